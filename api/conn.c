@@ -1,0 +1,284 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Life of a connection. Two holders: the table, while packets may arrive for it, and the
+ * application, while it has the handle. conn_over() takes it out of the table; zv_conn_close gives
+ * the handle back; who comes second frees it.
+ */
+#include "socket.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#define FREE_CONNS_KEPT 256u /* freed structures kept for the next connection of the queue */
+
+uint64_t zv_now(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+}
+
+void conn_pkt_budget(struct zv_conn *c)
+{
+	if (c->q->hello != HELLO_DONE)
+		credit_limit_packets(&c->credit, CREDIT_PKT_OVERHEAD);
+	else
+		credit_limit_packets(&c->credit, c->type == ZV_STREAM ? 0 : CREDIT_MSG_OVERHEAD);
+	if (c->flags & CF_WANT_OUT)
+		conn_ready(c);
+}
+
+struct zv_conn *conn_new(struct zv_queue *q, const struct conn_key *key, unsigned type,
+			 enum vc_state state, int *err)
+{
+	struct zv_conn *c = q->free_conns;
+
+	if (c) {
+		q->free_conns = (struct zv_conn *)c->user;
+		q->nfree--;
+	} else {
+		c = malloc(sizeof(*c));
+		if (!c) {
+			*err = -ENOMEM;
+			return NULL;
+		}
+	}
+	memset(c, 0, sizeof(*c));
+	c->node.key = *key;
+	c->q = q;
+	c->type = (uint16_t)type;
+	c->state = (uint8_t)state;
+	c->rx_head = c->rx_tail = LOAN_NONE;
+	c->mask = UINT32_MAX;
+	credit_init(&c->credit, q->dev->opts.buf_alloc);
+	conn_pkt_budget(c);
+	*err = conn_table_insert(&q->conns, &c->node);
+	if (*err) {
+		free(c);
+		return NULL;
+	}
+	c->id = c->node.id;
+	c->flags = CF_IN_TABLE;
+	return c;
+}
+
+/* ---- timers: three lists, each with one timeout, so a list is in the order of deadlines ---- */
+
+void conn_timer_stop(struct zv_conn *c)
+{
+	if (c->flags & CF_TIMER)
+		TAILQ_REMOVE(&c->q->timers[c->timer], c, timers);
+	c->flags &= ~CF_TIMER;
+}
+
+void conn_timer_start(struct zv_conn *c, unsigned which, uint64_t timeout_ns)
+{
+	conn_timer_stop(c);
+	c->q->now = zv_now();
+	c->timer = (uint8_t)which;
+	c->deadline = c->q->now + timeout_ns;
+	c->flags |= CF_TIMER;
+	TAILQ_INSERT_TAIL(&c->q->timers[which], c, timers);
+}
+
+uint64_t conn_timers_next(const struct zv_queue *q)
+{
+	uint64_t next = UINT64_MAX;
+
+	for (unsigned i = 0; i < TIMERS; i++) {
+		const struct zv_conn *c = TAILQ_FIRST(&q->timers[i]);
+
+		if (c && c->deadline < next)
+			next = c->deadline;
+	}
+	return next;
+}
+
+static void timed_out(struct zv_conn *c)
+{
+	struct vc_step s = vc_step(c->state, VC_EV_TIMEOUT);
+
+	conn_timer_stop(c);
+	if (c->timer == TIMER_CREDIT) {
+		tx_credit_retry(c);
+		return;
+	}
+	c->q->tq->stats.conns_timedout++;
+	switch (s.action) {
+	case VC_ACT_TIMEDOUT:
+		/* The peer may have seen the REQUEST: it must not keep half a connection. */
+		tx_ctrl(c, CP_RST);
+		conn_over(c, -ETIMEDOUT);
+		break;
+	case VC_ACT_RST_FREE:
+		tx_ctrl(c, CP_RST);
+		conn_over(c, 0);
+		break;
+	default:
+		/* An established HELLO connection without an answer: the peer runs plain. */
+		if (c->flags & CF_INTERNAL) {
+			tx_ctrl(c, CP_RST);
+			conn_over(c, -ETIMEDOUT);
+		}
+	}
+}
+
+void conn_timers_run(struct zv_queue *q)
+{
+	struct zv_conn *c;
+
+	for (unsigned i = 0; i < TIMERS; i++)
+		while ((c = TAILQ_FIRST(&q->timers[i])) && c->deadline <= q->now)
+			timed_out(c);
+}
+
+/* ---- the end ---- */
+
+/* Takes the connection off every list of its queue but the ready list. */
+static void unlink_all(struct zv_conn *c)
+{
+	struct zv_queue *q = c->q;
+
+	conn_timer_stop(c);
+	if (c->flags & CF_CTRL)
+		TAILQ_REMOVE(&q->ctrl, c, ctrl);
+	tx_line_leave(c);
+	tx_more_drop(c);
+	c->flags &= ~CF_CTRL;
+	c->pending = 0;
+	if (q->last == c)
+		q->last = NULL;
+	if (c->flags & CF_ACCEPTQ) {
+		TAILQ_REMOVE(&c->listener->q[q->index].conns, c, acceptlink);
+		c->listener->q[q->index].count--;
+		q->accept_waiting--;
+		c->flags &= ~CF_ACCEPTQ;
+		c->flags |= CF_ORPHAN; /* nobody has the handle */
+	}
+}
+
+void conn_free(struct zv_conn *c)
+{
+	struct zv_queue *q = c->q;
+
+	unlink_all(c);
+	if (c->flags & CF_READY)
+		TAILQ_REMOVE(&q->ready, c, ready);
+	if (c->flags & CF_OVER)
+		TAILQ_REMOVE(&q->over, c, acceptlink);
+	if (c->flags & CF_IN_TABLE)
+		conn_table_remove(&q->conns, &c->node);
+	loan_drop_all(c);
+	loan_forget(c);
+	if (q->nfree < FREE_CONNS_KEPT) {
+		c->user = q->free_conns;
+		q->free_conns = c;
+		q->nfree++;
+	} else {
+		free(c);
+	}
+}
+
+void conn_over(struct zv_conn *c, int err)
+{
+	struct zv_queue *q = c->q;
+
+	/* A RST that found no room goes to the queue's side ring: the connection need not stay. */
+	if (c->pending & CP_RST)
+		tx_rst_reply(q, &(struct vsock_hdr){.src_cid = c->node.key.peer_cid,
+						    .src_port = c->node.key.peer_port,
+						    .dst_port = c->node.key.local_port,
+						    .type = c->type});
+	unlink_all(c);
+	if (c->state == VC_CONNECTING)
+		c->flags |= CF_NEW; /* zv_connect is over, with an error */
+	c->state = VC_CLOSED;
+	c->err = err;
+	if (err == -ECONNRESET)
+		q->tq->stats.conns_reset++;
+	if (c->flags & CF_IN_TABLE)
+		conn_table_remove(&q->conns, &c->node);
+	c->flags &= ~CF_IN_TABLE;
+	loan_forget(c);
+	if (c->flags & CF_INTERNAL) {
+		ctrl_over(c);
+		conn_free(c);
+		return;
+	}
+	if (c->flags & CF_ORPHAN) {
+		conn_free(c);
+		return;
+	}
+	if (!(c->flags & CF_OVER))
+		TAILQ_INSERT_TAIL(&q->over, c, acceptlink);
+	c->flags |= CF_OVER;
+	conn_ready(c);
+}
+
+void conn_drained(struct zv_conn *c)
+{
+	if ((c->state != VC_CONNECTED && c->state != VC_CLOSING) || !vsock_shut_done(&c->shut) ||
+	    c->rx_head != LOAN_NONE)
+		return;
+	tx_ctrl(c, CP_RST);
+	conn_over(c, 0);
+}
+
+void conn_reset_all(struct zv_queue *q)
+{
+	struct conn_node *n;
+	uint32_t pos = 0;
+
+	q->rst_count = 0;
+	while ((n = conn_table_next(&q->conns, &pos))) {
+		struct zv_conn *c = (struct zv_conn *)n;
+
+		c->pending = 0; /* the session that would carry it is over */
+		conn_over(c, -ECONNRESET);
+	}
+}
+
+int conn_close(struct zv_conn *c)
+{
+	struct zv_queue *q = c->q;
+	struct vc_step s;
+
+	if (c->tx_loans)
+		return zv_err(-EBUSY,
+			      "zv_conn_close: %u transmit buffers are still reserved on the "
+			      "connection: send or cancel them first",
+			      c->tx_loans);
+	if (c->flags & CF_MORE)
+		tx_more_flush(q);
+	s = vc_step(c->state, VC_EV_CLOSE);
+	c->flags |= CF_ORPHAN;
+	tx_line_leave(c);
+	if (c->flags & CF_READY)
+		TAILQ_REMOVE(&q->ready, c, ready);
+	c->flags &= ~(CF_READY | CF_WANT_OUT | CF_NEW);
+	loan_drop_all(c);
+	switch (s.action) {
+	case VC_ACT_SEND_SHUTDOWN:
+		if (vsock_shut_done(&c->shut)) {
+			/* The peer has closed before: it waits for our RST, not for a SHUTDOWN. */
+			tx_ctrl(c, CP_RST);
+			conn_over(c, 0);
+			break;
+		}
+		c->state = s.next;
+		c->shut.local = VSOCK_SHUTDOWN_BOTH;
+		conn_timer_start(c, TIMER_CLOSE, q->dev->opts.close_timeout_ns);
+		tx_ctrl(c, CP_SHUTDOWN);
+		break;
+	case VC_ACT_RST_FREE:
+		tx_ctrl(c, CP_RST);
+		conn_over(c, 0);
+		break;
+	default:
+		conn_free(c);
+	}
+	return 0;
+}

@@ -1,0 +1,151 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * HELLO: the control connection of each pair (docs/protocol.md). The guest connects when a session
+ * begins and sends HELLO once it is established; the host answers HELLO_ACK. Until then, and for
+ * ever towards a stock peer, the queue runs plain. The connection stays open while the session
+ * lives; it ends with it.
+ */
+#include "socket.h"
+
+#include <errno.h>
+#include <unistd.h>
+
+#define HELLO_SRC_PORT 512u /* + pair index: below ZV_CTRL_SRC_LIMIT */
+
+static void went_plain(struct zv_queue *q, const char *why)
+{
+	if (q->hello == HELLO_WAIT)
+		zv_log_limited(&q->tq->log, ZV_LOG_INFO,
+			       "queue %u: peer is plain virtio-vsock (%s): no extensions", q->index,
+			       why);
+	q->hello = HELLO_PLAIN;
+}
+
+static void said_hello(struct zv_queue *q, const struct hello *h)
+{
+	struct conn_node *n;
+	uint32_t pos = 0;
+
+	q->hello = HELLO_DONE;
+	q->incoming = !!(h->flags & ZV_HELLO_INCOMING);
+	q->max_pkt =
+		h->caps & ZV_CAP_BIG_PKT && h->max_pkt > ZV_PLAIN_PKT ? h->max_pkt : ZV_PLAIN_PKT;
+	if (q->max_pkt > ZV_MAX_PKT)
+		q->max_pkt = ZV_MAX_PKT;
+	if (h->caps & ZV_CAP_MANY_PKTS)
+		while ((n = conn_table_next(&q->conns, &pos)))
+			conn_pkt_budget((struct zv_conn *)n);
+	zv_log_limited(&q->tq->log, ZV_LOG_INFO, "queue %u: peer is zvsock, pair %u of %u",
+		       q->index, h->pair, h->npairs);
+}
+
+static void send_hello(struct zv_conn *c, unsigned type)
+{
+	struct zv_queue *q = c->q;
+	struct hello h = {
+		.type = (uint16_t)type,
+		.version = ZV_CTRL_VERSION,
+		.nonce = q->dev->nonce,
+		.pair = (uint16_t)q->index,
+		.npairs = (uint16_t)q->dev->nqueues,
+		.caps = ZV_CAP_BIG_PKT | ZV_CAP_MANY_PKTS,
+		.max_pkt = ZV_MAX_PKT,
+		.flags = ZV_HELLO_INCOMING,
+	};
+	uint8_t wire[HELLO_WIRE_LEN];
+
+	hello_put(wire, &h);
+	if (tx_send(c, wire, sizeof(wire), 0) != (ssize_t)sizeof(wire)) {
+		/* No room for 44 bytes on a fresh connection: this peer will not do. */
+		tx_ctrl(c, CP_RST);
+		conn_over(c, -ECONNRESET);
+	}
+}
+
+void ctrl_start(struct zv_queue *q)
+{
+	struct conn_key key = {VSOCK_CID_HOST, ZV_CTRL_PORT, HELLO_SRC_PORT + q->index};
+	struct zv_conn *c;
+	int err;
+
+	c = conn_new(q, &key, ZV_STREAM, VC_CONNECTING, &err);
+	if (!c) {
+		went_plain(q, zv_strerror(err));
+		return;
+	}
+	c->flags |= CF_INTERNAL;
+	q->hello_conn = c;
+	q->hello = HELLO_WAIT;
+	conn_timer_start(c, TIMER_HELLO, q->dev->opts.hello_timeout_ns);
+	tx_ctrl(c, CP_REQUEST);
+}
+
+struct zv_conn *ctrl_accept(struct zv_queue *q, const struct vsock_hdr *h)
+{
+	struct conn_key key = {h->src_cid, h->src_port, h->dst_port};
+	struct zv_conn *c;
+	int err;
+
+	/* An unprivileged program of a stock guest must not speak for its guest. */
+	if (q->ops->role != ZV_ROLE_HOST || h->type != ZV_STREAM ||
+	    h->src_port >= ZV_CTRL_SRC_LIMIT || q->dev->opts.flags & ZV_OPT_NO_HELLO)
+		return NULL;
+	if (q->hello_conn) { /* the guest has started over: the new one counts */
+		tx_ctrl(q->hello_conn, CP_RST);
+		conn_over(q->hello_conn, -ECONNRESET);
+	}
+	c = conn_new(q, &key, ZV_STREAM, VC_CONNECTED, &err);
+	if (!c)
+		return NULL;
+	c->flags |= CF_INTERNAL;
+	q->hello_conn = c;
+	q->hello = HELLO_WAIT;
+	(void)credit_peer_update(&c->credit, h->buf_alloc, h->fwd_cnt);
+	tx_ctrl(c, CP_RESPONSE);
+	return c;
+}
+
+void ctrl_established(struct zv_conn *c)
+{
+	/* The answer has the same time as the connection had. */
+	conn_timer_start(c, TIMER_HELLO, c->q->dev->opts.hello_timeout_ns);
+	send_hello(c, CTRL_HELLO);
+}
+
+void ctrl_data(struct zv_conn *c)
+{
+	struct zv_queue *q = c->q;
+	uint8_t wire[ZV_CTRL_MAX_LEN];
+	struct hello h;
+	uint32_t flags = ZV_PEEK;
+	ssize_t n = loan_recv(c, wire, sizeof(wire), &flags);
+	unsigned expect = q->ops->role == ZV_ROLE_HOST ? CTRL_HELLO : CTRL_HELLO_ACK;
+	int len = n > 0 ? hello_get(&h, wire, (size_t)n) : 0;
+
+	if (len == 0 && n < (ssize_t)sizeof(wire))
+		return; /* more to come */
+	if (len <= 0 || h.type != expect || h.pair != q->index || q->hello == HELLO_DONE) {
+		zv_log_limited(&q->tq->log, ZV_LOG_WARN,
+			       "queue %u: bad HELLO: control connection reset", q->index);
+		q->tq->stats.rx_bad_state++;
+		tx_ctrl(c, CP_RST);
+		conn_over(c, -ECONNRESET);
+		return;
+	}
+	(void)loan_recv(c, wire, (size_t)len, NULL);
+	conn_timer_stop(c);
+	said_hello(q, &h);
+	if (expect == CTRL_HELLO)
+		send_hello(c, CTRL_HELLO_ACK);
+}
+
+void ctrl_over(struct zv_conn *c)
+{
+	struct zv_queue *q = c->q;
+
+	if (q->hello_conn != c)
+		return;
+	q->hello_conn = NULL;
+	went_plain(q, c->err == -ETIMEDOUT ? "no answer to HELLO" : "HELLO refused");
+	q->max_pkt = ZV_PLAIN_PKT;
+}

@@ -1,0 +1,362 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * zvsock: vsock in user space on both sides of a virtual machine's wall.
+ *
+ * One header for guest and host. A *device* (struct zv_dev) is opened by a URI and has N *queues*
+ * (struct zv_queue), each of which carries *connections* (struct zv_conn).
+ *
+ * Return values: every int and ssize_t call returns >= 0 on success and a negative errno value on
+ * failure; zv_error_text() gives a sentence for the last failure. The library never prints, never
+ * exits and never touches errno on purpose. Lengths are bytes, times are nanoseconds.
+ *
+ * Threads: calls on a queue, and on its connections, belong to one thread at a time, the queue's
+ * owner. One thread may own any number of queues. A queue may be handed to another thread: stop
+ * calling in the first, synchronise (a mutex, a join), go on in the second. Different queues of a
+ * device may be used in parallel without locks. Payload behind a struct zv_buf may be touched by
+ * any thread. Device calls (zv_open, zv_close, zv_listen, zv_unlisten) are serialised by the
+ * caller. After fork() only the parent may go on using a device; the child must not call anything.
+ *
+ * Hostile peers: payload received without copying (zv_buf_recv) lies in memory that the peer can
+ * still change while you look at it. Copy before you check and use it, or use zv_recv.
+ */
+#ifndef ZVSOCK_H
+#define ZVSOCK_H
+
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#if defined(__GNUC__)
+#define ZV_API		__attribute__((visibility("default")))
+#define ZV_PRINTF(f, a) __attribute__((format(printf, f, a)))
+#else
+#define ZV_API
+#define ZV_PRINTF(f, a)
+#endif
+
+struct zv_dev;
+struct zv_queue;
+struct zv_conn;
+
+/* ---- constants -------------------------------------------------------------------------- */
+
+#define ZV_CID_HOST   2u	 /* the host, as every guest sees it */
+#define ZV_PORT_ANY   UINT32_MAX /* zv_accept: whichever listener */
+#define ZV_QUEUES_MAX 16u	 /* most queue pairs of a device */
+
+enum zv_type {
+	ZV_STREAM = 1,	  /* bytes, no boundaries (SOCK_STREAM) */
+	ZV_SEQPACKET = 2, /* messages, boundaries kept (SOCK_SEQPACKET) */
+};
+
+/* Buffer and message flags. */
+#define ZV_EOM	 (1u << 0) /* SEQPACKET: last buffer of a message */
+#define ZV_EOR	 (1u << 1) /* SEQPACKET: the application's record mark (MSG_EOR); implies EOM */
+#define ZV_MORE	 (1u << 2) /* zv_send, STREAM: more follows at once; may be put into one packet */
+#define ZV_TRUNC (1u << 3) /* zv_recv: the message was longer than the buffer; the rest is lost */
+#define ZV_PEEK	 (1u << 4) /* zv_recv: leave the bytes in place */
+
+/* Events. Level-triggered: reported by every zv_poll while true, ZV_EV_CONNECT excepted. */
+#define ZV_EV_IN      (1u << 0) /* bytes to receive, or end of stream not yet returned by a call */
+#define ZV_EV_OUT     (1u << 1) /* room to send; only after a call found none (-EAGAIN or short) */
+#define ZV_EV_CONNECT (1u << 2) /* zv_connect is over, err says how; reported once */
+#define ZV_EV_ACCEPT  (1u << 3) /* a connection waits in zv_accept; conn is NULL, port is set */
+#define ZV_EV_HUP     (1u << 4) /* the peer has closed: no more data will arrive */
+#define ZV_EV_ERR     (1u << 5) /* the connection is dead, err says why; close it */
+
+/* ---- structures ------------------------------------------------------------------------- */
+
+/*
+ * Options of zv_open. Set size to sizeof(struct zv_opts) and everything else to 0; a field that is
+ * 0 has the default given. Newer fields are added at the end, size tells which ones are there.
+ */
+struct zv_opts {
+	size_t size;
+	uint32_t queues;    /* queue pairs, 1..ZV_QUEUES_MAX; default 1 */
+	uint32_t ring_size; /* guest: descriptors of a ring, a power of two, 16..32768; default 256
+			     */
+	uint32_t rx_buf;    /* guest: payload bytes of a receive buffer, 64..1 MiB; default 65536 */
+	uint32_t tx_buf; /* guest: payload bytes of a transmit buffer, 64..1 MiB; default 65536 */
+	uint32_t buf_alloc;	     /* receive credit of a connection, bytes; default 262144 */
+	uint32_t max_conns;	     /* connections of a queue; default 65536 */
+	uint32_t flags;		     /* ZV_OPT_* */
+	uint64_t connect_timeout_ns; /* default 2 s */
+	uint64_t close_timeout_ns;   /* default 8 s */
+	uint64_t hello_timeout_ns;   /* default 1 s */
+	uint64_t spin_ns;	     /* zv_wait: how long to poll before sleeping; default 50 us */
+};
+#define ZV_OPT_BUSY_POLL (1u << 0) /* zv_wait never sleeps */
+#define ZV_OPT_NO_HUGE	 (1u << 1) /* never try hugepages */
+#define ZV_OPT_NO_HELLO	 (1u << 2) /* stay with the plain VIRTIO protocol */
+
+/*
+ * A buffer on loan: from zv_buf_alloc until zv_buf_send or zv_buf_cancel; from zv_buf_recv until
+ * zv_buf_release. data, capacity, cookie and reserved belong to the library; do not change them.
+ */
+struct zv_buf {
+	void *data;   /* first payload byte */
+	uint32_t len; /* payload bytes: set by you before zv_buf_send, by the library on receive */
+	uint32_t capacity; /* bytes that fit (transmit); equal to len (receive) */
+	uint32_t flags;	   /* ZV_EOM, ZV_EOR */
+	uint32_t cookie;
+	uint64_t reserved;
+};
+
+struct zv_event {
+	struct zv_conn *conn; /* NULL: ZV_EV_ACCEPT */
+	void *user;	      /* what zv_set_user stored */
+	uint32_t events;      /* ZV_EV_* */
+	uint32_t port;	      /* ZV_EV_ACCEPT: the listening port */
+	int32_t err;	      /* ZV_EV_CONNECT: 0 or -errno; ZV_EV_ERR: -errno */
+	uint32_t reserved;
+};
+
+enum zv_peer_kind {
+	ZV_PEER_UNKNOWN = 0, /* not attached, or HELLO still under way */
+	ZV_PEER_PLAIN,	     /* a standard virtio-vsock peer: no extensions */
+	ZV_PEER_ZVSOCK,	     /* zvsock on the other side */
+};
+
+struct zv_dev_info {
+	size_t size;	    /* set by the caller: sizeof(struct zv_dev_info) */
+	uint64_t cid;	    /* own CID: of the guest, or ZV_CID_HOST */
+	uint64_t guest_cid; /* CID of the guest of this device, on either side; 0: not known yet */
+	uint32_t queues;
+	uint32_t queues_up; /* pairs whose rings run now */
+	uint64_t page_size; /* of the memory behind the rings and buffers; 0: the peer's, unknown */
+	enum zv_peer_kind peer;
+	const char *transport; /* "vhost-user", "host"; static storage */
+};
+
+struct zv_conn_info {
+	size_t size; /* set by the caller: sizeof(struct zv_conn_info) */
+	uint64_t local_cid, peer_cid;
+	uint32_t local_port, peer_port;
+	enum zv_type type;
+	uint32_t queue;		     /* index of its queue */
+	uint32_t tx_credit;	     /* payload bytes that could be sent now */
+	uint32_t rx_unread;	     /* payload bytes received and not consumed */
+	const char *state;	     /* "connected", ...; static storage */
+	uint64_t tx_bytes, rx_bytes; /* payload since the connection was made */
+};
+
+/* Counters of a queue since zv_open; every cause of a drop, reset or broken ring has one. */
+struct zv_queue_stats {
+	uint64_t rx_packets, rx_bytes; /* received, all ops; payload bytes */
+	uint64_t tx_packets, tx_bytes; /* sent, all ops; payload bytes */
+	uint64_t rx_copied;    /* packets copied to private memory because of the loan limits */
+	uint64_t tx_no_buffer; /* reservations that found no buffer */
+	uint64_t tx_no_credit; /* reservations that found no credit */
+	uint64_t kicks;	       /* notifications sent to the peer */
+	uint64_t wakeups;      /* times this side slept and was woken */
+	uint64_t conns_opened, conns_accepted, conns_refused, conns_reset, conns_timedout;
+	uint64_t rst_sent,
+		rst_dropped;	/* RST replies; those lost because the side queue was full */
+	uint64_t rx_bad_hdr;	/* header too short, unknown op, len beyond the chain */
+	uint64_t rx_bad_cid;	/* forged source or foreign destination CID */
+	uint64_t rx_bad_type;	/* unknown socket type, or not the connection's */
+	uint64_t rx_no_conn;	/* packets for no connection or listener */
+	uint64_t rx_bad_state;	/* packets that the state does not allow */
+	uint64_t rx_overrun;	/* payload beyond our credit: connection reset */
+	uint64_t rx_bad_credit; /* fwd_cnt running backwards or ahead: ignored */
+	uint64_t rx_bad_chain;	/* descriptor chains refused: ring broken */
+	uint64_t ring_broken;	/* times a ring of this queue was declared broken */
+	uint64_t sessions;	/* times the rings were started */
+	uint64_t reserved[8];
+};
+
+enum zv_log_level { ZV_LOG_ERR = 1, ZV_LOG_WARN, ZV_LOG_INFO, ZV_LOG_DEBUG };
+typedef void (*zv_log_fn)(void *ctx, enum zv_log_level level, const char *line);
+
+/* ---- library ---------------------------------------------------------------------------- */
+
+/* "0.1.0". */
+ZV_API const char *zv_version(void);
+
+/* A short name for a negative errno value as zvsock uses it. Static storage. */
+ZV_API const char *zv_strerror(int err);
+
+/*
+ * The sentence behind the last failed call of this thread: what, where, how to mend it. "" when
+ * nothing has failed. Valid until this thread's next failing call.
+ */
+ZV_API const char *zv_error_text(void);
+
+/* Where log lines go (none by default). May be called from any thread; @fn too. NULL: off. */
+ZV_API void zv_set_log(zv_log_fn fn, void *ctx);
+
+/* ---- device ----------------------------------------------------------------------------- */
+
+/*
+ * Opens a device.
+ *   vhost-user:PATH        guest side without a VM: this process is the vhost-user frontend
+ *   host:PATH,cid=N        host side: this process is the vhost-user backend on socket PATH for
+ *                          the guest with CID N (libzvsock-host; call zv_host_init first)
+ * @opts may be NULL. On success *dev is set and owned by the caller until zv_close. A guest device
+ * is attached when the call returns; a host device waits for its guest in the background.
+ * Errors: -EINVAL (URI or options), -ENOENT, -ECONNREFUSED, -EACCES (socket), -EADDRINUSE (socket
+ * or CID taken), -EPROTONOSUPPORT (unknown scheme; the backend lacks a needed feature), -ERANGE
+ * (more queues than the backend has), -ENOMEM, -EPROTO (backend broke the protocol).
+ */
+ZV_API int zv_open(struct zv_dev **dev, const char *uri, const struct zv_opts *opts);
+
+/*
+ * Closes a device: resets its connections, stops its rings, frees everything. No thread may be
+ * inside a call on the device. -EBUSY, and nothing is changed, while buffers are on loan.
+ */
+ZV_API int zv_close(struct zv_dev *dev);
+
+/* Own CID; 0 when a guest device has none yet. */
+ZV_API uint64_t zv_cid(const struct zv_dev *dev);
+ZV_API unsigned zv_nqueues(const struct zv_dev *dev);
+
+/* Queue @i, 0..zv_nqueues-1; NULL when out of range. Lives as long as the device. */
+ZV_API struct zv_queue *zv_queue(struct zv_dev *dev, unsigned i);
+
+/* Fills in *info, of which the caller has set size. -EINVAL. Any thread. */
+ZV_API int zv_dev_info(struct zv_dev *dev, struct zv_dev_info *info);
+
+/* Copies the counters; any thread. @size: sizeof(*stats) as the caller knows it. */
+ZV_API int zv_queue_stats(const struct zv_queue *q, struct zv_queue_stats *stats, size_t size);
+
+/* ---- connections ------------------------------------------------------------------------ */
+
+/*
+ * Listens on @port, on all queues of the device; each queue has an accept queue of its own of
+ * @backlog connections (0: 128). Connections beyond it are refused.
+ * -EADDRINUSE, -EINVAL (type, port 0 or ZV_PORT_ANY or reserved), -ENOMEM.
+ */
+ZV_API int zv_listen(struct zv_dev *dev, uint32_t port, enum zv_type type, unsigned backlog);
+
+/* Stops listening; connections that were not accepted are reset. -ENOENT. */
+ZV_API int zv_unlisten(struct zv_dev *dev, uint32_t port);
+
+/*
+ * Takes a connection that arrived on @q for @port (or ZV_PORT_ANY). It is connected.
+ * -EAGAIN: none waits. -ENOENT: nothing listens on that port.
+ */
+ZV_API int zv_accept(struct zv_queue *q, uint32_t port, struct zv_conn **conn);
+
+/*
+ * Starts a connection to @port of @cid (ZV_CID_HOST from a guest; the guest's CID, or 0 for it,
+ * from a host) on the pair of @q. Asynchronous: ZV_EV_CONNECT tells the outcome (-ECONNREFUSED,
+ * -ETIMEDOUT, -ECONNRESET). Owned by the caller until zv_conn_close.
+ * -ENETDOWN (rings not running), -EHOSTUNREACH (no such CID here), -EADDRNOTAVAIL (ports
+ * exhausted), -ENOSPC (max_conns), -ENOMEM, -EINVAL.
+ */
+ZV_API int zv_connect(struct zv_queue *q, uint64_t cid, uint32_t port, enum zv_type type,
+		      struct zv_conn **conn);
+
+/*
+ * Ends sending (VSOCK SHUT_WR, how = 1), receiving (0) or both (2), as shutdown(2).
+ * -ENOTCONN, -EINVAL.
+ */
+ZV_API int zv_shutdown(struct zv_conn *conn, int how);
+
+/*
+ * Gives the connection back. Data sent before is delivered; data not yet received is lost. The
+ * handle is invalid afterwards; received buffers on loan stay valid until zv_buf_release,
+ * transmit buffers on loan must be sent or cancelled before (-EBUSY).
+ */
+ZV_API int zv_conn_close(struct zv_conn *conn);
+
+/* Fills in *info, of which the caller has set size. -EINVAL. */
+ZV_API int zv_conn_info(struct zv_conn *conn, struct zv_conn_info *info);
+
+/* The queue of the connection, for as long as the handle is valid. */
+ZV_API struct zv_queue *zv_conn_queue(struct zv_conn *conn);
+
+/* A pointer of yours, delivered with every event of the connection. */
+ZV_API void zv_set_user(struct zv_conn *conn, void *user);
+ZV_API void *zv_user(struct zv_conn *conn);
+
+/*
+ * Which events zv_poll reports for the connection (ZV_EV_* bits; all by default). ZV_EV_ERR cannot
+ * be masked. For a reader that pauses: without ZV_EV_IN, unread bytes do not keep zv_wait awake.
+ */
+ZV_API void zv_set_events(struct zv_conn *conn, uint32_t events);
+
+/* ---- copying calls ---------------------------------------------------------------------- */
+
+/*
+ * Sends. STREAM: takes as many bytes as there is room for, at least 1, and returns their number.
+ * SEQPACKET: one whole message or nothing; @flags ZV_EOR marks a record. ZV_MORE (STREAM) lets
+ * following bytes join the same packet; it leaves at the first zv_send without ZV_MORE, when full,
+ * or at the next zv_poll or zv_wait.
+ * An empty message of a SEQPACKET connection needs a zvsock peer (-EINVAL otherwise).
+ * -EAGAIN: no room now (ZV_EV_OUT will tell). -EPIPE: shut down. -ECONNRESET. -ENOTCONN: still
+ * connecting. -EMSGSIZE: a message larger than the peer can ever take.
+ */
+ZV_API ssize_t zv_send(struct zv_conn *conn, const void *data, size_t len, uint32_t flags);
+
+/*
+ * Receives up to @len bytes (STREAM) or one message (SEQPACKET, returns the bytes copied). 0: end
+ * of stream. *@flags (may be NULL): in ZV_PEEK; out ZV_EOM, ZV_EOR, ZV_TRUNC.
+ * -EAGAIN: nothing yet. -ECONNRESET, -ETIMEDOUT, -ECONNREFUSED, -ENOTCONN.
+ */
+ZV_API ssize_t zv_recv(struct zv_conn *conn, void *data, size_t len, uint32_t *flags);
+
+/* ---- zero-copy calls -------------------------------------------------------------------- */
+
+/*
+ * Reserves up to @n buffers for payload, and the credit for it, about @len bytes in each. May give
+ * fewer, or shorter ones (capacity says). Memory belongs to the transport: guest memory on both
+ * sides. Returns the number reserved, >= 1, or -EAGAIN, -EPIPE, -ECONNRESET, -ENOTCONN, -EINVAL, or
+ * -ENOBUFS: too many are reserved and not sent (half of the ring on the queue, of that half on a
+ * connection while others hold some); sending or cancelling mends it, ZV_EV_OUT will not tell.
+ */
+ZV_API int zv_buf_alloc(struct zv_conn *conn, struct zv_buf *bufs, unsigned n, size_t len);
+
+/*
+ * Sends @n reserved buffers in order, the first len bytes of each (len <= capacity; len 0 gives
+ * the buffer back unsent on STREAM). SEQPACKET: ZV_EOM (or ZV_EOR) in flags ends a message. The
+ * buffers are the library's again, whatever is returned.
+ * @n, or -EINVAL (len above capacity, foreign cookie: nothing sent), -ECONNRESET, -EPIPE.
+ */
+ZV_API int zv_buf_send(struct zv_conn *conn, struct zv_buf *bufs, unsigned n);
+
+/* Gives reserved buffers and their credit back unsent. */
+ZV_API void zv_buf_cancel(struct zv_conn *conn, struct zv_buf *bufs, unsigned n);
+
+/*
+ * Receives up to @n buffers without copying; they stay valid, also past a reset or a close of the
+ * connection, until zv_buf_release. Credit goes back to the peer on release.
+ * Number of buffers >= 1; 0: end of stream; errors as zv_recv.
+ */
+ZV_API int zv_buf_recv(struct zv_conn *conn, struct zv_buf *bufs, unsigned n);
+
+/* Gives received buffers back, in any order, in any grouping. @q: the queue they came from. */
+ZV_API void zv_buf_release(struct zv_queue *q, struct zv_buf *bufs, unsigned n);
+
+/* ---- waiting ---------------------------------------------------------------------------- */
+
+/*
+ * Does the queue's work (receives, answers, timers) and reports up to @max events, round robin
+ * over connections. Never blocks. Returns their number, 0 included.
+ */
+ZV_API int zv_poll(struct zv_queue *q, struct zv_event *events, unsigned max);
+
+/*
+ * Asks for a notification: afterwards zv_fd becomes readable when there is something for zv_poll.
+ * 0: armed, you may sleep. -EAGAIN: there is work already; poll again. Undone by zv_poll.
+ */
+ZV_API int zv_arm(struct zv_queue *q);
+
+/* One descriptor for the queue, for poll/epoll; read-only, owned by the queue. */
+ZV_API int zv_fd(struct zv_queue *q);
+
+/*
+ * zv_poll until there is an event: polls for a while, yielding the CPU, then arms and sleeps at
+ * most @timeout_ns (UINT64_MAX: no limit). Returns the number of events, 0 on timeout; -EINTR.
+ */
+ZV_API int zv_wait(struct zv_queue *q, struct zv_event *events, unsigned max, uint64_t timeout_ns);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

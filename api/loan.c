@@ -1,0 +1,455 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Received payload and reserved buffers; theory in loan.h. */
+#include "loan.h"
+
+#include "socket.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define PRIV_CHUNK 4096u /* least private memory of a copy, so that small packets can share it */
+/*
+ * Most entries of one connection: what a peer may send that charges CREDIT_MSG_OVERHEAD for each
+ * message, and some for empty messages, which cost no credit. A peer that sends more tiny messages
+ * cannot make us hold more than that: it is reset.
+ */
+#define ENTRIES_SPARE 1024u
+
+/* ---- entries ---- */
+
+static uint32_t entry_get(struct rx_loans *r)
+{
+	uint32_t i;
+
+	if (r->free == LOAN_NONE) {
+		uint32_t size = r->size ? r->size * 2 : 64;
+		struct rx_entry *e = realloc(r->e, (size_t)size * sizeof(*e));
+
+		if (!e)
+			return LOAN_NONE;
+		r->e = e;
+		for (i = r->size; i < size; i++)
+			e[i].next = i + 1 < size ? i + 1 : LOAN_NONE;
+		r->free = r->size;
+		r->size = size;
+	}
+	i = r->free;
+	r->free = r->e[i].next;
+	return i;
+}
+
+static void entry_put(struct rx_loans *r, uint32_t i)
+{
+	r->e[i].lent = 0;
+	r->e[i].conn_id = 0;
+	r->e[i].next = r->free;
+	r->free = i;
+}
+
+static void entry_append(struct zv_conn *c, uint32_t i)
+{
+	struct rx_entry *e = c->q->rx.e;
+
+	e[i].next = LOAN_NONE;
+	if (c->rx_tail == LOAN_NONE)
+		c->rx_head = i;
+	else
+		e[c->rx_tail].next = i;
+	c->rx_tail = i;
+	c->rx_queued++;
+}
+
+static uint32_t entry_pop(struct zv_conn *c)
+{
+	uint32_t i = c->rx_head;
+
+	c->rx_head = c->q->rx.e[i].next;
+	if (c->rx_head == LOAN_NONE)
+		c->rx_tail = LOAN_NONE;
+	c->rx_queued--;
+	return i;
+}
+
+static void withhold(struct zv_conn *c, uint32_t ndesc)
+{
+	if (c->rx_lent == 0)
+		c->q->rx.holders++;
+	c->rx_lent += ndesc;
+	c->q->rx.lent_descs += ndesc;
+}
+
+/* Gives an entry back; @c is its connection, or NULL when that is gone. */
+static void entry_release(struct zv_queue *q, struct zv_conn *c, uint32_t i)
+{
+	struct rx_loans *r = &q->rx;
+	uint32_t h = r->e[i].holder;
+	struct rx_entry *he = &r->e[h];
+
+	if (i != h)
+		entry_put(r, i);
+	if (--he->refs)
+		return;
+	if (he->priv) {
+		free(he->priv);
+	} else {
+		q->ops->rx_release(q->tq, he->token);
+		r->lent_descs -= he->ndesc;
+		if (c && c->rx_lent) { /* none: loan_forget() */
+			c->rx_lent -= he->ndesc;
+			if (c->rx_lent == 0)
+				r->holders--;
+		}
+	}
+	entry_put(r, h);
+}
+
+/* ---- taking a packet ---- */
+
+/* The queue may withhold @ndesc more descriptors for @c: see the theory in loan.h. */
+static bool may_withhold(const struct zv_conn *c, uint32_t ndesc)
+{
+	const struct rx_loans *r = &c->q->rx;
+	uint32_t limit = c->q->tq->rx_descs / 2;
+	/* One more than there are: whoever comes next finds something. */
+	uint32_t share = limit / (r->holders + (c->rx_lent == 0) + 1);
+
+	return r->lent_descs + ndesc <= limit && c->rx_lent + ndesc <= share;
+}
+
+static int take_loan(struct zv_conn *c, struct rx_pkt *p, unsigned flags)
+{
+	struct zv_queue *q = c->q;
+	struct rx_loans *r = &q->rx;
+	uint32_t holder = LOAN_NONE;
+
+	for (uint32_t s = 0; s < p->nseg; s++) {
+		uint32_t i = entry_get(r);
+		struct rx_entry *e;
+
+		if (i == LOAN_NONE) {
+			if (holder == LOAN_NONE)
+				q->ops->rx_release(q->tq, p->token);
+			return -ENOMEM; /* the caller resets the connection, which drops the rest */
+		}
+		if (holder == LOAN_NONE) {
+			holder = i;
+			withhold(c, p->ndesc);
+		}
+		e = &r->e[i];
+		*e = (struct rx_entry){
+			.data = p->seg[s].base,
+			.len = p->seg[s].len,
+			.holder = holder,
+			.refs = i == holder,
+			.token = p->token,
+			.ndesc = (uint16_t)p->ndesc,
+			.flags = (uint8_t)(s + 1 == p->nseg ? flags : 0),
+			.conn_id = c->id,
+		};
+		if (i != holder)
+			r->e[holder].refs++;
+		entry_append(c, i);
+	}
+	return 0;
+}
+
+/* The tail entry, when it is a private chunk of a stream with room for more bytes; or NULL. */
+static struct rx_entry *tail_room(struct zv_conn *c)
+{
+	struct rx_entry *e;
+
+	if (c->type != ZV_STREAM || c->rx_tail == LOAN_NONE)
+		return NULL;
+	e = &c->q->rx.e[c->rx_tail];
+	return e->priv && e->data + e->len < e->priv + e->priv_cap ? e : NULL;
+}
+
+static int take_copy(struct zv_conn *c, struct rx_pkt *p, unsigned flags)
+{
+	struct zv_queue *q = c->q;
+	struct rx_loans *r = &q->rx;
+	struct rx_entry *e = tail_room(c);
+	uint32_t seg = 0, off = 0, left = p->hdr.len;
+
+	q->tq->stats.rx_copied++;
+	do {
+		uint32_t room;
+
+		if (!e) {
+			uint32_t cap =
+				left > PRIV_CHUNK || c->type != ZV_STREAM ? left : PRIV_CHUNK;
+			uint8_t *priv = malloc(cap ? cap : 1);
+			uint32_t i = priv ? entry_get(r) : LOAN_NONE;
+
+			if (i == LOAN_NONE) {
+				free(priv);
+				goto nomem;
+			}
+			e = &r->e[i];
+			*e = (struct rx_entry){.data = priv,
+					       .holder = i,
+					       .refs = 1,
+					       .priv = priv,
+					       .priv_cap = cap,
+					       .conn_id = c->id};
+			entry_append(c, i);
+		}
+		room = (uint32_t)(e->priv + e->priv_cap - (e->data + e->len));
+		while (left && room) {
+			uint32_t n = p->seg[seg].len - off;
+
+			n = n < room ? n : room;
+			memcpy(e->data + e->len, p->seg[seg].base + off, n);
+			e->len += n;
+			room -= n;
+			left -= n;
+			off += n;
+			if (off == p->seg[seg].len) {
+				seg++;
+				off = 0;
+			}
+		}
+		if (!left)
+			e->flags = (uint8_t)flags;
+		e = NULL;
+	} while (left);
+	if (p->nseg)
+		q->ops->rx_release(q->tq, p->token);
+	return 0;
+nomem:
+	if (p->nseg)
+		q->ops->rx_release(q->tq, p->token);
+	return -ENOMEM;
+}
+
+int loan_take(struct zv_conn *c, struct rx_pkt *p, unsigned flags)
+{
+	bool full = c->rx_queued >= ENTRIES_SPARE + c->credit.buf_alloc / CREDIT_MSG_OVERHEAD;
+
+	if (full && c->type == ZV_SEQPACKET) {
+		if (p->nseg)
+			c->q->ops->rx_release(c->q->tq, p->token);
+		return -ENOMEM;
+	}
+	/* A stream that is full of small pieces is gathered into chunks from here on. */
+	if (p->nseg && !full && may_withhold(c, p->ndesc))
+		return take_loan(c, p, flags);
+	return take_copy(c, p, flags);
+}
+
+/* ---- giving to the application ---- */
+
+/* Accounts consumed bytes and tells the peer when that is due. */
+static void consumed(struct zv_conn *c, uint32_t len)
+{
+	credit_rx_consumed(&c->credit, len);
+	if (credit_update_due(&c->credit) && c->state == VC_CONNECTED &&
+	    !(c->shut.peer & VSOCK_SHUTDOWN_SEND))
+		tx_ctrl(c, CP_CREDIT_UPDATE);
+}
+
+/* What a receiving call returns when no payload is queued. */
+static int empty(struct zv_conn *c)
+{
+	if (c->state == VC_CONNECTING)
+		return -ENOTCONN;
+	if (c->state == VC_CLOSED && c->err)
+		return c->err;
+	if (c->state == VC_CLOSED || !vsock_shut_can_recv(&c->shut)) {
+		c->flags |= CF_EOF_SEEN;
+		return 0;
+	}
+	return -EAGAIN;
+}
+
+static ssize_t recv_stream(struct zv_conn *c, uint8_t *dst, size_t len, bool peek)
+{
+	struct rx_loans *r = &c->q->rx;
+	uint32_t i = c->rx_head;
+	size_t done = 0;
+
+	while (i != LOAN_NONE && done < len) {
+		struct rx_entry *e = &r->e[i];
+		uint32_t n = len - done < e->len ? (uint32_t)(len - done) : e->len;
+
+		memcpy(dst + done, e->data, n);
+		done += n;
+		if (peek) {
+			i = e->next;
+			continue;
+		}
+		if (n < e->len) {
+			e->data += n;
+			e->len -= n;
+		} else {
+			entry_release(c->q, c, entry_pop(c));
+		}
+		i = c->rx_head;
+	}
+	if (!peek)
+		consumed(c, (uint32_t)done);
+	return (ssize_t)done;
+}
+
+static ssize_t recv_message(struct zv_conn *c, uint8_t *dst, size_t len, uint32_t *flags, bool peek)
+{
+	struct rx_loans *r = &c->q->rx;
+	uint32_t i = c->rx_head, total = 0, end = 0;
+	size_t done = 0;
+
+	while (i != LOAN_NONE && !(end & ZV_EOM)) {
+		struct rx_entry *e = &r->e[i];
+		uint32_t n = len - done < e->len ? (uint32_t)(len - done) : e->len;
+
+		if (n)
+			memcpy(dst + done, e->data, n);
+		done += n;
+		total += e->len;
+		end = e->flags;
+		i = e->next;
+		if (!peek)
+			entry_release(c->q, c, entry_pop(c));
+	}
+	if (flags)
+		*flags = end | (done < total ? ZV_TRUNC : 0);
+	if (!peek) {
+		seq_rx_consumed(&c->seq);
+		consumed(c, total);
+	}
+	return (ssize_t)done;
+}
+
+ssize_t loan_recv(struct zv_conn *c, void *data, size_t len, uint32_t *flags)
+{
+	bool peek = flags && (*flags & ZV_PEEK);
+	ssize_t n;
+
+	if (flags)
+		*flags = 0;
+	if (c->rx_head == LOAN_NONE || (c->type == ZV_SEQPACKET && c->seq.msgs == 0))
+		return empty(c);
+	if (len == 0 && c->type == ZV_STREAM)
+		return 0;
+	n = c->type == ZV_STREAM ? recv_stream(c, data, len, peek)
+				 : recv_message(c, data, len, flags, peek);
+	if (c->rx_head == LOAN_NONE)
+		conn_drained(c);
+	return n;
+}
+
+int loan_buf_recv(struct zv_conn *c, struct zv_buf *bufs, unsigned n)
+{
+	struct rx_loans *r = &c->q->rx;
+	unsigned done = 0;
+
+	while (done < n && c->rx_head != LOAN_NONE) {
+		uint32_t i = entry_pop(c);
+		struct rx_entry *e = &r->e[i];
+
+		e->lent = 1;
+		r->app_loans++;
+		bufs[done++] = (struct zv_buf){.data = e->data,
+					       .len = e->len,
+					       .capacity = e->len,
+					       .flags = e->flags,
+					       .cookie = i};
+		if (e->flags & ZV_EOM)
+			seq_rx_consumed(&c->seq);
+	}
+	return done ? (int)done : empty(c);
+}
+
+void loan_buf_release(struct zv_queue *q, struct zv_buf *bufs, unsigned n)
+{
+	struct rx_loans *r = &q->rx;
+	struct zv_conn *c = NULL;
+
+	for (unsigned k = 0; k < n; k++) {
+		uint32_t i = bufs[k].cookie, len;
+		struct rx_entry *e;
+
+		if (i >= r->size || !r->e[i].lent) {
+			zv_err(-EINVAL,
+			       "zv_buf_release: buffer %u of %u is not on loan from this queue "
+			       "(released twice, or of another queue): ignored",
+			       k, n);
+			continue;
+		}
+		e = &r->e[i];
+		if (!c || c->id != e->conn_id)
+			c = (struct zv_conn *)conn_table_get(&q->conns, e->conn_id);
+		len = e->len;
+		e->lent = 0;
+		r->app_loans--;
+		entry_release(q, c, i);
+		if (c) {
+			consumed(c, len);
+			if (c->rx_head == LOAN_NONE)
+				conn_drained(c);
+			/* conn_drained may have taken it out of the table */
+			if (!(c->flags & CF_IN_TABLE))
+				c = NULL;
+		}
+	}
+}
+
+void loan_drop_all(struct zv_conn *c)
+{
+	while (c->rx_head != LOAN_NONE)
+		entry_release(c->q, c, entry_pop(c));
+}
+
+void loan_forget(struct zv_conn *c)
+{
+	if (c->rx_lent)
+		c->q->rx.holders--;
+	c->rx_lent = 0;
+}
+
+void loan_fini(struct zv_queue *q)
+{
+	free(q->rx.e);
+	free(q->tx.l);
+}
+
+/* ---- buffers reserved for sending ---- */
+
+#define TX_IN_USE (LOAN_NONE - 1)
+
+uint32_t loan_tx_get(struct tx_loans *t, uint64_t conn_id, uint32_t token, uint32_t capacity)
+{
+	uint32_t i;
+
+	if (t->free == LOAN_NONE) {
+		uint32_t size = t->size ? t->size * 2 : 64;
+		struct tx_loan *l = realloc(t->l, (size_t)size * sizeof(*l));
+
+		if (!l)
+			return LOAN_NONE;
+		t->l = l;
+		for (i = t->size; i < size; i++)
+			l[i].next = i + 1 < size ? i + 1 : LOAN_NONE;
+		t->free = t->size;
+		t->size = size;
+	}
+	i = t->free;
+	t->free = t->l[i].next;
+	t->l[i] = (struct tx_loan){conn_id, token, capacity, TX_IN_USE};
+	t->app_loans++;
+	return i;
+}
+
+struct tx_loan *loan_tx_find(struct tx_loans *t, uint64_t conn_id, uint32_t cookie)
+{
+	if (cookie >= t->size || t->l[cookie].next != TX_IN_USE || t->l[cookie].conn_id != conn_id)
+		return NULL;
+	return &t->l[cookie];
+}
+
+void loan_tx_put(struct tx_loans *t, uint32_t cookie)
+{
+	t->l[cookie].next = t->free;
+	t->free = cookie;
+	t->app_loans--;
+}

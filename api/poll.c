@@ -1,0 +1,286 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The queue's own work, and waiting for it.
+ *
+ * zv_wait polls for spin_ns and then arms and sleeps. Two rules make polling bearable on few
+ * cores. First, an idle poller offers the CPU: sched_yield after every 64 empty polls. Second, it
+ * looks at how long that took: longer than an empty system call means that somebody else ran here,
+ * most likely the very peer that is being waited for, so from then on it yields after every empty
+ * poll (q->crowded) until a yield comes back at once. With each side on a CPU of its own the cost
+ * is one cheap system call per 64 polls; with everything on one CPU a round trip is two yields.
+ */
+#include "socket.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <sched.h>
+#include <sys/epoll.h>
+#include <sys/timerfd.h>
+#include <time.h>
+#include <unistd.h>
+
+#define POLLS_PER_YIELD 64u
+#define POLLS_PER_CLOCK 32u
+#define YIELD_TAKEN_NS	1000u /* a sched_yield that took longer let somebody else run */
+
+void queue_sync(struct zv_queue *q)
+{
+	uint64_t guest;
+
+	if (q->session == q->tq->session)
+		return;
+	q->session = q->tq->session;
+	conn_reset_all(q);
+	guest = q->ops->guest_cid(q->dev->t);
+	q->own_cid = q->ops->role == ZV_ROLE_GUEST ? guest : VSOCK_CID_HOST;
+	q->peer_cid = q->ops->role == ZV_ROLE_GUEST ? VSOCK_CID_HOST : guest;
+	q->hello = HELLO_OFF;
+	q->incoming = 0;
+	q->max_pkt = ZV_PLAIN_PKT;
+	if (!q->tq->up)
+		return;
+	if (q->ops->role == ZV_ROLE_GUEST && !(q->dev->opts.flags & ZV_OPT_NO_HELLO))
+		ctrl_start(q);
+}
+
+/* ---- events ---- */
+
+static uint32_t events_of(struct zv_conn *c)
+{
+	bool have = c->type == ZV_STREAM ? c->rx_head != LOAN_NONE : c->seq.msgs != 0;
+	uint32_t ev = 0;
+
+	if (c->flags & CF_NEW)
+		ev |= ZV_EV_CONNECT;
+	if (have)
+		ev |= ZV_EV_IN;
+	if (c->state == VC_CLOSED && c->err)
+		return ev | ZV_EV_ERR;
+	if (!have && !(c->flags & CF_EOF_SEEN) &&
+	    (c->state == VC_CLOSED || !vsock_shut_can_recv(&c->shut)))
+		ev |= ZV_EV_IN;
+	if (c->state == VC_CLOSED || c->shut.peer == VSOCK_SHUTDOWN_BOTH)
+		ev |= ZV_EV_HUP;
+	if ((c->flags & CF_WANT_OUT) && !(c->flags & CF_TXWAIT) &&
+	    !(c->pending & (CP_REQUEST | CP_RESPONSE)) &&
+	    (tx_has_credit(c) || !vsock_shut_can_send(&c->shut)))
+		ev |= ZV_EV_OUT;
+	return ev;
+}
+
+static unsigned accept_events(struct zv_queue *q, struct zv_event *events, unsigned max)
+{
+	unsigned n = 0;
+
+	for (unsigned i = 0; i < ZV_LISTEN_HASH && n < max; i++) {
+		struct listener *l = __atomic_load_n(&q->dev->listeners[i], __ATOMIC_ACQUIRE);
+
+		for (; l && n < max; l = __atomic_load_n(&l->next, __ATOMIC_ACQUIRE))
+			if (l->q[q->index].count)
+				events[n++] =
+					(struct zv_event){.events = ZV_EV_ACCEPT, .port = l->port};
+	}
+	return n;
+}
+
+static unsigned ready_events(struct zv_queue *q, struct zv_event *events, unsigned max)
+{
+	struct zv_conn *last = TAILQ_LAST(&q->ready, conn_list), *c;
+	unsigned n = 0;
+
+	while (n < max && (c = TAILQ_FIRST(&q->ready))) {
+		uint32_t ev = events_of(c) & (c->mask | ZV_EV_ERR);
+		bool end = c == last;
+
+		TAILQ_REMOVE(&q->ready, c, ready);
+		if (ev) {
+			events[n++] = (struct zv_event){
+				.conn = c, .user = c->user, .events = ev, .err = c->err};
+			if (ev & ZV_EV_CONNECT)
+				c->flags &= ~CF_NEW;
+			TAILQ_INSERT_TAIL(&q->ready, c, ready); /* level: look again next time */
+		} else {
+			c->flags &= ~CF_READY;
+		}
+		if (end)
+			break;
+	}
+	return n;
+}
+
+/* ---- poll ---- */
+
+static void disarm(struct zv_queue *q)
+{
+	uint64_t ticks;
+
+	q->armed = 0;
+	q->tick = 0; /* look at the clock: time has passed */
+	q->ops->disarm(q->tq);
+	if (q->timerfd >= 0)
+		(void)!read(q->timerfd, &ticks, sizeof(ticks));
+}
+
+int queue_poll(struct zv_queue *q, struct zv_event *events, unsigned max)
+{
+	unsigned n, buffers;
+	int got;
+
+	queue_sync(q);
+	if (q->armed)
+		disarm(q);
+	got = q->ops->rx_burst(q->tq, q->pkts, ZV_BURST);
+	for (int i = 0; i < got; i++)
+		rx_packet(q, &q->pkts[i]);
+	if (q->rst_count || !TAILQ_EMPTY(&q->ctrl))
+		tx_ctrl_flush(q);
+	if (!TAILQ_EMPTY(&q->more))
+		tx_more_flush(q);
+	if (TAILQ_EMPTY(&q->txwait))
+		q->contended &= q->fresh_turns != 0; /* those woken last have not had theirs */
+	else if ((buffers = q->ops->tx_ready(q->tq)))
+		tx_wake_waiters(q, buffers);
+	if (q->tick++ % POLLS_PER_CLOCK == 0 && conn_timers_next(q) != UINT64_MAX) {
+		q->now = zv_now();
+		conn_timers_run(q);
+	}
+	if (q->listen_gen != __atomic_load_n(&q->dev->listen_gen, __ATOMIC_ACQUIRE))
+		listener_sync(q);
+	q->ops->publish(q->tq);
+	/* Half at most, so that ports nobody accepts on cannot hide the connections' events. */
+	n = q->accept_waiting ? accept_events(q, events, TAILQ_EMPTY(&q->ready) ? max : max / 2)
+			      : 0;
+	if (!TAILQ_EMPTY(&q->ready))
+		n += ready_events(q, events + n, max - n);
+	return (int)n;
+}
+
+/* ---- arm and wait ---- */
+
+static int arm_rings(struct zv_queue *q)
+{
+	unsigned what = 0;
+
+	if (q->session != q->tq->session) /* zv_poll has work to do */
+		return -EAGAIN;
+	if (!TAILQ_EMPTY(&q->ready) || !TAILQ_EMPTY(&q->more) || q->accept_waiting)
+		return -EAGAIN;
+	if (!TAILQ_EMPTY(&q->txwait) || !TAILQ_EMPTY(&q->ctrl) || q->rst_count)
+		what = ARM_TX;
+	if (q->ops->arm(q->tq, what))
+		return -EAGAIN;
+	q->armed = 1;
+	return 0;
+}
+
+int queue_arm(struct zv_queue *q)
+{
+	int ret = arm_rings(q);
+	uint64_t next = conn_timers_next(q);
+
+	if (ret == 0 && next != UINT64_MAX) {
+		struct itimerspec t = {.it_value = {.tv_sec = (time_t)(next / 1000000000u),
+						    .tv_nsec = (long)(next % 1000000000u)}};
+
+		(void)timerfd_settime(q->timerfd, TFD_TIMER_ABSTIME, &t, NULL);
+	}
+	return ret;
+}
+
+static int enter_poll(struct zv_queue *q, struct zv_event *events, unsigned max)
+{
+	int n = 0;
+
+	if (quiesce_enter(&q->tq->qs)) {
+		n = queue_poll(q, events, max);
+		quiesce_leave(&q->tq->qs);
+	}
+	return n;
+}
+
+/* Sleeps until the rings, a timer or @deadline. 0 or -EINTR. */
+static int doze(struct zv_queue *q, uint64_t deadline)
+{
+	struct pollfd p = {.fd = q->ops->fd(q->tq), .events = POLLIN};
+	uint64_t next = UINT64_MAX, now;
+	struct timespec t;
+	int armed = -EAGAIN, ret;
+
+	if (quiesce_enter(&q->tq->qs)) {
+		armed = arm_rings(q);
+		next = conn_timers_next(q);
+		quiesce_leave(&q->tq->qs);
+	}
+	if (armed)
+		return 0;
+	next = deadline < next ? deadline : next;
+	now = zv_now();
+	next = next > now ? next - now : 0;
+	t = (struct timespec){(time_t)(next / 1000000000u), (long)(next % 1000000000u)};
+	ret = ppoll(&p, 1, next > INT64_MAX / 2 ? NULL : &t, NULL);
+	q->tq->stats.wakeups++;
+	return ret < 0 && errno == EINTR ? -EINTR : 0;
+}
+
+/* One idle moment of a poller; see the theory above. */
+static void idle_moment(struct zv_queue *q, unsigned idle, uint64_t *now)
+{
+	uint64_t before;
+
+	if (!q->crowded && idle % POLLS_PER_YIELD) {
+		shm_relax();
+		return;
+	}
+	before = zv_now();
+	sched_yield();
+	*now = zv_now();
+	q->crowded = *now - before > YIELD_TAKEN_NS;
+}
+
+int queue_wait(struct zv_queue *q, struct zv_event *events, unsigned max, uint64_t timeout_ns)
+{
+	uint64_t start = 0, now = 0, deadline = UINT64_MAX, spin = q->dev->opts.spin_ns;
+	bool busy = q->dev->opts.flags & ZV_OPT_BUSY_POLL;
+	int n, ret;
+
+	for (unsigned idle = 1;; idle++) {
+		n = enter_poll(q, events, max);
+		if (n || timeout_ns == 0)
+			return n;
+		if (!start) {
+			start = now = zv_now();
+			if (timeout_ns < UINT64_MAX - start)
+				deadline = start + timeout_ns;
+		}
+		if (now >= deadline)
+			return 0;
+		idle_moment(q, idle, &now);
+		if (busy || now - start < spin)
+			continue;
+		ret = doze(q, deadline);
+		if (ret)
+			return ret;
+		start = now = zv_now();
+	}
+}
+
+int queue_fds_open(struct zv_queue *q)
+{
+	struct epoll_event ev = {.events = EPOLLIN};
+
+	q->epfd = epoll_create1(EPOLL_CLOEXEC);
+	q->timerfd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
+	if (q->epfd < 0 || q->timerfd < 0 ||
+	    epoll_ctl(q->epfd, EPOLL_CTL_ADD, q->timerfd, &ev) < 0 ||
+	    epoll_ctl(q->epfd, EPOLL_CTL_ADD, q->ops->fd(q->tq), &ev) < 0)
+		return -errno;
+	return 0;
+}
+
+void queue_fds_close(struct zv_queue *q)
+{
+	if (q->epfd >= 0)
+		close(q->epfd);
+	if (q->timerfd >= 0)
+		close(q->timerfd);
+}

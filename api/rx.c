@@ -1,0 +1,260 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * One received packet: header checks, connection look-up, state machine, payload. p->hdr is a
+ * private copy; payload bytes are never looked at. Whatever path a packet takes, its buffer is
+ * given back or held exactly once: rx_packet() owns it until loan_take() or drop().
+ */
+#include "socket.h"
+
+#include <errno.h>
+
+static void drop(struct zv_queue *q, const struct rx_pkt *p)
+{
+	if (p->nseg)
+		q->ops->rx_release(q->tq, p->token);
+}
+
+/* The connection's own RST, and its end. */
+static void reset(struct zv_conn *c, int err)
+{
+	tx_ctrl(c, CP_RST);
+	conn_over(c, err);
+}
+
+static void refuse(struct zv_queue *q, const struct vsock_hdr *h)
+{
+	q->tq->stats.conns_refused++;
+	tx_rst_reply(q, h);
+}
+
+/* REQUEST for no existing connection: section 5.10.6.5, "Connection establishment". */
+static void request(struct zv_queue *q, const struct vsock_hdr *h, const struct conn_key *key)
+{
+	struct listener *l;
+	struct zv_conn *c;
+	int err;
+
+	if (h->dst_port == ZV_CTRL_PORT) {
+		c = ctrl_accept(q, h);
+		if (!c)
+			refuse(q, h);
+		return;
+	}
+	l = listener_find(q->dev, h->dst_port);
+	if (!l || l->type != h->type || l->q[q->index].count >= l->backlog) {
+		refuse(q, h);
+		return;
+	}
+	c = conn_new(q, key, h->type, VC_CONNECTED, &err);
+	if (!c) {
+		refuse(q, h);
+		return;
+	}
+	(void)credit_peer_update(&c->credit, h->buf_alloc, h->fwd_cnt);
+	c->flags |= CF_ACCEPTQ;
+	c->listener = l;
+	TAILQ_INSERT_TAIL(&l->q[q->index].conns, c, acceptlink);
+	l->q[q->index].count++;
+	q->accept_waiting++;
+	q->tq->stats.conns_accepted++;
+	tx_ctrl(c, CP_RESPONSE);
+}
+
+static void data(struct zv_conn *c, struct rx_pkt *p)
+{
+	struct zv_queue *q = c->q;
+	uint32_t len = p->hdr.len;
+	unsigned flags = 0;
+
+	if (!vsock_shut_can_recv(&c->shut)) {
+		/* After SHUTDOWN of this direction: the peer broke its word, or did not know yet.
+		 */
+		q->tq->stats.rx_bad_state += !!(c->shut.peer & VSOCK_SHUTDOWN_SEND);
+		drop(q, p);
+		return;
+	}
+	if (!credit_rx_take(&c->credit, len)) {
+		q->tq->stats.rx_overrun++;
+		drop(q, p);
+		reset(c, -ECONNRESET);
+		return;
+	}
+	if (c->type == ZV_SEQPACKET) {
+		if (p->hdr.flags & VSOCK_SEQ_EOM)
+			flags = ZV_EOM | (p->hdr.flags & VSOCK_SEQ_EOR ? ZV_EOR : 0);
+		if (!seq_rx_packet(&c->seq, len, p->hdr.flags, c->credit.buf_alloc)) {
+			q->tq->stats.rx_overrun++;
+			drop(q, p);
+			reset(c, -ECONNRESET);
+			return;
+		}
+	} else if (!len) {
+		return; /* an empty packet of a stream means nothing */
+	}
+	c->rx_bytes += len;
+	q->tq->stats.rx_bytes += len;
+	if (loan_take(c, p, flags)) {
+		reset(c, -ECONNRESET);
+		return;
+	}
+	if (c->flags & CF_INTERNAL)
+		ctrl_data(c);
+	else
+		conn_ready(c);
+}
+
+static void established(struct zv_conn *c)
+{
+	conn_timer_stop(c);
+	c->q->tq->stats.conns_opened++;
+	if (c->flags & CF_INTERNAL) {
+		ctrl_established(c);
+		return;
+	}
+	c->flags |= CF_NEW;
+	conn_ready(c);
+}
+
+static void shut_down(struct zv_conn *c, uint32_t flags)
+{
+	if (!vsock_shut_peer(&c->shut, flags))
+		c->q->tq->stats.rx_bad_state++;
+	conn_ready(c);
+	if (c->flags & CF_INTERNAL) {
+		reset(c, -ECONNRESET);
+		return;
+	}
+	conn_drained(c);
+}
+
+static void peer_reset(struct zv_conn *c)
+{
+	bool clean = c->shut.peer == VSOCK_SHUTDOWN_BOTH || c->shut.local == VSOCK_SHUTDOWN_BOTH ||
+		     (c->shut.peer & c->shut.local & VSOCK_SHUTDOWN_SEND);
+
+	conn_over(c, clean ? 0 : -ECONNRESET);
+}
+
+/* Performs the state machine's action for a packet of an existing connection. */
+static void act(struct zv_conn *c, struct rx_pkt *p, struct vc_step s)
+{
+	struct zv_queue *q = c->q;
+	enum vc_state from = c->state;
+
+	if (s.next != VC_CLOSED && s.next != VC_NONE) /* conn_over() makes that step itself */
+		c->state = s.next;
+	if (s.action == VC_ACT_DATA) {
+		data(c, p);
+		return;
+	}
+	drop(q, p);
+	switch (s.action) {
+	case VC_ACT_ESTABLISHED:
+		established(c);
+		break;
+	case VC_ACT_REFUSED:
+		q->tq->stats.conns_refused++;
+		conn_over(c, -ECONNREFUSED);
+		break;
+	case VC_ACT_RESET:
+		peer_reset(c);
+		break;
+	case VC_ACT_SHUTDOWN:
+		shut_down(c, p->hdr.flags);
+		break;
+	case VC_ACT_TELL_CREDIT:
+		tx_ctrl(c, CP_CREDIT_UPDATE);
+		break;
+	case VC_ACT_FREE:
+		conn_over(c, 0);
+		break;
+	case VC_ACT_RST_FREE:
+		reset(c, 0);
+		break;
+	case VC_ACT_RST:
+		q->tq->stats.rx_bad_state++;
+		reset(c, -ECONNRESET);
+		break;
+	case VC_ACT_DROP:
+		if (from != VC_CLOSING) /* data in flight towards a closed socket is no fault */
+			q->tq->stats.rx_bad_state++;
+		break;
+	default: /* VC_ACT_CREDIT, VC_ACT_NONE: the header's counters were all */
+		break;
+	}
+}
+
+/* False: the header is refused, and what that calls for is done. */
+static bool check_hdr(struct zv_queue *q, const struct rx_pkt *p)
+{
+	switch (vsock_hdr_check(&p->hdr, q->own_cid, q->peer_cid)) {
+	case VSOCK_HDR_OK:
+		return true;
+	case VSOCK_HDR_BAD_TYPE:
+		q->tq->stats.rx_bad_type++;
+		if (p->hdr.src_cid == q->peer_cid)
+			tx_rst_reply(q, &p->hdr);
+		break;
+	case VSOCK_HDR_BAD_SRC:
+		q->tq->stats.rx_bad_cid++; /* no answer: it would go to somebody else */
+		break;
+	case VSOCK_HDR_BAD_DST:
+		q->tq->stats.rx_bad_cid++;
+		tx_rst_reply(q, &p->hdr);
+		break;
+	default:
+		q->tq->stats.rx_bad_hdr++;
+	}
+	return false;
+}
+
+static struct zv_conn *find(struct zv_queue *q, const struct conn_key *key)
+{
+	struct zv_conn *c = q->last;
+
+	if (c && c->node.key.peer_port == key->peer_port &&
+	    c->node.key.local_port == key->local_port && c->node.key.peer_cid == key->peer_cid)
+		return c;
+	c = (struct zv_conn *)conn_table_find(&q->conns, key);
+	q->last = c;
+	return c;
+}
+
+void rx_packet(struct zv_queue *q, struct rx_pkt *p)
+{
+	struct conn_key key = {p->hdr.src_cid, p->hdr.src_port, p->hdr.dst_port};
+	struct vc_step s;
+	struct zv_conn *c;
+
+	q->tq->stats.rx_packets++;
+	if (!check_hdr(q, p)) {
+		drop(q, p);
+		return;
+	}
+	c = find(q, &key);
+	if (!c) {
+		drop(q, p);
+		s = vc_step(VC_NONE, p->hdr.op);
+		if (s.action == VC_ACT_ACCEPT) {
+			request(q, &p->hdr, &key);
+		} else {
+			q->tq->stats.rx_no_conn++;
+			if (s.action == VC_ACT_RST)
+				tx_rst_reply(q, &p->hdr);
+		}
+		return;
+	}
+	if (p->hdr.type != c->type) {
+		q->tq->stats.rx_bad_type++;
+		drop(q, p);
+		tx_rst_reply(q, &p->hdr);
+		return;
+	}
+	if (credit_peer_update(&c->credit, p->hdr.buf_alloc, p->hdr.fwd_cnt)) {
+		if (c->flags & CF_WANT_OUT)
+			conn_ready(c);
+	} else {
+		q->tq->stats.rx_bad_credit++;
+	}
+	act(c, p, vc_step(c->state, p->hdr.op));
+}

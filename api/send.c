@@ -1,0 +1,331 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Sending payload: by copying it, a message at a time or gathered (ZV_MORE), or in place. */
+#include "tx_priv.h"
+
+#include <errno.h>
+#include <string.h>
+
+/* ---- ZV_MORE: a packet that is being filled ---- */
+
+void tx_more_commit(struct zv_conn *c)
+{
+	TAILQ_REMOVE(&c->q->more, c, morelink);
+	c->flags &= ~CF_MORE;
+	c->tx_reserved -= c->more.capacity;
+	tx_credit_back(c);
+	if (c->more_len) {
+		tx_commit(c, c->more.token, VSOCK_OP_RW, c->more_len, 0);
+		tx_turn_spend(c, c->more_len);
+	} else {
+		c->q->ops->tx_cancel(c->q->tq, c->more.token);
+	}
+}
+
+void tx_more_drop(struct zv_conn *c)
+{
+	if (!(c->flags & CF_MORE))
+		return;
+	c->more_len = 0;
+	tx_more_commit(c);
+}
+
+void tx_more_flush(struct zv_queue *q)
+{
+	struct zv_conn *c;
+
+	while ((c = TAILQ_FIRST(&q->more)))
+		tx_more_commit(c);
+}
+
+/* Bytes of @data that went into the connection's open packet, opening one if there is none. */
+static uint32_t more_append(struct zv_conn *c, const uint8_t *data, size_t len)
+{
+	struct zv_queue *q = c->q;
+	uint32_t n;
+
+	if (!(c->flags & CF_MORE)) {
+		uint32_t left = tx_credit_left(c);
+
+		if (!left || !tx_turn_left(c) ||
+		    !q->ops->tx_reserve(q->tq, &c->more, 1, q->max_pkt, 0))
+			return 0;
+		if (c->more.capacity > q->max_pkt)
+			c->more.capacity = q->max_pkt;
+		if (c->more.capacity > left)
+			c->more.capacity = left;
+		c->tx_reserved += c->more.capacity;
+		c->more_len = 0;
+		c->flags |= CF_MORE;
+		TAILQ_INSERT_TAIL(&q->more, c, morelink);
+	}
+	n = c->more.capacity - c->more_len;
+	n = len < n ? (uint32_t)len : n;
+	memcpy(c->more.data + c->more_len, data, n);
+	c->more_len += n;
+	if (c->more_len == c->more.capacity)
+		tx_more_commit(c);
+	return n;
+}
+
+/* ---- copying send ---- */
+
+static ssize_t send_stream(struct zv_conn *c, const uint8_t *data, size_t len, uint32_t flags)
+{
+	struct zv_queue *q = c->q;
+	size_t done = 0;
+	bool credit = true;
+
+	while (done < len) {
+		uint32_t left = tx_credit_left(c), n;
+		struct tx_slot s;
+
+		if ((c->flags & CF_MORE) || (flags & ZV_MORE)) {
+			n = more_append(c, data + done, len - done);
+			done += n;
+			if (n)
+				continue;
+		}
+		credit = left != 0;
+		if (!left || !tx_turn_left(c))
+			break;
+		n = len - done < left ? (uint32_t)(len - done) : left;
+		n = n < q->max_pkt ? n : q->max_pkt;
+		if (!q->ops->tx_reserve(q->tq, &s, 1, n, c->flags & CF_INTERNAL ? TX_CTRL : 0))
+			break;
+		n = n < s.capacity ? n : s.capacity;
+		if (!n) { /* TX_CTRL: a buffer for headers only */
+			q->ops->tx_cancel(q->tq, s.token);
+			break;
+		}
+		memcpy(s.data, data + done, n);
+		tx_commit(c, s.token, VSOCK_OP_RW, n, 0);
+		tx_turn_spend(c, n);
+		done += n;
+	}
+	if ((c->flags & CF_MORE) && !(flags & ZV_MORE))
+		tx_more_commit(c);
+	if (done == len)
+		c->flags &= ~CF_WANT_OUT;
+	else
+		(void)tx_blocked(c, !credit, 1);
+	return done ? (ssize_t)done : -EAGAIN;
+}
+
+/* A whole message or nothing: buffers for all of it first, then commit. */
+static ssize_t send_message(struct zv_conn *c, const uint8_t *data, size_t len, uint32_t flags)
+{
+	struct zv_queue *q = c->q;
+	unsigned n = 0, max = q->ops->tx_max(q->tq);
+	size_t room = 0, done = 0;
+
+	max = max < ZV_SLOTS ? max : ZV_SLOTS;
+	if (!len && q->hello != HELLO_DONE)
+		return zv_err(-EINVAL,
+			      "zv_send: a stock virtio-vsock peer cannot take empty messages");
+	if (len > c->credit.peer_buf_alloc)
+		return zv_err(-EMSGSIZE,
+			      "zv_send: message of %zu bytes, but the peer takes at most %u", len,
+			      c->credit.peer_buf_alloc);
+	if (len > tx_credit_left(c))
+		return tx_blocked(c, true, (uint32_t)len);
+	if (!tx_turn_left(c)) /* a message is never cut, so the last one may exceed the turn */
+		return tx_blocked(c, false, (uint32_t)len);
+	do {
+		uint32_t want = len - room < q->max_pkt ? (uint32_t)(len - room) : q->max_pkt;
+
+		if (n == max || !q->ops->tx_reserve(q->tq, &q->slots[n], 1, want, 0))
+			break;
+		if (q->slots[n].capacity > q->max_pkt)
+			q->slots[n].capacity = q->max_pkt;
+		room += q->slots[n++].capacity;
+	} while (room < len);
+	if (room < len || n == 0 || n > credit_tx_packets(&c->credit)) {
+		bool no_buffer = room < len || n == 0;
+
+		for (unsigned i = 0; i < n; i++)
+			q->ops->tx_cancel(q->tq, q->slots[i].token);
+		if (n == max && no_buffer)
+			return zv_err(-EMSGSIZE,
+				      "zv_send: message of %zu bytes needs more than the %u "
+				      "buffers of this ring",
+				      len, max);
+		if (!no_buffer && n > c->credit.pkt_limit)
+			return zv_err(
+				-EMSGSIZE,
+				"zv_send: message of %zu bytes needs %u packets, but the peer "
+				"takes at most %u unread",
+				len, n, c->credit.pkt_limit);
+		(void)tx_blocked(c, !no_buffer, (uint32_t)len);
+		c->want_pkts = n;
+		return -EAGAIN;
+	}
+	for (unsigned i = 0; i < n; i++) {
+		uint32_t part = len - done < q->slots[i].capacity ? (uint32_t)(len - done)
+								  : q->slots[i].capacity;
+
+		if (part)
+			memcpy(q->slots[i].data, data + done, part);
+		done += part;
+		tx_turn_spend(c, part);
+		tx_commit(c, q->slots[i].token, VSOCK_OP_RW, part,
+			  seq_tx_flags((uint32_t)done, (uint32_t)len, flags & ZV_EOR));
+	}
+	c->flags &= ~CF_WANT_OUT;
+	return (ssize_t)len;
+}
+
+ssize_t tx_send(struct zv_conn *c, const void *data, size_t len, uint32_t flags)
+{
+	int ret = tx_may_send(c);
+
+	if (ret)
+		return ret;
+	if (len == 0 && c->type == ZV_STREAM)
+		return 0;
+	if (c->pending & (CP_REQUEST | CP_RESPONSE)) /* nothing may overtake them */
+		return tx_blocked(c, false, 1);
+	return c->type == ZV_STREAM ? send_stream(c, data, len, flags)
+				    : send_message(c, data, len, flags);
+}
+
+/* ---- zero-copy send ---- */
+
+/*
+ * How many of @n more buffers @c may hold unsent: a queue lends at most half of what it has, a
+ * connection at most half of that while it is not alone in holding some.
+ */
+static unsigned may_hold(const struct zv_conn *c, unsigned n)
+{
+	const struct zv_queue *q = c->q;
+	unsigned max = q->ops->tx_max(q->tq) / 2, all = q->tx.app_loans, most = max;
+
+	if (all > c->tx_loans)
+		most = max / 2;
+	if (all >= max || c->tx_loans >= most)
+		return 0;
+	n = n < max - all ? n : max - all;
+	return n < most - c->tx_loans ? n : most - c->tx_loans;
+}
+
+int tx_buf_alloc(struct zv_conn *c, struct zv_buf *bufs, unsigned n, size_t len)
+{
+	struct zv_queue *q = c->q;
+	uint32_t left, want, each, turn, pkts;
+	unsigned got, used = 0;
+	int ret = tx_may_send(c);
+
+	if (ret)
+		return ret;
+	if (c->pending & (CP_REQUEST | CP_RESPONSE))
+		return tx_blocked(c, false, 1);
+	if (c->flags & CF_MORE)
+		tx_more_commit(c); /* keeps the order of bytes */
+	left = tx_credit_left(c);
+	pkts = credit_tx_packets(&c->credit);
+	pkts = pkts > c->tx_loans ? pkts - c->tx_loans : 0;
+	if (!left || !pkts)
+		return tx_blocked(c, true, 1);
+	turn = tx_turn_left(c);
+	if (!turn)
+		return tx_blocked(c, false, 1);
+	want = len < q->max_pkt ? (uint32_t)len : q->max_pkt;
+	n = n < ZV_SLOTS ? n : ZV_SLOTS;
+	n = n < pkts ? n : pkts;
+	/* No more buffers than credit fills: what is left over would have to be cancelled. */
+	if ((uint64_t)n * want > left)
+		n = (left + want - 1) / want;
+	each = want > ZV_PKT_CHARGE ? want : ZV_PKT_CHARGE;
+	if ((uint64_t)n * each > turn)
+		n = (turn + each - 1) / each;
+	n = may_hold(c, n);
+	if (!n)
+		return zv_err(-ENOBUFS,
+			      "zv_buf_alloc: %u buffers are reserved on the connection, %u on "
+			      "the queue, and not sent: send or cancel some",
+			      c->tx_loans, q->tx.app_loans);
+	got = q->ops->tx_reserve(q->tq, q->slots, n, want, 0);
+	if (!got)
+		return tx_blocked(c, false, 1);
+	for (unsigned i = 0; i < got; i++) {
+		struct tx_slot *s = &q->slots[i];
+		uint32_t cap = s->capacity < want ? s->capacity : want, cookie = LOAN_NONE;
+
+		cap = cap < left ? cap : left;
+		if (cap)
+			cookie = loan_tx_get(&q->tx, c->id, s->token, cap);
+		if (cookie == LOAN_NONE) {
+			q->ops->tx_cancel(q->tq, s->token);
+			continue;
+		}
+		left -= cap;
+		c->tx_reserved += cap;
+		c->tx_loans++;
+		tx_turn_spend(c, cap);
+		bufs[used++] = (struct zv_buf){
+			.data = s->data, .len = cap, .capacity = cap, .cookie = cookie};
+	}
+	if (!used)
+		return tx_blocked(c, false, 1);
+	c->flags &= ~CF_WANT_OUT;
+	return (int)used;
+}
+
+/* The record of a buffer goes back; its token is the caller's. */
+static uint32_t take_back(struct zv_conn *c, const struct zv_buf *b, const struct tx_loan *l)
+{
+	uint32_t token = l->token;
+
+	c->tx_reserved -= l->capacity;
+	c->tx_loans--;
+	tx_credit_back(c);
+	loan_tx_put(&c->q->tx, b->cookie);
+	return token;
+}
+
+void tx_buf_cancel(struct zv_conn *c, struct zv_buf *bufs, unsigned n)
+{
+	for (unsigned i = 0; i < n; i++) {
+		const struct tx_loan *l = loan_tx_find(&c->q->tx, c->id, bufs[i].cookie);
+
+		if (l)
+			c->q->ops->tx_cancel(c->q->tq, take_back(c, &bufs[i], l));
+	}
+}
+
+int tx_buf_send(struct zv_conn *c, struct zv_buf *bufs, unsigned n)
+{
+	struct zv_queue *q = c->q;
+	int ret = tx_may_send(c);
+
+	if (c->flags & CF_MORE)
+		tx_more_commit(c); /* keeps the order of bytes */
+	for (unsigned i = 0; i < n && ret == 0; i++) {
+		const struct tx_loan *l = loan_tx_find(&q->tx, c->id, bufs[i].cookie);
+
+		if (!l || bufs[i].len > l->capacity)
+			ret = zv_err(-EINVAL, "zv_buf_send: buffer %u of %u %s", i, n,
+				     l ? "has len above its capacity"
+				       : "is not reserved on this connection (sent or cancelled "
+					 "before)");
+	}
+	if (ret) {
+		tx_buf_cancel(c, bufs, n);
+		return ret;
+	}
+	for (unsigned i = 0; i < n; i++) {
+		const struct tx_loan *l = loan_tx_find(&q->tx, c->id, bufs[i].cookie);
+		uint32_t flags = 0, token;
+
+		if (!l)
+			continue; /* the same buffer twice in one call */
+		token = take_back(c, &bufs[i], l);
+		if (c->type == ZV_SEQPACKET && (bufs[i].flags & (ZV_EOM | ZV_EOR)))
+			flags = VSOCK_SEQ_EOM | (bufs[i].flags & ZV_EOR ? VSOCK_SEQ_EOR : 0);
+		if (bufs[i].len == 0 && !flags) {
+			q->ops->tx_cancel(q->tq, token);
+			continue;
+		}
+		tx_commit(c, token, VSOCK_OP_RW, bufs[i].len, flags);
+	}
+	return (int)n;
+}

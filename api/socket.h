@@ -1,0 +1,294 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The socket layer: packets to connections and back, over any transport.
+ *
+ * Theory of operation
+ * -------------------
+ * A device (struct zv_dev) has N queues (struct zv_queue), each over one struct tq of a transport.
+ * A queue owns all its state: connection table, buffers on loan, lists, timers. Its owner thread is
+ * the only one that touches it, so there is no lock; what is shared between queues is the table of
+ * listeners (read without lock, see device.c) and a few words of the device.
+ *
+ *   poll.c    zv_poll: receive a burst, run timers, flush, report events; arm, wait
+ *   rx.c      one packet: find the connection, step the state machine, take the payload
+ *   tx.c      control packets; may a connection send now? credit, turns, waiting in line
+ *   send.c    payload: copied, gathered, or in place
+ *   loan.c    received payload: held in ring buffers or in private memory; handed out, given back
+ *   conn.c    life of a connection: made, reset, closed, freed; its timers
+ *   ctrl.c    HELLO, on an internal connection of each queue
+ *   device.c  open, close, listeners
+ *   zvsock.c  the public calls: check arguments, enter the queue, dispatch
+ *
+ * Events are not queued. A connection that may have something to report is on its queue's ready
+ * list; zv_poll walks the list, computes each connection's events from its state, reports what is
+ * there and drops those that have nothing. So events are level-triggered and cost nothing to undo.
+ *
+ * Fairness. Connections that found no transmit buffer wait in line (q->txwait), and nobody
+ * overtakes the line. When there are buffers, a poll wakes the first of them: each has a turn, in
+ * which it may send ZV_QUANTUM before it goes to the end of the line while there are others. One
+ * that got nothing in its turn goes back to the front. Without waiters there is no limit.
+ *
+ * Control packets (REQUEST, RESPONSE, CREDIT_UPDATE, SHUTDOWN, RST) are bits of a connection, not
+ * queued packets: a full ring costs no memory. RSTs that belong to no connection wait in a small
+ * ring of headers per queue; when that is full they are dropped and counted.
+ */
+#ifndef ZV_SOCKET_H
+#define ZV_SOCKET_H
+
+#include "loan.h"
+#include "proto/conn_table.h"
+#include "proto/hello.h"
+#include "proto/vsock_conn.h"
+#include "proto/vsock_credit.h"
+#include "proto/vsock_seqpacket.h"
+#include "transport.h"
+
+#include <pthread.h>
+#include <sched.h>
+#include <sys/queue.h>
+
+#define ZV_BURST      32u    /* packets received by one zv_poll */
+#define ZV_SLOTS      512u   /* most buffers one sending call reserves at a time */
+#define ZV_QUANTUM    65536u /* payload a connection may send in one round while others wait */
+#define ZV_PKT_CHARGE 4096u  /* least that a packet counts against it: it takes a buffer too */
+#define ZV_IDLE_WAKES 16u    /* so long those in line wait for woken ones that do not send */
+#define ZV_FUTILE_TURNS                                                                            \
+	32u		   /* turns without a buffer, after which one goes to the end of the line */
+#define ZV_RST_FIFO    64u /* RST replies that may wait for room */
+#define ZV_PLAIN_PKT   65536u /* largest packet towards a peer that has not said hello */
+#define ZV_MAX_PKT     (1u << 20)
+#define ZV_LISTEN_HASH 64u
+#define ZV_PORT_LO     49152u /* ephemeral ports */
+#define ZV_PORT_HI     0x7fffffffu
+
+/* zv_conn.flags */
+#define CF_READY	(1u << 0)  /* on q->ready */
+#define CF_CTRL		(1u << 1)  /* on q->ctrl */
+#define CF_TXWAIT	(1u << 2)  /* on q->txwait: waits for a buffer */
+#define CF_TIMER	(1u << 3)  /* on a timer list */
+#define CF_MORE		(1u << 4)  /* on q->more: holds a packet that is being filled */
+#define CF_ACCEPTQ	(1u << 5)  /* waits in an accept queue; no handle outside */
+#define CF_INTERNAL	(1u << 6)  /* the HELLO connection; never reported */
+#define CF_ORPHAN	(1u << 7)  /* closed by the application, finishing */
+#define CF_WANT_OUT	(1u << 8)  /* a call found no room: report ZV_EV_OUT */
+#define CF_NEW		(1u << 9)  /* ZV_EV_CONNECT is due */
+#define CF_EOF_SEEN	(1u << 10) /* the application has got its 0 */
+#define CF_CREDIT_ASKED (1u << 11) /* CREDIT_REQUEST sent; TIMER_CREDIT runs */
+#define CF_IN_TABLE	(1u << 12)
+#define CF_TURN		(1u << 13) /* woken out of the line; may send ZV_QUANTUM */
+#define CF_OVER		(1u << 14) /* on q->over */
+
+/* zv_conn.pending: control packets to send, in this order */
+#define CP_REQUEST	  (1u << 0)
+#define CP_RESPONSE	  (1u << 1)
+#define CP_CREDIT_UPDATE  (1u << 2)
+#define CP_CREDIT_REQUEST (1u << 3)
+#define CP_SHUTDOWN	  (1u << 4)
+#define CP_RST		  (1u << 5)
+
+#define ZV_CREDIT_RETRY_NS 5000000u /* a stock peer is asked for credit again after this long */
+
+enum { TIMER_CONNECT, TIMER_CLOSE, TIMER_HELLO, TIMER_CREDIT, TIMERS };
+
+struct zv_conn {
+	struct conn_node node; /* first: the table's node is the connection */
+	struct zv_queue *q;
+	uint64_t id;	/* node.id, kept after the connection has left the table */
+	uint32_t flags; /* CF_* */
+	uint16_t type;
+	uint8_t state;	 /* enum vc_state */
+	uint8_t pending; /* CP_* */
+	struct vsock_shut shut;
+	uint8_t timer; /* TIMER_* while CF_TIMER */
+	int32_t err;   /* why it is VC_CLOSED; 0: cleanly */
+	void *user;
+	uint32_t mask;	    /* ZV_EV_* that the application wants; see zv_set_events */
+	uint32_t want_pkts; /* and the packets of the budget */
+	uint32_t want;	    /* CF_WANT_OUT: credit that the blocked call needs */
+	/* received: entries of q->rx, oldest first; LOAN_NONE when empty */
+	uint32_t rx_head, rx_tail;
+	uint32_t rx_queued; /* entries in the list */
+	uint32_t rx_lent;   /* ring descriptors withheld from the peer by this connection */
+	struct seq_rx seq;
+	/* sending */
+	uint32_t tx_loans;    /* buffers reserved by the application */
+	uint32_t tx_reserved; /* credit reserved with them */
+	uint32_t spent;	      /* of ZV_QUANTUM, in this turn */
+	uint32_t futile;      /* turns in a row that found too few buffers */
+	struct tx_slot more;  /* CF_MORE: the packet being filled */
+	uint32_t more_len;
+	struct vsock_credit credit;
+	struct listener *listener; /* CF_ACCEPTQ: whose accept queue */
+	uint64_t deadline;
+	uint64_t tx_bytes, rx_bytes;
+	TAILQ_ENTRY(zv_conn) ready, ctrl, txwait, timers, morelink;
+	TAILQ_ENTRY(zv_conn) acceptlink; /* of the accept queue, or of q->over */
+};
+
+TAILQ_HEAD(conn_list, zv_conn);
+
+/* A port that is listened on. Linked into the device; see device.c for its life. */
+struct listener {
+	struct listener *next; /* hash chain, read without lock */
+	uint32_t port;
+	uint16_t type;
+	uint32_t backlog;
+	uint32_t acked;		      /* queues that have seen the unlinking; under closed_lock */
+	struct listener *next_closed; /* device's list of unlinked ones */
+	struct accept_queue {
+		struct conn_list conns;
+		uint32_t count;
+		uint32_t seen_closed;
+	} SHM_CACHE_ALIGNED q[];
+};
+
+enum hello_state { HELLO_OFF, HELLO_WAIT, HELLO_DONE, HELLO_PLAIN };
+
+struct zv_queue {
+	struct tq *tq;
+	const struct transport_ops *ops;
+	struct zv_dev *dev;
+	uint32_t index;
+	uint32_t session; /* the tq session this state belongs to */
+	uint32_t tick;	  /* polls, to look at the clock only now and then */
+	uint32_t listen_gen;
+	uint8_t armed;
+	uint8_t crowded;	    /* zv_wait: somebody else wants this CPU; see poll.c */
+	uint8_t hello;		    /* enum hello_state */
+	uint8_t incoming;	    /* host: the guest takes connections on this pair */
+	uint32_t max_pkt;	    /* payload bytes of the largest packet we may send */
+	uint64_t own_cid, peer_cid; /* of this session: what every header must say */
+	uint8_t contended;	    /* several connections wait for buffers */
+	uint32_t fresh_turns;	    /* connections woken out of the line that have not sent since */
+	uint32_t idle_wakes;	    /* polls that woke nobody because of them */
+	uint64_t now;		    /* last look at the clock */
+	struct conn_table conns;
+	struct zv_conn *last; /* connection of the last packet */
+	struct conn_list ready, ctrl, txwait, turns, more, timers[TIMERS];
+	struct conn_list over; /* out of the table; the application still has the handle */
+	struct zv_conn *hello_conn;
+	struct rx_loans rx;
+	struct tx_loans tx;
+	struct vsock_hdr rst[ZV_RST_FIFO];
+	uint32_t rst_head, rst_count;
+	uint32_t accept_waiting; /* connections in accept queues */
+	struct zv_conn *free_conns;
+	uint32_t nfree;
+	int epfd, timerfd;
+	struct rx_pkt pkts[ZV_BURST];
+	struct tx_slot slots[ZV_SLOTS];
+};
+
+struct zv_dev {
+	struct tdev *t;
+	const struct transport_ops *ops;
+	struct zv_opts opts; /* complete */
+	unsigned nqueues;
+	uint64_t nonce;
+	struct listener *listeners[ZV_LISTEN_HASH];
+	struct listener *closed;     /* unlinked, not yet seen by all queues */
+	uint32_t listen_gen;	     /* counts unlistens */
+	pthread_mutex_t closed_lock; /* closed, acked, seen_closed */
+	struct zv_queue **queues;
+};
+
+/* ---- device.c ---- */
+struct listener *listener_find(struct zv_dev *dev, uint32_t port);
+/* Owner of @q: drops connections that wait on listeners that are gone. */
+void listener_sync(struct zv_queue *q);
+
+/* ---- conn.c ---- */
+/* A connection in the table, state @state; NULL and *err. */
+struct zv_conn *conn_new(struct zv_queue *q, const struct conn_key *key, unsigned type,
+			 enum vc_state state, int *err);
+/* Over, for @err (0: cleanly): out of the table; freed too when nobody holds the handle. */
+void conn_over(struct zv_conn *c, int err);
+/* Removes every trace and frees. */
+void conn_free(struct zv_conn *c);
+/* Sets the budget of unread packets that the peer calls for (vsock_credit.h). */
+void conn_pkt_budget(struct zv_conn *c);
+/* zv_conn_close after the argument checks. */
+int conn_close(struct zv_conn *c);
+void conn_timer_start(struct zv_conn *c, unsigned which, uint64_t timeout_ns);
+void conn_timer_stop(struct zv_conn *c);
+/* Runs timers that are due at q->now. */
+void conn_timers_run(struct zv_queue *q);
+/* Next deadline of the queue, UINT64_MAX when there is none. */
+uint64_t conn_timers_next(const struct zv_queue *q);
+/* All connections of a session that is over: ECONNRESET. */
+void conn_reset_all(struct zv_queue *q);
+/* The peer has shut down both ways and everything is read: RST ends it (section 5.10.6.5). */
+void conn_drained(struct zv_conn *c);
+
+/* Puts the connection on the ready list: it may have an event. */
+static inline void conn_ready(struct zv_conn *c)
+{
+	if (c->flags & (CF_READY | CF_INTERNAL | CF_ORPHAN | CF_ACCEPTQ))
+		return;
+	c->flags |= CF_READY;
+	TAILQ_INSERT_TAIL(&c->q->ready, c, ready);
+}
+
+uint64_t zv_now(void);
+
+/* Enters a queue for a public call: waits, for a bounded time, while the control thread has it. */
+static inline void queue_enter(struct zv_queue *q)
+{
+	while (!quiesce_enter(&q->tq->qs))
+		sched_yield();
+}
+
+static inline void queue_leave(struct zv_queue *q)
+{
+	quiesce_leave(&q->tq->qs);
+}
+
+/* ---- rx.c ---- */
+void rx_packet(struct zv_queue *q, struct rx_pkt *p);
+
+/* ---- tx.c, send.c ---- */
+/* Marks control packets as due and tries to send them. */
+void tx_ctrl(struct zv_conn *c, unsigned pending);
+/* Sends what is due and fits: RST replies, then connections' control packets. */
+void tx_ctrl_flush(struct zv_queue *q);
+/* Answers @in by RST (never a RST). */
+void tx_rst_reply(struct zv_queue *q, const struct vsock_hdr *in);
+/* Takes @c out of the line, and its turn away. */
+void tx_line_leave(struct zv_conn *c);
+/* Wakes the first in line; there are @buffers. */
+void tx_wake_waiters(struct zv_queue *q, unsigned buffers);
+/* Sends packets that ZV_MORE has kept open. */
+void tx_more_flush(struct zv_queue *q);
+void tx_more_drop(struct zv_conn *c);
+/* The credit that the last blocked call of @c needs is there. */
+bool tx_has_credit(const struct zv_conn *c);
+/* TIMER_CREDIT: asks again while the connection is still blocked. */
+void tx_credit_retry(struct zv_conn *c);
+ssize_t tx_send(struct zv_conn *c, const void *data, size_t len, uint32_t flags);
+int tx_buf_alloc(struct zv_conn *c, struct zv_buf *bufs, unsigned n, size_t len);
+int tx_buf_send(struct zv_conn *c, struct zv_buf *bufs, unsigned n);
+void tx_buf_cancel(struct zv_conn *c, struct zv_buf *bufs, unsigned n);
+int tx_shutdown(struct zv_conn *c, unsigned how);
+
+/* ---- loan.c: see loan.h ---- */
+
+/* ---- ctrl.c ---- */
+/* Guest: a session has begun, say hello on this pair. */
+void ctrl_start(struct zv_queue *q);
+/* Host: a REQUEST for ZV_CTRL_PORT. Returns the connection or NULL (RST). */
+struct zv_conn *ctrl_accept(struct zv_queue *q, const struct vsock_hdr *h);
+void ctrl_established(struct zv_conn *c);
+void ctrl_data(struct zv_conn *c);
+/* The HELLO connection is over (RST, timeout, end of the session). */
+void ctrl_over(struct zv_conn *c);
+
+/* ---- poll.c ---- */
+int queue_poll(struct zv_queue *q, struct zv_event *events, unsigned max);
+int queue_arm(struct zv_queue *q);
+int queue_wait(struct zv_queue *q, struct zv_event *events, unsigned max, uint64_t timeout_ns);
+int queue_fds_open(struct zv_queue *q);
+void queue_fds_close(struct zv_queue *q);
+/* After quiesce_enter: resets the connections when the session has changed. */
+void queue_sync(struct zv_queue *q);
+
+#endif

@@ -1,0 +1,159 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * What a transport offers the socket layer.
+ *
+ * Theory of operation
+ * -------------------
+ * A transport moves packets of one device over N queue pairs; the socket layer (socket.c) turns
+ * packets into connections. Both sides of the wall implement this table: the guest driver
+ * (guest-pmd, over its own buffers) and the in-process backend (host-dpdk, over buffers that the
+ * guest posted).
+ *
+ * struct tq is one queue pair as the socket layer sees it; a transport embeds it as the first
+ * member of its own queue. Everything in the ops table from rx_burst on is called by the queue's
+ * owner thread, between quiesce_enter() and quiesce_leave() on tq->qs, so a control thread that has
+ * stopped the queue (quiesce_stop) may change rings, maps and the fields marked [C] here.
+ *
+ * Sessions. A session is one life of the rings: from the moment both run until one is stopped,
+ * broken, or the peer goes away. tq->session counts starts and stops: it changes whenever what
+ * was in flight is lost. The socket layer compares it on each entry and resets its connections
+ * when it has changed. tq->up says whether the rings run.
+ *
+ * Tokens name buffers: an rx token what the socket layer holds of a received packet, a tx token a
+ * buffer reserved for sending. Tokens outlive sessions: each must be given back exactly once
+ * (rx_release; tx_commit or tx_cancel), whenever, and the transport alone knows whether that still
+ * means anything to a ring. Memory behind a token stays mapped until then.
+ */
+#ifndef ZV_TRANSPORT_H
+#define ZV_TRANSPORT_H
+
+#include "proto/vsock_hdr.h"
+#include "quiesce.h"
+#include "zvsock.h"
+
+enum zv_role { ZV_ROLE_GUEST, ZV_ROLE_HOST };
+
+/* A contiguous piece of payload. */
+struct pkt_seg {
+	uint8_t *base;
+	uint32_t len;
+};
+
+/* A received packet. hdr is a private copy, and hdr.len is the sum of the segments' lengths. */
+struct rx_pkt {
+	struct vsock_hdr hdr;
+	const struct pkt_seg *seg; /* nseg entries; valid until the next rx_burst of the queue */
+	uint32_t nseg;	/* 0: no payload; the buffer has already been given back, token is void */
+	uint32_t token; /* to rx_release once no segment is used any more */
+	uint32_t ndesc; /* ring descriptors that are withheld from the peer until then, >= 1 */
+};
+
+/* A buffer reserved for one packet. */
+struct tx_slot {
+	uint8_t *data;	   /* payload goes here; 64-byte aligned on the guest side */
+	uint32_t capacity; /* payload bytes that fit, contiguous */
+	uint32_t token;
+};
+
+/* tx_reserve flags */
+#define TX_CTRL 1u /* a packet without payload: may use the last buffers, kept for control */
+
+/* arm flags: what the owner waits for besides received packets */
+#define ARM_TX 1u /* room to send */
+
+/*
+ * Lines that a peer can cause at will go through one of these: ZV_LOG_BURST a second, then a count
+ * of those left out. One thread at a time.
+ */
+#define ZV_LOG_BURST 10u
+struct zv_log_limit {
+	uint64_t second; /* of the monotonic clock in which `lines` were counted */
+	uint32_t lines;
+	uint32_t left_out;
+};
+
+struct transport_ops;
+
+struct tq {
+	const struct transport_ops *ops;
+	struct quiesce qs;
+	uint32_t session;	     /* [C] changes when what was in flight is lost; see above */
+	uint32_t up;		     /* [C] 1: rings run, packets can be received and sent */
+	uint32_t rx_descs;	     /* [C] descriptors of the ring that carries received packets */
+	uint32_t tx_descs;	     /* [C] descriptors of the ring that carries sent packets */
+	struct zv_queue_stats stats; /* written by the owner; read by anyone */
+	struct zv_log_limit log;     /* of the owner */
+};
+
+/* A device as the socket layer sees it; a transport embeds it as the first member of its own. */
+struct tdev {
+	const struct transport_ops *ops;
+	unsigned nqueues; /* fixed at open */
+};
+
+struct transport_ops {
+	const char *scheme; /* what stands before the first ':' of the URI */
+	enum zv_role role;
+
+	/*
+	 * Opens the device; @rest is the URI after the scheme and ':', @opts complete (defaults
+	 * filled in). 0 and *out, or -errno with zv_err() text. Blocks at most a few seconds.
+	 */
+	int (*open)(struct tdev **out, const char *rest, const struct zv_opts *opts);
+	/* Stops everything and frees the device. No token is out any more. */
+	void (*close)(struct tdev *d);
+	/* CID of the guest of this device; 0 when not known yet. Any thread. */
+	uint64_t (*guest_cid)(struct tdev *d);
+	/* Page size behind buffers, 0 unknown. */
+	uint64_t (*page_size)(struct tdev *d);
+	struct tq *(*queue)(struct tdev *d, unsigned i);
+
+	/*
+	 * Up to @max packets, 0 when there is none or the queue is down. Malformed packets are
+	 * dropped and counted; a broken ring ends the session (session changes, up = 0).
+	 */
+	int (*rx_burst)(struct tq *q, struct rx_pkt *pkts, unsigned max);
+	/* Gives a received packet's buffer back. Visible to the peer at the next publish. */
+	void (*rx_release)(struct tq *q, uint32_t token);
+
+	/*
+	 * Reserves up to @n buffers, about @len payload bytes in each. Returns how many, 0 when
+	 * there is none or the queue is down. TX_CTRL: capacity may be 0.
+	 */
+	unsigned (*tx_reserve)(struct tq *q, struct tx_slot *slots, unsigned n, uint32_t len,
+			       unsigned flags);
+	/* Queues a reserved buffer: header @h, h->len payload bytes (<= capacity). */
+	void (*tx_commit)(struct tq *q, uint32_t token, const struct vsock_hdr *h);
+	void (*tx_cancel)(struct tq *q, uint32_t token);
+	/* Makes commits and releases visible to the peer and notifies it if it asked for that. */
+	void (*publish)(struct tq *q);
+	/* Largest number of buffers tx_reserve can ever give at once, without TX_CTRL. */
+	unsigned (*tx_max)(struct tq *q);
+	/* How many buffers tx_reserve (without TX_CTRL) would give now, about. Cheap. */
+	unsigned (*tx_ready)(struct tq *q);
+
+	/* Asks the peer for a notification. 0 armed; 1 there is work already (not armed). */
+	int (*arm)(struct tq *q, unsigned what);
+	/* Undoes arm and clears fd. */
+	void (*disarm)(struct tq *q);
+	/* Readable when an armed event has happened or the control thread changed the queue. */
+	int (*fd)(struct tq *q);
+};
+
+/* ---- registry (registry.c) ---- */
+
+/* Adds a transport. 0, -EEXIST, -ENOSPC. The table of libzvsock's own is in its builtin.c. */
+int zv_transport_register(const struct transport_ops *ops);
+/* The transport for @uri; *rest points behind the scheme. NULL when there is none. */
+const struct transport_ops *zv_transport_find(const char *uri, const char **rest);
+
+/* ---- error text and log (error.c) ---- */
+
+/* Stores the sentence for this thread's zv_error_text(); returns @err (negative errno). */
+int zv_err(int err, const char *fmt, ...) ZV_PRINTF(2, 3);
+/* Sends a line to the log callback, if there is one. */
+void zv_log(enum zv_log_level level, const char *fmt, ...) ZV_PRINTF(2, 3);
+void zv_log_limited(struct zv_log_limit *l, enum zv_log_level level, const char *fmt, ...)
+	ZV_PRINTF(3, 4);
+
+#endif

@@ -1,0 +1,339 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * What everything that is sent shares: control packets, and whether a connection may send now
+ * (state, credit, its turn). Payload is send.c. A packet leaves in three steps: a buffer is
+ * reserved (tx_reserve), filled, and committed with its header (tx_commit); publish makes a batch
+ * visible. Data is committed by the call that sends it, so what a later control packet says
+ * (SHUTDOWN after the last byte) is in order by itself.
+ */
+#include "tx_priv.h"
+
+#include <errno.h>
+
+static void fill_hdr(struct zv_conn *c, struct vsock_hdr *h, unsigned op, uint32_t len,
+		     uint32_t flags)
+{
+	h->src_cid = c->q->own_cid;
+	h->dst_cid = c->node.key.peer_cid;
+	h->src_port = c->node.key.local_port;
+	h->dst_port = c->node.key.peer_port;
+	h->len = len;
+	h->type = c->type;
+	h->op = (uint16_t)op;
+	h->flags = flags;
+	h->buf_alloc = c->credit.buf_alloc;
+	h->fwd_cnt = c->credit.fwd_cnt;
+	credit_told(&c->credit);
+	c->pending &= (uint8_t)~CP_CREDIT_UPDATE; /* every packet is one */
+}
+
+void tx_commit(struct zv_conn *c, uint32_t token, unsigned op, uint32_t len, uint32_t flags)
+{
+	struct zv_queue *q = c->q;
+	struct vsock_hdr h;
+
+	fill_hdr(c, &h, op, len, flags);
+	q->ops->tx_commit(q->tq, token, &h);
+	q->tq->stats.tx_packets++;
+	q->tq->stats.tx_bytes += len;
+	if (op == VSOCK_OP_RW) {
+		credit_tx_sent(&c->credit, len);
+		c->tx_bytes += len;
+	}
+}
+
+/* ---- control packets ---- */
+
+static const struct {
+	uint8_t bit, op;
+} ctrl_ops[] = {
+	{CP_REQUEST, VSOCK_OP_REQUEST},
+	{CP_RESPONSE, VSOCK_OP_RESPONSE},
+	{CP_CREDIT_UPDATE, VSOCK_OP_CREDIT_UPDATE},
+	{CP_CREDIT_REQUEST, VSOCK_OP_CREDIT_REQUEST},
+	{CP_SHUTDOWN, VSOCK_OP_SHUTDOWN},
+	{CP_RST, VSOCK_OP_RST},
+};
+
+/* Sends the connection's pending control packets; false: no room for the rest. */
+static bool send_pending(struct zv_conn *c)
+{
+	struct zv_queue *q = c->q;
+	struct tx_slot s;
+
+	for (unsigned i = 0; i < sizeof(ctrl_ops) / sizeof(ctrl_ops[0]) && c->pending; i++) {
+		if (!(c->pending & ctrl_ops[i].bit))
+			continue;
+		if (!q->ops->tx_reserve(q->tq, &s, 1, 0, TX_CTRL))
+			return false;
+		c->pending &= (uint8_t)~ctrl_ops[i].bit;
+		tx_commit(c, s.token, ctrl_ops[i].op, 0,
+			  ctrl_ops[i].op == VSOCK_OP_SHUTDOWN ? c->shut.local : 0);
+		if (ctrl_ops[i].op == VSOCK_OP_RST)
+			q->tq->stats.rst_sent++;
+	}
+	return true;
+}
+
+void tx_ctrl(struct zv_conn *c, unsigned pending)
+{
+	struct zv_queue *q = c->q;
+
+	c->pending |= (uint8_t)pending;
+	if (c->flags & CF_CTRL)
+		return; /* waits its turn already */
+	if (send_pending(c))
+		return;
+	c->flags |= CF_CTRL;
+	TAILQ_INSERT_TAIL(&q->ctrl, c, ctrl);
+}
+
+static bool send_rst(struct zv_queue *q, const struct vsock_hdr *h)
+{
+	struct tx_slot s;
+
+	if (!q->ops->tx_reserve(q->tq, &s, 1, 0, TX_CTRL))
+		return false;
+	q->ops->tx_commit(q->tq, s.token, h);
+	q->tq->stats.tx_packets++;
+	q->tq->stats.rst_sent++;
+	return true;
+}
+
+void tx_rst_reply(struct zv_queue *q, const struct vsock_hdr *in)
+{
+	struct vsock_hdr h;
+
+	if (in->op == VSOCK_OP_RST)
+		return;
+	vsock_hdr_rst_for(&h, in);
+	h.src_cid = q->own_cid; /* whatever CID it was sent to */
+	if (q->rst_count == 0 && send_rst(q, &h))
+		return;
+	if (q->rst_count == ZV_RST_FIFO) {
+		q->tq->stats.rst_dropped++;
+		return;
+	}
+	q->rst[(q->rst_head + q->rst_count++) % ZV_RST_FIFO] = h;
+}
+
+void tx_ctrl_flush(struct zv_queue *q)
+{
+	struct zv_conn *c;
+
+	while (q->rst_count) {
+		if (!send_rst(q, &q->rst[q->rst_head]))
+			return;
+		q->rst_head = (q->rst_head + 1) % ZV_RST_FIFO;
+		q->rst_count--;
+	}
+	while ((c = TAILQ_FIRST(&q->ctrl))) {
+		if (!send_pending(c))
+			return;
+		TAILQ_REMOVE(&q->ctrl, c, ctrl);
+		c->flags &= ~CF_CTRL;
+		conn_ready(c); /* data may have waited behind a REQUEST or RESPONSE */
+	}
+}
+
+/* ---- may this connection send? ---- */
+
+uint32_t tx_credit_left(const struct zv_conn *c)
+{
+	/* A stream leaves room for what a stock peer may charge for the packets themselves. */
+	uint32_t free = c->type == ZV_STREAM ? credit_tx_free_packets(&c->credit, 1 + c->tx_loans)
+					     : credit_tx_free(&c->credit);
+
+	return free > c->tx_reserved ? free - c->tx_reserved : 0;
+}
+
+bool tx_has_credit(const struct zv_conn *c)
+{
+	if (c->want > c->credit.peer_buf_alloc)
+		return true; /* the peer's buffer has shrunk: the next call says -EMSGSIZE */
+	return tx_credit_left(c) >= c->want &&
+	       credit_tx_packets(&c->credit) >= c->tx_loans + c->want_pkts;
+}
+
+int tx_may_send(struct zv_conn *c)
+{
+	if (c->state == VC_CONNECTING)
+		return -ENOTCONN;
+	if (c->state == VC_CLOSED)
+		return c->err ? c->err : -EPIPE;
+	if (!vsock_shut_can_send(&c->shut)) {
+		c->flags &= ~CF_WANT_OUT; /* told now */
+		return -EPIPE;
+	}
+	return 0;
+}
+
+/* ---- turns: see "Fairness" in socket.h ---- */
+
+/* Somebody else waits in line. */
+static bool line_before(const struct zv_conn *c)
+{
+	const struct zv_conn *first = TAILQ_FIRST(&c->q->txwait);
+
+	return first && (first != c || TAILQ_NEXT(first, txwait));
+}
+
+uint32_t tx_turn_left(struct zv_conn *c)
+{
+	if (c->flags & CF_INTERNAL)
+		return UINT32_MAX; /* one packet a session */
+	/* Nobody overtakes the line, nor those that have just been woken out of it. */
+	if (!(c->flags & CF_TURN))
+		return line_before(c) || c->q->contended || c->q->fresh_turns ? 0 : UINT32_MAX;
+	if (!c->q->contended)
+		return UINT32_MAX;
+	return c->spent < ZV_QUANTUM ? ZV_QUANTUM - c->spent : 0;
+}
+
+/* The turn has been used, or is given up. */
+static void turn_begun(struct zv_conn *c)
+{
+	if (!(c->flags & CF_TURN) || c->spent)
+		return;
+	TAILQ_REMOVE(&c->q->turns, c, txwait);
+	c->q->fresh_turns--;
+}
+
+void tx_turn_spend(struct zv_conn *c, uint32_t len)
+{
+	if (!(c->flags & CF_TURN))
+		return;
+	turn_begun(c);
+	/* Bounded: a turn without contenders has no end, and a sum that wraps to 0 means unused. */
+	if (c->spent < ZV_QUANTUM)
+		c->spent += len > ZV_PKT_CHARGE ? len : ZV_PKT_CHARGE;
+}
+
+void tx_line_leave(struct zv_conn *c)
+{
+	turn_begun(c);
+	if (c->flags & CF_TXWAIT)
+		TAILQ_REMOVE(&c->q->txwait, c, txwait);
+	c->flags &= ~(CF_TXWAIT | CF_TURN);
+}
+
+static void wait_in_line(struct zv_conn *c)
+{
+	struct zv_queue *q = c->q;
+	bool unused = (c->flags & CF_TURN) && !c->spent;
+
+	if (c->flags & CF_TXWAIT)
+		return;
+	tx_line_leave(c);
+	c->flags |= CF_TXWAIT;
+	c->futile = unused ? c->futile + 1 : 0;
+	/* Back to the front, but not for ever: a message may need more than will ever be free. */
+	if (unused && c->futile < ZV_FUTILE_TURNS) {
+		TAILQ_INSERT_HEAD(&q->txwait, c, txwait);
+		return;
+	}
+	c->futile = 0;
+	TAILQ_INSERT_TAIL(&q->txwait, c, txwait);
+}
+
+/* Those who were woken and do not send after all lose their turn. */
+static void turns_lapse(struct zv_queue *q)
+{
+	struct zv_conn *c;
+
+	while ((c = TAILQ_FIRST(&q->turns))) {
+		turn_begun(c);
+		c->flags &= ~CF_TURN;
+	}
+}
+
+void tx_wake_waiters(struct zv_queue *q, unsigned buffers)
+{
+	/* As many as can have a whole turn of small packets each; the others keep their place. */
+	unsigned n = 1 + buffers / (ZV_QUANTUM / ZV_PKT_CHARGE);
+	struct zv_conn *c;
+
+	if (q->fresh_turns && ++q->idle_wakes >= ZV_IDLE_WAKES)
+		turns_lapse(q);
+	if (q->fresh_turns >= n)
+		return;
+	n -= q->fresh_turns;
+	q->idle_wakes = 0;
+	q->contended = TAILQ_NEXT(TAILQ_FIRST(&q->txwait), txwait) != NULL;
+	for (; n && (c = TAILQ_FIRST(&q->txwait)); n--) {
+		TAILQ_REMOVE(&q->txwait, c, txwait);
+		c->flags &= ~CF_TXWAIT;
+		c->flags |= CF_TURN;
+		c->spent = 0;
+		TAILQ_INSERT_TAIL(&q->turns, c, txwait);
+		q->fresh_turns++;
+		conn_ready(c);
+	}
+}
+
+/* No room: remember what the connection waits for, @want bytes of credit. Returns -EAGAIN. */
+int tx_blocked(struct zv_conn *c, bool on_credit, uint32_t want)
+{
+	struct zv_queue *q = c->q;
+
+	c->flags |= CF_WANT_OUT;
+	c->want = want;
+	c->want_pkts = 1;
+	if (on_credit) {
+		q->tq->stats.tx_no_credit++;
+		tx_line_leave(c); /* its turn is over: it waits for the peer, not for a buffer */
+		/*
+		 * A stock peer tells its fwd_cnt late (Linux: once less than 64 KiB of its buffer
+		 * is untold), too late for a packet budget: ask, and ask again.
+		 */
+		if (c->credit.pkt_limit && !(c->flags & CF_CREDIT_ASKED) &&
+		    !(c->flags & CF_TIMER)) {
+			c->flags |= CF_CREDIT_ASKED;
+			conn_timer_start(c, TIMER_CREDIT, ZV_CREDIT_RETRY_NS);
+			tx_ctrl(c, CP_CREDIT_REQUEST);
+		}
+	} else {
+		q->tq->stats.tx_no_buffer++;
+		wait_in_line(c);
+	}
+	return -EAGAIN;
+}
+
+void tx_credit_retry(struct zv_conn *c)
+{
+	c->flags &= ~CF_CREDIT_ASKED;
+	if ((c->flags & CF_WANT_OUT) && c->credit.pkt_limit && !tx_has_credit(c)) {
+		c->flags |= CF_CREDIT_ASKED;
+		conn_timer_start(c, TIMER_CREDIT, ZV_CREDIT_RETRY_NS);
+		tx_ctrl(c, CP_CREDIT_REQUEST);
+	} else if (c->flags & CF_WANT_OUT) {
+		conn_ready(c);
+	}
+}
+
+void tx_credit_back(struct zv_conn *c)
+{
+	if (c->flags & CF_WANT_OUT)
+		conn_ready(c);
+}
+
+/* ---- shutdown ---- */
+
+int tx_shutdown(struct zv_conn *c, unsigned how)
+{
+	static const uint8_t bits[] = {VSOCK_SHUTDOWN_RCV, VSOCK_SHUTDOWN_SEND,
+				       VSOCK_SHUTDOWN_BOTH};
+
+	if (c->state != VC_CONNECTED)
+		return zv_err(-ENOTCONN, "zv_shutdown: the connection is %s",
+			      vc_state_name(c->state));
+	if (c->flags & CF_MORE)
+		tx_more_commit(c);
+	if ((c->shut.local | bits[how]) == c->shut.local)
+		return 0;
+	c->shut.local |= bits[how];
+	if (bits[how] & VSOCK_SHUTDOWN_SEND)
+		c->flags &= ~CF_WANT_OUT; /* nothing to wait for any more */
+	tx_ctrl(c, CP_SHUTDOWN);
+	return 0;
+}

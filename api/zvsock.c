@@ -1,0 +1,390 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The public calls on queues and connections: check arguments, enter the queue (quiesce.h),
+ * dispatch, publish what was done, leave. Device calls are in device.c.
+ */
+#include "socket.h"
+
+#include <errno.h>
+#include <string.h>
+
+#define ZV_STR2(x) #x
+#define ZV_STR(x)  ZV_STR2(x)
+
+const char *zv_version(void)
+{
+	return ZV_STR(ZV_VERSION);
+}
+
+/* Enters the connection's queue and brings it to the present session. */
+static struct zv_queue *enter(struct zv_conn *c)
+{
+	struct zv_queue *q = c->q;
+
+	queue_enter(q);
+	queue_sync(q);
+	return q;
+}
+
+static void leave(struct zv_queue *q)
+{
+	q->ops->publish(q->tq);
+	queue_leave(q);
+}
+
+/* ---- device ---- */
+
+uint64_t zv_cid(const struct zv_dev *dev)
+{
+	if (!dev)
+		return 0;
+	return dev->ops->role == ZV_ROLE_HOST ? VSOCK_CID_HOST : dev->ops->guest_cid(dev->t);
+}
+
+unsigned zv_nqueues(const struct zv_dev *dev)
+{
+	return dev ? dev->nqueues : 0;
+}
+
+struct zv_queue *zv_queue(struct zv_dev *dev, unsigned i)
+{
+	return dev && i < dev->nqueues ? dev->queues[i] : NULL;
+}
+
+int zv_dev_info(struct zv_dev *dev, struct zv_dev_info *out)
+{
+	struct zv_dev_info info = {.size = sizeof(info), .peer = ZV_PEER_UNKNOWN};
+	size_t size;
+
+	if (!dev || !out || out->size < sizeof(out->size))
+		return zv_err(-EINVAL, "zv_dev_info: dev and info must be set, info->size too");
+	info.cid = zv_cid(dev);
+	info.guest_cid = dev->ops->guest_cid(dev->t);
+	info.queues = dev->nqueues;
+	info.page_size = dev->ops->page_size(dev->t);
+	info.transport = dev->ops->scheme;
+	for (unsigned i = 0; i < dev->nqueues; i++) {
+		uint8_t hello = __atomic_load_n(&dev->queues[i]->hello, __ATOMIC_RELAXED);
+
+		info.queues_up += __atomic_load_n(&dev->queues[i]->tq->up, __ATOMIC_RELAXED);
+		if (hello == HELLO_DONE)
+			info.peer = ZV_PEER_ZVSOCK;
+		else if (hello == HELLO_PLAIN && info.peer == ZV_PEER_UNKNOWN)
+			info.peer = ZV_PEER_PLAIN;
+	}
+	size = out->size < sizeof(info) ? out->size : sizeof(info);
+	info.size = size;
+	memcpy(out, &info, size);
+	return 0;
+}
+
+int zv_queue_stats(const struct zv_queue *q, struct zv_queue_stats *stats, size_t size)
+{
+	if (!q || !stats)
+		return zv_err(-EINVAL, "zv_queue_stats: queue and stats must not be NULL");
+	/* Counters of another thread: each word is whole, the set is not a snapshot. */
+	for (size_t i = 0; i < size / sizeof(uint64_t); i++)
+		((uint64_t *)stats)[i] = i < sizeof(*stats) / sizeof(uint64_t)
+						 ? shm_load64((const uint64_t *)&q->tq->stats + i)
+						 : 0;
+	return 0;
+}
+
+/* ---- connections ---- */
+
+int zv_accept(struct zv_queue *q, uint32_t port, struct zv_conn **conn)
+{
+	struct zv_conn *c = NULL;
+	bool found = false;
+
+	if (!q || !conn)
+		return zv_err(-EINVAL, "zv_accept: queue and conn must not be NULL");
+	queue_enter(q);
+	queue_sync(q);
+	for (unsigned i = 0; i < ZV_LISTEN_HASH && !c; i++) {
+		struct listener *l = __atomic_load_n(&q->dev->listeners[i], __ATOMIC_ACQUIRE);
+
+		for (; l && !c; l = __atomic_load_n(&l->next, __ATOMIC_ACQUIRE)) {
+			if (port != ZV_PORT_ANY && l->port != port)
+				continue;
+			found = true;
+			c = TAILQ_FIRST(&l->q[q->index].conns);
+		}
+	}
+	if (c) {
+		TAILQ_REMOVE(&c->listener->q[q->index].conns, c, acceptlink);
+		c->listener->q[q->index].count--;
+		c->flags &= ~CF_ACCEPTQ;
+		c->listener = NULL;
+		q->accept_waiting--;
+		conn_ready(c); /* data may have come before */
+		*conn = c;
+	}
+	queue_leave(q);
+	if (!found && port != ZV_PORT_ANY)
+		return zv_err(-ENOENT, "zv_accept: nothing listens on port %u", port);
+	return c ? 0 : -EAGAIN;
+}
+
+static int start_connect(struct zv_queue *q, uint64_t cid, uint32_t port, unsigned type,
+			 struct zv_conn **conn)
+{
+	struct conn_key key = {cid ? cid : q->peer_cid, port, 0};
+	struct zv_conn *c;
+	int ret;
+
+	if (!q->tq->up)
+		return zv_err(-ENETDOWN, "zv_connect: queue %u is not running: no %s is attached",
+			      q->index,
+			      q->ops->role == ZV_ROLE_GUEST ? "backend"
+							    : "guest, or it has fewer queues,");
+	if (key.peer_cid != q->peer_cid)
+		return zv_err(-EHOSTUNREACH,
+			      "zv_connect: CID %llu cannot be reached from here: this device "
+			      "leads to CID %llu",
+			      (unsigned long long)cid, (unsigned long long)q->peer_cid);
+	ret = conn_table_port(&q->conns, key.peer_cid, port, &key.local_port);
+	if (ret)
+		return zv_err(ret, "zv_connect: all local ports for port %u of CID %llu are in use",
+			      port, (unsigned long long)key.peer_cid);
+	c = conn_new(q, &key, type, VC_CONNECTING, &ret);
+	if (!c)
+		return zv_err(
+			ret, "zv_connect: %s",
+			ret == -ENOSPC
+				? "the queue has as many connections as option max_conns allows"
+				: zv_strerror(ret));
+	conn_timer_start(c, TIMER_CONNECT, q->dev->opts.connect_timeout_ns);
+	tx_ctrl(c, CP_REQUEST);
+	*conn = c;
+	return 0;
+}
+
+int zv_connect(struct zv_queue *q, uint64_t cid, uint32_t port, enum zv_type type,
+	       struct zv_conn **conn)
+{
+	int ret;
+
+	if (!q || !conn || (type != ZV_STREAM && type != ZV_SEQPACKET) || port == ZV_PORT_ANY ||
+	    port == ZV_CTRL_PORT)
+		return zv_err(-EINVAL,
+			      "zv_connect: queue, conn, a type and a port other than %u and %u are "
+			      "needed",
+			      ZV_PORT_ANY, ZV_CTRL_PORT);
+	queue_enter(q);
+	queue_sync(q);
+	ret = start_connect(q, cid, port, type, conn);
+	leave(q);
+	return ret;
+}
+
+int zv_shutdown(struct zv_conn *conn, int how)
+{
+	struct zv_queue *q;
+	int ret;
+
+	if (!conn || how < 0 || how > 2)
+		return zv_err(-EINVAL, "zv_shutdown: how is %d, must be 0, 1 or 2", how);
+	q = enter(conn);
+	ret = tx_shutdown(conn, (unsigned)how);
+	leave(q);
+	return ret;
+}
+
+int zv_conn_close(struct zv_conn *conn)
+{
+	struct zv_queue *q;
+	int ret;
+
+	if (!conn)
+		return 0;
+	q = enter(conn);
+	ret = conn_close(conn);
+	leave(q);
+	return ret;
+}
+
+int zv_conn_info(struct zv_conn *c, struct zv_conn_info *out)
+{
+	struct zv_conn_info info;
+	struct zv_queue *q;
+	size_t size;
+
+	if (!c || !out || out->size < sizeof(out->size))
+		return zv_err(-EINVAL, "zv_conn_info: conn and info must be set, info->size too");
+	q = enter(c);
+	info = (struct zv_conn_info){
+		.local_cid = q->own_cid,
+		.peer_cid = c->node.key.peer_cid,
+		.local_port = c->node.key.local_port,
+		.peer_port = c->node.key.peer_port,
+		.type = c->type,
+		.queue = q->index,
+		.tx_credit = credit_tx_free(&c->credit),
+		.rx_unread = c->credit.rx_cnt - c->credit.fwd_cnt,
+		.state = vc_state_name(c->state),
+		.tx_bytes = c->tx_bytes,
+		.rx_bytes = c->rx_bytes,
+	};
+	queue_leave(q);
+	size = out->size < sizeof(info) ? out->size : sizeof(info);
+	info.size = size;
+	memcpy(out, &info, size);
+	return 0;
+}
+
+struct zv_queue *zv_conn_queue(struct zv_conn *conn)
+{
+	return conn ? conn->q : NULL;
+}
+
+void zv_set_user(struct zv_conn *conn, void *user)
+{
+	if (conn)
+		conn->user = user;
+}
+
+void *zv_user(struct zv_conn *conn)
+{
+	return conn ? conn->user : NULL;
+}
+
+void zv_set_events(struct zv_conn *conn, uint32_t events)
+{
+	struct zv_queue *q;
+
+	if (!conn)
+		return;
+	q = enter(conn);
+	conn->mask = events;
+	conn_ready(conn);
+	queue_leave(q);
+}
+
+/* ---- data ---- */
+
+ssize_t zv_send(struct zv_conn *conn, const void *data, size_t len, uint32_t flags)
+{
+	struct zv_queue *q;
+	ssize_t ret;
+
+	if (!conn || (!data && len))
+		return zv_err(-EINVAL, "zv_send: conn and data must not be NULL");
+	q = enter(conn);
+	ret = tx_send(conn, data, len, flags);
+	leave(q);
+	return ret;
+}
+
+ssize_t zv_recv(struct zv_conn *conn, void *data, size_t len, uint32_t *flags)
+{
+	struct zv_queue *q;
+	ssize_t ret;
+
+	if (!conn || (!data && len))
+		return zv_err(-EINVAL, "zv_recv: conn and data must not be NULL");
+	q = enter(conn);
+	ret = loan_recv(conn, data, len, flags);
+	leave(q);
+	return ret;
+}
+
+int zv_buf_alloc(struct zv_conn *conn, struct zv_buf *bufs, unsigned n, size_t len)
+{
+	struct zv_queue *q;
+	int ret;
+
+	if (!conn || !bufs || !n || !len)
+		return zv_err(-EINVAL, "zv_buf_alloc: conn, bufs, n and len must be set");
+	q = enter(conn);
+	ret = tx_buf_alloc(conn, bufs, n, len);
+	leave(q); /* a packet that ZV_MORE kept open, a CREDIT_REQUEST */
+	return ret;
+}
+
+int zv_buf_send(struct zv_conn *conn, struct zv_buf *bufs, unsigned n)
+{
+	struct zv_queue *q;
+	int ret;
+
+	if (!conn || (!bufs && n))
+		return zv_err(-EINVAL, "zv_buf_send: conn and bufs must not be NULL");
+	q = enter(conn);
+	ret = tx_buf_send(conn, bufs, n);
+	leave(q);
+	return ret;
+}
+
+void zv_buf_cancel(struct zv_conn *conn, struct zv_buf *bufs, unsigned n)
+{
+	struct zv_queue *q;
+
+	if (!conn || !bufs)
+		return;
+	q = enter(conn);
+	tx_buf_cancel(conn, bufs, n);
+	queue_leave(q);
+}
+
+int zv_buf_recv(struct zv_conn *conn, struct zv_buf *bufs, unsigned n)
+{
+	struct zv_queue *q;
+	int ret;
+
+	if (!conn || !bufs || !n)
+		return zv_err(-EINVAL, "zv_buf_recv: conn, bufs and n must be set");
+	q = enter(conn);
+	ret = loan_buf_recv(conn, bufs, n);
+	queue_leave(q);
+	return ret;
+}
+
+void zv_buf_release(struct zv_queue *q, struct zv_buf *bufs, unsigned n)
+{
+	if (!q || !bufs)
+		return;
+	queue_enter(q);
+	queue_sync(q);
+	loan_buf_release(q, bufs, n);
+	leave(q);
+}
+
+/* ---- waiting ---- */
+
+int zv_poll(struct zv_queue *q, struct zv_event *events, unsigned max)
+{
+	int n;
+
+	if (!q || !events || !max)
+		return zv_err(-EINVAL, "zv_poll: queue, events and max must be set");
+	if (!quiesce_enter(&q->tq->qs))
+		return 0;
+	n = queue_poll(q, events, max);
+	queue_leave(q);
+	return n;
+}
+
+int zv_arm(struct zv_queue *q)
+{
+	int ret;
+
+	if (!q)
+		return zv_err(-EINVAL, "zv_arm: queue must not be NULL");
+	if (!quiesce_enter(&q->tq->qs))
+		return -EAGAIN;
+	ret = queue_arm(q);
+	queue_leave(q);
+	return ret;
+}
+
+int zv_fd(struct zv_queue *q)
+{
+	return q ? q->epfd : zv_err(-EINVAL, "zv_fd: queue must not be NULL");
+}
+
+int zv_wait(struct zv_queue *q, struct zv_event *events, unsigned max, uint64_t timeout_ns)
+{
+	if (!q || !events || !max)
+		return zv_err(-EINVAL, "zv_wait: queue, events and max must be set");
+	return queue_wait(q, events, max, timeout_ns);
+}

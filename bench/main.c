@@ -1,0 +1,171 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* vsock-bench: runs the plan, over and over, and reports. See bench.h for how it is put together.
+ */
+#include "cpu.h"
+#include "opts.h"
+#include "plan.h"
+#include "report.h"
+#include "targets.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+struct bench {
+	struct bench_opts o;
+	struct bench_plan plan;
+	struct bench_facts facts;
+	struct zv_target *target; /* both sides forked, or */
+	struct zv_client *client; /* this process is the client */
+	struct proc_err *err;	  /* shared with all children */
+	FILE *json;		  /* NULL: none */
+	bool tty;
+};
+
+static int run_cell(struct bench *b, const struct bench_cell *c, struct bench_result *res)
+{
+	b->err->text[0] = '\0';
+	switch (c->target) {
+	case TGT_ZVSOCK:
+		if (b->client)
+			return zv_client_run(b->client, c, res, b->err);
+		return zv_target_run(b->target, c, res, b->err);
+	case TGT_RAW:
+		return raw_run(&b->o, c, res, b->err);
+	default:
+		return stream_run(&b->o, c, res, b->err);
+	}
+}
+
+static void describe(char *buf, size_t len, const struct bench_cell *c)
+{
+	const char *how = cell_how(c);
+
+	snprintf(buf, len, "%s %s%s%s", target_name(c->target), test_name(c->test),
+		 how[0] ? " " : "", how);
+	if (c->msg_size)
+		snprintf(buf + strlen(buf), len - strlen(buf), ", %u B", c->msg_size);
+	if (c->test == TEST_THROUGHPUT)
+		snprintf(buf + strlen(buf), len - strlen(buf), ", %s", dir_name(c->dir));
+	if (c->in_flight)
+		snprintf(buf + strlen(buf), len - strlen(buf), ", %u connection%s", c->in_flight,
+			 c->in_flight == 1 ? "" : "s");
+}
+
+static void progress(const struct bench *b, unsigned done, const char *what)
+{
+	if (b->tty)
+		fprintf(stderr, "\r\033[K[%u/%u] %s", done, b->plan.n * b->o.repeat, what);
+}
+
+/* A B A B: the whole plan, then the whole plan again. */
+static int run_all(struct bench *b)
+{
+	char what[96];
+
+	for (unsigned r = 0; r < b->o.repeat; r++) {
+		for (unsigned i = 0; i < b->plan.n; i++) {
+			struct bench_cell *c = &b->plan.cells[i];
+			int rc;
+
+			describe(what, sizeof(what), c);
+			progress(b, r * b->plan.n + i + 1, what);
+			rc = proc_interrupted ? -EINTR : run_cell(b, c, &c->res[r]);
+			if (rc == 0)
+				continue;
+			progress(b, 0, "");
+			if (rc == -EINTR)
+				fprintf(stderr, "%svsock-bench: stopped by a signal\n",
+					b->tty ? "\r\033[K" : "");
+			else
+				fprintf(stderr, "%svsock-bench: %s: %s\n", b->tty ? "\r\033[K" : "",
+					what, b->err->text[0] ? b->err->text : strerror(-rc));
+			return rc;
+		}
+	}
+	if (b->tty)
+		fprintf(stderr, "\r\033[K");
+	return 0;
+}
+
+static int start(struct bench *b)
+{
+	int rc;
+
+	/* Before the run: a minute later is late for "permission denied". */
+	if (b->o.json)
+		b->json = strcmp(b->o.json, "-") == 0 ? stdout : fopen(b->o.json, "we");
+	if (b->o.json && !b->json) {
+		rc = -errno;
+		fprintf(stderr, "vsock-bench: cannot write %s: %s\n", b->o.json, strerror(-rc));
+		return rc;
+	}
+	if (b->o.client_uri)
+		rc = zv_client_start(&b->client, &b->o, &b->facts, b->err);
+	else
+		rc = zv_target_start(&b->target, &b->o, &b->facts, b->err);
+	if (rc < 0)
+		fprintf(stderr, "vsock-bench: %s\n", b->err->text);
+	return rc;
+}
+
+static int report(struct bench *b)
+{
+	uint64_t errors = report_errors(&b->plan, &b->o);
+	int rc = 0;
+
+	if (b->json != stdout)
+		report_table(stdout, &b->plan, &b->o, &b->facts);
+	if (b->json)
+		rc = report_json(b->json, &b->plan, &b->o, &b->facts);
+	if (b->json && b->json != stdout && fclose(b->json) != 0)
+		rc = -errno;
+	if (rc < 0)
+		fprintf(stderr, "vsock-bench: cannot write %s: %s\n", b->o.json, strerror(-rc));
+	if (errors) {
+		fprintf(stderr, "vsock-bench: %llu error%s: data was lost, doubled or wrong\n",
+			(unsigned long long)errors, errors == 1 ? "" : "s");
+		rc = -EIO;
+	}
+	return rc;
+}
+
+int main(int argc, char **argv)
+{
+	struct bench b = {.tty = isatty(STDERR_FILENO) == 1};
+	int rc;
+
+	cpu_init();
+	opts_parse(&b.o, argc, argv);
+	cpu_clock_init();
+	proc_catch_signals();
+	b.err = proc_shared(sizeof(*b.err));
+	if (!b.err) {
+		fprintf(stderr, "vsock-bench: no memory\n");
+		return 1;
+	}
+	if (b.o.server_uri) {
+		rc = zv_serve(&b.o, b.err);
+		if (rc < 0)
+			fprintf(stderr, "vsock-bench: %s\n", b.err->text);
+		return rc < 0;
+	}
+	rc = plan_make(&b.plan, &b.o);
+	if (rc < 0)
+		fprintf(stderr, "vsock-bench: no memory for the results\n");
+	else
+		rc = start(&b);
+	if (rc == 0) {
+		rc = run_all(&b);
+		if (b.target)
+			zv_target_stop(b.target);
+		if (b.client)
+			zv_client_stop(b.client);
+		if (rc == 0)
+			rc = report(&b);
+	}
+	plan_free(&b.plan);
+	proc_unshare(b.err, sizeof(*b.err));
+	return rc < 0;
+}

@@ -1,0 +1,146 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* The bench's own instruments: a benchmark that cannot see a wrong byte proves nothing. */
+#include "hist.h"
+#include "pattern.h"
+#include "targets.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#define SALT 0x1234567u
+
+/* The definition in pattern.h, a byte at a time. */
+static unsigned char byte_at(uint64_t seq, size_t off)
+{
+	uint64_t w = SALT + seq * PATTERN_SEQ + (off / 8) * PATTERN_WORD;
+
+	return (unsigned char)(w >> (8 * (off % 8)));
+}
+
+static void pattern_is_as_defined(void **state)
+{
+	unsigned char buf[512];
+
+	(void)state;
+	srand(1);
+	for (int round = 0; round < 20000; round++) {
+		size_t len = (size_t)rand() % 300, off = (size_t)rand() % 100;
+		size_t at = 16 + (size_t)rand() % 64;
+		uint64_t seq = (uint64_t)rand() << 33 | (uint64_t)rand();
+
+		if (round % 4 == 0) {
+			len = 64;
+			off = 0;
+		}
+		memset(buf, 0xee, sizeof(buf));
+		pattern_fill(buf + at, len, SALT, seq, off);
+		assert_int_equal(buf[at - 1], 0xee);
+		assert_int_equal(buf[at + len], 0xee);
+		for (size_t i = 0; i < len; i++)
+			assert_int_equal(buf[at + i], byte_at(seq, off + i));
+		assert_true(pattern_check(buf + at, len, SALT, seq, off));
+	}
+}
+
+static void pattern_sees_every_wrong_bit(void **state)
+{
+	static const size_t lens[] = {1, 7, 8, 63, 64, 65, 200};
+	unsigned char buf[256];
+
+	(void)state;
+	for (unsigned l = 0; l < sizeof(lens) / sizeof(lens[0]); l++) {
+		pattern_fill(buf, lens[l], SALT, 77, 0);
+		for (size_t bit = 0; bit < lens[l] * 8; bit++) {
+			buf[bit / 8] ^= (unsigned char)(1u << (bit % 8));
+			assert_false(pattern_check(buf, lens[l], SALT, 77, 0));
+			buf[bit / 8] ^= (unsigned char)(1u << (bit % 8));
+		}
+		assert_true(pattern_check(buf, lens[l], SALT, 77, 0));
+	}
+}
+
+static void pattern_sees_another_message(void **state)
+{
+	unsigned char buf[64];
+
+	(void)state;
+	pattern_fill(buf, 64, SALT, 1000, 0);
+	for (uint64_t seq = 0; seq < 100000; seq++)
+		assert_true(pattern_check(buf, 64, SALT, seq, 0) == (seq == 1000));
+	assert_false(pattern_check(buf, 64, SALT + 1, 1000, 0)); /* another connection's */
+	assert_false(pattern_check(buf, 56, SALT, 1000, 8));	 /* shifted */
+}
+
+static int by_value(const void *a, const void *b)
+{
+	uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+
+	return (x > y) - (x < y);
+}
+
+static void hist_is_within_a_percent(void **state)
+{
+	static const double qs[] = {0.5, 0.99, 0.999, 1.0};
+	enum { N = 20000 };
+	struct hist *h = calloc(1, sizeof(*h));
+	uint64_t *v = calloc(N, sizeof(*v));
+
+	(void)state;
+	assert_non_null(h);
+	assert_non_null(v);
+	srand(2);
+	for (int scale = 4; scale < 40; scale += 4) {
+		hist_reset(h);
+		for (int i = 0; i < N; i++) {
+			v[i] = ((uint64_t)rand() << 20 ^ (uint64_t)rand()) & ((1ull << scale) - 1);
+			hist_add(h, v[i]);
+		}
+		qsort(v, N, sizeof(*v), by_value);
+		for (unsigned k = 0; k < 4; k++) {
+			uint64_t exact = v[(size_t)(qs[k] * N + 0.5) - 1];
+			uint64_t got = hist_quantile(h, qs[k]);
+
+			assert_true(got >= exact);
+			assert_true(got - exact <= exact / 100);
+		}
+		assert_int_equal(h->max, v[N - 1]);
+	}
+	hist_reset(h);
+	hist_add(h, UINT64_MAX);
+	assert_true(hist_quantile(h, 0.5) == UINT64_MAX);
+	free(v);
+	free(h);
+}
+
+static void a_lost_message_is_an_error(void **state)
+{
+	struct side_stats tx = {.msgs = {10, 20}}, rx = {.msgs = {10, 19}, .last_ns = 5};
+	struct bench_result res = {0};
+
+	(void)state;
+	result_from_sides(&res, &tx, &rx, 2);
+	assert_int_equal(res.errors, 1);
+	assert_int_equal(res.messages, 29);
+	rx.msgs[1] = 20;
+	rx.errors = 3;
+	result_from_sides(&res, &tx, &rx, 2);
+	assert_int_equal(res.errors, 3);
+	assert_int_equal(res.messages, 30);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(pattern_is_as_defined),
+		cmocka_unit_test(pattern_sees_every_wrong_bit),
+		cmocka_unit_test(pattern_sees_another_message),
+		cmocka_unit_test(hist_is_within_a_percent),
+		cmocka_unit_test(a_lost_message_is_an_error),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,98 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The guest's side of the zero-copy pipeline: produces data straight into the buffers that the
+ * host will read.
+ *
+ *	pipeline_producer vhost-user:vm0.sock [MEBIBYTES]
+ */
+#include <zvsock.h>
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#define PORT  4000
+#define BATCH 16
+
+/* Sleeps until one of the @wanted events comes. 0 or -errno. */
+static int wait_for(struct zv_queue *queue, uint32_t wanted)
+{
+	struct zv_event ev;
+
+	for (;;) {
+		int n = zv_wait(queue, &ev, 1, UINT64_MAX);
+
+		if (n < 0)
+			return n;
+		if (n && (ev.events & (wanted | ZV_EV_ERR)))
+			return ev.err;
+	}
+}
+
+/* Sends @total bytes: reserve buffers, fill them, send them. 0 or -errno. */
+static int produce(struct zv_conn *conn, uint64_t total)
+{
+	struct zv_buf bufs[BATCH];
+	uint64_t pos = 0;
+
+	while (pos < total) {
+		int n = zv_buf_alloc(conn, bufs, BATCH, 65536), rc;
+
+		if (n ==
+		    -EAGAIN) { /* everything is on its way; the consumer is slower than we are */
+			rc = wait_for(zv_conn_queue(conn), ZV_EV_OUT);
+			if (rc)
+				return rc;
+			continue;
+		}
+		if (n < 0)
+			return n;
+		for (int i = 0; i < n; i++) {
+			unsigned char *data = bufs[i].data;
+			uint64_t left = total - pos;
+
+			/* With nothing left, len 0 gives the buffer back unsent. */
+			bufs[i].len = left < bufs[i].capacity ? (uint32_t)left : bufs[i].capacity;
+			for (uint32_t k = 0; k < bufs[i].len; k++)
+				data[k] = (unsigned char)((pos + k) % 251);
+			pos += bufs[i].len;
+		}
+		n = zv_buf_send(conn, bufs, (unsigned)n);
+		if (n < 0)
+			return n;
+	}
+	return 0;
+}
+
+int main(int argc, char **argv)
+{
+	uint64_t total = (argc > 2 ? strtoull(argv[2], NULL, 10) : 64) << 20;
+	struct zv_conn *conn;
+	struct zv_dev *dev;
+	int rc;
+
+	if (argc < 2) {
+		fprintf(stderr, "usage: pipeline_producer vhost-user:SOCKET [MEBIBYTES]\n");
+		return 2;
+	}
+	if (zv_open(&dev, argv[1], NULL) < 0 ||
+	    zv_connect(zv_queue(dev, 0), ZV_CID_HOST, PORT, ZV_STREAM, &conn) < 0) {
+		fprintf(stderr, "pipeline_producer: %s\n", zv_error_text());
+		return 1;
+	}
+	rc = wait_for(zv_queue(dev, 0), ZV_EV_CONNECT);
+	if (!rc)
+		rc = produce(conn, total);
+	if (!rc)
+		rc = zv_shutdown(conn, 1); /* that was all */
+	if (!rc) /* closing the device now would cut off what is on its way: let the consumer end it
+		  */
+		rc = wait_for(zv_queue(dev, 0), ZV_EV_HUP);
+	if (rc)
+		fprintf(stderr, "pipeline_producer: %s\n", zv_strerror(rc));
+	else
+		printf("produced %llu bytes\n", (unsigned long long)total);
+	zv_conn_close(conn);
+	zv_close(dev);
+	return rc ? 1 : 0;
+}

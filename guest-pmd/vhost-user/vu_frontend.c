@@ -1,0 +1,446 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "vu_frontend.h"
+
+#include "transport.h"
+#include "vu_msg.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <time.h>
+#include <unistd.h>
+
+#define RETRY_MS 10 /* between two tries to connect to a socket whose backlog is full */
+
+static int64_t now_ms(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
+}
+
+/*
+ * Waits for @events on @fd (-1: only for time to pass). 0, -ETIMEDOUT or -ECANCELED. A signal that
+ * the application handles does not end the wait.
+ */
+static int wait_for(const struct vu_frontend *f, int fd, short events, int64_t deadline)
+{
+	struct pollfd p[2] = {{.fd = fd, .events = events}, {.fd = f->cancel_fd, .events = POLLIN}};
+
+	for (;;) {
+		int64_t left = deadline - now_ms();
+		int n = poll(p, 2, left > 0 ? (int)left : 0);
+
+		if (n < 0 && errno != EINTR && errno != EAGAIN)
+			return -errno;
+		if (n > 0 && p[1].revents)
+			return zv_err(-ECANCELED, "the device is being closed");
+		if (n > 0)
+			return 0;
+		if (left <= 0)
+			return -ETIMEDOUT;
+	}
+}
+
+/* ---- connection ---- */
+
+int vu_init(struct vu_frontend *f, const char *path, int cancel_fd)
+{
+	size_t n = strlen(path);
+
+	memset(f, 0, sizeof(*f));
+	f->fd = -1;
+	f->cancel_fd = cancel_fd;
+	f->timeout_ms = VU_TIMEOUT_MS;
+	if (n == 0)
+		return zv_err(-EINVAL, "no socket path: write vhost-user:PATH, the path of the "
+				       "backend's Unix socket");
+	if (n >= sizeof(f->path))
+		return zv_err(
+			-ENAMETOOLONG,
+			"the socket path %.60s... has %zu bytes, a Unix socket's can have %zu: "
+			"use a shorter one",
+			path, n, sizeof(f->path) - 1);
+	memcpy(f->path, path, n);
+	return 0;
+}
+
+static int connect_error(const struct vu_frontend *f, int err)
+{
+	switch (err) {
+	case ENOENT:
+		return zv_err(-err,
+			      "there is no socket %s: is the vhost-user backend running, and "
+			      "is this its path?",
+			      f->path);
+	case ECONNREFUSED:
+		return zv_err(-err,
+			      "nobody listens on %s: the vhost-user backend has ended, start "
+			      "it again",
+			      f->path);
+	case EACCES:
+	case EPERM:
+		return zv_err(-err,
+			      "no permission to connect to %s: the socket must be writable, "
+			      "and its directories searchable, for this user",
+			      f->path);
+	default:
+		return zv_err(-err, "cannot connect to the vhost-user socket %s: %s", f->path,
+			      zv_strerror(-err));
+	}
+}
+
+int vu_connect(struct vu_frontend *f)
+{
+	struct sockaddr_un sa = {.sun_family = AF_UNIX};
+	int64_t deadline = now_ms() + f->timeout_ms;
+	int ret, fd;
+
+	memcpy(sa.sun_path, f->path, sizeof(sa.sun_path));
+	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	if (fd < 0)
+		return zv_err(-errno, "cannot make a Unix socket for %s: %s", f->path,
+			      zv_strerror(-errno));
+	for (;;) {
+		ret = connect(fd, (struct sockaddr *)&sa, sizeof(sa)) < 0 ? -errno : 0;
+		/* EAGAIN: the backlog is full; poll cannot tell when it no longer is. */
+		if (ret != -EAGAIN && ret != -EINTR)
+			break;
+		if (now_ms() >= deadline) {
+			ret = -ETIMEDOUT;
+			break;
+		}
+		ret = wait_for(f, -1, 0, now_ms() + RETRY_MS);
+		if (ret != -ETIMEDOUT)
+			break;
+	}
+	if (ret) {
+		close(fd);
+		return ret == -ECANCELED ? ret : connect_error(f, -ret);
+	}
+	f->fd = fd;
+	return 0;
+}
+
+void vu_disconnect(struct vu_frontend *f)
+{
+	if (f->fd >= 0)
+		close(f->fd);
+	f->fd = -1;
+}
+
+/* ---- messages ---- */
+
+static int lost(const struct vu_frontend *f, uint32_t request, int err)
+{
+	switch (err) {
+	case -ECANCELED:
+		return err;
+	case -ETIMEDOUT:
+		return zv_err(-EPROTO,
+			      "the vhost-user backend at %s did not answer %s within %d ms: "
+			      "it hangs, or the socket is not a vhost-user backend's",
+			      f->path, vu_request_name(request), f->timeout_ms);
+	default:
+		return zv_err(-EPROTO,
+			      "the vhost-user backend at %s closed the connection at %s "
+			      "(%s): its log tells why",
+			      f->path, vu_request_name(request),
+			      err ? zv_strerror(err) : "end of file");
+	}
+}
+
+/* Sends @m, and @fd (-1: none) with its first byte. */
+static int send_msg(struct vu_frontend *f, const struct vu_msg *m, int fd)
+{
+	union {
+		struct cmsghdr align;
+		char buf[CMSG_SPACE(sizeof(int))];
+	} ctl = {0};
+	struct iovec iov = {.iov_base = (void *)(uintptr_t)m, .iov_len = vu_msg_len(m)};
+	struct msghdr mh = {.msg_iov = &iov, .msg_iovlen = 1};
+	int64_t deadline = now_ms() + f->timeout_ms;
+	struct cmsghdr *c;
+	ssize_t n;
+	int ret;
+
+	if (fd >= 0) {
+		mh.msg_control = ctl.buf;
+		mh.msg_controllen = sizeof(ctl.buf);
+		c = CMSG_FIRSTHDR(&mh);
+		c->cmsg_level = SOL_SOCKET;
+		c->cmsg_type = SCM_RIGHTS;
+		c->cmsg_len = CMSG_LEN(sizeof(int));
+		memcpy(CMSG_DATA(c), &fd, sizeof(int));
+	}
+	while (iov.iov_len > 0) {
+		n = sendmsg(f->fd, &mh, MSG_NOSIGNAL);
+		if (n >= 0) {
+			iov.iov_base = (char *)iov.iov_base + n;
+			iov.iov_len -= (size_t)n;
+			mh.msg_control = NULL;
+			mh.msg_controllen = 0;
+			continue;
+		}
+		if (errno == EINTR)
+			continue;
+		ret = errno == EAGAIN ? wait_for(f, f->fd, POLLOUT, deadline) : -errno;
+		if (ret)
+			return lost(f, m->request, ret);
+	}
+	return 0;
+}
+
+/* Reads exactly @len bytes. Descriptors that the backend might attach are dropped by the kernel. */
+static int recv_all(struct vu_frontend *f, void *buf, size_t len, int64_t deadline)
+{
+	size_t have = 0;
+	ssize_t n;
+	int ret;
+
+	while (have < len) {
+		n = recv(f->fd, (char *)buf + have, len - have, 0);
+		if (n == 0)
+			return -ECONNRESET;
+		if (n > 0) {
+			have += (size_t)n;
+			continue;
+		}
+		if (errno == EINTR)
+			continue;
+		ret = errno == EAGAIN ? wait_for(f, f->fd, POLLIN, deadline) : -errno;
+		if (ret)
+			return ret;
+	}
+	return 0;
+}
+
+static int bad_reply(const struct vu_frontend *f, const struct vu_msg *sent, enum vu_fault fault)
+{
+	return zv_err(-EPROTO, "the vhost-user backend at %s answered %s with %s", f->path,
+		      vu_request_name(sent->request), vu_fault_text(fault));
+}
+
+/* Sends @m and reads the reply, whose payload has @size bytes, into @reply. */
+static int ask(struct vu_frontend *f, const struct vu_msg *m, int fd, struct vu_msg *reply,
+	       uint32_t size)
+{
+	int64_t deadline = now_ms() + f->timeout_ms;
+	enum vu_fault fault;
+	int ret;
+
+	ret = send_msg(f, m, fd);
+	if (ret)
+		return ret;
+	memset(reply, 0, sizeof(*reply));
+	ret = recv_all(f, reply, VU_HDR_LEN, deadline);
+	if (ret)
+		return lost(f, m->request, ret);
+	fault = vu_reply_check(reply, m, size);
+	if (fault)
+		return bad_reply(f, m, fault);
+	ret = recv_all(f, &reply->p, size, deadline);
+	return ret ? lost(f, m->request, ret) : 0;
+}
+
+static int ask_u64(struct vu_frontend *f, uint32_t request, uint64_t *value)
+{
+	struct vu_msg m, reply;
+	int ret;
+
+	vu_msg_empty(&m, request);
+	ret = ask(f, &m, -1, &reply, sizeof(*value));
+	if (ret)
+		return ret;
+	*value = reply.p.u64;
+	return 0;
+}
+
+static int tell_u64(struct vu_frontend *f, uint32_t request, uint64_t value, int fd)
+{
+	struct vu_msg m;
+
+	vu_msg_u64(&m, request, value);
+	return send_msg(f, &m, fd);
+}
+
+static int tell_state(struct vu_frontend *f, uint32_t request, unsigned index, uint32_t num)
+{
+	struct vu_msg m;
+
+	vu_msg_state(&m, request, index, num);
+	return send_msg(f, &m, -1);
+}
+
+/* ---- handshake ---- */
+
+static int negotiate_features(struct vu_frontend *f)
+{
+	const uint64_t need = VIRTIO_F_V1 | VHOST_USER_F_PROTOCOL;
+	/* INDIRECT is of no use: one packet is one descriptor. IN_ORDER would forbid loans. */
+	const uint64_t want = need | VIRTIO_F_EVENT_IDX | VSOCK_F_STREAM | VSOCK_F_SEQPACKET;
+	uint64_t offered;
+	struct vu_msg m;
+	int ret;
+
+	vu_msg_empty(&m, VU_SET_OWNER);
+	ret = send_msg(f, &m, -1);
+	if (ret == 0)
+		ret = ask_u64(f, VU_GET_FEATURES, &offered);
+	if (ret)
+		return ret;
+	if ((offered & need) != need)
+		return zv_err(-EPROTONOSUPPORT,
+			      "the vhost-user backend at %s offers features 0x%llx, without "
+			      "VERSION_1 (bit 32) or protocol features (bit 30): use a newer one",
+			      f->path, (unsigned long long)offered);
+	f->features = offered & want;
+	return tell_u64(f, VU_SET_FEATURES, f->features, -1);
+}
+
+static int negotiate_protocol(struct vu_frontend *f)
+{
+	const uint64_t want = VU_PROTOCOL_F_MQ | VU_PROTOCOL_F_REPLY_ACK | VU_PROTOCOL_F_CONFIG;
+	uint64_t offered;
+	int ret;
+
+	ret = ask_u64(f, VU_GET_PROTOCOL_FEATURES, &offered);
+	if (ret)
+		return ret;
+	if (!(offered & VU_PROTOCOL_F_CONFIG))
+		return zv_err(
+			-EPROTONOSUPPORT,
+			"the vhost-user backend at %s cannot tell the CID (no CONFIG protocol "
+			"feature): is it a vsock backend?",
+			f->path);
+	f->protocol = offered & want;
+	return tell_u64(f, VU_SET_PROTOCOL_FEATURES, f->protocol, -1);
+}
+
+static int check_queues(struct vu_frontend *f, unsigned pairs)
+{
+	uint64_t have = 3; /* without MQ: what every vsock device has */
+	int ret;
+
+	if (f->protocol & VU_PROTOCOL_F_MQ) {
+		ret = ask_u64(f, VU_GET_QUEUE_NUM, &have);
+		if (ret)
+			return ret;
+	}
+	if (have >= 1 + 2 * (uint64_t)pairs)
+		return 0;
+	if (have < 3)
+		return zv_err(-ERANGE,
+			      "the vhost-user backend at %s has %llu virtqueues, a vsock "
+			      "device has at least 3: it serves another kind of device",
+			      f->path, (unsigned long long)have);
+	return zv_err(-ERANGE,
+		      "the vhost-user backend at %s has %llu virtqueues, enough for %llu "
+		      "queues, not %u: open with queues=%llu or fewer, or give the backend "
+		      "more",
+		      f->path, (unsigned long long)have, (unsigned long long)(have - 1) / 2, pairs,
+		      (unsigned long long)(have - 1) / 2);
+}
+
+int vu_negotiate(struct vu_frontend *f, unsigned pairs)
+{
+	int ret = negotiate_features(f);
+
+	if (ret == 0)
+		ret = negotiate_protocol(f);
+	if (ret == 0)
+		ret = check_queues(f, pairs);
+	if (ret == 0)
+		ret = vu_read_cid(f);
+	return ret;
+}
+
+bool vu_event_idx(const struct vu_frontend *f)
+{
+	return f->features & VIRTIO_F_EVENT_IDX;
+}
+
+/*
+ * Backends without SEQPACKET are of a generation that never sends an event and mistakes a third
+ * running virtqueue for trouble.
+ */
+bool vu_wants_events(const struct vu_frontend *f)
+{
+	return f->features & VSOCK_F_SEQPACKET;
+}
+
+int vu_read_cid(struct vu_frontend *f)
+{
+	struct vu_msg m, reply;
+	enum vu_fault fault;
+	uint64_t cid;
+	int ret;
+
+	vu_msg_config(&m, 0, sizeof(cid));
+	ret = ask(f, &m, -1, &reply, m.size);
+	if (ret)
+		return ret;
+	fault = vu_reply_config(&reply, &m, &cid);
+	if (fault)
+		return bad_reply(f, &m, fault);
+	cid = le64toh(cid);
+	if (!vsock_cid_is_guest(cid))
+		return zv_err(-EPROTO,
+			      "the vhost-user backend at %s gives this guest the CID %llu, "
+			      "which is reserved: configure another (3 or above)",
+			      f->path, (unsigned long long)cid);
+	__atomic_store_n(&f->guest_cid, cid, __ATOMIC_RELEASE);
+	return 0;
+}
+
+int vu_set_memory(struct vu_frontend *f, int fd, const void *addr, uint64_t size, uint64_t gpa)
+{
+	struct vu_msg m, reply;
+	int ret;
+
+	vu_msg_mem(&m, gpa, size, (uintptr_t)addr);
+	if (!(f->protocol & VU_PROTOCOL_F_REPLY_ACK))
+		return send_msg(f, &m, fd);
+	m.flags |= VU_NEED_REPLY;
+	ret = ask(f, &m, fd, &reply, sizeof(reply.p.u64));
+	if (ret == 0 && reply.p.u64 != 0)
+		ret = zv_err(-EPROTO,
+			     "the vhost-user backend at %s cannot map %llu bytes of memory: "
+			     "its log tells why; fewer or smaller buffers may help",
+			     f->path, (unsigned long long)size);
+	return ret;
+}
+
+int vu_start_ring(struct vu_frontend *f, unsigned index, const struct virtq *vq, int call_fd,
+		  int kick_fd)
+{
+	struct vu_msg m;
+	int ret;
+
+	ret = tell_state(f, VU_SET_VRING_NUM, index, vq->size);
+	if (ret == 0)
+		ret = tell_state(f, VU_SET_VRING_BASE, index, 0);
+	if (ret == 0) {
+		vu_msg_addr(&m, index, (uintptr_t)vq->desc, (uintptr_t)vq->avail,
+			    (uintptr_t)vq->used);
+		ret = send_msg(f, &m, -1);
+	}
+	if (ret == 0)
+		ret = tell_u64(f, VU_SET_VRING_CALL, index, call_fd);
+	if (ret == 0)
+		ret = tell_u64(f, VU_SET_VRING_KICK, index, kick_fd);
+	if (ret == 0)
+		ret = tell_state(f, VU_SET_VRING_ENABLE, index, 1);
+	return ret;
+}
+
+int vu_barrier(struct vu_frontend *f)
+{
+	uint64_t ignored;
+
+	return ask_u64(f, f->protocol & VU_PROTOCOL_F_MQ ? VU_GET_QUEUE_NUM : VU_GET_FEATURES,
+		       &ignored);
+}

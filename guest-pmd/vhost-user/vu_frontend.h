@@ -1,0 +1,62 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The frontend's end of a vhost-user connection: socket and handshake.
+ *
+ * Everything that waits, waits at most timeout_ms, and no longer than until cancel_fd becomes
+ * readable. Failures leave the connection closed or to be closed: there is no way to go on after
+ * half a message. All functions return 0 or -errno with zv_err() text:
+ *   -EPROTO           the backend closed, was silent too long, or answered nonsense
+ *   -EPROTONOSUPPORT  it lacks a needed feature
+ *   -ERANGE           it has too few queues
+ *   -ECANCELED        cancel_fd
+ */
+#ifndef ZV_VU_FRONTEND_H
+#define ZV_VU_FRONTEND_H
+
+#include "virtqueue.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/un.h>
+
+#define VU_TIMEOUT_MS 5000
+
+struct vu_frontend {
+	char path[sizeof(((struct sockaddr_un *)0)->sun_path)];
+	int fd;		   /* -1: not connected */
+	int cancel_fd;	   /* -1: none */
+	int timeout_ms;	   /* for a reply; VU_TIMEOUT_MS */
+	uint64_t features; /* as negotiated */
+	uint64_t protocol;
+	uint64_t guest_cid;
+};
+
+/* Checks and stores @path. -EINVAL (empty), -ENAMETOOLONG. */
+int vu_init(struct vu_frontend *f, const char *path, int cancel_fd);
+
+/* -ENOENT, -ECONNREFUSED, -EACCES, -EMFILE... as connect(2); -ETIMEDOUT: its backlog is full. */
+int vu_connect(struct vu_frontend *f);
+void vu_disconnect(struct vu_frontend *f);
+
+/* Owner, features, number of queues (@pairs pairs and the event queue are needed), CID. */
+int vu_negotiate(struct vu_frontend *f, unsigned pairs);
+
+bool vu_event_idx(const struct vu_frontend *f);
+
+/* Whether the backend shall be given the event queue. */
+bool vu_wants_events(const struct vu_frontend *f);
+
+/* Reads the guest's CID; updates guest_cid. */
+int vu_read_cid(struct vu_frontend *f);
+
+/* Gives the backend the memory behind @fd, mapped here at @addr; guest address @gpa. */
+int vu_set_memory(struct vu_frontend *f, int fd, const void *addr, uint64_t size, uint64_t gpa);
+
+/* Hands over a fresh ring as virtqueue @index and enables it. */
+int vu_start_ring(struct vu_frontend *f, unsigned index, const struct virtq *vq, int call_fd,
+		  int kick_fd);
+
+/* Returns when the backend has dealt with everything sent before. */
+int vu_barrier(struct vu_frontend *f);
+
+#endif

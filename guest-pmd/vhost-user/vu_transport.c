@@ -1,0 +1,314 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The `vhost-user:PATH` transport: the guest's driver in a process that is its own VMM.
+ *
+ * Theory of operation
+ * -------------------
+ * This process owns the "guest memory": one sealed region that holds all rings and buffers of a
+ * device and that the backend maps. vsock_drv.c moves packets over it, vu_frontend.c speaks to the
+ * backend, vu_control.c watches it and reconnects. Opening and closing are here.
+ */
+#include "vu_transport.h"
+#include "vu_priv.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <time.h>
+#include <unistd.h>
+
+#define RING_MIN 16u
+#define BUF_MIN	 64u
+#define BUF_MAX	 (1u << 20)
+
+/* How long a close waits for the backend to take what was sent, and how long without progress. */
+#define DRAIN_MS       200
+#define DRAIN_STUCK_MS 20
+
+/* ---- memory ---- */
+
+/* Where things lie in the region; offsets from its start. */
+struct layout {
+	size_t ev_ring, ev_buf;
+	size_t pair0;  /* first pair's rings */
+	size_t ring;   /* bytes of one ring */
+	size_t bufs0;  /* first pair's buffers, behind all rings */
+	size_t rx, tx; /* bytes of one pair's receive and transmit buffers */
+	size_t total;
+};
+
+/* False: the sizes do not fit into size_t. */
+static bool lay_out(struct layout *l, const struct zv_opts *o, unsigned pairs)
+{
+	size_t both;
+
+	l->ev_ring = 0;
+	l->ev_buf = virtq_bytes(VSOCK_EVENT_RING);
+	l->pair0 = l->ev_buf + VSOCK_EVENTS * SHM_CACHE_LINE;
+	l->ring = virtq_bytes(o->ring_size);
+	l->bufs0 = l->pair0 + 2 * l->ring * pairs;
+	return !__builtin_mul_overflow(vsock_stride(o->rx_buf), (size_t)o->ring_size, &l->rx) &&
+	       !__builtin_mul_overflow(vsock_stride(o->tx_buf), (size_t)o->ring_size, &l->tx) &&
+	       !__builtin_add_overflow(l->rx, l->tx, &both) &&
+	       !__builtin_mul_overflow(both, (size_t)pairs, &both) &&
+	       !__builtin_add_overflow(both, l->bufs0, &l->total);
+}
+
+static struct vsock_bufs bufs_at(const struct vu_dev *dev, size_t off, uint32_t payload)
+{
+	return (struct vsock_bufs){
+		.base = (uint8_t *)dev->mem.addr + off,
+		.gpa = VU_GPA_BASE + off,
+		.stride = vsock_stride(payload),
+		.payload = payload,
+	};
+}
+
+/* ---- building ---- */
+
+static int new_eventfd(int *fd)
+{
+	*fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	return *fd < 0 ? -errno : 0;
+}
+
+static void close_fd(int fd)
+{
+	if (fd >= 0)
+		close(fd);
+}
+
+static int build_pair(struct vu_dev *dev, unsigned i, const struct layout *l,
+		      const struct zv_opts *o)
+{
+	uint8_t *rings = (uint8_t *)dev->mem.addr + l->pair0 + 2 * l->ring * i;
+	size_t bufs = l->bufs0 + (l->rx + l->tx) * i;
+	struct vsock_pair_conf conf = {
+		.ring_size = o->ring_size,
+		.rx_ring = rings,
+		.tx_ring = rings + l->ring,
+		.rx_bufs = bufs_at(dev, bufs, o->rx_buf),
+		.tx_bufs = bufs_at(dev, bufs + l->rx, o->tx_buf),
+		.call_fd = -1,
+		.kick_rx = -1,
+		.kick_tx = -1,
+	};
+	int ret;
+
+	ret = new_eventfd(&conf.call_fd);
+	if (ret == 0)
+		ret = new_eventfd(&conf.kick_rx);
+	if (ret == 0)
+		ret = new_eventfd(&conf.kick_tx);
+	if (ret == 0)
+		ret = vsock_pair_init(&dev->pair[i], &conf);
+	if (ret) {
+		close_fd(conf.call_fd);
+		close_fd(conf.kick_rx);
+		close_fd(conf.kick_tx);
+		return ret;
+	}
+	dev->pair[i].tq.ops = &vu_transport_ops;
+	dev->d.nqueues = i + 1; /* what vu_free() has to undo */
+	return 0;
+}
+
+static int build(struct vu_dev *dev, const struct zv_opts *o, unsigned pairs)
+{
+	struct layout l;
+	int call = -1, kick = -1, ret;
+
+	if (!lay_out(&l, o, pairs))
+		return -ENOMEM;
+	ret = shm_region_create(&dev->mem, "zvsock-guest", l.total,
+				o->flags & ZV_OPT_NO_HUGE ? SHM_NO_HUGE : 0);
+	if (ret)
+		return ret;
+	dev->pair = aligned_alloc(SHM_CACHE_LINE, pairs * sizeof(*dev->pair));
+	if (!dev->pair)
+		return -ENOMEM;
+	for (unsigned i = 0; i < pairs && ret == 0; i++)
+		ret = build_pair(dev, i, &l, o);
+	if (ret == 0)
+		ret = new_eventfd(&call);
+	if (ret == 0)
+		ret = new_eventfd(&kick);
+	if (ret == 0)
+		ret = vsock_events_init(&dev->ev, (uint8_t *)dev->mem.addr + l.ev_ring,
+					(uint8_t *)dev->mem.addr + l.ev_buf, VU_GPA_BASE + l.ev_buf,
+					call, kick);
+	if (ret) {
+		close_fd(call);
+		close_fd(kick);
+		dev->ev.call_fd = dev->ev.kick_fd = -1;
+	}
+	return ret;
+}
+
+static void vu_free(struct vu_dev *dev)
+{
+	for (unsigned i = 0; i < dev->d.nqueues; i++) {
+		close_fd(dev->pair[i].call_fd);
+		close_fd(dev->pair[i].kick_rx);
+		close_fd(dev->pair[i].kick_tx);
+		vsock_pair_fini(&dev->pair[i]);
+	}
+	free(dev->pair);
+	vsock_events_fini(&dev->ev);
+	close_fd(dev->ev.call_fd);
+	close_fd(dev->ev.kick_fd);
+	shm_region_destroy(&dev->mem);
+	close_fd(dev->stop_fd);
+	free(dev);
+}
+
+/* ---- opening and closing ---- */
+
+static int check_opts(const struct zv_opts *o)
+{
+	if (o->queues > ZV_QUEUES_MAX)
+		return zv_err(-EINVAL, "queues=%u: a device has 1 to %u queues", o->queues,
+			      ZV_QUEUES_MAX);
+	if (o->ring_size < RING_MIN || o->ring_size > VIRTQ_SIZE_MAX ||
+	    (o->ring_size & (o->ring_size - 1)))
+		return zv_err(-EINVAL,
+			      "ring_size=%u: a ring has a power of two of descriptors, "
+			      "%u to %u",
+			      o->ring_size, RING_MIN, VIRTQ_SIZE_MAX);
+	if (o->rx_buf < BUF_MIN || o->rx_buf > BUF_MAX)
+		return zv_err(-EINVAL, "rx_buf=%u: a receive buffer has %u to %u bytes", o->rx_buf,
+			      BUF_MIN, BUF_MAX);
+	if (o->tx_buf < BUF_MIN || o->tx_buf > BUF_MAX)
+		return zv_err(-EINVAL, "tx_buf=%u: a transmit buffer has %u to %u bytes", o->tx_buf,
+			      BUF_MIN, BUF_MAX);
+	return 0;
+}
+
+static int open_failed(const struct vu_dev *dev, const struct zv_opts *o, unsigned pairs, int err)
+{
+	struct layout l;
+
+	if (err == -ENOMEM && lay_out(&l, o, pairs))
+		return zv_err(err,
+			      "no memory for the device on %s: %u queues with 2 x %u buffers "
+			      "take %zu MiB; use fewer queues, smaller rings or smaller buffers",
+			      dev->fe.path, pairs, o->ring_size, l.total >> 20);
+	return zv_err(err, "cannot set up the device on %s: %s", dev->fe.path, zv_strerror(err));
+}
+
+static int vu_open(struct tdev **out, const char *rest, const struct zv_opts *opts)
+{
+	unsigned pairs = opts->queues ? opts->queues : 1;
+	struct vu_dev *dev;
+	int ret;
+
+	ret = check_opts(opts);
+	if (ret)
+		return ret;
+	quiesce_init();
+	dev = calloc(1, sizeof(*dev));
+	if (!dev)
+		return zv_err(-ENOMEM, "no memory for the device on %s", rest);
+	dev->d.ops = &vu_transport_ops;
+	dev->mem.fd = dev->stop_fd = dev->ev.call_fd = dev->ev.kick_fd = -1;
+	ret = vu_init(&dev->fe, rest, -1);
+	if (ret)
+		goto fail;
+	ret = new_eventfd(&dev->stop_fd);
+	dev->fe.cancel_fd = dev->stop_fd;
+	if (ret == 0)
+		ret = build(dev, opts, pairs);
+	if (ret) {
+		open_failed(dev, opts, pairs, ret);
+		goto fail;
+	}
+	ret = vu_bring_up(dev);
+	if (ret == 0)
+		ret = vu_control_start(dev);
+	if (ret)
+		goto fail;
+	*out = &dev->d;
+	return 0;
+fail:
+	vu_disconnect(&dev->fe);
+	vu_free(dev);
+	return ret;
+}
+
+/*
+ * What connections sent before they were closed still lies in the rings, and the backend drops the
+ * rings with the connection. So a backend that is at work is given a moment.
+ */
+static void drain(struct vu_dev *dev)
+{
+	const struct timespec ms = {.tv_nsec = 1000000};
+	unsigned left = 0, before = 0, stuck = 0;
+
+	for (unsigned t = 0; t < DRAIN_MS && stuck < DRAIN_STUCK_MS; t++) {
+		left = 0;
+		for (unsigned i = 0; i < dev->d.nqueues; i++) {
+			if (!quiesce_enter(&dev->pair[i].tq.qs))
+				continue;
+			left += vsock_pair_unsent(&dev->pair[i]);
+			quiesce_leave(&dev->pair[i].tq.qs);
+		}
+		if (left == 0)
+			return;
+		stuck = left == before ? stuck + 1 : 0;
+		before = left;
+		nanosleep(&ms, NULL);
+	}
+	zv_log(ZV_LOG_WARN, "vhost-user %s: closing with %u packets that the backend did not take",
+	       dev->fe.path, left);
+}
+
+static void vu_close(struct tdev *d)
+{
+	struct vu_dev *dev = (struct vu_dev *)d;
+
+	drain(dev);
+	vu_control_stop(dev);
+	vu_disconnect(&dev->fe);
+	vu_free(dev);
+}
+
+/* ---- the rest of the table ---- */
+
+static uint64_t vu_guest_cid(struct tdev *d)
+{
+	return __atomic_load_n(&((struct vu_dev *)d)->fe.guest_cid, __ATOMIC_ACQUIRE);
+}
+
+static uint64_t vu_page_size(struct tdev *d)
+{
+	return ((struct vu_dev *)d)->mem.page_size;
+}
+
+static struct tq *vu_queue(struct tdev *d, unsigned i)
+{
+	struct vu_dev *dev = (struct vu_dev *)d;
+
+	return i < d->nqueues ? &dev->pair[i].tq : NULL;
+}
+
+const struct transport_ops vu_transport_ops = {
+	.scheme = "vhost-user",
+	.role = ZV_ROLE_GUEST,
+	.open = vu_open,
+	.close = vu_close,
+	.guest_cid = vu_guest_cid,
+	.page_size = vu_page_size,
+	.queue = vu_queue,
+	.rx_burst = vsock_rx_burst,
+	.rx_release = vsock_rx_release,
+	.tx_reserve = vsock_tx_reserve,
+	.tx_commit = vsock_tx_commit,
+	.tx_cancel = vsock_tx_cancel,
+	.publish = vsock_publish,
+	.tx_max = vsock_tx_max,
+	.tx_ready = vsock_tx_ready,
+	.arm = vsock_arm,
+	.disarm = vsock_disarm,
+	.fd = vsock_fd,
+};

@@ -1,0 +1,403 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* The data path of a pair: called by the queue's owner. Setting up is in vsock_setup.c. */
+#include "vsock_drv.h"
+#include "vsock_priv.h"
+
+#include <errno.h>
+#include <unistd.h>
+
+static inline struct vsock_pair *pair_of(struct tq *q)
+{
+	return (struct vsock_pair *)q; /* tq is the first member */
+}
+
+static inline uint8_t *buf_at(const struct vsock_bufs *b, uint16_t id)
+{
+	return b->base + (size_t)id * b->stride;
+}
+
+static void broken(struct vsock_pair *p, const struct virtq *vq)
+{
+	p->tq.stats.ring_broken++;
+	zv_log_limited(&p->tq.log, ZV_LOG_ERR,
+		       "vsock driver: %s ring broken by the device (%s); the queue is down",
+		       vq == &p->rx ? "receive" : "transmit", virtq_fault_name(vq->fault));
+	vsock_pair_stop(p);
+}
+
+static void publish_ring(struct vsock_pair *p, struct virtq *vq, int kick_fd)
+{
+	if (virtq_pending(vq) && virtq_publish(vq)) {
+		p->tq.stats.kicks++;
+		vsock_kick(kick_fd);
+	}
+}
+
+/* ---- receive ---- */
+
+/* Gives a receive buffer back to the device, or keeps it: "Hot buffers" in vsock_drv.h. */
+static inline void rx_give(struct vsock_pair *p, uint16_t id)
+{
+	uint32_t have = virtq_in_flight(&p->rx);
+
+	if (have >= p->rx_hot / 2 && have + p->rx_nlent >= p->rx_hot)
+		p->rx_spare[p->rx_nspare++] = id;
+	else
+		virtq_post(&p->rx, id, vsock_room(&p->rx_bufs));
+}
+
+/* Posts kept buffers, newest first, up to @want in flight. */
+static void rx_top_up(struct vsock_pair *p, uint32_t want)
+{
+	while (p->rx_nspare && virtq_in_flight(&p->rx) < want)
+		virtq_post(&p->rx, p->rx_spare[--p->rx_nspare], vsock_room(&p->rx_bufs));
+}
+
+/* Takes a burst of @n packets with @bytes of payload into account. */
+static inline void rx_learn(struct vsock_pair *p, unsigned n, uint32_t bytes)
+{
+	p->rx_pkts += n;
+	p->rx_bytes += bytes;
+	p->rx_idle = 0;
+	if (p->rx_pkts >= VSOCK_LEARN) {
+		p->rx_hot = vsock_hot(p->rx_bytes / p->rx_pkts, p->rx_bufs.payload, p->rx.size);
+		p->rx_round += p->rx_pkts;
+		p->rx_pkts = p->rx_bytes = 0;
+		/* Now and then everything: somebody may wait for more than rx_hot at once. */
+		if (p->rx_round >= VSOCK_ROUND)
+			rx_top_up(p, p->rx.size);
+		p->rx_round %= VSOCK_ROUND;
+	}
+	/* Half: what the owner is about to release is hotter than what was kept. */
+	if (p->rx_nspare)
+		rx_top_up(p, p->rx_hot / 2);
+}
+
+/* True when the device has sent an event that the control thread has not dealt with. */
+static bool held_by_event(struct vsock_pair *p)
+{
+	const struct vsock_events *ev = p->ev;
+	uint16_t idx;
+
+	if (!ev)
+		return false;
+	idx = shm_load16(&ev->vq.used->idx);
+	if (__builtin_expect(idx == __atomic_load_n(&ev->seen, __ATOMIC_ACQUIRE), 1))
+		return false;
+	if (p->nudged != idx) { /* a device need not have signalled; once is enough */
+		p->nudged = idx;
+		vsock_kick(ev->call_fd);
+	}
+	return true;
+}
+
+/*
+ * The used entry names the buffer, but it comes from the other CPU as well, and only then could
+ * the header be fetched. A device that works in order gives the buffers back as they were posted,
+ * so headers and first payload lines are fetched on that guess, together with the used entries.
+ *
+ * always_inline: gcc takes a function that does nothing but prefetch for pure and drops the call.
+ */
+static inline __attribute__((always_inline)) void prefetch_rx(const struct vsock_pair *p,
+							      uint16_t id)
+{
+	const uint8_t *buf = buf_at(&p->rx_bufs, id);
+
+	shm_prefetch(buf);
+	shm_prefetch(buf + VSOCK_PAYLOAD_OFF);
+}
+
+/* Takes @n used entries: buffer into pkts[].token, written length into pkts[].ndesc. */
+static bool take_rx(struct vsock_pair *p, struct rx_pkt *pkts, unsigned n)
+{
+	struct virtq *vq = &p->rx;
+	uint16_t pos = vq->used_idx;
+
+	for (unsigned i = 0; i < n; i++)
+		prefetch_rx(p, vq->slot[(uint16_t)(pos + i) & vq->mask]);
+	for (unsigned i = 0; i < n; i++) {
+		uint16_t id;
+
+		if (!virtq_take(vq, true, &id, &pkts[i].ndesc))
+			return false;
+		if (id != vq->slot[(uint16_t)(pos + i) & vq->mask])
+			prefetch_rx(p, id);
+		pkts[i].token = id;
+	}
+	return true;
+}
+
+int vsock_rx_burst(struct tq *q, struct rx_pkt *pkts, unsigned max)
+{
+	struct vsock_pair *p = pair_of(q);
+	unsigned n, out = 0;
+	uint32_t bytes = 0;
+
+	if (!q->up)
+		return 0;
+	n = virtq_ready(&p->rx);
+	if (n == 0) {
+		/* The device may be waiting for all that there is, of few buffers to the last. */
+		if ((p->rx_nspare || virtq_pending(&p->rx)) && ++p->rx_idle >= VSOCK_IDLE) {
+			rx_top_up(p, p->rx.size);
+			publish_ring(p, &p->rx, p->kick_rx);
+		}
+		if (__builtin_expect(p->rx.fault, 0))
+			broken(p, &p->rx);
+		return 0;
+	}
+	/* After the load of the used index: packets sent after an event are not seen before it. */
+	if (held_by_event(p))
+		return 0;
+	if (n > max)
+		n = max;
+	if (n > VSOCK_BURST)
+		n = VSOCK_BURST;
+	if (__builtin_expect(!take_rx(p, pkts, n), 0)) {
+		broken(p, &p->rx);
+		return 0;
+	}
+	for (unsigned i = 0; i < n; i++) {
+		uint16_t id = (uint16_t)pkts[i].token;
+		uint32_t len = pkts[i].ndesc;
+		uint8_t *buf = buf_at(&p->rx_bufs, id);
+		struct rx_pkt *pkt = &pkts[out]; /* out <= i */
+
+		if (__builtin_expect(len < VSOCK_HDR_LEN, 0)) {
+			q->stats.rx_bad_hdr++;
+			rx_give(p, id);
+			continue;
+		}
+		vsock_hdr_get(&pkt->hdr, buf + VSOCK_HDR_OFF);
+		if (__builtin_expect(pkt->hdr.len > len - VSOCK_HDR_LEN, 0)) {
+			q->stats.rx_bad_hdr++;
+			rx_give(p, id);
+			continue;
+		}
+		pkt->ndesc = 1;
+		if (pkt->hdr.len == 0) {
+			pkt->seg = NULL;
+			pkt->nseg = 0;
+			pkt->token = UINT32_MAX;
+			rx_give(p, id);
+		} else {
+			bytes += pkt->hdr.len;
+			p->seg[out] = (struct pkt_seg){buf + VSOCK_PAYLOAD_OFF, pkt->hdr.len};
+			p->rx_lent[id] = 1;
+			p->rx_nlent++;
+			pkt->seg = &p->seg[out];
+			pkt->nseg = 1;
+			pkt->token = id;
+		}
+		out++;
+	}
+	rx_learn(p, out, bytes);
+	return (int)out;
+}
+
+void vsock_rx_release(struct tq *q, uint32_t token)
+{
+	struct vsock_pair *p = pair_of(q);
+
+	if (token >= p->rx.size || !p->rx_lent[token])
+		return;
+	p->rx_lent[token] = 0;
+	p->rx_nlent--;
+	if (q->up)
+		rx_give(p, (uint16_t)token);
+}
+
+/* ---- transmit ---- */
+
+static inline uint32_t free_count(const struct vsock_pair *p)
+{
+	return p->tail - p->head + p->ncold;
+}
+
+static inline void free_push(struct vsock_pair *p, uint16_t id)
+{
+	p->free[p->tail++ & p->tx.mask] = id;
+	/* What exceeds the hot ones, the oldest, is put aside. */
+	if (p->tail - p->head + virtq_in_flight(&p->tx) > p->tx_hot)
+		p->cold[p->ncold++] = p->free[p->head++ & p->tx.mask];
+}
+
+static inline uint16_t free_pop(struct vsock_pair *p, bool newest)
+{
+	if (p->tail == p->head)
+		return p->cold[--p->ncold];
+	return p->free[(newest ? --p->tail : p->head++) & p->tx.mask];
+}
+
+/* Takes back what the device has sent. */
+static void reclaim(struct vsock_pair *p)
+{
+	uint16_t id;
+	uint32_t ignored;
+
+	for (unsigned n = virtq_ready(&p->tx); n; n--) {
+		if (!virtq_take(&p->tx, false, &id, &ignored))
+			break;
+		free_push(p, id);
+	}
+	if (__builtin_expect(p->tx.fault, 0))
+		broken(p, &p->tx);
+}
+
+unsigned vsock_tx_reserve(struct tq *q, struct tx_slot *slots, unsigned n, uint32_t len,
+			  unsigned flags)
+{
+	struct vsock_pair *p = pair_of(q);
+	uint32_t keep = flags & TX_CTRL ? 0 : p->ctrl_keep, have;
+	bool lifo = len <= VSOCK_SMALL;
+
+	if (len != p->tx_len && !(flags & TX_CTRL)) {
+		p->tx_len = len;
+		p->tx_hot = vsock_hot(len, p->tx_bufs.payload, p->tx.size);
+	}
+
+	if (!q->up)
+		return 0;
+	/* FIFO looks at the used ring only when it must: then many entries come in one go. LIFO
+	 * wants the ones that have just come back. */
+	if (lifo || p->tail - p->head < n + keep) {
+		reclaim(p);
+		if (!q->up)
+			return 0;
+	}
+	have = free_count(p);
+	have = have > keep ? have - keep : 0;
+	if (n > have)
+		n = have;
+	for (unsigned i = 0; i < n; i++) {
+		uint16_t id = free_pop(p, lifo);
+		uint8_t *buf = buf_at(&p->tx_bufs, id);
+
+		/* Both lines were last in the device's cache: their transfers run side by side. */
+		shm_prefetch_write(buf);
+		shm_prefetch_write(buf + VSOCK_PAYLOAD_OFF);
+		p->tx_state[id] = TX_HELD;
+		slots[i].data = buf + VSOCK_PAYLOAD_OFF;
+		slots[i].capacity = p->tx_bufs.payload;
+		slots[i].token = id;
+	}
+	return n;
+}
+
+void vsock_tx_cancel(struct tq *q, uint32_t token)
+{
+	struct vsock_pair *p = pair_of(q);
+
+	if (token >= p->tx.size || p->tx_state[token] == TX_FREE)
+		return;
+	p->tx_state[token] = TX_FREE;
+	free_push(p, (uint16_t)token);
+}
+
+void vsock_tx_commit(struct tq *q, uint32_t token, const struct vsock_hdr *h)
+{
+	struct vsock_pair *p = pair_of(q);
+
+	if (token >= p->tx.size)
+		return;
+	if (__builtin_expect(p->tx_state[token] != TX_HELD || h->len > p->tx_bufs.payload, 0)) {
+		vsock_tx_cancel(q, token);
+		return;
+	}
+	p->tx_state[token] = TX_FREE;
+	vsock_hdr_put(buf_at(&p->tx_bufs, (uint16_t)token) + VSOCK_HDR_OFF, h);
+	virtq_post(&p->tx, (uint16_t)token, VSOCK_HDR_LEN + h->len);
+}
+
+unsigned vsock_tx_max(struct tq *q)
+{
+	struct vsock_pair *p = pair_of(q);
+
+	return p->tx.size - p->ctrl_keep;
+}
+
+unsigned vsock_tx_ready(struct tq *q)
+{
+	struct vsock_pair *p = pair_of(q);
+
+	if (!q->up)
+		return 0;
+	if (free_count(p) <= p->ctrl_keep)
+		reclaim(p);
+	return q->up && free_count(p) > p->ctrl_keep ? free_count(p) - p->ctrl_keep : 0;
+}
+
+unsigned vsock_pair_unsent(struct vsock_pair *p)
+{
+	if (!p->tq.up)
+		return 0;
+	reclaim(p);
+	return p->tq.up ? virtq_in_flight(&p->tx) : 0;
+}
+
+/* ---- notifications ---- */
+
+void vsock_kick(int fd)
+{
+	const uint64_t one = 1;
+
+	/* EAGAIN: the counter is full, so the other side is being notified. Nothing else fails. */
+	if (write(fd, &one, sizeof(one)) < 0)
+		return;
+}
+
+/*
+ * Released receive buffers are published in groups: a publish takes the line of the avail index
+ * away from the device and costs a barrier, and a device that still has a quarter of the ring does
+ * not miss them. Small rings have small groups; vsock_arm() and VSOCK_IDLE empty looks leave
+ * nothing behind.
+ */
+void vsock_publish(struct tq *q)
+{
+	struct vsock_pair *p = pair_of(q);
+
+	if (!q->up)
+		return;
+	publish_ring(p, &p->tx, p->kick_tx);
+	if (virtq_pending(&p->rx) >= p->rx_lazy ||
+	    (uint16_t)(p->rx.published - p->rx.used_idx) <= p->rx_hot / 4)
+		publish_ring(p, &p->rx, p->kick_rx);
+}
+
+int vsock_arm(struct tq *q, unsigned what)
+{
+	struct vsock_pair *p = pair_of(q);
+
+	if (!q->up)
+		return 0; /* the control thread wakes the owner when that changes */
+	rx_top_up(p, p->rx.size);
+	publish_ring(p, &p->tx, p->kick_tx);
+	publish_ring(p, &p->rx, p->kick_rx);
+	if (!virtq_arm(&p->rx) && !held_by_event(p))
+		return 1;
+	if ((what & ARM_TX) && (vsock_tx_ready(q) || !virtq_arm(&p->tx))) {
+		if (!q->up)
+			return 0;
+		virtq_disarm(&p->rx);
+		virtq_disarm(&p->tx);
+		return 1;
+	}
+	return 0;
+}
+
+void vsock_disarm(struct tq *q)
+{
+	struct vsock_pair *p = pair_of(q);
+	uint64_t count;
+
+	virtq_disarm(&p->rx);
+	virtq_disarm(&p->tx);
+	/* EAGAIN: nothing had happened. */
+	if (read(p->call_fd, &count, sizeof(count)) < 0)
+		return;
+}
+
+int vsock_fd(struct tq *q)
+{
+	return pair_of(q)->call_fd;
+}

@@ -1,0 +1,182 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The virtio-vsock driver: packets over virtqueues (VIRTIO 1.2, section 5.10.6).
+ *
+ * Theory of operation
+ * -------------------
+ * A vsock_pair is one queue pair: it is the struct tq that the socket layer works with, and every
+ * transport of the guest side (vhost-user, and whatever brings real devices) puts the functions
+ * below into its ops table and only has to bring memory, eventfds and a control thread.
+ *
+ * Buffers. Ring slot i's descriptor names buffer i for ever (see virtqueue.h). The header lies at
+ * offset 20 of the first line, payload begins on the next line, directly behind the header: one
+ * descriptor covers both, payload is cache-line aligned, and a 64-byte packet is two lines. A
+ * buffer's number is its token.
+ *
+ * Hot buffers. What a message costs is cache lines that change owner, and how fast they do depends
+ * on where they are. Measured between two CPUs: 64-byte messages pass at 14 million a second over
+ * 64 circulating buffers, which fit into the first-level caches of both, and at 5 to 6 over 128 or
+ * 256. Large payload is fastest while about 4 MiB circulate: it has then left the sender's own
+ * caches when it is read, and is still in the shared one; with one 64 KiB buffer after the other it
+ * comes at a tenth of that rate, and with 64 MiB at a third. So a pair does not use all its buffers
+ * all the time, but vsock_hot() of them:
+ *   tx  Free buffers wait in a deque. Small messages take the newest, large ones the oldest. When a
+ *       buffer comes back and too many are in the deque, the oldest goes on the stack of cold ones,
+ *       which are used when the deque is empty.
+ *   rx  A buffer is posted only while fewer than rx_hot are with the device or lent; the others
+ *       are spare. They are all posted before the owner sleeps, after VSOCK_IDLE empty looks, and
+ *       once in VSOCK_ROUND packets, because a device may wait for more buffers at once than
+ *       rx_hot, for one message of many packets.
+ *
+ * Sessions. Who ends up with a buffer when a session ends:
+ *   rx, with the device     posted again in the next session
+ *   rx, lent                stays lent; posted when it is released, if a session runs by then
+ *   tx, with the device     free again
+ *   tx, reserved            stays reserved, and stale: a commit only gives it back, because the
+ *                           packet belongs to a connection that is dead
+ * vsock_pair_stop, _reset and _start are for the control thread and need the queue stopped
+ * (quiesce_stop) or not yet in use. In one session's life: reset, (the device learns the rings),
+ * start, ..., stop. A broken ring ends the session from inside a call; the pair then stays down
+ * until the control thread resets and starts it.
+ *
+ * Events. The event queue belongs to the control thread. So that nothing that the device sent after
+ * a TRANSPORT_RESET is taken for the old session, rx_burst looks at the event queue's used index
+ * (one word in a line that never changes otherwise) and holds packets back until the control thread
+ * has dealt with it.
+ *
+ * Hostile devices. See virtqueue.h for rings. A device also shares the eventfds and could make a
+ * read or write of them block by clearing O_NONBLOCK on the shared file description: a vhost-user
+ * backend can stop the threads of its own frontend, and that cannot be prevented from this side.
+ */
+#ifndef ZV_VSOCK_DRV_H
+#define ZV_VSOCK_DRV_H
+
+#include "transport.h"
+#include "virtqueue.h"
+
+#define VSOCK_BURST	 64u	    /* most packets of one rx_burst */
+#define VSOCK_TX_CTRL	 8u	    /* tx buffers kept for TX_CTRL; fewer in small rings */
+#define VSOCK_SMALL	 2048u	    /* payload bytes of a small message, at most */
+#define VSOCK_HOT_MIN	 64u	    /* buffers that circulate for small messages */
+#define VSOCK_HOT_BYTES	 (4u << 20) /* payload that circulates for large ones */
+#define VSOCK_LEARN	 64u	    /* received packets from which a mean size is taken */
+#define VSOCK_ROUND	 65536u
+#define VSOCK_IDLE	 4096u
+#define VSOCK_EVENTS	 8u  /* event buffers */
+#define VSOCK_EVENT_RING 16u /* size of the event ring */
+
+/* Buffers of one ring. */
+struct vsock_bufs {
+	uint8_t *base;
+	uint64_t gpa;	  /* of base, as the device sees it */
+	size_t stride;	  /* bytes from buffer to buffer */
+	uint32_t payload; /* payload bytes of a buffer */
+};
+
+/* What the control thread must look at before new packets are taken. */
+struct vsock_events {
+	struct virtq vq;
+	uint8_t *buf; /* VSOCK_EVENTS lines */
+	uint64_t gpa;
+	int call_fd; /* signalled by the device, and by a queue that found an event */
+	int kick_fd;
+	uint16_t seen; /* used index up to which events have been dealt with; atomic */
+};
+
+struct vsock_pair {
+	struct tq tq; /* first */
+
+	/* receive */
+	struct virtq rx SHM_CACHE_ALIGNED;
+	struct vsock_bufs rx_bufs;
+	uint8_t *rx_lent;	       /* per buffer: 1 while the socket layer holds it */
+	const struct vsock_events *ev; /* [C] NULL: no event queue */
+	uint16_t rx_lazy;	       /* releases that may wait for company; see vsock_publish() */
+	uint32_t rx_hot;	       /* buffers that circulate */
+	uint32_t rx_nlent;	       /* buffers that are lent */
+	uint16_t *rx_spare;	       /* stack of buffers kept back */
+	uint32_t rx_nspare;
+	uint32_t rx_pkts, rx_bytes; /* since rx_hot was chosen */
+	uint32_t rx_round, rx_idle; /* packets, and empty looks, since all were posted */
+	uint16_t nudged;	    /* event index that the control thread has been told about */
+
+	/* transmit */
+	struct virtq tx SHM_CACHE_ALIGNED;
+	struct vsock_bufs tx_bufs;
+	uint16_t *free; /* deque of free tx buffers: free[head..tail) mod size */
+	uint32_t head, tail;
+	uint16_t *cold; /* stack of free buffers that do not circulate */
+	uint32_t ncold;
+	uint32_t tx_hot;    /* buffers that circulate */
+	uint32_t tx_len;    /* message size for which tx_hot was chosen */
+	uint32_t ctrl_keep; /* buffers kept for TX_CTRL */
+	uint8_t *tx_state;  /* per buffer: enum tx_state */
+
+	/* notifications; owned by the transport */
+	int call_fd; /* both rings' interrupts and the control thread's wake-ups */
+	int kick_rx, kick_tx;
+
+	struct pkt_seg seg[VSOCK_BURST];
+};
+
+/* What a pair is made of. Memory must stay until vsock_pair_fini() and every token is back. */
+struct vsock_pair_conf {
+	uint32_t ring_size;		    /* a power of two, 16..32768 */
+	void *rx_ring, *tx_ring;	    /* virtq_bytes(ring_size) each, VIRTQ_ALIGN aligned */
+	struct vsock_bufs rx_bufs, tx_bufs; /* ring_size buffers each, cache-line aligned */
+	int call_fd, kick_rx, kick_tx;	    /* eventfds, non-blocking */
+};
+
+/* Distance of buffers with @payload bytes; see the comment at its definition. */
+size_t vsock_stride(uint32_t payload);
+
+/* Prepares a pair; it is down. tq.ops is left to the caller. 0, -EINVAL, -ENOMEM. */
+int vsock_pair_init(struct vsock_pair *p, const struct vsock_pair_conf *conf);
+void vsock_pair_fini(struct vsock_pair *p);
+
+/* Ends the session; the pair is down. */
+void vsock_pair_stop(struct vsock_pair *p);
+/* Makes fresh, empty rings. The pair is down, and the device has let go of the rings. */
+void vsock_pair_reset(struct vsock_pair *p, bool event_idx);
+/* Starts a session: posts the receive buffers, kicks. The device knows the rings. */
+void vsock_pair_start(struct vsock_pair *p, const struct vsock_events *ev);
+/* Ends the session and begins another on the same rings: for TRANSPORT_RESET. */
+void vsock_pair_renew(struct vsock_pair *p);
+/* Packets that the device has not taken yet. Owner. */
+unsigned vsock_pair_unsent(struct vsock_pair *p);
+/* Makes tq fd readable. Any thread. */
+void vsock_pair_wake(const struct vsock_pair *p);
+
+/* @ring: virtq_bytes(VSOCK_EVENT_RING); @buf: VSOCK_EVENTS cache lines at @gpa. 0 or -ENOMEM. */
+int vsock_events_init(struct vsock_events *ev, void *ring, void *buf, uint64_t gpa, int call_fd,
+		      int kick_fd);
+void vsock_events_fini(struct vsock_events *ev);
+void vsock_events_reset(struct vsock_events *ev, bool event_idx);
+/* Posts all buffers, kicks, and keeps the ring armed for good. */
+void vsock_events_start(struct vsock_events *ev);
+/*
+ * Takes what the device has sent. Number of TRANSPORT_RESETs, or -EPROTO: the ring is broken.
+ * vsock_events_done() must follow when it returned >= 0.
+ */
+int vsock_events_take(struct vsock_events *ev);
+/* Gives the buffers taken back, and lets queues receive again. */
+void vsock_events_done(struct vsock_events *ev);
+
+/* Sends a notification to the device. */
+void vsock_kick(int fd);
+
+/* For struct transport_ops. */
+int vsock_rx_burst(struct tq *q, struct rx_pkt *pkts, unsigned max);
+void vsock_rx_release(struct tq *q, uint32_t token);
+unsigned vsock_tx_reserve(struct tq *q, struct tx_slot *slots, unsigned n, uint32_t len,
+			  unsigned flags);
+void vsock_tx_commit(struct tq *q, uint32_t token, const struct vsock_hdr *h);
+void vsock_tx_cancel(struct tq *q, uint32_t token);
+void vsock_publish(struct tq *q);
+unsigned vsock_tx_max(struct tq *q);
+unsigned vsock_tx_ready(struct tq *q);
+int vsock_arm(struct tq *q, unsigned what);
+void vsock_disarm(struct tq *q);
+int vsock_fd(struct tq *q);
+
+#endif

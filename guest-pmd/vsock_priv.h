@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* What vsock_drv.c and vsock_setup.c share, and nobody else. */
+#ifndef ZV_VSOCK_PRIV_H
+#define ZV_VSOCK_PRIV_H
+
+#include "vsock_drv.h"
+
+/* In a buffer: the header ends where the line ends, payload begins with the next. */
+#define VSOCK_HDR_OFF	  (SHM_CACHE_LINE - VSOCK_HDR_LEN)
+#define VSOCK_PAYLOAD_OFF SHM_CACHE_LINE
+_Static_assert(VSOCK_HDR_OFF == 20, "header and payload are contiguous");
+
+enum tx_state {
+	TX_FREE = 0, /* in the deque, or with the device */
+	TX_HELD,     /* reserved by the socket layer in this session */
+	TX_STALE,    /* reserved in an earlier one */
+};
+
+/* What a descriptor of a whole buffer spans: header and payload. */
+static inline uint32_t vsock_room(const struct vsock_bufs *b)
+{
+	return VSOCK_HDR_LEN + b->payload;
+}
+
+/* Buffers of @payload bytes that should circulate for messages of @len bytes. */
+static inline uint32_t vsock_hot(uint32_t len, uint32_t payload, uint32_t size)
+{
+	uint32_t n = VSOCK_HOT_MIN;
+
+	/* A full buffer, however small, may be a piece of something large. */
+	if (len > VSOCK_SMALL || len >= payload)
+		n = VSOCK_HOT_BYTES / (len ? len : 1);
+	n = n < VSOCK_HOT_MIN ? VSOCK_HOT_MIN : n;
+	return n < size ? n : size;
+}
+
+#endif

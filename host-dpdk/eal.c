@@ -1,0 +1,134 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * EAL for a process that only wants rte_vhost.
+ *
+ * Theory of operation
+ * -------------------
+ * EAL memory is off the data path, so hugepages and devices are left alone, and --no-shconf keeps
+ * EAL from creating shared files. It still makes a directory of its own below the runtime directory
+ * (/run/dpdk, or $XDG_RUNTIME_DIR/dpdk when unprivileged), which is removed again here; the parent
+ * "dpdk" directory stays. EAL binds the calling thread to its main lcore; the affinity is put back,
+ * and the main lcore is given all CPUs that the process may use, because EAL places its control
+ * threads on what the lcores leave, or, when they leave nothing, on the main lcore's CPUs.
+ *
+ * EAL and rte_vhost log to a stdio stream; ours hands each line to zv_log(). Messages below
+ * "notice" (rte_vhost has several for every protocol message) are not even formatted.
+ */
+#include "eal.h"
+
+#include "transport.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <rte_eal.h>
+#include <rte_errno.h>
+#include <rte_lcore.h>
+#include <rte_log.h>
+#include <sched.h>
+#include <stdio.h>
+#include <unistd.h>
+
+/* ---- log ---- */
+
+static enum zv_log_level level_of(int rte)
+{
+	if (rte >= 0 && rte <= (int)RTE_LOG_ERR)
+		return ZV_LOG_ERR;
+	if (rte == (int)RTE_LOG_WARNING)
+		return ZV_LOG_WARN;
+	return rte == (int)RTE_LOG_DEBUG ? ZV_LOG_DEBUG : ZV_LOG_INFO;
+}
+
+/* EAL flushes after each message, so what arrives is one message, perhaps of several lines. */
+static ssize_t log_write(void *cookie, const char *buf, size_t size)
+{
+	enum zv_log_level level = level_of(rte_log_cur_msg_loglevel());
+
+	(void)cookie;
+	for (size_t i = 0, start = 0; i <= size; i++) {
+		if (i < size && buf[i] != '\n')
+			continue;
+		if (i > start)
+			zv_log(level, "dpdk: %.*s", (int)(i - start), buf + start);
+		start = i + 1;
+	}
+	return (ssize_t)size;
+}
+
+static int redirect_log(void)
+{
+	static const cookie_io_functions_t io = {.write = log_write};
+	FILE *f = fopencookie(NULL, "w", io);
+
+	return f && rte_openlog_stream(f) == 0 ? 0 : -ENOMEM;
+}
+
+/* ---- start ---- */
+
+/* "0@(0,2,3)": lcore 0 on all CPUs of @set. False: they do not fit into @size bytes. */
+static bool lcore_arg(char *arg, size_t size, const cpu_set_t *set)
+{
+	size_t at = (size_t)snprintf(arg, size, "--lcores=0@(");
+	char sep = 0;
+
+	for (int cpu = 0; cpu < CPU_SETSIZE; cpu++) {
+		if (!CPU_ISSET(cpu, set))
+			continue;
+		if (at + 8 > size)
+			return false;
+		at += (size_t)snprintf(arg + at, size - at, sep ? ",%d" : "%d", cpu);
+		sep = ',';
+	}
+	(void)snprintf(arg + at, size - at, ")");
+	return true;
+}
+
+static int init(void)
+{
+	char lcores[4096], prefix[64];
+	char *argv[] = {(char[]){"zvsock"},
+			(char[]){"--no-huge"},
+			(char[]){"--no-pci"},
+			(char[]){"--no-shconf"},
+			(char[]){"--no-telemetry"},
+			(char[]){"--log-level=*:notice"},
+			(char[]){"-m"},
+			(char[]){"64"},
+			prefix,
+			lcores,
+			NULL};
+	int ret, argc = (int)(sizeof(argv) / sizeof(argv[0])) - 1;
+	cpu_set_t before;
+
+	if (pthread_getaffinity_np(pthread_self(), sizeof(before), &before) != 0)
+		return zv_err(-EIO, "zv_host_init: cannot read the CPU affinity of this thread");
+	if (!lcore_arg(lcores, sizeof(lcores), &before))
+		argc--; /* EAL then chooses itself */
+	(void)snprintf(prefix, sizeof(prefix), "--file-prefix=zvsock-%ld", (long)getpid());
+	if (redirect_log() < 0)
+		return zv_err(-ENOMEM, "zv_host_init: out of memory");
+	ret = rte_eal_init(argc, argv);
+	(void)pthread_setaffinity_np(pthread_self(), sizeof(before), &before);
+	if (ret < 0)
+		return zv_err(
+			rte_errno == ENOMEM ? -ENOMEM : -EIO,
+			"zv_host_init: DPDK's EAL refused to start: %s; set a log callback to "
+			"see its own words",
+			rte_strerror(rte_errno));
+	(void)rmdir(rte_eal_get_runtime_dir()); /* empty with --no-shconf */
+	return 0;
+}
+
+int eal_start(void)
+{
+	static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+	static int state = 1; /* 0: running; < 0: failed, which EAL does not let one repeat */
+	int ret;
+
+	pthread_mutex_lock(&lock);
+	if (state > 0) /* EAL counts its lcores first of all: none before rte_eal_init */
+		state = rte_lcore_count() > 0 ? 0 : init();
+	ret = state;
+	pthread_mutex_unlock(&lock);
+	return ret;
+}

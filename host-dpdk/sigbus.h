@@ -1,0 +1,38 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Surviving a truncated file.
+ *
+ * Theory of operation
+ * -------------------
+ * A frontend can shorten the file behind a region after we have mapped it; the next access to a
+ * lost page is a SIGBUS, which by default ends the process and so every other guest's service.
+ * The handler looks the address up among the watched ranges, puts private zeroes in the place of
+ * the whole range, sets the range's fault word and returns: the access is repeated and succeeds.
+ * The queue that uses the range looks at the word once a burst and breaks. An address that is not
+ * watched goes to the handler that was there before, or to the default action.
+ *
+ * The handler runs on whatever thread touched the page and takes no lock: the table is an array of
+ * slots that are published by a release store of their address and never move. mmap(2) is not on
+ * POSIX's list of async-signal-safe functions, but on Linux it is a bare system call.
+ *
+ * Signal handlers belong to the application: nothing is installed unless it asks (zvsock_host.h).
+ */
+#ifndef ZV_SIGBUS_H
+#define ZV_SIGBUS_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+/* Installs the handler, once. 0 or -errno. */
+int sigbus_install(void);
+
+/*
+ * Watches [@addr, @addr + @len), a mapping of the caller's, until sigbus_unwatch(), which comes
+ * before the munmap. *@fault is set to 1 by the handler. Returns a slot, or -1 when all are in use
+ * (then the range is not protected).
+ */
+int sigbus_watch(void *addr, size_t len, uint32_t *fault);
+/* -1 is allowed. */
+void sigbus_unwatch(int slot);
+
+#endif

@@ -1,0 +1,125 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "sock_claim.h"
+
+#include "transport.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <sys/file.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#define LOCK_PATH_MAX (sizeof(((struct sockaddr_un *)0)->sun_path) + sizeof(".lock"))
+
+static void lock_path(char *buf, const char *path)
+{
+	(void)snprintf(buf, LOCK_PATH_MAX, "%s.lock", path);
+}
+
+/* 1: somebody listens on @path; 0: nobody does; or -errno. */
+static int listens(const char *path)
+{
+	struct sockaddr_un sa = {.sun_family = AF_UNIX};
+	int fd, ret = 1;
+
+	memcpy(sa.sun_path, path, strlen(path) + 1);
+	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	if (fd < 0)
+		return -errno;
+	if (connect(fd, (struct sockaddr *)&sa, sizeof(sa)) < 0) {
+		if (errno == ECONNREFUSED || errno == ENOENT)
+			ret = 0;
+		else if (errno != EAGAIN && errno != EINPROGRESS) /* those: a full backlog */
+			ret = -errno;
+	}
+	(void)close(fd);
+	return ret;
+}
+
+static int remove_stale(const char *path)
+{
+	struct stat st;
+	int ret;
+
+	if (lstat(path, &st) < 0)
+		return errno == ENOENT ? 0
+				       : zv_err(-errno, "host:%s: cannot look at the path: %s",
+						path, zv_strerror(errno));
+	if (!S_ISSOCK(st.st_mode))
+		return zv_err(
+			-EADDRINUSE,
+			"host:%s: a file that is no socket is in the way; choose another path",
+			path);
+	ret = listens(path);
+	if (ret > 0)
+		return zv_err(-EADDRINUSE,
+			      "host:%s: another process listens on this socket; stop it "
+			      "or choose another path",
+			      path);
+	if (ret < 0)
+		return zv_err(ret, "host:%s: cannot tell whether the socket is in use: %s", path,
+			      zv_strerror(ret));
+	if (unlink(path) < 0 && errno != ENOENT)
+		return zv_err(-errno, "host:%s: cannot remove the stale socket: %s", path,
+			      zv_strerror(errno));
+	return 0;
+}
+
+/* An exclusive lock on the file that is "PATH.lock" now. */
+static int lock_file(const char *path)
+{
+	char lock[LOCK_PATH_MAX];
+	struct stat mine, now;
+	int fd;
+
+	lock_path(lock, path);
+	for (;;) {
+		fd = open(lock, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+		if (fd < 0)
+			return zv_err(-errno, "host:%s: cannot create the lock file %s: %s", path,
+				      lock, zv_strerror(errno));
+		if (flock(fd, LOCK_EX | LOCK_NB) < 0) {
+			int err = errno;
+
+			(void)close(fd);
+			if (err == EINTR)
+				continue;
+			return zv_err(
+				err == EWOULDBLOCK ? -EADDRINUSE : -err,
+				"host:%s: the socket is in use (%s is locked); stop its owner "
+				"or choose another path",
+				path, lock);
+		}
+		/* The last holder removes the file: what we have locked may be gone already. */
+		if (fstat(fd, &mine) == 0 && stat(lock, &now) == 0 && mine.st_ino == now.st_ino &&
+		    mine.st_dev == now.st_dev)
+			return fd;
+		(void)close(fd);
+	}
+}
+
+int sock_claim(const char *path)
+{
+	int ret, fd = lock_file(path);
+
+	if (fd < 0)
+		return fd;
+	ret = remove_stale(path);
+	if (ret < 0) {
+		sock_unclaim(path, fd);
+		return ret;
+	}
+	return fd;
+}
+
+void sock_unclaim(const char *path, int claim)
+{
+	char lock[LOCK_PATH_MAX];
+
+	lock_path(lock, path);
+	(void)unlink(lock);
+	(void)close(claim);
+}

@@ -1,0 +1,182 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The packet layer of one guest: its queue pairs, over rings in guest memory.
+ *
+ * Theory of operation
+ * -------------------
+ * struct hq is one pair. Its `tx` ring carries packets from the guest (the guest transmits), its
+ * `rx` ring empty buffers for packets to the guest. Two threads meet in it. The *owner* calls the
+ * data functions at the bottom, between quiesce_enter() and quiesce_leave(); the *control thread*
+ * (vhost-user messages) calls hq_start(), hq_stop() and so on, which stop the owner by
+ * quiesce_stop() for as long as they work, and wake it afterwards. So nothing below needs a lock
+ * or an atomic.
+ *
+ * A chain that has been taken from a ring and not yet returned has a record (struct hq_rec); a
+ * token is the record's number. A record is in one of these states:
+ *
+ *      FREE --rx_burst--> RX_OUT --rx_release--> FREE
+ *      FREE --tx_reserve--> TX_OUT --tx_commit--> FREE
+ *                           TX_OUT --tx_cancel--> STACK --tx_reserve--> TX_OUT
+ *
+ * A chain cannot be put back into an avail ring, so a cancelled one goes on a private stack that
+ * tx_reserve empties first. Chains without room for payload go on a stack of their own, for
+ * packets that have none.
+ *
+ * Epochs. Tokens outlive sessions and memory tables. struct hq_epoch is a stretch of time with one
+ * session and one generation of guest memory; each record points to the epoch in which its chain
+ * was taken. While that is the current one (the usual case: one comparison), giving the token back
+ * means work on a ring. Once an epoch has ended it counts the tokens that are still out and drops
+ * its reference to the memory with the last of them; no count is kept before that.
+ *
+ * When a session is stopped, memory that tokens still refer to is revoked first (guest_mem.h), and
+ * then all chains in flight are returned to the guest unused (length 0, which a driver drops), so
+ * that a driver which lives on loses no descriptor and used == avail at that moment.
+ */
+#ifndef ZV_VSOCK_DEV_H
+#define ZV_VSOCK_DEV_H
+
+#include "guest_mem.h"
+#include "transport.h"
+#include "vring.h"
+
+#define HQ_CTRL_KEEP 8u	 /* receive buffers of the guest kept back for control packets */
+#define HQ_BURST     32u /* packets that one rx_burst looks at */
+
+enum hq_ring { HQ_GUEST_RX = 0, HQ_GUEST_TX = 1 };
+enum hq_rec_state { HQ_FREE = 0, HQ_RX_OUT, HQ_TX_OUT, HQ_STACK };
+
+struct hq_epoch {
+	struct hq_epoch *next; /* in hq.retired */
+	struct guest_mem *mem;
+	uint32_t session;
+	uint32_t out; /* retired epochs only: tokens still out */
+};
+
+struct hq_rec {
+	uint8_t *hdr;  /* TX_OUT: where the header goes; NULL: it straddles descriptors */
+	uint8_t *data; /* TX_OUT: payload */
+	struct hq_epoch *ep;
+	union {
+		uint32_t cap;  /* TX_OUT, STACK */
+		uint32_t next; /* FREE: next free record + 1 */
+	};
+	uint16_t head;
+	uint8_t state; /* enum hq_rec_state */
+	uint8_t ctrl;  /* STACK: it is on the stack of those without room for payload */
+};
+_Static_assert(sizeof(struct hq_rec) == 32, "two records a cache line");
+
+struct hq {
+	struct tq tq; /* first */
+
+	/* owner, hot */
+	SHM_CACHE_ALIGNED struct dvring tx;
+	SHM_CACHE_ALIGNED struct dvring rx;
+	SHM_CACHE_ALIGNED struct hq_epoch *ep; /* NULL: no session */
+	struct hq_rec *rec;
+	uint32_t nrec;
+	uint32_t free;	 /* record + 1; 0: none */
+	uint32_t *stack; /* cancelled chains with room for payload */
+	uint32_t *ctrl;	 /* those without */
+	uint32_t nstack, nctrl;
+	struct pkt_seg *seg; /* scratch for rx_burst */
+	uint32_t nseg;
+	uint32_t armed;
+	int callfd[2]; /* [enum hq_ring]; dup'ed, -1: none */
+
+	/* control thread */
+	struct hq_epoch *retired;
+	int kickfd[2]; /* dup'ed, in epfd; -1: none */
+	int epfd, wakefd;
+	unsigned index;
+	bool loaded;	  /* hq_start succeeded and hq_stop has not come; the ring may be broken */
+	const char *name; /* of the device, for logs */
+};
+
+struct hq_setup {
+	struct dvring_area ring[2]; /* [enum hq_ring] */
+	struct guest_mem *mem;	    /* for payload; hq_start takes a reference of its own */
+	bool event_idx, indirect;
+};
+
+/* Where the rings stood when the session ended. */
+struct hq_bases {
+	uint16_t base[2]; /* [enum hq_ring]: avail index == used index */
+};
+
+/* ---- control thread ---- */
+
+/* Makes a pair that is down. 0, or -errno of eventfd or epoll. */
+int hq_init(struct hq *q, const struct transport_ops *ops, unsigned index, const char *name);
+/* Frees it. hq_stop() first; no owner and no token any more. */
+void hq_fini(struct hq *q);
+/* Starts a session. -EINVAL (ring areas), -ENOMEM; then the pair is down as before. */
+int hq_start(struct hq *q, const struct hq_setup *s);
+/* Ends it, if there is one. True: *b is filled in. */
+bool hq_stop(struct hq *q, struct hq_bases *b);
+/* Same session, new memory table. On failure (-EINVAL, -ENOMEM) the caller must hq_stop(). */
+int hq_switch_mem(struct hq *q, const struct hq_setup *s);
+/*
+ * Takes a dup of @fd (-1: none) in the place of the last one. 0 or -errno: there is none now
+ * (-EINVAL: no eventfd).
+ */
+int hq_set_call(struct hq *q, enum hq_ring ring, int fd);
+int hq_set_kick(struct hq *q, enum hq_ring ring, int fd);
+/* A dup of @fd to notify the driver by, which never blocks; -1 for -1. 0, or -errno and -1. */
+int hq_dup_call(int fd, int *out);
+/* Makes hq_fd() readable. */
+void hq_wake(struct hq *q);
+
+/* ---- between the parts of this module ---- */
+
+/* Ends the session because the guest broke a ring. Owner. */
+void hq_break(struct hq *q, const struct dvring *r);
+/* The record's chain is still ours: its session goes on, whatever happened to the memory table. */
+static inline bool hq_alive(const struct hq *q, const struct hq_rec *rec)
+{
+	return q->tq.up && rec->ep->session == q->tq.session;
+}
+/* Gives a token of an ended epoch back. True: the session goes on, so the chain is still ours. */
+bool hq_stale(struct hq *q, struct hq_rec *rec);
+/* Fills hdr, data and cap of a record from its chain. False: the ring is broken. */
+bool hq_tx_resolve(struct hq *q, struct hq_rec *rec);
+
+static inline struct hq *hq_of(struct tq *tq)
+{
+	return (struct hq *)(void *)tq;
+}
+
+static inline void hq_rec_free(struct hq *q, uint32_t token)
+{
+	q->rec[token].state = HQ_FREE;
+	q->rec[token].next = q->free;
+	q->free = token + 1;
+}
+
+/*
+ * Buffers kept back for control packets: HQ_CTRL_KEEP, or an eighth of what this guest has ever
+ * offered at once, so that a guest with few buffers still gets data.
+ */
+static inline uint32_t hq_keep(const struct hq *q)
+{
+	uint32_t eighth = q->rx.most / 8;
+
+	return eighth < HQ_CTRL_KEEP ? eighth : HQ_CTRL_KEEP;
+}
+
+/* ---- owner: the data functions of struct transport_ops ---- */
+
+int hq_rx_burst(struct tq *tq, struct rx_pkt *pkts, unsigned max);
+void hq_rx_release(struct tq *tq, uint32_t token);
+unsigned hq_tx_reserve(struct tq *tq, struct tx_slot *slots, unsigned n, uint32_t len,
+		       unsigned flags);
+void hq_tx_commit(struct tq *tq, uint32_t token, const struct vsock_hdr *h);
+void hq_tx_cancel(struct tq *tq, uint32_t token);
+unsigned hq_tx_max(struct tq *tq);
+unsigned hq_tx_ready(struct tq *tq);
+void hq_publish(struct tq *tq);
+int hq_arm(struct tq *tq, unsigned what);
+void hq_disarm(struct tq *tq);
+int hq_fd(struct tq *tq);
+
+#endif

@@ -1,0 +1,214 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Packets from the guest: chains of its transmit ring.
+ *
+ * Theory of operation
+ * -------------------
+ * A burst is handled in two passes, because everything it reads was last written by another CPU.
+ * The first copies heads and descriptors, translates and prefetches; the cache misses overlap. The
+ * second parses headers. A chain of one direct descriptor, which is what most packets are, never
+ * leaves the first pass' arrays; anything else goes through dvring_walk().
+ *
+ * VIRTIO lets a driver lay out header and payload as it likes: the header may share a descriptor
+ * with payload, have its own, or straddle several, and the payload may be in any number of them.
+ */
+#include "vsock_dev.h"
+
+#include <errno.h>
+
+#define unlikely(x) __builtin_expect(!!(x), 0)
+#define likely(x)   __builtin_expect(!!(x), 1)
+
+/* A chain as the first pass sees it. */
+struct peek {
+	uint8_t *va; /* NULL: not one direct readable descriptor of at least a header */
+	uint32_t len;
+	uint16_t head;
+};
+
+/* First pass: up to @n chains. Fewer when the ring breaks. */
+static uint32_t peek_chains(struct hq *q, struct peek *pk, uint32_t n)
+{
+	struct dvring *r = &q->tx;
+
+	for (uint32_t i = 0; i < n; i++) {
+		struct vring_desc d;
+		uint8_t *va;
+
+		if (unlikely(!dvring_head(r, (uint16_t)(r->last_avail + i), &pk[i].head)))
+			return i;
+		dvring_desc_get(&d, &r->desc[pk[i].head]);
+		va = guest_mem_gpa(r->mem, &r->hint, d.addr, d.len);
+		/* a header, or, in front of other shapes, a table or a part of one: wanted soon */
+		if (likely(va != NULL)) {
+			shm_prefetch(va);
+			shm_prefetch(va + VSOCK_HDR_LEN);
+		}
+		pk[i].va = likely(d.flags == 0 && d.len >= VSOCK_HDR_LEN) ? va : NULL;
+		pk[i].len = d.len;
+	}
+	return n;
+}
+
+/*
+ * Copies the header out of the first segments and advances *seg and *n behind it. False: the chain
+ * has fewer than 44 bytes.
+ */
+static bool gather_hdr(struct vsock_hdr *h, struct pkt_seg **seg, uint32_t *n)
+{
+	uint8_t wire[VSOCK_HDR_LEN];
+	uint32_t have = 0;
+
+	while (have < VSOCK_HDR_LEN) {
+		uint32_t part;
+
+		if (*n == 0)
+			return false;
+		part = VSOCK_HDR_LEN - have;
+		if (part > (*seg)->len)
+			part = (*seg)->len;
+		shm_copy_in(wire + have, (*seg)->base, part);
+		have += part;
+		(*seg)->base += part;
+		(*seg)->len -= part;
+		if ((*seg)->len == 0) {
+			(*seg)++;
+			(*n)--;
+		}
+	}
+	vsock_hdr_get(h, wire);
+	return true;
+}
+
+/* Cuts the segments to @len bytes. Returns how many are left, or -1 when there are fewer bytes. */
+static int cut(struct pkt_seg *seg, uint32_t n, uint32_t len)
+{
+	uint32_t i;
+
+	if (len == 0)
+		return 0;
+	for (i = 0; i < n; i++) {
+		if (seg[i].len >= len) {
+			seg[i].len = len;
+			return (int)i + 1;
+		}
+		len -= seg[i].len;
+	}
+	return -1;
+}
+
+/*
+ * Parses the chain @pk into @p, using scratch from *used on. 1: a packet; 0: dropped; -ENOSPC: not
+ * enough scratch, try it in the next burst; -EPROTO: the ring is broken.
+ */
+static int parse(struct hq *q, const struct peek *pk, struct rx_pkt *p, uint32_t *used)
+{
+	struct pkt_seg *seg = q->seg + *used;
+	uint32_t n = 1;
+	int ret;
+
+	if (likely(pk->va != NULL)) {
+		if (unlikely(*used == q->nseg))
+			return -ENOSPC;
+		vsock_hdr_get(&p->hdr, pk->va);
+		p->ndesc = 1;
+		seg->base = pk->va + VSOCK_HDR_LEN;
+		seg->len = pk->len - VSOCK_HDR_LEN;
+		if (unlikely(p->hdr.len > seg->len))
+			return 0;
+		seg->len = p->hdr.len;
+		p->seg = seg;
+		p->nseg = p->hdr.len != 0;
+		*used += p->nseg;
+		return 1;
+	}
+	ret = dvring_walk(&q->tx, pk->head, seg, q->nseg - *used, &p->ndesc);
+	if (ret < 0)
+		return ret;
+	n = (uint32_t)ret;
+	if (!gather_hdr(&p->hdr, &seg, &n))
+		return 0;
+	ret = cut(seg, n, p->hdr.len);
+	if (ret < 0)
+		return 0;
+	p->seg = seg;
+	p->nseg = (uint32_t)ret;
+	*used = (uint32_t)(seg - q->seg) + p->nseg;
+	return 1;
+}
+
+/* Takes the packet's chain out of the ring for as long as the socket layer holds it. */
+static void lend(struct hq *q, struct rx_pkt *p, uint16_t head)
+{
+	uint32_t token = q->free - 1;
+	struct hq_rec *rec = &q->rec[token];
+
+	q->free = rec->next;
+	rec->ep = q->ep;
+	rec->head = head;
+	rec->state = HQ_RX_OUT;
+	p->token = token;
+}
+
+int hq_rx_burst(struct tq *tq, struct rx_pkt *pkts, unsigned max)
+{
+	struct hq *q = hq_of(tq);
+	struct dvring *r = &q->tx;
+	struct peek pk[HQ_BURST];
+	uint32_t n, used = 0;
+	int got = 0;
+
+	if (unlikely(!tq->up))
+		return 0;
+	if (unlikely(shm_load32(&q->ep->mem->fault))) {
+		(void)dvring_break(r, DVRING_FAULT);
+		hq_break(q, r);
+		return 0;
+	}
+	n = dvring_pending(r);
+	if (n == 0)
+		n = dvring_refresh(r);
+	n = n < max ? n : max;
+	n = peek_chains(q, pk, n < HQ_BURST ? n : HQ_BURST);
+	for (uint32_t i = 0; i < n; i++) {
+		struct rx_pkt *p = &pkts[got];
+		int ret;
+
+		/* in flight <= ring size, and there are records for that: free is never 0 here */
+		ret = parse(q, &pk[i], p, &used);
+		if (unlikely(ret < 0))
+			break;
+		r->last_avail++;
+		if (unlikely(ret == 0)) {
+			tq->stats.rx_bad_hdr++;
+			dvring_used(r, pk[i].head, 0);
+			continue;
+		}
+		got++;
+		if (p->nseg)
+			lend(q, p, pk[i].head);
+		else
+			dvring_used(r, pk[i].head, 0);
+	}
+	if (unlikely(r->broken || q->rx.broken)) {
+		/* The session is over: what this burst has found belongs to it. */
+		hq_break(q, r->broken ? r : &q->rx);
+		while (got)
+			if (pkts[--got].nseg)
+				hq_rx_release(tq, pkts[got].token);
+	}
+	return got;
+}
+
+void hq_rx_release(struct tq *tq, uint32_t token)
+{
+	struct hq *q = hq_of(tq);
+	struct hq_rec *rec;
+
+	if (unlikely(token >= q->nrec || q->rec[token].state != HQ_RX_OUT))
+		return;
+	rec = &q->rec[token];
+	if (likely(rec->ep == q->ep) || hq_stale(q, rec))
+		dvring_used(&q->tx, rec->head, 0);
+	hq_rec_free(q, token);
+}

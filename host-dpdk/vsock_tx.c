@@ -1,0 +1,246 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Packets to the guest: the empty buffers of its receive ring.
+ *
+ * The first 44 writable bytes of a chain hold the header, wherever descriptors end; payload is
+ * offered as the first contiguous piece behind it. A driver that posts [44-byte header][4 KiB] and
+ * one that posts single buffers get the same treatment. The rest of a longer chain is not used.
+ */
+#include "vsock_dev.h"
+
+#include <errno.h>
+
+#define unlikely(x) __builtin_expect(!!(x), 0)
+#define likely(x)   __builtin_expect(!!(x), 1)
+
+/* A header in at most 44 pieces and one segment of payload: more of a chain is never looked at. */
+#define TX_SEGS (VSOCK_HDR_LEN + 1)
+
+/*
+ * The first segments of a chain, enough for a header and the payload behind it. Their number, or
+ * -EPROTO. dvring_walk() says -ENOSPC for the rest of a longer chain, which is left unchecked
+ * because it is never used.
+ */
+static int first_segs(struct hq *q, uint16_t head, struct pkt_seg *seg)
+{
+	uint32_t ndesc;
+	int n;
+
+	seg[0] = (struct pkt_seg){NULL, 0}; /* a chain may have no segment at all */
+	n = dvring_walk(&q->rx, head, seg, TX_SEGS, &ndesc);
+	return n == -ENOSPC ? (int)TX_SEGS : n;
+}
+
+bool hq_tx_resolve(struct hq *q, struct hq_rec *rec)
+{
+	struct pkt_seg seg[TX_SEGS];
+	uint64_t have = 0; /* a segment can have 4 GiB - 1 */
+	uint32_t last;
+	int n = first_segs(q, rec->head, seg), i = 0;
+
+	if (n < 0)
+		return false;
+	rec->ep = q->ep;
+	rec->hdr = seg[0].len >= VSOCK_HDR_LEN ? seg[0].base : NULL;
+	for (; i < n && have + seg[i].len < VSOCK_HDR_LEN; i++)
+		have += seg[i].len;
+	if (i == n) {
+		(void)dvring_break(&q->rx, DVRING_SHORT);
+		return false;
+	}
+	/* seg[i] holds the last byte of the header */
+	last = VSOCK_HDR_LEN - (uint32_t)have;
+	rec->data = seg[i].base + last;
+	rec->cap = seg[i].len - last;
+	if (rec->cap == 0 && i + 1 < n) {
+		rec->data = seg[i + 1].base;
+		rec->cap = seg[i + 1].len;
+	}
+	return true;
+}
+
+/* Writes a header that straddles descriptors; the chain is walked, and checked, again. */
+static bool put_straddling(struct hq *q, uint16_t head, const struct vsock_hdr *h)
+{
+	struct pkt_seg seg[TX_SEGS];
+	uint8_t wire[VSOCK_HDR_LEN];
+	uint32_t done = 0;
+	int n = first_segs(q, head, seg);
+
+	if (n < 0)
+		return false;
+	vsock_hdr_put(wire, h);
+	for (int i = 0; i < n && done < VSOCK_HDR_LEN; i++) {
+		uint32_t part = VSOCK_HDR_LEN - done;
+
+		if (part > seg[i].len)
+			part = seg[i].len;
+		memcpy(seg[i].base, wire + done, part);
+		done += part;
+	}
+	if (done < VSOCK_HDR_LEN)
+		(void)dvring_break(&q->rx, DVRING_SHORT);
+	return done == VSOCK_HDR_LEN;
+}
+
+/* Takes the next chain off the ring. Returns its token, or -1 when the ring is broken. */
+static int64_t take(struct hq *q)
+{
+	struct dvring *r = &q->rx;
+	uint32_t token = q->free - 1;
+	struct hq_rec *rec = &q->rec[token];
+	struct vring_desc d;
+	uint16_t head;
+
+	if (unlikely(!dvring_head(r, r->last_avail, &head)))
+		return -1;
+	/* in flight <= ring size, and there are records for that: free is never 0 here */
+	q->free = rec->next;
+	rec->head = head;
+	rec->state = HQ_TX_OUT;
+	dvring_desc_get(&d, &r->desc[head]);
+	rec->hdr = NULL;
+	if (likely(d.flags == VRING_DESC_F_WRITE && d.len >= VSOCK_HDR_LEN))
+		rec->hdr = guest_mem_gpa(r->mem, &r->hint, d.addr, d.len);
+	if (likely(rec->hdr != NULL)) {
+		rec->ep = q->ep;
+		rec->data = rec->hdr + VSOCK_HDR_LEN;
+		rec->cap = d.len - VSOCK_HDR_LEN;
+	} else if (!hq_tx_resolve(q, rec)) {
+		hq_rec_free(q, token);
+		return -1;
+	}
+	shm_prefetch_write(rec->hdr);
+	shm_prefetch_write(rec->data);
+	r->last_avail++;
+	return (int64_t)token;
+}
+
+static void stack_push(struct hq *q, uint32_t token)
+{
+	struct hq_rec *rec = &q->rec[token];
+
+	rec->state = HQ_STACK;
+	rec->ctrl = rec->cap == 0;
+	if (rec->ctrl)
+		q->ctrl[q->nctrl++] = token;
+	else
+		q->stack[q->nstack++] = token;
+}
+
+/*
+ * How many of @want chains can be had without touching those kept back (@kept: hq_keep counts). A
+ * look at the driver's index may raise what is kept, so that comes first.
+ */
+static uint32_t tx_have(struct hq *q, uint32_t want, bool kept)
+{
+	uint32_t keep = kept ? hq_keep(q) : 0;
+	uint32_t have = q->nstack + dvring_pending(&q->rx);
+
+	if (have < want + keep) {
+		have = q->nstack + dvring_refresh(&q->rx);
+		keep = kept ? hq_keep(q) : 0;
+	}
+	have = have > keep ? have - keep : 0;
+	return have < want ? have : want;
+}
+
+unsigned hq_tx_reserve(struct tq *tq, struct tx_slot *slots, unsigned n, uint32_t len,
+		       unsigned flags)
+{
+	struct hq *q = hq_of(tq);
+	uint32_t have;
+	unsigned got = 0;
+
+	(void)len; /* the guest has chosen its buffers' size */
+	if (unlikely(!tq->up))
+		return 0;
+	if (unlikely(flags & TX_CTRL))
+		for (; got < n && q->nctrl; got++) {
+			struct hq_rec *rec = &q->rec[q->ctrl[--q->nctrl]];
+
+			rec->state = HQ_TX_OUT;
+			slots[got] = (struct tx_slot){rec->data, 0, (uint32_t)(rec - q->rec)};
+		}
+	for (have = tx_have(q, n - got, !(flags & TX_CTRL)); have; have--) {
+		int64_t token = q->nstack ? (int64_t)q->stack[--q->nstack] : take(q);
+		struct hq_rec *rec = &q->rec[token < 0 ? 0 : token];
+
+		if (unlikely(token < 0))
+			break;
+		rec->state = HQ_TX_OUT;
+		if (unlikely(rec->cap == 0 && !(flags & TX_CTRL))) {
+			stack_push(q, (uint32_t)token);
+			continue;
+		}
+		slots[got++] = (struct tx_slot){rec->data, rec->cap, (uint32_t)token};
+	}
+	if (unlikely(q->rx.broken)) {
+		hq_break(q, &q->rx);
+		while (got)
+			hq_tx_cancel(tq, slots[--got].token);
+	}
+	return got;
+}
+
+void hq_tx_commit(struct tq *tq, uint32_t token, const struct vsock_hdr *h)
+{
+	struct hq *q = hq_of(tq);
+	struct hq_rec *rec;
+	bool current, ok = true;
+
+	if (unlikely(token >= q->nrec || q->rec[token].state != HQ_TX_OUT))
+		return;
+	rec = &q->rec[token];
+	current = rec->ep == q->ep;
+	if (likely(current) || hq_alive(q, rec)) {
+		/* The token still holds the memory behind rec->hdr: written before it is given up.
+		 */
+		if (likely(rec->hdr != NULL))
+			vsock_hdr_put(rec->hdr, h);
+		else
+			ok = put_straddling(q, rec->head, h);
+		if (likely(ok))
+			dvring_used(&q->rx, rec->head, VSOCK_HDR_LEN + h->len);
+	}
+	if (unlikely(!current))
+		(void)hq_stale(q, rec);
+	hq_rec_free(q, token);
+	if (unlikely(!ok))
+		hq_break(q, &q->rx);
+}
+
+void hq_tx_cancel(struct tq *tq, uint32_t token)
+{
+	struct hq *q = hq_of(tq);
+	struct hq_rec *rec;
+
+	if (unlikely(token >= q->nrec || q->rec[token].state != HQ_TX_OUT))
+		return;
+	rec = &q->rec[token];
+	if (likely(rec->ep == q->ep)) {
+		stack_push(q, token);
+	} else if (hq_stale(q, rec)) {
+		/* The memory table was replaced meanwhile. */
+		if (hq_tx_resolve(q, rec)) {
+			stack_push(q, token);
+			return;
+		}
+		hq_rec_free(q, token);
+		hq_break(q, &q->rx);
+	} else {
+		hq_rec_free(q, token);
+	}
+}
+
+unsigned hq_tx_max(struct tq *tq)
+{
+	uint32_t keep = tq->tx_descs / 8 < HQ_CTRL_KEEP ? tq->tx_descs / 8 : HQ_CTRL_KEEP;
+
+	return tq->tx_descs - keep;
+}
+
+unsigned hq_tx_ready(struct tq *tq)
+{
+	return tq->up ? tx_have(hq_of(tq), tq->tx_descs, true) : 0;
+}

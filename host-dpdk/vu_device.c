@@ -1,0 +1,296 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "vu_device.h"
+#include "sigbus.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <rte_vhost.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+/* ---- memory ---- */
+
+static void forget_sources(struct guest_mem_src *src, unsigned n)
+{
+	for (unsigned i = 0; i < n; i++)
+		(void)close(src[i].fd);
+}
+
+/* Where ring @no is in our map. False: not wholly in guest memory. */
+static bool ring_area(const struct vu_dev *d, unsigned no, struct dvring_area *a)
+{
+	const struct vu_ring *r = &d->ring[no];
+	uint64_t n = r->num;
+
+	a->size = r->num;
+	a->desc = (void *)guest_mem_uva(d->rings, r->addr.desc_user_addr, 16 * n);
+	a->avail = (void *)guest_mem_uva(d->rings, r->addr.avail_user_addr, 6 + 2 * n);
+	a->used = (void *)guest_mem_uva(d->rings, r->addr.used_user_addr, 6 + 8 * n);
+	return a->desc && a->avail && a->used;
+}
+
+/* Everything hq_start() wants; *s owns a reference to a new payload map. 0 or -errno. */
+static int pair_setup(const struct vu_dev *d, unsigned pair, struct hq_setup *s)
+{
+	memset(s, 0, sizeof(*s));
+	if (!ring_area(d, ring_no(pair, HQ_GUEST_RX), &s->ring[HQ_GUEST_RX]) ||
+	    !ring_area(d, ring_no(pair, HQ_GUEST_TX), &s->ring[HQ_GUEST_TX]))
+		return -EFAULT;
+	s->event_idx = d->features & 1ULL << VIRTIO_RING_F_EVENT_IDX;
+	s->indirect = d->features & 1ULL << VIRTIO_RING_F_INDIRECT_DESC;
+	return guest_mem_import(&s->mem, d->src, d->nsrc);
+}
+
+/* ---- pairs up and down ---- */
+
+static void event_stop(struct vu_dev *d)
+{
+	if (d->evt_loaded)
+		(void)rte_vhost_set_vring_base(d->vid, VU_RING_EVT, d->evt.last_avail,
+					       d->evt.last_avail);
+	d->evt_loaded = false;
+}
+
+static void pair_stop(struct vu_dev *d, unsigned pair)
+{
+	struct hq_bases b;
+
+	if (!hq_stop(d->queues[pair], &b))
+		return;
+	for (unsigned i = 0; i < 2; i++)
+		(void)rte_vhost_set_vring_base(d->vid, (uint16_t)ring_no(pair, i), b.base[i],
+					       b.base[i]);
+	zv_log_limited(&d->log, ZV_LOG_INFO, "%s: queue %u is down", d->path, pair);
+}
+
+int vu_set_event_call(struct vu_dev *d, int fd)
+{
+	int own, ret = hq_dup_call(fd, &own);
+
+	if (d->evt_call >= 0)
+		(void)close(d->evt_call);
+	d->evt_call = own;
+	return ret;
+}
+
+static bool ring_ready(const struct vu_dev *d, unsigned no)
+{
+	const struct vu_ring *r = &d->ring[no];
+
+	return d->rings && r->num && r->have_addr && r->kicked && r->enabled;
+}
+
+/* Tells the driver on the event ring that its connections are gone. */
+static void send_reset(struct vu_dev *d)
+{
+	struct dvring_area a;
+	struct pkt_seg seg;
+	uint32_t ndesc;
+	uint16_t head;
+	uint64_t one = 1;
+
+	if (!d->reset_due || !ring_ready(d, VU_RING_EVT))
+		return;
+	d->reset_due = false;
+	if (!d->evt_loaded) {
+		if (!ring_area(d, VU_RING_EVT, &a) ||
+		    dvring_load(&d->evt, &a, d->rings,
+				d->features & 1ULL << VIRTIO_RING_F_EVENT_IDX,
+				d->features & 1ULL << VIRTIO_RING_F_INDIRECT_DESC, true) < 0)
+			return;
+		d->evt_loaded = true;
+	}
+	if (!dvring_refresh(&d->evt) || !dvring_head(&d->evt, d->evt.last_avail, &head) ||
+	    dvring_walk(&d->evt, head, &seg, 1, &ndesc) != 1 ||
+	    seg.len < sizeof(struct virtio_vsock_event)) {
+		zv_log_limited(&d->log, ZV_LOG_WARN,
+			       "%s: no room for TRANSPORT_RESET on the event ring", d->path);
+		return;
+	}
+	memset(seg.base, 0,
+	       sizeof(struct virtio_vsock_event)); /* VIRTIO_VSOCK_EVENT_TRANSPORT_RESET */
+	d->evt.last_avail++;
+	dvring_used(&d->evt, head, sizeof(struct virtio_vsock_event));
+	(void)dvring_publish(&d->evt);
+	d->evt.published = d->evt.used_idx;
+	if (d->evt_call >= 0)
+		(void)!write(d->evt_call, &one, sizeof(one));
+	zv_log_limited(&d->log, ZV_LOG_INFO, "%s: TRANSPORT_RESET sent", d->path);
+}
+
+static void snapshot(const struct vu_dev *d, unsigned pair, struct vu_loaded *l)
+{
+	memset(l, 0, sizeof(*l));
+	l->features = d->features;
+	for (unsigned i = 0; i < 2; i++) {
+		const struct vu_ring *r = &d->ring[ring_no(pair, i)];
+
+		l->num[i] = r->num;
+		l->where[i][0] = r->addr.desc_user_addr;
+		l->where[i][1] = r->addr.avail_user_addr;
+		l->where[i][2] = r->addr.used_user_addr;
+	}
+}
+
+static void pair_start(struct vu_dev *d, unsigned pair)
+{
+	struct hq *q = d->queues[pair];
+	struct hq_setup s;
+	int ret = pair_setup(d, pair, &s);
+
+	if (ret == 0)
+		ret = hq_start(q, &s);
+	guest_mem_put(s.mem);
+	if (ret < 0) {
+		zv_log_limited(&d->log, ZV_LOG_ERR, "%s: queue %u cannot start: %s", d->path, pair,
+			       ret == -EFAULT ? "a ring is not in guest memory" : zv_strerror(ret));
+		return;
+	}
+	snapshot(d, pair, &d->loaded[pair]);
+	if (pair == 0 && q->tx.last_avail != 0)
+		d->reset_due = true;
+	zv_log_limited(&d->log, ZV_LOG_INFO, "%s: queue %u is up, rings of %u and %u", d->path,
+		       pair, q->rx.size, q->tx.size);
+}
+
+/* Brings the pair to the state that the frontend has asked for. */
+static void pair_update(struct vu_dev *d, unsigned pair)
+{
+	struct hq *q = d->queues[pair];
+	struct vu_loaded now;
+	bool ready = ring_ready(d, ring_no(pair, HQ_GUEST_RX)) &&
+		     ring_ready(d, ring_no(pair, HQ_GUEST_TX));
+
+	snapshot(d, pair, &now);
+	if (q->loaded && (!ready || memcmp(&now, &d->loaded[pair], sizeof(now)) != 0))
+		pair_stop(d, pair);
+	if (ready && !q->loaded)
+		pair_start(d, pair);
+}
+
+void vu_ring_update(struct vu_dev *d, unsigned no)
+{
+	enum hq_ring ring;
+	unsigned pair;
+
+	if (ring_pair(no, &pair, &ring))
+		pair_update(d, pair);
+	else if (!ring_ready(d, no))
+		event_stop(d);
+	send_reset(d);
+}
+
+void vu_forget_frontend(struct vu_dev *d)
+{
+	vu_unwatch(d);
+	event_stop(d);
+	(void)vu_set_event_call(d, -1);
+	for (unsigned i = 0; i < d->nqueues; i++) {
+		pair_stop(d, i);
+		for (unsigned k = 0; k < 2; k++) {
+			(void)hq_set_call(d->queues[i], k, -1);
+			(void)hq_set_kick(d->queues[i], k, -1);
+		}
+	}
+	guest_mem_put(d->rings);
+	d->rings = NULL;
+	forget_sources(d->src, d->nsrc);
+	d->nsrc = 0;
+	d->features = 0;
+	d->reset_due = false;
+	memset(d->ring, 0, sizeof(d->ring));
+	__atomic_store_n(&d->page_size, 0, __ATOMIC_RELAXED);
+}
+
+/* ---- the memory table ---- */
+
+/* Dups the regions' descriptors. 0 or -errno. */
+static int copy_table(int vid, struct guest_mem_src *src, unsigned *n)
+{
+	struct rte_vhost_memory *mem = NULL;
+	int ret = 0;
+
+	*n = 0;
+	if (rte_vhost_get_mem_table(vid, &mem) < 0)
+		return -ENOMEM;
+	if (mem->nregions > GUEST_MEM_REGIONS)
+		ret = -EINVAL;
+	for (uint32_t i = 0; ret == 0 && i < mem->nregions; i++) {
+		const struct rte_vhost_mem_region *r = &mem->regions[i];
+
+		src[i] = (struct guest_mem_src){
+			.gpa = r->guest_phys_addr,
+			.uva = r->guest_user_addr,
+			.size = r->size,
+			.offset = r->host_user_addr - (uint64_t)(uintptr_t)r->mmap_addr,
+			.fd = fcntl(r->fd, F_DUPFD_CLOEXEC, 0),
+		};
+		if (src[i].fd < 0)
+			ret = -errno;
+		else
+			(*n)++;
+	}
+	free(mem);
+	if (ret < 0)
+		forget_sources(src, *n);
+	return ret;
+}
+
+void vu_unwatch(struct vu_dev *d)
+{
+	while (d->nwatch)
+		sigbus_unwatch(d->watch[--d->nwatch]);
+}
+
+/* rte_vhost reads rings too, in its thread and through a map of its own. */
+static void watch_rte(struct vu_dev *d)
+{
+	struct rte_vhost_memory *mem = NULL;
+
+	vu_unwatch(d);
+	if (rte_vhost_get_mem_table(d->vid, &mem) < 0)
+		return;
+	for (uint32_t i = 0; i < mem->nregions && i < GUEST_MEM_REGIONS; i++)
+		d->watch[d->nwatch++] = sigbus_watch(mem->regions[i].mmap_addr,
+						     mem->regions[i].mmap_size, &d->rte_fault);
+	free(mem);
+}
+
+int vu_take_table(struct vu_dev *d)
+{
+	struct guest_mem_src src[GUEST_MEM_REGIONS];
+	struct guest_mem *old = d->rings, *rings;
+	unsigned n;
+	int ret = copy_table(d->vid, src, &n);
+
+	if (ret < 0)
+		return ret;
+	ret = guest_mem_import(&rings, src, n);
+	if (ret < 0) {
+		forget_sources(src, n);
+		return ret;
+	}
+	event_stop(d);
+	forget_sources(d->src, d->nsrc);
+	memcpy(d->src, src, n * sizeof(src[0]));
+	d->nsrc = n;
+	d->rings = rings;
+	__atomic_store_n(&d->page_size, rings->page_size, __ATOMIC_RELAXED);
+	for (unsigned i = 0; i < d->nqueues; i++) {
+		struct hq_setup s = {.mem = NULL};
+
+		if (d->queues[i]->loaded &&
+		    (pair_setup(d, i, &s) < 0 || hq_switch_mem(d->queues[i], &s) < 0)) {
+			zv_log_limited(&d->log, ZV_LOG_ERR,
+				       "%s: queue %u has no ring in the new memory table", d->path,
+				       i);
+			pair_stop(d, i);
+		}
+		guest_mem_put(s.mem);
+		pair_update(d, i);
+	}
+	guest_mem_put(old);
+	watch_rte(d);
+	send_reset(d);
+	return 0;
+}

@@ -1,0 +1,98 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Waking a sleeper, without a system call while it is awake.
+ *
+ * Theory of operation
+ * -------------------
+ * Beside the ring lies one shared word, need_wakeup, in a cache line of its own. Only the sleeper
+ * writes it: 0 while it polls, a fresh number each time it is about to sleep. The ringer looks at
+ * it after each publish, and writes to the eventfd once for each number: a line that nobody
+ * writes stays in the ringer's cache, and a sleeper that is slow to wake costs one system call,
+ * not one a message.
+ *
+ * The lost wake-up is excluded by barrier pair [D], a Dekker pair:
+ *	sleeper: store need_wakeup, full barrier, look at the ring again, sleep if it is empty;
+ *	ringer:  publish to the ring, full barrier, look at need_wakeup.
+ * One of the two sees the other's store.
+ *
+ * The word is the peer's to write. A hostile sleeper can make the ringer write to the eventfd as
+ * often as the ringer publishes; a hostile ringer can wake the sleeper for nothing. Both cost the
+ * time of a system call, and a sleeper always looks at its ring again. One thing remains: who
+ * shares an eventfd shares its O_NONBLOCK flag and its counter, so a peer that clears the one and
+ * fills the other can block the ringer. doorbell_ring therefore asks poll(2) first; ring towards a
+ * peer that is not trusted even to lose that race from a thread that may stall.
+ */
+#ifndef ZV_DOORBELL_H
+#define ZV_DOORBELL_H
+
+#include "shm_access.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+/* The shared part. */
+struct doorbell_word {
+	uint32_t need_wakeup; /* 0: the sleeper polls; else it sleeps, or is about to */
+	uint8_t pad[SHM_CACHE_LINE - sizeof(uint32_t)];
+} SHM_CACHE_ALIGNED;
+_Static_assert(sizeof(struct doorbell_word) == SHM_CACHE_LINE, "shared layout");
+
+/* The sleeper's end; private. */
+struct doorbell {
+	struct doorbell_word *word;
+	int fd;	       /* eventfd, owned; readable when rung */
+	uint32_t turn; /* the last number written to need_wakeup */
+	bool armed;
+};
+
+/* The ringer's end; private. */
+struct doorbell_peer {
+	const struct doorbell_word *word;
+	int fd;		/* a duplicate of the sleeper's, owned */
+	uint32_t rung;	/* the number that has been rung for */
+	uint64_t rings; /* system calls made to wake the peer */
+};
+
+/* Makes the eventfd and sets the word to "awake". 0, -EMFILE, -ENFILE, -ENOMEM. */
+int doorbell_init(struct doorbell *d, struct doorbell_word *word);
+void doorbell_fini(struct doorbell *d);
+
+/* Takes the ringer's end; duplicates @fd. 0, -EINVAL (no eventfd), -EBADF, -EMFILE. */
+int doorbell_attach(struct doorbell_peer *p, const struct doorbell_word *word, int fd);
+void doorbell_detach(struct doorbell_peer *p);
+
+/*
+ * Announces that the owner is about to sleep. Look at the ring again after this: sleep (poll on
+ * d->fd, or doorbell_wait) if it is empty, doorbell_disarm in any case when awake.
+ */
+static inline void doorbell_arm(struct doorbell *d)
+{
+	if (++d->turn == 0)
+		d->turn = 1;
+	d->armed = true;
+	shm_store32(&d->word->need_wakeup, d->turn);
+	shm_mb(); /* barrier pair [D] */
+}
+
+/* Awake again: no more rings are wanted; a ring that has come is taken off the eventfd. */
+void doorbell_disarm(struct doorbell *d);
+
+/* Sleeps until rung or for @timeout_ns (UINT64_MAX: no limit). 1 rung, 0 time out, -EINTR. */
+int doorbell_wait(struct doorbell *d, uint64_t timeout_ns);
+
+/* Slow half of doorbell_ring(). */
+int doorbell_signal(struct doorbell_peer *p, uint32_t turn);
+
+/* Wakes the peer if it sleeps; call it after publishing. 1 rung, 0 no need, -errno. */
+static inline int doorbell_ring(struct doorbell_peer *p)
+{
+	uint32_t turn;
+
+	shm_mb(); /* barrier pair [D] */
+	turn = shm_load32(&p->word->need_wakeup);
+	if (__builtin_expect(turn == 0 || turn == p->rung, 1))
+		return 0;
+	return doorbell_signal(p, turn);
+}
+
+#endif

@@ -1,0 +1,161 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "checked_transport.h"
+
+#include "fuzz.h"
+#include "socket.h"
+
+#include <sys/random.h>
+#include <time.h>
+
+#define TOKENS 1024u
+
+static struct transport_ops ops[2];
+static uint8_t rx_out[2][FAKE_QUEUES][TOKENS];
+static uint8_t tx_out[2][FAKE_QUEUES][TOKENS];
+static uint32_t tx_cap[2][FAKE_QUEUES][TOKENS];
+static struct tq *queues[2][FAKE_QUEUES];
+static uint64_t now_ns;
+
+int __wrap_clock_gettime(clockid_t id, struct timespec *t);
+ssize_t __wrap_getrandom(void *buf, size_t len, unsigned flags);
+
+int __wrap_clock_gettime(clockid_t id, struct timespec *t)
+{
+	(void)id;
+	t->tv_sec = (time_t)(now_ns / 1000000000u);
+	t->tv_nsec = (long)(now_ns % 1000000000u);
+	return 0;
+}
+
+ssize_t __wrap_getrandom(void *buf, size_t len, unsigned flags)
+{
+	(void)flags;
+	memset(buf, 0x5a, len);
+	return (ssize_t)len;
+}
+
+void checked_clock(uint64_t ns)
+{
+	now_ns += ns;
+}
+
+static unsigned index_of(enum zv_role role, const struct tq *q)
+{
+	unsigned i = 0;
+
+	while (queues[role][i] != q)
+		FZ_CHECK(++i < FAKE_QUEUES);
+	return i;
+}
+
+static const struct transport_ops *real(enum zv_role role)
+{
+	return role == ZV_ROLE_GUEST ? &fake_guest_ops : &fake_host_ops;
+}
+
+static int rx_burst(struct tq *q, struct rx_pkt *pkts, unsigned max)
+{
+	enum zv_role role = q->ops->role;
+	unsigned i = index_of(role, q);
+	int n = real(role)->rx_burst(q, pkts, max);
+
+	for (int k = 0; k < n; k++)
+		if (pkts[k].nseg) {
+			FZ_CHECK(!rx_out[role][i][pkts[k].token]);
+			rx_out[role][i][pkts[k].token] = 1;
+		}
+	return n;
+}
+
+static void rx_release(struct tq *q, uint32_t token)
+{
+	enum zv_role role = q->ops->role;
+	unsigned i = index_of(role, q);
+
+	FZ_CHECK(token < TOKENS && rx_out[role][i][token]);
+	rx_out[role][i][token] = 0;
+	real(role)->rx_release(q, token);
+}
+
+static unsigned tx_reserve(struct tq *q, struct tx_slot *slots, unsigned n, uint32_t len,
+			   unsigned flags)
+{
+	enum zv_role role = q->ops->role;
+	unsigned i = index_of(role, q), got = real(role)->tx_reserve(q, slots, n, len, flags);
+
+	for (unsigned k = 0; k < got; k++) {
+		FZ_CHECK(!tx_out[role][i][slots[k].token]);
+		tx_out[role][i][slots[k].token] = 1;
+		tx_cap[role][i][slots[k].token] = slots[k].capacity;
+	}
+	return got;
+}
+
+/* The token comes back. */
+static void tx_back(struct tq *q, uint32_t token)
+{
+	enum zv_role role = q->ops->role;
+	unsigned i = index_of(role, q);
+
+	FZ_CHECK(token < TOKENS && tx_out[role][i][token]);
+	tx_out[role][i][token] = 0;
+}
+
+static void tx_commit(struct tq *q, uint32_t token, const struct vsock_hdr *h)
+{
+	enum zv_role role = q->ops->role;
+	uint64_t own = role == ZV_ROLE_GUEST ? FAKE_CID : VSOCK_CID_HOST;
+	uint64_t peer = role == ZV_ROLE_GUEST ? VSOCK_CID_HOST : FAKE_CID;
+
+	tx_back(q, token);
+	FZ_CHECK(h->len <= tx_cap[role][index_of(role, q)][token]);
+	FZ_CHECK(h->src_cid == own && h->op >= VSOCK_OP_REQUEST && h->op <= VSOCK_OP_MAX);
+	FZ_CHECK(h->len == 0 || h->op == VSOCK_OP_RW);
+	/* What answers a foreign type or CID repeats it; all else must be beyond reproach. */
+	FZ_CHECK(h->op == VSOCK_OP_RST || vsock_hdr_check(h, peer, own) == VSOCK_HDR_OK);
+	real(role)->tx_commit(q, token, h);
+}
+
+static void tx_cancel(struct tq *q, uint32_t token)
+{
+	tx_back(q, token);
+	real(q->ops->role)->tx_cancel(q, token);
+}
+
+static void close_dev(struct tdev *t)
+{
+	static const uint8_t none[FAKE_QUEUES][TOKENS];
+	enum zv_role role = t->ops->role;
+
+	FZ_CHECK(memcmp(rx_out[role], none, sizeof(none)) == 0);
+	FZ_CHECK(memcmp(tx_out[role], none, sizeof(none)) == 0);
+	for (unsigned i = 0; i < FAKE_QUEUES; i++)
+		FZ_CHECK(fake_held(role, i) == 0);
+	real(role)->close(t);
+}
+
+void checked_reset(void)
+{
+	memset(rx_out, 0, sizeof(rx_out));
+	memset(tx_out, 0, sizeof(tx_out));
+	memset(queues, 0, sizeof(queues));
+	now_ns = 1000000000u;
+}
+
+void checked_attach(struct zv_dev *dev, enum zv_role role)
+{
+	ops[role] = *real(role);
+	ops[role].rx_burst = rx_burst;
+	ops[role].rx_release = rx_release;
+	ops[role].tx_reserve = tx_reserve;
+	ops[role].tx_commit = tx_commit;
+	ops[role].tx_cancel = tx_cancel;
+	ops[role].close = close_dev;
+	dev->ops = &ops[role];
+	for (unsigned i = 0; i < dev->nqueues; i++) {
+		queues[role][i] = dev->queues[i]->tq;
+		dev->queues[i]->ops = &ops[role];
+		/* As if the list of kept ones were full: a freed connection is really freed. */
+		dev->queues[i]->nfree = UINT32_MAX;
+	}
+}

@@ -1,0 +1,443 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The device's rings and packet layer (vring_split.c, vsock_dev.c, vsock_rx.c, vsock_tx.c) in the
+ * memory of a guest that writes what it likes, when it likes.
+ *
+ * The guest's steps: descriptors (in the tables or in an indirect table), heads, the avail index,
+ * headers, whole packets and receive buffers, and any bytes anywhere, rings and buffers that the
+ * device holds included. Between them the owner receives, releases, reserves, commits, cancels,
+ * arms; and the control thread stops, starts and replaces the memory table (guest_world.h).
+ * What must hold:
+ *   - no access outside the regions, nor after the last reference to a table has gone; payload that
+ *     is handed out lies in a region and has the length that the header's copy says;
+ *   - a fault is final until the ring is loaded again, and ends the session no later than the next
+ *     receive;
+ *   - every chain that was taken is in exactly one place: what is in flight on each ring is what
+ *     the records of this session say, and free records plus others are all of them;
+ *   - after a stop nothing that is still reserved can be written to by us and be seen by the guest.
+ */
+#include "fuzz.h"
+#include "guest_world.h"
+#include "vsock_dev.h"
+
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#define HELD 256u
+#define SEGS 8u
+
+struct held {
+	uint32_t token;
+	struct pkt_seg seg[SEGS]; /* rx: the first ones; tx: one */
+	uint32_t nseg;
+};
+
+struct state {
+	struct guest_world w;
+	struct hq *q;
+	struct tq *tq;
+	struct held rx[HELD], tx[HELD];
+	unsigned nrx, ntx;
+	bool event_idx, indirect;
+	uint8_t broken[2];
+};
+
+static const struct transport_ops no_ops;
+static int eventfds[2];
+
+/* ---- the guest ---- */
+
+static struct vring_avail *avail_of(struct state *s, unsigned ring)
+{
+	return (struct vring_avail *)(void *)s->w.view[ring * 3 + 1];
+}
+
+static uint64_t address(struct state *s, struct fz *z)
+{
+	uint8_t how = fz_u8(z);
+
+	if (how & 0x80)
+		return fz_u64(z);
+	return s->w.gpa[how & 7] + fz_below(z, s->w.size[how & 7] + 1);
+}
+
+static void put_desc(struct state *s, struct fz *z, uint8_t *at)
+{
+	struct vring_desc d = {.addr = address(s, z)};
+	uint8_t how = fz_u8(z);
+
+	d.flags = how & 7;
+	d.len = how & 8 ? fz_u32(z) : fz_u8(z);
+	d.next = how & 16 ? fz_u16(z) : (uint16_t)fz_below(z, s->w.ring_size);
+	if ((d.flags & VRING_DESC_F_INDIRECT) && !(how & 8))
+		d.len *= 16;
+	memcpy(at, &d, sizeof(d));
+}
+
+static void offer(struct state *s, unsigned ring, uint16_t head)
+{
+	struct vring_avail *a = avail_of(s, ring);
+
+	a->ring[a->idx & (s->w.ring_size - 1)] = head;
+	a->idx++;
+}
+
+static void guest_packet(struct state *s, struct fz *z)
+{
+	struct vsock_hdr h = {3, 2, 1, 2, 0, VSOCK_TYPE_STREAM, VSOCK_OP_RW, 0, 0, 0};
+	uint16_t i = (uint16_t)fz_below(z, s->w.ring_size);
+	uint32_t off = fz_below(z, SIZE_A - VSOCK_HDR_LEN + 1), room = SIZE_A - off - VSOCK_HDR_LEN;
+	struct vring_desc d = {.addr = GPA_A + off};
+
+	h.len = fz_u8(z);
+	d.len = VSOCK_HDR_LEN + (h.len < room ? h.len : room);
+	vsock_hdr_put(s->w.view[DATA_A] + off, &h);
+	memcpy(s->w.view[3] + 16u * i, &d, sizeof(d));
+	offer(s, HQ_GUEST_TX, i);
+}
+
+static void guest_buffers(struct state *s, struct fz *z)
+{
+	uint32_t first = fz_u8(z), n = fz_below(z, 16), len = fz_u8(z);
+
+	for (uint32_t k = 0; k < n; k++) {
+		uint32_t i = (first + k) % s->w.ring_size;
+		struct vring_desc d = {
+			.addr = s->w.gpa[DATA_B] + i * 16, .len = len, .flags = VRING_DESC_F_WRITE};
+
+		memcpy(s->w.view[0] + 16 * i, &d, sizeof(d));
+		offer(s, HQ_GUEST_RX, (uint16_t)i);
+	}
+}
+
+static void scribble(struct state *s, struct fz *z)
+{
+	unsigned r = fz_below(z, REGIONS), len = fz_u8(z) % 64;
+	uint32_t at = fz_below(z, s->w.size[r]);
+
+	fz_bytes(z, s->w.view[r] + at, len < s->w.size[r] - at ? len : s->w.size[r] - at);
+}
+
+static void guest_op(struct state *s, struct fz *z, unsigned op)
+{
+	unsigned ring = fz_u8(z) & 1;
+
+	switch (op) {
+	case 0:
+		put_desc(s, z, s->w.view[ring * 3] + 16 * fz_below(z, s->w.ring_size));
+		break;
+	case 1: /* an entry of what may be an indirect table */
+		put_desc(s, z, s->w.view[DATA_A] + fz_below(z, SIZE_A - 15));
+		break;
+	case 2:
+		offer(s, ring, (uint16_t)fz_below(z, s->w.ring_size));
+		break;
+	case 3:
+		avail_of(s, ring)->idx = (uint16_t)(avail_of(s, ring)->idx + fz_u8(z));
+		break;
+	case 4:
+		scribble(s, z);
+		break;
+	case 5:
+		guest_packet(s, z);
+		break;
+	default:
+		guest_buffers(s, z);
+	}
+}
+
+/* ---- the owner ---- */
+
+static void touch(const struct pkt_seg *seg)
+{
+	static volatile uint8_t sink;
+
+	for (uint32_t i = 0; i < seg->len; i++)
+		sink = (uint8_t)(sink + seg->base[i]);
+}
+
+static void receive(struct state *s, struct fz *z)
+{
+	struct rx_pkt pkt[HQ_BURST];
+	unsigned max = fz_below(z, HQ_BURST + 1);
+	bool was_up = s->tq->up;
+	int n = hq_rx_burst(s->tq, pkt, max);
+
+	FZ_CHECK(n >= 0 && (unsigned)n <= max && (was_up || !n));
+	FZ_CHECK(!s->tq->up || (!s->q->tx.broken && !s->q->rx.broken));
+	for (int i = 0; i < n; i++) {
+		const struct rx_pkt *p = &pkt[i];
+		struct held *h = &s->rx[s->nrx];
+		uint64_t sum = 0;
+
+		FZ_CHECK(p->ndesc >= 1 && p->ndesc <= s->w.ring_size);
+		FZ_CHECK(!p->nseg == !p->hdr.len);
+		if (!p->nseg)
+			continue;
+		*h = (struct held){.token = p->token};
+		for (uint32_t k = 0; k < p->nseg; k++) {
+			FZ_CHECK(world_has(&s->w, p->seg[k].base, p->seg[k].len));
+			sum += p->seg[k].len;
+			if (h->nseg < SEGS)
+				h->seg[h->nseg++] = p->seg[k];
+		}
+		FZ_CHECK(sum == p->hdr.len);
+		for (unsigned k = 0; k < s->nrx; k++)
+			FZ_CHECK(s->rx[k].token != p->token);
+		s->nrx++;
+		if (s->nrx == HELD)
+			hq_rx_release(s->tq, s->rx[--s->nrx].token);
+	}
+}
+
+static void release(struct state *s, unsigned k)
+{
+	if (k >= s->nrx)
+		return;
+	for (uint32_t i = 0; i < s->rx[k].nseg; i++)
+		touch(&s->rx[k].seg[i]);
+	hq_rx_release(s->tq, s->rx[k].token);
+	s->rx[k] = s->rx[--s->nrx];
+}
+
+static void reserve(struct state *s, struct fz *z)
+{
+	struct tx_slot slot[32];
+	uint8_t how = fz_u8(z);
+	unsigned want = how % 33, n;
+
+	if (s->ntx + want > HELD)
+		return;
+	n = hq_tx_reserve(s->tq, slot, want, 64, how & 0x40 ? TX_CTRL : 0);
+	FZ_CHECK(n <= want);
+	FZ_CHECK(s->tq->up || n == 0 || s->q->rx.broken);
+	for (unsigned i = 0; i < n; i++) {
+		FZ_CHECK(!slot[i].capacity || world_has(&s->w, slot[i].data, slot[i].capacity));
+		FZ_CHECK(slot[i].capacity || (how & 0x40));
+		for (unsigned k = 0; k < s->ntx; k++)
+			FZ_CHECK(s->tx[k].token != slot[i].token);
+		s->tx[s->ntx++] = (struct held){.token = slot[i].token,
+						.seg = {{slot[i].data, slot[i].capacity}},
+						.nseg = 1};
+	}
+}
+
+static void fill(const struct held *h, uint8_t byte)
+{
+	if (h->seg[0].len)
+		memset(h->seg[0].base, byte, h->seg[0].len);
+}
+
+static void send_or_cancel(struct state *s, struct fz *z, bool send)
+{
+	struct vsock_hdr h = {2, 3, 2, 1, 0, VSOCK_TYPE_STREAM, VSOCK_OP_RW, 0, 0, 0};
+	unsigned k = fz_u8(z);
+
+	if (k >= s->ntx)
+		return;
+	fill(&s->tx[k], 0);
+	h.len = s->tx[k].seg[0].len;
+	if (send)
+		hq_tx_commit(s->tq, s->tx[k].token, &h);
+	else
+		hq_tx_cancel(s->tq, s->tx[k].token);
+	s->tx[k] = s->tx[--s->ntx];
+}
+
+static void notify(struct state *s, struct fz *z)
+{
+	uint8_t how = fz_u8(z);
+
+	switch (how & 3) {
+	case 0:
+		FZ_CHECK(hq_arm(s->tq, how & 4 ? ARM_TX : 0) <= 1);
+		break;
+	case 1:
+		hq_disarm(s->tq);
+		break;
+	case 2:
+		FZ_CHECK(hq_set_call(s->q, how >> 2 & 1, how & 8 ? eventfds[0] : -1) == 0);
+		break;
+	default:
+		FZ_CHECK(hq_set_kick(s->q, how >> 2 & 1, how & 8 ? eventfds[1] : -1) == 0);
+	}
+	FZ_CHECK(!hq_tx_ready(s->tq) || s->tq->up);
+	FZ_CHECK(hq_tx_max(s->tq) <= s->w.ring_size);
+}
+
+/* ---- the control thread ---- */
+
+static struct hq_setup setup_of(struct state *s)
+{
+	struct guest_mem *gm = world_now(&s->w)->gm;
+	struct hq_setup hs = {.mem = gm, .event_idx = s->event_idx, .indirect = s->indirect};
+
+	for (unsigned i = 0; i < 2; i++)
+		hs.ring[i] =
+			(struct dvring_area){(void *)gm->r[3 * i].va, (void *)gm->r[3 * i + 1].va,
+					     (void *)gm->r[3 * i + 2].va, s->w.ring_size};
+	return hs;
+}
+
+/* What is still on loan must not be the guest's any more. */
+static void late_writes(struct state *s)
+{
+	static uint8_t before[WORLD_FILE];
+
+	if (!s->w.file)
+		return;
+	memcpy(before, world_file(), WORLD_FILE);
+	for (unsigned k = 0; k < s->ntx; k++)
+		fill(&s->tx[k], 0xee);
+	FZ_CHECK(memcmp(before, world_file(), WORLD_FILE) == 0);
+}
+
+static void control_op(struct state *s, unsigned op)
+{
+	struct hq_bases b;
+	struct hq_setup hs;
+
+	if (op == 0) {
+		bool was = s->q->loaded;
+
+		FZ_CHECK(hq_stop(s->q, &b) == was);
+		FZ_CHECK(!s->tq->up);
+		if (was)
+			late_writes(s);
+		return;
+	}
+	if ((op == 1) == s->q->loaded || !world_next(&s->w))
+		return; /* only what is down can be started, only what is up moves */
+	hs = setup_of(s);
+	if (op == 1) {
+		FZ_CHECK(hq_start(s->q, &hs) == 0);
+		s->broken[0] = s->broken[1] = 0;
+	} else {
+		FZ_CHECK(hq_switch_mem(s->q, &hs) == 0);
+	}
+}
+
+/* ---- what must hold after every step ---- */
+
+static void check(struct state *s)
+{
+	const struct dvring *r[2] = {&s->q->rx, &s->q->tx};
+	uint32_t lent = 0, given = 0, used = 0, nfree = 0;
+
+	for (unsigned i = 0; i < 2; i++) {
+		FZ_CHECK(!s->broken[i] || r[i]->broken == s->broken[i]);
+		s->broken[i] = r[i]->broken;
+		FZ_CHECK(dvring_fault_text(r[i]->broken) != NULL);
+	}
+	for (uint32_t i = 0; i < s->q->nrec; i++) {
+		const struct hq_rec *rec = &s->q->rec[i];
+
+		used += rec->state != HQ_FREE;
+		if (rec->state == HQ_FREE || !hq_alive(s->q, rec))
+			continue;
+		lent += rec->state == HQ_RX_OUT;
+		given += rec->state != HQ_RX_OUT;
+	}
+	for (uint32_t t = s->q->free; t; t = s->q->rec[t - 1].next)
+		FZ_CHECK(++nfree <= s->q->nrec);
+	FZ_CHECK(nfree + used == s->q->nrec);
+	FZ_CHECK(used == s->nrx + s->ntx + s->q->nstack + s->q->nctrl);
+	if (s->tq->up) {
+		FZ_CHECK(dvring_in_flight(&s->q->tx) == lent && lent <= s->w.ring_size);
+		FZ_CHECK(dvring_in_flight(&s->q->rx) == given && given <= s->w.ring_size);
+	}
+	world_reap(&s->w);
+}
+
+static void teardown(struct state *s)
+{
+	struct hq_bases b;
+
+	(void)hq_stop(s->q, &b);
+	while (s->nrx)
+		release(s, 0);
+	while (s->ntx) {
+		fill(&s->tx[0], 0);
+		hq_tx_cancel(s->tq, s->tx[0].token);
+		s->tx[0] = s->tx[--s->ntx];
+	}
+	check(s);
+	FZ_CHECK(s->q->retired == NULL);
+	hq_fini(s->q);
+	free(s->q);
+	world_fini(&s->w);
+}
+
+static void ring_address(struct state *s, struct fz *z)
+{
+	uint64_t uva = address(s, z), len = fz_u8(z);
+	uint8_t *p;
+
+	len = len & 1 ? fz_u64(z) : len;
+	p = guest_mem_uva(world_now(&s->w)->gm, uva, len);
+	FZ_CHECK(!p || world_has(&s->w, p, len));
+}
+
+static void step(struct state *s, struct fz *z)
+{
+	unsigned op = fz_u8(z) % 20;
+
+	if (op < 8) {
+		guest_op(s, z, op);
+		return;
+	}
+	switch (op) {
+	case 8:
+	case 9:
+		receive(s, z);
+		break;
+	case 10:
+		release(s, fz_u8(z));
+		break;
+	case 11:
+		reserve(s, z);
+		break;
+	case 12:
+	case 13:
+		send_or_cancel(s, z, op == 12);
+		break;
+	case 14:
+		hq_publish(s->tq);
+		break;
+	case 15:
+		notify(s, z);
+		break;
+	case 16: /* tokens that nobody has, ring addresses as a frontend would send them */
+		hq_rx_release(s->tq, s->q->nrec + fz_u8(z));
+		hq_tx_cancel(s->tq, UINT32_MAX - fz_u8(z));
+		ring_address(s, z);
+		break;
+	default:
+		control_op(s, op - 17);
+	}
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+	static struct state s;
+	struct fz z = {data, size};
+	uint8_t shape = fz_u8(&z);
+
+	for (unsigned i = 0; i < 2 && !eventfds[i]; i++)
+		eventfds[i] = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+	memset(&s, 0, sizeof(s));
+	world_init(&s.w, (shape & 0x30) == 0x30,
+		   1u << (shape & 7) > RING_MAX ? RING_MAX : 1u << (shape & 7));
+	s.event_idx = shape & 0x40;
+	s.indirect = shape & 0x80;
+	s.q = aligned_alloc(SHM_CACHE_LINE, sizeof(*s.q));
+	FZ_CHECK(s.q && hq_init(s.q, &no_ops, 0, "fuzz") == 0);
+	s.tq = &s.q->tq;
+	control_op(&s, 1);
+	while (z.left) {
+		step(&s, &z);
+		check(&s);
+	}
+	teardown(&s);
+	return 0;
+}

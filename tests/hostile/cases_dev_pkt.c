@@ -1,0 +1,387 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Packets from the host that no host may send. */
+#include "dev_cases.h"
+
+#include <errno.h>
+
+static uint8_t zeroes[G_BUF];
+
+static void rw_with(struct vsock_hdr h)
+{
+	dev_send(&h, "evil", h.len == 4 ? 4 : 0, 0);
+}
+
+static void src_cid(const struct dev_case *c)
+{
+	struct vsock_hdr h = dev_hdr(VSOCK_OP_RW, 4);
+
+	h.src_cid = c->a;
+	rw_with(h);
+}
+
+static void dst_cid(const struct dev_case *c)
+{
+	struct vsock_hdr h = dev_hdr(VSOCK_OP_RW, 4);
+
+	h.dst_cid = c->a;
+	rw_with(h);
+}
+
+/* Op a of type b (0: the connection's). */
+static void op_type(const struct dev_case *c)
+{
+	struct vsock_hdr h = dev_hdr((unsigned)c->a, 0);
+
+	if (c->b)
+		h.type = (uint16_t)c->b;
+	rw_with(h);
+}
+
+static void with_payload(const struct dev_case *c)
+{
+	rw_with(dev_hdr((unsigned)c->a, 4));
+}
+
+static void all_ones(const struct dev_case *c)
+{
+	(void)c;
+	rw_with((struct vsock_hdr){UINT64_MAX, UINT64_MAX, UINT32_MAX, UINT32_MAX, 0, UINT16_MAX,
+				   UINT16_MAX, UINT32_MAX, UINT32_MAX, UINT32_MAX});
+}
+
+/* Op a for no connection, b times. */
+static void stray(const struct dev_case *c)
+{
+	for (uint64_t i = 0; i < (c->b ? c->b : 1); i++) {
+		struct vsock_hdr h = dev_hdr((unsigned)c->a, c->a == VSOCK_OP_RW ? 4 : 0);
+
+		h.dst_port ^= 0x10000;
+		rw_with(h);
+		if (i % 32 == 31)
+			gdev_pump();
+	}
+}
+
+static void storm(const struct dev_case *c)
+{
+	struct vsock_hdr h = dev_hdr((unsigned)c->a, 0);
+
+	for (uint64_t i = 0; i < c->b; i++) {
+		dev_send(&h, NULL, 0, 0);
+		if (i % 32 == 31)
+			gdev_pump();
+	}
+}
+
+static void shut(const struct dev_case *c)
+{
+	struct vsock_hdr h = dev_hdr(VSOCK_OP_SHUTDOWN, 0);
+
+	h.flags = (uint32_t)c->a;
+	dev_send(&h, NULL, 0, 0);
+}
+
+static void data_after_shutdown(const struct dev_case *c)
+{
+	shut(c);
+	dev_op(VSOCK_OP_RW, "evil", 4);
+}
+
+/* The guest's REQUEST waits for a RESPONSE and gets op a instead. */
+static void before_response(const struct dev_case *c)
+{
+	char b[4];
+
+	dev_op((unsigned)c->a, "evil", c->a == VSOCK_OP_RW ? 4 : 0);
+	gdev_pump();
+	assert_true(G.seen & ZV_EV_CONNECT);
+	assert_int_equal(zv_recv(G.c[0], b, 4, NULL), c->b ? -(int)c->b : -ECONNRESET);
+}
+
+static void response_of_other_type(const struct dev_case *c)
+{
+	op_type(c);
+	dev_op(VSOCK_OP_RESPONSE, NULL, 0);
+	gdev_pump();
+	assert_true(G.seen & ZV_EV_CONNECT);
+}
+
+static void response_from_other_port(const struct dev_case *c)
+{
+	struct vsock_hdr h = dev_hdr(VSOCK_OP_RESPONSE, 0);
+
+	(void)c;
+	h.src_port = 81;
+	dev_send(&h, NULL, 0, 0);
+	dev_op(VSOCK_OP_RESPONSE, NULL, 0);
+}
+
+static void request(uint32_t from, uint32_t to, unsigned type)
+{
+	struct vsock_hdr h = dev_hdr(VSOCK_OP_REQUEST, 0);
+
+	h.src_port = from;
+	h.dst_port = to;
+	h.type = (uint16_t)type;
+	dev_send(&h, NULL, 0, 0);
+}
+
+/* The host opens b connections to port a of the guest. */
+static void requests(const struct dev_case *c)
+{
+	struct zv_queue_stats before = guest_stats(0), after;
+
+	for (uint32_t i = 0; i < c->b; i++) {
+		request(5000 + i, (uint32_t)c->a, ZV_STREAM);
+		if (i % 16 == 15)
+			gdev_pump();
+	}
+	gdev_pump();
+	after = guest_stats(0);
+	assert_int_equal(after.conns_accepted - before.conns_accepted,
+			 c->a == G_LISTEN ? G_BACKLOG : 0);
+	assert_int_equal(after.conns_refused - before.conns_refused,
+			 c->b - (c->a == G_LISTEN ? G_BACKLOG : 0));
+}
+
+static void request_of_other_type(const struct dev_case *c)
+{
+	request(5000, G_LISTEN, (unsigned)c->a);
+}
+
+/* ---- credit ---- */
+
+static void overrun(const struct dev_case *c)
+{
+	for (uint32_t i = 0; i < G_CREDIT; i += G_BUF) {
+		dev_op(VSOCK_OP_RW, zeroes, G_BUF);
+		gdev_pump();
+	}
+	assert_int_equal(guest_stats(0).rx_overrun, 0);
+	dev_op(VSOCK_OP_RW, zeroes, (uint32_t)c->a);
+}
+
+static void credit(uint32_t buf_alloc, uint32_t fwd_cnt)
+{
+	struct vsock_hdr h = dev_hdr(VSOCK_OP_CREDIT_UPDATE, 0);
+
+	h.buf_alloc = buf_alloc;
+	h.fwd_cnt = fwd_cnt;
+	dev_send(&h, NULL, 0, 0);
+}
+
+static void fwd(const struct dev_case *c)
+{
+	assert_int_equal(zv_send(G.c[0], zeroes, 100, 0), 100);
+	gdev_pump();
+	credit(262144, (uint32_t)c->a);
+	gdev_pump();
+	credit(262144, (uint32_t)c->b);
+}
+
+static void credit_at_random(const struct dev_case *c)
+{
+	uint32_t x = 99;
+
+	for (uint64_t i = 0; i < c->b; i++) {
+		x = x * 1664525u + 1013904223u;
+		credit(x, x | 1);
+		if (i % 32 == 31)
+			gdev_pump();
+	}
+}
+
+static void buf_alloc_zero(const struct dev_case *c)
+{
+	(void)c;
+	credit(0, 0);
+	gdev_pump();
+	assert_int_equal(zv_send(G.c[0], "x", 1, 0), -EAGAIN);
+	credit(1000, 0);
+	gdev_pump();
+	assert_true(G.seen & ZV_EV_OUT);
+	assert_int_equal(zv_send(G.c[0], "x", 1, 0), 1);
+}
+
+static void buf_alloc_back(const struct dev_case *c)
+{
+	(void)c;
+	assert_int_equal(zv_send(G.c[0], zeroes, 100, 0), 100);
+	gdev_pump();
+	credit(50, 0);
+	gdev_pump();
+	assert_int_equal(zv_send(G.c[0], "x", 1, 0), -EAGAIN);
+	credit(0, 100);
+	gdev_pump();
+	assert_int_equal(zv_send(G.c[0], "x", 1, 0), -EAGAIN);
+	credit(262144, 100);
+}
+
+/* Never any room: the guest keeps what it could not send, and no more. */
+static void promises_4_gigabytes(const struct dev_case *c)
+{
+	uint64_t sent = 0;
+	ssize_t n;
+
+	(void)c;
+	credit(UINT32_MAX, 0);
+	gdev_pump();
+	/* The device takes nothing: the ring is the bound. */
+	while ((n = zv_send(G.c[0], zeroes, sizeof(zeroes), 0)) > 0)
+		sent += (uint64_t)n;
+	assert_int_equal(n, -EAGAIN);
+	assert_in_range(sent, 1, G_N * G_BUF);
+	gdev_pump();
+}
+
+/* ---- SEQPACKET ---- */
+
+static void for_ever(const struct dev_case *c)
+{
+	struct vsock_hdr h = dev_hdr(VSOCK_OP_RW, (uint32_t)c->a);
+	uint32_t i;
+
+	h.flags = (uint32_t)c->b;
+	for (i = 0; i < 100000 && !(G.seen & ZV_EV_ERR); i++) {
+		dev_send(&h, zeroes, (uint32_t)c->a, 0);
+		if (i % 16 == 15)
+			gdev_pump();
+	}
+	assert_in_range(i, 1, 99999);
+}
+
+/* ---- HELLO ---- */
+
+/* An answer to HELLO whose word at offset a is b; the guest has sent it by now. */
+static void hello(const struct dev_case *c)
+{
+	struct hello ack = {.type = CTRL_HELLO_ACK,
+			    .version = ZV_CTRL_VERSION,
+			    .nonce = 1,
+			    .npairs = 2,
+			    .caps = ZV_CAP_BIG_PKT | ZV_CAP_MANY_PKTS,
+			    .max_pkt = UINT32_MAX};
+	struct vsock_hdr h;
+	uint8_t b[HELLO_WIRE_LEN];
+	uint32_t v = (uint32_t)c->b;
+
+	vsock_hdr_rst_for(&h, &G.ctrl);
+	h.op = VSOCK_OP_RW;
+	h.len = sizeof(b);
+	h.buf_alloc = 262144;
+	hello_put(b, &ack);
+	memcpy(b + c->a, &v, sizeof(v));
+	dev_send(&h, b, sizeof(b), 0);
+	gdev_pump();
+}
+
+static void hello_twice(const struct dev_case *c)
+{
+	struct dev_case first = {.a = 16, .b = 1}, second = {.a = 16, .b = 2};
+
+	(void)c;
+	hello(&first);
+	hello(&second);
+}
+
+#define FORGED(v)  src_cid, .counter = CNT(rx_bad_cid), .count = 1, .a = (v)
+#define FOREIGN(v) dst_cid, .counter = CNT(rx_bad_cid), .count = 1, .rst = 1, .a = (v)
+#define BAD_OP(v)  op_type, .counter = CNT(rx_bad_hdr), .count = 1, .a = (v)
+#define BAD_TYPE(op, t)                                                                            \
+	op_type, .counter = CNT(rx_bad_type), .count = 1, .rst = 1, .a = (op), .b = (t)
+#define SURPLUS(op) with_payload, .counter = CNT(rx_bad_hdr), .count = 1, .a = (op)
+#define STATE(n)    .counter = CNT(rx_bad_state), .count = (n)
+#define NOCONN(n)   .counter = CNT(rx_no_conn), .count = (n)
+#define CREDIT(n)   .counter = CNT(rx_bad_credit), .count = (n)
+#define RESET	    .conn = DIES, .rst = 1
+#define TOO_SOON(x) before_response, STATE(1), RESET, .silent = true, .a = (x)
+#define BAD_ACK	    STATE(1), .rst = 1, .rst_port = ZV_CTRL_PORT, .hello = true
+
+const struct dev_case dev_pkt_cases[] = {
+	{"source CID of another guest", FORGED(43)},
+	{"source CID of the guest itself", FORGED(G_CID)},
+	{"source CID 0", FORGED(0)},
+	{"source CID 1", FORGED(1)},
+	{"source CID 2^32 - 1", FORGED(UINT32_MAX)},
+	{"source CID 2^64 - 1", FORGED(UINT64_MAX)},
+	{"source CID 2 with bit 32 set", FORGED(2 | 1ull << 32)},
+	{"destination CID of another guest", FOREIGN(43)},
+	{"destination CID of the host", FOREIGN(2)},
+	{"destination CID 2^64 - 1", FOREIGN(UINT64_MAX)},
+	{"op 0", BAD_OP(0)},
+	{"op 8", BAD_OP(8)},
+	{"op 65535", BAD_OP(0xffff)},
+	{"type 3", BAD_TYPE(VSOCK_OP_CREDIT_UPDATE, 3)},
+	{"type 65535", BAD_TYPE(VSOCK_OP_REQUEST, 0xffff)},
+	{"type of another connection", BAD_TYPE(VSOCK_OP_SHUTDOWN, ZV_SEQPACKET)},
+	{"RST of unknown type is not answered", op_type, .counter = CNT(rx_bad_type), .count = 1,
+	 .a = VSOCK_OP_RST, .b = 3},
+	{"header of all ones", all_ones, .counter = CNT(rx_bad_hdr), .count = 1},
+	{"REQUEST with payload", SURPLUS(VSOCK_OP_REQUEST)},
+	{"RST with payload", SURPLUS(VSOCK_OP_RST)},
+	{"SHUTDOWN with payload", SURPLUS(VSOCK_OP_SHUTDOWN)},
+	{"CREDIT_UPDATE with payload", SURPLUS(VSOCK_OP_CREDIT_UPDATE)},
+	{"RW for no connection", stray, NOCONN(1), .rst = 1, .a = VSOCK_OP_RW},
+	{"RESPONSE for no connection", stray, NOCONN(1), .rst = 1, .a = VSOCK_OP_RESPONSE},
+	{"SHUTDOWN for no connection", stray, NOCONN(1), .rst = 1, .a = VSOCK_OP_SHUTDOWN},
+	{"CREDIT_REQUEST for no connection", stray, NOCONN(1), .rst = 1,
+	 .a = VSOCK_OP_CREDIT_REQUEST},
+	{"RW storm for no connection", stray, NOCONN(2000), .rst = 2000, .a = VSOCK_OP_RW,
+	 .b = 2000},
+	{"RST storm for no connection", stray, NOCONN(5000), .a = VSOCK_OP_RST, .b = 5000},
+	{"RST storm on the connection", storm, NOCONN(1999), .conn = DIES, .a = VSOCK_OP_RST,
+	 .b = 2000},
+	{"CREDIT_REQUEST storm", storm, .a = VSOCK_OP_CREDIT_REQUEST, .b = 2000},
+	{"second REQUEST", op_type, STATE(1), RESET, .a = VSOCK_OP_REQUEST},
+	{"second RESPONSE", op_type, STATE(1), .a = VSOCK_OP_RESPONSE},
+	{"RW before RESPONSE", TOO_SOON(VSOCK_OP_RW)},
+	{"REQUEST before RESPONSE", TOO_SOON(VSOCK_OP_REQUEST)},
+	{"SHUTDOWN before RESPONSE", TOO_SOON(VSOCK_OP_SHUTDOWN)},
+	{"CREDIT_UPDATE before RESPONSE", TOO_SOON(VSOCK_OP_CREDIT_UPDATE)},
+	{"CREDIT_REQUEST before RESPONSE", TOO_SOON(VSOCK_OP_CREDIT_REQUEST)},
+	{"RST instead of RESPONSE", before_response, .conn = DIES, .silent = true,
+	 .a = VSOCK_OP_RST, .b = ECONNREFUSED},
+	{"RESPONSE of another type", response_of_other_type, .counter = CNT(rx_bad_type),
+	 .count = 1, .rst = 1, .silent = true, .a = VSOCK_OP_RESPONSE, .b = ZV_SEQPACKET},
+	{"RESPONSE from another port", response_from_other_port, NOCONN(1), .rst = 1,
+	 .rst_port = 81, .silent = true},
+	{"SHUTDOWN without flags", shut, .a = 0},
+	{"SHUTDOWN with unknown flags", shut, STATE(1), .a = 0xfffffffcu},
+	{"SHUTDOWN with all flags", shut, STATE(1), RESET, .a = UINT32_MAX},
+	{"RW after SHUTDOWN of sending", data_after_shutdown, STATE(1), .conn = DIES, .rst = ANY,
+	 .a = VSOCK_SHUTDOWN_SEND},
+	{"REQUEST flood to a port where nobody listens", requests, .rst = ANY, .a = 7, .b = 2000},
+	{"REQUEST flood to a full accept queue", requests, .rst = ANY, .a = G_LISTEN, .b = 2000},
+	{"REQUEST to the guest's control port", requests, .rst = ANY, .a = ZV_CTRL_PORT, .b = 1},
+	{"REQUEST of another type than the listener's", request_of_other_type, .rst = 1,
+	 .rst_port = 5000, .a = ZV_SEQPACKET},
+	{"credit overrun by one byte", overrun, .counter = CNT(rx_overrun), .count = 1, RESET,
+	 .a = 1},
+	{"credit overrun by a whole buffer", overrun, .counter = CNT(rx_overrun), .count = 1, RESET,
+	 .a = G_BUF},
+	{"fwd_cnt ahead of what was sent", fwd, CREDIT(1), .a = 101, .b = 100},
+	{"fwd_cnt 2^32 - 1", fwd, CREDIT(1), .a = UINT32_MAX, .b = 100},
+	{"fwd_cnt runs backwards", fwd, CREDIT(1), .rst = ANY, .a = 100, .b = 50},
+	{"fwd_cnt back to 0", fwd, CREDIT(1), .a = 100, .b = 0},
+	{"fwd_cnt and buf_alloc at random", credit_at_random, CREDIT(2000), .b = 2000},
+	{"buf_alloc 0", buf_alloc_zero, .rst = 0},
+	{"buf_alloc runs backwards", buf_alloc_back, .rst = 0},
+	{"buf_alloc 2^32 - 1", promises_4_gigabytes, .rst = 0},
+	{"message without EOM for ever", for_ever, .count = ANY, .conn = DIES, .rst = ANY,
+	 .seq = true, .a = G_BUF, .b = 0},
+	{"empty packets without EOM for ever", for_ever, .count = ANY, .conn = DIES, .rst = ANY,
+	 .seq = true, .a = 0, .b = 0},
+	{"empty messages for ever", for_ever, .count = ANY, .conn = DIES, .rst = ANY, .seq = true,
+	 .a = 0, .b = VSOCK_SEQ_EOM},
+	{"HELLO_ACK with bad magic", hello, BAD_ACK, .a = 0, .b = 1},
+	{"HELLO_ACK of version 2", hello, BAD_ACK, .a = 4, .b = 0x00020002},
+	{"HELLO instead of HELLO_ACK", hello, BAD_ACK, .a = 4, .b = 0x00010001},
+	{"HELLO_ACK of length 2^32 - 1", hello, BAD_ACK, .a = 8, .b = UINT32_MAX},
+	{"HELLO_ACK for another pair", hello, BAD_ACK, .a = 24, .b = 0x00020001},
+	{"HELLO_ACK without pairs", hello, BAD_ACK, .a = 24, .b = 0},
+	{"HELLO_ACK with max_pkt 0", hello, BAD_ACK, .a = 32, .b = 0},
+	{"HELLO_ACK with max_pkt 2^32 - 1", hello, .hello = true, .a = 32, .b = UINT32_MAX},
+	{"HELLO_ACK with all capabilities", hello, .hello = true, .a = 28, .b = UINT32_MAX},
+	{"HELLO_ACK twice", hello_twice, BAD_ACK, .a = 0},
+};
+const unsigned n_dev_pkt_cases = sizeof(dev_pkt_cases) / sizeof(dev_pkt_cases[0]);

@@ -1,0 +1,311 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Used rings and the event queue. */
+#include "dev_cases.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <time.h>
+
+#define ROOM (VSOCK_HDR_LEN + G_BUF)
+
+/* A receive buffer comes back under number a, with b bytes written. */
+static void rx_used(const struct dev_case *c)
+{
+	uint16_t id = dev_take(RX0);
+
+	dev_used(RX0, c->a == ANY_ID ? id : (uint32_t)c->a, (uint32_t)c->b, true);
+}
+
+/* The driver looks at what it has sent when it sends. */
+static void look_at_tx(void)
+{
+	(void)zv_send(G.c[0], "more", 4, 0);
+}
+
+static void tx_used(const struct dev_case *c)
+{
+	assert_int_equal(zv_send(G.c[0], "data", 4, 0), 4);
+	(void)dev_take(TX0);
+	dev_used(TX0, (uint32_t)c->a, (uint32_t)c->b, true);
+	look_at_tx();
+}
+
+/* The used index of ring b moves by a without entries. */
+static void jump(const struct dev_case *c)
+{
+	if (c->b == TX0)
+		look_at_tx(); /* up to where the device is */
+	dev_used_idx((unsigned)c->b, (uint16_t)(G.r[c->b].used_idx + c->a));
+	G.r[c->b].used_idx = (uint16_t)(G.r[c->b].used_idx + c->a);
+	if (c->b == TX0)
+		look_at_tx();
+}
+
+/* The same receive buffer twice, in one look or (a) in two. */
+static void rx_twice(const struct dev_case *c)
+{
+	struct vsock_hdr h = dev_hdr(VSOCK_OP_RW, 4);
+	uint16_t id = dev_take(RX0);
+	struct zv_event ev[4];
+
+	(void)dev_take(RX0);
+	vsock_hdr_put(dev_buf(RX0, id), &h);
+	dev_used(RX0, id, VSOCK_HDR_LEN + 4, c->a);
+	if (c->a)
+		zv_poll(G.q[0], ev, 4);
+	dev_used(RX0, id, VSOCK_HDR_LEN + 4, true);
+}
+
+/* A buffer that the application has on loan is used once more. */
+static void rx_on_loan(const struct dev_case *c)
+{
+	struct vsock_hdr h = dev_hdr(VSOCK_OP_RW, 4);
+	uint16_t id = dev_take(RX0);
+	struct zv_buf b[1];
+
+	(void)c;
+	vsock_hdr_put(dev_buf(RX0, id), &h);
+	memcpy((uint8_t *)dev_buf(RX0, id) + VSOCK_HDR_LEN, "loan", 4);
+	dev_used(RX0, id, VSOCK_HDR_LEN + 4, true);
+	gdev_pump();
+	assert_int_equal(zv_buf_recv(G.c[0], b, 1), 1);
+	dev_used(RX0, id, VSOCK_HDR_LEN + 4, true);
+	gdev_pump();
+	assert_memory_equal(b[0].data, "loan", 4); /* still there, and still ours */
+	zv_buf_release(G.q[0], b, 1);
+}
+
+static void tx_twice(const struct dev_case *c)
+{
+	uint16_t id;
+
+	(void)c;
+	assert_int_equal(zv_send(G.c[0], "data", 4, 0), 4);
+	assert_int_equal(zv_send(G.c[0], "data", 4, 0), 4);
+	id = dev_take(TX0);
+	(void)dev_take(TX0);
+	dev_used(TX0, id, 0, false);
+	dev_used(TX0, id, 0, true);
+	look_at_tx();
+}
+
+/* Before the driver has posted anything to send, some buffer comes back. */
+static void tx_unasked(const struct dev_case *c)
+{
+	dev_used(TX0, (uint32_t)c->a, 0, true);
+	look_at_tx();
+}
+
+/* A header whose length is b, in a used entry of a bytes. */
+static void hdr_len(const struct dev_case *c)
+{
+	struct vsock_hdr h = dev_hdr(VSOCK_OP_RW, (uint32_t)c->b);
+
+	dev_send(&h, "evil", 4, (uint32_t)c->a);
+}
+
+/* Everything the driver owns in the rings is scribbled over, and put back after a look. */
+static void scribble(const struct dev_case *c)
+{
+	static uint8_t desc[16 * G_N], avail[4 + 2 * G_N];
+	struct gring *r = &G.r[c->a];
+	struct zv_event ev[4];
+
+	memcpy(desc, r->desc, sizeof(desc));
+	memcpy(avail, r->avail, sizeof(avail));
+	memset(r->desc, 0xee, sizeof(desc));
+	memset(r->avail, 0xee, sizeof(avail));
+	zv_poll(G.q[0], ev, 4);
+	memcpy(r->desc, desc, sizeof(desc));
+	memcpy(r->avail, avail, sizeof(avail));
+}
+
+static void wishes(const struct dev_case *c)
+{
+	for (unsigned i = 0; i < 2; i++) {
+		shm_store16(&G.r[i].used->flags, (uint16_t)c->a);
+		shm_store16((uint16_t *)(void *)&G.r[i].used->ring[G_N], (uint16_t)c->b);
+	}
+	for (int i = 0; i < 50; i++)
+		assert_int_equal(zv_send(G.c[0], "data", 4, 0), 4);
+}
+
+/* ---- events ---- */
+
+static void event(uint32_t what, uint32_t len)
+{
+	uint16_t id = dev_take(EVT);
+
+	memcpy(dev_buf(EVT, id), &what, sizeof(what));
+	dev_used(EVT, id, len, true);
+}
+
+static void settle(void)
+{
+	fake_signal(&G.b, EVT);
+	for (int i = 0; i < 100; i++) {
+		gdev_pump();
+		nanosleep(&(struct timespec){0, 100000}, NULL);
+	}
+}
+
+static void unknown_event(const struct dev_case *c)
+{
+	event((uint32_t)c->a, (uint32_t)c->b);
+	settle();
+}
+
+static void resets(const struct dev_case *c)
+{
+	for (uint64_t i = 0; i < c->a; i++) {
+		for (int tries = 0; tries < 1000 &&
+				    G.r[EVT].last_avail == shm_load_acquire16(&G.r[EVT].avail->idx);
+		     tries++)
+			settle();
+		event(0, 4);
+	}
+	settle();
+}
+
+static void event_used(const struct dev_case *c)
+{
+	uint16_t id = dev_take(EVT);
+
+	dev_used(EVT, c->a == ANY_ID ? id : (uint32_t)c->a, (uint32_t)c->b, true);
+	settle();
+}
+
+static void event_jump(const struct dev_case *c)
+{
+	jump(c);
+	settle();
+}
+
+/* A reset after which the guest's CID is a reserved one; then a good one again. */
+static void bad_cid(const struct dev_case *c)
+{
+	unsigned before = atomic_load(&G.b.ready);
+
+	atomic_store(&G.b.cid, c->a);
+	event(0, 4);
+	G.gone = true;
+	settle();
+	atomic_store(&G.b.cid, G_CID);
+	assert_true(fake_wait_ready(&G.b, before + 1));
+}
+
+/* ---- between check and use ---- */
+
+struct flip {
+	uint32_t *word, a, b;
+	int stop;
+};
+
+static void *flipper(void *arg)
+{
+	struct flip *f = arg;
+
+	while (!__atomic_load_n(&f->stop, __ATOMIC_ACQUIRE)) {
+		__atomic_store_n(f->word, f->a, __ATOMIC_RELAXED);
+		shm_relax();
+		__atomic_store_n(f->word, f->b, __ATOMIC_RELAXED);
+		shm_relax();
+	}
+	return NULL;
+}
+
+/* Word a (0 id, 1 length) of the used entry flips between the truth and b; or the header's len. */
+static void flips(const struct dev_case *c)
+{
+	struct gring *r = &G.r[RX0];
+
+	for (int i = 0; i < 100 && guest_stats(0).ring_broken == G.broken[0]; i++) {
+		struct vring_used_elem *e = &r->used->ring[r->used_idx % G_N];
+		struct vsock_hdr h = dev_hdr(VSOCK_OP_RW, 4);
+		uint16_t id = dev_take(RX0);
+		struct flip f = {NULL, VSOCK_HDR_LEN + 4, (uint32_t)c->b, 0};
+		pthread_t t;
+		char b[64];
+
+		vsock_hdr_put(dev_buf(RX0, id), &h);
+		memcpy((uint8_t *)dev_buf(RX0, id) + VSOCK_HDR_LEN, "evil", 4);
+		f.word = c->a == 0 ? &e->id : &e->len;
+		if (c->a == 0)
+			f.a = id;
+		if (c->a == 2) { /* header length: offset 24 of the buffer */
+			f.word = (void *)((uint8_t *)dev_buf(RX0, id) + 24);
+			f.a = 4;
+		}
+		dev_used(RX0, id, VSOCK_HDR_LEN + 4, false);
+		assert_int_equal(pthread_create(&t, NULL, flipper, &f), 0);
+		dev_used_idx(RX0, r->used_idx);
+		gdev_pump();
+		__atomic_store_n(&f.stop, 1, __ATOMIC_RELEASE);
+		pthread_join(t, NULL);
+		while (zv_recv(G.c[0], b, sizeof(b), NULL) > 0)
+			;
+	}
+}
+
+#define BREAKS	 .ring = BROKEN, .conn = WHATEVER
+#define DROPPED	 .counter = CNT(rx_bad_hdr), .count = 1
+#define GIVEN_UP .counter = CNT(ring_broken), .count = 1
+
+const struct dev_case dev_ring_cases[] = {
+	{"used id is the ring's size", rx_used, BREAKS, .a = G_N, .b = 44},
+	{"used id 2^32 - 1", rx_used, BREAKS, .a = UINT32_MAX, .b = 44},
+	{"used id with high bits", rx_used, BREAKS, .a = 0x10000, .b = 44},
+	{"used id twice in one look", rx_twice, BREAKS, .a = 0},
+	{"used id twice in two looks", rx_twice, BREAKS, .a = 1},
+	{"used id of a buffer on loan", rx_on_loan, BREAKS},
+	{"used length one beyond the buffer", rx_used, BREAKS, .a = ANY_ID, .b = ROOM + 1},
+	{"used length 2^32 - 1", rx_used, BREAKS, .a = ANY_ID, .b = UINT32_MAX},
+	{"used length 2^31", rx_used, BREAKS, .a = ANY_ID, .b = 1u << 31},
+	{"used index jumps by the ring's size and one", jump, BREAKS, .a = G_N + 1, .b = RX0},
+	{"used index jumps by half the number space", jump, BREAKS, .a = 0x8000, .b = RX0},
+	{"used index runs backwards", jump, BREAKS, .a = 0xffff, .b = RX0},
+	{"used length 0", rx_used, DROPPED, .a = ANY_ID, .b = 0},
+	{"used length 43", rx_used, DROPPED, .a = ANY_ID, .b = 43},
+	{"header length one beyond the used length", hdr_len, DROPPED, .a = 48, .b = 5},
+	{"header length 2^32 - 1", hdr_len, DROPPED, .a = 48, .b = UINT32_MAX},
+	{"header length that wraps with its own size", hdr_len, DROPPED, .a = 48,
+	 .b = UINT32_MAX - 43},
+	{"header length beyond a used length of 44", hdr_len, DROPPED, .a = 44, .b = 1},
+	{"header length within the buffer, beyond the used length", hdr_len, DROPPED, .a = 48,
+	 .b = G_BUF},
+	{"header length less than the used length", hdr_len, .a = ROOM, .b = 4},
+	{"transmit: used id is the ring's size", tx_used, BREAKS, .a = G_N},
+	{"transmit: used id 2^32 - 1", tx_used, BREAKS, .a = UINT32_MAX},
+	{"transmit: used id that was never posted", tx_used, BREAKS, .a = 17},
+	{"transmit: used id twice", tx_twice, BREAKS},
+	{"transmit: used entry without a packet", tx_unasked, BREAKS, .a = 0},
+	{"transmit: used index jumps", jump, BREAKS, .a = G_N + 1, .b = TX0},
+	{"transmit: used index runs backwards", jump, BREAKS, .a = 0xffff, .b = TX0},
+	{"driver's receive ring scribbled over", scribble, .a = RX0},
+	{"driver's transmit ring scribbled over", scribble, .a = TX0},
+	{"used flags and avail_event all ones", wishes, .a = 0xffff, .b = 0xffff},
+	{"avail_event far away", wishes, .a = 0, .b = 0x8000},
+	{"used id changes between check and use", flips, .ring = EITHER, .conn = WHATEVER,
+	 .count = ANY, .rst = ANY, .a = 0, .b = UINT32_MAX},
+	{"used length changes between check and use", flips, .ring = EITHER, .conn = WHATEVER,
+	 .count = ANY, .rst = ANY, .a = 1, .b = UINT32_MAX},
+	{"used length changes to less than a header", flips, .count = ANY, .rst = ANY, .a = 1,
+	 .b = 20},
+	{"header length changes between check and use", flips, .count = ANY, .rst = ANY, .a = 2,
+	 .b = UINT32_MAX},
+	{"event of an unknown kind", unknown_event, .a = 7, .b = 4},
+	{"event 2^32 - 1", unknown_event, .a = UINT32_MAX, .b = 4},
+	{"event of 0 bytes", unknown_event, .a = 0, .b = 0},
+	{"event of 3 bytes", unknown_event, .a = 0, .b = 3},
+	{"transport reset", resets, .conn = NEIGHBOUR_TOO, .rst = ANY, .a = 1},
+	{"100 transport resets", resets, .conn = NEIGHBOUR_TOO, .rst = ANY, .a = 100},
+	{"event ring: used id outside it", event_used, GIVEN_UP, .a = 16, .b = 4},
+	{"event ring: used id 2^32 - 1", event_used, GIVEN_UP, .a = UINT32_MAX, .b = 4},
+	{"event ring: used id that was never posted", event_used, GIVEN_UP, .a = 15, .b = 4},
+	{"event ring: used length beyond the buffer", event_used, GIVEN_UP, .a = ANY_ID, .b = 5},
+	{"event ring: used index jumps", event_jump, GIVEN_UP, .a = 17, .b = EVT},
+	{"event ring: used index runs backwards", event_jump, GIVEN_UP, .a = 0xffff, .b = EVT},
+	{"reserved CID after a transport reset", bad_cid, .ring = EITHER, .conn = NEIGHBOUR_TOO,
+	 .count = ANY, .rst = ANY, .a = 2},
+};
+const unsigned n_dev_ring_cases = sizeof(dev_ring_cases) / sizeof(dev_ring_cases[0]);

@@ -1,0 +1,276 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Descriptors: missing, surplus, of the wrong kind; memory tables. */
+#include "msg_cases.h"
+
+#include <fcntl.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+/* Request req of a bytes with nfd descriptors. */
+static void with_fds(struct raw *r, const struct msg_case *c)
+{
+	uint8_t p[64] = {0};
+	int fds[16];
+
+	p[0] = (uint8_t)c->b;
+	for (unsigned i = 0; i < c->nfd; i++)
+		fds[i] = r->ring[0].kick;
+	assert_int_equal(raw_ask(r, c->req, p, c->a, fds, c->nfd), c->answer);
+}
+
+/* A request that has an answer of its own, with surplus descriptors, 50 times. */
+static void query_with_fds(struct raw *r, const struct msg_case *c)
+{
+	unsigned before = world_fds(), back = 0;
+	uint8_t p[64] = {0}, out[64];
+
+	p[4] = 8; /* GET_CONFIG: size */
+	for (int i = 0; i < 50; i++) {
+		int n = raw_query(r, c->req, p, c->a, r->ring[0].kick, out, sizeof(out), &back);
+
+		if (c->want == HANGS_UP)
+			return;
+		assert_true(n > 0);
+	}
+	assert_int_equal(back, 0);
+	assert_in_range(world_fds(), 0, before + 2);
+}
+
+static void set_config_with_fds(struct raw *r, const struct msg_case *c)
+{
+	unsigned before = world_fds();
+	uint8_t p[20] = {0};
+
+	(void)c;
+	for (int i = 0; i < 50; i++)
+		assert_int_equal(raw_ask(r, REQ_SET_CONFIG, p, sizeof(p), &r->ring[0].kick, 1), 0);
+	assert_in_range(world_fds(), 0, before + 2);
+}
+
+/* ---- what is not an eventfd ---- */
+
+enum kind { PIPE, PIPE_CLOSED, SOCKET_CLOSED, FULL_EVENTFD, MEMFD, EPOLL, DEV_NULL, NO_FD };
+
+static int open_rw_pipe(void)
+{
+	char path[32];
+	int p[2], fd;
+
+	assert_int_equal(pipe(p), 0);
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", p[0]);
+	fd = open(path, O_RDWR);
+	close(p[0]);
+	close(p[1]);
+	return fd;
+}
+
+static int make_fd(const struct raw *r, unsigned kind)
+{
+	int p[2];
+
+	switch (kind) {
+	case PIPE: /* its reader is the writer itself, so that it lives as long */
+		return open_rw_pipe();
+	case PIPE_CLOSED:
+		assert_int_equal(pipe(p), 0);
+		close(p[0]);
+		return p[1];
+	case SOCKET_CLOSED:
+		assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, p), 0);
+		close(p[0]);
+		return p[1];
+	case FULL_EVENTFD: /* blocking, and a write of 1 would not return */
+		p[0] = eventfd(0, 0);
+		assert_int_equal(eventfd_write(p[0], UINT64_MAX - 1), 0);
+		return p[0];
+	case MEMFD:
+		return dup(r->memfd);
+	case EPOLL:
+		return epoll_create1(0);
+	case DEV_NULL:
+		return open("/dev/null", O_RDWR);
+	default:
+		return -1;
+	}
+}
+
+/* Descriptor of kind a as req of both rings; then the host must be made to use it. */
+static void odd_fd(struct raw *r, const struct msg_case *c)
+{
+	for (uint64_t ring = 0; ring < 2; ring++) {
+		uint64_t v = ring | (c->a == NO_FD ? 0x100 : 0);
+		int fd = make_fd(r, c->a);
+
+		assert_int_equal(raw_ask(r, c->req, &v, sizeof(v), &fd, fd >= 0), 0);
+		if (fd >= 0)
+			close(fd);
+	}
+	/* wants a notification for everything */
+	for (unsigned i = 0; i < 200; i++) {
+		shm_store16(&r->ring[RAW_TX].avail->ring[RAW_N], r->ring[RAW_TX].used_seen);
+		shm_store16(&r->ring[RAW_RX].avail->ring[RAW_N], r->ring[RAW_RX].used_seen);
+		assert_true(raw_pkt(r, VSOCK_OP_CREDIT_REQUEST, NULL, 0));
+		raw_pump(r);
+	}
+}
+
+/* ---- memory tables ---- */
+
+struct table {
+	unsigned n, nfd;
+	struct raw_region r[2];
+	bool other_fd;	   /* not guest memory at all */
+	uint64_t truncate; /* size of the file; 0: as it is */
+};
+
+static int64_t table(struct raw *r, const struct table *t)
+{
+	struct {
+		uint32_t n, pad;
+		struct raw_region r[9];
+	} m = {.n = t->n};
+	int fds[9], other = eventfd(0, 0), file = memfd_create("short", 0);
+	int64_t v;
+
+	assert_int_equal(ftruncate(file, (off_t)t->truncate), 0);
+	for (unsigned i = 0; i < 9; i++) {
+		m.r[i] = i < 2 && t->r[i].gpa + t->r[i].size
+				 ? t->r[i]
+				 : (struct raw_region){RAW_A + i * 0x10000, 0x1000,
+						       RAW_UVA + i * 0x10000, 0};
+		fds[i] = t->other_fd ? other : t->truncate ? file : r->memfd;
+	}
+	v = raw_ask(r, REQ_SET_MEM_TABLE, &m, 8 + 32 * (t->n < 9 ? t->n : 9), fds, t->nfd);
+	close(other);
+	close(file);
+	return v;
+}
+
+static const struct table tables[] = {
+	{0, 0, {{0}}, false, 0},
+	{9, 8, {{0}}, false, 0},
+	{UINT32_MAX, 1, {{0}}, false, 0},
+	{2, 1, {{0}}, false, 0},
+	{1, 3, {{0}}, false, 0},
+	{1, 0, {{0}}, false, 0},
+	{1, 1, {{RAW_A, 0, RAW_UVA, 0}}, false, 0},
+	{1, 1, {{RAW_A, UINT64_MAX, RAW_UVA, 0}}, false, 0},
+	{1, 1, {{RAW_A, 0x1000, RAW_UVA, UINT64_MAX - 0x1000}}, false, 0},
+	{1, 1, {{RAW_A, 0x1000, RAW_UVA, UINT64_MAX - 0xfff}}, false, 0},
+	{1, 1, {{UINT64_MAX - 0xfff, 0x2000, RAW_UVA, 0}}, false, 0},
+	{1, 1, {{RAW_A, 0x2000, UINT64_MAX - 0xfff, 0}}, false, 0},
+	{1, 1, {{RAW_A, RAW_A_SIZE, RAW_UVA, 0}}, true, 0},
+	{1, 1, {{RAW_A, RAW_A_SIZE, RAW_UVA, 0}}, false, 0x1000},
+	{1, 1, {{RAW_A, 0x1000, RAW_UVA, 0x123}}, false, 0x2000},
+	{2, 2, {{RAW_A, RAW_A_SIZE, RAW_UVA, 0}, {RAW_A, 0x1000, RAW_UVA, 0x1000}}, false, 0},
+};
+
+/* Table a; the answer is rte_vhost's or ours. */
+static void mem_table(struct raw *r, const struct msg_case *c)
+{
+	assert_int_equal(table(r, &tables[c->a]), c->answer);
+}
+
+/* The file behind the new table is too short for the rings that run. */
+static void short_file(struct raw *r, const struct msg_case *c)
+{
+	struct table t = {1, 1, {{RAW_A, RAW_A_SIZE, RAW_UVA, 0}}, false, c->a};
+
+	assert_int_equal(table(r, &t), REFUSED);
+	/* and nobody looks at it afterwards */
+	(void)raw_addr(r, 0);
+	(void)ring_kick(r, 0);
+	(void)ring_kick(r, 1);
+}
+
+static void many_tables(struct raw *r, const struct msg_case *c)
+{
+	unsigned maps = world_maps();
+
+	for (uint32_t i = 0; i < c->a; i++) {
+		struct raw_region reg[3] = {
+			{RAW_A, RAW_A_SIZE, RAW_UVA, 0},
+			{RAW_B, RAW_B_SIZE - i % 2 * 0x1000, RAW_UVA + RAW_B_OFF, RAW_B_OFF}};
+
+		assert_int_equal(raw_mem_table(r, reg, 2), 0);
+		assert_true(raw_echo(r, "the same session", 16));
+	}
+	assert_in_range(world_maps(), 0, maps + 3);
+}
+
+#define N(x)	  .req = REQ_##x
+#define ODD(x, k) odd_fd, N(x), .a = (k)
+
+const struct msg_case fd_cases[] = {
+	{"GET_FEATURES with a descriptor", query_with_fds, HANGS_UP, N(GET_FEATURES)},
+	{"GET_QUEUE_NUM with a descriptor, 50 times", query_with_fds, N(GET_QUEUE_NUM)},
+	{"GET_CONFIG with a descriptor, 50 times", query_with_fds, N(GET_CONFIG), .a = 20},
+	{"SET_CONFIG with a descriptor, 50 times", set_config_with_fds, .want = GOES_ON},
+	{"SET_VRING_NUM with 8 descriptors", with_fds, UNKNOWN, N(SET_VRING_NUM), .a = 8, .nfd = 8,
+	 .answer = REFUSED},
+	{"SET_FEATURES with 16 descriptors", with_fds, UNKNOWN, N(SET_FEATURES), .a = 8, .nfd = 16,
+	 .answer = REFUSED},
+	{"request 200 with 8 descriptors", with_fds, .req = 200, .a = 8, .nfd = 8,
+	 .answer = REFUSED},
+	{"POSTCOPY_ADVISE with 8 descriptors", with_fds, N(POSTCOPY_ADVISE), .nfd = 8,
+	 .answer = REFUSED},
+	{"SET_VRING_KICK without descriptor", with_fds, UNKNOWN, N(SET_VRING_KICK), .a = 8,
+	 .answer = REFUSED},
+	{"SET_VRING_KICK with two descriptors", with_fds, UNKNOWN, N(SET_VRING_KICK), .a = 8,
+	 .nfd = 2, .answer = REFUSED},
+	{"SET_VRING_CALL without descriptor", with_fds, UNKNOWN, N(SET_VRING_CALL), .a = 8,
+	 .answer = REFUSED},
+	{"SET_VRING_CALL with 8 descriptors", with_fds, UNKNOWN, N(SET_VRING_CALL), .a = 8,
+	 .nfd = 8, .answer = REFUSED},
+	{"SET_VRING_ERR with two descriptors", with_fds, UNKNOWN, N(SET_VRING_ERR), .a = 8,
+	 .nfd = 2, .answer = REFUSED},
+	{"SET_SLAVE_REQ_FD without descriptor", with_fds, UNKNOWN, N(SET_SLAVE_FD),
+	 .answer = REFUSED},
+	{"a pipe to be called on", ODD(SET_VRING_CALL, PIPE), .want = UNKNOWN},
+	{"a pipe without reader to be called on", ODD(SET_VRING_CALL, PIPE_CLOSED),
+	 .want = UNKNOWN},
+	{"a socket without peer to be called on", ODD(SET_VRING_CALL, SOCKET_CLOSED),
+	 .want = UNKNOWN},
+	{"a full, blocking eventfd to be called on", ODD(SET_VRING_CALL, FULL_EVENTFD)},
+	{"guest memory to be called on", ODD(SET_VRING_CALL, MEMFD), .want = UNKNOWN},
+	{"an epoll set to be called on", ODD(SET_VRING_CALL, EPOLL), .want = UNKNOWN},
+	{"/dev/null to be called on", ODD(SET_VRING_CALL, DEV_NULL), .want = UNKNOWN},
+	{"nothing to be called on: polling", ODD(SET_VRING_CALL, NO_FD)},
+	{"a pipe to be kicked by", ODD(SET_VRING_KICK, PIPE), .want = UNKNOWN},
+	{"a socket without peer to be kicked by", ODD(SET_VRING_KICK, SOCKET_CLOSED),
+	 .want = UNKNOWN},
+	{"guest memory to be kicked by", ODD(SET_VRING_KICK, MEMFD), .want = UNKNOWN},
+	{"an epoll set to be kicked by", ODD(SET_VRING_KICK, EPOLL), .want = UNKNOWN},
+	{"a full eventfd to be kicked by", ODD(SET_VRING_KICK, FULL_EVENTFD), .want = UNKNOWN},
+	{"memory table of no regions", mem_table, .a = 0, .answer = REFUSED},
+	{"memory table of 9 regions", mem_table, UNKNOWN, .a = 1, .answer = REFUSED},
+	{"memory table of 2^32 - 1 regions", mem_table, UNKNOWN, .a = 2, .answer = REFUSED},
+	{"memory table with a descriptor missing", mem_table, UNKNOWN, .a = 3, .answer = REFUSED},
+	{"memory table with surplus descriptors", mem_table, UNKNOWN, .a = 4, .answer = REFUSED},
+	{"memory table without descriptors", mem_table, UNKNOWN, .a = 5, .answer = REFUSED},
+	{"region of size 0", mem_table, UNKNOWN, .a = 6, .answer = REFUSED},
+	{"region of size 2^64 - 1", mem_table, UNKNOWN, .a = 7, .answer = REFUSED},
+	{"region whose offset wraps", mem_table, UNKNOWN, .a = 8, .answer = REFUSED},
+	{"region whose offset and size are 2^64", mem_table, UNKNOWN, .a = 9, .answer = REFUSED},
+	{"region that wraps in guest memory", mem_table, UNKNOWN, .a = 10, .answer = REFUSED},
+	{"region that wraps in the frontend's memory", mem_table, UNKNOWN, .a = 11,
+	 .answer = REFUSED},
+	{"region that is an eventfd", mem_table, UNKNOWN, .a = 12, .answer = REFUSED},
+	{"region larger than its file", mem_table, UNKNOWN, .a = 13, .answer = REFUSED},
+	{"region at an odd offset", mem_table, UNKNOWN, .a = 14, .answer = 0},
+	{"regions that overlap", mem_table, UNKNOWN, .a = 15, .answer = 0},
+	{"running rings in a file of one page", short_file, UNKNOWN, .a = 0x1000},
+	{"running rings in a file that ends behind them", short_file, UNKNOWN, .a = 0xc000},
+	{"200 memory tables under traffic", many_tables, .a = 200},
+};
+const unsigned n_fd_cases = sizeof(fd_cases) / sizeof(fd_cases[0]);

@@ -1,0 +1,331 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Messages out of order, of wrong size, with wrong content, or that nobody knows. */
+#include "msg_cases.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#include <cmocka.h>
+
+int64_t ring_num(struct raw *r, unsigned ring)
+{
+	return raw_state(r, REQ_SET_VRING_NUM, ring, RAW_N);
+}
+
+int64_t ring_call(struct raw *r, unsigned ring)
+{
+	uint64_t no = ring;
+
+	return raw_ask(r, REQ_SET_VRING_CALL, &no, sizeof(no), &r->ring[ring].call, 1);
+}
+
+int64_t ring_kick(struct raw *r, unsigned ring)
+{
+	uint64_t no = ring;
+
+	return raw_ask(r, REQ_SET_VRING_KICK, &no, sizeof(no), &r->ring[ring].kick, 1);
+}
+
+int64_t ring_enable(struct raw *r, unsigned ring)
+{
+	return raw_state(r, REQ_SET_VRING_ENABLE, ring, 1);
+}
+
+static void enable_first(struct raw *r, const struct msg_case *c)
+{
+	(void)c;
+	assert_int_equal(ring_enable(r, RAW_RX), 0);
+	assert_int_equal(ring_enable(r, RAW_TX), 0);
+	assert_true(raw_handshake(r));
+	assert_true(raw_start(r));
+}
+
+static void kick_first(struct raw *r, const struct msg_case *c)
+{
+	raw_rings_reset(r);
+	for (unsigned i = 0; i < 2; i++) {
+		assert_int_equal(ring_kick(r, i), 0);
+		assert_int_equal(ring_call(r, i), 0);
+		assert_int_equal(ring_enable(r, i), 0);
+	}
+	assert_false(world_victim_up());
+	if (c->want != GOES_ON)
+		return;
+	for (unsigned i = 0; i < 2; i++) {
+		assert_int_equal(ring_num(r, i), 0);
+		assert_int_equal(raw_addr(r, i), 0);
+	}
+}
+
+static void addr_first(struct raw *r, const struct msg_case *c)
+{
+	struct {
+		uint32_t index, flags;
+		uint64_t a[4];
+	} addr = {.index = 0};
+
+	assert_int_equal(raw_ask(r, REQ_SET_VRING_ADDR, &addr, sizeof(addr), NULL, 0), c->answer);
+	assert_true(raw_handshake(r));
+	assert_true(raw_start(r));
+}
+
+/* A state message: req, ring a, number b. */
+static void state(struct raw *r, const struct msg_case *c)
+{
+	int64_t v = raw_state(r, c->req, c->a, c->b);
+
+	assert_int_equal(v, c->answer);
+}
+
+static void get_base(struct raw *r, const struct msg_case *c)
+{
+	uint32_t s[2] = {c->a, 0};
+
+	assert_int_equal(raw_query(r, REQ_GET_VRING_BASE, s, sizeof(s), -1, s, sizeof(s), NULL),
+			 c->answer);
+}
+
+/* Ring addresses: ring a is moved to where b says. */
+static void bad_addr(struct raw *r, const struct msg_case *c)
+{
+	static const uint64_t where[][3] = {
+		{0, 0, 0},
+		{UINT64_MAX, UINT64_MAX, UINT64_MAX},
+		{RAW_UVA + 1, RAW_UVA + 0x1000, RAW_UVA + 0x2000},		 /* alignment */
+		{RAW_UVA + RAW_A_SIZE - 16, RAW_UVA + 0x1000, RAW_UVA + 0x2000}, /* runs out */
+		{RAW_UVA + 0x4000, RAW_UVA + RAW_A_SIZE - 4, RAW_UVA + 0x6000},
+		{RAW_UVA + 0x4000, RAW_UVA + 0x5000, UINT64_MAX - 100}, /* wraps */
+		{RAW_A, RAW_A + 0x1000, RAW_A + 0x2000},		/* guest addresses */
+	};
+	struct {
+		uint32_t index, flags;
+		uint64_t desc, used, avail, log;
+	} a = {c->a, 0, where[c->b][0], where[c->b][2], where[c->b][1], 0};
+
+	(void)raw_ask(r, REQ_SET_VRING_ADDR, &a, sizeof(a), NULL, 0);
+	assert_false(world_victim_up());
+}
+
+/* All three parts of both rings at one place: a guest may ruin itself. */
+static void rings_overlap(struct raw *r, const struct msg_case *c)
+{
+	struct {
+		uint32_t index, flags;
+		uint64_t desc, used, avail, log;
+	} a = {0, 0, RAW_UVA, RAW_UVA, RAW_UVA, 0};
+
+	(void)c;
+	for (a.index = 0; a.index < 2; a.index++)
+		(void)raw_ask(r, REQ_SET_VRING_ADDR, &a, sizeof(a), NULL, 0);
+	raw_kick(r, RAW_TX);
+}
+
+/* A 64-bit message. */
+static void u64(struct raw *r, const struct msg_case *c)
+{
+	uint64_t v = c->a | (uint64_t)c->b << 32;
+
+	assert_int_equal(raw_ask(r, c->req, &v, sizeof(v), NULL, 0), c->answer);
+}
+
+/* Size a in the header, b bytes behind it. */
+static void sized(struct raw *r, const struct msg_case *c)
+{
+	static uint8_t junk[8192];
+
+	memset(junk, 0x41, sizeof(junk));
+	(void)raw_send_as(r, c->req, 1, c->a, junk, c->b, NULL, 0);
+}
+
+static void truncated(struct raw *r, const struct msg_case *c)
+{
+	static const uint8_t junk[12] = {REQ_SET_FEATURES, 0, 0, 0, 1, 0, 0, 0, 8};
+
+	(void)!send(r->sock, junk, c->a, MSG_NOSIGNAL);
+	shutdown(r->sock, SHUT_WR);
+}
+
+/* With and without NEED_REPLY; flags b. */
+static void request(struct raw *r, const struct msg_case *c)
+{
+	uint8_t p[32] = {0};
+
+	(void)raw_send_as(r, c->req, c->b, c->a, p, c->a, NULL, 0);
+}
+
+static void answered(struct raw *r, const struct msg_case *c)
+{
+	uint8_t p[64] = {0};
+
+	assert_int_equal(raw_ask(r, c->req, p, c->a, NULL, 0), c->answer);
+}
+
+static void config(struct raw *r, const struct msg_case *c)
+{
+	struct {
+		uint32_t off, size, flags;
+		uint8_t space[256];
+	} m = {.off = c->a, .size = c->b};
+	uint8_t out[300];
+	int n = raw_query(r, REQ_GET_CONFIG, &m, 12 + (c->b < 256 ? c->b : 256), -1, out,
+			  sizeof(out), NULL);
+
+	if (c->want == GOES_ON)
+		assert_int_equal(n, 12 + c->b);
+	else
+		assert_int_equal(n, -1);
+}
+
+static void config_without_payload(struct raw *r, const struct msg_case *c)
+{
+	uint8_t out[300];
+
+	(void)c;
+	(void)raw_query(r, REQ_GET_CONFIG, NULL, 0, -1, out, sizeof(out), NULL);
+}
+
+/* What would be dangerous to pass on: each field is all ones, then each in turn. */
+static void inflight(struct raw *r, const struct msg_case *c)
+{
+	struct {
+		uint64_t size, offset;
+		uint16_t queues, entries;
+		uint32_t pad;
+	} m = {4096, 0, 256, 65535, 0};
+
+	assert_int_equal(raw_ask(r, c->req, &m, sizeof(m), &r->memfd, c->nfd), REFUSED);
+}
+
+static void iotlb(struct raw *r, const struct msg_case *c)
+{
+	struct {
+		uint64_t iova, size, uaddr;
+		uint8_t perm, type, pad[6];
+	} m = {0, 4096, RAW_UVA, 3, (uint8_t)c->a, {0}};
+
+	assert_int_equal(raw_ask(r, REQ_IOTLB, &m, sizeof(m), NULL, 0), REFUSED);
+}
+
+static void call_storm(struct raw *r, const struct msg_case *c)
+{
+	for (uint32_t i = 0; i < c->a; i++)
+		assert_int_equal(ring_call(r, i % 2), 0);
+}
+
+static void enable_storm(struct raw *r, const struct msg_case *c)
+{
+	for (uint32_t i = 0; i < c->a; i++) {
+		assert_int_equal(raw_state(r, REQ_SET_VRING_ENABLE, RAW_TX, i % 2), 0);
+		/* Not always while the ring is down: with all descriptors out it would be waited
+		 * for. */
+		if (i % 2 || i < 32)
+			(void)raw_pkt(r, VSOCK_OP_CREDIT_UPDATE, NULL, 0);
+	}
+	assert_int_equal(ring_enable(r, RAW_TX), 0);
+}
+
+static void stop_storm(struct raw *r, const struct msg_case *c)
+{
+	for (uint32_t i = 0; i < c->a; i++) {
+		uint32_t s[2] = {i % 2, 0};
+
+		assert_int_equal(
+			raw_query(r, REQ_GET_VRING_BASE, s, sizeof(s), -1, s, sizeof(s), NULL), 8);
+		if (i % 2)
+			assert_true(raw_start(r));
+	}
+}
+
+/* Memory of rte_vhost's own for rings that no vsock device has. */
+static void all_rings(struct raw *r, const struct msg_case *c)
+{
+	for (uint32_t i = 0; i < 256; i++)
+		(void)raw_state(r, REQ_SET_VRING_NUM, i, c->a);
+}
+
+#define N(x) .req = REQ_##x
+
+const struct msg_case order_cases[] = {
+	{"SET_VRING_ENABLE before anything else", enable_first, .from = FROM_DIAL},
+	{"SET_VRING_KICK before ADDR and NUM", kick_first, .from = FROM_MEMORY},
+	{"SET_VRING_ADDR before the memory table", addr_first, .from = FROM_DIAL,
+	 .answer = REFUSED},
+	{"rings without SET_VRING_ADDR", kick_first, .want = DOWN, .from = FROM_MEMORY},
+	{"ring of size 0", state, UNKNOWN, N(SET_VRING_NUM), .a = 0, .b = 0, .answer = REFUSED},
+	{"ring of size 3", state, UNKNOWN, N(SET_VRING_NUM), .a = 0, .b = 3, .answer = REFUSED},
+	{"ring of size 65536", state, UNKNOWN, N(SET_VRING_NUM), .b = 65536, .answer = REFUSED},
+	{"ring of size 32768 over what else is there", state, UNKNOWN, N(SET_VRING_NUM),
+	 .b = 32768},
+	{"SET_VRING_BASE under a running ring", state, N(SET_VRING_BASE), .want = UNKNOWN,
+	 .b = 0x1234},
+	{"SET_VRING_NUM of ring 255", state, N(SET_VRING_NUM), .a = 255, .b = 64,
+	 .answer = REFUSED},
+	{"SET_VRING_NUM of ring 256", state, HANGS_UP, N(SET_VRING_NUM), .a = 256, .b = 64,
+	 .answer = -1},
+	{"SET_VRING_ENABLE of ring 200", state, N(SET_VRING_ENABLE), .a = 200, .b = 1,
+	 .answer = REFUSED},
+	{"SET_VRING_ENABLE of ring 2^32 - 1", state, HANGS_UP, N(SET_VRING_ENABLE), .a = UINT32_MAX,
+	 .b = 1, .answer = -1},
+	{"SET_VRING_NUM 32768 of 256 rings", all_rings, .a = 32768},
+	{"GET_VRING_BASE of a ring that was never set up", get_base, .want = UNKNOWN, .a = 2,
+	 .answer = 8},
+	{"GET_VRING_BASE of ring 200", get_base, HANGS_UP, .a = 200, .answer = -1},
+	{"GET_VRING_BASE of ring 256", get_base, HANGS_UP, .a = 256, .answer = -1},
+	{"GET_VRING_BASE of ring 2^32 - 1", get_base, HANGS_UP, .a = UINT32_MAX, .answer = -1},
+	{"ring at address 0", bad_addr, DOWN, .a = 1, .b = 0},
+	{"ring at address 2^64 - 1", bad_addr, DOWN, .a = 1, .b = 1},
+	{"ring at an odd address", bad_addr, DOWN, .a = 1, .b = 2},
+	{"descriptor table runs out of memory", bad_addr, DOWN, .a = 1, .b = 3},
+	{"avail ring runs out of memory", bad_addr, DOWN, .a = 1, .b = 4},
+	{"used ring wraps at 2^64", bad_addr, DOWN, .a = 1, .b = 5},
+	{"ring at guest physical addresses", bad_addr, DOWN, .a = 0, .b = 6},
+	{"all rings at one place", rings_overlap, .want = UNKNOWN},
+	{"SET_FEATURES with unknown bits", u64, UNKNOWN, N(SET_FEATURES), .a = UINT32_MAX,
+	 .b = UINT32_MAX, .answer = REFUSED},
+	{"SET_FEATURES with the packed ring", u64, UNKNOWN, N(SET_FEATURES), .a = 3, .b = 5,
+	 .answer = REFUSED},
+	{"SET_PROTOCOL_FEATURES with unknown bits", u64, N(SET_PROTOCOL), .a = UINT32_MAX,
+	 .answer = REFUSED},
+	{"header says 2^32 - 1 bytes", sized, HANGS_UP, N(SET_FEATURES), .a = UINT32_MAX, .b = 8},
+	{"header says 633 bytes, one more than the largest message", sized, HANGS_UP,
+	 N(SET_VRING_NUM), .a = 633, .b = 633},
+	{"header says 4096 bytes", sized, HANGS_UP, N(SET_MEM_TABLE), .a = 4096, .b = 4096},
+	{"SET_VRING_ADDR of 8 bytes", sized, UNKNOWN, N(SET_VRING_ADDR), .a = 8, .b = 8},
+	{"SET_MEM_TABLE of 4 bytes", sized, UNKNOWN, N(SET_MEM_TABLE), .a = 4, .b = 4},
+	{"SET_VRING_NUM of 0 bytes", sized, UNKNOWN, N(SET_VRING_NUM), .a = 0, .b = 0},
+	{"SET_VRING_KICK of 0 bytes", sized, UNKNOWN, N(SET_VRING_KICK), .a = 0, .b = 0},
+	{"GET_VRING_BASE of 0 bytes", sized, UNKNOWN, N(GET_VRING_BASE), .a = 0, .b = 0},
+	{"end of file after 6 bytes", truncated, HANGS_UP, .a = 6},
+	{"end of file after the header", truncated, HANGS_UP, .a = 12},
+	{"end of file at once", truncated, HANGS_UP, .a = 0, .from = FROM_DIAL},
+	{"request 0", request, HANGS_UP, .req = 0, .b = 1},
+	{"request 23", request, HANGS_UP, .req = 23, .b = 1},
+	{"request 99", request, HANGS_UP, .req = 99, .a = 8, .b = 1},
+	{"request 2^32 - 1", request, HANGS_UP, .req = UINT32_MAX, .b = 1},
+	{"request 200 that wants an answer", answered, .req = 200, .a = 8, .answer = REFUSED},
+	{"request 2^31 that wants an answer", answered, .req = 1u << 31, .answer = REFUSED},
+	{"all flags set", request, UNKNOWN, N(SET_OWNER), .b = UINT32_MAX},
+	{"version 0", request, UNKNOWN, N(SET_OWNER), .b = 0},
+	{"RESET_OWNER under running rings", answered, UNKNOWN, N(RESET_OWNER), .answer = 0},
+	{"GET_CONFIG beyond the config space", config, HANGS_UP, .a = 300, .b = 8},
+	{"GET_CONFIG of 2^32 - 1 bytes", config, HANGS_UP, .a = 0, .b = UINT32_MAX},
+	{"GET_CONFIG that wraps", config, HANGS_UP, .a = UINT32_MAX, .b = 8},
+	{"GET_CONFIG of all 256 bytes", config, .a = 0, .b = 256},
+	{"GET_CONFIG of the last byte", config, .a = 255, .b = 1},
+	{"GET_CONFIG without payload", config_without_payload, .want = UNKNOWN},
+	{"SET_CONFIG is ignored", answered, N(SET_CONFIG), .a = 20, .answer = 0},
+	{"POSTCOPY_ADVISE, which would hand out our memory", answered, N(POSTCOPY_ADVISE),
+	 .answer = REFUSED},
+	{"POSTCOPY_LISTEN", answered, N(POSTCOPY_LISTEN), .answer = REFUSED},
+	{"GET_INFLIGHT_FD of gigabytes", inflight, N(GET_INFLIGHT_FD)},
+	{"SET_INFLIGHT_FD smaller than it says", inflight, N(SET_INFLIGHT_FD), .nfd = 1},
+	{"SET_LOG_BASE", answered, N(SET_LOG_BASE), .a = 16, .answer = REFUSED},
+	{"IOTLB update", iotlb, .a = 2},
+	{"IOTLB invalidate", iotlb, .a = 3},
+	{"2,000 SET_VRING_CALL", call_storm, .a = 2000},
+	{"500 times disabled and enabled under traffic", enable_storm, .a = 500},
+	{"200 times GET_VRING_BASE and start", stop_storm, .a = 200},
+};
+const unsigned n_order_cases = sizeof(order_cases) / sizeof(order_cases[0]);

@@ -1,0 +1,237 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Between check and use: a second thread of the guest changes what the host has been offered, all
+ * the time. What the host makes of it may be either value, but never a mixture: a packet is taken,
+ * or dropped and counted, or the ring is broken and counted.
+ */
+#include "host_cases.h"
+
+#include <pthread.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#define ROUNDS 200u
+
+struct flip {
+	uint32_t *word;
+	uint32_t a, b;
+	int stop;
+};
+
+static void *flipper(void *arg)
+{
+	struct flip *f = arg;
+
+	while (!__atomic_load_n(&f->stop, __ATOMIC_ACQUIRE))
+		for (int i = 0; i < 64; i++) {
+			__atomic_store_n(f->word, f->a, __ATOMIC_RELAXED);
+			shm_relax();
+			__atomic_store_n(f->word, f->b, __ATOMIC_RELAXED);
+			shm_relax();
+		}
+	return NULL;
+}
+
+/* Offers chain D0 again and again while *@word flips. Returns how often it was taken back. */
+static unsigned offer_flipping(struct raw *r, uint32_t *word, uint32_t a, uint32_t b)
+{
+	struct flip f = {word, a, b, 0};
+	struct raw_ring *g = &r->ring[RAW_TX];
+	unsigned done = 0;
+	pthread_t t;
+
+	assert_int_equal(pthread_create(&t, NULL, flipper, &f), 0);
+	for (; done < ROUNDS; done++) {
+		uint64_t end = raw_now_ms() + 10000;
+
+		offer(r, D0);
+		while (shm_load_acquire16(&g->used->idx) != g->avail_idx && world_victim_up() &&
+		       raw_now_ms() < end)
+			raw_pump(r);
+		if (shm_load_acquire16(&g->used->idx) != g->avail_idx)
+			break;
+		raw_pump(r);
+	}
+	__atomic_store_n(&f.stop, 1, __ATOMIC_RELEASE);
+	pthread_join(t, NULL);
+	return done;
+}
+
+static void good_chain(struct raw *r)
+{
+	put_good_packet(r);
+	raw_desc(r, RAW_TX, D0, PKT, PKT_LEN, 0, 0);
+}
+
+static void word_of_desc(struct raw *r, const struct host_case *c, unsigned word)
+{
+	struct vring_desc *d = &r->ring[RAW_TX].desc[D0];
+	struct vring_desc in = {.addr = PKT, .len = PKT_LEN};
+
+	good_chain(r);
+	memcpy(raw_at(r, RAW_SCRATCH), &in, sizeof(in));
+	if (c->ind[0].gpa) { /* the flipping word is in an indirect table */
+		raw_desc(r, RAW_TX, D0, T0, sizeof(in), IND, 0);
+		d = raw_at(r, RAW_SCRATCH);
+	}
+	(void)offer_flipping(r, (uint32_t *)d + word, (uint32_t)c->a, (uint32_t)c->b);
+}
+
+static uint32_t data_bytes(struct raw *r, uint32_t mark)
+{
+	uint32_t n = 0;
+
+	for (; mark != r->npkts; mark++) {
+		const struct raw_pkt *p = &r->log[mark % RAW_LOG];
+
+		if (p->h.op != VSOCK_OP_RW)
+			continue;
+		n += p->h.len;
+		for (uint32_t i = 0; i < p->h.len && i < RAW_DATA; i++)
+			if (!memchr("evil", p->data[i], 4))
+				r->bad_used++;
+	}
+	return n;
+}
+
+struct sum {
+	struct raw *r;
+	uint32_t mark, want;
+};
+
+static bool have_all(void *arg)
+{
+	struct sum *s = arg;
+
+	raw_pump(s->r);
+	return data_bytes(s->r, s->mark) >= s->want;
+}
+
+static void len_of_header(struct raw *r, const struct host_case *c)
+{
+	uint64_t bad = world_counter(CNT(rx_bad_hdr));
+	struct sum s = {r, raw_mark(r), 0};
+
+	good_chain(r);
+	assert_int_equal(offer_flipping(r, raw_at(r, PKT_OFF + 24), 4, (uint32_t)c->a), ROUNDS);
+	assert_true(raw_sync(r));
+	s.want = 4 * (ROUNDS - (uint32_t)(world_counter(CNT(rx_bad_hdr)) - bad));
+	assert_true(world_until(have_all, &s));
+	assert_int_equal(data_bytes(r, s.mark), s.want);
+}
+
+/* A REQUEST to one of two ports where nobody listens: each gets an RST from the one or the other.
+ */
+static void port_of_header(struct raw *r, const struct host_case *c)
+{
+	struct vsock_hdr h = raw_hdr(r, VSOCK_OP_REQUEST, 0);
+	uint32_t mark = raw_mark(r), port = r->next_port++;
+
+	(void)c;
+	good_chain(r);
+	h.src_port = port;
+	h.dst_port = 1000;
+	vsock_hdr_put(raw_at(r, PKT_OFF), &h);
+	assert_int_equal(offer_flipping(r, raw_at(r, PKT_OFF + 20), 1000, 1001), ROUNDS);
+	assert_true(raw_sync(r));
+	assert_int_equal(raw_count(r, mark, VSOCK_OP_RST, port, 1000) +
+				 raw_count(r, mark, VSOCK_OP_RST, port, 1001),
+			 ROUNDS);
+}
+
+/* Forged at the last moment: every packet is either the victim's own or counted. */
+static void src_of_header(struct raw *r, const struct host_case *c)
+{
+	uint64_t bad = world_counter(CNT(rx_bad_cid));
+	struct sum s = {r, raw_mark(r), 0};
+
+	(void)c;
+	good_chain(r);
+	assert_int_equal(offer_flipping(r, raw_at(r, PKT_OFF), VICTIM_CID, BYSTANDER_CID), ROUNDS);
+	assert_true(raw_sync(r));
+	s.want = 4 * (ROUNDS - (uint32_t)(world_counter(CNT(rx_bad_cid)) - bad));
+	assert_true(world_until(have_all, &s));
+	assert_int_equal(data_bytes(r, s.mark), s.want);
+}
+
+static void avail_entry(struct raw *r, const struct host_case *c)
+{
+	struct raw_ring *g = &r->ring[RAW_TX];
+
+	(void)c;
+	good_chain(r);
+	/* the word holds the entry that is offered next and its neighbour */
+	(void)offer_flipping(r, (uint32_t *)(void *)&g->avail->ring[(g->avail_idx & ~1u) % RAW_N],
+			     D0 | D0 << 16, 0xffffffffu);
+}
+
+/* Descriptors of the receive ring, while the host fills them. */
+static void rx_desc(struct raw *r, const struct host_case *c, unsigned word)
+{
+	struct flip f = {(uint32_t *)&r->ring[RAW_RX].desc[5] + word, (uint32_t)c->a,
+			 (uint32_t)c->b, 0};
+	pthread_t t;
+
+	assert_int_equal(pthread_create(&t, NULL, flipper, &f), 0);
+	for (unsigned i = 0; i < 4 * ROUNDS && world_victim_up(); i++)
+		if (!raw_pkt(r, VSOCK_OP_CREDIT_REQUEST, NULL, 0))
+			break;
+	__atomic_store_n(&f.stop, 1, __ATOMIC_RELEASE);
+	pthread_join(t, NULL);
+	r->bad_used = 0; /* a header may have gone to the other address */
+	raw_desc(r, RAW_RX, 5, RAW_A + RAW_RX_AT + 5 * RAW_RX_SIZE, RAW_RX_SIZE, WR, 0);
+}
+
+/* Words of a descriptor: 0 and 1 the address, 2 the length, 3 flags and next. */
+static void desc_addr(struct raw *r, const struct host_case *c)
+{
+	word_of_desc(r, c, 0);
+}
+static void desc_len(struct raw *r, const struct host_case *c)
+{
+	word_of_desc(r, c, 2);
+}
+static void desc_flags(struct raw *r, const struct host_case *c)
+{
+	word_of_desc(r, c, 3);
+}
+static void rx_desc_addr(struct raw *r, const struct host_case *c)
+{
+	rx_desc(r, c, 0);
+}
+static void rx_desc_len(struct raw *r, const struct host_case *c)
+{
+	rx_desc(r, c, 2);
+}
+
+#define RACE .ring = EITHER, .conn = WHATEVER, .count = ANY, .rst = ANY, .rw = ANY
+#define SAME .count = ANY, .rst = ANY, .rw = ANY
+
+const struct host_case race_cases[] = {
+	{"header changed after it was made available: port", port_of_header, SAME},
+	{"header changed after it was made available: source CID", src_of_header, SAME},
+	{"length changed between check and use: 4 and 8 of 4", len_of_header, SAME, .a = 8},
+	{"length changed between check and use: 4 and 2^32 - 16", len_of_header, SAME,
+	 .a = 0xfffffff0u},
+	{"length changed between check and use: descriptor", desc_len, RACE, .a = PKT_LEN,
+	 .b = UINT32_MAX},
+	{"length changed between check and use: descriptor shrinks", desc_len, RACE, .a = PKT_LEN,
+	 .b = 0},
+	{"address changed after it was made available", desc_addr, RACE, .a = PKT, .b = RAW_HOLE},
+	{"flags changed after they were made available", desc_flags, RACE, .a = 0, .b = IND},
+	{"link changed after it was made available", desc_flags, RACE, .a = 0, .b = NX | D0 << 16},
+	{"length in an indirect table changed", desc_len, RACE, .a = PKT_LEN, .b = UINT32_MAX,
+	 .ind = {{1}}},
+	{"address in an indirect table changed", desc_addr, RACE, .a = PKT, .b = RAW_HOLE,
+	 .ind = {{1}}},
+	{"link in an indirect table changed", desc_flags, RACE, .a = 0, .b = NX, .ind = {{1}}},
+	{"avail entry changed after it was made available", avail_entry, RACE},
+	{"receive buffer's length changed", rx_desc_len, RACE, .a = RAW_RX_SIZE, .b = 45},
+	{"receive buffer's length changed to nothing", rx_desc_len, RACE, .a = RAW_RX_SIZE, .b = 0},
+	{"receive buffer's address changed", rx_desc_addr, RACE,
+	 .a = RAW_A + RAW_RX_AT + 5 * RAW_RX_SIZE, .b = RAW_HOLE},
+};
+const unsigned n_race_cases = sizeof(race_cases) / sizeof(race_cases[0]);

@@ -1,0 +1,392 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "session.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#if defined(__SANITIZE_ADDRESS__)
+#define RECONNECTS 200u
+#define KILLS	   5u
+#else
+#define RECONNECTS 500u
+#define KILLS	   20u
+#endif
+
+static struct raw A, B;
+
+void session_quiet(struct raw *r)
+{
+	raw_close(r);
+	raw_close(&A);
+	raw_close(&B);
+	assert_true(world_wait_up(false));
+}
+
+void session_recovers(struct raw *r)
+{
+	const char *fault;
+
+	raw_close(r);
+	assert_true(raw_open(r, world_victim, VICTIM_CID, 0));
+	assert_true(raw_connect(r, 0, PORT_ECHO, VSOCK_TYPE_STREAM));
+	assert_true(raw_echo(r, "as good as new", 14));
+	fault = world_bystander_fault();
+	if (fault)
+		fail_msg("%s", fault);
+	session_quiet(r);
+}
+
+static void serve_a(void)
+{
+	assert_true(raw_open(&A, world_victim, VICTIM_CID, 0));
+	assert_true(raw_connect(&A, 0, PORT_ECHO, VSOCK_TYPE_STREAM));
+	assert_true(raw_echo(&A, "first", 5));
+}
+
+/* The second is hung up on, 100 times, and the first does not notice. */
+static void two_frontends_on_one_socket(void **state)
+{
+	unsigned fds;
+
+	(void)state;
+	session_quiet(&B);
+	serve_a();
+	fds = world_fds();
+	for (int i = 0; i < 100; i++) {
+		assert_true(raw_dial(&B, world_victim, VICTIM_CID, 0));
+		assert_true(raw_hung_up(&B));
+		raw_close(&B);
+		assert_true(raw_echo(&A, "first", 5));
+	}
+	assert_in_range(world_fds(), 0, fds + 2);
+	session_recovers(&A);
+}
+
+static bool few_fds(void *arg)
+{
+	return world_fds() <= ((unsigned *)arg)[0] && world_maps() <= ((unsigned *)arg)[1];
+}
+
+static void a_frontend_reconnects_many_times(void **state)
+{
+	unsigned before[2];
+	uint64_t heap = 0;
+
+	(void)state;
+	session_recovers(&A);
+	before[0] = world_fds();
+	before[1] = world_maps();
+	printf("%u reconnects\n", RECONNECTS);
+	for (unsigned i = 0; i < RECONNECTS; i++) {
+		serve_a();
+		raw_close(&A);
+		if (i == 20)
+			heap = world_heap();
+	}
+	session_quiet(&A);
+	assert_true(world_until(few_fds, before));
+	assert_in_range(world_heap(), 0, heap + (1u << 20));
+	session_recovers(&A);
+}
+
+/* rte_vhost reads payloads blocking: set-up of others waits, which docs/threat-model.md says; the
+ * data path must not. */
+static void a_stalled_message_does_not_stall_the_data_path(void **state)
+{
+	static const uint32_t half[3] = {REQ_SET_FEATURES, 1, 8};
+	const char *fault;
+
+	(void)state;
+	serve_a();
+	assert_int_equal(send(A.sock, half, sizeof(half), MSG_NOSIGNAL), sizeof(half));
+	for (int i = 0; i < 200; i++)
+		assert_true(raw_echo(&A, "on its way", 10));
+	fault = world_bystander_fault();
+	if (fault)
+		fail_msg("%s", fault);
+	session_recovers(&A);
+}
+
+/* ---- loans when the frontend goes ---- */
+
+static bool has_loans(void *arg)
+{
+	raw_pump(arg);
+	return world_loans() > 0;
+}
+
+static void lend(struct raw *r)
+{
+	uint8_t b[500];
+
+	memset(b, 0x33, sizeof(b));
+	assert_true(raw_open(r, world_victim, VICTIM_CID, 0));
+	assert_true(raw_connect(r, 0, PORT_HOLD, VSOCK_TYPE_STREAM));
+	for (int i = 0; i < 8; i++)
+		assert_true(raw_pkt(r, VSOCK_OP_RW, b, sizeof(b)));
+	assert_true(raw_sync(r));
+	assert_true(world_until(has_loans, r));
+	assert_in_range(world_reserve(), 1, 64);
+}
+
+static void compare_late(uint8_t *mem, size_t size)
+{
+	uint8_t *copy = malloc(size);
+
+	assert_non_null(copy);
+	memcpy(copy, mem, size);
+	(void)world_touch_loans();
+	(void)world_touch_loans(); /* what was written is there: the memory is still ours */
+	assert_true(memcmp(copy, mem, size) == 0);
+	free(copy);
+}
+
+static void loans_outlive_a_disconnect(void **state)
+{
+	uint8_t *mem;
+	int fd;
+
+	(void)state;
+	session_quiet(&A);
+	lend(&A);
+	fd = dup(A.memfd);
+	mem = mmap(NULL, RAW_D_OFF, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	assert_true(mem != MAP_FAILED);
+	raw_close(&A);
+	assert_true(world_wait_up(false));
+	compare_late(mem, RAW_D_OFF);
+	munmap(mem, RAW_D_OFF);
+	close(fd);
+	session_recovers(&A);
+	world_release();
+}
+
+static void loans_outlive_get_vring_base(void **state)
+{
+	(void)state;
+	session_quiet(&A);
+	lend(&A);
+	for (uint32_t i = 0; i < 2; i++) {
+		uint32_t s[2] = {i, 0};
+
+		assert_int_equal(raw_query(&A, REQ_GET_VRING_BASE, s, 8, -1, s, 8, NULL), 8);
+	}
+	compare_late(A.mem, RAW_D_OFF);
+	world_release();
+	compare_late(A.mem, RAW_D_OFF);
+	assert_true(raw_start(&A));
+	assert_true(raw_connect(&A, 0, PORT_ECHO, VSOCK_TYPE_STREAM));
+	assert_true(raw_echo(&A, "again", 5));
+	session_recovers(&A);
+}
+
+static void loans_outlive_a_new_memory_table(void **state)
+{
+	static const struct raw_region reg[] = {{RAW_A, RAW_A_SIZE, RAW_UVA, 0}};
+
+	(void)state;
+	session_quiet(&A);
+	lend(&A);
+	assert_int_equal(raw_mem_table(&A, reg, 1), 0);
+	(void)world_touch_loans();
+	world_release();
+	assert_true(raw_connect(&A, 0, PORT_ECHO, VSOCK_TYPE_STREAM));
+	assert_true(raw_echo(&A, "in the new map", 14));
+	session_recovers(&A);
+}
+
+/* ---- kill -9 ---- */
+
+int session_frontend(const char *path)
+{
+	static uint8_t data[20000];
+	struct zv_opts o = {.size = sizeof(o), .ring_size = 64, .rx_buf = 4096, .tx_buf = 4096};
+	struct zv_conn *c[2];
+	struct zv_event ev[8];
+	struct zv_dev *dev;
+	char uri[128];
+
+	snprintf(uri, sizeof(uri), "vhost-user:%s", path);
+	memset(data, 0x33, sizeof(data));
+	if (zv_open(&dev, uri, &o) < 0)
+		return 1;
+	for (int i = 0; i < 2; i++)
+		if (zv_connect(zv_queue(dev, 0), ZV_CID_HOST, i ? PORT_SINK : PORT_HOLD, ZV_STREAM,
+			       &c[i]) < 0)
+			return 1;
+	for (;;) {
+		(void)zv_poll(zv_queue(dev, 0), ev, 8);
+		(void)zv_send(c[0], data, 700, 0);
+		(void)zv_send(c[1], data, sizeof(data), 0);
+	}
+}
+
+/* A descriptor of our own to the guest memory of process @pid; its size in *size. */
+static int memory_of(pid_t pid, size_t *size)
+{
+	char dir[64], path[384], target[64];
+	int found = -1;
+	struct dirent *e;
+	struct stat st;
+	DIR *d;
+
+	snprintf(dir, sizeof(dir), "/proc/%d/fd", (int)pid);
+	d = opendir(dir);
+	while (d && found < 0 && (e = readdir(d))) {
+		ssize_t n;
+
+		snprintf(path, sizeof(path), "%s/%s", dir, e->d_name);
+		n = readlink(path, target, sizeof(target) - 1);
+		if (n <= 0)
+			continue;
+		target[n] = 0;
+		if (strncmp(target, "/memfd:zvsock-guest", 19) == 0)
+			found = open(path, O_RDWR | O_CLOEXEC);
+	}
+	if (d)
+		closedir(d);
+	if (found >= 0 && fstat(found, &st) == 0)
+		*size = (size_t)st.st_size;
+	return found;
+}
+
+static bool lent(void *arg)
+{
+	(void)arg;
+	return world_loans() >= 8;
+}
+
+static void kill_one(void)
+{
+	size_t size = 0;
+	uint8_t *mem;
+	pid_t pid;
+	int fd;
+
+	session_quiet(&A);
+	pid = fork();
+	if (pid == 0) {
+		execl("/proc/self/exe", world_program, "--frontend", world_victim, NULL);
+		_exit(127);
+	}
+	assert_true(pid > 0);
+	assert_true(world_until(lent, NULL));
+	assert_in_range(world_reserve(), 1, 64);
+	fd = memory_of(pid, &size);
+	assert_true(fd >= 0 && size > 0);
+	mem = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	assert_true(mem != MAP_FAILED);
+	assert_int_equal(kill(pid, SIGKILL), 0);
+	assert_int_equal(waitpid(pid, NULL, 0), pid);
+	assert_true(world_wait_up(false));
+	compare_late(mem, size);
+	munmap(mem, size);
+	close(fd);
+}
+
+static void a_frontend_is_killed_in_the_middle_of_a_transfer(void **state)
+{
+	unsigned before[2];
+
+	(void)state;
+	session_recovers(&A);
+	before[0] = world_fds();
+	before[1] = world_maps();
+	printf("%u frontends killed\n", KILLS);
+	for (unsigned i = 0; i < KILLS; i++) {
+		kill_one();
+		session_recovers(&A);
+		world_release();
+	}
+	assert_true(world_until(few_fds, before));
+}
+
+/* ---- the event ring of a guest that was running before ---- */
+
+static void setup_ring(unsigned i)
+{
+	uint64_t no = i;
+
+	assert_int_equal(raw_state(&A, REQ_SET_VRING_NUM, i, RAW_N), 0);
+	assert_int_equal(raw_addr(&A, i), 0);
+	assert_int_equal(raw_ask(&A, REQ_SET_VRING_CALL, &no, 8, &A.ring[i].call, 1), 0);
+	assert_int_equal(raw_ask(&A, REQ_SET_VRING_KICK, &no, 8, &A.ring[i].kick, 1), 0);
+	assert_int_equal(raw_state(&A, REQ_SET_VRING_ENABLE, i, 1), 0);
+}
+
+static const struct event_case {
+	struct vring_desc d;
+	uint16_t head, avail;
+	bool sent; /* TRANSPORT_RESET arrives */
+} event_cases[] = {
+	{{RAW_A + RAW_SCRATCH, 8, VRING_DESC_F_WRITE, 0}, 0, 1, true},
+	{{0, 0, 0, 0}, 0, 0, false},
+	{{RAW_HOLE, 8, VRING_DESC_F_WRITE, 0}, 0, 1, false},
+	{{RAW_A + RAW_SCRATCH, 8, 0, 0}, 0, 1, false},
+	{{RAW_A + RAW_SCRATCH, 3, VRING_DESC_F_WRITE, 0}, 0, 1, false},
+	{{0, 0, 0, 0}, RAW_N, 1, false},
+	{{0, 0, 0, 0}, 0, RAW_N + 1, false},
+	{{RAW_A + RAW_SCRATCH, 1, VRING_DESC_F_WRITE | VRING_DESC_F_NEXT, 0}, 0, 1, false},
+};
+
+static void event_ring(void **state)
+{
+	const struct event_case *c = *state;
+	struct raw_ring *g = &A.ring[RAW_EVT];
+
+	session_quiet(&A);
+	serve_a();
+	g->desc[0] = c->d;
+	g->avail->ring[0] = c->head;
+	g->avail->idx = c->avail;
+	memset(raw_at(&A, RAW_SCRATCH), 0xff, 8);
+	setup_ring(RAW_EVT);
+	for (uint32_t i = 0; i < 2; i++) {
+		uint32_t s[2] = {i, 0};
+
+		assert_int_equal(raw_query(&A, REQ_GET_VRING_BASE, s, 8, -1, s, 8, NULL), 8);
+	}
+	/* The same rings go on where they were: the host must say that it has forgotten. */
+	raw_pump(&A);
+	setup_ring(RAW_RX);
+	setup_ring(RAW_TX);
+	assert_int_equal(g->used->idx, c->sent);
+	assert_int_equal(*(uint32_t *)raw_at(&A, RAW_SCRATCH), c->sent ? 0 : UINT32_MAX);
+	assert_true(world_wait_up(true));
+	assert_true(raw_connect(&A, 0, PORT_ECHO, VSOCK_TYPE_STREAM));
+	assert_true(raw_echo(&A, "after the reset", 15));
+	session_recovers(&A);
+}
+
+#define EVENT(name, i)                                                                             \
+	{                                                                                          \
+		name, event_ring, NULL, NULL, (void *)(uintptr_t)&event_cases[i]                   \
+	}
+
+const struct CMUnitTest session_tests[] = {
+	cmocka_unit_test(two_frontends_on_one_socket),
+	cmocka_unit_test(a_frontend_reconnects_many_times),
+	cmocka_unit_test(a_stalled_message_does_not_stall_the_data_path),
+	cmocka_unit_test(loans_outlive_a_disconnect),
+	cmocka_unit_test(loans_outlive_get_vring_base),
+	cmocka_unit_test(loans_outlive_a_new_memory_table),
+	cmocka_unit_test(a_frontend_is_killed_in_the_middle_of_a_transfer),
+	EVENT("event ring: a good buffer", 0),
+	EVENT("event ring: no buffer", 1),
+	EVENT("event ring: buffer in a hole", 2),
+	EVENT("event ring: readable buffer", 3),
+	EVENT("event ring: buffer of 3 bytes", 4),
+	EVENT("event ring: head beyond the table", 5),
+	EVENT("event ring: avail index jumps", 6),
+	EVENT("event ring: descriptor that is its own next", 7),
+};
+const unsigned n_session_tests = sizeof(session_tests) / sizeof(session_tests[0]);

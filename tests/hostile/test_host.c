@@ -1,0 +1,183 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * A hostile guest against the real backend, case by case, from the tables in cases_*.c. Every case
+ * begins with a fresh session and a connection; afterwards: the verdict of its line, no other
+ * counter of faults has moved, the bystander has made progress without an error, and the victim's
+ * queue works again after a reconnect.
+ */
+#include "host_cases.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+static struct raw R;
+
+static const struct {
+	const char *name;
+	size_t off;
+} faults[] = {
+#define F(f)                                                                                       \
+	{                                                                                          \
+#f, CNT(f)                                                                         \
+	}
+	F(rx_bad_hdr), F(rx_bad_cid),	 F(rx_bad_type),  F(rx_no_conn),  F(rx_bad_state),
+	F(rx_overrun), F(rx_bad_credit), F(rx_bad_chain), F(ring_broken),
+#undef F
+};
+
+static uint64_t value(const struct zv_queue_stats *st, size_t off)
+{
+	uint64_t v;
+
+	memcpy(&v, (const char *)st + off, sizeof(v));
+	return v;
+}
+
+static bool broke(void *arg)
+{
+	return world_counter(CNT(ring_broken)) != *(uint64_t *)arg && !world_victim_up();
+}
+
+static void check_counters(const struct host_case *c, const struct zv_queue_stats *before,
+			   bool broken)
+{
+	struct zv_queue_stats after = world_stats();
+
+	if (c->counter && c->count == SOME &&
+	    value(&after, c->counter) == value(before, c->counter))
+		fail_msg("not counted");
+	if (c->count == ANY)
+		return;
+	for (size_t i = 0; i < sizeof(faults) / sizeof(faults[0]); i++) {
+		uint64_t moved = value(&after, faults[i].off) - value(before, faults[i].off);
+		uint64_t want = faults[i].off == c->counter ? (uint64_t)c->count : 0;
+
+		if (broken &&
+		    (faults[i].off == CNT(rx_bad_chain) || faults[i].off == CNT(ring_broken)))
+			want = 1;
+		if (moved != want && !(faults[i].off == c->counter && c->count == SOME))
+			fail_msg("%s moved by %llu, not %llu", faults[i].name,
+				 (unsigned long long)moved, (unsigned long long)want);
+	}
+	if (c->counter && c->count > 0 &&
+	    value(&after, c->counter) - value(before, c->counter) != (uint64_t)c->count)
+		fail_msg("counted %llu times", (unsigned long long)(value(&after, c->counter) -
+								    value(before, c->counter)));
+}
+
+static void check_conn(const struct host_case *c)
+{
+	uint32_t mark = raw_mark(&R);
+
+	if (c->conn == WHATEVER)
+		return;
+	assert_true(raw_pkt(&R, VSOCK_OP_CREDIT_REQUEST, NULL, 0));
+	if (!raw_wait(&R, mark, c->conn == LIVES ? VSOCK_OP_CREDIT_UPDATE : VSOCK_OP_RST, R.sport,
+		      R.dport))
+		fail_msg("the connection %s", c->conn == LIVES ? "has died" : "is still there");
+}
+
+static void check_heard(const struct host_case *c, uint32_t mark)
+{
+	unsigned rst = raw_count(&R, mark, VSOCK_OP_RST, R.sport, R.dport);
+	unsigned rw = raw_count(&R, mark, VSOCK_OP_RW, R.sport, R.dport);
+
+	if (c->rst != ANY && rst != (unsigned)c->rst)
+		fail_msg("%u RST heard, not %d", rst, c->rst);
+	if (c->rw != ANY && rw != (unsigned)c->rw)
+		fail_msg("%u data packets heard, not %d", rw, c->rw);
+}
+
+/* What was the victim's is nobody's problem: a new session works. */
+static void recovers(void)
+{
+	const char *fault;
+
+	raw_close(&R);
+	assert_true(raw_open(&R, world_victim, VICTIM_CID, 0));
+	assert_true(raw_connect(&R, 0, PORT_ECHO, VSOCK_TYPE_STREAM));
+	assert_true(raw_echo(&R, "as good as new", 14));
+	fault = world_bystander_fault();
+	if (fault)
+		fail_msg("%s", fault);
+	raw_close(&R);
+}
+
+static void run_case(void **state)
+{
+	const struct host_case *c = *state;
+	unsigned port = c->port ? c->port : PORT_ECHO;
+	bool seq = port == PORT_SEQ || port == PORT_SEQ_MUTE, broken;
+	struct zv_queue_stats before;
+	uint32_t mark;
+
+	raw_close(&R);
+	assert_true(raw_open(&R, world_victim, VICTIM_CID, c->raw_flags));
+	assert_true(world_wait_up(true));
+	R.alive = world_victim_up;
+	assert_true(raw_connect(&R, 0, port, seq ? VSOCK_TYPE_SEQPACKET : VSOCK_TYPE_STREAM));
+	assert_true(raw_sync(&R));
+	before = world_stats();
+	mark = raw_mark(&R);
+	(c->act ? c->act : offer_chain)(&R, c);
+	if (c->ring == BROKEN)
+		assert_true(world_until(broke, &before.ring_broken));
+	broken = c->ring == BROKEN || (c->ring == EITHER && !world_victim_up());
+	if (!broken && !raw_sync(&R)) {
+		if (c->ring != EITHER)
+			fail_msg("the queue is dead");
+		broken = true;
+	}
+	if (!broken && c->rw > 0) /* the host's answer may still be on its way */
+		(void)raw_wait(&R, mark, VSOCK_OP_RW, R.sport, R.dport);
+	raw_pump(&R);
+	check_counters(c, &before, broken);
+	check_heard(c, mark);
+	if (!broken)
+		check_conn(c);
+	assert_int_equal(R.bad_used, 0);
+	recovers();
+}
+
+static int group_end(void **state)
+{
+	(void)state;
+	raw_close(&R);
+	return world_stop() ? 0 : -1;
+}
+
+static unsigned add(struct CMUnitTest *t, unsigned n, const struct host_case *c, unsigned count)
+{
+	for (unsigned i = 0; i < count; i++)
+		t[n++] = (struct CMUnitTest){.name = c[i].name,
+					     .test_func = run_case,
+					     .initial_state = (void *)(uintptr_t)&c[i]};
+	return n;
+}
+
+int main(int argc, char **argv)
+{
+	unsigned n = 0,
+		 most = n_ring_cases + n_race_cases + n_hdr_cases + n_conn_cases + n_hello_cases;
+	struct CMUnitTest *t = calloc(most, sizeof(*t));
+	int ret;
+
+	raw_init(&R);
+	if (argc > 1)
+		cmocka_set_test_filter(argv[1]);
+	world_program = argv[0];
+	if (!t || world_start(true))
+		return 99;
+	n = add(t, n, ring_cases, n_ring_cases);
+	n = add(t, n, race_cases, n_race_cases);
+	n = add(t, n, hdr_cases, n_hdr_cases);
+	n = add(t, n, conn_cases, n_conn_cases);
+	n = add(t, n, hello_cases, n_hello_cases);
+	ret = _cmocka_run_group_tests("a hostile guest", t, n, NULL, group_end);
+	free(t);
+	return ret;
+}

@@ -1,0 +1,76 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The honest half of the hostile tests: a backend process as a user would write it, with two
+ * guests. The victim is whatever the test plays on its socket; the bystander is our real frontend,
+ * which sends and checks data throughout. One host thread serves both queues, so that a victim that
+ * stalls it, stalls the bystander too, and that is noticed.
+ */
+#ifndef ZV_HOSTILE_WORLD_H
+#define ZV_HOSTILE_WORLD_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <zvsock.h>
+
+#define VICTIM_CID    3u
+#define BYSTANDER_CID 4u
+#define BUF_ALLOC     65536u /* receive credit of the host's connections */
+#define MAX_CONNS     512u   /* of the victim's queue */
+#define BACKLOG	      16u
+
+/* What the host does on each port, on both devices. */
+enum port {
+	PORT_ECHO = 1,	  /* STREAM: sends back what it gets */
+	PORT_SEQ = 2,	  /* SEQPACKET: the same */
+	PORT_MUTE = 3,	  /* accepts, never reads */
+	PORT_SINK = 4,	  /* reads, never answers */
+	PORT_HOLD = 5,	  /* keeps zero-copy loans until world_release() */
+	PORT_BACKLOG = 6, /* listens, never accepts */
+	PORT_SEQ_MUTE = 7,
+	PORT_CLOSED = 9,  /* nobody there */
+	PORT_SOURCE = 10, /* sends a pattern as fast as it can */
+};
+
+extern char world_victim[64], world_bystander[64]; /* socket paths */
+extern const char *world_program;		   /* argv[0] */
+
+/* EAL, sockets in a fresh directory, both devices, both threads. 0 or an exit code. */
+int world_start(bool with_bystander);
+/* Ends everything; false: something is left over. */
+bool world_stop(void);
+
+/* Counters of the victim's queue. */
+struct zv_queue_stats world_stats(void);
+uint64_t world_counter(size_t offset);
+bool world_victim_up(void);
+/* Waits until the victim's rings run, or no longer do. */
+bool world_wait_up(bool up);
+
+/* The bystander has made progress since the last call and has never seen an error. NULL or what
+ * is wrong. */
+const char *world_bystander_fault(void);
+
+/* The host connects to @port of the victim. The outcome: 1 pending, 0 or -errno. */
+void world_connect(uint32_t port);
+int world_connect_result(void);
+
+/* Loans that PORT_HOLD has; releasing them happens in the host thread before this returns. */
+unsigned world_loans(void);
+void world_release(void);
+/* Has the host thread read every loan, and write every reserved buffer, while nobody releases
+ * them. Returns a checksum. */
+uint64_t world_touch_loans(void);
+/* Reserves transmit buffers on the HOLD connection; they are written by world_touch_loans. */
+unsigned world_reserve(void);
+
+/* Waits until @done(@arg), 20 s at most; false: in vain. */
+bool world_until(bool (*done)(void *arg), void *arg);
+void world_nap(void);
+
+/* /proc/self: open descriptors, mappings; bytes in use on the heap. */
+unsigned world_fds(void);
+unsigned world_maps(void);
+uint64_t world_heap(void);
+
+#endif

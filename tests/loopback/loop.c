@@ -1,0 +1,242 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "loop.h"
+
+#include "shm_region.h"
+#include "vsock_dev.h"
+#include "vsock_drv.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#define GPA_BASE 0x100000000ull
+
+static struct world {
+	struct tdev guest, host;
+	unsigned n;
+	struct shm_region mem;
+	struct vsock_pair *pair;
+	struct hq hq[ZV_QUEUES_MAX];
+	int kick[ZV_QUEUES_MAX];
+	bool up;
+} W;
+
+static struct hq_setup setup_of(struct vsock_pair *p, struct guest_mem *mem)
+{
+	return (struct hq_setup){
+		.ring = {[HQ_GUEST_RX] = {p->rx.desc, p->rx.avail, p->rx.used, p->rx.size},
+			 [HQ_GUEST_TX] = {p->tx.desc, p->tx.avail, p->tx.used, p->tx.size}},
+		.mem = mem,
+		.event_idx = true,
+		.indirect = true,
+	};
+}
+
+static struct guest_mem *import(void)
+{
+	struct guest_mem_src src = {
+		.gpa = GPA_BASE, .uva = (uintptr_t)W.mem.addr, .size = W.mem.size, .fd = W.mem.fd};
+	struct guest_mem *m = NULL;
+
+	if (guest_mem_import(&m, &src, 1))
+		abort();
+	return m;
+}
+
+static void start(void)
+{
+	struct guest_mem *m = import();
+
+	for (unsigned i = 0; i < W.n; i++) {
+		struct hq_setup s = setup_of(&W.pair[i], m);
+
+		quiesce_stop(&W.pair[i].tq.qs);
+		vsock_pair_reset(&W.pair[i], true);
+		if (hq_start(&W.hq[i], &s))
+			abort();
+		vsock_pair_start(&W.pair[i], NULL);
+		quiesce_resume(&W.pair[i].tq.qs);
+		vsock_pair_wake(&W.pair[i]);
+	}
+	guest_mem_put(m);
+	W.up = true;
+}
+
+static void stop(void)
+{
+	struct hq_bases b;
+
+	for (unsigned i = 0; i < W.n && W.up; i++) {
+		hq_stop(&W.hq[i], &b);
+		quiesce_stop(&W.pair[i].tq.qs);
+		vsock_pair_stop(&W.pair[i]);
+		quiesce_resume(&W.pair[i].tq.qs);
+		vsock_pair_wake(&W.pair[i]);
+	}
+	W.up = false;
+}
+
+void loop_restart(void)
+{
+	stop();
+	start();
+}
+
+void loop_switch_mem(void)
+{
+	struct guest_mem *m = import();
+
+	for (unsigned i = 0; i < W.n; i++) {
+		struct hq_setup s = setup_of(&W.pair[i], m);
+
+		if (hq_switch_mem(&W.hq[i], &s))
+			abort();
+	}
+	guest_mem_put(m);
+}
+
+static int host_open(struct tdev **out, const char *rest, const struct zv_opts *opts)
+{
+	(void)rest;
+	memset(&W, 0, sizeof(W));
+	W.n = opts->queues;
+	W.host = (struct tdev){.ops = &loop_host_ops, .nqueues = W.n};
+	for (unsigned i = 0; i < W.n; i++)
+		if (hq_init(&W.hq[i], &loop_host_ops, i, "loop"))
+			return -ENOMEM;
+	*out = &W.host;
+	return 0;
+}
+
+static void host_close(struct tdev *d)
+{
+	(void)d;
+	stop();
+	for (unsigned i = 0; i < W.n; i++)
+		hq_fini(&W.hq[i]);
+}
+
+static int guest_open(struct tdev **out, const char *rest, const struct zv_opts *o)
+{
+	size_t ring = virtq_bytes(o->ring_size), rx = vsock_stride(o->rx_buf) * o->ring_size;
+	size_t tx = vsock_stride(o->tx_buf) * o->ring_size, one = 2 * ring + rx + tx;
+
+	(void)rest;
+	one = (one + 4095) & ~(size_t)4095;
+	if (shm_region_create(&W.mem, "loop", one * W.n, SHM_NO_HUGE))
+		return -ENOMEM;
+	W.pair = aligned_alloc(SHM_CACHE_LINE, W.n * sizeof(*W.pair));
+	if (!W.pair)
+		return -ENOMEM;
+	for (unsigned i = 0; i < W.n; i++) {
+		uint8_t *at = (uint8_t *)W.mem.addr + one * i;
+		uint64_t gpa = GPA_BASE + one * i + 2 * ring;
+		int call = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+		struct vsock_pair_conf c = {
+			.ring_size = o->ring_size,
+			.rx_ring = at,
+			.tx_ring = at + ring,
+			.rx_bufs = {at + 2 * ring, gpa, vsock_stride(o->rx_buf), o->rx_buf},
+			.tx_bufs = {at + 2 * ring + rx, gpa + rx, vsock_stride(o->tx_buf),
+				    o->tx_buf},
+			.call_fd = call,
+		};
+
+		W.kick[i] = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+		c.kick_rx = c.kick_tx = W.kick[i];
+		if (vsock_pair_init(&W.pair[i], &c))
+			return -ENOMEM;
+		W.pair[i].tq.ops = &loop_guest_ops;
+		if (hq_set_call(&W.hq[i], HQ_GUEST_RX, call) ||
+		    hq_set_call(&W.hq[i], HQ_GUEST_TX, call) ||
+		    hq_set_kick(&W.hq[i], HQ_GUEST_TX, W.kick[i]))
+			return -ENOMEM;
+	}
+	W.guest = (struct tdev){.ops = &loop_guest_ops, .nqueues = W.n};
+	start();
+	*out = &W.guest;
+	return 0;
+}
+
+static void guest_close(struct tdev *d)
+{
+	(void)d;
+	stop();
+	for (unsigned i = 0; i < W.n; i++) {
+		close(W.pair[i].call_fd);
+		close(W.kick[i]);
+		vsock_pair_fini(&W.pair[i]);
+	}
+	free(W.pair);
+	shm_region_destroy(&W.mem);
+}
+
+static uint64_t loop_cid(struct tdev *d)
+{
+	(void)d;
+	return LOOP_CID;
+}
+
+static uint64_t loop_page_size(struct tdev *d)
+{
+	(void)d;
+	return 4096;
+}
+
+static struct tq *guest_q(struct tdev *d, unsigned i)
+{
+	(void)d;
+	return &W.pair[i].tq;
+}
+
+static struct tq *host_q(struct tdev *d, unsigned i)
+{
+	(void)d;
+	return &W.hq[i].tq;
+}
+
+const struct transport_ops loop_guest_ops = {
+	.scheme = "loopguest",
+	.role = ZV_ROLE_GUEST,
+	.open = guest_open,
+	.close = guest_close,
+	.guest_cid = loop_cid,
+	.page_size = loop_page_size,
+	.queue = guest_q,
+	.rx_burst = vsock_rx_burst,
+	.rx_release = vsock_rx_release,
+	.tx_reserve = vsock_tx_reserve,
+	.tx_commit = vsock_tx_commit,
+	.tx_cancel = vsock_tx_cancel,
+	.publish = vsock_publish,
+	.tx_max = vsock_tx_max,
+	.tx_ready = vsock_tx_ready,
+	.arm = vsock_arm,
+	.disarm = vsock_disarm,
+	.fd = vsock_fd,
+};
+
+const struct transport_ops loop_host_ops = {
+	.scheme = "loophost",
+	.role = ZV_ROLE_HOST,
+	.open = host_open,
+	.close = host_close,
+	.guest_cid = loop_cid,
+	.page_size = loop_page_size,
+	.queue = host_q,
+	.rx_burst = hq_rx_burst,
+	.rx_release = hq_rx_release,
+	.tx_reserve = hq_tx_reserve,
+	.tx_commit = hq_tx_commit,
+	.tx_cancel = hq_tx_cancel,
+	.publish = hq_publish,
+	.tx_max = hq_tx_max,
+	.tx_ready = hq_tx_ready,
+	.arm = hq_arm,
+	.disarm = hq_disarm,
+	.fd = hq_fd,
+};
+
+const struct transport_ops *const zv_builtin_transports[] = {&loop_guest_ops, &loop_host_ops, NULL};

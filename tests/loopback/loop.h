@@ -1,0 +1,21 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Driver against device in one process, without vhost-user: "loopguest:" is the guest driver,
+ * "loophost:" the backend's packet layer, and this file does what the vhost-user messages would
+ * do. Open the host first.
+ */
+#ifndef LOOP_H
+#define LOOP_H
+
+#include "transport.h"
+
+#define LOOP_CID 7u
+
+extern const struct transport_ops loop_guest_ops, loop_host_ops;
+
+/* Stops all rings (as a lost backend does) and starts fresh ones; owners may be running. */
+void loop_restart(void);
+/* Replaces the host's memory table by a new import of the same memory, live. */
+void loop_switch_mem(void);
+
+#endif

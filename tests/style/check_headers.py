@@ -1,0 +1,81 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: BSD-3-Clause
+"""Each header compiles alone; the public ones in C99, C11 and C++ as well.
+
+A header sees only the include paths of its layer, so this checks the arrows once more.
+"""
+import os
+import shlex
+import shutil
+import subprocess
+
+import check_tree
+import tree
+
+CC = shlex.split(os.environ.get('CC', 'cc'))
+WARN = ['-fsyntax-only', '-Wall', '-Wextra', '-Werror']
+WARN_C = ['-Wstrict-prototypes', '-Wshadow']
+
+
+def compile_alone(command, language, include, paths):
+    """'' or what the compiler says of a unit that includes nothing but @include, twice."""
+    unit = f'#include {include}\n#include {include}\ntypedef int not_empty;\n'
+    paths = [a for p in paths for a in ('-I', os.path.join(tree.ROOT, p))]
+    done = subprocess.run([*command, *paths, '-x', language, '-'], input=unit, text=True,
+                          capture_output=True, check=False)
+    return done.stderr.strip() if done.returncode else ''
+
+
+def dpdk_flags():
+    done = subprocess.run(['pkg-config', '--cflags', 'libdpdk'], text=True, capture_output=True,
+                          check=False)
+    return shlex.split(done.stdout.replace('-I', '-isystem '))
+
+
+def every_header_compiles_alone():
+    wrong = []
+    for path in tree.files('.h'):
+        layer = check_tree.layer_of(path)
+        if not layer:
+            continue
+        paths = [p.rstrip('/') for p in check_tree.LAYERS[layer]]
+        if 'api' in paths:
+            paths.append('api/include')
+        if layer == 'api/proto/':
+            paths.append('api')
+        command = [*CC, '-std=gnu11', '-D_GNU_SOURCE', *WARN, *WARN_C]
+        if path in check_tree.DPDK_FILES:
+            command += dpdk_flags()
+        said = compile_alone(command, 'c', f'"{os.path.join(tree.ROOT, path)}"', paths)
+        if said:
+            wrong.append(f'{path}:\n{said}')
+    return wrong
+
+
+def public(command, language):
+    wrong = []
+    for name in sorted(os.listdir(os.path.join(tree.ROOT, 'api/include'))):
+        said = compile_alone([*command, '-pedantic', *WARN], language, f'<{name}>', ['api/include'])
+        if said:
+            wrong.append(f'{name} with {" ".join(command)}:\n{said}')
+    return wrong
+
+
+def public_headers_are_c99():
+    return public([*CC, '-std=c99', *WARN_C], 'c')
+
+
+def public_headers_are_c11():
+    return public([*CC, '-std=c11', *WARN_C], 'c')
+
+
+def public_headers_are_cxx():
+    cxx = next((c for c in ('g++', 'clang++-14', 'clang++') if shutil.which(c)), None)
+    if not cxx:
+        raise tree.Skip('no C++ compiler here: neither g++ nor clang++-14')
+    return public([cxx, '-std=c++11'], 'c++') + public([cxx, '-std=c++17'], 'c++')
+
+
+if __name__ == '__main__':
+    tree.run(every_header_compiles_alone, public_headers_are_c99, public_headers_are_c11,
+             public_headers_are_cxx)

@@ -1,0 +1,132 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: BSD-3-Clause
+"""Rules of the tree that no compiler checks: who includes whom, what a file must and must not say."""
+import os
+import re
+
+import tree
+
+MAX_LINES = 550
+SOURCES = ('.c', '.h', '.py', '.sh', '.map', 'meson.build', 'meson_options.txt')
+
+# shm-ring <- api <- {guest-pmd, host-dpdk} <- bench, tests. The longest matching prefix rules.
+LAYERS = {
+    'shm-ring/': ['shm-ring/'],
+    'api/include/': ['api/include/'],
+    'api/proto/': ['api/proto/', 'shm-ring/'],
+    'api/': ['api/', 'shm-ring/'],
+    'guest-pmd/': ['guest-pmd/', 'api/', 'shm-ring/'],
+    'host-dpdk/': ['host-dpdk/', 'api/', 'shm-ring/'],
+    'bench/': ['bench/', 'host-dpdk/', 'guest-pmd/', 'api/', 'shm-ring/'],
+    'tests/': ['tests/', 'bench/', 'host-dpdk/', 'guest-pmd/', 'api/', 'shm-ring/'],
+    'examples/': ['api/include/'],
+}
+# The only files that may know DPDK.
+DPDK_FILES = {f'host-dpdk/{n}' for n in ('vhost_user.c', 'vhost_user.h', 'vu_device.c', 'vu_device.h',
+                                            'eal.c', 'eal.h')}
+# Where a name in quotes or brackets is looked for, after the file's own directory.
+SEARCH = ['shm-ring', 'api', 'api/include', 'guest-pmd', 'host-dpdk', 'bench', 'tests',
+          'guest-pmd/vhost-user']
+
+INCLUDE = re.compile(r'^[ \t]*#[ \t]*include[ \t]+([<"])([^>"\n]+)[>"]', re.M)
+
+
+def layer_of(path):
+    return max((p for p in LAYERS if path.startswith(p)), key=len, default=None)
+
+
+def resolve(path, name):
+    for folder in [os.path.dirname(path), *SEARCH]:
+        candidate = os.path.normpath(os.path.join(folder, name))
+        if os.path.isfile(os.path.join(tree.ROOT, candidate)):
+            return candidate
+    return None
+
+
+def includes_point_one_way():
+    wrong = []
+    for path in tree.files('.c', '.h'):
+        layer = layer_of(path)
+        if not layer:
+            wrong.append(f'{path}: belongs to no layer')
+            continue
+        text = tree.read(path)
+        for m in INCLUDE.finditer(text):
+            where = f'{path}:{tree.line_of(text, m.start())}'
+            target = resolve(path, m.group(2))
+            if not target:
+                if m.group(1) == '"':
+                    wrong.append(f'{where}: "{m.group(2)}" is not a file of the project')
+                continue
+            if not any(target.startswith(p) for p in LAYERS[layer]):
+                wrong.append(f'{where}: {layer} must not include {target}')
+    return wrong
+
+
+def dpdk_stays_in_its_files():
+    wrong = []
+    for path in tree.files('.c', '.h'):
+        for m in INCLUDE.finditer(tree.read(path)):
+            if m.group(2).startswith('rte_') and path not in DPDK_FILES:
+                wrong.append(f'{path}: includes <{m.group(2)}>; only {sorted(DPDK_FILES)} may')
+    return wrong
+
+
+def files_have_their_licence_line():
+    return [f'{path}: no SPDX-License-Identifier in its first two lines'
+            for path in tree.files(*SOURCES)
+            if 'SPDX-License-Identifier: BSD-3-Clause' not in
+            '\n'.join(tree.read(path).split('\n')[:2])]
+
+
+def files_are_short():
+    return [f'{path}: {n} lines; cut it (at most {MAX_LINES})'
+            for path in tree.files(*SOURCES)
+            if (n := tree.read(path).count('\n')) > MAX_LINES]
+
+
+def nothing_is_left_for_later():
+    mark = re.compile(r'\b(' + '|'.join(('TO' + 'DO', 'FIX' + 'ME', 'XX' + 'X')) + r')\b')
+    wrong = []
+    for path in tree.files(*SOURCES, '.md'):
+        text = tree.read(path)
+        wrong += [f'{path}:{tree.line_of(text, m.start())}: {m.group(1)}'
+                  for m in mark.finditer(text)]
+    return wrong
+
+
+def libraries_neither_print_nor_exit():
+    """Library code returns errors; a peer or a user must not be able to end the process."""
+    call = re.compile(r'(?<![\w.>])(printf|fprintf|vfprintf|puts|putchar|perror|abort|exit|_exit'
+                      r'|assert|rte_panic|rte_exit)\s*\(')
+    wrong = []
+    for path in tree.files('.c', '.h'):
+        if not path.startswith(('shm-ring/', 'api/', 'guest-pmd/', 'host-dpdk/')):
+            continue
+        if path.startswith('host-dpdk/daemon/'):  # a program
+            continue
+        text = tree.without_comments(tree.read(path))
+        for m in call.finditer(text):
+            if text[:m.start()].endswith('format('):  # __attribute__((format(printf, ...)))
+                continue
+            wrong.append(f'{path}:{tree.line_of(text, m.start())}: {m.group(1)}()')
+    return wrong
+
+
+def barrier_pairs_are_listed():
+    """Letters in the code = letters in docs/memory-ordering.md."""
+    listed = set(re.findall(r'^### \[(\w+)\]', tree.read('docs/memory-ordering.md'), re.M))
+    wrong, used = [], set()
+    for path in tree.files('.c', '.h'):
+        # A comment may break the line between the words and the letter.
+        text = re.sub(r'\n[ \t]*\*[ \t]', lambda m: ' ' * len(m.group(0)), tree.read(path))
+        for m in re.finditer(r'barrier pair +\[(\w+)\]', text):
+            used.add(m.group(1))
+            if m.group(1) not in listed:
+                wrong.append(f'{path}: barrier pair [{m.group(1)}] is not in docs/memory-ordering.md')
+    return wrong + [f'docs/memory-ordering.md: nobody uses [{x}]' for x in sorted(listed - used)]
+
+
+if __name__ == '__main__':
+    tree.run(includes_point_one_way, dpdk_stays_in_its_files, files_have_their_licence_line,
+             files_are_short, barrier_pairs_are_listed, nothing_is_left_for_later, libraries_neither_print_nor_exit)

@@ -1,0 +1,320 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "fake_transport.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#define MAX_BUF 1024u
+#define MAX_SEG 8u
+
+enum { BUF_FREE, BUF_RESERVED, BUF_SENT, BUF_HELD };
+
+struct fake_config fake_config = {.nbuf = 64, .buf_len = 4096, .nseg = 1};
+
+/* One direction of one queue. */
+struct lane {
+	uint8_t *mem;
+	uint8_t state[MAX_BUF];
+	uint32_t epoch[MAX_BUF]; /* session a reservation was made in */
+	struct vsock_hdr hdr[MAX_BUF];
+	uint32_t fifo[MAX_BUF];
+	unsigned head, count;
+	int limit; /* most free buffers offered; -1: all */
+};
+
+struct fake_queue {
+	struct tq tq;
+	unsigned index;
+	int fd;
+	struct pkt_seg seg[64][MAX_SEG];
+};
+
+struct fake_dev {
+	struct tdev d;
+	struct fake_queue q[FAKE_QUEUES];
+};
+
+static struct lane lanes[2][FAKE_QUEUES]; /* by receiving role */
+static struct fake_dev *devs[2];
+static uint32_t epoch = 1;
+
+static struct lane *rx_lane(struct tq *q)
+{
+	return &lanes[q->ops->role][((struct fake_queue *)q)->index];
+}
+
+static struct lane *tx_lane(struct tq *q)
+{
+	return &lanes[!q->ops->role][((struct fake_queue *)q)->index];
+}
+
+static int fake_open(struct tdev **out, const char *rest, const struct zv_opts *opts,
+		     const struct transport_ops *ops)
+{
+	struct fake_dev *d = calloc(1, sizeof(*d));
+
+	(void)rest;
+	if (!d)
+		return -ENOMEM;
+	d->d.ops = ops;
+	d->d.nqueues = opts->queues < FAKE_QUEUES ? opts->queues : FAKE_QUEUES;
+	for (unsigned i = 0; i < FAKE_QUEUES; i++) {
+		struct lane *l = &lanes[ops->role][i];
+
+		d->q[i].tq = (struct tq){.ops = ops,
+					 .session = epoch,
+					 .up = 1,
+					 .rx_descs = fake_config.nbuf,
+					 .tx_descs = fake_config.nbuf};
+		d->q[i].index = i;
+		d->q[i].fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+		memset(l, 0, sizeof(*l));
+		l->limit = -1;
+		l->mem = calloc(fake_config.nbuf, fake_config.buf_len);
+	}
+	devs[ops->role] = d;
+	*out = &d->d;
+	return 0;
+}
+
+static int open_guest(struct tdev **out, const char *rest, const struct zv_opts *opts)
+{
+	return fake_open(out, rest, opts, &fake_guest_ops);
+}
+
+static int open_host(struct tdev **out, const char *rest, const struct zv_opts *opts)
+{
+	return fake_open(out, rest, opts, &fake_host_ops);
+}
+
+static void fake_close(struct tdev *t)
+{
+	struct fake_dev *d = (struct fake_dev *)t;
+
+	for (unsigned i = 0; i < FAKE_QUEUES; i++) {
+		close(d->q[i].fd);
+		free(lanes[t->ops->role][i].mem);
+		lanes[t->ops->role][i].mem = NULL;
+	}
+	devs[t->ops->role] = NULL;
+	free(d);
+}
+
+static uint64_t fake_cid(struct tdev *t)
+{
+	(void)t;
+	return FAKE_CID;
+}
+
+static uint64_t fake_page_size(struct tdev *t)
+{
+	(void)t;
+	return 4096;
+}
+
+static struct tq *fake_q(struct tdev *t, unsigned i)
+{
+	return &((struct fake_dev *)t)->q[i].tq;
+}
+
+static int fake_rx_burst(struct tq *tq, struct rx_pkt *pkts, unsigned max)
+{
+	struct fake_queue *q = (struct fake_queue *)tq;
+	struct lane *l = rx_lane(tq);
+	unsigned n = 0;
+
+	while (tq->up && n < max && n < 64 && l->count) {
+		uint32_t b = l->fifo[l->head];
+		struct rx_pkt *p = &pkts[n];
+		uint32_t left = l->hdr[b].len, off = 0;
+
+		l->head = (l->head + 1) % MAX_BUF;
+		l->count--;
+		*p = (struct rx_pkt){.hdr = l->hdr[b], .seg = q->seg[n], .token = b, .ndesc = 1};
+		while (left) {
+			uint32_t part = p->nseg + 1 == fake_config.nseg ? left : (left + 1) / 2;
+
+			q->seg[n][p->nseg++] =
+				(struct pkt_seg){l->mem + b * fake_config.buf_len + off, part};
+			off += part;
+			left -= part;
+		}
+		l->state[b] = p->nseg ? BUF_HELD : BUF_FREE;
+		n++;
+	}
+	return (int)n;
+}
+
+static void fake_rx_release(struct tq *tq, uint32_t token)
+{
+	rx_lane(tq)->state[token] = BUF_FREE;
+}
+
+static unsigned count_free(const struct lane *l)
+{
+	unsigned n = 0;
+
+	for (unsigned i = 0; i < fake_config.nbuf; i++)
+		n += l->state[i] == BUF_FREE;
+	return l->limit >= 0 && n > (unsigned)l->limit ? (unsigned)l->limit : n;
+}
+
+static unsigned fake_tx_reserve(struct tq *tq, struct tx_slot *slots, unsigned n, uint32_t len,
+				unsigned flags)
+{
+	struct lane *l = tx_lane(tq);
+	unsigned keep = flags & TX_CTRL ? 0 : FAKE_CTRL_RESERVE, free = count_free(l), got = 0;
+
+	(void)len;
+	for (unsigned i = 0; tq->up && i < fake_config.nbuf && got < n && free > keep; i++) {
+		if (l->state[i] != BUF_FREE)
+			continue;
+		l->state[i] = BUF_RESERVED;
+		l->epoch[i] = epoch;
+		free--;
+		slots[got++] =
+			(struct tx_slot){l->mem + i * fake_config.buf_len, fake_config.buf_len, i};
+		if (l->limit > 0)
+			l->limit--;
+	}
+	return got;
+}
+
+static void fake_tx_commit(struct tq *tq, uint32_t token, const struct vsock_hdr *h)
+{
+	struct lane *l = tx_lane(tq);
+
+	if (l->epoch[token] != epoch) {
+		l->state[token] = BUF_FREE;
+		return;
+	}
+	l->state[token] = BUF_SENT;
+	l->hdr[token] = *h;
+	l->fifo[(l->head + l->count++) % MAX_BUF] = token;
+}
+
+static void fake_tx_cancel(struct tq *tq, uint32_t token)
+{
+	struct lane *l = tx_lane(tq);
+
+	l->state[token] = BUF_FREE;
+	l->limit += l->limit >= 0;
+}
+
+static void fake_publish(struct tq *tq)
+{
+	(void)tq;
+}
+
+static unsigned fake_tx_max(struct tq *tq)
+{
+	(void)tq;
+	return fake_config.nbuf - FAKE_CTRL_RESERVE;
+}
+
+static unsigned fake_tx_ready(struct tq *tq)
+{
+	unsigned n = count_free(tx_lane(tq));
+
+	return tq->up && n > FAKE_CTRL_RESERVE ? n - FAKE_CTRL_RESERVE : 0;
+}
+
+static int fake_arm(struct tq *tq, unsigned what)
+{
+	(void)what;
+	return rx_lane(tq)->count != 0;
+}
+
+static void fake_disarm(struct tq *tq)
+{
+	(void)tq;
+}
+
+static int fake_fd(struct tq *tq)
+{
+	return ((struct fake_queue *)tq)->fd;
+}
+
+#define FAKE_OPS                                                                                   \
+	.close = fake_close, .guest_cid = fake_cid, .page_size = fake_page_size, .queue = fake_q,  \
+	.rx_burst = fake_rx_burst, .rx_release = fake_rx_release, .tx_reserve = fake_tx_reserve,   \
+	.tx_commit = fake_tx_commit, .tx_cancel = fake_tx_cancel, .publish = fake_publish,         \
+	.tx_max = fake_tx_max, .tx_ready = fake_tx_ready, .arm = fake_arm, .disarm = fake_disarm,  \
+	.fd = fake_fd
+
+const struct transport_ops fake_guest_ops = {
+	.scheme = "fakeguest", .role = ZV_ROLE_GUEST, .open = open_guest, FAKE_OPS};
+const struct transport_ops fake_host_ops = {
+	.scheme = "fakehost", .role = ZV_ROLE_HOST, .open = open_host, FAKE_OPS};
+
+const struct transport_ops *const zv_builtin_transports[] = {&fake_guest_ops, &fake_host_ops, NULL};
+
+int fake_inject(enum zv_role to, unsigned q, const struct vsock_hdr *h, const void *payload)
+{
+	struct lane *l = &lanes[to][q];
+
+	for (unsigned i = 0; i < fake_config.nbuf; i++) {
+		if (l->state[i] != BUF_FREE)
+			continue;
+		if (payload)
+			memcpy(l->mem + i * fake_config.buf_len, payload, h->len);
+		l->state[i] = BUF_SENT;
+		l->hdr[i] = *h;
+		l->fifo[(l->head + l->count++) % MAX_BUF] = i;
+		return 0;
+	}
+	return -EAGAIN;
+}
+
+unsigned fake_pending(enum zv_role to, unsigned q)
+{
+	return lanes[to][q].count;
+}
+
+bool fake_peek(enum zv_role to, unsigned q, unsigned i, struct vsock_hdr *h)
+{
+	struct lane *l = &lanes[to][q];
+
+	if (i >= l->count)
+		return false;
+	*h = l->hdr[l->fifo[(l->head + i) % MAX_BUF]];
+	return true;
+}
+
+void fake_drain(enum zv_role to, unsigned q)
+{
+	struct lane *l = &lanes[to][q];
+
+	for (; l->count; l->count--) {
+		l->state[l->fifo[l->head]] = BUF_FREE;
+		l->head = (l->head + 1) % MAX_BUF;
+	}
+}
+
+void fake_new_session(bool up)
+{
+	epoch++;
+	for (unsigned r = 0; r < 2; r++)
+		for (unsigned i = 0; devs[r] && i < FAKE_QUEUES; i++) {
+			devs[r]->q[i].tq.session++;
+			devs[r]->q[i].tq.up = up;
+			fake_drain(r, i);
+		}
+}
+
+unsigned fake_held(enum zv_role to, unsigned q)
+{
+	unsigned n = 0;
+
+	for (unsigned i = 0; i < fake_config.nbuf; i++)
+		n += lanes[to][q].state[i] == BUF_HELD;
+	return n;
+}
+
+void fake_limit_tx(enum zv_role from, unsigned q, int n)
+{
+	lanes[!from][q].limit = n;
+}

@@ -1,0 +1,231 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Who is told when there is room again: a sender must neither sleep for ever nor be told for ever.
+ * Each of these was wrong once.
+ */
+#include "pair.h"
+
+static void test_order_of_more_and_reserved_buffers(void **state)
+{
+	struct zv_conn *g, *h;
+	struct zv_buf b;
+	char got[16];
+
+	(void)state;
+	connect_pair(ZV_STREAM, 1000, &g, &h);
+	assert_int_equal(zv_buf_alloc(g, &b, 1, 4), 1);
+	memcpy(b.data, "BBBB", 4);
+	assert_int_equal(zv_send(g, "AAAA", 4, ZV_MORE), 4);
+	assert_int_equal(zv_buf_send(g, &b, 1), 1);
+	pump();
+	assert_int_equal(zv_recv(h, got, sizeof(got), NULL), 8);
+	assert_memory_equal(got, "AAAABBBB", 8);
+	zv_conn_close(g);
+	zv_conn_close(h);
+}
+
+/* Credit that was reserved and not used comes back without any packet of the peer. */
+static void test_unused_credit_wakes_its_sender(void **state)
+{
+	struct zv_conn *g, *h;
+	struct zv_buf b[64];
+	int n, all = 0;
+
+	(void)state;
+	connect_pair(ZV_STREAM, 1000, &g, &h);
+	while ((n = zv_buf_alloc(g, b + all, 64 - all, 4096)) > 0)
+		all += n;
+	assert_int_equal(n, -EAGAIN);
+	pump();
+	assert_false(seen_guest.events & ZV_EV_OUT);
+	zv_buf_cancel(g, b, 1);
+	pump();
+	assert_true(seen_guest.events & ZV_EV_OUT);
+	for (int i = 1; i < all; i++)
+		b[i].len = 1;
+	assert_int_equal(zv_buf_send(g, b + 1, (unsigned)all - 1), all - 1);
+	assert_true(zv_send(g, "x", 1, ZV_MORE) == 1);
+	assert_int_equal(zv_buf_alloc(g, b, 1, 64), 1);
+	zv_buf_cancel(g, b, 1);
+	zv_conn_close(g);
+	zv_conn_close(h);
+}
+
+static void fill(struct zv_conn *c)
+{
+	static char data[4096];
+
+	while (zv_send(c, data, sizeof(data), 0) > 0)
+		pump();
+}
+
+static void test_no_room_is_not_reported_after_the_end(void **state)
+{
+	struct zv_conn *g, *h;
+
+	(void)state;
+	for (int who = 0; who < 2; who++) {
+		connect_pair(ZV_STREAM, 1000, &g, &h);
+		fill(g);
+		assert_int_equal(who ? zv_shutdown(g, 1) : zv_shutdown(h, 0), 0);
+		pump();
+		assert_int_equal(zv_send(g, "x", 1, 0), -EPIPE);
+		assert_int_equal(zv_send(h, "x", 1, 0), 1); /* a packet, and so a look */
+		pump();
+		assert_int_equal(zv_recv(g, &(char){0}, 1, NULL), 1);
+		pump();
+		assert_false(seen_guest.events & ZV_EV_OUT);
+		assert_int_equal(zv_arm(P.g), 0);
+		zv_conn_close(g);
+		zv_conn_close(h);
+		pump();
+	}
+}
+
+static void test_empty_send_of_a_stream(void **state)
+{
+	struct zv_conn *g, *h;
+
+	(void)state;
+	connect_pair(ZV_STREAM, 1000, &g, &h);
+	assert_int_equal(zv_send(g, "", 0, 0), 0);
+	fill(g);
+	assert_int_equal(zv_send(g, "", 0, 0), 0);
+	zv_conn_close(g);
+	zv_conn_close(h);
+}
+
+/* Plain peers: 64 packets unread at most; bytes of credit are left, and yet there is no room. */
+static void test_packet_budget_used_up_is_no_room(void **state)
+{
+	struct zv_conn *g, *h;
+
+	(void)state;
+	connect_pair(ZV_SEQPACKET, 1000, &g, &h);
+	while (zv_send(g, "message", 7, 0) == 7)
+		pump();
+	pump();
+	assert_false(seen_guest.events & ZV_EV_OUT);
+	assert_int_equal(zv_send(g, "", 0, 0), -EINVAL);
+	zv_conn_close(g);
+	zv_conn_close(h);
+}
+
+static void test_closed_senders_leave_the_line(void **state)
+{
+	struct zv_conn *g[3], *h[3];
+
+	(void)state;
+	for (int i = 0; i < 3; i++)
+		connect_pair(ZV_STREAM, 1000, &g[i], &h[i]);
+	fake_limit_tx(ZV_ROLE_GUEST, 0, 0);
+	for (int i = 0; i < 3; i++)
+		assert_int_equal(zv_send(g[i], "x", 1, 0), -EAGAIN);
+	zv_conn_close(g[0]);
+	zv_conn_close(g[1]);
+	fake_limit_tx(ZV_ROLE_GUEST, 0, -1);
+	zv_poll(P.g, &(struct zv_event){0}, 1);
+	assert_int_equal(zv_send(g[2], "x", 1, 0), 1); /* the only one left in line */
+	zv_conn_close(g[2]);
+	for (int i = 0; i < 3; i++)
+		zv_conn_close(h[i]);
+}
+
+/* A message that needs most buffers, beside a stream that would take every one of them. */
+static void test_large_message_and_stream_both_go_on(void **state)
+{
+	static char data[65536];
+	struct zv_conn *mg, *mh, *g, *h;
+	unsigned messages = 0, packets = 0;
+
+	(void)state;
+	connect_pair(ZV_SEQPACKET, 1001, &mg, &mh);
+	connect_pair(ZV_STREAM, 1000, &g, &h);
+	for (int round = 0; round < 3000; round++) {
+		while (zv_send(g, data, 512, 0) > 0)
+			packets++;
+		messages += zv_send(mg, data, 60000, 0) > 0;
+		pump();
+		while (zv_recv(h, data, sizeof(data), NULL) > 0)
+			;
+		while (zv_recv(mh, data, sizeof(data), NULL) > 0)
+			;
+	}
+	assert_true(messages > 100);
+	assert_true(packets > 10000);
+	zv_conn_close(mg);
+	zv_conn_close(mh);
+	zv_conn_close(g);
+	zv_conn_close(h);
+}
+
+/* One that can never have as many buffers as it needs must not hold up the line. */
+static void test_impossible_message_does_not_stall_the_line(void **state)
+{
+	static char data[65536];
+	struct zv_conn *mg, *mh, *g[2], *h[2];
+	unsigned packets[2] = {0};
+
+	(void)state;
+	connect_pair(ZV_SEQPACKET, 1001, &mg, &mh);
+	for (int i = 0; i < 2; i++)
+		connect_pair(ZV_STREAM, 1000, &g[i], &h[i]);
+	for (int round = 0; round < 2000; round++) {
+		fake_limit_tx(ZV_ROLE_GUEST, 0, 4 + 8); /* 8 buffers, and those for control */
+		(void)zv_send(mg, data, 60000, 0);
+		for (int i = 0; i < 2; i++)
+			while (zv_send(g[i], data, 512, 0) > 0)
+				packets[i]++;
+		pump();
+		for (int i = 0; i < 2; i++)
+			while (zv_recv(h[i], data, sizeof(data), NULL) > 0)
+				;
+	}
+	assert_true(packets[0] > 300 && packets[1] > 300);
+	fake_limit_tx(ZV_ROLE_GUEST, 0, -1);
+	zv_conn_close(mg);
+	zv_conn_close(mh);
+	for (int i = 0; i < 2; i++) {
+		zv_conn_close(g[i]);
+		zv_conn_close(h[i]);
+	}
+}
+
+static void test_masked_connect_is_kept(void **state)
+{
+	struct zv_conn *g, *h;
+
+	(void)state;
+	assert_int_equal(zv_listen(P.host, 1000, ZV_STREAM, 0), 0);
+	assert_int_equal(zv_connect(P.g, 0, 1000, ZV_STREAM, &g), 0);
+	zv_set_events(g, ZV_EV_IN);
+	pump();
+	assert_int_equal(zv_accept(P.h, 1000, &h), 0);
+	zv_send(h, "x", 1, 0);
+	pump();
+	assert_int_equal(seen_guest.events, ZV_EV_IN);
+	zv_set_events(g, UINT32_MAX);
+	pump();
+	assert_true(seen_guest.events & ZV_EV_CONNECT);
+	zv_conn_close(g);
+	zv_conn_close(h);
+}
+
+int main(void)
+{
+#define T(f) cmocka_unit_test_setup_teardown(f, pair_setup, pair_teardown)
+	const struct CMUnitTest tests[] = {
+		T(test_order_of_more_and_reserved_buffers),
+		T(test_unused_credit_wakes_its_sender),
+		T(test_no_room_is_not_reported_after_the_end),
+		T(test_empty_send_of_a_stream),
+		cmocka_unit_test_setup_teardown(test_packet_budget_used_up_is_no_room,
+						pair_setup_plain, pair_teardown),
+		T(test_closed_senders_leave_the_line),
+		T(test_large_message_and_stream_both_go_on),
+		T(test_impossible_message_does_not_stall_the_line),
+		T(test_masked_connect_is_kept),
+	};
+
+	return cmocka_run_group_tests_name("wake-ups", tests, NULL, NULL);
+}

@@ -1,0 +1,462 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The whole `vhost-user:` transport against a scripted backend; the test plays the device through
+ * the backend's own mapping of the memory.
+ */
+#include "fake_backend.h"
+#include "raw_dev.h"
+#include "vhost-user/vu_transport.h"
+#include "vsock_drv.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+
+#include <cmocka.h>
+#include <errno.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+static char dir[64], path[96];
+static const struct transport_ops *const ops = &vu_transport_ops;
+
+static int make_dir(void **state)
+{
+	(void)state;
+	strcpy(dir, "zv-transport-XXXXXX"); /* in the working directory: socket paths are short */
+	if (!mkdtemp(dir))
+		return -1;
+	(void)snprintf(path, sizeof(path), "%s/s", dir);
+	return 0;
+}
+
+static int remove_dir(void **state)
+{
+	(void)state;
+	return rmdir(dir);
+}
+
+static struct zv_opts small(uint32_t queues)
+{
+	return (struct zv_opts){.size = sizeof(struct zv_opts),
+				.queues = queues,
+				.ring_size = 16,
+				.rx_buf = 256,
+				.tx_buf = 512,
+				.flags = ZV_OPT_NO_HUGE};
+}
+
+static struct tdev *open_dev(struct fake_backend *b, unsigned queues)
+{
+	struct zv_opts o = small(queues);
+	struct tdev *d = NULL;
+	unsigned ready = atomic_load(&b->ready);
+
+	assert_int_equal(ops->open(&d, path, &o), 0);
+	assert_non_null(d);
+	assert_true(fake_wait_ready(b, ready + 1));
+	return d;
+}
+
+/* The device side of ring @i, through the backend's mapping. */
+static struct raw_ring dev_ring(struct fake_backend *b, unsigned i, struct virtq *vq)
+{
+	struct fake_ring ring = fake_get_ring(b, i), *r = &ring;
+
+	memset(vq, 0, sizeof(*vq));
+	vq->size = (uint16_t)r->num;
+	vq->event_idx = b->acked & VIRTIO_F_EVENT_IDX;
+	vq->desc = fake_user_va(b, r->addr.desc, 16 * r->num);
+	vq->avail = fake_user_va(b, r->addr.avail, 6 + 2 * r->num);
+	vq->used = fake_user_va(b, r->addr.used, 6 + 8 * r->num);
+	assert_non_null(vq->desc);
+	assert_non_null(vq->avail);
+	assert_non_null(vq->used);
+	return raw_ring(vq);
+}
+
+static void dev_put(struct fake_backend *b, struct raw_ring *r, uint32_t mark)
+{
+	struct vsock_hdr h = {.len = 8, .op = VSOCK_OP_RW, .src_port = mark};
+	uint16_t id;
+	uint8_t *buf;
+
+	assert_true(raw_pop(r, &id));
+	buf = fake_gpa_va(b, r->vq->desc[id].addr, r->vq->desc[id].len);
+	assert_non_null(buf);
+	vsock_hdr_put(buf, &h);
+	memset(buf + VSOCK_HDR_LEN, (int)mark, 8);
+	(void)raw_push(r, id, VSOCK_HDR_LEN + 8);
+}
+
+/* One packet, as the socket layer would receive it. Waits until the queue lets us in (30 s). */
+static void drv_get(struct tq *q, struct rx_pkt *pkt, uint32_t mark)
+{
+	int n = 0;
+
+	for (unsigned i = 0; i < 30000 && n == 0; i++) {
+		if (quiesce_enter(&q->qs)) {
+			n = ops->rx_burst(q, pkt, 1);
+			quiesce_leave(&q->qs);
+		}
+		if (n == 0)
+			usleep(1000);
+	}
+	assert_int_equal(n, 1);
+	assert_int_equal(pkt->hdr.src_port, mark);
+	assert_int_equal(pkt->seg[0].base[7], (uint8_t)mark);
+}
+
+static void drv_put(struct tq *q, uint32_t mark)
+{
+	struct vsock_hdr h = {.len = 8, .op = VSOCK_OP_RW, .src_port = mark};
+	struct tx_slot s;
+
+	assert_true(quiesce_enter(&q->qs));
+	assert_int_equal(ops->tx_reserve(q, &s, 1, 8, 0), 1);
+	memset(s.data, (int)mark, 8);
+	ops->tx_commit(q, s.token, &h);
+	ops->publish(q);
+	quiesce_leave(&q->qs);
+}
+
+static void dev_get(struct fake_backend *b, struct raw_ring *r, uint32_t mark)
+{
+	struct vsock_hdr h;
+	uint16_t id;
+	uint8_t *buf;
+
+	assert_true(raw_pop(r, &id));
+	assert_int_equal(r->vq->desc[id].len, VSOCK_HDR_LEN + 8);
+	buf = fake_gpa_va(b, r->vq->desc[id].addr, r->vq->desc[id].len);
+	assert_non_null(buf);
+	vsock_hdr_get(&h, buf);
+	assert_int_equal(h.src_port, mark);
+	assert_int_equal(buf[VSOCK_HDR_LEN + 7], (uint8_t)mark);
+	(void)raw_push(r, id, 0);
+}
+
+/* Sleeps on the queue's descriptor as zv_wait does, until session and up are as wanted. */
+static void await(struct tq *q, uint32_t old_session, uint32_t up)
+{
+	for (unsigned i = 0; i < 30000; i++) {
+		struct pollfd p = {.fd = ops->fd(q), .events = POLLIN};
+		bool there = false;
+
+		(void)poll(&p, 1, 1);
+		if (!quiesce_enter(&q->qs))
+			continue;
+		ops->disarm(q);
+		there = q->session != old_session && q->up == up;
+		quiesce_leave(&q->qs);
+		if (there)
+			return;
+	}
+	fail_msg("the session did not change");
+}
+
+static void test_open(void **state)
+{
+	static const unsigned pairs[] = {1, 4, 16};
+	struct fake_backend b;
+
+	(void)state;
+	for (size_t k = 0; k < 3; k++) {
+		struct tdev *d;
+		unsigned enabled = 0;
+
+		fake_init(&b, path);
+		fake_start(&b);
+		d = open_dev(&b, pairs[k]);
+		assert_int_equal(d->nqueues, pairs[k]);
+		assert_int_equal(ops->guest_cid(d), 42);
+		assert_int_equal(ops->page_size(d), sysconf(_SC_PAGESIZE));
+		assert_null(ops->queue(d, pairs[k]));
+		for (unsigned i = 0; i < FAKE_RINGS; i++)
+			enabled += fake_get_ring(&b, i).enabled == 1;
+		assert_int_equal(enabled, 1 + 2 * pairs[k]);
+		for (unsigned i = 0; i < 1 + 2 * pairs[k]; i++) {
+			struct fake_ring r = fake_get_ring(&b, i);
+
+			assert_int_equal(r.enabled, 1);
+			assert_int_equal(r.num, 16);
+			assert_true(r.call_fd > 0 && r.kick_fd > 0);
+		}
+		assert_int_not_equal(b.mem.gpa, b.mem.user_addr);
+		for (unsigned i = 0; i < pairs[k]; i++) {
+			struct tq *q = ops->queue(d, i);
+			struct virtq rxv, txv;
+			struct raw_ring rx = dev_ring(&b, i ? 1 + 2 * i : 0, &rxv);
+			struct raw_ring tx = dev_ring(&b, i ? 2 + 2 * i : 1, &txv);
+			struct rx_pkt pkt;
+
+			assert_ptr_equal(q->ops, ops);
+			assert_int_equal(q->up, 1);
+			assert_int_equal(q->rx_descs, 16);
+			for (unsigned n = 0; n < 100; n++) {
+				dev_put(&b, &rx, i * 100 + n);
+				drv_get(q, &pkt, i * 100 + n);
+				assert_true(quiesce_enter(&q->qs));
+				ops->rx_release(q, pkt.token);
+				ops->publish(q);
+				quiesce_leave(&q->qs);
+				drv_put(q, i * 200 + n);
+				dev_get(&b, &tx, i * 200 + n);
+			}
+		}
+		ops->close(d);
+		fake_stop(&b);
+	}
+}
+
+static void test_reconnect(void **state)
+{
+	struct fake_backend b;
+	struct tdev *d;
+	struct rx_pkt kept, pkt;
+	struct tx_slot s;
+	struct vsock_hdr h = {.len = 1};
+	struct virtq rxv, txv;
+	struct raw_ring rx, tx;
+
+	(void)state;
+	fake_init(&b, path);
+	fake_start(&b);
+	d = open_dev(&b, 2);
+	rx = dev_ring(&b, 3, &rxv);
+	for (unsigned round = 1; round < 5; round++) {
+		struct tq *q = ops->queue(d, 1);
+		uint32_t session = q->session;
+
+		dev_put(&b, &rx, round);
+		drv_get(q, &kept, round);
+		assert_true(quiesce_enter(&q->qs));
+		assert_int_equal(ops->tx_reserve(q, &s, 1, 1, 0), 1);
+		quiesce_leave(&q->qs);
+		atomic_store(&b.cid, 100 + round);
+		if (round % 2) {
+			fake_hang_up(&b);
+		} else { /* the backend is away for a while */
+			fake_stop(&b);
+			await(q, session, 0);
+			usleep(30000);
+			fake_start(&b);
+		}
+		assert_true(fake_wait_ready(&b, round + 1));
+		await(q, session, 1);
+		assert_int_equal(q->stats.sessions, round + 1);
+		assert_int_equal(ops->guest_cid(d), 100 + round);
+		/* what was on loan is as it was; one buffer less for the device */
+		assert_int_equal(kept.seg[0].base[7], (uint8_t)round);
+		rx = dev_ring(&b, 3, &rxv);
+		tx = dev_ring(&b, 4, &txv);
+		assert_int_equal(shm_load16(&rxv.avail->idx), 15);
+		assert_true(quiesce_enter(&q->qs));
+		ops->rx_release(q, kept.token);
+		ops->tx_commit(q, s.token, &h); /* of a dead connection */
+		assert_int_equal(ops->arm(q, 0), 0);
+		ops->disarm(q);
+		quiesce_leave(&q->qs);
+		assert_int_equal(shm_load16(&rxv.avail->idx), 16);
+		assert_int_equal(shm_load16(&txv.avail->idx), 0);
+		drv_put(q, 7);
+		dev_get(&b, &tx, 7);
+		dev_put(&b, &rx, 9);
+		drv_get(q, &pkt, 9);
+		assert_true(quiesce_enter(&q->qs));
+		ops->rx_release(q, pkt.token);
+		quiesce_leave(&q->qs);
+	}
+	ops->close(d);
+	fake_stop(&b);
+}
+
+static void test_unsolicited(void **state)
+{
+	struct fake_backend b;
+	struct tdev *d;
+	struct tq *q;
+	uint32_t session;
+
+	(void)state;
+	fake_init(&b, path);
+	fake_start(&b);
+	d = open_dev(&b, 1);
+	q = ops->queue(d, 0);
+	session = q->session;
+	assert_int_equal(send(atomic_load(&b.fd), "?", 1, MSG_NOSIGNAL), 1);
+	assert_true(fake_wait_ready(&b, 2));
+	assert_int_equal(atomic_load(&b.disconnects), 1);
+	await(q, session, 1);
+	ops->close(d);
+	fake_stop(&b);
+}
+
+static void send_event(struct fake_backend *b, struct raw_ring *r, uint32_t what)
+{
+	uint16_t id;
+
+	assert_true(raw_pop(r, &id));
+	memcpy(fake_gpa_va(b, r->vq->desc[id].addr, 4), &what, 4);
+	assert_true(raw_push(r, id, 4));
+	fake_signal(b, 2);
+}
+
+static void test_transport_reset(void **state)
+{
+	struct fake_backend b;
+	struct tdev *d;
+	struct virtq evv, rxv;
+	struct raw_ring ev, rx;
+
+	(void)state;
+	fake_init(&b, path);
+	fake_start(&b);
+	d = open_dev(&b, 2);
+	ev = dev_ring(&b, 2, &evv);
+	rx = dev_ring(&b, 3, &rxv);
+	for (unsigned i = 0; i < 40; i++) {
+		struct tq *q0 = ops->queue(d, 0), *q1 = ops->queue(d, 1);
+		uint32_t s0 = q0->session, s1 = q1->session;
+		struct rx_pkt pkt;
+
+		atomic_store(&b.cid, 1000 + i);
+		send_event(&b, &ev, VIRTIO_VSOCK_EVENT_TRANSPORT_RESET);
+		dev_put(&b, &rx, i);
+		/* what was sent after the event is seen in the new session only */
+		drv_get(q1, &pkt, i);
+		assert_int_not_equal(q1->session, s1);
+		assert_true(quiesce_enter(&q1->qs));
+		ops->rx_release(q1, pkt.token);
+		ops->publish(q1);
+		quiesce_leave(&q1->qs);
+		await(q0, s0, 1);
+		assert_int_equal(ops->guest_cid(d), 1000 + i);
+		assert_int_equal(q0->stats.sessions, 1); /* the rings have not been restarted */
+	}
+	/* a broken event ring costs the events, not the pairs */
+	raw_push(&ev, 99, 4);
+	fake_signal(&b, 2);
+	dev_put(&b, &rx, 5);
+	drv_get(ops->queue(d, 1), &(struct rx_pkt){0}, 5);
+	assert_int_equal(ops->queue(d, 0)->stats.ring_broken, 1);
+	assert_int_equal(atomic_load(&b.disconnects), 0);
+	ops->close(d);
+	fake_stop(&b);
+}
+
+/* CID changes are asked for at the reset; a backend that fails then is as good as gone. */
+static void test_reset_without_answer(void **state)
+{
+	struct fake_backend b;
+	struct tdev *d;
+	struct virtq evv;
+	struct raw_ring ev;
+	uint32_t session;
+
+	(void)state;
+	fake_init(&b, path);
+	fake_start(&b);
+	d = open_dev(&b, 1);
+	ev = dev_ring(&b, 2, &evv);
+	session = ops->queue(d, 0)->session;
+	atomic_store(&b.cid, 0);
+	send_event(&b, &ev, VIRTIO_VSOCK_EVENT_TRANSPORT_RESET);
+	await(ops->queue(d, 0), session, 0);
+	atomic_store(&b.cid, 9);
+	assert_true(fake_wait_ready(&b, 2));
+	await(ops->queue(d, 0), session, 1);
+	assert_int_equal(ops->guest_cid(d), 9);
+	ops->close(d);
+	fake_stop(&b);
+}
+
+static void expect_refusal(struct zv_opts o, int err, const char *text)
+{
+	struct tdev *d = NULL;
+
+	assert_int_equal(ops->open(&d, path, &o), err);
+	assert_null(d);
+	if (!strstr(zv_error_text(), text))
+		fail_msg("the text '%s' has no '%s'", zv_error_text(), text);
+}
+
+static void test_open_errors(void **state)
+{
+	struct fake_backend b;
+	struct zv_opts o;
+	struct tdev *d = NULL;
+
+	(void)state;
+	expect_refusal(small(17), -EINVAL, "queues=17");
+	for (uint32_t r = 8; r < 70000; r = r == 8 ? 17 : r == 17 ? 65536 : 70000) {
+		o = small(1);
+		o.ring_size = r;
+		expect_refusal(o, -EINVAL, "ring_size=");
+	}
+	for (unsigned i = 0; i < 4; i++) {
+		o = small(1);
+		*(i & 1 ? &o.rx_buf : &o.tx_buf) = i & 2 ? 63 : (1u << 20) + 1;
+		expect_refusal(o, -EINVAL, i & 1 ? "rx_buf=" : "tx_buf=");
+	}
+	o = small(1);
+	assert_int_equal(ops->open(&d, "", &o), -EINVAL);
+	expect_refusal(o, -ENOENT, path);
+	fake_init(&b, path);
+	b.queues = 5;
+	fake_start(&b);
+	expect_refusal(small(3), -ERANGE, "queues=2");
+	fake_play(&b, VU_GET_FEATURES, FAKE_TRUNCATED);
+	expect_refusal(small(1), -EPROTO, path);
+	fake_stop(&b);
+}
+
+/* Closing while there is no backend, and while one does not answer. */
+static void test_close_any_time(void **state)
+{
+	struct fake_backend b;
+	struct tdev *d;
+
+	(void)state;
+	fake_init(&b, path);
+	fake_start(&b);
+	d = open_dev(&b, 1);
+	fake_stop(&b);
+	await(ops->queue(d, 0), 1, 0);
+	ops->close(d);
+
+	fake_start(&b);
+	d = open_dev(&b, 1);
+	fake_play(&b, VU_GET_CONFIG, FAKE_SILENT);
+	fake_hang_up(&b);
+	await(ops->queue(d, 0), 1, 0);
+	usleep(30000); /* into the handshake, most likely */
+	ops->close(d);
+	fake_stop(&b);
+
+	/* with packets that nobody takes */
+	fake_init(&b, path);
+	fake_start(&b);
+	d = open_dev(&b, 1);
+	drv_put(ops->queue(d, 0), 1);
+	ops->close(d);
+	fake_stop(&b);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_open),
+		cmocka_unit_test(test_reconnect),
+		cmocka_unit_test(test_unsolicited),
+		cmocka_unit_test(test_transport_reset),
+		cmocka_unit_test(test_reset_without_answer),
+		cmocka_unit_test(test_open_errors),
+		cmocka_unit_test(test_close_any_time),
+	};
+
+	return cmocka_run_group_tests_name("vu_transport", tests, make_dir, remove_dir);
+}

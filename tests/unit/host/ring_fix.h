@@ -1,0 +1,76 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* One ring, taken from by the code under test. */
+#ifndef RING_FIX_H
+#define RING_FIX_H
+
+#include "guest_fix.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+#define N     16u
+#define D     (G_GPA + G_DATA)
+#define TABLE (G_DATA + 0x10000)
+#define END   (G_GPA + G_SIZE)
+
+#define NEXT  VRING_DESC_F_NEXT
+#define WRITE VRING_DESC_F_WRITE
+#define IND   VRING_DESC_F_INDIRECT
+
+struct fix {
+	struct guest g;
+	struct drv d;
+	struct dvring r;
+	struct pkt_seg seg[2048];
+	uint32_t ndesc;
+};
+
+static inline void load(struct fix *f, bool event_idx, bool indirect, bool writable)
+{
+	struct dvring_area a;
+
+	drv_make(&f->d, &f->g, 0, N);
+	a = drv_area(&f->d, f->g.gm);
+	assert_int_equal(dvring_load(&f->r, &a, f->g.gm, event_idx, indirect, writable), 0);
+}
+
+static inline int setup(void **state)
+{
+	struct fix *f = calloc(1, sizeof(*f));
+
+	guest_make(&f->g);
+	load(f, true, true, false);
+	*state = f;
+	return 0;
+}
+
+static inline int teardown(void **state)
+{
+	struct fix *f = *state;
+
+	guest_free(&f->g);
+	free(f);
+	return 0;
+}
+
+/* Descriptor @i of the indirect table in guest memory. */
+static inline void table(struct fix *f, unsigned i, uint64_t addr, uint32_t len, uint16_t flags,
+			 uint16_t next)
+{
+	((struct vring_desc *)(void *)(f->g.mem + TABLE))[i] =
+		(struct vring_desc){addr, len, flags, next};
+}
+
+/* Offers and takes the chain at @head. */
+static inline int take(struct fix *f, uint16_t head)
+{
+	uint16_t h;
+
+	drv_offer(&f->d, head);
+	if (!dvring_refresh(&f->r) || !dvring_head(&f->r, f->r.last_avail, &h))
+		return -EPROTO;
+	f->r.last_avail++;
+	return dvring_walk(&f->r, h, f->seg, 2048, &f->ndesc);
+}
+
+#endif

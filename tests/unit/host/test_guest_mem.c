@@ -1,0 +1,203 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "guest_fix.h"
+
+#include <errno.h>
+
+/* Two regions with a hole between, and one at the very top of the address space. */
+static struct guest_mem *three(const struct guest *g)
+{
+	struct guest_mem_src s[3] = {
+		{.gpa = 0x1000, .uva = G_UVA, .size = 0x3000, .offset = 0, .fd = g->fd},
+		{.gpa = 0x8000,
+		 .uva = G_UVA + 0x10000,
+		 .size = 0x1800,
+		 .offset = 0x5800,
+		 .fd = g->fd},
+		{.gpa = UINT64_MAX - 0xfff,
+		 .uva = 0x1000,
+		 .size = 0x1000,
+		 .offset = 0x9000,
+		 .fd = g->fd},
+	};
+	struct guest_mem *m = NULL;
+
+	assert_int_equal(guest_mem_import(&m, s, 3), 0);
+	return m;
+}
+
+static void translation(void **state)
+{
+	static const struct {
+		uint64_t gpa, len;
+		int64_t off; /* of the byte in the file; -1: refused */
+	} t[] = {
+		{0x1000, 1, 0},
+		{0x1000, 0x3000, 0},
+		{0x1000, 0x3001, -1},
+		{0x0fff, 1, -1},
+		{0x0fff, 2, -1},
+		{0x3fff, 1, 0x2fff},
+		{0x3fff, 2, -1},
+		{0x4000, 1, -1},
+		{0x5000, 1, -1},
+		{0x7fff, 2, -1},
+		{0x8000, 0x1800, 0x5800},
+		{0x8000, 0x1801, -1},
+		{0x97ff, 1, 0x6fff},
+		{0x9800, 1, -1},
+		{0, 1, -1},
+		{0, UINT64_MAX, -1},
+		{0x1000, UINT64_MAX, -1},
+		{0x1001, UINT64_MAX, -1},
+		{0x1000, UINT64_MAX - 0xfff, -1},
+		{UINT64_MAX, 1, 0x9fff},
+		{UINT64_MAX, 2, -1},
+		{UINT64_MAX, 0x1002, -1},
+		{UINT64_MAX, UINT64_MAX, -1},
+		{UINT64_MAX - 0xfff, 0x1000, 0x9000},
+		{UINT64_MAX - 0xfff, 0x1001, -1},
+		{UINT64_MAX - 0x1000, 1, -1},
+	};
+	struct guest g;
+	struct guest_mem *m;
+
+	(void)state;
+	guest_make(&g);
+	for (unsigned i = 0; i < 0x10; i++)
+		memset(g.mem + i * 0x1000, (int)i + 1, 0x1000);
+	m = three(&g);
+	/* whatever region the hint names */
+	for (uint32_t h = 0; h < 3; h++)
+		for (size_t i = 0; i < sizeof(t) / sizeof(t[0]); i++) {
+			uint32_t hint = h;
+			uint8_t *va = guest_mem_gpa(m, &hint, t[i].gpa, t[i].len);
+
+			if (t[i].off < 0) {
+				assert_null(va);
+				assert_int_equal(hint, h);
+				continue;
+			}
+			assert_non_null(va);
+			*va ^= 0xff;
+			assert_int_equal(g.mem[t[i].off] ^ 0xff, (uint8_t)(t[i].off / 0x1000 + 1));
+			*va ^= 0xff;
+		}
+	guest_mem_put(m);
+	guest_free(&g);
+}
+
+static void frontend_addresses(void **state)
+{
+	struct guest g;
+	struct guest_mem *m;
+
+	(void)state;
+	guest_make(&g);
+	m = three(&g);
+	assert_ptr_equal(guest_mem_uva(m, G_UVA, 0x3000), m->r[0].va);
+	assert_null(guest_mem_uva(m, G_UVA, 0x3001));
+	assert_ptr_equal(guest_mem_uva(m, G_UVA + 0x2fff, 1), m->r[0].va + 0x2fff);
+	assert_null(guest_mem_uva(m, G_UVA + 0x3000, 1));
+	assert_null(guest_mem_uva(m, G_UVA - 1, 1));
+	assert_null(guest_mem_uva(m, UINT64_MAX, 2));
+	assert_null(guest_mem_uva(m, 0x1000, UINT64_MAX));
+	assert_ptr_equal(guest_mem_uva(m, 0x1fff, 1), m->r[2].va + 0xfff);
+	guest_mem_put(m);
+	guest_free(&g);
+}
+
+static void refused_tables(void **state)
+{
+	struct guest g;
+	struct guest_mem *m = NULL;
+	struct guest_mem_src ok, s, many[GUEST_MEM_REGIONS + 1];
+
+	(void)state;
+	guest_make(&g);
+	ok = guest_src(&g);
+	for (unsigned i = 0; i <= GUEST_MEM_REGIONS; i++)
+		many[i] = ok;
+	assert_int_equal(guest_mem_import(&m, &ok, 0), -EINVAL);
+	assert_int_equal(guest_mem_import(&m, many, GUEST_MEM_REGIONS + 1), -EINVAL);
+	s = ok, s.size = 0;
+	assert_int_equal(guest_mem_import(&m, &s, 1), -EINVAL);
+	s = ok, s.gpa = UINT64_MAX - G_SIZE + 2;
+	assert_int_equal(guest_mem_import(&m, &s, 1), -EINVAL);
+	s = ok, s.uva = UINT64_MAX - G_SIZE + 2;
+	assert_int_equal(guest_mem_import(&m, &s, 1), -EINVAL);
+	s = ok, s.offset = UINT64_MAX - 0xfff;
+	assert_int_equal(guest_mem_import(&m, &s, 1), -EINVAL);
+	s = ok, s.offset = 1; /* the last byte is behind the end of the file */
+	assert_int_equal(guest_mem_import(&m, &s, 1), -EINVAL);
+	s = ok, s.size++;
+	assert_int_equal(guest_mem_import(&m, &s, 1), -EINVAL);
+	s = ok, s.fd = -1;
+	assert_int_equal(guest_mem_import(&m, &s, 1), -EBADF);
+	many[1] = s; /* the first is unmapped again */
+	assert_int_equal(guest_mem_import(&m, many, 2), -EBADF);
+	assert_null(m);
+	s = ok, s.gpa = UINT64_MAX - G_SIZE + 1; /* ends exactly at 2^64 */
+	assert_int_equal(guest_mem_import(&m, &s, 1), 0);
+	guest_mem_put(m);
+	guest_free(&g);
+}
+
+/* A mapping stays as long as somebody refers to it. */
+static void references(void **state)
+{
+	struct guest g;
+	struct guest_mem *m, *two;
+	volatile uint8_t *va;
+	unsigned char vec;
+
+	(void)state;
+	guest_make(&g);
+	m = three(&g);
+	two = guest_mem_get(m);
+	va = m->r[0].va;
+	guest_mem_put(m);
+	g.mem[0] = 42;
+	assert_int_equal(*va, 42);
+	guest_mem_put(two);
+	assert_int_equal(mincore((void *)(uintptr_t)va, 0x1000, &vec), -1); /* not mapped */
+	guest_mem_put(NULL);
+	guest_free(&g);
+}
+
+static void revocation(void **state)
+{
+	struct guest g;
+	struct guest_mem *m, *other;
+
+	(void)state;
+	guest_make(&g);
+	m = three(&g);
+	other = three(&g);
+	memset(g.mem, 7, 0x10000);
+	assert_int_equal(m->r[1].va[5], 7);
+	assert_int_equal(guest_mem_revoke(m), 0);
+	/* reads see zeroes, writes reach nobody, addresses are as before */
+	for (unsigned i = 0; i < 3; i++) {
+		assert_int_equal(m->r[i].va[0], 0);
+		assert_int_equal(m->r[i].va[m->r[i].size - 1], 0);
+		memset(m->r[i].va, 9, m->r[i].size);
+	}
+	for (unsigned i = 0; i < 0x10000; i++)
+		assert_int_equal(g.mem[i], 7);
+	/* other generations of the same memory do not notice */
+	assert_int_equal(other->r[1].va[5], 7);
+	guest_mem_put(m);
+	guest_mem_put(other);
+	guest_free(&g);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(translation),	  cmocka_unit_test(frontend_addresses),
+		cmocka_unit_test(refused_tables), cmocka_unit_test(references),
+		cmocka_unit_test(revocation),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,131 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* The `host:` URI and the claim on a socket path. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+/* cmocka wants the four above first */
+#include <cmocka.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "host_uri.h"
+#include "sock_claim.h"
+#include "transport.h"
+
+#define S10  "/123456789"
+#define S100 S10 S10 S10 S10 S10 S10 S10 S10 S10 S10
+
+static void uris(void **state)
+{
+	static const struct {
+		const char *uri;
+		uint64_t cid; /* 0: refused */
+		const char *text;
+	} t[] = {
+		{"/run/a,cid=3", 3, NULL},
+		{"a,cid=4294967294", 4294967294u, NULL},
+		{S100 "1234567,cid=7", 7, NULL},
+		{S100 "12345678,cid=7", 0, "108 bytes"},
+		{"/a,cid=0003", 3, NULL},
+		{"", 0, "empty"},
+		{",cid=3", 0, "empty"},
+		{"/a", 0, "missing"},
+		{"/a,", 0, "unknown key"},
+		{"/a,cid=", 0, "is no CID"},
+		{"/a,cid=3,", 0, "unknown key"},
+		{"/a,cid=3,cid=3", 0, "twice"},
+		{"/a,cid=3,x=1", 0, "unknown key 'x=1'"},
+		{"/a,/b,cid=3", 0, "unknown key '/b'"},
+		{"/a,CID=3", 0, "unknown key"},
+		{"/a,cid=0x3", 0, "is no CID"},
+		{"/a,cid=-3", 0, "is no CID"},
+		{"/a,cid= 3", 0, "is no CID"},
+		{"/a,cid=3 ", 0, "is no CID"},
+		{"/a,cid=0", 0, "cannot be a guest"},
+		{"/a,cid=1", 0, "cannot be a guest"},
+		{"/a,cid=2", 0, "cannot be a guest"},
+		{"/a,cid=4294967295", 0, "cannot be a guest"},
+		{"/a,cid=4294967296", 0, "cannot be a guest"},
+		{"/a,cid=18446744073709551619", 0, "is no CID"},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(t) / sizeof(t[0]); i++) {
+		struct host_uri u;
+		int ret = host_uri_parse(&u, t[i].uri);
+
+		if (t[i].cid) {
+			assert_int_equal(ret, 0);
+			assert_int_equal(u.cid, t[i].cid);
+			assert_int_equal(strcspn(t[i].uri, ","), strlen(u.path));
+			continue;
+		}
+		assert_int_equal(ret, -EINVAL);
+		if (!strstr(zv_error_text(), t[i].text))
+			fail_msg("%s: %s", t[i].uri, zv_error_text());
+	}
+}
+
+static int listener(const char *path)
+{
+	struct sockaddr_un sa = {.sun_family = AF_UNIX};
+	int fd = socket(AF_UNIX, SOCK_STREAM, 0);
+
+	strcpy(sa.sun_path, path);
+	assert_int_equal(bind(fd, (struct sockaddr *)&sa, sizeof(sa)), 0);
+	assert_int_equal(listen(fd, 1), 0);
+	return fd;
+}
+
+static void test_lesson_12_stale_socket_taken_over_under_a_lock(void **state)
+{
+	char dir[] = "/tmp/zvsock-claim-XXXXXX", path[64], lock[80];
+	int a, fd;
+
+	(void)state;
+	assert_non_null(mkdtemp(dir));
+	snprintf(path, sizeof(path), "%s/s", dir);
+	snprintf(lock, sizeof(lock), "%s.lock", path);
+	/* free; then held, by this process or another */
+	a = sock_claim(path);
+	assert_true(a >= 0);
+	assert_int_equal(sock_claim(path), -EADDRINUSE);
+	assert_non_null(strstr(zv_error_text(), path));
+	sock_unclaim(path, a);
+	assert_int_equal(access(lock, F_OK), -1);
+	/* somebody listens, without a lock */
+	fd = listener(path);
+	assert_int_equal(sock_claim(path), -EADDRINUSE);
+	assert_int_equal(access(path, F_OK), 0);
+	assert_int_equal(access(lock, F_OK), -1);
+	/* nobody does any more */
+	close(fd);
+	a = sock_claim(path);
+	assert_true(a >= 0);
+	assert_int_equal(access(path, F_OK), -1);
+	sock_unclaim(path, a);
+	/* no socket: left alone */
+	fd = open(path, O_CREAT | O_WRONLY, 0600);
+	close(fd);
+	assert_int_equal(sock_claim(path), -EADDRINUSE);
+	assert_int_equal(access(path, F_OK), 0);
+	unlink(path);
+	rmdir(dir);
+	assert_int_equal(sock_claim(path), -ENOENT);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(uris),
+		cmocka_unit_test(test_lesson_12_stale_socket_taken_over_under_a_lock),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
