@@ -1,0 +1,104 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * What zvsockd is told: the configuration as plain data, read by config.c from a file and the
+ * command line, checked once as a whole, and never changed afterwards. A reload reads another one.
+ *
+ * Every value has been checked when cfg_load() returns 0: ranges, duplicates, paths that fit into a
+ * sockaddr_un, CIDs that are not reserved, groups that exist by being named. docs/daemon.md and
+ * zvsock.conf(5) list the keys.
+ */
+#ifndef ZVD_CONFIG_H
+#define ZVD_CONFIG_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <sys/types.h>
+
+#define CFG_PATHS_MAX  16u /* sockets of a guest: one a queue pair when there are several */
+#define CFG_GROUPS_MAX 16u
+#define CFG_NAME_MAX   32u
+#define CFG_PATH_MAX   108u /* with the final 0, as sun_path */
+
+/* tcp = PORT=HOST:TARGET: connections of the guest to host port PORT go to HOST:TARGET. */
+struct cfg_tcp {
+	uint32_t port;
+	char host[256]; /* a name or an address; resolved at start and at reload, never per connection */
+	uint16_t target;
+};
+
+/* A range of vsock ports, both ends included. */
+struct cfg_ports {
+	uint32_t first, last;
+};
+
+enum cfg_service { CFG_ECHO, CFG_DISCARD, CFG_SOURCE };
+
+struct cfg_builtin {
+	enum cfg_service service;
+	uint32_t port;
+};
+
+struct cfg_guest {
+	char name[CFG_NAME_MAX];
+	char origin[160]; /* "FILE:LINE" or "--guest", for messages */
+	uint64_t cid;
+	char sockets[CFG_PATHS_MAX][CFG_PATH_MAX]; /* vhost-user sockets */
+	unsigned n_sockets;
+	bool client;	    /* connect to the VMM's socket instead of listening */
+	uint32_t queues;    /* queue pairs */
+	uint32_t ring_size; /* for qemu-args of devices that let one choose; 0: the device's own */
+	uint32_t buf_alloc; /* receive credit of a connection, bytes */
+	uint32_t max_conns; /* connections of a queue */
+	mode_t socket_mode; /* of the vhost-user and hybrid sockets */
+	uid_t socket_uid;   /* -1: as created */
+	gid_t socket_gid;
+	uid_t *low_uids; /* who, besides root, may serve host ports below 1024 */
+	unsigned n_low_uids;
+	gid_t *low_gids;
+	unsigned n_low_gids;
+	char groups[CFG_GROUPS_MAX][CFG_NAME_MAX]; /* guests that share one may talk to each other */
+	unsigned n_groups;
+
+	/* endpoints; a port is looked up in this order: builtin, tcp, vsock, unix */
+	char unix_path[CFG_PATH_MAX]; /* "": none */
+	struct cfg_tcp *tcp;
+	unsigned n_tcp;
+	struct cfg_ports *vsock; /* ports forwarded to the host's AF_VSOCK, local CID */
+	unsigned n_vsock;
+	struct cfg_builtin *builtin;
+	unsigned n_builtin;
+};
+
+struct cfg {
+	int cpus[64]; /* one lcore thread on each; -1: not pinned */
+	unsigned n_cpus;
+	bool busy_poll;	   /* lcores never sleep */
+	uint32_t spin_us;  /* how long an idle lcore polls before it sleeps */
+	int log_level;	   /* enum zv_log_level */
+	uint32_t drain_ms; /* SIGTERM: longest wait for connections to end */
+	uint32_t max_fds;  /* descriptors a guest's connections may hold in all; 0: RLIMIT_NOFILE */
+	char user[CFG_NAME_MAX]; /* "": stay who we are */
+	char group[CFG_NAME_MAX];
+	char control_path[CFG_PATH_MAX]; /* control socket for zvsockctl; "": none */
+	mode_t control_mode;
+	struct cfg_guest *guests;
+	unsigned n_guests;
+};
+
+/*
+ * Reads @file (NULL: none) and then the command line's "SECTION.KEY=VALUE" and guest lines in
+ * @extra. On success *out is complete and owned by the caller until cfg_free. Otherwise -EINVAL (or
+ * -ENOMEM, or the errno of the file), and every fault found has been written to @err, a line each:
+ * "FILE:LINE: what; how to mend it".
+ */
+int cfg_load(struct cfg **out, const char *file, char *const *extra, FILE *err);
+void cfg_free(struct cfg *c);
+
+/* What a daemon with this configuration would do, for people. */
+void cfg_print(const struct cfg *c, FILE *to);
+
+/* True if nothing that a running guest depends on differs, so that a reload leaves it alone. */
+bool cfg_guest_same(const struct cfg_guest *a, const struct cfg_guest *b);
+
+#endif
