@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The daemon's log: one structured line to standard error for one event.
+ *
+ *	ts=2026-03-01T12:00:00.123Z level=warn guest=web cid=3 msg="..."
+ *
+ * Under systemd (JOURNAL_STREAM names our standard error) the time, which the journal knows, gives
+ * way to sd-daemon(3)'s "<4>" prefix. Any thread may log; nothing waits but write(2) itself. A
+ *guest gets LOG_BURST lines a second, so that no peer can fill the disk; how many were left out is
+ * said once the second is over.
+ */
+#ifndef ZVD_LOG_H
+#define ZVD_LOG_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <zvsock.h>
+
+#define LOG_BURST	 10u  /* lines of a guest in a second */
+#define LOG_BURST_DAEMON 200u /* lines in a second that concern no guest */
+
+/* Looks where standard error goes, takes the library's lines too (zv_set_log). */
+void log_init(void);
+void log_set_level(enum zv_log_level max);
+
+/* Makes known that lines of @guest carry @cid. Guests are told apart by name; never forgotten. */
+void log_guest(const char *guest, uint64_t cid);
+
+/* @guest may be NULL: the line is about the daemon. A final newline is not wanted. */
+void log_line(enum zv_log_level level, const char *guest, const char *fmt, ...) ZV_PRINTF(3, 4);
+
+/* Says what was left out in seconds that are over. True: there is more, call again in a second. */
+bool log_tick(void);
+
+#endif
