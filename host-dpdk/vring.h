@@ -37,6 +37,7 @@
 #include <endian.h>
 #include <linux/virtio_ring.h>
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 #include <string.h>
 
@@ -150,17 +151,20 @@ static inline bool dvring_head(struct dvring *r, uint16_t pos, uint16_t *head)
 	return true;
 }
 
-/* Copies a descriptor in CPU byte order. */
+/* Copies a descriptor, at any alignment, in CPU byte order. */
 static inline void dvring_desc_get(struct vring_desc *d, const void *shared)
 {
-	struct vring_desc raw;
+	uint64_t addr = le64toh(shm_load64_any(shared));
+	uint64_t rest = le64toh(shm_load64_any((const uint8_t *)shared + 8));
 
-	shm_copy_in(&raw, shared, sizeof(raw));
-	d->addr = le64toh(raw.addr);
-	d->len = le32toh(raw.len);
-	d->flags = le16toh(raw.flags);
-	d->next = le16toh(raw.next);
+	d->addr = addr;
+	d->len = (uint32_t)rest;
+	d->flags = (uint16_t)(rest >> 32);
+	d->next = (uint16_t)(rest >> 48);
 }
+_Static_assert(offsetof(struct vring_desc, len) == 8 && offsetof(struct vring_desc, flags) == 12 &&
+		       offsetof(struct vring_desc, next) == 14,
+	       "as dvring_desc_get reads");
 
 /*
  * Walks the chain at @head into at most @max segments. Returns their number (0 is possible), sets

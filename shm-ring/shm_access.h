@@ -88,12 +88,33 @@ static inline void shm_relax(void)
 #endif
 }
 
+/*
+ * One load of a word at any alignment. volatile, because memcpy() into a local variable is not
+ * enough: gcc 12 takes such a variable apart and loads a field as often as it is used.
+ */
+static inline uint64_t shm_load64_any(const void *p)
+{
+	typedef uint64_t __attribute__((aligned(1), may_alias)) word;
+
+	return *(const volatile word *)p;
+}
+
+static inline uint32_t shm_load32_any(const void *p)
+{
+	typedef uint32_t __attribute__((aligned(1), may_alias)) word;
+
+	return *(const volatile word *)p;
+}
+
 /* Copies a structure out of shared memory once; the copy is what may be checked and used. */
 static inline void shm_copy_in(void *dst, const void *shared, size_t len)
 {
 	memcpy(dst, shared, len);
-	/* Keeps the compiler from going back to the shared bytes for a field. */
-	__asm__ __volatile__("" ::: "memory");
+	/*
+	 * The statement is told the copy's address, so the copy must be complete before it and is
+	 * read after it. Without that the compiler may go back to the shared bytes for a field.
+	 */
+	__asm__ __volatile__("" ::"r"(dst) : "memory");
 }
 
 static inline void shm_prefetch(const void *p)

@@ -9,9 +9,12 @@
 #ifndef ZV_VSOCK_HDR_H
 #define ZV_VSOCK_HDR_H
 
+#include "shm_access.h"
+
 #include <endian.h>
 #include <linux/virtio_vsock.h>
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 #include <string.h>
 
@@ -59,24 +62,41 @@ struct vsock_hdr {
 	uint32_t fwd_cnt;
 };
 
-/* Copies a header of VSOCK_HDR_LEN bytes, at any alignment, from memory that a peer may change. */
+/*
+ * Copies a header of VSOCK_HDR_LEN bytes, at any alignment, from memory that a peer may change:
+ * six loads, each of them once, in the wire's order of fields.
+ */
 static inline void vsock_hdr_get(struct vsock_hdr *h, const void *wire)
 {
-	struct virtio_vsock_hdr w;
+	const uint8_t *p = wire;
+	uint64_t src = le64toh(shm_load64_any(p)), dst = le64toh(shm_load64_any(p + 8));
+	uint64_t ports = le64toh(shm_load64_any(p + 16)), what = le64toh(shm_load64_any(p + 24));
+	uint64_t more = le64toh(shm_load64_any(p + 32));
 
-	memcpy(&w, wire, sizeof(w));
-	__asm__ __volatile__("" ::: "memory"); /* the copy is used, the wire is not read again */
-	h->src_cid = le64toh(w.src_cid);
-	h->dst_cid = le64toh(w.dst_cid);
-	h->src_port = le32toh(w.src_port);
-	h->dst_port = le32toh(w.dst_port);
-	h->len = le32toh(w.len);
-	h->type = le16toh(w.type);
-	h->op = le16toh(w.op);
-	h->flags = le32toh(w.flags);
-	h->buf_alloc = le32toh(w.buf_alloc);
-	h->fwd_cnt = le32toh(w.fwd_cnt);
+	h->src_cid = src;
+	h->dst_cid = dst;
+	h->src_port = (uint32_t)ports;
+	h->dst_port = (uint32_t)(ports >> 32);
+	h->len = (uint32_t)what;
+	h->type = (uint16_t)(what >> 32);
+	h->op = (uint16_t)(what >> 48);
+	h->flags = (uint32_t)more;
+	h->buf_alloc = (uint32_t)(more >> 32);
+	h->fwd_cnt = le32toh(shm_load32_any(p + 40));
 }
+#define AT(field, at)                                                                              \
+	_Static_assert(offsetof(struct virtio_vsock_hdr, field) == (at), "as vsock_hdr_get reads")
+AT(src_cid, 0);
+AT(dst_cid, 8);
+AT(src_port, 16);
+AT(dst_port, 20);
+AT(len, 24);
+AT(type, 28);
+AT(op, 30);
+AT(flags, 32);
+AT(buf_alloc, 36);
+AT(fwd_cnt, 40);
+#undef AT
 
 /* Writes the wire form, VSOCK_HDR_LEN bytes at any alignment. */
 static inline void vsock_hdr_put(void *wire, const struct vsock_hdr *h)
