@@ -13,6 +13,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
+#include <sys/socket.h>
 #include <sys/types.h>
 
 #define CFG_PATHS_MAX  16u /* sockets of a guest: one a queue pair when there are several */
@@ -23,8 +24,11 @@
 /* tcp = PORT=HOST:TARGET: connections of the guest to host port PORT go to HOST:TARGET. */
 struct cfg_tcp {
 	uint32_t port;
-	char host[256]; /* a name or an address; resolved at start and at reload, never per connection */
+	char host[256]; /* a name or an address, without brackets */
 	uint16_t target;
+	/* host and target, resolved by cfg_load: at start and at reload, never for a connection */
+	struct sockaddr_storage addr;
+	socklen_t addr_len;
 };
 
 /* A range of vsock ports, both ends included. */
@@ -46,7 +50,7 @@ struct cfg_guest {
 	char sockets[CFG_PATHS_MAX][CFG_PATH_MAX]; /* vhost-user sockets */
 	unsigned n_sockets;
 	bool client;	    /* connect to the VMM's socket instead of listening */
-	uint32_t queues;    /* queue pairs */
+	uint32_t queues;    /* queue pairs; with several sockets as many as there are sockets */
 	uint32_t ring_size; /* for qemu-args of devices that let one choose; 0: the device's own */
 	uint32_t buf_alloc; /* receive credit of a connection, bytes */
 	uint32_t max_conns; /* connections of a queue */
@@ -57,7 +61,8 @@ struct cfg_guest {
 	unsigned n_low_uids;
 	gid_t *low_gids;
 	unsigned n_low_gids;
-	char groups[CFG_GROUPS_MAX][CFG_NAME_MAX]; /* guests that share one may talk to each other */
+	/* guests that share one may talk to each other */
+	char groups[CFG_GROUPS_MAX][CFG_NAME_MAX];
 	unsigned n_groups;
 
 	/* endpoints; a port is looked up in this order: builtin, tcp, vsock, unix */
@@ -87,10 +92,11 @@ struct cfg {
 };
 
 /*
- * Reads @file (NULL: none) and then the command line's "SECTION.KEY=VALUE" and guest lines in
- * @extra. On success *out is complete and owned by the caller until cfg_free. Otherwise -EINVAL (or
- * -ENOMEM, or the errno of the file), and every fault found has been written to @err, a line each:
- * "FILE:LINE: what; how to mend it".
+ * Reads @file (NULL: none) and then the command line's words in @extra (NULL, or an array that ends
+ * with NULL), as typed: "--guest=name=NAME,KEY=VALUE,..." and "--set=[SECTION.]KEY=VALUE", where
+ * SECTION is "daemon", the default, or the name of a guest. On success *out is complete and owned
+ * by the caller until cfg_free. Otherwise -EINVAL (or -ENOMEM, or the errno of the file), and every
+ * fault found has been written to @err, a line each: "FILE:LINE: what; how to mend it".
  */
 int cfg_load(struct cfg **out, const char *file, char *const *extra, FILE *err);
 void cfg_free(struct cfg *c);
@@ -98,7 +104,13 @@ void cfg_free(struct cfg *c);
 /* What a daemon with this configuration would do, for people. */
 void cfg_print(const struct cfg *c, FILE *to);
 
-/* True if nothing that a running guest depends on differs, so that a reload leaves it alone. */
+/*
+ * True if nothing that a running guest depends on differs, so that a reload leaves it alone. What a
+ * tcp host's name resolves to does not count: name servers like to shuffle their answers.
+ */
 bool cfg_guest_same(const struct cfg_guest *a, const struct cfg_guest *b);
+
+/* The keys of [daemon] that differ and that only a restart changes, a list for people; "": none. */
+void cfg_fixed_keys(const struct cfg *a, const struct cfg *b, char *buf, size_t len);
 
 #endif

@@ -5,8 +5,8 @@
  *	ts=2026-03-01T12:00:00.123Z level=warn guest=web cid=3 msg="..."
  *
  * Under systemd (JOURNAL_STREAM names our standard error) the time, which the journal knows, gives
- * way to sd-daemon(3)'s "<4>" prefix. Any thread may log; nothing waits but write(2) itself. A
- *guest gets LOG_BURST lines a second, so that no peer can fill the disk; how many were left out is
+ * way to sd-daemon(3)'s "<4>" prefix. Any thread may log; nothing waits but write(2) itself. Each
+ * guest gets LOG_BURST lines a second, so that no peer can fill the disk; how many were left out is
  * said once the second is over.
  */
 #ifndef ZVD_LOG_H
