@@ -3,9 +3,8 @@
  * The same workloads over kernel sockets: AF_UNIX stream and TCP over loopback.
  *
  * Plain blocking sockets, one connection for each queue and one thread for each connection, because
- * that is how sockets are fast. One write() a message; reads into 64 KiB (or one message, when that
- * is more), which may return several messages at once, as zv_recv may. TCP_NODELAY is set. The
- * guest side always connects; throughput is measured guest to host only, the way back is the same.
+ * that is how sockets are fast; stream_io.h says how they are used. TCP_NODELAY is set. The guest
+ * side always connects; throughput is measured guest to host only, the way back is the same.
  *
  * Connects: `in_flight` connections are opened, then closed, and so on; a connect is over when
  * connect(2) returns. TCP clients close with SO_LINGER 0 (reset), or the ports in TIME_WAIT would
@@ -14,6 +13,7 @@
 #include "cpu.h"
 #include "hist.h"
 #include "pattern.h"
+#include "stream_io.h"
 #include "targets.h"
 
 #include <errno.h>
@@ -49,9 +49,8 @@ struct stream_thread {
 	struct stream_ctx *s;
 	enum bench_role role;
 	unsigned index;
-	int fd;
+	struct stream_io io;
 	pthread_t tid;
-	uint64_t msgs, bytes, errors;
 };
 
 static int stream_fail(struct stream_ctx *s, const char *what)
@@ -117,123 +116,33 @@ static int stream_connect(struct stream_ctx *s)
 	return fd;
 }
 
-static bool write_all(int fd, const unsigned char *p, size_t len)
-{
-	while (len) {
-		ssize_t n = send(fd, p, len, MSG_NOSIGNAL);
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n <= 0)
-			return false;
-		p += n;
-		len -= (size_t)n;
-	}
-	return true;
-}
-
-static void stream_send(struct stream_thread *t, unsigned char *buf)
-{
-	const struct bench_opts *o = t->s->o;
-	uint32_t size = t->s->c->msg_size;
-	uint64_t end = cpu_ticks() + cpu_ns_to_ticks(o->duration_ns);
-
-	while (cpu_ticks() < end) {
-		if (o->touch)
-			pattern_fill(buf, size, t->index, t->msgs, 0);
-		if (!write_all(t->fd, buf, size)) {
-			t->errors++;
-			break;
-		}
-		t->msgs++;
-	}
-	shutdown(t->fd, SHUT_WR);
-	/* The receiver closes when it has everything. */
-	while (recv(t->fd, buf, size, 0) < 0 && errno == EINTR)
-		;
-}
-
-static void stream_receive(struct stream_thread *t, unsigned char *buf, size_t cap)
-{
-	uint32_t size = t->s->c->msg_size, off = 0;
-	bool touch = t->s->o->touch;
-
-	for (;;) {
-		ssize_t n = recv(t->fd, buf, cap, 0);
-		unsigned char *p = buf;
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n <= 0)
-			break;
-		t->bytes += (uint64_t)n;
-		while (n > 0) {
-			uint32_t len = bench_min32((uint32_t)n, size - off);
-
-			if (touch && !pattern_check(p, len, t->index, t->msgs, off))
-				t->errors++;
-			p += len;
-			n -= (ssize_t)len;
-			off += len;
-			if (off == size) {
-				off = 0;
-				t->msgs++;
-			}
-		}
-	}
-	t->errors += off != 0;
-}
-
-/* Takes exactly @len bytes; false when the connection ended. */
-static bool read_all(int fd, unsigned char *p, size_t len)
-{
-	while (len) {
-		ssize_t n = recv(fd, p, len, 0);
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n <= 0)
-			return false;
-		p += n;
-		len -= (size_t)n;
-	}
-	return true;
-}
-
 static void stream_ping(struct stream_thread *t, unsigned char *buf)
 {
 	uint64_t end = cpu_ticks() + cpu_ns_to_ticks(t->s->o->duration_ns), t0, t1;
 	struct rtt_result *r = &t->s->shm->rtt;
 	uint32_t size = t->s->c->msg_size;
+	struct stream_io *io = &t->io;
 	static struct hist h;
 
 	hist_reset(&h);
 	do {
 		t0 = cpu_ticks();
-		pattern_fill(buf, size, t->index, t->msgs, 0);
-		if (!write_all(t->fd, buf, size) || !read_all(t->fd, buf, size)) {
-			t->errors++;
+		pattern_fill(buf, size, io->salt, io->msgs, 0);
+		if (!stream_write_all(io->fd, buf, size) || !stream_read_all(io->fd, buf, size)) {
+			io->errors++;
 			break;
 		}
-		if (!pattern_check(buf, size, t->index, t->msgs, 0))
-			t->errors++;
+		if (!pattern_check(buf, size, io->salt, io->msgs, 0))
+			io->errors++;
 		t1 = cpu_ticks();
 		hist_add(&h, t1 - t0);
-		t->msgs++;
+		io->msgs++;
 	} while (t1 < end);
-	t->bytes = t->msgs * size;
+	io->bytes = io->msgs * size;
 	r->p50 = cpu_ticks_to_ns(hist_quantile(&h, 0.5));
 	r->p99 = cpu_ticks_to_ns(hist_quantile(&h, 0.99));
 	r->p999 = cpu_ticks_to_ns(hist_quantile(&h, 0.999));
 	r->max = cpu_ticks_to_ns(h.max);
-}
-
-static void stream_pong(struct stream_thread *t, unsigned char *buf)
-{
-	uint32_t size = t->s->c->msg_size;
-
-	while (read_all(t->fd, buf, size) && write_all(t->fd, buf, size))
-		t->msgs++;
 }
 
 static void stream_connrate_client(struct stream_thread *t)
@@ -248,7 +157,7 @@ static void stream_connrate_client(struct stream_thread *t)
 	while (cpu_ticks() < end) {
 		for (unsigned i = 0; i < n; i++) {
 			fds[i] = stream_connect(t->s);
-			t->errors += fds[i] < 0;
+			t->io.errors += fds[i] < 0;
 		}
 		for (unsigned i = 0; i < n; i++) {
 			if (fds[i] < 0)
@@ -256,65 +165,47 @@ static void stream_connrate_client(struct stream_thread *t)
 			if (t->s->c->target == TGT_TCP)
 				setsockopt(fds[i], SOL_SOCKET, SO_LINGER, &reset, sizeof(reset));
 			close(fds[i]);
-			t->msgs++;
+			t->io.msgs++;
 		}
-		if (t->errors)
+		if (t->io.errors)
 			break;
 	}
 	/* One more connection, not counted, wakes the server to see that this is all. */
-	__atomic_store_n(&t->s->shm->conns_total, t->msgs + 1, __ATOMIC_RELEASE);
+	__atomic_store_n(&t->s->shm->conns_total, t->io.msgs + 1, __ATOMIC_RELEASE);
 	fds[0] = stream_connect(t->s);
 	if (fds[0] >= 0)
 		close(fds[0]);
-}
-
-static void stream_connrate_server(struct stream_thread *t)
-{
-	uint64_t total = 0;
-	char c;
-
-	while (!total || t->msgs < total) {
-		int fd = accept4(t->s->listen_fd, NULL, NULL, SOCK_CLOEXEC);
-
-		if (fd < 0 && errno == EINTR)
-			continue;
-		if (fd < 0)
-			break;
-		while (recv(fd, &c, 1, 0) < 0 && errno == EINTR)
-			;
-		close(fd);
-		t->msgs++;
-		total = __atomic_load_n(&t->s->shm->conns_total, __ATOMIC_ACQUIRE);
-	}
-	t->msgs -= total != 0;
 }
 
 static void *stream_thread_main(void *arg)
 {
 	struct stream_thread *t = arg;
 	const struct bench_cell *c = t->s->c;
-	size_t cap = c->msg_size > BENCH_SOCK_RX_LEN ? c->msg_size : BENCH_SOCK_RX_LEN;
 	bool guest = t->role == ROLE_GUEST;
 	unsigned char *buf;
+	size_t cap;
 
 	cpu_pin(t->s->o->cpus, t->role, t->index);
-	buf = aligned_alloc(64, (cap + 63) & ~(size_t)63);
+	buf = stream_buffer(c->msg_size, &cap);
 	if (!buf) {
-		t->errors++;
+		t->io.errors++;
 		return NULL;
 	}
-	memset(buf, 0, cap);
 	if (c->test == TEST_THROUGHPUT && guest)
-		stream_send(t, buf);
+		stream_source(&t->io, buf);
 	else if (c->test == TEST_THROUGHPUT)
-		stream_receive(t, buf, cap);
+		stream_sink(&t->io, buf, cap);
+	else if (c->test == TEST_RTT && guest)
+		stream_ping(t, buf);
 	else if (c->test == TEST_RTT)
-		(guest ? stream_ping : stream_pong)(t, buf);
+		stream_echo(&t->io, buf);
+	else if (guest)
+		stream_connrate_client(t);
 	else
-		(guest ? stream_connrate_client : stream_connrate_server)(t);
+		t->io.msgs = stream_accept_all(t->s->listen_fd, &t->s->shm->conns_total);
 	free(buf);
-	if (t->fd >= 0)
-		close(t->fd);
+	if (t->io.fd >= 0)
+		close(t->io.fd);
 	return NULL;
 }
 
@@ -322,14 +213,19 @@ static void *stream_thread_main(void *arg)
 static int stream_make_conns(struct stream_ctx *s, struct stream_thread *t, enum bench_role role)
 {
 	for (unsigned i = 0; i < s->nconns; i++) {
-		t[i] = (struct stream_thread){.s = s, .role = role, .index = i, .fd = -1};
+		t[i] = (struct stream_thread){.s = s, .role = role, .index = i};
+		t[i].io = (struct stream_io){.fd = -1,
+					     .size = s->c->msg_size,
+					     .touch = s->o->touch,
+					     .salt = i,
+					     .duration_ns = s->o->duration_ns};
 		if (s->c->test == TEST_CONNRATE)
 			continue;
 		if (role == ROLE_GUEST)
-			t[i].fd = stream_connect(s);
+			t[i].io.fd = stream_connect(s);
 		else
-			t[i].fd = accept4(s->listen_fd, NULL, NULL, SOCK_CLOEXEC);
-		if (t[i].fd < 0)
+			t[i].io.fd = accept4(s->listen_fd, NULL, NULL, SOCK_CLOEXEC);
+		if (t[i].io.fd < 0)
 			return -EIO;
 	}
 	return 0;
@@ -358,9 +254,9 @@ static int stream_side(int fd, struct stream_ctx *s, enum bench_role role)
 		}
 	for (unsigned i = 0; i < s->nconns; i++) {
 		pthread_join(t[i].tid, NULL);
-		st->msgs[i] = t[i].msgs;
-		st->bytes += t[i].bytes;
-		st->errors += t[i].errors;
+		st->msgs[i] = t[i].io.msgs;
+		st->bytes += t[i].io.bytes;
+		st->errors += t[i].io.errors;
 	}
 	st->last_ns = cpu_now_ns();
 	st->cpu_ns = cpu_used_ns() - cpu0;
