@@ -1,0 +1,145 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""A guest: QEMU without KVM, and the line to the agent in it (guest/agent.c tells the protocol)."""
+import os
+import re
+import socket
+import time
+
+from procs import Failure, LIMIT, Process, Stream
+
+# Plain "max" is slow at memcpy under TCG, and a 6.12 kernel does not always survive its cx16.
+CPU = 'max,erms=off,fsrm=off,cx16=off'
+QEMU = 'qemu-system-x86_64'
+
+
+def hugepages_free():
+    try:
+        with open('/sys/kernel/mm/hugepages/hugepages-2048kB/free_hugepages',
+                  encoding='ascii') as f:
+            return int(f.read())
+    except OSError:
+        return 0
+
+
+def memory_args(mib):
+    """(QEMU's arguments, what it is): shared with the backend, in hugepages when there are some."""
+    huge = hugepages_free() * 2 >= mib
+    kind = ',hugetlb=on,hugetlbsize=2M,prealloc=on' if huge else ''
+    return (['-m', str(mib), '-object', f'memory-backend-memfd,id=mem,size={mib}M,share=on{kind}',
+             '-machine', 'q35,memory-backend=mem,accel=tcg'],
+            f'{mib} MiB of {"2 MiB pages" if huge else "ordinary memory (memfd)"}')
+
+
+def vsock_args(path, server=False):
+    """The stock device on the vhost-user socket @path; @server: QEMU listens, the backend connects."""
+    how = ',server=on,wait=off' if server else ''
+    return ['-chardev', f'socket,id=vsock,path={path}{how}',
+            '-device', 'vhost-user-vsock-pci,chardev=vsock']
+
+
+class Job:
+    """A command that runs in the guest."""
+
+    def __init__(self, guest, number, command):
+        self.guest, self.number, self.command = guest, number, command
+        self.status, self.output = None, ''
+
+    def wait(self, limit=LIMIT):
+        """Its exit code; 128 + signal when it was killed."""
+        deadline = time.monotonic() + limit
+        while self.status is None:
+            self.guest.listen(deadline, f'"{self.command}" did not end')
+        return self.status
+
+    def expect(self, pattern, limit=LIMIT):
+        deadline = time.monotonic() + limit
+        while not (m := re.search(pattern, self.output)):
+            if self.status is not None:
+                raise Failure(f'"{self.command}" ended with {self.status} and never said '
+                              f'"{pattern}": {self.output.strip()[-300:]}')
+            self.guest.listen(deadline, f'"{self.command}" never said "{pattern}"')
+        return m.group(0)
+
+    def kill(self, sig):
+        self.guest.tell(f'kill {self.number} {int(sig)}')
+
+
+class Guest:
+    """A running VM. @devices: QEMU arguments; the kernel and its RAM disk come from the image."""
+
+    def __init__(self, owner, folder, log, kernel, ramdisk, devices, memory=256):
+        self.log, self.jobs, self.next = log, {}, 1
+        where = os.path.join(folder, 'agent.sock')
+        mem, self.memory = memory_args(memory)
+        with socket.socket(socket.AF_UNIX) as listener:
+            listener.bind(where)
+            listener.listen(1)
+            self.qemu = Process(owner, [
+                QEMU, '-nodefaults', '-no-user-config', '-display', 'none', '-no-reboot', *mem,
+                '-cpu', CPU, '-smp', '1', '-kernel', kernel.image, '-initrd', ramdisk,
+                '-append', 'console=ttyS0 quiet panic=-1 tsc=unstable random.trust_cpu=on',
+                '-chardev', f'file,id=console,path={log.path},append=on', '-serial',
+                'chardev:console', '-device', 'virtio-serial-pci', '-chardev',
+                f'socket,id=agent,path={where}', '-device', 'virtserialport,chardev=agent',
+                *devices], log)
+            listener.settimeout(LIMIT)
+            self.line = self.accept(listener)
+        owner.add(self.line)
+        os.unlink(where)
+        self.stream = Stream(self.line.fileno())
+        greeting = self.stream.line(time.monotonic() + LIMIT) or ''
+        if not greeting.startswith('ready '):
+            raise Failure(f'the guest did not come up; see {log.path}')
+        self.release = greeting.split()[1]
+        log.write(f'[driver] guest up: kernel {self.release}, {self.memory}\n')
+
+    def accept(self, listener):
+        deadline = time.monotonic() + LIMIT
+        listener.settimeout(0.2)
+        while time.monotonic() < deadline:
+            try:
+                return listener.accept()[0]
+            except socket.timeout:
+                if not self.qemu.alive():
+                    break
+        raise Failure(f'QEMU did not start; see {self.log.path}')
+
+    def tell(self, text):
+        self.line.sendall(text.encode() + b'\n')
+
+    def listen(self, deadline, otherwise):
+        """Takes one message from the agent."""
+        line = self.stream.line(deadline)
+        if line is None:
+            dead = '' if self.qemu.alive() else '; QEMU has ended'
+            raise Failure(f'{otherwise}{dead}')
+        verb, number, value = line.split()
+        job = self.jobs[int(number)]
+        if verb == 'out':
+            text = self.stream.exactly(int(value), deadline)
+            if text is None:
+                raise Failure(otherwise)
+            job.output += text.decode(errors='replace')
+        else:
+            job.status = int(value)
+            self.log.write(f'[guest] {job.number}: {job.output.strip()[-2000:]} -> {value}\n')
+
+    def start(self, command):
+        """Starts a shell command in the guest; any number may run."""
+        job = self.jobs[self.next] = Job(self, self.next, command)
+        self.next += 1
+        self.log.write(f'[guest] {job.number}: {command}\n')
+        self.tell(f'run {job.number} {command}')
+        return job
+
+    def run(self, command, limit=LIMIT):
+        """Runs it to the end and returns what it printed; it must exit with 0."""
+        job = self.start(command)
+        status = job.wait(limit)
+        if status:
+            raise Failure(f'guest: "{command}" ended with {status}: {job.output.strip()[-300:]}')
+        return job.output
+
+    def kill(self):
+        """As a power cut."""
+        self.qemu.kill()

@@ -1,0 +1,184 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""Kernels and initial RAM disks of the test VMs, made from Debian's packages. No root is needed.
+
+A kernel's package is downloaded once into VMDIR/kernel/ and unpacked there; it is never installed. The
+RAM disk is built anew each time, which takes less than a second: busybox, socat and ncat as Debian
+ships them, with the shared libraries they want, the modules of the stock virtio-vsock driver, and
+our static programs. vm_agent is its first process.
+"""
+import lzma
+import os
+import re
+import shutil
+import stat
+import subprocess
+import sys
+
+MODULES = ('virtio_pci', 'virtio_console', 'vmw_vsock_virtio_transport', 'vsock_diag')
+PROGRAMS = ('/usr/bin/socat', '/usr/bin/ncat')
+
+
+class Missing(Exception):
+    """What a VM needs cannot be had here; the text says why."""
+
+
+def call(*args, **kw):
+    return subprocess.run(args, text=True, capture_output=True, stdin=subprocess.DEVNULL,
+                          check=False, **kw)
+
+
+# ---- kernels ----------------------------------------------------------------------------------
+
+def backports_options(folder):
+    """apt options for bookworm-backports alone, in @folder: the machine's own lists stay as they are."""
+    mirror = call('apt-get', 'indextargets', '--format', '$(REPO_URI)', 'Codename: bookworm')
+    mirror = (mirror.stdout.split() or ['http://deb.debian.org/debian/'])[0]
+    for name in ('lists/partial', 'cache/archives/partial'):
+        os.makedirs(os.path.join(folder, name), exist_ok=True)
+    sources = os.path.join(folder, 'sources.list')
+    with open(sources, 'w', encoding='utf-8') as f:
+        f.write(f'deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] {mirror} '
+                'bookworm-backports main\n')
+    user = ['-o', 'APT::Sandbox::User=root'] if os.getuid() == 0 else []
+    return ['-o', f'Dir::Etc::SourceList={sources}', '-o', 'Dir::Etc::SourceParts=/dev/null',
+            '-o', f'Dir::State::Lists={folder}/lists', '-o', f'Dir::Cache={folder}/cache', *user]
+
+
+def real_package(options):
+    """The versioned package behind linux-image-cloud-amd64."""
+    done = call('apt-cache', *options, 'depends', 'linux-image-cloud-amd64')
+    m = re.search(r'Depends: (linux-image-(\S+-cloud-amd64))', done.stdout)
+    return m.groups() if m else (None, None)
+
+
+def download(package, options, folder):
+    print(f'vmtest: downloading {package} to {folder} (it is not installed)', file=sys.stderr)
+    done = call('apt-get', '-q', *options, 'download', package, cwd=folder)
+    debs = [n for n in os.listdir(folder) if n.startswith(package + '_') and n.endswith('.deb')]
+    if done.returncode or not debs:
+        raise Missing(f'apt-get download {package}: {done.stderr.strip() or "no such package"}')
+    deb = os.path.join(folder, debs[0])
+    done = call('dpkg-deb', '-x', deb, folder)
+    if done.returncode:
+        raise Missing(f'dpkg-deb -x {deb}: {done.stderr.strip()}')
+    os.remove(deb)
+
+
+class Kernel:
+    """Debian 12's cloud kernel, or the newer one of bookworm-backports."""
+
+    def __init__(self, vmdir, backports=False):
+        self.top = os.path.join(vmdir, 'kernel', 'backports' if backports else 'stable')
+        if not os.path.exists(os.path.join(self.top, '.complete')):
+            self.fetch(backports)
+        self.release = os.listdir(os.path.join(self.top, 'lib/modules'))[0]
+        self.image = os.path.join(self.top, 'boot', f'vmlinuz-{self.release}')
+
+    def fetch(self, backports):
+        shutil.rmtree(self.top, ignore_errors=True)
+        os.makedirs(self.top)
+        options = []
+        if backports:
+            options = backports_options(os.path.join(self.top, 'apt'))
+            done = call('apt-get', '-q', *options, 'update')
+            if done.returncode:
+                raise Missing(f'bookworm-backports cannot be had: {done.stderr.strip()}')
+        package, release = real_package(options)
+        if not package:
+            raise Missing('apt knows no linux-image-cloud-amd64; run apt-get update')
+        download(package, options, self.top)
+        shutil.rmtree(os.path.join(self.top, 'apt'), ignore_errors=True)
+        done = call('depmod', '-b', self.top, release, env={**os.environ, 'PATH': '/usr/sbin:/sbin:'
+                                                            + os.environ.get('PATH', '')})
+        if done.returncode:
+            raise Missing(f'depmod: {done.stderr.strip()}')
+        with open(os.path.join(self.top, '.complete'), 'w', encoding='utf-8'):
+            pass
+
+    def modules(self, names):
+        """([path], lines of modules.dep) of @names and all that they need; built-in ones left out."""
+        base = os.path.join(self.top, 'lib/modules', self.release)
+        deps, path_of = {}, {}
+        with open(os.path.join(base, 'modules.dep'), encoding='utf-8') as f:
+            for line in f:
+                path, _, rest = line.strip().partition(':')
+                deps[path] = rest.split()
+                path_of[os.path.basename(path).split('.')[0].replace('-', '_')] = path
+        wanted = [path_of[n] for n in names if n in path_of]
+        every = dict.fromkeys(q for p in wanted for q in [p, *deps[p]])
+        return base, list(every), {p: deps[p] for p in every}
+
+
+# ---- the archive ------------------------------------------------------------------------------
+
+class Cpio:
+    """A "newc" archive in memory; everything in it belongs to root."""
+
+    def __init__(self):
+        self.data, self.names = bytearray(), set()
+
+    def add(self, name, mode, body=b'', rdev=(0, 0)):
+        if name in self.names:
+            return
+        parent = os.path.dirname(name)
+        if parent:
+            self.add(parent, stat.S_IFDIR | 0o755)
+        self.names.add(name)
+        fields = (len(self.names), mode, 0, 0, 1, 0, len(body), 0, 0, *rdev, len(name) + 1, 0)
+        self.data += b'070701' + ''.join(f'{v:08x}' for v in fields).encode()
+        self.data += name.encode() + b'\0'
+        self.pad()
+        self.data += body
+        self.pad()
+
+    def pad(self):
+        self.data += bytes(-len(self.data) % 4)
+
+    def add_file(self, source, name=None):
+        with open(source, 'rb') as f:
+            self.add(name or source.lstrip('/'), stat.S_IFREG | 0o755, f.read())
+
+    def add_program(self, source):
+        """A program of this machine with its loader and its shared libraries."""
+        self.add_file(source)
+        for line in call('ldd', source).stdout.splitlines():
+            m = re.search(r'(/\S+) \(0x', line)
+            if m:
+                self.add_file(m.group(1))
+
+    def write(self, path):
+        self.add('TRAILER!!!', 0)
+        with open(path, 'wb') as f:
+            f.write(self.data)
+
+
+def module_bytes(path):
+    with open(path, 'rb') as f:
+        data = f.read()
+    return lzma.decompress(data) if path.endswith('.xz') else data
+
+
+def build(kernel, programs, path):
+    """Writes a RAM disk for @kernel to @path, with @programs (static) in /bin."""
+    cpio = Cpio()
+    for folder in ('proc', 'sys', 'dev', 'tmp', 'etc', 'root', 'run'):
+        cpio.add(folder, stat.S_IFDIR | 0o755)
+    cpio.add('dev/console', stat.S_IFCHR | 0o600, rdev=(5, 1))
+    cpio.add_file('/bin/busybox', 'bin/busybox')
+    cpio.add('bin/sh', stat.S_IFLNK | 0o777, b'busybox')
+    for program in PROGRAMS:
+        cpio.add_program(program)
+    for program in programs:
+        cpio.add_file(program, 'bin/' + os.path.basename(program))
+    cpio.add('init', stat.S_IFLNK | 0o777, b'bin/vm_agent')
+    base, paths, deps = kernel.modules(MODULES)
+    target = f'lib/modules/{kernel.release}'
+    plain = {p: re.sub(r'\.ko\..*', '.ko', p) for p in paths}
+    for p in paths:
+        cpio.add(f'{target}/{plain[p]}', stat.S_IFREG | 0o644, module_bytes(os.path.join(base, p)))
+    lines = [f'{plain[p]}: {" ".join(plain[q] for q in deps[p])}\n' for p in paths]
+    cpio.add(f'{target}/modules.dep', stat.S_IFREG | 0o644, ''.join(lines).encode())
+    have = {os.path.basename(p).split('.')[0] for p in paths}
+    cpio.add('etc/modules', stat.S_IFREG | 0o644,
+             ''.join(m + '\n' for m in MODULES if m in have).encode())
+    cpio.write(path)

@@ -1,0 +1,240 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * vsock_peer: the VM tests' conversations over AF_VSOCK sockets; statically linked, runs in a
+ *guest.
+ *
+ *	vsock_peer serve            serves echo, seq and xfer until it is killed
+ *	vsock_peer VERB CID ...     one job (peer.h); prints one line; exit code 0 when all went
+ *well
+ *
+ * SEQPACKET is sent by blocking calls: a Linux socket that does not block may send the first part
+ * of a message that its credit has no room for, and then say EAGAIN, so that the message can
+ * neither be sent nor taken back. SEQ_WINDOW keeps such a call from waiting for ever.
+ */
+#include "peer.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/vm_sockets.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#define FLOWS_MAX 8192u
+
+static struct flow *flows[FLOWS_MAX];
+static struct pollfd fds[FLOWS_MAX];
+static unsigned n_flows;
+static int exit_code = -1;
+
+static const struct {
+	unsigned port;
+	int type;
+	enum flow_kind kind;
+} services[] = {
+	{PORT_ECHO, SOCK_STREAM, ECHO_SERVER},
+	{PORT_SEQ, SOCK_SEQPACKET, SEQ_SERVER},
+	{PORT_XFER, SOCK_STREAM, XFER_SERVER},
+};
+#define SERVICES (sizeof(services) / sizeof(services[0]))
+
+/* f->conn: the descriptor + 1, so that 0 is none. */
+static int fd_of(const struct flow *f)
+{
+	return (int)((intptr_t)f->conn - 1);
+}
+
+static bool connecting(const struct flow *f)
+{
+	return f->job && (fcntl(fd_of(f), F_GETFL) & O_NONBLOCK);
+}
+
+static bool flow_add(struct flow *f, int fd)
+{
+	if (n_flows == FLOWS_MAX)
+		return false;
+	f->conn = (void *)(intptr_t)(fd + 1);
+	flows[n_flows++] = f;
+	return true;
+}
+
+static int posix_connect(struct flow *f, uint64_t cid, uint32_t port)
+{
+	struct sockaddr_vm sa = {
+		.svm_family = AF_VSOCK, .svm_cid = (unsigned)cid, .svm_port = port};
+	int type = f->kind == SEQ_CLIENT ? SOCK_SEQPACKET : SOCK_STREAM;
+	int fd = socket(AF_VSOCK, type | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+
+	if (fd < 0)
+		return -errno;
+	if (!flow_add(f, fd)) {
+		close(fd);
+		return -EMFILE;
+	}
+	f->want = WANT_OUT;
+	if (connect(fd, (struct sockaddr *)&sa, sizeof(sa)) < 0 && errno != EINPROGRESS)
+		return -errno;
+	return 0;
+}
+
+static ssize_t posix_recv(struct flow *f, void *buf, size_t len, bool *eor)
+{
+	struct iovec iov = {buf, len};
+	struct msghdr msg = {.msg_iov = &iov, .msg_iovlen = 1};
+	ssize_t n = recvmsg(fd_of(f), &msg, MSG_DONTWAIT);
+
+	if (n < 0)
+		return -errno;
+	if (eor)
+		*eor = msg.msg_flags & MSG_EOR;
+	return msg.msg_flags & MSG_TRUNC ? -EMSGSIZE : n;
+}
+
+static ssize_t posix_send(struct flow *f, const void *buf, size_t len, bool eor)
+{
+	bool messages = f->kind == SEQ_CLIENT || f->kind == SEQ_SERVER;
+	ssize_t n = send(fd_of(f), buf, len,
+			 MSG_NOSIGNAL | (messages ? 0 : MSG_DONTWAIT) | (eor ? MSG_EOR : 0));
+
+	if (n >= 0 && messages && (size_t)n != len)
+		return -EMSGSIZE;
+	return n < 0 ? -errno : n;
+}
+
+static int posix_shutdown(struct flow *f)
+{
+	return shutdown(fd_of(f), SHUT_WR) < 0 ? -errno : 0;
+}
+
+static void posix_close(struct flow *f)
+{
+	for (unsigned i = 0; i < n_flows; i++)
+		if (flows[i] == f)
+			flows[i] = NULL; /* the loop squeezes the holes out */
+	close(fd_of(f));
+}
+
+static void posix_want(struct flow *f, unsigned what)
+{
+	f->want = what;
+}
+
+const struct peer_ops peer_ops = {posix_connect,  posix_recv,  posix_send,
+				  posix_shutdown, posix_close, posix_want};
+
+void job_said(void *user, const char *result, bool ok)
+{
+	(void)user;
+	printf("%s %s\n", ok ? "ok" : "FAILED", result);
+	exit_code = !ok;
+}
+
+void server_broke(const struct flow *f, const char *why)
+{
+	printf("server: kind %d: %s\n", (int)f->kind, why);
+}
+
+static int listen_all(int *listeners)
+{
+	for (unsigned i = 0; i < SERVICES; i++) {
+		struct sockaddr_vm sa = {.svm_family = AF_VSOCK,
+					 .svm_cid = VMADDR_CID_ANY,
+					 .svm_port = services[i].port};
+
+		listeners[i] = socket(AF_VSOCK, services[i].type | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+		if (listeners[i] < 0 ||
+		    bind(listeners[i], (struct sockaddr *)&sa, sizeof(sa)) < 0 ||
+		    listen(listeners[i], 256) < 0)
+			return -errno;
+	}
+	return 0;
+}
+
+static void accept_all(int listener, enum flow_kind kind)
+{
+	int fd;
+
+	while ((fd = accept4(listener, NULL, NULL, SOCK_CLOEXEC)) >= 0) {
+		struct flow *f = flow_new(kind, NULL);
+
+		if (!f || !flow_add(f, fd)) {
+			close(fd);
+			if (f)
+				flow_free(f);
+			continue;
+		}
+		f->want = WANT_IN;
+	}
+}
+
+/* The first event of a client's socket: the outcome of connect. */
+static void connected(struct flow *f)
+{
+	int fd = fd_of(f), err = 0;
+	socklen_t len = sizeof(err);
+
+	getsockopt(fd, SOL_SOCKET, SO_ERROR, &err, &len);
+	fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) & ~O_NONBLOCK);
+	flow_connected(f, -err);
+}
+
+static void run_ready(unsigned polled)
+{
+	for (unsigned i = 0; i < polled; i++) {
+		if (!flows[i] || !fds[i].revents)
+			continue;
+		if (connecting(flows[i]))
+			connected(flows[i]);
+		else
+			flow_run(flows[i]);
+	}
+}
+
+static void loop(const int *listeners, unsigned n_listeners)
+{
+	while (exit_code < 0) {
+		unsigned n = 0;
+
+		for (unsigned i = 0; i < n_flows; i++)
+			if (flows[i])
+				flows[n++] = flows[i];
+		n_flows = n;
+		for (unsigned i = 0; i < n; i++)
+			fds[i] = (struct pollfd){
+				.fd = flows[i]->want ? fd_of(flows[i]) : -1,
+				.events = (short)((flows[i]->want & WANT_IN ? POLLIN : 0) |
+						  (flows[i]->want & WANT_OUT ? POLLOUT : 0))};
+		for (unsigned i = 0; i < n_listeners; i++)
+			fds[n + i] = (struct pollfd){.fd = listeners[i], .events = POLLIN};
+		if (poll(fds, n + n_listeners, -1) < 0)
+			continue;
+		run_ready(n);
+		for (unsigned i = 0; i < n_listeners; i++)
+			if (fds[n + i].revents)
+				accept_all(listeners[i], services[i].kind);
+	}
+}
+
+int main(int argc, char **argv)
+{
+	int listeners[SERVICES], err;
+
+	setvbuf(stdout, NULL, _IOLBF, 0);
+	if (argc == 2 && strcmp(argv[1], "serve") == 0) {
+		err = listen_all(listeners);
+		if (err) {
+			fprintf(stderr, "vsock_peer: listen: %s\n", strerror(-err));
+			return 1;
+		}
+		puts("serving");
+		loop(listeners, SERVICES);
+	} else if (argc > 1 && job_start(argc - 1, argv + 1, NULL) == 0) {
+		loop(NULL, 0);
+	} else {
+		fprintf(stderr, "usage: vsock_peer serve | VERB CID PORT NUMBER...\n");
+		return 2;
+	}
+	return exit_code;
+}

@@ -1,0 +1,236 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * vm_host_app: the VM tests' conversations over the public API, in a host application whose
+ * process is the backend of one guest.
+ *
+ *	vm_host_app host:SOCKET,cid=N
+ *
+ * Serves echo, seq and xfer. Reads commands from standard input, one a line, "ID VERB ARGS"
+ *(peer.h), "ID stats" or "ID quit"; answers each with "ID ok ..." or "ID FAILED ...". Ends with its
+ *input.
+ */
+#include "peer.h"
+
+#include <zvsock.h>
+#include <zvsock_host.h>
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+static struct zv_dev *dev;
+static struct zv_queue *queue;
+static bool quit;
+
+static const struct {
+	unsigned port;
+	enum zv_type type;
+	enum flow_kind kind;
+} services[] = {
+	{PORT_ECHO, ZV_STREAM, ECHO_SERVER},
+	{PORT_SEQ, ZV_SEQPACKET, SEQ_SERVER},
+	{PORT_XFER, ZV_STREAM, XFER_SERVER},
+};
+#define SERVICES (sizeof(services) / sizeof(services[0]))
+
+static int zvsock_connect(struct flow *f, uint64_t cid, uint32_t port)
+{
+	struct zv_conn *conn;
+	int err = zv_connect(queue, cid, port, f->kind == SEQ_CLIENT ? ZV_SEQPACKET : ZV_STREAM,
+			     &conn);
+
+	if (err < 0)
+		return err;
+	f->conn = conn;
+	zv_set_user(conn, f);
+	return 0;
+}
+
+static ssize_t zvsock_recv(struct flow *f, void *buf, size_t len, bool *eor)
+{
+	uint32_t flags = 0;
+	ssize_t n = zv_recv(f->conn, buf, len, &flags);
+
+	if (eor)
+		*eor = flags & ZV_EOR;
+	return n >= 0 && (flags & ZV_TRUNC) ? -EMSGSIZE : n;
+}
+
+static ssize_t zvsock_send(struct flow *f, const void *buf, size_t len, bool eor)
+{
+	return zv_send(f->conn, buf, len, eor ? ZV_EOR : 0);
+}
+
+static int zvsock_shutdown(struct flow *f)
+{
+	return zv_shutdown(f->conn, 1);
+}
+
+static void zvsock_close(struct flow *f)
+{
+	zv_set_user(f->conn, NULL);
+	zv_conn_close(f->conn);
+}
+
+static void zvsock_want(struct flow *f, unsigned what)
+{
+	zv_set_events(f->conn,
+		      (what & WANT_IN ? ZV_EV_IN : 0u) | (what & WANT_OUT ? ZV_EV_OUT : 0u));
+}
+
+const struct peer_ops peer_ops = {zvsock_connect,  zvsock_recv,	 zvsock_send,
+				  zvsock_shutdown, zvsock_close, zvsock_want};
+
+/* @user: the command's ID, from malloc. */
+void job_said(void *user, const char *result, bool ok)
+{
+	printf("%s %s %s\n", (char *)user, ok ? "ok" : "FAILED", result);
+	free(user);
+}
+
+void server_broke(const struct flow *f, const char *why)
+{
+	printf("server kind %d: %s\n", (int)f->kind, why);
+}
+
+static void say_stats(const char *id)
+{
+	struct zv_dev_info info = {.size = sizeof(info)};
+	struct zv_queue_stats s;
+
+	zv_dev_info(dev, &info);
+	zv_queue_stats(queue, &s, sizeof(s));
+	printf("%s ok {\"servers\": %u, \"up\": %u, \"sessions\": %llu, \"ring_broken\": %llu, "
+	       "\"rx_bad\": %llu, \"rx_overrun\": %llu, \"accepted\": %llu, \"reset\": %llu}\n",
+	       id, server_flows, info.queues_up, (unsigned long long)s.sessions,
+	       (unsigned long long)s.ring_broken,
+	       (unsigned long long)(s.rx_bad_hdr + s.rx_bad_cid + s.rx_bad_type + s.rx_bad_chain +
+				    s.rx_bad_credit),
+	       (unsigned long long)s.rx_overrun, (unsigned long long)s.conns_accepted,
+	       (unsigned long long)s.conns_reset);
+}
+
+static void command(char *line)
+{
+	char *argv[8], *id = strtok(line, " "), *word, *kept;
+	int argc = 0;
+
+	if (!id)
+		return;
+	while (argc < 8 && (word = strtok(NULL, " ")))
+		argv[argc++] = word;
+	if (argc == 1 && strcmp(argv[0], "stats") == 0)
+		say_stats(id);
+	else if (argc == 1 && strcmp(argv[0], "quit") == 0)
+		quit = true;
+	else if (!(kept = strdup(id)) || job_start(argc, argv, kept) < 0) {
+		printf("%s FAILED no such command\n", id);
+		free(kept);
+	}
+}
+
+/* Commands may come in pieces or several at once. */
+static void read_commands(void)
+{
+	static char buf[4096];
+	static size_t have;
+	ssize_t n = read(STDIN_FILENO, buf + have, sizeof(buf) - 1 - have);
+	char *end;
+
+	if (n <= 0) {
+		quit = true;
+		return;
+	}
+	have += (size_t)n;
+	buf[have] = '\0';
+	while ((end = strchr(buf, '\n'))) {
+		*end++ = '\0';
+		command(buf);
+		have -= (size_t)(end - buf);
+		memmove(buf, end, have + 1);
+	}
+}
+
+static void accept_all(uint32_t port)
+{
+	struct zv_conn *conn;
+
+	while (zv_accept(queue, port, &conn) == 0) {
+		struct flow *f = NULL;
+
+		for (unsigned i = 0; i < SERVICES; i++)
+			if (services[i].port == port)
+				f = flow_new(services[i].kind, NULL);
+		if (!f) {
+			zv_conn_close(conn);
+			continue;
+		}
+		f->conn = conn;
+		zv_set_user(conn, f);
+		zvsock_want(f, WANT_IN);
+	}
+}
+
+static void handle(const struct zv_event *ev)
+{
+	if (ev->events & ZV_EV_ACCEPT)
+		accept_all(ev->port);
+	else if (ev->events & ZV_EV_CONNECT)
+		flow_connected(ev->user, ev->err);
+	else if (ev->user)
+		flow_run(ev->user);
+}
+
+static void loop(void)
+{
+	struct pollfd fds[] = {{.fd = STDIN_FILENO, .events = POLLIN},
+			       {.fd = zv_fd(queue), .events = POLLIN}};
+	struct zv_event ev;
+
+	while (!quit) {
+		int n, timeout = 0;
+
+		/* One at a time: what follows from an event may close the next one's connection. */
+		for (unsigned i = 0; i < 64 && (n = zv_poll(queue, &ev, 1)) > 0; i++)
+			handle(&ev);
+		if (n == 0 && zv_arm(queue) == 0)
+			timeout = -1;
+		if (poll(fds, 2, timeout) > 0 && fds[0].revents)
+			read_commands();
+	}
+}
+
+static void on_log(void *ctx, enum zv_log_level level, const char *line)
+{
+	(void)ctx;
+	if (level <= ZV_LOG_INFO)
+		fprintf(stderr, "%s\n", line);
+}
+
+int main(int argc, char **argv)
+{
+	if (argc != 2) {
+		fprintf(stderr, "usage: vm_host_app host:SOCKET,cid=N\n");
+		return 2;
+	}
+	setvbuf(stdout, NULL, _IOLBF, 0);
+	zv_set_log(on_log, NULL);
+	if (zv_host_init() < 0 || zv_open(&dev, argv[1], NULL) < 0) {
+		fprintf(stderr, "vm_host_app: %s\n", zv_error_text());
+		return 1;
+	}
+	queue = zv_queue(dev, 0);
+	for (unsigned i = 0; i < SERVICES; i++) {
+		if (zv_listen(dev, services[i].port, services[i].type, 256) < 0) {
+			fprintf(stderr, "vm_host_app: %s\n", zv_error_text());
+			return 1;
+		}
+	}
+	puts("serving");
+	loop();
+	zv_close(dev);
+	return 0;
+}

@@ -1,0 +1,173 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""What scenarios are made of: fixtures, their life, and the list of scenarios.
+
+A scenario is a function of one argument, the Bench, marked @scenario; its first line of
+documentation says what must hold. It raises Failure (or anything else) when that does not hold, Skip
+when it cannot be tried here. Worlds (a guest with its host side) are expensive, so bench.shared()
+keeps one for all scenarios that leave it as they found it; after a failure it is thrown away.
+"""
+import json
+import os
+import shutil
+import subprocess
+import tempfile
+import time
+
+import image
+from guest import Guest, vsock_args
+from procs import Failure, LIMIT, Log, Owner, Process
+
+ECHO, SEQ, XFER = 5007, 5008, 5009  # ports; peer/peer.h
+SCENARIOS = []
+
+
+class Skip(Exception):
+    """A scenario cannot be tried here; the text says why."""
+
+
+def scenario(function):
+    SCENARIOS.append(function)
+    return function
+
+
+class HostApp:
+    """vm_host_app: the host's side in an application, which is the guest's backend itself."""
+
+    def __init__(self, owner, program, uri, log):
+        self.next, self.answers = 1, {}
+        self.process = Process(owner, [program, uri], log, stdin=subprocess.PIPE)
+        self.process.expect('^serving$')
+
+    def start(self, command):
+        number, self.next = str(self.next), self.next + 1
+        self.process.popen.stdin.write(f'{number} {command}\n'.encode())
+        self.process.popen.stdin.flush()
+        return number
+
+    def wait(self, number, limit=LIMIT):
+        deadline = time.monotonic() + limit
+        while number not in self.answers:
+            line = self.process.expect(r'^\d+ (ok|FAILED) ', max(0.0, deadline - time.monotonic()))
+            who, verdict, text = line.split(' ', 2)
+            self.answers[who] = (verdict, text)
+        verdict, text = self.answers.pop(number)
+        if verdict != 'ok':
+            raise Failure(f'host: {text}')
+        return text
+
+    def run(self, command, limit=LIMIT):
+        return self.wait(self.start(command), limit)
+
+    def stats(self):
+        return json.loads(self.run('stats'))
+
+
+class AppWorld:
+    """A stock guest and a host application."""
+
+    def __init__(self, bench, name, backports=False, boot=True):
+        self.bench, self.cid = bench, bench.new_cid()
+        self.owner = Owner()
+        self.folder = tempfile.mkdtemp(prefix='zv-vm-')
+        self.log = self.owner.add(Log(bench.log_path(name)))
+        self.socket = os.path.join(self.folder, 'vsock.sock')
+        self.app = self.guest = None
+        self.kernel = bench.kernel(backports)
+        try:
+            self.start_app()
+            if boot:
+                self.boot()
+                self.serve()
+        except BaseException:
+            self.close()
+            raise
+
+    def start_app(self):
+        self.app = HostApp(self.owner, self.bench.program('vm_host_app'),
+                           f'host:{self.socket},cid={self.cid}', self.log)
+
+    def boot(self):
+        self.guest = Guest(self.owner, self.folder, self.log, self.kernel,
+                           self.bench.ramdisk(self.kernel), vsock_args(self.socket))
+        return self.guest
+
+    def serve(self):
+        """Starts the conversations' servers in the guest."""
+        self.guest.start('exec vsock_peer serve').expect('serving')
+
+    def peer(self, command, limit=LIMIT):
+        """One job of the program in the guest."""
+        return self.guest.run(f'exec vsock_peer {command}', limit)
+
+    def healthy(self):
+        """Traffic flows both ways and nothing is left over from before."""
+        self.peer(f'echo 2 {ECHO} 100000')
+        self.app.run(f'echo {self.cid} {ECHO} 100000')
+
+    def close(self):
+        self.owner.close()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+class Bench:
+    """One run of the tests: paths, kernels, and the worlds that scenarios share."""
+
+    def __init__(self, build):
+        self.build = build
+        self.vmdir = os.path.join(build, 'vm')
+        self.logs = os.path.join(self.vmdir, 'logs')
+        os.makedirs(self.logs, exist_ok=True)
+        self.worlds, self.kernels, self.ramdisks = {}, {}, {}
+        self.cid = 2
+        self.current = None  # name of the running scenario
+        self.temporary = Owner()
+
+    def new_cid(self):
+        self.cid += 1
+        return self.cid
+
+    def log_path(self, name):
+        path = os.path.join(self.logs, name + '.log')
+        return path
+
+    def program(self, name):
+        for folder in ('tests/vm', 'host-dpdk/daemon', 'host-dpdk'):
+            path = os.path.join(self.build, folder, name)
+            if os.path.isfile(path):
+                return path
+        raise Skip(f'{name} is not built')
+
+    def kernel(self, backports=False):
+        if backports not in self.kernels:
+            try:
+                self.kernels[backports] = image.Kernel(self.vmdir, backports)
+            except image.Missing as why:
+                self.kernels[backports] = why
+        if isinstance(self.kernels[backports], image.Missing):
+            raise Skip(str(self.kernels[backports]))
+        return self.kernels[backports]
+
+    def ramdisk(self, kernel):
+        if kernel not in self.ramdisks:
+            path = os.path.join(self.vmdir, f'initrd-{kernel.release}')
+            image.build(kernel, [self.program('vm_agent'), self.program('vsock_peer')], path)
+            self.ramdisks[kernel] = path
+        return self.ramdisks[kernel]
+
+    def own(self, kind, *args, **kw):
+        """A world for this scenario alone."""
+        return self.temporary.add(kind(self, self.current, *args, **kw))
+
+    def shared(self, kind, name, *args, **kw):
+        """The world @name, made when there is none."""
+        if name not in self.worlds:
+            self.worlds[name] = kind(self, name, *args, **kw)
+        return self.worlds[name]
+
+    def drop_shared(self):
+        while self.worlds:
+            self.worlds.popitem()[1].close()
+
+    def close(self):
+        self.temporary.close()
+        self.drop_shared()
