@@ -188,7 +188,8 @@ void conn_over(struct zv_conn *c, int err)
 
 	/* A RST that found no room goes to the queue's side ring: the connection need not stay. */
 	if (c->pending & CP_RST)
-		tx_rst_reply(q, &(struct vsock_hdr){.src_cid = c->node.key.peer_cid,
+		tx_rst_reply(q, &(struct vsock_hdr){.src_cid = conn_peer_cid(c),
+						    .dst_cid = conn_local_cid(c),
 						    .src_port = c->node.key.peer_port,
 						    .dst_port = c->node.key.local_port,
 						    .type = c->type});
@@ -241,24 +242,32 @@ void conn_reset_all(struct zv_queue *q)
 	}
 }
 
-int conn_close(struct zv_conn *c)
+/* The application gives its handle back: 0 or -EBUSY. */
+static int give_back(struct zv_conn *c, const char *call)
 {
-	struct zv_queue *q = c->q;
-	struct vc_step s;
-
 	if (c->tx_loans)
 		return zv_err(-EBUSY,
-			      "zv_conn_close: %u transmit buffers are still reserved on the "
-			      "connection: send or cancel them first",
-			      c->tx_loans);
-	if (c->flags & CF_MORE)
-		tx_more_flush(q);
-	s = vc_step(c->state, VC_EV_CLOSE);
+			      "%s: %u transmit buffers are still reserved on the connection: send "
+			      "or cancel them first",
+			      call, c->tx_loans);
 	c->flags |= CF_ORPHAN;
 	tx_line_leave(c);
 	if (c->flags & CF_READY)
-		TAILQ_REMOVE(&q->ready, c, ready);
+		TAILQ_REMOVE(&c->q->ready, c, ready);
 	c->flags &= ~(CF_READY | CF_WANT_OUT | CF_NEW);
+	return 0;
+}
+
+int conn_close(struct zv_conn *c)
+{
+	struct zv_queue *q = c->q;
+	struct vc_step s = vc_step(c->state, VC_EV_CLOSE);
+	int ret = give_back(c, "zv_conn_close");
+
+	if (ret)
+		return ret;
+	if (c->flags & CF_MORE)
+		tx_more_flush(q);
 	loan_drop_all(c);
 	switch (s.action) {
 	case VC_ACT_SEND_SHUTDOWN:
@@ -280,5 +289,44 @@ int conn_close(struct zv_conn *c)
 	default:
 		conn_free(c);
 	}
+	return 0;
+}
+
+int conn_reset(struct zv_conn *c)
+{
+	int ret = give_back(c, "zv_conn_reset");
+
+	if (ret)
+		return ret;
+	loan_drop_all(c);
+	if (c->state == VC_CLOSED) {
+		conn_free(c);
+		return 0;
+	}
+	tx_more_drop(c);
+	tx_ctrl(c, CP_RST);
+	conn_over(c, 0);
+	return 0;
+}
+
+int conn_answer(struct zv_conn *c, int err)
+{
+	if (c->state == VC_CLOSED && c->err) /* the guest or the clock was faster */
+		return c->err;
+	if (c->state != VC_REQUESTED || err > 0)
+		return zv_err(-EINVAL, "zv_conn_answer: %s %s",
+			      err > 0 ? "err must be 0 or negative; the connection is"
+				      : "there is nothing to answer: the connection is",
+			      vc_state_name(c->state));
+	conn_timer_stop(c);
+	if (err) {
+		c->q->tq->stats.conns_refused++;
+		tx_ctrl(c, CP_RST);
+		conn_over(c, err);
+		return 0;
+	}
+	c->state = VC_CONNECTED;
+	c->q->tq->stats.conns_accepted++;
+	tx_ctrl(c, CP_RESPONSE);
 	return 0;
 }

@@ -82,7 +82,7 @@ void ctrl_start(struct zv_queue *q)
 
 struct zv_conn *ctrl_accept(struct zv_queue *q, const struct vsock_hdr *h)
 {
-	struct conn_key key = {h->src_cid, h->src_port, h->dst_port};
+	struct conn_key key = {VSOCK_CID_HOST, h->src_port, h->dst_port};
 	struct zv_conn *c;
 	int err;
 

@@ -83,6 +83,7 @@ static int queue_open(struct zv_dev *dev, unsigned i)
 	q->ops = dev->ops;
 	q->dev = dev;
 	q->index = i;
+	q->host = dev->ops->role == ZV_ROLE_HOST;
 	q->epfd = q->timerfd = -1;
 	q->session = q->tq->session - 1; /* the first call starts this side's session */
 	q->rx.free = q->tx.free = LOAN_NONE;
@@ -136,6 +137,7 @@ static void dev_free(struct zv_dev *dev)
 			dev->listeners[i] = l->next;
 			free(l);
 		}
+	free(dev->catch_all);
 	while ((l = dev->closed)) {
 		dev->closed = l->next_closed;
 		free(l);
@@ -267,6 +269,21 @@ void listener_sync(struct zv_queue *q)
 	pthread_mutex_unlock(&dev->closed_lock);
 }
 
+static struct listener *listener_new(struct zv_dev *dev, uint32_t port, unsigned backlog)
+{
+	size_t size = sizeof(struct listener) + dev->nqueues * sizeof(struct accept_queue);
+	struct listener *l = aligned_alloc(SHM_CACHE_LINE, size);
+
+	if (!l)
+		return NULL;
+	memset(l, 0, size);
+	l->port = port;
+	l->backlog = backlog ? backlog : 128;
+	for (unsigned i = 0; i < dev->nqueues; i++)
+		TAILQ_INIT(&l->q[i].conns);
+	return l;
+}
+
 int zv_listen(struct zv_dev *dev, uint32_t port, enum zv_type type, unsigned backlog)
 {
 	struct listener *l, **head;
@@ -281,28 +298,49 @@ int zv_listen(struct zv_dev *dev, uint32_t port, enum zv_type type, unsigned bac
 	if (listener_find(dev, port))
 		return zv_err(-EADDRINUSE, "zv_listen: this device listens on port %u already",
 			      port);
-	l = aligned_alloc(SHM_CACHE_LINE, sizeof(*l) + dev->nqueues * sizeof(l->q[0]));
+	l = listener_new(dev, port, backlog);
 	if (!l)
 		return zv_err(-ENOMEM, "zv_listen: out of memory");
-	memset(l, 0, sizeof(*l) + dev->nqueues * sizeof(l->q[0]));
-	l->port = port;
 	l->type = (uint16_t)type;
-	l->backlog = backlog ? backlog : 128;
-	for (unsigned i = 0; i < dev->nqueues; i++)
-		TAILQ_INIT(&l->q[i].conns);
 	head = bucket(dev, port);
 	l->next = *head;
 	__atomic_store_n(head, l, __ATOMIC_RELEASE);
 	return 0;
 }
 
+int zv_listen_all(struct zv_dev *dev, uint32_t flags, unsigned backlog)
+{
+	struct listener *l;
+
+	if (!dev || (flags & ~ZV_LISTEN_ANY_CID))
+		return zv_err(-EINVAL, "zv_listen_all: dev must be set, flags 0 or "
+				       "ZV_LISTEN_ANY_CID");
+	if ((flags & ZV_LISTEN_ANY_CID) && dev->ops->role != ZV_ROLE_HOST)
+		return zv_err(-EOPNOTSUPP, "zv_listen_all: ZV_LISTEN_ANY_CID is for host devices: "
+					   "a guest receives for its own CID only");
+	listeners_reap(dev);
+	if (dev->catch_all)
+		return zv_err(-EADDRINUSE,
+			      "zv_listen_all: this device has a catch-all listener already");
+	l = listener_new(dev, ZV_PORT_ANY, backlog);
+	if (!l)
+		return zv_err(-ENOMEM, "zv_listen_all: out of memory");
+	l->flags = (uint16_t)flags;
+	__atomic_store_n(&dev->catch_all, l, __ATOMIC_RELEASE);
+	return 0;
+}
+
 int zv_unlisten(struct zv_dev *dev, uint32_t port)
 {
-	struct listener *l = dev ? listener_find(dev, port) : NULL, **pp;
+	struct listener *l = NULL, **pp;
 
+	if (dev)
+		l = port == ZV_PORT_ANY ? dev->catch_all : listener_find(dev, port);
+	if (!l && port == ZV_PORT_ANY)
+		return zv_err(-ENOENT, "zv_unlisten: there is no catch-all listener");
 	if (!l)
 		return zv_err(-ENOENT, "zv_unlisten: nothing listens on port %u", port);
-	pp = bucket(dev, port);
+	pp = port == ZV_PORT_ANY ? &dev->catch_all : bucket(dev, port);
 	while (*pp != l)
 		pp = &(*pp)->next;
 	__atomic_store_n(pp, l->next, __ATOMIC_RELEASE); /* l->next stays: a reader may be on l */

@@ -252,7 +252,7 @@ static void consumed(struct zv_conn *c, uint32_t len)
 /* What a receiving call returns when no payload is queued. */
 static int empty(struct zv_conn *c)
 {
-	if (c->state == VC_CONNECTING)
+	if (c->state == VC_CONNECTING || c->state == VC_REQUESTED)
 		return -ENOTCONN;
 	if (c->state == VC_CLOSED && c->err)
 		return c->err;

@@ -32,8 +32,8 @@ void queue_sync(struct zv_queue *q)
 	q->session = q->tq->session;
 	conn_reset_all(q);
 	guest = q->ops->guest_cid(q->dev->t);
-	q->own_cid = q->ops->role == ZV_ROLE_GUEST ? guest : VSOCK_CID_HOST;
-	q->peer_cid = q->ops->role == ZV_ROLE_GUEST ? VSOCK_CID_HOST : guest;
+	q->own_cid = q->host ? VSOCK_CID_HOST : guest;
+	q->peer_cid = q->host ? guest : VSOCK_CID_HOST;
 	q->hello = HELLO_OFF;
 	q->incoming = 0;
 	q->max_pkt = ZV_PLAIN_PKT;
@@ -70,8 +70,11 @@ static uint32_t events_of(struct zv_conn *c)
 
 static unsigned accept_events(struct zv_queue *q, struct zv_event *events, unsigned max)
 {
+	const struct listener *all = listener_catch_all(q->dev);
 	unsigned n = 0;
 
+	if (all && all->q[q->index].count && max)
+		events[n++] = (struct zv_event){.events = ZV_EV_ACCEPT, .port = ZV_PORT_ANY};
 	for (unsigned i = 0; i < ZV_LISTEN_HASH && n < max; i++) {
 		struct listener *l = __atomic_load_n(&q->dev->listeners[i], __ATOMIC_ACQUIRE);
 

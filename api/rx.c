@@ -27,25 +27,33 @@ static void refuse(struct zv_queue *q, const struct vsock_hdr *h)
 	tx_rst_reply(q, h);
 }
 
+/* The packet is for a sibling of the guest, not for the host. */
+static bool for_sibling(const struct zv_queue *q, const struct conn_key *key)
+{
+	return q->host && key->cid != VSOCK_CID_HOST;
+}
+
 /* REQUEST for no existing connection: section 5.10.6.5, "Connection establishment". */
 static void request(struct zv_queue *q, const struct vsock_hdr *h, const struct conn_key *key)
 {
+	bool sibling = for_sibling(q, key);
 	struct listener *l;
 	struct zv_conn *c;
 	int err;
 
 	if (h->dst_port == ZV_CTRL_PORT) {
-		c = ctrl_accept(q, h);
-		if (!c)
+		if (sibling || !ctrl_accept(q, h))
 			refuse(q, h);
 		return;
 	}
-	l = listener_find(q->dev, h->dst_port);
-	if (!l || l->type != h->type || l->q[q->index].count >= l->backlog) {
+	l = sibling ? NULL : listener_find(q->dev, h->dst_port);
+	if (!l)
+		l = listener_catch_all(q->dev);
+	if (!l || (l->type && l->type != h->type) || l->q[q->index].count >= l->backlog) {
 		refuse(q, h);
 		return;
 	}
-	c = conn_new(q, key, h->type, VC_CONNECTED, &err);
+	c = conn_new(q, key, h->type, l->port == ZV_PORT_ANY ? VC_REQUESTED : VC_CONNECTED, &err);
 	if (!c) {
 		refuse(q, h);
 		return;
@@ -56,8 +64,34 @@ static void request(struct zv_queue *q, const struct vsock_hdr *h, const struct 
 	TAILQ_INSERT_TAIL(&l->q[q->index].conns, c, acceptlink);
 	l->q[q->index].count++;
 	q->accept_waiting++;
+	if (c->state == VC_REQUESTED) {
+		conn_timer_start(c, TIMER_CONNECT, q->dev->opts.connect_timeout_ns);
+		return;
+	}
 	q->tq->stats.conns_accepted++;
 	tx_ctrl(c, CP_RESPONSE);
+}
+
+static void no_conn(struct zv_queue *q, const struct vsock_hdr *h, const struct conn_key *key)
+{
+	struct vc_step s = vc_step(VC_NONE, h->op);
+
+	if (for_sibling(q, key)) {
+		const struct listener *l = listener_catch_all(q->dev);
+
+		if (!l || !(l->flags & ZV_LISTEN_ANY_CID)) {
+			q->tq->stats.rx_bad_cid++;
+			tx_rst_reply(q, h);
+			return;
+		}
+	}
+	if (s.action == VC_ACT_ACCEPT) {
+		request(q, h, key);
+		return;
+	}
+	q->tq->stats.rx_no_conn++;
+	if (s.action == VC_ACT_RST)
+		tx_rst_reply(q, h);
 }
 
 static void data(struct zv_conn *c, struct rx_pkt *p)
@@ -184,15 +218,23 @@ static void act(struct zv_conn *c, struct rx_pkt *p, struct vc_step s)
 	}
 }
 
-/* False: the header is refused, and what that calls for is done. */
-static bool check_hdr(struct zv_queue *q, const struct rx_pkt *p)
+/*
+ * False: the header is refused, and what that calls for is done. @far is the CID of the end that is
+ * not this device's guest. It need not be the host's: whether somebody speaks for the sibling that
+ * it names is for the connection table and the listeners to say.
+ */
+static bool check_hdr(struct zv_queue *q, const struct rx_pkt *p, uint64_t far)
 {
-	switch (vsock_hdr_check(&p->hdr, q->own_cid, q->peer_cid)) {
+	uint64_t own = q->own_cid, peer = q->peer_cid;
+
+	if (far != VSOCK_CID_HOST && cid_is_sibling(q, far))
+		*(q->host ? &own : &peer) = far;
+	switch (vsock_hdr_check(&p->hdr, own, peer)) {
 	case VSOCK_HDR_OK:
 		return true;
 	case VSOCK_HDR_BAD_TYPE:
 		q->tq->stats.rx_bad_type++;
-		if (p->hdr.src_cid == q->peer_cid)
+		if (p->hdr.src_cid == peer)
 			tx_rst_reply(q, &p->hdr);
 		break;
 	case VSOCK_HDR_BAD_SRC:
@@ -213,7 +255,7 @@ static struct zv_conn *find(struct zv_queue *q, const struct conn_key *key)
 	struct zv_conn *c = q->last;
 
 	if (c && c->node.key.peer_port == key->peer_port &&
-	    c->node.key.local_port == key->local_port && c->node.key.peer_cid == key->peer_cid)
+	    c->node.key.local_port == key->local_port && c->node.key.cid == key->cid)
 		return c;
 	c = (struct zv_conn *)conn_table_find(&q->conns, key);
 	q->last = c;
@@ -222,26 +264,19 @@ static struct zv_conn *find(struct zv_queue *q, const struct conn_key *key)
 
 void rx_packet(struct zv_queue *q, struct rx_pkt *p)
 {
-	struct conn_key key = {p->hdr.src_cid, p->hdr.src_port, p->hdr.dst_port};
-	struct vc_step s;
+	struct conn_key key = {q->host ? p->hdr.dst_cid : p->hdr.src_cid, p->hdr.src_port,
+			       p->hdr.dst_port};
 	struct zv_conn *c;
 
 	q->tq->stats.rx_packets++;
-	if (!check_hdr(q, p)) {
+	if (!check_hdr(q, p, key.cid)) {
 		drop(q, p);
 		return;
 	}
 	c = find(q, &key);
 	if (!c) {
 		drop(q, p);
-		s = vc_step(VC_NONE, p->hdr.op);
-		if (s.action == VC_ACT_ACCEPT) {
-			request(q, &p->hdr, &key);
-		} else {
-			q->tq->stats.rx_no_conn++;
-			if (s.action == VC_ACT_RST)
-				tx_rst_reply(q, &p->hdr);
-		}
+		no_conn(q, &p->hdr, &key);
 		return;
 	}
 	if (p->hdr.type != c->type) {

@@ -130,8 +130,9 @@ TAILQ_HEAD(conn_list, zv_conn);
 /* A port that is listened on. Linked into the device; see device.c for its life. */
 struct listener {
 	struct listener *next; /* hash chain, read without lock */
-	uint32_t port;
-	uint16_t type;
+	uint32_t port;	       /* ZV_PORT_ANY: the catch-all listener, which waits for answers */
+	uint16_t type;	       /* 0: either */
+	uint16_t flags;	       /* ZV_LISTEN_* */
 	uint32_t backlog;
 	uint32_t acked;		      /* queues that have seen the unlinking; under closed_lock */
 	struct listener *next_closed; /* device's list of unlinked ones */
@@ -152,12 +153,13 @@ struct zv_queue {
 	uint32_t session; /* the tq session this state belongs to */
 	uint32_t tick;	  /* polls, to look at the clock only now and then */
 	uint32_t listen_gen;
+	uint8_t host; /* this side is the host */
 	uint8_t armed;
 	uint8_t crowded;	    /* zv_wait: somebody else wants this CPU; see poll.c */
 	uint8_t hello;		    /* enum hello_state */
 	uint8_t incoming;	    /* host: the guest takes connections on this pair */
 	uint32_t max_pkt;	    /* payload bytes of the largest packet we may send */
-	uint64_t own_cid, peer_cid; /* of this session: what every header must say */
+	uint64_t own_cid, peer_cid; /* of this session: of the device, and of whom it leads to */
 	uint8_t contended;	    /* several connections wait for buffers */
 	uint32_t fresh_turns;	    /* connections woken out of the line that have not sent since */
 	uint32_t idle_wakes;	    /* polls that woke nobody because of them */
@@ -186,6 +188,7 @@ struct zv_dev {
 	unsigned nqueues;
 	uint64_t nonce;
 	struct listener *listeners[ZV_LISTEN_HASH];
+	struct listener *catch_all;  /* read without lock, as the chains */
 	struct listener *closed;     /* unlinked, not yet seen by all queues */
 	uint32_t listen_gen;	     /* counts unlistens */
 	pthread_mutex_t closed_lock; /* closed, acked, seen_closed */
@@ -194,6 +197,10 @@ struct zv_dev {
 
 /* ---- device.c ---- */
 struct listener *listener_find(struct zv_dev *dev, uint32_t port);
+static inline struct listener *listener_catch_all(struct zv_dev *dev)
+{
+	return __atomic_load_n(&dev->catch_all, __ATOMIC_ACQUIRE);
+}
 /* Owner of @q: drops connections that wait on listeners that are gone. */
 void listener_sync(struct zv_queue *q);
 
@@ -207,8 +214,10 @@ void conn_over(struct zv_conn *c, int err);
 void conn_free(struct zv_conn *c);
 /* Sets the budget of unread packets that the peer calls for (vsock_credit.h). */
 void conn_pkt_budget(struct zv_conn *c);
-/* zv_conn_close after the argument checks. */
+/* zv_conn_close, zv_conn_reset, zv_conn_answer after the argument checks. */
 int conn_close(struct zv_conn *c);
+int conn_reset(struct zv_conn *c);
+int conn_answer(struct zv_conn *c, int err);
 void conn_timer_start(struct zv_conn *c, unsigned which, uint64_t timeout_ns);
 void conn_timer_stop(struct zv_conn *c);
 /* Runs timers that are due at q->now. */
@@ -227,6 +236,30 @@ static inline void conn_ready(struct zv_conn *c)
 		return;
 	c->flags |= CF_READY;
 	TAILQ_INSERT_TAIL(&c->q->ready, c, ready);
+}
+
+/*
+ * One end of every connection is the guest of the device; the other is the host, or a sibling
+ * guest for which the host speaks: that is the CID of the connection's key.
+ */
+static inline uint64_t queue_guest_cid(const struct zv_queue *q)
+{
+	return q->host ? q->peer_cid : q->own_cid;
+}
+
+static inline uint64_t conn_local_cid(const struct zv_conn *c)
+{
+	return c->q->host ? c->node.key.cid : c->q->own_cid;
+}
+
+static inline uint64_t conn_peer_cid(const struct zv_conn *c)
+{
+	return c->q->host ? c->q->peer_cid : c->node.key.cid;
+}
+
+static inline bool cid_is_sibling(const struct zv_queue *q, uint64_t cid)
+{
+	return vsock_cid_is_guest(cid) && cid != queue_guest_cid(q);
 }
 
 uint64_t zv_now(void);

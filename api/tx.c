@@ -13,8 +13,8 @@
 static void fill_hdr(struct zv_conn *c, struct vsock_hdr *h, unsigned op, uint32_t len,
 		     uint32_t flags)
 {
-	h->src_cid = c->q->own_cid;
-	h->dst_cid = c->node.key.peer_cid;
+	h->src_cid = conn_local_cid(c);
+	h->dst_cid = conn_peer_cid(c);
 	h->src_port = c->node.key.local_port;
 	h->dst_port = c->node.key.peer_port;
 	h->len = len;
@@ -107,7 +107,9 @@ void tx_rst_reply(struct zv_queue *q, const struct vsock_hdr *in)
 	if (in->op == VSOCK_OP_RST)
 		return;
 	vsock_hdr_rst_for(&h, in);
-	h.src_cid = q->own_cid; /* whatever CID it was sent to */
+	/* From whom it was sent to, or the peer will not know what it is about. */
+	if (!q->host || !cid_is_sibling(q, h.src_cid))
+		h.src_cid = q->own_cid;
 	if (q->rst_count == 0 && send_rst(q, &h))
 		return;
 	if (q->rst_count == ZV_RST_FIFO) {
@@ -157,7 +159,7 @@ bool tx_has_credit(const struct zv_conn *c)
 
 int tx_may_send(struct zv_conn *c)
 {
-	if (c->state == VC_CONNECTING)
+	if (c->state == VC_CONNECTING || c->state == VC_REQUESTED)
 		return -ENOTCONN;
 	if (c->state == VC_CLOSED)
 		return c->err ? c->err : -EPIPE;

@@ -92,25 +92,38 @@ int zv_queue_stats(const struct zv_queue *q, struct zv_queue_stats *stats, size_
 
 /* ---- connections ---- */
 
-int zv_accept(struct zv_queue *q, uint32_t port, struct zv_conn **conn)
+/* The first connection that waits for @port. *@found: there is a listener. */
+static struct zv_conn *first_waiting(struct zv_queue *q, uint32_t port, bool *found)
 {
+	const struct listener *all = listener_catch_all(q->dev);
 	struct zv_conn *c = NULL;
-	bool found = false;
 
-	if (!q || !conn)
-		return zv_err(-EINVAL, "zv_accept: queue and conn must not be NULL");
-	queue_enter(q);
-	queue_sync(q);
+	*found = port == ZV_PORT_ANY;
+	if (all && port == ZV_PORT_ANY)
+		return TAILQ_FIRST(&all->q[q->index].conns);
 	for (unsigned i = 0; i < ZV_LISTEN_HASH && !c; i++) {
 		struct listener *l = __atomic_load_n(&q->dev->listeners[i], __ATOMIC_ACQUIRE);
 
 		for (; l && !c; l = __atomic_load_n(&l->next, __ATOMIC_ACQUIRE)) {
 			if (port != ZV_PORT_ANY && l->port != port)
 				continue;
-			found = true;
+			*found = true;
 			c = TAILQ_FIRST(&l->q[q->index].conns);
 		}
 	}
+	return c;
+}
+
+int zv_accept(struct zv_queue *q, uint32_t port, struct zv_conn **conn)
+{
+	struct zv_conn *c;
+	bool found;
+
+	if (!q || !conn)
+		return zv_err(-EINVAL, "zv_accept: queue and conn must not be NULL");
+	queue_enter(q);
+	queue_sync(q);
+	c = first_waiting(q, port, &found);
 	if (c) {
 		TAILQ_REMOVE(&c->listener->q[q->index].conns, c, acceptlink);
 		c->listener->q[q->index].count--;
@@ -121,32 +134,60 @@ int zv_accept(struct zv_queue *q, uint32_t port, struct zv_conn **conn)
 		*conn = c;
 	}
 	queue_leave(q);
-	if (!found && port != ZV_PORT_ANY)
+	if (!found)
 		return zv_err(-ENOENT, "zv_accept: nothing listens on port %u", port);
 	return c ? 0 : -EAGAIN;
 }
 
-static int start_connect(struct zv_queue *q, uint64_t cid, uint32_t port, unsigned type,
-			 struct zv_conn **conn)
+/* Where a connection leads, and from where. 0: the host, or the only CID there is. */
+struct route {
+	uint64_t src_cid, cid;
+	uint32_t src_port, port; /* src_port ZV_PORT_ANY: any free one */
+};
+
+/* The key of a new connection; 0 or -errno. */
+static int route_key(struct zv_queue *q, const struct route *r, struct conn_key *key)
 {
-	struct conn_key key = {cid ? cid : q->peer_cid, port, 0};
-	struct zv_conn *c;
+	uint64_t cid = r->cid ? r->cid : q->peer_cid;
 	int ret;
 
 	if (!q->tq->up)
 		return zv_err(-ENETDOWN, "zv_connect: queue %u is not running: no %s is attached",
-			      q->index,
-			      q->ops->role == ZV_ROLE_GUEST ? "backend"
-							    : "guest, or it has fewer queues,");
-	if (key.peer_cid != q->peer_cid)
+			      q->index, q->host ? "guest, or it has fewer queues," : "backend");
+	if (cid != q->peer_cid && (q->host || !cid_is_sibling(q, cid)))
 		return zv_err(-EHOSTUNREACH,
 			      "zv_connect: CID %llu cannot be reached from here: this device "
 			      "leads to CID %llu",
 			      (unsigned long long)cid, (unsigned long long)q->peer_cid);
-	ret = conn_table_port(&q->conns, key.peer_cid, port, &key.local_port);
+	if (r->src_cid && r->src_cid != q->own_cid && !cid_is_sibling(q, r->src_cid))
+		return zv_err(-EINVAL,
+			      "zv_connect_from: CID %llu cannot be a sibling of guest %llu: it is "
+			      "reserved, or its own",
+			      (unsigned long long)r->src_cid, (unsigned long long)q->peer_cid);
+	*key = (struct conn_key){q->host ? (r->src_cid ? r->src_cid : q->own_cid) : cid, r->port,
+				 r->src_port};
+	if (r->src_port != ZV_PORT_ANY)
+		return conn_table_find(&q->conns, key)
+			       ? zv_err(-EADDRINUSE,
+					"zv_connect_from: port %u is in use for port %u of CID "
+					"%llu",
+					r->src_port, r->port, (unsigned long long)cid)
+			       : 0;
+	ret = conn_table_port(&q->conns, key->cid, r->port, &key->local_port);
+	return ret ? zv_err(ret, "zv_connect: all local ports for port %u of CID %llu are in use",
+			    r->port, (unsigned long long)cid)
+		   : 0;
+}
+
+static int start_connect(struct zv_queue *q, const struct route *r, unsigned type,
+			 struct zv_conn **conn)
+{
+	struct conn_key key;
+	struct zv_conn *c;
+	int ret = route_key(q, r, &key);
+
 	if (ret)
-		return zv_err(ret, "zv_connect: all local ports for port %u of CID %llu are in use",
-			      port, (unsigned long long)key.peer_cid);
+		return ret;
 	c = conn_new(q, &key, type, VC_CONNECTING, &ret);
 	if (!c)
 		return zv_err(
@@ -160,20 +201,52 @@ static int start_connect(struct zv_queue *q, uint64_t cid, uint32_t port, unsign
 	return 0;
 }
 
-int zv_connect(struct zv_queue *q, uint64_t cid, uint32_t port, enum zv_type type,
-	       struct zv_conn **conn)
+static int connect_route(struct zv_queue *q, const struct route *r, enum zv_type type,
+			 struct zv_conn **conn)
 {
 	int ret;
 
-	if (!q || !conn || (type != ZV_STREAM && type != ZV_SEQPACKET) || port == ZV_PORT_ANY ||
-	    port == ZV_CTRL_PORT)
+	if (!q || !conn || (type != ZV_STREAM && type != ZV_SEQPACKET) || r->port == ZV_PORT_ANY ||
+	    r->port == ZV_CTRL_PORT || r->src_port == ZV_CTRL_PORT)
 		return zv_err(-EINVAL,
 			      "zv_connect: queue, conn, a type and a port other than %u and %u are "
 			      "needed",
 			      ZV_PORT_ANY, ZV_CTRL_PORT);
 	queue_enter(q);
 	queue_sync(q);
-	ret = start_connect(q, cid, port, type, conn);
+	ret = start_connect(q, r, type, conn);
+	leave(q);
+	return ret;
+}
+
+int zv_connect(struct zv_queue *q, uint64_t cid, uint32_t port, enum zv_type type,
+	       struct zv_conn **conn)
+{
+	const struct route r = {.cid = cid, .port = port, .src_port = ZV_PORT_ANY};
+
+	return connect_route(q, &r, type, conn);
+}
+
+int zv_connect_from(struct zv_queue *q, uint64_t src_cid, uint32_t src_port, uint64_t cid,
+		    uint32_t port, enum zv_type type, struct zv_conn **conn)
+{
+	const struct route r = {src_cid, cid, src_port, port};
+
+	if (q && !q->host)
+		return zv_err(-EOPNOTSUPP, "zv_connect_from: only the host speaks for others; a "
+					   "guest has zv_connect");
+	return connect_route(q, &r, type, conn);
+}
+
+int zv_conn_answer(struct zv_conn *conn, int err)
+{
+	struct zv_queue *q;
+	int ret;
+
+	if (!conn)
+		return zv_err(-EINVAL, "zv_conn_answer: conn must not be NULL");
+	q = enter(conn);
+	ret = conn_answer(conn, err);
 	leave(q);
 	return ret;
 }
@@ -204,6 +277,19 @@ int zv_conn_close(struct zv_conn *conn)
 	return ret;
 }
 
+int zv_conn_reset(struct zv_conn *conn)
+{
+	struct zv_queue *q;
+	int ret;
+
+	if (!conn)
+		return 0;
+	q = enter(conn);
+	ret = conn_reset(conn);
+	leave(q);
+	return ret;
+}
+
 int zv_conn_info(struct zv_conn *c, struct zv_conn_info *out)
 {
 	struct zv_conn_info info;
@@ -214,8 +300,8 @@ int zv_conn_info(struct zv_conn *c, struct zv_conn_info *out)
 		return zv_err(-EINVAL, "zv_conn_info: conn and info must be set, info->size too");
 	q = enter(c);
 	info = (struct zv_conn_info){
-		.local_cid = q->own_cid,
-		.peer_cid = c->node.key.peer_cid,
+		.local_cid = conn_local_cid(c),
+		.peer_cid = conn_peer_cid(c),
 		.local_port = c->node.key.local_port,
 		.peer_port = c->node.key.peer_port,
 		.type = c->type,

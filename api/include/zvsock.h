@@ -13,8 +13,9 @@
  * owner. One thread may own any number of queues. A queue may be handed to another thread: stop
  * calling in the first, synchronise (a mutex, a join), go on in the second. Different queues of a
  * device may be used in parallel without locks. Payload behind a struct zv_buf may be touched by
- * any thread. Device calls (zv_open, zv_close, zv_listen, zv_unlisten) are serialised by the
- * caller. After fork() only the parent may go on using a device; the child must not call anything.
+ * any thread. Device calls (zv_open, zv_close, zv_listen, zv_listen_all, zv_unlisten) are
+ * serialised by the caller. After fork() only the parent may go on using a device; the child must
+ * not call anything.
  *
  * Hostile peers: payload received without copying (zv_buf_recv) lies in memory that the peer can
  * still change while you look at it. Copy before you check and use it, or use zv_recv.
@@ -45,7 +46,7 @@ struct zv_conn;
 /* ---- constants -------------------------------------------------------------------------- */
 
 #define ZV_CID_HOST   2u	 /* the host, as every guest sees it */
-#define ZV_PORT_ANY   UINT32_MAX /* zv_accept: whichever listener */
+#define ZV_PORT_ANY   UINT32_MAX /* zv_accept: whichever listener; zv_connect_from: a free one */
 #define ZV_QUEUES_MAX 16u	 /* most queue pairs of a device */
 
 enum zv_type {
@@ -110,7 +111,7 @@ struct zv_event {
 	struct zv_conn *conn; /* NULL: ZV_EV_ACCEPT */
 	void *user;	      /* what zv_set_user stored */
 	uint32_t events;      /* ZV_EV_* */
-	uint32_t port;	      /* ZV_EV_ACCEPT: the listening port */
+	uint32_t port;	      /* ZV_EV_ACCEPT: the listening port; ZV_PORT_ANY: zv_listen_all */
 	int32_t err;	      /* ZV_EV_CONNECT: 0 or -errno; ZV_EV_ERR: -errno */
 	uint32_t reserved;
 };
@@ -232,24 +233,65 @@ ZV_API int zv_queue_stats(const struct zv_queue *q, struct zv_queue_stats *stats
  */
 ZV_API int zv_listen(struct zv_dev *dev, uint32_t port, enum zv_type type, unsigned backlog);
 
-/* Stops listening; connections that were not accepted are reset. -ENOENT. */
+/*
+ * Listens for all that no listener of zv_listen takes: a REQUEST of either type, to any port,
+ * waits unanswered in the accept queue of its queue, at most @backlog of them a queue (0: 128).
+ * Requests beyond that are refused. ZV_EV_ACCEPT reports them with port ZV_PORT_ANY, zv_accept
+ * with ZV_PORT_ANY takes them, zv_conn_info says who asks for what, and zv_conn_answer answers.
+ * A port that is listened on later is served by its own listener from then on.
+ * @flags: ZV_LISTEN_ANY_CID (host devices) offers also what is meant for another CID than the
+ * host's, as long as that can be a guest's: for a process that connects sibling guests. Without it
+ * such requests are refused and counted in rx_bad_cid.
+ * -EADDRINUSE (there is one already), -EOPNOTSUPP (ZV_LISTEN_ANY_CID on a guest device), -EINVAL,
+ * -ENOMEM.
+ */
+ZV_API int zv_listen_all(struct zv_dev *dev, uint32_t flags, unsigned backlog);
+#define ZV_LISTEN_ANY_CID (1u << 0)
+
+/*
+ * Stops listening on @port, or ends zv_listen_all (ZV_PORT_ANY); connections that were not accepted
+ * are reset, each by its queue's next zv_poll. Those taken by zv_accept stay, answered or not.
+ * -ENOENT.
+ */
 ZV_API int zv_unlisten(struct zv_dev *dev, uint32_t port);
 
 /*
- * Takes a connection that arrived on @q for @port (or ZV_PORT_ANY). It is connected.
+ * Takes a connection that arrived on @q for @port. It is connected. ZV_PORT_ANY: from whichever
+ * listener; but once there is zv_listen_all, from that one only, and it waits for zv_conn_answer.
  * -EAGAIN: none waits. -ENOENT: nothing listens on that port.
  */
 ZV_API int zv_accept(struct zv_queue *q, uint32_t port, struct zv_conn **conn);
 
 /*
- * Starts a connection to @port of @cid (ZV_CID_HOST from a guest; the guest's CID, or 0 for it,
- * from a host) on the pair of @q. Asynchronous: ZV_EV_CONNECT tells the outcome (-ECONNREFUSED,
- * -ETIMEDOUT, -ECONNRESET). Owned by the caller until zv_conn_close.
- * -ENETDOWN (rings not running), -EHOSTUNREACH (no such CID here), -EADDRNOTAVAIL (ports
- * exhausted), -ENOSPC (max_conns), -ENOMEM, -EINVAL.
+ * Answers a connection taken from zv_listen_all. @err 0: RESPONSE, it is connected from now on.
+ * @err < 0: RST, the peer sees ECONNREFUSED or ECONNRESET; the connection is dead with that error
+ * and must be closed (closing it unanswered refuses it too).
+ * Until then data calls return -ENOTCONN. A peer that gives up, or the end of the session, is
+ * ZV_EV_ERR with -ECONNRESET; no answer within connect_timeout_ns of the request's arrival is RST
+ * and ZV_EV_ERR with -ETIMEDOUT.
+ * That error, when it came first; -EINVAL: there is nothing to answer, or @err > 0.
+ */
+ZV_API int zv_conn_answer(struct zv_conn *conn, int err);
+
+/*
+ * Starts a connection to @port of @cid (ZV_CID_HOST, or a sibling that the host connects to, from a
+ * guest; the guest's CID, or 0 for it, from a host) on the pair of @q. Asynchronous: ZV_EV_CONNECT
+ * tells the outcome (-ECONNREFUSED, -ETIMEDOUT, -ECONNRESET). Owned by the caller until
+ * zv_conn_close. -ENETDOWN (rings not running), -EHOSTUNREACH (no such CID here), -EADDRNOTAVAIL
+ * (ports exhausted), -ENOSPC (max_conns), -ENOMEM, -EINVAL.
  */
 ZV_API int zv_connect(struct zv_queue *q, uint64_t cid, uint32_t port, enum zv_type type,
 		      struct zv_conn **conn);
+
+/*
+ * zv_connect as coming from @src_port (ZV_PORT_ANY: any free one) of @src_cid (0: own), for a host
+ * that speaks for sibling guests. Connections that differ in the local CID only are different ones.
+ * A port that is named need not be of this queue's share: keeping it off other queues is up to you.
+ * As zv_connect; -EOPNOTSUPP on a guest device, -EADDRINUSE: the queue has a connection of these
+ * CIDs and ports, -EINVAL also: @src_cid is reserved or the guest's own.
+ */
+ZV_API int zv_connect_from(struct zv_queue *q, uint64_t src_cid, uint32_t src_port, uint64_t cid,
+			   uint32_t port, enum zv_type type, struct zv_conn **conn);
 
 /*
  * Ends sending (VSOCK SHUT_WR, how = 1), receiving (0) or both (2), as shutdown(2).
@@ -263,6 +305,12 @@ ZV_API int zv_shutdown(struct zv_conn *conn, int how);
  * transmit buffers on loan must be sent or cancelled before (-EBUSY).
  */
 ZV_API int zv_conn_close(struct zv_conn *conn);
+
+/*
+ * Gives the connection back as zv_conn_close does, but sends RST at once (SO_LINGER with time 0):
+ * the peer sees ECONNRESET and may lose data that it has not read. -EBUSY as zv_conn_close.
+ */
+ZV_API int zv_conn_reset(struct zv_conn *conn);
 
 /* Fills in *info, of which the caller has set size. -EINVAL. */
 ZV_API int zv_conn_info(struct zv_conn *conn, struct zv_conn_info *info);

@@ -33,15 +33,14 @@ static uint32_t key_hash(const struct conn_table *t, const struct conn_key *key)
 	 * Two words from three loads, which stay in registers: reading both ports as one word from
 	 * where the caller has just stored them one by one would stall the load.
 	 */
-	const uint64_t word[2] = {key->peer_cid, (uint64_t)key->peer_port << 32 | key->local_port};
+	const uint64_t word[2] = {key->cid, (uint64_t)key->peer_port << 32 | key->local_port};
 
 	return (uint32_t)XXH3_64bits_withSeed(word, sizeof(word), t->seed);
 }
 
 static bool key_equal(const struct conn_key *a, const struct conn_key *b)
 {
-	return a->peer_cid == b->peer_cid && a->peer_port == b->peer_port &&
-	       a->local_port == b->local_port;
+	return a->cid == b->cid && a->peer_port == b->peer_port && a->local_port == b->local_port;
 }
 
 /* ---- ports ---- */
@@ -78,9 +77,9 @@ static int ports_init(struct conn_table *t, uint32_t index, uint32_t stride, uin
 	return 0;
 }
 
-int conn_table_port(struct conn_table *t, uint64_t peer_cid, uint32_t peer_port, uint32_t *port)
+int conn_table_port(struct conn_table *t, uint64_t cid, uint32_t peer_port, uint32_t *port)
 {
-	struct conn_key key = {.peer_cid = peer_cid, .peer_port = peer_port};
+	struct conn_key key = {.cid = cid, .peer_port = peer_port};
 	uint32_t start = t->port_next;
 	uint32_t p = start;
 

@@ -2,12 +2,13 @@
 /*
  * Connections of one queue: 4-tuple hash, generation ids, ephemeral ports.
  *
- * One table belongs to one queue and so to one thread: no locks. The local CID is the same for
- * every connection, so the key is (peer CID, peer port, local port); STREAM and SEQPACKET share
- * the port space, as in Linux. Hashing is seeded XXH3 (libxxhash), because peers choose their
- * ports and could otherwise make everything collide. Open addressing with linear probing and
- * backward-shift deletion, at most 3/4 full, grown by doubling on insert only: lookup and removal
- * never allocate.
+ * One table belongs to one queue and so to one thread: no locks. One end of every connection is the
+ * guest of the device, so the key is (CID of the other end, peer port, local port): on the guest's
+ * side the peer's CID, on the host's side the local one, which is the host's own or that of a
+ * sibling guest for which the host speaks. STREAM and SEQPACKET share the port space, as in Linux.
+ * Hashing is seeded XXH3 (libxxhash), because peers choose their ports and could otherwise make
+ * everything collide. Open addressing with linear probing and backward-shift deletion, at most 3/4
+ * full, grown by doubling on insert only: lookup and removal never allocate.
  *
  * Ids: a slot number and a generation, so that a stale id (of a closed connection) finds nothing.
  * A generation comes round again after 2^32 - 1 connections in the same slot; it is never 0.
@@ -24,7 +25,7 @@
 #include <stdint.h>
 
 struct conn_key {
-	uint64_t peer_cid;
+	uint64_t cid; /* of the end that is not the guest of the device */
 	uint32_t peer_port;
 	uint32_t local_port;
 };
@@ -80,8 +81,8 @@ struct conn_node *conn_table_get(const struct conn_table *t, uint64_t id);
 /* Removes @node if, and only if, it is the owner of its key. */
 void conn_table_remove(struct conn_table *t, struct conn_node *node);
 
-/* A port for a connection to (peer_cid, peer_port); 0 or -EADDRNOTAVAIL. */
-int conn_table_port(struct conn_table *t, uint64_t peer_cid, uint32_t peer_port, uint32_t *port);
+/* A local port for a connection of (cid, peer_port); 0 or -EADDRNOTAVAIL. */
+int conn_table_port(struct conn_table *t, uint64_t cid, uint32_t peer_port, uint32_t *port);
 
 /* Walks: *pos starts at 0; NULL at the end. The node returned may be removed. */
 struct conn_node *conn_table_next(const struct conn_table *t, uint32_t *pos);

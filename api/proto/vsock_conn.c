@@ -51,6 +51,21 @@ const struct vc_step vc_table[VC_STATES][VC_EVENTS] = {
 		STEP(VC_EV_CLOSE,	   VC_CLOSED,	  VC_ACT_RST_FREE),
 		STEP(VC_EV_TIMEOUT,	   VC_CLOSED,	  VC_ACT_TIMEDOUT),
 	},
+	[VC_REQUESTED] = {
+		STEP(0,			   VC_REQUESTED,  VC_ACT_DROP),
+		/* The peer has started over from the same port: it has given this one up. */
+		STEP(VC_EV_REQUEST,	   VC_CLOSED,	  VC_ACT_RST),
+		/* Nothing but RST may come from a side that waits for RESPONSE. */
+		STEP(VC_EV_RESPONSE,	   VC_CLOSED,	  VC_ACT_RST),
+		STEP(VC_EV_RST,		   VC_CLOSED,	  VC_ACT_RESET),
+		STEP(VC_EV_SHUTDOWN,	   VC_CLOSED,	  VC_ACT_RST),
+		STEP(VC_EV_RW,		   VC_CLOSED,	  VC_ACT_RST),
+		STEP(VC_EV_CREDIT_UPDATE,  VC_CLOSED,	  VC_ACT_RST),
+		STEP(VC_EV_CREDIT_REQUEST, VC_CLOSED,	  VC_ACT_RST),
+		/* Closed without an answer: that is a refusal. */
+		STEP(VC_EV_CLOSE,	   VC_CLOSED,	  VC_ACT_RST_FREE),
+		STEP(VC_EV_TIMEOUT,	   VC_CLOSED,	  VC_ACT_TIMEDOUT),
+	},
 	[VC_CONNECTED] = {
 		STEP(0,			   VC_CONNECTED,  VC_ACT_DROP),
 		/* The peer has forgotten this connection and reuses its port. */
@@ -109,8 +124,8 @@ const char *vc_state_name(unsigned state)
 {
 	static const char *const name[VC_STATES] = {
 		[VC_NONE] = "none",	      [VC_CONNECTING] = "connecting",
-		[VC_CONNECTED] = "connected", [VC_CLOSING] = "closing",
-		[VC_CLOSED] = "closed",
+		[VC_REQUESTED] = "requested", [VC_CONNECTED] = "connected",
+		[VC_CLOSING] = "closing",     [VC_CLOSED] = "closed",
 	};
 
 	return state < VC_STATES ? name[state] : "state?";

@@ -3,14 +3,17 @@
  * The connection state machine (VIRTIO 1.2, section 5.10.6.5): one table, (state, event) -> (next
  * state, action). Pure logic; the socket layer performs the action.
  *
+ *   REQUESTED ----answer---------+
+ *        |                       v
  *   CONNECTING --RESPONSE--> CONNECTED --SHUTDOWN both ways--> (drained) CLOSED
  *        |                       |
  *        +--RST/timeout--> CLOSED +--close--> CLOSING --RST, SHUTDOWN both ways
  *                                                       or timeout--> CLOSED
  *
  * Half-closes are not states: they are two pairs of bits kept in struct vsock_shut, because each
- * direction ends by itself. A connection that is not in the table (unknown 4-tuple) is described
- * by VC_NONE: every packet but RST and REQUEST is answered by RST.
+ * direction ends by itself. REQUESTED is where a connection of the catch-all listener waits for
+ * the application's answer; other listeners answer at once. A connection that is not in the table
+ * (unknown 4-tuple) is described by VC_NONE: every packet but RST and REQUEST is answered by RST.
  */
 #ifndef ZV_VSOCK_CONN_H
 #define ZV_VSOCK_CONN_H
@@ -22,6 +25,7 @@
 enum vc_state {
 	VC_NONE = 0,   /* no such connection */
 	VC_CONNECTING, /* REQUEST sent, waiting for RESPONSE */
+	VC_REQUESTED,  /* REQUEST received and not answered yet */
 	VC_CONNECTED,
 	VC_CLOSING, /* closed here, SHUTDOWN sent, waiting for the peer's RST */
 	VC_CLOSED,  /* over: reset, refused, timed out or fully shut down */

@@ -28,7 +28,7 @@ struct model {
 static int naive_find(const struct model *m, const struct conn_key *k)
 {
 	for (unsigned i = 0; i < NODES; i++)
-		if (m->in[i] && m->node[i].key.peer_cid == k->peer_cid &&
+		if (m->in[i] && m->node[i].key.cid == k->cid &&
 		    m->node[i].key.peer_port == k->peer_port &&
 		    m->node[i].key.local_port == k->local_port)
 			return (int)i;
@@ -106,7 +106,7 @@ static void impostor(struct model *m, unsigned i)
 
 static void port(struct model *m, uint64_t cid, uint32_t peer_port)
 {
-	struct conn_key k = {.peer_cid = cid, .peer_port = peer_port};
+	struct conn_key k = {.cid = cid, .peer_port = peer_port};
 	uint32_t got = 0;
 	int ret = conn_table_port(&m->t, cid, peer_port, &got);
 
@@ -129,7 +129,7 @@ static struct conn_key key_from(struct fz *z, const struct model *m)
 
 	/* 2 CIDs, 8 peer ports, local ports around the range */
 	return (struct conn_key){
-		.peer_cid = a & 1 ? 3 : UINT64_MAX - 1,
+		.cid = a & 1 ? 3 : UINT64_MAX - 1,
 		.peer_port = (a >> 1) & 7,
 		.local_port = (uint32_t)(m->lo - 1 + fz_below(z, 32)),
 	};

@@ -298,7 +298,8 @@ static void hello_twice(const struct dev_case *c)
 #define BAD_ACK	    STATE(1), .rst = 1, .rst_port = ZV_CTRL_PORT, .hello = true
 
 const struct dev_case dev_pkt_cases[] = {
-	{"source CID of another guest", FORGED(43)},
+	/* The host may speak for siblings, but this one has no connection. */
+	{"source CID of another guest", src_cid, NOCONN(1), .rst = 1, .a = 43},
 	{"source CID of the guest itself", FORGED(G_CID)},
 	{"source CID 0", FORGED(0)},
 	{"source CID 1", FORGED(1)},

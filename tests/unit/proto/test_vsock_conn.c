@@ -34,6 +34,15 @@ static const struct expect {
 	{VC_CONNECTING, VC_EV_CREDIT_REQUEST, VC_CLOSED, VC_ACT_RST, "nothing may come before RESPONSE"},
 	{VC_CONNECTING, VC_EV_CLOSE, VC_CLOSED, VC_ACT_RST_FREE, "peer may have accepted meanwhile"},
 	{VC_CONNECTING, VC_EV_TIMEOUT, VC_CLOSED, VC_ACT_TIMEDOUT, "ETIMEDOUT, RST in case it accepts late"},
+	{VC_REQUESTED, VC_EV_REQUEST, VC_CLOSED, VC_ACT_RST, "peer has started over"},
+	{VC_REQUESTED, VC_EV_RESPONSE, VC_CLOSED, VC_ACT_RST, "it asked, it cannot answer"},
+	{VC_REQUESTED, VC_EV_RST, VC_CLOSED, VC_ACT_RESET, "peer gives up"},
+	{VC_REQUESTED, VC_EV_SHUTDOWN, VC_CLOSED, VC_ACT_RST, "nothing may come before RESPONSE"},
+	{VC_REQUESTED, VC_EV_RW, VC_CLOSED, VC_ACT_RST, "nothing may come before RESPONSE"},
+	{VC_REQUESTED, VC_EV_CREDIT_UPDATE, VC_CLOSED, VC_ACT_RST, "nothing may come before RESPONSE"},
+	{VC_REQUESTED, VC_EV_CREDIT_REQUEST, VC_CLOSED, VC_ACT_RST, "nothing may come before RESPONSE"},
+	{VC_REQUESTED, VC_EV_CLOSE, VC_CLOSED, VC_ACT_RST_FREE, "closing unanswered refuses"},
+	{VC_REQUESTED, VC_EV_TIMEOUT, VC_CLOSED, VC_ACT_TIMEDOUT, "nobody has answered"},
 
 	{VC_CONNECTED, VC_EV_REQUEST, VC_CLOSED, VC_ACT_RST, "peer has lost the connection"},
 	{VC_CONNECTED, VC_EV_RESPONSE, VC_CONNECTED, VC_ACT_DROP, "duplicate, harmless"},
@@ -247,6 +256,7 @@ static void test_state_names(void **state)
 	(void)state;
 	assert_string_equal(vc_state_name(VC_NONE), "none");
 	assert_string_equal(vc_state_name(VC_CONNECTING), "connecting");
+	assert_string_equal(vc_state_name(VC_REQUESTED), "requested");
 	assert_string_equal(vc_state_name(VC_CONNECTED), "connected");
 	assert_string_equal(vc_state_name(VC_CLOSING), "closing");
 	assert_string_equal(vc_state_name(VC_CLOSED), "closed");
