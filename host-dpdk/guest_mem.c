@@ -33,6 +33,7 @@ static int map_region(struct guest_mem *m, unsigned i, const struct guest_mem_sr
 	struct stat st;
 	uint64_t page, start, len;
 	void *addr;
+	int watch;
 
 	if (!range_ok(s->gpa, s->size) || !range_ok(s->uva, s->size) ||
 	    !range_ok(s->offset, s->size))
@@ -51,9 +52,17 @@ static int map_region(struct guest_mem *m, unsigned i, const struct guest_mem_sr
 	addr = mmap(NULL, len, PROT_READ | PROT_WRITE, MAP_SHARED, s->fd, (off_t)start);
 	if (addr == MAP_FAILED)
 		return -errno;
+	watch = sigbus_watch(addr, len, &m->fault);
+	if (watch < 0) {
+		(void)munmap(addr, len);
+		return watch;
+	}
 	m->map[i].addr = addr;
 	m->map[i].len = len;
-	m->map[i].watch = sigbus_watch(addr, len, &m->fault);
+	m->map[i].watch = watch;
+	m->map[i].dev = st.st_dev;
+	m->map[i].ino = st.st_ino;
+	m->map[i].offset = s->offset;
 	m->r[i].gpa = s->gpa;
 	m->r[i].uva = s->uva;
 	m->r[i].size = s->size;
@@ -113,6 +122,32 @@ int guest_mem_revoke(struct guest_mem *m)
 			return -errno;
 	}
 	return 0;
+}
+
+/* Region @i of @m is wholly in @now too: the same bytes of the same file at the same address. */
+static bool region_kept(const struct guest_mem *m, uint32_t i, const struct guest_mem *now)
+{
+	for (uint32_t k = 0; k < now->nregions; k++) {
+		uint64_t off = m->r[i].gpa - now->r[k].gpa;
+
+		if (off < now->r[k].size && m->r[i].size <= now->r[k].size - off &&
+		    m->map[i].dev == now->map[k].dev && m->map[i].ino == now->map[k].ino &&
+		    m->map[i].offset == now->map[k].offset + off)
+			return true;
+	}
+	return false;
+}
+
+bool guest_mem_gone(const struct guest_mem *m, const struct guest_mem *now, const uint8_t *va,
+		    uint64_t len)
+{
+	for (uint32_t i = 0; i < m->nregions && len; i++) {
+		uintptr_t start = (uintptr_t)m->r[i].va, at = (uintptr_t)va;
+
+		if (at < start + m->r[i].size && start < at + len && !region_kept(m, i, now))
+			return true;
+	}
+	return false;
 }
 
 uint8_t *guest_mem_search(const struct guest_mem *m, uint32_t *hint, uint64_t gpa, uint64_t len)

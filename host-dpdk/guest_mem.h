@@ -10,7 +10,9 @@
  * *generation*: an immutable table, reference-counted, which stays mapped while anybody refers to
  * it. When the guest is stopped while references are out, guest_mem_revoke() puts private
  * anonymous memory in the place of the guest's: late reads see zeroes, late writes reach nobody,
- * and the addresses stay valid until the last reference goes.
+ * and the addresses stay valid until the last reference goes. A live change of the table keeps
+ * the old generation for as long as buffers in it are out; guest_mem_gone() tells whether the guest
+ * still has the memory behind them.
  *
  * A file that its owner cuts short later is caught by sigbus.h, if the application allows: the
  * region turns to zeroes and guest_mem.fault says so.
@@ -24,8 +26,10 @@
 #ifndef ZV_GUEST_MEM_H
 #define ZV_GUEST_MEM_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 #define GUEST_MEM_REGIONS 8
 
@@ -54,7 +58,10 @@ struct guest_mem {
 	struct {
 		void *addr;
 		size_t len;
-		int watch; /* sigbus.h */
+		dev_t dev; /* the file, ... */
+		ino_t ino;
+		uint64_t offset; /* ... and where in it the region begins */
+		int watch;	 /* sigbus.h */
 	} map[GUEST_MEM_REGIONS];
 };
 
@@ -73,6 +80,13 @@ void guest_mem_put(struct guest_mem *m);
  * mmap; then the regions not yet replaced are still the guest's.
  */
 int guest_mem_revoke(struct guest_mem *m);
+
+/*
+ * True when some of the @len bytes at @va, in @m's map, are in a region that @now does not have:
+ * not at that guest physical address, or backed by another file or another part of it.
+ */
+bool guest_mem_gone(const struct guest_mem *m, const struct guest_mem *now, const uint8_t *va,
+		    uint64_t len);
 
 /* Slow half of guest_mem_gpa: searches all regions and remembers the one found in *hint. */
 uint8_t *guest_mem_search(const struct guest_mem *m, uint32_t *hint, uint64_t gpa, uint64_t len);

@@ -5,35 +5,65 @@
 #include <pthread.h>
 #include <signal.h>
 #include <stdbool.h>
+#include <stdlib.h>
 #include <sys/mman.h>
 
-#define SLOTS 4096
+#define BLOCK  256u
+#define BLOCKS 256u /* together as many as Linux lets a process have mappings */
 
-static struct slot {
-	uintptr_t addr; /* 0: free; stored last, with release */
+/* All fields are read by the handler while others write: sequentially consistent atomics. */
+struct slot {
+	uint32_t gen;	/* odd: being changed */
+	uintptr_t addr; /* 0: free */
 	size_t len;
 	uint32_t *fault;
-} slots[SLOTS];
+};
 
+static struct slot *blocks[BLOCKS];
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER; /* watch, unwatch, install */
-static int used;					 /* slots that have ever been used */
+static uint32_t used;					 /* slots that have ever been used */
 static struct sigaction before;
 static bool installed;
 
+static struct slot *slot_at(uint32_t i)
+{
+	return &__atomic_load_n(&blocks[i / BLOCK], __ATOMIC_SEQ_CST)[i % BLOCK];
+}
+
+/* A consistent copy of a slot. False: it is free, or is being changed. */
+static bool slot_read(const struct slot *s, struct slot *copy)
+{
+	copy->gen = __atomic_load_n(&s->gen, __ATOMIC_SEQ_CST);
+	copy->addr = __atomic_load_n(&s->addr, __ATOMIC_SEQ_CST);
+	copy->len = __atomic_load_n(&s->len, __ATOMIC_SEQ_CST);
+	copy->fault = __atomic_load_n(&s->fault, __ATOMIC_SEQ_CST);
+	return copy->addr && !(copy->gen & 1) &&
+	       copy->gen == __atomic_load_n(&s->gen, __ATOMIC_SEQ_CST);
+}
+
+/* With the lock held. */
+static void slot_write(struct slot *s, uintptr_t addr, size_t len, uint32_t *fault)
+{
+	__atomic_store_n(&s->gen, s->gen + 1, __ATOMIC_SEQ_CST);
+	__atomic_store_n(&s->addr, addr, __ATOMIC_SEQ_CST);
+	__atomic_store_n(&s->len, len, __ATOMIC_SEQ_CST);
+	__atomic_store_n(&s->fault, fault, __ATOMIC_SEQ_CST);
+	__atomic_store_n(&s->gen, s->gen + 1, __ATOMIC_SEQ_CST);
+}
+
 static bool repair(uintptr_t at)
 {
-	int n = __atomic_load_n(&used, __ATOMIC_ACQUIRE);
+	uint32_t n = __atomic_load_n(&used, __ATOMIC_SEQ_CST);
+	struct slot s;
 
-	for (int i = 0; i < n; i++) {
-		uintptr_t addr = __atomic_load_n(&slots[i].addr, __ATOMIC_ACQUIRE);
-
-		if (!addr || at - addr >= slots[i].len)
+	for (uint32_t i = 0; i < n; i++) {
+		if (!slot_read(slot_at(i), &s) || at - s.addr >= s.len)
 			continue;
-		if (mmap((void *)addr, slots[i].len, PROT_READ | PROT_WRITE,
+		if (mmap((void *)s.addr, s.len, PROT_READ | PROT_WRITE,
 			 MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED | MAP_NORESERVE, -1,
 			 0) == MAP_FAILED)
 			return false;
-		__atomic_store_n(slots[i].fault, 1, __ATOMIC_RELEASE);
+		__atomic_store_n(s.fault, 1, __ATOMIC_RELEASE);
 		return true;
 	}
 	return false;
@@ -71,22 +101,36 @@ int sigbus_install(void)
 	return ret;
 }
 
+/* A free slot, with the lock held; -ENOMEM. */
+static int slot_find(void)
+{
+	uint32_t i = 0;
+	struct slot *b;
+
+	while (i < used && slot_at(i)->addr)
+		i++;
+	if (i < used)
+		return (int)i;
+	if (i == BLOCK * BLOCKS)
+		return -ENOMEM;
+	if (i % BLOCK == 0) {
+		b = calloc(BLOCK, sizeof(*b));
+		if (!b)
+			return -ENOMEM;
+		__atomic_store_n(&blocks[i / BLOCK], b, __ATOMIC_SEQ_CST);
+	}
+	__atomic_store_n(&used, i + 1, __ATOMIC_SEQ_CST);
+	return (int)i;
+}
+
 int sigbus_watch(void *addr, size_t len, uint32_t *fault)
 {
 	int i;
 
 	pthread_mutex_lock(&lock);
-	for (i = 0; i < used && slots[i].addr; i++)
-		;
-	if (i == SLOTS) {
-		i = -1;
-	} else {
-		slots[i].len = len;
-		slots[i].fault = fault;
-		__atomic_store_n(&slots[i].addr, (uintptr_t)addr, __ATOMIC_RELEASE);
-		if (i == used)
-			__atomic_store_n(&used, used + 1, __ATOMIC_RELEASE);
-	}
+	i = slot_find();
+	if (i >= 0)
+		slot_write(slot_at((uint32_t)i), (uintptr_t)addr, len, fault);
 	pthread_mutex_unlock(&lock);
 	return i;
 }
@@ -96,6 +140,6 @@ void sigbus_unwatch(int slot)
 	if (slot < 0)
 		return;
 	pthread_mutex_lock(&lock);
-	__atomic_store_n(&slots[slot].addr, 0, __ATOMIC_RELEASE);
+	slot_write(slot_at((uint32_t)slot), 0, 0, NULL);
 	pthread_mutex_unlock(&lock);
 }

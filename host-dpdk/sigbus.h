@@ -11,9 +11,11 @@
  * The queue that uses the range looks at the word once a burst and breaks. An address that is not
  * watched goes to the handler that was there before, or to the default action.
  *
- * The handler runs on whatever thread touched the page and takes no lock: the table is an array of
- * slots that are published by a release store of their address and never move. mmap(2) is not on
- * POSIX's list of async-signal-safe functions, but on Linux it is a bare system call.
+ * The handler runs on whatever thread touched the page and takes no lock: the table is made of
+ * blocks that never move and are never freed, and a slot has a generation that is odd while the
+ * slot is being changed. A slot that changes while the handler looks at it is passed over: it
+ * cannot be the one of the range that faulted, which is in use, and so stays watched. mmap(2) is
+ * not on POSIX's list of async-signal-safe functions, but on Linux it is a bare system call.
  *
  * Signal handlers belong to the application: nothing is installed unless it asks (zvsock_host.h).
  */
@@ -28,11 +30,11 @@ int sigbus_install(void);
 
 /*
  * Watches [@addr, @addr + @len), a mapping of the caller's, until sigbus_unwatch(), which comes
- * before the munmap. *@fault is set to 1 by the handler. Returns a slot, or -1 when all are in use
- * (then the range is not protected).
+ * before the munmap. *@fault is set to 1 by the handler. Returns a slot, or -ENOMEM: the range is
+ * not protected.
  */
 int sigbus_watch(void *addr, size_t len, uint32_t *fault);
-/* -1 is allowed. */
+/* Negative: nothing happens. */
 void sigbus_unwatch(int slot);
 
 #endif

@@ -122,6 +122,15 @@ static void epochs_sweep(struct hq *q)
 	}
 }
 
+static unsigned epochs_kept(const struct hq *q)
+{
+	unsigned n = 0;
+
+	for (const struct hq_epoch *ep = q->retired; ep; ep = ep->next)
+		n++;
+	return n;
+}
+
 bool hq_stale(struct hq *q, struct hq_rec *rec)
 {
 	struct hq_epoch *ep = rec->ep;
@@ -216,7 +225,7 @@ int hq_start(struct hq *q, const struct hq_setup *s)
 	int ret;
 
 	quiesce_stop(&q->tq.qs);
-	ret = load_rings(q, s);
+	ret = epochs_kept(q) >= HQ_RETIRED ? -EBUSY : load_rings(q, s);
 	if (ret == 0) {
 		ep = epoch_new(s->mem, q->tq.session + 1);
 		ret = ep ? 0 : -ENOMEM;
@@ -279,29 +288,59 @@ bool hq_stop(struct hq *q, struct hq_bases *b)
 	return true;
 }
 
+/* The memory behind a token is not all in @now. */
+static bool rec_gone(const struct hq_rec *rec, const struct guest_mem *now)
+{
+	const struct guest_mem *m = rec->ep->mem;
+
+	if (rec->state == HQ_RX_OUT)
+		return guest_mem_gone(m, now, rec->hdr, (uintptr_t)rec->data - (uintptr_t)rec->hdr);
+	return guest_mem_gone(m, now, rec->data, rec->cap) ||
+	       (rec->hdr && guest_mem_gone(m, now, rec->hdr, VSOCK_HDR_LEN));
+}
+
+/* Makes @ep the current epoch of the same session. 0; -EBUSY: the session cannot go on in it. */
+static int epoch_change(struct hq *q, struct hq_epoch *ep)
+{
+	int ret = 0;
+
+	epoch_retire(q);
+	q->ep = ep;
+	for (uint32_t i = 0; i < q->nrec && q->ep; i++) {
+		struct hq_rec *rec = &q->rec[i];
+
+		/* What waits on the stacks belongs to nobody else: take it along. */
+		if (rec->state == HQ_STACK && !hq_tx_resolve(q, rec))
+			hq_break(q, &q->rx);
+		else if (rec_out(rec) && rec->ep->session == ep->session && rec_gone(rec, ep->mem))
+			ret = -EBUSY;
+	}
+	epochs_sweep(q);
+	return epochs_kept(q) > HQ_RETIRED ? -EBUSY : ret;
+}
+
 int hq_switch_mem(struct hq *q, const struct hq_setup *s)
 {
-	struct hq_epoch *ep;
+	struct hq_epoch *ep = NULL;
+	struct dvring rx, tx;
 	int ret = 0;
 
 	if (!q->loaded)
 		return 0;
 	quiesce_stop(&q->tq.qs);
-	if (dvring_move(&q->rx, &s->ring[HQ_GUEST_RX], s->mem) < 0 ||
-	    dvring_move(&q->tx, &s->ring[HQ_GUEST_TX], s->mem) < 0)
+	rx = q->rx;
+	tx = q->tx;
+	if (dvring_move(&rx, &s->ring[HQ_GUEST_RX], s->mem) < 0 ||
+	    dvring_move(&tx, &s->ring[HQ_GUEST_TX], s->mem) < 0)
 		ret = -EINVAL;
-	ep = ret == 0 && q->ep ? epoch_new(s->mem, q->ep->session) : NULL;
-	if (ret == 0 && q->ep && !ep)
+	else if (q->ep && !(ep = epoch_new(s->mem, q->ep->session)))
 		ret = -ENOMEM;
-	if (ep) {
-		epoch_retire(q);
-		q->ep = ep;
-		/* What waits on the stacks belongs to nobody else: take it along. */
-		for (uint32_t i = 0; i < q->nrec && q->ep; i++)
-			if (q->rec[i].state == HQ_STACK && !hq_tx_resolve(q, &q->rec[i]))
-				hq_break(q, &q->rx);
-		epochs_sweep(q);
+	if (ret == 0) {
+		q->rx = rx;
+		q->tx = tx;
 	}
+	if (ep)
+		ret = epoch_change(q, ep);
 	quiesce_resume(&q->tq.qs);
 	hq_wake(q);
 	return ret;

@@ -26,7 +26,13 @@
  * session and one generation of guest memory; each record points to the epoch in which its chain
  * was taken. While that is the current one (the usual case: one comparison), giving the token back
  * means work on a ring. Once an epoch has ended it counts the tokens that are still out and drops
- * its reference to the memory with the last of them; no count is kept before that.
+ * its reference to the memory with the last of them; no count is kept before that. How many ended
+ * epochs a peer can make us keep is bounded: beyond HQ_RETIRED the session ends, or does not start.
+ *
+ * A live change of the memory table goes on with the same session when the memory behind all tokens
+ * is in the new table too (the same file at the same address: memory was added, or other memory
+ * was taken away). Otherwise what is written there is lost to the guest, and the memory may be
+ * somebody else's by now: the session ends.
  *
  * When a session is stopped, memory that tokens still refer to is revoked first (guest_mem.h), and
  * then all chains in flight are returned to the guest unused (length 0, which a driver drops), so
@@ -41,6 +47,7 @@
 
 #define HQ_CTRL_KEEP 8u	 /* receive buffers of the guest kept back for control packets */
 #define HQ_BURST     32u /* packets that one rx_burst looks at */
+#define HQ_RETIRED   32u /* ended epochs that loans may keep alive, each with its memory map */
 
 enum hq_ring { HQ_GUEST_RX = 0, HQ_GUEST_TX = 1 };
 enum hq_rec_state { HQ_FREE = 0, HQ_RX_OUT, HQ_TX_OUT, HQ_STACK };
@@ -53,8 +60,10 @@ struct hq_epoch {
 };
 
 struct hq_rec {
-	uint8_t *hdr;  /* TX_OUT: where the header goes; NULL: it straddles descriptors */
-	uint8_t *data; /* TX_OUT: payload */
+	/* TX_OUT: where the header goes; NULL: it straddles descriptors. RX_OUT: lowest byte lent
+	 */
+	uint8_t *hdr;
+	uint8_t *data; /* TX_OUT: payload. RX_OUT: behind the highest byte lent */
 	struct hq_epoch *ep;
 	union {
 		uint32_t cap;  /* TX_OUT, STACK */
@@ -110,11 +119,18 @@ struct hq_bases {
 int hq_init(struct hq *q, const struct transport_ops *ops, unsigned index, const char *name);
 /* Frees it. hq_stop() first; no owner and no token any more. */
 void hq_fini(struct hq *q);
-/* Starts a session. -EINVAL (ring areas), -ENOMEM; then the pair is down as before. */
+/*
+ * Starts a session. -EINVAL (ring areas), -EBUSY (loans of HQ_RETIRED former sessions are out),
+ * -ENOMEM; then the pair is down as before.
+ */
 int hq_start(struct hq *q, const struct hq_setup *s);
 /* Ends it, if there is one. True: *b is filled in. */
 bool hq_stop(struct hq *q, struct hq_bases *b);
-/* Same session, new memory table. On failure (-EINVAL, -ENOMEM) the caller must hq_stop(). */
+/*
+ * Same session, new memory table. On failure the caller must hq_stop(): -EINVAL (ring areas),
+ * -ENOMEM, -EBUSY (the memory of a buffer in use is not in the new table, or loans have outlived
+ * HQ_RETIRED changes).
+ */
 int hq_switch_mem(struct hq *q, const struct hq_setup *s);
 /*
  * Takes a dup of @fd (-1: none) in the place of the last one. 0 or -errno: there is none now

@@ -144,6 +144,14 @@ static void lend(struct hq *q, struct rx_pkt *p, uint16_t head)
 	struct hq_rec *rec = &q->rec[token];
 
 	q->free = rec->next;
+	rec->hdr = p->seg[0].base;
+	rec->data = p->seg[0].base + p->seg[0].len;
+	for (uint32_t i = 1; i < p->nseg; i++) {
+		uint8_t *at = p->seg[i].base, *end = at + p->seg[i].len;
+
+		rec->hdr = (uintptr_t)at < (uintptr_t)rec->hdr ? at : rec->hdr;
+		rec->data = (uintptr_t)end > (uintptr_t)rec->data ? end : rec->data;
+	}
 	rec->ep = q->ep;
 	rec->head = head;
 	rec->state = HQ_RX_OUT;

@@ -132,6 +132,18 @@ static void snapshot(const struct vu_dev *d, unsigned pair, struct vu_loaded *l)
 	}
 }
 
+static const char *start_error(int err)
+{
+	switch (err) {
+	case -EFAULT:
+		return "a ring is not in guest memory";
+	case -EBUSY:
+		return "the application holds buffers of too many former sessions";
+	default:
+		return zv_strerror(err);
+	}
+}
+
 static void pair_start(struct vu_dev *d, unsigned pair)
 {
 	struct hq *q = d->queues[pair];
@@ -143,7 +155,7 @@ static void pair_start(struct vu_dev *d, unsigned pair)
 	guest_mem_put(s.mem);
 	if (ret < 0) {
 		zv_log_limited(&d->log, ZV_LOG_ERR, "%s: queue %u cannot start: %s", d->path, pair,
-			       ret == -EFAULT ? "a ring is not in guest memory" : zv_strerror(ret));
+			       start_error(ret));
 		return;
 	}
 	snapshot(d, pair, &d->loaded[pair]);
@@ -279,12 +291,17 @@ int vu_take_table(struct vu_dev *d)
 	for (unsigned i = 0; i < d->nqueues; i++) {
 		struct hq_setup s = {.mem = NULL};
 
-		if (d->queues[i]->loaded &&
-		    (pair_setup(d, i, &s) < 0 || hq_switch_mem(d->queues[i], &s) < 0)) {
-			zv_log_limited(&d->log, ZV_LOG_ERR,
-				       "%s: queue %u has no ring in the new memory table", d->path,
-				       i);
+		if (d->queues[i]->loaded)
+			ret = pair_setup(d, i, &s);
+		if (d->queues[i]->loaded && ret == 0)
+			ret = hq_switch_mem(d->queues[i], &s);
+		if (ret < 0) {
+			zv_log_limited(
+				&d->log, ZV_LOG_ERR,
+				"%s: queue %u cannot go on in the new memory table: %s", d->path, i,
+				ret == -EBUSY ? "buffers in use are not in it" : start_error(ret));
 			pair_stop(d, i);
+			ret = 0;
 		}
 		guest_mem_put(s.mem);
 		pair_update(d, i);

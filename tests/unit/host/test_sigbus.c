@@ -113,6 +113,31 @@ static void test_slots_are_reused(void **state)
 	}
 }
 
+/* As many maps at once as no process ever had: each is watched, the last one too. */
+static void many(void)
+{
+	static struct guest_mem *m[10000];
+	int fd;
+
+	CHECK(sigbus_install() == 0);
+	for (unsigned i = 0; i < 10000; i++) {
+		m[i] = import(&fd);
+		if (i < 9999)
+			close(fd);
+	}
+	CHECK(ftruncate(fd, 0) == 0);
+	CHECK(((volatile uint8_t *)m[9999]->r[0].va)[1] == 0);
+	CHECK(m[9999]->fault == 1 && m[9998]->fault == 0);
+	for (unsigned i = 0; i < 10000; i++)
+		guest_mem_put(m[i]);
+}
+
+static void test_every_map_is_watched(void **state)
+{
+	(void)state;
+	assert_int_equal(in_child(many), 0);
+}
+
 /* A lost page that is not guest memory. */
 static void lose_another_page(void)
 {
@@ -162,6 +187,7 @@ int main(void)
 		cmocka_unit_test(test_cut_off_file_turns_to_zeroes),
 		cmocka_unit_test(test_write_to_a_lost_page),
 		cmocka_unit_test(test_slots_are_reused),
+		cmocka_unit_test(test_every_map_is_watched),
 		cmocka_unit_test(test_other_addresses_are_passed_on),
 	};
 
