@@ -29,14 +29,23 @@ struct pos {
 };
 
 struct load;
+struct key;
+
+/* Reads @value, which may be changed, into the struct cfg or struct cfg_guest @obj. */
+typedef void cfg_setter(struct load *l, void *obj, const struct key *k, char *value);
 
 struct key {
 	const char *name;
-	void (*set)(struct load *l, void *obj, const struct key *k, char *value);
+	cfg_setter *set;
 	size_t offset; /* of the member of struct cfg or struct cfg_guest, where @set wants it */
 	uint64_t min, max; /* of a number */
 	bool list;	   /* may be repeated, takes several values with commas between */
 };
+
+cfg_setter cfg_set_u32, cfg_set_size, cfg_set_ring_size, cfg_set_cid, cfg_set_mode, cfg_set_poll,
+	cfg_set_vhost_mode, cfg_set_log_level, cfg_set_cpus, cfg_set_user, cfg_set_group,
+	cfg_set_owner, cfg_add_low_user, cfg_add_low_group, cfg_add_sibling_group, cfg_set_control,
+	cfg_set_unix, cfg_add_socket, cfg_add_builtin, cfg_add_vsock, cfg_add_tcp;
 
 extern const struct key cfg_daemon_keys[], cfg_guest_keys[]; /* end with a NULL name */
 
@@ -95,6 +104,12 @@ void cfg_item(struct load *l, const char *name, char *value);
 
 /* A begun [guest NAME]. */
 void cfg_begin_guest(struct load *l, const char *name);
+
+/* Digits and nothing else: 0. -EINVAL: something else. -ERANGE: below @min or above @max. */
+int cfg_number(const char *s, uint64_t min, uint64_t max, uint64_t *out);
+
+/* True if @s can name a guest or a group: letters, digits, "-" and "_", not too many. */
+bool cfg_name_ok(const char *s);
 
 static inline bool pos_given(const struct pos *p)
 {

@@ -1,0 +1,203 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Faults that no single value shows: what is missing, there twice, or collides; see config_int.h.
+ */
+#include "config_int.h"
+#include "proto/hello.h"
+
+#include <inttypes.h>
+#include <limits.h>
+#include <stdlib.h>
+#include <string.h>
+
+static bool given(const struct load *l, unsigned guest, const char *key)
+{
+	return cfg_where(l, guest, key) != &l->sections[guest].pos;
+}
+
+/* ---- one guest ---------------------------------------------------------------------------- */
+
+static void check_queues(struct load *l, unsigned i)
+{
+	struct cfg_guest *g = &l->cfg->guests[i];
+
+	if (!given(l, i, "queues")) {
+		g->queues = g->n_sockets ? g->n_sockets : 1;
+	} else if (g->n_sockets > 1 && g->queues && g->queues != g->n_sockets) {
+		cfg_fault(l, cfg_where(l, i, "queues"),
+			  "guest %s has %u sockets and %u queues; with "
+			  "several sockets each is a queue: write queues = %u or leave it out",
+			  g->name, g->n_sockets, g->queues, g->n_sockets);
+	}
+}
+
+static void check_guest(struct load *l, unsigned i)
+{
+	const struct cfg_guest *g = &l->cfg->guests[i];
+
+	if (!given(l, i, "cid"))
+		cfg_fault(l, &l->sections[i].pos,
+			  "guest %s has no cid; write cid = N, N from 3 to "
+			  "4294967294 and different for each guest",
+			  g->name);
+	if (!given(l, i, "socket"))
+		cfg_fault(l, &l->sections[i].pos,
+			  "guest %s has no socket; write socket = PATH, where "
+			  "the VMM's vhost-user device looks for it",
+			  g->name);
+	check_queues(l, i);
+}
+
+static void check_twins(struct load *l, unsigned i)
+{
+	const struct cfg_guest *g = &l->cfg->guests[i];
+
+	for (unsigned j = 0; g->cid && j < i; j++) {
+		if (!l->sections[j].ignore && l->cfg->guests[j].cid == g->cid) {
+			cfg_fault(l, cfg_where(l, i, "cid"),
+				  "CID %" PRIu64 " is that of guest %s already; "
+				  "take another",
+				  g->cid, l->cfg->guests[j].name);
+			return;
+		}
+	}
+}
+
+/* ---- paths -------------------------------------------------------------------------------- */
+
+static bool ignored(const struct load *l, unsigned guest)
+{
+	return guest != UINT_MAX && l->sections[guest].ignore;
+}
+
+static const char *owner_of(const struct load *l, const struct path_use *p)
+{
+	return p->guest == UINT_MAX ? "the daemon" : l->cfg->guests[p->guest].name;
+}
+
+/* True if @s is a number that can be a port. */
+static bool is_port(const char *s)
+{
+	uint64_t v;
+
+	return cfg_number(s, 0, UINT32_MAX, &v) == 0;
+}
+
+/*
+ * Two uses of one path; a path that the other makes by adding ".lock"; or a path that is another
+ * guest's PATH_PORT, where programs of the host listen.
+ */
+static void check_path_pair(struct load *l, const struct path_use *a, const struct path_use *b)
+{
+	size_t len = strlen(a->path);
+	const char *rest = b->path + len;
+
+	if (strncmp(a->path, b->path, len) != 0)
+		return;
+	if (!*rest)
+		cfg_fault(l, &b->pos, "%s = %s is the %s of %s already; choose another path",
+			  b->what, b->path, a->what, owner_of(l, a));
+	else if (strcmp(rest, ".lock") == 0)
+		cfg_fault(l, &b->pos, "%s = %s is the lock file of %s's %s; choose another path",
+			  b->what, b->path, owner_of(l, a), a->what);
+	else if (strcmp(a->what, "unix") == 0 && *rest == '_' && is_port(rest + 1))
+		cfg_fault(l, &b->pos,
+			  "%s = %s is where %s looks for a program on port %s (%s_PORT); "
+			  "choose another path",
+			  b->what, b->path, owner_of(l, a), rest + 1, a->path);
+}
+
+static int by_path(const void *x, const void *y)
+{
+	const struct path_use *a = x, *b = y;
+	int ret = strcmp(a->path, b->path);
+
+	if (ret == 0)
+		ret = a->pos.rank < b->pos.rank ? -1 : a->pos.rank > b->pos.rank;
+	return ret;
+}
+
+/* Sorted, a path stands before all that begin with it. */
+static void check_paths(struct load *l)
+{
+	if (l->n_paths > 1)
+		qsort(l->paths, l->n_paths, sizeof(*l->paths), by_path);
+	for (unsigned i = 0; i < l->n_paths; i++) {
+		const struct path_use *a = &l->paths[i];
+		size_t len = strlen(a->path);
+
+		for (unsigned j = i + 1; j < l->n_paths; j++) {
+			const struct path_use *b = &l->paths[j];
+
+			if (strncmp(a->path, b->path, len) != 0)
+				break;
+			if (!ignored(l, a->guest) && !ignored(l, b->guest))
+				check_path_pair(l, a, b);
+			if (strcmp(a->path, b->path) == 0)
+				break; /* the next round compares it with the others */
+		}
+	}
+}
+
+/* ---- ports -------------------------------------------------------------------------------- */
+
+static int by_port(const void *x, const void *y)
+{
+	const struct port_use *a = x, *b = y;
+
+	if (a->guest != b->guest)
+		return a->guest < b->guest ? -1 : 1;
+	if (a->first != b->first)
+		return a->first < b->first ? -1 : 1;
+	return a->pos.rank < b->pos.rank ? -1 : a->pos.rank > b->pos.rank;
+}
+
+static void overlap(struct load *l, const struct port_use *a, const struct port_use *b)
+{
+	const struct port_use *first = a->pos.rank <= b->pos.rank ? a : b;
+	const struct port_use *second = first == a ? b : a;
+
+	cfg_fault(l, &second->pos,
+		  "%s: port %u is served by %s already%s; give each port to one service",
+		  second->what, b->first, first->what,
+		  first->pos.rank == second->pos.rank ? " on this line" : "");
+}
+
+static void check_ports(struct load *l)
+{
+	if (l->n_ports)
+		qsort(l->ports, l->n_ports, sizeof(*l->ports), by_port);
+	for (unsigned i = 0; i < l->n_ports; i++) {
+		const struct port_use *p = &l->ports[i];
+
+		if (ignored(l, p->guest))
+			continue;
+		if (p->first == ZV_CTRL_PORT && p->last == ZV_CTRL_PORT)
+			cfg_fault(l, &p->pos,
+				  "%s: port %u is zvsock's own, for HELLO; leave it out", p->what,
+				  ZV_CTRL_PORT);
+		for (unsigned j = i + 1; j < l->n_ports && l->ports[j].guest == p->guest; j++) {
+			if (l->ports[j].first > p->last)
+				break;
+			overlap(l, p, &l->ports[j]);
+		}
+	}
+}
+
+void cfg_check(struct load *l)
+{
+	static const struct pos whole = {0};
+
+	if (l->cfg->n_cpus == 0)
+		l->cfg->cpus[l->cfg->n_cpus++] = -1;
+	for (unsigned i = 0; i < l->cfg->n_guests; i++) {
+		if (l->sections[i].ignore)
+			continue;
+		check_guest(l, i);
+		check_twins(l, i);
+	}
+	check_paths(l);
+	check_ports(l);
+	if (l->cfg->n_guests == 0)
+		cfg_fault(l, &whole,
+			  "no guest; write [guest NAME] with a cid and a socket, or use --guest");
+}

@@ -1,0 +1,356 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Values of the configuration: numbers, words, CPUs, users and groups; see config_int.h. */
+#include "config_int.h"
+
+#include <errno.h>
+#include <grp.h>
+#include <inttypes.h>
+#include <pwd.h>
+#include <sched.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define CPUS_MAX (sizeof(((struct cfg *)0)->cpus) / sizeof(int))
+
+static void *member(void *obj, const struct key *k)
+{
+	return (char *)obj + k->offset;
+}
+
+int cfg_number(const char *s, uint64_t min, uint64_t max, uint64_t *out)
+{
+	uint64_t v = 0;
+
+	if (!*s)
+		return -EINVAL;
+	for (const char *p = s; *p; p++)
+		if (*p < '0' || *p > '9')
+			return -EINVAL;
+	for (; *s; s++) {
+		uint64_t digit = (uint64_t)(*s - '0');
+
+		if (v > (UINT64_MAX - digit) / 10)
+			return -ERANGE;
+		v = v * 10 + digit;
+	}
+	if (v < min || v > max)
+		return -ERANGE;
+	*out = v;
+	return 0;
+}
+
+void cfg_set_u32(struct load *l, void *obj, const struct key *k, char *value)
+{
+	uint64_t v;
+	int ret = cfg_number(value, k->min, k->max, &v);
+
+	if (ret == 0)
+		*(uint32_t *)member(obj, k) = (uint32_t)v;
+	else if (ret == -ERANGE)
+		cfg_fault(l, &l->now, "%s = %s is out of range; take %" PRIu64 " to %" PRIu64,
+			  k->name, value, k->min, k->max);
+	else
+		cfg_fault(l, &l->now,
+			  "%s = %s is no number; write digits only, %" PRIu64 " to %" PRIu64 "%s",
+			  k->name, value, k->min, k->max,
+			  strchr(value, '#') ? "; a comment behind a value begins with \" ;\""
+					     : "");
+}
+
+/* A number of bytes, perhaps with K or M behind it. */
+void cfg_set_size(struct load *l, void *obj, const struct key *k, char *value)
+{
+	size_t len = strlen(value);
+	unsigned shift = 0;
+	uint64_t v;
+	int ret;
+
+	if (len && strchr("kK", value[len - 1]))
+		shift = 10;
+	else if (len && strchr("mM", value[len - 1]))
+		shift = 20;
+	if (shift)
+		value[len - 1] = 0;
+	ret = cfg_number(value, 0, k->max >> shift, &v);
+	if (ret == 0 && v << shift < k->min)
+		ret = -ERANGE;
+	if (shift)
+		value[len - 1] = shift == 10 ? 'K' : 'M';
+	if (ret == 0)
+		*(uint32_t *)member(obj, k) = (uint32_t)(v << shift);
+	else
+		cfg_fault(l, &l->now,
+			  "%s = %s is %s; take %" PRIu64 "K to %" PRIu64
+			  "M, written 65536, 64K or 1M",
+			  k->name, value, ret == -ERANGE ? "out of range" : "no number of bytes",
+			  k->min >> 10, k->max >> 20);
+}
+
+void cfg_set_ring_size(struct load *l, void *obj, const struct key *k, char *value)
+{
+	uint64_t v;
+
+	if (cfg_number(value, k->min, k->max, &v) < 0 || (v & (v - 1)))
+		cfg_fault(l, &l->now,
+			  "ring_size = %s is no power of two from %" PRIu64 " to %" PRIu64
+			  "; take 128 or 256",
+			  value, k->min, k->max);
+	else
+		*(uint32_t *)member(obj, k) = (uint32_t)v;
+}
+
+void cfg_set_cid(struct load *l, void *obj, const struct key *k, char *value)
+{
+	uint64_t v;
+	int ret = cfg_number(value, 0, UINT64_MAX, &v);
+
+	if (ret == -EINVAL)
+		cfg_fault(l, &l->now, "cid = %s is no number; take one from 3 to 4294967294",
+			  value);
+	else if (ret == 0 && (v <= 2 || v == UINT32_MAX || v == UINT64_MAX))
+		cfg_fault(l, &l->now, "CID %" PRIu64 " is reserved; take one from 3 to 4294967294",
+			  v);
+	else if (ret < 0 || v > UINT32_MAX)
+		cfg_fault(l, &l->now,
+			  "CID %s has more than 32 bits, which VIRTIO reserves; take one "
+			  "from 3 to 4294967294",
+			  value);
+	else
+		*(uint64_t *)member(obj, k) = v;
+}
+
+void cfg_set_mode(struct load *l, void *obj, const struct key *k, char *value)
+{
+	unsigned long v;
+	char *end;
+
+	v = strtoul(value, &end, 8);
+	if (*value < '0' || *value > '7' || *end || v > 0777)
+		cfg_fault(l, &l->now,
+			  "%s = %s is no mode; write octal digits as for chmod, such as 0660",
+			  k->name, value);
+	else if ((v & 0600) != 0600)
+		cfg_fault(l, &l->now, "%s = %s locks out the owner itself; take 0600, 0660 or 0666",
+			  k->name, value);
+	else if (v & ~(unsigned long)k->max)
+		cfg_fault(l, &l->now,
+			  "%s = %s lets every user of this machine control the daemon; take "
+			  "0600 or 0660",
+			  k->name, value);
+	else
+		*(mode_t *)member(obj, k) = (mode_t)v;
+}
+
+void cfg_set_poll(struct load *l, void *obj, const struct key *k, char *value)
+{
+	bool busy = strcmp(value, "busy") == 0;
+
+	if (!busy && strcmp(value, "adaptive") != 0)
+		cfg_fault(l, &l->now,
+			  "poll = %s is unknown; write adaptive (sleep when idle) or busy", value);
+	else
+		*(bool *)member(obj, k) = busy;
+}
+
+void cfg_set_vhost_mode(struct load *l, void *obj, const struct key *k, char *value)
+{
+	bool client = strcmp(value, "client") == 0;
+
+	if (!client && strcmp(value, "server") != 0)
+		cfg_fault(l, &l->now,
+			  "mode = %s is unknown; write server (zvsockd listens, the VMM "
+			  "connects) or client (the other way round)",
+			  value);
+	else
+		*(bool *)member(obj, k) = client;
+}
+
+void cfg_set_log_level(struct load *l, void *obj, const struct key *k, char *value)
+{
+	static const char *const names[] = {"err", "warn", "info", "debug"};
+
+	for (unsigned i = 0; i < 4; i++) {
+		if (strcmp(value, names[i]) == 0) {
+			*(int *)member(obj, k) = ZV_LOG_ERR + (int)i;
+			return;
+		}
+	}
+	cfg_fault(l, &l->now, "log_level = %s is unknown; write err, warn, info or debug", value);
+}
+
+/* ---- lcores ------------------------------------------------------------------------------- */
+
+static void add_cpu(struct load *l, struct cfg *c, int cpu)
+{
+	cpu_set_t mine;
+
+	if (cpu >= 0 && sched_getaffinity(0, sizeof(mine), &mine) == 0 &&
+	    !CPU_ISSET((unsigned)cpu, &mine)) {
+		cfg_fault(l, &l->now,
+			  "CPU %d is not on this machine, or not for this process; "
+			  "\"grep Cpus_allowed_list /proc/self/status\" lists those that are",
+			  cpu);
+		return;
+	}
+	for (unsigned i = 0; cpu >= 0 && i < c->n_cpus; i++) {
+		if (c->cpus[i] == cpu) {
+			cfg_fault(l, &l->now, "CPU %d is there twice; name it once", cpu);
+			return;
+		}
+	}
+	if (c->n_cpus == CPUS_MAX)
+		cfg_fault(l, &l->now, "cpus: more than %zu lcores; take fewer CPUs", CPUS_MAX);
+	else
+		c->cpus[c->n_cpus++] = cpu;
+}
+
+/* One item of the list: "3", "2-5" or "any". */
+static bool add_cpus(struct load *l, struct cfg *c, const char *item)
+{
+	size_t digits = strspn(item, "0123456789");
+	uint64_t first, last;
+	char low[8];
+
+	if (strcmp(item, "any") == 0) {
+		add_cpu(l, c, -1);
+		return true;
+	}
+	if (digits >= sizeof(low))
+		return false;
+	memcpy(low, item, digits);
+	low[digits] = 0;
+	if (cfg_number(low, 0, CPU_SETSIZE - 1, &first) < 0)
+		return false;
+	last = first;
+	if (item[digits] && (item[digits] != '-' ||
+			     cfg_number(item + digits + 1, first, CPU_SETSIZE - 1, &last) < 0))
+		return false;
+	for (uint64_t cpu = first; cpu <= last; cpu++)
+		add_cpu(l, c, (int)cpu);
+	return true;
+}
+
+/* The list as a whole is one value, which the command line replaces. */
+void cfg_set_cpus(struct load *l, void *obj, const struct key *k, char *value)
+{
+	struct cfg *c = obj;
+	char *comma = value;
+
+	(void)k;
+	c->n_cpus = 0;
+	while (comma) {
+		char *item = comma + strspn(comma, " \t"), *end;
+
+		comma = strchr(item, ',');
+		if (comma)
+			*comma++ = 0;
+		end = item + strcspn(item, " \t");
+		if (end[strspn(end, " \t")] == 0)
+			*end = 0;
+		if (!add_cpus(l, c, item))
+			cfg_fault(l, &l->now,
+				  "cpus: \"%s\" is no CPU and no range of them below %d; "
+				  "write for example 2-3,6, or any for a thread that is not pinned",
+				  item, CPU_SETSIZE);
+	}
+}
+
+/* ---- users and groups --------------------------------------------------------------------- */
+
+static bool find_user(const char *name, uid_t *uid)
+{
+	const struct passwd *pw = getpwnam(name);
+	uint64_t v;
+
+	if (pw)
+		*uid = pw->pw_uid;
+	else if (cfg_number(name, 0, UINT32_MAX - 1, &v) == 0)
+		*uid = (uid_t)v;
+	else
+		return false;
+	return true;
+}
+
+static bool find_group(const char *name, gid_t *gid)
+{
+	const struct group *gr = getgrnam(name);
+	uint64_t v;
+
+	if (gr)
+		*gid = gr->gr_gid;
+	else if (cfg_number(name, 0, UINT32_MAX - 1, &v) == 0)
+		*gid = (gid_t)v;
+	else
+		return false;
+	return true;
+}
+
+static void no_user(struct load *l, const struct key *k, const char *name)
+{
+	cfg_fault(l, &l->now,
+		  "%s: there is no user \"%s\" on this machine; \"getent passwd\" lists "
+		  "them, \"useradd --system %s\" makes one",
+		  k->name, name, name);
+}
+
+static void no_group(struct load *l, const struct key *k, const char *name)
+{
+	cfg_fault(l, &l->now,
+		  "%s: there is no group \"%s\" on this machine; \"getent group\" lists "
+		  "them, \"groupadd --system %s\" makes one",
+		  k->name, name, name);
+}
+
+void cfg_set_user(struct load *l, void *obj, const struct key *k, char *value)
+{
+	if (strlen(value) >= CFG_NAME_MAX || !getpwnam(value))
+		no_user(l, k, value);
+	else
+		memcpy(member(obj, k), value, strlen(value) + 1);
+}
+
+void cfg_set_group(struct load *l, void *obj, const struct key *k, char *value)
+{
+	if (strlen(value) >= CFG_NAME_MAX || !getgrnam(value))
+		no_group(l, k, value);
+	else
+		memcpy(member(obj, k), value, strlen(value) + 1);
+}
+
+void cfg_set_owner(struct load *l, void *obj, const struct key *k, char *value)
+{
+	struct cfg_guest *g = obj;
+	char *group = strchr(value, ':');
+
+	if (group)
+		*group++ = 0;
+	if (!*value && !group)
+		cfg_fault(l, &l->now,
+			  "socket_owner names nobody; write USER, USER:GROUP or :GROUP");
+	if (*value && !find_user(value, &g->socket_uid))
+		no_user(l, k, value);
+	if (group && !find_group(group, &g->socket_gid))
+		no_group(l, k, group);
+}
+
+void cfg_add_low_user(struct load *l, void *obj, const struct key *k, char *value)
+{
+	struct cfg_guest *g = obj;
+	uid_t uid, *p;
+
+	if (!find_user(value, &uid))
+		no_user(l, k, value);
+	else if ((p = cfg_more(l, &g->low_uids, &g->n_low_uids, sizeof(*p))))
+		*p = uid;
+}
+
+void cfg_add_low_group(struct load *l, void *obj, const struct key *k, char *value)
+{
+	struct cfg_guest *g = obj;
+	gid_t gid, *p;
+
+	if (!find_group(value, &gid))
+		no_group(l, k, value);
+	else if ((p = cfg_more(l, &g->low_gids, &g->n_low_gids, sizeof(*p))))
+		*p = gid;
+}
