@@ -17,27 +17,36 @@
 #include "config.h"
 #include "lcore.h"
 
-struct zv_dev;
-struct zv_queue;
+struct conn_owner;
 
-#define DAEMON_QUEUES_MAX 16u
-
-/* A guest that is being served. The main thread's; fields marked [L] belong to the queue's lcore. */
+/* A queue of a guest. Fixed while the guest lives; fields marked [L] belong to the queue's lcore.
+ */
 struct guest_queue {
-	struct guest *guest;
+	struct lcore_queue lq; /* first */
 	struct zv_queue *q;
-	struct lcore *lc; /* fixed while the guest lives */
+	struct lcore *lc;
+	struct guest *guest;
 	unsigned index;
+	TAILQ_HEAD(, conn_owner) owners; /* [L] of connections, made or in the making */
+	unsigned n_owners;		 /* [L] read by any thread */
+	uint32_t rx_cap;		 /* [L] size of the guest's receive buffers, as last seen */
 };
 
 struct guest {
 	struct guest *next;
-	const struct cfg_guest *cfg;
+	char name[CFG_NAME_MAX];
+	const struct cfg_guest *cfg; /* a reload replaces it by its equal: guest_cfg() */
 	struct zv_dev *dev;
-	struct guest_queue queues[DAEMON_QUEUES_MAX];
+	struct guest_queue queues[ZV_QUEUES_MAX];
 	unsigned n_queues;
-	struct endpoints *ep; /* listening sockets, resolved targets, counters: endpoint.h */
+	struct endpoints *ep; /* what the endpoints keep, and count: endpoint.h */
 };
+
+/* The guest's configuration; on an lcore valid until its next round. */
+static inline const struct cfg_guest *guest_cfg(const struct guest *g)
+{
+	return __atomic_load_n(&g->cfg, __ATOMIC_ACQUIRE);
+}
 
 struct daemon {
 	struct cfg *cfg;
@@ -46,7 +55,11 @@ struct daemon {
 	unsigned n_lcores;
 };
 
-/* Starts lcores and all guests of @cfg, which the daemon owns from now on, whatever is returned. */
+/*
+ * Starts lcores and all guests of @cfg, which the daemon owns from now on, whatever is returned.
+ * 0, or -errno when there is no lcore or some guest could not be started (logged); then
+ * daemon_stop() is still due.
+ */
 int daemon_start(struct daemon *d, struct cfg *cfg);
 
 /* Adds, removes and replaces guests so that @cfg is true; others are not touched. 0, or -errno when

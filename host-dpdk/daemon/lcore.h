@@ -5,24 +5,31 @@
  * Theory of operation
  * -------------------
  * Nothing on the data path is shared between lcores, so nothing there has a lock. An lcore goes
- * round: zv_poll its queues and hand the events to the endpoints, take what io_uring has completed,
- * submit what both have queued, all in one system call. When nothing has happened for spin_us it
- * arms its queues (zv_arm), has io_uring poll their descriptors, and sleeps in io_uring until a
- * kick, a completion, a timer or a message from another thread ends it.
+ * round: zv_poll its queues and hand the events to their owners, run the work that was put off to
+ * this point (so that a connection sends once for all that has come in), submit everything that
+ * was queued for io_uring in one system call, take what has completed.
  *
- * Other threads reach what an lcore owns through its mailbox only: lcore_call() runs a function
- * between two rounds.
+ * When nothing happens it spins, as zv_wait does: an idle spinner offers the CPU now and then, and
+ * after every empty round once it has noticed that somebody else wants it. After spin_us it arms
+ * its queues (zv_arm), has io_uring poll their descriptors, and sleeps in io_uring until a kick, a
+ * completion, a timer or a message from another thread ends it. The socket layer's own timers
+ * are behind zv_fd; the lcore's timers are the sleep's timeout.
+ *
+ * Other threads reach what an lcore owns through its mailbox only: lcore_call() and lcore_post()
+ * run a function between two rounds, in the order in which they were asked to.
  */
 #ifndef ZVD_LCORE_H
 #define ZVD_LCORE_H
 
 #include "io.h"
 
-struct lcore;
-struct guest;
+#include <sys/queue.h>
+#include <zvsock.h>
 
-/* Starts the thread, pinned to @cpu (-1: not). 0 or -errno; -ENOSYS and -EPERM with one log line
- * that says what forbids io_uring and how to allow it. */
+struct lcore;
+
+/* Starts the thread, pinned to @cpu (-1: not). 0 or -errno, with one log line that says what
+ * forbids io_uring and how to allow it, or what else is wrong. */
 int lcore_start(struct lcore **out, int cpu, bool busy_poll, uint32_t spin_us);
 
 /* Ends the thread; every queue must have been removed. */
@@ -30,21 +37,61 @@ void lcore_stop(struct lcore *lc);
 
 /*
  * Runs fn(arg) on the lcore's thread, between two rounds, and returns when it has run. Any thread
- * but the lcore's own. @fn must not block.
+ * but an lcore's. @fn must not block.
  */
 void lcore_call(struct lcore *lc, void (*fn)(struct lcore *lc, void *arg), void *arg);
 
-/* As lcore_call, but does not wait; @arg belongs to @fn. For the lcores among themselves. 0, -ENOMEM. */
+/* As lcore_call, but does not wait; @arg belongs to @fn. Any thread. 0, -ENOMEM. */
 int lcore_post(struct lcore *lc, void (*fn)(struct lcore *lc, void *arg), void *arg);
 
-/* The io_uring of the lcore; its own thread only. */
-struct io *lcore_io(struct lcore *lc);
-
-/* Seconds of CPU that the thread has used, and rounds, sleeps and wake-ups so far. Any thread. */
+/* CPU that the thread has used, and rounds and sleeps so far. Any thread. */
 struct lcore_stats {
 	double cpu_s;
 	uint64_t rounds, sleeps;
 };
 void lcore_stats(struct lcore *lc, struct lcore_stats *st);
+
+/* ---- from here on: the lcore's own thread only ---- */
+
+struct io *lcore_io(struct lcore *lc);
+
+/* For functions run by lcore_call: does io_uring's, put off and timers' work until *@left is 0. */
+void lcore_drain(struct lcore *lc, const unsigned *left);
+/* The same: cancels @op; on return it is not pending. */
+void lcore_cancel(struct lcore *lc, struct io_op *op);
+
+/* A queue that the lcore serves; event() gets what zv_poll reports for it. */
+struct lcore_queue {
+	struct zv_queue *q;
+	void (*event)(struct lcore_queue *lq, const struct zv_event *ev);
+	struct io_op poll; /* zv_fd, while the lcore sleeps */
+	struct lcore *lc;
+	TAILQ_ENTRY(lcore_queue) link;
+};
+void lcore_queue_add(struct lcore *lc, struct lcore_queue *lq);
+/* On return nothing refers to @lq any more. */
+void lcore_queue_remove(struct lcore *lc, struct lcore_queue *lq);
+
+/* Work that is put off to the end of the present half of the round, or to the next round. */
+struct lcore_work {
+	void (*run)(struct lcore_work *w);
+	bool queued;
+	TAILQ_ENTRY(lcore_work) link;
+};
+void lcore_defer(struct lcore *lc, struct lcore_work *w);
+void lcore_defer_cancel(struct lcore *lc, struct lcore_work *w);
+
+/* A timer, some 10 ms coarse. Zeroed memory is a stopped timer. */
+struct lcore_timer {
+	void (*expired)(struct lcore_timer *t);
+	uint64_t deadline;
+	bool running;
+	TAILQ_ENTRY(lcore_timer) link;
+};
+void lcore_timer_start(struct lcore *lc, struct lcore_timer *t, uint64_t ns);
+void lcore_timer_stop(struct lcore *lc, struct lcore_timer *t);
+
+/* What the relays of an lcore share (relay.c); theirs to free before lcore_stop. */
+void **lcore_local(struct lcore *lc);
 
 #endif

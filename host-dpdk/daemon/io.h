@@ -1,0 +1,75 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * io_uring as an lcore uses it: one ring, owned by one thread.
+ *
+ * Theory of operation
+ * -------------------
+ * Who wants something done fills in an SQE (io_sqe) and names an io_op, whose done() runs when the
+ * kernel has answered, on the same thread, from io_reap(). An op is part of a larger object and has
+ * at most one request under way; the object must stay until `pending` is 0 again. SQEs are not
+ * submitted one by one: io_submit() enters the kernel once a round for all of them, and not at all
+ * when there are none.
+ *
+ * Data is moved with MSG_DONTWAIT only, so that such a request is over when io_submit() returns:
+ * the kernel never keeps a pointer into a guest's memory. What may take time (poll, accept) points
+ * at nothing but descriptors.
+ *
+ * The ring asks for DEFER_TASKRUN: completions wait until the owner enters the kernel, and a flag
+ * in shared memory says that there are some, so a spinning owner costs no system call and
+ * interrupts nobody. On kernels without it (before 6.1) COOP_TASKRUN, or nothing, does the same job
+ * slower.
+ */
+#ifndef ZVD_IO_H
+#define ZVD_IO_H
+
+#include <liburing.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+struct io_op;
+/* @res and @flags are those of the CQE. */
+typedef void (*io_done_fn)(struct io_op *op, int res, uint32_t flags);
+
+struct io_op {
+	io_done_fn done;
+	bool pending; /* a request is under way */
+};
+
+struct io {
+	struct io_uring ring;
+	bool accept_once; /* the kernel knows no multishot accept */
+};
+
+/*
+ * Opens a ring of @entries SQEs for the calling thread. 0, or -errno with *@why: a static sentence
+ * that says what forbids io_uring and how to allow it, or what else is wrong.
+ */
+int io_open(struct io *io, unsigned entries, const char **why);
+void io_close(struct io *io);
+
+/* An empty SQE for @op (NULL: nobody wants to know). Never fails: a full queue is submitted. */
+struct io_uring_sqe *io_sqe(struct io *io, struct io_op *op);
+
+/* Submits what is queued, without waiting; nothing to do: no system call. */
+void io_submit(struct io *io);
+
+/* Calls done() for everything that has completed. Returns how many completions there were. */
+unsigned io_reap(struct io *io);
+
+/* Submits, and sleeps until something completes or @timeout_ns have passed (UINT64_MAX: no limit).
+ */
+void io_sleep(struct io *io, uint64_t timeout_ns);
+
+/* One poll(2) of @fd; done() gets the revents or -errno. */
+void io_poll(struct io *io, struct io_op *op, int fd, uint32_t events);
+
+/* Accepts on @fd again and again, until a completion comes without IORING_CQE_F_MORE. */
+void io_accept(struct io *io, struct io_op *op, int fd);
+
+/* Asks for the end of @op, if it is pending; done() will run, mostly with -ECANCELED. */
+void io_cancel(struct io *io, struct io_op *op);
+
+/* Closes @fd in order behind what is queued; nobody is told. */
+void io_close_fd(struct io *io, int fd);
+
+#endif

@@ -1,0 +1,502 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "lcore.h"
+
+#include "log.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <pthread.h>
+#include <sched.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <time.h>
+#include <unistd.h>
+
+#define RING_ENTRIES	 1024u
+#define EVENTS		 64u /* taken from a queue by one zv_poll */
+#define POLLS_A_ROUND	 4u  /* zv_poll calls of a busy queue before its events' work is done */
+#define ROUNDS_PER_YIELD 64u
+#define ROUNDS_PER_CLOCK 64u   /* busy rounds between two looks at the timers */
+#define YIELD_TAKEN_NS	 1000u /* a sched_yield that took longer let somebody else run */
+
+/* Timers lie in slots by deadline; those of a later lap stay where they are. */
+#define WHEEL_SLOTS 256u
+#define WHEEL_NS    (8u * 1000000u)
+
+struct mail {
+	void (*fn)(struct lcore *lc, void *arg);
+	void *arg;
+	bool *done; /* lcore_call: under mail_lock, signalled by mail_done */
+	STAILQ_ENTRY(mail) link;
+};
+
+TAILQ_HEAD(work_list, lcore_work);
+TAILQ_HEAD(timer_list, lcore_timer);
+
+struct lcore {
+	struct io io;
+	TAILQ_HEAD(, lcore_queue) queues;
+	struct work_list work;
+	struct timer_list wheel[WHEEL_SLOTS];
+	uint64_t wheel_tick; /* slots up to this one have been run */
+	unsigned n_timers;
+	void *local;
+	bool busy_poll, crowded, stopping;
+	uint64_t spin_ns;
+	uint64_t rounds, sleeps; /* read by any thread */
+	struct io_op mail_op;
+	int mail_fd;
+	int cpu;
+	pthread_t thread;
+	/* other threads' */
+	pthread_mutex_t mail_lock;
+	pthread_cond_t mail_done;
+	STAILQ_HEAD(, mail) mail;
+	uint32_t has_mail;
+	uint32_t asleep; /* a writer of mail must use mail_fd: Dekker pair with has_mail */
+	int start_err;	 /* 1: not known yet; under mail_lock */
+};
+
+static uint64_t now_ns(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+}
+
+struct io *lcore_io(struct lcore *lc)
+{
+	return &lc->io;
+}
+
+void **lcore_local(struct lcore *lc)
+{
+	return &lc->local;
+}
+
+/* ---- work put off ---- */
+
+void lcore_defer(struct lcore *lc, struct lcore_work *w)
+{
+	if (w->queued)
+		return;
+	w->queued = true;
+	TAILQ_INSERT_TAIL(&lc->work, w, link);
+}
+
+void lcore_defer_cancel(struct lcore *lc, struct lcore_work *w)
+{
+	if (w->queued)
+		TAILQ_REMOVE(&lc->work, w, link);
+	w->queued = false;
+}
+
+/* What was put off before now; what that puts off is for the next time. */
+static bool run_work(struct lcore *lc)
+{
+	struct lcore_work *last = TAILQ_LAST(&lc->work, work_list), *w = NULL;
+	bool any = last != NULL;
+
+	while (w != last && (w = TAILQ_FIRST(&lc->work))) {
+		lcore_defer_cancel(lc, w);
+		w->run(w);
+	}
+	return any;
+}
+
+/* ---- timers ---- */
+
+void lcore_timer_start(struct lcore *lc, struct lcore_timer *t, uint64_t ns)
+{
+	lcore_timer_stop(lc, t);
+	t->deadline = now_ns() + ns;
+	if (!lc->n_timers++) /* nobody has turned the wheel meanwhile */
+		lc->wheel_tick = (t->deadline - ns) / WHEEL_NS;
+	t->running = true;
+	TAILQ_INSERT_TAIL(&lc->wheel[(t->deadline / WHEEL_NS + 1) % WHEEL_SLOTS], t, link);
+}
+
+void lcore_timer_stop(struct lcore *lc, struct lcore_timer *t)
+{
+	if (!t->running)
+		return;
+	t->running = false;
+	lc->n_timers--;
+	TAILQ_REMOVE(&lc->wheel[(t->deadline / WHEEL_NS + 1) % WHEEL_SLOTS], t, link);
+}
+
+static bool run_timers(struct lcore *lc)
+{
+	uint64_t now = now_ns(), tick = now / WHEEL_NS;
+	bool any = false;
+
+	if (tick - lc->wheel_tick > WHEEL_SLOTS)
+		lc->wheel_tick = tick - WHEEL_SLOTS;
+	while (lc->n_timers && lc->wheel_tick < tick) {
+		struct timer_list *slot = &lc->wheel[++lc->wheel_tick % WHEEL_SLOTS];
+		struct lcore_timer *t, *next;
+
+		for (t = TAILQ_FIRST(slot); t; t = next) {
+			next = TAILQ_NEXT(t, link);
+			if (t->deadline > now)
+				continue;
+			lcore_timer_stop(lc, t);
+			t->expired(t);
+			any = true;
+			next = TAILQ_FIRST(slot); /* expired() may have stopped others */
+		}
+	}
+	return any;
+}
+
+/* How long the lcore may sleep. */
+static uint64_t timers_next(const struct lcore *lc)
+{
+	uint64_t now;
+
+	if (!lc->n_timers)
+		return UINT64_MAX;
+	now = now_ns();
+	for (uint64_t tick = lc->wheel_tick + 1;; tick++)
+		if (!TAILQ_EMPTY(&lc->wheel[tick % WHEEL_SLOTS]) ||
+		    tick == lc->wheel_tick + WHEEL_SLOTS)
+			return tick * WHEEL_NS > now ? tick * WHEEL_NS - now : 0;
+}
+
+/* ---- mailbox ---- */
+
+static void mail_put(struct lcore *lc, struct mail *m)
+{
+	pthread_mutex_lock(&lc->mail_lock);
+	STAILQ_INSERT_TAIL(&lc->mail, m, link);
+	pthread_mutex_unlock(&lc->mail_lock);
+	__atomic_store_n(&lc->has_mail, 1, __ATOMIC_SEQ_CST);
+	if (__atomic_load_n(&lc->asleep, __ATOMIC_SEQ_CST))
+		(void)eventfd_write(lc->mail_fd, 1);
+}
+
+void lcore_call(struct lcore *lc, void (*fn)(struct lcore *lc, void *arg), void *arg)
+{
+	bool done = false;
+	struct mail m = {.fn = fn, .arg = arg, .done = &done};
+
+	mail_put(lc, &m);
+	pthread_mutex_lock(&lc->mail_lock);
+	while (!done)
+		pthread_cond_wait(&lc->mail_done, &lc->mail_lock);
+	pthread_mutex_unlock(&lc->mail_lock);
+}
+
+int lcore_post(struct lcore *lc, void (*fn)(struct lcore *lc, void *arg), void *arg)
+{
+	struct mail *m = calloc(1, sizeof(*m));
+
+	if (!m)
+		return -ENOMEM;
+	m->fn = fn;
+	m->arg = arg;
+	mail_put(lc, m);
+	return 0;
+}
+
+static bool run_mail(struct lcore *lc)
+{
+	bool any = false;
+
+	if (!__atomic_load_n(&lc->has_mail, __ATOMIC_RELAXED))
+		return false;
+	__atomic_store_n(&lc->has_mail, 0, __ATOMIC_SEQ_CST);
+	for (;;) {
+		struct mail *m;
+
+		pthread_mutex_lock(&lc->mail_lock);
+		m = STAILQ_FIRST(&lc->mail);
+		if (m)
+			STAILQ_REMOVE_HEAD(&lc->mail, link);
+		pthread_mutex_unlock(&lc->mail_lock);
+		if (!m)
+			return any;
+		any = true;
+		m->fn(lc, m->arg);
+		if (m->done) { /* the mail is on its sender's stack */
+			pthread_mutex_lock(&lc->mail_lock);
+			*m->done = true;
+			pthread_cond_broadcast(&lc->mail_done);
+			pthread_mutex_unlock(&lc->mail_lock);
+		} else {
+			free(m);
+		}
+	}
+}
+
+static void mail_woken(struct io_op *op, int res, uint32_t flags)
+{
+	struct lcore *lc = (struct lcore *)((char *)op - offsetof(struct lcore, mail_op));
+	eventfd_t value;
+
+	(void)res;
+	(void)flags;
+	(void)eventfd_read(lc->mail_fd, &value);
+}
+
+/* ---- queues ---- */
+
+static void queue_woken(struct io_op *op, int res, uint32_t flags)
+{
+	(void)op; /* the next round polls the queue in any case */
+	(void)res;
+	(void)flags;
+}
+
+void lcore_queue_add(struct lcore *lc, struct lcore_queue *lq)
+{
+	lq->lc = lc;
+	lq->poll.done = queue_woken;
+	TAILQ_INSERT_TAIL(&lc->queues, lq, link);
+}
+
+void lcore_queue_remove(struct lcore *lc, struct lcore_queue *lq)
+{
+	TAILQ_REMOVE(&lc->queues, lq, link);
+	lcore_cancel(lc, &lq->poll);
+}
+
+void lcore_cancel(struct lcore *lc, struct io_op *op)
+{
+	io_cancel(&lc->io, op);
+	while (op->pending) {
+		io_sleep(&lc->io, UINT64_MAX);
+		(void)io_reap(&lc->io);
+	}
+}
+
+void lcore_drain(struct lcore *lc, const unsigned *left)
+{
+	while (*left) {
+		(void)run_work(lc);
+		if (!*left)
+			break;
+		if (TAILQ_EMPTY(&lc->work))
+			io_sleep(&lc->io, WHEEL_NS);
+		else
+			io_submit(&lc->io);
+		(void)io_reap(&lc->io);
+		(void)run_timers(lc);
+	}
+}
+
+static bool poll_queues(struct lcore *lc)
+{
+	struct zv_event events[EVENTS];
+	struct lcore_queue *lq;
+	bool any = false;
+
+	TAILQ_FOREACH(lq, &lc->queues, link)
+	{
+		int n = (int)EVENTS;
+
+		for (unsigned k = 0; k < POLLS_A_ROUND && n > 0; k++) {
+			n = zv_poll(lq->q, events, EVENTS);
+			for (int i = 0; i < n; i++)
+				lq->event(lq, &events[i]);
+			any |= n > 0;
+		}
+	}
+	return any;
+}
+
+/* ---- the thread ---- */
+
+static bool one_round(struct lcore *lc)
+{
+	bool any = poll_queues(lc);
+
+	any |= run_work(lc);
+	io_submit(&lc->io);
+	any |= io_reap(&lc->io) != 0;
+	any |= run_mail(lc);
+	__atomic_store_n(&lc->rounds, lc->rounds + 1, __ATOMIC_RELAXED);
+	return any;
+}
+
+/* Sleeps, unless there is work for somebody. */
+static void doze(struct lcore *lc)
+{
+	struct lcore_queue *lq;
+	bool may = true;
+
+	if (!TAILQ_EMPTY(&lc->work))
+		return;
+	if (!lc->mail_op.pending)
+		io_poll(&lc->io, &lc->mail_op, lc->mail_fd, POLLIN);
+	__atomic_store_n(&lc->asleep, 1, __ATOMIC_SEQ_CST);
+	if (__atomic_load_n(&lc->has_mail, __ATOMIC_SEQ_CST))
+		may = false;
+	TAILQ_FOREACH(lq, &lc->queues, link)
+	{
+		if (!may || zv_arm(lq->q) != 0) {
+			may = false;
+			break;
+		}
+		if (!lq->poll.pending)
+			io_poll(&lc->io, &lq->poll, zv_fd(lq->q), POLLIN);
+	}
+	if (may) {
+		io_sleep(&lc->io, timers_next(lc));
+		__atomic_store_n(&lc->sleeps, lc->sleeps + 1, __ATOMIC_RELAXED);
+	}
+	__atomic_store_n(&lc->asleep, 0, __ATOMIC_RELAXED);
+}
+
+/* One idle moment of a spinner; returns the time. */
+static uint64_t idle_moment(struct lcore *lc, unsigned idle, uint64_t now)
+{
+	uint64_t before;
+
+	if (!lc->crowded && idle % ROUNDS_PER_YIELD) {
+		__builtin_ia32_pause();
+		return now;
+	}
+	before = now_ns();
+	sched_yield();
+	now = now_ns();
+	lc->crowded = now - before > YIELD_TAKEN_NS;
+	return now;
+}
+
+static void serve(struct lcore *lc)
+{
+	uint64_t start = 0, now = 0;
+
+	for (unsigned idle = 0, busy = 0; !lc->stopping;) {
+		if (one_round(lc)) {
+			idle = 0;
+			if (++busy % ROUNDS_PER_CLOCK == 0)
+				(void)run_timers(lc);
+			continue;
+		}
+		if (!idle++)
+			start = now = now_ns();
+		now = idle_moment(lc, idle, now);
+		if (idle % ROUNDS_PER_YIELD == 0 && lc->n_timers && run_timers(lc))
+			continue;
+		if (lc->busy_poll || now - start < lc->spin_ns)
+			continue;
+		doze(lc);
+		if (lc->n_timers)
+			(void)run_timers(lc);
+		idle = 0;
+	}
+}
+
+static void pin(const struct lcore *lc)
+{
+	cpu_set_t set;
+	int ret;
+
+	if (lc->cpu < 0)
+		return;
+	CPU_ZERO(&set);
+	CPU_SET((unsigned)lc->cpu, &set);
+	ret = pthread_setaffinity_np(pthread_self(), sizeof(set), &set);
+	if (ret)
+		log_line(ZV_LOG_WARN, NULL, "lcore on CPU %d: cannot pin the thread: %s", lc->cpu,
+			 strerror(ret));
+}
+
+static void *lcore_main(void *arg)
+{
+	struct lcore *lc = arg;
+	const char *why = "";
+	int ret = io_open(&lc->io, RING_ENTRIES, &why);
+
+	(void)pthread_setname_np(pthread_self(), "lcore");
+	pin(lc);
+	if (ret < 0)
+		log_line(ZV_LOG_ERR, NULL, "cannot start an lcore: %s", why);
+	pthread_mutex_lock(&lc->mail_lock);
+	lc->start_err = ret;
+	pthread_cond_broadcast(&lc->mail_done);
+	pthread_mutex_unlock(&lc->mail_lock);
+	if (ret == 0) {
+		serve(lc);
+		io_close(&lc->io);
+	}
+	return NULL;
+}
+
+static void lcore_free(struct lcore *lc)
+{
+	if (lc->mail_fd >= 0)
+		close(lc->mail_fd);
+	pthread_cond_destroy(&lc->mail_done);
+	pthread_mutex_destroy(&lc->mail_lock);
+	free(lc);
+}
+
+int lcore_start(struct lcore **out, int cpu, bool busy_poll, uint32_t spin_us)
+{
+	struct lcore *lc = calloc(1, sizeof(*lc));
+	int ret;
+
+	if (!lc)
+		return -ENOMEM;
+	lc->cpu = cpu;
+	lc->busy_poll = busy_poll;
+	lc->spin_ns = (uint64_t)spin_us * 1000u;
+	lc->mail_op.done = mail_woken;
+	lc->start_err = 1;
+	TAILQ_INIT(&lc->queues);
+	TAILQ_INIT(&lc->work);
+	STAILQ_INIT(&lc->mail);
+	for (unsigned i = 0; i < WHEEL_SLOTS; i++)
+		TAILQ_INIT(&lc->wheel[i]);
+	pthread_mutex_init(&lc->mail_lock, NULL);
+	pthread_cond_init(&lc->mail_done, NULL);
+	lc->mail_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	ret = lc->mail_fd < 0 ? -errno : -pthread_create(&lc->thread, NULL, lcore_main, lc);
+	if (ret < 0) {
+		log_line(ZV_LOG_ERR, NULL, "cannot start an lcore: %s", strerror(-ret));
+		lcore_free(lc);
+		return ret;
+	}
+	pthread_mutex_lock(&lc->mail_lock);
+	while (lc->start_err > 0)
+		pthread_cond_wait(&lc->mail_done, &lc->mail_lock);
+	pthread_mutex_unlock(&lc->mail_lock);
+	ret = lc->start_err;
+	if (ret < 0) {
+		pthread_join(lc->thread, NULL);
+		lcore_free(lc);
+		return ret;
+	}
+	*out = lc;
+	return 0;
+}
+
+static void stop_now(struct lcore *lc, void *arg)
+{
+	(void)arg;
+	lc->stopping = true;
+}
+
+void lcore_stop(struct lcore *lc)
+{
+	lcore_call(lc, stop_now, NULL);
+	pthread_join(lc->thread, NULL);
+	lcore_free(lc);
+}
+
+void lcore_stats(struct lcore *lc, struct lcore_stats *st)
+{
+	struct timespec t = {0};
+	clockid_t clock;
+
+	if (pthread_getcpuclockid(lc->thread, &clock) == 0)
+		(void)clock_gettime(clock, &t);
+	st->cpu_s = (double)t.tv_sec + (double)t.tv_nsec / 1e9;
+	st->rounds = __atomic_load_n(&lc->rounds, __ATOMIC_RELAXED);
+	st->sleeps = __atomic_load_n(&lc->sleeps, __ATOMIC_RELAXED);
+}
