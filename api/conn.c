@@ -106,7 +106,7 @@ static void timed_out(struct zv_conn *c)
 		tx_credit_retry(c);
 		return;
 	}
-	c->q->tq->stats.conns_timedout++;
+	tq_count(&c->q->tq->stats.conns_timedout, 1);
 	switch (s.action) {
 	case VC_ACT_TIMEDOUT:
 		/* The peer may have seen the REQUEST: it must not keep half a connection. */
@@ -199,7 +199,7 @@ void conn_over(struct zv_conn *c, int err)
 	c->state = VC_CLOSED;
 	c->err = err;
 	if (err == -ECONNRESET)
-		q->tq->stats.conns_reset++;
+		tq_count(&q->tq->stats.conns_reset, 1);
 	if (c->flags & CF_IN_TABLE)
 		conn_table_remove(&q->conns, &c->node);
 	c->flags &= ~CF_IN_TABLE;
@@ -320,13 +320,13 @@ int conn_answer(struct zv_conn *c, int err)
 			      vc_state_name(c->state));
 	conn_timer_stop(c);
 	if (err) {
-		c->q->tq->stats.conns_refused++;
+		tq_count(&c->q->tq->stats.conns_refused, 1);
 		tx_ctrl(c, CP_RST);
 		conn_over(c, err);
 		return 0;
 	}
 	c->state = VC_CONNECTED;
-	c->q->tq->stats.conns_accepted++;
+	tq_count(&c->q->tq->stats.conns_accepted, 1);
 	tx_ctrl(c, CP_RESPONSE);
 	return 0;
 }

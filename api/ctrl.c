@@ -18,7 +18,7 @@ static void went_plain(struct zv_queue *q, const char *why)
 		zv_log_limited(&q->tq->log, ZV_LOG_INFO,
 			       "queue %u: peer is plain virtio-vsock (%s): no extensions", q->index,
 			       why);
-	q->hello = HELLO_PLAIN;
+	__atomic_store_n(&q->hello, HELLO_PLAIN, __ATOMIC_RELAXED);
 }
 
 static void said_hello(struct zv_queue *q, const struct hello *h)
@@ -26,7 +26,7 @@ static void said_hello(struct zv_queue *q, const struct hello *h)
 	struct conn_node *n;
 	uint32_t pos = 0;
 
-	q->hello = HELLO_DONE;
+	__atomic_store_n(&q->hello, HELLO_DONE, __ATOMIC_RELAXED);
 	q->incoming = !!(h->flags & ZV_HELLO_INCOMING);
 	q->max_pkt =
 		h->caps & ZV_CAP_BIG_PKT && h->max_pkt > ZV_PLAIN_PKT ? h->max_pkt : ZV_PLAIN_PKT;
@@ -75,7 +75,7 @@ void ctrl_start(struct zv_queue *q)
 	}
 	c->flags |= CF_INTERNAL;
 	q->hello_conn = c;
-	q->hello = HELLO_WAIT;
+	__atomic_store_n(&q->hello, HELLO_WAIT, __ATOMIC_RELAXED);
 	conn_timer_start(c, TIMER_HELLO, q->dev->opts.hello_timeout_ns);
 	tx_ctrl(c, CP_REQUEST);
 }
@@ -99,7 +99,7 @@ struct zv_conn *ctrl_accept(struct zv_queue *q, const struct vsock_hdr *h)
 		return NULL;
 	c->flags |= CF_INTERNAL;
 	q->hello_conn = c;
-	q->hello = HELLO_WAIT;
+	__atomic_store_n(&q->hello, HELLO_WAIT, __ATOMIC_RELAXED);
 	(void)credit_peer_update(&c->credit, h->buf_alloc, h->fwd_cnt);
 	tx_ctrl(c, CP_RESPONSE);
 	return c;
@@ -127,7 +127,7 @@ void ctrl_data(struct zv_conn *c)
 	if (len <= 0 || h.type != expect || h.pair != q->index || q->hello == HELLO_DONE) {
 		zv_log_limited(&q->tq->log, ZV_LOG_WARN,
 			       "queue %u: bad HELLO: control connection reset", q->index);
-		q->tq->stats.rx_bad_state++;
+		tq_count(&q->tq->stats.rx_bad_state, 1);
 		tx_ctrl(c, CP_RST);
 		conn_over(c, -ECONNRESET);
 		return;

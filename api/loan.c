@@ -172,7 +172,7 @@ static int take_copy(struct zv_conn *c, struct rx_pkt *p, unsigned flags)
 	struct rx_entry *e = tail_room(c);
 	uint32_t seg = 0, off = 0, left = p->hdr.len;
 
-	q->tq->stats.rx_copied++;
+	tq_count(&q->tq->stats.rx_copied, 1);
 	do {
 		uint32_t room;
 

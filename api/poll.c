@@ -34,7 +34,7 @@ void queue_sync(struct zv_queue *q)
 	guest = q->ops->guest_cid(q->dev->t);
 	q->own_cid = q->host ? VSOCK_CID_HOST : guest;
 	q->peer_cid = q->host ? guest : VSOCK_CID_HOST;
-	q->hello = HELLO_OFF;
+	__atomic_store_n(&q->hello, HELLO_OFF, __ATOMIC_RELAXED);
 	q->incoming = 0;
 	q->max_pkt = ZV_PLAIN_PKT;
 	if (!q->tq->up)
@@ -221,7 +221,7 @@ static int doze(struct zv_queue *q, uint64_t deadline)
 	next = next > now ? next - now : 0;
 	t = (struct timespec){(time_t)(next / 1000000000u), (long)(next % 1000000000u)};
 	ret = ppoll(&p, 1, next > INT64_MAX / 2 ? NULL : &t, NULL);
-	q->tq->stats.wakeups++;
+	tq_count(&q->tq->stats.wakeups, 1);
 	return ret < 0 && errno == EINTR ? -EINTR : 0;
 }
 

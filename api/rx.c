@@ -23,7 +23,7 @@ static void reset(struct zv_conn *c, int err)
 
 static void refuse(struct zv_queue *q, const struct vsock_hdr *h)
 {
-	q->tq->stats.conns_refused++;
+	tq_count(&q->tq->stats.conns_refused, 1);
 	tx_rst_reply(q, h);
 }
 
@@ -68,7 +68,7 @@ static void request(struct zv_queue *q, const struct vsock_hdr *h, const struct 
 		conn_timer_start(c, TIMER_CONNECT, q->dev->opts.connect_timeout_ns);
 		return;
 	}
-	q->tq->stats.conns_accepted++;
+	tq_count(&q->tq->stats.conns_accepted, 1);
 	tx_ctrl(c, CP_RESPONSE);
 }
 
@@ -80,7 +80,7 @@ static void no_conn(struct zv_queue *q, const struct vsock_hdr *h, const struct 
 		const struct listener *l = listener_catch_all(q->dev);
 
 		if (!l || !(l->flags & ZV_LISTEN_ANY_CID)) {
-			q->tq->stats.rx_bad_cid++;
+			tq_count(&q->tq->stats.rx_bad_cid, 1);
 			tx_rst_reply(q, h);
 			return;
 		}
@@ -89,7 +89,7 @@ static void no_conn(struct zv_queue *q, const struct vsock_hdr *h, const struct 
 		request(q, h, key);
 		return;
 	}
-	q->tq->stats.rx_no_conn++;
+	tq_count(&q->tq->stats.rx_no_conn, 1);
 	if (s.action == VC_ACT_RST)
 		tx_rst_reply(q, h);
 }
@@ -103,12 +103,12 @@ static void data(struct zv_conn *c, struct rx_pkt *p)
 	if (!vsock_shut_can_recv(&c->shut)) {
 		/* After SHUTDOWN of this direction: the peer broke its word, or did not know yet.
 		 */
-		q->tq->stats.rx_bad_state += !!(c->shut.peer & VSOCK_SHUTDOWN_SEND);
+		tq_count(&q->tq->stats.rx_bad_state, !!(c->shut.peer & VSOCK_SHUTDOWN_SEND));
 		drop(q, p);
 		return;
 	}
 	if (!credit_rx_take(&c->credit, len)) {
-		q->tq->stats.rx_overrun++;
+		tq_count(&q->tq->stats.rx_overrun, 1);
 		drop(q, p);
 		reset(c, -ECONNRESET);
 		return;
@@ -117,7 +117,7 @@ static void data(struct zv_conn *c, struct rx_pkt *p)
 		if (p->hdr.flags & VSOCK_SEQ_EOM)
 			flags = ZV_EOM | (p->hdr.flags & VSOCK_SEQ_EOR ? ZV_EOR : 0);
 		if (!seq_rx_packet(&c->seq, len, p->hdr.flags, c->credit.buf_alloc)) {
-			q->tq->stats.rx_overrun++;
+			tq_count(&q->tq->stats.rx_overrun, 1);
 			drop(q, p);
 			reset(c, -ECONNRESET);
 			return;
@@ -126,7 +126,7 @@ static void data(struct zv_conn *c, struct rx_pkt *p)
 		return; /* an empty packet of a stream means nothing */
 	}
 	c->rx_bytes += len;
-	q->tq->stats.rx_bytes += len;
+	tq_count(&q->tq->stats.rx_bytes, len);
 	if (loan_take(c, p, flags)) {
 		reset(c, -ECONNRESET);
 		return;
@@ -140,7 +140,7 @@ static void data(struct zv_conn *c, struct rx_pkt *p)
 static void established(struct zv_conn *c)
 {
 	conn_timer_stop(c);
-	c->q->tq->stats.conns_opened++;
+	tq_count(&c->q->tq->stats.conns_opened, 1);
 	if (c->flags & CF_INTERNAL) {
 		ctrl_established(c);
 		return;
@@ -152,7 +152,7 @@ static void established(struct zv_conn *c)
 static void shut_down(struct zv_conn *c, uint32_t flags)
 {
 	if (!vsock_shut_peer(&c->shut, flags))
-		c->q->tq->stats.rx_bad_state++;
+		tq_count(&c->q->tq->stats.rx_bad_state, 1);
 	conn_ready(c);
 	if (c->flags & CF_INTERNAL) {
 		reset(c, -ECONNRESET);
@@ -187,7 +187,7 @@ static void act(struct zv_conn *c, struct rx_pkt *p, struct vc_step s)
 		established(c);
 		break;
 	case VC_ACT_REFUSED:
-		q->tq->stats.conns_refused++;
+		tq_count(&q->tq->stats.conns_refused, 1);
 		conn_over(c, -ECONNREFUSED);
 		break;
 	case VC_ACT_RESET:
@@ -206,12 +206,12 @@ static void act(struct zv_conn *c, struct rx_pkt *p, struct vc_step s)
 		reset(c, 0);
 		break;
 	case VC_ACT_RST:
-		q->tq->stats.rx_bad_state++;
+		tq_count(&q->tq->stats.rx_bad_state, 1);
 		reset(c, -ECONNRESET);
 		break;
 	case VC_ACT_DROP:
 		if (from != VC_CLOSING) /* data in flight towards a closed socket is no fault */
-			q->tq->stats.rx_bad_state++;
+			tq_count(&q->tq->stats.rx_bad_state, 1);
 		break;
 	default: /* VC_ACT_CREDIT, VC_ACT_NONE: the header's counters were all */
 		break;
@@ -233,19 +233,19 @@ static bool check_hdr(struct zv_queue *q, const struct rx_pkt *p, uint64_t far)
 	case VSOCK_HDR_OK:
 		return true;
 	case VSOCK_HDR_BAD_TYPE:
-		q->tq->stats.rx_bad_type++;
+		tq_count(&q->tq->stats.rx_bad_type, 1);
 		if (p->hdr.src_cid == peer)
 			tx_rst_reply(q, &p->hdr);
 		break;
 	case VSOCK_HDR_BAD_SRC:
-		q->tq->stats.rx_bad_cid++; /* no answer: it would go to somebody else */
+		tq_count(&q->tq->stats.rx_bad_cid, 1); /* no answer: it would go to somebody else */
 		break;
 	case VSOCK_HDR_BAD_DST:
-		q->tq->stats.rx_bad_cid++;
+		tq_count(&q->tq->stats.rx_bad_cid, 1);
 		tx_rst_reply(q, &p->hdr);
 		break;
 	default:
-		q->tq->stats.rx_bad_hdr++;
+		tq_count(&q->tq->stats.rx_bad_hdr, 1);
 	}
 	return false;
 }
@@ -268,7 +268,7 @@ void rx_packet(struct zv_queue *q, struct rx_pkt *p)
 			       p->hdr.dst_port};
 	struct zv_conn *c;
 
-	q->tq->stats.rx_packets++;
+	tq_count(&q->tq->stats.rx_packets, 1);
 	if (!check_hdr(q, p, key.cid)) {
 		drop(q, p);
 		return;
@@ -280,7 +280,7 @@ void rx_packet(struct zv_queue *q, struct rx_pkt *p)
 		return;
 	}
 	if (p->hdr.type != c->type) {
-		q->tq->stats.rx_bad_type++;
+		tq_count(&q->tq->stats.rx_bad_type, 1);
 		drop(q, p);
 		tx_rst_reply(q, &p->hdr);
 		return;
@@ -289,7 +289,7 @@ void rx_packet(struct zv_queue *q, struct rx_pkt *p)
 		if (c->flags & CF_WANT_OUT)
 			conn_ready(c);
 	} else {
-		q->tq->stats.rx_bad_credit++;
+		tq_count(&q->tq->stats.rx_bad_credit, 1);
 	}
 	act(c, p, vc_step(c->state, p->hdr.op));
 }

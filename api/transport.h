@@ -29,6 +29,7 @@
 
 #include "proto/vsock_hdr.h"
 #include "quiesce.h"
+#include "shm_access.h"
 #include "zvsock.h"
 
 enum zv_role { ZV_ROLE_GUEST, ZV_ROLE_HOST };
@@ -77,13 +78,24 @@ struct transport_ops;
 struct tq {
 	const struct transport_ops *ops;
 	struct quiesce qs;
-	uint32_t session;	     /* [C] changes when what was in flight is lost; see above */
-	uint32_t up;		     /* [C] 1: rings run, packets can be received and sent */
+	uint32_t session; /* [C] changes when what was in flight is lost; see above */
+	/* [C] 1: rings run, packets can be received and sent; stored atomically, any thread looks
+	 */
+	uint32_t up;
 	uint32_t rx_descs;	     /* [C] descriptors of the ring that carries received packets */
 	uint32_t tx_descs;	     /* [C] descriptors of the ring that carries sent packets */
-	struct zv_queue_stats stats; /* written by the owner; read by anyone */
+	struct zv_queue_stats stats; /* tq_count(); read by any thread */
 	struct zv_log_limit log;     /* of the owner */
 };
+
+/*
+ * Counts @n. A counter has one writer at a time (the owner, or the control thread that has stopped
+ * it) and may be read meanwhile (zv_queue_stats).
+ */
+static inline void tq_count(uint64_t *counter, uint64_t n)
+{
+	shm_store64(counter, *counter + n);
+}
 
 /* A device as the socket layer sees it; a transport embeds it as the first member of its own. */
 struct tdev {

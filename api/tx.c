@@ -34,8 +34,8 @@ void tx_commit(struct zv_conn *c, uint32_t token, unsigned op, uint32_t len, uin
 
 	fill_hdr(c, &h, op, len, flags);
 	q->ops->tx_commit(q->tq, token, &h);
-	q->tq->stats.tx_packets++;
-	q->tq->stats.tx_bytes += len;
+	tq_count(&q->tq->stats.tx_packets, 1);
+	tq_count(&q->tq->stats.tx_bytes, len);
 	if (op == VSOCK_OP_RW) {
 		credit_tx_sent(&c->credit, len);
 		c->tx_bytes += len;
@@ -70,7 +70,7 @@ static bool send_pending(struct zv_conn *c)
 		tx_commit(c, s.token, ctrl_ops[i].op, 0,
 			  ctrl_ops[i].op == VSOCK_OP_SHUTDOWN ? c->shut.local : 0);
 		if (ctrl_ops[i].op == VSOCK_OP_RST)
-			q->tq->stats.rst_sent++;
+			tq_count(&q->tq->stats.rst_sent, 1);
 	}
 	return true;
 }
@@ -95,8 +95,8 @@ static bool send_rst(struct zv_queue *q, const struct vsock_hdr *h)
 	if (!q->ops->tx_reserve(q->tq, &s, 1, 0, TX_CTRL))
 		return false;
 	q->ops->tx_commit(q->tq, s.token, h);
-	q->tq->stats.tx_packets++;
-	q->tq->stats.rst_sent++;
+	tq_count(&q->tq->stats.tx_packets, 1);
+	tq_count(&q->tq->stats.rst_sent, 1);
 	return true;
 }
 
@@ -113,7 +113,7 @@ void tx_rst_reply(struct zv_queue *q, const struct vsock_hdr *in)
 	if (q->rst_count == 0 && send_rst(q, &h))
 		return;
 	if (q->rst_count == ZV_RST_FIFO) {
-		q->tq->stats.rst_dropped++;
+		tq_count(&q->tq->stats.rst_dropped, 1);
 		return;
 	}
 	q->rst[(q->rst_head + q->rst_count++) % ZV_RST_FIFO] = h;
@@ -282,7 +282,7 @@ int tx_blocked(struct zv_conn *c, bool on_credit, uint32_t want)
 	c->want = want;
 	c->want_pkts = 1;
 	if (on_credit) {
-		q->tq->stats.tx_no_credit++;
+		tq_count(&q->tq->stats.tx_no_credit, 1);
 		tx_line_leave(c); /* its turn is over: it waits for the peer, not for a buffer */
 		/*
 		 * A stock peer tells its fwd_cnt late (Linux: once less than 64 KiB of its buffer
@@ -295,7 +295,7 @@ int tx_blocked(struct zv_conn *c, bool on_credit, uint32_t want)
 			tx_ctrl(c, CP_CREDIT_REQUEST);
 		}
 	} else {
-		q->tq->stats.tx_no_buffer++;
+		tq_count(&q->tq->stats.tx_no_buffer, 1);
 		wait_in_line(c);
 	}
 	return -EAGAIN;

@@ -18,7 +18,7 @@ static inline uint8_t *buf_at(const struct vsock_bufs *b, uint16_t id)
 
 static void broken(struct vsock_pair *p, const struct virtq *vq)
 {
-	p->tq.stats.ring_broken++;
+	tq_count(&p->tq.stats.ring_broken, 1);
 	zv_log_limited(&p->tq.log, ZV_LOG_ERR,
 		       "vsock driver: %s ring broken by the device (%s); the queue is down",
 		       vq == &p->rx ? "receive" : "transmit", virtq_fault_name(vq->fault));
@@ -28,7 +28,7 @@ static void broken(struct vsock_pair *p, const struct virtq *vq)
 static void publish_ring(struct vsock_pair *p, struct virtq *vq, int kick_fd)
 {
 	if (virtq_pending(vq) && virtq_publish(vq)) {
-		p->tq.stats.kicks++;
+		tq_count(&p->tq.stats.kicks, 1);
 		vsock_kick(kick_fd);
 	}
 }
@@ -164,13 +164,13 @@ int vsock_rx_burst(struct tq *q, struct rx_pkt *pkts, unsigned max)
 		struct rx_pkt *pkt = &pkts[out]; /* out <= i */
 
 		if (__builtin_expect(len < VSOCK_HDR_LEN, 0)) {
-			q->stats.rx_bad_hdr++;
+			tq_count(&q->stats.rx_bad_hdr, 1);
 			rx_give(p, id);
 			continue;
 		}
 		vsock_hdr_get(&pkt->hdr, buf + VSOCK_HDR_OFF);
 		if (__builtin_expect(pkt->hdr.len > len - VSOCK_HDR_LEN, 0)) {
-			q->stats.rx_bad_hdr++;
+			tq_count(&q->stats.rx_bad_hdr, 1);
 			rx_give(p, id);
 			continue;
 		}

@@ -80,7 +80,7 @@ static void make_stale(struct vsock_pair *p)
 void vsock_pair_stop(struct vsock_pair *p)
 {
 	p->tq.session++;
-	p->tq.up = 0;
+	shm_store32(&p->tq.up, 0);
 	make_stale(p);
 }
 
@@ -119,10 +119,10 @@ void vsock_pair_start(struct vsock_pair *p, const struct vsock_events *ev)
 	p->ev = ev;
 	p->nudged = 0;
 	p->tq.session++;
-	p->tq.up = 1;
-	p->tq.stats.sessions++;
+	shm_store32(&p->tq.up, 1);
+	tq_count(&p->tq.stats.sessions, 1);
 	if (virtq_publish(&p->rx)) {
-		p->tq.stats.kicks++;
+		tq_count(&p->tq.stats.kicks, 1);
 		vsock_kick(p->kick_rx);
 	}
 }

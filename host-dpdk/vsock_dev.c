@@ -152,10 +152,10 @@ static void drop_stacks(struct hq *q)
 
 void hq_break(struct hq *q, const struct dvring *r)
 {
-	q->tq.up = 0;
+	shm_store32(&q->tq.up, 0);
 	q->tq.session++;
-	q->tq.stats.ring_broken++;
-	q->tq.stats.rx_bad_chain++;
+	tq_count(&q->tq.stats.ring_broken, 1);
+	tq_count(&q->tq.stats.rx_bad_chain, 1);
 	drop_stacks(q);
 	epoch_retire(q);
 	epochs_sweep(q);
@@ -235,9 +235,9 @@ int hq_start(struct hq *q, const struct hq_setup *s)
 		q->loaded = true;
 		q->tq.rx_descs = q->tx.size;
 		q->tq.tx_descs = q->rx.size;
-		q->tq.stats.sessions++;
+		tq_count(&q->tq.stats.sessions, 1);
 		q->tq.session++;
-		q->tq.up = 1;
+		shm_store32(&q->tq.up, 1);
 	}
 	quiesce_resume(&q->tq.qs);
 	hq_wake(q);
@@ -276,7 +276,7 @@ bool hq_stop(struct hq *q, struct hq_bases *b)
 	if (q->tq.up) {
 		return_in_flight(q, session);
 		drop_stacks(q);
-		q->tq.up = 0;
+		shm_store32(&q->tq.up, 0);
 		q->tq.session++;
 	}
 	epochs_sweep(q);
@@ -423,7 +423,7 @@ static void call_guest(struct hq *q, enum hq_ring ring)
 	if (q->callfd[ring] < 0)
 		return;
 	(void)!write(q->callfd[ring], &one, sizeof(one));
-	q->tq.stats.kicks++;
+	tq_count(&q->tq.stats.kicks, 1);
 }
 
 void hq_publish(struct tq *tq)

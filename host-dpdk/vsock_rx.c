@@ -188,7 +188,7 @@ int hq_rx_burst(struct tq *tq, struct rx_pkt *pkts, unsigned max)
 			break;
 		r->last_avail++;
 		if (unlikely(ret == 0)) {
-			tq->stats.rx_bad_hdr++;
+			tq_count(&tq->stats.rx_bad_hdr, 1);
 			dvring_used(r, pk[i].head, 0);
 			continue;
 		}
