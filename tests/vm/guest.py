@@ -65,9 +65,10 @@ class Job:
 
 
 class Guest:
-    """A running VM. @devices: QEMU arguments; the kernel and its RAM disk come from the image."""
+    """A running VM. @devices: QEMU arguments. @reboots: a reset is no end (nor is a panic)."""
 
-    def __init__(self, owner, folder, log, kernel, ramdisk, devices, memory=256):
+    def __init__(self, owner, folder, log, kernel, ramdisk, devices,
+                 reboots=False, memory=256):
         self.log, self.jobs, self.next = log, {}, 1
         where = os.path.join(folder, 'agent.sock')
         mem, self.memory = memory_args(memory)
@@ -75,7 +76,8 @@ class Guest:
             listener.bind(where)
             listener.listen(1)
             self.qemu = Process(owner, [
-                QEMU, '-nodefaults', '-no-user-config', '-display', 'none', '-no-reboot', *mem,
+                QEMU, '-nodefaults', '-no-user-config', '-display', 'none', *mem,
+                *([] if reboots else ['-no-reboot']),
                 '-cpu', CPU, '-smp', '1', '-kernel', kernel.image, '-initrd', ramdisk,
                 '-append', 'console=ttyS0 quiet panic=-1 tsc=unstable random.trust_cpu=on',
                 '-chardev', f'file,id=console,path={log.path},append=on', '-serial',
@@ -87,11 +89,22 @@ class Guest:
         owner.add(self.line)
         os.unlink(where)
         self.stream = Stream(self.line.fileno())
-        greeting = self.stream.line(time.monotonic() + LIMIT) or ''
-        if not greeting.startswith('ready '):
-            raise Failure(f'the guest did not come up; see {log.path}')
-        self.release = greeting.split()[1]
-        log.write(f'[driver] guest up: kernel {self.release}, {self.memory}\n')
+        self.wait_ready()
+
+    def wait_ready(self):
+        """The agent's first word; what an earlier life of the guest has left unsaid is skipped."""
+        deadline = time.monotonic() + LIMIT
+        while (line := self.stream.line(deadline)) is not None:
+            if (m := re.search(r'ready (\S+)$', line)):
+                self.log.write(f'[driver] guest up: kernel {m.group(1)}, {self.memory}\n')
+                self.release = m.group(1)
+                return
+        raise Failure(f'the guest did not come up; see {self.log.path}')
+
+    def reboot(self):
+        """Resets the machine as the guest's kernel does it; all jobs are gone."""
+        self.tell('run 0 reboot -f')
+        self.wait_ready()
 
     def accept(self, listener):
         deadline = time.monotonic() + LIMIT

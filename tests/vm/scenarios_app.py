@@ -1,20 +1,232 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """A stock Linux guest and a host application that is its backend (`host:`)."""
-from world import AppWorld, ECHO, scenario
+import signal
+
+from procs import Failure, until
+from world import AppWorld, ECHO, SEQ, XFER, scenario
+
+MIB = 1 << 20
+DRIVER = '/sys/bus/virtio/drivers/vmw_vsock_virtio_transport'
 
 
 def stock(bench):
     return bench.shared(AppWorld, 'stock')
 
 
+# ---- traffic ----------------------------------------------------------------------------------
+
 @scenario
-def echo_from_guest(bench):
+def app_echo_from_guest(bench):
     """What a guest program sends comes back from the host application, byte for byte."""
     stock(bench).peer(f'echo 2 {ECHO} 1000000')
 
 
 @scenario
-def echo_from_host(bench):
+def app_echo_from_host(bench):
     """What the host application sends comes back from a guest program."""
     world = stock(bench)
     world.app.run(f'echo {world.cid} {ECHO} 1000000')
+
+
+@scenario
+def app_64mib_guest_to_host(bench):
+    """64 MiB arrive in the host application with the hash they had in the guest."""
+    stock(bench).peer(f'xfer 2 {XFER} {64 * MIB} 0')
+
+
+@scenario
+def app_64mib_host_to_guest(bench):
+    """64 MiB arrive in a guest program with the hash they had in the host application."""
+    world = stock(bench)
+    world.app.run(f'xfer {world.cid} {XFER} {64 * MIB} 0')
+
+
+@scenario
+def app_half_close_by_guest(bench):
+    """After the guest has ended its direction, 4 MiB more come from the host."""
+    stock(bench).peer(f'xfer 2 {XFER} {MIB} {4 * MIB}')
+
+
+@scenario
+def app_half_close_by_host(bench):
+    """After the host has ended its direction, 4 MiB more come from the guest."""
+    world = stock(bench)
+    world.app.run(f'xfer {world.cid} {XFER} {MIB} {4 * MIB}')
+
+
+@scenario
+def app_200_parallel(bench):
+    """200 connections of the guest are open at once, then all of them carry data both ways."""
+    stock(bench).peer(f'parallel 2 {ECHO} 200 20000')
+
+
+@scenario
+def app_200_parallel_from_host(bench):
+    """200 connections of the host are open at once, then all of them carry data both ways."""
+    world = stock(bench)
+    world.app.run(f'parallel {world.cid} {ECHO} 200 20000')
+
+
+@scenario
+def app_1000_in_a_row(bench):
+    """1,000 connections from the guest, one after the other, each with data both ways."""
+    stock(bench).peer(f'row 2 {ECHO} 1000')
+
+
+@scenario
+def app_1000_in_a_row_from_host(bench):
+    """1,000 connections from the host, one after the other, each with data both ways."""
+    world = stock(bench)
+    world.app.run(f'row {world.cid} {ECHO} 1000')
+
+
+@scenario
+def app_messages_from_guest(bench):
+    """SEQPACKET from the guest: each message keeps its boundaries and its MSG_EOR, both ways."""
+    stock(bench).peer(f'seq 2 {SEQ} 400')
+
+
+@scenario
+def app_messages_from_host(bench):
+    """SEQPACKET from the host: each message keeps its boundaries and its MSG_EOR, both ways."""
+    world = stock(bench)
+    world.app.run(f'seq {world.cid} {SEQ} 400')
+
+
+@scenario
+def app_refused(bench):
+    """A port that nobody listens on is refused, in both directions."""
+    world = stock(bench)
+    job = world.guest.start('exec vsock_peer echo 2 4999 1')
+    if job.wait() == 0 or 'reset' not in job.output:
+        raise Failure(f'guest: {job.output}')
+    try:
+        world.app.run(f'echo {world.cid} 4999 1')
+    except Failure as why:
+        if 'refused' not in str(why):
+            raise
+    else:
+        raise Failure('the host was connected')
+
+
+@scenario
+def app_counters_are_clean(bench):
+    """After all that traffic nothing was malformed, no ring broke and no connection is left."""
+    world = stock(bench)
+    world.healthy()
+    until(lambda: world.app.stats()['servers'] == 0, 'the last connection to end')
+    stats = world.app.stats()
+    bad = {k: stats[k] for k in ('ring_broken', 'rx_bad', 'rx_overrun') if stats[k]}
+    if bad or stats['sessions'] != 1:
+        raise Failure(f'counters: {stats}')
+
+
+# ---- what ends without a word -----------------------------------------------------------------
+
+@scenario
+def app_guest_client_killed(bench):
+    """kill -9 of a guest program in full flow ends its connection at the host, and no other."""
+    world = stock(bench)
+    other = world.guest.start(f'exec vsock_peer xfer 2 {XFER} {16 * MIB} 0')
+    victim = world.guest.start(f'exec vsock_peer echo 2 {ECHO} forever')
+    until(lambda: world.app.stats()['servers'] == 2, 'two connections')
+    victim.kill(signal.SIGKILL)
+    if victim.wait() != 128 + signal.SIGKILL:
+        raise Failure(f'the guest program ended by itself: {victim.output}')
+    if other.wait():
+        raise Failure(f'the other connection: {other.output}')
+    until(lambda: world.app.stats()['servers'] == 0, 'both connections to end')
+    world.healthy()
+
+
+@scenario
+def app_guest_server_killed(bench):
+    """kill -9 of a guest server in full flow ends the host's connection to it with an error."""
+    world = bench.shared(AppWorld, 'stock')
+    job = world.app.start(f'echo {world.cid} {ECHO} forever')
+    world.peer(f'echo 2 {ECHO} 1000000')
+    world.server.kill(signal.SIGKILL)
+    world.server.wait()
+    try:
+        world.app.wait(job)
+    except Failure as why:
+        if 'reset' not in str(why) and 'Broken pipe' not in str(why):
+            raise
+    else:
+        raise Failure('the endless echo has ended well')
+    world.serve()
+    world.healthy()
+
+
+@scenario
+def app_guest_driver_rebound(bench):
+    """The guest's driver lets the device go under traffic, and takes it again, three times."""
+    world = stock(bench)
+    device = world.guest.run(f'cd {DRIVER}; ls -d virtio*').strip()
+    for _ in range(3):
+        victims = [world.guest.start(f'exec vsock_peer echo 2 {ECHO} forever') for _ in range(4)]
+        until(lambda: world.app.stats()['servers'] == 4, 'four connections')
+        world.guest.run(f'echo {device} > {DRIVER}/unbind')
+        until(lambda: world.app.stats()['servers'] == 0, 'the connections to end at the host')
+        for victim in victims:
+            if victim.wait() == 0:
+                raise Failure(f'guest: {victim.output}')
+        world.guest.run(f'echo {device} > {DRIVER}/bind')
+        world.healthy()
+
+
+@scenario
+def app_guest_module_reloaded(bench):
+    """rmmod and modprobe of the guest's driver, and all is as before."""
+    world = stock(bench)
+    world.server.kill(signal.SIGKILL)
+    world.server.wait()
+    # A socket that was connected without blocking keeps the module for two more seconds.
+    world.guest.run('for i in 1 2 3; do until rmmod vmw_vsock_virtio_transport; do usleep 100000; done;'
+                    ' modprobe vmw_vsock_virtio_transport || exit 1; done 2>/dev/null')
+    world.serve()
+    world.healthy()
+
+
+@scenario
+def app_guest_reboots_and_dies(bench):
+    """The guest reboots, then its VM is killed and started anew; the host application stays."""
+    world = bench.own(AppWorld, reboots=True)
+    world.peer(f'echo 2 {ECHO} 1000000')
+    world.guest.start(f'exec vsock_peer echo 2 {ECHO} forever')
+    until(lambda: world.app.stats()['servers'] == 1, 'a connection')
+    world.guest.reboot()
+    until(lambda: world.app.stats()['servers'] == 0, 'the connection to end with the reboot')
+    world.serve()
+    world.healthy()
+    world.guest.start(f'exec vsock_peer echo 2 {ECHO} forever')
+    job = world.app.start(f'echo {world.cid} {ECHO} forever')
+    until(lambda: world.app.stats()['servers'] == 1, 'a connection')
+    world.guest.kill()
+    try:
+        world.app.wait(job)
+    except Failure as why:
+        if 'reset' not in str(why):
+            raise
+    until(lambda: world.app.stats()['servers'] == 0, 'the connection to end with the VM')
+    world.boot()
+    world.serve()
+    world.healthy()
+
+
+@scenario
+def app_host_program_killed(bench):
+    """kill -9 of the host application: the VM lives on; a new VM talks to a new application."""
+    world = bench.own(AppWorld)
+    world.guest.start(f'exec vsock_peer echo 2 {ECHO} forever')
+    until(lambda: world.app.stats()['servers'] == 1, 'a connection')
+    world.app.process.kill()
+    job = world.guest.start(f'exec vsock_peer echo 2 {ECHO} 10')
+    if job.wait() == 0 or 'connect' not in job.output:
+        raise Failure(f'guest without a host: {job.output}')
+    world.guest.run('true')
+    world.start_app()
+    world.guest.kill()
+    world.boot()
+    world.serve()
+    world.healthy()

@@ -65,13 +65,13 @@ class HostApp:
 class AppWorld:
     """A stock guest and a host application."""
 
-    def __init__(self, bench, name, backports=False, boot=True):
-        self.bench, self.cid = bench, bench.new_cid()
+    def __init__(self, bench, name, backports=False, boot=True, reboots=False):
+        self.bench, self.cid, self.reboots = bench, bench.new_cid(), reboots
         self.owner = Owner()
         self.folder = tempfile.mkdtemp(prefix='zv-vm-')
         self.log = self.owner.add(Log(bench.log_path(name)))
         self.socket = os.path.join(self.folder, 'vsock.sock')
-        self.app = self.guest = None
+        self.app = self.guest = self.server = None
         self.kernel = bench.kernel(backports)
         try:
             self.start_app()
@@ -88,12 +88,12 @@ class AppWorld:
 
     def boot(self):
         self.guest = Guest(self.owner, self.folder, self.log, self.kernel,
-                           self.bench.ramdisk(self.kernel), vsock_args(self.socket))
-        return self.guest
+                           self.bench.ramdisk(self.kernel), vsock_args(self.socket), self.reboots)
 
     def serve(self):
         """Starts the conversations' servers in the guest."""
-        self.guest.start('exec vsock_peer serve').expect('serving')
+        self.server = self.guest.start('exec vsock_peer serve')
+        self.server.expect('serving')
 
     def peer(self, command, limit=LIMIT):
         """One job of the program in the guest."""

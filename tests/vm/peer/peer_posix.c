@@ -152,21 +152,23 @@ static int listen_all(int *listeners)
 	return 0;
 }
 
-static void accept_all(int listener, enum flow_kind kind)
+/* One per call: where nothing waits, Linux' accept of AF_VSOCK sleeps for a tick, even with
+ * O_NONBLOCK. */
+static void accept_one(int listener, enum flow_kind kind)
 {
-	int fd;
+	int fd = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
+	struct flow *f;
 
-	while ((fd = accept4(listener, NULL, NULL, SOCK_CLOEXEC)) >= 0) {
-		struct flow *f = flow_new(kind, NULL);
-
-		if (!f || !flow_add(f, fd)) {
-			close(fd);
-			if (f)
-				flow_free(f);
-			continue;
-		}
-		f->want = WANT_IN;
+	if (fd < 0)
+		return;
+	f = flow_new(kind, NULL);
+	if (!f || !flow_add(f, fd)) {
+		close(fd);
+		if (f)
+			flow_free(f);
+		return;
 	}
+	f->want = WANT_IN;
 }
 
 /* The first event of a client's socket: the outcome of connect. */
@@ -213,7 +215,7 @@ static void loop(const int *listeners, unsigned n_listeners)
 		run_ready(n);
 		for (unsigned i = 0; i < n_listeners; i++)
 			if (fds[n + i].revents)
-				accept_all(listeners[i], services[i].kind);
+				accept_one(listeners[i], services[i].kind);
 	}
 }
 
