@@ -23,7 +23,7 @@ uint64_t zv_now(void)
 
 void conn_pkt_budget(struct zv_conn *c)
 {
-	if (c->q->hello != HELLO_DONE)
+	if (!(queue_caps(c->q) & ZV_CAP_MANY_PKTS))
 		credit_limit_packets(&c->credit, CREDIT_PKT_OVERHEAD);
 	else
 		credit_limit_packets(&c->credit, c->type == ZV_STREAM ? 0 : CREDIT_MSG_OVERHEAD);
@@ -219,13 +219,14 @@ void conn_over(struct zv_conn *c, int err)
 	conn_ready(c);
 }
 
-void conn_drained(struct zv_conn *c)
+bool conn_drained(struct zv_conn *c)
 {
 	if ((c->state != VC_CONNECTED && c->state != VC_CLOSING) || !vsock_shut_done(&c->shut) ||
 	    c->rx_head != LOAN_NONE)
-		return;
+		return false;
 	tx_ctrl(c, CP_RST);
 	conn_over(c, 0);
+	return true;
 }
 
 void conn_reset_all(struct zv_queue *q)

@@ -4,8 +4,12 @@
  * begins and sends HELLO once it is established; the host answers HELLO_ACK. Until then, and for
  * ever towards a stock peer, the queue runs plain. The connection stays open while the session
  * lives; it ends with it.
+ *
+ * A HELLO or answer that finds no transmit buffer is due (q->hello_due) and tried again by each
+ * poll, for hello_timeout. The host counts the guest as zvsock only once its answer is on its way:
+ * what relies on a capability then comes behind that answer, never before it.
  */
-#include "socket.h"
+#include "tx_priv.h"
 
 #include <errno.h>
 #include <unistd.h>
@@ -21,10 +25,19 @@ static void went_plain(struct zv_queue *q, const char *why)
 	__atomic_store_n(&q->hello, HELLO_PLAIN, __ATOMIC_RELAXED);
 }
 
-static void said_hello(struct zv_queue *q, const struct hello *h)
+/* What the peer can do has changed: so has what its connections may have unread. */
+static void budgets(struct zv_queue *q)
 {
 	struct conn_node *n;
 	uint32_t pos = 0;
+
+	while ((n = conn_table_next(&q->conns, &pos)))
+		conn_pkt_budget((struct zv_conn *)n);
+}
+
+static void said_hello(struct zv_queue *q)
+{
+	const struct hello *h = &q->peer_hello;
 
 	__atomic_store_n(&q->hello, HELLO_DONE, __ATOMIC_RELAXED);
 	q->incoming = !!(h->flags & ZV_HELLO_INCOMING);
@@ -32,34 +45,50 @@ static void said_hello(struct zv_queue *q, const struct hello *h)
 		h->caps & ZV_CAP_BIG_PKT && h->max_pkt > ZV_PLAIN_PKT ? h->max_pkt : ZV_PLAIN_PKT;
 	if (q->max_pkt > ZV_MAX_PKT)
 		q->max_pkt = ZV_MAX_PKT;
-	if (h->caps & ZV_CAP_MANY_PKTS)
-		while ((n = conn_table_next(&q->conns, &pos)))
-			conn_pkt_budget((struct zv_conn *)n);
+	budgets(q);
 	zv_log_limited(&q->tq->log, ZV_LOG_INFO, "queue %u: peer is zvsock, pair %u of %u",
 		       q->index, h->pair, h->npairs);
 }
 
-static void send_hello(struct zv_conn *c, unsigned type)
+void ctrl_flush(struct zv_queue *q)
 {
-	struct zv_queue *q = c->q;
+	struct zv_conn *c = q->hello_conn;
 	struct hello h = {
-		.type = (uint16_t)type,
+		.type = q->hello_due,
 		.version = ZV_CTRL_VERSION,
 		.nonce = q->dev->nonce,
 		.pair = (uint16_t)q->index,
 		.npairs = (uint16_t)q->dev->nqueues,
-		.caps = ZV_CAP_BIG_PKT | ZV_CAP_MANY_PKTS,
+		.caps = ZV_CAP_BIG_PKT | ZV_CAP_MANY_PKTS | ZV_CAP_EMPTY_MSG,
 		.max_pkt = ZV_MAX_PKT,
 		.flags = ZV_HELLO_INCOMING,
 	};
 	uint8_t wire[HELLO_WIRE_LEN];
 
-	hello_put(wire, &h);
-	if (tx_send(c, wire, sizeof(wire), 0) != (ssize_t)sizeof(wire)) {
+	if (tx_credit_left(c) < sizeof(wire)) {
 		/* No room for 44 bytes on a fresh connection: this peer will not do. */
 		tx_ctrl(c, CP_RST);
 		conn_over(c, -ECONNRESET);
+		return;
 	}
+	hello_put(wire, &h);
+	if (!tx_ctrl_msg(c, wire, sizeof(wire)))
+		return;
+	q->hello_due = 0;
+	if (q->host) {
+		conn_timer_stop(c);
+		said_hello(q);
+	}
+}
+
+static void send_hello(struct zv_conn *c, unsigned type)
+{
+	struct zv_queue *q = c->q;
+
+	q->hello_due = (uint8_t)type;
+	/* The guest's answer, or ours, has the same time as the connection had. */
+	conn_timer_start(c, TIMER_HELLO, q->dev->opts.hello_timeout_ns);
+	ctrl_flush(q);
 }
 
 void ctrl_start(struct zv_queue *q)
@@ -107,8 +136,6 @@ struct zv_conn *ctrl_accept(struct zv_queue *q, const struct vsock_hdr *h)
 
 void ctrl_established(struct zv_conn *c)
 {
-	/* The answer has the same time as the connection had. */
-	conn_timer_start(c, TIMER_HELLO, c->q->dev->opts.hello_timeout_ns);
 	send_hello(c, CTRL_HELLO);
 }
 
@@ -124,7 +151,9 @@ void ctrl_data(struct zv_conn *c)
 
 	if (len == 0 && n < (ssize_t)sizeof(wire))
 		return; /* more to come */
-	if (len <= 0 || h.type != expect || h.pair != q->index || q->hello == HELLO_DONE) {
+	/* Once in a session, and an answer not before the question. */
+	if (len <= 0 || h.type != expect || h.pair != q->index || q->hello == HELLO_DONE ||
+	    q->hello_due) {
 		zv_log_limited(&q->tq->log, ZV_LOG_WARN,
 			       "queue %u: bad HELLO: control connection reset", q->index);
 		tq_count(&q->tq->stats.rx_bad_state, 1);
@@ -133,10 +162,13 @@ void ctrl_data(struct zv_conn *c)
 		return;
 	}
 	(void)loan_recv(c, wire, (size_t)len, NULL);
-	conn_timer_stop(c);
-	said_hello(q, &h);
-	if (expect == CTRL_HELLO)
+	q->peer_hello = h;
+	if (expect == CTRL_HELLO) {
 		send_hello(c, CTRL_HELLO_ACK);
+		return;
+	}
+	conn_timer_stop(c);
+	said_hello(q);
 }
 
 void ctrl_over(struct zv_conn *c)
@@ -146,6 +178,8 @@ void ctrl_over(struct zv_conn *c)
 	if (q->hello_conn != c)
 		return;
 	q->hello_conn = NULL;
+	q->hello_due = 0;
 	went_plain(q, c->err == -ETIMEDOUT ? "no answer to HELLO" : "HELLO refused");
 	q->max_pkt = ZV_PLAIN_PKT;
+	budgets(q);
 }

@@ -11,8 +11,9 @@
 #define PRIV_CHUNK 4096u /* least private memory of a copy, so that small packets can share it */
 /*
  * Most entries of one connection: what a peer may send that charges CREDIT_MSG_OVERHEAD for each
- * message, and some for empty messages, which cost no credit. A peer that sends more tiny messages
- * cannot make us hold more than that: it is reset.
+ * message, and some for packets that came in pieces and for empty messages of a stock peer, which
+ * cost no credit. A peer that sends more tiny messages cannot make us hold more than that: it is
+ * reset.
  */
 #define ENTRIES_SPARE 1024u
 
@@ -165,7 +166,7 @@ static struct rx_entry *tail_room(struct zv_conn *c)
 	return e->priv && e->data + e->len < e->priv + e->priv_cap ? e : NULL;
 }
 
-static int take_copy(struct zv_conn *c, struct rx_pkt *p, unsigned flags)
+static int take_copy(struct zv_conn *c, struct rx_pkt *p, unsigned flags, uint32_t extra)
 {
 	struct zv_queue *q = c->q;
 	struct rx_loans *r = &q->rx;
@@ -192,6 +193,7 @@ static int take_copy(struct zv_conn *c, struct rx_pkt *p, unsigned flags)
 					       .refs = 1,
 					       .priv = priv,
 					       .priv_cap = cap,
+					       .extra = extra,
 					       .conn_id = c->id};
 			entry_append(c, i);
 		}
@@ -223,7 +225,7 @@ nomem:
 	return -ENOMEM;
 }
 
-int loan_take(struct zv_conn *c, struct rx_pkt *p, unsigned flags)
+int loan_take(struct zv_conn *c, struct rx_pkt *p, unsigned flags, uint32_t extra)
 {
 	bool full = c->rx_queued >= ENTRIES_SPARE + c->credit.buf_alloc / CREDIT_MSG_OVERHEAD;
 
@@ -235,15 +237,16 @@ int loan_take(struct zv_conn *c, struct rx_pkt *p, unsigned flags)
 	/* A stream that is full of small pieces is gathered into chunks from here on. */
 	if (p->nseg && !full && may_withhold(c, p->ndesc))
 		return take_loan(c, p, flags);
-	return take_copy(c, p, flags);
+	return take_copy(c, p, flags, extra);
 }
 
 /* ---- giving to the application ---- */
 
-/* Accounts consumed bytes and tells the peer when that is due. */
-static void consumed(struct zv_conn *c, uint32_t len)
+/* Accounts consumed bytes, of SEQPACKET packets too, and tells the peer when that is due. */
+static void consumed(struct zv_conn *c, uint32_t len, uint32_t pkts)
 {
 	credit_rx_consumed(&c->credit, len);
+	c->credit.untold_pkts += pkts;
 	if (credit_update_due(&c->credit) && c->state == VC_CONNECTED &&
 	    !(c->shut.peer & VSOCK_SHUTDOWN_SEND))
 		tx_ctrl(c, CP_CREDIT_UPDATE);
@@ -288,14 +291,14 @@ static ssize_t recv_stream(struct zv_conn *c, uint8_t *dst, size_t len, bool pee
 		i = c->rx_head;
 	}
 	if (!peek)
-		consumed(c, (uint32_t)done);
+		consumed(c, (uint32_t)done, 0);
 	return (ssize_t)done;
 }
 
 static ssize_t recv_message(struct zv_conn *c, uint8_t *dst, size_t len, uint32_t *flags, bool peek)
 {
 	struct rx_loans *r = &c->q->rx;
-	uint32_t i = c->rx_head, total = 0, end = 0;
+	uint32_t i = c->rx_head, total = 0, extra = 0, pkts = 0, end = 0;
 	size_t done = 0;
 
 	while (i != LOAN_NONE && !(end & ZV_EOM)) {
@@ -306,6 +309,8 @@ static ssize_t recv_message(struct zv_conn *c, uint8_t *dst, size_t len, uint32_
 			memcpy(dst + done, e->data, n);
 		done += n;
 		total += e->len;
+		extra += e->extra;
+		pkts++;
 		end = e->flags;
 		i = e->next;
 		if (!peek)
@@ -315,7 +320,7 @@ static ssize_t recv_message(struct zv_conn *c, uint8_t *dst, size_t len, uint32_
 		*flags = end | (done < total ? ZV_TRUNC : 0);
 	if (!peek) {
 		seq_rx_consumed(&c->seq);
-		consumed(c, total);
+		consumed(c, total + extra, pkts);
 	}
 	return (ssize_t)done;
 }
@@ -334,7 +339,7 @@ ssize_t loan_recv(struct zv_conn *c, void *data, size_t len, uint32_t *flags)
 	n = c->type == ZV_STREAM ? recv_stream(c, data, len, peek)
 				 : recv_message(c, data, len, flags, peek);
 	if (c->rx_head == LOAN_NONE)
-		conn_drained(c);
+		(void)conn_drained(c);
 	return n;
 }
 
@@ -379,16 +384,13 @@ void loan_buf_release(struct zv_queue *q, struct zv_buf *bufs, unsigned n)
 		e = &r->e[i];
 		if (!c || c->id != e->conn_id)
 			c = (struct zv_conn *)conn_table_get(&q->conns, e->conn_id);
-		len = e->len;
+		len = e->len + e->extra;
 		e->lent = 0;
 		r->app_loans--;
 		entry_release(q, c, i);
 		if (c) {
-			consumed(c, len);
-			if (c->rx_head == LOAN_NONE)
-				conn_drained(c);
-			/* conn_drained may have taken it out of the table */
-			if (!(c->flags & CF_IN_TABLE))
+			consumed(c, len, c->type == ZV_SEQPACKET);
+			if (c->rx_head == LOAN_NONE && conn_drained(c))
 				c = NULL;
 		}
 	}

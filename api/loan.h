@@ -48,6 +48,7 @@ struct rx_entry {
 	uint64_t conn_id;  /* whose credit it is; stale ids find nothing */
 	uint8_t *priv;	   /* holder only: private memory, NULL for ring buffers */
 	uint32_t priv_cap; /* holder only: bytes of priv */
+	uint32_t extra;	   /* credit that it counts beyond len: ZV_CAP_EMPTY_MSG */
 };
 
 struct rx_loans {
@@ -71,8 +72,11 @@ struct tx_loans {
 	uint32_t app_loans;
 };
 
-/* Takes a packet's payload for @c. 0, -ENOMEM (nothing is held, the token is given back). */
-int loan_take(struct zv_conn *c, struct rx_pkt *p, unsigned flags);
+/*
+ * Takes a packet's payload for @c; an empty one counts @extra bytes of credit. 0, -ENOMEM (nothing
+ * is held, the token is given back).
+ */
+int loan_take(struct zv_conn *c, struct rx_pkt *p, unsigned flags, uint32_t extra);
 /* Copying receive; see zv_recv. */
 ssize_t loan_recv(struct zv_conn *c, void *data, size_t len, uint32_t *flags);
 /* Zero-copy receive; see zv_buf_recv. */

@@ -35,6 +35,7 @@ void queue_sync(struct zv_queue *q)
 	q->own_cid = q->host ? VSOCK_CID_HOST : guest;
 	q->peer_cid = q->host ? guest : VSOCK_CID_HOST;
 	__atomic_store_n(&q->hello, HELLO_OFF, __ATOMIC_RELAXED);
+	q->peer_hello.caps = 0;
 	q->incoming = 0;
 	q->max_pkt = ZV_PLAIN_PKT;
 	if (!q->tq->up)
@@ -137,6 +138,8 @@ int queue_poll(struct zv_queue *q, struct zv_event *events, unsigned max)
 		rx_packet(q, &q->pkts[i]);
 	if (q->rst_count || !TAILQ_EMPTY(&q->ctrl))
 		tx_ctrl_flush(q);
+	if (q->hello_due)
+		ctrl_flush(q);
 	if (!TAILQ_EMPTY(&q->more))
 		tx_more_flush(q);
 	if (TAILQ_EMPTY(&q->txwait))
@@ -168,7 +171,7 @@ static int arm_rings(struct zv_queue *q)
 		return -EAGAIN;
 	if (!TAILQ_EMPTY(&q->ready) || !TAILQ_EMPTY(&q->more) || q->accept_waiting)
 		return -EAGAIN;
-	if (!TAILQ_EMPTY(&q->txwait) || !TAILQ_EMPTY(&q->ctrl) || q->rst_count)
+	if (!TAILQ_EMPTY(&q->txwait) || !TAILQ_EMPTY(&q->ctrl) || q->rst_count || q->hello_due)
 		what = ARM_TX;
 	if (q->ops->arm(q->tq, what))
 		return -EAGAIN;

@@ -97,7 +97,7 @@ static void no_conn(struct zv_queue *q, const struct vsock_hdr *h, const struct 
 static void data(struct zv_conn *c, struct rx_pkt *p)
 {
 	struct zv_queue *q = c->q;
-	uint32_t len = p->hdr.len;
+	uint32_t len = p->hdr.len, charge = len;
 	unsigned flags = 0;
 
 	if (!vsock_shut_can_recv(&c->shut)) {
@@ -107,7 +107,9 @@ static void data(struct zv_conn *c, struct rx_pkt *p)
 		drop(q, p);
 		return;
 	}
-	if (!credit_rx_take(&c->credit, len)) {
+	if (!len && c->type == ZV_SEQPACKET && q->peer_hello.caps & ZV_CAP_EMPTY_MSG)
+		charge = 1;
+	if (!credit_rx_take(&c->credit, charge)) {
 		tq_count(&q->tq->stats.rx_overrun, 1);
 		drop(q, p);
 		reset(c, -ECONNRESET);
@@ -127,7 +129,7 @@ static void data(struct zv_conn *c, struct rx_pkt *p)
 	}
 	c->rx_bytes += len;
 	tq_count(&q->tq->stats.rx_bytes, len);
-	if (loan_take(c, p, flags)) {
+	if (loan_take(c, p, flags, charge - len)) {
 		reset(c, -ECONNRESET);
 		return;
 	}
@@ -158,7 +160,7 @@ static void shut_down(struct zv_conn *c, uint32_t flags)
 		reset(c, -ECONNRESET);
 		return;
 	}
-	conn_drained(c);
+	(void)conn_drained(c);
 }
 
 static void peer_reset(struct zv_conn *c)

@@ -90,13 +90,9 @@ static ssize_t send_stream(struct zv_conn *c, const uint8_t *data, size_t len, u
 			break;
 		n = len - done < left ? (uint32_t)(len - done) : left;
 		n = n < q->max_pkt ? n : q->max_pkt;
-		if (!q->ops->tx_reserve(q->tq, &s, 1, n, c->flags & CF_INTERNAL ? TX_CTRL : 0))
+		if (!q->ops->tx_reserve(q->tq, &s, 1, n, 0))
 			break;
 		n = n < s.capacity ? n : s.capacity;
-		if (!n) { /* TX_CTRL: a buffer for headers only */
-			q->ops->tx_cancel(q->tq, s.token);
-			break;
-		}
 		memcpy(s.data, data + done, n);
 		tx_commit(c, s.token, VSOCK_OP_RW, n, 0);
 		tx_turn_spend(c, n);
@@ -111,25 +107,35 @@ static ssize_t send_stream(struct zv_conn *c, const uint8_t *data, size_t len, u
 	return done ? (ssize_t)done : -EAGAIN;
 }
 
+/*
+ * 0, or -EINVAL for a packet without payload: it leaves no trace in fwd_cnt, so a peer that does
+ * not count it as a byte cannot say that it has been read, and would be flooded.
+ */
+static int tx_empty_ok(const struct zv_queue *q, const char *call)
+{
+	if (queue_caps(q) & ZV_CAP_EMPTY_MSG)
+		return 0;
+	return zv_err(-EINVAL, "%s: a stock virtio-vsock peer cannot take empty messages", call);
+}
+
 /* A whole message or nothing: buffers for all of it first, then commit. */
 static ssize_t send_message(struct zv_conn *c, const uint8_t *data, size_t len, uint32_t flags)
 {
 	struct zv_queue *q = c->q;
 	unsigned n = 0, max = q->ops->tx_max(q->tq);
-	size_t room = 0, done = 0;
+	size_t room = 0, done = 0, charge = len ? len : 1;
 
 	max = max < ZV_SLOTS ? max : ZV_SLOTS;
-	if (!len && q->hello != HELLO_DONE)
-		return zv_err(-EINVAL,
-			      "zv_send: a stock virtio-vsock peer cannot take empty messages");
-	if (len > c->credit.peer_buf_alloc)
+	if (!len && tx_empty_ok(q, "zv_send"))
+		return -EINVAL;
+	if (charge > c->credit.peer_buf_alloc)
 		return zv_err(-EMSGSIZE,
 			      "zv_send: message of %zu bytes, but the peer takes at most %u", len,
 			      c->credit.peer_buf_alloc);
-	if (len > tx_credit_left(c))
-		return tx_blocked(c, true, (uint32_t)len);
+	if (charge > tx_credit_left(c))
+		return tx_blocked(c, true, (uint32_t)charge);
 	if (!tx_turn_left(c)) /* a message is never cut, so the last one may exceed the turn */
-		return tx_blocked(c, false, (uint32_t)len);
+		return tx_blocked(c, false, (uint32_t)charge);
 	do {
 		uint32_t want = len - room < q->max_pkt ? (uint32_t)(len - room) : q->max_pkt;
 
@@ -155,7 +161,7 @@ static ssize_t send_message(struct zv_conn *c, const uint8_t *data, size_t len, 
 				"zv_send: message of %zu bytes needs %u packets, but the peer "
 				"takes at most %u unread",
 				len, n, c->credit.pkt_limit);
-		(void)tx_blocked(c, !no_buffer, (uint32_t)len);
+		(void)tx_blocked(c, !no_buffer, (uint32_t)charge);
 		c->want_pkts = n;
 		return -EAGAIN;
 	}
@@ -292,6 +298,13 @@ void tx_buf_cancel(struct zv_conn *c, struct zv_buf *bufs, unsigned n)
 	}
 }
 
+static uint32_t seq_flags(const struct zv_conn *c, const struct zv_buf *b)
+{
+	if (c->type != ZV_SEQPACKET || !(b->flags & (ZV_EOM | ZV_EOR)))
+		return 0;
+	return VSOCK_SEQ_EOM | (b->flags & ZV_EOR ? VSOCK_SEQ_EOR : 0);
+}
+
 int tx_buf_send(struct zv_conn *c, struct zv_buf *bufs, unsigned n)
 {
 	struct zv_queue *q = c->q;
@@ -307,6 +320,8 @@ int tx_buf_send(struct zv_conn *c, struct zv_buf *bufs, unsigned n)
 				     l ? "has len above its capacity"
 				       : "is not reserved on this connection (sent or cancelled "
 					 "before)");
+		else if (!bufs[i].len && seq_flags(c, &bufs[i]))
+			ret = tx_empty_ok(q, "zv_buf_send");
 	}
 	if (ret) {
 		tx_buf_cancel(c, bufs, n);
@@ -314,13 +329,11 @@ int tx_buf_send(struct zv_conn *c, struct zv_buf *bufs, unsigned n)
 	}
 	for (unsigned i = 0; i < n; i++) {
 		const struct tx_loan *l = loan_tx_find(&q->tx, c->id, bufs[i].cookie);
-		uint32_t flags = 0, token;
+		uint32_t flags = seq_flags(c, &bufs[i]), token;
 
 		if (!l)
 			continue; /* the same buffer twice in one call */
 		token = take_back(c, &bufs[i], l);
-		if (c->type == ZV_SEQPACKET && (bufs[i].flags & (ZV_EOM | ZV_EOR)))
-			flags = VSOCK_SEQ_EOM | (bufs[i].flags & ZV_EOR ? VSOCK_SEQ_EOR : 0);
 		if (bufs[i].len == 0 && !flags) {
 			q->ops->tx_cancel(q->tq, token);
 			continue;

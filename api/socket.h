@@ -157,6 +157,7 @@ struct zv_queue {
 	uint8_t armed;
 	uint8_t crowded;	    /* zv_wait: somebody else wants this CPU; see poll.c */
 	uint8_t hello;		    /* enum hello_state */
+	uint8_t hello_due;	    /* enum ctrl_type that waits for a buffer; 0: none */
 	uint8_t incoming;	    /* host: the guest takes connections on this pair */
 	uint32_t max_pkt;	    /* payload bytes of the largest packet we may send */
 	uint64_t own_cid, peer_cid; /* of this session: of the device, and of whom it leads to */
@@ -169,6 +170,7 @@ struct zv_queue {
 	struct conn_list ready, ctrl, txwait, turns, more, timers[TIMERS];
 	struct conn_list over; /* out of the table; the application still has the handle */
 	struct zv_conn *hello_conn;
+	struct hello peer_hello; /* the peer's last one in this session; caps 0: none so far */
 	struct rx_loans rx;
 	struct tx_loans tx;
 	struct vsock_hdr rst[ZV_RST_FIFO];
@@ -226,8 +228,11 @@ void conn_timers_run(struct zv_queue *q);
 uint64_t conn_timers_next(const struct zv_queue *q);
 /* All connections of a session that is over: ECONNRESET. */
 void conn_reset_all(struct zv_queue *q);
-/* The peer has shut down both ways and everything is read: RST ends it (section 5.10.6.5). */
-void conn_drained(struct zv_conn *c);
+/*
+ * Ends the connection by RST when the peer has shut down both ways and everything is read (section
+ * 5.10.6.5). True: it is over; when nobody has the handle, @c is freed.
+ */
+bool conn_drained(struct zv_conn *c);
 
 /* Puts the connection on the ready list: it may have an event. */
 static inline void conn_ready(struct zv_conn *c)
@@ -276,6 +281,15 @@ static inline void queue_leave(struct zv_queue *q)
 	quiesce_leave(&q->tq->qs);
 }
 
+/*
+ * Capabilities that what we send may rely on. Those that what we receive relies on are
+ * peer_hello.caps: they outlive the control connection, as do packets that are on their way.
+ */
+static inline uint32_t queue_caps(const struct zv_queue *q)
+{
+	return q->hello == HELLO_DONE ? q->peer_hello.caps : 0;
+}
+
 /* ---- rx.c ---- */
 void rx_packet(struct zv_queue *q, struct rx_pkt *p);
 
@@ -284,6 +298,8 @@ void rx_packet(struct zv_queue *q, struct rx_pkt *p);
 void tx_ctrl(struct zv_conn *c, unsigned pending);
 /* Sends what is due and fits: RST replies, then connections' control packets. */
 void tx_ctrl_flush(struct zv_queue *q);
+/* Sends @len bytes of the control connection in one packet. False: there is no buffer now. */
+bool tx_ctrl_msg(struct zv_conn *c, const void *data, uint32_t len);
 /* Answers @in by RST (never a RST). */
 void tx_rst_reply(struct zv_queue *q, const struct vsock_hdr *in);
 /* Takes @c out of the line, and its turn away. */
@@ -312,6 +328,8 @@ void ctrl_start(struct zv_queue *q);
 struct zv_conn *ctrl_accept(struct zv_queue *q, const struct vsock_hdr *h);
 void ctrl_established(struct zv_conn *c);
 void ctrl_data(struct zv_conn *c);
+/* Sends the HELLO or answer that is due, if there is a buffer by now. */
+void ctrl_flush(struct zv_queue *q);
 /* The HELLO connection is over (RST, timeout, end of the session). */
 void ctrl_over(struct zv_conn *c);
 

@@ -9,6 +9,7 @@
 #include "tx_priv.h"
 
 #include <errno.h>
+#include <string.h>
 
 static void fill_hdr(struct zv_conn *c, struct vsock_hdr *h, unsigned op, uint32_t len,
 		     uint32_t flags)
@@ -37,7 +38,8 @@ void tx_commit(struct zv_conn *c, uint32_t token, unsigned op, uint32_t len, uin
 	tq_count(&q->tq->stats.tx_packets, 1);
 	tq_count(&q->tq->stats.tx_bytes, len);
 	if (op == VSOCK_OP_RW) {
-		credit_tx_sent(&c->credit, len);
+		/* Empty packets go to those only who count them, too: see tx_empty_ok(). */
+		credit_tx_sent(&c->credit, len ? len : 1);
 		c->tx_bytes += len;
 	}
 }
@@ -86,6 +88,26 @@ void tx_ctrl(struct zv_conn *c, unsigned pending)
 		return;
 	c->flags |= CF_CTRL;
 	TAILQ_INSERT_TAIL(&q->ctrl, c, ctrl);
+}
+
+bool tx_ctrl_msg(struct zv_conn *c, const void *data, uint32_t len)
+{
+	struct zv_queue *q = c->q;
+	struct tx_slot s;
+
+	if (c->pending & (CP_REQUEST | CP_RESPONSE)) /* nothing may overtake them */
+		return false;
+	/* Of those kept for control packets only when need be: they may hold a header alone. */
+	if (!q->ops->tx_reserve(q->tq, &s, 1, len, 0) &&
+	    !q->ops->tx_reserve(q->tq, &s, 1, len, TX_CTRL))
+		return false;
+	if (s.capacity < len) {
+		q->ops->tx_cancel(q->tq, s.token);
+		return false;
+	}
+	memcpy(s.data, data, len);
+	tx_commit(c, s.token, VSOCK_OP_RW, len, 0);
+	return true;
 }
 
 static bool send_rst(struct zv_queue *q, const struct vsock_hdr *h)
@@ -182,8 +204,6 @@ static bool line_before(const struct zv_conn *c)
 
 uint32_t tx_turn_left(struct zv_conn *c)
 {
-	if (c->flags & CF_INTERNAL)
-		return UINT32_MAX; /* one packet a session */
 	/* Nobody overtakes the line, nor those that have just been woken out of it. */
 	if (!(c->flags & CF_TURN))
 		return line_before(c) || c->q->contended || c->q->fresh_turns ? 0 : UINT32_MAX;

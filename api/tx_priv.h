@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* What tx.c and send.c share, and nobody else. */
+/* What tx.c, send.c and ctrl.c share, and nobody else. */
 #ifndef ZV_TX_PRIV_H
 #define ZV_TX_PRIV_H
 

@@ -361,9 +361,10 @@ ZV_API int zv_buf_alloc(struct zv_conn *conn, struct zv_buf *bufs, unsigned n, s
 
 /*
  * Sends @n reserved buffers in order, the first len bytes of each (len <= capacity; len 0 gives
- * the buffer back unsent on STREAM). SEQPACKET: ZV_EOM (or ZV_EOR) in flags ends a message. The
- * buffers are the library's again, whatever is returned.
- * @n, or -EINVAL (len above capacity, foreign cookie: nothing sent), -ECONNRESET, -EPIPE.
+ * the buffer back unsent on STREAM). SEQPACKET: ZV_EOM (or ZV_EOR) in flags ends a message; len 0
+ * with one of them needs a zvsock peer. The buffers are the library's again, whatever is returned.
+ * @n, or -EINVAL (len above capacity, foreign cookie, an empty one for a stock peer: nothing sent),
+ * -ECONNRESET, -EPIPE.
  */
 ZV_API int zv_buf_send(struct zv_conn *conn, struct zv_buf *bufs, unsigned n);
 

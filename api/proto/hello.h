@@ -41,6 +41,7 @@ enum ctrl_type { CTRL_HELLO = 1, CTRL_HELLO_ACK = 2 };
 /* Capabilities: the connection uses what both sides named. */
 #define ZV_CAP_BIG_PKT	 (1u << 0) /* packets above 64 KiB, up to max_pkt */
 #define ZV_CAP_MANY_PKTS (1u << 1) /* no per-packet charge against buf_alloc */
+#define ZV_CAP_EMPTY_MSG (1u << 2) /* an RW packet without payload counts as one byte of credit */
 
 /* HELLO flags. */
 #define ZV_HELLO_INCOMING (1u << 0) /* this pair takes connections that the peer opens */

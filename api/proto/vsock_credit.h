@@ -9,7 +9,8 @@
  * consumed, and tells it with every packet. A one-way flow has no packet to carry it, so the
  * receiver sends CREDIT_UPDATE once it has consumed a quarter of the window since it last told. The
  * window is buf_alloc, or the peer's own buf_alloc when that is smaller: newer Linux senders stop
- * there, whatever they are allowed.
+ * there, whatever they are allowed. A SEQPACKET receiver also tells when it has consumed a quarter
+ * of the packets that a zvsock sender may have unread there: tiny messages use those up first.
  *
  * Newer Linux receivers (6.12.92+, 6.18, 7.0) also charge each queued packet its skb overhead
  * against buf_alloc and reset the stream when it runs out. (The first kernels that did so charged
@@ -17,7 +18,9 @@
  * has not said hello as zvsock, the sender therefore keeps a packet budget: at most peer_buf_alloc
  * / CREDIT_PKT_OVERHEAD packets unread. What the peer has read is learnt from fwd_cnt: packets are
  * grouped, CREDIT_MARKS groups at most, and a group is free when fwd_cnt has passed its last byte.
- * A packet without payload leaves no trace in fwd_cnt and cannot be budgeted: send none.
+ * A packet without payload leaves no trace in fwd_cnt and cannot be budgeted: to a stock peer none
+ * is sent. Between zvsock peers it counts as one byte on both sides (ZV_CAP_EMPTY_MSG), so the
+ * budget bounds it like any other.
  *
  * A budget can run out while most of the bytes are free. A receiver that looks at bytes only (Linux
  * 6.1) then has no reason to report by itself: the sender must ask (CREDIT_REQUEST), and ask
@@ -42,10 +45,11 @@ struct vsock_credit {
 	uint32_t peer_fwd_cnt;	 /* payload bytes the peer's application has consumed */
 	uint32_t peer_buf_alloc; /* the peer's receive buffer */
 	/* receiving */
-	uint32_t buf_alloc; /* our receive buffer, constant for the connection's life */
-	uint32_t rx_cnt;    /* payload bytes received */
-	uint32_t fwd_cnt;   /* payload bytes our application has consumed */
-	uint32_t told_fwd;  /* fwd_cnt as the peer last heard it */
+	uint32_t buf_alloc;   /* our receive buffer, constant for the connection's life */
+	uint32_t rx_cnt;      /* payload bytes received */
+	uint32_t fwd_cnt;     /* payload bytes our application has consumed */
+	uint32_t told_fwd;    /* fwd_cnt as the peer last heard it */
+	uint32_t untold_pkts; /* SEQPACKET: packets consumed since */
 	/* packet budget; off while pkt_limit is 0 */
 	uint32_t pkt_overhead;	      /* bytes charged for a packet; 0: no budget */
 	uint32_t pkt_limit;	      /* packets that may be unread at the peer; 0: no limit */
@@ -95,7 +99,7 @@ static inline uint32_t credit_tx_free_packets(const struct vsock_credit *c, uint
 
 void credit_mark_packet(struct vsock_credit *c); /* slow half of credit_tx_sent() */
 
-/* Accounts one packet of @len payload bytes that has been sent. */
+/* Accounts one packet that has been sent and counts as @len bytes. */
 static inline void credit_tx_sent(struct vsock_credit *c, uint32_t len)
 {
 	c->tx_cnt += len;
@@ -132,7 +136,7 @@ static inline void credit_rx_consumed(struct vsock_credit *c, uint32_t len)
 	c->fwd_cnt += len;
 }
 
-/* True when a CREDIT_UPDATE is due: a quarter of the window consumed and not told. */
+/* True when a CREDIT_UPDATE is due: a quarter of the window, or of the packets, is not told. */
 static inline bool credit_update_due(const struct vsock_credit *c)
 {
 	uint32_t untold = c->fwd_cnt - c->told_fwd;
@@ -140,6 +144,8 @@ static inline bool credit_update_due(const struct vsock_credit *c)
 
 	if (c->peer_buf_alloc && c->peer_buf_alloc < window)
 		window = c->peer_buf_alloc;
+	if (c->untold_pkts && c->untold_pkts >= c->buf_alloc / (4 * CREDIT_MSG_OVERHEAD))
+		return true;
 	return untold && untold >= window / 4;
 }
 
@@ -147,6 +153,7 @@ static inline bool credit_update_due(const struct vsock_credit *c)
 static inline void credit_told(struct vsock_credit *c)
 {
 	c->told_fwd = c->fwd_cnt;
+	c->untold_pkts = 0;
 }
 
 #endif

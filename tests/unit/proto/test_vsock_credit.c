@@ -183,6 +183,24 @@ static void test_update_due_thresholds(void **state)
 	}
 }
 
+/* Tiny messages use up the packet budget of their sender long before its bytes. */
+static void test_update_due_by_packets(void **state)
+{
+	struct vsock_credit c;
+
+	(void)state;
+	credit_init(&c, 64 * KIB);
+	assert_true(credit_peer_update(&c, 64 * KIB, 0));
+	for (unsigned i = 1; i <= 64 * KIB / CREDIT_MSG_OVERHEAD / 4; i++) {
+		assert_false(credit_update_due(&c));
+		credit_rx_consumed(&c, 1);
+		c.untold_pkts++;
+	}
+	assert_true(credit_update_due(&c));
+	credit_told(&c);
+	assert_false(credit_update_due(&c));
+}
+
 /*
  * Lesson 2: newer Linux stops sending when its own buffer size is in flight, whatever we allow. Our
  * reader consumes all; if we report only by our own size, nobody ever moves again.
@@ -449,6 +467,7 @@ int main(void)
 		cmocka_unit_test(test_lesson_03_fwd_cnt_per_connection),
 		cmocka_unit_test(test_overrun_is_detected),
 		cmocka_unit_test(test_update_due_thresholds),
+		cmocka_unit_test(test_update_due_by_packets),
 		cmocka_unit_test(test_lesson_02_guest_caps_tx_at_its_own_buffer),
 		cmocka_unit_test(test_lesson_04_one_way_flow_is_reported),
 		cmocka_unit_test(test_budget_follows_the_peers_buffer),
