@@ -197,7 +197,7 @@ void cfg_check(struct load *l)
 	}
 	check_paths(l);
 	check_ports(l);
-	if (l->cfg->n_guests == 0)
+	if (l->cfg->n_guests == 0 && l->n_faults == 0) /* they may be the reason */
 		cfg_fault(l, &whole,
 			  "no guest; write [guest NAME] with a cid and a socket, or use --guest");
 }

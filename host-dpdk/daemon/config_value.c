@@ -324,9 +324,11 @@ void cfg_set_owner(struct load *l, void *obj, const struct key *k, char *value)
 
 	if (group)
 		*group++ = 0;
-	if (!*value && !group)
+	if (!*value && !(group && *group)) {
 		cfg_fault(l, &l->now,
 			  "socket_owner names nobody; write USER, USER:GROUP or :GROUP");
+		return;
+	}
 	if (*value && !find_user(value, &g->socket_uid))
 		no_user(l, k, value);
 	if (group && !find_group(group, &g->socket_gid))

@@ -1,0 +1,420 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Configurations that are taken: from files, from the command line, what --check prints of them,
+ * and what a reload takes for the same.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+/* cmocka wants the four above first */
+#include <cmocka.h>
+#include <grp.h>
+#include <netinet/in.h>
+#include <pwd.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <zvsock.h>
+
+#include "conf_text.h"
+
+#define GUEST "[guest a]\ncid = 3\nsocket = /s/a.sock\n"
+
+/* ---- good ones ---------------------------------------------------------------------------- */
+
+static void defaults(void **state)
+{
+	struct cfg *c = conf_good(GUEST);
+	const struct cfg_guest *g = &c->guests[0];
+
+	(void)state;
+	assert_int_equal(c->n_cpus, 1);
+	assert_int_equal(c->cpus[0], -1);
+	assert_false(c->busy_poll);
+	assert_int_equal(c->spin_us, 50);
+	assert_int_equal(c->log_level, ZV_LOG_INFO);
+	assert_int_equal(c->drain_ms, 5000);
+	assert_int_equal(c->max_fds, 0);
+	assert_string_equal(c->user, "");
+	assert_string_equal(c->control_path, "");
+	assert_int_equal(c->control_mode, 0600);
+	assert_int_equal(c->n_guests, 1);
+	assert_string_equal(g->name, "a");
+	assert_int_equal(g->cid, 3);
+	assert_int_equal(g->n_sockets, 1);
+	assert_string_equal(g->sockets[0], "/s/a.sock");
+	assert_false(g->client);
+	assert_int_equal(g->queues, 1);
+	assert_int_equal(g->ring_size, 0);
+	assert_int_equal(g->buf_alloc, 262144);
+	assert_int_equal(g->max_conns, 65536);
+	assert_int_equal(g->socket_mode, 0600);
+	assert_int_equal(g->socket_uid, (uid_t)-1);
+	assert_int_equal(g->socket_gid, (gid_t)-1);
+	assert_non_null(strstr(g->origin, ":1"));
+	cfg_free(c);
+}
+
+static void daemon_values(void **state)
+{
+	const char *user = getpwuid(0)->pw_name, *group = getgrgid(0)->gr_name;
+	char text[512];
+	struct cfg *c;
+
+	(void)state;
+	(void)snprintf(text, sizeof(text),
+		       GUEST
+		       "[daemon]\ncpus = any, any\npoll = busy\nspin_us = 0\nlog_level = debug\n"
+		       "drain_ms = 600000\nmax_fds = 4096\nuser = %s\ngroup = %s\n"
+		       "control = /c.sock\ncontrol_mode = 0660\n",
+		       user, group);
+	c = conf_good(text);
+	assert_int_equal(c->n_cpus, 2);
+	assert_int_equal(c->cpus[1], -1);
+	assert_true(c->busy_poll);
+	assert_int_equal(c->spin_us, 0);
+	assert_int_equal(c->log_level, ZV_LOG_DEBUG);
+	assert_int_equal(c->drain_ms, 600000);
+	assert_int_equal(c->max_fds, 4096);
+	assert_string_equal(c->user, user);
+	assert_string_equal(c->group, group);
+	assert_string_equal(c->control_path, "/c.sock");
+	assert_int_equal(c->control_mode, 0660);
+	cfg_free(c);
+}
+
+static void guest_values(void **state)
+{
+	struct cfg *c =
+		conf_good("[guest big-1_Z]\n"
+			  "cid = 4294967294\n"
+			  "socket = /s/a, /s/b\nsocket = /s/c\n"
+			  "mode = client\nring_size = 32768\nbuf_alloc = 1024M\nmax_conns = 1\n"
+			  "socket_mode = 660\nsocket_owner = 1234:5678\n"
+			  "low_port_users = 0, 99999\nlow_port_groups = 7\n"
+			  "groups = x, y\ngroups = z\n"
+			  "unix = /s/u\n"
+			  "tcp = 80=127.0.0.1:8080, 81=[::1]:1\ntcp = 82=localhost:65535\n"
+			  "vsock = 1, 100-200, 4294967294\n"
+			  "builtin = echo:7, discard:9\nbuiltin = source:19\n");
+	const struct cfg_guest *g = &c->guests[0];
+	const struct sockaddr_in *in = (const struct sockaddr_in *)&g->tcp[0].addr;
+	const struct sockaddr_in6 *in6 = (const struct sockaddr_in6 *)&g->tcp[1].addr;
+
+	(void)state;
+	assert_string_equal(g->name, "big-1_Z");
+	assert_int_equal(g->cid, 4294967294u);
+	assert_int_equal(g->n_sockets, 3);
+	assert_string_equal(g->sockets[2], "/s/c");
+	assert_int_equal(g->queues, 3); /* a device a socket */
+	assert_true(g->client);
+	assert_int_equal(g->ring_size, 32768);
+	assert_int_equal(g->buf_alloc, 1u << 30);
+	assert_int_equal(g->max_conns, 1);
+	assert_int_equal(g->socket_mode, 0660);
+	assert_int_equal(g->socket_uid, 1234);
+	assert_int_equal(g->socket_gid, 5678);
+	assert_int_equal(g->n_low_uids, 2);
+	assert_int_equal(g->low_uids[1], 99999);
+	assert_int_equal(g->n_low_gids, 1);
+	assert_int_equal(g->n_groups, 3);
+	assert_string_equal(g->groups[2], "z");
+	assert_string_equal(g->unix_path, "/s/u");
+	assert_int_equal(g->n_tcp, 3);
+	assert_string_equal(g->tcp[1].host, "::1");
+	assert_int_equal(g->tcp[2].target, 65535);
+	assert_int_equal(in->sin_family, AF_INET);
+	assert_int_equal(in->sin_port, htons(8080));
+	assert_int_equal(in->sin_addr.s_addr, htonl(INADDR_LOOPBACK));
+	assert_int_equal(in6->sin6_family, AF_INET6);
+	assert_int_equal(g->tcp[1].addr_len, sizeof(*in6));
+	assert_int_equal(g->n_vsock, 3);
+	assert_int_equal(g->vsock[1].first, 100);
+	assert_int_equal(g->vsock[1].last, 200);
+	assert_int_equal(g->vsock[2].last, 4294967294u);
+	assert_int_equal(g->n_builtin, 3);
+	assert_int_equal(g->builtin[2].service, CFG_SOURCE);
+	assert_int_equal(g->builtin[2].port, 19);
+	cfg_free(c);
+}
+
+/* What editors and people do to a text without meaning anything by it. */
+static void forgiving_text(void **state)
+{
+	static const char long_comment[] = "# ...................................................."
+					   "......................................................."
+					   "......................................................."
+					   "...............................................";
+	char text[1024];
+	struct cfg *c;
+
+	(void)state;
+	(void)snprintf(text, sizeof(text),
+		       "\xef\xbb\xbf[daemon] ; us\r\n\r\n  spin_us=7\r\n%s\r\n\t[guest \t web]\r\n"
+		       "   cid : 3\r\n\tsocket=/s/a ; the VMM's\r\n     unix = /s/u\r\n[daemon]\r\n"
+		       "drain_ms = 0",
+		       long_comment);
+	assert_true(strlen(long_comment) > 200);
+	c = conf_good(text);
+	assert_int_equal(c->spin_us, 7);
+	assert_int_equal(c->drain_ms, 0);
+	assert_string_equal(c->guests[0].name, "web");
+	assert_string_equal(c->guests[0].sockets[0], "/s/a");
+	assert_int_equal(c->guests[0].n_sockets, 1); /* the indented line is no second socket */
+	assert_string_equal(c->guests[0].unix_path, "/s/u");
+	cfg_free(c);
+}
+
+static void longest_values(void **state)
+{
+	char text[512], socket[108], hybrid[97];
+	struct cfg *c;
+
+	(void)state;
+	memset(socket, 's', sizeof(socket));
+	memset(hybrid, 'u', sizeof(hybrid));
+	socket[0] = hybrid[0] = '/';
+	socket[107] = hybrid[96] = 0;
+	(void)snprintf(text, sizeof(text),
+		       "[guest abcdefghijklmnopqrstuvwxyz01234]\ncid=3\nsocket=%s\nunix=%s\n",
+		       socket, hybrid);
+	c = conf_good(text);
+	assert_string_equal(c->guests[0].name, "abcdefghijklmnopqrstuvwxyz01234");
+	assert_string_equal(c->guests[0].sockets[0], socket);
+	assert_string_equal(c->guests[0].unix_path, hybrid);
+	cfg_free(c);
+}
+
+static void many_guests(void **state)
+{
+	enum { N = 300 };
+	char *text = NULL;
+	size_t size;
+	FILE *f = open_memstream(&text, &size);
+	struct cfg *c;
+
+	(void)state;
+	for (unsigned i = 0; i < N; i++)
+		(void)fprintf(f,
+			      "[guest g%u]\ncid=%u\nsocket=/s/g%u\nunix=/u/g%u\nbuiltin=echo:7\n",
+			      i, i + 3, i, i);
+	assert_int_equal(fclose(f), 0);
+	c = conf_good(text);
+	assert_int_equal(c->n_guests, N);
+	assert_int_equal(c->guests[N - 1].cid, N + 2);
+	cfg_free(c);
+	free(text);
+}
+
+/* ---- the command line --------------------------------------------------------------------- */
+
+/* One guest, once in a file, once in words: everything is the same. */
+static void words_equal_file(void **state)
+{
+	char *words[] = {"--guest=name=web,cid=3,socket=/s/a,/s/b,unix=/s/u,tcp=80=127.0.0.1:80,"
+			 "81=[::1]:81,groups=x,y,vsock=25-29,20,builtin=echo:7,buf_alloc=1M",
+			 "--set=spin_us=20",
+			 "--set=daemon.drain_ms=7",
+			 "--set=web.max_conns=9",
+			 "--set=control=/s/c",
+			 NULL};
+	struct cfg *a =
+		conf_good("[guest web]\ncid=3\nsocket=/s/a,/s/b\nunix=/s/u\nmax_conns=9\n"
+			  "tcp=80=127.0.0.1:80\ntcp=81=[::1]:81\ngroups=x,y\nvsock=25-29,20\n"
+			  "builtin=echo:7\nbuf_alloc=1048576\n"
+			  "[daemon]\nspin_us=20\ndrain_ms=7\ncontrol=/s/c\n");
+	struct cfg *b = NULL;
+	char *of_a, *of_b;
+
+	(void)state;
+	assert_int_equal(cfg_load(&b, NULL, words, stderr), 0);
+	assert_true(cfg_guest_same(&a->guests[0], &b->guests[0]));
+	of_a = conf_printed(a);
+	of_b = conf_printed(b);
+	assert_string_equal(of_a, of_b);
+	free(of_a);
+	free(of_b);
+	cfg_free(a);
+	cfg_free(b);
+}
+
+/* One value gives way to the command line, lists grow. */
+static void words_and_file(void **state)
+{
+	char *words[] = {"--set=a.unix=/s/new",
+			 "--set=spin_us=9",
+			 "--set=a.groups=y",
+			 "--set=cpus=any",
+			 "--guest=name=b,cid=4,socket=/s/old",
+			 NULL};
+	struct cfg *c = conf_good_with(
+		"[daemon]\nspin_us=1\ncpus=any,any\n" GUEST "unix = /s/old\ngroups = x\n", words);
+
+	(void)state;
+	assert_int_equal(c->spin_us, 9);
+	assert_int_equal(c->n_cpus, 1);
+	assert_string_equal(c->guests[0].unix_path, "/s/new");
+	assert_int_equal(c->guests[0].n_groups, 2);
+	assert_string_equal(c->guests[1].name, "b"); /* and /s/old is free for it */
+	cfg_free(c);
+}
+
+/* ---- what --check prints ------------------------------------------------------------------ */
+
+static void check_prints(void **state)
+{
+	struct cfg *c =
+		conf_good("[daemon]\ncontrol = /s/c\n"
+			  "[guest web]\ncid = 3\nsocket = /s/a\nunix = /s/u\ngroups = x\n"
+			  "tcp = 80=[::1]:8080\nbuiltin = echo:7\nvsock = 1000-2000\n"
+			  "low_port_users = 33\n"
+			  "[guest db]\ncid = 4\nsocket = /s/b, /s/c1\nmode = client\ngroups = x\n"
+			  "[guest far]\ncid = 5\nsocket = /s/f\ngroups = y\n");
+	static const char want[] =
+		"daemon\n"
+		"  lcores      1: 1 not pinned; idle for 50 us they sleep\n"
+		"  log         info and worse, to standard error\n"
+		"  stop        connections get 5000 ms to end\n"
+		"  limit       descriptors as RLIMIT_NOFILE allows\n"
+		"  becomes     nobody else, stays the user who starts it\n"
+		"  control     /s/c, mode 0600\n"
+		"guest web, CID 3\n"
+		"  listens at  /s/a\n"
+		"  modes       sockets 0600\n"
+		"  queues      1, 256 KiB of credit for a connection, 65536 connections at most on "
+		"each\n"
+		"  port        7: echo, built in\n"
+		"  port        80: TCP to [::1]:8080\n"
+		"  port        1000-2000: AF_VSOCK of this host\n"
+		"  port        any other: Unix socket /s/u_PORT\n"
+		"  to guest    connect to /s/u and write \"CONNECT PORT\"\n"
+		"  low ports   of the host may be served by root, user 33\n"
+		"  siblings    db (CID 4)\n"
+		"guest db, CID 4\n"
+		"  connects to /s/b\n"
+		"  connects to /s/c1\n"
+		"  modes       sockets 0600\n"
+		"  queues      2, a device for each, 256 KiB of credit for a connection, 65536 "
+		"connections at most on each\n"
+		"  port        none: whatever the guest connects to is refused\n"
+		"  siblings    web (CID 3)\n"
+		"guest far, CID 5\n"
+		"  listens at  /s/f\n"
+		"  modes       sockets 0600\n"
+		"  queues      1, 256 KiB of credit for a connection, 65536 connections at most on "
+		"each\n"
+		"  port        none: whatever the guest connects to is refused\n"
+		"  siblings    none\n";
+	char *text = conf_printed(c);
+
+	(void)state;
+	assert_string_equal(text, want);
+	free(text);
+	cfg_free(c);
+}
+
+/* ---- what a reload changes ---------------------------------------------------------------- */
+
+static void guests_differ(void **state)
+{
+	/* Each line, put behind GUEST, makes another guest of it. */
+	static const char *const lines[] = {
+		"socket = /s/b",
+		"mode = client",
+		"queues = 2",
+		"ring_size = 64",
+		"buf_alloc = 8K",
+		"max_conns = 5",
+		"socket_mode = 0666",
+		"socket_owner = 1",
+		"socket_owner = :1",
+		"low_port_users = 1",
+		"low_port_groups = 1",
+		"groups = x",
+		"unix = /s/u",
+		"tcp = 80=127.0.0.1:80",
+		"vsock = 5",
+		"builtin = echo:7",
+		"builtin = discard:7",
+		"tcp = 81=127.0.0.1:80",
+		"vsock = 5-6",
+		"low_port_users = 1,2",
+		"tcp = 80=127.0.0.1:81",
+		"unix = /s/v",
+		"groups = y",
+		"tcp = 80=127.0.0.2:80",
+	};
+	enum { N = sizeof(lines) / sizeof(lines[0]) };
+	struct cfg *c[N + 1];
+
+	(void)state;
+	for (size_t i = 0; i < N; i++) {
+		char text[256];
+
+		(void)snprintf(text, sizeof(text), GUEST "%s\n", lines[i]);
+		c[i] = conf_good(text);
+	}
+	c[N] = conf_good(GUEST);
+	for (size_t i = 0; i <= N; i++)
+		for (size_t j = 0; j <= N; j++)
+			if (cfg_guest_same(&c[i]->guests[0], &c[j]->guests[0]) != (i == j))
+				fail_msg("\"%s\" and \"%s\" are taken for %s",
+					 i < N ? lines[i] : "", j < N ? lines[j] : "",
+					 i == j ? "different" : "the same");
+	for (size_t i = 0; i <= N; i++)
+		cfg_free(c[i]);
+}
+
+static void guests_are_the_same(void **state)
+{
+	struct cfg *a = conf_good("[daemon]\nspin_us = 1\n[guest a]\nvsock = 5, 6\ncid = 3\n"
+				  "tcp = 80=localhost:80\nsocket = /s/a.sock\n");
+	struct cfg *b = conf_good("[guest a]\n\ncid = 3\nsocket = /s/a.sock\nvsock = 5\nvsock = 6\n"
+				  "tcp = 80=localhost:80\nbuf_alloc = 256K\nqueues = 1\n");
+
+	(void)state;
+	b->guests[0].tcp[0].addr.ss_family = AF_UNSPEC; /* the name server has changed its mind */
+	assert_true(cfg_guest_same(&a->guests[0], &b->guests[0]));
+	cfg_free(a);
+	cfg_free(b);
+}
+
+static void fixed_keys(void **state)
+{
+	struct cfg *a = conf_good(GUEST "[daemon]\nlog_level = info\ndrain_ms = 1\n");
+	struct cfg *b = conf_good(GUEST "[daemon]\nlog_level = warn\ndrain_ms = 2\nmax_fds = 9\n");
+	struct cfg *c = conf_good(GUEST "[daemon]\ncontrol = /c\nspin_us = 3\ncpus = any,any\n");
+	char keys[100];
+
+	(void)state;
+	cfg_fixed_keys(a, b, keys, sizeof(keys));
+	assert_string_equal(keys, "");
+	cfg_fixed_keys(a, c, keys, sizeof(keys));
+	assert_string_equal(keys, "cpus, spin_us, control");
+	cfg_fixed_keys(a, c, keys, 8);
+	assert_string_equal(keys, "cpus, s");
+	cfg_free(a);
+	cfg_free(b);
+	cfg_free(c);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(defaults),
+		cmocka_unit_test(daemon_values),
+		cmocka_unit_test(guest_values),
+		cmocka_unit_test(forgiving_text),
+		cmocka_unit_test(longest_values),
+		cmocka_unit_test(many_guests),
+		cmocka_unit_test(words_equal_file),
+		cmocka_unit_test(words_and_file),
+		cmocka_unit_test(check_prints),
+		cmocka_unit_test(guests_differ),
+		cmocka_unit_test(guests_are_the_same),
+		cmocka_unit_test(fixed_keys),
+	};
+
+	return cmocka_run_group_tests_name("configuration", tests, NULL, NULL);
+}
