@@ -1,0 +1,233 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * zvsockd: start, signals, reload, end.
+ *
+ * Theory of operation
+ * -------------------
+ * The main thread blocks the signals that it serves before any other thread exists, so that all of
+ * them come out of one descriptor, and then does one thing at a time: a signal, a request on the
+ * control socket, a late word of the log. Data is the lcores' business (lcore.h).
+ */
+#include "cli.h"
+#include "config.h"
+#include "control.h"
+#include "daemon.h"
+#include "log.h"
+#include "notify.h"
+#include "privs.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/signalfd.h>
+#include <unistd.h>
+#include <zvsock_host.h>
+
+#define LOG_TICK_MS 1000
+
+enum { EXIT_OK = 0, EXIT_RUN = 1, EXIT_WRONG = 2 };
+
+/* ---- configuration ------------------------------------------------------------------------ */
+
+static void apply_log(const struct cfg *c)
+{
+	log_set_level((enum zv_log_level)c->log_level);
+	for (unsigned i = 0; i < c->n_guests; i++)
+		log_guest(c->guests[i].name, c->guests[i].cid);
+}
+
+/* As cfg_load; faults go to the log. NULL: there were some. */
+static struct cfg *load_to_log(const struct cli *cli)
+{
+	char *text = NULL, *rest, *line;
+	struct cfg *c = NULL;
+	size_t size;
+	FILE *faults = open_memstream(&text, &size);
+	int ret;
+
+	if (!faults)
+		return NULL;
+	ret = cfg_load(&c, cli->file, cli->words, faults);
+	if (fclose(faults) < 0) {
+		free(text);
+		return ret < 0 ? NULL : c;
+	}
+	rest = text;
+	while ((line = strsep(&rest, "\n")))
+		if (*line)
+			log_line(ZV_LOG_ERR, NULL, "%s", line);
+	free(text);
+	return ret < 0 ? NULL : c;
+}
+
+static void say_ready(const struct daemon *d, const char *remark)
+{
+	unsigned running = 0;
+
+	for (const struct guest *g = d->guests; g; g = g->next)
+		running++;
+	notify_ready("%u of %u guests on %u lcores%s", running, d->cfg->n_guests, d->n_lcores,
+		     remark);
+}
+
+static void reload(struct daemon *d, const struct cli *cli)
+{
+	struct cfg *c;
+	char fixed[128];
+
+	notify_reloading();
+	log_line(ZV_LOG_INFO, NULL, "reading the configuration again");
+	c = load_to_log(cli);
+	if (!c) {
+		log_line(ZV_LOG_ERR, NULL,
+			 "the configuration is wrong: the one before stays in force");
+		say_ready(d, "; the last reload found a wrong configuration");
+		return;
+	}
+	cfg_fixed_keys(d->cfg, c, fixed, sizeof(fixed));
+	if (*fixed)
+		log_line(ZV_LOG_WARN, NULL, "changed, but in force only after a restart: %s",
+			 fixed);
+	apply_log(c);
+	(void)privs_make_dirs(c); /* logged; the guest will not start and say so too */
+	if (daemon_reload(d, c) < 0)
+		log_line(ZV_LOG_ERR, NULL, "some guests could not be started; the others run");
+	say_ready(d, "");
+}
+
+/* ---- the end ------------------------------------------------------------------------------ */
+
+static int *hurry; /* of struct daemon */
+
+static void on_second_signal(int sig)
+{
+	(void)sig;
+	__atomic_store_n(hurry, 1, __ATOMIC_RELAXED);
+}
+
+/* The configured time for connections to end; another one of @signals cuts it short. */
+static void stop(struct daemon *d, const sigset_t *signals)
+{
+	struct sigaction act = {.sa_handler = on_second_signal};
+
+	if (!d->cfg)
+		return; /* daemon_start has not been called */
+	hurry = &d->hurry;
+	(void)sigaction(SIGTERM, &act, NULL);
+	(void)sigaction(SIGINT, &act, NULL);
+	act.sa_handler = SIG_IGN;
+	(void)sigaction(SIGHUP, &act, NULL);
+	(void)sigprocmask(SIG_UNBLOCK, signals, NULL);
+	notify_stopping(d->cfg->drain_ms);
+	control_stop(d);
+	daemon_stop(d);
+}
+
+/* ---- the life ----------------------------------------------------------------------------- */
+
+static int serve(struct daemon *d, const struct cli *cli, int sigfd)
+{
+	struct pollfd fds[2] = {{.fd = sigfd, .events = POLLIN},
+				{.fd = control_fd(d), .events = POLLIN}};
+	struct signalfd_siginfo info;
+
+	for (;;) {
+		int n = poll(fds, 2, log_tick() ? LOG_TICK_MS : -1);
+
+		if (n < 0 && errno != EINTR) {
+			log_line(ZV_LOG_ERR, NULL, "poll: %s", zv_strerror(errno));
+			return EXIT_RUN;
+		}
+		if (n > 0 && fds[1].revents)
+			control_serve(d);
+		if (n <= 0 || !fds[0].revents || read(sigfd, &info, sizeof(info)) != sizeof(info))
+			continue;
+		if (info.ssi_signo == SIGHUP) {
+			reload(d, cli);
+			continue;
+		}
+		log_line(ZV_LOG_INFO, NULL, "%s: connections get %u ms to end",
+			 info.ssi_signo == SIGTERM ? "SIGTERM" : "SIGINT", d->cfg->drain_ms);
+		return EXIT_OK;
+	}
+}
+
+/* All that must be there before the first guest is served. */
+static int start(struct daemon *d, struct cfg *c)
+{
+	int ret = privs_prepare(c);
+
+	if (ret == 0)
+		ret = privs_make_dirs(c);
+	if (ret == 0 && (ret = zv_host_init()) < 0)
+		log_line(ZV_LOG_ERR, NULL, "%s", zv_error_text());
+	if (ret == 0 && (ret = zv_host_catch_sigbus()) < 0)
+		log_line(ZV_LOG_ERR, NULL, "SIGBUS cannot be caught: %s", zv_strerror(ret));
+	if (ret < 0) {
+		cfg_free(c);
+		return ret;
+	}
+	ret = daemon_start(d, c);
+	if (ret == 0)
+		ret = control_start(d);
+	if (ret == 0)
+		ret = privs_drop(c);
+	return ret;
+}
+
+static int run(const struct cli *cli, struct cfg *c)
+{
+	struct daemon d = {0};
+	sigset_t signals;
+	int sigfd, ret;
+
+	log_init();
+	apply_log(c);
+	(void)sigemptyset(&signals);
+	(void)sigaddset(&signals, SIGHUP);
+	(void)sigaddset(&signals, SIGTERM);
+	(void)sigaddset(&signals, SIGINT);
+	(void)sigprocmask(SIG_BLOCK, &signals, NULL);
+	sigfd = signalfd(-1, &signals, SFD_CLOEXEC | SFD_NONBLOCK);
+	if (sigfd < 0) {
+		log_line(ZV_LOG_ERR, NULL, "signalfd: %s", zv_strerror(errno));
+		cfg_free(c);
+		return EXIT_RUN;
+	}
+	if (start(&d, c) == 0) {
+		log_line(ZV_LOG_INFO, NULL, "zvsockd %s: %u guests on %u lcores", zv_version(),
+			 d.cfg->n_guests, d.n_lcores);
+		say_ready(&d, "");
+		ret = serve(&d, cli, sigfd);
+	} else {
+		log_line(ZV_LOG_ERR, NULL, "not started");
+		ret = EXIT_RUN;
+	}
+	stop(&d, &signals);
+	(void)close(sigfd);
+	(void)log_tick();
+	return ret;
+}
+
+int main(int argc, char **argv)
+{
+	struct cfg *c = NULL;
+	struct cli cli;
+	int ret;
+
+	cli_parse(&cli, argc, argv);
+	if (cfg_load(&c, cli.file, cli.words, stderr) < 0) {
+		ret = EXIT_WRONG;
+	} else if (cli.check) {
+		cfg_print(c, stdout);
+		cfg_free(c);
+		ret = fflush(stdout) < 0 ? EXIT_RUN : EXIT_OK;
+	} else {
+		ret = run(&cli, c);
+	}
+	cli_free(&cli);
+	return ret;
+}

@@ -1,0 +1,16 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * What the service manager is told (sd_notify(3)). Without libsystemd, or started by hand, nothing
+ * is told to nobody.
+ */
+#ifndef ZVD_NOTIFY_H
+#define ZVD_NOTIFY_H
+
+#include <zvsock.h>
+
+/* "up": start or reload is over; @fmt is what "systemctl status" shows. */
+void notify_ready(const char *fmt, ...) ZV_PRINTF(1, 2);
+void notify_reloading(void);
+void notify_stopping(unsigned patience_ms);
+
+#endif

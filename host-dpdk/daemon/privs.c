@@ -1,0 +1,256 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "privs.h"
+
+#include "log.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <grp.h>
+#include <pwd.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+/* ---- who we shall be ---------------------------------------------------------------------- */
+
+struct identity {
+	uid_t uid; /* -1: as it is */
+	gid_t gid;
+};
+
+/* The names have been looked up by cfg_load already; they may have gone since. */
+static int find_identity(const struct cfg *c, struct identity *id)
+{
+	const struct passwd *pw;
+	const struct group *gr;
+
+	id->uid = (uid_t)-1;
+	id->gid = (gid_t)-1;
+	if (*c->user) {
+		pw = getpwnam(c->user);
+		if (!pw) {
+			log_line(ZV_LOG_ERR, NULL, "user %s has gone; create it again", c->user);
+			return -ENOENT;
+		}
+		id->uid = pw->pw_uid;
+		id->gid = pw->pw_gid;
+	}
+	if (*c->group) {
+		gr = getgrnam(c->group);
+		if (!gr) {
+			log_line(ZV_LOG_ERR, NULL, "group %s has gone; create it again", c->group);
+			return -ENOENT;
+		}
+		id->gid = gr->gr_gid;
+	}
+	return 0;
+}
+
+/* True if there is nothing to become: started as that user, by systemd perhaps. */
+static bool is_already(const struct identity *id)
+{
+	return (id->uid == (uid_t)-1 || (id->uid == getuid() && id->uid == geteuid())) &&
+	       (id->gid == (gid_t)-1 || (id->gid == getgid() && id->gid == getegid()));
+}
+
+/* ---- before the threads ------------------------------------------------------------------- */
+
+static void raise_descriptor_limit(void)
+{
+	struct rlimit lim;
+
+	if (getrlimit(RLIMIT_NOFILE, &lim) == 0 && lim.rlim_cur < lim.rlim_max) {
+		lim.rlim_cur = lim.rlim_max;
+		(void)setrlimit(RLIMIT_NOFILE, &lim);
+	}
+	if (getrlimit(RLIMIT_NOFILE, &lim) == 0 && lim.rlim_cur < 1024)
+		log_line(ZV_LOG_WARN, NULL,
+			 "only %llu descriptors are allowed, and each connection of a guest takes "
+			 "one; raise "
+			 "LimitNOFILE= or \"ulimit -Hn\"",
+			 (unsigned long long)lim.rlim_cur);
+}
+
+int privs_prepare(const struct cfg *c)
+{
+	struct identity id;
+	int ret = find_identity(c, &id);
+
+	if (ret < 0)
+		return ret;
+	if (!is_already(&id) && geteuid() != 0) {
+		log_line(ZV_LOG_ERR, NULL,
+			 "only root can become %s %s; start zvsockd as root or take the key "
+			 "out of the configuration",
+			 *c->user ? "user" : "group", *c->user ? c->user : c->group);
+		return -EPERM;
+	}
+	if (geteuid() == 0 && !*c->user)
+		log_line(ZV_LOG_WARN, NULL,
+			 "zvsockd stays root; \"user\" in [daemon] names a user to become");
+	raise_descriptor_limit();
+	(void)umask(0077);
+	(void)signal(SIGPIPE, SIG_IGN);
+	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0) {
+		log_line(ZV_LOG_ERR, NULL, "no_new_privs cannot be set: %s", zv_strerror(errno));
+		return -errno;
+	}
+	return 0;
+}
+
+/* ---- directories -------------------------------------------------------------------------- */
+
+/* A socket's directory; false: the root. */
+static bool dir_of(const char *path, char *dir)
+{
+	size_t len = (size_t)(strrchr(path, '/') - path);
+
+	memcpy(dir, path, len);
+	dir[len] = 0;
+	return len > 0;
+}
+
+/* True if some socket in @dir is meant for more than the daemon's own user. */
+static bool has_visitors(const struct cfg *c, const char *dir)
+{
+	char other[CFG_PATH_MAX];
+
+	if (*c->control_path && dir_of(c->control_path, other) && strcmp(other, dir) == 0 &&
+	    (c->control_mode & 0077))
+		return true;
+	for (unsigned i = 0; i < c->n_guests; i++) {
+		const struct cfg_guest *g = &c->guests[i];
+		bool here = *g->unix_path && dir_of(g->unix_path, other) && strcmp(other, dir) == 0;
+
+		for (unsigned j = 0; j < g->n_sockets && !here; j++)
+			here = dir_of(g->sockets[j], other) && strcmp(other, dir) == 0;
+		if (here && ((g->socket_mode & 0077) || g->socket_uid != (uid_t)-1))
+			return true;
+	}
+	return false;
+}
+
+static int make_dir(const struct cfg *c, const struct identity *id, const char *guest,
+		    const char *path)
+{
+	char dir[CFG_PATH_MAX];
+	mode_t mode;
+
+	if (!dir_of(path, dir) || access(dir, F_OK) == 0)
+		return 0;
+	mode = has_visitors(c, dir) ? 0711 : 0700;
+	if (mkdir(dir, mode) < 0) {
+		if (errno == EEXIST)
+			return 0;
+		log_line(ZV_LOG_ERR, guest,
+			 "the directory %s of the socket cannot be made: %s; make it with "
+			 "\"mkdir -p\" and see to it that zvsockd may write to it",
+			 dir, zv_strerror(errno));
+		return -errno;
+	}
+	/* The umask took what visitors need; who comes back after a drop must be able to unlink. */
+	if (chmod(dir, mode) < 0 ||
+	    (!is_already(id) && geteuid() == 0 && chown(dir, id->uid, id->gid) < 0)) {
+		int err = errno;
+
+		log_line(ZV_LOG_ERR, guest,
+			 "the new directory %s cannot be given its owner and mode: %s", dir,
+			 zv_strerror(err));
+		return -err;
+	}
+	log_line(ZV_LOG_INFO, guest, "made the directory %s, mode %04o", dir, mode);
+	return 0;
+}
+
+int privs_make_dirs(const struct cfg *c)
+{
+	struct identity id;
+	int ret = find_identity(c, &id), one;
+
+	if (ret < 0)
+		return ret;
+	if (*c->control_path)
+		ret = make_dir(c, &id, NULL, c->control_path);
+	for (unsigned i = 0; i < c->n_guests; i++) {
+		const struct cfg_guest *g = &c->guests[i];
+
+		for (unsigned j = 0; j < g->n_sockets && !g->client; j++) {
+			one = make_dir(c, &id, g->name, g->sockets[j]);
+			ret = ret < 0 ? ret : one;
+		}
+		if (*g->unix_path) {
+			one = make_dir(c, &id, g->name, g->unix_path);
+			ret = ret < 0 ? ret : one;
+		}
+	}
+	return ret;
+}
+
+/* ---- for good ----------------------------------------------------------------------------- */
+
+/* The real, effective, saved and file system user of a thread, by /proc; true if all are @uid. */
+static bool task_is(const char *task, uid_t uid)
+{
+	unsigned ids[4] = {0};
+	char path[64], line[256];
+	bool ok = false;
+	FILE *f;
+
+	(void)snprintf(path, sizeof(path), "/proc/self/task/%.16s/status", task);
+	f = fopen(path, "re");
+	if (!f)
+		return errno == ENOENT; /* it has ended */
+	while (!ok && fgets(line, sizeof(line), f))
+		ok = sscanf(line, "Uid: %u %u %u %u", &ids[0], &ids[1], &ids[2], &ids[3]) == 4;
+	(void)fclose(f);
+	return !ok || (ids[0] == uid && ids[1] == uid && ids[2] == uid && ids[3] == uid);
+}
+
+/*
+ * glibc changes the threads that it knows. io_uring's workers are threads of the kernel's making,
+ * and keep the user that they were born with: none may be left from before.
+ */
+static int all_tasks_are(uid_t uid)
+{
+	const struct dirent *e;
+	int ret = 0;
+	DIR *d = opendir("/proc/self/task");
+
+	if (!d)
+		return -errno;
+	while (ret == 0 && (e = readdir(d)))
+		if (e->d_name[0] != '.' && !task_is(e->d_name, uid))
+			ret = -EPERM;
+	(void)closedir(d);
+	return ret;
+}
+
+int privs_drop(const struct cfg *c)
+{
+	struct identity id;
+	int ret = find_identity(c, &id);
+
+	if (ret < 0 || is_already(&id))
+		return ret;
+	ret = *c->user ? initgroups(c->user, id.gid) : setgroups(0, NULL);
+	if (ret == 0)
+		ret = setresgid(id.gid, id.gid, id.gid);
+	if (ret == 0 && *c->user)
+		ret = setresuid(id.uid, id.uid, id.uid);
+	if (ret < 0) {
+		ret = -errno;
+	} else if (*c->user && id.uid != 0) {
+		ret = all_tasks_are(id.uid);
+		if (ret == 0 && setresuid(0, 0, 0) == 0)
+			ret = -EPERM; /* it could be undone */
+	}
+	if (ret < 0)
+		log_line(ZV_LOG_ERR, NULL,
+			 "cannot become %s for good: %s; start zvsockd as that user instead",
+			 *c->user ? c->user : c->group, zv_strerror(ret));
+	return ret;
+}
