@@ -1,0 +1,199 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The tcp and vsock endpoints: ports of the guest that stand for an address of the host's network
+ * (an allow-list, as Nitro's vsock-proxy has it), or for the host's own AF_VSOCK.
+ *
+ * Both only differ in the address. The connection is made without waiting: connect(2), a poll for
+ * POLLOUT, SO_ERROR; then the guest gets its RESPONSE, and the relay begins. Names were resolved
+ * when the configuration was read. The socket layer's time for an answer bounds the wait.
+ *
+ * AF_VSOCK goes to VMADDR_CID_LOCAL, the host's loopback (kernel module vsock_loopback); STREAM and
+ * SEQPACKET alike. TCP carries STREAM only.
+ */
+#include "endpoint.h"
+#include "log.h"
+#include "relay.h"
+
+#include <errno.h>
+#include <linux/vm_sockets.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+/* A guest's connection on its way to the host. */
+struct dial {
+	struct relay r; /* first. out: the poll for POLLOUT */
+	uint32_t port;
+};
+
+static struct dial *dial_of_owner(struct conn_owner *o)
+{
+	return (struct dial *)(void *)o;
+}
+
+static void dial_freed(struct relay *r)
+{
+	free(r);
+}
+
+static void dial_refuse(struct dial *d, int err)
+{
+	struct guest_queue *gq = d->r.owner.gq;
+
+	if (err == -ECONNREFUSED)
+		ENDPOINT_COUNT(gq, connect_refused);
+	else if (err == -ETIMEDOUT)
+		ENDPOINT_COUNT(gq, connect_timeout);
+	else
+		ENDPOINT_COUNT(gq, connect_failed);
+	log_line(err == -ECONNREFUSED ? ZV_LOG_DEBUG : ZV_LOG_WARN, gq->guest->name,
+		 "host side of port %u: %s", d->port, strerror(-err));
+	(void)zv_conn_answer(d->r.conn, -ECONNREFUSED);
+	relay_abort(&d->r);
+}
+
+static void dial_join(struct dial *d)
+{
+	if (zv_conn_answer(d->r.conn, 0) < 0) { /* it has given up */
+		relay_abort(&d->r);
+		return;
+	}
+	ENDPOINT_COUNT(d->r.owner.gq, guest_joined);
+	relay_start(&d->r, NULL, 0);
+}
+
+static void dial_polled(struct io_op *op, int res, uint32_t flags)
+{
+	struct dial *d = (struct dial *)(void *)((char *)op - offsetof(struct dial, r.out));
+	socklen_t len = sizeof(int);
+	int err = 0;
+
+	(void)flags;
+	if (d->r.fd < 0) { /* ended meanwhile */
+		relay_abort(&d->r);
+		return;
+	}
+	if (res >= 0 && getsockopt(d->r.fd, SOL_SOCKET, SO_ERROR, &err, &len) < 0)
+		err = errno;
+	if (res < 0)
+		err = -res;
+	if (err)
+		dial_refuse(d, -err);
+	else
+		dial_join(d);
+}
+
+/* Before the relay has begun. */
+static void dial_event(struct conn_owner *o, const struct zv_event *ev)
+{
+	struct dial *d = dial_of_owner(o);
+
+	if (!(ev->events & ZV_EV_ERR) || d->r.fd < 0)
+		return;
+	if (ev->err == -ETIMEDOUT)
+		dial_refuse(d, ev->err);
+	else
+		relay_abort(&d->r);
+}
+
+/* Connects @conn to @addr. As endpoint_ops.serve, but never 0. */
+static int dial(struct guest_queue *gq, struct zv_conn *conn, const struct zv_conn_info *info,
+		const struct sockaddr *addr, socklen_t addr_len)
+{
+	bool seq = info->type == ZV_SEQPACKET;
+	int fd, type = (seq ? SOCK_SEQPACKET : SOCK_STREAM) | SOCK_CLOEXEC | SOCK_NONBLOCK;
+	struct dial *d;
+
+	if (!endpoint_fd_get(gq))
+		return -ECONNREFUSED;
+	d = calloc(1, sizeof(*d));
+	fd = d ? socket(addr->sa_family, type, 0) : -1;
+	if (fd < 0) {
+		endpoint_fd_refused(gq, d ? -errno : -ENOMEM);
+		endpoint_fd_put(gq);
+		free(d);
+		return -ECONNREFUSED;
+	}
+	if (addr->sa_family == AF_INET || addr->sa_family == AF_INET6)
+		(void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &(int){1}, sizeof(int));
+	relay_init(&d->r, gq, conn, fd, RELAY_LINGER0 | (seq ? RELAY_SEQPACKET : 0), dial_freed);
+	d->r.owner.event = dial_event;
+	d->port = info->local_port;
+	if (connect(fd, addr, addr_len) == 0) {
+		dial_join(d);
+	} else if (errno == EINPROGRESS) {
+		d->r.out.done = dial_polled;
+		io_poll(lcore_io(gq->lc), &d->r.out, fd, POLLOUT);
+	} else {
+		dial_refuse(d, -errno);
+	}
+	return 1;
+}
+
+/* ---- tcp ---- */
+
+static int tcp_serve(struct guest_queue *gq, struct zv_conn *conn, const struct zv_conn_info *info)
+{
+	const struct cfg_guest *cfg = guest_cfg(gq->guest);
+
+	if (info->local_cid != ZV_CID_HOST)
+		return 0;
+	for (unsigned i = 0; i < cfg->n_tcp; i++) {
+		const struct cfg_tcp *t = &cfg->tcp[i];
+
+		if (t->port != info->local_port)
+			continue;
+		if (info->type == ZV_STREAM)
+			return dial(gq, conn, info, (const struct sockaddr *)&t->addr, t->addr_len);
+		ENDPOINT_COUNT(gq, connect_refused); /* TCP keeps no message boundaries */
+		return -ECONNREFUSED;
+	}
+	return 0;
+}
+
+const struct endpoint_ops endpoint_tcp = {.name = "tcp", .serve = tcp_serve};
+
+/* ---- vsock ---- */
+
+/* Says at start what would else be found out by the first connection. */
+static int vsock_start(struct guest *g)
+{
+	int fd, err;
+
+	if (!guest_cfg(g)->n_vsock)
+		return 0;
+	fd = socket(AF_VSOCK, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	if (fd >= 0) {
+		close(fd);
+		return 0;
+	}
+	err = errno;
+	log_line(ZV_LOG_ERR, g->name,
+		 "vsock: no AF_VSOCK sockets here (%s): load the kernel module vsock_loopback, or "
+		 "take the guest's line \"vsock\" out",
+		 strerror(err));
+	return -err;
+}
+
+static int vsock_serve(struct guest_queue *gq, struct zv_conn *conn,
+		       const struct zv_conn_info *info)
+{
+	const struct cfg_guest *cfg = guest_cfg(gq->guest);
+	struct sockaddr_vm addr = {
+		.svm_family = AF_VSOCK, .svm_cid = VMADDR_CID_LOCAL, .svm_port = info->local_port};
+
+	if (info->local_cid != ZV_CID_HOST)
+		return 0;
+	for (unsigned i = 0; i < cfg->n_vsock; i++)
+		if (info->local_port >= cfg->vsock[i].first &&
+		    info->local_port <= cfg->vsock[i].last)
+			return dial(gq, conn, info, (const struct sockaddr *)&addr, sizeof(addr));
+	return 0;
+}
+
+const struct endpoint_ops endpoint_vsock = {
+	.name = "vsock", .start = vsock_start, .serve = vsock_serve};

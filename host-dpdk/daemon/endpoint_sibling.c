@@ -1,0 +1,215 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The sibling endpoint: guests that share a group reach each other by CID.
+ *
+ * Theory of operation
+ * -------------------
+ * A guest's REQUEST names the CID of another guest. The daemon ends the connection here and makes
+ * one to the other guest, under the CID and port of the asking one, so that both see what they
+ * would see without a daemon between them; splice.h joins the two. The source CID needs no check
+ * here: the backend lets no packet pass that does not carry its guest's own.
+ *
+ * Who is in a group is kept in the group, under a lock of its own: guests that share no group share
+ * no lock. The list of groups is the main thread's alone. A guest leaves its groups before it is
+ * taken off its lcores, and what was posted to them for it under the lock runs before that.
+ */
+#include "endpoint.h"
+#include "log.h"
+#include "splice.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct member {
+	struct guest *guest;
+	struct group *group;
+	TAILQ_ENTRY(member) link;
+};
+
+struct group {
+	char name[CFG_NAME_MAX];
+	unsigned refs; /* the main thread's */
+	pthread_mutex_t lock;
+	TAILQ_HEAD(, member) members; /* under the lock */
+	TAILQ_ENTRY(group) link;
+};
+
+struct memberships {
+	bool left; /* the main thread's */
+	unsigned n;
+	struct member member[CFG_GROUPS_MAX];
+};
+
+/* The main thread's. */
+static TAILQ_HEAD(, group) groups = TAILQ_HEAD_INITIALIZER(groups);
+
+static struct group *group_named(const char *name)
+{
+	struct group *g;
+
+	TAILQ_FOREACH(g, &groups, link)
+	if (strcmp(g->name, name) == 0)
+		return g;
+	g = calloc(1, sizeof(*g));
+	if (!g)
+		return NULL;
+	memcpy(g->name, name, sizeof(g->name));
+	pthread_mutex_init(&g->lock, NULL);
+	TAILQ_INIT(&g->members);
+	TAILQ_INSERT_TAIL(&groups, g, link);
+	return g;
+}
+
+static void group_put(struct group *g)
+{
+	if (--g->refs)
+		return;
+	TAILQ_REMOVE(&groups, g, link);
+	pthread_mutex_destroy(&g->lock);
+	free(g);
+}
+
+/* Nobody finds the guest any more; its own lcores may still be looking for others. */
+static void sibling_stop(struct guest *g)
+{
+	struct memberships *ms = g->ep->siblings;
+
+	for (unsigned i = 0; ms && !ms->left && i < ms->n; i++) {
+		struct group *in = ms->member[i].group;
+
+		pthread_mutex_lock(&in->lock);
+		TAILQ_REMOVE(&in->members, &ms->member[i], link);
+		pthread_mutex_unlock(&in->lock);
+	}
+	if (ms)
+		ms->left = true;
+}
+
+static void sibling_free(struct guest *g)
+{
+	struct memberships *ms = g->ep->siblings;
+
+	for (unsigned i = 0; ms && i < ms->n; i++)
+		group_put(ms->member[i].group);
+	free(ms);
+	g->ep->siblings = NULL;
+}
+
+static int sibling_start(struct guest *g)
+{
+	const struct cfg_guest *cfg = guest_cfg(g);
+	struct memberships *ms;
+
+	if (!cfg->n_groups)
+		return 0;
+	ms = g->ep->siblings = calloc(1, sizeof(*ms));
+	for (unsigned i = 0; ms && i < cfg->n_groups; i++) {
+		struct member *m = &ms->member[i];
+
+		m->guest = g;
+		m->group = group_named(cfg->groups[i]);
+		if (!m->group)
+			return -ENOMEM;
+		m->group->refs++;
+		pthread_mutex_lock(&m->group->lock);
+		TAILQ_INSERT_TAIL(&m->group->members, m, link);
+		pthread_mutex_unlock(&m->group->lock);
+		ms->n++;
+	}
+	return ms ? 0 : -ENOMEM;
+}
+
+/* ---- connections ---- */
+
+/* On its way to the lcore of the other guest. */
+struct ask {
+	struct splice *sp;
+	struct guest_queue *gq;
+};
+
+static void asked(struct lcore *lc, void *arg)
+{
+	struct ask *a = arg;
+
+	(void)lc;
+	splice_connect(a->sp, a->gq);
+	free(a);
+}
+
+/* Under the lock of a group of which @to is a member. */
+static int ask(struct guest *to, struct splice *sp, const struct zv_conn_info *info)
+{
+	struct ask *a = malloc(sizeof(*a));
+	struct zv_dev_info dev = {.size = sizeof(dev)};
+	unsigned up;
+
+	if (!a)
+		return -ENOMEM;
+	/* The same ports always meet on the same queue, so a pair in use is noticed. */
+	(void)zv_dev_info(to->dev, &dev);
+	up = dev.queues_up && dev.queues_up < to->n_queues ? dev.queues_up : to->n_queues;
+	a->sp = sp;
+	a->gq = &to->queues[(info->peer_port ^ info->local_port) % up];
+	if (lcore_post(a->gq->lc, asked, a) == 0)
+		return 0;
+	free(a);
+	return -ENOMEM;
+}
+
+/* Looks for the guest with @info's local CID in one group. 1: asked; 0: not here; -errno. */
+static int ask_in(struct group *g, struct splice *sp, const struct zv_conn_info *info)
+{
+	struct member *m;
+	int ret = 0;
+
+	pthread_mutex_lock(&g->lock);
+	TAILQ_FOREACH(m, &g->members, link)
+	if (guest_cfg(m->guest)->cid == info->local_cid) {
+		ret = ask(m->guest, sp, info);
+		ret = ret ? ret : 1;
+		break;
+	}
+	pthread_mutex_unlock(&g->lock);
+	return ret;
+}
+
+static int sibling_serve(struct guest_queue *gq, struct zv_conn *conn,
+			 const struct zv_conn_info *info)
+{
+	struct memberships *ms = gq->guest->ep->siblings;
+	struct splice *sp;
+	int ret = 0;
+
+	if (info->local_cid == ZV_CID_HOST)
+		return 0;
+	sp = ms ? splice_new(gq, conn, info, false) : NULL;
+	if (ms && !sp) {
+		ENDPOINT_COUNT(gq, no_memory);
+		return -ENOMEM;
+	}
+	for (unsigned i = 0; ms && i < ms->n && ret == 0; i++)
+		ret = ask_in(ms->member[i].group, sp, info);
+	if (ret > 0)
+		return 1;
+	if (ret < 0)
+		ENDPOINT_COUNT(gq, no_memory);
+	else
+		ENDPOINT_COUNT(gq, sibling_denied);
+	log_line(ZV_LOG_DEBUG, gq->guest->name,
+		 "CID %llu port %u: no guest with that CID shares a group with this one",
+		 (unsigned long long)info->local_cid, info->local_port);
+	if (!sp)
+		return -ECONNREFUSED;
+	splice_refuse(sp);
+	return 1;
+}
+
+const struct endpoint_ops endpoint_sibling = {
+	.name = "sibling",
+	.start = sibling_start,
+	.stop = sibling_stop,
+	.free = sibling_free,
+	.serve = sibling_serve,
+};

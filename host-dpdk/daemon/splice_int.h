@@ -1,0 +1,77 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* What the files of the splice share: splice.c (life, ends), splice_data.c (payload). */
+#ifndef ZVD_SPLICE_INT_H
+#define ZVD_SPLICE_INT_H
+
+#include "splice.h"
+
+#define SPLICE_SLOTS 32u
+#define SPLICE_QUOTA 262144u /* bytes of a side and round */
+
+enum splice_state {
+	SPLICE_OPENING,
+	SPLICE_UP,
+	SPLICE_CLOSED, /* ended in order: everything has been carried */
+	SPLICE_DEAD,   /* ended by a failure: the other side is reset */
+};
+
+/* [S] written by this side's lcore, [O] by the other side's; atomic, as all that both touch. */
+struct splice_side {
+	struct conn_owner owner; /* first */
+	struct zv_conn *conn;	 /* NULL: given back */
+	struct splice *sp;
+	struct splice_side *other; /* itself: echo */
+	struct lcore *lc;	   /* [S]; NULL: this side has not begun */
+	struct lcore_work work;
+	bool poked; /* [O] a poke is on its way */
+	bool asks;  /* its guest has asked for the connection */
+
+	uint32_t state;	     /* [S] enum splice_state */
+	uint32_t head;	     /* [S] buffers ever lent */
+	uint32_t eof;	     /* [S] 1: there will be no more than head */
+	uint32_t tail;	     /* [O] buffers ever copied */
+	uint32_t deaf;	     /* [O] 1: the other side takes no more */
+	uint32_t busy;	     /* [O] 1: it is reading slots now */
+	uint32_t off;	     /* the other side's: bytes copied of the buffer at tail */
+	uint32_t taken_back; /* buffers ever given back to the ring they came from */
+	uint32_t events;     /* what zv_set_events was told last */
+	bool in_done;	     /* the guest sends no more */
+	bool out_done;	     /* the guest has been told that no more comes, or wants no more */
+	uint32_t msg_bytes;  /* SEQPACKET: sent of a message whose end is still to come */
+	struct zv_buf slot[SPLICE_SLOTS];
+};
+
+struct splice {
+	int refs; /* atomic */
+	uint32_t port, src_port;
+	uint64_t src_cid;
+	enum zv_type type;
+	struct splice_side side[2];
+};
+
+static inline enum splice_state splice_state(const struct splice_side *s)
+{
+	return (enum splice_state)__atomic_load_n(&s->state, __ATOMIC_SEQ_CST);
+}
+
+/* ---- splice.c ---- */
+
+/* Does what there is to do for @s, on its lcore; @s may be gone afterwards. */
+void splice_run(struct splice_side *s);
+/* Tells the other side that something has changed. */
+void splice_poke(struct splice_side *from);
+/* Resets @s, and so the other side. */
+void splice_fail(struct splice_side *s);
+
+/* ---- splice_data.c ---- */
+
+/* Gives buffers back, up to index @tail. */
+void splice_take_back(struct splice_side *s, uint32_t tail);
+/* Lends what the guest has sent. */
+void splice_lend(struct splice_side *s);
+/* Copies what the other side has lent to the guest. False: @s has failed and is gone. */
+bool splice_copy(struct splice_side *s);
+/* The guest wants to receive no more. */
+void splice_guest_deaf(struct splice_side *s);
+
+#endif
