@@ -4,6 +4,7 @@
 #include "vsock_priv.h"
 
 #include <errno.h>
+#include <string.h>
 #include <unistd.h>
 
 static inline struct vsock_pair *pair_of(struct tq *q)
@@ -169,6 +170,8 @@ int vsock_rx_burst(struct tq *q, struct rx_pkt *pkts, unsigned max)
 			continue;
 		}
 		vsock_hdr_get(&pkt->hdr, buf + VSOCK_HDR_OFF);
+		if (p->rx_wipe) /* op 0 is invalid: counted and dropped */
+			memset(buf + VSOCK_HDR_OFF, 0, VSOCK_HDR_LEN);
 		if (__builtin_expect(pkt->hdr.len > len - VSOCK_HDR_LEN, 0)) {
 			tq_count(&q->stats.rx_bad_hdr, 1);
 			rx_give(p, id);

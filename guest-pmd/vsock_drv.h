@@ -99,6 +99,12 @@ struct vsock_pair {
 	uint32_t rx_pkts, rx_bytes; /* since rx_hot was chosen */
 	uint32_t rx_round, rx_idle; /* packets, and empty looks, since all were posted */
 	uint16_t nudged;	    /* event index that the control thread has been told about */
+	/*
+	 * Set while down: wipe a header once it is read. For devices that give a buffer back as
+	 * written without having written it (vhost-device-vsock, when a connection ends with
+	 * packets pending): the packet that lay there before would be received once more.
+	 */
+	bool rx_wipe;
 
 	/* transmit */
 	struct virtq tx SHM_CACHE_ALIGNED;

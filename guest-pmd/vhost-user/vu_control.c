@@ -95,8 +95,10 @@ int vu_bring_up(struct vu_dev *dev)
 	if (dev->ev_used)
 		vsock_events_start(&dev->ev);
 	stop_all(dev);
-	for (unsigned i = 0; i < dev->d.nqueues; i++)
+	for (unsigned i = 0; i < dev->d.nqueues; i++) {
+		dev->pair[i].rx_wipe = vu_may_leave_blank(fe);
 		vsock_pair_start(&dev->pair[i], dev->ev_used ? &dev->ev : NULL);
+	}
 	resume_all(dev);
 	wake_all(dev);
 	return 0;

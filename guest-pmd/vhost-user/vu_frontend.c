@@ -372,6 +372,12 @@ bool vu_wants_events(const struct vu_frontend *f)
 	return f->features & VSOCK_F_SEQPACKET;
 }
 
+/* The same generation: vhost-device-vsock up to 0.3 does so. */
+bool vu_may_leave_blank(const struct vu_frontend *f)
+{
+	return !(f->features & VSOCK_F_SEQPACKET);
+}
+
 int vu_read_cid(struct vu_frontend *f)
 {
 	struct vu_msg m, reply;

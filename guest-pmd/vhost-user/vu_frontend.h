@@ -46,6 +46,9 @@ bool vu_event_idx(const struct vu_frontend *f);
 /* Whether the backend shall be given the event queue. */
 bool vu_wants_events(const struct vu_frontend *f);
 
+/* Whether it may give a receive buffer back unwritten: rx_wipe in vsock_drv.h. */
+bool vu_may_leave_blank(const struct vu_frontend *f);
+
 /* Reads the guest's CID; updates guest_cid. */
 int vu_read_cid(struct vu_frontend *f);
 

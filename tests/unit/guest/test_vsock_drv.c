@@ -101,6 +101,33 @@ static void bad_header(struct fixture *f, uint32_t hdr_len, uint32_t used_len)
 	raw_push(&f->rx, id, used_len);
 }
 
+/* A device gives a buffer back as written that it has not touched since the last packet. */
+static void test_unwritten_buffer(void **state)
+{
+	struct fixture f;
+	struct rx_pkt pkt;
+	uint16_t id;
+
+	(void)state;
+	for (int wipe = 0; wipe < 2; wipe++) {
+		setup(&f, 16, 128, false);
+		f.p->rx_wipe = wipe;
+		for (unsigned i = 0; i < 40; i++) { /* every buffer has had a packet */
+			assert_true(dev_send(&f, 8, 7, true));
+			assert_int_equal(vsock_rx_burst(f.q, &pkt, 1), 1);
+			assert_int_equal(pkt.hdr.op, VSOCK_OP_RW);
+			vsock_rx_release(f.q, pkt.token);
+			assert_int_equal(vsock_arm(f.q, 0), 0);
+		}
+		assert_true(raw_pop(&f.rx, &id));
+		raw_push(&f.rx, id, VSOCK_HDR_LEN + 8);
+		assert_int_equal(vsock_rx_burst(f.q, &pkt, 1), 1);
+		assert_int_equal(pkt.hdr.op, wipe ? 0 : VSOCK_OP_RW);
+		assert_int_equal(pkt.hdr.len, wipe ? 0 : 8);
+		teardown(&f);
+	}
+}
+
 static void test_bad_headers(void **state)
 {
 	struct fixture f;
@@ -240,6 +267,7 @@ int main(void)
 		cmocka_unit_test(test_stride),
 		cmocka_unit_test(test_receive),
 		cmocka_unit_test(test_receive_with_loans),
+		cmocka_unit_test(test_unwritten_buffer),
 		cmocka_unit_test(test_bad_headers),
 		cmocka_unit_test(test_transmit_lifo),
 		cmocka_unit_test(test_transmit_fifo),

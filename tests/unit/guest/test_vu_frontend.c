@@ -97,6 +97,7 @@ static void test_handshake(void **state)
 	assert_true(b.ring[1].call_fd > 0 && b.ring[1].kick_fd > 0);
 	assert_true(vu_event_idx(&f));
 	assert_true(vu_wants_events(&f));
+	assert_false(vu_may_leave_blank(&f));
 	/* the CID may change while connected */
 	atomic_store(&b.cid, 77);
 	assert_int_equal(vu_read_cid(&f), 0);
@@ -121,6 +122,7 @@ static void test_plain_backend(void **state)
 	assert_int_equal(shake(&f, 1), 0);
 	assert_int_equal(b.acked, 0x160000000);
 	assert_false(vu_wants_events(&f));
+	assert_true(vu_may_leave_blank(&f));
 	vu_disconnect(&f);
 	/* without MQ there is nothing to ask; without REPLY_ACK no answer to wait for */
 	while (atomic_load(&b.disconnects) < 1)
