@@ -11,7 +11,8 @@
  *
  * Each cell runs in two processes, the "guest" side and the "host" side. For sockets and raw limits
  * both are forked for the cell (baseline_stream.c, raw.c). For zvsock they are forked once, own one
- * device each and are told which cell to run next (target_zvsock.c).
+ * device each and are told which cell to run next (target_zvsock.c). A foreign backend is a third
+ * process between the two, which runs already (peer.h).
  */
 #ifndef BENCH_H
 #define BENCH_H
@@ -19,13 +20,15 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/un.h>
 
 #define BENCH_QUEUES_MAX  16u
+#define BENCH_PEERS_MAX	  4u
 #define BENCH_ERR_LEN	  320
 #define BENCH_GRACE_NS	  30000000000ull /* a cell may take this much longer than its duration */
 #define BENCH_SOCK_RX_LEN 65536u	 /* least size of a receive buffer of the copying calls */
 
-enum bench_target { TGT_ZVSOCK, TGT_AF_UNIX, TGT_TCP, TGT_RAW };
+enum bench_target { TGT_ZVSOCK, TGT_AF_UNIX, TGT_TCP, TGT_RAW, TGT_PEER };
 enum bench_test { TEST_THROUGHPUT = 1, TEST_RTT, TEST_CONNRATE, TEST_IDLE };
 enum bench_dir { DIR_G2H = 1, DIR_H2G = 2, DIR_BOTH = 3 };
 enum bench_cpus { CPUS_1 = 1, CPUS_2, CPUS_FREE };
@@ -52,6 +55,7 @@ struct bench_result {
 	uint64_t messages, bytes, elapsed_ns, errors;
 	uint64_t per_queue[BENCH_QUEUES_MAX];
 	uint64_t cpu_ns[2];	  /* by role */
+	uint64_t cpu_daemon_ns;	  /* of the backend between them; 0: none, or unknown */
 	uint64_t rss_per_conn[2]; /* idle, by role */
 	struct rtt_result rtt;
 };
@@ -60,11 +64,19 @@ struct bench_cell {
 	enum bench_target target;
 	enum bench_test test;
 	enum bench_dir dir;
+	unsigned peer; /* TGT_PEER: which one */
 	bool zero_copy;
 	bool coalesce; /* several messages may share a packet (copying calls, stream) */
 	uint32_t msg_size;
 	uint32_t in_flight;	  /* connrate: connects under way; idle: open connections */
 	struct bench_result *res; /* one for each repetition */
+};
+
+/* A vhost-user backend that somebody has started, with a hybrid Unix socket: --peer. */
+struct bench_peer {
+	char name[24];
+	char uri[16 + sizeof(((struct sockaddr_un *)0)->sun_path)]; /* vhost-user:PATH */
+	char uds[sizeof(((struct sockaddr_un *)0)->sun_path)];
 };
 
 struct bench_opts {
@@ -80,6 +92,8 @@ struct bench_opts {
 	const char *json;	/* NULL: none; "-": standard output instead of the table */
 	const char *server_uri; /* serve tests here, run none */
 	const char *client_uri; /* run tests against a server started elsewhere */
+	struct bench_peer peers[BENCH_PEERS_MAX];
+	unsigned npeers;
 };
 
 /* Facts about the run that are known only after the device is open. */
@@ -88,6 +102,11 @@ struct bench_facts {
 	char peer[16];	    /* "zvsock", "plain", "" */
 	char zv_version[32];
 	char uri[160];
+	struct {
+		bool zvsock; /* it answered HELLO */
+		bool pinned; /* the backend's threads were put where --cpus says */
+		int pid;     /* 0: unknown */
+	} peers[BENCH_PEERS_MAX];
 };
 
 static inline uint32_t bench_min32(uint32_t a, uint32_t b)

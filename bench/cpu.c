@@ -126,17 +126,26 @@ unsigned cpu_count(void)
 	return ncpus;
 }
 
-int cpu_pin(enum bench_cpus how, enum bench_role role, unsigned thread)
+int cpu_place(enum bench_cpus how, enum bench_role role, unsigned thread)
 {
 	unsigned place = how == CPUS_1 ? 0 : 2 * thread + (role == ROLE_HOST ? 1 : 0);
-	cpu_set_t set;
 
 	if (how == CPUS_FREE || ncpus == 0)
-		return 0;
+		return -1;
 	if (place >= ncpus) /* more threads than CPUs: keep guest and host apart while we can */
 		place = ncpus >= 2 ? place % (ncpus & ~1u) : 0;
+	return cpu_list[place];
+}
+
+int cpu_pin(enum bench_cpus how, enum bench_role role, unsigned thread)
+{
+	int cpu = cpu_place(how, role, thread);
+	cpu_set_t set;
+
+	if (cpu < 0)
+		return 0;
 	CPU_ZERO(&set);
-	CPU_SET(cpu_list[place], &set);
+	CPU_SET(cpu, &set);
 	return sched_setaffinity(0, sizeof(set), &set) < 0 ? -errno : 0;
 }
 

@@ -37,6 +37,9 @@ uint64_t cpu_rss(void);
 /* Reads the CPUs that this process may use. Call before any pinning. Returns their number. */
 unsigned cpu_init(void);
 
+/* The CPU of thread @thread of side @role, as cpu_pin has it; -1: any. */
+int cpu_place(enum bench_cpus how, enum bench_role role, unsigned thread);
+
 /*
  * Pins the calling thread, thread @thread of side @role: 1cpu everything on one CPU; 2cpu guest
  * threads on even, host threads on odd places of the list of CPUs; free nothing.

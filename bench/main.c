@@ -18,8 +18,9 @@ struct bench {
 	struct bench_facts facts;
 	struct zv_target *target; /* both sides forked, or */
 	struct zv_client *client; /* this process is the client */
-	struct proc_err *err;	  /* shared with all children */
-	FILE *json;		  /* NULL: none */
+	struct peer_target *peer[BENCH_PEERS_MAX];
+	struct proc_err *err; /* shared with all children */
+	FILE *json;	      /* NULL: none */
 	bool tty;
 };
 
@@ -31,6 +32,8 @@ static int run_cell(struct bench *b, const struct bench_cell *c, struct bench_re
 		if (b->client)
 			return zv_client_run(b->client, c, res, b->err);
 		return zv_target_run(b->target, c, res, b->err);
+	case TGT_PEER:
+		return peer_target_run(b->peer[c->peer], c, res, b->err);
 	case TGT_RAW:
 		return raw_run(&b->o, c, res, b->err);
 	default:
@@ -38,12 +41,13 @@ static int run_cell(struct bench *b, const struct bench_cell *c, struct bench_re
 	}
 }
 
-static void describe(char *buf, size_t len, const struct bench_cell *c)
+static void describe(char *buf, size_t len, const struct bench *b, const struct bench_cell *c)
 {
 	const char *how = cell_how(c);
 
-	snprintf(buf, len, "%s %s%s%s", target_name(c->target), test_name(c->test),
-		 how[0] ? " " : "", how);
+	snprintf(buf, len, "%s %s%s%s",
+		 c->target == TGT_PEER ? b->o.peers[c->peer].name : target_name(c->target),
+		 test_name(c->test), how[0] ? " " : "", how);
 	if (c->msg_size)
 		snprintf(buf + strlen(buf), len - strlen(buf), ", %u B", c->msg_size);
 	if (c->test == TEST_THROUGHPUT)
@@ -69,7 +73,7 @@ static int run_all(struct bench *b)
 			struct bench_cell *c = &b->plan.cells[i];
 			int rc;
 
-			describe(what, sizeof(what), c);
+			describe(what, sizeof(what), b, c);
 			progress(b, r * b->plan.n + i + 1, what);
 			rc = proc_interrupted ? -EINTR : run_cell(b, c, &c->res[r]);
 			if (rc == 0)
@@ -89,6 +93,23 @@ static int run_all(struct bench *b)
 	return 0;
 }
 
+static int start_peers(struct bench *b)
+{
+	int rc = 0;
+
+	for (unsigned i = 0; i < b->o.npeers && rc == 0; i++)
+		rc = peer_target_start(&b->peer[i], &b->o, i, &b->facts, b->err);
+	return rc;
+}
+
+/* The last one first: two peers may be one process, which gets its CPUs back in that order. */
+static void stop_peers(struct bench *b)
+{
+	for (unsigned i = b->o.npeers; i-- > 0;)
+		if (b->peer[i])
+			peer_target_stop(b->peer[i]);
+}
+
 static int start(struct bench *b)
 {
 	int rc;
@@ -101,7 +122,9 @@ static int start(struct bench *b)
 		fprintf(stderr, "vsock-bench: cannot write %s: %s\n", b->o.json, strerror(-rc));
 		return rc;
 	}
-	if (b->o.client_uri)
+	if (b->o.npeers)
+		rc = start_peers(b);
+	else if (b->o.client_uri)
 		rc = zv_client_start(&b->client, &b->o, &b->facts, b->err);
 	else
 		rc = zv_target_start(&b->target, &b->o, &b->facts, b->err);
@@ -116,7 +139,7 @@ static int report(struct bench *b)
 	int rc = 0;
 
 	if (b->json != stdout)
-		report_table(stdout, &b->plan, &b->o, &b->facts);
+		(b->o.npeers ? report_peers : report_table)(stdout, &b->plan, &b->o, &b->facts);
 	if (b->json)
 		rc = report_json(b->json, &b->plan, &b->o, &b->facts);
 	if (b->json && b->json != stdout && fclose(b->json) != 0)
@@ -156,15 +179,15 @@ int main(int argc, char **argv)
 		fprintf(stderr, "vsock-bench: no memory for the results\n");
 	else
 		rc = start(&b);
-	if (rc == 0) {
+	if (rc == 0)
 		rc = run_all(&b);
-		if (b.target)
-			zv_target_stop(b.target);
-		if (b.client)
-			zv_client_stop(b.client);
-		if (rc == 0)
-			rc = report(&b);
-	}
+	if (b.target)
+		zv_target_stop(b.target);
+	if (b.client)
+		zv_client_stop(b.client);
+	stop_peers(&b);
+	if (rc == 0)
+		rc = report(&b);
 	plan_free(&b.plan);
 	proc_unshare(b.err, sizeof(*b.err));
 	return rc < 0;

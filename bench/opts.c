@@ -2,6 +2,7 @@
 #include "opts.h"
 
 #include "cpu.h"
+#include "peer.h"
 #include "zv_side.h"
 
 #include <argp.h>
@@ -27,6 +28,7 @@ enum {
 	OPT_CLIENT,
 	OPT_TYPE,
 	OPT_CONNS,
+	OPT_PEER,
 };
 
 static const struct argp_option options[] = {
@@ -61,6 +63,10 @@ static const struct argp_option options[] = {
 	{"json", OPT_JSON, "FILE", 0, "Every run as JSON; - for standard output, without the table",
 	 3},
 	{"server", OPT_SERVER, "URI", 0, "Only serve tests, on this device", 3},
+	{"peer", OPT_PEER, "PEER", 0,
+	 "Measure a running vhost-user-vsock backend instead: [name=NAME,]vhost-user:PATH,uds=PATH "
+	 "(its vhost-user socket, its hybrid Unix socket); up to 4 times, interleaved",
+	 3},
 	{"client", OPT_CLIENT, "URI", 0, "Only run tests, on this device, against a --server", 3},
 	{"help", 'h', NULL, 0, "This text", -1},
 	{0},
@@ -78,6 +84,8 @@ static const char doc[] =
 	"  vsock-bench --test rtt --cpus 1cpu         everything on one CPU\n"
 	"  vsock-bench --test idle --conns 10000 --duration 5\n"
 	"  vsock-bench --json - | jq '.runs[] | {target,test,msg_size,gbit_per_s}'\n"
+	"  vsock-bench --peer name=zvsockd,vhost-user:vm0.sock,uds=vm0.vsock \\\n"
+	"              --peer name=other,vhost-user:o.sock,uds=o.vsock --rx-buf 4K --size 64\n"
 	"  In two terminals:\n"
 	"  vsock-bench --server host:/tmp/zv.sock,cid=3\n"
 	"  vsock-bench --client vhost-user:/tmp/zv.sock\n"
@@ -169,6 +177,34 @@ static uint64_t seconds(const char *s)
 	return (uint64_t)(v * 1e9);
 }
 
+static void add_peer(struct bench_opts *o, const char *arg)
+{
+	char why[200];
+
+	if (o->npeers == BENCH_PEERS_MAX)
+		bad("--peer can be given %u times", BENCH_PEERS_MAX);
+	if (peer_parse(&o->peers[o->npeers], arg, o->npeers, why, sizeof(why)) < 0)
+		bad("--peer: %s", why);
+	for (unsigned i = 0; i < o->npeers; i++)
+		if (strcmp(o->peers[i].name, o->peers[o->npeers].name) == 0)
+			bad("--peer: two are called %s: give them different name=",
+			    o->peers[i].name);
+	o->npeers++;
+}
+
+/* What a hybrid Unix socket has no way to carry, and what would not be a peer's figure. */
+static void check_peers(const struct bench_opts *o)
+{
+	if (o->server_uri || o->client_uri)
+		bad("--peer measures a backend that runs already: not with --server or --client");
+	if (o->seqpacket)
+		bad("--peer: hybrid Unix sockets are streams, not --type seqpacket");
+	if (o->queues > 1)
+		bad("--peer is measured on one queue, not --queues %u", o->queues);
+	if (o->tests[TEST_IDLE])
+		bad("--peer: there is no --test idle of a foreign backend");
+}
+
 static error_t parse_device(int key, char *arg, struct bench_opts *o)
 {
 	static const char *const cpus[] = {"1cpu", "2cpu", "free"};
@@ -202,6 +238,9 @@ static error_t parse_device(int key, char *arg, struct bench_opts *o)
 		return 0;
 	case OPT_CLIENT:
 		o->client_uri = arg;
+		return 0;
+	case OPT_PEER:
+		add_peer(o, arg);
 		return 0;
 	default:
 		return ARGP_ERR_UNKNOWN;
@@ -298,6 +337,8 @@ void opts_parse(struct bench_opts *o, int argc, char **argv)
 		bad("--cpus 2cpu needs two CPUs, this process may use %u", cpu_count());
 	if (o->tests[TEST_IDLE] && o->conns > 50000u * o->queues)
 		bad("--conns %u: at most 50000 for each queue", o->conns);
+	if (o->npeers)
+		check_peers(o);
 	if (o->client_uri)
 		o->baselines = false;
 }

@@ -10,7 +10,7 @@ static const unsigned in_flight[] = {1, 16};
 
 const char *target_name(enum bench_target t)
 {
-	static const char *const names[] = {"zvsock", "af_unix", "tcp", "raw"};
+	static const char *const names[] = {"zvsock", "af_unix", "tcp", "raw", "vhost-user"};
 
 	return names[t];
 }
@@ -78,10 +78,33 @@ static int plan_zvsock(struct bench_plan *p, const struct bench_opts *o, struct 
 	return rc;
 }
 
+/* Each peer in the directions that were asked for, then what all are compared with. */
+static int plan_peers(struct bench_plan *p, const struct bench_opts *o, struct bench_cell c)
+{
+	int rc = 0;
+
+	c.target = TGT_PEER;
+	c.zero_copy = o->zero_copy;
+	for (c.peer = 0; c.peer < o->npeers; c.peer++)
+		for (enum bench_dir d = DIR_G2H; d <= DIR_H2G && rc == 0; d++) {
+			c.dir = c.test == TEST_RTT ? DIR_BOTH : d;
+			if (c.test == TEST_RTT ? d == DIR_G2H : (o->dir & d) != 0)
+				rc = plan_add(p, o, c);
+		}
+	if (!o->baselines || rc < 0)
+		return rc;
+	c.target = TGT_AF_UNIX;
+	c.dir = c.test == TEST_RTT ? DIR_BOTH : DIR_G2H;
+	c.zero_copy = false;
+	return plan_add(p, o, c);
+}
+
 static int plan_test(struct bench_plan *p, const struct bench_opts *o, struct bench_cell c)
 {
 	int rc = 0;
 
+	if (o->npeers)
+		return plan_peers(p, o, c);
 	if (c.test == TEST_CONNRATE || c.test == TEST_IDLE) {
 		c.dir = c.test == TEST_IDLE ? DIR_BOTH : DIR_G2H;
 		rc = plan_add(p, o, c);
@@ -128,6 +151,18 @@ void plan_free(struct bench_plan *p)
 	free(p->cells);
 	p->cells = NULL;
 	p->n = p->cap = 0;
+}
+
+const struct bench_cell *plan_first_peer(const struct bench_plan *p, const struct bench_cell *c)
+{
+	for (unsigned i = 0; i < p->n; i++) {
+		const struct bench_cell *o = &p->cells[i];
+
+		if (o->target == TGT_PEER && o->peer == 0 && o->test == c->test &&
+		    o->dir == c->dir && o->msg_size == c->msg_size && o->in_flight == c->in_flight)
+			return o;
+	}
+	return NULL;
 }
 
 const struct bench_cell *plan_peer(const struct bench_plan *p, const struct bench_cell *c,

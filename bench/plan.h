@@ -18,6 +18,9 @@ void plan_free(struct bench_plan *p);
 const struct bench_cell *plan_peer(const struct bench_plan *p, const struct bench_cell *c,
 				   enum bench_target target);
 
+/* The same cell of the first --peer, or NULL. */
+const struct bench_cell *plan_first_peer(const struct bench_plan *p, const struct bench_cell *c);
+
 const char *target_name(enum bench_target t);
 const char *test_name(enum bench_test t);
 const char *dir_name(enum bench_dir d);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* What the user gets: a table (report.c), JSON (report_json.c). */
+/* What the user gets: a table (report.c, report_peer.c), JSON (report_json.c). */
 #ifndef BENCH_REPORT_H
 #define BENCH_REPORT_H
 
@@ -8,6 +8,10 @@
 #include <stdio.h>
 
 void report_table(FILE *f, const struct bench_plan *p, const struct bench_opts *o,
+		  const struct bench_facts *facts);
+
+/* The same for --peer. */
+void report_peers(FILE *f, const struct bench_plan *p, const struct bench_opts *o,
 		  const struct bench_facts *facts);
 
 /* 0 or -EIO. */

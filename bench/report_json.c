@@ -40,17 +40,23 @@ static json_t *both_sides(double guest, double host)
 static void add_setup(json_t *j, const struct bench_cell *c, const struct bench_opts *o,
 		      const struct bench_facts *facts)
 {
-	static const char *const paths[] = {"virtqueue", "uds", "socket", "raw"};
+	static const char *const paths[] = {"virtqueue", "uds", "socket", "raw", "relay"};
 	static const char *const cpus[] = {"", "1cpu", "2cpu", "free"};
-	bool zv = c->target == TGT_ZVSOCK;
+	const struct bench_peer *peer = c->target == TGT_PEER ? &o->peers[c->peer] : NULL;
+	bool zv = c->target == TGT_ZVSOCK || peer;
 	bool many = zv || (c->target != TGT_RAW && c->test == TEST_THROUGHPUT);
 	/* Socket baselines use one thread for each connection. */
 	unsigned threads = zv ? o->threads : many ? o->queues : 1;
 
 	set_str(j, "target", target_name(c->target));
 	set_str(j, "path", paths[c->target]);
+	if (peer) {
+		set_str(j, "name", peer->name);
+		set_str(j, "uds", peer->uds);
+		set_bool(j, "backend_pinned", facts->peers[c->peer].pinned);
+	}
 	if (zv)
-		set_str(j, "uri", facts->uri);
+		set_str(j, "uri", peer ? peer->uri : facts->uri);
 	set_str(j, "test", test_name(c->test));
 	set_str(j, "direction", dir_name(c->dir));
 	if (c->target != TGT_RAW)
@@ -80,6 +86,8 @@ static void add_setup(json_t *j, const struct bench_cell *c, const struct bench_
 
 static void add_figures(json_t *j, const struct bench_cell *c, const struct bench_result *r)
 {
+	json_t *cpu;
+
 	set_num(j, "duration_s", (double)r->elapsed_ns / 1e9);
 	if (c->test == TEST_THROUGHPUT || c->test == TEST_RTT) {
 		set_int(j, "messages", r->messages);
@@ -109,9 +117,10 @@ static void add_figures(json_t *j, const struct bench_cell *c, const struct benc
 					       (double)r->rss_per_conn[ROLE_HOST]));
 		json_object_set_new(j, "idle", idle);
 	}
-	json_object_set_new(j, "cpu_s",
-			    both_sides((double)r->cpu_ns[ROLE_GUEST] / 1e9,
-				       (double)r->cpu_ns[ROLE_HOST] / 1e9));
+	cpu = both_sides((double)r->cpu_ns[ROLE_GUEST] / 1e9, (double)r->cpu_ns[ROLE_HOST] / 1e9);
+	if (r->cpu_daemon_ns)
+		set_num(cpu, "daemon", (double)r->cpu_daemon_ns / 1e9);
+	json_object_set_new(j, "cpu_s", cpu);
 }
 
 static json_t *run_object(const struct bench_cell *c, const struct bench_result *r,
@@ -121,7 +130,7 @@ static json_t *run_object(const struct bench_cell *c, const struct bench_result 
 
 	add_setup(j, c, o, facts);
 	add_figures(j, c, r);
-	if (c->target == TGT_ZVSOCK || c->target == TGT_AF_UNIX || c->target == TGT_TCP) {
+	if (c->target != TGT_RAW) {
 		bool many = c->target == TGT_ZVSOCK || c->test == TEST_THROUGHPUT;
 		json_t *per = json_array();
 
@@ -154,10 +163,18 @@ static void add_absents(json_t *runs, const struct bench_opts *o)
 		const char *why = o->client_uri ? "--client" : "--no-baselines";
 
 		add_absent(runs, "af_unix", why);
-		add_absent(runs, "tcp", why);
-		add_absent(runs, "raw", why);
+		if (!o->npeers) {
+			add_absent(runs, "tcp", why);
+			add_absent(runs, "raw", why);
+		}
 	}
-	add_absent(runs, "vhost-user", other);
+	if (o->npeers) {
+		add_absent(runs, "zvsock", "--peer");
+		add_absent(runs, "tcp", "--peer");
+		add_absent(runs, "raw", "--peer");
+	} else {
+		add_absent(runs, "vhost-user", "no --peer");
+	}
 	add_absent(runs, "vhost-kernel", other);
 	add_absent(runs, "vsock_loopback", other);
 }

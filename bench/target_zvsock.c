@@ -17,7 +17,6 @@
 
 #define START_NS 30000000000ull
 #define STOP_NS	 10000000000ull
-#define HELLO_NS 10000000000ull
 
 struct zt_shared {
 	struct side_ctl ctl;
@@ -38,37 +37,6 @@ struct zv_target {
 struct zv_client {
 	struct zv_side side;
 };
-
-/* Lets the sides find out about each other, so that the first cell runs as the last one does. */
-static int client_meet(struct zv_side *s, struct bench_facts *facts)
-{
-	static const char *const names[] = {"", "plain", "zvsock"};
-	struct zv_dev_info info = {.size = sizeof(info)};
-	uint64_t deadline = cpu_now_ns() + HELLO_NS;
-	struct zv_event ev[BENCH_EVENTS];
-	int rc;
-
-	for (;;) {
-		for (unsigned i = 0; i < s->nqueues; i++) {
-			rc = zv_wait(zv_queue(s->dev, i), ev, BENCH_EVENTS, 1000000u);
-			if (rc < 0 && rc != -EINTR)
-				return side_fail(s, rc, "zv_wait");
-		}
-		rc = zv_dev_info(s->dev, &info);
-		if (rc < 0)
-			return side_fail(s, rc, "zv_dev_info");
-		if (info.peer != ZV_PEER_UNKNOWN && info.queues_up == s->nqueues)
-			break;
-		if (proc_interrupted)
-			return -EINTR;
-		if (cpu_now_ns() > deadline)
-			return side_fail_own(s, -ETIMEDOUT, "no peer came up on the device");
-	}
-	facts->page_size = info.page_size;
-	snprintf(facts->peer, sizeof(facts->peer), "%s", names[info.peer]);
-	snprintf(facts->zv_version, sizeof(facts->zv_version), "%s", zv_version());
-	return 0;
-}
 
 static int zt_host(int fd, void *arg)
 {

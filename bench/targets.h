@@ -36,6 +36,14 @@ int zv_client_run(struct zv_client *cl, const struct bench_cell *c, struct bench
 		  struct proc_err *err);
 void zv_client_stop(struct zv_client *cl);
 
+/* A foreign backend between two forked programs (peer.h); @index in o->peers. */
+struct peer_target;
+int peer_target_start(struct peer_target **t, const struct bench_opts *o, unsigned index,
+		      struct bench_facts *facts, struct proc_err *err);
+int peer_target_run(struct peer_target *t, const struct bench_cell *c, struct bench_result *res,
+		    struct proc_err *err);
+void peer_target_stop(struct peer_target *t);
+
 /* Puts the statistics of the two sides of a one-way test together; @rx: the receiver. */
 void result_from_sides(struct bench_result *res, const struct side_stats *tx,
 		       const struct side_stats *rx, unsigned queues);

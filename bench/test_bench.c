@@ -1,13 +1,18 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* The bench's own instruments: a benchmark that cannot see a wrong byte proves nothing. */
+#include "cpu.h"
 #include "hist.h"
 #include "pattern.h"
+#include "peer.h"
 #include "targets.h"
 
+#include <errno.h>
+#include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -132,6 +137,122 @@ static void a_lost_message_is_an_error(void **state)
 	assert_int_equal(res.messages, 30);
 }
 
+/* ---- --peer ---- */
+
+static const char *const good_peers[] = {
+	"vhost-user:/run/a.sock,uds=/run/a.vsock",
+	"name=other,vhost-user:/run/a.sock,uds=/run/a.vsock",
+	"uds=/run/a.vsock,name=other,vhost-user:/run/a.sock", /* in any order */
+};
+
+static void peers_are_read(void **state)
+{
+	(void)state;
+	for (unsigned i = 0; i < sizeof(good_peers) / sizeof(good_peers[0]); i++) {
+		struct bench_peer p;
+		char why[200] = "";
+
+		assert_int_equal(peer_parse(&p, good_peers[i], 1, why, sizeof(why)), 0);
+		assert_string_equal(p.uri, "vhost-user:/run/a.sock");
+		assert_string_equal(p.uds, "/run/a.vsock");
+		assert_string_equal(p.name, i ? "other" : "peer2");
+	}
+}
+
+#define PATH_50 "/123456789/123456789/123456789/123456789/123456789"
+
+static const struct {
+	const char *arg, *says;
+} bad_peers[] = {
+	{"", "'' is no part"},
+	{"vhost-user:/a", "no uds=PATH"},
+	{"uds=/a", "no vhost-user:PATH"},
+	{"vhost-user:/a,uds=/b,", "'' is no part"},
+	{"vhost-user:,uds=/b", "'vhost-user:' is no part"},
+	{"vhost-user:/a,uds=", "'uds=' is no part"},
+	{"vhost-user:/a,uds=/b,uds=/c", "'uds=/c' is no part"},
+	{"vhost-user:/a,vhost-user:/b,uds=/c", "there twice"},
+	{"host:/a,uds=/b", "'host:/a' is no part"},
+	{"name=,vhost-user:/a,uds=/b", "'name=' is no part"},
+	{"name=a b,vhost-user:/a,uds=/b", "not 'a b'"},
+	{"name=a-name-that-is-far-too-long,vhost-user:/a,uds=/b", "at most 23"},
+	{"vhost-user:" PATH_50 PATH_50 PATH_50 ",uds=/b", "does not fit"},
+	{"vhost-user:/a,uds=" PATH_50 PATH_50 "/12", "does not fit"}, /* without _5200 it does */
+};
+
+static void bad_peers_are_refused(void **state)
+{
+	(void)state;
+	for (unsigned i = 0; i < sizeof(bad_peers) / sizeof(bad_peers[0]); i++) {
+		struct bench_peer p;
+		char why[200] = "";
+
+		assert_int_equal(peer_parse(&p, bad_peers[i].arg, 0, why, sizeof(why)), -EINVAL);
+		if (!strstr(why, bad_peers[i].says))
+			fail_msg("'%s': '%s' has no '%s'", bad_peers[i].arg, why,
+				 bad_peers[i].says);
+	}
+}
+
+/* A child with a second thread stands for the backend: it is moved, and gets its CPUs back. */
+static void *sleeper(void *arg)
+{
+	(void)arg;
+	for (;;)
+		pause();
+	return NULL;
+}
+
+static int backend(int fd, void *arg)
+{
+	pthread_t tid;
+	char c;
+
+	(void)arg;
+	if (pthread_create(&tid, NULL, sleeper, NULL) != 0)
+		return 1;
+	proc_child_say(fd, 'r');
+	proc_child_wait(fd, &c);
+	return 0;
+}
+
+static void a_backend_gets_its_cpus_back(void **state)
+{
+	cpu_set_t before, now;
+	struct peer_daemon d;
+	struct proc p;
+	uint64_t cpu;
+	char c = 0;
+	int first = 0;
+
+	(void)state;
+	assert_int_equal(sched_getaffinity(0, sizeof(before), &before), 0);
+	while (!CPU_ISSET(first, &before))
+		first++;
+	assert_int_equal(proc_spawn(&p, "backend", backend, NULL), 0);
+	assert_int_equal(proc_recv(&p, &c, 1, cpu_now_ns() + 30000000000ull), 1);
+	peer_daemon_init(&d, p.pid);
+	cpu = peer_daemon_cpu_ns(&d);
+	assert_true(cpu > 0);
+	assert_int_equal(peer_daemon_pin(&d, first), 0);
+	assert_int_equal(d.ntasks, 2);
+	for (unsigned i = 0; i < 2; i++) {
+		assert_int_equal(sched_getaffinity(d.task[i].tid, sizeof(now), &now), 0);
+		assert_int_equal(CPU_COUNT(&now), 1);
+		assert_true(CPU_ISSET(first, &now));
+	}
+	peer_daemon_unpin(&d);
+	for (unsigned i = 0; i < 2; i++) {
+		assert_int_equal(sched_getaffinity(d.task[i].tid, sizeof(now), &now), 0);
+		assert_true(CPU_EQUAL(&now, &before));
+	}
+	proc_kill(&p);
+	assert_int_equal(peer_daemon_pin(&d, first), -ENOENT); /* it is gone */
+	peer_daemon_init(&d, 0);
+	assert_int_equal(peer_daemon_cpu_ns(&d), 0);
+	assert_int_equal(peer_daemon_pin(&d, first), -ESRCH);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -140,6 +261,9 @@ int main(void)
 		cmocka_unit_test(pattern_sees_another_message),
 		cmocka_unit_test(hist_is_within_a_percent),
 		cmocka_unit_test(a_lost_message_is_an_error),
+		cmocka_unit_test(peers_are_read),
+		cmocka_unit_test(bad_peers_are_refused),
+		cmocka_unit_test(a_backend_gets_its_cpus_back),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

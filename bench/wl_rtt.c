@@ -172,20 +172,14 @@ static int rtt_open(struct worker *w, const struct bench_cell *c, struct bconn *
 	return rc < 0 ? rc : conn_recv_all(w, bc->zc, &ack, sizeof(ack));
 }
 
-int client_rtt(struct worker *w, const struct bench_cell *c, struct side_stats *st,
-	       struct rtt_result *rtt)
+int client_pings(struct worker *w, struct bconn *bcs, struct side_stats *st, struct rtt_result *rtt,
+		 int rc)
 {
-	struct bconn bcs[BENCH_QUEUES_MAX];
 	uint64_t end, t0, t1 = 0;
 	static struct hist h;
 	unsigned k = 0;
-	int rc;
 
-	memset(bcs, 0, sizeof(bcs));
 	hist_reset(&h);
-	rc = worker_buffers(w, c->msg_size);
-	for (unsigned i = 0; i < w->nq && rc == 0; i++)
-		rc = rtt_open(w, c, &bcs[i], i);
 	st->first_ns = cpu_now_ns();
 	end = cpu_ticks() + cpu_ns_to_ticks(w->side->o->duration_ns);
 	while (rc == 0 && t1 < end) {
@@ -208,4 +202,16 @@ int client_rtt(struct worker *w, const struct bench_cell *c, struct side_stats *
 	rtt->p999 = cpu_ticks_to_ns(hist_quantile(&h, 0.999));
 	rtt->max = cpu_ticks_to_ns(h.max);
 	return rc;
+}
+
+int client_rtt(struct worker *w, const struct bench_cell *c, struct side_stats *st,
+	       struct rtt_result *rtt)
+{
+	struct bconn bcs[BENCH_QUEUES_MAX];
+	int rc = worker_buffers(w, c->msg_size);
+
+	memset(bcs, 0, sizeof(bcs));
+	for (unsigned i = 0; i < w->nq && rc == 0; i++)
+		rc = rtt_open(w, c, &bcs[i], i);
+	return client_pings(w, bcs, st, rtt, rc);
 }

@@ -72,7 +72,7 @@ static int send_zero_copy(struct bconn *bc, bool last)
 
 static int send_copy(struct worker *w, struct bconn *bc, bool last)
 {
-	for (unsigned i = 0; i < bc->batch && !(last && bc->off == 0); i++) {
+	for (unsigned i = 0; i < (last ? 1 : bc->batch); i++) {
 		bool more = bc->coalesce && i + 1 < bc->batch && !last;
 		ssize_t n;
 
@@ -96,10 +96,14 @@ static int bc_send(struct worker *w, struct bconn *bc)
 	bool last = cpu_ticks() >= bc->end_ticks;
 	int rc;
 
-	if (last && bc->off == 0) {
+	if (last && bc->announce && !bc->final) {
+		bc->final = bc->seq + 1; /* this one */
+		__atomic_store_n(bc->announce, bc->final, __ATOMIC_RELEASE);
+	}
+	if (last && bc->off == 0 && bc->seq >= bc->final) {
 		bc->last_ns = cpu_now_ns();
 		bc->state = BC_DRAIN;
-		rc = zv_shutdown(bc->zc, 1);
+		rc = bc->announce ? 0 : zv_shutdown(bc->zc, 1);
 		return rc < 0 ? side_fail(w->side, rc, "zv_shutdown") : 0;
 	}
 	rc = bc->zero_copy ? send_zero_copy(bc, last) : send_copy(w, bc, last);
@@ -253,6 +257,7 @@ static int throughput_open(struct worker *w, const struct bench_cell *c, struct 
 	return 0;
 }
 
+/* Until all connections of the worker have done their part. */
 static int throughput_loop(struct worker *w)
 {
 	uint64_t limit = w->side->o->duration_ns + BENCH_GRACE_NS / 2;
@@ -287,17 +292,8 @@ static int throughput_loop(struct worker *w)
 	return 0;
 }
 
-int client_throughput(struct worker *w, const struct bench_cell *c, struct side_stats *st)
+int client_transfer(struct worker *w, struct bconn *bcs, struct side_stats *st, int rc)
 {
-	struct bconn bcs[BENCH_QUEUES_MAX];
-	int rc;
-
-	memset(bcs, 0, sizeof(bcs));
-	w->nsenders = 0;
-	w->tx_owner = NULL;
-	rc = worker_buffers(w, c->msg_size);
-	if (rc == 0)
-		rc = throughput_open(w, c, bcs);
 	if (rc == 0)
 		rc = throughput_loop(w);
 	for (unsigned i = 0; i < w->nq; i++) {
@@ -315,4 +311,18 @@ int client_throughput(struct worker *w, const struct bench_cell *c, struct side_
 	}
 	w->nsenders = 0;
 	return rc;
+}
+
+int client_throughput(struct worker *w, const struct bench_cell *c, struct side_stats *st)
+{
+	struct bconn bcs[BENCH_QUEUES_MAX];
+	int rc;
+
+	memset(bcs, 0, sizeof(bcs));
+	w->nsenders = 0;
+	w->tx_owner = NULL;
+	rc = worker_buffers(w, c->msg_size);
+	if (rc == 0)
+		rc = throughput_open(w, c, bcs);
+	return client_transfer(w, bcs, st, rc);
 }

@@ -5,17 +5,24 @@
 #include "zv_side.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #define DRAIN_NS   10000000000ull /* connrate: the server's last closes */
 #define WARM_CONNS 1024u
+#define HELLO_NS   10000000000ull
 
 struct client_job {
 	struct worker *w;
 	const struct bench_cell *c;
 	struct side_stats st;
 };
+
+uint64_t wire_salt(unsigned queue)
+{
+	return 0x7a76ull + ((uint64_t)queue << 32);
+}
 
 void wire_init(struct wire_msg *m, enum wire_kind kind, const struct bench_opts *o,
 	       const struct bench_cell *c, unsigned queue)
@@ -29,7 +36,37 @@ void wire_init(struct wire_msg *m, enum wire_kind kind, const struct bench_opts 
 	m->msg_size = c->msg_size;
 	m->batch = o->batch;
 	m->duration_ns = o->duration_ns;
-	m->salt = 0x7a76ull + ((uint64_t)queue << 32);
+	m->salt = wire_salt(queue);
+}
+
+int client_meet(struct zv_side *s, struct bench_facts *facts)
+{
+	static const char *const names[] = {"", "plain", "zvsock"};
+	struct zv_dev_info info = {.size = sizeof(info)};
+	uint64_t deadline = cpu_now_ns() + HELLO_NS;
+	struct zv_event ev[BENCH_EVENTS];
+	int rc;
+
+	for (;;) {
+		for (unsigned i = 0; i < s->nqueues; i++) {
+			rc = zv_wait(zv_queue(s->dev, i), ev, BENCH_EVENTS, 1000000u);
+			if (rc < 0 && rc != -EINTR)
+				return side_fail(s, rc, "zv_wait");
+		}
+		rc = zv_dev_info(s->dev, &info);
+		if (rc < 0)
+			return side_fail(s, rc, "zv_dev_info");
+		if (info.peer != ZV_PEER_UNKNOWN && info.queues_up == s->nqueues)
+			break;
+		if (proc_interrupted)
+			return -EINTR;
+		if (cpu_now_ns() > deadline)
+			return side_fail_own(s, -ETIMEDOUT, "no peer came up on the device");
+	}
+	facts->page_size = info.page_size;
+	snprintf(facts->peer, sizeof(facts->peer), "%s", names[info.peer]);
+	snprintf(facts->zv_version, sizeof(facts->zv_version), "%s", zv_version());
+	return 0;
 }
 
 /* One exchange on the control connection. */

@@ -100,6 +100,11 @@ struct bconn {
 	uint64_t salt, seq, bytes, errors;
 	uint64_t first_ns, last_ns;
 	uint64_t duration_ns, end_ticks;
+	/*
+	 * SOURCE: where the number of messages is told before the last one is sent, for a peer that
+	 * is not told by zv_shutdown; the number, 0 while it is open.
+	 */
+	uint64_t *announce, final;
 	struct wire_msg hello;
 };
 
@@ -171,12 +176,20 @@ void bc_start_source(struct worker *w, struct bconn *bc);
 int worker_run_senders(struct worker *w);
 /* Events of a SINK, SOURCE or DRAIN. 1: the connection has done its part, 0 not yet, -errno. */
 int bc_data_event(struct worker *w, struct bconn *bc, uint32_t events);
+/*
+ * Runs the connections @bcs, one for each queue of the worker, to their end unless @rc is a failure
+ * already, closes them and adds up what they did. 0 or -errno.
+ */
+int client_transfer(struct worker *w, struct bconn *bcs, struct side_stats *st, int rc);
 int client_throughput(struct worker *w, const struct bench_cell *c, struct side_stats *st);
 
 /* ---- wl_rtt.c, wl_connrate.c, wl_idle.c ---- */
 
 /* Server: sends back what has arrived. 1: end of stream, 0, -errno. */
 int bc_echo(struct worker *w, struct bconn *bc);
+/* The same for connections whose other end sends everything back. */
+int client_pings(struct worker *w, struct bconn *bcs, struct side_stats *st, struct rtt_result *rtt,
+		 int rc);
 int client_rtt(struct worker *w, const struct bench_cell *c, struct side_stats *st,
 	       struct rtt_result *rtt);
 int client_connrate(struct worker *w, const struct bench_cell *c, struct side_stats *st);
@@ -192,7 +205,11 @@ int server_run(struct zv_side *s);
 
 /* ---- zv_client.c ---- */
 
+/* Lets the sides find out about each other, so that the first cell runs as the last one does. */
+int client_meet(struct zv_side *s, struct bench_facts *facts);
 int client_run_cell(struct zv_side *s, const struct bench_cell *c, struct bench_result *res);
+/* What sets the payload of the connection on @queue apart. */
+uint64_t wire_salt(unsigned queue);
 void wire_init(struct wire_msg *m, enum wire_kind kind, const struct bench_opts *o,
 	       const struct bench_cell *c, unsigned queue);
 
