@@ -3,7 +3,7 @@
 import signal
 
 from procs import Failure, until
-from world import AppWorld, ECHO, SEQ, XFER, scenario
+from world import AppWorld, ECHO, SEQ, XFER, both_kernels, scenario
 
 MIB = 1 << 20
 DRIVER = '/sys/bus/virtio/drivers/vmw_vsock_virtio_transport'
@@ -15,85 +15,85 @@ def stock(bench):
 
 # ---- traffic ----------------------------------------------------------------------------------
 
-@scenario
+@both_kernels
 def app_echo_from_guest(bench):
     """What a guest program sends comes back from the host application, byte for byte."""
     stock(bench).peer(f'echo 2 {ECHO} 1000000')
 
 
-@scenario
+@both_kernels
 def app_echo_from_host(bench):
     """What the host application sends comes back from a guest program."""
     world = stock(bench)
     world.app.run(f'echo {world.cid} {ECHO} 1000000')
 
 
-@scenario
+@both_kernels
 def app_64mib_guest_to_host(bench):
     """64 MiB arrive in the host application with the hash they had in the guest."""
     stock(bench).peer(f'xfer 2 {XFER} {64 * MIB} 0')
 
 
-@scenario
+@both_kernels
 def app_64mib_host_to_guest(bench):
     """64 MiB arrive in a guest program with the hash they had in the host application."""
     world = stock(bench)
     world.app.run(f'xfer {world.cid} {XFER} {64 * MIB} 0')
 
 
-@scenario
+@both_kernels
 def app_half_close_by_guest(bench):
     """After the guest has ended its direction, 4 MiB more come from the host."""
     stock(bench).peer(f'xfer 2 {XFER} {MIB} {4 * MIB}')
 
 
-@scenario
+@both_kernels
 def app_half_close_by_host(bench):
     """After the host has ended its direction, 4 MiB more come from the guest."""
     world = stock(bench)
     world.app.run(f'xfer {world.cid} {XFER} {MIB} {4 * MIB}')
 
 
-@scenario
+@both_kernels
 def app_200_parallel(bench):
     """200 connections of the guest are open at once, then all of them carry data both ways."""
     stock(bench).peer(f'parallel 2 {ECHO} 200 20000')
 
 
-@scenario
+@both_kernels
 def app_200_parallel_from_host(bench):
     """200 connections of the host are open at once, then all of them carry data both ways."""
     world = stock(bench)
     world.app.run(f'parallel {world.cid} {ECHO} 200 20000')
 
 
-@scenario
+@both_kernels
 def app_1000_in_a_row(bench):
     """1,000 connections from the guest, one after the other, each with data both ways."""
     stock(bench).peer(f'row 2 {ECHO} 1000')
 
 
-@scenario
+@both_kernels
 def app_1000_in_a_row_from_host(bench):
     """1,000 connections from the host, one after the other, each with data both ways."""
     world = stock(bench)
     world.app.run(f'row {world.cid} {ECHO} 1000')
 
 
-@scenario
+@both_kernels
 def app_messages_from_guest(bench):
     """SEQPACKET from the guest: each message keeps its boundaries and its MSG_EOR, both ways."""
     stock(bench).peer(f'seq 2 {SEQ} 400')
 
 
-@scenario
+@both_kernels
 def app_messages_from_host(bench):
     """SEQPACKET from the host: each message keeps its boundaries and its MSG_EOR, both ways."""
     world = stock(bench)
     world.app.run(f'seq {world.cid} {SEQ} 400')
 
 
-@scenario
+@both_kernels
 def app_refused(bench):
     """A port that nobody listens on is refused, in both directions."""
     world = stock(bench)
@@ -109,7 +109,7 @@ def app_refused(bench):
         raise Failure('the host was connected')
 
 
-@scenario
+@both_kernels
 def app_counters_are_clean(bench):
     """After all that traffic nothing was malformed, no ring broke and no connection is left."""
     world = stock(bench)
@@ -123,7 +123,7 @@ def app_counters_are_clean(bench):
 
 # ---- what ends without a word -----------------------------------------------------------------
 
-@scenario
+@both_kernels
 def app_guest_client_killed(bench):
     """kill -9 of a guest program in full flow ends its connection at the host, and no other."""
     world = stock(bench)
@@ -142,7 +142,7 @@ def app_guest_client_killed(bench):
 @scenario
 def app_guest_server_killed(bench):
     """kill -9 of a guest server in full flow ends the host's connection to it with an error."""
-    world = bench.shared(AppWorld, 'stock')
+    world = stock(bench)
     job = world.app.start(f'echo {world.cid} {ECHO} forever')
     world.peer(f'echo 2 {ECHO} 1000000')
     world.server.kill(signal.SIGKILL)
@@ -158,7 +158,7 @@ def app_guest_server_killed(bench):
     world.healthy()
 
 
-@scenario
+@both_kernels
 def app_guest_driver_rebound(bench):
     """The guest's driver lets the device go under traffic, and takes it again, three times."""
     world = stock(bench)
@@ -212,6 +212,8 @@ def app_guest_reboots_and_dies(bench):
     world.boot()
     world.serve()
     world.healthy()
+    world.app.finish()
+    world.guest.run('true')
 
 
 @scenario

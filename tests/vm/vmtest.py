@@ -15,16 +15,17 @@ import traceback
 sys.dont_write_bytecode = True
 
 from procs import Failure
-from world import SCENARIOS, Bench, Skip
+from world import Bench, Skip, scenarios
 import scenarios_app  # noqa: F401  (importing lists its scenarios)
 
 
-def one(bench, function):
+def one(bench, scenario):
     """'passed', 'failed' or 'skipped'."""
-    name = bench.current = function.__name__
+    name = bench.current = scenario.name
+    bench.backports = scenario.backports
     begin = time.monotonic()
     try:
-        function(bench)
+        scenario.function(bench)
         print(f'ok {name} ({time.monotonic() - begin:.1f} s)', flush=True)
         return 'passed'
     except Skip as why:
@@ -42,12 +43,14 @@ def one(bench, function):
 
 
 def choose(names):
-    chosen = [f for f in SCENARIOS
-              if not names or any(f.__name__.startswith(n) for n in names)]
+    """The scenarios called so; where a name is none, those that begin with it."""
+    every, chosen = scenarios(), set()
     for n in names:
-        if not any(f.__name__.startswith(n) for f in SCENARIOS):
+        hits = [s for s in every if s.name == n] or [s for s in every if s.name.startswith(n)]
+        if not hits:
             sys.exit(f'vmtest: no scenario is called {n}; --list shows them')
-    return chosen
+        chosen.update(hits)
+    return [s for s in every if not names or s in chosen]
 
 
 def main():
@@ -55,8 +58,8 @@ def main():
         sys.exit(__doc__)
     build, names = os.path.abspath(sys.argv[1]), sys.argv[2:]
     if names == ['--list']:
-        for f in SCENARIOS:
-            print(f'{f.__name__:32} {f.__doc__.splitlines()[0]}')
+        for s in scenarios():
+            print(f'{s.name:45} {s.says}')
         return
     chosen = choose(names)
     for sig in (signal.SIGTERM, signal.SIGHUP):
@@ -66,8 +69,8 @@ def main():
         os.remove(os.path.join(bench.logs, old))
     count = {'passed': 0, 'failed': 0, 'skipped': 0}
     try:
-        for function in chosen:
-            count[one(bench, function)] += 1
+        for chosen_one in chosen:
+            count[one(bench, chosen_one)] += 1
     finally:
         bench.close()
     print(', '.join(f'{n} {verdict}' for verdict, n in count.items()))

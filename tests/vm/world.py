@@ -8,6 +8,7 @@ keeps one for all scenarios that leave it as they found it; after a failure it i
 """
 import json
 import os
+import re
 import shutil
 import subprocess
 import tempfile
@@ -25,9 +26,28 @@ class Skip(Exception):
     """A scenario cannot be tried here; the text says why."""
 
 
+class Scenario:
+    def __init__(self, function, backports):
+        self.function, self.backports = function, backports
+        self.name = function.__name__ + ('_newer_kernel' if backports else '')
+        self.says = function.__doc__.splitlines()[0]
+
+
 def scenario(function):
-    SCENARIOS.append(function)
+    """Lists @function as a scenario with Debian 12's kernel in the guest."""
+    SCENARIOS.append(Scenario(function, False))
     return function
+
+
+def both_kernels(function):
+    """The same, and once more with the kernel of bookworm-backports (6.12) when it can be had."""
+    SCENARIOS.append(Scenario(function, True))
+    return scenario(function)
+
+
+def scenarios():
+    """All of them, in the order in which they share worlds."""
+    return sorted(SCENARIOS, key=lambda s: s.backports)
 
 
 class HostApp:
@@ -61,18 +81,24 @@ class HostApp:
     def stats(self):
         return json.loads(self.run('stats'))
 
+    def finish(self):
+        """Ends the application as its user would; a sanitizer's complaint is in the exit code."""
+        self.start('quit')
+        if code := self.process.wait():
+            raise Failure(f'the host application ended with {code}')
+
 
 class AppWorld:
     """A stock guest and a host application."""
 
-    def __init__(self, bench, name, backports=False, boot=True, reboots=False):
+    def __init__(self, bench, name, boot=True, reboots=False):
         self.bench, self.cid, self.reboots = bench, bench.new_cid(), reboots
         self.owner = Owner()
-        self.folder = tempfile.mkdtemp(prefix='zv-vm-')
+        self.folder = bench.new_folder()
         self.log = self.owner.add(Log(bench.log_path(name)))
         self.socket = os.path.join(self.folder, 'vsock.sock')
         self.app = self.guest = self.server = None
-        self.kernel = bench.kernel(backports)
+        self.kernel = bench.kernel()
         try:
             self.start_app()
             if boot:
@@ -118,17 +144,24 @@ class Bench:
         self.logs = os.path.join(self.vmdir, 'logs')
         os.makedirs(self.logs, exist_ok=True)
         self.worlds, self.kernels, self.ramdisks = {}, {}, {}
+        self.stillborn = []  # shared worlds that failed to start
         self.cid = 2
-        self.current = None  # name of the running scenario
+        self.current, self.backports = None, False  # the running scenario: name, kernel
         self.temporary = Owner()
 
     def new_cid(self):
         self.cid += 1
         return self.cid
 
+    def new_folder(self):
+        """For sockets: their paths must be short. A run that was killed leaves its folders."""
+        for name in os.listdir(tempfile.gettempdir()):
+            if (m := re.match(r'zv-vm-(\d+)-', name)) and not os.path.exists(f'/proc/{m[1]}'):
+                shutil.rmtree(os.path.join(tempfile.gettempdir(), name), ignore_errors=True)
+        return tempfile.mkdtemp(prefix=f'zv-vm-{os.getpid()}-')
+
     def log_path(self, name):
-        path = os.path.join(self.logs, name + '.log')
-        return path
+        return os.path.join(self.logs, name + '.log')
 
     def program(self, name):
         for folder in ('tests/vm', 'host-dpdk/daemon', 'host-dpdk'):
@@ -137,15 +170,18 @@ class Bench:
                 return path
         raise Skip(f'{name} is not built')
 
-    def kernel(self, backports=False):
-        if backports not in self.kernels:
+    def kernel(self):
+        which = self.backports
+        if which not in self.kernels:
             try:
-                self.kernels[backports] = image.Kernel(self.vmdir, backports)
+                self.kernels[which] = image.Kernel(self.vmdir, which)
             except image.Missing as why:
-                self.kernels[backports] = why
-        if isinstance(self.kernels[backports], image.Missing):
-            raise Skip(str(self.kernels[backports]))
-        return self.kernels[backports]
+                self.kernels[which] = why
+        if isinstance(self.kernels[which], image.Missing):
+            if not which:
+                raise Failure(str(self.kernels[which]))
+            raise Skip(str(self.kernels[which]))
+        return self.kernels[which]
 
     def ramdisk(self, kernel):
         if kernel not in self.ramdisks:
@@ -159,9 +195,14 @@ class Bench:
         return self.temporary.add(kind(self, self.current, *args, **kw))
 
     def shared(self, kind, name, *args, **kw):
-        """The world @name, made when there is none."""
+        """The world @name with the scenario's kernel, made when there is none."""
+        name += '_newer_kernel' if self.backports else ''
         if name not in self.worlds:
+            if self.stillborn.count(name) == 2:  # each try may take minutes
+                raise Failure(f'the world "{name}" did not come up, twice')
+            self.stillborn.append(name)
             self.worlds[name] = kind(self, name, *args, **kw)
+            self.stillborn.remove(name)
         return self.worlds[name]
 
     def drop_shared(self):

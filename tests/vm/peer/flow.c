@@ -31,7 +31,7 @@ static void pattern_fill(struct pattern *p, uint8_t *buf, size_t len)
 	}
 }
 
-/* 0, or -EILSEQ with the first wrong byte in @text. */
+/* 0, or -EBADMSG with the first wrong byte in @text. */
 static int pattern_check(struct flow *f, const uint8_t *buf, size_t len, char *text, size_t size)
 {
 	uint64_t start = f->rx.pos;
@@ -46,7 +46,7 @@ static int pattern_check(struct flow *f, const uint8_t *buf, size_t len, char *t
 			break;
 		}
 	}
-	return -EILSEQ;
+	return -EBADMSG;
 }
 
 /* Length of message @i: short ones, long ones, and some around the size of a receive buffer. */
@@ -251,7 +251,7 @@ static int step_xfer_client(struct flow *f, char *text, size_t size)
 		snprintf(text, size, "the peer received %llu bytes, hash %016llx; sent were %llu",
 			 (unsigned long long)f->x.tail.len, (unsigned long long)f->x.tail.hash,
 			 (unsigned long long)f->body);
-		return -EILSEQ;
+		return -EBADMSG;
 	}
 	return expect_end(f, text, size);
 }
