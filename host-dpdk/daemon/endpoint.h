@@ -41,6 +41,7 @@
 	X(connect_line_timeout, ERRORS, "host programs that sent no whole line in time")           \
 	X(connect_line_closed, ERRORS, "host programs that left before their line was whole")      \
 	X(no_endpoint, ERRORS, "refused: nothing is configured for the port")                      \
+	X(sibling_denied, ERRORS, "refused: no guest of a shared group has the CID")               \
 	X(connect_refused, ERRORS, "refused: nobody listens at the endpoint")                      \
 	X(connect_failed, ERRORS, "refused: the endpoint could not be reached")                    \
 	X(connect_timeout, ERRORS, "refused: the endpoint did not accept in time")                 \
@@ -49,7 +50,8 @@
 	X(no_memory, ERRORS, "refused: no memory left")                                            \
 	X(host_resets, ERRORS, "connections that the host side reset")                             \
 	X(guest_resets, ERRORS, "connections that the guest reset")                                \
-	X(msg_too_long, ERRORS, "connections reset: a message was too long to be carried")
+	X(msg_too_long, ERRORS, "connections reset: a message was too long to be carried")         \
+	X(msg_empty, ERRORS, "empty messages left out: the guest cannot take them")
 
 struct endpoint_stats {
 #define X(field, group, text) uint64_t field;
@@ -79,6 +81,8 @@ struct endpoint_ops {
 	int (*start)(struct guest *g);
 	/* Main thread: ends what start() has made. On return nothing new begins. */
 	void (*stop)(struct guest *g);
+	/* Main thread: frees what stop() had to leave, after the last connection. May be NULL. */
+	void (*free)(struct guest *g);
 	/*
 	 * Takes @conn, which waits for its answer, when the endpoint serves its destination:
 	 * 1: taken. 0: not ours. -errno: ours, and refused for that reason; the caller answers,
@@ -87,15 +91,18 @@ struct endpoint_ops {
 	int (*serve)(struct guest_queue *gq, struct zv_conn *conn, const struct zv_conn_info *info);
 };
 
-extern const struct endpoint_ops endpoint_unix;
+extern const struct endpoint_ops endpoint_sibling, endpoint_builtin, endpoint_tcp, endpoint_vsock,
+	endpoint_unix;
 
 struct unix_listener;
+struct memberships;
 
 /* What the endpoints keep of a guest, beside the connections. */
 struct endpoints {
 	struct endpoint_stats stats; /* atomic */
 	uint32_t fds, max_fds;	     /* descriptors of connections; atomic */
 	struct unix_listener *listener;
+	struct memberships *siblings;
 };
 
 /* Main thread: starts all endpoints of @g, or none. 0 or -errno. */

@@ -1,0 +1,327 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Relays: their life and their ends; theory in relay.h, the data in relay_data.c. */
+#include "relay_int.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#define BATCHES_KEPT 64u
+
+static struct relay *relay_of(struct conn_owner *o)
+{
+	return (struct relay *)(void *)o;
+}
+
+static struct relay *relay_of_work(struct lcore_work *w)
+{
+	return (struct relay *)(void *)((char *)w - offsetof(struct relay, work));
+}
+
+/* ---- the lcore's stock ---- */
+
+struct relay_stock *relay_stock(struct relay *r)
+{
+	void **local = lcore_local(relay_lcore(r));
+
+	if (!*local)
+		*local = calloc(1, sizeof(struct relay_stock));
+	return *local;
+}
+
+struct relay_batch *relay_batch_get(struct relay *r)
+{
+	struct relay_stock *s = relay_stock(r);
+	struct relay_batch *b = s ? s->free : NULL;
+
+	if (b) {
+		s->free = b->next;
+		s->n_free--;
+	} else {
+		b = s ? malloc(sizeof(*b)) : NULL;
+		if (!b)
+			return NULL;
+		memset(&b->msg, 0, sizeof(b->msg));
+		b->op.pending = false;
+	}
+	b->r = r;
+	b->first = b->n = b->bytes = 0;
+	b->whole = false;
+	return b;
+}
+
+void relay_batch_put(struct relay *r, struct relay_batch *b)
+{
+	struct relay_stock *s = relay_stock(r);
+
+	if (s->n_free == BATCHES_KEPT) {
+		free(b);
+		return;
+	}
+	b->next = s->free;
+	s->free = b;
+	s->n_free++;
+}
+
+void relay_lcore_fini(struct lcore *lc)
+{
+	void **local = lcore_local(lc);
+	struct relay_stock *s = *local;
+	struct relay_batch *b;
+
+	*local = NULL;
+	if (!s)
+		return;
+	while ((b = s->free)) {
+		s->free = b->next;
+		free(b);
+	}
+	free(s->msg);
+	free(s);
+}
+
+/* ---- the end ---- */
+
+static void release(struct lcore_work *w)
+{
+	struct relay *r = relay_of_work(w);
+
+	conn_owner_remove(&r->owner);
+	r->freed(r);
+}
+
+void relay_end_more(struct relay *r)
+{
+	struct io *io = lcore_io(relay_lcore(r));
+
+	if (r->tx && !r->tx->op.pending)
+		relay_tx_drop(r);
+	if (r->rx || r->tx)
+		return;
+	if (r->conn) {
+		(void)(r->flags & R_RESET ? zv_conn_reset(r->conn) : zv_conn_close(r->conn));
+		r->conn = NULL;
+	}
+	if (r->fd >= 0) {
+		struct linger abort = {.l_onoff = 1};
+
+		if ((r->flags & (R_ABORT | RELAY_LINGER0)) == (R_ABORT | RELAY_LINGER0))
+			(void)setsockopt(r->fd, SOL_SOCKET, SO_LINGER, &abort, sizeof(abort));
+		/* A poll under way holds the socket open. */
+		io_cancel(io, &r->in);
+		io_cancel(io, &r->out);
+		io_close_fd(io, r->fd);
+		endpoint_fd_put(r->owner.gq);
+		r->fd = -1;
+	}
+	if (r->in.pending || r->out.pending)
+		return;
+	r->work.run = release; /* not now: callers may look at the relay once more */
+	lcore_defer(relay_lcore(r), &r->work);
+}
+
+void relay_end(struct relay *r, unsigned how)
+{
+	if (r->flags & R_ENDING)
+		return;
+	r->flags |= (uint16_t)(R_ENDING | how);
+	relay_end_more(r);
+}
+
+void relay_abort(struct relay *r)
+{
+	if (r->flags & R_ENDING)
+		relay_end_more(r);
+	else
+		relay_end(r, R_RESET | R_ABORT);
+}
+
+void relay_host_failed(struct relay *r, int err)
+{
+	if (err == -EPIPE) {
+		relay_host_deaf(r);
+		return;
+	}
+	ENDPOINT_COUNT(r->owner.gq, host_resets);
+	relay_end(r, R_RESET | R_ABORT);
+}
+
+void relay_no_memory(struct relay *r)
+{
+	ENDPOINT_COUNT(r->owner.gq, no_memory);
+	relay_end(r, R_RESET | R_ABORT);
+}
+
+/* ---- half-close ---- */
+
+void relay_host_eof(struct relay *r)
+{
+	r->flags |= R_H2G_DONE;
+	if (r->flags & (R_HOST_HUP | R_G2H_DONE))
+		relay_end(r, 0);
+	else
+		(void)zv_shutdown(r->conn, 1);
+}
+
+void relay_guest_eof(struct relay *r)
+{
+	r->flags |= R_G2H_DONE;
+	if (r->flags & R_H2G_DONE) {
+		relay_end(r, 0);
+		return;
+	}
+	(void)shutdown(r->fd, SHUT_WR);
+	zv_set_events(r->conn, ZV_EV_OUT | ZV_EV_HUP);
+}
+
+void relay_guest_deaf(struct relay *r)
+{
+	r->flags |= R_H2G_DONE;
+	if (r->flags & R_G2H_DONE)
+		relay_end(r, 0);
+	else
+		(void)shutdown(r->fd, SHUT_RD);
+}
+
+void relay_host_deaf(struct relay *r)
+{
+	if (r->tx && !r->tx->op.pending)
+		relay_tx_drop(r);
+	r->flags |= R_G2H_DONE;
+	if (r->flags & R_H2G_DONE) {
+		relay_end(r, 0);
+		return;
+	}
+	(void)zv_shutdown(r->conn, 0);
+	zv_set_events(r->conn, ZV_EV_OUT | ZV_EV_HUP);
+}
+
+/* ---- events ---- */
+
+void relay_poll_in(struct relay *r)
+{
+	r->flags &= (uint16_t)~R_IN_READY;
+	if (!r->in.pending)
+		io_poll(lcore_io(relay_lcore(r)), &r->in, r->fd, POLLIN);
+}
+
+void relay_wait_out(struct relay *r)
+{
+	r->flags |= R_WAIT_OUT;
+}
+
+static void in_polled(struct io_op *op, int res, uint32_t flags)
+{
+	struct relay *r = (struct relay *)((char *)op - offsetof(struct relay, in));
+
+	(void)flags;
+	if (r->flags & R_ENDING) {
+		relay_end_more(r);
+		return;
+	}
+	if (res < 0) {
+		relay_host_failed(r, res);
+		return;
+	}
+	if (res & POLLHUP)
+		r->flags |= R_HOST_HUP;
+	if (r->flags & R_H2G_DONE) {
+		if (res & POLLHUP)
+			relay_end(r, 0);
+		return;
+	}
+	r->flags |= R_IN_READY;
+	relay_h2g(r);
+}
+
+static void out_polled(struct io_op *op, int res, uint32_t flags)
+{
+	struct relay *r = (struct relay *)((char *)op - offsetof(struct relay, out));
+
+	(void)flags;
+	if (r->flags & R_ENDING)
+		relay_end_more(r);
+	else if (res < 0)
+		relay_host_failed(r, res);
+	else
+		relay_g2h_resume(r);
+}
+
+void relay_poll_out(struct relay *r)
+{
+	r->flags |= R_FULL;
+	zv_set_events(r->conn, ZV_EV_OUT);
+	r->out.done = out_polled;
+	io_poll(lcore_io(relay_lcore(r)), &r->out, r->fd, POLLOUT);
+}
+
+static void work(struct lcore_work *w)
+{
+	struct relay *r = relay_of_work(w);
+
+	if (!(r->flags & R_ENDING))
+		relay_g2h(r);
+	if (!(r->flags & R_ENDING))
+		relay_h2g(r);
+}
+
+static void conn_event(struct conn_owner *o, const struct zv_event *ev)
+{
+	struct relay *r = relay_of(o);
+
+	if (r->flags & R_ENDING)
+		return; /* a request is under way; the connection is given back behind it */
+	if (ev->events & ZV_EV_ERR) {
+		ENDPOINT_COUNT(o->gq, guest_resets);
+		relay_end(r, R_ABORT);
+		return;
+	}
+	if (ev->events & ZV_EV_HUP) { /* asked for once all that the guest has sent is out */
+		relay_end(r, 0);
+		return;
+	}
+	if (ev->events & ZV_EV_OUT)
+		r->flags &= (uint16_t)~R_WAIT_OUT;
+	lcore_defer(relay_lcore(r), &r->work);
+}
+
+static void owner_abort(struct conn_owner *o)
+{
+	relay_abort(relay_of(o));
+}
+
+/* ---- the beginning ---- */
+
+void relay_init(struct relay *r, struct guest_queue *gq, struct zv_conn *conn, int fd,
+		unsigned flags, void (*freed)(struct relay *r))
+{
+	r->conn = conn;
+	r->fd = fd;
+	r->flags = (uint16_t)flags;
+	r->rx_bufs = 1;
+	r->freed = freed;
+	r->work.run = work;
+	r->owner.event = conn_event;
+	r->owner.abort = owner_abort;
+	conn_owner_add(&r->owner, gq);
+	if (conn)
+		zv_set_user(conn, &r->owner);
+}
+
+void relay_start(struct relay *r, const char *early, uint32_t early_len)
+{
+	r->early = early;
+	r->early_len = early_len;
+	r->in.done = in_polled;
+	r->owner.event = conn_event;
+	r->owner.abort = owner_abort;
+	zv_set_events(r->conn, ZV_EV_IN | ZV_EV_OUT);
+	if (early_len) {
+		r->flags |= R_IN_READY;
+		lcore_defer(relay_lcore(r), &r->work);
+	} else {
+		relay_poll_in(r);
+	}
+}

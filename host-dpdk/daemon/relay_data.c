@@ -1,0 +1,311 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Relays: payload, both ways; theory in relay.h. */
+#include "relay_int.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#define ANY_BUFFER 65536u /* asked for while the size of the guest's buffers is not known */
+#define RECV_STEP  16u
+
+static struct relay_batch *batch_of(struct io_op *op)
+{
+	return (struct relay_batch *)(void *)op; /* first */
+}
+
+/* ---- guest to host ---- */
+
+void relay_tx_drop(struct relay *r)
+{
+	struct relay_batch *b = r->tx;
+
+	if (b->first < b->n)
+		zv_buf_release(r->owner.gq->q, b->buf + b->first, b->n - b->first);
+	relay_batch_put(r, b);
+	r->tx = NULL;
+}
+
+/* Takes what has arrived. > 0: there may be more, 0: the guest has ended, or -errno. */
+static int gather(struct relay *r, struct relay_batch *b)
+{
+	bool seq = r->flags & RELAY_SEQPACKET;
+
+	while (b->n < RELAY_BATCH && (seq || b->bytes < RELAY_QUOTA) && !b->whole) {
+		unsigned want = RELAY_BATCH - b->n < RECV_STEP ? RELAY_BATCH - b->n : RECV_STEP;
+		int n;
+
+		want = seq ? 1 : want; /* not beyond the end of a message */
+		n = zv_buf_recv(r->conn, &b->buf[b->n], want);
+		if (n <= 0)
+			return n;
+		for (; n > 0; n--, want--, b->n++) {
+			struct zv_buf *z = &b->buf[b->n];
+
+			b->iov[b->n] = (struct iovec){z->data, z->len};
+			b->bytes += z->len;
+			b->whole = seq && (z->flags & ZV_EOM);
+		}
+		if (want)
+			return -EAGAIN;
+	}
+	return 1;
+}
+
+/* A failed or ended send. True: the batch is done with and the relay goes on. */
+static bool send_over(struct relay *r, struct relay_batch *b, int res)
+{
+	if (res == -EAGAIN || res == -EINTR)
+		res = 0;
+	if (res < 0) {
+		if (res == -EMSGSIZE)
+			ENDPOINT_COUNT(r->owner.gq, msg_too_long);
+		if (res == -ENOMEM || res == -ENOBUFS)
+			relay_no_memory(r);
+		else
+			relay_host_failed(r, res);
+		return false;
+	}
+	if ((uint32_t)res == b->bytes && (res || b->whole)) {
+		relay_tx_drop(r);
+		return true;
+	}
+	return false;
+}
+
+/* The kernel took @len bytes of the batch, not all: gives those buffers back. */
+static void advance(struct relay *r, struct relay_batch *b, uint32_t len)
+{
+	uint32_t k = b->first;
+
+	b->bytes -= len;
+	while (len >= b->iov[k].iov_len) {
+		len -= (uint32_t)b->iov[k].iov_len;
+		k++;
+	}
+	b->iov[k].iov_base = (char *)b->iov[k].iov_base + len;
+	b->iov[k].iov_len -= len;
+	zv_buf_release(r->owner.gq->q, b->buf + b->first, k - b->first);
+	b->first = k;
+}
+
+static void sent(struct io_op *op, int res, uint32_t flags)
+{
+	struct relay_batch *b = batch_of(op);
+	struct relay *r = b->r;
+
+	(void)flags;
+	if (r->flags & R_ENDING) {
+		relay_end_more(r);
+		return;
+	}
+	if (send_over(r, b, res)) {
+		if (r->flags & R_G2H_END) {
+			relay_guest_eof(r);
+		} else if (r->flags & R_FULL) {
+			r->flags &= (uint16_t)~R_FULL;
+			zv_set_events(r->conn, ZV_EV_IN | ZV_EV_OUT);
+		}
+	} else if (!(r->flags & R_ENDING) && r->tx) {
+		if (res > 0)
+			advance(r, b, (uint32_t)res);
+		relay_poll_out(r);
+	}
+}
+
+static void send_batch(struct relay *r, struct relay_batch *b)
+{
+	struct io_uring_sqe *sqe = io_sqe(lcore_io(relay_lcore(r)), &b->op);
+	unsigned n = b->n - b->first;
+
+	b->op.done = sent;
+	if (n == 1) {
+		io_uring_prep_send(sqe, r->fd, b->iov[b->first].iov_base, b->iov[b->first].iov_len,
+				   MSG_DONTWAIT | MSG_NOSIGNAL);
+	} else {
+		b->msg.msg_iov = b->iov + b->first;
+		b->msg.msg_iovlen = n;
+		io_uring_prep_sendmsg(sqe, r->fd, &b->msg, MSG_DONTWAIT | MSG_NOSIGNAL);
+	}
+}
+
+void relay_g2h_resume(struct relay *r)
+{
+	if (r->tx && !r->tx->op.pending)
+		send_batch(r, r->tx);
+}
+
+void relay_g2h(struct relay *r)
+{
+	struct relay_batch *b = r->tx;
+	int ret;
+
+	if (r->flags & (R_G2H_END | R_G2H_DONE | R_FULL))
+		return;
+	if (b && b->op.pending)
+		return;
+	if (!b) /* otherwise: the beginning of a message */
+		b = r->tx = relay_batch_get(r);
+	if (!b) {
+		relay_no_memory(r);
+		return;
+	}
+	ret = gather(r, b);
+	if (ret == 0)
+		r->flags |= R_G2H_END;
+	if (r->flags & RELAY_SEQPACKET && !b->whole) {
+		if (b->n == RELAY_BATCH) {
+			ENDPOINT_COUNT(r->owner.gq, msg_too_long);
+			relay_end(r, R_RESET | R_ABORT);
+			return;
+		}
+		if (b->n && ret)
+			return; /* the rest will come */
+		relay_tx_drop(r);
+		b = NULL;
+	} else if (b->n) {
+		send_batch(r, b);
+	} else {
+		relay_tx_drop(r);
+		b = NULL;
+	}
+	if (ret == 0 && !b)
+		relay_guest_eof(r);
+}
+
+/* ---- host to guest ---- */
+
+/* How the next read is likely to need buffers: as this one, which got @used of @n. */
+static void learn(struct relay *r, unsigned used, unsigned n, bool full)
+{
+	if (full)
+		r->rx_bufs = (uint16_t)(n * 2 < RELAY_BATCH ? n * 2 : RELAY_BATCH);
+	else if (used <= r->rx_bufs / 2)
+		r->rx_bufs = (uint16_t)(used ? used : 1);
+}
+
+static void rx_over(struct relay *r)
+{
+	relay_batch_put(r, r->rx);
+	r->rx = NULL;
+}
+
+/* @len bytes have been read into the batch's buffers. */
+static int forward(struct relay *r, struct relay_batch *b, uint32_t len)
+{
+	uint32_t left = len;
+	unsigned used = 0;
+
+	for (; left; used++) {
+		struct zv_buf *z = &b->buf[used];
+
+		z->len = left < z->capacity ? left : z->capacity;
+		left -= z->len;
+	}
+	if (used < b->n)
+		zv_buf_cancel(r->conn, b->buf + used, b->n - used);
+	learn(r, used, b->n, len == b->bytes);
+	return zv_buf_send(r->conn, b->buf, used);
+}
+
+static void received(struct io_op *op, int res, uint32_t flags)
+{
+	struct relay_batch *b = batch_of(op);
+	struct relay *r = b->r;
+	int ret = 0;
+
+	(void)flags;
+	if (res > 0 && !(r->flags & R_ENDING))
+		ret = forward(r, b, (uint32_t)res);
+	else
+		zv_buf_cancel(r->conn, b->buf, b->n);
+	rx_over(r);
+	if (r->flags & R_ENDING)
+		relay_end_more(r);
+	else if (ret == -EPIPE)
+		relay_guest_deaf(r);
+	else if (res == 0)
+		relay_host_eof(r);
+	else if (res < 0 && res != -EAGAIN && res != -EINTR)
+		relay_host_failed(r, res);
+}
+
+/* Bytes that were read before the relay began. True: all of them are with the guest. */
+static bool send_early(struct relay *r)
+{
+	while (r->early_len) {
+		ssize_t n = zv_send(r->conn, r->early, r->early_len, 0);
+
+		if (n == -EAGAIN)
+			relay_wait_out(r);
+		else if (n == -EPIPE)
+			relay_guest_deaf(r);
+		if (n < 0)
+			return false; /* else: ZV_EV_ERR says it */
+		r->early += n;
+		r->early_len -= (uint32_t)n;
+	}
+	return true;
+}
+
+/* Reserves buffers of the guest. Their number, or 0: not now, or never. */
+static unsigned reserve(struct relay *r, struct relay_batch *b)
+{
+	struct guest_queue *gq = r->owner.gq;
+	uint32_t cap = r->rx_bufs > 1 && gq->rx_cap ? gq->rx_cap : ANY_BUFFER;
+	uint32_t most = RELAY_QUOTA / cap ? RELAY_QUOTA / cap : 1;
+	int n = zv_buf_alloc(r->conn, b->buf, r->rx_bufs < most ? r->rx_bufs : most, cap);
+
+	if (n == -EAGAIN)
+		relay_wait_out(r);
+	else if (n == -ENOBUFS) /* others hold some, but not beyond this round */
+		lcore_defer(relay_lcore(r), &r->work);
+	if (n < 0)
+		return n == -EPIPE ? (relay_guest_deaf(r), 0) : 0;
+	/* The last buffer may have been cut to the credit that was left. */
+	if (n > 1 || b->buf[0].capacity > gq->rx_cap)
+		gq->rx_cap = b->buf[0].capacity;
+	b->n = (uint32_t)n;
+	for (int i = 0; i < n; i++) {
+		b->iov[i] = (struct iovec){b->buf[i].data, b->buf[i].capacity};
+		b->bytes += b->buf[i].capacity;
+	}
+	return b->n;
+}
+
+void relay_h2g(struct relay *r)
+{
+	struct io_uring_sqe *sqe;
+	struct relay_batch *b;
+	unsigned n;
+
+	if (!(r->flags & R_IN_READY) || (r->flags & (R_H2G_DONE | R_WAIT_OUT)) || r->rx)
+		return;
+	if (r->early_len && !send_early(r))
+		return;
+	if (r->flags & RELAY_SEQPACKET) {
+		relay_h2g_seq(r);
+		return;
+	}
+	b = relay_batch_get(r);
+	if (!b) {
+		relay_no_memory(r);
+		return;
+	}
+	n = reserve(r, b);
+	if (!n) {
+		relay_batch_put(r, b);
+		return;
+	}
+	r->rx = b;
+	b->op.done = received;
+	sqe = io_sqe(lcore_io(relay_lcore(r)), &b->op);
+	if (n == 1) {
+		io_uring_prep_recv(sqe, r->fd, b->buf[0].data, b->buf[0].capacity, MSG_DONTWAIT);
+	} else {
+		b->msg.msg_iov = b->iov;
+		b->msg.msg_iovlen = n;
+		io_uring_prep_recvmsg(sqe, r->fd, &b->msg, MSG_DONTWAIT);
+	}
+	relay_poll_in(r);
+}

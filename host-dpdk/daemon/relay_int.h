@@ -1,0 +1,90 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* What the files of the relay share: relay.c (life, ends), relay_data.c (streams), relay_seq.c. */
+#ifndef ZVD_RELAY_INT_H
+#define ZVD_RELAY_INT_H
+
+#include "relay.h"
+
+#include <sys/uio.h>
+
+/* relay.flags, above those of relay_init */
+#define R_IN_READY (1u << 5)  /* there is something to read from the socket */
+#define R_WAIT_OUT (1u << 6)  /* the guest has no room: ZV_EV_OUT will tell */
+#define R_FULL	   (1u << 7)  /* the socket has no room: POLLOUT will tell, ZV_EV_IN is off */
+#define R_G2H_END  (1u << 8)  /* the guest has sent its last byte */
+#define R_G2H_DONE (1u << 9)  /* and the host has been told */
+#define R_H2G_DONE (1u << 10) /* the host has sent its last byte, the guest has been told */
+#define R_HOST_HUP (1u << 11) /* the host program has closed altogether */
+#define R_ENDING   (1u << 12) /* freed as soon as nothing is under way */
+#define R_RESET	   (1u << 13) /* the end is a RST for the guest */
+#define R_ABORT	   (1u << 14) /* the end is a RST for the host */
+
+/* A request that moves data, or the rest that a full socket has left. */
+struct relay_batch {
+	struct io_op op;
+	struct relay *r;
+	struct relay_batch *next; /* in the stock */
+	uint32_t first, n;	  /* buffers not yet done with, [first, n) */
+	uint32_t bytes;		  /* in them */
+	bool whole;		  /* SEQPACKET: the last piece is there */
+	struct msghdr msg;
+	struct iovec iov[RELAY_BATCH];
+	struct zv_buf buf[RELAY_BATCH];
+};
+
+/* Of each lcore. */
+struct relay_stock {
+	struct relay_batch *free;
+	unsigned n_free;
+	char *msg; /* RELAY_MSG_MAX bytes to look at messages in */
+};
+
+/* ---- relay.c ---- */
+
+/* The stock of the relay's lcore, NULL: no memory. */
+struct relay_stock *relay_stock(struct relay *r);
+struct relay_batch *relay_batch_get(struct relay *r);
+void relay_batch_put(struct relay *r, struct relay_batch *b);
+
+static inline struct lcore *relay_lcore(const struct relay *r)
+{
+	return r->owner.gq->lc;
+}
+
+/* Closes both sides, after what was sent; @how: R_RESET, R_ABORT. */
+void relay_end(struct relay *r, unsigned how);
+/* A request of an ending relay is over: goes on with the end. */
+void relay_end_more(struct relay *r);
+/* The socket has failed with @err (negative): RST for the guest. */
+void relay_host_failed(struct relay *r, int err);
+/* Memory is short: both sides are reset. */
+void relay_no_memory(struct relay *r);
+/* The host's last byte is with the guest; the guest's last byte is out. */
+void relay_host_eof(struct relay *r);
+void relay_guest_eof(struct relay *r);
+/* The guest takes no more; the host takes no more. */
+void relay_guest_deaf(struct relay *r);
+void relay_host_deaf(struct relay *r);
+/* Polls the socket for something to read. */
+void relay_poll_in(struct relay *r);
+/* Polls the socket for room; until then nothing is taken from the guest. */
+void relay_poll_out(struct relay *r);
+/* What the guest has no room for waits. */
+void relay_wait_out(struct relay *r);
+
+/* ---- relay_data.c ---- */
+
+/* Moves what there is. */
+void relay_g2h(struct relay *r);
+void relay_h2g(struct relay *r);
+/* POLLOUT: sends the rest. */
+void relay_g2h_resume(struct relay *r);
+/* Gives the buffers of a batch that is not under way back. */
+void relay_tx_drop(struct relay *r);
+
+/* ---- relay_seq.c ---- */
+
+/* Host to guest, a message at a time. */
+void relay_h2g_seq(struct relay *r);
+
+#endif

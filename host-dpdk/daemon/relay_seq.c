@@ -1,0 +1,91 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Relays of SEQPACKET sockets, host to guest. The length of a message is not known before it is
+ * looked at, and zv_send takes it whole or not at all: so it is copied into private memory without
+ * being taken from the socket (MSG_PEEK), sent, and taken only then. These are system calls of
+ * their own, not io_uring's: each decides about the next.
+ */
+#include "relay_int.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+
+/* What a peek that saw nothing means: the end, or an empty message. */
+static bool at_end(const struct relay *r)
+{
+	struct pollfd p = {.fd = r->fd, .events = POLLRDHUP};
+
+	return (r->flags & R_HOST_HUP) ||
+	       (poll(&p, 1, 0) == 1 && (p.revents & (POLLRDHUP | POLLHUP)));
+}
+
+static bool too_long(struct relay *r)
+{
+	ENDPOINT_COUNT(r->owner.gq, msg_too_long);
+	relay_end(r, R_RESET | R_ABORT);
+	return false;
+}
+
+/* Sends @len bytes. True: the message may be taken from the socket. */
+static bool send_message(struct relay *r, const char *msg, size_t len)
+{
+	ssize_t n = zv_send(r->conn, msg, len, 0);
+
+	if (n >= 0)
+		return true;
+	switch (n) {
+	case -EAGAIN:
+		relay_wait_out(r);
+		return false;
+	case -EPIPE:
+		relay_guest_deaf(r);
+		return false;
+	case -EMSGSIZE:
+		return too_long(r);
+	case -EINVAL: /* empty, and a stock guest cannot take it */
+		ENDPOINT_COUNT(r->owner.gq, msg_empty);
+		return true;
+	default: /* ZV_EV_ERR says it */
+		return false;
+	}
+}
+
+void relay_h2g_seq(struct relay *r)
+{
+	struct relay_stock *s = relay_stock(r);
+	uint32_t done = 0;
+
+	if (!s->msg)
+		s->msg = malloc(RELAY_MSG_MAX);
+	if (!s->msg) {
+		relay_no_memory(r);
+		return;
+	}
+	while (done < RELAY_QUOTA) {
+		ssize_t n = recv(r->fd, s->msg, RELAY_MSG_MAX, MSG_PEEK | MSG_TRUNC | MSG_DONTWAIT);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0 && errno == EAGAIN)
+			break;
+		if (n < 0) {
+			relay_host_failed(r, -errno);
+			return;
+		}
+		if (n == 0 && at_end(r)) {
+			relay_host_eof(r);
+			return;
+		}
+		if ((size_t)n > RELAY_MSG_MAX) {
+			(void)too_long(r);
+			return;
+		}
+		if (!send_message(r, s->msg, (size_t)n))
+			return;
+		(void)recv(r->fd, s->msg, 0, MSG_TRUNC | MSG_DONTWAIT);
+		done += (uint32_t)n + 64u; /* a message costs something even if it is empty */
+	}
+	relay_poll_in(r);
+}
