@@ -53,6 +53,7 @@ struct zv_conn *conn_new(struct zv_queue *q, const struct conn_key *key, unsigne
 	c->state = (uint8_t)state;
 	c->rx_head = c->rx_tail = LOAN_NONE;
 	c->mask = UINT32_MAX;
+	c->opened_ns = zv_now();
 	credit_init(&c->credit, q->dev->opts.buf_alloc);
 	conn_pkt_budget(c);
 	*err = conn_table_insert(&q->conns, &c->node);

@@ -119,6 +119,7 @@ static void queue_close(struct zv_queue *q)
 		free(c);
 	}
 	loan_fini(q);
+	free(q->tap.iov);
 	conn_table_fini(&q->conns);
 	queue_fds_close(q);
 	free(q);

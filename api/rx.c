@@ -275,6 +275,8 @@ void rx_packet(struct zv_queue *q, struct rx_pkt *p)
 		drop(q, p);
 		return;
 	}
+	if (__builtin_expect(q->tap.fn != NULL, 0))
+		tap_received(q, p);
 	c = find(q, &key);
 	if (!c) {
 		drop(q, p);

@@ -14,7 +14,7 @@ void tx_more_commit(struct zv_conn *c)
 	c->tx_reserved -= c->more.capacity;
 	tx_credit_back(c);
 	if (c->more_len) {
-		tx_commit(c, c->more.token, VSOCK_OP_RW, c->more_len, 0);
+		tx_commit(c, c->more.token, c->more.data, VSOCK_OP_RW, c->more_len, 0);
 		tx_turn_spend(c, c->more_len);
 	} else {
 		c->q->ops->tx_cancel(c->q->tq, c->more.token);
@@ -94,7 +94,7 @@ static ssize_t send_stream(struct zv_conn *c, const uint8_t *data, size_t len, u
 			break;
 		n = n < s.capacity ? n : s.capacity;
 		memcpy(s.data, data + done, n);
-		tx_commit(c, s.token, VSOCK_OP_RW, n, 0);
+		tx_commit(c, s.token, s.data, VSOCK_OP_RW, n, 0);
 		tx_turn_spend(c, n);
 		done += n;
 	}
@@ -173,7 +173,7 @@ static ssize_t send_message(struct zv_conn *c, const uint8_t *data, size_t len, 
 			memcpy(q->slots[i].data, data + done, part);
 		done += part;
 		tx_turn_spend(c, part);
-		tx_commit(c, q->slots[i].token, VSOCK_OP_RW, part,
+		tx_commit(c, q->slots[i].token, q->slots[i].data, VSOCK_OP_RW, part,
 			  seq_tx_flags((uint32_t)done, (uint32_t)len, flags & ZV_EOR));
 	}
 	c->flags &= ~CF_WANT_OUT;
@@ -338,7 +338,7 @@ int tx_buf_send(struct zv_conn *c, struct zv_buf *bufs, unsigned n)
 			q->ops->tx_cancel(q->tq, token);
 			continue;
 		}
-		tx_commit(c, token, VSOCK_OP_RW, bufs[i].len, flags);
+		tx_commit(c, token, bufs[i].data, VSOCK_OP_RW, bufs[i].len, flags);
 	}
 	return (int)n;
 }

@@ -17,6 +17,7 @@
  *   conn.c    life of a connection: made, reset, closed, freed; its timers
  *   ctrl.c    HELLO, on an internal connection of each queue
  *   device.c  open, close, listeners
+ *   inspect.c what can be seen from outside: information, counters, the tap
  *   zvsock.c  the public calls: check arguments, enter the queue, dispatch
  *
  * Events are not queued. A connection that may have something to report is on its queue's ready
@@ -121,6 +122,7 @@ struct zv_conn {
 	struct listener *listener; /* CF_ACCEPTQ: whose accept queue */
 	uint64_t deadline;
 	uint64_t tx_bytes, rx_bytes;
+	uint64_t opened_ns;
 	TAILQ_ENTRY(zv_conn) ready, ctrl, txwait, timers, morelink;
 	TAILQ_ENTRY(zv_conn) acceptlink; /* of the accept queue, or of q->over */
 };
@@ -165,6 +167,12 @@ struct zv_queue {
 	uint32_t fresh_turns;	    /* connections woken out of the line that have not sent since */
 	uint32_t idle_wakes;	    /* polls that woke nobody because of them */
 	uint64_t now;		    /* last look at the clock */
+	struct tap {
+		zv_tap_fn fn; /* NULL: off */
+		void *ctx;
+		struct iovec *iov;
+		uint32_t room; /* of iov */
+	} tap;
 	struct conn_table conns;
 	struct zv_conn *last; /* connection of the last packet */
 	struct conn_list ready, ctrl, txwait, turns, more, timers[TIMERS];
@@ -280,6 +288,11 @@ static inline void queue_leave(struct zv_queue *q)
 {
 	quiesce_leave(&q->tq->qs);
 }
+
+/* ---- inspect.c ---- */
+/* Show a packet to the tap. Called only while there is one: q->tap.fn. */
+void tap_received(struct zv_queue *q, const struct rx_pkt *p) __attribute__((cold));
+void tap_sent(struct zv_queue *q, const struct vsock_hdr *h, uint8_t *data) __attribute__((cold));
 
 /*
  * Capabilities that what we send may rely on. Those that what we receive relies on are

@@ -28,12 +28,15 @@ static void fill_hdr(struct zv_conn *c, struct vsock_hdr *h, unsigned op, uint32
 	c->pending &= (uint8_t)~CP_CREDIT_UPDATE; /* every packet is one */
 }
 
-void tx_commit(struct zv_conn *c, uint32_t token, unsigned op, uint32_t len, uint32_t flags)
+void tx_commit(struct zv_conn *c, uint32_t token, uint8_t *data, unsigned op, uint32_t len,
+	       uint32_t flags)
 {
 	struct zv_queue *q = c->q;
 	struct vsock_hdr h;
 
 	fill_hdr(c, &h, op, len, flags);
+	if (__builtin_expect(q->tap.fn != NULL, 0))
+		tap_sent(q, &h, data);
 	q->ops->tx_commit(q->tq, token, &h);
 	tq_count(&q->tq->stats.tx_packets, 1);
 	tq_count(&q->tq->stats.tx_bytes, len);
@@ -69,7 +72,7 @@ static bool send_pending(struct zv_conn *c)
 		if (!q->ops->tx_reserve(q->tq, &s, 1, 0, TX_CTRL))
 			return false;
 		c->pending &= (uint8_t)~ctrl_ops[i].bit;
-		tx_commit(c, s.token, ctrl_ops[i].op, 0,
+		tx_commit(c, s.token, NULL, ctrl_ops[i].op, 0,
 			  ctrl_ops[i].op == VSOCK_OP_SHUTDOWN ? c->shut.local : 0);
 		if (ctrl_ops[i].op == VSOCK_OP_RST)
 			tq_count(&q->tq->stats.rst_sent, 1);
@@ -106,7 +109,7 @@ bool tx_ctrl_msg(struct zv_conn *c, const void *data, uint32_t len)
 		return false;
 	}
 	memcpy(s.data, data, len);
-	tx_commit(c, s.token, VSOCK_OP_RW, len, 0);
+	tx_commit(c, s.token, s.data, VSOCK_OP_RW, len, 0);
 	return true;
 }
 
@@ -116,6 +119,8 @@ static bool send_rst(struct zv_queue *q, const struct vsock_hdr *h)
 
 	if (!q->ops->tx_reserve(q->tq, &s, 1, 0, TX_CTRL))
 		return false;
+	if (__builtin_expect(q->tap.fn != NULL, 0))
+		tap_sent(q, h, NULL);
 	q->ops->tx_commit(q->tq, s.token, h);
 	tq_count(&q->tq->stats.tx_packets, 1);
 	tq_count(&q->tq->stats.rst_sent, 1);

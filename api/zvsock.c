@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * The public calls on queues and connections: check arguments, enter the queue (quiesce.h),
- * dispatch, publish what was done, leave. Device calls are in device.c.
+ * dispatch, publish what was done, leave. Device calls are in device.c, those that only look in
+ * inspect.c.
  */
 #include "socket.h"
 
@@ -49,45 +50,6 @@ unsigned zv_nqueues(const struct zv_dev *dev)
 struct zv_queue *zv_queue(struct zv_dev *dev, unsigned i)
 {
 	return dev && i < dev->nqueues ? dev->queues[i] : NULL;
-}
-
-int zv_dev_info(struct zv_dev *dev, struct zv_dev_info *out)
-{
-	struct zv_dev_info info = {.size = sizeof(info), .peer = ZV_PEER_UNKNOWN};
-	size_t size;
-
-	if (!dev || !out || out->size < sizeof(out->size))
-		return zv_err(-EINVAL, "zv_dev_info: dev and info must be set, info->size too");
-	info.cid = zv_cid(dev);
-	info.guest_cid = dev->ops->guest_cid(dev->t);
-	info.queues = dev->nqueues;
-	info.page_size = dev->ops->page_size(dev->t);
-	info.transport = dev->ops->scheme;
-	for (unsigned i = 0; i < dev->nqueues; i++) {
-		uint8_t hello = __atomic_load_n(&dev->queues[i]->hello, __ATOMIC_RELAXED);
-
-		info.queues_up += __atomic_load_n(&dev->queues[i]->tq->up, __ATOMIC_RELAXED);
-		if (hello == HELLO_DONE)
-			info.peer = ZV_PEER_ZVSOCK;
-		else if (hello == HELLO_PLAIN && info.peer == ZV_PEER_UNKNOWN)
-			info.peer = ZV_PEER_PLAIN;
-	}
-	size = out->size < sizeof(info) ? out->size : sizeof(info);
-	info.size = size;
-	memcpy(out, &info, size);
-	return 0;
-}
-
-int zv_queue_stats(const struct zv_queue *q, struct zv_queue_stats *stats, size_t size)
-{
-	if (!q || !stats)
-		return zv_err(-EINVAL, "zv_queue_stats: queue and stats must not be NULL");
-	/* Counters of another thread: each word is whole, the set is not a snapshot. */
-	for (size_t i = 0; i < size / sizeof(uint64_t); i++)
-		((uint64_t *)stats)[i] = i < sizeof(*stats) / sizeof(uint64_t)
-						 ? shm_load64((const uint64_t *)&q->tq->stats + i)
-						 : 0;
-	return 0;
 }
 
 /* ---- connections ---- */
@@ -288,35 +250,6 @@ int zv_conn_reset(struct zv_conn *conn)
 	ret = conn_reset(conn);
 	leave(q);
 	return ret;
-}
-
-int zv_conn_info(struct zv_conn *c, struct zv_conn_info *out)
-{
-	struct zv_conn_info info;
-	struct zv_queue *q;
-	size_t size;
-
-	if (!c || !out || out->size < sizeof(out->size))
-		return zv_err(-EINVAL, "zv_conn_info: conn and info must be set, info->size too");
-	q = enter(c);
-	info = (struct zv_conn_info){
-		.local_cid = conn_local_cid(c),
-		.peer_cid = conn_peer_cid(c),
-		.local_port = c->node.key.local_port,
-		.peer_port = c->node.key.peer_port,
-		.type = c->type,
-		.queue = q->index,
-		.tx_credit = credit_tx_free(&c->credit),
-		.rx_unread = c->credit.rx_cnt - c->credit.fwd_cnt,
-		.state = vc_state_name(c->state),
-		.tx_bytes = c->tx_bytes,
-		.rx_bytes = c->rx_bytes,
-	};
-	queue_leave(q);
-	size = out->size < sizeof(info) ? out->size : sizeof(info);
-	info.size = size;
-	memcpy(out, &info, size);
-	return 0;
 }
 
 struct zv_queue *zv_conn_queue(struct zv_conn *conn)

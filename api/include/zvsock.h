@@ -23,6 +23,7 @@
 #ifndef ZVSOCK_H
 #define ZVSOCK_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>
@@ -143,6 +144,9 @@ struct zv_conn_info {
 	uint32_t rx_unread;	     /* payload bytes received and not consumed */
 	const char *state;	     /* "connected", ...; static storage */
 	uint64_t tx_bytes, rx_bytes; /* payload since the connection was made */
+	uint64_t opened_ns;	     /* CLOCK_MONOTONIC when it began: REQUEST sent or received */
+	uint32_t peer_buf_alloc;     /* the peer's receive buffer, bytes */
+	uint32_t tx_unacked; /* payload bytes sent that the peer has not reported as consumed */
 };
 
 /* Counters of a queue since zv_open; every cause of a drop, reset or broken ring has one. */
@@ -172,6 +176,14 @@ struct zv_queue_stats {
 
 enum zv_log_level { ZV_LOG_ERR = 1, ZV_LOG_WARN, ZV_LOG_INFO, ZV_LOG_DEBUG };
 typedef void (*zv_log_fn)(void *ctx, enum zv_log_level level, const char *line);
+
+/*
+ * Sees one packet. @hdr: its 44 bytes as on the wire (little endian), a private copy. @iov: the @n
+ * pieces of its payload, in place, 0 when it has none; a hostile peer may change payload that it
+ * has sent while you look. All of it is valid during the call.
+ */
+struct iovec; /* <sys/uio.h> */
+typedef void (*zv_tap_fn)(void *ctx, bool sent, const void *hdr, const struct iovec *iov, int n);
 
 /* ---- library ---------------------------------------------------------------------------- */
 
@@ -223,6 +235,14 @@ ZV_API int zv_dev_info(struct zv_dev *dev, struct zv_dev_info *info);
 
 /* Copies the counters; any thread. @size: sizeof(*stats) as the caller knows it. */
 ZV_API int zv_queue_stats(const struct zv_queue *q, struct zv_queue_stats *stats, size_t size);
+
+/*
+ * Shows every packet of the queue to @fn, in the queue's owner thread: those received, once their
+ * header has been found valid (the others are only counted), and those sent, when they are handed
+ * to the ring; the library's own (HELLO, RST) too. NULL: off. @fn must not call anything on this
+ * queue, and its time is the queue's. -EINVAL.
+ */
+ZV_API int zv_set_tap(struct zv_queue *q, zv_tap_fn fn, void *ctx);
 
 /* ---- connections ------------------------------------------------------------------------ */
 
@@ -314,6 +334,15 @@ ZV_API int zv_conn_reset(struct zv_conn *conn);
 
 /* Fills in *info, of which the caller has set size. -EINVAL. */
 ZV_API int zv_conn_info(struct zv_conn *conn, struct zv_conn_info *info);
+
+/*
+ * Calls @fn for every connection of the queue, those included that wait in an accept queue, are
+ * finishing after zv_conn_close, or are dead and not closed yet. *info is valid during the call;
+ * @fn must not call anything on this queue. A return value other than 0 ends the walk and is
+ * returned. 0 at the end; -EINVAL.
+ */
+ZV_API int zv_queue_conns(struct zv_queue *q, int (*fn)(void *ctx, const struct zv_conn_info *info),
+			  void *ctx);
 
 /* The queue of the connection, for as long as the handle is valid. */
 ZV_API struct zv_queue *zv_conn_queue(struct zv_conn *conn);

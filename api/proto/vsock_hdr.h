@@ -131,11 +131,33 @@ enum vsock_hdr_fault {
  * Checks everything that does not depend on a connection. @peer_cid: what src_cid must be;
  * @own_cid: what dst_cid must be. Bounding len by the descriptor chain is the ring's work.
  */
-enum vsock_hdr_fault vsock_hdr_check(const struct vsock_hdr *h, uint64_t own_cid,
-				     uint64_t peer_cid);
+static inline enum vsock_hdr_fault vsock_hdr_check(const struct vsock_hdr *h, uint64_t own_cid,
+						   uint64_t peer_cid)
+{
+	/*
+	 * The order decides what the peer hears, because some faults are answered by RST and some
+	 * are not. The op comes first: a packet that may itself be a RST, or that is not known to
+	 * be something else, must never be answered. A forged source comes before a foreign
+	 * destination: its RST would go to somebody who has not asked.
+	 */
+	if (h->op == VSOCK_OP_INVALID || h->op > VSOCK_OP_MAX)
+		return VSOCK_HDR_BAD_OP;
+	if (h->type != VSOCK_TYPE_STREAM && h->type != VSOCK_TYPE_SEQPACKET)
+		return VSOCK_HDR_BAD_TYPE;
+	if (h->src_cid != peer_cid)
+		return VSOCK_HDR_BAD_SRC;
+	if (h->dst_cid != own_cid)
+		return VSOCK_HDR_BAD_DST;
+	if (h->len && h->op != VSOCK_OP_RW)
+		return VSOCK_HDR_BAD_LEN;
+	return VSOCK_HDR_OK;
+}
 
 /* True when a CID can name a guest: not 0, 1, 2, 0xffffffff, above 32 bits (Linux) or 2^64-1. */
-bool vsock_cid_is_guest(uint64_t cid);
+static inline bool vsock_cid_is_guest(uint64_t cid)
+{
+	return cid > VSOCK_CID_HOST && cid < VSOCK_CID_ANY32;
+}
 
 /* Builds the RST that answers @in: addresses swapped, type kept, no payload, no credit. */
 void vsock_hdr_rst_for(struct vsock_hdr *out, const struct vsock_hdr *in);

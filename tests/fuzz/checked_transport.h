@@ -13,6 +13,8 @@
 void checked_reset(void);
 /* Puts the bookkeeper between @dev and its transport; before anything is done with the device. */
 void checked_attach(struct zv_dev *dev, enum zv_role role);
+/* A tap that reads all that it is shown, and compares lengths. */
+void checked_tap(void *ctx, bool sent, const void *hdr, const struct iovec *iov, int n);
 /* Lets time pass. */
 void checked_clock(uint64_t ns);
 

@@ -46,10 +46,11 @@ struct side {
 static struct side side[2]; /* by enum zv_role */
 static uint8_t data_buf[8192];
 static bool injected; /* else both sides are honest */
+static bool siblings; /* a connection of another CID than the host's has been tried */
 
 /* ---- handles ---- */
 
-static void close_conn(struct side *s, unsigned i)
+static void close_conn(struct side *s, unsigned i, bool reset)
 {
 	bool lent = false;
 	int ret;
@@ -58,7 +59,7 @@ static void close_conn(struct side *s, unsigned i)
 		return;
 	for (unsigned k = 0; k < s->ntx; k++)
 		lent |= s->tx[k].c == s->conn[i];
-	ret = zv_conn_close(s->conn[i]);
+	ret = reset ? zv_conn_reset(s->conn[i]) : zv_conn_close(s->conn[i]);
 	FZ_CHECK(ret == (lent ? -EBUSY : 0));
 	if (!lent)
 		s->conn[i] = NULL;
@@ -92,7 +93,8 @@ static void poll_queue(struct side *s, unsigned i, unsigned max)
 
 		FZ_CHECK(ev[k].events != 0);
 		if (ev[k].events & ZV_EV_ACCEPT) {
-			FZ_CHECK(!ev[k].conn && ev[k].port >= 1 && ev[k].port <= PORTS);
+			FZ_CHECK(!ev[k].conn && ev[k].port >= 1);
+			FZ_CHECK(ev[k].port <= PORTS || ev[k].port == ZV_PORT_ANY);
 			continue;
 		}
 		for (unsigned j = 0; j < CONNS; j++)
@@ -264,6 +266,11 @@ static void inject(struct fz *z)
 
 /* ---- the applications ---- */
 
+static int is_it(void *ctx, const struct zv_conn_info *info)
+{
+	return memcmp(ctx, info, sizeof(*info)) == 0;
+}
+
 static void look_at(struct side *s, struct zv_conn *c)
 {
 	struct zv_conn_info ci = {.size = sizeof(ci)};
@@ -274,7 +281,9 @@ static void look_at(struct side *s, struct zv_conn *c)
 	FZ_CHECK(zv_dev_info(s->dev, &di) == 0 && di.queues == zv_nqueues(s->dev));
 	FZ_CHECK(zv_queue_stats(zv_conn_queue(c), &st, sizeof(st)) == 0);
 	FZ_CHECK(st.rx_bytes >= ci.rx_bytes && st.tx_bytes >= ci.tx_bytes);
-	FZ_CHECK(zv_cid(s->dev) == ci.local_cid && ci.queue < FAKE_QUEUES);
+	FZ_CHECK((s == &side[0] ? ci.local_cid : ci.peer_cid) == FAKE_CID);
+	FZ_CHECK(siblings || injected || zv_cid(s->dev) == ci.local_cid);
+	FZ_CHECK(ci.queue < FAKE_QUEUES && zv_queue_conns(zv_conn_queue(c), is_it, &ci) == 1);
 	zv_set_user(c, s);
 	FZ_CHECK(zv_user(c) == s);
 }
@@ -307,6 +316,10 @@ static void conn_op(struct side *s, struct zv_conn *c, struct fz *z, unsigned op
 	case 4:
 		(void)zv_shutdown(c, fz_u8(z) % 3);
 		break;
+	case 5:
+		n = zv_conn_answer(c, fz_u8(z) & 1 ? -ECONNREFUSED : 0);
+		FZ_CHECK(n == 0 || n == -EINVAL || zv_recv(c, data_buf, 1, NULL) == n);
+		break;
 	default:
 		zv_set_events(c, fz_u8(z));
 		look_at(s, c);
@@ -318,6 +331,16 @@ static void connect_op(struct side *s, struct fz *z)
 	uint8_t how = fz_u8(z);
 	struct zv_conn *c;
 
+	siblings |= how & (64 | 128);
+	if (how & 128) {
+		uint8_t from = fz_u8(z);
+
+		if (zv_connect_from(zv_queue(s->dev, how & 1), from, from & 1 ? from : ZV_PORT_ANY,
+				    0, 1 + (how >> 1) % PORTS, how & 32 ? ZV_SEQPACKET : ZV_STREAM,
+				    &c) == 0)
+			keep_conn(s, c);
+		return;
+	}
 	if (zv_connect(zv_queue(s->dev, how & 1),
 		       how & 64	       ? fz_u8(z)
 		       : s == &side[0] ? 2u
@@ -331,8 +354,12 @@ static void listen_op(struct side *s, struct fz *z)
 	uint8_t how = fz_u8(z);
 	uint32_t port = 1 + (how & 15) % PORTS;
 
+	if ((how & 15) >= 12)
+		port = ZV_PORT_ANY;
 	if (how & 16)
 		(void)zv_unlisten(s->dev, port);
+	else if (port == ZV_PORT_ANY)
+		(void)zv_listen_all(s->dev, how >> 5 & 1, how >> 6);
 	else
 		(void)zv_listen(s->dev, port, how & 32 ? ZV_SEQPACKET : ZV_STREAM, how >> 6);
 }
@@ -387,7 +414,7 @@ static void step(struct fz *z)
 		accept_op(s, z);
 		break;
 	case 5:
-		close_conn(s, fz_below(z, CONNS));
+		close_conn(s, fz_below(z, CONNS), op & 16);
 		break;
 	case 6:
 		give_rx(s, fz_below(z, BUFS), op & 16);
@@ -400,7 +427,11 @@ static void step(struct fz *z)
 		transport_op(z);
 		break;
 	case 9:
-		FZ_CHECK(zv_arm(zv_queue(s->dev, op >> 4 & 1)) <= 0);
+		if (op & 32)
+			(void)zv_set_tap(zv_queue(s->dev, op >> 4 & 1),
+					 op & 64 ? checked_tap : NULL, NULL);
+		else
+			FZ_CHECK(zv_arm(zv_queue(s->dev, op >> 4 & 1)) <= 0);
 		break;
 	case 10:
 	case 11:
@@ -409,7 +440,7 @@ static void step(struct fz *z)
 	default:
 		i = fz_below(z, CONNS);
 		if (s->conn[i])
-			conn_op(s, s->conn[i], z, fz_u8(z) % 6);
+			conn_op(s, s->conn[i], z, fz_u8(z) % 7);
 	}
 }
 
@@ -461,7 +492,7 @@ static void check_honest(const struct side *s)
 	for (unsigned i = 0; i < FAKE_QUEUES; i++) {
 		FZ_CHECK(zv_queue_stats(zv_queue(s->dev, i), &st, sizeof(st)) == 0);
 		FZ_CHECK(!st.rx_overrun && !st.rx_bad_credit && !st.rx_bad_hdr);
-		FZ_CHECK(!st.rx_bad_cid && !st.rx_bad_type);
+		FZ_CHECK((!st.rx_bad_cid || siblings) && !st.rx_bad_type);
 	}
 }
 
@@ -477,7 +508,7 @@ static void close_both(bool tidy)
 		while (s->ntx)
 			give_tx(s, 0, 1, 0);
 		for (unsigned i = 0; i < CONNS && tidy; i++)
-			close_conn(s, i);
+			close_conn(s, i, false);
 		check(s);
 		if (!injected)
 			check_honest(s);
@@ -499,7 +530,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 					   .buf_len = shape & 16 ? 256 : 4096,
 					   .nseg = 1 + (shape >> 5 & 3)};
 	checked_reset();
-	injected = false;
+	injected = siblings = false;
 	open_side(ZV_ROLE_HOST, &o);
 	open_side(ZV_ROLE_GUEST, &o);
 	while (z.left) {

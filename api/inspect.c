@@ -1,0 +1,178 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* The public calls that look and change nothing: information, counters, the tap. */
+#include "socket.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/uio.h>
+
+/* ---- device and queue ---- */
+
+int zv_dev_info(struct zv_dev *dev, struct zv_dev_info *out)
+{
+	struct zv_dev_info info = {.size = sizeof(info), .peer = ZV_PEER_UNKNOWN};
+	size_t size;
+
+	if (!dev || !out || out->size < sizeof(out->size))
+		return zv_err(-EINVAL, "zv_dev_info: dev and info must be set, info->size too");
+	info.cid = zv_cid(dev);
+	info.guest_cid = dev->ops->guest_cid(dev->t);
+	info.queues = dev->nqueues;
+	info.page_size = dev->ops->page_size(dev->t);
+	info.transport = dev->ops->scheme;
+	for (unsigned i = 0; i < dev->nqueues; i++) {
+		uint8_t hello = __atomic_load_n(&dev->queues[i]->hello, __ATOMIC_RELAXED);
+
+		info.queues_up += __atomic_load_n(&dev->queues[i]->tq->up, __ATOMIC_RELAXED);
+		if (hello == HELLO_DONE)
+			info.peer = ZV_PEER_ZVSOCK;
+		else if (hello == HELLO_PLAIN && info.peer == ZV_PEER_UNKNOWN)
+			info.peer = ZV_PEER_PLAIN;
+	}
+	size = out->size < sizeof(info) ? out->size : sizeof(info);
+	info.size = size;
+	memcpy(out, &info, size);
+	return 0;
+}
+
+int zv_queue_stats(const struct zv_queue *q, struct zv_queue_stats *stats, size_t size)
+{
+	if (!q || !stats)
+		return zv_err(-EINVAL, "zv_queue_stats: queue and stats must not be NULL");
+	/* Counters of another thread: each word is whole, the set is not a snapshot. */
+	for (size_t i = 0; i < size / sizeof(uint64_t); i++)
+		((uint64_t *)stats)[i] = i < sizeof(*stats) / sizeof(uint64_t)
+						 ? shm_load64((const uint64_t *)&q->tq->stats + i)
+						 : 0;
+	return 0;
+}
+
+/* ---- connections ---- */
+
+static void fill_info(const struct zv_conn *c, struct zv_conn_info *info)
+{
+	*info = (struct zv_conn_info){
+		.size = sizeof(*info),
+		.local_cid = conn_local_cid(c),
+		.peer_cid = conn_peer_cid(c),
+		.local_port = c->node.key.local_port,
+		.peer_port = c->node.key.peer_port,
+		.type = c->type,
+		.queue = c->q->index,
+		.tx_credit = credit_tx_free(&c->credit),
+		.rx_unread = c->credit.rx_cnt - c->credit.fwd_cnt,
+		.state = vc_state_name(c->state),
+		.tx_bytes = c->tx_bytes,
+		.rx_bytes = c->rx_bytes,
+		.opened_ns = c->opened_ns,
+		.peer_buf_alloc = c->credit.peer_buf_alloc,
+		.tx_unacked = c->credit.tx_cnt - c->credit.peer_fwd_cnt,
+	};
+}
+
+int zv_conn_info(struct zv_conn *c, struct zv_conn_info *out)
+{
+	struct zv_conn_info info;
+	size_t size;
+
+	if (!c || !out || out->size < sizeof(out->size))
+		return zv_err(-EINVAL, "zv_conn_info: conn and info must be set, info->size too");
+	queue_enter(c->q);
+	queue_sync(c->q);
+	fill_info(c, &info);
+	queue_leave(c->q);
+	size = out->size < sizeof(info) ? out->size : sizeof(info);
+	info.size = size;
+	memcpy(out, &info, size);
+	return 0;
+}
+
+static int each_conn(struct zv_queue *q, int (*fn)(void *, const struct zv_conn_info *), void *ctx)
+{
+	struct zv_conn_info info;
+	struct conn_node *n;
+	struct zv_conn *c;
+	uint32_t pos = 0;
+	int ret = 0;
+
+	while (ret == 0 && (n = conn_table_next(&q->conns, &pos))) {
+		c = (struct zv_conn *)n;
+		if (c->flags & CF_INTERNAL)
+			continue;
+		fill_info(c, &info);
+		ret = fn(ctx, &info);
+	}
+	for (c = TAILQ_FIRST(&q->over); ret == 0 && c; c = TAILQ_NEXT(c, acceptlink)) {
+		fill_info(c, &info);
+		ret = fn(ctx, &info);
+	}
+	return ret;
+}
+
+int zv_queue_conns(struct zv_queue *q, int (*fn)(void *ctx, const struct zv_conn_info *info),
+		   void *ctx)
+{
+	int ret;
+
+	if (!q || !fn)
+		return zv_err(-EINVAL, "zv_queue_conns: queue and fn must not be NULL");
+	queue_enter(q);
+	queue_sync(q);
+	ret = each_conn(q, fn, ctx);
+	queue_leave(q);
+	return ret;
+}
+
+/* ---- tap ---- */
+
+/* Where the pieces' addresses go: room for @n, or for as many as there was memory for. */
+static struct iovec *tap_room(struct tap *t, uint32_t *n)
+{
+	struct iovec *v;
+
+	if (*n > t->room) {
+		v = realloc(t->iov, *n * sizeof(*v));
+		if (v) {
+			t->iov = v;
+			t->room = *n;
+		}
+	}
+	*n = *n < t->room ? *n : t->room;
+	return t->iov;
+}
+
+static void show(struct zv_queue *q, bool sent, const struct vsock_hdr *h,
+		 const struct pkt_seg *seg, uint32_t nseg)
+{
+	struct iovec *v = tap_room(&q->tap, &nseg);
+	uint8_t wire[VSOCK_HDR_LEN];
+
+	vsock_hdr_put(wire, h);
+	for (uint32_t i = 0; i < nseg; i++)
+		v[i] = (struct iovec){seg[i].base, seg[i].len};
+	q->tap.fn(q->tap.ctx, sent, wire, nseg ? v : NULL, (int)nseg);
+}
+
+void tap_received(struct zv_queue *q, const struct rx_pkt *p)
+{
+	show(q, false, &p->hdr, p->seg, p->nseg);
+}
+
+void tap_sent(struct zv_queue *q, const struct vsock_hdr *h, uint8_t *data)
+{
+	const struct pkt_seg seg = {data, h->len};
+
+	show(q, true, h, &seg, h->len != 0);
+}
+
+int zv_set_tap(struct zv_queue *q, zv_tap_fn fn, void *ctx)
+{
+	if (!q)
+		return zv_err(-EINVAL, "zv_set_tap: queue must not be NULL");
+	queue_enter(q);
+	q->tap.fn = fn;
+	q->tap.ctx = ctx;
+	queue_leave(q);
+	return 0;
+}
