@@ -318,7 +318,7 @@ static void conn_op(struct side *s, struct zv_conn *c, struct fz *z, unsigned op
 		break;
 	case 5:
 		n = zv_conn_answer(c, fz_u8(z) & 1 ? -ECONNREFUSED : 0);
-		FZ_CHECK(n == 0 || n == -EINVAL || zv_recv(c, data_buf, 1, NULL) == n);
+		FZ_CHECK(n == 0 || n == -EINVAL || zv_send(c, data_buf, 1, 0) == n);
 		break;
 	default:
 		zv_set_events(c, fz_u8(z));
