@@ -80,6 +80,28 @@ static bool ring_ready(const struct vu_dev *d, unsigned no)
 	return d->rings && r->num && r->have_addr && r->kicked && r->enabled;
 }
 
+/* A fault of the event ring counts as one of queue 0: the rings a stock driver has. */
+static void event_refused(struct vu_dev *d, uint8_t broken_before)
+{
+	struct tq *q = &d->queues[0]->tq;
+
+	if (!d->evt.broken) {
+		zv_log_limited(&d->log, ZV_LOG_WARN,
+			       "%s: no room for TRANSPORT_RESET on the event ring", d->path);
+		return;
+	}
+	if (broken_before)
+		return;
+	quiesce_stop(&q->qs); /* the counters are the owner's */
+	tq_count(&q->stats.ring_broken, 1);
+	tq_count(&q->stats.rx_bad_chain, 1);
+	quiesce_resume(&q->qs);
+	zv_log_limited(&d->log, ZV_LOG_ERR,
+		       "%s: the guest's event ring is broken: %s; no TRANSPORT_RESET until the "
+		       "driver restarts it",
+		       d->path, dvring_fault_text(d->evt.broken));
+}
+
 /* Tells the driver on the event ring that its connections are gone. */
 static void send_reset(struct vu_dev *d)
 {
@@ -88,6 +110,7 @@ static void send_reset(struct vu_dev *d)
 	uint32_t ndesc;
 	uint16_t head;
 	uint64_t one = 1;
+	uint8_t broken;
 
 	if (!d->reset_due || !ring_ready(d, VU_RING_EVT))
 		return;
@@ -100,11 +123,11 @@ static void send_reset(struct vu_dev *d)
 			return;
 		d->evt_loaded = true;
 	}
+	broken = d->evt.broken;
 	if (!dvring_refresh(&d->evt) || !dvring_head(&d->evt, d->evt.last_avail, &head) ||
 	    dvring_walk(&d->evt, head, &seg, 1, &ndesc) != 1 ||
 	    seg.len < sizeof(struct virtio_vsock_event)) {
-		zv_log_limited(&d->log, ZV_LOG_WARN,
-			       "%s: no room for TRANSPORT_RESET on the event ring", d->path);
+		event_refused(d, broken);
 		return;
 	}
 	memset(seg.base, 0,

@@ -326,22 +326,24 @@ static void setup_ring(unsigned i)
 static const struct event_case {
 	struct vring_desc d;
 	uint16_t head, avail;
-	bool sent; /* TRANSPORT_RESET arrives */
+	bool sent;   /* TRANSPORT_RESET arrives */
+	bool broken; /* counted as a fault of the ring */
 } event_cases[] = {
-	{{RAW_A + RAW_SCRATCH, 8, VRING_DESC_F_WRITE, 0}, 0, 1, true},
-	{{0, 0, 0, 0}, 0, 0, false},
-	{{RAW_HOLE, 8, VRING_DESC_F_WRITE, 0}, 0, 1, false},
-	{{RAW_A + RAW_SCRATCH, 8, 0, 0}, 0, 1, false},
-	{{RAW_A + RAW_SCRATCH, 3, VRING_DESC_F_WRITE, 0}, 0, 1, false},
-	{{0, 0, 0, 0}, RAW_N, 1, false},
-	{{0, 0, 0, 0}, 0, RAW_N + 1, false},
-	{{RAW_A + RAW_SCRATCH, 1, VRING_DESC_F_WRITE | VRING_DESC_F_NEXT, 0}, 0, 1, false},
+	{{RAW_A + RAW_SCRATCH, 8, VRING_DESC_F_WRITE, 0}, 0, 1, true, false},
+	{{0, 0, 0, 0}, 0, 0, false, false},
+	{{RAW_HOLE, 8, VRING_DESC_F_WRITE, 0}, 0, 1, false, true},
+	{{RAW_A + RAW_SCRATCH, 8, 0, 0}, 0, 1, false, true},
+	{{RAW_A + RAW_SCRATCH, 3, VRING_DESC_F_WRITE, 0}, 0, 1, false, false},
+	{{0, 0, 0, 0}, RAW_N, 1, false, true},
+	{{0, 0, 0, 0}, 0, RAW_N + 1, false, true},
+	{{RAW_A + RAW_SCRATCH, 1, VRING_DESC_F_WRITE | VRING_DESC_F_NEXT, 0}, 0, 1, false, false},
 };
 
 static void event_ring(void **state)
 {
 	const struct event_case *c = *state;
 	struct raw_ring *g = &A.ring[RAW_EVT];
+	uint64_t broken;
 
 	session_quiet(&A);
 	serve_a();
@@ -357,9 +359,11 @@ static void event_ring(void **state)
 	}
 	/* The same rings go on where they were: the host must say that it has forgotten. */
 	raw_pump(&A);
+	broken = world_stats().ring_broken;
 	setup_ring(RAW_RX);
 	setup_ring(RAW_TX);
 	assert_int_equal(g->used->idx, c->sent);
+	assert_int_equal(world_stats().ring_broken, broken + c->broken);
 	assert_int_equal(*(uint32_t *)raw_at(&A, RAW_SCRATCH), c->sent ? 0 : UINT32_MAX);
 	assert_true(world_wait_up(true));
 	assert_true(raw_connect(&A, 0, PORT_ECHO, VSOCK_TYPE_STREAM));
