@@ -55,7 +55,7 @@ struct cfg_guest {
 	uint32_t buf_alloc; /* receive credit of a connection, bytes */
 	uint32_t max_conns; /* connections of a queue */
 	mode_t socket_mode; /* of the vhost-user and hybrid sockets */
-	uid_t socket_uid;   /* -1: as created */
+	uid_t socket_uid;   /* -1: as created; never so with user or group in [daemon] */
 	gid_t socket_gid;
 	uid_t *low_uids; /* who, besides root, may serve host ports below 1024 */
 	unsigned n_low_uids;

@@ -4,8 +4,10 @@
 #include "config_int.h"
 #include "proto/hello.h"
 
+#include <grp.h>
 #include <inttypes.h>
 #include <limits.h>
+#include <pwd.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -28,6 +30,18 @@ static void check_queues(struct load *l, unsigned i)
 			  "several sockets each is a queue: write queues = %u or leave it out",
 			  g->name, g->n_sockets, g->queues, g->n_sockets);
 	}
+}
+
+/* Sockets that are made before zvsockd becomes another user belong to that user all the same. */
+static void default_owner(const struct cfg *c, struct cfg_guest *g)
+{
+	const struct passwd *pw = *c->user ? getpwnam(c->user) : NULL;
+	const struct group *gr = *c->group ? getgrnam(c->group) : NULL;
+
+	if (pw && g->socket_uid == (uid_t)-1)
+		g->socket_uid = pw->pw_uid;
+	if ((pw || gr) && g->socket_gid == (gid_t)-1)
+		g->socket_gid = gr ? gr->gr_gid : pw->pw_gid;
 }
 
 static void check_guest(struct load *l, unsigned i)
@@ -194,6 +208,7 @@ void cfg_check(struct load *l)
 			continue;
 		check_guest(l, i);
 		check_twins(l, i);
+		default_owner(l->cfg, &l->cfg->guests[i]);
 	}
 	check_paths(l);
 	check_ports(l);

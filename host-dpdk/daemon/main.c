@@ -95,6 +95,9 @@ static void reload(struct daemon *d, const struct cli *cli)
 	(void)privs_make_dirs(c); /* logged; the guest will not start and say so too */
 	if (daemon_reload(d, c) < 0)
 		log_line(ZV_LOG_ERR, NULL, "some guests could not be started; the others run");
+	else
+		log_line(ZV_LOG_INFO, NULL, "the new configuration is in force: %u guests",
+			 d->cfg->n_guests);
 	say_ready(d, "");
 }
 

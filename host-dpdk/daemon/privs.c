@@ -96,8 +96,10 @@ int privs_prepare(const struct cfg *c)
 	(void)umask(0077);
 	(void)signal(SIGPIPE, SIG_IGN);
 	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0) {
-		log_line(ZV_LOG_ERR, NULL, "no_new_privs cannot be set: %s", zv_strerror(errno));
-		return -errno;
+		int err = errno;
+
+		log_line(ZV_LOG_ERR, NULL, "no_new_privs cannot be set: %s", zv_strerror(-err));
+		return -err;
 	}
 	return 0;
 }
@@ -144,13 +146,15 @@ static int make_dir(const struct cfg *c, const struct identity *id, const char *
 		return 0;
 	mode = has_visitors(c, dir) ? 0711 : 0700;
 	if (mkdir(dir, mode) < 0) {
-		if (errno == EEXIST)
+		int err = errno;
+
+		if (err == EEXIST)
 			return 0;
 		log_line(ZV_LOG_ERR, guest,
 			 "the directory %s of the socket cannot be made: %s; make it with "
 			 "\"mkdir -p\" and see to it that zvsockd may write to it",
-			 dir, zv_strerror(errno));
-		return -errno;
+			 dir, zv_strerror(-err));
+		return -err;
 	}
 	/* The umask took what visitors need; who comes back after a drop must be able to unlink. */
 	if (chmod(dir, mode) < 0 ||
@@ -159,7 +163,7 @@ static int make_dir(const struct cfg *c, const struct identity *id, const char *
 
 		log_line(ZV_LOG_ERR, guest,
 			 "the new directory %s cannot be given its owner and mode: %s", dir,
-			 zv_strerror(err));
+			 zv_strerror(-err));
 		return -err;
 	}
 	log_line(ZV_LOG_INFO, guest, "made the directory %s, mode %04o", dir, mode);
@@ -236,6 +240,14 @@ int privs_drop(const struct cfg *c)
 
 	if (ret < 0 || is_already(&id))
 		return ret;
+	/* The guests' sockets have got their owner when they were made. */
+	if (*c->control_path && lchown(c->control_path, id.uid, id.gid) < 0) {
+		int err = errno;
+
+		log_line(ZV_LOG_ERR, NULL, "%s cannot be given to %s: %s", c->control_path,
+			 *c->user ? c->user : c->group, zv_strerror(-err));
+		return -err;
+	}
 	ret = *c->user ? initgroups(c->user, id.gid) : setgroups(0, NULL);
 	if (ret == 0)
 		ret = setresgid(id.gid, id.gid, id.gid);
