@@ -290,6 +290,8 @@ void rx_packet(struct zv_queue *q, struct rx_pkt *p)
 		return;
 	}
 	if (credit_peer_update(&c->credit, p->hdr.buf_alloc, p->hdr.fwd_cnt)) {
+		if (c->flags & CF_CREDIT_ASKED)
+			tx_credit_answer(c);
 		if (c->flags & CF_WANT_OUT)
 			conn_ready(c);
 	} else {

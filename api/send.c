@@ -72,6 +72,7 @@ static uint32_t more_append(struct zv_conn *c, const uint8_t *data, size_t len)
 static ssize_t send_stream(struct zv_conn *c, const uint8_t *data, size_t len, uint32_t flags)
 {
 	struct zv_queue *q = c->q;
+	uint32_t before = c->credit.pkt_unread;
 	size_t done = 0;
 	bool credit = true;
 
@@ -104,6 +105,7 @@ static ssize_t send_stream(struct zv_conn *c, const uint8_t *data, size_t len, u
 		c->flags &= ~CF_WANT_OUT;
 	else
 		(void)tx_blocked(c, !credit, 1);
+	tx_credit_ahead(c, before);
 	return done ? (ssize_t)done : -EAGAIN;
 }
 
@@ -121,6 +123,7 @@ static int tx_empty_ok(const struct zv_queue *q, const char *call)
 /* A whole message or nothing: buffers for all of it first, then commit. */
 static ssize_t send_message(struct zv_conn *c, const uint8_t *data, size_t len, uint32_t flags)
 {
+	uint32_t before = c->credit.pkt_unread;
 	struct zv_queue *q = c->q;
 	unsigned n = 0, max = q->ops->tx_max(q->tq);
 	size_t room = 0, done = 0, charge = len ? len : 1;
@@ -177,6 +180,7 @@ static ssize_t send_message(struct zv_conn *c, const uint8_t *data, size_t len, 
 			  seq_tx_flags((uint32_t)done, (uint32_t)len, flags & ZV_EOR));
 	}
 	c->flags &= ~CF_WANT_OUT;
+	tx_credit_ahead(c, before);
 	return (ssize_t)len;
 }
 
@@ -308,6 +312,7 @@ static uint32_t seq_flags(const struct zv_conn *c, const struct zv_buf *b)
 int tx_buf_send(struct zv_conn *c, struct zv_buf *bufs, unsigned n)
 {
 	struct zv_queue *q = c->q;
+	uint32_t before = c->credit.pkt_unread;
 	int ret = tx_may_send(c);
 
 	if (c->flags & CF_MORE)
@@ -340,5 +345,6 @@ int tx_buf_send(struct zv_conn *c, struct zv_buf *bufs, unsigned n)
 		}
 		tx_commit(c, token, bufs[i].data, VSOCK_OP_RW, bufs[i].len, flags);
 	}
+	tx_credit_ahead(c, before);
 	return (int)n;
 }

@@ -324,6 +324,9 @@ void tx_more_flush(struct zv_queue *q);
 void tx_more_drop(struct zv_conn *c);
 /* The credit that the last blocked call of @c needs is there. */
 bool tx_has_credit(const struct zv_conn *c);
+/* A packet of the peer while a question is open: one that brings room is the answer, and the next
+ * question need not wait for the timer. */
+void tx_credit_answer(struct zv_conn *c);
 /* TIMER_CREDIT: asks again while the connection is still blocked. */
 void tx_credit_retry(struct zv_conn *c);
 ssize_t tx_send(struct zv_conn *c, const void *data, size_t len, uint32_t flags);

@@ -298,6 +298,26 @@ void tx_wake_waiters(struct zv_queue *q, unsigned buffers)
 	}
 }
 
+/*
+ * A stock peer tells its fwd_cnt late (Linux: once less than 64 KiB of its buffer is untold), too
+ * late for a packet budget: ask, and ask again.
+ */
+static void ask_credit(struct zv_conn *c)
+{
+	c->flags |= CF_CREDIT_ASKED;
+	conn_timer_start(c, TIMER_CREDIT, ZV_CREDIT_RETRY_NS);
+	tx_ctrl(c, CP_CREDIT_REQUEST);
+}
+
+/* The answer comes back while the other half of the budget is being sent. */
+void tx_credit_ahead(struct zv_conn *c, uint32_t before)
+{
+	uint32_t half = c->credit.pkt_limit / 2;
+
+	if (c->credit.pkt_limit && before <= half && c->credit.pkt_unread > half)
+		tx_ctrl(c, CP_CREDIT_REQUEST);
+}
+
 /* No room: remember what the connection waits for, @want bytes of credit. Returns -EAGAIN. */
 int tx_blocked(struct zv_conn *c, bool on_credit, uint32_t want)
 {
@@ -309,16 +329,8 @@ int tx_blocked(struct zv_conn *c, bool on_credit, uint32_t want)
 	if (on_credit) {
 		tq_count(&q->tq->stats.tx_no_credit, 1);
 		tx_line_leave(c); /* its turn is over: it waits for the peer, not for a buffer */
-		/*
-		 * A stock peer tells its fwd_cnt late (Linux: once less than 64 KiB of its buffer
-		 * is untold), too late for a packet budget: ask, and ask again.
-		 */
-		if (c->credit.pkt_limit && !(c->flags & CF_CREDIT_ASKED) &&
-		    !(c->flags & CF_TIMER)) {
-			c->flags |= CF_CREDIT_ASKED;
-			conn_timer_start(c, TIMER_CREDIT, ZV_CREDIT_RETRY_NS);
-			tx_ctrl(c, CP_CREDIT_REQUEST);
-		}
+		if (c->credit.pkt_limit && !(c->flags & (CF_CREDIT_ASKED | CF_TIMER)))
+			ask_credit(c);
 	} else {
 		tq_count(&q->tq->stats.tx_no_buffer, 1);
 		wait_in_line(c);
@@ -326,16 +338,22 @@ int tx_blocked(struct zv_conn *c, bool on_credit, uint32_t want)
 	return -EAGAIN;
 }
 
+void tx_credit_answer(struct zv_conn *c)
+{
+	if (!tx_has_credit(c))
+		return; /* the timer asks again */
+	c->flags &= ~CF_CREDIT_ASKED;
+	if (c->timer == TIMER_CREDIT)
+		conn_timer_stop(c);
+}
+
 void tx_credit_retry(struct zv_conn *c)
 {
 	c->flags &= ~CF_CREDIT_ASKED;
-	if ((c->flags & CF_WANT_OUT) && c->credit.pkt_limit && !tx_has_credit(c)) {
-		c->flags |= CF_CREDIT_ASKED;
-		conn_timer_start(c, TIMER_CREDIT, ZV_CREDIT_RETRY_NS);
-		tx_ctrl(c, CP_CREDIT_REQUEST);
-	} else if (c->flags & CF_WANT_OUT) {
+	if ((c->flags & CF_WANT_OUT) && c->credit.pkt_limit && !tx_has_credit(c))
+		ask_credit(c);
+	else if (c->flags & CF_WANT_OUT)
 		conn_ready(c);
-	}
 }
 
 void tx_credit_back(struct zv_conn *c)

@@ -17,6 +17,9 @@ void tx_turn_spend(struct zv_conn *c, uint32_t len);
 int tx_may_send(struct zv_conn *c);
 /* Reserved credit has come back unused: who waits for it may go on. */
 void tx_credit_back(struct zv_conn *c);
+/* After data was sent, with @before packets unread until then: asks for credit when half of the
+ * packet budget has just been used. */
+void tx_credit_ahead(struct zv_conn *c, uint32_t before);
 /* No room: remembers what the connection waits for, @want bytes of credit. Returns -EAGAIN. */
 int tx_blocked(struct zv_conn *c, bool on_credit, uint32_t want);
 /* Sends the packet that ZV_MORE has kept open. */

@@ -111,6 +111,54 @@ static void test_packet_budget_used_up_is_no_room(void **state)
 	zv_conn_close(h);
 }
 
+/*
+ * A plain receiver looks at bytes and does not report by itself. A question that was answered is
+ * over: the next one does not wait for the timer of the one before.
+ */
+static void test_budget_comes_back_each_time(void **state)
+{
+	struct zv_conn *g, *h;
+	char got[128];
+
+	(void)state;
+	connect_pair(ZV_STREAM, 1000, &g, &h);
+	for (int round = 0; round < 100; round++) {
+		int sent = 0;
+
+		while (zv_send(g, "x", 1, 0) == 1) {
+			sent++;
+			pump();
+		}
+		assert_true(sent >= 30);
+		assert_int_equal(zv_recv(h, got, sizeof(got), NULL), sent);
+		seen_guest.events = 0;
+		pump();
+		assert_true(seen_guest.events & ZV_EV_OUT);
+	}
+	zv_conn_close(g);
+	zv_conn_close(h);
+}
+
+/* And while half of the budget is left, nobody has to wait for an answer. */
+static void test_budget_is_asked_for_ahead(void **state)
+{
+	struct zv_conn *g, *h;
+	struct zv_queue_stats st;
+	char c;
+
+	(void)state;
+	connect_pair(ZV_STREAM, 1000, &g, &h);
+	for (int i = 0; i < 1000; i++) {
+		assert_int_equal(zv_send(g, "x", 1, 0), 1);
+		pump();
+		assert_int_equal(zv_recv(h, &c, 1, NULL), 1);
+	}
+	assert_int_equal(zv_queue_stats(P.g, &st, sizeof(st)), 0);
+	assert_true(st.tx_packets < 1100);
+	zv_conn_close(g);
+	zv_conn_close(h);
+}
+
 static void test_closed_senders_leave_the_line(void **state)
 {
 	struct zv_conn *g[3], *h[3];
@@ -221,6 +269,10 @@ int main(void)
 		T(test_empty_send_of_a_stream),
 		cmocka_unit_test_setup_teardown(test_packet_budget_used_up_is_no_room,
 						pair_setup_plain, pair_teardown),
+		cmocka_unit_test_setup_teardown(test_budget_comes_back_each_time, pair_setup_plain,
+						pair_teardown),
+		cmocka_unit_test_setup_teardown(test_budget_is_asked_for_ahead, pair_setup_plain,
+						pair_teardown),
 		T(test_closed_senders_leave_the_line),
 		T(test_large_message_and_stream_both_go_on),
 		T(test_impossible_message_does_not_stall_the_line),
