@@ -46,24 +46,23 @@ static int remove_stale(const char *path)
 
 	if (lstat(path, &st) < 0)
 		return errno == ENOENT ? 0
-				       : zv_err(-errno, "host:%s: cannot look at the path: %s",
-						path, zv_strerror(errno));
+				       : zv_err(-errno, "%s: cannot look at the path: %s", path,
+						zv_strerror(errno));
 	if (!S_ISSOCK(st.st_mode))
-		return zv_err(
-			-EADDRINUSE,
-			"host:%s: a file that is no socket is in the way; choose another path",
-			path);
+		return zv_err(-EADDRINUSE,
+			      "%s: a file that is no socket is in the way; choose another path",
+			      path);
 	ret = listens(path);
 	if (ret > 0)
 		return zv_err(-EADDRINUSE,
-			      "host:%s: another process listens on this socket; stop it "
+			      "%s: another process listens on this socket; stop it "
 			      "or choose another path",
 			      path);
 	if (ret < 0)
-		return zv_err(ret, "host:%s: cannot tell whether the socket is in use: %s", path,
+		return zv_err(ret, "%s: cannot tell whether the socket is in use: %s", path,
 			      zv_strerror(ret));
 	if (unlink(path) < 0 && errno != ENOENT)
-		return zv_err(-errno, "host:%s: cannot remove the stale socket: %s", path,
+		return zv_err(-errno, "%s: cannot remove the stale socket: %s", path,
 			      zv_strerror(errno));
 	return 0;
 }
@@ -79,19 +78,18 @@ static int lock_file(const char *path)
 	for (;;) {
 		fd = open(lock, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
 		if (fd < 0)
-			return zv_err(-errno, "host:%s: cannot create the lock file %s: %s", path,
-				      lock, zv_strerror(errno));
+			return zv_err(-errno, "%s: cannot create the lock file %s: %s", path, lock,
+				      zv_strerror(errno));
 		if (flock(fd, LOCK_EX | LOCK_NB) < 0) {
 			int err = errno;
 
 			(void)close(fd);
 			if (err == EINTR)
 				continue;
-			return zv_err(
-				err == EWOULDBLOCK ? -EADDRINUSE : -err,
-				"host:%s: the socket is in use (%s is locked); stop its owner "
-				"or choose another path",
-				path, lock);
+			return zv_err(err == EWOULDBLOCK ? -EADDRINUSE : -err,
+				      "%s: the socket is in use (%s is locked); stop its owner "
+				      "or choose another path",
+				      path, lock);
 		}
 		/* The last holder removes the file: what we have locked may be gone already. */
 		if (fstat(fd, &mine) == 0 && stat(lock, &now) == 0 && mine.st_ino == now.st_ino &&

@@ -2,6 +2,7 @@
 /* Guests and lcores: started, replaced and stopped by the main thread; theory in daemon.h. */
 #include "daemon.h"
 
+#include "control.h"
 #include "endpoint.h"
 #include "log.h"
 #include "relay.h"
@@ -104,8 +105,9 @@ static void guest_free(struct guest *g)
 	free(g);
 }
 
-static void guest_stop(struct guest *g)
+static void guest_stop(struct daemon *d, struct guest *g)
 {
+	control_guest_down(d, g);
 	endpoints_stop(g);
 	(void)zv_unlisten(g->dev, ZV_PORT_ANY);
 	for (unsigned i = 0; i < g->n_queues; i++)
@@ -174,6 +176,7 @@ static int guest_start(struct daemon *d, const struct cfg_guest *cfg, uint32_t m
 	}
 	for (unsigned i = 0; i < g->n_queues; i++)
 		lcore_call(g->queues[i].lc, queue_begin, &g->queues[i]);
+	control_guest_up(d, g);
 	log_line(ZV_LOG_INFO, g->name, "serving CID %llu on %s", (unsigned long long)cfg->cid,
 		 cfg->sockets[0]);
 	return 0;
@@ -217,7 +220,7 @@ static void keep_same(struct daemon *d, const struct cfg *cfg)
 			p = &g->next;
 		} else {
 			*p = g->next;
-			guest_stop(g);
+			guest_stop(d, g);
 		}
 	}
 	/* Nobody looks at the old descriptions any more. */
@@ -306,7 +309,7 @@ void daemon_stop(struct daemon *d)
 			 connections(d), d->cfg->drain_ms);
 	while ((g = d->guests)) {
 		d->guests = g->next;
-		guest_stop(g);
+		guest_stop(d, g);
 	}
 	while (d->n_lcores) {
 		struct lcore *lc = d->lcores[--d->n_lcores];

@@ -1,0 +1,134 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * qemu-args: what QEMU's command line needs so that its guest is the daemon's guest. Made here,
+ * from what "guests" says: the daemon has no part in it.
+ */
+#include "ctl.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define EVENT_QUEUES	  1 /* beside the queue pairs */
+#define RING_SIZE_DEFAULT 256
+#define CONFIG_BYTES	  8 /* le64 guest_cid */
+#define VIRTIO_ID_VSOCK	  19
+
+static void add(json_t *args, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+
+static void add(json_t *args, const char *fmt, ...)
+{
+	char *text;
+	va_list ap;
+	int n;
+
+	va_start(ap, fmt);
+	n = vasprintf(&text, fmt, ap);
+	va_end(ap);
+	if (n < 0 || json_array_append_new(args, json_string(text)) < 0)
+		ctl_die(CTL_FAILED, "out of memory");
+	free(text);
+}
+
+/* In an option's value QEMU takes ",," for a comma. */
+static char *quote_comma(const char *path)
+{
+	char *out = malloc(strlen(path) * 2 + 1), *p = out;
+
+	if (!out)
+		ctl_die(CTL_FAILED, "out of memory");
+	for (; *path; path++) {
+		*p++ = *path;
+		if (*path == ',')
+			*p++ = ',';
+	}
+	*p = 0;
+	return out;
+}
+
+static void add_memory(const struct ctl *c, json_t *args)
+{
+	const char *size = c->memory ? c->memory : "512M";
+
+	/* The backend maps the guest's memory, so it must be shared. */
+	add(args, "-m");
+	add(args, "%s", size);
+	add(args, "-object");
+	add(args, "memory-backend-memfd,id=zvmem,size=%s,share=on%s", size,
+	    c->hugepages ? ",hugetlb=on,hugetlbsize=2M" : "");
+	add(args, "-machine");
+	add(args, "memory-backend=zvmem");
+}
+
+static void add_device(const struct ctl *c, json_t *args, const json_t *guest, unsigned i)
+{
+	const char *mode = json_string_value(json_object_get(guest, "mode"));
+	json_int_t pairs = json_integer_value(json_object_get(guest, "queues"));
+	json_int_t ring = json_integer_value(json_object_get(guest, "ring_size"));
+	char *path = quote_comma(
+		json_string_value(json_array_get(json_object_get(guest, "sockets"), i)));
+
+	/* server=on waits for the daemon, because the device cannot start without its backend. */
+	add(args, "-chardev");
+	add(args, "socket,id=zvsock%u,path=%s%s", i, path,
+	    mode && strcmp(mode, "client") == 0 ? ",server=on" : "");
+	add(args, "-device");
+	if (c->multi_queue)
+		add(args,
+		    "vhost-user-test-device-pci,chardev=zvsock%u,virtio-id=%d,num_vqs=%d,"
+		    "vq_size=%d,config_size=%d",
+		    i, VIRTIO_ID_VSOCK, (int)pairs * 2 + EVENT_QUEUES,
+		    ring ? (int)ring : RING_SIZE_DEFAULT, CONFIG_BYTES);
+	else
+		add(args, "vhost-user-vsock-pci,chardev=zvsock%u", i);
+	free(path);
+}
+
+/* As a shell word; most need nothing. */
+static void print_word(const char *w)
+{
+	static const char plain[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+				    "0123456789-_=,./:+@%";
+
+	if (*w && w[strspn(w, plain)] == 0) {
+		(void)fputs(w, stdout);
+		return;
+	}
+	(void)fputc('\'', stdout);
+	for (; *w; w++) {
+		if (*w == '\'')
+			(void)fputs("'\\''", stdout);
+		else
+			(void)fputc(*w, stdout);
+	}
+	(void)fputc('\'', stdout);
+}
+
+int ctl_qemu_args(struct ctl *c)
+{
+	json_t *answer = ctl_ask(c, "guests"), *guest, *args = json_array(), *arg;
+	size_t i, n;
+
+	guest = json_array_get(json_object_get(answer, "guests"), 0);
+	n = json_array_size(json_object_get(guest, "sockets"));
+	add_memory(c, args);
+	for (i = 0; i < n; i++)
+		add_device(c, args, guest, (unsigned)i);
+	if (n == 1 && !c->multi_queue && json_integer_value(json_object_get(guest, "queues")) > 1)
+		(void)fprintf(stderr,
+			      "zvsockctl: this device carries one queue pair of the guest's "
+			      "several; --multi-queue (QEMU 10.2 and later) carries all\n");
+	if (c->json) {
+		ctl_print_json(json_pack("{so}", "args", args), false);
+		return CTL_OK;
+	}
+	json_array_foreach(args, i, arg)
+	{
+		if (i)
+			(void)fputc(' ', stdout);
+		print_word(json_string_value(arg));
+	}
+	(void)fputc('\n', stdout);
+	return CTL_OK;
+}

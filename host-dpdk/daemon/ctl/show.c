@@ -1,0 +1,250 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* list, guests, stats: answers of the daemon as tables. */
+#include "ctl.h"
+#include "table.h"
+
+#include "counters.h"
+#include "endpoint.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+static const char *str(const json_t *o, const char *key)
+{
+	const char *s = json_string_value(json_object_get(o, key));
+
+	return s ? s : "-";
+}
+
+static int64_t num(const json_t *o, const char *key)
+{
+	return json_integer_value(json_object_get(o, key));
+}
+
+/* As people say it: 850ms, 12.3s, 4m05s, 3h20m, 5d04h. */
+static void add_age(struct table *t, int64_t ns)
+{
+	int64_t s = ns / 1000000000;
+
+	if (s < 1)
+		table_add(t, "%" PRId64 "ms", ns / 1000000);
+	else if (s < 60)
+		table_add(t, "%.1fs", (double)ns / 1e9);
+	else if (s < 3600)
+		table_add(t, "%" PRId64 "m%02" PRId64 "s", s / 60, s % 60);
+	else if (s < 86400)
+		table_add(t, "%" PRId64 "h%02" PRId64 "m", s / 3600, s / 60 % 60);
+	else
+		table_add(t, "%" PRId64 "d%02" PRId64 "h", s / 86400, s / 3600 % 24);
+}
+
+static void add_head(struct table *t, const char *const *names)
+{
+	for (; *names; names++)
+		table_add(t, "%s", *names);
+}
+
+int ctl_list(struct ctl *c)
+{
+	static const char *const head[] = {"Netid",  "State", "Recv-Q",	  "Send-Q",   "Local",
+					   "Peer",   "Guest", "Queue",	  "Received", "Sent",
+					   "Credit", "Age",   "Endpoint", NULL};
+	json_t *answer = ctl_ask(c, "list"), *conn;
+	struct table *t;
+	size_t i;
+
+	if (c->json) {
+		ctl_print_json(answer, false);
+		return CTL_OK;
+	}
+	t = table_new("llrrrrlrrrrrl");
+	add_head(t, head);
+	json_array_foreach(json_object_get(answer, "connections"), i, conn)
+	{
+		/* The names that ss(8) has for them. */
+		table_add(t, "%s", strcmp(str(conn, "type"), "stream") == 0 ? "v_str" : "v_seq");
+		table_add(t, "%s", str(conn, "state"));
+		table_add(t, "%" PRId64, num(conn, "rx_unread"));
+		table_add(t, "%" PRId64, num(conn, "tx_unacked"));
+		table_add(t, "%" PRId64 ":%" PRId64, num(conn, "local_cid"),
+			  num(conn, "local_port"));
+		table_add(t, "%" PRId64 ":%" PRId64, num(conn, "peer_cid"), num(conn, "peer_port"));
+		table_add(t, "%s", str(conn, "guest"));
+		table_add(t, "%" PRId64, num(conn, "queue"));
+		table_add(t, "%" PRId64, num(conn, "rx_bytes"));
+		table_add(t, "%" PRId64, num(conn, "tx_bytes"));
+		table_add(t, "%" PRId64, num(conn, "tx_credit"));
+		add_age(t, num(conn, "age_ns"));
+		table_add(t, "%s", str(conn, "endpoint"));
+	}
+	table_print(t);
+	return CTL_OK;
+}
+
+int ctl_guests(struct ctl *c)
+{
+	static const char *const head[] = {"Guest",	  "CID",  "State",   "Queues up", "Peer",
+					   "Connections", "Mode", "Sockets", NULL};
+	json_t *answer = ctl_ask(c, "guests"), *guest, *path;
+	struct table *t;
+	size_t i, k;
+
+	if (c->json) {
+		ctl_print_json(answer, false);
+		return CTL_OK;
+	}
+	t = table_new("lrlrlrll");
+	add_head(t, head);
+	json_array_foreach(json_object_get(answer, "guests"), i, guest)
+	{
+		char paths[4096] = "";
+		size_t len = 0;
+
+		json_array_foreach(json_object_get(guest, "sockets"), k,
+				   path) if (len < sizeof(paths)) len +=
+			(size_t)snprintf(paths + len, sizeof(paths) - len, "%s%s", k ? " " : "",
+					 json_string_value(path));
+		table_add(t, "%s", str(guest, "name"));
+		table_add(t, "%" PRId64, num(guest, "cid"));
+		table_add(t, "%s", str(guest, "state"));
+		table_add(t, "%" PRId64 "/%" PRId64, num(guest, "queues_up"), num(guest, "queues"));
+		table_add(t, "%s", str(guest, "peer"));
+		table_add(t, "%" PRId64, num(guest, "connections"));
+		table_add(t, "%s", str(guest, "mode"));
+		table_add(t, "%s", paths);
+	}
+	table_print(t);
+	return CTL_OK;
+}
+
+/* ---- stats ---- */
+
+#define QUEUES_MAX 64u /* columns of a table; the daemon has fewer */
+
+enum group { TRAFFIC, CONNECTIONS, ERRORS, GROUPS };
+
+struct counter {
+	const char *name;
+	enum group group;
+	const char *meaning;
+};
+
+#define ROW(field, group, meaning) {#field, group, meaning},
+static const struct counter queue_counters[] = {QUEUE_COUNTERS(ROW)};
+static const struct counter endpoint_counters[] = {ENDPOINT_COUNTERS(ROW)};
+#define N_QUEUE_COUNTERS    (sizeof(queue_counters) / sizeof(queue_counters[0]))
+#define N_ENDPOINT_COUNTERS (sizeof(endpoint_counters) / sizeof(endpoint_counters[0]))
+
+/* Where the column of each queue is; with one queue, the total says it all. */
+static size_t queue_columns(const json_t *queues)
+{
+	return json_array_size(queues) > 1 ? json_array_size(queues) : 0;
+}
+
+static void head_row(struct table *t, const char *kind, enum group g, const json_t *queues)
+{
+	static const char *const names[GROUPS] = {"traffic", "connections", "errors"};
+	bool first = g == TRAFFIC;
+
+	table_add(t, "%s%s", kind, names[g]);
+	table_add(t, "%s", first ? "total" : "");
+	for (size_t i = 0; i < queue_columns(queues); i++) {
+		if (first)
+			table_add(t, "queue %" PRId64, num(json_array_get(queues, i), "queue"));
+		else
+			table_add(t, "%s", "");
+	}
+	table_add(t, "%s", "");
+}
+
+static void queue_row(struct table *t, const struct counter *k, const json_t *queues)
+{
+	json_t *queue;
+	int64_t sum = 0;
+	size_t i;
+
+	json_array_foreach(queues, i, queue) sum +=
+		num(json_object_get(queue, "counters"), k->name);
+	table_add(t, "  %s", k->name);
+	table_add(t, "%" PRId64, sum);
+	for (i = 0; i < queue_columns(queues); i++)
+		table_add(t, "%" PRId64,
+			  num(json_object_get(json_array_get(queues, i), "counters"), k->name));
+	table_add(t, "%s", k->meaning);
+}
+
+/* Endpoints count for the guest as a whole. */
+static void endpoint_row(struct table *t, const struct counter *k, const json_t *guest)
+{
+	table_add(t, "  %s", k->name);
+	table_add(t, "%" PRId64, num(json_object_get(guest, "endpoints"), k->name));
+	for (size_t i = 0; i < queue_columns(json_object_get(guest, "queues")); i++)
+		table_add(t, "%s", "");
+	table_add(t, "%s", k->meaning);
+}
+
+static void guest_stats(const json_t *guest)
+{
+	const json_t *queues = json_object_get(guest, "queues");
+	char align[QUEUES_MAX + 4] = "lr"; /* name, total, queues, meaning */
+	struct table *t;
+
+	for (size_t i = 0; i < queue_columns(queues) && i < QUEUES_MAX; i++)
+		align[2 + i] = 'r';
+	align[strlen(align)] = 'l';
+	t = table_new(align);
+	(void)printf("guest %s, cid %" PRId64 "\n", str(guest, "name"), num(guest, "cid"));
+	for (enum group g = 0; g < GROUPS; g++) {
+		head_row(t, "", g, queues);
+		for (size_t i = 0; i < N_QUEUE_COUNTERS; i++)
+			if (queue_counters[i].group == g)
+				queue_row(t, &queue_counters[i], queues);
+	}
+	for (enum group g = CONNECTIONS; g < GROUPS; g++) {
+		head_row(t, "endpoints: ", g, queues);
+		for (size_t i = 0; i < N_ENDPOINT_COUNTERS; i++)
+			if (endpoint_counters[i].group == g)
+				endpoint_row(t, &endpoint_counters[i], guest);
+	}
+	table_print(t);
+}
+
+static void lcore_stats_print(const json_t *lcores)
+{
+	struct table *t = table_new("rrrrr");
+	json_t *lc;
+	size_t i;
+
+	add_head(t, (const char *const[]){"lcore", "CPU", "CPU seconds", "rounds", "sleeps", NULL});
+	json_array_foreach(lcores, i, lc)
+	{
+		table_add(t, "%" PRId64, num(lc, "lcore"));
+		if (num(lc, "cpu") < 0)
+			table_add(t, "any");
+		else
+			table_add(t, "%" PRId64, num(lc, "cpu"));
+		table_add(t, "%.2f", json_real_value(json_object_get(lc, "cpu_seconds")));
+		table_add(t, "%" PRId64, num(lc, "rounds"));
+		table_add(t, "%" PRId64, num(lc, "sleeps"));
+	}
+	table_print(t);
+}
+
+int ctl_stats(struct ctl *c)
+{
+	json_t *answer = ctl_ask(c, "stats"), *guest;
+	size_t i;
+
+	if (c->json) {
+		ctl_print_json(answer, false);
+		return CTL_OK;
+	}
+	json_array_foreach(json_object_get(answer, "guests"), i, guest)
+	{
+		guest_stats(guest);
+		(void)fputc('\n', stdout);
+	}
+	lcore_stats_print(json_object_get(answer, "lcores"));
+	return CTL_OK;
+}

@@ -1,0 +1,199 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* The command line of zvsockctl. */
+#include "ctl.h"
+
+#include <argp.h>
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define SOCKET_DEFAULT "/run/zvsock/control.sock"
+
+enum { OPT_SNAPLEN = 0x100, OPT_COUNT, OPT_DURATION, OPT_HUGEPAGES, OPT_MEMORY, OPT_MQ };
+
+const char *argp_program_version = "zvsockctl " ZV_VERSION_TEXT;
+
+static const char doc[] =
+	"Asks a running zvsockd.\v"
+	"Commands:\n"
+	"  list [GUEST]          connections, as \"ss --vsock\" shows them\n"
+	"  guests [GUEST]        guests and their sockets\n"
+	"  stats [GUEST]         counters of each guest and queue, errors by cause\n"
+	"  capture FILE [GUEST]  packets into a pcap file (\"-\": standard output)\n"
+	"  qemu-args GUEST       what QEMU's command line needs\n"
+	"\n"
+	"Exit code: 0 done; 1 refused or failed; 2 wrong use; 3 the daemon cannot be reached; 4 it "
+	"speaks another version.";
+
+static const struct argp_option options[] = {
+	{"socket", 's', "PATH", 0, "control socket of the daemon (" SOCKET_DEFAULT ")", 1},
+	{"json", 'j', 0, 0, "print the answer as JSON", 1},
+	{0, 0, 0, 0, "capture:", 2},
+	{"snaplen", OPT_SNAPLEN, "BYTES", 0, "keep so much of each payload (all)", 2},
+	{"count", OPT_COUNT, "N", 0, "end after N packets", 2},
+	{"duration", OPT_DURATION, "SECONDS", 0, "end after that time", 2},
+	{0, 0, 0, 0, "qemu-args:", 3},
+	{"memory", OPT_MEMORY, "SIZE", 0, "memory of the guest, as QEMU's -m takes it (512M)", 3},
+	{"hugepages", OPT_HUGEPAGES, 0, 0, "guest memory in hugepages of 2 MiB", 3},
+	{"multi-queue", OPT_MQ, 0, 0, "a device that has all queue pairs (QEMU 10.2 and later)", 3},
+	{0, 0, 0, 0, "", 4},
+	{0},
+};
+
+static const struct command {
+	const char *name;
+	int (*run)(struct ctl *c);
+	bool file, needs_guest;
+	char options; /* which group of options it has: 'c'apture, 'q'emu */
+} commands[] = {
+	{"list", ctl_list, false, false, 0},
+	{"guests", ctl_guests, false, false, 0},
+	{"stats", ctl_stats, false, false, 0},
+	{"capture", ctl_capture, true, false, 'c'},
+	{"qemu-args", ctl_qemu_args, false, true, 'q'},
+};
+
+struct line {
+	struct ctl ctl;
+	const struct command *cmd;
+	const char *option; /* one that belongs to some command only */
+	char option_of;
+};
+
+static uint64_t number(const char *option, const char *text, uint64_t min, uint64_t max)
+{
+	unsigned long long v;
+	char *end;
+
+	errno = 0;
+	v = strtoull(text, &end, 10);
+	if (*text < '0' || *text > '9' || *end || errno || v < min || v > max)
+		ctl_die(CTL_USAGE, "--%s %s: a number from %llu to %llu", option, text,
+			(unsigned long long)min, (unsigned long long)max);
+	return v;
+}
+
+/* Seconds, with a fraction if one likes, in milliseconds. */
+static uint64_t duration(const char *text)
+{
+	char *end;
+	double s = strtod(text, &end);
+
+	if (end == text || *end || !(s >= 0.001 && s <= 86400.0 * 365))
+		ctl_die(CTL_USAGE, "--duration %s: seconds, from 0.001 to a year", text);
+	return (uint64_t)(s * 1000 + 0.5);
+}
+
+static void argument(struct line *l, const char *arg)
+{
+	if (!l->cmd) {
+		for (size_t i = 0; i < sizeof(commands) / sizeof(commands[0]); i++)
+			if (strcmp(commands[i].name, arg) == 0)
+				l->cmd = &commands[i];
+		if (!l->cmd)
+			ctl_die(CTL_USAGE, "%s: no such command; --help lists them", arg);
+	} else if (l->cmd->file && !l->ctl.file) {
+		l->ctl.file = arg;
+	} else if (!l->ctl.guest) {
+		l->ctl.guest = arg;
+	} else {
+		ctl_die(CTL_USAGE, "%s %s: one argument too many: %s", l->cmd->name, l->ctl.guest,
+			arg);
+	}
+}
+
+static void finish(const struct line *l)
+{
+	if (!l->cmd)
+		ctl_die(CTL_USAGE,
+			"a command is needed: list, guests, stats, capture or qemu-args");
+	else if (l->cmd->file && !l->ctl.file)
+		ctl_die(CTL_USAGE, "%s: the name of a file is needed, \"-\" for standard output",
+			l->cmd->name);
+	else if (l->cmd->needs_guest && !l->ctl.guest)
+		ctl_die(CTL_USAGE,
+			"%s: the name of a guest is needed; \"zvsockctl guests\" lists them",
+			l->cmd->name);
+	else if (l->option && l->option_of != l->cmd->options)
+		ctl_die(CTL_USAGE, "--%s is no option of %s", l->option, l->cmd->name);
+}
+
+static void belongs_to(struct line *l, const char *option, char command)
+{
+	if (!l->option || l->option_of != command) {
+		l->option = option;
+		l->option_of = command;
+	}
+}
+
+static error_t parse(int key, char *arg, struct argp_state *st)
+{
+	struct line *l = st->input;
+	struct ctl *c = &l->ctl;
+
+	switch (key) {
+	case 's':
+		c->socket = arg;
+		break;
+	case 'j':
+		c->json = true;
+		break;
+	case OPT_SNAPLEN:
+		c->snaplen = number("snaplen", arg, 0, 1u << 20);
+		belongs_to(l, "snaplen", 'c');
+		break;
+	case OPT_COUNT:
+		c->count = number("count", arg, 1, INT64_MAX);
+		belongs_to(l, "count", 'c');
+		break;
+	case OPT_DURATION:
+		c->duration_ms = duration(arg);
+		belongs_to(l, "duration", 'c');
+		break;
+	case OPT_MEMORY:
+		c->memory = arg;
+		belongs_to(l, "memory", 'q');
+		break;
+	case OPT_HUGEPAGES:
+		c->hugepages = true;
+		belongs_to(l, "hugepages", 'q');
+		break;
+	case OPT_MQ:
+		c->multi_queue = true;
+		belongs_to(l, "multi-queue", 'q');
+		break;
+	case ARGP_KEY_ARG:
+		argument(l, arg);
+		break;
+	case ARGP_KEY_END:
+		finish(l);
+		break;
+	default:
+		return ARGP_ERR_UNKNOWN;
+	}
+	return 0;
+}
+
+int main(int argc, char **argv)
+{
+	static const struct argp argp = {.options = options,
+					 .parser = parse,
+					 .args_doc = "COMMAND [FILE] [GUEST]",
+					 .doc = doc};
+	struct line l = {.ctl = {.socket = SOCKET_DEFAULT,
+				 .snaplen = UINT64_MAX,
+				 .count = UINT64_MAX,
+				 .duration_ms = UINT64_MAX,
+				 .fd = -1}};
+	int rc;
+
+	argp_err_exit_status = CTL_USAGE;
+	if (argp_parse(&argp, argc, argv, 0, NULL, &l))
+		return CTL_USAGE;
+	rc = l.cmd->run(&l.ctl);
+	if (!(l.ctl.file && strcmp(l.ctl.file, "-") == 0) && (fflush(stdout) || ferror(stdout)))
+		ctl_die(CTL_FAILED, "standard output: %s", strerror(errno));
+	return rc;
+}
