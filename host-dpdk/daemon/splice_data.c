@@ -41,6 +41,7 @@ static void want_events(struct splice_side *s)
 void splice_lend(struct splice_side *s)
 {
 	uint32_t head = s->head;
+	bool lent;
 	int n = 1;
 
 	splice_take_back(s, __atomic_load_n(&s->tail, __ATOMIC_ACQUIRE));
@@ -57,16 +58,15 @@ void splice_lend(struct splice_side *s)
 		if (n > 0)
 			head += (uint32_t)n;
 	}
-	if (head != s->head)
-		__atomic_store_n(&s->head, head, __ATOMIC_RELEASE);
-	else if (n != 0)
-		n = -EAGAIN; /* nothing to tell */
+	lent = head != s->head;
+	/* Before the end of stream, which says that there is no more than this. */
+	__atomic_store_n(&s->head, head, __ATOMIC_RELEASE);
 	if (n == 0) {
 		__atomic_store_n(&s->eof, 1, __ATOMIC_RELEASE);
 		s->in_done = true;
 	}
 	want_events(s);
-	if (n >= 0 && s->other != s)
+	if ((lent || n == 0) && s->other != s)
 		splice_poke(s);
 }
 

@@ -1,0 +1,302 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "zvd_world.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#define LONG_S 60 /* far more than anything here takes; only a failure waits that long */
+
+char zw_dir[64];
+pid_t zw_pid;
+
+static struct zv_dev *guests[ZW_GUESTS];
+
+static time_t now(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return ts.tv_sec;
+}
+
+/* ---- the daemon ---- */
+
+static bool write_conf(const char *path, const char *conf, unsigned lcores)
+{
+	FILE *f = fopen(path, "w");
+
+	if (!f)
+		return false;
+	fprintf(f, "[daemon]\ncontrol = %scontrol.sock\ncpus = any", zw_dir);
+	while (--lcores)
+		fprintf(f, ",any");
+	fputc('\n', f);
+	for (; *conf; conf++)
+		if (*conf == '@')
+			fputs(zw_dir, f);
+		else
+			fputc(*conf, f);
+	return fclose(f) == 0;
+}
+
+bool zw_start(const char *program, const char *conf, unsigned lcores)
+{
+	char path[96];
+
+	strcpy(zw_dir, "/tmp/zvd-test.XXXXXX");
+	if (!mkdtemp(zw_dir))
+		return false;
+	strcat(zw_dir, "/");
+	snprintf(path, sizeof(path), "%sconf", zw_dir);
+	if (!write_conf(path, conf, lcores))
+		return false;
+	zw_pid = fork();
+	if (zw_pid == 0) {
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		execl(program, program, "--config", path, NULL);
+		perror(program);
+		_exit(127);
+	}
+	return zw_pid > 0;
+}
+
+static void remove_dir(void)
+{
+	struct dirent *e;
+	DIR *d = opendir(zw_dir);
+	char path[400];
+
+	while (d && (e = readdir(d))) {
+		snprintf(path, sizeof(path), "%s%s", zw_dir, e->d_name);
+		if (e->d_name[0] != '.')
+			unlink(path);
+	}
+	if (d)
+		closedir(d);
+	rmdir(zw_dir);
+}
+
+bool zw_stop(void)
+{
+	int status = -1;
+
+	for (unsigned i = 0; i < ZW_GUESTS; i++)
+		if (!zw_guest_close(i))
+			return false;
+	kill(zw_pid, SIGTERM);
+	waitpid(zw_pid, &status, 0);
+	remove_dir();
+	return WIFEXITED(status) && WEXITSTATUS(status) == 0;
+}
+
+unsigned zw_fds(void)
+{
+	char path[64];
+	unsigned n = 0;
+	DIR *d;
+
+	snprintf(path, sizeof(path), "/proc/%d/fd", (int)zw_pid);
+	d = opendir(path);
+	while (d && readdir(d))
+		n++;
+	if (d)
+		closedir(d);
+	return n;
+}
+
+/* ---- guests ---- */
+
+struct zv_dev *zw_guest(unsigned i, const char *name, unsigned queues)
+{
+	/* Plain, as a stock guest is. */
+	struct zv_opts o = {.size = sizeof(o), .queues = queues, .flags = ZV_OPT_NO_HELLO};
+	time_t end = now() + LONG_S;
+	char uri[128];
+	int ret;
+
+	snprintf(uri, sizeof(uri), "vhost-user:%s%s", zw_dir, name);
+	do { /* the daemon may still be starting */
+		ret = zv_open(&guests[i], uri, &o);
+		if (ret < 0)
+			usleep(20000);
+	} while ((ret == -ENOENT || ret == -ECONNREFUSED) && now() < end &&
+		 waitpid(zw_pid, NULL, WNOHANG) == 0);
+	if (ret < 0) {
+		fprintf(stderr, "%s: %s\n", uri, zv_error_text());
+		return NULL;
+	}
+	return guests[i];
+}
+
+bool zw_guest_close(unsigned i)
+{
+	struct zv_dev *dev = guests[i];
+
+	guests[i] = NULL;
+	return !dev || zv_close(dev) == 0;
+}
+
+static void note(const struct zv_event *ev)
+{
+	struct zw_conn *c = ev->user;
+
+	if (!c)
+		return;
+	if (ev->events & ZV_EV_CONNECT) {
+		c->connected = ev->err == 0;
+		c->err = ev->err;
+	}
+	if (ev->events & ZV_EV_ERR)
+		c->err = ev->err;
+}
+
+void zw_poll(void)
+{
+	struct zv_event ev[32];
+	int n, any = 0;
+
+	for (unsigned i = 0; i < ZW_GUESTS; i++)
+		for (unsigned q = 0; guests[i] && q < zv_nqueues(guests[i]); q++) {
+			n = zv_poll(zv_queue(guests[i], q), ev, 32);
+			for (int k = 0; k < n; k++)
+				note(&ev[k]);
+			any += n;
+		}
+	if (!any)
+		sched_yield();
+}
+
+bool zw_until(bool (*done)(void *arg), void *arg)
+{
+	time_t end = now() + LONG_S;
+
+	while (!done(arg)) {
+		if (now() > end)
+			return false;
+		zw_poll();
+	}
+	return true;
+}
+
+/* ---- connections ---- */
+
+static bool settled(void *arg)
+{
+	struct zw_conn *c = arg;
+
+	return c->connected || c->err;
+}
+
+struct zw_conn *zw_connect(struct zv_dev *dev, unsigned queue, uint64_t cid, uint32_t port,
+			   enum zv_type type, int *err)
+{
+	struct zw_conn *c = calloc(1, sizeof(*c));
+	int ret;
+
+	if (!c)
+		return NULL;
+	ret = zv_connect(zv_queue(dev, queue), cid, port, type, &c->c);
+	if (ret == 0) {
+		zv_set_user(c->c, c);
+		ret = zw_until(settled, c) ? c->err : -ETIME;
+		if (ret)
+			zv_conn_close(c->c);
+	}
+	if (err)
+		*err = ret;
+	if (ret == 0)
+		return c;
+	free(c);
+	return NULL;
+}
+
+struct take {
+	struct zv_dev *dev;
+	uint32_t port;
+	struct zv_conn *c;
+};
+
+static bool taken(void *arg)
+{
+	struct take *t = arg;
+
+	for (unsigned q = 0; q < zv_nqueues(t->dev); q++)
+		if (zv_accept(zv_queue(t->dev, q), t->port, &t->c) == 0)
+			return true;
+	return false;
+}
+
+struct zw_conn *zw_accept(struct zv_dev *dev, uint32_t port)
+{
+	struct take t = {dev, port, NULL};
+	struct zw_conn *c = calloc(1, sizeof(*c));
+
+	if (!c || !zw_until(taken, &t)) {
+		free(c);
+		return NULL;
+	}
+	c->c = t.c;
+	c->connected = true;
+	zv_set_user(c->c, c);
+	return c;
+}
+
+void zw_close(struct zw_conn *c)
+{
+	zv_conn_close(c->c);
+	free(c);
+}
+
+bool zw_send(struct zw_conn *c, const void *data, size_t len, uint32_t flags)
+{
+	const char *p = data;
+	time_t end = now() + LONG_S;
+
+	do {
+		ssize_t n = zv_send(c->c, p, len, flags);
+
+		if (n < 0 && n != -EAGAIN)
+			return false;
+		if (n >= 0) {
+			p += n;
+			len -= (size_t)n;
+		}
+		zw_poll();
+	} while (len && now() < end);
+	return !len;
+}
+
+ssize_t zw_recv(struct zw_conn *c, void *data, size_t len, uint32_t *flags)
+{
+	struct zv_conn_info info = {.size = sizeof(info)};
+	time_t end = now() + LONG_S;
+	size_t have = 0;
+
+	(void)zv_conn_info(c->c, &info);
+	while (have < len && now() < end) {
+		uint32_t f = 0;
+		ssize_t n = zv_recv(c->c, (char *)data + have, len - have, &f);
+
+		if (n == -EAGAIN) {
+			zw_poll();
+			continue;
+		}
+		if (flags)
+			*flags = f;
+		if (n < 0)
+			return n;
+		have += (size_t)n;
+		if (n == 0 || info.type == ZV_SEQPACKET)
+			break;
+	}
+	return (ssize_t)have;
+}

@@ -1,0 +1,56 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * A real zvsockd in a directory of its own, and guests that are devices of this process: what the
+ * tests of its endpoints share.
+ */
+#ifndef ZVD_WORLD_H
+#define ZVD_WORLD_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+#include <zvsock.h>
+
+#define ZW_GUESTS 4u
+
+extern char zw_dir[64]; /* with a '/' at its end */
+extern pid_t zw_pid;
+
+/*
+ * Starts @program with the configuration @conf, in which every '@' stands for zw_dir. @lcores > 1:
+ * that many threads, not pinned. False: it did not come up; its words are on stderr.
+ */
+bool zw_start(const char *program, const char *conf, unsigned lcores);
+/* SIGTERM; true if it exits with 0. Removes the directory. Closes all guests first. */
+bool zw_stop(void);
+/* Guest @i with @queues pairs on socket zw_dir/<name>; waits until it is attached. */
+struct zv_dev *zw_guest(unsigned i, const char *name, unsigned queues);
+/* Closes guest @i; its connections go with it. */
+bool zw_guest_close(unsigned i);
+/* One round of all guests' queues; ZV_EV_CONNECT and ZV_EV_ERR are noted behind zv_user. */
+void zw_poll(void);
+/* Rounds until @done says so. False: not within a long time. */
+bool zw_until(bool (*done)(void *arg), void *arg);
+/* Open descriptors of the daemon. */
+unsigned zw_fds(void);
+
+/* Behind zv_set_user of connections that zw_connect and zw_accept give. */
+struct zw_conn {
+	struct zv_conn *c;
+	bool connected;
+	int err; /* ZV_EV_ERR or a failed connect */
+};
+
+/* Connects and waits for the outcome. NULL: refused; *err (may be NULL) says how. */
+struct zw_conn *zw_connect(struct zv_dev *dev, unsigned queue, uint64_t cid, uint32_t port,
+			   enum zv_type type, int *err);
+/* Waits for a connection to @port on any queue of @dev. */
+struct zw_conn *zw_accept(struct zv_dev *dev, uint32_t port);
+void zw_close(struct zw_conn *c);
+/* Sends all of it, polling. False: an error. */
+bool zw_send(struct zw_conn *c, const void *data, size_t len, uint32_t flags);
+/* Receives exactly @len bytes (STREAM) or one message; fewer: end of stream, -errno: an error. */
+ssize_t zw_recv(struct zw_conn *c, void *data, size_t len, uint32_t *flags);
+
+#endif
