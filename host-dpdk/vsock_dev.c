@@ -233,6 +233,8 @@ int hq_start(struct hq *q, const struct hq_setup *s)
 	if (ret == 0) {
 		q->ep = ep;
 		q->loaded = true;
+		q->began.base[HQ_GUEST_RX] = q->rx.last_avail;
+		q->began.base[HQ_GUEST_TX] = q->tx.last_avail;
 		q->tq.rx_descs = q->tx.size;
 		q->tq.tx_descs = q->rx.size;
 		tq_count(&q->tq.stats.sessions, 1);
@@ -259,12 +261,13 @@ static void return_in_flight(struct hq *q, uint32_t session)
 
 bool hq_stop(struct hq *q, struct hq_bases *b)
 {
-	uint32_t session = q->tq.session;
+	uint32_t session;
 	int ret;
 
 	if (!q->loaded)
 		return false;
 	quiesce_stop(&q->tq.qs);
+	session = q->tq.session;
 	if (q->ep)
 		epoch_retire(q);
 	/* Before the guest may reuse them: buffers on loan turn into private memory. */

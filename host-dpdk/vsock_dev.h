@@ -75,6 +75,11 @@ struct hq_rec {
 };
 _Static_assert(sizeof(struct hq_rec) == 32, "two records a cache line");
 
+/* Where the rings of a pair stand. */
+struct hq_bases {
+	uint16_t base[2]; /* [enum hq_ring]: avail index == used index */
+};
+
 struct hq {
 	struct tq tq; /* first */
 
@@ -98,6 +103,7 @@ struct hq {
 	int kickfd[2]; /* dup'ed, in epfd; -1: none */
 	int epfd, wakefd;
 	unsigned index;
+	struct hq_bases began; /* where the session has begun */
 	bool loaded;	  /* hq_start succeeded and hq_stop has not come; the ring may be broken */
 	const char *name; /* of the device, for logs */
 };
@@ -106,11 +112,6 @@ struct hq_setup {
 	struct dvring_area ring[2]; /* [enum hq_ring] */
 	struct guest_mem *mem;	    /* for payload; hq_start takes a reference of its own */
 	bool event_idx, indirect;
-};
-
-/* Where the rings stood when the session ended. */
-struct hq_bases {
-	uint16_t base[2]; /* [enum hq_ring]: avail index == used index */
 };
 
 /* ---- control thread ---- */

@@ -182,10 +182,12 @@ static void pair_start(struct vu_dev *d, unsigned pair)
 		return;
 	}
 	snapshot(d, pair, &d->loaded[pair]);
-	if (pair == 0 && q->tx.last_avail != 0)
+	/* From here on the rings are the owner's; what it has taken since is no sign of a former
+	 * life. */
+	if (pair == 0 && q->began.base[HQ_GUEST_TX] != 0)
 		d->reset_due = true;
 	zv_log_limited(&d->log, ZV_LOG_INFO, "%s: queue %u is up, rings of %u and %u", d->path,
-		       pair, q->rx.size, q->tx.size);
+		       pair, s.ring[HQ_GUEST_RX].size, s.ring[HQ_GUEST_TX].size);
 }
 
 /* Brings the pair to the state that the frontend has asked for. */
