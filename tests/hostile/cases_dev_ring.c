@@ -140,31 +140,43 @@ static void event(uint32_t what, uint32_t len)
 	dev_used(EVT, id, len, true);
 }
 
-static void settle(void)
+/* The driver's control thread has dealt with what is in the event ring: its buffers are posted
+ * again, or (@broken) the ring is given up. */
+static bool settled(bool broken)
 {
+	uint16_t posted = shm_load_acquire16(&G.r[EVT].avail->idx);
+
+	return broken ? guest_stats(0).ring_broken != G.broken[0]
+		      : (uint16_t)(posted - G.r[EVT].last_avail) == EVT_N;
+}
+
+static void settle(const struct dev_case *c)
+{
+	bool broken = c->counter == CNT(ring_broken) && c->count == 1;
+
 	fake_signal(&G.b, EVT);
-	for (int i = 0; i < 100; i++) {
+	for (int i = 0; i < 100000 && !settled(broken); i++) {
 		gdev_pump();
 		nanosleep(&(struct timespec){0, 100000}, NULL);
 	}
+	assert_true(settled(broken));
+	gdev_pump();
 }
 
 static void unknown_event(const struct dev_case *c)
 {
 	event((uint32_t)c->a, (uint32_t)c->b);
-	settle();
+	settle(c);
 }
 
 static void resets(const struct dev_case *c)
 {
 	for (uint64_t i = 0; i < c->a; i++) {
-		for (int tries = 0; tries < 1000 &&
-				    G.r[EVT].last_avail == shm_load_acquire16(&G.r[EVT].avail->idx);
-		     tries++)
-			settle();
+		if (G.r[EVT].last_avail == shm_load_acquire16(&G.r[EVT].avail->idx))
+			settle(c); /* all buffers are used */
 		event(0, 4);
 	}
-	settle();
+	settle(c);
 }
 
 static void event_used(const struct dev_case *c)
@@ -172,13 +184,13 @@ static void event_used(const struct dev_case *c)
 	uint16_t id = dev_take(EVT);
 
 	dev_used(EVT, c->a == ANY_ID ? id : (uint32_t)c->a, (uint32_t)c->b, true);
-	settle();
+	settle(c);
 }
 
 static void event_jump(const struct dev_case *c)
 {
 	jump(c);
-	settle();
+	settle(c);
 }
 
 /* A reset after which the guest's CID is a reserved one; then a good one again. */
@@ -189,7 +201,11 @@ static void bad_cid(const struct dev_case *c)
 	atomic_store(&G.b.cid, c->a);
 	event(0, 4);
 	G.gone = true;
-	settle();
+	fake_signal(&G.b, EVT);
+	for (int i = 0; i < 100; i++) {
+		gdev_pump();
+		nanosleep(&(struct timespec){0, 100000}, NULL);
+	}
 	atomic_store(&G.b.cid, G_CID);
 	assert_true(fake_wait_ready(&G.b, before + 1));
 }

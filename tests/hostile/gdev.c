@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "gdev.h"
 
+#include "socket.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 #include <time.h>
@@ -220,6 +222,12 @@ static bool serve(unsigned pair)
 	return work;
 }
 
+/* The control thread has stopped the pair: a poll would turn back at once and find nothing. */
+static bool stopped(unsigned i)
+{
+	return __atomic_load_n(&G.q[i]->tq->qs.stop, __ATOMIC_ACQUIRE);
+}
+
 void gdev_pump(void)
 {
 	unsigned idle = 0;
@@ -227,7 +235,10 @@ void gdev_pump(void)
 	while (idle < 4) {
 		struct zv_event ev[16];
 
-		idle++;
+		if (stopped(0) || stopped(1))
+			nap();
+		else
+			idle++;
 		for (unsigned i = 0; i < 2; i++) {
 			int n;
 

@@ -22,6 +22,7 @@
 
 #define G_CID	  42u /* the scripted backend's */
 #define G_N	  64u
+#define EVT_N	  8u /* buffers that the driver posts on the event ring */
 #define G_BUF	  4096u
 #define G_PORT	  80u /* the host's, of pair 0's connection */
 #define G_LISTEN  90u /* the guest listens, and has BACKLOG connections waiting at most */

@@ -12,15 +12,20 @@
 void raw_desc(struct raw *r, unsigned ring, unsigned i, uint64_t gpa, uint32_t len, unsigned flags,
 	      unsigned next)
 {
-	r->ring[ring].desc[i] = (struct vring_desc){
-		.addr = gpa, .len = len, .flags = (uint16_t)flags, .next = (uint16_t)next};
+	struct vring_desc *d = &r->ring[ring].desc[i];
+
+	/* Word by word: a case may have another thread write there. */
+	shm_store64((uint64_t *)(void *)&d->addr, gpa);
+	shm_store32(&d->len, len);
+	shm_store16(&d->flags, (uint16_t)flags);
+	shm_store16(&d->next, (uint16_t)next);
 }
 
 void raw_offer(struct raw *r, unsigned ring, uint16_t head)
 {
 	struct raw_ring *g = &r->ring[ring];
 
-	g->avail->ring[g->avail_idx++ % RAW_N] = head;
+	shm_store16(&g->avail->ring[g->avail_idx++ % RAW_N], head);
 }
 
 void raw_kick(struct raw *r, unsigned ring)
