@@ -202,16 +202,18 @@ ssize_t tx_send(struct zv_conn *c, const void *data, size_t len, uint32_t flags)
 
 /*
  * How many of @n more buffers @c may hold unsent: a queue lends at most half of what it has, a
- * connection at most half of that while it is not alone in holding some.
+ * connection at most half of what the others leave of that. So whoever comes next finds some, also
+ * beside several that never send theirs.
  */
 static unsigned may_hold(const struct zv_conn *c, unsigned n)
 {
 	const struct zv_queue *q = c->q;
-	unsigned max = q->ops->tx_max(q->tq) / 2, all = q->tx.app_loans, most = max;
+	unsigned max = q->ops->tx_max(q->tq) / 2, all = q->tx.app_loans, most;
 
-	if (all > c->tx_loans)
-		most = max / 2;
-	if (all >= max || c->tx_loans >= most)
+	if (all >= max)
+		return 0;
+	most = (max - (all - c->tx_loans) + 1) / 2;
+	if (c->tx_loans >= most)
 		return 0;
 	n = n < max - all ? n : max - all;
 	return n < most - c->tx_loans ? n : most - c->tx_loans;

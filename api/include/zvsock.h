@@ -383,8 +383,8 @@ ZV_API ssize_t zv_recv(struct zv_conn *conn, void *data, size_t len, uint32_t *f
  * Reserves up to @n buffers for payload, and the credit for it, about @len bytes in each. May give
  * fewer, or shorter ones (capacity says). Memory belongs to the transport: guest memory on both
  * sides. Returns the number reserved, >= 1, or -EAGAIN, -EPIPE, -ECONNRESET, -ENOTCONN, -EINVAL, or
- * -ENOBUFS: too many are reserved and not sent (half of the ring on the queue, of that half on a
- * connection while others hold some); sending or cancelling mends it, ZV_EV_OUT will not tell.
+ * -ENOBUFS: too many are reserved and not sent (half of the ring on the queue; on a connection half
+ * of what the others leave of that); sending or cancelling mends it, ZV_EV_OUT will not tell.
  */
 ZV_API int zv_buf_alloc(struct zv_conn *conn, struct zv_buf *bufs, unsigned n, size_t len);
 

@@ -123,6 +123,18 @@ static void test_lesson_11_slowest_of_1000_small_guest_to_host(void **state)
 	many_active(true, 64, false);
 }
 
+static void test_lesson_11_slowest_of_1000_small_host_to_guest(void **state)
+{
+	(void)state;
+	many_active(false, 64, true);
+}
+
+static void test_lesson_11_slowest_of_1000_large_guest_to_host(void **state)
+{
+	(void)state;
+	many_active(true, 4096, false);
+}
+
 static void test_lesson_11_slowest_of_1000_large_host_to_guest(void **state)
 {
 	(void)state;
@@ -154,11 +166,13 @@ static void test_lesson_11_small_beside_bulk(void **state)
 	close_many(n);
 }
 
+enum hog { NO_HOG, NEVER_RELEASES, NEVER_SENDS };
+
 /*
- * The first connection receives and never releases; @others go on. Their slowest must get at least
- * half of what it gets without the first one.
+ * The first connection receives and never releases, or reserves and never sends; @others go on,
+ * with zero-copy calls. Their slowest must get at least half of what it gets without the first.
  */
-static uint64_t slowest_beside(bool hog, bool g2h, unsigned others)
+static uint64_t slowest_beside(enum hog hog, bool g2h, unsigned others)
 {
 	struct zv_buf held[64];
 	uint64_t least = UINT64_MAX;
@@ -166,8 +180,11 @@ static uint64_t slowest_beside(bool hog, bool g2h, unsigned others)
 	int n;
 
 	connect_many(others + 1, g2h);
+	while (hog == NEVER_SENDS && nheld < 64 &&
+	       (n = zv_buf_alloc(flows[0].tx, held + nheld, 64 - nheld, 64)) > 0)
+		nheld += (unsigned)n;
 	for (unsigned r = 0; r < 400; r++) {
-		if (hog) {
+		if (hog == NEVER_RELEASES) {
 			send_all_it_can(&flows[0], 4096, false);
 			while (nheld < 64 &&
 			       (n = zv_buf_recv(flows[0].rx, held + nheld, 64 - nheld)) > 0)
@@ -184,21 +201,23 @@ static uint64_t slowest_beside(bool hog, bool g2h, unsigned others)
 	}
 	for (unsigned i = 1; i <= others; i++)
 		least = flows[i].got < least ? flows[i].got : least;
-	assert_int_equal(hog, nheld != 0);
-	if (nheld)
+	assert_int_equal(hog != NO_HOG, nheld != 0);
+	if (hog == NEVER_SENDS)
+		zv_buf_cancel(flows[0].tx, held, nheld);
+	else if (nheld)
 		zv_buf_release(zv_conn_queue(flows[0].rx), held, nheld);
 	close_many(others + 1);
 	return least;
 }
 
-static void hog_and_200(void **state, bool g2h)
+static void hog_and_200(void **state, enum hog hog, bool g2h)
 {
 	uint64_t alone, beside;
 
-	alone = slowest_beside(false, g2h, 200);
+	alone = slowest_beside(NO_HOG, g2h, 200);
 	pair_teardown(state);
 	pair_setup(state);
-	beside = slowest_beside(true, g2h, 200);
+	beside = slowest_beside(hog, g2h, 200);
 	assert_true(alone > 0);
 	if (beside < alone / 2)
 		fail_msg("%llu bytes beside a hog, %llu without", (unsigned long long)beside,
@@ -207,38 +226,49 @@ static void hog_and_200(void **state, bool g2h)
 
 static void test_hog_of_received_buffers_on_the_host(void **state)
 {
-	hog_and_200(state, true);
+	hog_and_200(state, NEVER_RELEASES, true);
 }
 
 static void test_hog_of_received_buffers_in_the_guest(void **state)
 {
-	hog_and_200(state, false);
+	hog_and_200(state, NEVER_RELEASES, false);
 }
 
 /* The mirror image: one reserves transmit buffers and never sends them. */
-static void test_hog_of_reserved_buffers(void **state)
+static void test_hog_of_reserved_buffers_in_the_guest(void **state)
 {
-	struct zv_buf held[64], b[4];
-	unsigned nheld = 0;
-	int n = 0;
+	hog_and_200(state, NEVER_SENDS, true);
+}
+
+static void test_hog_of_reserved_buffers_on_the_host(void **state)
+{
+	hog_and_200(state, NEVER_SENDS, false);
+}
+
+/* Each may hold half of what the others leave of half the ring. */
+static void test_shares_of_reserved_buffers(void **state)
+{
+	static const unsigned share[] = {15, 8, 4, 2, 1}; /* of 30, 15, 7, 3, 1 */
+	struct zv_buf held[5][64], b[4];
 
 	(void)state;
-	connect_many(2, true);
-	while (nheld < 64 && (n = zv_buf_alloc(flows[0].tx, held + nheld, 64 - nheld, 64)) > 0)
-		nheld += (unsigned)n;
-	assert_int_equal(n, -ENOBUFS);
-	assert_int_equal(nheld, 30); /* half of the 60 that are not for control packets */
-	assert_int_equal(zv_buf_alloc(flows[1].tx, b, 4, 64), -ENOBUFS);
-	send_all_it_can(&flows[1], 512, false); /* copying needs no loan and goes on */
-	assert_true(flows[1].sent > 0);
-	zv_buf_cancel(flows[0].tx, held, nheld);
+	connect_many(7, true);
+	for (unsigned i = 0; i < 5; i++) {
+		assert_int_equal(zv_buf_alloc(flows[i].tx, held[i], 64, 64), share[i]);
+		assert_int_equal(zv_buf_alloc(flows[i].tx, b, 4, 64), -ENOBUFS);
+	}
+	/* All is lent: copying needs no loan and goes on. */
+	assert_int_equal(zv_buf_alloc(flows[5].tx, b, 4, 64), -ENOBUFS);
+	send_all_it_can(&flows[6], 512, false);
+	assert_true(flows[6].sent > 0);
 	pump();
-	receive_all(&flows[1]);
-	assert_int_equal(zv_buf_alloc(flows[1].tx, b, 4, 64), 4);
-	assert_true(zv_buf_alloc(flows[0].tx, held, 30, 64) <= 15); /* not alone any more */
-	zv_buf_cancel(flows[1].tx, b, 4);
-	zv_buf_cancel(flows[0].tx, held, 15);
-	close_many(2);
+	receive_all(&flows[6]);
+	zv_buf_cancel(flows[0].tx, held[0], 15);
+	assert_int_equal(zv_buf_alloc(flows[6].tx, b, 4, 64), 4);
+	zv_buf_cancel(flows[6].tx, b, 4);
+	for (unsigned i = 1; i < 5; i++)
+		zv_buf_cancel(flows[i].tx, held[i], share[i]);
+	close_many(7);
 }
 
 /* Devices whose buffers hold 64 KiB. */
@@ -314,11 +344,15 @@ int main(void)
 #define T(f) cmocka_unit_test_setup_teardown(f, setup_many, pair_teardown)
 	const struct CMUnitTest tests[] = {
 		T(test_lesson_11_slowest_of_1000_small_guest_to_host),
+		T(test_lesson_11_slowest_of_1000_small_host_to_guest),
+		T(test_lesson_11_slowest_of_1000_large_guest_to_host),
 		T(test_lesson_11_slowest_of_1000_large_host_to_guest),
 		T(test_lesson_11_small_beside_bulk),
 		T(test_hog_of_received_buffers_on_the_host),
 		T(test_hog_of_received_buffers_in_the_guest),
-		T(test_hog_of_reserved_buffers),
+		T(test_hog_of_reserved_buffers_in_the_guest),
+		T(test_hog_of_reserved_buffers_on_the_host),
+		T(test_shares_of_reserved_buffers),
 		cmocka_unit_test_setup_teardown(test_a_turn_of_4_gib_leaves_the_line_intact,
 						setup_large, pair_teardown),
 	};

@@ -28,11 +28,13 @@ static void test_order_of_more_and_reserved_buffers(void **state)
 static void test_unused_credit_wakes_its_sender(void **state)
 {
 	struct zv_conn *g, *h;
+	static const char page[4096];
 	struct zv_buf b[64];
 	int n, all = 0;
 
 	(void)state;
 	connect_pair(ZV_STREAM, 1000, &g, &h);
+	assert_int_equal(zv_send(g, page, sizeof(page), 0), sizeof(page));
 	while ((n = zv_buf_alloc(g, b + all, 64 - all, 4096)) > 0)
 		all += n;
 	assert_int_equal(n, -EAGAIN);
