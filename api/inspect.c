@@ -68,6 +68,7 @@ static void fill_info(const struct zv_conn *c, struct zv_conn_info *info)
 		.opened_ns = c->opened_ns,
 		.peer_buf_alloc = c->credit.peer_buf_alloc,
 		.tx_unacked = c->credit.tx_cnt - c->credit.peer_fwd_cnt,
+		.flags = c->flags & CF_INCOMING ? ZV_CONN_INCOMING : 0,
 	};
 }
 

@@ -78,6 +78,7 @@
 #define CF_IN_TABLE	(1u << 12)
 #define CF_TURN		(1u << 13) /* woken out of the line; may send ZV_QUANTUM */
 #define CF_OVER		(1u << 14) /* on q->over */
+#define CF_INCOMING	(1u << 15) /* the peer asked for it */
 
 /* zv_conn.pending: control packets to send, in this order */
 #define CP_REQUEST	  (1u << 0)

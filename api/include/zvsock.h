@@ -147,7 +147,10 @@ struct zv_conn_info {
 	uint64_t opened_ns;	     /* CLOCK_MONOTONIC when it began: REQUEST sent or received */
 	uint32_t peer_buf_alloc;     /* the peer's receive buffer, bytes */
 	uint32_t tx_unacked; /* payload bytes sent that the peer has not reported as consumed */
+	uint32_t flags;	     /* ZV_CONN_* */
+	uint32_t reserved;
 };
+#define ZV_CONN_INCOMING (1u << 0) /* the peer asked for it */
 
 /* Counters of a queue since zv_open; every cause of a drop, reset or broken ring has one. */
 struct zv_queue_stats {

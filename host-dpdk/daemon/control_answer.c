@@ -1,10 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * What the control socket answers. Each request is looked up by name and gets a JSON object back.
- *
- * What lcores own is copied by a call on the lcore (lcore_call), into memory that this thread has
- * allocated and touched before; a call that finds too little room says so and is made again with
- * more. So an lcore spends some tens of nanoseconds a connection, and allocates nothing.
  */
 #include "control_int.h"
 #include "counters.h"
@@ -14,13 +10,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <zvsock.h>
 
-#define CONNS_FIRST 1024u
-
-/* Every counter of the library has its name: their number and their order are those of the struct.
- */
+/* Every counter of the library has its name: number and order are those of the structure. */
 #define FIELD_IN_ORDER(field, group, meaning) COUNTER_##field,
 enum { QUEUE_COUNTERS(FIELD_IN_ORDER) COUNTERS };
 #define CHECK_ORDER(field, group, meaning)                                                         \
@@ -46,9 +38,33 @@ json_t *control_refuse(struct refusal *why, const char *code, const char *fmt, .
 	return NULL;
 }
 
-static json_t *out_of_memory(struct refusal *why)
+bool control_append(json_t *array, json_t *value)
 {
-	return control_refuse(why, "memory", "the daemon is out of memory for this answer");
+	return value && json_array_append_new(array, value) == 0;
+}
+
+json_t *control_text(const char *s)
+{
+	json_t *j = json_string(s);
+	char *copy = j ? NULL : strdup(s);
+
+	for (char *p = copy; p && *p; p++)
+		if (*p < ' ' || *p > '~')
+			*p = '?';
+	if (copy)
+		j = json_string(copy);
+	free(copy);
+	return j;
+}
+
+json_t *control_wrap(const char *name, json_t *array, bool complete, struct refusal *why)
+{
+	json_t *answer = complete ? json_pack("{sO}", name, array) : NULL;
+
+	json_decref(array);
+	return answer ? answer
+		      : control_refuse(why, "memory",
+				       "the daemon is out of memory for this answer");
 }
 
 bool control_string(const json_t *request, const char *key, const char **value, struct refusal *why)
@@ -107,140 +123,14 @@ bool control_guest(struct control *ct, const json_t *request, struct guest **onl
 	return false;
 }
 
-/* ---- connections, from the lcores ---- */
-
-struct snapshot {
-	struct zv_queue *q;
-	struct zv_conn_info *conns; /* NULL: only count */
-	size_t n, room;
-	bool full;
-};
-
-static int snapshot_take(void *ctx, const struct zv_conn_info *info)
-{
-	struct snapshot *s = ctx;
-
-	if (s->conns && s->n == s->room) {
-		s->full = true;
-		return 1;
-	}
-	if (s->conns)
-		s->conns[s->n] = *info;
-	s->n++;
-	return 0;
-}
-
-static void snapshot_call(struct lcore *lc, void *arg)
-{
-	struct snapshot *s = arg;
-
-	(void)lc;
-	s->n = 0;
-	s->full = false;
-	(void)zv_queue_conns(s->q, snapshot_take, s);
-}
-
-static size_t count_conns(const struct guest *g)
-{
-	size_t n = 0;
-
-	for (unsigned i = 0; i < g->n_queues; i++) {
-		struct snapshot s = {.q = g->queues[i].q};
-
-		lcore_call(g->queues[i].lc, snapshot_call, &s);
-		n += s.n;
-	}
-	return n;
-}
-
-/* The queue's connections in @s, whose memory is used again from queue to queue. */
-static bool snapshot_conns(const struct guest_queue *gq, struct snapshot *s)
-{
-	s->q = gq->q;
-	for (;;) {
-		if (s->conns) {
-			lcore_call(gq->lc, snapshot_call, s);
-			if (!s->full)
-				return true;
-		}
-		s->room = s->conns ? s->room * 4 : CONNS_FIRST;
-		free(s->conns);
-		s->conns = malloc(s->room * sizeof(*s->conns));
-		if (!s->conns)
-			return false;
-		/* The lcore shall not take the page faults. */
-		memset(s->conns, 0xff, s->room * sizeof(*s->conns));
-	}
-}
-
 /* ---- the answers ---- */
-
-/* Appends @value, which may be NULL for want of memory. */
-static bool append(json_t *array, json_t *value)
-{
-	return value && json_array_append_new(array, value) == 0;
-}
-
-/* {@name: @array}; NULL and *why when something in it was not @complete. */
-static json_t *wrap(const char *name, json_t *array, bool complete, struct refusal *why)
-{
-	json_t *answer = complete ? json_pack("{sO}", name, array) : NULL;
-
-	json_decref(array);
-	return answer ? answer : out_of_memory(why);
-}
-
-static json_t *conn_json(const struct guest *g, const struct zv_conn_info *c, uint64_t now)
-{
-	return json_pack("{ss ss ss sI sI sI sI sI sI sI sI sI sI sI sI}", "type",
-			 c->type == ZV_SEQPACKET ? "seqpacket" : "stream", "state", c->state,
-			 "guest", g->cfg->name, "queue", (json_int_t)c->queue, "local_cid",
-			 (json_int_t)c->local_cid, "local_port", (json_int_t)c->local_port,
-			 "peer_cid", (json_int_t)c->peer_cid, "peer_port", (json_int_t)c->peer_port,
-			 "rx_bytes", (json_int_t)c->rx_bytes, "tx_bytes", (json_int_t)c->tx_bytes,
-			 "rx_unread", (json_int_t)c->rx_unread, "tx_unacked",
-			 (json_int_t)c->tx_unacked, "tx_credit", (json_int_t)c->tx_credit,
-			 "peer_buf_alloc", (json_int_t)c->peer_buf_alloc, "age_ns",
-			 (json_int_t)(now > c->opened_ns ? now - c->opened_ns : 0));
-}
-
-static json_t *answer_list(struct control *ct, struct client *cl, const json_t *request,
-			   struct refusal *why)
-{
-	struct snapshot s = {0};
-	struct guest *only;
-	json_t *conns;
-	bool ok = true;
-
-	(void)cl;
-	if (!control_guest(ct, request, &only, why))
-		return NULL;
-	if (ct->unsent > CONTROL_UNSENT_MAX)
-		return control_refuse(why, "busy",
-				      "too many large answers have not been read yet; try again");
-	conns = json_array();
-	for (const struct guest *g = ct->d->guests; g && ok; g = g->next) {
-		for (unsigned i = 0; i < g->n_queues && ok && (!only || g == only); i++) {
-			struct timespec t;
-
-			ok = snapshot_conns(&g->queues[i], &s);
-			(void)clock_gettime(CLOCK_MONOTONIC, &t);
-			for (size_t k = 0; k < s.n && ok; k++)
-				ok = append(conns, conn_json(g, &s.conns[k],
-							     (uint64_t)t.tv_sec * 1000000000u +
-								     (uint64_t)t.tv_nsec));
-		}
-	}
-	free(s.conns);
-	return wrap("connections", conns, ok, why);
-}
 
 static json_t *strings(const char *first, size_t stride, unsigned n)
 {
 	json_t *array = json_array();
 
 	for (unsigned i = 0; i < n; i++)
-		if (!append(array, json_string(first + i * stride))) {
+		if (!control_append(array, control_text(first + i * stride))) {
 			json_decref(array);
 			return NULL;
 		}
@@ -260,7 +150,7 @@ static json_t *guest_json(const struct guest *g)
 			 cfg->client ? "client" : "server", "queues", (json_int_t)g->n_queues,
 			 "queues_up", (json_int_t)info.queues_up, "peer",
 			 (unsigned)info.peer < 3 ? peers[info.peer] : "unknown", "ring_size",
-			 (json_int_t)cfg->ring_size, "connections", (json_int_t)count_conns(g),
+			 (json_int_t)cfg->ring_size, "connections", (json_int_t)control_count(g),
 			 "groups", strings(cfg->groups[0], sizeof(cfg->groups[0]), cfg->n_groups));
 }
 
@@ -277,8 +167,8 @@ static json_t *answer_guests(struct control *ct, struct client *cl, const json_t
 	guests = json_array();
 	for (const struct guest *g = ct->d->guests; g && ok; g = g->next)
 		if (!only || g == only)
-			ok = append(guests, guest_json(g));
-	return wrap("guests", guests, ok, why);
+			ok = control_append(guests, guest_json(g));
+	return control_wrap("guests", guests, ok, why);
 }
 
 /* For a list of counters: puts each of st into counters. */
@@ -314,7 +204,7 @@ static json_t *guest_stats_json(const struct control *ct, const struct guest *g)
 	json_t *queues = json_array();
 
 	for (unsigned i = 0; i < g->n_queues; i++)
-		(void)append(queues, queue_json(ct, &g->queues[i]));
+		(void)control_append(queues, queue_json(ct, &g->queues[i]));
 	return json_pack("{ss sI so so}", "name", g->cfg->name, "cid", (json_int_t)g->cfg->cid,
 			 "queues", queues, "endpoints", endpoints_json(g));
 }
@@ -327,11 +217,11 @@ static json_t *lcores_json(const struct daemon *d)
 		struct lcore_stats st = {0};
 
 		lcore_stats(d->lcores[i], &st);
-		(void)append(lcores,
-			     json_pack("{sI sI sf sI sI}", "lcore", (json_int_t)i, "cpu",
-				       (json_int_t)(i < d->cfg->n_cpus ? d->cfg->cpus[i] : -1),
-				       "cpu_seconds", st.cpu_s, "rounds", (json_int_t)st.rounds,
-				       "sleeps", (json_int_t)st.sleeps));
+		(void)control_append(
+			lcores, json_pack("{sI sI sf sI sI}", "lcore", (json_int_t)i, "cpu",
+					  (json_int_t)(i < d->cfg->n_cpus ? d->cfg->cpus[i] : -1),
+					  "cpu_seconds", st.cpu_s, "rounds", (json_int_t)st.rounds,
+					  "sleeps", (json_int_t)st.sleeps));
 	}
 	return lcores;
 }
@@ -349,8 +239,8 @@ static json_t *answer_stats(struct control *ct, struct client *cl, const json_t 
 	guests = json_array();
 	for (const struct guest *g = ct->d->guests; g && ok; g = g->next)
 		if (!only || g == only)
-			ok = append(guests, guest_stats_json(ct, g));
-	answer = wrap("guests", guests, ok, why);
+			ok = control_append(guests, guest_stats_json(ct, g));
+	answer = control_wrap("guests", guests, ok, why);
 	if (answer)
 		(void)json_object_set_new(answer, "lcores", lcores_json(ct->d));
 	return answer;
@@ -363,7 +253,7 @@ static const struct {
 	json_t *(*answer)(struct control *ct, struct client *cl, const json_t *request,
 			  struct refusal *why);
 } requests[] = {
-	{"guests", answer_guests},  {"list", answer_list},	 {"stats", answer_stats},
+	{"guests", answer_guests},  {"list", control_list},	 {"stats", answer_stats},
 	{"capture", capture_begin}, {"stop", capture_end_early},
 };
 

@@ -128,7 +128,8 @@ json_t *capture_begin(struct control *ct, struct client *cl, const json_t *reque
 		return control_refuse(why, "memory", "the capture cannot be started: %s",
 				      zv_strerror(ret));
 	log_line(ZV_LOG_INFO, only ? only->cfg->name : NULL,
-		 "capture of %u guests started by uid %u (pid %d)", cc->guests, u.uid, u.pid);
+		 "capture of %s started by uid %u (pid %d)", only ? "this guest" : "all guests",
+		 u.uid, u.pid);
 	return json_pack("{sI}", "guests", (json_int_t)cc->guests);
 }
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* What the files of the control socket share: control.c (clients), control_answer.c (what is
- * asked), control_capture.c (captures). */
+/* What the files of the control socket share: control.c (clients), control_answer.c and
+ * control_list.c (what is asked), control_capture.c (captures). */
 #ifndef ZVD_CONTROL_INT_H
 #define ZVD_CONTROL_INT_H
 
@@ -11,10 +11,9 @@
 #include <jansson.h>
 #include <stddef.h>
 
-#define CONTROL_PROTOCOL 1
-#define CONTROL_CAPTURES 8 /* at a time, those included whose end is being waited for */
-#define CONTROL_UNSENT_MAX                                                                         \
-	(64u << 20) /* bytes of answers that clients have not taken yet, in all */
+#define CONTROL_PROTOCOL   1
+#define CONTROL_CAPTURES   8	       /* at a time, those included whose end is being waited for */
+#define CONTROL_UNSENT_MAX (64u << 20) /* bytes of answers not taken yet, of all clients */
 
 struct client {
 	int fd;	      /* -1: free */
@@ -70,6 +69,21 @@ bool control_number(const json_t *request, const char *key, uint64_t max, uint64
 /* Finds the guests that the request's "guest" names: *only NULL for all. False: no such guest. */
 bool control_guest(struct control *ct, const json_t *request, struct guest **only,
 		   struct refusal *why);
+
+/* Appends @value, which may be NULL for want of memory. */
+bool control_append(json_t *array, json_t *value);
+
+/* A string, whatever its bytes are: those that are not UTF-8 become "?". */
+json_t *control_text(const char *s);
+
+/* {@name: @array}, which is given away; NULL and *why when something in it was not @complete. */
+json_t *control_wrap(const char *name, json_t *array, bool complete, struct refusal *why);
+
+/* Connections of the guest. */
+size_t control_count(const struct guest *g);
+
+json_t *control_list(struct control *ct, struct client *cl, const json_t *request,
+		     struct refusal *why);
 
 /* Sends @answer, which is given away, as a line. */
 void control_send(struct control *ct, struct client *cl, json_t *answer);

@@ -17,7 +17,7 @@
 	X(tx_no_buffer, TRAFFIC, "times no receive buffer of the guest was free")                  \
 	X(tx_no_credit, TRAFFIC, "times the peer's socket had no room")                            \
 	X(kicks, TRAFFIC, "notifications sent to the guest")                                       \
-	X(wakeups, TRAFFIC, "times the host slept and was woken")                                  \
+	X(wakeups, TRAFFIC, "sleeps in zv_wait; an lcore has its own, below")                      \
 	X(conns_opened, CONNECTIONS, "started by the host")                                        \
 	X(conns_accepted, CONNECTIONS, "started by the guest and accepted")                        \
 	X(conns_refused, CONNECTIONS, "refused")                                                   \

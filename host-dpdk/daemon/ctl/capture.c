@@ -108,6 +108,7 @@ static int report(const struct ctl *c, json_t *end)
 int ctl_capture(struct ctl *c)
 {
 	json_t *answer, *end;
+	json_int_t guests;
 	sigset_t set;
 	int file, signals;
 
@@ -127,9 +128,10 @@ int ctl_capture(struct ctl *c)
 	if (strcmp(c->file, "-") == 0) /* the reader's end of file is the daemon's to give */
 		(void)close(STDOUT_FILENO);
 	answer = ctl_answer(c, CTL_ANSWER_MS);
+	guests = json_integer_value(json_object_get(answer, "guests"));
 	(void)fprintf(stderr,
-		      "zvsockctl: capturing %" JSON_INTEGER_FORMAT " guests; Ctrl-C ends it\n",
-		      json_integer_value(json_object_get(answer, "guests")));
+		      "zvsockctl: capturing %" JSON_INTEGER_FORMAT " guest%s; Ctrl-C ends it\n",
+		      guests, guests == 1 ? "" : "s");
 	end = wait_end(c, signals);
 	return report(c, end);
 }

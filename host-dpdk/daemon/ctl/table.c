@@ -53,7 +53,7 @@ static int width(const struct table *t, size_t column)
 
 void table_print(struct table *t)
 {
-	int *widths = calloc(t->columns, sizeof(*widths));
+	int *widths = calloc(t->columns, sizeof(*widths)), gap = 0;
 
 	if (!widths)
 		ctl_die(CTL_FAILED, "out of memory");
@@ -61,13 +61,17 @@ void table_print(struct table *t)
 		widths[i] = width(t, i);
 	for (size_t i = 0; i < t->n; i++) {
 		size_t column = i % t->columns;
-		bool last = column + 1 == t->columns;
+		int len = (int)strlen(t->cells[i]), fill = widths[column] - len;
 
+		/* Blanks are printed before what follows them, so that no line ends with some. */
+		gap = column ? gap + 2 : 0;
 		if (t->align[column] == 'r')
-			(void)printf("%*s", widths[column], t->cells[i]);
-		else
-			(void)printf("%-*s", last ? 0 : widths[column], t->cells[i]);
-		(void)fputs(last ? "\n" : "  ", stdout);
+			gap += fill;
+		if (len)
+			(void)printf("%*s%s", gap, "", t->cells[i]);
+		gap = (len ? 0 : gap) + (t->align[column] == 'r' ? 0 : fill);
+		if (column + 1 == t->columns)
+			(void)fputc('\n', stdout);
 		free(t->cells[i]);
 	}
 	free(widths);

@@ -35,6 +35,14 @@ static uint32_t port_of(struct zv_conn *c)
 	return i.local_port;
 }
 
+static uint32_t flags_of(struct zv_conn *c)
+{
+	struct zv_conn_info i = {.size = sizeof(i)};
+
+	assert_int_equal(zv_conn_info(c, &i), 0);
+	return i.flags;
+}
+
 static void test_every_connection_is_listed(void **state)
 {
 	struct zv_conn *g[4], *h[2];
@@ -60,6 +68,9 @@ static void test_every_connection_is_listed(void **state)
 	assert_string_equal(by_port(&l, port_of(g[2]))->state, "connected");
 	assert_string_equal(by_port(&l, port_of(g[3]))->state, "requested");
 	assert_int_equal(by_port(&l, port_of(g[3]))->local_port, 7);
+	assert_int_equal(by_port(&l, port_of(g[3]))->flags, ZV_CONN_INCOMING);
+	assert_int_equal(flags_of(g[3]), 0);
+	assert_int_equal(flags_of(h[1]), ZV_CONN_INCOMING);
 	l.n = 0;
 	l.stop_at = 2;
 	assert_int_equal(zv_queue_conns(P.h, collect, &l), 17);

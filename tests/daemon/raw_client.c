@@ -1,0 +1,132 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* See raw_client.h. */
+#include "raw_client.h"
+
+#include <dirent.h>
+#include <poll.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <time.h>
+#include <unistd.h>
+
+int raw_connect(const char *path)
+{
+	struct sockaddr_un sa = {.sun_family = AF_UNIX};
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	memcpy(sa.sun_path, path, strlen(path) + 1);
+	if (fd >= 0 && connect(fd, (struct sockaddr *)&sa, sizeof(sa)) < 0) {
+		(void)close(fd);
+		return -1;
+	}
+	return fd;
+}
+
+bool raw_send(int fd, const void *data, size_t len, const int *pass, size_t n)
+{
+	union {
+		char bytes[CMSG_SPACE(16 * sizeof(int))];
+		struct cmsghdr align;
+	} ctl = {0};
+	struct iovec iov = {(void *)(uintptr_t)data, len};
+	struct msghdr m = {.msg_iov = &iov, .msg_iovlen = 1};
+
+	if (n) {
+		m.msg_control = &ctl;
+		m.msg_controllen = CMSG_SPACE(n * sizeof(int));
+		ctl.align.cmsg_level = SOL_SOCKET;
+		ctl.align.cmsg_type = SCM_RIGHTS;
+		ctl.align.cmsg_len = CMSG_LEN(n * sizeof(int));
+		memcpy(CMSG_DATA(&ctl.align), pass, n * sizeof(int));
+	}
+	return sendmsg(fd, &m, MSG_NOSIGNAL) == (ssize_t)len;
+}
+
+bool raw_say(int fd, const char *text)
+{
+	return raw_send(fd, text, strlen(text), NULL, 0);
+}
+
+/* One byte or more; 0 at the end, -1 when nothing comes. */
+static ssize_t read_some(int fd, char *buf, size_t len)
+{
+	struct pollfd p = {.fd = fd, .events = POLLIN};
+	ssize_t n;
+
+	if (poll(&p, 1, RAW_PATIENCE_MS) <= 0)
+		return -1;
+	n = recv(fd, buf, len, MSG_PEEK);
+	return n < 0 ? 0 : n; /* a reset is an end too */
+}
+
+json_t *raw_line(int fd)
+{
+	size_t len = 0, size = 1 << 16;
+	char *line = malloc(size), *end = NULL;
+	json_t *j = NULL;
+	ssize_t n = 0;
+
+	while (line && !end) {
+		if (size - len < 1 << 15) {
+			size *= 2;
+			line = realloc(line, size);
+			if (!line)
+				return NULL;
+		}
+		n = read_some(fd, line + len, size - len);
+		if (n <= 0)
+			break;
+		end = memchr(line + len, '\n', (size_t)n);
+		n = end ? end + 1 - (line + len) : n;
+		/* Takes no byte of the line after this one. */
+		len += (size_t)recv(fd, line + len, (size_t)n, 0);
+	}
+	if (end) {
+		j = json_loadb(line, len, JSON_REJECT_DUPLICATES, NULL);
+		j = j ? j : json_null();
+	}
+	free(line);
+	return j;
+}
+
+json_t *raw_ask(int fd, const char *text)
+{
+	return raw_say(fd, text) ? raw_line(fd) : NULL;
+}
+
+bool raw_closed(int fd)
+{
+	char buf[65536];
+	ssize_t n;
+
+	while ((n = read_some(fd, buf, sizeof(buf))) > 0)
+		(void)recv(fd, buf, (size_t)n, 0);
+	return n == 0;
+}
+
+bool raw_wait(bool (*true_now)(void *arg), void *arg)
+{
+	const struct timespec ms = {.tv_nsec = 1000000};
+
+	for (unsigned i = 0; i < RAW_PATIENCE_MS; i++) {
+		if (true_now(arg))
+			return true;
+		(void)nanosleep(&ms, NULL);
+	}
+	return false;
+}
+
+unsigned raw_count_fds(void)
+{
+	DIR *d = opendir("/proc/self/fd");
+	unsigned n = 0;
+
+	while (d && readdir(d))
+		n++;
+	if (d)
+		(void)closedir(d);
+	return n;
+}
