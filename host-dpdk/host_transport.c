@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * The `host:` transport: one guest's device in this process, behind one vhost-user socket.
+ * The `host:` transport: one guest's device in this process, behind one vhost-user socket, which
+ * carries all its pairs, or several ("bonded": a VMM that gives a device three virtqueues only gets
+ * several devices of one CID). Then queue i is pair 0 of socket i, and each socket's session comes
+ * and goes by itself.
  *
  * Devices of a process are kept in a list, so that two cannot claim one CID: packets are checked
  * against the CID of the socket they came from, and a second guest with it would be a forger.
@@ -22,8 +25,8 @@ struct host_dev {
 	struct tdev base; /* first */
 	struct host_uri uri;
 	struct hq *q[ZV_QUEUES_MAX];
-	struct vu_dev *vu;
-	int claim;
+	struct vu_dev *vu[HOST_PATHS_MAX];
+	int claim[HOST_PATHS_MAX];
 	struct host_dev *next;
 };
 
@@ -35,22 +38,35 @@ static struct host_dev *host_of(struct tdev *d)
 	return (struct host_dev *)(void *)d;
 }
 
+/* The first path of @a that @b has too, or NULL. */
+static const char *same_path(const struct host_uri *a, const struct host_uri *b)
+{
+	for (unsigned i = 0; i < a->npaths; i++)
+		for (unsigned k = 0; k < b->npaths; k++)
+			if (strcmp(a->path[i], b->path[k]) == 0)
+				return a->path[i];
+	return NULL;
+}
+
 static int registry_add(struct host_dev *d)
 {
 	int ret = 0;
 
 	pthread_mutex_lock(&registry_lock);
 	for (struct host_dev *o = registry; o && ret == 0; o = o->next) {
+		const char *same = same_path(&d->uri, &o->uri);
+
 		if (o->uri.cid == d->uri.cid)
 			ret = zv_err(-EADDRINUSE,
 				     "host:%s: CID %llu belongs to the guest on %s; "
 				     "give each guest its own",
-				     d->uri.path, (unsigned long long)d->uri.cid, o->uri.path);
-		else if (strcmp(o->uri.path, d->uri.path) == 0)
+				     d->uri.path[0], (unsigned long long)d->uri.cid,
+				     o->uri.path[0]);
+		else if (same)
 			ret = zv_err(-EADDRINUSE,
 				     "host:%s: this process serves CID %llu on that "
 				     "socket; give each guest its own",
-				     d->uri.path, (unsigned long long)o->uri.cid);
+				     same, (unsigned long long)o->uri.cid);
 	}
 	if (ret == 0) {
 		d->next = registry;
@@ -75,15 +91,17 @@ static void host_close(struct tdev *t)
 {
 	struct host_dev *d = host_of(t);
 
-	if (d->vu)
-		vu_close(d->vu);
+	for (unsigned i = 0; i < d->uri.npaths; i++)
+		if (d->vu[i])
+			vu_close(d->vu[i]);
 	for (unsigned i = 0; i < t->nqueues; i++)
 		if (d->q[i]) {
 			hq_fini(d->q[i]);
 			free(d->q[i]);
 		}
-	if (d->claim >= 0)
-		sock_unclaim(d->uri.path, d->claim);
+	for (unsigned i = 0; i < d->uri.npaths; i++)
+		if (d->claim[i] >= 0)
+			sock_unclaim(d->uri.path[i], d->claim[i]);
 	registry_remove(d);
 	free(d);
 }
@@ -92,14 +110,15 @@ static int make_queues(struct host_dev *d, const struct transport_ops *ops)
 {
 	for (unsigned i = 0; i < d->base.nqueues; i++) {
 		struct hq *q = aligned_alloc(SHM_CACHE_LINE, sizeof(*q));
+		const char *path = d->uri.path[d->uri.npaths > 1 ? i : 0];
 		int ret;
 
 		if (!q)
-			return zv_err(-ENOMEM, "host:%s: out of memory", d->uri.path);
-		ret = hq_init(q, ops, i, d->uri.path);
+			return zv_err(-ENOMEM, "host:%s: out of memory", path);
+		ret = hq_init(q, ops, i, path);
 		if (ret < 0) {
 			free(q);
-			return zv_err(ret, "host:%s: cannot make queue %u: %s", d->uri.path, i,
+			return zv_err(ret, "host:%s: cannot make queue %u: %s", path, i,
 				      zv_strerror(ret));
 		}
 		d->q[i] = q;
@@ -116,7 +135,12 @@ static uint64_t host_cid(struct tdev *t)
 
 static uint64_t host_page_size(struct tdev *t)
 {
-	return vu_page_size(host_of(t)->vu);
+	const struct host_dev *d = host_of(t);
+	uint64_t size = 0;
+
+	for (unsigned i = 0; i < d->uri.npaths && size == 0; i++)
+		size = vu_page_size(d->vu[i]);
+	return size;
 }
 
 static struct tq *host_queue(struct tdev *t, unsigned i)
@@ -147,15 +171,27 @@ static const struct transport_ops host_ops = {
 
 static int host_setup(struct host_dev *d)
 {
-	struct vu_config c = {
-		.path = d->uri.path, .cid = d->uri.cid, .queues = d->q, .nqueues = d->base.nqueues};
+	bool bonded = d->uri.npaths > 1;
 	int ret = make_queues(d, &host_ops);
 
-	if (ret == 0) {
-		d->claim = sock_claim(d->uri.path);
-		ret = d->claim < 0 ? d->claim : 0;
+	/* All claims first: what cannot be opened is not opened by half. */
+	for (unsigned i = 0; i < d->uri.npaths && ret == 0 && !d->uri.client; i++) {
+		d->claim[i] = sock_claim(d->uri.path[i]);
+		ret = d->claim[i] < 0 ? d->claim[i] : 0;
 	}
-	return ret == 0 ? vu_open(&d->vu, &c) : ret;
+	for (unsigned i = 0; i < d->uri.npaths && ret == 0; i++) {
+		struct vu_config c = {
+			.path = d->uri.path[i],
+			.client = d->uri.client,
+			.sockmode = d->uri.sockmode,
+			.cid = d->uri.cid,
+			.queues = &d->q[i],
+			.nqueues = bonded ? 1 : d->base.nqueues,
+		};
+
+		ret = vu_open(&d->vu[i], &c);
+	}
+	return ret;
 }
 
 static int host_open(struct tdev **out, const char *rest, const struct zv_opts *opts)
@@ -167,15 +203,21 @@ static int host_open(struct tdev **out, const char *rest, const struct zv_opts *
 	if (ret < 0)
 		return ret;
 	if (opts->queues < 1 || opts->queues > ZV_QUEUES_MAX)
-		return zv_err(-EINVAL, "host:%s: %u queues; choose 1 to %u", uri.path, opts->queues,
-			      ZV_QUEUES_MAX);
+		return zv_err(-EINVAL, "host:%s: %u queues; choose 1 to %u", uri.path[0],
+			      opts->queues, ZV_QUEUES_MAX);
+	if (uri.npaths > 1 && opts->queues != 1 && opts->queues != uri.npaths)
+		return zv_err(-EINVAL,
+			      "host:%s: %u queues, but %u sockets: each is one queue; leave queues "
+			      "at 1 or name as many sockets",
+			      uri.path[0], opts->queues, uri.npaths);
 	d = calloc(1, sizeof(*d));
 	if (!d)
-		return zv_err(-ENOMEM, "host:%s: out of memory", uri.path);
+		return zv_err(-ENOMEM, "host:%s: out of memory", uri.path[0]);
 	d->base.ops = &host_ops;
-	d->base.nqueues = opts->queues;
+	d->base.nqueues = uri.npaths > 1 ? uri.npaths : opts->queues;
 	d->uri = uri;
-	d->claim = -1;
+	for (unsigned i = 0; i < HOST_PATHS_MAX; i++)
+		d->claim[i] = -1;
 	ret = registry_add(d);
 	if (ret < 0) {
 		free(d);

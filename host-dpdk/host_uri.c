@@ -5,57 +5,126 @@
 
 #include <errno.h>
 
-#define USE "write host:PATH,cid=N"
+#define USE "write host:PATH[,PATH...],cid=N[,mode=client|server][,sockmode=0660]"
 
-static int parse_cid(uint64_t *cid, const char *text, size_t len)
+_Static_assert(HOST_PATHS_MAX == ZV_QUEUES_MAX, "a socket is a queue");
+
+/* One word of the URI, between two commas. */
+struct word {
+	const char *s;
+	size_t len;
+};
+
+static int parse_cid(struct host_uri *u, struct word w)
 {
 	uint64_t v = 0;
 
-	if (len == 0 || len > 10)
+	if (u->cid)
+		return zv_err(-EINVAL, "host:%s: cid is given twice; " USE, u->path[0]);
+	if (w.len == 0 || w.len > 10)
 		return zv_err(-EINVAL, "host: '%.*s' is no CID; " USE " with N in decimal",
-			      (int)len, text);
-	for (size_t i = 0; i < len; i++) {
-		if (text[i] < '0' || text[i] > '9')
+			      (int)w.len, w.s);
+	for (size_t i = 0; i < w.len; i++) {
+		if (w.s[i] < '0' || w.s[i] > '9')
 			return zv_err(-EINVAL, "host: '%.*s' is no CID; " USE " with N in decimal",
-				      (int)len, text);
-		v = v * 10 + (uint64_t)(text[i] - '0');
+				      (int)w.len, w.s);
+		v = v * 10 + (uint64_t)(w.s[i] - '0');
 	}
 	if (!vsock_cid_is_guest(v))
 		return zv_err(-EINVAL,
 			      "host: CID %.*s cannot be a guest's; take one from 3 to "
 			      "4294967294",
-			      (int)len, text);
-	*cid = v;
+			      (int)w.len, w.s);
+	u->cid = v;
 	return 0;
+}
+
+static int parse_mode(struct host_uri *u, struct word w)
+{
+	u->client = w.len == 6 && strncmp(w.s, "client", 6) == 0;
+	if (!u->client && (w.len != 6 || strncmp(w.s, "server", 6) != 0))
+		return zv_err(-EINVAL, "host:%s: mode is '%.*s', must be client or server",
+			      u->path[0], (int)w.len, w.s);
+	return 0;
+}
+
+static int parse_sockmode(struct host_uri *u, struct word w)
+{
+	int v = 0;
+
+	for (size_t i = 0; i < w.len && v >= 0; i++)
+		v = w.s[i] >= '0' && w.s[i] <= '7' && v <= 0777 ? v * 8 + (w.s[i] - '0') : -1;
+	if (w.len == 0 || v < 0 || v > 0777)
+		return zv_err(-EINVAL,
+			      "host:%s: sockmode is '%.*s', must be permission bits in octal such "
+			      "as 0660",
+			      u->path[0], (int)w.len, w.s);
+	u->sockmode = v;
+	return 0;
+}
+
+static int add_path(struct host_uri *u, struct word w)
+{
+	char *path = u->path[u->npaths];
+
+	if (w.len > HOST_PATH_MAX)
+		return zv_err(-EINVAL,
+			      "host: the socket path has %zu bytes, a Unix socket takes %d; "
+			      "choose a shorter one",
+			      w.len, HOST_PATH_MAX);
+	if (u->npaths == HOST_PATHS_MAX)
+		return zv_err(-EINVAL, "host:%s: more than %d sockets for one guest", u->path[0],
+			      HOST_PATHS_MAX);
+	memcpy(path, w.s, w.len);
+	for (unsigned i = 0; i < u->npaths; i++)
+		if (strcmp(u->path[i], path) == 0)
+			return zv_err(-EINVAL, "host:%s: the socket is named twice", path);
+	u->npaths++;
+	return 0;
+}
+
+static int parse_word(struct host_uri *u, struct word w)
+{
+	static const struct {
+		const char *key;
+		int (*parse)(struct host_uri *u, struct word w);
+	} keys[] = {{"cid=", parse_cid}, {"mode=", parse_mode}, {"sockmode=", parse_sockmode}};
+
+	for (size_t i = 0; i < sizeof(keys) / sizeof(keys[0]); i++) {
+		size_t n = strlen(keys[i].key);
+
+		if (w.len >= n && strncmp(w.s, keys[i].key, n) == 0)
+			return keys[i].parse(u, (struct word){w.s + n, w.len - n});
+	}
+	/* Paths come first; after the CID there are keys only. */
+	if (!u->cid && memchr(w.s, '/', w.len))
+		return add_path(u, w);
+	return zv_err(-EINVAL, "host:%s: unknown key '%.*s'; " USE, u->path[0], (int)w.len, w.s);
 }
 
 int host_uri_parse(struct host_uri *u, const char *rest)
 {
-	size_t len = strcspn(rest, ",");
+	struct word w = {rest, strcspn(rest, ",")};
 	int ret;
 
 	memset(u, 0, sizeof(*u));
-	if (len == 0)
+	u->sockmode = -1;
+	if (w.len == 0)
 		return zv_err(-EINVAL, "host: the socket path is empty; " USE);
-	if (len > HOST_PATH_MAX)
-		return zv_err(-EINVAL,
-			      "host: the socket path has %zu bytes, a Unix socket takes %d; "
-			      "choose a shorter one",
-			      len, HOST_PATH_MAX);
-	memcpy(u->path, rest, len);
-	for (rest += len; *rest; rest += len) {
-		rest++; /* the comma */
-		len = strcspn(rest, ",");
-		if (strncmp(rest, "cid=", 4) != 0)
-			return zv_err(-EINVAL, "host:%s: unknown key '%.*s'; " USE, u->path,
-				      (int)len, rest);
-		if (u->cid)
-			return zv_err(-EINVAL, "host:%s: cid is given twice; " USE, u->path);
-		ret = parse_cid(&u->cid, rest + 4, len - 4);
-		if (ret < 0)
-			return ret;
+	ret = add_path(u, w);
+	while (ret == 0 && w.s[w.len]) {
+		w.s += w.len + 1; /* the comma */
+		w.len = strcspn(w.s, ",");
+		ret = parse_word(u, w);
 	}
+	if (ret)
+		return ret;
 	if (u->cid == 0)
-		return zv_err(-EINVAL, "host:%s: the guest's CID is missing; " USE, u->path);
+		return zv_err(-EINVAL, "host:%s: the guest's CID is missing; " USE, u->path[0]);
+	if (u->client && u->sockmode >= 0)
+		return zv_err(-EINVAL,
+			      "host:%s: sockmode goes with mode=server: in client mode the socket "
+			      "is made by the VMM",
+			      u->path[0]);
 	return 0;
 }

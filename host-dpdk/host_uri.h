@@ -2,16 +2,25 @@
 #ifndef ZV_HOST_URI_H
 #define ZV_HOST_URI_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
-#define HOST_PATH_MAX 107 /* bytes of a Unix socket path */
+#define HOST_PATH_MAX  107 /* bytes of a Unix socket path */
+#define HOST_PATHS_MAX 16  /* sockets of a guest: one a queue */
 
 struct host_uri {
-	char path[HOST_PATH_MAX + 1];
+	char path[HOST_PATHS_MAX][HOST_PATH_MAX + 1];
+	unsigned npaths;
 	uint64_t cid;
+	bool client;  /* the VMM listens, we connect */
+	int sockmode; /* permission bits of the sockets, -1: as umask has them */
 };
 
-/* Parses "PATH,cid=N" (the URI behind "host:"). 0, or -EINVAL with zv_err() text. */
+/*
+ * Parses "PATH[,PATH...],cid=N[,mode=client|server][,sockmode=0660]" (the URI behind "host:"). All
+ * but the first path must contain a '/', so that a misspelt key is not taken for one. 0, or -EINVAL
+ * with zv_err() text.
+ */
 int host_uri_parse(struct host_uri *u, const char *rest);
 
 #endif

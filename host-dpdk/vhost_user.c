@@ -439,9 +439,12 @@ static void dev_free(struct vu_dev *d)
 	free(d);
 }
 
-static int listen_on(const char *path)
+static int attach(const struct vu_config *c)
 {
-	if (rte_vhost_driver_register(path, 0) < 0)
+	const char *path = c->path;
+	int ret = -EIO;
+
+	if (rte_vhost_driver_register(path, c->client ? RTE_VHOST_USER_CLIENT : 0) < 0)
 		return zv_err(-EADDRINUSE,
 			      "host:%s: rte_vhost cannot make the socket; is it in use "
 			      "by this process, or are there too many?",
@@ -449,13 +452,18 @@ static int listen_on(const char *path)
 	if (rte_vhost_driver_set_features(path, VU_FEATURES) == 0 &&
 	    rte_vhost_driver_set_protocol_features(path, VU_PROTOCOL_FEATURES) == 0 &&
 	    rte_vhost_driver_callback_register(path, &device_ops) == 0 &&
-	    rte_vhost_driver_start(path) == 0)
-		return 0;
+	    rte_vhost_driver_start(path) == 0) {
+		if (c->client || c->sockmode < 0 || chmod(path, (mode_t)c->sockmode) == 0)
+			return 0;
+		ret = -errno;
+	}
 	(void)rte_vhost_driver_unregister(path);
-	return zv_err(-EIO,
-		      "host:%s: rte_vhost cannot listen on the socket; may this process write "
-		      "to its directory?",
-		      path);
+	if (ret != -EIO)
+		return zv_err(ret, "host:%s: cannot set mode 0%o: %s", path, (unsigned)c->sockmode,
+			      zv_strerror(ret));
+	return zv_err(-EIO, "host:%s: rte_vhost cannot %s the socket; may this process %s?", path,
+		      c->client ? "connect to" : "listen on",
+		      c->client ? "write to it" : "write to its directory");
 }
 
 int vu_open(struct vu_dev **out, const struct vu_config *c)
@@ -476,7 +484,7 @@ int vu_open(struct vu_dev **out, const struct vu_config *c)
 	d->next = devices;
 	devices = d;
 	pthread_mutex_unlock(&devices_lock);
-	ret = listen_on(d->path);
+	ret = attach(c);
 	if (ret < 0) {
 		dev_unlink(d);
 		dev_free(d);

@@ -19,7 +19,8 @@
  * rte_vhost's own map, which comes and goes without notice; a new memory table is taken over after
  * rte_vhost has accepted it.
  *
- * All callbacks come from rte_vhost's one thread, with its ring locks held for most messages:
+ * All callbacks come from rte_vhost's one thread (a new connection in client mode from the one that
+ * reconnects, before there are messages on it), with its ring locks held for most messages:
  * nothing here calls the functions that take them (rte_vhost_vring_call and relatives). They wait
  * for an owner to leave the library (bounded), never for the application.
  *
@@ -36,15 +37,17 @@
 struct vu_dev;
 
 struct vu_config {
-	const char *path; /* of the socket; must not exist */
+	const char *path; /* of the socket; as server it must not exist */
+	bool client;	  /* connect to the frontend, again and again, instead of listening */
+	int sockmode;	  /* server: permission bits of the socket; -1: as umask has them */
 	uint64_t cid;
 	struct hq *const *queues; /* initialised; borrowed until vu_close */
 	unsigned nqueues;
 };
 
-/* Listens. 0 and *out, -ENOMEM, -EADDRINUSE or -EIO with zv_err() text. */
+/* Listens or connects. 0 and *out, -ENOMEM, -EADDRINUSE or -EIO with zv_err() text. */
 int vu_open(struct vu_dev **out, const struct vu_config *c);
-/* Stops all pairs, closes the connection and the socket, and removes the file. */
+/* Stops all pairs, closes the connection and, as server, removes the socket. */
 void vu_close(struct vu_dev *d);
 /* Page size of guest memory; 0 while there is none. Any thread. */
 uint64_t vu_page_size(struct vu_dev *d);

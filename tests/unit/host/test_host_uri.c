@@ -25,10 +25,28 @@ static void uris(void **state)
 {
 	static const struct {
 		const char *uri;
-		uint64_t cid; /* 0: refused */
-		const char *text;
+		uint64_t cid;	  /* 0: refused */
+		const char *text; /* refused: of the error; else the last path */
 	} t[] = {
 		{"/run/a,cid=3", 3, NULL},
+		{"/run/a,./b,cid=3", 3, "./b"},
+		{"s,/b,/run/a,cid=3,mode=server,sockmode=660", 3, "/run/a"},
+		{"/a,mode=client,cid=3", 3, NULL},
+		{"/a,sockmode=0,cid=3", 3, NULL},
+		{"/a,/b,/a,cid=3", 0, "named twice"},
+		{"/a,b,cid=3", 0, "unknown key 'b'"},
+		{"/a,cid=3,/b", 0, "unknown key '/b'"},
+		{"/a,/b", 0, "missing"},
+		{"/1,/2,/3,/4,/5,/6,/7,/8,/9,/10,/11,/12,/13,/14,/15,/16,cid=3", 3, "/16"},
+		{"/1,/2,/3,/4,/5,/6,/7,/8,/9,/10,/11,/12,/13,/14,/15,/16,/17,cid=3", 0,
+		 "more than 16"},
+		{"/a,mode=,cid=3", 0, "client or server"},
+		{"/a,mode=clients,cid=3", 0, "client or server"},
+		{"/a,sockmode=,cid=3", 0, "in octal"},
+		{"/a,sockmode=0668,cid=3", 0, "in octal"},
+		{"/a,sockmode=1777,cid=3", 0, "in octal"},
+		{"/a,sockmode=40000000000000000000660,cid=3", 0, "in octal"},
+		{"/a,sockmode=0660,cid=3,mode=client", 0, "goes with mode=server"},
 		{"a,cid=4294967294", 4294967294u, NULL},
 		{S100 "1234567,cid=7", 7, NULL},
 		{S100 "12345678,cid=7", 0, "108 bytes"},
@@ -41,7 +59,7 @@ static void uris(void **state)
 		{"/a,cid=3,", 0, "unknown key"},
 		{"/a,cid=3,cid=3", 0, "twice"},
 		{"/a,cid=3,x=1", 0, "unknown key 'x=1'"},
-		{"/a,/b,cid=3", 0, "unknown key '/b'"},
+		{"/a,/" S100 "1234567,cid=3", 0, "108 bytes"},
 		{"/a,CID=3", 0, "unknown key"},
 		{"/a,cid=0x3", 0, "is no CID"},
 		{"/a,cid=-3", 0, "is no CID"},
@@ -63,7 +81,15 @@ static void uris(void **state)
 		if (t[i].cid) {
 			assert_int_equal(ret, 0);
 			assert_int_equal(u.cid, t[i].cid);
-			assert_int_equal(strcspn(t[i].uri, ","), strlen(u.path));
+			assert_int_equal(strcspn(t[i].uri, ","), strlen(u.path[0]));
+			if (t[i].text)
+				assert_string_equal(u.path[u.npaths - 1], t[i].text);
+			else
+				assert_int_equal(u.npaths, 1);
+			assert_int_equal(u.client, strstr(t[i].uri, "client") != NULL);
+			assert_int_equal(u.sockmode, strstr(t[i].uri, "660")   ? 0660
+						     : strstr(t[i].uri, "=0,") ? 0
+									       : -1);
 			continue;
 		}
 		assert_int_equal(ret, -EINVAL);

@@ -1,0 +1,168 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Ways to be connected to a VMM: as the client, over several sockets of one guest, who may connect.
+ */
+#include "front_fix.h"
+
+#include <sys/stat.h>
+
+/* The socket layer's table of its own transports; not needed here. */
+const struct transport_ops *const zv_builtin_transports[] = {NULL};
+const struct transport_ops *ops;
+
+static char dir[] = "/tmp/zvsock-sockets-XXXXXX";
+static char sock_a[64], sock_b[64];
+
+static int try_open(struct tdev **d, unsigned queues, const char *fmt, ...) ZV_PRINTF(3, 4);
+static int try_open(struct tdev **d, unsigned queues, const char *fmt, ...)
+{
+	const struct zv_opts o = {.size = sizeof(o), .queues = queues};
+	char rest[256];
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(rest, sizeof(rest), fmt, ap);
+	va_end(ap);
+	*d = NULL;
+	return ops->open(d, rest, &o);
+}
+
+static int vmm_listen(const char *path)
+{
+	struct sockaddr_un sa = {.sun_family = AF_UNIX};
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	strcpy(sa.sun_path, path);
+	assert_int_equal(bind(fd, (struct sockaddr *)&sa, sizeof(sa)), 0);
+	assert_int_equal(listen(fd, 1), 0);
+	return fd;
+}
+
+/* The backend's next connection; rte_vhost tries once a second. */
+static int vmm_accept(int listener)
+{
+	struct pollfd p = {.fd = listener, .events = POLLIN};
+	struct timeval tv = {.tv_sec = 10};
+	int fd;
+
+	assert_int_equal(poll(&p, 1, 20000), 1);
+	fd = accept(listener, NULL, NULL);
+	assert_true(fd >= 0);
+	setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &tv, sizeof(tv));
+	return fd;
+}
+
+static void client_mode_outlives_the_vmm(void **state)
+{
+	struct tdev *d;
+	struct front f;
+	struct tq *q;
+	int listener;
+	char c;
+
+	(void)state;
+	/* before there is a VMM */
+	assert_int_equal(try_open(&d, 2, "%s,cid=3,mode=client", sock_a), 0);
+	q = ops->queue(d, 0);
+	listener = vmm_listen(sock_a);
+	for (unsigned life = 0; life < 2; life++) {
+		front_on(&f, vmm_accept(listener), NRINGS, 3);
+		pair_setup(&f, 0, 1);
+		wait_up(q, 1);
+		exchange(&f, q, 0, 1);
+		if (life == 0) {
+			front_free(&f);
+			wait_up(q, 0);
+		}
+	}
+	ops->close(d);
+	assert_int_equal(recv(f.sock, &c, 1, 0), 0);
+	front_free(&f);
+	close(listener);
+	assert_int_equal(unlink(sock_a), 0); /* it is the VMM's: still there */
+}
+
+static void several_sockets_are_one_guest(void **state)
+{
+	struct tdev *d, *e;
+	struct front a, b;
+	struct tq *q0, *q1;
+
+	(void)state;
+	assert_int_equal(try_open(&d, 1, "%s,%s,cid=3", sock_a, sock_b), 0);
+	assert_int_equal(d->nqueues, 2);
+	q0 = ops->queue(d, 0);
+	q1 = ops->queue(d, 1);
+	assert_int_equal(try_open(&e, 1, "%s/c,%s,cid=4", dir, sock_b), -EADDRINUSE);
+	assert_non_null(strstr(zv_error_text(), sock_b));
+	front_on(&b, dial(sock_b), 3, 3); /* in any order */
+	pair_setup(&b, 0, 1);
+	wait_up(q1, 1);
+	assert_int_equal(ops->page_size(d), 4096);
+	exchange(&b, q1, 0, 1);
+	assert_int_equal(q0->up, 0);
+	front_on(&a, dial(sock_a), 3, 3);
+	pair_setup(&a, 0, 1);
+	wait_up(q0, 1);
+	exchange(&a, q0, 0, 1);
+	exchange(&b, q1, 0, 1);
+	/* each comes and goes by itself */
+	front_free(&b);
+	wait_up(q1, 0);
+	exchange(&a, q0, 0, 1);
+	front_on(&b, dial(sock_b), 3, 3);
+	pair_setup(&b, 0, 1);
+	wait_up(q1, 1);
+	exchange(&b, q1, 0, 1);
+	front_free(&a);
+	front_free(&b);
+	ops->close(d);
+	assert_int_equal(access(sock_a, F_OK), -1);
+	assert_int_equal(access(sock_b, F_OK), -1);
+}
+
+static void what_cannot_be_opened_leaves_nothing(void **state)
+{
+	struct tdev *d;
+
+	(void)state;
+	assert_int_equal(try_open(&d, 3, "%s,%s,cid=3", sock_a, sock_b), -EINVAL);
+	assert_non_null(strstr(zv_error_text(), "3 queues, but 2 sockets"));
+	assert_int_equal(try_open(&d, 2, "%s,/nonexistent/dir/s,cid=3", sock_a), -ENOENT);
+	assert_int_equal(access(sock_a, F_OK), -1);
+	assert_int_equal(try_open(&d, 2, "%s,%s,cid=3", sock_a, sock_b), 0);
+	ops->close(d);
+}
+
+static void sockmode_says_who_may_connect(void **state)
+{
+	struct tdev *d;
+	struct stat st;
+
+	(void)state;
+	assert_int_equal(try_open(&d, 1, "%s,%s,cid=3,sockmode=0626", sock_a, sock_b), 0);
+	assert_int_equal(stat(sock_a, &st), 0);
+	assert_int_equal(st.st_mode & 07777, 0626);
+	assert_int_equal(stat(sock_b, &st), 0);
+	assert_int_equal(st.st_mode & 07777, 0626);
+	ops->close(d);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(client_mode_outlives_the_vmm),
+		cmocka_unit_test(several_sockets_are_one_guest),
+		cmocka_unit_test(what_cannot_be_opened_leaves_nothing),
+		cmocka_unit_test(sockmode_says_who_may_connect),
+	};
+	const char *rest;
+	int ret;
+
+	if (!mkdtemp(dir) || zv_host_init() < 0 || !(ops = zv_transport_find("host:", &rest)))
+		return 99;
+	snprintf(sock_a, sizeof(sock_a), "%s/a", dir);
+	snprintf(sock_b, sizeof(sock_b), "%s/b", dir);
+	ret = cmocka_run_group_tests(tests, NULL, NULL);
+	/* nothing may be left in it */
+	return rmdir(dir) < 0 ? 1 : ret;
+}
