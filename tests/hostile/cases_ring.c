@@ -103,7 +103,8 @@ static void scribble_used(struct raw *r, const struct host_case *c)
 {
 	struct raw_ring *g = &r->ring[RAW_TX];
 
-	/* Whatever the device still owes for earlier packets is read before it is scribbled over. */
+	/* Whatever the device still owes for earlier packets is read before it is scribbled over.
+	 */
 	while (g->used_seen != g->avail_idx && world_victim_up()) {
 		raw_pump(r);
 		world_nap();

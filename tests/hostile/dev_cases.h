@@ -4,14 +4,12 @@
 #define ZV_HOSTILE_DEV_CASES_H
 
 #include "gdev.h"
+#include "suite.h"
 
-enum ring_fate { ALIVE = 0, BROKEN, EITHER };
 /* NEIGHBOUR_TOO: the event concerns the device, all connections are reset. */
 enum conn_fate { LIVES = 0, DIES, WHATEVER, NEIGHBOUR_TOO };
 
-#define ANY    (-2)
 #define ANY_ID 0xfeedu /* the buffer that is due */
-#define CNT(f) offsetof(struct zv_queue_stats, f)
 
 struct dev_case {
 	const char *name;

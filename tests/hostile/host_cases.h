@@ -4,18 +4,10 @@
 #define ZV_HOSTILE_HOST_CASES_H
 
 #include "raw.h"
+#include "suite.h"
 #include "world.h"
 
-enum ring_fate {
-	ALIVE = 0, /* goes on */
-	BROKEN,	   /* ring_broken and rx_bad_chain by one, the queue is down */
-	EITHER,	   /* a race decides, and both are right */
-};
-
 enum conn_fate { LIVES = 0, DIES, WHATEVER };
-
-#define SOME (-1) /* at least one */
-#define ANY  (-2)
 
 struct desc {
 	uint64_t gpa;
@@ -51,10 +43,9 @@ struct host_case {
 #define PKT_LEN 48u
 #define PKT_OFF (RAW_SCRATCH + 0x8000u)
 
-#define CNT(f) offsetof(struct zv_queue_stats, f)
-#define NX     VRING_DESC_F_NEXT
-#define WR     VRING_DESC_F_WRITE
-#define IND    VRING_DESC_F_INDIRECT
+#define NX  VRING_DESC_F_NEXT
+#define WR  VRING_DESC_F_WRITE
+#define IND VRING_DESC_F_INDIRECT
 
 extern const struct host_case ring_cases[], race_cases[], hdr_cases[], conn_cases[], hello_cases[];
 extern const unsigned n_ring_cases, n_race_cases, n_hdr_cases, n_conn_cases, n_hello_cases;

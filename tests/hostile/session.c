@@ -1,16 +1,13 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "session.h"
 
-#include <dirent.h>
-#include <fcntl.h>
-#include <signal.h>
+#include "frontend.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #if defined(__SANITIZE_ADDRESS__)
@@ -71,20 +68,14 @@ static void two_frontends_on_one_socket(void **state)
 	session_recovers(&A);
 }
 
-static bool few_fds(void *arg)
-{
-	return world_fds() <= ((unsigned *)arg)[0] && world_maps() <= ((unsigned *)arg)[1];
-}
-
 static void a_frontend_reconnects_many_times(void **state)
 {
-	unsigned before[2];
+	struct world_counts before;
 	uint64_t heap = 0;
 
 	(void)state;
 	session_recovers(&A);
-	before[0] = world_fds();
-	before[1] = world_maps();
+	before = world_count();
 	printf("%u reconnects\n", RECONNECTS);
 	for (unsigned i = 0; i < RECONNECTS; i++) {
 		serve_a();
@@ -93,7 +84,7 @@ static void a_frontend_reconnects_many_times(void **state)
 			heap = world_heap();
 	}
 	session_quiet(&A);
-	assert_true(world_until(few_fds, before));
+	assert_null(world_left_over(&before));
 	assert_in_range(world_heap(), 0, heap + (1u << 20));
 	session_recovers(&A);
 }
@@ -206,59 +197,6 @@ static void loans_outlive_a_new_memory_table(void **state)
 
 /* ---- kill -9 ---- */
 
-int session_frontend(const char *path)
-{
-	static uint8_t data[20000];
-	struct zv_opts o = {.size = sizeof(o), .ring_size = 64, .rx_buf = 4096, .tx_buf = 4096};
-	struct zv_conn *c[2];
-	struct zv_event ev[8];
-	struct zv_dev *dev;
-	char uri[128];
-
-	snprintf(uri, sizeof(uri), "vhost-user:%s", path);
-	memset(data, 0x33, sizeof(data));
-	if (zv_open(&dev, uri, &o) < 0)
-		return 1;
-	for (int i = 0; i < 2; i++)
-		if (zv_connect(zv_queue(dev, 0), ZV_CID_HOST, i ? PORT_SINK : PORT_HOLD, ZV_STREAM,
-			       &c[i]) < 0)
-			return 1;
-	for (;;) {
-		(void)zv_poll(zv_queue(dev, 0), ev, 8);
-		(void)zv_send(c[0], data, 700, 0);
-		(void)zv_send(c[1], data, sizeof(data), 0);
-	}
-}
-
-/* A descriptor of our own to the guest memory of process @pid; its size in *size. */
-static int memory_of(pid_t pid, size_t *size)
-{
-	char dir[64], path[384], target[64];
-	int found = -1;
-	struct dirent *e;
-	struct stat st;
-	DIR *d;
-
-	snprintf(dir, sizeof(dir), "/proc/%d/fd", (int)pid);
-	d = opendir(dir);
-	while (d && found < 0 && (e = readdir(d))) {
-		ssize_t n;
-
-		snprintf(path, sizeof(path), "%s/%s", dir, e->d_name);
-		n = readlink(path, target, sizeof(target) - 1);
-		if (n <= 0)
-			continue;
-		target[n] = 0;
-		if (strncmp(target, "/memfd:zvsock-guest", 19) == 0)
-			found = open(path, O_RDWR | O_CLOEXEC);
-	}
-	if (d)
-		closedir(d);
-	if (found >= 0 && fstat(found, &st) == 0)
-		*size = (size_t)st.st_size;
-	return found;
-}
-
 static bool lent(void *arg)
 {
 	(void)arg;
@@ -270,44 +208,34 @@ static void kill_one(void)
 	size_t size = 0;
 	uint8_t *mem;
 	pid_t pid;
-	int fd;
 
 	session_quiet(&A);
-	pid = fork();
-	if (pid == 0) {
-		execl("/proc/self/exe", world_program, "--frontend", world_victim, NULL);
-		_exit(127);
-	}
+	pid = frontend_spawn(world_victim);
 	assert_true(pid > 0);
 	assert_true(world_until(lent, NULL));
 	assert_in_range(world_reserve(), 1, 64);
-	fd = memory_of(pid, &size);
-	assert_true(fd >= 0 && size > 0);
-	mem = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-	assert_true(mem != MAP_FAILED);
-	assert_int_equal(kill(pid, SIGKILL), 0);
-	assert_int_equal(waitpid(pid, NULL, 0), pid);
+	mem = frontend_memory(pid, &size);
+	assert_non_null(mem);
+	assert_true(frontend_kill(pid));
 	assert_true(world_wait_up(false));
 	compare_late(mem, size);
 	munmap(mem, size);
-	close(fd);
 }
 
 static void a_frontend_is_killed_in_the_middle_of_a_transfer(void **state)
 {
-	unsigned before[2];
+	struct world_counts before;
 
 	(void)state;
 	session_recovers(&A);
-	before[0] = world_fds();
-	before[1] = world_maps();
+	before = world_count();
 	printf("%u frontends killed\n", KILLS);
 	for (unsigned i = 0; i < KILLS; i++) {
 		kill_one();
 		session_recovers(&A);
 		world_release();
 	}
-	assert_true(world_until(few_fds, before));
+	assert_null(world_left_over(&before));
 }
 
 /* ---- the event ring of a guest that was running before ---- */

@@ -18,7 +18,5 @@ extern const unsigned n_session_tests;
 void session_quiet(struct raw *r);
 /* A new frontend is served, and the bystander goes on. Leaves nobody connected. */
 void session_recovers(struct raw *r);
-/* The program as a frontend: sends to the host at @path until it is killed. */
-int session_frontend(const char *path);
 
 #endif

@@ -8,28 +8,6 @@
 #include "dev_cases.h"
 
 #include <errno.h>
-#include <stdlib.h>
-
-static const struct {
-	const char *name;
-	size_t off;
-} faults[] = {
-#define F(f)                                                                                       \
-	{                                                                                          \
-#f, CNT(f)                                                                         \
-	}
-	F(rx_bad_hdr), F(rx_bad_cid),	 F(rx_bad_type),  F(rx_no_conn),  F(rx_bad_state),
-	F(rx_overrun), F(rx_bad_credit), F(rx_bad_chain), F(ring_broken),
-#undef F
-};
-
-static uint64_t value(const struct zv_queue_stats *st, size_t off)
-{
-	uint64_t v;
-
-	memcpy(&v, (const char *)st + off, sizeof(v));
-	return v;
-}
 
 static void check_counters(const struct dev_case *c, const struct zv_queue_stats *before)
 {
@@ -37,8 +15,8 @@ static void check_counters(const struct dev_case *c, const struct zv_queue_stats
 
 	if (c->count == ANY)
 		return;
-	for (size_t i = 0; i < sizeof(faults) / sizeof(faults[0]); i++) {
-		uint64_t moved = value(&after, faults[i].off) - value(before, faults[i].off);
+	for (unsigned i = 0; i < n_faults; i++) {
+		uint64_t moved = counter_moved(before, &after, faults[i].off);
 		uint64_t want = faults[i].off == c->counter ? (uint64_t)c->count : 0;
 
 		if (c->ring == BROKEN && faults[i].off == CNT(ring_broken))
@@ -145,28 +123,11 @@ static int group_end(void **state)
 	return 0;
 }
 
-static unsigned add(struct CMUnitTest *t, unsigned n, const struct dev_case *c, unsigned count)
-{
-	for (unsigned i = 0; i < count; i++)
-		t[n++] = (struct CMUnitTest){.name = c[i].name,
-					     .test_func = run_case,
-					     .initial_state = (void *)(uintptr_t)&c[i]};
-	return n;
-}
-
 int main(int argc, char **argv)
 {
-	struct CMUnitTest *t = calloc(n_dev_ring_cases + n_dev_pkt_cases, sizeof(*t));
-	unsigned n = 0;
-	int ret;
+	struct suite s = {NULL, 0};
 
-	if (!t)
-		return 99;
-	if (argc > 1)
-		cmocka_set_test_filter(argv[1]);
-	n = add(t, n, dev_ring_cases, n_dev_ring_cases);
-	n = add(t, n, dev_pkt_cases, n_dev_pkt_cases);
-	ret = _cmocka_run_group_tests("a hostile device", t, n, group_start, group_end);
-	free(t);
-	return ret;
+	SUITE_TABLE(&s, run_case, dev_ring_cases, n_dev_ring_cases);
+	SUITE_TABLE(&s, run_case, dev_pkt_cases, n_dev_pkt_cases);
+	return suite_run(&s, "a hostile device", argc, argv, group_start, group_end);
 }

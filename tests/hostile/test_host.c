@@ -7,35 +7,7 @@
  */
 #include "host_cases.h"
 
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stdlib.h>
-#include <string.h>
-
-#include <cmocka.h>
-
 static struct raw R;
-
-static const struct {
-	const char *name;
-	size_t off;
-} faults[] = {
-#define F(f)                                                                                       \
-	{                                                                                          \
-#f, CNT(f)                                                                         \
-	}
-	F(rx_bad_hdr), F(rx_bad_cid),	 F(rx_bad_type),  F(rx_no_conn),  F(rx_bad_state),
-	F(rx_overrun), F(rx_bad_credit), F(rx_bad_chain), F(ring_broken),
-#undef F
-};
-
-static uint64_t value(const struct zv_queue_stats *st, size_t off)
-{
-	uint64_t v;
-
-	memcpy(&v, (const char *)st + off, sizeof(v));
-	return v;
-}
 
 static bool broke(void *arg)
 {
@@ -47,13 +19,12 @@ static void check_counters(const struct host_case *c, const struct zv_queue_stat
 {
 	struct zv_queue_stats after = world_stats();
 
-	if (c->counter && c->count == SOME &&
-	    value(&after, c->counter) == value(before, c->counter))
+	if (c->counter && c->count == SOME && !counter_moved(before, &after, c->counter))
 		fail_msg("not counted");
 	if (c->count == ANY)
 		return;
-	for (size_t i = 0; i < sizeof(faults) / sizeof(faults[0]); i++) {
-		uint64_t moved = value(&after, faults[i].off) - value(before, faults[i].off);
+	for (unsigned i = 0; i < n_faults; i++) {
+		uint64_t moved = counter_moved(before, &after, faults[i].off);
 		uint64_t want = faults[i].off == c->counter ? (uint64_t)c->count : 0;
 
 		if (broken &&
@@ -64,9 +35,9 @@ static void check_counters(const struct host_case *c, const struct zv_queue_stat
 				 (unsigned long long)moved, (unsigned long long)want);
 	}
 	if (c->counter && c->count > 0 &&
-	    value(&after, c->counter) - value(before, c->counter) != (uint64_t)c->count)
-		fail_msg("counted %llu times", (unsigned long long)(value(&after, c->counter) -
-								    value(before, c->counter)));
+	    counter_moved(before, &after, c->counter) != (uint64_t)c->count)
+		fail_msg("counted %llu times",
+			 (unsigned long long)counter_moved(before, &after, c->counter));
 }
 
 static void check_conn(const struct host_case *c)
@@ -143,41 +114,18 @@ static void run_case(void **state)
 	recovers();
 }
 
-static int group_end(void **state)
-{
-	(void)state;
-	raw_close(&R);
-	return world_stop() ? 0 : -1;
-}
-
-static unsigned add(struct CMUnitTest *t, unsigned n, const struct host_case *c, unsigned count)
-{
-	for (unsigned i = 0; i < count; i++)
-		t[n++] = (struct CMUnitTest){.name = c[i].name,
-					     .test_func = run_case,
-					     .initial_state = (void *)(uintptr_t)&c[i]};
-	return n;
-}
-
 int main(int argc, char **argv)
 {
-	unsigned n = 0,
-		 most = n_ring_cases + n_race_cases + n_hdr_cases + n_conn_cases + n_hello_cases;
-	struct CMUnitTest *t = calloc(most, sizeof(*t));
-	int ret;
+	struct suite s = {NULL, 0};
 
 	raw_init(&R);
-	if (argc > 1)
-		cmocka_set_test_filter(argv[1]);
 	world_program = argv[0];
-	if (!t || world_start(true))
+	if (world_start(true))
 		return 99;
-	n = add(t, n, ring_cases, n_ring_cases);
-	n = add(t, n, race_cases, n_race_cases);
-	n = add(t, n, hdr_cases, n_hdr_cases);
-	n = add(t, n, conn_cases, n_conn_cases);
-	n = add(t, n, hello_cases, n_hello_cases);
-	ret = _cmocka_run_group_tests("a hostile guest", t, n, NULL, group_end);
-	free(t);
-	return ret;
+	SUITE_TABLE(&s, run_case, ring_cases, n_ring_cases);
+	SUITE_TABLE(&s, run_case, race_cases, n_race_cases);
+	SUITE_TABLE(&s, run_case, hdr_cases, n_hdr_cases);
+	SUITE_TABLE(&s, run_case, conn_cases, n_conn_cases);
+	SUITE_TABLE(&s, run_case, hello_cases, n_hello_cases);
+	return suite_run(&s, "a hostile guest", argc, argv, NULL, world_group_end);
 }

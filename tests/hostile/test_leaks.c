@@ -29,28 +29,12 @@
 static struct zv_dev *dev;
 static uint8_t out[6000], in[6000];
 
-struct counts {
-	unsigned fds, maps;
-	uint64_t heap;
-};
-
-static bool back_to(void *arg)
+static void check(const struct world_counts *before)
 {
-	const struct counts *c = arg;
+	const char *left = world_left_over(before);
 
-	return world_fds() <= c->fds && world_maps() <= c->maps;
-}
-
-static struct counts now(void)
-{
-	return (struct counts){world_fds(), world_maps(), world_heap()};
-}
-
-static void check(struct counts *before)
-{
-	if (!world_until(back_to, before))
-		fail_msg("%u descriptors, before %u; %u mappings, before %u", world_fds(),
-			 before->fds, world_maps(), before->maps);
+	if (left)
+		fail_msg("%s", left);
 	printf("heap grew by %lld bytes\n", (long long)(world_heap() - before->heap));
 	assert_in_range(world_heap(), 0, before->heap + SLACK);
 }
@@ -117,13 +101,13 @@ static void one_device(void)
 
 static void guest_devices_open_transfer_close(void **state)
 {
-	struct counts before;
+	struct world_counts before;
 
 	(void)state;
 	for (unsigned i = 0; i < DEVICES / 10; i++)
 		one_device();
 	assert_true(world_wait_up(false));
-	before = now();
+	before = world_count();
 	printf("%u rounds\n", DEVICES);
 	for (unsigned i = 0; i < DEVICES; i++)
 		one_device();
@@ -155,13 +139,13 @@ static void settle(void)
 
 static void connections_open_and_close(void **state)
 {
-	struct counts before;
+	struct world_counts before;
 
 	(void)state;
 	assert_true(world_until(open_guest, world_victim));
 	connects(CONNECTS / 10);
 	settle();
-	before = now();
+	before = world_count();
 	printf("%u connections\n", CONNECTS);
 	connects(CONNECTS);
 	settle();
@@ -187,7 +171,7 @@ static void batch(unsigned port)
 static void connections_that_come_to_nothing(void **state)
 {
 	static const unsigned port[] = {PORT_CLOSED, PORT_BACKLOG, PORT_MUTE, PORT_SOURCE};
-	struct counts before = {0};
+	struct world_counts before = {0};
 
 	(void)state;
 	assert_true(world_until(open_guest, world_victim));
@@ -195,7 +179,7 @@ static void connections_that_come_to_nothing(void **state)
 	for (unsigned i = 0; i < 2 * CONNECTS / BATCH; i++) {
 		if (i == CONNECTS / BATCH) {
 			settle();
-			before = now();
+			before = world_count();
 		}
 		batch(port[i % 4]);
 		world_nap();
@@ -228,22 +212,16 @@ static void one_host(unsigned i)
 
 static void host_devices_open_and_close(void **state)
 {
-	struct counts before;
+	struct world_counts before;
 
 	(void)state;
 	for (unsigned i = 0; i < 20; i++)
 		one_host(i);
-	before = now();
+	before = world_count();
 	printf("%u rounds\n", HOSTS);
 	for (unsigned i = 0; i < HOSTS; i++)
 		one_host(i);
 	check(&before);
-}
-
-static int group_end(void **state)
-{
-	(void)state;
-	return world_stop() ? 0 : -1;
 }
 
 int main(int argc, char **argv)
@@ -261,5 +239,5 @@ int main(int argc, char **argv)
 		out[i] = (uint8_t)(i * 31);
 	if (world_start(false))
 		return 99;
-	return cmocka_run_group_tests_name("leaks", tests, NULL, group_end);
+	return cmocka_run_group_tests_name("leaks", tests, NULL, world_group_end);
 }

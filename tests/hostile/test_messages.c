@@ -4,28 +4,12 @@
  * cases_fd.c, and what needs more than one message. After every case the bystander has made
  * progress, the next frontend is served, and descriptors and shared mappings are as many as before.
  */
+#include "frontend.h"
 #include "msg_cases.h"
 #include "session.h"
-
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stdlib.h>
-#include <string.h>
-
-#include <cmocka.h>
+#include "suite.h"
 
 static struct raw R;
-
-struct counts {
-	unsigned fds, maps;
-};
-
-static bool back_to(void *arg)
-{
-	const struct counts *c = arg;
-
-	return world_fds() <= c->fds && world_maps() <= c->maps;
-}
 
 static void setup_case(const struct msg_case *c)
 {
@@ -54,11 +38,11 @@ static void setup_case(const struct msg_case *c)
 static void run_case(void **state)
 {
 	const struct msg_case *c = *state;
-	struct counts before;
+	struct world_counts before;
 	uint64_t v;
 
 	session_quiet(&R);
-	before = (struct counts){world_fds(), world_maps()};
+	before = world_count();
 	setup_case(c);
 	c->act(&R, c);
 	switch (c->want) {
@@ -78,47 +62,22 @@ static void run_case(void **state)
 		break;
 	}
 	session_recovers(&R);
-	if (!world_until(back_to, &before))
-		fail_msg("%u descriptors, before %u; %u mappings, before %u", world_fds(),
-			 before.fds, world_maps(), before.maps);
-}
-
-static int group_end(void **state)
-{
-	(void)state;
-	raw_close(&R);
-	return world_stop() ? 0 : -1;
-}
-
-static unsigned add(struct CMUnitTest *t, unsigned n, const struct msg_case *c, unsigned count)
-{
-	for (unsigned i = 0; i < count; i++)
-		t[n++] = (struct CMUnitTest){.name = c[i].name,
-					     .test_func = run_case,
-					     .initial_state = (void *)(uintptr_t)&c[i]};
-	return n;
+	assert_null(world_left_over(&before));
 }
 
 int main(int argc, char **argv)
 {
-	unsigned n = 0, most = n_order_cases + n_fd_cases + n_session_tests;
-	struct CMUnitTest *t;
+	struct suite s = {NULL, 0};
 	int ret;
 
-	if (argc > 2 && strcmp(argv[1], "--frontend") == 0)
-		return session_frontend(argv[2]);
+	if (frontend_main(argc, argv, &ret))
+		return ret;
 	raw_init(&R);
-	t = calloc(most, sizeof(*t));
-	if (argc > 1)
-		cmocka_set_test_filter(argv[1]);
 	world_program = argv[0];
-	if (!t || world_start(true))
+	if (world_start(true))
 		return 99;
-	n = add(t, n, order_cases, n_order_cases);
-	n = add(t, n, fd_cases, n_fd_cases);
-	for (unsigned i = 0; i < n_session_tests; i++)
-		t[n++] = session_tests[i];
-	ret = _cmocka_run_group_tests("a hostile frontend", t, n, NULL, group_end);
-	free(t);
-	return ret;
+	SUITE_TABLE(&s, run_case, order_cases, n_order_cases);
+	SUITE_TABLE(&s, run_case, fd_cases, n_fd_cases);
+	suite_add_tests(&s, session_tests, n_session_tests);
+	return suite_run(&s, "a hostile frontend", argc, argv, NULL, world_group_end);
 }

@@ -12,6 +12,7 @@
 #include <zvsock_host.h>
 
 #include "host_app.h"
+#include "suite.h"
 
 #define WAIT_NS	 20000000000ull
 #define MAX_MSG	 20000u
@@ -73,7 +74,7 @@ static void *host_main(void *arg)
 
 /* ---- the bystander ---- */
 
-static bool fail(const char *what)
+static bool bystander_fails(const char *what)
 {
 	__atomic_store_n(&guest_fault, what, __ATOMIC_RELEASE);
 	return false;
@@ -100,16 +101,16 @@ static bool transfer(struct zv_queue *q, struct zv_conn *c, uint64_t at, size_t 
 		if (n > 0)
 			sent += (size_t)n;
 		else if (n != -EAGAIN)
-			return fail("bystander: zv_send failed");
+			return bystander_fails("bystander: zv_send failed");
 		n = zv_recv(c, in + got, len - got, NULL);
 		if (n > 0)
 			got += (size_t)n;
 		else if (n != -EAGAIN)
-			return fail("bystander: zv_recv failed");
+			return bystander_fails("bystander: zv_recv failed");
 		else if (zv_wait(q, ev, 4, 100000000u) < 0 || now() > end)
-			return fail("bystander: stalled");
+			return bystander_fails("bystander: stalled");
 	}
-	return memcmp(in, out, len) == 0 || fail("bystander: wrong bytes");
+	return memcmp(in, out, len) == 0 || bystander_fails("bystander: wrong bytes");
 }
 
 static void *guest_main(void *arg)
@@ -126,7 +127,7 @@ static void *guest_main(void *arg)
 	snprintf(uri, sizeof(uri), "vhost-user:%s", world_bystander);
 	if (zv_open(&dev, uri, &o) < 0 ||
 	    zv_connect(zv_queue(dev, 0), ZV_CID_HOST, PORT_ECHO, ZV_STREAM, &c) < 0) {
-		fail("bystander: cannot connect");
+		bystander_fails("bystander: cannot connect");
 		return NULL;
 	}
 	for (uint64_t end = now() + WAIT_NS; !up && now() < end;) {
@@ -136,7 +137,7 @@ static void *guest_main(void *arg)
 			up |= (ev[i].events & ZV_EV_CONNECT) && ev[i].err == 0;
 	}
 	if (!up)
-		fail("bystander: not connected");
+		bystander_fails("bystander: not connected");
 	while (up && !__atomic_load_n(&guest_quit, __ATOMIC_ACQUIRE)) {
 		size_t len = 1 + (size_t)(at * 7919 % (rounds % 8 ? 300 : MAX_MSG));
 
@@ -147,7 +148,7 @@ static void *guest_main(void *arg)
 	}
 	zv_conn_close(c);
 	if (zv_close(dev) < 0)
-		fail("bystander: zv_close failed");
+		bystander_fails("bystander: zv_close failed");
 	return NULL;
 }
 
@@ -224,6 +225,12 @@ bool world_stop(void)
 	return rmdir(dir) == 0 && good;
 }
 
+int world_group_end(void **state)
+{
+	(void)state;
+	return world_stop() ? 0 : -1;
+}
+
 /* ---- looking at it ---- */
 
 struct zv_queue_stats world_stats(void)
@@ -237,10 +244,8 @@ struct zv_queue_stats world_stats(void)
 uint64_t world_counter(size_t offset)
 {
 	struct zv_queue_stats st = world_stats();
-	uint64_t v;
 
-	memcpy(&v, (char *)&st + offset, sizeof(v));
-	return v;
+	return counter_at(&st, offset);
 }
 
 bool world_victim_up(void)

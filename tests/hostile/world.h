@@ -37,8 +37,9 @@ extern const char *world_program;		   /* argv[0] */
 
 /* EAL, sockets in a fresh directory, both devices, both threads. 0 or an exit code. */
 int world_start(bool with_bystander);
-/* Ends everything; false: something is left over. */
+/* Ends everything; false: something is left over. As the end of a group of tests: 0, -1. */
 bool world_stop(void);
+int world_group_end(void **state);
 
 /* Counters of the victim's queue. */
 struct zv_queue_stats world_stats(void);
@@ -72,5 +73,13 @@ void world_nap(void);
 unsigned world_fds(void);
 unsigned world_maps(void);
 uint64_t world_heap(void);
+
+struct world_counts {
+	unsigned fds, maps;
+	uint64_t heap;
+};
+struct world_counts world_count(void);
+/* Waits until there are no more descriptors and mappings than then. NULL, or what is left over. */
+const char *world_left_over(const struct world_counts *before);
 
 #endif

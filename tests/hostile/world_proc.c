@@ -48,3 +48,27 @@ uint64_t world_heap(void)
 	return m.uordblks + m.hblkhd;
 }
 #endif
+
+struct world_counts world_count(void)
+{
+	return (struct world_counts){world_fds(), world_maps(), world_heap()};
+}
+
+static bool as_few(void *arg)
+{
+	const struct world_counts *c = arg;
+
+	return world_fds() <= c->fds && world_maps() <= c->maps;
+}
+
+const char *world_left_over(const struct world_counts *before)
+{
+	static char text[128];
+	struct world_counts c = *before;
+
+	if (world_until(as_few, &c))
+		return NULL;
+	(void)snprintf(text, sizeof(text), "%u descriptors, before %u; %u mappings, before %u",
+		       world_fds(), c.fds, world_maps(), c.maps);
+	return text;
+}
