@@ -94,6 +94,7 @@ struct bench_opts {
 	const char *client_uri; /* run tests against a server started elsewhere */
 	struct bench_peer peers[BENCH_PEERS_MAX];
 	unsigned npeers;
+	bool backend_apart; /* 2cpu: no other side on the backend's CPU */
 };
 
 /* Facts about the run that are known only after the device is open. */

@@ -35,9 +35,11 @@
 #define PEER_PORT_DATA 5200u
 #define PEER_PORT_CONN 5202u
 
-/* Whose CPU the host program and the backend are put on. */
-#define PEER_HOST_ROLE	 ROLE_HOST
-#define PEER_DAEMON_ROLE ROLE_HOST
+/* Whose CPU the host program is on; the backend is on the host's. */
+static inline enum bench_role peer_host_place(const struct bench_opts *o)
+{
+	return o->backend_apart ? ROLE_GUEST : ROLE_HOST;
+}
 
 /* Shared by the parent, the guest side and the host program. */
 struct peer_shm {

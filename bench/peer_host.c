@@ -246,7 +246,7 @@ int peer_host_main(int fd, void *arg)
 	int rc = 0, listen_fd = -1;
 	uint64_t cpu0;
 
-	cpu_pin(sh->o.cpus, PEER_HOST_ROLE, 0);
+	cpu_pin(sh->o.cpus, peer_host_place(&sh->o), 0);
 	if (guest_connects(&sh->cell))
 		rc = listen_fd = host_listen(sh, port);
 	if (rc >= 0)

@@ -53,6 +53,8 @@ static void add_setup(json_t *j, const struct bench_cell *c, const struct bench_
 	if (peer) {
 		set_str(j, "name", peer->name);
 		set_str(j, "uds", peer->uds);
+		if (o->cpus == CPUS_2)
+			set_bool(j, "backend_apart", o->backend_apart);
 		set_bool(j, "backend_pinned", facts->peers[c->peer].pinned);
 	}
 	if (zv)

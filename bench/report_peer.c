@@ -117,8 +117,11 @@ static void print_run(FILE *f, const struct bench_opts *o, const struct bench_fa
 	size_text(rx_buf, sizeof(rx_buf), o->rx_buf ? o->rx_buf : 65536);
 	size_text(credit, sizeof(credit), o->buf_alloc);
 	fprintf(f, "%s, guest side %s, %s calls, RX buffers %s, credit %s, batch %u\n",
-		cpus[o->cpus], o->busy_poll ? "busy-polling" : "adaptive",
-		o->zero_copy ? "zero-copy" : "copying", rx_buf, credit, o->batch);
+		o->backend_apart
+			? "backend alone on one CPU, guest side and host program on another"
+			: cpus[o->cpus],
+		o->busy_poll ? "busy-polling" : "adaptive", o->zero_copy ? "zero-copy" : "copying",
+		rx_buf, credit, o->batch);
 	for (unsigned i = 0; i < o->npeers; i++)
 		fprintf(f, "%s: process %d, %s%s\n", o->peers[i].name, facts->peers[i].pid,
 			facts->peers[i].zvsock ? "a zvsock backend" : "plain VIRTIO",
