@@ -294,7 +294,7 @@ void rx_packet(struct zv_queue *q, struct rx_pkt *p)
 			tx_credit_answer(c);
 		if (c->flags & CF_WANT_OUT)
 			conn_ready(c);
-	} else {
+	} else if (p->hdr.op != VSOCK_OP_RST) { /* one of nobody's is without counters */
 		tq_count(&q->tq->stats.rx_bad_credit, 1);
 	}
 	act(c, p, vc_step(c->state, p->hdr.op));

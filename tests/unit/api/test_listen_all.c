@@ -276,6 +276,7 @@ static void test_reset_is_an_abortive_close(void **state)
 {
 	struct zv_conn *g, *h;
 	struct zv_buf b;
+	char got[8];
 
 	(void)state;
 	connect_pair(ZV_STREAM, 1000, &g, &h);
@@ -299,6 +300,20 @@ static void test_reset_is_an_abortive_close(void **state)
 	assert_int_equal(seen_host.err, -ECONNRESET);
 	assert_int_equal(zv_conn_reset(h), 0);
 	assert_int_equal(zv_conn_reset(NULL), 0);
+	/* one that finds no room is sent later, and its peer finds no fault with it */
+	connect_pair(ZV_STREAM, 1000, &g, &h);
+	assert_int_equal(zv_send(g, "read", 4, 0), 4);
+	pump();
+	assert_int_equal(zv_recv(h, got, sizeof(got), NULL), 4);
+	assert_int_equal(zv_send(h, "x", 1, 0), 1);
+	pump();
+	fake_limit_tx(ZV_ROLE_HOST, 0, 0);
+	assert_int_equal(zv_conn_reset(h), 0);
+	fake_limit_tx(ZV_ROLE_HOST, 0, -1);
+	pump();
+	assert_int_equal(seen_guest.err, -ECONNRESET);
+	assert_int_equal(stats(P.g).rx_bad_credit, 0);
+	zv_conn_close(g);
 	/* while it is being made */
 	ask(ZV_STREAM, 9, &g, &h);
 	assert_int_equal(zv_conn_reset(h), 0);
