@@ -305,8 +305,7 @@ void daemon_stop(struct daemon *d)
 	     ms += DRAIN_STEP_MS)
 		(void)nanosleep(&step, NULL);
 	if (connections(d))
-		log_line(ZV_LOG_WARN, NULL, "%u connections are still open after %u ms: reset",
-			 connections(d), d->cfg->drain_ms);
+		log_line(ZV_LOG_WARN, NULL, "%u connections are still open: reset", connections(d));
 	while ((g = d->guests)) {
 		d->guests = g->next;
 		guest_stop(d, g);

@@ -69,7 +69,7 @@ static void say_ready(const struct daemon *d, const char *remark)
 
 	for (const struct guest *g = d->guests; g; g = g->next)
 		running++;
-	notify_ready("%u of %u guests on %u lcores%s", running, d->cfg->n_guests, d->n_lcores,
+	notify_ready("guests: %u of %u, lcores: %u%s", running, d->cfg->n_guests, d->n_lcores,
 		     remark);
 }
 
@@ -96,7 +96,7 @@ static void reload(struct daemon *d, const struct cli *cli)
 	if (daemon_reload(d, c) < 0)
 		log_line(ZV_LOG_ERR, NULL, "some guests could not be started; the others run");
 	else
-		log_line(ZV_LOG_INFO, NULL, "the new configuration is in force: %u guests",
+		log_line(ZV_LOG_INFO, NULL, "the new configuration is in force; guests: %u",
 			 d->cfg->n_guests);
 	say_ready(d, "");
 }
@@ -201,8 +201,8 @@ static int run(const struct cli *cli, struct cfg *c)
 		return EXIT_RUN;
 	}
 	if (start(&d, c) == 0) {
-		log_line(ZV_LOG_INFO, NULL, "zvsockd %s: %u guests on %u lcores", zv_version(),
-			 d.cfg->n_guests, d.n_lcores);
+		log_line(ZV_LOG_INFO, NULL, "zvsockd %s is up; guests: %u, lcores: %u",
+			 zv_version(), d.cfg->n_guests, d.n_lcores);
 		say_ready(&d, "");
 		ret = serve(&d, cli, sigfd);
 	} else {

@@ -116,8 +116,8 @@ static bool dir_of(const char *path, char *dir)
 	return len > 0;
 }
 
-/* True if some socket in @dir is meant for more than the daemon's own user. */
-static bool has_visitors(const struct cfg *c, const char *dir)
+/* True if some socket in @dir is meant for more than @own, the daemon's user. */
+static bool has_visitors(const struct cfg *c, uid_t own, const char *dir)
 {
 	char other[CFG_PATH_MAX];
 
@@ -130,7 +130,8 @@ static bool has_visitors(const struct cfg *c, const char *dir)
 
 		for (unsigned j = 0; j < g->n_sockets && !here; j++)
 			here = dir_of(g->sockets[j], other) && strcmp(other, dir) == 0;
-		if (here && ((g->socket_mode & 0077) || g->socket_uid != (uid_t)-1))
+		if (here && ((g->socket_mode & 0077) ||
+			     (g->socket_uid != (uid_t)-1 && g->socket_uid != own)))
 			return true;
 	}
 	return false;
@@ -144,7 +145,7 @@ static int make_dir(const struct cfg *c, const struct identity *id, const char *
 
 	if (!dir_of(path, dir) || access(dir, F_OK) == 0)
 		return 0;
-	mode = has_visitors(c, dir) ? 0711 : 0700;
+	mode = has_visitors(c, id->uid == (uid_t)-1 ? geteuid() : id->uid, dir) ? 0711 : 0700;
 	if (mkdir(dir, mode) < 0) {
 		int err = errno;
 

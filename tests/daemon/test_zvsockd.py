@@ -1,0 +1,445 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: BSD-3-Clause
+"""zvsockd as a program: command line, start, reload, user, log, and the end.
+
+usage: test_zvsockd.py ZVSOCKD ECHO_CLIENT
+
+Each case prints cmocka's lines. Nothing waits for a time: a case waits for what must happen, and gives
+up after LIMIT seconds.
+"""
+import glob
+import os
+import pwd
+import re
+import select
+import shutil
+import signal
+import socket
+import stat
+import subprocess
+import sys
+import tempfile
+import time
+import traceback
+import tty
+
+LIMIT = 60
+ZVSOCKD, ECHO_CLIENT = sys.argv[1:3]
+
+
+class Skip(Exception):
+    pass
+
+
+CASES = []
+
+
+def case(function):
+    CASES.append(function)
+    return function
+
+
+class World:
+    """A directory, programs that run in it, and what they tell the service manager."""
+
+    def __init__(self):
+        self.dir = tempfile.mkdtemp(prefix='zvd')
+        os.chmod(self.dir, 0o755)
+        self.procs, self.files = [], []
+        self.manager = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self.manager.bind(self.path('notify'))
+        os.chmod(self.path('notify'), 0o666)
+        self.told = ''
+
+    def path(self, name):
+        return os.path.join(self.dir, name)
+
+    def write(self, name, text):
+        with open(self.path(name), 'w', encoding='utf-8') as f:
+            f.write(text.replace('DIR', self.dir))
+        return self.path(name)
+
+    def start(self, *args, log='log', env=None, **more):
+        """zvsockd with @args; its log goes to a file."""
+        with open(self.path(log), 'w', encoding='utf-8') as err:
+            proc = subprocess.Popen([ZVSOCKD, *args], stderr=err, stdin=subprocess.DEVNULL,
+                                    env={**os.environ, 'NOTIFY_SOCKET': self.path('notify'),
+                                         **(env or {})}, **more)
+        self.procs.append(proc)
+        return proc
+
+    def wait_told(self, text, proc):
+        """Until zvsockd has told the service manager @text."""
+        end = time.monotonic() + LIMIT
+        while text not in self.told:
+            if select.select([self.manager], [], [], 0.1)[0]:
+                self.told += self.manager.recv(4096).decode() + '\n'
+                continue
+            assert proc.poll() is None, f'ended with {proc.returncode}:\n{self.log()}'
+            assert time.monotonic() < end, f'not told: {text}; but: {self.told}\n{self.log()}'
+        self.told = self.told.split(text, 1)[1]
+
+    def up(self, *args, **more):
+        proc = self.start(*args, **more)
+        self.wait_told('READY=1', proc)
+        return proc
+
+    def log(self, name='log'):
+        with open(self.path(name), encoding='utf-8') as f:
+            return f.read()
+
+    def end(self, proc, sig=signal.SIGTERM, rc=0):
+        proc.send_signal(sig)
+        assert proc.wait(LIMIT) == rc, f'ended with {proc.returncode}:\n{self.log()}'
+
+    def close(self):
+        for proc in self.procs:
+            if proc.poll() is None:
+                proc.kill()
+            proc.wait()
+            if proc.stdin:
+                proc.stdin.close()
+        for fd in self.files:
+            os.close(fd)
+        self.manager.close()
+        shutil.rmtree(self.dir)
+
+
+def run(*args):
+    done = subprocess.run([ZVSOCKD, *args], capture_output=True, text=True, timeout=LIMIT, check=False,
+                          stdin=subprocess.DEVNULL)
+    return done.returncode, done.stdout, done.stderr
+
+
+GUEST = '[guest web]\ncid = 3\nsocket = DIR/web.sock\nunix = DIR/web.vsock\nbuiltin = echo:7\n'
+
+
+# ---- the command line
+
+@case
+def command_line(w):
+    rc, out, err = run('--version')
+    assert (rc, err) == (0, '') and re.fullmatch(r'zvsockd \d+\.\d+\.\d+\n', out), (rc, out, err)
+    rc, out, err = run('--help')
+    assert (rc, err) == (0, '') and 'Examples:' in out, (rc, out, err)
+    assert max(map(len, out.splitlines())) <= 100, out
+    for args in (['--nonsense'], ['-c'], ['a', 'b'], ['-c', 'a', 'b']):
+        rc, out, err = run(*args)
+        assert (rc, out) == (2, '') and err, (args, rc, out, err)
+
+
+@case
+def check_of_a_good_file(w):
+    conf = w.write('c', GUEST)
+    for args in (['--check', conf], ['--check', '-c', conf], [conf, '--check']):
+        rc, out, err = run(*args)
+        assert (rc, err) == (0, '') and f'any other: Unix socket {w.dir}/web.vsock_PORT' in out, out
+    rc, by_words, err = run('--check', '-g', f'name=web,cid=3,socket={w.dir}/web.sock,'
+                            f'unix={w.dir}/web.vsock', '--set', 'web.builtin=echo:7')
+    assert (rc, err, by_words) == (0, '', out), (rc, err, by_words)
+    assert sorted(os.listdir(w.dir)) == ['c', 'notify'], 'a check makes nothing'
+
+
+@case
+def check_of_a_bad_file(w):
+    conf = w.write('c', '[daemon]\nspin_usec = 3\n' + GUEST + 'cid = 4\n')
+    for args in (['--check', conf], [conf]):  # and it does not start with it
+        rc, out, err = run(*args)
+        assert (rc, out) == (2, ''), (rc, out)
+        assert err == (f'{conf}:2: spin_usec is an unknown key; did you mean spin_us?\n'
+                       f'{conf}:8: cid is given twice, first in line 4; keep one\n'), err
+    rc, out, err = run('-c', w.path('none'))
+    assert rc == 2 and err.count('\n') == 1 and 'No such file' in err, err
+
+
+# ---- start and end
+
+@case
+def starts_and_cleans_up(w):
+    d = w.up('-g', f'name=web,cid=3,socket={w.dir}/web.sock,unix={w.dir}/web.vsock,socket_mode=0660',
+             '-s', f'control={w.dir}/control.sock')
+    for name, mode in (('web.sock', 0o660), ('web.vsock', 0o660), ('control.sock', 0o600)):
+        st = os.stat(w.path(name))
+        assert stat.S_ISSOCK(st.st_mode) and stat.S_IMODE(st.st_mode) == mode, (name, oct(st.st_mode))
+    w.wait_told('STATUS=guests: 1 of 1, lcores: 1', d)
+    d.send_signal(signal.SIGTERM)
+    w.wait_told('STOPPING=1', d)
+    assert d.wait(LIMIT) == 0
+    assert sorted(os.listdir(w.dir)) == ['log', 'notify'], os.listdir(w.dir)
+
+
+@case
+def ends_by_ctrl_c(w):
+    w.end(w.up('-c', w.write('c', GUEST)), signal.SIGINT)
+
+
+@case
+def second_daemon_is_refused(w):
+    conf = w.write('c', GUEST)
+    first = w.up(conf)
+    second = w.start(conf, log='log2')
+    assert second.wait(LIMIT) == 1
+    assert 'the socket is in use' in w.log('log2') and 'stop its owner' in w.log('log2'), w.log('log2')
+    assert os.path.exists(w.path('web.sock')) and os.path.exists(w.path('web.sock.lock'))
+    w.end(first)
+
+
+@case
+def stale_sockets_are_taken_over(w):
+    conf = w.write('c', GUEST)
+    w.end(w.up(conf), signal.SIGKILL, -signal.SIGKILL)
+    assert os.path.exists(w.path('web.sock')) and os.path.exists(w.path('web.vsock'))
+    w.told = ''
+    w.end(w.up(conf))
+    assert not os.path.exists(w.path('web.sock'))
+
+
+@case
+def directories_are_made(w):
+    d = w.up('-g', f'name=a,cid=3,socket={w.dir}/closed/s', '-g',
+             f'name=b,cid=4,socket={w.dir}/open/s,socket_mode=0660')
+    for name, mode in (('closed', 0o700), ('open', 0o711)):
+        assert stat.S_IMODE(os.stat(w.path(name)).st_mode) == mode, name
+    w.end(d)
+
+
+@case
+def parents_are_not_made(w):
+    d = w.start('-g', f'name=a,cid=3,socket={w.dir}/no/where/s')
+    assert d.wait(LIMIT) == 1
+    assert re.search(r'level=err guest=a cid=3 msg="the directory .*/no/where of the socket cannot be made: '
+                     r'No such file or directory; make it with', w.log()), w.log()
+    assert not os.path.exists(w.path('no'))
+
+
+# ---- reload
+
+def reload(w, d, text, status):
+    w.write('c', text)
+    w.told = ''
+    d.send_signal(signal.SIGHUP)
+    w.wait_told('RELOADING=1', d)
+    w.wait_told('READY=1', d)
+    w.wait_told(status, d)
+
+
+def sockets(w):
+    return sorted(os.path.basename(p) for p in glob.glob(w.path('*.sock')))
+
+
+@case
+def reload_adds_and_removes(w):
+    other = '[guest db]\ncid = 4\nsocket = DIR/db.sock\n'
+    d = w.up('-c', w.write('c', GUEST))
+    before = os.stat(w.path('web.sock'))
+    reload(w, d, GUEST + other, 'guests: 2 of 2')
+    assert sockets(w) == ['db.sock', 'web.sock']
+    reload(w, d, GUEST + '[guest far]\ncid = 4\nsocket = DIR/far.sock\n', 'guests: 2 of 2')
+    assert sockets(w) == ['far.sock', 'web.sock']
+    reload(w, d, '# nothing else\n\n' + GUEST, 'guests: 1 of 1')
+    after = os.stat(w.path('web.sock'))
+    assert (after.st_ino, after.st_ctime_ns) == (before.st_ino, before.st_ctime_ns), 'it was touched'
+    reload(w, d, other, 'guests: 1 of 1')
+    assert sockets(w) == ['db.sock']
+    w.end(d)
+
+
+@case
+def reload_replaces_a_changed_guest(w):
+    d = w.up('-c', w.write('c', GUEST))
+    reload(w, d, GUEST.replace('web.sock', 'new.sock').replace('cid = 3', 'cid = 5'), 'guests: 1 of 1')
+    assert sockets(w) == ['new.sock']
+    assert re.search(r'guest=web cid=5 msg="serving CID 5', w.log()), w.log()
+    w.end(d)
+
+
+@case
+def reload_of_a_bad_file_changes_nothing(w):
+    d = w.up('-c', w.write('c', GUEST))
+    reload(w, d, GUEST + 'nonsense = 1\ncid = 2\n', 'wrong configuration')
+    assert f'level=err msg="{w.path("c")}:6: nonsense is an unknown key' in w.log(), w.log()
+    assert f'level=err msg="{w.path("c")}:7: cid is given twice' in w.log(), w.log()
+    assert sockets(w) == ['web.sock']
+    os.unlink(w.path('c'))
+    w.told = ''
+    d.send_signal(signal.SIGHUP)
+    w.wait_told('READY=1', d)
+    assert sockets(w) == ['web.sock']
+    w.end(d)
+
+
+@case
+def reload_names_what_needs_a_restart(w):
+    d = w.up('-c', w.write('c', GUEST))
+    reload(w, d, '[daemon]\nspin_us = 7\nlog_level = debug\ncontrol = DIR/c.sock\n' + GUEST, 'guests: 1')
+    assert 'only after a restart: spin_us, control"' in w.log(), w.log()
+    w.end(d)
+
+
+# ---- with a guest
+
+class Guest:
+    """A guest with one connection, to the built-in echo. Its output is a terminal: a line goes out at once."""
+
+    def __init__(self, w):
+        self.out, theirs = os.openpty()
+        tty.setraw(theirs)
+        w.files.append(self.out)
+        self.proc = subprocess.Popen([ECHO_CLIENT, 'vhost-user:' + w.path('web.sock')],
+                                     stdin=subprocess.PIPE, stdout=theirs, stderr=subprocess.DEVNULL)
+        os.close(theirs)
+        w.procs.append(self.proc)
+
+    def echo(self, line):
+        self.proc.stdin.write(line + b'\n')
+        self.proc.stdin.flush()
+        got = b''
+        while not got.endswith(b'\n'):
+            assert select.select([self.out], [], [], LIMIT)[0], f'no echo of {line}, got {got}'
+            got += os.read(self.out, 100)
+        assert got == line + b'\n', got
+
+    def end(self):
+        self.proc.stdin.close()
+        assert self.proc.wait(LIMIT) == 0
+
+
+@case
+def reload_leaves_others_alone(w):
+    """A connection goes on while guests come, go and change beside it, and while the file is wrong."""
+    d = w.up('-c', w.write('c', GUEST))
+    g = Guest(w)
+    g.echo(b'one')
+    reload(w, d, GUEST + '[guest db]\ncid = 4\nsocket = DIR/db.sock\n', 'guests: 2 of 2')
+    g.echo(b'two')
+    reload(w, d, GUEST + '[guest db]\ncid = 5\nsocket = DIR/db.sock\n', 'guests: 2 of 2')
+    g.echo(b'three')
+    reload(w, d, 'wrong', 'wrong configuration')
+    g.echo(b'four')
+    reload(w, d, GUEST, 'guests: 1 of 1')
+    g.echo(b'five')
+    g.end()
+    w.end(d)
+
+
+@case
+def drains_until_the_last_connection_ends(w):
+    d = w.up('-c', w.write('c', '[daemon]\ndrain_ms = 600000\n' + GUEST))
+    g = Guest(w)
+    g.echo(b'before')
+    d.send_signal(signal.SIGTERM)
+    w.wait_told('STOPPING=1', d)
+    g.echo(b'still there')
+    g.end()
+    assert d.wait(LIMIT) == 0
+    assert 'still open' not in w.log(), w.log()
+
+
+@case
+def second_signal_ends_at_once(w):
+    d = w.up('-c', w.write('c', '[daemon]\ndrain_ms = 600000\n' + GUEST))
+    g = Guest(w)
+    g.echo(b'before')
+    d.send_signal(signal.SIGTERM)
+    w.wait_told('STOPPING=1', d)
+    w.end(d)
+    assert 'connections are still open' in w.log(), w.log()
+    assert not os.path.exists(w.path('web.sock'))
+
+
+# ---- who it is
+
+def need_root():
+    if os.geteuid() != 0:
+        raise Skip('only root can become another user')
+
+
+@case
+def becomes_another_user(w):
+    need_root()
+    nobody = pwd.getpwnam('nobody')
+    text = ('[daemon]\nuser = nobody\ncontrol = DIR/d/control.sock\n'
+            '[guest web]\ncid = 3\nsocket = DIR/d/web.sock\nunix = DIR/d/web.vsock\n')
+    d = w.up('-c', w.write('c', text))
+    for task in glob.glob(f'/proc/{d.pid}/task/*/status'):
+        with open(task, encoding='utf-8') as f:
+            status = f.read()
+        assert re.search(rf'^Uid:(\t{nobody.pw_uid}){{4}}$', status, re.M), status
+        assert re.search(rf'^Gid:(\t{nobody.pw_gid}){{4}}$', status, re.M), status
+        assert re.search(r'^CapPrm:\t0+$', status, re.M), status
+        assert re.search(r'^NoNewPrivs:\t1$', status, re.M), status
+    st = os.stat(w.path('d'))
+    assert (st.st_uid, stat.S_IMODE(st.st_mode)) == (nobody.pw_uid, 0o700), st
+    for name in ('web.sock', 'web.vsock', 'control.sock'):
+        st = os.stat(w.path('d/' + name))
+        assert (st.st_uid, st.st_gid) == (nobody.pw_uid, nobody.pw_gid), name
+    reload(w, d, text + '[guest db]\ncid = 4\nsocket = DIR/d/db.sock\n', 'guests: 2 of 2')
+    w.end(d)
+    assert os.listdir(w.path('d')) == [], os.listdir(w.path('d'))
+
+
+@case
+def cannot_become_another_user(w):
+    need_root()
+    nobody = pwd.getpwnam('nobody')
+    os.chown(w.dir, nobody.pw_uid, nobody.pw_gid)
+    d = w.start('-g', f'name=a,cid=3,socket={w.dir}/s', '-s', 'user=root', user=nobody.pw_uid,
+                group=nobody.pw_gid, extra_groups=[])
+    assert d.wait(LIMIT) == 1
+    assert 'only root can become user root; start zvsockd as root or take' in w.log(), w.log()
+
+
+@case
+def needs_no_privilege(w):
+    need_root()
+    nobody = pwd.getpwnam('nobody')
+    os.chown(w.dir, nobody.pw_uid, nobody.pw_gid)
+    d = w.up('-g', f'name=a,cid=3,socket={w.dir}/s,unix={w.dir}/u', user=nobody.pw_uid,
+             group=nobody.pw_gid, extra_groups=[])
+    w.end(d)
+
+
+# ---- the log
+
+@case
+def log_lines(w):
+    d = w.up('-c', w.write('c', GUEST))
+    w.end(d)
+    for line in w.log().splitlines():
+        assert re.fullmatch(r'ts=\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z level=(err|warn|info|debug) '
+                            r'(guest=web cid=3 )?msg="[^"\\]*(\\.[^"\\]*)*"', line), line
+
+
+@case
+def log_to_the_journal(w):
+    w.write('log', '')
+    st = os.stat(w.path('log'))
+    d = w.up('-c', w.write('c', GUEST), env={'JOURNAL_STREAM': f'{st.st_dev}:{st.st_ino}'})
+    w.end(d)
+    assert re.search(r'^<6>level=info guest=web cid=3 msg="serving', w.log(), re.M), w.log()
+    assert 'ts=' not in w.log()
+
+
+def main():
+    bad = 0
+    for function in CASES:
+        print(f'[ RUN      ] {function.__name__}', flush=True)
+        w = World()
+        try:
+            function(w)
+            verdict = '[       OK ]'
+        except Skip as why:
+            print(why)
+            verdict = '[  SKIPPED ]'
+        except Exception:  # whatever went wrong is the verdict on this case
+            traceback.print_exc(file=sys.stdout)
+            verdict = '[  FAILED  ]'
+            bad += 1
+        finally:
+            w.close()
+        print(f'{verdict} {function.__name__}', flush=True)
+    return 1 if bad else 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())
