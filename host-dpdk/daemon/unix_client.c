@@ -98,7 +98,8 @@ static void ok_sent(struct io_op *op, int res, uint32_t flags)
 	struct client *c = (struct client *)(void *)((char *)op - offsetof(struct client, r.out));
 
 	(void)flags;
-	if (res != (int)strlen(c->ok)) /* it has left; also: the relay is ending */
+	/* A client that has left may have sent something before: the relay finds out. */
+	if (c->r.fd < 0 || (res < 0 && res != -EPIPE && res != -ECONNRESET))
 		relay_abort(&c->r);
 }
 

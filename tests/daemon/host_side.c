@@ -1,0 +1,126 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "host_side.h"
+
+#include "zvd_world.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+static int make(const char *name, int type, struct sockaddr_un *sa)
+{
+	*sa = (struct sockaddr_un){.sun_family = AF_UNIX};
+	(void)snprintf(sa->sun_path, sizeof(sa->sun_path), "%.60s%.40s", zw_dir, name);
+	return socket(AF_UNIX, type | SOCK_CLOEXEC, 0);
+}
+
+int hs_listen(const char *name, int type)
+{
+	struct sockaddr_un sa;
+	int fd = make(name, type, &sa);
+
+	return fd >= 0 && bind(fd, (struct sockaddr *)&sa, sizeof(sa)) == 0 && listen(fd, 64) == 0
+		       ? fd
+		       : -1;
+}
+
+static bool readable(void *arg)
+{
+	struct pollfd p = {.fd = *(int *)arg, .events = POLLIN};
+
+	return poll(&p, 1, 0) == 1;
+}
+
+bool hs_readable(int fd)
+{
+	return zw_until(readable, &fd);
+}
+
+int hs_accept(int listener)
+{
+	return hs_readable(listener) ? accept(listener, NULL, NULL) : -1;
+}
+
+int hs_connect(const char *name, const char *line)
+{
+	struct sockaddr_un sa;
+	int fd = make(name, SOCK_STREAM, &sa);
+
+	if (fd < 0 || connect(fd, (struct sockaddr *)&sa, sizeof(sa)) < 0)
+		return -1;
+	if (line && send(fd, line, strlen(line), MSG_NOSIGNAL) != (ssize_t)strlen(line))
+		return -1;
+	return fd;
+}
+
+ssize_t hs_recv(int fd, void *data, size_t len)
+{
+	size_t have = 0;
+	socklen_t size = sizeof(int);
+	int type = SOCK_STREAM;
+
+	(void)getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &size);
+	while (have < len) {
+		ssize_t n;
+
+		if (!hs_readable(fd))
+			return -1;
+		n = recv(fd, (char *)data + have, len - have, 0);
+		if (n < 0)
+			return -1;
+		have += (size_t)n;
+		if (n == 0 || type != SOCK_STREAM)
+			break;
+	}
+	return (ssize_t)have;
+}
+
+bool hs_expect_ok(int fd)
+{
+	char line[32];
+	unsigned n = 0, port;
+
+	do {
+		if (n == sizeof(line) - 1 || hs_recv(fd, line + n, 1) != 1)
+			return false;
+	} while (line[n++] != '\n');
+	line[n] = 0;
+	return sscanf(line, "OK %u\n", &port) == 1;
+}
+
+long hs_counter(const char *name)
+{
+	static char text[65536];
+	int fd = hs_connect("control.sock", "{\"v\":1,\"cmd\":\"stats\"}\n");
+	char key[64], *at;
+	size_t n = 0;
+
+	if (fd < 0)
+		return -1;
+	do {
+		if (n == sizeof(text) - 1 || hs_recv(fd, text + n, 1) != 1)
+			break;
+	} while (text[n++] != '\n');
+	text[n] = 0;
+	close(fd);
+	(void)snprintf(key, sizeof(key), "\"%s\":", name);
+	at = strstr(text, "\"endpoints\"");
+	at = at ? strstr(at, key) : NULL;
+	return at ? strtol(at + strlen(key), NULL, 10) : -1;
+}
+
+bool hs_raise_fd_limit(unsigned n)
+{
+	struct rlimit rl;
+
+	if (getrlimit(RLIMIT_NOFILE, &rl) < 0)
+		return false;
+	rl.rlim_cur = rl.rlim_max;
+	return rl.rlim_max >= n && setrlimit(RLIMIT_NOFILE, &rl) == 0;
+}

@@ -1,0 +1,32 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Host programs of a zvsockd that zvd_world.h has started, in the test's own thread: Unix sockets
+ * in zw_dir. Whatever waits here polls the guests meanwhile.
+ */
+#ifndef HOST_SIDE_H
+#define HOST_SIDE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <sys/types.h>
+
+/* Listens on zw_dir/<name>; -1: failed. */
+int hs_listen(const char *name, int type);
+/* Takes the next client of @listener. */
+int hs_accept(int listener);
+/* Connects to the stream socket zw_dir/<name> and sends @line (may be NULL). -1: failed. */
+int hs_connect(const char *name, const char *line);
+/* Reads "OK <port>\n" and not a byte more. */
+bool hs_expect_ok(int fd);
+/* Receives @len bytes (a stream) or one message; fewer: end of file; -1: error. */
+ssize_t hs_recv(int fd, void *data, size_t len);
+/* There is something to read. False: not within a long time. */
+bool hs_readable(int fd);
+
+/* An endpoint counter of the first guest, from the control socket; -1: no such. */
+long hs_counter(const char *name);
+
+/* At least @n descriptors for this process and the daemon that it starts. */
+bool hs_raise_fd_limit(unsigned n);
+
+#endif
