@@ -17,15 +17,17 @@ LAYERS = {
     'api/': ['api/', 'shm-ring/'],
     'guest-pmd/': ['guest-pmd/', 'api/', 'shm-ring/'],
     'host-dpdk/': ['host-dpdk/', 'api/', 'shm-ring/'],
+    'host-dpdk/daemon/': ['host-dpdk/daemon/', 'host-dpdk/', 'api/', 'shm-ring/'],
     'bench/': ['bench/', 'host-dpdk/', 'guest-pmd/', 'api/', 'shm-ring/'],
     'tests/': ['tests/', 'bench/', 'host-dpdk/', 'guest-pmd/', 'api/', 'shm-ring/'],
+    'tests/daemon/': ['tests/', 'bench/', 'host-dpdk/daemon/', 'host-dpdk/', 'guest-pmd/', 'api/', 'shm-ring/'],
     'examples/': ['api/include/'],
 }
 # The only files that may know DPDK.
 DPDK_FILES = {f'host-dpdk/{n}' for n in ('vhost_user.c', 'vhost_user.h', 'vu_device.c', 'vu_device.h',
                                             'eal.c', 'eal.h')}
 # Where a name in quotes or brackets is looked for, after the file's own directory.
-SEARCH = ['shm-ring', 'api', 'api/include', 'guest-pmd', 'host-dpdk', 'bench', 'tests',
+SEARCH = ['shm-ring', 'api', 'api/include', 'guest-pmd', 'host-dpdk', 'host-dpdk/daemon', 'bench', 'tests',
           'guest-pmd/vhost-user']
 
 INCLUDE = re.compile(r'^[ \t]*#[ \t]*include[ \t]+([<"])([^>"\n]+)[>"]', re.M)
