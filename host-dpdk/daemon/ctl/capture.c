@@ -84,7 +84,7 @@ static int report(const struct ctl *c, json_t *end)
 	const char *error = json_string_value(json_object_get(end, "error"));
 
 	if (c->json) {
-		ctl_print_json(end, strcmp(c->file, "-") == 0);
+		ctl_print_json(json_incref(end), strcmp(c->file, "-") == 0);
 	} else {
 		(void)fprintf(stderr,
 			      "zvsockctl: %" JSON_INTEGER_FORMAT " packets, %" JSON_INTEGER_FORMAT
@@ -102,6 +102,7 @@ static int report(const struct ctl *c, json_t *end)
 		ctl_die(CTL_FAILED, "%s: %s; the capture has ended",
 			strcmp(c->file, "-") == 0 ? "standard output" : c->file,
 			error ? error : "unknown error");
+	json_decref(end);
 	return CTL_OK;
 }
 
@@ -132,6 +133,8 @@ int ctl_capture(struct ctl *c)
 	(void)fprintf(stderr,
 		      "zvsockctl: capturing %" JSON_INTEGER_FORMAT " guest%s; Ctrl-C ends it\n",
 		      guests, guests == 1 ? "" : "s");
+	json_decref(answer);
 	end = wait_end(c, signals);
+	(void)close(signals);
 	return report(c, end);
 }

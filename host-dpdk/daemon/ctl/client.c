@@ -24,7 +24,7 @@ void ctl_die(int code, const char *fmt, ...)
 	(void)vfprintf(stderr, fmt, ap);
 	va_end(ap);
 	(void)fputc('\n', stderr);
-	exit(code);
+	_exit(code); /* stdout is flushed, and memory is the kernel's */
 }
 
 static void die_denied(const char *path)
@@ -192,4 +192,5 @@ void ctl_print_json(json_t *answer, bool to_stderr)
 	(void)json_object_del(answer, "event");
 	(void)json_dumpf(answer, to_stderr ? stderr : stdout, JSON_INDENT(2));
 	(void)fputc('\n', to_stderr ? stderr : stdout);
+	json_decref(answer);
 }

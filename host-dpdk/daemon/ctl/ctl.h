@@ -48,7 +48,7 @@ json_t *ctl_answer(struct ctl *c, int timeout_ms);
 /* {"cmd":@cmd} with the guest, if one is named: sent, and answered. */
 json_t *ctl_ask(struct ctl *c, const char *cmd);
 
-/* Prints the answer without what belongs to the protocol. */
+/* Prints the answer, which is given away, without what belongs to the protocol. */
 void ctl_print_json(json_t *answer, bool to_stderr);
 
 /* Commands: each returns the exit code. */

@@ -119,6 +119,7 @@ int ctl_qemu_args(struct ctl *c)
 		(void)fprintf(stderr,
 			      "zvsockctl: this device carries one queue pair of the guest's "
 			      "several; --multi-queue (QEMU 10.2 and later) carries all\n");
+	json_decref(answer);
 	if (c->json) {
 		ctl_print_json(json_pack("{so}", "args", args), false);
 		return CTL_OK;
@@ -130,5 +131,6 @@ int ctl_qemu_args(struct ctl *c)
 		print_word(json_string_value(arg));
 	}
 	(void)fputc('\n', stdout);
+	json_decref(args);
 	return CTL_OK;
 }

@@ -79,6 +79,7 @@ int ctl_list(struct ctl *c)
 		table_add(t, "%s", str(conn, "endpoint"));
 	}
 	table_print(t);
+	json_decref(answer);
 	return CTL_OK;
 }
 
@@ -115,6 +116,7 @@ int ctl_guests(struct ctl *c)
 		table_add(t, "%s", paths);
 	}
 	table_print(t);
+	json_decref(answer);
 	return CTL_OK;
 }
 
@@ -246,5 +248,6 @@ int ctl_stats(struct ctl *c)
 		(void)fputc('\n', stdout);
 	}
 	lcore_stats_print(json_object_get(answer, "lcores"));
+	json_decref(answer);
 	return CTL_OK;
 }

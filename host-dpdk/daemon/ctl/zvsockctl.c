@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #define SOCKET_DEFAULT "/run/zvsock/control.sock"
 
@@ -193,6 +194,8 @@ int main(int argc, char **argv)
 	if (argp_parse(&argp, argc, argv, 0, NULL, &l))
 		return CTL_USAGE;
 	rc = l.cmd->run(&l.ctl);
+	free(l.ctl.in);
+	(void)close(l.ctl.fd);
 	if (!(l.ctl.file && strcmp(l.ctl.file, "-") == 0) && (fflush(stdout) || ferror(stdout)))
 		ctl_die(CTL_FAILED, "standard output: %s", strerror(errno));
 	return rc;
