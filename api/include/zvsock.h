@@ -210,8 +210,13 @@ ZV_API void zv_set_log(zv_log_fn fn, void *ctx);
 /*
  * Opens a device.
  *   vhost-user:PATH        guest side without a VM: this process is the vhost-user frontend
- *   host:PATH,cid=N        host side: this process is the vhost-user backend on socket PATH for
- *                          the guest with CID N (libzvsock-host; call zv_host_init first)
+ *   host:PATH[,PATH...],cid=N[,mode=client|server][,sockmode=0660]
+ *                          host side: this process is the vhost-user backend on socket PATH for
+ *                          the guest with CID N (libzvsock-host; call zv_host_init first).
+ *                          Several sockets: one queue each, queue i is pair 0 of socket i.
+ *                          mode=client: the VMM listens, this process connects to it and goes on
+ *                          trying when either restarts. sockmode: permission bits of a socket
+ *                          that this process makes; until they are set, those that umask leaves.
  * @opts may be NULL. On success *dev is set and owned by the caller until zv_close. A guest device
  * is attached when the call returns; a host device waits for its guest in the background.
  * Errors: -EINVAL (URI or options), -ENOENT, -ECONNREFUSED, -EACCES (socket), -EADDRINUSE (socket
@@ -427,7 +432,15 @@ ZV_API int zv_poll(struct zv_queue *q, struct zv_event *events, unsigned max);
  */
 ZV_API int zv_arm(struct zv_queue *q);
 
-/* One descriptor for the queue, for poll/epoll; read-only, owned by the queue. */
+/*
+ * One descriptor for the queue, for poll, epoll (also EPOLLONESHOT) or io_uring (POLL_ADD, one
+ * shot): any number of queues and devices can be in one loop. It is level-triggered: once it has
+ * become readable it stays so until the next zv_poll, and a watch that is renewed before that fires
+ * again at once; EPOLLET and multishot polls are not for it. After zv_poll it speaks again once
+ * zv_arm has returned 0, so: poll until zv_arm does, then watch. It may become readable for
+ * nothing. The same descriptor for the queue's whole life; read nothing from it and do not close
+ * it.
+ */
 ZV_API int zv_fd(struct zv_queue *q);
 
 /*
