@@ -5,6 +5,7 @@
 #include "vu_msg.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <pthread.h>
 #include <rte_version.h>
 #include <rte_vhost.h>
@@ -113,6 +114,30 @@ static bool table_fits(const struct vu_msg *m)
 		if (!region_fits(t->region[i].size, t->region[i].offset, f.fd[i]))
 			return false;
 	return t->nregions != 0;
+}
+
+/* Keeps the table's regions with dups of their descriptors for vu_take_table(). */
+static void keep_table(struct vu_dev *d, const struct vu_msg *m)
+{
+	const struct vu_mem_table *t = &m->payload.mem;
+	struct msg_fds f;
+
+	vu_forget_given(d);
+	if (t->nregions > GUEST_MEM_REGIONS || !msg_fds(m, &f) || f.n != (int)t->nregions)
+		return;
+	for (uint32_t i = 0; i < t->nregions; i++) {
+		int fd = fcntl(f.fd[i], F_DUPFD_CLOEXEC, 0);
+
+		if (fd < 0) {
+			vu_forget_given(d);
+			return;
+		}
+		d->given[d->ngiven++] = (struct guest_mem_src){.gpa = t->region[i].gpa,
+							       .uva = t->region[i].uva,
+							       .size = t->region[i].size,
+							       .offset = t->region[i].offset,
+							       .fd = fd};
+	}
 }
 
 /* ---- messages ---- */
@@ -234,6 +259,7 @@ static enum rte_vhost_msg_result before(struct vu_dev *d, struct vu_msg *m)
 	case VU_SET_MEM_TABLE:
 		if (!table_fits(m))
 			return RTE_VHOST_MSG_RESULT_ERR;
+		keep_table(d, m);
 		vu_unwatch(d); /* rte_vhost is about to unmap the old one */
 		break;
 	case VU_RESET_OWNER:

@@ -246,6 +246,18 @@ int hq_start(struct hq *q, const struct hq_setup *s)
 	return ret;
 }
 
+/* Before the guest may reuse them: buffers on loan turn into private memory. */
+static void revoke_retired(struct hq *q)
+{
+	int ret;
+
+	for (struct hq_epoch *ep = q->retired; ep; ep = ep->next)
+		if (ep->out && (ret = guest_mem_revoke(ep->mem)) < 0)
+			zv_log(ZV_LOG_WARN,
+			       "%s: queue %u: buffers on loan stay in guest memory: %s", q->name,
+			       q->index, zv_strerror(ret));
+}
+
 /* Returns every chain of the session that is in flight to the guest, unused. */
 static void return_in_flight(struct hq *q, uint32_t session)
 {
@@ -262,7 +274,6 @@ static void return_in_flight(struct hq *q, uint32_t session)
 bool hq_stop(struct hq *q, struct hq_bases *b)
 {
 	uint32_t session;
-	int ret;
 
 	if (!q->loaded)
 		return false;
@@ -270,12 +281,7 @@ bool hq_stop(struct hq *q, struct hq_bases *b)
 	session = q->tq.session;
 	if (q->ep)
 		epoch_retire(q);
-	/* Before the guest may reuse them: buffers on loan turn into private memory. */
-	for (struct hq_epoch *ep = q->retired; ep; ep = ep->next)
-		if (ep->out && (ret = guest_mem_revoke(ep->mem)) < 0)
-			zv_log(ZV_LOG_WARN,
-			       "%s: queue %u: buffers on loan stay in guest memory: %s", q->name,
-			       q->index, zv_strerror(ret));
+	revoke_retired(q);
 	if (q->tq.up) {
 		return_in_flight(q, session);
 		drop_stacks(q);
@@ -344,6 +350,8 @@ int hq_switch_mem(struct hq *q, const struct hq_setup *s)
 	}
 	if (ep)
 		ret = epoch_change(q, ep);
+	if (!q->ep) /* a ring is broken: no session goes on with what is out */
+		revoke_retired(q);
 	quiesce_resume(&q->tq.qs);
 	hq_wake(q);
 	return ret;

@@ -16,6 +16,12 @@ static void forget_sources(struct guest_mem_src *src, unsigned n)
 		(void)close(src[i].fd);
 }
 
+void vu_forget_given(struct vu_dev *d)
+{
+	forget_sources(d->given, d->ngiven);
+	d->ngiven = 0;
+}
+
 /* Where ring @no is in our map. False: not wholly in guest memory. */
 static bool ring_area(const struct vu_dev *d, unsigned no, struct dvring_area *a)
 {
@@ -233,6 +239,7 @@ void vu_forget_frontend(struct vu_dev *d)
 	d->rings = NULL;
 	forget_sources(d->src, d->nsrc);
 	d->nsrc = 0;
+	vu_forget_given(d);
 	d->features = 0;
 	d->reset_due = false;
 	memset(d->ring, 0, sizeof(d->ring));
@@ -241,14 +248,22 @@ void vu_forget_frontend(struct vu_dev *d)
 
 /* ---- the memory table ---- */
 
-/* Dups the regions' descriptors. 0 or -errno. */
-static int copy_table(int vid, struct guest_mem_src *src, unsigned *n)
+/*
+ * The table with descriptors of our own: what the message said, where that could be read, because
+ * rte_vhost keeps its old map when only the files behind the regions have changed. 0 or -errno.
+ */
+static int copy_table(struct vu_dev *d, struct guest_mem_src *src, unsigned *n)
 {
 	struct rte_vhost_memory *mem = NULL;
 	int ret = 0;
 
-	*n = 0;
-	if (rte_vhost_get_mem_table(vid, &mem) < 0)
+	*n = d->ngiven;
+	d->ngiven = 0;
+	if (*n) {
+		memcpy(src, d->given, *n * sizeof(*src));
+		return 0;
+	}
+	if (rte_vhost_get_mem_table(d->vid, &mem) < 0)
 		return -ENOMEM;
 	if (mem->nregions > GUEST_MEM_REGIONS)
 		ret = -EINVAL;
@@ -298,7 +313,7 @@ int vu_take_table(struct vu_dev *d)
 	struct guest_mem_src src[GUEST_MEM_REGIONS];
 	struct guest_mem *old = d->rings, *rings;
 	unsigned n;
-	int ret = copy_table(d->vid, src, &n);
+	int ret = copy_table(d, src, &n);
 
 	if (ret < 0)
 		return ret;

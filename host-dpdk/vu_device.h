@@ -45,6 +45,8 @@ struct vu_dev {
 	struct vu_loaded loaded[ZV_QUEUES_MAX];
 	struct guest_mem_src src[GUEST_MEM_REGIONS]; /* fds are dups of ours */
 	unsigned nsrc;
+	struct guest_mem_src given[GUEST_MEM_REGIONS]; /* of a SET_MEM_TABLE under way; dups too */
+	unsigned ngiven;
 	struct guest_mem *rings;      /* NULL: no memory table */
 	int watch[GUEST_MEM_REGIONS]; /* sigbus.h: rte_vhost's own map */
 	unsigned nwatch;
@@ -77,6 +79,9 @@ void vu_ring_update(struct vu_dev *d, unsigned no);
 
 /* Takes a dup of the event ring's call descriptor (-1: none). 0 or -errno. */
 int vu_set_event_call(struct vu_dev *d, int fd);
+
+/* Forgets what came with a SET_MEM_TABLE that was not taken. */
+void vu_forget_given(struct vu_dev *d);
 
 /* SET_MEM_TABLE has been accepted: the same sessions go on in new maps. 0 or -errno. */
 int vu_take_table(struct vu_dev *d);
