@@ -225,14 +225,16 @@ static inline void pair_setup(struct front *f, unsigned rx, unsigned tx)
 
 /* ---- the host ---- */
 
-/* Waits, for as long as a test may take, until q->up is @up; through the queue's descriptor. */
+/* Waits until q->up is @up, woken by the queue's descriptor. */
 static inline void wait_up(struct tq *q, uint32_t up)
 {
-	for (unsigned tries = 0; tries < 100; tries++) {
-		struct pollfd p = {.fd = ops->fd(q), .events = POLLIN};
-		bool done = false;
+	time_t end = time(NULL) + 30;
 
-		if (quiesce_enter(&q->qs)) {
+	while (time(NULL) < end) {
+		struct pollfd p = {.fd = ops->fd(q), .events = POLLIN};
+		bool done = false, mine = quiesce_enter(&q->qs);
+
+		if (mine) {
 			ops->disarm(q);
 			done = q->up == up;
 			if (!done)
@@ -241,7 +243,8 @@ static inline void wait_up(struct tq *q, uint32_t up)
 		}
 		if (done)
 			return;
-		(void)poll(&p, 1, 100);
+		/* Readable all the time while the control thread has the queue. */
+		(void)poll(&p, mine, mine ? 100 : 1);
 	}
 	fail_msg("the queue did not go %s", up ? "up" : "down");
 }
