@@ -168,7 +168,7 @@ void relay_host_eof(struct relay *r)
 void relay_guest_eof(struct relay *r)
 {
 	r->flags |= R_G2H_DONE;
-	if (r->flags & R_H2G_DONE) {
+	if (r->flags & (R_H2G_DONE | R_GUEST_HUP)) {
 		relay_end(r, 0);
 		return;
 	}
@@ -278,9 +278,12 @@ static void conn_event(struct conn_owner *o, const struct zv_event *ev)
 		relay_end(r, R_ABORT);
 		return;
 	}
-	if (ev->events & ZV_EV_HUP) { /* asked for once all that the guest has sent is out */
-		relay_end(r, 0);
-		return;
+	if (ev->events & ZV_EV_HUP) {
+		r->flags |= R_GUEST_HUP;
+		if (r->flags & R_G2H_DONE) { /* all that the guest has sent is out */
+			relay_end(r, 0);
+			return;
+		}
 	}
 	if (ev->events & ZV_EV_OUT)
 		r->flags &= (uint16_t)~R_WAIT_OUT;
@@ -317,7 +320,7 @@ void relay_start(struct relay *r, const char *early, uint32_t early_len)
 	r->in.done = in_polled;
 	r->owner.event = conn_event;
 	r->owner.abort = owner_abort;
-	zv_set_events(r->conn, ZV_EV_IN | ZV_EV_OUT);
+	zv_set_events(r->conn, RELAY_EVENTS);
 	if (early_len) {
 		r->flags |= R_IN_READY;
 		lcore_defer(relay_lcore(r), &r->work);

@@ -104,7 +104,7 @@ static void sent(struct io_op *op, int res, uint32_t flags)
 			relay_guest_eof(r);
 		} else if (r->flags & R_FULL) {
 			r->flags &= (uint16_t)~R_FULL;
-			zv_set_events(r->conn, ZV_EV_IN | ZV_EV_OUT);
+			zv_set_events(r->conn, RELAY_EVENTS);
 		}
 	} else if (!(r->flags & R_ENDING) && r->tx) {
 		if (res > 0)

@@ -8,16 +8,20 @@
 #include <sys/uio.h>
 
 /* relay.flags, above those of relay_init */
-#define R_IN_READY (1u << 5)  /* there is something to read from the socket */
-#define R_WAIT_OUT (1u << 6)  /* the guest has no room: ZV_EV_OUT will tell */
-#define R_FULL	   (1u << 7)  /* the socket has no room: POLLOUT will tell, ZV_EV_IN is off */
-#define R_G2H_END  (1u << 8)  /* the guest has sent its last byte */
-#define R_G2H_DONE (1u << 9)  /* and the host has been told */
-#define R_H2G_DONE (1u << 10) /* the host has sent its last byte, the guest has been told */
-#define R_HOST_HUP (1u << 11) /* the host program has closed altogether */
-#define R_ENDING   (1u << 12) /* freed as soon as nothing is under way */
-#define R_RESET	   (1u << 13) /* the end is a RST for the guest */
-#define R_ABORT	   (1u << 14) /* the end is a RST for the host */
+#define R_IN_READY  (1u << 5)  /* there is something to read from the socket */
+#define R_WAIT_OUT  (1u << 6)  /* the guest has no room: ZV_EV_OUT will tell */
+#define R_FULL	    (1u << 7)  /* the socket has no room: POLLOUT will tell, ZV_EV_IN is off */
+#define R_G2H_END   (1u << 8)  /* the guest has sent its last byte */
+#define R_G2H_DONE  (1u << 9)  /* and the host has been told */
+#define R_H2G_DONE  (1u << 10) /* the host has sent its last byte, the guest has been told */
+#define R_HOST_HUP  (1u << 11) /* the host program has closed altogether */
+#define R_ENDING    (1u << 12) /* freed as soon as nothing is under way */
+#define R_RESET	    (1u << 13) /* the end is a RST for the guest */
+#define R_ABORT	    (1u << 14) /* the end is a RST for the host */
+#define R_GUEST_HUP (1u << 15) /* the guest program has closed altogether */
+
+/* What a relay that is not held up wants to hear of. */
+#define RELAY_EVENTS (ZV_EV_IN | ZV_EV_OUT | ZV_EV_HUP)
 
 /* A request that moves data, or the rest that a full socket has left. */
 struct relay_batch {
