@@ -66,6 +66,8 @@ int peer_parse(struct bench_peer *p, const char *arg, unsigned index, char *err,
 
 int peer_guest_main(int fd, void *arg);
 int peer_host_main(int fd, void *arg);
+/* Removes what a host program that was killed after its 'r' has left. */
+void peer_host_clean(const struct peer_shm *sh);
 
 /* ---- peer_daemon.c ---- */
 

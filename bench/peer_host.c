@@ -238,17 +238,30 @@ static int host_cell(struct peer_shm *sh, int listen_fd)
 	return 0;
 }
 
+static unsigned host_port(const struct peer_shm *sh)
+{
+	return sh->cell.test == TEST_CONNRATE ? PEER_PORT_CONN : PEER_PORT_DATA;
+}
+
+void peer_host_clean(const struct peer_shm *sh)
+{
+	char path[sizeof(((struct sockaddr_un *)0)->sun_path)];
+
+	listen_path(path, sh, host_port(sh));
+	if (guest_connects(&sh->cell))
+		unlink(path);
+}
+
 int peer_host_main(int fd, void *arg)
 {
 	struct peer_shm *sh = arg;
-	unsigned port = sh->cell.test == TEST_CONNRATE ? PEER_PORT_CONN : PEER_PORT_DATA;
-	char path[sizeof(((struct sockaddr_un *)0)->sun_path)], go;
+	char go;
 	int rc = 0, listen_fd = -1;
 	uint64_t cpu0;
 
 	cpu_pin(sh->o.cpus, peer_host_place(&sh->o), 0);
 	if (guest_connects(&sh->cell))
-		rc = listen_fd = host_listen(sh, port);
+		rc = listen_fd = host_listen(sh, host_port(sh));
 	if (rc >= 0)
 		rc = proc_child_say(fd, 'r');
 	if (rc >= 0)
@@ -257,10 +270,8 @@ int peer_host_main(int fd, void *arg)
 	if (rc >= 0)
 		rc = host_cell(sh, listen_fd);
 	sh->side[ROLE_HOST].cpu_ns = cpu_used_ns() - cpu0;
-	if (listen_fd >= 0) {
-		listen_path(path, sh, port);
-		unlink(path);
-	}
+	if (listen_fd >= 0)
+		peer_host_clean(sh);
 	proc_child_say(fd, rc >= 0 ? 'd' : 'e');
 	return rc < 0;
 }

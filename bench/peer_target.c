@@ -25,16 +25,15 @@ struct peer_target {
 static int peer_explain(struct peer_target *t, int rc, const char *who, struct proc_err *err)
 {
 	const char *host = t->sh->err[ROLE_HOST].text, *guest = t->sh->err[ROLE_GUEST].text;
-	const char *name = t->sh->peer.name;
 
 	if (rc == -EINTR)
 		return rc;
 	if (host[0])
-		snprintf(err->text, sizeof(err->text), "%s: host program: %.260s", name, host);
+		snprintf(err->text, sizeof(err->text), "host program: %.260s", host);
 	else if (guest[0])
-		snprintf(err->text, sizeof(err->text), "%s: guest side: %.260s", name, guest);
+		snprintf(err->text, sizeof(err->text), "guest side: %.260s", guest);
 	else
-		snprintf(err->text, sizeof(err->text), "%s: the %s %s", name, who,
+		snprintf(err->text, sizeof(err->text), "the %s %s", who,
 			 rc == -ETIMEDOUT ? "did not finish in time" : "ended early");
 	return rc < 0 ? rc : -EIO;
 }
@@ -74,6 +73,7 @@ int peer_target_run(struct peer_target *t, const struct bench_cell *c, struct be
 	uint64_t deadline = cpu_now_ns() + t->sh->o.duration_ns + BENCH_GRACE_NS, cpu0;
 	struct peer_shm *sh = t->sh;
 	struct proc host = {0};
+	bool ready;
 	char cmd = 'c';
 	int rc;
 
@@ -85,6 +85,7 @@ int peer_target_run(struct peer_target *t, const struct bench_cell *c, struct be
 	if (rc < 0)
 		return peer_explain(t, rc, "host program could not be started and", err);
 	rc = peer_expect(t, &host, 'r', deadline, err);
+	ready = rc == 0;
 	cpu0 = peer_daemon_cpu_ns(&t->daemon);
 	if (rc == 0)
 		rc = proc_send(&host, &cmd, 1);
@@ -99,6 +100,8 @@ int peer_target_run(struct peer_target *t, const struct bench_cell *c, struct be
 		rc = peer_expect(t, &host, 'd', deadline, err);
 	if (rc < 0) {
 		proc_kill(&host);
+		if (ready)
+			peer_host_clean(sh);
 		proc_kill(&t->guest); /* in mid-cell */
 		return rc;
 	}
@@ -149,6 +152,10 @@ int peer_target_start(struct peer_target **out, const struct bench_opts *o, unsi
 	if (rc == 0)
 		rc = peer_trial(t, o, err);
 	if (rc < 0) {
+		char why[sizeof(err->text)];
+
+		memcpy(why, err->text, sizeof(why));
+		snprintf(err->text, sizeof(err->text), "%s: %.280s", t->sh->peer.name, why);
 		peer_target_stop(t);
 		return rc;
 	}
