@@ -62,32 +62,45 @@ static ssize_t read_some(int fd, char *buf, size_t len)
 	return n < 0 ? 0 : n; /* a reset is an end too */
 }
 
-json_t *raw_line(int fd)
+/* Reads up to the end of the line and not a byte further; NULL: the stream ended before. */
+static char *read_line(int fd, size_t *len)
 {
-	size_t len = 0, size = 1 << 16;
-	char *line = malloc(size), *end = NULL;
-	json_t *j = NULL;
-	ssize_t n = 0;
+	size_t size = 0;
+	char *line = NULL, *end = NULL;
 
-	while (line && !end) {
-		if (size - len < 1 << 15) {
-			size *= 2;
-			line = realloc(line, size);
-			if (!line)
-				return NULL;
-		}
-		n = read_some(fd, line + len, size - len);
+	for (*len = 0; !end;) {
+		char buf[1 << 15];
+		ssize_t n = read_some(fd, buf, sizeof(buf));
+
 		if (n <= 0)
 			break;
-		end = memchr(line + len, '\n', (size_t)n);
-		n = end ? end + 1 - (line + len) : n;
-		/* Takes no byte of the line after this one. */
-		len += (size_t)recv(fd, line + len, (size_t)n, 0);
+		end = memchr(buf, '\n', (size_t)n);
+		n = recv(fd, buf, end ? (size_t)(end + 1 - buf) : (size_t)n, 0);
+		if (*len + sizeof(buf) > size) {
+			char *more = realloc(line, size = 2 * (*len + sizeof(buf)));
+
+			if (!more)
+				break;
+			line = more;
+		}
+		memcpy(line + *len, buf, (size_t)n);
+		*len += (size_t)n;
 	}
-	if (end) {
-		j = json_loadb(line, len, JSON_REJECT_DUPLICATES, NULL);
-		j = j ? j : json_null();
+	if (!end) {
+		free(line);
+		return NULL;
 	}
+	return line;
+}
+
+json_t *raw_line(int fd)
+{
+	size_t len;
+	char *line = read_line(fd, &len);
+	json_t *j = line ? json_loadb(line, len, JSON_REJECT_DUPLICATES, NULL) : NULL;
+
+	if (line && !j)
+		j = json_null();
 	free(line);
 	return j;
 }
