@@ -235,6 +235,7 @@ static char *next_line(char *buf, int size, void *ctx)
 	struct reading *r = ctx;
 	struct load *l = r->l;
 	char *text = r->text;
+	size_t used = 0;
 	long len;
 
 	check_last_line(r);
@@ -249,7 +250,6 @@ static char *next_line(char *buf, int size, void *ctx)
 	if (l->now.line == 1 && strncmp(text, "\xef\xbb\xbf", 3) == 0)
 		text += 3; /* the mark of UTF-8 that some editors write */
 	text += strspn(text, " \t\v\f");
-	buf[0] = 0;
 	if (*text == ';' || *text == '#')
 		*text = 0;
 	if (*text && len > size - 3) {
@@ -260,11 +260,13 @@ static char *next_line(char *buf, int size, void *ctx)
 	} else if (*text == '[') {
 		begin_section(r, text + 1);
 	} else {
-		memcpy(buf, text, strlen(text) + 1);
-		r->expected = *text != 0;
+		used = strlen(text);
+		memcpy(buf, text, used);
+		r->expected = used != 0;
 	}
-	/* Never an empty string: inih would end there. */
-	return strcat(buf, "\n");
+	buf[used] = '\n'; /* never an empty string: inih would end there */
+	buf[used + 1] = 0;
+	return buf;
 }
 
 static int item(void *ctx, const char *section, const char *name, const char *value)
