@@ -29,7 +29,16 @@
 #define BENCH_SOCK_RX_LEN 65536u	 /* least size of a receive buffer of the copying calls */
 
 enum bench_target { TGT_ZVSOCK, TGT_AF_UNIX, TGT_TCP, TGT_RAW, TGT_PEER };
-enum bench_test { TEST_THROUGHPUT = 1, TEST_RTT, TEST_CONNRATE, TEST_IDLE };
+enum bench_test { TEST_THROUGHPUT = 1, TEST_RTT, TEST_CONNRATE, TEST_IDLE, TEST_FAIRNESS };
+/* TEST_FAIRNESS: see wl_fairness.c. */
+enum bench_scene {
+	SCENE_ALONE = 1,
+	SCENE_HOLDS,
+	SCENE_RESERVES,
+	SCENE_ACTIVE,
+	SCENE_PING,
+	SCENE_PING_BULK
+};
 enum bench_dir { DIR_G2H = 1, DIR_H2G = 2, DIR_BOTH = 3 };
 enum bench_cpus { CPUS_1 = 1, CPUS_2, CPUS_FREE };
 enum bench_role { ROLE_GUEST = 0, ROLE_HOST = 1 };
@@ -49,6 +58,10 @@ struct rtt_result {
 	uint64_t p50, p99, p999, max; /* ns */
 };
 
+struct fair_result {
+	double slowest, mean; /* of the connections, Gbit/s */
+};
+
 /* One run of a cell. */
 struct bench_result {
 	bool valid;
@@ -58,6 +71,7 @@ struct bench_result {
 	uint64_t cpu_daemon_ns;	  /* of the backend between them; 0: none, or unknown */
 	uint64_t rss_per_conn[2]; /* idle, by role */
 	struct rtt_result rtt;
+	struct fair_result fair;
 };
 
 struct bench_cell {
@@ -68,7 +82,8 @@ struct bench_cell {
 	bool zero_copy;
 	bool coalesce; /* several messages may share a packet (copying calls, stream) */
 	uint32_t msg_size;
-	uint32_t in_flight;	  /* connrate: connects under way; idle: open connections */
+	uint32_t in_flight;	/* connrate: connects under way; idle, fairness: open connections */
+	enum bench_scene scene; /* fairness */
 	struct bench_result *res; /* one for each repetition */
 };
 
@@ -84,7 +99,7 @@ struct bench_opts {
 	uint32_t rx_buf, ring_size, buf_alloc; /* 0: the library's default */
 	uint32_t sizes[16];
 	unsigned nsizes;
-	bool tests[TEST_IDLE + 1];
+	bool tests[TEST_FAIRNESS + 1];
 	enum bench_dir dir;
 	enum bench_cpus cpus;
 	bool seqpacket, zero_copy, copy, busy_poll, touch, baselines;

@@ -46,7 +46,7 @@ static const struct argp_option options[] = {
 	{"buf-alloc", OPT_BUF_ALLOC, "BYTES", 0, "Receive credit of a connection (4M)", 1},
 
 	{"test", 'T', "TEST", 0,
-	 "throughput, rtt, connrate or idle; several with commas (the first three)", 2},
+	 "throughput, rtt, connrate, idle or fairness; several with commas (the first three)", 2},
 	{"size", 's', "BYTES", 0,
 	 "Message sizes, several with commas; the first one is used for rtt (64,4K,64K)", 2},
 	{"direction", 'd', "DIR", 0, "g2h, h2g or both (both)", 2},
@@ -88,6 +88,7 @@ static const char doc[] =
 	"  vsock-bench --test throughput --size 64K --direction h2g --duration 5\n"
 	"  vsock-bench --test rtt --cpus 1cpu         everything on one CPU\n"
 	"  vsock-bench --test idle --conns 10000 --duration 5\n"
+	"  vsock-bench --test fairness --cpus 2cpu    what one connection does to the others\n"
 	"  vsock-bench --json - | jq '.runs[] | {target,test,msg_size,gbit_per_s}'\n"
 	"  vsock-bench --peer name=zvsockd,vhost-user:vm0.sock,uds=vm0.vsock \\\n"
 	"              --peer name=other,vhost-user:o.sock,uds=o.vsock --rx-buf 4K --size 64\n"
@@ -147,17 +148,19 @@ static void parse_sizes(struct bench_opts *o, char *arg)
 
 static void parse_tests(struct bench_opts *o, char *arg)
 {
-	static const char *const names[] = {"", "throughput", "rtt", "connrate", "idle"};
+	static const char *const names[] = {"",		"throughput", "rtt",
+					    "connrate", "idle",	      "fairness"};
 	char *save = NULL;
 
 	memset(o->tests, 0, sizeof(o->tests));
 	for (char *s = strtok_r(arg, ",", &save); s; s = strtok_r(NULL, ",", &save)) {
-		int t = TEST_IDLE;
+		int t = TEST_FAIRNESS;
 
 		while (t > 0 && strcmp(s, names[t]) != 0)
 			t--;
 		if (t == 0)
-			bad("--test takes throughput, rtt, connrate or idle, not '%s'", s);
+			bad("--test takes throughput, rtt, connrate, idle or fairness, not '%s'",
+			    s);
 		o->tests[t] = true;
 	}
 }
@@ -208,6 +211,8 @@ static void check_peers(const struct bench_opts *o)
 		bad("--peer is measured on one queue, not --queues %u", o->queues);
 	if (o->tests[TEST_IDLE])
 		bad("--peer: there is no --test idle of a foreign backend");
+	if (o->tests[TEST_FAIRNESS])
+		bad("--peer: there is no --test fairness of a foreign backend");
 }
 
 static error_t parse_device(int key, char *arg, struct bench_opts *o)

@@ -4,6 +4,9 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#define FAIR_MSG     4096u
+#define FAIR_CONNS   200u
+#define FAIR_ACTIVE  1000u
 #define COALESCE_MAX 256u /* messages up to this size get a coalesced row */
 
 static const unsigned in_flight[] = {1, 16};
@@ -17,7 +20,8 @@ const char *target_name(enum bench_target t)
 
 const char *test_name(enum bench_test t)
 {
-	static const char *const names[] = {"", "throughput", "rtt", "connrate", "idle"};
+	static const char *const names[] = {"",		"throughput", "rtt",
+					    "connrate", "idle",	      "fairness"};
 
 	return names[t];
 }
@@ -31,7 +35,7 @@ const char *dir_name(enum bench_dir d)
 
 const char *cell_how(const struct bench_cell *c)
 {
-	if (c->target != TGT_ZVSOCK || c->test == TEST_CONNRATE || c->test == TEST_IDLE)
+	if (c->target != TGT_ZVSOCK || (c->test != TEST_THROUGHPUT && c->test != TEST_RTT))
 		return "";
 	return c->coalesce ? "coalesced" : c->zero_copy ? "zero-copy" : "copying";
 }
@@ -75,6 +79,38 @@ static int plan_zvsock(struct bench_plan *p, const struct bench_opts *o, struct 
 			rc = plan_add(p, o, c);
 		c.coalesce = false;
 	}
+	return rc;
+}
+
+const char *scene_name(enum bench_scene s)
+{
+	static const char *const names[] = {"",	      "alone", "holds",	   "reserves",
+					    "active", "ping",  "ping-bulk"};
+
+	return names[s];
+}
+
+/* Beside each other what is compared: with and without the one that disturbs. */
+static int plan_fairness(struct bench_plan *p, const struct bench_opts *o)
+{
+	int rc = 0;
+
+	for (enum bench_scene s = SCENE_ALONE; s <= SCENE_PING_BULK; s++)
+		for (enum bench_dir d = DIR_G2H; d <= DIR_H2G && rc == 0; d++) {
+			struct bench_cell c = {
+				.test = TEST_FAIRNESS,
+				.scene = s,
+				.dir = s == SCENE_PING ? DIR_BOTH : d,
+				.zero_copy = o->zero_copy,
+				.msg_size = s >= SCENE_PING ? o->sizes[0] : FAIR_MSG,
+				.in_flight = s >= SCENE_PING	 ? 1
+					     : s == SCENE_ACTIVE ? FAIR_ACTIVE
+								 : FAIR_CONNS,
+			};
+
+			if (s == SCENE_PING ? d == DIR_G2H : (o->dir & d) != 0)
+				rc = plan_add(p, o, c);
+		}
 	return rc;
 }
 
@@ -141,6 +177,8 @@ int plan_make(struct bench_plan *p, const struct bench_opts *o)
 			(struct bench_cell){.test = TEST_CONNRATE, .in_flight = in_flight[i]});
 	if (o->tests[TEST_IDLE] && rc == 0)
 		rc = plan_test(p, o, (struct bench_cell){.test = TEST_IDLE, .in_flight = o->conns});
+	if (o->tests[TEST_FAIRNESS] && rc == 0)
+		rc = plan_fairness(p, o);
 	return rc;
 }
 

@@ -23,6 +23,7 @@ const struct bench_cell *plan_first_peer(const struct bench_plan *p, const struc
 
 const char *target_name(enum bench_target t);
 const char *test_name(enum bench_test t);
+const char *scene_name(enum bench_scene s);
 const char *dir_name(enum bench_dir d);
 /* "zero-copy", "copying", "coalesced"; "" where there is no such choice. */
 const char *cell_how(const struct bench_cell *c);

@@ -70,6 +70,8 @@ static void head(FILE *f, const struct bench_opts *o, const struct bench_cell *c
 	else if (c->test == TEST_CONNRATE)
 		fprintf(f, "\nConnect + close, %u in flight\n  %-25s %9s  %-21s %7s %7s %15s\n",
 			c->in_flight, "", "conn/s", "[min .. max]", "xUNIX", "xTCP", "CPU s g / h");
+	else if (c->test == TEST_FAIRNESS)
+		head_fairness(f, o);
 	else
 		fprintf(f, "\nIdle, %u open connections\n  %-25s %16s %21s\n", c->in_flight, "",
 			"CPU % g / h", "bytes/conn g / h");
@@ -179,8 +181,9 @@ void report_table(FILE *f, const struct bench_plan *p, const struct bench_opts *
 	for (unsigned i = 0; i < p->n; i++) {
 		const struct bench_cell *c = &p->cells[i];
 
-		if (!prev || prev->test != c->test || prev->msg_size != c->msg_size ||
-		    prev->in_flight != c->in_flight)
+		if (!prev || prev->test != c->test ||
+		    (c->test != TEST_FAIRNESS &&
+		     (prev->msg_size != c->msg_size || prev->in_flight != c->in_flight)))
 			head(f, o, c);
 		prev = c;
 		if (c->test == TEST_THROUGHPUT)
@@ -189,8 +192,10 @@ void report_table(FILE *f, const struct bench_plan *p, const struct bench_opts *
 			row_rtt(f, p, o, c);
 		else if (c->test == TEST_CONNRATE)
 			row_connrate(f, p, o, c);
-		else
+		else if (c->test == TEST_IDLE)
 			row_idle(f, o, c);
+		else
+			row_fairness(f, p, o, c);
 	}
 	fprintf(f, "\nxUNIX, xTCP, xraw: the figure divided by that of the same repetition there "
 		   "(round trips: less is better).\ng / h: guest side / host side, CPU seconds of "

@@ -14,6 +14,11 @@ void report_table(FILE *f, const struct bench_plan *p, const struct bench_opts *
 void report_peers(FILE *f, const struct bench_plan *p, const struct bench_opts *o,
 		  const struct bench_facts *facts);
 
+/* The part of --test fairness (report_fair.c). */
+void head_fairness(FILE *f, const struct bench_opts *o);
+void row_fairness(FILE *f, const struct bench_plan *p, const struct bench_opts *o,
+		  const struct bench_cell *c);
+
 /* 0 or -EIO. */
 int report_json(FILE *f, const struct bench_plan *p, const struct bench_opts *o,
 		const struct bench_facts *facts);

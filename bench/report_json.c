@@ -76,7 +76,7 @@ static void add_setup(json_t *j, const struct bench_cell *c, const struct bench_
 	if (c->target == TGT_RAW && c->test == TEST_THROUGHPUT)
 		set_int(j, "slots", raw_slots(c->msg_size));
 	set_int(j, "queues", many ? o->queues : 1);
-	set_int(j, "threads", c->test == TEST_RTT || c->test == TEST_IDLE ? 1 : threads);
+	set_int(j, "threads", c->test == TEST_THROUGHPUT || c->test == TEST_CONNRATE ? threads : 1);
 	set_str(j, "cpus", cpus[o->cpus]);
 	set_bool(j, "busy_poll", c->target == TGT_RAW || (zv && o->busy_poll));
 	if (c->test == TEST_THROUGHPUT || c->test == TEST_RTT) {
@@ -84,6 +84,32 @@ static void add_setup(json_t *j, const struct bench_cell *c, const struct bench_
 		/* Round trips are always verified; the raw one has no payload. */
 		set_bool(j, "touched", c->test == TEST_RTT ? c->target != TGT_RAW : o->touch);
 	}
+}
+
+static json_t *rtt_object(const struct rtt_result *r)
+{
+	json_t *rtt = json_object();
+
+	set_int(rtt, "p50", r->p50);
+	set_int(rtt, "p99", r->p99);
+	set_int(rtt, "p999", r->p999);
+	set_int(rtt, "max", r->max);
+	return rtt;
+}
+
+static void add_fairness(json_t *j, const struct bench_cell *c, const struct bench_result *r)
+{
+	json_t *fair = json_object();
+
+	set_str(fair, "scene", scene_name(c->scene));
+	if (c->scene >= SCENE_PING) {
+		json_object_set_new(j, "rtt_ns", rtt_object(&r->rtt));
+	} else {
+		set_int(fair, "conns", c->in_flight);
+		set_num(fair, "slowest_gbit_per_s", r->fair.slowest);
+		set_num(fair, "mean_gbit_per_s", r->fair.mean);
+	}
+	json_object_set_new(j, "fairness", fair);
 }
 
 static void add_figures(json_t *j, const struct bench_cell *c, const struct bench_result *r)
@@ -99,15 +125,8 @@ static void add_figures(json_t *j, const struct bench_cell *c, const struct benc
 		set_int(j, "bytes", r->bytes);
 		set_num(j, "gbit_per_s", result_gbit(r));
 	}
-	if (c->test == TEST_RTT) {
-		json_t *rtt = json_object();
-
-		set_int(rtt, "p50", r->rtt.p50);
-		set_int(rtt, "p99", r->rtt.p99);
-		set_int(rtt, "p999", r->rtt.p999);
-		set_int(rtt, "max", r->rtt.max);
-		json_object_set_new(j, "rtt_ns", rtt);
-	}
+	if (c->test == TEST_RTT)
+		json_object_set_new(j, "rtt_ns", rtt_object(&r->rtt));
 	if (c->test == TEST_CONNRATE)
 		set_num(j, "conns_per_s", result_rate(r));
 	if (c->test == TEST_IDLE) {
@@ -119,6 +138,8 @@ static void add_figures(json_t *j, const struct bench_cell *c, const struct benc
 					       (double)r->rss_per_conn[ROLE_HOST]));
 		json_object_set_new(j, "idle", idle);
 	}
+	if (c->test == TEST_FAIRNESS)
+		add_fairness(j, c, r);
 	cpu = both_sides((double)r->cpu_ns[ROLE_GUEST] / 1e9, (double)r->cpu_ns[ROLE_HOST] / 1e9);
 	if (r->cpu_daemon_ns)
 		set_num(cpu, "daemon", (double)r->cpu_daemon_ns / 1e9);

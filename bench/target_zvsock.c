@@ -159,6 +159,8 @@ int zv_target_run(struct zv_target *t, const struct bench_cell *c, struct bench_
 
 	if (c->test == TEST_IDLE)
 		timeout += BENCH_GRACE_NS; /* opening the connections is not part of the duration */
+	if (c->test == TEST_FAIRNESS)
+		timeout += BENCH_FAIR_TIMES * t->o->duration_ns + BENCH_GRACE_NS;
 	t->sh->cell = *c;
 	zt_pause(t, false);
 	rc = proc_send(&t->guest, &cmd, 1);

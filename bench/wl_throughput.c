@@ -154,7 +154,10 @@ static inline void bc_check(struct bconn *bc, const unsigned char *p, uint32_t l
 /* Receives what there is. 1 end of stream, 0, -errno. */
 static int bc_receive(struct worker *w, struct bconn *bc)
 {
-	for (int round = 0; round < RX_ROUNDS; round++) {
+	/* Batches of one: the program looks at the queue after each message. */
+	int rounds = bc->batch > 1 ? RX_ROUNDS : 1;
+
+	for (int round = 0; round < rounds; round++) {
 		struct zv_buf b[BENCH_BATCH_MAX];
 		uint32_t flags = 0;
 		ssize_t n;

@@ -249,6 +249,8 @@ int client_run_cell(struct zv_side *s, const struct bench_cell *c, struct bench_
 	} else if (rc == 0) {
 		if (c->test == TEST_RTT)
 			rc = client_rtt(&w, c, &st, &res->rtt);
+		else if (c->test == TEST_FAIRNESS)
+			rc = client_fairness(&w, c, &st, res);
 		else
 			rc = run_threads(s, c, &st);
 		st.cpu_ns = cpu_used_ns() - cpu0;

@@ -35,6 +35,7 @@ static void bc_drop(struct worker *w, struct bconn *bc)
 		}
 	if (w->tx_owner == bc)
 		w->tx_owner = NULL;
+	hog_end(bc);
 	zv_conn_close(bc->zc);
 	bc->next = w->free;
 	w->free = bc;
@@ -115,6 +116,8 @@ static int server_message(struct worker *w, struct bconn *bc, const struct wire_
 		return -EPROTO;
 	if (bc->state == BC_GO) {
 		bc_start_source(w, bc);
+		if (bc->endless)
+			bc->end_ticks = UINT64_MAX;
 		return 0;
 	}
 	if (m->kind == W_BEGIN || m->kind == W_MARK || m->kind == W_END) {
@@ -129,9 +132,15 @@ static int server_message(struct worker *w, struct bconn *bc, const struct wire_
 		return rc;
 	seq = bc->seqpacket;
 	bc_set_task(bc, m, seq);
-	bc->state = m->kind == W_SINK ? BC_SINK : m->kind == W_SOURCE ? BC_GO : BC_ECHO;
+	bc->endless = m->kind == W_HOG_SOURCE;
+	bc->state = m->kind == W_SINK			 ? BC_SINK
+		    : m->kind == W_SOURCE || bc->endless ? BC_GO
+							 : BC_ECHO;
 	ack.kind = W_ACK;
-	return conn_send_all(w, bc->zc, &ack, sizeof(ack));
+	rc = conn_send_all(w, bc->zc, &ack, sizeof(ack));
+	if (rc == 0 && (m->kind == W_HOG_SINK || m->kind == W_HOG_RESERVE))
+		rc = hog_start(w, bc, m->kind == W_HOG_RESERVE);
+	return rc;
 }
 
 /* First messages and control. 1: the connection has ended, 0, -errno. */
@@ -177,8 +186,16 @@ static void server_conn_event(struct worker *w, struct bconn *bc, uint32_t event
 	case BC_HOLD:
 		rc = (events & (ZV_EV_HUP | ZV_EV_ERR | ZV_EV_IN)) != 0;
 		break;
+	case BC_HOG:
+		hog_grab(bc);
+		rc = (events & (ZV_EV_HUP | ZV_EV_ERR)) != 0;
+		break;
 	default:
-		rc = bc_data_event(w, bc, events);
+		/* The other end of this one leaves when it likes. */
+		if (bc->endless && (events & (ZV_EV_HUP | ZV_EV_ERR)))
+			rc = -ECONNRESET;
+		else
+			rc = bc_data_event(w, bc, events);
 		break;
 	}
 	if (rc == 0)
@@ -189,8 +206,8 @@ static void server_conn_event(struct worker *w, struct bconn *bc, uint32_t event
 		bc->seq = bc->bytes / bc->size;
 	if (before == BC_CLOSER)
 		run_count_conn(w->side, bc->qi, true);
-	else if (before == BC_SINK || before == BC_DRAIN || before == BC_SOURCE ||
-		 before == BC_ECHO)
+	else if (!bc->endless && (before == BC_SINK || before == BC_DRAIN || before == BC_SOURCE ||
+				  before == BC_ECHO))
 		run_add(w->side, bc);
 	/* A peer that went away in mid-test is its own failure: the server goes on. */
 	if (rc < 0)

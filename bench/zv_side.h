@@ -12,8 +12,9 @@
  * For each test the client opens a control connection and says BEGIN, MARK (idle only) and END; the
  * answer to END holds what the server counted. Data connections start with one 64-byte message
  * that says what the server shall be: SINK (receive and verify), SOURCE (send; it starts on GO), or
- * ECHO. The server answers each with an ACK; then the data flows, and its end is the sender's
- * zv_shutdown. Connect rate and idle connections use ports of their own and no messages.
+ * ECHO, or one of the hogs of the fairness test. The server answers each with an ACK; then the data
+ * flows, and its end is the sender's zv_shutdown. Connect rate and idle connections use ports of
+ * their own and no messages.
  *
  * Each side has T threads; thread t owns the queues t, t + T, t + 2T, ... and all that is on them.
  */
@@ -32,11 +33,25 @@
 #define BENCH_PORT_HOLD	   5203u /* accepted and held */
 #define BENCH_BATCH_MAX	   256u
 #define BENCH_EVENTS	   64u
-#define BENCH_SENDERS_MAX  64u
+#define BENCH_SENDERS_MAX  1024u
+#define BENCH_HOG_BUFS	   4096u
+#define BENCH_FAIR_TIMES   4u	       /* a run of fairness lasts so many durations */
 #define BENCH_WIRE_MAGIC   0x424e565au /* "ZVNB" */
-#define BENCH_WIRE_VERSION 1u
+#define BENCH_WIRE_VERSION 2u
 
-enum wire_kind { W_BEGIN = 1, W_MARK, W_END, W_SINK, W_SOURCE, W_GO, W_ECHO, W_ACK };
+enum wire_kind {
+	W_BEGIN = 1,
+	W_MARK,
+	W_END,
+	W_SINK,
+	W_SOURCE,
+	W_GO,
+	W_ECHO,
+	W_ACK,
+	W_HOG_SINK,    /* receives and never releases */
+	W_HOG_SOURCE,  /* sends without end to one that never releases; starts on GO */
+	W_HOG_RESERVE, /* reserves buffers and never sends them */
+};
 
 #define W_ZERO_COPY (1u << 0)
 #define W_TOUCH	    (1u << 1)
@@ -87,14 +102,23 @@ enum bc_state {
 	BC_ECHO,
 	BC_CLOSER, /* server: connect rate */
 	BC_HOLD,   /* idle */
+	BC_HOG,	   /* takes buffers and keeps them */
 	BC_DONE,
+};
+
+struct hog {
+	bool reserves; /* else it receives */
+	unsigned n;
+	struct zv_buf b[BENCH_HOG_BUFS];
 };
 
 struct bconn {
 	struct zv_conn *zc;
+	struct hog *hog;    /* BC_HOG */
 	struct bconn *next; /* free list */
 	uint8_t state, qi;  /* qi: index of the queue in the device */
 	bool blocked, zero_copy, touch, coalesce, seqpacket;
+	bool endless;	    /* server: SOURCE for a hog */
 	uint32_t size, off; /* of a message; position in the present one */
 	uint32_t batch, hello_len;
 	uint64_t salt, seq, bytes, errors;
@@ -197,6 +221,16 @@ int client_connrate(struct worker *w, const struct bench_cell *c, struct side_st
 int client_connect_warm(struct worker *w, unsigned n);
 int client_idle_open(struct worker *w, struct zv_conn **zc, unsigned n);
 int client_idle_wait(struct worker *w, uint64_t ns);
+
+/* ---- wl_fairness.c ---- */
+
+/* Turns the connection into a hog and takes what there is. 0 or -ENOMEM. */
+int hog_start(struct worker *w, struct bconn *bc, bool reserves);
+void hog_grab(struct bconn *bc);
+/* Gives everything back; before the connection is closed. Nothing for one that is no hog. */
+void hog_end(struct bconn *bc);
+int client_fairness(struct worker *w, const struct bench_cell *c, struct side_stats *st,
+		    struct bench_result *res);
 
 /* ---- zv_server.c ---- */
 
