@@ -22,7 +22,10 @@
 #include <unistd.h>
 #include <zvsock_host.h>
 
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#if defined(__SANITIZE_THREAD__)
+#define ROUNDS	200u
+#define CUT_OFF 10u
+#elif defined(__SANITIZE_ADDRESS__)
 #define ROUNDS	500u
 #define CUT_OFF 20u
 #else
@@ -32,8 +35,9 @@
 #define WARM_UP	  (ROUNDS / 10)
 #define KILLED_IN 50u /* one round in so many has a frontend process */
 #define PATTERN	  0x77
-#define IN_USE	  0x80000u /* bytes of region A: rings, receive buffers, the first transmit buffers \
-			    */
+#define IN_USE                                                                                     \
+	0x80000u /* bytes of region A: rings, receive buffers, the first transmit buffers          \
+		  */
 #define SLACK (192u << 10) /* bytes: lists that grow in powers of two, malloc's own */
 
 static struct raw R;
