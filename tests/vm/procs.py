@@ -14,7 +14,7 @@ import time
 
 PR_SET_PDEATHSIG = 1
 LIBC = ctypes.CDLL(None, use_errno=True)
-LIMIT = 120.0  # seconds for anything that should take a few: judges hangs, not speed
+LIMIT = 180.0  # seconds for anything that should take a few: judges hangs, not speed
 
 
 class Failure(Exception):

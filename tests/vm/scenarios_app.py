@@ -158,6 +158,19 @@ def app_guest_server_killed(bench):
     world.healthy()
 
 
+@scenario
+def app_guest_module_reloaded(bench):
+    """rmmod and modprobe of the guest's driver, and all is as before."""
+    world = stock(bench)
+    world.server.kill(signal.SIGKILL)
+    world.server.wait()
+    # A socket that was connected without blocking keeps the module for two more seconds.
+    world.guest.run('for i in 1 2 3; do until rmmod vmw_vsock_virtio_transport; do usleep 100000; done;'
+                    ' modprobe vmw_vsock_virtio_transport || exit 1; done 2>/dev/null')
+    world.serve()
+    world.healthy()
+
+
 @both_kernels
 def app_guest_driver_rebound(bench):
     """The guest's driver lets the device go under traffic, and takes it again, three times."""
@@ -173,19 +186,6 @@ def app_guest_driver_rebound(bench):
                 raise Failure(f'guest: {victim.output}')
         world.guest.run(f'echo {device} > {DRIVER}/bind')
         world.healthy()
-
-
-@scenario
-def app_guest_module_reloaded(bench):
-    """rmmod and modprobe of the guest's driver, and all is as before."""
-    world = stock(bench)
-    world.server.kill(signal.SIGKILL)
-    world.server.wait()
-    # A socket that was connected without blocking keeps the module for two more seconds.
-    world.guest.run('for i in 1 2 3; do until rmmod vmw_vsock_virtio_transport; do usleep 100000; done;'
-                    ' modprobe vmw_vsock_virtio_transport || exit 1; done 2>/dev/null')
-    world.serve()
-    world.healthy()
 
 
 @scenario

@@ -1,42 +1,53 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: BSD-3-Clause
-"""One interactive guest on this terminal, with a host side that answers; all is gone when it ends.
+"""One interactive guest on this terminal, attached to a zvsockd; all is gone when it ends.
 
 usage: vm.py BUILDDIR
 """
 import os
+import signal
 import subprocess
 import sys
 
 sys.dont_write_bytecode = True
 
-from guest import CPU, QEMU, memory_args, vsock_args
-from procs import die_with_parent
-from world import AppWorld, Bench, Skip
+from guest import BOOT, CPU, QEMU, memory_args, vsock_args
+from image import Missing
+from procs import Failure, die_with_parent
+from world import Bench, Skip
+from world_daemon import DaemonWorld
 
-WELCOME = '''
-vm: the host application answers on CID 2: port 5007 echo, 5008 echo of messages (SEQPACKET).
-vm: try in the guest:    echo hello | socat -t 9 - VSOCK-CONNECT:2:5007
-vm:                      vsock_peer xfer 2 5009 64000000 0        (64 MB with a hash)
-vm: the guest ends with  exit  (or Ctrl-A X)
-'''
+WELCOME = '''vm: kernel {release}, {memory}
+vm: zvsockd serves this guest, CID {cid}. Its log: {log}
+vm: in the guest    echo hello | socat -t 9 - VSOCK-CONNECT:2:7     (echo, by zvsockd itself)
+vm:                 socat - VSOCK-CONNECT:2:1234       reaches, on the host,
+vm: on the host     socat - UNIX-LISTEN:{unix}_1234
+vm: in the guest    socat - VSOCK-LISTEN:1234          is reached, on the host, by
+vm: on the host     socat - UNIX-CONNECT:{unix}        and the line  CONNECT 1234
+vm: on the host     {ctl} -s {control} list
+vm: the guest ends with  exit  (or Ctrl-A X)'''
 
 
 def main():
     if len(sys.argv) != 2:
         sys.exit(__doc__)
+    for sig in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(sig, lambda *_: sys.exit(130))
     bench = Bench(os.path.abspath(sys.argv[1]))
     world = None
     try:
-        world = AppWorld(bench, 'interactive', boot=False)
+        world = DaemonWorld(bench, 'interactive', {'vm': {'builtin': 'echo:7'}}, boot=False)
+        vm = world.vms['vm']
         mem, what = memory_args(512)
-        print(f'vm: kernel {world.kernel.release}, {what}{WELCOME}', file=sys.stderr)
+        print(WELCOME.format(release=world.kernel.release, memory=what, cid=vm.cid, unix=vm.unix,
+                             log=world.log.path, ctl=world.programs[1], control=world.control),
+              file=sys.stderr)
         subprocess.run([
             QEMU, '-nodefaults', '-no-user-config', '-nographic', '-no-reboot', *mem, '-cpu', CPU,
             '-kernel', world.kernel.image, '-initrd', bench.ramdisk(world.kernel),
-            '-append', 'console=ttyS0 quiet panic=-1 zv.shell', '-serial', 'mon:stdio',
-            *vsock_args(world.socket)], preexec_fn=die_with_parent, check=False)
-    except Skip as why:
+            '-append', BOOT + ' zv.shell', '-serial', 'mon:stdio', *vsock_args(vm.socket)],
+            preexec_fn=die_with_parent, check=False)
+    except (Skip, Failure, Missing) as why:
         sys.exit(f'vm: {why}')
     finally:
         if world:

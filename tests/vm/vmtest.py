@@ -16,7 +16,8 @@ sys.dont_write_bytecode = True
 
 from procs import Failure
 from world import Bench, Skip, scenarios
-import scenarios_app  # noqa: F401  (importing lists its scenarios)
+import scenarios_app  # noqa: F401  (importing lists their scenarios)
+import scenarios_daemon  # noqa: F401
 
 
 def one(bench, scenario):
@@ -25,8 +26,9 @@ def one(bench, scenario):
     bench.backports = scenario.backports
     begin = time.monotonic()
     try:
-        scenario.function(bench)
-        print(f'ok {name} ({time.monotonic() - begin:.1f} s)', flush=True)
+        note = scenario.function(bench)
+        print(f'ok {name} ({time.monotonic() - begin:.1f} s)' + (f': {note}' if note else ''),
+              flush=True)
         return 'passed'
     except Skip as why:
         print(f'skipped {name}: {why}', flush=True)

@@ -114,7 +114,7 @@ class AppWorld:
 
     def boot(self):
         self.guest = Guest(self.owner, self.folder, self.log, self.kernel,
-                           self.bench.ramdisk(self.kernel), vsock_args(self.socket), self.reboots)
+                           self.bench.ramdisk(self.kernel), vsock_args(self.socket), self.reboots).wait_ready()
 
     def serve(self):
         """Starts the conversations' servers in the guest."""
@@ -164,7 +164,7 @@ class Bench:
         return os.path.join(self.logs, name + '.log')
 
     def program(self, name):
-        for folder in ('tests/vm', 'host-dpdk/daemon', 'host-dpdk'):
+        for folder in ('tests/vm', 'host-dpdk/daemon', 'host-dpdk/daemon/ctl'):
             path = os.path.join(self.build, folder, name)
             if os.path.isfile(path):
                 return path

@@ -58,9 +58,9 @@ static uint32_t seq_len(uint64_t seed, uint64_t i)
 	return i % 4 == 0 ? edges[(i / 4) % 8] : (uint32_t)(1 + w % (i % 4 == 1 ? 100u : 20000u));
 }
 
-static bool seq_eor(uint64_t i)
+static bool seq_eor(const struct flow *f, uint64_t i)
 {
-	return i % 3 == 1;
+	return f->job->eor && i % 3 == 1;
 }
 
 /* ---- sending and receiving ---- */
@@ -269,11 +269,11 @@ static int recv_messages(struct flow *f, char *text, size_t size)
 
 		if (n <= 0)
 			return n ? (int)n : wrong(text, size, "the stream ended early");
-		if ((uint64_t)n != len || eor != seq_eor(i)) {
+		if ((uint64_t)n != len || eor != seq_eor(f, i)) {
 			snprintf(text, size,
 				 "message %llu came back with %zd bytes%s, should have %u%s",
 				 (unsigned long long)i, n, eor ? " and MSG_EOR" : "", len,
-				 seq_eor(i) ? " and MSG_EOR" : "");
+				 seq_eor(f, i) ? " and MSG_EOR" : "");
 			return -EPROTO;
 		}
 		ret = pattern_check(f, in, len, text, size);
@@ -292,7 +292,7 @@ static int send_messages(struct flow *f)
 		uint64_t i = f->job->bytes - f->tx_left--;
 
 		f->have = seq_len(f->tx.seed, i);
-		f->eor = seq_eor(i);
+		f->eor = seq_eor(f, i);
 		pattern_fill(&f->tx, f->buf, f->have);
 	}
 	return tx;

@@ -13,8 +13,8 @@ static const struct {
 	enum flow_kind kind;
 	int args; /* after the port */
 } verbs[] = {
-	{"echo", ECHO_CLIENT, 1}, {"xfer", XFER_CLIENT, 2},	{"seq", SEQ_CLIENT, 1},
-	{"row", ECHO_CLIENT, 1},  {"parallel", ECHO_CLIENT, 2},
+	{"echo", ECHO_CLIENT, 1}, {"xfer", XFER_CLIENT, 2}, {"seq", SEQ_CLIENT, 1},
+	{"msg", SEQ_CLIENT, 1},	  {"row", ECHO_CLIENT, 1},  {"parallel", ECHO_CLIENT, 2},
 };
 
 static bool number(const char *text, uint64_t max, uint64_t *v)
@@ -38,13 +38,14 @@ static int job_parse(struct job *job, int argc, char **argv)
 	for (size_t i = 0; i < sizeof(verbs) / sizeof(verbs[0]); i++) {
 		if (argc != verbs[i].args + 3 || strcmp(argv[0], verbs[i].name) != 0)
 			continue;
-		if (!number(argv[1], UINT32_MAX, &job->cid) ||
-		    !number(argv[2], UINT32_MAX, &port) ||
+		if (strlen(argv[1]) >= sizeof(job->where) || !number(argv[2], UINT32_MAX, &port) ||
 		    !number(argv[3], PEER_FOREVER, &args[0]) ||
 		    (argc > 4 && !number(argv[4], PEER_FOREVER, &args[1])))
 			return -EINVAL;
 		snprintf(job->verb, sizeof(job->verb), "%s", argv[0]);
+		snprintf(job->where, sizeof(job->where), "%s", argv[1]);
 		job->kind = verbs[i].kind;
+		job->eor = strcmp(argv[0], "seq") == 0;
 		job->port = (uint32_t)port;
 		many = strcmp(argv[0], "row") == 0 || strcmp(argv[0], "parallel") == 0;
 		job->n = many ? args[0] : 1;
@@ -99,7 +100,7 @@ static void start_flow(struct job *job)
 	if (job->flows)
 		job->flows[i] = f;
 	f->tx.seed = f->rx.seed = job->bytes + 77 * i;
-	err = peer_ops.connect(f, job->cid, job->port);
+	err = peer_ops.connect(f, job->where, job->port);
 	if (err)
 		flow_connected(f, err);
 }

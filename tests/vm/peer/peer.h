@@ -4,9 +4,10 @@
  *
  * Theory of operation. A *flow* is one connection and the conversation on it, seen from one end; it
  * is driven by readiness and never blocks. A *job* is one command: one flow, N at once or N in a
- * row. Neither knows what carries the bytes: struct peer_ops does. peer_posix.c has it for AF_VSOCK
- * sockets (the program in the guest), peer_zvsock.c for the public API (the host application). So
- * a stock kernel and zvsock are held to the same conversation, each as client and as server.
+ * row. Neither knows what carries the bytes: struct peer_ops does. peer_posix.c has it for sockets
+ * of the kernel (AF_VSOCK in the guest, hybrid AF_UNIX beside zvsockd), peer_zvsock.c for the
+ * public API (the host application). So all of them are held to the same conversations, each as
+ * client and as server.
  *
  * Every payload byte is checked: a payload is a stream of 64-bit words that follow from a seed, and
  * the receiver makes the same stream and compares. What it reports is therefore the first wrong
@@ -51,7 +52,7 @@ struct job;
 /* -errno on failure; recv: 0 at the end of the stream. Nothing blocks, -EAGAIN says so. */
 struct peer_ops {
 	/* Starts a connection; flow_connected() tells the outcome, now or later. */
-	int (*connect)(struct flow *f, uint64_t cid, uint32_t port);
+	int (*connect)(struct flow *f, const char *where, uint32_t port);
 	ssize_t (*recv)(struct flow *f, void *buf, size_t len, bool *eor);
 	ssize_t (*send)(struct flow *f, const void *buf, size_t len, bool eor);
 	int (*shutdown)(struct flow *f); /* the sending side */
@@ -115,15 +116,21 @@ void flow_free(struct flow *f);
 /* ---- jobs (job.c) ---- */
 
 /*
- * One command: "echo CID PORT BYTES", "xfer CID PORT BODY REPLY", "seq CID PORT MESSAGES",
- * "parallel CID PORT CONNECTIONS BYTES" (all connected before the first byte is sent), "row CID
- * PORT CONNECTIONS" (one after the other, 16 bytes on each). The BYTES of an echo may be "forever".
+ * One command, VERB WHERE PORT NUMBER...; WHERE is a CID, or the path of a hybrid socket.
+ *
+ *	echo WHERE PORT BYTES                   "forever" for BYTES: until something breaks
+ *	xfer WHERE PORT BODY REPLY              bytes each way
+ *	seq WHERE PORT MESSAGES
+ *	msg WHERE PORT MESSAGES                 as seq, but none has MSG_EOR: AF_UNIX does not carry
+ *it row WHERE PORT CONNECTIONS              echo of 16 bytes on one after the other parallel WHERE
+ *PORT CONNECTIONS BYTES   echo; all connected before the first byte is sent
  */
 struct job {
 	char verb[16];
 	enum flow_kind kind;
-	uint64_t cid;
+	char where[108];
 	uint32_t port;
+	bool eor;			   /* some messages have MSG_EOR */
 	uint64_t n, bytes, reply;	   /* connections; of each of them */
 	uint64_t started, connected, done; /* connections */
 	struct flow **flows;		   /* parallel: all of them */

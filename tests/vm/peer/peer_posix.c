@@ -1,14 +1,15 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * vsock_peer: the VM tests' conversations over AF_VSOCK sockets; statically linked, runs in a
- *guest.
+ * vsock_peer: the VM tests' conversations over sockets of the kernel; statically linked, so that it
+ * runs in a guest. A path instead of a CID means a hybrid socket: "CONNECT PORT" and an answer "OK
+ * PORT" on PATH to reach the guest, PATH_PORT to be reached by it.
  *
- *	vsock_peer serve            serves echo, seq and xfer until it is killed
- *	vsock_peer VERB CID ...     one job (peer.h); prints one line; exit code 0 when all went
+ *	vsock_peer serve [PATH]     serves echo, seq and xfer until it is killed
+ *	vsock_peer VERB WHERE ...   one job (peer.h); prints one line; exit code 0 when all went
  *well
  *
- * SEQPACKET is sent by blocking calls: a Linux socket that does not block may send the first part
- * of a message that its credit has no room for, and then say EAGAIN, so that the message can
+ * SEQPACKET is sent by blocking calls: an AF_VSOCK socket that does not block may send the first
+ * part of a message that its credit has no room for, and then say EAGAIN, so that the message can
  * neither be sent nor taken back. SEQ_WINDOW keeps such a call from waiting for ever.
  */
 #include "peer.h"
@@ -19,7 +20,9 @@
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #define FLOWS_MAX 8192u
@@ -60,12 +63,39 @@ static bool flow_add(struct flow *f, int fd)
 	return true;
 }
 
-static int posix_connect(struct flow *f, uint64_t cid, uint32_t port)
+union address {
+	struct sockaddr sa;
+	struct sockaddr_vm vm;
+	struct sockaddr_un un;
+};
+
+/* A CID's address, or that of a hybrid socket: @served, the one that the guest reaches. */
+static socklen_t address(union address *a, const char *where, uint32_t port, bool served)
 {
-	struct sockaddr_vm sa = {
-		.svm_family = AF_VSOCK, .svm_cid = (unsigned)cid, .svm_port = port};
+	memset(a, 0, sizeof(*a));
+	if (where[0] != '/') {
+		a->vm.svm_family = AF_VSOCK;
+		a->vm.svm_cid = (unsigned)strtoul(where, NULL, 10);
+		a->vm.svm_port = port;
+		return sizeof(a->vm);
+	}
+	a->un.sun_family = AF_UNIX;
+	if (served)
+		snprintf(a->un.sun_path, sizeof(a->un.sun_path), "%.90s_%u", where, port);
+	else
+		snprintf(a->un.sun_path, sizeof(a->un.sun_path), "%.107s", where);
+	return sizeof(a->un);
+}
+
+/* An AF_UNIX connect() that may not block fails when the backlog is full: it blocks. */
+static int posix_connect(struct flow *f, const char *where, uint32_t port)
+{
+	union address a;
+	socklen_t len = address(&a, where, port, false);
+	bool hybrid = a.sa.sa_family == AF_UNIX;
 	int type = f->kind == SEQ_CLIENT ? SOCK_SEQPACKET : SOCK_STREAM;
-	int fd = socket(AF_VSOCK, type | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	int fd = socket(a.sa.sa_family, type | SOCK_CLOEXEC | (hybrid ? 0 : SOCK_NONBLOCK), 0);
+	char line[32];
 
 	if (fd < 0)
 		return -errno;
@@ -73,9 +103,16 @@ static int posix_connect(struct flow *f, uint64_t cid, uint32_t port)
 		close(fd);
 		return -EMFILE;
 	}
-	f->want = WANT_OUT;
-	if (connect(fd, (struct sockaddr *)&sa, sizeof(sa)) < 0 && errno != EINPROGRESS)
+	if (connect(fd, &a.sa, len) < 0 && errno != EINPROGRESS)
 		return -errno;
+	f->want = WANT_OUT;
+	if (hybrid) {
+		snprintf(line, sizeof(line), "CONNECT %u\n", port);
+		if (send(fd, line, strlen(line), MSG_NOSIGNAL) < 0)
+			return -errno;
+		fcntl(fd, F_SETFL, O_NONBLOCK);
+		f->want = WANT_IN;
+	}
 	return 0;
 }
 
@@ -136,17 +173,18 @@ void server_broke(const struct flow *f, const char *why)
 	printf("server: kind %d: %s\n", (int)f->kind, why);
 }
 
-static int listen_all(int *listeners)
+static int listen_all(int *listeners, const char *where)
 {
 	for (unsigned i = 0; i < SERVICES; i++) {
-		struct sockaddr_vm sa = {.svm_family = AF_VSOCK,
-					 .svm_cid = VMADDR_CID_ANY,
-					 .svm_port = services[i].port};
+		union address a;
+		socklen_t len = address(&a, where, services[i].port, true);
 
-		listeners[i] = socket(AF_VSOCK, services[i].type | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-		if (listeners[i] < 0 ||
-		    bind(listeners[i], (struct sockaddr *)&sa, sizeof(sa)) < 0 ||
-		    listen(listeners[i], 256) < 0)
+		listeners[i] =
+			socket(a.sa.sa_family, services[i].type | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+		if (a.sa.sa_family == AF_UNIX)
+			unlink(a.un.sun_path); /* of one that was killed */
+		if (listeners[i] < 0 || bind(listeners[i], &a.sa, len) < 0 ||
+		    listen(listeners[i], 4096) < 0)
 			return -errno;
 	}
 	return 0;
@@ -171,14 +209,33 @@ static void accept_one(int listener, enum flow_kind kind)
 	f->want = WANT_IN;
 }
 
-/* The first event of a client's socket: the outcome of connect. */
-static void connected(struct flow *f)
+/* Takes the answer to CONNECT, and not one byte more. -EAGAIN: there is more to come. */
+static int hybrid_answer(int fd)
+{
+	char c;
+	ssize_t n;
+
+	do {
+		n = recv(fd, &c, 1, 0);
+		if (n <= 0)
+			return n ? -errno : -ECONNREFUSED;
+	} while (c != '\n');
+	return 0;
+}
+
+/* An event of a client's socket that is not connected yet. */
+static void connecting_event(struct flow *f)
 {
 	int fd = fd_of(f), err = 0;
 	socklen_t len = sizeof(err);
 
 	getsockopt(fd, SOL_SOCKET, SO_ERROR, &err, &len);
-	fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) & ~O_NONBLOCK);
+	if (!err && f->job->where[0] == '/') {
+		err = -hybrid_answer(fd);
+		if (err == EAGAIN)
+			return;
+	}
+	fcntl(fd, F_SETFL, 0);
 	flow_connected(f, -err);
 }
 
@@ -188,7 +245,7 @@ static void run_ready(unsigned polled)
 		if (!flows[i] || !fds[i].revents)
 			continue;
 		if (connecting(flows[i]))
-			connected(flows[i]);
+			connecting_event(flows[i]);
 		else
 			flow_run(flows[i]);
 	}
@@ -222,10 +279,15 @@ static void loop(const int *listeners, unsigned n_listeners)
 int main(int argc, char **argv)
 {
 	int listeners[SERVICES], err;
+	struct rlimit files;
 
 	setvbuf(stdout, NULL, _IOLBF, 0);
-	if (argc == 2 && strcmp(argv[1], "serve") == 0) {
-		err = listen_all(listeners);
+	if (getrlimit(RLIMIT_NOFILE, &files) == 0) {
+		files.rlim_cur = files.rlim_max;
+		(void)setrlimit(RLIMIT_NOFILE, &files);
+	}
+	if (argc >= 2 && argc <= 3 && strcmp(argv[1], "serve") == 0) {
+		err = listen_all(listeners, argc == 3 ? argv[2] : "4294967295");
 		if (err) {
 			fprintf(stderr, "vsock_peer: listen: %s\n", strerror(-err));
 			return 1;
@@ -235,7 +297,7 @@ int main(int argc, char **argv)
 	} else if (argc > 1 && job_start(argc - 1, argv + 1, NULL) == 0) {
 		loop(NULL, 0);
 	} else {
-		fprintf(stderr, "usage: vsock_peer serve | VERB CID PORT NUMBER...\n");
+		fprintf(stderr, "usage: vsock_peer serve [PATH] | VERB WHERE PORT NUMBER...\n");
 		return 2;
 	}
 	return exit_code;

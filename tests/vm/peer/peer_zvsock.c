@@ -36,11 +36,11 @@ static const struct {
 };
 #define SERVICES (sizeof(services) / sizeof(services[0]))
 
-static int zvsock_connect(struct flow *f, uint64_t cid, uint32_t port)
+static int zvsock_connect(struct flow *f, const char *where, uint32_t port)
 {
 	struct zv_conn *conn;
-	int err = zv_connect(queue, cid, port, f->kind == SEQ_CLIENT ? ZV_SEQPACKET : ZV_STREAM,
-			     &conn);
+	int err = zv_connect(queue, strtoull(where, NULL, 10), port,
+			     f->kind == SEQ_CLIENT ? ZV_SEQPACKET : ZV_STREAM, &conn);
 
 	if (err < 0)
 		return err;

@@ -1,0 +1,403 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""Stock Linux guests, zvsockd, and host programs that know only Unix sockets."""
+import hashlib
+import os
+import signal
+import socket
+import time
+
+from procs import Failure, until
+from world import ECHO, SEQ, XFER, both_kernels, scenario
+from world_daemon import DaemonWorld, Vm
+
+MIB = 1 << 20
+GUESTS = {'a': {'groups': 'left'}, 'b': {'groups': 'left'}, 'c': {'groups': 'right'}}
+
+
+def trio(bench):
+    """Guests a and b of one group, c of another; a host server for a."""
+    world = bench.shared(DaemonWorld, 'trio', GUESTS)
+    if not hasattr(world, 'server'):
+        world.server = world.host_server(world.vms['a'])
+    return world
+
+
+def until_quiet(world):
+    until(lambda: world.connections() == 0, 'the last connection to end')
+
+
+# ---- hybrid Unix sockets ----------------------------------------------------------------------
+
+@both_kernels
+def daemon_64mib_guest_to_host(bench):
+    """64 MiB from a guest reach a program behind a Unix socket with their hash."""
+    trio(bench).vms['a'].peer(f'xfer 2 {XFER} {64 * MIB} 0')
+
+
+@both_kernels
+def daemon_64mib_host_to_guest(bench):
+    """64 MiB from a program behind a Unix socket reach a guest with their hash."""
+    world = trio(bench)
+    world.host_peer(world.vms['a'], 'xfer', XFER, 64 * MIB, 0)
+
+
+@both_kernels
+def daemon_half_close_by_guest(bench):
+    """After the guest has ended its direction, 4 MiB more come from the host program."""
+    trio(bench).vms['a'].peer(f'xfer 2 {XFER} {MIB} {4 * MIB}')
+
+
+@both_kernels
+def daemon_half_close_by_host(bench):
+    """After the host program has ended its direction, 4 MiB more come from the guest."""
+    world = trio(bench)
+    world.host_peer(world.vms['a'], 'xfer', XFER, MIB, 4 * MIB)
+
+
+@both_kernels
+def daemon_200_parallel(bench):
+    """200 connections of the guest are open at once, then all of them carry data both ways."""
+    trio(bench).vms['a'].peer(f'parallel 2 {ECHO} 200 20000')
+
+
+@scenario
+def daemon_200_parallel_from_host(bench):
+    """200 connections of host programs are open at once, then all carry data both ways."""
+    world = trio(bench)
+    world.host_peer(world.vms['a'], 'parallel', ECHO, 200, 20000)
+
+
+@both_kernels
+def daemon_1000_in_a_row(bench):
+    """1,000 connections from the guest, one after the other, each with data both ways."""
+    trio(bench).vms['a'].peer(f'row 2 {ECHO} 1000')
+
+
+@scenario
+def daemon_1000_in_a_row_from_host(bench):
+    """1,000 connections from the host, one after the other, each with data both ways."""
+    world = trio(bench)
+    world.host_peer(world.vms['a'], 'row', ECHO, 1000)
+
+
+@both_kernels
+def daemon_messages(bench):
+    """SEQPACKET of the guest reaches a SOCK_SEQPACKET socket; boundaries are kept both ways."""
+    trio(bench).vms['a'].peer(f'msg 2 {SEQ} 400')
+
+
+@scenario
+def daemon_4096_open(bench):
+    """4,096 connections of one guest are open at once, and all of them carry data both ways."""
+    trio(bench).vms['a'].peer(f'parallel 2 {ECHO} 4096 100')
+
+
+# ---- programs that nobody has changed ---------------------------------------------------------
+
+def hybrid_connect(vm, port):
+    """A socket to @port of the guest, as any client of a hybrid socket gets one."""
+    s = socket.socket(socket.AF_UNIX)
+    s.settimeout(60)
+    s.connect(vm.unix)
+    s.sendall(f'CONNECT {port}\n'.encode())
+    answer = b''
+    while not answer.endswith(b'\n'):
+        got = s.recv(1)
+        if not got:
+            s.close()
+            raise ConnectionRefusedError(f'closed instead of OK: {answer!r}')
+        answer += got
+    if not answer.startswith(b'OK '):
+        raise Failure(f'the hybrid socket answered {answer!r}')
+    return s
+
+
+def connect_when_served(vm, port):
+    """The same, once the program in the guest listens."""
+    def attempt():
+        try:
+            return hybrid_connect(vm, port)
+        except ConnectionRefusedError:
+            return None
+    return until(attempt, f'the guest to listen on {port}')
+
+
+def guest_to_host(bench, port, command):
+    """@command in the guest sends /tmp/data to a socat on the host; the hashes are compared."""
+    world = trio(bench)
+    vm = world.vms['a']
+    digest = vm.guest.run('dd if=/dev/urandom of=/tmp/data bs=1M count=16 2>/dev/null; '
+                          'sha256sum </tmp/data').split()[0]
+    path, where = f'{vm.unix}_{port}', os.path.join(world.folder, f'got-{port}')
+    server = world.program(['socat', '-u', f'UNIX-LISTEN:{path}', f'CREATE:{where}'])
+    until(lambda: os.path.exists(path), 'socat to listen')
+    vm.guest.run(command)
+    if server.wait():
+        raise Failure('socat on the host failed')
+    with open(where, 'rb') as f:
+        if hashlib.sha256(f.read()).hexdigest() != digest:
+            raise Failure('what has arrived has another hash')
+    vm.guest.run('rm /tmp/data')
+
+
+def host_to_guest(bench, port, command):
+    """@command in the guest listens and prints what a host program sends, as a hash."""
+    vm = trio(bench).vms['a']
+    job = vm.guest.start(f'{command} | sha256sum')
+    data = os.urandom(16 * MIB)
+    with connect_when_served(vm, port) as s:
+        s.sendall(data)
+        s.shutdown(socket.SHUT_WR)
+        job.wait()
+    if hashlib.sha256(data).hexdigest() not in job.output:
+        raise Failure(f'what has arrived has another hash: {job.output}')
+
+
+@scenario
+def daemon_socat_guest_to_host(bench):
+    """socat in the guest sends 16 MiB to socat on the host; sha256 is the same."""
+    guest_to_host(bench, 6001, 'socat -u OPEN:/tmp/data VSOCK-CONNECT:2:6001')
+
+
+@scenario
+def daemon_socat_host_to_guest(bench):
+    """A host program sends 16 MiB to socat in the guest; sha256 is the same."""
+    host_to_guest(bench, 6002, 'socat -u VSOCK-LISTEN:6002 -')
+
+
+@scenario
+def daemon_ncat_guest_to_host(bench):
+    """ncat in the guest sends 16 MiB to socat on the host; sha256 is the same."""
+    guest_to_host(bench, 6003, 'ncat --vsock --send-only 2 6003 </tmp/data')
+
+
+@scenario
+def daemon_ncat_host_to_guest(bench):
+    """A host program sends 16 MiB to ncat in the guest; sha256 is the same."""
+    host_to_guest(bench, 6004, 'ncat --vsock --recv-only -l 6004')
+
+
+@scenario
+def daemon_request_and_answer(bench):
+    """`socat - UNIX-CONNECT` with a request and its end gets the whole answer: half-close."""
+    world = trio(bench)
+    vm = world.vms['a']
+    vm.guest.start("socat VSOCK-LISTEN:6005 SYSTEM:'sha256sum'")
+    with connect_when_served(vm, 6005) as s:
+        s.sendall(b'request')
+        s.shutdown(socket.SHUT_WR)
+        answer = b''
+        while got := s.recv(4096):
+            answer += got
+    if hashlib.sha256(b'request').hexdigest().encode() not in answer:
+        raise Failure(f'the answer was {answer!r}')
+
+
+# ---- refusals ---------------------------------------------------------------------------------
+
+@scenario
+def daemon_refused(bench):
+    """A host port without a program, a guest port without one, and a CID that is none: refused."""
+    world = trio(bench)
+    vm = world.vms['a']
+    for where in ('2 4999', '4294900000 4999'):
+        job = vm.start(f'echo {where} 1')
+        if job.wait() == 0 or 'connect' not in job.output:
+            raise Failure(f'guest to {where}: {job.output}')
+    try:
+        hybrid_connect(vm, 4999).close()
+    except ConnectionRefusedError:
+        return
+    raise Failure('the hybrid socket said OK for a port that nobody listens on')
+
+
+@scenario
+def daemon_groups_are_walls(bench):
+    """Guests without a common group cannot reach each other; each is up all the same."""
+    world = trio(bench)
+    a, c = world.vms['a'], world.vms['c']
+    for one, other in ((a, c), (c, a)):
+        job = one.start(f'echo {other.cid} {ECHO} 1')
+        if job.wait() == 0 or 'connect' not in job.output:
+            raise Failure(f'{one.name} to {other.name}: {job.output}')
+    world.host_peer(c, 'echo', ECHO, 1000)
+
+
+# ---- siblings ---------------------------------------------------------------------------------
+
+@both_kernels
+def siblings_64mib_each_way(bench):
+    """64 MiB with their hash from each of two guests to the other."""
+    world = trio(bench)
+    a, b = world.vms['a'], world.vms['b']
+    a.peer(f'xfer {b.cid} {XFER} {64 * MIB} 0')
+    b.peer(f'xfer {a.cid} {XFER} {64 * MIB} 0')
+
+
+@both_kernels
+def siblings_half_close(bench):
+    """After one guest has ended its direction, 4 MiB more come from the other."""
+    world = trio(bench)
+    a, b = world.vms['a'], world.vms['b']
+    a.peer(f'xfer {b.cid} {XFER} {MIB} {4 * MIB}')
+    b.peer(f'xfer {a.cid} {XFER} {MIB} {4 * MIB}')
+
+
+@both_kernels
+def siblings_messages(bench):
+    """SEQPACKET between two guests: each message keeps its boundaries and its MSG_EOR."""
+    world = trio(bench)
+    a, b = world.vms['a'], world.vms['b']
+    a.peer(f'seq {b.cid} {SEQ} 400')
+    b.peer(f'seq {a.cid} {SEQ} 400')
+
+
+@scenario
+def siblings_many(bench):
+    """200 connections between two guests at once, then 300 in a row."""
+    world = trio(bench)
+    a, b = world.vms['a'], world.vms['b']
+    a.peer(f'parallel {b.cid} {ECHO} 200 20000')
+    b.peer(f'row {a.cid} {ECHO} 300')
+
+
+@scenario
+def siblings_refused(bench):
+    """A port of the sibling that nobody listens on is refused."""
+    world = trio(bench)
+    job = world.vms['a'].start(f'echo {world.vms["b"].cid} 4999 1')
+    if job.wait() == 0 or 'reset' not in job.output:
+        raise Failure(job.output)
+
+
+# ---- what ends without a word -----------------------------------------------------------------
+
+@scenario
+def daemon_guest_program_killed(bench):
+    """kill -9 of a guest program in full flow ends its connections to host and sibling only."""
+    world = trio(bench)
+    until_quiet(world)
+    a, b = world.vms['a'], world.vms['b']
+    other = a.start(f'xfer 2 {XFER} {32 * MIB} {MIB}')
+    victims = [a.start(f'echo {cid} {ECHO} forever') for cid in (2, b.cid)]
+    until(lambda: world.connections() >= 4, 'the connections')
+    for victim in victims:
+        victim.kill(signal.SIGKILL)
+        victim.wait()
+    if other.wait():
+        raise Failure(f'the other connection: {other.output}')
+    until_quiet(world)
+
+
+@scenario
+def daemon_host_program_killed(bench):
+    """kill -9 of a host program, as server and as client, reaches the guest; others go on."""
+    world = trio(bench)
+    until_quiet(world)
+    a, b = world.vms['a'], world.vms['b']
+    other = a.start(f'echo {b.cid} {ECHO} 20000000')
+    victim = a.start(f'echo 2 {ECHO} forever')
+    client = world.host_start(a, 'echo', ECHO, 'forever')
+    until(lambda: world.connections() >= 4, 'the connections')
+    world.server.kill()
+    client.kill()
+    if victim.wait() == 0:
+        raise Failure(f'the endless echo has ended well: {victim.output}')
+    if other.wait():
+        raise Failure(f'the other connection: {other.output}')
+    until_quiet(world)
+    world.server = world.host_server(a)
+    a.peer(f'echo 2 {ECHO} 100000')
+
+
+@scenario
+def siblings_vm_killed(bench):
+    """A VM is killed: its sibling and the host programs are told, and a new VM takes its place."""
+    world = trio(bench)
+    until_quiet(world)
+    a, b = world.vms['a'], world.vms['b']
+    told = a.start(f'echo {b.cid} {ECHO} forever')
+    client = world.host_start(b, 'echo', ECHO, 'forever')
+    other = a.start(f'xfer 2 {XFER} {32 * MIB} {MIB}')
+    until(lambda: world.connections() >= 4, 'the connections')
+    b.guest.kill()
+    if told.wait() == 0 or not any(w in told.output for w in ('reset', 'Broken pipe')):
+        raise Failure(f'sibling: {told.output}')
+    if client.wait() == 0:
+        raise Failure(f'host program: {client.output()}')
+    if other.wait():
+        raise Failure(f'the other connection: {other.output}')
+    b.boot()
+    a.peer(f'echo {b.cid} {ECHO} 1000000')
+    world.host_peer(b, 'echo', ECHO, 1000000)
+
+
+@scenario
+def daemon_reload_under_traffic(bench):
+    """SIGHUP adds a guest and takes it away again; traffic of the others does not notice."""
+    world = trio(bench)
+    a, b = world.vms['a'], world.vms['b']
+    d = Vm(world, 'd', {'groups': 'left'})
+
+    def names():
+        return {g['name'] for g in world.ctl('guests')['guests']}
+
+    jobs = [a.start(f'xfer 2 {XFER} {64 * MIB} {64 * MIB}'),
+            a.start(f'xfer {b.cid} {XFER} {32 * MIB} {32 * MIB}')]
+    world.reload(d)
+    until(lambda: 'd' in names(), 'guest d to be there')
+    d.boot()
+    d.peer(f'echo {a.cid} {ECHO} 100000')
+    world.host_peer(d, 'echo', ECHO, 100000)
+    world.reload()
+    until(lambda: 'd' not in names(), 'guest d to be gone')
+    d.guest.kill()
+    for job in jobs:
+        if job.wait():
+            raise Failure(f'traffic that had nothing to do with it: {job.output}')
+    if names() != {'a', 'b', 'c'} or os.path.exists(d.unix) or os.path.exists(d.socket):
+        raise Failure(f'left behind: {names()}, {os.listdir(world.folder)}')
+
+
+@scenario
+def daemon_killed_and_restarted(bench):
+    """zvsockd is killed under live guests: both live on; one whose VMM listens comes back."""
+    world = bench.own(DaemonWorld, {'served': {}, 'listens': {'mode': 'client'}})
+    served, listens = world.vms['served'], world.vms['listens']
+    clients = [world.host_start(vm, 'echo', ECHO, 'forever') for vm in (served, listens)]
+    until(lambda: world.connections() == 2, 'the connections')
+    world.daemon.kill()
+    for client in clients:
+        if client.wait() == 0:
+            raise Failure(f'host program: {client.output()}')
+    world.start_daemon()
+    begin = time.monotonic()
+    for vm in (served, listens):
+        vm.guest.run('true')
+    listens.rebind()
+
+    def answered():
+        job = world.host_start(listens, 'echo', ECHO, 10000)
+        return job.wait() == 0
+
+    until(answered, 'the guest to be reached again')
+    note = f'guest back {time.monotonic() - begin:.1f} s after zvsockd, its driver rebound'
+    served.guest.kill()
+    served.boot()
+    world.host_peer(served, 'echo', ECHO, 10000)
+    return note
+
+
+@scenario
+def daemon_ends_well(bench):
+    """SIGTERM ends zvsockd with exit code 0; its sockets are gone, the guests live on."""
+    world = bench.own(DaemonWorld, {'a': {}})
+    a = world.vms['a']
+    world.host_peer(a, 'echo', ECHO, 10000)
+    world.daemon.kill(signal.SIGTERM)
+    if code := world.daemon.wait():
+        raise Failure(f'zvsockd ended with {code}')
+    left = [n for n in os.listdir(world.folder) if n in ('a.sock', 'a.vsock', 'control.sock')]
+    if left:
+        raise Failure(f'left behind: {left}')
+    a.guest.run('true')
