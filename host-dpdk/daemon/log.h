@@ -7,7 +7,7 @@
  * Under systemd (JOURNAL_STREAM names our standard error) the time, which the journal knows, gives
  * way to sd-daemon(3)'s "<4>" prefix. Any thread may log; nothing waits but write(2) itself. Each
  * guest gets LOG_BURST lines a second, so that no peer can fill the disk; how many were left out is
- * said once the second is over.
+ * said with its next line, or by log_tick().
  */
 #ifndef ZVD_LOG_H
 #define ZVD_LOG_H

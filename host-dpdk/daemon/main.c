@@ -26,7 +26,8 @@
 #include <unistd.h>
 #include <zvsock_host.h>
 
-#define LOG_TICK_MS 1000
+#define LOG_TICK_MS 1000 /* while lines have been left out */
+#define LOG_LOOK_MS 5000 /* an lcore may have left some out since; nobody wakes us for that */
 
 enum { EXIT_OK = 0, EXIT_RUN = 1, EXIT_WRONG = 2 };
 
@@ -138,7 +139,7 @@ static int serve(struct daemon *d, const struct cli *cli, int sigfd)
 	struct signalfd_siginfo info;
 
 	for (;;) {
-		int n = poll(fds, 2, log_tick() ? LOG_TICK_MS : -1);
+		int n = poll(fds, 2, log_tick() ? LOG_TICK_MS : LOG_LOOK_MS);
 
 		if (n < 0 && errno != EINTR) {
 			log_line(ZV_LOG_ERR, NULL, "poll: %s", zv_strerror(errno));
