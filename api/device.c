@@ -180,6 +180,7 @@ int zv_open(struct zv_dev **out, const char *uri, const struct zv_opts *opts)
 		dev->t = NULL;
 		goto fail;
 	}
+	dev->ops = dev->t->ops; /* a transport may have several tables under one scheme */
 	dev->nqueues = dev->t->nqueues;
 	dev->queues = calloc(dev->nqueues, sizeof(*dev->queues));
 	ret = dev->queues ? 0 : -ENOMEM;

@@ -209,7 +209,9 @@ ZV_API void zv_set_log(zv_log_fn fn, void *ctx);
 
 /*
  * Opens a device.
- *   vhost-user:PATH        guest side without a VM: this process is the vhost-user frontend
+ *   vhost-user:PATH[,PATH...]
+ *                          guest side without a VM: this process is the vhost-user frontend.
+ *                          Several sockets: one queue each, all of one CID, in the host's order
  *   host:PATH[,PATH...],cid=N[,mode=client|server][,sockmode=0660]
  *                          host side: this process is the vhost-user backend on socket PATH for
  *                          the guest with CID N (libzvsock-host; call zv_host_init first).

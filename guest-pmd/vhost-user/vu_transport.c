@@ -9,6 +9,7 @@
  * backend, vu_control.c watches it and reconnects. Opening and closing are here.
  */
 #include "vu_transport.h"
+#include "vu_bond.h"
 #include "vu_priv.h"
 
 #include <errno.h>
@@ -203,6 +204,8 @@ static int vu_open(struct tdev **out, const char *rest, const struct zv_opts *op
 	struct vu_dev *dev;
 	int ret;
 
+	if (strchr(rest, ','))
+		return vu_bond_open(out, rest, opts, &vu_transport_ops);
 	ret = check_opts(opts);
 	if (ret)
 		return ret;
