@@ -57,6 +57,7 @@ static void ctrl_c_ends_a_capture_well(void **state)
 	assert_true(raw_wait(all_tapped, f));
 	packets(f, 7);
 	assert_int_equal(kill(r.pid, SIGINT), 0);
+	assert_int_equal(kill(r.pid, SIGTERM), 0); /* the same wish again */
 	run_finish(&r);
 	assert_int_equal(r.code, CTL_OK);
 	assert_non_null(strstr(r.err, "capturing 3 guests"));

@@ -14,7 +14,10 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/signalfd.h>
+#include <time.h>
 #include <unistd.h>
+
+#define AGAIN_MS 1000
 
 static int open_file(const char *name)
 {
@@ -50,23 +53,36 @@ static json_t *request_of(const struct ctl *c)
 	return r;
 }
 
-/* Waits for the end of the capture; a signal asks for it, a second one does not wait. */
+static int64_t now_ms(void)
+{
+	struct timespec t;
+
+	(void)clock_gettime(CLOCK_MONOTONIC, &t);
+	return t.tv_sec * INT64_C(1000) + t.tv_nsec / 1000000;
+}
+
+/*
+ * Waits for the end of the capture. A signal asks for it; another one, a second later or more, does
+ * not wait any longer. Sooner it is the same wish twice: timeout(1) signals its child and its
+ * group.
+ */
 static json_t *wait_end(struct ctl *c, int signals)
 {
 	struct pollfd p[2] = {{.fd = c->fd, .events = POLLIN}, {.fd = signals, .events = POLLIN}};
 	struct signalfd_siginfo si;
-	bool stopping = false;
+	int64_t stopped = 0;
 
 	for (;;) {
 		json_t *answer;
 
-		if (!c->in_len && poll(p, 2, stopping ? CTL_ANSWER_MS : -1) < 0)
+		if (!c->in_len && poll(p, 2, stopped ? CTL_ANSWER_MS : -1) < 0)
 			continue;
 		if (p[1].revents && read(signals, &si, sizeof(si)) == sizeof(si)) {
-			if (stopping)
+			if (stopped && now_ms() - stopped >= AGAIN_MS)
 				ctl_die(CTL_FAILED, "interrupted again: not waiting for the end");
-			ctl_send(c, json_pack("{ss}", "cmd", "stop"), -1);
-			stopping = true;
+			if (!stopped)
+				ctl_send(c, json_pack("{ss}", "cmd", "stop"), -1);
+			stopped = stopped ? stopped : now_ms();
 			continue;
 		}
 		answer = ctl_answer(c, CTL_ANSWER_MS);
