@@ -251,7 +251,7 @@ unsigned vsock_tx_reserve(struct tq *q, struct tx_slot *slots, unsigned n, uint3
 			  unsigned flags)
 {
 	struct vsock_pair *p = pair_of(q);
-	uint32_t keep = flags & TX_CTRL ? 0 : p->ctrl_keep, have;
+	uint32_t keep = flags & TX_CTRL ? 0 : p->ctrl_keep, have, left;
 	bool lifo = len <= VSOCK_SMALL;
 
 	if (len != p->tx_len && !(flags & TX_CTRL)) {
@@ -261,9 +261,13 @@ unsigned vsock_tx_reserve(struct tq *q, struct tx_slot *slots, unsigned n, uint3
 
 	if (!q->up)
 		return 0;
-	/* FIFO looks at the used ring only when it must: then many entries come in one go. LIFO
-	 * wants the ones that have just come back. */
-	if (lifo || p->tail - p->head < n + keep) {
+	/*
+	 * LIFO wants the ones that have just come back. FIFO looks at the used ring when half of
+	 * those that circulate are gone: many entries come in one go, but not so many that the
+	 * device has run dry before the first of them is sent again.
+	 */
+	left = p->tail - p->head;
+	if (lifo || left < n + keep || left < p->tx_hot / 2) {
 		reclaim(p);
 		if (!q->up)
 			return 0;
