@@ -150,7 +150,7 @@ static void deal_queues(struct daemon *d, struct guest *g)
 
 static int guest_start(struct daemon *d, const struct cfg_guest *cfg, uint32_t max_fds)
 {
-	struct guest *g = calloc(1, sizeof(*g));
+	struct guest *g = calloc(1, sizeof(*g)), **end = &d->guests;
 	int ret;
 
 	if (!g)
@@ -165,18 +165,24 @@ static int guest_start(struct daemon *d, const struct cfg_guest *cfg, uint32_t m
 		guest_free(g);
 		return ret;
 	}
-	g->next = d->guests;
-	d->guests = g;
+	while (*end)
+		end = &(*end)->next;
+	*end = g;
 	deal_queues(d, g);
 	ret = endpoints_start(g, max_fds);
-	if (ret < 0) {
-		d->guests = g->next;
+	if (!g->ep) {
+		*end = NULL;
 		guest_free(g);
 		return ret;
 	}
 	for (unsigned i = 0; i < g->n_queues; i++)
 		lcore_call(g->queues[i].lc, queue_begin, &g->queues[i]);
 	control_guest_up(d, g);
+	if (ret < 0) { /* some may have been started, and have clients */
+		*end = NULL;
+		guest_stop(d, g);
+		return ret;
+	}
 	log_line(ZV_LOG_INFO, g->name, "serving CID %llu on %s", (unsigned long long)cfg->cid,
 		 cfg->sockets[0]);
 	return 0;

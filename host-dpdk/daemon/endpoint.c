@@ -98,7 +98,7 @@ bool endpoint_may_serve(struct guest_queue *gq, int fd, uint32_t port)
 	ENDPOINT_COUNT(gq, low_port_denied);
 	log_line(ZV_LOG_WARN, gq->guest->name,
 		 "port %u is served by uid %u, gid %u: ports below %u are for root and who is "
-		 "named by low_port_uids and low_port_gids; connection refused",
+		 "named by low_port_users and low_port_groups; connection refused",
 		 port, peer.uid, peer.gid, LOW_PORTS);
 	return false;
 }

@@ -94,13 +94,15 @@ bool hs_expect_ok(int fd)
 	return sscanf(line, "OK %u\n", &port) == 1;
 }
 
-long hs_counter(const char *name)
+long hs_counter(const char *guest, const char *name)
 {
 	static char text[65536];
-	int fd = hs_connect("control.sock", "{\"v\":1,\"cmd\":\"stats\"}\n");
-	char key[64], *at;
+	char key[64], ask[100], *at;
 	size_t n = 0;
+	int fd;
 
+	(void)snprintf(ask, sizeof(ask), "{\"v\":1,\"cmd\":\"stats\",\"guest\":\"%s\"}\n", guest);
+	fd = hs_connect("control.sock", ask);
 	if (fd < 0)
 		return -1;
 	do {

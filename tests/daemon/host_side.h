@@ -23,8 +23,8 @@ ssize_t hs_recv(int fd, void *data, size_t len);
 /* There is something to read. False: not within a long time. */
 bool hs_readable(int fd);
 
-/* An endpoint counter of the first guest, from the control socket; -1: no such. */
-long hs_counter(const char *name);
+/* An endpoint counter of @guest, from the control socket; -1: no such. */
+long hs_counter(const char *guest, const char *name);
 
 /* At least @n descriptors for this process and the daemon that it starts. */
 bool hs_raise_fd_limit(unsigned n);

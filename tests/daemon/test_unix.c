@@ -379,7 +379,7 @@ static void refused_by_the_guest(void **state)
 	(void)state;
 	assert_int_equal(hs_recv(fd, &c, 1), 0);
 	close(fd);
-	assert_true(hs_counter("host_refused") >= 1);
+	assert_true(hs_counter("g", "host_refused") >= 1);
 }
 
 static void refused_by_the_host(void **state)
@@ -389,11 +389,11 @@ static void refused_by_the_host(void **state)
 	(void)state;
 	assert_null(zw_connect(G, 0, ZV_CID_HOST, 6999, ZV_STREAM, &err));
 	assert_int_equal(err, -ECONNREFUSED);
-	assert_int_equal(hs_counter("connect_refused"), 1);
+	assert_int_equal(hs_counter("g", "connect_refused"), 1);
 	/* A stream socket is no place for messages. */
 	assert_null(zw_connect(G, 0, ZV_CID_HOST, HOST_PORT, ZV_SEQPACKET, &err));
 	assert_int_equal(err, -ECONNREFUSED);
-	assert_int_equal(hs_counter("connect_failed"), 1);
+	assert_int_equal(hs_counter("g", "connect_failed"), 1);
 	assert_true(zw_until(all_closed, NULL));
 }
 
@@ -417,11 +417,11 @@ static void bad_clients(void **state)
 		assert_true(hs_recv(fd, &c, 1) <= 0);
 		close(fd);
 	}
-	assert_int_equal(hs_counter("bad_connect_line"), n);
+	assert_int_equal(hs_counter("g", "bad_connect_line"), n);
 	fd = hs_connect("u", "CONN");
 	close(fd);
 	close(hs_connect("u", NULL));
-	while (hs_counter("connect_line_closed") < 2)
+	while (hs_counter("g", "connect_line_closed") < 2)
 		zw_poll();
 	/* Gone before OK: the guest's connection ends, and nobody spins. */
 	close(hs_connect("u", "CONNECT 5000\n"));
@@ -539,7 +539,7 @@ static int group_start(void **state)
 	seq_listener = hs_listen("u_6001", SOCK_SEQPACKET);
 	if (!G || listener < 0 || seq_listener < 0 || zv_listen(G, PORT, ZV_STREAM, 0))
 		return -1;
-	(void)hs_counter("host_accepted"); /* the daemon is up */
+	(void)hs_counter("g", "host_accepted"); /* the daemon is up */
 	for (int i = 0; i < 1000; i++)
 		zw_poll();
 	fds_before = zw_fds();
