@@ -68,8 +68,8 @@ int daemon_start(struct daemon *d, struct cfg *cfg);
  * some guest could not be started (logged; the rest runs). Owns @cfg. */
 int daemon_reload(struct daemon *d, struct cfg *cfg);
 
-/* Takes no new connections, waits up to cfg->drain_ms, or until d->hurry is set, for the others, stops
- * everything. */
+/* Takes no new connections, waits up to cfg->drain_ms, or until d->hurry is set, for the others,
+ * stops everything. */
 void daemon_stop(struct daemon *d);
 
 #endif

@@ -228,6 +228,8 @@ static void received(struct io_op *op, int res, uint32_t flags)
 		relay_host_eof(r);
 	else if (res < 0 && res != -EAGAIN && res != -EINTR)
 		relay_host_failed(r, res);
+	else if (r->flags & R_HOST_HUP) /* nothing more to poll for: on to the end of file */
+		lcore_defer(relay_lcore(r), &r->work);
 }
 
 /* Bytes that were read before the relay began. True: all of them are with the guest. */
@@ -307,5 +309,6 @@ void relay_h2g(struct relay *r)
 		b->msg.msg_iovlen = n;
 		io_uring_prep_recvmsg(sqe, r->fd, &b->msg, MSG_DONTWAIT);
 	}
-	relay_poll_in(r);
+	if (!(r->flags & R_HOST_HUP))
+		relay_poll_in(r);
 }
