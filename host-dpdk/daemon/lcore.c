@@ -31,6 +31,7 @@ struct mail {
 	STAILQ_ENTRY(mail) link;
 };
 
+STAILQ_HEAD(mail_list, mail);
 TAILQ_HEAD(work_list, lcore_work);
 TAILQ_HEAD(timer_list, lcore_timer);
 
@@ -52,7 +53,7 @@ struct lcore {
 	/* other threads' */
 	pthread_mutex_t mail_lock;
 	pthread_cond_t mail_done;
-	STAILQ_HEAD(, mail) mail;
+	struct mail_list mail;
 	uint32_t has_mail;
 	uint32_t asleep; /* a writer of mail must use mail_fd: Dekker pair with has_mail */
 	int start_err;	 /* 1: not known yet; under mail_lock */
@@ -96,14 +97,17 @@ void lcore_defer_cancel(struct lcore *lc, struct lcore_work *w)
 /* What was put off before now; what that puts off is for the next time. */
 static bool run_work(struct lcore *lc)
 {
-	struct lcore_work *last = TAILQ_LAST(&lc->work, work_list), *w = NULL;
-	bool any = last != NULL;
+	struct lcore_work end = {.queued = true}, *w;
 
-	while (w != last && (w = TAILQ_FIRST(&lc->work))) {
+	if (TAILQ_EMPTY(&lc->work))
+		return false;
+	TAILQ_INSERT_TAIL(&lc->work, &end, link);
+	while ((w = TAILQ_FIRST(&lc->work)) != &end) {
 		lcore_defer_cancel(lc, w);
-		w->run(w);
+		w->run(w); /* may cancel any other */
 	}
-	return any;
+	TAILQ_REMOVE(&lc->work, &end, link);
+	return true;
 }
 
 /* ---- timers ---- */
@@ -201,23 +205,21 @@ int lcore_post(struct lcore *lc, void (*fn)(struct lcore *lc, void *arg), void *
 	return 0;
 }
 
+/* What has come before now: whoever goes on posting does not keep the queues waiting. */
 static bool run_mail(struct lcore *lc)
 {
+	struct mail_list mail = STAILQ_HEAD_INITIALIZER(mail);
+	struct mail *m;
 	bool any = false;
 
 	if (!__atomic_load_n(&lc->has_mail, __ATOMIC_RELAXED))
 		return false;
 	__atomic_store_n(&lc->has_mail, 0, __ATOMIC_SEQ_CST);
-	for (;;) {
-		struct mail *m;
-
-		pthread_mutex_lock(&lc->mail_lock);
-		m = STAILQ_FIRST(&lc->mail);
-		if (m)
-			STAILQ_REMOVE_HEAD(&lc->mail, link);
-		pthread_mutex_unlock(&lc->mail_lock);
-		if (!m)
-			return any;
+	pthread_mutex_lock(&lc->mail_lock);
+	STAILQ_CONCAT(&mail, &lc->mail);
+	pthread_mutex_unlock(&lc->mail_lock);
+	while ((m = STAILQ_FIRST(&mail))) {
+		STAILQ_REMOVE_HEAD(&mail, link);
 		any = true;
 		m->fn(lc, m->arg);
 		if (m->done) { /* the mail is on its sender's stack */
@@ -229,6 +231,7 @@ static bool run_mail(struct lcore *lc)
 			free(m);
 		}
 	}
+	return any;
 }
 
 static void mail_woken(struct io_op *op, int res, uint32_t flags)
