@@ -4,6 +4,7 @@
  * two lcores: data both ways, half-closes, slow sides, resets, bad clients, many connections, and
  * no descriptor left at the end.
  */
+#include "host_flow.h"
 #include "host_side.h"
 #include "zvd_world.h"
 
@@ -23,7 +24,6 @@
 #define PORT	   5000u /* the guest listens */
 #define HOST_PORT  6000u /* the host listens, on @u_6000 */
 #define SEQ_PORT   6001u
-#define BIG	   (3u << 20)
 #define MANY	   4096u
 #define FILL_LIMIT (64u << 20)
 
@@ -31,11 +31,6 @@ static struct zv_dev *G;
 static const char *program;
 static unsigned fds_before;
 static int listener, seq_listener;
-
-static uint8_t byte_at(uint32_t i)
-{
-	return (uint8_t)(i * 31 + (i >> 8) * 7 + (i >> 16));
-}
 
 /* A client of the host with its connection in the guest. */
 static int host_to_guest(struct zw_conn **c)
@@ -74,67 +69,6 @@ static void close_both(struct zw_conn *c, int fd)
 }
 
 /* ---- data ---- */
-
-struct flow {
-	struct zw_conn *c;
-	int fd;
-	uint32_t g_sent, g_got, h_sent, h_got;
-	uint32_t chunk;		 /* bytes of a write */
-	unsigned g_lazy, h_lazy; /* reads only one time in so many */
-	unsigned turn;
-	bool ok;
-};
-
-static void guest_turn(struct flow *f, uint8_t *buf, uint32_t room)
-{
-	uint32_t len = BIG - f->g_sent < f->chunk ? BIG - f->g_sent : f->chunk;
-	ssize_t n = -EAGAIN;
-
-	for (uint32_t i = 0; i < len; i++)
-		buf[i] = byte_at(f->g_sent + i);
-	if (len)
-		n = zv_send(f->c->c, buf, len, 0);
-	f->g_sent += n > 0 ? (uint32_t)n : 0;
-	f->ok &= n > 0 || n == -EAGAIN;
-	if (f->turn % f->g_lazy)
-		return;
-	n = zv_recv(f->c->c, buf, room, NULL);
-	for (ssize_t i = 0; i < n; i++)
-		f->ok &= buf[i] == byte_at(f->g_got + (uint32_t)i);
-	f->g_got += n > 0 ? (uint32_t)n : 0;
-	f->ok &= n > 0 || n == -EAGAIN;
-}
-
-static void host_turn(struct flow *f, uint8_t *buf, uint32_t room)
-{
-	uint32_t len = BIG - f->h_sent < f->chunk ? BIG - f->h_sent : f->chunk;
-	ssize_t n = 0;
-
-	for (uint32_t i = 0; i < len; i++)
-		buf[i] = byte_at(f->h_sent + i);
-	if (len)
-		n = send(f->fd, buf, len, MSG_DONTWAIT | MSG_NOSIGNAL);
-	f->ok &= n >= 0 || errno == EAGAIN;
-	f->h_sent += n > 0 ? (uint32_t)n : 0;
-	if (f->turn % f->h_lazy)
-		return;
-	n = recv(f->fd, buf, room, MSG_DONTWAIT);
-	f->ok &= n > 0 || (n < 0 && errno == EAGAIN);
-	for (ssize_t i = 0; i < n; i++)
-		f->ok &= buf[i] == byte_at(f->h_got + (uint32_t)i);
-	f->h_got += n > 0 ? (uint32_t)n : 0;
-}
-
-static bool flow_done(void *arg)
-{
-	static uint8_t buf[200000];
-	struct flow *f = arg;
-
-	f->turn++;
-	guest_turn(f, buf, 30011);
-	host_turn(f, buf, 30011);
-	return !f->ok || (f->g_got == BIG && f->h_got == BIG);
-}
 
 static void carry(uint32_t chunk, unsigned g_lazy, unsigned h_lazy)
 {
@@ -180,7 +114,7 @@ static void early_data_is_not_lost(void **state)
 
 	(void)state;
 	for (unsigned i = 0; i < 3000; i++)
-		text[len + i] = (char)byte_at(i);
+		text[len + i] = (char)flow_byte(i);
 	fd = hs_connect("u", NULL);
 	assert_int_equal(send(fd, text, len + 3000, 0), len + 3000);
 	c = zw_accept(G, PORT);
@@ -188,7 +122,7 @@ static void early_data_is_not_lost(void **state)
 	assert_true(hs_expect_ok(fd));
 	assert_int_equal(zw_recv(c, got, 3000, NULL), 3000);
 	for (unsigned i = 0; i < 3000; i++)
-		assert_int_equal((uint8_t)got[i], byte_at(i));
+		assert_int_equal((uint8_t)got[i], flow_byte(i));
 	close_both(c, fd);
 }
 
@@ -447,7 +381,7 @@ static void messages_keep_their_boundaries(void **state)
 	(void)state;
 	fd = guest_to_host(ZV_SEQPACKET, &c);
 	for (unsigned i = 0; i < sizeof(out); i++)
-		out[i] = byte_at(i);
+		out[i] = flow_byte(i);
 	for (unsigned i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
 		uint32_t flags = 0;
 
