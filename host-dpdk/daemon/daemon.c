@@ -17,6 +17,7 @@
 
 #define ACCEPT_BACKLOG 1024u
 #define DRAIN_STEP_MS  20u
+#define ABORTS_AT_ONCE 256u /* connections of a guest that is removed */
 
 /* ---- queues on their lcores ---- */
 
@@ -38,17 +39,57 @@ static void queue_begin(struct lcore *lc, void *arg)
 	lcore_queue_add(lc, &gq->lq);
 }
 
+/* Resets up to @most connections, and puts them behind those that have not had their turn. */
+static void abort_some(struct guest_queue *gq, unsigned most)
+{
+	struct conn_owner *o;
+
+	for (unsigned n = gq->n_owners < most ? gq->n_owners : most; n; n--) {
+		o = TAILQ_FIRST(&gq->owners);
+		if (!o) /* abort() may free at once, but no other than @o */
+			break;
+		TAILQ_REMOVE(&gq->owners, o, link);
+		TAILQ_INSERT_TAIL(&gq->owners, o, link);
+		o->abort(o);
+	}
+}
+
+static void queue_abort(struct lcore *lc, void *arg)
+{
+	struct guest_queue *gq = arg;
+
+	(void)lc;
+	gq->ending = true;
+	abort_some(gq, ABORTS_AT_ONCE);
+}
+
 static void queue_end(struct lcore *lc, void *arg)
 {
 	struct guest_queue *gq = arg;
-	struct conn_owner *o, *next;
 
-	for (o = TAILQ_FIRST(&gq->owners); o; o = next) {
-		next = TAILQ_NEXT(o, link); /* abort() frees nothing at once */
-		o->abort(o);
-	}
+	abort_some(gq, UINT32_MAX);
 	lcore_drain(lc, &gq->n_owners);
 	lcore_queue_remove(lc, &gq->lq);
+}
+
+/*
+ * Takes the queues off their lcores, and all connections with them. Step by step, between which
+ * other guests are served. A client may be on its way from one queue to another: once each queue
+ * has been told, none sets out any more, and what is under way arrives before queue_end().
+ */
+static void queues_end(struct guest *g)
+{
+	unsigned left;
+
+	do {
+		left = 0;
+		for (unsigned i = 0; i < g->n_queues; i++) {
+			lcore_call(g->queues[i].lc, queue_abort, &g->queues[i]);
+			left += __atomic_load_n(&g->queues[i].n_owners, __ATOMIC_ACQUIRE);
+		}
+	} while (left);
+	for (unsigned i = 0; i < g->n_queues; i++)
+		lcore_call(g->queues[i].lc, queue_end, &g->queues[i]);
 }
 
 /* ---- a guest ---- */
@@ -110,8 +151,7 @@ static void guest_stop(struct daemon *d, struct guest *g)
 	control_guest_down(d, g);
 	endpoints_stop(g);
 	(void)zv_unlisten(g->dev, ZV_PORT_ANY);
-	for (unsigned i = 0; i < g->n_queues; i++)
-		lcore_call(g->queues[i].lc, queue_end, &g->queues[i]);
+	queues_end(g);
 	log_line(ZV_LOG_INFO, g->name, "stopped");
 	guest_free(g);
 }

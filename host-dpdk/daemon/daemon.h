@@ -29,6 +29,7 @@ struct guest_queue {
 	unsigned index;
 	TAILQ_HEAD(, conn_owner) owners; /* [L] of connections, made or in the making */
 	unsigned n_owners;		 /* [L] read by any thread */
+	bool ending;			 /* [L] being removed: none is moved to another queue */
 	uint32_t rx_cap;		 /* [L] size of the guest's receive buffers, as last seen */
 };
 

@@ -62,7 +62,8 @@ struct endpoint_stats {
 /* Whoever owns a connection; behind zv_set_user. */
 struct conn_owner {
 	void (*event)(struct conn_owner *o, const struct zv_event *ev);
-	/* The guest is being removed: reset the connection, free everything as soon as possible. */
+	/* The guest is being removed: reset the connection, free everything as soon as possible.
+	 * May be called again while that is under way. */
 	void (*abort)(struct conn_owner *o);
 	struct guest_queue *gq;
 	TAILQ_ENTRY(conn_owner) link; /* of gq->owners */

@@ -12,6 +12,9 @@
  * Who is in a group is kept in the group, under a lock of its own: guests that share no group share
  * no lock. The list of groups is the main thread's alone. A guest leaves its groups before it is
  * taken off its lcores, and what was posted to them for it under the lock runs before that.
+ *
+ * A guest that asks and gives up at once, again and again, could fill the other lcore's mailbox
+ * faster than that one reads it: no more than ASKS_MAX of a guest are on their way at a time.
  */
 #include "endpoint.h"
 #include "log.h"
@@ -19,8 +22,11 @@
 
 #include <errno.h>
 #include <pthread.h>
+#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
+
+#define ASKS_MAX 1024u
 
 struct member {
 	struct guest *guest;
@@ -37,7 +43,8 @@ struct group {
 };
 
 struct memberships {
-	bool left; /* the main thread's */
+	bool left;     /* the main thread's */
+	unsigned asks; /* on their way to other lcores; atomic */
 	unsigned n;
 	struct member member[CFG_GROUPS_MAX];
 };
@@ -93,6 +100,8 @@ static void sibling_free(struct guest *g)
 
 	for (unsigned i = 0; ms && i < ms->n; i++)
 		group_put(ms->member[i].group);
+	while (ms && __atomic_load_n(&ms->asks, __ATOMIC_ACQUIRE))
+		sched_yield(); /* lcores that are running take them: a round or two */
 	free(ms);
 	g->ep->siblings = NULL;
 }
@@ -125,6 +134,7 @@ static int sibling_start(struct guest *g)
 
 /* On its way to the lcore of the other guest. */
 struct ask {
+	struct memberships *from;
 	struct splice *sp;
 	struct guest_queue *gq;
 };
@@ -135,11 +145,13 @@ static void asked(struct lcore *lc, void *arg)
 
 	(void)lc;
 	splice_connect(a->sp, a->gq);
+	__atomic_sub_fetch(&a->from->asks, 1, __ATOMIC_RELEASE);
 	free(a);
 }
 
 /* Under the lock of a group of which @to is a member. */
-static int ask(struct guest *to, struct splice *sp, const struct zv_conn_info *info)
+static int ask(struct memberships *from, struct guest *to, struct splice *sp,
+	       const struct zv_conn_info *info)
 {
 	struct ask *a = malloc(sizeof(*a));
 	struct zv_dev_info dev = {.size = sizeof(dev)};
@@ -150,16 +162,20 @@ static int ask(struct guest *to, struct splice *sp, const struct zv_conn_info *i
 	/* The same ports always meet on the same queue, so a pair in use is noticed. */
 	(void)zv_dev_info(to->dev, &dev);
 	up = dev.queues_up && dev.queues_up < to->n_queues ? dev.queues_up : to->n_queues;
+	a->from = from;
 	a->sp = sp;
 	a->gq = &to->queues[(info->peer_port ^ info->local_port) % up];
+	__atomic_add_fetch(&from->asks, 1, __ATOMIC_RELAXED);
 	if (lcore_post(a->gq->lc, asked, a) == 0)
 		return 0;
+	__atomic_sub_fetch(&from->asks, 1, __ATOMIC_RELAXED);
 	free(a);
 	return -ENOMEM;
 }
 
 /* Looks for the guest with @info's local CID in one group. 1: asked; 0: not here; -errno. */
-static int ask_in(struct group *g, struct splice *sp, const struct zv_conn_info *info)
+static int ask_in(struct memberships *from, struct group *g, struct splice *sp,
+		  const struct zv_conn_info *info)
 {
 	struct member *m;
 	int ret = 0;
@@ -167,7 +183,7 @@ static int ask_in(struct group *g, struct splice *sp, const struct zv_conn_info 
 	pthread_mutex_lock(&g->lock);
 	TAILQ_FOREACH(m, &g->members, link)
 	if (guest_cfg(m->guest)->cid == info->local_cid) {
-		ret = ask(m->guest, sp, info);
+		ret = ask(from, m->guest, sp, info);
 		ret = ret ? ret : 1;
 		break;
 	}
@@ -184,13 +200,20 @@ static int sibling_serve(struct guest_queue *gq, struct zv_conn *conn,
 
 	if (info->local_cid == ZV_CID_HOST)
 		return 0;
+	if (ms && __atomic_load_n(&ms->asks, __ATOMIC_RELAXED) >= ASKS_MAX) {
+		ENDPOINT_COUNT(gq, connect_failed);
+		log_line(ZV_LOG_WARN, gq->guest->name,
+			 "%u requests to siblings wait for an answer already: refusing more",
+			 ASKS_MAX);
+		return -ECONNREFUSED;
+	}
 	sp = ms ? splice_new(gq, conn, info, false) : NULL;
 	if (ms && !sp) {
 		ENDPOINT_COUNT(gq, no_memory);
 		return -ENOMEM;
 	}
 	for (unsigned i = 0; ms && i < ms->n && ret == 0; i++)
-		ret = ask_in(ms->member[i].group, sp, info);
+		ret = ask_in(ms, ms->member[i].group, sp, info);
 	if (ret > 0)
 		return 1;
 	if (ret < 0)

@@ -28,9 +28,11 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-#define BACKLOG	      1024
-#define ACCEPT_PAUSE  (100u * (uint64_t)1000000)
-#define BACKLOG_RETRY (20u * (uint64_t)1000000)
+#define BACKLOG	     1024
+#define ACCEPT_PAUSE (100u * (uint64_t)1000000)
+/* The first wait, doubled so often at most: a guest may have thousands of these. */
+#define BACKLOG_RETRY	(20u * (uint64_t)1000000)
+#define BACKLOG_DOUBLED 4u
 
 struct unix_listener {
 	struct io_op accept;
@@ -120,6 +122,10 @@ static void accepted(struct io_op *op, int res, uint32_t flags)
 		accept_pause(l);
 	} else if (res == -EINVAL && !io->accept_once) {
 		io->accept_once = true;
+	} else if (res < 0 && res != -ECONNABORTED && res != -EINTR && res != -ECANCELED) {
+		log_line(ZV_LOG_WARN, l->guest->name, "%s: cannot accept: %s", l->path,
+			 zv_strerror(res));
+		accept_pause(l);
 	}
 	if (!op->pending && !l->stopping && !l->pause.running)
 		io_accept(io, op, l->fd);
@@ -228,6 +234,7 @@ static int unix_start(struct guest *g)
 struct target {
 	struct relay r;		  /* first */
 	struct lcore_timer retry; /* the backlog is full */
+	unsigned waits;		  /* so far, no more than BACKLOG_DOUBLED */
 	uint32_t port;
 };
 
@@ -270,7 +277,8 @@ static void target_step(struct target *t, int err)
 	struct guest_queue *gq = t->r.owner.gq;
 
 	if (err == -EAGAIN || err == -EINTR) {
-		lcore_timer_start(gq->lc, &t->retry, BACKLOG_RETRY);
+		lcore_timer_start(gq->lc, &t->retry, BACKLOG_RETRY << t->waits);
+		t->waits += t->waits < BACKLOG_DOUBLED;
 		return;
 	}
 	if (err < 0) {

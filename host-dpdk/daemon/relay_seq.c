@@ -10,13 +10,18 @@
 #include <errno.h>
 #include <poll.h>
 #include <stdlib.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 
 /* What a peek that saw nothing means: the end, or an empty message. */
 static bool at_end(const struct relay *r)
 {
 	struct pollfd p = {.fd = r->fd, .events = POLLRDHUP};
+	int left = 0;
 
+	/* Behind an empty message others may wait, though the host program has gone since. */
+	if (ioctl(r->fd, FIONREAD, &left) == 0 && left > 0)
+		return false;
 	return (r->flags & R_HOST_HUP) ||
 	       (poll(&p, 1, 0) == 1 && (p.revents & (POLLRDHUP | POLLHUP)));
 }
@@ -57,9 +62,9 @@ void relay_h2g_seq(struct relay *r)
 	struct relay_stock *s = relay_stock(r);
 	uint32_t done = 0;
 
-	if (!s->msg)
+	if (s && !s->msg)
 		s->msg = malloc(RELAY_MSG_MAX);
-	if (!s->msg) {
+	if (!s || !s->msg) {
 		relay_no_memory(r);
 		return;
 	}

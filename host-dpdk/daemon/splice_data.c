@@ -97,10 +97,12 @@ static bool fill(struct splice_side *from, uint32_t *tail, uint32_t head, struct
 	bool any = false;
 
 	o->len = o->flags = 0;
-	while (*tail != head && o->len < o->capacity && !(o->flags & MSG_END)) {
+	while (*tail != head && !(o->flags & MSG_END)) {
 		const struct zv_buf *z = &from->slot[*tail % SPLICE_SLOTS];
 		uint32_t n = z->len - from->off;
 
+		if (n && o->len == o->capacity) /* an end without payload takes no room */
+			break;
 		if (n > o->capacity - o->len)
 			n = o->capacity - o->len;
 		memcpy((char *)o->data + o->len, (const char *)z->data + from->off, n);
@@ -114,6 +116,15 @@ static bool fill(struct splice_side *from, uint32_t *tail, uint32_t head, struct
 		}
 	}
 	return any;
+}
+
+/* What comes next is an empty message. One that the guest cannot take harms those beside it. */
+static bool empty_next(const struct splice_side *s, const struct splice_side *from, uint32_t tail,
+		       uint32_t head)
+{
+	const struct zv_buf *z = &from->slot[tail % SPLICE_SLOTS];
+
+	return tail != head && !s->msg_bytes && !z->len && z->flags & MSG_END;
 }
 
 /* A message longer than the guest can ever take would wait for credit for ever. */
@@ -140,6 +151,7 @@ static int64_t copy_some(struct splice_side *s, struct splice_side *from, uint32
 	struct guest_queue *gq = s->owner.gq;
 	uint32_t cap = gq->rx_cap ? gq->rx_cap : ANY_BUFFER;
 	struct zv_buf out[OUT_MAX];
+	bool alone, cut = false;
 	int64_t bytes = 0;
 	unsigned used = 0;
 	int n = zv_buf_alloc(s->conn, out, buffers_for(from, *tail, head, cap), cap), ret;
@@ -148,16 +160,21 @@ static int64_t copy_some(struct splice_side *s, struct splice_side *from, uint32
 		return n;
 	if (n > 1 || out[0].capacity > gq->rx_cap) /* the last one may be cut to the credit */
 		gq->rx_cap = out[0].capacity;
-	while (used < (unsigned)n && fill(from, tail, head, &out[used])) {
+	alone = empty_next(s, from, *tail, head);
+	while (used < (unsigned)n && !(used && (alone || empty_next(s, from, *tail, head))) &&
+	       fill(from, tail, head, &out[used])) {
+		cut |= s->msg_bytes && !out[used].len;
 		s->msg_bytes = out[used].flags & MSG_END ? 0 : s->msg_bytes + out[used].len;
 		bytes += out[used++].len;
 	}
 	zv_buf_cancel(s->conn, out + used, (unsigned)n - used);
 	ret = zv_buf_send(s->conn, out, used);
-	if (ret == -EINVAL) { /* an empty message, and a stock guest cannot take it */
+	if (ret == -EINVAL && alone) { /* a stock guest cannot take it */
 		ENDPOINT_COUNT(gq, msg_empty);
 		return bytes;
 	}
+	if (ret == -EINVAL && cut) /* its end came by itself: the message cannot be ended */
+		return -EMSGSIZE;
 	return ret < 0 ? ret : bytes;
 }
 

@@ -75,7 +75,7 @@ static bool client_move(struct client *c)
 	struct guest *g = gq->guest;
 	struct guest_queue *to = &g->queues[(gq->index + 1) % g->n_queues];
 
-	if (++c->queues_tried >= g->n_queues)
+	if (gq->ending || ++c->queues_tried >= g->n_queues)
 		return false;
 	conn_owner_remove(&c->r.owner);
 	c->r.owner.gq = to;

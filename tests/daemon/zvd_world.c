@@ -69,6 +69,14 @@ bool zw_start(const char *program, const char *conf, unsigned lcores)
 	return zw_pid > 0;
 }
 
+bool zw_reload(const char *conf, unsigned lcores)
+{
+	char path[96];
+
+	snprintf(path, sizeof(path), "%sconf", zw_dir);
+	return write_conf(path, conf, lcores) && kill(zw_pid, SIGHUP) == 0;
+}
+
 static void remove_dir(void)
 {
 	struct dirent *e;
@@ -115,10 +123,9 @@ unsigned zw_fds(void)
 
 /* ---- guests ---- */
 
-struct zv_dev *zw_guest(unsigned i, const char *name, unsigned queues)
+static struct zv_dev *guest_open(unsigned i, const char *name, unsigned queues, uint32_t flags)
 {
-	/* Plain, as a stock guest is. */
-	struct zv_opts o = {.size = sizeof(o), .queues = queues, .flags = ZV_OPT_NO_HELLO};
+	struct zv_opts o = {.size = sizeof(o), .queues = queues, .flags = flags};
 	time_t end = now() + LONG_S;
 	char uri[128];
 	int ret;
@@ -135,6 +142,16 @@ struct zv_dev *zw_guest(unsigned i, const char *name, unsigned queues)
 		return NULL;
 	}
 	return guests[i];
+}
+
+struct zv_dev *zw_guest(unsigned i, const char *name, unsigned queues)
+{
+	return guest_open(i, name, queues, ZV_OPT_NO_HELLO);
+}
+
+struct zv_dev *zw_zvsock_guest(unsigned i, const char *name, unsigned queues)
+{
+	return guest_open(i, name, queues, 0);
 }
 
 bool zw_guest_close(unsigned i)

@@ -22,10 +22,14 @@ extern pid_t zw_pid;
  * that many threads, not pinned. False: it did not come up; its words are on stderr.
  */
 bool zw_start(const char *program, const char *conf, unsigned lcores);
+/* Another configuration, and SIGHUP. False: it could not be written. */
+bool zw_reload(const char *conf, unsigned lcores);
 /* SIGTERM; true if it exits with 0. Removes the directory. Closes all guests first. */
 bool zw_stop(void);
 /* Guest @i with @queues pairs on socket zw_dir/<name>; waits until it is attached. */
 struct zv_dev *zw_guest(unsigned i, const char *name, unsigned queues);
+/* The same as a zvsock guest, which says HELLO; zw_guest's are as a stock one. */
+struct zv_dev *zw_zvsock_guest(unsigned i, const char *name, unsigned queues);
 /* Closes guest @i; its connections go with it. */
 bool zw_guest_close(unsigned i);
 /* One round of all guests' queues; ZV_EV_CONNECT and ZV_EV_ERR are noted behind zv_user. */

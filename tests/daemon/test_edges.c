@@ -1,0 +1,266 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The real zvsockd at the edges of what it carries: empty messages amid others, guests that ask
+ * and give up, guests that are taken out of the configuration while everybody talks to them.
+ */
+#include "host_side.h"
+#include "zvd_world.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#define CID_B	12u
+#define PORT	5000u
+#define FLOOD	5000u
+#define CLIENTS 300u /* more than one step of a removal */
+#define TIMES	3u
+
+#define GUESTS                                                                                     \
+	"[guest z]\ncid = 11\nsocket = @z\ngroups = one\nbuiltin = echo:7\nunix = @u\n"            \
+	"[guest b]\ncid = 12\nsocket = @b\nqueues = 2\ngroups = one\n"
+#define REMOVED "[guest r]\ncid = 13\nsocket = @r\nqueues = 3\nunix = @ru\n"
+
+static struct zv_dev *Z, *B;
+static const char *program;
+
+/* The daemon takes all that happens until awake() in one go. */
+static void asleep(void)
+{
+	int status;
+
+	assert_int_equal(kill(zw_pid, SIGSTOP), 0);
+	assert_int_equal(waitpid(zw_pid, &status, WUNTRACED), zw_pid);
+	assert_true(WIFSTOPPED(status));
+}
+
+static void awake(void)
+{
+	assert_int_equal(kill(zw_pid, SIGCONT), 0);
+}
+
+/* ---- messages ---- */
+
+static void empty_message_is_not_the_end(void **state)
+{
+	int listener = hs_listen("u_7000", SOCK_SEQPACKET), fd;
+	struct zw_conn *c = zw_connect(Z, 0, ZV_CID_HOST, 7000, ZV_SEQPACKET, NULL);
+	uint32_t flags = 0;
+	char buf[8];
+
+	(void)state;
+	assert_non_null(c);
+	fd = hs_accept(listener);
+	asleep();
+	assert_int_equal(send(fd, "", 0, 0), 0);
+	assert_int_equal(send(fd, "abc", 3, 0), 3);
+	close(fd);
+	awake();
+	assert_int_equal(zw_recv(c, buf, sizeof(buf), &flags), 0);
+	assert_true(flags & ZV_EOM);
+	assert_int_equal(zw_recv(c, buf, sizeof(buf), &flags), 3);
+	assert_memory_equal(buf, "abc", 3);
+	flags = 0;
+	assert_int_equal(zw_recv(c, buf, sizeof(buf), &flags), 0);
+	assert_false(flags & ZV_EOM);
+	zw_close(c);
+	close(listener);
+}
+
+/* The stock guest cannot take it; the messages beside it are not lost for that. */
+static void empty_message_harms_no_other(void **state)
+{
+	struct zw_conn *z = zw_connect(Z, 0, CID_B, PORT, ZV_SEQPACKET, NULL), *b;
+	char buf[8];
+
+	(void)state;
+	assert_non_null(z);
+	b = zw_accept(B, PORT);
+	assert_non_null(b);
+	assert_true(zw_send(z, "!", 1, 0)); /* joined */
+	assert_int_equal(zw_recv(b, buf, sizeof(buf), NULL), 1);
+	asleep();
+	assert_int_equal(zv_send(z->c, "one", 3, 0), 3);
+	assert_int_equal(zv_send(z->c, "", 0, 0), 0);
+	assert_int_equal(zv_send(z->c, "three", 5, 0), 5);
+	awake();
+	assert_int_equal(zw_recv(b, buf, sizeof(buf), NULL), 3);
+	assert_memory_equal(buf, "one", 3);
+	assert_int_equal(zw_recv(b, buf, sizeof(buf), NULL), 5);
+	assert_memory_equal(buf, "three", 5);
+	assert_int_equal(hs_counter("z", "msg_empty") + hs_counter("b", "msg_empty"), 1);
+	zw_close(z);
+	zw_close(b);
+}
+
+/* ---- guests that give up ---- */
+
+static void flood_of_requests_to_a_sibling(void **state)
+{
+	struct zw_conn *z, *b;
+	char buf[8];
+
+	(void)state;
+	for (unsigned i = 0; i < FLOOD; i++) {
+		struct zv_conn *c;
+
+		if (zv_connect(zv_queue(Z, 0), CID_B, PORT + 1, ZV_STREAM, &c) == 0)
+			zv_conn_reset(c);
+		zw_poll();
+	}
+	z = zw_connect(Z, 0, CID_B, PORT, ZV_SEQPACKET, NULL);
+	assert_non_null(z);
+	b = zw_accept(B, PORT);
+	assert_non_null(b);
+	assert_true(zw_send(z, "x", 1, 0));
+	assert_int_equal(zw_recv(b, buf, sizeof(buf), NULL), 1);
+	zw_close(z);
+	zw_close(b);
+}
+
+/* ---- guests that are removed ---- */
+
+static bool guest_there(void *arg)
+{
+	return (hs_counter("r", "host_accepted") >= 0) == *(bool *)arg;
+}
+
+/* All clients see an end; they may have been told something before. */
+static void all_end(const int *fd)
+{
+	for (unsigned i = 0; i < CLIENTS; i++) {
+		char buf[64];
+
+		assert_true(hs_readable(fd[i]));
+		while (recv(fd[i], buf, sizeof(buf), MSG_DONTWAIT) > 0)
+			;
+		close(fd[i]);
+	}
+}
+
+/* Its rings do not run: clients are passed from queue to queue while those go away. */
+static void removed_while_clients_look_for_a_queue(void **state)
+{
+	bool yes = true, no = false;
+	static int fd[CLIENTS];
+
+	(void)state;
+	for (unsigned k = 0; k < TIMES; k++) {
+		assert_true(zw_reload(GUESTS REMOVED, 2));
+		assert_true(zw_until(guest_there, &yes));
+		asleep();
+		for (unsigned i = 0; i < CLIENTS; i++)
+			assert_true((fd[i] = hs_connect("ru", "CONNECT 5000\n")) >= 0);
+		assert_true(zw_reload(GUESTS, 2));
+		awake();
+		for (unsigned i = 0; i < CLIENTS; i++)
+			close(fd[i]);
+		assert_true(zw_until(guest_there, &no));
+	}
+}
+
+static bool has_error(void *arg)
+{
+	const struct zw_conn *c = arg;
+	char b;
+
+	return c->err || zv_recv(c->c, &b, 1, NULL) == 0;
+}
+
+static void removed_with_many_connections(void **state)
+{
+	struct zw_conn *echo = zw_connect(Z, 0, ZV_CID_HOST, 7, ZV_STREAM, NULL);
+	static struct zw_conn *c[CLIENTS];
+	bool yes = true, no = false;
+	static int fd[CLIENTS];
+	unsigned before = zw_fds();
+	struct zv_dev *r;
+	char b = 'e';
+
+	(void)state;
+	assert_non_null(echo);
+	assert_true(zw_reload(GUESTS REMOVED, 2));
+	assert_true(zw_until(guest_there, &yes));
+	r = zw_guest(2, "r", 3);
+	assert_non_null(r);
+	assert_int_equal(zv_listen(r, PORT, ZV_STREAM, CLIENTS), 0);
+	for (unsigned i = 0; i < CLIENTS; i++) {
+		assert_true((fd[i] = hs_connect("ru", "CONNECT 5000\n")) >= 0);
+		c[i] = zw_accept(r, PORT);
+		assert_non_null(c[i]);
+		assert_true(zw_send(c[i], "x", 1, 0));
+	}
+	assert_true(zw_reload(GUESTS, 2));
+	all_end(fd);
+	for (unsigned i = 0; i < CLIENTS; i++) {
+		assert_true(zw_until(has_error, c[i]));
+		zw_close(c[i]);
+	}
+	assert_true(zw_until(guest_there, &no));
+	assert_true(zw_guest_close(2));
+	assert_true(zw_fds() <= before);
+	/* The others have noticed nothing. */
+	assert_true(zw_send(echo, &b, 1, 0));
+	assert_int_equal(zw_recv(echo, &b, 1, NULL), 1);
+	zw_close(echo);
+}
+
+/* ---- all of it ---- */
+
+/* The host side has said HELLO when it takes an empty message. */
+static bool hello_done(void *arg)
+{
+	return zv_send(((struct zw_conn *)arg)->c, "", 0, 0) == 0;
+}
+
+static int group_start(void **state)
+{
+	struct zw_conn *c;
+
+	(void)state;
+	if (!hs_raise_fd_limit(4 * CLIENTS) || !zw_start(program, GUESTS, 2))
+		return -1;
+	Z = zw_zvsock_guest(0, "z", 1);
+	B = zw_guest(1, "b", 2);
+	if (!Z || !B || zv_listen(B, PORT, ZV_SEQPACKET, 0))
+		return -1;
+	c = zw_connect(Z, 0, ZV_CID_HOST, 7, ZV_SEQPACKET, NULL);
+	if (!c || !zw_until(hello_done, c))
+		return -1;
+	zw_close(c);
+	return 0;
+}
+
+static int group_end(void **state)
+{
+	(void)state;
+	return zw_stop() ? 0 : -1;
+}
+
+int main(int argc, char **argv)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(empty_message_is_not_the_end),
+		cmocka_unit_test(empty_message_harms_no_other),
+		cmocka_unit_test(flood_of_requests_to_a_sibling),
+		cmocka_unit_test(removed_while_clients_look_for_a_queue),
+		cmocka_unit_test(removed_with_many_connections),
+	};
+
+	if (argc < 2) {
+		fprintf(stderr, "usage: %s ZVSOCKD\n", argv[0]);
+		return 99;
+	}
+	program = argv[1];
+	return cmocka_run_group_tests(tests, group_start, group_end);
+}
