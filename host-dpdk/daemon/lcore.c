@@ -39,6 +39,7 @@ struct lcore {
 	struct io io;
 	TAILQ_HEAD(, lcore_queue) queues;
 	struct work_list work;
+	struct lcore_work work_end; /* marks where the present round ends */
 	struct timer_list wheel[WHEEL_SLOTS];
 	uint64_t wheel_tick; /* slots up to this one have been run */
 	unsigned n_timers;
@@ -97,16 +98,16 @@ void lcore_defer_cancel(struct lcore *lc, struct lcore_work *w)
 /* What was put off before now; what that puts off is for the next time. */
 static bool run_work(struct lcore *lc)
 {
-	struct lcore_work end = {.queued = true}, *w;
+	struct lcore_work *end = &lc->work_end, *w;
 
 	if (TAILQ_EMPTY(&lc->work))
 		return false;
-	TAILQ_INSERT_TAIL(&lc->work, &end, link);
-	while ((w = TAILQ_FIRST(&lc->work)) != &end) {
+	TAILQ_INSERT_TAIL(&lc->work, end, link);
+	while ((w = TAILQ_FIRST(&lc->work)) != end) {
 		lcore_defer_cancel(lc, w);
 		w->run(w); /* may cancel any other */
 	}
-	TAILQ_REMOVE(&lc->work, &end, link);
+	TAILQ_REMOVE(&lc->work, end, link);
 	return true;
 }
 
