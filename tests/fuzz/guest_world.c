@@ -81,6 +81,7 @@ static void make_heap(struct guest_world *w, struct gen *g)
 			memcpy(g->heap[r], w->view[r], w->size[r]);
 		w->view[r] = g->heap[r];
 		gm->r[r] = (struct guest_region){w->gpa[r], w->size[r], w->gpa[r], g->heap[r]};
+		gm->map[r].watch = -1; /* nothing is mapped */
 	}
 	g->gm = gm;
 }
