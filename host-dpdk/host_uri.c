@@ -65,7 +65,7 @@ static int parse_sockmode(struct host_uri *u, struct word w)
 
 static int add_path(struct host_uri *u, struct word w)
 {
-	char *path = u->path[u->npaths];
+	char *path;
 
 	if (w.len > HOST_PATH_MAX)
 		return zv_err(-EINVAL,
@@ -75,6 +75,7 @@ static int add_path(struct host_uri *u, struct word w)
 	if (u->npaths == HOST_PATHS_MAX)
 		return zv_err(-EINVAL, "host:%s: more than %d sockets for one guest", u->path[0],
 			      HOST_PATHS_MAX);
+	path = u->path[u->npaths];
 	memcpy(path, w.s, w.len);
 	for (unsigned i = 0; i < u->npaths; i++)
 		if (strcmp(u->path[i], path) == 0)
