@@ -52,14 +52,14 @@ static int add_member(struct vu_bond *b, const struct transport_ops *one, const 
 {
 	size_t len = strcspn(*paths, ",");
 	char *path = strndup(*paths, len);
-	struct tdev *m;
+	struct tdev *m = NULL; /* stays so when it cannot be opened */
 	int ret;
 
 	if (!path)
 		return zv_err(-ENOMEM, "no memory for the device on %s", *paths);
 	ret = len ? one->open(&m, path, opts)
 		  : zv_err(-EINVAL, "vhost-user:...,%s: a socket path is empty", *paths);
-	if (ret == 0) {
+	if (m) {
 		b->member[b->d.nqueues++] = m;
 		if (m->ops->guest_cid(m) != bond_guest_cid(&b->d))
 			ret = zv_err(-EINVAL,
