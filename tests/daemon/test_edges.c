@@ -24,7 +24,7 @@
 #define PORT	5000u
 #define FLOOD	5000u
 #define CLIENTS 300u /* more than one step of a removal */
-#define TIMES	3u
+#define TIMES	5u
 
 #define GUESTS                                                                                     \
 	"[guest z]\ncid = 11\nsocket = @z\ngroups = one\nbuiltin = echo:7\nunix = @u\n"            \
@@ -135,6 +135,12 @@ static bool guest_there(void *arg)
 	return (hs_counter("r", "host_accepted") >= 0) == *(bool *)arg;
 }
 
+static bool all_accepted(void *arg)
+{
+	(void)arg;
+	return hs_counter("r", "host_accepted") == CLIENTS;
+}
+
 /* All clients see an end; they may have been told something before. */
 static void all_end(const int *fd)
 {
@@ -158,11 +164,12 @@ static void removed_while_clients_look_for_a_queue(void **state)
 	for (unsigned k = 0; k < TIMES; k++) {
 		assert_true(zw_reload(GUESTS REMOVED, 2));
 		assert_true(zw_until(guest_there, &yes));
-		asleep();
 		for (unsigned i = 0; i < CLIENTS; i++)
-			assert_true((fd[i] = hs_connect("ru", "CONNECT 5000\n")) >= 0);
+			assert_true((fd[i] = hs_connect("ru", NULL)) >= 0);
+		assert_true(zw_until(all_accepted, NULL));
 		assert_true(zw_reload(GUESTS, 2));
-		awake();
+		for (unsigned i = 0; i < CLIENTS; i++)
+			(void)send(fd[i], "CONNECT 5000\n", 13, MSG_NOSIGNAL);
 		for (unsigned i = 0; i < CLIENTS; i++)
 			close(fd[i]);
 		assert_true(zw_until(guest_there, &no));
