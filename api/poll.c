@@ -64,7 +64,7 @@ static uint32_t events_of(struct zv_conn *c)
 		ev |= ZV_EV_HUP;
 	if ((c->flags & CF_WANT_OUT) && !(c->flags & CF_TXWAIT) &&
 	    !(c->pending & (CP_REQUEST | CP_RESPONSE)) &&
-	    (tx_has_credit(c) || !vsock_shut_can_send(&c->shut)))
+	    (tx_has_credit(c) || c->state == VC_CLOSED || !vsock_shut_can_send(&c->shut)))
 		ev |= ZV_EV_OUT;
 	return ev;
 }

@@ -188,13 +188,10 @@ int tx_may_send(struct zv_conn *c)
 {
 	if (c->state == VC_CONNECTING || c->state == VC_REQUESTED)
 		return -ENOTCONN;
-	if (c->state == VC_CLOSED)
-		return c->err ? c->err : -EPIPE;
-	if (!vsock_shut_can_send(&c->shut)) {
-		c->flags &= ~CF_WANT_OUT; /* told now */
-		return -EPIPE;
-	}
-	return 0;
+	if (c->state != VC_CLOSED && vsock_shut_can_send(&c->shut))
+		return 0;
+	c->flags &= ~CF_WANT_OUT; /* told now */
+	return c->state == VC_CLOSED && c->err ? c->err : -EPIPE;
 }
 
 /* ---- turns: see "Fairness" in socket.h ---- */

@@ -106,6 +106,7 @@ static int dial(struct guest_queue *gq, struct zv_conn *conn, const struct zv_co
 {
 	bool seq = info->type == ZV_SEQPACKET;
 	int fd, type = (seq ? SOCK_SEQPACKET : SOCK_STREAM) | SOCK_CLOEXEC | SOCK_NONBLOCK;
+	unsigned flags = RELAY_LINGER0 | (seq ? RELAY_SEQPACKET : 0);
 	struct dial *d;
 
 	if (!endpoint_fd_get(gq))
@@ -118,9 +119,11 @@ static int dial(struct guest_queue *gq, struct zv_conn *conn, const struct zv_co
 		free(d);
 		return -ECONNREFUSED;
 	}
-	if (addr->sa_family == AF_INET || addr->sa_family == AF_INET6)
+	if (addr->sa_family == AF_INET || addr->sa_family == AF_INET6) {
 		(void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &(int){1}, sizeof(int));
-	relay_init(&d->r, gq, conn, fd, RELAY_LINGER0 | (seq ? RELAY_SEQPACKET : 0), dial_freed);
+		flags |= RELAY_TCP;
+	}
+	relay_init(&d->r, gq, conn, fd, flags, dial_freed);
 	d->r.owner.event = dial_event;
 	d->port = info->local_port;
 	if (connect(fd, addr, addr_len) == 0) {

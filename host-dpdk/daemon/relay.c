@@ -31,6 +31,15 @@ struct relay_stock *relay_stock(struct relay *r)
 	return *local;
 }
 
+char *relay_scratch(struct relay *r)
+{
+	struct relay_stock *s = relay_stock(r);
+
+	if (s && !s->msg)
+		s->msg = malloc(RELAY_MSG_MAX);
+	return s ? s->msg : NULL;
+}
+
 struct relay_batch *relay_batch_get(struct relay *r)
 {
 	struct relay_stock *s = relay_stock(r);
@@ -178,11 +187,15 @@ void relay_guest_eof(struct relay *r)
 
 void relay_guest_deaf(struct relay *r)
 {
-	r->flags |= R_H2G_DONE;
-	if (r->flags & R_G2H_DONE)
+	r->flags |= R_H2G_DONE | R_DEAF;
+	r->early_len = 0;
+	if (r->flags & R_G2H_DONE) {
 		relay_end(r, 0);
-	else
+		return;
+	}
+	if (!(r->flags & RELAY_TCP))
 		(void)shutdown(r->fd, SHUT_RD);
+	relay_discard(r);
 }
 
 void relay_host_deaf(struct relay *r)
@@ -227,9 +240,8 @@ static void in_polled(struct io_op *op, int res, uint32_t flags)
 	}
 	if (res & POLLHUP)
 		r->flags |= R_HOST_HUP;
-	if (r->flags & R_H2G_DONE) {
-		if (res & POLLHUP)
-			relay_end(r, 0);
+	if (r->flags & R_H2G_DONE && res & POLLHUP) {
+		relay_end(r, 0);
 		return;
 	}
 	r->flags |= R_IN_READY;

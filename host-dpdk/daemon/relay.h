@@ -23,7 +23,9 @@
  * lcore's stock while a request is under way, or while a socket is full.
  *
  * Ends. Each direction ends for itself: the guest's SHUTDOWN becomes shutdown(2) once everything
- * before it is out, the host's end of file becomes SHUTDOWN. A host program that has closed
+ * before it is out, the host's end of file becomes SHUTDOWN. What the host sends to a guest that
+ * takes no more is read and thrown away: a program that polls a full socket for room hears of no
+ * SHUT_RD, so it must get to its next write, which fails. A host program that has closed
  * altogether (POLLHUP) ends both. RST becomes a close at once (with SO_LINGER 0 where it means
  * something), an error of the socket becomes RST. The relay is freed when no request names it.
  *
@@ -64,6 +66,7 @@ struct relay {
 /* relay_init flags */
 #define RELAY_SEQPACKET (1u << 0)
 #define RELAY_LINGER0	(1u << 1) /* the socket knows RST: TCP, AF_VSOCK */
+#define RELAY_TCP	(1u << 2) /* shutdown(SHUT_RD) tells the peer nothing */
 
 /*
  * Prepares @r, zeroed memory, part of something that @freed frees. It owns @conn (may be NULL until

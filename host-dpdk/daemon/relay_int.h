@@ -8,6 +8,7 @@
 #include <sys/uio.h>
 
 /* relay.flags, above those of relay_init */
+#define R_DEAF	    (1u << 4)  /* the guest takes no more (then R_H2G_DONE too) */
 #define R_IN_READY  (1u << 5)  /* there is something to read from the socket */
 #define R_WAIT_OUT  (1u << 6)  /* the guest has no room: ZV_EV_OUT will tell */
 #define R_FULL	    (1u << 7)  /* the socket has no room: POLLOUT will tell, ZV_EV_IN is off */
@@ -40,13 +41,15 @@ struct relay_batch {
 struct relay_stock {
 	struct relay_batch *free;
 	unsigned n_free;
-	char *msg; /* RELAY_MSG_MAX bytes to look at messages in */
+	char *msg; /* relay_scratch's */
 };
 
 /* ---- relay.c ---- */
 
 /* The stock of the relay's lcore, NULL: no memory. */
 struct relay_stock *relay_stock(struct relay *r);
+/* Its RELAY_MSG_MAX bytes of scratch memory, NULL: no memory. */
+char *relay_scratch(struct relay *r);
 struct relay_batch *relay_batch_get(struct relay *r);
 void relay_batch_put(struct relay *r, struct relay_batch *b);
 
@@ -81,6 +84,8 @@ void relay_wait_out(struct relay *r);
 /* Moves what there is. */
 void relay_g2h(struct relay *r);
 void relay_h2g(struct relay *r);
+/* Throws away what the host sends to a guest that takes no more. */
+void relay_discard(struct relay *r);
 /* POLLOUT: sends the rest. */
 void relay_g2h_resume(struct relay *r);
 /* Gives the buffers of a batch that is not under way back. */
@@ -88,6 +93,8 @@ void relay_tx_drop(struct relay *r);
 
 /* ---- relay_seq.c ---- */
 
+/* What a read that saw nothing means: true: the end, false: an empty message. */
+bool relay_seq_at_end(const struct relay *r);
 /* Host to guest, a message at a time. */
 void relay_h2g_seq(struct relay *r);
 

@@ -9,12 +9,10 @@
 
 #include <errno.h>
 #include <poll.h>
-#include <stdlib.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 
-/* What a peek that saw nothing means: the end, or an empty message. */
-static bool at_end(const struct relay *r)
+bool relay_seq_at_end(const struct relay *r)
 {
 	struct pollfd p = {.fd = r->fd, .events = POLLRDHUP};
 	int left = 0;
@@ -59,17 +57,15 @@ static bool send_message(struct relay *r, const char *msg, size_t len)
 
 void relay_h2g_seq(struct relay *r)
 {
-	struct relay_stock *s = relay_stock(r);
+	char *msg = relay_scratch(r);
 	uint32_t done = 0;
 
-	if (s && !s->msg)
-		s->msg = malloc(RELAY_MSG_MAX);
-	if (!s || !s->msg) {
+	if (!msg) {
 		relay_no_memory(r);
 		return;
 	}
 	while (done < RELAY_QUOTA) {
-		ssize_t n = recv(r->fd, s->msg, RELAY_MSG_MAX, MSG_PEEK | MSG_TRUNC | MSG_DONTWAIT);
+		ssize_t n = recv(r->fd, msg, RELAY_MSG_MAX, MSG_PEEK | MSG_TRUNC | MSG_DONTWAIT);
 
 		if (n < 0 && errno == EINTR)
 			continue;
@@ -79,7 +75,7 @@ void relay_h2g_seq(struct relay *r)
 			relay_host_failed(r, -errno);
 			return;
 		}
-		if (n == 0 && at_end(r)) {
+		if (n == 0 && relay_seq_at_end(r)) {
 			relay_host_eof(r);
 			return;
 		}
@@ -87,9 +83,9 @@ void relay_h2g_seq(struct relay *r)
 			(void)too_long(r);
 			return;
 		}
-		if (!send_message(r, s->msg, (size_t)n))
+		if (!send_message(r, msg, (size_t)n))
 			return;
-		(void)recv(r->fd, s->msg, 0, MSG_TRUNC | MSG_DONTWAIT);
+		(void)recv(r->fd, msg, 0, MSG_TRUNC | MSG_DONTWAIT);
 		done += (uint32_t)n + 64u; /* a message costs something even if it is empty */
 	}
 	relay_poll_in(r);

@@ -13,6 +13,7 @@ import shutil
 import stat
 import subprocess
 import sys
+import tempfile
 
 MODULES = ('virtio_pci', 'virtio_console', 'vmw_vsock_virtio_transport', 'vsock_diag')
 PROGRAMS = ('/usr/bin/socat', '/usr/bin/ncat')
@@ -69,30 +70,44 @@ class Kernel:
 
     def __init__(self, vmdir, backports=False):
         self.top = os.path.join(vmdir, 'kernel', 'backports' if backports else 'stable')
-        if not os.path.exists(os.path.join(self.top, '.complete')):
+        if not self.complete():
             self.fetch(backports)
         self.release = os.listdir(os.path.join(self.top, 'lib/modules'))[0]
         self.image = os.path.join(self.top, 'boot', f'vmlinuz-{self.release}')
 
+    def complete(self):
+        return os.path.exists(os.path.join(self.top, '.complete'))
+
     def fetch(self, backports):
-        shutil.rmtree(self.top, ignore_errors=True)
-        os.makedirs(self.top)
+        """Made aside and moved into place whole: another run may be at the same."""
+        os.makedirs(os.path.dirname(self.top), exist_ok=True)
+        folder = tempfile.mkdtemp(prefix=os.path.basename(self.top) + '-', dir=os.path.dirname(self.top))
+        try:
+            self.unpack(folder, backports)
+            os.chmod(folder, 0o755)
+            if not self.complete():  # by the other run
+                shutil.rmtree(self.top, ignore_errors=True)
+                os.rename(folder, self.top)
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def unpack(self, folder, backports):
         options = []
         if backports:
-            options = backports_options(os.path.join(self.top, 'apt'))
+            options = backports_options(os.path.join(folder, 'apt'))
             done = call('apt-get', '-q', *options, 'update')
             if done.returncode:
                 raise Missing(f'bookworm-backports cannot be had: {done.stderr.strip()}')
         package, release = real_package(options)
         if not package:
             raise Missing('apt knows no linux-image-cloud-amd64; run apt-get update')
-        download(package, options, self.top)
-        shutil.rmtree(os.path.join(self.top, 'apt'), ignore_errors=True)
-        done = call('depmod', '-b', self.top, release, env={**os.environ, 'PATH': '/usr/sbin:/sbin:'
-                                                            + os.environ.get('PATH', '')})
+        download(package, options, folder)
+        shutil.rmtree(os.path.join(folder, 'apt'), ignore_errors=True)
+        done = call('depmod', '-b', folder, release, env={**os.environ, 'PATH': '/usr/sbin:/sbin:'
+                                                          + os.environ.get('PATH', '')})
         if done.returncode:
             raise Missing(f'depmod: {done.stderr.strip()}')
-        with open(os.path.join(self.top, '.complete'), 'w', encoding='utf-8'):
+        with open(os.path.join(folder, '.complete'), 'w', encoding='utf-8'):
             pass
 
     def modules(self, names):

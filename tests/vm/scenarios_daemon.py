@@ -7,7 +7,7 @@ import socket
 import time
 
 from procs import Failure, until
-from world import ECHO, SEQ, XFER, both_kernels, scenario
+from world import ECHO, ENDS, SEQ, XFER, both_kernels, scenario
 from world_daemon import DaemonWorld, Vm
 
 MIB = 1 << 20
@@ -23,7 +23,11 @@ def trio(bench):
 
 
 def until_quiet(world):
-    until(lambda: world.connections() == 0, 'the last connection to end')
+    try:
+        until(lambda: world.connections() == 0, 'the last connection to end')
+    except Failure as why:
+        left = [f'\n  {c}' for c in world.ctl('list')['connections'][:16]]
+        raise Failure(str(why) + ''.join(left)) from None
 
 
 # ---- hybrid Unix sockets ----------------------------------------------------------------------
@@ -321,7 +325,7 @@ def siblings_vm_killed(bench):
     other = a.start(f'xfer 2 {XFER} {32 * MIB} {MIB}')
     until(lambda: world.connections() >= 4, 'the connections')
     b.guest.kill()
-    if told.wait() == 0 or not any(w in told.output for w in ('reset', 'Broken pipe')):
+    if told.wait() == 0 or not any(end in told.output for end in ENDS):
         raise Failure(f'sibling: {told.output}')
     if client.wait() == 0:
         raise Failure(f'host program: {client.output()}')

@@ -84,6 +84,32 @@ static void test_no_room_is_not_reported_after_the_end(void **state)
 	}
 }
 
+/* The peer has closed and is gone; what it had sent is still to be read. */
+static void test_no_room_is_told_once_after_the_close(void **state)
+{
+	struct vsock_hdr rst;
+	struct zv_conn *g, *h;
+
+	(void)state;
+	connect_pair(ZV_STREAM, 1000, &g, &h);
+	fill(h);
+	assert_int_equal(zv_send(g, "x", 1, 0), 1);
+	assert_int_equal(zv_shutdown(g, 2), 0);
+	rst = hdr_like(g, VSOCK_OP_RST, 0);
+	assert_int_equal(fake_inject(ZV_ROLE_HOST, 0, &rst, NULL), 0);
+	pump();
+	assert_int_equal(seen_host.err, 0);
+	assert_true(seen_host.events & ZV_EV_OUT);
+	assert_int_equal(zv_send(h, "x", 1, 0), -EPIPE);
+	zv_set_events(h, ZV_EV_OUT);
+	pump();
+	assert_false(seen_host.events & ZV_EV_OUT);
+	assert_int_equal(zv_arm(P.h), 0);
+	assert_int_equal(zv_recv(h, &(char){0}, 1, NULL), 1);
+	zv_conn_close(g);
+	zv_conn_close(h);
+}
+
 static void test_empty_send_of_a_stream(void **state)
 {
 	struct zv_conn *g, *h;
@@ -268,6 +294,7 @@ int main(void)
 		T(test_order_of_more_and_reserved_buffers),
 		T(test_unused_credit_wakes_its_sender),
 		T(test_no_room_is_not_reported_after_the_end),
+		T(test_no_room_is_told_once_after_the_close),
 		T(test_empty_send_of_a_stream),
 		cmocka_unit_test_setup_teardown(test_packet_budget_used_up_is_no_room,
 						pair_setup_plain, pair_teardown),
