@@ -14,7 +14,8 @@
  * taken off its lcores, and what was posted to them for it under the lock runs before that.
  *
  * A guest that asks and gives up at once, again and again, could fill the other lcore's mailbox
- * faster than that one reads it: no more than ASKS_MAX of a guest are on their way at a time.
+ * faster than that one reads it: no more than ASKS_MAX of a guest are on their way at a time. A
+ * request that is refused here costs no memory at all.
  */
 #include "endpoint.h"
 #include "log.h"
@@ -149,32 +150,39 @@ static void asked(struct lcore *lc, void *arg)
 	free(a);
 }
 
-/* Under the lock of a group of which @to is a member. */
-static int ask(struct memberships *from, struct guest *to, struct splice *sp,
-	       const struct zv_conn_info *info)
+/* Under the lock of a group of which @to is a member. 1: @conn is taken, -errno: it is not. */
+static int ask(struct guest_queue *gq, struct zv_conn *conn, const struct zv_conn_info *info,
+	       struct guest *to)
 {
+	struct memberships *from = gq->guest->ep->siblings;
 	struct ask *a = malloc(sizeof(*a));
 	struct zv_dev_info dev = {.size = sizeof(dev)};
 	unsigned up;
 
 	if (!a)
 		return -ENOMEM;
+	a->sp = splice_new(gq, conn, info, false);
+	if (!a->sp) {
+		free(a);
+		return -ENOMEM;
+	}
 	/* The same ports always meet on the same queue, so a pair in use is noticed. */
 	(void)zv_dev_info(to->dev, &dev);
 	up = dev.queues_up && dev.queues_up < to->n_queues ? dev.queues_up : to->n_queues;
 	a->from = from;
-	a->sp = sp;
 	a->gq = &to->queues[(info->peer_port ^ info->local_port) % up];
 	__atomic_add_fetch(&from->asks, 1, __ATOMIC_RELAXED);
-	if (lcore_post(a->gq->lc, asked, a) == 0)
-		return 0;
-	__atomic_sub_fetch(&from->asks, 1, __ATOMIC_RELAXED);
-	free(a);
-	return -ENOMEM;
+	if (lcore_post(a->gq->lc, asked, a) < 0) {
+		__atomic_sub_fetch(&from->asks, 1, __ATOMIC_RELAXED);
+		ENDPOINT_COUNT(gq, no_memory);
+		splice_refuse(a->sp);
+		free(a);
+	}
+	return 1;
 }
 
-/* Looks for the guest with @info's local CID in one group. 1: asked; 0: not here; -errno. */
-static int ask_in(struct memberships *from, struct group *g, struct splice *sp,
+/* Looks for the guest with @info's local CID in one group. 0: not here; otherwise as ask(). */
+static int ask_in(struct group *g, struct guest_queue *gq, struct zv_conn *conn,
 		  const struct zv_conn_info *info)
 {
 	struct member *m;
@@ -183,8 +191,7 @@ static int ask_in(struct memberships *from, struct group *g, struct splice *sp,
 	pthread_mutex_lock(&g->lock);
 	TAILQ_FOREACH(m, &g->members, link)
 	if (guest_cfg(m->guest)->cid == info->local_cid) {
-		ret = ask(from, m->guest, sp, info);
-		ret = ret ? ret : 1;
+		ret = ask(gq, conn, info, m->guest);
 		break;
 	}
 	pthread_mutex_unlock(&g->lock);
@@ -195,7 +202,6 @@ static int sibling_serve(struct guest_queue *gq, struct zv_conn *conn,
 			 const struct zv_conn_info *info)
 {
 	struct memberships *ms = gq->guest->ep->siblings;
-	struct splice *sp;
 	int ret = 0;
 
 	if (info->local_cid == ZV_CID_HOST)
@@ -207,26 +213,19 @@ static int sibling_serve(struct guest_queue *gq, struct zv_conn *conn,
 			 ASKS_MAX);
 		return -ECONNREFUSED;
 	}
-	sp = ms ? splice_new(gq, conn, info, false) : NULL;
-	if (ms && !sp) {
-		ENDPOINT_COUNT(gq, no_memory);
-		return -ENOMEM;
-	}
 	for (unsigned i = 0; ms && i < ms->n && ret == 0; i++)
-		ret = ask_in(ms, ms->member[i].group, sp, info);
+		ret = ask_in(ms->member[i].group, gq, conn, info);
 	if (ret > 0)
 		return 1;
-	if (ret < 0)
+	if (ret < 0) {
 		ENDPOINT_COUNT(gq, no_memory);
-	else
-		ENDPOINT_COUNT(gq, sibling_denied);
+		return ret;
+	}
+	ENDPOINT_COUNT(gq, sibling_denied);
 	log_line(ZV_LOG_DEBUG, gq->guest->name,
 		 "CID %llu port %u: no guest with that CID shares a group with this one",
 		 (unsigned long long)info->local_cid, info->local_port);
-	if (!sp)
-		return -ECONNREFUSED;
-	splice_refuse(sp);
-	return 1;
+	return -ECONNREFUSED;
 }
 
 const struct endpoint_ops endpoint_sibling = {
