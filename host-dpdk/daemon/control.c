@@ -352,18 +352,21 @@ void control_serve(struct daemon *d)
 	struct control *ct = d->control;
 	struct epoll_event ev[CONTROL_CLIENTS];
 	int n = ct ? epoll_wait(ct->ep, ev, CONTROL_CLIENTS, 0) : 0;
-	bool more = false;
+	bool more = false, late = false;
 
 	for (int i = 0; i < n; i++) {
 		if (ev[i].data.u32 == EV_LISTENER)
 			more = true;
 		else if (ev[i].data.u32 == EV_TIMER)
-			tick_work(ct);
+			late = true;
 		else if (ev[i].data.u32 == EV_NOTIFY)
 			notify_work(ct);
 		else
 			client_event(ct, &ct->clients[ev[i].data.u32], ev[i].events);
 	}
+	/* Who has asked in time is not late when this thread was busy elsewhere, with a reload. */
+	if (late)
+		tick_work(ct);
 	/* Last: a new client must not get the events of the one whose place it takes. */
 	if (more)
 		client_new(ct);

@@ -8,6 +8,7 @@
 #include "relay.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,7 +17,7 @@
 #include <unistd.h>
 
 #define ACCEPT_BACKLOG 1024u
-#define DRAIN_STEP_MS  20u
+#define DRAIN_STEP_MS  20
 #define ABORTS_AT_ONCE 256u /* connections of a guest that is removed */
 
 /* ---- queues on their lcores ---- */
@@ -337,21 +338,36 @@ static void fini_local(struct lcore *lc, void *arg)
 	relay_lcore_fini(lc);
 }
 
-void daemon_stop(struct daemon *d)
+static uint64_t now_ms(void)
 {
-	struct timespec step = {.tv_nsec = DRAIN_STEP_MS * 1000000};
-	struct guest *g;
+	struct timespec t;
 
-	for (g = d->guests; g; g = g->next) {
+	(void)clock_gettime(CLOCK_MONOTONIC, &t);
+	return (uint64_t)t.tv_sec * 1000u + (uint64_t)t.tv_nsec / 1000000u;
+}
+
+void daemon_drain(struct daemon *d)
+{
+	uint64_t end = now_ms() + d->cfg->drain_ms;
+
+	for (struct guest *g = d->guests; g; g = g->next) {
 		endpoints_stop(g);
 		(void)zv_unlisten(g->dev, ZV_PORT_ANY);
 	}
-	for (uint32_t ms = 0; connections(d) && ms < d->cfg->drain_ms &&
-			      !__atomic_load_n(&d->hurry, __ATOMIC_RELAXED);
-	     ms += DRAIN_STEP_MS)
-		(void)nanosleep(&step, NULL);
+	while (connections(d) && now_ms() < end && !__atomic_load_n(&d->hurry, __ATOMIC_RELAXED)) {
+		struct pollfd p = {.fd = control_fd(d), .events = POLLIN};
+
+		if (poll(&p, 1, DRAIN_STEP_MS) > 0)
+			control_serve(d);
+	}
 	if (connections(d))
 		log_line(ZV_LOG_WARN, NULL, "%u connections are still open: reset", connections(d));
+}
+
+void daemon_stop(struct daemon *d)
+{
+	struct guest *g;
+
 	while ((g = d->guests)) {
 		d->guests = g->next;
 		guest_stop(d, g);

@@ -55,7 +55,7 @@ struct daemon {
 	struct lcore **lcores;
 	unsigned n_lcores;
 	struct control *control; /* control.h; NULL: no control socket */
-	int hurry;		 /* atomic; set by a signal: daemon_stop() waits no longer */
+	int hurry;		 /* atomic; set by a signal: daemon_drain() waits no longer */
 };
 
 /*
@@ -69,8 +69,11 @@ int daemon_start(struct daemon *d, struct cfg *cfg);
  * some guest could not be started (logged; the rest runs). Owns @cfg. */
 int daemon_reload(struct daemon *d, struct cfg *cfg);
 
-/* Takes no new connections, waits up to cfg->drain_ms, or until d->hurry is set, for the others,
- * stops everything. */
+/* Takes no new connections, waits up to cfg->drain_ms, or until d->hurry is set, for the others.
+ * Serves the control socket meanwhile. */
+void daemon_drain(struct daemon *d);
+
+/* Stops everything; connections that are left are reset. */
 void daemon_stop(struct daemon *d);
 
 #endif

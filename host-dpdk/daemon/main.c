@@ -6,7 +6,8 @@
  * -------------------
  * The main thread blocks the signals that it serves before any other thread exists, so that all of
  * them come out of one descriptor, and then does one thing at a time: a signal, a request on the
- * control socket, a late word of the log. Data is the lcores' business (lcore.h).
+ * control socket, a late word of the log. Data is the lcores' business (lcore.h). While it drains,
+ * signals come as such (a second one hurries it) and the control socket goes on being served.
  */
 #include "cli.h"
 #include "config.h"
@@ -126,6 +127,7 @@ static void stop(struct daemon *d, const sigset_t *signals)
 	(void)sigaction(SIGHUP, &act, NULL);
 	(void)sigprocmask(SIG_UNBLOCK, signals, NULL);
 	notify_stopping(d->cfg->drain_ms);
+	daemon_drain(d);
 	control_stop(d);
 	daemon_stop(d);
 }

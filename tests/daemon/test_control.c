@@ -12,8 +12,10 @@
 #include "raw_client.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/timerfd.h>
 #include <unistd.h>
 
 #define ASK(cmd) "{\"v\":1,\"cmd\":\"" cmd "\"}\n"
@@ -317,6 +319,31 @@ static void who_stalls_loses_its_place(void **state)
 	others_are_served(f);
 }
 
+/* A reload may keep the main thread from us for longer than the patience: then the timer is due,
+ * and the client's time over, before its request is seen. */
+static void who_has_asked_in_time_is_answered(void **state)
+{
+	const struct itimerspec soon = {.it_interval.tv_sec = 1, .it_value.tv_nsec = 1};
+	struct fake *f = *state;
+	struct control *ct = f->d.control;
+	struct pollfd timer = {.fd = ct->timer, .events = POLLIN};
+	int fd = raw_connect(f->path);
+	json_t *j = raw_ask(fd, ASK("guests"));
+
+	assert_true(json_is_true(json_object_get(j, "ok")));
+	json_decref(j);
+	pthread_mutex_lock(&f->main);
+	ct->clients[0].deadline = 0;
+	assert_int_equal(timerfd_settime(ct->timer, 0, &soon, NULL), 0);
+	assert_int_equal(poll(&timer, 1, RAW_PATIENCE_MS), 1);
+	assert_true(raw_say(fd, ASK("guests")));
+	pthread_mutex_unlock(&f->main);
+	j = raw_line(fd);
+	assert_true(json_is_true(json_object_get(j, "ok")));
+	json_decref(j);
+	(void)close(fd);
+}
+
 static void who_comes_when_all_places_are_taken_waits(void **state)
 {
 	struct fake *f = *state;
@@ -410,6 +437,7 @@ int main(void)
 						teardown),
 		cmocka_unit_test_setup_teardown(who_leaves_early_hurts_nobody, setup, teardown),
 		cmocka_unit_test_setup_teardown(who_stalls_loses_its_place, setup, teardown),
+		cmocka_unit_test_setup_teardown(who_has_asked_in_time_is_answered, setup, teardown),
 		cmocka_unit_test_setup_teardown(who_comes_when_all_places_are_taken_waits, setup,
 						teardown),
 		cmocka_unit_test_setup_teardown(descriptors_nobody_wants_are_closed, setup,

@@ -8,6 +8,7 @@ Each case prints cmocka's lines. Nothing waits for a time: a case waits for what
 up after LIMIT seconds.
 """
 import glob
+import json
 import os
 import pwd
 import re
@@ -333,6 +334,68 @@ def drains_until_the_last_connection_ends(w):
     g.end()
     assert d.wait(LIMIT) == 0
     assert 'still open' not in w.log(), w.log()
+
+
+class Control:
+    """A client of the control socket."""
+
+    def __init__(self, w):
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.sock.settimeout(LIMIT)
+        self.sock.connect(w.path('control.sock'))
+        self.lines = self.sock.makefile('rw', encoding='utf-8')
+
+    def ask(self, cmd, **more):
+        self.lines.write(json.dumps({'v': 1, 'cmd': cmd, **more}) + '\n')
+        self.lines.flush()
+        return json.loads(self.lines.readline())
+
+    def close(self):
+        self.lines.close()
+        self.sock.close()
+
+
+@case
+def a_draining_daemon_says_what_it_waits_for(w):
+    d = w.up('-c', w.write('c', '[daemon]\ndrain_ms = 600000\ncontrol = DIR/control.sock\n' + GUEST))
+    g = Guest(w)
+    g.echo(b'before')
+    early = Control(w)
+    d.send_signal(signal.SIGTERM)
+    w.wait_told('STOPPING=1', d)
+    d.send_signal(signal.SIGHUP)  # ignored from now on
+    late = Control(w)
+    for c in (early, late):
+        conns = c.ask('list')['connections']
+        assert [(i['guest'], i['endpoint']) for i in conns] == [('web', 'echo')], conns
+        assert c.ask('stats', guest='web')['guests'][0]['name'] == 'web'
+        assert c.ask('guests')['guests'][0]['connections'] == 1
+    early.close()
+    g.echo(b'still there')
+    g.end()
+    assert d.wait(LIMIT) == 0
+    assert late.lines.readline() == ''
+    late.close()
+    assert 'reading the configuration' not in w.log(), w.log()
+    assert not os.path.exists(w.path('control.sock'))
+
+
+@case
+def requests_during_a_reload_are_answered_behind_it(w):
+    """A removed guest is not there any more, and who asks for it is told."""
+    more = '[guest db]\ncid = 4\nsocket = DIR/db.sock\n'
+    text = '[daemon]\ncontrol = DIR/control.sock\n' + GUEST
+    d = w.up('-c', w.write('c', text + more))
+    c = Control(w)
+    assert c.ask('list', guest='db')['connections'] == []
+    reload(w, d, text, 'guests: 1 of 1')
+    answer = c.ask('list', guest='db')
+    assert (answer['ok'], answer['code']) == (False, 'guest'), answer
+    assert [i['name'] for i in c.ask('guests')['guests']] == ['web']
+    reload(w, d, text + more, 'guests: 2 of 2')
+    assert c.ask('stats', guest='db')['ok']
+    c.close()
+    w.end(d)
 
 
 @case
