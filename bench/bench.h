@@ -42,6 +42,8 @@ enum bench_scene {
 enum bench_dir { DIR_G2H = 1, DIR_H2G = 2, DIR_BOTH = 3 };
 enum bench_cpus { CPUS_1 = 1, CPUS_2, CPUS_FREE };
 enum bench_role { ROLE_GUEST = 0, ROLE_HOST = 1 };
+/* --peer with CPUS_2: whose CPU the backend shares. */
+enum bench_backend { BACKEND_HOST, BACKEND_GUEST, BACKEND_ALONE };
 
 /* What one side counted in one run of a cell. */
 struct side_stats {
@@ -109,7 +111,7 @@ struct bench_opts {
 	const char *client_uri; /* run tests against a server started elsewhere */
 	struct bench_peer peers[BENCH_PEERS_MAX];
 	unsigned npeers;
-	bool backend_apart; /* 2cpu: no other side on the backend's CPU */
+	enum bench_backend backend;
 };
 
 /* Facts about the run that are known only after the device is open. */

@@ -29,7 +29,7 @@ enum {
 	OPT_TYPE,
 	OPT_CONNS,
 	OPT_PEER,
-	OPT_BACKEND_APART,
+	OPT_BACKEND,
 };
 
 static const struct argp_option options[] = {
@@ -68,9 +68,10 @@ static const struct argp_option options[] = {
 	 "Measure a running vhost-user-vsock backend instead: [name=NAME,]vhost-user:PATH,uds=PATH "
 	 "(its vhost-user socket, its hybrid Unix socket); up to 4 times, interleaved",
 	 3},
-	{"backend-apart", OPT_BACKEND_APART, NULL, 0,
-	 "--peer with --cpus 2cpu: the backend alone on its CPU, guest side and host program share "
-	 "the other one (default: host program and backend share one)",
+	{"backend", OPT_BACKEND, "PLACE", 0,
+	 "--peer with --cpus 2cpu: whose CPU the backend shares: host (default), guest, or alone "
+	 "(guest "
+	 "side and host program share the other one)",
 	 3},
 	{"client", OPT_CLIENT, "URI", 0, "Only run tests, on this device, against a --server", 3},
 	{"help", 'h', NULL, 0, "This text", -1},
@@ -218,6 +219,7 @@ static void check_peers(const struct bench_opts *o)
 static error_t parse_device(int key, char *arg, struct bench_opts *o)
 {
 	static const char *const cpus[] = {"1cpu", "2cpu", "free"};
+	static const char *const backends[] = {"host", "guest", "alone"};
 
 	switch (key) {
 	case 'q':
@@ -249,8 +251,8 @@ static error_t parse_device(int key, char *arg, struct bench_opts *o)
 	case OPT_CLIENT:
 		o->client_uri = arg;
 		return 0;
-	case OPT_BACKEND_APART:
-		o->backend_apart = true;
+	case OPT_BACKEND:
+		o->backend = (enum bench_backend)(choice("backend", arg, backends, 3) - 1);
 		return 0;
 	case OPT_PEER:
 		add_peer(o, arg);
@@ -352,8 +354,8 @@ void opts_parse(struct bench_opts *o, int argc, char **argv)
 		bad("--conns %u: at most 50000 for each queue", o->conns);
 	if (o->npeers)
 		check_peers(o);
-	if (o->backend_apart && (!o->npeers || o->cpus != CPUS_2))
-		bad("--backend-apart goes with --peer and --cpus 2cpu");
+	if (o->backend != BACKEND_HOST && (!o->npeers || o->cpus != CPUS_2))
+		bad("--backend goes with --peer and --cpus 2cpu");
 	if (o->client_uri)
 		o->baselines = false;
 }

@@ -35,10 +35,15 @@
 #define PEER_PORT_DATA 5200u
 #define PEER_PORT_CONN 5202u
 
-/* Whose CPU the host program is on; the backend is on the host's. */
+/* With two CPUs: whose place the host program and the backend have. */
 static inline enum bench_role peer_host_place(const struct bench_opts *o)
 {
-	return o->backend_apart ? ROLE_GUEST : ROLE_HOST;
+	return o->backend == BACKEND_ALONE ? ROLE_GUEST : ROLE_HOST;
+}
+
+static inline enum bench_role peer_backend_place(const struct bench_opts *o)
+{
+	return o->backend == BACKEND_GUEST ? ROLE_GUEST : ROLE_HOST;
 }
 
 /* Shared by the parent, the guest side and the host program. */

@@ -133,7 +133,7 @@ int peer_target_start(struct peer_target **out, const struct bench_opts *o, unsi
 		      struct bench_facts *facts, struct proc_err *err)
 {
 	struct peer_target *t = calloc(1, sizeof(*t));
-	int rc, cpu = cpu_place(o->cpus, ROLE_HOST, 0);
+	int rc, cpu = cpu_place(o->cpus, peer_backend_place(o), 0);
 
 	if (t)
 		t->sh = proc_shared(sizeof(*t->sh));

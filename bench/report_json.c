@@ -42,6 +42,7 @@ static void add_setup(json_t *j, const struct bench_cell *c, const struct bench_
 {
 	static const char *const paths[] = {"virtqueue", "uds", "socket", "raw", "relay"};
 	static const char *const cpus[] = {"", "1cpu", "2cpu", "free"};
+	static const char *const backends[] = {"host", "guest", "alone"};
 	const struct bench_peer *peer = c->target == TGT_PEER ? &o->peers[c->peer] : NULL;
 	bool zv = c->target == TGT_ZVSOCK || peer;
 	bool many = zv || (c->target != TGT_RAW && c->test == TEST_THROUGHPUT);
@@ -54,7 +55,7 @@ static void add_setup(json_t *j, const struct bench_cell *c, const struct bench_
 		set_str(j, "name", peer->name);
 		set_str(j, "uds", peer->uds);
 		if (o->cpus == CPUS_2)
-			set_bool(j, "backend_apart", o->backend_apart);
+			set_str(j, "backend_cpu", backends[o->backend]);
 		set_bool(j, "backend_pinned", facts->peers[c->peer].pinned);
 	}
 	if (zv)

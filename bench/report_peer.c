@@ -107,9 +107,12 @@ static void row(FILE *f, const struct bench_plan *p, const struct bench_opts *o,
 
 static void print_run(FILE *f, const struct bench_opts *o, const struct bench_facts *facts)
 {
-	static const char *const cpus[] = {
-		"", "all three on one CPU",
-		"guest side on one CPU, host program and backend on another", "not pinned"};
+	static const char *const cpus[] = {"", "all three on one CPU", "", "not pinned"};
+	static const char *const places[] = {
+		[BACKEND_HOST] = "guest side on one CPU, host program and backend on another",
+		[BACKEND_GUEST] = "guest side and backend on one CPU, host program on another",
+		[BACKEND_ALONE] =
+			"backend alone on one CPU, guest side and host program on another"};
 	char rx_buf[32], credit[32];
 
 	fprintf(f, "vsock-bench %s: %s, %u CPU%s\n", facts->zv_version, cpu_model(), cpu_count(),
@@ -117,9 +120,7 @@ static void print_run(FILE *f, const struct bench_opts *o, const struct bench_fa
 	size_text(rx_buf, sizeof(rx_buf), o->rx_buf ? o->rx_buf : 65536);
 	size_text(credit, sizeof(credit), o->buf_alloc);
 	fprintf(f, "%s, guest side %s, %s calls, RX buffers %s, credit %s, batch %u\n",
-		o->backend_apart
-			? "backend alone on one CPU, guest side and host program on another"
-			: cpus[o->cpus],
+		o->cpus == CPUS_2 ? places[o->backend] : cpus[o->cpus],
 		o->busy_poll ? "busy-polling" : "adaptive", o->zero_copy ? "zero-copy" : "copying",
 		rx_buf, credit, o->batch);
 	for (unsigned i = 0; i < o->npeers; i++)

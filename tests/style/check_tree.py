@@ -97,6 +97,13 @@ def nothing_is_left_for_later():
     return wrong
 
 
+def no_merge_is_half_done():
+    mark = re.compile('^(?:' + '<' * 7 + '|' + '>' * 7 + ') ', re.M)
+    return [f'{path}:{tree.line_of(text, m.start())}: left by a merge'
+            for path in tree.files(*SOURCES, '.md') for text in [tree.read(path)]
+            for m in mark.finditer(text)]
+
+
 def libraries_neither_print_nor_exit():
     """Library code returns errors; a peer or a user must not be able to end the process."""
     call = re.compile(r'(?<![\w.>])(printf|fprintf|vfprintf|puts|putchar|perror|abort|exit|_exit'
@@ -131,4 +138,5 @@ def barrier_pairs_are_listed():
 
 if __name__ == '__main__':
     tree.run(includes_point_one_way, dpdk_stays_in_its_files, files_have_their_licence_line,
-             files_are_short, barrier_pairs_are_listed, nothing_is_left_for_later, libraries_neither_print_nor_exit)
+             files_are_short, barrier_pairs_are_listed, nothing_is_left_for_later,
+             no_merge_is_half_done, libraries_neither_print_nor_exit)
