@@ -3,9 +3,11 @@
 import os
 import re
 import socket
+import sys
 import tempfile
 import time
 
+import hugepages
 from procs import Failure, LIMIT, Process, Stream
 
 # On a busy machine the emulated timer may miss the kernel's test of it, which ends in a panic.
@@ -13,24 +15,38 @@ BOOT = 'console=ttyS0 quiet panic=-1 no_timer_check random.trust_cpu=on'
 # Plain "max" is slow at memcpy under TCG, and a 6.12 kernel does not always survive its cx16.
 CPU = 'max,erms=off,fsrm=off,cx16=off'
 QEMU = 'qemu-system-x86_64'
+MEMORY = 'guest-in-hugepages'  # how /proc/PID/maps calls such a guest's memory
+SAID = set()
 
 
-def hugepages_free():
-    try:
-        with open('/sys/kernel/mm/hugepages/hugepages-2048kB/free_hugepages',
-                  encoding='ascii') as f:
-            return int(f.read())
-    except OSError:
-        return 0
+class Memory:
+    """What a guest is to have as memory: @args for QEMU, which inherits @fds and shares it with the
+    backend. It is in 2 MiB pages (@huge) when they can be had; @text says what it is."""
+
+    def __init__(self, mib):
+        fd, why = hugepages.allocate(mib, MEMORY)
+        self.huge, self.fds = fd is not None, () if fd is None else (fd,)
+        if self.huge:
+            self.text = f'{mib} MiB of memory in 2 MiB pages'
+            kind = f'memory-backend-file,mem-path=/proc/self/fd/{fd}'
+        else:
+            self.text = f'{mib} MiB of ordinary memory (memfd); {why}'
+            kind = 'memory-backend-memfd'
+        self.args = ['-m', str(mib), '-object', f'{kind},id=mem,size={mib}M,share=on',
+                     '-machine', 'q35,memory-backend=mem,accel=tcg']
+
+    def handed_over(self):
+        """QEMU runs, and the memory is its alone."""
+        for fd in self.fds:
+            os.close(fd)
+        self.fds = ()
 
 
-def memory_args(mib):
-    """(QEMU's arguments, what it is): shared with the backend, in hugepages when there are some."""
-    huge = hugepages_free() * 2 >= mib
-    kind = ',hugetlb=on,hugetlbsize=2M,prealloc=on' if huge else ''
-    return (['-m', str(mib), '-object', f'memory-backend-memfd,id=mem,size={mib}M,share=on{kind}',
-             '-machine', 'q35,memory-backend=mem,accel=tcg'],
-            f'{mib} MiB of {"2 MiB pages" if huge else "ordinary memory (memfd)"}')
+def say_once(huge, text):
+    """The run's output says what guests have: one line for each kind of memory."""
+    if huge not in SAID:
+        SAID.add(huge)
+        print(f'vmtest: a guest has {text}', file=sys.stderr)
 
 
 def vsock_args(path, server=False):
@@ -77,19 +93,22 @@ class Guest:
                  reboots=False, memory=256):
         self.log, self.jobs, self.next = log, {}, 1
         where = tempfile.mktemp(suffix='.agent', dir=folder)
-        mem, self.memory = memory_args(memory)
+        memory = Memory(memory)
+        self.huge, self.memory = memory.huge, memory.text
+        say_once(self.huge, self.memory)
         with socket.socket(socket.AF_UNIX) as listener:
             listener.bind(where)
             listener.listen(1)
             self.qemu = Process(owner, [
-                QEMU, '-nodefaults', '-no-user-config', '-display', 'none', *mem,
+                QEMU, '-nodefaults', '-no-user-config', '-display', 'none', *memory.args,
                 *([] if reboots else ['-no-reboot']),
                 '-cpu', CPU, '-smp', '1', '-kernel', kernel.image, '-initrd', ramdisk,
                 '-append', BOOT,
                 '-chardev', f'file,id=console,path={log.path},append=on', '-serial',
                 'chardev:console', '-device', 'virtio-serial-pci', '-chardev',
                 f'socket,id=agent,path={where}', '-device', 'virtserialport,chardev=agent',
-                *devices], log)
+                *devices], log, pass_fds=memory.fds)
+            memory.handed_over()
             listener.settimeout(LIMIT)
             self.line = self.accept(listener)
         owner.add(self.line)

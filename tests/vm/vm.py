@@ -11,7 +11,7 @@ import sys
 
 sys.dont_write_bytecode = True
 
-from guest import BOOT, CPU, QEMU, memory_args, vsock_args
+from guest import BOOT, CPU, Memory, QEMU, vsock_args
 from image import Missing
 from procs import Failure, die_with_parent
 from world import Bench, Skip
@@ -38,15 +38,15 @@ def main():
     try:
         world = DaemonWorld(bench, 'interactive', {'vm': {'builtin': 'echo:7'}}, boot=False)
         vm = world.vms['vm']
-        mem, what = memory_args(512)
-        print(WELCOME.format(release=world.kernel.release, memory=what, cid=vm.cid, unix=vm.unix,
+        memory = Memory(512)
+        print(WELCOME.format(release=world.kernel.release, memory=memory.text, cid=vm.cid, unix=vm.unix,
                              log=world.log.path, ctl=world.programs[1], control=world.control),
               file=sys.stderr)
         subprocess.run([
-            QEMU, '-nodefaults', '-no-user-config', '-nographic', '-no-reboot', *mem, '-cpu', CPU,
+            QEMU, '-nodefaults', '-no-user-config', '-nographic', '-no-reboot', *memory.args, '-cpu', CPU,
             '-kernel', world.kernel.image, '-initrd', bench.ramdisk(world.kernel),
             '-append', BOOT + ' zv.shell', '-serial', 'mon:stdio', *vsock_args(vm.socket)],
-            preexec_fn=die_with_parent, check=False)
+            preexec_fn=die_with_parent, check=False, pass_fds=memory.fds)
     except (Skip, Failure, Missing) as why:
         sys.exit(f'vm: {why}')
     finally:
