@@ -67,6 +67,24 @@ static int remove_stale(const char *path)
 	return 0;
 }
 
+/*
+ * The lock file, made if there is none. In two steps: where others may create files too (/tmp),
+ * the kernel lets nobody open a stranger's file with O_CREAT, not even root (fs.protected_regular),
+ * and the lock may be that of a daemon that has become another user.
+ */
+static int open_lock(const char *lock)
+{
+	const int flags = O_RDWR | O_CLOEXEC | O_NOFOLLOW;
+	int fd;
+
+	do {
+		fd = open(lock, flags);
+		if (fd < 0 && errno == ENOENT)
+			fd = open(lock, flags | O_CREAT | O_EXCL, 0600);
+	} while (fd < 0 && (errno == EEXIST || errno == EINTR));
+	return fd < 0 ? -errno : fd;
+}
+
 /* An exclusive lock on the file that is "PATH.lock" now. */
 static int lock_file(const char *path)
 {
@@ -76,10 +94,17 @@ static int lock_file(const char *path)
 
 	lock_path(lock, path);
 	for (;;) {
-		fd = open(lock, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+		fd = open_lock(lock);
+		if (fd == -EACCES)
+			return zv_err(
+				fd,
+				"%s: the lock file %s may not be written: run as its owner, "
+				"or as somebody who may write to the directory; if it is left "
+				"over, remove it",
+				path, lock);
 		if (fd < 0)
-			return zv_err(-errno, "%s: cannot create the lock file %s: %s", path, lock,
-				      zv_strerror(errno));
+			return zv_err(fd, "%s: cannot create the lock file %s: %s", path, lock,
+				      zv_strerror(fd));
 		if (flock(fd, LOCK_EX | LOCK_NB) < 0) {
 			int err = errno;
 

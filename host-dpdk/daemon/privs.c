@@ -5,6 +5,7 @@
 
 #include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <grp.h>
 #include <pwd.h>
 #include <signal.h>
@@ -234,6 +235,58 @@ static int all_tasks_are(uid_t uid)
 	return ret;
 }
 
+/* Calls @fn for each socket that we make. */
+static void each_socket(const struct cfg *c,
+			void (*fn)(const char *guest, const char *path, void *arg), void *arg)
+{
+	if (*c->control_path)
+		fn(NULL, c->control_path, arg);
+	for (unsigned i = 0; i < c->n_guests; i++) {
+		const struct cfg_guest *g = &c->guests[i];
+
+		for (unsigned j = 0; j < g->n_sockets && !g->client; j++)
+			fn(g->name, g->sockets[j], arg);
+		if (*g->unix_path)
+			fn(g->name, g->unix_path, arg);
+	}
+}
+
+/*
+ * Gives the socket's lock file away as well: who we become must be able to remove it, and to lock
+ * it again after a crash. In its directory others may have rights: only an empty file with no
+ * other name is given away, which is nobody's loss whatever it is.
+ */
+static void give_lock(const char *guest, const char *path, void *arg)
+{
+	const struct identity *id = arg;
+	char lock[CFG_PATH_MAX + sizeof(".lock")];
+	struct stat st;
+	int fd;
+
+	(void)snprintf(lock, sizeof(lock), "%s.lock", path);
+	fd = open(lock, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+	if (fd < 0 || fstat(fd, &st) < 0 || !S_ISREG(st.st_mode) || st.st_nlink != 1 ||
+	    st.st_size || fchown(fd, id->uid, id->gid) < 0)
+		log_line(ZV_LOG_WARN, guest, "%s cannot be given away and will be left over", lock);
+	if (fd >= 0)
+		(void)close(fd);
+}
+
+/* Says so if what we have become could not make the socket again. */
+static void try_dir(const char *guest, const char *path, void *arg)
+{
+	char dir[CFG_PATH_MAX];
+
+	(void)arg;
+	if (!dir_of(path, dir))
+		(void)strcpy(dir, "/");
+	if (access(dir, W_OK | X_OK) < 0)
+		log_line(ZV_LOG_WARN, guest,
+			 "%s: its directory is closed to uid %u: the socket will be left over at "
+			 "the end, and a reload cannot make it anew; give %s to that user",
+			 path, (unsigned)getuid(), dir);
+}
+
 int privs_drop(const struct cfg *c)
 {
 	struct identity id;
@@ -241,6 +294,7 @@ int privs_drop(const struct cfg *c)
 
 	if (ret < 0 || is_already(&id))
 		return ret;
+	each_socket(c, give_lock, &id);
 	/* The guests' sockets have got their owner when they were made. */
 	if (*c->control_path && lchown(c->control_path, id.uid, id.gid) < 0) {
 		int err = errno;
@@ -265,5 +319,7 @@ int privs_drop(const struct cfg *c)
 		log_line(ZV_LOG_ERR, NULL,
 			 "cannot become %s for good: %s; start zvsockd as that user instead",
 			 *c->user ? c->user : c->group, zv_strerror(ret));
+	else
+		each_socket(c, try_dir, NULL);
 	return ret;
 }

@@ -7,9 +7,10 @@
  * zvsockd starts as whoever starts it. privs_prepare() gives up what is never needed, before there
  * are threads: an exec could not gain anything any more (no_new_privs), files are born without
  * rights for others (umask). The sockets are made as the starting user, with what modes and owners
- * the configuration says. Then privs_drop() becomes the configured user, in all threads, for good.
- * A reload works with the rights that are left: it can make and remove sockets in directories of
- * that user, and cannot give them to other users.
+ * the configuration says. Then privs_drop() becomes the configured user, in all threads, for good;
+ * the lock files beside the sockets become that user's, so that they can be removed, and locked by
+ * the next one after a crash. A reload works with the rights that are left: it can make and remove
+ * sockets in directories of that user, and cannot give them to other users.
  */
 #ifndef ZVD_PRIVS_H
 #define ZVD_PRIVS_H

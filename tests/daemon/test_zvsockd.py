@@ -1,118 +1,26 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: BSD-3-Clause
-"""zvsockd as a program: command line, start, reload, user, log, and the end.
+"""zvsockd as a program: command line, start, reload, log, and the end (zvd_program.py).
 
 usage: test_zvsockd.py ZVSOCKD ECHO_CLIENT
-
-Each case prints cmocka's lines. Nothing waits for a time: a case waits for what must happen, and gives
-up after LIMIT seconds.
 """
 import glob
 import json
 import os
-import pwd
 import re
 import select
-import shutil
 import signal
 import socket
 import stat
 import subprocess
 import sys
-import tempfile
-import time
-import traceback
 import tty
 
-LIMIT = 60
-ZVSOCKD, ECHO_CLIENT = sys.argv[1:3]
+sys.dont_write_bytecode = True
 
+from zvd_program import GUEST, LIMIT, case, main, reload, run
 
-class Skip(Exception):
-    pass
-
-
-CASES = []
-
-
-def case(function):
-    CASES.append(function)
-    return function
-
-
-class World:
-    """A directory, programs that run in it, and what they tell the service manager."""
-
-    def __init__(self):
-        self.dir = tempfile.mkdtemp(prefix='zvd')
-        os.chmod(self.dir, 0o755)
-        self.procs, self.files = [], []
-        self.manager = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-        self.manager.bind(self.path('notify'))
-        os.chmod(self.path('notify'), 0o666)
-        self.told = ''
-
-    def path(self, name):
-        return os.path.join(self.dir, name)
-
-    def write(self, name, text):
-        with open(self.path(name), 'w', encoding='utf-8') as f:
-            f.write(text.replace('DIR', self.dir))
-        return self.path(name)
-
-    def start(self, *args, log='log', env=None, **more):
-        """zvsockd with @args; its log goes to a file."""
-        with open(self.path(log), 'w', encoding='utf-8') as err:
-            proc = subprocess.Popen([ZVSOCKD, *args], stderr=err, stdin=subprocess.DEVNULL,
-                                    env={**os.environ, 'NOTIFY_SOCKET': self.path('notify'),
-                                         **(env or {})}, **more)
-        self.procs.append(proc)
-        return proc
-
-    def wait_told(self, text, proc):
-        """Until zvsockd has told the service manager @text."""
-        end = time.monotonic() + LIMIT
-        while text not in self.told:
-            if select.select([self.manager], [], [], 0.1)[0]:
-                self.told += self.manager.recv(4096).decode() + '\n'
-                continue
-            assert proc.poll() is None, f'ended with {proc.returncode}:\n{self.log()}'
-            assert time.monotonic() < end, f'not told: {text}; but: {self.told}\n{self.log()}'
-        self.told = self.told.split(text, 1)[1]
-
-    def up(self, *args, **more):
-        proc = self.start(*args, **more)
-        self.wait_told('READY=1', proc)
-        return proc
-
-    def log(self, name='log'):
-        with open(self.path(name), encoding='utf-8') as f:
-            return f.read()
-
-    def end(self, proc, sig=signal.SIGTERM, rc=0):
-        proc.send_signal(sig)
-        assert proc.wait(LIMIT) == rc, f'ended with {proc.returncode}:\n{self.log()}'
-
-    def close(self):
-        for proc in self.procs:
-            if proc.poll() is None:
-                proc.kill()
-            proc.wait()
-            if proc.stdin:
-                proc.stdin.close()
-        for fd in self.files:
-            os.close(fd)
-        self.manager.close()
-        shutil.rmtree(self.dir)
-
-
-def run(*args):
-    done = subprocess.run([ZVSOCKD, *args], capture_output=True, text=True, timeout=LIMIT, check=False,
-                          stdin=subprocess.DEVNULL)
-    return done.returncode, done.stdout, done.stderr
-
-
-GUEST = '[guest web]\ncid = 3\nsocket = DIR/web.sock\nunix = DIR/web.vsock\nbuiltin = echo:7\n'
+ECHO_CLIENT = sys.argv[2]
 
 
 # ---- the command line
@@ -214,15 +122,6 @@ def parents_are_not_made(w):
 
 
 # ---- reload
-
-def reload(w, d, text, status):
-    w.write('c', text)
-    w.told = ''
-    d.send_signal(signal.SIGHUP)
-    w.wait_told('RELOADING=1', d)
-    w.wait_told('READY=1', d)
-    w.wait_told(status, d)
-
 
 def sockets(w):
     return sorted(os.path.basename(p) for p in glob.glob(w.path('*.sock')))
@@ -410,58 +309,6 @@ def second_signal_ends_at_once(w):
     assert not os.path.exists(w.path('web.sock'))
 
 
-# ---- who it is
-
-def need_root():
-    if os.geteuid() != 0:
-        raise Skip('only root can become another user')
-
-
-@case
-def becomes_another_user(w):
-    need_root()
-    nobody = pwd.getpwnam('nobody')
-    text = ('[daemon]\nuser = nobody\ncontrol = DIR/d/control.sock\n'
-            '[guest web]\ncid = 3\nsocket = DIR/d/web.sock\nunix = DIR/d/web.vsock\n')
-    d = w.up('-c', w.write('c', text))
-    for task in glob.glob(f'/proc/{d.pid}/task/*/status'):
-        with open(task, encoding='utf-8') as f:
-            status = f.read()
-        assert re.search(rf'^Uid:(\t{nobody.pw_uid}){{4}}$', status, re.M), status
-        assert re.search(rf'^Gid:(\t{nobody.pw_gid}){{4}}$', status, re.M), status
-        assert re.search(r'^CapPrm:\t0+$', status, re.M), status
-        assert re.search(r'^NoNewPrivs:\t1$', status, re.M), status
-    st = os.stat(w.path('d'))
-    assert (st.st_uid, stat.S_IMODE(st.st_mode)) == (nobody.pw_uid, 0o700), st
-    for name in ('web.sock', 'web.vsock', 'control.sock'):
-        st = os.stat(w.path('d/' + name))
-        assert (st.st_uid, st.st_gid) == (nobody.pw_uid, nobody.pw_gid), name
-    reload(w, d, text + '[guest db]\ncid = 4\nsocket = DIR/d/db.sock\n', 'guests: 2 of 2')
-    w.end(d)
-    assert os.listdir(w.path('d')) == [], os.listdir(w.path('d'))
-
-
-@case
-def cannot_become_another_user(w):
-    need_root()
-    nobody = pwd.getpwnam('nobody')
-    os.chown(w.dir, nobody.pw_uid, nobody.pw_gid)
-    d = w.start('-g', f'name=a,cid=3,socket={w.dir}/s', '-s', 'user=root', user=nobody.pw_uid,
-                group=nobody.pw_gid, extra_groups=[])
-    assert d.wait(LIMIT) == 1
-    assert 'only root can become user root; start zvsockd as root or take' in w.log(), w.log()
-
-
-@case
-def needs_no_privilege(w):
-    need_root()
-    nobody = pwd.getpwnam('nobody')
-    os.chown(w.dir, nobody.pw_uid, nobody.pw_gid)
-    d = w.up('-g', f'name=a,cid=3,socket={w.dir}/s,unix={w.dir}/u', user=nobody.pw_uid,
-             group=nobody.pw_gid, extra_groups=[])
-    w.end(d)
-
-
 # ---- the log
 
 @case
@@ -481,27 +328,6 @@ def log_to_the_journal(w):
     w.end(d)
     assert re.search(r'^<6>level=info guest=web cid=3 msg="serving', w.log(), re.M), w.log()
     assert 'ts=' not in w.log()
-
-
-def main():
-    bad = 0
-    for function in CASES:
-        print(f'[ RUN      ] {function.__name__}', flush=True)
-        w = World()
-        try:
-            function(w)
-            verdict = '[       OK ]'
-        except Skip as why:
-            print(why)
-            verdict = '[  SKIPPED ]'
-        except Exception:  # whatever went wrong is the verdict on this case
-            traceback.print_exc(file=sys.stdout)
-            verdict = '[  FAILED  ]'
-            bad += 1
-        finally:
-            w.close()
-        print(f'{verdict} {function.__name__}', flush=True)
-    return 1 if bad else 0
 
 
 if __name__ == '__main__':

@@ -1,0 +1,127 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: BSD-3-Clause
+"""zvsockd becomes another user: what it may do then, and what belongs to whom (zvd_program.py).
+
+usage: test_zvsockd_user.py ZVSOCKD
+"""
+import glob
+import os
+import pwd
+import re
+import signal
+import stat
+import sys
+
+sys.dont_write_bytecode = True
+
+from zvd_program import LIMIT, Skip, case, main, reload
+
+
+def need_root():
+    if os.geteuid() != 0:
+        raise Skip('only root can become another user')
+
+
+USER = ('[daemon]\nuser = nobody\ncontrol = DIR/d/control.sock\n'
+        '[guest web]\ncid = 3\nsocket = DIR/d/web.sock\nunix = DIR/d/web.vsock\n')
+
+
+def assert_owner(w, user):
+    names = [n + lock for n in ('web.sock', 'web.vsock', 'control.sock') for lock in ('', '.lock')]
+    assert sorted(names) == sorted(os.listdir(w.path('d'))), os.listdir(w.path('d'))
+    for name in names:
+        st = os.stat(w.path('d/' + name))
+        assert (st.st_uid, st.st_gid) == (user.pw_uid, user.pw_gid), (name, st)
+
+
+def started_as(user):
+    return {'user': user.pw_uid, 'group': user.pw_gid, 'extra_groups': []} if user else {}
+
+
+@case
+def becomes_another_user(w):
+    need_root()
+    nobody = pwd.getpwnam('nobody')
+    d = w.up('-c', w.write('c', USER))
+    for task in glob.glob(f'/proc/{d.pid}/task/*/status'):
+        with open(task, encoding='utf-8') as f:
+            status = f.read()
+        assert re.search(rf'^Uid:(\t{nobody.pw_uid}){{4}}$', status, re.M), status
+        assert re.search(rf'^Gid:(\t{nobody.pw_gid}){{4}}$', status, re.M), status
+        assert re.search(r'^CapPrm:\t0+$', status, re.M), status
+        assert re.search(r'^NoNewPrivs:\t1$', status, re.M), status
+    st = os.stat(w.path('d'))
+    assert (st.st_uid, stat.S_IMODE(st.st_mode)) == (nobody.pw_uid, 0o700), st
+    assert_owner(w, nobody)
+    reload(w, d, USER + '[guest db]\ncid = 4\nsocket = DIR/d/db.sock\n', 'guests: 2 of 2')
+    reload(w, d, USER.replace('cid = 3', 'cid = 7'), 'guests: 1 of 1')
+    assert len(os.listdir(w.path('d'))) == 6, os.listdir(w.path('d'))
+    w.end(d)
+    assert os.listdir(w.path('d')) == [], os.listdir(w.path('d'))
+    assert 'left over' not in w.log(), w.log()
+
+
+@case
+def what_a_crash_leaves_is_taken_over(w):
+    """In a directory like /tmp, where only its owner may remove a file: by root, by the same user, and by root for
+    another one; not by another one alone, who is told why."""
+    need_root()
+    nobody, other = pwd.getpwnam('nobody'), pwd.getpwnam('daemon')
+    os.mkdir(w.path('d'))
+    os.chmod(w.path('d'), 0o1777)
+
+    def crashed(text, owner, as_user=None):
+        w.told = ''
+        d = w.up('-c', w.write('c', text), **started_as(as_user))
+        assert_owner(w, owner)
+        w.end(d, signal.SIGKILL, -signal.SIGKILL)
+        assert_owner(w, owner)
+
+    crashed(USER, nobody)
+    crashed(USER, nobody)
+    crashed(USER, nobody, as_user=nobody)
+    d = w.start('-c', w.write('c', USER.replace('nobody', 'daemon')), **started_as(other))
+    assert d.wait(LIMIT) == 1
+    assert 'lock may not be written: run as its owner' in w.log(), w.log()
+    assert_owner(w, nobody)
+    crashed(USER.replace('nobody', 'daemon'), other)
+    w.told = ''
+    w.end(w.up('-c', w.write('c', USER)))
+    assert os.listdir(w.path('d')) == [], os.listdir(w.path('d'))
+
+
+@case
+def a_closed_directory_is_told(w):
+    """Of root alone: the sockets stay, and the next start takes them over."""
+    need_root()
+    os.mkdir(w.path('d'))
+    for _ in range(2):
+        w.told = ''
+        d = w.up('-c', w.write('c', USER))
+        assert_owner(w, pwd.getpwnam('nobody'))
+        assert w.log().count('its directory is closed to uid') == 3, w.log()
+        w.end(d)
+        assert_owner(w, pwd.getpwnam('nobody'))
+
+
+@case
+def cannot_become_another_user(w):
+    need_root()
+    nobody = pwd.getpwnam('nobody')
+    os.chown(w.dir, nobody.pw_uid, nobody.pw_gid)
+    d = w.start('-g', f'name=a,cid=3,socket={w.dir}/s', '-s', 'user=root', **started_as(nobody))
+    assert d.wait(LIMIT) == 1
+    assert 'only root can become user root; start zvsockd as root or take' in w.log(), w.log()
+
+
+@case
+def needs_no_privilege(w):
+    need_root()
+    nobody = pwd.getpwnam('nobody')
+    os.chown(w.dir, nobody.pw_uid, nobody.pw_gid)
+    d = w.up('-g', f'name=a,cid=3,socket={w.dir}/s,unix={w.dir}/u', **started_as(nobody))
+    w.end(d)
+
+
+if __name__ == '__main__':
+    sys.exit(main())
