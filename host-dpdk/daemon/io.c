@@ -139,6 +139,11 @@ void io_poll(struct io *io, struct io_op *op, int fd, uint32_t events)
 	io_uring_prep_poll_add(io_sqe(io, op), fd, events);
 }
 
+void io_poll_on(struct io *io, struct io_op *op, int fd, uint32_t events)
+{
+	io_uring_prep_poll_multishot(io_sqe(io, op), fd, events);
+}
+
 void io_accept(struct io *io, struct io_op *op, int fd)
 {
 	struct io_uring_sqe *sqe = io_sqe(io, op);

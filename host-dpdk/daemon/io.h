@@ -63,6 +63,12 @@ void io_sleep(struct io *io, uint64_t timeout_ns);
 /* One poll(2) of @fd; done() gets the revents or -errno. */
 void io_poll(struct io *io, struct io_op *op, int fd, uint32_t events);
 
+/*
+ * The same for what is so now and for each change after (edges, as EPOLLET has them), until it is
+ * cancelled, or done() finds op->pending cleared.
+ */
+void io_poll_on(struct io *io, struct io_op *op, int fd, uint32_t events);
+
 /* Accepts on @fd again and again, until a completion comes without IORING_CQE_F_MORE. */
 void io_accept(struct io *io, struct io_op *op, int fd);
 

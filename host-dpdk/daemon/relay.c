@@ -168,10 +168,12 @@ void relay_no_memory(struct relay *r)
 void relay_host_eof(struct relay *r)
 {
 	r->flags |= R_H2G_DONE;
-	if (r->flags & (R_HOST_HUP | R_G2H_DONE))
+	if (r->flags & (R_HOST_HUP | R_G2H_DONE)) {
 		relay_end(r, 0);
-	else
-		(void)zv_shutdown(r->conn, 1);
+		return;
+	}
+	(void)zv_shutdown(r->conn, 1);
+	relay_poll_hup(r);
 }
 
 void relay_guest_eof(struct relay *r)
@@ -220,9 +222,30 @@ void relay_poll_in(struct relay *r)
 		io_poll(lcore_io(relay_lcore(r)), &r->in, r->fd, POLLIN);
 }
 
+void relay_poll_hup(struct relay *r)
+{
+	/* A poll that is under way is for POLLIN, and over at once: it comes back to here. */
+	if (r->in.pending || r->flags & R_HUP_ONLY)
+		return;
+	r->flags |= R_HUP_ONLY;
+	io_poll_on(lcore_io(relay_lcore(r)), &r->in, r->fd, 0);
+}
+
 void relay_wait_out(struct relay *r)
 {
 	r->flags |= R_WAIT_OUT;
+}
+
+/* Something has changed about a socket from which nothing more can come. */
+static void host_changed(struct relay *r, int res)
+{
+	socklen_t len = sizeof(int);
+	int err = 0;
+
+	if (res & POLLERR && getsockopt(r->fd, SOL_SOCKET, SO_ERROR, &err, &len) == 0 && err)
+		relay_host_failed(r, -err);
+	else if (res & (POLLERR | POLLHUP))
+		relay_end(r, 0);
 }
 
 static void in_polled(struct io_op *op, int res, uint32_t flags)
@@ -238,10 +261,18 @@ static void in_polled(struct io_op *op, int res, uint32_t flags)
 		relay_host_failed(r, res);
 		return;
 	}
+	if (r->flags & R_HUP_ONLY) {
+		host_changed(r, res);
+		return;
+	}
 	if (res & POLLHUP)
 		r->flags |= R_HOST_HUP;
 	if (r->flags & R_H2G_DONE && res & POLLHUP) {
 		relay_end(r, 0);
+		return;
+	}
+	if ((r->flags & (R_H2G_DONE | R_DEAF)) == R_H2G_DONE) {
+		relay_poll_hup(r);
 		return;
 	}
 	r->flags |= R_IN_READY;
@@ -255,18 +286,33 @@ static void out_polled(struct io_op *op, int res, uint32_t flags)
 	(void)flags;
 	if (r->flags & R_ENDING)
 		relay_end_more(r);
-	else if (res < 0)
+	else if (!(r->flags & R_FULL)) /* a multishot poll that has done its duty */
+		io_cancel(lcore_io(relay_lcore(r)), op);
+	else if (res < 0 && res != -ECANCELED)
 		relay_host_failed(r, res);
-	else
+	else if (res > 0 && res & (POLLOUT | POLLERR | POLLHUP))
 		relay_g2h_resume(r);
+	else if (!op->pending)
+		io_poll_on(lcore_io(relay_lcore(r)), op, r->fd, POLLOUT);
 }
 
 void relay_poll_out(struct relay *r)
 {
+	struct io *io = lcore_io(relay_lcore(r));
+
 	r->flags |= R_FULL;
 	zv_set_events(r->conn, ZV_EV_OUT);
 	r->out.done = out_polled;
-	io_poll(lcore_io(relay_lcore(r)), &r->out, r->fd, POLLOUT);
+	if (r->out.pending)
+		return;
+	/*
+	 * Once the host has half-closed, a one-shot poll is over at once, room or not, for io_uring
+	 * always waits for POLLRDHUP too.
+	 */
+	if (r->flags & R_H2G_DONE)
+		io_poll_on(io, &r->out, r->fd, POLLOUT);
+	else
+		io_poll(io, &r->out, r->fd, POLLOUT);
 }
 
 static void work(struct lcore_work *w)

@@ -26,8 +26,10 @@
  * before it is out, the host's end of file becomes SHUTDOWN. What the host sends to a guest that
  * takes no more is read and thrown away: a program that polls a full socket for room hears of no
  * SHUT_RD, so it must get to its next write, which fails. A host program that has closed
- * altogether (POLLHUP) ends both. RST becomes a close at once (with SO_LINGER 0 where it means
- * something), an error of the socket becomes RST. The relay is freed when no request names it.
+ * altogether (POLLHUP) ends both, also when it has half-closed before. What it had sent until then
+ * goes to the guest first: while the guest has no room, its socket is not even looked at. RST
+ * becomes a close at once (with SO_LINGER 0 where it means something), an error of the socket
+ * becomes RST. The relay is freed when no request names it.
  *
  * SEQPACKET: guest to host, a message goes out when its last piece is there, in one sendmsg; host
  * to guest, the message is looked at (MSG_PEEK) and copied, because zv_send takes a message whole

@@ -300,6 +300,7 @@ void relay_discard(struct relay *r)
 		}
 		if (n == 0 && (!(r->flags & RELAY_SEQPACKET) || relay_seq_at_end(r))) {
 			r->flags &= (uint16_t)~R_IN_READY;
+			relay_poll_hup(r);
 			return;
 		}
 		done += (uint32_t)n + 64u; /* an empty message costs something too */

@@ -8,6 +8,7 @@
 #include <sys/uio.h>
 
 /* relay.flags, above those of relay_init */
+#define R_HUP_ONLY  (1u << 3)  /* the host sends no more: the poll is for its end */
 #define R_DEAF	    (1u << 4)  /* the guest takes no more (then R_H2G_DONE too) */
 #define R_IN_READY  (1u << 5)  /* there is something to read from the socket */
 #define R_WAIT_OUT  (1u << 6)  /* the guest has no room: ZV_EV_OUT will tell */
@@ -74,6 +75,9 @@ void relay_guest_deaf(struct relay *r);
 void relay_host_deaf(struct relay *r);
 /* Polls the socket for something to read. */
 void relay_poll_in(struct relay *r);
+/* The host sends no more, all of it is read: polls the socket for the end of the other direction.
+ */
+void relay_poll_hup(struct relay *r);
 /* Polls the socket for room; until then nothing is taken from the guest. */
 void relay_poll_out(struct relay *r);
 /* What the guest has no room for waits. */

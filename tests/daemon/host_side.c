@@ -94,7 +94,8 @@ bool hs_expect_ok(int fd)
 	return sscanf(line, "OK %u\n", &port) == 1;
 }
 
-long hs_counter(const char *guest, const char *name)
+/* The number behind @name in the answer to "stats", behind the word @part. */
+static long stat_of(const char *guest, const char *part, const char *name)
 {
 	static char text[65536];
 	char key[64], ask[100], *at;
@@ -112,9 +113,36 @@ long hs_counter(const char *guest, const char *name)
 	text[n] = 0;
 	close(fd);
 	(void)snprintf(key, sizeof(key), "\"%s\":", name);
-	at = strstr(text, "\"endpoints\"");
+	at = strstr(text, part);
 	at = at ? strstr(at, key) : NULL;
 	return at ? strtol(at + strlen(key), NULL, 10) : -1;
+}
+
+long hs_counter(const char *guest, const char *name)
+{
+	return stat_of(guest, "\"endpoints\"", name);
+}
+
+struct look {
+	const char *guest;
+	long rounds;
+};
+
+static bool lcore_asleep(void *arg)
+{
+	struct look *l = arg;
+	long before = l->rounds;
+
+	usleep(20000); /* a busy lcore goes thousands */
+	l->rounds = stat_of(l->guest, "\"lcores\"", "rounds");
+	return l->rounds >= 0 && l->rounds == before;
+}
+
+bool hs_lcore_sleeps(const char *guest)
+{
+	struct look l = {guest, -1};
+
+	return zw_until(lcore_asleep, &l);
 }
 
 bool hs_raise_fd_limit(unsigned n)

@@ -26,6 +26,9 @@ bool hs_readable(int fd);
 /* An endpoint counter of @guest, from the control socket; -1: no such. */
 long hs_counter(const char *guest, const char *name);
 
+/* Waits until the daemon's first lcore has gone no round between two looks; @guest: any. */
+bool hs_lcore_sleeps(const char *guest);
+
 /* At least @n descriptors for this process and the daemon that it starts. */
 bool hs_raise_fd_limit(unsigned n);
 
