@@ -7,8 +7,13 @@
  * POLLOUT, SO_ERROR; then the guest gets its RESPONSE, and the relay begins. Names were resolved
  * when the configuration was read. The socket layer's time for an answer bounds the wait.
  *
- * AF_VSOCK goes to VMADDR_CID_LOCAL, the host's loopback (kernel module vsock_loopback); STREAM and
- * SEQPACKET alike. TCP carries STREAM only.
+ * AF_VSOCK goes to VMADDR_CID_LOCAL, the host's loopback (kernel module vsock_loopback).
+ *
+ * Both carry STREAM only. TCP has no messages. Linux' AF_VSOCK has, but not for who must not wait:
+ * a send of a message that finds less room than it needs leaves its first part behind and says
+ * EAGAIN, and there is no word for how much that was, so that a reader that is slow for once would
+ * get messages put together from pieces. And Debian 12's kernel does not let one look at a message
+ * (MSG_PEEK), without which one that the guest has no room for would have to be kept.
  */
 #include "endpoint.h"
 #include "log.h"
@@ -44,6 +49,8 @@ static void dial_refuse(struct dial *d, int err)
 {
 	struct guest_queue *gq = d->r.owner.gq;
 
+	if (err == -ECONNRESET) /* how AF_VSOCK calls it */
+		err = -ECONNREFUSED;
 	if (err == -ECONNREFUSED)
 		ENDPOINT_COUNT(gq, connect_refused);
 	else if (err == -ETIMEDOUT)
@@ -104,15 +111,18 @@ static void dial_event(struct conn_owner *o, const struct zv_event *ev)
 static int dial(struct guest_queue *gq, struct zv_conn *conn, const struct zv_conn_info *info,
 		const struct sockaddr *addr, socklen_t addr_len)
 {
-	bool seq = info->type == ZV_SEQPACKET;
-	int fd, type = (seq ? SOCK_SEQPACKET : SOCK_STREAM) | SOCK_CLOEXEC | SOCK_NONBLOCK;
-	unsigned flags = RELAY_LINGER0 | (seq ? RELAY_SEQPACKET : 0);
+	unsigned flags = RELAY_LINGER0;
 	struct dial *d;
+	int fd;
 
+	if (info->type != ZV_STREAM) {
+		ENDPOINT_COUNT(gq, connect_refused);
+		return -ECONNREFUSED;
+	}
 	if (!endpoint_fd_get(gq))
 		return -ECONNREFUSED;
 	d = calloc(1, sizeof(*d));
-	fd = d ? socket(addr->sa_family, type, 0) : -1;
+	fd = d ? socket(addr->sa_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0) : -1;
 	if (fd < 0) {
 		endpoint_fd_refused(gq, d ? -errno : -ENOMEM);
 		endpoint_fd_put(gq);
@@ -148,12 +158,8 @@ static int tcp_serve(struct guest_queue *gq, struct zv_conn *conn, const struct 
 	for (unsigned i = 0; i < cfg->n_tcp; i++) {
 		const struct cfg_tcp *t = &cfg->tcp[i];
 
-		if (t->port != info->local_port)
-			continue;
-		if (info->type == ZV_STREAM)
+		if (t->port == info->local_port)
 			return dial(gq, conn, info, (const struct sockaddr *)&t->addr, t->addr_len);
-		ENDPOINT_COUNT(gq, connect_refused); /* TCP keeps no message boundaries */
-		return -ECONNREFUSED;
 	}
 	return 0;
 }

@@ -4,7 +4,7 @@
 A kernel's package is downloaded once into VMDIR/kernel/ and unpacked there; it is never installed. The
 RAM disk is built anew each time, which takes less than a second: busybox, socat and ncat as Debian
 ships them, with the shared libraries they want, the modules of the stock virtio-vsock driver, and
-our static programs. vm_agent is its first process.
+our static programs; a scenario may have one made with others. vm_agent is its first process.
 """
 import lzma
 import os
@@ -154,12 +154,12 @@ class Cpio:
             self.add(name or source.lstrip('/'), stat.S_IFREG | 0o755, f.read())
 
     def add_program(self, source):
-        """A program of this machine with its loader and its shared libraries."""
-        self.add_file(source)
+        """A program of this machine, in /bin, with its loader and its shared libraries."""
+        self.add_file(source, 'bin/' + os.path.basename(source))
         for line in call('ldd', source).stdout.splitlines():
-            m = re.search(r'(/\S+) \(0x', line)
-            if m:
-                self.add_file(m.group(1))
+            if m := re.search(r'(/\S+) \(0x', line):
+                system = m[1].startswith(('/lib', '/usr/'))  # others: where the loader looks anyway
+                self.add_file(m[1], None if system else 'lib/' + os.path.basename(m[1]))
 
     def write(self, path):
         self.add('TRAILER!!!', 0)
@@ -173,20 +173,20 @@ def module_bytes(path):
     return lzma.decompress(data) if path.endswith('.xz') else data
 
 
-def build(kernel, programs, path):
-    """Writes a RAM disk for @kernel to @path, with @programs (static) in /bin."""
+def build(kernel, programs, path, modules=MODULES, dynamic=PROGRAMS):
+    """Writes a RAM disk for @kernel to @path, with @programs (static) and @dynamic ones in /bin."""
     cpio = Cpio()
     for folder in ('proc', 'sys', 'dev', 'tmp', 'etc', 'root', 'run'):
         cpio.add(folder, stat.S_IFDIR | 0o755)
     cpio.add('dev/console', stat.S_IFCHR | 0o600, rdev=(5, 1))
     cpio.add_file('/bin/busybox', 'bin/busybox')
     cpio.add('bin/sh', stat.S_IFLNK | 0o777, b'busybox')
-    for program in PROGRAMS:
+    for program in dynamic:
         cpio.add_program(program)
     for program in programs:
         cpio.add_file(program, 'bin/' + os.path.basename(program))
     cpio.add('init', stat.S_IFLNK | 0o777, b'bin/vm_agent')
-    base, paths, deps = kernel.modules(MODULES)
+    base, paths, deps = kernel.modules(modules)
     target = f'lib/modules/{kernel.release}'
     plain = {p: re.sub(r'\.ko\..*', '.ko', p) for p in paths}
     for p in paths:
@@ -195,5 +195,5 @@ def build(kernel, programs, path):
     cpio.add(f'{target}/modules.dep', stat.S_IFREG | 0o644, ''.join(lines).encode())
     have = {os.path.basename(p).split('.')[0] for p in paths}
     cpio.add('etc/modules', stat.S_IFREG | 0o644,
-             ''.join(m + '\n' for m in MODULES if m in have).encode())
+             ''.join(m + '\n' for m in modules if m in have).encode())
     cpio.write(path)

@@ -167,7 +167,7 @@ class Bench:
         return os.path.join(self.logs, name + '.log')
 
     def program(self, name):
-        for folder in ('tests/vm', 'host-dpdk/daemon', 'host-dpdk/daemon/ctl'):
+        for folder in ('tests/vm', 'tests/daemon', 'host-dpdk/daemon', 'host-dpdk/daemon/ctl'):
             path = os.path.join(self.build, folder, name)
             if os.path.isfile(path):
                 return path
