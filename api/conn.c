@@ -214,8 +214,10 @@ void conn_over(struct zv_conn *c, int err)
 		conn_free(c);
 		return;
 	}
-	if (!(c->flags & CF_OVER))
+	if (!(c->flags & CF_OVER)) {
+		c->over_seq = ++q->over_seq;
 		TAILQ_INSERT_TAIL(&q->over, c, acceptlink);
+	}
 	c->flags |= CF_OVER;
 	conn_ready(c);
 }

@@ -89,39 +89,89 @@ int zv_conn_info(struct zv_conn *c, struct zv_conn_info *out)
 	return 0;
 }
 
-static int each_conn(struct zv_queue *q, int (*fn)(void *, const struct zv_conn_info *), void *ctx)
+/*
+ * A walk goes through the table by position, which a connection keeps while it is there, and then
+ * through the dead ones by their number, in which order they lie. So the cursor names no
+ * connection that could go. An empty place costs a look too: a table that was once large stays so.
+ */
+#define CURSOR_OVER (UINT64_C(1) << 63) /* in a cursor: the table is done; the rest is over_seq */
+#define LOOKS	    8192		/* of a call */
+#define LOOKS_CONN  32			/* what a connection costs, measured in empty places */
+
+struct walk {
+	int (*fn)(void *ctx, const struct zv_conn_info *info);
+	void *ctx;
+	uint64_t at;
+	int looks; /* left */
+};
+
+static int show_conn(struct walk *w, const struct zv_conn *c)
 {
 	struct zv_conn_info info;
-	struct conn_node *n;
-	struct zv_conn *c;
-	uint32_t pos = 0;
+
+	w->looks -= LOOKS_CONN;
+	fill_info(c, &info);
+	return w->fn(w->ctx, &info);
+}
+
+static int walk_table(struct zv_queue *q, struct walk *w)
+{
 	int ret = 0;
 
-	while (ret == 0 && (n = conn_table_next(&q->conns, &pos))) {
-		c = (struct zv_conn *)n;
-		if (c->flags & CF_INTERNAL)
-			continue;
-		fill_info(c, &info);
-		ret = fn(ctx, &info);
+	while (ret == 0 && w->looks > 0 && w->at < q->conns.slots) {
+		const struct zv_conn *c =
+			(struct zv_conn *)conn_table_at(&q->conns, (uint32_t)w->at);
+
+		w->at++;
+		w->looks--;
+		if (c && !(c->flags & CF_INTERNAL))
+			ret = show_conn(w, c);
 	}
-	for (c = TAILQ_FIRST(&q->over); ret == 0 && c; c = TAILQ_NEXT(c, acceptlink)) {
-		fill_info(c, &info);
-		ret = fn(ctx, &info);
-	}
+	if (w->at >= q->conns.slots)
+		w->at = CURSOR_OVER;
 	return ret;
 }
 
-int zv_queue_conns(struct zv_queue *q, int (*fn)(void *ctx, const struct zv_conn_info *info),
-		   void *ctx)
+static int walk_over(struct zv_queue *q, struct walk *w)
 {
+	const struct zv_conn *c;
 	int ret;
+
+	TAILQ_FOREACH(c, &q->over, acceptlink)
+	{
+		if (c->over_seq <= (w->at & ~CURSOR_OVER))
+			continue;
+		if (w->looks <= 0)
+			return 0;
+		w->at = CURSOR_OVER | c->over_seq;
+		ret = show_conn(w, c);
+		if (ret)
+			return ret;
+	}
+	w->at = 0;
+	return 0;
+}
+
+int zv_queue_conns(struct zv_queue *q, uint64_t *cursor,
+		   int (*fn)(void *ctx, const struct zv_conn_info *info), void *ctx)
+{
+	struct walk w = {.fn = fn, .ctx = ctx, .at = cursor ? *cursor : 0};
+	int ret = 0;
 
 	if (!q || !fn)
 		return zv_err(-EINVAL, "zv_queue_conns: queue and fn must not be NULL");
 	queue_enter(q);
 	queue_sync(q);
-	ret = each_conn(q, fn, ctx);
+	do {
+		w.looks = LOOKS;
+		if (!(w.at & CURSOR_OVER))
+			ret = walk_table(q, &w);
+		if (w.at & CURSOR_OVER && ret == 0)
+			ret = walk_over(q, &w);
+	} while (!cursor && w.at && ret == 0);
 	queue_leave(q);
+	if (cursor)
+		*cursor = w.at;
 	return ret;
 }
 

@@ -126,6 +126,7 @@ struct zv_conn {
 	uint64_t opened_ns;
 	TAILQ_ENTRY(zv_conn) ready, ctrl, txwait, timers, morelink;
 	TAILQ_ENTRY(zv_conn) acceptlink; /* of the accept queue, or of q->over */
+	uint64_t over_seq;		 /* CF_OVER: rises along q->over */
 };
 
 TAILQ_HEAD(conn_list, zv_conn);
@@ -178,6 +179,7 @@ struct zv_queue {
 	struct zv_conn *last; /* connection of the last packet */
 	struct conn_list ready, ctrl, txwait, turns, more, timers[TIMERS];
 	struct conn_list over; /* out of the table; the application still has the handle */
+	uint64_t over_seq;     /* of the last that was put there */
 	struct zv_conn *hello_conn;
 	struct hello peer_hello; /* the peer's last one in this session; caps 0: none so far */
 	struct rx_loans rx;

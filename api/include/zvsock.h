@@ -348,11 +348,17 @@ ZV_API int zv_conn_info(struct zv_conn *conn, struct zv_conn_info *info);
 /*
  * Calls @fn for every connection of the queue, those included that wait in an accept queue, are
  * finishing after zv_conn_close, or are dead and not closed yet. *info is valid during the call;
- * @fn must not call anything on this queue. A return value other than 0 ends the walk and is
- * returned. 0 at the end; -EINVAL.
+ * @fn must not call anything on this queue. A return value other than 0 ends the call and is
+ * returned. 0 otherwise; -EINVAL.
+ *
+ * @cursor: NULL: all of them, however long that takes. Otherwise *cursor is 0 for the first call;
+ * each call shows a bounded number (some hundreds) and leaves in *cursor where the next one goes
+ * on, behind the last that was shown; 0: that was the end. Connections may come and go in between:
+ * one that stays is shown once; one that dies without being closed may be shown again, dead; one
+ * that has come or been closed since the first call may be shown or not.
  */
-ZV_API int zv_queue_conns(struct zv_queue *q, int (*fn)(void *ctx, const struct zv_conn_info *info),
-			  void *ctx);
+ZV_API int zv_queue_conns(struct zv_queue *q, uint64_t *cursor,
+			  int (*fn)(void *ctx, const struct zv_conn_info *info), void *ctx);
 
 /* The queue of the connection, for as long as the handle is valid. */
 ZV_API struct zv_queue *zv_conn_queue(struct zv_conn *conn);

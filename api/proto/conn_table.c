@@ -276,6 +276,11 @@ void conn_table_remove(struct conn_table *t, struct conn_node *node)
 	node->id = 0;
 }
 
+struct conn_node *conn_table_at(const struct conn_table *t, uint32_t pos)
+{
+	return pos < t->slots ? t->slot[pos].node : NULL;
+}
+
 struct conn_node *conn_table_next(const struct conn_table *t, uint32_t *pos)
 {
 	while (*pos < t->slots) {

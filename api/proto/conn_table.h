@@ -84,6 +84,10 @@ void conn_table_remove(struct conn_table *t, struct conn_node *node);
 /* A local port for a connection of (cid, peer_port); 0 or -EADDRNOTAVAIL. */
 int conn_table_port(struct conn_table *t, uint64_t cid, uint32_t peer_port, uint32_t *port);
 
+/* The connection at position @pos of t->slots, NULL: none. It keeps the position while it is in the
+ * table. */
+struct conn_node *conn_table_at(const struct conn_table *t, uint32_t pos);
+
 /* Walks: *pos starts at 0; NULL at the end. The node returned may be removed. */
 struct conn_node *conn_table_next(const struct conn_table *t, uint32_t *pos);
 

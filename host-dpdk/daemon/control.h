@@ -7,7 +7,7 @@
  * A Unix stream socket; who may write to its file may ask. One JSON object a line goes in, one
  * comes out; docs/daemon.md ("The control protocol") lists them. The main thread serves it between
  * its other work: control_fd() is readable when control_serve() has something to do, and that never
- * waits for a client. What belongs to an lcore is fetched by lcore_call().
+ * waits for a client. What belongs to an lcore is fetched by lcore_call(), a little at a time.
  *
  * A client can be slow, send garbage or leave at any time, and costs at most a line of input, one
  * answer and its place: at most CONTROL_CLIENTS have one, the others wait in the backlog; who keeps

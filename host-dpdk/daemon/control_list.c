@@ -2,9 +2,11 @@
 /*
  * "list" of the control socket: every connection, and where it leads on the host.
  *
- * What lcores own is copied by a call on the lcore (lcore_call), into memory that this thread has
- * allocated and touched before; a call that finds too little room says so and is made again with
- * more. So an lcore spends some tens of nanoseconds a connection, and allocates nothing.
+ * What lcores own is copied by calls on the lcore (lcore_call), a slice each, into memory that this
+ * thread has allocated and touched before. So an lcore spends tens of microseconds at a time, and
+ * allocates nothing; in between it does its work, and connections come and go. A list that is taken
+ * meanwhile has every connection that was there all the time, once; of the others it may have some.
+ * A guest cannot go: that is this thread's business.
  */
 #include "control_int.h"
 
@@ -14,39 +16,33 @@
 #include <time.h>
 #include <zvsock.h>
 
-#define CONNS_FIRST 1024u
+#define SLICE 256u /* connections of a call, at most */
 
 /* ---- from the lcores ---- */
 
-struct snapshot {
+struct slice {
 	struct zv_queue *q;
-	struct zv_conn_info *conns; /* NULL: only count */
-	size_t n, room;
-	bool full;
+	uint64_t cursor;	    /* 0 after a call: there is no more */
+	struct zv_conn_info *conns; /* room for SLICE; NULL: only count */
+	size_t n;
 };
 
-static int snapshot_take(void *ctx, const struct zv_conn_info *info)
+static int slice_add(void *ctx, const struct zv_conn_info *info)
 {
-	struct snapshot *s = ctx;
+	struct slice *s = ctx;
 
-	if (s->conns && s->n == s->room) {
-		s->full = true;
-		return 1;
-	}
 	if (s->conns)
 		s->conns[s->n] = *info;
-	s->n++;
-	return 0;
+	return ++s->n == SLICE;
 }
 
-static void snapshot_call(struct lcore *lc, void *arg)
+static void slice_call(struct lcore *lc, void *arg)
 {
-	struct snapshot *s = arg;
+	struct slice *s = arg;
 
 	(void)lc;
 	s->n = 0;
-	s->full = false;
-	(void)zv_queue_conns(s->q, snapshot_take, s);
+	(void)zv_queue_conns(s->q, &s->cursor, slice_add, s);
 }
 
 size_t control_count(const struct guest *g)
@@ -54,32 +50,14 @@ size_t control_count(const struct guest *g)
 	size_t n = 0;
 
 	for (unsigned i = 0; i < g->n_queues; i++) {
-		struct snapshot s = {.q = g->queues[i].q};
+		struct slice s = {.q = g->queues[i].q};
 
-		lcore_call(g->queues[i].lc, snapshot_call, &s);
-		n += s.n;
+		do {
+			lcore_call(g->queues[i].lc, slice_call, &s);
+			n += s.n;
+		} while (s.cursor);
 	}
 	return n;
-}
-
-/* The queue's connections in @s, whose memory is used again from queue to queue. */
-static bool snapshot_conns(const struct guest_queue *gq, struct snapshot *s)
-{
-	s->q = gq->q;
-	for (;;) {
-		if (s->conns) {
-			lcore_call(gq->lc, snapshot_call, s);
-			if (!s->full)
-				return true;
-		}
-		s->room = s->conns ? s->room * 4 : CONNS_FIRST;
-		free(s->conns);
-		s->conns = malloc(s->room * sizeof(*s->conns));
-		if (!s->conns)
-			return false;
-		/* The lcore shall not take the page faults. */
-		memset(s->conns, 0xff, s->room * sizeof(*s->conns));
-	}
 }
 
 /* ---- where it leads ---- */
@@ -148,13 +126,33 @@ static json_t *conn_json(const struct daemon *d, const struct guest *g,
 			 control_text(endpoint));
 }
 
+/* The queue's connections behind those that @conns has already. False: no memory. */
+static bool list_queue(const struct daemon *d, const struct guest_queue *gq, struct slice *s,
+		       json_t *conns)
+{
+	bool ok = true;
+
+	s->q = gq->q;
+	do {
+		struct timespec t;
+
+		lcore_call(gq->lc, slice_call, s);
+		(void)clock_gettime(CLOCK_MONOTONIC, &t);
+		for (size_t k = 0; k < s->n && ok; k++)
+			ok = control_append(conns, conn_json(d, gq->guest, &s->conns[k],
+							     (uint64_t)t.tv_sec * 1000000000u +
+								     (uint64_t)t.tv_nsec));
+	} while (s->cursor && ok);
+	return ok;
+}
+
 json_t *control_list(struct control *ct, struct client *cl, const json_t *request,
 		     struct refusal *why)
 {
-	struct snapshot s = {0};
+	struct slice s = {0};
 	struct guest *only;
 	json_t *conns;
-	bool ok = true;
+	bool ok;
 
 	(void)cl;
 	if (!control_guest(ct, request, &only, why))
@@ -163,19 +161,13 @@ json_t *control_list(struct control *ct, struct client *cl, const json_t *reques
 		return control_refuse(why, "busy",
 				      "too many large answers have not been read yet; try again");
 	conns = json_array();
-	for (const struct guest *g = ct->d->guests; g && ok; g = g->next) {
-		for (unsigned i = 0; i < g->n_queues && ok && (!only || g == only); i++) {
-			struct timespec t;
-
-			ok = snapshot_conns(&g->queues[i], &s);
-			(void)clock_gettime(CLOCK_MONOTONIC, &t);
-			for (size_t k = 0; k < s.n && ok; k++)
-				ok = control_append(conns,
-						    conn_json(ct->d, g, &s.conns[k],
-							      (uint64_t)t.tv_sec * 1000000000u +
-								      (uint64_t)t.tv_nsec));
-		}
-	}
+	s.conns = malloc(SLICE * sizeof(*s.conns));
+	ok = s.conns;
+	if (ok) /* the lcore shall not take the page faults */
+		memset(s.conns, 0xff, SLICE * sizeof(*s.conns));
+	for (const struct guest *g = ct->d->guests; g && ok; g = g->next)
+		for (unsigned i = 0; i < g->n_queues && ok && (!only || g == only); i++)
+			ok = list_queue(ct->d, &g->queues[i], &s, conns);
 	free(s.conns);
 	return control_wrap("connections", conns, ok, why);
 }

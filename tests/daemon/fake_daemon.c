@@ -45,14 +45,15 @@ int zv_set_tap(struct zv_queue *q, zv_tap_fn fn, void *ctx)
 	return 0;
 }
 
-int zv_queue_conns(struct zv_queue *q, int (*fn)(void *ctx, const struct zv_conn_info *info),
-		   void *ctx)
+int zv_queue_conns(struct zv_queue *q, uint64_t *cursor,
+		   int (*fn)(void *ctx, const struct zv_conn_info *info), void *ctx)
 {
+	unsigned i = cursor ? (unsigned)*cursor : 0, first = i;
 	struct timespec t;
 	int ret = 0;
 
 	(void)clock_gettime(CLOCK_MONOTONIC, &t);
-	for (unsigned i = 0; i < q->n_conns && !ret; i++) {
+	for (; i < q->n_conns && !ret && !(cursor && i - first == FAKE_SLICE); i++) {
 		struct zv_conn_info info = {
 			.size = sizeof(info),
 			.local_cid = i % 10 == 5 ? 4 : 2, /* "db" */
@@ -69,6 +70,9 @@ int zv_queue_conns(struct zv_queue *q, int (*fn)(void *ctx, const struct zv_conn
 
 		ret = fn(ctx, &info);
 	}
+	q->most_shown = i - first > q->most_shown ? i - first : q->most_shown;
+	if (cursor)
+		*cursor = i < q->n_conns ? i : 0;
 	return ret;
 }
 

@@ -20,9 +20,11 @@
 
 #define FAKE_GUESTS 3
 #define FAKE_QUEUES 2
+#define FAKE_SLICE  300 /* connections that zv_queue_conns() shows at a time, given a cursor */
 
 struct zv_queue {
 	unsigned guest, index, n_conns;
+	unsigned most_shown; /* by one call of zv_queue_conns() */
 	zv_tap_fn tap;
 	void *tap_ctx;
 };

@@ -94,7 +94,7 @@ static void stats_have_every_counter(void **state)
 	(void)close(fd);
 }
 
-/* More than the first guess of memory, and more than a socket's buffer. */
+/* More than a socket's buffer, and more than an lcore should be kept by one call. */
 static void a_long_list_is_complete(void **state)
 {
 	struct fake *f = *state;
@@ -113,6 +113,11 @@ static void a_long_list_is_complete(void **state)
 	assert_int_equal(json_integer_value(json_object_get(c, "peer_port")), 50000 + 4999);
 	assert_true(json_integer_value(json_object_get(c, "age_ns")) > 60000000000);
 	json_decref(j);
+	j = raw_ask(fd, "{\"v\":1,\"cmd\":\"guests\",\"guest\":\"a-b\"}\n");
+	c = json_array_get(json_object_get(j, "guests"), 0);
+	assert_int_equal(json_integer_value(json_object_get(c, "connections")), 5000);
+	json_decref(j);
+	assert_in_range(f->queues[2][1].most_shown, 1, FAKE_SLICE);
 	j = raw_ask(fd, "{\"v\":1,\"cmd\":\"list\",\"guest\":\"web\"}\n");
 	assert_int_equal(json_array_size(json_object_get(j, "connections")), 10);
 	json_decref(j);

@@ -283,7 +283,7 @@ static void look_at(struct side *s, struct zv_conn *c)
 	FZ_CHECK(st.rx_bytes >= ci.rx_bytes && st.tx_bytes >= ci.tx_bytes);
 	FZ_CHECK((s == &side[0] ? ci.local_cid : ci.peer_cid) == FAKE_CID);
 	FZ_CHECK(siblings || injected || zv_cid(s->dev) == ci.local_cid);
-	FZ_CHECK(ci.queue < FAKE_QUEUES && zv_queue_conns(zv_conn_queue(c), is_it, &ci) == 1);
+	FZ_CHECK(ci.queue < FAKE_QUEUES && zv_queue_conns(zv_conn_queue(c), NULL, is_it, &ci) == 1);
 	zv_set_user(c, s);
 	FZ_CHECK(zv_user(c) == s);
 }

@@ -49,9 +49,9 @@ static void test_every_connection_is_listed(void **state)
 	struct list l = {0};
 
 	(void)state;
-	assert_int_equal(zv_queue_conns(NULL, collect, &l), -EINVAL);
-	assert_int_equal(zv_queue_conns(P.h, NULL, &l), -EINVAL);
-	assert_int_equal(zv_queue_conns(P.h, collect, &l), 0);
+	assert_int_equal(zv_queue_conns(NULL, NULL, collect, &l), -EINVAL);
+	assert_int_equal(zv_queue_conns(P.h, NULL, NULL, &l), -EINVAL);
+	assert_int_equal(zv_queue_conns(P.h, NULL, collect, &l), 0);
 	assert_int_equal(l.n, 0); /* that of HELLO is the library's */
 	connect_pair(ZV_STREAM, 1000, &g[0], &h[0]);
 	connect_pair(ZV_STREAM, 1000, &g[1], &h[1]);
@@ -62,7 +62,7 @@ static void test_every_connection_is_listed(void **state)
 				 0);
 	zv_conn_reset(g[0]); /* dead on the host's side, and not closed there */
 	pump();
-	assert_int_equal(zv_queue_conns(P.h, collect, &l), 0);
+	assert_int_equal(zv_queue_conns(P.h, NULL, collect, &l), 0);
 	assert_int_equal(l.n, 4);
 	assert_string_equal(by_port(&l, port_of(g[1]))->state, "connected");
 	assert_string_equal(by_port(&l, port_of(g[2]))->state, "connected");
@@ -73,12 +73,173 @@ static void test_every_connection_is_listed(void **state)
 	assert_int_equal(flags_of(h[1]), ZV_CONN_INCOMING);
 	l.n = 0;
 	l.stop_at = 2;
-	assert_int_equal(zv_queue_conns(P.h, collect, &l), 17);
+	assert_int_equal(zv_queue_conns(P.h, NULL, collect, &l), 17);
 	assert_int_equal(l.n, 2);
 	for (unsigned i = 1; i < 4; i++)
 		zv_conn_close(g[i]);
 	zv_conn_close(h[0]);
 	zv_conn_close(h[1]);
+}
+
+/* ---- the list in slices ---- */
+
+#define MANY 700u
+
+static struct many {
+	struct zv_conn *g[MANY], *h[MANY];
+	uint32_t port[MANY];	      /* of the guest: what the list is searched by */
+	unsigned shown[MANY], others; /* so often, since many_walk began */
+	unsigned in_call, most;	      /* shown by one call */
+	unsigned stop_each;
+} M;
+
+static int count(void *ctx, const struct zv_conn_info *info)
+{
+	unsigned i = 0;
+
+	(void)ctx;
+	M.in_call++;
+	while (i < MANY && M.port[i] != info->peer_port)
+		i++;
+	if (i < MANY)
+		M.shown[i]++;
+	else
+		M.others++;
+	return M.stop_each && M.in_call == M.stop_each ? 5 : 0;
+}
+
+/* One call more. False: that was the last. */
+static bool many_slice(uint64_t *cursor)
+{
+	int ret;
+
+	M.in_call = 0;
+	ret = zv_queue_conns(P.h, cursor, count, NULL);
+	assert_int_equal(ret, M.stop_each && M.in_call == M.stop_each ? 5 : 0);
+	M.most = M.in_call > M.most ? M.in_call : M.most;
+	return *cursor != 0;
+}
+
+static void many_open(void)
+{
+	memset(&M, 0, sizeof(M));
+	for (unsigned i = 0; i < MANY; i++) {
+		connect_pair(ZV_STREAM, 1000, &M.g[i], &M.h[i]);
+		M.port[i] = port_of(M.g[i]);
+	}
+}
+
+static void many_close(void)
+{
+	for (unsigned i = 0; i < MANY; i++) {
+		if (M.g[i])
+			zv_conn_close(M.g[i]);
+		if (M.h[i])
+			zv_conn_close(M.h[i]);
+	}
+}
+
+static void all_shown_once(void)
+{
+	for (unsigned i = 0; i < MANY; i++)
+		assert_int_equal(M.shown[i], 1);
+	assert_int_equal(M.others, 0);
+}
+
+/* A call shows no more than a queue's thread has time for, be they alive or dead. */
+static void test_a_long_list_comes_in_slices(void **state)
+{
+	uint64_t cursor = 0;
+
+	(void)state;
+	many_open();
+	for (unsigned dead = 0; dead < 2; dead++) {
+		unsigned calls = 1;
+
+		memset(M.shown, 0, sizeof(M.shown));
+		while (many_slice(&cursor))
+			calls++;
+		assert_true(calls > 2 && M.most < MANY / 2);
+		all_shown_once();
+		for (unsigned i = 0; i < MANY; i++) {
+			(void)zv_conn_reset(M.g[i]);
+			M.g[i] = NULL;
+		}
+		pump();
+	}
+	many_close();
+}
+
+static void test_a_stopped_call_goes_on_behind(void **state)
+{
+	uint64_t cursor = 0;
+
+	(void)state;
+	many_open();
+	for (unsigned i = 0; i < MANY; i += 2) { /* half of them are dead */
+		(void)zv_conn_reset(M.g[i]);
+		M.g[i] = NULL;
+	}
+	pump();
+	M.stop_each = 3;
+	while (many_slice(&cursor))
+		;
+	all_shown_once();
+	many_close();
+}
+
+/* The first connection that has been shown @times so far. */
+static unsigned one_shown(unsigned times, unsigned from)
+{
+	while (from < MANY && M.shown[from] != times)
+		from++;
+	assert_true(from < MANY);
+	return from;
+}
+
+static void end_one(unsigned i, bool closed)
+{
+	(void)zv_conn_reset(M.g[i]);
+	M.g[i] = NULL;
+	pump();
+	if (!closed) /* dead on the host's side */
+		return;
+	(void)zv_conn_close(M.h[i]);
+	M.h[i] = NULL;
+}
+
+static void test_connections_come_and_go_meanwhile(void **state)
+{
+	unsigned shown_dead, new_dead, shown_closed, new_closed;
+	struct zv_conn *g[2], *h[2];
+	uint64_t cursor = 0;
+
+	(void)state;
+	many_open();
+	assert_true(many_slice(&cursor));
+	shown_dead = one_shown(1, 0);
+	shown_closed = one_shown(1, shown_dead + 1);
+	new_dead = one_shown(0, 0);
+	new_closed = one_shown(0, new_dead + 1);
+	end_one(shown_dead, false);
+	end_one(shown_closed, true);
+	end_one(new_dead, false);
+	end_one(new_closed, true);
+	for (unsigned i = 0; i < 2; i++) /* they take the places that have become free */
+		connect_pair(ZV_STREAM, 1000, &g[i], &h[i]);
+	while (many_slice(&cursor))
+		;
+	for (unsigned i = 0; i < MANY; i++)
+		if (i != shown_dead && i != new_closed)
+			assert_int_equal(M.shown[i], 1);
+	assert_int_equal(M.shown[shown_dead], 2); /* alive, then dead */
+	assert_int_equal(M.shown[new_closed], 0);
+	assert_true(M.others <= 2);
+	for (unsigned i = 0; i < 2; i++) {
+		zv_conn_close(g[i]);
+		zv_conn_close(h[i]);
+	}
+	many_close();
 }
 
 static void test_info_tells_credit_and_age(void **state)
@@ -215,9 +376,9 @@ int main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, pair_setup, pair_teardown)
 	const struct CMUnitTest tests[] = {
-		T(test_every_connection_is_listed),
-		T(test_info_tells_credit_and_age),
-		T(test_the_tap_sees_what_goes_by),
+		T(test_every_connection_is_listed),    T(test_a_long_list_comes_in_slices),
+		T(test_a_stopped_call_goes_on_behind), T(test_connections_come_and_go_meanwhile),
+		T(test_info_tells_credit_and_age),     T(test_the_tap_sees_what_goes_by),
 	};
 
 	return cmocka_run_group_tests_name("inspect", tests, NULL, NULL);
