@@ -2,6 +2,8 @@
 #include "guest_fix.h"
 
 #include <errno.h>
+#include <fcntl.h>
+#include <linux/memfd.h>
 
 /* Two regions with a hole between, and one at the very top of the address space. */
 static struct guest_mem *three(const struct guest *g)
@@ -191,12 +193,60 @@ static void revocation(void **state)
 	guest_free(&g);
 }
 
+/* A PC's memory in 2 MiB pages: its regions begin and end amid pages, mappings must not. */
+static void regions_within_hugepages(void **state)
+{
+	const uint64_t size = 4u << 20, hole = 0xa0000, high = 0xc0000;
+	int fd = memfd_create("guest", MFD_CLOEXEC | MFD_HUGETLB | MFD_HUGE_2MB);
+	struct guest_mem_src s[2] = {
+		{.gpa = 0, .uva = G_UVA, .size = hole, .fd = fd},
+		{.gpa = high, .uva = G_UVA + high, .size = size - high, .offset = high, .fd = fd},
+	};
+	struct guest_mem *m = NULL, *kept;
+	volatile uint8_t *va[2];
+	unsigned char vec;
+	uint8_t *mem;
+
+	(void)state;
+	if (fd < 0 || fallocate(fd, 0, 0, (off_t)size) < 0) {
+		print_message("no two hugepages of 2 MiB are free: %s\n", strerror(errno));
+		if (fd >= 0)
+			close(fd);
+		skip();
+	}
+	mem = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	assert_true(mem != MAP_FAILED);
+	assert_int_equal(guest_mem_import(&m, s, 2), 0);
+	assert_int_equal(guest_mem_import(&kept, s, 2), 0);
+	assert_int_equal(m->page_size, 2u << 20);
+	for (unsigned i = 0; i < 2; i++) {
+		va[i] = m->r[i].va;
+		mem[s[i].offset] = 42;
+		mem[s[i].offset + s[i].size - 1] = 43;
+		assert_int_equal(va[i][0], 42);
+		assert_int_equal(va[i][s[i].size - 1], 43);
+	}
+	assert_int_equal(guest_mem_revoke(m), 0);
+	assert_int_equal(va[1][0], 0);
+	assert_int_equal(kept->r[1].va[0], 42);
+	guest_mem_put(m);
+	va[0] = kept->r[0].va;
+	va[1] = kept->r[1].va;
+	guest_mem_put(kept);
+	for (unsigned i = 0; i < 2; i++)
+		assert_int_equal(
+			mincore((void *)((uintptr_t)va[i] & ~(uintptr_t)0xfff), 0x1000, &vec),
+			-1); /* not mapped */
+	munmap(mem, size);
+	close(fd);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(translation),	  cmocka_unit_test(frontend_addresses),
 		cmocka_unit_test(refused_tables), cmocka_unit_test(references),
-		cmocka_unit_test(revocation),
+		cmocka_unit_test(revocation),	  cmocka_unit_test(regions_within_hugepages),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
