@@ -70,6 +70,12 @@ class Job:
             self.guest.listen(deadline, f'"{self.command}" did not end')
         return self.status
 
+    def ended(self):
+        """By what the agent has said so far."""
+        while self.status is None and self.guest.stream.waiting():
+            self.guest.listen(time.monotonic() + LIMIT, 'the agent stopped amid a word')
+        return self.status is not None
+
     def expect(self, pattern, limit=LIMIT):
         deadline = time.monotonic() + limit
         while not (m := re.search(pattern, self.output)):

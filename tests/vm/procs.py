@@ -56,6 +56,10 @@ class Stream:
         self.data += got
         return bool(got)
 
+    def waiting(self):
+        """There is something, perhaps only the beginning of a line."""
+        return bool(self.data) or self.fill(time.monotonic())
+
     def line(self, deadline):
         """The next line without its end, or None."""
         while b'\n' not in self.data:
