@@ -30,10 +30,24 @@ serve() {
 	return 1
 }
 
-# Asks the server to end, as Ctrl-C does; it must do so in peace.
+# Where the threads of a process are.
+where_is() {
+	for t in /proc/"$1"/task/*; do
+		echo "$(cat "$t/comm"): $(cat "$t/wchan") $(cat "$t/syscall" 2>/dev/null)"
+		sed 's/^/    /' "$t/stack" 2>/dev/null
+	done
+}
+
+# Asks the server to end, as Ctrl-C does; it must do so in peace. timeout kills it after 60 s.
 end_server() {
-	local rc=0
+	local rc=0 child
+	child=$(pgrep -P "$server")
 	kill -TERM "$server"
+	for _ in $(seq 500); do
+		kill -0 "$server" 2>/dev/null || break
+		sleep 0.1
+	done
+	kill -0 "$server" 2>/dev/null && { echo "the server does not end:"; where_is "$child"; }
 	wait "$server" || rc=$?
 	server=''
 	rm -f -- "$dir/s"
