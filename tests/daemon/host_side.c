@@ -5,6 +5,7 @@
 
 #include <errno.h>
 #include <poll.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,6 +13,8 @@
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <unistd.h>
+
+#define ANSWER_MS 60000 /* the daemon's main thread answers by itself */
 
 static int make(const char *name, int type, struct sockaddr_un *sa)
 {
@@ -104,7 +107,7 @@ static long stat_of(const char *guest, const char *part, const char *name)
 
 	(void)snprintf(ask, sizeof(ask), "{\"v\":1,\"cmd\":\"stats\",\"guest\":\"%s\"}\n", guest);
 	fd = hs_connect("control.sock", ask);
-	if (fd < 0)
+	if (fd < 0 || poll(&(struct pollfd){.fd = fd, .events = POLLIN}, 1, ANSWER_MS) != 1)
 		return -1;
 	do {
 		if (n == sizeof(text) - 1 || hs_recv(fd, text + n, 1) != 1)
@@ -123,26 +126,24 @@ long hs_counter(const char *guest, const char *name)
 	return stat_of(guest, "\"endpoints\"", name);
 }
 
-struct look {
-	const char *guest;
-	long rounds;
-};
-
-static bool lcore_asleep(void *arg)
+static long lcore_counter(const char *guest, const char *name)
 {
-	struct look *l = arg;
-	long before = l->rounds;
+	return stat_of(guest, "\"lcores\"", name);
+}
 
-	usleep(20000); /* a busy lcore goes thousands */
-	l->rounds = stat_of(l->guest, "\"lcores\"", "rounds");
-	return l->rounds >= 0 && l->rounds == before;
+/* It has slept, or does so all the time: a spinning one goes round and never sleeps. */
+static bool lcore_sleeps(void *arg)
+{
+	long sleeps = lcore_counter(arg, "sleeps"), rounds = lcore_counter(arg, "rounds");
+
+	usleep(20000);
+	return sleeps >= 0 &&
+	       (lcore_counter(arg, "sleeps") > sleeps || lcore_counter(arg, "rounds") == rounds);
 }
 
 bool hs_lcore_sleeps(const char *guest)
 {
-	struct look l = {guest, -1};
-
-	return zw_until(lcore_asleep, &l);
+	return zw_until(lcore_sleeps, (void *)(uintptr_t)guest);
 }
 
 bool hs_raise_fd_limit(unsigned n)

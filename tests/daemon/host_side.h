@@ -26,7 +26,8 @@ bool hs_readable(int fd);
 /* An endpoint counter of @guest, from the control socket; -1: no such. */
 long hs_counter(const char *guest, const char *name);
 
-/* Waits until the daemon's first lcore has gone no round between two looks; @guest: any. */
+/* Waits until the daemon's first lcore does not spin, but sleeps between what it has to do; @guest:
+ * any. */
 bool hs_lcore_sleeps(const char *guest);
 
 /* At least @n descriptors for this process and the daemon that it starts. */
