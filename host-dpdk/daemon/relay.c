@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* Relays: their life and their ends; theory in relay.h, the data in relay_data.c. */
+#include "linger.h"
 #include "relay_int.h"
 
 #include <errno.h>
@@ -101,6 +102,23 @@ static void release(struct lcore_work *w)
 	r->freed(r);
 }
 
+static void close_socket(struct relay *r)
+{
+	struct linger abort = {.l_onoff = 1};
+	bool host_eof = (r->flags & (R_H2G_DONE | R_DEAF)) == R_H2G_DONE;
+	int fd = r->fd;
+
+	r->fd = -1;
+	if (r->flags & RELAY_TCP && !(r->flags & R_ABORT) && !host_eof) {
+		linger_start(r->owner.gq, fd);
+		return;
+	}
+	if ((r->flags & (R_ABORT | RELAY_LINGER0)) == (R_ABORT | RELAY_LINGER0))
+		(void)setsockopt(fd, SOL_SOCKET, SO_LINGER, &abort, sizeof(abort));
+	io_close_fd(lcore_io(relay_lcore(r)), fd);
+	endpoint_fd_put(r->owner.gq);
+}
+
 void relay_end_more(struct relay *r)
 {
 	struct io *io = lcore_io(relay_lcore(r));
@@ -114,16 +132,10 @@ void relay_end_more(struct relay *r)
 		r->conn = NULL;
 	}
 	if (r->fd >= 0) {
-		struct linger abort = {.l_onoff = 1};
-
-		if ((r->flags & (R_ABORT | RELAY_LINGER0)) == (R_ABORT | RELAY_LINGER0))
-			(void)setsockopt(r->fd, SOL_SOCKET, SO_LINGER, &abort, sizeof(abort));
 		/* A poll under way holds the socket open. */
 		io_cancel(io, &r->in);
 		io_cancel(io, &r->out);
-		io_close_fd(io, r->fd);
-		endpoint_fd_put(r->owner.gq);
-		r->fd = -1;
+		close_socket(r);
 	}
 	if (r->in.pending || r->out.pending)
 		return;

@@ -128,11 +128,29 @@ static void guest_goes_messages(void **state)
 	close(listener);
 }
 
-/* TCP cannot tell its peer that nobody reads: the bytes are taken and thrown away. */
+/*
+ * TCP cannot tell its peer that nobody reads: the bytes are taken and thrown away, and no RST may
+ * overtake what the guest had sent.
+ */
 static void guest_goes_tcp(void **state)
 {
 	(void)state;
-	guest_goes(tcp_listener, TCP_PORT, ZV_STREAM);
+	for (unsigned i = 0; i < 5; i++)
+		guest_goes(tcp_listener, TCP_PORT, ZV_STREAM);
+}
+
+/* It got everything and does not end: the daemon does, some time. */
+static void tcp_program_that_stays(void **state)
+{
+	unsigned before = zw_fds();
+	struct jam j;
+
+	(void)state;
+	jam(&j, tcp_listener, TCP_PORT, ZV_STREAM);
+	zw_close(j.c);
+	all_is_there(&j);
+	assert_true(zw_until(conns_gone, &before));
+	close(j.fd);
 }
 
 static bool guest_hears(void *arg)
@@ -220,9 +238,10 @@ static int group_end(void **state)
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(guest_goes_unix),    cmocka_unit_test(guest_goes_messages),
-		cmocka_unit_test(guest_goes_tcp),     cmocka_unit_test(host_goes_unix),
-		cmocka_unit_test(host_goes_messages), cmocka_unit_test(host_goes_tcp),
+		cmocka_unit_test(guest_goes_unix), cmocka_unit_test(guest_goes_messages),
+		cmocka_unit_test(guest_goes_tcp),  cmocka_unit_test(tcp_program_that_stays),
+		cmocka_unit_test(host_goes_unix),  cmocka_unit_test(host_goes_messages),
+		cmocka_unit_test(host_goes_tcp),
 	};
 
 	if (argc < 2) {
