@@ -103,6 +103,38 @@ static void empty_message_harms_no_other(void **state)
 	zw_close(b);
 }
 
+/* ---- guests that are quick ---- */
+
+/* As ncat --recv-only does: its answer and the end of its direction come in one go. */
+static void guest_that_ends_its_direction_at_once_is_joined_first(void **state)
+{
+	struct zw_conn *c;
+	char buf[4];
+	int fd;
+
+	(void)state;
+	assert_int_equal(zv_listen_all(Z, 0, 0), 0);
+	fd = hs_connect("u", "CONNECT 6000\n");
+	assert_true(fd >= 0);
+	c = zw_accept(Z, ZV_PORT_ANY);
+	assert_non_null(c);
+	asleep();
+	assert_int_equal(zv_conn_answer(c->c, 0), 0);
+	assert_int_equal(zv_shutdown(c->c, 1), 0);
+	for (int i = 0; i < 10; i++)
+		zw_poll();
+	awake();
+	assert_true(hs_expect_ok(fd));
+	assert_int_equal(hs_recv(fd, buf, 1), 0);
+	assert_int_equal(send(fd, "data", 4, MSG_NOSIGNAL), 4);
+	assert_int_equal(zw_recv(c, buf, 4, NULL), 4);
+	assert_memory_equal(buf, "data", 4);
+	close(fd);
+	assert_int_equal(zw_recv(c, buf, 1, NULL), 0);
+	zw_close(c);
+	assert_int_equal(zv_unlisten(Z, ZV_PORT_ANY), 0);
+}
+
 /* ---- guests that give up ---- */
 
 static void flood_of_requests_to_a_sibling(void **state)
@@ -259,6 +291,7 @@ int main(int argc, char **argv)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(empty_message_is_not_the_end),
 		cmocka_unit_test(empty_message_harms_no_other),
+		cmocka_unit_test(guest_that_ends_its_direction_at_once_is_joined_first),
 		cmocka_unit_test(flood_of_requests_to_a_sibling),
 		cmocka_unit_test(removed_while_clients_look_for_a_queue),
 		cmocka_unit_test(removed_with_many_connections),
