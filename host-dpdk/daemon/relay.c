@@ -195,7 +195,7 @@ void relay_guest_eof(struct relay *r)
 		relay_end(r, 0);
 		return;
 	}
-	if (r->out.pending) /* the OK of a hybrid socket, perhaps not submitted yet: it goes first */
+	if (r->out.pending) /* the OK of a hybrid socket, which goes first */
 		io_submit(lcore_io(relay_lcore(r)));
 	(void)shutdown(r->fd, SHUT_WR);
 	zv_set_events(r->conn, ZV_EV_OUT | ZV_EV_HUP);
