@@ -103,7 +103,7 @@ static void timed_out(struct zv_conn *c)
 	struct vc_step s = vc_step(c->state, VC_EV_TIMEOUT);
 
 	conn_timer_stop(c);
-	if (c->timer == TIMER_CREDIT) {
+	if (c->timer >= TIMER_CREDIT) {
 		tx_credit_retry(c);
 		return;
 	}

@@ -88,9 +88,17 @@
 #define CP_SHUTDOWN	  (1u << 4)
 #define CP_RST		  (1u << 5)
 
-#define ZV_CREDIT_RETRY_NS 5000000u /* a stock peer is asked for credit again after this long */
-
-enum { TIMER_CONNECT, TIMER_CLOSE, TIMER_HELLO, TIMER_CREDIT, TIMERS };
+/* TIMER_CREDIT to TIMER_CREDIT_LAST: the longer a stock peer gives no credit, the less it is asked.
+ */
+enum {
+	TIMER_CONNECT,
+	TIMER_CLOSE,
+	TIMER_HELLO,
+	TIMER_CREDIT,
+	TIMER_CREDIT_SLOW,
+	TIMER_CREDIT_LAST,
+	TIMERS
+};
 
 struct zv_conn {
 	struct conn_node node; /* first: the table's node is the connection */
@@ -102,6 +110,7 @@ struct zv_conn {
 	uint8_t pending; /* CP_* */
 	struct vsock_shut shut;
 	uint8_t timer; /* TIMER_* while CF_TIMER */
+	uint8_t asked; /* for credit in a row, in vain */
 	int32_t err;   /* why it is VC_CLOSED; 0: cleanly */
 	void *user;
 	uint32_t mask;	    /* ZV_EV_* that the application wants; see zv_set_events */

@@ -301,8 +301,14 @@ void tx_wake_waiters(struct zv_queue *q, unsigned buffers)
  */
 static void ask_credit(struct zv_conn *c)
 {
+	/* The peer's answer is late by no more than the connection has waited already. */
+	static const uint64_t pace_ns[] = {5000000u, 50000000u, 500000000u};
+	unsigned pace = c->asked < 16 ? 0 : c->asked < 16 + 40 ? 1 : 2;
+
+	if (c->asked < UINT8_MAX)
+		c->asked++;
 	c->flags |= CF_CREDIT_ASKED;
-	conn_timer_start(c, TIMER_CREDIT, ZV_CREDIT_RETRY_NS);
+	conn_timer_start(c, TIMER_CREDIT + pace, pace_ns[pace]);
 	tx_ctrl(c, CP_CREDIT_REQUEST);
 }
 
@@ -340,7 +346,8 @@ void tx_credit_answer(struct zv_conn *c)
 	if (!tx_has_credit(c))
 		return; /* the timer asks again */
 	c->flags &= ~CF_CREDIT_ASKED;
-	if (c->timer == TIMER_CREDIT)
+	c->asked = 0;
+	if (c->timer >= TIMER_CREDIT)
 		conn_timer_stop(c);
 }
 

@@ -4,6 +4,7 @@
  * Each of these was wrong once.
  */
 #include "pair.h"
+#include "socket.h"
 
 static void test_order_of_more_and_reserved_buffers(void **state)
 {
@@ -168,6 +169,38 @@ static void test_budget_comes_back_each_time(void **state)
 }
 
 /* And while half of the budget is left, nobody has to wait for an answer. */
+/* A reader that stays away is asked less and less, and at once again after it has read. */
+static void test_budget_is_asked_for_more_rarely(void **state)
+{
+	unsigned last = TIMER_CREDIT;
+	struct zv_conn *g, *h;
+	char got[128];
+
+	(void)state;
+	connect_pair(ZV_STREAM, 1000, &g, &h);
+	while (zv_send(g, "x", 1, 0) == 1)
+		pump();
+	for (unsigned i = 0; i < 300; i++) {
+		assert_true(g->flags & CF_TIMER);
+		assert_in_range(g->timer, last, TIMER_CREDIT_LAST);
+		last = g->timer;
+		conn_timer_stop(g);
+		tx_credit_retry(g);
+		pump();
+	}
+	assert_int_equal(last, TIMER_CREDIT_LAST);
+	assert_true(zv_recv(h, got, sizeof(got), NULL) > 0);
+	conn_timer_stop(g);
+	tx_credit_retry(g);
+	pump();
+	assert_false(g->flags & CF_TIMER);
+	while (zv_send(g, "x", 1, 0) == 1)
+		pump();
+	assert_int_equal(g->timer, TIMER_CREDIT);
+	zv_conn_close(g);
+	zv_conn_close(h);
+}
+
 static void test_budget_is_asked_for_ahead(void **state)
 {
 	struct zv_conn *g, *h;
@@ -300,6 +333,8 @@ int main(void)
 						pair_setup_plain, pair_teardown),
 		cmocka_unit_test_setup_teardown(test_budget_comes_back_each_time, pair_setup_plain,
 						pair_teardown),
+		cmocka_unit_test_setup_teardown(test_budget_is_asked_for_more_rarely,
+						pair_setup_plain, pair_teardown),
 		cmocka_unit_test_setup_teardown(test_budget_is_asked_for_ahead, pair_setup_plain,
 						pair_teardown),
 		T(test_closed_senders_leave_the_line),
