@@ -146,3 +146,26 @@ void sock_unclaim(const char *path, int claim)
 	(void)unlink(lock);
 	(void)close(claim);
 }
+
+int sock_set_rights(const char *path, mode_t mode, uid_t uid, gid_t gid)
+{
+	int ret = 0, fd = open(path, O_PATH | O_NOFOLLOW | O_CLOEXEC);
+	char self[32];
+	struct stat st;
+
+	if (fd < 0)
+		return -errno;
+	(void)snprintf(self, sizeof(self), "/proc/self/fd/%d", fd);
+	if (fstat(fd, &st) < 0)
+		ret = -errno;
+	else if (!S_ISSOCK(st.st_mode))
+		ret = -EADDRINUSE;
+	/* There is no fchmod() for a descriptor that stands for a path only. */
+	else if (mode != (mode_t)-1 && chmod(self, mode) < 0)
+		ret = -errno;
+	else if ((uid != (uid_t)-1 || gid != (gid_t)-1) &&
+		 fchownat(fd, "", uid, gid, AT_EMPTY_PATH) < 0)
+		ret = -errno;
+	(void)close(fd);
+	return ret;
+}

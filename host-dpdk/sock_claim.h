@@ -2,6 +2,8 @@
 #ifndef ZV_SOCK_CLAIM_H
 #define ZV_SOCK_CLAIM_H
 
+#include <sys/types.h>
+
 /*
  * Claims a Unix socket path for as long as the claim is held: takes a lock on "PATH.lock", so that
  * two processes cannot both find the socket stale, and removes a socket file that nobody listens
@@ -9,6 +11,13 @@
  * listens, or the file is no socket), -EACCES, -ENOENT or what else the file system says.
  */
 int sock_claim(const char *path);
+
+/*
+ * Mode ((mode_t)-1: as it is) and owner ((uid_t)-1, (gid_t)-1: as they are) of the Unix socket at
+ * @path. A link or another kind of file that somebody has put there meanwhile is left alone:
+ * -EADDRINUSE. 0 or -errno, without zv_err() text.
+ */
+int sock_set_rights(const char *path, mode_t mode, uid_t uid, gid_t gid);
 
 /* Ends the claim and removes the lock file. */
 void sock_unclaim(const char *path, int claim);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "vhost_user.h"
+#include "sock_claim.h"
 
 #include "vu_device.h"
 #include "vu_msg.h"
@@ -479,9 +480,11 @@ static int attach(const struct vu_config *c)
 	    rte_vhost_driver_set_protocol_features(path, VU_PROTOCOL_FEATURES) == 0 &&
 	    rte_vhost_driver_callback_register(path, &device_ops) == 0 &&
 	    rte_vhost_driver_start(path) == 0) {
-		if (c->client || c->sockmode < 0 || chmod(path, (mode_t)c->sockmode) == 0)
+		ret = c->client || c->sockmode < 0
+			      ? 0
+			      : sock_set_rights(path, (mode_t)c->sockmode, (uid_t)-1, (gid_t)-1);
+		if (ret == 0)
 			return 0;
-		ret = -errno;
 	}
 	(void)rte_vhost_driver_unregister(path);
 	if (ret != -EIO)

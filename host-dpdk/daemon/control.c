@@ -378,6 +378,7 @@ void control_serve(struct daemon *d)
 static int listen_on(struct control *ct, const char *path, mode_t mode)
 {
 	struct sockaddr_un sa = {.sun_family = AF_UNIX};
+	int ret;
 
 	memcpy(sa.sun_path, path, strlen(path) + 1);
 	ct->listener = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
@@ -385,9 +386,10 @@ static int listen_on(struct control *ct, const char *path, mode_t mode)
 	    bind(ct->listener, (struct sockaddr *)&sa, sizeof(sa)) < 0)
 		return -errno;
 	ct->bound = true;
-	if (chmod(path, mode) < 0 || listen(ct->listener, CONTROL_CLIENTS) < 0)
-		return -errno;
-	return 0;
+	ret = sock_set_rights(path, mode, (uid_t)-1, (gid_t)-1); /* the umask took some of them */
+	if (ret == 0 && listen(ct->listener, CONTROL_CLIENTS) < 0)
+		ret = -errno;
+	return ret;
 }
 
 static int start(struct control *ct, mode_t mode)

@@ -6,13 +6,13 @@
 #include "endpoint.h"
 #include "log.h"
 #include "relay.h"
+#include "sock_claim.h"
 
 #include <errno.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -124,16 +124,14 @@ static int set_rights(const struct guest *g, const struct cfg_guest *cfg)
 {
 	for (unsigned i = 0; i < cfg->n_sockets && !cfg->client; i++) {
 		const char *path = cfg->sockets[i];
+		int ret = sock_set_rights(path, cfg->socket_mode ? cfg->socket_mode : (mode_t)-1,
+					  cfg->socket_uid, cfg->socket_gid);
 
-		if ((cfg->socket_mode && chmod(path, cfg->socket_mode) < 0) ||
-		    ((cfg->socket_uid != (uid_t)-1 || cfg->socket_gid != (gid_t)-1) &&
-		     chown(path, cfg->socket_uid, cfg->socket_gid) < 0)) {
-			int err = errno;
-
+		if (ret < 0) {
 			log_line(ZV_LOG_ERR, g->name,
 				 "%s: cannot set the socket's mode or owner: %s", path,
-				 strerror(err));
-			return -err;
+				 zv_strerror(ret));
+			return ret;
 		}
 	}
 	return 0;

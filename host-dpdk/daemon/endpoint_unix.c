@@ -169,11 +169,10 @@ static int listener_open(struct unix_listener *l, const struct cfg_guest *cfg)
 	if (bind(l->fd, (struct sockaddr *)&sa, sizeof(sa)) < 0)
 		return listener_fail(l, "cannot bind the socket");
 	/* Before listen(): nobody gets in with rights that are not meant. */
-	if (cfg->socket_mode && chmod(l->path, cfg->socket_mode) < 0)
-		return listener_fail(l, "cannot set the socket's mode");
-	if ((cfg->socket_uid != (uid_t)-1 || cfg->socket_gid != (gid_t)-1) &&
-	    chown(l->path, cfg->socket_uid, cfg->socket_gid) < 0)
-		return listener_fail(l, "cannot set the socket's owner");
+	errno = -sock_set_rights(l->path, cfg->socket_mode ? cfg->socket_mode : (mode_t)-1,
+				 cfg->socket_uid, cfg->socket_gid);
+	if (errno)
+		return listener_fail(l, "cannot set the socket's mode or owner");
 	if (listen(l->fd, BACKLOG) < 0)
 		return listener_fail(l, "cannot listen");
 	return 0;

@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
 
@@ -146,11 +147,53 @@ static void test_lesson_12_stale_socket_taken_over_under_a_lock(void **state)
 	assert_int_equal(sock_claim(path), -ENOENT);
 }
 
+static unsigned mode_of(const char *path)
+{
+	struct stat st;
+
+	assert_int_equal(stat(path, &st), 0);
+	return st.st_mode & 07777;
+}
+
+/* What somebody has put in the socket's place, or the target of a link, gets no rights. */
+static void rights_are_for_sockets_only(void **state)
+{
+	char dir[] = "/tmp/zvsock-rights-XXXXXX", path[64], file[64], link[64];
+	int fd;
+
+	(void)state;
+	assert_non_null(mkdtemp(dir));
+	snprintf(path, sizeof(path), "%s/s", dir);
+	snprintf(file, sizeof(file), "%s/file", dir);
+	snprintf(link, sizeof(link), "%s/link", dir);
+	fd = listener(path);
+	assert_int_equal(sock_set_rights(path, 0601, (uid_t)-1, (gid_t)-1), 0);
+	assert_int_equal(mode_of(path), 0601);
+	assert_int_equal(sock_set_rights(path, (mode_t)-1, getuid(), getgid()), 0);
+	assert_int_equal(mode_of(path), 0601);
+	close(fd);
+	close(open(file, O_CREAT | O_WRONLY, 0600));
+	assert_int_equal(sock_set_rights(file, 0666, (uid_t)-1, (gid_t)-1), -EADDRINUSE);
+	assert_int_equal(symlink(file, link), 0);
+	assert_int_equal(sock_set_rights(link, 0666, getuid(), getgid()), -EADDRINUSE);
+	assert_int_equal(mode_of(file), 0600);
+	unlink(link);
+	assert_int_equal(symlink(path, link), 0); /* even a link to a socket */
+	assert_int_equal(sock_set_rights(link, 0666, (uid_t)-1, (gid_t)-1), -EADDRINUSE);
+	assert_int_equal(mode_of(path), 0601);
+	unlink(link);
+	assert_int_equal(sock_set_rights(link, 0666, (uid_t)-1, (gid_t)-1), -ENOENT);
+	unlink(file);
+	unlink(path);
+	rmdir(dir);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(uris),
 		cmocka_unit_test(test_lesson_12_stale_socket_taken_over_under_a_lock),
+		cmocka_unit_test(rights_are_for_sockets_only),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
