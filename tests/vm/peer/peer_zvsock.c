@@ -212,13 +212,16 @@ static void on_log(void *ctx, enum zv_log_level level, const char *line)
 
 int main(int argc, char **argv)
 {
+	/* A guest whose CPU is emulated on a busy machine may be held up for seconds. */
+	const struct zv_opts opts = {.size = sizeof(opts), .connect_timeout_ns = 120000000000u};
+
 	if (argc != 2) {
 		fprintf(stderr, "usage: vm_host_app host:SOCKET,cid=N\n");
 		return 2;
 	}
 	setvbuf(stdout, NULL, _IOLBF, 0);
 	zv_set_log(on_log, NULL);
-	if (zv_host_init() < 0 || zv_open(&dev, argv[1], NULL) < 0) {
+	if (zv_host_init() < 0 || zv_open(&dev, argv[1], &opts) < 0) {
 		fprintf(stderr, "vm_host_app: %s\n", zv_error_text());
 		return 1;
 	}
