@@ -8,7 +8,9 @@ echo_server=$1 echo_client=$2 consumer=$3 producer=$4
 dir=$(mktemp -d)
 server='' failed=0
 
-# timeout passes the signal on to the server, and follows it with SIGKILL.
+# timeout passes the signal on to the server, and follows it with SIGKILL. With --foreground, because
+# else a SIGCONT comes after each signal, which cancels stop signals: LeakSanitizer stops the threads
+# of a process that ends by such, and waits for ever for one that was cancelled.
 drop_server() {
 	[ -z "$server" ] || { kill -TERM "$server" 2>/dev/null; wait "$server"; }
 	server=''
@@ -18,7 +20,7 @@ trap 'drop_server; rm -rf -- "$dir"' EXIT
 
 # serve PROGRAM: starts it on a socket of its own and waits until the socket is there.
 serve() {
-	timeout -k 60 100 "$1" "host:$dir/s,cid=3" >"$dir/server.out" 2>"$dir/server.err" &
+	timeout --foreground -k 60 100 "$1" "host:$dir/s,cid=3" >"$dir/server.out" 2>"$dir/server.err" &
 	server=$!
 	for _ in $(seq 200); do
 		[ ! -S "$dir/s" ] || return 0

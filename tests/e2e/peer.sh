@@ -23,7 +23,8 @@ fail() {
 guest() { echo "name=$1,cid=$2,socket=$dir/$1.sock,unix=$dir/$1.vsock"; }
 peer() { echo "name=$1,vhost-user:$dir/$1.sock,uds=$dir/$1.vsock"; }
 
-timeout -k 60 200 "$zvsockd" -g "$(guest a 3)" -g "$(guest b 4)" >"$dir/zvsockd.log" 2>&1 &
+# --foreground: no SIGCONT, see examples.sh
+timeout --foreground -k 60 200 "$zvsockd" -g "$(guest a 3)" -g "$(guest b 4)" >"$dir/zvsockd.log" 2>&1 &
 daemon=$!
 for _ in $(seq 600); do
 	[ ! -S "$dir/a.vsock" ] || [ ! -S "$dir/b.vsock" ] || break
