@@ -103,6 +103,7 @@ static void guest_defaults(struct cfg_guest *g, const struct load *l)
 {
 	g->buf_alloc = 262144;
 	g->max_conns = 65536;
+	g->connect_timeout_ms = 2000;
 	g->socket_mode = 0600;
 	g->socket_uid = (uid_t)-1;
 	g->socket_gid = (gid_t)-1;

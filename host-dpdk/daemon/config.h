@@ -54,6 +54,7 @@ struct cfg_guest {
 	uint32_t ring_size; /* for qemu-args of devices that let one choose; 0: the device's own */
 	uint32_t buf_alloc; /* receive credit of a connection, bytes */
 	uint32_t max_conns; /* connections of a queue */
+	uint32_t connect_timeout_ms;
 	mode_t socket_mode; /* of the vhost-user and hybrid sockets */
 	uid_t socket_uid;   /* -1: as created; never so with user or group in [daemon] */
 	gid_t socket_gid;

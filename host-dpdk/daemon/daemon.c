@@ -100,7 +100,8 @@ static int open_device(struct guest *g, const struct cfg_guest *cfg)
 	struct zv_opts opts = {.size = sizeof(opts),
 			       .queues = cfg->queues,
 			       .buf_alloc = cfg->buf_alloc,
-			       .max_conns = cfg->max_conns};
+			       .max_conns = cfg->max_conns,
+			       .connect_timeout_ns = cfg->connect_timeout_ms * 1000000ull};
 	char uri[sizeof("host:,cid=18446744073709551615,mode=client") +
 		 CFG_PATHS_MAX * CFG_PATH_MAX] = "host:";
 	size_t len = strlen(uri);

@@ -236,6 +236,10 @@ const struct config_case config_cases[] = {
 	 0,
 	 {{4, "out of range; take 4K to 1024M"}}},
 	{"buf_alloc too large", GUEST "buf_alloc = 1025M\n", 0, {{4, "1025M is out of range"}}},
+	{"connect_timeout_ms too short",
+	 GUEST "connect_timeout_ms = 9\n",
+	 0,
+	 {{4, "out of range; take 10 to 600000"}}},
 	{"max_conns 0", GUEST "max_conns = 0\n", 0, {{4, "out of range; take 1 to"}}},
 	/* ---- who may */
 	{"low_port_users unknown",

@@ -49,6 +49,7 @@ static void defaults(void **state)
 	assert_int_equal(g->ring_size, 0);
 	assert_int_equal(g->buf_alloc, 262144);
 	assert_int_equal(g->max_conns, 65536);
+	assert_int_equal(g->connect_timeout_ms, 2000);
 	assert_int_equal(g->socket_mode, 0600);
 	assert_int_equal(g->socket_uid, (uid_t)-1);
 	assert_int_equal(g->socket_gid, (gid_t)-1);
@@ -326,6 +327,7 @@ static void guests_differ(void **state)
 		"ring_size = 64",
 		"buf_alloc = 8K",
 		"max_conns = 5",
+		"connect_timeout_ms = 100",
 		"socket_mode = 0666",
 		"socket_owner = 1",
 		"socket_owner = :1",

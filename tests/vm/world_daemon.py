@@ -23,7 +23,9 @@ class Vm:
         self.guest = self.server = None
 
     def section(self):
-        keys = {'cid': self.cid, 'socket': self.socket, 'unix': self.unix, **self.keys}
+        # On a loaded machine a guest may stand still for seconds.
+        keys = {'cid': self.cid, 'socket': self.socket, 'unix': self.unix,
+                'connect_timeout_ms': 120000, **self.keys}
         return f'[guest {self.name}]\n' + ''.join(f'{k} = {v}\n' for k, v in keys.items())
 
     def power_on(self):
