@@ -34,6 +34,7 @@ serve() {
 
 # Where the threads of a process are.
 where_is() {
+	local t
 	for t in /proc/"$1"/task/*; do
 		echo "$(cat "$t/comm"): $(cat "$t/wchan") $(cat "$t/syscall" 2>/dev/null)"
 		sed 's/^/    /' "$t/stack" 2>/dev/null
