@@ -383,8 +383,8 @@ int vsock_arm(struct tq *q, unsigned what)
 	if (!virtq_arm(&p->rx) && !held_by_event(p))
 		return 1;
 	if ((what & ARM_TX) && (vsock_tx_ready(q) || !virtq_arm(&p->tx))) {
-		if (!q->up)
-			return 0;
+		/* Also when a ring was found broken: the owner must learn that its session is over.
+		 */
 		virtq_disarm(&p->rx);
 		virtq_disarm(&p->tx);
 		return 1;

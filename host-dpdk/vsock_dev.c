@@ -424,6 +424,9 @@ int hq_set_kick(struct hq *q, enum hq_ring ring, int fd)
 	if (own >= 0 && (ret = watch(q, own)) < 0)
 		close_fd(&own);
 	q->kickfd[ring] = own;
+	/* A kick on the former descriptor that the owner has not seen yet went with it. */
+	if (q->loaded)
+		hq_wake(q);
 	return ret;
 }
 

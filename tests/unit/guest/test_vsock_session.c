@@ -56,6 +56,29 @@ static void test_broken_ring(void **state)
 	teardown(&f);
 }
 
+/* A ring found broken while the owner arms: it must not sleep, nobody would wake it. */
+static void test_broken_while_arming(void **state)
+{
+	struct fixture f;
+	struct tx_slot s;
+
+	(void)state;
+	setup(&f, 16, 128, false);
+	for (unsigned i = 0; i < 14; i++) { /* as many as go beside those kept for control */
+		assert_int_equal(vsock_tx_reserve(f.q, &s, 1, 1, 0), 1);
+		drv_commit(&f, &s, 1, 1);
+	}
+	vsock_publish(f.q);
+	f.tx.used_idx = 15;
+	(void)raw_flush(&f.tx);
+	assert_int_equal(f.q->up, 1);
+	assert_int_equal(vsock_arm(f.q, ARM_TX), 1);
+	assert_int_equal(f.q->up, 0);
+	assert_int_equal(f.q->stats.ring_broken, 1);
+	assert_int_equal(vsock_arm(f.q, ARM_TX), 0); /* it knows: now it may */
+	teardown(&f);
+}
+
 static void test_tokens_across_sessions(void **state)
 {
 	struct fixture f;
@@ -244,6 +267,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_broken_ring),
+		cmocka_unit_test(test_broken_while_arming),
 		cmocka_unit_test(test_tokens_across_sessions),
 		cmocka_unit_test(test_arm),
 		cmocka_unit_test(test_kicks),

@@ -280,6 +280,13 @@ static void arming(void **state)
 	assert_false(readable(fd));
 	fresh(f, N);
 	assert_true(readable(fd));
+	/* a kick that nobody has seen yet outlives its descriptor */
+	assert_int_equal(hq_arm(f->tq, 0), 0);
+	hq_disarm(f->tq);
+	assert_false(readable(fd));
+	kick(tx);
+	assert_int_equal(hq_set_kick(f->q, HQ_GUEST_TX, rx), 0);
+	assert_true(readable(fd));
 	assert_int_equal(hq_set_kick(f->q, HQ_GUEST_RX, -1), 0);
 	close(rx);
 	close(tx);
