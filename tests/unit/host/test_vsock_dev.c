@@ -236,6 +236,7 @@ static void arming(void **state)
 {
 	struct fix *f = *state;
 	int rx = eventfd(0, EFD_NONBLOCK), tx = eventfd(0, EFD_NONBLOCK), fd = hq_fd(f->tq);
+	int other = eventfd(0, EFD_NONBLOCK);
 	uint64_t off = put_packet(f, 0, 0);
 
 	assert_int_equal(hq_set_kick(f->q, HQ_GUEST_RX, rx), 0);
@@ -285,9 +286,10 @@ static void arming(void **state)
 	hq_disarm(f->tq);
 	assert_false(readable(fd));
 	kick(tx);
-	assert_int_equal(hq_set_kick(f->q, HQ_GUEST_TX, rx), 0);
+	assert_int_equal(hq_set_kick(f->q, HQ_GUEST_TX, other), 0);
 	assert_true(readable(fd));
 	assert_int_equal(hq_set_kick(f->q, HQ_GUEST_RX, -1), 0);
+	close(other);
 	close(rx);
 	close(tx);
 }
