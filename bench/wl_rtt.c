@@ -132,6 +132,7 @@ static int ping_receive(struct worker *w, struct bconn *bc)
 static int ping_once(struct worker *w, struct bconn *bc)
 {
 	struct zv_event ev[8];
+	uint64_t deadline = 0;
 	unsigned qi;
 	int rc;
 
@@ -142,10 +143,13 @@ static int ping_once(struct worker *w, struct bconn *bc)
 
 		if (n < 0 && n != -EINTR)
 			return side_fail(w->side, n, "zv_wait");
-		if (n <= 0)
-			return proc_interrupted
-				       ? -EINTR
-				       : side_fail_own(w->side, -ETIMEDOUT, "no answer for 1 s");
+		if (n <= 0 && proc_interrupted)
+			return -EINTR;
+		/* The clock is not looked at while there are answers. */
+		if (n <= 0 && !deadline)
+			deadline = cpu_now_ns() + BENCH_GRACE_NS / 2;
+		else if (n <= 0 && cpu_now_ns() > deadline)
+			return side_fail_own(w->side, -ETIMEDOUT, "no answer");
 		rc = ping_receive(w, bc);
 	}
 	if (rc < 0)
