@@ -125,7 +125,10 @@ unsigned zw_fds(void)
 
 static struct zv_dev *guest_open(unsigned i, const char *name, unsigned queues, uint32_t flags)
 {
-	struct zv_opts o = {.size = sizeof(o), .queues = queues, .flags = flags};
+	struct zv_opts o = {.size = sizeof(o),
+			    .queues = queues,
+			    .connect_timeout_ns = LONG_S * 1000000000ull,
+			    .flags = flags};
 	time_t end = now() + LONG_S;
 	char uri[128];
 	int ret;

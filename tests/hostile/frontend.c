@@ -16,7 +16,12 @@
 static int send_for_ever(const char *path)
 {
 	static uint8_t data[20000];
-	struct zv_opts o = {.size = sizeof(o), .ring_size = 64, .rx_buf = 4096, .tx_buf = 4096};
+	/* The host may get no CPU for a while; these two connections are all there will be. */
+	struct zv_opts o = {.size = sizeof(o),
+			    .ring_size = 64,
+			    .rx_buf = 4096,
+			    .tx_buf = 4096,
+			    .connect_timeout_ns = 20000000000u};
 	struct zv_conn *c[2];
 	struct zv_event ev[8];
 	struct zv_dev *dev;

@@ -115,7 +115,11 @@ static bool transfer(struct zv_queue *q, struct zv_conn *c, uint64_t at, size_t 
 
 static void *guest_main(void *arg)
 {
-	struct zv_opts o = {.size = sizeof(o), .ring_size = 64, .rx_buf = 4096, .tx_buf = 4096};
+	struct zv_opts o = {.size = sizeof(o),
+			    .ring_size = 64,
+			    .rx_buf = 4096,
+			    .tx_buf = 4096,
+			    .connect_timeout_ns = WAIT_NS};
 	struct zv_dev *dev = NULL;
 	struct zv_conn *c = NULL;
 	struct zv_event ev[4];

@@ -197,6 +197,7 @@ static void open_both(const struct shape *s)
 			    .ring_size = s->ring,
 			    .rx_buf = s->buf,
 			    .tx_buf = s->buf,
+			    .connect_timeout_ns = 20000000000u, /* a thread may get no CPU */
 			    .flags = s->opt_flags};
 
 	shape = s;
