@@ -4,15 +4,13 @@
 
 #include "vu_device.h"
 #include "vu_msg.h"
+#include "vu_msg_fds.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
-#include <rte_version.h>
 #include <rte_vhost.h>
 #include <stdlib.h>
-#include <sys/mman.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #define VU_FEATURES                                                                                \
@@ -41,104 +39,6 @@ static struct vu_dev *dev_of(int vid)
 	if (vid < 0 || vid >= RTE_MAX_VHOST_DEVICE)
 		return NULL;
 	return __atomic_load_n(&by_vid[vid], __ATOMIC_ACQUIRE);
-}
-
-/* ---- descriptors that come with a message ---- */
-
-struct msg_fds {
-	int fd[VU_MSG_FDS];
-	int n;
-};
-
-/* Copies the descriptors of @m. False: this rte_vhost does not keep them where we know. */
-static bool msg_fds(const struct vu_msg *m, struct msg_fds *f)
-{
-	memcpy(f, (const uint8_t *)m + VU_MSG_FDS_AT, sizeof(*f));
-	if (strncmp(rte_version(), "DPDK 22.11", 10) != 0 || f->n < 0 || f->n > (int)VU_MSG_FDS)
-		return false;
-	for (int i = f->n; i < (int)VU_MSG_FDS; i++)
-		if (f->fd[i] != -1)
-			return false;
-	return true;
-}
-
-/*
- * Closes the descriptors of a message that rte_vhost will not look at: it would neither use nor
- * close them, and a frontend could use up the process' descriptors.
- */
-static void drop_fds(struct vu_msg *m)
-{
-	struct msg_fds f;
-
-	if (!msg_fds(m, &f))
-		return;
-	for (int i = 0; i < f.n; i++) {
-		if (f.fd[i] >= 0)
-			(void)close(f.fd[i]);
-		f.fd[i] = -1;
-	}
-	f.n = 0;
-	memcpy((uint8_t *)m + VU_MSG_FDS_AT, &f, sizeof(f));
-}
-
-/*
- * What rte_vhost does with a region, for a trial: it loses the descriptor of one that it cannot
- * map, and maps one that is larger than its file, to read indices there when rings are running.
- */
-static bool region_fits(uint64_t size, uint64_t off, int fd)
-{
-	struct stat st;
-	uint64_t len;
-	void *p;
-
-	if (fstat(fd, &st) < 0 || size == 0 || size > UINT64_MAX - off || st.st_blksize <= 0 ||
-	    (S_ISREG(st.st_mode) && off + size > (uint64_t)st.st_size))
-		return false;
-	len = (off + size + (uint64_t)st.st_blksize - 1) / (uint64_t)st.st_blksize *
-	      (uint64_t)st.st_blksize;
-	p = mmap(NULL, len, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-	if (p == MAP_FAILED)
-		return false;
-	(void)munmap(p, len);
-	return true;
-}
-
-/* False: the table must not get to rte_vhost. */
-static bool table_fits(const struct vu_msg *m)
-{
-	const struct vu_mem_table *t = &m->payload.mem;
-	struct msg_fds f;
-
-	if (t->nregions > VU_MSG_FDS || !msg_fds(m, &f) || f.n != (int)t->nregions)
-		return true; /* rte_vhost refuses the first and the last */
-	for (uint32_t i = 0; i < t->nregions; i++)
-		if (!region_fits(t->region[i].size, t->region[i].offset, f.fd[i]))
-			return false;
-	return t->nregions != 0;
-}
-
-/* Keeps the table's regions with dups of their descriptors for vu_take_table(). */
-static void keep_table(struct vu_dev *d, const struct vu_msg *m)
-{
-	const struct vu_mem_table *t = &m->payload.mem;
-	struct msg_fds f;
-
-	vu_forget_given(d);
-	if (t->nregions > GUEST_MEM_REGIONS || !msg_fds(m, &f) || f.n != (int)t->nregions)
-		return;
-	for (uint32_t i = 0; i < t->nregions; i++) {
-		int fd = fcntl(f.fd[i], F_DUPFD_CLOEXEC, 0);
-
-		if (fd < 0) {
-			vu_forget_given(d);
-			return;
-		}
-		d->given[d->ngiven++] = (struct guest_mem_src){.gpa = t->region[i].gpa,
-							       .uva = t->region[i].uva,
-							       .size = t->region[i].size,
-							       .offset = t->region[i].offset,
-							       .fd = fd};
-	}
 }
 
 /* ---- messages ---- */
@@ -258,9 +158,9 @@ static enum rte_vhost_msg_result before(struct vu_dev *d, struct vu_msg *m)
 		stop_ring(d, msg_ring(d, m));
 		break;
 	case VU_SET_MEM_TABLE:
-		if (!table_fits(m))
+		if (!vu_table_fits(m))
 			return RTE_VHOST_MSG_RESULT_ERR;
-		keep_table(d, m);
+		vu_keep_table(d, m);
 		vu_unwatch(d); /* rte_vhost is about to unmap the old one */
 		break;
 	case VU_RESET_OWNER:
@@ -352,6 +252,44 @@ static enum rte_vhost_msg_result after(struct vu_dev *d, const struct vu_msg *m)
 	}
 }
 
+/* @vid speaks for the socket from now on. */
+static void take_frontend(struct vu_dev *d, int vid)
+{
+	d->vid = vid;
+	d->spoken = false;
+	zv_log_limited(&d->log, ZV_LOG_INFO, "%s: frontend connected", d->path);
+}
+
+static void forget_vid(struct vu_dev *d, int vid)
+{
+	struct vu_dev *self = d;
+
+	/* The number may already belong to another socket's frontend. */
+	if (vid >= 0)
+		(void)__atomic_compare_exchange_n(&by_vid[vid], &self, NULL, false,
+						  __ATOMIC_ACQ_REL, __ATOMIC_RELAXED);
+}
+
+/*
+ * A second frontend may be the first one's successor: when both the end of the old connection and
+ * the new one wait for rte_vhost's thread, it may take the new one first. So the newcomer is kept
+ * until it speaks, which cannot be before the end of the other has been seen; if that is still
+ * there then, and has ever spoken, the newcomer is refused.
+ */
+static bool may_speak(struct vu_dev *d, int vid)
+{
+	if (vid == d->next_vid && !d->spoken) {
+		forget_vid(d, d->vid);
+		d->next_vid = -1;
+		take_frontend(d, vid);
+	}
+	if (vid == d->vid)
+		return d->spoken = true;
+	zv_log_limited(&d->log, ZV_LOG_WARN,
+		       "%s: a second frontend was refused: one guest a socket", d->path);
+	return false;
+}
+
 static enum rte_vhost_msg_result on_before(int vid, void *msg)
 {
 	enum rte_vhost_msg_result ret = RTE_VHOST_MSG_RESULT_NOT_HANDLED;
@@ -365,11 +303,11 @@ static enum rte_vhost_msg_result on_before(int vid, void *msg)
 			       d->path, ((struct vu_msg *)msg)->request);
 		ret = RTE_VHOST_MSG_RESULT_ERR;
 	} else if (!d->closing) {
-		ret = before(d, msg);
+		ret = may_speak(d, vid) ? before(d, msg) : RTE_VHOST_MSG_RESULT_ERR;
 	}
 	pthread_mutex_unlock(&d->lock);
 	if (ret != RTE_VHOST_MSG_RESULT_NOT_HANDLED)
-		drop_fds(msg);
+		vu_drop_fds(msg);
 	return ret;
 }
 
@@ -381,7 +319,7 @@ static enum rte_vhost_msg_result on_after(int vid, void *msg)
 	if (!d)
 		return RTE_VHOST_MSG_RESULT_ERR;
 	pthread_mutex_lock(&d->lock);
-	if (!d->closing)
+	if (!d->closing && vid == d->vid)
 		ret = after(d, msg);
 	pthread_mutex_unlock(&d->lock);
 	return ret;
@@ -412,13 +350,15 @@ static int on_connect(int vid)
 	pthread_mutex_lock(&d->lock);
 	if (d->closing) {
 		/* refused: the socket is about to go */
-	} else if (d->vid >= 0) {
+	} else if (d->next_vid >= 0) {
 		zv_log_limited(&d->log, ZV_LOG_WARN,
-			       "%s: a second frontend was refused: one guest a socket", path);
+			       "%s: a third frontend was refused: one guest a socket", path);
 	} else if (rte_vhost_extern_callback_register(vid, &extern_ops, NULL) == 0) {
-		d->vid = vid;
 		__atomic_store_n(&by_vid[vid], d, __ATOMIC_RELEASE);
-		zv_log_limited(&d->log, ZV_LOG_INFO, "%s: frontend connected", path);
+		if (d->vid >= 0)
+			d->next_vid = vid;
+		else
+			take_frontend(d, vid);
 		ret = 0;
 	}
 	pthread_mutex_unlock(&d->lock);
@@ -432,11 +372,19 @@ static void on_disconnect(int vid)
 	if (!d)
 		return;
 	pthread_mutex_lock(&d->lock);
-	if (!d->closing) {
+	if (!d->closing)
+		forget_vid(d, vid);
+	if (d->closing) {
+		/* vu_close() does the rest */
+	} else if (vid == d->next_vid) {
+		d->next_vid = -1;
+	} else if (vid == d->vid) {
 		vu_forget_frontend(d);
 		d->vid = -1;
-		__atomic_store_n(&by_vid[vid], NULL, __ATOMIC_RELEASE);
 		zv_log_limited(&d->log, ZV_LOG_INFO, "%s: frontend gone", d->path);
+		if (d->next_vid >= 0)
+			take_frontend(d, d->next_vid);
+		d->next_vid = -1;
 	}
 	pthread_mutex_unlock(&d->lock);
 }
@@ -505,7 +453,7 @@ int vu_open(struct vu_dev **out, const struct vu_config *c)
 		return zv_err(-ENOMEM, "host:%s: out of memory", c->path);
 	}
 	pthread_mutex_init(&d->lock, NULL);
-	d->vid = d->evt_call = -1;
+	d->vid = d->next_vid = d->evt_call = -1;
 	d->cid = c->cid;
 	d->queues = c->queues;
 	d->nqueues = c->nqueues;
@@ -525,8 +473,6 @@ int vu_open(struct vu_dev **out, const struct vu_config *c)
 
 void vu_close(struct vu_dev *d)
 {
-	struct vu_dev *self = d;
-
 	/* From here on callbacks leave the device alone; the queues are stopped while rte_vhost
 	 * still knows the rings, and no lock is held while it waits for its own thread. */
 	pthread_mutex_lock(&d->lock);
@@ -534,10 +480,8 @@ void vu_close(struct vu_dev *d)
 	d->closing = true;
 	pthread_mutex_unlock(&d->lock);
 	(void)rte_vhost_driver_unregister(d->path);
-	/* The number may already belong to another socket's frontend. */
-	if (d->vid >= 0)
-		(void)__atomic_compare_exchange_n(&by_vid[d->vid], &self, NULL, false,
-						  __ATOMIC_ACQ_REL, __ATOMIC_RELAXED);
+	forget_vid(d, d->vid);
+	forget_vid(d, d->next_vid);
 	dev_unlink(d);
 	dev_free(d);
 }

@@ -34,6 +34,8 @@ struct vu_dev {
 	bool closing;
 	struct zv_log_limit log; /* what the frontend can cause */
 	int vid;		 /* -1: no frontend */
+	int next_vid;		 /* a second one, which has not said anything; -1: none */
+	bool spoken;		 /* the frontend has said something */
 	char *path;
 	uint64_t cid;
 	struct hq *const *queues;

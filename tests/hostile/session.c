@@ -49,7 +49,7 @@ static void serve_a(void)
 	assert_true(raw_echo(&A, "first", 5));
 }
 
-/* The second is hung up on, 100 times, and the first does not notice. */
+/* The second is hung up on when it speaks, 100 times, and the first does not notice. */
 static void two_frontends_on_one_socket(void **state)
 {
 	unsigned fds;
@@ -60,6 +60,7 @@ static void two_frontends_on_one_socket(void **state)
 	fds = world_fds();
 	for (int i = 0; i < 100; i++) {
 		assert_true(raw_dial(&B, world_victim, VICTIM_CID, 0));
+		assert_true(raw_send(&B, REQ_GET_FEATURES, NULL, 0, -1));
 		assert_true(raw_hung_up(&B));
 		raw_close(&B);
 		assert_true(raw_echo(&A, "first", 5));

@@ -355,6 +355,30 @@ def siblings_vm_killed(bench):
 
 
 @scenario
+def daemon_vm_restarted_behind_its_back(bench):
+    """A VM dies and the next one connects while zvsockd gets no CPU: it follows, and is served."""
+    world = trio(bench)
+    until_quiet(world)
+    b = world.vms['b']
+
+    def connections():
+        with open('/proc/net/unix', encoding='utf-8') as f:
+            return sum(line.rstrip().endswith(' ' + b.socket) for line in f)
+
+    world.daemon.kill(signal.SIGSTOP)
+    try:
+        before = connections()
+        b.guest.kill()
+        b.power_on()
+        until(lambda: connections() > before, 'the next VM to connect')
+    finally:
+        world.daemon.kill(signal.SIGCONT)
+    b.guest.wait_ready()
+    b.serve()
+    world.host_peer(b, 'echo', ECHO, 1000000)
+
+
+@scenario
 def daemon_reload_under_traffic(bench):
     """SIGHUP adds a guest and takes it away again; traffic of the others does not notice."""
     world = trio(bench)

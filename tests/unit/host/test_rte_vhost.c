@@ -73,6 +73,7 @@ static void session(void **state)
 	struct tq *q = ops->queue(d, 0), *q1 = ops->queue(d, 1);
 	struct front f, late;
 	uint32_t s;
+	int third;
 	char c;
 
 	(void)state;
@@ -95,8 +96,12 @@ static void session(void **state)
 	set_mem(&f);
 	exchange(&f, q, 0, 1);
 	assert_int_equal(q->session, s);
-	/* a second frontend is turned away */
+	/* a second frontend is turned away as soon as it speaks, a third one at once */
 	late.sock = dial(sock_a);
+	third = dial(sock_a);
+	assert_int_equal(recv(third, &c, 1, 0), 0);
+	close(third);
+	send_msg(&late, VU_GET_FEATURES, 0, NULL, 0, -1);
 	assert_int_equal(recv(late.sock, &c, 1, 0), 0);
 	close(late.sock);
 	exchange(&f, q, 0, 1);
@@ -137,6 +142,43 @@ static void session(void **state)
 	assert_int_equal(recv(f.sock, &c, 1, 0), 0);
 	front_free(&f);
 	assert_int_equal(access(sock_a, F_OK), -1);
+}
+
+/* rte_vhost may see a new connection before the end of the old one, which it follows. */
+static void successor(void **state)
+{
+	struct tdev *d = open_dev(sock_a, 3);
+	struct tq *q = ops->queue(d, 0);
+	struct front f, next;
+	int silent;
+	char c;
+
+	(void)state;
+	front_make(&f, sock_a, 3);
+	pair_setup(&f, 0, 1);
+	wait_up(q, 1);
+	next.sock = dial(sock_a);
+	exchange(&f, q, 0, 1);
+	front_free(&f);
+	front_on(&next, next.sock, NRINGS, 3);
+	pair_setup(&next, 0, 1);
+	wait_up(q, 1);
+	exchange(&next, q, 0, 1);
+	front_free(&next);
+	wait_up(q, 0);
+	/* one that says nothing makes way for one that does, and is not heard any more */
+	silent = dial(sock_a);
+	front_make(&f, sock_a, 3);
+	pair_setup(&f, 0, 1);
+	wait_up(q, 1);
+	exchange(&f, q, 0, 1);
+	next.sock = silent;
+	send_msg(&next, VU_GET_FEATURES, 0, NULL, 0, -1);
+	assert_int_equal(recv(silent, &c, 1, 0), 0);
+	close(silent);
+	exchange(&f, q, 0, 1);
+	front_free(&f);
+	ops->close(d);
 }
 
 /* A broken ring stays down until it is started again; loans are returned by a stop. */
@@ -239,8 +281,9 @@ static void bad_frontend(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(init),	  cmocka_unit_test(registry),	  cmocka_unit_test(session),
-		cmocka_unit_test(broken), cmocka_unit_test(bad_frontend),
+		cmocka_unit_test(init),	   cmocka_unit_test(registry),
+		cmocka_unit_test(session), cmocka_unit_test(successor),
+		cmocka_unit_test(broken),  cmocka_unit_test(bad_frontend),
 	};
 	int ret;
 
