@@ -40,11 +40,15 @@ static bool write_conf(const char *path, const char *conf, unsigned lcores)
 	while (--lcores)
 		fprintf(f, ",any");
 	fputc('\n', f);
-	for (; *conf; conf++)
+	for (char last = 0; *conf; last = *conf++) {
 		if (*conf == '@')
 			fputs(zw_dir, f);
 		else
 			fputc(*conf, f);
+		/* Each guest is this program, which may get no CPU for a while. */
+		if (last == ']' && *conf == '\n')
+			fprintf(f, "connect_timeout_ms = %d\n", LONG_S * 1000);
+	}
 	return fclose(f) == 0;
 }
 
