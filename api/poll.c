@@ -21,6 +21,7 @@
 
 #define POLLS_PER_YIELD 64u
 #define POLLS_PER_CLOCK 32u
+#define POLLS_BEHIND	1024u /* bursts in the largest ring */
 #define YIELD_TAKEN_NS	1000u /* a sched_yield that took longer let somebody else run */
 
 void queue_sync(struct zv_queue *q)
@@ -125,6 +126,24 @@ static void disarm(struct zv_queue *q)
 		(void)!read(q->timerfd, &ticks, sizeof(ticks));
 }
 
+/*
+ * Time to look at the timers, after a burst of @got packets. Answers that lie in the ring come
+ * before their time-outs: this thread may have been off the CPU for seconds. Not for ever, though:
+ * a ring may never be empty.
+ */
+static bool clock_due(struct zv_queue *q, int got)
+{
+	if (q->tick++ % POLLS_PER_CLOCK)
+		return false;
+	if (got == ZV_BURST && q->behind < POLLS_BEHIND) {
+		q->behind++;
+		q->tick = 0;
+		return false;
+	}
+	q->behind = 0;
+	return true;
+}
+
 int queue_poll(struct zv_queue *q, struct zv_event *events, unsigned max)
 {
 	unsigned n, buffers;
@@ -146,7 +165,7 @@ int queue_poll(struct zv_queue *q, struct zv_event *events, unsigned max)
 		q->contended &= q->fresh_turns != 0; /* those woken last have not had theirs */
 	else if ((buffers = q->ops->tx_ready(q->tq)))
 		tx_wake_waiters(q, buffers);
-	if (q->tick++ % POLLS_PER_CLOCK == 0 && conn_timers_next(q) != UINT64_MAX) {
+	if (clock_due(q, got) && conn_timers_next(q) != UINT64_MAX) {
 		q->now = zv_now();
 		conn_timers_run(q);
 	}

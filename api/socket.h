@@ -165,6 +165,7 @@ struct zv_queue {
 	uint32_t index;
 	uint32_t session; /* the tq session this state belongs to */
 	uint32_t tick;	  /* polls, to look at the clock only now and then */
+	uint32_t behind;  /* full bursts for which that look has waited */
 	uint32_t listen_gen;
 	uint8_t host; /* this side is the host */
 	uint8_t armed;

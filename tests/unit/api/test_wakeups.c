@@ -169,6 +169,34 @@ static void test_budget_comes_back_each_time(void **state)
 }
 
 /* And while half of the budget is left, nobody has to wait for an answer. */
+/* A thread that was off the CPU finds the answer behind other packets, and its time over. */
+static void test_an_answer_in_the_ring_comes_before_its_timeout(void **state)
+{
+	struct vsock_hdr noise = {2, FAKE_CID, 9, 9, 0, ZV_STREAM, VSOCK_OP_RST, 0, 0, 0};
+	struct zv_event ev[8];
+	struct zv_conn *g;
+	int n = 0, err = 1;
+
+	(void)state;
+	assert_int_equal(zv_listen(P.host, 1000, ZV_STREAM, 0), 0);
+	assert_int_equal(zv_connect(P.g, ZV_CID_HOST, 1000, ZV_STREAM, &g), 0);
+	assert_int_equal(zv_poll(P.g, ev, 8), 0);
+	for (unsigned i = 0; i < ZV_BURST + 8; i++)
+		assert_int_equal(fake_inject(ZV_ROLE_GUEST, 0, &noise, NULL), 0);
+	assert_int_equal(zv_poll(P.h, ev, 8), 1); /* the RESPONSE is behind them */
+	assert_true(ev[0].events & ZV_EV_ACCEPT);
+	g->deadline = 1;
+	P.g->tick = 0;
+	for (unsigned i = 0; i < 8 && err == 1; i++) {
+		n = zv_poll(P.g, ev, 8);
+		for (int k = 0; k < n; k++)
+			if (ev[k].events & ZV_EV_CONNECT)
+				err = ev[k].err;
+	}
+	assert_int_equal(err, 0);
+	zv_conn_close(g);
+}
+
 /* A reader that stays away is asked less and less, and at once again after it has read. */
 static void test_budget_is_asked_for_more_rarely(void **state)
 {
@@ -327,6 +355,7 @@ int main(void)
 		T(test_order_of_more_and_reserved_buffers),
 		T(test_unused_credit_wakes_its_sender),
 		T(test_no_room_is_not_reported_after_the_end),
+		T(test_an_answer_in_the_ring_comes_before_its_timeout),
 		T(test_no_room_is_told_once_after_the_close),
 		T(test_empty_send_of_a_stream),
 		cmocka_unit_test_setup_teardown(test_packet_budget_used_up_is_no_room,
