@@ -31,8 +31,8 @@
  * becomes a close at once (with SO_LINGER 0 where it means something), an error of the socket
  * becomes RST. The relay is freed when no request names it.
  *
- * A TCP socket whose guest has closed first is left to linger.h, so that no RST overtakes the end of
- * what the guest had sent.
+ * A TCP socket whose guest has closed first is left to linger.h, so that no RST overtakes the end
+ * of what the guest had sent.
  *
  * SEQPACKET: guest to host, a message goes out when its last piece is there, in one sendmsg; host
  * to guest, the message is looked at (MSG_PEEK) and copied, because zv_send takes a message whole
