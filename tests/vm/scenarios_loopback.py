@@ -11,7 +11,7 @@ import shutil
 import image
 from guest import Guest
 from procs import Failure, Log, Owner
-from world import both_kernels
+from world import scenario
 
 MODULES = ('virtio_pci', 'virtio_console', 'vsock_loopback')
 
@@ -38,7 +38,7 @@ class LoopbackWorld:
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
-@both_kernels
+@scenario
 def daemon_in_a_vm_forwards_to_af_vsock(bench):
     """The endpoint "vsock" against a kernel's AF_VSOCK: streams, messages, ends, refusals."""
     world = bench.own(LoopbackWorld)
