@@ -8,18 +8,22 @@ import glob
 import os
 import pwd
 import re
+import shutil
 import signal
 import stat
+import subprocess
 import sys
 
 sys.dont_write_bytecode = True
 
-from zvd_program import LIMIT, Skip, case, main, reload
+from zvd_program import LIMIT, Skip, ZVSOCKD, case, main, open_folder, reload
 
 
 def need_root():
     if os.geteuid() != 0:
         raise Skip('only root can become another user')
+    if not open_folder():
+        raise Skip('other users can enter neither TMPDIR nor /tmp nor /var/tmp')
 
 
 USER = ('[daemon]\nuser = nobody\ncontrol = DIR/d/control.sock\n'
@@ -34,8 +38,26 @@ def assert_owner(w, user):
         assert (st.st_uid, st.st_gid) == (user.pw_uid, user.pw_gid), (name, st)
 
 
-def started_as(user):
-    return {'user': user.pw_uid, 'group': user.pw_gid, 'extra_groups': []} if user else {}
+def copy_for_others(w):
+    """A copy of zvsockd and of its own libraries that every user may run: the build directory may be in one that only
+    its owner can enter (a home, mode 0700), and its files may be the owner's alone (umask 077)."""
+    folder = w.path('program')
+    if not os.path.exists(folder):
+        os.mkdir(folder)
+        ldd = subprocess.run(['ldd', ZVSOCKD], capture_output=True, text=True, timeout=LIMIT, check=True)
+        for source in [ZVSOCKD] + re.findall(r'=> (/.*/libzvsock\S*) \(0x', ldd.stdout):
+            shutil.copy(source, folder)
+            os.chmod(os.path.join(folder, os.path.basename(source)), 0o755)
+    return folder
+
+
+def started_as(w, user):
+    """Arguments of World.start() for zvsockd as @user; None: as who runs the test."""
+    if not user:
+        return {}
+    folder = copy_for_others(w)
+    return {'user': user.pw_uid, 'group': user.pw_gid, 'extra_groups': [], 'env': {'LD_LIBRARY_PATH': folder},
+            'program': os.path.join(folder, os.path.basename(ZVSOCKD))}
 
 
 @case
@@ -72,7 +94,7 @@ def what_a_crash_leaves_is_taken_over(w):
 
     def crashed(text, owner, as_user=None):
         w.told = ''
-        d = w.up('-c', w.write('c', text), **started_as(as_user))
+        d = w.up('-c', w.write('c', text), **started_as(w, as_user))
         assert_owner(w, owner)
         w.end(d, signal.SIGKILL, -signal.SIGKILL)
         assert_owner(w, owner)
@@ -80,7 +102,7 @@ def what_a_crash_leaves_is_taken_over(w):
     crashed(USER, nobody)
     crashed(USER, nobody)
     crashed(USER, nobody, as_user=nobody)
-    d = w.start('-c', w.write('c', USER.replace('nobody', 'daemon')), **started_as(other))
+    d = w.start('-c', w.write('c', USER.replace('nobody', 'daemon')), **started_as(w, other))
     assert d.wait(LIMIT) == 1
     assert 'lock may not be written: run as its owner' in w.log(), w.log()
     assert_owner(w, nobody)
@@ -109,7 +131,7 @@ def cannot_become_another_user(w):
     need_root()
     nobody = pwd.getpwnam('nobody')
     os.chown(w.dir, nobody.pw_uid, nobody.pw_gid)
-    d = w.start('-g', f'name=a,cid=3,socket={w.dir}/s', '-s', 'user=root', **started_as(nobody))
+    d = w.start('-g', f'name=a,cid=3,socket={w.dir}/s', '-s', 'user=root', **started_as(w, nobody))
     assert d.wait(LIMIT) == 1
     assert 'only root can become user root; start zvsockd as root or take' in w.log(), w.log()
 
@@ -119,7 +141,7 @@ def needs_no_privilege(w):
     need_root()
     nobody = pwd.getpwnam('nobody')
     os.chown(w.dir, nobody.pw_uid, nobody.pw_gid)
-    d = w.up('-g', f'name=a,cid=3,socket={w.dir}/s,unix={w.dir}/u', **started_as(nobody))
+    d = w.up('-g', f'name=a,cid=3,socket={w.dir}/s,unix={w.dir}/u', **started_as(w, nobody))
     w.end(d)
 
 
