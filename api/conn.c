@@ -52,7 +52,7 @@ struct zv_conn *conn_new(struct zv_queue *q, const struct conn_key *key, unsigne
 	c->type = (uint16_t)type;
 	c->state = (uint8_t)state;
 	c->rx_head = c->rx_tail = LOAN_NONE;
-	c->mask = UINT32_MAX;
+	c->mask = ~ZV_EV_EPIPE;
 	c->opened_ns = zv_now();
 	credit_init(&c->credit, q->dev->opts.buf_alloc);
 	conn_pkt_budget(c);

@@ -63,6 +63,9 @@ static uint32_t events_of(struct zv_conn *c)
 		ev |= ZV_EV_IN;
 	if (c->state == VC_CLOSED || c->shut.peer == VSOCK_SHUTDOWN_BOTH)
 		ev |= ZV_EV_HUP;
+	if ((c->state == VC_CLOSED || c->shut.peer & VSOCK_SHUTDOWN_RCV) &&
+	    !(c->shut.local & VSOCK_SHUTDOWN_SEND))
+		ev |= ZV_EV_EPIPE;
 	if ((c->flags & CF_WANT_OUT) && !(c->flags & CF_TXWAIT) &&
 	    !(c->pending & (CP_REQUEST | CP_RESPONSE)) &&
 	    (tx_has_credit(c) || c->state == VC_CLOSED || !vsock_shut_can_send(&c->shut)))

@@ -69,6 +69,7 @@ enum zv_type {
 #define ZV_EV_ACCEPT  (1u << 3) /* a connection waits in zv_accept; conn is NULL, port is set */
 #define ZV_EV_HUP     (1u << 4) /* the peer has closed: no more data will arrive */
 #define ZV_EV_ERR     (1u << 5) /* the connection is dead, err says why; close it */
+#define ZV_EV_EPIPE   (1u << 6) /* the peer receives no more, zv_send gives -EPIPE; opt-in */
 
 /* ---- structures ------------------------------------------------------------------------- */
 
@@ -368,8 +369,14 @@ ZV_API void zv_set_user(struct zv_conn *conn, void *user);
 ZV_API void *zv_user(struct zv_conn *conn);
 
 /*
- * Which events zv_poll reports for the connection (ZV_EV_* bits; all by default). ZV_EV_ERR cannot
- * be masked. For a reader that pauses: without ZV_EV_IN, unread bytes do not keep zv_wait awake.
+ * Which events zv_poll reports for the connection (ZV_EV_* bits). ZV_EV_ERR cannot be masked. For a
+ * reader that pauses: without ZV_EV_IN, unread bytes do not keep zv_wait awake.
+ *
+ * By default all but ZV_EV_EPIPE, which is for those who pass data on and must tell their own
+ * source at once that nobody wants it. It is true from the peer's SHUT_RD (or close) on, until this
+ * side has shut down sending: who asks for it and does neither that nor mask it again finds zv_wait
+ * awake. Without it the next zv_send says -EPIPE; a sender that waits for ZV_EV_OUT is always
+ * woken.
  */
 ZV_API void zv_set_events(struct zv_conn *conn, uint32_t events);
 

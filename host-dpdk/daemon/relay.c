@@ -198,19 +198,22 @@ void relay_guest_eof(struct relay *r)
 	if (r->out.pending) /* the OK of a hybrid socket, which goes first */
 		io_submit(lcore_io(relay_lcore(r)));
 	(void)shutdown(r->fd, SHUT_WR);
-	zv_set_events(r->conn, ZV_EV_OUT | ZV_EV_HUP);
+	relay_want_events(r);
 }
 
 void relay_guest_deaf(struct relay *r)
 {
-	r->flags |= R_H2G_DONE | R_DEAF;
-	r->early_len = 0;
-	if (r->flags & R_G2H_DONE) {
-		relay_end(r, 0);
-		return;
+	if (!(r->flags & R_DEAF)) {
+		r->flags |= R_H2G_DONE | R_DEAF;
+		r->early_len = 0;
+		if (r->flags & R_G2H_DONE) {
+			relay_end(r, 0);
+			return;
+		}
+		if (!(r->flags & RELAY_TCP))
+			(void)shutdown(r->fd, SHUT_RD);
+		relay_want_events(r);
 	}
-	if (!(r->flags & RELAY_TCP))
-		(void)shutdown(r->fd, SHUT_RD);
 	relay_discard(r);
 }
 
@@ -224,10 +227,23 @@ void relay_host_deaf(struct relay *r)
 		return;
 	}
 	(void)zv_shutdown(r->conn, 0);
-	zv_set_events(r->conn, ZV_EV_OUT | ZV_EV_HUP);
+	relay_want_events(r);
 }
 
 /* ---- events ---- */
+
+void relay_want_events(struct relay *r)
+{
+	uint32_t ev = ZV_EV_OUT;
+
+	if (r->flags & R_G2H_DONE)
+		ev |= ZV_EV_HUP;
+	else if (!(r->flags & R_FULL))
+		ev |= ZV_EV_IN | ZV_EV_HUP;
+	if (!(r->flags & R_H2G_DONE))
+		ev |= ZV_EV_EPIPE;
+	zv_set_events(r->conn, ev);
+}
 
 void relay_poll_in(struct relay *r)
 {
@@ -315,7 +331,7 @@ void relay_poll_out(struct relay *r)
 	struct io *io = lcore_io(relay_lcore(r));
 
 	r->flags |= R_FULL;
-	zv_set_events(r->conn, ZV_EV_OUT);
+	relay_want_events(r);
 	r->out.done = out_polled;
 	if (r->out.pending)
 		return;
@@ -357,6 +373,11 @@ static void conn_event(struct conn_owner *o, const struct zv_event *ev)
 			return;
 		}
 	}
+	if (ev->events & ZV_EV_EPIPE && !(r->flags & R_H2G_DONE)) {
+		relay_guest_deaf(r);
+		if (r->flags & R_ENDING)
+			return;
+	}
 	if (ev->events & ZV_EV_OUT)
 		r->flags &= (uint16_t)~R_WAIT_OUT;
 	lcore_defer(relay_lcore(r), &r->work);
@@ -392,7 +413,7 @@ void relay_start(struct relay *r, const char *early, uint32_t early_len)
 	r->in.done = in_polled;
 	r->owner.event = conn_event;
 	r->owner.abort = owner_abort;
-	zv_set_events(r->conn, RELAY_EVENTS);
+	relay_want_events(r);
 	if (early_len) {
 		r->flags |= R_IN_READY;
 		lcore_defer(relay_lcore(r), &r->work);

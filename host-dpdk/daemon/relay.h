@@ -23,9 +23,12 @@
  * lcore's stock while a request is under way, or while a socket is full.
  *
  * Ends. Each direction ends for itself: the guest's SHUTDOWN becomes shutdown(2) once everything
- * before it is out, the host's end of file becomes SHUTDOWN. What the host sends to a guest that
- * takes no more is read and thrown away: a program that polls a full socket for room hears of no
- * SHUT_RD, so it must get to its next write, which fails. A host program that has closed
+ * before it is out, the host's end of file becomes SHUTDOWN. That the guest receives no more
+ * (ZV_EV_EPIPE) becomes shutdown(SHUT_RD) at once, so that the host program's next write fails;
+ * TCP has no word for that. What the host has sent until then, and over TCP later as well, is read
+ * and thrown away: a program that polls a full socket for room hears of no SHUT_RD, so it must get
+ * to its next write. That the host program receives no more shows only when a write fails. A host
+ * program that has closed
  * altogether (POLLHUP) ends both, also when it has half-closed before. What it had sent until then
  * goes to the guest first: while the guest has no room, its socket is not even looked at. RST
  * becomes a close at once (with SO_LINGER 0 where it means something), an error of the socket

@@ -104,7 +104,7 @@ static void sent(struct io_op *op, int res, uint32_t flags)
 			relay_guest_eof(r);
 		} else if (r->flags & R_FULL) {
 			r->flags &= (uint16_t)~R_FULL;
-			zv_set_events(r->conn, RELAY_EVENTS);
+			relay_want_events(r);
 		}
 	} else if (!(r->flags & R_ENDING) && r->tx) {
 		if (res > 0)
@@ -222,7 +222,7 @@ static void received(struct io_op *op, int res, uint32_t flags)
 	rx_over(r);
 	if (r->flags & R_ENDING)
 		relay_end_more(r);
-	else if (ret == -EPIPE)
+	else if (ret == -EPIPE || r->flags & R_DEAF) /* it may have said so meanwhile */
 		relay_guest_deaf(r);
 	else if (res == 0)
 		relay_host_eof(r);

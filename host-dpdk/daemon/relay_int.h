@@ -22,9 +22,6 @@
 #define R_ABORT	    (1u << 14) /* the end is a RST for the host */
 #define R_GUEST_HUP (1u << 15) /* the guest program has closed altogether */
 
-/* What a relay that is not held up wants to hear of. */
-#define RELAY_EVENTS (ZV_EV_IN | ZV_EV_OUT | ZV_EV_HUP)
-
 /* A request that moves data, or the rest that a full socket has left. */
 struct relay_batch {
 	struct io_op op;
@@ -70,9 +67,11 @@ void relay_no_memory(struct relay *r);
 /* The host's last byte is with the guest; the guest's last byte is out. */
 void relay_host_eof(struct relay *r);
 void relay_guest_eof(struct relay *r);
-/* The guest takes no more; the host takes no more. */
+/* The guest takes no more (said any number of times); the host takes no more. */
 void relay_guest_deaf(struct relay *r);
 void relay_host_deaf(struct relay *r);
+/* Asks for the events of the guest's connection that change something now. */
+void relay_want_events(struct relay *r);
 /* Polls the socket for something to read. */
 void relay_poll_in(struct relay *r);
 /* The host sends no more, all of it is read: polls the socket for the end of the other direction.

@@ -90,7 +90,7 @@ static void conn_event(struct conn_owner *o, const struct zv_event *ev)
 		__atomic_store_n(&s->state, SPLICE_UP, __ATOMIC_RELEASE);
 		splice_poke(s);
 	}
-	if (ev->events & ZV_EV_HUP)
+	if (ev->events & ZV_EV_EPIPE)
 		splice_guest_deaf(s);
 	lcore_defer(s->lc, &s->work);
 }

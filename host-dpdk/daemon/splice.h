@@ -17,11 +17,12 @@
  * A side that has done something for the other pokes it: its work is put off to the end of the
  * round on the same lcore, or posted to the other lcore.
  *
- * Ends. End of stream travels behind the data, and the wish to receive nothing more against it;
- * when both directions have ended a side closes. A connection that fails, or whose guest goes away,
- * resets the other. A side that ends for good takes its buffers back at once: it waits for `busy`,
- * which the other holds while it copies from the ring (at most SPLICE_QUOTA bytes), and for nothing
- * else. The memory goes with the last reference: of a side, or of a poke under way.
+ * Ends. End of stream travels behind the data, and that a guest receives nothing more against it,
+ * at once (ZV_EV_EPIPE): what has not been copied by then is for nobody; when both directions have
+ * ended a side closes. A connection that fails, or whose guest goes away, resets the other. A side
+ * that ends for good takes its buffers back at once: it waits for `busy`, which the other holds
+ * while it copies from the ring (at most SPLICE_QUOTA bytes), and for nothing else. The memory goes
+ * with the last reference: of a side, or of a poke under way.
  *
  * Opening. The side of the guest that asks waits unanswered; the other connects to its guest, and
  * tells by its state how that ended.

@@ -26,14 +26,12 @@ void splice_take_back(struct splice_side *s, uint32_t tail)
 /* Only what could change something: events are level-triggered. */
 static void want_events(struct splice_side *s)
 {
-	uint32_t ev = ZV_EV_OUT;
+	uint32_t ev = 0;
 
-	if (s->in_done)
-		ev |= ZV_EV_HUP;
-	else if (s->head - s->taken_back < SPLICE_SLOTS)
+	if (!s->in_done && s->head - s->taken_back < SPLICE_SLOTS)
 		ev |= ZV_EV_IN;
-	if (s->out_done)
-		ev &= ~(uint32_t)(ZV_EV_HUP | ZV_EV_OUT);
+	if (!s->out_done)
+		ev |= ZV_EV_OUT | ZV_EV_EPIPE;
 	if (ev != s->events)
 		zv_set_events(s->conn, s->events = ev);
 }
