@@ -83,7 +83,7 @@ struct cfg {
 	uint32_t spin_us;  /* how long an idle lcore polls before it sleeps */
 	int log_level;	   /* enum zv_log_level */
 	uint32_t drain_ms; /* SIGTERM: longest wait for connections to end */
-	uint32_t max_fds;  /* descriptors a guest's connections may hold in all; 0: RLIMIT_NOFILE */
+	uint32_t max_fds;  /* descriptors a guest's connections may hold; 0: no limit of its own */
 	char user[CFG_NAME_MAX]; /* "": stay who we are */
 	char group[CFG_NAME_MAX];
 	char control_path[CFG_PATH_MAX]; /* control socket for zvsockctl; "": none */

@@ -39,7 +39,9 @@ static void print_daemon(const struct cfg *c, FILE *to)
 		(void)fprintf(to, "  limit       %u descriptors for the connections of a guest\n",
 			      c->max_fds);
 	else
-		(void)fprintf(to, "  limit       descriptors as RLIMIT_NOFILE allows\n");
+		(void)fprintf(
+			to,
+			"  limit       all guests' connections share what RLIMIT_NOFILE leaves\n");
 	if (*c->user || *c->group)
 		(void)fprintf(to, "  becomes     %s%s%s%s%s, which takes root at the start\n",
 			      *c->user ? "user " : "", c->user, *c->user && *c->group ? ", " : "",

@@ -106,8 +106,11 @@ static void client_new(struct control *ct)
 	fd = accept4(ct->listener, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
 	if (fd < 0) {
 		/* No descriptors or no memory: the listener would report it for ever. */
-		if (errno != EAGAIN && errno != EINTR && errno != ECONNABORTED)
+		if (errno != EAGAIN && errno != EINTR && errno != ECONNABORTED) {
+			log_line(ZV_LOG_WARN, NULL, "control socket: cannot take a client: %s",
+				 strerror(errno));
 			accepting(ct, false);
+		}
 		tick(ct, true);
 		return;
 	}

@@ -4,6 +4,7 @@
 
 #include "control.h"
 #include "endpoint.h"
+#include "fds.h"
 #include "log.h"
 #include "relay.h"
 #include "sock_claim.h"
@@ -282,6 +283,7 @@ int daemon_reload(struct daemon *d, struct cfg *cfg)
 	keep_same(d, cfg);
 	d->cfg = cfg;
 	cfg_free(old);
+	fds_plan(cfg);
 	for (unsigned i = 0; i < cfg->n_guests; i++) {
 		int err = is_running(d, &cfg->guests[i])
 				  ? 0
@@ -315,6 +317,7 @@ int daemon_start(struct daemon *d, struct cfg *cfg)
 
 	memset(d, 0, sizeof(*d));
 	d->cfg = cfg;
+	fds_plan(cfg);
 	ret = start_lcores(d, cfg);
 	for (unsigned i = 0; i < cfg->n_guests && ret == 0; i++)
 		ret = guest_start(d, &cfg->guests[i], cfg->max_fds);

@@ -2,17 +2,16 @@
 /* Endpoints: who serves a connection, and what a guest may hold; theory in endpoint.h. */
 #include "endpoint.h"
 
+#include "fds.h"
 #include "log.h"
 
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
 #include <sys/socket.h>
 
 #define ACCEPTS_AT_ONCE 32u
 #define LOW_PORTS	1024u
-#define FDS_SPARE	256u /* of RLIMIT_NOFILE: for everything but connections */
 
 /* In the order in which a port is looked up. */
 static const struct endpoint_ops *const endpoints[] = {
@@ -42,22 +41,31 @@ void conn_owner_remove(struct conn_owner *o)
 bool endpoint_fd_get(struct guest_queue *gq)
 {
 	struct endpoints *ep = gq->guest->ep;
+	bool guests = __atomic_add_fetch(&ep->fds, 1, __ATOMIC_RELAXED) > ep->max_fds;
 
-	if (__atomic_add_fetch(&ep->fds, 1, __ATOMIC_RELAXED) <= ep->max_fds)
+	if (!guests && fds_get())
 		return true;
 	__atomic_sub_fetch(&ep->fds, 1, __ATOMIC_RELAXED);
 	ENDPOINT_COUNT(gq, fd_limit);
-	log_line(ZV_LOG_WARN, gq->guest->name,
-		 "the guest's connections hold %u descriptors, which is all they may: refusing "
-		 "more; "
-		 "raise max_fds, or the limit of open files (LimitNOFILE=)",
-		 ep->max_fds);
+	if (guests)
+		log_line(ZV_LOG_WARN, gq->guest->name,
+			 "the guest's connections hold %u descriptors, which is all they may: "
+			 "refusing more; raise max_fds",
+			 ep->max_fds);
+	else
+		log_line(
+			ZV_LOG_WARN, gq->guest->name,
+			"the connections of all guests hold %u descriptors, which is all they may: "
+			"refusing more; raise the limit of open files (LimitNOFILE=, ulimit -n), "
+			"or set max_fds so that no guest takes all",
+			fds_max());
 	return false;
 }
 
 void endpoint_fd_put(struct guest_queue *gq)
 {
 	__atomic_sub_fetch(&gq->guest->ep->fds, 1, __ATOMIC_RELAXED);
+	fds_put();
 }
 
 void endpoint_fd_refused(struct guest_queue *gq, int err)
@@ -146,17 +154,12 @@ void endpoint_accept(struct guest_queue *gq)
 
 int endpoints_start(struct guest *g, uint32_t max_fds)
 {
-	struct rlimit rl;
 	int ret = 0;
 
 	g->ep = calloc(1, sizeof(*g->ep));
 	if (!g->ep)
 		return -ENOMEM;
-	g->ep->max_fds = max_fds;
-	if (!max_fds && getrlimit(RLIMIT_NOFILE, &rl) == 0)
-		g->ep->max_fds = rl.rlim_cur >= UINT32_MAX     ? UINT32_MAX
-				 : rl.rlim_cur > 2 * FDS_SPARE ? (uint32_t)rl.rlim_cur - FDS_SPARE
-							       : (uint32_t)rl.rlim_cur / 2;
+	g->ep->max_fds = max_fds ? max_fds : UINT32_MAX;
 	for (unsigned i = 0; i < N_ENDPOINTS && ret == 0; i++)
 		if (endpoints[i]->start)
 			ret = endpoints[i]->start(g);

@@ -68,12 +68,6 @@ static void raise_descriptor_limit(void)
 		lim.rlim_cur = lim.rlim_max;
 		(void)setrlimit(RLIMIT_NOFILE, &lim);
 	}
-	if (getrlimit(RLIMIT_NOFILE, &lim) == 0 && lim.rlim_cur < 1024)
-		log_line(ZV_LOG_WARN, NULL,
-			 "only %llu descriptors are allowed, and each connection of a guest takes "
-			 "one; raise "
-			 "LimitNOFILE= or \"ulimit -Hn\"",
-			 (unsigned long long)lim.rlim_cur);
 }
 
 int privs_prepare(const struct cfg *c)
@@ -91,7 +85,7 @@ int privs_prepare(const struct cfg *c)
 		return -EPERM;
 	}
 	if (geteuid() == 0 && !*c->user)
-		log_line(ZV_LOG_WARN, NULL,
+		log_line(ZV_LOG_INFO, NULL,
 			 "zvsockd stays root; \"user\" in [daemon] names a user to become");
 	raise_descriptor_limit();
 	(void)umask(0077);

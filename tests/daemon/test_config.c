@@ -277,7 +277,7 @@ static void check_prints(void **state)
 		"  lcores      1: 1 not pinned; idle for 50 us they sleep\n"
 		"  log         info and worse, to standard error\n"
 		"  stop        connections get 5000 ms to end\n"
-		"  limit       descriptors as RLIMIT_NOFILE allows\n"
+		"  limit       all guests' connections share what RLIMIT_NOFILE leaves\n"
 		"  becomes     nobody else, stays the user who starts it\n"
 		"  control     /s/c, mode 0600\n"
 		"guest web, CID 3\n"

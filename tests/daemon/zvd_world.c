@@ -3,12 +3,15 @@
 
 #include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
+#include <regex.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -17,6 +20,8 @@
 
 char zw_dir[64];
 pid_t zw_pid;
+unsigned zw_nofile;
+bool zw_keep_log;
 
 static struct zv_dev *guests[ZW_GUESTS];
 
@@ -52,6 +57,68 @@ static bool write_conf(const char *path, const char *conf, unsigned lcores)
 	return fclose(f) == 0;
 }
 
+static char *log_path(char *path, size_t size)
+{
+	(void)snprintf(path, size, "%slog", zw_dir);
+	return path;
+}
+
+/* In the child. */
+static void set_limits(void)
+{
+	struct rlimit rl = {zw_nofile, zw_nofile};
+	char path[96];
+	int fd;
+
+	if (zw_nofile && setrlimit(RLIMIT_NOFILE, &rl) < 0)
+		_exit(126);
+	if (!zw_keep_log)
+		return;
+	fd = open(log_path(path, sizeof(path)), O_WRONLY | O_CREAT | O_APPEND, 0600);
+	if (fd < 0 || dup2(fd, STDERR_FILENO) < 0)
+		_exit(126);
+	close(fd);
+}
+
+unsigned zw_log_lines(const char *re)
+{
+	char path[96], line[8192];
+	unsigned n = 0;
+	regex_t r;
+	FILE *f = fopen(log_path(path, sizeof(path)), "r");
+
+	if (!f || regcomp(&r, re, REG_EXTENDED | REG_NOSUB) != 0)
+		abort();
+	while (fgets(line, sizeof(line), f))
+		n += regexec(&r, line, 0, NULL, 0) == 0;
+	regfree(&r);
+	fclose(f);
+	return n;
+}
+
+static bool has_line(void *arg)
+{
+	return zw_log_lines(arg) > 0;
+}
+
+bool zw_logged(const char *re)
+{
+	return zw_until(has_line, (void *)(uintptr_t)re);
+}
+
+/* What the daemon has said is part of what the test prints. */
+static void show_log(void)
+{
+	char path[96];
+	FILE *f = fopen(log_path(path, sizeof(path)), "r");
+	int c;
+
+	while (f && (c = getc(f)) != EOF)
+		fputc(c, stderr);
+	if (f)
+		fclose(f);
+}
+
 bool zw_start(const char *program, const char *conf, unsigned lcores)
 {
 	char path[96];
@@ -66,6 +133,7 @@ bool zw_start(const char *program, const char *conf, unsigned lcores)
 	zw_pid = fork();
 	if (zw_pid == 0) {
 		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		set_limits();
 		execl(program, program, "--config", path, NULL);
 		perror(program);
 		_exit(127);
@@ -106,6 +174,8 @@ bool zw_stop(void)
 			return false;
 	kill(zw_pid, SIGTERM);
 	waitpid(zw_pid, &status, 0);
+	if (zw_keep_log)
+		show_log();
 	remove_dir();
 	return WIFEXITED(status) && WEXITSTATUS(status) == 0;
 }

@@ -16,6 +16,10 @@
 
 extern char zw_dir[64]; /* with a '/' at its end */
 extern pid_t zw_pid;
+/* Before zw_start. Not 0: the daemon's limit of descriptors. True: its log goes to a file, for
+ * zw_logged(), and to stderr at the end. */
+extern unsigned zw_nofile;
+extern bool zw_keep_log;
 
 /*
  * Starts @program with the configuration @conf, in which every '@' stands for zw_dir. @lcores > 1:
@@ -36,6 +40,10 @@ bool zw_guest_close(unsigned i);
 void zw_poll(void);
 /* Rounds until @done says so. False: not within a long time. */
 bool zw_until(bool (*done)(void *arg), void *arg);
+/* Waits for a line of the daemon's log that has a match of the extended regular expression @re. */
+bool zw_logged(const char *re);
+/* Lines that have one now. */
+unsigned zw_log_lines(const char *re);
 /* Open descriptors of the daemon. */
 unsigned zw_fds(void);
 
