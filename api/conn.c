@@ -31,11 +31,40 @@ void conn_pkt_budget(struct zv_conn *c)
 		conn_ready(c);
 }
 
-struct zv_conn *conn_new(struct zv_queue *q, const struct conn_key *key, unsigned type,
-			 enum vc_state state, int *err)
-{
-	struct zv_conn *c = q->free_conns;
+static void timed_out(struct zv_conn *c);
 
+/* Room in the table for one more. False: the application has max_conns of them. */
+static bool make_room(struct zv_queue *q)
+{
+	struct zv_conn *c = TAILQ_FIRST(&q->timers[TIMER_CLOSE]);
+
+	if (q->nlive >= q->dev->opts.max_conns)
+		return false;
+	/* Those that are finishing may be as many again; then the oldest has had its time. */
+	if (q->conns.count >= q->conns.max && c)
+		timed_out(c);
+	return true;
+}
+
+/* @c is none of the application's max_conns any more. */
+static void uncount(struct zv_conn *c)
+{
+	c->q->nlive -= !!(c->flags & CF_COUNTED);
+	c->flags &= ~CF_COUNTED;
+}
+
+struct zv_conn *conn_new(struct zv_queue *q, const struct conn_key *key, unsigned type,
+			 enum vc_state state, unsigned flags, int *err)
+{
+	struct zv_conn *c;
+
+	if (!(flags & CF_INTERNAL)) {
+		flags |= CF_COUNTED;
+		*err = -ENOSPC;
+		if (!make_room(q))
+			return NULL;
+	}
+	c = q->free_conns;
 	if (c) {
 		q->free_conns = (struct zv_conn *)c->user;
 		q->nfree--;
@@ -62,7 +91,8 @@ struct zv_conn *conn_new(struct zv_queue *q, const struct conn_key *key, unsigne
 		return NULL;
 	}
 	c->id = c->node.id;
-	c->flags = CF_IN_TABLE;
+	c->flags = CF_IN_TABLE | flags;
+	q->nlive += !!(flags & CF_COUNTED);
 	return c;
 }
 
@@ -77,10 +107,12 @@ void conn_timer_stop(struct zv_conn *c)
 
 void conn_timer_start(struct zv_conn *c, unsigned which, uint64_t timeout_ns)
 {
+	uint64_t never = UINT64_MAX;
+
 	conn_timer_stop(c);
 	c->q->now = zv_now();
 	c->timer = (uint8_t)which;
-	c->deadline = c->q->now + timeout_ns;
+	c->deadline = timeout_ns < never - c->q->now ? c->q->now + timeout_ns : never;
 	c->flags |= CF_TIMER;
 	TAILQ_INSERT_TAIL(&c->q->timers[which], c, timers);
 }
@@ -172,6 +204,7 @@ void conn_free(struct zv_conn *c)
 		TAILQ_REMOVE(&q->over, c, acceptlink);
 	if (c->flags & CF_IN_TABLE)
 		conn_table_remove(&q->conns, &c->node);
+	uncount(c);
 	loan_drop_all(c);
 	loan_forget(c);
 	if (q->nfree < FREE_CONNS_KEPT) {
@@ -204,6 +237,7 @@ void conn_over(struct zv_conn *c, int err)
 	if (c->flags & CF_IN_TABLE)
 		conn_table_remove(&q->conns, &c->node);
 	c->flags &= ~CF_IN_TABLE;
+	uncount(c);
 	loan_forget(c);
 	if (c->flags & CF_INTERNAL) {
 		ctrl_over(c);
@@ -255,6 +289,7 @@ static int give_back(struct zv_conn *c, const char *call)
 			      "or cancel them first",
 			      call, c->tx_loans);
 	c->flags |= CF_ORPHAN;
+	uncount(c);
 	tx_line_leave(c);
 	if (c->flags & CF_READY)
 		TAILQ_REMOVE(&c->q->ready, c, ready);

@@ -97,12 +97,11 @@ void ctrl_start(struct zv_queue *q)
 	struct zv_conn *c;
 	int err;
 
-	c = conn_new(q, &key, ZV_STREAM, VC_CONNECTING, &err);
+	c = conn_new(q, &key, ZV_STREAM, VC_CONNECTING, CF_INTERNAL, &err);
 	if (!c) {
 		went_plain(q, zv_strerror(err));
 		return;
 	}
-	c->flags |= CF_INTERNAL;
 	q->hello_conn = c;
 	__atomic_store_n(&q->hello, HELLO_WAIT, __ATOMIC_RELAXED);
 	conn_timer_start(c, TIMER_HELLO, q->dev->opts.hello_timeout_ns);
@@ -123,10 +122,9 @@ struct zv_conn *ctrl_accept(struct zv_queue *q, const struct vsock_hdr *h)
 		tx_ctrl(q->hello_conn, CP_RST);
 		conn_over(q->hello_conn, -ECONNRESET);
 	}
-	c = conn_new(q, &key, ZV_STREAM, VC_CONNECTED, &err);
+	c = conn_new(q, &key, ZV_STREAM, VC_CONNECTED, CF_INTERNAL, &err);
 	if (!c)
 		return NULL;
-	c->flags |= CF_INTERNAL;
 	q->hello_conn = c;
 	__atomic_store_n(&q->hello, HELLO_WAIT, __ATOMIC_RELAXED);
 	(void)credit_peer_update(&c->credit, h->buf_alloc, h->fwd_cnt);

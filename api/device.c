@@ -98,8 +98,9 @@ static int queue_open(struct zv_dev *dev, unsigned i)
 	dev->queues[i] = q;
 	if (getrandom(&seed, sizeof(seed), 0) != sizeof(seed))
 		seed = zv_now() ^ (uintptr_t)q;
-	ret = conn_table_init(&q->conns, dev->opts.max_conns + 1, seed, i, dev->nqueues, ZV_PORT_LO,
-			      ZV_PORT_HI);
+	/* As many again may be finishing; and HELLO. */
+	ret = conn_table_init(&q->conns, 2 * dev->opts.max_conns + 1, seed, i, dev->nqueues,
+			      ZV_PORT_LO, ZV_PORT_HI);
 	return ret ? ret : queue_fds_open(q);
 }
 

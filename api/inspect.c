@@ -60,7 +60,7 @@ static void fill_info(const struct zv_conn *c, struct zv_conn_info *info)
 		.peer_port = c->node.key.peer_port,
 		.type = c->type,
 		.queue = c->q->index,
-		.tx_credit = credit_tx_free(&c->credit),
+		.tx_credit = tx_credit_now(c),
 		.rx_unread = c->credit.rx_cnt - c->credit.fwd_cnt,
 		.state = vc_state_name(c->state),
 		.tx_bytes = c->tx_bytes,

@@ -53,7 +53,8 @@ static void request(struct zv_queue *q, const struct vsock_hdr *h, const struct 
 		refuse(q, h);
 		return;
 	}
-	c = conn_new(q, key, h->type, l->port == ZV_PORT_ANY ? VC_REQUESTED : VC_CONNECTED, &err);
+	c = conn_new(q, key, h->type, l->port == ZV_PORT_ANY ? VC_REQUESTED : VC_CONNECTED, 0,
+		     &err);
 	if (!c) {
 		refuse(q, h);
 		return;

@@ -190,8 +190,11 @@ ssize_t tx_send(struct zv_conn *c, const void *data, size_t len, uint32_t flags)
 
 	if (ret)
 		return ret;
-	if (len == 0 && c->type == ZV_STREAM)
+	if (len == 0 && c->type == ZV_STREAM) {
+		if ((c->flags & CF_MORE) && !(flags & ZV_MORE))
+			tx_more_commit(c);
 		return 0;
+	}
 	if (c->pending & (CP_REQUEST | CP_RESPONSE)) /* nothing may overtake them */
 		return tx_blocked(c, false, 1);
 	return c->type == ZV_STREAM ? send_stream(c, data, len, flags)

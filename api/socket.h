@@ -79,6 +79,7 @@
 #define CF_TURN		(1u << 13) /* woken out of the line; may send ZV_QUANTUM */
 #define CF_OVER		(1u << 14) /* on q->over */
 #define CF_INCOMING	(1u << 15) /* the peer asked for it */
+#define CF_COUNTED	(1u << 16) /* one of max_conns: in the table, neither internal nor closed */
 
 /* zv_conn.pending: control packets to send, in this order */
 #define CP_REQUEST	  (1u << 0)
@@ -197,6 +198,7 @@ struct zv_queue {
 	struct vsock_hdr rst[ZV_RST_FIFO];
 	uint32_t rst_head, rst_count;
 	uint32_t accept_waiting; /* connections in accept queues */
+	uint32_t nlive;		 /* connections that count as max_conns: CF_COUNTED */
 	struct zv_conn *free_conns;
 	uint32_t nfree;
 	int epfd, timerfd;
@@ -228,9 +230,9 @@ static inline struct listener *listener_catch_all(struct zv_dev *dev)
 void listener_sync(struct zv_queue *q);
 
 /* ---- conn.c ---- */
-/* A connection in the table, state @state; NULL and *err. */
+/* A connection in the table, state @state, @flags 0 or CF_INTERNAL; NULL and *err. */
 struct zv_conn *conn_new(struct zv_queue *q, const struct conn_key *key, unsigned type,
-			 enum vc_state state, int *err);
+			 enum vc_state state, unsigned flags, int *err);
 /* Over, for @err (0: cleanly): out of the table; freed too when nobody holds the handle. */
 void conn_over(struct zv_conn *c, int err);
 /* Removes every trace and frees. */
@@ -335,6 +337,8 @@ void tx_wake_waiters(struct zv_queue *q, unsigned buffers);
 /* Sends packets that ZV_MORE has kept open. */
 void tx_more_flush(struct zv_queue *q);
 void tx_more_drop(struct zv_conn *c);
+/* Payload bytes that credit lets @c send now; 0 when it cannot send at all. */
+uint32_t tx_credit_now(const struct zv_conn *c);
 /* The credit that the last blocked call of @c needs is there. */
 bool tx_has_credit(const struct zv_conn *c);
 /* A packet of the peer while a question is open: one that brings room is the answer, and the next

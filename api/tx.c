@@ -176,6 +176,13 @@ uint32_t tx_credit_left(const struct zv_conn *c)
 	return free > c->tx_reserved ? free - c->tx_reserved : 0;
 }
 
+uint32_t tx_credit_now(const struct zv_conn *c)
+{
+	if (c->state != VC_CONNECTED || !vsock_shut_can_send(&c->shut))
+		return 0;
+	return tx_credit_left(c) + (c->flags & CF_MORE ? c->more.capacity - c->more_len : 0);
+}
+
 bool tx_has_credit(const struct zv_conn *c)
 {
 	if (c->want > c->credit.peer_buf_alloc)
@@ -381,6 +388,7 @@ int tx_shutdown(struct zv_conn *c, unsigned how)
 	if ((c->shut.local | bits[how]) == c->shut.local)
 		return 0;
 	c->shut.local |= bits[how];
+	conn_ready(c); /* the end of receiving is an event here as well */
 	if (bits[how] & VSOCK_SHUTDOWN_SEND)
 		c->flags &= ~CF_WANT_OUT; /* nothing to wait for any more */
 	tx_ctrl(c, CP_SHUTDOWN);

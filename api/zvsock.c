@@ -150,7 +150,7 @@ static int start_connect(struct zv_queue *q, const struct route *r, unsigned typ
 
 	if (ret)
 		return ret;
-	c = conn_new(q, &key, type, VC_CONNECTING, &ret);
+	c = conn_new(q, &key, type, VC_CONNECTING, 0, &ret);
 	if (!c)
 		return zv_err(
 			ret, "zv_connect: %s",

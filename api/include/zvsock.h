@@ -84,9 +84,13 @@ struct zv_opts {
 			     */
 	uint32_t rx_buf;    /* guest: payload bytes of a receive buffer, 64..1 MiB; default 65536 */
 	uint32_t tx_buf; /* guest: payload bytes of a transmit buffer, 64..1 MiB; default 65536 */
-	uint32_t buf_alloc;	     /* receive credit of a connection, bytes; default 262144 */
-	uint32_t max_conns;	     /* connections of a queue; default 65536 */
-	uint32_t flags;		     /* ZV_OPT_* */
+	uint32_t buf_alloc; /* receive credit of a connection, bytes; default 262144 */
+	/* Connections of a queue, those included that wait in an accept queue; up to 16777216,
+	 * default 65536. Those that zv_conn_close has left finishing do not count. When they are as
+	 * many, the oldest is reset, as after close_timeout. */
+	uint32_t max_conns;
+	uint32_t flags; /* ZV_OPT_* */
+	/* Time-outs; UINT64_MAX, or what ends beyond the clock's range: never. */
 	uint64_t connect_timeout_ns; /* default 2 s */
 	uint64_t close_timeout_ns;   /* default 8 s */
 	uint64_t hello_timeout_ns;   /* default 1 s */
@@ -141,7 +145,8 @@ struct zv_conn_info {
 	uint32_t local_port, peer_port;
 	enum zv_type type;
 	uint32_t queue;		     /* index of its queue */
-	uint32_t tx_credit;	     /* payload bytes that could be sent now */
+	uint32_t tx_credit;	     /* payload bytes that credit lets it send now, beyond what is
+					reserved; 0 when it cannot send */
 	uint32_t rx_unread;	     /* payload bytes received and not consumed */
 	const char *state;	     /* "connected", ...; static storage */
 	uint64_t tx_bytes, rx_bytes; /* payload since the connection was made */

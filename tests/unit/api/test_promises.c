@@ -1,0 +1,233 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Sentences of zvsock.h, call by call, that a user relies on and no other test looks at. */
+#include "pair.h"
+#include "socket.h"
+
+static struct zv_conn_info info_of(struct zv_conn *c)
+{
+	struct zv_conn_info i = {.size = sizeof(i)};
+
+	assert_int_equal(zv_conn_info(c, &i), 0);
+	return i;
+}
+
+/* The events of @c that one zv_poll of @q reports. */
+static uint32_t events_of(struct zv_queue *q, const struct zv_conn *c)
+{
+	struct zv_event ev[16];
+	int n = zv_poll(q, ev, 16);
+
+	assert_true(n >= 0);
+	for (int i = 0; i < n; i++)
+		if (ev[i].conn == c)
+			return ev[i].events;
+	return 0;
+}
+
+/* ---- data calls ---- */
+
+static void test_an_empty_send_lets_gathered_bytes_go(void **state)
+{
+	struct zv_conn *g, *h;
+	char got[16];
+
+	(void)state;
+	connect_pair(ZV_STREAM, 1000, &g, &h);
+	assert_int_equal(zv_send(g, "ab", 2, ZV_MORE), 2);
+	assert_int_equal(zv_send(g, NULL, 0, ZV_MORE), 0);
+	assert_int_equal(fake_pending(ZV_ROLE_HOST, 0), 0);
+	assert_int_equal(zv_send(g, NULL, 0, 0), 0);
+	assert_int_equal(fake_pending(ZV_ROLE_HOST, 0), 1);
+	(void)zv_poll(P.h, &(struct zv_event){0}, 1);
+	assert_int_equal(zv_recv(h, got, sizeof(got), NULL), 2);
+	zv_conn_close(g);
+	zv_conn_close(h);
+}
+
+static void test_the_own_end_of_receiving_is_an_event(void **state)
+{
+	struct zv_conn *g, *h;
+
+	(void)state;
+	connect_pair(ZV_STREAM, 1000, &g, &h);
+	assert_int_equal(events_of(P.g, g), 0);
+	assert_int_equal(zv_shutdown(g, 0), 0);
+	assert_int_equal(events_of(P.g, g), ZV_EV_IN);
+	assert_int_equal(zv_recv(g, &(char){0}, 1, NULL), 0);
+	assert_int_equal(events_of(P.g, g), 0);
+	assert_int_equal(zv_shutdown(h, 2), 0);
+	assert_int_equal(events_of(P.h, h), ZV_EV_IN);
+	zv_conn_close(g);
+	zv_conn_close(h);
+}
+
+/* ---- what zv_conn_info says can be sent ---- */
+
+static void test_info_counts_what_can_be_sent(void **state)
+{
+	static char data[65536];
+	struct zv_buf b[32];
+	struct zv_conn *g, *h;
+	uint32_t all;
+	int n;
+
+	(void)state;
+	connect_pair(ZV_STREAM, 1000, &g, &h);
+	all = info_of(g).tx_credit;
+	assert_int_equal(all, 65536);
+	n = zv_buf_alloc(g, b, 4, 4096);
+	assert_int_equal(n, 4);
+	assert_int_equal(info_of(g).tx_credit, all - 4 * 4096);
+	zv_buf_cancel(g, b, 4);
+	assert_int_equal(info_of(g).tx_credit, all);
+	assert_int_equal(zv_send(g, "ab", 2, ZV_MORE), 2); /* the open packet can still be filled */
+	assert_int_equal(info_of(g).tx_credit, all - 2);
+	assert_int_equal(zv_send(g, data, 4096, 0), 4096);
+	assert_int_equal(info_of(g).tx_credit, all - 2 - 4096);
+	assert_int_equal(zv_shutdown(g, 1), 0);
+	assert_int_equal(info_of(g).tx_credit, 0);
+	pump();
+	assert_int_equal(zv_shutdown(g, 0), 0);
+	pump();
+	assert_int_equal(info_of(h).tx_credit, 0); /* the peer takes nothing any more */
+	zv_conn_close(g);
+	zv_conn_close(h);
+
+	assert_int_equal(zv_connect(P.g, 0, 1000, ZV_STREAM, &g), 0);
+	assert_int_equal(info_of(g).tx_credit, 0); /* still connecting */
+	zv_conn_close(g);
+	pump();
+}
+
+/* ---- options ---- */
+
+static void reopen(const struct zv_opts *guest, const struct zv_opts *host)
+{
+	assert_int_equal(zv_close(P.guest), 0);
+	assert_int_equal(zv_close(P.host), 0);
+	assert_int_equal(zv_open(&P.host, "fakehost:", host), 0);
+	assert_int_equal(zv_open(&P.guest, "fakeguest:", guest), 0);
+	P.g = zv_queue(P.guest, 0);
+	P.h = zv_queue(P.host, 0);
+	pump();
+}
+
+/* A time-out too far away for the clock never comes; it does not come at once. */
+static void test_an_endless_timeout_does_not_expire(void **state)
+{
+	struct zv_opts o = {.size = sizeof(o), .queues = 2};
+	struct zv_conn *g, *h, *late;
+	struct zv_dev_info d = {.size = sizeof(d)};
+	struct vsock_hdr hdr;
+
+	(void)state;
+	o.connect_timeout_ns = o.close_timeout_ns = o.hello_timeout_ns = UINT64_MAX - 1;
+	reopen(&o, &o);
+	assert_int_equal(zv_dev_info(P.guest, &d), 0);
+	assert_int_equal(d.peer, ZV_PEER_ZVSOCK);
+	connect_pair(ZV_STREAM, 1000, &g, &h);
+	assert_int_equal(zv_connect(P.g, 0, 1000, ZV_STREAM, &late), 0);
+	assert_int_equal(zv_conn_close(g), 0);
+	assert_true(late->deadline > late->q->now);
+	assert_true(g->deadline > g->q->now);
+	for (int i = 0; i < 100; i++)
+		assert_int_equal(zv_poll(P.g, &(struct zv_event){0}, 1), 0);
+	assert_true(fake_peek(ZV_ROLE_HOST, 0, 1, &hdr));
+	assert_int_equal(hdr.op, VSOCK_OP_SHUTDOWN);
+	assert_false(fake_peek(ZV_ROLE_HOST, 0, 2, &hdr)); /* no RST of a timer */
+	assert_int_equal(zv_arm(P.g), 0);
+	pump();
+	assert_true(seen_guest.events & ZV_EV_CONNECT);
+	assert_int_equal(seen_guest.err, 0);
+	zv_conn_close(late);
+	zv_conn_close(h);
+	pump();
+}
+
+static int count_conn(void *ctx, const struct zv_conn_info *info)
+{
+	(void)info;
+	++*(unsigned *)ctx;
+	return 0;
+}
+
+static unsigned conns_of(struct zv_queue *q)
+{
+	unsigned n = 0;
+
+	assert_int_equal(zv_queue_conns(q, NULL, count_conn, &n), 0);
+	return n;
+}
+
+/* Neither the control connection nor what is finishing takes a place of the application's. */
+static void test_max_conns_is_what_the_application_gets(void **state)
+{
+	struct zv_conn *g[3], *h[2], *none;
+
+	(void)state;
+	for (unsigned flags = 0; flags <= ZV_OPT_NO_HELLO; flags += ZV_OPT_NO_HELLO) {
+		const struct zv_opts o = {
+			.size = sizeof(o), .queues = 2, .max_conns = 2, .flags = flags};
+		const struct zv_opts any = {.size = sizeof(o), .queues = 2, .flags = flags};
+
+		reopen(&o, &any);
+		for (int i = 0; i < 2; i++)
+			connect_pair(ZV_STREAM, 1000, &g[i], &h[i]);
+		assert_int_equal(zv_connect(P.g, 0, 1000, ZV_STREAM, &none), -ENOSPC);
+		assert_non_null(strstr(zv_error_text(), "max_conns"));
+		assert_int_equal(zv_send(g[0], "unread", 6, 0), 6);
+		zv_conn_close(g[0]); /* the peer does not read, so this one goes on finishing */
+		pump();
+		assert_int_equal(conns_of(P.g), 2);
+		assert_int_equal(zv_connect(P.g, 0, 1000, ZV_STREAM, &g[2]), 0);
+		assert_int_equal(zv_connect(P.g, 0, 1000, ZV_STREAM, &none), -ENOSPC);
+		assert_int_equal(conns_of(P.g), 3);
+		pump();
+		zv_conn_close(h[0]);
+		zv_conn_close(h[1]);
+		pump(); /* a dead one takes none either, but must be closed */
+		assert_int_equal(zv_connect(P.g, 0, 1000, ZV_STREAM, &none), 0);
+		zv_conn_close(none);
+		zv_conn_close(g[1]);
+		zv_conn_close(g[2]);
+	}
+}
+
+/* What finishes takes memory: as many of them as of the others, then the oldest has to go. */
+static void test_finishing_connections_are_bounded(void **state)
+{
+	const struct zv_opts o = {.size = sizeof(o), .queues = 2, .max_conns = 2};
+	const struct zv_opts any = {.size = sizeof(o), .queues = 2};
+	struct zv_conn *g, *h[8];
+	char got[8];
+
+	(void)state;
+	reopen(&o, &any);
+	for (int i = 0; i < 8; i++) {
+		connect_pair(ZV_STREAM, 1000, &g, &h[i]);
+		assert_int_equal(zv_send(g, "unread", 6, 0), 6);
+		zv_conn_close(g);
+		pump();
+		assert_true(conns_of(P.g) <= 4);
+	}
+	for (int i = 0; i < 8; i++) { /* which takes nothing from what was sent before */
+		assert_int_equal(zv_recv(h[i], got, sizeof(got), NULL), 6);
+		assert_int_equal(zv_recv(h[i], got, sizeof(got), NULL), 0);
+		zv_conn_close(h[i]);
+	}
+}
+
+int main(void)
+{
+#define T(f) cmocka_unit_test_setup_teardown(f, pair_setup, pair_teardown)
+	const struct CMUnitTest tests[] = {
+		T(test_an_empty_send_lets_gathered_bytes_go),
+		T(test_the_own_end_of_receiving_is_an_event),
+		T(test_info_counts_what_can_be_sent),
+		T(test_an_endless_timeout_does_not_expire),
+		T(test_max_conns_is_what_the_application_gets),
+		T(test_finishing_connections_are_bounded),
+	};
+
+	return cmocka_run_group_tests_name("promises", tests, NULL, NULL);
+}
