@@ -134,8 +134,11 @@ void tx_rst_reply(struct zv_queue *q, const struct vsock_hdr *in)
 	if (in->op == VSOCK_OP_RST)
 		return;
 	vsock_hdr_rst_for(&h, in);
-	/* From whom it was sent to, or the peer will not know what it is about. */
-	if (!q->host || !cid_is_sibling(q, h.src_cid))
+	/*
+	 * From whom it was sent to, even if nobody can have that CID, or the guest's kernel will
+	 * not know what it is about. A guest speaks for itself alone.
+	 */
+	if (!q->host)
 		h.src_cid = q->own_cid;
 	if (q->rst_count == 0 && send_rst(q, &h))
 		return;

@@ -11,7 +11,8 @@
 /*
  * Looks at the first @len bytes that a client has sent. Returns the length of the line, its newline
  * included, and *port; 0 when the line is not whole yet; or -EINVAL: it is none, and never will be.
- * The word may be in any case; blanks around the port and a carriage return are allowed.
+ * The word may be in any case; white space may stand before it and around the port, as Firecracker
+ * and vhost-device-vsock, which split the line at it, allow. A further word is refused.
  */
 int connect_line_parse(const char *data, size_t len, uint32_t *port);
 

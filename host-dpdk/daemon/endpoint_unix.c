@@ -256,16 +256,19 @@ static int target_connect(const struct target *t)
 static void target_refuse(struct target *t, int err)
 {
 	struct guest_queue *gq = t->r.owner.gq;
+	/* Nobody there, for this type of socket: a guest may try that as often as it likes. */
+	bool nobody = err == -ENOENT || err == -ECONNREFUSED || err == -EPROTOTYPE;
 
-	if (err == -ENOENT || err == -ECONNREFUSED)
+	if (nobody)
 		ENDPOINT_COUNT(gq, connect_refused);
 	else if (err == -ETIMEDOUT)
 		ENDPOINT_COUNT(gq, connect_timeout);
 	else
 		ENDPOINT_COUNT(gq, connect_failed);
-	log_line(err == -ENOENT || err == -ECONNREFUSED ? ZV_LOG_DEBUG : ZV_LOG_WARN,
-		 gq->guest->name, "%s_%u: %s", guest_cfg(gq->guest)->unix_path, t->port,
-		 zv_strerror(err));
+	log_line(nobody ? ZV_LOG_DEBUG : ZV_LOG_WARN, gq->guest->name, "%s_%u: %s",
+		 guest_cfg(gq->guest)->unix_path, t->port,
+		 err == -EPROTOTYPE ? "the program there has a socket of another type"
+				    : zv_strerror(err));
 	(void)zv_conn_answer(t->r.conn, -ECONNREFUSED);
 	relay_abort(&t->r);
 }

@@ -27,6 +27,11 @@ static void good_lines(void **state)
 		{"CONNECT 4294967295\n", 4294967295u, 19},
 		{"CONNECT 00000000000000000000052\n", 52, 32},
 		{"CONNECT 1\nCONNECT 2\n", 1, 10},
+		{"CONNECT\t7\n", 7, 10},
+		{" CONNECT 7\n", 7, 11},
+		{"\t \rconnect \t7\t\n", 7, 15},
+		{"CONNECT 7 \r\n", 7, 12},
+		{"CONNECT\v7\f\r\r\n", 7, 13},
 	};
 
 	(void)state;
@@ -54,7 +59,14 @@ static void bad_lines(void **state)
 		T("CONNECT\n"),
 		T("CONNECT \n"),
 		T("CONNECT7\n"),
-		T("CONNECT\t7\n"),
+		T(" \n"),
+		T(" X"),
+		T("\tCONNECT\t\n"),
+		T(" CONNECT7\n"),
+		T("CON NECT 7\n"),
+		T("CONNECT\240\067\n"),
+		T("CONNECT\t7\t8\n"),
+		T("                        CONNECT "), /* 32 bytes without an end */
 		T("CONNECT -1\n"),
 		T("CONNECT +1\n"),
 		T("CONNECT 0x10\n"),

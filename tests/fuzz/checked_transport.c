@@ -111,7 +111,9 @@ static void tx_commit(struct tq *q, uint32_t token, const struct vsock_hdr *h)
 	tx_back(q, token);
 	FZ_CHECK(h->len <= tx_cap[role][index_of(role, q)][token]);
 	FZ_CHECK(near == FAKE_CID && h->op >= VSOCK_OP_REQUEST && h->op <= VSOCK_OP_MAX);
-	FZ_CHECK(far == VSOCK_CID_HOST || (vsock_cid_is_guest(far) && far != near));
+	/* A device refuses from whatever CID it was asked for. */
+	FZ_CHECK(far == VSOCK_CID_HOST || (vsock_cid_is_guest(far) && far != near) ||
+		 (role == ZV_ROLE_HOST && h->op == VSOCK_OP_RST));
 	FZ_CHECK(h->len == 0 || h->op == VSOCK_OP_RW);
 	/* What answers a foreign type repeats it; all else must be beyond reproach. */
 	FZ_CHECK(h->op == VSOCK_OP_RST ||

@@ -123,7 +123,8 @@ static void test_cids_that_nobody_can_have_are_never_offered(void **state)
 		assert_int_equal(stats(P.h).rx_bad_cid, i + 1);
 		assert_true(fake_peek(ZV_ROLE_GUEST, 0, 0, &rst));
 		assert_int_equal(rst.op, VSOCK_OP_RST);
-		assert_int_equal(rst.src_cid, ZV_CID_HOST);
+		assert_int_equal(rst.src_cid, cids[i]);
+		assert_int_equal(rst.dst_cid, FAKE_CID);
 		fake_drain(ZV_ROLE_GUEST, 0);
 		assert_int_equal(
 			zv_connect_from(P.h, cids[i] ? cids[i] : 1, 1, 0, 22, ZV_STREAM, &h),
