@@ -332,7 +332,8 @@ static void refused_by_the_host(void **state)
 	/* A stream socket is no place for messages. */
 	assert_null(zw_connect(G, 0, ZV_CID_HOST, HOST_PORT, ZV_SEQPACKET, &err));
 	assert_int_equal(err, -ECONNREFUSED);
-	assert_int_equal(hs_counter("g", "connect_failed"), 1);
+	assert_int_equal(hs_counter("g", "connect_refused"), 2);
+	assert_int_equal(hs_counter("g", "connect_failed"), 0);
 	assert_true(zw_until(all_closed, NULL));
 }
 
