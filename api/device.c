@@ -69,6 +69,16 @@ static int complete_opts(struct zv_opts *o, const struct zv_opts *in)
 
 /* ---- open and close ---- */
 
+/* A number from which no other queue counts, so that buffers of two queues are not mixed up. */
+static uint64_t first_serial(unsigned i)
+{
+	uint64_t n;
+
+	if (getrandom(&n, sizeof(n), 0) != sizeof(n))
+		n = zv_now() << 16 | i << 8;
+	return n & INT64_MAX; /* so that it never gets back to 0 */
+}
+
 static int queue_open(struct zv_dev *dev, unsigned i)
 {
 	struct zv_queue *q = aligned_alloc(SHM_CACHE_LINE, (sizeof(*q) + SHM_CACHE_LINE - 1) &
@@ -87,6 +97,7 @@ static int queue_open(struct zv_dev *dev, unsigned i)
 	q->epfd = q->timerfd = -1;
 	q->session = q->tq->session - 1; /* the first call starts this side's session */
 	q->rx.free = q->tx.free = LOAN_NONE;
+	q->rx.serial = q->tx.serial = first_serial(i);
 	TAILQ_INIT(&q->ready);
 	TAILQ_INIT(&q->ctrl);
 	TAILQ_INIT(&q->txwait);

@@ -30,8 +30,10 @@ static uint32_t entry_get(struct rx_loans *r)
 		if (!e)
 			return LOAN_NONE;
 		r->e = e;
-		for (i = r->size; i < size; i++)
+		for (i = r->size; i < size; i++) {
 			e[i].next = i + 1 < size ? i + 1 : LOAN_NONE;
+			e[i].serial = 0;
+		}
 		r->free = r->size;
 		r->size = size;
 	}
@@ -42,7 +44,7 @@ static uint32_t entry_get(struct rx_loans *r)
 
 static void entry_put(struct rx_loans *r, uint32_t i)
 {
-	r->e[i].lent = 0;
+	r->e[i].serial = 0;
 	r->e[i].conn_id = 0;
 	r->e[i].next = r->free;
 	r->free = i;
@@ -352,13 +354,14 @@ int loan_buf_recv(struct zv_conn *c, struct zv_buf *bufs, unsigned n)
 		uint32_t i = entry_pop(c);
 		struct rx_entry *e = &r->e[i];
 
-		e->lent = 1;
+		e->serial = ++r->serial;
 		r->app_loans++;
 		bufs[done++] = (struct zv_buf){.data = e->data,
 					       .len = e->len,
 					       .capacity = e->len,
 					       .flags = e->flags,
-					       .cookie = i};
+					       .cookie = i,
+					       .serial = e->serial};
 		if (e->flags & ZV_EOM)
 			seq_rx_consumed(&c->seq);
 	}
@@ -374,7 +377,7 @@ void loan_buf_release(struct zv_queue *q, struct zv_buf *bufs, unsigned n)
 		uint32_t i = bufs[k].cookie, len;
 		struct rx_entry *e;
 
-		if (i >= r->size || !r->e[i].lent) {
+		if (i >= r->size || !bufs[k].serial || r->e[i].serial != bufs[k].serial) {
 			zv_err(-EINVAL,
 			       "zv_buf_release: buffer %u of %u is not on loan from this queue "
 			       "(released twice, or of another queue): ignored",
@@ -385,7 +388,7 @@ void loan_buf_release(struct zv_queue *q, struct zv_buf *bufs, unsigned n)
 		if (!c || c->id != e->conn_id)
 			c = (struct zv_conn *)conn_table_get(&q->conns, e->conn_id);
 		len = e->len + e->extra;
-		e->lent = 0;
+		e->serial = 0;
 		r->app_loans--;
 		entry_release(q, c, i);
 		if (c) {
@@ -417,8 +420,6 @@ void loan_fini(struct zv_queue *q)
 
 /* ---- buffers reserved for sending ---- */
 
-#define TX_IN_USE (LOAN_NONE - 1)
-
 uint32_t loan_tx_get(struct tx_loans *t, uint64_t conn_id, uint32_t token, uint32_t capacity)
 {
 	uint32_t i;
@@ -430,27 +431,30 @@ uint32_t loan_tx_get(struct tx_loans *t, uint64_t conn_id, uint32_t token, uint3
 		if (!l)
 			return LOAN_NONE;
 		t->l = l;
-		for (i = t->size; i < size; i++)
+		for (i = t->size; i < size; i++) {
 			l[i].next = i + 1 < size ? i + 1 : LOAN_NONE;
+			l[i].serial = 0;
+		}
 		t->free = t->size;
 		t->size = size;
 	}
 	i = t->free;
 	t->free = t->l[i].next;
-	t->l[i] = (struct tx_loan){conn_id, token, capacity, TX_IN_USE};
+	t->l[i] = (struct tx_loan){conn_id, ++t->serial, token, capacity, LOAN_NONE};
 	t->app_loans++;
 	return i;
 }
 
-struct tx_loan *loan_tx_find(struct tx_loans *t, uint64_t conn_id, uint32_t cookie)
+struct tx_loan *loan_tx_find(struct tx_loans *t, uint64_t conn_id, const struct zv_buf *b)
 {
-	if (cookie >= t->size || t->l[cookie].next != TX_IN_USE || t->l[cookie].conn_id != conn_id)
-		return NULL;
-	return &t->l[cookie];
+	struct tx_loan *l = b->cookie < t->size ? &t->l[b->cookie] : NULL;
+
+	return l && b->serial && l->serial == b->serial && l->conn_id == conn_id ? l : NULL;
 }
 
 void loan_tx_put(struct tx_loans *t, uint32_t cookie)
 {
+	t->l[cookie].serial = 0;
 	t->l[cookie].next = t->free;
 	t->free = cookie;
 	t->app_loans--;

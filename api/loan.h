@@ -15,10 +15,12 @@
  * back at once. So a slow reader costs a copy, not the queue. Consecutive copies of a stream share
  * one chunk, so one-byte packets do not cost a chunk each.
  *
- * Buffers reserved for sending are records as well (struct tx_loan): the application holds an
- * index, and a wrong or repeated one is refused instead of corrupting a ring.
+ * Buffers reserved for sending are records as well (struct tx_loan).
  *
- * Entries and records live in growing arrays and are named by index, so they may move.
+ * Entries and records live in growing arrays and are named by index, so they may move. What the
+ * application holds is the index (zv_buf.cookie) and the serial number of the loan: an index is
+ * used again, a number never. So a buffer that is given back twice, or to another queue (the
+ * numbers of a queue begin at a random one), is refused instead of taking somebody else's loan.
  */
 #ifndef ZV_LOAN_H
 #define ZV_LOAN_H
@@ -44,11 +46,11 @@ struct rx_entry {
 	uint32_t token;	   /* holder only: rx token */
 	uint16_t ndesc;	   /* holder only: descriptors withheld; 0: private memory */
 	uint8_t flags;	   /* ZV_EOM, ZV_EOR */
-	uint8_t lent;	   /* the application has it */
 	uint64_t conn_id;  /* whose credit it is; stale ids find nothing */
 	uint8_t *priv;	   /* holder only: private memory, NULL for ring buffers */
 	uint32_t priv_cap; /* holder only: bytes of priv */
 	uint32_t extra;	   /* credit that it counts beyond len: ZV_CAP_EMPTY_MSG */
+	uint64_t serial;   /* of its loan to the application; 0: it is not lent */
 };
 
 struct rx_loans {
@@ -57,19 +59,22 @@ struct rx_loans {
 	uint32_t lent_descs; /* descriptors withheld from the peer */
 	uint32_t holders;    /* connections that withhold some */
 	uint32_t app_loans;  /* entries that the application has */
+	uint64_t serial;     /* of the last loan */
 };
 
 struct tx_loan {
 	uint64_t conn_id;
+	uint64_t serial; /* 0: free */
 	uint32_t token;
 	uint32_t capacity;
-	uint32_t next; /* free list; LOAN_NONE - 1 while in use */
+	uint32_t next; /* free list */
 };
 
 struct tx_loans {
 	struct tx_loan *l;
 	uint32_t size, free;
 	uint32_t app_loans;
+	uint64_t serial; /* of the last loan */
 };
 
 /*
@@ -88,10 +93,10 @@ void loan_drop_all(struct zv_conn *c);
 void loan_forget(struct zv_conn *c);
 void loan_fini(struct zv_queue *q);
 
-/* A record for a reserved buffer; its index or LOAN_NONE (no memory). */
+/* A record for a reserved buffer, with the serial t->serial; its index or LOAN_NONE (no memory). */
 uint32_t loan_tx_get(struct tx_loans *t, uint64_t conn_id, uint32_t token, uint32_t capacity);
-/* The record @cookie of connection @conn_id, or NULL when it is not one. */
-struct tx_loan *loan_tx_find(struct tx_loans *t, uint64_t conn_id, uint32_t cookie);
+/* The record of @b, or NULL when it is not on loan from connection @conn_id. */
+struct tx_loan *loan_tx_find(struct tx_loans *t, uint64_t conn_id, const struct zv_buf *b);
 void loan_tx_put(struct tx_loans *t, uint32_t cookie);
 
 #endif

@@ -276,8 +276,11 @@ int tx_buf_alloc(struct zv_conn *c, struct zv_buf *bufs, unsigned n, size_t len)
 		c->tx_reserved += cap;
 		c->tx_loans++;
 		tx_turn_spend(c, cap);
-		bufs[used++] = (struct zv_buf){
-			.data = s->data, .len = cap, .capacity = cap, .cookie = cookie};
+		bufs[used++] = (struct zv_buf){.data = s->data,
+					       .len = cap,
+					       .capacity = cap,
+					       .cookie = cookie,
+					       .serial = q->tx.serial};
 	}
 	if (!used)
 		return tx_blocked(c, false, 1);
@@ -297,14 +300,31 @@ static uint32_t take_back(struct zv_conn *c, const struct zv_buf *b, const struc
 	return token;
 }
 
-void tx_buf_cancel(struct zv_conn *c, struct zv_buf *bufs, unsigned n)
+/* Takes back those of @bufs that are reserved on @c. The first that is not, or @n. */
+static unsigned cancel(struct zv_conn *c, const struct zv_buf *bufs, unsigned n)
 {
+	unsigned odd = n;
+
 	for (unsigned i = 0; i < n; i++) {
-		const struct tx_loan *l = loan_tx_find(&c->q->tx, c->id, bufs[i].cookie);
+		const struct tx_loan *l = loan_tx_find(&c->q->tx, c->id, &bufs[i]);
 
 		if (l)
 			c->q->ops->tx_cancel(c->q->tq, take_back(c, &bufs[i], l));
+		else if (odd == n)
+			odd = i;
 	}
+	return odd;
+}
+
+void tx_buf_cancel(struct zv_conn *c, struct zv_buf *bufs, unsigned n)
+{
+	unsigned odd = cancel(c, bufs, n);
+
+	if (odd < n)
+		zv_err(-EINVAL,
+		       "zv_buf_cancel: buffer %u of %u is not reserved on this connection (sent "
+		       "or cancelled before): ignored",
+		       odd, n);
 }
 
 static uint32_t seq_flags(const struct zv_conn *c, const struct zv_buf *b)
@@ -323,7 +343,7 @@ int tx_buf_send(struct zv_conn *c, struct zv_buf *bufs, unsigned n)
 	if (c->flags & CF_MORE)
 		tx_more_commit(c); /* keeps the order of bytes */
 	for (unsigned i = 0; i < n && ret == 0; i++) {
-		const struct tx_loan *l = loan_tx_find(&q->tx, c->id, bufs[i].cookie);
+		const struct tx_loan *l = loan_tx_find(&q->tx, c->id, &bufs[i]);
 
 		if (!l || bufs[i].len > l->capacity)
 			ret = zv_err(-EINVAL, "zv_buf_send: buffer %u of %u %s", i, n,
@@ -334,11 +354,11 @@ int tx_buf_send(struct zv_conn *c, struct zv_buf *bufs, unsigned n)
 			ret = tx_empty_ok(q, "zv_buf_send");
 	}
 	if (ret) {
-		tx_buf_cancel(c, bufs, n);
+		(void)cancel(c, bufs, n);
 		return ret;
 	}
 	for (unsigned i = 0; i < n; i++) {
-		const struct tx_loan *l = loan_tx_find(&q->tx, c->id, bufs[i].cookie);
+		const struct tx_loan *l = loan_tx_find(&q->tx, c->id, &bufs[i]);
 		uint32_t flags = seq_flags(c, &bufs[i]), token;
 
 		if (!l)

@@ -102,7 +102,9 @@ struct zv_opts {
 
 /*
  * A buffer on loan: from zv_buf_alloc until zv_buf_send or zv_buf_cancel; from zv_buf_recv until
- * zv_buf_release. data, capacity, cookie and reserved belong to the library; do not change them.
+ * zv_buf_release. data, capacity, cookie and serial belong to the library; do not change them.
+ * Copies of the structure are as good as the original. Each loan has a serial number of its own: a
+ * buffer that is given back a second time, or to where it is not from, is refused.
  */
 struct zv_buf {
 	void *data;   /* first payload byte */
@@ -110,7 +112,7 @@ struct zv_buf {
 	uint32_t capacity; /* bytes that fit (transmit); equal to len (receive) */
 	uint32_t flags;	   /* ZV_EOM, ZV_EOR */
 	uint32_t cookie;
-	uint64_t reserved;
+	uint64_t serial;
 };
 
 struct zv_event {

@@ -99,6 +99,107 @@ static void test_info_counts_what_can_be_sent(void **state)
 	pump();
 }
 
+/* ---- loans ---- */
+
+static bool refused(const char *call)
+{
+	return strstr(zv_error_text(), call) && strstr(zv_error_text(), "before");
+}
+
+/* A buffer that comes back a second time is not taken for the one that has its place now. */
+static void test_a_second_release_is_refused(void **state)
+{
+	struct zv_conn *g, *h;
+	struct zv_buf a, b;
+
+	(void)state;
+	connect_pair(ZV_STREAM, 1000, &g, &h);
+	assert_int_equal(zv_send(g, "one", 3, 0), 3);
+	pump();
+	assert_int_equal(zv_buf_recv(h, &a, 1), 1);
+	zv_buf_release(P.h, &a, 1);
+	assert_int_equal(zv_send(g, "two", 3, 0), 3);
+	pump();
+	assert_int_equal(zv_buf_recv(h, &b, 1), 1);
+	assert_int_equal(b.cookie, a.cookie); /* or this tests nothing */
+	zv_buf_release(P.h, &a, 1);
+	assert_non_null(strstr(zv_error_text(), "zv_buf_release"));
+	assert_int_equal(fake_held(ZV_ROLE_HOST, 0), 1);
+	assert_int_equal(info_of(h).rx_unread, 3);
+	assert_int_equal(zv_close(P.host), -EBUSY);
+	zv_buf_release(zv_queue(P.host, 1), &b, 1); /* nor to another queue */
+	assert_int_equal(zv_close(P.host), -EBUSY);
+	a = (struct zv_buf){.cookie = b.cookie + 1}; /* nor what never was one */
+	zv_buf_release(P.h, &a, 1);
+	zv_buf_release(P.h, &b, 1);
+	assert_int_equal(fake_held(ZV_ROLE_HOST, 0), 0);
+	assert_int_equal(info_of(h).rx_unread, 0);
+	zv_conn_close(g);
+	zv_conn_close(h);
+}
+
+/* The same buffer lent on two queues: same place, another loan. */
+static void test_a_buffer_of_another_queue_is_refused(void **state)
+{
+	struct zv_conn *g[2], *h[2];
+	struct zv_buf b[2];
+
+	(void)state;
+	connect_pair(ZV_STREAM, 1000, &g[0], &h[0]);
+	assert_int_equal(zv_connect(zv_queue(P.guest, 1), 0, 1000, ZV_STREAM, &g[1]), 0);
+	pump();
+	assert_int_equal(zv_accept(zv_queue(P.host, 1), 1000, &h[1]), 0);
+	for (int i = 0; i < 2; i++)
+		assert_int_equal(zv_send(g[i], "x", 1, 0), 1);
+	pump();
+	for (int i = 0; i < 2; i++)
+		assert_int_equal(zv_buf_recv(h[i], &b[i], 1), 1);
+	assert_int_equal(b[0].cookie, b[1].cookie);
+	zv_buf_release(P.h, &b[1], 1);
+	assert_int_equal(fake_held(ZV_ROLE_HOST, 0), 1);
+	zv_buf_release(P.h, &b[0], 1);
+	zv_buf_release(zv_queue(P.host, 1), &b[1], 1);
+	assert_int_equal(fake_held(ZV_ROLE_HOST, 1), 0);
+	for (int i = 0; i < 2; i++) {
+		zv_conn_close(g[i]);
+		zv_conn_close(h[i]);
+	}
+}
+
+static void test_a_second_send_or_cancel_is_refused(void **state)
+{
+	struct zv_conn *g, *h;
+	struct zv_buf a, b;
+	char got[16];
+
+	(void)state;
+	connect_pair(ZV_STREAM, 1000, &g, &h);
+	for (int cancel = 0; cancel < 2; cancel++) {
+		assert_int_equal(zv_buf_alloc(g, &a, 1, 100), 1);
+		memcpy(a.data, "once", 4);
+		a.len = 4;
+		if (cancel)
+			zv_buf_cancel(g, &a, 1);
+		else
+			assert_int_equal(zv_buf_send(g, &a, 1), 1);
+		assert_int_equal(zv_buf_alloc(g, &b, 1, 100), 1);
+		assert_int_equal(b.cookie, a.cookie);
+		assert_int_equal(zv_buf_send(g, &a, 1), -EINVAL);
+		assert_true(refused("zv_buf_send"));
+		zv_buf_cancel(g, &a, 1);
+		assert_true(refused("zv_buf_cancel"));
+		assert_int_equal(zv_conn_close(g), -EBUSY); /* b is still out */
+		memcpy(b.data, "twice", 5);
+		b.len = 5;
+		assert_int_equal(zv_buf_send(g, &b, 1), 1);
+	}
+	pump();
+	assert_int_equal(zv_recv(h, got, sizeof(got), NULL), 14);
+	assert_memory_equal(got, "oncetwicetwice", 14);
+	zv_conn_close(g);
+	zv_conn_close(h);
+}
+
 /* ---- options ---- */
 
 static void reopen(const struct zv_opts *guest, const struct zv_opts *host)
@@ -224,6 +325,9 @@ int main(void)
 		T(test_an_empty_send_lets_gathered_bytes_go),
 		T(test_the_own_end_of_receiving_is_an_event),
 		T(test_info_counts_what_can_be_sent),
+		T(test_a_second_release_is_refused),
+		T(test_a_buffer_of_another_queue_is_refused),
+		T(test_a_second_send_or_cancel_is_refused),
 		T(test_an_endless_timeout_does_not_expire),
 		T(test_max_conns_is_what_the_application_gets),
 		T(test_finishing_connections_are_bounded),
