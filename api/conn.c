@@ -185,10 +185,7 @@ static void unlink_all(struct zv_conn *c)
 	if (q->last == c)
 		q->last = NULL;
 	if (c->flags & CF_ACCEPTQ) {
-		TAILQ_REMOVE(&c->listener->q[q->index].conns, c, acceptlink);
-		c->listener->q[q->index].count--;
-		q->accept_waiting--;
-		c->flags &= ~CF_ACCEPTQ;
+		accept_take(c);
 		c->flags |= CF_ORPHAN; /* nobody has the handle */
 	}
 }

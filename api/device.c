@@ -104,6 +104,7 @@ static int queue_open(struct zv_dev *dev, unsigned i)
 	TAILQ_INIT(&q->turns);
 	TAILQ_INIT(&q->more);
 	TAILQ_INIT(&q->over);
+	TAILQ_INIT(&q->accepts);
 	for (unsigned t = 0; t < TIMERS; t++)
 		TAILQ_INIT(&q->timers[t]);
 	dev->queues[i] = q;
@@ -293,8 +294,10 @@ static struct listener *listener_new(struct zv_dev *dev, uint32_t port, unsigned
 	memset(l, 0, size);
 	l->port = port;
 	l->backlog = backlog ? backlog : 128;
-	for (unsigned i = 0; i < dev->nqueues; i++)
+	for (unsigned i = 0; i < dev->nqueues; i++) {
 		TAILQ_INIT(&l->q[i].conns);
+		l->q[i].listener = l;
+	}
 	return l;
 }
 

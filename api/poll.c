@@ -73,24 +73,6 @@ static uint32_t events_of(struct zv_conn *c)
 	return ev;
 }
 
-static unsigned accept_events(struct zv_queue *q, struct zv_event *events, unsigned max)
-{
-	const struct listener *all = listener_catch_all(q->dev);
-	unsigned n = 0;
-
-	if (all && all->q[q->index].count && max)
-		events[n++] = (struct zv_event){.events = ZV_EV_ACCEPT, .port = ZV_PORT_ANY};
-	for (unsigned i = 0; i < ZV_LISTEN_HASH && n < max; i++) {
-		struct listener *l = __atomic_load_n(&q->dev->listeners[i], __ATOMIC_ACQUIRE);
-
-		for (; l && n < max; l = __atomic_load_n(&l->next, __ATOMIC_ACQUIRE))
-			if (l->q[q->index].count)
-				events[n++] =
-					(struct zv_event){.events = ZV_EV_ACCEPT, .port = l->port};
-	}
-	return n;
-}
-
 static unsigned ready_events(struct zv_queue *q, struct zv_event *events, unsigned max)
 {
 	struct zv_conn *last = TAILQ_LAST(&q->ready, conn_list), *c;
@@ -114,6 +96,25 @@ static unsigned ready_events(struct zv_queue *q, struct zv_event *events, unsign
 			break;
 	}
 	return n;
+}
+
+/*
+ * Ports and connections share the places, so that those which nobody looks after cannot hide the
+ * others; an odd place, or the only one, goes to either in turn.
+ */
+static unsigned report(struct zv_queue *q, struct zv_event *events, unsigned max)
+{
+	uint32_t ports = q->naccepts;
+	unsigned n;
+
+	if (TAILQ_EMPTY(&q->ready))
+		return ports ? accept_events(q, events, max, &ports) : 0;
+	if (!ports)
+		return ready_events(q, events, max);
+	q->accept_first ^= 1;
+	n = accept_events(q, events, (max + q->accept_first) / 2, &ports);
+	n += ready_events(q, events + n, max - n);
+	return n + accept_events(q, events + n, max - n, &ports);
 }
 
 /* ---- poll ---- */
@@ -149,7 +150,7 @@ static bool clock_due(struct zv_queue *q, int got)
 
 int queue_poll(struct zv_queue *q, struct zv_event *events, unsigned max)
 {
-	unsigned n, buffers;
+	unsigned buffers;
 	int got;
 
 	queue_sync(q);
@@ -175,12 +176,7 @@ int queue_poll(struct zv_queue *q, struct zv_event *events, unsigned max)
 	if (q->listen_gen != __atomic_load_n(&q->dev->listen_gen, __ATOMIC_ACQUIRE))
 		listener_sync(q);
 	q->ops->publish(q->tq);
-	/* Half at most, so that ports nobody accepts on cannot hide the connections' events. */
-	n = q->accept_waiting ? accept_events(q, events, TAILQ_EMPTY(&q->ready) ? max : max / 2)
-			      : 0;
-	if (!TAILQ_EMPTY(&q->ready))
-		n += ready_events(q, events + n, max - n);
-	return (int)n;
+	return (int)report(q, events, max);
 }
 
 /* ---- arm and wait ---- */
@@ -191,7 +187,7 @@ static int arm_rings(struct zv_queue *q)
 
 	if (q->session != q->tq->session) /* zv_poll has work to do */
 		return -EAGAIN;
-	if (!TAILQ_EMPTY(&q->ready) || !TAILQ_EMPTY(&q->more) || q->accept_waiting)
+	if (!TAILQ_EMPTY(&q->ready) || !TAILQ_EMPTY(&q->more) || q->naccepts)
 		return -EAGAIN;
 	if (!TAILQ_EMPTY(&q->txwait) || !TAILQ_EMPTY(&q->ctrl) || q->rst_count || q->hello_due)
 		what = ARM_TX;

@@ -60,11 +60,8 @@ static void request(struct zv_queue *q, const struct vsock_hdr *h, const struct 
 		return;
 	}
 	(void)credit_peer_update(&c->credit, h->buf_alloc, h->fwd_cnt);
-	c->flags |= CF_ACCEPTQ | CF_INCOMING;
-	c->listener = l;
-	TAILQ_INSERT_TAIL(&l->q[q->index].conns, c, acceptlink);
-	l->q[q->index].count++;
-	q->accept_waiting++;
+	c->flags |= CF_INCOMING;
+	accept_put(l, c);
 	if (c->state == VC_REQUESTED) {
 		conn_timer_start(c, TIMER_CONNECT, q->dev->opts.connect_timeout_ns);
 		return;

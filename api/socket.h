@@ -17,6 +17,7 @@
  *   conn.c    life of a connection: made, reset, closed, freed; its timers
  *   ctrl.c    HELLO, on an internal connection of each queue
  *   device.c  open, close, listeners
+ *   accept.c  connections that wait to be accepted
  *   inspect.c what can be seen from outside: information, counters, the tap
  *   zvsock.c  the public calls: check arguments, enter the queue, dispatch
  *
@@ -152,10 +153,16 @@ struct listener {
 	struct listener *next_closed; /* device's list of unlinked ones */
 	struct accept_queue {
 		struct conn_list conns;
+		TAILQ_ENTRY(accept_queue) link; /* q->accepts */
+		struct listener *listener;
 		uint32_t count;
-		uint32_t seen_closed;
+		uint8_t seen_closed;
+		uint8_t linked; /* on q->accepts: there are some, and it is not quiet */
+		uint8_t quiet;	/* zv_set_accept: no ZV_EV_ACCEPT */
 	} SHM_CACHE_ALIGNED q[];
 };
+
+TAILQ_HEAD(accept_list, accept_queue);
 
 enum hello_state { HELLO_OFF, HELLO_WAIT, HELLO_DONE, HELLO_PLAIN };
 
@@ -197,8 +204,10 @@ struct zv_queue {
 	struct tx_loans tx;
 	struct vsock_hdr rst[ZV_RST_FIFO];
 	uint32_t rst_head, rst_count;
-	uint32_t accept_waiting; /* connections in accept queues */
-	uint32_t nlive;		 /* connections that count as max_conns: CF_COUNTED */
+	struct accept_list accepts; /* what ZV_EV_ACCEPT is due for, the next first */
+	uint32_t naccepts;	    /* of them */
+	uint8_t accept_first;	    /* whose turn an odd place of zv_poll is */
+	uint32_t nlive;		    /* connections that count as max_conns: CF_COUNTED */
 	struct zv_conn *free_conns;
 	uint32_t nfree;
 	int epfd, timerfd;
@@ -228,6 +237,15 @@ static inline struct listener *listener_catch_all(struct zv_dev *dev)
 }
 /* Owner of @q: drops connections that wait on listeners that are gone. */
 void listener_sync(struct zv_queue *q);
+
+/* ---- accept.c ---- */
+/* @c waits to be accepted, by @l; takes it out of there again. */
+void accept_put(struct listener *l, struct zv_conn *c);
+void accept_take(struct zv_conn *c);
+/* The first connection that waits for @port on @q, or NULL. *@found: there is a listener. */
+struct zv_conn *accept_next(struct zv_queue *q, uint32_t port, bool *found);
+/* ZV_EV_ACCEPT of the first @max listeners of the *@left that are not reported yet. */
+unsigned accept_events(struct zv_queue *q, struct zv_event *events, unsigned max, uint32_t *left);
 
 /* ---- conn.c ---- */
 /* A connection in the table, state @state, @flags 0 or CF_INTERNAL; NULL and *err. */

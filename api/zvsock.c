@@ -54,53 +54,6 @@ struct zv_queue *zv_queue(struct zv_dev *dev, unsigned i)
 
 /* ---- connections ---- */
 
-/* The first connection that waits for @port. *@found: there is a listener. */
-static struct zv_conn *first_waiting(struct zv_queue *q, uint32_t port, bool *found)
-{
-	const struct listener *all = listener_catch_all(q->dev);
-	struct zv_conn *c = NULL;
-
-	*found = port == ZV_PORT_ANY;
-	if (all && port == ZV_PORT_ANY)
-		return TAILQ_FIRST(&all->q[q->index].conns);
-	for (unsigned i = 0; i < ZV_LISTEN_HASH && !c; i++) {
-		struct listener *l = __atomic_load_n(&q->dev->listeners[i], __ATOMIC_ACQUIRE);
-
-		for (; l && !c; l = __atomic_load_n(&l->next, __ATOMIC_ACQUIRE)) {
-			if (port != ZV_PORT_ANY && l->port != port)
-				continue;
-			*found = true;
-			c = TAILQ_FIRST(&l->q[q->index].conns);
-		}
-	}
-	return c;
-}
-
-int zv_accept(struct zv_queue *q, uint32_t port, struct zv_conn **conn)
-{
-	struct zv_conn *c;
-	bool found;
-
-	if (!q || !conn)
-		return zv_err(-EINVAL, "zv_accept: queue and conn must not be NULL");
-	queue_enter(q);
-	queue_sync(q);
-	c = first_waiting(q, port, &found);
-	if (c) {
-		TAILQ_REMOVE(&c->listener->q[q->index].conns, c, acceptlink);
-		c->listener->q[q->index].count--;
-		c->flags &= ~CF_ACCEPTQ;
-		c->listener = NULL;
-		q->accept_waiting--;
-		conn_ready(c); /* data may have come before */
-		*conn = c;
-	}
-	queue_leave(q);
-	if (!found)
-		return zv_err(-ENOENT, "zv_accept: nothing listens on port %u", port);
-	return c ? 0 : -EAGAIN;
-}
-
 /* Where a connection leads, and from where. 0: the host, or the only CID there is. */
 struct route {
 	uint64_t src_cid, cid;

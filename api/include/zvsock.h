@@ -295,10 +295,19 @@ ZV_API int zv_unlisten(struct zv_dev *dev, uint32_t port);
 
 /*
  * Takes a connection that arrived on @q for @port. It is connected. ZV_PORT_ANY: from whichever
- * listener; but once there is zv_listen_all, from that one only, and it waits for zv_conn_answer.
- * -EAGAIN: none waits. -ENOENT: nothing listens on that port.
+ * listener, in turn; but once there is zv_listen_all, from that one only, and it waits for
+ * zv_conn_answer. -EAGAIN: none waits. -ENOENT: nothing listens on that port.
  */
 ZV_API int zv_accept(struct zv_queue *q, uint32_t port, struct zv_conn **conn);
+
+/*
+ * Whether zv_poll reports ZV_EV_ACCEPT of @port on @q (ZV_PORT_ANY: of zv_listen_all); it does
+ * unless told otherwise. For a server at its limit: without, connections that wait do not keep
+ * zv_wait awake. They go on waiting, up to the backlog, and zv_accept takes them as ever. Like the
+ * accept queues, this is one setting a queue; it ends with the listener.
+ * -ENOENT: nothing listens on that port. -EINVAL.
+ */
+ZV_API int zv_set_accept(struct zv_queue *q, uint32_t port, bool report);
 
 /*
  * Answers a connection taken from zv_listen_all. @err 0: RESPONSE, it is connected from now on.
@@ -444,7 +453,8 @@ ZV_API void zv_buf_release(struct zv_queue *q, struct zv_buf *bufs, unsigned n);
 
 /*
  * Does the queue's work (receives, answers, timers) and reports up to @max events, round robin
- * over connections. Never blocks. Returns their number, 0 included.
+ * over connections and, beside them, over ports with connections to accept: none is hidden by
+ * others, whatever @max is. Never blocks. Returns their number, 0 included.
  */
 ZV_API int zv_poll(struct zv_queue *q, struct zv_event *events, unsigned max);
 

@@ -200,6 +200,94 @@ static void test_a_second_send_or_cancel_is_refused(void **state)
 	zv_conn_close(h);
 }
 
+/* ---- accepting ---- */
+
+/* How often each of ports 1000 to 1003, and [4] a connection, is reported in @polls of one event.
+ */
+static void tally(unsigned polls, unsigned seen[5])
+{
+	struct zv_event e;
+
+	memset(seen, 0, 5 * sizeof(seen[0]));
+	while (polls--) {
+		assert_int_equal(zv_poll(P.h, &e, 1), 1);
+		seen[e.events & ZV_EV_ACCEPT ? e.port - 1000 : 4]++;
+	}
+}
+
+static void test_no_event_hides_another(void **state)
+{
+	struct zv_conn *g[6], *h[6];
+	struct zv_event ev[8];
+	unsigned seen[5];
+
+	(void)state;
+	connect_pair(ZV_STREAM, 1000, &g[0], &h[0]);
+	connect_pair(ZV_STREAM, 1000, &g[5], &h[5]);
+	for (uint32_t i = 1; i < 4; i++)
+		assert_int_equal(zv_listen(P.host, 1000 + i, ZV_STREAM, 0), 0);
+	for (unsigned i = 1; i < 5; i++)
+		assert_int_equal(zv_connect(P.g, 0, 999 + i, ZV_STREAM, &g[i]), 0);
+	pump();
+	tally(100, seen); /* ports alone */
+	for (unsigned i = 0; i < 4; i++)
+		assert_int_equal(seen[i], 25);
+	assert_int_equal(zv_send(g[0], "x", 1, 0), 1);
+	assert_int_equal(zv_send(g[5], "x", 1, 0), 1);
+	(void)zv_poll(P.h, ev, 1);
+	tally(160, seen); /* beside connections */
+	for (unsigned i = 0; i < 4; i++)
+		assert_int_equal(seen[i], 20);
+	assert_int_equal(seen[4], 80);
+	for (unsigned max = 1; max < 9;
+	     max++) /* nobody twice, nobody left out while there is room */
+		assert_int_equal(zv_poll(P.h, ev, max), max < 6 ? max : 6);
+	for (unsigned i = 1; i < 5; i++) { /* zv_accept of any takes them in turn as well */
+		assert_int_equal(zv_accept(P.h, ZV_PORT_ANY, &h[i]), 0);
+		for (unsigned k = 1; k < i; k++)
+			assert_int_not_equal(info_of(h[i]).local_port, info_of(h[k]).local_port);
+	}
+	assert_int_equal(zv_accept(P.h, ZV_PORT_ANY, &h[1]), -EAGAIN);
+	for (unsigned i = 0; i < 6; i++)
+		zv_conn_close(g[i]);
+	pump();
+}
+
+static void test_a_full_server_sleeps(void **state)
+{
+	struct zv_conn *g[2], *h;
+
+	(void)state;
+	assert_int_equal(zv_listen(P.host, 1000, ZV_STREAM, 2), 0);
+	assert_int_equal(zv_set_accept(P.h, 1001, false), -ENOENT);
+	assert_int_equal(zv_set_accept(P.h, ZV_PORT_ANY, false), -ENOENT);
+	assert_int_equal(zv_set_accept(NULL, 1000, false), -EINVAL);
+	assert_int_equal(zv_connect(P.g, 0, 1000, ZV_STREAM, &g[0]), 0);
+	pump();
+	assert_int_equal(seen_host.events, ZV_EV_ACCEPT);
+	assert_int_equal(zv_set_accept(P.h, 1000, false), 0);
+	assert_int_equal(zv_connect(P.g, 0, 1000, ZV_STREAM, &g[1]), 0);
+	pump();
+	assert_int_equal(seen_host.events, 0);
+	assert_int_equal(zv_arm(P.h), 0);
+	assert_int_equal(zv_accept(P.h, 1000, &h), 0);
+	zv_conn_close(h);
+	assert_int_equal(zv_set_accept(P.h, 1000, true), 0);
+	pump();
+	assert_int_equal(seen_host.events, ZV_EV_ACCEPT);
+	assert_int_equal(zv_set_accept(P.h, 1000, false), 0);
+	assert_int_equal(zv_accept(P.h, ZV_PORT_ANY, &h), 0); /* also what is quiet */
+	zv_conn_close(h);
+	assert_int_equal(zv_unlisten(P.host, 1000), 0);
+	assert_int_equal(zv_listen(P.host, 1000, ZV_STREAM, 2), 0);
+	zv_conn_close(g[0]);
+	assert_int_equal(zv_connect(P.g, 0, 1000, ZV_STREAM, &g[0]), 0);
+	pump();
+	assert_int_equal(seen_host.events, ZV_EV_ACCEPT); /* a new listener begins anew */
+	zv_conn_close(g[0]);
+	zv_conn_close(g[1]);
+}
+
 /* ---- options ---- */
 
 static void reopen(const struct zv_opts *guest, const struct zv_opts *host)
@@ -328,6 +416,8 @@ int main(void)
 		T(test_a_second_release_is_refused),
 		T(test_a_buffer_of_another_queue_is_refused),
 		T(test_a_second_send_or_cancel_is_refused),
+		T(test_no_event_hides_another),
+		T(test_a_full_server_sleeps),
 		T(test_an_endless_timeout_does_not_expire),
 		T(test_max_conns_is_what_the_application_gets),
 		T(test_finishing_connections_are_bounded),
