@@ -185,6 +185,7 @@ static int arm_rings(struct zv_queue *q)
 {
 	unsigned what = 0;
 
+	q->armed_until = UINT64_MAX;
 	if (q->session != q->tq->session) /* zv_poll has work to do */
 		return -EAGAIN;
 	if (!TAILQ_EMPTY(&q->ready) || !TAILQ_EMPTY(&q->more) || q->naccepts)
@@ -193,8 +194,17 @@ static int arm_rings(struct zv_queue *q)
 		what = ARM_TX;
 	if (q->ops->arm(q->tq, what))
 		return -EAGAIN;
-	q->armed = 1;
+	q->armed = ARMED;
 	return 0;
+}
+
+static void set_timer(struct zv_queue *q, uint64_t when)
+{
+	struct itimerspec t = {.it_value = {.tv_sec = (time_t)(when / 1000000000u),
+					    .tv_nsec = (long)(when % 1000000000u)}};
+
+	(void)timerfd_settime(q->timerfd, TFD_TIMER_ABSTIME, &t, NULL);
+	q->armed_until = when;
 }
 
 int queue_arm(struct zv_queue *q)
@@ -202,13 +212,25 @@ int queue_arm(struct zv_queue *q)
 	int ret = arm_rings(q);
 	uint64_t next = conn_timers_next(q);
 
-	if (ret == 0 && next != UINT64_MAX) {
-		struct itimerspec t = {.it_value = {.tv_sec = (time_t)(next / 1000000000u),
-						    .tv_nsec = (long)(next % 1000000000u)}};
-
-		(void)timerfd_settime(q->timerfd, TFD_TIMER_ABSTIME, &t, NULL);
-	}
+	if (ret == 0 && next != UINT64_MAX)
+		set_timer(q, next);
 	return ret;
+}
+
+void queue_rearm(struct zv_queue *q)
+{
+	uint64_t until = q->armed_until, next = conn_timers_next(q);
+
+	if (q->armed == ARMED_SPOKEN)
+		return;
+	if (arm_rings(q)) {
+		set_timer(q, 1); /* long ago: zv_fd is readable at once */
+		q->armed = ARMED_SPOKEN;
+	} else if (next < until) {
+		set_timer(q, next);
+	} else {
+		q->armed_until = until;
+	}
 }
 
 static int enter_poll(struct zv_queue *q, struct zv_event *events, unsigned max)

@@ -164,6 +164,7 @@ struct listener {
 
 TAILQ_HEAD(accept_list, accept_queue);
 
+enum { ARMED = 1, ARMED_SPOKEN };
 enum hello_state { HELLO_OFF, HELLO_WAIT, HELLO_DONE, HELLO_PLAIN };
 
 struct zv_queue {
@@ -175,8 +176,9 @@ struct zv_queue {
 	uint32_t tick;	  /* polls, to look at the clock only now and then */
 	uint32_t behind;  /* full bursts for which that look has waited */
 	uint32_t listen_gen;
-	uint8_t host; /* this side is the host */
-	uint8_t armed;
+	uint8_t host;		    /* this side is the host */
+	uint8_t armed;		    /* 0, ARMED, ARMED_SPOKEN: by a call since, that left work */
+	uint64_t armed_until;	    /* what its timer is set to */
 	uint8_t crowded;	    /* zv_wait: somebody else wants this CPU; see poll.c */
 	uint8_t hello;		    /* enum hello_state */
 	uint8_t hello_due;	    /* enum ctrl_type that waits for a buffer; 0: none */
@@ -317,8 +319,16 @@ static inline void queue_enter(struct zv_queue *q)
 		sched_yield();
 }
 
+/*
+ * After zv_arm: what a call has left to do (an event, a timer, something that waits for a buffer)
+ * must make zv_fd readable as well.
+ */
+void queue_rearm(struct zv_queue *q) __attribute__((cold));
+
 static inline void queue_leave(struct zv_queue *q)
 {
+	if (__builtin_expect(q->armed, 0))
+		queue_rearm(q);
 	quiesce_leave(&q->tq->qs);
 }
 

@@ -332,7 +332,7 @@ int zv_poll(struct zv_queue *q, struct zv_event *events, unsigned max)
 	if (!quiesce_enter(&q->tq->qs))
 		return 0;
 	n = queue_poll(q, events, max);
-	queue_leave(q);
+	quiesce_leave(&q->tq->qs);
 	return n;
 }
 
@@ -345,7 +345,7 @@ int zv_arm(struct zv_queue *q)
 	if (!quiesce_enter(&q->tq->qs))
 		return -EAGAIN;
 	ret = queue_arm(q);
-	queue_leave(q);
+	quiesce_leave(&q->tq->qs);
 	return ret;
 }
 

@@ -459,7 +459,9 @@ ZV_API void zv_buf_release(struct zv_queue *q, struct zv_buf *bufs, unsigned n);
 ZV_API int zv_poll(struct zv_queue *q, struct zv_event *events, unsigned max);
 
 /*
- * Asks for a notification: afterwards zv_fd becomes readable when there is something for zv_poll.
+ * Asks for a notification: afterwards zv_fd becomes readable when there is something for zv_poll,
+ * be it the peer's doing or that of your calls on the queue since (a zv_connect that times out, a
+ * zv_send that finds no room, events that are unmasked).
  * 0: armed, you may sleep. -EAGAIN: there is work already; poll again. Undone by zv_poll.
  */
 ZV_API int zv_arm(struct zv_queue *q);

@@ -29,6 +29,7 @@ struct fake_queue {
 	struct tq tq;
 	unsigned index;
 	int fd;
+	unsigned arms, armed_for;
 	struct pkt_seg seg[64][MAX_SEG];
 };
 
@@ -224,8 +225,11 @@ static unsigned fake_tx_ready(struct tq *tq)
 
 static int fake_arm(struct tq *tq, unsigned what)
 {
-	(void)what;
-	return rx_lane(tq)->count != 0;
+	struct fake_queue *q = (struct fake_queue *)tq;
+
+	q->arms++;
+	q->armed_for = what;
+	return rx_lane(tq)->count != 0 || ((what & ARM_TX) && fake_tx_ready(tq));
 }
 
 static void fake_disarm(struct tq *tq)
@@ -303,6 +307,12 @@ void fake_new_session(bool up)
 			devs[r]->q[i].tq.up = up;
 			fake_drain(r, i);
 		}
+}
+
+unsigned fake_arms(enum zv_role of, unsigned q, unsigned *what)
+{
+	*what = devs[of]->q[q].armed_for;
+	return devs[of]->q[q].arms;
 }
 
 unsigned fake_held(enum zv_role to, unsigned q)

@@ -31,6 +31,8 @@ bool fake_peek(enum zv_role to, unsigned q, unsigned i, struct vsock_hdr *h);
 void fake_drain(enum zv_role to, unsigned q);
 /* Ends the session of both sides and starts a new one when @up. */
 void fake_new_session(bool up);
+/* How often queue @q of @of has been armed, and for *@what the last time. */
+unsigned fake_arms(enum zv_role of, unsigned q, unsigned *what);
 /* Buffers of @role's receive direction that are held by the socket layer. */
 unsigned fake_held(enum zv_role to, unsigned q);
 /* Takes all but @n free buffers out of what @from may send on queue @q; -1 gives them back. */

@@ -3,6 +3,8 @@
 #include "pair.h"
 #include "socket.h"
 
+#include <poll.h>
+
 static struct zv_conn_info info_of(struct zv_conn *c)
 {
 	struct zv_conn_info i = {.size = sizeof(i)};
@@ -22,6 +24,17 @@ static uint32_t events_of(struct zv_queue *q, const struct zv_conn *c)
 		if (ev[i].conn == c)
 			return ev[i].events;
 	return 0;
+}
+
+static void reopen(const struct zv_opts *guest, const struct zv_opts *host)
+{
+	assert_int_equal(zv_close(P.guest), 0);
+	assert_int_equal(zv_close(P.host), 0);
+	assert_int_equal(zv_open(&P.host, "fakehost:", host), 0);
+	assert_int_equal(zv_open(&P.guest, "fakeguest:", guest), 0);
+	P.g = zv_queue(P.guest, 0);
+	P.h = zv_queue(P.host, 0);
+	pump();
 }
 
 /* ---- data calls ---- */
@@ -288,18 +301,117 @@ static void test_a_full_server_sleeps(void **state)
 	zv_conn_close(g[1]);
 }
 
-/* ---- options ---- */
+/* ---- calls after zv_arm ---- */
 
-static void reopen(const struct zv_opts *guest, const struct zv_opts *host)
+/* Bounded: a lost wake-up fails, it does not hang. */
+static bool speaks(struct zv_queue *q)
 {
-	assert_int_equal(zv_close(P.guest), 0);
-	assert_int_equal(zv_close(P.host), 0);
-	assert_int_equal(zv_open(&P.host, "fakehost:", host), 0);
-	assert_int_equal(zv_open(&P.guest, "fakeguest:", guest), 0);
-	P.g = zv_queue(P.guest, 0);
-	P.h = zv_queue(P.host, 0);
-	pump();
+	struct pollfd p = {.fd = zv_fd(q), .events = POLLIN};
+
+	return poll(&p, 1, 10000) == 1;
 }
+
+static bool silent(struct zv_queue *q)
+{
+	struct pollfd p = {.fd = zv_fd(q), .events = POLLIN};
+
+	return poll(&p, 1, 0) == 0;
+}
+
+static void arm(struct zv_queue *q)
+{
+	pump();
+	assert_int_equal(zv_arm(q), 0);
+	assert_true(silent(q));
+}
+
+static void test_calls_after_arm_are_not_lost(void **state)
+{
+	struct zv_conn *g, *h;
+
+	(void)state;
+	connect_pair(ZV_STREAM, 1000, &g, &h);
+	zv_set_events(h, 0);
+	assert_int_equal(zv_send(g, "x", 1, 0), 1);
+	arm(P.h);
+	assert_int_equal(info_of(h).rx_unread, 1); /* leaves nothing to do */
+	zv_set_events(h, ZV_EV_OUT);
+	assert_true(silent(P.h) || speaks(P.h)); /* for nothing, which may be */
+	arm(P.h);
+	zv_set_events(h, ZV_EV_IN);
+	assert_true(speaks(P.h));
+	assert_int_equal(events_of(P.h, h), ZV_EV_IN);
+	zv_set_events(h, 0);
+
+	arm(P.g); /* bytes that wait for more */
+	assert_int_equal(zv_send(g, "x", 1, ZV_MORE), 1);
+	assert_true(speaks(P.g));
+	pump();
+	arm(P.h); /* the end of receiving; and it stays readable until zv_poll */
+	assert_int_equal(zv_recv(h, &(char[4]){0}, 4, NULL), 2);
+	zv_set_events(h, UINT32_MAX);
+	pump();
+	arm(P.h);
+	assert_int_equal(zv_shutdown(h, 0), 0);
+	assert_true(speaks(P.h) && speaks(P.h));
+	assert_int_equal(zv_conn_reset(h), 0);
+	pump();
+	assert_int_equal(seen_guest.err, -ECONNRESET);
+	zv_conn_close(g);
+}
+
+static void test_timers_of_calls_after_arm_expire(void **state)
+{
+	struct zv_opts o = {.size = sizeof(o), .queues = 2, .connect_timeout_ns = 1000000};
+	struct zv_conn *g;
+
+	(void)state;
+	reopen(&o, &(struct zv_opts){.size = sizeof(o), .queues = 2});
+	arm(P.g);
+	assert_int_equal(zv_connect(P.g, 0, 1000, ZV_STREAM, &g), 0);
+	assert_true(speaks(P.g));
+	fake_drain(ZV_ROLE_HOST, 0); /* unanswered */
+	while (events_of(P.g, g) != (ZV_EV_CONNECT | ZV_EV_ERR))
+		;
+	zv_conn_close(g);
+}
+
+/* A call that waits for a buffer, and one that gives some back, must be heard by the transport. */
+static void test_the_transport_is_armed_for_calls_after_arm(void **state)
+{
+	struct zv_conn *g, *h;
+	unsigned what, arms;
+	struct zv_buf b;
+
+	(void)state;
+	connect_pair(ZV_STREAM, 1000, &g, &h);
+	fake_limit_tx(ZV_ROLE_GUEST, 0, 0);
+	arm(P.g);
+	(void)fake_arms(ZV_ROLE_GUEST, 0, &what);
+	assert_int_equal(what, 0);
+	assert_int_equal(zv_send(g, "x", 1, 0), -EAGAIN);
+	(void)fake_arms(ZV_ROLE_GUEST, 0, &what);
+	assert_int_equal(what, ARM_TX);
+	assert_true(silent(P.g));
+	fake_limit_tx(ZV_ROLE_GUEST, 0, -1);
+	assert_int_equal(info_of(g).tx_unacked, 0); /* any call */
+	assert_true(speaks(P.g));
+	pump();
+	assert_true(seen_guest.events & ZV_EV_OUT);
+
+	assert_int_equal(zv_send(g, "x", 1, 0), 1);
+	zv_set_events(h, 0);
+	pump();
+	assert_int_equal(zv_buf_recv(h, &b, 1), 1);
+	arm(P.h);
+	arms = fake_arms(ZV_ROLE_HOST, 0, &what);
+	zv_buf_release(P.h, &b, 1);
+	assert_true(fake_arms(ZV_ROLE_HOST, 0, &what) > arms);
+	zv_conn_close(g);
+	zv_conn_close(h);
+}
+
+/* ---- options ---- */
 
 /* A time-out too far away for the clock never comes; it does not come at once. */
 static void test_an_endless_timeout_does_not_expire(void **state)
@@ -418,6 +530,9 @@ int main(void)
 		T(test_a_second_send_or_cancel_is_refused),
 		T(test_no_event_hides_another),
 		T(test_a_full_server_sleeps),
+		T(test_calls_after_arm_are_not_lost),
+		T(test_timers_of_calls_after_arm_expire),
+		T(test_the_transport_is_armed_for_calls_after_arm),
 		T(test_an_endless_timeout_does_not_expire),
 		T(test_max_conns_is_what_the_application_gets),
 		T(test_finishing_connections_are_bounded),
