@@ -5,8 +5,8 @@
  * Theory of operation
  * -------------------
  * A vhost-user frontend describes the guest's memory as up to eight regions, each with a file
- * descriptor. rte_vhost maps them too, but unmaps them without asking; a buffer on loan to the
- * application must survive that, so this module maps the files a second time. One import is one
+ * descriptor. A buffer on loan to the application must survive the end of the guest and a new
+ * description of its memory, so maps are counted. One import is one
  * *generation*: an immutable table, reference-counted, which stays mapped while anybody refers to
  * it. When the guest is stopped while references are out, guest_mem_revoke() puts private
  * anonymous memory in the place of the guest's: late reads see zeroes, late writes reach nobody,

@@ -1,28 +1,24 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * The vhost-user backend of one socket, on top of rte_vhost. Its two parts (vhost_user.c: messages
- * and connections; vu_device.c: memory and pairs) are the only users of rte_vhost.h.
+ * The vhost-user backend of one socket: what its frontend says, turned into running pairs.
  *
  * Theory of operation
  * -------------------
- * rte_vhost speaks the protocol; it was written for network devices, and calls back at moments
- * that suit these. This module therefore ignores new_device, destroy_device and
- * vring_state_changed: the first waits for rings that a vsock driver may never use, the last flips
- * on every SET_VRING_CALL, which a VMM sends whenever an interrupt is masked. Instead it watches
- * the messages themselves (the handlers before and after rte_vhost's own) and keeps its own
- * picture of each ring: size, addresses, kicked, enabled. A pair is loaded when both its rings are
- * complete, and stopped when one no longer is.
+ *	vu_server   sockets and connections of all devices, one message at a time (vu_stream,
+ *vu_rules) vhost_user  what a message means for the device vu_device   the device's memory and
+ *rings, pairs up and down vu_rte      features: rte_vhost, behind a private socket
  *
- * Guest memory is mapped by us, twice: one map of the device for the rings, and one for each pair
- * for payload, because a pair that stops while the application holds buffers has its payload map
- * revoked (guest_mem.h), and the other pairs must not notice. So nothing of ours depends on
- * rte_vhost's own map, which comes and goes without notice; a new memory table is taken over after
- * rte_vhost has accepted it.
+ * A picture of each ring is kept: size, addresses, kicked, enabled. A pair is loaded when both its
+ * rings are complete, and stopped when one no longer is. Only the frontend's messages change it;
+ *what a vsock driver leaves out (the event ring with QEMU, further pairs with Linux) is never
+ *waited for.
  *
- * All callbacks come from rte_vhost's one thread (a new connection in client mode from the one that
- * reconnects, before there are messages on it), with its ring locks held for most messages:
- * nothing here calls the functions that take them (rte_vhost_vring_call and relatives). They wait
- * for an owner to leave the library (bounded), never for the application.
+ * Guest memory is mapped once for the rings of the device, and once for the payload of each pair,
+ * because a pair that stops while the application holds buffers has its payload map revoked
+ * (guest_mem.h), and the other pairs must not notice. rte_vhost maps none of it.
+ *
+ * All of it runs in the control thread (vu_server.h), which waits for an owner to leave the library
+ * (bounded), never for the application.
  *
  * Restart under a live driver. A session that begins at a used index other than 0 meets a driver
  * that has been running with somebody before (a stopped and continued VM, a backend that died).
@@ -45,7 +41,7 @@ struct vu_config {
 	unsigned nqueues;
 };
 
-/* Listens or connects. 0 and *out, -ENOMEM, -EADDRINUSE or -EIO with zv_err() text. */
+/* Listens or connects. 0 and *out, or -errno of vu_server_add() with zv_err() text. */
 int vu_open(struct vu_dev **out, const struct vu_config *c);
 /* Stops all pairs, closes the connection and, as server, removes the socket. */
 void vu_close(struct vu_dev *d);

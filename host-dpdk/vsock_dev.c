@@ -3,6 +3,8 @@
  */
 #include "vsock_dev.h"
 
+#include "fd_check.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
@@ -368,19 +370,15 @@ void hq_wake(struct hq *q)
 
 /*
  * What a frontend gives as an eventfd may be anything. A write to a pipe or socket that nobody
- * reads would raise SIGPIPE, epoll would ask a file system of the frontend's own making for its
- * state. An eventfd has an inode without a type, as no file, pipe, socket or device has.
+ * reads would raise SIGPIPE; to poll a file of the frontend's own file system, or an epoll set
+ * whose lock somebody holds, may take as long as the frontend likes.
  */
 static int dup_fd(int fd, int *out)
 {
-	struct stat st;
-
 	*out = -1;
 	if (fd < 0)
 		return 0;
-	if (fstat(fd, &st) < 0)
-		return -errno;
-	if (st.st_mode & S_IFMT)
+	if (!fd_is_eventfd(fd))
 		return -EINVAL;
 	*out = fcntl(fd, F_DUPFD_CLOEXEC, 0);
 	return *out < 0 ? -errno : 0;

@@ -1,10 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "vu_device.h"
-#include "sigbus.h"
+#include "fd_check.h"
 
 #include <errno.h>
 #include <fcntl.h>
-#include <rte_vhost.h>
 #include <stdlib.h>
 #include <unistd.h>
 
@@ -14,12 +13,6 @@ static void forget_sources(struct guest_mem_src *src, unsigned n)
 {
 	for (unsigned i = 0; i < n; i++)
 		(void)close(src[i].fd);
-}
-
-void vu_forget_given(struct vu_dev *d)
-{
-	forget_sources(d->given, d->ngiven);
-	d->ngiven = 0;
 }
 
 /* Where ring @no is in our map. False: not wholly in guest memory. */
@@ -52,8 +45,7 @@ static int pair_setup(const struct vu_dev *d, unsigned pair, struct hq_setup *s)
 static void event_stop(struct vu_dev *d)
 {
 	if (d->evt_loaded)
-		(void)rte_vhost_set_vring_base(d->vid, VU_RING_EVT, d->evt.last_avail,
-					       d->evt.last_avail);
+		d->ring[VU_RING_EVT].base = d->evt.last_avail;
 	d->evt_loaded = false;
 }
 
@@ -64,8 +56,7 @@ static void pair_stop(struct vu_dev *d, unsigned pair)
 	if (!hq_stop(d->queues[pair], &b))
 		return;
 	for (unsigned i = 0; i < 2; i++)
-		(void)rte_vhost_set_vring_base(d->vid, (uint16_t)ring_no(pair, i), b.base[i],
-					       b.base[i]);
+		d->ring[ring_no(pair, i)].base = b.base[i];
 	zv_log_limited(&d->log, ZV_LOG_INFO, "%s: queue %u is down", d->path, pair);
 }
 
@@ -225,7 +216,6 @@ void vu_ring_update(struct vu_dev *d, unsigned no)
 
 void vu_forget_frontend(struct vu_dev *d)
 {
-	vu_unwatch(d);
 	event_stop(d);
 	(void)vu_set_event_call(d, -1);
 	for (unsigned i = 0; i < d->nqueues; i++) {
@@ -239,7 +229,6 @@ void vu_forget_frontend(struct vu_dev *d)
 	d->rings = NULL;
 	forget_sources(d->src, d->nsrc);
 	d->nsrc = 0;
-	vu_forget_given(d);
 	d->features = 0;
 	d->reset_due = false;
 	memset(d->ring, 0, sizeof(d->ring));
@@ -248,77 +237,47 @@ void vu_forget_frontend(struct vu_dev *d)
 
 /* ---- the memory table ---- */
 
-/*
- * The table with descriptors of our own: what the message said, where that could be read, because
- * rte_vhost keeps its old map when only the files behind the regions have changed. 0 or -errno.
- */
-static int copy_table(struct vu_dev *d, struct guest_mem_src *src, unsigned *n)
+/* The table of a message, with duplicates of its descriptors. 0 or -errno. */
+static int copy_table(struct vu_dev *d, const struct vu_reader *in, struct guest_mem_src *src,
+		      unsigned *n)
 {
-	struct rte_vhost_memory *mem = NULL;
-	int ret = 0;
+	const struct vu_mem_table *t = &in->msg.payload.mem;
 
-	*n = d->ngiven;
-	d->ngiven = 0;
-	if (*n) {
-		memcpy(src, d->given, *n * sizeof(*src));
-		return 0;
-	}
-	if (rte_vhost_get_mem_table(d->vid, &mem) < 0)
-		return -ENOMEM;
-	if (mem->nregions > GUEST_MEM_REGIONS)
-		ret = -EINVAL;
-	for (uint32_t i = 0; ret == 0 && i < mem->nregions; i++) {
-		const struct rte_vhost_mem_region *r = &mem->regions[i];
+	for (*n = 0; *n < t->nregions; (*n)++) {
+		const char *why = fd_no_memory(in->fd[*n]);
+		struct guest_mem_src *s = &src[*n];
 
-		src[i] = (struct guest_mem_src){
-			.gpa = r->guest_phys_addr,
-			.uva = r->guest_user_addr,
-			.size = r->size,
-			.offset = r->host_user_addr - (uint64_t)(uintptr_t)r->mmap_addr,
-			.fd = fcntl(r->fd, F_DUPFD_CLOEXEC, 0),
-		};
-		if (src[i].fd < 0)
-			ret = -errno;
-		else
-			(*n)++;
-	}
-	free(mem);
-	if (ret < 0)
+		*s = (struct guest_mem_src){.gpa = t->region[*n].gpa,
+					    .uva = t->region[*n].uva,
+					    .size = t->region[*n].size,
+					    .offset = t->region[*n].offset};
+		s->fd = why ? -1 : fcntl(in->fd[*n], F_DUPFD_CLOEXEC, 0);
+		if (s->fd >= 0)
+			continue;
+		zv_log_limited(
+			&d->log, ZV_LOG_ERR,
+			"%s: memory region %u cannot be shared: %s; use memory-backend-memfd "
+			"or memory-backend-file on /dev/shm or hugetlbfs, with share=on",
+			d->path, *n, why ? why : zv_strerror(errno));
 		forget_sources(src, *n);
-	return ret;
+		return -EINVAL;
+	}
+	return 0;
 }
 
-void vu_unwatch(struct vu_dev *d)
+int vu_take_table(struct vu_dev *d, const struct vu_reader *in)
 {
-	while (d->nwatch)
-		sigbus_unwatch(d->watch[--d->nwatch]);
-}
-
-/* rte_vhost reads rings too, in its thread and through a map of its own. */
-static void watch_rte(struct vu_dev *d)
-{
-	struct rte_vhost_memory *mem = NULL;
-
-	vu_unwatch(d);
-	if (rte_vhost_get_mem_table(d->vid, &mem) < 0)
-		return;
-	for (uint32_t i = 0; i < mem->nregions && i < GUEST_MEM_REGIONS; i++)
-		d->watch[d->nwatch++] = sigbus_watch(mem->regions[i].mmap_addr,
-						     mem->regions[i].mmap_size, &d->rte_fault);
-	free(mem);
-}
-
-int vu_take_table(struct vu_dev *d)
-{
-	struct guest_mem_src src[GUEST_MEM_REGIONS];
+	struct guest_mem_src src[GUEST_MEM_REGIONS] = {{0}};
 	struct guest_mem *old = d->rings, *rings;
 	unsigned n;
-	int ret = copy_table(d, src, &n);
+	int ret = copy_table(d, in, src, &n);
 
 	if (ret < 0)
 		return ret;
 	ret = guest_mem_import(&rings, src, n);
 	if (ret < 0) {
+		zv_log_limited(&d->log, ZV_LOG_ERR, "%s: cannot map the guest's memory: %s",
+			       d->path, zv_strerror(ret));
 		forget_sources(src, n);
 		return ret;
 	}
@@ -347,7 +306,6 @@ int vu_take_table(struct vu_dev *d)
 		pair_update(d, i);
 	}
 	guest_mem_put(old);
-	watch_rte(d);
 	send_reset(d);
 	return 0;
 }

@@ -4,18 +4,20 @@
 #define ZV_VU_LIMITS_H
 
 #include "guest_mem.h"
+#include "vu_server.h"
 
 /*
  * The most descriptors that a vhost-user socket with @pairs queue pairs, and the VMM behind it,
- * make this process hold: listener, lock file, connection, that of a successor (vhost_user.c),
- * backend channel; each memory region, rte_vhost's and ours; kick and call of each ring,
- * rte_vhost's and ours; the epoll set and eventfd of each queue.
+ * make this process hold: listener and lock file; the frontend's connection and those that wait,
+ * each with the descriptors of half a message; both ends and the name of the private socket to
+ * rte_vhost; each memory region; kick and call of each ring; the epoll set and eventfd of each
+ * queue.
  */
 #define VU_FDS_SOCKET(pairs)                                                                       \
-	(5u + 2u * GUEST_MEM_REGIONS + 2u * (1u + 2u * (pairs)) + (1u + 4u * (pairs)) +            \
-	 2u * (pairs))
+	(2u + (1u + VU_NEWCOMERS) * (1u + VU_MSG_FDS) + 3u + GUEST_MEM_REGIONS + 1u +              \
+	 4u * (pairs) + 2u * (pairs))
 
 /* For a moment, of one socket at a time: the regions of a new memory table beside the old one's. */
-#define VU_FDS_PROCESS (2u * GUEST_MEM_REGIONS)
+#define VU_FDS_PROCESS GUEST_MEM_REGIONS
 
 #endif

@@ -1,8 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/*
- * A vhost-user message as rte_vhost hands it to external handlers (its own header is private, its
- * layout fixed by the protocol: request, flags, size, payload, packed).
- */
+/* vhost-user messages from a frontend, and answers to it, as they are on the wire. */
 #ifndef ZV_VU_MSG_H
 #define ZV_VU_MSG_H
 
@@ -32,7 +29,10 @@ enum vu_request {
 	VU_SET_CONFIG = 25,
 };
 
-#define VU_VRING_IDX_MASK 0xffu
+#define VU_F_PROTOCOL_FEATURES 30 /* feature bit */
+#define VU_VRING_IDX_MASK      0xffu
+#define VU_VRING_NOFD	       (1u << 8)
+#define VU_RING_SIZE_MAX       32768u /* VIRTIO 1.2, section 2.6 */
 
 struct vu_config_space {
 	uint32_t offset;
@@ -63,12 +63,6 @@ struct vu_msg {
 } __attribute__((packed));
 _Static_assert(offsetof(struct vu_msg, payload) == 12, "header of a vhost-user message");
 
-/*
- * Behind the message rte_vhost 22.11 keeps the descriptors that came with it: eight, -1 where there
- * is none, and how many there are. Its header says that the layout may not change carelessly,
- * because external handlers rely on it; we rely on it only where it is known (vhost_user.c).
- */
-#define VU_MSG_FDS_AT 644u /* the payload is as large as the largest message, 632 bytes */
-#define VU_MSG_FDS    8u
+#define VU_MSG_FDS 8u /* descriptors that come with one message at most: one a memory region */
 
 #endif

@@ -105,6 +105,26 @@ def vu_msg():
     yield 'cut', u8(1, 1) + pure + u8(1, 1, 0, 5) + u8(1, 2, 3, 4, 5)
 
 
+def vu_rules():
+    """Every request as an honest frontend sends it, and one of each kind that is refused."""
+    def message(request, payload=b'', nfds=0, size=None, flags=1):
+        return (u8(nfds, 8) + u64(1 << 40) + u8(request) + (u8(1) if flags == 1 else u8(0) + u32(flags))
+                + u16(len(payload) if size is None else size) + payload + u8(11, 3, 200))
+    table = u32(2) + u32(0) + b''.join(u64(a) + u64(1 << 20) + u64(a) + u64(0) for a in (0, 1 << 32))
+    state = u32(1) + u32(128)
+    for name, request, payload, nfds in (
+            ('get_features', 1, b'', 0), ('set_features', 2, u64(3 << 32), 0), ('owner', 3, b'', 0),
+            ('table', 5, table, 2), ('num', 8, state, 0), ('addr', 9, u32(1) + u32(0) + u64(4096) * 4, 0),
+            ('base', 10, state, 0), ('get_base', 11, state, 0), ('kick', 12, u64(1), 1),
+            ('call', 13, u64(0x101), 0), ('queue_num', 17, b'', 0), ('enable', 18, u32(1) + u32(1), 0),
+            ('channel', 21, b'', 1), ('config', 24, u32(0) + u32(8) + u32(0) + u64(3), 0)):
+        yield name, message(request, payload, nfds)
+    yield 'unknown', message(31, u64(0))
+    yield 'long', message(5, size=0xffff)
+    yield 'version', message(3, flags=2)
+    yield 'missing', message(5, table, 1)
+
+
 def dev_ring():
     """Opcodes of fuzz_dev_ring.c; the byte after a guest's opcode is the ring (0 rx, 1 tx)."""
     def packet(i, off, length):
@@ -229,7 +249,7 @@ def socket():
 
 
 def main():
-    for target in proto, credit, hello, conn_table, vu_msg, dev_ring, drv_ring, socket:
+    for target in proto, credit, hello, conn_table, vu_msg, vu_rules, dev_ring, drv_ring, socket:
         folder = os.path.join(HERE, 'seeds', target.__name__)
         os.makedirs(folder, exist_ok=True)
         for name, data in target():

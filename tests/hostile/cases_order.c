@@ -178,6 +178,14 @@ static void config(struct raw *r, const struct msg_case *c)
 		assert_int_equal(n, -1);
 }
 
+static void set_config(struct raw *r, const struct msg_case *c)
+{
+	uint8_t p[20] = {0};
+
+	p[4] = (uint8_t)c->a; /* size; 8 bytes follow */
+	assert_int_equal(raw_ask(r, REQ_SET_CONFIG, p, sizeof(p), NULL, 0), c->answer);
+}
+
 static void config_without_payload(struct raw *r, const struct msg_case *c)
 {
 	uint8_t out[300];
@@ -238,7 +246,7 @@ static void stop_storm(struct raw *r, const struct msg_case *c)
 	}
 }
 
-/* Memory of rte_vhost's own for rings that no vsock device has. */
+/* Rings that no vsock device has. */
 static void all_rings(struct raw *r, const struct msg_case *c)
 {
 	for (uint32_t i = 0; i < 256; i++)
@@ -253,21 +261,21 @@ const struct msg_case order_cases[] = {
 	{"SET_VRING_ADDR before the memory table", addr_first, .from = FROM_DIAL,
 	 .answer = REFUSED},
 	{"rings without SET_VRING_ADDR", kick_first, .want = DOWN, .from = FROM_MEMORY},
-	{"ring of size 0", state, UNKNOWN, N(SET_VRING_NUM), .a = 0, .b = 0, .answer = REFUSED},
-	{"ring of size 3", state, UNKNOWN, N(SET_VRING_NUM), .a = 0, .b = 3, .answer = REFUSED},
-	{"ring of size 65536", state, UNKNOWN, N(SET_VRING_NUM), .b = 65536, .answer = REFUSED},
+	{"ring of size 0", state, N(SET_VRING_NUM), .a = 0, .b = 0, .answer = REFUSED},
+	{"ring of size 3", state, N(SET_VRING_NUM), .a = 0, .b = 3, .answer = REFUSED},
+	{"ring of size 65536", state, N(SET_VRING_NUM), .b = 65536, .answer = REFUSED},
 	{"ring of size 32768 over what else is there", state, UNKNOWN, N(SET_VRING_NUM),
 	 .b = 32768},
 	{"SET_VRING_BASE under a running ring", state, N(SET_VRING_BASE), .want = UNKNOWN,
 	 .b = 0x1234},
 	{"SET_VRING_NUM of ring 255", state, N(SET_VRING_NUM), .a = 255, .b = 64,
 	 .answer = REFUSED},
-	{"SET_VRING_NUM of ring 256", state, HANGS_UP, N(SET_VRING_NUM), .a = 256, .b = 64,
-	 .answer = -1},
+	{"SET_VRING_NUM of ring 256", state, N(SET_VRING_NUM), .a = 256, .b = 64,
+	 .answer = REFUSED},
 	{"SET_VRING_ENABLE of ring 200", state, N(SET_VRING_ENABLE), .a = 200, .b = 1,
 	 .answer = REFUSED},
-	{"SET_VRING_ENABLE of ring 2^32 - 1", state, HANGS_UP, N(SET_VRING_ENABLE), .a = UINT32_MAX,
-	 .b = 1, .answer = -1},
+	{"SET_VRING_ENABLE of ring 2^32 - 1", state, N(SET_VRING_ENABLE), .a = UINT32_MAX, .b = 1,
+	 .answer = REFUSED},
 	{"SET_VRING_NUM 32768 of 256 rings", all_rings, .a = 32768},
 	{"GET_VRING_BASE of a ring that was never set up", get_base, .want = UNKNOWN, .a = 2,
 	 .answer = 8},
@@ -282,9 +290,9 @@ const struct msg_case order_cases[] = {
 	{"used ring wraps at 2^64", bad_addr, DOWN, .a = 1, .b = 5},
 	{"ring at guest physical addresses", bad_addr, DOWN, .a = 0, .b = 6},
 	{"all rings at one place", rings_overlap, .want = UNKNOWN},
-	{"SET_FEATURES with unknown bits", u64, UNKNOWN, N(SET_FEATURES), .a = UINT32_MAX,
-	 .b = UINT32_MAX, .answer = REFUSED},
-	{"SET_FEATURES with the packed ring", u64, UNKNOWN, N(SET_FEATURES), .a = 3, .b = 5,
+	{"SET_FEATURES with unknown bits", u64, N(SET_FEATURES), .a = UINT32_MAX, .b = UINT32_MAX,
+	 .answer = REFUSED},
+	{"SET_FEATURES with the packed ring", u64, N(SET_FEATURES), .a = 3, .b = 5,
 	 .answer = REFUSED},
 	{"SET_PROTOCOL_FEATURES with unknown bits", u64, N(SET_PROTOCOL), .a = UINT32_MAX,
 	 .answer = REFUSED},
@@ -292,11 +300,11 @@ const struct msg_case order_cases[] = {
 	{"header says 633 bytes, one more than the largest message", sized, HANGS_UP,
 	 N(SET_VRING_NUM), .a = 633, .b = 633},
 	{"header says 4096 bytes", sized, HANGS_UP, N(SET_MEM_TABLE), .a = 4096, .b = 4096},
-	{"SET_VRING_ADDR of 8 bytes", sized, UNKNOWN, N(SET_VRING_ADDR), .a = 8, .b = 8},
-	{"SET_MEM_TABLE of 4 bytes", sized, UNKNOWN, N(SET_MEM_TABLE), .a = 4, .b = 4},
-	{"SET_VRING_NUM of 0 bytes", sized, UNKNOWN, N(SET_VRING_NUM), .a = 0, .b = 0},
-	{"SET_VRING_KICK of 0 bytes", sized, UNKNOWN, N(SET_VRING_KICK), .a = 0, .b = 0},
-	{"GET_VRING_BASE of 0 bytes", sized, UNKNOWN, N(GET_VRING_BASE), .a = 0, .b = 0},
+	{"SET_VRING_ADDR of 8 bytes", sized, HANGS_UP, N(SET_VRING_ADDR), .a = 8, .b = 8},
+	{"SET_MEM_TABLE of 4 bytes", sized, HANGS_UP, N(SET_MEM_TABLE), .a = 4, .b = 4},
+	{"SET_VRING_NUM of 0 bytes", sized, HANGS_UP, N(SET_VRING_NUM), .a = 0, .b = 0},
+	{"SET_VRING_KICK of 0 bytes", sized, HANGS_UP, N(SET_VRING_KICK), .a = 0, .b = 0},
+	{"GET_VRING_BASE of 0 bytes", sized, HANGS_UP, N(GET_VRING_BASE), .a = 0, .b = 0},
 	{"end of file after 6 bytes", truncated, HANGS_UP, .a = 6},
 	{"end of file after the header", truncated, HANGS_UP, .a = 12},
 	{"end of file at once", truncated, HANGS_UP, .a = 0, .from = FROM_DIAL},
@@ -306,16 +314,17 @@ const struct msg_case order_cases[] = {
 	{"request 2^32 - 1", request, HANGS_UP, .req = UINT32_MAX, .b = 1},
 	{"request 200 that wants an answer", answered, .req = 200, .a = 8, .answer = REFUSED},
 	{"request 2^31 that wants an answer", answered, .req = 1u << 31, .answer = REFUSED},
-	{"all flags set", request, UNKNOWN, N(SET_OWNER), .b = UINT32_MAX},
-	{"version 0", request, UNKNOWN, N(SET_OWNER), .b = 0},
+	{"all flags set", request, HANGS_UP, N(SET_OWNER), .b = UINT32_MAX},
+	{"version 0", request, HANGS_UP, N(SET_OWNER), .b = 0},
 	{"RESET_OWNER under running rings", answered, UNKNOWN, N(RESET_OWNER), .answer = 0},
 	{"GET_CONFIG beyond the config space", config, HANGS_UP, .a = 300, .b = 8},
 	{"GET_CONFIG of 2^32 - 1 bytes", config, HANGS_UP, .a = 0, .b = UINT32_MAX},
 	{"GET_CONFIG that wraps", config, HANGS_UP, .a = UINT32_MAX, .b = 8},
 	{"GET_CONFIG of all 256 bytes", config, .a = 0, .b = 256},
 	{"GET_CONFIG of the last byte", config, .a = 255, .b = 1},
-	{"GET_CONFIG without payload", config_without_payload, .want = UNKNOWN},
-	{"SET_CONFIG is ignored", answered, N(SET_CONFIG), .a = 20, .answer = 0},
+	{"GET_CONFIG without payload", config_without_payload, .want = HANGS_UP},
+	{"SET_CONFIG is ignored", set_config, .a = 8, .answer = 0},
+	{"SET_CONFIG that says another size", set_config, .a = 9, .answer = REFUSED},
 	{"POSTCOPY_ADVISE, which would hand out our memory", answered, N(POSTCOPY_ADVISE),
 	 .answer = REFUSED},
 	{"POSTCOPY_LISTEN", answered, N(POSTCOPY_LISTEN), .answer = REFUSED},

@@ -10,7 +10,7 @@ enum msg_verdict {
 	GOES_ON = 0, /* answered, and this very session works afterwards */
 	HANGS_UP,    /* the backend closes the connection */
 	DOWN,	     /* connection and backend live; the queue does not run */
-	UNKNOWN,     /* any of these: what rte_vhost makes of it is its own business */
+	UNKNOWN,     /* any of these */
 };
 
 struct msg_case {

@@ -90,8 +90,8 @@ static void a_frontend_reconnects_many_times(void **state)
 	session_recovers(&A);
 }
 
-/* rte_vhost reads payloads blocking: set-up of others waits, which docs/threat-model.md says; the
- * data path must not. */
+/* Neither its own data path nor its neighbour's. Set-up of others:
+ * tests/unit/host/test_vu_server.c. */
 static void a_stalled_message_does_not_stall_the_data_path(void **state)
 {
 	static const uint32_t half[3] = {REQ_SET_FEATURES, 1, 8};

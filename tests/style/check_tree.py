@@ -24,8 +24,7 @@ LAYERS = {
     'examples/': ['api/include/'],
 }
 # The only files that may know DPDK.
-DPDK_FILES = {f'host-dpdk/{n}' for n in ('vhost_user.c', 'vhost_user.h', 'vu_device.c', 'vu_device.h', 'vu_msg_fds.c',
-                                            'eal.c', 'eal.h')}
+DPDK_FILES = {f'host-dpdk/{n}' for n in ('vu_rte.c', 'eal.c')}
 # Where a name in quotes or brackets is looked for, after the file's own directory.
 SEARCH = ['shm-ring', 'api', 'api/include', 'guest-pmd', 'host-dpdk', 'host-dpdk/daemon', 'bench', 'tests',
           'guest-pmd/vhost-user']

@@ -37,7 +37,7 @@ static int vmm_listen(const char *path)
 	return fd;
 }
 
-/* The backend's next connection; rte_vhost tries once a second. */
+/* The backend's next connection: it tries once a second. */
 static int vmm_accept(int listener)
 {
 	struct pollfd p = {.fd = listener, .events = POLLIN};

@@ -1,0 +1,72 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "fd_check.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <linux/magic.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
+#include <sys/vfs.h>
+#include <unistd.h>
+
+/* Names that some kernel headers lack. */
+#ifndef XFS_SUPER_MAGIC
+#define XFS_SUPER_MAGIC 0x58465342
+#endif
+#define ZFS_MAGIC      0x2fc12fc1
+#define BCACHEFS_MAGIC 0xca451a4e
+
+bool fd_is_eventfd(int fd)
+{
+	char path[32], what[32];
+	ssize_t n;
+
+	(void)snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+	n = readlink(path, what, sizeof(what) - 1);
+	if (n < 0)
+		return false;
+	what[n] = 0;
+	return strcmp(what, "anon_inode:[eventfd]") == 0;
+}
+
+static bool is_dax(dev_t dev)
+{
+	char path[64], what[PATH_MAX];
+	ssize_t n;
+
+	(void)snprintf(path, sizeof(path), "/sys/dev/char/%u:%u/subsystem", major(dev), minor(dev));
+	n = readlink(path, what, sizeof(what) - 1);
+	if (n < 4)
+		return false;
+	what[n] = 0;
+	return strcmp(what + n - 4, "/dax") == 0;
+}
+
+const char *fd_no_memory(int fd)
+{
+	struct statfs fs;
+	struct stat st;
+
+	if (fstat(fd, &st) < 0 || fstatfs(fd, &fs) < 0)
+		return strerror(errno);
+	if (S_ISCHR(st.st_mode) && is_dax(st.st_rdev))
+		return NULL;
+	if (!S_ISREG(st.st_mode))
+		return "it is no file";
+	switch ((unsigned long)fs.f_type) {
+	case TMPFS_MAGIC:
+	case HUGETLBFS_MAGIC:
+	case RAMFS_MAGIC:
+	case EXT4_SUPER_MAGIC: /* ext2 and ext3 as well */
+	case XFS_SUPER_MAGIC:
+	case BTRFS_SUPER_MAGIC:
+	case F2FS_SUPER_MAGIC:
+	case ZFS_MAGIC:
+	case BCACHEFS_MAGIC:
+		return NULL;
+	default:
+		return "its file system is neither tmpfs, hugetlbfs nor on a local disk";
+	}
+}

@@ -1,0 +1,22 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* What a descriptor that a peer has handed over is, before it is used. */
+#ifndef ZV_FD_CHECK_H
+#define ZV_FD_CHECK_H
+
+#include <stdbool.h>
+
+/*
+ * What an open descriptor is, asked of the kernel, never tried out: a read of something that only
+ * looks like an eventfd may block for as long as whoever made it likes.
+ */
+bool fd_is_eventfd(int fd);
+
+/*
+ * NULL when @fd is a file that guest memory may be mapped from: on tmpfs (memfd, /dev/shm),
+ * hugetlbfs or a local disk file system, or a DAX device. Else why it may not: a page of a file
+ * that some program serves (FUSE, network file systems) may never come, and whoever touches it
+ * waits.
+ */
+const char *fd_no_memory(int fd);
+
+#endif

@@ -1,0 +1,292 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* One connection of a frontend: a message at a time, to the device or to the link, and its answer.
+ */
+#include "vu_rules.h"
+#include "vu_server_priv.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <unistd.h>
+
+static const char *path_of(const struct vu_conn *c)
+{
+	return c->ep->c.path;
+}
+
+static const char *name_of(uint32_t request)
+{
+	const struct vu_rule *r = vu_rule_of(request);
+
+	return r ? r->name : "request";
+}
+
+void vu_conn_end(struct vu_conn *c)
+{
+	struct vu_endpoint *ep = c->ep;
+
+	if (c->dead)
+		return;
+	vu_unwatch_close(&c->sock);
+	vu_unwatch_close(&c->link);
+	if (c->link_ctx)
+		ep->c.link->close(c->link_ctx);
+	vu_reader_next(&c->in);
+	vu_reader_next(&c->back);
+	TAILQ_REMOVE(&ep->conns, c, next);
+	ep->nconns--;
+	vu_bury(c);
+	if (ep->front == c) {
+		ep->front = NULL;
+		ep->c.ops->gone(ep->c.ctx);
+		zv_log_limited(ep->c.log, ZV_LOG_INFO, "%s: frontend gone", ep->c.path);
+	}
+	if (ep->c.client && ep->retry == UINT64_MAX)
+		ep->retry = vu_now() + VU_RETRY_NS;
+}
+
+/* ---- answers ---- */
+
+/* Reads on, or waits for room for what has to be said first. */
+static void answer(struct vu_conn *c, struct vu_msg *m)
+{
+	int ret;
+
+	m->flags = VU_VERSION | VU_FLAG_REPLY;
+	ret = vu_write(&c->out, c->sock.fd, m);
+	if (ret < 0) {
+		vu_conn_end(c);
+		return;
+	}
+	c->state = ret ? VU_READING : VU_ANSWERING;
+	if (!ret) {
+		c->deadline = vu_now() + c->ep->c.stall_ns;
+		vu_rewatch(&c->sock, EPOLLOUT);
+	}
+}
+
+/* The end of a message that has no answer of its own: @ret 0 or -errno. */
+static void acknowledge(struct vu_conn *c, int ret)
+{
+	const struct vu_rule *r = vu_rule_of(c->in.msg.request);
+	bool wants = c->in.msg.flags & VU_FLAG_NEEDREPLY && !(r && r->answered);
+	struct vu_msg m = {.request = c->in.msg.request, .size = sizeof(m.payload.u64)};
+
+	vu_reader_next(&c->in);
+	c->state = VU_READING;
+	if (wants) {
+		m.payload.u64 = ret < 0;
+		answer(c, &m);
+	} else if (ret < 0) {
+		vu_conn_end(c); /* there is no other way to tell it */
+	}
+}
+
+/* ---- the link ---- */
+
+/* Passes the message on; its answer, or an acknowledgement, is awaited. */
+static int to_link(struct vu_conn *c)
+{
+	struct vu_msg m = c->in.msg;
+	struct vu_writer w;
+	int fd;
+
+	if (c->link.fd < 0) {
+		fd = c->ep->c.link->open(&c->link_ctx);
+		if (fd < 0) {
+			zv_log_limited(c->ep->c.log, ZV_LOG_ERR, "%s", zv_error_text());
+			return fd;
+		}
+		c->link.fd = fd;
+		if (vu_watch(&c->link, EPOLLIN) < 0)
+			return -ENOMEM;
+	}
+	m.flags |= VU_FLAG_NEEDREPLY;
+	/* It holds one small message at most: the socket has room. */
+	if (vu_write(&w, c->link.fd, &m) != 1)
+		return -EPIPE;
+	c->state = VU_LINKED;
+	vu_rewatch(&c->sock, 0);
+	return 0;
+}
+
+static void link_ready(struct vu_source *s, uint32_t events)
+{
+	struct vu_conn *c =
+		(struct vu_conn *)(void *)((uint8_t *)s - offsetof(struct vu_conn, link));
+	struct vu_msg m;
+	const char *why;
+	int ret;
+
+	(void)events;
+	ret = vu_read(&c->back, s->fd, vu_answer_refused, &why);
+	if (ret == 0)
+		return;
+	if (ret < 0 || c->state != VU_LINKED || c->back.msg.request != c->in.msg.request) {
+		zv_log_limited(c->ep->c.log, ZV_LOG_ERR,
+			       "%s: rte_vhost has hung up on the frontend (its log says why)",
+			       path_of(c));
+		vu_conn_end(c);
+		return;
+	}
+	m = c->back.msg;
+	vu_reader_next(&c->back);
+	vu_rewatch(&c->sock, EPOLLIN);
+	if (vu_rule_of(m.request)->answered) {
+		vu_reader_next(&c->in);
+		answer(c, &m);
+	} else {
+		bool refused = m.payload.u64 != 0;
+
+		if (refused)
+			zv_log_limited(c->ep->c.log, ZV_LOG_WARN, "%s: rte_vhost refused %s",
+				       path_of(c), name_of(m.request));
+		else
+			c->ep->c.ops->accepted(c->ep->c.ctx, &c->in.msg);
+		acknowledge(c, refused ? -EPROTO : 0);
+	}
+}
+
+/* ---- messages ---- */
+
+static bool hung_up(const struct vu_conn *c)
+{
+	struct pollfd p = {.fd = c->sock.fd, .events = POLLRDHUP};
+
+	return poll(&p, 1, 0) == 1 && p.revents & (POLLRDHUP | POLLHUP | POLLERR);
+}
+
+/* @c has something to say. False: somebody else speaks for this socket. */
+static bool may_speak(struct vu_conn *c)
+{
+	struct vu_endpoint *ep = c->ep;
+
+	if (ep->front && ep->front != c && hung_up(ep->front))
+		vu_conn_end(ep->front);
+	if (!ep->front) {
+		ep->front = c;
+		zv_log_limited(ep->c.log, ZV_LOG_INFO, "%s: frontend connected", path_of(c));
+		ep->c.ops->attached(ep->c.ctx);
+	}
+	if (ep->front == c)
+		return true;
+	zv_log_limited(ep->c.log, ZV_LOG_WARN,
+		       "%s: a second frontend was refused: one guest a socket", path_of(c));
+	return false;
+}
+
+static void handle(struct vu_conn *c)
+{
+	const struct vu_endpoint_config *ec = &c->ep->c;
+	const char *why;
+	struct vu_msg m;
+	int ret;
+
+	if (!may_speak(c)) {
+		vu_conn_end(c);
+		return;
+	}
+	why = vu_msg_refused(&c->in.msg, c->in.nfds, ec->nrings, ec->mem_max);
+	if (why) {
+		zv_log_limited(ec->log, ZV_LOG_WARN, "%s: vhost-user %s (%u) was refused: %s",
+			       path_of(c), name_of(c->in.msg.request), c->in.msg.request, why);
+		acknowledge(c, -EPROTO);
+		return;
+	}
+	if (vu_rule_of(c->in.msg.request)->to_rte) {
+		ret = to_link(c);
+		if (ret < 0)
+			vu_conn_end(c);
+		return;
+	}
+	memset(&m, 0, sizeof(m));
+	m.request = c->in.msg.request;
+	ret = ec->ops->message(ec->ctx, &c->in, &m);
+	if (ret == 1) {
+		vu_reader_next(&c->in);
+		answer(c, &m);
+	} else {
+		acknowledge(c, ret);
+	}
+}
+
+static void next_messages(struct vu_conn *c)
+{
+	const char *why;
+	int ret;
+
+	for (unsigned i = 0; i < VU_TURN && !c->dead && c->state == VU_READING; i++) {
+		ret = vu_read(&c->in, c->sock.fd, vu_head_refused, &why);
+		if (ret == 0)
+			break;
+		if (ret < 0) {
+			if (why)
+				zv_log_limited(c->ep->c.log, ZV_LOG_WARN,
+					       "%s: vhost-user %s (%u) was refused: %s", path_of(c),
+					       name_of(c->in.msg.request), c->in.msg.request, why);
+			vu_conn_end(c);
+			return;
+		}
+		handle(c);
+	}
+	if (c->dead || c->state != VU_READING)
+		return;
+	if (!vu_reader_midway(&c->in))
+		c->deadline = UINT64_MAX;
+	else if (c->deadline == UINT64_MAX)
+		c->deadline = vu_now() + c->ep->c.stall_ns;
+}
+
+static void sock_ready(struct vu_source *s, uint32_t events)
+{
+	struct vu_conn *c =
+		(struct vu_conn *)(void *)((uint8_t *)s - offsetof(struct vu_conn, sock));
+	int ret;
+
+	if (c->state == VU_READING) {
+		next_messages(c);
+		return;
+	}
+	if (events & (EPOLLHUP | EPOLLERR)) {
+		vu_conn_end(c);
+		return;
+	}
+	if (c->state != VU_ANSWERING)
+		return;
+	ret = vu_write_rest(&c->out, s->fd);
+	if (ret < 0) {
+		vu_conn_end(c);
+	} else if (ret) {
+		c->state = VU_READING;
+		c->deadline = UINT64_MAX;
+		vu_rewatch(s, EPOLLIN);
+	}
+}
+
+void vu_conn_new(struct vu_endpoint *ep, int fd)
+{
+	struct vu_conn *c = calloc(1, sizeof(*c)), *old;
+
+	if (c)
+		c->sock = (struct vu_source){sock_ready, fd};
+	if (!c || vu_watch(&c->sock, EPOLLIN) < 0) {
+		(void)close(fd);
+		free(c);
+		return;
+	}
+	c->link = (struct vu_source){link_ready, -1};
+	c->ep = ep;
+	c->deadline = UINT64_MAX;
+	vu_reader_init(&c->in);
+	vu_reader_init(&c->back);
+	TAILQ_INSERT_TAIL(&ep->conns, c, next);
+	/* Those who have come and say nothing make room for the one who comes now. */
+	if (++ep->nconns <= VU_NEWCOMERS + (ep->front != NULL))
+		return;
+	old = TAILQ_FIRST(&ep->conns);
+	if (old == ep->front)
+		old = TAILQ_NEXT(old, next);
+	vu_conn_end(old);
+}

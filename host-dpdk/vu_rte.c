@@ -1,0 +1,176 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "vu_rte.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/vhost.h>
+#include <linux/virtio_ring.h>
+#include <rte_vhost.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+/* Names that older kernel headers lack; the bits are VIRTIO's. */
+#define VIRTIO_VSOCK_F_STREAM 0
+#ifndef VIRTIO_VSOCK_F_SEQPACKET
+#define VIRTIO_VSOCK_F_SEQPACKET 1
+#endif
+/* Protocol features, by number: DPDK has renamed those with "SLAVE". */
+#define VU_PROTOCOL_F_MQ	      0
+#define VU_PROTOCOL_F_REPLY_ACK	      3
+#define VU_PROTOCOL_F_BACKEND_REQ     5
+#define VU_PROTOCOL_F_CONFIG	      9
+#define VU_PROTOCOL_F_BACKEND_SEND_FD 10
+
+#define VU_FEATURES                                                                                \
+	(1ULL << VIRTIO_VSOCK_F_STREAM | 1ULL << VIRTIO_VSOCK_F_SEQPACKET |                        \
+	 1ULL << VIRTIO_RING_F_INDIRECT_DESC | 1ULL << VIRTIO_RING_F_EVENT_IDX |                   \
+	 1ULL << VU_F_PROTOCOL_FEATURES | 1ULL << VIRTIO_F_VERSION_1)
+/* Without STATUS: QEMU never completes it for a vsock device. */
+#define VU_PROTOCOL_FEATURES                                                                       \
+	(1ULL << VU_PROTOCOL_F_MQ | 1ULL << VU_PROTOCOL_F_REPLY_ACK |                              \
+	 1ULL << VU_PROTOCOL_F_BACKEND_REQ | 1ULL << VU_PROTOCOL_F_CONFIG |                        \
+	 1ULL << VU_PROTOCOL_F_BACKEND_SEND_FD)
+
+struct link {
+	int name;      /* O_PATH descriptor of the listening socket: the N of its path */
+	char path[32]; /* under which rte_vhost knows the device */
+};
+
+/* Control thread only. */
+static struct {
+	int listener, name; /* -1: not made yet */
+	unsigned links;
+} rte = {-1, -1, 0};
+
+/* rte_vhost wants such a table; what it would tell is known already. */
+static const struct rte_vhost_device_ops no_ops = {.new_device = NULL};
+
+/* ---- our end of the private sockets ---- */
+
+static int bind_private(int fd, char *path, size_t size)
+{
+	const char *dirs[] = {getenv("XDG_RUNTIME_DIR"), "/run", getenv("TMPDIR"), "/tmp",
+			      "/dev/shm"};
+	struct sockaddr_un sa = {.sun_family = AF_UNIX};
+	char dir[sizeof(sa.sun_path) - 8];
+	int err = ENOENT;
+
+	for (unsigned i = 0; i < sizeof(dirs) / sizeof(dirs[0]); i++) {
+		int n = dirs[i] ? snprintf(dir, sizeof(dir), "%s/zvsock-XXXXXX", dirs[i]) : -1;
+
+		if (n < 0 || n >= (int)sizeof(dir))
+			continue;
+		if (!mkdtemp(dir)) {
+			err = errno;
+			continue;
+		}
+		(void)snprintf(path, size, "%s/s", dir);
+		memcpy(sa.sun_path, path, strlen(path) + 1);
+		if (bind(fd, (struct sockaddr *)&sa, sizeof(sa)) == 0)
+			return 0;
+		err = errno;
+		(void)rmdir(dir);
+	}
+	return -err;
+}
+
+/* Makes the socket that all of rte_vhost's connections come to, and removes its name again. */
+static int make_listener(void)
+{
+	char path[sizeof(((struct sockaddr_un *)0)->sun_path)];
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0), ret;
+
+	if (fd < 0)
+		return -errno;
+	ret = bind_private(fd, path, sizeof(path));
+	if (ret == 0) {
+		/* The process may become another user before rte_vhost connects. */
+		if (chmod(path, 0666) < 0 || listen(fd, 8) < 0)
+			ret = -errno;
+		rte.name = ret == 0 ? open(path, O_PATH | O_CLOEXEC) : -1;
+		if (ret == 0 && rte.name < 0)
+			ret = -errno;
+		(void)unlink(path);
+		*strrchr(path, '/') = 0;
+		(void)rmdir(path);
+	}
+	if (ret < 0) {
+		(void)close(fd);
+		return ret;
+	}
+	rte.listener = fd;
+	return 0;
+}
+
+/* ---- one link ---- */
+
+static int attach(struct link *l)
+{
+	int fd;
+
+	if (rte_vhost_driver_register(l->path,
+				      RTE_VHOST_USER_CLIENT | RTE_VHOST_USER_NO_RECONNECT) < 0)
+		return -ENOMEM;
+	if (rte_vhost_driver_set_features(l->path, VU_FEATURES) == 0 &&
+	    rte_vhost_driver_set_protocol_features(l->path, VU_PROTOCOL_FEATURES) == 0 &&
+	    rte_vhost_driver_callback_register(l->path, &no_ops) == 0 &&
+	    rte_vhost_driver_start(l->path) == 0) {
+		fd = accept4(rte.listener, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+		if (fd >= 0)
+			return fd;
+	}
+	(void)rte_vhost_driver_unregister(l->path);
+	return -EIO;
+}
+
+static void link_close(void *ctx)
+{
+	struct link *l = ctx;
+
+	(void)rte_vhost_driver_unregister(l->path);
+	(void)close(l->name);
+	free(l);
+	rte.links--;
+}
+
+static int link_open(void **out)
+{
+	int ret = rte.listener < 0 ? make_listener() : 0;
+	struct link *l;
+
+	if (ret < 0)
+		return zv_err(ret,
+			      "cannot make a private socket for rte_vhost in XDG_RUNTIME_DIR, "
+			      "/run, TMPDIR, /tmp or /dev/shm: %s",
+			      zv_strerror(ret));
+	if (rte.links >= VU_RTE_FRONTENDS)
+		return zv_err(-EMFILE,
+			      "rte_vhost serves at most %u frontends in one process: start another "
+			      "daemon for some of the guests",
+			      VU_RTE_FRONTENDS);
+	l = calloc(1, sizeof(*l));
+	if (!l)
+		return zv_err(-ENOMEM, "out of memory");
+	l->name = fcntl(rte.name, F_DUPFD_CLOEXEC, 0);
+	ret = l->name < 0 ? -errno : 0;
+	if (ret == 0) {
+		(void)snprintf(l->path, sizeof(l->path), "/proc/self/fd/%d", l->name);
+		ret = attach(l);
+	}
+	if (ret < 0) {
+		if (l->name >= 0)
+			(void)close(l->name);
+		free(l);
+		return zv_err(ret, "rte_vhost cannot take another frontend: %s", zv_strerror(ret));
+	}
+	rte.links++;
+	*out = l;
+	return ret;
+}
+
+const struct vu_link_ops vu_rte_link = {.open = link_open, .close = link_close};

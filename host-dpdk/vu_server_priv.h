@@ -1,0 +1,60 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Between vu_server.c (sockets, thread) and vu_conn.c (one connection). Control thread only. */
+#ifndef ZV_VU_SERVER_PRIV_H
+#define ZV_VU_SERVER_PRIV_H
+
+#include "vu_server.h"
+
+#include <sys/queue.h>
+
+/* What an epoll event is about. */
+struct vu_source {
+	void (*ready)(struct vu_source *s, uint32_t events);
+	int fd; /* -1: not watched */
+};
+
+enum vu_conn_state { VU_READING, VU_LINKED, VU_ANSWERING };
+
+struct vu_conn {
+	struct vu_source sock, link;
+	struct vu_endpoint *ep;
+	enum vu_conn_state state;
+	bool dead;	       /* closed; freed when the events at hand are done */
+	uint64_t deadline;     /* UINT64_MAX: nothing is awaited of the frontend */
+	struct vu_reader in;   /* from the frontend */
+	struct vu_writer out;  /* to the frontend */
+	struct vu_reader back; /* from the link */
+	void *link_ctx;
+	TAILQ_ENTRY(vu_conn) next; /* of vu_endpoint.conns, or of the dead ones */
+};
+
+TAILQ_HEAD(vu_conns, vu_conn);
+
+struct vu_endpoint {
+	struct vu_source listen; /* server */
+	char *path;
+	struct vu_endpoint_config c; /* path: the copy above */
+	struct vu_conns conns;
+	unsigned nconns;
+	struct vu_conn *front; /* the one that speaks for the socket; NULL: none */
+	bool bound;	       /* the socket file is ours */
+	uint64_t retry;	       /* when to connect or accept again; UINT64_MAX: not at all */
+	TAILQ_ENTRY(vu_endpoint) next;
+};
+
+uint64_t vu_now(void);
+/* Watches s->fd for @events (EPOLLIN, EPOLLOUT or 0). 0 or -errno. */
+int vu_watch(struct vu_source *s, uint32_t events);
+/* Changes what is watched for. */
+void vu_rewatch(struct vu_source *s, uint32_t events);
+/* No longer watched; closes the descriptor. */
+void vu_unwatch_close(struct vu_source *s);
+/* Frees @c after the events at hand. */
+void vu_bury(struct vu_conn *c);
+
+/* Takes over @fd, a connected non-blocking socket. */
+void vu_conn_new(struct vu_endpoint *ep, int fd);
+/* Hangs up. */
+void vu_conn_end(struct vu_conn *c);
+
+#endif
