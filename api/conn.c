@@ -3,6 +3,9 @@
  * Life of a connection. Two holders: the table, while packets may arrive for it, and the
  * application, while it has the handle. conn_over() takes it out of the table; zv_conn_close gives
  * the handle back; who comes second frees it.
+ *
+ * A connection that waits in an accept queue is the application's already when its peer closes it
+ * in order: it stays there, with what it had sent. When it is reset it goes: nobody has seen it.
  */
 #include "socket.h"
 
@@ -184,10 +187,30 @@ static void unlink_all(struct zv_conn *c)
 	c->pending = 0;
 	if (q->last == c)
 		q->last = NULL;
-	if (c->flags & CF_ACCEPTQ) {
-		accept_take(c);
-		c->flags |= CF_ORPHAN; /* nobody has the handle */
-	}
+}
+
+static void leave_accept_queue(struct zv_conn *c)
+{
+	if (!(c->flags & CF_ACCEPTQ))
+		return;
+	accept_take(c);
+	c->flags |= CF_ORPHAN; /* nobody has the handle */
+}
+
+static struct conn_key *ended_at(struct zv_queue *q, const struct conn_key *key)
+{
+	uint32_t h = (key->peer_port ^ key->local_port * 2654435761u) * 2654435761u;
+
+	return &q->ended[h >> 24];
+}
+_Static_assert(ZV_ENDED == 256, "ended_at() takes the top 8 bits");
+
+bool conn_ended_lately(struct zv_queue *q, const struct conn_key *key)
+{
+	const struct conn_key *e = ended_at(q, key);
+
+	return e->cid == key->cid && e->peer_port == key->peer_port &&
+	       e->local_port == key->local_port;
 }
 
 void conn_free(struct zv_conn *c)
@@ -195,10 +218,11 @@ void conn_free(struct zv_conn *c)
 	struct zv_queue *q = c->q;
 
 	unlink_all(c);
+	leave_accept_queue(c);
 	if (c->flags & CF_READY)
 		TAILQ_REMOVE(&q->ready, c, ready);
 	if (c->flags & CF_OVER)
-		TAILQ_REMOVE(&q->over, c, acceptlink);
+		TAILQ_REMOVE(&q->over, c, overlink);
 	if (c->flags & CF_IN_TABLE)
 		conn_table_remove(&q->conns, &c->node);
 	uncount(c);
@@ -219,20 +243,20 @@ void conn_over(struct zv_conn *c, int err)
 
 	/* A RST that found no room goes to the queue's side ring: the connection need not stay. */
 	if (c->pending & CP_RST)
-		tx_rst_reply(q, &(struct vsock_hdr){.src_cid = conn_peer_cid(c),
-						    .dst_cid = conn_local_cid(c),
-						    .src_port = c->node.key.peer_port,
-						    .dst_port = c->node.key.local_port,
-						    .type = c->type});
+		tx_rst_of(c);
 	unlink_all(c);
+	if (err)
+		leave_accept_queue(c);
 	if (c->state == VC_CONNECTING)
 		c->flags |= CF_NEW; /* zv_connect is over, with an error */
 	c->state = VC_CLOSED;
 	c->err = err;
 	if (err == -ECONNRESET)
 		tq_count(&q->tq->stats.conns_reset, 1);
-	if (c->flags & CF_IN_TABLE)
+	if (c->flags & CF_IN_TABLE) {
 		conn_table_remove(&q->conns, &c->node);
+		*ended_at(q, &c->node.key) = c->node.key;
+	}
 	c->flags &= ~CF_IN_TABLE;
 	uncount(c);
 	loan_forget(c);
@@ -247,10 +271,20 @@ void conn_over(struct zv_conn *c, int err)
 	}
 	if (!(c->flags & CF_OVER)) {
 		c->over_seq = ++q->over_seq;
-		TAILQ_INSERT_TAIL(&q->over, c, acceptlink);
+		TAILQ_INSERT_TAIL(&q->over, c, overlink);
 	}
 	c->flags |= CF_OVER;
 	conn_ready(c);
+}
+
+void conn_unaccepted(struct zv_conn *c)
+{
+	if (c->state == VC_CLOSED) {
+		conn_free(c);
+		return;
+	}
+	tx_ctrl(c, CP_RST);
+	conn_over(c, -ECONNRESET);
 }
 
 bool conn_drained(struct zv_conn *c)
@@ -273,7 +307,8 @@ void conn_reset_all(struct zv_queue *q)
 		struct zv_conn *c = (struct zv_conn *)n;
 
 		c->pending = 0; /* the session that would carry it is over */
-		conn_over(c, -ECONNRESET);
+		/* Closed by the peer: all that it had sent is here, and it wants nothing more. */
+		conn_over(c, c->shut.peer == VSOCK_SHUTDOWN_BOTH ? 0 : -ECONNRESET);
 	}
 }
 

@@ -132,6 +132,7 @@ static void queue_close(struct zv_queue *q)
 		free(c);
 	}
 	loan_fini(q);
+	free(q->rst);
 	free(q->tap.iov);
 	conn_table_fini(&q->conns);
 	queue_fds_close(q);
@@ -273,10 +274,8 @@ void listener_sync(struct zv_queue *q)
 	for (struct listener *l = dev->closed; l; l = l->next_closed) {
 		if (l->q[q->index].seen_closed)
 			continue;
-		while ((c = TAILQ_FIRST(&l->q[q->index].conns))) {
-			tx_ctrl(c, CP_RST);
-			conn_over(c, -ECONNRESET);
-		}
+		while ((c = TAILQ_FIRST(&l->q[q->index].conns)))
+			conn_unaccepted(c);
 		l->q[q->index].seen_closed = 1;
 		l->acked++;
 	}

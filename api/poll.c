@@ -24,6 +24,23 @@
 #define POLLS_BEHIND	1024u /* bursts in the largest ring */
 #define YIELD_TAKEN_NS	1000u /* a sched_yield that took longer let somebody else run */
 
+/*
+ * The last bytes of a peer that has closed and gone lie in the ring with its SHUTDOWN. Nothing is
+ * sent meanwhile: the rings may run again by now, for another peer.
+ */
+static void take_rest(struct zv_queue *q)
+{
+	int got;
+
+	if (!q->ops->rx_rest)
+		return;
+	q->no_tx = 1;
+	while ((got = q->ops->rx_rest(q->tq, q->pkts, ZV_BURST)) > 0)
+		for (int i = 0; i < got; i++)
+			rx_packet(q, &q->pkts[i]);
+	q->no_tx = 0;
+}
+
 void queue_sync(struct zv_queue *q)
 {
 	uint64_t guest;
@@ -31,6 +48,7 @@ void queue_sync(struct zv_queue *q)
 	if (q->session == q->tq->session)
 		return;
 	q->session = q->tq->session;
+	take_rest(q);
 	conn_reset_all(q);
 	guest = q->ops->guest_cid(q->dev->t);
 	q->own_cid = q->host ? VSOCK_CID_HOST : guest;

@@ -87,7 +87,11 @@ static void no_conn(struct zv_queue *q, const struct vsock_hdr *h, const struct 
 		request(q, h, key);
 		return;
 	}
-	tq_count(&q->tq->stats.rx_no_conn, 1);
+	/* A RST needs no answer, whoever sends it: Linux has one left when a program closes. */
+	if (h->op == VSOCK_OP_RST || conn_ended_lately(q, key))
+		tq_count(&q->tq->stats.rx_late, 1);
+	else
+		tq_count(&q->tq->stats.rx_no_conn, 1);
 	if (s.action == VC_ACT_RST)
 		tx_rst_reply(q, h);
 }

@@ -31,8 +31,11 @@
  * that got nothing in its turn goes back to the front. Without waiters there is no limit.
  *
  * Control packets (REQUEST, RESPONSE, CREDIT_UPDATE, SHUTDOWN, RST) are bits of a connection, not
- * queued packets: a full ring costs no memory. RSTs that belong to no connection wait in a small
- * ring of headers per queue; when that is full they are dropped and counted.
+ * queued packets: a full ring costs no memory. RSTs that belong to no connection wait in a ring of
+ * headers per queue. Those that answer stray packets may fill a small one and are then dropped and
+ * counted; those of connections that are over (a peer that does not get one keeps its end for ever)
+ * make it grow, to as many as the queue may have connections. Other control packets wait behind
+ * them, so that a RST never overtakes what comes from the same ports later.
  */
 #ifndef ZV_SOCKET_H
 #define ZV_SOCKET_H
@@ -56,7 +59,8 @@
 #define ZV_IDLE_WAKES 16u    /* so long those in line wait for woken ones that do not send */
 #define ZV_FUTILE_TURNS                                                                            \
 	32u		   /* turns without a buffer, after which one goes to the end of the line */
-#define ZV_RST_FIFO    64u /* RST replies that may wait for room */
+#define ZV_RST_FIFO    64u /* RST replies to stray packets that may wait for room */
+#define ZV_ENDED       256u   /* connections whose end is remembered */
 #define ZV_PLAIN_PKT   65536u /* largest packet towards a peer that has not said hello */
 #define ZV_MAX_PKT     (1u << 20)
 #define ZV_LISTEN_HASH 64u
@@ -136,8 +140,8 @@ struct zv_conn {
 	uint64_t tx_bytes, rx_bytes;
 	uint64_t opened_ns;
 	TAILQ_ENTRY(zv_conn) ready, ctrl, txwait, timers, morelink;
-	TAILQ_ENTRY(zv_conn) acceptlink; /* of the accept queue, or of q->over */
-	uint64_t over_seq;		 /* CF_OVER: rises along q->over */
+	TAILQ_ENTRY(zv_conn) acceptlink, overlink;
+	uint64_t over_seq; /* CF_OVER: rises along q->over */
 };
 
 TAILQ_HEAD(conn_list, zv_conn);
@@ -176,14 +180,15 @@ struct zv_queue {
 	uint32_t tick;	  /* polls, to look at the clock only now and then */
 	uint32_t behind;  /* full bursts for which that look has waited */
 	uint32_t listen_gen;
-	uint8_t host;		    /* this side is the host */
-	uint8_t armed;		    /* 0, ARMED, ARMED_SPOKEN: by a call since, that left work */
-	uint64_t armed_until;	    /* what its timer is set to */
-	uint8_t crowded;	    /* zv_wait: somebody else wants this CPU; see poll.c */
-	uint8_t hello;		    /* enum hello_state */
-	uint8_t hello_due;	    /* enum ctrl_type that waits for a buffer; 0: none */
-	uint8_t incoming;	    /* host: the guest takes connections on this pair */
-	uint32_t max_pkt;	    /* payload bytes of the largest packet we may send */
+	uint8_t host;	      /* this side is the host */
+	uint8_t armed;	      /* 0, ARMED, ARMED_SPOKEN: by a call since, that left work */
+	uint64_t armed_until; /* what its timer is set to */
+	uint8_t no_tx;	   /* what is received belongs to a session that is over: nothing is sent */
+	uint8_t crowded;   /* zv_wait: somebody else wants this CPU; see poll.c */
+	uint8_t hello;	   /* enum hello_state */
+	uint8_t hello_due; /* enum ctrl_type that waits for a buffer; 0: none */
+	uint8_t incoming;  /* host: the guest takes connections on this pair */
+	uint32_t max_pkt;  /* payload bytes of the largest packet we may send */
 	uint64_t own_cid, peer_cid; /* of this session: of the device, and of whom it leads to */
 	uint8_t contended;	    /* several connections wait for buffers */
 	uint32_t fresh_turns;	    /* connections woken out of the line that have not sent since */
@@ -198,18 +203,20 @@ struct zv_queue {
 	struct conn_table conns;
 	struct zv_conn *last; /* connection of the last packet */
 	struct conn_list ready, ctrl, txwait, turns, more, timers[TIMERS];
-	struct conn_list over; /* out of the table; the application still has the handle */
-	uint64_t over_seq;     /* of the last that was put there */
+	/* out of the table; the application still has the handle, or will get it by zv_accept */
+	struct conn_list over;
+	uint64_t over_seq; /* of the last that was put there */
 	struct zv_conn *hello_conn;
 	struct hello peer_hello; /* the peer's last one in this session; caps 0: none so far */
 	struct rx_loans rx;
 	struct tx_loans tx;
-	struct vsock_hdr rst[ZV_RST_FIFO];
-	uint32_t rst_head, rst_count;
-	struct accept_list accepts; /* what ZV_EV_ACCEPT is due for, the next first */
-	uint32_t naccepts;	    /* of them */
-	uint8_t accept_first;	    /* whose turn an odd place of zv_poll is */
-	uint32_t nlive;		    /* connections that count as max_conns: CF_COUNTED */
+	struct vsock_hdr *rst; /* ring of rst_size, a power of two */
+	uint32_t rst_size, rst_head, rst_count;
+	struct conn_key ended[ZV_ENDED]; /* see conn_ended_lately() */
+	struct accept_list accepts;	 /* what ZV_EV_ACCEPT is due for, the next first */
+	uint32_t naccepts;		 /* of them */
+	uint8_t accept_first;		 /* whose turn an odd place of zv_poll is */
+	uint32_t nlive;			 /* connections that count as max_conns: CF_COUNTED */
 	struct zv_conn *free_conns;
 	uint32_t nfree;
 	int epfd, timerfd;
@@ -269,7 +276,14 @@ void conn_timer_stop(struct zv_conn *c);
 void conn_timers_run(struct zv_queue *q);
 /* Next deadline of the queue, UINT64_MAX when there is none. */
 uint64_t conn_timers_next(const struct zv_queue *q);
-/* All connections of a session that is over: ECONNRESET. */
+/*
+ * A connection of @key was here, not long ago: what still comes for it was on its way when it
+ * ended. A guess (the last end of each of ZV_ENDED places), good enough for counters.
+ */
+bool conn_ended_lately(struct zv_queue *q, const struct conn_key *key);
+/* Nobody will accept @c, which is in an accept queue. */
+void conn_unaccepted(struct zv_conn *c);
+/* All connections of a session that is over: ECONNRESET, or closed when the peer had closed. */
 void conn_reset_all(struct zv_queue *q);
 /*
  * Ends the connection by RST when the peer has shut down both ways and everything is read (section
@@ -358,6 +372,8 @@ void tx_ctrl_flush(struct zv_queue *q);
 bool tx_ctrl_msg(struct zv_conn *c, const void *data, uint32_t len);
 /* Answers @in by RST (never a RST). */
 void tx_rst_reply(struct zv_queue *q, const struct vsock_hdr *in);
+/* The RST of @c, which is over: it goes out as soon as there is room. */
+void tx_rst_of(const struct zv_conn *c);
 /* Takes @c out of the line, and its turn away. */
 void tx_line_leave(struct zv_conn *c);
 /* Wakes the first in line; there are @buffers. */

@@ -17,7 +17,8 @@
  * Sessions. A session is one life of the rings: from the moment both run until one is stopped,
  * broken, or the peer goes away. tq->session counts starts and stops: it changes whenever what
  * was in flight is lost. The socket layer compares it on each entry and resets its connections
- * when it has changed. tq->up says whether the rings run.
+ * when it has changed; before that it takes what the peer had sent when its last session ended
+ * (rx_rest). tq->up says whether the rings run.
  *
  * Tokens name buffers: an rx token what the socket layer holds of a received packet, a tx token a
  * buffer reserved for sending. Tokens outlive sessions: each must be given back exactly once
@@ -125,6 +126,12 @@ struct transport_ops {
 	 * dropped and counted; a broken ring ends the session (session changes, up = 0).
 	 */
 	int (*rx_burst)(struct tq *q, struct rx_pkt *pkts, unsigned max);
+	/*
+	 * As rx_burst, of packets that the peer had sent and rx_burst had not given when the
+	 * session that has ended since the last call ended. 0: that was all. Whether the rings run
+	 * again by now makes no difference. NULL: such packets are lost.
+	 */
+	int (*rx_rest)(struct tq *q, struct rx_pkt *pkts, unsigned max);
 	/* Gives a received packet's buffer back. Visible to the peer at the next publish. */
 	void (*rx_release)(struct tq *q, uint32_t token);
 

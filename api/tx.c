@@ -9,6 +9,7 @@
 #include "tx_priv.h"
 
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 
 static void fill_hdr(struct zv_conn *c, struct vsock_hdr *h, unsigned op, uint32_t len,
@@ -69,7 +70,7 @@ static bool send_pending(struct zv_conn *c)
 	for (unsigned i = 0; i < sizeof(ctrl_ops) / sizeof(ctrl_ops[0]) && c->pending; i++) {
 		if (!(c->pending & ctrl_ops[i].bit))
 			continue;
-		if (!q->ops->tx_reserve(q->tq, &s, 1, 0, TX_CTRL))
+		if (q->no_tx || !q->ops->tx_reserve(q->tq, &s, 1, 0, TX_CTRL))
 			return false;
 		c->pending &= (uint8_t)~ctrl_ops[i].bit;
 		tx_commit(c, s.token, NULL, ctrl_ops[i].op, 0,
@@ -87,7 +88,7 @@ void tx_ctrl(struct zv_conn *c, unsigned pending)
 	c->pending |= (uint8_t)pending;
 	if (c->flags & CF_CTRL)
 		return; /* waits its turn already */
-	if (send_pending(c))
+	if (!q->rst_count && send_pending(c))
 		return;
 	c->flags |= CF_CTRL;
 	TAILQ_INSERT_TAIL(&q->ctrl, c, ctrl);
@@ -98,7 +99,7 @@ bool tx_ctrl_msg(struct zv_conn *c, const void *data, uint32_t len)
 	struct zv_queue *q = c->q;
 	struct tx_slot s;
 
-	if (c->pending & (CP_REQUEST | CP_RESPONSE)) /* nothing may overtake them */
+	if (q->no_tx || c->pending & (CP_REQUEST | CP_RESPONSE)) /* nothing may overtake them */
 		return false;
 	/* Of those kept for control packets only when need be: they may hold a header alone. */
 	if (!q->ops->tx_reserve(q->tq, &s, 1, len, 0) &&
@@ -117,7 +118,7 @@ static bool send_rst(struct zv_queue *q, const struct vsock_hdr *h)
 {
 	struct tx_slot s;
 
-	if (!q->ops->tx_reserve(q->tq, &s, 1, 0, TX_CTRL))
+	if (q->no_tx || !q->ops->tx_reserve(q->tq, &s, 1, 0, TX_CTRL))
 		return false;
 	if (__builtin_expect(q->tap.fn != NULL, 0))
 		tap_sent(q, h, NULL);
@@ -127,12 +128,32 @@ static bool send_rst(struct zv_queue *q, const struct vsock_hdr *h)
 	return true;
 }
 
-void tx_rst_reply(struct zv_queue *q, const struct vsock_hdr *in)
+/* The ring of waiting RSTs has room for one more, @most being as many as may wait. */
+static bool rst_room(struct zv_queue *q, uint32_t most)
+{
+	uint32_t size = q->rst_size ? 2 * q->rst_size : ZV_RST_FIFO;
+	struct vsock_hdr *more;
+
+	if (q->rst_count >= most)
+		return false;
+	if (q->rst_count < q->rst_size)
+		return true;
+	more = malloc(size * sizeof(*more));
+	if (!more)
+		return false;
+	for (uint32_t i = 0; i < q->rst_count; i++)
+		more[i] = q->rst[(q->rst_head + i) & (q->rst_size - 1)];
+	free(q->rst);
+	q->rst = more;
+	q->rst_size = size;
+	q->rst_head = 0;
+	return true;
+}
+
+static void rst_for(struct zv_queue *q, const struct vsock_hdr *in, uint32_t most)
 {
 	struct vsock_hdr h;
 
-	if (in->op == VSOCK_OP_RST)
-		return;
 	vsock_hdr_rst_for(&h, in);
 	/*
 	 * From whom it was sent to, even if nobody can have that CID, or the guest's kernel will
@@ -142,11 +163,38 @@ void tx_rst_reply(struct zv_queue *q, const struct vsock_hdr *in)
 		h.src_cid = q->own_cid;
 	if (q->rst_count == 0 && send_rst(q, &h))
 		return;
-	if (q->rst_count == ZV_RST_FIFO) {
+	if (!rst_room(q, most)) {
 		tq_count(&q->tq->stats.rst_dropped, 1);
 		return;
 	}
-	q->rst[(q->rst_head + q->rst_count++) % ZV_RST_FIFO] = h;
+	q->rst[(q->rst_head + q->rst_count++) & (q->rst_size - 1)] = h;
+}
+
+void tx_rst_reply(struct zv_queue *q, const struct vsock_hdr *in)
+{
+	if (in->op != VSOCK_OP_RST)
+		rst_for(q, in, ZV_RST_FIFO);
+}
+
+void tx_rst_of(const struct zv_conn *c)
+{
+	const struct vsock_hdr from_peer = {.src_cid = conn_peer_cid(c),
+					    .dst_cid = conn_local_cid(c),
+					    .src_port = c->node.key.peer_port,
+					    .dst_port = c->node.key.local_port,
+					    .type = c->type};
+
+	rst_for(c->q, &from_peer, ZV_RST_FIFO + c->q->dev->opts.max_conns);
+}
+
+/* A large ring is for once. */
+static void rst_drained(struct zv_queue *q)
+{
+	if (q->rst_size == ZV_RST_FIFO)
+		return;
+	free(q->rst);
+	q->rst = NULL;
+	q->rst_size = q->rst_head = 0;
 }
 
 void tx_ctrl_flush(struct zv_queue *q)
@@ -156,8 +204,9 @@ void tx_ctrl_flush(struct zv_queue *q)
 	while (q->rst_count) {
 		if (!send_rst(q, &q->rst[q->rst_head]))
 			return;
-		q->rst_head = (q->rst_head + 1) % ZV_RST_FIFO;
-		q->rst_count--;
+		q->rst_head = (q->rst_head + 1) & (q->rst_size - 1);
+		if (--q->rst_count == 0)
+			rst_drained(q);
 	}
 	while ((c = TAILQ_FIRST(&q->ctrl))) {
 		if (!send_pending(c))

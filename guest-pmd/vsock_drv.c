@@ -80,11 +80,9 @@ static bool held_by_event(struct vsock_pair *p)
 	const struct vsock_events *ev = p->ev;
 	uint16_t idx;
 
-	if (!ev)
+	if (!ev || __builtin_expect(!vsock_event_waits(ev), 1))
 		return false;
 	idx = shm_load16(&ev->vq.used->idx);
-	if (__builtin_expect(idx == __atomic_load_n(&ev->seen, __ATOMIC_ACQUIRE), 1))
-		return false;
 	if (p->nudged != idx) { /* a device need not have signalled; once is enough */
 		p->nudged = idx;
 		vsock_kick(ev->call_fd);
@@ -128,6 +126,37 @@ static bool take_rx(struct vsock_pair *p, struct rx_pkt *pkts, unsigned n)
 	return true;
 }
 
+/*
+ * The packet of @len bytes in buffer @id, which is lent when there is payload. False: bad, and
+ * counted.
+ */
+static inline bool rx_parse(struct vsock_pair *p, uint16_t id, uint32_t len, struct rx_pkt *pkt,
+			    struct pkt_seg *seg)
+{
+	uint8_t *buf = buf_at(&p->rx_bufs, id);
+
+	if (__builtin_expect(len < VSOCK_HDR_LEN, 0))
+		goto bad;
+	vsock_hdr_get(&pkt->hdr, buf + VSOCK_HDR_OFF);
+	if (p->rx_wipe) /* op 0 is invalid: counted and dropped */
+		memset(buf + VSOCK_HDR_OFF, 0, VSOCK_HDR_LEN);
+	if (__builtin_expect(pkt->hdr.len > len - VSOCK_HDR_LEN, 0))
+		goto bad;
+	pkt->ndesc = 1;
+	pkt->seg = seg;
+	pkt->nseg = pkt->hdr.len != 0;
+	pkt->token = id;
+	if (pkt->nseg) {
+		*seg = (struct pkt_seg){buf + VSOCK_PAYLOAD_OFF, pkt->hdr.len};
+		p->rx_state[id] = RX_LENT;
+		p->rx_nlent++;
+	}
+	return true;
+bad:
+	tq_count(&p->tq.stats.rx_bad_hdr, 1);
+	return false;
+}
+
 int vsock_rx_burst(struct tq *q, struct rx_pkt *pkts, unsigned max)
 {
 	struct vsock_pair *p = pair_of(q);
@@ -161,40 +190,34 @@ int vsock_rx_burst(struct tq *q, struct rx_pkt *pkts, unsigned max)
 	for (unsigned i = 0; i < n; i++) {
 		uint16_t id = (uint16_t)pkts[i].token;
 		uint32_t len = pkts[i].ndesc;
-		uint8_t *buf = buf_at(&p->rx_bufs, id);
 		struct rx_pkt *pkt = &pkts[out]; /* out <= i */
+		bool good = rx_parse(p, id, len, pkt, &p->seg[out]);
 
-		if (__builtin_expect(len < VSOCK_HDR_LEN, 0)) {
-			tq_count(&q->stats.rx_bad_hdr, 1);
+		if (!good || !pkt->nseg)
 			rx_give(p, id);
-			continue;
-		}
-		vsock_hdr_get(&pkt->hdr, buf + VSOCK_HDR_OFF);
-		if (p->rx_wipe) /* op 0 is invalid: counted and dropped */
-			memset(buf + VSOCK_HDR_OFF, 0, VSOCK_HDR_LEN);
-		if (__builtin_expect(pkt->hdr.len > len - VSOCK_HDR_LEN, 0)) {
-			tq_count(&q->stats.rx_bad_hdr, 1);
-			rx_give(p, id);
-			continue;
-		}
-		pkt->ndesc = 1;
-		if (pkt->hdr.len == 0) {
-			pkt->seg = NULL;
-			pkt->nseg = 0;
-			pkt->token = UINT32_MAX;
-			rx_give(p, id);
-		} else {
-			bytes += pkt->hdr.len;
-			p->seg[out] = (struct pkt_seg){buf + VSOCK_PAYLOAD_OFF, pkt->hdr.len};
-			p->rx_lent[id] = 1;
-			p->rx_nlent++;
-			pkt->seg = &p->seg[out];
-			pkt->nseg = 1;
-			pkt->token = id;
-		}
-		out++;
+		bytes += good ? pkt->hdr.len : 0;
+		out += good;
 	}
 	rx_learn(p, out, bytes);
+	return (int)out;
+}
+
+int vsock_rx_rest(struct tq *q, struct rx_pkt *pkts, unsigned max)
+{
+	struct vsock_pair *p = pair_of(q);
+	unsigned out = 0;
+
+	while (p->rest_n && out < max && out < VSOCK_BURST) {
+		const struct vsock_rest *r = &p->rest[p->rest_head++ & p->rx.mask];
+		bool good;
+
+		p->rest_n--;
+		p->rx_state[r->id] = RX_POSTED;
+		good = rx_parse(p, r->id, r->len, &pkts[out], &p->seg[out]);
+		if ((!good || !pkts[out].nseg) && q->up) /* down: the next start posts it */
+			rx_give(p, r->id);
+		out += good;
+	}
 	return (int)out;
 }
 
@@ -202,9 +225,9 @@ void vsock_rx_release(struct tq *q, uint32_t token)
 {
 	struct vsock_pair *p = pair_of(q);
 
-	if (token >= p->rx.size || !p->rx_lent[token])
+	if (token >= p->rx.size || p->rx_state[token] != RX_LENT)
 		return;
-	p->rx_lent[token] = 0;
+	p->rx_state[token] = RX_POSTED;
 	p->rx_nlent--;
 	if (q->up)
 		rx_give(p, (uint16_t)token);

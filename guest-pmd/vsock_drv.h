@@ -30,6 +30,7 @@
  *
  * Sessions. Who ends up with a buffer when a session ends:
  *   rx, with the device     posted again in the next session
+ *   rx, in the used ring    kept for vsock_rx_rest: what a device has sent before it went arrives
  *   rx, lent                stays lent; posted when it is released, if a session runs by then
  *   tx, with the device     free again
  *   tx, reserved            stays reserved, and stale: a commit only gives it back, because the
@@ -89,7 +90,7 @@ struct vsock_pair {
 	/* receive */
 	struct virtq rx SHM_CACHE_ALIGNED;
 	struct vsock_bufs rx_bufs;
-	uint8_t *rx_lent;	       /* per buffer: 1 while the socket layer holds it */
+	uint8_t *rx_state;	       /* per buffer: enum rx_state */
 	const struct vsock_events *ev; /* [C] NULL: no event queue */
 	uint16_t rx_lazy;	       /* releases that may wait for company; see vsock_publish() */
 	uint32_t rx_hot;	       /* buffers that circulate */
@@ -105,6 +106,12 @@ struct vsock_pair {
 	 * packets pending): the packet that lay there before would be received once more.
 	 */
 	bool rx_wipe;
+
+	struct vsock_rest {
+		uint32_t len; /* written by the device */
+		uint16_t id;
+	} * rest; /* a ring of rx.size, of sessions that are over: rest[rest_head..) */
+	uint32_t rest_head, rest_n;
 
 	/* transmit */
 	struct virtq tx SHM_CACHE_ALIGNED;
@@ -173,6 +180,7 @@ void vsock_kick(int fd);
 
 /* For struct transport_ops. */
 int vsock_rx_burst(struct tq *q, struct rx_pkt *pkts, unsigned max);
+int vsock_rx_rest(struct tq *q, struct rx_pkt *pkts, unsigned max);
 void vsock_rx_release(struct tq *q, uint32_t token);
 unsigned vsock_tx_reserve(struct tq *q, struct tx_slot *slots, unsigned n, uint32_t len,
 			  unsigned flags);

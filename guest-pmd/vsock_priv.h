@@ -16,6 +16,18 @@ enum tx_state {
 	TX_STALE,    /* reserved in an earlier one */
 };
 
+enum rx_state {
+	RX_POSTED = 0, /* with the device, or spare */
+	RX_LENT,       /* the socket layer has it */
+	RX_REST,       /* in pair.rest: it holds a packet of a session that is over */
+};
+
+/* The device has sent an event that the control thread has not dealt with. */
+static inline bool vsock_event_waits(const struct vsock_events *ev)
+{
+	return shm_load16(&ev->vq.used->idx) != __atomic_load_n(&ev->seen, __ATOMIC_ACQUIRE);
+}
+
 /* What a descriptor of a whole buffer spans: header and payload. */
 static inline uint32_t vsock_room(const struct vsock_bufs *b)
 {

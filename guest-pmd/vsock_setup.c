@@ -29,12 +29,14 @@ int vsock_pair_init(struct vsock_pair *p, const struct vsock_pair_conf *conf)
 	if (ret == 0)
 		ret = virtq_init(&p->tx, conf->tx_ring, n);
 	if (ret == 0) {
-		p->rx_lent = calloc(n, sizeof(*p->rx_lent));
+		p->rx_state = calloc(n, sizeof(*p->rx_state));
+		p->rest = calloc(n, sizeof(*p->rest));
 		p->tx_state = calloc(n, sizeof(*p->tx_state));
 		p->rx_spare = calloc(n, sizeof(*p->rx_spare));
 		p->free = calloc(n, sizeof(*p->free));
 		p->cold = calloc(n, sizeof(*p->cold));
-		if (!p->rx_lent || !p->tx_state || !p->rx_spare || !p->free || !p->cold)
+		if (!p->rx_state || !p->rest || !p->tx_state || !p->rx_spare || !p->free ||
+		    !p->cold)
 			ret = -ENOMEM;
 	}
 	if (ret) {
@@ -60,12 +62,14 @@ void vsock_pair_fini(struct vsock_pair *p)
 {
 	virtq_fini(&p->rx);
 	virtq_fini(&p->tx);
-	free(p->rx_lent);
+	free(p->rx_state);
+	free(p->rest);
 	free(p->tx_state);
 	free(p->rx_spare);
 	free(p->free);
 	free(p->cold);
-	p->rx_lent = p->tx_state = NULL;
+	p->rx_state = p->tx_state = NULL;
+	p->rest = NULL;
 	p->rx_spare = p->free = p->cold = NULL;
 }
 
@@ -77,8 +81,28 @@ static void make_stale(struct vsock_pair *p)
 			p->tx_state[i] = TX_STALE;
 }
 
+/*
+ * Takes what the device has finished out of the used ring. Behind a TRANSPORT_RESET that nobody has
+ * looked at, it may be the next session's, which does not begin.
+ */
+static void keep_rest(struct vsock_pair *p)
+{
+	if (!p->tq.up || (p->ev && vsock_event_waits(p->ev)))
+		return;
+	while (virtq_ready(&p->rx)) {
+		struct vsock_rest *r = &p->rest[(p->rest_head + p->rest_n) & p->rx.mask];
+
+		if (!virtq_take(&p->rx, true, &r->id, &r->len))
+			return;
+		p->rx_state[r->id] = RX_REST;
+		p->rest_n++;
+	}
+}
+
 void vsock_pair_stop(struct vsock_pair *p)
 {
+	if (!p->rx.fault)
+		keep_rest(p);
 	p->tq.session++;
 	shm_store32(&p->tq.up, 0);
 	make_stale(p);
@@ -112,7 +136,7 @@ void vsock_pair_reset(struct vsock_pair *p, bool event_idx)
 void vsock_pair_start(struct vsock_pair *p, const struct vsock_events *ev)
 {
 	for (uint32_t i = 0; i < p->rx.size; i++)
-		if (!p->rx_lent[i])
+		if (p->rx_state[i] == RX_POSTED)
 			virtq_post(&p->rx, (uint16_t)i, vsock_room(&p->rx_bufs));
 	p->rx_hot = p->rx.size;
 	p->rx_nspare = p->rx_pkts = p->rx_bytes = p->rx_idle = 0;

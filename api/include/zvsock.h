@@ -171,7 +171,7 @@ struct zv_queue_stats {
 	uint64_t wakeups;      /* times this side slept and was woken */
 	uint64_t conns_opened, conns_accepted, conns_refused, conns_reset, conns_timedout;
 	uint64_t rst_sent,
-		rst_dropped;	/* RST replies; those lost because the side queue was full */
+		rst_dropped;	/* RST; replies to stray packets lost because too many waited */
 	uint64_t rx_bad_hdr;	/* header too short, unknown op, len beyond the chain */
 	uint64_t rx_bad_cid;	/* forged source or foreign destination CID */
 	uint64_t rx_bad_type;	/* unknown socket type, or not the connection's */
@@ -182,7 +182,8 @@ struct zv_queue_stats {
 	uint64_t rx_bad_chain;	/* descriptor chains refused: ring broken */
 	uint64_t ring_broken;	/* times a ring of this queue was declared broken */
 	uint64_t sessions;	/* times the rings were started */
-	uint64_t reserved[8];
+	uint64_t rx_late;	/* no fault: for connections that had just ended; RST for none */
+	uint64_t reserved[7];
 };
 
 enum zv_log_level { ZV_LOG_ERR = 1, ZV_LOG_WARN, ZV_LOG_INFO, ZV_LOG_DEBUG };
@@ -266,7 +267,8 @@ ZV_API int zv_set_tap(struct zv_queue *q, zv_tap_fn fn, void *ctx);
 
 /*
  * Listens on @port, on all queues of the device; each queue has an accept queue of its own of
- * @backlog connections (0: 128). Connections beyond it are refused.
+ * @backlog connections (0: 128). Connections beyond it are refused. One that its peer closes before
+ * it is accepted stays, with what was sent on it; one that is reset goes.
  * -EADDRINUSE, -EINVAL (type, port 0 or ZV_PORT_ANY or reserved), -ENOMEM.
  */
 ZV_API int zv_listen(struct zv_dev *dev, uint32_t port, enum zv_type type, unsigned backlog);

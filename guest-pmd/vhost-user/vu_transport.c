@@ -304,6 +304,7 @@ const struct transport_ops vu_transport_ops = {
 	.page_size = vu_page_size,
 	.queue = vu_queue,
 	.rx_burst = vsock_rx_burst,
+	.rx_rest = vsock_rx_rest,
 	.rx_release = vsock_rx_release,
 	.tx_reserve = vsock_tx_reserve,
 	.tx_commit = vsock_tx_commit,

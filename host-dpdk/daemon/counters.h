@@ -23,7 +23,7 @@
 	X(conns_refused, CONNECTIONS, "refused")                                                   \
 	X(conns_reset, CONNECTIONS, "ended by a reset")                                            \
 	X(conns_timedout, CONNECTIONS, "timed out")                                                \
-	X(rst_sent, ERRORS, "RST sent to packets of no connection")                                \
+	X(rst_sent, CONNECTIONS, "RST sent: the end of a connection, a refusal, nobody there")     \
 	X(rst_dropped, ERRORS, "such RST lost: too many at a time")                                \
 	X(rx_bad_hdr, ERRORS, "header too short, unknown operation, bad length")                   \
 	X(rx_bad_cid, ERRORS, "forged source or foreign destination CID")                          \
@@ -34,6 +34,7 @@
 	X(rx_bad_credit, ERRORS, "credit counters that ran backwards")                             \
 	X(rx_bad_chain, ERRORS, "descriptor chains refused")                                       \
 	X(ring_broken, ERRORS, "times a ring was declared broken")                                 \
-	X(sessions, TRAFFIC, "times the rings were started")
+	X(sessions, TRAFFIC, "times the rings were started")                                       \
+	X(rx_late, CONNECTIONS, "packets that crossed the end of their connection")
 
 #endif

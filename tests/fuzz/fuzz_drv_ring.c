@@ -66,7 +66,7 @@ static void check(struct world *w)
 	}
 	for (uint32_t i = 0; i < w->n; i++) {
 		rx_out += w->held_rx[i];
-		FZ_CHECK(w->held_rx[i] == p->rx_lent[i]);
+		FZ_CHECK(w->held_rx[i] == (p->rx_state[i] == RX_LENT));
 		FZ_CHECK(w->held_tx[i] == (p->tx_state[i] != TX_FREE));
 		FZ_CHECK(!(w->held_rx[i] && virtq_has(&p->rx, (uint16_t)i)));
 		FZ_CHECK(!(w->held_tx[i] && virtq_has(&p->tx, (uint16_t)i)));
@@ -75,7 +75,7 @@ static void check(struct world *w)
 	FZ_CHECK(p->rx_nlent == rx_out);
 	FZ_CHECK(p->tail - p->head + p->ncold + tx_busy == w->n);
 	if (w->q->up)
-		FZ_CHECK(virtq_in_flight(&p->rx) + rx_out + p->rx_nspare == w->n);
+		FZ_CHECK(virtq_in_flight(&p->rx) + rx_out + p->rx_nspare + p->rest_n == w->n);
 }
 
 /* ---- the device ---- */
@@ -143,14 +143,14 @@ static void dev_index(struct world *w, struct fz *z)
 
 /* ---- the owner ---- */
 
-static void receive(struct world *w, struct fz *z)
+static int receive(struct world *w, unsigned max)
 {
 	struct rx_pkt pkt[VSOCK_BURST + 1];
-	unsigned max = fz_below(z, VSOCK_BURST + 2);
-	bool was_up = w->q->up;
-	int n = vsock_rx_burst(w->q, pkt, max);
+	bool was_up = w->q->up, rest = w->p->rest_n;
+	/* What a session has left comes first. */
+	int n = rest ? vsock_rx_rest(w->q, pkt, max) : vsock_rx_burst(w->q, pkt, max);
 
-	FZ_CHECK(n >= 0 && (unsigned)n <= max && (was_up || n == 0));
+	FZ_CHECK(n >= 0 && (unsigned)n <= max && (was_up || rest || n == 0));
 	for (int i = 0; i < n; i++) {
 		const struct rx_pkt *p = &pkt[i];
 		const uint8_t *want;
@@ -164,6 +164,7 @@ static void receive(struct world *w, struct fz *z)
 		FZ_CHECK(p->hdr.len <= w->payload);
 		w->held_rx[p->token] = true;
 	}
+	return n;
 }
 
 static void reserve(struct world *w, struct fz *z)
@@ -273,6 +274,10 @@ static void setup(struct world *w, struct fz *z)
 
 static void teardown(struct world *w)
 {
+	if (w->q->up)
+		vsock_pair_stop(w->p);
+	while (w->p->rest_n)
+		receive(w, VSOCK_BURST);
 	for (uint32_t i = 0; i < w->n; i++) {
 		vsock_rx_release(w->q, i);
 		vsock_tx_cancel(w->q, i);
@@ -295,7 +300,7 @@ static void owner_op(struct world *w, struct fz *z, unsigned op)
 {
 	switch (op) {
 	case 0:
-		receive(w, z);
+		receive(w, fz_below(z, VSOCK_BURST + 2));
 		FZ_CHECK(!w->p->rx.fault || !w->q->up);
 		break;
 	case 1:

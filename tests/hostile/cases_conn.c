@@ -367,6 +367,7 @@ static void loans(struct raw *r, const struct host_case *c)
 
 #define STATE(n)  .counter = CNT(rx_bad_state), .count = (n)
 #define NOCONN(n) .counter = CNT(rx_no_conn), .count = (n)
+#define LATE(n)	  .counter = CNT(rx_late), .count = (n)
 #define CREDIT(n) .counter = CNT(rx_bad_credit), .count = (n)
 #define RESET	  .conn = DIES, .rst = 1
 
@@ -378,16 +379,15 @@ const struct host_case conn_cases[] = {
 	{"SHUTDOWN for no connection", stray, NOCONN(1), RESET, .a = VSOCK_OP_SHUTDOWN},
 	{"CREDIT_UPDATE for no connection", stray, NOCONN(1), RESET, .a = VSOCK_OP_CREDIT_UPDATE},
 	{"CREDIT_REQUEST for no connection", stray, NOCONN(1), RESET, .a = VSOCK_OP_CREDIT_REQUEST},
-	{"RST for no connection is not answered", stray, NOCONN(1), .conn = DIES,
-	 .a = VSOCK_OP_RST},
-	{"RST storm for no connection", stray, NOCONN(20000), .conn = DIES, .a = VSOCK_OP_RST,
+	{"RST for no connection is not answered", stray, LATE(1), .conn = DIES, .a = VSOCK_OP_RST},
+	{"RST storm for no connection", stray, LATE(20000), .conn = DIES, .a = VSOCK_OP_RST,
 	 .b = 20000},
-	{"RST storm on a connection", storm, NOCONN(4999), .conn = DIES, .a = VSOCK_OP_RST,
+	{"RST storm on a connection", storm, LATE(4999), .conn = DIES, .a = VSOCK_OP_RST,
 	 .b = 5000},
 	{"RW storm for no connection", stray_answered, NOCONN(5000), .conn = DIES, .rst = ANY,
 	 .a = VSOCK_OP_RW, .b = 5000},
 	{"REQUEST and RST in turn", churn, .conn = DIES, .b = 2000},
-	{"RW after RST", data_after_rst, NOCONN(1), RESET},
+	{"RW after RST", data_after_rst, LATE(1), RESET},
 	{"RW before RESPONSE", instead_of_response, STATE(1), RESET, .a = VSOCK_OP_RW},
 	{"REQUEST before RESPONSE", instead_of_response, STATE(1), RESET, .a = VSOCK_OP_REQUEST},
 	{"SHUTDOWN before RESPONSE", instead_of_response, STATE(1), RESET, .a = VSOCK_OP_SHUTDOWN},

@@ -292,6 +292,7 @@ static void hello_twice(const struct dev_case *c)
 #define SURPLUS(op) with_payload, .counter = CNT(rx_bad_hdr), .count = 1, .a = (op)
 #define STATE(n)    .counter = CNT(rx_bad_state), .count = (n)
 #define NOCONN(n)   .counter = CNT(rx_no_conn), .count = (n)
+#define LATE(n)	    .counter = CNT(rx_late), .count = (n)
 #define CREDIT(n)   .counter = CNT(rx_bad_credit), .count = (n)
 #define RESET	    .conn = DIES, .rst = 1
 #define TOO_SOON(x) before_response, STATE(1), RESET, .silent = true, .a = (x)
@@ -329,8 +330,8 @@ const struct dev_case dev_pkt_cases[] = {
 	 .a = VSOCK_OP_CREDIT_REQUEST},
 	{"RW storm for no connection", stray, NOCONN(2000), .rst = 2000, .a = VSOCK_OP_RW,
 	 .b = 2000},
-	{"RST storm for no connection", stray, NOCONN(5000), .a = VSOCK_OP_RST, .b = 5000},
-	{"RST storm on the connection", storm, NOCONN(1999), .conn = DIES, .a = VSOCK_OP_RST,
+	{"RST storm for no connection", stray, LATE(5000), .a = VSOCK_OP_RST, .b = 5000},
+	{"RST storm on the connection", storm, LATE(1999), .conn = DIES, .a = VSOCK_OP_RST,
 	 .b = 2000},
 	{"CREDIT_REQUEST storm", storm, .a = VSOCK_OP_CREDIT_REQUEST, .b = 2000},
 	{"second REQUEST", op_type, STATE(1), RESET, .a = VSOCK_OP_REQUEST},

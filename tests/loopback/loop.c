@@ -206,6 +206,7 @@ const struct transport_ops loop_guest_ops = {
 	.page_size = loop_page_size,
 	.queue = guest_q,
 	.rx_burst = vsock_rx_burst,
+	.rx_rest = vsock_rx_rest,
 	.rx_release = vsock_rx_release,
 	.tx_reserve = vsock_tx_reserve,
 	.tx_commit = vsock_tx_commit,

@@ -22,7 +22,8 @@ struct lane {
 	struct vsock_hdr hdr[MAX_BUF];
 	uint32_t fifo[MAX_BUF];
 	unsigned head, count;
-	int limit; /* most free buffers offered; -1: all */
+	int limit;     /* most free buffers offered; -1: all */
+	unsigned rest; /* of count: sent in a session that is over */
 };
 
 struct fake_queue {
@@ -121,13 +122,12 @@ static struct tq *fake_q(struct tdev *t, unsigned i)
 	return &((struct fake_dev *)t)->q[i].tq;
 }
 
-static int fake_rx_burst(struct tq *tq, struct rx_pkt *pkts, unsigned max)
+static unsigned take(struct fake_queue *q, struct rx_pkt *pkts, unsigned max)
 {
-	struct fake_queue *q = (struct fake_queue *)tq;
-	struct lane *l = rx_lane(tq);
+	struct lane *l = rx_lane(&q->tq);
 	unsigned n = 0;
 
-	while (tq->up && n < max && n < 64 && l->count) {
+	while (n < max && n < 64 && l->count) {
 		uint32_t b = l->fifo[l->head];
 		struct rx_pkt *p = &pkts[n];
 		uint32_t left = l->hdr[b].len, off = 0;
@@ -146,6 +146,20 @@ static int fake_rx_burst(struct tq *tq, struct rx_pkt *pkts, unsigned max)
 		l->state[b] = p->nseg ? BUF_HELD : BUF_FREE;
 		n++;
 	}
+	return n;
+}
+
+static int fake_rx_burst(struct tq *tq, struct rx_pkt *pkts, unsigned max)
+{
+	return tq->up ? (int)take((struct fake_queue *)tq, pkts, max) : 0;
+}
+
+static int fake_rx_rest(struct tq *tq, struct rx_pkt *pkts, unsigned max)
+{
+	struct lane *l = rx_lane(tq);
+	unsigned n = take((struct fake_queue *)tq, pkts, max < l->rest ? max : l->rest);
+
+	l->rest -= n;
 	return (int)n;
 }
 
@@ -244,10 +258,10 @@ static int fake_fd(struct tq *tq)
 
 #define FAKE_OPS                                                                                   \
 	.close = fake_close, .guest_cid = fake_cid, .page_size = fake_page_size, .queue = fake_q,  \
-	.rx_burst = fake_rx_burst, .rx_release = fake_rx_release, .tx_reserve = fake_tx_reserve,   \
-	.tx_commit = fake_tx_commit, .tx_cancel = fake_tx_cancel, .publish = fake_publish,         \
-	.tx_max = fake_tx_max, .tx_ready = fake_tx_ready, .arm = fake_arm, .disarm = fake_disarm,  \
-	.fd = fake_fd
+	.rx_burst = fake_rx_burst, .rx_rest = fake_rx_rest, .rx_release = fake_rx_release,         \
+	.tx_reserve = fake_tx_reserve, .tx_commit = fake_tx_commit, .tx_cancel = fake_tx_cancel,   \
+	.publish = fake_publish, .tx_max = fake_tx_max, .tx_ready = fake_tx_ready,                 \
+	.arm = fake_arm, .disarm = fake_disarm, .fd = fake_fd
 
 const struct transport_ops fake_guest_ops = {
 	.scheme = "fakeguest", .role = ZV_ROLE_GUEST, .open = open_guest, FAKE_OPS};
@@ -292,6 +306,7 @@ void fake_drain(enum zv_role to, unsigned q)
 {
 	struct lane *l = &lanes[to][q];
 
+	l->rest = 0;
 	for (; l->count; l->count--) {
 		l->state[l->fifo[l->head]] = BUF_FREE;
 		l->head = (l->head + 1) % MAX_BUF;
@@ -300,12 +315,20 @@ void fake_drain(enum zv_role to, unsigned q)
 
 void fake_new_session(bool up)
 {
+	for (unsigned r = 0; r < 2; r++)
+		for (unsigned i = 0; devs[r] && i < FAKE_QUEUES; i++)
+			fake_drain(r, i);
+	fake_end_session(up);
+}
+
+void fake_end_session(bool up)
+{
 	epoch++;
 	for (unsigned r = 0; r < 2; r++)
 		for (unsigned i = 0; devs[r] && i < FAKE_QUEUES; i++) {
 			devs[r]->q[i].tq.session++;
 			devs[r]->q[i].tq.up = up;
-			fake_drain(r, i);
+			lanes[r][i].rest = lanes[r][i].count;
 		}
 }
 

@@ -33,6 +33,8 @@ void fake_drain(enum zv_role to, unsigned q);
 void fake_new_session(bool up);
 /* How often queue @q of @of has been armed, and for *@what the last time. */
 unsigned fake_arms(enum zv_role of, unsigned q, unsigned *what);
+/* The same, but what is on its way can still be received as the rest of the session. */
+void fake_end_session(bool up);
 /* Buffers of @role's receive direction that are held by the socket layer. */
 unsigned fake_held(enum zv_role to, unsigned q);
 /* Takes all but @n free buffers out of what @from may send on queue @q; -1 gives them back. */

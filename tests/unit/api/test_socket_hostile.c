@@ -107,7 +107,7 @@ static const struct bad_case bad_cases[] = {
 	{"unknown type", COUNTER(rx_bad_type), true, false, type_unknown},
 	{"another socket type", COUNTER(rx_bad_type), true, false, type_of_other},
 	{"RW for no connection", COUNTER(rx_no_conn), true, false, unknown_conn_rw},
-	{"RST for no connection", COUNTER(rx_no_conn), false, false, unknown_conn_rst},
+	{"RST for no connection", COUNTER(rx_late), false, false, unknown_conn_rst},
 	{"second REQUEST", COUNTER(rx_bad_state), true, true, second_request},
 	{"second RESPONSE", COUNTER(rx_bad_state), false, false, stray_response},
 	{"fwd_cnt ahead of tx_cnt", COUNTER(rx_bad_credit), false, false, fwd_ahead},

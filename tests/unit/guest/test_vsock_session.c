@@ -79,6 +79,70 @@ static void test_broken_while_arming(void **state)
 	teardown(&f);
 }
 
+/*
+ * What the device has sent before a session ends can still be received: before or after the next
+ * one begins, from buffers that the next one does not use meanwhile.
+ */
+static void test_the_rest_of_a_session(void **state)
+{
+	struct fixture f;
+	struct rx_pkt pkts[16];
+	unsigned seen = 0;
+
+	(void)state;
+	setup(&f, 16, 64, false);
+	for (unsigned i = 0; i < 6; i++)
+		assert_true(dev_send(&f, i == 5 ? 0 : 4, (uint8_t)(0x10 + i), true));
+	assert_int_equal(vsock_rx_burst(f.q, pkts, 2), 2);
+	vsock_rx_release(f.q, pkts[0].token);
+	vsock_rx_release(f.q, pkts[1].token);
+	assert_int_equal(vsock_rx_rest(f.q, pkts, 16), 0); /* the session goes on */
+	vsock_pair_stop(f.p);
+	assert_int_equal(vsock_rx_burst(f.q, pkts, 16), 0);
+	assert_int_equal(vsock_rx_rest(f.q, pkts, 1), 1);
+	assert_int_equal(pkts[0].hdr.src_port, 0x12);
+	vsock_rx_release(f.q, pkts[0].token);
+	restart(&f); /* three are still to come */
+	while (dev_send(&f, 4, 0xee, true))
+		seen++;
+	assert_int_equal(seen, 13);
+	assert_int_equal(vsock_rx_rest(f.q, pkts, 16), 3);
+	for (unsigned i = 0; i < 3; i++)
+		assert_int_equal(pkts[i].hdr.src_port, 0x13 + i);
+	assert_int_equal(pkts[0].seg[0].base[0], 0x13);
+	assert_int_equal(pkts[2].nseg, 0); /* its buffer is back already */
+	assert_int_equal(vsock_rx_rest(f.q, pkts + 3, 13), 0);
+	vsock_rx_release(f.q, pkts[0].token);
+	vsock_rx_release(f.q, pkts[1].token);
+	vsock_rx_release(f.q, pkts[1].token); /* twice does no harm */
+	assert_int_equal(vsock_rx_burst(f.q, pkts, 16), 13);
+	for (unsigned i = 0; i < 13; i++)
+		vsock_rx_release(f.q, pkts[i].token);
+	assert_int_equal(vsock_arm(f.q, 0), 0); /* posts all there are */
+	for (seen = 0; dev_send(&f, 4, 0xee, true); seen++)
+		;
+	assert_int_equal(seen, 16);
+	teardown(&f);
+}
+
+/* A device that breaks its ring gets nothing taken from it, at the end neither. */
+static void test_no_rest_of_a_broken_ring(void **state)
+{
+	struct fixture f;
+	struct rx_pkt pkt;
+
+	(void)state;
+	setup(&f, 16, 64, false);
+	assert_true(dev_send(&f, 4, 0x11, true));
+	f.rx.used_idx += 100;
+	(void)raw_flush(&f.rx);
+	vsock_pair_stop(f.p);
+	assert_int_equal(vsock_rx_rest(f.q, &pkt, 1), 0);
+	restart(&f);
+	assert_int_equal(vsock_rx_rest(f.q, &pkt, 1), 0);
+	teardown(&f);
+}
+
 static void test_tokens_across_sessions(void **state)
 {
 	struct fixture f;
@@ -268,6 +332,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_broken_ring),
 		cmocka_unit_test(test_broken_while_arming),
+		cmocka_unit_test(test_the_rest_of_a_session),
+		cmocka_unit_test(test_no_rest_of_a_broken_ring),
 		cmocka_unit_test(test_tokens_across_sessions),
 		cmocka_unit_test(test_arm),
 		cmocka_unit_test(test_kicks),
