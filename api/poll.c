@@ -8,12 +8,19 @@
  * most likely the very peer that is being waited for, so from then on it yields after every empty
  * poll (q->crowded) until a yield comes back at once. With each side on a CPU of its own the cost
  * is one cheap system call per 64 polls; with everything on one CPU a round trip is two yields.
+ *
+ * A signal handler that runs while zv_wait polls leaves no trace that a later system call could
+ * return -EINTR for. So once it has been idle for a while, and before it sleeps, zv_wait blocks
+ * signals; ppoll lets them in, and says so, at intervals or in its sleep. What came before is as
+ * if it had come before the call.
  */
 #include "socket.h"
 
 #include <errno.h>
 #include <poll.h>
+#include <pthread.h>
 #include <sched.h>
+#include <signal.h>
 #include <sys/epoll.h>
 #include <sys/timerfd.h>
 #include <time.h>
@@ -23,6 +30,7 @@
 #define POLLS_PER_CLOCK 32u
 #define POLLS_BEHIND	1024u /* bursts in the largest ring */
 #define YIELD_TAKEN_NS	1000u /* a sched_yield that took longer let somebody else run */
+#define SIGNAL_LOOK_NS	50000u
 
 /*
  * The last bytes of a peer that has closed and gone lie in the ring with its SHUTDOWN. Nothing is
@@ -262,14 +270,59 @@ static int enter_poll(struct zv_queue *q, struct zv_event *events, unsigned max)
 	return n;
 }
 
+/* ---- signals ---- */
+
+struct signals {
+	sigset_t before; /* the caller's mask, while held */
+	bool held;
+	uint64_t looked; /* when they were let in, or began to be held */
+};
+
+/* From here on signals wait for ppoll. Not those of faults (guest memory may go), nor profilers'.
+ */
+static void signals_hold(struct signals *s)
+{
+	static const int never[] = {SIGBUS, SIGSEGV, SIGILL,  SIGFPE,	SIGTRAP,
+				    SIGSYS, SIGABRT, SIGPROF, SIGVTALRM};
+	sigset_t most;
+
+	if (s->held)
+		return;
+	(void)sigfillset(&most);
+	for (unsigned i = 0; i < sizeof(never) / sizeof(never[0]); i++)
+		(void)sigdelset(&most, never[i]);
+	s->held = pthread_sigmask(SIG_BLOCK, &most, &s->before) == 0;
+}
+
+static void signals_restore(const struct signals *s)
+{
+	if (s->held)
+		(void)pthread_sigmask(SIG_SETMASK, &s->before, NULL);
+}
+
+/* Lets in what waits. True: there was a handler to run. */
+static bool signals_look(struct signals *s, uint64_t now)
+{
+	const struct timespec none = {0, 0};
+
+	s->looked = now;
+	if (s->held)
+		return ppoll(NULL, 0, &none, &s->before) < 0 && errno == EINTR;
+	signals_hold(s);
+	return false;
+}
+
+/* ---- wait ---- */
+
 /* Sleeps until the rings, a timer or @deadline. 0 or -EINTR. */
-static int doze(struct zv_queue *q, uint64_t deadline)
+static int doze(struct zv_queue *q, uint64_t deadline, struct signals *s)
 {
 	struct pollfd p = {.fd = q->ops->fd(q->tq), .events = POLLIN};
 	uint64_t next = UINT64_MAX, now;
 	struct timespec t;
 	int armed = -EAGAIN, ret;
 
+	signals_hold(s);
 	if (quiesce_enter(&q->tq->qs)) {
 		armed = arm_rings(q);
 		next = conn_timers_next(q);
@@ -281,7 +334,7 @@ static int doze(struct zv_queue *q, uint64_t deadline)
 	now = zv_now();
 	next = next > now ? next - now : 0;
 	t = (struct timespec){(time_t)(next / 1000000000u), (long)(next % 1000000000u)};
-	ret = ppoll(&p, 1, next > INT64_MAX / 2 ? NULL : &t, NULL);
+	ret = ppoll(&p, 1, next > INT64_MAX / 2 ? NULL : &t, s->held ? &s->before : NULL);
 	tq_count(&q->tq->stats.wakeups, 1);
 	return ret < 0 && errno == EINTR ? -EINTR : 0;
 }
@@ -301,7 +354,8 @@ static void idle_moment(struct zv_queue *q, unsigned idle, uint64_t *now)
 	q->crowded = *now - before > YIELD_TAKEN_NS;
 }
 
-int queue_wait(struct zv_queue *q, struct zv_event *events, unsigned max, uint64_t timeout_ns)
+static int wait_loop(struct zv_queue *q, struct zv_event *events, unsigned max, uint64_t timeout_ns,
+		     struct signals *s)
 {
 	uint64_t start = 0, now = 0, deadline = UINT64_MAX, spin = q->dev->opts.spin_ns;
 	bool busy = q->dev->opts.flags & ZV_OPT_BUSY_POLL;
@@ -312,20 +366,31 @@ int queue_wait(struct zv_queue *q, struct zv_event *events, unsigned max, uint64
 		if (n || timeout_ns == 0)
 			return n;
 		if (!start) {
-			start = now = zv_now();
+			start = now = s->looked = zv_now();
 			if (timeout_ns < UINT64_MAX - start)
 				deadline = start + timeout_ns;
 		}
 		if (now >= deadline)
 			return 0;
 		idle_moment(q, idle, &now);
+		if (now - s->looked >= SIGNAL_LOOK_NS && signals_look(s, now))
+			return -EINTR;
 		if (busy || now - start < spin)
 			continue;
-		ret = doze(q, deadline);
+		ret = doze(q, deadline, s);
 		if (ret)
 			return ret;
 		start = now = zv_now();
 	}
+}
+
+int queue_wait(struct zv_queue *q, struct zv_event *events, unsigned max, uint64_t timeout_ns)
+{
+	struct signals s = {.held = false};
+	int ret = wait_loop(q, events, max, timeout_ns, &s);
+
+	signals_restore(&s);
+	return ret;
 }
 
 int queue_fds_open(struct zv_queue *q)
