@@ -11,6 +11,7 @@ from world import ECHO, ENDS, SEQ, XFER, both_kernels, scenario
 from world_daemon import DaemonWorld, Vm
 
 MIB = 1 << 20
+SHUT_RD = 5010  # port of peer/shut_rd.c
 GUESTS = {'a': {'groups': 'left'}, 'b': {'groups': 'left'}, 'c': {'groups': 'right'}}
 
 
@@ -263,6 +264,57 @@ def siblings_half_close(bench):
     a, b = world.vms['a'], world.vms['b']
     a.peer(f'xfer {b.cid} {XFER} {MIB} {4 * MIB}')
     b.peer(f'xfer {a.cid} {XFER} {MIB} {4 * MIB}')
+
+
+def shut_rd(server, client, reader, late=False):
+    """@server and @client start the program with what they are; @reader is the one that reads no more."""
+    write = 'write-late' if late else 'write'
+    listening = server(f'listen {{where}} {SHUT_RD}', 'read' if reader == 'server' else write)
+    listening.expect('^listening$')
+    job = client(f'connect {{where}} {SHUT_RD}', 'read' if reader == 'client' else write)
+    for name, side in (('client', job), ('server', listening)):
+        if side.wait():
+            output = side.output() if callable(side.output) else side.output
+            raise Failure(f'{name}: {output.strip()[-300:]}')
+
+
+def in_guest(vm, cid):
+    """The program in @vm, towards @cid."""
+    return lambda what, role: vm.guest.start(f'exec shut_rd {what.format(where=cid)} {role}')
+
+
+def beside(world, vm):
+    """The program on the host, on the hybrid socket of @vm."""
+    program = world.bench.program('shut_rd')
+    return lambda what, role: world.program([program, *what.format(where=vm.unix).split(), role])
+
+
+@both_kernels
+def siblings_shut_rd(bench):
+    """A guest that receives no more tells a sibling's next write, whichever of them has connected."""
+    world = trio(bench)
+    a, b = world.vms['a'], world.vms['b']
+    for x, y in ((a, b), (b, a)):
+        for reader in ('client', 'server'):
+            shut_rd(in_guest(x, y.cid), in_guest(y, x.cid), reader)
+
+
+@both_kernels
+def daemon_shut_rd_by_guest(bench):
+    """A guest that receives no more tells a host program's next write."""
+    world = trio(bench)
+    a = world.vms['a']
+    shut_rd(beside(world, a), in_guest(a, 2), 'client')
+    shut_rd(in_guest(a, 2), beside(world, a), 'server')
+
+
+@both_kernels
+def daemon_shut_rd_by_host(bench):
+    """A host program that receives no more makes a guest's writes fail."""
+    world = trio(bench)
+    a = world.vms['a']
+    shut_rd(beside(world, a), in_guest(a, 2), 'server', late=True)
+    shut_rd(in_guest(a, 2), beside(world, a), 'client', late=True)
 
 
 @both_kernels

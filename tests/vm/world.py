@@ -189,7 +189,7 @@ class Bench:
     def ramdisk(self, kernel):
         if kernel not in self.ramdisks:
             path = os.path.join(self.vmdir, f'initrd-{kernel.release}')
-            image.build(kernel, [self.program('vm_agent'), self.program('vsock_peer')], path)
+            image.build(kernel, [self.program(p) for p in ('vm_agent', 'vsock_peer', 'shut_rd')], path)
             self.ramdisks[kernel] = path
         return self.ramdisks[kernel]
 
