@@ -29,7 +29,10 @@ struct task {
 };
 
 static struct {
-	pthread_mutex_t lock; /* users, tasks, their results; the life of the thread */
+	/* users, the life of the thread. Held over a whole call, as `lock` is not: the last to go
+	 * and the next to come must not meet while the thread ends. */
+	pthread_mutex_t life;
+	pthread_mutex_t lock; /* tasks, their results */
 	pthread_cond_t done;
 	STAILQ_HEAD(, task) tasks;
 	unsigned users; /* endpoints: the thread runs while there are any */
@@ -42,6 +45,7 @@ static struct {
 	TAILQ_HEAD(, vu_endpoint) endpoints;
 	struct vu_conns dead;
 } server = {
+	.life = PTHREAD_MUTEX_INITIALIZER,
 	.lock = PTHREAD_MUTEX_INITIALIZER,
 	.done = PTHREAD_COND_INITIALIZER,
 	.tasks = STAILQ_HEAD_INITIALIZER(server.tasks),
@@ -293,7 +297,7 @@ static void *control(void *arg)
 	return NULL;
 }
 
-/* With the lock held. */
+/* With `life` held. */
 static int thread_start(void)
 {
 	struct epoll_event ev = {.events = EPOLLIN, .data.ptr = NULL};
@@ -325,20 +329,22 @@ static int thread_start(void)
 	return 0;
 }
 
-/* Has the control thread do @fn, with the lock held, and waits for the result. */
+/* Has the control thread do @fn and waits for the result. */
 static int in_thread(int (*fn)(struct vu_endpoint *ep), struct vu_endpoint *ep)
 {
 	struct task t = {.fn = fn, .ep = ep};
 	uint64_t one = 1;
 
+	pthread_mutex_lock(&server.lock);
 	STAILQ_INSERT_TAIL(&server.tasks, &t, next);
 	(void)!write(server.wake, &one, sizeof(one));
 	while (!t.done)
 		pthread_cond_wait(&server.done, &server.lock);
+	pthread_mutex_unlock(&server.lock);
 	return t.ret;
 }
 
-/* With the lock held, by the last user. */
+/* With `life` held, by the last user. */
 static void thread_stop(void)
 {
 	(void)in_thread(stop_thread, NULL);
@@ -358,7 +364,7 @@ static void endpoint_free(struct vu_endpoint *ep)
 	free(ep);
 }
 
-/* With the lock held. */
+/* With `life` held. */
 static int add_locked(struct vu_endpoint *ep)
 {
 	int ret = server.running ? 0 : thread_start();
@@ -393,9 +399,9 @@ int vu_server_add(struct vu_endpoint **out, const struct vu_endpoint_config *c)
 	TAILQ_INIT(&ep->conns);
 	ret = c->client ? 0 : listen_on(ep);
 	if (ret == 0) {
-		pthread_mutex_lock(&server.lock);
+		pthread_mutex_lock(&server.life);
 		ret = add_locked(ep);
-		pthread_mutex_unlock(&server.lock);
+		pthread_mutex_unlock(&server.life);
 	}
 	if (ret < 0) {
 		endpoint_free(ep);
@@ -407,10 +413,10 @@ int vu_server_add(struct vu_endpoint **out, const struct vu_endpoint_config *c)
 
 void vu_server_remove(struct vu_endpoint *ep)
 {
-	pthread_mutex_lock(&server.lock);
+	pthread_mutex_lock(&server.life);
 	(void)in_thread(endpoint_stop, ep);
 	if (--server.users == 0)
 		thread_stop();
-	pthread_mutex_unlock(&server.lock);
+	pthread_mutex_unlock(&server.life);
 	endpoint_free(ep);
 }

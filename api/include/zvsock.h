@@ -13,9 +13,10 @@
  * owner. One thread may own any number of queues. A queue may be handed to another thread: stop
  * calling in the first, synchronise (a mutex, a join), go on in the second. Different queues of a
  * device may be used in parallel without locks. Payload behind a struct zv_buf may be touched by
- * any thread. Device calls (zv_open, zv_close, zv_listen, zv_listen_all, zv_unlisten) are
- * serialised by the caller. After fork() only the parent may go on using a device; the child must
- * not call anything.
+ * any thread. Device calls (zv_close, zv_listen, zv_listen_all, zv_unlisten) on one device are
+ * serialised by the caller; those on different devices, zv_open and zv_host_init may be made by
+ * several threads at once, also beside the calls on queues. After fork() only the parent may go on
+ * using a device; the child must not call anything.
  *
  * Hostile peers: payload received without copying (zv_buf_recv) lies in memory that the peer can
  * still change while you look at it. Copy before you check and use it, or use zv_recv.

@@ -1,0 +1,152 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Devices of several threads at once. Calls on one device are serialised by its user; those on
+ * different devices are not, from the very first zv_host_init and zv_open of the process to the
+ * last zv_close.
+ */
+#include <errno.h>
+#include <pthread.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+#include <zvsock.h>
+#include <zvsock_host.h>
+
+#include <cmocka.h>
+
+#define THREADS	 4
+#define ROUNDS	 25
+#define PATIENCE 60000000000u /* a wait ends in vain after that */
+
+static char dir[] = "/tmp/zvsock-threads-XXXXXX";
+static pthread_barrier_t start;
+
+/* Polls both until @wanted comes on @q. */
+static bool until(struct zv_queue *q, struct zv_queue *other, uint32_t wanted)
+{
+	struct zv_event ev[4];
+
+	for (unsigned i = 0; i < 1000000; i++) {
+		int n = zv_wait(q, ev, 4, 1000000);
+
+		for (int k = 0; k < n; k++)
+			if (ev[k].events & wanted)
+				return ev[k].err == 0;
+		(void)zv_poll(other, ev, 4);
+	}
+	return false;
+}
+
+/* One byte from a guest to a host device of this thread's. NULL, or what went wrong. */
+static const char *one_round(unsigned id)
+{
+	const struct zv_opts o = {.size = sizeof(o), .connect_timeout_ns = PATIENCE};
+	struct zv_dev *host, *guest;
+	struct zv_conn *g, *h;
+	struct zv_queue *gq, *hq;
+	char uri[128], c;
+
+	snprintf(uri, sizeof(uri), "host:%s/s%u,cid=%u", dir, id, 10 + id);
+	if (zv_open(&host, uri, &o) || zv_listen(host, 7, ZV_STREAM, 0))
+		return zv_error_text();
+	snprintf(uri, sizeof(uri), "vhost-user:%s/s%u", dir, id);
+	if (zv_open(&guest, uri, &o))
+		return zv_error_text();
+	gq = zv_queue(guest, 0);
+	hq = zv_queue(host, 0);
+	if (zv_connect(gq, ZV_CID_HOST, 7, ZV_STREAM, &g) || zv_send(g, "x", 1, 0) != -ENOTCONN)
+		return zv_error_text();
+	if (!until(gq, hq, ZV_EV_CONNECT) || zv_send(g, "x", 1, 0) != 1)
+		return "not connected";
+	if (!until(hq, gq, ZV_EV_ACCEPT) || zv_accept(hq, 7, &h))
+		return "not accepted";
+	if (!until(hq, gq, ZV_EV_IN) || zv_recv(h, &c, 1, NULL) != 1)
+		return "no byte";
+	return zv_close(guest) || zv_close(host) ? zv_error_text() : NULL;
+}
+
+/* Opens and closes; now and then the first of the process, or the last. */
+static const char *in_and_out(unsigned id)
+{
+	struct zv_dev *host;
+	char uri[128];
+
+	snprintf(uri, sizeof(uri), "host:%s/s%u,cid=%u", dir, id, 10 + id);
+	return zv_open(&host, uri, NULL) || zv_close(host) ? zv_error_text() : NULL;
+}
+
+static const char *(*round_fn)(unsigned id);
+static unsigned nrounds;
+
+static void *rounds(void *arg)
+{
+	const char *failed = NULL;
+
+	(void)pthread_barrier_wait(&start);
+	if (zv_host_init() < 0)
+		failed = zv_error_text();
+	for (unsigned i = 0; i < nrounds && !failed; i++)
+		failed = round_fn((unsigned)(uintptr_t)arg);
+	return failed ? strdup(failed) : NULL; /* the text is the thread's */
+}
+
+static void run(unsigned threads)
+{
+	pthread_t t[THREADS];
+	void *failed = NULL, *one;
+
+	assert_int_equal(pthread_barrier_init(&start, NULL, threads), 0);
+	for (uintptr_t i = 0; i < threads; i++)
+		assert_int_equal(pthread_create(&t[i], NULL, rounds, (void *)i), 0);
+	for (unsigned i = 0; i < threads; i++) {
+		assert_int_equal(pthread_join(t[i], &one), 0);
+		if (one)
+			failed = one;
+	}
+	if (failed)
+		fail_msg("%s", (char *)failed);
+	assert_int_equal(pthread_barrier_destroy(&start), 0);
+}
+
+static void devices_of_several_threads(void **state)
+{
+	(void)state;
+	round_fn = one_round;
+	nrounds = ROUNDS;
+	run(THREADS);
+}
+
+static void the_first_and_the_last_device_meet(void **state)
+{
+	(void)state;
+	round_fn = in_and_out;
+	nrounds = 20 * ROUNDS;
+	run(2);
+}
+
+static int setup(void **state)
+{
+	(void)state;
+	return mkdtemp(dir) ? 0 : -1;
+}
+
+static int teardown(void **state)
+{
+	(void)state;
+	return rmdir(dir);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(devices_of_several_threads),
+		cmocka_unit_test(the_first_and_the_last_device_meet),
+	};
+
+	return cmocka_run_group_tests_name("threads", tests, setup, teardown);
+}
