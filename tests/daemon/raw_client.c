@@ -143,3 +143,13 @@ unsigned raw_count_fds(void)
 		(void)closedir(d);
 	return n;
 }
+
+static bool as_many(void *arg)
+{
+	return raw_count_fds() == *(unsigned *)arg;
+}
+
+bool raw_fds_are(unsigned n)
+{
+	return raw_wait(as_many, &n);
+}

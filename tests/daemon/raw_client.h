@@ -32,5 +32,7 @@ bool raw_wait(bool (*true_now)(void *arg), void *arg);
 
 /* Open descriptors of this process. */
 unsigned raw_count_fds(void);
+/* Waits until that many are open: who serves closes its ends a little later than we ours. */
+bool raw_fds_are(unsigned n);
 
 #endif

@@ -16,7 +16,9 @@
 #include <time.h>
 #include <unistd.h>
 
-#define LONG_S 60 /* far more than anything here takes; only a failure waits that long */
+#define YIELD_TAKEN_US 200u /* a sched_yield that took longer let somebody compute */
+#define NAPS	       100u /* before the next one is tried */
+#define LONG_S	       60   /* far more than anything here takes; only a failure waits that long */
 
 char zw_dir[64];
 pid_t zw_pid;
@@ -31,6 +33,14 @@ static time_t now(void)
 
 	clock_gettime(CLOCK_MONOTONIC, &ts);
 	return ts.tv_sec;
+}
+
+static uint64_t now_us(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (uint64_t)ts.tv_sec * 1000000u + (uint64_t)ts.tv_nsec / 1000u;
 }
 
 /* ---- the daemon ---- */
@@ -253,6 +263,26 @@ static void note(const struct zv_event *ev)
 		c->err = ev->err;
 }
 
+/*
+ * Beside somebody who computes each sched_yield costs a whole time slice, and who only yields gets
+ * behind: naps instead, for a while.
+ */
+static void give_way(void)
+{
+	static unsigned naps; /* left */
+	uint64_t before;
+
+	if (naps) {
+		naps--;
+		usleep(100);
+		return;
+	}
+	before = now_us();
+	sched_yield();
+	if (now_us() - before > YIELD_TAKEN_US)
+		naps = NAPS;
+}
+
 void zw_poll(void)
 {
 	struct zv_event ev[32];
@@ -266,7 +296,7 @@ void zw_poll(void)
 			any += n;
 		}
 	if (!any)
-		sched_yield();
+		give_way();
 }
 
 bool zw_until(bool (*done)(void *arg), void *arg)

@@ -4,7 +4,6 @@
 #include "world.h"
 
 #include <pthread.h>
-#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -184,7 +183,7 @@ static void turn(struct zv_queue *q)
 	give_back(q, false);
 	close_dead(false);
 	if (n == 0)
-		sched_yield();
+		world_idle();
 }
 
 static void *app_main(void *arg)

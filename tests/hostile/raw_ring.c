@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* The driver half of the raw frontend: rings and packets. */
 #include "raw.h"
+#include "world.h"
 
-#include <sched.h>
 #include <string.h>
 #include <sys/eventfd.h>
 
@@ -129,7 +129,7 @@ int raw_tx_free(struct raw *r)
 			end = raw_now_ms() + WAIT_MS;
 		if (raw_now_ms() > end)
 			return -1;
-		sched_yield();
+		world_idle();
 	}
 }
 
@@ -201,7 +201,7 @@ static const struct raw_pkt *wait_for(struct raw *r, uint32_t mark, unsigned op,
 				return &r->log[mark % RAW_LOG];
 		if (raw_now_ms() > end || (r->alive && !r->alive()))
 			return NULL;
-		sched_yield();
+		world_idle();
 	}
 }
 

@@ -14,9 +14,11 @@
 #include "host_app.h"
 #include "suite.h"
 
-#define WAIT_NS	 20000000000ull
-#define MAX_MSG	 20000u
-#define BY_ROUND 4u
+#define WAIT_NS	       20000000000ull
+#define MAX_MSG	       20000u
+#define BY_ROUND       4u
+#define YIELD_TAKEN_NS 200000u /* a sched_yield that took longer let somebody compute */
+#define NAPS	       100u    /* before the next one is tried */
 
 char world_victim[64], world_bystander[64];
 const char *world_program;
@@ -39,6 +41,22 @@ static uint64_t now(void)
 
 	clock_gettime(CLOCK_MONOTONIC, &t);
 	return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+}
+
+void world_idle(void)
+{
+	static __thread unsigned naps; /* left */
+	uint64_t before;
+
+	if (naps) {
+		naps--;
+		world_nap();
+		return;
+	}
+	before = now();
+	sched_yield();
+	if (now() - before > YIELD_TAKEN_NS)
+		naps = NAPS;
 }
 
 bool world_until(bool (*done)(void *arg), void *arg)
@@ -66,7 +84,7 @@ static void *host_main(void *arg)
 		else if (++idle > 200)
 			world_nap();
 		else
-			sched_yield();
+			world_idle();
 	}
 	app_close_all();
 	return NULL;

@@ -68,6 +68,11 @@ unsigned world_reserve(void);
 /* Waits until @done(@arg), 20 s at most; false: in vain. */
 bool world_until(bool (*done)(void *arg), void *arg);
 void world_nap(void);
+/*
+ * An idle moment of a poller: gives the CPU to whoever wants it. Beside somebody who computes each
+ * sched_yield costs a whole time slice, and a poller that only yields gets behind; then it naps.
+ */
+void world_idle(void);
 
 /* /proc/self: open descriptors, mappings; bytes in use on the heap. */
 unsigned world_fds(void);
