@@ -420,7 +420,7 @@ void loan_fini(struct zv_queue *q)
 
 /* ---- buffers reserved for sending ---- */
 
-uint32_t loan_tx_get(struct tx_loans *t, uint64_t conn_id, uint32_t token, uint32_t capacity)
+uint32_t loan_tx_get(struct tx_loans *t, const struct tx_loan *loan)
 {
 	uint32_t i;
 
@@ -440,7 +440,9 @@ uint32_t loan_tx_get(struct tx_loans *t, uint64_t conn_id, uint32_t token, uint3
 	}
 	i = t->free;
 	t->free = t->l[i].next;
-	t->l[i] = (struct tx_loan){conn_id, ++t->serial, token, capacity, LOAN_NONE};
+	t->l[i] = *loan;
+	t->l[i].serial = ++t->serial;
+	t->l[i].next = LOAN_NONE;
 	t->app_loans++;
 	return i;
 }

@@ -66,8 +66,9 @@ struct tx_loan {
 	uint64_t conn_id;
 	uint64_t serial; /* 0: free */
 	uint32_t token;
-	uint32_t capacity;
-	uint32_t next; /* free list */
+	uint32_t capacity; /* what the application may use */
+	uint32_t room;	   /* and what the buffer holds */
+	uint32_t next;	   /* free list */
 };
 
 struct tx_loans {
@@ -93,8 +94,11 @@ void loan_drop_all(struct zv_conn *c);
 void loan_forget(struct zv_conn *c);
 void loan_fini(struct zv_queue *q);
 
-/* A record for a reserved buffer, with the serial t->serial; its index or LOAN_NONE (no memory). */
-uint32_t loan_tx_get(struct tx_loans *t, uint64_t conn_id, uint32_t token, uint32_t capacity);
+/*
+ * A record for a reserved buffer, with what @l says of it and the serial t->serial; its index or
+ * LOAN_NONE (no memory).
+ */
+uint32_t loan_tx_get(struct tx_loans *t, const struct tx_loan *l);
 /* The record of @b, or NULL when it is not on loan from connection @conn_id. */
 struct tx_loan *loan_tx_find(struct tx_loans *t, uint64_t conn_id, const struct zv_buf *b);
 void loan_tx_put(struct tx_loans *t, uint32_t cookie);

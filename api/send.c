@@ -5,16 +5,60 @@
 #include <errno.h>
 #include <string.h>
 
+/* ---- a packet of a stream ---- */
+
+#define MOST_PIECES (CREDIT_TAIL_MAX / CREDIT_SMALL) /* no larger buffer is cut */
+
+/*
+ * Sends the payload of @s in pieces that the peer joins (vsock_credit.h): the first stays where it
+ * is, the others are copied. False: there are not that many buffers, and nothing has been sent.
+ */
+static bool send_pieces(struct zv_conn *c, const struct tx_slot *s, uint32_t len)
+{
+	struct zv_queue *q = c->q;
+	uint32_t at = CREDIT_SMALL, want = (len - 1) / CREDIT_SMALL, n;
+	struct tx_slot more[MOST_PIECES];
+	unsigned got;
+
+	if (want > MOST_PIECES)
+		return false;
+	got = q->ops->tx_reserve(q->tq, more, want, CREDIT_SMALL, 0);
+	for (n = 0; n < got && more[n].capacity >= CREDIT_SMALL; n++)
+		;
+	if (n < want) {
+		while (got)
+			q->ops->tx_cancel(q->tq, more[--got].token);
+		return false;
+	}
+	tx_commit(c, s, VSOCK_OP_RW, CREDIT_SMALL, 0);
+	for (unsigned i = 0; i < want; i++, at += n) {
+		n = len - at < CREDIT_SMALL ? len - at : CREDIT_SMALL;
+		memcpy(more[i].data, s->data + at, n);
+		tx_commit(c, &more[i], VSOCK_OP_RW, n, 0);
+	}
+	return true;
+}
+
+/* Sends @len bytes of payload, which are in @s. */
+static void send_packet(struct zv_conn *c, const struct tx_slot *s, uint32_t len)
+{
+	uint32_t cut = credit_tx_cut(&c->credit, len, tx_joins(c) ? s->capacity : 0, c->tx_loans);
+
+	if (__builtin_expect(cut < len, 0) && send_pieces(c, s, len))
+		return;
+	tx_commit(c, s, VSOCK_OP_RW, len, 0);
+}
+
 /* ---- ZV_MORE: a packet that is being filled ---- */
 
 void tx_more_commit(struct zv_conn *c)
 {
 	TAILQ_REMOVE(&c->q->more, c, morelink);
 	c->flags &= ~CF_MORE;
-	c->tx_reserved -= c->more.capacity;
+	c->tx_reserved -= c->more_max;
 	tx_credit_back(c);
 	if (c->more_len) {
-		tx_commit(c, c->more.token, c->more.data, VSOCK_OP_RW, c->more_len, 0);
+		send_packet(c, &c->more, c->more_len);
 		tx_turn_spend(c, c->more_len);
 	} else {
 		c->q->ops->tx_cancel(c->q->tq, c->more.token);
@@ -49,20 +93,18 @@ static uint32_t more_append(struct zv_conn *c, const uint8_t *data, size_t len)
 		if (!left || !tx_turn_left(c) ||
 		    !q->ops->tx_reserve(q->tq, &c->more, 1, q->max_pkt, 0))
 			return 0;
-		if (c->more.capacity > q->max_pkt)
-			c->more.capacity = q->max_pkt;
-		if (c->more.capacity > left)
-			c->more.capacity = left;
-		c->tx_reserved += c->more.capacity;
+		c->more_max = c->more.capacity < q->max_pkt ? c->more.capacity : q->max_pkt;
+		c->more_max = c->more_max < left ? c->more_max : left;
+		c->tx_reserved += c->more_max;
 		c->more_len = 0;
 		c->flags |= CF_MORE;
 		TAILQ_INSERT_TAIL(&q->more, c, morelink);
 	}
-	n = c->more.capacity - c->more_len;
+	n = c->more_max - c->more_len;
 	n = len < n ? (uint32_t)len : n;
 	memcpy(c->more.data + c->more_len, data, n);
 	c->more_len += n;
-	if (c->more_len == c->more.capacity)
+	if (c->more_len == c->more_max)
 		tx_more_commit(c);
 	return n;
 }
@@ -94,8 +136,9 @@ static ssize_t send_stream(struct zv_conn *c, const uint8_t *data, size_t len, u
 		if (!q->ops->tx_reserve(q->tq, &s, 1, n, 0))
 			break;
 		n = n < s.capacity ? n : s.capacity;
+		n = credit_tx_cut(&c->credit, n, tx_joins(c) ? s.capacity : 0, c->tx_loans);
 		memcpy(s.data, data + done, n);
-		tx_commit(c, s.token, s.data, VSOCK_OP_RW, n, 0);
+		tx_commit(c, &s, VSOCK_OP_RW, n, 0);
 		tx_turn_spend(c, n);
 		done += n;
 	}
@@ -176,7 +219,7 @@ static ssize_t send_message(struct zv_conn *c, const uint8_t *data, size_t len, 
 			memcpy(q->slots[i].data, data + done, part);
 		done += part;
 		tx_turn_spend(c, part);
-		tx_commit(c, q->slots[i].token, q->slots[i].data, VSOCK_OP_RW, part,
+		tx_commit(c, &q->slots[i], VSOCK_OP_RW, part,
 			  seq_tx_flags((uint32_t)done, (uint32_t)len, flags & ZV_EOR));
 	}
 	c->flags &= ~CF_WANT_OUT;
@@ -267,7 +310,10 @@ int tx_buf_alloc(struct zv_conn *c, struct zv_buf *bufs, unsigned n, size_t len)
 
 		cap = cap < left ? cap : left;
 		if (cap)
-			cookie = loan_tx_get(&q->tx, c->id, s->token, cap);
+			cookie = loan_tx_get(&q->tx, &(struct tx_loan){.conn_id = c->id,
+								       .token = s->token,
+								       .capacity = cap,
+								       .room = s->capacity});
 		if (cookie == LOAN_NONE) {
 			q->ops->tx_cancel(q->tq, s->token);
 			continue;
@@ -288,16 +334,16 @@ int tx_buf_alloc(struct zv_conn *c, struct zv_buf *bufs, unsigned n, size_t len)
 	return (int)used;
 }
 
-/* The record of a buffer goes back; its token is the caller's. */
-static uint32_t take_back(struct zv_conn *c, const struct zv_buf *b, const struct tx_loan *l)
+/* The record of a buffer goes back; the buffer is the caller's. */
+static struct tx_slot take_back(struct zv_conn *c, const struct zv_buf *b, const struct tx_loan *l)
 {
-	uint32_t token = l->token;
+	struct tx_slot s = {.data = b->data, .capacity = l->room, .token = l->token};
 
 	c->tx_reserved -= l->capacity;
 	c->tx_loans--;
 	tx_credit_back(c);
 	loan_tx_put(&c->q->tx, b->cookie);
-	return token;
+	return s;
 }
 
 /* Takes back those of @bufs that are reserved on @c. The first that is not, or @n. */
@@ -309,7 +355,7 @@ static unsigned cancel(struct zv_conn *c, const struct zv_buf *bufs, unsigned n)
 		const struct tx_loan *l = loan_tx_find(&c->q->tx, c->id, &bufs[i]);
 
 		if (l)
-			c->q->ops->tx_cancel(c->q->tq, take_back(c, &bufs[i], l));
+			c->q->ops->tx_cancel(c->q->tq, take_back(c, &bufs[i], l).token);
 		else if (odd == n)
 			odd = i;
 	}
@@ -359,16 +405,18 @@ int tx_buf_send(struct zv_conn *c, struct zv_buf *bufs, unsigned n)
 	}
 	for (unsigned i = 0; i < n; i++) {
 		const struct tx_loan *l = loan_tx_find(&q->tx, c->id, &bufs[i]);
-		uint32_t flags = seq_flags(c, &bufs[i]), token;
+		uint32_t flags = seq_flags(c, &bufs[i]);
+		struct tx_slot s;
 
 		if (!l)
 			continue; /* the same buffer twice in one call */
-		token = take_back(c, &bufs[i], l);
-		if (bufs[i].len == 0 && !flags) {
-			q->ops->tx_cancel(q->tq, token);
-			continue;
-		}
-		tx_commit(c, token, bufs[i].data, VSOCK_OP_RW, bufs[i].len, flags);
+		s = take_back(c, &bufs[i], l);
+		if (bufs[i].len == 0 && !flags)
+			q->ops->tx_cancel(q->tq, s.token);
+		else if (c->type == ZV_STREAM)
+			send_packet(c, &s, bufs[i].len);
+		else
+			tx_commit(c, &s, VSOCK_OP_RW, bufs[i].len, flags);
 	}
 	tx_credit_ahead(c, before);
 	return (int)n;

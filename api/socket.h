@@ -84,6 +84,7 @@
 #define CF_TURN		(1u << 13) /* woken out of the line; may send ZV_QUANTUM */
 #define CF_OVER		(1u << 14) /* on q->over */
 #define CF_INCOMING	(1u << 15) /* the peer asked for it */
+#define CF_CREDIT_TOLD	(1u << 20) /* a packet of the peer has come since it was asked */
 #define CF_COUNTED	(1u << 16) /* one of max_conns: in the table, neither internal nor closed */
 
 /* zv_conn.pending: control packets to send, in this order */
@@ -115,9 +116,11 @@ struct zv_conn {
 	uint8_t state;	 /* enum vc_state */
 	uint8_t pending; /* CP_* */
 	struct vsock_shut shut;
-	uint8_t timer; /* TIMER_* while CF_TIMER */
-	uint8_t asked; /* for credit in a row, in vain */
-	int32_t err;   /* why it is VC_CLOSED; 0: cleanly */
+	uint8_t timer;	    /* TIMER_* while CF_TIMER */
+	uint8_t asked;	    /* for credit in a row, in vain */
+	uint8_t in_vain;    /* answers in a row after which the peer had read nothing */
+	uint32_t asked_fwd; /* the peer's fwd_cnt when it was asked last */
+	int32_t err;	    /* why it is VC_CLOSED; 0: cleanly */
 	void *user;
 	uint32_t mask;	    /* ZV_EV_* that the application wants; see zv_set_events */
 	uint32_t want_pkts; /* and the packets of the budget */
@@ -128,12 +131,12 @@ struct zv_conn {
 	uint32_t rx_lent;   /* ring descriptors withheld from the peer by this connection */
 	struct seq_rx seq;
 	/* sending */
-	uint32_t tx_loans;    /* buffers reserved by the application */
-	uint32_t tx_reserved; /* credit reserved with them */
-	uint32_t spent;	      /* of ZV_QUANTUM, in this turn */
-	uint32_t futile;      /* turns in a row that found too few buffers */
-	struct tx_slot more;  /* CF_MORE: the packet being filled */
-	uint32_t more_len;
+	uint32_t tx_loans;	     /* buffers reserved by the application */
+	uint32_t tx_reserved;	     /* credit reserved with them */
+	uint32_t spent;		     /* of ZV_QUANTUM, in this turn */
+	uint32_t futile;	     /* turns in a row that found too few buffers */
+	struct tx_slot more;	     /* CF_MORE: the packet being filled */
+	uint32_t more_len, more_max; /* bytes in it; bytes of credit that it holds */
 	struct vsock_credit credit;
 	struct listener *listener; /* CF_ACCEPTQ: whose accept queue */
 	uint64_t deadline;
@@ -322,6 +325,16 @@ static inline uint64_t conn_peer_cid(const struct zv_conn *c)
 static inline bool cid_is_sibling(const struct zv_queue *q, uint64_t cid)
 {
 	return vsock_cid_is_guest(cid) && cid != queue_guest_cid(q);
+}
+
+/*
+ * The peer of @c, if it is a stock one, joins small packets of a stream in its queue: it is a
+ * guest, whose kernel has posted buffers and keeps what is left of them. A host kernel's have no
+ * such room.
+ */
+static inline bool tx_joins(const struct zv_conn *c)
+{
+	return c->q->host && c->type == ZV_STREAM;
 }
 
 uint64_t zv_now(void);

@@ -29,7 +29,7 @@ static void fill_hdr(struct zv_conn *c, struct vsock_hdr *h, unsigned op, uint32
 	c->pending &= (uint8_t)~CP_CREDIT_UPDATE; /* every packet is one */
 }
 
-void tx_commit(struct zv_conn *c, uint32_t token, uint8_t *data, unsigned op, uint32_t len,
+void tx_commit(struct zv_conn *c, const struct tx_slot *s, unsigned op, uint32_t len,
 	       uint32_t flags)
 {
 	struct zv_queue *q = c->q;
@@ -37,13 +37,13 @@ void tx_commit(struct zv_conn *c, uint32_t token, uint8_t *data, unsigned op, ui
 
 	fill_hdr(c, &h, op, len, flags);
 	if (__builtin_expect(q->tap.fn != NULL, 0))
-		tap_sent(q, &h, data);
-	q->ops->tx_commit(q->tq, token, &h);
+		tap_sent(q, &h, s->data);
+	q->ops->tx_commit(q->tq, s->token, &h);
 	tq_count(&q->tq->stats.tx_packets, 1);
 	tq_count(&q->tq->stats.tx_bytes, len);
 	if (op == VSOCK_OP_RW) {
 		/* Empty packets go to those only who count them, too: see tx_empty_ok(). */
-		credit_tx_sent(&c->credit, len ? len : 1);
+		credit_tx_sent(&c->credit, len ? len : 1, tx_joins(c) ? s->capacity : 0);
 		c->tx_bytes += len;
 	}
 }
@@ -73,7 +73,7 @@ static bool send_pending(struct zv_conn *c)
 		if (q->no_tx || !q->ops->tx_reserve(q->tq, &s, 1, 0, TX_CTRL))
 			return false;
 		c->pending &= (uint8_t)~ctrl_ops[i].bit;
-		tx_commit(c, s.token, NULL, ctrl_ops[i].op, 0,
+		tx_commit(c, &s, ctrl_ops[i].op, 0,
 			  ctrl_ops[i].op == VSOCK_OP_SHUTDOWN ? c->shut.local : 0);
 		if (ctrl_ops[i].op == VSOCK_OP_RST)
 			tq_count(&q->tq->stats.rst_sent, 1);
@@ -110,7 +110,7 @@ bool tx_ctrl_msg(struct zv_conn *c, const void *data, uint32_t len)
 		return false;
 	}
 	memcpy(s.data, data, len);
-	tx_commit(c, s.token, s.data, VSOCK_OP_RW, len, 0);
+	tx_commit(c, &s, VSOCK_OP_RW, len, 0);
 	return true;
 }
 
@@ -221,10 +221,10 @@ void tx_ctrl_flush(struct zv_queue *q)
 
 uint32_t tx_credit_left(const struct zv_conn *c)
 {
-	/* A stream leaves room for what a stock peer may charge for the packets themselves. */
-	uint32_t free = c->type == ZV_STREAM ? credit_tx_free_packets(&c->credit, 1 + c->tx_loans)
-					     : credit_tx_free(&c->credit);
+	uint32_t free = credit_tx_bytes(&c->credit);
 
+	if (credit_tx_packets(&c->credit) <= c->tx_loans)
+		return 0;
 	return free > c->tx_reserved ? free - c->tx_reserved : 0;
 }
 
@@ -232,13 +232,16 @@ uint32_t tx_credit_now(const struct zv_conn *c)
 {
 	if (c->state != VC_CONNECTED || !vsock_shut_can_send(&c->shut))
 		return 0;
-	return tx_credit_left(c) + (c->flags & CF_MORE ? c->more.capacity - c->more_len : 0);
+	return tx_credit_left(c) + (c->flags & CF_MORE ? c->more_max - c->more_len : 0);
 }
 
 bool tx_has_credit(const struct zv_conn *c)
 {
-	if (c->want > c->credit.peer_buf_alloc)
-		return true; /* the peer's buffer has shrunk: the next call says -EMSGSIZE */
+	/* The peer's buffer has shrunk: the next call says -EMSGSIZE. One byte just waits. */
+	if (c->want > 1 && c->want > c->credit.peer_buf_alloc)
+		return true;
+	if (c->want_pkts > 1 && c->credit.pkt_limit && c->want_pkts > c->credit.pkt_limit)
+		return true;
 	return tx_credit_left(c) >= c->want &&
 	       credit_tx_packets(&c->credit) >= c->tx_loans + c->want_pkts;
 }
@@ -367,6 +370,7 @@ static void ask_credit(struct zv_conn *c)
 	if (c->asked < UINT8_MAX)
 		c->asked++;
 	c->flags |= CF_CREDIT_ASKED;
+	c->asked_fwd = c->credit.peer_fwd_cnt;
 	conn_timer_start(c, TIMER_CREDIT + pace, pace_ns[pace]);
 	tx_ctrl(c, CP_CREDIT_REQUEST);
 }
@@ -402,20 +406,44 @@ int tx_blocked(struct zv_conn *c, bool on_credit, uint32_t want)
 
 void tx_credit_answer(struct zv_conn *c)
 {
+	c->flags |= CF_CREDIT_TOLD;
 	if (!tx_has_credit(c))
 		return; /* the timer asks again */
 	c->flags &= ~CF_CREDIT_ASKED;
 	c->asked = 0;
+	c->in_vain = 0;
 	if (c->timer >= TIMER_CREDIT)
 		conn_timer_stop(c);
 }
 
+/*
+ * True when the question has an answer that shows a peer that is alive, has heard of all that was
+ * sent before, and has read nothing. One is counted, however many packets have come since.
+ */
+static bool answered_in_vain(struct zv_conn *c)
+{
+	bool told = c->flags & CF_CREDIT_TOLD;
+
+	c->flags &= ~CF_CREDIT_TOLD;
+	if (c->credit.peer_fwd_cnt != c->asked_fwd)
+		c->in_vain = 0;
+	else if (told && c->in_vain < UINT8_MAX)
+		c->in_vain++;
+	return told && c->in_vain;
+}
+
 void tx_credit_retry(struct zv_conn *c)
 {
+	bool idle_peer = answered_in_vain(c);
+
 	c->flags &= ~CF_CREDIT_ASKED;
-	if ((c->flags & CF_WANT_OUT) && c->credit.pkt_limit && !tx_has_credit(c))
+	if (!(c->flags & CF_WANT_OUT))
+		return;
+	if (idle_peer && c->type == ZV_STREAM)
+		(void)credit_go_on(&c->credit, c->in_vain);
+	if (c->credit.pkt_limit && !tx_has_credit(c))
 		ask_credit(c);
-	else if (c->flags & CF_WANT_OUT)
+	else
 		conn_ready(c);
 }
 

@@ -5,8 +5,8 @@
 
 #include "socket.h"
 
-/* Commits a reserved buffer as a packet of @c with @len bytes of payload, which are at @data. */
-void tx_commit(struct zv_conn *c, uint32_t token, uint8_t *data, unsigned op, uint32_t len,
+/* Commits a reserved buffer as a packet of @c with @len bytes of payload. */
+void tx_commit(struct zv_conn *c, const struct tx_slot *s, unsigned op, uint32_t len,
 	       uint32_t flags);
 /* Payload bytes that credit allows beyond what is reserved. */
 uint32_t tx_credit_left(const struct zv_conn *c);

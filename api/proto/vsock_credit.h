@@ -12,12 +12,29 @@
  * there, whatever they are allowed. A SEQPACKET receiver also tells when it has consumed a quarter
  * of the packets that a zvsock sender may have unread there: tiny messages use those up first.
  *
- * Newer Linux receivers (6.12.92+, 6.18, 7.0) also charge each queued packet its skb overhead
- * against buf_alloc and reset the stream when it runs out. (The first kernels that did so charged
- * overhead and payload against the same buf_alloc: credit_tx_free_packets().) Towards a peer that
- * has not said hello as zvsock, the sender therefore keeps a packet budget: at most peer_buf_alloc
- * / CREDIT_PKT_OVERHEAD packets unread. What the peer has read is learnt from fwd_cnt: packets are
- * grouped, CREDIT_MARKS groups at most, and a group is free when fwd_cnt has passed its last byte.
+ * Newer Linux receivers (6.12.94+, 6.18.36+, 7.1) bound the packets in a socket's queue as well:
+ * each is charged an skb, 576 bytes, against a second buf_alloc, and one too many resets the
+ * stream. Towards a peer that has not said hello as zvsock, the sender therefore keeps a packet
+ * budget: at most peer_buf_alloc / CREDIT_PKT_OVERHEAD packets unread. What the peer has read is
+ * learnt from fwd_cnt: packets are grouped, CREDIT_MARKS groups at most, and a group is free when
+ * fwd_cnt has passed its last byte.
+ *
+ * The budget must never hold back bytes that the peer has room for: its reader may wait for just
+ * these (SO_RCVLOWAT). Two rules see to that, for streams:
+ *
+ *  - Linux appends a packet of at most CREDIT_SMALL bytes to the last one of its queue when there
+ *    is room behind that, in the 4 KiB that it has posted for it; so it counts as no packet of its
+ *    own. The sender knows that room (tail_room). A packet that would leave too few for
+ *    the bytes that are still free is sent in small pieces instead (credit_tx_cut): bytes run out
+ *    before packets do, and nothing waits.
+ *  - Where that does not help (a peer that posts tiny buffers, or no guest at all), the budget can
+ *    run out first. Then the sender asks (CREDIT_REQUEST), and each answer that shows that nothing
+ *    was read in the meantime is worth one more packet (credit_go_on). Meanwhile the sender's
+ *    bytes gather, so that one will be a full one.
+ *
+ * A message is never cut or joined, and its reader never waits for more than the message: SEQPACKET
+ * has neither rule.
+ *
  * A packet without payload leaves no trace in fwd_cnt and cannot be budgeted: to a stock peer none
  * is sent. Between zvsock peers it counts as one byte on both sides (ZV_CAP_EMPTY_MSG), so the
  * budget bounds it like any other.
@@ -35,9 +52,16 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#define CREDIT_MARKS	    16
-#define CREDIT_PKT_OVERHEAD 1024u /* towards a stock peer */
-#define CREDIT_MSG_OVERHEAD 16u	  /* towards zvsock, SEQPACKET: what it keeps of each message */
+#define CREDIT_MARKS 16
+#define CREDIT_PKT_OVERHEAD                                                                        \
+	1024u			 /* towards a stock peer: 576 bytes, or up to 1024 by its build    \
+				  */
+#define CREDIT_SKB	    576u /* what most builds charge */
+#define CREDIT_PATIENCE	    60u	 /* answers, some seconds: see credit_go_on() */
+#define CREDIT_MSG_OVERHEAD 16u	 /* towards zvsock, SEQPACKET: what it keeps of each message */
+#define CREDIT_SMALL	    128u /* largest packet that Linux joins to the one before */
+#define CREDIT_FULL	    3072u /* payload that one packet of its queue holds in small ones, at least */
+#define CREDIT_TAIL_MAX	    16384u /* buffers beyond that are in pieces: nothing is joined to them */
 
 struct vsock_credit {
 	/* sending */
@@ -54,6 +78,8 @@ struct vsock_credit {
 	uint32_t pkt_overhead;	      /* bytes charged for a packet; 0: no budget */
 	uint32_t pkt_limit;	      /* packets that may be unread at the peer; 0: no limit */
 	uint32_t pkt_unread;	      /* packets in groups that fwd_cnt has not passed */
+	uint32_t pkt_extra;	      /* granted beyond pkt_limit: credit_go_on() */
+	uint32_t tail_room;	      /* bytes that the peer can join to the newest packet */
 	uint32_t mark[CREDIT_MARKS];  /* tx_cnt at the end of each group */
 	uint32_t group[CREDIT_MARKS]; /* packets in each group */
 	uint8_t mark_head, mark_count;
@@ -62,50 +88,65 @@ struct vsock_credit {
 /* Fresh counters; @buf_alloc: bytes we are ready to buffer. */
 void credit_init(struct vsock_credit *c, uint32_t buf_alloc);
 
-/* Payload bytes that may be sent now. Never negative. 0 as well while the packet budget is used up.
- */
-static inline uint32_t credit_tx_free(const struct vsock_credit *c)
-{
-	uint32_t in_flight = c->tx_cnt - c->peer_fwd_cnt;
-
-	if (c->pkt_limit && c->pkt_unread >= c->pkt_limit)
-		return 0;
-	return in_flight >= c->peer_buf_alloc ? 0 : c->peer_buf_alloc - in_flight;
-}
-
 /* Packets that may be sent now; UINT32_MAX when there is no packet budget. */
 static inline uint32_t credit_tx_packets(const struct vsock_credit *c)
 {
+	uint32_t limit = c->pkt_limit + c->pkt_extra;
+
 	if (!c->pkt_limit)
 		return UINT32_MAX;
-	return c->pkt_unread >= c->pkt_limit ? 0 : c->pkt_limit - c->pkt_unread;
+	return c->pkt_unread >= limit ? 0 : limit - c->pkt_unread;
 }
+
+/* Payload bytes that the peer has room for. Never negative. */
+static inline uint32_t credit_tx_bytes(const struct vsock_credit *c)
+{
+	uint32_t in_flight = c->tx_cnt - c->peer_fwd_cnt;
+
+	return in_flight >= c->peer_buf_alloc ? 0 : c->peer_buf_alloc - in_flight;
+}
+
+/* Payload bytes that may be sent now: 0 as well while the packet budget is used up. */
+static inline uint32_t credit_tx_free(const struct vsock_credit *c)
+{
+	return credit_tx_packets(c) ? credit_tx_bytes(c) : 0;
+}
+
+/* The slow half of credit_tx_cut(): there is a budget. */
+bool credit_tx_scarce(const struct vsock_credit *c, uint32_t len, uint32_t cap, uint32_t held);
 
 /*
- * Payload bytes that may be sent now in @pkts packets when each is charged CREDIT_PKT_OVERHEAD
- * against the same credit: Linux 6.12.92 and its contemporaries drop, without a word, what exceeds
- * that. The whole credit while nothing is unread, and always when there is no packet budget: a
- * SEQPACKET message as large as the peer's buffer must stay possible.
+ * How many of the @len payload bytes that are ready the next packet of a stream should carry; its
+ * buffer takes @cap (0: the peer joins nothing), and @held packets are promised to others. @len, or
+ * CREDIT_SMALL.
  */
-static inline uint32_t credit_tx_free_packets(const struct vsock_credit *c, uint32_t pkts)
+static inline uint32_t credit_tx_cut(const struct vsock_credit *c, uint32_t len, uint32_t cap,
+				     uint32_t held)
 {
-	uint32_t free = credit_tx_free(c);
-	uint64_t charge = ((uint64_t)c->pkt_unread + pkts) * CREDIT_PKT_OVERHEAD;
-
-	if (!c->pkt_limit || !c->pkt_unread)
-		return free;
-	return charge >= free ? 0 : free - (uint32_t)charge;
+	if (!c->pkt_limit || len <= CREDIT_SMALL || !credit_tx_scarce(c, len, cap, held))
+		return len;
+	return CREDIT_SMALL;
 }
 
-void credit_mark_packet(struct vsock_credit *c); /* slow half of credit_tx_sent() */
+/* Slow half of credit_tx_sent(). */
+void credit_mark_packet(struct vsock_credit *c, uint32_t len, uint32_t cap);
 
-/* Accounts one packet that has been sent and counts as @len bytes. */
-static inline void credit_tx_sent(struct vsock_credit *c, uint32_t len)
+/*
+ * Accounts one packet that has been sent and counts as @len bytes. @cap: what its buffer could have
+ * held, when the peer may join the next packet to it; 0: it does not (SEQPACKET, or not a guest).
+ */
+static inline void credit_tx_sent(struct vsock_credit *c, uint32_t len, uint32_t cap)
 {
 	c->tx_cnt += len;
 	if (c->pkt_limit && len)
-		credit_mark_packet(c);
+		credit_mark_packet(c, len, cap);
 }
+
+/*
+ * The peer has answered and has read nothing for @answers questions in a row: allows one packet
+ * more when it is the budget that stops a stream. True: it may go on.
+ */
+bool credit_go_on(struct vsock_credit *c, unsigned answers);
 
 /*
  * Takes buf_alloc and fwd_cnt from a received header. False: fwd_cnt runs backwards or beyond

@@ -19,7 +19,8 @@ struct model {
 	uint32_t base; /* what position 0 is in the counters */
 	uint64_t sent, peer_fwd, peer_alloc;
 	uint64_t received, consumed, told;
-	uint64_t end[PKTS]; /* where packets ended, since the budget was switched on */
+	uint64_t end[PKTS];  /* where packets ended, since the budget was switched on */
+	uint32_t room[PKTS]; /* that the peer has behind each; those joined have made it smaller */
 	unsigned npkt;
 };
 
@@ -47,18 +48,26 @@ static void check(const struct model *m)
 	if (c->pkt_limit) {
 		FZ_CHECK(c->pkt_unread >= unread);
 		FZ_CHECK(in_flight != 0 || c->pkt_unread == 0);
-		if (c->pkt_unread >= c->pkt_limit)
+		uint64_t limit = (uint64_t)c->pkt_limit + c->pkt_extra;
+
+		FZ_CHECK(credit_tx_bytes(c) == bytes);
+		FZ_CHECK(!c->pkt_extra || limit <= (uint64_t)c->pkt_unread + 1);
+		if (c->pkt_unread >= limit)
 			bytes = 0;
 		FZ_CHECK(credit_tx_packets(c) ==
-			 (c->pkt_unread >= c->pkt_limit ? 0 : c->pkt_limit - c->pkt_unread));
+			 (c->pkt_unread >= limit ? 0 : limit - c->pkt_unread));
 	} else {
 		FZ_CHECK(credit_tx_packets(c) == UINT32_MAX);
 	}
 	FZ_CHECK(credit_tx_free(c) == bytes);
 	FZ_CHECK(credit_tx_free(c) <= m->peer_alloc);
 	FZ_CHECK(in_flight || !m->peer_alloc || credit_tx_free(c)); /* no standstill */
-	for (uint32_t p = 0; p < 3; p++)
-		FZ_CHECK(credit_tx_free_packets(c, p) <= credit_tx_free(c));
+	for (uint32_t len = 0; len < 8192; len += 509) {
+		uint32_t cut = credit_tx_cut(c, len, 3732, 0);
+
+		FZ_CHECK(cut == len || (cut == CREDIT_SMALL && cut < len && c->pkt_limit));
+		FZ_CHECK(credit_tx_cut(c, len, 0, 0) == len); /* nothing is joined: no use */
+	}
 	if (m->peer_alloc && m->peer_alloc < window)
 		window = m->peer_alloc;
 	FZ_CHECK(credit_update_due(c) == (untold && untold >= window / 4));
@@ -66,16 +75,39 @@ static void check(const struct model *m)
 
 static void send_packet(struct model *m, struct fz *z)
 {
-	uint32_t free = credit_tx_free(&m->c), len = fz_u32(z);
+	uint32_t free = credit_tx_free(&m->c), len = fz_u32(z), cap = 0;
+	uint8_t how = fz_u8(z);
 
-	if (fz_u8(z) & 1)
+	if (how & 1)
 		len &= 0xfff;
+	if (how & 2)
+		len &= 0xff;
+	if (how & 4)
+		cap = how & 8 ? 3732 : len + (how >> 4);
 	if (len > free || m->npkt == PKTS)
 		return;
-	credit_tx_sent(&m->c, len);
+	credit_tx_sent(&m->c, len, cap);
 	m->sent += len;
-	if (m->c.pkt_limit && len)
-		m->end[m->npkt++] = m->sent;
+	if (!m->c.pkt_limit || !len)
+		return;
+	/* As the peer does: behind the last packet that it still has, if that is small enough. */
+	if (m->npkt && len <= CREDIT_SMALL && len < m->room[m->npkt - 1]) {
+		m->end[m->npkt - 1] = m->sent;
+		m->room[m->npkt - 1] -= len;
+		return;
+	}
+	m->room[m->npkt] = cap > len && cap <= CREDIT_TAIL_MAX ? cap - len : 0;
+	m->end[m->npkt++] = m->sent;
+}
+
+/* The peer answers @answers questions without reading. */
+static void go_on(struct model *m, uint8_t answers)
+{
+	bool stuck = m->c.pkt_limit && !credit_tx_packets(&m->c) && credit_tx_bytes(&m->c);
+	bool may = answers >= (m->peer_alloc < 2 * CREDIT_SKB ? CREDIT_PATIENCE : 1);
+
+	FZ_CHECK(credit_go_on(&m->c, answers) == (stuck && may));
+	FZ_CHECK(!stuck || credit_tx_packets(&m->c) == may);
 }
 
 /* What a header says: anything, or something honest. */
@@ -96,8 +128,10 @@ static void peer_says(struct model *m, struct fz *z, bool honest)
 	m->peer_alloc = alloc;
 	m->peer_fwd += step;
 	for (unsigned i = 0; i < m->npkt; i++)
-		if (m->end[i] > m->peer_fwd)
+		if (m->end[i] > m->peer_fwd) {
+			m->room[kept] = m->room[i];
 			m->end[kept++] = m->end[i];
+		}
 	m->npkt = kept;
 }
 
@@ -133,8 +167,13 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
 		switch (op % 8) {
 		case 0:
-		case 1:
 			send_packet(&m, &z);
+			break;
+		case 1:
+			if (op & 8)
+				go_on(&m, op >> 4 ? op : 1);
+			else
+				send_packet(&m, &z);
 			break;
 		case 2:
 			peer_says(&m, &z, false);

@@ -18,6 +18,7 @@ from procs import Failure
 from world import Bench, Skip, scenarios
 import scenarios_app  # noqa: F401  (importing lists their scenarios)
 import scenarios_capture  # noqa: F401
+import scenarios_credit  # noqa: F401
 import scenarios_daemon  # noqa: F401
 import scenarios_hugepages  # noqa: F401
 import scenarios_loopback  # noqa: F401

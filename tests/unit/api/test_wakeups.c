@@ -205,7 +205,7 @@ static void test_budget_is_asked_for_more_rarely(void **state)
 	char got[128];
 
 	(void)state;
-	connect_pair(ZV_STREAM, 1000, &g, &h);
+	connect_pair(ZV_SEQPACKET, 1000, &g, &h);
 	while (zv_send(g, "x", 1, 0) == 1)
 		pump();
 	for (unsigned i = 0; i < 300; i++) {
@@ -217,7 +217,8 @@ static void test_budget_is_asked_for_more_rarely(void **state)
 		pump();
 	}
 	assert_int_equal(last, TIMER_CREDIT_LAST);
-	assert_true(zv_recv(h, got, sizeof(got), NULL) > 0);
+	while (zv_recv(h, got, sizeof(got), NULL) > 0)
+		;
 	conn_timer_stop(g);
 	tx_credit_retry(g);
 	pump();

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Credit arithmetic: wrap at 2^32, hostile counters, when to report, the packet budget's books. */
+/* Credit arithmetic: wrap at 2^32, hostile counters, when to report. */
 #include "proto_test.h"
 
 #include "proto/vsock_credit.h"
@@ -37,7 +37,7 @@ static void test_tx_cnt_wraps(void **state)
 	struct vsock_credit c = sender(UINT32_MAX - 99, 1000);
 
 	(void)state;
-	credit_tx_sent(&c, 300); /* 200 past the wrap */
+	credit_tx_sent(&c, 300, 0); /* 200 past the wrap */
 	assert_int_equal(c.tx_cnt, 200);
 	assert_int_equal(credit_tx_free(&c), 700);
 	/* fwd_cnt up to the last byte before the wrap, then across it. */
@@ -78,7 +78,7 @@ static void test_fwd_cnt_beyond_what_was_sent_is_refused(void **state)
 	for (unsigned i = 0; i < COUNT_OF(bases); i++) {
 		struct vsock_credit c = sender(bases[i], 1000), before;
 
-		credit_tx_sent(&c, 100);
+		credit_tx_sent(&c, 100, 0);
 		assert_true(credit_peer_update(&c, 1000, bases[i] + 40));
 		before = c;
 		assert_false(credit_peer_update(&c, 5000, bases[i] + 101)); /* beyond tx_cnt */
@@ -99,7 +99,7 @@ static void test_lesson_03_negative_credit_is_clamped(void **state)
 	struct vsock_credit c = sender(0, 1000);
 
 	(void)state;
-	credit_tx_sent(&c, 800);
+	credit_tx_sent(&c, 800, 0);
 	assert_true(credit_peer_update(&c, 500, 0));
 	assert_int_equal(credit_tx_free(&c), 0);
 	assert_true(credit_peer_update(&c, 500, 299));
@@ -249,7 +249,7 @@ static void test_lesson_04_one_way_flow_is_reported(void **state)
 
 		len = len < free ? len : free;
 		assert_int_not_equal(len, 0); /* the reader is never behind: never stuck */
-		credit_tx_sent(&tx, len);
+		credit_tx_sent(&tx, len, 0);
 		assert_true(credit_rx_take(&rx, len));
 		credit_rx_consumed(&rx, len);
 		total += len;
@@ -261,199 +261,6 @@ static void test_lesson_04_one_way_flow_is_reported(void **state)
 	}
 	assert_true(updates <= 64 * KIB * KIB / (64 * KIB));
 	assert_true(updates < packets);
-}
-
-static void test_budget_follows_the_peers_buffer(void **state)
-{
-	struct vsock_credit c = sender(0, 256 * KIB);
-
-	(void)state;
-	credit_limit_packets(&c, CREDIT_PKT_OVERHEAD);
-	assert_int_equal(credit_tx_packets(&c), 256);
-	assert_true(credit_peer_update(&c, 64 * KIB, 0));
-	assert_int_equal(credit_tx_packets(&c), 64);
-	assert_true(credit_peer_update(&c, 1, 0));
-	assert_int_equal(credit_tx_packets(&c), 1); /* never stuck by the budget alone */
-	assert_int_equal(credit_tx_free(&c), 1);
-	assert_true(credit_peer_update(&c, 0, 0));
-	assert_int_equal(credit_tx_free(&c), 0);
-	assert_true(credit_peer_update(&c, 256 * KIB, 0)); /* and it has not been switched off */
-	assert_int_equal(credit_tx_packets(&c), 256);
-	credit_limit_packets(&c, 0);
-	assert_int_equal(credit_tx_packets(&c), UINT32_MAX);
-	assert_true(credit_peer_update(&c, 64 * KIB, 0)); /* and stays off */
-	assert_int_equal(credit_tx_packets(&c), UINT32_MAX);
-}
-
-static void test_budget_stops_and_opens(void **state)
-{
-	struct vsock_credit c = sender(UINT32_MAX - 100, 64 * KIB); /* marks cross the wrap */
-	uint32_t base = c.tx_cnt;
-
-	(void)state;
-	credit_limit_packets(&c, CREDIT_PKT_OVERHEAD);
-	for (unsigned i = 0; i < 64; i++) {
-		assert_int_equal(credit_tx_packets(&c), 64 - i);
-		assert_int_not_equal(credit_tx_free(&c), 0);
-		credit_tx_sent(&c, 4);
-	}
-	assert_int_equal(credit_tx_packets(&c), 0);
-	assert_int_equal(credit_tx_free(&c), 0); /* 65,280 bytes are free, no packet is */
-	/* A group (4 packets, 16 bytes) is free only when its last byte is read. */
-	assert_true(credit_peer_update(&c, 64 * KIB, base + 15));
-	assert_int_equal(credit_tx_packets(&c), 0);
-	assert_true(credit_peer_update(&c, 64 * KIB, base + 16));
-	assert_int_equal(credit_tx_packets(&c), 4);
-	assert_true(credit_peer_update(&c, 64 * KIB, base + 255));
-	assert_int_equal(credit_tx_packets(&c), 60);
-	assert_true(credit_peer_update(&c, 64 * KIB, base + 256));
-	assert_int_equal(credit_tx_packets(&c), 64);
-	assert_int_equal(c.mark_count, 0);
-}
-
-static void test_budget_ignores_packets_without_payload(void **state)
-{
-	struct vsock_credit c = sender(0, 64 * KIB);
-
-	(void)state;
-	credit_limit_packets(&c, CREDIT_PKT_OVERHEAD);
-	for (unsigned i = 0; i < 1000; i++)
-		credit_tx_sent(&c, 0);
-	assert_int_equal(credit_tx_packets(&c), 64);
-}
-
-static void test_budget_switched_on_in_mid_stream(void **state)
-{
-	struct vsock_credit c = sender(0, 64 * KIB);
-
-	(void)state;
-	credit_tx_sent(&c, 1000);
-	credit_limit_packets(&c, CREDIT_PKT_OVERHEAD);
-	/* The 1000 bytes may have been 1000 packets. */
-	assert_int_equal(credit_tx_packets(&c), 0);
-	assert_true(credit_peer_update(&c, 64 * KIB, 999));
-	assert_int_equal(credit_tx_packets(&c), 0);
-	assert_true(credit_peer_update(&c, 64 * KIB, 1000));
-	assert_int_equal(credit_tx_packets(&c), 64);
-
-	/* On twice changes nothing; off and on again with few bytes in flight is exact enough. */
-	credit_tx_sent(&c, 10);
-	credit_limit_packets(&c, CREDIT_PKT_OVERHEAD);
-	assert_int_equal(credit_tx_packets(&c), 63);
-	credit_limit_packets(&c, 0);
-	credit_limit_packets(&c, CREDIT_PKT_OVERHEAD);
-	assert_int_equal(credit_tx_packets(&c), 54);
-}
-
-static void test_joint_charge(void **state)
-{
-	struct vsock_credit c = sender(0, 64 * KIB);
-
-	(void)state;
-	assert_int_equal(credit_tx_free_packets(&c, 9), 64 * KIB); /* no budget, no charge */
-	credit_limit_packets(&c, CREDIT_PKT_OVERHEAD);
-	assert_int_equal(credit_tx_free_packets(&c, 9), 64 * KIB); /* nothing unread: all of it */
-	credit_tx_sent(&c, 1000);
-	assert_int_equal(credit_tx_free_packets(&c, 1), 64 * KIB - 1000 - 2 * 1024);
-	assert_int_equal(credit_tx_free_packets(&c, 9), 64 * KIB - 1000 - 10 * 1024);
-	assert_int_equal(credit_tx_free_packets(&c, 63), 0);
-	assert_int_equal(credit_tx_free_packets(&c, UINT32_MAX), 0);
-}
-
-static void check_books(const struct vsock_credit *c, uint32_t exact)
-{
-	uint32_t sum = 0, behind = UINT32_MAX;
-
-	for (unsigned k = 0; k < c->mark_count; k++) {
-		unsigned i = (c->mark_head + k) % CREDIT_MARKS;
-
-		sum += c->group[i];
-		assert_true(c->tx_cnt - c->mark[i] < behind); /* in order */
-		behind = c->tx_cnt - c->mark[i];
-		assert_true(behind < c->tx_cnt - c->peer_fwd_cnt); /* none that is read */
-	}
-	assert_int_equal(sum, c->pkt_unread);
-	if (c->mark_count)
-		assert_int_equal(behind, 0); /* the newest ends at tx_cnt */
-	/* Never fewer than there are; the excess lies in the one group that is half read. */
-	assert_true(c->pkt_unread >= exact);
-}
-
-/* The books against an exact list of packets, while the peer's buffer size changes at will. */
-static void test_budget_never_undercounts(void **state)
-{
-	enum { N = 1 << 16 };
-	static uint32_t end[N];
-	struct vsock_credit c = sender(UINT32_MAX - 50000, 256 * KIB);
-	uint32_t head = 0, tail = 0;
-	uint64_t seed = 11;
-
-	(void)state;
-	credit_limit_packets(&c, CREDIT_PKT_OVERHEAD);
-	for (unsigned step = 0; step < 60000; step++) {
-		if (test_rand(&seed) % 3) {
-			uint32_t free = credit_tx_free(&c), len = test_between(&seed, 1, 300);
-
-			if (!free)
-				continue;
-			credit_tx_sent(&c, len < free ? len : free);
-			end[tail++ % N] = c.tx_cnt;
-			continue;
-		}
-		uint32_t fwd = c.peer_fwd_cnt + test_between(&seed, 0, c.tx_cnt - c.peer_fwd_cnt);
-		uint32_t buf = test_rand(&seed) % 16 ? c.peer_buf_alloc
-						     : test_between(&seed, 0, 512 * KIB);
-
-		assert_true(credit_peer_update(&c, buf, fwd));
-		while (head != tail && c.tx_cnt - end[head % N] >= c.tx_cnt - fwd)
-			head++;
-		check_books(&c, tail - head);
-	}
-	assert_true(tail > 10000);
-	assert_true(credit_peer_update(&c, 256 * KIB, c.tx_cnt));
-	assert_int_equal(c.pkt_unread, 0);
-	assert_int_equal(credit_tx_packets(&c), 256);
-}
-
-/* All marks are taken by small groups when the peer enlarges its buffer. */
-static void test_budget_grows_with_all_marks_in_use(void **state)
-{
-	struct vsock_credit c = sender(0, CREDIT_MARKS * CREDIT_PKT_OVERHEAD);
-
-	(void)state;
-	credit_limit_packets(&c, CREDIT_PKT_OVERHEAD);
-	for (unsigned i = 0; i < CREDIT_MARKS; i++)
-		credit_tx_sent(&c, 1);
-	assert_int_equal(c.mark_count, CREDIT_MARKS);
-	assert_int_equal(credit_tx_packets(&c), 0);
-	assert_true(credit_peer_update(&c, 256 * KIB, 0));
-	for (unsigned n = CREDIT_MARKS; credit_tx_free(&c); check_books(&c, ++n))
-		credit_tx_sent(&c, 1);
-	assert_int_equal(c.tx_cnt, 256);
-	assert_int_equal(c.mark_count, CREDIT_MARKS);
-	/* The first groups are free one by one; the rest, in the newest group, at its end. */
-	assert_true(credit_peer_update(&c, 256 * KIB, 15));
-	assert_int_equal(credit_tx_packets(&c), 15);
-	assert_true(credit_peer_update(&c, 256 * KIB, 255));
-	assert_int_equal(credit_tx_packets(&c), 15);
-	assert_true(credit_peer_update(&c, 256 * KIB, 256));
-	assert_int_equal(credit_tx_packets(&c), 256);
-}
-
-static void test_budget_of_a_huge_buffer(void **state)
-{
-	struct vsock_credit c = sender(0, UINT32_MAX);
-	uint32_t limit = UINT32_MAX / CREDIT_PKT_OVERHEAD, i;
-
-	(void)state;
-	credit_limit_packets(&c, CREDIT_PKT_OVERHEAD);
-	assert_int_equal(credit_tx_packets(&c), limit);
-	for (i = 0; credit_tx_free(&c); i++)
-		credit_tx_sent(&c, 1);
-	assert_int_equal(i, limit);
-	check_books(&c, limit);
-	assert_true(credit_peer_update(&c, UINT32_MAX, limit));
-	assert_int_equal(credit_tx_packets(&c), limit);
 }
 
 int main(void)
@@ -470,14 +277,6 @@ int main(void)
 		cmocka_unit_test(test_update_due_by_packets),
 		cmocka_unit_test(test_lesson_02_guest_caps_tx_at_its_own_buffer),
 		cmocka_unit_test(test_lesson_04_one_way_flow_is_reported),
-		cmocka_unit_test(test_budget_follows_the_peers_buffer),
-		cmocka_unit_test(test_budget_stops_and_opens),
-		cmocka_unit_test(test_budget_ignores_packets_without_payload),
-		cmocka_unit_test(test_budget_switched_on_in_mid_stream),
-		cmocka_unit_test(test_joint_charge),
-		cmocka_unit_test(test_budget_never_undercounts),
-		cmocka_unit_test(test_budget_grows_with_all_marks_in_use),
-		cmocka_unit_test(test_budget_of_a_huge_buffer),
 	};
 
 	return cmocka_run_group_tests_name("proto: credit", tests, NULL, NULL);

@@ -5,6 +5,7 @@
  * PORT" on PATH to reach the guest, PATH_PORT to be reached by it.
  *
  *	vsock_peer serve [PATH]     serves echo, seq and xfer until it is killed
+ *	vsock_peer late|trickle ... late.c
  *	vsock_peer VERB WHERE ...   one job (peer.h); prints one line; exit code 0 when all went
  *well
  *
@@ -12,6 +13,7 @@
  * part of a message that its credit has no room for, and then say EAGAIN, so that the message can
  * neither be sent nor taken back. SEQ_WINDOW keeps such a call from waiting for ever.
  */
+#include "late.h"
 #include "peer.h"
 
 #include <errno.h>
@@ -286,6 +288,10 @@ int main(int argc, char **argv)
 		files.rlim_cur = files.rlim_max;
 		(void)setrlimit(RLIMIT_NOFILE, &files);
 	}
+	if (argc >= 2 && strcmp(argv[1], "late") == 0)
+		return late_reader(argc - 2, argv + 2);
+	if (argc >= 2 && strcmp(argv[1], "trickle") == 0)
+		return trickle(argc - 2, argv + 2);
 	if (argc >= 2 && argc <= 3 && strcmp(argv[1], "serve") == 0) {
 		err = listen_all(listeners, argc == 3 ? argv[2] : "4294967295");
 		if (err) {
