@@ -3,6 +3,7 @@
 #include "transport.h"
 
 #include <errno.h>
+#include <pthread.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -10,10 +11,21 @@
 
 static _Thread_local char err_text[512];
 
+/*
+ * Where lines go. A line counts itself in `users` of the round that it found, and zv_set_log begins
+ * another round and waits for those of the one before; so it returns when nobody is in the old
+ * function, or will be, with whatever context. `on` spares the lock while there is none.
+ */
 static struct {
+	pthread_mutex_t lock;
+	pthread_cond_t left;
 	zv_log_fn fn;
 	void *ctx;
-} log_sink;
+	unsigned round, users[2];
+	bool on;
+} sink = {.lock = PTHREAD_MUTEX_INITIALIZER, .left = PTHREAD_COND_INITIALIZER};
+
+static _Thread_local unsigned in_sink; /* calls of the log function that this thread is in */
 
 int zv_err(int err, const char *fmt, ...)
 {
@@ -32,21 +44,50 @@ const char *zv_error_text(void)
 
 void zv_set_log(zv_log_fn fn, void *ctx)
 {
-	/* fn last: a reader that sees it also sees its ctx. */
-	__atomic_store_n(&log_sink.fn, NULL, __ATOMIC_SEQ_CST);
-	__atomic_store_n(&log_sink.ctx, ctx, __ATOMIC_RELEASE);
-	__atomic_store_n(&log_sink.fn, fn, __ATOMIC_RELEASE);
+	static pthread_mutex_t one = PTHREAD_MUTEX_INITIALIZER;
+	unsigned old;
+
+	if (!in_sink) /* else it may be waited for by whoever has it */
+		pthread_mutex_lock(&one);
+	pthread_mutex_lock(&sink.lock);
+	sink.fn = fn;
+	sink.ctx = ctx;
+	__atomic_store_n(&sink.on, fn != NULL, __ATOMIC_RELAXED);
+	if (!in_sink) {
+		old = sink.round;
+		sink.round = !old;
+		while (sink.users[old])
+			pthread_cond_wait(&sink.left, &sink.lock);
+	}
+	pthread_mutex_unlock(&sink.lock);
+	if (!in_sink)
+		pthread_mutex_unlock(&one);
 }
 
 static void log_line(enum zv_log_level level, const char *fmt, va_list ap)
 {
-	zv_log_fn fn = __atomic_load_n(&log_sink.fn, __ATOMIC_ACQUIRE);
 	char line[512];
+	unsigned round;
+	zv_log_fn fn;
+	void *ctx;
 
-	if (!fn)
+	if (!__atomic_load_n(&sink.on, __ATOMIC_RELAXED))
 		return;
 	(void)vsnprintf(line, sizeof(line), fmt, ap);
-	fn(__atomic_load_n(&log_sink.ctx, __ATOMIC_ACQUIRE), level, line);
+	pthread_mutex_lock(&sink.lock);
+	fn = sink.fn;
+	ctx = sink.ctx;
+	round = sink.round;
+	sink.users[round]++;
+	pthread_mutex_unlock(&sink.lock);
+	in_sink++;
+	if (fn)
+		fn(ctx, level, line);
+	in_sink--;
+	pthread_mutex_lock(&sink.lock);
+	if (--sink.users[round] == 0)
+		pthread_cond_broadcast(&sink.left);
+	pthread_mutex_unlock(&sink.lock);
 }
 
 void zv_log(enum zv_log_level level, const char *fmt, ...)

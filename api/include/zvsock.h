@@ -212,7 +212,12 @@ ZV_API const char *zv_strerror(int err);
  */
 ZV_API const char *zv_error_text(void);
 
-/* Where log lines go (none by default). May be called from any thread; @fn too. NULL: off. */
+/*
+ * Where log lines go (none by default). May be called from any thread; @fn too, by several at once.
+ * NULL: off. Once it returns, the function that was set before is not running and will not be
+ * called again, so its context may go: do not hold what that function waits for. Called by @fn
+ * itself, it does not wait. @fn must not call anything on the queue or device that it hears of.
+ */
 ZV_API void zv_set_log(zv_log_fn fn, void *ctx);
 
 /* ---- device ----------------------------------------------------------------------------- */
