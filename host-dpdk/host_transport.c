@@ -157,6 +157,7 @@ static const struct transport_ops host_ops = {
 	.page_size = host_page_size,
 	.queue = host_queue,
 	.rx_burst = hq_rx_burst,
+	.rx_rest = hq_rx_rest,
 	.rx_release = hq_rx_release,
 	.tx_reserve = hq_tx_reserve,
 	.tx_commit = hq_tx_commit,

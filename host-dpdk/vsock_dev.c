@@ -69,6 +69,7 @@ void hq_fini(struct hq *q)
 		guest_mem_put(ep->mem);
 		free(ep);
 	}
+	hq_kept_fini(q);
 	free(q->rec);
 	free(q->stack);
 	free(q->ctrl);
@@ -280,6 +281,7 @@ bool hq_stop(struct hq *q, struct hq_bases *b)
 	if (!q->loaded)
 		return false;
 	quiesce_stop(&q->tq.qs);
+	hq_rx_keep(q);
 	session = q->tq.session;
 	if (q->ep)
 		epoch_retire(q);

@@ -34,9 +34,10 @@
  * was taken away). Otherwise what is written there is lost to the guest, and the memory may be
  * somebody else's by now: the session ends.
  *
- * When a session is stopped, memory that tokens still refer to is revoked first (guest_mem.h), and
- * then all chains in flight are returned to the guest unused (length 0, which a driver drops), so
- * that a driver which lives on loses no descriptor and used == avail at that moment.
+ * When a session is stopped, what the guest had sent is taken (vsock_kept.c), memory that tokens
+ * still refer to is revoked first (guest_mem.h), and then all chains in flight are returned to the
+ * guest unused (length 0, which a driver drops), so that a driver which lives on loses no
+ * descriptor and used == avail at that moment.
  */
 #ifndef ZV_VSOCK_DEV_H
 #define ZV_VSOCK_DEV_H
@@ -45,9 +46,11 @@
 #include "transport.h"
 #include "vring.h"
 
-#define HQ_CTRL_KEEP 8u	 /* receive buffers of the guest kept back for control packets */
-#define HQ_BURST     32u /* packets that one rx_burst looks at */
-#define HQ_RETIRED   32u /* ended epochs that loans may keep alive, each with its memory map */
+#define HQ_CTRL_KEEP  8u	  /* receive buffers of the guest kept back for control packets */
+#define HQ_BURST      32u	  /* packets that one rx_burst looks at */
+#define HQ_KEPT_MAX   (32u << 20) /* bytes kept of what guests had sent when they went */
+#define HQ_KEPT_TOKEN (1u << 31)
+#define HQ_RETIRED    32u /* ended epochs that loans may keep alive, each with its memory map */
 
 enum hq_ring { HQ_GUEST_RX = 0, HQ_GUEST_TX = 1 };
 enum hq_rec_state { HQ_FREE = 0, HQ_RX_OUT, HQ_TX_OUT, HQ_STACK };
@@ -97,6 +100,12 @@ struct hq {
 	uint32_t nseg;
 	uint32_t armed;
 	int callfd[2]; /* [enum hq_ring]; dup'ed, -1: none */
+
+	/* packets of ended sessions; vsock_kept.c */
+	struct hq_kept **kept; /* by slot; NULL: given back */
+	uint32_t nkept, kept_size, kept_next;
+	size_t kept_bytes;
+	struct pkt_seg kept_seg[HQ_BURST];
 
 	/* control thread */
 	struct hq_epoch *retired;
@@ -181,9 +190,18 @@ static inline uint32_t hq_keep(const struct hq *q)
 	return eighth < HQ_CTRL_KEEP ? eighth : HQ_CTRL_KEEP;
 }
 
+/* ---- vsock_kept.c ---- */
+
+/* Control thread, the owner is stopped: takes what the guest has sent, for hq_rx_rest. */
+void hq_rx_keep(struct hq *q);
+/* Gives a token of hq_rx_rest back; others are not its own. */
+void hq_kept_release(struct hq *q, uint32_t token);
+void hq_kept_fini(struct hq *q);
+
 /* ---- owner: the data functions of struct transport_ops ---- */
 
 int hq_rx_burst(struct tq *tq, struct rx_pkt *pkts, unsigned max);
+int hq_rx_rest(struct tq *tq, struct rx_pkt *pkts, unsigned max);
 void hq_rx_release(struct tq *tq, uint32_t token);
 unsigned hq_tx_reserve(struct tq *tq, struct tx_slot *slots, unsigned n, uint32_t len,
 		       unsigned flags);

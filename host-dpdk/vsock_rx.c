@@ -213,7 +213,11 @@ void hq_rx_release(struct tq *tq, uint32_t token)
 	struct hq *q = hq_of(tq);
 	struct hq_rec *rec;
 
-	if (unlikely(token >= q->nrec || q->rec[token].state != HQ_RX_OUT))
+	if (unlikely(token >= q->nrec)) {
+		hq_kept_release(q, token);
+		return;
+	}
+	if (unlikely(q->rec[token].state != HQ_RX_OUT))
 		return;
 	rec = &q->rec[token];
 	if (likely(rec->ep == q->ep) || hq_stale(q, rec))

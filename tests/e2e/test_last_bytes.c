@@ -39,6 +39,16 @@ static bool wait_events(struct zv_queue *q)
 	return zv_wait(q, ev, 8, WAIT_S * 1000000000ull) > 0;
 }
 
+/* The device on guest_uri, as soon as its other side is there. */
+static struct zv_dev *open_guest(void)
+{
+	struct zv_dev *d = NULL;
+
+	for (unsigned i = 0; i < WAIT_S * 100 && zv_open(&d, guest_uri, NULL); i++)
+		usleep(10000);
+	return d;
+}
+
 /* ---- the process that sends and goes: 0, or where it failed ---- */
 
 static int host_main(void)
@@ -59,6 +69,22 @@ static int host_main(void)
 	return 0;
 }
 
+static int guest_main(void)
+{
+	static char data[BYTES];
+	struct zv_dev *d = open_guest();
+	struct zv_conn *c;
+
+	if (!d || zv_connect(zv_queue(d, 0), ZV_CID_HOST, PORT, ZV_STREAM, &c) ||
+	    !wait_events(zv_queue(d, 0)))
+		return 1;
+	for (size_t i = 0; i < BYTES; i++)
+		data[i] = byte_at(i);
+	if (zv_send(c, data, BYTES, 0) != BYTES || zv_conn_close(c))
+		return 2;
+	return 0; /* without zv_close, as one that is killed */
+}
+
 static pid_t start(int (*fn)(void))
 {
 	pid_t pid = fork();
@@ -71,16 +97,6 @@ static pid_t start(int (*fn)(void))
 }
 
 /* ---- the process that reads afterwards ---- */
-
-/* The device on @uri, as soon as its other side is there. */
-static struct zv_dev *open_guest(void)
-{
-	struct zv_dev *d = NULL;
-
-	for (unsigned i = 0; i < WAIT_S * 100 && zv_open(&d, guest_uri, NULL); i++)
-		usleep(10000);
-	return d;
-}
 
 static void all_then_the_end(struct zv_conn *c)
 {
@@ -123,6 +139,35 @@ static void the_host_sends_and_exits(void **state)
 	assert_int_equal(zv_close(d), 0);
 }
 
+static void the_guest_sends_and_exits(void **state)
+{
+	struct zv_conn *c;
+	struct zv_dev *d;
+	struct zv_dev_info info = {.size = sizeof(info)};
+	pid_t guest;
+	int status;
+
+	(void)state;
+	assert_int_equal(zv_host_init(), 0);
+	assert_int_equal(zv_open(&d, host_uri, NULL), 0);
+	assert_int_equal(zv_listen(d, PORT, ZV_STREAM, 0), 0);
+	guest = start(guest_main);
+	while (zv_accept(zv_queue(d, 0), PORT, &c))
+		assert_true(wait_events(zv_queue(d, 0)));
+	assert_int_equal(waitpid(guest, &status, 0), guest);
+	assert_int_equal(status, 0);
+	for (unsigned i = 0; i < WAIT_S * 100; i++) {
+		assert_int_equal(zv_dev_info(d, &info), 0);
+		if (!info.queues_up)
+			break;
+		usleep(10000);
+	}
+	assert_int_equal(info.queues_up, 0);
+	all_then_the_end(c);
+	assert_int_equal(zv_conn_close(c), 0);
+	assert_int_equal(zv_close(d), 0);
+}
+
 static int setup(void **state)
 {
 	(void)state;
@@ -148,7 +193,8 @@ static int teardown(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(the_host_sends_and_exits),
+		cmocka_unit_test(the_host_sends_and_exits), /* first: no EAL before its fork */
+		cmocka_unit_test(the_guest_sends_and_exits),
 	};
 
 	return cmocka_run_group_tests(tests, setup, teardown);

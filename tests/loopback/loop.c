@@ -228,6 +228,7 @@ const struct transport_ops loop_host_ops = {
 	.page_size = loop_page_size,
 	.queue = host_q,
 	.rx_burst = hq_rx_burst,
+	.rx_rest = hq_rx_rest,
 	.rx_release = hq_rx_release,
 	.tx_reserve = hq_tx_reserve,
 	.tx_commit = hq_tx_commit,

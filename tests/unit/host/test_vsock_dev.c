@@ -95,6 +95,86 @@ static void changed_chain(void **state)
 
 /* ---- sessions ---- */
 
+/* Takes what former sessions have left. */
+static void take_rest(struct fix *f)
+{
+	int n;
+
+	while ((n = hq_rx_rest(f->tq, f->pkt, 64)) > 0)
+		for (int i = 0; i < n; i++)
+			hq_rx_release(f->tq, f->pkt[i].token);
+	assert_int_equal(f->q->kept_bytes, 0);
+	assert_int_equal(f->q->nkept, 0);
+}
+
+/* What the guest had sent when it went is the owner's, whatever becomes of the guest's memory. */
+static void what_was_sent_is_kept(void **state)
+{
+	struct fix *f = *state;
+	struct hq_bases b;
+	uint64_t off[3];
+
+	fresh(f, N);
+	take_rest(f);
+	for (unsigned i = 0; i < 3; i++) {
+		off[i] = put_packet(f, i == 2 ? 0 : 8, i == 2 ? 0 : 8);
+		drv_desc(&f->tx, (uint16_t)i, G_GPA + off[i], HDR + (i == 2 ? 0 : 8), 0, 0);
+		drv_offer(&f->tx, (uint16_t)i);
+	}
+	memset(&f->g.mem[off[0] + HDR], 0x11, 8);
+	memset(&f->g.mem[off[1] + HDR], 0x22, 8);
+	assert_int_equal(hq_rx_rest(f->tq, f->pkt, 64), 0);
+	assert_true(hq_stop(f->q, &b));
+	assert_int_equal(b.base[HQ_GUEST_TX], 3);
+	assert_used(&f->tx, 2, 0);
+	assert_used(&f->tx, 0, 0);
+	assert_used(&f->tx, 1, 0);
+	memset(&f->g.mem[off[0]], 0xee, HDR + 8); /* the driver has its buffers back */
+	assert_int_equal(hq_rx_burst(f->tq, f->pkt, 64), 0);
+	assert_int_equal(hq_rx_rest(f->tq, f->pkt, 1), 1);
+	assert_int_equal(f->pkt[0].nseg, 1);
+	assert_int_equal(f->pkt[0].hdr.len, 8);
+	assert_int_equal(f->pkt[0].seg[0].len, 8);
+	assert_int_equal(f->pkt[0].seg[0].base[7], 0x11);
+	fresh(f, N); /* and a new session makes no difference */
+	assert_int_equal(hq_rx_rest(f->tq, f->pkt + 1, 63), 2);
+	assert_int_equal(f->pkt[1].seg[0].base[0], 0x22);
+	assert_int_equal(f->pkt[2].nseg, 0);
+	assert_int_equal(hq_rx_rest(f->tq, f->pkt + 3, 61), 0);
+	hq_rx_release(f->tq, f->pkt[0].token);
+	hq_rx_release(f->tq, f->pkt[0].token); /* twice: nothing */
+	hq_rx_release(f->tq, f->pkt[1].token + 5);
+	assert_int_equal(f->pkt[1].seg[0].base[0], 0x22);
+	hq_rx_release(f->tq, f->pkt[1].token);
+	assert_int_equal(f->q->kept_bytes, 0);
+	assert_int_equal(f->q->nkept, 0);
+}
+
+/* All descriptors name the same large buffer: what is kept is bounded, and is the beginning. */
+static void what_is_kept_is_bounded(void **state)
+{
+	struct fix *f = *state;
+	const uint32_t big = G_SIZE - G_DATA - HDR;
+	struct hq_bases b;
+	uint64_t off, kept = 0;
+
+	for (unsigned round = 0; kept <= HQ_KEPT_MAX / big && round < 10000; round++) {
+		off = put_packet(f, big, 0);
+		for (uint16_t i = 0; i < N; i++) {
+			drv_desc(&f->tx, i, G_GPA + off, HDR + big, 0, 0);
+			drv_offer(&f->tx, i);
+		}
+		assert_true(hq_stop(f->q, &b));
+		kept = f->q->nkept;
+		assert_in_range(f->q->kept_bytes, 0, HQ_KEPT_MAX);
+		fresh(f, N);
+		if (kept < (round + 1) * N)
+			break;
+	}
+	assert_in_range(kept, 1, HQ_KEPT_MAX / big);
+	take_rest(f);
+}
+
 static void stop_returns_all(void **state)
 {
 	struct fix *f = *state;
@@ -394,8 +474,15 @@ static void restarts(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		T(broken_rings), T(changed_chain), T(stop_returns_all), T(many_stale),
-		T(calls),	 T(arming),	   T(restarts),
+		T(broken_rings),
+		T(changed_chain),
+		T(what_was_sent_is_kept),
+		T(what_is_kept_is_bounded),
+		T(stop_returns_all),
+		T(many_stale),
+		T(calls),
+		T(arming),
+		T(restarts),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
