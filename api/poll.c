@@ -1,36 +1,15 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/*
- * The queue's own work, and waiting for it.
- *
- * zv_wait polls for spin_ns and then arms and sleeps. Two rules make polling bearable on few
- * cores. First, an idle poller offers the CPU: sched_yield after every 64 empty polls. Second, it
- * looks at how long that took: longer than an empty system call means that somebody else ran here,
- * most likely the very peer that is being waited for, so from then on it yields after every empty
- * poll (q->crowded) until a yield comes back at once. With each side on a CPU of its own the cost
- * is one cheap system call per 64 polls; with everything on one CPU a round trip is two yields.
- *
- * A signal handler that runs while zv_wait polls leaves no trace that a later system call could
- * return -EINTR for. So once it has been idle for a while, and before it sleeps, zv_wait blocks
- * signals; ppoll lets them in, and says so, at intervals or in its sleep. What came before is as
- * if it had come before the call.
- */
+/* The queue's own work, its events, and asking for notifications. Waiting for them is wait.c. */
 #include "socket.h"
 
 #include <errno.h>
-#include <poll.h>
-#include <pthread.h>
-#include <sched.h>
-#include <signal.h>
 #include <sys/epoll.h>
 #include <sys/timerfd.h>
 #include <time.h>
 #include <unistd.h>
 
-#define POLLS_PER_YIELD 64u
 #define POLLS_PER_CLOCK 32u
 #define POLLS_BEHIND	1024u /* bursts in the largest ring */
-#define YIELD_TAKEN_NS	1000u /* a sched_yield that took longer let somebody else run */
-#define SIGNAL_LOOK_NS	50000u
 
 /*
  * The last bytes of a peer that has closed and gone lie in the ring with its SHUTDOWN. Nothing is
@@ -73,7 +52,7 @@ void queue_sync(struct zv_queue *q)
 
 /* ---- events ---- */
 
-static uint32_t events_of(struct zv_conn *c)
+uint32_t conn_events(const struct zv_conn *c)
 {
 	bool have = c->type == ZV_STREAM ? c->rx_head != LOAN_NONE : c->seq.msgs != 0;
 	uint32_t ev = 0;
@@ -105,7 +84,7 @@ static unsigned ready_events(struct zv_queue *q, struct zv_event *events, unsign
 	unsigned n = 0;
 
 	while (n < max && (c = TAILQ_FIRST(&q->ready))) {
-		uint32_t ev = events_of(c) & (c->mask | ZV_EV_ERR);
+		uint32_t ev = conn_events(c) & (c->mask | ZV_EV_ERR);
 		bool end = c == last;
 
 		TAILQ_REMOVE(&q->ready, c, ready);
@@ -145,11 +124,17 @@ static unsigned report(struct zv_queue *q, struct zv_event *events, unsigned max
 
 /* ---- poll ---- */
 
+/* zv_wake looks at it. */
+static void set_armed(struct zv_queue *q, uint8_t armed)
+{
+	__atomic_store_n(&q->armed, armed, __ATOMIC_SEQ_CST);
+}
+
 static void disarm(struct zv_queue *q)
 {
 	uint64_t ticks;
 
-	q->armed = 0;
+	set_armed(q, 0);
 	q->tick = 0; /* look at the clock: time has passed */
 	q->ops->disarm(q->tq);
 	if (q->timerfd >= 0)
@@ -174,7 +159,7 @@ static bool clock_due(struct zv_queue *q, int got)
 	return true;
 }
 
-int queue_poll(struct zv_queue *q, struct zv_event *events, unsigned max)
+void queue_work(struct zv_queue *q)
 {
 	unsigned buffers;
 	int got;
@@ -202,26 +187,36 @@ int queue_poll(struct zv_queue *q, struct zv_event *events, unsigned max)
 	if (q->listen_gen != __atomic_load_n(&q->dev->listen_gen, __ATOMIC_ACQUIRE))
 		listener_sync(q);
 	q->ops->publish(q->tq);
-	return (int)report(q, events, max);
 }
 
-/* ---- arm and wait ---- */
+int queue_poll(struct zv_queue *q, struct zv_event *events, unsigned max)
+{
+	unsigned n = 0;
 
-static int arm_rings(struct zv_queue *q)
+	queue_work(q);
+	/* First, so that others cannot keep it waiting; the flag is one for any number of wakes. */
+	if (queue_woken(q) && __atomic_exchange_n(&q->wake, 0, __ATOMIC_ACQUIRE))
+		events[n++] = (struct zv_event){.events = ZV_EV_WAKE};
+	return (int)(n + report(q, events + n, max - n));
+}
+
+/* ---- arm ---- */
+
+int queue_arm_rings(struct zv_queue *q, bool quiet)
 {
 	unsigned what = 0;
 
 	q->armed_until = UINT64_MAX;
 	if (q->session != q->tq->session) /* zv_poll has work to do */
 		return -EAGAIN;
-	if (!TAILQ_EMPTY(&q->ready) || !TAILQ_EMPTY(&q->more) || q->naccepts)
+	if (!TAILQ_EMPTY(&q->more) || (!quiet && (!TAILQ_EMPTY(&q->ready) || q->naccepts)))
 		return -EAGAIN;
 	if (!TAILQ_EMPTY(&q->txwait) || !TAILQ_EMPTY(&q->ctrl) || q->rst_count || q->hello_due)
 		what = ARM_TX;
 	if (q->ops->arm(q->tq, what))
 		return -EAGAIN;
-	q->armed = ARMED;
-	return 0;
+	set_armed(q, ARMED); /* barrier pair [W] with zv_wake */
+	return queue_woken(q) ? -EAGAIN : 0;
 }
 
 static void set_timer(struct zv_queue *q, uint64_t when)
@@ -233,14 +228,34 @@ static void set_timer(struct zv_queue *q, uint64_t when)
 	q->armed_until = when;
 }
 
+/* After queue_arm_rings. -EAGAIN: zv_wake has set the timer before us, and that is lost. */
+static int arm_timer(struct zv_queue *q, uint64_t when)
+{
+	if (when == UINT64_MAX)
+		return 0;
+	set_timer(q, when);
+	return queue_woken(q) ? -EAGAIN : 0;
+}
+
 int queue_arm(struct zv_queue *q)
 {
-	int ret = arm_rings(q);
+	int ret = queue_arm_rings(q, false);
 	uint64_t next = conn_timers_next(q);
 
-	if (ret == 0 && next != UINT64_MAX)
-		set_timer(q, next);
-	return ret;
+	return ret ? ret : arm_timer(q, next);
+}
+
+/* Makes zv_fd readable at once. */
+static void speak(struct zv_queue *q)
+{
+	set_timer(q, 1); /* long ago */
+	set_armed(q, ARMED_SPOKEN);
+}
+
+void queue_arm_again(struct zv_queue *q)
+{
+	if (queue_arm(q))
+		speak(q);
 }
 
 void queue_rearm(struct zv_queue *q)
@@ -249,148 +264,10 @@ void queue_rearm(struct zv_queue *q)
 
 	if (q->armed == ARMED_SPOKEN)
 		return;
-	if (arm_rings(q)) {
-		set_timer(q, 1); /* long ago: zv_fd is readable at once */
-		q->armed = ARMED_SPOKEN;
-	} else if (next < until) {
-		set_timer(q, next);
-	} else {
+	if (queue_arm_rings(q, false) || (next < until && arm_timer(q, next)))
+		speak(q);
+	else if (next >= until)
 		q->armed_until = until;
-	}
-}
-
-static int enter_poll(struct zv_queue *q, struct zv_event *events, unsigned max)
-{
-	int n = 0;
-
-	if (quiesce_enter(&q->tq->qs)) {
-		n = queue_poll(q, events, max);
-		quiesce_leave(&q->tq->qs);
-	}
-	return n;
-}
-
-/* ---- signals ---- */
-
-struct signals {
-	sigset_t before; /* the caller's mask, while held */
-	bool held;
-	uint64_t looked; /* when they were let in, or began to be held */
-};
-
-/* From here on signals wait for ppoll. Not those of faults (guest memory may go), nor profilers'.
- */
-static void signals_hold(struct signals *s)
-{
-	static const int never[] = {SIGBUS, SIGSEGV, SIGILL,  SIGFPE,	SIGTRAP,
-				    SIGSYS, SIGABRT, SIGPROF, SIGVTALRM};
-	sigset_t most;
-
-	if (s->held)
-		return;
-	(void)sigfillset(&most);
-	for (unsigned i = 0; i < sizeof(never) / sizeof(never[0]); i++)
-		(void)sigdelset(&most, never[i]);
-	s->held = pthread_sigmask(SIG_BLOCK, &most, &s->before) == 0;
-}
-
-static void signals_restore(const struct signals *s)
-{
-	if (s->held)
-		(void)pthread_sigmask(SIG_SETMASK, &s->before, NULL);
-}
-
-/* Lets in what waits. True: there was a handler to run. */
-static bool signals_look(struct signals *s, uint64_t now)
-{
-	const struct timespec none = {0, 0};
-
-	s->looked = now;
-	if (s->held)
-		return ppoll(NULL, 0, &none, &s->before) < 0 && errno == EINTR;
-	signals_hold(s);
-	return false;
-}
-
-/* ---- wait ---- */
-
-/* Sleeps until the rings, a timer or @deadline. 0 or -EINTR. */
-static int doze(struct zv_queue *q, uint64_t deadline, struct signals *s)
-{
-	struct pollfd p = {.fd = q->ops->fd(q->tq), .events = POLLIN};
-	uint64_t next = UINT64_MAX, now;
-	struct timespec t;
-	int armed = -EAGAIN, ret;
-
-	signals_hold(s);
-	if (quiesce_enter(&q->tq->qs)) {
-		armed = arm_rings(q);
-		next = conn_timers_next(q);
-		quiesce_leave(&q->tq->qs);
-	}
-	if (armed)
-		return 0;
-	next = deadline < next ? deadline : next;
-	now = zv_now();
-	next = next > now ? next - now : 0;
-	t = (struct timespec){(time_t)(next / 1000000000u), (long)(next % 1000000000u)};
-	ret = ppoll(&p, 1, next > INT64_MAX / 2 ? NULL : &t, s->held ? &s->before : NULL);
-	tq_count(&q->tq->stats.wakeups, 1);
-	return ret < 0 && errno == EINTR ? -EINTR : 0;
-}
-
-/* One idle moment of a poller; see the theory above. */
-static void idle_moment(struct zv_queue *q, unsigned idle, uint64_t *now)
-{
-	uint64_t before;
-
-	if (!q->crowded && idle % POLLS_PER_YIELD) {
-		shm_relax();
-		return;
-	}
-	before = zv_now();
-	sched_yield();
-	*now = zv_now();
-	q->crowded = *now - before > YIELD_TAKEN_NS;
-}
-
-static int wait_loop(struct zv_queue *q, struct zv_event *events, unsigned max, uint64_t timeout_ns,
-		     struct signals *s)
-{
-	uint64_t start = 0, now = 0, deadline = UINT64_MAX, spin = q->dev->opts.spin_ns;
-	bool busy = q->dev->opts.flags & ZV_OPT_BUSY_POLL;
-	int n, ret;
-
-	for (unsigned idle = 1;; idle++) {
-		n = enter_poll(q, events, max);
-		if (n || timeout_ns == 0)
-			return n;
-		if (!start) {
-			start = now = s->looked = zv_now();
-			if (timeout_ns < UINT64_MAX - start)
-				deadline = start + timeout_ns;
-		}
-		if (now >= deadline)
-			return 0;
-		idle_moment(q, idle, &now);
-		if (now - s->looked >= SIGNAL_LOOK_NS && signals_look(s, now))
-			return -EINTR;
-		if (busy || now - start < spin)
-			continue;
-		ret = doze(q, deadline, s);
-		if (ret)
-			return ret;
-		start = now = zv_now();
-	}
-}
-
-int queue_wait(struct zv_queue *q, struct zv_event *events, unsigned max, uint64_t timeout_ns)
-{
-	struct signals s = {.held = false};
-	int ret = wait_loop(q, events, max, timeout_ns, &s);
-
-	signals_restore(&s);
-	return ret;
 }
 
 int queue_fds_open(struct zv_queue *q)

@@ -9,7 +9,8 @@
  * the only one that touches it, so there is no lock; what is shared between queues is the table of
  * listeners (read without lock, see device.c) and a few words of the device.
  *
- *   poll.c    zv_poll: receive a burst, run timers, flush, report events; arm, wait
+ *   poll.c    zv_poll: receive a burst, run timers, flush, report events; arm
+ *   wait.c    zv_wait and all other calls that block; zv_wake
  *   rx.c      one packet: find the connection, step the state machine, take the payload
  *   tx.c      control packets; may a connection send now? credit, turns, waiting in line
  *   send.c    payload: copied, gathered, or in place
@@ -183,11 +184,11 @@ struct zv_queue {
 	uint32_t tick;	  /* polls, to look at the clock only now and then */
 	uint32_t behind;  /* full bursts for which that look has waited */
 	uint32_t listen_gen;
-	uint8_t host;	      /* this side is the host */
-	uint8_t armed;	      /* 0, ARMED, ARMED_SPOKEN: by a call since, that left work */
+	uint8_t host;  /* this side is the host */
+	uint8_t armed; /* 0, ARMED, ARMED_SPOKEN: by a call since, that left work. By the owner */
 	uint64_t armed_until; /* what its timer is set to */
 	uint8_t no_tx;	   /* what is received belongs to a session that is over: nothing is sent */
-	uint8_t crowded;   /* zv_wait: somebody else wants this CPU; see poll.c */
+	uint8_t crowded;   /* zv_wait: somebody else wants this CPU; see wait.c */
 	uint8_t hello;	   /* enum hello_state */
 	uint8_t hello_due; /* enum ctrl_type that waits for a buffer; 0: none */
 	uint8_t incoming;  /* host: the guest takes connections on this pair */
@@ -196,6 +197,8 @@ struct zv_queue {
 	uint8_t contended;	    /* several connections wait for buffers */
 	uint32_t fresh_turns;	    /* connections woken out of the line that have not sent since */
 	uint32_t idle_wakes;	    /* polls that woke nobody because of them */
+	uint32_t wake;		    /* 1: zv_wake was called, not reported yet; any thread */
+	uint32_t wait_next;	    /* zv_wait_queues, first queue of the array: who is first */
 	uint64_t now;		    /* last look at the clock */
 	struct tap {
 		zv_tap_fn fn; /* NULL: off */
@@ -424,9 +427,24 @@ void ctrl_flush(struct zv_queue *q);
 void ctrl_over(struct zv_conn *c);
 
 /* ---- poll.c ---- */
+/* What zv_poll would report of the connection, its mask left aside. */
+uint32_t conn_events(const struct zv_conn *c);
+/* zv_poll without the events. */
+void queue_work(struct zv_queue *q);
 int queue_poll(struct zv_queue *q, struct zv_event *events, unsigned max);
+/*
+ * Asks for notifications of rings and of zv_wake; the timers are up to the caller. 0, or -EAGAIN:
+ * there is work or, unless @quiet, an event to report.
+ */
+int queue_arm_rings(struct zv_queue *q, bool quiet);
 int queue_arm(struct zv_queue *q);
-int queue_wait(struct zv_queue *q, struct zv_event *events, unsigned max, uint64_t timeout_ns);
+/* queue_arm for a queue that was armed before; where that is not to be had, zv_fd is readable. */
+void queue_arm_again(struct zv_queue *q);
+/* zv_wake was called and zv_poll has not reported it. */
+static inline bool queue_woken(const struct zv_queue *q)
+{
+	return __atomic_load_n(&q->wake, __ATOMIC_SEQ_CST);
+}
 int queue_fds_open(struct zv_queue *q);
 void queue_fds_close(struct zv_queue *q);
 /* After quiesce_enter: resets the connections when the session has changed. */

@@ -353,10 +353,3 @@ int zv_fd(struct zv_queue *q)
 {
 	return q ? q->epfd : zv_err(-EINVAL, "zv_fd: queue must not be NULL");
 }
-
-int zv_wait(struct zv_queue *q, struct zv_event *events, unsigned max, uint64_t timeout_ns)
-{
-	if (!q || !events || !max)
-		return zv_err(-EINVAL, "zv_wait: queue, events and max must be set");
-	return queue_wait(q, events, max, timeout_ns);
-}

@@ -21,7 +21,7 @@ static bool connect_later(int rc)
 }
 
 /* Events of connects under way; the number that are over. */
-static unsigned connrate_events(const struct zv_event *ev, int n, unsigned qi,
+static unsigned connrate_events(const struct worker *w, const struct zv_event *ev, int n,
 				struct side_stats *st)
 {
 	unsigned over = 0;
@@ -30,7 +30,7 @@ static unsigned connrate_events(const struct zv_event *ev, int n, unsigned qi,
 		if (!ev[i].conn || !(ev[i].events & (ZV_EV_CONNECT | ZV_EV_ERR)))
 			continue;
 		if (ev[i].err == 0)
-			st->msgs[qi]++;
+			st->msgs[w->qi[ev[i].queue]]++;
 		else
 			st->errors++;
 		zv_conn_close(ev[i].conn);
@@ -41,7 +41,7 @@ static unsigned connrate_events(const struct zv_event *ev, int n, unsigned qi,
 
 int client_connrate(struct worker *w, const struct bench_cell *c, struct side_stats *st)
 {
-	unsigned share = c->in_flight / w->side->nthreads, flying = 0, k = 0, qi;
+	unsigned share = c->in_flight / w->side->nthreads, flying = 0, k = 0;
 	uint64_t deadline = cpu_now_ns() + w->side->o->duration_ns + BENCH_GRACE_NS / 2;
 	uint64_t end = cpu_ticks() + cpu_ns_to_ticks(w->side->o->duration_ns);
 	struct zv_event ev[BENCH_EVENTS];
@@ -64,14 +64,14 @@ int client_connrate(struct worker *w, const struct bench_cell *c, struct side_st
 			return side_fail(w->side, rc, "zv_connect");
 		if (ended && flying == 0)
 			break;
-		n = worker_wait(w, ev, BENCH_EVENTS, 20000000u, &qi);
+		n = worker_wait(w, ev, BENCH_EVENTS, 20000000u);
 		if (n < 0 && n != -EINTR)
 			return side_fail(w->side, n, "zv_wait");
 		if (n <= 0 && proc_interrupted)
 			return -EINTR;
 		if (n <= 0 && cpu_now_ns() > deadline)
 			return side_fail_own(w->side, -ETIMEDOUT, "connects stalled");
-		flying -= connrate_events(ev, n, qi, st);
+		flying -= connrate_events(w, ev, n, st);
 	}
 	st->last_ns = cpu_now_ns();
 	return 0;

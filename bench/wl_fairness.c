@@ -278,7 +278,6 @@ static int fair_loop(struct fair *f)
 	uint64_t deadline = cpu_ticks() + cpu_ns_to_ticks(limit);
 	bool pings = f->c->scene == SCENE_PING || f->c->scene == SCENE_PING_BULK;
 	struct zv_event ev[BENCH_EVENTS];
-	unsigned qi;
 
 	while (f->done < f->n || !f->measured || f->waiting) {
 		int sent, n, rc = pings ? ping_send(f) : 0;
@@ -286,7 +285,7 @@ static int fair_loop(struct fair *f)
 		sent = rc < 0 ? rc : worker_run_senders(f->w);
 		if (sent < 0)
 			return sent;
-		n = worker_wait(f->w, ev, BENCH_EVENTS, sent ? 0 : 1000000u, &qi);
+		n = worker_wait(f->w, ev, BENCH_EVENTS, sent ? 0 : 1000000u);
 		if (n < 0 && n != -EINTR)
 			return side_fail(f->w->side, n, "zv_wait");
 		if (proc_interrupted)

@@ -23,10 +23,9 @@ int client_idle_wait(struct worker *w, uint64_t ns)
 {
 	uint64_t end = cpu_now_ns() + ns, now;
 	struct zv_event ev[BENCH_EVENTS];
-	unsigned qi;
 
 	while ((now = cpu_now_ns()) < end) {
-		int n = worker_wait(w, ev, BENCH_EVENTS, end - now, &qi);
+		int n = worker_wait(w, ev, BENCH_EVENTS, end - now);
 
 		if (n < 0 && n != -EINTR)
 			return side_fail(w->side, n, "zv_wait");

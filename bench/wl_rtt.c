@@ -133,13 +133,12 @@ static int ping_once(struct worker *w, struct bconn *bc)
 {
 	struct zv_event ev[8];
 	uint64_t deadline = 0;
-	unsigned qi;
 	int rc;
 
 	bc->off = 0;
 	rc = rtt_send(w, bc, NULL, bc->size, bc->seqpacket ? ZV_EOM : 0);
 	while (rc == 0) {
-		int n = worker_wait(w, ev, 8, 1000000000u, &qi);
+		int n = worker_wait(w, ev, 8, 1000000000u);
 
 		if (n < 0 && n != -EINTR)
 			return side_fail(w->side, n, "zv_wait");

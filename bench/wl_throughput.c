@@ -266,14 +266,14 @@ static int throughput_loop(struct worker *w)
 	uint64_t limit = w->side->o->duration_ns + BENCH_GRACE_NS / 2;
 	uint64_t deadline = cpu_ticks() + cpu_ns_to_ticks(limit);
 	struct zv_event ev[BENCH_EVENTS];
-	unsigned done = 0, qi;
+	unsigned done = 0;
 
 	while (done < w->nq) {
 		int sent = worker_run_senders(w), n;
 
 		if (sent < 0)
 			return sent;
-		n = worker_wait(w, ev, BENCH_EVENTS, sent ? 0 : 20000000u, &qi);
+		n = worker_wait(w, ev, BENCH_EVENTS, sent ? 0 : 20000000u);
 		if (n < 0 && n != -EINTR)
 			return side_fail(w->side, n, "zv_wait");
 		if (proc_interrupted)

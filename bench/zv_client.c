@@ -178,7 +178,6 @@ static int run_end(struct worker *w, struct zv_conn *ctrl, const struct bench_ce
 {
 	uint64_t deadline = cpu_now_ns() + DRAIN_NS, opened = 0, accepted;
 	struct zv_event ev[BENCH_EVENTS];
-	unsigned qi;
 	int rc;
 
 	for (unsigned i = 0; i < w->side->nqueues; i++)
@@ -195,7 +194,7 @@ static int run_end(struct worker *w, struct zv_conn *ctrl, const struct bench_ce
 			return 0;
 		if (cpu_now_ns() > deadline)
 			return 0; /* the difference is reported as errors */
-		worker_wait(w, ev, BENCH_EVENTS, 1000000u, &qi);
+		worker_wait(w, ev, BENCH_EVENTS, 1000000u);
 	}
 }
 

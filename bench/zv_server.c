@@ -241,20 +241,19 @@ static int server_worker(struct worker *w)
 {
 	struct zv_side *s = w->side;
 	struct zv_event ev[BENCH_EVENTS];
-	unsigned qi;
 
 	while (!side_stopping(s)) {
 		int sent = worker_run_senders(w), n;
 
 		side_wait_while_paused(s);
-		n = worker_wait(w, ev, BENCH_EVENTS, sent > 0 ? 0 : side_tick_ns(s), &qi);
+		n = worker_wait(w, ev, BENCH_EVENTS, sent > 0 ? 0 : side_tick_ns(s));
 		if (n < 0 && n != -EINTR) {
 			__atomic_store_n(&s->failed, 1, __ATOMIC_RELEASE);
 			return side_fail(s, n, "zv_wait");
 		}
 		for (int i = 0; i < n; i++) {
 			if (!ev[i].conn)
-				server_accept(w, qi, ev[i].port);
+				server_accept(w, w->qi[ev[i].queue], ev[i].port);
 			else if (ev[i].user)
 				server_conn_event(w, ev[i].user, ev[i].events);
 		}

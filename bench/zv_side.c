@@ -4,16 +4,12 @@
 #include "cpu.h"
 
 #include <errno.h>
-#include <poll.h>
-#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <zvsock_host.h>
 
-#define SPIN_NS	       50000u /* as zv_wait's default */
-#define ROUNDS_A_YIELD 32u
-#define HELPER_NS      15000000000ull /* deadline of the blocking helpers */
+#define HELPER_NS 15000000000ull /* deadline of the blocking helpers */
 
 bool side_is_host_uri(const char *uri)
 {
@@ -159,134 +155,52 @@ void worker_free(struct worker *w)
 	memset(w, 0, sizeof(*w));
 }
 
-/* Arms every queue and sleeps, unless one has work. */
-static void worker_sleep(struct worker *w, uint64_t ns)
+int worker_wait(struct worker *w, struct zv_event *ev, unsigned max, uint64_t timeout_ns)
 {
-	struct timespec ts = {.tv_sec = (time_t)(ns / 1000000000u),
-			      .tv_nsec = (long)(ns % 1000000000u)};
-	struct pollfd pfd[BENCH_QUEUES_MAX];
-
-	for (unsigned i = 0; i < w->nq; i++) {
-		if (zv_arm(w->q[i]) != 0)
-			return;
-		pfd[i] = (struct pollfd){.fd = zv_fd(w->q[i]), .events = POLLIN};
-	}
-	ppoll(pfd, w->nq, &ts, NULL);
+	/* One queue has the shorter way. */
+	return w->nq == 1 ? zv_wait(w->q[0], ev, max, timeout_ns)
+			  : zv_wait_queues(w->q, w->nq, ev, max, timeout_ns);
 }
 
-int worker_wait(struct worker *w, struct zv_event *ev, unsigned max, uint64_t timeout_ns,
-		unsigned *qi)
+/* A signal that is not meant to end the program: go on. */
+static bool again(int rc)
 {
-	bool busy = w->side->o->busy_poll;
-	uint64_t start, waited;
-	unsigned rounds = 0;
-
-	if (w->nq == 1) {
-		*qi = w->qi[0];
-		return timeout_ns ? zv_wait(w->q[0], ev, max, timeout_ns)
-				  : zv_poll(w->q[0], ev, max);
-	}
-	start = cpu_ticks();
-	for (;;) {
-		for (unsigned i = 0; i < w->nq; i++) {
-			unsigned k = w->next;
-			int n = zv_poll(w->q[k], ev, max);
-
-			w->next = k + 1 == w->nq ? 0 : k + 1;
-			if (n != 0) {
-				*qi = w->qi[k];
-				return n;
-			}
-		}
-		if (timeout_ns == 0)
-			return 0;
-		waited = cpu_ticks_to_ns(cpu_ticks() - start);
-		if (waited >= timeout_ns)
-			return 0;
-		if (!busy && waited > SPIN_NS)
-			worker_sleep(w, timeout_ns - waited);
-		else if (++rounds % ROUNDS_A_YIELD == 0 || w->side->o->cpus == CPUS_1)
-			sched_yield();
-	}
-}
-
-/* Waits for anything on @q. 0, -ETIMEDOUT when @deadline_ns has passed, -EINTR. */
-static int queue_wait(struct worker *w, struct zv_queue *q, struct zv_event *ev, unsigned max,
-		      uint64_t deadline_ns)
-{
-	int n = zv_wait(q, ev, max, 20000000u);
-
-	if (n < 0 && n != -EINTR)
-		return side_fail(w->side, n, "zv_wait");
-	if (proc_interrupted)
-		return -EINTR;
-	if (n <= 0 && cpu_now_ns() > deadline_ns)
-		return side_fail_own(w->side, -ETIMEDOUT, "the peer does not answer");
-	return n < 0 ? 0 : n;
+	return rc == -EINTR && !proc_interrupted;
 }
 
 int conn_open(struct worker *w, struct zv_queue *q, uint32_t port, enum zv_type type,
 	      struct zv_conn **zc)
 {
-	uint64_t deadline = cpu_now_ns() + HELPER_NS;
-	struct zv_event ev[8];
-	int rc = zv_connect(q, w->side->role == ROLE_GUEST ? ZV_CID_HOST : 0, port, type, zc);
+	uint64_t cid = w->side->role == ROLE_GUEST ? ZV_CID_HOST : 0;
+	int rc;
 
-	if (rc < 0) {
-		*zc = NULL;
-		return side_fail(w->side, rc, "zv_connect");
-	}
-	for (;;) {
-		int n = queue_wait(w, q, ev, 8, deadline);
-
-		for (int i = 0; i < n; i++) {
-			if (ev[i].conn != *zc || !(ev[i].events & (ZV_EV_CONNECT | ZV_EV_ERR)))
-				continue;
-			if (ev[i].err == 0)
-				return 0;
-			n = side_fail_own(w->side, ev[i].err, "connect");
-		}
-		if (n < 0) {
-			zv_conn_close(*zc);
-			*zc = NULL;
-			return n;
-		}
-	}
+	do {
+		rc = zv_connect_wait(q, cid, port, type, HELPER_NS, zc);
+	} while (again(rc));
+	return rc < 0 ? side_fail(w->side, rc, NULL) : 0;
 }
 
 int conn_send_all(struct worker *w, struct zv_conn *zc, const void *data, size_t len)
 {
-	uint64_t deadline = cpu_now_ns() + HELPER_NS;
 	const unsigned char *p = data;
-	struct zv_event ev[8];
+	size_t sent;
+	int rc;
 
-	while (len) {
-		ssize_t n = zv_send(zc, p, len, 0);
-		int rc;
-
-		if (n >= 0) {
-			p += n;
-			len -= (size_t)n;
-			continue;
-		}
-		if (n != -EAGAIN)
-			return side_fail(w->side, (int)n, "zv_send");
-		rc = queue_wait(w, zv_conn_queue(zc), ev, 8, deadline);
-		if (rc < 0)
-			return rc;
-	}
-	return 0;
+	do {
+		rc = zv_send_all(zc, p, len, 0, HELPER_NS, &sent);
+		p += sent;
+		len -= sent;
+	} while (again(rc));
+	return rc < 0 ? side_fail(w->side, rc, NULL) : 0;
 }
 
 int conn_recv_all(struct worker *w, struct zv_conn *zc, void *data, size_t len)
 {
-	uint64_t deadline = cpu_now_ns() + HELPER_NS;
 	unsigned char *p = data;
-	struct zv_event ev[8];
+	int rc;
 
 	while (len) {
 		ssize_t n = zv_recv(zc, p, len, NULL);
-		int rc;
 
 		if (n > 0) {
 			p += n;
@@ -298,9 +212,10 @@ int conn_recv_all(struct worker *w, struct zv_conn *zc, void *data, size_t len)
 					     "the peer closed the connection");
 		if (n != -EAGAIN)
 			return side_fail(w->side, (int)n, "zv_recv");
-		rc = queue_wait(w, zv_conn_queue(zc), ev, 8, deadline);
-		if (rc < 0)
-			return rc;
+		rc = zv_conn_wait(zc, ZV_EV_IN, HELPER_NS);
+		if (rc <= 0 && !again(rc))
+			return side_fail_own(w->side, rc ? rc : -ETIMEDOUT,
+					     "the peer does not answer");
 	}
 	return 0;
 }

@@ -138,7 +138,6 @@ struct worker {
 	unsigned nq;
 	struct zv_queue *q[BENCH_QUEUES_MAX];
 	uint8_t qi[BENCH_QUEUES_MAX];
-	unsigned next; /* round robin */
 	struct bconn *senders[BENCH_SENDERS_MAX];
 	unsigned nsenders;
 	struct bconn *free;
@@ -176,12 +175,8 @@ int worker_init(struct worker *w, struct zv_side *s, unsigned index, unsigned nt
 int worker_buffers(struct worker *w, uint32_t max_msg);
 void worker_free(struct worker *w);
 
-/*
- * zv_wait over all queues of the worker: events of one queue, *@qi its index in the device.
- * @timeout_ns 0: polls once.
- */
-int worker_wait(struct worker *w, struct zv_event *ev, unsigned max, uint64_t timeout_ns,
-		unsigned *qi);
+/* zv_wait over all queues of the worker; zv_event.queue is the index in its q and qi. */
+int worker_wait(struct worker *w, struct zv_event *ev, unsigned max, uint64_t timeout_ns);
 
 /* How long a side waits before it looks at its stop flag again. */
 uint64_t side_tick_ns(const struct zv_side *s);

@@ -22,12 +22,12 @@ struct client {
 	char data[65536];
 };
 
-static volatile sig_atomic_t stop;
+static struct zv_queue *queue;
 
 static void on_signal(int sig)
 {
 	(void)sig;
-	stop = 1;
+	zv_wake(queue);
 }
 
 /* Moves bytes until the connection would have to wait. False: the conversation is over. */
@@ -61,10 +61,9 @@ static int echo(struct zv_conn *conn, struct client *c)
 int main(int argc, char **argv)
 {
 	struct zv_event events[32];
-	struct zv_queue *queue;
 	struct zv_conn *conn;
 	struct zv_dev *dev;
-	int n;
+	int n, stop = 0;
 
 	if (argc != 2) {
 		fprintf(stderr, "usage: echo_server host:SOCKET,cid=N\n");
@@ -75,13 +74,15 @@ int main(int argc, char **argv)
 		fprintf(stderr, "echo_server: %s\n", zv_error_text());
 		return 1;
 	}
+	queue = zv_queue(dev, 0);
 	signal(SIGINT, on_signal);
 	signal(SIGTERM, on_signal);
-	queue = zv_queue(dev, 0);
 	while (!stop) {
-		n = zv_wait(queue, events, 32, 1000000000); /* at most one second */
+		n = zv_wait(queue, events, 32, UINT64_MAX);
 		for (int i = 0; i < n; i++) {
-			if (events[i].events & ZV_EV_ACCEPT) {
+			if (events[i].events & ZV_EV_WAKE) {
+				stop = 1;
+			} else if (events[i].events & ZV_EV_ACCEPT) {
 				while (zv_accept(queue, PORT, &conn) == 0)
 					zv_set_user(conn, calloc(1, sizeof(struct client)));
 			} else if (!events[i].user || !echo(events[i].conn, events[i].user)) {

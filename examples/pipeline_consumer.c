@@ -23,12 +23,12 @@ struct flow {
 	uint64_t bytes, wrong;
 };
 
-static volatile sig_atomic_t stop;
+static struct zv_queue *queue;
 
 static void on_signal(int sig)
 {
 	(void)sig;
-	stop = 1;
+	zv_wake(queue);
 }
 
 /* Checks everything that has arrived. 1: more will come; 0: that was all; or -errno. */
@@ -53,9 +53,9 @@ static int consume(struct zv_conn *conn, struct flow *f)
 int main(int argc, char **argv)
 {
 	struct zv_event events[32];
-	struct zv_queue *queue;
 	struct zv_conn *conn;
 	struct zv_dev *dev;
+	int stop = 0;
 
 	if (argc != 2) {
 		fprintf(stderr, "usage: pipeline_consumer host:SOCKET,cid=N\n");
@@ -66,16 +66,20 @@ int main(int argc, char **argv)
 		fprintf(stderr, "pipeline_consumer: %s\n", zv_error_text());
 		return 1;
 	}
+	queue = zv_queue(dev, 0);
 	signal(SIGINT, on_signal);
 	signal(SIGTERM, on_signal);
-	queue = zv_queue(dev, 0);
 	while (!stop) {
-		int n = zv_wait(queue, events, 32, 1000000000); /* at most one second */
+		int n = zv_wait(queue, events, 32, UINT64_MAX);
 
 		for (int i = 0; i < n; i++) {
 			struct flow *f = events[i].user;
 			int rc;
 
+			if (events[i].events & ZV_EV_WAKE) {
+				stop = 1;
+				continue;
+			}
 			if (events[i].events & ZV_EV_ACCEPT) {
 				while (zv_accept(queue, PORT, &conn) == 0)
 					zv_set_user(conn, calloc(1, sizeof(struct flow)));

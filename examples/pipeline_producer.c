@@ -14,21 +14,6 @@
 #define PORT  4000
 #define BATCH 16
 
-/* Sleeps until one of the @wanted events comes. 0 or -errno. */
-static int wait_for(struct zv_queue *queue, uint32_t wanted)
-{
-	struct zv_event ev;
-
-	for (;;) {
-		int n = zv_wait(queue, &ev, 1, UINT64_MAX);
-
-		if (n < 0)
-			return n;
-		if (n && (ev.events & (wanted | ZV_EV_ERR)))
-			return ev.err;
-	}
-}
-
 /* Sends @total bytes: reserve buffers, fill them, send them. 0 or -errno. */
 static int produce(struct zv_conn *conn, uint64_t total)
 {
@@ -36,13 +21,12 @@ static int produce(struct zv_conn *conn, uint64_t total)
 	uint64_t pos = 0;
 
 	while (pos < total) {
-		int n = zv_buf_alloc(conn, bufs, BATCH, 65536), rc;
+		int n = zv_buf_alloc(conn, bufs, BATCH, 65536);
 
-		if (n ==
-		    -EAGAIN) { /* everything is on its way; the consumer is slower than we are */
-			rc = wait_for(zv_conn_queue(conn), ZV_EV_OUT);
-			if (rc)
-				return rc;
+		if (n == -EAGAIN) { /* all is on its way: the consumer is slower than we are */
+			n = zv_conn_wait(conn, ZV_EV_OUT, UINT64_MAX);
+			if (n < 0)
+				return n;
 			continue;
 		}
 		if (n < 0)
@@ -76,18 +60,16 @@ int main(int argc, char **argv)
 		return 2;
 	}
 	if (zv_open(&dev, argv[1], NULL) < 0 ||
-	    zv_connect(zv_queue(dev, 0), ZV_CID_HOST, PORT, ZV_STREAM, &conn) < 0) {
+	    zv_connect_wait(zv_queue(dev, 0), ZV_CID_HOST, PORT, ZV_STREAM, UINT64_MAX, &conn)) {
 		fprintf(stderr, "pipeline_producer: %s\n", zv_error_text());
 		return 1;
 	}
-	rc = wait_for(zv_queue(dev, 0), ZV_EV_CONNECT);
-	if (!rc)
-		rc = produce(conn, total);
+	rc = produce(conn, total);
 	if (!rc)
 		rc = zv_shutdown(conn, 1); /* that was all */
-	if (!rc) /* closing the device now would cut off what is on its way: let the consumer end it
-		  */
-		rc = wait_for(zv_queue(dev, 0), ZV_EV_HUP);
+	/* Closing now could cut off what is on its way: the consumer closes when it has all. */
+	if (!rc && zv_conn_wait(conn, ZV_EV_HUP, UINT64_MAX) != ZV_EV_HUP)
+		rc = -ECONNRESET;
 	if (rc)
 		fprintf(stderr, "pipeline_producer: %s\n", zv_strerror(rc));
 	else

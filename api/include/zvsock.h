@@ -13,10 +13,10 @@
  * owner. One thread may own any number of queues. A queue may be handed to another thread: stop
  * calling in the first, synchronise (a mutex, a join), go on in the second. Different queues of a
  * device may be used in parallel without locks. Payload behind a struct zv_buf may be touched by
- * any thread. Device calls (zv_close, zv_listen, zv_listen_all, zv_unlisten) on one device are
- * serialised by the caller; those on different devices, zv_open and zv_host_init may be made by
- * several threads at once, also beside the calls on queues. After fork() only the parent may go on
- * using a device; the child must not call anything.
+ * any thread, and zv_wake called by any. Device calls (zv_close, zv_listen, zv_listen_all,
+ * zv_unlisten) on one device are serialised by the caller; those on different devices, zv_open and
+ * zv_host_init may be made by several threads at once, also beside the calls on queues. After
+ * fork() only the parent may go on using a device; the child must not call anything.
  *
  * Hostile peers: payload received without copying (zv_buf_recv) lies in memory that the peer can
  * still change while you look at it. Copy before you check and use it, or use zv_recv.
@@ -47,9 +47,10 @@ struct zv_conn;
 
 /* ---- constants -------------------------------------------------------------------------- */
 
-#define ZV_CID_HOST   2u	 /* the host, as every guest sees it */
-#define ZV_PORT_ANY   UINT32_MAX /* zv_accept: whichever listener; zv_connect_from: a free one */
-#define ZV_QUEUES_MAX 16u	 /* most queue pairs of a device */
+#define ZV_CID_HOST	   2u	      /* the host, as every guest sees it */
+#define ZV_PORT_ANY	   UINT32_MAX /* zv_accept: whichever listener; zv_connect_from: a free one */
+#define ZV_QUEUES_MAX	   16u	      /* most queue pairs of a device */
+#define ZV_WAIT_QUEUES_MAX 256u	      /* zv_wait_queues: most queues of a call */
 
 enum zv_type {
 	ZV_STREAM = 1,	  /* bytes, no boundaries (SOCK_STREAM) */
@@ -63,7 +64,10 @@ enum zv_type {
 #define ZV_TRUNC (1u << 3) /* zv_recv: the message was longer than the buffer; the rest is lost */
 #define ZV_PEEK	 (1u << 4) /* zv_recv: leave the bytes in place */
 
-/* Events. Level-triggered: reported by every zv_poll while true, ZV_EV_CONNECT excepted. */
+/*
+ * Events. Level-triggered: reported by every zv_poll while true; only ZV_EV_CONNECT and ZV_EV_WAKE
+ * are reported once.
+ */
 #define ZV_EV_IN      (1u << 0) /* bytes to receive, or end of stream not yet returned by a call */
 #define ZV_EV_OUT     (1u << 1) /* room to send; only after a call found none (-EAGAIN or short) */
 #define ZV_EV_CONNECT (1u << 2) /* zv_connect is over, err says how; reported once */
@@ -71,6 +75,7 @@ enum zv_type {
 #define ZV_EV_HUP     (1u << 4) /* the peer has closed: no more data will arrive */
 #define ZV_EV_ERR     (1u << 5) /* the connection is dead, err says why; close it */
 #define ZV_EV_EPIPE   (1u << 6) /* the peer receives no more, zv_send gives -EPIPE; opt-in */
+#define ZV_EV_WAKE    (1u << 7) /* zv_wake was called since the last one; conn is NULL */
 
 /* ---- structures ------------------------------------------------------------------------- */
 
@@ -117,12 +122,12 @@ struct zv_buf {
 };
 
 struct zv_event {
-	struct zv_conn *conn; /* NULL: ZV_EV_ACCEPT */
+	struct zv_conn *conn; /* NULL: ZV_EV_ACCEPT, ZV_EV_WAKE */
 	void *user;	      /* what zv_set_user stored */
 	uint32_t events;      /* ZV_EV_* */
 	uint32_t port;	      /* ZV_EV_ACCEPT: the listening port; ZV_PORT_ANY: zv_listen_all */
 	int32_t err;	      /* ZV_EV_CONNECT: 0 or -errno; ZV_EV_ERR: -errno */
-	uint32_t reserved;
+	uint32_t queue;	      /* zv_wait_queues: index in its array; else 0 */
 };
 
 enum zv_peer_kind {
@@ -492,6 +497,63 @@ ZV_API int zv_fd(struct zv_queue *q);
  * signals are held back for short times (not those of faults, SIGPROF and SIGVTALRM).
  */
 ZV_API int zv_wait(struct zv_queue *q, struct zv_event *events, unsigned max, uint64_t timeout_ns);
+
+/*
+ * zv_wait over @n queues, 1..ZV_WAIT_QUEUES_MAX, of one device or several, with one sleep for all.
+ * The caller owns each of them; *@queues is read during the call only. Reports up to @max events of
+ * any of them; queue in an event is the index in @queues. Which queue comes first goes round, so
+ * none starves, however small @max is. Polls as long as the largest spin_ns says, and never sleeps
+ * when one of the devices has ZV_OPT_BUSY_POLL. Returns as zv_wait; -EINVAL also: @n, or one is
+ * NULL. For more queues, or other descriptors beside them, there is zv_fd.
+ */
+ZV_API int zv_wait_queues(struct zv_queue *const *queues, unsigned n, struct zv_event *events,
+			  unsigned max, uint64_t timeout_ns);
+
+/*
+ * Wakes the queue's owner: the next zv_poll, zv_wait or zv_wait_queues reports ZV_EV_WAKE, the one
+ * that sleeps or spins now included, and zv_fd becomes readable if the queue is armed. No wake is
+ * lost, whenever it comes; several before the report are one. Blocking calls for one connection
+ * (zv_conn_wait, zv_connect_wait, zv_send_all) end with -EINTR and leave it to be reported. What
+ * the caller wrote before is visible to who gets the event. Any thread, and signal handlers; not
+ * after zv_close has begun. NULL is ignored.
+ */
+ZV_API void zv_wake(struct zv_queue *q);
+
+/* ---- blocking calls --------------------------------------------------------------------- */
+
+/*
+ * These wait for one connection, as zv_wait does: they poll for a while and then sleep, at most
+ * @timeout_ns (UINT64_MAX: no limit; 0: they look once). Meanwhile they do the work of the whole
+ * queue. What other connections have to report neither ends the wait nor keeps it from sleeping,
+ * and is not lost: the next zv_poll reports it; an armed queue stays armed. For programs that do
+ * one thing at a time; while such a call waits, nobody serves the queue's other connections.
+ */
+
+/*
+ * Waits until @conn has one of @events: ZV_EV_IN, ZV_EV_OUT, ZV_EV_CONNECT, ZV_EV_HUP, ZV_EV_EPIPE,
+ * with the meaning that they have in zv_poll; ZV_EV_ERR always. What zv_set_events masks does not
+ * matter. Returns those that it has, 0 on timeout. ZV_EV_CONNECT is not reported again. After
+ * ZV_EV_ERR the next call on the connection returns the cause. -EINTR: a signal, or zv_wake;
+ * -EINVAL.
+ */
+ZV_API int zv_conn_wait(struct zv_conn *conn, uint32_t events, uint64_t timeout_ns);
+
+/*
+ * zv_connect, and waits for the outcome. 0: *@conn is connected, and the caller's until
+ * zv_conn_close. On failure *@conn is NULL and nothing is left to close: errors of zv_connect;
+ * -ECONNREFUSED, -ECONNRESET; -ETIMEDOUT after @timeout_ns or connect_timeout_ns, whichever is
+ * less; -EINTR: a signal, or zv_wake.
+ */
+ZV_API int zv_connect_wait(struct zv_queue *q, uint64_t cid, uint32_t port, enum zv_type type,
+			   uint64_t timeout_ns, struct zv_conn **conn);
+
+/*
+ * zv_send of all @len bytes, waiting for room as often as it takes. 0: all were taken. Otherwise
+ * -errno, and *@sent (may be NULL; set in either case) says how many bytes were: STREAM any number,
+ * SEQPACKET none. Errors of zv_send without -EAGAIN; -ETIMEDOUT; -EINTR: a signal, or zv_wake.
+ */
+ZV_API int zv_send_all(struct zv_conn *conn, const void *data, size_t len, uint32_t flags,
+		       uint64_t timeout_ns, size_t *sent);
 
 #ifdef __cplusplus
 }

@@ -1,0 +1,410 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The calls that block, and zv_wake, which ends their sleep.
+ *
+ * Theory of operation
+ * -------------------
+ * A waiting call polls for spin_ns and then arms its queues and sleeps. Two rules make polling
+ * bearable on few cores. First, an idle poller offers the CPU: sched_yield after every 64 empty
+ * polls. Second, it looks at how long that took: longer than an empty system call means that
+ * somebody else ran here, most likely the very peer that is being waited for, so from then on it
+ * yields after every empty poll (q->crowded) until a yield comes back at once. With each side on a
+ * CPU of its own the cost is one cheap system call per 64 polls; with everything on one CPU a round
+ * trip is two yields.
+ *
+ * A signal handler that runs while a call polls leaves no trace that a later system call could
+ * return -EINTR for. So once it has been idle for a while, and before it sleeps, a call blocks
+ * signals; ppoll lets them in, and says so, at intervals or in its sleep. What came before is as
+ * if it had come before the call.
+ *
+ * Calls that wait for one connection (zv_conn_wait and what is made of it) do the work of its queue
+ * and report nothing: events are computed from state, so those of other connections are still there
+ * for the next zv_poll. Nor do such events keep the call awake: it arms *quietly*, that is,
+ * although other connections have something to report.
+ *
+ * zv_wake raises q->wake, and lets the queue's timer run out at once if the queue is armed: the
+ * timer's descriptor is part of zv_fd and of what a waiting call sleeps on. Waker [store wake; load
+ * armed] and owner [store armed; load wake] are a Dekker pair (barrier pair [W]): one of the two
+ * sees the other. The owner sets its own time-out before it looks at wake for the last time, so
+ * that it cannot undo the waker's. A waker that comes late lets the timer run out once for nothing.
+ */
+#include "socket.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <pthread.h>
+#include <sched.h>
+#include <signal.h>
+#include <sys/timerfd.h>
+#include <time.h>
+
+#define POLLS_PER_YIELD 64u
+#define YIELD_TAKEN_NS	1000u /* a sched_yield that took longer let somebody else run */
+#define SIGNAL_LOOK_NS	50000u
+
+/* One waiting call. Its first look at the clock is in wait_more(): most calls need none. */
+struct waiting {
+	struct zv_queue *const *queues;
+	unsigned n;
+	bool quiet;	     /* events do not keep it awake */
+	uint64_t timeout_ns; /* UINT64_MAX: no limit */
+	uint64_t deadline;   /* valid once start is */
+	uint64_t start, now; /* of this spell of polling; 0: not begun */
+	unsigned idle;	     /* empty polls */
+	bool held;	     /* signals are */
+	sigset_t before;     /* the caller's mask, while held */
+	uint64_t looked;     /* when they were let in, or began to be held */
+};
+
+/* ---- signals ---- */
+
+/* From here on signals wait for ppoll. Not those of faults (guest memory may go), nor profilers'.
+ */
+static void signals_hold(struct waiting *w)
+{
+	static const int never[] = {SIGBUS, SIGSEGV, SIGILL,  SIGFPE,	SIGTRAP,
+				    SIGSYS, SIGABRT, SIGPROF, SIGVTALRM};
+	sigset_t most;
+
+	if (w->held)
+		return;
+	(void)sigfillset(&most);
+	for (unsigned i = 0; i < sizeof(never) / sizeof(never[0]); i++)
+		(void)sigdelset(&most, never[i]);
+	w->held = pthread_sigmask(SIG_BLOCK, &most, &w->before) == 0;
+}
+
+/* Lets in what waits. True: there was a handler to run. */
+static bool signals_look(struct waiting *w)
+{
+	const struct timespec none = {0, 0};
+
+	w->looked = w->now;
+	if (w->held)
+		return ppoll(NULL, 0, &none, &w->before) < 0 && errno == EINTR;
+	signals_hold(w);
+	return false;
+}
+
+/* The end of a waiting call: @ret. */
+static int done(struct waiting *w, int ret)
+{
+	if (w->held)
+		(void)pthread_sigmask(SIG_SETMASK, &w->before, NULL);
+	w->held = false;
+	return ret;
+}
+
+/* ---- sleep ---- */
+
+/* Arms all queues. The time of the first timer, 0: there is work. */
+static uint64_t arm_all(const struct waiting *w, struct pollfd *p)
+{
+	uint64_t next = w->deadline;
+
+	for (unsigned i = 0; i < w->n; i++) {
+		struct zv_queue *q = w->queues[i];
+		uint64_t timer;
+		int ret;
+
+		if (!quiesce_enter(&q->tq->qs))
+			return 0;
+		ret = queue_arm_rings(q, w->quiet);
+		timer = conn_timers_next(q);
+		quiesce_leave(&q->tq->qs);
+		if (ret)
+			return 0;
+		next = timer < next ? timer : next;
+		p[2 * i] = (struct pollfd){.fd = q->ops->fd(q->tq), .events = POLLIN};
+		p[2 * i + 1] = (struct pollfd){.fd = q->timerfd, .events = POLLIN};
+	}
+	return next;
+}
+
+/* Sleeps until the rings, a timer, zv_wake or the deadline. 0 or -EINTR. */
+static int doze(struct waiting *w)
+{
+	struct pollfd p[2 * ZV_WAIT_QUEUES_MAX];
+	uint64_t next, now;
+	struct timespec t;
+	int ret;
+
+	signals_hold(w);
+	next = arm_all(w, p);
+	if (!next)
+		return 0;
+	now = zv_now();
+	next = next > now ? next - now : 0;
+	t = (struct timespec){(time_t)(next / 1000000000u), (long)(next % 1000000000u)};
+	ret = ppoll(p, 2 * w->n, next > INT64_MAX / 2 ? NULL : &t, w->held ? &w->before : NULL);
+	if (ret < 0 && errno == EINTR)
+		ret = -EINTR;
+	for (unsigned i = 0; i < w->n; i++)
+		tq_count(&w->queues[i]->tq->stats.wakeups, 1);
+	return ret == -EINTR ? ret : 0;
+}
+
+/* One idle moment of a poller; see the theory above. */
+static void idle_moment(struct waiting *w)
+{
+	struct zv_queue *q = w->queues[0];
+	uint64_t before;
+
+	if (!q->crowded && w->idle % POLLS_PER_YIELD) {
+		shm_relax();
+		return;
+	}
+	before = zv_now();
+	sched_yield();
+	w->now = zv_now();
+	q->crowded = w->now - before > YIELD_TAKEN_NS;
+}
+
+/* How long to poll before sleeping. UINT64_MAX: never sleep. */
+static uint64_t spin_ns(const struct waiting *w)
+{
+	uint64_t spin = 0;
+
+	for (unsigned i = 0; i < w->n; i++) {
+		const struct zv_opts *o = &w->queues[i]->dev->opts;
+
+		if (o->flags & ZV_OPT_BUSY_POLL)
+			return UINT64_MAX;
+		spin = o->spin_ns > spin ? o->spin_ns : spin;
+	}
+	return spin;
+}
+
+/* After polls that brought nothing. 0: poll again; -EAGAIN: the time is over; -EINTR. */
+static int wait_more(struct waiting *w)
+{
+	int ret = 0;
+
+	if (w->timeout_ns == 0)
+		return -EAGAIN;
+	if (!w->start) {
+		w->start = w->now = w->looked = zv_now();
+		w->deadline = w->timeout_ns < UINT64_MAX - w->start ? w->start + w->timeout_ns
+								    : UINT64_MAX;
+	}
+	if (w->now >= w->deadline)
+		return -EAGAIN;
+	w->idle++;
+	idle_moment(w);
+	if (w->now - w->looked >= SIGNAL_LOOK_NS && signals_look(w))
+		return -EINTR;
+	if (w->now - w->start < spin_ns(w))
+		return 0;
+	ret = doze(w);
+	w->start = w->now = zv_now();
+	return ret;
+}
+
+/* ---- any event of queues ---- */
+
+static int enter_poll(struct zv_queue *q, struct zv_event *events, unsigned max)
+{
+	int n = 0;
+
+	if (quiesce_enter(&q->tq->qs)) {
+		n = queue_poll(q, events, max);
+		quiesce_leave(&q->tq->qs);
+	}
+	return n;
+}
+
+static int wait_queue(struct zv_queue *q, struct zv_event *events, unsigned max,
+		      uint64_t timeout_ns)
+{
+	struct waiting w = {.queues = &q, .n = 1, .timeout_ns = timeout_ns};
+	int n = 0, ret;
+
+	do {
+		ret = wait_more(&w);
+		if (!ret)
+			n = enter_poll(q, events, max);
+	} while (!ret && !n);
+	return done(&w, ret == -EAGAIN ? 0 : ret ? ret : n);
+}
+
+int zv_wait(struct zv_queue *q, struct zv_event *events, unsigned max, uint64_t timeout_ns)
+{
+	int n;
+
+	if (!q || !events || !max)
+		return zv_err(-EINVAL, "zv_wait: queue, events and max must be set");
+	n = enter_poll(q, events, max); /* most often there is something at once */
+	return n || !timeout_ns ? n : wait_queue(q, events, max, timeout_ns);
+}
+
+/* Events of all queues, those of a different one first each time that there are any. */
+static unsigned poll_all(const struct waiting *w, struct zv_event *events, unsigned max)
+{
+	uint32_t *first = &w->queues[0]->wait_next;
+	unsigned n = 0, k = *first < w->n ? *first : 0;
+
+	for (unsigned i = 0; i < w->n && n < max; i++) {
+		unsigned got = (unsigned)enter_poll(w->queues[k], events + n, max - n);
+
+		for (; got; got--)
+			events[n++].queue = k;
+		k = k + 1 == w->n ? 0 : k + 1;
+	}
+	if (n)
+		*first = *first + 1 < w->n ? *first + 1 : 0;
+	return n;
+}
+
+int zv_wait_queues(struct zv_queue *const *queues, unsigned n, struct zv_event *events,
+		   unsigned max, uint64_t timeout_ns)
+{
+	struct waiting w = {.queues = queues, .n = n, .timeout_ns = timeout_ns};
+	unsigned got;
+	int ret;
+
+	if (!queues || !n || n > ZV_WAIT_QUEUES_MAX || !events || !max)
+		return zv_err(-EINVAL,
+			      "zv_wait_queues: queues, events and max must be set, and n, which is "
+			      "%u, must be 1..%u",
+			      n, ZV_WAIT_QUEUES_MAX);
+	for (unsigned i = 0; i < n; i++)
+		if (!queues[i])
+			return zv_err(-EINVAL, "zv_wait_queues: queue %u of %u is NULL", i, n);
+	do {
+		got = poll_all(&w, events, max);
+		if (got)
+			return done(&w, (int)got);
+		ret = wait_more(&w);
+	} while (!ret);
+	return done(&w, ret == -EAGAIN ? 0 : ret);
+}
+
+void zv_wake(struct zv_queue *q)
+{
+	const struct itimerspec now = {.it_value = {.tv_nsec = 1}};
+	int saved = errno; /* a signal handler must not change it */
+
+	if (!q)
+		return;
+	/* barrier pair [W]: raised for the first time by somebody else: the rest is his, too */
+	if (__atomic_exchange_n(&q->wake, 1, __ATOMIC_SEQ_CST) == 0 &&
+	    __atomic_load_n(&q->armed, __ATOMIC_SEQ_CST))
+		(void)timerfd_settime(q->timerfd, 0, &now, NULL);
+	errno = saved;
+}
+
+/* ---- one connection ---- */
+
+static int wait_for(struct waiting *w, struct zv_conn *c, uint32_t wanted)
+{
+	struct zv_queue *q = w->queues[0];
+	uint32_t ev = 0;
+	int ret;
+
+	for (;;) {
+		if (quiesce_enter(&q->tq->qs)) {
+			queue_work(q);
+			ev = conn_events(c) & (wanted | ZV_EV_ERR);
+			if (ev & ZV_EV_CONNECT)
+				c->flags &= ~CF_NEW; /* reported once */
+			quiesce_leave(&q->tq->qs);
+		}
+		if (ev)
+			return (int)ev;
+		if (queue_woken(q))
+			return -EINTR;
+		ret = wait_more(w);
+		if (ret)
+			return ret;
+	}
+}
+
+/* zv_conn_wait after the argument checks: events, -EAGAIN when the time is over, -EINTR. */
+static int conn_wait(struct waiting *w, struct zv_conn *c, uint32_t wanted)
+{
+	struct zv_queue *q = w->queues[0];
+	bool armed = q->armed; /* who sleeps on zv_fd relies on it */
+	int ret = wait_for(w, c, wanted);
+
+	if (armed) {
+		while (!quiesce_enter(&q->tq->qs))
+			sched_yield();
+		queue_arm_again(q);
+		quiesce_leave(&q->tq->qs);
+	}
+	return done(w, ret);
+}
+
+int zv_conn_wait(struct zv_conn *conn, uint32_t events, uint64_t timeout_ns)
+{
+	struct waiting w = {.n = 1, .quiet = true, .timeout_ns = timeout_ns};
+	const uint32_t known =
+		ZV_EV_IN | ZV_EV_OUT | ZV_EV_CONNECT | ZV_EV_HUP | ZV_EV_ERR | ZV_EV_EPIPE;
+	struct zv_queue *q;
+	int ret;
+
+	if (!conn || (events & ~known))
+		return zv_err(-EINVAL,
+			      "zv_conn_wait: conn must not be NULL, and events, which are 0x%x, "
+			      "those of a connection",
+			      events);
+	q = conn->q;
+	w.queues = &q;
+	ret = conn_wait(&w, conn, events);
+	return ret == -EAGAIN ? 0 : ret;
+}
+
+int zv_connect_wait(struct zv_queue *q, uint64_t cid, uint32_t port, enum zv_type type,
+		    uint64_t timeout_ns, struct zv_conn **conn)
+{
+	struct waiting w = {.queues = &q, .n = 1, .quiet = true, .timeout_ns = timeout_ns};
+	struct zv_conn *c = NULL;
+	int ret = zv_connect(q, cid, port, type, conn ? &c : NULL);
+
+	if (conn)
+		*conn = NULL;
+	if (ret)
+		return ret;
+	ret = conn_wait(&w, c, ZV_EV_CONNECT);
+	if (ret > 0 && !c->err) {
+		*conn = c;
+		return 0;
+	}
+	ret = ret > 0 ? c->err : ret == -EAGAIN ? -ETIMEDOUT : ret;
+	(void)zv_conn_close(c);
+	return zv_err(ret, "zv_connect_wait: port %u of CID %llu: %s", port,
+		      (unsigned long long)(cid ? cid : q->peer_cid), zv_strerror(ret));
+}
+
+int zv_send_all(struct zv_conn *conn, const void *data, size_t len, uint32_t flags,
+		uint64_t timeout_ns, size_t *sent)
+{
+	struct waiting w = {.n = 1, .quiet = true, .timeout_ns = timeout_ns};
+	const uint8_t *p = data;
+	struct zv_queue *q = NULL;
+	size_t done = 0;
+	ssize_t n;
+
+	if (sent)
+		*sent = 0;
+	w.queues = &q;
+	for (;;) {
+		n = zv_send(conn, p ? p + done : NULL, len - done, flags);
+		done += n > 0 ? (size_t)n : 0;
+		if (sent)
+			*sent = done;
+		if (n >= 0 && done == len)
+			return 0;
+		if (n >= 0)
+			continue;
+		if (n != -EAGAIN)
+			return (int)n;
+		q = conn->q;
+		n = conn_wait(&w, conn, ZV_EV_OUT);
+		if (n == -EAGAIN)
+			n = -ETIMEDOUT;
+		if (n < 0)
+			return zv_err((int)n, "zv_send_all: %zu of %zu bytes sent: %s", done, len,
+				      zv_strerror((int)n));
+	}
+}
