@@ -1,0 +1,181 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Constants and structures of <zvsock.h>, which includes this file. */
+#ifndef ZVSOCK_TYPES_H
+#define ZVSOCK_TYPES_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+struct zv_dev;
+struct zv_queue;
+struct zv_conn;
+
+/* ---- constants -------------------------------------------------------------------------- */
+
+#define ZV_CID_HOST	   2u	      /* the host, as every guest sees it */
+#define ZV_PORT_ANY	   UINT32_MAX /* zv_accept: whichever listener; zv_connect_from: a free one */
+#define ZV_QUEUES_MAX	   16u	      /* most queue pairs of a device */
+#define ZV_WAIT_QUEUES_MAX 256u	      /* zv_wait_queues: most queues of a call */
+
+enum zv_type {
+	ZV_STREAM = 1,	  /* bytes, no boundaries (SOCK_STREAM) */
+	ZV_SEQPACKET = 2, /* messages, boundaries kept (SOCK_SEQPACKET) */
+};
+
+/* Buffer and message flags. */
+#define ZV_EOM	 (1u << 0) /* SEQPACKET: last buffer of a message */
+#define ZV_EOR	 (1u << 1) /* SEQPACKET: the application's record mark (MSG_EOR); implies EOM */
+#define ZV_MORE	 (1u << 2) /* zv_send, STREAM: more follows at once; may be put into one packet */
+#define ZV_TRUNC (1u << 3) /* zv_recv: the message was longer than the buffer; the rest is lost */
+#define ZV_PEEK	 (1u << 4) /* zv_recv: leave the bytes in place */
+
+/*
+ * Events. Level-triggered: reported by every zv_poll while true; only ZV_EV_CONNECT and ZV_EV_WAKE
+ * are reported once.
+ */
+#define ZV_EV_IN      (1u << 0) /* bytes to receive, or end of stream not yet returned by a call */
+#define ZV_EV_OUT     (1u << 1) /* room to send; only after a call found none (-EAGAIN or short) */
+#define ZV_EV_CONNECT (1u << 2) /* zv_connect is over, err says how; reported once */
+#define ZV_EV_ACCEPT  (1u << 3) /* a connection waits in zv_accept; conn is NULL, port is set */
+#define ZV_EV_HUP     (1u << 4) /* the peer has closed: no more data will arrive */
+#define ZV_EV_ERR     (1u << 5) /* the connection is dead, err says why; close it */
+#define ZV_EV_EPIPE   (1u << 6) /* the peer receives no more, zv_send gives -EPIPE; opt-in */
+#define ZV_EV_WAKE    (1u << 7) /* zv_wake was called since the last one; conn is NULL */
+
+/* ---- structures ------------------------------------------------------------------------- */
+
+/*
+ * Options of zv_open. Set size to sizeof(struct zv_opts) and everything else to 0; a field that is
+ * 0 has the default given. Newer fields are added at the end, size tells which ones are there.
+ */
+struct zv_opts {
+	size_t size;
+	uint32_t queues;    /* queue pairs, 1..ZV_QUEUES_MAX; default 1 */
+	uint32_t ring_size; /* guest: descriptors of a ring, a power of two, 16..32768; default 256
+			     */
+	uint32_t rx_buf;    /* guest: payload bytes of a receive buffer, 64..1 MiB; default 65536 */
+	uint32_t tx_buf; /* guest: payload bytes of a transmit buffer, 64..1 MiB; default 65536 */
+	uint32_t buf_alloc; /* receive credit of a connection, bytes; default 262144 */
+	/* Connections of a queue, those included that wait in an accept queue; up to 16777216,
+	 * default 65536. Those that zv_conn_close has left finishing do not count. When they are as
+	 * many, the oldest is reset, as after close_timeout. */
+	uint32_t max_conns;
+	uint32_t flags; /* ZV_OPT_* */
+	/* Time-outs; UINT64_MAX, or what ends beyond the clock's range: never. */
+	uint64_t connect_timeout_ns; /* default 2 s */
+	uint64_t close_timeout_ns;   /* default 8 s */
+	uint64_t hello_timeout_ns;   /* default 1 s */
+	uint64_t spin_ns;	     /* zv_wait: how long to poll before sleeping; default 50 us */
+};
+#define ZV_OPT_BUSY_POLL (1u << 0) /* zv_wait never sleeps */
+#define ZV_OPT_NO_HUGE	 (1u << 1) /* never try hugepages */
+#define ZV_OPT_NO_HELLO	 (1u << 2) /* stay with the plain VIRTIO protocol */
+
+/*
+ * A buffer on loan: from zv_buf_alloc until zv_buf_send or zv_buf_cancel; from zv_buf_recv until
+ * zv_buf_release. data, capacity, cookie and serial belong to the library; do not change them.
+ * Copies of the structure are as good as the original. Each loan has a serial number of its own: a
+ * buffer that is given back a second time, or to where it is not from, is refused.
+ */
+struct zv_buf {
+	void *data;   /* first payload byte */
+	uint32_t len; /* payload bytes: set by you before zv_buf_send, by the library on receive */
+	uint32_t capacity; /* bytes that fit (transmit); equal to len (receive) */
+	uint32_t flags;	   /* ZV_EOM, ZV_EOR */
+	uint32_t cookie;
+	uint64_t serial;
+};
+
+struct zv_event {
+	struct zv_conn *conn; /* NULL: ZV_EV_ACCEPT, ZV_EV_WAKE */
+	void *user;	      /* what zv_set_user stored */
+	uint32_t events;      /* ZV_EV_* */
+	uint32_t port;	      /* ZV_EV_ACCEPT: the listening port; ZV_PORT_ANY: zv_listen_all */
+	int32_t err;	      /* ZV_EV_CONNECT: 0 or -errno; ZV_EV_ERR: -errno */
+	uint32_t queue;	      /* zv_wait_queues: index in its array; else 0 */
+};
+
+enum zv_peer_kind {
+	ZV_PEER_UNKNOWN = 0, /* not attached, or HELLO still under way */
+	ZV_PEER_PLAIN,	     /* a standard virtio-vsock peer: no extensions */
+	ZV_PEER_ZVSOCK,	     /* zvsock on the other side */
+};
+
+struct zv_dev_info {
+	size_t size;	    /* set by the caller: sizeof(struct zv_dev_info) */
+	uint64_t cid;	    /* own CID: of the guest, or ZV_CID_HOST */
+	uint64_t guest_cid; /* CID of the guest of this device, on either side; 0: not known yet */
+	uint32_t queues;
+	uint32_t queues_up; /* pairs whose rings run now */
+	uint64_t page_size; /* of the memory behind the rings and buffers; 0: the peer's, unknown */
+	enum zv_peer_kind peer;
+	const char *transport; /* "vhost-user", "host"; static storage */
+};
+
+struct zv_conn_info {
+	size_t size; /* set by the caller: sizeof(struct zv_conn_info) */
+	uint64_t local_cid, peer_cid;
+	uint32_t local_port, peer_port;
+	enum zv_type type;
+	uint32_t queue;		     /* index of its queue */
+	uint32_t tx_credit;	     /* payload bytes that credit lets it send now, beyond what is
+					reserved; 0 when it cannot send */
+	uint32_t rx_unread;	     /* payload bytes received and not consumed */
+	const char *state;	     /* "connected", ...; static storage */
+	uint64_t tx_bytes, rx_bytes; /* payload since the connection was made */
+	uint64_t opened_ns;	     /* CLOCK_MONOTONIC when it began: REQUEST sent or received */
+	uint32_t peer_buf_alloc;     /* the peer's receive buffer, bytes */
+	uint32_t tx_unacked; /* payload bytes sent that the peer has not reported as consumed */
+	uint32_t flags;	     /* ZV_CONN_* */
+	uint32_t reserved;
+};
+#define ZV_CONN_INCOMING (1u << 0) /* the peer asked for it */
+
+/* Counters of a queue since zv_open; every cause of a drop, reset or broken ring has one. */
+struct zv_queue_stats {
+	uint64_t rx_packets, rx_bytes; /* received, all ops; payload bytes */
+	uint64_t tx_packets, tx_bytes; /* sent, all ops; payload bytes */
+	uint64_t rx_copied;    /* packets copied to private memory because of the loan limits */
+	uint64_t tx_no_buffer; /* reservations that found no buffer */
+	uint64_t tx_no_credit; /* reservations that found no credit */
+	uint64_t kicks;	       /* notifications sent to the peer */
+	uint64_t wakeups;      /* times this side slept and was woken */
+	uint64_t conns_opened, conns_accepted, conns_refused, conns_reset, conns_timedout;
+	uint64_t rst_sent,
+		rst_dropped;	/* RST; replies to stray packets lost because too many waited */
+	uint64_t rx_bad_hdr;	/* header too short, unknown op, len beyond the chain */
+	uint64_t rx_bad_cid;	/* forged source or foreign destination CID */
+	uint64_t rx_bad_type;	/* unknown socket type, or not the connection's */
+	uint64_t rx_no_conn;	/* packets for no connection or listener */
+	uint64_t rx_bad_state;	/* packets that the state does not allow */
+	uint64_t rx_overrun;	/* payload beyond our credit: connection reset */
+	uint64_t rx_bad_credit; /* fwd_cnt running backwards or ahead: ignored */
+	uint64_t rx_bad_chain;	/* descriptor chains refused: ring broken */
+	uint64_t ring_broken;	/* times a ring of this queue was declared broken */
+	uint64_t sessions;	/* times the rings were started */
+	uint64_t rx_late;	/* no fault: for connections that had just ended; RST for none */
+	uint64_t reserved[7];
+};
+
+enum zv_log_level { ZV_LOG_ERR = 1, ZV_LOG_WARN, ZV_LOG_INFO, ZV_LOG_DEBUG };
+typedef void (*zv_log_fn)(void *ctx, enum zv_log_level level, const char *line);
+
+/*
+ * Sees one packet. @hdr: its 44 bytes as on the wire (little endian), a private copy. @iov: the @n
+ * pieces of its payload, in place, 0 when it has none; a hostile peer may change payload that it
+ * has sent while you look. All of it is valid during the call.
+ */
+struct iovec; /* <sys/uio.h> */
+typedef void (*zv_tap_fn)(void *ctx, bool sent, const void *hdr, const struct iovec *iov, int n);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif
