@@ -85,6 +85,30 @@ def daemon_1000_in_a_row_from_host(bench):
     world.host_peer(world.vms['a'], 'row', ECHO, 1000)
 
 
+# Counters that zvsockctl shows under "errors" and that ends could raise.
+END_ERRORS = ('rst_dropped', 'rx_no_conn', 'rx_bad_state', 'rx_bad_credit', 'rx_overrun')
+
+
+def end_errors(world, vm):
+    queues = world.ctl('stats', vm.name)['guests'][0]['queues']
+    return {e: sum(q['counters'][e] for q in queues) for e in END_ERRORS}
+
+
+@both_kernels
+def daemon_clean_ends_are_no_errors(bench):
+    """Hundreds of connections that end in order, whoever closes first, raise no error counter."""
+    world = trio(bench)
+    a = world.vms['a']
+    before = end_errors(world, a)
+    a.peer(f'row 2 {ECHO} 300')
+    world.host_peer(a, 'row', ECHO, 300)
+    a.peer(f'parallel 2 {ECHO} 50 20000')
+    a.peer(f'row {world.vms["b"].cid} {ECHO} 100')
+    until_quiet(world)
+    if (after := end_errors(world, a)) != before:
+        raise Failure(f'before: {before}, after: {after}')
+
+
 @both_kernels
 def daemon_messages(bench):
     """SEQPACKET of the guest reaches a SOCK_SEQPACKET socket; boundaries are kept both ways."""
