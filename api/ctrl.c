@@ -16,12 +16,17 @@
 
 #define HELLO_SRC_PORT 512u /* + pair index: below ZV_CTRL_SRC_LIMIT */
 
+static const char *device_name(const struct zv_queue *q)
+{
+	return q->tq->name ? q->tq->name : q->ops->scheme;
+}
+
 static void went_plain(struct zv_queue *q, const char *why)
 {
 	if (q->hello == HELLO_WAIT)
 		zv_log_limited(&q->tq->log, ZV_LOG_INFO,
-			       "queue %u: peer is plain virtio-vsock (%s): no extensions", q->index,
-			       why);
+			       "%s: queue %u: peer is plain virtio-vsock (%s): no extensions",
+			       device_name(q), q->index, why);
 	__atomic_store_n(&q->hello, HELLO_PLAIN, __ATOMIC_RELAXED);
 }
 
@@ -46,8 +51,8 @@ static void said_hello(struct zv_queue *q)
 	if (q->max_pkt > ZV_MAX_PKT)
 		q->max_pkt = ZV_MAX_PKT;
 	budgets(q);
-	zv_log_limited(&q->tq->log, ZV_LOG_INFO, "queue %u: peer is zvsock, pair %u of %u",
-		       q->index, h->pair, h->npairs);
+	zv_log_limited(&q->tq->log, ZV_LOG_INFO, "%s: queue %u: peer is zvsock, pair %u of %u",
+		       device_name(q), q->index, h->pair, h->npairs);
 }
 
 void ctrl_flush(struct zv_queue *q)
@@ -153,7 +158,8 @@ void ctrl_data(struct zv_conn *c)
 	if (len <= 0 || h.type != expect || h.pair != q->index || q->hello == HELLO_DONE ||
 	    q->hello_due) {
 		zv_log_limited(&q->tq->log, ZV_LOG_WARN,
-			       "queue %u: bad HELLO: control connection reset", q->index);
+			       "%s: queue %u: bad HELLO: control connection reset", device_name(q),
+			       q->index);
 		tq_count(&q->tq->stats.rx_bad_state, 1);
 		tx_ctrl(c, CP_RST);
 		conn_over(c, -ECONNRESET);

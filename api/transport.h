@@ -87,6 +87,7 @@ struct tq {
 	uint32_t tx_descs;	     /* [C] descriptors of the ring that carries sent packets */
 	struct zv_queue_stats stats; /* tq_count(); read by any thread */
 	struct zv_log_limit log;     /* of the owner */
+	const char *name;	     /* of the device, for logs; NULL: the scheme says enough */
 };
 
 /*

@@ -33,7 +33,7 @@ int hq_init(struct hq *q, const struct transport_ops *ops, unsigned index, const
 	memset(q, 0, sizeof(*q));
 	q->tq.ops = ops;
 	q->index = index;
-	q->name = name;
+	q->name = q->tq.name = name;
 	for (int i = 0; i < 2; i++)
 		q->callfd[i] = q->kickfd[i] = -1;
 	q->wakefd = -1;

@@ -8,6 +8,7 @@
  * meanwhile has every connection that was there all the time, once; of the others it may have some.
  * A guest cannot go: that is this thread's business.
  */
+#include "conn_log.h"
 #include "control_int.h"
 
 #include <stdio.h>
@@ -70,41 +71,6 @@ static const char *guest_of(const struct daemon *d, uint64_t cid)
 	return "?";
 }
 
-/* By the configuration: a guest whose endpoints change is started anew, so it is still true. */
-static void endpoint_text(const struct daemon *d, const struct cfg_guest *c,
-			  const struct zv_conn_info *i, char *buf, size_t len)
-{
-	static const char *const services[] = {"echo", "discard", "source"};
-	uint32_t port = i->local_port;
-
-	if (i->local_cid != ZV_CID_HOST) {
-		(void)snprintf(buf, len, "guest:%s", guest_of(d, i->local_cid));
-		return;
-	}
-	if (!(i->flags & ZV_CONN_INCOMING)) {
-		(void)snprintf(buf, len, "unix:%s", c->unix_path);
-		return;
-	}
-	for (unsigned k = 0; k < c->n_builtin; k++)
-		if (c->builtin[k].port == port) {
-			(void)snprintf(buf, len, "%s", services[c->builtin[k].service]);
-			return;
-		}
-	for (unsigned k = 0; k < c->n_tcp; k++)
-		if (c->tcp[k].port == port) {
-			(void)snprintf(buf, len,
-				       strchr(c->tcp[k].host, ':') ? "tcp:[%s]:%u" : "tcp:%s:%u",
-				       c->tcp[k].host, c->tcp[k].target);
-			return;
-		}
-	for (unsigned k = 0; k < c->n_vsock; k++)
-		if (port >= c->vsock[k].first && port <= c->vsock[k].last) {
-			(void)snprintf(buf, len, "vsock:%u", port);
-			return;
-		}
-	(void)snprintf(buf, len, "unix:%s_%u", c->unix_path, port);
-}
-
 /* ---- the answer ---- */
 
 static json_t *conn_json(const struct daemon *d, const struct guest *g,
@@ -112,7 +78,8 @@ static json_t *conn_json(const struct daemon *d, const struct guest *g,
 {
 	char endpoint[320];
 
-	endpoint_text(d, g->cfg, c, endpoint, sizeof(endpoint));
+	/* By the configuration: a guest whose endpoints change is started anew, so it is true. */
+	conn_endpoint_text(g->cfg, c, guest_of(d, c->local_cid), endpoint, sizeof(endpoint));
 	return json_pack("{ss ss ss sI sI sI sI sI sI sI sI sI sI sI sI so}", "type",
 			 c->type == ZV_SEQPACKET ? "seqpacket" : "stream", "state", c->state,
 			 "guest", g->cfg->name, "queue", (json_int_t)c->queue, "local_cid",

@@ -199,6 +199,8 @@ static int guest_start(struct daemon *d, const struct cfg_guest *cfg, uint32_t m
 	memcpy(g->name, cfg->name, sizeof(g->name));
 	g->cfg = cfg;
 	log_guest(g->name, cfg->cid);
+	for (unsigned i = 0; i < cfg->n_sockets; i++)
+		log_guest_socket(g->name, cfg->sockets[i]);
 	ret = open_device(g, cfg);
 	if (ret == 0)
 		ret = set_rights(g, cfg);

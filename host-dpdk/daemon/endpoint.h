@@ -25,6 +25,7 @@
 #define ZVD_ENDPOINT_H
 
 #include "daemon.h"
+#include "log.h"
 
 #include <stdbool.h>
 #include <sys/queue.h>
@@ -102,6 +103,7 @@ struct memberships;
 struct endpoints {
 	struct endpoint_stats stats; /* atomic */
 	uint32_t fds, max_fds;	     /* descriptors of connections; atomic */
+	struct log_once refused;     /* what host programs were refused */
 	struct unix_listener *listener;
 	struct memberships *siblings;
 };

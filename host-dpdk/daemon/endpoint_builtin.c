@@ -7,6 +7,7 @@
  * discard  takes everything and drops it unseen, by reference
  * source   sends zeroes until the guest wants no more
  */
+#include "conn_log.h"
 #include "endpoint.h"
 #include "splice.h"
 
@@ -27,6 +28,7 @@ struct service {
 
 static void service_end(struct service *s, bool reset)
 {
+	conn_log(s->owner.gq, s->conn, reset ? "ended: reset by zvsockd" : "ended: by the guest");
 	lcore_defer_cancel(s->owner.gq->lc, &s->work);
 	(void)(reset ? zv_conn_reset(s->conn) : zv_conn_close(s->conn));
 	conn_owner_remove(&s->owner);
@@ -112,6 +114,7 @@ static int service_begin(struct guest_queue *gq, struct zv_conn *conn, bool is_s
 	zv_set_events(conn, is_source ? ZV_EV_OUT | ZV_EV_HUP : ZV_EV_IN);
 	if (zv_conn_answer(conn, 0) == 0)
 		ENDPOINT_COUNT(gq, guest_joined);
+	conn_log(gq, conn, "opened");
 	lcore_defer(gq->lc, &s->work);
 	return 1;
 }

@@ -13,12 +13,19 @@
 
 #define TEXT_MAX 1024 /* of a message; the rest is cut */
 
+/* A vhost-user socket of a guest. */
+struct sock_name {
+	struct sock_name *next;
+	char path[];
+};
+
 /* Lines of one guest; the first in the list is the daemon's own. */
 struct source {
 	struct source *next;
 	uint64_t cid;
 	uint64_t second; /* of the monotonic clock in which `lines` were counted */
-	unsigned lines, left_out, burst;
+	unsigned lines, debug_lines, left_out, burst;
+	struct sock_name *sockets;
 	char name[]; /* "": the daemon */
 };
 
@@ -122,7 +129,7 @@ static unsigned take_left_out(struct source *s, uint64_t second)
 	if (s->second != second) {
 		n = s->left_out;
 		s->second = second;
-		s->lines = 0;
+		s->lines = s->debug_lines = 0;
 		s->left_out = 0;
 	}
 	return n;
@@ -138,6 +145,24 @@ static void put_left_out(const char *guest, uint64_t cid, unsigned n)
 	put(ZV_LOG_WARN, guest, cid, text);
 }
 
+bool log_wants(enum zv_log_level level)
+{
+	return level <= __atomic_load_n(&lg.max, __ATOMIC_RELAXED);
+}
+
+bool log_once(struct log_once *o, uint32_t *left_out)
+{
+	uint64_t now = this_second() + 1, last = __atomic_load_n(&o->second, __ATOMIC_RELAXED);
+
+	if (last == now || !__atomic_compare_exchange_n(&o->second, &last, now, false,
+							__ATOMIC_RELAXED, __ATOMIC_RELAXED)) {
+		__atomic_fetch_add(&o->left_out, 1, __ATOMIC_RELAXED);
+		return false;
+	}
+	*left_out = __atomic_exchange_n(&o->left_out, 0, __ATOMIC_RELAXED);
+	return true;
+}
+
 void log_line(enum zv_log_level level, const char *guest, const char *fmt, ...)
 {
 	uint64_t cid = 0, second = this_second();
@@ -147,18 +172,16 @@ void log_line(enum zv_log_level level, const char *guest, const char *fmt, ...)
 	struct source *s;
 	va_list ap;
 
-	if (level > __atomic_load_n(&lg.max, __ATOMIC_RELAXED))
+	if (!log_wants(level))
 		return;
 	pthread_mutex_lock(&lg.lock);
 	s = find_source(guest ? guest : "");
 	if (s) {
 		left_out = take_left_out(s, second);
 		cid = s->cid;
-		write_it = s->lines < s->burst;
-		if (write_it)
-			s->lines++;
-		else
-			s->left_out++;
+		write_it = level == ZV_LOG_DEBUG ? s->debug_lines++ < LOG_BURST_DEBUG
+						 : s->lines++ < s->burst;
+		s->left_out += !write_it;
 	}
 	pthread_mutex_unlock(&lg.lock);
 	put_left_out(guest, cid, left_out);
@@ -192,10 +215,29 @@ bool log_tick(void)
 	return more || __atomic_load_n(&lg.lost, __ATOMIC_RELAXED);
 }
 
+/* True if @line is about the socket @path. */
+static bool is_about(const char *line, const char *path)
+{
+	size_t len = strlen(path);
+
+	if (strncmp(line, "host:", 5) == 0)
+		line += 5;
+	return strncmp(line, path, len) == 0 && line[len] == ':' && line[len + 1] == ' ';
+}
+
 static void library_line(void *ctx, enum zv_log_level level, const char *line)
 {
+	const char *guest = NULL;
+
 	(void)ctx;
-	log_line(level, NULL, "%s", line);
+	if (!log_wants(level))
+		return;
+	pthread_mutex_lock(&lg.lock);
+	for (const struct source *s = lg.sources; s && !guest; s = s->next)
+		for (const struct sock_name *n = s->sockets; n && !guest; n = n->next)
+			guest = is_about(line, n->path) ? s->name : NULL;
+	pthread_mutex_unlock(&lg.lock);
+	log_line(level, guest, "%s", line); /* sources are never freed */
 }
 
 /* True if standard error is the journal: JOURNAL_STREAM is "DEVICE:INODE" of what systemd opened.
@@ -229,5 +271,41 @@ void log_guest(const char *guest, uint64_t cid)
 	s = find_source(guest);
 	if (s)
 		s->cid = cid;
+	pthread_mutex_unlock(&lg.lock);
+}
+
+/* The path may have been another guest's. */
+static void forget_socket(const char *path)
+{
+	for (struct source *s = lg.sources; s; s = s->next)
+		for (struct sock_name **n = &s->sockets, *gone; *n;) {
+			gone = strcmp((*n)->path, path) == 0 ? *n : NULL;
+			if (!gone) {
+				n = &(*n)->next;
+				continue;
+			}
+			*n = gone->next;
+			free(gone);
+		}
+}
+
+void log_guest_socket(const char *guest, const char *path)
+{
+	size_t size = strlen(path) + 1;
+	struct sock_name *n = malloc(sizeof(*n) + size);
+	struct source *s;
+
+	if (!n)
+		return;
+	memcpy(n->path, path, size);
+	pthread_mutex_lock(&lg.lock);
+	forget_socket(path);
+	s = find_source(guest);
+	if (s) {
+		n->next = s->sockets;
+		s->sockets = n;
+	} else {
+		free(n);
+	}
 	pthread_mutex_unlock(&lg.lock);
 }

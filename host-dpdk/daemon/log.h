@@ -7,7 +7,8 @@
  * Under systemd (JOURNAL_STREAM names our standard error) the time, which the journal knows, gives
  * way to sd-daemon(3)'s "<4>" prefix. Any thread may log; nothing waits but write(2) itself. Each
  * guest gets LOG_BURST lines a second, so that no peer can fill the disk; how many were left out is
- * said with its next line, or by log_tick().
+ * said with its next line, or by log_tick(). Lines at debug have a limit of their own: they do not
+ * push out warnings.
  */
 #ifndef ZVD_LOG_H
 #define ZVD_LOG_H
@@ -16,8 +17,9 @@
 #include <stdint.h>
 #include <zvsock.h>
 
-#define LOG_BURST	 10u  /* lines of a guest in a second */
-#define LOG_BURST_DAEMON 200u /* lines in a second that concern no guest */
+#define LOG_BURST	 10u   /* lines of a guest in a second */
+#define LOG_BURST_DAEMON 200u  /* lines in a second that concern no guest */
+#define LOG_BURST_DEBUG	 1000u /* lines of a guest at debug, which do not count as others */
 
 /* Looks where standard error goes, takes the library's lines too (zv_set_log). */
 void log_init(void);
@@ -25,6 +27,22 @@ void log_set_level(enum zv_log_level max);
 
 /* Makes known that lines of @guest carry @cid. Guests are told apart by name; never forgotten. */
 void log_guest(const char *guest, uint64_t cid);
+/*
+ * From now on the library's lines that begin with @path, or "host:" and @path, and ": ", are about
+ * @guest. For each of its vhost-user sockets.
+ */
+void log_guest_socket(const char *guest, const char *path);
+
+/* True if lines of @level are written. */
+bool log_wants(enum zv_log_level level);
+
+/* For what peers can cause at any rate, per guest: true once a second; *left_out gets how often it
+ * was false since the last time. Zeroed memory is fresh. Any thread. */
+struct log_once {
+	uint64_t second; /* atomic */
+	uint32_t left_out;
+};
+bool log_once(struct log_once *o, uint32_t *left_out);
 
 /* @guest may be NULL: the line is about the daemon. A final newline is not wanted. */
 void log_line(enum zv_log_level level, const char *guest, const char *fmt, ...) ZV_PRINTF(3, 4);

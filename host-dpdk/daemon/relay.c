@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* Relays: their life and their ends; theory in relay.h, the data in relay_data.c. */
+#include "conn_log.h"
 #include "linger.h"
 #include "relay_int.h"
 
@@ -20,6 +21,8 @@ static struct relay *relay_of_work(struct lcore_work *w)
 {
 	return (struct relay *)(void *)((char *)w - offsetof(struct relay, work));
 }
+
+static void in_polled(struct io_op *op, int res, uint32_t flags);
 
 /* ---- the lcore's stock ---- */
 
@@ -143,12 +146,36 @@ void relay_end_more(struct relay *r)
 	lcore_defer(relay_lcore(r), &r->work);
 }
 
-void relay_end(struct relay *r, unsigned how)
+/* For the log. What ends before it has begun was refused: that is told elsewhere. */
+static void say(const struct relay *r, const char *what)
+{
+	if (r->in.done == in_polled)
+		conn_log(r->owner.gq, r->conn, what);
+}
+
+static const char *reason(const struct relay *r, unsigned how)
+{
+	if (how & R_RESET)
+		return "ended: reset by zvsockd";
+	if (how & R_ABORT)
+		return "ended: reset by the guest";
+	if (r->flags & R_HOST_HUP)
+		return "ended: the host program has closed";
+	return r->flags & R_GUEST_HUP ? "ended: the guest has closed" : "ended: by both sides";
+}
+
+static void end(struct relay *r, unsigned how, const char *why)
 {
 	if (r->flags & R_ENDING)
 		return;
+	say(r, why);
 	r->flags |= (uint16_t)(R_ENDING | how);
 	relay_end_more(r);
+}
+
+void relay_end(struct relay *r, unsigned how)
+{
+	end(r, how, reason(r, how));
 }
 
 void relay_abort(struct relay *r)
@@ -166,13 +193,15 @@ void relay_host_failed(struct relay *r, int err)
 		return;
 	}
 	ENDPOINT_COUNT(r->owner.gq, host_resets);
-	relay_end(r, R_RESET | R_ABORT);
+	end(r, R_RESET | R_ABORT,
+	    err == -ECONNRESET ? "ended: reset by the host program"
+			       : "ended: the host side failed");
 }
 
 void relay_no_memory(struct relay *r)
 {
 	ENDPOINT_COUNT(r->owner.gq, no_memory);
-	relay_end(r, R_RESET | R_ABORT);
+	end(r, R_RESET | R_ABORT, "ended: out of memory");
 }
 
 /* ---- half-close ---- */
@@ -184,6 +213,7 @@ void relay_host_eof(struct relay *r)
 		relay_end(r, 0);
 		return;
 	}
+	say(r, "half-closed by the host program");
 	(void)zv_shutdown(r->conn, 1);
 	relay_poll_hup(r);
 }
@@ -197,6 +227,7 @@ void relay_guest_eof(struct relay *r)
 	}
 	if (r->out.pending) /* the OK of a hybrid socket, which goes first */
 		io_submit(lcore_io(relay_lcore(r)));
+	say(r, "half-closed by the guest");
 	(void)shutdown(r->fd, SHUT_WR);
 	relay_want_events(r);
 }
@@ -210,6 +241,7 @@ void relay_guest_deaf(struct relay *r)
 			relay_end(r, 0);
 			return;
 		}
+		say(r, "the guest receives no more");
 		if (!(r->flags & RELAY_TCP))
 			(void)shutdown(r->fd, SHUT_RD);
 		relay_want_events(r);
@@ -226,6 +258,7 @@ void relay_host_deaf(struct relay *r)
 		relay_end(r, 0);
 		return;
 	}
+	say(r, "the host program receives no more");
 	(void)zv_shutdown(r->conn, 0);
 	relay_want_events(r);
 }
@@ -413,6 +446,7 @@ void relay_start(struct relay *r, const char *early, uint32_t early_len)
 	r->in.done = in_polled;
 	r->owner.event = conn_event;
 	r->owner.abort = owner_abort;
+	say(r, "opened");
 	relay_want_events(r);
 	if (early_len) {
 		r->flags |= R_IN_READY;

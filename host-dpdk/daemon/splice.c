@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* Splices: life, pokes and ends; theory in splice.h, payload in splice_data.c. */
+#include "conn_log.h"
 #include "splice_int.h"
 
 #include <errno.h>
@@ -47,6 +48,9 @@ void splice_poke(struct splice_side *from)
 /* @s ends with @state, CLOSED or DEAD; its connection is given back as that says. */
 static void end(struct splice_side *s, enum splice_state state)
 {
+	if (splice_state(s) == SPLICE_UP)
+		conn_log(s->owner.gq, s->conn,
+			 state == SPLICE_CLOSED ? "ended: by both sides" : "ended: reset");
 	__atomic_store_n(&s->state, state, __ATOMIC_SEQ_CST);
 	while (__atomic_load_n(&s->busy, __ATOMIC_SEQ_CST))
 		sched_yield();
@@ -87,6 +91,7 @@ static void conn_event(struct conn_owner *o, const struct zv_event *ev)
 		return;
 	}
 	if (ev->events & ZV_EV_CONNECT) {
+		conn_log(o->gq, s->conn, "opened");
 		__atomic_store_n(&s->state, SPLICE_UP, __ATOMIC_RELEASE);
 		splice_poke(s);
 	}
@@ -109,6 +114,7 @@ static bool opened(struct splice_side *s)
 		return false;
 	}
 	ENDPOINT_COUNT(s->owner.gq, guest_joined);
+	conn_log(s->owner.gq, s->conn, "opened");
 	__atomic_store_n(&s->state, SPLICE_UP, __ATOMIC_RELEASE);
 	splice_poke(s);
 	return true;
@@ -171,6 +177,7 @@ struct splice *splice_new(struct guest_queue *gq, struct zv_conn *conn,
 	if (self) {
 		if (zv_conn_answer(conn, 0) == 0)
 			ENDPOINT_COUNT(gq, guest_joined);
+		conn_log(gq, conn, "opened");
 		sp->side[0].state = SPLICE_UP;
 	} else {
 		__atomic_add_fetch(&sp->refs, 1, __ATOMIC_RELAXED); /* connect's or refuse's */

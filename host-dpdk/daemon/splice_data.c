@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* Splices: payload, from one guest's buffers into the other's; theory in splice.h. */
+#include "conn_log.h"
 #include "splice_int.h"
 
 #include <errno.h>
@@ -60,6 +61,7 @@ void splice_lend(struct splice_side *s)
 	/* Before the end of stream, which says that there is no more than this. */
 	__atomic_store_n(&s->head, head, __ATOMIC_RELEASE);
 	if (n == 0) {
+		conn_log(s->owner.gq, s->conn, "half-closed by the guest");
 		__atomic_store_n(&s->eof, 1, __ATOMIC_RELEASE);
 		s->in_done = true;
 	}

@@ -85,11 +85,35 @@ static bool client_move(struct client *c)
 	return false;
 }
 
+static const char *refusal(int err)
+{
+	switch (err) {
+	case -ECONNREFUSED:
+		return "refused: no program in the guest listens there";
+	case -ETIMEDOUT:
+		return "the guest did not answer within connect_timeout_ms";
+	case -ENETDOWN:
+		return "no VMM is attached, or the guest's driver is not running";
+	case -ECONNRESET:
+		return "the guest or its driver went away";
+	default:
+		return zv_strerror(err);
+	}
+}
+
 static void client_refuse(struct client *c, int err)
 {
+	struct guest *g = c->r.owner.gq->guest;
+	uint32_t more;
+
 	ENDPOINT_COUNT(c->r.owner.gq, host_refused);
-	log_line(ZV_LOG_DEBUG, c->r.owner.gq->guest->name, "port %u of the guest: %s", c->port,
-		 zv_strerror(err));
+	if (!log_once(&g->ep->refused, &more))
+		log_line(ZV_LOG_DEBUG, g->name, "CONNECT %u: %s", c->port, refusal(err));
+	else if (more)
+		log_line(ZV_LOG_INFO, g->name, "CONNECT %u: %s; %u more since the last such line",
+			 c->port, refusal(err), more);
+	else
+		log_line(ZV_LOG_INFO, g->name, "CONNECT %u: %s", c->port, refusal(err));
 	relay_abort(&c->r);
 }
 
