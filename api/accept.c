@@ -102,7 +102,7 @@ int zv_accept(struct zv_queue *q, uint32_t port, struct zv_conn **conn)
 	queue_leave(q);
 	if (!found)
 		return zv_err(-ENOENT, "zv_accept: nothing listens on port %u", port);
-	return c ? 0 : -EAGAIN;
+	return c ? 0 : zv_fail(-EAGAIN, "zv_accept: no connection waits: ZV_EV_ACCEPT tells when");
 }
 
 int zv_set_accept(struct zv_queue *q, uint32_t port, bool report)

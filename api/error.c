@@ -9,7 +9,9 @@
 #include <string.h>
 #include <time.h>
 
-static _Thread_local char err_text[512];
+static _Thread_local char err_line[512];
+/* What zv_error_text() returns: err_line, or a sentence that needs no formatting. */
+static _Thread_local const char *err_text __attribute__((tls_model("initial-exec"))) = "";
 
 /*
  * Where lines go. A line counts itself in `users` of the round that it found, and zv_set_log begins
@@ -32,8 +34,15 @@ int zv_err(int err, const char *fmt, ...)
 	va_list ap;
 
 	va_start(ap, fmt);
-	(void)vsnprintf(err_text, sizeof(err_text), fmt, ap);
+	(void)vsnprintf(err_line, sizeof(err_line), fmt, ap);
 	va_end(ap);
+	err_text = err_line;
+	return err;
+}
+
+int zv_fail(int err, const char *text)
+{
+	err_text = text;
 	return err;
 }
 

@@ -171,6 +171,8 @@ const struct transport_ops *zv_transport_find(const char *uri, const char **rest
 
 /* Stores the sentence for this thread's zv_error_text(); returns @err (negative errno). */
 int zv_err(int err, const char *fmt, ...) ZV_PRINTF(2, 3);
+/* The same for a constant @text, as quick as a store: for what fails all the time (-EAGAIN). */
+int zv_fail(int err, const char *text);
 /* Sends a line to the log callback, if there is one. */
 void zv_log(enum zv_log_level level, const char *fmt, ...) ZV_PRINTF(2, 3);
 void zv_log_limited(struct zv_log_limit *l, enum zv_log_level level, const char *fmt, ...)

@@ -54,6 +54,7 @@ struct waiting {
 	bool held;	     /* signals are */
 	sigset_t before;     /* the caller's mask, while held */
 	uint64_t looked;     /* when they were let in, or began to be held */
+	const char *eintr;   /* the sentence for -EINTR; NULL: the caller has one */
 };
 
 /* ---- signals ---- */
@@ -92,7 +93,7 @@ static int done(struct waiting *w, int ret)
 	if (w->held)
 		(void)pthread_sigmask(SIG_SETMASK, &w->before, NULL);
 	w->held = false;
-	return ret;
+	return ret == -EINTR && w->eintr ? zv_fail(ret, w->eintr) : ret;
 }
 
 /* ---- sleep ---- */
@@ -216,7 +217,10 @@ static int enter_poll(struct zv_queue *q, struct zv_event *events, unsigned max)
 static int wait_queue(struct zv_queue *q, struct zv_event *events, unsigned max,
 		      uint64_t timeout_ns)
 {
-	struct waiting w = {.queues = &q, .n = 1, .timeout_ns = timeout_ns};
+	struct waiting w = {.queues = &q,
+			    .n = 1,
+			    .timeout_ns = timeout_ns,
+			    .eintr = "zv_wait: a signal handler has run meanwhile"};
 	int n = 0, ret;
 
 	do {
@@ -258,7 +262,10 @@ static unsigned poll_all(const struct waiting *w, struct zv_event *events, unsig
 int zv_wait_queues(struct zv_queue *const *queues, unsigned n, struct zv_event *events,
 		   unsigned max, uint64_t timeout_ns)
 {
-	struct waiting w = {.queues = queues, .n = n, .timeout_ns = timeout_ns};
+	struct waiting w = {.queues = queues,
+			    .n = n,
+			    .timeout_ns = timeout_ns,
+			    .eintr = "zv_wait_queues: a signal handler has run meanwhile"};
 	unsigned got;
 	int ret;
 
@@ -337,7 +344,11 @@ static int conn_wait(struct waiting *w, struct zv_conn *c, uint32_t wanted)
 
 int zv_conn_wait(struct zv_conn *conn, uint32_t events, uint64_t timeout_ns)
 {
-	struct waiting w = {.n = 1, .quiet = true, .timeout_ns = timeout_ns};
+	struct waiting w = {.n = 1,
+			    .quiet = true,
+			    .timeout_ns = timeout_ns,
+			    .eintr =
+				    "zv_conn_wait: a signal handler has run meanwhile, or zv_wake"};
 	const uint32_t known =
 		ZV_EV_IN | ZV_EV_OUT | ZV_EV_CONNECT | ZV_EV_HUP | ZV_EV_ERR | ZV_EV_EPIPE;
 	struct zv_queue *q;

@@ -33,6 +33,56 @@ static void leave(struct zv_queue *q)
 	queue_leave(q);
 }
 
+/* ---- failures ---- */
+
+static const char *why_over(int err)
+{
+	switch (err) {
+	case -ECONNRESET:
+		return "the peer has reset it or is gone";
+	case -ECONNREFUSED:
+		return "the peer refused it: does anybody listen there?";
+	case -ETIMEDOUT:
+		return "there was no answer in time";
+	default:
+		return zv_strerror(err);
+	}
+}
+
+/*
+ * Leaves the sentence for what any call on a connection can return: that it is over, not there yet,
+ * shut down, or -EAGAIN (@again). Other failures have left theirs where they were found. Returns
+ * @ret.
+ */
+static __attribute__((noinline)) ssize_t failed(const struct zv_conn *c, ssize_t ret,
+						const char *call, const char *again)
+{
+	uint32_t port = c->node.key.peer_port;
+	unsigned long long cid = conn_peer_cid(c);
+
+	if (ret == -EAGAIN)
+		return zv_fail(-EAGAIN, again);
+	if (c->state == VC_CLOSED && c->err == ret)
+		zv_err((int)ret, "%s: the connection with port %u of CID %llu is over: %s", call,
+		       port, cid, why_over(c->err));
+	else if (ret == -ENOTCONN)
+		zv_err(-ENOTCONN,
+		       "%s: the connection with port %u of CID %llu is not there yet: %s", call,
+		       port, cid,
+		       c->state == VC_REQUESTED ? "zv_conn_answer comes first"
+						: "wait for ZV_EV_CONNECT");
+	else if (ret == -EPIPE)
+		zv_err(-EPIPE, "%s: the connection with port %u of CID %llu takes no more: %s",
+		       call, port, cid,
+		       c->shut.local & VSOCK_SHUTDOWN_SEND ? "zv_shutdown has ended sending"
+							   : "the peer has ended receiving");
+	return ret;
+}
+
+/* What a call on @c returns; @again says what -EAGAIN means. */
+#define RESULT(c, ret, call, again)                                                                \
+	(__builtin_expect((ret) < 0, 0) ? failed(c, ret, call, call ": " again) : (ret))
+
 /* ---- device ---- */
 
 uint64_t zv_cid(const struct zv_dev *dev)
@@ -163,7 +213,7 @@ int zv_conn_answer(struct zv_conn *conn, int err)
 	q = enter(conn);
 	ret = conn_answer(conn, err);
 	leave(q);
-	return ret;
+	return (int)RESULT(conn, ret, "zv_conn_answer", "it cannot be answered now");
 }
 
 int zv_shutdown(struct zv_conn *conn, int how)
@@ -245,7 +295,7 @@ ssize_t zv_send(struct zv_conn *conn, const void *data, size_t len, uint32_t fla
 	q = enter(conn);
 	ret = tx_send(conn, data, len, flags);
 	leave(q);
-	return ret;
+	return RESULT(conn, ret, "zv_send", "there is no room now: ZV_EV_OUT tells when");
 }
 
 ssize_t zv_recv(struct zv_conn *conn, void *data, size_t len, uint32_t *flags)
@@ -258,7 +308,7 @@ ssize_t zv_recv(struct zv_conn *conn, void *data, size_t len, uint32_t *flags)
 	q = enter(conn);
 	ret = loan_recv(conn, data, len, flags);
 	leave(q);
-	return ret;
+	return RESULT(conn, ret, "zv_recv", "nothing has arrived yet: ZV_EV_IN tells when");
 }
 
 int zv_buf_alloc(struct zv_conn *conn, struct zv_buf *bufs, unsigned n, size_t len)
@@ -271,7 +321,8 @@ int zv_buf_alloc(struct zv_conn *conn, struct zv_buf *bufs, unsigned n, size_t l
 	q = enter(conn);
 	ret = tx_buf_alloc(conn, bufs, n, len);
 	leave(q); /* a packet that ZV_MORE kept open, a CREDIT_REQUEST */
-	return ret;
+	return (int)RESULT(conn, ret, "zv_buf_alloc",
+			   "there is no buffer or no credit now: ZV_EV_OUT tells when");
 }
 
 int zv_buf_send(struct zv_conn *conn, struct zv_buf *bufs, unsigned n)
@@ -284,7 +335,7 @@ int zv_buf_send(struct zv_conn *conn, struct zv_buf *bufs, unsigned n)
 	q = enter(conn);
 	ret = tx_buf_send(conn, bufs, n);
 	leave(q);
-	return ret;
+	return (int)RESULT(conn, ret, "zv_buf_send", "there is no room now: ZV_EV_OUT tells when");
 }
 
 void zv_buf_cancel(struct zv_conn *conn, struct zv_buf *bufs, unsigned n)
@@ -308,7 +359,8 @@ int zv_buf_recv(struct zv_conn *conn, struct zv_buf *bufs, unsigned n)
 	q = enter(conn);
 	ret = loan_buf_recv(conn, bufs, n);
 	queue_leave(q);
-	return ret;
+	return (int)RESULT(conn, ret, "zv_buf_recv",
+			   "nothing has arrived yet: ZV_EV_IN tells when");
 }
 
 void zv_buf_release(struct zv_queue *q, struct zv_buf *bufs, unsigned n)
@@ -338,15 +390,15 @@ int zv_poll(struct zv_queue *q, struct zv_event *events, unsigned max)
 
 int zv_arm(struct zv_queue *q)
 {
-	int ret;
+	int ret = -EAGAIN;
 
 	if (!q)
 		return zv_err(-EINVAL, "zv_arm: queue must not be NULL");
-	if (!quiesce_enter(&q->tq->qs))
-		return -EAGAIN;
-	ret = queue_arm(q);
-	quiesce_leave(&q->tq->qs);
-	return ret;
+	if (quiesce_enter(&q->tq->qs)) {
+		ret = queue_arm(q);
+		quiesce_leave(&q->tq->qs);
+	}
+	return ret == 0 ? 0 : zv_fail(ret, "zv_arm: there is work: zv_poll comes before sleep");
 }
 
 int zv_fd(struct zv_queue *q)

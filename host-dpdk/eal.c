@@ -126,6 +126,10 @@ int eal_start(void)
 	int ret;
 
 	pthread_mutex_lock(&lock);
+	if (state < 0)
+		zv_err(state,
+		       "zv_host_init: DPDK's EAL has refused to start in this process before, "
+		       "and can be asked once");
 	if (state > 0) /* EAL counts its lcores first of all: none before rte_eal_init */
 		state = rte_lcore_count() > 0 ? 0 : init();
 	ret = state;

@@ -48,8 +48,10 @@ ZV_API const char *zv_version(void);
 ZV_API const char *zv_strerror(int err);
 
 /*
- * The sentence behind the last failed call of this thread: what, where, how to mend it. "" when
- * nothing has failed. Valid until this thread's next failing call.
+ * The sentence behind the last failed call of this thread: what, where, how to mend it; for every
+ * call that has returned a negative errno value (-EAGAIN included), and what zv_buf_release and
+ * zv_buf_cancel have ignored. "" when nothing has failed. Valid until this thread's next failing
+ * call.
  */
 ZV_API const char *zv_error_text(void);
 
