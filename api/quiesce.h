@@ -14,7 +14,8 @@
  * sides need a full barrier between the two; the owner's would cost on every call, so the control
  * thread pays for both with membarrier(PRIVATE_EXPEDITED), which runs a barrier on every CPU that
  * runs a thread of the process (barrier pair [Q]). Where membarrier is refused (old kernels,
- * seccomp) or a tool cannot see it (TSan), the owner runs the barrier itself.
+ * seccomp; tried at start, and its result looked at each time) or a tool cannot see it (TSan), the
+ * owner runs the barrier itself.
  */
 #ifndef ZV_QUIESCE_H
 #define ZV_QUIESCE_H
