@@ -73,18 +73,24 @@ static void on_sigbus(int sig, siginfo_t *info, void *context)
 {
 	int err = errno;
 
-	if (repair((uintptr_t)info->si_addr)) {
+	bool fault = info->si_code > 0; /* of an access; otherwise somebody has sent the signal */
+
+	if (fault && repair((uintptr_t)info->si_addr)) {
 		errno = err;
 		return;
 	}
 	if (before.sa_flags & SA_SIGINFO) {
 		before.sa_sigaction(sig, info, context);
-	} else if (before.sa_handler == SIG_DFL || before.sa_handler == SIG_IGN) {
-		/* Not ours: the access is repeated and ends the process as it always did. */
-		(void)sigaction(SIGBUS, &before, NULL);
-	} else {
+	} else if (before.sa_handler != SIG_DFL && before.sa_handler != SIG_IGN) {
 		before.sa_handler(sig);
+	} else if (fault || before.sa_handler == SIG_DFL) {
+		/* What happens without a handler: an access is repeated, a sent signal comes again
+		 * when this handler returns, and either ends the process. */
+		(void)sigaction(SIGBUS, &(struct sigaction){.sa_handler = SIG_DFL}, NULL);
+		if (!fault)
+			(void)raise(sig);
 	}
+	errno = err;
 }
 
 int sigbus_install(void)

@@ -9,7 +9,8 @@
  * The handler looks the address up among the watched ranges, puts private zeroes in the place of
  * the whole range, sets the range's fault word and returns: the access is repeated and succeeds.
  * The queue that uses the range looks at the word once a burst and breaks. An address that is not
- * watched goes to the handler that was there before, or to the default action.
+ * watched, and a SIGBUS that somebody sends, go to the handler that was there before, or to the
+ * default action; one that is ignored stays so, and the protection with it.
  *
  * The handler runs on whatever thread touched the page and takes no lock: the table is made of
  * blocks that never move and are never freed, and a slot has a generation that is odd while the

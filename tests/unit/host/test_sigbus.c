@@ -181,6 +181,55 @@ static void test_other_addresses_are_passed_on(void **state)
 	assert_int_equal(WTERMSIG(status), SIGBUS);
 }
 
+/* A signal that was sent is no access: whoever had it ignored or handled keeps the protection. */
+static void sent_handler(int sig)
+{
+	(void)sig;
+}
+
+static void sent(void (*before)(int))
+{
+	struct guest_mem *m;
+	int fd;
+
+	signal(SIGBUS, before);
+	CHECK(sigbus_install() == 0);
+	m = import(&fd);
+	for (int i = 0; i < 3; i++)
+		CHECK(kill(getpid(), SIGBUS) == 0);
+	CHECK(ftruncate(fd, 0) == 0);
+	CHECK(((volatile uint8_t *)m->r[0].va)[1] == 0);
+	CHECK(m->fault == 1);
+	guest_mem_put(m);
+}
+
+static void sent_and_ignored(void)
+{
+	sent(SIG_IGN);
+}
+
+static void sent_and_handled(void)
+{
+	sent(sent_handler);
+}
+
+static void sent_and_deadly(void)
+{
+	sent(SIG_DFL);
+}
+
+static void test_a_sent_signal_does_not_end_the_protection(void **state)
+{
+	int status;
+
+	(void)state;
+	assert_int_equal(in_child(sent_and_ignored), 0);
+	assert_int_equal(in_child(sent_and_handled), 0);
+	status = in_child(sent_and_deadly); /* as it always was */
+	assert_true(WIFSIGNALED(status));
+	assert_int_equal(WTERMSIG(status), SIGBUS);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -189,6 +238,7 @@ int main(void)
 		cmocka_unit_test(test_slots_are_reused),
 		cmocka_unit_test(test_every_map_is_watched),
 		cmocka_unit_test(test_other_addresses_are_passed_on),
+		cmocka_unit_test(test_a_sent_signal_does_not_end_the_protection),
 	};
 
 	return cmocka_run_group_tests_name("sigbus", tests, NULL, NULL);
