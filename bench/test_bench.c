@@ -90,9 +90,9 @@ static int by_value(const void *a, const void *b)
 static void hist_is_within_a_percent(void **state)
 {
 	static const double qs[] = {0.5, 0.99, 0.999, 1.0};
-	enum { N = 20000 };
+	const size_t n = 20000;
 	struct hist *h = calloc(1, sizeof(*h));
-	uint64_t *v = calloc(N, sizeof(*v));
+	uint64_t *v = calloc(n, sizeof(*v));
 
 	(void)state;
 	assert_non_null(h);
@@ -100,19 +100,19 @@ static void hist_is_within_a_percent(void **state)
 	srand(2);
 	for (int scale = 4; scale < 40; scale += 4) {
 		hist_reset(h);
-		for (int i = 0; i < N; i++) {
+		for (size_t i = 0; i < n; i++) {
 			v[i] = ((uint64_t)rand() << 20 ^ (uint64_t)rand()) & ((1ull << scale) - 1);
 			hist_add(h, v[i]);
 		}
-		qsort(v, N, sizeof(*v), by_value);
+		qsort(v, n, sizeof(*v), by_value);
 		for (unsigned k = 0; k < 4; k++) {
-			uint64_t exact = v[(size_t)(qs[k] * N + 0.5) - 1];
+			uint64_t exact = v[(size_t)(qs[k] * (double)n + 0.5) - 1];
 			uint64_t got = hist_quantile(h, qs[k]);
 
 			assert_true(got >= exact);
 			assert_true(got - exact <= exact / 100);
 		}
-		assert_int_equal(h->max, v[N - 1]);
+		assert_int_equal(h->max, v[n - 1]);
 	}
 	hist_reset(h);
 	hist_add(h, UINT64_MAX);

@@ -13,7 +13,12 @@
  */
 #include "proto/conn_table.h"
 
+/*
+ * Inlined, and reading memory by memcpy: by default it reads through pointers of other types, and
+ * from gcc 13 on the hash of a local is taken before the local is stored.
+ */
 #define XXH_INLINE_ALL
+#define XXH_FORCE_MEMORY_ACCESS 0
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>

@@ -2,6 +2,7 @@
 #include "lcore.h"
 
 #include "log.h"
+#include "shm_access.h"
 
 #include <errno.h>
 #include <poll.h>
@@ -360,7 +361,7 @@ static uint64_t idle_moment(struct lcore *lc, unsigned idle, uint64_t now)
 	uint64_t before;
 
 	if (!lc->crowded && idle % ROUNDS_PER_YIELD) {
-		__builtin_ia32_pause();
+		shm_relax();
 		return now;
 	}
 	before = now_ns();
