@@ -29,8 +29,24 @@ static int check_range(const char *name, uint64_t v, uint64_t lo, uint64_t hi)
 		      (unsigned long long)v, (unsigned long long)lo, (unsigned long long)hi);
 }
 
+/* The caller's structure may be newer, that is, larger than ours: what we do not know must be 0. */
+static int check_unknown(const struct zv_opts *in)
+{
+	const unsigned char *p = (const unsigned char *)in;
+
+	for (size_t i = sizeof(*in); i < in->size; i++)
+		if (p[i])
+			return zv_err(-EINVAL,
+				      "zv_open: this library knows the first %zu bytes of struct "
+				      "zv_opts, and there is more in it that is not 0: it is older "
+				      "than the header that the program was built with",
+				      sizeof(*in));
+	return 0;
+}
+
 static int complete_opts(struct zv_opts *o, const struct zv_opts *in)
 {
+	const uint32_t flags = ZV_OPT_BUSY_POLL | ZV_OPT_NO_HUGE | ZV_OPT_NO_HELLO;
 	int ret;
 
 	memset(o, 0, sizeof(*o));
@@ -39,8 +55,13 @@ static int complete_opts(struct zv_opts *o, const struct zv_opts *in)
 			return zv_err(-EINVAL,
 				      "zv_open: zv_opts.size is not set: set it to sizeof(struct "
 				      "zv_opts)");
+		if ((ret = check_unknown(in)))
+			return ret;
 		memcpy(o, in, in->size < sizeof(*o) ? in->size : sizeof(*o));
 	}
+	if (o->flags & ~flags)
+		return zv_err(-EINVAL, "zv_open: option flags has unknown bits 0x%x",
+			      o->flags & ~flags);
 	o->size = sizeof(*o);
 #define DEFAULT(field, value) (o->field = o->field ? o->field : (value))
 	DEFAULT(queues, 1);

@@ -396,6 +396,9 @@ int tx_buf_send(struct zv_conn *c, struct zv_buf *bufs, unsigned n)
 				     l ? "has len above its capacity"
 				       : "is not reserved on this connection (sent or cancelled "
 					 "before)");
+		else if (bufs[i].flags & ~(ZV_EOM | ZV_EOR))
+			ret = zv_err(-EINVAL, "zv_buf_send: buffer %u of %u has unknown flags 0x%x",
+				     i, n, bufs[i].flags & ~(ZV_EOM | ZV_EOR));
 		else if (!bufs[i].len && seq_flags(c, &bufs[i]))
 			ret = tx_empty_ok(q, "zv_buf_send");
 	}

@@ -285,6 +285,14 @@ void zv_set_events(struct zv_conn *conn, uint32_t events)
 
 /* ---- data ---- */
 
+/* 0, or -EINVAL for flags that are not @known to @call. */
+static int check_flags(const char *call, uint32_t flags, uint32_t known)
+{
+	if (!(flags & ~known))
+		return 0;
+	return zv_err(-EINVAL, "%s: unknown flags 0x%x", call, flags & ~known);
+}
+
 ssize_t zv_send(struct zv_conn *conn, const void *data, size_t len, uint32_t flags)
 {
 	struct zv_queue *q;
@@ -292,6 +300,8 @@ ssize_t zv_send(struct zv_conn *conn, const void *data, size_t len, uint32_t fla
 
 	if (!conn || (!data && len))
 		return zv_err(-EINVAL, "zv_send: conn and data must not be NULL");
+	if (check_flags("zv_send", flags, ZV_EOM | ZV_EOR | ZV_MORE))
+		return -EINVAL;
 	q = enter(conn);
 	ret = tx_send(conn, data, len, flags);
 	leave(q);
@@ -305,6 +315,8 @@ ssize_t zv_recv(struct zv_conn *conn, void *data, size_t len, uint32_t *flags)
 
 	if (!conn || (!data && len))
 		return zv_err(-EINVAL, "zv_recv: conn and data must not be NULL");
+	if (flags && check_flags("zv_recv", *flags, ZV_PEEK | ZV_EOM | ZV_EOR | ZV_TRUNC))
+		return -EINVAL;
 	q = enter(conn);
 	ret = loan_recv(conn, data, len, flags);
 	leave(q);

@@ -39,6 +39,12 @@ extern "C" {
 #define ZV_PRINTF(f, a)
 #endif
 
+/* For C++ a call that is named as its structure is (zv_dev_info) hides the constructor. */
+#if defined(__cplusplus) && defined(__GNUC__)
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wshadow"
+#endif
+
 /* ---- library ---------------------------------------------------------------------------- */
 
 /* "0.1.0". */
@@ -79,9 +85,16 @@ ZV_API void zv_set_log(zv_log_fn fn, void *ctx);
  *                          that this process makes; until they are set, those that umask leaves.
  * @opts may be NULL. On success *dev is set and owned by the caller until zv_close. A guest device
  * is attached when the call returns; a host device waits for its guest in the background.
- * Errors: -EINVAL (URI or options), -ENOENT, -ECONNREFUSED, -EACCES (socket), -EADDRINUSE (socket
- * or CID taken), -EPROTONOSUPPORT (unknown scheme; the backend lacks a needed feature), -ERANGE
- * (more queues than the backend has), -ENOMEM, -EPROTO (backend broke the protocol).
+ * Errors, with a sentence in zv_error_text() each:
+ *   -EINVAL           URI, an option out of its range, unknown flags, @opts newer than the library
+ *   -EPROTONOSUPPORT  unknown scheme (host: before zv_host_init); the backend lacks a feature
+ *   -EADDRINUSE       host: the socket is served, or something else is at PATH; CID taken
+ *   -ENOENT, -ECONNREFUSED, -EACCES, -ENOTDIR, -EPERM, -EROFS ...  the socket's path: nothing
+ * there, nobody listens, no right; what the system says of it -ETIMEDOUT        vhost-user: the
+ * backend does not answer -ECONNRESET, -EPIPE  vhost-user: it has closed the connection while the
+ * device was set up -EPROTO           vhost-user: it broke the protocol -ERANGE vhost-user: more
+ * queues than it has -ENOMEM, -ENOSPC, -EMFILE, -ENFILE, -EAGAIN  no memory, descriptors or threads
+ * left -EIO              host: the socket could not be registered
  */
 ZV_API int zv_open(struct zv_dev **dev, const char *uri, const struct zv_opts *opts);
 
@@ -192,7 +205,9 @@ ZV_API int zv_connect_from(struct zv_queue *q, uint64_t src_cid, uint32_t src_po
 			   uint32_t port, enum zv_type type, struct zv_conn **conn);
 
 /*
- * Ends sending (VSOCK SHUT_WR, how = 1), receiving (0) or both (2), as shutdown(2).
+ * Ends sending (VSOCK SHUT_WR, how = 1), receiving (0) or both (2), as shutdown(2). To be sure that
+ * the peer has all that was sent: zv_shutdown(conn, 1), then wait for ZV_EV_HUP, which comes when
+ * the peer has read it and closed (what it still sends has to be received meanwhile).
  * -ENOTCONN, -EINVAL.
  */
 ZV_API int zv_shutdown(struct zv_conn *conn, int how);
@@ -200,7 +215,8 @@ ZV_API int zv_shutdown(struct zv_conn *conn, int how);
 /*
  * Gives the connection back. Data sent before is delivered; data not yet received is lost. The
  * handle is invalid afterwards; received buffers on loan stay valid until zv_buf_release,
- * transmit buffers on loan must be sent or cancelled before (-EBUSY).
+ * transmit buffers on loan must be sent or cancelled before (-EBUSY). Events of it that zv_poll has
+ * reported and that are not handled yet have that handle, too; see there.
  */
 ZV_API int zv_conn_close(struct zv_conn *conn);
 
@@ -251,19 +267,21 @@ ZV_API void zv_set_events(struct zv_conn *conn, uint32_t events);
 
 /*
  * Sends. STREAM: takes as many bytes as there is room for, at least 1, and returns their number.
- * SEQPACKET: one whole message or nothing; @flags ZV_EOR marks a record. ZV_MORE (STREAM) lets
- * following bytes join the same packet; it leaves at the first zv_send without ZV_MORE, when full,
- * or at the next zv_poll or zv_wait.
- * An empty message of a SEQPACKET connection needs a zvsock peer (-EINVAL otherwise).
- * -EAGAIN: no room now (ZV_EV_OUT will tell). -EPIPE: shut down. -ECONNRESET. -ENOTCONN: still
- * connecting. -EMSGSIZE: a message larger than the peer can ever take.
+ * SEQPACKET: one whole message or nothing; @flags ZV_EOR marks a record (ZV_EOM is implied).
+ * ZV_MORE (STREAM) lets following bytes join the same packet; it leaves at the first zv_send
+ * without ZV_MORE, when full, or at the next zv_poll or zv_wait. An empty message of a SEQPACKET
+ * connection needs a zvsock peer (-EINVAL otherwise). -EAGAIN: no room now (ZV_EV_OUT will tell).
+ * -EPIPE: shut down. -ECONNRESET. -ENOTCONN: still connecting. -EMSGSIZE: a message larger than the
+ * peer can ever take. -EINVAL also: unknown flags.
  */
 ZV_API ssize_t zv_send(struct zv_conn *conn, const void *data, size_t len, uint32_t flags);
 
 /*
  * Receives up to @len bytes (STREAM) or one message (SEQPACKET, returns the bytes copied). 0: end
- * of stream. *@flags (may be NULL): in ZV_PEEK; out ZV_EOM, ZV_EOR, ZV_TRUNC.
- * -EAGAIN: nothing yet. -ECONNRESET, -ETIMEDOUT, -ECONNREFUSED, -ENOTCONN.
+ * of stream. *@flags (may be NULL): in ZV_PEEK (what an earlier call left there is ignored); out
+ * ZV_EOM, ZV_EOR, ZV_TRUNC. @len 0: STREAM takes nothing, and returns 0 when there are bytes as at
+ * the end of stream, so 0 is no end then; SEQPACKET takes a message, and all of it is lost.
+ * -EAGAIN: nothing yet. -ECONNRESET, -ETIMEDOUT, -ECONNREFUSED, -ENOTCONN, -EINVAL (unknown flags).
  */
 ZV_API ssize_t zv_recv(struct zv_conn *conn, void *data, size_t len, uint32_t *flags);
 
@@ -282,8 +300,8 @@ ZV_API int zv_buf_alloc(struct zv_conn *conn, struct zv_buf *bufs, unsigned n, s
  * Sends @n reserved buffers in order, the first len bytes of each (len <= capacity; len 0 gives
  * the buffer back unsent on STREAM). SEQPACKET: ZV_EOM (or ZV_EOR) in flags ends a message; len 0
  * with one of them needs a zvsock peer. The buffers are the library's again, whatever is returned.
- * @n, or -EINVAL (len above capacity, foreign cookie, an empty one for a stock peer: nothing sent),
- * -ECONNRESET, -EPIPE.
+ * @n, or -EINVAL (len above capacity, unknown flags, foreign cookie, an empty one for a stock peer:
+ * nothing sent), -ECONNRESET, -EPIPE.
  */
 ZV_API int zv_buf_send(struct zv_conn *conn, struct zv_buf *bufs, unsigned n);
 
@@ -305,7 +323,12 @@ ZV_API void zv_buf_release(struct zv_queue *q, struct zv_buf *bufs, unsigned n);
 /*
  * Does the queue's work (receives, answers, timers) and reports up to @max events, round robin
  * over connections and, beside them, over ports with connections to accept: none is hidden by
- * others, whatever @max is. Never blocks. Returns their number, 0 included.
+ * others, whatever @max is. Never blocks. Returns their number, 0 included; -EINVAL.
+ *
+ * @events is yours: what you do later does not change it. Closing connection B while you handle the
+ * event of A leaves B's event in the batch, if there is one, with a handle that is not valid any
+ * more: set conn of B's events to NULL and skip such, or close after the batch. One connection has
+ * one event in a batch, so closing it in its own is safe.
  */
 ZV_API int zv_poll(struct zv_queue *q, struct zv_event *events, unsigned max);
 
@@ -392,6 +415,10 @@ ZV_API int zv_connect_wait(struct zv_queue *q, uint64_t cid, uint32_t port, enum
  */
 ZV_API int zv_send_all(struct zv_conn *conn, const void *data, size_t len, uint32_t flags,
 		       uint64_t timeout_ns, size_t *sent);
+
+#if defined(__cplusplus) && defined(__GNUC__)
+#pragma GCC diagnostic pop
+#endif
 
 #ifdef __cplusplus
 }

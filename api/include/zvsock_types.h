@@ -28,7 +28,7 @@ enum zv_type {
 	ZV_SEQPACKET = 2, /* messages, boundaries kept (SOCK_SEQPACKET) */
 };
 
-/* Buffer and message flags. */
+/* Buffer and message flags. Those of the other connection type have no effect. */
 #define ZV_EOM	 (1u << 0) /* SEQPACKET: last buffer of a message */
 #define ZV_EOR	 (1u << 1) /* SEQPACKET: the application's record mark (MSG_EOR); implies EOM */
 #define ZV_MORE	 (1u << 2) /* zv_send, STREAM: more follows at once; may be put into one packet */
@@ -52,7 +52,8 @@ enum zv_type {
 
 /*
  * Options of zv_open. Set size to sizeof(struct zv_opts) and everything else to 0; a field that is
- * 0 has the default given. Newer fields are added at the end, size tells which ones are there.
+ * 0 has the default given. Newer fields are added at the end, size tells which ones are there; one
+ * that the library is too old to know, and is not 0, is refused, as are unknown flags.
  */
 struct zv_opts {
 	size_t size;

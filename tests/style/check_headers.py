@@ -73,7 +73,9 @@ def public_headers_are_cxx():
     cxx = next((c for c in ('g++', 'clang++-14', 'clang++') if shutil.which(c)), None)
     if not cxx:
         raise tree.Skip('no C++ compiler here: neither g++ nor clang++-14')
-    return public([cxx, '-std=c++11'], 'c++') + public([cxx, '-std=c++17'], 'c++')
+    strict = [cxx, '-Wshadow', '-Wold-style-cast', '-Wuseless-cast', '-Wnon-virtual-dtor']
+    strict = strict if cxx == 'g++' else [cxx, '-Wshadow', '-Wold-style-cast']
+    return [said for std in ('c++11', 'c++17', 'c++20') for said in public([*strict, f'-std={std}'], 'c++')]
 
 
 if __name__ == '__main__':

@@ -178,7 +178,7 @@ static void test_seqpacket_boundaries(void **state)
 {
 	static uint8_t big[20000], got[20000];
 	struct zv_conn *g, *h;
-	uint32_t flags;
+	uint32_t flags = 0;
 	char buf[16];
 
 	(void)state;
