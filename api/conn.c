@@ -113,7 +113,7 @@ void conn_timer_start(struct zv_conn *c, unsigned which, uint64_t timeout_ns)
 	uint64_t never = UINT64_MAX;
 
 	conn_timer_stop(c);
-	c->q->now = zv_now();
+	c->q->now = queue_clock(c->q);
 	c->timer = (uint8_t)which;
 	c->deadline = timeout_ns < never - c->q->now ? c->q->now + timeout_ns : never;
 	c->flags |= CF_TIMER;
@@ -130,7 +130,9 @@ uint64_t conn_timers_next(const struct zv_queue *q)
 		if (c && c->deadline < next)
 			next = c->deadline;
 	}
-	return next;
+	if (q->tq->paused_at || next > UINT64_MAX - q->tq->paused_ns)
+		return UINT64_MAX;
+	return next + q->tq->paused_ns;
 }
 
 static void timed_out(struct zv_conn *c)

@@ -237,7 +237,7 @@ int loan_take(struct zv_conn *c, struct rx_pkt *p, unsigned flags, uint32_t extr
 		return -ENOMEM;
 	}
 	/* A stream that is full of small pieces is gathered into chunks from here on. */
-	if (p->nseg && !full && may_withhold(c, p->ndesc))
+	if (p->nseg && !full && !pkt_in_crumbs(p->nseg, p->hdr.len) && may_withhold(c, p->ndesc))
 		return take_loan(c, p, flags);
 	return take_copy(c, p, flags, extra);
 }

@@ -181,7 +181,7 @@ void queue_work(struct zv_queue *q)
 	else if ((buffers = q->ops->tx_ready(q->tq)))
 		tx_wake_waiters(q, buffers);
 	if (clock_due(q, got) && conn_timers_next(q) != UINT64_MAX) {
-		q->now = zv_now();
+		q->now = queue_clock(q);
 		conn_timers_run(q);
 	}
 	if (q->listen_gen != __atomic_load_n(&q->dev->listen_gen, __ATOMIC_ACQUIRE))

@@ -199,7 +199,7 @@ struct zv_queue {
 	uint32_t idle_wakes;	    /* polls that woke nobody because of them */
 	uint32_t wake;		    /* 1: zv_wake was called, not reported yet; any thread */
 	uint32_t wait_next;	    /* zv_wait_queues, first queue of the array: who is first */
-	uint64_t now;		    /* last look at the clock */
+	uint64_t now;		    /* last look at queue_clock() */
 	struct tap {
 		zv_tap_fn fn; /* NULL: off */
 		void *ctx;
@@ -280,7 +280,7 @@ void conn_timer_start(struct zv_conn *c, unsigned which, uint64_t timeout_ns);
 void conn_timer_stop(struct zv_conn *c);
 /* Runs timers that are due at q->now. */
 void conn_timers_run(struct zv_queue *q);
-/* Next deadline of the queue, UINT64_MAX when there is none. */
+/* Next deadline of the queue on the monotonic clock, UINT64_MAX when there is none. */
 uint64_t conn_timers_next(const struct zv_queue *q);
 /*
  * A connection of @key was here, not long ago: what still comes for it was on its way when it
@@ -341,6 +341,14 @@ static inline bool tx_joins(const struct zv_conn *c)
 }
 
 uint64_t zv_now(void);
+
+/* The clock of the queue's timers: it stands still while the rings are paused (transport.h). */
+static inline uint64_t queue_clock(const struct zv_queue *q)
+{
+	uint64_t at = q->tq->paused_at;
+
+	return (at ? at : zv_now()) - q->tq->paused_ns;
+}
 
 /* Enters a queue for a public call: waits, for a bounded time, while the control thread has it. */
 static inline void queue_enter(struct zv_queue *q)

@@ -18,7 +18,11 @@
  * broken, or the peer goes away. tq->session counts starts and stops: it changes whenever what
  * was in flight is lost. The socket layer compares it on each entry and resets its connections
  * when it has changed; before that it takes what the peer had sent when its last session ended
- * (rx_rest). tq->up says whether the rings run.
+ * (rx_rest). tq->up says whether there is a session.
+ *
+ * Pauses. A session whose rings are stopped and may be started again is paused: it receives
+ * nothing and has no room to send. Its time does not pass either: the socket layer's timers run by
+ * a clock that stands still while tq->paused_at is set.
  *
  * Tokens name buffers: an rx token what the socket layer holds of a received packet, a tx token a
  * buffer reserved for sending. Tokens outlive sessions: each must be given back exactly once
@@ -57,6 +61,17 @@ struct tx_slot {
 	uint32_t token;
 };
 
+/*
+ * A buffer that the socket layer holds when the peer's memory goes is copied, and each of its
+ * pieces costs a page. So a packet of many small pieces is not held: it is copied when it arrives.
+ */
+#define PKT_PIECES    8u
+#define PKT_PIECE_MIN 512u /* bytes, on average, when there are more than PKT_PIECES */
+static inline bool pkt_in_crumbs(uint32_t pieces, uint32_t len)
+{
+	return pieces > PKT_PIECES && len / pieces < PKT_PIECE_MIN;
+}
+
 /* tx_reserve flags */
 #define TX_CTRL 1u /* a packet without payload: may use the last buffers, kept for control */
 
@@ -88,6 +103,11 @@ struct tq {
 	struct zv_queue_stats stats; /* tq_count(); read by any thread */
 	struct zv_log_limit log;     /* of the owner */
 	const char *name;	     /* of the device, for logs; NULL: the scheme says enough */
+	uint32_t lost;		     /* [C] counts: payload that the owner holds may be wrong now */
+	uint32_t inherited;	     /* [C] 1: the session met a driver that has been running, which
+					may hold connections of former sessions */
+	uint64_t paused_at; /* [C] 0, or since when (CLOCK_MONOTONIC) the rings are paused */
+	uint64_t paused_ns; /* [C] how long they have been in former pauses */
 };
 
 /*

@@ -153,7 +153,8 @@ static inline bool rx_parse(struct vsock_pair *p, uint16_t id, uint32_t len, str
 	}
 	return true;
 bad:
-	tq_count(&p->tq.stats.rx_bad_hdr, 1);
+	/* 0: unused; a device that stops its rings returns what it holds. */
+	tq_count(&p->tq.stats.rx_bad_hdr, len != 0);
 	return false;
 }
 

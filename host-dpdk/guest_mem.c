@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <stdbool.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -112,17 +113,128 @@ void guest_mem_put(struct guest_mem *m)
 	free(m);
 }
 
-int guest_mem_revoke(struct guest_mem *m)
+/* ---- revocation ---- */
+
+static void *blank(size_t len)
+{
+	return mmap(NULL, len, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE,
+		    -1, 0);
+}
+
+static void drop(uint8_t **p, size_t len)
+{
+	if (*p)
+		(void)munmap(*p, len);
+	*p = NULL;
+}
+
+void guest_mem_revoke_done(struct guest_mem *m)
 {
 	for (uint32_t i = 0; i < m->nregions; i++) {
-		void *addr = mmap(m->map[i].addr, m->map[i].len, PROT_READ | PROT_WRITE,
-				  MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED | MAP_NORESERVE, -1, 0);
+		drop(&m->map[i].blank, m->map[i].len);
+		drop(&m->map[i].first, m->map[i].len);
+	}
+}
 
-		if (addr == MAP_FAILED)
-			return -errno;
+int guest_mem_revoke_begin(struct guest_mem *m, bool written)
+{
+	int err;
+
+	for (uint32_t i = 0; i < m->nregions; i++) {
+		void *p = blank(m->map[i].len), *q = written ? blank(m->map[i].len) : NULL;
+
+		err = errno;
+		m->map[i].blank = p == MAP_FAILED ? NULL : p;
+		m->map[i].first = q == MAP_FAILED ? NULL : q;
+		if (p == MAP_FAILED || q == MAP_FAILED) {
+			guest_mem_revoke_done(m);
+			return -err;
+		}
 	}
 	return 0;
 }
+
+/*
+ * The application may be writing there, which ThreadSanitizer need not be told. All of a region's
+ * maps begin on a page, so source and target are aligned alike.
+ */
+static __attribute__((no_sanitize_thread)) void copy_racing(uint8_t *to, const uint8_t *from,
+							    size_t len)
+{
+	for (; len && (uintptr_t)from % 8; len--)
+		*(volatile uint8_t *)to++ = *(const volatile uint8_t *)from++;
+	for (; len >= 8; len -= 8, to += 8, from += 8)
+		*(volatile uint64_t *)(void *)to = *(const volatile uint64_t *)(const void *)from;
+	while (len--)
+		*(volatile uint8_t *)to++ = *(const volatile uint8_t *)from++;
+}
+
+/* The region whose map has all of [@va, @va + @len); nregions: none. */
+static uint32_t map_of(const struct guest_mem *m, const uint8_t *va, size_t len)
+{
+	for (uint32_t i = 0; i < m->nregions; i++) {
+		uintptr_t off = (uintptr_t)va - (uintptr_t)m->map[i].addr;
+
+		if (off < m->map[i].len && len <= m->map[i].len - off)
+			return i;
+	}
+	return m->nregions;
+}
+
+void guest_mem_keep(struct guest_mem *m, const uint8_t *va, size_t len)
+{
+	uint32_t i = len ? map_of(m, va, len) : m->nregions;
+	size_t off;
+
+	if (i == m->nregions)
+		return;
+	off = (uintptr_t)va - (uintptr_t)m->map[i].addr;
+	copy_racing(m->map[i].blank + off, va, len);
+	if (m->map[i].first)
+		memcpy(m->map[i].first + off, m->map[i].blank + off, len);
+}
+
+int guest_mem_revoke_end(struct guest_mem *m)
+{
+	for (uint32_t i = 0; i < m->nregions; i++) {
+		size_t len = m->map[i].len;
+
+		if (mremap(m->map[i].blank, len, len, MREMAP_MAYMOVE | MREMAP_FIXED,
+			   m->map[i].addr) == MAP_FAILED)
+			return -errno;
+		m->map[i].blank = NULL;
+	}
+	return 0;
+}
+
+/* A byte that was written between the copy and the end, and not again since. */
+static __attribute__((no_sanitize_thread)) void catch_up(uint8_t *mine, const uint8_t *first,
+							 const uint8_t *last, size_t len)
+{
+	for (size_t i = 0; i < len; i++) {
+		uint8_t was = first[i], is = *(const volatile uint8_t *)&last[i];
+
+		if (is != was)
+			(void)__atomic_compare_exchange_n(&mine[i], &was, is, false,
+							  __ATOMIC_SEQ_CST, __ATOMIC_RELAXED);
+	}
+}
+
+bool guest_mem_catch_up(struct guest_mem *m, const struct guest_mem *now, uint8_t *va, size_t len)
+{
+	uint32_t i = len ? map_of(m, va, len) : m->nregions, hint = 0;
+	const uint8_t *last;
+
+	if (i == m->nregions)
+		return len == 0;
+	last = guest_mem_gpa(now, &hint, m->r[i].gpa + (uint64_t)(va - m->r[i].va), len);
+	if (!last || guest_mem_gone(m, now, va, len))
+		return false;
+	catch_up(va, m->map[i].first + (va - (uint8_t *)m->map[i].addr), last, len);
+	return true;
+}
+
+/* ---- looking up ---- */
 
 /* Region @i of @m is wholly in @now too: the same bytes of the same file at the same address. */
 static bool region_kept(const struct guest_mem *m, uint32_t i, const struct guest_mem *now)

@@ -8,11 +8,22 @@
  * descriptor. A buffer on loan to the application must survive the end of the guest and a new
  * description of its memory, so maps are counted. One import is one
  * *generation*: an immutable table, reference-counted, which stays mapped while anybody refers to
- * it. When the guest is stopped while references are out, guest_mem_revoke() puts private
- * anonymous memory in the place of the guest's: late reads see zeroes, late writes reach nobody,
- * and the addresses stay valid until the last reference goes. A live change of the table keeps
- * the old generation for as long as buffers in it are out; guest_mem_gone() tells whether the guest
- * still has the memory behind them.
+ * it. A live change of the table keeps the old generation for as long as buffers in it are out;
+ * guest_mem_gone() tells whether the guest still has the memory behind them.
+ *
+ * Revocation. When the guest is stopped while buffers are out, private anonymous memory takes the
+ * place of the guest's, because the guest may use that for something else from then on: late
+ * writes reach nobody, and the addresses stay valid until the last reference goes. What the buffers
+ * held is kept: it is copied into the new memory (guest_mem_keep, a buffer at a time) before that
+ * is moved into place, with one mremap for a region, so that no reader sees anything else. The rest
+ * reads as zeroes. A copy costs whole pages of private memory, so the caller bounds the pieces. (A
+ * private mapping of the file would be simpler, but shows what the guest writes there later, and
+ * holds a dead guest's memory for as long as one buffer is out.)
+ *
+ * A buffer that will be sent when the guest goes on must also have what the application has
+ * written between copy and move: that went into guest memory, where guest_mem_catch_up() finds the
+ * bytes that differ from the copy, and takes those over that have not been written again since. It
+ * is exact for whoever writes each byte once.
  *
  * A file that its owner cuts short later is caught by sigbus.h, if the application allows: the
  * region turns to zeroes and guest_mem.fault says so.
@@ -58,7 +69,9 @@ struct guest_mem {
 	struct {
 		void *addr;
 		size_t len;
-		dev_t dev; /* the file, ... */
+		uint8_t *blank; /* during a revocation: what will take the map's place, ... */
+		uint8_t *first; /* ... and what was copied there */
+		dev_t dev;	/* the file, ... */
 		ino_t ino;
 		uint64_t offset; /* ... and where in it the region begins */
 		int watch;	 /* sigbus.h */
@@ -76,10 +89,16 @@ struct guest_mem *guest_mem_get(struct guest_mem *m);
 void guest_mem_put(struct guest_mem *m);
 
 /*
- * Replaces the guest's memory by private anonymous memory at the same addresses. 0 or -errno of
- * mmap; then the regions not yet replaced are still the guest's.
+ * Revocation, once for a map: begin, keep for each buffer that is out, end, catch_up for those that
+ * will be sent, done. @written: there will be a catch_up. 0 or -errno of mmap: the maps not yet
+ * replaced are still the guest's. The memory must be the guest's still, or at least readable.
  */
-int guest_mem_revoke(struct guest_mem *m);
+int guest_mem_revoke_begin(struct guest_mem *m, bool written);
+void guest_mem_keep(struct guest_mem *m, const uint8_t *va, size_t len);
+int guest_mem_revoke_end(struct guest_mem *m);
+/* @now: a map of the same guest's. False: it does not have that memory, the bytes are lost. */
+bool guest_mem_catch_up(struct guest_mem *m, const struct guest_mem *now, uint8_t *va, size_t len);
+void guest_mem_revoke_done(struct guest_mem *m);
 
 /*
  * True when some of the @len bytes at @va, in @m's map, are in a region that @now does not have:

@@ -34,6 +34,8 @@ static int stop_ring(struct vu_dev *d, unsigned no, struct vu_msg *answer)
 
 	d->ring[no].kicked = d->ring[no].have_addr = false;
 	vu_ring_update(d, no);
+	d->ring[no].stopped = true;
+	d->ring[no].based = false;
 	if (no == VU_RING_EVT)
 		(void)vu_set_event_call(d, -1);
 	if (ring_pair(no, &pair, &ring)) {
@@ -91,6 +93,7 @@ static int ring_message(struct vu_dev *d, const struct vu_reader *in, struct vu_
 		break;
 	case VU_SET_VRING_BASE:
 		r->base = (uint16_t)m->payload.state.num;
+		r->based = true;
 		return 0;
 	case VU_GET_VRING_BASE:
 		return stop_ring(d, no, answer);

@@ -20,10 +20,16 @@
  * All of it runs in the control thread (vu_server.h), which waits for an owner to leave the library
  * (bounded), never for the application.
  *
- * Restart under a live driver. A session that begins at a used index other than 0 meets a driver
- * that has been running with somebody before (a stopped and continued VM, a backend that died).
- * Its connections are gone here, so pair 0 then sends TRANSPORT_RESET on the event virtqueue, if
- * the frontend has handed that over.
+ * Pauses. A VMM stops the rings (GET_VRING_BASE, or SET_VRING_ENABLE 0) when it pauses the VM, and
+ * when the driver resets the device: the messages are the same. So a stopped pair is paused
+ * (vsock_dev.h), and its session goes on when the same frontend starts the rings with the same
+ * sizes, addresses and features, at the bases that it was told, in the same memory. Anything else
+ * begins a new session. Of a ring that was stopped by GET_VRING_BASE the frontend must say the
+ *base.
+ *
+ * Restart under a live driver. A new session that begins at a used index other than 0 meets a
+ * driver that has been running with somebody before. Its connections are gone here, so pair 0 then
+ * sends TRANSPORT_RESET on the event virtqueue, if the frontend has handed that over.
  */
 #ifndef ZV_VHOST_USER_H
 #define ZV_VHOST_USER_H

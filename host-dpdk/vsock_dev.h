@@ -17,6 +17,7 @@
  *      FREE --rx_burst--> RX_OUT --rx_release--> FREE
  *      FREE --tx_reserve--> TX_OUT --tx_commit--> FREE
  *                           TX_OUT --tx_cancel--> STACK --tx_reserve--> TX_OUT
+ *                           TX_OUT --tx_commit--> TX_LATE --> FREE (after a pause)
  *
  * A chain cannot be put back into an avail ring, so a cancelled one goes on a private stack that
  * tx_reserve empties first. Chains without room for payload go on a stack of their own, for
@@ -34,10 +35,26 @@
  * was taken away). Otherwise what is written there is lost to the guest, and the memory may be
  * somebody else's by now: the session ends.
  *
- * When a session is stopped, what the guest had sent is taken (vsock_kept.c), memory that tokens
- * still refer to is revoked first (guest_mem.h), and then all chains in flight are returned to the
- * guest unused (length 0, which a driver drops), so that a driver which lives on loses no
- * descriptor and used == avail at that moment.
+ * When the rings are stopped, memory that tokens still refer to is revoked first (guest_mem.h), and
+ * then all chains in flight are returned to the guest unused (length 0, which a driver drops), so
+ * that a driver which lives on loses no descriptor and used == avail at that moment.
+ *
+ * Pauses. A stop of the rings does not say why: the VM may be stopped for a while, with every
+ * connection of its own alive, or the driver may have reset the device. So hq_pause() stops the
+ * rings and keeps the session, and hq_resume() goes on with it when the rings come back as they
+ * were left: in the same memory, with the used index where it was, because a driver that begins
+ * anew sets it to 0. (The caller compares what the frontend says: base, addresses, features.) Until
+ * then the pair is one that receives nothing and has no room to send, and its clock stands still
+ * (tq.paused_at). A driver that lives on without its rings changes their memory, or somebody to
+ * whom the memory belongs now does: the owner looks at it now and then (hq_idle), and then the
+ * session is over.
+ *
+ * A buffer that was reserved before a pause is private memory, and its chain the driver's again.
+ * When it is committed, its payload is copied into a chain that the driver offers now; if there is
+ * none, it waits in q->late, and nothing overtakes it.
+ *
+ * When the session ends with its rings as they were, what the guest had sent is taken first
+ * (vsock_kept.c).
  */
 #ifndef ZV_VSOCK_DEV_H
 #define ZV_VSOCK_DEV_H
@@ -53,13 +70,15 @@
 #define HQ_RETIRED    32u /* ended epochs that loans may keep alive, each with its memory map */
 
 enum hq_ring { HQ_GUEST_RX = 0, HQ_GUEST_TX = 1 };
-enum hq_rec_state { HQ_FREE = 0, HQ_RX_OUT, HQ_TX_OUT, HQ_STACK };
+enum hq_rec_state { HQ_FREE = 0, HQ_RX_OUT, HQ_TX_OUT, HQ_STACK, HQ_TX_LATE };
 
 struct hq_epoch {
 	struct hq_epoch *next; /* in hq.retired */
 	struct guest_mem *mem;
 	uint32_t session;
-	uint32_t out; /* retired epochs only: tokens still out */
+	uint32_t out;  /* retired epochs only: tokens still out */
+	bool revoked;  /* its memory is private now */
+	bool returned; /* its chains belong to the driver again */
 };
 
 struct hq_rec {
@@ -69,14 +88,23 @@ struct hq_rec {
 	uint8_t *data; /* TX_OUT: payload. RX_OUT: behind the highest byte lent */
 	struct hq_epoch *ep;
 	union {
-		uint32_t cap;  /* TX_OUT, STACK */
+		uint32_t cap;  /* TX_OUT, TX_LATE, STACK: bytes at data. RX_OUT: bytes lent */
 		uint32_t next; /* FREE: next free record + 1 */
 	};
 	uint16_t head;
 	uint8_t state; /* enum hq_rec_state */
-	uint8_t ctrl;  /* STACK: it is on the stack of those without room for payload */
+	union {
+		uint8_t ctrl;	/* STACK: it is on the stack of those without room for payload */
+		uint8_t pieces; /* RX_OUT: 1: in several pieces */
+	};
 };
 _Static_assert(sizeof(struct hq_rec) == 32, "two records a cache line");
+
+/* A packet that was committed and has no chain yet. */
+struct hq_late {
+	struct vsock_hdr h;
+	uint32_t token;
+};
 
 /* Where the rings of a pair stand. */
 struct hq_bases {
@@ -89,17 +117,24 @@ struct hq {
 	/* owner, hot */
 	SHM_CACHE_ALIGNED struct dvring tx;
 	SHM_CACHE_ALIGNED struct dvring rx;
-	SHM_CACHE_ALIGNED struct hq_epoch *ep; /* NULL: no session */
+	SHM_CACHE_ALIGNED struct hq_epoch *ep; /* NULL: the rings do not run */
 	struct hq_rec *rec;
 	uint32_t nrec;
 	uint32_t free;	 /* record + 1; 0: none */
 	uint32_t *stack; /* cancelled chains with room for payload */
 	uint32_t *ctrl;	 /* those without */
 	uint32_t nstack, nctrl;
+	uint32_t nlate;	     /* packets in `late` */
 	struct pkt_seg *seg; /* scratch for rx_burst */
 	uint32_t nseg;
 	uint32_t armed;
-	int callfd[2]; /* [enum hq_ring]; dup'ed, -1: none */
+	int callfd[2];	      /* [enum hq_ring]; dup'ed, -1: none */
+	struct hq_late *late; /* circular, late_size entries, as many as there are records */
+	uint32_t late_size, late_head;
+
+	/* paused: the owner watches the rings */
+	struct guest_mem *watched; /* the map they are in; NULL: not paused */
+	uint64_t watch_sum, watch_due;
 
 	/* packets of ended sessions; vsock_kept.c */
 	struct hq_kept **kept; /* by slot; NULL: given back */
@@ -111,9 +146,10 @@ struct hq {
 	struct hq_epoch *retired;
 	int kickfd[2]; /* dup'ed, in epfd; -1: none */
 	int epfd, wakefd;
+	int watchfd; /* timer of a pause; -1: none */
 	unsigned index;
-	struct hq_bases began; /* where the session has begun */
 	bool loaded;	  /* hq_start succeeded and hq_stop has not come; the ring may be broken */
+	bool paused;	  /* hq_pause has come, and not hq_resume; the session may be over */
 	const char *name; /* of the device, for logs */
 };
 
@@ -137,6 +173,17 @@ int hq_start(struct hq *q, const struct hq_setup *s);
 /* Ends it, if there is one. True: *b is filled in. */
 bool hq_stop(struct hq *q, struct hq_bases *b);
 /*
+ * Stops the rings, which lie in the map @rings, and keeps the session. True: *b is filled in.
+ * False: there is none, or it is paused already.
+ */
+bool hq_pause(struct hq *q, struct guest_mem *rings, struct hq_bases *b);
+/*
+ * The rings of a paused pair run again, in the map @rings; the session goes on. -ESTALE: that is
+ * not what was stopped, or the session is over; -EBUSY, -EINVAL, -ENOMEM as hq_start. After an
+ * error the caller must hq_stop().
+ */
+int hq_resume(struct hq *q, const struct hq_setup *s, const struct guest_mem *rings);
+/*
  * Same session, new memory table. On failure the caller must hq_stop(): -EINVAL (ring areas),
  * -ENOMEM, -EBUSY (the memory of a buffer in use is not in the new table, or loans have outlived
  * HQ_RETIRED changes).
@@ -152,20 +199,61 @@ int hq_set_kick(struct hq *q, enum hq_ring ring, int fd);
 int hq_dup_call(int fd, int *out);
 /* Makes hq_fd() readable. */
 void hq_wake(struct hq *q);
+/* Makes it readable whenever @fd becomes so. 0 or -errno. */
+int hq_watch_fd(struct hq *q, int fd);
 
 /* ---- between the parts of this module ---- */
 
 /* Ends the session because the guest broke a ring. Owner. */
 void hq_break(struct hq *q, const struct dvring *r);
-/* The record's chain is still ours: its session goes on, whatever happened to the memory table. */
-static inline bool hq_alive(const struct hq *q, const struct hq_rec *rec)
+/* The record's session goes on. */
+static inline bool hq_same_session(const struct hq *q, const struct hq_rec *rec)
 {
 	return q->tq.up && rec->ep->session == q->tq.session;
 }
+/* The record's chain is still ours, whatever happened to the memory table. */
+static inline bool hq_alive(const struct hq *q, const struct hq_rec *rec)
+{
+	return hq_same_session(q, rec) && !rec->ep->returned;
+}
+/* The owner has it. */
+static inline bool hq_rec_out(const struct hq_rec *rec)
+{
+	return rec->state == HQ_RX_OUT || rec->state == HQ_TX_OUT || rec->state == HQ_TX_LATE;
+}
+/* NULL: no memory. */
+struct hq_epoch *hq_epoch_new(struct guest_mem *mem, uint32_t session);
+/* Ends the current epoch: from now on it counts its tokens. It stays in q->retired meanwhile. */
+void hq_epoch_retire(struct hq *q);
+/* Frees the retired epochs that no token refers to any more. */
+void hq_epochs_sweep(struct hq *q);
+unsigned hq_epochs_kept(const struct hq *q);
+/*
+ * All that is on loan in retired epochs becomes private memory that holds the same, before the
+ * guest may reuse its own. Chains are looked up in @tx. With @now, the guest's memory, buffers
+ * reserved for sending can be sent later. False: bytes are lost, or still in the guest's hands;
+ * counted.
+ */
+bool hq_revoke(struct hq *q, const struct dvring *tx, const struct guest_mem *now);
 /* Gives a token of an ended epoch back. True: the session goes on, so the chain is still ours. */
 bool hq_stale(struct hq *q, struct hq_rec *rec);
 /* Fills hdr, data and cap of a record from its chain. False: the ring is broken. */
 bool hq_tx_resolve(struct hq *q, struct hq_rec *rec);
+/*
+ * Finds the pieces of payload that a record has lent, in the chain as it is in @tx now; they are in
+ * q->seg. Their number; -EPROTO: the guest has changed the chain.
+ */
+int hq_rx_pieces(struct hq *q, const struct hq_rec *rec, const struct dvring *tx);
+/* Publishes and notifies, whatever the state of the session. */
+void hq_tell(struct hq *q);
+/* rx_burst of a pair whose rings do not run. */
+void hq_idle(struct hq *q) __attribute__((cold));
+/* Room in q->late for every record, when there may be need of it. 0 or -ENOMEM. */
+int hq_late_room(struct hq *q);
+/* Sends what waits there. False: some still does, or the ring has broken. */
+bool hq_late_send(struct hq *q);
+/* Forgets it. */
+void hq_late_drop(struct hq *q);
 
 static inline struct hq *hq_of(struct tq *tq)
 {

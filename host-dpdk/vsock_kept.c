@@ -81,7 +81,7 @@ void hq_rx_keep(struct hq *q)
 {
 	struct rx_pkt pkts[HQ_BURST];
 	/* What is there now: a guest that goes on sending is not waited for. */
-	uint32_t left = q->tq.up ? dvring_refresh(&q->tx) : 0, first = q->nkept;
+	uint32_t left = q->ep ? dvring_refresh(&q->tx) : 0, first = q->nkept;
 	struct guest_mem *mem = q->ep ? guest_mem_get(q->ep->mem) : NULL;
 	bool room = true;
 
@@ -96,7 +96,7 @@ void hq_rx_keep(struct hq *q)
 		}
 		before = (uint16_t)(q->tx.last_avail - before);
 		left -= before < left ? before : left;
-		if (!q->tq.up || !before)
+		if (!q->ep || !before)
 			break;
 	}
 	/* Zeroes in the place of memory that is not there are nobody's data. */

@@ -153,9 +153,34 @@ static void lend(struct hq *q, struct rx_pkt *p, uint16_t head)
 		rec->data = (uintptr_t)end > (uintptr_t)rec->data ? end : rec->data;
 	}
 	rec->ep = q->ep;
+	rec->cap = p->hdr.len;
 	rec->head = head;
 	rec->state = HQ_RX_OUT;
+	rec->pieces = p->nseg > 1;
 	p->token = token;
+}
+
+int hq_rx_pieces(struct hq *q, const struct hq_rec *rec, const struct dvring *tx)
+{
+	struct dvring r = *tx;
+	struct pkt_seg *seg = q->seg;
+	struct vsock_hdr h;
+	uint32_t ndesc, n;
+	int ret;
+
+	r.mem = rec->ep->mem; /* whose addresses the owner has got */
+	r.hint = 0;
+	ret = dvring_walk(&r, rec->head, q->seg, q->nseg, &ndesc);
+	if (ret < 0)
+		return -EPROTO;
+	n = (uint32_t)ret;
+	if (!gather_hdr(&h, &seg, &n))
+		return -EPROTO;
+	ret = cut(seg, n, rec->cap);
+	if (ret <= 0 || pkt_in_crumbs((uint32_t)ret, rec->cap))
+		return -EPROTO;
+	memmove(q->seg, seg, (uint32_t)ret * sizeof(*seg));
+	return ret;
 }
 
 int hq_rx_burst(struct tq *tq, struct rx_pkt *pkts, unsigned max)
@@ -166,8 +191,10 @@ int hq_rx_burst(struct tq *tq, struct rx_pkt *pkts, unsigned max)
 	uint32_t n, used = 0;
 	int got = 0;
 
-	if (unlikely(!tq->up))
+	if (unlikely(!q->ep)) {
+		hq_idle(q);
 		return 0;
+	}
 	if (unlikely(shm_load32(&q->ep->mem->fault))) {
 		(void)dvring_break(r, DVRING_FAULT);
 		hq_break(q, r);

@@ -9,6 +9,7 @@
 #include "vsock_dev.h"
 
 #include <errno.h>
+#include <stdlib.h>
 
 #define unlikely(x) __builtin_expect(!!(x), 0)
 #define likely(x)   __builtin_expect(!!(x), 1)
@@ -153,7 +154,7 @@ unsigned hq_tx_reserve(struct tq *tq, struct tx_slot *slots, unsigned n, uint32_
 	unsigned got = 0;
 
 	(void)len; /* the guest has chosen its buffers' size */
-	if (unlikely(!tq->up))
+	if (unlikely(!q->ep || (q->nlate && !hq_late_send(q))))
 		return 0;
 	if (unlikely(flags & TX_CTRL))
 		for (; got < n && q->nctrl; got++) {
@@ -183,28 +184,159 @@ unsigned hq_tx_reserve(struct tq *tq, struct tx_slot *slots, unsigned n, uint32_
 	return got;
 }
 
+/* ---- packets that were committed after a pause ---- */
+
+int hq_late_room(struct hq *q)
+{
+	struct hq_late *late;
+	bool needed = q->late_size != 0;
+
+	for (uint32_t i = 0; i < q->nrec && !needed; i++)
+		needed = q->rec[i].state == HQ_TX_OUT;
+	if (!needed || q->late_size >= q->nrec)
+		return 0;
+	late = malloc(q->nrec * sizeof(*late));
+	if (!late)
+		return -ENOMEM;
+	for (uint32_t i = 0; i < q->nlate; i++)
+		late[i] = q->late[(q->late_head + i) % q->late_size];
+	free(q->late);
+	q->late = late;
+	q->late_size = q->nrec;
+	q->late_head = 0;
+	return 0;
+}
+
+/* The record is in no session's hands any more. */
+static void rec_done(struct hq *q, uint32_t token)
+{
+	struct hq_rec *rec = &q->rec[token];
+
+	if (rec->ep != q->ep)
+		(void)hq_stale(q, rec);
+	hq_rec_free(q, token);
+}
+
+static void late_pop(struct hq *q)
+{
+	uint32_t token = q->late[q->late_head].token;
+
+	q->late_head = (q->late_head + 1) % q->late_size;
+	q->nlate--;
+	rec_done(q, token);
+}
+
+void hq_late_drop(struct hq *q)
+{
+	while (q->nlate)
+		late_pop(q);
+}
+
+/* A chain that the driver offers now: its token; -1: none, or the ring is broken. */
+static int64_t late_chain(struct hq *q, bool payload)
+{
+	if (!payload && q->nctrl)
+		return q->ctrl[--q->nctrl];
+	if (q->nstack)
+		return q->stack[--q->nstack];
+	return dvring_pending(&q->rx) || dvring_refresh(&q->rx) ? take(q) : -1;
+}
+
+/* Writes the header of a chain whose payload is there. False: the ring is broken. */
+static bool put_hdr(struct hq *q, const struct hq_rec *rec, const struct vsock_hdr *h)
+{
+	if (likely(rec->hdr != NULL))
+		vsock_hdr_put(rec->hdr, h);
+	else if (!put_straddling(q, rec->head, h))
+		return false;
+	dvring_used(&q->rx, rec->head, VSOCK_HDR_LEN + h->len);
+	return true;
+}
+
+/* The first packet that waits, or as much of it as the driver has room for. True: all of it. */
+static bool late_send_one(struct hq *q)
+{
+	struct hq_late *l = &q->late[q->late_head];
+	struct hq_rec *from = &q->rec[l->token];
+
+	if (hq_alive(q, from)) /* it has kept its chain, and only waits its turn */
+		return put_hdr(q, from, &l->h);
+	for (;;) {
+		int64_t token = late_chain(q, l->h.len != 0);
+		struct vsock_hdr h = l->h;
+		struct hq_rec *to;
+
+		if (token < 0)
+			return false;
+		to = &q->rec[token];
+		if (h.len && !to->cap) {
+			stack_push(q, (uint32_t)token);
+			continue;
+		}
+		if (h.len > to->cap) {
+			h.len = to->cap;
+			h.flags = 0; /* of SEQPACKET: the end of the message is in the last piece */
+		}
+		memcpy(to->data, from->data, h.len);
+		from->data += h.len;
+		from->cap -= h.len;
+		l->h.len -= h.len;
+		hq_rec_free(q, (uint32_t)token);
+		if (!put_hdr(q, to, &h))
+			return false;
+		if (!l->h.len)
+			return true;
+	}
+}
+
+bool hq_late_send(struct hq *q)
+{
+	while (q->nlate && late_send_one(q))
+		late_pop(q);
+	if (unlikely(q->rx.broken && q->ep))
+		hq_break(q, &q->rx);
+	return q->nlate == 0 && q->ep;
+}
+
+/* A commit while others wait, or of a token that is from before a change of the memory. */
+static __attribute__((noinline, cold)) void commit_slow(struct hq *q, uint32_t token,
+							const struct vsock_hdr *h)
+{
+	struct hq_rec *rec = &q->rec[token];
+	bool ok = true;
+
+	if (!hq_same_session(q, rec)) {
+		rec_done(q, token);
+		return;
+	}
+	if (q->nlate || rec->ep->returned) {
+		rec->state = HQ_TX_LATE;
+		q->late[(q->late_head + q->nlate++) % q->late_size] = (struct hq_late){*h, token};
+		if (q->ep)
+			(void)hq_late_send(q);
+		return;
+	}
+	/* The token still holds the memory behind rec->hdr: written before it is given up. */
+	ok = put_hdr(q, rec, h);
+	rec_done(q, token);
+	if (!ok)
+		hq_break(q, &q->rx);
+}
+
 void hq_tx_commit(struct tq *tq, uint32_t token, const struct vsock_hdr *h)
 {
 	struct hq *q = hq_of(tq);
 	struct hq_rec *rec;
-	bool current, ok = true;
+	bool ok;
 
 	if (unlikely(token >= q->nrec || q->rec[token].state != HQ_TX_OUT))
 		return;
 	rec = &q->rec[token];
-	current = rec->ep == q->ep;
-	if (likely(current) || hq_alive(q, rec)) {
-		/* The token still holds the memory behind rec->hdr: written before it is given up.
-		 */
-		if (likely(rec->hdr != NULL))
-			vsock_hdr_put(rec->hdr, h);
-		else
-			ok = put_straddling(q, rec->head, h);
-		if (likely(ok))
-			dvring_used(&q->rx, rec->head, VSOCK_HDR_LEN + h->len);
+	if (unlikely(rec->ep != q->ep || q->nlate)) {
+		commit_slow(q, token, h);
+		return;
 	}
-	if (unlikely(!current))
-		(void)hq_stale(q, rec);
+	ok = put_hdr(q, rec, h);
 	hq_rec_free(q, token);
 	if (unlikely(!ok))
 		hq_break(q, &q->rx);
@@ -242,5 +374,7 @@ unsigned hq_tx_max(struct tq *tq)
 
 unsigned hq_tx_ready(struct tq *tq)
 {
-	return tq->up ? tx_have(hq_of(tq), tq->tx_descs, true) : 0;
+	struct hq *q = hq_of(tq);
+
+	return q->ep && !q->nlate ? tx_have(q, tq->tx_descs, true) : 0;
 }

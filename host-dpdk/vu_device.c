@@ -60,6 +60,19 @@ static void pair_stop(struct vu_dev *d, unsigned pair)
 	zv_log_limited(&d->log, ZV_LOG_INFO, "%s: queue %u is down", d->path, pair);
 }
 
+static void pair_pause(struct vu_dev *d, unsigned pair)
+{
+	if (!hq_pause(d->queues[pair], d->rings, &d->left[pair]))
+		return;
+	for (unsigned i = 0; i < 2; i++) {
+		struct vu_ring *r = &d->ring[ring_no(pair, i)];
+
+		r->base = d->left[pair].base[i];
+		r->stopped = r->based = false;
+	}
+	zv_log_limited(&d->log, ZV_LOG_INFO, "%s: queue %u is stopped", d->path, pair);
+}
+
 int vu_set_event_call(struct vu_dev *d, int fd)
 {
 	int own, ret = hq_dup_call(fd, &own);
@@ -181,10 +194,43 @@ static void pair_start(struct vu_dev *d, unsigned pair)
 	snapshot(d, pair, &d->loaded[pair]);
 	/* From here on the rings are the owner's; what it has taken since is no sign of a former
 	 * life. */
-	if (pair == 0 && q->began.base[HQ_GUEST_TX] != 0)
+	if (pair == 0 && q->tq.inherited)
 		d->reset_due = true;
 	zv_log_limited(&d->log, ZV_LOG_INFO, "%s: queue %u is up, rings of %u and %u", d->path,
 		       pair, s.ring[HQ_GUEST_RX].size, s.ring[HQ_GUEST_TX].size);
+}
+
+/*
+ * The frontend starts a ring of a paused pair where it was stopped. One that was only disabled has
+ * no base to say; after GET_VRING_BASE the driver may have been another one meanwhile.
+ */
+static bool left_there(const struct vu_ring *r, uint16_t base)
+{
+	return r->base == base && (r->based || !r->stopped);
+}
+
+/* The session of a paused pair goes on, or is over. */
+static void pair_resume(struct vu_dev *d, unsigned pair, const struct vu_loaded *now)
+{
+	struct hq_setup s = {.mem = NULL};
+	const struct hq_bases *left = &d->left[pair];
+	bool same = memcmp(now, &d->loaded[pair], sizeof(*now)) == 0;
+	int ret = -ESTALE;
+
+	for (unsigned i = 0; i < 2; i++)
+		same = same && left_there(&d->ring[ring_no(pair, i)], left->base[i]);
+	if (same)
+		ret = pair_setup(d, pair, &s);
+	if (ret == 0)
+		ret = hq_resume(d->queues[pair], &s, d->rings);
+	guest_mem_put(s.mem);
+	if (ret == 0) {
+		zv_log_limited(&d->log, ZV_LOG_INFO, "%s: queue %u goes on", d->path, pair);
+		return;
+	}
+	zv_log_limited(&d->log, ZV_LOG_INFO, "%s: queue %u begins anew: %s", d->path, pair,
+		       ret == -ESTALE ? "not as it was stopped" : start_error(ret));
+	pair_stop(d, pair);
 }
 
 /* Brings the pair to the state that the frontend has asked for. */
@@ -196,8 +242,10 @@ static void pair_update(struct vu_dev *d, unsigned pair)
 		     ring_ready(d, ring_no(pair, HQ_GUEST_TX));
 
 	snapshot(d, pair, &now);
-	if (q->loaded && (!ready || memcmp(&now, &d->loaded[pair], sizeof(now)) != 0))
-		pair_stop(d, pair);
+	if (!ready || memcmp(&now, &d->loaded[pair], sizeof(now)) != 0)
+		pair_pause(d, pair);
+	if (ready && q->loaded && q->paused)
+		pair_resume(d, pair, &now);
 	if (ready && !q->loaded)
 		pair_start(d, pair);
 }
@@ -290,9 +338,11 @@ int vu_take_table(struct vu_dev *d, const struct vu_reader *in)
 	for (unsigned i = 0; i < d->nqueues; i++) {
 		struct hq_setup s = {.mem = NULL};
 
-		if (d->queues[i]->loaded)
+		bool runs = d->queues[i]->loaded && !d->queues[i]->paused;
+
+		if (runs)
 			ret = pair_setup(d, i, &s);
-		if (d->queues[i]->loaded && ret == 0)
+		if (runs && ret == 0)
 			ret = hq_switch_mem(d->queues[i], &s);
 		if (ret < 0) {
 			zv_log_limited(

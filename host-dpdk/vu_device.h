@@ -26,6 +26,7 @@ struct vu_ring {
 	uint16_t base; /* where it was set, and later where it was stopped */
 	struct vhost_vring_addr addr;
 	bool have_addr, kicked, enabled;
+	bool stopped, based; /* GET_VRING_BASE has come; SET_VRING_BASE since it was last stopped */
 };
 
 /* What a pair was loaded with: a change means a new session. */
@@ -46,6 +47,7 @@ struct vu_dev {
 	uint64_t features;
 	struct vu_ring ring[VU_RINGS];
 	struct vu_loaded loaded[ZV_QUEUES_MAX];
+	struct hq_bases left[ZV_QUEUES_MAX];	     /* where paused pairs stand */
 	struct guest_mem_src src[GUEST_MEM_REGIONS]; /* fds are dups of ours */
 	unsigned nsrc;
 	struct guest_mem *rings; /* NULL: no memory table */

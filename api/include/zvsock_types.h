@@ -83,6 +83,15 @@ struct zv_opts {
  * zv_buf_release. data, capacity, cookie and serial belong to the library; do not change them.
  * Copies of the structure are as good as the original. Each loan has a serial number of its own: a
  * buffer that is given back a second time, or to where it is not from, is refused.
+ *
+ * A loan is yours whatever becomes of the peer. When a guest goes, or its memory, what the host has
+ * on loan stays where it is and keeps what it holds, and so does what is received and not read yet;
+ * only the guest does not see it any more. While a VM is paused its connections stay: nothing
+ * arrives, nothing but what was reserved before can be sent (it leaves when the VM goes on), and
+ * time-outs of connections do not run. A reserved buffer may move to other memory behind its
+ * address at that moment, even while it is being written; what is written there once arrives, but a
+ * byte that is written twice, the second time with the value that it had before the first, may
+ * arrive with the first. Do not have devices write there (O_DIRECT, RDMA).
  */
 struct zv_buf {
 	void *data;   /* first payload byte */

@@ -14,7 +14,8 @@
  *     receive;
  *   - every chain that was taken is in exactly one place: what is in flight on each ring is what
  *     the records of this session say, and free records plus others are all of them;
- *   - after a stop nothing that is still reserved can be written to by us and be seen by the guest.
+ *   - after a stop or in a pause nothing that is still reserved can be written to by us and be seen
+ *     by the guest; a session that goes on does so where it was paused.
  */
 #include "fuzz.h"
 #include "guest_world.h"
@@ -160,11 +161,11 @@ static void receive(struct state *s, struct fz *z)
 {
 	struct rx_pkt pkt[HQ_BURST];
 	unsigned max = fz_below(z, HQ_BURST + 1);
-	bool was_up = s->tq->up;
+	bool was_up = s->q->ep != NULL;
 	int n = hq_rx_burst(s->tq, pkt, max);
 
 	FZ_CHECK(n >= 0 && (unsigned)n <= max && (was_up || !n));
-	FZ_CHECK(!s->tq->up || (!s->q->tx.broken && !s->q->rx.broken));
+	FZ_CHECK(!s->q->ep || (!s->q->tx.broken && !s->q->rx.broken));
 	for (int i = 0; i < n; i++) {
 		const struct rx_pkt *p = &pkt[i];
 		struct held *h = &s->rx[s->nrx];
@@ -210,7 +211,7 @@ static void reserve(struct state *s, struct fz *z)
 		return;
 	n = hq_tx_reserve(s->tq, slot, want, 64, how & 0x40 ? TX_CTRL : 0);
 	FZ_CHECK(n <= want);
-	FZ_CHECK(s->tq->up || n == 0 || s->q->rx.broken);
+	FZ_CHECK(s->q->ep || n == 0 || s->q->rx.broken);
 	for (unsigned i = 0; i < n; i++) {
 		FZ_CHECK(!slot[i].capacity || world_has(&s->w, slot[i].data, slot[i].capacity));
 		FZ_CHECK(slot[i].capacity || (how & 0x40));
@@ -261,7 +262,7 @@ static void notify(struct state *s, struct fz *z)
 	default:
 		FZ_CHECK(hq_set_kick(s->q, how >> 2 & 1, how & 8 ? eventfds[1] : -1) == 0);
 	}
-	FZ_CHECK(!hq_tx_ready(s->tq) || s->tq->up);
+	FZ_CHECK(!hq_tx_ready(s->tq) || s->q->ep);
 	FZ_CHECK(hq_tx_max(s->tq) <= s->w.ring_size);
 }
 
@@ -292,6 +293,34 @@ static void late_writes(struct state *s)
 	FZ_CHECK(memcmp(before, world_file(), WORLD_FILE) == 0);
 }
 
+static void resume_or_pause(struct state *s)
+{
+	struct guest_mem *rings = world_now(&s->w)->gm;
+	uint32_t session = s->tq->session;
+	struct hq_bases b, left;
+	struct hq_setup hs;
+	int ret;
+
+	if (!s->q->paused) {
+		(void)hq_pause(s->q, rings, &b);
+		late_writes(s);
+		return;
+	}
+	left = (struct hq_bases){{s->q->rx.last_avail, s->q->tx.last_avail}};
+	if (!world_next(&s->w))
+		return;
+	hs = setup_of(s);
+	ret = hq_resume(s->q, &hs, world_now(&s->w)->gm);
+	if (ret == 0) {
+		FZ_CHECK(s->tq->session == session && s->tq->up);
+		FZ_CHECK(s->q->rx.last_avail == left.base[0] &&
+			 s->q->tx.last_avail == left.base[1]);
+	} else {
+		(void)hq_stop(s->q, &b);
+	}
+	s->broken[0] = s->broken[1] = 0;
+}
+
 static void control_op(struct state *s, unsigned op)
 {
 	struct hq_bases b;
@@ -304,6 +333,10 @@ static void control_op(struct state *s, unsigned op)
 		FZ_CHECK(!s->tq->up);
 		if (was)
 			late_writes(s);
+		return;
+	}
+	if (op == 3) { /* paused, or on */
+		resume_or_pause(s);
 		return;
 	}
 	if ((op == 1) == s->q->loaded || !world_next(&s->w))
@@ -341,8 +374,8 @@ static void check(struct state *s)
 	for (uint32_t t = s->q->free; t; t = s->q->rec[t - 1].next)
 		FZ_CHECK(++nfree <= s->q->nrec);
 	FZ_CHECK(nfree + used == s->q->nrec);
-	FZ_CHECK(used == s->nrx + s->ntx + s->q->nstack + s->q->nctrl);
-	if (s->tq->up) {
+	FZ_CHECK(used == s->nrx + s->ntx + s->q->nstack + s->q->nctrl + s->q->nlate);
+	if (s->q->ep) {
 		FZ_CHECK(dvring_in_flight(&s->q->tx) == lent && lent <= s->w.ring_size);
 		FZ_CHECK(dvring_in_flight(&s->q->rx) == given && given <= s->w.ring_size);
 	}
@@ -380,7 +413,7 @@ static void ring_address(struct state *s, struct fz *z)
 
 static void step(struct state *s, struct fz *z)
 {
-	unsigned op = fz_u8(z) % 20;
+	unsigned op = fz_u8(z) % 21;
 
 	if (op < 8) {
 		guest_op(s, z, op);

@@ -142,7 +142,7 @@ def dev_ring():
         return u8(12, k)
     def cancel(k):
         return u8(13, k)
-    stop, begin, move = u8(17), u8(18), u8(19)
+    stop, begin, move, pause = u8(17), u8(18), u8(19), u8(20)
     for name, shape in ('heap', 0xc4), ('file', 0xf4), ('plain', 0x03):
         s = u8(shape)
         traffic = (packet(0, 0, 100) + packet(1, 200, 0) + packet(2, 400, 255) + burst + release(0)
@@ -154,6 +154,11 @@ def dev_ring():
         yield name + '_move', (s + packet(0, 0, 100) + burst + buffers(0, 12, 200) + reserve(5)
                                + cancel(0) + move + commit(0) + cancel(0) + reserve(3) + move
                                + release(0) + commit(0) + publish)
+        yield name + '_pause', (s + packet(0, 0, 100) + burst + buffers(0, 12, 200) + reserve(5)
+                                + cancel(0) + pause + commit(0) + reserve(2) + pause + commit(0)
+                                + publish + reserve(3) + commit(2) + commit(0) + buffers(0, 1, 60)
+                                + publish + pause + release(0) + cancel(0) + pause + traffic
+                                + pause + commit(0) + stop)
     notify = b''.join(u8(15, i) for i in (4 | 8, 2 | 8, 2 | 4 | 8, 3 | 8, 7 | 8, 0, 1, 4, 1))
     yield 'notify', u8(0xc4) + notify + packet(0, 0, 9) + u8(15, 0) + burst + publish
     # a header in three descriptors, an indirect table, one with too many entries

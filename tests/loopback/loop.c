@@ -47,9 +47,9 @@ static struct guest_mem *import(void)
 
 static void start(void)
 {
-	struct guest_mem *m = import();
-
 	for (unsigned i = 0; i < W.n; i++) {
+		struct guest_mem *m =
+			import(); /* each pair has one of its own: it may be revoked */
 		struct hq_setup s = setup_of(&W.pair[i], m);
 
 		quiesce_stop(&W.pair[i].tq.qs);
@@ -59,8 +59,8 @@ static void start(void)
 		vsock_pair_start(&W.pair[i], NULL);
 		quiesce_resume(&W.pair[i].tq.qs);
 		vsock_pair_wake(&W.pair[i]);
+		guest_mem_put(m);
 	}
-	guest_mem_put(m);
 	W.up = true;
 }
 
@@ -86,15 +86,41 @@ void loop_restart(void)
 
 void loop_switch_mem(void)
 {
-	struct guest_mem *m = import();
-
 	for (unsigned i = 0; i < W.n; i++) {
+		struct guest_mem *m = import();
 		struct hq_setup s = setup_of(&W.pair[i], m);
 
 		if (hq_switch_mem(&W.hq[i], &s))
 			abort();
+		guest_mem_put(m);
 	}
-	guest_mem_put(m);
+}
+
+bool loop_pause(void (*meanwhile)(void *arg), void *arg)
+{
+	struct guest_mem *rings = import();
+	bool good = true;
+	struct hq_bases b;
+
+	for (unsigned i = 0; i < W.n; i++) {
+		quiesce_stop(&W.pair[i].tq.qs);
+		good &= hq_pause(&W.hq[i], rings, &b);
+		/* all that was taken has been returned */
+		good &= b.base[HQ_GUEST_RX] == W.pair[i].rx.used->idx;
+		good &= b.base[HQ_GUEST_TX] == W.pair[i].tx.used->idx;
+	}
+	meanwhile(arg);
+	for (unsigned i = 0; i < W.n; i++) {
+		struct guest_mem *m = import();
+		struct hq_setup s = setup_of(&W.pair[i], m);
+
+		good &= hq_resume(&W.hq[i], &s, rings) == 0;
+		guest_mem_put(m);
+		quiesce_resume(&W.pair[i].tq.qs);
+		vsock_pair_wake(&W.pair[i]);
+	}
+	guest_mem_put(rings);
+	return good;
 }
 
 static int host_open(struct tdev **out, const char *rest, const struct zv_opts *opts)

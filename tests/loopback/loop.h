@@ -17,5 +17,10 @@ extern const struct transport_ops loop_guest_ops, loop_host_ops;
 void loop_restart(void);
 /* Replaces the host's memory table by a new import of the same memory, live. */
 void loop_switch_mem(void);
+/*
+ * The guest and its rings stop, @meanwhile is called, and both go on where they were, as when a VM
+ * is paused. False: a session has not gone on.
+ */
+bool loop_pause(void (*meanwhile)(void *arg), void *arg);
 
 #endif

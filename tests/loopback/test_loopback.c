@@ -34,6 +34,7 @@ struct shape {
 
 static struct zv_dev *guest, *host;
 static const struct shape *shape;
+static int guest_done;
 
 static uint8_t byte_at(uint64_t pos, unsigned salt)
 {
@@ -187,6 +188,10 @@ static void *host_thread(void *arg)
 			}
 		}
 	side(host, f, all);
+	/* What was said last may not have found room, in a pause. */
+	while (!__atomic_load_n(&guest_done, __ATOMIC_ACQUIRE))
+		for (unsigned q = 0; q < shape->queues; q++)
+			assert_true(zv_wait(zv_queue(host, q), ev, 4, 1000000) >= 0);
 	return NULL;
 }
 
@@ -224,29 +229,45 @@ static void check_clean(struct zv_dev *dev)
 	}
 }
 
-static void *disturber(void *arg)
-{
-	int *stop = arg;
+struct disturber {
+	bool pause; /* or: replace the memory table */
+	int stop;
+	unsigned done, failed;
+};
 
-	while (!__atomic_load_n(stop, __ATOMIC_ACQUIRE)) {
-		loop_switch_mem();
-		nanosleep(&(struct timespec){0, 300000}, NULL);
+static void doze(void *arg)
+{
+	(void)arg;
+	nanosleep(&(struct timespec){0, 300000}, NULL);
+}
+
+static void *disturb(void *arg)
+{
+	struct disturber *d = arg;
+
+	while (!__atomic_load_n(&d->stop, __ATOMIC_ACQUIRE)) {
+		if (d->pause)
+			d->failed += !loop_pause(doze, NULL);
+		else
+			loop_switch_mem();
+		d->done++;
+		doze(NULL);
 	}
 	return NULL;
 }
 
-static void transfer(const struct shape *s, bool disturb)
+static void transfer(const struct shape *s, struct disturber *by)
 {
 	static struct flow f[CONNS * ZV_QUEUES_MAX];
 	unsigned all = CONNS * s->queues;
 	struct zv_event ev[4];
 	pthread_t t, d;
-	int stop = 0;
 
 	memset(f, 0, sizeof(f));
+	guest_done = 0;
 	open_both(s);
-	if (disturb)
-		assert_int_equal(pthread_create(&d, NULL, disturber, &stop), 0);
+	if (by)
+		assert_int_equal(pthread_create(&d, NULL, disturb, by), 0);
 	assert_int_equal(pthread_create(&t, NULL, host_thread, NULL), 0);
 	for (unsigned i = 0; i < all; i++) {
 		f[i].salt_tx = 2;
@@ -263,10 +284,14 @@ static void transfer(const struct shape *s, bool disturb)
 			up += !!(ev[k].events & ZV_EV_CONNECT);
 	}
 	side(guest, f, all);
+	__atomic_store_n(&guest_done, 1, __ATOMIC_RELEASE);
 	pthread_join(t, NULL);
-	__atomic_store_n(&stop, 1, __ATOMIC_RELEASE);
-	if (disturb)
+	if (by) {
+		__atomic_store_n(&by->stop, 1, __ATOMIC_RELEASE);
 		pthread_join(d, NULL);
+		assert_int_equal(by->failed, 0);
+		assert_int_not_equal(by->done, 0);
+	}
 	check_clean(guest);
 	check_clean(host);
 	close_both();
@@ -285,7 +310,7 @@ static const struct shape shapes[] = {
 
 static void test_transfer(void **state)
 {
-	transfer(*state, false);
+	transfer(*state, NULL);
 }
 
 /* Restarts of the rings under traffic: connections fail, nothing is lost or stuck, all is new. */
@@ -316,8 +341,9 @@ static void test_restart_under_traffic(void **state)
 		got = zv_buf_recv(h, rx, 4);
 		assert_int_equal(got, 2);
 		loop_restart();
-		/* what the guest wrote is out of reach, the address is still good */
-		assert_int_equal(*(volatile char *)rx[0].data, 0);
+		/* what the guest wrote is out of its reach, and still there */
+		assert_int_equal(*(volatile char *)rx[0].data, 'A');
+		assert_int_equal(((volatile char *)rx[1].data)[999], 'B');
 		assert_int_equal(zv_buf_send(g, tx + 2, 2), -ECONNRESET);
 		assert_int_equal(zv_recv(h, ev, 1, NULL), -ECONNRESET);
 		zv_buf_release(zv_queue(host, 0), rx, 2);
@@ -333,9 +359,95 @@ static void test_restart_under_traffic(void **state)
 static void test_live_memory_change(void **state)
 {
 	static const struct shape s = {2, ZV_STREAM, true, 64, 4096, 9000, 1000 * KIB, 0};
+	struct disturber by = {.pause = false};
 
 	(void)state;
-	transfer(&s, true);
+	transfer(&s, &by);
+}
+
+/* The guest is paused again and again while its queues carry data: nobody notices. */
+static void test_pauses_under_traffic(void **state)
+{
+	struct disturber by = {.pause = true};
+
+	transfer(*state, &by);
+}
+
+/* Everything of one connection, at a pause of the guest. */
+struct held_over {
+	struct zv_conn *g, *h;
+	struct zv_buf rx[2], tx[3];
+};
+
+/* The host's application works on while the guest stands still. */
+static void while_paused(void *arg)
+{
+	struct held_over *s = arg;
+	struct zv_event ev[4];
+	char b[8];
+
+	assert_memory_equal(s->rx[0].data, "first", 5);
+	assert_int_equal(zv_recv(s->h, b, 8, NULL), 6);
+	assert_memory_equal(b, "second", 6);
+	assert_int_equal(zv_recv(s->h, b, 8, NULL), -EAGAIN);
+	zv_buf_release(zv_queue(host, 0), s->rx, 1);
+	memcpy((char *)s->tx[0].data + 3, "def", 3); /* "abc" was written before */
+	memcpy(s->tx[1].data, "ghi", 3);
+	s->tx[0].len = 6;
+	s->tx[1].len = 3;
+	assert_int_equal(zv_buf_send(s->h, &s->tx[1], 1), 1); /* in another order */
+	assert_int_equal(zv_buf_send(s->h, &s->tx[0], 1), 1);
+	assert_int_equal(zv_send(s->h, "jkl", 3, 0), -EAGAIN);
+	assert_int_equal(zv_poll(zv_queue(host, 0), ev, 4), 0);
+	assert_int_equal(zv_arm(zv_queue(host, 0)), 0); /* it can sleep */
+}
+
+/* Loans of both directions, and what is sent from them meanwhile, survive a pause. */
+static void test_loans_over_a_pause(void **state)
+{
+	static const struct shape s = {1, ZV_STREAM, true, 64, 4096, 4096, UINT64_MAX, 0};
+	struct held_over o;
+	struct zv_event ev[4];
+	char b[16];
+
+	(void)state;
+	open_both(&s);
+	for (int round = 0; round < 100; round++) {
+		assert_int_equal(zv_connect(zv_queue(guest, 0), ZV_CID_HOST, PORT, ZV_STREAM, &o.g),
+				 0);
+		for (int i = 0; i < 3; i++) {
+			zv_poll(zv_queue(guest, 0), ev, 4);
+			zv_poll(zv_queue(host, 0), ev, 4);
+		}
+		assert_int_equal(zv_accept(zv_queue(host, 0), PORT, &o.h), 0);
+		zv_poll(zv_queue(guest, 0), ev, 4);
+		assert_int_equal(zv_send(o.g, "first", 5, 0), 5);
+		zv_poll(zv_queue(guest, 0), ev, 4);
+		assert_int_equal(zv_send(o.g, "second", 6, 0), 6);
+		zv_poll(zv_queue(guest, 0), ev, 4);
+		zv_poll(zv_queue(host, 0), ev, 4);
+		assert_int_equal(zv_buf_recv(o.h, o.rx, 1), 1);
+		assert_int_equal(zv_buf_alloc(o.h, o.tx, 3, 100), 3);
+		memcpy(o.tx[0].data, "abc", 3);
+		assert_true(loop_pause(while_paused, &o));
+		assert_int_equal(zv_buf_send(o.h, &o.tx[2], 0), 0);
+		zv_buf_cancel(o.h, &o.tx[2], 1);
+		zv_poll(zv_queue(host, 0), ev, 4);
+		assert_int_equal(zv_send(o.h, "jkl", 3, 0), 3);
+		zv_poll(zv_queue(host, 0), ev, 4);
+		zv_poll(zv_queue(guest, 0), ev, 4);
+		assert_int_equal(zv_recv(o.g, b, 16, NULL), 12);
+		assert_memory_equal(b, "ghiabcdefjkl", 12);
+		assert_int_equal(zv_conn_close(o.h), 0);
+		assert_int_equal(zv_conn_close(o.g), 0);
+		for (int i = 0; i < 3; i++) {
+			zv_poll(zv_queue(host, 0), ev, 4);
+			zv_poll(zv_queue(guest, 0), ev, 4);
+		}
+	}
+	check_clean(guest);
+	check_clean(host);
+	close_both();
 }
 
 /* Both sides sleep on their descriptors and wake each other. */
@@ -381,6 +493,10 @@ int main(void)
 	{                                                                                          \
 		name, test_transfer, NULL, NULL, (void *)&shapes[i]                                \
 	}
+#define PAUSES(name, i)                                                                            \
+	{                                                                                          \
+		name, test_pauses_under_traffic, NULL, NULL, (void *)&shapes[i]                    \
+	}
 	const struct CMUnitTest tests[] = {
 		SHAPE("stream, copying, 64 KiB buffers", 0),
 		SHAPE("stream, zero-copy, 64 KiB buffers", 1),
@@ -392,6 +508,12 @@ int main(void)
 		cmocka_unit_test(test_restart_under_traffic),
 		cmocka_unit_test(test_live_memory_change),
 		cmocka_unit_test(test_sleepers_wake_each_other),
+		PAUSES("pauses: stream, copying, 64 KiB buffers", 0),
+		PAUSES("pauses: stream, zero-copy, 64 KiB buffers", 1),
+		PAUSES("pauses: stream, zero-copy, 4 queues, 4 KiB buffers", 2),
+		PAUSES("pauses: stream, copying, rings of 16", 3),
+		PAUSES("pauses: seqpacket, 2 queues", 4),
+		cmocka_unit_test(test_loans_over_a_pause),
 	};
 
 	return cmocka_run_group_tests_name("loopback", tests, NULL, NULL);

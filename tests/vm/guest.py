@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """A guest: QEMU without KVM, and the line to the agent in it (guest/agent.c tells the protocol)."""
+import json
 import os
 import re
 import socket
@@ -8,7 +9,7 @@ import tempfile
 import time
 
 import hugepages
-from procs import Failure, LIMIT, Process, Stream
+from procs import Failure, LIMIT, Process, Stream, until
 
 # On a busy machine the emulated timer may miss the kernel's test of it, which ends in a panic.
 BOOT = 'console=ttyS0 quiet panic=-1 no_timer_check random.trust_cpu=on'
@@ -21,9 +22,10 @@ SAID = set()
 
 class Memory:
     """What a guest is to have as memory: @args for QEMU, which inherits @fds and shares it with the
-    backend. It is in 2 MiB pages (@huge) when they can be had; @text says what it is."""
+    backend. It is in 2 MiB pages (@huge) when they can be had; @text says what it is. @room: MiB
+    that may be plugged in later."""
 
-    def __init__(self, mib):
+    def __init__(self, mib, room=0):
         fd, why = hugepages.allocate(mib, MEMORY)
         self.huge, self.fds = fd is not None, () if fd is None else (fd,)
         if self.huge:
@@ -32,7 +34,8 @@ class Memory:
         else:
             self.text = f'{mib} MiB of ordinary memory (memfd); {why}'
             kind = 'memory-backend-memfd'
-        self.args = ['-m', str(mib), '-object', f'{kind},id=mem,size={mib}M,share=on',
+        size = f'{mib},slots=2,maxmem={mib + room}M' if room else str(mib)
+        self.args = ['-m', size, '-object', f'{kind},id=mem,size={mib}M,share=on',
                      '-machine', 'q35,memory-backend=mem,accel=tcg']
 
     def handed_over(self):
@@ -54,6 +57,42 @@ def vsock_args(path, server=False):
     how = ',server=on' if server else ''
     return ['-chardev', f'socket,id=vsock,path={path}{how}',
             '-device', 'vhost-user-vsock-pci,chardev=vsock']
+
+
+class Monitor:
+    """A VM's QMP socket: what somebody does to the VM from outside."""
+
+    def __init__(self, owner, path, log):
+        self.log, self.line = log, owner.add(socket.socket(socket.AF_UNIX))
+        until(lambda: os.path.exists(path), 'the monitor of QEMU')
+        self.line.connect(path)
+        self.stream = Stream(self.line.fileno())
+        self.take('QMP', 'the greeting')
+        self.do('qmp_capabilities')
+
+    def take(self, key, what):
+        """The next message that has @key; events are skipped."""
+        deadline = time.monotonic() + LIMIT
+        while (line := self.stream.line(deadline)) is not None:
+            message = json.loads(line)
+            if 'error' in message:
+                raise Failure(f'QEMU: {what}: {message["error"]["desc"]}')
+            if key in message:
+                return message[key]
+        raise Failure(f'QEMU never answered {what}')
+
+    def do(self, command, **arguments):
+        self.log.write(f'[driver] QMP {command} {arguments or ""}\n')
+        self.line.sendall(json.dumps({'execute': command, 'arguments': arguments}).encode() + b'\n')
+        return self.take('return', command)
+
+    def pause(self, meanwhile):
+        """The VM stands still while @meanwhile() runs."""
+        self.do('stop')
+        try:
+            meanwhile()
+        finally:
+            self.do('cont')
 
 
 class Job:
@@ -96,10 +135,11 @@ class Guest:
     """
 
     def __init__(self, owner, folder, log, kernel, ramdisk, devices,
-                 reboots=False, memory=256):
+                 reboots=False, memory=256, room=0):
         self.log, self.jobs, self.next = log, {}, 1
         where = tempfile.mktemp(suffix='.agent', dir=folder)
-        memory = Memory(memory)
+        qmp = tempfile.mktemp(suffix='.qmp', dir=folder)
+        memory = Memory(memory, room)
         self.huge, self.memory = memory.huge, memory.text
         say_once(self.huge, self.memory)
         with socket.socket(socket.AF_UNIX) as listener:
@@ -109,7 +149,7 @@ class Guest:
                 QEMU, '-nodefaults', '-no-user-config', '-display', 'none', *memory.args,
                 *([] if reboots else ['-no-reboot']),
                 '-cpu', CPU, '-smp', '1', '-kernel', kernel.image, '-initrd', ramdisk,
-                '-append', BOOT,
+                '-append', BOOT, '-qmp', f'unix:{qmp},server=on,wait=off',
                 '-chardev', f'file,id=console,path={log.path},append=on', '-serial',
                 'chardev:console', '-device', 'virtio-serial-pci', '-chardev',
                 f'socket,id=agent,path={where}', '-device', 'virtserialport,chardev=agent',
@@ -120,6 +160,7 @@ class Guest:
         owner.add(self.line)
         os.unlink(where)
         self.stream = Stream(self.line.fileno())
+        self.monitor = Monitor(owner, qmp, log)
 
     def wait_ready(self):
         """The agent's first word; what an earlier life of the guest has left unsaid is skipped."""

@@ -22,6 +22,7 @@ import scenarios_credit  # noqa: F401
 import scenarios_daemon  # noqa: F401
 import scenarios_hugepages  # noqa: F401
 import scenarios_loopback  # noqa: F401
+import scenarios_pause  # noqa: F401
 
 
 def one(bench, scenario):

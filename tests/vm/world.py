@@ -92,10 +92,10 @@ class HostApp:
 
 
 class AppWorld:
-    """A stock guest and a host application."""
+    """A stock guest and a host application. @vm: what Guest is to know beside its devices."""
 
-    def __init__(self, bench, name, boot=True, reboots=False):
-        self.bench, self.cid, self.reboots = bench, bench.new_cid(), reboots
+    def __init__(self, bench, name, boot=True, **vm):
+        self.bench, self.cid, self.vm = bench, bench.new_cid(), vm
         self.owner = Owner()
         self.folder = bench.new_folder()
         self.log = self.owner.add(Log(bench.log_path(name)))
@@ -117,7 +117,8 @@ class AppWorld:
 
     def boot(self):
         self.guest = Guest(self.owner, self.folder, self.log, self.kernel,
-                           self.bench.ramdisk(self.kernel), vsock_args(self.socket), self.reboots).wait_ready()
+                           self.bench.ramdisk(self.kernel), vsock_args(self.socket),
+                           **self.vm).wait_ready()
 
     def serve(self):
         """Starts the conversations' servers in the guest."""

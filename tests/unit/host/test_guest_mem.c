@@ -166,6 +166,7 @@ static void references(void **state)
 	guest_free(&g);
 }
 
+/* What was kept is there, the rest is zeroes, writes reach nobody, addresses are as before. */
 static void revocation(void **state)
 {
 	struct guest g;
@@ -177,20 +178,64 @@ static void revocation(void **state)
 	other = three(&g);
 	memset(g.mem, 7, 0x10000);
 	assert_int_equal(m->r[1].va[5], 7);
-	assert_int_equal(guest_mem_revoke(m), 0);
-	/* reads see zeroes, writes reach nobody, addresses are as before */
+	assert_int_equal(guest_mem_revoke_begin(m, false), 0);
+	guest_mem_keep(m, m->r[1].va + 3, 100);
+	guest_mem_keep(m, m->r[1].va + m->r[1].size, 1u << 30); /* not in the map: nothing */
+	guest_mem_keep(m, m->r[1].va, 0);
+	assert_int_equal(guest_mem_revoke_end(m), 0);
+	guest_mem_revoke_done(m);
+	for (unsigned i = 0; i < 200; i++)
+		assert_int_equal(m->r[1].va[i], i >= 3 && i < 103 ? 7 : 0);
+	memset(g.mem, 8, 0x10000); /* the guest uses it for something else */
+	assert_int_equal(m->r[1].va[3], 7);
 	for (unsigned i = 0; i < 3; i++) {
-		assert_int_equal(m->r[i].va[0], 0);
 		assert_int_equal(m->r[i].va[m->r[i].size - 1], 0);
 		memset(m->r[i].va, 9, m->r[i].size);
 	}
 	for (unsigned i = 0; i < 0x10000; i++)
-		assert_int_equal(g.mem[i], 7);
+		assert_int_equal(g.mem[i], 8);
 	/* other generations of the same memory do not notice */
-	assert_int_equal(other->r[1].va[5], 7);
+	assert_int_equal(other->r[1].va[5], 8);
 	guest_mem_put(m);
 	guest_mem_put(other);
 	guest_free(&g);
+}
+
+/* What the application writes between copy and move is not lost, nor what it writes after that. */
+static void written_meanwhile(void **state)
+{
+	struct guest g;
+	struct guest_mem *m, *now, *elsewhere;
+	struct guest_mem_src src;
+	uint8_t *va;
+	int fd = memfd_create("other", MFD_CLOEXEC);
+
+	(void)state;
+	guest_make(&g);
+	m = three(&g);
+	now = three(&g);
+	va = m->r[0].va + 0x100;
+	memset(va, 1, 300);
+	assert_int_equal(guest_mem_revoke_begin(m, true), 0);
+	guest_mem_keep(m, va, 300);
+	memset(va + 100, 2, 100);
+	assert_int_equal(guest_mem_revoke_end(m), 0);
+	memset(va + 150, 3, 100);
+	assert_true(guest_mem_catch_up(m, now, va, 300));
+	for (unsigned i = 0; i < 300; i++)
+		assert_int_equal(va[i], i < 100 ? 1 : i < 150 ? 2 : i < 250 ? 3 : 1);
+	/* a map of other memory has nothing to tell */
+	assert_int_equal(ftruncate(fd, G_SIZE), 0);
+	src = guest_src(&g);
+	src.fd = fd;
+	assert_int_equal(guest_mem_import(&elsewhere, &src, 1), 0);
+	assert_false(guest_mem_catch_up(m, elsewhere, va, 300));
+	guest_mem_revoke_done(m);
+	guest_mem_put(elsewhere);
+	guest_mem_put(now);
+	guest_mem_put(m);
+	guest_free(&g);
+	close(fd);
 }
 
 /* A PC's memory in 2 MiB pages: its regions begin and end amid pages, mappings must not. */
@@ -226,9 +271,16 @@ static void regions_within_hugepages(void **state)
 		assert_int_equal(va[i][0], 42);
 		assert_int_equal(va[i][s[i].size - 1], 43);
 	}
-	assert_int_equal(guest_mem_revoke(m), 0);
-	assert_int_equal(va[1][0], 0);
-	assert_int_equal(kept->r[1].va[0], 42);
+	assert_int_equal(guest_mem_revoke_begin(m, true), 0);
+	guest_mem_keep(m, (uint8_t *)(uintptr_t)va[1], 1);
+	va[1][0] = 44;
+	assert_int_equal(guest_mem_revoke_end(m), 0);
+	assert_true(guest_mem_catch_up(m, kept, (uint8_t *)(uintptr_t)va[1], 1));
+	guest_mem_revoke_done(m);
+	assert_int_equal(va[0][0], 0);
+	assert_int_equal(va[1][0], 44);
+	va[1][0] = 0;
+	assert_int_equal(kept->r[1].va[0], 44);
 	guest_mem_put(m);
 	va[0] = kept->r[0].va;
 	va[1] = kept->r[1].va;
@@ -244,9 +296,13 @@ static void regions_within_hugepages(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(translation),	  cmocka_unit_test(frontend_addresses),
-		cmocka_unit_test(refused_tables), cmocka_unit_test(references),
-		cmocka_unit_test(revocation),	  cmocka_unit_test(regions_within_hugepages),
+		cmocka_unit_test(translation),
+		cmocka_unit_test(frontend_addresses),
+		cmocka_unit_test(refused_tables),
+		cmocka_unit_test(references),
+		cmocka_unit_test(revocation),
+		cmocka_unit_test(written_meanwhile),
+		cmocka_unit_test(regions_within_hugepages),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -206,11 +206,13 @@ static void stop_returns_all(void **state)
 	assert_used(&f->tx, 7, 0);
 	assert_used(&f->rx, 0, 0);
 	assert_used(&f->rx, 1, 0);
-	/* what is on loan is private memory now */
-	assert_int_equal(held[0], 0);
+	/* what is on loan is private memory now, and holds what it held */
+	memset(f->g.mem + off + HDR, 0x77, 8);
+	assert_int_equal(held[0], 1);
+	assert_int_equal(held[7], 8);
 	memset(held, 0xee, 8);
 	memset(reserved, 0xee, 100);
-	assert_int_equal(f->g.mem[off + HDR], 1);
+	assert_int_equal(f->g.mem[off + HDR], 0x77);
 	assert_int_equal(f->g.mem[G_DATA + 0x1000 + HDR], 0);
 
 	/* the next session goes on where this one ended, with the third buffer */

@@ -1,0 +1,133 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Epochs of a queue pair, and what is on loan when the guest's memory goes. Theory in vsock_dev.h.
+ */
+#include "vsock_dev.h"
+
+#include <stdlib.h>
+
+#define TX_KEEP (1u << 20) /* bytes: no packet is larger */
+
+/* ---- epochs ---- */
+
+struct hq_epoch *hq_epoch_new(struct guest_mem *mem, uint32_t session)
+{
+	struct hq_epoch *ep = calloc(1, sizeof(*ep));
+
+	if (ep) {
+		ep->mem = guest_mem_get(mem);
+		ep->session = session;
+	}
+	return ep;
+}
+
+void hq_epoch_retire(struct hq *q)
+{
+	struct hq_epoch *ep = q->ep;
+
+	for (uint32_t i = 0; i < q->nrec; i++)
+		ep->out += hq_rec_out(&q->rec[i]) && q->rec[i].ep == ep;
+	ep->next = q->retired;
+	q->retired = ep;
+	q->ep = NULL;
+}
+
+void hq_epochs_sweep(struct hq *q)
+{
+	for (struct hq_epoch **p = &q->retired; *p;) {
+		struct hq_epoch *ep = *p;
+
+		if (ep->out) {
+			p = &ep->next;
+			continue;
+		}
+		*p = ep->next;
+		guest_mem_put(ep->mem);
+		free(ep);
+	}
+}
+
+unsigned hq_epochs_kept(const struct hq *q)
+{
+	unsigned n = 0;
+
+	for (const struct hq_epoch *ep = q->retired; ep; ep = ep->next)
+		n++;
+	return n;
+}
+
+bool hq_stale(struct hq *q, struct hq_rec *rec)
+{
+	struct hq_epoch *ep = rec->ep;
+	bool alive = hq_alive(q, rec);
+
+	if (--ep->out == 0)
+		hq_epochs_sweep(q);
+	rec->ep = NULL;
+	return alive;
+}
+
+/* ---- revocation ---- */
+
+/* Copies what the buffer of a token holds. False: that cannot be found any more. */
+static bool rec_keep(struct hq *q, const struct hq_rec *rec, const struct dvring *tx)
+{
+	struct guest_mem *mem = rec->ep->mem;
+	int n;
+
+	if (rec->state != HQ_RX_OUT) {
+		guest_mem_keep(mem, rec->data, rec->cap < TX_KEEP ? rec->cap : TX_KEEP);
+		return true;
+	}
+	if (!rec->pieces) {
+		guest_mem_keep(mem, rec->hdr, (size_t)(rec->data - rec->hdr));
+		return true;
+	}
+	n = hq_rx_pieces(q, rec, tx);
+	for (int i = 0; i < n; i++)
+		guest_mem_keep(mem, q->seg[i].base, q->seg[i].len);
+	return n > 0;
+}
+
+/*
+ * Buffers of @ep that are on loan turn into private memory with the bytes that they hold. With @now
+ * (the guest's memory) those reserved for sending can be sent later. Their chains are found in @tx.
+ * False: bytes are lost, or still in the guest's hands.
+ */
+static bool epoch_revoke(struct hq *q, struct hq_epoch *ep, const struct dvring *tx,
+			 const struct guest_mem *now)
+{
+	bool good = !shm_load32(&ep->mem->fault);
+	int ret = guest_mem_revoke_begin(ep->mem, now != NULL);
+
+	for (uint32_t i = 0; i < q->nrec && ret == 0; i++)
+		if (hq_rec_out(&q->rec[i]) && q->rec[i].ep == ep)
+			good &= rec_keep(q, &q->rec[i], tx);
+	if (ret == 0)
+		ret = guest_mem_revoke_end(ep->mem);
+	for (uint32_t i = 0; i < q->nrec && ret == 0 && now; i++) {
+		const struct hq_rec *rec = &q->rec[i];
+
+		if (hq_rec_out(rec) && rec->ep == ep && rec->state != HQ_RX_OUT)
+			good &= guest_mem_catch_up(ep->mem, now, rec->data,
+						   rec->cap < TX_KEEP ? rec->cap : TX_KEEP);
+	}
+	guest_mem_revoke_done(ep->mem);
+	if (ret < 0)
+		zv_log(ZV_LOG_WARN, "%s: queue %u: buffers on loan stay in guest memory: %s",
+		       q->name, q->index, zv_strerror(ret));
+	return good && ret == 0;
+}
+
+bool hq_revoke(struct hq *q, const struct dvring *tx, const struct guest_mem *now)
+{
+	bool good = true;
+
+	for (struct hq_epoch *ep = q->retired; ep; ep = ep->next) {
+		if (!ep->revoked && ep->out)
+			good &= epoch_revoke(q, ep, tx, now);
+		ep->revoked = true;
+	}
+	if (!good)
+		q->tq.lost++;
+	return good;
+}

@@ -1,0 +1,413 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Sessions of a queue pair: started, paused, ended; epochs. Theory in vsock_dev.h. */
+#include "vsock_dev.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <sys/timerfd.h>
+#include <time.h>
+#include <unistd.h>
+
+#define TX_KEEP	 (1u << 20) /* no packet is larger */
+#define WATCH_NS 200000000u /* how often the rings of a paused pair are looked at */
+#define WATCHED	 4096u	    /* bytes of each part of a ring that are */
+
+/* ---- the end of a session ---- */
+
+static void drop_stacks(struct hq *q)
+{
+	while (q->nstack)
+		hq_rec_free(q, q->stack[--q->nstack]);
+	while (q->nctrl)
+		hq_rec_free(q, q->ctrl[--q->nctrl]);
+}
+
+static uint64_t now_ns(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+}
+
+/* The queue's clock goes on. */
+static void clock_on(struct hq *q)
+{
+	if (q->tq.paused_at)
+		q->tq.paused_ns += now_ns() - q->tq.paused_at;
+	q->tq.paused_at = 0;
+}
+
+/* The session is over for the socket layer; no epoch is current. */
+static void over(struct hq *q)
+{
+	hq_late_drop(q);
+	shm_store32(&q->tq.up, 0);
+	q->tq.session++;
+	clock_on(q);
+	hq_epochs_sweep(q);
+}
+
+void hq_break(struct hq *q, const struct dvring *r)
+{
+	if (!q->ep)
+		return;
+	tq_count(&q->tq.stats.ring_broken, 1);
+	tq_count(&q->tq.stats.rx_bad_chain, 1);
+	drop_stacks(q);
+	hq_epoch_retire(q);
+	over(q);
+	zv_log_limited(&q->tq.log, ZV_LOG_ERR,
+		       "%s: queue %u: the guest's %s ring is broken: %s; it is down until the "
+		       "driver restarts it",
+		       q->name, q->index, r == &q->tx ? "transmit" : "receive",
+		       dvring_fault_text(r->broken));
+}
+
+/* Returns every chain that is in flight to the guest, unused. */
+static void return_in_flight(struct hq *q)
+{
+	for (uint32_t i = 0; i < q->nrec; i++) {
+		struct hq_rec *rec = &q->rec[i];
+
+		if (rec->state != HQ_FREE && hq_alive(q, rec))
+			dvring_used(rec->state == HQ_RX_OUT ? &q->tx : &q->rx, rec->head, 0);
+	}
+	drop_stacks(q);
+	for (struct hq_epoch *ep = q->retired; ep; ep = ep->next)
+		ep->returned = true;
+	hq_tell(q);
+}
+
+static void unwatch(struct hq *q)
+{
+	if (q->watchfd >= 0)
+		(void)close(q->watchfd);
+	q->watchfd = -1;
+	guest_mem_put(q->watched);
+	q->watched = NULL;
+}
+
+static void say_bases(const struct hq *q, struct hq_bases *b)
+{
+	b->base[HQ_GUEST_RX] = q->rx.last_avail;
+	b->base[HQ_GUEST_TX] = q->tx.last_avail;
+}
+
+/* ---- the beginning ---- */
+
+static bool grow(void *array, uint32_t n, size_t size)
+{
+	void *p, **slot = array;
+
+	p = realloc(*slot, (size_t)n * size);
+	if (p)
+		*slot = p;
+	return p != NULL;
+}
+
+/* Makes room for the records of both rings beside those that stale tokens still occupy. */
+static int make_records(struct hq *q, uint32_t need, uint32_t segs)
+{
+	uint32_t total = need;
+
+	for (uint32_t i = 0; i < q->nrec; i++)
+		total += q->rec[i].state != HQ_FREE;
+	if (total > q->nrec) {
+		if (!grow(&q->rec, total, sizeof(*q->rec)) ||
+		    !grow(&q->stack, total, sizeof(*q->stack)) ||
+		    !grow(&q->ctrl, total, sizeof(*q->ctrl)))
+			return -ENOMEM;
+		/* Backwards, so that the lowest, adjacent ones are used first. */
+		for (uint32_t i = total; i-- > q->nrec;)
+			hq_rec_free(q, i);
+		q->nrec = total;
+	}
+	if (segs > q->nseg) {
+		if (!grow(&q->seg, segs, sizeof(*q->seg)))
+			return -ENOMEM;
+		q->nseg = segs;
+	}
+	return hq_late_room(q);
+}
+
+static int load_rings(struct hq *q, const struct hq_setup *s)
+{
+	int ret;
+
+	ret = dvring_load(&q->rx, &s->ring[HQ_GUEST_RX], s->mem, s->event_idx, s->indirect, true);
+	if (ret == 0)
+		ret = dvring_load(&q->tx, &s->ring[HQ_GUEST_TX], s->mem, s->event_idx, s->indirect,
+				  false);
+	if (ret == 0)
+		/* One chain of the longest kind always fits, and a burst of short ones beside it.
+		 */
+		ret = make_records(q, s->ring[HQ_GUEST_RX].size + s->ring[HQ_GUEST_TX].size,
+				   dvring_chain_max(&q->tx) + 8 * HQ_BURST);
+	return ret;
+}
+
+int hq_start(struct hq *q, const struct hq_setup *s)
+{
+	struct hq_epoch *ep = NULL;
+	int ret;
+
+	quiesce_stop(&q->tq.qs);
+	ret = hq_epochs_kept(q) >= HQ_RETIRED ? -EBUSY : load_rings(q, s);
+	if (ret == 0) {
+		ep = hq_epoch_new(s->mem, q->tq.session + 1);
+		ret = ep ? 0 : -ENOMEM;
+	}
+	if (ret == 0) {
+		q->ep = ep;
+		q->loaded = true;
+		q->tq.inherited = q->rx.last_avail || q->tx.last_avail;
+		q->tq.rx_descs = q->tx.size;
+		q->tq.tx_descs = q->rx.size;
+		tq_count(&q->tq.stats.sessions, 1);
+		q->tq.session++;
+		shm_store32(&q->tq.up, 1);
+	}
+	quiesce_resume(&q->tq.qs);
+	hq_wake(q);
+	return ret;
+}
+
+/* ---- pauses ---- */
+
+/* A sum over what the driver of a ring writes, and we do not while it is paused. */
+static uint64_t ring_sum(const struct dvring *r, uint64_t sum)
+{
+	const size_t len[3] = {16 * (size_t)r->size, 6 + 2 * (size_t)r->size,
+			       6 + 8 * (size_t)r->size};
+	const void *part[3] = {r->desc, r->avail, r->used};
+
+	for (unsigned i = 0; i < 3; i++)
+		for (size_t at = 0; at + 2 <= len[i] && at < WATCHED; at += 2)
+			sum = (sum ^
+			       shm_load16((const uint16_t *)((const uint8_t *)part[i] + at))) *
+			      1099511628211u; /* FNV-1a */
+	return sum;
+}
+
+static uint64_t rings_sum(const struct hq *q)
+{
+	return ring_sum(&q->tx, ring_sum(&q->rx, 14695981039346656037u));
+}
+
+/* The owner will look at the rings now and then. Without a timer it does when it is awake. */
+static void watch_rings(struct hq *q, struct guest_mem *rings)
+{
+	const struct timespec period = {.tv_nsec = WATCH_NS};
+	const struct itimerspec t = {period, period};
+
+	q->watched = guest_mem_get(rings);
+	q->watch_sum = rings_sum(q);
+	q->watch_due = now_ns() + WATCH_NS;
+	q->watchfd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
+	if (q->watchfd < 0 || timerfd_settime(q->watchfd, 0, &t, NULL) < 0 ||
+	    hq_watch_fd(q, q->watchfd) < 0) {
+		if (q->watchfd >= 0)
+			(void)close(q->watchfd);
+		q->watchfd = -1;
+		zv_log(ZV_LOG_WARN,
+		       "%s: queue %u: no timer for the pause: a driver that does not come back "
+		       "may not be noticed",
+		       q->name, q->index);
+	}
+}
+
+/* Time to look. A timer goes on when it is read only. */
+static bool watch_due(struct hq *q)
+{
+	uint64_t ticks, now;
+
+	if (q->watchfd >= 0)
+		return read(q->watchfd, &ticks, sizeof(ticks)) > 0;
+	now = now_ns();
+	if (now < q->watch_due)
+		return false;
+	q->watch_due = now + WATCH_NS;
+	return true;
+}
+
+void hq_idle(struct hq *q)
+{
+	if (!q->watched || !q->tq.up || !watch_due(q) || rings_sum(q) == q->watch_sum)
+		return;
+	over(q);
+	zv_log_limited(&q->tq.log, ZV_LOG_INFO,
+		       "%s: queue %u: the guest's driver has let its stopped rings go: connections "
+		       "are reset",
+		       q->name, q->index);
+}
+
+bool hq_pause(struct hq *q, struct guest_mem *rings, struct hq_bases *b)
+{
+	bool good;
+
+	if (!q->loaded || q->paused)
+		return false;
+	if (!q->ep) /* broken: there is no session to go on */
+		return hq_stop(q, b);
+	quiesce_stop(&q->tq.qs);
+	if (!q->ep) {
+		quiesce_resume(&q->tq.qs);
+		return hq_stop(q, b);
+	}
+	good = hq_late_room(q) == 0;
+	hq_epoch_retire(q);
+	good = hq_revoke(q, &q->tx, rings) && good;
+	return_in_flight(q);
+	hq_epochs_sweep(q);
+	if (good) {
+		q->tq.paused_at = now_ns();
+		watch_rings(q, rings);
+	} else {
+		over(q);
+	}
+	q->paused = true;
+	say_bases(q, b);
+	quiesce_resume(&q->tq.qs);
+	hq_wake(q);
+	return true;
+}
+
+/*
+ * A paused session is about to end, and its rings are as they were left: they run once more, in the
+ * map that is still there, so that what the guest had sent can be taken.
+ */
+static void run_out(struct hq *q)
+{
+	if (q->ep || !q->tq.up || !q->watched || rings_sum(q) != q->watch_sum)
+		return;
+	q->ep = hq_epoch_new(q->watched, q->tq.session);
+	q->tx.mem = q->rx.mem = q->watched;
+	q->tx.hint = q->rx.hint = 0;
+}
+
+bool hq_stop(struct hq *q, struct hq_bases *b)
+{
+	bool ran;
+
+	if (!q->loaded)
+		return false;
+	quiesce_stop(&q->tq.qs);
+	run_out(q);
+	hq_rx_keep(q);
+	ran = q->ep != NULL;
+	if (ran)
+		hq_epoch_retire(q);
+	(void)hq_revoke(q, &q->tx, NULL);
+	if (ran)
+		return_in_flight(q);
+	if (q->tq.up)
+		over(q);
+	hq_epochs_sweep(q);
+	unwatch(q);
+	q->loaded = q->paused = false;
+	say_bases(q, b);
+	quiesce_resume(&q->tq.qs);
+	hq_wake(q);
+	return true;
+}
+
+/* The memory of a ring is not all in @now, or at another address of the guest's. */
+static bool ring_moved(const struct hq *q, const struct dvring *r, const struct guest_mem *now)
+{
+	const uint64_t n = r->size;
+
+	return guest_mem_gone(q->watched, now, (const uint8_t *)r->desc, 16 * n) ||
+	       guest_mem_gone(q->watched, now, (const uint8_t *)r->avail, 6 + 2 * n) ||
+	       guest_mem_gone(q->watched, now, (const uint8_t *)r->used, 6 + 8 * n);
+}
+
+int hq_resume(struct hq *q, const struct hq_setup *s, const struct guest_mem *rings)
+{
+	struct hq_epoch *ep = NULL;
+	struct hq_bases b;
+	int ret = -ESTALE;
+
+	quiesce_stop(&q->tq.qs);
+	say_bases(q, &b);
+	if (q->tq.up && q->watched && !ring_moved(q, &q->rx, rings) &&
+	    !ring_moved(q, &q->tx, rings))
+		ret = hq_epochs_kept(q) >= HQ_RETIRED ? -EBUSY : load_rings(q, s);
+	if (ret == 0 &&
+	    (q->rx.used_idx != b.base[HQ_GUEST_RX] || q->tx.used_idx != b.base[HQ_GUEST_TX]))
+		ret = -ESTALE; /* the driver has begun anew */
+	if (ret == 0 && !(ep = hq_epoch_new(s->mem, q->tq.session)))
+		ret = -ENOMEM;
+	unwatch(q); /* after an error too: the rings may be another driver's */
+	if (ret == 0) {
+		q->ep = ep;
+		q->paused = false;
+		clock_on(q);
+	}
+	quiesce_resume(&q->tq.qs);
+	hq_wake(q);
+	return ret;
+}
+
+/* ---- a live change of the memory table ---- */
+
+/* The memory behind a token is not all in @now. */
+static bool rec_gone(const struct hq_rec *rec, const struct guest_mem *now)
+{
+	const struct guest_mem *m = rec->ep->mem;
+
+	if (rec->state == HQ_RX_OUT)
+		return guest_mem_gone(m, now, rec->hdr, (uintptr_t)rec->data - (uintptr_t)rec->hdr);
+	return guest_mem_gone(m, now, rec->data, rec->cap) ||
+	       (rec->hdr && guest_mem_gone(m, now, rec->hdr, VSOCK_HDR_LEN));
+}
+
+/* Makes @ep the current epoch of the same session. 0; -EBUSY: the session cannot go on in it. */
+static int epoch_change(struct hq *q, struct hq_epoch *ep)
+{
+	int ret = 0;
+
+	hq_epoch_retire(q);
+	q->ep = ep;
+	for (uint32_t i = 0; i < q->nrec && q->ep; i++) {
+		struct hq_rec *rec = &q->rec[i];
+
+		/* What waits on the stacks belongs to nobody else: take it along. */
+		if (rec->state == HQ_STACK && !hq_tx_resolve(q, rec))
+			hq_break(q, &q->rx);
+		else if (hq_rec_out(rec) && rec->ep != ep && hq_alive(q, rec) &&
+			 rec_gone(rec, ep->mem))
+			ret = -EBUSY;
+	}
+	hq_epochs_sweep(q);
+	return hq_epochs_kept(q) > HQ_RETIRED ? -EBUSY : ret;
+}
+
+int hq_switch_mem(struct hq *q, const struct hq_setup *s)
+{
+	struct hq_epoch *ep = NULL;
+	struct dvring rx, tx, old = q->tx;
+	int ret = 0;
+
+	if (!q->loaded || q->paused)
+		return 0;
+	quiesce_stop(&q->tq.qs);
+	old = tx = q->tx;
+	rx = q->rx;
+	if (dvring_move(&rx, &s->ring[HQ_GUEST_RX], s->mem) < 0 ||
+	    dvring_move(&tx, &s->ring[HQ_GUEST_TX], s->mem) < 0)
+		ret = -EINVAL;
+	else if (q->ep && !(ep = hq_epoch_new(s->mem, q->ep->session)))
+		ret = -ENOMEM;
+	if (ret == 0) {
+		q->rx = rx;
+		q->tx = tx;
+	}
+	if (ep)
+		ret = epoch_change(q, ep);
+	if (!q->ep || ret == -EBUSY) /* no session goes on with what is out */
+		(void)hq_revoke(q, &old, NULL);
+	quiesce_resume(&q->tq.qs);
+	hq_wake(q);
+	return ret;
+}
