@@ -3,12 +3,14 @@
 #include "config_int.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <ini.h>
 #include <limits.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #define LINE_MAX_READ 4096 /* of what a line has at most; inih takes less, and says how much */
 
@@ -298,8 +300,10 @@ static int cannot_read(struct load *l, int err)
 {
 	static const struct pos file = {0};
 
-	cfg_fault(l, &file, "cannot be read: %s; %s", zv_strerror(err),
+	cfg_fault(l, &file, "cannot be read: %s; %s",
+		  err == EINVAL ? "it is no regular file" : zv_strerror(err),
 		  err == EISDIR	  ? "name a file in it"
+		  : err == EINVAL ? "write the configuration to a file"
 		  : err == ENOENT ? "name the file with -c, or give the guests with --guest"
 				  : "see to it that zvsockd may read it");
 	return -err;
@@ -308,19 +312,26 @@ static int cannot_read(struct load *l, int err)
 static int read_file(struct load *l)
 {
 	struct reading r = {.l = l, .no_section = true};
-	struct stat st;
-	int ret = 0;
+	struct stat st = {0};
+	int fd, ret = 0;
 
-	r.f = fopen(l->file, "re");
-	if (!r.f)
+	/* A pipe or a device may never come to an end, or not even open. */
+	fd = open(l->file, O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+	if (fd < 0)
 		return cannot_read(l, errno);
-	if (fstat(fileno(r.f), &st) == 0 && S_ISDIR(st.st_mode))
-		ret = cannot_read(l, EISDIR);
-	else
+	if (fstat(fd, &st) < 0 || !S_ISREG(st.st_mode)) {
+		(void)close(fd);
+		return cannot_read(l, S_ISDIR(st.st_mode) ? EISDIR : EINVAL);
+	}
+	r.f = fdopen(fd, "r");
+	if (r.f)
 		(void)ini_parse_stream(next_line, &r, item, &r);
-	if (ret == 0 && ferror(r.f))
+	if (!r.f || ferror(r.f))
 		ret = cannot_read(l, errno);
-	(void)fclose(r.f);
+	if (r.f)
+		(void)fclose(r.f);
+	else
+		(void)close(fd);
 	return ret;
 }
 

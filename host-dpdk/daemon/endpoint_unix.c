@@ -20,6 +20,7 @@
 #include "unix_client.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -242,15 +243,61 @@ static void target_freed(struct relay *r)
 	free(r);
 }
 
+/* A socket that stands there itself: neither a link to one nor a second name of one elsewhere. */
+static int check_target(int fd)
+{
+	struct stat st;
+
+	if (fstat(fd, &st) < 0)
+		return -errno;
+	if (S_ISLNK(st.st_mode))
+		return -ELOOP;
+	if (!S_ISSOCK(st.st_mode))
+		return -ENOTSOCK;
+	return st.st_nlink == 1 ? 0 : -EMLINK;
+}
+
+/*
+ * Who may create files beside the hybrid socket could plant a link to a socket that only zvsockd
+ * may connect to (root's, another guest's, the control socket). So the name is looked up once, what
+ * it leads to is checked, and the connection goes to that.
+ */
 static int target_connect(const struct target *t)
 {
 	const struct cfg_guest *cfg = guest_cfg(t->r.owner.gq->guest);
 	struct sockaddr_un sa = {.sun_family = AF_UNIX};
+	int fd, ret;
 
 	if (snprintf(sa.sun_path, sizeof(sa.sun_path), "%s_%u", cfg->unix_path, t->port) >=
 	    (int)sizeof(sa.sun_path))
 		return -ENAMETOOLONG;
-	return connect(t->r.fd, (struct sockaddr *)&sa, sizeof(sa)) < 0 ? -errno : 0;
+	fd = open(sa.sun_path, O_PATH | O_NOFOLLOW | O_CLOEXEC);
+	if (fd < 0)
+		return -errno;
+	ret = check_target(fd);
+	if (ret == 0) {
+		(void)snprintf(sa.sun_path, sizeof(sa.sun_path), "/proc/self/fd/%d", fd);
+		if (connect(t->r.fd, (struct sockaddr *)&sa, sizeof(sa)) < 0)
+			ret = -errno;
+	}
+	(void)close(fd);
+	return ret;
+}
+
+static const char *refusal(int err)
+{
+	switch (err) {
+	case -EPROTOTYPE:
+		return "the program there has a socket of another type";
+	case -ELOOP:
+		return "it is a symbolic link, and links are not followed: bind the socket there";
+	case -EMLINK:
+		return "it has a second name elsewhere: bind a socket of its own there";
+	case -ENOTSOCK:
+		return "it is no socket";
+	default:
+		return zv_strerror(err);
+	}
 }
 
 static void target_refuse(struct target *t, int err)
@@ -266,9 +313,7 @@ static void target_refuse(struct target *t, int err)
 	else
 		ENDPOINT_COUNT(gq, connect_failed);
 	log_line(nobody ? ZV_LOG_DEBUG : ZV_LOG_WARN, gq->guest->name, "%s_%u: %s",
-		 guest_cfg(gq->guest)->unix_path, t->port,
-		 err == -EPROTOTYPE ? "the program there has a socket of another type"
-				    : zv_strerror(err));
+		 guest_cfg(gq->guest)->unix_path, t->port, refusal(err));
 	(void)zv_conn_answer(t->r.conn, -ECONNREFUSED);
 	relay_abort(&t->r);
 }

@@ -10,6 +10,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include "conf_text.h"
 #include "config_cases.h"
@@ -66,9 +68,11 @@ static int run_broken(void)
 	return failed;
 }
 
+/* Among them what never ends, or waits for a writer that does not come. */
 static void unreadable(void **state)
 {
-	static const struct {
+	char fifo[] = "/tmp/zvsock-fifo-XXXXXX";
+	const struct {
 		const char *path;
 		int ret;
 		const char *said;
@@ -79,9 +83,14 @@ static void unreadable(void **state)
 		{"/", -EISDIR, "/: cannot be read: Is a directory; name a file in it"},
 		{"/dev/null/x", -ENOTDIR,
 		 "/dev/null/x: cannot be read: Not a directory; see to it"},
+		{"/dev/zero", -EINVAL, "/dev/zero: cannot be read: it is no regular file; write"},
+		{fifo, -EINVAL, "/"},
 	};
 
 	(void)state;
+	assert_non_null(mkdtemp(fifo));
+	assert_int_equal(rmdir(fifo), 0); /* a name that is free */
+	assert_int_equal(mkfifo(fifo, 0600), 0);
 	for (size_t i = 0; i < sizeof(t) / sizeof(t[0]); i++) {
 		struct cfg *c = NULL;
 		char *faults = NULL;
@@ -95,6 +104,7 @@ static void unreadable(void **state)
 		assert_ptr_equal(strchr(faults, '\n'), faults + strlen(faults) - 1);
 		free(faults);
 	}
+	assert_int_equal(unlink(fifo), 0);
 }
 
 static void broken_words(void **state)

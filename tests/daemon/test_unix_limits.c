@@ -169,6 +169,39 @@ static void low_ports_need_rights(void **state)
 	close(fd_h);
 }
 
+/* What somebody plants beside the hybrid socket leads a guest nowhere else. */
+static void links_lead_nowhere(void **state)
+{
+	static const char *const planted[] = {"u_81", "u_82", "u_83"};
+	int listener = hs_listen("target", SOCK_STREAM), own = hs_listen("u_84", SOCK_STREAM), err;
+	struct zw_conn *c;
+	char from[128], to[128];
+
+	(void)state;
+	snprintf(from, sizeof(from), "%starget", zw_dir);
+	snprintf(to, sizeof(to), "%su_81", zw_dir);
+	assert_int_equal(symlink(from, to), 0);
+	snprintf(to, sizeof(to), "%su_82", zw_dir);
+	assert_int_equal(symlink("v", to), 0); /* another guest's hybrid socket */
+	snprintf(to, sizeof(to), "%su_83", zw_dir);
+	assert_int_equal(link(from, to), 0);
+	for (unsigned port = 81; port <= 83; port++) {
+		err = 0;
+		assert_null(zw_connect(G, 0, ZV_CID_HOST, port, ZV_STREAM, &err));
+		assert_int_equal(err, -ECONNREFUSED);
+	}
+	err = 0;
+	c = zw_connect(G, 0, ZV_CID_HOST, 84, ZV_STREAM, &err); /* as always */
+	assert_non_null(c);
+	zw_close(c);
+	for (size_t i = 0; i < sizeof(planted) / sizeof(planted[0]); i++) {
+		snprintf(to, sizeof(to), "%s%s", zw_dir, planted[i]);
+		assert_int_equal(unlink(to), 0);
+	}
+	close(listener);
+	close(own);
+}
+
 static void flood_of_requests_hurts_nobody_else(void **state)
 {
 	int listener = hs_listen("v_6000", SOCK_STREAM), fd, err = 0;
@@ -230,6 +263,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(descriptors_of_a_guest_are_limited),
 		cmocka_unit_test(full_backlog_is_waited_for),
 		cmocka_unit_test(low_ports_need_rights),
+		cmocka_unit_test(links_lead_nowhere),
 		cmocka_unit_test(flood_of_requests_hurts_nobody_else),
 	};
 
