@@ -42,8 +42,9 @@ def main():
         print(WELCOME.format(release=world.kernel.release, memory=memory.text, cid=vm.cid, unix=vm.unix,
                              log=world.log.path, ctl=world.programs[1], control=world.control),
               file=sys.stderr)
+        # Not -nographic: with it the firmware writes to the serial line, and clears the screen.
         subprocess.run([
-            QEMU, '-nodefaults', '-no-user-config', '-nographic', '-no-reboot', *memory.args, '-cpu', CPU,
+            QEMU, '-nodefaults', '-no-user-config', '-display', 'none', '-no-reboot', *memory.args, '-cpu', CPU,
             '-kernel', world.kernel.image, '-initrd', bench.ramdisk(world.kernel),
             '-append', BOOT + ' zv.shell', '-serial', 'mon:stdio', *vsock_args(vm.socket)],
             preexec_fn=die_with_parent, check=False, pass_fds=memory.fds)
