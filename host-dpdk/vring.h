@@ -82,9 +82,10 @@ struct dvring {
 	uint16_t published;	     /* used->idx as the driver knows it */
 	bool event_idx;
 	bool indirect;
-	bool writable;	/* direction of the ring */
-	uint8_t broken; /* enum dvring_fault */
-	uint32_t most;	/* most chains the driver has ever had in the ring at once */
+	bool writable;	 /* direction of the ring */
+	uint8_t broken;	 /* enum dvring_fault */
+	uint32_t most;	 /* most chains the driver has ever had in the ring at once */
+	uint32_t walked; /* descriptors that dvring_walk() has looked at; the caller's to reset */
 };
 
 /* Where a ring is; the caller has translated and bounded all three areas. */

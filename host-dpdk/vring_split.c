@@ -127,6 +127,7 @@ int dvring_walk(struct dvring *r, uint16_t head, struct pkt_seg *seg, uint32_t m
 		if (w.left-- == 0)
 			return dvring_break(r, DVRING_CHAIN_LONG);
 		dvring_desc_get(&d, w.table + (size_t)i * sizeof(d));
+		r->walked++;
 		ring_descs += !w.indirect;
 		if (d.flags & VRING_DESC_F_INDIRECT) {
 			/* WRITE on it means nothing (section 2.7.5.3.2). */

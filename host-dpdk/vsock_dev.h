@@ -19,6 +19,12 @@
  *                           TX_OUT --tx_cancel--> STACK --tx_reserve--> TX_OUT
  *                           TX_OUT --tx_commit--> TX_LATE --> FREE (after a pause)
  *
+ * Work. The guest decides how many descriptors a chain has, and how soon its ring is full again, so
+ * neither bytes nor the ring bound what a round of the owner costs. Between two rx_bursts (one
+ * zv_poll each) a queue takes chains only until HQ_WORK chains and descriptors together have been
+ * looked at; then there is "no buffer now", as with an empty ring. An rx_burst ends at that bound
+ * too.
+ *
  * A chain cannot be put back into an avail ring, so a cancelled one goes on a private stack that
  * tx_reserve empties first. Chains without room for payload go on a stack of their own, for
  * packets that have none.
@@ -65,6 +71,7 @@
 
 #define HQ_CTRL_KEEP  8u	  /* receive buffers of the guest kept back for control packets */
 #define HQ_BURST      32u	  /* packets that one rx_burst looks at */
+#define HQ_WORK	      8192u	  /* see "Work" above */
 #define HQ_KEPT_MAX   (32u << 20) /* bytes kept of what guests had sent when they went */
 #define HQ_KEPT_TOKEN (1u << 31)
 #define HQ_RETIRED    32u /* ended epochs that loans may keep alive, each with its memory map */
@@ -124,6 +131,7 @@ struct hq {
 	uint32_t *stack; /* cancelled chains with room for payload */
 	uint32_t *ctrl;	 /* those without */
 	uint32_t nstack, nctrl;
+	uint32_t taken;	     /* chains of rx since the last rx_burst: see HQ_WORK */
 	uint32_t nlate;	     /* packets in `late` */
 	struct pkt_seg *seg; /* scratch for rx_burst */
 	uint32_t nseg;

@@ -191,6 +191,7 @@ int hq_rx_burst(struct tq *tq, struct rx_pkt *pkts, unsigned max)
 	uint32_t n, used = 0;
 	int got = 0;
 
+	q->taken = q->rx.walked = r->walked = 0;
 	if (unlikely(!q->ep)) {
 		hq_idle(q);
 		return 0;
@@ -214,6 +215,8 @@ int hq_rx_burst(struct tq *tq, struct rx_pkt *pkts, unsigned max)
 		if (unlikely(ret < 0))
 			break;
 		r->last_avail++;
+		if (unlikely(r->walked >= HQ_WORK))
+			n = i + 1; /* enough for one burst */
 		if (unlikely(ret == 0)) {
 			tq_count(&tq->stats.rx_bad_hdr, 1);
 			dvring_used(r, pk[i].head, 0);

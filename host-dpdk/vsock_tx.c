@@ -114,6 +114,7 @@ static int64_t take(struct hq *q)
 	shm_prefetch_write(rec->hdr);
 	shm_prefetch_write(rec->data);
 	r->last_avail++;
+	q->taken++;
 	return (int64_t)token;
 }
 
@@ -164,9 +165,13 @@ unsigned hq_tx_reserve(struct tq *tq, struct tx_slot *slots, unsigned n, uint32_
 			slots[got] = (struct tx_slot){rec->data, 0, (uint32_t)(rec - q->rec)};
 		}
 	for (have = tx_have(q, n - got, !(flags & TX_CTRL)); have; have--) {
-		int64_t token = q->nstack ? (int64_t)q->stack[--q->nstack] : take(q);
-		struct hq_rec *rec = &q->rec[token < 0 ? 0 : token];
+		struct hq_rec *rec;
+		int64_t token;
 
+		if (unlikely(q->taken + q->rx.walked >= HQ_WORK && !(flags & TX_CTRL)))
+			break; /* the next round goes on */
+		token = q->nstack ? (int64_t)q->stack[--q->nstack] : take(q);
+		rec = &q->rec[token < 0 ? 0 : token];
 		if (unlikely(token < 0))
 			break;
 		rec->state = HQ_TX_OUT;

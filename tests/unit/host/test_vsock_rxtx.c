@@ -317,6 +317,63 @@ static void tx_control_reserve(void **state)
 	assert_int_equal(hq_tx_reserve(f->tq, f->slot, 64, 1, 0), 4);
 }
 
+/* A table of @n - 1 empty descriptors and one of @len bytes, for the chain at @head of @d. */
+static void offer_empties(struct fix *f, struct drv *d, uint16_t head, uint32_t n, uint32_t len,
+			  uint16_t flags)
+{
+	struct vring_desc *t = (void *)(f->g.mem + G_DATA + 0x80000);
+
+	for (uint32_t i = 0; i < n - 1; i++)
+		t[i] = (struct vring_desc){0, 0, (uint16_t)(flags | NEXT), (uint16_t)(i + 1)};
+	t[n - 1] = (struct vring_desc){D + 0x40000, len, flags, 0};
+	drv_desc(d, head, D + 0x80000, 16 * n, IND, 0);
+	drv_offer(d, head);
+}
+
+/* Chains of a thousand empty descriptors: a round takes a few of them, and the next one goes on. */
+static void work_of_a_round_is_bounded(void **state)
+{
+	struct fix *f = *state;
+	unsigned got, all = 0, rounds = 0;
+
+	for (uint16_t i = 0; i < N; i++)
+		offer_empties(f, &f->rx, i, 1000, HDR + 1, WRITE);
+	while (all < N - KEEP) {
+		assert_true(++rounds <= N);
+		assert_int_equal(hq_rx_burst(f->tq, f->pkt, 64), 0);
+		while ((got = hq_tx_reserve(f->tq, f->slot, 64, 1, 0)))
+			all += got;
+		assert_in_range(f->q->rx.walked + f->q->taken, 1, HQ_WORK + 1001);
+		if (all < N - KEEP)
+			assert_true(hq_tx_ready(f->tq) && hq_arm(f->tq, ARM_TX) == 1);
+	}
+	assert_true(rounds >= (N - KEEP) * 1000 / (HQ_WORK + 1001));
+	assert_int_equal(all, N - KEEP);
+	/* control packets are few, and go at once */
+	assert_int_equal(hq_tx_reserve(f->tq, f->slot, 1, 0, TX_CTRL), 1);
+	assert_int_equal(f->q->rx.broken, 0);
+}
+
+static void work_of_a_burst_is_bounded(void **state)
+{
+	struct fix *f = *state;
+	uint64_t off = put_packet(f, 0, 0);
+	int got, all = 0;
+	unsigned bursts = 0;
+
+	memcpy(f->g.mem + G_DATA + 0x40000, f->g.mem + off, HDR);
+	for (uint16_t i = 0; i < 32; i++)
+		offer_empties(f, &f->tx, i, 1000, HDR, 0);
+	for (; all < 32; bursts++) {
+		got = hq_rx_burst(f->tq, f->pkt, 64);
+		assert_true(got >= 1);
+		assert_in_range(f->q->tx.walked, 1, HQ_WORK + 1001);
+		all += got;
+	}
+	assert_true(bursts >= 32 * 1000 / (HQ_WORK + 1001));
+	assert_int_equal(f->q->tx.broken, 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -329,6 +386,8 @@ int main(void)
 		T(tx_no_room),
 		T(tx_cancel),
 		T(tx_control_reserve),
+		T(work_of_a_round_is_bounded),
+		T(work_of_a_burst_is_bounded),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
