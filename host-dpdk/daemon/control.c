@@ -17,16 +17,10 @@
 #include <time.h>
 #include <unistd.h>
 
+#define TICKS 10u /* of the timer, in the patience that a client gets */
+
 /* What epoll reports: a client by its place, the others by these. */
 enum { EV_LISTENER = CONTROL_CLIENTS, EV_TIMER, EV_NOTIFY };
-
-static uint64_t now_ns(void)
-{
-	struct timespec t;
-
-	(void)clock_gettime(CLOCK_MONOTONIC, &t);
-	return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
-}
 
 static int watch(struct control *ct, int op, int fd, uint32_t events, uint32_t what)
 {
@@ -38,14 +32,15 @@ static int watch(struct control *ct, int op, int fd, uint32_t events, uint32_t w
 /* The timer runs while somebody can overstay, or the listener waits for better times. */
 static void tick(struct control *ct, bool on)
 {
-	uint64_t ns = ct->patience_ns / 10;
+	uint64_t ns = ct->patience_ns / TICKS;
 	const struct timespec t = {.tv_sec = (time_t)(ns / 1000000000u),
 				   .tv_nsec = (long)(ns % 1000000000u)};
 	const struct itimerspec its = {.it_interval = t, .it_value = t}, off = {0};
 
-	if (on == ct->ticking)
+	if (on == ct->ticking && (!on || ns == ct->tick_ns))
 		return;
 	ct->ticking = on;
+	ct->tick_ns = ns;
 	(void)timerfd_settime(ct->timer, 0, on ? &its : &off, NULL);
 }
 
@@ -59,9 +54,13 @@ static void accepting(struct control *ct, bool on)
 
 /* ---- clients ---- */
 
-static void client_touch(struct control *ct, struct client *cl)
+/*
+ * Patience is counted in ticks that we have seen, not in time: if this process, or the whole
+ * machine, stands still for a while, nobody is late for that.
+ */
+static void client_touch(struct client *cl)
 {
-	cl->deadline = now_ns() + ct->patience_ns;
+	cl->ticks = TICKS + 1; /* the first may come at once */
 }
 
 static void client_watch(struct control *ct, struct client *cl)
@@ -117,7 +116,7 @@ static void client_new(struct control *ct)
 	memset(cl, 0, sizeof(*cl));
 	cl->fd = fd;
 	cl->passed = -1;
-	client_touch(ct, cl);
+	client_touch(cl);
 	if (watch(ct, EPOLL_CTL_ADD, fd, EPOLLIN, (uint32_t)(cl - ct->clients)) < 0)
 		client_close(ct, cl);
 	tick(ct, true);
@@ -137,7 +136,7 @@ static bool client_flush(struct control *ct, struct client *cl)
 		if (n > 0) {
 			cl->out_off += (size_t)n;
 			ct->unsent -= (size_t)n;
-			client_touch(ct, cl);
+			client_touch(cl);
 		}
 	}
 	free(cl->out);
@@ -180,7 +179,7 @@ void control_send(struct control *ct, struct client *cl, json_t *answer)
 		cl->closing = true; /* a line that is cut short is an answer to nothing */
 	}
 	json_decref(answer);
-	client_touch(ct, cl);
+	client_touch(cl);
 }
 
 /* ---- requests ---- */
@@ -308,18 +307,19 @@ static void client_event(struct control *ct, struct client *cl, uint32_t events)
 
 static void tick_work(struct control *ct)
 {
-	uint64_t ticks, now = now_ns();
+	uint64_t missed;
 	bool some = false;
 
-	(void)!read(ct->timer, &ticks, sizeof(ticks));
+	(void)!read(ct->timer, &missed, sizeof(missed));
 	accepting(ct, true);
 	for (unsigned i = 0; i < CONTROL_CLIENTS; i++) {
 		struct client *cl = &ct->clients[i];
 
 		if (cl->fd < 0)
 			continue;
+		cl->ticks -= cl->ticks > 0;
 		/* A capture takes its time; its client owes us nothing but to read. */
-		if (now > cl->deadline && !(cl->cap && cl->out_len == cl->out_off))
+		if (!cl->ticks && !(cl->cap && cl->out_len == cl->out_off))
 			client_close(ct, cl);
 		else
 			some = true;

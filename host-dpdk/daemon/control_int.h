@@ -23,7 +23,7 @@ struct client {
 	size_t in_len;
 	char *out;
 	size_t out_len, out_off, out_size;
-	uint64_t deadline; /* CLOCK_MONOTONIC, ns */
+	unsigned ticks; /* of the timer until it is late */
 	struct control_capture *cap;
 };
 
@@ -40,7 +40,7 @@ struct control {
 	int listener, claim, ep, timer, notify;
 	char path[CFG_PATH_MAX];
 	bool bound, accepting, ticking;
-	uint64_t patience_ns;
+	uint64_t patience_ns, tick_ns;
 	size_t unsent;
 	struct client clients[CONTROL_CLIENTS];
 	struct control_capture captures[CONTROL_CAPTURES];

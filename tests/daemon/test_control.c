@@ -334,13 +334,39 @@ static void who_has_asked_in_time_is_answered(void **state)
 	assert_true(json_is_true(json_object_get(j, "ok")));
 	json_decref(j);
 	pthread_mutex_lock(&f->main);
-	ct->clients[0].deadline = 0;
+	ct->clients[0].ticks = 1;
 	assert_int_equal(timerfd_settime(ct->timer, 0, &soon, NULL), 0);
 	assert_int_equal(poll(&timer, 1, RAW_PATIENCE_MS), 1);
 	assert_true(raw_say(fd, ASK("guests")));
 	pthread_mutex_unlock(&f->main);
 	j = raw_line(fd);
 	assert_true(json_is_true(json_object_get(j, "ok")));
+	json_decref(j);
+	(void)close(fd);
+}
+
+/* We have stood still, and the machine perhaps: the client, who reads its answer, is not late. */
+static void nobody_is_late_because_of_us(void **state)
+{
+	const struct itimerspec fast = {.it_interval.tv_nsec = 1000000, .it_value.tv_nsec = 1};
+	const struct itimerspec slow = {.it_interval.tv_sec = 1, .it_value.tv_sec = 1};
+	struct fake *f = *state;
+	struct control *ct = f->d.control;
+	int fd = raw_connect(f->path);
+	json_t *j;
+
+	fake_conns(f, 0, 0, 5000);
+	assert_true(raw_say(fd, ASK("list")));
+	assert_int_equal(poll(&(struct pollfd){.fd = fd, .events = POLLIN}, 1, RAW_PATIENCE_MS), 1);
+	pthread_mutex_lock(&f->main);
+	assert_true(ct->unsent > 0);
+	assert_int_equal(timerfd_settime(ct->timer, 0, &fast, NULL), 0);
+	(void)usleep(100000); /* many times as many ticks as anybody has */
+	control_serve(&f->d);
+	assert_int_equal(timerfd_settime(ct->timer, 0, &slow, NULL), 0);
+	pthread_mutex_unlock(&f->main);
+	j = raw_line(fd);
+	assert_int_equal(json_array_size(json_object_get(j, "connections")), 5000);
 	json_decref(j);
 	(void)close(fd);
 }
@@ -439,6 +465,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(who_leaves_early_hurts_nobody, setup, teardown),
 		cmocka_unit_test_setup_teardown(who_stalls_loses_its_place, setup, teardown),
 		cmocka_unit_test_setup_teardown(who_has_asked_in_time_is_answered, setup, teardown),
+		cmocka_unit_test_setup_teardown(nobody_is_late_because_of_us, setup, teardown),
 		cmocka_unit_test_setup_teardown(who_comes_when_all_places_are_taken_waits, setup,
 						teardown),
 		cmocka_unit_test_setup_teardown(descriptors_nobody_wants_are_closed, setup,
