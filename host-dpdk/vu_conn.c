@@ -96,7 +96,8 @@ static int to_link(struct vu_conn *c)
 	if (c->link.fd < 0) {
 		fd = c->ep->c.link->open(&c->link_ctx);
 		if (fd < 0) {
-			zv_log_limited(c->ep->c.log, ZV_LOG_ERR, "%s", zv_error_text());
+			zv_log_limited(c->ep->c.log, ZV_LOG_ERR, "%s: %s", path_of(c),
+				       zv_error_text());
 			return fd;
 		}
 		c->link.fd = fd;
@@ -110,6 +111,24 @@ static int to_link(struct vu_conn *c)
 	c->state = VU_LINKED;
 	vu_rewatch(&c->sock, 0);
 	return 0;
+}
+
+/* QEMU passes on what its own device offers the guest, whether the backend has it or not. */
+static void say_refused(struct vu_conn *c, const struct vu_msg *m)
+{
+	uint64_t extra = m->request == VU_SET_FEATURES ? m->payload.u64 & ~c->offered : 0;
+	char bits[400];
+
+	if (!c->offered || !extra) {
+		zv_log_limited(c->ep->c.log, ZV_LOG_WARN, "%s: rte_vhost refused %s", path_of(c),
+			       name_of(m->request));
+		return;
+	}
+	vu_features_text(extra, bits, sizeof(bits));
+	zv_log_limited(c->ep->c.log, ZV_LOG_ERR,
+		       "%s: the VMM wants features that were not offered, and the guest has no "
+		       "vsock until it does without: %s",
+		       path_of(c), bits);
 }
 
 static void link_ready(struct vu_source *s, uint32_t events)
@@ -135,14 +154,15 @@ static void link_ready(struct vu_source *s, uint32_t events)
 	vu_reader_next(&c->back);
 	vu_rewatch(&c->sock, EPOLLIN);
 	if (vu_rule_of(m.request)->answered) {
+		if (m.request == VU_GET_FEATURES)
+			c->offered = m.payload.u64;
 		vu_reader_next(&c->in);
 		answer(c, &m);
 	} else {
 		bool refused = m.payload.u64 != 0;
 
 		if (refused)
-			zv_log_limited(c->ep->c.log, ZV_LOG_WARN, "%s: rte_vhost refused %s",
-				       path_of(c), name_of(m.request));
+			say_refused(c, &c->in.msg);
 		else
 			c->ep->c.ops->accepted(c->ep->c.ctx, &c->in.msg);
 		acknowledge(c, refused ? -EPROTO : 0);

@@ -20,4 +20,7 @@
 /* For a moment, of one socket at a time: the regions of a new memory table beside the old one's. */
 #define VU_FDS_PROCESS GUEST_MEM_REGIONS
 
+/* VMMs at a time: what rte_vhost's one thread polls (1024), but for its pipe. */
+#define VU_RTE_FRONTENDS 1023u
+
 #endif

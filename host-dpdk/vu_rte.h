@@ -20,10 +20,8 @@
 #ifndef ZV_VU_RTE_H
 #define ZV_VU_RTE_H
 
+#include "vu_limits.h"
 #include "vu_server.h"
-
-#define VU_RTE_FRONTENDS                                                                           \
-	1023 /* descriptors that rte_vhost's thread polls (1024), but for its pipe */
 
 /* A link for each frontend of a device that offers the features of VIRTIO's vsock device. */
 extern const struct vu_link_ops vu_rte_link;

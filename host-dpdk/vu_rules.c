@@ -2,6 +2,7 @@
 #include "vu_rules.h"
 
 #include <stddef.h>
+#include <stdio.h>
 
 #define TABLE_HEAD  8u
 #define REGION_SIZE sizeof(((struct vu_mem_table *)0)->region[0])
@@ -169,4 +170,29 @@ const char *vu_msg_refused(const struct vu_msg *m, unsigned nfds, unsigned nring
 		why = nfds < fds_wanted(r, m) ? "a descriptor is missing"
 					      : "more descriptors came with it than it has use for";
 	return why;
+}
+
+void vu_features_text(uint64_t extra, char *buf, size_t size)
+{
+	static const struct {
+		unsigned bit;
+		const char *text;
+	} known[] = {
+		{33, " (ACCESS_PLATFORM: take iommu_platform=on off the device)"},
+		{34, " (RING_PACKED: take packed=on off the device)"},
+		{35, " (IN_ORDER: take in_order=on off the device)"},
+		{40, " (RING_RESET: give the device queue_reset=off)"},
+	};
+	size_t n = 0;
+
+	*buf = 0;
+	for (unsigned bit = 0; bit < 64 && n < size; bit++) {
+		const char *text = "";
+
+		if (!(extra >> bit & 1))
+			continue;
+		for (unsigned i = 0; i < sizeof(known) / sizeof(known[0]); i++)
+			text = known[i].bit == bit ? known[i].text : text;
+		n += (size_t)snprintf(buf + n, size - n, "%s%u%s", n ? ", " : "bit ", bit, text);
+	}
 }

@@ -60,4 +60,11 @@ const char *vu_answer_refused(const struct vu_msg *m);
 const char *vu_msg_refused(const struct vu_msg *m, unsigned nfds, unsigned nrings,
 			   uint64_t mem_max);
 
+/*
+ * What to say when a frontend wants feature bits that were not offered, @extra: their numbers, and
+ * for those that VMMs set by themselves the option of QEMU that must go. @size of about 250 bytes
+ * is enough for what happens in practice; what does not fit is cut.
+ */
+void vu_features_text(uint64_t extra, char *buf, size_t size);
+
 #endif

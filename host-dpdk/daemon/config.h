@@ -102,6 +102,9 @@ struct cfg {
 int cfg_load(struct cfg **out, const char *file, char *const *extra, FILE *err);
 void cfg_free(struct cfg *c);
 
+/* VMMs that the guests of @c could have attached at the same time: their vhost-user sockets. */
+unsigned cfg_vmms(const struct cfg *c);
+
 /* What a daemon with this configuration would do, for people. */
 void cfg_print(const struct cfg *c, FILE *to);
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* What a configuration means, in words (zvsockd --check), and what differs between two (SIGHUP). */
 #include "config.h"
+#include "vu_limits.h"
 
 #include <inttypes.h>
 #include <string.h>
@@ -27,6 +28,15 @@ static void print_lcores(const struct cfg *c, FILE *to)
 		(void)fprintf(to, "; idle for %u us they sleep\n", c->spin_us);
 }
 
+unsigned cfg_vmms(const struct cfg *c)
+{
+	unsigned n = 0;
+
+	for (unsigned i = 0; i < c->n_guests; i++)
+		n += c->guests[i].n_sockets;
+	return n;
+}
+
 static void print_daemon(const struct cfg *c, FILE *to)
 {
 	static const char *const levels[] = {"", "err", "warn", "info", "debug"};
@@ -42,6 +52,11 @@ static void print_daemon(const struct cfg *c, FILE *to)
 		(void)fprintf(
 			to,
 			"  limit       all guests' connections share what RLIMIT_NOFILE leaves\n");
+	if (cfg_vmms(c) > VU_RTE_FRONTENDS)
+		(void)fprintf(to,
+			      "  limit       %u VMMs at a time of these %u sockets: start another "
+			      "zvsockd for some guests\n",
+			      VU_RTE_FRONTENDS, cfg_vmms(c));
 	if (*c->user || *c->group)
 		(void)fprintf(to, "  becomes     %s%s%s%s%s, which takes root at the start\n",
 			      *c->user ? "user " : "", c->user, *c->user && *c->group ? ", " : "",

@@ -8,6 +8,7 @@
 #include "log.h"
 #include "relay.h"
 #include "sock_claim.h"
+#include "vu_limits.h"
 
 #include <errno.h>
 #include <poll.h>
@@ -231,6 +232,18 @@ static int guest_start(struct daemon *d, const struct cfg_guest *cfg, uint32_t m
 	return 0;
 }
 
+/* What this process can serve of @cfg; called before guests of it are started. */
+static void check_limits(const struct cfg *cfg)
+{
+	fds_plan(cfg);
+	if (cfg_vmms(cfg) > VU_RTE_FRONTENDS)
+		log_line(ZV_LOG_WARN, NULL,
+			 "there are %u vhost-user sockets, but one process serves %u VMMs at a "
+			 "time: further ones will be turned away; start another zvsockd for some "
+			 "guests",
+			 cfg_vmms(cfg), VU_RTE_FRONTENDS);
+}
+
 /* ---- reload ---- */
 
 static const struct cfg_guest *find_same(const struct cfg *cfg, const struct cfg_guest *g)
@@ -285,7 +298,7 @@ int daemon_reload(struct daemon *d, struct cfg *cfg)
 	keep_same(d, cfg);
 	d->cfg = cfg;
 	cfg_free(old);
-	fds_plan(cfg);
+	check_limits(cfg);
 	for (unsigned i = 0; i < cfg->n_guests; i++) {
 		int err = is_running(d, &cfg->guests[i])
 				  ? 0
@@ -319,7 +332,7 @@ int daemon_start(struct daemon *d, struct cfg *cfg)
 
 	memset(d, 0, sizeof(*d));
 	d->cfg = cfg;
-	fds_plan(cfg);
+	check_limits(cfg);
 	ret = start_lcores(d, cfg);
 	for (unsigned i = 0; i < cfg->n_guests && ret == 0; i++)
 		ret = guest_start(d, &cfg->guests[i], cfg->max_fds);

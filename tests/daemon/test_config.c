@@ -315,6 +315,33 @@ static void check_prints(void **state)
 	cfg_free(c);
 }
 
+/* More VMMs than one process can serve at a time: --check says so. */
+static void too_many_vmms_are_told(void **state)
+{
+	char *text = NULL, *printed;
+	size_t size;
+	struct cfg *c;
+	FILE *f;
+
+	(void)state;
+	for (unsigned n = 1023; n <= 1024; n++) {
+		f = open_memstream(&text, &size);
+		assert_non_null(f);
+		for (unsigned i = 0; i < n; i++)
+			(void)fprintf(f, "[guest g%u]\ncid = %u\nsocket = /s/%u\n", i, i + 3, i);
+		assert_int_equal(fclose(f), 0);
+		c = conf_good(text);
+		printed = conf_printed(c);
+		assert_int_equal(cfg_vmms(c), n);
+		assert_int_equal(strstr(printed, "1023 VMMs at a time of these 1024 sockets: start "
+						 "another zvsockd") != NULL,
+				 n > 1023);
+		free(printed);
+		free(text);
+		cfg_free(c);
+	}
+}
+
 /* ---- what a reload changes ---------------------------------------------------------------- */
 
 static void guests_differ(void **state)
@@ -404,17 +431,12 @@ static void fixed_keys(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(defaults),
-		cmocka_unit_test(daemon_values),
-		cmocka_unit_test(guest_values),
-		cmocka_unit_test(forgiving_text),
-		cmocka_unit_test(longest_values),
-		cmocka_unit_test(many_guests),
-		cmocka_unit_test(words_equal_file),
-		cmocka_unit_test(words_and_file),
-		cmocka_unit_test(check_prints),
-		cmocka_unit_test(guests_differ),
-		cmocka_unit_test(guests_are_the_same),
+		cmocka_unit_test(defaults),	    cmocka_unit_test(daemon_values),
+		cmocka_unit_test(guest_values),	    cmocka_unit_test(forgiving_text),
+		cmocka_unit_test(longest_values),   cmocka_unit_test(many_guests),
+		cmocka_unit_test(words_equal_file), cmocka_unit_test(words_and_file),
+		cmocka_unit_test(check_prints),	    cmocka_unit_test(too_many_vmms_are_told),
+		cmocka_unit_test(guests_differ),    cmocka_unit_test(guests_are_the_same),
 		cmocka_unit_test(fixed_keys),
 	};
 

@@ -250,6 +250,24 @@ static void descriptors_are_as_many_as_the_message_uses(void **unused)
 	m = message(VU_SET_SLAVE_REQ_FD, 0), refused(&m, 0, "missing");
 }
 
+static void unoffered_features_are_named(void **state)
+{
+	char text[400], tiny[8];
+
+	(void)state;
+	vu_features_text(1ull << 34, text, sizeof(text));
+	assert_string_equal(text, "bit 34 (RING_PACKED: take packed=on off the device)");
+	vu_features_text(1ull << 33 | 1ull << 5 | 1ull << 63, text, sizeof(text));
+	assert_string_equal(text, "bit 5, 33 (ACCESS_PLATFORM: take iommu_platform=on off the "
+				  "device), 63");
+	vu_features_text(UINT64_MAX, text, sizeof(text)); /* fits, or is cut */
+	assert_in_range(strlen(text), 200, sizeof(text) - 1);
+	vu_features_text(UINT64_MAX, tiny, sizeof(tiny));
+	assert_string_equal(tiny, "bit 0, ");
+	vu_features_text(0, text, sizeof(text));
+	assert_string_equal(text, "");
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -263,6 +281,7 @@ int main(void)
 		cmocka_unit_test(a_guest_has_so_many_bytes_at_most),
 		cmocka_unit_test(config_stays_within_its_space),
 		cmocka_unit_test(descriptors_are_as_many_as_the_message_uses),
+		cmocka_unit_test(unoffered_features_are_named),
 	};
 
 	return cmocka_run_group_tests_name("vu_rules", tests, NULL, NULL);

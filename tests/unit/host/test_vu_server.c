@@ -26,7 +26,7 @@
 #include <unistd.h>
 
 #define FEATURES 0x160000003ull
-#define REFUSED	 0xbadull /* features that the link does not take */
+#define REFUSED	 0x400000001ull /* features that the link does not take */
 
 /* ---- the link ---- */
 
@@ -282,6 +282,29 @@ static void refusals_are_answered_or_end_the_connection(void **state)
 	until(&dev[0].gone, 3);
 }
 
+/* In the control thread. */
+static void look(void *ctx, enum zv_log_level level, const char *line)
+{
+	(void)level;
+	if (strstr(line, "bit 34 (RING_PACKED"))
+		__atomic_store_n((int *)ctx, 1, __ATOMIC_SEQ_CST);
+}
+
+static void features_that_were_not_offered_are_named(void **state)
+{
+	int named = 0, fd = dial(&dev[0]);
+
+	(void)state;
+	zv_set_log(look, &named);
+	say(fd, VU_GET_FEATURES, 0, 0, 0);
+	assert_int_equal(hear(fd, VU_GET_FEATURES), FEATURES);
+	say(fd, VU_SET_FEATURES, VU_FLAG_NEEDREPLY, REFUSED, 8);
+	assert_int_equal(hear(fd, VU_SET_FEATURES), 1);
+	zv_set_log(NULL, NULL);
+	assert_int_equal(seen(&named), 1);
+	(void)close(fd);
+}
+
 static void half_a_message_delays_nobody(void **state)
 {
 	int fd = dial(&dev[0]);
@@ -451,6 +474,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		T(messages_go_to_the_device_or_to_the_link),
 		T(refusals_are_answered_or_end_the_connection),
+		T(features_that_were_not_offered_are_named),
 		T(half_a_message_delays_nobody),
 		T(who_reads_no_answers_delays_nobody),
 		T(one_frontend_at_a_time),
