@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* vsock-bench: runs the plan, over and over, and reports. See bench.h for how it is put together.
  */
+#include "busy.h"
 #include "cpu.h"
 #include "opts.h"
 #include "plan.h"
@@ -136,6 +137,7 @@ static int start(struct bench *b)
 static int report(struct bench *b)
 {
 	uint64_t errors = report_errors(&b->plan, &b->o);
+	struct busy busy;
 	int rc = 0;
 
 	if (b->json != stdout)
@@ -144,6 +146,8 @@ static int report(struct bench *b)
 		rc = report_json(b->json, &b->plan, &b->o, &b->facts);
 	if (b->json && b->json != stdout && fclose(b->json) != 0)
 		rc = -errno;
+	busy_look(&busy, &b->plan, &b->o, cpu_count());
+	busy_warn(stderr, &busy);
 	if (rc < 0)
 		fprintf(stderr, "vsock-bench: cannot write %s: %s\n", b->o.json, strerror(-rc));
 	if (errors) {

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* The JSON of --json: one object, each run of each cell in the order in which they ran. */
+#include "busy.h"
 #include "cpu.h"
 #include "report.h"
 #include "targets.h"
@@ -147,6 +148,41 @@ static void add_figures(json_t *j, const struct bench_cell *c, const struct benc
 	json_object_set_new(j, "cpu_s", cpu);
 }
 
+/* Of the sides that spin on a CPU of their own. */
+static void add_share(json_t *j, const struct bench_cell *c, const struct bench_result *r,
+		      const struct bench_opts *o)
+{
+	double guest = busy_share(c, r, o, cpu_count(), ROLE_GUEST);
+	double host = busy_share(c, r, o, cpu_count(), ROLE_HOST);
+	json_t *share = json_object();
+
+	if (guest >= 0)
+		set_num(share, "guest", guest);
+	if (host >= 0)
+		set_num(share, "host", host);
+	if (json_object_size(share))
+		json_object_set(j, "cpu_share", share);
+	json_decref(share);
+}
+
+static json_t *busy_object(const struct bench_plan *p, const struct bench_opts *o)
+{
+	json_t *j = json_object();
+	struct busy b;
+
+	busy_look(&b, p, o, cpu_count());
+	set_bool(j, "warned", b.short_runs || b.apart);
+	set_int(j, "spinning_runs", b.runs);
+	set_int(j, "short_of_cpu", b.short_runs);
+	if (b.runs)
+		set_num(j, "least_cpu_share", b.least_share);
+	set_int(j, "cells", b.cells);
+	set_int(j, "far_apart", b.apart);
+	if (b.cells)
+		set_num(j, "widest_max_to_min", b.widest);
+	return j;
+}
+
 static json_t *run_object(const struct bench_cell *c, const struct bench_result *r,
 			  const struct bench_opts *o, const struct bench_facts *facts)
 {
@@ -154,6 +190,7 @@ static json_t *run_object(const struct bench_cell *c, const struct bench_result 
 
 	add_setup(j, c, o, facts);
 	add_figures(j, c, r);
+	add_share(j, c, r, o);
 	if (c->target != TGT_RAW) {
 		bool many = c->target == TGT_ZVSOCK || c->test == TEST_THROUGHPUT;
 		json_t *per = json_array();
@@ -225,6 +262,7 @@ int report_json(FILE *f, const struct bench_plan *p, const struct bench_opts *o,
 				json_array_append_new(
 					runs,
 					run_object(&p->cells[i], &p->cells[i].res[r], o, facts));
+	json_object_set_new(top, "busy", busy_object(p, o));
 	add_absents(runs, o);
 	json_object_set_new(top, "runs", runs);
 	if (json_dumpf(top, f, JSON_INDENT(1) | JSON_REAL_PRECISION(9)) < 0 ||

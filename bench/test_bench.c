@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* The bench's own instruments: a benchmark that cannot see a wrong byte proves nothing. */
+#include "busy.h"
 #include "cpu.h"
 #include "hist.h"
 #include "pattern.h"
@@ -253,6 +254,58 @@ static void a_backend_gets_its_cpus_back(void **state)
 	assert_int_equal(peer_daemon_pin(&d, first), -ESRCH);
 }
 
+/* Two cells of two runs: one spins and may be short of its CPU, one does not. */
+static void a_busy_machine_is_told(void **state)
+{
+	struct bench_result fine = {.valid = true, .messages = 1000, .elapsed_ns = 100};
+	struct bench_result res[2][2];
+	struct bench_cell cells[2] = {
+		{.target = TGT_RAW, .test = TEST_THROUGHPUT, .dir = DIR_G2H, .res = res[0]},
+		{.target = TGT_AF_UNIX, .test = TEST_THROUGHPUT, .dir = DIR_H2G, .res = res[1]}};
+	struct bench_plan plan = {.cells = cells, .n = 2};
+	struct bench_opts o = {.repeat = 2, .threads = 1, .cpus = CPUS_2};
+	struct busy b;
+	char text[512] = "";
+	FILE *f = fmemopen(text, sizeof(text), "w");
+
+	(void)state;
+	assert_non_null(f);
+	fine.cpu_ns[ROLE_GUEST] = fine.cpu_ns[ROLE_HOST] = 81;
+	for (int i = 0; i < 4; i++)
+		res[i / 2][i % 2] = fine;
+	res[1][0].cpu_ns[ROLE_HOST] = 1; /* sleeps: no matter */
+	busy_look(&b, &plan, &o, 2);
+	assert_int_equal(b.runs, 2);
+	assert_int_equal(b.short_runs, 0);
+	assert_int_equal(b.cells, 2);
+	assert_int_equal(b.apart, 0);
+	busy_warn(f, &b);
+	fflush(f);
+	assert_string_equal(text, "");
+
+	res[0][1].cpu_ns[ROLE_HOST] = 40;
+	res[1][1].messages = 2100;
+	busy_look(&b, &plan, &o, 2);
+	assert_int_equal(b.short_runs, 1);
+	assert_ptr_equal(b.least_cell, &cells[0]);
+	assert_int_equal(b.apart, 1);
+	assert_ptr_equal(b.widest_cell, &cells[1]);
+	busy_warn(f, &b);
+	fclose(f);
+	assert_non_null(strstr(text, "in 1 of 2 runs a side that spins got less than 80 % of its "
+				     "CPU (least: 40 %, raw throughput g2h"));
+	assert_non_null(strstr(text, "in 1 of 2 rows the best run is more than 2 times the worst "
+				     "(most: 2.1 times, AF_UNIX throughput h2g"));
+
+	/* Where they must share a CPU, nothing follows from that. */
+	o.cpus = CPUS_1;
+	busy_look(&b, &plan, &o, 2);
+	assert_int_equal(b.runs, 0);
+	o.cpus = CPUS_2;
+	busy_look(&b, &plan, &o, 1);
+	assert_int_equal(b.runs, 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -264,6 +317,7 @@ int main(void)
 		cmocka_unit_test(peers_are_read),
 		cmocka_unit_test(bad_peers_are_refused),
 		cmocka_unit_test(a_backend_gets_its_cpus_back),
+		cmocka_unit_test(a_busy_machine_is_told),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
