@@ -110,19 +110,17 @@ void conn_timer_stop(struct zv_conn *c)
 
 void conn_timer_start(struct zv_conn *c, unsigned which, uint64_t timeout_ns)
 {
-	uint64_t never = UINT64_MAX;
-
 	conn_timer_stop(c);
 	c->q->now = queue_clock(c->q);
 	c->timer = (uint8_t)which;
-	c->deadline = timeout_ns < never - c->q->now ? c->q->now + timeout_ns : never;
+	c->deadline = time_after(c->q->now, timeout_ns);
 	c->flags |= CF_TIMER;
 	TAILQ_INSERT_TAIL(&c->q->timers[which], c, timers);
 }
 
 uint64_t conn_timers_next(const struct zv_queue *q)
 {
-	uint64_t next = UINT64_MAX;
+	uint64_t next = q->hello_by;
 
 	for (unsigned i = 0; i < TIMERS; i++) {
 		const struct zv_conn *c = TAILQ_FIRST(&q->timers[i]);
@@ -171,6 +169,8 @@ void conn_timers_run(struct zv_queue *q)
 	for (unsigned i = 0; i < TIMERS; i++)
 		while ((c = TAILQ_FIRST(&q->timers[i])) && c->deadline <= q->now)
 			timed_out(c);
+	if (q->hello_by <= q->now)
+		ctrl_silent(q);
 }
 
 /* ---- the end ---- */

@@ -23,7 +23,7 @@ static const char *device_name(const struct zv_queue *q)
 
 static void went_plain(struct zv_queue *q, const char *why)
 {
-	if (q->hello == HELLO_WAIT)
+	if (q->hello == HELLO_WAIT || q->hello == HELLO_OFF)
 		zv_log_limited(&q->tq->log, ZV_LOG_INFO,
 			       "%s: queue %u: peer is plain virtio-vsock (%s): no extensions",
 			       device_name(q), q->index, why);
@@ -96,12 +96,26 @@ static void send_hello(struct zv_conn *c, unsigned type)
 	ctrl_flush(q);
 }
 
+void ctrl_silent(struct zv_queue *q)
+{
+	q->hello_by = UINT64_MAX;
+	went_plain(q, "it has not said HELLO");
+}
+
 void ctrl_start(struct zv_queue *q)
 {
 	struct conn_key key = {VSOCK_CID_HOST, ZV_CTRL_PORT, HELLO_SRC_PORT + q->index};
 	struct zv_conn *c;
 	int err;
 
+	if (q->dev->opts.flags & ZV_OPT_NO_HELLO) {
+		went_plain(q, "option ZV_OPT_NO_HELLO");
+		return;
+	}
+	if (q->host) {
+		q->hello_by = time_after(queue_clock(q), q->dev->opts.hello_timeout_ns);
+		return;
+	}
 	c = conn_new(q, &key, ZV_STREAM, VC_CONNECTING, CF_INTERNAL, &err);
 	if (!c) {
 		went_plain(q, zv_strerror(err));
@@ -130,6 +144,7 @@ struct zv_conn *ctrl_accept(struct zv_queue *q, const struct vsock_hdr *h)
 	c = conn_new(q, &key, ZV_STREAM, VC_CONNECTED, CF_INTERNAL, &err);
 	if (!c)
 		return NULL;
+	q->hello_by = UINT64_MAX;
 	q->hello_conn = c;
 	__atomic_store_n(&q->hello, HELLO_WAIT, __ATOMIC_RELAXED);
 	(void)credit_peer_update(&c->credit, h->buf_alloc, h->fwd_cnt);

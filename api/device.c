@@ -6,9 +6,10 @@
  * hash of chains; zv_listen links at the head with a release store, readers follow with acquire
  * loads, no lock. zv_unlisten unlinks, raises dev->listen_gen and leaves the structure alone; each
  * queue notices the new generation in its next poll, drops what waits in its accept queue and
- * counts itself in `acked` (under closed_lock, which no other data path takes). When all queues
- * have, nobody can hold a pointer any more (a poll is a quiescent point), and the next device call
- * frees it.
+ * counts itself in `acked` (under closed_lock, which no other data path takes). A queue that nobody
+ * polls is counted by a device call that finds its owner outside the library and nothing in that
+ * accept queue: only a poll could have put something there. When all queues have been counted,
+ * nobody can hold a pointer any more, and the next device call frees it.
  */
 #include "registry.h"
 #include "socket.h"
@@ -116,6 +117,7 @@ static int queue_open(struct zv_dev *dev, unsigned i)
 	q->index = i;
 	q->host = dev->ops->role == ZV_ROLE_HOST;
 	q->epfd = q->timerfd = -1;
+	q->hello_by = UINT64_MAX;
 	q->session = q->tq->session - 1; /* the first call starts this side's session */
 	q->rx.free = q->tx.free = LOAN_NONE;
 	q->rx.serial = q->tx.serial = first_serial(i);
@@ -269,13 +271,28 @@ struct listener *listener_find(struct zv_dev *dev, uint32_t port)
 	return l;
 }
 
+/* Counts the queues that cannot see @l again; after quiesce_barrier(). */
+static void count_outside(struct zv_dev *dev, struct listener *l)
+{
+	for (unsigned i = 0; i < dev->nqueues; i++) {
+		if (l->q[i].seen_closed || !quiesce_outside(&dev->queues[i]->tq->qs) ||
+		    l->q[i].count)
+			continue;
+		l->q[i].seen_closed = 1;
+		l->acked++;
+	}
+}
+
 /* Frees unlinked listeners that no queue can see any more. */
 static void listeners_reap(struct zv_dev *dev)
 {
 	struct listener **pp = &dev->closed, *l;
 
 	pthread_mutex_lock(&dev->closed_lock);
+	if (dev->closed)
+		quiesce_barrier();
 	while ((l = *pp)) {
+		count_outside(dev, l);
 		if (l->acked < dev->nqueues) {
 			pp = &l->next_closed;
 			continue;
@@ -386,5 +403,6 @@ int zv_unlisten(struct zv_dev *dev, uint32_t port)
 	dev->closed = l;
 	__atomic_fetch_add(&dev->listen_gen, 1, __ATOMIC_ACQ_REL); /* queues look at each poll */
 	pthread_mutex_unlock(&dev->closed_lock);
+	listeners_reap(dev);
 	return 0;
 }

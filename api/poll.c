@@ -42,12 +42,12 @@ void queue_sync(struct zv_queue *q)
 	q->peer_cid = q->host ? guest : VSOCK_CID_HOST;
 	__atomic_store_n(&q->hello, HELLO_OFF, __ATOMIC_RELAXED);
 	q->peer_hello.caps = 0;
+	q->hello_by = UINT64_MAX;
 	q->incoming = 0;
 	q->max_pkt = ZV_PLAIN_PKT;
 	if (!q->tq->up)
 		return;
-	if (q->ops->role == ZV_ROLE_GUEST && !(q->dev->opts.flags & ZV_OPT_NO_HELLO))
-		ctrl_start(q);
+	ctrl_start(q);
 }
 
 /* ---- events ---- */

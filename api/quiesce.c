@@ -48,13 +48,23 @@ static void barrier_lost(void)
 	(void)nanosleep(&long_enough, NULL);
 }
 
-void quiesce_stop(struct quiesce *q)
+void quiesce_barrier(void)
 {
-	__atomic_store_n(&q->stop, 1, __ATOMIC_SEQ_CST);
 	if (__atomic_load_n(&quiesce_owner_fence, __ATOMIC_RELAXED))
 		shm_mb();
 	else if (!barrier_everywhere())
 		barrier_lost();
+}
+
+bool quiesce_outside(const struct quiesce *q)
+{
+	return !__atomic_load_n(&q->busy, __ATOMIC_SEQ_CST);
+}
+
+void quiesce_stop(struct quiesce *q)
+{
+	__atomic_store_n(&q->stop, 1, __ATOMIC_SEQ_CST);
+	quiesce_barrier();
 	while (__atomic_load_n(&q->busy, __ATOMIC_SEQ_CST))
 		sched_yield();
 }

@@ -40,6 +40,13 @@ void quiesce_init(void);
  */
 void quiesce_stop(struct quiesce *q);
 
+/*
+ * Any thread: a barrier, after which quiesce_outside() says whether the owner is outside now. Then
+ * its later calls see what was stored before, and what it stored in earlier ones is visible here.
+ */
+void quiesce_barrier(void);
+bool quiesce_outside(const struct quiesce *q);
+
 /* Control thread: lets the owner in again; stores made meanwhile are visible to it. */
 void quiesce_resume(struct quiesce *q);
 

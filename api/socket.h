@@ -213,6 +213,7 @@ struct zv_queue {
 	struct conn_list over;
 	uint64_t over_seq; /* of the last that was put there */
 	struct zv_conn *hello_conn;
+	uint64_t hello_by;	 /* host: when a guest that has not said HELLO runs plain */
 	struct hello peer_hello; /* the peer's last one in this session; caps 0: none so far */
 	struct rx_loans rx;
 	struct tx_loans tx;
@@ -350,6 +351,12 @@ static inline uint64_t queue_clock(const struct zv_queue *q)
 	return (at ? at : zv_now()) - q->tq->paused_ns;
 }
 
+/* @ns after @now; UINT64_MAX, never, when that is beyond the clock's range. */
+static inline uint64_t time_after(uint64_t now, uint64_t ns)
+{
+	return ns < UINT64_MAX - now ? now + ns : UINT64_MAX;
+}
+
 /* Enters a queue for a public call: waits, for a bounded time, while the control thread has it. */
 static inline void queue_enter(struct zv_queue *q)
 {
@@ -423,12 +430,14 @@ int tx_shutdown(struct zv_conn *c, unsigned how);
 /* ---- loan.c: see loan.h ---- */
 
 /* ---- ctrl.c ---- */
-/* Guest: a session has begun, say hello on this pair. */
+/* A session has begun: the guest says hello on this pair, the host waits for it. */
 void ctrl_start(struct zv_queue *q);
 /* Host: a REQUEST for ZV_CTRL_PORT. Returns the connection or NULL (RST). */
 struct zv_conn *ctrl_accept(struct zv_queue *q, const struct vsock_hdr *h);
 void ctrl_established(struct zv_conn *c);
 void ctrl_data(struct zv_conn *c);
+/* Host: the guest has had its time to say HELLO; it may still, later. */
+void ctrl_silent(struct zv_queue *q);
 /* Sends the HELLO or answer that is due, if there is a buffer by now. */
 void ctrl_flush(struct zv_queue *q);
 /* The HELLO connection is over (RST, timeout, end of the session). */

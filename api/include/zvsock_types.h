@@ -112,7 +112,7 @@ struct zv_event {
 };
 
 enum zv_peer_kind {
-	ZV_PEER_UNKNOWN = 0, /* not attached, or HELLO still under way */
+	ZV_PEER_UNKNOWN = 0, /* not attached, or HELLO still under way (hello_timeout_ns) */
 	ZV_PEER_PLAIN,	     /* a standard virtio-vsock peer: no extensions */
 	ZV_PEER_ZVSOCK,	     /* zvsock on the other side */
 };

@@ -4,6 +4,7 @@
  * long as it lives, and an honest sender of empty messages is held up, never reset.
  */
 #include "pair.h"
+#include "socket.h"
 
 #include "proto/hello.h"
 
@@ -351,6 +352,49 @@ static void test_release_after_close_from_both_sides(void **state)
 	polls(2);
 }
 
+/* Either by its own option, or because the guest lets hello_timeout go by in silence. */
+static void test_a_peer_without_hello_is_plain(void **state)
+{
+	struct zv_opts host = {.size = sizeof(host), .queues = 2, .hello_timeout_ns = 1};
+	struct zv_opts guest = {.size = sizeof(guest), .queues = 2, .flags = ZV_OPT_NO_HELLO};
+	struct zv_conn *g, *h;
+
+	(void)state;
+	fake_config = (struct fake_config){.nbuf = 64, .buf_len = 4096, .nseg = 1};
+	assert_int_equal(zv_open(&P.host, "fakehost:", &host), 0);
+	assert_int_equal(zv_open(&P.guest, "fakeguest:", &guest), 0);
+	P.g = zv_queue(P.guest, 0);
+	P.h = zv_queue(P.host, 0);
+	assert_int_equal(peer_of(P.host), ZV_PEER_UNKNOWN);
+	assert_int_equal(zv_arm(P.h), -EAGAIN); /* the session has not been seen */
+	for (int i = 0; i < 100; i++)
+		pump();
+	assert_int_equal(peer_of(P.guest), ZV_PEER_PLAIN);
+	assert_int_equal(peer_of(P.host), ZV_PEER_PLAIN);
+	connect_pair(ZV_STREAM, 1000, &g, &h);
+	zv_conn_close(g);
+	zv_conn_close(h);
+
+	fake_new_session(false); /* nobody is attached */
+	pump();
+	assert_int_equal(peer_of(P.guest), ZV_PEER_UNKNOWN);
+	assert_int_equal(peer_of(P.host), ZV_PEER_UNKNOWN);
+
+	/* One that says it late is heard all the same. */
+	assert_int_equal(zv_close(P.guest), 0);
+	fake_new_session(true);
+	for (int i = 0; i < 100; i++)
+		(void)zv_poll(P.h, &(struct zv_event){0}, 1);
+	assert_int_equal(peer_of(P.host), ZV_PEER_PLAIN);
+	guest.flags = 0;
+	assert_int_equal(zv_open(&P.guest, "fakeguest:", &guest), 0);
+	P.g = zv_queue(P.guest, 0);
+	P.host->opts.hello_timeout_ns = 60000000000u;
+	pump();
+	assert_int_equal(peer_of(P.guest), ZV_PEER_ZVSOCK);
+	assert_int_equal(peer_of(P.host), ZV_PEER_ZVSOCK);
+}
+
 int main(void)
 {
 #define T(f) cmocka_unit_test_teardown(f, pair_teardown)
@@ -364,6 +408,7 @@ int main(void)
 		T(test_honest_sender_of_empty_messages_is_not_reset),
 		T(test_release_ends_the_connection),
 		T(test_release_after_close_from_both_sides),
+		T(test_a_peer_without_hello_is_plain),
 	};
 
 	return cmocka_run_group_tests_name("control connection", tests, NULL, NULL);
