@@ -301,17 +301,29 @@ bool conn_drained(struct zv_conn *c)
 
 void conn_reset_all(struct zv_queue *q)
 {
+	bool lost = q->lost != q->tq->lost;
 	struct conn_node *n;
+	struct zv_conn *c;
 	uint32_t pos = 0;
 
-	q->rst_count = 0;
+	q->lost = q->tq->lost;
 	while ((n = conn_table_next(&q->conns, &pos))) {
-		struct zv_conn *c = (struct zv_conn *)n;
+		bool gap, unknown;
 
+		c = (struct zv_conn *)n;
+		gap = lost && loan_drop_lost(c);
+		/* A peer that has not been asked yet knows nothing of it. */
+		unknown = c->state == VC_CONNECTING && (c->pending & CP_REQUEST);
 		c->pending = 0; /* the session that would carry it is over */
+		if (q->host && !unknown)
+			tx_rst_of(c);
 		/* Closed by the peer: all that it had sent is here, and it wants nothing more. */
-		conn_over(c, c->shut.peer == VSOCK_SHUTDOWN_BOTH ? 0 : -ECONNRESET);
+		conn_over(c, c->shut.peer == VSOCK_SHUTDOWN_BOTH && !gap ? 0 : -ECONNRESET);
 	}
+	if (lost)
+		TAILQ_FOREACH(c, &q->over, overlink)
+	if (loan_drop_lost(c))
+		c->err = -ECONNRESET;
 }
 
 /* The application gives its handle back: 0 or -EBUSY. */

@@ -405,6 +405,20 @@ void loan_drop_all(struct zv_conn *c)
 		entry_release(c->q, c, entry_pop(c));
 }
 
+bool loan_drop_lost(struct zv_conn *c)
+{
+	const struct rx_entry *e = c->q->rx.e;
+	uint32_t i = c->rx_head;
+
+	while (i != LOAN_NONE && e[e[i].holder].priv)
+		i = e[i].next;
+	if (i == LOAN_NONE)
+		return false;
+	loan_drop_all(c);
+	c->seq.msgs = 0;
+	return true;
+}
+
 void loan_forget(struct zv_conn *c)
 {
 	if (c->rx_lent)

@@ -90,6 +90,8 @@ int loan_buf_recv(struct zv_conn *c, struct zv_buf *bufs, unsigned n);
 void loan_buf_release(struct zv_queue *q, struct zv_buf *bufs, unsigned n);
 /* Drops what @c has received and not read. */
 void loan_drop_all(struct zv_conn *c);
+/* Drops it when some of it lies in memory of the peer's. False: none does, nothing is dropped. */
+bool loan_drop_lost(struct zv_conn *c);
 /* @c receives no more: what it withholds is nobody's share, whoever gives it back and when. */
 void loan_forget(struct zv_conn *c);
 void loan_fini(struct zv_queue *q);

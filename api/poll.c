@@ -36,7 +36,9 @@ void queue_sync(struct zv_queue *q)
 		return;
 	q->session = q->tq->session;
 	take_rest(q);
+	q->no_tx = 1; /* RSTs wait: see below */
 	conn_reset_all(q);
+	q->no_tx = 0;
 	guest = q->ops->guest_cid(q->dev->t);
 	q->own_cid = q->host ? VSOCK_CID_HOST : guest;
 	q->peer_cid = q->host ? guest : VSOCK_CID_HOST;
@@ -47,6 +49,12 @@ void queue_sync(struct zv_queue *q)
 	q->max_pkt = ZV_PLAIN_PKT;
 	if (!q->tq->up)
 		return;
+	/*
+	 * A driver that has been running may hold connections of former sessions, whoever served
+	 * them; a fresh one does not, and may have new ones by now from the same ports.
+	 */
+	if (!q->tq->inherited)
+		q->rst_count = 0;
 	ctrl_start(q);
 }
 

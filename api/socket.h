@@ -181,6 +181,7 @@ struct zv_queue {
 	struct zv_dev *dev;
 	uint32_t index;
 	uint32_t session; /* the tq session this state belongs to */
+	uint32_t lost;	  /* tq->lost, as far as it has been looked at */
 	uint32_t tick;	  /* polls, to look at the clock only now and then */
 	uint32_t behind;  /* full bursts for which that look has waited */
 	uint32_t listen_gen;
@@ -290,7 +291,10 @@ uint64_t conn_timers_next(const struct zv_queue *q);
 bool conn_ended_lately(struct zv_queue *q, const struct conn_key *key);
 /* Nobody will accept @c, which is in an accept queue. */
 void conn_unaccepted(struct zv_conn *c);
-/* All connections of a session that is over: ECONNRESET, or closed when the peer had closed. */
+/*
+ * All connections of a session that is over: ECONNRESET, or closed when the peer had closed. On the
+ * host's side a RST for each waits for a session with the same driver.
+ */
 void conn_reset_all(struct zv_queue *q);
 /*
  * Ends the connection by RST when the peer has shut down both ways and everything is read (section

@@ -14,6 +14,10 @@
 extern const struct CMUnitTest session_tests[];
 extern const unsigned n_session_tests;
 
+struct suite;
+/* Rings that are stopped and started; paused.c. */
+void paused_add(struct suite *s);
+
 /* No frontend of the test is connected any more. */
 void session_quiet(struct raw *r);
 /* A new frontend is served, and the bystander goes on. Leaves nobody connected. */

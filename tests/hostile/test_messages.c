@@ -79,5 +79,6 @@ int main(int argc, char **argv)
 	SUITE_TABLE(&s, run_case, order_cases, n_order_cases);
 	SUITE_TABLE(&s, run_case, fd_cases, n_fd_cases);
 	suite_add_tests(&s, session_tests, n_session_tests);
+	paused_add(&s);
 	return suite_run(&s, "a hostile frontend", argc, argv, NULL, world_group_end);
 }
