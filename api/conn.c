@@ -14,7 +14,8 @@
 #include <string.h>
 #include <time.h>
 
-#define FREE_CONNS_KEPT 256u /* freed structures kept for the next connection of the queue */
+#define TELL_AFTER_NS	1000000u /* small amounts of credit are told no more often than that */
+#define FREE_CONNS_KEPT 256u	 /* freed structures kept for the next connection of the queue */
 
 uint64_t zv_now(void)
 {
@@ -118,9 +119,26 @@ void conn_timer_start(struct zv_conn *c, unsigned which, uint64_t timeout_ns)
 	TAILQ_INSERT_TAIL(&c->q->timers[which], c, timers);
 }
 
+void conn_tell_soon(struct zv_conn *c)
+{
+	if (c->flags & CF_UNTOLD)
+		return;
+	c->flags |= CF_UNTOLD;
+	c->tell_at = zv_now() + TELL_AFTER_NS;
+	TAILQ_INSERT_TAIL(&c->q->untold, c, untold);
+}
+
+static void told(struct zv_conn *c)
+{
+	if (c->flags & CF_UNTOLD)
+		TAILQ_REMOVE(&c->q->untold, c, untold);
+	c->flags &= ~CF_UNTOLD;
+}
+
 uint64_t conn_timers_next(const struct zv_queue *q)
 {
-	uint64_t next = q->hello_by;
+	const struct zv_conn *u = TAILQ_FIRST(&q->untold);
+	uint64_t next = u && u->tell_at < q->hello_by ? u->tell_at : q->hello_by;
 
 	for (unsigned i = 0; i < TIMERS; i++) {
 		const struct zv_conn *c = TAILQ_FIRST(&q->timers[i]);
@@ -171,6 +189,11 @@ void conn_timers_run(struct zv_queue *q)
 			timed_out(c);
 	if (q->hello_by <= q->now)
 		ctrl_silent(q);
+	while ((c = TAILQ_FIRST(&q->untold)) && c->tell_at <= q->now) {
+		told(c);
+		if (c->state == VC_CONNECTED && credit_peer_stuck(&c->credit))
+			tx_ctrl(c, CP_CREDIT_UPDATE);
+	}
 }
 
 /* ---- the end ---- */
@@ -181,6 +204,7 @@ static void unlink_all(struct zv_conn *c)
 	struct zv_queue *q = c->q;
 
 	conn_timer_stop(c);
+	told(c);
 	if (c->flags & CF_CTRL)
 		TAILQ_REMOVE(&q->ctrl, c, ctrl);
 	tx_line_leave(c);

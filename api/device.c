@@ -124,6 +124,7 @@ static int queue_open(struct zv_dev *dev, unsigned i)
 	TAILQ_INIT(&q->ready);
 	TAILQ_INIT(&q->ctrl);
 	TAILQ_INIT(&q->txwait);
+	TAILQ_INIT(&q->untold);
 	TAILQ_INIT(&q->turns);
 	TAILQ_INIT(&q->more);
 	TAILQ_INIT(&q->over);

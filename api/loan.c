@@ -249,9 +249,12 @@ static void consumed(struct zv_conn *c, uint32_t len, uint32_t pkts)
 {
 	credit_rx_consumed(&c->credit, len);
 	c->credit.untold_pkts += pkts;
-	if (credit_update_due(&c->credit) && c->state == VC_CONNECTED &&
-	    !(c->shut.peer & VSOCK_SHUTDOWN_SEND))
+	if (c->state != VC_CONNECTED || c->shut.peer & VSOCK_SHUTDOWN_SEND)
+		return;
+	if (credit_update_due(&c->credit))
 		tx_ctrl(c, CP_CREDIT_UPDATE);
+	else if (credit_peer_stuck(&c->credit))
+		conn_tell_soon(c);
 }
 
 /* What a receiving call returns when no payload is queued. */

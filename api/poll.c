@@ -212,16 +212,18 @@ int queue_poll(struct zv_queue *q, struct zv_event *events, unsigned max)
 
 int queue_arm_rings(struct zv_queue *q, bool quiet)
 {
-	unsigned what = 0;
+	unsigned room;
 
 	q->armed_until = UINT64_MAX;
 	if (q->session != q->tq->session) /* zv_poll has work to do */
 		return -EAGAIN;
 	if (!TAILQ_EMPTY(&q->more) || (!quiet && (!TAILQ_EMPTY(&q->ready) || q->naccepts)))
 		return -EAGAIN;
-	if (!TAILQ_EMPTY(&q->txwait) || !TAILQ_EMPTY(&q->ctrl) || q->rst_count || q->hello_due)
-		what = ARM_TX;
-	if (q->ops->arm(q->tq, what))
+	if (!TAILQ_EMPTY(&q->ctrl) || q->rst_count || q->hello_due)
+		room = 1;
+	else
+		room = tx_least_wanted(q);
+	if (q->ops->arm(q->tq, room))
 		return -EAGAIN;
 	set_armed(q, ARMED); /* barrier pair [W] with zv_wake */
 	return queue_woken(q) ? -EAGAIN : 0;

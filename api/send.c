@@ -163,6 +163,27 @@ static int tx_empty_ok(const struct zv_queue *q, const char *call)
 	return zv_err(-EINVAL, "%s: a stock virtio-vsock peer cannot take empty messages", call);
 }
 
+/*
+ * There are too few buffers for a message of @len bytes: @n of them, of which @max can ever be had,
+ * hold @room. Waits for as many as it would need of these, and for one more than there are.
+ */
+static int wait_for_buffers(struct zv_conn *c, size_t len, size_t room, unsigned n, unsigned max)
+{
+	struct zv_queue *q = c->q;
+	uint64_t need = n ? ((uint64_t)len * n + room - 1) / room : 1;
+	unsigned ready = q->ops->tx_ready(q->tq);
+
+	if (n == max)
+		return zv_err(-EMSGSIZE,
+			      "zv_send: message of %zu bytes needs more than the %u "
+			      "buffers of this ring",
+			      len, max);
+	need = need > ready ? need : ready + 1u;
+	(void)tx_blocked(c, false, len ? (uint32_t)len : 1);
+	c->want_bufs = need < max ? (unsigned)need : max;
+	return -EAGAIN;
+}
+
 /* A whole message or nothing: buffers for all of it first, then commit. */
 static ssize_t send_message(struct zv_conn *c, const uint8_t *data, size_t len, uint32_t flags)
 {
@@ -174,6 +195,12 @@ static ssize_t send_message(struct zv_conn *c, const uint8_t *data, size_t len, 
 	max = max < ZV_SLOTS ? max : ZV_SLOTS;
 	if (!len && tx_empty_ok(q, "zv_send"))
 		return -EINVAL;
+	if (c->msg_pkts)
+		return zv_err(
+			-EINVAL,
+			"zv_send: zv_buf_send has begun a message (%u bytes so far): end that "
+			"with ZV_EOM first",
+			c->msg_bytes);
 	if (charge > c->credit.peer_buf_alloc)
 		return zv_err(-EMSGSIZE,
 			      "zv_send: message of %zu bytes, but the peer takes at most %u", len,
@@ -192,22 +219,17 @@ static ssize_t send_message(struct zv_conn *c, const uint8_t *data, size_t len, 
 		room += q->slots[n++].capacity;
 	} while (room < len);
 	if (room < len || n == 0 || n > credit_tx_packets(&c->credit)) {
-		bool no_buffer = room < len || n == 0;
-
 		for (unsigned i = 0; i < n; i++)
 			q->ops->tx_cancel(q->tq, q->slots[i].token);
-		if (n == max && no_buffer)
-			return zv_err(-EMSGSIZE,
-				      "zv_send: message of %zu bytes needs more than the %u "
-				      "buffers of this ring",
-				      len, max);
-		if (!no_buffer && n > c->credit.pkt_limit)
+		if (room < len || n == 0)
+			return wait_for_buffers(c, len, room, n, max);
+		if (n > c->credit.pkt_limit)
 			return zv_err(
 				-EMSGSIZE,
 				"zv_send: message of %zu bytes needs %u packets, but the peer "
 				"takes at most %u unread",
 				len, n, c->credit.pkt_limit);
-		(void)tx_blocked(c, !no_buffer, (uint32_t)charge);
+		(void)tx_blocked(c, true, (uint32_t)charge);
 		c->want_pkts = n;
 		return -EAGAIN;
 	}
@@ -265,6 +287,27 @@ static unsigned may_hold(const struct zv_conn *c, unsigned n)
 	return n < most - c->tx_loans ? n : most - c->tx_loans;
 }
 
+/*
+ * The open message fills the peer's buffer, or its packets the budget: its reader waits for the
+ * end, and nothing will come back before. What is reserved may still end it.
+ */
+static bool message_full(const struct zv_conn *c)
+{
+	const struct vsock_credit *cr = &c->credit;
+
+	return c->msg_pkts && !c->tx_loans &&
+	       (c->msg_bytes >= cr->peer_buf_alloc ||
+		(cr->pkt_limit && c->msg_pkts >= cr->pkt_limit));
+}
+
+/* Bytes that the open message, or the next one, may still have. */
+static uint32_t message_room(const struct zv_conn *c)
+{
+	uint32_t most = c->credit.peer_buf_alloc;
+
+	return most > c->msg_bytes ? most - c->msg_bytes : 0;
+}
+
 int tx_buf_alloc(struct zv_conn *c, struct zv_buf *bufs, unsigned n, size_t len)
 {
 	struct zv_queue *q = c->q;
@@ -278,7 +321,14 @@ int tx_buf_alloc(struct zv_conn *c, struct zv_buf *bufs, unsigned n, size_t len)
 		return tx_blocked(c, false, 1);
 	if (c->flags & CF_MORE)
 		tx_more_commit(c); /* keeps the order of bytes */
+	if (message_full(c))
+		return zv_err(
+			-EMSGSIZE,
+			"zv_buf_alloc: the message that zv_buf_send has begun has %u bytes in %u "
+			"packets, all that the peer can take before its end",
+			c->msg_bytes, c->msg_pkts);
 	left = tx_credit_left(c);
+	left = left < message_room(c) ? left : message_room(c);
 	pkts = credit_tx_packets(&c->credit);
 	pkts = pkts > c->tx_loans ? pkts - c->tx_loans : 0;
 	if (!left || !pkts)
@@ -380,14 +430,21 @@ static uint32_t seq_flags(const struct zv_conn *c, const struct zv_buf *b)
 	return VSOCK_SEQ_EOM | (b->flags & ZV_EOR ? VSOCK_SEQ_EOR : 0);
 }
 
-int tx_buf_send(struct zv_conn *c, struct zv_buf *bufs, unsigned n)
+/* A packet of a message, and the account of that. */
+static void send_piece(struct zv_conn *c, const struct tx_slot *s, uint32_t len, uint32_t flags)
+{
+	tx_commit(c, s, VSOCK_OP_RW, len, flags);
+	c->msg_bytes = flags ? 0 : c->msg_bytes + len;
+	c->msg_pkts = flags ? 0 : c->msg_pkts + 1;
+}
+
+/* 0, or why none of @bufs can be sent. */
+static int check_bufs(struct zv_conn *c, const struct zv_buf *bufs, unsigned n)
 {
 	struct zv_queue *q = c->q;
-	uint32_t before = c->credit.pkt_unread;
+	uint64_t msg = c->msg_bytes;
 	int ret = tx_may_send(c);
 
-	if (c->flags & CF_MORE)
-		tx_more_commit(c); /* keeps the order of bytes */
 	for (unsigned i = 0; i < n && ret == 0; i++) {
 		const struct tx_loan *l = loan_tx_find(&q->tx, c->id, &bufs[i]);
 
@@ -401,7 +458,27 @@ int tx_buf_send(struct zv_conn *c, struct zv_buf *bufs, unsigned n)
 				     i, n, bufs[i].flags & ~(ZV_EOM | ZV_EOR));
 		else if (!bufs[i].len && seq_flags(c, &bufs[i]))
 			ret = tx_empty_ok(q, "zv_buf_send");
+		if (ret || c->type != ZV_SEQPACKET)
+			continue;
+		msg += bufs[i].len;
+		if (msg > c->credit.peer_buf_alloc)
+			ret = zv_err(-EMSGSIZE,
+				     "zv_buf_send: message of %llu bytes or more, but the peer "
+				     "takes at most %u",
+				     (unsigned long long)msg, c->credit.peer_buf_alloc);
+		msg = seq_flags(c, &bufs[i]) ? 0 : msg;
 	}
+	return ret;
+}
+
+int tx_buf_send(struct zv_conn *c, struct zv_buf *bufs, unsigned n)
+{
+	struct zv_queue *q = c->q;
+	uint32_t before = c->credit.pkt_unread;
+	int ret = check_bufs(c, bufs, n);
+
+	if (c->flags & CF_MORE)
+		tx_more_commit(c); /* keeps the order of bytes */
 	if (ret) {
 		(void)cancel(c, bufs, n);
 		return ret;
@@ -419,7 +496,7 @@ int tx_buf_send(struct zv_conn *c, struct zv_buf *bufs, unsigned n)
 		else if (c->type == ZV_STREAM)
 			send_packet(c, &s, bufs[i].len);
 		else
-			tx_commit(c, &s, VSOCK_OP_RW, bufs[i].len, flags);
+			send_piece(c, &s, bufs[i].len, flags);
 	}
 	tx_credit_ahead(c, before);
 	return (int)n;

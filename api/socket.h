@@ -29,7 +29,9 @@
  * Fairness. Connections that found no transmit buffer wait in line (q->txwait), and nobody
  * overtakes the line. When there are buffers, a poll wakes the first of them: each has a turn, in
  * which it may send ZV_QUANTUM before it goes to the end of the line while there are others. One
- * that got nothing in its turn goes back to the front. Without waiters there is no limit.
+ * that got nothing in its turn goes back to the front. Without waiters there is no limit. A message
+ * that needs several buffers at a time is woken when there are that many; the line waits for it for
+ * some polls, then it goes to the end.
  *
  * Control packets (REQUEST, RESPONSE, CREDIT_UPDATE, SHUTDOWN, RST) are bits of a connection, not
  * queued packets: a full ring costs no memory. RSTs that belong to no connection wait in a ring of
@@ -86,6 +88,7 @@
 #define CF_OVER		(1u << 14) /* on q->over */
 #define CF_INCOMING	(1u << 15) /* the peer asked for it */
 #define CF_CREDIT_TOLD	(1u << 20) /* a packet of the peer has come since it was asked */
+#define CF_UNTOLD	(1u << 21) /* on q->untold */
 #define CF_COUNTED	(1u << 16) /* one of max_conns: in the table, neither internal nor closed */
 
 /* zv_conn.pending: control packets to send, in this order */
@@ -125,6 +128,7 @@ struct zv_conn {
 	void *user;
 	uint32_t mask;	    /* ZV_EV_* that the application wants; see zv_set_events */
 	uint32_t want_pkts; /* and the packets of the budget */
+	uint32_t want_bufs; /* CF_TXWAIT: buffers that it needs at a time */
 	uint32_t want;	    /* CF_WANT_OUT: credit that the blocked call needs */
 	/* received: entries of q->rx, oldest first; LOAN_NONE when empty */
 	uint32_t rx_head, rx_tail;
@@ -136,14 +140,17 @@ struct zv_conn {
 	uint32_t tx_reserved;	     /* credit reserved with them */
 	uint32_t spent;		     /* of ZV_QUANTUM, in this turn */
 	uint32_t futile;	     /* turns in a row that found too few buffers */
+	uint32_t msg_bytes;	     /* SEQPACKET: sent of the message that zv_buf_send has begun */
+	uint32_t msg_pkts;	     /* and packets of it; 0: none is open */
 	struct tx_slot more;	     /* CF_MORE: the packet being filled */
 	uint32_t more_len, more_max; /* bytes in it; bytes of credit that it holds */
 	struct vsock_credit credit;
 	struct listener *listener; /* CF_ACCEPTQ: whose accept queue */
 	uint64_t deadline;
+	uint64_t tell_at; /* CF_UNTOLD: when the peer is told of consumed bytes */
 	uint64_t tx_bytes, rx_bytes;
 	uint64_t opened_ns;
-	TAILQ_ENTRY(zv_conn) ready, ctrl, txwait, timers, morelink;
+	TAILQ_ENTRY(zv_conn) ready, ctrl, txwait, timers, untold, morelink;
 	TAILQ_ENTRY(zv_conn) acceptlink, overlink;
 	uint64_t over_seq; /* CF_OVER: rises along q->over */
 };
@@ -210,6 +217,7 @@ struct zv_queue {
 	struct conn_table conns;
 	struct zv_conn *last; /* connection of the last packet */
 	struct conn_list ready, ctrl, txwait, turns, more, timers[TIMERS];
+	struct conn_list untold; /* consumed bytes that the peer will be told of soon */
 	/* out of the table; the application still has the handle, or will get it by zv_accept */
 	struct conn_list over;
 	uint64_t over_seq; /* of the last that was put there */
@@ -280,6 +288,8 @@ int conn_reset(struct zv_conn *c);
 int conn_answer(struct zv_conn *c, int err);
 void conn_timer_start(struct zv_conn *c, unsigned which, uint64_t timeout_ns);
 void conn_timer_stop(struct zv_conn *c);
+/* The peer is told of consumed bytes a moment from now, unless a packet does before. */
+void conn_tell_soon(struct zv_conn *c);
 /* Runs timers that are due at q->now. */
 void conn_timers_run(struct zv_queue *q);
 /* Next deadline of the queue on the monotonic clock, UINT64_MAX when there is none. */
@@ -413,6 +423,8 @@ void tx_rst_of(const struct zv_conn *c);
 void tx_line_leave(struct zv_conn *c);
 /* Wakes the first in line; there are @buffers. */
 void tx_wake_waiters(struct zv_queue *q, unsigned buffers);
+/* The fewest buffers with which somebody in line could go on; 0: nobody waits. */
+unsigned tx_least_wanted(const struct zv_queue *q);
 /* Sends packets that ZV_MORE has kept open. */
 void tx_more_flush(struct zv_queue *q);
 void tx_more_drop(struct zv_conn *c);

@@ -75,9 +75,6 @@ static inline bool pkt_in_crumbs(uint32_t pieces, uint32_t len)
 /* tx_reserve flags */
 #define TX_CTRL 1u /* a packet without payload: may use the last buffers, kept for control */
 
-/* arm flags: what the owner waits for besides received packets */
-#define ARM_TX 1u /* room to send */
-
 /*
  * Lines that a peer can cause at will go through one of these: ZV_LOG_BURST a second, then a count
  * of those left out. One thread at a time.
@@ -172,8 +169,11 @@ struct transport_ops {
 	/* How many buffers tx_reserve (without TX_CTRL) would give now, about. Cheap. */
 	unsigned (*tx_ready)(struct tq *q);
 
-	/* Asks the peer for a notification. 0 armed; 1 there is work already (not armed). */
-	int (*arm)(struct tq *q, unsigned what);
+	/*
+	 * Asks the peer for a notification: of a received packet and, unless @room is 0, of so many
+	 * buffers to send. 0 armed; 1 there is work already (not armed).
+	 */
+	int (*arm)(struct tq *q, unsigned room);
 	/* Undoes arm and clears fd. */
 	void (*disarm)(struct tq *q);
 	/* Readable when an armed event has happened or the control thread changed the queue. */

@@ -333,6 +333,36 @@ static void turns_lapse(struct zv_queue *q)
 	}
 }
 
+/* The first in line can have what it needs. */
+static bool first_can(struct zv_queue *q, unsigned buffers)
+{
+	struct zv_conn *c = TAILQ_FIRST(&q->txwait);
+
+	if (c->want_bufs <= buffers)
+		return true;
+	if (TAILQ_NEXT(c, txwait) && ++c->futile >= ZV_FUTILE_TURNS) {
+		c->futile = 0;
+		TAILQ_REMOVE(&q->txwait, c, txwait);
+		TAILQ_INSERT_TAIL(&q->txwait, c, txwait);
+	}
+	return false;
+}
+
+unsigned tx_least_wanted(const struct zv_queue *q)
+{
+	const struct zv_conn *c;
+	unsigned least = 0;
+
+	TAILQ_FOREACH(c, &q->txwait, txwait)
+	{
+		if (!least || c->want_bufs < least)
+			least = c->want_bufs;
+		if (least == 1)
+			break;
+	}
+	return least;
+}
+
 void tx_wake_waiters(struct zv_queue *q, unsigned buffers)
 {
 	/* As many as can have a whole turn of small packets each; the others keep their place. */
@@ -341,12 +371,12 @@ void tx_wake_waiters(struct zv_queue *q, unsigned buffers)
 
 	if (q->fresh_turns && ++q->idle_wakes >= ZV_IDLE_WAKES)
 		turns_lapse(q);
-	if (q->fresh_turns >= n)
+	if (q->fresh_turns >= n || !first_can(q, buffers))
 		return;
 	n -= q->fresh_turns;
 	q->idle_wakes = 0;
 	q->contended = TAILQ_NEXT(TAILQ_FIRST(&q->txwait), txwait) != NULL;
-	for (; n && (c = TAILQ_FIRST(&q->txwait)); n--) {
+	for (; n && (c = TAILQ_FIRST(&q->txwait)) && c->want_bufs <= buffers; n--) {
 		TAILQ_REMOVE(&q->txwait, c, txwait);
 		c->flags &= ~CF_TXWAIT;
 		c->flags |= CF_TURN;
@@ -392,6 +422,7 @@ int tx_blocked(struct zv_conn *c, bool on_credit, uint32_t want)
 	c->flags |= CF_WANT_OUT;
 	c->want = want;
 	c->want_pkts = 1;
+	c->want_bufs = 1;
 	if (on_credit) {
 		tq_count(&q->tq->stats.tx_no_credit, 1);
 		tx_line_leave(c); /* its turn is over: it waits for the peer, not for a buffer */

@@ -353,8 +353,7 @@ unsigned vsock_tx_ready(struct tq *q)
 
 	if (!q->up)
 		return 0;
-	if (free_count(p) <= p->ctrl_keep)
-		reclaim(p);
+	reclaim(p); /* all there are: somebody waits for more than one */
 	return q->up && free_count(p) > p->ctrl_keep ? free_count(p) - p->ctrl_keep : 0;
 }
 
@@ -395,7 +394,7 @@ void vsock_publish(struct tq *q)
 		publish_ring(p, &p->rx, p->kick_rx);
 }
 
-int vsock_arm(struct tq *q, unsigned what)
+int vsock_arm(struct tq *q, unsigned room)
 {
 	struct vsock_pair *p = pair_of(q);
 
@@ -406,7 +405,7 @@ int vsock_arm(struct tq *q, unsigned what)
 	publish_ring(p, &p->rx, p->kick_rx);
 	if (!virtq_arm(&p->rx) && !held_by_event(p))
 		return 1;
-	if ((what & ARM_TX) && (vsock_tx_ready(q) || !virtq_arm(&p->tx))) {
+	if (room && (vsock_tx_ready(q) >= room || !virtq_arm(&p->tx))) {
 		/* Also when a ring was found broken: the owner must learn that its session is over.
 		 */
 		virtq_disarm(&p->rx);

@@ -189,7 +189,7 @@ void vsock_tx_cancel(struct tq *q, uint32_t token);
 void vsock_publish(struct tq *q);
 unsigned vsock_tx_max(struct tq *q);
 unsigned vsock_tx_ready(struct tq *q);
-int vsock_arm(struct tq *q, unsigned what);
+int vsock_arm(struct tq *q, unsigned room);
 void vsock_disarm(struct tq *q);
 int vsock_fd(struct tq *q);
 

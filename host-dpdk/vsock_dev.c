@@ -185,7 +185,7 @@ void hq_publish(struct tq *tq)
 }
 
 /* True when there is work, so that the owner must not sleep. */
-static bool work_now(struct hq *q, unsigned what)
+static bool work_now(struct hq *q, unsigned room)
 {
 	uint16_t shadow = q->rx.shadow;
 
@@ -193,33 +193,34 @@ static bool work_now(struct hq *q, unsigned what)
 		return true;
 	if (q->nlate)
 		return dvring_pending(&q->rx) || dvring_refresh(&q->rx) || q->rx.broken;
-	if (!(what & ARM_TX))
+	if (!room)
 		return false;
 	/* Any change counts: the owner may be waiting for a buffer for a control packet. */
-	return hq_tx_ready(&q->tq) || q->rx.broken || q->rx.shadow != shadow;
+	return hq_tx_ready(&q->tq) >= room || q->rx.broken || q->rx.shadow != shadow;
 }
 
-int hq_arm(struct tq *tq, unsigned what)
+int hq_arm(struct tq *tq, unsigned room)
 {
 	struct hq *q = hq_of(tq);
-	uint32_t have, keep;
+	uint32_t have, want;
 
 	q->armed = 1;
 	if (!q->ep)
 		return 0;
 	if (q->nlate)
-		what |= ARM_TX;
-	if (work_now(q, what))
+		room = 1;
+	if (work_now(q, room))
 		return 1;
 	dvring_notify_on(&q->tx, q->tx.last_avail);
-	if (what & ARM_TX) {
+	if (room) {
 		have = q->nstack + dvring_pending(&q->rx);
-		keep = hq_keep(q);
+		want = hq_keep(q) + room - 1;
 		/* With none at all any buffer helps, for control packets at least. */
-		dvring_notify_on(&q->rx, (uint16_t)(q->rx.shadow + (have ? keep - have : 0)));
+		want = have && want > have ? want - have : 0;
+		dvring_notify_on(&q->rx, (uint16_t)(q->rx.shadow + want));
 	}
 	shm_mb(); /* barrier pair [C] */
-	if (!work_now(q, what))
+	if (!work_now(q, room))
 		return 0;
 	dvring_notify_off(&q->tx);
 	dvring_notify_off(&q->rx);

@@ -306,7 +306,7 @@ void hq_tx_cancel(struct tq *tq, uint32_t token);
 unsigned hq_tx_max(struct tq *tq);
 unsigned hq_tx_ready(struct tq *tq);
 void hq_publish(struct tq *tq);
-int hq_arm(struct tq *tq, unsigned what);
+int hq_arm(struct tq *tq, unsigned room);
 void hq_disarm(struct tq *tq);
 int hq_fd(struct tq *tq);
 

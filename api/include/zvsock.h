@@ -272,7 +272,7 @@ ZV_API void zv_set_events(struct zv_conn *conn, uint32_t events);
  * without ZV_MORE, when full, or at the next zv_poll or zv_wait. An empty message of a SEQPACKET
  * connection needs a zvsock peer (-EINVAL otherwise). -EAGAIN: no room now (ZV_EV_OUT will tell).
  * -EPIPE: shut down. -ECONNRESET. -ENOTCONN: still connecting. -EMSGSIZE: a message larger than the
- * peer can ever take. -EINVAL also: unknown flags.
+ * peer can ever take. -EINVAL also: unknown flags; zv_buf_send has begun a message and not ended it.
  */
 ZV_API ssize_t zv_send(struct zv_conn *conn, const void *data, size_t len, uint32_t flags);
 
@@ -293,6 +293,8 @@ ZV_API ssize_t zv_recv(struct zv_conn *conn, void *data, size_t len, uint32_t *f
  * sides. Returns the number reserved, >= 1, or -EAGAIN, -EPIPE, -ECONNRESET, -ENOTCONN, -EINVAL, or
  * -ENOBUFS: too many are reserved and not sent (half of the ring on the queue; on a connection half
  * of what the others leave of that); sending or cancelling mends it, ZV_EV_OUT will not tell.
+ * -EMSGSIZE (SEQPACKET): the message that zv_buf_send has begun is as long as the peer can take and
+ * has no end yet. It can neither go on nor be taken back: reset the connection.
  */
 ZV_API int zv_buf_alloc(struct zv_conn *conn, struct zv_buf *bufs, unsigned n, size_t len);
 
@@ -301,7 +303,8 @@ ZV_API int zv_buf_alloc(struct zv_conn *conn, struct zv_buf *bufs, unsigned n, s
  * the buffer back unsent on STREAM). SEQPACKET: ZV_EOM (or ZV_EOR) in flags ends a message; len 0
  * with one of them needs a zvsock peer. The buffers are the library's again, whatever is returned.
  * @n, or -EINVAL (len above capacity, unknown flags, foreign cookie, an empty one for a stock peer:
- * nothing sent), -ECONNRESET, -EPIPE.
+ * nothing sent), -EMSGSIZE (a message larger than the peer can ever take: nothing sent),
+ * -ECONNRESET, -EPIPE.
  */
 ZV_API int zv_buf_send(struct zv_conn *conn, struct zv_buf *bufs, unsigned n);
 

@@ -9,8 +9,11 @@
  * consumed, and tells it with every packet. A one-way flow has no packet to carry it, so the
  * receiver sends CREDIT_UPDATE once it has consumed a quarter of the window since it last told. The
  * window is buf_alloc, or the peer's own buf_alloc when that is smaller: newer Linux senders stop
- * there, whatever they are allowed. A SEQPACKET receiver also tells when it has consumed a quarter
- * of the packets that a zvsock sender may have unread there: tiny messages use those up first.
+ * there, whatever they are allowed. A sender that has used all it was told of may be blocked, and
+ * the receiver waiting for what it sends next, before a quarter is consumed: what was consumed is
+ * told a moment later then (credit_peer_stuck). A SEQPACKET receiver also tells when it has
+ * consumed a quarter of the packets that a zvsock sender may have unread there: tiny messages use
+ * those up first.
  *
  * Newer Linux receivers (6.12.94+, 6.18.36+, 7.1) bound the packets in a socket's queue as well:
  * each is charged an skb, 576 bytes, against a second buf_alloc, and one too many resets the
@@ -177,17 +180,32 @@ static inline void credit_rx_consumed(struct vsock_credit *c, uint32_t len)
 	c->fwd_cnt += len;
 }
 
+/* What the peer may have sent and not been told of: see above. */
+static inline uint32_t credit_rx_window(const struct vsock_credit *c)
+{
+	bool smaller = c->peer_buf_alloc && c->peer_buf_alloc < c->buf_alloc;
+
+	return smaller ? c->peer_buf_alloc : c->buf_alloc;
+}
+
 /* True when a CREDIT_UPDATE is due: a quarter of the window, or of the packets, is not told. */
 static inline bool credit_update_due(const struct vsock_credit *c)
 {
 	uint32_t untold = c->fwd_cnt - c->told_fwd;
-	uint32_t window = c->buf_alloc;
+	uint32_t window = credit_rx_window(c);
 
-	if (c->peer_buf_alloc && c->peer_buf_alloc < window)
-		window = c->peer_buf_alloc;
 	if (c->untold_pkts && c->untold_pkts >= c->buf_alloc / (4 * CREDIT_MSG_OVERHEAD))
 		return true;
 	return untold && untold >= window / 4;
+}
+
+/*
+ * True when the peer believes that nothing is free, and something is: it may be waiting, and our
+ * application for what it has still to send. Such an update may wait a moment, for more to tell.
+ */
+static inline bool credit_peer_stuck(const struct vsock_credit *c)
+{
+	return c->fwd_cnt != c->told_fwd && c->rx_cnt - c->told_fwd >= credit_rx_window(c);
 }
 
 /* Notes that a packet carries fwd_cnt to the peer. */

@@ -251,7 +251,7 @@ static void notify(struct state *s, struct fz *z)
 
 	switch (how & 3) {
 	case 0:
-		FZ_CHECK(hq_arm(s->tq, how & 4 ? ARM_TX : 0) <= 1);
+		FZ_CHECK(hq_arm(s->tq, how & 4 ? 1u + (how >> 5) * 9 : 0) <= 1);
 		break;
 	case 1:
 		hq_disarm(s->tq);

@@ -319,7 +319,7 @@ static void owner_op(struct world *w, struct fz *z, unsigned op)
 		vsock_publish(w->q);
 		break;
 	case 6:
-		FZ_CHECK(vsock_arm(w->q, fz_u8(z) & 1 ? ARM_TX : 0) <= 1);
+		FZ_CHECK(vsock_arm(w->q, fz_u8(z)) <= 1);
 		break;
 	case 7:
 		vsock_disarm(w->q);

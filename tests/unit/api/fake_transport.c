@@ -237,13 +237,13 @@ static unsigned fake_tx_ready(struct tq *tq)
 	return tq->up && n > FAKE_CTRL_RESERVE ? n - FAKE_CTRL_RESERVE : 0;
 }
 
-static int fake_arm(struct tq *tq, unsigned what)
+static int fake_arm(struct tq *tq, unsigned room)
 {
 	struct fake_queue *q = (struct fake_queue *)tq;
 
 	q->arms++;
-	q->armed_for = what;
-	return rx_lane(tq)->count != 0 || ((what & ARM_TX) && fake_tx_ready(tq));
+	q->armed_for = room;
+	return rx_lane(tq)->count != 0 || (room && fake_tx_ready(tq) >= room);
 }
 
 static void fake_disarm(struct tq *tq)

@@ -391,7 +391,7 @@ static void test_the_transport_is_armed_for_calls_after_arm(void **state)
 	assert_int_equal(what, 0);
 	assert_int_equal(zv_send(g, "x", 1, 0), -EAGAIN);
 	(void)fake_arms(ZV_ROLE_GUEST, 0, &what);
-	assert_int_equal(what, ARM_TX);
+	assert_int_equal(what, 1);
 	assert_true(silent(P.g));
 	fake_limit_tx(ZV_ROLE_GUEST, 0, -1);
 	assert_int_equal(info_of(g).tx_unacked, 0); /* any call */

@@ -215,7 +215,7 @@ static void run_mix(uint32_t ring, uint32_t payload, uint32_t rounds, bool shuff
 		mix_drv_tx(m, len);
 		mix_dev_tx(m, shuffle);
 		if (rnd(m, 50) == 0) {
-			(void)vsock_arm(m->f.q, rnd(m, 2) ? ARM_TX : 0);
+			(void)vsock_arm(m->f.q, rnd(m, 2) ? rnd(m, 12) : 0);
 			vsock_disarm(m->f.q);
 		} else {
 			vsock_publish(m->f.q);

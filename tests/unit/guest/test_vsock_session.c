@@ -32,7 +32,7 @@ static void test_broken_ring(void **state)
 	assert_int_equal(vsock_tx_reserve(f.q, &s, 1, 1, TX_CTRL), 0);
 	assert_false(vsock_tx_ready(f.q));
 	vsock_publish(f.q);
-	assert_int_equal(vsock_arm(f.q, ARM_TX), 0);
+	assert_int_equal(vsock_arm(f.q, 1), 0);
 	vsock_disarm(f.q);
 	drv_commit(&f, &held, 1, 1);
 	/* the next session works, with all buffers */
@@ -72,10 +72,10 @@ static void test_broken_while_arming(void **state)
 	f.tx.used_idx = 15;
 	(void)raw_flush(&f.tx);
 	assert_int_equal(f.q->up, 1);
-	assert_int_equal(vsock_arm(f.q, ARM_TX), 1);
+	assert_int_equal(vsock_arm(f.q, 1), 1);
 	assert_int_equal(f.q->up, 0);
 	assert_int_equal(f.q->stats.ring_broken, 1);
-	assert_int_equal(vsock_arm(f.q, ARM_TX), 0); /* it knows: now it may */
+	assert_int_equal(vsock_arm(f.q, 1), 0); /* it knows: now it may */
 	teardown(&f);
 }
 
@@ -225,16 +225,16 @@ static void test_arm(void **state)
 	assert_int_equal(vsock_rx_burst(f.q, &pkt, 1), 1);
 
 	/* waiting for room: there is room */
-	assert_int_equal(vsock_arm(f.q, ARM_TX), 1);
+	assert_int_equal(vsock_arm(f.q, 1), 1);
 	n = vsock_tx_reserve(f.q, s, 64, 1, 0);
 	for (unsigned i = 0; i < n; i++)
 		drv_commit(&f, &s[i], 1, 1);
 	/* arm publishes; there is none, and the device signals when it gives one back */
-	assert_int_equal(vsock_arm(f.q, ARM_TX), 0);
+	assert_int_equal(vsock_arm(f.q, 1), 0);
 	assert_int_equal(dev_recv(&f, &fill, false), 1);
 	raw_put(&f.tx, s[0].token, 0);
 	assert_true(raw_flush(&f.tx));
-	assert_int_equal(vsock_arm(f.q, ARM_TX), 1);
+	assert_int_equal(vsock_arm(f.q, 1), 1);
 	vsock_disarm(f.q);
 	teardown(&f);
 }

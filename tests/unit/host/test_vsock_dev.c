@@ -344,20 +344,38 @@ static void arming(void **state)
 	assert_true(readable(fd));
 	hq_disarm(f->tq);
 	/* room to send: none at all, any buffer wakes */
-	assert_int_equal(hq_arm(f->tq, ARM_TX), 0);
+	assert_int_equal(hq_arm(f->tq, 1), 0);
 	assert_int_equal(drv_avail_event(&f->rx), 0);
 	offer_rx(f, 0, 100);
 	kick(rx);
 	assert_true(readable(fd));
 	hq_disarm(f->tq);
-	assert_int_equal(hq_arm(f->tq, ARM_TX), 1);
+	assert_int_equal(hq_arm(f->tq, 1), 1);
 	/* only those kept for control are left: woken when there is one more */
 	for (unsigned i = 1; i < N; i++)
 		offer_rx(f, (uint16_t)i, 100);
 	assert_int_equal(hq_tx_reserve(f->tq, f->slot, 64, 1, 0), N - KEEP);
 	assert_int_equal(hq_tx_reserve(f->tq, f->slot + N - KEEP, 3, 0, TX_CTRL), 3);
-	assert_int_equal(hq_arm(f->tq, ARM_TX), 0);
+	assert_int_equal(hq_arm(f->tq, 1), 0);
 	assert_int_equal(drv_avail_event(&f->rx), N + 3);
+	hq_disarm(f->tq);
+	/* five wanted: woken when there are as many, and those for control */
+	assert_int_equal(hq_arm(f->tq, 5), 0);
+	assert_int_equal(drv_avail_event(&f->rx), N + 3 + 4);
+	hq_disarm(f->tq);
+	for (unsigned i = 0; i < 3; i++)
+		hq_tx_cancel(f->tq, f->slot[i].token);
+	assert_int_equal(hq_arm(f->tq, 1), 0);
+	assert_int_equal(drv_avail_event(&f->rx), N);
+	hq_disarm(f->tq);
+	hq_tx_cancel(f->tq, f->slot[3].token);
+	assert_int_equal(hq_arm(f->tq, 1), 1);
+	assert_int_equal(hq_arm(f->tq, 2), 0);
+	assert_int_equal(drv_avail_event(&f->rx), N);
+	hq_disarm(f->tq);
+	for (unsigned i = 4; i < N; i++)
+		hq_tx_cancel(f->tq, f->slot[i].token);
+	assert_int_equal(hq_arm(f->tq, N - KEEP), 1);
 	/* the control thread wakes too, up or down */
 	hq_disarm(f->tq);
 	assert_false(readable(fd));
@@ -421,7 +439,7 @@ static void *own(void *arg)
 				hq_tx_commit(tq, slot[i].token, &h);
 		}
 		hq_publish(tq);
-		if (hq_arm(tq, ARM_TX) == 0)
+		if (hq_arm(tq, 1) == 0)
 			hq_disarm(tq);
 		quiesce_leave(&tq->qs);
 	}

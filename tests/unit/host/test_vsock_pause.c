@@ -68,7 +68,7 @@ static void loans_go_on(void **state)
 	assert_int_equal(held[7], 8);
 	memcpy(f->slot[1].data, "xyz", 3);
 	hq_tx_commit(f->tq, f->slot[1].token, &h); /* not in the order of the chains */
-	assert_int_equal(hq_arm(f->tq, ARM_TX), 0);
+	assert_int_equal(hq_arm(f->tq, 1), 0);
 	hq_disarm(f->tq);
 	hq_publish(f->tq);
 	for (unsigned i = 0; i < 0x8000; i++)

@@ -345,7 +345,7 @@ static void work_of_a_round_is_bounded(void **state)
 			all += got;
 		assert_in_range(f->q->rx.walked + f->q->taken, 1, HQ_WORK + 1001);
 		if (all < N - KEEP)
-			assert_true(hq_tx_ready(f->tq) && hq_arm(f->tq, ARM_TX) == 1);
+			assert_true(hq_tx_ready(f->tq) && hq_arm(f->tq, 1) == 1);
 	}
 	assert_true(rounds >= (N - KEEP) * 1000 / (HQ_WORK + 1001));
 	assert_int_equal(all, N - KEEP);
