@@ -144,14 +144,13 @@ static void the_guest_sends_and_exits(void **state)
 	struct zv_conn *c;
 	struct zv_dev *d;
 	struct zv_dev_info info = {.size = sizeof(info)};
-	pid_t guest;
+	pid_t guest = start(guest_main); /* before this process has threads */
 	int status;
 
 	(void)state;
 	assert_int_equal(zv_host_init(), 0);
 	assert_int_equal(zv_open(&d, host_uri, NULL), 0);
 	assert_int_equal(zv_listen(d, PORT, ZV_STREAM, 0), 0);
-	guest = start(guest_main);
 	while (zv_accept(zv_queue(d, 0), PORT, &c))
 		assert_true(wait_events(zv_queue(d, 0)));
 	assert_int_equal(waitpid(guest, &status, 0), guest);

@@ -470,7 +470,7 @@ static void check(const struct side *s)
 		tx += q->tx.app_loans;
 		lent = q->rx.lent_descs;
 		FZ_CHECK(lent <= q->tq->rx_descs / 2);
-		FZ_CHECK(q->rst_count <= ZV_RST_FIFO);
+		FZ_CHECK(q->rst_count <= ZV_RST_FIFO + q->dev->opts.max_conns);
 		FZ_CHECK(lent || !q->rx.holders);
 		FZ_CHECK(q->fresh_turns == fresh_turns(q));
 	}
