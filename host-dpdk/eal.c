@@ -16,6 +16,8 @@
  */
 #include "eal.h"
 
+#include "fd_cloexec.h"
+
 #include "transport.h"
 
 #include <errno.h>
@@ -98,6 +100,7 @@ static int init(void)
 			lcores,
 			NULL};
 	int ret, argc = (int)(sizeof(argv) / sizeof(argv[0])) - 1;
+	struct fd_list fds;
 	cpu_set_t before;
 
 	if (pthread_getaffinity_np(pthread_self(), sizeof(before), &before) != 0)
@@ -107,7 +110,9 @@ static int init(void)
 	(void)snprintf(prefix, sizeof(prefix), "--file-prefix=zvsock-%ld", (long)getpid());
 	if (redirect_log() < 0)
 		return zv_err(-ENOMEM, "zv_host_init: out of memory");
+	fd_list_take(&fds);
 	ret = rte_eal_init(argc, argv);
+	fd_list_mark_new(&fds, NULL);
 	(void)pthread_setaffinity_np(pthread_self(), sizeof(before), &before);
 	if (ret < 0)
 		return zv_err(

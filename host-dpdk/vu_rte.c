@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "vu_rte.h"
 
+#include "fd_cloexec.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/vhost.h>
@@ -109,21 +111,48 @@ static int make_listener(void)
 
 /* ---- one link ---- */
 
-static int attach(struct link *l)
+static int connect_rte(const struct link *l)
 {
-	int fd;
-
 	if (rte_vhost_driver_register(l->path,
 				      RTE_VHOST_USER_CLIENT | RTE_VHOST_USER_NO_RECONNECT) < 0)
 		return -ENOMEM;
 	if (rte_vhost_driver_set_features(l->path, VU_FEATURES) == 0 &&
 	    rte_vhost_driver_set_protocol_features(l->path, VU_PROTOCOL_FEATURES) == 0 &&
 	    rte_vhost_driver_callback_register(l->path, &no_ops) == 0 &&
-	    rte_vhost_driver_start(l->path) == 0) {
+	    rte_vhost_driver_start(l->path) == 0)
+		return 0;
+	(void)rte_vhost_driver_unregister(l->path);
+	return -EIO;
+}
+
+/* What rte_vhost opens: its end of the link, and pipes to wake its threads, at the first. */
+static bool of_rte(int fd)
+{
+	struct sockaddr_un sa = {.sun_family = AF_UNSPEC}, ours = {.sun_family = AF_UNSPEC};
+	socklen_t len = sizeof(sa), our_len = sizeof(ours);
+	struct stat st;
+
+	if (fstat(fd, &st) < 0)
+		return false;
+	if (S_ISFIFO(st.st_mode))
+		return rte.links == 0;
+	return getpeername(fd, (struct sockaddr *)&sa, &len) == 0 &&
+	       getsockname(rte.listener, (struct sockaddr *)&ours, &our_len) == 0 &&
+	       len == our_len && memcmp(&sa, &ours, len) == 0;
+}
+
+static int attach(struct link *l)
+{
+	struct fd_list fds;
+	int fd = -1, ret;
+
+	fd_list_take(&fds);
+	ret = connect_rte(l);
+	fd_list_mark_new(&fds, of_rte);
+	if (ret == 0)
 		fd = accept4(rte.listener, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
-		if (fd >= 0)
-			return fd;
-	}
+	if (ret < 0 || fd >= 0)
+		return ret < 0 ? ret : fd;
 	(void)rte_vhost_driver_unregister(l->path);
 	return -EIO;
 }

@@ -17,7 +17,9 @@
  * any thread, and zv_wake called by any. Device calls (zv_close, zv_listen, zv_listen_all,
  * zv_unlisten) on one device are serialised by the caller; those on different devices, zv_open and
  * zv_host_init may be made by several threads at once, also beside the calls on queues. After
- * fork() only the parent may go on using a device; the child must not call anything.
+ * fork() only the parent may go on using a device; the child must not call anything. Until it exits
+ * or executes a program it holds what the parent has open: sockets and memory of the peer outlive
+ * zv_close for as long. Across exec nothing is left: all descriptors are close-on-exec.
  *
  * Hostile peers: payload received without copying (zv_buf_recv) lies in memory that the peer can
  * still change while you look at it. Copy before you check and use it, or use zv_recv.

@@ -16,6 +16,10 @@ extern "C" {
  * rte_eal_init with "--no-huge --no-pci" (EAL memory is off the data path). Idempotent. Call it
  * before threads are pinned: EAL binds the calling thread to a CPU, which is undone before return.
  * 0, -ENOMEM, -EIO (EAL refused; zv_error_text says why).
+ *
+ * Every descriptor of this library is closed on exec: neither guest memory nor sockets reach a
+ * program that the process executes. DPDK's own are marked right after it has opened them (whatever
+ * else is opened during zv_host_init is as well), so do not execute programs during this call.
  */
 ZV_API int zv_host_init(void);
 

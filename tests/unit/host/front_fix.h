@@ -163,8 +163,8 @@ static inline void front_on(struct front *f, int sock, unsigned nrings, uint64_t
 	guest_make(&f->g);
 	for (unsigned i = 0; i < NRINGS; i++) {
 		drv_make(&f->ring[i], &f->g, i, N);
-		f->kick[i] = eventfd(0, EFD_NONBLOCK);
-		f->call[i] = eventfd(0, EFD_NONBLOCK);
+		f->kick[i] = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+		f->call[i] = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
 	}
 	handshake(f, cid);
 }

@@ -3,6 +3,7 @@
  */
 #include "front_fix.h"
 
+#include <fcntl.h>
 #include <sys/stat.h>
 
 /* The socket layer's table of its own transports; not needed here. */
@@ -45,7 +46,7 @@ static int vmm_accept(int listener)
 	int fd;
 
 	assert_int_equal(poll(&p, 1, 20000), 1);
-	fd = accept(listener, NULL, NULL);
+	fd = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
 	assert_true(fd >= 0);
 	setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &tv, sizeof(tv));
 	return fd;
@@ -147,9 +148,74 @@ static void sockmode_says_who_may_connect(void **state)
 	ops->close(d);
 }
 
+/* Descriptors that a program would inherit, as far as the process has not been started with them.
+ */
+static uint64_t before;
+
+static uint64_t inherited(void)
+{
+	uint64_t set = 0;
+
+	for (int fd = 0; fd < 64; fd++) {
+		int flags = fcntl(fd, F_GETFD);
+
+		if (flags >= 0 && !(flags & FD_CLOEXEC))
+			set |= 1ull << fd;
+	}
+	return set;
+}
+
+static void check_inherited(void)
+{
+	uint64_t more = inherited() & ~before;
+	char name[32], target[128];
+
+	for (int fd = 0; fd < 64; fd++) {
+		ssize_t n;
+
+		if (!(more >> fd & 1))
+			continue;
+		snprintf(name, sizeof(name), "/proc/self/fd/%d", fd);
+		n = readlink(name, target, sizeof(target) - 1);
+		print_message("descriptor %d: %.*s\n", fd, n < 0 ? 0 : (int)n, target);
+	}
+	assert_int_equal(more, 0);
+	assert_int_equal(fcntl(64, F_GETFD), -1); /* that was all of them */
+}
+
+/* Neither guest memory nor sockets nor anything else reaches a program that is executed. */
+static void nothing_is_inherited(void **state)
+{
+	struct tdev *d, *e;
+	struct front f;
+	int listener;
+
+	(void)state;
+	check_inherited();
+	listener = vmm_listen(sock_b);
+	assert_int_equal(try_open(&d, 2, "%s,cid=3", sock_a), 0);
+	assert_int_equal(try_open(&e, 2, "%s,cid=4,mode=client", sock_b), 0);
+	check_inherited();
+	close(vmm_accept(listener));
+	front_make(&f, sock_a, 3);
+	pair_setup(&f, 0, 1);
+	wait_up(ops->queue(d, 0), 1);
+	check_inherited();
+	(void)ring_stop(&f, 0);
+	(void)ring_stop(&f, 1);
+	check_inherited();
+	front_free(&f);
+	close(listener);
+	ops->close(d);
+	ops->close(e);
+	unlink(sock_b);
+	check_inherited();
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(nothing_is_inherited),
 		cmocka_unit_test(client_mode_outlives_the_vmm),
 		cmocka_unit_test(several_sockets_are_one_guest),
 		cmocka_unit_test(what_cannot_be_opened_leaves_nothing),
@@ -158,6 +224,7 @@ int main(void)
 	const char *rest;
 	int ret;
 
+	before = inherited();
 	if (!mkdtemp(dir) || zv_host_init() < 0 || !(ops = zv_transport_find("host:", &rest)))
 		return 99;
 	snprintf(sock_a, sizeof(sock_a), "%s/a", dir);

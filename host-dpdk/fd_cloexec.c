@@ -1,0 +1,59 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "fd_cloexec.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <stdlib.h>
+
+void fd_list_take(struct fd_list *l)
+{
+	DIR *d = opendir("/proc/self/fd");
+	unsigned room = 0;
+	struct dirent *e;
+
+	*l = (struct fd_list){NULL, 0};
+	while (d && (e = readdir(d))) {
+		char *end;
+		long fd = strtol(e->d_name, &end, 10);
+
+		if (*end || end == e->d_name || fd == dirfd(d))
+			continue;
+		if (l->n == room) {
+			int *more = realloc(l->fd, (room = room ? 2 * room : 64) * sizeof(int));
+
+			if (!more) {
+				free(l->fd);
+				*l = (struct fd_list){NULL, 0};
+				break;
+			}
+			l->fd = more;
+		}
+		l->fd[l->n++] = (int)fd;
+	}
+	if (d)
+		(void)closedir(d);
+}
+
+static bool has(const struct fd_list *l, int fd)
+{
+	for (unsigned i = 0; i < l->n; i++)
+		if (l->fd[i] == fd)
+			return true;
+	return false;
+}
+
+void fd_list_mark_new(struct fd_list *l, bool (*wanted)(int fd))
+{
+	struct fd_list now;
+
+	fd_list_take(&now);
+	for (unsigned i = 0; i < now.n && l->n; i++) {
+		int fd = now.fd[i], flags = fcntl(fd, F_GETFD);
+
+		if (flags >= 0 && !(flags & FD_CLOEXEC) && !has(l, fd) && (!wanted || wanted(fd)))
+			(void)fcntl(fd, F_SETFD, flags | FD_CLOEXEC);
+	}
+	free(now.fd);
+	free(l->fd);
+	*l = (struct fd_list){NULL, 0};
+}

@@ -1,0 +1,22 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Close-on-exec for descriptors that DPDK opens without it. What is there before and after a call
+ * of DPDK is compared; what is new, and is what the call is known to open, is marked. Another
+ * thread that forks and executes a program during the call may still pass them on.
+ */
+#ifndef ZV_FD_CLOEXEC_H
+#define ZV_FD_CLOEXEC_H
+
+#include <stdbool.h>
+
+struct fd_list {
+	int *fd;
+	unsigned n;
+};
+
+/* Descriptors that are open now. Without /proc or memory: none, and nothing will be marked. */
+void fd_list_take(struct fd_list *l);
+/* Marks those that have been opened since and are @wanted (NULL: all). Frees the list. */
+void fd_list_mark_new(struct fd_list *l, bool (*wanted)(int fd));
+
+#endif
