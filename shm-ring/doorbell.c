@@ -14,7 +14,7 @@ int doorbell_init(struct doorbell *d, struct doorbell_word *word)
 	*d = (struct doorbell){.word = word, .fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)};
 	if (d->fd < 0)
 		return -errno;
-	shm_store32(&word->need_wakeup, 0);
+	shm_store64(&word->need_wakeup, 0);
 	return 0;
 }
 
@@ -53,7 +53,7 @@ void doorbell_disarm(struct doorbell *d)
 	if (!d->armed)
 		return;
 	d->armed = false;
-	shm_store32(&d->word->need_wakeup, 0);
+	shm_store64(&d->word->need_wakeup, 0);
 	/* What fails, or comes later, leaves the eventfd readable: one wake-up for nothing. */
 	if (doorbell_wait(d, 0) == 1 && read(d->fd, &count, sizeof(count)) < 0)
 		return;
@@ -71,7 +71,7 @@ int doorbell_wait(struct doorbell *d, uint64_t timeout_ns)
 	return rc < 0 ? -errno : rc;
 }
 
-int doorbell_signal(struct doorbell_peer *p, uint32_t turn)
+int doorbell_signal(struct doorbell_peer *p, uint64_t turn)
 {
 	struct pollfd pfd = {.fd = p->fd, .events = POLLOUT};
 	uint64_t one = 1;

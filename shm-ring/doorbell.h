@@ -8,7 +8,8 @@
  * writes it: 0 while it polls, a fresh number each time it is about to sleep. The ringer looks at
  * it after each publish, and writes to the eventfd once for each number: a line that nobody
  * writes stays in the ringer's cache, and a sleeper that is slow to wake costs one system call,
- * not one a message.
+ * not one a message. The number has 64 bits because a ringer that meets the number it rang for last
+ * does not ring: one that comes round while the ringer is quiet would be a lost wake-up.
  *
  * The lost wake-up is excluded by barrier pair [D], a Dekker pair:
  *	sleeper: store need_wakeup, full barrier, look at the ring again, sleep if it is empty;
@@ -32,8 +33,8 @@
 
 /* The shared part. */
 struct doorbell_word {
-	uint32_t need_wakeup; /* 0: the sleeper polls; else it sleeps, or is about to */
-	uint8_t pad[SHM_CACHE_LINE - sizeof(uint32_t)];
+	uint64_t need_wakeup; /* 0: the sleeper polls; else it sleeps, or is about to */
+	uint8_t pad[SHM_CACHE_LINE - sizeof(uint64_t)];
 } SHM_CACHE_ALIGNED;
 _Static_assert(sizeof(struct doorbell_word) == SHM_CACHE_LINE, "shared layout");
 
@@ -41,7 +42,7 @@ _Static_assert(sizeof(struct doorbell_word) == SHM_CACHE_LINE, "shared layout");
 struct doorbell {
 	struct doorbell_word *word;
 	int fd;	       /* eventfd, owned; readable when rung */
-	uint32_t turn; /* the last number written to need_wakeup */
+	uint64_t turn; /* the last number written to need_wakeup */
 	bool armed;
 };
 
@@ -49,7 +50,7 @@ struct doorbell {
 struct doorbell_peer {
 	const struct doorbell_word *word;
 	int fd;		/* a duplicate of the sleeper's, owned */
-	uint32_t rung;	/* the number that has been rung for */
+	uint64_t rung;	/* the number that has been rung for */
 	uint64_t rings; /* system calls made to wake the peer */
 };
 
@@ -67,10 +68,8 @@ void doorbell_detach(struct doorbell_peer *p);
  */
 static inline void doorbell_arm(struct doorbell *d)
 {
-	if (++d->turn == 0)
-		d->turn = 1;
 	d->armed = true;
-	shm_store32(&d->word->need_wakeup, d->turn);
+	shm_store64(&d->word->need_wakeup, ++d->turn);
 	shm_mb(); /* barrier pair [D] */
 }
 
@@ -81,15 +80,15 @@ void doorbell_disarm(struct doorbell *d);
 int doorbell_wait(struct doorbell *d, uint64_t timeout_ns);
 
 /* Slow half of doorbell_ring(). */
-int doorbell_signal(struct doorbell_peer *p, uint32_t turn);
+int doorbell_signal(struct doorbell_peer *p, uint64_t turn);
 
 /* Wakes the peer if it sleeps; call it after publishing. 1 rung, 0 no need, -errno. */
 static inline int doorbell_ring(struct doorbell_peer *p)
 {
-	uint32_t turn;
+	uint64_t turn;
 
 	shm_mb(); /* barrier pair [D] */
-	turn = shm_load32(&p->word->need_wakeup);
+	turn = shm_load64(&p->word->need_wakeup);
 	if (__builtin_expect(turn == 0 || turn == p->rung, 1))
 		return 0;
 	return doorbell_signal(p, turn);

@@ -78,14 +78,36 @@ static void disarm_without_a_ring(void **state)
 	assert_int_equal(doorbell_ring(&b->p), 0);
 }
 
-static void the_turn_never_is_zero(void **state)
+/* The ringer has rung once; then the sleeper arms 2^32 times, and nothing is published until the
+ * last. */
+static void a_number_does_not_come_round(void **state)
 {
 	struct bell *b = *state;
 
-	b->d.turn = UINT32_MAX;
 	doorbell_arm(&b->d);
-	assert_int_equal(b->word.need_wakeup, 1);
 	assert_int_equal(doorbell_ring(&b->p), 1);
+	doorbell_disarm(&b->d);
+	b->d.turn += UINT32_MAX;
+	doorbell_arm(&b->d);
+	assert_true(b->word.need_wakeup == UINT64_C(0x100000001));
+	assert_int_equal(doorbell_ring(&b->p), 1);
+	assert_int_equal(doorbell_wait(&b->d, 0), 1);
+	doorbell_disarm(&b->d);
+}
+
+/* Also one whose lower half is 0, the number that says "awake". */
+static void a_number_across_32_bits_is_rung_for(void **state)
+{
+	struct bell *b = *state;
+
+	b->d.turn = UINT32_MAX - 1;
+	for (int i = 1; i <= 3; i++) {
+		doorbell_arm(&b->d);
+		assert_int_equal(doorbell_ring(&b->p), 1);
+		assert_int_equal(doorbell_ring(&b->p), 0);
+		assert_int_equal(b->p.rings, i);
+		doorbell_disarm(&b->d);
+	}
 }
 
 /* The peer filled the counter and made the descriptor blocking: ringing still returns. */
@@ -201,7 +223,8 @@ int main(void)
 		BELL_TEST(no_system_call_while_awake),
 		BELL_TEST(one_ring_for_each_sleep),
 		BELL_TEST(disarm_without_a_ring),
-		BELL_TEST(the_turn_never_is_zero),
+		BELL_TEST(a_number_does_not_come_round),
+		BELL_TEST(a_number_across_32_bits_is_rung_for),
 		BELL_TEST(a_full_counter_does_not_block),
 		BELL_TEST(only_an_eventfd_is_taken),
 		BELL_TEST(sleeping_after_each_empty_look_loses_nothing),
