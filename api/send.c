@@ -42,10 +42,13 @@ static bool send_pieces(struct zv_conn *c, const struct tx_slot *s, uint32_t len
 /* Sends @len bytes of payload, which are in @s. */
 static void send_packet(struct zv_conn *c, const struct tx_slot *s, uint32_t len)
 {
-	uint32_t cut = credit_tx_cut(&c->credit, len, tx_joins(c) ? s->capacity : 0, c->tx_loans);
+	if (__builtin_expect(c->credit.pkt_limit != 0, 0)) {
+		uint32_t cap = tx_joins(c) ? s->capacity : 0;
 
-	if (__builtin_expect(cut < len, 0) && send_pieces(c, s, len))
-		return;
+		if (credit_tx_cut(&c->credit, len, cap, c->tx_loans) < len &&
+		    send_pieces(c, s, len))
+			return;
+	}
 	tx_commit(c, s, VSOCK_OP_RW, len, 0);
 }
 
@@ -136,7 +139,8 @@ static ssize_t send_stream(struct zv_conn *c, const uint8_t *data, size_t len, u
 		if (!q->ops->tx_reserve(q->tq, &s, 1, n, 0))
 			break;
 		n = n < s.capacity ? n : s.capacity;
-		n = credit_tx_cut(&c->credit, n, tx_joins(c) ? s.capacity : 0, c->tx_loans);
+		if (__builtin_expect(c->credit.pkt_limit != 0, 0))
+			n = credit_tx_cut(&c->credit, n, tx_joins(c) ? s.capacity : 0, c->tx_loans);
 		memcpy(s.data, data + done, n);
 		tx_commit(c, &s, VSOCK_OP_RW, n, 0);
 		tx_turn_spend(c, n);

@@ -43,7 +43,8 @@ void tx_commit(struct zv_conn *c, const struct tx_slot *s, unsigned op, uint32_t
 	tq_count(&q->tq->stats.tx_bytes, len);
 	if (op == VSOCK_OP_RW) {
 		/* Empty packets go to those only who count them, too: see tx_empty_ok(). */
-		credit_tx_sent(&c->credit, len ? len : 1, tx_joins(c) ? s->capacity : 0);
+		credit_tx_sent(&c->credit, len ? len : 1,
+			       c->credit.pkt_limit && tx_joins(c) ? s->capacity : 0);
 		c->tx_bytes += len;
 	}
 }

@@ -274,7 +274,8 @@ ZV_API void zv_set_events(struct zv_conn *conn, uint32_t events);
  * without ZV_MORE, when full, or at the next zv_poll or zv_wait. An empty message of a SEQPACKET
  * connection needs a zvsock peer (-EINVAL otherwise). -EAGAIN: no room now (ZV_EV_OUT will tell).
  * -EPIPE: shut down. -ECONNRESET. -ENOTCONN: still connecting. -EMSGSIZE: a message larger than the
- * peer can ever take. -EINVAL also: unknown flags; zv_buf_send has begun a message and not ended it.
+ * peer can ever take. -EINVAL also: unknown flags; zv_buf_send has begun a message and not ended
+ * it.
  */
 ZV_API ssize_t zv_send(struct zv_conn *conn, const void *data, size_t len, uint32_t flags);
 
