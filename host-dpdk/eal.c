@@ -27,6 +27,7 @@
 #include <rte_lcore.h>
 #include <rte_log.h>
 #include <sched.h>
+#include <signal.h>
 #include <stdio.h>
 #include <unistd.h>
 
@@ -102,6 +103,7 @@ static int init(void)
 	int ret, argc = (int)(sizeof(argv) / sizeof(argv[0])) - 1;
 	struct fd_list fds;
 	cpu_set_t before;
+	sigset_t all, mask;
 
 	if (pthread_getaffinity_np(pthread_self(), sizeof(before), &before) != 0)
 		return zv_err(-EIO, "zv_host_init: cannot read the CPU affinity of this thread");
@@ -111,7 +113,10 @@ static int init(void)
 	if (redirect_log() < 0)
 		return zv_err(-ENOMEM, "zv_host_init: out of memory");
 	fd_list_take(&fds);
+	(void)sigfillset(&all); /* EAL's threads inherit it: signals are the application's */
+	(void)pthread_sigmask(SIG_SETMASK, &all, &mask);
 	ret = rte_eal_init(argc, argv);
+	(void)pthread_sigmask(SIG_SETMASK, &mask, NULL);
 	fd_list_mark_new(&fds, NULL);
 	(void)pthread_setaffinity_np(pthread_self(), sizeof(before), &before);
 	if (ret < 0)

@@ -4,15 +4,18 @@
  * different devices are not, from the very first zv_host_init and zv_open of the process to the
  * last zv_close.
  */
+#include <dirent.h>
 #include <errno.h>
 #include <pthread.h>
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/time.h>
 #include <unistd.h>
 #include <zvsock.h>
 #include <zvsock_host.h>
@@ -129,6 +132,66 @@ static void the_first_and_the_last_device_meet(void **state)
 	run(2);
 }
 
+/* Threads of ours that take no signal; -1: one that would take @sig. */
+static int deaf_threads(int sig)
+{
+	DIR *tasks = opendir("/proc/self/task");
+	char path[300], line[256];
+	const struct dirent *e;
+	int n = 0;
+
+	while (tasks && n >= 0 && (e = readdir(tasks))) {
+		unsigned long long blocked = 0;
+		FILE *f;
+
+		if (e->d_name[0] == '.' || atoi(e->d_name) == (int)getpid())
+			continue;
+		snprintf(path, sizeof(path), "/proc/self/task/%s/status", e->d_name);
+		f = fopen(path, "r");
+		while (f && fgets(line, sizeof(line), f))
+			if (sscanf(line, "SigBlk: %llx", &blocked) == 1)
+				break;
+		if (f)
+			fclose(f);
+		n = blocked >> (sig - 1) & 1 ? n + 1 : -1;
+	}
+	if (tasks)
+		closedir(tasks);
+	return n;
+}
+
+static void on_signal(int sig)
+{
+	(void)sig;
+}
+
+/* A signal for the process finds the thread that waits, not one of the library's. */
+static void signals_are_the_applications(void **state)
+{
+	const struct zv_opts o = {.size = sizeof(o), .flags = ZV_OPT_BUSY_POLL};
+	const struct itimerval t = {{0, 20000}, {0, 20000}}, off = {{0, 0}, {0, 0}};
+	struct sigaction sa = {.sa_handler = on_signal};
+	struct zv_dev *host, *guest;
+	struct zv_event ev;
+	char uri[128];
+
+	(void)state;
+	snprintf(uri, sizeof(uri), "host:%s/s,cid=9", dir);
+	assert_int_equal(zv_open(&host, uri, &o), 0);
+	snprintf(uri, sizeof(uri), "vhost-user:%s/s", dir);
+	assert_int_equal(zv_open(&guest, uri, &o), 0);
+	assert_true(deaf_threads(SIGALRM) >= 2); /* of the guest, of the host, of EAL */
+	assert_int_equal(sigaction(SIGALRM, &sa, NULL), 0);
+	for (int i = 0; i < 10; i++) {
+		assert_int_equal(setitimer(ITIMER_REAL, &t, NULL), 0);
+		assert_int_equal(zv_wait(zv_queue(i % 2 ? host : guest, 0), &ev, 1, PATIENCE),
+				 -EINTR);
+	}
+	assert_int_equal(setitimer(ITIMER_REAL, &off, NULL), 0);
+	assert_int_equal(zv_close(guest), 0);
+	assert_int_equal(zv_close(host), 0);
+}
+
 static int setup(void **state)
 {
 	(void)state;
@@ -146,6 +209,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(devices_of_several_threads),
 		cmocka_unit_test(the_first_and_the_last_device_meet),
+		cmocka_unit_test(signals_are_the_applications),
 	};
 
 	return cmocka_run_group_tests_name("threads", tests, setup, teardown);
