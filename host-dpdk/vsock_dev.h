@@ -95,7 +95,8 @@ struct hq_rec {
 	uint8_t *data; /* TX_OUT: payload. RX_OUT: behind the highest byte lent */
 	struct hq_epoch *ep;
 	union {
-		uint32_t cap;  /* TX_OUT, TX_LATE, STACK: bytes at data. RX_OUT: bytes lent */
+		uint32_t cap;  /* TX_OUT, TX_LATE, STACK: bytes at data. RX_OUT, in pieces: bytes
+				  lent */
 		uint32_t next; /* FREE: next free record + 1 */
 	};
 	uint16_t head;

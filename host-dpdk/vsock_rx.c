@@ -153,10 +153,13 @@ static void lend(struct hq *q, struct rx_pkt *p, uint16_t head)
 		rec->data = (uintptr_t)end > (uintptr_t)rec->data ? end : rec->data;
 	}
 	rec->ep = q->ep;
-	rec->cap = p->hdr.len;
 	rec->head = head;
 	rec->state = HQ_RX_OUT;
-	rec->pieces = p->nseg > 1;
+	rec->pieces = 0;
+	if (unlikely(p->nseg > 1)) {
+		rec->pieces = 1;
+		rec->cap = p->hdr.len;
+	}
 	p->token = token;
 }
 

@@ -248,10 +248,8 @@ bool hq_pause(struct hq *q, struct guest_mem *rings, struct hq_bases *b)
 
 	if (!q->loaded || q->paused)
 		return false;
-	if (!q->ep) /* broken: there is no session to go on */
-		return hq_stop(q, b);
 	quiesce_stop(&q->tq.qs);
-	if (!q->ep) {
+	if (!q->ep) { /* broken: there is no session to go on */
 		quiesce_resume(&q->tq.qs);
 		return hq_stop(q, b);
 	}
@@ -386,7 +384,7 @@ static int epoch_change(struct hq *q, struct hq_epoch *ep)
 int hq_switch_mem(struct hq *q, const struct hq_setup *s)
 {
 	struct hq_epoch *ep = NULL;
-	struct dvring rx, tx, old = q->tx;
+	struct dvring rx, tx, old;
 	int ret = 0;
 
 	if (!q->loaded || q->paused)

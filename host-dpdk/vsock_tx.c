@@ -85,7 +85,7 @@ static bool put_straddling(struct hq *q, uint16_t head, const struct vsock_hdr *
 }
 
 /* Takes the next chain off the ring. Returns its token, or -1 when the ring is broken. */
-static int64_t take(struct hq *q)
+static inline __attribute__((always_inline)) int64_t take(struct hq *q)
 {
 	struct dvring *r = &q->rx;
 	uint32_t token = q->free - 1;
@@ -238,7 +238,7 @@ void hq_late_drop(struct hq *q)
 }
 
 /* A chain that the driver offers now: its token; -1: none, or the ring is broken. */
-static int64_t late_chain(struct hq *q, bool payload)
+static __attribute__((noinline, cold)) int64_t late_chain(struct hq *q, bool payload)
 {
 	if (!payload && q->nctrl)
 		return q->ctrl[--q->nctrl];
@@ -259,7 +259,7 @@ static bool put_hdr(struct hq *q, const struct hq_rec *rec, const struct vsock_h
 }
 
 /* The first packet that waits, or as much of it as the driver has room for. True: all of it. */
-static bool late_send_one(struct hq *q)
+static __attribute__((noinline, cold)) bool late_send_one(struct hq *q)
 {
 	struct hq_late *l = &q->late[q->late_head];
 	struct hq_rec *from = &q->rec[l->token];
@@ -303,7 +303,7 @@ bool hq_late_send(struct hq *q)
 	return q->nlate == 0 && q->ep;
 }
 
-/* A commit while others wait, or of a token that is from before a change of the memory. */
+/* A commit while others wait, of a token from before a change of the memory, of an odd header. */
 static __attribute__((noinline, cold)) void commit_slow(struct hq *q, uint32_t token,
 							const struct vsock_hdr *h)
 {
@@ -332,19 +332,18 @@ void hq_tx_commit(struct tq *tq, uint32_t token, const struct vsock_hdr *h)
 {
 	struct hq *q = hq_of(tq);
 	struct hq_rec *rec;
-	bool ok;
 
 	if (unlikely(token >= q->nrec || q->rec[token].state != HQ_TX_OUT))
 		return;
 	rec = &q->rec[token];
-	if (unlikely(rec->ep != q->ep || q->nlate)) {
+	if (unlikely(rec->ep != q->ep || q->nlate || !rec->hdr)) {
 		commit_slow(q, token, h);
 		return;
 	}
-	ok = put_hdr(q, rec, h);
+	/* The token still holds the memory behind rec->hdr: written before it is given up. */
+	vsock_hdr_put(rec->hdr, h);
+	dvring_used(&q->rx, rec->head, VSOCK_HDR_LEN + h->len);
 	hq_rec_free(q, token);
-	if (unlikely(!ok))
-		hq_break(q, &q->rx);
 }
 
 void hq_tx_cancel(struct tq *tq, uint32_t token)
