@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* Reads the file and the command line, item by item, and keeps the faults; see config_int.h. */
 #include "config_int.h"
+#include "lookup.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <ini.h>
 #include <limits.h>
+#include <search.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
@@ -21,13 +23,17 @@ void *cfg_more(struct load *l, void *array, unsigned *n, size_t size)
 	void *old, *bigger = NULL;
 
 	memcpy(&old, array, sizeof(old)); /* @array is the address of a pointer of any type */
-	if (!l->no_memory)
-		bigger = reallocarray(old, *n + 1, size);
-	if (!bigger) {
-		l->no_memory = true;
+	if (l->no_memory)
 		return NULL;
+	if (*n & (*n - 1)) { /* there is room up to the next power of two */
+		bigger = old;
+	} else {
+		bigger = reallocarray(old, *n ? (size_t)*n * 2 : 1, size);
+		l->no_memory = !bigger;
+		if (!bigger)
+			return NULL;
+		memcpy(array, &bigger, sizeof(bigger));
 	}
-	memcpy(array, &bigger, sizeof(bigger));
 	return memset((char *)bigger + (*n)++ * size, 0, size);
 }
 
@@ -93,12 +99,40 @@ bool cfg_name_ok(const char *s)
 	       strspn(s, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_") == len;
 }
 
+/* Of a guest that is not ignored, in the tree l->names. */
+struct guest_name {
+	unsigned guest;
+	char name[CFG_NAME_MAX];
+};
+
+static int by_name(const void *a, const void *b)
+{
+	return strcmp(((const struct guest_name *)a)->name, ((const struct guest_name *)b)->name);
+}
+
 static unsigned find_guest(const struct load *l, const char *name)
 {
-	for (unsigned i = 0; i < l->cfg->n_guests; i++)
-		if (!l->sections[i].ignore && strcmp(l->cfg->guests[i].name, name) == 0)
-			return i;
-	return UINT_MAX;
+	struct guest_name key = {0}, *const * found;
+
+	if (strlen(name) >= sizeof(key.name))
+		return UINT_MAX;
+	(void)strcpy(key.name, name);
+	found = tfind(&key, &l->names, by_name);
+	return found ? (*found)->guest : UINT_MAX;
+}
+
+static void remember_guest(struct load *l, const char *name, unsigned guest)
+{
+	struct guest_name *n = calloc(1, sizeof(*n));
+
+	if (n) {
+		n->guest = guest;
+		(void)strcpy(n->name, name);
+	}
+	if (!n || !tsearch(n, &l->names, by_name)) {
+		l->no_memory = true;
+		free(n);
+	}
 }
 
 static void guest_defaults(struct cfg_guest *g, const struct load *l)
@@ -152,6 +186,8 @@ void cfg_begin_guest(struct load *l, const char *name)
 	l->guest = l->cfg->n_guests - 1;
 	guest_defaults(g, l);
 	(void)snprintf(g->name, sizeof(g->name), "%s", name);
+	if (!ignore)
+		remember_guest(l, name, l->guest);
 }
 
 /* ---- the file ----------------------------------------------------------------------------- */
@@ -428,12 +464,14 @@ void cfg_free(struct cfg *c)
 {
 	if (!c)
 		return;
+	lookup_end(c);
 	for (unsigned i = 0; i < c->n_guests; i++) {
 		free(c->guests[i].low_uids);
 		free(c->guests[i].low_gids);
 		free(c->guests[i].tcp);
 		free(c->guests[i].vsock);
 		free(c->guests[i].builtin);
+		free(c->guests[i].trouble);
 	}
 	free(c->guests);
 	free(c);
@@ -467,6 +505,10 @@ int cfg_load(struct cfg **out, const char *file, char *const *extra, FILE *err)
 		cfg_check(&l);
 	if (ret == 0 && l.n_faults)
 		ret = -EINVAL;
+	if (ret == 0 && !l.no_memory) {
+		l.no_memory = lookup_begin(l.cfg) < 0;
+		(void)lookup_take(l.cfg, LOOKUP_WAIT_MS);
+	}
 	if (l.no_memory)
 		ret = -ENOMEM;
 	write_faults(&l, err);
@@ -474,6 +516,7 @@ int cfg_load(struct cfg **out, const char *file, char *const *extra, FILE *err)
 	free(l.sections);
 	free(l.paths);
 	free(l.ports);
+	tdestroy(l.names, free);
 	if (ret == 0)
 		*out = l.cfg;
 	else

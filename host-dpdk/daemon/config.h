@@ -26,9 +26,9 @@ struct cfg_tcp {
 	uint32_t port;
 	char host[256]; /* a name or an address, without brackets */
 	uint16_t target;
-	/* host and target, resolved by cfg_load: at start and at reload, never for a connection */
+	/* host and target, looked up by lookup.h: never for a connection */
 	struct sockaddr_storage addr;
-	socklen_t addr_len;
+	socklen_t addr_len; /* 0: not resolved yet */
 };
 
 /* A range of vsock ports, both ends included. */
@@ -66,7 +66,8 @@ struct cfg_guest {
 	char groups[CFG_GROUPS_MAX][CFG_NAME_MAX];
 	unsigned n_groups;
 
-	/* endpoints; a port is looked up in this order: builtin, tcp, vsock, unix */
+	/* endpoints; a port is looked up in this order: builtin, tcp, vsock, unix. In the order of
+	 * their ports, which do not overlap: cfg_builtin_at() and the like */
 	char unix_path[CFG_PATH_MAX]; /* "": none */
 	struct cfg_tcp *tcp;
 	unsigned n_tcp;
@@ -74,6 +75,7 @@ struct cfg_guest {
 	unsigned n_vsock;
 	struct cfg_builtin *builtin;
 	unsigned n_builtin;
+	char *trouble; /* NULL, or why the guest cannot be started as things are: lookup.h */
 };
 
 struct cfg {
@@ -90,13 +92,15 @@ struct cfg {
 	mode_t control_mode;
 	struct cfg_guest *guests;
 	unsigned n_guests;
+	struct lookup *lookup; /* NULL: none under way */
 };
 
 /*
  * Reads @file (NULL: none) and then the command line's words in @extra (NULL, or an array that ends
  * with NULL), as typed: "--guest=name=NAME,KEY=VALUE,..." and "--set=[SECTION.]KEY=VALUE", where
  * SECTION is "daemon", the default, or the name of a guest. On success *out is complete and owned
- * by the caller until cfg_free. Otherwise -EINVAL (or -ENOMEM, or the errno of the file), and every
+ * by the caller until cfg_free; a host name that cannot be resolved is no fault, but its guest's
+ * trouble. Otherwise -EINVAL (or -ENOMEM, or the errno of the file), and every
  * fault found has been written to @err, a line each: "FILE:LINE: what; how to mend it".
  */
 int cfg_load(struct cfg **out, const char *file, char *const *extra, FILE *err);
@@ -107,6 +111,16 @@ unsigned cfg_vmms(const struct cfg *c);
 
 /* What a daemon with this configuration would do, for people. */
 void cfg_print(const struct cfg *c, FILE *to);
+
+/* Writes what keeps guests from being started as things are, a line each. Their number. */
+unsigned cfg_print_troubles(const struct cfg *c, FILE *to);
+
+/* What serves @port of the host, by binary search; NULL: nothing of that kind. */
+const struct cfg_builtin *cfg_builtin_at(const struct cfg_guest *g, uint32_t port);
+const struct cfg_tcp *cfg_tcp_at(const struct cfg_guest *g, uint32_t port);
+const struct cfg_ports *cfg_vsock_at(const struct cfg_guest *g, uint32_t port);
+/* True if low_port_users or low_port_groups names one of the two. */
+bool cfg_low_ports_of(const struct cfg_guest *g, uid_t uid, gid_t gid);
 
 /*
  * True if nothing that a running guest depends on differs, so that a reload leaves it alone. What a

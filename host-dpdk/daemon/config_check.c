@@ -33,15 +33,24 @@ static void check_queues(struct load *l, unsigned i)
 }
 
 /* Sockets that are made before zvsockd becomes another user belong to that user all the same. */
-static void default_owner(const struct cfg *c, struct cfg_guest *g)
+static void default_owners(const struct load *l)
 {
+	const struct cfg *c = l->cfg;
 	const struct passwd *pw = *c->user ? getpwnam(c->user) : NULL;
+	uid_t uid = pw ? pw->pw_uid : (uid_t)-1;
+	gid_t gid = pw ? pw->pw_gid : (gid_t)-1;
 	const struct group *gr = *c->group ? getgrnam(c->group) : NULL;
 
-	if (pw && g->socket_uid == (uid_t)-1)
-		g->socket_uid = pw->pw_uid;
-	if ((pw || gr) && g->socket_gid == (gid_t)-1)
-		g->socket_gid = gr ? gr->gr_gid : pw->pw_gid;
+	if (gr)
+		gid = gr->gr_gid;
+	for (unsigned i = 0; i < c->n_guests; i++) {
+		struct cfg_guest *g = &c->guests[i];
+
+		if (g->socket_uid == (uid_t)-1)
+			g->socket_uid = uid;
+		if (g->socket_gid == (gid_t)-1)
+			g->socket_gid = gid;
+	}
 }
 
 static void check_guest(struct load *l, unsigned i)
@@ -61,19 +70,46 @@ static void check_guest(struct load *l, unsigned i)
 	check_queues(l, i);
 }
 
-static void check_twins(struct load *l, unsigned i)
-{
-	const struct cfg_guest *g = &l->cfg->guests[i];
+struct cid_use {
+	uint64_t cid;
+	unsigned guest;
+};
 
-	for (unsigned j = 0; g->cid && j < i; j++) {
-		if (!l->sections[j].ignore && l->cfg->guests[j].cid == g->cid) {
-			cfg_fault(l, cfg_where(l, i, "cid"),
-				  "CID %" PRIu64 " is that of guest %s already; "
-				  "take another",
-				  g->cid, l->cfg->guests[j].name);
-			return;
-		}
+static int by_cid(const void *x, const void *y)
+{
+	const struct cid_use *a = x, *b = y;
+
+	if (a->cid != b->cid)
+		return a->cid < b->cid ? -1 : 1;
+	return a->guest < b->guest ? -1 : a->guest > b->guest;
+}
+
+static void check_cids(struct load *l)
+{
+	struct cid_use *uses = NULL, *first = NULL;
+	unsigned n = 0;
+
+	for (unsigned i = 0; i < l->cfg->n_guests; i++) {
+		struct cid_use *u;
+
+		if (l->sections[i].ignore || !l->cfg->guests[i].cid)
+			continue;
+		u = cfg_more(l, &uses, &n, sizeof(*u));
+		if (!u)
+			break;
+		*u = (struct cid_use){l->cfg->guests[i].cid, i};
 	}
+	if (n)
+		qsort(uses, n, sizeof(*uses), by_cid);
+	for (unsigned i = 0; i < n; i++) {
+		if (first && first->cid == uses[i].cid)
+			cfg_fault(l, cfg_where(l, uses[i].guest, "cid"),
+				  "CID %" PRIu64 " is that of guest %s already; take another",
+				  uses[i].cid, l->cfg->guests[first->guest].name);
+		else
+			first = &uses[i];
+	}
+	free(uses);
 }
 
 /* ---- paths -------------------------------------------------------------------------------- */
@@ -176,8 +212,11 @@ static void overlap(struct load *l, const struct port_use *a, const struct port_
 		  first->pos.rank == second->pos.rank ? " on this line" : "");
 }
 
+/* Each is compared with the one before it that reaches furthest: one fault each, no more. */
 static void check_ports(struct load *l)
 {
+	const struct port_use *far = NULL;
+
 	if (l->n_ports)
 		qsort(l->ports, l->n_ports, sizeof(*l->ports), by_port);
 	for (unsigned i = 0; i < l->n_ports; i++) {
@@ -189,11 +228,10 @@ static void check_ports(struct load *l)
 			cfg_fault(l, &p->pos,
 				  "%s: port %u is zvsock's own, for HELLO; leave it out", p->what,
 				  ZV_CTRL_PORT);
-		for (unsigned j = i + 1; j < l->n_ports && l->ports[j].guest == p->guest; j++) {
-			if (l->ports[j].first > p->last)
-				break;
-			overlap(l, p, &l->ports[j]);
-		}
+		if (far && far->guest == p->guest && p->first <= far->last)
+			overlap(l, far, p);
+		if (!far || far->guest != p->guest || p->last > far->last)
+			far = p;
 	}
 }
 
@@ -207,11 +245,12 @@ void cfg_check(struct load *l)
 		if (l->sections[i].ignore)
 			continue;
 		check_guest(l, i);
-		check_twins(l, i);
-		default_owner(l->cfg, &l->cfg->guests[i]);
 	}
+	check_cids(l);
+	default_owners(l);
 	check_paths(l);
 	check_ports(l);
+	cfg_sort(l->cfg);
 	if (l->cfg->n_guests == 0 && l->n_faults == 0) /* they may be the reason */
 		cfg_fault(l, &whole,
 			  "no guest; write [guest NAME] with a cid and a socket, or use --guest");

@@ -69,7 +69,8 @@ struct port_use {
 struct section {
 	struct pos pos;
 	struct pos at[KEYS_MAX]; /* the last place of each key; word and line both 0: not given */
-	bool ignore; /* a guest whose name is bad or there already: values are checked, no more */
+	unsigned path; /* 1 + place in load.paths of the path that is no list; 0: none yet */
+	bool ignore;   /* a guest whose name is bad or there already: values are checked, no more */
 };
 
 struct fault {
@@ -84,6 +85,7 @@ struct load {
 	unsigned guest; /* that it belongs to; UINT_MAX: [daemon] */
 	struct section daemon;
 	struct section *sections; /* of the guests, parallel to cfg->guests */
+	void *names;		  /* config.c's tree of the guests' names */
 	struct path_use *paths;
 	unsigned n_paths;
 	struct port_use *ports;
@@ -121,5 +123,8 @@ const struct pos *cfg_where(const struct load *l, unsigned guest, const char *ke
 
 /* All that concerns more than one value. */
 void cfg_check(struct load *l);
+
+/* Puts what is looked up by port or number into the order of config_find.c. */
+void cfg_sort(struct cfg *c);
 
 #endif

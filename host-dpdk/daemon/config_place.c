@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* Values of the configuration: sockets, ports and what stands behind them; see config_int.h. */
 #include "config_int.h"
+#include "lookup.h"
 
 #include <errno.h>
 #include <inttypes.h>
-#include <netdb.h>
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -43,19 +44,12 @@ void cfg_add_sibling_group(struct load *l, void *obj, const struct key *k, char 
 		memcpy(g->groups[g->n_groups++], value, strlen(value) + 1);
 }
 
-static struct path_use *find_use(struct load *l, const struct key *k)
-{
-	for (unsigned i = 0; i < l->n_paths; i++)
-		if (l->paths[i].guest == l->guest && strcmp(l->paths[i].what, k->name) == 0)
-			return &l->paths[i];
-	return NULL;
-}
-
 /* Checks @value as the path of a socket to which @suffix bytes may be added, and notes its use. */
 static bool use_path(struct load *l, const struct key *k, const char *value, size_t suffix)
 {
 	size_t len = strlen(value), max = CFG_PATH_MAX - 1 - suffix;
-	struct path_use *use;
+	struct section *s = l->guest == UINT_MAX ? &l->daemon : &l->sections[l->guest];
+	struct path_use *use = NULL;
 
 	if (value[0] != '/') {
 		cfg_fault(l, &l->now, "%s = %s is a relative path; begin it with \"/\"", k->name,
@@ -74,11 +68,14 @@ static bool use_path(struct load *l, const struct key *k, const char *value, siz
 			  k->name, value);
 		return false;
 	}
-	use = k->list ? NULL : find_use(l, k); /* the command line replaces the file's */
-	if (!use)
+	if (!k->list && s->path) /* the command line replaces the file's */
+		use = &l->paths[s->path - 1];
+	else
 		use = cfg_more(l, &l->paths, &l->n_paths, sizeof(*use));
 	if (!use)
 		return false;
+	if (!k->list) /* a section has one key of this kind */
+		s->path = (unsigned)(use - l->paths) + 1;
 	*use = (struct path_use){.what = k->name, .pos = l->now, .guest = l->guest};
 	memcpy(use->path, value, len + 1);
 	return true;
@@ -187,28 +184,6 @@ void cfg_add_vsock(struct load *l, void *obj, const struct key *k, char *value)
 		*p = (struct cfg_ports){first, last};
 }
 
-/* HOST:TARGET, the address of @t, looked up now: a connection must not wait for a name server. */
-static bool resolve(struct load *l, struct cfg_tcp *t, const char *text)
-{
-	struct addrinfo hints = {.ai_socktype = SOCK_STREAM}, *found;
-	char service[8];
-	int ret;
-
-	(void)snprintf(service, sizeof(service), "%u", t->target);
-	ret = getaddrinfo(t->host, service, &hints, &found);
-	if (ret) {
-		cfg_fault(l, &l->now,
-			  "tcp: the host of \"%s\" cannot be resolved: %s; mend the name or "
-			  "write an address",
-			  text, ret == EAI_SYSTEM ? zv_strerror(errno) : gai_strerror(ret));
-		return false;
-	}
-	memcpy(&t->addr, found->ai_addr, found->ai_addrlen);
-	t->addr_len = found->ai_addrlen;
-	freeaddrinfo(found);
-	return true;
-}
-
 /* Cuts "HOST:TARGET" or "[ADDRESS]:TARGET" into @t. */
 static bool parse_target(struct cfg_tcp *t, const char *text)
 {
@@ -252,7 +227,8 @@ void cfg_add_tcp(struct load *l, void *obj, const struct key *k, char *value)
 			  target ? target : value);
 		return;
 	}
-	if (!resolve(l, &t, target) || !use_ports(l, k, t.port, t.port))
+	(void)lookup_number(&t); /* names: all at once, when everything is read */
+	if (!use_ports(l, k, t.port, t.port))
 		return;
 	p = cfg_more(l, &g->tcp, &g->n_tcp, sizeof(*p));
 	if (p)

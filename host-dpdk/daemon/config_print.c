@@ -4,8 +4,11 @@
 #include "vu_limits.h"
 
 #include <inttypes.h>
+#include <stdlib.h>
 #include <string.h>
 #include <zvsock.h>
+
+#define SIBLINGS_SHOWN 32u /* of a guest */
 
 /* ---- in words ----------------------------------------------------------------------------- */
 
@@ -128,40 +131,110 @@ static void print_ports(const struct cfg_guest *g, FILE *to)
 			      "  port        none: whatever the guest connects to is refused\n");
 }
 
-static bool share_group(const struct cfg_guest *a, const struct cfg_guest *b)
+/* Who is in which group, by the groups' names. */
+struct membership {
+	const char *group;
+	unsigned guest;
+};
+
+struct memberships {
+	struct membership *m;
+	unsigned n;
+};
+
+static int by_group(const void *x, const void *y)
 {
-	for (unsigned i = 0; i < a->n_groups; i++)
-		for (unsigned j = 0; j < b->n_groups; j++)
-			if (strcmp(a->groups[i], b->groups[j]) == 0)
+	const struct membership *a = x, *b = y;
+	int ret = strcmp(a->group, b->group);
+
+	if (ret == 0)
+		ret = a->guest < b->guest ? -1 : a->guest > b->guest;
+	return ret;
+}
+
+static struct memberships memberships(const struct cfg *c)
+{
+	struct memberships all = {NULL, 0};
+	unsigned n = 0;
+
+	for (unsigned i = 0; i < c->n_guests; i++)
+		n += c->guests[i].n_groups;
+	all.m = n ? calloc(n, sizeof(*all.m)) : NULL;
+	for (unsigned i = 0; all.m && i < c->n_guests; i++)
+		for (unsigned k = 0; k < c->guests[i].n_groups; k++)
+			all.m[all.n++] = (struct membership){c->guests[i].groups[k], i};
+	if (all.m)
+		qsort(all.m, all.n, sizeof(*all.m), by_group);
+	return all;
+}
+
+static unsigned first_member(const struct memberships *all, const char *group)
+{
+	unsigned low = 0, high = all->n;
+
+	while (low < high) {
+		unsigned mid = (low + high) / 2;
+
+		if (strcmp(all->m[mid].group, group) < 0)
+			low = mid + 1;
+		else
+			high = mid;
+	}
+	return low;
+}
+
+/* True if @other is in one of the first @n groups of @g. */
+static bool shares(const struct cfg_guest *g, unsigned n, const struct cfg_guest *other)
+{
+	for (unsigned i = 0; i < n; i++)
+		for (unsigned j = 0; j < other->n_groups; j++)
+			if (strcmp(g->groups[i], other->groups[j]) == 0)
 				return true;
 	return false;
 }
 
-static void print_access(const struct cfg *c, const struct cfg_guest *g, FILE *to)
+/* Some by name: a group of thousands would fill the screen for each of them. */
+static void print_siblings(const struct cfg *c, const struct memberships *all,
+			   const struct cfg_guest *g, FILE *to)
 {
-	unsigned n = 0;
+	unsigned shown = 0;
 
-	if (*g->unix_path) {
-		(void)fprintf(to, "  low ports   of the host may be served by root");
-		for (unsigned i = 0; i < g->n_low_uids; i++)
-			(void)fprintf(to, ", user %u", g->low_uids[i]);
-		for (unsigned i = 0; i < g->n_low_gids; i++)
-			(void)fprintf(to, ", group %u", g->low_gids[i]);
-		(void)fprintf(to, "\n");
-	}
 	(void)fprintf(to, "  siblings    ");
-	for (unsigned i = 0; i < c->n_guests; i++) {
-		const struct cfg_guest *other = &c->guests[i];
+	for (unsigned k = 0; k < g->n_groups; k++) {
+		unsigned i = first_member(all, g->groups[k]);
 
-		if (other != g && share_group(g, other))
-			(void)fprintf(to, "%s%s (CID %" PRIu64 ")", n++ ? ", " : "", other->name,
-				      other->cid);
+		for (; i < all->n && strcmp(all->m[i].group, g->groups[k]) == 0; i++) {
+			const struct cfg_guest *other = &c->guests[all->m[i].guest];
+
+			if (other == g || shares(g, k, other))
+				continue;
+			if (shown == SIBLINGS_SHOWN) {
+				(void)fprintf(to, ", and others of its groups\n");
+				return;
+			}
+			(void)fprintf(to, "%s%s (CID %" PRIu64 ")", shown++ ? ", " : "",
+				      other->name, other->cid);
+		}
 	}
-	(void)fprintf(to, "%s\n", n ? "" : "none");
+	(void)fprintf(to, "%s\n", shown ? "" : "none");
+}
+
+static void print_low_ports(const struct cfg_guest *g, FILE *to)
+{
+	if (!*g->unix_path)
+		return;
+	(void)fprintf(to, "  low ports   of the host may be served by root");
+	for (unsigned i = 0; i < g->n_low_uids; i++)
+		(void)fprintf(to, ", user %u", g->low_uids[i]);
+	for (unsigned i = 0; i < g->n_low_gids; i++)
+		(void)fprintf(to, ", group %u", g->low_gids[i]);
+	(void)fprintf(to, "\n");
 }
 
 void cfg_print(const struct cfg *c, FILE *to)
 {
+	struct memberships all = memberships(c);
+
 	print_daemon(c, to);
 	for (unsigned i = 0; i < c->n_guests; i++) {
 		const struct cfg_guest *g = &c->guests[i];
@@ -169,8 +242,25 @@ void cfg_print(const struct cfg *c, FILE *to)
 		(void)fprintf(to, "guest %s, CID %" PRIu64 "\n", g->name, g->cid);
 		print_sockets(g, to);
 		print_ports(g, to);
-		print_access(c, g, to);
+		print_low_ports(g, to);
+		print_siblings(c, &all, g, to);
 	}
+	free(all.m);
+}
+
+unsigned cfg_print_troubles(const struct cfg *c, FILE *to)
+{
+	unsigned n = 0;
+
+	for (unsigned i = 0; i < c->n_guests; i++) {
+		const struct cfg_guest *g = &c->guests[i];
+
+		if (g->trouble)
+			(void)fprintf(to, "%s: guest %s cannot be started: %s\n", g->origin,
+				      g->name, g->trouble);
+		n += g->trouble != NULL;
+	}
+	return n;
 }
 
 /* ---- differences -------------------------------------------------------------------------- */

@@ -11,6 +11,8 @@ void conn_endpoint_text(const struct cfg_guest *c, const struct zv_conn_info *in
 {
 	static const char *const services[] = {"echo", "discard", "source"};
 	uint32_t port = info->local_port;
+	const struct cfg_builtin *b;
+	const struct cfg_tcp *t;
 
 	if (info->local_cid != ZV_CID_HOST) {
 		if (sibling)
@@ -24,24 +26,17 @@ void conn_endpoint_text(const struct cfg_guest *c, const struct zv_conn_info *in
 		(void)snprintf(buf, len, "unix:%s", c->unix_path);
 		return;
 	}
-	for (unsigned k = 0; k < c->n_builtin; k++)
-		if (c->builtin[k].port == port) {
-			(void)snprintf(buf, len, "%s", services[c->builtin[k].service]);
-			return;
-		}
-	for (unsigned k = 0; k < c->n_tcp; k++)
-		if (c->tcp[k].port == port) {
-			(void)snprintf(buf, len,
-				       strchr(c->tcp[k].host, ':') ? "tcp:[%s]:%u" : "tcp:%s:%u",
-				       c->tcp[k].host, c->tcp[k].target);
-			return;
-		}
-	for (unsigned k = 0; k < c->n_vsock; k++)
-		if (port >= c->vsock[k].first && port <= c->vsock[k].last) {
-			(void)snprintf(buf, len, "vsock:%u", port);
-			return;
-		}
-	(void)snprintf(buf, len, "unix:%s_%u", c->unix_path, port);
+	b = cfg_builtin_at(c, port);
+	t = cfg_tcp_at(c, port);
+	if (b)
+		(void)snprintf(buf, len, "%s", services[b->service]);
+	else if (t)
+		(void)snprintf(buf, len, strchr(t->host, ':') ? "tcp:[%s]:%u" : "tcp:%s:%u",
+			       t->host, t->target);
+	else if (cfg_vsock_at(c, port))
+		(void)snprintf(buf, len, "vsock:%u", port);
+	else
+		(void)snprintf(buf, len, "unix:%s_%u", c->unix_path, port);
 }
 
 void conn_log(const struct guest_queue *gq, struct zv_conn *conn, const char *what)

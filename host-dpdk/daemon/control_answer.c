@@ -108,6 +108,12 @@ bool control_guest(struct control *ct, const json_t *request, struct guest **onl
 		return false;
 	if (!name)
 		return true;
+	for (const struct guest_down *gd = ct->d->down; gd; gd = gd->next)
+		if (strcmp(gd->cfg->name, name) == 0) {
+			(void)control_refuse(why, "guest", "guest \"%.64s\" is not started: %.400s",
+					     name, gd->why);
+			return false;
+		}
 	for (struct guest *g = ct->d->guests; g; g = g->next) {
 		if (strcmp(g->cfg->name, name) == 0) {
 			*only = g;
@@ -137,56 +143,87 @@ static json_t *strings(const char *first, size_t stride, unsigned n)
 	return array;
 }
 
+/* What is so whether the guest runs or not. */
+static json_t *described(const struct cfg_guest *cfg, const char *state, unsigned queues,
+			 unsigned up)
+{
+	return json_pack("{ss sI ss so ss sI sI sI so}", "name", cfg->name, "cid",
+			 (json_int_t)cfg->cid, "state", state, "sockets",
+			 strings(cfg->sockets[0], sizeof(cfg->sockets[0]), cfg->n_sockets), "mode",
+			 cfg->client ? "client" : "server", "queues", (json_int_t)queues,
+			 "queues_up", (json_int_t)up, "ring_size", (json_int_t)cfg->ring_size,
+			 "groups", strings(cfg->groups[0], sizeof(cfg->groups[0]), cfg->n_groups));
+}
+
 static json_t *guest_json(const struct guest *g)
 {
 	static const char *const peers[] = {"unknown", "plain", "zvsock"};
 	struct zv_dev_info info = {.size = sizeof(info)};
-	const struct cfg_guest *cfg = g->cfg;
+	json_t *j;
 
 	(void)zv_dev_info(g->dev, &info);
-	return json_pack("{ss sI ss so ss sI sI ss sI sI so}", "name", cfg->name, "cid",
-			 (json_int_t)cfg->cid, "state", info.queues_up ? "up" : "down", "sockets",
-			 strings(cfg->sockets[0], sizeof(cfg->sockets[0]), cfg->n_sockets), "mode",
-			 cfg->client ? "client" : "server", "queues", (json_int_t)g->n_queues,
-			 "queues_up", (json_int_t)info.queues_up, "peer",
-			 (unsigned)info.peer < 3 ? peers[info.peer] : "unknown", "ring_size",
-			 (json_int_t)cfg->ring_size, "connections", (json_int_t)control_count(g),
-			 "groups", strings(cfg->groups[0], sizeof(cfg->groups[0]), cfg->n_groups));
+	j = described(g->cfg, info.queues_up ? "up" : "down", g->n_queues, info.queues_up);
+	(void)json_object_set_new(
+		j, "peer", json_string((unsigned)info.peer < 3 ? peers[info.peer] : "unknown"));
+	(void)json_object_set_new(j, "connections", json_integer((json_int_t)control_count(g)));
+	return j;
+}
+
+static json_t *down_json(const struct guest_down *gd)
+{
+	json_t *j = described(gd->cfg, "failed", gd->cfg->queues, 0);
+
+	(void)json_object_set_new(j, "peer", json_string("unknown"));
+	(void)json_object_set_new(j, "connections", json_integer(0));
+	(void)json_object_set_new(j, "error", control_text(gd->why));
+	return j;
+}
+
+/* True if @request is about no guest in particular, or about this one. */
+static bool asked_for(const json_t *request, const char *name)
+{
+	const char *only = json_string_value(json_object_get(request, "guest"));
+
+	return !only || strcmp(only, name) == 0;
 }
 
 static json_t *answer_guests(struct control *ct, struct client *cl, const json_t *request,
 			     struct refusal *why)
 {
-	json_t *guests;
+	json_t *guests = json_array(), *answer;
 	struct guest *only;
 	bool ok = true;
 
 	(void)cl;
-	if (!control_guest(ct, request, &only, why))
-		return NULL;
-	guests = json_array();
 	for (const struct guest *g = ct->d->guests; g && ok; g = g->next)
-		if (!only || g == only)
+		if (asked_for(request, g->cfg->name))
 			ok = control_append(guests, guest_json(g));
-	return control_wrap("guests", guests, ok, why);
+	for (const struct guest_down *gd = ct->d->down; gd && ok; gd = gd->next)
+		if (asked_for(request, gd->cfg->name))
+			ok = control_append(guests, down_json(gd));
+	if (ok && !json_array_size(guests) && !control_guest(ct, request, &only, why)) {
+		json_decref(guests);
+		return NULL;
+	}
+	answer = control_wrap("guests", guests, ok, why);
+	if (answer)
+		(void)json_object_set_new(answer, "failed", json_integer(ct->d->n_down));
+	return answer;
 }
 
 /* For a list of counters: puts each of st into counters. */
 #define SET(field, group, meaning)                                                                 \
 	(void)json_object_set_new(counters, #field, json_integer((json_int_t)st.field));
 
-static json_t *queue_json(const struct control *ct, const struct guest_queue *gq)
+static json_t *queue_json(const struct guest_queue *gq)
 {
 	struct zv_queue_stats st = {0};
 	json_t *counters = json_object();
-	unsigned lcore = 0;
 
-	while (lcore < ct->d->n_lcores && ct->d->lcores[lcore] != gq->lc)
-		lcore++;
 	(void)zv_queue_stats(gq->q, &st, sizeof(st));
 	QUEUE_COUNTERS(SET)
-	return json_pack("{sI sI so}", "queue", (json_int_t)gq->index, "lcore", (json_int_t)lcore,
-			 "counters", counters);
+	return json_pack("{sI sI so}", "queue", (json_int_t)gq->index, "lcore",
+			 (json_int_t)gq->lcore, "counters", counters);
 }
 
 static json_t *endpoints_json(const struct guest *g)
@@ -199,12 +236,12 @@ static json_t *endpoints_json(const struct guest *g)
 	return counters;
 }
 
-static json_t *guest_stats_json(const struct control *ct, const struct guest *g)
+static json_t *guest_stats_json(const struct guest *g)
 {
 	json_t *queues = json_array();
 
 	for (unsigned i = 0; i < g->n_queues; i++)
-		(void)control_append(queues, queue_json(ct, &g->queues[i]));
+		(void)control_append(queues, queue_json(&g->queues[i]));
 	return json_pack("{ss sI so so}", "name", g->cfg->name, "cid", (json_int_t)g->cfg->cid,
 			 "queues", queues, "endpoints", endpoints_json(g));
 }
@@ -239,10 +276,12 @@ static json_t *answer_stats(struct control *ct, struct client *cl, const json_t 
 	guests = json_array();
 	for (const struct guest *g = ct->d->guests; g && ok; g = g->next)
 		if (!only || g == only)
-			ok = control_append(guests, guest_stats_json(ct, g));
+			ok = control_append(guests, guest_stats_json(g));
 	answer = control_wrap("guests", guests, ok, why);
-	if (answer)
+	if (answer) {
 		(void)json_object_set_new(answer, "lcores", lcores_json(ct->d));
+		(void)json_object_set_new(answer, "failed", json_integer(ct->d->n_down));
+	}
 	return answer;
 }
 

@@ -63,23 +63,59 @@ size_t control_count(const struct guest *g)
 
 /* ---- where it leads ---- */
 
-static const char *guest_of(const struct daemon *d, uint64_t cid)
+/* The guests by CID: there may be as many connections between them as one likes. */
+struct by_cid {
+	const struct guest **guest;
+	size_t n;
+};
+
+static int cid_order(const void *a, const void *b)
 {
-	for (const struct guest *g = d->guests; g; g = g->next)
-		if (g->cfg->cid == cid)
-			return g->name;
+	uint64_t x = (*(const struct guest *const *)a)->cfg->cid;
+	uint64_t y = (*(const struct guest *const *)b)->cfg->cid;
+
+	return x < y ? -1 : x > y;
+}
+
+/* False: no memory. */
+static bool by_cid(const struct daemon *d, struct by_cid *all)
+{
+	all->n = 0;
+	all->guest = calloc(d->n_guests + 1, sizeof(const struct guest *));
+	for (const struct guest *g = d->guests; all->guest && g && all->n < d->n_guests;
+	     g = g->next)
+		all->guest[all->n++] = g;
+	if (all->n)
+		qsort(all->guest, all->n, sizeof(const struct guest *), cid_order);
+	return all->guest;
+}
+
+static const char *guest_of(const struct by_cid *all, uint64_t cid)
+{
+	size_t low = 0, high = all->n;
+
+	while (low < high) {
+		size_t mid = (low + high) / 2;
+
+		if (all->guest[mid]->cfg->cid == cid)
+			return all->guest[mid]->name;
+		if (all->guest[mid]->cfg->cid < cid)
+			low = mid + 1;
+		else
+			high = mid;
+	}
 	return "?";
 }
 
 /* ---- the answer ---- */
 
-static json_t *conn_json(const struct daemon *d, const struct guest *g,
+static json_t *conn_json(const struct by_cid *all, const struct guest *g,
 			 const struct zv_conn_info *c, uint64_t now)
 {
 	char endpoint[320];
 
 	/* By the configuration: a guest whose endpoints change is started anew, so it is true. */
-	conn_endpoint_text(g->cfg, c, guest_of(d, c->local_cid), endpoint, sizeof(endpoint));
+	conn_endpoint_text(g->cfg, c, guest_of(all, c->local_cid), endpoint, sizeof(endpoint));
 	return json_pack("{ss ss ss sI sI sI sI sI sI sI sI sI sI sI sI so}", "type",
 			 c->type == ZV_SEQPACKET ? "seqpacket" : "stream", "state", c->state,
 			 "guest", g->cfg->name, "queue", (json_int_t)c->queue, "local_cid",
@@ -94,7 +130,7 @@ static json_t *conn_json(const struct daemon *d, const struct guest *g,
 }
 
 /* The queue's connections behind those that @conns has already. False: no memory. */
-static bool list_queue(const struct daemon *d, const struct guest_queue *gq, struct slice *s,
+static bool list_queue(const struct by_cid *all, const struct guest_queue *gq, struct slice *s,
 		       json_t *conns)
 {
 	bool ok = true;
@@ -106,7 +142,7 @@ static bool list_queue(const struct daemon *d, const struct guest_queue *gq, str
 		lcore_call(gq->lc, slice_call, s);
 		(void)clock_gettime(CLOCK_MONOTONIC, &t);
 		for (size_t k = 0; k < s->n && ok; k++)
-			ok = control_append(conns, conn_json(d, gq->guest, &s->conns[k],
+			ok = control_append(conns, conn_json(all, gq->guest, &s->conns[k],
 							     (uint64_t)t.tv_sec * 1000000000u +
 								     (uint64_t)t.tv_nsec));
 	} while (s->cursor && ok);
@@ -116,6 +152,7 @@ static bool list_queue(const struct daemon *d, const struct guest_queue *gq, str
 json_t *control_list(struct control *ct, struct client *cl, const json_t *request,
 		     struct refusal *why)
 {
+	struct by_cid all = {NULL, 0};
 	struct slice s = {0};
 	struct guest *only;
 	json_t *conns;
@@ -129,12 +166,13 @@ json_t *control_list(struct control *ct, struct client *cl, const json_t *reques
 				      "too many large answers have not been read yet; try again");
 	conns = json_array();
 	s.conns = malloc(SLICE * sizeof(*s.conns));
-	ok = s.conns;
+	ok = s.conns && by_cid(ct->d, &all);
 	if (ok) /* the lcore shall not take the page faults */
 		memset(s.conns, 0xff, SLICE * sizeof(*s.conns));
 	for (const struct guest *g = ct->d->guests; g && ok; g = g->next)
 		for (unsigned i = 0; i < g->n_queues && ok && (!only || g == only); i++)
-			ok = list_queue(ct->d, &g->queues[i], &s, conns);
+			ok = list_queue(&all, &g->queues[i], &s, conns);
 	free(s.conns);
+	free(all.guest);
 	return control_wrap("connections", conns, ok, why);
 }

@@ -82,14 +82,6 @@ void endpoint_fd_refused(struct guest_queue *gq, int err)
 				: "limit of open files (LimitNOFILE=, ulimit -n)");
 }
 
-static bool is_one_of(uint32_t id, const uint32_t *list, unsigned n)
-{
-	for (unsigned i = 0; i < n; i++)
-		if (list[i] == id)
-			return true;
-	return false;
-}
-
 bool endpoint_may_serve(struct guest_queue *gq, int fd, uint32_t port)
 {
 	const struct cfg_guest *cfg = guest_cfg(gq->guest);
@@ -100,8 +92,7 @@ bool endpoint_may_serve(struct guest_queue *gq, int fd, uint32_t port)
 		return true;
 	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &len) < 0)
 		peer = (struct ucred){.uid = (uid_t)-1, .gid = (gid_t)-1};
-	else if (peer.uid == 0 || is_one_of(peer.uid, cfg->low_uids, cfg->n_low_uids) ||
-		 is_one_of(peer.gid, cfg->low_gids, cfg->n_low_gids))
+	else if (peer.uid == 0 || cfg_low_ports_of(cfg, peer.uid, peer.gid))
 		return true;
 	ENDPOINT_COUNT(gq, low_port_denied);
 	log_line(ZV_LOG_WARN, gq->guest->name,

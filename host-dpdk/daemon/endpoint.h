@@ -79,7 +79,7 @@ void conn_owner_remove(struct conn_owner *o);
 struct endpoint_ops {
 	const char *name;
 	/* Main thread: makes what the guest's configuration asks for (listening sockets). 0, or
-	 * -errno and a log line. May be NULL, as may stop. */
+	 * -errno and guest_fails(). May be NULL, as may stop. */
 	int (*start)(struct guest *g);
 	/* Main thread: ends what start() has made. On return nothing new begins. */
 	void (*stop)(struct guest *g);

@@ -130,19 +130,15 @@ static int echo_begin(struct guest_queue *gq, struct zv_conn *conn, const struct
 static int builtin_serve(struct guest_queue *gq, struct zv_conn *conn,
 			 const struct zv_conn_info *info)
 {
-	const struct cfg_guest *cfg = guest_cfg(gq->guest);
+	const struct cfg_builtin *b;
 
 	if (info->local_cid != ZV_CID_HOST)
 		return 0;
-	for (unsigned i = 0; i < cfg->n_builtin; i++) {
-		const struct cfg_builtin *b = &cfg->builtin[i];
-
-		if (b->port == info->local_port)
-			return b->service == CFG_ECHO
-				       ? echo_begin(gq, conn, info)
-				       : service_begin(gq, conn, b->service == CFG_SOURCE);
-	}
-	return 0;
+	b = cfg_builtin_at(guest_cfg(gq->guest), info->local_port);
+	if (!b)
+		return 0;
+	return b->service == CFG_ECHO ? echo_begin(gq, conn, info)
+				      : service_begin(gq, conn, b->service == CFG_SOURCE);
 }
 
 const struct endpoint_ops endpoint_builtin = {.name = "builtin", .serve = builtin_serve};

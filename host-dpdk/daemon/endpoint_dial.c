@@ -151,17 +151,12 @@ static int dial(struct guest_queue *gq, struct zv_conn *conn, const struct zv_co
 
 static int tcp_serve(struct guest_queue *gq, struct zv_conn *conn, const struct zv_conn_info *info)
 {
-	const struct cfg_guest *cfg = guest_cfg(gq->guest);
+	const struct cfg_tcp *t;
 
 	if (info->local_cid != ZV_CID_HOST)
 		return 0;
-	for (unsigned i = 0; i < cfg->n_tcp; i++) {
-		const struct cfg_tcp *t = &cfg->tcp[i];
-
-		if (t->port == info->local_port)
-			return dial(gq, conn, info, (const struct sockaddr *)&t->addr, t->addr_len);
-	}
-	return 0;
+	t = cfg_tcp_at(guest_cfg(gq->guest), info->local_port);
+	return t ? dial(gq, conn, info, (const struct sockaddr *)&t->addr, t->addr_len) : 0;
 }
 
 const struct endpoint_ops endpoint_tcp = {.name = "tcp", .serve = tcp_serve};
@@ -181,27 +176,22 @@ static int vsock_start(struct guest *g)
 		return 0;
 	}
 	err = errno;
-	log_line(ZV_LOG_ERR, g->name,
-		 "vsock: no AF_VSOCK sockets here (%s): load the kernel module vsock_loopback, or "
-		 "take the guest's line \"vsock\" out",
-		 strerror(err));
+	guest_fails(g,
+		    "vsock: no AF_VSOCK sockets here (%s): load the kernel module vsock_loopback, "
+		    "or take the guest's line \"vsock\" out",
+		    strerror(err));
 	return -err;
 }
 
 static int vsock_serve(struct guest_queue *gq, struct zv_conn *conn,
 		       const struct zv_conn_info *info)
 {
-	const struct cfg_guest *cfg = guest_cfg(gq->guest);
 	struct sockaddr_vm addr = {
 		.svm_family = AF_VSOCK, .svm_cid = VMADDR_CID_LOCAL, .svm_port = info->local_port};
 
-	if (info->local_cid != ZV_CID_HOST)
+	if (info->local_cid != ZV_CID_HOST || !cfg_vsock_at(guest_cfg(gq->guest), info->local_port))
 		return 0;
-	for (unsigned i = 0; i < cfg->n_vsock; i++)
-		if (info->local_port >= cfg->vsock[i].first &&
-		    info->local_port <= cfg->vsock[i].last)
-			return dial(gq, conn, info, (const struct sockaddr *)&addr, sizeof(addr));
-	return 0;
+	return dial(gq, conn, info, (const struct sockaddr *)&addr, sizeof(addr));
 }
 
 const struct endpoint_ops endpoint_vsock = {

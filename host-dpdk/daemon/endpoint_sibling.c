@@ -24,23 +24,23 @@
 #include <errno.h>
 #include <pthread.h>
 #include <sched.h>
+#include <search.h>
 #include <stdlib.h>
 #include <string.h>
 
 #define ASKS_MAX 1024u
 
 struct member {
+	uint64_t cid; /* the guest's */
 	struct guest *guest;
 	struct group *group;
-	TAILQ_ENTRY(member) link;
 };
 
 struct group {
 	char name[CFG_NAME_MAX];
 	unsigned refs; /* the main thread's */
 	pthread_mutex_t lock;
-	TAILQ_HEAD(, member) members; /* under the lock */
-	TAILQ_ENTRY(group) link;
+	void *members; /* tree, by CID; under the lock */
 };
 
 struct memberships {
@@ -50,23 +50,33 @@ struct memberships {
 	struct member member[CFG_GROUPS_MAX];
 };
 
-/* The main thread's. */
-static TAILQ_HEAD(, group) groups = TAILQ_HEAD_INITIALIZER(groups);
+static void *groups; /* tree, by name; the main thread's */
+
+static int by_name(const void *a, const void *b)
+{
+	return strcmp(((const struct group *)a)->name, ((const struct group *)b)->name);
+}
+
+static int by_cid(const void *a, const void *b)
+{
+	uint64_t x = ((const struct member *)a)->cid, y = ((const struct member *)b)->cid;
+
+	return x < y ? -1 : x > y;
+}
 
 static struct group *group_named(const char *name)
 {
-	struct group *g;
+	struct group *g = calloc(1, sizeof(*g)), *const * found;
 
-	TAILQ_FOREACH(g, &groups, link)
-	if (strcmp(g->name, name) == 0)
-		return g;
-	g = calloc(1, sizeof(*g));
 	if (!g)
 		return NULL;
 	memcpy(g->name, name, sizeof(g->name));
+	found = tsearch(g, &groups, by_name);
+	if (!found || *found != g) {
+		free(g);
+		return found ? *found : NULL;
+	}
 	pthread_mutex_init(&g->lock, NULL);
-	TAILQ_INIT(&g->members);
-	TAILQ_INSERT_TAIL(&groups, g, link);
 	return g;
 }
 
@@ -74,7 +84,7 @@ static void group_put(struct group *g)
 {
 	if (--g->refs)
 		return;
-	TAILQ_REMOVE(&groups, g, link);
+	(void)tdelete(g, &groups, by_name);
 	pthread_mutex_destroy(&g->lock);
 	free(g);
 }
@@ -88,7 +98,7 @@ static void sibling_stop(struct guest *g)
 		struct group *in = ms->member[i].group;
 
 		pthread_mutex_lock(&in->lock);
-		TAILQ_REMOVE(&in->members, &ms->member[i], link);
+		(void)tdelete(&ms->member[i], &in->members, by_cid);
 		pthread_mutex_unlock(&in->lock);
 	}
 	if (ms)
@@ -111,24 +121,30 @@ static int sibling_start(struct guest *g)
 {
 	const struct cfg_guest *cfg = guest_cfg(g);
 	struct memberships *ms;
+	bool ok;
 
 	if (!cfg->n_groups)
 		return 0;
 	ms = g->ep->siblings = calloc(1, sizeof(*ms));
-	for (unsigned i = 0; ms && i < cfg->n_groups; i++) {
+	ok = ms;
+	for (unsigned i = 0; ok && i < cfg->n_groups; i++) {
 		struct member *m = &ms->member[i];
 
+		m->cid = cfg->cid;
 		m->guest = g;
 		m->group = group_named(cfg->groups[i]);
 		if (!m->group)
 			return -ENOMEM;
 		m->group->refs++;
 		pthread_mutex_lock(&m->group->lock);
-		TAILQ_INSERT_TAIL(&m->group->members, m, link);
+		ok = tsearch(m, &m->group->members, by_cid);
 		pthread_mutex_unlock(&m->group->lock);
-		ms->n++;
+		if (ok)
+			ms->n++;
+		else
+			group_put(m->group);
 	}
-	return ms ? 0 : -ENOMEM;
+	return ok ? 0 : -ENOMEM;
 }
 
 /* ---- connections ---- */
@@ -185,15 +201,14 @@ static int ask(struct guest_queue *gq, struct zv_conn *conn, const struct zv_con
 static int ask_in(struct group *g, struct guest_queue *gq, struct zv_conn *conn,
 		  const struct zv_conn_info *info)
 {
-	struct member *m;
+	const struct member key = {.cid = info->local_cid};
+	struct member *const *found;
 	int ret = 0;
 
 	pthread_mutex_lock(&g->lock);
-	TAILQ_FOREACH(m, &g->members, link)
-	if (guest_cfg(m->guest)->cid == info->local_cid) {
-		ret = ask(gq, conn, info, m->guest);
-		break;
-	}
+	found = tfind(&key, &g->members, by_cid);
+	if (found)
+		ret = ask(gq, conn, info, (*found)->guest);
 	pthread_mutex_unlock(&g->lock);
 	return ret;
 }

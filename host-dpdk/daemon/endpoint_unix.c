@@ -154,7 +154,7 @@ static int listener_fail(const struct unix_listener *l, const char *what)
 {
 	int err = errno;
 
-	log_line(ZV_LOG_ERR, l->guest->name, "%s: %s: %s", l->path, what, strerror(err));
+	guest_fails(l->guest, "%s: %s: %s", l->path, what, strerror(err));
 	return -err;
 }
 
@@ -211,7 +211,7 @@ static int unix_start(struct guest *g)
 	l->claim = sock_claim(l->path);
 	if (l->claim < 0) {
 		ret = l->claim;
-		log_line(ZV_LOG_ERR, g->name, "unix socket: %s", zv_error_text());
+		guest_fails(g, "unix socket: %s", zv_error_text());
 		free(l);
 		return ret;
 	}

@@ -27,8 +27,8 @@
 #include <unistd.h>
 #include <zvsock_host.h>
 
-#define LOG_TICK_MS 1000 /* while lines have been left out */
-#define LOG_LOOK_MS 5000 /* an lcore may have left some out since; nobody wakes us for that */
+#define TICK_MS 1000 /* while lines have been left out, or guests are to be tried again */
+#define LOOK_MS 5000 /* an lcore may have left some out since; nobody wakes us for that */
 
 enum { EXIT_OK = 0, EXIT_RUN = 1, EXIT_WRONG = 2 };
 
@@ -67,12 +67,11 @@ static struct cfg *load_to_log(const struct cli *cli)
 
 static void say_ready(const struct daemon *d, const char *remark)
 {
-	unsigned running = 0;
+	const char *down = d->down ? d->down->cfg->name : NULL;
 
-	for (const struct guest *g = d->guests; g; g = g->next)
-		running++;
-	notify_ready("guests: %u of %u, lcores: %u%s", running, d->cfg->n_guests, d->n_lcores,
-		     remark);
+	notify_ready("guests: %u of %u, lcores: %u%s%s%s%s", d->n_guests, d->cfg->n_guests,
+		     d->n_lcores, remark, down ? "; not started: " : "", down ? down : "",
+		     d->n_down > 1 ? " and others, zvsockctl guests lists them" : "");
 }
 
 static void reload(struct daemon *d, const struct cli *cli)
@@ -96,7 +95,13 @@ static void reload(struct daemon *d, const struct cli *cli)
 	apply_log(c);
 	(void)privs_make_dirs(c); /* logged; the guest will not start and say so too */
 	if (daemon_reload(d, c) < 0)
-		log_line(ZV_LOG_ERR, NULL, "some guests could not be started; the others run");
+		log_line(ZV_LOG_ERR, NULL,
+			 "no memory for the new configuration: the one before stays in force");
+	else if (d->n_down)
+		log_line(ZV_LOG_ERR, NULL,
+			 "the new configuration is in force, but %u of %u guests could not be "
+			 "started",
+			 d->n_down, d->cfg->n_guests);
 	else
 		log_line(ZV_LOG_INFO, NULL, "the new configuration is in force; guests: %u",
 			 d->cfg->n_guests);
@@ -141,7 +146,7 @@ static int serve(struct daemon *d, const struct cli *cli, int sigfd)
 	struct signalfd_siginfo info;
 
 	for (;;) {
-		int n = poll(fds, 2, log_tick() ? LOG_TICK_MS : LOG_LOOK_MS);
+		int n = poll(fds, 2, log_tick() || d->down ? TICK_MS : LOOK_MS);
 
 		if (n < 0 && errno != EINTR) {
 			log_line(ZV_LOG_ERR, NULL, "poll: %s", zv_strerror(errno));
@@ -149,6 +154,8 @@ static int serve(struct daemon *d, const struct cli *cli, int sigfd)
 		}
 		if (n > 0 && fds[1].revents)
 			control_serve(d);
+		if (d->down && daemon_retry(d))
+			say_ready(d, "");
 		if (n <= 0 || !fds[0].revents || read(sigfd, &info, sizeof(info)) != sizeof(info))
 			continue;
 		if (info.ssi_signo == SIGHUP) {
@@ -167,7 +174,7 @@ static int start(struct daemon *d, struct cfg *c)
 	int ret = privs_prepare(c);
 
 	if (ret == 0)
-		ret = privs_make_dirs(c);
+		(void)privs_make_dirs(c); /* logged; what needs them will fail and say so */
 	if (ret == 0 && (ret = zv_host_init()) < 0)
 		log_line(ZV_LOG_ERR, NULL, "%s", zv_error_text());
 	if (ret == 0 && (ret = zv_host_catch_sigbus()) < 0)
@@ -177,10 +184,14 @@ static int start(struct daemon *d, struct cfg *c)
 		return ret;
 	}
 	ret = daemon_start(d, c);
+	if (ret == 0 && !d->n_guests) {
+		log_line(ZV_LOG_ERR, NULL, "none of the guests could be started");
+		ret = -ENOENT;
+	}
 	if (ret == 0)
 		ret = control_start(d);
 	if (ret == 0)
-		ret = privs_drop(c);
+		ret = privs_drop(d);
 	return ret;
 }
 
@@ -204,8 +215,8 @@ static int run(const struct cli *cli, struct cfg *c)
 		return EXIT_RUN;
 	}
 	if (start(&d, c) == 0) {
-		log_line(ZV_LOG_INFO, NULL, "zvsockd %s is up; guests: %u, lcores: %u",
-			 zv_version(), d.cfg->n_guests, d.n_lcores);
+		log_line(ZV_LOG_INFO, NULL, "zvsockd %s is up; guests: %u of %u, lcores: %u",
+			 zv_version(), d.n_guests, d.cfg->n_guests, d.n_lcores);
 		say_ready(&d, "");
 		ret = serve(&d, cli, sigfd);
 	} else {
@@ -229,8 +240,8 @@ int main(int argc, char **argv)
 		ret = EXIT_WRONG;
 	} else if (cli.check) {
 		cfg_print(c, stdout);
+		ret = fflush(stdout) < 0 || cfg_print_troubles(c, stderr) ? EXIT_RUN : EXIT_OK;
 		cfg_free(c);
-		ret = fflush(stdout) < 0 ? EXIT_RUN : EXIT_OK;
 	} else {
 		ret = run(&cli, c);
 	}

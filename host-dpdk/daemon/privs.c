@@ -229,19 +229,17 @@ static int all_tasks_are(uid_t uid)
 	return ret;
 }
 
-/* Calls @fn for each socket that we make. */
-static void each_socket(const struct cfg *c,
+/* Calls @fn for each socket that we have made: a guest that is not started has none. */
+static void each_socket(const struct daemon *d,
 			void (*fn)(const char *guest, const char *path, void *arg), void *arg)
 {
-	if (*c->control_path)
-		fn(NULL, c->control_path, arg);
-	for (unsigned i = 0; i < c->n_guests; i++) {
-		const struct cfg_guest *g = &c->guests[i];
-
-		for (unsigned j = 0; j < g->n_sockets && !g->client; j++)
-			fn(g->name, g->sockets[j], arg);
-		if (*g->unix_path)
-			fn(g->name, g->unix_path, arg);
+	if (d->control)
+		fn(NULL, d->cfg->control_path, arg);
+	for (const struct guest *g = d->guests; g; g = g->next) {
+		for (unsigned j = 0; j < g->cfg->n_sockets && !g->cfg->client; j++)
+			fn(g->name, g->cfg->sockets[j], arg);
+		if (*g->cfg->unix_path)
+			fn(g->name, g->cfg->unix_path, arg);
 	}
 }
 
@@ -281,14 +279,15 @@ static void try_dir(const char *guest, const char *path, void *arg)
 			 path, (unsigned)getuid(), dir);
 }
 
-int privs_drop(const struct cfg *c)
+int privs_drop(const struct daemon *d)
 {
+	const struct cfg *c = d->cfg;
 	struct identity id;
 	int ret = find_identity(c, &id);
 
 	if (ret < 0 || is_already(&id))
 		return ret;
-	each_socket(c, give_lock, &id);
+	each_socket(d, give_lock, &id);
 	/* The guests' sockets have got their owner when they were made. */
 	if (*c->control_path && lchown(c->control_path, id.uid, id.gid) < 0) {
 		int err = errno;
@@ -314,6 +313,6 @@ int privs_drop(const struct cfg *c)
 			 "cannot become %s for good: %s; start zvsockd as that user instead",
 			 *c->user ? c->user : c->group, zv_strerror(ret));
 	else
-		each_socket(c, try_dir, NULL);
+		each_socket(d, try_dir, NULL);
 	return ret;
 }

@@ -15,7 +15,7 @@
 #ifndef ZVD_PRIVS_H
 #define ZVD_PRIVS_H
 
-#include "config.h"
+#include "daemon.h"
 
 /* Raises RLIMIT_NOFILE, sets no_new_privs, umask, ignores SIGPIPE; refuses a user that cannot be
  * reached from here. 0 or -errno, logged. */
@@ -27,7 +27,8 @@ int privs_prepare(const struct cfg *c);
  */
 int privs_make_dirs(const struct cfg *c);
 
-/* Becomes cfg->user and cfg->group, in every thread. 0 or -errno, logged. */
-int privs_drop(const struct cfg *c);
+/* Becomes the user and group of @d's configuration, in every thread; sockets and locks of the
+ * guests that run go with it. 0 or -errno, logged. */
+int privs_drop(const struct daemon *d);
 
 #endif

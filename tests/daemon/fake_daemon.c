@@ -161,6 +161,7 @@ struct fake *fake_new(void)
 	f->vsock = (struct cfg_ports){1028, 1028};
 	f->d.cfg = &f->cfg;
 	f->d.guests = f->guests;
+	f->d.n_guests = FAKE_GUESTS;
 	pthread_mutex_init(&f->main, NULL);
 	if (control_start(&f->d) < 0 || pthread_create(&f->server, NULL, serve, f) != 0)
 		goto fail;

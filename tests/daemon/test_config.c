@@ -428,16 +428,71 @@ static void fixed_keys(void **state)
 	cfg_free(c);
 }
 
+/* The ends of ranges, what lies between them, and the first and last of each kind. */
+static void ports_are_found(void **state)
+{
+	struct cfg *c =
+		conf_good(GUEST "vsock = 4294967294, 500, 100-199\nbuiltin = source:9, echo:7\n"
+				"tcp = 81=127.0.0.1:2, 80=127.0.0.1:1\n"
+				"low_port_users = 7, 0\nlow_port_groups = 9, 3\n");
+	const struct cfg_guest *g = &c->guests[0];
+
+	(void)state;
+	assert_int_equal(cfg_builtin_at(g, 7)->service, CFG_ECHO);
+	assert_int_equal(cfg_builtin_at(g, 9)->service, CFG_SOURCE);
+	assert_null(cfg_builtin_at(g, 8));
+	assert_int_equal(cfg_tcp_at(g, 80)->target, 1);
+	assert_int_equal(cfg_tcp_at(g, 81)->target, 2);
+	assert_null(cfg_tcp_at(g, 82));
+	assert_null(cfg_vsock_at(g, 99));
+	assert_int_equal(cfg_vsock_at(g, 100)->last, 199);
+	assert_int_equal(cfg_vsock_at(g, 150)->last, 199);
+	assert_int_equal(cfg_vsock_at(g, 199)->last, 199);
+	assert_null(cfg_vsock_at(g, 200));
+	assert_null(cfg_vsock_at(g, 499));
+	assert_int_equal(cfg_vsock_at(g, 500)->last, 500);
+	assert_null(cfg_vsock_at(g, 501));
+	assert_int_equal(cfg_vsock_at(g, 4294967294u)->first, 4294967294u);
+	assert_true(cfg_low_ports_of(g, 0, 1) && cfg_low_ports_of(g, 7, 1));
+	assert_true(cfg_low_ports_of(g, 1, 3) && cfg_low_ports_of(g, 1, 9));
+	assert_false(cfg_low_ports_of(g, 3, 7));
+	cfg_free(c);
+}
+
+/* The guest's trouble, and no fault: the others are not to suffer from it. No name server is asked
+ * about a name that is no name. */
+static void unresolvable_hosts(void **state)
+{
+	struct cfg *c = conf_good(GUEST "tcp = 80=bad..name:80, 81=localhost:81\n"
+					"[guest b]\ncid = 4\nsocket = /s/b\ntcp = 1=localhost:1\n");
+	char *text = NULL;
+	size_t size;
+	FILE *to = open_memstream(&text, &size);
+
+	(void)state;
+	assert_non_null(to);
+	assert_int_equal(cfg_print_troubles(c, to), 1);
+	assert_int_equal(fclose(to), 0);
+	assert_non_null(strstr(text, ":1: guest a cannot be started: tcp: the host of "
+				     "\"bad..name:80\" cannot be resolved: "));
+	assert_null(c->guests[1].trouble);
+	assert_int_equal(c->guests[0].tcp[0].addr_len, 0);
+	assert_int_not_equal(c->guests[0].tcp[1].addr_len, 0);
+	free(text);
+	cfg_free(c);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(defaults),	    cmocka_unit_test(daemon_values),
-		cmocka_unit_test(guest_values),	    cmocka_unit_test(forgiving_text),
-		cmocka_unit_test(longest_values),   cmocka_unit_test(many_guests),
-		cmocka_unit_test(words_equal_file), cmocka_unit_test(words_and_file),
-		cmocka_unit_test(check_prints),	    cmocka_unit_test(too_many_vmms_are_told),
-		cmocka_unit_test(guests_differ),    cmocka_unit_test(guests_are_the_same),
-		cmocka_unit_test(fixed_keys),
+		cmocka_unit_test(defaults),	      cmocka_unit_test(daemon_values),
+		cmocka_unit_test(guest_values),	      cmocka_unit_test(forgiving_text),
+		cmocka_unit_test(longest_values),     cmocka_unit_test(many_guests),
+		cmocka_unit_test(words_equal_file),   cmocka_unit_test(words_and_file),
+		cmocka_unit_test(check_prints),	      cmocka_unit_test(too_many_vmms_are_told),
+		cmocka_unit_test(guests_differ),      cmocka_unit_test(guests_are_the_same),
+		cmocka_unit_test(fixed_keys),	      cmocka_unit_test(ports_are_found),
+		cmocka_unit_test(unresolvable_hosts),
 	};
 
 	return cmocka_run_group_tests_name("configuration", tests, NULL, NULL);

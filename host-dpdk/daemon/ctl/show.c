@@ -116,6 +116,12 @@ int ctl_guests(struct ctl *c)
 		table_add(t, "%s", paths);
 	}
 	table_print(t);
+	json_array_foreach(json_object_get(answer, "guests"), i, guest)
+	{
+		if (json_object_get(guest, "error"))
+			(void)printf("%s is not started: %s\n", str(guest, "name"),
+				     str(guest, "error"));
+	}
 	json_decref(answer);
 	return CTL_OK;
 }

@@ -1,0 +1,18 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* A guest from its configuration to its end. Main thread. */
+#ifndef ZVD_GUESTS_H
+#define ZVD_GUESTS_H
+
+#include "daemon.h"
+
+/*
+ * Starts the guest that @cfg describes; it is not in d->guests yet. NULL: it cannot be started, and
+ * @why, of GUEST_WHY_MAX bytes, has a sentence that says what is wrong and how to mend it. Nothing
+ * is left behind then.
+ */
+struct guest *guest_start(struct daemon *d, const struct cfg_guest *cfg, char *why);
+
+/* Ends @g, which is not in d->guests any more; its connections are reset. */
+void guest_stop(struct daemon *d, struct guest *g);
+
+#endif

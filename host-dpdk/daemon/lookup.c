@@ -1,0 +1,252 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "lookup.h"
+
+#include <errno.h>
+#include <netdb.h>
+#include <netinet/in.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <zvsock.h>
+
+/* Questions and answers of one configuration. */
+struct lookup {
+	struct lookup *next; /* of those that nobody waits for any more */
+	unsigned n;
+	struct gaicb **list; /* by name */
+	struct gaicb *req;
+};
+
+static const struct addrinfo hints = {.ai_socktype = SOCK_STREAM};
+
+static struct lookup *left_over; /* their configuration has gone before the answer came */
+
+/* ---- questions ---- */
+
+static void enter(struct cfg_tcp *t, const struct addrinfo *found)
+{
+	memcpy(&t->addr, found->ai_addr, found->ai_addrlen);
+	t->addr_len = found->ai_addrlen;
+	if (found->ai_family == AF_INET6)
+		((struct sockaddr_in6 *)&t->addr)->sin6_port = htons(t->target);
+	else
+		((struct sockaddr_in *)&t->addr)->sin_port = htons(t->target);
+}
+
+bool lookup_number(struct cfg_tcp *t)
+{
+	struct addrinfo number = hints, *found;
+
+	number.ai_flags = AI_NUMERICHOST;
+	if (getaddrinfo(t->host, NULL, &number, &found))
+		return false;
+	enter(t, found);
+	freeaddrinfo(found);
+	return true;
+}
+
+static int by_name(const void *a, const void *b)
+{
+	return strcmp((*(struct gaicb *const *)a)->ar_name, (*(struct gaicb *const *)b)->ar_name);
+}
+
+static void lookup_free(struct lookup *l)
+{
+	for (unsigned i = 0; l && i < l->n; i++) {
+		if (l->req[i].ar_result)
+			freeaddrinfo(l->req[i].ar_result);
+		free((void *)(uintptr_t)l->req[i].ar_name);
+	}
+	if (l) {
+		free(l->list);
+		free(l->req);
+	}
+	free(l);
+}
+
+/* Room for @n questions. */
+static struct lookup *lookup_new(unsigned n)
+{
+	struct lookup *l = calloc(1, sizeof(*l));
+
+	if (!l)
+		return NULL;
+	l->list = calloc(n, sizeof(struct gaicb *));
+	l->req = calloc(n, sizeof(*l->req));
+	if (l->list && l->req)
+		return l;
+	lookup_free(l);
+	return NULL;
+}
+
+/* Each name once. False: no memory. */
+static bool fill(struct lookup *l, const struct cfg *c)
+{
+	unsigned used = 0;
+
+	for (unsigned i = 0; i < c->n_guests; i++)
+		for (unsigned k = 0; k < c->guests[i].n_tcp; k++) {
+			struct gaicb *req = &l->req[l->n];
+
+			if (c->guests[i].tcp[k].addr_len)
+				continue;
+			req->ar_name = strdup(c->guests[i].tcp[k].host);
+			req->ar_request = &hints;
+			if (!req->ar_name)
+				return false;
+			l->list[l->n++] = req;
+		}
+	qsort(l->list, l->n, sizeof(struct gaicb *), by_name);
+	for (unsigned i = 0; i < l->n; i++)
+		if (!used || by_name(&l->list[i], &l->list[used - 1]) != 0)
+			l->list[used++] = l->list[i];
+	for (unsigned i = used; i < l->n; i++)
+		l->list[i] = NULL;
+	return true;
+}
+
+static unsigned names(const struct lookup *l)
+{
+	unsigned n = 0;
+
+	while (n < l->n && l->list[n])
+		n++;
+	return n;
+}
+
+int lookup_begin(struct cfg *c)
+{
+	unsigned n = 0;
+
+	for (unsigned i = 0; i < c->n_guests; i++)
+		for (unsigned k = 0; k < c->guests[i].n_tcp; k++)
+			n += !c->guests[i].tcp[k].addr_len;
+	if (c->lookup || !n)
+		return 0;
+	c->lookup = lookup_new(n);
+	if (c->lookup && fill(c->lookup, c) &&
+	    getaddrinfo_a(GAI_NOWAIT, c->lookup->list, (int)names(c->lookup), NULL) == 0)
+		return 0;
+	lookup_end(c); /* some may be on their way */
+	return -ENOMEM;
+}
+
+/* ---- answers ---- */
+
+static bool is_over(const struct lookup *l)
+{
+	for (unsigned i = 0; i < l->n && l->list[i]; i++)
+		if (gai_error(l->list[i]) == EAI_INPROGRESS)
+			return false;
+	return true;
+}
+
+static int64_t now_ms(void)
+{
+	struct timespec t;
+
+	(void)clock_gettime(CLOCK_MONOTONIC, &t);
+	return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
+}
+
+static void wait_for(const struct lookup *l, unsigned ms)
+{
+	int64_t end = now_ms() + ms, left;
+
+	for (unsigned i = 0; i < l->n && l->list[i]; i++)
+		while (gai_error(l->list[i]) == EAI_INPROGRESS && (left = end - now_ms()) > 0) {
+			const struct gaicb *one[] = {l->list[i]};
+			struct timespec t = {.tv_sec = left / 1000,
+					     .tv_nsec = left % 1000 * 1000000};
+
+			(void)gai_suspend(one, 1, &t);
+		}
+}
+
+/* What became of @t's name; 0: it has an address now. Codes of getaddrinfo(3). */
+static int take(const struct lookup *l, struct cfg_tcp *t)
+{
+	struct gaicb key = {.ar_name = t->host}, *const kp = &key, **found;
+	int ret;
+
+	if (t->addr_len)
+		return 0;
+	found = l ? bsearch(&kp, l->list, names(l), sizeof(struct gaicb *), by_name) : NULL;
+	ret = found ? gai_error(*found) : EAI_MEMORY;
+	if (ret == 0)
+		enter(t, (*found)->ar_result);
+	return ret;
+}
+
+static void take_guest(const struct lookup *l, struct cfg_guest *g)
+{
+	const struct cfg_tcp *missing = NULL;
+	int why = 0;
+
+	for (unsigned k = 0; k < g->n_tcp; k++) {
+		int ret = take(l, &g->tcp[k]);
+
+		if (ret && !missing) {
+			missing = &g->tcp[k];
+			why = ret;
+		}
+	}
+	free(g->trouble);
+	g->trouble = NULL;
+	if (missing &&
+	    asprintf(&g->trouble,
+		     "tcp: the host of \"%s:%u\" cannot be resolved: %s; mend the name or write an "
+		     "address",
+		     missing->host, missing->target,
+		     why == EAI_INPROGRESS ? "no name server has answered yet"
+					   : gai_strerror(why)) < 0)
+		g->trouble = NULL; /* it would be started: its connections fail one by one */
+}
+
+bool lookup_take(struct cfg *c, unsigned ms)
+{
+	struct lookup *l = c->lookup;
+	bool over;
+
+	if (l)
+		wait_for(l, ms);
+	over = !l || is_over(l);
+	for (unsigned i = 0; i < c->n_guests; i++)
+		take_guest(l, &c->guests[i]);
+	if (over)
+		lookup_end(c);
+	return over;
+}
+
+void lookup_keep(struct cfg_guest *to, const struct cfg_guest *from)
+{
+	for (unsigned k = 0; k < to->n_tcp && k < from->n_tcp; k++)
+		if (!to->tcp[k].addr_len) { /* the same host: cfg_guest_same() */
+			to->tcp[k].addr = from->tcp[k].addr;
+			to->tcp[k].addr_len = from->tcp[k].addr_len;
+		}
+	free(to->trouble);
+	to->trouble = NULL;
+}
+
+/* Frees what has been answered since. Questions that are under way keep their memory. */
+void lookup_end(struct cfg *c)
+{
+	struct lookup **p = &left_over, *l;
+
+	if (c->lookup) {
+		c->lookup->next = left_over;
+		left_over = c->lookup;
+		c->lookup = NULL;
+	}
+	while ((l = *p)) {
+		for (unsigned i = 0; i < l->n && l->list[i]; i++)
+			(void)gai_cancel(l->list[i]);
+		if (is_over(l)) {
+			*p = l->next;
+			lookup_free(l);
+		} else {
+			p = &l->next;
+		}
+	}
+}
