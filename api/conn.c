@@ -57,6 +57,35 @@ static void uncount(struct zv_conn *c)
 	c->flags &= ~CF_COUNTED;
 }
 
+/*
+ * Receive credit for a connection, out of what the queue has left (zv_opts.rx_memory). What it can
+ * cost is promised with it: bytes, and the entry of each message of a SEQPACKET (loan.c bounds
+ * these).
+ */
+#define PROMISE_LEAST 4096u
+#define PROMISE_SEQ   8u /* bytes for a byte of tiny messages */
+
+static uint32_t promise(struct zv_conn *c)
+{
+	struct zv_queue *q = c->q;
+	uint64_t all = q->dev->opts.rx_memory / q->dev->nqueues, used = q->tq->stats.rx_promised;
+	uint64_t most = used < all ? (all - used) / ZV_RX_SHARE : 0;
+	unsigned cost = c->type == ZV_SEQPACKET ? PROMISE_SEQ : 1;
+	uint32_t credit = q->dev->opts.buf_alloc;
+
+	if (most < credit)
+		credit = most > PROMISE_LEAST ? (uint32_t)most : PROMISE_LEAST;
+	c->promised = credit * (uint64_t)cost;
+	tq_count(&q->tq->stats.rx_promised, c->promised);
+	return credit;
+}
+
+static void promise_back(struct zv_conn *c)
+{
+	tq_count(&c->q->tq->stats.rx_promised, -c->promised);
+	c->promised = 0;
+}
+
 struct zv_conn *conn_new(struct zv_queue *q, const struct conn_key *key, unsigned type,
 			 enum vc_state state, unsigned flags, int *err)
 {
@@ -87,10 +116,11 @@ struct zv_conn *conn_new(struct zv_queue *q, const struct conn_key *key, unsigne
 	c->rx_head = c->rx_tail = LOAN_NONE;
 	c->mask = ~ZV_EV_EPIPE;
 	c->opened_ns = zv_now();
-	credit_init(&c->credit, q->dev->opts.buf_alloc);
+	credit_init(&c->credit, promise(c));
 	conn_pkt_budget(c);
 	*err = conn_table_insert(&q->conns, &c->node);
 	if (*err) {
+		promise_back(c);
 		free(c);
 		return NULL;
 	}
@@ -254,6 +284,7 @@ void conn_free(struct zv_conn *c)
 	uncount(c);
 	loan_drop_all(c);
 	loan_forget(c);
+	promise_back(c);
 	if (q->nfree < FREE_CONNS_KEPT) {
 		c->user = q->free_conns;
 		q->free_conns = c;

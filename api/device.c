@@ -45,6 +45,14 @@ static int check_unknown(const struct zv_opts *in)
 	return 0;
 }
 
+/* Enough for the first connection of each queue to get all of buf_alloc. */
+static uint64_t default_rx_memory(const struct zv_opts *o)
+{
+	uint64_t least = (uint64_t)o->buf_alloc * ZV_RX_SHARE * o->queues;
+
+	return least > 256u << 20 ? least : 256u << 20;
+}
+
 static int complete_opts(struct zv_opts *o, const struct zv_opts *in)
 {
 	const uint32_t flags = ZV_OPT_BUSY_POLL | ZV_OPT_NO_HUGE | ZV_OPT_NO_HELLO;
@@ -75,6 +83,7 @@ static int complete_opts(struct zv_opts *o, const struct zv_opts *in)
 	DEFAULT(close_timeout_ns, 8000000000u);
 	DEFAULT(hello_timeout_ns, 1000000000u);
 	DEFAULT(spin_ns, 50000);
+	DEFAULT(rx_memory, default_rx_memory(o));
 #undef DEFAULT
 	if ((ret = check_range("queues", o->queues, 1, ZV_QUEUES_MAX)) ||
 	    (ret = check_range("ring_size", o->ring_size, 16, 32768)) ||
@@ -83,6 +92,9 @@ static int complete_opts(struct zv_opts *o, const struct zv_opts *in)
 	    (ret = check_range("buf_alloc", o->buf_alloc, 4096, 1u << 30)) ||
 	    (ret = check_range("max_conns", o->max_conns, 1, 1u << 24)))
 		return ret;
+	if (o->rx_memory < 65536)
+		return zv_err(-EINVAL, "zv_open: option rx_memory is %llu, must be 65536 or more",
+			      (unsigned long long)o->rx_memory);
 	if (o->ring_size & (o->ring_size - 1))
 		return zv_err(-EINVAL, "zv_open: option ring_size is %u, must be a power of two",
 			      o->ring_size);

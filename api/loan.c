@@ -94,6 +94,7 @@ static void entry_release(struct zv_queue *q, struct zv_conn *c, uint32_t i)
 	if (--he->refs)
 		return;
 	if (he->priv) {
+		tq_count(&q->tq->stats.rx_private, -(uint64_t)he->priv_cap);
 		free(he->priv);
 	} else {
 		q->ops->rx_release(q->tq, he->token);
@@ -189,6 +190,7 @@ static int take_copy(struct zv_conn *c, struct rx_pkt *p, unsigned flags, uint32
 				free(priv);
 				goto nomem;
 			}
+			tq_count(&q->tq->stats.rx_private, cap);
 			e = &r->e[i];
 			*e = (struct rx_entry){.data = priv,
 					       .holder = i,

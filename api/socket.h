@@ -62,6 +62,7 @@
 #define ZV_IDLE_WAKES 16u    /* so long those in line wait for woken ones that do not send */
 #define ZV_FUTILE_TURNS                                                                            \
 	32u		   /* turns without a buffer, after which one goes to the end of the line */
+#define ZV_RX_SHARE    64u /* of the receive memory that is left, for one connection */
 #define ZV_RST_FIFO    64u /* RST replies to stray packets that may wait for room */
 #define ZV_ENDED       256u   /* connections whose end is remembered */
 #define ZV_PLAIN_PKT   65536u /* largest packet towards a peer that has not said hello */
@@ -149,6 +150,7 @@ struct zv_conn {
 	uint64_t deadline;
 	uint64_t tell_at; /* CF_UNTOLD: when the peer is told of consumed bytes */
 	uint64_t tx_bytes, rx_bytes;
+	uint64_t promised; /* of zv_opts.rx_memory */
 	uint64_t opened_ns;
 	TAILQ_ENTRY(zv_conn) ready, ctrl, txwait, timers, untold, morelink;
 	TAILQ_ENTRY(zv_conn) acceptlink, overlink;

@@ -128,9 +128,11 @@ static int on_message(void *ctx, struct vu_reader *in, struct vu_msg *answer)
 		return 1;
 	case VU_SET_MEM_TABLE:
 		return vu_take_table(d, in);
-	case VU_SET_CONFIG:	  /* read-only: ignored */
-	case VU_SET_VRING_ERR:	  /* nothing is ever said there */
-	case VU_SET_SLAVE_REQ_FD: /* nor there */
+	case VU_SET_CONFIG:    /* read-only: ignored */
+	case VU_SET_VRING_ERR: /* nothing is ever said there */
+		return 0;
+	case VU_SET_SLAVE_REQ_FD:
+		vu_keep_backend_fd(d, in);
 		return 0;
 	default:
 		return ring_message(d, in, answer);
@@ -190,7 +192,7 @@ int vu_open(struct vu_dev **out, const struct vu_config *c)
 		free(d);
 		return zv_err(-ENOMEM, "host:%s: out of memory", c->path);
 	}
-	d->evt_call = -1;
+	d->evt_call = d->backend_fd = -1;
 	d->cid = c->cid;
 	d->queues = c->queues;
 	d->nqueues = c->nqueues;

@@ -262,10 +262,21 @@ void vu_ring_update(struct vu_dev *d, unsigned no)
 	send_reset(d);
 }
 
+void vu_keep_backend_fd(struct vu_dev *d, struct vu_reader *in)
+{
+	if (d->backend_fd >= 0)
+		(void)close(d->backend_fd);
+	d->backend_fd = in->fd[0];
+	in->fd[0] = -1;
+}
+
 void vu_forget_frontend(struct vu_dev *d)
 {
 	event_stop(d);
 	(void)vu_set_event_call(d, -1);
+	if (d->backend_fd >= 0)
+		(void)close(d->backend_fd);
+	d->backend_fd = -1;
 	for (unsigned i = 0; i < d->nqueues; i++) {
 		pair_stop(d, i);
 		for (unsigned k = 0; k < 2; k++) {

@@ -55,7 +55,8 @@ struct vu_dev {
 	bool reset_due; /* a TRANSPORT_RESET waits for the event ring */
 	bool evt_loaded;
 	struct dvring evt;
-	int evt_call; /* dup'ed, -1: none */
+	int evt_call;	/* dup'ed, -1: none */
+	int backend_fd; /* of SET_BACKEND_REQ_FD; -1: none */
 };
 
 /* Virtqueues: 0 rx, 1 tx, 2 event; pair i >= 1 has 1 + 2i and 2 + 2i. */
@@ -79,6 +80,12 @@ void vu_ring_update(struct vu_dev *d, unsigned no);
 
 /* Takes a dup of the event ring's call descriptor (-1: none). 0 or -errno. */
 int vu_set_event_call(struct vu_dev *d, int fd);
+
+/*
+ * SET_BACKEND_REQ_FD: the channel for requests of ours to the frontend. There are none yet, but a
+ * frontend (QEMU) takes the end of the channel for a fault.
+ */
+void vu_keep_backend_fd(struct vu_dev *d, struct vu_reader *in);
 
 /* SET_MEM_TABLE, checked: the same sessions go on in new maps. 0; -errno: refused, as it was
  * before. */

@@ -73,6 +73,15 @@ struct zv_opts {
 	uint64_t close_timeout_ns;   /* default 8 s */
 	uint64_t hello_timeout_ns;   /* default 1 s */
 	uint64_t spin_ns;	     /* zv_wait: how long to poll before sleeping; default 50 us */
+	/*
+	 * Bytes that received payload may take in all connections of the device together, at least
+	 * 65536; default 256 MiB, or 64 * buf_alloc * queues where that is more. A connection is
+	 * promised buf_alloc of it as receive credit when it is made (8 times that for SEQPACKET,
+	 * where tiny messages cost more than their bytes), but at most a 64th of what is left, and
+	 * 4096 in any case: so with very many connections the windows of later ones are smaller,
+	 * and nothing has to be dropped.
+	 */
+	uint64_t rx_memory;
 };
 #define ZV_OPT_BUSY_POLL (1u << 0) /* zv_wait never sleeps */
 #define ZV_OPT_NO_HUGE	 (1u << 1) /* never try hugepages */
@@ -170,7 +179,9 @@ struct zv_queue_stats {
 	uint64_t ring_broken;	/* times a ring of this queue was declared broken */
 	uint64_t sessions;	/* times the rings were started */
 	uint64_t rx_late;	/* no fault: for connections that had just ended; RST for none */
-	uint64_t reserved[7];
+	uint64_t rx_promised;	/* now: bytes of rx_memory promised to open connections */
+	uint64_t rx_private;	/* now: bytes of private memory with received payload */
+	uint64_t reserved[5];
 };
 
 enum zv_log_level { ZV_LOG_ERR = 1, ZV_LOG_WARN, ZV_LOG_INFO, ZV_LOG_DEBUG };

@@ -53,6 +53,7 @@ struct cfg_guest {
 	uint32_t queues;    /* queue pairs; with several sockets as many as there are sockets */
 	uint32_t ring_size; /* for qemu-args of devices that let one choose; 0: the device's own */
 	uint32_t buf_alloc; /* receive credit of a connection, bytes */
+	uint32_t rx_memory; /* of all connections together, bytes; 0: as zv_opts has it */
 	uint32_t max_conns; /* connections of a queue */
 	uint32_t connect_timeout_ms;
 	mode_t socket_mode; /* of the vhost-user and hybrid sockets */

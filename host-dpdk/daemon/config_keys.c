@@ -34,6 +34,7 @@ const struct key cfg_guest_keys[] = {
 	{"queues", cfg_set_u32, G(queues), 1, ZV_QUEUES_MAX, false},
 	{"ring_size", cfg_set_ring_size, G(ring_size), 16, 32768, false},
 	{"buf_alloc", cfg_set_size, G(buf_alloc), 4096, 1u << 30, false},
+	{"rx_memory", cfg_set_size, G(rx_memory), 65536, 1u << 30, false},
 	{"max_conns", cfg_set_u32, G(max_conns), 1, 1u << 24, false},
 	{"connect_timeout_ms", cfg_set_u32, G(connect_timeout_ms), 10, 600000, false},
 	{"socket_mode", cfg_set_mode, G(socket_mode), 0, 0777, false},

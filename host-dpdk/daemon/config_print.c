@@ -310,10 +310,10 @@ bool cfg_guest_same(const struct cfg_guest *a, const struct cfg_guest *b)
 {
 	return a->cid == b->cid && a->client == b->client && a->queues == b->queues &&
 	       a->ring_size == b->ring_size && a->buf_alloc == b->buf_alloc &&
-	       a->max_conns == b->max_conns && a->connect_timeout_ms == b->connect_timeout_ms &&
-	       a->socket_mode == b->socket_mode && a->socket_uid == b->socket_uid &&
-	       a->socket_gid == b->socket_gid && same_names(a, b) && same_tcp(a, b) &&
-	       same_builtin(a, b) &&
+	       a->rx_memory == b->rx_memory && a->max_conns == b->max_conns &&
+	       a->connect_timeout_ms == b->connect_timeout_ms && a->socket_mode == b->socket_mode &&
+	       a->socket_uid == b->socket_uid && a->socket_gid == b->socket_gid &&
+	       same_names(a, b) && same_tcp(a, b) && same_builtin(a, b) &&
 	       same_array(a->low_uids, a->n_low_uids, b->low_uids, b->n_low_uids, sizeof(uid_t)) &&
 	       same_array(a->low_gids, a->n_low_gids, b->low_gids, b->n_low_gids, sizeof(gid_t)) &&
 	       same_array(a->vsock, a->n_vsock, b->vsock, b->n_vsock, sizeof(struct cfg_ports));

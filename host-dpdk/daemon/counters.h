@@ -35,6 +35,8 @@
 	X(rx_bad_chain, ERRORS, "descriptor chains refused")                                       \
 	X(ring_broken, ERRORS, "times a ring was declared broken")                                 \
 	X(sessions, TRAFFIC, "times the rings were started")                                       \
-	X(rx_late, CONNECTIONS, "packets that crossed the end of their connection")
+	X(rx_late, CONNECTIONS, "packets that crossed the end of their connection")                \
+	X(rx_promised, TRAFFIC, "bytes of rx_memory promised to open connections, now")            \
+	X(rx_private, TRAFFIC, "bytes of memory that hold payload not yet taken, now")
 
 #endif

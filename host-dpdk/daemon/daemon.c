@@ -18,11 +18,12 @@
 #include <string.h>
 #include <time.h>
 
-#define DRAIN_STEP_MS	20
-#define RETRY_FIRST_MS	1000u
-#define RETRY_LAST_MS	60000u
-#define RETRIES_AT_ONCE 16u /* of guests that could not be started: each blocks this thread a bit  \
-			     */
+#define DRAIN_STEP_MS  20
+#define RETRY_FIRST_MS 1000u
+#define RETRY_LAST_MS  60000u
+#define RETRIES_AT_ONCE                                                                            \
+	16u /* of guests that could not be started: each blocks this thread a bit                  \
+	     */
 
 /* What this process can serve of @cfg; called before guests of it are started. */
 static void check_limits(const struct cfg *cfg)

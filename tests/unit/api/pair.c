@@ -4,18 +4,24 @@
 struct pair P;
 struct seen seen_guest, seen_host;
 
-static int setup(uint32_t flags)
+int pair_open(const struct zv_opts *opts)
 {
-	struct zv_opts o = {.size = sizeof(o), .queues = 2, .flags = flags};
+	struct zv_opts o = *opts;
 
+	o.size = sizeof(o);
+	o.queues = 2;
 	fake_config = (struct fake_config){.nbuf = 64, .buf_len = 4096, .nseg = 1};
-	o.buf_alloc = 65536;
 	assert_int_equal(zv_open(&P.host, "fakehost:", &o), 0);
 	assert_int_equal(zv_open(&P.guest, "fakeguest:", &o), 0);
 	P.g = zv_queue(P.guest, 0);
 	P.h = zv_queue(P.host, 0);
 	pump();
 	return 0;
+}
+
+static int setup(uint32_t flags)
+{
+	return pair_open(&(struct zv_opts){.flags = flags, .buf_alloc = 65536});
 }
 
 int pair_setup(void **state)

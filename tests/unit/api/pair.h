@@ -28,6 +28,8 @@ struct seen {
 };
 extern struct seen seen_guest, seen_host;
 
+/* Two queues; the other options are the same on both sides. */
+int pair_open(const struct zv_opts *opts);
 int pair_setup(void **state);
 int pair_setup_plain(void **state); /* ZV_OPT_NO_HELLO on both sides */
 int pair_teardown(void **state);

@@ -135,14 +135,14 @@ static void test_bad_headers(void **state)
 
 	(void)state;
 	setup(&f, 16, 128, false);
-	bad_header(&f, 0, 0);
+	bad_header(&f, 0, 0); /* given back unused: nothing bad */
 	bad_header(&f, 0, 43);
 	bad_header(&f, 10, 44 + 9);
 	bad_header(&f, UINT32_MAX, 44 + 128);
 	assert_true(dev_send(&f, 128, 7, true));
 	bad_header(&f, 5, 44 + 128); /* a device may count more than the header does */
 	assert_int_equal(vsock_rx_burst(f.q, pkts, 8), 2);
-	assert_int_equal(f.q->stats.rx_bad_hdr, 4);
+	assert_int_equal(f.q->stats.rx_bad_hdr, 3);
 	assert_int_equal(pkts[0].hdr.src_port, 7);
 	assert_int_equal(pkts[1].seg[0].len, 5);
 	vsock_rx_release(f.q, pkts[0].token);

@@ -42,6 +42,36 @@ static void init(void **state)
 	assert_int_equal(ops->role, ZV_ROLE_HOST);
 }
 
+/* The channel for the backend's own requests is kept as long as the frontend is there. */
+static void backend_channel(void **state)
+{
+	struct tdev *d = open_dev(sock_a, 3);
+	struct timeval limit = {.tv_sec = 10};
+	struct front f;
+	int fd[2];
+	char c;
+
+	(void)state;
+	front_make(&f, sock_a, 3);
+	for (int i = 0; i < 2; i++) { /* a second one takes the first one's place */
+		assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fd), 0);
+		setsockopt(fd[0], SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit));
+		send_acked(&f, VU_SET_SLAVE_REQ_FD, NULL, 0, fd[1]);
+		close(fd[1]);
+		assert_int_equal(recv(fd[0], &c, 1, MSG_DONTWAIT), -1);
+		assert_int_equal(errno, EAGAIN);
+		if (i == 0)
+			close(fd[0]);
+	}
+	set_mem(&f);
+	assert_int_equal(recv(fd[0], &c, 1, MSG_DONTWAIT), -1);
+	assert_int_equal(errno, EAGAIN);
+	front_free(&f);
+	assert_int_equal(recv(fd[0], &c, 1, 0), 0);
+	close(fd[0]);
+	ops->close(d);
+}
+
 static void registry(void **state)
 {
 	struct zv_opts many = opts;
@@ -294,9 +324,13 @@ static void bad_frontend(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(init),	   cmocka_unit_test(registry),
-		cmocka_unit_test(session), cmocka_unit_test(successor),
-		cmocka_unit_test(broken),  cmocka_unit_test(bad_frontend),
+		cmocka_unit_test(init),
+		cmocka_unit_test(registry),
+		cmocka_unit_test(backend_channel),
+		cmocka_unit_test(session),
+		cmocka_unit_test(successor),
+		cmocka_unit_test(broken),
+		cmocka_unit_test(bad_frontend),
 	};
 	int ret;
 

@@ -1,0 +1,169 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* What received payload may cost: zv_opts.rx_memory, and that it comes back. */
+#include "pair.h"
+
+#define QUEUE_MEMORY (1u << 20) /* of each of the two queues */
+#define BUF_ALLOC    65536u
+#define CONNS	     400u
+
+static int setup(void **state)
+{
+	(void)state;
+	return pair_open(&(struct zv_opts){.buf_alloc = BUF_ALLOC, .rx_memory = 2 * QUEUE_MEMORY});
+}
+
+static struct zv_queue_stats stats(struct zv_queue *q)
+{
+	struct zv_queue_stats s;
+
+	assert_int_equal(zv_queue_stats(q, &s, sizeof(s)), 0);
+	return s;
+}
+
+/* Sends until the credit is used up; what went. */
+static uint32_t fill(struct zv_conn *c)
+{
+	static const char data[4096];
+	uint32_t sent = 0;
+	ssize_t n;
+
+	for (int idle = 0; idle < 3; idle++) {
+		while ((n = zv_send(c, data, sizeof(data), 0)) > 0) {
+			sent += (uint32_t)n;
+			idle = 0;
+		}
+		assert_int_equal(n, -EAGAIN);
+		pump();
+	}
+	return sent;
+}
+
+static uint32_t drain(struct zv_conn *c)
+{
+	char got[4096];
+	uint32_t all = 0;
+	ssize_t n;
+
+	while ((n = zv_recv(c, got, sizeof(got), NULL)) > 0)
+		all += (uint32_t)n;
+	return all;
+}
+
+/* Nobody reads, and everybody has sent what it may: the sum is bounded, and every byte is there. */
+static void credit_is_promised_as_memory_allows(void **state)
+{
+	static struct zv_conn *g[CONNS], *h[CONNS];
+	static uint32_t sent[CONNS];
+	uint64_t all = 0;
+
+	(void)state;
+	for (unsigned i = 0; i < CONNS; i++) {
+		connect_pair(ZV_STREAM, 1000, &g[i], &h[i]);
+		sent[i] = fill(g[i]);
+		assert_true(sent[i] >= 4096);
+		assert_true(i == 0 || sent[i] <= sent[i - 1]);
+		all += sent[i];
+	}
+	assert_true(sent[0] <= QUEUE_MEMORY / 64 && sent[CONNS - 1] == 4096);
+	assert_true(all <= QUEUE_MEMORY + CONNS * 4096);
+	assert_true(all >= QUEUE_MEMORY / 2);
+	assert_true(stats(P.h).rx_promised >= all);
+	assert_true(stats(P.h).rx_promised <= QUEUE_MEMORY + CONNS * 4096);
+	assert_true(stats(P.h).rx_private <= all + CONNS * 4096);
+	assert_true(stats(P.h).rx_private >= all / 2);
+	for (unsigned i = 0; i < CONNS; i++) {
+		uint32_t got = 0;
+
+		for (int quiet = 0; quiet < 3; quiet++) {
+			got += drain(h[i]);
+			pump();
+		}
+		assert_int_equal(got, sent[i]);
+		assert_int_equal(zv_conn_close(g[i]), 0);
+		assert_int_equal(zv_conn_close(h[i]), 0);
+	}
+	pump();
+	assert_int_equal(stats(P.h).rx_private, 0);
+	assert_int_equal(stats(P.g).rx_private, 0);
+	/* what is left is that of the control connection */
+	assert_true(stats(P.h).rx_promised <= BUF_ALLOC);
+}
+
+/* A closed connection whose payload nobody has read gives all of it back. */
+static void unread_payload_comes_back(void **state)
+{
+	struct zv_conn *g, *h;
+	uint64_t before = stats(P.h).rx_promised;
+
+	(void)state;
+	for (int reset = 0; reset < 2; reset++) {
+		connect_pair(ZV_STREAM, 1000, &g, &h);
+		assert_true(fill(g) > 0);
+		assert_true(stats(P.h).rx_promised > before);
+		assert_int_equal(reset ? zv_conn_reset(h) : zv_conn_close(h), 0);
+		pump();
+		assert_int_equal(zv_conn_close(g), 0);
+		pump();
+		assert_int_equal(stats(P.h).rx_private, 0);
+		assert_int_equal(stats(P.h).rx_promised, before);
+	}
+}
+
+/* A message costs more than its bytes: its sender gets less credit, and it can still be sent. */
+static void messages_are_promised_more_than_their_bytes(void **state)
+{
+	struct zv_conn *g, *h;
+	uint64_t before = stats(P.h).rx_promised;
+	struct zv_conn_info info;
+
+	(void)state;
+	connect_pair(ZV_SEQPACKET, 1000, &g, &h);
+	assert_int_equal(zv_conn_info(g, &info), 0);
+	assert_in_range(info.peer_buf_alloc, 4096, QUEUE_MEMORY / 64);
+	assert_int_equal(stats(P.h).rx_promised - before, 8 * info.peer_buf_alloc);
+	assert_int_equal(zv_send(g, "message", 7, 0), 7);
+	zv_conn_close(g);
+	zv_conn_close(h);
+}
+
+/* Whoever asks for large windows gets them, without a word about rx_memory. */
+static void a_large_window_has_its_memory(void **state)
+{
+	struct zv_conn *g, *h;
+	struct zv_conn_info info;
+
+	(void)state;
+	assert_int_equal(pair_open(&(struct zv_opts){.buf_alloc = 64u << 20}), 0);
+	connect_pair(ZV_STREAM, 1000, &g, &h);
+	assert_int_equal(zv_conn_info(g, &info), 0);
+	/* the control connection has had some */
+	assert_in_range(info.peer_buf_alloc, (64u << 20) - (2u << 20), 64u << 20);
+	zv_conn_close(g);
+	zv_conn_close(h);
+	(void)pair_teardown(NULL);
+}
+
+static void too_little_is_refused(void **state)
+{
+	struct zv_opts o = {.size = sizeof(o), .rx_memory = 65535};
+	struct zv_dev *dev;
+
+	(void)state;
+	assert_int_equal(zv_open(&dev, "fakehost:", &o), -EINVAL);
+	assert_non_null(strstr(zv_error_text(), "rx_memory"));
+}
+
+#define T(f) cmocka_unit_test_setup_teardown(f, setup, pair_teardown)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		T(credit_is_promised_as_memory_allows),
+		T(unread_payload_comes_back),
+		T(messages_are_promised_more_than_their_bytes),
+		cmocka_unit_test(a_large_window_has_its_memory),
+		cmocka_unit_test(too_little_is_refused),
+	};
+
+	return cmocka_run_group_tests_name("memory", tests, NULL, NULL);
+}
