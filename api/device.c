@@ -4,12 +4,12 @@
  *
  * Listeners are device-wide but looked up by every queue's thread for each REQUEST. The table is a
  * hash of chains; zv_listen links at the head with a release store, readers follow with acquire
- * loads, no lock. zv_unlisten unlinks, raises dev->listen_gen and leaves the structure alone; each
- * queue notices the new generation in its next poll, drops what waits in its accept queue and
- * counts itself in `acked` (under closed_lock, which no other data path takes). A queue that nobody
- * polls is counted by a device call that finds its owner outside the library and nothing in that
- * accept queue: only a poll could have put something there. When all queues have been counted,
- * nobody can hold a pointer any more, and the next device call frees it.
+ * loads, no lock (barrier pair [L]). zv_unlisten unlinks, raises dev->listen_gen and leaves the
+ * structure alone; each queue notices the new generation in its next poll, drops what waits in its
+ * accept queue and counts itself in `acked` (under closed_lock, which no other data path takes). A
+ * queue that nobody polls is counted by a device call that finds its owner outside the library and
+ * nothing in that accept queue: only a poll could have put something there. When all queues have
+ * been counted, nobody can hold a pointer any more, and the next device call frees it.
  */
 #include "registry.h"
 #include "socket.h"

@@ -177,7 +177,8 @@ int vsock_rx_burst(struct tq *q, struct rx_pkt *pkts, unsigned max)
 			broken(p, &p->rx);
 		return 0;
 	}
-	/* After the load of the used index: packets sent after an event are not seen before it. */
+	/* After the load of the used index: packets sent after an event are not seen before it.
+	 * Barrier pair [T]. */
 	if (held_by_event(p))
 		return 0;
 	if (n > max)

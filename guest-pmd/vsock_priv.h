@@ -22,7 +22,10 @@ enum rx_state {
 	RX_REST,       /* in pair.rest: it holds a packet of a session that is over */
 };
 
-/* The device has sent an event that the control thread has not dealt with. */
+/*
+ * The device has sent an event that the control thread has not dealt with. To be asked after the
+ * load of a ring's index, before anything of that ring is used: barrier pair [T].
+ */
 static inline bool vsock_event_waits(const struct vsock_events *ev)
 {
 	return shm_load16(&ev->vq.used->idx) != __atomic_load_n(&ev->seen, __ATOMIC_ACQUIRE);

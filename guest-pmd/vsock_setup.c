@@ -221,5 +221,5 @@ void vsock_events_done(struct vsock_events *ev)
 {
 	/* First the buffers, then the packets (VIRTIO 1.2, section 5.10.6.7). */
 	events_post(ev);
-	__atomic_store_n(&ev->seen, ev->vq.used_idx, __ATOMIC_RELEASE);
+	__atomic_store_n(&ev->seen, ev->vq.used_idx, __ATOMIC_RELEASE); /* barrier pair [T] */
 }

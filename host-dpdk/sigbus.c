@@ -11,7 +11,10 @@
 #define BLOCK  256u
 #define BLOCKS 256u /* together as many as Linux lets a process have mappings */
 
-/* All fields are read by the handler while others write: sequentially consistent atomics. */
+/*
+ * All fields are read by the handler while others write: barrier pair [F]. Sequentially consistent
+ * atomics throughout, because they are rare.
+ */
 struct slot {
 	uint32_t gen;	/* odd: being changed */
 	uintptr_t addr; /* 0: free */

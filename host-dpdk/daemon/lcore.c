@@ -57,7 +57,7 @@ struct lcore {
 	pthread_cond_t mail_done;
 	struct mail_list mail;
 	uint32_t has_mail;
-	uint32_t asleep; /* a writer of mail must use mail_fd: Dekker pair with has_mail */
+	uint32_t asleep; /* a writer of mail must use mail_fd: barrier pair [M] with has_mail */
 	int start_err;	 /* 1: not known yet; under mail_lock */
 };
 
@@ -178,7 +178,7 @@ static void mail_put(struct lcore *lc, struct mail *m)
 	pthread_mutex_lock(&lc->mail_lock);
 	STAILQ_INSERT_TAIL(&lc->mail, m, link);
 	pthread_mutex_unlock(&lc->mail_lock);
-	__atomic_store_n(&lc->has_mail, 1, __ATOMIC_SEQ_CST);
+	__atomic_store_n(&lc->has_mail, 1, __ATOMIC_SEQ_CST); /* barrier pair [M] */
 	if (__atomic_load_n(&lc->asleep, __ATOMIC_SEQ_CST))
 		(void)eventfd_write(lc->mail_fd, 1);
 }
@@ -336,7 +336,7 @@ static void doze(struct lcore *lc)
 		return;
 	if (!lc->mail_op.pending)
 		io_poll(&lc->io, &lc->mail_op, lc->mail_fd, POLLIN);
-	__atomic_store_n(&lc->asleep, 1, __ATOMIC_SEQ_CST);
+	__atomic_store_n(&lc->asleep, 1, __ATOMIC_SEQ_CST); /* barrier pair [M] */
 	if (__atomic_load_n(&lc->has_mail, __ATOMIC_SEQ_CST))
 		may = false;
 	TAILQ_FOREACH(lq, &lc->queues, link)

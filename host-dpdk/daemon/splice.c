@@ -18,7 +18,9 @@ static void posted(struct lcore *lc, void *arg)
 	struct splice_side *s = arg;
 
 	(void)lc;
-	__atomic_store_n(&s->poked, false, __ATOMIC_SEQ_CST);
+	/* barrier pair [P]: an exchange, so that what the poker did before is visible from here on
+	 */
+	(void)__atomic_exchange_n(&s->poked, false, __ATOMIC_ACQUIRE);
 	if (splice_state(s) < SPLICE_CLOSED)
 		splice_run(s);
 	unref(s->sp);
@@ -34,7 +36,8 @@ void splice_poke(struct splice_side *from)
 			lcore_defer(lc, &to->work);
 		return;
 	}
-	if (!lc || __atomic_exchange_n(&to->poked, true, __ATOMIC_SEQ_CST))
+	/* barrier pair [P]: a poke that is under way will see what this one is for */
+	if (!lc || __atomic_exchange_n(&to->poked, true, __ATOMIC_RELEASE))
 		return;
 	__atomic_add_fetch(&to->sp->refs, 1, __ATOMIC_RELAXED);
 	if (lcore_post(lc, posted, to)) { /* no memory: the next poke, or the next event, does */
@@ -51,7 +54,7 @@ static void end(struct splice_side *s, enum splice_state state)
 	if (splice_state(s) == SPLICE_UP)
 		conn_log(s->owner.gq, s->conn,
 			 state == SPLICE_CLOSED ? "ended: by both sides" : "ended: reset");
-	__atomic_store_n(&s->state, state, __ATOMIC_SEQ_CST);
+	__atomic_store_n(&s->state, state, __ATOMIC_SEQ_CST); /* barrier pair [E] */
 	while (__atomic_load_n(&s->busy, __ATOMIC_SEQ_CST))
 		sched_yield();
 	splice_take_back(s, s->head);

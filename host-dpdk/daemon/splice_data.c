@@ -238,7 +238,7 @@ bool splice_copy(struct splice_side *s)
 		return true;
 	}
 	if (from != s)
-		__atomic_store_n(&from->busy, 1, __ATOMIC_SEQ_CST);
+		__atomic_store_n(&from->busy, 1, __ATOMIC_SEQ_CST); /* barrier pair [E] */
 	if (splice_state(from) < SPLICE_DEAD)
 		ret = copy_all(s, from);
 	if (from != s)
