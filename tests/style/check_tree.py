@@ -122,7 +122,7 @@ def libraries_neither_print_nor_exit():
 
 
 def barrier_pairs_are_listed():
-    """Letters in the code = letters in docs/memory-ordering.md."""
+    """Letters in the code = letters in docs/memory-ordering.md, and each has a model."""
     listed = set(re.findall(r'^### \[(\w+)\]', tree.read('docs/memory-ordering.md'), re.M))
     wrong, used = [], set()
     for path in tree.files('.c', '.h'):
@@ -132,10 +132,21 @@ def barrier_pairs_are_listed():
             used.add(m.group(1))
             if m.group(1) not in listed:
                 wrong.append(f'{path}: barrier pair [{m.group(1)}] is not in docs/memory-ordering.md')
-    return wrong + [f'docs/memory-ordering.md: nobody uses [{x}]' for x in sorted(listed - used)]
+    modelled = {letter for path in tree.files('.py') if path.startswith('tests/model/model_')
+                for pairs in re.findall(r"Model\(\s*'\w+', '(\w+)'", tree.read(path)) for letter in pairs}
+    wrong += [f'docs/memory-ordering.md: nobody uses [{x}]' for x in sorted(listed - used)]
+    return wrong + [f'docs/memory-ordering.md: no model in tests/model/ explores [{x}]'
+                    for x in sorted(listed - modelled)]
+
+
+def every_model_is_run():
+    listed = set(re.findall(r"'(\w+)'", tree.read('tests/model/meson.build')))
+    return [f'{path}: not in tests/model/meson.build' for path in tree.files('.py')
+            if path.startswith('tests/model/model_')
+            and path[len('tests/model/model_'):-len('.py')] not in listed]
 
 
 if __name__ == '__main__':
     tree.run(includes_point_one_way, dpdk_stays_in_its_files, files_have_their_licence_line,
-             files_are_short, barrier_pairs_are_listed, nothing_is_left_for_later,
+             files_are_short, barrier_pairs_are_listed, every_model_is_run, nothing_is_left_for_later,
              no_merge_is_half_done, libraries_neither_print_nor_exit)
