@@ -2,11 +2,11 @@
 #include "quiesce.h"
 
 #include "shm_access.h"
+#include "spin.h"
 #include "transport.h"
 
 #include <linux/membarrier.h>
 #include <pthread.h>
-#include <sched.h>
 #include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
@@ -77,10 +77,12 @@ bool quiesce_outside(const struct quiesce *q)
 
 void quiesce_stop(struct quiesce *q)
 {
+	unsigned steps = 0;
+
 	__atomic_store_n(&q->stop, 1, __ATOMIC_SEQ_CST);
 	quiesce_barrier();
 	while (__atomic_load_n(&q->busy, __ATOMIC_SEQ_CST))
-		sched_yield();
+		spin_step(&steps);
 }
 
 void quiesce_resume(struct quiesce *q)

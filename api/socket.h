@@ -49,10 +49,10 @@
 #include "proto/vsock_conn.h"
 #include "proto/vsock_credit.h"
 #include "proto/vsock_seqpacket.h"
+#include "spin.h"
 #include "transport.h"
 
 #include <pthread.h>
-#include <sched.h>
 #include <sys/queue.h>
 
 #define ZV_BURST      32u    /* packets received by one zv_poll */
@@ -376,8 +376,10 @@ static inline uint64_t time_after(uint64_t now, uint64_t ns)
 /* Enters a queue for a public call: waits, for a bounded time, while the control thread has it. */
 static inline void queue_enter(struct zv_queue *q)
 {
+	unsigned steps = 0;
+
 	while (!quiesce_enter(&q->tq->qs))
-		sched_yield();
+		spin_step(&steps);
 }
 
 /*

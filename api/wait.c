@@ -108,8 +108,10 @@ static uint64_t arm_all(const struct waiting *w, struct pollfd *p)
 		uint64_t timer;
 		int ret;
 
-		if (!quiesce_enter(&q->tq->qs))
+		if (!quiesce_enter(&q->tq->qs)) {
+			spin_nap(); /* the control thread may need this CPU to get on */
 			return 0;
+		}
 		ret = queue_arm_rings(q, w->quiet);
 		timer = conn_timers_next(q);
 		quiesce_leave(&q->tq->qs);
@@ -334,8 +336,7 @@ static int conn_wait(struct waiting *w, struct zv_conn *c, uint32_t wanted)
 	int ret = wait_for(w, c, wanted);
 
 	if (armed) {
-		while (!quiesce_enter(&q->tq->qs))
-			sched_yield();
+		queue_enter(q);
 		queue_arm_again(q);
 		quiesce_leave(&q->tq->qs);
 	}

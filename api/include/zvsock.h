@@ -21,6 +21,13 @@
  * or executes a program it holds what the parent has open: sockets and memory of the peer outlive
  * zv_close for as long. Across exec nothing is left: all descriptors are close-on-exec.
  *
+ * Real-time scheduling: a thread that polls, in zv_wait or in a loop of its own, offers the CPU by
+ * sched_yield. Under SCHED_FIFO and SCHED_RR that lets threads of its own priority run, and never
+ * lower ones: a peer, or a control thread of the library, that is lower and shares the CPU gets on
+ * only while the poller sleeps; beside one that never sleeps (ZV_OPT_BUSY_POLL), not at all. Give
+ * pollers CPUs of their own, or all threads of a CPU the same priority. Control threads inherit
+ * policy and priority from the thread that opens the first device.
+ *
  * Hostile peers: payload received without copying (zv_buf_recv) lies in memory that the peer can
  * still change while you look at it. Copy before you check and use it, or use zv_recv.
  */
@@ -358,9 +365,10 @@ ZV_API int zv_arm(struct zv_queue *q);
 ZV_API int zv_fd(struct zv_queue *q);
 
 /*
- * zv_poll until there is an event: polls for a while, yielding the CPU, then arms and sleeps at
- * most @timeout_ns (UINT64_MAX: no limit). Returns the number of events, 0 on timeout; -EINTR: a
- * signal handler has run, whether it slept or polled, whatever SA_RESTART says. While it waits,
+ * zv_poll until there is an event: polls for a while, yielding the CPU (not to threads of lower
+ * real-time priority, see above), then arms and sleeps at most @timeout_ns (UINT64_MAX: no limit;
+ * with ZV_OPT_BUSY_POLL it polls all the time). Returns the number of events, 0 on timeout; -EINTR:
+ * a signal handler has run, whether it slept or polled, whatever SA_RESTART says. While it waits,
  * signals are held back for short times (not those of faults, SIGPROF and SIGVTALRM). One that is
  * sent to the whole process may meanwhile go to another thread that does not block it; the threads
  * of this library block all.

@@ -83,7 +83,7 @@ struct zv_opts {
 	 */
 	uint64_t rx_memory;
 };
-#define ZV_OPT_BUSY_POLL (1u << 0) /* zv_wait never sleeps */
+#define ZV_OPT_BUSY_POLL (1u << 0) /* zv_wait never sleeps: a CPU of its own for the thread */
 #define ZV_OPT_NO_HUGE	 (1u << 1) /* never try hugepages */
 #define ZV_OPT_NO_HELLO	 (1u << 2) /* stay with the plain VIRTIO protocol */
 

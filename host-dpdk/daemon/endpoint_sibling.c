@@ -19,11 +19,11 @@
  */
 #include "endpoint.h"
 #include "log.h"
+#include "spin.h"
 #include "splice.h"
 
 #include <errno.h>
 #include <pthread.h>
-#include <sched.h>
 #include <search.h>
 #include <stdlib.h>
 #include <string.h>
@@ -108,11 +108,12 @@ static void sibling_stop(struct guest *g)
 static void sibling_free(struct guest *g)
 {
 	struct memberships *ms = g->ep->siblings;
+	unsigned steps = 0;
 
 	for (unsigned i = 0; ms && i < ms->n; i++)
 		group_put(ms->member[i].group);
 	while (ms && __atomic_load_n(&ms->asks, __ATOMIC_ACQUIRE))
-		sched_yield(); /* lcores that are running take them: a round or two */
+		spin_step(&steps); /* lcores that are running take them: a round or two */
 	free(ms);
 	g->ep->siblings = NULL;
 }

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* Splices: life, pokes and ends; theory in splice.h, payload in splice_data.c. */
 #include "conn_log.h"
+#include "spin.h"
 #include "splice_int.h"
 
 #include <errno.h>
-#include <sched.h>
 #include <stdlib.h>
 
 static void unref(struct splice *sp)
@@ -51,12 +51,14 @@ void splice_poke(struct splice_side *from)
 /* @s ends with @state, CLOSED or DEAD; its connection is given back as that says. */
 static void end(struct splice_side *s, enum splice_state state)
 {
+	unsigned steps = 0;
+
 	if (splice_state(s) == SPLICE_UP)
 		conn_log(s->owner.gq, s->conn,
 			 state == SPLICE_CLOSED ? "ended: by both sides" : "ended: reset");
 	__atomic_store_n(&s->state, state, __ATOMIC_SEQ_CST); /* barrier pair [E] */
 	while (__atomic_load_n(&s->busy, __ATOMIC_SEQ_CST))
-		sched_yield();
+		spin_step(&steps);
 	splice_take_back(s, s->head);
 	if (state == SPLICE_CLOSED)
 		(void)zv_conn_close(s->conn);
