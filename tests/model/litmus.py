@@ -60,6 +60,10 @@ TESTS = {
         lambda a, b: a == b == 0, False, True),
     'store buffering, membarrier': ([[W('x', 1), R('a', 'y')], [W('y', 1), membarrier('m'), R('b', 'x')]],
                                     lambda a, b: a == b == 0, False, False),
+    'three threads, membarrier': (
+        [[W('x', 1), R('a', 'y')], [W('y', 1), membarrier('m'), R('b', 'x'), R('c', 'z')],
+         [W('z', 1), R('d', 'y')]],
+        lambda a, b, c, d: a == b == 0 or c == d == 0, False, False),
     'message passing': ([[W('x', 1), W('y', 1)], [R('a', 'y'), R('b', 'x')]],
                         lambda a, b: (a, b) == (1, 0), False, True),
     'message passing, release': ([[W('x', 1), W('y', 1, REL)], [R('a', 'y'), R('b', 'x')]],
@@ -121,7 +125,7 @@ TESTS = {
 def possible(kind, threads, outcome):
     """Is there an execution at whose end @outcome is true?"""
     names = outcome.__code__.co_varnames[:outcome.__code__.co_argcount]
-    memory = {'x': 0, 'y': 0, 'over': 0, **{f'out_{n}': 0 for n in names}}
+    memory = {'x': 0, 'y': 0, 'z': 0, 'over': 0, **{f'out_{n}': 0 for n in names}}
     programs = {}
     for i, t in enumerate(threads):
         mine = [s['reg'] for s in t if s.get('reg') in names]

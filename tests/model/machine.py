@@ -23,7 +23,7 @@ weak  anything may overtake anything, except
         may come between the two as far as the rules for them say, other threads' stores to that
         address may not.
 
-c11   the same, but a sequentially consistent load may overtake a store that is only a release, and a
+c11   as weak, but a sequentially consistent load may overtake a store that is only a release, and a
       store does not wait for branches either: C11 knows no control dependencies. What other threads
       make of such a store counts only if the branch is decided as guessed.
 
@@ -52,7 +52,7 @@ class WrongGuess(Exception):
 
 
 class Machine:
-    """@kind 'tso' or 'weak', @program: {thread: instructions as steps.compile() gives them}."""
+    """@kind 'tso', 'weak' or 'c11', @program: {thread: instructions, of steps.compile_thread()}."""
 
     def __init__(self, kind, memory, program, window=6):
         self.weak, self.control = kind != 'tso', kind == 'weak'
@@ -222,7 +222,8 @@ class Machine:
 
     def moves(self, t, local):
         """What thread @t can do in state @local: (kind, variable, value or function, position); of a
-        load from a store of the window (fw) the distance in place of the variable."""
+        load from a store of the window (fw) the distance in place of the variable, of membarrier the
+        thread that is interrupted."""
         prog, found = self.progs[t], []
         for k, e in enumerate(local.window):
             if e.done:
@@ -251,7 +252,8 @@ class Machine:
             elif op in ('rmw', 'sys'):
                 found.append(('sys', var, self.bound(prog, local, k, ins), k))
             elif op == 'memb':
-                found.append(('memb', None, None, k))
+                found += [('memb', i, None, k) for i in range(len(self.progs))
+                          if i != t and i not in (e.val or ())]
         return found
 
     def bound(self, prog, local, k, ins):
@@ -262,8 +264,11 @@ class Machine:
         return lambda v: fn(v, **regs)
 
     def perform(self, t, local, k, val, back=None):
-        window = list(local.window)
-        window[k] = window[k]._replace(done=True, val=val, guess=back)
+        window, done = list(local.window), True
+        if self.progs[t][window[k].pc]['op'] == 'memb':
+            val = (window[k].val or frozenset()) | {val}
+            done = len(val) == len(self.progs) - 1
+        window[k] = window[k]._replace(done=done, val=val, guess=back)
         return self.settle(t, local._replace(window=tuple(window)))
 
     # ---- all threads ----
@@ -307,10 +312,10 @@ class Machine:
                 if kind == 'ld':
                     val = mem[var]
                 elif kind == 'memb':
-                    if not all(o.clean for i, o in enumerate(threads) if i != t):
+                    if not threads[var].clean:
                         any_move = True
                         continue
-                    val = None
+                    val = var
                 elif kind != 'fw':
                     new = x
                     if any(var in o.reserved for i, o in enumerate(threads) if i != t):

@@ -124,6 +124,7 @@ class Model:
     @name      of the test; @pairs: letters in docs/memory-ordering.md; @what must hold
     @memory    {variable: value at the beginning, or a function of the flags}
     @threads   a function of flags: {name: steps}
+    A thread that spins for ever hides one that sleeps for ever: bound loops that wait for no other.
     @holds     [(what it is, flags)]: must hold as the code stands, and with each barrier taken out
                must not
     @breaks    [(what is done wrong, flags)]: must not hold
