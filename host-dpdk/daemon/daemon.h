@@ -38,7 +38,11 @@ struct guest_queue {
 	TAILQ_HEAD(, conn_owner) owners; /* [L] of connections, made or in the making */
 	unsigned n_owners;		 /* [L] read by any thread */
 	bool ending;			 /* [L] being removed: none is moved to another queue */
-	uint32_t rx_cap;		 /* [L] size of the guest's receive buffers, as last seen */
+	void *shares;			 /* [L] of siblings, and their sum: share.h */
+	uint32_t n_shared;
+	uint64_t round;	 /* [L] of the lcore, and the work that is left in it: */
+	int64_t left;	 /* [L] work.h */
+	uint32_t rx_cap; /* [L] size of the guest's receive buffers, as last seen */
 };
 
 struct guest {

@@ -16,7 +16,7 @@
 #include <string.h>
 
 #define BATCH	     16u
-#define QUOTA	     262144u /* bytes of a connection and round */
+#define QUOTA	     262144u /* work of a connection and round: work.h */
 #define SOURCE_CHUNK 65536u
 
 /* A connection of discard or source. */
@@ -59,16 +59,16 @@ static void discard(struct lcore_work *w)
 {
 	struct service *s = service_of(w);
 	struct zv_buf bufs[BATCH];
-	uint32_t bytes = 0;
+	uint32_t work = 0;
 	int n;
 
 	do {
 		n = zv_buf_recv(s->conn, bufs, BATCH);
 		for (int i = 0; i < n; i++)
-			bytes += bufs[i].len;
+			work += work_of(bufs[i].len);
 		if (n > 0)
 			zv_buf_release(s->owner.gq->q, bufs, (unsigned)n);
-	} while (n > 0 && bytes < QUOTA); /* more: ZV_EV_IN says it again */
+	} while (n > 0 && work < QUOTA); /* more: ZV_EV_IN says it again */
 	if (n == 0)
 		service_end(s, false);
 }
@@ -77,16 +77,16 @@ static void source(struct lcore_work *w)
 {
 	struct service *s = service_of(w);
 	struct zv_buf bufs[BATCH];
-	uint32_t bytes = 0;
+	uint32_t work = 0;
 	int n = 1;
 
-	while (n > 0 && bytes < QUOTA) {
+	while (n > 0 && work < QUOTA) {
 		n = zv_buf_alloc(s->conn, bufs, BATCH, SOURCE_CHUNK);
 		for (int i = 0; i < n; i++) {
 			memset(bufs[i].data, 0, bufs[i].capacity);
 			bufs[i].len = bufs[i].capacity;
 			bufs[i].flags = ZV_EOM; /* SEQPACKET: a message a buffer */
-			bytes += bufs[i].len;
+			work += work_of(bufs[i].len);
 		}
 		if (n > 0)
 			n = zv_buf_send(s->conn, bufs, (unsigned)n);

@@ -74,6 +74,11 @@ struct io *lcore_io(struct lcore *lc)
 	return &lc->io;
 }
 
+uint64_t lcore_round(const struct lcore *lc)
+{
+	return lc->rounds;
+}
+
 void **lcore_local(struct lcore *lc)
 {
 	return &lc->local;
@@ -277,6 +282,11 @@ void lcore_cancel(struct lcore *lc, struct io_op *op)
 	}
 }
 
+static void round_over(struct lcore *lc)
+{
+	__atomic_store_n(&lc->rounds, lc->rounds + 1, __ATOMIC_RELAXED);
+}
+
 void lcore_drain(struct lcore *lc, const unsigned *left)
 {
 	while (*left) {
@@ -289,6 +299,7 @@ void lcore_drain(struct lcore *lc, const unsigned *left)
 			io_submit(&lc->io);
 		(void)io_reap(&lc->io);
 		(void)run_timers(lc);
+		round_over(lc);
 	}
 }
 
@@ -322,7 +333,7 @@ static bool one_round(struct lcore *lc)
 	io_submit(&lc->io);
 	any |= io_reap(&lc->io) != 0;
 	any |= run_mail(lc);
-	__atomic_store_n(&lc->rounds, lc->rounds + 1, __ATOMIC_RELAXED);
+	round_over(lc);
 	return any;
 }
 

@@ -55,6 +55,9 @@ void lcore_stats(struct lcore *lc, struct lcore_stats *st);
 
 struct io *lcore_io(struct lcore *lc);
 
+/* The number of the present round. */
+uint64_t lcore_round(const struct lcore *lc);
+
 /* For functions run by lcore_call: does io_uring's, put off and timers' work until *@left is 0. */
 void lcore_drain(struct lcore *lc, const unsigned *left);
 /* The same: cancels @op; on return it is not pending. */

@@ -275,39 +275,6 @@ static unsigned reserve(struct relay *r, struct relay_batch *b)
 	return b->n;
 }
 
-void relay_discard(struct relay *r)
-{
-	char *scratch = relay_scratch(r);
-	uint32_t done = 0;
-
-	if (!scratch) {
-		relay_no_memory(r);
-		return;
-	}
-	r->flags |= R_IN_READY;
-	while (done < RELAY_QUOTA) {
-		ssize_t n = recv(r->fd, scratch, RELAY_MSG_MAX, MSG_DONTWAIT);
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n < 0 && errno == EAGAIN) {
-			relay_poll_in(r);
-			return;
-		}
-		if (n < 0) {
-			relay_host_failed(r, -errno);
-			return;
-		}
-		if (n == 0 && (!(r->flags & RELAY_SEQPACKET) || relay_seq_at_end(r))) {
-			r->flags &= (uint16_t)~R_IN_READY;
-			relay_poll_hup(r);
-			return;
-		}
-		done += (uint32_t)n + 64u; /* an empty message costs something too */
-	}
-	lcore_defer(relay_lcore(r), &r->work);
-}
-
 void relay_h2g(struct relay *r)
 {
 	struct io_uring_sqe *sqe;

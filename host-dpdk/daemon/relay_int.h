@@ -87,12 +87,15 @@ void relay_wait_out(struct relay *r);
 /* Moves what there is. */
 void relay_g2h(struct relay *r);
 void relay_h2g(struct relay *r);
-/* Throws away what the host sends to a guest that takes no more. */
-void relay_discard(struct relay *r);
 /* POLLOUT: sends the rest. */
 void relay_g2h_resume(struct relay *r);
 /* Gives the buffers of a batch that is not under way back. */
 void relay_tx_drop(struct relay *r);
+
+/* ---- relay_discard.c ---- */
+
+/* Throws away what the host sends to a guest that takes no more. */
+void relay_discard(struct relay *r);
 
 /* ---- relay_seq.c ---- */
 

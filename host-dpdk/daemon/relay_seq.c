@@ -64,13 +64,15 @@ void relay_h2g_seq(struct relay *r)
 		relay_no_memory(r);
 		return;
 	}
-	while (done < RELAY_QUOTA) {
+	while (done < RELAY_QUOTA && work_may(r->owner.gq)) {
 		ssize_t n = recv(r->fd, msg, RELAY_MSG_MAX, MSG_PEEK | MSG_TRUNC | MSG_DONTWAIT);
 
 		if (n < 0 && errno == EINTR)
 			continue;
-		if (n < 0 && errno == EAGAIN)
-			break;
+		if (n < 0 && errno == EAGAIN) {
+			relay_poll_in(r);
+			return;
+		}
 		if (n < 0) {
 			relay_host_failed(r, -errno);
 			return;
@@ -86,7 +88,7 @@ void relay_h2g_seq(struct relay *r)
 		if (!send_message(r, msg, (size_t)n))
 			return;
 		(void)recv(r->fd, msg, 0, MSG_TRUNC | MSG_DONTWAIT);
-		done += (uint32_t)n + 64u; /* a message costs something even if it is empty */
+		done += work_done(r->owner.gq, (uint32_t)n);
 	}
-	relay_poll_in(r);
+	lcore_defer(relay_lcore(r), &r->work); /* behind all others */
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* Splices: life, pokes and ends; theory in splice.h, payload in splice_data.c. */
 #include "conn_log.h"
+#include "share.h"
 #include "spin.h"
 #include "splice_int.h"
 
@@ -68,6 +69,7 @@ static void end(struct splice_side *s, enum splice_state state)
 	lcore_defer_cancel(s->lc, &s->work);
 	if (s->other != s)
 		splice_poke(s);
+	share_put(s->owner.gq, s->share);
 	conn_owner_remove(&s->owner);
 	unref(s->sp);
 }
@@ -203,8 +205,22 @@ void splice_connect(struct splice *sp, struct guest_queue *gq)
 	struct zv_conn *conn;
 
 	__atomic_store_n(&s->lc, gq->lc, __ATOMIC_SEQ_CST);
-	if (splice_state(&sp->side[0]) >= SPLICE_CLOSED ||
-	    zv_connect_from(gq->q, sp->src_cid, sp->src_port, 0, sp->port, sp->type, &conn)) {
+	if (splice_state(&sp->side[0]) >= SPLICE_CLOSED) {
+		splice_refuse(sp);
+		return;
+	}
+	s->share = share_get(gq, sp->src_cid);
+	if (!s->share) {
+		ENDPOINT_COUNT(gq, sibling_share);
+		log_line(ZV_LOG_WARN, gq->guest->name,
+			 "CID %llu has its share of this guest's connections: refusing more; raise "
+			 "max_conns, of which siblings get half",
+			 (unsigned long long)sp->src_cid);
+		splice_refuse(sp);
+		return;
+	}
+	if (zv_connect_from(gq->q, sp->src_cid, sp->src_port, 0, sp->port, sp->type, &conn)) {
+		share_put(gq, s->share);
 		splice_refuse(sp);
 		return;
 	}

@@ -144,7 +144,7 @@ static bool message_fits(struct splice_side *s, const struct splice_side *from, 
 	return bytes <= info.peer_buf_alloc;
 }
 
-/* Sends what fits now. Bytes sent, or -errno: -EAGAIN etc. as zv_buf_alloc. */
+/* Sends what fits now. The work that was, or -errno: -EAGAIN etc. as zv_buf_alloc. */
 static int64_t copy_some(struct splice_side *s, struct splice_side *from, uint32_t *tail,
 			 uint32_t head)
 {
@@ -152,7 +152,7 @@ static int64_t copy_some(struct splice_side *s, struct splice_side *from, uint32
 	uint32_t cap = gq->rx_cap ? gq->rx_cap : ANY_BUFFER;
 	struct zv_buf out[OUT_MAX];
 	bool alone, cut = false;
-	int64_t bytes = 0;
+	int64_t work = 0;
 	unsigned used = 0;
 	int n = zv_buf_alloc(s->conn, out, buffers_for(from, *tail, head, cap), cap), ret;
 
@@ -165,17 +165,17 @@ static int64_t copy_some(struct splice_side *s, struct splice_side *from, uint32
 	       fill(from, tail, head, &out[used])) {
 		cut |= s->msg_bytes && !out[used].len;
 		s->msg_bytes = out[used].flags & MSG_END ? 0 : s->msg_bytes + out[used].len;
-		bytes += out[used++].len;
+		work += work_of(out[used++].len);
 	}
 	zv_buf_cancel(s->conn, out + used, (unsigned)n - used);
 	ret = zv_buf_send(s->conn, out, used);
 	if (ret == -EINVAL && alone) { /* a stock guest cannot take it */
 		ENDPOINT_COUNT(gq, msg_empty);
-		return bytes;
+		return work;
 	}
 	if (ret == -EINVAL && cut) /* its end came by itself: the message cannot be ended */
 		return -EMSGSIZE;
-	return ret < 0 ? ret : bytes;
+	return ret < 0 ? ret : work;
 }
 
 /* Nothing more goes to the guest: it does not want it. */
@@ -209,7 +209,7 @@ static int64_t copy_all(struct splice_side *s, struct splice_side *from)
 
 	while (tail != head && left > 0 && ret >= 0) {
 		ret = copy_some(s, from, &tail, head);
-		left -= ret > 0 ? ret : 64; /* an empty message costs something too */
+		left -= ret > 0 ? ret : WORK_UNIT;
 	}
 	if (ret == -EAGAIN && !message_fits(s, from, tail, head))
 		ret = -EMSGSIZE;

@@ -6,7 +6,7 @@
 #include "splice.h"
 
 #define SPLICE_SLOTS 32u
-#define SPLICE_QUOTA 262144u /* bytes of a side and round */
+#define SPLICE_QUOTA 262144u /* work of a side and round: work.h */
 
 enum splice_state {
 	SPLICE_OPENING,
@@ -23,8 +23,9 @@ struct splice_side {
 	struct splice_side *other; /* itself: echo */
 	struct lcore *lc;	   /* [S]; NULL: this side has not begun */
 	struct lcore_work work;
-	bool poked; /* [O] a poke is on its way */
-	bool asks;  /* its guest has asked for the connection */
+	struct share *share; /* side 1: the place that it takes, share.h */
+	bool poked;	     /* [O] a poke is on its way */
+	bool asks;	     /* its guest has asked for the connection */
 
 	uint32_t state;	     /* [S] enum splice_state */
 	uint32_t head;	     /* [S] buffers ever lent */

@@ -1,0 +1,70 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "share.h"
+
+#include <search.h>
+#include <stdlib.h>
+
+struct share {
+	uint64_t cid;
+	uint32_t held; /* 0: not in the tree */
+};
+
+static int by_cid(const void *a, const void *b)
+{
+	uint64_t x = ((const struct share *)a)->cid, y = ((const struct share *)b)->cid;
+
+	return x < y ? -1 : x > y;
+}
+
+static struct share *find_or_make(struct guest_queue *gq, uint64_t cid)
+{
+	const struct share key = {.cid = cid};
+	struct share *const *found = tfind(&key, &gq->shares, by_cid), *s;
+
+	if (found)
+		return *found;
+	s = calloc(1, sizeof(*s));
+	if (!s)
+		return NULL;
+	s->cid = cid;
+	if (tsearch(s, &gq->shares, by_cid))
+		return s;
+	free(s);
+	return NULL;
+}
+
+static void drop_if_unused(struct guest_queue *gq, struct share *s)
+{
+	if (s->held)
+		return;
+	(void)tdelete(s, &gq->shares, by_cid);
+	free(s);
+}
+
+struct share *share_get(struct guest_queue *gq, uint64_t cid)
+{
+	uint32_t half = (guest_cfg(gq->guest)->max_conns + 1) / 2;
+	struct share *s;
+
+	if (gq->n_shared >= half)
+		return NULL;
+	s = find_or_make(gq, cid);
+	if (!s)
+		return NULL;
+	if (s->held >= half - gq->n_shared) {
+		drop_if_unused(gq, s);
+		return NULL;
+	}
+	s->held++;
+	gq->n_shared++;
+	return s;
+}
+
+void share_put(struct guest_queue *gq, struct share *s)
+{
+	if (!s)
+		return;
+	s->held--;
+	gq->n_shared--;
+	drop_if_unused(gq, s);
+}

@@ -1,0 +1,28 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * What siblings may have of a queue's connections (max_conns).
+ *
+ * Theory of operation
+ * -------------------
+ * A guest that connects to another one takes a place in that one's table, and its host programs,
+ * and other guests, need places too. So all siblings together get half of the table, and each of
+ * them only as many places as are still free in that half: one alone gets half of it, two a third
+ * each, and there is always something left for one who has none yet.
+ *
+ * By the lcore of the queue.
+ */
+#ifndef ZVD_SHARE_H
+#define ZVD_SHARE_H
+
+#include "daemon.h"
+
+struct share;
+
+/* A place in @gq's table for a connection of the guest @cid. NULL: it has its share, or no memory.
+ */
+struct share *share_get(struct guest_queue *gq, uint64_t cid);
+
+/* Gives the place back. NULL: nothing happens. */
+void share_put(struct guest_queue *gq, struct share *s);
+
+#endif

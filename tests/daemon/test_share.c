@@ -1,0 +1,100 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* What siblings may have of a queue's connections: share.h, by itself. */
+#include "share.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#define MOST 1024u
+
+static struct cfg_guest cfg;
+static struct guest guest = {.cfg = &cfg};
+static struct guest_queue queue = {.guest = &guest};
+
+/* All that guest @cid gets; they go to @s. */
+static unsigned all_of(uint64_t cid, struct share **s)
+{
+	unsigned n = 0;
+
+	while (n < MOST && (s[n] = share_get(&queue, cid)))
+		n++;
+	return n;
+}
+
+static void give_back(struct share **s, unsigned n)
+{
+	while (n)
+		share_put(&queue, s[--n]);
+}
+
+static void one_sibling_gets_a_quarter(void **state)
+{
+	static struct share *s[MOST];
+
+	(void)state;
+	cfg.max_conns = 1000;
+	for (int i = 0; i < 3; i++) { /* what is given back can be had again */
+		assert_int_equal(all_of(11, s), 250);
+		give_back(s, 250);
+		assert_null(queue.shares);
+		assert_int_equal(queue.n_shared, 0);
+	}
+}
+
+/* Whoever comes later finds something, all together have half of the table. */
+static void nobody_gets_all(void **state)
+{
+	static struct share *s[40][MOST];
+	unsigned n[40], sum = 0;
+
+	(void)state;
+	cfg.max_conns = 1000;
+	for (unsigned i = 0; i < 40; i++)
+		sum += n[i] = all_of(100 + i, s[i]);
+	assert_int_equal(n[0], 250);
+	assert_int_equal(n[1], 125);
+	assert_true(n[7] > 0);
+	assert_true(sum <= 500);
+	assert_int_equal(queue.n_shared, sum);
+	give_back(s[0], n[0]); /* room for those who had less */
+	assert_true(share_get(&queue, 107) != NULL);
+	share_put(&queue, s[7][--n[7]]); /* one of 107's, whichever */
+	for (unsigned i = 1; i < 40; i++)
+		give_back(s[i], n[i]);
+	assert_int_equal(queue.n_shared, 1);
+	share_put(&queue, s[7][0]);
+	assert_null(queue.shares);
+}
+
+static void small_tables(void **state)
+{
+	static const struct {
+		uint32_t max_conns;
+		unsigned one;
+	} t[] = {{1, 1}, {2, 1}, {3, 1}, {4, 1}, {6, 2}, {16, 4}, {65536, MOST}};
+	static struct share *s[MOST];
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(t) / sizeof(t[0]); i++) {
+		cfg.max_conns = t[i].max_conns;
+		assert_int_equal(all_of(11, s), t[i].one);
+		give_back(s, t[i].one);
+	}
+	share_put(&queue, NULL);
+	assert_null(queue.shares);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(one_sibling_gets_a_quarter),
+		cmocka_unit_test(nobody_gets_all),
+		cmocka_unit_test(small_tables),
+	};
+
+	return cmocka_run_group_tests_name("share", tests, NULL, NULL);
+}

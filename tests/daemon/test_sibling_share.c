@@ -1,0 +1,126 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * A guest that takes all the connections of its sibling that it can get: the sibling's host
+ * programs still get theirs, and what it gives back it can have again.
+ */
+#include "host_side.h"
+#include "zvd_world.h"
+
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#define CID_B 12u
+#define PORT  5000u
+#define MAX   64u /* max_conns of b */
+
+static struct zv_dev *A, *B;
+static const char *program;
+
+static bool none_left(void *arg)
+{
+	(void)arg;
+	return hs_counter("b", "sibling_share") >= 0 && zw_log_lines("guest=b .*its share") > 0;
+}
+
+/* Connects until it is refused. */
+static unsigned take_all(struct zw_conn **a, struct zw_conn **b)
+{
+	unsigned n = 0;
+	int err = 0;
+
+	while (n < MAX && (a[n] = zw_connect(A, 0, CID_B, PORT, ZV_STREAM, &err))) {
+		b[n] = zw_accept(B, PORT);
+		assert_non_null(b[n]);
+		n++;
+	}
+	assert_true(n < MAX);
+	assert_int_equal(err, -ECONNREFUSED);
+	return n;
+}
+
+static void give_back(struct zw_conn **a, struct zw_conn **b, unsigned n)
+{
+	char byte;
+
+	for (unsigned i = 0; i < n; i++) {
+		zw_close(a[i]);
+		assert_int_equal(zw_recv(b[i], &byte, 1, NULL), 0);
+		zw_close(b[i]);
+	}
+}
+
+static bool can_connect(void *arg)
+{
+	struct zw_conn **a = arg;
+	int err;
+
+	*a = zw_connect(A, 0, CID_B, PORT, ZV_STREAM, &err);
+	return *a != NULL;
+}
+
+static void a_sibling_leaves_some(void **state)
+{
+	static struct zw_conn *a[MAX], *b[MAX], *h[MAX];
+	unsigned n = take_all(a, b);
+	int fd[MAX / 2];
+
+	(void)state;
+	assert_int_equal(n, MAX / 4);
+	assert_true(zw_until(none_left, NULL));
+	for (unsigned i = 0; i < MAX / 2; i++) {
+		fd[i] = hs_connect("u", "CONNECT 5000\n");
+		assert_true(fd[i] >= 0 && hs_expect_ok(fd[i]));
+		h[i] = zw_accept(B, PORT);
+		assert_non_null(h[i]);
+	}
+	for (unsigned i = 0; i < MAX / 2; i++) {
+		zw_close(h[i]);
+		close(fd[i]);
+	}
+	give_back(a, b, n);
+	assert_true(zw_until(can_connect, &a[0]));
+	b[0] = zw_accept(B, PORT);
+	assert_non_null(b[0]);
+	give_back(a, b, 1);
+}
+
+static int group_start(void **state)
+{
+	(void)state;
+	zw_keep_log = true;
+	if (!zw_start(program,
+		      "[guest a]\ncid = 11\nsocket = @a.sock\ngroups = x\n"
+		      "[guest b]\ncid = 12\nsocket = @b.sock\ngroups = x\nunix = @u\n"
+		      "max_conns = 64\n",
+		      1))
+		return -1;
+	A = zw_guest(0, "a.sock", 1);
+	B = zw_guest(1, "b.sock", 1);
+	return A && B && zv_listen(B, PORT, ZV_STREAM, 0) == 0 ? 0 : -1;
+}
+
+static int group_end(void **state)
+{
+	(void)state;
+	return zw_stop() ? 0 : -1;
+}
+
+int main(int argc, char **argv)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(a_sibling_leaves_some),
+	};
+
+	if (argc < 2) {
+		fprintf(stderr, "usage: %s ZVSOCKD\n", argv[0]);
+		return 99;
+	}
+	program = argv[1];
+	return cmocka_run_group_tests(tests, group_start, group_end);
+}
