@@ -30,14 +30,33 @@ static void went_plain(struct zv_queue *q, const char *why)
 	__atomic_store_n(&q->hello, HELLO_PLAIN, __ATOMIC_RELAXED);
 }
 
-/* What the peer can do has changed: so has what its connections may have unread. */
+#define BUDGET_LOOKS 4096u /* at places of the table, in one poll */
+#define BUDGET_CONN  16u   /* what a connection costs, measured in empty places */
+
+/*
+ * What the peer can do has changed: so has what its connections may have unread. A guest may say
+ * HELLO, or hang up, as often as it likes, so the polls to come go through the table, piece by
+ * piece: a table of usual size in the next one.
+ */
 static void budgets(struct zv_queue *q)
 {
-	struct conn_node *n;
-	uint32_t pos = 0;
+	q->budget_at = 0;
+	q->budgets_due = 1;
+}
 
-	while ((n = conn_table_next(&q->conns, &pos)))
+void ctrl_budgets(struct zv_queue *q)
+{
+	int looks = BUDGET_LOOKS;
+
+	for (; looks > 0 && q->budget_at < q->conns.slots; looks--) {
+		struct conn_node *n = conn_table_at(&q->conns, q->budget_at++);
+
+		if (!n)
+			continue;
 		conn_pkt_budget((struct zv_conn *)n);
+		looks -= (int)BUDGET_CONN;
+	}
+	q->budgets_due = q->budget_at < q->conns.slots;
 }
 
 static void said_hello(struct zv_queue *q)

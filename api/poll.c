@@ -182,6 +182,8 @@ void queue_work(struct zv_queue *q)
 		tx_ctrl_flush(q);
 	if (q->hello_due)
 		ctrl_flush(q);
+	if (q->budgets_due)
+		ctrl_budgets(q);
 	if (!TAILQ_EMPTY(&q->more))
 		tx_more_flush(q);
 	if (TAILQ_EMPTY(&q->txwait))
@@ -217,7 +219,8 @@ int queue_arm_rings(struct zv_queue *q, bool quiet)
 	q->armed_until = UINT64_MAX;
 	if (q->session != q->tq->session) /* zv_poll has work to do */
 		return -EAGAIN;
-	if (!TAILQ_EMPTY(&q->more) || (!quiet && (!TAILQ_EMPTY(&q->ready) || q->naccepts)))
+	if (q->budgets_due || !TAILQ_EMPTY(&q->more) ||
+	    (!quiet && (!TAILQ_EMPTY(&q->ready) || q->naccepts)))
 		return -EAGAIN;
 	if (!TAILQ_EMPTY(&q->ctrl) || q->rst_count || q->hello_due)
 		room = 1;

@@ -201,8 +201,9 @@ struct zv_queue {
 	uint8_t crowded;   /* zv_wait: somebody else wants this CPU; see wait.c */
 	uint8_t hello;	   /* enum hello_state */
 	uint8_t hello_due; /* enum ctrl_type that waits for a buffer; 0: none */
-	uint8_t incoming;  /* host: the guest takes connections on this pair */
-	uint32_t max_pkt;  /* payload bytes of the largest packet we may send */
+	uint8_t budgets_due; /* ctrl_budgets() has places of the table left, from budget_at on */
+	uint8_t incoming;    /* host: the guest takes connections on this pair */
+	uint32_t max_pkt;    /* payload bytes of the largest packet we may send */
 	uint64_t own_cid, peer_cid; /* of this session: of the device, and of whom it leads to */
 	uint8_t contended;	    /* several connections wait for buffers */
 	uint32_t fresh_turns;	    /* connections woken out of the line that have not sent since */
@@ -224,6 +225,7 @@ struct zv_queue {
 	struct conn_list over;
 	uint64_t over_seq; /* of the last that was put there */
 	struct zv_conn *hello_conn;
+	uint32_t budget_at;
 	uint64_t hello_by;	 /* host: when a guest that has not said HELLO runs plain */
 	struct hello peer_hello; /* the peer's last one in this session; caps 0: none so far */
 	struct rx_loans rx;
@@ -460,6 +462,8 @@ void ctrl_data(struct zv_conn *c);
 void ctrl_silent(struct zv_queue *q);
 /* Sends the HELLO or answer that is due, if there is a buffer by now. */
 void ctrl_flush(struct zv_queue *q);
+/* Brings the packet budgets of some connections up to what the peer can do. */
+void ctrl_budgets(struct zv_queue *q);
 /* The HELLO connection is over (RST, timeout, end of the session). */
 void ctrl_over(struct zv_conn *c);
 

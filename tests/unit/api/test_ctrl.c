@@ -395,6 +395,48 @@ static void test_a_peer_without_hello_is_plain(void **state)
 	assert_int_equal(peer_of(P.host), ZV_PEER_ZVSOCK);
 }
 
+/*
+ * A guest with thousands of connections that begins its control connection again and again: what a
+ * poll does with each of the connections is done for some of them only, and the next polls go on.
+ */
+static void test_budgets_are_changed_piece_by_piece(void **state)
+{
+	enum { CONNS = 5000 };
+	static struct zv_conn *g[CONNS], *h[CONNS];
+	unsigned polls_used = 0, changed = 0;
+
+	(void)state;
+	open_quiet(0, 0, 0);
+	polls(20);
+	assert_peers(ZV_PEER_ZVSOCK, ZV_PEER_ZVSOCK);
+	assert_int_equal(zv_listen(P.host, 7, ZV_STREAM, 0), 0);
+	for (unsigned i = 0; i < CONNS; i++) {
+		assert_int_equal(zv_connect(P.g, ZV_CID_HOST, 7, ZV_STREAM, &g[i]), 0);
+		while (zv_accept(P.h, 7, &h[i]) == -EAGAIN)
+			polls(1);
+		assert_int_equal(h[i]->credit.pkt_overhead, 0);
+	}
+	polls(20);
+	/* What the host sees when its guest hangs up. */
+	conn_over(P.h->hello_conn, -ECONNRESET);
+	do {
+		unsigned before = changed;
+
+		changed = 0;
+		(void)poll_one(P.h);
+		for (unsigned i = 0; i < CONNS; i++)
+			changed += h[i]->credit.pkt_overhead != 0;
+		assert_true(changed - before <= 256);
+		if (changed < CONNS)
+			assert_int_equal(zv_arm(P.h),
+					 -EAGAIN); /* nobody sleeps before it is done */
+		polls_used++;
+	} while (changed < CONNS && polls_used < CONNS);
+	assert_int_equal(changed, CONNS);
+	for (unsigned i = 0; i < CONNS; i++)
+		close_both(g[i], h[i]);
+}
+
 int main(void)
 {
 #define T(f) cmocka_unit_test_teardown(f, pair_teardown)
@@ -409,6 +451,7 @@ int main(void)
 		T(test_release_ends_the_connection),
 		T(test_release_after_close_from_both_sides),
 		T(test_a_peer_without_hello_is_plain),
+		T(test_budgets_are_changed_piece_by_piece),
 	};
 
 	return cmocka_run_group_tests_name("control connection", tests, NULL, NULL);
