@@ -76,57 +76,58 @@ static void *owner_enters(void *arg)
 	return NULL;
 }
 
-static int start(pthread_t *t, void *(*f)(void *), int priority)
-{
-	struct sched_param p = {.sched_priority = priority};
-	pthread_attr_t a;
-	int ret;
+/* A thread that gives itself its priority: how one begins is not what is tried here. */
+struct actor {
+	void *(*f)(void *arg);
+	int priority;
+	int cpu;
+	pthread_t thread;
+};
 
-	pthread_attr_init(&a);
-	pthread_attr_setinheritsched(&a, PTHREAD_EXPLICIT_SCHED);
-	pthread_attr_setschedpolicy(&a, SCHED_FIFO);
-	pthread_attr_setschedparam(&a, &p);
-	ret = pthread_create(t, &a, f, NULL);
-	pthread_attr_destroy(&a);
-	return ret;
-}
-
-static void one_cpu(void)
+static void *act(void *arg)
 {
+	const struct actor *a = arg;
+	struct sched_param p = {.sched_priority = a->priority};
 	cpu_set_t set;
 
 	CPU_ZERO(&set);
-	CPU_SET((unsigned)sched_getcpu(), &set);
-	if (sched_setaffinity(0, sizeof(set), &set))
+	CPU_SET((unsigned)a->cpu, &set);
+	if (pthread_setaffinity_np(pthread_self(), sizeof(set), &set) ||
+	    pthread_setschedparam(pthread_self(), SCHED_FIFO, &p))
 		_exit(2);
+	return a->f(NULL);
 }
 
-static void *nothing(void *arg)
+static bool permitted(void)
 {
-	return arg;
+	struct sched_param p = {.sched_priority = HIGH};
+	bool ok = pthread_setschedparam(pthread_self(), SCHED_FIFO, &p) == 0;
+
+	p.sched_priority = 0;
+	return ok && pthread_setschedparam(pthread_self(), SCHED_OTHER, &p) == 0;
 }
 
-static void low_lets_high_go_on(void *(*low)(void *), void *(*high)(void *))
+static void high_lets_low_go_on(void *(*low)(void *), void *(*high)(void *))
 {
-	pthread_t t[2];
+	/* The higher one first: the lower one may leave no CPU to start another. */
+	struct actor a[2] = {{high, HIGH, sched_getcpu(), 0}, {low, LOW, sched_getcpu(), 0}};
 	int status;
 	pid_t pid;
 
-	if (start(&t[0], nothing, LOW)) {
+	a[1].cpu = a[0].cpu;
+	if (!permitted()) {
 		print_message("SCHED_FIFO is not permitted here (RLIMIT_RTPRIO, CAP_SYS_NICE)\n");
 		skip();
 	}
-	pthread_join(t[0], NULL);
 	pid = fork();
 	if (pid == 0) {
 		alarm(LIMIT_S);
-		one_cpu();
 		quiesce_init();
-		/* The higher one first: the lower one leaves no CPU to start another. */
-		if (start(&t[0], high, HIGH) || start(&t[1], low, LOW))
-			_exit(3);
-		pthread_join(t[0], NULL);
-		pthread_join(t[1], NULL);
+		for (int i = 0; i < 2; i++)
+			if (pthread_create(&a[i].thread, NULL, act, &a[i]))
+				_exit(3);
+		for (int i = 0; i < 2; i++)
+			pthread_join(a[i].thread, NULL);
 		_exit(0);
 	}
 	assert_int_equal(waitpid(pid, &status, 0), pid);
@@ -136,13 +137,13 @@ static void low_lets_high_go_on(void *(*low)(void *), void *(*high)(void *))
 static void a_control_thread_lets_a_lower_owner_leave(void **state)
 {
 	(void)state;
-	low_lets_high_go_on(owner_inside, control_stops);
+	high_lets_low_go_on(owner_inside, control_stops);
 }
 
 static void an_owner_lets_a_lower_control_thread_go_on(void **state)
 {
 	(void)state;
-	low_lets_high_go_on(control_inside, owner_enters);
+	high_lets_low_go_on(control_inside, owner_enters);
 }
 
 int main(void)
