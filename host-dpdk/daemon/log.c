@@ -1,7 +1,10 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "log.h"
 
+#include "log_out.h"
+
 #include <inttypes.h>
+#include <limits.h>
 #include <pthread.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -34,7 +37,7 @@ static struct {
 	struct source *sources;
 	enum zv_log_level max;
 	bool journal;
-	unsigned lost; /* lines that write(2) refused */
+	unsigned lost; /* lines that standard error did not take */
 } lg = {.lock = PTHREAD_MUTEX_INITIALIZER, .max = ZV_LOG_INFO};
 
 static const char *const level_names[] = {[ZV_LOG_ERR] = "err",
@@ -92,10 +95,13 @@ static size_t stamp(char *to, size_t size)
 	return n + (size_t)snprintf(to + n, size - n, ".%03ldZ ", now.tv_nsec / 1000000);
 }
 
-/* One write(2) a line, so that lines of several threads do not mix. @cid 0: unknown. */
+/*
+ * One write a line, so that lines of several threads do not mix; a pipe takes up to PIPE_BUF bytes
+ * as a whole. @cid 0: unknown.
+ */
 static void put(enum zv_log_level level, const char *guest, uint64_t cid, const char *text)
 {
-	char line[4 * TEXT_MAX + 256];
+	char line[PIPE_BUF];
 	size_t n, size = sizeof(line);
 
 	n = lg.journal ? (size_t)snprintf(line, size, "<%d>", syslog_levels[level])
@@ -109,7 +115,7 @@ static void put(enum zv_log_level level, const char *guest, uint64_t cid, const 
 	n += quote(line + n, size - n - 2, text);
 	line[n++] = '"';
 	line[n++] = '\n';
-	if (write(STDERR_FILENO, line, n) < 0)
+	if (!log_out(line, n))
 		__atomic_fetch_add(&lg.lost, 1, __ATOMIC_RELAXED);
 }
 
@@ -255,6 +261,7 @@ static bool is_journal(void)
 void log_init(void)
 {
 	lg.journal = is_journal();
+	log_out_open();
 	zv_set_log(library_line, NULL);
 }
 

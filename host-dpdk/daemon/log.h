@@ -5,7 +5,7 @@
  *	ts=2026-03-01T12:00:00.123Z level=warn guest=web cid=3 msg="..."
  *
  * Under systemd (JOURNAL_STREAM names our standard error) the time, which the journal knows, gives
- * way to sd-daemon(3)'s "<4>" prefix. Any thread may log; nothing waits but write(2) itself. Each
+ * way to sd-daemon(3)'s "<4>" prefix. Any thread may log, and none waits (log_out.h). Each
  * guest gets LOG_BURST lines a second, so that no peer can fill the disk; how many were left out is
  * said with its next line, or by log_tick(). Lines at debug have a limit of their own: they do not
  * push out warnings.

@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
@@ -261,6 +262,67 @@ static void threads(void **state)
 	free(text);
 }
 
+/* Logs until @fd, standard error's other end, which nobody reads, is full; then reads it. */
+static void reader_that_stands_still(int fd, int err)
+{
+	static char got[1u << 20];
+	char text[1001], lost[64];
+	size_t n = 0;
+	ssize_t more;
+
+	memset(text, 'x', 1000);
+	text[1000] = 0;
+	assert_true(dup2(err, STDERR_FILENO) >= 0);
+	log_init();
+	new_second();
+	(void)alarm(60); /* who waits here waits for ever */
+	for (unsigned i = 0; i < 100; i++)
+		log_line(ZV_LOG_INFO, NULL, "%s", text);
+	assert_int_equal(fcntl(fd, F_SETFL, O_NONBLOCK), 0);
+	while ((more = read(fd, got + n, sizeof(got) - 1 - n)) > 0)
+		n += (size_t)more;
+	assert_in_range(count(got, "x\"\n"), 1, 99);
+	/* It takes lines again, and is told of those that it did not take. */
+	(void)snprintf(lost, sizeof(lost), "msg=\"%u lines were lost", 100 - count(got, "x\"\n"));
+	memset(got, 0, n);
+	n = 0;
+	(void)log_tick();
+	while ((more = read(fd, got + n, sizeof(got) - 1 - n)) > 0)
+		n += (size_t)more;
+	(void)alarm(0);
+	assert_int_equal(count(got, lost), 1);
+	memset(got, 0, n);
+	assert_true(dup2(file, STDERR_FILENO) >= 0);
+	log_init();
+}
+
+static void a_pipe_that_is_not_read_stops_nobody(void **state)
+{
+	int fds[2], flags;
+
+	(void)state;
+	assert_int_equal(pipe(fds), 0);
+	assert_true(fcntl(fds[1], F_SETPIPE_SZ, 16384) > 0);
+	reader_that_stands_still(fds[0], fds[1]);
+	/* Whoever shares the pipe finds it as it was. */
+	flags = fcntl(fds[1], F_GETFL);
+	assert_int_equal(flags & O_NONBLOCK, 0);
+	close(fds[0]);
+	close(fds[1]);
+}
+
+static void a_socket_that_is_not_read_stops_nobody(void **state)
+{
+	int fds[2], room = 8192;
+
+	(void)state;
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, fds), 0);
+	assert_int_equal(setsockopt(fds[1], SOL_SOCKET, SO_SNDBUF, &room, sizeof(room)), 0);
+	reader_that_stands_still(fds[0], fds[1]);
+	close(fds[0]);
+	close(fds[1]);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -272,6 +334,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(ticks_go_on_while_there_is_more, begin, end),
 		cmocka_unit_test_setup_teardown(journal, begin, end),
 		cmocka_unit_test_setup_teardown(threads, begin, end),
+		cmocka_unit_test_setup_teardown(a_pipe_that_is_not_read_stops_nobody, begin, end),
+		cmocka_unit_test_setup_teardown(a_socket_that_is_not_read_stops_nobody, begin, end),
 	};
 
 	return cmocka_run_group_tests_name("log", tests, NULL, NULL);
