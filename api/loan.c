@@ -247,15 +247,20 @@ int loan_take(struct zv_conn *c, struct rx_pkt *p, unsigned flags, uint32_t extr
 /* ---- giving to the application ---- */
 
 /* Accounts consumed bytes, of SEQPACKET packets too, and tells the peer when that is due. */
-static void consumed(struct zv_conn *c, uint32_t len, uint32_t pkts)
+static inline void consumed(struct zv_conn *c, uint32_t len, uint32_t pkts)
 {
+	bool due, stuck;
+
 	credit_rx_consumed(&c->credit, len);
 	c->credit.untold_pkts += pkts;
-	if (c->state != VC_CONNECTED || c->shut.peer & VSOCK_SHUTDOWN_SEND)
+	due = credit_update_due(&c->credit);
+	stuck = credit_peer_stuck(&c->credit);
+	if (__builtin_expect(!due && !stuck, 1) || c->state != VC_CONNECTED ||
+	    c->shut.peer & VSOCK_SHUTDOWN_SEND)
 		return;
-	if (credit_update_due(&c->credit))
+	if (due)
 		tx_ctrl(c, CP_CREDIT_UPDATE);
-	else if (credit_peer_stuck(&c->credit))
+	else
 		conn_tell_soon(c);
 }
 
@@ -464,13 +469,6 @@ uint32_t loan_tx_get(struct tx_loans *t, const struct tx_loan *loan)
 	t->l[i].next = LOAN_NONE;
 	t->app_loans++;
 	return i;
-}
-
-struct tx_loan *loan_tx_find(struct tx_loans *t, uint64_t conn_id, const struct zv_buf *b)
-{
-	struct tx_loan *l = b->cookie < t->size ? &t->l[b->cookie] : NULL;
-
-	return l && b->serial && l->serial == b->serial && l->conn_id == conn_id ? l : NULL;
 }
 
 void loan_tx_put(struct tx_loans *t, uint32_t cookie)

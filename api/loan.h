@@ -102,7 +102,13 @@ void loan_fini(struct zv_queue *q);
  */
 uint32_t loan_tx_get(struct tx_loans *t, const struct tx_loan *l);
 /* The record of @b, or NULL when it is not on loan from connection @conn_id. */
-struct tx_loan *loan_tx_find(struct tx_loans *t, uint64_t conn_id, const struct zv_buf *b);
+static inline struct tx_loan *loan_tx_find(struct tx_loans *t, uint64_t conn_id,
+					   const struct zv_buf *b)
+{
+	struct tx_loan *l = b->cookie < t->size ? &t->l[b->cookie] : NULL;
+
+	return l && b->serial && l->serial == b->serial && l->conn_id == conn_id ? l : NULL;
+}
 void loan_tx_put(struct tx_loans *t, uint32_t cookie);
 
 #endif

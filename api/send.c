@@ -13,7 +13,8 @@
  * Sends the payload of @s in pieces that the peer joins (vsock_credit.h): the first stays where it
  * is, the others are copied. False: there are not that many buffers, and nothing has been sent.
  */
-static bool send_pieces(struct zv_conn *c, const struct tx_slot *s, uint32_t len)
+static bool __attribute__((noinline, cold))
+send_pieces(struct zv_conn *c, const struct tx_slot *s, uint32_t len)
 {
 	struct zv_queue *q = c->q;
 	uint32_t at = CREDIT_SMALL, want = (len - 1) / CREDIT_SMALL, n;
@@ -40,7 +41,7 @@ static bool send_pieces(struct zv_conn *c, const struct tx_slot *s, uint32_t len
 }
 
 /* Sends @len bytes of payload, which are in @s. */
-static void send_packet(struct zv_conn *c, const struct tx_slot *s, uint32_t len)
+static inline void send_packet(struct zv_conn *c, const struct tx_slot *s, uint32_t len)
 {
 	if (__builtin_expect(c->credit.pkt_limit != 0, 0)) {
 		uint32_t cap = tx_joins(c) ? s->capacity : 0;
