@@ -146,6 +146,7 @@ static int report(struct bench *b)
 		rc = report_json(b->json, &b->plan, &b->o, &b->facts);
 	if (b->json && b->json != stdout && fclose(b->json) != 0)
 		rc = -errno;
+	(void)fflush(stdout); /* one file may be both: the report first, then the warnings */
 	busy_look(&busy, &b->plan, &b->o, cpu_count());
 	busy_warn(stderr, &busy);
 	if (rc < 0)
