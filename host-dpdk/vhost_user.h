@@ -4,14 +4,15 @@
  *
  * Theory of operation
  * -------------------
- *	vu_server   sockets and connections of all devices, one message at a time (vu_stream,
- *vu_rules) vhost_user  what a message means for the device vu_device   the device's memory and
- *rings, pairs up and down vu_rte      features: rte_vhost, behind a private socket
+ *	vu_server   sockets and connections of all devices (vu_stream, vu_rules)
+ *	vhost_user  what a message means for the device
+ *	vu_device   the device's memory and rings, pairs up and down
+ *	vu_rte      features: rte_vhost, behind a private socket
  *
  * A picture of each ring is kept: size, addresses, kicked, enabled. A pair is loaded when both its
  * rings are complete, and stopped when one no longer is. Only the frontend's messages change it;
- *what a vsock driver leaves out (the event ring with QEMU, further pairs with Linux) is never
- *waited for.
+ * what a vsock driver leaves out (the event ring with QEMU, further pairs with Linux) is never
+ * waited for.
  *
  * Guest memory is mapped once for the rings of the device, and once for the payload of each pair,
  * because a pair that stops while the application holds buffers has its payload map revoked
@@ -25,7 +26,7 @@
  * (vsock_dev.h), and its session goes on when the same frontend starts the rings with the same
  * sizes, addresses and features, at the bases that it was told, in the same memory. Anything else
  * begins a new session. Of a ring that was stopped by GET_VRING_BASE the frontend must say the
- *base.
+ * base.
  *
  * Restart under a live driver. A new session that begins at a used index other than 0 meets a
  * driver that has been running with somebody before. Its connections are gone here, so pair 0 then

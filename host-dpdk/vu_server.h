@@ -5,24 +5,22 @@
  * Theory of operation
  * -------------------
  * One control thread serves all sockets. It never blocks on one of them: it reads what is there,
- *and a message is acted upon only when it has come whole and vu_rules.h lets it pass. So a frontend
- *that stops in mid-message or never reads its answers delays nobody; after stall_ns it is
- *disconnected. Everything below runs in this thread alone (vu_server_add() and vu_server_remove()
- *hand their work over and wait), so none of it has a lock.
+ * and acts upon a message only when it has come whole and vu_rules.h lets it pass. So a frontend
+ * that stops in mid-message or never reads its answers delays nobody; after stall_ns it is
+ * disconnected. Everything below runs in this thread alone (vu_server_add() and vu_server_remove()
+ * hand their work over and wait), so none of it has a lock.
  *
- *	frontend ==socket==> vu_read --rules--> +-- device: memory, rings, configuration
- *(vu_device.h)
- *	                                        +-- link: features and ownership (rte_vhost,
- *vu_rte.h)
+ *	frontend ==socket==> vu_read --rules--> +-- device: memory, rings (vu_device.h)
+ *	                                        +-- link: features, ownership (vu_rte.h)
  *
  * A connection is in one of three states: it is read from; a message of it is with the link, whose
  * answer is awaited; or an answer waits for room in its socket. Only in the first state more of it
- *is read, so a frontend has one message at a time in here, and VU_TURN in a row before others have
- *theirs.
+ * is read, so a frontend has one message at a time in here, and VU_TURN in a row before others
+ * have theirs.
  *
  * A socket has one frontend: the connection that speaks. Others may connect and wait, because a
  * successor often comes before the end of its predecessor has been seen; the first of them that
- *speaks follows when the predecessor has hung up, and is refused while it has not.
+ * speaks follows when the predecessor has hung up, and is refused while it has not.
  *
  * Plain C without DPDK: the link is a table of two functions.
  */

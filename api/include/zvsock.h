@@ -98,12 +98,16 @@ ZV_API void zv_set_log(zv_log_fn fn, void *ctx);
  *   -EINVAL           URI, an option out of its range, unknown flags, @opts newer than the library
  *   -EPROTONOSUPPORT  unknown scheme (host: before zv_host_init); the backend lacks a feature
  *   -EADDRINUSE       host: the socket is served, or something else is at PATH; CID taken
- *   -ENOENT, -ECONNREFUSED, -EACCES, -ENOTDIR, -EPERM, -EROFS ...  the socket's path: nothing
- * there, nobody listens, no right; what the system says of it -ETIMEDOUT        vhost-user: the
- * backend does not answer -ECONNRESET, -EPIPE  vhost-user: it has closed the connection while the
- * device was set up -EPROTO           vhost-user: it broke the protocol -ERANGE vhost-user: more
- * queues than it has -ENOMEM, -ENOSPC, -EMFILE, -ENFILE, -EAGAIN  no memory, descriptors or threads
- * left -EIO              host: the socket could not be registered
+ *   -ENOENT, -ECONNREFUSED, -EACCES, -ENOTDIR, -EPERM, -EROFS and others from the system
+ *                     the socket's path: nothing there, nobody listens, no right
+ *   -ETIMEDOUT        vhost-user: the backend does not answer
+ *   -ECONNRESET, -EPIPE
+ *                     vhost-user: the backend has closed the connection during the set-up
+ *   -EPROTO           vhost-user: the backend broke the protocol
+ *   -ERANGE           vhost-user: more queues than the backend has
+ *   -ENOMEM, -ENOSPC, -EMFILE, -ENFILE, -EAGAIN
+ *                     no memory, descriptors or threads left
+ *   -EIO              host: the socket could not be registered
  */
 ZV_API int zv_open(struct zv_dev **dev, const char *uri, const struct zv_opts *opts);
 

@@ -58,8 +58,7 @@ enum zv_type {
 struct zv_opts {
 	size_t size;
 	uint32_t queues;    /* queue pairs, 1..ZV_QUEUES_MAX; default 1 */
-	uint32_t ring_size; /* guest: descriptors of a ring, a power of two, 16..32768; default 256
-			     */
+	uint32_t ring_size; /* guest: descriptors of a ring, power of two, 16..32768; default 256 */
 	uint32_t rx_buf;    /* guest: payload bytes of a receive buffer, 64..1 MiB; default 65536 */
 	uint32_t tx_buf; /* guest: payload bytes of a transmit buffer, 64..1 MiB; default 65536 */
 	uint32_t buf_alloc; /* receive credit of a connection, bytes; default 262144 */

@@ -4,9 +4,9 @@
  *
  * A connection to a host program takes one, and host programs and guests decide how many there are.
  * So a part of the limit is reserved for what must go on whatever they do: VMMs that attach, the
- * control socket, a reload. Without it the accept(2) that serves VMMs, which is rte_vhost's, would
- * fail without end. The reserve is what the guests of the configuration may need in all, however
- * many of them are attached; connections of all guests share the rest.
+ * control socket, a reload. Without it a VMM could not attach as long as connections hold all of
+ * them. The reserve is what the guests of the configuration may need in all, however many of them
+ * are attached; connections of all guests share the rest.
  */
 #ifndef ZVD_FDS_H
 #define ZVD_FDS_H

@@ -103,6 +103,15 @@ def no_merge_is_half_done():
             for m in mark.finditer(text)]
 
 
+def comments_keep_their_lines():
+    """clang-format joins the lines of a table or list when one of them is too long for it."""
+    comment, joined = re.compile(r'/\*.*?\*/', re.S), re.compile(r'\n[ \t]*\*(?=[^\s*/])')
+    return [f'{path}:{tree.line_of(text, c.start() + m.start() + 1)}: no blank behind "*": the line above '
+            'was too long; write it shorter'
+            for path in tree.files('.c', '.h') for text in [tree.read(path)]
+            for c in comment.finditer(text) for m in joined.finditer(c.group())]
+
+
 def libraries_neither_print_nor_exit():
     """Library code returns errors; a peer or a user must not be able to end the process."""
     call = re.compile(r'(?<![\w.>])(printf|fprintf|vfprintf|puts|putchar|perror|abort|exit|_exit'
@@ -149,4 +158,4 @@ def every_model_is_run():
 if __name__ == '__main__':
     tree.run(includes_point_one_way, dpdk_stays_in_its_files, files_have_their_licence_line,
              files_are_short, barrier_pairs_are_listed, every_model_is_run, nothing_is_left_for_later,
-             no_merge_is_half_done, libraries_neither_print_nor_exit)
+             no_merge_is_half_done, comments_keep_their_lines, libraries_neither_print_nor_exit)

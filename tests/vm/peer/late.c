@@ -3,9 +3,11 @@
  * A reader that looks only when all is there, and a writer of small pieces. Neither says anything
  * else, so whoever carries the bytes must bring them without a push.
  *
- *	vsock_peer late PORT BUFFER LOWAT          accepts one connection, sleeps until LOWAT bytes
- *have come (SO_RCVLOWAT), checks them, closes vsock_peer trickle CID PORT PIECE PAUSE_US TOTAL
- *writes TOTAL bytes and waits for the close
+ *	vsock_peer late PORT BUFFER LOWAT
+ *		accepts one connection, sleeps until LOWAT bytes have come (SO_RCVLOWAT), checks
+ *		them, closes
+ *	vsock_peer trickle CID PORT PIECE PAUSE_US TOTAL
+ *		writes TOTAL bytes and waits for the close
  */
 #include "late.h"
 

@@ -121,9 +121,9 @@ void flow_free(struct flow *f);
  *	echo WHERE PORT BYTES                   "forever" for BYTES: until something breaks
  *	xfer WHERE PORT BODY REPLY              bytes each way
  *	seq WHERE PORT MESSAGES
- *	msg WHERE PORT MESSAGES                 as seq, but none has MSG_EOR: AF_UNIX does not carry
- *it row WHERE PORT CONNECTIONS              echo of 16 bytes on one after the other parallel WHERE
- *PORT CONNECTIONS BYTES   echo; all connected before the first byte is sent
+ *	msg WHERE PORT MESSAGES                 as seq, but without MSG_EOR (AF_UNIX has none)
+ *	row WHERE PORT CONNECTIONS              echo of 16 bytes on one after the other
+ *	parallel WHERE PORT CONNECTIONS BYTES   echo; all connected before the first byte is sent
  */
 struct job {
 	char verb[16];

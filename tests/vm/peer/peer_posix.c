@@ -6,8 +6,7 @@
  *
  *	vsock_peer serve [PATH]     serves echo, seq and xfer until it is killed
  *	vsock_peer late|trickle ... late.c
- *	vsock_peer VERB WHERE ...   one job (peer.h); prints one line; exit code 0 when all went
- *well
+ *	vsock_peer VERB WHERE ...   one job (peer.h); prints one line; exit code 0: all went well
  *
  * SEQPACKET is sent by blocking calls: an AF_VSOCK socket that does not block may send the first
  * part of a message that its credit has no room for, and then say EAGAIN, so that the message can

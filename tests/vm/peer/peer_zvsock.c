@@ -6,8 +6,8 @@
  *	vm_host_app host:SOCKET,cid=N
  *
  * Serves echo, seq and xfer. Reads commands from standard input, one a line, "ID VERB ARGS"
- *(peer.h), "ID stats" or "ID quit"; answers each with "ID ok ..." or "ID FAILED ...". Ends with its
- *input.
+ * (peer.h), "ID stats" or "ID quit"; answers each with "ID ok ..." or "ID FAILED ...". Ends with
+ * its input.
  */
 #include "peer.h"
 
