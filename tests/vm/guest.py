@@ -60,15 +60,17 @@ def vsock_args(path, server=False):
 
 
 class Monitor:
-    """A VM's QMP socket: what somebody does to the VM from outside."""
+    """A VM's QMP socket: what somebody does to the VM from outside.
+
+    QEMU answers there only once its devices are set up, which a backend that gets no CPU holds up; so
+    the greeting is taken with the first command.
+    """
 
     def __init__(self, owner, path, log):
         self.log, self.line = log, owner.add(socket.socket(socket.AF_UNIX))
         until(lambda: os.path.exists(path), 'the monitor of QEMU')
         self.line.connect(path)
-        self.stream = Stream(self.line.fileno())
-        self.take('QMP', 'the greeting')
-        self.do('qmp_capabilities')
+        self.stream, self.greeted = Stream(self.line.fileno()), False
 
     def take(self, key, what):
         """The next message that has @key; events are skipped."""
@@ -82,6 +84,10 @@ class Monitor:
         raise Failure(f'QEMU never answered {what}')
 
     def do(self, command, **arguments):
+        if not self.greeted:
+            self.greeted = True
+            self.take('QMP', 'the greeting')
+            self.do('qmp_capabilities')
         self.log.write(f'[driver] QMP {command} {arguments or ""}\n')
         self.line.sendall(json.dumps({'execute': command, 'arguments': arguments}).encode() + b'\n')
         return self.take('return', command)
