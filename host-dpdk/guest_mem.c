@@ -220,14 +220,24 @@ static __attribute__((no_sanitize_thread)) void catch_up(uint8_t *mine, const ui
 	}
 }
 
+uint8_t *guest_mem_same(const struct guest_mem *m, const struct guest_mem *now, const uint8_t *va,
+			size_t len)
+{
+	uint32_t i = map_of(m, va, len), hint = 0;
+
+	if (i == m->nregions)
+		return NULL;
+	return guest_mem_gpa(now, &hint, m->r[i].gpa + (uint64_t)(va - m->r[i].va), len);
+}
+
 bool guest_mem_catch_up(struct guest_mem *m, const struct guest_mem *now, uint8_t *va, size_t len)
 {
-	uint32_t i = len ? map_of(m, va, len) : m->nregions, hint = 0;
+	uint32_t i = len ? map_of(m, va, len) : m->nregions;
 	const uint8_t *last;
 
 	if (i == m->nregions)
 		return len == 0;
-	last = guest_mem_gpa(now, &hint, m->r[i].gpa + (uint64_t)(va - m->r[i].va), len);
+	last = guest_mem_same(m, now, va, len);
 	if (!last || guest_mem_gone(m, now, va, len))
 		return false;
 	catch_up(va, m->map[i].first + (va - (uint8_t *)m->map[i].addr), last, len);

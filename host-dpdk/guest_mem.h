@@ -96,6 +96,10 @@ void guest_mem_put(struct guest_mem *m);
 int guest_mem_revoke_begin(struct guest_mem *m, bool written);
 void guest_mem_keep(struct guest_mem *m, const uint8_t *va, size_t len);
 int guest_mem_revoke_end(struct guest_mem *m);
+/* Where the guest's bytes at @va of @m are in @now, another map of its memory. NULL: not all there.
+ */
+uint8_t *guest_mem_same(const struct guest_mem *m, const struct guest_mem *now, const uint8_t *va,
+			size_t len);
 /* @now: a map of the same guest's. False: it does not have that memory, the bytes are lost. */
 bool guest_mem_catch_up(struct guest_mem *m, const struct guest_mem *now, uint8_t *va, size_t len);
 void guest_mem_revoke_done(struct guest_mem *m);

@@ -23,7 +23,8 @@
  * neither bytes nor the ring bound what a round of the owner costs. Between two rx_bursts (one
  * zv_poll each) a queue takes chains only until HQ_WORK chains and descriptors together have been
  * looked at; then there is "no buffer now", as with an empty ring. An rx_burst ends at that bound
- * too.
+ * too. The control thread serves other guests as well: what it looks at while it keeps what a
+ * session leaves is bounded by hq_sweep().
  *
  * A chain cannot be put back into an avail ring, so a cancelled one goes on a private stack that
  * tx_reserve empties first. Chains without room for payload go on a stack of their own, for
@@ -246,13 +247,27 @@ unsigned hq_epochs_kept(const struct hq *q);
 bool hq_revoke(struct hq *q, const struct dvring *tx, const struct guest_mem *now);
 /* Gives a token of an ended epoch back. True: the session goes on, so the chain is still ours. */
 bool hq_stale(struct hq *q, struct hq_rec *rec);
+/*
+ * Chains and descriptors that the control thread looks at in one go: more than any driver needs
+ * that fills its ring with packets in as many pieces as a kernel makes (17 fragments and a header).
+ */
+static inline uint32_t hq_sweep(const struct dvring *r)
+{
+	return HQ_WORK + 32 * r->size;
+}
 /* Fills hdr, data and cap of a record from its chain. False: the ring is broken. */
 bool hq_tx_resolve(struct hq *q, struct hq_rec *rec);
 /*
- * Finds the pieces of payload that a record has lent, in the chain as it is in @tx now; they are in
- * q->seg. Their number; -EPROTO: the guest has changed the chain.
+ * The buffer of @rec where it is in the current memory; its chain, which may be long, is not read
+ * again. False: it is not all there. rec->ep stays.
  */
-int hq_rx_pieces(struct hq *q, const struct hq_rec *rec, const struct dvring *tx);
+bool hq_tx_move(const struct hq *q, struct hq_rec *rec);
+/*
+ * Finds the pieces of payload that a record has lent, in the chain as it is in @tx now; they are in
+ * q->seg. Their number; -EPROTO: the guest has changed the chain, or *walked, to which the
+ * descriptors are added, is beyond hq_sweep().
+ */
+int hq_rx_pieces(struct hq *q, const struct hq_rec *rec, const struct dvring *tx, uint32_t *walked);
 /* Publishes and notifies, whatever the state of the session. */
 void hq_tell(struct hq *q);
 /* rx_burst of a pair whose rings do not run. */

@@ -69,7 +69,8 @@ bool hq_stale(struct hq *q, struct hq_rec *rec)
 /* ---- revocation ---- */
 
 /* Copies what the buffer of a token holds. False: that cannot be found any more. */
-static bool rec_keep(struct hq *q, const struct hq_rec *rec, const struct dvring *tx)
+static bool rec_keep(struct hq *q, const struct hq_rec *rec, const struct dvring *tx,
+		     uint32_t *walked)
 {
 	struct guest_mem *mem = rec->ep->mem;
 	int n;
@@ -82,7 +83,7 @@ static bool rec_keep(struct hq *q, const struct hq_rec *rec, const struct dvring
 		guest_mem_keep(mem, rec->hdr, (size_t)(rec->data - rec->hdr));
 		return true;
 	}
-	n = hq_rx_pieces(q, rec, tx);
+	n = hq_rx_pieces(q, rec, tx, walked);
 	for (int i = 0; i < n; i++)
 		guest_mem_keep(mem, q->seg[i].base, q->seg[i].len);
 	return n > 0;
@@ -98,10 +99,11 @@ static bool epoch_revoke(struct hq *q, struct hq_epoch *ep, const struct dvring 
 {
 	bool good = !shm_load32(&ep->mem->fault);
 	int ret = guest_mem_revoke_begin(ep->mem, now != NULL);
+	uint32_t walked = 0;
 
 	for (uint32_t i = 0; i < q->nrec && ret == 0; i++)
 		if (hq_rec_out(&q->rec[i]) && q->rec[i].ep == ep)
-			good &= rec_keep(q, &q->rec[i], tx);
+			good &= rec_keep(q, &q->rec[i], tx, &walked);
 	if (ret == 0)
 		ret = guest_mem_revoke_end(ep->mem);
 	for (uint32_t i = 0; i < q->nrec && ret == 0 && now; i++) {

@@ -10,7 +10,8 @@
  * copies them into memory of our own, for the guest's memory goes with the session. The owner gets
  * them by hq_rx_rest before it ends the session's connections. No more than HQ_KEPT_MAX bytes are
  * copied and not given back yet: from where that ends on nothing is kept, so what a connection
- * gets is always the beginning of what was sent, and never an end of stream behind a gap.
+ * gets is always the beginning of what was sent, and never an end of stream behind a gap. The same
+ * holds for chains of so many descriptors that hq_sweep() ends it.
  *
  * Tokens of such packets are HQ_KEPT_TOKEN and a slot's number.
  */
@@ -83,6 +84,7 @@ void hq_rx_keep(struct hq *q)
 	/* What is there now: a guest that goes on sending is not waited for. */
 	uint32_t left = q->ep ? dvring_refresh(&q->tx) : 0, first = q->nkept;
 	struct guest_mem *mem = q->ep ? guest_mem_get(q->ep->mem) : NULL;
+	uint32_t work = 0;
 	bool room = true;
 
 	while (room && left) {
@@ -96,8 +98,11 @@ void hq_rx_keep(struct hq *q)
 		}
 		before = (uint16_t)(q->tx.last_avail - before);
 		left -= before < left ? before : left;
+		work += before + q->tx.walked;
 		if (!q->ep || !before)
 			break;
+		if (left && work >= hq_sweep(&q->tx))
+			room = false;
 	}
 	/* Zeroes in the place of memory that is not there are nobody's data. */
 	if (mem && shm_load32(&mem->fault))
@@ -106,9 +111,10 @@ void hq_rx_keep(struct hq *q)
 	guest_mem_put(mem);
 	if (!room)
 		zv_log_limited(&q->tq.log, ZV_LOG_WARN,
-			       "%s: queue %u: the guest has gone with more than %u MiB that nobody "
-			       "had taken: the rest of it is lost, its connections are reset",
-			       q->name, q->index, HQ_KEPT_MAX >> 20);
+			       "%s: queue %u: the guest has gone with more that nobody had taken "
+			       "than is kept (%u MiB, %u descriptors): the rest of it is lost, its "
+			       "connections are reset",
+			       q->name, q->index, HQ_KEPT_MAX >> 20, hq_sweep(&q->tx));
 }
 
 int hq_rx_rest(struct tq *tq, struct rx_pkt *pkts, unsigned max)

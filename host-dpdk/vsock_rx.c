@@ -163,7 +163,7 @@ static void lend(struct hq *q, struct rx_pkt *p, uint16_t head)
 	p->token = token;
 }
 
-int hq_rx_pieces(struct hq *q, const struct hq_rec *rec, const struct dvring *tx)
+int hq_rx_pieces(struct hq *q, const struct hq_rec *rec, const struct dvring *tx, uint32_t *walked)
 {
 	struct dvring r = *tx;
 	struct pkt_seg *seg = q->seg;
@@ -173,7 +173,11 @@ int hq_rx_pieces(struct hq *q, const struct hq_rec *rec, const struct dvring *tx
 
 	r.mem = rec->ep->mem; /* whose addresses the owner has got */
 	r.hint = 0;
+	r.walked = 0;
+	if (*walked >= hq_sweep(tx))
+		return -EPROTO;
 	ret = dvring_walk(&r, rec->head, q->seg, q->nseg, &ndesc);
+	*walked += r.walked;
 	if (ret < 0)
 		return -EPROTO;
 	n = (uint32_t)ret;

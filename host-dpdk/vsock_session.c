@@ -371,11 +371,17 @@ static int epoch_change(struct hq *q, struct hq_epoch *ep)
 		struct hq_rec *rec = &q->rec[i];
 
 		/* What waits on the stacks belongs to nobody else: take it along. */
-		if (rec->state == HQ_STACK && !hq_tx_resolve(q, rec))
-			hq_break(q, &q->rx);
-		else if (hq_rec_out(rec) && rec->ep != ep && hq_alive(q, rec) &&
-			 rec_gone(rec, ep->mem))
+		if (rec->state == HQ_STACK) {
+			if (hq_tx_move(q, rec)) {
+				rec->ep = ep;
+			} else {
+				(void)dvring_break(&q->rx, DVRING_BAD_ADDR);
+				hq_break(q, &q->rx);
+			}
+		} else if (hq_rec_out(rec) && rec->ep != ep && hq_alive(q, rec) &&
+			   rec_gone(rec, ep->mem)) {
 			ret = -EBUSY;
+		}
 	}
 	hq_epochs_sweep(q);
 	return hq_epochs_kept(q) > HQ_RETIRED ? -EBUSY : ret;

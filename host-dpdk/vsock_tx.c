@@ -60,6 +60,20 @@ bool hq_tx_resolve(struct hq *q, struct hq_rec *rec)
 	return true;
 }
 
+bool hq_tx_move(const struct hq *q, struct hq_rec *rec)
+{
+	const struct guest_mem *was = rec->ep->mem, *now = q->ep->mem;
+	uint8_t *hdr = NULL, *data = rec->data;
+
+	if (rec->hdr && !(hdr = guest_mem_same(was, now, rec->hdr, VSOCK_HDR_LEN)))
+		return false;
+	if (rec->cap && !(data = guest_mem_same(was, now, rec->data, rec->cap)))
+		return false;
+	rec->hdr = hdr;
+	rec->data = data;
+	return true;
+}
+
 /* Writes a header that straddles descriptors; the chain is walked, and checked, again. */
 static bool put_straddling(struct hq *q, uint16_t head, const struct vsock_hdr *h)
 {
@@ -267,10 +281,13 @@ static __attribute__((noinline, cold)) bool late_send_one(struct hq *q)
 	if (hq_alive(q, from)) /* it has kept its chain, and only waits its turn */
 		return put_hdr(q, from, &l->h);
 	for (;;) {
-		int64_t token = late_chain(q, l->h.len != 0);
 		struct vsock_hdr h = l->h;
 		struct hq_rec *to;
+		int64_t token;
 
+		if (q->taken + q->rx.walked >= HQ_WORK)
+			return false; /* the next round goes on */
+		token = late_chain(q, l->h.len != 0);
 		if (token < 0)
 			return false;
 		to = &q->rec[token];
@@ -356,16 +373,20 @@ void hq_tx_cancel(struct tq *tq, uint32_t token)
 	rec = &q->rec[token];
 	if (likely(rec->ep == q->ep)) {
 		stack_push(q, token);
-	} else if (hq_stale(q, rec)) {
-		/* The memory table was replaced meanwhile. */
-		if (hq_tx_resolve(q, rec)) {
+	} else {
+		/* The memory table was replaced meanwhile. Its map may go with this token. */
+		bool there = q->ep && hq_tx_move(q, rec), alive = hq_stale(q, rec);
+
+		if (alive && there) {
+			rec->ep = q->ep;
 			stack_push(q, token);
 			return;
 		}
 		hq_rec_free(q, token);
-		hq_break(q, &q->rx);
-	} else {
-		hq_rec_free(q, token);
+		if (alive) {
+			(void)dvring_break(&q->rx, DVRING_BAD_ADDR);
+			hq_break(q, &q->rx);
+		}
 	}
 }
 

@@ -330,6 +330,9 @@ static void offer_empties(struct fix *f, struct drv *d, uint16_t head, uint32_t 
 	drv_offer(d, head);
 }
 
+#define LONG                                                                                       \
+	200u /* entries of a ring of long chains: more of them than the control thread looks at */
+
 /* Chains of a thousand empty descriptors: a round takes a few of them, and the next one goes on. */
 static void work_of_a_round_is_bounded(void **state)
 {
@@ -374,6 +377,126 @@ static void work_of_a_burst_is_bounded(void **state)
 	assert_int_equal(f->q->tx.broken, 0);
 }
 
+/* The control thread has other guests too: it does not walk a ring of such chains either. */
+static void work_of_an_end_is_bounded(void **state)
+{
+	struct fix *f = *state;
+	uint64_t off = put_packet(f, 0, 0);
+	unsigned all = 0;
+	struct hq_bases b;
+	int n;
+
+	fresh(f, 256);
+	memcpy(f->g.mem + G_DATA + 0x40000, f->g.mem + off, HDR);
+	for (uint16_t i = 0; i < LONG; i++)
+		offer_empties(f, &f->tx, i, 1000, HDR, 0);
+	assert_true(hq_stop(f->q, &b));
+	while ((n = hq_rx_rest(f->tq, f->pkt, 64)) > 0)
+		all += (unsigned)n;
+	assert_in_range(all, 8, hq_sweep(&f->q->tx) / 1000 + 1 + HQ_WORK / 1000 + 1);
+}
+
+/* Packets in two pieces, and so many empty descriptors that they cannot all be looked for again. */
+static void work_of_a_revocation_is_bounded(void **state)
+{
+	struct fix *f = *state;
+	struct vring_desc *t = (void *)(f->g.mem + G_DATA + 0x80000);
+	unsigned all = 0, good = 0;
+	uint32_t token[LONG];
+	uint8_t *at[LONG];
+	struct hq_bases b;
+	uint64_t off;
+	int n;
+
+	fresh(f, 256);
+	off = put_packet(f, 8, 8);
+	for (uint16_t i = 0; i < LONG; i++)
+		offer_empties(f, &f->tx, i, 1000, 4, 0);
+	t[0] = (struct vring_desc){G_GPA + off, HDR + 4, NEXT, 1};
+	memcpy(f->g.mem + G_DATA + 0x40000, f->g.mem + off + HDR + 4, 4);
+	for (unsigned round = 0; all < LONG && round < LONG; round++) {
+		n = hq_rx_burst(f->tq, f->pkt, 64);
+		for (int i = 0; i < n; i++, all++) {
+			token[all] = f->pkt[i].token;
+			at[all] = f->pkt[i].seg[0].base;
+		}
+	}
+	assert_int_equal(all, LONG);
+	assert_true(hq_stop(f->q, &b));
+	assert_int_equal(f->tq->lost, 1); /* bytes are lost, and that is said */
+	memset(f->g.mem + off, 0x77, HDR + 8);
+	for (unsigned i = 0; i < LONG; i++)
+		good += at[i][0] == 1;
+	assert_int_equal(good, LONG); /* they all lent the same bytes */
+	for (unsigned i = 0; i < LONG; i++)
+		hq_rx_release(f->tq, token[i]);
+	assert_null(f->q->retired);
+}
+
+/* A change of the memory table does not walk what was taken before. */
+static void work_of_a_change_is_bounded(void **state)
+{
+	struct fix *f = *state;
+	struct guest_mem *gm = own_map(f);
+	struct hq_setup s;
+	uint8_t *was;
+
+	for (uint16_t i = 0; i < 16; i++)
+		offer_rx(f, i, 1000);
+	assert_int_equal(hq_tx_reserve(f->tq, f->slot, 8, 1, 0), 8);
+	for (unsigned i = 1; i < 8; i++)
+		hq_tx_cancel(f->tq, f->slot[i].token);
+	was = f->slot[0].data;
+	for (uint16_t i = 0; i < 16; i++) /* the driver has no right to */
+		offer_empties(f, &f->rx, i, 1000, 50, WRITE);
+	f->q->rx.walked = 0;
+	fill_setup(f, &s, gm);
+	assert_int_equal(hq_switch_mem(f->q, &s), 0);
+	guest_mem_put(gm);
+	hq_tx_cancel(f->tq, f->slot[0].token);
+	assert_int_equal(f->q->rx.walked, 0);
+	assert_int_equal(f->q->rx.broken, 0);
+	assert_int_equal(f->q->nstack, 8);
+	assert_int_equal(hq_tx_reserve(f->tq, f->slot, 8, 1, 0), 8);
+	for (unsigned i = 0; i < 8; i++)
+		assert_int_equal(f->slot[i].capacity, 1000 - HDR);
+	assert_true(f->slot[0].data != was);
+}
+
+/* A packet that waited out a pause looks for room, and no more of it than a round allows. */
+static void work_of_a_late_packet_is_bounded(void **state)
+{
+	struct fix *f = *state;
+	struct guest_mem *gm = own_map(f);
+	struct vsock_hdr h = hdr_of(3);
+	unsigned rounds = 0;
+	struct hq_setup s;
+	struct hq_bases b;
+
+	fresh(f, 256);
+	offer_rx(f, 0, 1000);
+	assert_int_equal(hq_tx_reserve(f->tq, f->slot, 1, 1, 0), 1);
+	assert_true(hq_pause(f->q, f->g.gm, &b));
+	fill_setup(f, &s, gm);
+	assert_int_equal(hq_resume(f->q, &s, f->g.gm), 0);
+	guest_mem_put(gm);
+	hq_tx_commit(f->tq, f->slot[0].token, &h);
+	assert_int_equal(f->q->nlate, 1);
+	for (uint16_t i = 0; i < LONG; i++) /* without room for payload */
+		offer_empties(f, &f->rx, i, 1000, HDR, WRITE);
+	offer_rx(f, LONG, 1000);
+	for (; f->q->nlate; rounds++) {
+		assert_int_equal(hq_rx_burst(f->tq, f->pkt, 64), 0);
+		hq_publish(f->tq);
+		assert_in_range(f->q->rx.walked + f->q->taken, 1, HQ_WORK + 1001);
+		assert_int_equal(hq_arm(f->tq, 0), f->q->nlate);
+		hq_disarm(f->tq);
+	}
+	assert_true(rounds >= LONG * 1000 / (HQ_WORK + 1001));
+	assert_int_equal(f->q->nctrl, LONG);
+	assert_int_equal(f->q->rx.broken, 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -388,6 +511,10 @@ int main(void)
 		T(tx_control_reserve),
 		T(work_of_a_round_is_bounded),
 		T(work_of_a_burst_is_bounded),
+		T(work_of_an_end_is_bounded),
+		T(work_of_a_revocation_is_bounded),
+		T(work_of_a_change_is_bounded),
+		T(work_of_a_late_packet_is_bounded),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
