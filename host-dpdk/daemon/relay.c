@@ -267,14 +267,15 @@ void relay_host_deaf(struct relay *r)
 
 void relay_want_events(struct relay *r)
 {
-	uint32_t ev = ZV_EV_OUT;
+	uint32_t ev = 0;
 
 	if (r->flags & R_G2H_DONE)
 		ev |= ZV_EV_HUP;
 	else if (!(r->flags & R_FULL))
 		ev |= ZV_EV_IN | ZV_EV_HUP;
+	/* Nothing more is sent then, and no call says -EPIPE, after which ZV_EV_OUT would end. */
 	if (!(r->flags & R_H2G_DONE))
-		ev |= ZV_EV_EPIPE;
+		ev |= ZV_EV_OUT | ZV_EV_EPIPE;
 	zv_set_events(r->conn, ev);
 }
 

@@ -131,14 +131,22 @@ static long lcore_counter(const char *guest, const char *name)
 	return stat_of(guest, "\"lcores\"", name);
 }
 
-/* It has slept, or does so all the time: a spinning one goes round and never sleeps. */
+/*
+ * It has slept, or does so all the time: a spinning one goes round and never sleeps. Several looks,
+ * because one that spins may be without a CPU for a while.
+ */
 static bool lcore_sleeps(void *arg)
 {
 	long sleeps = lcore_counter(arg, "sleeps"), rounds = lcore_counter(arg, "rounds");
 
-	usleep(20000);
-	return sleeps >= 0 &&
-	       (lcore_counter(arg, "sleeps") > sleeps || lcore_counter(arg, "rounds") == rounds);
+	for (unsigned look = 0; look < 10; look++) {
+		usleep(20000);
+		if (sleeps >= 0 && lcore_counter(arg, "sleeps") > sleeps)
+			return true;
+		if (lcore_counter(arg, "rounds") != rounds)
+			return false;
+	}
+	return sleeps >= 0;
 }
 
 bool hs_lcore_sleeps(const char *guest)
