@@ -98,6 +98,11 @@ static void print_sockets(const struct cfg_guest *g, FILE *to)
 	print_size(to, g->buf_alloc);
 	(void)fprintf(to, " of credit for a connection, %u connections at most on each\n",
 		      g->max_conns);
+	if (g->rx_memory) {
+		(void)fprintf(to, "  memory      ");
+		print_size(to, g->rx_memory);
+		(void)fprintf(to, " at most for payload of all its connections\n");
+	}
 }
 
 /* Who serves what the guest connects to on CID 2, in the order in which a port is looked up. */

@@ -24,7 +24,7 @@
 	X(conns_reset, CONNECTIONS, "ended by a reset")                                            \
 	X(conns_timedout, CONNECTIONS, "timed out")                                                \
 	X(rst_sent, CONNECTIONS, "RST sent: the end of a connection, a refusal, nobody there")     \
-	X(rst_dropped, ERRORS, "such RST lost: too many at a time")                                \
+	X(rst_dropped, ERRORS, "RST to stray packets lost: too many waited")                       \
 	X(rx_bad_hdr, ERRORS, "header too short, unknown operation, bad length")                   \
 	X(rx_bad_cid, ERRORS, "forged source or foreign destination CID")                          \
 	X(rx_bad_type, ERRORS, "unknown socket type, or not the connection's")                     \

@@ -44,7 +44,7 @@
 	X(connect_line_closed, ERRORS, "host programs that left before their line was whole")      \
 	X(no_endpoint, ERRORS, "refused: nothing is configured for the port")                      \
 	X(sibling_denied, ERRORS, "refused: no guest of a shared group has the CID")               \
-	X(sibling_share, ERRORS, "siblings' connections refused: they have their share of ours")   \
+	X(sibling_share, ERRORS, "refused: other guests have their share of max_conns")            \
 	X(connect_refused, ERRORS, "refused: nobody listens at the endpoint")                      \
 	X(connect_failed, ERRORS, "refused: the endpoint could not be reached")                    \
 	X(connect_timeout, ERRORS, "refused: the endpoint did not accept in time")                 \

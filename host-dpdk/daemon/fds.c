@@ -7,14 +7,12 @@
 
 #include <sys/resource.h>
 
-#define FDS_ITSELF  64u /* standard streams, signals, EAL and rte_vhost, files that are read */
-#define FDS_LCORE   2u	/* io_uring, mailbox */
-#define FDS_CONTROL 8u	/* listener, lock file, epoll set, timer, eventfd; captures' own */
-#define FDS_CLIENT                                                                                 \
-	3u	      /* of the control socket: itself, the file of its capture, one passed since  \
-		       */
-#define FDS_UNIX 2u   /* hybrid socket: listener, lock file */
-#define FDS_FEW	 256u /* left for connections: worth a warning */
+#define FDS_ITSELF  64u	 /* standard streams, signals, EAL and rte_vhost, files that are read */
+#define FDS_LCORE   2u	 /* io_uring, mailbox */
+#define FDS_CONTROL 8u	 /* listener, lock file, epoll set, timer, eventfd; captures' own */
+#define FDS_CLIENT  3u	 /* of the control socket: itself, its capture's file, one passed since */
+#define FDS_UNIX    2u	 /* hybrid socket: listener, lock file */
+#define FDS_FEW	    256u /* left for connections: worth a warning */
 
 static uint32_t held, most = UINT32_MAX; /* atomic */
 

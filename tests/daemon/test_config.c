@@ -271,6 +271,7 @@ static void check_prints(void **state)
 			  "tcp = 80=[::1]:8080\nbuiltin = echo:7\nvsock = 1000-2000\n"
 			  "low_port_users = 33\n"
 			  "[guest db]\ncid = 4\nsocket = /s/b, /s/c1\nmode = client\ngroups = x\n"
+			  "rx_memory = 64M\n"
 			  "[guest far]\ncid = 5\nsocket = /s/f\ngroups = y\n");
 	static const char want[] =
 		"daemon\n"
@@ -298,6 +299,7 @@ static void check_prints(void **state)
 		"  modes       sockets 0600\n"
 		"  queues      2, a device for each, 256 KiB of credit for a connection, 65536 "
 		"connections at most on each\n"
+		"  memory      64 MiB at most for payload of all its connections\n"
 		"  port        none: whatever the guest connects to is refused\n"
 		"  siblings    web (CID 3)\n"
 		"guest far, CID 5\n"
