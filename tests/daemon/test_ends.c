@@ -205,6 +205,51 @@ static void host_goes_tcp(void **state)
 	host_goes(tcp_listener, TCP_PORT, ZV_STREAM);
 }
 
+/* ---- a connection that is cut: docs/daemon.md, "Where connections go" ---- */
+
+/* The guest sends, resets. What the host program gets behind what came: 0: end of file; or -errno.
+ */
+static int cut(int listener, uint32_t port, bool host_sends)
+{
+	struct jam j = {.from_guest = 0};
+	unsigned before = zw_fds();
+	char buf[MSG];
+	ssize_t n;
+
+	if (host_sends) {
+		jam(&j, listener, port, ZV_STREAM); /* nothing of it is taken any more */
+	} else {
+		j.c = zw_connect(G, 0, ZV_CID_HOST, port, ZV_STREAM, NULL);
+		assert_non_null(j.c);
+		j.fd = hs_accept(listener);
+		assert_true(j.fd >= 0);
+		assert_true(zw_send(j.c, "rest", 4, 0));
+		assert_int_equal(hs_recv(j.fd, buf, 4), 4);
+	}
+	assert_int_equal(zv_conn_reset(j.c->c), 0);
+	free(j.c);
+	assert_true(zw_until(conns_gone, &before));
+	do {
+		assert_true(hs_readable(j.fd));
+		n = recv(j.fd, buf, sizeof(buf), MSG_DONTWAIT);
+	} while (n > 0);
+	n = n < 0 ? -errno : 0;
+	close(j.fd);
+	return (int)n;
+}
+
+static void guest_cuts(void **state)
+{
+	int listener = hs_listen("u_5004", SOCK_STREAM);
+
+	(void)state;
+	assert_int_equal(cut(listener, UNIX_PORT + 4, false), 0);
+	assert_int_equal(cut(listener, UNIX_PORT + 4, true), -ECONNRESET);
+	assert_int_equal(cut(tcp_listener, TCP_PORT, false), -ECONNRESET);
+	assert_int_equal(cut(tcp_listener, TCP_PORT, true), -ECONNRESET);
+	close(listener);
+}
+
 /* ---- all of it ---- */
 
 static int group_start(void **state)
@@ -241,7 +286,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(guest_goes_unix), cmocka_unit_test(guest_goes_messages),
 		cmocka_unit_test(guest_goes_tcp),  cmocka_unit_test(tcp_program_that_stays),
 		cmocka_unit_test(host_goes_unix),  cmocka_unit_test(host_goes_messages),
-		cmocka_unit_test(host_goes_tcp),
+		cmocka_unit_test(host_goes_tcp),   cmocka_unit_test(guest_cuts),
 	};
 
 	if (argc < 2) {
