@@ -74,7 +74,14 @@ ZV_API const char *zv_error_text(void);
  * Where log lines go (none by default). May be called from any thread; @fn too, by several at once.
  * NULL: off. Once it returns, the function that was set before is not running and will not be
  * called again, so its context may go: do not hold what that function waits for. Called by @fn
- * itself, it does not wait. @fn must not call anything on the queue or device that it hears of.
+ * itself, it does not wait.
+ *
+ * @fn is called where the line comes up: also by the thread that polls a queue, in the middle of a
+ * call, and by the host's control thread, which serves all VMMs. So it must not wait for anything:
+ * a write(2) to a pipe that nobody reads, or to a disk that hangs, stops the queue, or all of them.
+ * Copy the line, which is gone afterwards, and leave it to a thread of your own, with a bound on
+ * what waits there; or write without blocking, and count what is lost. It must not call anything on
+ * the queue or device that it hears of, nor leave by longjmp(3) or a C++ exception.
  */
 ZV_API void zv_set_log(zv_log_fn fn, void *ctx);
 

@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "log.h"
 
+#include "config.h"
 #include "log_out.h"
 
 #include <inttypes.h>
 #include <limits.h>
 #include <pthread.h>
+#include <search.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -16,25 +18,25 @@
 
 #define TEXT_MAX 1024 /* of a message; the rest is cut */
 
-/* A vhost-user socket of a guest. */
-struct sock_name {
-	struct sock_name *next;
-	char path[];
-};
-
-/* Lines of one guest; the first in the list is the daemon's own. */
+/* Lines of one guest, or the daemon's own. */
 struct source {
 	struct source *next;
 	uint64_t cid;
 	uint64_t second; /* of the monotonic clock in which `lines` were counted */
 	unsigned lines, debug_lines, left_out, burst;
-	struct sock_name *sockets;
 	char name[]; /* "": the daemon */
+};
+
+/* A vhost-user socket of a guest. */
+struct sock_name {
+	const struct source *of;
+	const char *path;
 };
 
 static struct {
 	pthread_mutex_t lock;
 	struct source *sources;
+	void *by_name, *by_path; /* trees of sources and of sock_names */
 	enum zv_log_level max;
 	bool journal;
 	unsigned lost; /* lines that standard error did not take */
@@ -47,21 +49,48 @@ static const char *const level_names[] = {[ZV_LOG_ERR] = "err",
 static const int syslog_levels[] = {
 	[ZV_LOG_ERR] = 3, [ZV_LOG_WARN] = 4, [ZV_LOG_INFO] = 6, [ZV_LOG_DEBUG] = 7};
 
+static int name_order(const void *a, const void *b)
+{
+	return strcmp(((const struct source *)a)->name, ((const struct source *)b)->name);
+}
+
+static int path_order(const void *a, const void *b)
+{
+	return strcmp(((const struct sock_name *)a)->path, ((const struct sock_name *)b)->path);
+}
+
+/* A new source, or NULL. */
+static struct source *add_source(const char *name)
+{
+	size_t len = strlen(name) + 1;
+	struct source *s = calloc(1, sizeof(*s) + len);
+
+	if (!s)
+		return NULL;
+	memcpy(s->name, name, len);
+	s->burst = *name ? LOG_BURST : LOG_BURST_DAEMON;
+	if (!tsearch(s, &lg.by_name, name_order)) {
+		free(s);
+		return NULL;
+	}
+	s->next = lg.sources;
+	lg.sources = s;
+	return s;
+}
+
 static struct source *find_source(const char *name)
 {
-	struct source **p = &lg.sources;
-	size_t len = strlen(name) + 1;
+	union {
+		struct source s;
+		char room[sizeof(struct source) + CFG_NAME_MAX];
+	} key;
+	struct source *const *found;
 
-	while (*p && strcmp((*p)->name, name) != 0)
-		p = &(*p)->next;
-	if (!*p) {
-		*p = calloc(1, sizeof(**p) + len);
-		if (*p) {
-			memcpy((*p)->name, name, len);
-			(*p)->burst = *name ? LOG_BURST : LOG_BURST_DAEMON;
-		}
-	}
-	return *p;
+	if (strlen(name) >= CFG_NAME_MAX)
+		return NULL;
+	(void)strcpy(key.s.name, name);
+	found = tfind(&key.s, &lg.by_name, name_order);
+	return found ? *found : add_source(name);
 }
 
 /* As logfmt wants a quoted value; what a terminal might act upon becomes \xNN. */
@@ -221,27 +250,38 @@ bool log_tick(void)
 	return more || __atomic_load_n(&lg.lost, __ATOMIC_RELAXED);
 }
 
-/* True if @line is about the socket @path. */
-static bool is_about(const char *line, const char *path)
+/* The guest that a line "[host:]PATH: ..." is about, or NULL. */
+static const char *subject(const char *line)
 {
-	size_t len = strlen(path);
+	char path[CFG_PATH_MAX];
+	const struct sock_name key = {.path = path};
 
 	if (strncmp(line, "host:", 5) == 0)
 		line += 5;
-	return strncmp(line, path, len) == 0 && line[len] == ':' && line[len + 1] == ' ';
+	for (const char *end = strstr(line, ": "); end; end = strstr(end + 1, ": ")) {
+		size_t len = (size_t)(end - line);
+		struct sock_name *const *found;
+
+		if (len >= sizeof(path))
+			break;
+		memcpy(path, line, len);
+		path[len] = 0;
+		found = tfind(&key, &lg.by_path, path_order);
+		if (found)
+			return (*found)->of->name;
+	}
+	return NULL;
 }
 
 static void library_line(void *ctx, enum zv_log_level level, const char *line)
 {
-	const char *guest = NULL;
+	const char *guest;
 
 	(void)ctx;
 	if (!log_wants(level))
 		return;
 	pthread_mutex_lock(&lg.lock);
-	for (const struct source *s = lg.sources; s && !guest; s = s->next)
-		for (const struct sock_name *n = s->sockets; n && !guest; n = n->next)
-			guest = is_about(line, n->path) ? s->name : NULL;
+	guest = subject(line);
 	pthread_mutex_unlock(&lg.lock);
 	log_line(level, guest, "%s", line); /* sources are never freed */
 }
@@ -281,38 +321,37 @@ void log_guest(const char *guest, uint64_t cid)
 	pthread_mutex_unlock(&lg.lock);
 }
 
-/* The path may have been another guest's. */
-static void forget_socket(const char *path)
+/* In the tree, and never out of it; NULL: no memory. */
+static struct sock_name *find_socket(const char *path)
 {
-	for (struct source *s = lg.sources; s; s = s->next)
-		for (struct sock_name **n = &s->sockets, *gone; *n;) {
-			gone = strcmp((*n)->path, path) == 0 ? *n : NULL;
-			if (!gone) {
-				n = &(*n)->next;
-				continue;
-			}
-			*n = gone->next;
-			free(gone);
-		}
+	struct sock_name key = {.path = path}, *const * found, *n;
+	char *copy;
+
+	found = tfind(&key, &lg.by_path, path_order);
+	if (found)
+		return *found;
+	copy = strdup(path);
+	n = copy ? malloc(sizeof(*n)) : NULL;
+	if (n) {
+		*n = (struct sock_name){.path = copy};
+		if (tsearch(n, &lg.by_path, path_order))
+			return n;
+	}
+	free(n);
+	free(copy);
+	return NULL;
 }
 
+/* The path may have been another guest's. */
 void log_guest_socket(const char *guest, const char *path)
 {
-	size_t size = strlen(path) + 1;
-	struct sock_name *n = malloc(sizeof(*n) + size);
-	struct source *s;
+	const struct source *s;
+	struct sock_name *n;
 
-	if (!n)
-		return;
-	memcpy(n->path, path, size);
 	pthread_mutex_lock(&lg.lock);
-	forget_socket(path);
 	s = find_source(guest);
-	if (s) {
-		n->next = s->sockets;
-		s->sockets = n;
-	} else {
-		free(n);
-	}
+	n = s ? find_socket(path) : NULL;
+	if (n)
+		n->of = s;
 	pthread_mutex_unlock(&lg.lock);
 }

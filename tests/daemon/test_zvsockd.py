@@ -4,6 +4,7 @@
 
 usage: test_zvsockd.py ZVSOCKD ECHO_CLIENT
 """
+import fcntl
 import glob
 import json
 import os
@@ -328,6 +329,24 @@ def log_to_the_journal(w):
     w.end(d)
     assert re.search(r'^<6>level=info guest=web cid=3 msg="serving', w.log(), re.M), w.log()
     assert 'ts=' not in w.log()
+
+
+@case
+def log_that_nobody_reads(w):
+    """Standard error is a pipe that is full: the daemon starts, serves, reloads and ends all the same."""
+    out, into = os.pipe()
+    w.files += [out, into]
+    fcntl.fcntl(into, fcntl.F_SETPIPE_SZ, 4096)
+    os.write(into, b'x' * 4096)
+    text = '[daemon]\nlog_level = debug\n' + GUEST
+    d = w.start('-c', w.write('c', text), stderr=into)
+    w.wait_told('READY=1', d)
+    for i in range(50):
+        done = subprocess.run([ECHO_CLIENT, f'vhost-user:{w.dir}/web.sock'], input=b'%d' % i, capture_output=True,
+                              timeout=LIMIT, check=True)
+        assert done.stdout == b'%d' % i, done
+    reload(w, d, text + '[guest db]\ncid = 4\nsocket = DIR/db.sock\n', 'guests: 2 of 2')
+    w.end(d)
 
 
 if __name__ == '__main__':

@@ -65,7 +65,8 @@ class World:
     def start(self, *args, log='log', env=None, program=ZVSOCKD, **more):
         """zvsockd with @args; its log goes to a file."""
         with open(self.path(log), 'w', encoding='utf-8') as err:
-            proc = subprocess.Popen([program, *args], stderr=err, stdin=subprocess.DEVNULL,
+            more.setdefault('stderr', err)
+            proc = subprocess.Popen([program, *args], stdin=subprocess.DEVNULL,
                                     env={**os.environ, 'NOTIFY_SOCKET': self.path('notify'),
                                          **(env or {})}, **more)
         self.procs.append(proc)
