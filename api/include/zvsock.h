@@ -26,7 +26,8 @@
  * lower ones: a peer, or a control thread of the library, that is lower and shares the CPU gets on
  * only while the poller sleeps; beside one that never sleeps (ZV_OPT_BUSY_POLL), not at all. Give
  * pollers CPUs of their own, or all threads of a CPU the same priority. Control threads inherit
- * policy and priority from the thread that opens the first device.
+ * policy and priority from the thread that calls zv_open: a guest device has one of its own, all
+ * host devices share one, which begins with the first of them.
  *
  * Hostile peers: payload received without copying (zv_buf_recv) lies in memory that the peer can
  * still change while you look at it. Copy before you check and use it, or use zv_recv.
@@ -114,7 +115,6 @@ ZV_API void zv_set_log(zv_log_fn fn, void *ctx);
  *   -ERANGE           vhost-user: more queues than the backend has
  *   -ENOMEM, -ENOSPC, -EMFILE, -ENFILE, -EAGAIN
  *                     no memory, descriptors or threads left
- *   -EIO              host: the socket could not be registered
  */
 ZV_API int zv_open(struct zv_dev **dev, const char *uri, const struct zv_opts *opts);
 
