@@ -11,11 +11,11 @@
  * make this process hold: listener and lock file; the frontend's connection and those that wait,
  * each with the descriptors of half a message; both ends and the name of the private socket to
  * rte_vhost; the backend channel; each memory region; kick and call of each ring; the epoll set and
- * eventfd of each queue.
+ * eventfd of each queue, and the timer of its pause; call of the event ring.
  */
 #define VU_FDS_SOCKET(pairs)                                                                       \
 	(2u + (1u + VU_NEWCOMERS) * (1u + VU_MSG_FDS) + 4u + GUEST_MEM_REGIONS + 1u +              \
-	 4u * (pairs) + 2u * (pairs))
+	 4u * (pairs) + 3u * (pairs) + 1u)
 
 /* For a moment, of one socket at a time: the regions of a new memory table beside the old one's. */
 #define VU_FDS_PROCESS GUEST_MEM_REGIONS

@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <poll.h>
+#include <sys/eventfd.h>
 #include <time.h>
 
 static struct hq_bases left;
@@ -297,11 +298,34 @@ static void many_pauses(void **state)
 	assert_null(f->q->retired);
 }
 
+/* An owner that polls all the time is not sent into the kernel each time by a guest that stands. */
+static void polling_costs_no_call(void **state)
+{
+	struct fix *f = *state;
+	int event = eventfd(1, EFD_NONBLOCK), timer;
+	uint64_t n;
+
+	fresh(f, N);
+	pause_it(f);
+	timer = f->q->watchfd;
+	f->q->watchfd = event; /* tells who reads it */
+	f->q->watch_due += 3600000000000u;
+	assert_int_equal(hq_rx_burst(f->tq, f->pkt, 64), 0);
+	f->q->watchfd = timer;
+	assert_int_equal(read(event, &n, sizeof(n)), sizeof(n));
+	f->q->watch_due -= 3600000000000u;
+	while (f->tq->up) { /* and when it is due, it is looked at */
+		f->rx.avail->idx++;
+		(void)hq_rx_burst(f->tq, f->pkt, 64);
+	}
+	(void)close(event);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		T(loans_go_on), T(smaller_buffers), T(pieces),	    T(changed_pieces),
-		T(begun_anew),	T(driver_is_gone),  T(many_pauses),
+		T(begun_anew),	T(driver_is_gone),  T(many_pauses), T(polling_costs_no_call),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
