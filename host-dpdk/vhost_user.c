@@ -196,6 +196,8 @@ int vu_open(struct vu_dev **out, const struct vu_config *c)
 	d->cid = c->cid;
 	d->queues = c->queues;
 	d->nqueues = c->nqueues;
+	for (unsigned i = 0; i < c->nqueues; i++)
+		c->queues[i]->retired_max = VU_MAP_MAX / c->nqueues;
 	ec.log = &d->log;
 	ret = vu_server_add(&d->endpoint, &ec);
 	if (ret < 0) {

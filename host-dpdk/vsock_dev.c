@@ -34,6 +34,7 @@ int hq_init(struct hq *q, const struct transport_ops *ops, unsigned index, const
 	q->tq.ops = ops;
 	q->index = index;
 	q->name = q->tq.name = name;
+	q->retired_max = UINT64_MAX;
 	for (int i = 0; i < 2; i++)
 		q->callfd[i] = q->kickfd[i] = -1;
 	q->wakefd = q->watchfd = -1;

@@ -35,7 +35,8 @@
  * was taken. While that is the current one (the usual case: one comparison), giving the token back
  * means work on a ring. Once an epoch has ended it counts the tokens that are still out and drops
  * its reference to the memory with the last of them; no count is kept before that. How many ended
- * epochs a peer can make us keep is bounded: beyond HQ_RETIRED the session ends, or does not start.
+ * epochs a peer can make us keep is bounded: beyond HQ_RETIRED, or
+ * retired_max bytes of address space, the session ends, or does not start.
  *
  * A live change of the memory table goes on with the same session when the memory behind all tokens
  * is in the new table too (the same file at the same address: memory was added, or other memory
@@ -154,7 +155,8 @@ struct hq {
 
 	/* control thread */
 	struct hq_epoch *retired;
-	int kickfd[2]; /* dup'ed, in epfd; -1: none */
+	uint64_t retired_max; /* bytes that the maps of those may cover; the caller's to lower */
+	int kickfd[2];	      /* dup'ed, in epfd; -1: none */
 	int epfd, wakefd;
 	int watchfd; /* timer of a pause; -1: none */
 	unsigned index;
@@ -176,8 +178,8 @@ int hq_init(struct hq *q, const struct transport_ops *ops, unsigned index, const
 /* Frees it. hq_stop() first; no owner and no token any more. */
 void hq_fini(struct hq *q);
 /*
- * Starts a session. -EINVAL (ring areas), -EBUSY (loans of HQ_RETIRED former sessions are out),
- * -ENOMEM; then the pair is down as before.
+ * Starts a session. -EINVAL (ring areas), -EBUSY (loans keep what HQ_RETIRED and retired_max
+ * allow), -ENOMEM; then the pair is down as before.
  */
 int hq_start(struct hq *q, const struct hq_setup *s);
 /* Ends it, if there is one. True: *b is filled in. */
@@ -237,7 +239,8 @@ struct hq_epoch *hq_epoch_new(struct guest_mem *mem, uint32_t session);
 void hq_epoch_retire(struct hq *q);
 /* Frees the retired epochs that no token refers to any more. */
 void hq_epochs_sweep(struct hq *q);
-unsigned hq_epochs_kept(const struct hq *q);
+/* There are no more than @max of them, and their maps are no larger than they may be. */
+bool hq_epochs_fit(const struct hq *q, unsigned max);
 /*
  * All that is on loan in retired epochs becomes private memory that holds the same, before the
  * guest may reuse its own. Chains are looked up in @tx. With @now, the guest's memory, buffers

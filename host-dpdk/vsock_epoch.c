@@ -46,13 +46,15 @@ void hq_epochs_sweep(struct hq *q)
 	}
 }
 
-unsigned hq_epochs_kept(const struct hq *q)
+bool hq_epochs_fit(const struct hq *q, unsigned max)
 {
+	uint64_t bytes = 0;
 	unsigned n = 0;
 
-	for (const struct hq_epoch *ep = q->retired; ep; ep = ep->next)
-		n++;
-	return n;
+	for (const struct hq_epoch *ep = q->retired; ep; ep = ep->next, n++)
+		for (uint32_t i = 0; i < ep->mem->nregions; i++)
+			bytes += ep->mem->map[i].len;
+	return n <= max && bytes <= q->retired_max;
 }
 
 bool hq_stale(struct hq *q, struct hq_rec *rec)

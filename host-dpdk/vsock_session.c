@@ -153,7 +153,7 @@ int hq_start(struct hq *q, const struct hq_setup *s)
 	int ret;
 
 	quiesce_stop(&q->tq.qs);
-	ret = hq_epochs_kept(q) >= HQ_RETIRED ? -EBUSY : load_rings(q, s);
+	ret = hq_epochs_fit(q, HQ_RETIRED - 1) ? load_rings(q, s) : -EBUSY;
 	if (ret == 0) {
 		ep = hq_epoch_new(s->mem, q->tq.session + 1);
 		ret = ep ? 0 : -ENOMEM;
@@ -332,7 +332,7 @@ int hq_resume(struct hq *q, const struct hq_setup *s, const struct guest_mem *ri
 	say_bases(q, &b);
 	if (q->tq.up && q->watched && !ring_moved(q, &q->rx, rings) &&
 	    !ring_moved(q, &q->tx, rings))
-		ret = hq_epochs_kept(q) >= HQ_RETIRED ? -EBUSY : load_rings(q, s);
+		ret = hq_epochs_fit(q, HQ_RETIRED - 1) ? load_rings(q, s) : -EBUSY;
 	if (ret == 0 &&
 	    (q->rx.used_idx != b.base[HQ_GUEST_RX] || q->tx.used_idx != b.base[HQ_GUEST_TX]))
 		ret = -ESTALE; /* the driver has begun anew */
@@ -386,7 +386,7 @@ static int epoch_change(struct hq *q, struct hq_epoch *ep)
 		}
 	}
 	hq_epochs_sweep(q);
-	return hq_epochs_kept(q) > HQ_RETIRED ? -EBUSY : ret;
+	return hq_epochs_fit(q, HQ_RETIRED) ? ret : -EBUSY;
 }
 
 int hq_switch_mem(struct hq *q, const struct hq_setup *s)

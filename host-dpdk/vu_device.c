@@ -356,10 +356,12 @@ int vu_take_table(struct vu_dev *d, const struct vu_reader *in)
 		if (runs && ret == 0)
 			ret = hq_switch_mem(d->queues[i], &s);
 		if (ret < 0) {
-			zv_log_limited(
-				&d->log, ZV_LOG_ERR,
-				"%s: queue %u cannot go on in the new memory table: %s", d->path, i,
-				ret == -EBUSY ? "buffers in use are not in it" : start_error(ret));
+			zv_log_limited(&d->log, ZV_LOG_ERR,
+				       "%s: queue %u cannot go on in the new memory table: %s",
+				       d->path, i,
+				       ret == -EBUSY ? "buffers in use are not in it, or keep too "
+						       "much of former ones"
+						     : start_error(ret));
 			pair_stop(d, i);
 			ret = 0;
 		}

@@ -15,7 +15,8 @@
 #define VU_RINGS    (1 + 2 * ZV_QUEUES_MAX)
 #define VU_RING_EVT 2u
 /*
- * Bytes that all maps of one device may cover together: one for the rings and one for each pair.
+ * Bytes that all maps of one device may cover together: one for the rings and one for each pair;
+ * and as many again that loans keep alive.
  * Sparse files cost a frontend nothing, and our address space has 2^47 bytes for all guests.
  */
 #define VU_MAP_MAX (1ull << 43)

@@ -191,6 +191,41 @@ static void maps_kept_are_bounded(void **state)
 	assert_null(f->q->retired);
 }
 
+/* Sparse memory costs a guest nothing, but the process has so much address space for all guests. */
+static void bytes_kept_are_bounded(void **state)
+{
+	struct fix *f = *state;
+	const unsigned most = 3;
+	uint32_t token[8];
+	struct hq_bases b;
+	struct hq_setup s;
+	unsigned n = 0;
+	int ret = 0;
+
+	f->q->retired_max = most * G_SIZE + G_SIZE / 2;
+	for (; ret == 0 && n < 8; n++) {
+		uint64_t off = put_packet(f, 8, 8);
+		struct guest_mem *gm = own_map(f);
+
+		drv_desc(&f->tx, (uint16_t)n, G_GPA + off, HDR + 8, 0, 0);
+		drv_offer(&f->tx, (uint16_t)n);
+		assert_int_equal(hq_rx_burst(f->tq, f->pkt, 64), 1);
+		token[n] = f->pkt[0].token;
+		fill_setup(f, &s, gm);
+		ret = hq_switch_mem(f->q, &s);
+		guest_mem_put(gm);
+	}
+	assert_int_equal(ret, -EBUSY);
+	assert_int_equal(n, most + 1);
+	assert_true(hq_stop(f->q, &b));
+	while (n--)
+		hq_rx_release(f->tq, token[n]);
+	assert_null(f->q->retired);
+	f->q->retired_max = UINT64_MAX;
+	fresh(f, N);
+	assert_int_equal(f->tq->up, 1);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -198,6 +233,7 @@ int main(void)
 		T(unused_memory_goes),
 		T(memory_in_use_goes),
 		T(maps_kept_are_bounded),
+		T(bytes_kept_are_bounded),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
