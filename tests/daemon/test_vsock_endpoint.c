@@ -11,6 +11,8 @@
 #include "host_flow.h"
 #include "host_side.h"
 
+#include <sys/socket.h> /* first: linux/vm_sockets.h of some kernels needs it */
+
 #include <errno.h>
 #include <linux/vm_sockets.h>
 #include <setjmp.h>
@@ -19,7 +21,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
 

@@ -11,13 +11,14 @@
  */
 #include "late.h"
 
+#include <sys/socket.h> /* first: linux/vm_sockets.h of some kernels needs it */
+
 #include <linux/vm_sockets.h>
 #include <poll.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
 #include <unistd.h>
 
 #define LIMIT_MS 120000 /* nothing waits that long unless it waits for ever */

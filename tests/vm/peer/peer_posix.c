@@ -15,6 +15,8 @@
 #include "late.h"
 #include "peer.h"
 
+#include <sys/socket.h> /* first: linux/vm_sockets.h of some kernels needs it */
+
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/vm_sockets.h>
@@ -22,7 +24,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
-#include <sys/socket.h>
 #include <sys/un.h>
 #include <unistd.h>
 
