@@ -91,9 +91,10 @@ int zv_accept(struct zv_queue *q, uint32_t port, struct zv_conn **conn)
 		return zv_err(-EINVAL, "zv_accept: queue and conn must not be NULL");
 	queue_enter(q);
 	queue_sync(q);
-	if (q->listen_gen != __atomic_load_n(&q->dev->listen_gen, __ATOMIC_ACQUIRE))
+	if (!q->leaving && q->listen_gen != __atomic_load_n(&q->dev->listen_gen, __ATOMIC_ACQUIRE))
 		listener_sync(q); /* what waited for a port that is closed now */
-	c = accept_next(q, port, &found);
+	while ((c = accept_next(q, port, &found)) && q->leaving && c->flags & CF_IN_TABLE)
+		conn_leave(c); /* it waits no more, or it had been closed: then it stays */
 	if (c) {
 		accept_take(c);
 		conn_ready(c); /* data may have come before */

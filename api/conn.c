@@ -15,6 +15,8 @@
 #include <time.h>
 
 #define TELL_AFTER_NS	1000000u /* small amounts of credit are told no more often than that */
+#define LEAVE_LOOKS	4096	 /* at places of the table, in one go, when a session is over */
+#define LEAVE_CONN	16	 /* what a connection costs, measured in empty places */
 #define FREE_CONNS_KEPT 256u	 /* freed structures kept for the next connection of the queue */
 
 uint64_t zv_now(void)
@@ -354,31 +356,60 @@ bool conn_drained(struct zv_conn *c)
 	return true;
 }
 
-void conn_reset_all(struct zv_queue *q)
+void conn_leave(struct zv_conn *c)
+{
+	struct zv_queue *q = c->q;
+	bool gap, unknown;
+
+	if (!(c->flags & CF_IN_TABLE))
+		return;
+	gap = q->leaving_gaps && loan_drop_lost(c);
+	/* A peer that has not been asked yet knows nothing of it. */
+	unknown = c->state == VC_CONNECTING && (c->pending & CP_REQUEST);
+	c->pending = 0; /* the session that would carry it is over */
+	q->no_tx = 1;	/* RSTs wait: see queue_sync */
+	if (q->host && !unknown)
+		tx_rst_of(c);
+	/* Closed by the peer: all that it had sent is here, and it wants nothing more. */
+	conn_over(c, c->shut.peer == VSOCK_SHUTDOWN_BOTH && !gap ? 0 : -ECONNRESET);
+	q->no_tx = 0;
+}
+
+void conn_leave_begin(struct zv_queue *q)
 {
 	bool lost = q->lost != q->tq->lost;
-	struct conn_node *n;
 	struct zv_conn *c;
-	uint32_t pos = 0;
 
+	q->leave_at = 0;
 	q->lost = q->tq->lost;
-	while ((n = conn_table_next(&q->conns, &pos))) {
-		bool gap, unknown;
-
-		c = (struct zv_conn *)n;
-		gap = lost && loan_drop_lost(c);
-		/* A peer that has not been asked yet knows nothing of it. */
-		unknown = c->state == VC_CONNECTING && (c->pending & CP_REQUEST);
-		c->pending = 0; /* the session that would carry it is over */
-		if (q->host && !unknown)
-			tx_rst_of(c);
-		/* Closed by the peer: all that it had sent is here, and it wants nothing more. */
-		conn_over(c, c->shut.peer == VSOCK_SHUTDOWN_BOTH && !gap ? 0 : -ECONNRESET);
-	}
+	q->leaving_gaps |= lost;
 	if (lost)
 		TAILQ_FOREACH(c, &q->over, overlink)
 	if (loan_drop_lost(c))
 		c->err = -ECONNRESET;
+}
+
+bool conn_leave_some(struct zv_queue *q)
+{
+	for (int looks = LEAVE_LOOKS; looks > 0 && q->leave_at < q->conns.slots; looks--) {
+		struct conn_node *n = conn_table_at(&q->conns, q->leave_at++);
+
+		if (!n)
+			continue;
+		conn_leave((struct zv_conn *)n);
+		looks -= LEAVE_CONN;
+	}
+	if (q->leave_at < q->conns.slots)
+		return false;
+	q->leaving_gaps = 0;
+	return true;
+}
+
+void conn_reset_all(struct zv_queue *q)
+{
+	conn_leave_begin(q);
+	while (!conn_leave_some(q))
+		;
 }
 
 /* The application gives its handle back: 0 or -EBUSY. */

@@ -81,6 +81,8 @@ int zv_conn_info(struct zv_conn *c, struct zv_conn_info *out)
 		return zv_err(-EINVAL, "zv_conn_info: conn and info must be set, info->size too");
 	queue_enter(c->q);
 	queue_sync(c->q);
+	if (c->q->leaving)
+		conn_leave(c);
 	fill_info(c, &info);
 	queue_leave(c->q);
 	size = out->size < sizeof(info) ? out->size : sizeof(info);

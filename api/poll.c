@@ -17,6 +17,7 @@
  */
 static void take_rest(struct zv_queue *q)
 {
+	bool late = q->leaving; /* the session of what comes never began here: it is nobody's */
 	int got;
 
 	if (!q->ops->rx_rest)
@@ -24,21 +25,17 @@ static void take_rest(struct zv_queue *q)
 	q->no_tx = 1;
 	while ((got = q->ops->rx_rest(q->tq, q->pkts, ZV_BURST)) > 0)
 		for (int i = 0; i < got; i++)
-			rx_packet(q, &q->pkts[i]);
+			late ? rx_drop(q, &q->pkts[i]) : rx_packet(q, &q->pkts[i]);
 	q->no_tx = 0;
 }
 
-void queue_sync(struct zv_queue *q)
+/* No connection of the former session is left. */
+static void begin_session(struct zv_queue *q)
 {
 	uint64_t guest;
 
-	if (q->session == q->tq->session)
-		return;
-	q->session = q->tq->session;
-	take_rest(q);
-	q->no_tx = 1; /* RSTs wait: see below */
-	conn_reset_all(q);
-	q->no_tx = 0;
+	q->leaving = 0;
+	q->session = q->leaving_to;
 	guest = q->ops->guest_cid(q->dev->t);
 	q->own_cid = q->host ? VSOCK_CID_HOST : guest;
 	q->peer_cid = q->host ? guest : VSOCK_CID_HOST;
@@ -56,6 +53,18 @@ void queue_sync(struct zv_queue *q)
 	if (!q->tq->inherited)
 		q->rst_count = 0;
 	ctrl_start(q);
+}
+
+void queue_sync(struct zv_queue *q)
+{
+	if (q->session == q->tq->session || (q->leaving && q->leaving_to == q->tq->session))
+		return;
+	take_rest(q);
+	q->leaving = 1;
+	q->leaving_to = q->tq->session;
+	conn_leave_begin(q);
+	if (conn_leave_some(q))
+		begin_session(q);
 }
 
 /* ---- events ---- */
@@ -175,6 +184,12 @@ void queue_work(struct zv_queue *q)
 	queue_sync(q);
 	if (q->armed)
 		disarm(q);
+	if (q->leaving) {
+		if (conn_leave_some(q))
+			begin_session(q);
+		q->ops->publish(q->tq);
+		return;
+	}
 	got = q->ops->rx_burst(q->tq, q->pkts, ZV_BURST);
 	for (int i = 0; i < got; i++)
 		rx_packet(q, &q->pkts[i]);

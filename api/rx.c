@@ -8,7 +8,7 @@
 
 #include <errno.h>
 
-static void drop(struct zv_queue *q, const struct rx_pkt *p)
+void rx_drop(struct zv_queue *q, const struct rx_pkt *p)
 {
 	if (p->nseg)
 		q->ops->rx_release(q->tq, p->token);
@@ -106,14 +106,14 @@ static void data(struct zv_conn *c, struct rx_pkt *p)
 		/* After SHUTDOWN of this direction: the peer broke its word, or did not know yet.
 		 */
 		tq_count(&q->tq->stats.rx_bad_state, !!(c->shut.peer & VSOCK_SHUTDOWN_SEND));
-		drop(q, p);
+		rx_drop(q, p);
 		return;
 	}
 	if (!len && c->type == ZV_SEQPACKET && q->peer_hello.caps & ZV_CAP_EMPTY_MSG)
 		charge = 1;
 	if (!credit_rx_take(&c->credit, charge)) {
 		tq_count(&q->tq->stats.rx_overrun, 1);
-		drop(q, p);
+		rx_drop(q, p);
 		reset(c, -ECONNRESET);
 		return;
 	}
@@ -122,7 +122,7 @@ static void data(struct zv_conn *c, struct rx_pkt *p)
 			flags = ZV_EOM | (p->hdr.flags & VSOCK_SEQ_EOR ? ZV_EOR : 0);
 		if (!seq_rx_packet(&c->seq, len, p->hdr.flags, c->credit.buf_alloc)) {
 			tq_count(&q->tq->stats.rx_overrun, 1);
-			drop(q, p);
+			rx_drop(q, p);
 			reset(c, -ECONNRESET);
 			return;
 		}
@@ -185,7 +185,7 @@ static void act(struct zv_conn *c, struct rx_pkt *p, struct vc_step s)
 		data(c, p);
 		return;
 	}
-	drop(q, p);
+	rx_drop(q, p);
 	switch (s.action) {
 	case VC_ACT_ESTABLISHED:
 		established(c);
@@ -274,20 +274,20 @@ void rx_packet(struct zv_queue *q, struct rx_pkt *p)
 
 	tq_count(&q->tq->stats.rx_packets, 1);
 	if (!check_hdr(q, p, key.cid)) {
-		drop(q, p);
+		rx_drop(q, p);
 		return;
 	}
 	if (__builtin_expect(q->tap.fn != NULL, 0))
 		tap_received(q, p);
 	c = find(q, &key);
 	if (!c) {
-		drop(q, p);
+		rx_drop(q, p);
 		no_conn(q, &p->hdr, &key);
 		return;
 	}
 	if (p->hdr.type != c->type) {
 		tq_count(&q->tq->stats.rx_bad_type, 1);
-		drop(q, p);
+		rx_drop(q, p);
 		tx_rst_reply(q, &p->hdr);
 		return;
 	}

@@ -189,10 +189,13 @@ struct zv_queue {
 	const struct transport_ops *ops;
 	struct zv_dev *dev;
 	uint32_t index;
-	uint32_t session; /* the tq session this state belongs to */
-	uint32_t lost;	  /* tq->lost, as far as it has been looked at */
-	uint32_t tick;	  /* polls, to look at the clock only now and then */
-	uint32_t behind;  /* full bursts for which that look has waited */
+	uint32_t session; /* the tq session this state belongs to; not yet tq's while `leaving` */
+	uint32_t leaving_to, leave_at; /* the session to come; next place of the table */
+	uint8_t leaving;	       /* connections of the session before are left: queue_sync */
+	uint8_t leaving_gaps;	       /* some of them lack what they had received */
+	uint32_t lost;		       /* tq->lost, as far as it has been looked at */
+	uint32_t tick;		       /* polls, to look at the clock only now and then */
+	uint32_t behind;	       /* full bursts for which that look has waited */
 	uint32_t listen_gen;
 	uint8_t host;  /* this side is the host */
 	uint8_t armed; /* 0, ARMED, ARMED_SPOKEN: by a call since, that left work. By the owner */
@@ -310,6 +313,11 @@ void conn_unaccepted(struct zv_conn *c);
  * host's side a RST for each waits for a session with the same driver.
  */
 void conn_reset_all(struct zv_queue *q);
+/* The same piece by piece: see queue_sync. The last: true when none is left. */
+void conn_leave_begin(struct zv_queue *q);
+bool conn_leave_some(struct zv_queue *q);
+/* This one at once, if its turn has not come yet. */
+void conn_leave(struct zv_conn *c);
 /*
  * Ends the connection by RST when the peer has shut down both ways and everything is read (section
  * 5.10.6.5). True: it is over; when nobody has the handle, @c is freed.
@@ -413,6 +421,8 @@ static inline uint32_t queue_caps(const struct zv_queue *q)
 
 /* ---- rx.c ---- */
 void rx_packet(struct zv_queue *q, struct rx_pkt *p);
+/* Gives back what @p brought; nobody has seen it. */
+void rx_drop(struct zv_queue *q, const struct rx_pkt *p);
 
 /* ---- tx.c, send.c ---- */
 /* Marks control packets as due and tries to send them. */
@@ -488,7 +498,12 @@ static inline bool queue_woken(const struct zv_queue *q)
 }
 int queue_fds_open(struct zv_queue *q);
 void queue_fds_close(struct zv_queue *q);
-/* After quiesce_enter: resets the connections when the session has changed. */
+/*
+ * After quiesce_enter: resets the connections when the session has changed. There may be tens of
+ * thousands, and others wait for this thread, so this does some of them, and each poll more. Until
+ * all are done the new session has not begun for this queue: nothing is received or sent, there are
+ * no new connections (-ENETDOWN), and one that is called is reset first (conn_leave).
+ */
 void queue_sync(struct zv_queue *q);
 
 #endif

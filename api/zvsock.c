@@ -24,6 +24,8 @@ static struct zv_queue *enter(struct zv_conn *c)
 
 	queue_enter(q);
 	queue_sync(q);
+	if (__builtin_expect(q->leaving, 0))
+		conn_leave(c);
 	return q;
 }
 
@@ -149,7 +151,11 @@ static int start_connect(struct zv_queue *q, const struct route *r, unsigned typ
 {
 	struct conn_key key;
 	struct zv_conn *c;
-	int ret = route_key(q, r, &key);
+	int ret = q->leaving ? zv_err(-ENETDOWN,
+				      "zv_connect: queue %u still resets the connections of its "
+				      "last session: try again",
+				      q->index)
+			     : route_key(q, r, &key);
 
 	if (ret)
 		return ret;

@@ -208,8 +208,8 @@ ZV_API int zv_conn_answer(struct zv_conn *conn, int err);
  * Starts a connection to @port of @cid (ZV_CID_HOST, or a sibling that the host connects to, from a
  * guest; the guest's CID, or 0 for it, from a host) on the pair of @q. Asynchronous: ZV_EV_CONNECT
  * tells the outcome (-ECONNREFUSED, -ETIMEDOUT, -ECONNRESET). Owned by the caller until
- * zv_conn_close. -ENETDOWN (rings not running), -EHOSTUNREACH (no such CID here), -EADDRNOTAVAIL
- * (ports exhausted), -ENOSPC (max_conns), -ENOMEM, -EINVAL.
+ * zv_conn_close. -ENETDOWN (rings not running, or a session has just ended), -EHOSTUNREACH (no such
+ * CID here), -EADDRNOTAVAIL (ports exhausted), -ENOSPC (max_conns), -ENOMEM, -EINVAL.
  */
 ZV_API int zv_connect(struct zv_queue *q, uint64_t cid, uint32_t port, enum zv_type type,
 		      struct zv_conn **conn);

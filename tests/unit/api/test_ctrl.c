@@ -437,6 +437,68 @@ static void test_budgets_are_changed_piece_by_piece(void **state)
 		close_both(g[i], h[i]);
 }
 
+static unsigned closed_of(struct zv_conn **c, unsigned n)
+{
+	unsigned closed = 0;
+
+	for (unsigned i = 0; i < n; i++)
+		closed += c[i]->state == VC_CLOSED;
+	return closed;
+}
+
+/*
+ * A peer that goes with thousands of connections: a poll resets some of them, and until all are
+ * done nothing of the next session gets in between, and no call on one of them reaches it.
+ */
+static void test_a_session_is_left_piece_by_piece(void **state)
+{
+	enum { CONNS = 5000 };
+	static struct zv_conn *g[CONNS], *h[CONNS], *c;
+	unsigned polls_used = 0, over = 0;
+
+	(void)state;
+	open_quiet(ZV_OPT_NO_HELLO, ZV_OPT_NO_HELLO, 0);
+	polls(20);
+	assert_int_equal(zv_listen(P.host, 7, ZV_STREAM, 0), 0);
+	for (unsigned i = 0; i < CONNS; i++) {
+		assert_int_equal(zv_connect(P.g, ZV_CID_HOST, 7, ZV_STREAM, &g[i]), 0);
+		while (zv_accept(P.h, 7, &h[i]) == -EAGAIN)
+			polls(1);
+	}
+	polls(20);
+	fake_new_session(true);
+	do {
+		unsigned before = closed_of(h, CONNS);
+
+		(void)poll_one(P.h);
+		over = closed_of(h, CONNS);
+		assert_in_range(over - before, 1, polls_used ? 256 : 512);
+		if (over == CONNS)
+			break;
+		assert_int_equal(zv_arm(P.h), -EAGAIN);
+		assert_int_equal(zv_connect(P.h, 0, 7, ZV_STREAM, &c), -ENETDOWN);
+		/* The last one's turn would come last: it goes alone, and no other with it. */
+		assert_int_equal(zv_send(h[CONNS - 1], "x", 1, 0), -ECONNRESET);
+		assert_in_range(closed_of(h, CONNS) - over, 0, 1);
+	} while (polls_used++ < CONNS);
+	assert_int_equal(over, CONNS);
+	assert_in_range(polls_used, CONNS / 256 / 2, CONNS);
+	assert_int_equal(fake_pending(ZV_ROLE_GUEST, 0), 0);
+	for (unsigned i = 0; i < CONNS; i++) {
+		assert_int_equal(h[i]->err, -ECONNRESET);
+		assert_int_equal(zv_conn_close(h[i]), 0);
+	}
+	while (zv_connect(P.g, ZV_CID_HOST, 7, ZV_STREAM, &c) == -ENETDOWN)
+		polls(1);
+	while (zv_accept(P.h, 7, &h[0]) == -EAGAIN)
+		polls(1);
+	polls(2);
+	assert_int_equal(zv_send(c, "new", 3, 0), 3);
+	for (unsigned i = 0; i < CONNS; i++)
+		assert_int_equal(zv_conn_close(g[i]), 0);
+	close_both(c, h[0]);
+}
+
 int main(void)
 {
 #define T(f) cmocka_unit_test_teardown(f, pair_teardown)
@@ -452,6 +514,7 @@ int main(void)
 		T(test_release_after_close_from_both_sides),
 		T(test_a_peer_without_hello_is_plain),
 		T(test_budgets_are_changed_piece_by_piece),
+		T(test_a_session_is_left_piece_by_piece),
 	};
 
 	return cmocka_run_group_tests_name("control connection", tests, NULL, NULL);
