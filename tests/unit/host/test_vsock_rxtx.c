@@ -403,7 +403,7 @@ static void work_of_a_revocation_is_bounded(void **state)
 	struct vring_desc *t = (void *)(f->g.mem + G_DATA + 0x80000);
 	unsigned all = 0, good = 0;
 	uint32_t token[LONG];
-	uint8_t *at[LONG];
+	uint8_t *at[LONG] = {NULL};
 	struct hq_bases b;
 	uint64_t off;
 	int n;

@@ -63,16 +63,17 @@ int late_reader(int argc, char **argv)
 {
 	struct sockaddr_vm a = {.svm_family = AF_VSOCK, .svm_cid = VMADDR_CID_ANY};
 	int s = socket(AF_VSOCK, SOCK_STREAM | SOCK_CLOEXEC, 0), fd, lowat, ret;
+	static uint8_t buf[1 << 20];
 	unsigned long long size;
-	uint8_t *buf;
 
 	if (argc != 3)
 		return -1;
 	a.svm_port = (unsigned)strtoul(argv[0], NULL, 10);
 	size = strtoull(argv[1], NULL, 10);
 	lowat = atoi(argv[2]);
-	buf = malloc((size_t)lowat);
-	if (!buf || s < 0)
+	if (lowat < 1 || (size_t)lowat > sizeof(buf))
+		return -1;
+	if (s < 0)
 		return failed("socket");
 	if (setsockopt(s, AF_VSOCK, SO_VM_SOCKETS_BUFFER_MAX_SIZE, &size, sizeof(size)) < 0 ||
 	    setsockopt(s, AF_VSOCK, SO_VM_SOCKETS_BUFFER_SIZE, &size, sizeof(size)) < 0)
@@ -85,7 +86,6 @@ int late_reader(int argc, char **argv)
 		return failed("SO_RCVLOWAT");
 	ret = check(fd, buf, (size_t)lowat);
 	close(fd);
-	free(buf);
 	return ret;
 }
 
