@@ -114,7 +114,7 @@ static void messages_are_promised_more_than_their_bytes(void **state)
 {
 	struct zv_conn *g, *h;
 	uint64_t before = stats(P.h).rx_promised;
-	struct zv_conn_info info;
+	struct zv_conn_info info = {.size = sizeof(info)};
 
 	(void)state;
 	connect_pair(ZV_SEQPACKET, 1000, &g, &h);
@@ -130,7 +130,7 @@ static void messages_are_promised_more_than_their_bytes(void **state)
 static void a_large_window_has_its_memory(void **state)
 {
 	struct zv_conn *g, *h;
-	struct zv_conn_info info;
+	struct zv_conn_info info = {.size = sizeof(info)};
 
 	(void)state;
 	assert_int_equal(pair_open(&(struct zv_opts){.buf_alloc = 64u << 20}), 0);
