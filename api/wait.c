@@ -371,11 +371,13 @@ int zv_connect_wait(struct zv_queue *q, uint64_t cid, uint32_t port, enum zv_typ
 {
 	struct waiting w = {.queues = &q, .n = 1, .quiet = true, .timeout_ns = timeout_ns};
 	struct zv_conn *c = NULL;
-	int ret = zv_connect(q, cid, port, type, conn ? &c : NULL);
+	int ret;
 
-	if (conn)
-		*conn = NULL;
-	if (ret)
+	if (!conn)
+		return zv_err(-EINVAL, "zv_connect_wait: conn must not be NULL");
+	*conn = NULL;
+	ret = zv_connect(q, cid, port, type, &c);
+	if (ret || !c)
 		return ret;
 	ret = conn_wait(&w, c, ZV_EV_CONNECT);
 	if (ret > 0 && !c->err) {

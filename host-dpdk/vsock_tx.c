@@ -217,7 +217,7 @@ int hq_late_room(struct hq *q)
 	late = malloc(q->nrec * sizeof(*late));
 	if (!late)
 		return -ENOMEM;
-	for (uint32_t i = 0; i < q->nlate; i++)
+	for (uint32_t i = 0; q->late_size && i < q->nlate; i++)
 		late[i] = q->late[(q->late_head + i) % q->late_size];
 	free(q->late);
 	q->late = late;

@@ -113,10 +113,11 @@ static int by_name(const void *a, const void *b)
 static unsigned find_guest(const struct load *l, const char *name)
 {
 	struct guest_name key = {0}, *const * found;
+	size_t len = strlen(name);
 
-	if (strlen(name) >= sizeof(key.name))
+	if (len >= sizeof(key.name))
 		return UINT_MAX;
-	(void)strcpy(key.name, name);
+	memcpy(key.name, name, len + 1);
 	found = tfind(&key, &l->names, by_name);
 	return found ? (*found)->guest : UINT_MAX;
 }
@@ -127,7 +128,7 @@ static void remember_guest(struct load *l, const char *name, unsigned guest)
 
 	if (n) {
 		n->guest = guest;
-		(void)strcpy(n->name, name);
+		memcpy(n->name, name, strlen(name) + 1); /* cfg_name_ok() has said so */
 	}
 	if (!n || !tsearch(n, &l->names, by_name)) {
 		l->no_memory = true;

@@ -210,7 +210,7 @@ static int start(struct daemon *d, struct guest *g, const struct cfg_guest *cfg)
 	if (!g->ep) {
 		give_queues_back(d, g);
 		guest_free(g);
-		return ret;
+		return ret < 0 ? ret : -ENOMEM;
 	}
 	for (unsigned i = 0; i < g->n_queues; i++)
 		lcore_call(g->queues[i].lc, queue_begin, &g->queues[i]);

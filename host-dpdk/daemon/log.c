@@ -85,10 +85,11 @@ static struct source *find_source(const char *name)
 		char room[sizeof(struct source) + CFG_NAME_MAX];
 	} key;
 	struct source *const *found;
+	size_t len = strlen(name);
 
-	if (strlen(name) >= CFG_NAME_MAX)
+	if (len >= CFG_NAME_MAX)
 		return NULL;
-	(void)strcpy(key.s.name, name);
+	memcpy(key.s.name, name, len + 1);
 	found = tfind(&key.s, &lg.by_name, name_order);
 	return found ? *found : add_source(name);
 }
