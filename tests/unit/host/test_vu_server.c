@@ -287,12 +287,13 @@ static void look(void *ctx, enum zv_log_level level, const char *line)
 {
 	(void)level;
 	if (strstr(line, "bit 34 (RING_PACKED"))
-		__atomic_store_n((int *)ctx, 1, __ATOMIC_SEQ_CST);
+		__atomic_store_n((uint32_t *)ctx, 1, __ATOMIC_SEQ_CST);
 }
 
 static void features_that_were_not_offered_are_named(void **state)
 {
-	int named = 0, fd = dial(&dev[0]);
+	uint32_t named = 0;
+	int fd = dial(&dev[0]);
 
 	(void)state;
 	zv_set_log(look, &named);
