@@ -78,13 +78,13 @@ static uint32_t promise(struct zv_conn *c)
 	if (most < credit)
 		credit = most > PROMISE_LEAST ? (uint32_t)most : PROMISE_LEAST;
 	c->promised = credit * (uint64_t)cost;
-	tq_count(&q->tq->stats.rx_promised, c->promised);
+	stats_add(&q->tq->stats.rx_promised, c->promised);
 	return credit;
 }
 
 static void promise_back(struct zv_conn *c)
 {
-	tq_count(&c->q->tq->stats.rx_promised, -c->promised);
+	stats_add(&c->q->tq->stats.rx_promised, -c->promised);
 	c->promised = 0;
 }
 
@@ -192,7 +192,7 @@ static void timed_out(struct zv_conn *c)
 		tx_credit_retry(c);
 		return;
 	}
-	tq_count(&c->q->tq->stats.conns_timedout, 1);
+	stats_add(&c->q->tq->stats.conns_timedout, 1);
 	switch (s.action) {
 	case VC_ACT_TIMEDOUT:
 		/* The peer may have seen the REQUEST: it must not keep half a connection. */
@@ -311,7 +311,7 @@ void conn_over(struct zv_conn *c, int err)
 	c->state = VC_CLOSED;
 	c->err = err;
 	if (err == -ECONNRESET)
-		tq_count(&q->tq->stats.conns_reset, 1);
+		stats_add(&q->tq->stats.conns_reset, 1);
 	if (c->flags & CF_IN_TABLE) {
 		conn_table_remove(&q->conns, &c->node);
 		*ended_at(q, &c->node.key) = c->node.key;
@@ -491,13 +491,13 @@ int conn_answer(struct zv_conn *c, int err)
 			      vc_state_name(c->state));
 	conn_timer_stop(c);
 	if (err) {
-		tq_count(&c->q->tq->stats.conns_refused, 1);
+		stats_add(&c->q->tq->stats.conns_refused, 1);
 		tx_ctrl(c, CP_RST);
 		conn_over(c, err);
 		return 0;
 	}
 	c->state = VC_CONNECTED;
-	tq_count(&c->q->tq->stats.conns_accepted, 1);
+	stats_add(&c->q->tq->stats.conns_accepted, 1);
 	tx_ctrl(c, CP_RESPONSE);
 	return 0;
 }

@@ -194,7 +194,7 @@ void ctrl_data(struct zv_conn *c)
 		zv_log_limited(&q->tq->log, ZV_LOG_WARN,
 			       "%s: queue %u: bad HELLO: control connection reset", device_name(q),
 			       q->index);
-		tq_count(&q->tq->stats.rx_bad_state, 1);
+		stats_add(&q->tq->stats.rx_bad_state, 1);
 		tx_ctrl(c, CP_RST);
 		conn_over(c, -ECONNRESET);
 		return;

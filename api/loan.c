@@ -94,7 +94,7 @@ static void entry_release(struct zv_queue *q, struct zv_conn *c, uint32_t i)
 	if (--he->refs)
 		return;
 	if (he->priv) {
-		tq_count(&q->tq->stats.rx_private, -(uint64_t)he->priv_cap);
+		stats_add(&q->tq->stats.rx_private, -(uint64_t)he->priv_cap);
 		free(he->priv);
 	} else {
 		q->ops->rx_release(q->tq, he->token);
@@ -176,7 +176,7 @@ static int take_copy(struct zv_conn *c, struct rx_pkt *p, unsigned flags, uint32
 	struct rx_entry *e = tail_room(c);
 	uint32_t seg = 0, off = 0, left = p->hdr.len;
 
-	tq_count(&q->tq->stats.rx_copied, 1);
+	stats_add(&q->tq->stats.rx_copied, 1);
 	do {
 		uint32_t room;
 
@@ -190,7 +190,7 @@ static int take_copy(struct zv_conn *c, struct rx_pkt *p, unsigned flags, uint32
 				free(priv);
 				goto nomem;
 			}
-			tq_count(&q->tq->stats.rx_private, cap);
+			stats_add(&q->tq->stats.rx_private, cap);
 			e = &r->e[i];
 			*e = (struct rx_entry){.data = priv,
 					       .holder = i,

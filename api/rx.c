@@ -23,7 +23,7 @@ static void reset(struct zv_conn *c, int err)
 
 static void refuse(struct zv_queue *q, const struct vsock_hdr *h)
 {
-	tq_count(&q->tq->stats.conns_refused, 1);
+	stats_add(&q->tq->stats.conns_refused, 1);
 	tx_rst_reply(q, h);
 }
 
@@ -66,7 +66,7 @@ static void request(struct zv_queue *q, const struct vsock_hdr *h, const struct 
 		conn_timer_start(c, TIMER_CONNECT, q->dev->opts.connect_timeout_ns);
 		return;
 	}
-	tq_count(&q->tq->stats.conns_accepted, 1);
+	stats_add(&q->tq->stats.conns_accepted, 1);
 	tx_ctrl(c, CP_RESPONSE);
 }
 
@@ -78,7 +78,7 @@ static void no_conn(struct zv_queue *q, const struct vsock_hdr *h, const struct 
 		const struct listener *l = listener_catch_all(q->dev);
 
 		if (!l || !(l->flags & ZV_LISTEN_ANY_CID)) {
-			tq_count(&q->tq->stats.rx_bad_cid, 1);
+			stats_add(&q->tq->stats.rx_bad_cid, 1);
 			tx_rst_reply(q, h);
 			return;
 		}
@@ -89,9 +89,9 @@ static void no_conn(struct zv_queue *q, const struct vsock_hdr *h, const struct 
 	}
 	/* A RST needs no answer, whoever sends it: Linux has one left when a program closes. */
 	if (h->op == VSOCK_OP_RST || conn_ended_lately(q, key))
-		tq_count(&q->tq->stats.rx_late, 1);
+		stats_add(&q->tq->stats.rx_late, 1);
 	else
-		tq_count(&q->tq->stats.rx_no_conn, 1);
+		stats_add(&q->tq->stats.rx_no_conn, 1);
 	if (s.action == VC_ACT_RST)
 		tx_rst_reply(q, h);
 }
@@ -105,14 +105,14 @@ static void data(struct zv_conn *c, struct rx_pkt *p)
 	if (!vsock_shut_can_recv(&c->shut)) {
 		/* After SHUTDOWN of this direction: the peer broke its word, or did not know yet.
 		 */
-		tq_count(&q->tq->stats.rx_bad_state, !!(c->shut.peer & VSOCK_SHUTDOWN_SEND));
+		stats_add(&q->tq->stats.rx_bad_state, !!(c->shut.peer & VSOCK_SHUTDOWN_SEND));
 		rx_drop(q, p);
 		return;
 	}
 	if (!len && c->type == ZV_SEQPACKET && q->peer_hello.caps & ZV_CAP_EMPTY_MSG)
 		charge = 1;
 	if (!credit_rx_take(&c->credit, charge)) {
-		tq_count(&q->tq->stats.rx_overrun, 1);
+		stats_add(&q->tq->stats.rx_overrun, 1);
 		rx_drop(q, p);
 		reset(c, -ECONNRESET);
 		return;
@@ -121,7 +121,7 @@ static void data(struct zv_conn *c, struct rx_pkt *p)
 		if (p->hdr.flags & VSOCK_SEQ_EOM)
 			flags = ZV_EOM | (p->hdr.flags & VSOCK_SEQ_EOR ? ZV_EOR : 0);
 		if (!seq_rx_packet(&c->seq, len, p->hdr.flags, c->credit.buf_alloc)) {
-			tq_count(&q->tq->stats.rx_overrun, 1);
+			stats_add(&q->tq->stats.rx_overrun, 1);
 			rx_drop(q, p);
 			reset(c, -ECONNRESET);
 			return;
@@ -130,7 +130,7 @@ static void data(struct zv_conn *c, struct rx_pkt *p)
 		return; /* an empty packet of a stream means nothing */
 	}
 	c->rx_bytes += len;
-	tq_count(&q->tq->stats.rx_bytes, len);
+	stats_add(&q->tq->stats.rx_bytes, len);
 	if (loan_take(c, p, flags, charge - len)) {
 		reset(c, -ECONNRESET);
 		return;
@@ -144,7 +144,7 @@ static void data(struct zv_conn *c, struct rx_pkt *p)
 static void established(struct zv_conn *c)
 {
 	conn_timer_stop(c);
-	tq_count(&c->q->tq->stats.conns_opened, 1);
+	stats_add(&c->q->tq->stats.conns_opened, 1);
 	if (c->flags & CF_INTERNAL) {
 		ctrl_established(c);
 		return;
@@ -156,7 +156,7 @@ static void established(struct zv_conn *c)
 static void shut_down(struct zv_conn *c, uint32_t flags)
 {
 	if (!vsock_shut_peer(&c->shut, flags))
-		tq_count(&c->q->tq->stats.rx_bad_state, 1);
+		stats_add(&c->q->tq->stats.rx_bad_state, 1);
 	conn_ready(c);
 	if (c->flags & CF_INTERNAL) {
 		reset(c, -ECONNRESET);
@@ -191,7 +191,7 @@ static void act(struct zv_conn *c, struct rx_pkt *p, struct vc_step s)
 		established(c);
 		break;
 	case VC_ACT_REFUSED:
-		tq_count(&q->tq->stats.conns_refused, 1);
+		stats_add(&q->tq->stats.conns_refused, 1);
 		conn_over(c, -ECONNREFUSED);
 		break;
 	case VC_ACT_RESET:
@@ -210,12 +210,12 @@ static void act(struct zv_conn *c, struct rx_pkt *p, struct vc_step s)
 		reset(c, 0);
 		break;
 	case VC_ACT_RST:
-		tq_count(&q->tq->stats.rx_bad_state, 1);
+		stats_add(&q->tq->stats.rx_bad_state, 1);
 		reset(c, -ECONNRESET);
 		break;
 	case VC_ACT_DROP:
 		if (from != VC_CLOSING) /* data in flight towards a closed socket is no fault */
-			tq_count(&q->tq->stats.rx_bad_state, 1);
+			stats_add(&q->tq->stats.rx_bad_state, 1);
 		break;
 	default: /* VC_ACT_CREDIT, VC_ACT_NONE: the header's counters were all */
 		break;
@@ -237,19 +237,20 @@ static bool check_hdr(struct zv_queue *q, const struct rx_pkt *p, uint64_t far)
 	case VSOCK_HDR_OK:
 		return true;
 	case VSOCK_HDR_BAD_TYPE:
-		tq_count(&q->tq->stats.rx_bad_type, 1);
+		stats_add(&q->tq->stats.rx_bad_type, 1);
 		if (p->hdr.src_cid == peer)
 			tx_rst_reply(q, &p->hdr);
 		break;
 	case VSOCK_HDR_BAD_SRC:
-		tq_count(&q->tq->stats.rx_bad_cid, 1); /* no answer: it would go to somebody else */
+		stats_add(&q->tq->stats.rx_bad_cid,
+			  1); /* no answer: it would go to somebody else */
 		break;
 	case VSOCK_HDR_BAD_DST:
-		tq_count(&q->tq->stats.rx_bad_cid, 1);
+		stats_add(&q->tq->stats.rx_bad_cid, 1);
 		tx_rst_reply(q, &p->hdr);
 		break;
 	default:
-		tq_count(&q->tq->stats.rx_bad_hdr, 1);
+		stats_add(&q->tq->stats.rx_bad_hdr, 1);
 	}
 	return false;
 }
@@ -272,7 +273,7 @@ void rx_packet(struct zv_queue *q, struct rx_pkt *p)
 			       p->hdr.dst_port};
 	struct zv_conn *c;
 
-	tq_count(&q->tq->stats.rx_packets, 1);
+	stats_add(&q->tq->stats.rx_packets, 1);
 	if (!check_hdr(q, p, key.cid)) {
 		rx_drop(q, p);
 		return;
@@ -286,7 +287,7 @@ void rx_packet(struct zv_queue *q, struct rx_pkt *p)
 		return;
 	}
 	if (p->hdr.type != c->type) {
-		tq_count(&q->tq->stats.rx_bad_type, 1);
+		stats_add(&q->tq->stats.rx_bad_type, 1);
 		rx_drop(q, p);
 		tx_rst_reply(q, &p->hdr);
 		return;
@@ -297,7 +298,7 @@ void rx_packet(struct zv_queue *q, struct rx_pkt *p)
 		if (c->flags & CF_WANT_OUT)
 			conn_ready(c);
 	} else if (p->hdr.op != VSOCK_OP_RST) { /* one of nobody's is without counters */
-		tq_count(&q->tq->stats.rx_bad_credit, 1);
+		stats_add(&q->tq->stats.rx_bad_credit, 1);
 	}
 	act(c, p, vc_step(c->state, p->hdr.op));
 }

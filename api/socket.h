@@ -4,10 +4,10 @@
  *
  * Theory of operation
  * -------------------
- * A device (struct zv_dev) has N queues (struct zv_queue), each over one struct tq of a transport.
- * A queue owns all its state: connection table, buffers on loan, lists, timers. Its owner thread is
- * the only one that touches it, so there is no lock; what is shared between queues is the table of
- * listeners (read without lock, see device.c) and a few words of the device.
+ * A device (struct zv_dev) has N queues (struct zv_queue), each over one struct transport_queue of
+ * a transport. A queue owns all its state: connection table, buffers on loan, lists, timers. Its
+ * owner thread is the only one that touches it, so there is no lock; what is shared between queues
+ * is the table of listeners (read without lock, see device.c) and a few words of the device.
  *
  *   poll.c    zv_poll: receive a burst, run timers, flush, report events; arm
  *   wait.c    zv_wait and all other calls that block; zv_wake
@@ -185,7 +185,7 @@ enum { ARMED = 1, ARMED_SPOKEN };
 enum hello_state { HELLO_OFF, HELLO_WAIT, HELLO_DONE, HELLO_PLAIN };
 
 struct zv_queue {
-	struct tq *tq;
+	struct transport_queue *tq;
 	const struct transport_ops *ops;
 	struct zv_dev *dev;
 	uint32_t index;
@@ -248,7 +248,7 @@ struct zv_queue {
 };
 
 struct zv_dev {
-	struct tdev *t;
+	struct transport_dev *t;
 	const struct transport_ops *ops;
 	struct zv_opts opts; /* complete */
 	unsigned nqueues;

@@ -9,10 +9,10 @@
  * (guest-pmd, over its own buffers) and the in-process backend (host-dpdk, over buffers that the
  * guest posted).
  *
- * struct tq is one queue pair as the socket layer sees it; a transport embeds it as the first
- * member of its own queue. Everything in the ops table from rx_burst on is called by the queue's
- * owner thread, between quiesce_enter() and quiesce_leave() on tq->qs, so a control thread that has
- * stopped the queue (quiesce_stop) may change rings, maps and the fields marked [C] here.
+ * struct transport_queue is one queue pair as the socket layer sees it; a transport embeds it as
+ * the first member of its own queue. Everything in the ops table from rx_burst on is called by the
+ * queue's owner thread, between quiesce_enter() and quiesce_leave() on tq->qs, so a control thread
+ * that has stopped the queue (quiesce_stop) may change rings, maps and the fields marked [C] here.
  *
  * Sessions. A session is one life of the rings: from the moment both run until one is stopped,
  * broken, or the peer goes away. tq->session counts starts and stops: it changes whenever what
@@ -88,7 +88,7 @@ struct zv_log_limit {
 
 struct transport_ops;
 
-struct tq {
+struct transport_queue {
 	const struct transport_ops *ops;
 	struct quiesce qs;
 	uint32_t session; /* [C] changes when what was in flight is lost; see above */
@@ -97,7 +97,7 @@ struct tq {
 	uint32_t up;
 	uint32_t rx_descs;	     /* [C] descriptors of the ring that carries received packets */
 	uint32_t tx_descs;	     /* [C] descriptors of the ring that carries sent packets */
-	struct zv_queue_stats stats; /* tq_count(); read by any thread */
+	struct zv_queue_stats stats; /* stats_add(); read by any thread */
 	struct zv_log_limit log;     /* of the owner */
 	const char *name;	     /* of the device, for logs; NULL: the scheme says enough */
 	uint32_t lost;		     /* [C] counts: payload that the owner holds may be wrong now */
@@ -111,13 +111,13 @@ struct tq {
  * Counts @n. A counter has one writer at a time (the owner, or the control thread that has stopped
  * it) and may be read meanwhile (zv_queue_stats).
  */
-static inline void tq_count(uint64_t *counter, uint64_t n)
+static inline void stats_add(uint64_t *counter, uint64_t n)
 {
 	shm_store64(counter, *counter + n);
 }
 
 /* A device as the socket layer sees it; a transport embeds it as the first member of its own. */
-struct tdev {
+struct transport_dev {
 	const struct transport_ops *ops;
 	unsigned nqueues; /* fixed at open */
 };
@@ -130,54 +130,54 @@ struct transport_ops {
 	 * Opens the device; @rest is the URI after the scheme and ':', @opts complete (defaults
 	 * filled in). 0 and *out, or -errno with zv_err() text. Blocks at most a few seconds.
 	 */
-	int (*open)(struct tdev **out, const char *rest, const struct zv_opts *opts);
+	int (*open)(struct transport_dev **out, const char *rest, const struct zv_opts *opts);
 	/* Stops everything and frees the device. No token is out any more. */
-	void (*close)(struct tdev *d);
+	void (*close)(struct transport_dev *d);
 	/* CID of the guest of this device; 0 when not known yet. Any thread. */
-	uint64_t (*guest_cid)(struct tdev *d);
+	uint64_t (*guest_cid)(struct transport_dev *d);
 	/* Page size behind buffers, 0 unknown. */
-	uint64_t (*page_size)(struct tdev *d);
-	struct tq *(*queue)(struct tdev *d, unsigned i);
+	uint64_t (*page_size)(struct transport_dev *d);
+	struct transport_queue *(*queue)(struct transport_dev *d, unsigned i);
 
 	/*
 	 * Up to @max packets, 0 when there is none or the queue is down. Malformed packets are
 	 * dropped and counted; a broken ring ends the session (session changes, up = 0).
 	 */
-	int (*rx_burst)(struct tq *q, struct rx_pkt *pkts, unsigned max);
+	int (*rx_burst)(struct transport_queue *q, struct rx_pkt *pkts, unsigned max);
 	/*
 	 * As rx_burst, of packets that the peer had sent and rx_burst had not given when the
 	 * session that has ended since the last call ended. 0: that was all. Whether the rings run
 	 * again by now makes no difference. NULL: such packets are lost.
 	 */
-	int (*rx_rest)(struct tq *q, struct rx_pkt *pkts, unsigned max);
+	int (*rx_rest)(struct transport_queue *q, struct rx_pkt *pkts, unsigned max);
 	/* Gives a received packet's buffer back. Visible to the peer at the next publish. */
-	void (*rx_release)(struct tq *q, uint32_t token);
+	void (*rx_release)(struct transport_queue *q, uint32_t token);
 
 	/*
 	 * Reserves up to @n buffers, about @len payload bytes in each. Returns how many, 0 when
 	 * there is none or the queue is down. TX_CTRL: capacity may be 0.
 	 */
-	unsigned (*tx_reserve)(struct tq *q, struct tx_slot *slots, unsigned n, uint32_t len,
-			       unsigned flags);
+	unsigned (*tx_reserve)(struct transport_queue *q, struct tx_slot *slots, unsigned n,
+			       uint32_t len, unsigned flags);
 	/* Queues a reserved buffer: header @h, h->len payload bytes (<= capacity). */
-	void (*tx_commit)(struct tq *q, uint32_t token, const struct vsock_hdr *h);
-	void (*tx_cancel)(struct tq *q, uint32_t token);
+	void (*tx_commit)(struct transport_queue *q, uint32_t token, const struct vsock_hdr *h);
+	void (*tx_cancel)(struct transport_queue *q, uint32_t token);
 	/* Makes commits and releases visible to the peer and notifies it if it asked for that. */
-	void (*publish)(struct tq *q);
+	void (*publish)(struct transport_queue *q);
 	/* Largest number of buffers tx_reserve can ever give at once, without TX_CTRL. */
-	unsigned (*tx_max)(struct tq *q);
+	unsigned (*tx_max)(struct transport_queue *q);
 	/* How many buffers tx_reserve (without TX_CTRL) would give now, about. Cheap. */
-	unsigned (*tx_ready)(struct tq *q);
+	unsigned (*tx_ready)(struct transport_queue *q);
 
 	/*
 	 * Asks the peer for a notification: of a received packet and, unless @room is 0, of so many
 	 * buffers to send. 0 armed; 1 there is work already (not armed).
 	 */
-	int (*arm)(struct tq *q, unsigned room);
+	int (*arm)(struct transport_queue *q, unsigned room);
 	/* Undoes arm and clears fd. */
-	void (*disarm)(struct tq *q);
+	void (*disarm)(struct transport_queue *q);
 	/* Readable when an armed event has happened or the control thread changed the queue. */
-	int (*fd)(struct tq *q);
+	int (*fd)(struct transport_queue *q);
 };
 
 /* ---- registry (registry.c) ---- */

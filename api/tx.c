@@ -39,8 +39,8 @@ void tx_commit(struct zv_conn *c, const struct tx_slot *s, unsigned op, uint32_t
 	if (__builtin_expect(q->tap.fn != NULL, 0))
 		tap_sent(q, &h, s->data);
 	q->ops->tx_commit(q->tq, s->token, &h);
-	tq_count(&q->tq->stats.tx_packets, 1);
-	tq_count(&q->tq->stats.tx_bytes, len);
+	stats_add(&q->tq->stats.tx_packets, 1);
+	stats_add(&q->tq->stats.tx_bytes, len);
 	if (op == VSOCK_OP_RW) {
 		/* Empty packets go to those only who count them, too: see tx_empty_ok(). */
 		credit_tx_sent(&c->credit, len ? len : 1,
@@ -77,7 +77,7 @@ static bool send_pending(struct zv_conn *c)
 		tx_commit(c, &s, ctrl_ops[i].op, 0,
 			  ctrl_ops[i].op == VSOCK_OP_SHUTDOWN ? c->shut.local : 0);
 		if (ctrl_ops[i].op == VSOCK_OP_RST)
-			tq_count(&q->tq->stats.rst_sent, 1);
+			stats_add(&q->tq->stats.rst_sent, 1);
 	}
 	return true;
 }
@@ -124,8 +124,8 @@ static bool send_rst(struct zv_queue *q, const struct vsock_hdr *h)
 	if (__builtin_expect(q->tap.fn != NULL, 0))
 		tap_sent(q, h, NULL);
 	q->ops->tx_commit(q->tq, s.token, h);
-	tq_count(&q->tq->stats.tx_packets, 1);
-	tq_count(&q->tq->stats.rst_sent, 1);
+	stats_add(&q->tq->stats.tx_packets, 1);
+	stats_add(&q->tq->stats.rst_sent, 1);
 	return true;
 }
 
@@ -165,7 +165,7 @@ static void rst_for(struct zv_queue *q, const struct vsock_hdr *in, uint32_t mos
 	if (q->rst_count == 0 && send_rst(q, &h))
 		return;
 	if (!rst_room(q, most)) {
-		tq_count(&q->tq->stats.rst_dropped, 1);
+		stats_add(&q->tq->stats.rst_dropped, 1);
 		return;
 	}
 	q->rst[(q->rst_head + q->rst_count++) & (q->rst_size - 1)] = h;
@@ -425,12 +425,12 @@ int tx_blocked(struct zv_conn *c, bool on_credit, uint32_t want)
 	c->want_pkts = 1;
 	c->want_bufs = 1;
 	if (on_credit) {
-		tq_count(&q->tq->stats.tx_no_credit, 1);
+		stats_add(&q->tq->stats.tx_no_credit, 1);
 		tx_line_leave(c); /* its turn is over: it waits for the peer, not for a buffer */
 		if (c->credit.pkt_limit && !(c->flags & (CF_CREDIT_ASKED | CF_TIMER)))
 			ask_credit(c);
 	} else {
-		tq_count(&q->tq->stats.tx_no_buffer, 1);
+		stats_add(&q->tq->stats.tx_no_buffer, 1);
 		wait_in_line(c);
 	}
 	return -EAGAIN;

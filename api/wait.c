@@ -143,7 +143,7 @@ static int doze(struct waiting *w)
 	if (ret < 0 && errno == EINTR)
 		ret = -EINTR;
 	for (unsigned i = 0; i < w->n; i++)
-		tq_count(&w->queues[i]->tq->stats.wakeups, 1);
+		stats_add(&w->queues[i]->tq->stats.wakeups, 1);
 	return ret == -EINTR ? ret : 0;
 }
 

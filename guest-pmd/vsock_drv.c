@@ -7,7 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
-static inline struct vsock_pair *pair_of(struct tq *q)
+static inline struct vsock_pair *pair_of(struct transport_queue *q)
 {
 	return (struct vsock_pair *)q; /* tq is the first member */
 }
@@ -19,7 +19,7 @@ static inline uint8_t *buf_at(const struct vsock_bufs *b, uint16_t id)
 
 static void broken(struct vsock_pair *p, const struct virtq *vq)
 {
-	tq_count(&p->tq.stats.ring_broken, 1);
+	stats_add(&p->tq.stats.ring_broken, 1);
 	zv_log_limited(&p->tq.log, ZV_LOG_ERR,
 		       "vsock driver: %s ring broken by the device (%s); the queue is down",
 		       vq == &p->rx ? "receive" : "transmit", virtq_fault_name(vq->fault));
@@ -29,7 +29,7 @@ static void broken(struct vsock_pair *p, const struct virtq *vq)
 static void publish_ring(struct vsock_pair *p, struct virtq *vq, int kick_fd)
 {
 	if (virtq_pending(vq) && virtq_publish(vq)) {
-		tq_count(&p->tq.stats.kicks, 1);
+		stats_add(&p->tq.stats.kicks, 1);
 		vsock_kick(kick_fd);
 	}
 }
@@ -154,11 +154,11 @@ static inline bool rx_parse(struct vsock_pair *p, uint16_t id, uint32_t len, str
 	return true;
 bad:
 	/* 0: unused; a device that stops its rings returns what it holds. */
-	tq_count(&p->tq.stats.rx_bad_hdr, len != 0);
+	stats_add(&p->tq.stats.rx_bad_hdr, len != 0);
 	return false;
 }
 
-int vsock_rx_burst(struct tq *q, struct rx_pkt *pkts, unsigned max)
+int vsock_rx_burst(struct transport_queue *q, struct rx_pkt *pkts, unsigned max)
 {
 	struct vsock_pair *p = pair_of(q);
 	unsigned n, out = 0;
@@ -204,7 +204,7 @@ int vsock_rx_burst(struct tq *q, struct rx_pkt *pkts, unsigned max)
 	return (int)out;
 }
 
-int vsock_rx_rest(struct tq *q, struct rx_pkt *pkts, unsigned max)
+int vsock_rx_rest(struct transport_queue *q, struct rx_pkt *pkts, unsigned max)
 {
 	struct vsock_pair *p = pair_of(q);
 	unsigned out = 0;
@@ -223,7 +223,7 @@ int vsock_rx_rest(struct tq *q, struct rx_pkt *pkts, unsigned max)
 	return (int)out;
 }
 
-void vsock_rx_release(struct tq *q, uint32_t token)
+void vsock_rx_release(struct transport_queue *q, uint32_t token)
 {
 	struct vsock_pair *p = pair_of(q);
 
@@ -272,8 +272,8 @@ static void reclaim(struct vsock_pair *p)
 		broken(p, &p->tx);
 }
 
-unsigned vsock_tx_reserve(struct tq *q, struct tx_slot *slots, unsigned n, uint32_t len,
-			  unsigned flags)
+unsigned vsock_tx_reserve(struct transport_queue *q, struct tx_slot *slots, unsigned n,
+			  uint32_t len, unsigned flags)
 {
 	struct vsock_pair *p = pair_of(q);
 	uint32_t keep = flags & TX_CTRL ? 0 : p->ctrl_keep, have, left;
@@ -316,7 +316,7 @@ unsigned vsock_tx_reserve(struct tq *q, struct tx_slot *slots, unsigned n, uint3
 	return n;
 }
 
-void vsock_tx_cancel(struct tq *q, uint32_t token)
+void vsock_tx_cancel(struct transport_queue *q, uint32_t token)
 {
 	struct vsock_pair *p = pair_of(q);
 
@@ -326,7 +326,7 @@ void vsock_tx_cancel(struct tq *q, uint32_t token)
 	free_push(p, (uint16_t)token);
 }
 
-void vsock_tx_commit(struct tq *q, uint32_t token, const struct vsock_hdr *h)
+void vsock_tx_commit(struct transport_queue *q, uint32_t token, const struct vsock_hdr *h)
 {
 	struct vsock_pair *p = pair_of(q);
 
@@ -341,14 +341,14 @@ void vsock_tx_commit(struct tq *q, uint32_t token, const struct vsock_hdr *h)
 	virtq_post(&p->tx, (uint16_t)token, VSOCK_HDR_LEN + h->len);
 }
 
-unsigned vsock_tx_max(struct tq *q)
+unsigned vsock_tx_max(struct transport_queue *q)
 {
 	struct vsock_pair *p = pair_of(q);
 
 	return p->tx.size - p->ctrl_keep;
 }
 
-unsigned vsock_tx_ready(struct tq *q)
+unsigned vsock_tx_ready(struct transport_queue *q)
 {
 	struct vsock_pair *p = pair_of(q);
 
@@ -383,7 +383,7 @@ void vsock_kick(int fd)
  * not miss them. Small rings have small groups; vsock_arm() and VSOCK_IDLE empty looks leave
  * nothing behind.
  */
-void vsock_publish(struct tq *q)
+void vsock_publish(struct transport_queue *q)
 {
 	struct vsock_pair *p = pair_of(q);
 
@@ -395,7 +395,7 @@ void vsock_publish(struct tq *q)
 		publish_ring(p, &p->rx, p->kick_rx);
 }
 
-int vsock_arm(struct tq *q, unsigned room)
+int vsock_arm(struct transport_queue *q, unsigned room)
 {
 	struct vsock_pair *p = pair_of(q);
 
@@ -416,7 +416,7 @@ int vsock_arm(struct tq *q, unsigned room)
 	return 0;
 }
 
-void vsock_disarm(struct tq *q)
+void vsock_disarm(struct transport_queue *q)
 {
 	struct vsock_pair *p = pair_of(q);
 	uint64_t count;
@@ -428,7 +428,7 @@ void vsock_disarm(struct tq *q)
 		return;
 }
 
-int vsock_fd(struct tq *q)
+int vsock_fd(struct transport_queue *q)
 {
 	return pair_of(q)->call_fd;
 }

@@ -4,9 +4,10 @@
  *
  * Theory of operation
  * -------------------
- * A vsock_pair is one queue pair: it is the struct tq that the socket layer works with, and every
- * transport of the guest side (vhost-user, and whatever brings real devices) puts the functions
- * below into its ops table and only has to bring memory, eventfds and a control thread.
+ * A vsock_pair is one queue pair: it is the struct transport_queue that the socket layer works
+ * with, and every transport of the guest side (vhost-user, and whatever brings real devices) puts
+ * the functions below into its ops table and only has to bring memory, eventfds and a control
+ * thread.
  *
  * Buffers. Ring slot i's descriptor names buffer i for ever (see virtqueue.h). The header lies at
  * offset 20 of the first line, payload begins on the next line, directly behind the header: one
@@ -85,7 +86,7 @@ struct vsock_events {
 };
 
 struct vsock_pair {
-	struct tq tq; /* first */
+	struct transport_queue tq; /* first */
 
 	/* receive */
 	struct virtq rx SHM_CACHE_ALIGNED;
@@ -179,18 +180,18 @@ void vsock_events_done(struct vsock_events *ev);
 void vsock_kick(int fd);
 
 /* For struct transport_ops. */
-int vsock_rx_burst(struct tq *q, struct rx_pkt *pkts, unsigned max);
-int vsock_rx_rest(struct tq *q, struct rx_pkt *pkts, unsigned max);
-void vsock_rx_release(struct tq *q, uint32_t token);
-unsigned vsock_tx_reserve(struct tq *q, struct tx_slot *slots, unsigned n, uint32_t len,
-			  unsigned flags);
-void vsock_tx_commit(struct tq *q, uint32_t token, const struct vsock_hdr *h);
-void vsock_tx_cancel(struct tq *q, uint32_t token);
-void vsock_publish(struct tq *q);
-unsigned vsock_tx_max(struct tq *q);
-unsigned vsock_tx_ready(struct tq *q);
-int vsock_arm(struct tq *q, unsigned room);
-void vsock_disarm(struct tq *q);
-int vsock_fd(struct tq *q);
+int vsock_rx_burst(struct transport_queue *q, struct rx_pkt *pkts, unsigned max);
+int vsock_rx_rest(struct transport_queue *q, struct rx_pkt *pkts, unsigned max);
+void vsock_rx_release(struct transport_queue *q, uint32_t token);
+unsigned vsock_tx_reserve(struct transport_queue *q, struct tx_slot *slots, unsigned n,
+			  uint32_t len, unsigned flags);
+void vsock_tx_commit(struct transport_queue *q, uint32_t token, const struct vsock_hdr *h);
+void vsock_tx_cancel(struct transport_queue *q, uint32_t token);
+void vsock_publish(struct transport_queue *q);
+unsigned vsock_tx_max(struct transport_queue *q);
+unsigned vsock_tx_ready(struct transport_queue *q);
+int vsock_arm(struct transport_queue *q, unsigned room);
+void vsock_disarm(struct transport_queue *q);
+int vsock_fd(struct transport_queue *q);
 
 #endif

@@ -144,9 +144,9 @@ void vsock_pair_start(struct vsock_pair *p, const struct vsock_events *ev)
 	p->nudged = 0;
 	p->tq.session++;
 	shm_store32(&p->tq.up, 1);
-	tq_count(&p->tq.stats.sessions, 1);
+	stats_add(&p->tq.stats.sessions, 1);
 	if (virtq_publish(&p->rx)) {
-		tq_count(&p->tq.stats.kicks, 1);
+		stats_add(&p->tq.stats.kicks, 1);
 		vsock_kick(p->kick_rx);
 	}
 }

@@ -11,12 +11,12 @@
 #include <string.h>
 
 struct vu_bond {
-	struct tdev d;		  /* first; nqueues members are open */
+	struct transport_dev d;	  /* first; nqueues members are open */
 	struct transport_ops ops; /* of d: those of a member but for what concerns all of them */
-	struct tdev *member[ZV_QUEUES_MAX];
+	struct transport_dev *member[ZV_QUEUES_MAX];
 };
 
-static void bond_close(struct tdev *d)
+static void bond_close(struct transport_dev *d)
 {
 	struct vu_bond *b = (struct vu_bond *)d;
 
@@ -25,23 +25,23 @@ static void bond_close(struct tdev *d)
 	free(b);
 }
 
-static uint64_t bond_guest_cid(struct tdev *d)
+static uint64_t bond_guest_cid(struct transport_dev *d)
 {
-	struct tdev *m = ((struct vu_bond *)d)->member[0];
+	struct transport_dev *m = ((struct vu_bond *)d)->member[0];
 
 	return m->ops->guest_cid(m);
 }
 
-static uint64_t bond_page_size(struct tdev *d)
+static uint64_t bond_page_size(struct transport_dev *d)
 {
-	struct tdev *m = ((struct vu_bond *)d)->member[0];
+	struct transport_dev *m = ((struct vu_bond *)d)->member[0];
 
 	return m->ops->page_size(m);
 }
 
-static struct tq *bond_queue(struct tdev *d, unsigned i)
+static struct transport_queue *bond_queue(struct transport_dev *d, unsigned i)
 {
-	struct tdev *m = i < d->nqueues ? ((struct vu_bond *)d)->member[i] : NULL;
+	struct transport_dev *m = i < d->nqueues ? ((struct vu_bond *)d)->member[i] : NULL;
 
 	return m ? m->ops->queue(m, 0) : NULL;
 }
@@ -52,7 +52,7 @@ static int add_member(struct vu_bond *b, const struct transport_ops *one, const 
 {
 	size_t len = strcspn(*paths, ",");
 	char *path = strndup(*paths, len);
-	struct tdev *m = NULL; /* stays so when it cannot be opened */
+	struct transport_dev *m = NULL; /* stays so when it cannot be opened */
 	int ret;
 
 	if (!path)
@@ -73,7 +73,7 @@ static int add_member(struct vu_bond *b, const struct transport_ops *one, const 
 	return ret;
 }
 
-int vu_bond_open(struct tdev **out, const char *paths, const struct zv_opts *opts,
+int vu_bond_open(struct transport_dev **out, const char *paths, const struct zv_opts *opts,
 		 const struct transport_ops *one)
 {
 	struct zv_opts each = *opts;

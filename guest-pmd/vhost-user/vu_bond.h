@@ -9,7 +9,7 @@
  * each. 0 and *out, which has its own table of functions; or -errno with zv_err() text: that of
  * the socket that failed, or -EINVAL (number of queues, an empty path, different CIDs).
  */
-int vu_bond_open(struct tdev **out, const char *paths, const struct zv_opts *opts,
+int vu_bond_open(struct transport_dev **out, const char *paths, const struct zv_opts *opts,
 		 const struct transport_ops *one);
 
 #endif

@@ -131,7 +131,7 @@ static void give_up_events(struct vu_dev *dev)
 	stop_all(dev);
 	for (unsigned i = 0; i < dev->d.nqueues; i++)
 		dev->pair[i].ev = NULL;
-	tq_count(&dev->pair[0].tq.stats.ring_broken, 1);
+	stats_add(&dev->pair[0].tq.stats.ring_broken, 1);
 	resume_all(dev);
 	wake_all(dev);
 }

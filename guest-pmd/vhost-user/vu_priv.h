@@ -17,7 +17,7 @@
 #define VU_GPA_BASE 0x40000000ull
 
 struct vu_dev {
-	struct tdev d; /* first */
+	struct transport_dev d; /* first */
 	struct vu_frontend fe;
 	struct shm_region mem;
 	struct vsock_pair *pair; /* d.nqueues of them */

@@ -198,7 +198,7 @@ static int open_failed(const struct vu_dev *dev, const struct zv_opts *o, unsign
 	return zv_err(err, "cannot set up the device on %s: %s", dev->fe.path, zv_strerror(err));
 }
 
-static int vu_open(struct tdev **out, const char *rest, const struct zv_opts *opts)
+static int vu_open(struct transport_dev **out, const char *rest, const struct zv_opts *opts)
 {
 	unsigned pairs = opts->queues ? opts->queues : 1;
 	struct vu_dev *dev;
@@ -266,7 +266,7 @@ static void drain(struct vu_dev *dev)
 	       dev->fe.path, left);
 }
 
-static void vu_close(struct tdev *d)
+static void vu_close(struct transport_dev *d)
 {
 	struct vu_dev *dev = (struct vu_dev *)d;
 
@@ -278,17 +278,17 @@ static void vu_close(struct tdev *d)
 
 /* ---- the rest of the table ---- */
 
-static uint64_t vu_guest_cid(struct tdev *d)
+static uint64_t vu_guest_cid(struct transport_dev *d)
 {
 	return __atomic_load_n(&((struct vu_dev *)d)->fe.guest_cid, __ATOMIC_ACQUIRE);
 }
 
-static uint64_t vu_page_size(struct tdev *d)
+static uint64_t vu_page_size(struct transport_dev *d)
 {
 	return ((struct vu_dev *)d)->mem.page_size;
 }
 
-static struct tq *vu_queue(struct tdev *d, unsigned i)
+static struct transport_queue *vu_queue(struct transport_dev *d, unsigned i)
 {
 	struct vu_dev *dev = (struct vu_dev *)d;
 

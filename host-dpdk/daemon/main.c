@@ -10,10 +10,10 @@
  * signals come as such (a second one hurries it) and the control socket goes on being served.
  */
 #include "cli.h"
-#include "config.h"
-#include "control.h"
-#include "daemon.h"
-#include "log.h"
+#include "config/config.h"
+#include "control/control.h"
+#include "core/daemon.h"
+#include "core/log.h"
 #include "notify.h"
 #include "privs.h"
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "privs.h"
 
-#include "log.h"
+#include "core/log.h"
 
 #include <dirent.h>
 #include <errno.h>

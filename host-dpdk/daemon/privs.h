@@ -15,7 +15,7 @@
 #ifndef ZVD_PRIVS_H
 #define ZVD_PRIVS_H
 
-#include "daemon.h"
+#include "core/daemon.h"
 
 /* Raises RLIMIT_NOFILE, sets no_new_privs, umask, ignores SIGPIPE; refuses a user that cannot be
  * reached from here. 0 or -errno, logged. */

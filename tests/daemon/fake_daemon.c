@@ -2,8 +2,8 @@
 /* See fake_daemon.h. */
 #include "fake_daemon.h"
 
-#include "control_int.h"
-#include "endpoint.h"
+#include "control/control_int.h"
+#include "endpoint/endpoint.h"
 
 #include <endian.h>
 #include <linux/virtio_vsock.h>

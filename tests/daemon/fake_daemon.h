@@ -10,7 +10,7 @@
 #ifndef FAKE_DAEMON_H
 #define FAKE_DAEMON_H
 
-#include "daemon.h"
+#include "core/daemon.h"
 
 #include <pthread.h>
 #include <stdbool.h>

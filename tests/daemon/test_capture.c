@@ -10,9 +10,9 @@
 
 #include <cmocka.h>
 
-#include "control_int.h"
+#include "control/control_int.h"
+#include "control/pcap_vsock.h"
 #include "fake_daemon.h"
-#include "pcap_vsock.h"
 #include "raw_client.h"
 
 #include <endian.h>

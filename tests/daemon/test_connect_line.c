@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* The first line of a hybrid vsock client, whole, in pieces, and wrong. */
-#include "connect_line.h"
+#include "endpoint/connect_line.h"
 
 #include <errno.h>
 #include <setjmp.h>

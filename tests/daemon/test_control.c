@@ -7,7 +7,7 @@
 
 #include <cmocka.h>
 
-#include "control_int.h"
+#include "control/control_int.h"
 #include "fake_daemon.h"
 #include "raw_client.h"
 

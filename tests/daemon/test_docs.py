@@ -29,7 +29,7 @@ def between(text, begin, end):
 
 
 def keys_of_parser(section):
-    table = between(tree.read('host-dpdk/daemon/config_keys.c'),
+    table = between(tree.read('host-dpdk/daemon/config/config_keys.c'),
                     f'const struct key cfg_{section}_keys[] = {{', r'^};')
     found = re.findall(r'^\t\{"(\w+)",', table, re.M)
     assert len(found) > 5, 'the table of keys is not found'

@@ -3,7 +3,7 @@
  * An lcore by itself: no kind of work may keep the others waiting, whatever it does to the lists
  * it is on. What fails here does not come back; the alarm ends it.
  */
-#include "lcore.h"
+#include "core/lcore.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

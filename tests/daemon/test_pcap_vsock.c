@@ -7,7 +7,7 @@
 
 #include <cmocka.h>
 
-#include "pcap_vsock.h"
+#include "control/pcap_vsock.h"
 
 #include <string.h>
 

@@ -3,8 +3,8 @@
  * The sibling endpoint by itself: what it makes of a request, by what it asks splices and lcores
  * to do; they are this file's. Two guests with real groups.
  */
-#include "endpoint.h"
-#include "splice.h"
+#include "endpoint/endpoint.h"
+#include "relay/splice.h"
 
 #include <errno.h>
 #include <setjmp.h>

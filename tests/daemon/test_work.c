@@ -4,7 +4,7 @@
  * empty messages, and everything around them is this file's. A round is one call of each relay that
  * has been put off.
  */
-#include "relay_int.h"
+#include "relay/relay_int.h"
 
 #include <errno.h>
 #include <setjmp.h>

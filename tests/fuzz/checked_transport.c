@@ -14,7 +14,7 @@ static struct transport_ops ops[2];
 static uint8_t rx_out[2][FAKE_QUEUES][TOKENS];
 static uint8_t tx_out[2][FAKE_QUEUES][TOKENS];
 static uint32_t tx_cap[2][FAKE_QUEUES][TOKENS];
-static struct tq *queues[2][FAKE_QUEUES];
+static struct transport_queue *queues[2][FAKE_QUEUES];
 static uint64_t now_ns;
 
 int __wrap_clock_gettime(clockid_t id, struct timespec *t);
@@ -40,7 +40,7 @@ void checked_clock(uint64_t ns)
 	now_ns += ns;
 }
 
-static unsigned index_of(enum zv_role role, const struct tq *q)
+static unsigned index_of(enum zv_role role, const struct transport_queue *q)
 {
 	unsigned i = 0;
 
@@ -54,7 +54,7 @@ static const struct transport_ops *real(enum zv_role role)
 	return role == ZV_ROLE_GUEST ? &fake_guest_ops : &fake_host_ops;
 }
 
-static int rx_burst(struct tq *q, struct rx_pkt *pkts, unsigned max)
+static int rx_burst(struct transport_queue *q, struct rx_pkt *pkts, unsigned max)
 {
 	enum zv_role role = q->ops->role;
 	unsigned i = index_of(role, q);
@@ -68,7 +68,7 @@ static int rx_burst(struct tq *q, struct rx_pkt *pkts, unsigned max)
 	return n;
 }
 
-static void rx_release(struct tq *q, uint32_t token)
+static void rx_release(struct transport_queue *q, uint32_t token)
 {
 	enum zv_role role = q->ops->role;
 	unsigned i = index_of(role, q);
@@ -78,8 +78,8 @@ static void rx_release(struct tq *q, uint32_t token)
 	real(role)->rx_release(q, token);
 }
 
-static unsigned tx_reserve(struct tq *q, struct tx_slot *slots, unsigned n, uint32_t len,
-			   unsigned flags)
+static unsigned tx_reserve(struct transport_queue *q, struct tx_slot *slots, unsigned n,
+			   uint32_t len, unsigned flags)
 {
 	enum zv_role role = q->ops->role;
 	unsigned i = index_of(role, q), got = real(role)->tx_reserve(q, slots, n, len, flags);
@@ -93,7 +93,7 @@ static unsigned tx_reserve(struct tq *q, struct tx_slot *slots, unsigned n, uint
 }
 
 /* The token comes back. */
-static void tx_back(struct tq *q, uint32_t token)
+static void tx_back(struct transport_queue *q, uint32_t token)
 {
 	enum zv_role role = q->ops->role;
 	unsigned i = index_of(role, q);
@@ -102,7 +102,7 @@ static void tx_back(struct tq *q, uint32_t token)
 	tx_out[role][i][token] = 0;
 }
 
-static void tx_commit(struct tq *q, uint32_t token, const struct vsock_hdr *h)
+static void tx_commit(struct transport_queue *q, uint32_t token, const struct vsock_hdr *h)
 {
 	enum zv_role role = q->ops->role;
 	uint64_t near = role == ZV_ROLE_GUEST ? h->src_cid : h->dst_cid; /* the guest's end */
@@ -121,13 +121,13 @@ static void tx_commit(struct tq *q, uint32_t token, const struct vsock_hdr *h)
 	real(role)->tx_commit(q, token, h);
 }
 
-static void tx_cancel(struct tq *q, uint32_t token)
+static void tx_cancel(struct transport_queue *q, uint32_t token)
 {
 	tx_back(q, token);
 	real(q->ops->role)->tx_cancel(q, token);
 }
 
-static void close_dev(struct tdev *t)
+static void close_dev(struct transport_dev *t)
 {
 	static const uint8_t none[FAKE_QUEUES][TOKENS];
 	enum zv_role role = t->ops->role;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * The device's rings and packet layer (vring_split.c, vsock_dev.c, vsock_rx.c, vsock_tx.c) in the
- * memory of a guest that writes what it likes, when it likes.
+ * The device's rings and packet layer (vhost_ring_split.c, vhost_pair.c, from_guest.c, to_guest.c)
+ * in the memory of a guest that writes what it likes, when it likes.
  *
  * The guest's steps: descriptors (in the tables or in an indirect table), heads, the avail index,
  * headers, whole packets and receive buffers, and any bytes anywhere, rings and buffers that the
@@ -19,7 +19,7 @@
  */
 #include "fuzz.h"
 #include "guest_world.h"
-#include "vsock_dev.h"
+#include "vhost_pair.h"
 
 #include <sys/eventfd.h>
 #include <unistd.h>
@@ -35,8 +35,8 @@ struct held {
 
 struct state {
 	struct guest_world w;
-	struct hq *q;
-	struct tq *tq;
+	struct vhost_pair *q;
+	struct transport_queue *tq;
 	struct held rx[HELD], tx[HELD];
 	unsigned nrx, ntx;
 	bool event_idx, indirect;
@@ -94,7 +94,7 @@ static void guest_packet(struct state *s, struct fz *z)
 	d.len = VSOCK_HDR_LEN + (h.len < room ? h.len : room);
 	vsock_hdr_put(s->w.view[DATA_A] + off, &h);
 	memcpy(s->w.view[3] + 16u * i, &d, sizeof(d));
-	offer(s, HQ_GUEST_TX, i);
+	offer(s, VHOST_FROM_GUEST, i);
 }
 
 static void guest_buffers(struct state *s, struct fz *z)
@@ -107,7 +107,7 @@ static void guest_buffers(struct state *s, struct fz *z)
 			.addr = s->w.gpa[DATA_B] + i * 16, .len = len, .flags = VRING_DESC_F_WRITE};
 
 		memcpy(s->w.view[0] + 16 * i, &d, sizeof(d));
-		offer(s, HQ_GUEST_RX, (uint16_t)i);
+		offer(s, VHOST_TO_GUEST, (uint16_t)i);
 	}
 }
 
@@ -159,13 +159,13 @@ static void touch(const struct pkt_seg *seg)
 
 static void receive(struct state *s, struct fz *z)
 {
-	struct rx_pkt pkt[HQ_BURST];
-	unsigned max = fz_below(z, HQ_BURST + 1);
+	struct rx_pkt pkt[VHOST_BURST];
+	unsigned max = fz_below(z, VHOST_BURST + 1);
 	bool was_up = s->q->ep != NULL;
-	int n = hq_rx_burst(s->tq, pkt, max);
+	int n = vhost_pair_rx_burst(s->tq, pkt, max);
 
 	FZ_CHECK(n >= 0 && (unsigned)n <= max && (was_up || !n));
-	FZ_CHECK(!s->q->ep || (!s->q->tx.broken && !s->q->rx.broken));
+	FZ_CHECK(!s->q->ep || (!s->q->from_guest.broken && !s->q->to_guest.broken));
 	for (int i = 0; i < n; i++) {
 		const struct rx_pkt *p = &pkt[i];
 		struct held *h = &s->rx[s->nrx];
@@ -187,7 +187,7 @@ static void receive(struct state *s, struct fz *z)
 			FZ_CHECK(s->rx[k].token != p->token);
 		s->nrx++;
 		if (s->nrx == HELD)
-			hq_rx_release(s->tq, s->rx[--s->nrx].token);
+			vhost_pair_rx_release(s->tq, s->rx[--s->nrx].token);
 	}
 }
 
@@ -197,7 +197,7 @@ static void release(struct state *s, unsigned k)
 		return;
 	for (uint32_t i = 0; i < s->rx[k].nseg; i++)
 		touch(&s->rx[k].seg[i]);
-	hq_rx_release(s->tq, s->rx[k].token);
+	vhost_pair_rx_release(s->tq, s->rx[k].token);
 	s->rx[k] = s->rx[--s->nrx];
 }
 
@@ -209,9 +209,9 @@ static void reserve(struct state *s, struct fz *z)
 
 	if (s->ntx + want > HELD)
 		return;
-	n = hq_tx_reserve(s->tq, slot, want, 64, how & 0x40 ? TX_CTRL : 0);
+	n = vhost_pair_tx_reserve(s->tq, slot, want, 64, how & 0x40 ? TX_CTRL : 0);
 	FZ_CHECK(n <= want);
-	FZ_CHECK(s->q->ep || n == 0 || s->q->rx.broken);
+	FZ_CHECK(s->q->ep || n == 0 || s->q->to_guest.broken);
 	for (unsigned i = 0; i < n; i++) {
 		FZ_CHECK(!slot[i].capacity || world_has(&s->w, slot[i].data, slot[i].capacity));
 		FZ_CHECK(slot[i].capacity || (how & 0x40));
@@ -239,9 +239,9 @@ static void send_or_cancel(struct state *s, struct fz *z, bool send)
 	fill(&s->tx[k], 0);
 	h.len = s->tx[k].seg[0].len;
 	if (send)
-		hq_tx_commit(s->tq, s->tx[k].token, &h);
+		vhost_pair_tx_commit(s->tq, s->tx[k].token, &h);
 	else
-		hq_tx_cancel(s->tq, s->tx[k].token);
+		vhost_pair_tx_cancel(s->tq, s->tx[k].token);
 	s->tx[k] = s->tx[--s->ntx];
 }
 
@@ -251,32 +251,33 @@ static void notify(struct state *s, struct fz *z)
 
 	switch (how & 3) {
 	case 0:
-		FZ_CHECK(hq_arm(s->tq, how & 4 ? 1u + (how >> 5) * 9 : 0) <= 1);
+		FZ_CHECK(vhost_pair_arm(s->tq, how & 4 ? 1u + (how >> 5) * 9 : 0) <= 1);
 		break;
 	case 1:
-		hq_disarm(s->tq);
+		vhost_pair_disarm(s->tq);
 		break;
 	case 2:
-		FZ_CHECK(hq_set_call(s->q, how >> 2 & 1, how & 8 ? eventfds[0] : -1) == 0);
+		FZ_CHECK(vhost_pair_set_call(s->q, how >> 2 & 1, how & 8 ? eventfds[0] : -1) == 0);
 		break;
 	default:
-		FZ_CHECK(hq_set_kick(s->q, how >> 2 & 1, how & 8 ? eventfds[1] : -1) == 0);
+		FZ_CHECK(vhost_pair_set_kick(s->q, how >> 2 & 1, how & 8 ? eventfds[1] : -1) == 0);
 	}
-	FZ_CHECK(!hq_tx_ready(s->tq) || s->q->ep);
-	FZ_CHECK(hq_tx_max(s->tq) <= s->w.ring_size);
+	FZ_CHECK(!vhost_pair_tx_ready(s->tq) || s->q->ep);
+	FZ_CHECK(vhost_pair_tx_max(s->tq) <= s->w.ring_size);
 }
 
 /* ---- the control thread ---- */
 
-static struct hq_setup setup_of(struct state *s)
+static struct vhost_pair_setup setup_of(struct state *s)
 {
 	struct guest_mem *gm = world_now(&s->w)->gm;
-	struct hq_setup hs = {.mem = gm, .event_idx = s->event_idx, .indirect = s->indirect};
+	struct vhost_pair_setup hs = {
+		.mem = gm, .event_idx = s->event_idx, .indirect = s->indirect};
 
 	for (unsigned i = 0; i < 2; i++)
-		hs.ring[i] =
-			(struct dvring_area){(void *)gm->r[3 * i].va, (void *)gm->r[3 * i + 1].va,
-					     (void *)gm->r[3 * i + 2].va, s->w.ring_size};
+		hs.ring[i] = (struct vhost_ring_area){(void *)gm->r[3 * i].va,
+						      (void *)gm->r[3 * i + 1].va,
+						      (void *)gm->r[3 * i + 2].va, s->w.ring_size};
 	return hs;
 }
 
@@ -297,39 +298,39 @@ static void resume_or_pause(struct state *s)
 {
 	struct guest_mem *rings = world_now(&s->w)->gm;
 	uint32_t session = s->tq->session;
-	struct hq_bases b, left;
-	struct hq_setup hs;
+	struct vhost_pair_bases b, left;
+	struct vhost_pair_setup hs;
 	int ret;
 
 	if (!s->q->paused) {
-		(void)hq_pause(s->q, rings, &b);
+		(void)vhost_pair_pause(s->q, rings, &b);
 		late_writes(s);
 		return;
 	}
-	left = (struct hq_bases){{s->q->rx.last_avail, s->q->tx.last_avail}};
+	left = (struct vhost_pair_bases){{s->q->to_guest.last_avail, s->q->from_guest.last_avail}};
 	if (!world_next(&s->w))
 		return;
 	hs = setup_of(s);
-	ret = hq_resume(s->q, &hs, world_now(&s->w)->gm);
+	ret = vhost_pair_resume(s->q, &hs, world_now(&s->w)->gm);
 	if (ret == 0) {
 		FZ_CHECK(s->tq->session == session && s->tq->up);
-		FZ_CHECK(s->q->rx.last_avail == left.base[0] &&
-			 s->q->tx.last_avail == left.base[1]);
+		FZ_CHECK(s->q->to_guest.last_avail == left.base[0] &&
+			 s->q->from_guest.last_avail == left.base[1]);
 	} else {
-		(void)hq_stop(s->q, &b);
+		(void)vhost_pair_stop(s->q, &b);
 	}
 	s->broken[0] = s->broken[1] = 0;
 }
 
 static void control_op(struct state *s, unsigned op)
 {
-	struct hq_bases b;
-	struct hq_setup hs;
+	struct vhost_pair_bases b;
+	struct vhost_pair_setup hs;
 
 	if (op == 0) {
 		bool was = s->q->loaded;
 
-		FZ_CHECK(hq_stop(s->q, &b) == was);
+		FZ_CHECK(vhost_pair_stop(s->q, &b) == was);
 		FZ_CHECK(!s->tq->up);
 		if (was)
 			late_writes(s);
@@ -343,10 +344,10 @@ static void control_op(struct state *s, unsigned op)
 		return; /* only what is down can be started, only what is up moves */
 	hs = setup_of(s);
 	if (op == 1) {
-		FZ_CHECK(hq_start(s->q, &hs) == 0);
+		FZ_CHECK(vhost_pair_start(s->q, &hs) == 0);
 		s->broken[0] = s->broken[1] = 0;
 	} else {
-		FZ_CHECK(hq_switch_mem(s->q, &hs) == 0);
+		FZ_CHECK(vhost_pair_switch_mem(s->q, &hs) == 0);
 	}
 }
 
@@ -354,49 +355,49 @@ static void control_op(struct state *s, unsigned op)
 
 static void check(struct state *s)
 {
-	const struct dvring *r[2] = {&s->q->rx, &s->q->tx};
+	const struct vhost_ring *r[2] = {&s->q->to_guest, &s->q->from_guest};
 	uint32_t lent = 0, given = 0, used = 0, nfree = 0;
 
 	for (unsigned i = 0; i < 2; i++) {
 		FZ_CHECK(!s->broken[i] || r[i]->broken == s->broken[i]);
 		s->broken[i] = r[i]->broken;
-		FZ_CHECK(dvring_fault_text(r[i]->broken) != NULL);
+		FZ_CHECK(vhost_ring_fault_text(r[i]->broken) != NULL);
 	}
 	for (uint32_t i = 0; i < s->q->nrec; i++) {
-		const struct hq_rec *rec = &s->q->rec[i];
+		const struct vhost_chain *rec = &s->q->rec[i];
 
-		used += rec->state != HQ_FREE;
-		if (rec->state == HQ_FREE || !hq_alive(s->q, rec))
+		used += rec->state != CHAIN_FREE;
+		if (rec->state == CHAIN_FREE || !vhost_pair_alive(s->q, rec))
 			continue;
-		lent += rec->state == HQ_RX_OUT;
-		given += rec->state != HQ_RX_OUT;
+		lent += rec->state == CHAIN_RX_OUT;
+		given += rec->state != CHAIN_RX_OUT;
 	}
 	for (uint32_t t = s->q->free; t; t = s->q->rec[t - 1].next)
 		FZ_CHECK(++nfree <= s->q->nrec);
 	FZ_CHECK(nfree + used == s->q->nrec);
 	FZ_CHECK(used == s->nrx + s->ntx + s->q->nstack + s->q->nctrl + s->q->nlate);
 	if (s->q->ep) {
-		FZ_CHECK(dvring_in_flight(&s->q->tx) == lent && lent <= s->w.ring_size);
-		FZ_CHECK(dvring_in_flight(&s->q->rx) == given && given <= s->w.ring_size);
+		FZ_CHECK(vhost_ring_in_flight(&s->q->from_guest) == lent && lent <= s->w.ring_size);
+		FZ_CHECK(vhost_ring_in_flight(&s->q->to_guest) == given && given <= s->w.ring_size);
 	}
 	world_reap(&s->w);
 }
 
 static void teardown(struct state *s)
 {
-	struct hq_bases b;
+	struct vhost_pair_bases b;
 
-	(void)hq_stop(s->q, &b);
+	(void)vhost_pair_stop(s->q, &b);
 	while (s->nrx)
 		release(s, 0);
 	while (s->ntx) {
 		fill(&s->tx[0], 0);
-		hq_tx_cancel(s->tq, s->tx[0].token);
+		vhost_pair_tx_cancel(s->tq, s->tx[0].token);
 		s->tx[0] = s->tx[--s->ntx];
 	}
 	check(s);
 	FZ_CHECK(s->q->retired == NULL);
-	hq_fini(s->q);
+	vhost_pair_fini(s->q);
 	free(s->q);
 	world_fini(&s->w);
 }
@@ -435,14 +436,14 @@ static void step(struct state *s, struct fz *z)
 		send_or_cancel(s, z, op == 12);
 		break;
 	case 14:
-		hq_publish(s->tq);
+		vhost_pair_publish(s->tq);
 		break;
 	case 15:
 		notify(s, z);
 		break;
 	case 16: /* tokens that nobody has, ring addresses as a frontend would send them */
-		hq_rx_release(s->tq, s->q->nrec + fz_u8(z));
-		hq_tx_cancel(s->tq, UINT32_MAX - fz_u8(z));
+		vhost_pair_rx_release(s->tq, s->q->nrec + fz_u8(z));
+		vhost_pair_tx_cancel(s->tq, UINT32_MAX - fz_u8(z));
 		ring_address(s, z);
 		break;
 	default:
@@ -464,7 +465,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	s.event_idx = shape & 0x40;
 	s.indirect = shape & 0x80;
 	s.q = aligned_alloc(SHM_CACHE_LINE, sizeof(*s.q));
-	FZ_CHECK(s.q && hq_init(s.q, &no_ops, 0, "fuzz") == 0);
+	FZ_CHECK(s.q && vhost_pair_init(s.q, &no_ops, 0, "fuzz") == 0);
 	s.tq = &s.q->tq;
 	control_op(&s, 1);
 	while (z.left) {

@@ -26,7 +26,7 @@
 
 struct world {
 	struct vsock_pair *p;
-	struct tq *q;
+	struct transport_queue *q;
 	struct vsock_events ev;
 	uint32_t n, payload;
 	size_t stride;

@@ -6,7 +6,7 @@
  */
 #include "proto/vsock_hdr.h"
 #include "shm_access.h"
-#include "vring.h"
+#include "vhost_ring.h"
 
 #include <pthread.h>
 #include <setjmp.h>
@@ -77,7 +77,7 @@ static unsigned look_at_descriptor(void)
 {
 	static struct vring_desc d;
 
-	dvring_desc_get(&d, shared);
+	vhost_ring_desc_get(&d, shared);
 	return d.len <= SMALL && really32(&d.len) > SMALL;
 }
 

@@ -2,7 +2,7 @@
 #include "loop.h"
 
 #include "shm_region.h"
-#include "vsock_dev.h"
+#include "vhost_pair.h"
 #include "vsock_drv.h"
 
 #include <errno.h>
@@ -14,20 +14,20 @@
 #define GPA_BASE 0x100000000ull
 
 static struct world {
-	struct tdev guest, host;
+	struct transport_dev guest, host;
 	unsigned n;
 	struct shm_region mem;
 	struct vsock_pair *pair;
-	struct hq hq[ZV_QUEUES_MAX];
+	struct vhost_pair hq[ZV_QUEUES_MAX];
 	int kick[ZV_QUEUES_MAX];
 	bool up;
 } W;
 
-static struct hq_setup setup_of(struct vsock_pair *p, struct guest_mem *mem)
+static struct vhost_pair_setup setup_of(struct vsock_pair *p, struct guest_mem *mem)
 {
-	return (struct hq_setup){
-		.ring = {[HQ_GUEST_RX] = {p->rx.desc, p->rx.avail, p->rx.used, p->rx.size},
-			 [HQ_GUEST_TX] = {p->tx.desc, p->tx.avail, p->tx.used, p->tx.size}},
+	return (struct vhost_pair_setup){
+		.ring = {[VHOST_TO_GUEST] = {p->rx.desc, p->rx.avail, p->rx.used, p->rx.size},
+			 [VHOST_FROM_GUEST] = {p->tx.desc, p->tx.avail, p->tx.used, p->tx.size}},
 		.mem = mem,
 		.event_idx = true,
 		.indirect = true,
@@ -50,11 +50,11 @@ static void start(void)
 	for (unsigned i = 0; i < W.n; i++) {
 		struct guest_mem *m =
 			import(); /* each pair has one of its own: it may be revoked */
-		struct hq_setup s = setup_of(&W.pair[i], m);
+		struct vhost_pair_setup s = setup_of(&W.pair[i], m);
 
 		quiesce_stop(&W.pair[i].tq.qs);
 		vsock_pair_reset(&W.pair[i], true);
-		if (hq_start(&W.hq[i], &s))
+		if (vhost_pair_start(&W.hq[i], &s))
 			abort();
 		vsock_pair_start(&W.pair[i], NULL);
 		quiesce_resume(&W.pair[i].tq.qs);
@@ -66,10 +66,10 @@ static void start(void)
 
 static void stop(void)
 {
-	struct hq_bases b;
+	struct vhost_pair_bases b;
 
 	for (unsigned i = 0; i < W.n && W.up; i++) {
-		hq_stop(&W.hq[i], &b);
+		vhost_pair_stop(&W.hq[i], &b);
 		quiesce_stop(&W.pair[i].tq.qs);
 		vsock_pair_stop(&W.pair[i]);
 		quiesce_resume(&W.pair[i].tq.qs);
@@ -88,9 +88,9 @@ void loop_switch_mem(void)
 {
 	for (unsigned i = 0; i < W.n; i++) {
 		struct guest_mem *m = import();
-		struct hq_setup s = setup_of(&W.pair[i], m);
+		struct vhost_pair_setup s = setup_of(&W.pair[i], m);
 
-		if (hq_switch_mem(&W.hq[i], &s))
+		if (vhost_pair_switch_mem(&W.hq[i], &s))
 			abort();
 		guest_mem_put(m);
 	}
@@ -100,21 +100,21 @@ bool loop_pause(void (*meanwhile)(void *arg), void *arg)
 {
 	struct guest_mem *rings = import();
 	bool good = true;
-	struct hq_bases b;
+	struct vhost_pair_bases b;
 
 	for (unsigned i = 0; i < W.n; i++) {
 		quiesce_stop(&W.pair[i].tq.qs);
-		good &= hq_pause(&W.hq[i], rings, &b);
+		good &= vhost_pair_pause(&W.hq[i], rings, &b);
 		/* all that was taken has been returned */
-		good &= b.base[HQ_GUEST_RX] == W.pair[i].rx.used->idx;
-		good &= b.base[HQ_GUEST_TX] == W.pair[i].tx.used->idx;
+		good &= b.base[VHOST_TO_GUEST] == W.pair[i].rx.used->idx;
+		good &= b.base[VHOST_FROM_GUEST] == W.pair[i].tx.used->idx;
 	}
 	meanwhile(arg);
 	for (unsigned i = 0; i < W.n; i++) {
 		struct guest_mem *m = import();
-		struct hq_setup s = setup_of(&W.pair[i], m);
+		struct vhost_pair_setup s = setup_of(&W.pair[i], m);
 
-		good &= hq_resume(&W.hq[i], &s, rings) == 0;
+		good &= vhost_pair_resume(&W.hq[i], &s, rings) == 0;
 		guest_mem_put(m);
 		quiesce_resume(&W.pair[i].tq.qs);
 		vsock_pair_wake(&W.pair[i]);
@@ -123,28 +123,28 @@ bool loop_pause(void (*meanwhile)(void *arg), void *arg)
 	return good;
 }
 
-static int host_open(struct tdev **out, const char *rest, const struct zv_opts *opts)
+static int host_open(struct transport_dev **out, const char *rest, const struct zv_opts *opts)
 {
 	(void)rest;
 	memset(&W, 0, sizeof(W));
 	W.n = opts->queues;
-	W.host = (struct tdev){.ops = &loop_host_ops, .nqueues = W.n};
+	W.host = (struct transport_dev){.ops = &loop_host_ops, .nqueues = W.n};
 	for (unsigned i = 0; i < W.n; i++)
-		if (hq_init(&W.hq[i], &loop_host_ops, i, "loop"))
+		if (vhost_pair_init(&W.hq[i], &loop_host_ops, i, "loop"))
 			return -ENOMEM;
 	*out = &W.host;
 	return 0;
 }
 
-static void host_close(struct tdev *d)
+static void host_close(struct transport_dev *d)
 {
 	(void)d;
 	stop();
 	for (unsigned i = 0; i < W.n; i++)
-		hq_fini(&W.hq[i]);
+		vhost_pair_fini(&W.hq[i]);
 }
 
-static int guest_open(struct tdev **out, const char *rest, const struct zv_opts *o)
+static int guest_open(struct transport_dev **out, const char *rest, const struct zv_opts *o)
 {
 	size_t ring = virtq_bytes(o->ring_size), rx = vsock_stride(o->rx_buf) * o->ring_size;
 	size_t tx = vsock_stride(o->tx_buf) * o->ring_size, one = 2 * ring + rx + tx;
@@ -175,18 +175,18 @@ static int guest_open(struct tdev **out, const char *rest, const struct zv_opts 
 		if (vsock_pair_init(&W.pair[i], &c))
 			return -ENOMEM;
 		W.pair[i].tq.ops = &loop_guest_ops;
-		if (hq_set_call(&W.hq[i], HQ_GUEST_RX, call) ||
-		    hq_set_call(&W.hq[i], HQ_GUEST_TX, call) ||
-		    hq_set_kick(&W.hq[i], HQ_GUEST_TX, W.kick[i]))
+		if (vhost_pair_set_call(&W.hq[i], VHOST_TO_GUEST, call) ||
+		    vhost_pair_set_call(&W.hq[i], VHOST_FROM_GUEST, call) ||
+		    vhost_pair_set_kick(&W.hq[i], VHOST_FROM_GUEST, W.kick[i]))
 			return -ENOMEM;
 	}
-	W.guest = (struct tdev){.ops = &loop_guest_ops, .nqueues = W.n};
+	W.guest = (struct transport_dev){.ops = &loop_guest_ops, .nqueues = W.n};
 	start();
 	*out = &W.guest;
 	return 0;
 }
 
-static void guest_close(struct tdev *d)
+static void guest_close(struct transport_dev *d)
 {
 	(void)d;
 	stop();
@@ -199,25 +199,25 @@ static void guest_close(struct tdev *d)
 	shm_region_destroy(&W.mem);
 }
 
-static uint64_t loop_cid(struct tdev *d)
+static uint64_t loop_cid(struct transport_dev *d)
 {
 	(void)d;
 	return LOOP_CID;
 }
 
-static uint64_t loop_page_size(struct tdev *d)
+static uint64_t loop_page_size(struct transport_dev *d)
 {
 	(void)d;
 	return 4096;
 }
 
-static struct tq *guest_q(struct tdev *d, unsigned i)
+static struct transport_queue *guest_q(struct transport_dev *d, unsigned i)
 {
 	(void)d;
 	return &W.pair[i].tq;
 }
 
-static struct tq *host_q(struct tdev *d, unsigned i)
+static struct transport_queue *host_q(struct transport_dev *d, unsigned i)
 {
 	(void)d;
 	return &W.hq[i].tq;
@@ -253,18 +253,18 @@ const struct transport_ops loop_host_ops = {
 	.guest_cid = loop_cid,
 	.page_size = loop_page_size,
 	.queue = host_q,
-	.rx_burst = hq_rx_burst,
-	.rx_rest = hq_rx_rest,
-	.rx_release = hq_rx_release,
-	.tx_reserve = hq_tx_reserve,
-	.tx_commit = hq_tx_commit,
-	.tx_cancel = hq_tx_cancel,
-	.publish = hq_publish,
-	.tx_max = hq_tx_max,
-	.tx_ready = hq_tx_ready,
-	.arm = hq_arm,
-	.disarm = hq_disarm,
-	.fd = hq_fd,
+	.rx_burst = vhost_pair_rx_burst,
+	.rx_rest = vhost_pair_rx_rest,
+	.rx_release = vhost_pair_rx_release,
+	.tx_reserve = vhost_pair_tx_reserve,
+	.tx_commit = vhost_pair_tx_commit,
+	.tx_cancel = vhost_pair_tx_cancel,
+	.publish = vhost_pair_publish,
+	.tx_max = vhost_pair_tx_max,
+	.tx_ready = vhost_pair_tx_ready,
+	.arm = vhost_pair_arm,
+	.disarm = vhost_pair_disarm,
+	.fd = vhost_pair_fd,
 };
 
 const struct transport_ops *const zv_builtin_transports[] = {&loop_guest_ops, &loop_host_ops, NULL};

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""An lcore's mailbox (host-dpdk/daemon/lcore.c): three threads post, the lcore runs what it finds or sleeps.
+"""An lcore's mailbox (host-dpdk/daemon/core/lcore.c): three threads post, the lcore runs what it finds or sleeps.
 If it sleeps for ever, a message was left in the box."""
 from steps import (Model, at, branch, eventfd_write, goto, label, let, load, lock, sleep_on, store, unlock)
 
-FILE = 'host-dpdk/daemon/lcore.c'
+FILE = 'host-dpdk/daemon/core/lcore.c'
 
 
 def poster():

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""A splice's poke (host-dpdk/daemon/splice.c): one side advances head and tells the other by a message,
+"""A splice's poke (host-dpdk/daemon/relay/splice.c): one side advances head and tells the other by a message,
 unless one is under way. If the other waits for ever, it was not told of the last change."""
 from steps import (Model, at, branch, check, exchange, goto, label, let, load, sleep_on, store, system)
 
-LIFE, DATA = 'host-dpdk/daemon/splice.c', 'host-dpdk/daemon/splice_data.c'
+LIFE, DATA = 'host-dpdk/daemon/relay/splice.c', 'host-dpdk/daemon/relay/splice_data.c'
 
 
 def side(changes):

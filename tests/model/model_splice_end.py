@@ -3,8 +3,8 @@
 and a side that ends while the other begins must be noticed by it, or notice it."""
 from steps import Model, at, branch, check, eventfd_write, goto, label, load, sleep_on, store
 
-LIFE, DATA, HEADER = ('host-dpdk/daemon/splice.c', 'host-dpdk/daemon/splice_data.c',
-                      'host-dpdk/daemon/splice_int.h')
+LIFE, DATA, HEADER = ('host-dpdk/daemon/relay/splice.c', 'host-dpdk/daemon/relay/splice_data.c',
+                      'host-dpdk/daemon/relay/splice_int.h')
 STATE = '__atomic_load_n(&s->state, __ATOMIC_SEQ_CST)'
 
 

@@ -9,24 +9,27 @@ import tree
 MAX_LINES = 550
 SOURCES = ('.c', '.h', '.py', '.sh', '.map', 'meson.build', 'meson_options.txt')
 
-# shm-ring <- api <- {guest-pmd, host-dpdk} <- bench, tests. The longest matching prefix rules.
+# shm-ring <- api <- {guest-pmd, host-dpdk/backend} <- bench, tests. zvsockd sees neither rings nor DPDK.
+# The longest matching prefix rules.
 LAYERS = {
     'shm-ring/': ['shm-ring/'],
     'api/include/': ['api/include/'],
     'api/proto/': ['api/proto/', 'shm-ring/'],
     'api/': ['api/', 'shm-ring/'],
     'guest-pmd/': ['guest-pmd/', 'api/', 'shm-ring/'],
-    'host-dpdk/': ['host-dpdk/', 'api/', 'shm-ring/'],
-    'host-dpdk/daemon/': ['host-dpdk/daemon/', 'host-dpdk/', 'api/', 'shm-ring/'],
-    'bench/': ['bench/', 'host-dpdk/', 'guest-pmd/', 'api/', 'shm-ring/'],
-    'tests/': ['tests/', 'bench/', 'host-dpdk/', 'guest-pmd/', 'api/', 'shm-ring/'],
-    'tests/daemon/': ['tests/', 'bench/', 'host-dpdk/daemon/', 'host-dpdk/', 'guest-pmd/', 'api/', 'shm-ring/'],
+    'host-dpdk/common/': ['host-dpdk/common/', 'api/', 'shm-ring/'],
+    'host-dpdk/backend/': ['host-dpdk/backend/', 'host-dpdk/common/', 'api/', 'shm-ring/'],
+    'host-dpdk/daemon/': ['host-dpdk/daemon/', 'host-dpdk/common/', 'api/', 'shm-ring/'],
+    'bench/': ['bench/', 'api/include/', 'shm-ring/'],
+    'tests/': ['tests/', 'bench/', 'host-dpdk/backend/', 'host-dpdk/common/', 'guest-pmd/', 'api/', 'shm-ring/'],
+    'tests/daemon/': ['tests/', 'bench/', 'host-dpdk/daemon/', 'host-dpdk/backend/',
+                      'host-dpdk/common/', 'guest-pmd/', 'api/', 'shm-ring/'],
     'examples/': ['api/include/'],
 }
 # The only files that may know DPDK.
-DPDK_FILES = {f'host-dpdk/{n}' for n in ('vu_rte.c', 'eal.c')}
+DPDK_FILES = {f'host-dpdk/backend/{n}' for n in ('vu_rte.c', 'eal.c')}
 # Where a name in quotes or brackets is looked for, after the file's own directory.
-SEARCH = ['shm-ring', 'api', 'api/include', 'guest-pmd', 'host-dpdk', 'host-dpdk/daemon', 'bench', 'tests',
+SEARCH = ['shm-ring', 'api', 'api/include', 'guest-pmd', 'host-dpdk/backend', 'host-dpdk/common', 'host-dpdk/daemon', 'bench', 'tests',
           'guest-pmd/vhost-user']
 
 INCLUDE = re.compile(r'^[ \t]*#[ \t]*include[ \t]+([<"])([^>"\n]+)[>"]', re.M)

@@ -3,8 +3,8 @@
 #include "ctl.h"
 #include "table.h"
 
-#include "counters.h"
-#include "endpoint.h"
+#include "core/counters.h"
+#include "endpoint/endpoint.h"
 
 #include <inttypes.h>
 #include <stdio.h>

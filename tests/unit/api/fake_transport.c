@@ -27,7 +27,7 @@ struct lane {
 };
 
 struct fake_queue {
-	struct tq tq;
+	struct transport_queue tq;
 	unsigned index;
 	int fd;
 	unsigned arms, armed_for;
@@ -35,7 +35,7 @@ struct fake_queue {
 };
 
 struct fake_dev {
-	struct tdev d;
+	struct transport_dev d;
 	struct fake_queue q[FAKE_QUEUES];
 };
 
@@ -43,17 +43,17 @@ static struct lane lanes[2][FAKE_QUEUES]; /* by receiving role */
 static struct fake_dev *devs[2];
 static uint32_t epoch = 1;
 
-static struct lane *rx_lane(struct tq *q)
+static struct lane *rx_lane(struct transport_queue *q)
 {
 	return &lanes[q->ops->role][((struct fake_queue *)q)->index];
 }
 
-static struct lane *tx_lane(struct tq *q)
+static struct lane *tx_lane(struct transport_queue *q)
 {
 	return &lanes[!q->ops->role][((struct fake_queue *)q)->index];
 }
 
-static int fake_open(struct tdev **out, const char *rest, const struct zv_opts *opts,
+static int fake_open(struct transport_dev **out, const char *rest, const struct zv_opts *opts,
 		     const struct transport_ops *ops)
 {
 	struct fake_dev *d = calloc(1, sizeof(*d));
@@ -66,11 +66,11 @@ static int fake_open(struct tdev **out, const char *rest, const struct zv_opts *
 	for (unsigned i = 0; i < FAKE_QUEUES; i++) {
 		struct lane *l = &lanes[ops->role][i];
 
-		d->q[i].tq = (struct tq){.ops = ops,
-					 .session = epoch,
-					 .up = 1,
-					 .rx_descs = fake_config.nbuf,
-					 .tx_descs = fake_config.nbuf};
+		d->q[i].tq = (struct transport_queue){.ops = ops,
+						      .session = epoch,
+						      .up = 1,
+						      .rx_descs = fake_config.nbuf,
+						      .tx_descs = fake_config.nbuf};
 		d->q[i].index = i;
 		d->q[i].fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
 		memset(l, 0, sizeof(*l));
@@ -82,17 +82,17 @@ static int fake_open(struct tdev **out, const char *rest, const struct zv_opts *
 	return 0;
 }
 
-static int open_guest(struct tdev **out, const char *rest, const struct zv_opts *opts)
+static int open_guest(struct transport_dev **out, const char *rest, const struct zv_opts *opts)
 {
 	return fake_open(out, rest, opts, &fake_guest_ops);
 }
 
-static int open_host(struct tdev **out, const char *rest, const struct zv_opts *opts)
+static int open_host(struct transport_dev **out, const char *rest, const struct zv_opts *opts)
 {
 	return fake_open(out, rest, opts, &fake_host_ops);
 }
 
-static void fake_close(struct tdev *t)
+static void fake_close(struct transport_dev *t)
 {
 	struct fake_dev *d = (struct fake_dev *)t;
 
@@ -105,19 +105,19 @@ static void fake_close(struct tdev *t)
 	free(d);
 }
 
-static uint64_t fake_cid(struct tdev *t)
+static uint64_t fake_cid(struct transport_dev *t)
 {
 	(void)t;
 	return FAKE_CID;
 }
 
-static uint64_t fake_page_size(struct tdev *t)
+static uint64_t fake_page_size(struct transport_dev *t)
 {
 	(void)t;
 	return 4096;
 }
 
-static struct tq *fake_q(struct tdev *t, unsigned i)
+static struct transport_queue *fake_q(struct transport_dev *t, unsigned i)
 {
 	return &((struct fake_dev *)t)->q[i].tq;
 }
@@ -149,12 +149,12 @@ static unsigned take(struct fake_queue *q, struct rx_pkt *pkts, unsigned max)
 	return n;
 }
 
-static int fake_rx_burst(struct tq *tq, struct rx_pkt *pkts, unsigned max)
+static int fake_rx_burst(struct transport_queue *tq, struct rx_pkt *pkts, unsigned max)
 {
 	return tq->up ? (int)take((struct fake_queue *)tq, pkts, max) : 0;
 }
 
-static int fake_rx_rest(struct tq *tq, struct rx_pkt *pkts, unsigned max)
+static int fake_rx_rest(struct transport_queue *tq, struct rx_pkt *pkts, unsigned max)
 {
 	struct lane *l = rx_lane(tq);
 	unsigned n = take((struct fake_queue *)tq, pkts, max < l->rest ? max : l->rest);
@@ -163,7 +163,7 @@ static int fake_rx_rest(struct tq *tq, struct rx_pkt *pkts, unsigned max)
 	return (int)n;
 }
 
-static void fake_rx_release(struct tq *tq, uint32_t token)
+static void fake_rx_release(struct transport_queue *tq, uint32_t token)
 {
 	rx_lane(tq)->state[token] = BUF_FREE;
 }
@@ -177,8 +177,8 @@ static unsigned count_free(const struct lane *l)
 	return l->limit >= 0 && n > (unsigned)l->limit ? (unsigned)l->limit : n;
 }
 
-static unsigned fake_tx_reserve(struct tq *tq, struct tx_slot *slots, unsigned n, uint32_t len,
-				unsigned flags)
+static unsigned fake_tx_reserve(struct transport_queue *tq, struct tx_slot *slots, unsigned n,
+				uint32_t len, unsigned flags)
 {
 	struct lane *l = tx_lane(tq);
 	unsigned keep = flags & TX_CTRL ? 0 : FAKE_CTRL_RESERVE, free = count_free(l), got = 0;
@@ -198,7 +198,7 @@ static unsigned fake_tx_reserve(struct tq *tq, struct tx_slot *slots, unsigned n
 	return got;
 }
 
-static void fake_tx_commit(struct tq *tq, uint32_t token, const struct vsock_hdr *h)
+static void fake_tx_commit(struct transport_queue *tq, uint32_t token, const struct vsock_hdr *h)
 {
 	struct lane *l = tx_lane(tq);
 
@@ -211,7 +211,7 @@ static void fake_tx_commit(struct tq *tq, uint32_t token, const struct vsock_hdr
 	l->fifo[(l->head + l->count++) % MAX_BUF] = token;
 }
 
-static void fake_tx_cancel(struct tq *tq, uint32_t token)
+static void fake_tx_cancel(struct transport_queue *tq, uint32_t token)
 {
 	struct lane *l = tx_lane(tq);
 
@@ -219,25 +219,25 @@ static void fake_tx_cancel(struct tq *tq, uint32_t token)
 	l->limit += l->limit >= 0;
 }
 
-static void fake_publish(struct tq *tq)
+static void fake_publish(struct transport_queue *tq)
 {
 	(void)tq;
 }
 
-static unsigned fake_tx_max(struct tq *tq)
+static unsigned fake_tx_max(struct transport_queue *tq)
 {
 	(void)tq;
 	return fake_config.nbuf - FAKE_CTRL_RESERVE;
 }
 
-static unsigned fake_tx_ready(struct tq *tq)
+static unsigned fake_tx_ready(struct transport_queue *tq)
 {
 	unsigned n = count_free(tx_lane(tq));
 
 	return tq->up && n > FAKE_CTRL_RESERVE ? n - FAKE_CTRL_RESERVE : 0;
 }
 
-static int fake_arm(struct tq *tq, unsigned room)
+static int fake_arm(struct transport_queue *tq, unsigned room)
 {
 	struct fake_queue *q = (struct fake_queue *)tq;
 
@@ -246,12 +246,12 @@ static int fake_arm(struct tq *tq, unsigned room)
 	return rx_lane(tq)->count != 0 || (room && fake_tx_ready(tq) >= room);
 }
 
-static void fake_disarm(struct tq *tq)
+static void fake_disarm(struct transport_queue *tq)
 {
 	(void)tq;
 }
 
-static int fake_fd(struct tq *tq)
+static int fake_fd(struct transport_queue *tq)
 {
 	return ((struct fake_queue *)tq)->fd;
 }

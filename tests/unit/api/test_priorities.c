@@ -20,7 +20,7 @@
 #define LOW	1
 #define HIGH	2
 
-static struct tq tq;
+static struct transport_queue tq;
 static struct zv_queue q = {.tq = &tq};
 static uint32_t low_is_there, high_is_there;
 

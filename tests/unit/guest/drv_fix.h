@@ -15,7 +15,7 @@
 
 struct fixture {
 	struct vsock_pair *p;
-	struct tq *q;
+	struct transport_queue *q;
 	struct raw_ring rx, tx, ev_ring;
 	struct vsock_events ev;
 	uint8_t *mem; /* buffers */

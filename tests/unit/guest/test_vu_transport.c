@@ -49,10 +49,10 @@ static struct zv_opts small(uint32_t queues)
 				.flags = ZV_OPT_NO_HUGE};
 }
 
-static struct tdev *open_dev(struct fake_backend *b, unsigned queues)
+static struct transport_dev *open_dev(struct fake_backend *b, unsigned queues)
 {
 	struct zv_opts o = small(queues);
-	struct tdev *d = NULL;
+	struct transport_dev *d = NULL;
 	unsigned ready = atomic_load(&b->ready);
 
 	assert_int_equal(ops->open(&d, path, &o), 0);
@@ -93,7 +93,7 @@ static void dev_put(struct fake_backend *b, struct raw_ring *r, uint32_t mark)
 }
 
 /* One packet, as the socket layer would receive it. Waits until the queue lets us in (30 s). */
-static void drv_get(struct tq *q, struct rx_pkt *pkt, uint32_t mark)
+static void drv_get(struct transport_queue *q, struct rx_pkt *pkt, uint32_t mark)
 {
 	int n = 0;
 
@@ -110,7 +110,7 @@ static void drv_get(struct tq *q, struct rx_pkt *pkt, uint32_t mark)
 	assert_int_equal(pkt->seg[0].base[7], (uint8_t)mark);
 }
 
-static void drv_put(struct tq *q, uint32_t mark)
+static void drv_put(struct transport_queue *q, uint32_t mark)
 {
 	struct vsock_hdr h = {.len = 8, .op = VSOCK_OP_RW, .src_port = mark};
 	struct tx_slot s;
@@ -140,7 +140,7 @@ static void dev_get(struct fake_backend *b, struct raw_ring *r, uint32_t mark)
 }
 
 /* Sleeps on the queue's descriptor as zv_wait does, until session and up are as wanted. */
-static void await(struct tq *q, uint32_t old_session, uint32_t up)
+static void await(struct transport_queue *q, uint32_t old_session, uint32_t up)
 {
 	for (unsigned i = 0; i < 30000; i++) {
 		struct pollfd p = {.fd = ops->fd(q), .events = POLLIN};
@@ -165,7 +165,7 @@ static void test_open(void **state)
 
 	(void)state;
 	for (size_t k = 0; k < 3; k++) {
-		struct tdev *d;
+		struct transport_dev *d;
 		unsigned enabled = 0;
 
 		fake_init(&b, path);
@@ -187,7 +187,7 @@ static void test_open(void **state)
 		}
 		assert_int_not_equal(b.mem.gpa, b.mem.user_addr);
 		for (unsigned i = 0; i < pairs[k]; i++) {
-			struct tq *q = ops->queue(d, i);
+			struct transport_queue *q = ops->queue(d, i);
 			struct virtq rxv, txv;
 			struct raw_ring rx = dev_ring(&b, i ? 1 + 2 * i : 0, &rxv);
 			struct raw_ring tx = dev_ring(&b, i ? 2 + 2 * i : 1, &txv);
@@ -215,7 +215,7 @@ static void test_open(void **state)
 static void test_reconnect(void **state)
 {
 	struct fake_backend b;
-	struct tdev *d;
+	struct transport_dev *d;
 	struct rx_pkt kept, pkt;
 	struct tx_slot s;
 	struct vsock_hdr h = {.len = 1};
@@ -228,7 +228,7 @@ static void test_reconnect(void **state)
 	d = open_dev(&b, 2);
 	rx = dev_ring(&b, 3, &rxv);
 	for (unsigned round = 1; round < 5; round++) {
-		struct tq *q = ops->queue(d, 1);
+		struct transport_queue *q = ops->queue(d, 1);
 		uint32_t session = q->session;
 
 		dev_put(&b, &rx, round);
@@ -277,8 +277,8 @@ static void test_reconnect(void **state)
 static void test_unsolicited(void **state)
 {
 	struct fake_backend b;
-	struct tdev *d;
-	struct tq *q;
+	struct transport_dev *d;
+	struct transport_queue *q;
 	uint32_t session;
 
 	(void)state;
@@ -308,7 +308,7 @@ static void send_event(struct fake_backend *b, struct raw_ring *r, uint32_t what
 static void test_transport_reset(void **state)
 {
 	struct fake_backend b;
-	struct tdev *d;
+	struct transport_dev *d;
 	struct virtq evv, rxv;
 	struct raw_ring ev, rx;
 
@@ -319,7 +319,7 @@ static void test_transport_reset(void **state)
 	ev = dev_ring(&b, 2, &evv);
 	rx = dev_ring(&b, 3, &rxv);
 	for (unsigned i = 0; i < 40; i++) {
-		struct tq *q0 = ops->queue(d, 0), *q1 = ops->queue(d, 1);
+		struct transport_queue *q0 = ops->queue(d, 0), *q1 = ops->queue(d, 1);
 		uint32_t s0 = q0->session, s1 = q1->session;
 		struct rx_pkt pkt;
 
@@ -352,7 +352,7 @@ static void test_transport_reset(void **state)
 static void test_reset_without_answer(void **state)
 {
 	struct fake_backend b;
-	struct tdev *d;
+	struct transport_dev *d;
 	struct virtq evv;
 	struct raw_ring ev;
 	uint32_t session;
@@ -376,7 +376,7 @@ static void test_reset_without_answer(void **state)
 
 static void expect_refusal(struct zv_opts o, int err, const char *text)
 {
-	struct tdev *d = NULL;
+	struct transport_dev *d = NULL;
 
 	assert_int_equal(ops->open(&d, path, &o), err);
 	assert_null(d);
@@ -388,7 +388,7 @@ static void test_open_errors(void **state)
 {
 	struct fake_backend b;
 	struct zv_opts o;
-	struct tdev *d = NULL;
+	struct transport_dev *d = NULL;
 
 	(void)state;
 	expect_refusal(small(17), -EINVAL, "queues=17");
@@ -418,7 +418,7 @@ static void test_open_errors(void **state)
 static void test_close_any_time(void **state)
 {
 	struct fake_backend b;
-	struct tdev *d;
+	struct transport_dev *d;
 
 	(void)state;
 	fake_init(&b, path);

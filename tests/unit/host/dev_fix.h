@@ -4,7 +4,7 @@
 #define DEV_FIX_H
 
 #include "guest_fix.h"
-#include "vsock_dev.h"
+#include "vhost_pair.h"
 
 #include <stdlib.h>
 
@@ -19,8 +19,8 @@
 struct fix {
 	struct guest g;
 	struct drv rx, tx;
-	struct hq *q;
-	struct tq *tq;
+	struct vhost_pair *q;
+	struct transport_queue *tq;
 	struct rx_pkt pkt[64];
 	struct tx_slot slot[64];
 	uint64_t top; /* next free byte of guest memory, as an offset */
@@ -28,11 +28,11 @@ struct fix {
 
 static const struct transport_ops no_ops;
 
-static inline void fill_setup(struct fix *f, struct hq_setup *s, struct guest_mem *gm)
+static inline void fill_setup(struct fix *f, struct vhost_pair_setup *s, struct guest_mem *gm)
 {
-	*s = (struct hq_setup){.mem = gm, .event_idx = true, .indirect = true};
-	s->ring[HQ_GUEST_RX] = drv_area(&f->rx, f->g.gm);
-	s->ring[HQ_GUEST_TX] = drv_area(&f->tx, f->g.gm);
+	*s = (struct vhost_pair_setup){.mem = gm, .event_idx = true, .indirect = true};
+	s->ring[VHOST_TO_GUEST] = drv_area(&f->rx, f->g.gm);
+	s->ring[VHOST_FROM_GUEST] = drv_area(&f->tx, f->g.gm);
 }
 
 /* A payload map of its own for each session, as vhost_user.c makes it. */
@@ -47,19 +47,19 @@ static inline struct guest_mem *own_map(struct fix *f)
 
 static inline void start(struct fix *f)
 {
-	struct hq_setup s;
+	struct vhost_pair_setup s;
 	struct guest_mem *gm = own_map(f);
 
 	fill_setup(f, &s, gm);
-	assert_int_equal(hq_start(f->q, &s), 0);
+	assert_int_equal(vhost_pair_start(f->q, &s), 0);
 	guest_mem_put(gm);
 }
 
 static inline void fresh(struct fix *f, uint16_t size)
 {
-	struct hq_bases b;
+	struct vhost_pair_bases b;
 
-	(void)hq_stop(f->q, &b);
+	(void)vhost_pair_stop(f->q, &b);
 	drv_make(&f->rx, &f->g, 0, size);
 	drv_make(&f->tx, &f->g, 1, size);
 	f->top = G_DATA;
@@ -73,7 +73,7 @@ static inline int setup(void **state)
 	guest_make(&f->g);
 	f->q = aligned_alloc(64, sizeof(*f->q));
 	f->tq = &f->q->tq;
-	assert_int_equal(hq_init(f->q, &no_ops, 0, "test"), 0);
+	assert_int_equal(vhost_pair_init(f->q, &no_ops, 0, "test"), 0);
 	fresh(f, N);
 	*state = f;
 	return 0;
@@ -82,10 +82,10 @@ static inline int setup(void **state)
 static inline int teardown(void **state)
 {
 	struct fix *f = *state;
-	struct hq_bases b;
+	struct vhost_pair_bases b;
 
-	(void)hq_stop(f->q, &b);
-	hq_fini(f->q);
+	(void)vhost_pair_stop(f->q, &b);
+	vhost_pair_fini(f->q);
 	free(f->q);
 	guest_free(&f->g);
 	free(f);
@@ -125,8 +125,8 @@ static inline void send_one(struct fix *f, const struct tx_slot *s, uint32_t len
 
 	for (uint32_t i = 0; i < len; i++)
 		s->data[i] = (uint8_t)(i + 1);
-	hq_tx_commit(f->tq, s->token, &h);
-	hq_publish(f->tq);
+	vhost_pair_tx_commit(f->tq, s->token, &h);
+	vhost_pair_publish(f->tq);
 }
 
 #define T(fn) cmocka_unit_test_setup_teardown(fn, setup, teardown)

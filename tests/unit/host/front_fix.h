@@ -20,7 +20,7 @@
 #include <time.h>
 
 #include "registry.h"
-#include "vsock_dev.h"
+#include "vhost_pair.h"
 #include "vu_msg.h"
 #include <zvsock_host.h>
 
@@ -226,7 +226,7 @@ static inline void pair_setup(struct front *f, unsigned rx, unsigned tx)
 /* ---- the host ---- */
 
 /* Waits until q->up is @up, woken by the queue's descriptor. */
-static inline void wait_up(struct tq *q, uint32_t up)
+static inline void wait_up(struct transport_queue *q, uint32_t up)
 {
 	time_t end = time(NULL) + 30;
 
@@ -250,7 +250,7 @@ static inline void wait_up(struct tq *q, uint32_t up)
 }
 
 /* A REQUEST from the guest arrives, and a RESPONSE finds its way back, on rings @rx and @tx. */
-static inline void exchange(struct front *f, struct tq *q, unsigned rx, unsigned tx)
+static inline void exchange(struct front *f, struct transport_queue *q, unsigned rx, unsigned tx)
 {
 	struct vsock_hdr req = {3, 2, 1024, 80, 0, 1, VSOCK_OP_REQUEST, 0, 65536, 0}, got;
 	struct vsock_hdr rsp = {2, 3, 80, 1024, 5, 1, VSOCK_OP_RW, 0, 65536, 0};

@@ -18,7 +18,7 @@
 #include <unistd.h>
 
 #include "guest_mem.h"
-#include "vring.h"
+#include "vhost_ring.h"
 
 #define G_GPA  0x100000ull
 #define G_UVA  0x7f0000000000ull
@@ -81,12 +81,12 @@ static inline void drv_make(struct drv *d, const struct guest *g, unsigned no, u
 }
 
 /* The device's view of the same ring. */
-static inline struct dvring_area drv_area(const struct drv *d, const struct guest_mem *gm)
+static inline struct vhost_ring_area drv_area(const struct drv *d, const struct guest_mem *gm)
 {
 	uint8_t *base = gm->r[0].va + d->off;
 
-	return (struct dvring_area){(void *)base, (void *)(base + DRV_AVAIL),
-				    (void *)(base + DRV_USED), d->size};
+	return (struct vhost_ring_area){(void *)base, (void *)(base + DRV_AVAIL),
+					(void *)(base + DRV_USED), d->size};
 }
 
 static inline void drv_desc(struct drv *d, unsigned i, uint64_t addr, uint32_t len, uint16_t flags,

@@ -20,18 +20,18 @@
 struct fix {
 	struct guest g;
 	struct drv d;
-	struct dvring r;
+	struct vhost_ring r;
 	struct pkt_seg seg[2048];
 	uint32_t ndesc;
 };
 
 static inline void load(struct fix *f, bool event_idx, bool indirect, bool writable)
 {
-	struct dvring_area a;
+	struct vhost_ring_area a;
 
 	drv_make(&f->d, &f->g, 0, N);
 	a = drv_area(&f->d, f->g.gm);
-	assert_int_equal(dvring_load(&f->r, &a, f->g.gm, event_idx, indirect, writable), 0);
+	assert_int_equal(vhost_ring_load(&f->r, &a, f->g.gm, event_idx, indirect, writable), 0);
 }
 
 static inline int setup(void **state)
@@ -67,10 +67,10 @@ static inline int take(struct fix *f, uint16_t head)
 	uint16_t h;
 
 	drv_offer(&f->d, head);
-	if (!dvring_refresh(&f->r) || !dvring_head(&f->r, f->r.last_avail, &h))
+	if (!vhost_ring_refresh(&f->r) || !vhost_ring_head(&f->r, f->r.last_avail, &h))
 		return -EPROTO;
 	f->r.last_avail++;
-	return dvring_walk(&f->r, h, f->seg, 2048, &f->ndesc);
+	return vhost_ring_walk(&f->r, h, f->seg, 2048, &f->ndesc);
 }
 
 #endif

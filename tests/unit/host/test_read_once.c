@@ -8,7 +8,7 @@
 #include "../read_once.h"
 
 /* The rings as the device maps them; @r is one of them. */
-static void watch_ring(const struct dvring *r)
+static void watch_ring(const struct vhost_ring *r)
 {
 	once_watch(r->desc, r->size * sizeof(*r->desc));
 	once_watch(r->avail, 6 + 2 * r->size);
@@ -16,7 +16,7 @@ static void watch_ring(const struct dvring *r)
 }
 
 /* One look at the ring and the entries [@from, @to), each a chain at the head of its number. */
-static void expect_entries(const struct dvring *r, unsigned from, unsigned to)
+static void expect_entries(const struct vhost_ring *r, unsigned from, unsigned to)
 {
 	once_expect(&r->avail->idx);
 	for (unsigned i = from; i < to; i++)
@@ -37,7 +37,7 @@ static const uint8_t *host_va(struct fix *f, uint64_t off)
 static void test_packets_of_one_descriptor_are_read_once(void **state)
 {
 	struct fix *f = *state;
-	const struct dvring *r = &f->q->tx;
+	const struct vhost_ring *r = &f->q->from_guest;
 	uint64_t off[3];
 	int n;
 
@@ -50,14 +50,14 @@ static void test_packets_of_one_descriptor_are_read_once(void **state)
 	for (unsigned i = 0; i < 3; i++)
 		once_watch(host_va(f, off[i]), HDR);
 	once_begin();
-	n = hq_rx_burst(f->tq, f->pkt, 64);
+	n = vhost_pair_rx_burst(f->tq, f->pkt, 64);
 	once_end();
 	assert_int_equal(n, 3);
 	expect_entries(r, 0, 3);
 	for (unsigned i = 0; i < 3; i++) {
 		expect_desc(&r->desc[i]);
 		once_expect_hdr(host_va(f, off[i]));
-		hq_rx_release(f->tq, f->pkt[i].token);
+		vhost_pair_rx_release(f->tq, f->pkt[i].token);
 	}
 	once_expect_no_more();
 }
@@ -67,7 +67,7 @@ static void test_packets_of_one_descriptor_are_read_once(void **state)
 static void test_a_chain_of_two_is_read_once_by_the_walk(void **state)
 {
 	struct fix *f = *state;
-	const struct dvring *r = &f->q->tx;
+	const struct vhost_ring *r = &f->q->from_guest;
 	uint64_t off = put_packet(f, 100, 100);
 	int n;
 
@@ -77,19 +77,19 @@ static void test_a_chain_of_two_is_read_once_by_the_walk(void **state)
 	once_watch(&r->desc[1], sizeof(*r->desc));
 	once_watch(r->avail, 6 + 2 * r->size);
 	once_begin();
-	n = hq_rx_burst(f->tq, f->pkt, 64);
+	n = vhost_pair_rx_burst(f->tq, f->pkt, 64);
 	once_end();
 	assert_int_equal(n, 1);
 	expect_entries(r, 0, 1);
 	expect_desc(&r->desc[1]);
 	once_expect_no_more();
-	hq_rx_release(f->tq, f->pkt[0].token);
+	vhost_pair_rx_release(f->tq, f->pkt[0].token);
 }
 
 static void test_receive_buffers_of_the_guest_are_read_once(void **state)
 {
 	struct fix *f = *state;
-	const struct dvring *r = &f->q->rx;
+	const struct vhost_ring *r = &f->q->to_guest;
 	unsigned n;
 
 	for (uint16_t i = 0; i < 16; i++)
@@ -97,15 +97,15 @@ static void test_receive_buffers_of_the_guest_are_read_once(void **state)
 	watch_ring(r);
 	once_watch(host_va(f, G_DATA), HDR);
 	once_begin();
-	n = hq_tx_reserve(f->tq, f->slot, 2, 64, 0);
-	hq_tx_commit(f->tq, f->slot[0].token, &(struct vsock_hdr){.len = 64});
+	n = vhost_pair_tx_reserve(f->tq, f->slot, 2, 64, 0);
+	vhost_pair_tx_commit(f->tq, f->slot[0].token, &(struct vsock_hdr){.len = 64});
 	once_end();
 	assert_int_equal(n, 2);
 	expect_entries(r, 0, 2);
 	expect_desc(&r->desc[0]);
 	expect_desc(&r->desc[1]);
 	once_expect_no_more(); /* and nothing of the header is read back */
-	hq_tx_cancel(f->tq, f->slot[1].token);
+	vhost_pair_tx_cancel(f->tq, f->slot[1].token);
 }
 
 int main(void)

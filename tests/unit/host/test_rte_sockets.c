@@ -13,8 +13,9 @@ const struct transport_ops *ops;
 static char dir[] = "/tmp/zvsock-sockets-XXXXXX";
 static char sock_a[64], sock_b[64];
 
-static int try_open(struct tdev **d, unsigned queues, const char *fmt, ...) ZV_PRINTF(3, 4);
-static int try_open(struct tdev **d, unsigned queues, const char *fmt, ...)
+static int try_open(struct transport_dev **d, unsigned queues, const char *fmt, ...)
+	ZV_PRINTF(3, 4);
+static int try_open(struct transport_dev **d, unsigned queues, const char *fmt, ...)
 {
 	const struct zv_opts o = {.size = sizeof(o), .queues = queues};
 	char rest[256];
@@ -54,9 +55,9 @@ static int vmm_accept(int listener)
 
 static void client_mode_outlives_the_vmm(void **state)
 {
-	struct tdev *d;
+	struct transport_dev *d;
 	struct front f;
-	struct tq *q;
+	struct transport_queue *q;
 	int listener;
 	char c;
 
@@ -84,9 +85,9 @@ static void client_mode_outlives_the_vmm(void **state)
 
 static void several_sockets_are_one_guest(void **state)
 {
-	struct tdev *d, *e;
+	struct transport_dev *d, *e;
 	struct front a, b;
-	struct tq *q0, *q1;
+	struct transport_queue *q0, *q1;
 
 	(void)state;
 	assert_int_equal(try_open(&d, 1, "%s,%s,cid=3", sock_a, sock_b), 0);
@@ -123,7 +124,7 @@ static void several_sockets_are_one_guest(void **state)
 
 static void what_cannot_be_opened_leaves_nothing(void **state)
 {
-	struct tdev *d;
+	struct transport_dev *d;
 
 	(void)state;
 	assert_int_equal(try_open(&d, 3, "%s,%s,cid=3", sock_a, sock_b), -EINVAL);
@@ -136,7 +137,7 @@ static void what_cannot_be_opened_leaves_nothing(void **state)
 
 static void sockmode_says_who_may_connect(void **state)
 {
-	struct tdev *d;
+	struct transport_dev *d;
 	struct stat st;
 
 	(void)state;
@@ -186,7 +187,7 @@ static void check_inherited(void)
 /* Neither guest memory nor sockets nor anything else reaches a program that is executed. */
 static void nothing_is_inherited(void **state)
 {
-	struct tdev *d, *e;
+	struct transport_dev *d, *e;
 	struct front f;
 	int listener;
 

@@ -14,9 +14,9 @@ static char sock_a[64], sock_b[64];
 const struct transport_ops *ops;
 static const struct zv_opts opts = {.size = sizeof(opts), .queues = 2};
 
-static struct tdev *open_dev(const char *path, unsigned cid)
+static struct transport_dev *open_dev(const char *path, unsigned cid)
 {
-	struct tdev *d = NULL;
+	struct transport_dev *d = NULL;
 	char rest[128];
 
 	snprintf(rest, sizeof(rest), "%s,cid=%u", path, cid);
@@ -45,7 +45,7 @@ static void init(void **state)
 /* The channel for the backend's own requests is kept as long as the frontend is there. */
 static void backend_channel(void **state)
 {
-	struct tdev *d = open_dev(sock_a, 3);
+	struct transport_dev *d = open_dev(sock_a, 3);
 	struct timeval limit = {.tv_sec = 10};
 	struct front f;
 	int fd[2];
@@ -75,7 +75,7 @@ static void backend_channel(void **state)
 static void registry(void **state)
 {
 	struct zv_opts many = opts;
-	struct tdev *a = open_dev(sock_a, 3), *b = NULL;
+	struct transport_dev *a = open_dev(sock_a, 3), *b = NULL;
 	char rest[128];
 
 	(void)state;
@@ -99,8 +99,8 @@ static void registry(void **state)
 
 static void session(void **state)
 {
-	struct tdev *d = open_dev(sock_a, 3);
-	struct tq *q = ops->queue(d, 0), *q1 = ops->queue(d, 1);
+	struct transport_dev *d = open_dev(sock_a, 3);
+	struct transport_queue *q = ops->queue(d, 0), *q1 = ops->queue(d, 1);
 	struct front f, late;
 	uint32_t s;
 	int third;
@@ -189,8 +189,8 @@ static void session(void **state)
 /* A new connection may be seen before the end of the old one, which it follows. */
 static void successor(void **state)
 {
-	struct tdev *d = open_dev(sock_a, 3);
-	struct tq *q = ops->queue(d, 0);
+	struct transport_dev *d = open_dev(sock_a, 3);
+	struct transport_queue *q = ops->queue(d, 0);
 	struct front f, next;
 	int silent;
 	char c;
@@ -226,8 +226,8 @@ static void successor(void **state)
 /* A broken ring stays down until it is started again; loans are returned by a stop. */
 static void broken(void **state)
 {
-	struct tdev *d = open_dev(sock_a, 3);
-	struct tq *q = ops->queue(d, 0);
+	struct transport_dev *d = open_dev(sock_a, 3);
+	struct transport_queue *q = ops->queue(d, 0);
 	struct vsock_hdr rw = {3, 2, 1024, 80, 4, 1, VSOCK_OP_RW, 0, 65536, 0};
 	struct front f;
 	struct rx_pkt p[4];
@@ -283,8 +283,8 @@ static void broken(void **state)
 /* Rings outside guest memory, a table that drops them, nonsense: refused, and nobody falls over. */
 static void bad_frontend(void **state)
 {
-	struct tdev *d = open_dev(sock_a, 3);
-	struct tq *q = ops->queue(d, 0);
+	struct transport_dev *d = open_dev(sock_a, 3);
+	struct transport_queue *q = ops->queue(d, 0);
 	struct vhost_vring_addr a = {.index = 1,
 				     .desc_user_addr = G_UVA + G_SIZE - 16,
 				     .avail_user_addr = G_UVA,

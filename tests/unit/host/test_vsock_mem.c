@@ -9,7 +9,7 @@ static void switch_mem(void **state)
 {
 	struct fix *f = *state;
 	uint64_t off = put_packet(f, 8, 8);
-	struct hq_setup s;
+	struct vhost_pair_setup s;
 	struct guest_mem *gm = own_map(f);
 	struct vsock_hdr h = hdr_of(1);
 	uint32_t rx_token;
@@ -17,37 +17,37 @@ static void switch_mem(void **state)
 
 	drv_desc(&f->tx, 0, G_GPA + off, HDR + 8, 0, 0);
 	drv_offer(&f->tx, 0);
-	assert_int_equal(hq_rx_burst(f->tq, f->pkt, 64), 1);
+	assert_int_equal(vhost_pair_rx_burst(f->tq, f->pkt, 64), 1);
 	rx_token = f->pkt[0].token;
 	held = f->pkt[0].seg[0].base;
 	for (unsigned i = 0; i < 3; i++)
 		offer_rx(f, (uint16_t)i, 1000);
-	assert_int_equal(hq_tx_reserve(f->tq, f->slot, 3, 1, 0), 3);
-	hq_tx_cancel(f->tq, f->slot[2].token); /* one on the stack, two out */
+	assert_int_equal(vhost_pair_tx_reserve(f->tq, f->slot, 3, 1, 0), 3);
+	vhost_pair_tx_cancel(f->tq, f->slot[2].token); /* one on the stack, two out */
 	before = f->slot[2].data;
 
 	fill_setup(f, &s, gm);
-	assert_int_equal(hq_switch_mem(f->q, &s), 0);
+	assert_int_equal(vhost_pair_switch_mem(f->q, &s), 0);
 	guest_mem_put(gm);
 	assert_int_equal(f->tq->session, 1);
 	assert_int_equal(f->tq->up, 1);
 	assert_int_equal(held[0], 1); /* not revoked */
-	hq_rx_release(f->tq, rx_token);
+	vhost_pair_rx_release(f->tq, rx_token);
 	f->slot[0].data[0] = 0x55;
-	hq_tx_commit(f->tq, f->slot[0].token, &h);
-	hq_tx_cancel(f->tq, f->slot[1].token);
+	vhost_pair_tx_commit(f->tq, f->slot[0].token, &h);
+	vhost_pair_tx_cancel(f->tq, f->slot[1].token);
 	assert_null(f->q->retired);
-	hq_publish(f->tq);
+	vhost_pair_publish(f->tq);
 	assert_used(&f->tx, 0, 0);
 	assert_used(&f->rx, 0, HDR + 1);
 	assert_int_equal(f->g.mem[G_DATA + HDR], 0x55);
 	/* the other two come back, in the new map */
-	assert_int_equal(hq_tx_reserve(f->tq, f->slot, 3, 1, 0), 2);
+	assert_int_equal(vhost_pair_tx_reserve(f->tq, f->slot, 3, 1, 0), 2);
 	assert_true(f->slot[1].data != before);
 	f->slot[1].data[0] = 0x66;
-	hq_tx_commit(f->tq, f->slot[1].token, &h);
-	hq_tx_commit(f->tq, f->slot[0].token, &h);
-	hq_publish(f->tq);
+	vhost_pair_tx_commit(f->tq, f->slot[1].token, &h);
+	vhost_pair_tx_commit(f->tq, f->slot[0].token, &h);
+	vhost_pair_publish(f->tq);
 	assert_used(&f->rx, 2, HDR + 1);
 	assert_int_equal(f->g.mem[G_DATA + 0x2000 + HDR], 0x66);
 	assert_used(&f->rx, 1, HDR + 1);
@@ -68,7 +68,7 @@ static int switch_to(struct fix *f, int fd)
 {
 	struct guest_mem_src src[2] = {guest_src(&f->g), guest_src(&f->g)};
 	struct guest_mem *gm;
-	struct hq_setup s;
+	struct vhost_pair_setup s;
 	int ret;
 
 	src[0].size = src[1].size = src[1].offset = G_SIZE / 2;
@@ -77,7 +77,7 @@ static int switch_to(struct fix *f, int fd)
 	src[1].fd = fd;
 	assert_int_equal(guest_mem_import(&gm, src, 2), 0);
 	fill_setup(f, &s, gm);
-	ret = hq_switch_mem(f->q, &s);
+	ret = vhost_pair_switch_mem(f->q, &s);
 	guest_mem_put(gm);
 	return ret;
 }
@@ -92,15 +92,15 @@ static void unused_memory_goes(void **state)
 	assert_int_equal(switch_to(f, f->g.fd), 0); /* from here on two regions */
 	for (unsigned i = 0; i < 2; i++)
 		offer_rx(f, (uint16_t)i, 1000);
-	assert_int_equal(hq_tx_reserve(f->tq, f->slot, 2, 1, 0), 2);
+	assert_int_equal(vhost_pair_tx_reserve(f->tq, f->slot, 2, 1, 0), 2);
 	assert_int_equal(switch_to(f, fd), 0);
 	assert_int_equal(f->tq->session, 1);
 	f->slot[0].data[0] = 0x55;
-	hq_tx_commit(f->tq, f->slot[0].token, &h);
-	hq_publish(f->tq);
+	vhost_pair_tx_commit(f->tq, f->slot[0].token, &h);
+	vhost_pair_publish(f->tq);
 	assert_used(&f->rx, 0, HDR + 1);
 	assert_int_equal(f->g.mem[G_DATA + HDR], 0x55);
-	hq_tx_cancel(f->tq, f->slot[1].token);
+	vhost_pair_tx_cancel(f->tq, f->slot[1].token);
 	assert_null(f->q->retired);
 	close(fd);
 }
@@ -112,7 +112,7 @@ static void memory_in_use_goes(void **state)
 	bool rx = true;
 	uint64_t at = G_SIZE / 2 + 0x1000;
 	struct vsock_hdr h = hdr_of(4);
-	struct hq_bases b;
+	struct vhost_pair_bases b;
 	uint8_t *mine;
 	uint32_t token;
 	int fd = moved_memory(f);
@@ -123,27 +123,27 @@ static void memory_in_use_goes(void **state)
 			vsock_hdr_put(f->g.mem + at, &h);
 			drv_desc(&f->tx, 0, G_GPA + at, HDR + 4, 0, 0);
 			drv_offer(&f->tx, 0);
-			assert_int_equal(hq_rx_burst(f->tq, f->pkt, 64), 1);
+			assert_int_equal(vhost_pair_rx_burst(f->tq, f->pkt, 64), 1);
 			token = f->pkt[0].token;
 			mine = f->pkt[0].seg[0].base;
 		} else {
 			drv_desc(&f->rx, 0, G_GPA + at, 1000, WRITE, 0);
 			drv_offer(&f->rx, 0);
-			assert_int_equal(hq_tx_reserve(f->tq, f->slot, 1, 1, 0), 1);
+			assert_int_equal(vhost_pair_tx_reserve(f->tq, f->slot, 1, 1, 0), 1);
 			token = f->slot[0].token;
 			mine = f->slot[0].data;
 		}
 		assert_int_equal(switch_to(f, fd), -EBUSY);
-		assert_true(hq_stop(f->q, &b));
+		assert_true(vhost_pair_stop(f->q, &b));
 		memset(f->g.mem + at, 0x77, 0x1000);
 		memset(mine, 0xd1, 4);
 		for (unsigned i = 0; i < 0x1000; i++)
 			assert_int_equal(f->g.mem[at + i], 0x77);
 		assert_int_equal(mine[3], 0xd1);
 		if (rx)
-			hq_rx_release(f->tq, token);
+			vhost_pair_rx_release(f->tq, token);
 		else
-			hq_tx_commit(f->tq, token, &h);
+			vhost_pair_tx_commit(f->tq, token, &h);
 		assert_int_equal(f->g.mem[at], 0x77);
 		assert_null(f->q->retired);
 		fresh(f, N);
@@ -155,39 +155,39 @@ static void memory_in_use_goes(void **state)
 static void maps_kept_are_bounded(void **state)
 {
 	struct fix *f = *state;
-	uint32_t token[HQ_RETIRED + 2];
-	struct hq_bases b;
-	struct hq_setup s;
+	uint32_t token[VHOST_RETIRED + 2];
+	struct vhost_pair_bases b;
+	struct vhost_pair_setup s;
 	struct guest_mem *gm;
 	unsigned n = 0;
 	int ret = 0;
 
-	for (; ret == 0 && n < HQ_RETIRED + 2; n++) {
+	for (; ret == 0 && n < VHOST_RETIRED + 2; n++) {
 		uint64_t off = put_packet(f, 8, 8);
 
 		drv_desc(&f->tx, (uint16_t)n, G_GPA + off, HDR + 8, 0, 0);
 		drv_offer(&f->tx, (uint16_t)n);
-		assert_int_equal(hq_rx_burst(f->tq, f->pkt, 64), 1);
+		assert_int_equal(vhost_pair_rx_burst(f->tq, f->pkt, 64), 1);
 		token[n] = f->pkt[0].token;
 		gm = own_map(f);
 		fill_setup(f, &s, gm);
-		ret = hq_switch_mem(f->q, &s);
+		ret = vhost_pair_switch_mem(f->q, &s);
 		guest_mem_put(gm);
 	}
 	assert_int_equal(ret, -EBUSY);
-	assert_int_equal(n, HQ_RETIRED + 1);
-	assert_true(hq_stop(f->q, &b));
+	assert_int_equal(n, VHOST_RETIRED + 1);
+	assert_true(vhost_pair_stop(f->q, &b));
 	gm = own_map(f);
 	fill_setup(f, &s, gm);
-	assert_int_equal(hq_start(f->q, &s), -EBUSY);
+	assert_int_equal(vhost_pair_start(f->q, &s), -EBUSY);
 	assert_int_equal(f->tq->up, 0);
-	hq_rx_release(f->tq, token[0]);
-	assert_int_equal(hq_start(f->q, &s), -EBUSY);
-	hq_rx_release(f->tq, token[1]);
-	assert_int_equal(hq_start(f->q, &s), 0); /* goes on once loans come back */
+	vhost_pair_rx_release(f->tq, token[0]);
+	assert_int_equal(vhost_pair_start(f->q, &s), -EBUSY);
+	vhost_pair_rx_release(f->tq, token[1]);
+	assert_int_equal(vhost_pair_start(f->q, &s), 0); /* goes on once loans come back */
 	guest_mem_put(gm);
 	while (n-- > 2)
-		hq_rx_release(f->tq, token[n]);
+		vhost_pair_rx_release(f->tq, token[n]);
 	assert_null(f->q->retired);
 }
 
@@ -197,8 +197,8 @@ static void bytes_kept_are_bounded(void **state)
 	struct fix *f = *state;
 	const unsigned most = 3;
 	uint32_t token[8];
-	struct hq_bases b;
-	struct hq_setup s;
+	struct vhost_pair_bases b;
+	struct vhost_pair_setup s;
 	unsigned n = 0;
 	int ret = 0;
 
@@ -209,17 +209,17 @@ static void bytes_kept_are_bounded(void **state)
 
 		drv_desc(&f->tx, (uint16_t)n, G_GPA + off, HDR + 8, 0, 0);
 		drv_offer(&f->tx, (uint16_t)n);
-		assert_int_equal(hq_rx_burst(f->tq, f->pkt, 64), 1);
+		assert_int_equal(vhost_pair_rx_burst(f->tq, f->pkt, 64), 1);
 		token[n] = f->pkt[0].token;
 		fill_setup(f, &s, gm);
-		ret = hq_switch_mem(f->q, &s);
+		ret = vhost_pair_switch_mem(f->q, &s);
 		guest_mem_put(gm);
 	}
 	assert_int_equal(ret, -EBUSY);
 	assert_int_equal(n, most + 1);
-	assert_true(hq_stop(f->q, &b));
+	assert_true(vhost_pair_stop(f->q, &b));
 	while (n--)
-		hq_rx_release(f->tq, token[n]);
+		vhost_pair_rx_release(f->tq, token[n]);
 	assert_null(f->q->retired);
 	f->q->retired_max = UINT64_MAX;
 	fresh(f, N);

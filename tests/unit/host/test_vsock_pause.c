@@ -7,26 +7,26 @@
 #include <sys/eventfd.h>
 #include <time.h>
 
-static struct hq_bases left;
+static struct vhost_pair_bases left;
 
 static void pause_it(struct fix *f)
 {
-	assert_true(hq_pause(f->q, f->g.gm, &left));
-	assert_false(hq_pause(f->q, f->g.gm, &left));
+	assert_true(vhost_pair_pause(f->q, f->g.gm, &left));
+	assert_false(vhost_pair_pause(f->q, f->g.gm, &left));
 	assert_true(f->q->paused);
 	/* all that was taken has been returned */
-	assert_int_equal(f->rx.used->idx, left.base[HQ_GUEST_RX]);
-	assert_int_equal(f->tx.used->idx, left.base[HQ_GUEST_TX]);
+	assert_int_equal(f->rx.used->idx, left.base[VHOST_TO_GUEST]);
+	assert_int_equal(f->tx.used->idx, left.base[VHOST_FROM_GUEST]);
 }
 
 static int resume(struct fix *f)
 {
 	struct guest_mem *gm = own_map(f);
-	struct hq_setup s;
+	struct vhost_pair_setup s;
 	int ret;
 
 	fill_setup(f, &s, gm);
-	ret = hq_resume(f->q, &s, f->g.gm);
+	ret = vhost_pair_resume(f->q, &s, f->g.gm);
 	guest_mem_put(gm);
 	return ret;
 }
@@ -44,13 +44,13 @@ static void loans_go_on(void **state)
 	off = put_packet(f, 8, 8);
 	drv_desc(&f->tx, 7, G_GPA + off, HDR + 8, 0, 0);
 	drv_offer(&f->tx, 7);
-	assert_int_equal(hq_rx_burst(f->tq, f->pkt, 64), 1);
+	assert_int_equal(vhost_pair_rx_burst(f->tq, f->pkt, 64), 1);
 	rx_token = f->pkt[0].token;
 	held = f->pkt[0].seg[0].base;
 	for (unsigned i = 0; i < 4; i++)
 		offer_rx(f, (uint16_t)i, 1000);
-	assert_int_equal(hq_tx_reserve(f->tq, f->slot, 3, 1, 0), 3);
-	hq_tx_cancel(f->tq, f->slot[2].token);
+	assert_int_equal(vhost_pair_tx_reserve(f->tq, f->slot, 3, 1, 0), 3);
+	vhost_pair_tx_cancel(f->tq, f->slot[2].token);
 	memcpy(f->slot[0].data, "abc", 3);
 	pause_it(f);
 	assert_int_equal(f->tq->up, 1);
@@ -61,45 +61,46 @@ static void loans_go_on(void **state)
 		assert_used(&f->rx, i, 0);
 	/* nothing works, nothing breaks, nothing reaches the guest */
 	drv_offer(&f->tx, 7);
-	assert_int_equal(hq_rx_burst(f->tq, f->pkt, 64), 0);
-	assert_int_equal(hq_tx_reserve(f->tq, f->slot + 3, 1, 1, TX_CTRL), 0);
-	assert_int_equal(hq_tx_ready(f->tq), 0);
+	assert_int_equal(vhost_pair_rx_burst(f->tq, f->pkt, 64), 0);
+	assert_int_equal(vhost_pair_tx_reserve(f->tq, f->slot + 3, 1, 1, TX_CTRL), 0);
+	assert_int_equal(vhost_pair_tx_ready(f->tq), 0);
 	memset(f->g.mem + G_DATA, 0x77, 0x8000);
 	assert_int_equal(held[0], 1);
 	assert_int_equal(held[7], 8);
 	memcpy(f->slot[1].data, "xyz", 3);
-	hq_tx_commit(f->tq, f->slot[1].token, &h); /* not in the order of the chains */
-	assert_int_equal(hq_arm(f->tq, 1), 0);
-	hq_disarm(f->tq);
-	hq_publish(f->tq);
+	vhost_pair_tx_commit(f->tq, f->slot[1].token, &h); /* not in the order of the chains */
+	assert_int_equal(vhost_pair_arm(f->tq, 1), 0);
+	vhost_pair_disarm(f->tq);
+	vhost_pair_publish(f->tq);
 	for (unsigned i = 0; i < 0x8000; i++)
 		assert_int_equal(f->g.mem[G_DATA + i], 0x77);
-	assert_int_equal(f->rx.used->idx, left.base[HQ_GUEST_RX]);
+	assert_int_equal(f->rx.used->idx, left.base[VHOST_TO_GUEST]);
 
 	assert_int_equal(resume(f), 0);
 	assert_int_equal(f->tq->session, 1);
 	assert_int_equal(f->tq->paused_at, 0);
 	assert_int_equal(f->tq->stats.sessions, 1);
-	assert_int_equal(hq_rx_burst(f->tq, f->pkt, 64), 0); /* what was offered is no packet */
-	hq_tx_commit(f->tq, f->slot[0].token, &h);	     /* waits behind the other */
-	hq_publish(f->tq);
+	assert_int_equal(vhost_pair_rx_burst(f->tq, f->pkt, 64),
+			 0);				   /* what was offered is no packet */
+	vhost_pair_tx_commit(f->tq, f->slot[0].token, &h); /* waits behind the other */
+	vhost_pair_publish(f->tq);
 	assert_used(&f->tx, 7, 0);
 	assert_used(&f->rx, 3, HDR + 3);
 	assert_memory_equal(f->g.mem + G_DATA + 0x3000 + HDR, "xyz", 3);
 	assert_int_equal(f->q->nlate, 1);
-	assert_int_equal(hq_tx_reserve(f->tq, f->slot, 1, 1, TX_CTRL), 0);
-	assert_int_equal(hq_arm(f->tq, 0), 0); /* and is waited for, whatever else is */
+	assert_int_equal(vhost_pair_tx_reserve(f->tq, f->slot, 1, 1, TX_CTRL), 0);
+	assert_int_equal(vhost_pair_arm(f->tq, 0), 0); /* and is waited for, whatever else is */
 	offer_rx(f, 1, 1000);
-	assert_int_equal(hq_arm(f->tq, 0), 1);
-	hq_publish(f->tq);
+	assert_int_equal(vhost_pair_arm(f->tq, 0), 1);
+	vhost_pair_publish(f->tq);
 	assert_used(&f->rx, 1, HDR + 3);
 	assert_memory_equal(f->g.mem + G_DATA + 0x1000 + HDR, "abc", 3);
 	vsock_hdr_get(&got, f->g.mem + G_DATA + 0x1000);
 	assert_memory_equal(&got, &h, HDR);
 	assert_non_null(f->q->retired);
-	hq_rx_release(f->tq, rx_token);
+	vhost_pair_rx_release(f->tq, rx_token);
 	assert_null(f->q->retired);
-	hq_publish(f->tq);
+	vhost_pair_publish(f->tq);
 	assert_false(drv_used(&f->tx, &(uint32_t){0}, &(uint32_t){0}));
 }
 
@@ -114,7 +115,7 @@ static void smaller_buffers(void **state)
 	h.type = VSOCK_TYPE_SEQPACKET;
 	h.flags = VSOCK_SEQ_EOM;
 	offer_rx(f, 0, 1000);
-	assert_int_equal(hq_tx_reserve(f->tq, f->slot, 1, 1, 0), 1);
+	assert_int_equal(vhost_pair_tx_reserve(f->tq, f->slot, 1, 1, 0), 1);
 	for (unsigned i = 0; i < 25; i++)
 		f->slot[0].data[i] = (uint8_t)(i + 1);
 	pause_it(f);
@@ -122,10 +123,10 @@ static void smaller_buffers(void **state)
 	assert_int_equal(resume(f), 0);
 	for (unsigned i = 0; i < 2; i++)
 		offer_rx(f, (uint16_t)(i + 1), HDR + room[i]);
-	hq_tx_commit(f->tq, f->slot[0].token, &h);
+	vhost_pair_tx_commit(f->tq, f->slot[0].token, &h);
 	for (unsigned i = 2; i < 4; i++)
 		offer_rx(f, (uint16_t)(i + 1), HDR + room[i]);
-	hq_publish(f->tq);
+	vhost_pair_publish(f->tq);
 	for (unsigned i = 0, k = 0; i < 4; i++) {
 		const uint8_t *p = f->g.mem + G_DATA + (i + 1) * 0x1000;
 
@@ -148,7 +149,7 @@ static void pieces(void **state)
 {
 	struct fix *f = *state;
 	uint64_t off = put_packet(f, 24, 4), more = off + 0x3000;
-	struct hq_bases b;
+	struct vhost_pair_bases b;
 
 	for (unsigned i = 0; i < 20; i++)
 		f->g.mem[more + i] = (uint8_t)(0x80 + i);
@@ -156,16 +157,16 @@ static void pieces(void **state)
 	drv_desc(&f->tx, 1, G_GPA + more, 20, NEXT, 2);
 	drv_desc(&f->tx, 2, G_GPA + more + 0x1000, 100, 0, 0);
 	drv_offer(&f->tx, 0);
-	assert_int_equal(hq_rx_burst(f->tq, f->pkt, 64), 1);
+	assert_int_equal(vhost_pair_rx_burst(f->tq, f->pkt, 64), 1);
 	assert_int_equal(f->pkt[0].nseg, 2);
-	assert_true(hq_stop(f->q, &b));
+	assert_true(vhost_pair_stop(f->q, &b));
 	assert_int_equal(f->tq->lost, 0);
 	memset(f->g.mem + off, 0x77, 0x6000);
 	assert_int_equal(f->pkt[0].seg[0].base[0], 1);
 	assert_int_equal(f->pkt[0].seg[0].base[3], 4);
 	for (unsigned i = 0; i < 20; i++)
 		assert_int_equal(f->pkt[0].seg[1].base[i], 0x80 + i);
-	hq_rx_release(f->tq, f->pkt[0].token);
+	vhost_pair_rx_release(f->tq, f->pkt[0].token);
 	assert_null(f->q->retired);
 }
 
@@ -174,17 +175,17 @@ static void changed_pieces(void **state)
 {
 	struct fix *f = *state;
 	uint64_t off = put_packet(f, 24, 4);
-	struct hq_bases b;
+	struct vhost_pair_bases b;
 
 	drv_desc(&f->tx, 0, G_GPA + off, HDR + 4, NEXT, 1);
 	drv_desc(&f->tx, 1, G_GPA + off + 0x3000, 20, 0, 0);
 	drv_offer(&f->tx, 0);
-	assert_int_equal(hq_rx_burst(f->tq, f->pkt, 64), 1);
+	assert_int_equal(vhost_pair_rx_burst(f->tq, f->pkt, 64), 1);
 	drv_desc(&f->tx, 1, G_GPA + G_SIZE, 20, 0, 0);
-	assert_true(hq_stop(f->q, &b));
+	assert_true(vhost_pair_stop(f->q, &b));
 	assert_int_equal(f->tq->lost, 1);
 	assert_int_equal(f->tx.used->idx, 1);
-	hq_rx_release(f->tq, f->pkt[0].token);
+	vhost_pair_rx_release(f->tq, f->pkt[0].token);
 }
 
 /* What is no pause: another driver, other memory, other rings. */
@@ -192,20 +193,20 @@ static void begun_anew(void **state)
 {
 	struct fix *f = *state;
 	struct guest_mem_src src = guest_src(&f->g);
-	struct hq_bases b;
+	struct vhost_pair_bases b;
 	struct guest_mem *gm;
-	struct hq_setup s;
+	struct vhost_pair_setup s;
 	int fd = memfd_create("other", MFD_CLOEXEC);
 
 	/* used indices that the driver has reset */
 	offer_rx(f, 0, 1000);
-	assert_int_equal(hq_tx_reserve(f->tq, f->slot, 1, 1, 0), 1);
+	assert_int_equal(vhost_pair_tx_reserve(f->tq, f->slot, 1, 1, 0), 1);
 	pause_it(f);
-	assert_int_equal(left.base[HQ_GUEST_RX], 1);
+	assert_int_equal(left.base[VHOST_TO_GUEST], 1);
 	f->rx.used->idx = 0;
 	assert_int_equal(resume(f), -ESTALE);
-	assert_true(hq_stop(f->q, &b));
-	hq_tx_cancel(f->tq, f->slot[0].token);
+	assert_true(vhost_pair_stop(f->q, &b));
+	vhost_pair_tx_cancel(f->tq, f->slot[0].token);
 	assert_null(f->q->retired);
 	/* other memory, with the same contents */
 	fresh(f, N);
@@ -213,11 +214,11 @@ static void begun_anew(void **state)
 	assert_int_equal(pwrite(fd, f->g.mem, G_SIZE, 0), G_SIZE);
 	src.fd = fd;
 	assert_int_equal(guest_mem_import(&gm, &src, 1), 0);
-	s = (struct hq_setup){.mem = gm, .event_idx = true, .indirect = true};
-	s.ring[HQ_GUEST_RX] = drv_area(&f->rx, gm);
-	s.ring[HQ_GUEST_TX] = drv_area(&f->tx, gm);
-	assert_int_equal(hq_resume(f->q, &s, gm), -ESTALE);
-	assert_true(hq_stop(f->q, &b));
+	s = (struct vhost_pair_setup){.mem = gm, .event_idx = true, .indirect = true};
+	s.ring[VHOST_TO_GUEST] = drv_area(&f->rx, gm);
+	s.ring[VHOST_FROM_GUEST] = drv_area(&f->tx, gm);
+	assert_int_equal(vhost_pair_resume(f->q, &s, gm), -ESTALE);
+	assert_true(vhost_pair_stop(f->q, &b));
 	assert_int_equal(f->tq->up, 0);
 	assert_int_equal(f->tq->paused_at, 0);
 	guest_mem_put(gm);
@@ -227,39 +228,39 @@ static void begun_anew(void **state)
 	pause_it(f);
 	f->rx.size = 3;
 	assert_int_equal(resume(f), -EINVAL);
-	assert_true(hq_stop(f->q, &b));
+	assert_true(vhost_pair_stop(f->q, &b));
 }
 
 /* A driver that has let the rings go changes their memory: the owner, asleep, hears of it. */
 static void driver_is_gone(void **state)
 {
 	struct fix *f = *state;
-	struct pollfd p = {.fd = hq_fd(f->tq), .events = POLLIN};
+	struct pollfd p = {.fd = vhost_pair_fd(f->tq), .events = POLLIN};
 	uint32_t session = f->tq->session;
-	struct hq_bases b;
+	struct vhost_pair_bases b;
 
 	offer_rx(f, 0, 1000);
 	pause_it(f);
-	hq_disarm(f->tq);
+	vhost_pair_disarm(f->tq);
 	for (int i = 0; i < 3; i++) { /* nothing happens: it is woken, and sees that */
-		while (hq_arm(f->tq, 0))
-			hq_disarm(f->tq);
+		while (vhost_pair_arm(f->tq, 0))
+			vhost_pair_disarm(f->tq);
 		assert_int_equal(poll(&p, 1, 30000), 1);
-		hq_disarm(f->tq);
-		assert_int_equal(hq_rx_burst(f->tq, f->pkt, 64), 0);
+		vhost_pair_disarm(f->tq);
+		assert_int_equal(vhost_pair_rx_burst(f->tq, f->pkt, 64), 0);
 		assert_int_equal(f->tq->up, 1);
 	}
 	f->rx.avail->idx = 0; /* as Linux does when it takes its buffers back */
 	while (f->tq->up) {
-		assert_int_equal(hq_arm(f->tq, 0), 0);
+		assert_int_equal(vhost_pair_arm(f->tq, 0), 0);
 		assert_int_equal(poll(&p, 1, 30000), 1);
-		hq_disarm(f->tq);
-		(void)hq_rx_burst(f->tq, f->pkt, 64);
+		vhost_pair_disarm(f->tq);
+		(void)vhost_pair_rx_burst(f->tq, f->pkt, 64);
 	}
 	assert_int_equal(f->tq->session, session + 1);
 	assert_int_equal(f->tq->paused_at, 0);
 	assert_int_equal(resume(f), -ESTALE);
-	assert_true(hq_stop(f->q, &b));
+	assert_true(vhost_pair_stop(f->q, &b));
 }
 
 /* Pauses, one after the other, with loans of each stretch between them: bounded as other changes.
@@ -267,34 +268,34 @@ static void driver_is_gone(void **state)
 static void many_pauses(void **state)
 {
 	struct fix *f = *state;
-	uint32_t token[HQ_RETIRED + 1];
-	struct hq_bases b;
+	uint32_t token[VHOST_RETIRED + 1];
+	struct vhost_pair_bases b;
 	unsigned n = 0;
 	int ret = 0;
 
-	for (; ret == 0 && n < HQ_RETIRED + 1; n++) {
+	for (; ret == 0 && n < VHOST_RETIRED + 1; n++) {
 		uint64_t off = put_packet(f, 8, 8);
 
 		drv_desc(&f->tx, (uint16_t)n, G_GPA + off, HDR + 8, 0, 0);
 		drv_offer(&f->tx, (uint16_t)n);
-		assert_int_equal(hq_rx_burst(f->tq, f->pkt, 64), 1);
+		assert_int_equal(vhost_pair_rx_burst(f->tq, f->pkt, 64), 1);
 		token[n] = f->pkt[0].token;
 		pause_it(f);
 		ret = resume(f);
 	}
 	assert_int_equal(ret, -EBUSY);
-	assert_int_equal(n, HQ_RETIRED);
+	assert_int_equal(n, VHOST_RETIRED);
 	assert_int_equal(resume(f), -ESTALE); /* once in vain is in vain */
-	assert_true(hq_stop(f->q, &b));
+	assert_true(vhost_pair_stop(f->q, &b));
 	while (n-- > 1)
-		hq_rx_release(f->tq, token[n]);
+		vhost_pair_rx_release(f->tq, token[n]);
 	fresh(f, N);
 	for (n = 0; n < 100; n++) { /* one loan is no hindrance */
 		pause_it(f);
 		assert_int_equal(resume(f), 0);
 	}
 	assert_int_equal(f->tq->up, 1);
-	hq_rx_release(f->tq, token[0]);
+	vhost_pair_rx_release(f->tq, token[0]);
 	assert_null(f->q->retired);
 }
 
@@ -310,13 +311,13 @@ static void polling_costs_no_call(void **state)
 	timer = f->q->watchfd;
 	f->q->watchfd = event; /* tells who reads it */
 	f->q->watch_due += 3600000000000u;
-	assert_int_equal(hq_rx_burst(f->tq, f->pkt, 64), 0);
+	assert_int_equal(vhost_pair_rx_burst(f->tq, f->pkt, 64), 0);
 	f->q->watchfd = timer;
 	assert_int_equal(read(event, &n, sizeof(n)), sizeof(n));
 	f->q->watch_due -= 3600000000000u;
 	while (f->tq->up) { /* and when it is due, it is looked at */
 		f->rx.avail->idx++;
-		(void)hq_rx_burst(f->tq, f->pkt, 64);
+		(void)vhost_pair_rx_burst(f->tq, f->pkt, 64);
 	}
 	(void)close(event);
 }

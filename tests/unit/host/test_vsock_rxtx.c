@@ -26,7 +26,7 @@ static void expect_packet(struct fix *f, uint32_t len)
 	struct vsock_hdr want = hdr_of(len);
 	uint32_t sum = 0;
 
-	assert_int_equal(hq_rx_burst(f->tq, p, 64), 1);
+	assert_int_equal(vhost_pair_rx_burst(f->tq, p, 64), 1);
 	assert_memory_equal(&p->hdr, &want, HDR);
 	for (uint32_t s = 0; s < p->nseg; s++) {
 		assert_true(p->seg[s].len > 0);
@@ -35,14 +35,14 @@ static void expect_packet(struct fix *f, uint32_t len)
 	}
 	assert_int_equal(sum, len);
 	assert_int_equal(p->nseg == 0, len == 0);
-	hq_publish(f->tq);
+	vhost_pair_publish(f->tq);
 	if (len) {
 		assert_false(drv_used(&f->tx, &(uint32_t){0}, &(uint32_t){0}));
-		hq_rx_release(f->tq, p->token);
-		hq_publish(f->tq);
+		vhost_pair_rx_release(f->tq, p->token);
+		vhost_pair_publish(f->tq);
 	}
 	assert_used(&f->tx, 0, 0);
-	assert_int_equal(dvring_in_flight(&f->q->tx), 0);
+	assert_int_equal(vhost_ring_in_flight(&f->q->from_guest), 0);
 }
 
 static void test_lesson_05_header_split_in_every_way(void **state)
@@ -118,9 +118,9 @@ static void rx_len(void **state)
 			expect_packet(f, t[i].len);
 			continue;
 		}
-		assert_int_equal(hq_rx_burst(f->tq, f->pkt, 64), 0);
+		assert_int_equal(vhost_pair_rx_burst(f->tq, f->pkt, 64), 0);
 		assert_int_equal(f->tq->stats.rx_bad_hdr, bad + 1);
-		hq_publish(f->tq);
+		vhost_pair_publish(f->tq);
 		assert_used(&f->tx, 0, 0);
 	}
 	/* fewer bytes than a header: direct, empty, split */
@@ -132,7 +132,7 @@ static void rx_len(void **state)
 	drv_desc(&f->tx, 3, D, 3, 0, 0);
 	drv_offer(&f->tx, 2);
 	f->tq->stats.rx_bad_hdr = 0;
-	assert_int_equal(hq_rx_burst(f->tq, f->pkt, 64), 0);
+	assert_int_equal(vhost_pair_rx_burst(f->tq, f->pkt, 64), 0);
 	assert_int_equal(f->tq->stats.rx_bad_hdr, 3);
 	assert_int_equal(f->tq->up, 1);
 }
@@ -152,16 +152,16 @@ static void rx_many(void **state)
 		for (unsigned i = 0; i < N; i++)
 			drv_offer(&f->tx, (uint16_t)i);
 		while (got < N) {
-			int n = hq_rx_burst(f->tq, f->pkt, 7);
+			int n = vhost_pair_rx_burst(f->tq, f->pkt, 7);
 
 			assert_in_range(n, 1, 7);
 			for (int i = 0; i < n; i++)
 				tokens[got++] = f->pkt[i].token;
 		}
-		assert_int_equal(hq_rx_burst(f->tq, f->pkt, 7), 0);
+		assert_int_equal(vhost_pair_rx_burst(f->tq, f->pkt, 7), 0);
 		for (unsigned i = N; i-- > 0;)
-			hq_rx_release(f->tq, tokens[i]);
-		hq_publish(f->tq);
+			vhost_pair_rx_release(f->tq, tokens[i]);
+		vhost_pair_publish(f->tq);
 		for (unsigned i = N; i-- > 0; seen++)
 			assert_used(&f->tx, i, 0);
 	}
@@ -184,12 +184,12 @@ static void rx_scratch(void **state)
 		drv_offer(&f->tx, (uint16_t)i);
 	}
 	for (unsigned i = 0; i < 4; i++) {
-		assert_int_equal(hq_rx_burst(f->tq, f->pkt, 64), 1);
+		assert_int_equal(vhost_pair_rx_burst(f->tq, f->pkt, 64), 1);
 		assert_int_equal(f->pkt[0].nseg, 1000);
 		assert_int_equal(f->pkt[0].seg[999].base[0], (uint8_t)1000);
-		hq_rx_release(f->tq, f->pkt[0].token);
+		vhost_pair_rx_release(f->tq, f->pkt[0].token);
 	}
-	assert_int_equal(hq_rx_burst(f->tq, f->pkt, 64), 0);
+	assert_int_equal(vhost_pair_rx_burst(f->tq, f->pkt, 64), 0);
 	assert_int_equal(f->tq->up, 1);
 }
 
@@ -221,7 +221,7 @@ static void tx_shapes(void **state)
 				 n < 4 && t[i].piece[n + 1] ? NEXT | WRITE : WRITE,
 				 (uint16_t)(n + 1));
 		drv_offer(&f->rx, 0);
-		assert_int_equal(hq_tx_reserve(f->tq, f->slot, 64, 4096, 0), 1);
+		assert_int_equal(vhost_pair_tx_reserve(f->tq, f->slot, 64, 4096, 0), 1);
 		assert_int_equal(f->slot[0].capacity, t[i].cap);
 		send_one(f, &f->slot[0], t[i].cap);
 		assert_used(&f->rx, 0, HDR + t[i].cap);
@@ -244,22 +244,22 @@ static void tx_no_room(void **state)
 	offer_rx(f, 0, HDR);
 	offer_rx(f, 1, HDR);
 	offer_rx(f, 2, HDR + 10);
-	assert_int_equal(hq_tx_reserve(f->tq, f->slot, 64, 10, 0), 1);
+	assert_int_equal(vhost_pair_tx_reserve(f->tq, f->slot, 64, 10, 0), 1);
 	assert_int_equal(f->slot[0].capacity, 10);
-	assert_false(hq_tx_ready(f->tq));
-	assert_int_equal(hq_tx_reserve(f->tq, f->slot + 1, 64 - 1, 10, 0), 0);
-	assert_int_equal(hq_tx_reserve(f->tq, f->slot + 1, 63, 0, TX_CTRL), 2);
+	assert_false(vhost_pair_tx_ready(f->tq));
+	assert_int_equal(vhost_pair_tx_reserve(f->tq, f->slot + 1, 64 - 1, 10, 0), 0);
+	assert_int_equal(vhost_pair_tx_reserve(f->tq, f->slot + 1, 63, 0, TX_CTRL), 2);
 	assert_int_equal(f->slot[1].capacity, 0);
-	hq_tx_cancel(f->tq, f->slot[2].token);
-	assert_int_equal(hq_tx_reserve(f->tq, f->slot + 2, 62, 10, 0), 0);
+	vhost_pair_tx_cancel(f->tq, f->slot[2].token);
+	assert_int_equal(vhost_pair_tx_reserve(f->tq, f->slot + 2, 62, 10, 0), 0);
 	send_one(f, &f->slot[1], 0);
 	send_one(f, &f->slot[0], 10);
 	assert_used(&f->rx, 1, HDR);
 	assert_used(&f->rx, 2, HDR + 10);
-	assert_int_equal(hq_tx_reserve(f->tq, f->slot, 64, 0, TX_CTRL), 1);
+	assert_int_equal(vhost_pair_tx_reserve(f->tq, f->slot, 64, 0, TX_CTRL), 1);
 	send_one(f, &f->slot[0], 0);
 	assert_used(&f->rx, 0, HDR);
-	assert_int_equal(dvring_in_flight(&f->q->rx), 0);
+	assert_int_equal(vhost_ring_in_flight(&f->q->to_guest), 0);
 	assert_int_equal(f->tq->up, 1);
 }
 
@@ -270,15 +270,15 @@ static void tx_cancel(void **state)
 
 	offer_rx(f, 0, 4096);
 	offer_rx(f, 1, 4096);
-	assert_int_equal(hq_tx_reserve(f->tq, f->slot, 2, 1, 0), 2);
+	assert_int_equal(vhost_pair_tx_reserve(f->tq, f->slot, 2, 1, 0), 2);
 	data = f->slot[1].data;
-	hq_tx_cancel(f->tq, f->slot[1].token);
-	hq_tx_cancel(f->tq, f->slot[1].token); /* once is enough */
-	assert_true(hq_tx_ready(f->tq));
-	hq_publish(f->tq);
+	vhost_pair_tx_cancel(f->tq, f->slot[1].token);
+	vhost_pair_tx_cancel(f->tq, f->slot[1].token); /* once is enough */
+	assert_true(vhost_pair_tx_ready(f->tq));
+	vhost_pair_publish(f->tq);
 	assert_false(drv_used(&f->rx, &(uint32_t){0}, &(uint32_t){0}));
 	offer_rx(f, 2, 4096);
-	assert_int_equal(hq_tx_reserve(f->tq, f->slot + 1, 2, 1, 0), 2);
+	assert_int_equal(vhost_pair_tx_reserve(f->tq, f->slot + 1, 2, 1, 0), 2);
 	assert_ptr_equal(f->slot[1].data, data); /* the cancelled one first */
 	assert_int_equal(f->slot[1].capacity, 4096 - HDR);
 	for (unsigned i = 3; i-- > 0;)
@@ -294,27 +294,27 @@ static void tx_control_reserve(void **state)
 
 	for (unsigned i = 0; i < N; i++)
 		offer_rx(f, (uint16_t)i, 1024);
-	assert_int_equal(hq_tx_max(f->tq), N - KEEP);
-	assert_true(hq_tx_ready(f->tq));
-	assert_int_equal(hq_tx_reserve(f->tq, f->slot, 64, 1, 0), N - KEEP);
-	assert_false(hq_tx_ready(f->tq));
-	assert_int_equal(hq_tx_reserve(f->tq, f->slot + N - KEEP, 8, 1, 0), 0);
-	assert_int_equal(hq_tx_reserve(f->tq, f->slot + N - KEEP, 3, 0, TX_CTRL), 3);
-	assert_int_equal(hq_tx_reserve(f->tq, f->slot + N - 5, 64, 0, TX_CTRL), 5);
-	assert_int_equal(hq_tx_reserve(f->tq, f->slot, 1, 0, TX_CTRL), 0);
+	assert_int_equal(vhost_pair_tx_max(f->tq), N - KEEP);
+	assert_true(vhost_pair_tx_ready(f->tq));
+	assert_int_equal(vhost_pair_tx_reserve(f->tq, f->slot, 64, 1, 0), N - KEEP);
+	assert_false(vhost_pair_tx_ready(f->tq));
+	assert_int_equal(vhost_pair_tx_reserve(f->tq, f->slot + N - KEEP, 8, 1, 0), 0);
+	assert_int_equal(vhost_pair_tx_reserve(f->tq, f->slot + N - KEEP, 3, 0, TX_CTRL), 3);
+	assert_int_equal(vhost_pair_tx_reserve(f->tq, f->slot + N - 5, 64, 0, TX_CTRL), 5);
+	assert_int_equal(vhost_pair_tx_reserve(f->tq, f->slot, 1, 0, TX_CTRL), 0);
 	for (unsigned i = 0; i < N; i++)
-		hq_tx_cancel(f->tq, f->slot[i].token);
-	assert_int_equal(hq_tx_reserve(f->tq, f->slot, 64, 1, 0), N - KEEP);
+		vhost_pair_tx_cancel(f->tq, f->slot[i].token);
+	assert_int_equal(vhost_pair_tx_reserve(f->tq, f->slot, 64, 1, 0), N - KEEP);
 	/* small rings keep an eighth; a guest with few buffers keeps few back */
 	fresh(f, 16);
 	for (unsigned i = 0; i < 16; i++)
 		offer_rx(f, (uint16_t)i, 1024);
-	assert_int_equal(hq_tx_max(f->tq), 14);
-	assert_int_equal(hq_tx_reserve(f->tq, f->slot, 64, 1, 0), 14);
+	assert_int_equal(vhost_pair_tx_max(f->tq), 14);
+	assert_int_equal(vhost_pair_tx_reserve(f->tq, f->slot, 64, 1, 0), 14);
 	fresh(f, N);
 	for (unsigned i = 0; i < 4; i++)
 		offer_rx(f, (uint16_t)i, 1024);
-	assert_int_equal(hq_tx_reserve(f->tq, f->slot, 64, 1, 0), 4);
+	assert_int_equal(vhost_pair_tx_reserve(f->tq, f->slot, 64, 1, 0), 4);
 }
 
 /* A table of @n - 1 empty descriptors and one of @len bytes, for the chain at @head of @d. */
@@ -343,18 +343,18 @@ static void work_of_a_round_is_bounded(void **state)
 		offer_empties(f, &f->rx, i, 1000, HDR + 1, WRITE);
 	while (all < N - KEEP) {
 		assert_true(++rounds <= N);
-		assert_int_equal(hq_rx_burst(f->tq, f->pkt, 64), 0);
-		while ((got = hq_tx_reserve(f->tq, f->slot, 64, 1, 0)))
+		assert_int_equal(vhost_pair_rx_burst(f->tq, f->pkt, 64), 0);
+		while ((got = vhost_pair_tx_reserve(f->tq, f->slot, 64, 1, 0)))
 			all += got;
-		assert_in_range(f->q->rx.walked + f->q->taken, 1, HQ_WORK + 1001);
+		assert_in_range(f->q->to_guest.walked + f->q->taken, 1, VHOST_WORK + 1001);
 		if (all < N - KEEP)
-			assert_true(hq_tx_ready(f->tq) && hq_arm(f->tq, 1) == 1);
+			assert_true(vhost_pair_tx_ready(f->tq) && vhost_pair_arm(f->tq, 1) == 1);
 	}
-	assert_true(rounds >= (N - KEEP) * 1000 / (HQ_WORK + 1001));
+	assert_true(rounds >= (N - KEEP) * 1000 / (VHOST_WORK + 1001));
 	assert_int_equal(all, N - KEEP);
 	/* control packets are few, and go at once */
-	assert_int_equal(hq_tx_reserve(f->tq, f->slot, 1, 0, TX_CTRL), 1);
-	assert_int_equal(f->q->rx.broken, 0);
+	assert_int_equal(vhost_pair_tx_reserve(f->tq, f->slot, 1, 0, TX_CTRL), 1);
+	assert_int_equal(f->q->to_guest.broken, 0);
 }
 
 static void work_of_a_burst_is_bounded(void **state)
@@ -368,13 +368,13 @@ static void work_of_a_burst_is_bounded(void **state)
 	for (uint16_t i = 0; i < 32; i++)
 		offer_empties(f, &f->tx, i, 1000, HDR, 0);
 	for (; all < 32; bursts++) {
-		got = hq_rx_burst(f->tq, f->pkt, 64);
+		got = vhost_pair_rx_burst(f->tq, f->pkt, 64);
 		assert_true(got >= 1);
-		assert_in_range(f->q->tx.walked, 1, HQ_WORK + 1001);
+		assert_in_range(f->q->from_guest.walked, 1, VHOST_WORK + 1001);
 		all += got;
 	}
-	assert_true(bursts >= 32 * 1000 / (HQ_WORK + 1001));
-	assert_int_equal(f->q->tx.broken, 0);
+	assert_true(bursts >= 32 * 1000 / (VHOST_WORK + 1001));
+	assert_int_equal(f->q->from_guest.broken, 0);
 }
 
 /* The control thread has other guests too: it does not walk a ring of such chains either. */
@@ -383,17 +383,18 @@ static void work_of_an_end_is_bounded(void **state)
 	struct fix *f = *state;
 	uint64_t off = put_packet(f, 0, 0);
 	unsigned all = 0;
-	struct hq_bases b;
+	struct vhost_pair_bases b;
 	int n;
 
 	fresh(f, 256);
 	memcpy(f->g.mem + G_DATA + 0x40000, f->g.mem + off, HDR);
 	for (uint16_t i = 0; i < LONG; i++)
 		offer_empties(f, &f->tx, i, 1000, HDR, 0);
-	assert_true(hq_stop(f->q, &b));
-	while ((n = hq_rx_rest(f->tq, f->pkt, 64)) > 0)
+	assert_true(vhost_pair_stop(f->q, &b));
+	while ((n = vhost_pair_rx_rest(f->tq, f->pkt, 64)) > 0)
 		all += (unsigned)n;
-	assert_in_range(all, 8, hq_sweep(&f->q->tx) / 1000 + 1 + HQ_WORK / 1000 + 1);
+	assert_in_range(all, 8,
+			vhost_pair_sweep(&f->q->from_guest) / 1000 + 1 + VHOST_WORK / 1000 + 1);
 }
 
 /* Packets in two pieces, and so many empty descriptors that they cannot all be looked for again. */
@@ -404,7 +405,7 @@ static void work_of_a_revocation_is_bounded(void **state)
 	unsigned all = 0, good = 0;
 	uint32_t token[LONG];
 	uint8_t *at[LONG] = {NULL};
-	struct hq_bases b;
+	struct vhost_pair_bases b;
 	uint64_t off;
 	int n;
 
@@ -415,21 +416,21 @@ static void work_of_a_revocation_is_bounded(void **state)
 	t[0] = (struct vring_desc){G_GPA + off, HDR + 4, NEXT, 1};
 	memcpy(f->g.mem + G_DATA + 0x40000, f->g.mem + off + HDR + 4, 4);
 	for (unsigned round = 0; all < LONG && round < LONG; round++) {
-		n = hq_rx_burst(f->tq, f->pkt, 64);
+		n = vhost_pair_rx_burst(f->tq, f->pkt, 64);
 		for (int i = 0; i < n; i++, all++) {
 			token[all] = f->pkt[i].token;
 			at[all] = f->pkt[i].seg[0].base;
 		}
 	}
 	assert_int_equal(all, LONG);
-	assert_true(hq_stop(f->q, &b));
+	assert_true(vhost_pair_stop(f->q, &b));
 	assert_int_equal(f->tq->lost, 1); /* bytes are lost, and that is said */
 	memset(f->g.mem + off, 0x77, HDR + 8);
 	for (unsigned i = 0; i < LONG; i++)
 		good += at[i][0] == 1;
 	assert_int_equal(good, LONG); /* they all lent the same bytes */
 	for (unsigned i = 0; i < LONG; i++)
-		hq_rx_release(f->tq, token[i]);
+		vhost_pair_rx_release(f->tq, token[i]);
 	assert_null(f->q->retired);
 }
 
@@ -438,26 +439,26 @@ static void work_of_a_change_is_bounded(void **state)
 {
 	struct fix *f = *state;
 	struct guest_mem *gm = own_map(f);
-	struct hq_setup s;
+	struct vhost_pair_setup s;
 	uint8_t *was;
 
 	for (uint16_t i = 0; i < 16; i++)
 		offer_rx(f, i, 1000);
-	assert_int_equal(hq_tx_reserve(f->tq, f->slot, 8, 1, 0), 8);
+	assert_int_equal(vhost_pair_tx_reserve(f->tq, f->slot, 8, 1, 0), 8);
 	for (unsigned i = 1; i < 8; i++)
-		hq_tx_cancel(f->tq, f->slot[i].token);
+		vhost_pair_tx_cancel(f->tq, f->slot[i].token);
 	was = f->slot[0].data;
 	for (uint16_t i = 0; i < 16; i++) /* the driver has no right to */
 		offer_empties(f, &f->rx, i, 1000, 50, WRITE);
-	f->q->rx.walked = 0;
+	f->q->to_guest.walked = 0;
 	fill_setup(f, &s, gm);
-	assert_int_equal(hq_switch_mem(f->q, &s), 0);
+	assert_int_equal(vhost_pair_switch_mem(f->q, &s), 0);
 	guest_mem_put(gm);
-	hq_tx_cancel(f->tq, f->slot[0].token);
-	assert_int_equal(f->q->rx.walked, 0);
-	assert_int_equal(f->q->rx.broken, 0);
+	vhost_pair_tx_cancel(f->tq, f->slot[0].token);
+	assert_int_equal(f->q->to_guest.walked, 0);
+	assert_int_equal(f->q->to_guest.broken, 0);
 	assert_int_equal(f->q->nstack, 8);
-	assert_int_equal(hq_tx_reserve(f->tq, f->slot, 8, 1, 0), 8);
+	assert_int_equal(vhost_pair_tx_reserve(f->tq, f->slot, 8, 1, 0), 8);
 	for (unsigned i = 0; i < 8; i++)
 		assert_int_equal(f->slot[i].capacity, 1000 - HDR);
 	assert_true(f->slot[0].data != was);
@@ -470,31 +471,31 @@ static void work_of_a_late_packet_is_bounded(void **state)
 	struct guest_mem *gm = own_map(f);
 	struct vsock_hdr h = hdr_of(3);
 	unsigned rounds = 0;
-	struct hq_setup s;
-	struct hq_bases b;
+	struct vhost_pair_setup s;
+	struct vhost_pair_bases b;
 
 	fresh(f, 256);
 	offer_rx(f, 0, 1000);
-	assert_int_equal(hq_tx_reserve(f->tq, f->slot, 1, 1, 0), 1);
-	assert_true(hq_pause(f->q, f->g.gm, &b));
+	assert_int_equal(vhost_pair_tx_reserve(f->tq, f->slot, 1, 1, 0), 1);
+	assert_true(vhost_pair_pause(f->q, f->g.gm, &b));
 	fill_setup(f, &s, gm);
-	assert_int_equal(hq_resume(f->q, &s, f->g.gm), 0);
+	assert_int_equal(vhost_pair_resume(f->q, &s, f->g.gm), 0);
 	guest_mem_put(gm);
-	hq_tx_commit(f->tq, f->slot[0].token, &h);
+	vhost_pair_tx_commit(f->tq, f->slot[0].token, &h);
 	assert_int_equal(f->q->nlate, 1);
 	for (uint16_t i = 0; i < LONG; i++) /* without room for payload */
 		offer_empties(f, &f->rx, i, 1000, HDR, WRITE);
 	offer_rx(f, LONG, 1000);
 	for (; f->q->nlate; rounds++) {
-		assert_int_equal(hq_rx_burst(f->tq, f->pkt, 64), 0);
-		hq_publish(f->tq);
-		assert_in_range(f->q->rx.walked + f->q->taken, 1, HQ_WORK + 1001);
-		assert_int_equal(hq_arm(f->tq, 0), f->q->nlate);
-		hq_disarm(f->tq);
+		assert_int_equal(vhost_pair_rx_burst(f->tq, f->pkt, 64), 0);
+		vhost_pair_publish(f->tq);
+		assert_in_range(f->q->to_guest.walked + f->q->taken, 1, VHOST_WORK + 1001);
+		assert_int_equal(vhost_pair_arm(f->tq, 0), f->q->nlate);
+		vhost_pair_disarm(f->tq);
 	}
-	assert_true(rounds >= LONG * 1000 / (HQ_WORK + 1001));
+	assert_true(rounds >= LONG * 1000 / (VHOST_WORK + 1001));
 	assert_int_equal(f->q->nctrl, LONG);
-	assert_int_equal(f->q->rx.broken, 0);
+	assert_int_equal(f->q->to_guest.broken, 0);
 }
 
 int main(void)

@@ -1,0 +1,138 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Epochs of a queue pair, and what is on loan when the guest's memory goes. Theory in vhost_pair.h.
+ */
+#include "vhost_pair.h"
+
+#include <stdlib.h>
+
+#define TX_KEEP (1u << 20) /* bytes: no packet is larger */
+
+/* ---- epochs ---- */
+
+struct vhost_epoch *vhost_epoch_new(struct guest_mem *mem, uint32_t session)
+{
+	struct vhost_epoch *ep = calloc(1, sizeof(*ep));
+
+	if (ep) {
+		ep->mem = guest_mem_get(mem);
+		ep->session = session;
+	}
+	return ep;
+}
+
+void vhost_epoch_retire(struct vhost_pair *q)
+{
+	struct vhost_epoch *ep = q->ep;
+
+	for (uint32_t i = 0; i < q->nrec; i++)
+		ep->out += vhost_chain_out(&q->rec[i]) && q->rec[i].ep == ep;
+	ep->next = q->retired;
+	q->retired = ep;
+	q->ep = NULL;
+}
+
+void vhost_epochs_sweep(struct vhost_pair *q)
+{
+	for (struct vhost_epoch **p = &q->retired; *p;) {
+		struct vhost_epoch *ep = *p;
+
+		if (ep->out) {
+			p = &ep->next;
+			continue;
+		}
+		*p = ep->next;
+		guest_mem_put(ep->mem);
+		free(ep);
+	}
+}
+
+bool vhost_epochs_fit(const struct vhost_pair *q, unsigned max)
+{
+	uint64_t bytes = 0;
+	unsigned n = 0;
+
+	for (const struct vhost_epoch *ep = q->retired; ep; ep = ep->next, n++)
+		for (uint32_t i = 0; i < ep->mem->nregions; i++)
+			bytes += ep->mem->map[i].len;
+	return n <= max && bytes <= q->retired_max;
+}
+
+bool vhost_pair_stale(struct vhost_pair *q, struct vhost_chain *rec)
+{
+	struct vhost_epoch *ep = rec->ep;
+	bool alive = vhost_pair_alive(q, rec);
+
+	if (--ep->out == 0)
+		vhost_epochs_sweep(q);
+	rec->ep = NULL;
+	return alive;
+}
+
+/* ---- revocation ---- */
+
+/* Copies what the buffer of a token holds. False: that cannot be found any more. */
+static bool rec_keep(struct vhost_pair *q, const struct vhost_chain *rec,
+		     const struct vhost_ring *tx, uint32_t *walked)
+{
+	struct guest_mem *mem = rec->ep->mem;
+	int n;
+
+	if (rec->state != CHAIN_RX_OUT) {
+		guest_mem_keep(mem, rec->data, rec->cap < TX_KEEP ? rec->cap : TX_KEEP);
+		return true;
+	}
+	if (!rec->pieces) {
+		guest_mem_keep(mem, rec->hdr, (size_t)(rec->data - rec->hdr));
+		return true;
+	}
+	n = vhost_pair_rx_pieces(q, rec, tx, walked);
+	for (int i = 0; i < n; i++)
+		guest_mem_keep(mem, q->seg[i].base, q->seg[i].len);
+	return n > 0;
+}
+
+/*
+ * Buffers of @ep that are on loan turn into private memory with the bytes that they hold. With @now
+ * (the guest's memory) those reserved for sending can be sent later. Their chains are found in @tx.
+ * False: bytes are lost, or still in the guest's hands.
+ */
+static bool epoch_revoke(struct vhost_pair *q, struct vhost_epoch *ep, const struct vhost_ring *tx,
+			 const struct guest_mem *now)
+{
+	bool good = !shm_load32(&ep->mem->fault);
+	int ret = guest_mem_revoke_begin(ep->mem, now != NULL);
+	uint32_t walked = 0;
+
+	for (uint32_t i = 0; i < q->nrec && ret == 0; i++)
+		if (vhost_chain_out(&q->rec[i]) && q->rec[i].ep == ep)
+			good &= rec_keep(q, &q->rec[i], tx, &walked);
+	if (ret == 0)
+		ret = guest_mem_revoke_end(ep->mem);
+	for (uint32_t i = 0; i < q->nrec && ret == 0 && now; i++) {
+		const struct vhost_chain *rec = &q->rec[i];
+
+		if (vhost_chain_out(rec) && rec->ep == ep && rec->state != CHAIN_RX_OUT)
+			good &= guest_mem_catch_up(ep->mem, now, rec->data,
+						   rec->cap < TX_KEEP ? rec->cap : TX_KEEP);
+	}
+	guest_mem_revoke_done(ep->mem);
+	if (ret < 0)
+		zv_log(ZV_LOG_WARN, "%s: queue %u: buffers on loan stay in guest memory: %s",
+		       q->name, q->index, zv_strerror(ret));
+	return good && ret == 0;
+}
+
+bool vhost_pair_revoke(struct vhost_pair *q, const struct vhost_ring *tx,
+		       const struct guest_mem *now)
+{
+	bool good = true;
+
+	for (struct vhost_epoch *ep = q->retired; ep; ep = ep->next) {
+		if (!ep->revoked && ep->out)
+			good &= epoch_revoke(q, ep, tx, now);
+		ep->revoked = true;
+	}
+	if (!good)
+		q->tq.lost++;
+	return good;
+}

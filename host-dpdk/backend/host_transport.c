@@ -1,0 +1,254 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The `host:` transport: one guest's device in this process, behind one vhost-user socket, which
+ * carries all its pairs, or several ("bonded": a VMM that gives a device three virtqueues only gets
+ * several devices of one CID). Then queue i is pair 0 of socket i, and each socket's session comes
+ * and goes by itself.
+ *
+ * Devices of a process are kept in a list, so that two cannot claim one CID: packets are checked
+ * against the CID of the socket they came from, and a second guest with it would be a forger.
+ */
+#include "eal.h"
+#include "host_uri.h"
+#include "sigbus.h"
+#include "sock_claim.h"
+#include "transport.h"
+#include "vhost_pair.h"
+#include "vhost_user.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <zvsock_host.h>
+
+struct host_dev {
+	struct transport_dev base; /* first */
+	struct host_uri uri;
+	struct vhost_pair *q[ZV_QUEUES_MAX];
+	struct vu_dev *vu[HOST_PATHS_MAX];
+	int claim[HOST_PATHS_MAX];
+	struct host_dev *next;
+};
+
+static pthread_mutex_t registry_lock = PTHREAD_MUTEX_INITIALIZER;
+static struct host_dev *registry;
+
+static struct host_dev *host_of(struct transport_dev *d)
+{
+	return (struct host_dev *)(void *)d;
+}
+
+/* The first path of @a that @b has too, or NULL. */
+static const char *same_path(const struct host_uri *a, const struct host_uri *b)
+{
+	for (unsigned i = 0; i < a->npaths; i++)
+		for (unsigned k = 0; k < b->npaths; k++)
+			if (strcmp(a->path[i], b->path[k]) == 0)
+				return a->path[i];
+	return NULL;
+}
+
+static int registry_add(struct host_dev *d)
+{
+	int ret = 0;
+
+	pthread_mutex_lock(&registry_lock);
+	for (struct host_dev *o = registry; o && ret == 0; o = o->next) {
+		const char *same = same_path(&d->uri, &o->uri);
+
+		if (o->uri.cid == d->uri.cid)
+			ret = zv_err(-EADDRINUSE,
+				     "host:%s: CID %llu belongs to the guest on %s; "
+				     "give each guest its own",
+				     d->uri.path[0], (unsigned long long)d->uri.cid,
+				     o->uri.path[0]);
+		else if (same)
+			ret = zv_err(-EADDRINUSE,
+				     "host:%s: this process serves CID %llu on that "
+				     "socket; give each guest its own",
+				     same, (unsigned long long)o->uri.cid);
+	}
+	if (ret == 0) {
+		d->next = registry;
+		registry = d;
+	}
+	pthread_mutex_unlock(&registry_lock);
+	return ret;
+}
+
+static void registry_remove(struct host_dev *d)
+{
+	pthread_mutex_lock(&registry_lock);
+	for (struct host_dev **p = &registry; *p; p = &(*p)->next)
+		if (*p == d) {
+			*p = d->next;
+			break;
+		}
+	pthread_mutex_unlock(&registry_lock);
+}
+
+static void host_close(struct transport_dev *t)
+{
+	struct host_dev *d = host_of(t);
+
+	for (unsigned i = 0; i < d->uri.npaths; i++)
+		if (d->vu[i])
+			vu_close(d->vu[i]);
+	for (unsigned i = 0; i < t->nqueues; i++)
+		if (d->q[i]) {
+			vhost_pair_fini(d->q[i]);
+			free(d->q[i]);
+		}
+	for (unsigned i = 0; i < d->uri.npaths; i++)
+		if (d->claim[i] >= 0)
+			sock_unclaim(d->uri.path[i], d->claim[i]);
+	registry_remove(d);
+	free(d);
+}
+
+static int make_queues(struct host_dev *d, const struct transport_ops *ops)
+{
+	for (unsigned i = 0; i < d->base.nqueues; i++) {
+		struct vhost_pair *q = aligned_alloc(SHM_CACHE_LINE, sizeof(*q));
+		const char *path = d->uri.path[d->uri.npaths > 1 ? i : 0];
+		int ret;
+
+		if (!q)
+			return zv_err(-ENOMEM, "host:%s: out of memory", path);
+		ret = vhost_pair_init(q, ops, i, path);
+		if (ret < 0) {
+			free(q);
+			return zv_err(ret, "host:%s: cannot make queue %u: %s", path, i,
+				      zv_strerror(ret));
+		}
+		d->q[i] = q;
+	}
+	return 0;
+}
+
+static int host_open(struct transport_dev **out, const char *rest, const struct zv_opts *opts);
+
+static uint64_t host_cid(struct transport_dev *t)
+{
+	return host_of(t)->uri.cid;
+}
+
+static uint64_t host_page_size(struct transport_dev *t)
+{
+	const struct host_dev *d = host_of(t);
+	uint64_t size = 0;
+
+	for (unsigned i = 0; i < d->uri.npaths && size == 0; i++)
+		size = vu_page_size(d->vu[i]);
+	return size;
+}
+
+static struct transport_queue *host_queue(struct transport_dev *t, unsigned i)
+{
+	return i < t->nqueues ? &host_of(t)->q[i]->tq : NULL;
+}
+
+static const struct transport_ops host_ops = {
+	.scheme = "host",
+	.role = ZV_ROLE_HOST,
+	.open = host_open,
+	.close = host_close,
+	.guest_cid = host_cid,
+	.page_size = host_page_size,
+	.queue = host_queue,
+	.rx_burst = vhost_pair_rx_burst,
+	.rx_rest = vhost_pair_rx_rest,
+	.rx_release = vhost_pair_rx_release,
+	.tx_reserve = vhost_pair_tx_reserve,
+	.tx_commit = vhost_pair_tx_commit,
+	.tx_cancel = vhost_pair_tx_cancel,
+	.publish = vhost_pair_publish,
+	.tx_max = vhost_pair_tx_max,
+	.tx_ready = vhost_pair_tx_ready,
+	.arm = vhost_pair_arm,
+	.disarm = vhost_pair_disarm,
+	.fd = vhost_pair_fd,
+};
+
+static int host_setup(struct host_dev *d)
+{
+	bool bonded = d->uri.npaths > 1;
+	int ret = make_queues(d, &host_ops);
+
+	/* All claims first: what cannot be opened is not opened by half. */
+	for (unsigned i = 0; i < d->uri.npaths && ret == 0 && !d->uri.client; i++) {
+		d->claim[i] = sock_claim(d->uri.path[i]);
+		ret = d->claim[i] < 0 ? d->claim[i] : 0;
+	}
+	for (unsigned i = 0; i < d->uri.npaths && ret == 0; i++) {
+		struct vu_config c = {
+			.path = d->uri.path[i],
+			.client = d->uri.client,
+			.sockmode = d->uri.sockmode,
+			.cid = d->uri.cid,
+			.queues = &d->q[i],
+			.nqueues = bonded ? 1 : d->base.nqueues,
+		};
+
+		ret = vu_open(&d->vu[i], &c);
+	}
+	return ret;
+}
+
+static int host_open(struct transport_dev **out, const char *rest, const struct zv_opts *opts)
+{
+	struct host_uri uri;
+	struct host_dev *d;
+	int ret = host_uri_parse(&uri, rest);
+
+	if (ret < 0)
+		return ret;
+	if (opts->queues < 1 || opts->queues > ZV_QUEUES_MAX)
+		return zv_err(-EINVAL, "host:%s: %u queues; choose 1 to %u", uri.path[0],
+			      opts->queues, ZV_QUEUES_MAX);
+	if (uri.npaths > 1 && opts->queues != 1 && opts->queues != uri.npaths)
+		return zv_err(-EINVAL,
+			      "host:%s: %u queues, but %u sockets: each is one queue; leave queues "
+			      "at 1 or name as many sockets",
+			      uri.path[0], opts->queues, uri.npaths);
+	d = calloc(1, sizeof(*d));
+	if (!d)
+		return zv_err(-ENOMEM, "host:%s: out of memory", uri.path[0]);
+	d->base.ops = &host_ops;
+	d->base.nqueues = uri.npaths > 1 ? uri.npaths : opts->queues;
+	d->uri = uri;
+	for (unsigned i = 0; i < HOST_PATHS_MAX; i++)
+		d->claim[i] = -1;
+	ret = registry_add(d);
+	if (ret < 0) {
+		free(d);
+		return ret;
+	}
+	quiesce_init();
+	ret = host_setup(d);
+	if (ret < 0) {
+		host_close(&d->base);
+		return ret;
+	}
+	*out = &d->base;
+	return 0;
+}
+
+int zv_host_catch_sigbus(void)
+{
+	int ret = sigbus_install();
+
+	return ret < 0 ? zv_err(ret, "zv_host_catch_sigbus: %s", zv_strerror(ret)) : 0;
+}
+
+int zv_host_init(void)
+{
+	int ret = eal_start();
+
+	if (ret < 0)
+		return ret;
+	ret = zv_transport_register(&host_ops);
+	if (ret == -EEXIST)
+		return 0;
+	return ret < 0 ? zv_err(ret, "zv_host_init: no room for another transport") : 0;
+}

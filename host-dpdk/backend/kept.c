@@ -1,0 +1,159 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * What a guest has sent before it went.
+ *
+ * Theory of operation
+ * -------------------
+ * When a session ends, the guest's transmit ring may hold packets that the owner has not taken: the
+ * last bytes of a guest that has closed and exited, or was killed. The control thread takes them
+ * itself, while the owner is stopped, through the same checks as the owner (vhost_pair_rx_burst),
+ * and copies them into memory of our own, for the guest's memory goes with the session. The owner
+ * gets them by vhost_pair_rx_rest before it ends the session's connections. No more than
+ * VHOST_KEPT_MAX bytes are copied and not given back yet: from where that ends on nothing is kept,
+ * so what a connection gets is always the beginning of what was sent, and never an end of stream
+ * behind a gap. The same holds for chains of so many descriptors that vhost_pair_sweep() ends it.
+ *
+ * Tokens of such packets are VHOST_KEPT_TOKEN and a slot's number.
+ */
+#include "vhost_pair.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+struct vhost_pair_kept {
+	struct vsock_hdr hdr;
+	uint8_t data[]; /* hdr.len bytes */
+};
+
+/* A slot for one more; false: no memory. Slots in [kept_next, nkept) wait for the owner. */
+static bool slot_room(struct vhost_pair *q)
+{
+	uint32_t size = q->kept_size ? 2 * q->kept_size : 64;
+	struct vhost_pair_kept **p;
+
+	if (q->nkept < q->kept_size)
+		return true;
+	p = realloc(q->kept, size * sizeof(struct vhost_pair_kept *));
+	if (!p)
+		return false;
+	q->kept = p;
+	q->kept_size = size;
+	return true;
+}
+
+static size_t cost(const struct vhost_pair_kept *k)
+{
+	return sizeof(*k) + sizeof(k) + k->hdr.len;
+}
+
+/* Copies a packet. False: there is no room for it. */
+static bool keep(struct vhost_pair *q, const struct rx_pkt *p)
+{
+	struct vhost_pair_kept *k;
+	uint32_t at = 0;
+
+	/* What the burst has checked: the segments are hdr.len bytes together. */
+	if (sizeof(*k) + sizeof(k) + p->hdr.len > VHOST_KEPT_MAX - q->kept_bytes || !slot_room(q))
+		return false;
+	k = malloc(sizeof(*k) + p->hdr.len);
+	if (!k)
+		return false;
+	k->hdr = p->hdr;
+	for (uint32_t i = 0; i < p->nseg; at += p->seg[i++].len)
+		memcpy(k->data + at, p->seg[i].base, p->seg[i].len);
+	q->kept_bytes += cost(k);
+	q->kept[q->nkept++] = k;
+	return true;
+}
+
+static void drop(struct vhost_pair *q, uint32_t slot)
+{
+	q->kept_bytes -= cost(q->kept[slot]);
+	free(q->kept[slot]);
+	q->kept[slot] = NULL;
+	/* From the end, so that what is held in front keeps its number. */
+	while (q->nkept > q->kept_next && !q->kept[q->nkept - 1])
+		q->nkept--;
+	while (q->nkept == q->kept_next && q->nkept && !q->kept[q->nkept - 1])
+		q->kept_next = --q->nkept;
+}
+
+void vhost_pair_rx_keep(struct vhost_pair *q)
+{
+	struct rx_pkt pkts[VHOST_BURST];
+	/* What is there now: a guest that goes on sending is not waited for. */
+	uint32_t left = q->ep ? vhost_ring_refresh(&q->from_guest) : 0, first = q->nkept;
+	struct guest_mem *mem = q->ep ? guest_mem_get(q->ep->mem) : NULL;
+	uint32_t work = 0;
+	bool room = true;
+
+	while (room && left) {
+		uint32_t before = q->from_guest.last_avail;
+		int n = vhost_pair_rx_burst(&q->tq, pkts, left < VHOST_BURST ? left : VHOST_BURST);
+
+		for (int i = 0; i < n; i++) {
+			room = room && keep(q, &pkts[i]);
+			if (pkts[i].nseg)
+				vhost_pair_rx_release(&q->tq, pkts[i].token);
+		}
+		before = (uint16_t)(q->from_guest.last_avail - before);
+		left -= before < left ? before : left;
+		work += before + q->from_guest.walked;
+		if (!q->ep || !before)
+			break;
+		if (left && work >= vhost_pair_sweep(&q->from_guest))
+			room = false;
+	}
+	/* Zeroes in the place of memory that is not there are nobody's data. */
+	if (mem && shm_load32(&mem->fault))
+		while (q->nkept > first)
+			drop(q, q->nkept - 1);
+	guest_mem_put(mem);
+	if (!room)
+		zv_log_limited(&q->tq.log, ZV_LOG_WARN,
+			       "%s: queue %u: the guest has gone with more that nobody had taken "
+			       "than is kept (%u MiB, %u descriptors): the rest of it is lost, its "
+			       "connections are reset",
+			       q->name, q->index, VHOST_KEPT_MAX >> 20,
+			       vhost_pair_sweep(&q->from_guest));
+}
+
+int vhost_pair_rx_rest(struct transport_queue *tq, struct rx_pkt *pkts, unsigned max)
+{
+	struct vhost_pair *q = vhost_pair_of(tq);
+	unsigned n = 0;
+
+	while (n < max && n < VHOST_BURST && q->kept_next < q->nkept) {
+		uint32_t slot = q->kept_next++;
+		struct vhost_pair_kept *k = q->kept[slot];
+		struct rx_pkt *p = &pkts[n];
+
+		q->kept_seg[n] = (struct pkt_seg){k->data, k->hdr.len};
+		*p = (struct rx_pkt){.hdr = k->hdr,
+				     .seg = &q->kept_seg[n],
+				     .nseg = k->hdr.len != 0,
+				     .token = VHOST_KEPT_TOKEN + slot,
+				     .ndesc = 1};
+		n++;
+		if (!p->nseg)
+			drop(q, slot);
+	}
+	return (int)n;
+}
+
+void vhost_pair_kept_release(struct vhost_pair *q, uint32_t token)
+{
+	uint32_t slot = token - VHOST_KEPT_TOKEN;
+
+	if (token >= VHOST_KEPT_TOKEN && slot < q->kept_next && q->kept[slot])
+		drop(q, slot);
+}
+
+void vhost_pair_kept_fini(struct vhost_pair *q)
+{
+	for (uint32_t i = 0; i < q->nkept; i++)
+		free(q->kept[i]);
+	free(q->kept);
+	q->kept = NULL;
+	q->nkept = q->kept_next = q->kept_size = 0;
+}

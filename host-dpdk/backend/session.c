@@ -1,0 +1,423 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Sessions of a queue pair: started, paused, ended; epochs. Theory in vhost_pair.h. */
+#include "vhost_pair.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <sys/timerfd.h>
+#include <time.h>
+#include <unistd.h>
+
+#define TX_KEEP	 (1u << 20) /* no packet is larger */
+#define WATCH_NS 200000000u /* how often the rings of a paused pair are looked at */
+#define WATCHED	 4096u	    /* bytes of each part of a ring that are */
+
+/* ---- the end of a session ---- */
+
+static void drop_stacks(struct vhost_pair *q)
+{
+	while (q->nstack)
+		vhost_chain_free(q, q->stack[--q->nstack]);
+	while (q->nctrl)
+		vhost_chain_free(q, q->ctrl[--q->nctrl]);
+}
+
+static uint64_t now_ns(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+}
+
+/* The queue's clock goes on. */
+static void clock_on(struct vhost_pair *q)
+{
+	if (q->tq.paused_at)
+		q->tq.paused_ns += now_ns() - q->tq.paused_at;
+	q->tq.paused_at = 0;
+}
+
+/* The session is over for the socket layer; no epoch is current. */
+static void over(struct vhost_pair *q)
+{
+	vhost_pair_late_drop(q);
+	shm_store32(&q->tq.up, 0);
+	q->tq.session++;
+	clock_on(q);
+	vhost_epochs_sweep(q);
+}
+
+void vhost_pair_break(struct vhost_pair *q, const struct vhost_ring *r)
+{
+	if (!q->ep)
+		return;
+	stats_add(&q->tq.stats.ring_broken, 1);
+	stats_add(&q->tq.stats.rx_bad_chain, 1);
+	drop_stacks(q);
+	vhost_epoch_retire(q);
+	over(q);
+	zv_log_limited(&q->tq.log, ZV_LOG_ERR,
+		       "%s: queue %u: the guest's %s ring is broken: %s; it is down until the "
+		       "driver restarts it",
+		       q->name, q->index, r == &q->from_guest ? "transmit" : "receive",
+		       vhost_ring_fault_text(r->broken));
+}
+
+/* Returns every chain that is in flight to the guest, unused. */
+static void return_in_flight(struct vhost_pair *q)
+{
+	for (uint32_t i = 0; i < q->nrec; i++) {
+		struct vhost_chain *rec = &q->rec[i];
+
+		if (rec->state != CHAIN_FREE && vhost_pair_alive(q, rec))
+			vhost_ring_used(rec->state == CHAIN_RX_OUT ? &q->from_guest : &q->to_guest,
+					rec->head, 0);
+	}
+	drop_stacks(q);
+	for (struct vhost_epoch *ep = q->retired; ep; ep = ep->next)
+		ep->returned = true;
+	vhost_pair_tell(q);
+}
+
+static void unwatch(struct vhost_pair *q)
+{
+	if (q->watchfd >= 0)
+		(void)close(q->watchfd);
+	q->watchfd = -1;
+	guest_mem_put(q->watched);
+	q->watched = NULL;
+}
+
+static void say_bases(const struct vhost_pair *q, struct vhost_pair_bases *b)
+{
+	b->base[VHOST_TO_GUEST] = q->to_guest.last_avail;
+	b->base[VHOST_FROM_GUEST] = q->from_guest.last_avail;
+}
+
+/* ---- the beginning ---- */
+
+static bool grow(void *array, uint32_t n, size_t size)
+{
+	void *p, **slot = array;
+
+	p = realloc(*slot, (size_t)n * size);
+	if (p)
+		*slot = p;
+	return p != NULL;
+}
+
+/* Makes room for the records of both rings beside those that stale tokens still occupy. */
+static int make_records(struct vhost_pair *q, uint32_t need, uint32_t segs)
+{
+	uint32_t total = need;
+
+	for (uint32_t i = 0; i < q->nrec; i++)
+		total += q->rec[i].state != CHAIN_FREE;
+	if (total > q->nrec) {
+		if (!grow(&q->rec, total, sizeof(*q->rec)) ||
+		    !grow(&q->stack, total, sizeof(*q->stack)) ||
+		    !grow(&q->ctrl, total, sizeof(*q->ctrl)))
+			return -ENOMEM;
+		/* Backwards, so that the lowest, adjacent ones are used first. */
+		for (uint32_t i = total; i-- > q->nrec;)
+			vhost_chain_free(q, i);
+		q->nrec = total;
+	}
+	if (segs > q->nseg) {
+		if (!grow(&q->seg, segs, sizeof(*q->seg)))
+			return -ENOMEM;
+		q->nseg = segs;
+	}
+	return vhost_pair_late_room(q);
+}
+
+static int load_rings(struct vhost_pair *q, const struct vhost_pair_setup *s)
+{
+	int ret;
+
+	ret = vhost_ring_load(&q->to_guest, &s->ring[VHOST_TO_GUEST], s->mem, s->event_idx,
+			      s->indirect, true);
+	if (ret == 0)
+		ret = vhost_ring_load(&q->from_guest, &s->ring[VHOST_FROM_GUEST], s->mem,
+				      s->event_idx, s->indirect, false);
+	if (ret == 0)
+		/* One chain of the longest kind always fits, and a burst of short ones beside it.
+		 */
+		ret = make_records(q, s->ring[VHOST_TO_GUEST].size + s->ring[VHOST_FROM_GUEST].size,
+				   vhost_ring_chain_max(&q->from_guest) + 8 * VHOST_BURST);
+	return ret;
+}
+
+int vhost_pair_start(struct vhost_pair *q, const struct vhost_pair_setup *s)
+{
+	struct vhost_epoch *ep = NULL;
+	int ret;
+
+	quiesce_stop(&q->tq.qs);
+	ret = vhost_epochs_fit(q, VHOST_RETIRED - 1) ? load_rings(q, s) : -EBUSY;
+	if (ret == 0) {
+		ep = vhost_epoch_new(s->mem, q->tq.session + 1);
+		ret = ep ? 0 : -ENOMEM;
+	}
+	if (ret == 0) {
+		q->ep = ep;
+		q->loaded = true;
+		q->tq.inherited = q->to_guest.last_avail || q->from_guest.last_avail;
+		q->tq.rx_descs = q->from_guest.size;
+		q->tq.tx_descs = q->to_guest.size;
+		stats_add(&q->tq.stats.sessions, 1);
+		q->tq.session++;
+		shm_store32(&q->tq.up, 1);
+	}
+	quiesce_resume(&q->tq.qs);
+	vhost_pair_wake(q);
+	return ret;
+}
+
+/* ---- pauses ---- */
+
+/* A sum over what the driver of a ring writes, and we do not while it is paused. */
+static uint64_t ring_sum(const struct vhost_ring *r, uint64_t sum)
+{
+	const size_t len[3] = {16 * (size_t)r->size, 6 + 2 * (size_t)r->size,
+			       6 + 8 * (size_t)r->size};
+	const void *part[3] = {r->desc, r->avail, r->used};
+
+	for (unsigned i = 0; i < 3; i++)
+		for (size_t at = 0; at + 2 <= len[i] && at < WATCHED; at += 2)
+			sum = (sum ^
+			       shm_load16((const uint16_t *)((const uint8_t *)part[i] + at))) *
+			      1099511628211u; /* FNV-1a */
+	return sum;
+}
+
+static uint64_t rings_sum(const struct vhost_pair *q)
+{
+	return ring_sum(&q->from_guest, ring_sum(&q->to_guest, 14695981039346656037u));
+}
+
+/* The owner will look at the rings now and then. Without a timer it does when it is awake. */
+static void watch_rings(struct vhost_pair *q, struct guest_mem *rings)
+{
+	const struct timespec period = {.tv_nsec = WATCH_NS};
+	const struct itimerspec t = {period, period};
+
+	q->watched = guest_mem_get(rings);
+	q->watch_sum = rings_sum(q);
+	q->watch_due = now_ns() + WATCH_NS;
+	q->watchfd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
+	if (q->watchfd < 0 || timerfd_settime(q->watchfd, 0, &t, NULL) < 0 ||
+	    vhost_pair_watch_fd(q, q->watchfd) < 0) {
+		if (q->watchfd >= 0)
+			(void)close(q->watchfd);
+		q->watchfd = -1;
+		zv_log(ZV_LOG_WARN,
+		       "%s: queue %u: no timer for the pause: a driver that does not come back "
+		       "may not be noticed",
+		       q->name, q->index);
+	}
+}
+
+/*
+ * Time to look. A timer goes on when it is read only; it is never early, so the clock, which costs
+ * no system call, says when there is something to read.
+ */
+static bool watch_due(struct vhost_pair *q)
+{
+	uint64_t now = now_ns(), ticks = 1;
+
+	if (now < q->watch_due)
+		return false;
+	if (q->watchfd >= 0 && read(q->watchfd, &ticks, sizeof(ticks)) <= 0)
+		return false;
+	q->watch_due = WATCH_NS + (q->watchfd < 0 ? now : q->watch_due + (ticks - 1) * WATCH_NS);
+	return true;
+}
+
+void vhost_pair_idle(struct vhost_pair *q)
+{
+	if (!q->watched || !q->tq.up || !watch_due(q) || rings_sum(q) == q->watch_sum)
+		return;
+	over(q);
+	zv_log_limited(&q->tq.log, ZV_LOG_INFO,
+		       "%s: queue %u: the guest's driver has let its stopped rings go: connections "
+		       "are reset",
+		       q->name, q->index);
+}
+
+bool vhost_pair_pause(struct vhost_pair *q, struct guest_mem *rings, struct vhost_pair_bases *b)
+{
+	bool good;
+
+	if (!q->loaded || q->paused)
+		return false;
+	quiesce_stop(&q->tq.qs);
+	if (!q->ep) { /* broken: there is no session to go on */
+		quiesce_resume(&q->tq.qs);
+		return vhost_pair_stop(q, b);
+	}
+	good = vhost_pair_late_room(q) == 0;
+	vhost_epoch_retire(q);
+	good = vhost_pair_revoke(q, &q->from_guest, rings) && good;
+	return_in_flight(q);
+	vhost_epochs_sweep(q);
+	if (good) {
+		q->tq.paused_at = now_ns();
+		watch_rings(q, rings);
+	} else {
+		over(q);
+	}
+	q->paused = true;
+	say_bases(q, b);
+	quiesce_resume(&q->tq.qs);
+	vhost_pair_wake(q);
+	return true;
+}
+
+/*
+ * A paused session is about to end, and its rings are as they were left: they run once more, in the
+ * map that is still there, so that what the guest had sent can be taken.
+ */
+static void run_out(struct vhost_pair *q)
+{
+	if (q->ep || !q->tq.up || !q->watched || rings_sum(q) != q->watch_sum)
+		return;
+	q->ep = vhost_epoch_new(q->watched, q->tq.session);
+	q->from_guest.mem = q->to_guest.mem = q->watched;
+	q->from_guest.hint = q->to_guest.hint = 0;
+}
+
+bool vhost_pair_stop(struct vhost_pair *q, struct vhost_pair_bases *b)
+{
+	bool ran;
+
+	if (!q->loaded)
+		return false;
+	quiesce_stop(&q->tq.qs);
+	run_out(q);
+	vhost_pair_rx_keep(q);
+	ran = q->ep != NULL;
+	if (ran)
+		vhost_epoch_retire(q);
+	(void)vhost_pair_revoke(q, &q->from_guest, NULL);
+	if (ran)
+		return_in_flight(q);
+	if (q->tq.up)
+		over(q);
+	vhost_epochs_sweep(q);
+	unwatch(q);
+	q->loaded = q->paused = false;
+	say_bases(q, b);
+	quiesce_resume(&q->tq.qs);
+	vhost_pair_wake(q);
+	return true;
+}
+
+/* The memory of a ring is not all in @now, or at another address of the guest's. */
+static bool ring_moved(const struct vhost_pair *q, const struct vhost_ring *r,
+		       const struct guest_mem *now)
+{
+	const uint64_t n = r->size;
+
+	return guest_mem_gone(q->watched, now, (const uint8_t *)r->desc, 16 * n) ||
+	       guest_mem_gone(q->watched, now, (const uint8_t *)r->avail, 6 + 2 * n) ||
+	       guest_mem_gone(q->watched, now, (const uint8_t *)r->used, 6 + 8 * n);
+}
+
+int vhost_pair_resume(struct vhost_pair *q, const struct vhost_pair_setup *s,
+		      const struct guest_mem *rings)
+{
+	struct vhost_epoch *ep = NULL;
+	struct vhost_pair_bases b;
+	int ret = -ESTALE;
+
+	quiesce_stop(&q->tq.qs);
+	say_bases(q, &b);
+	if (q->tq.up && q->watched && !ring_moved(q, &q->to_guest, rings) &&
+	    !ring_moved(q, &q->from_guest, rings))
+		ret = vhost_epochs_fit(q, VHOST_RETIRED - 1) ? load_rings(q, s) : -EBUSY;
+	if (ret == 0 && (q->to_guest.used_idx != b.base[VHOST_TO_GUEST] ||
+			 q->from_guest.used_idx != b.base[VHOST_FROM_GUEST]))
+		ret = -ESTALE; /* the driver has begun anew */
+	if (ret == 0 && !(ep = vhost_epoch_new(s->mem, q->tq.session)))
+		ret = -ENOMEM;
+	unwatch(q); /* after an error too: the rings may be another driver's */
+	if (ret == 0) {
+		q->ep = ep;
+		q->paused = false;
+		clock_on(q);
+	}
+	quiesce_resume(&q->tq.qs);
+	vhost_pair_wake(q);
+	return ret;
+}
+
+/* ---- a live change of the memory table ---- */
+
+/* The memory behind a token is not all in @now. */
+static bool rec_gone(const struct vhost_chain *rec, const struct guest_mem *now)
+{
+	const struct guest_mem *m = rec->ep->mem;
+
+	if (rec->state == CHAIN_RX_OUT)
+		return guest_mem_gone(m, now, rec->hdr, (uintptr_t)rec->data - (uintptr_t)rec->hdr);
+	return guest_mem_gone(m, now, rec->data, rec->cap) ||
+	       (rec->hdr && guest_mem_gone(m, now, rec->hdr, VSOCK_HDR_LEN));
+}
+
+/* Makes @ep the current epoch of the same session. 0; -EBUSY: the session cannot go on in it. */
+static int epoch_change(struct vhost_pair *q, struct vhost_epoch *ep)
+{
+	int ret = 0;
+
+	vhost_epoch_retire(q);
+	q->ep = ep;
+	for (uint32_t i = 0; i < q->nrec && q->ep; i++) {
+		struct vhost_chain *rec = &q->rec[i];
+
+		/* What waits on the stacks belongs to nobody else: take it along. */
+		if (rec->state == CHAIN_STACK) {
+			if (vhost_pair_tx_move(q, rec)) {
+				rec->ep = ep;
+			} else {
+				(void)vhost_ring_break(&q->to_guest, VHOST_RING_BAD_ADDR);
+				vhost_pair_break(q, &q->to_guest);
+			}
+		} else if (vhost_chain_out(rec) && rec->ep != ep && vhost_pair_alive(q, rec) &&
+			   rec_gone(rec, ep->mem)) {
+			ret = -EBUSY;
+		}
+	}
+	vhost_epochs_sweep(q);
+	return vhost_epochs_fit(q, VHOST_RETIRED) ? ret : -EBUSY;
+}
+
+int vhost_pair_switch_mem(struct vhost_pair *q, const struct vhost_pair_setup *s)
+{
+	struct vhost_epoch *ep = NULL;
+	struct vhost_ring rx, tx, old;
+	int ret = 0;
+
+	if (!q->loaded || q->paused)
+		return 0;
+	quiesce_stop(&q->tq.qs);
+	old = tx = q->from_guest;
+	rx = q->to_guest;
+	if (vhost_ring_move(&rx, &s->ring[VHOST_TO_GUEST], s->mem) < 0 ||
+	    vhost_ring_move(&tx, &s->ring[VHOST_FROM_GUEST], s->mem) < 0)
+		ret = -EINVAL;
+	else if (q->ep && !(ep = vhost_epoch_new(s->mem, q->ep->session)))
+		ret = -ENOMEM;
+	if (ret == 0) {
+		q->to_guest = rx;
+		q->from_guest = tx;
+	}
+	if (ep)
+		ret = epoch_change(q, ep);
+	if (!q->ep || ret == -EBUSY) /* no session goes on with what is out */
+		(void)vhost_pair_revoke(q, &old, NULL);
+	quiesce_resume(&q->tq.qs);
+	vhost_pair_wake(q);
+	return ret;
+}

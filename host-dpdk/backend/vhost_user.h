@@ -1,0 +1,58 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The vhost-user backend of one socket: what its frontend says, turned into running pairs.
+ *
+ * Theory of operation
+ * -------------------
+ *	vu_server   sockets and connections of all devices (vu_stream, vu_rules)
+ *	vhost_user  what a message means for the device
+ *	vu_device   the device's memory and rings, pairs up and down
+ *	vu_rte      features: rte_vhost, behind a private socket
+ *
+ * A picture of each ring is kept: size, addresses, kicked, enabled. A pair is loaded when both its
+ * rings are complete, and stopped when one no longer is. Only the frontend's messages change it;
+ * what a vsock driver leaves out (the event ring with QEMU, further pairs with Linux) is never
+ * waited for.
+ *
+ * Guest memory is mapped once for the rings of the device, and once for the payload of each pair,
+ * because a pair that stops while the application holds buffers has its payload map revoked
+ * (guest_mem.h), and the other pairs must not notice. rte_vhost maps none of it.
+ *
+ * All of it runs in the control thread (vu_server.h), which waits for an owner to leave the library
+ * (bounded), never for the application.
+ *
+ * Pauses. A VMM stops the rings (GET_VRING_BASE, or SET_VRING_ENABLE 0) when it pauses the VM, and
+ * when the driver resets the device: the messages are the same. So a stopped pair is paused
+ * (vhost_pair.h), and its session goes on when the same frontend starts the rings with the same
+ * sizes, addresses and features, at the bases that it was told, in the same memory. Anything else
+ * begins a new session. Of a ring that was stopped by GET_VRING_BASE the frontend must say the
+ * base.
+ *
+ * Restart under a live driver. A new session that begins at a used index other than 0 meets a
+ * driver that has been running with somebody before. Its connections are gone here, so pair 0 then
+ * sends TRANSPORT_RESET on the event virtqueue, if the frontend has handed that over.
+ */
+#ifndef ZV_VHOST_USER_H
+#define ZV_VHOST_USER_H
+
+#include "vhost_pair.h"
+
+struct vu_dev;
+
+struct vu_config {
+	const char *path; /* of the socket; as server it must not exist */
+	bool client;	  /* connect to the frontend, again and again, instead of listening */
+	int sockmode;	  /* server: permission bits of the socket; -1: as umask has them */
+	uint64_t cid;
+	struct vhost_pair *const *queues; /* initialised; borrowed until vu_close */
+	unsigned nqueues;
+};
+
+/* Listens or connects. 0 and *out, or -errno of vu_server_add() with zv_err() text. */
+int vu_open(struct vu_dev **out, const struct vu_config *c);
+/* Stops all pairs, closes the connection and, as server, removes the socket. */
+void vu_close(struct vu_dev *d);
+/* Page size of guest memory; 0 while there is none. Any thread. */
+uint64_t vu_page_size(struct vu_dev *d);
+
+#endif

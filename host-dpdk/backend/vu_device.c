@@ -1,0 +1,374 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "vu_device.h"
+#include "fd_check.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+/* ---- memory ---- */
+
+static void forget_sources(struct guest_mem_src *src, unsigned n)
+{
+	for (unsigned i = 0; i < n; i++)
+		(void)close(src[i].fd);
+}
+
+/* Where ring @no is in our map. False: not wholly in guest memory. */
+static bool ring_area(const struct vu_dev *d, unsigned no, struct vhost_ring_area *a)
+{
+	const struct vu_ring *r = &d->ring[no];
+	uint64_t n = r->num;
+
+	a->size = r->num;
+	a->desc = (void *)guest_mem_uva(d->rings, r->addr.desc_user_addr, 16 * n);
+	a->avail = (void *)guest_mem_uva(d->rings, r->addr.avail_user_addr, 6 + 2 * n);
+	a->used = (void *)guest_mem_uva(d->rings, r->addr.used_user_addr, 6 + 8 * n);
+	return a->desc && a->avail && a->used;
+}
+
+/* Everything vhost_pair_start() wants; *s owns a reference to a new payload map. 0 or -errno. */
+static int pair_setup(const struct vu_dev *d, unsigned pair, struct vhost_pair_setup *s)
+{
+	memset(s, 0, sizeof(*s));
+	if (!ring_area(d, ring_no(pair, VHOST_TO_GUEST), &s->ring[VHOST_TO_GUEST]) ||
+	    !ring_area(d, ring_no(pair, VHOST_FROM_GUEST), &s->ring[VHOST_FROM_GUEST]))
+		return -EFAULT;
+	s->event_idx = d->features & 1ULL << VIRTIO_RING_F_EVENT_IDX;
+	s->indirect = d->features & 1ULL << VIRTIO_RING_F_INDIRECT_DESC;
+	return guest_mem_import(&s->mem, d->src, d->nsrc);
+}
+
+/* ---- pairs up and down ---- */
+
+static void event_stop(struct vu_dev *d)
+{
+	if (d->evt_loaded)
+		d->ring[VU_RING_EVT].base = d->evt.last_avail;
+	d->evt_loaded = false;
+}
+
+static void pair_stop(struct vu_dev *d, unsigned pair)
+{
+	struct vhost_pair_bases b;
+
+	if (!vhost_pair_stop(d->queues[pair], &b))
+		return;
+	for (unsigned i = 0; i < 2; i++)
+		d->ring[ring_no(pair, i)].base = b.base[i];
+	zv_log_limited(&d->log, ZV_LOG_INFO, "%s: queue %u is down", d->path, pair);
+}
+
+static void pair_pause(struct vu_dev *d, unsigned pair)
+{
+	if (!vhost_pair_pause(d->queues[pair], d->rings, &d->left[pair]))
+		return;
+	for (unsigned i = 0; i < 2; i++) {
+		struct vu_ring *r = &d->ring[ring_no(pair, i)];
+
+		r->base = d->left[pair].base[i];
+		r->stopped = r->based = false;
+	}
+	zv_log_limited(&d->log, ZV_LOG_INFO, "%s: queue %u is stopped", d->path, pair);
+}
+
+int vu_set_event_call(struct vu_dev *d, int fd)
+{
+	int own, ret = vhost_pair_dup_call(fd, &own);
+
+	if (d->evt_call >= 0)
+		(void)close(d->evt_call);
+	d->evt_call = own;
+	return ret;
+}
+
+static bool ring_ready(const struct vu_dev *d, unsigned no)
+{
+	const struct vu_ring *r = &d->ring[no];
+
+	return d->rings && r->num && r->have_addr && r->kicked && r->enabled;
+}
+
+/* A fault of the event ring counts as one of queue 0: the rings a stock driver has. */
+static void event_refused(struct vu_dev *d, uint8_t broken_before)
+{
+	struct transport_queue *q = &d->queues[0]->tq;
+
+	if (!d->evt.broken) {
+		zv_log_limited(&d->log, ZV_LOG_WARN,
+			       "%s: no room for TRANSPORT_RESET on the event ring", d->path);
+		return;
+	}
+	if (broken_before)
+		return;
+	quiesce_stop(&q->qs); /* the counters are the owner's */
+	stats_add(&q->stats.ring_broken, 1);
+	stats_add(&q->stats.rx_bad_chain, 1);
+	quiesce_resume(&q->qs);
+	zv_log_limited(&d->log, ZV_LOG_ERR,
+		       "%s: the guest's event ring is broken: %s; no TRANSPORT_RESET until the "
+		       "driver restarts it",
+		       d->path, vhost_ring_fault_text(d->evt.broken));
+}
+
+/* Tells the driver on the event ring that its connections are gone. */
+static void send_reset(struct vu_dev *d)
+{
+	struct vhost_ring_area a;
+	struct pkt_seg seg;
+	uint32_t ndesc;
+	uint16_t head;
+	uint64_t one = 1;
+	uint8_t broken;
+
+	if (!d->reset_due || !ring_ready(d, VU_RING_EVT))
+		return;
+	d->reset_due = false;
+	if (!d->evt_loaded) {
+		if (!ring_area(d, VU_RING_EVT, &a) ||
+		    vhost_ring_load(&d->evt, &a, d->rings,
+				    d->features & 1ULL << VIRTIO_RING_F_EVENT_IDX,
+				    d->features & 1ULL << VIRTIO_RING_F_INDIRECT_DESC, true) < 0)
+			return;
+		d->evt_loaded = true;
+	}
+	broken = d->evt.broken;
+	if (!vhost_ring_refresh(&d->evt) || !vhost_ring_head(&d->evt, d->evt.last_avail, &head) ||
+	    vhost_ring_walk(&d->evt, head, &seg, 1, &ndesc) != 1 ||
+	    seg.len < sizeof(struct virtio_vsock_event)) {
+		event_refused(d, broken);
+		return;
+	}
+	memset(seg.base, 0,
+	       sizeof(struct virtio_vsock_event)); /* VIRTIO_VSOCK_EVENT_TRANSPORT_RESET */
+	d->evt.last_avail++;
+	vhost_ring_used(&d->evt, head, sizeof(struct virtio_vsock_event));
+	(void)vhost_ring_publish(&d->evt);
+	d->evt.published = d->evt.used_idx;
+	if (d->evt_call >= 0)
+		(void)!write(d->evt_call, &one, sizeof(one));
+	zv_log_limited(&d->log, ZV_LOG_INFO, "%s: TRANSPORT_RESET sent", d->path);
+}
+
+static void snapshot(const struct vu_dev *d, unsigned pair, struct vu_loaded *l)
+{
+	memset(l, 0, sizeof(*l));
+	l->features = d->features;
+	for (unsigned i = 0; i < 2; i++) {
+		const struct vu_ring *r = &d->ring[ring_no(pair, i)];
+
+		l->num[i] = r->num;
+		l->where[i][0] = r->addr.desc_user_addr;
+		l->where[i][1] = r->addr.avail_user_addr;
+		l->where[i][2] = r->addr.used_user_addr;
+	}
+}
+
+static const char *start_error(int err)
+{
+	switch (err) {
+	case -EFAULT:
+		return "a ring is not in guest memory";
+	case -EBUSY:
+		return "the application holds buffers of too many former sessions";
+	default:
+		return zv_strerror(err);
+	}
+}
+
+static void pair_start(struct vu_dev *d, unsigned pair)
+{
+	struct vhost_pair *q = d->queues[pair];
+	struct vhost_pair_setup s;
+	int ret = pair_setup(d, pair, &s);
+
+	if (ret == 0)
+		ret = vhost_pair_start(q, &s);
+	guest_mem_put(s.mem);
+	if (ret < 0) {
+		zv_log_limited(&d->log, ZV_LOG_ERR, "%s: queue %u cannot start: %s", d->path, pair,
+			       start_error(ret));
+		return;
+	}
+	snapshot(d, pair, &d->loaded[pair]);
+	/* From here on the rings are the owner's; what it has taken since is no sign of a former
+	 * life. */
+	if (pair == 0 && q->tq.inherited)
+		d->reset_due = true;
+	zv_log_limited(&d->log, ZV_LOG_INFO, "%s: queue %u is up, rings of %u and %u", d->path,
+		       pair, s.ring[VHOST_TO_GUEST].size, s.ring[VHOST_FROM_GUEST].size);
+}
+
+/*
+ * The frontend starts a ring of a paused pair where it was stopped. One that was only disabled has
+ * no base to say; after GET_VRING_BASE the driver may have been another one meanwhile.
+ */
+static bool left_there(const struct vu_ring *r, uint16_t base)
+{
+	return r->base == base && (r->based || !r->stopped);
+}
+
+/* The session of a paused pair goes on, or is over. */
+static void pair_resume(struct vu_dev *d, unsigned pair, const struct vu_loaded *now)
+{
+	struct vhost_pair_setup s = {.mem = NULL};
+	const struct vhost_pair_bases *left = &d->left[pair];
+	bool same = memcmp(now, &d->loaded[pair], sizeof(*now)) == 0;
+	int ret = -ESTALE;
+
+	for (unsigned i = 0; i < 2; i++)
+		same = same && left_there(&d->ring[ring_no(pair, i)], left->base[i]);
+	if (same)
+		ret = pair_setup(d, pair, &s);
+	if (ret == 0)
+		ret = vhost_pair_resume(d->queues[pair], &s, d->rings);
+	guest_mem_put(s.mem);
+	if (ret == 0) {
+		zv_log_limited(&d->log, ZV_LOG_INFO, "%s: queue %u goes on", d->path, pair);
+		return;
+	}
+	zv_log_limited(&d->log, ZV_LOG_INFO, "%s: queue %u begins anew: %s", d->path, pair,
+		       ret == -ESTALE ? "not as it was stopped" : start_error(ret));
+	pair_stop(d, pair);
+}
+
+/* Brings the pair to the state that the frontend has asked for. */
+static void pair_update(struct vu_dev *d, unsigned pair)
+{
+	struct vhost_pair *q = d->queues[pair];
+	struct vu_loaded now;
+	bool ready = ring_ready(d, ring_no(pair, VHOST_TO_GUEST)) &&
+		     ring_ready(d, ring_no(pair, VHOST_FROM_GUEST));
+
+	snapshot(d, pair, &now);
+	if (!ready || memcmp(&now, &d->loaded[pair], sizeof(now)) != 0)
+		pair_pause(d, pair);
+	if (ready && q->loaded && q->paused)
+		pair_resume(d, pair, &now);
+	if (ready && !q->loaded)
+		pair_start(d, pair);
+}
+
+void vu_ring_update(struct vu_dev *d, unsigned no)
+{
+	enum vhost_direction ring;
+	unsigned pair;
+
+	if (ring_pair(no, &pair, &ring))
+		pair_update(d, pair);
+	else if (!ring_ready(d, no))
+		event_stop(d);
+	send_reset(d);
+}
+
+void vu_keep_backend_fd(struct vu_dev *d, struct vu_reader *in)
+{
+	if (d->backend_fd >= 0)
+		(void)close(d->backend_fd);
+	d->backend_fd = in->fd[0];
+	in->fd[0] = -1;
+}
+
+void vu_forget_frontend(struct vu_dev *d)
+{
+	event_stop(d);
+	(void)vu_set_event_call(d, -1);
+	if (d->backend_fd >= 0)
+		(void)close(d->backend_fd);
+	d->backend_fd = -1;
+	for (unsigned i = 0; i < d->nqueues; i++) {
+		pair_stop(d, i);
+		for (unsigned k = 0; k < 2; k++) {
+			(void)vhost_pair_set_call(d->queues[i], k, -1);
+			(void)vhost_pair_set_kick(d->queues[i], k, -1);
+		}
+	}
+	guest_mem_put(d->rings);
+	d->rings = NULL;
+	forget_sources(d->src, d->nsrc);
+	d->nsrc = 0;
+	d->features = 0;
+	d->reset_due = false;
+	memset(d->ring, 0, sizeof(d->ring));
+	__atomic_store_n(&d->page_size, 0, __ATOMIC_RELAXED);
+}
+
+/* ---- the memory table ---- */
+
+/* The table of a message, with duplicates of its descriptors. 0 or -errno. */
+static int copy_table(struct vu_dev *d, const struct vu_reader *in, struct guest_mem_src *src,
+		      unsigned *n)
+{
+	const struct vu_mem_table *t = &in->msg.payload.mem;
+
+	for (*n = 0; *n < t->nregions; (*n)++) {
+		const char *why = fd_no_memory(in->fd[*n]);
+		struct guest_mem_src *s = &src[*n];
+
+		*s = (struct guest_mem_src){.gpa = t->region[*n].gpa,
+					    .uva = t->region[*n].uva,
+					    .size = t->region[*n].size,
+					    .offset = t->region[*n].offset};
+		s->fd = why ? -1 : fcntl(in->fd[*n], F_DUPFD_CLOEXEC, 0);
+		if (s->fd >= 0)
+			continue;
+		zv_log_limited(
+			&d->log, ZV_LOG_ERR,
+			"%s: memory region %u cannot be shared: %s; use memory-backend-memfd "
+			"or memory-backend-file on /dev/shm or hugetlbfs, with share=on",
+			d->path, *n, why ? why : zv_strerror(errno));
+		forget_sources(src, *n);
+		return -EINVAL;
+	}
+	return 0;
+}
+
+int vu_take_table(struct vu_dev *d, const struct vu_reader *in)
+{
+	struct guest_mem_src src[GUEST_MEM_REGIONS] = {{0}};
+	struct guest_mem *old = d->rings, *rings;
+	unsigned n;
+	int ret = copy_table(d, in, src, &n);
+
+	if (ret < 0)
+		return ret;
+	ret = guest_mem_import(&rings, src, n);
+	if (ret < 0) {
+		zv_log_limited(&d->log, ZV_LOG_ERR, "%s: cannot map the guest's memory: %s",
+			       d->path, zv_strerror(ret));
+		forget_sources(src, n);
+		return ret;
+	}
+	event_stop(d);
+	forget_sources(d->src, d->nsrc);
+	memcpy(d->src, src, n * sizeof(src[0]));
+	d->nsrc = n;
+	d->rings = rings;
+	__atomic_store_n(&d->page_size, rings->page_size, __ATOMIC_RELAXED);
+	for (unsigned i = 0; i < d->nqueues; i++) {
+		struct vhost_pair_setup s = {.mem = NULL};
+
+		bool runs = d->queues[i]->loaded && !d->queues[i]->paused;
+
+		if (runs)
+			ret = pair_setup(d, i, &s);
+		if (runs && ret == 0)
+			ret = vhost_pair_switch_mem(d->queues[i], &s);
+		if (ret < 0) {
+			zv_log_limited(&d->log, ZV_LOG_ERR,
+				       "%s: queue %u cannot go on in the new memory table: %s",
+				       d->path, i,
+				       ret == -EBUSY ? "buffers in use are not in it, or keep too "
+						       "much of former ones"
+						     : start_error(ret));
+			pair_stop(d, i);
+			ret = 0;
+		}
+		guest_mem_put(s.mem);
+		pair_update(d, i);
+	}
+	guest_mem_put(old);
+	send_reset(d);
+	return 0;
+}

@@ -1,0 +1,98 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * What is known of one socket's frontend, and the steps from there to running pairs. Between
+ * vhost_user.c, which takes the messages, and vhost_pair.c, which moves packets. Everything here is
+ * called by the control thread (vu_server.h).
+ */
+#ifndef ZV_VU_DEVICE_H
+#define ZV_VU_DEVICE_H
+
+#include "vhost_user.h"
+#include "vu_server.h"
+
+#include <linux/vhost.h>
+
+#define VU_RINGS    (1 + 2 * ZV_QUEUES_MAX)
+#define VU_RING_EVT 2u
+/*
+ * Bytes that all maps of one device may cover together: one for the rings and one for each pair;
+ * and as many again that loans keep alive.
+ * Sparse files cost a frontend nothing, and our address space has 2^47 bytes for all guests.
+ */
+#define VU_MAP_MAX (1ull << 43)
+
+/* What the frontend has said about a ring. */
+struct vu_ring {
+	uint32_t num;
+	uint16_t base; /* where it was set, and later where it was stopped */
+	struct vhost_vring_addr addr;
+	bool have_addr, kicked, enabled;
+	bool stopped, based; /* GET_VRING_BASE has come; SET_VRING_BASE since it was last stopped */
+};
+
+/* What a pair was loaded with: a change means a new session. */
+struct vu_loaded {
+	uint64_t features;
+	uint64_t where[2][3]; /* desc, avail, used as frontend addresses */
+	uint32_t num[2];
+};
+
+struct vu_dev {
+	struct vu_endpoint *endpoint;
+	struct zv_log_limit log; /* what the frontend can cause */
+	char *path;
+	uint64_t cid;
+	struct vhost_pair *const *queues;
+	unsigned nqueues;
+
+	uint64_t features;
+	struct vu_ring ring[VU_RINGS];
+	struct vu_loaded loaded[ZV_QUEUES_MAX];
+	struct vhost_pair_bases left[ZV_QUEUES_MAX]; /* where paused pairs stand */
+	struct guest_mem_src src[GUEST_MEM_REGIONS]; /* fds are dups of ours */
+	unsigned nsrc;
+	struct guest_mem *rings; /* NULL: no memory table */
+	uint64_t page_size;
+	bool reset_due; /* a TRANSPORT_RESET waits for the event ring */
+	bool evt_loaded;
+	struct vhost_ring evt;
+	int evt_call;	/* dup'ed, -1: none */
+	int backend_fd; /* of SET_BACKEND_REQ_FD; -1: none */
+};
+
+/* Virtqueues: 0 rx, 1 tx, 2 event; pair i >= 1 has 1 + 2i and 2 + 2i. */
+static inline unsigned ring_no(unsigned pair, enum vhost_direction ring)
+{
+	return pair ? 1 + 2 * pair + ring : ring;
+}
+
+/* False: not a ring of a pair. */
+static inline bool ring_pair(unsigned no, unsigned *pair, enum vhost_direction *ring)
+{
+	if (no == VU_RING_EVT)
+		return false;
+	*pair = no < 2 ? 0 : (no - 1) / 2;
+	*ring = (no < 2 ? no : (no - 1) % 2) ? VHOST_FROM_GUEST : VHOST_TO_GUEST;
+	return true;
+}
+
+/* Brings what ring @no belongs to (a pair, the event ring) to the state that was asked for. */
+void vu_ring_update(struct vu_dev *d, unsigned no);
+
+/* Takes a dup of the event ring's call descriptor (-1: none). 0 or -errno. */
+int vu_set_event_call(struct vu_dev *d, int fd);
+
+/*
+ * SET_BACKEND_REQ_FD: the channel for requests of ours to the frontend. There are none yet, but a
+ * frontend (QEMU) takes the end of the channel for a fault.
+ */
+void vu_keep_backend_fd(struct vu_dev *d, struct vu_reader *in);
+
+/* SET_MEM_TABLE, checked: the same sessions go on in new maps. 0; -errno: refused, as it was
+ * before. */
+int vu_take_table(struct vu_dev *d, const struct vu_reader *in);
+
+/* Everything of the frontend is gone or about to go. */
+void vu_forget_frontend(struct vu_dev *d);
+
+#endif

@@ -1,0 +1,90 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The vhost-user sockets of a process: who listens, who is connected, whose turn it is.
+ *
+ * Theory of operation
+ * -------------------
+ * One control thread serves all sockets. It never blocks on one of them: it reads what is there,
+ * and acts upon a message only when it has come whole and vu_rules.h lets it pass. So a frontend
+ * that stops in mid-message or never reads its answers delays nobody; after stall_ns it is
+ * disconnected. Everything below runs in this thread alone (vu_server_add() and vu_server_remove()
+ * hand their work over and wait), so none of it has a lock.
+ *
+ *	frontend ==socket==> vu_read --rules--> +-- device: memory, rings (vu_device.h)
+ *	                                        +-- link: features, ownership (vu_rte.h)
+ *
+ * A connection is in one of three states: it is read from; a message of it is with the link, whose
+ * answer is awaited; or an answer waits for room in its socket. Only in the first state more of it
+ * is read, so a frontend has one message at a time in here, and VU_TURN in a row before others
+ * have theirs.
+ *
+ * A socket has one frontend: the connection that speaks. Others may connect and wait, because a
+ * successor often comes before the end of its predecessor has been seen; the first of them that
+ * speaks follows when the predecessor has hung up, and is refused while it has not.
+ *
+ * Plain C without DPDK: the link is a table of two functions.
+ */
+#ifndef ZV_VU_SERVER_H
+#define ZV_VU_SERVER_H
+
+#include "transport.h"
+#include "vu_limits.h"
+#include "vu_stream.h"
+
+#define VU_STALL_NS 10000000000ull /* default of stall_ns */
+#define VU_RETRY_NS 1000000000ull  /* mode client: between two attempts to connect */
+#define VU_FULL_NS  200000000ull   /* no descriptor left: until the next accept */
+#define VU_TURN	    8u		   /* messages of one connection in a row */
+
+/* What the owner of a socket does. All in the control thread. */
+struct vu_server_ops {
+	/* A frontend has begun to speak for the socket. */
+	void (*attached)(void *ctx);
+	/*
+	 * A checked message that is not for the link. It may take descriptors out of @in (and put
+	 * -1 there). 1: *answer is filled in (request, size and payload); 0: done; -errno: refused,
+	 * and it has logged why.
+	 */
+	int (*message)(void *ctx, struct vu_reader *in, struct vu_msg *answer);
+	/* The link has accepted @m. */
+	void (*accepted)(void *ctx, const struct vu_msg *m);
+	/* The frontend is gone. */
+	void (*gone)(void *ctx);
+};
+
+/* Who keeps the state of feature negotiation. One link a frontend. */
+struct vu_link_ops {
+	/* A connected, non-blocking stream socket that takes and answers messages; *link is the
+	 * caller's for vu_link_ops.close. -errno, with zv_err() text. */
+	int (*open)(void **link);
+	void (*close)(void *link);
+};
+
+struct vu_endpoint_config {
+	const char *path;
+	bool client;	   /* connect to a frontend that listens, again and again */
+	int sockmode;	   /* server: permission bits of the socket; -1: as umask has them */
+	unsigned nrings;   /* virtqueues of the device */
+	uint64_t mem_max;  /* bytes of guest memory a table may have */
+	uint64_t stall_ns; /* in mid-message, or with an answer not taken, until it is hung up on;
+			      0: default */
+	const struct vu_server_ops *ops;
+	const struct vu_link_ops *link;
+	void *ctx;		  /* of ops */
+	struct zv_log_limit *log; /* for what the frontend can cause */
+};
+
+struct vu_endpoint;
+
+/*
+ * Listens, or begins to connect. The first one starts the control thread. 0 and *out; -errno with
+ * zv_err() text: the path is in use, may not be written to, or there are no descriptors left.
+ */
+int vu_server_add(struct vu_endpoint **out, const struct vu_endpoint_config *c);
+/*
+ * Hangs up (ops->gone is called if a frontend was attached), and removes the socket if it was made
+ * here. The last one stops the control thread. Not from an op.
+ */
+void vu_server_remove(struct vu_endpoint *e);
+
+#endif

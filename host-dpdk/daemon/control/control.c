@@ -1,0 +1,475 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* See control.h. Clients, lines and descriptors; what is asked is control_answer.c's. */
+#include "control_int.h"
+#include "core/log.h"
+#include "sock_claim.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/timerfd.h>
+#include <sys/un.h>
+#include <time.h>
+#include <unistd.h>
+
+#define TICKS 10u /* of the timer, in the patience that a client gets */
+
+/* What epoll reports: a client by its place, the others by these. */
+enum { EV_LISTENER = CONTROL_CLIENTS, EV_TIMER, EV_NOTIFY };
+
+static int watch(struct control *ct, int op, int fd, uint32_t events, uint32_t what)
+{
+	struct epoll_event ev = {.events = events, .data.u32 = what};
+
+	return epoll_ctl(ct->ep, op, fd, &ev) < 0 ? -errno : 0;
+}
+
+/* The timer runs while somebody can overstay, or the listener waits for better times. */
+static void tick(struct control *ct, bool on)
+{
+	uint64_t ns = ct->patience_ns / TICKS;
+	const struct timespec t = {.tv_sec = (time_t)(ns / 1000000000u),
+				   .tv_nsec = (long)(ns % 1000000000u)};
+	const struct itimerspec its = {.it_interval = t, .it_value = t}, off = {0};
+
+	if (on == ct->ticking && (!on || ns == ct->tick_ns))
+		return;
+	ct->ticking = on;
+	ct->tick_ns = ns;
+	(void)timerfd_settime(ct->timer, 0, on ? &its : &off, NULL);
+}
+
+static void accepting(struct control *ct, bool on)
+{
+	if (on == ct->accepting)
+		return;
+	ct->accepting = on;
+	(void)watch(ct, EPOLL_CTL_MOD, ct->listener, on ? EPOLLIN : 0, EV_LISTENER);
+}
+
+/* ---- clients ---- */
+
+/*
+ * Patience is counted in ticks that we have seen, not in time: if this process, or the whole
+ * machine, stands still for a while, nobody is late for that.
+ */
+static void client_touch(struct client *cl)
+{
+	cl->ticks = TICKS + 1; /* the first may come at once */
+}
+
+static void client_watch(struct control *ct, struct client *cl)
+{
+	/* Who does not take the answer is not asked for the next question. */
+	uint32_t events = cl->out_len > cl->out_off ? EPOLLOUT : EPOLLIN;
+
+	(void)watch(ct, EPOLL_CTL_MOD, cl->fd, events, (uint32_t)(cl - ct->clients));
+}
+
+static void client_drop_passed(struct client *cl)
+{
+	if (cl->passed >= 0)
+		(void)close(cl->passed);
+	cl->passed = -1;
+}
+
+static void client_close(struct control *ct, struct client *cl)
+{
+	captures_orphan(ct, cl);
+	client_drop_passed(cl);
+	(void)close(cl->fd);
+	cl->fd = -1;
+	ct->unsent -= cl->out_len - cl->out_off;
+	free(cl->out);
+	cl->out = NULL;
+	accepting(ct, true);
+}
+
+static void client_new(struct control *ct)
+{
+	struct client *cl = NULL;
+	int fd;
+
+	for (unsigned i = 0; i < CONTROL_CLIENTS && !cl; i++)
+		if (ct->clients[i].fd < 0)
+			cl = &ct->clients[i];
+	if (!cl) {
+		accepting(ct, false); /* until somebody leaves */
+		return;
+	}
+	fd = accept4(ct->listener, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+	if (fd < 0) {
+		/* No descriptors or no memory: the listener would report it for ever. */
+		if (errno != EAGAIN && errno != EINTR && errno != ECONNABORTED) {
+			log_line(ZV_LOG_WARN, NULL, "control socket: cannot take a client: %s",
+				 strerror(errno));
+			accepting(ct, false);
+		}
+		tick(ct, true);
+		return;
+	}
+	memset(cl, 0, sizeof(*cl));
+	cl->fd = fd;
+	cl->passed = -1;
+	client_touch(cl);
+	if (watch(ct, EPOLL_CTL_ADD, fd, EPOLLIN, (uint32_t)(cl - ct->clients)) < 0)
+		client_close(ct, cl);
+	tick(ct, true);
+}
+
+/* Sends what the client takes now. False: it has gone. */
+static bool client_flush(struct control *ct, struct client *cl)
+{
+	while (cl->out_off < cl->out_len) {
+		ssize_t n = send(cl->fd, cl->out + cl->out_off, cl->out_len - cl->out_off,
+				 MSG_DONTWAIT | MSG_NOSIGNAL);
+
+		if (n < 0 && errno == EAGAIN)
+			return true;
+		if (n < 0 && errno != EINTR)
+			return false;
+		if (n > 0) {
+			cl->out_off += (size_t)n;
+			ct->unsent -= (size_t)n;
+			client_touch(cl);
+		}
+	}
+	free(cl->out);
+	cl->out = NULL;
+	cl->out_len = cl->out_off = cl->out_size = 0;
+	return !cl->closing;
+}
+
+struct appender {
+	struct control *ct;
+	struct client *cl;
+};
+
+static int append(const char *data, size_t len, void *arg)
+{
+	struct client *cl = ((struct appender *)arg)->cl;
+
+	if (cl->out_size - cl->out_len < len) {
+		size_t size = (cl->out_len + len) * 2;
+		char *out = realloc(cl->out, size);
+
+		if (!out)
+			return -1;
+		cl->out = out;
+		cl->out_size = size;
+	}
+	memcpy(cl->out + cl->out_len, data, len);
+	cl->out_len += len;
+	((struct appender *)arg)->ct->unsent += len;
+	return 0;
+}
+
+void control_send(struct control *ct, struct client *cl, json_t *answer)
+{
+	struct appender a = {ct, cl};
+
+	if (!answer || json_dump_callback(answer, append, &a, JSON_COMPACT) < 0 ||
+	    append("\n", 1, &a) < 0) {
+		log_line(ZV_LOG_ERR, NULL, "control: out of memory for an answer");
+		cl->closing = true; /* a line that is cut short is an answer to nothing */
+	}
+	json_decref(answer);
+	client_touch(cl);
+}
+
+/* ---- requests ---- */
+
+static void refuse(struct control *ct, struct client *cl, const struct refusal *why)
+{
+	control_send(ct, cl,
+		     json_pack("{si ss sb ss ss}", "v", CONTROL_PROTOCOL, "daemon", zv_version(),
+			       "ok", 0, "code", why->code, "error", why->text));
+}
+
+static void client_line(struct control *ct, struct client *cl, const char *line, size_t len)
+{
+	struct refusal why = {"request", ""};
+	json_t *answer = NULL, *request;
+	json_error_t err;
+
+	request = json_loadb(line, len, JSON_REJECT_DUPLICATES, &err);
+	if (!request)
+		(void)control_refuse(&why, "request", "the request is not JSON: %s", err.text);
+	else
+		answer = control_answer(ct, cl, request, &why);
+	client_drop_passed(cl);
+	if (answer) {
+		(void)json_object_set_new(answer, "v", json_integer(CONTROL_PROTOCOL));
+		(void)json_object_set_new(answer, "daemon", json_string(zv_version()));
+		(void)json_object_set_new(answer, "ok", json_true());
+		control_send(ct, cl, answer);
+	} else {
+		refuse(ct, cl, &why);
+	}
+	json_decref(request);
+}
+
+/* Takes lines out of the input, one at a time: the next when the answer to this one is gone. */
+static bool client_lines(struct control *ct, struct client *cl)
+{
+	while (cl->in_len && cl->out_len == cl->out_off && !cl->closing) {
+		char *end = memchr(cl->in, '\n', cl->in_len);
+		size_t len;
+
+		if (!end && cl->in_len < sizeof(cl->in))
+			break;
+		if (!end) {
+			struct refusal why = {"request", ""};
+
+			(void)control_refuse(&why, "request", "the request is longer than %d bytes",
+					     CONTROL_LINE_MAX);
+			refuse(ct, cl, &why);
+			cl->closing = true;
+		} else {
+			len = (size_t)(end - cl->in);
+			client_line(ct, cl, cl->in, len);
+			cl->in_len -= len + 1;
+			memmove(cl->in, end + 1, cl->in_len);
+		}
+		if (!client_flush(ct, cl))
+			return false;
+	}
+	return true;
+}
+
+/* Keeps the first descriptor of the line; others are closed. */
+static void take_passed(struct client *cl, struct msghdr *m)
+{
+	for (struct cmsghdr *c = CMSG_FIRSTHDR(m); c; c = CMSG_NXTHDR(m, c)) {
+		size_t n = (c->cmsg_len - CMSG_LEN(0)) / sizeof(int);
+
+		if (c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS)
+			continue;
+		for (size_t i = 0; i < n; i++) {
+			int fd;
+
+			memcpy(&fd, CMSG_DATA(c) + i * sizeof(fd), sizeof(fd));
+			if (cl->passed < 0)
+				cl->passed = fd;
+			else
+				(void)close(fd);
+		}
+	}
+}
+
+/* False: the client has gone. */
+static bool client_read(struct client *cl)
+{
+	union {
+		char bytes[CMSG_SPACE(sizeof(int))];
+		struct cmsghdr align;
+	} ctl;
+	struct iovec iov = {cl->in + cl->in_len, sizeof(cl->in) - cl->in_len};
+	struct msghdr m = {.msg_iov = &iov,
+			   .msg_iovlen = 1,
+			   .msg_control = &ctl,
+			   .msg_controllen = sizeof(ctl)};
+	ssize_t n = recvmsg(cl->fd, &m, MSG_CMSG_CLOEXEC | MSG_DONTWAIT);
+
+	if (n < 0)
+		return errno == EAGAIN || errno == EINTR;
+	take_passed(cl, &m);
+	cl->in_len += (size_t)n;
+	return n > 0;
+}
+
+static void client_event(struct control *ct, struct client *cl, uint32_t events)
+{
+	bool alive = cl->fd >= 0;
+
+	if (!alive) /* closed while an earlier event of this round was served */
+		return;
+	if (events & EPOLLOUT)
+		alive = client_flush(ct, cl);
+	else if (events & EPOLLIN)
+		alive = client_read(cl);
+	else
+		alive = false;
+	if (alive)
+		alive = client_lines(ct, cl);
+	if (alive)
+		client_watch(ct, cl);
+	else
+		client_close(ct, cl);
+}
+
+/* ---- the main thread's turn ---- */
+
+static void tick_work(struct control *ct)
+{
+	uint64_t missed;
+	bool some = false;
+
+	(void)!read(ct->timer, &missed, sizeof(missed));
+	accepting(ct, true);
+	for (unsigned i = 0; i < CONTROL_CLIENTS; i++) {
+		struct client *cl = &ct->clients[i];
+
+		if (cl->fd < 0)
+			continue;
+		cl->ticks -= cl->ticks > 0;
+		/* A capture takes its time; its client owes us nothing but to read. */
+		if (!cl->ticks && !(cl->cap && cl->out_len == cl->out_off))
+			client_close(ct, cl);
+		else
+			some = true;
+	}
+	tick(ct, some);
+}
+
+static void notify_work(struct control *ct)
+{
+	eventfd_t n;
+
+	(void)eventfd_read(ct->notify, &n);
+	captures_reap(ct);
+	for (unsigned i = 0; i < CONTROL_CLIENTS; i++) {
+		struct client *cl = &ct->clients[i];
+
+		if (cl->fd < 0 || cl->out_len == cl->out_off)
+			continue;
+		if (client_flush(ct, cl))
+			client_watch(ct, cl);
+		else
+			client_close(ct, cl);
+	}
+}
+
+int control_fd(const struct daemon *d)
+{
+	return d->control ? d->control->ep : -1;
+}
+
+void control_serve(struct daemon *d)
+{
+	struct control *ct = d->control;
+	struct epoll_event ev[CONTROL_CLIENTS];
+	int n = ct ? epoll_wait(ct->ep, ev, CONTROL_CLIENTS, 0) : 0;
+	bool more = false, late = false;
+
+	for (int i = 0; i < n; i++) {
+		if (ev[i].data.u32 == EV_LISTENER)
+			more = true;
+		else if (ev[i].data.u32 == EV_TIMER)
+			late = true;
+		else if (ev[i].data.u32 == EV_NOTIFY)
+			notify_work(ct);
+		else
+			client_event(ct, &ct->clients[ev[i].data.u32], ev[i].events);
+	}
+	/* Who has asked in time is not late when this thread was busy elsewhere, with a reload. */
+	if (late)
+		tick_work(ct);
+	/* Last: a new client must not get the events of the one whose place it takes. */
+	if (more)
+		client_new(ct);
+}
+
+/* ---- start and stop ---- */
+
+/* The socket's file never has more rights than @mode, not even for a moment. */
+static int listen_on(struct control *ct, const char *path, mode_t mode)
+{
+	struct sockaddr_un sa = {.sun_family = AF_UNIX};
+	int ret;
+
+	memcpy(sa.sun_path, path, strlen(path) + 1);
+	ct->listener = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	if (ct->listener < 0 || fchmod(ct->listener, mode) < 0 ||
+	    bind(ct->listener, (struct sockaddr *)&sa, sizeof(sa)) < 0)
+		return -errno;
+	ct->bound = true;
+	ret = sock_set_rights(path, mode, (uid_t)-1, (gid_t)-1); /* the umask took some of them */
+	if (ret == 0 && listen(ct->listener, CONTROL_CLIENTS) < 0)
+		ret = -errno;
+	return ret;
+}
+
+static int start(struct control *ct, mode_t mode)
+{
+	const char *path = ct->path;
+	int ret;
+
+	ct->claim = sock_claim(path);
+	if (ct->claim < 0) {
+		log_line(ZV_LOG_ERR, NULL, "control socket: %s", zv_error_text());
+		return ct->claim;
+	}
+	ret = listen_on(ct, path, mode);
+	ct->ep = epoll_create1(EPOLL_CLOEXEC);
+	ct->timer = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
+	ct->notify = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	if (ret == 0 && (ct->ep < 0 || ct->timer < 0 || ct->notify < 0))
+		ret = -errno;
+	if (ret == 0)
+		ret = watch(ct, EPOLL_CTL_ADD, ct->listener, EPOLLIN, EV_LISTENER);
+	if (ret == 0)
+		ret = watch(ct, EPOLL_CTL_ADD, ct->timer, EPOLLIN, EV_TIMER);
+	if (ret == 0)
+		ret = watch(ct, EPOLL_CTL_ADD, ct->notify, EPOLLIN, EV_NOTIFY);
+	if (ret < 0)
+		log_line(ZV_LOG_ERR, NULL, "control socket: cannot listen on %s: %s", path,
+			 zv_strerror(ret));
+	return ret;
+}
+
+int control_start(struct daemon *d)
+{
+	struct control *ct;
+	int ret;
+
+	if (!*d->cfg->control_path)
+		return 0;
+	ct = calloc(1, sizeof(*ct));
+	if (!ct)
+		return -ENOMEM;
+	ct->d = d;
+	ct->accepting = true;
+	memcpy(ct->path, d->cfg->control_path, sizeof(ct->path));
+	ct->patience_ns = CONTROL_PATIENCE_MS * UINT64_C(1000000);
+	ct->listener = ct->claim = ct->ep = ct->timer = ct->notify = -1;
+	for (unsigned i = 0; i < CONTROL_CLIENTS; i++)
+		ct->clients[i].fd = -1;
+	d->control = ct;
+	ret = start(ct, d->cfg->control_mode);
+	if (ret < 0)
+		control_stop(d);
+	return ret;
+}
+
+void control_stop(struct daemon *d)
+{
+	struct control *ct = d->control;
+
+	if (!ct)
+		return;
+	captures_end(ct);
+	for (unsigned i = 0; i < CONTROL_CLIENTS; i++) {
+		if (ct->clients[i].fd < 0)
+			continue;
+		(void)client_flush(ct, &ct->clients[i]);
+		client_close(ct, &ct->clients[i]);
+	}
+	if (ct->bound)
+		(void)unlink(ct->path);
+	if (ct->claim >= 0)
+		sock_unclaim(ct->path, ct->claim);
+	for (unsigned i = 0; i < 4; i++) {
+		int fd = (const int[]){ct->listener, ct->ep, ct->timer, ct->notify}[i];
+
+		if (fd >= 0)
+			(void)close(fd);
+	}
+	d->control = NULL;
+	free(ct);
+}

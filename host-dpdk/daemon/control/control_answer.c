@@ -1,0 +1,317 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * What the control socket answers. Each request is looked up by name and gets a JSON object back.
+ */
+#include "control_int.h"
+#include "core/counters.h"
+#include "endpoint/endpoint.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <zvsock.h>
+
+/* Every counter of the library has its name: number and order are those of the structure. */
+#define FIELD_IN_ORDER(field, group, meaning) COUNTER_##field,
+enum { QUEUE_COUNTERS(FIELD_IN_ORDER) COUNTERS };
+#define CHECK_ORDER(field, group, meaning)                                                         \
+	_Static_assert(offsetof(struct zv_queue_stats, field) ==                                   \
+			       COUNTER_##field * sizeof(uint64_t),                                 \
+		       "counters.h: " #field " is not at its place");
+QUEUE_COUNTERS(CHECK_ORDER)
+_Static_assert(offsetof(struct zv_queue_stats, reserved) == COUNTERS * sizeof(uint64_t),
+	       "counters.h lacks a counter of struct zv_queue_stats");
+
+json_t *control_refuse(struct refusal *why, const char *code, const char *fmt, ...)
+{
+	va_list ap;
+
+	why->code = code;
+	va_start(ap, fmt);
+	(void)vsnprintf(why->text, sizeof(why->text), fmt, ap);
+	va_end(ap);
+	/* It may quote the client: what is not plain text must not spoil the answer. */
+	for (char *p = why->text; *p; p++)
+		if (*p < ' ' || *p > '~')
+			*p = '?';
+	return NULL;
+}
+
+bool control_append(json_t *array, json_t *value)
+{
+	return value && json_array_append_new(array, value) == 0;
+}
+
+json_t *control_text(const char *s)
+{
+	json_t *j = json_string(s);
+	char *copy = j ? NULL : strdup(s);
+
+	for (char *p = copy; p && *p; p++)
+		if (*p < ' ' || *p > '~')
+			*p = '?';
+	if (copy)
+		j = json_string(copy);
+	free(copy);
+	return j;
+}
+
+json_t *control_wrap(const char *name, json_t *array, bool complete, struct refusal *why)
+{
+	json_t *answer = complete ? json_pack("{sO}", name, array) : NULL;
+
+	json_decref(array);
+	return answer ? answer
+		      : control_refuse(why, "memory",
+				       "the daemon is out of memory for this answer");
+}
+
+bool control_string(const json_t *request, const char *key, const char **value, struct refusal *why)
+{
+	const json_t *v = json_object_get(request, key);
+
+	if (v && !json_is_string(v)) {
+		(void)control_refuse(why, "request", "\"%s\" must be a string", key);
+		return false;
+	}
+	if (v)
+		*value = json_string_value(v);
+	return true;
+}
+
+bool control_number(const json_t *request, const char *key, uint64_t max, uint64_t *value,
+		    struct refusal *why)
+{
+	const json_t *v = json_object_get(request, key);
+
+	if (v && (!json_is_integer(v) || json_integer_value(v) < 0 ||
+		  (uint64_t)json_integer_value(v) > max)) {
+		(void)control_refuse(why, "request", "\"%s\" must be a number from 0 to %llu", key,
+				     (unsigned long long)max);
+		return false;
+	}
+	if (v)
+		*value = (uint64_t)json_integer_value(v);
+	return true;
+}
+
+bool control_guest(struct control *ct, const json_t *request, struct guest **only,
+		   struct refusal *why)
+{
+	char known[256] = "";
+	const char *name = NULL;
+	size_t len = 0;
+
+	*only = NULL;
+	if (!control_string(request, "guest", &name, why))
+		return false;
+	if (!name)
+		return true;
+	for (const struct guest_down *gd = ct->d->down; gd; gd = gd->next)
+		if (strcmp(gd->cfg->name, name) == 0) {
+			(void)control_refuse(why, "guest", "guest \"%.64s\" is not started: %.400s",
+					     name, gd->why);
+			return false;
+		}
+	for (struct guest *g = ct->d->guests; g; g = g->next) {
+		if (strcmp(g->cfg->name, name) == 0) {
+			*only = g;
+			return true;
+		}
+		if (len < sizeof(known))
+			len += (size_t)snprintf(known + len, sizeof(known) - len, "%s%s",
+						len ? ", " : "", g->cfg->name);
+	}
+	(void)control_refuse(why, "guest", "no guest \"%.64s\" here; %s%s%s", name,
+			     *known ? "there are: " : "there is none at all", known,
+			     len >= sizeof(known) ? "..." : "");
+	return false;
+}
+
+/* ---- the answers ---- */
+
+static json_t *strings(const char *first, size_t stride, unsigned n)
+{
+	json_t *array = json_array();
+
+	for (unsigned i = 0; i < n; i++)
+		if (!control_append(array, control_text(first + i * stride))) {
+			json_decref(array);
+			return NULL;
+		}
+	return array;
+}
+
+/* What is so whether the guest runs or not. */
+static json_t *described(const struct cfg_guest *cfg, const char *state, unsigned queues,
+			 unsigned up)
+{
+	return json_pack("{ss sI ss so ss sI sI sI so}", "name", cfg->name, "cid",
+			 (json_int_t)cfg->cid, "state", state, "sockets",
+			 strings(cfg->sockets[0], sizeof(cfg->sockets[0]), cfg->n_sockets), "mode",
+			 cfg->client ? "client" : "server", "queues", (json_int_t)queues,
+			 "queues_up", (json_int_t)up, "ring_size", (json_int_t)cfg->ring_size,
+			 "groups", strings(cfg->groups[0], sizeof(cfg->groups[0]), cfg->n_groups));
+}
+
+static json_t *guest_json(const struct guest *g)
+{
+	static const char *const peers[] = {"unknown", "plain", "zvsock"};
+	struct zv_dev_info info = {.size = sizeof(info)};
+	json_t *j;
+
+	(void)zv_dev_info(g->dev, &info);
+	j = described(g->cfg, info.queues_up ? "up" : "down", g->n_queues, info.queues_up);
+	(void)json_object_set_new(
+		j, "peer", json_string((unsigned)info.peer < 3 ? peers[info.peer] : "unknown"));
+	(void)json_object_set_new(j, "connections", json_integer((json_int_t)control_count(g)));
+	return j;
+}
+
+static json_t *down_json(const struct guest_down *gd)
+{
+	json_t *j = described(gd->cfg, "failed", gd->cfg->queues, 0);
+
+	(void)json_object_set_new(j, "peer", json_string("unknown"));
+	(void)json_object_set_new(j, "connections", json_integer(0));
+	(void)json_object_set_new(j, "error", control_text(gd->why));
+	return j;
+}
+
+/* True if @request is about no guest in particular, or about this one. */
+static bool asked_for(const json_t *request, const char *name)
+{
+	const char *only = json_string_value(json_object_get(request, "guest"));
+
+	return !only || strcmp(only, name) == 0;
+}
+
+static json_t *answer_guests(struct control *ct, struct client *cl, const json_t *request,
+			     struct refusal *why)
+{
+	json_t *guests = json_array(), *answer;
+	struct guest *only;
+	bool ok = true;
+
+	(void)cl;
+	for (const struct guest *g = ct->d->guests; g && ok; g = g->next)
+		if (asked_for(request, g->cfg->name))
+			ok = control_append(guests, guest_json(g));
+	for (const struct guest_down *gd = ct->d->down; gd && ok; gd = gd->next)
+		if (asked_for(request, gd->cfg->name))
+			ok = control_append(guests, down_json(gd));
+	if (ok && !json_array_size(guests) && !control_guest(ct, request, &only, why)) {
+		json_decref(guests);
+		return NULL;
+	}
+	answer = control_wrap("guests", guests, ok, why);
+	if (answer)
+		(void)json_object_set_new(answer, "failed", json_integer(ct->d->n_down));
+	return answer;
+}
+
+/* For a list of counters: puts each of st into counters. */
+#define SET(field, group, meaning)                                                                 \
+	(void)json_object_set_new(counters, #field, json_integer((json_int_t)st.field));
+
+static json_t *queue_json(const struct guest_queue *gq)
+{
+	struct zv_queue_stats st = {0};
+	json_t *counters = json_object();
+
+	(void)zv_queue_stats(gq->q, &st, sizeof(st));
+	QUEUE_COUNTERS(SET)
+	return json_pack("{sI sI so}", "queue", (json_int_t)gq->index, "lcore",
+			 (json_int_t)gq->lcore, "counters", counters);
+}
+
+static json_t *endpoints_json(const struct guest *g)
+{
+	struct endpoint_stats st = {0};
+	json_t *counters = json_object();
+
+	endpoint_stats(g, &st);
+	ENDPOINT_COUNTERS(SET)
+	return counters;
+}
+
+static json_t *guest_stats_json(const struct guest *g)
+{
+	json_t *queues = json_array();
+
+	for (unsigned i = 0; i < g->n_queues; i++)
+		(void)control_append(queues, queue_json(&g->queues[i]));
+	return json_pack("{ss sI so so}", "name", g->cfg->name, "cid", (json_int_t)g->cfg->cid,
+			 "queues", queues, "endpoints", endpoints_json(g));
+}
+
+static json_t *lcores_json(const struct daemon *d)
+{
+	json_t *lcores = json_array();
+
+	for (unsigned i = 0; i < d->n_lcores; i++) {
+		struct lcore_stats st = {0};
+
+		lcore_stats(d->lcores[i], &st);
+		(void)control_append(
+			lcores, json_pack("{sI sI sf sI sI}", "lcore", (json_int_t)i, "cpu",
+					  (json_int_t)(i < d->cfg->n_cpus ? d->cfg->cpus[i] : -1),
+					  "cpu_seconds", st.cpu_s, "rounds", (json_int_t)st.rounds,
+					  "sleeps", (json_int_t)st.sleeps));
+	}
+	return lcores;
+}
+
+static json_t *answer_stats(struct control *ct, struct client *cl, const json_t *request,
+			    struct refusal *why)
+{
+	json_t *guests, *answer;
+	struct guest *only;
+	bool ok = true;
+
+	(void)cl;
+	if (!control_guest(ct, request, &only, why))
+		return NULL;
+	guests = json_array();
+	for (const struct guest *g = ct->d->guests; g && ok; g = g->next)
+		if (!only || g == only)
+			ok = control_append(guests, guest_stats_json(g));
+	answer = control_wrap("guests", guests, ok, why);
+	if (answer) {
+		(void)json_object_set_new(answer, "lcores", lcores_json(ct->d));
+		(void)json_object_set_new(answer, "failed", json_integer(ct->d->n_down));
+	}
+	return answer;
+}
+
+/* ---- requests ---- */
+
+static const struct {
+	const char *cmd;
+	json_t *(*answer)(struct control *ct, struct client *cl, const json_t *request,
+			  struct refusal *why);
+} requests[] = {
+	{"guests", answer_guests},  {"list", control_list},	 {"stats", answer_stats},
+	{"capture", capture_begin}, {"stop", capture_end_early},
+};
+
+json_t *control_answer(struct control *ct, struct client *cl, const json_t *request,
+		       struct refusal *why)
+{
+	const json_t *v = json_object_get(request, "v");
+	const char *cmd = NULL;
+
+	if (!json_is_object(request))
+		return control_refuse(why, "request", "the request is not a JSON object");
+	if (!json_is_integer(v) || json_integer_value(v) != CONTROL_PROTOCOL)
+		return control_refuse(why, "version", "this daemon speaks version %d (\"v\":%d)",
+				      CONTROL_PROTOCOL, CONTROL_PROTOCOL);
+	if (!control_string(request, "cmd", &cmd, why))
+		return NULL;
+	for (unsigned i = 0; cmd && i < sizeof(requests) / sizeof(requests[0]); i++)
+		if (strcmp(requests[i].cmd, cmd) == 0)
+			return requests[i].answer(ct, cl, request, why);
+	return control_refuse(why, "request",
+			      "\"cmd\" must be guests, list, stats, capture or stop");
+}

@@ -1,0 +1,102 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* What the files of the control socket share: control.c (clients), control_answer.c and
+ * control_list.c (what is asked), control_capture.c (captures). */
+#ifndef ZVD_CONTROL_INT_H
+#define ZVD_CONTROL_INT_H
+
+#include "capture.h"
+#include "control.h"
+#include "core/daemon.h"
+
+#include <jansson.h>
+#include <stddef.h>
+
+#define CONTROL_PROTOCOL   1
+#define CONTROL_CAPTURES   8	       /* at a time, those included whose end is being waited for */
+#define CONTROL_UNSENT_MAX (64u << 20) /* bytes of answers not taken yet, of all clients */
+
+struct client {
+	int fd;	      /* -1: free */
+	int passed;   /* descriptor that came with the present line; -1: none */
+	bool closing; /* once everything is sent */
+	char in[CONTROL_LINE_MAX];
+	size_t in_len;
+	char *out;
+	size_t out_len, out_off, out_size;
+	unsigned ticks; /* of the timer until it is late */
+	struct control_capture *cap;
+};
+
+struct control_capture {
+	struct capture *c;     /* NULL: free */
+	struct client *client; /* NULL: it has left */
+	bool all;	       /* guests that are added are captured too */
+	bool gone;	       /* its only guest has been removed */
+	unsigned guests;
+};
+
+struct control {
+	struct daemon *d;
+	int listener, claim, ep, timer, notify;
+	char path[CFG_PATH_MAX];
+	bool bound, accepting, ticking;
+	uint64_t patience_ns, tick_ns;
+	size_t unsent;
+	struct client clients[CONTROL_CLIENTS];
+	struct control_capture captures[CONTROL_CAPTURES];
+};
+
+/* Why a request was refused: a word for programs and a sentence for people. */
+struct refusal {
+	const char *code;
+	char text[512];
+};
+
+/* Answers a request: the members of the answer, or NULL and *why. */
+json_t *control_answer(struct control *ct, struct client *cl, const json_t *request,
+		       struct refusal *why);
+
+/* Sets *why; for "return". */
+json_t *control_refuse(struct refusal *why, const char *code, const char *fmt, ...) ZV_PRINTF(3, 4);
+
+/* The string or unsigned number @key of @request; @fallback when it is not there. False, and *why,
+ * when it is something else. */
+bool control_string(const json_t *request, const char *key, const char **value,
+		    struct refusal *why);
+bool control_number(const json_t *request, const char *key, uint64_t max, uint64_t *value,
+		    struct refusal *why);
+
+/* Finds the guests that the request's "guest" names: *only NULL for all. False: no such guest. */
+bool control_guest(struct control *ct, const json_t *request, struct guest **only,
+		   struct refusal *why);
+
+/* Appends @value, which may be NULL for want of memory. */
+bool control_append(json_t *array, json_t *value);
+
+/* A string, whatever its bytes are: those that are not UTF-8 become "?". */
+json_t *control_text(const char *s);
+
+/* {@name: @array}, which is given away; NULL and *why when something in it was not @complete. */
+json_t *control_wrap(const char *name, json_t *array, bool complete, struct refusal *why);
+
+/* Connections of the guest. */
+size_t control_count(const struct guest *g);
+
+json_t *control_list(struct control *ct, struct client *cl, const json_t *request,
+		     struct refusal *why);
+
+/* Sends @answer, which is given away, as a line. */
+void control_send(struct control *ct, struct client *cl, json_t *answer);
+
+json_t *capture_begin(struct control *ct, struct client *cl, const json_t *request,
+		      struct refusal *why);
+json_t *capture_end_early(struct control *ct, struct client *cl, const json_t *request,
+			  struct refusal *why);
+/* Tells the clients of captures that are over, and frees those. */
+void captures_reap(struct control *ct);
+/* The client has left: its capture ends. */
+void captures_orphan(struct control *ct, struct client *cl);
+/* Ends all, waits a short time for those that can end. */
+void captures_end(struct control *ct);
+
+#endif

@@ -1,0 +1,315 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Guests and lcores: started, replaced and stopped by the main thread; theory in daemon.h. */
+#include "daemon.h"
+
+#include "control/control.h"
+#include "endpoint/endpoint.h"
+#include "endpoint/lookup.h"
+#include "fds.h"
+#include "guests.h"
+#include "log.h"
+#include "relay/relay.h"
+#include "vu_limits.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <search.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#define DRAIN_STEP_MS  20
+#define RETRY_FIRST_MS 1000u
+#define RETRY_LAST_MS  60000u
+#define RETRIES_AT_ONCE                                                                            \
+	16u /* of guests that could not be started: each blocks this thread a bit                  \
+	     */
+
+/* What this process can serve of @cfg; called before guests of it are started. */
+static void check_limits(const struct cfg *cfg)
+{
+	fds_plan(cfg);
+	if (cfg_vmms(cfg) > VU_RTE_FRONTENDS)
+		log_line(ZV_LOG_WARN, NULL,
+			 "there are %u vhost-user sockets, but one process serves %u VMMs at a "
+			 "time: further ones will be turned away; start another zvsockd for some "
+			 "guests",
+			 cfg_vmms(cfg), VU_RTE_FRONTENDS);
+}
+
+/* ---- guests that run, and those that do not ---- */
+
+static uint64_t now_ms(void)
+{
+	struct timespec t;
+
+	(void)clock_gettime(CLOCK_MONOTONIC, &t);
+	return (uint64_t)t.tv_sec * 1000u + (uint64_t)t.tv_nsec / 1000000u;
+}
+
+static void guest_runs(struct daemon *d, struct guest *g)
+{
+	*d->guests_end = g;
+	d->guests_end = &g->next;
+	d->n_guests++;
+}
+
+/* Tries @cfg for the first time. */
+static void try_first(struct daemon *d, const struct cfg_guest *cfg)
+{
+	char why[GUEST_WHY_MAX];
+	struct guest *g = guest_start(d, cfg, why);
+	struct guest_down *gd;
+
+	if (g) {
+		guest_runs(d, g);
+		return;
+	}
+	gd = calloc(1, sizeof(*gd));
+	log_line(ZV_LOG_ERR, cfg->name, "not started: %s; the next try is %s", why,
+		 gd ? "by itself, or at a reload" : "at a reload");
+	if (!gd)
+		return;
+	gd->cfg = cfg;
+	gd->wait_ms = RETRY_FIRST_MS;
+	gd->next_ms = now_ms() + gd->wait_ms;
+	gd->named = cfg->trouble;
+	memcpy(gd->why, why, sizeof(why));
+	gd->next = d->down;
+	d->down = gd;
+	d->n_down++;
+}
+
+static void forget_down(struct daemon *d)
+{
+	struct guest_down *gd;
+
+	while ((gd = d->down)) {
+		d->down = gd->next;
+		free(gd);
+	}
+	d->n_down = 0;
+}
+
+/* True: it runs. */
+static bool try_again(struct daemon *d, struct guest_down *gd)
+{
+	char why[GUEST_WHY_MAX];
+	struct guest *g = guest_start(d, gd->cfg, why);
+
+	if (g) {
+		guest_runs(d, g);
+		return true;
+	}
+	if (strcmp(why, gd->why) != 0)
+		log_line(ZV_LOG_ERR, gd->cfg->name, "still not started: %s", why);
+	memcpy(gd->why, why, sizeof(why));
+	gd->named = gd->cfg->trouble;
+	return false;
+}
+
+/* The time between two tries doubles. True: it is due. */
+static bool due(struct guest_down *gd, uint64_t now)
+{
+	if (now < gd->next_ms)
+		return false;
+	gd->wait_ms = gd->wait_ms * 2 < RETRY_LAST_MS ? gd->wait_ms * 2 : RETRY_LAST_MS;
+	gd->next_ms = now + gd->wait_ms;
+	return true;
+}
+
+bool daemon_retry(struct daemon *d)
+{
+	struct guest_down **p = &d->down, *gd;
+	unsigned left = RETRIES_AT_ONCE, ran = d->n_guests;
+	uint64_t now = now_ms();
+	bool ask = false;
+
+	if (d->cfg->lookup)
+		(void)lookup_take(d->cfg, 0);
+	while ((gd = *p) && left) {
+		bool come = gd->named && !gd->cfg->trouble, try = due(gd, now) || come;
+
+		ask |= try && gd->cfg->trouble;
+		if (try && !gd->cfg->trouble) {
+			left--;
+			if (try_again(d, gd)) {
+				*p = gd->next;
+				free(gd);
+				d->n_down--;
+				continue;
+			}
+		}
+		p = &gd->next;
+	}
+	if (ask)
+		(void)lookup_begin(d->cfg); /* no memory: the next time */
+	return d->n_guests != ran;
+}
+
+/* ---- reload ---- */
+
+static int by_name(const void *a, const void *b)
+{
+	return strcmp(((const struct cfg_guest *)a)->name, ((const struct cfg_guest *)b)->name);
+}
+
+static void keep_node(void *node)
+{
+	(void)node; /* the configuration's */
+}
+
+/* A tree of the guests of @c by name; *whole is false when memory did not suffice. */
+static void *guests_by_name(const struct cfg *c, bool *whole)
+{
+	void *tree = NULL;
+
+	*whole = true;
+	for (unsigned i = 0; i < c->n_guests && *whole; i++)
+		*whole = tsearch(&c->guests[i], &tree, by_name);
+	return tree;
+}
+
+static void round_over(struct lcore *lc, void *arg)
+{
+	(void)lc;
+	(void)arg;
+}
+
+/*
+ * Ends guests that @cfg does not have as they are, and gives the others their new description;
+ * these are marked in @kept, by their place in @cfg.
+ */
+static void keep_same(struct daemon *d, const struct cfg *cfg, void *tree, bool *kept)
+{
+	struct guest **p = &d->guests, *g;
+
+	while ((g = *p)) {
+		struct cfg_guest *const *found = tfind(g->cfg, &tree, by_name);
+
+		if (found && cfg_guest_same(*found, g->cfg)) {
+			lookup_keep(*found, g->cfg);
+			__atomic_store_n(&g->cfg, *found, __ATOMIC_RELEASE);
+			kept[*found - cfg->guests] = true;
+			p = &g->next;
+		} else {
+			*p = g->next;
+			d->n_guests--;
+			guest_stop(d, g);
+		}
+	}
+	d->guests_end = p;
+	/* Nobody looks at the old descriptions any more. */
+	for (unsigned i = 0; i < d->n_lcores; i++)
+		lcore_call(d->lcores[i], round_over, NULL);
+}
+
+int daemon_reload(struct daemon *d, struct cfg *cfg)
+{
+	bool *kept = calloc(cfg->n_guests, sizeof(*kept)), whole = false;
+	void *tree = kept ? guests_by_name(cfg, &whole) : NULL;
+	struct cfg *old = d->cfg;
+
+	if (whole) {
+		forget_down(d);
+		keep_same(d, cfg, tree, kept);
+		d->cfg = cfg;
+		cfg_free(old);
+		check_limits(cfg);
+		for (unsigned i = 0; i < cfg->n_guests; i++)
+			if (!kept[i])
+				try_first(d, &cfg->guests[i]);
+	} else {
+		cfg_free(cfg);
+	}
+	tdestroy(tree, keep_node);
+	free(kept);
+	return whole ? 0 : -ENOMEM;
+}
+
+/* ---- the daemon ---- */
+
+static int start_lcores(struct daemon *d, const struct cfg *cfg)
+{
+	d->lcores = calloc(cfg->n_cpus, sizeof(struct lcore *));
+	d->lcore_queues = calloc(cfg->n_cpus, sizeof(*d->lcore_queues));
+	if (!d->lcores || !d->lcore_queues)
+		return -ENOMEM;
+	for (; d->n_lcores < cfg->n_cpus; d->n_lcores++) {
+		int ret = lcore_start(&d->lcores[d->n_lcores], cfg->cpus[d->n_lcores],
+				      cfg->busy_poll, cfg->spin_us);
+
+		if (ret < 0)
+			return ret;
+	}
+	return 0;
+}
+
+int daemon_start(struct daemon *d, struct cfg *cfg)
+{
+	int ret;
+
+	memset(d, 0, sizeof(*d));
+	d->cfg = cfg;
+	d->guests_end = &d->guests;
+	check_limits(cfg);
+	ret = start_lcores(d, cfg);
+	for (unsigned i = 0; i < cfg->n_guests && ret == 0; i++)
+		try_first(d, &cfg->guests[i]);
+	return ret;
+}
+
+static unsigned connections(const struct daemon *d)
+{
+	unsigned n = 0;
+
+	for (const struct guest *g = d->guests; g; g = g->next)
+		for (unsigned i = 0; i < g->n_queues; i++)
+			n += __atomic_load_n(&g->queues[i].n_owners, __ATOMIC_ACQUIRE);
+	return n;
+}
+
+static void fini_local(struct lcore *lc, void *arg)
+{
+	(void)arg;
+	relay_lcore_fini(lc);
+}
+
+void daemon_drain(struct daemon *d)
+{
+	uint64_t end = now_ms() + d->cfg->drain_ms;
+
+	for (struct guest *g = d->guests; g; g = g->next) {
+		endpoints_stop(g);
+		(void)zv_unlisten(g->dev, ZV_PORT_ANY);
+	}
+	while (connections(d) && now_ms() < end && !__atomic_load_n(&d->hurry, __ATOMIC_RELAXED)) {
+		struct pollfd p = {.fd = control_fd(d), .events = POLLIN};
+
+		if (poll(&p, 1, DRAIN_STEP_MS) > 0)
+			control_serve(d);
+	}
+	if (connections(d))
+		log_line(ZV_LOG_WARN, NULL, "%u connections are still open: reset", connections(d));
+}
+
+void daemon_stop(struct daemon *d)
+{
+	struct guest *g;
+
+	forget_down(d);
+	while ((g = d->guests)) {
+		d->guests = g->next;
+		guest_stop(d, g);
+	}
+	while (d->n_lcores) {
+		struct lcore *lc = d->lcores[--d->n_lcores];
+
+		lcore_call(lc, fini_local, NULL);
+		lcore_stop(lc);
+	}
+	free(d->lcores);
+	free(d->lcore_queues);
+	cfg_free(d->cfg);
+	memset(d, 0, sizeof(*d));
+}

@@ -1,0 +1,71 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "fds.h"
+
+#include "control/control.h"
+#include "log.h"
+#include "vu_limits.h"
+
+#include <sys/resource.h>
+
+#define FDS_ITSELF  64u	 /* standard streams, signals, EAL and rte_vhost, files that are read */
+#define FDS_LCORE   2u	 /* io_uring, mailbox */
+#define FDS_CONTROL 8u	 /* listener, lock file, epoll set, timer, eventfd; captures' own */
+#define FDS_CLIENT  3u	 /* of the control socket: itself, its capture's file, one passed since */
+#define FDS_UNIX    2u	 /* hybrid socket: listener, lock file */
+#define FDS_FEW	    256u /* left for connections: worth a warning */
+
+static uint32_t held, most = UINT32_MAX; /* atomic */
+
+static uint64_t reserve(const struct cfg *c)
+{
+	uint64_t n = FDS_ITSELF + VU_FDS_PROCESS + (uint64_t)c->n_cpus * FDS_LCORE;
+
+	if (*c->control_path)
+		n += FDS_CONTROL + CONTROL_CLIENTS * FDS_CLIENT;
+	for (unsigned i = 0; i < c->n_guests; i++) {
+		const struct cfg_guest *g = &c->guests[i];
+		unsigned pairs = g->n_sockets > 1 ? 1 : g->queues;
+
+		n += (uint64_t)g->n_sockets * VU_FDS_SOCKET(pairs);
+		n += *g->unix_path ? FDS_UNIX : 0;
+	}
+	return n;
+}
+
+void fds_plan(const struct cfg *c)
+{
+	uint64_t need = reserve(c), limit = UINT32_MAX, left;
+	struct rlimit rl;
+
+	if (getrlimit(RLIMIT_NOFILE, &rl) == 0 && rl.rlim_cur < limit)
+		limit = rl.rlim_cur;
+	left = limit > need ? limit - need : 0;
+	if (left < limit / 4) /* most VMMs need much less than they may */
+		left = limit / 4;
+	__atomic_store_n(&most, (uint32_t)left, __ATOMIC_RELAXED);
+	if (left < FDS_FEW)
+		log_line(ZV_LOG_WARN, NULL,
+			 "only %llu descriptors are allowed: %u guests and zvsockd itself may need "
+			 "%llu, connections get %llu in all; raise LimitNOFILE= or \"ulimit -Hn\"",
+			 (unsigned long long)limit, c->n_guests, (unsigned long long)need,
+			 (unsigned long long)left);
+}
+
+bool fds_get(void)
+{
+	if (__atomic_add_fetch(&held, 1, __ATOMIC_RELAXED) <=
+	    __atomic_load_n(&most, __ATOMIC_RELAXED))
+		return true;
+	fds_put();
+	return false;
+}
+
+void fds_put(void)
+{
+	__atomic_sub_fetch(&held, 1, __ATOMIC_RELAXED);
+}
+
+uint32_t fds_max(void)
+{
+	return __atomic_load_n(&most, __ATOMIC_RELAXED);
+}

@@ -1,0 +1,255 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* A guest from its configuration to its end: device, queues, endpoints; theory in daemon.h. */
+#include "guests.h"
+
+#include "control/control.h"
+#include "endpoint/endpoint.h"
+#include "log.h"
+#include "sock_claim.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define ACCEPT_BACKLOG 1024u
+#define ABORTS_AT_ONCE 256u /* connections of a guest that is removed */
+
+/* ---- queues on their lcores ---- */
+
+static void queue_event(struct lcore_queue *lq, const struct zv_event *ev)
+{
+	struct guest_queue *gq = (struct guest_queue *)(void *)lq; /* first */
+	struct conn_owner *o = ev->user;
+
+	if (ev->events & ZV_EV_ACCEPT)
+		endpoint_accept(gq);
+	else if (o)
+		o->event(o, ev);
+}
+
+static void queue_begin(struct lcore *lc, void *arg)
+{
+	struct guest_queue *gq = arg;
+
+	lcore_queue_add(lc, &gq->lq);
+}
+
+/* Resets up to @most connections, and puts them behind those that have not had their turn. */
+static void abort_some(struct guest_queue *gq, unsigned most)
+{
+	struct conn_owner *o;
+
+	for (unsigned n = gq->n_owners < most ? gq->n_owners : most; n; n--) {
+		o = TAILQ_FIRST(&gq->owners);
+		if (!o) /* abort() may free at once, but no other than @o */
+			break;
+		TAILQ_REMOVE(&gq->owners, o, link);
+		TAILQ_INSERT_TAIL(&gq->owners, o, link);
+		o->abort(o);
+	}
+}
+
+static void queue_abort(struct lcore *lc, void *arg)
+{
+	struct guest_queue *gq = arg;
+
+	(void)lc;
+	gq->ending = true;
+	abort_some(gq, ABORTS_AT_ONCE);
+}
+
+static void queue_end(struct lcore *lc, void *arg)
+{
+	struct guest_queue *gq = arg;
+
+	abort_some(gq, UINT32_MAX);
+	lcore_drain(lc, &gq->n_owners);
+	lcore_queue_remove(lc, &gq->lq);
+}
+
+/*
+ * Takes the queues off their lcores, and all connections with them. Step by step, between which
+ * other guests are served. A client may be on its way from one queue to another: once each queue
+ * has been told, none sets out any more, and what is under way arrives before queue_end().
+ */
+static void queues_end(struct guest *g)
+{
+	unsigned left;
+
+	do {
+		left = 0;
+		for (unsigned i = 0; i < g->n_queues; i++) {
+			lcore_call(g->queues[i].lc, queue_abort, &g->queues[i]);
+			left += __atomic_load_n(&g->queues[i].n_owners, __ATOMIC_ACQUIRE);
+		}
+	} while (left);
+	for (unsigned i = 0; i < g->n_queues; i++)
+		lcore_call(g->queues[i].lc, queue_end, &g->queues[i]);
+}
+
+/* ---- a guest ---- */
+
+void guest_fails(struct guest *g, const char *fmt, ...)
+{
+	va_list ap;
+
+	if (!g->why || *g->why) /* what comes later is a consequence */
+		return;
+	va_start(ap, fmt);
+	(void)vsnprintf(g->why, GUEST_WHY_MAX, fmt, ap);
+	va_end(ap);
+}
+
+static int open_device(struct guest *g, const struct cfg_guest *cfg)
+{
+	struct zv_opts opts = {.size = sizeof(opts),
+			       .queues = cfg->queues,
+			       .buf_alloc = cfg->buf_alloc,
+			       .max_conns = cfg->max_conns,
+			       .connect_timeout_ns = cfg->connect_timeout_ms * 1000000ull};
+	char uri[sizeof("host:,cid=18446744073709551615,mode=client") +
+		 CFG_PATHS_MAX * CFG_PATH_MAX] = "host:";
+	size_t len = strlen(uri);
+	int ret;
+
+	for (unsigned i = 0; i < cfg->n_sockets; i++)
+		len += (size_t)snprintf(uri + len, sizeof(uri) - len, "%s%s", i ? "," : "",
+					cfg->sockets[i]);
+	(void)snprintf(uri + len, sizeof(uri) - len, ",cid=%llu%s", (unsigned long long)cfg->cid,
+		       cfg->client ? ",mode=client" : "");
+	ret = zv_open(&g->dev, uri, &opts);
+	if (ret == 0)
+		ret = zv_listen_all(g->dev, cfg->n_groups ? ZV_LISTEN_ANY_CID : 0, ACCEPT_BACKLOG);
+	if (ret < 0)
+		guest_fails(g, "%s", zv_error_text());
+	return ret;
+}
+
+/* Mode and owner of the vhost-user sockets that we have made. */
+static int set_rights(struct guest *g, const struct cfg_guest *cfg)
+{
+	for (unsigned i = 0; i < cfg->n_sockets && !cfg->client; i++) {
+		const char *path = cfg->sockets[i];
+		int ret = sock_set_rights(path, cfg->socket_mode ? cfg->socket_mode : (mode_t)-1,
+					  cfg->socket_uid, cfg->socket_gid);
+
+		if (ret < 0) {
+			guest_fails(g, "%s: cannot set the socket's mode or owner: %s", path,
+				    zv_strerror(ret));
+			return ret;
+		}
+	}
+	return 0;
+}
+
+static void guest_free(struct guest *g)
+{
+	if (g->dev && zv_close(g->dev) < 0)
+		log_line(ZV_LOG_ERR, g->name, "cannot close the device: %s", zv_error_text());
+	endpoints_free(g);
+	free(g);
+}
+
+static void give_queues_back(struct daemon *d, const struct guest *g)
+{
+	for (unsigned i = 0; i < g->n_queues; i++)
+		d->lcore_queues[g->queues[i].lcore]--;
+}
+
+void guest_stop(struct daemon *d, struct guest *g)
+{
+	control_guest_down(d, g);
+	endpoints_stop(g);
+	(void)zv_unlisten(g->dev, ZV_PORT_ANY);
+	queues_end(g);
+	give_queues_back(d, g);
+	if (!g->why)
+		log_line(ZV_LOG_INFO, g->name, "stopped");
+	guest_free(g);
+}
+
+/* Each queue goes to the lcore that has fewest. */
+static void deal_queues(struct daemon *d, struct guest *g)
+{
+	unsigned n = zv_nqueues(g->dev);
+
+	for (unsigned i = 0; i < n; i++) {
+		struct guest_queue *gq = &g->queues[i];
+		unsigned best = 0;
+
+		for (unsigned k = 1; k < d->n_lcores; k++)
+			if (d->lcore_queues[k] < d->lcore_queues[best])
+				best = k;
+		d->lcore_queues[best]++;
+		gq->guest = g;
+		gq->index = i;
+		gq->q = gq->lq.q = zv_queue(g->dev, i);
+		gq->lcore = best;
+		gq->lc = d->lcores[best];
+		gq->lq.event = queue_event;
+		TAILQ_INIT(&gq->owners);
+		g->n_queues = i + 1;
+	}
+}
+
+/* All but what the configuration cannot have now. 0: *g runs. */
+static int start(struct daemon *d, struct guest *g, const struct cfg_guest *cfg)
+{
+	int ret = open_device(g, cfg);
+
+	if (ret == 0)
+		ret = set_rights(g, cfg);
+	if (ret < 0) {
+		guest_free(g);
+		return ret;
+	}
+	deal_queues(d, g);
+	ret = endpoints_start(g, d->cfg->max_fds);
+	if (!g->ep) {
+		give_queues_back(d, g);
+		guest_free(g);
+		return ret < 0 ? ret : -ENOMEM;
+	}
+	for (unsigned i = 0; i < g->n_queues; i++)
+		lcore_call(g->queues[i].lc, queue_begin, &g->queues[i]);
+	if (ret < 0) { /* some may have been started, and have clients */
+		guest_fails(g, "%s", zv_strerror(ret));
+		guest_stop(d, g);
+		return ret;
+	}
+	control_guest_up(d, g);
+	return 0;
+}
+
+struct guest *guest_start(struct daemon *d, const struct cfg_guest *cfg, char *why)
+{
+	struct guest *g = calloc(1, sizeof(*g));
+	int ret = -ENOMEM;
+
+	if (cfg->trouble) {
+		(void)snprintf(why, GUEST_WHY_MAX, "%s", cfg->trouble);
+		free(g);
+		return NULL;
+	}
+	if (g) {
+		memcpy(g->name, cfg->name, sizeof(g->name));
+		g->cfg = cfg;
+		g->why = why;
+		*why = 0;
+		log_guest(g->name, cfg->cid);
+		for (unsigned i = 0; i < cfg->n_sockets; i++)
+			log_guest_socket(g->name, cfg->sockets[i]);
+		ret = start(d, g, cfg);
+	}
+	if (ret < 0) {
+		if (!g || !*why) /* nobody had a sentence */
+			(void)snprintf(why, GUEST_WHY_MAX, "%s", zv_strerror(ret));
+		return NULL;
+	}
+	g->why = NULL;
+	log_line(ZV_LOG_INFO, g->name, "serving CID %llu on %s", (unsigned long long)cfg->cid,
+		 cfg->sockets[0]);
+	return g;
+}

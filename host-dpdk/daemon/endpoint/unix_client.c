@@ -1,0 +1,249 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * A client of a hybrid socket, from its first byte to the relay: its line is read, with whatever
+ * follows it at once; zv_connect; and when the guest has said RESPONSE, "OK <port>\n" goes out and
+ * the relay begins, with the bytes that had come early. A client that says nothing, something else,
+ * or too much is closed and counted.
+ */
+#include "unix_client.h"
+
+#include "connect_line.h"
+#include "core/log.h"
+#include "relay/relay.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define LINE_TIMEOUT_S 5u
+#define LINE_ROOM      64u /* the line, and what may follow it at once */
+#define OK_ROOM	       sizeof("OK 4294967295\n")
+
+struct client {
+	struct relay r; /* first. in: the line is read; out: OK is sent */
+	struct lcore_timer timer;
+	uint32_t port;
+	uint8_t len, line_len; /* bytes in line; of them the line itself */
+	uint8_t queues_tried;
+	char ok[OK_ROOM];
+	char line[LINE_ROOM];
+};
+
+static void client_freed(struct relay *r)
+{
+	free(r);
+}
+
+/* Before the relay has begun: the end. */
+static void client_abort(struct conn_owner *o)
+{
+	struct client *c = (struct client *)(void *)o;
+
+	lcore_timer_stop(o->gq->lc, &c->timer);
+	relay_abort(&c->r);
+}
+
+static struct client *client_new(struct guest_queue *gq, int fd)
+{
+	struct client *c = calloc(1, sizeof(*c));
+
+	if (!c)
+		return NULL;
+	relay_init(&c->r, gq, NULL, fd, 0, client_freed);
+	c->r.owner.abort = client_abort;
+	return c;
+}
+
+/* ---- the guest ---- */
+
+static void client_connect(struct client *c);
+
+static void client_moved(struct lcore *lc, void *arg)
+{
+	struct client *c = arg;
+
+	(void)lc;
+	conn_owner_add(&c->r.owner, c->r.owner.gq);
+	client_connect(c);
+}
+
+/* The queue's rings do not run: another one's may. False: all have been tried. */
+static bool client_move(struct client *c)
+{
+	struct guest_queue *gq = c->r.owner.gq;
+	struct guest *g = gq->guest;
+	struct guest_queue *to = &g->queues[(gq->index + 1) % g->n_queues];
+
+	if (gq->ending || ++c->queues_tried >= g->n_queues)
+		return false;
+	conn_owner_remove(&c->r.owner);
+	c->r.owner.gq = to;
+	if (lcore_post(to->lc, client_moved, c) == 0)
+		return true;
+	conn_owner_add(&c->r.owner, gq);
+	return false;
+}
+
+static const char *refusal(int err)
+{
+	switch (err) {
+	case -ECONNREFUSED:
+		return "refused: no program in the guest listens there";
+	case -ETIMEDOUT:
+		return "the guest did not answer within connect_timeout_ms";
+	case -ENETDOWN:
+		return "no VMM is attached, or the guest's driver is not running";
+	case -ECONNRESET:
+		return "the guest or its driver went away";
+	default:
+		return zv_strerror(err);
+	}
+}
+
+static void client_refuse(struct client *c, int err)
+{
+	struct guest *g = c->r.owner.gq->guest;
+	uint32_t more;
+
+	ENDPOINT_COUNT(c->r.owner.gq, host_refused);
+	if (!log_once(&g->ep->refused, &more))
+		log_line(ZV_LOG_DEBUG, g->name, "CONNECT %u: %s", c->port, refusal(err));
+	else if (more)
+		log_line(ZV_LOG_INFO, g->name, "CONNECT %u: %s; %u more since the last such line",
+			 c->port, refusal(err), more);
+	else
+		log_line(ZV_LOG_INFO, g->name, "CONNECT %u: %s", c->port, refusal(err));
+	relay_abort(&c->r);
+}
+
+static void ok_sent(struct io_op *op, int res, uint32_t flags)
+{
+	struct client *c = (struct client *)(void *)((char *)op - offsetof(struct client, r.out));
+
+	(void)flags;
+	/* A client that has left may have sent something before: the relay finds out. */
+	if (c->r.fd < 0 || (res < 0 && res != -EPIPE && res != -ECONNRESET))
+		relay_abort(&c->r);
+}
+
+/* zv_connect is over. */
+static void client_event(struct conn_owner *o, const struct zv_event *ev)
+{
+	struct client *c = (struct client *)(void *)o;
+	struct io_uring_sqe *sqe;
+
+	if (ev->events & ZV_EV_ERR || (ev->events & ZV_EV_CONNECT && ev->err)) {
+		client_refuse(c, ev->err);
+		return;
+	}
+	if (!(ev->events & ZV_EV_CONNECT))
+		return;
+	ENDPOINT_COUNT(o->gq, host_joined);
+	sqe = io_sqe(lcore_io(o->gq->lc), &c->r.out);
+	c->r.out.done = ok_sent;
+	io_uring_prep_send(sqe, c->r.fd, c->ok, strlen(c->ok), MSG_DONTWAIT | MSG_NOSIGNAL);
+	relay_start(&c->r, c->line + c->line_len, (uint32_t)(c->len - c->line_len));
+}
+
+static void client_connect(struct client *c)
+{
+	struct zv_conn_info info = {.size = sizeof(info)};
+	struct guest_queue *gq = c->r.owner.gq;
+	int ret = zv_connect(gq->q, 0, c->port, ZV_STREAM, &c->r.conn);
+
+	if (ret == -ENETDOWN && client_move(c))
+		return;
+	if (ret < 0) {
+		c->r.conn = NULL;
+		client_refuse(c, ret);
+		return;
+	}
+	zv_set_user(c->r.conn, &c->r.owner);
+	c->r.owner.event = client_event;
+	(void)zv_conn_info(c->r.conn, &info);
+	(void)snprintf(c->ok, sizeof(c->ok), "OK %u\n", info.local_port);
+}
+
+/* ---- the line ---- */
+
+static void line_read(struct client *c)
+{
+	struct io_uring_sqe *sqe = io_sqe(lcore_io(c->r.owner.gq->lc), &c->r.in);
+
+	io_uring_prep_recv(sqe, c->r.fd, c->line + c->len, LINE_ROOM - c->len, 0);
+}
+
+/* The client is wrong, or gone. */
+static void line_failed(struct client *c)
+{
+	lcore_timer_stop(c->r.owner.gq->lc, &c->timer);
+	relay_abort(&c->r);
+}
+
+static void line_done(struct io_op *op, int res, uint32_t flags)
+{
+	struct client *c = (struct client *)(void *)((char *)op - offsetof(struct client, r.in));
+	struct guest_queue *gq = c->r.owner.gq;
+	int n;
+
+	(void)flags;
+	if (c->r.fd < 0) { /* ended meanwhile */
+		relay_abort(&c->r);
+		return;
+	}
+	if (res == -EINTR || res == -EAGAIN) {
+		line_read(c);
+		return;
+	}
+	if (res <= 0) {
+		ENDPOINT_COUNT(gq, connect_line_closed);
+		line_failed(c);
+		return;
+	}
+	c->len = (uint8_t)(c->len + res);
+	n = connect_line_parse(c->line, c->len, &c->port);
+	if (n == 0) {
+		line_read(c);
+		return;
+	}
+	if (n < 0 || c->port == ZV_PORT_ANY) {
+		ENDPOINT_COUNT(gq, bad_connect_line);
+		log_line(ZV_LOG_INFO, gq->guest->name,
+			 "a client of %s did not begin with \"CONNECT <port>\\n\": closed",
+			 guest_cfg(gq->guest)->unix_path);
+		line_failed(c);
+		return;
+	}
+	c->line_len = (uint8_t)n;
+	lcore_timer_stop(gq->lc, &c->timer);
+	client_connect(c);
+}
+
+static void line_expired(struct lcore_timer *t)
+{
+	struct client *c = (struct client *)(void *)((char *)t - offsetof(struct client, timer));
+	struct guest_queue *gq = c->r.owner.gq;
+
+	ENDPOINT_COUNT(gq, connect_line_timeout);
+	log_line(ZV_LOG_INFO, gq->guest->name,
+		 "a client of %s sent no \"CONNECT <port>\\n\" for %u s: closed",
+		 guest_cfg(gq->guest)->unix_path, LINE_TIMEOUT_S);
+	line_failed(c);
+}
+
+void unix_client_begin(struct guest_queue *gq, int fd)
+{
+	struct client *c = client_new(gq, fd);
+
+	if (!c) {
+		endpoint_fd_refused(gq, -ENOMEM);
+		endpoint_fd_put(gq);
+		io_close_fd(lcore_io(gq->lc), fd);
+		return;
+	}
+	c->r.in.done = line_done;
+	c->timer.expired = line_expired;
+	lcore_timer_start(gq->lc, &c->timer, LINE_TIMEOUT_S * (uint64_t)1000000000);
+	line_read(c);
+}

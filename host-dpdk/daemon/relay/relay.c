@@ -1,0 +1,458 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Relays: their life and their ends; theory in relay.h, the data in relay_data.c. */
+#include "core/conn_log.h"
+#include "linger.h"
+#include "relay_int.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#define BATCHES_KEPT 64u
+
+static struct relay *relay_of(struct conn_owner *o)
+{
+	return (struct relay *)(void *)o;
+}
+
+static struct relay *relay_of_work(struct lcore_work *w)
+{
+	return (struct relay *)(void *)((char *)w - offsetof(struct relay, work));
+}
+
+static void in_polled(struct io_op *op, int res, uint32_t flags);
+
+/* ---- the lcore's stock ---- */
+
+struct relay_stock *relay_stock(struct relay *r)
+{
+	void **local = lcore_local(relay_lcore(r));
+
+	if (!*local)
+		*local = calloc(1, sizeof(struct relay_stock));
+	return *local;
+}
+
+char *relay_scratch(struct relay *r)
+{
+	struct relay_stock *s = relay_stock(r);
+
+	if (s && !s->msg)
+		s->msg = malloc(RELAY_MSG_MAX);
+	return s ? s->msg : NULL;
+}
+
+struct relay_batch *relay_batch_get(struct relay *r)
+{
+	struct relay_stock *s = relay_stock(r);
+	struct relay_batch *b = s ? s->free : NULL;
+
+	if (b) {
+		s->free = b->next;
+		s->n_free--;
+	} else {
+		b = s ? malloc(sizeof(*b)) : NULL;
+		if (!b)
+			return NULL;
+		memset(&b->msg, 0, sizeof(b->msg));
+		b->op.pending = false;
+	}
+	b->r = r;
+	b->first = b->n = b->bytes = 0;
+	b->whole = false;
+	return b;
+}
+
+void relay_batch_put(struct relay *r, struct relay_batch *b)
+{
+	struct relay_stock *s = relay_stock(r);
+
+	if (s->n_free == BATCHES_KEPT) {
+		free(b);
+		return;
+	}
+	b->next = s->free;
+	s->free = b;
+	s->n_free++;
+}
+
+void relay_lcore_fini(struct lcore *lc)
+{
+	void **local = lcore_local(lc);
+	struct relay_stock *s = *local;
+	struct relay_batch *b;
+
+	*local = NULL;
+	if (!s)
+		return;
+	while ((b = s->free)) {
+		s->free = b->next;
+		free(b);
+	}
+	free(s->msg);
+	free(s);
+}
+
+/* ---- the end ---- */
+
+static void release(struct lcore_work *w)
+{
+	struct relay *r = relay_of_work(w);
+
+	conn_owner_remove(&r->owner);
+	r->freed(r);
+}
+
+static void close_socket(struct relay *r)
+{
+	struct linger abort = {.l_onoff = 1};
+	bool host_eof = (r->flags & (R_H2G_DONE | R_DEAF)) == R_H2G_DONE;
+	int fd = r->fd;
+
+	r->fd = -1;
+	if (r->flags & RELAY_TCP && !(r->flags & R_ABORT) && !host_eof) {
+		linger_start(r->owner.gq, fd);
+		return;
+	}
+	if ((r->flags & (R_ABORT | RELAY_LINGER0)) == (R_ABORT | RELAY_LINGER0))
+		(void)setsockopt(fd, SOL_SOCKET, SO_LINGER, &abort, sizeof(abort));
+	io_close_fd(lcore_io(relay_lcore(r)), fd);
+	endpoint_fd_put(r->owner.gq);
+}
+
+void relay_end_more(struct relay *r)
+{
+	struct io *io = lcore_io(relay_lcore(r));
+
+	if (r->tx && !r->tx->op.pending)
+		relay_tx_drop(r);
+	if (r->rx || r->tx)
+		return;
+	if (r->conn) {
+		(void)(r->flags & R_RESET ? zv_conn_reset(r->conn) : zv_conn_close(r->conn));
+		r->conn = NULL;
+	}
+	if (r->fd >= 0) {
+		/* A poll under way holds the socket open. */
+		io_cancel(io, &r->in);
+		io_cancel(io, &r->out);
+		close_socket(r);
+	}
+	if (r->in.pending || r->out.pending)
+		return;
+	r->work.run = release; /* not now: callers may look at the relay once more */
+	lcore_defer(relay_lcore(r), &r->work);
+}
+
+/* For the log. What ends before it has begun was refused: that is told elsewhere. */
+static void say(const struct relay *r, const char *what)
+{
+	if (r->in.done == in_polled)
+		conn_log(r->owner.gq, r->conn, what);
+}
+
+static const char *reason(const struct relay *r, unsigned how)
+{
+	if (how & R_RESET)
+		return "ended: reset by zvsockd";
+	if (how & R_ABORT)
+		return "ended: reset by the guest";
+	if (r->flags & R_HOST_HUP)
+		return "ended: the host program has closed";
+	return r->flags & R_GUEST_HUP ? "ended: the guest has closed" : "ended: by both sides";
+}
+
+static void end(struct relay *r, unsigned how, const char *why)
+{
+	if (r->flags & R_ENDING)
+		return;
+	say(r, why);
+	r->flags |= (uint16_t)(R_ENDING | how);
+	relay_end_more(r);
+}
+
+void relay_end(struct relay *r, unsigned how)
+{
+	end(r, how, reason(r, how));
+}
+
+void relay_abort(struct relay *r)
+{
+	if (r->flags & R_ENDING)
+		relay_end_more(r);
+	else
+		relay_end(r, R_RESET | R_ABORT);
+}
+
+void relay_host_failed(struct relay *r, int err)
+{
+	if (err == -EPIPE) {
+		relay_host_deaf(r);
+		return;
+	}
+	ENDPOINT_COUNT(r->owner.gq, host_resets);
+	end(r, R_RESET | R_ABORT,
+	    err == -ECONNRESET ? "ended: reset by the host program"
+			       : "ended: the host side failed");
+}
+
+void relay_no_memory(struct relay *r)
+{
+	ENDPOINT_COUNT(r->owner.gq, no_memory);
+	end(r, R_RESET | R_ABORT, "ended: out of memory");
+}
+
+/* ---- half-close ---- */
+
+void relay_host_eof(struct relay *r)
+{
+	r->flags |= R_H2G_DONE;
+	if (r->flags & (R_HOST_HUP | R_G2H_DONE)) {
+		relay_end(r, 0);
+		return;
+	}
+	say(r, "half-closed by the host program");
+	(void)zv_shutdown(r->conn, 1);
+	relay_poll_hup(r);
+}
+
+void relay_guest_eof(struct relay *r)
+{
+	r->flags |= R_G2H_DONE;
+	if (r->flags & (R_H2G_DONE | R_GUEST_HUP)) {
+		relay_end(r, 0);
+		return;
+	}
+	if (r->out.pending) /* the OK of a hybrid socket, which goes first */
+		io_submit(lcore_io(relay_lcore(r)));
+	say(r, "half-closed by the guest");
+	(void)shutdown(r->fd, SHUT_WR);
+	relay_want_events(r);
+}
+
+void relay_guest_deaf(struct relay *r)
+{
+	if (!(r->flags & R_DEAF)) {
+		r->flags |= R_H2G_DONE | R_DEAF;
+		r->early_len = 0;
+		if (r->flags & R_G2H_DONE) {
+			relay_end(r, 0);
+			return;
+		}
+		say(r, "the guest receives no more");
+		if (!(r->flags & RELAY_TCP))
+			(void)shutdown(r->fd, SHUT_RD);
+		relay_want_events(r);
+	}
+	relay_discard(r);
+}
+
+void relay_host_deaf(struct relay *r)
+{
+	if (r->tx && !r->tx->op.pending)
+		relay_tx_drop(r);
+	r->flags |= R_G2H_DONE;
+	if (r->flags & R_H2G_DONE) {
+		relay_end(r, 0);
+		return;
+	}
+	say(r, "the host program receives no more");
+	(void)zv_shutdown(r->conn, 0);
+	relay_want_events(r);
+}
+
+/* ---- events ---- */
+
+void relay_want_events(struct relay *r)
+{
+	uint32_t ev = 0;
+
+	if (r->flags & R_G2H_DONE)
+		ev |= ZV_EV_HUP;
+	else if (!(r->flags & R_FULL))
+		ev |= ZV_EV_IN | ZV_EV_HUP;
+	/* Nothing more is sent then, and no call says -EPIPE, after which ZV_EV_OUT would end. */
+	if (!(r->flags & R_H2G_DONE))
+		ev |= ZV_EV_OUT | ZV_EV_EPIPE;
+	zv_set_events(r->conn, ev);
+}
+
+void relay_poll_in(struct relay *r)
+{
+	r->flags &= (uint16_t)~R_IN_READY;
+	if (!r->in.pending)
+		io_poll(lcore_io(relay_lcore(r)), &r->in, r->fd, POLLIN);
+}
+
+void relay_poll_hup(struct relay *r)
+{
+	/* A poll that is under way is for POLLIN, and over at once: it comes back to here. */
+	if (r->in.pending || r->flags & R_HUP_ONLY)
+		return;
+	r->flags |= R_HUP_ONLY;
+	io_poll_on(lcore_io(relay_lcore(r)), &r->in, r->fd, 0);
+}
+
+void relay_wait_out(struct relay *r)
+{
+	r->flags |= R_WAIT_OUT;
+}
+
+/* Something has changed about a socket from which nothing more can come. */
+static void host_changed(struct relay *r, int res)
+{
+	socklen_t len = sizeof(int);
+	int err = 0;
+
+	if (res & POLLERR && getsockopt(r->fd, SOL_SOCKET, SO_ERROR, &err, &len) == 0 && err)
+		relay_host_failed(r, -err);
+	else if (res & (POLLERR | POLLHUP))
+		relay_end(r, 0);
+}
+
+static void in_polled(struct io_op *op, int res, uint32_t flags)
+{
+	struct relay *r = (struct relay *)((char *)op - offsetof(struct relay, in));
+
+	(void)flags;
+	if (r->flags & R_ENDING) {
+		relay_end_more(r);
+		return;
+	}
+	if (res < 0) {
+		relay_host_failed(r, res);
+		return;
+	}
+	if (r->flags & R_HUP_ONLY) {
+		host_changed(r, res);
+		return;
+	}
+	if (res & POLLHUP)
+		r->flags |= R_HOST_HUP;
+	if (r->flags & R_H2G_DONE && res & POLLHUP) {
+		relay_end(r, 0);
+		return;
+	}
+	if ((r->flags & (R_H2G_DONE | R_DEAF)) == R_H2G_DONE) {
+		relay_poll_hup(r);
+		return;
+	}
+	r->flags |= R_IN_READY;
+	relay_h2g(r);
+}
+
+static void out_polled(struct io_op *op, int res, uint32_t flags)
+{
+	struct relay *r = (struct relay *)((char *)op - offsetof(struct relay, out));
+
+	(void)flags;
+	if (r->flags & R_ENDING)
+		relay_end_more(r);
+	else if (!(r->flags & R_FULL)) /* a multishot poll that has done its duty */
+		io_cancel(lcore_io(relay_lcore(r)), op);
+	else if (res < 0 && res != -ECANCELED)
+		relay_host_failed(r, res);
+	else if (res > 0 && res & (POLLOUT | POLLERR | POLLHUP))
+		relay_g2h_resume(r);
+	else if (!op->pending)
+		io_poll_on(lcore_io(relay_lcore(r)), op, r->fd, POLLOUT);
+}
+
+void relay_poll_out(struct relay *r)
+{
+	struct io *io = lcore_io(relay_lcore(r));
+
+	r->flags |= R_FULL;
+	relay_want_events(r);
+	r->out.done = out_polled;
+	if (r->out.pending)
+		return;
+	/*
+	 * Once the host has half-closed, a one-shot poll is over at once, room or not, for io_uring
+	 * always waits for POLLRDHUP too.
+	 */
+	if (r->flags & R_H2G_DONE)
+		io_poll_on(io, &r->out, r->fd, POLLOUT);
+	else
+		io_poll(io, &r->out, r->fd, POLLOUT);
+}
+
+static void work(struct lcore_work *w)
+{
+	struct relay *r = relay_of_work(w);
+
+	if (!(r->flags & R_ENDING))
+		relay_g2h(r);
+	if (!(r->flags & R_ENDING))
+		relay_h2g(r);
+}
+
+static void conn_event(struct conn_owner *o, const struct zv_event *ev)
+{
+	struct relay *r = relay_of(o);
+
+	if (r->flags & R_ENDING)
+		return; /* a request is under way; the connection is given back behind it */
+	if (ev->events & ZV_EV_ERR) {
+		ENDPOINT_COUNT(o->gq, guest_resets);
+		relay_end(r, R_ABORT);
+		return;
+	}
+	if (ev->events & ZV_EV_HUP) {
+		r->flags |= R_GUEST_HUP;
+		if (r->flags & R_G2H_DONE) { /* all that the guest has sent is out */
+			relay_end(r, 0);
+			return;
+		}
+	}
+	if (ev->events & ZV_EV_EPIPE && !(r->flags & R_H2G_DONE)) {
+		relay_guest_deaf(r);
+		if (r->flags & R_ENDING)
+			return;
+	}
+	if (ev->events & ZV_EV_OUT)
+		r->flags &= (uint16_t)~R_WAIT_OUT;
+	lcore_defer(relay_lcore(r), &r->work);
+}
+
+static void owner_abort(struct conn_owner *o)
+{
+	relay_abort(relay_of(o));
+}
+
+/* ---- the beginning ---- */
+
+void relay_init(struct relay *r, struct guest_queue *gq, struct zv_conn *conn, int fd,
+		unsigned flags, void (*freed)(struct relay *r))
+{
+	r->conn = conn;
+	r->fd = fd;
+	r->flags = (uint16_t)flags;
+	r->rx_bufs = 1;
+	r->freed = freed;
+	r->work.run = work;
+	r->owner.event = conn_event;
+	r->owner.abort = owner_abort;
+	conn_owner_add(&r->owner, gq);
+	if (conn)
+		zv_set_user(conn, &r->owner);
+}
+
+void relay_start(struct relay *r, const char *early, uint32_t early_len)
+{
+	r->early = early;
+	r->early_len = early_len;
+	r->in.done = in_polled;
+	r->owner.event = conn_event;
+	r->owner.abort = owner_abort;
+	say(r, "opened");
+	relay_want_events(r);
+	if (early_len) {
+		r->flags |= R_IN_READY;
+		lcore_defer(relay_lcore(r), &r->work);
+	} else {
+		relay_poll_in(r);
+	}
+}

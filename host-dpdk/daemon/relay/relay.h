@@ -1,0 +1,101 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * A relay: one connection of a guest joined with one connected socket of the host.
+ *
+ * Theory of operation
+ * -------------------
+ * Payload is copied once, by the kernel, between the socket and the guest's memory.
+ *
+ * Host to guest: io_uring polls the socket. Only when there is something to read are buffers of the
+ * guest reserved (zv_buf_alloc), the socket read into them, and sent (zv_buf_send); with the read
+ * goes the next poll, so that a turn costs one system call however it ends. As many buffers are
+ * reserved as the last reads have filled. What the guest has no room for stays in the socket:
+ * credit is the backpressure.
+ *
+ * Guest to host: buffers that have been received (zv_buf_recv) go out together, up to BATCH of them
+ * or RELAY_QUOTA bytes a round, in one sendmsg, and are released when the kernel has copied them. A
+ * socket that takes no more is polled for room; meanwhile the rest of that one batch is held, and
+ * the connection's ZV_EV_IN is off.
+ *
+ * Both data requests say MSG_DONTWAIT, so they are over within the submission: no pointer into
+ * guest memory stays in the kernel, and removing a guest means cancelling polls. A relay at rest
+ * holds one poll and no buffer. The batch (iovecs and buffer records, some 4 KiB) is taken from the
+ * lcore's stock while a request is under way, or while a socket is full.
+ *
+ * Ends. Each direction ends for itself: the guest's SHUTDOWN becomes shutdown(2) once everything
+ * before it is out, the host's end of file becomes SHUTDOWN. That the guest receives no more
+ * (ZV_EV_EPIPE) becomes shutdown(SHUT_RD) at once, so that the host program's next write fails;
+ * TCP has no word for that. What the host has sent until then, and over TCP later as well, is read
+ * and thrown away: a program that polls a full socket for room hears of no SHUT_RD, so it must get
+ * to its next write. That the host program receives no more shows only when a write fails. A host
+ * program that has closed
+ * altogether (POLLHUP) ends both, also when it has half-closed before. What it had sent until then
+ * goes to the guest first: while the guest has no room, its socket is not even looked at. RST
+ * becomes a close at once (with SO_LINGER 0 where it means something), an error of the socket
+ * becomes RST. The relay is freed when no request names it.
+ *
+ * A TCP socket whose guest has closed first is left to linger.h, so that no RST overtakes the end
+ * of what the guest had sent.
+ *
+ * SEQPACKET: guest to host, a message goes out when its last piece is there, in one sendmsg; host
+ * to guest, the message is looked at (MSG_PEEK) and copied, because zv_send takes a message whole
+ * or not at all. A message of more than BATCH pieces, or larger than either side takes, resets the
+ * connection.
+ */
+#ifndef ZVD_RELAY_H
+#define ZVD_RELAY_H
+
+#include "core/io.h"
+#include "core/lcore.h"
+#include "endpoint/endpoint.h"
+
+#include <sys/socket.h>
+
+#define RELAY_BATCH   64u
+#define RELAY_QUOTA   262144u /* bytes of a connection, per direction and round */
+#define RELAY_MSG_MAX 262144u /* SEQPACKET message, host to guest */
+
+struct relay_batch;
+
+struct relay {
+	struct conn_owner owner; /* first */
+	struct zv_conn *conn;	 /* NULL: given back */
+	int fd;			 /* -1: closed */
+	uint16_t flags;
+	uint16_t rx_bufs; /* buffers that the next read asks for */
+	struct io_op in, out;
+	struct relay_batch *rx, *tx; /* requests under way, or a full socket's rest */
+	const char *early;	     /* bytes that were read before the relay began */
+	uint32_t early_len;
+	struct lcore_work work;
+	void (*freed)(struct relay *r); /* frees the memory that the relay is part of */
+};
+
+/* relay_init flags */
+#define RELAY_SEQPACKET (1u << 0)
+#define RELAY_LINGER0	(1u << 1) /* the socket knows RST: TCP, AF_VSOCK */
+#define RELAY_TCP	(1u << 2) /* shutdown(SHUT_RD) tells the peer nothing */
+
+/*
+ * Prepares @r, zeroed memory, part of something that @freed frees. It owns @conn (may be NULL until
+ * relay_start) and @fd, which counts against the guest's descriptors, from now on, and is on the
+ * queue's list. The ops in and out may be used for the owner's own requests until relay_start.
+ */
+void relay_init(struct relay *r, struct guest_queue *gq, struct zv_conn *conn, int fd,
+		unsigned flags, void (*freed)(struct relay *r));
+
+/*
+ * Both sides are connected: carries data from here on. @early: @early_len bytes from the host that
+ * go to the guest first; they must stay until @freed. r->out may still be under way with a request
+ * of the owner that ends without fail and without waiting.
+ */
+void relay_start(struct relay *r, const char *early, uint32_t early_len);
+
+/* Ends both sides at once: RST to the guest, an abortive close to the host. Also before
+ * relay_start. */
+void relay_abort(struct relay *r);
+
+/* Frees the lcore's stock of batches. */
+void relay_lcore_fini(struct lcore *lc);
+
+#endif

@@ -1,0 +1,229 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Splices: life, pokes and ends; theory in splice.h, payload in splice_data.c. */
+#include "core/conn_log.h"
+#include "core/share.h"
+#include "spin.h"
+#include "splice_int.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+static void unref(struct splice *sp)
+{
+	if (__atomic_sub_fetch(&sp->refs, 1, __ATOMIC_ACQ_REL) == 0)
+		free(sp);
+}
+
+static void posted(struct lcore *lc, void *arg)
+{
+	struct splice_side *s = arg;
+
+	(void)lc;
+	/* barrier pair [P]: an exchange, so that what the poker did before is visible from here on
+	 */
+	(void)__atomic_exchange_n(&s->poked, false, __ATOMIC_ACQUIRE);
+	if (splice_state(s) < SPLICE_CLOSED)
+		splice_run(s);
+	unref(s->sp);
+}
+
+void splice_poke(struct splice_side *from)
+{
+	struct splice_side *to = from->other;
+	struct lcore *lc = __atomic_load_n(&to->lc, __ATOMIC_SEQ_CST);
+
+	if (lc && lc == from->lc) {
+		if (splice_state(to) < SPLICE_CLOSED)
+			lcore_defer(lc, &to->work);
+		return;
+	}
+	/* barrier pair [P]: a poke that is under way will see what this one is for */
+	if (!lc || __atomic_exchange_n(&to->poked, true, __ATOMIC_RELEASE))
+		return;
+	__atomic_add_fetch(&to->sp->refs, 1, __ATOMIC_RELAXED);
+	if (lcore_post(lc, posted, to)) { /* no memory: the next poke, or the next event, does */
+		__atomic_store_n(&to->poked, false, __ATOMIC_SEQ_CST);
+		unref(to->sp);
+	}
+}
+
+/* ---- the end ---- */
+
+/* @s ends with @state, CLOSED or DEAD; its connection is given back as that says. */
+static void end(struct splice_side *s, enum splice_state state)
+{
+	unsigned steps = 0;
+
+	if (splice_state(s) == SPLICE_UP)
+		conn_log(s->owner.gq, s->conn,
+			 state == SPLICE_CLOSED ? "ended: by both sides" : "ended: reset");
+	__atomic_store_n(&s->state, state, __ATOMIC_SEQ_CST); /* barrier pair [E] */
+	while (__atomic_load_n(&s->busy, __ATOMIC_SEQ_CST))
+		spin_step(&steps);
+	splice_take_back(s, s->head);
+	if (state == SPLICE_CLOSED)
+		(void)zv_conn_close(s->conn);
+	else
+		(void)zv_conn_reset(s->conn);
+	s->conn = NULL;
+	lcore_defer_cancel(s->lc, &s->work);
+	if (s->other != s)
+		splice_poke(s);
+	share_put(s->owner.gq, s->share);
+	conn_owner_remove(&s->owner);
+	unref(s->sp);
+}
+
+void splice_fail(struct splice_side *s)
+{
+	if (splice_state(s) < SPLICE_CLOSED)
+		end(s, SPLICE_DEAD);
+}
+
+static void owner_abort(struct conn_owner *o)
+{
+	splice_fail((struct splice_side *)(void *)o);
+}
+
+/* ---- events ---- */
+
+static void conn_event(struct conn_owner *o, const struct zv_event *ev)
+{
+	struct splice_side *s = (struct splice_side *)(void *)o;
+
+	if (ev->events & (ZV_EV_ERR | ZV_EV_CONNECT) && ev->err) {
+		if (splice_state(s) == SPLICE_UP)
+			ENDPOINT_COUNT(o->gq, guest_resets);
+		splice_fail(s);
+		return;
+	}
+	if (ev->events & ZV_EV_CONNECT) {
+		conn_log(o->gq, s->conn, "opened");
+		__atomic_store_n(&s->state, SPLICE_UP, __ATOMIC_RELEASE);
+		splice_poke(s);
+	}
+	if (ev->events & ZV_EV_EPIPE)
+		splice_guest_deaf(s);
+	lcore_defer(s->lc, &s->work);
+}
+
+/* The asking side, whose answer depends on the other. True: both are connected. */
+static bool opened(struct splice_side *s)
+{
+	int state = splice_state(s->other);
+
+	if (splice_state(s) == SPLICE_UP)
+		return s->other == s || state == SPLICE_UP || state == SPLICE_CLOSED;
+	if (!s->asks || state == SPLICE_OPENING)
+		return false;
+	if (zv_conn_answer(s->conn, 0)) {
+		splice_fail(s);
+		return false;
+	}
+	ENDPOINT_COUNT(s->owner.gq, guest_joined);
+	conn_log(s->owner.gq, s->conn, "opened");
+	__atomic_store_n(&s->state, SPLICE_UP, __ATOMIC_RELEASE);
+	splice_poke(s);
+	return true;
+}
+
+void splice_run(struct splice_side *s)
+{
+	if (s->other != s && splice_state(s->other) == SPLICE_DEAD) {
+		if (splice_state(s) == SPLICE_OPENING && s->asks)
+			ENDPOINT_COUNT(s->owner.gq, connect_refused);
+		splice_fail(s);
+		return;
+	}
+	if (!opened(s))
+		return;
+	splice_lend(s);
+	if (!splice_copy(s))
+		return;
+	if (s->in_done && s->out_done && s->taken_back == s->head)
+		end(s, SPLICE_CLOSED);
+}
+
+static void work(struct lcore_work *w)
+{
+	splice_run((struct splice_side *)(void *)((char *)w - offsetof(struct splice_side, work)));
+}
+
+/* ---- the beginning ---- */
+
+static void side_init(struct splice *sp, struct splice_side *s, struct guest_queue *gq,
+		      struct zv_conn *conn)
+{
+	s->conn = conn;
+	s->work.run = work;
+	s->owner.event = conn_event;
+	s->owner.abort = owner_abort;
+	__atomic_add_fetch(&sp->refs, 1, __ATOMIC_RELAXED);
+	conn_owner_add(&s->owner, gq);
+	zv_set_user(conn, &s->owner);
+	__atomic_store_n(&s->lc, gq->lc, __ATOMIC_SEQ_CST);
+}
+
+struct splice *splice_new(struct guest_queue *gq, struct zv_conn *conn,
+			  const struct zv_conn_info *info, bool self)
+{
+	struct splice *sp = calloc(1, sizeof(*sp));
+
+	if (!sp)
+		return NULL;
+	sp->port = info->local_port;
+	sp->src_port = info->peer_port;
+	sp->src_cid = info->peer_cid;
+	sp->type = info->type;
+	for (int i = 0; i < 2; i++) {
+		sp->side[i].sp = sp;
+		sp->side[i].other = self ? &sp->side[i] : &sp->side[!i];
+	}
+	sp->side[0].asks = true;
+	side_init(sp, &sp->side[0], gq, conn);
+	if (self) {
+		if (zv_conn_answer(conn, 0) == 0)
+			ENDPOINT_COUNT(gq, guest_joined);
+		conn_log(gq, conn, "opened");
+		sp->side[0].state = SPLICE_UP;
+	} else {
+		__atomic_add_fetch(&sp->refs, 1, __ATOMIC_RELAXED); /* connect's or refuse's */
+	}
+	return sp;
+}
+
+void splice_refuse(struct splice *sp)
+{
+	__atomic_store_n(&sp->side[1].state, SPLICE_DEAD, __ATOMIC_SEQ_CST);
+	splice_poke(&sp->side[1]);
+	unref(sp);
+}
+
+void splice_connect(struct splice *sp, struct guest_queue *gq)
+{
+	struct splice_side *s = &sp->side[1];
+	struct zv_conn *conn;
+
+	__atomic_store_n(&s->lc, gq->lc, __ATOMIC_SEQ_CST);
+	if (splice_state(&sp->side[0]) >= SPLICE_CLOSED) {
+		splice_refuse(sp);
+		return;
+	}
+	s->share = share_get(gq, sp->src_cid);
+	if (!s->share) {
+		ENDPOINT_COUNT(gq, sibling_share);
+		log_line(ZV_LOG_WARN, gq->guest->name,
+			 "CID %llu has its share of this guest's connections: refusing more; raise "
+			 "max_conns, of which siblings get half",
+			 (unsigned long long)sp->src_cid);
+		splice_refuse(sp);
+		return;
+	}
+	if (zv_connect_from(gq->q, sp->src_cid, sp->src_port, 0, sp->port, sp->type, &conn)) {
+		share_put(gq, s->share);
+		splice_refuse(sp);
+		return;
+	}
+	side_init(sp, s, gq, conn);
+	unref(sp);
+}

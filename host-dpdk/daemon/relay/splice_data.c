@@ -1,0 +1,257 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Splices: payload, from one guest's buffers into the other's; theory in splice.h. */
+#include "core/conn_log.h"
+#include "splice_int.h"
+
+#include <errno.h>
+#include <string.h>
+
+#define OUT_MAX	   16u
+#define ANY_BUFFER 65536u /* asked for while the size of the guest's buffers is not known */
+#define MSG_END	   (ZV_EOM | ZV_EOR)
+
+/* ---- lending ---- */
+
+void splice_take_back(struct splice_side *s, uint32_t tail)
+{
+	while (s->taken_back != tail) {
+		uint32_t at = s->taken_back % SPLICE_SLOTS, n = tail - s->taken_back;
+
+		if (n > SPLICE_SLOTS - at)
+			n = SPLICE_SLOTS - at;
+		zv_buf_release(s->owner.gq->q, &s->slot[at], n);
+		s->taken_back += n;
+	}
+}
+
+/* Only what could change something: events are level-triggered. */
+static void want_events(struct splice_side *s)
+{
+	uint32_t ev = 0;
+
+	if (!s->in_done && s->head - s->taken_back < SPLICE_SLOTS)
+		ev |= ZV_EV_IN;
+	if (!s->out_done)
+		ev |= ZV_EV_OUT | ZV_EV_EPIPE;
+	if (ev != s->events)
+		zv_set_events(s->conn, s->events = ev);
+}
+
+void splice_lend(struct splice_side *s)
+{
+	uint32_t head = s->head;
+	bool lent;
+	int n = 1;
+
+	splice_take_back(s, __atomic_load_n(&s->tail, __ATOMIC_ACQUIRE));
+	if (!s->in_done && __atomic_load_n(&s->deaf, __ATOMIC_ACQUIRE)) {
+		(void)zv_shutdown(s->conn, 0);
+		s->in_done = true;
+	}
+	while (!s->in_done && n > 0 && head - s->taken_back < SPLICE_SLOTS) {
+		uint32_t at = head % SPLICE_SLOTS, room = SPLICE_SLOTS - (head - s->taken_back);
+
+		if (room > SPLICE_SLOTS - at)
+			room = SPLICE_SLOTS - at;
+		n = zv_buf_recv(s->conn, &s->slot[at], room);
+		if (n > 0)
+			head += (uint32_t)n;
+	}
+	lent = head != s->head;
+	/* Before the end of stream, which says that there is no more than this. */
+	__atomic_store_n(&s->head, head, __ATOMIC_RELEASE);
+	if (n == 0) {
+		conn_log(s->owner.gq, s->conn, "half-closed by the guest");
+		__atomic_store_n(&s->eof, 1, __ATOMIC_RELEASE);
+		s->in_done = true;
+	}
+	want_events(s);
+	if ((lent || n == 0) && s->other != s)
+		splice_poke(s);
+}
+
+/* ---- copying ---- */
+
+/* How many buffers of @cap bytes hold what lies between @tail and @head. */
+static unsigned buffers_for(const struct splice_side *from, uint32_t tail, uint32_t head,
+			    uint32_t cap)
+{
+	uint64_t bytes = 0;
+	unsigned n = 0;
+
+	for (uint32_t i = tail; i != head && n < OUT_MAX; i++) {
+		const struct zv_buf *z = &from->slot[i % SPLICE_SLOTS];
+
+		bytes += z->len - (i == tail ? from->off : 0);
+		if ((z->flags & MSG_END) || i + 1 == head || bytes >= (uint64_t)OUT_MAX * cap) {
+			n += (unsigned)(bytes ? (bytes + cap - 1) / cap : 1);
+			bytes = 0;
+		}
+	}
+	return n < OUT_MAX ? n : OUT_MAX;
+}
+
+/* Fills @o with what comes next, up to the end of a message. False: nothing was left. */
+static bool fill(struct splice_side *from, uint32_t *tail, uint32_t head, struct zv_buf *o)
+{
+	bool any = false;
+
+	o->len = o->flags = 0;
+	while (*tail != head && !(o->flags & MSG_END)) {
+		const struct zv_buf *z = &from->slot[*tail % SPLICE_SLOTS];
+		uint32_t n = z->len - from->off;
+
+		if (n && o->len == o->capacity) /* an end without payload takes no room */
+			break;
+		if (n > o->capacity - o->len)
+			n = o->capacity - o->len;
+		memcpy((char *)o->data + o->len, (const char *)z->data + from->off, n);
+		o->len += n;
+		from->off += n;
+		any = true;
+		if (from->off == z->len) {
+			o->flags |= z->flags & MSG_END;
+			from->off = 0;
+			++*tail;
+		}
+	}
+	return any;
+}
+
+/* What comes next is an empty message. One that the guest cannot take harms those beside it. */
+static bool empty_next(const struct splice_side *s, const struct splice_side *from, uint32_t tail,
+		       uint32_t head)
+{
+	const struct zv_buf *z = &from->slot[tail % SPLICE_SLOTS];
+
+	return tail != head && !s->msg_bytes && !z->len && z->flags & MSG_END;
+}
+
+/* A message longer than the guest can ever take would wait for credit for ever. */
+static bool message_fits(struct splice_side *s, const struct splice_side *from, uint32_t tail,
+			 uint32_t head)
+{
+	struct zv_conn_info info = {.size = sizeof(info)};
+	uint64_t bytes = s->msg_bytes;
+
+	if (s->sp->type != ZV_SEQPACKET || zv_conn_info(s->conn, &info) < 0)
+		return true;
+	for (uint32_t i = tail; i != head; i++) {
+		bytes += from->slot[i % SPLICE_SLOTS].len - (i == tail ? from->off : 0);
+		if (from->slot[i % SPLICE_SLOTS].flags & MSG_END)
+			break;
+	}
+	return bytes <= info.peer_buf_alloc;
+}
+
+/* Sends what fits now. The work that was, or -errno: -EAGAIN etc. as zv_buf_alloc. */
+static int64_t copy_some(struct splice_side *s, struct splice_side *from, uint32_t *tail,
+			 uint32_t head)
+{
+	struct guest_queue *gq = s->owner.gq;
+	uint32_t cap = gq->rx_cap ? gq->rx_cap : ANY_BUFFER;
+	struct zv_buf out[OUT_MAX];
+	bool alone, cut = false;
+	int64_t work = 0;
+	unsigned used = 0;
+	int n = zv_buf_alloc(s->conn, out, buffers_for(from, *tail, head, cap), cap), ret;
+
+	if (n < 0)
+		return n;
+	if (n > 1 || out[0].capacity > gq->rx_cap) /* the last one may be cut to the credit */
+		gq->rx_cap = out[0].capacity;
+	alone = empty_next(s, from, *tail, head);
+	while (used < (unsigned)n && !(used && (alone || empty_next(s, from, *tail, head))) &&
+	       fill(from, tail, head, &out[used])) {
+		cut |= s->msg_bytes && !out[used].len;
+		s->msg_bytes = out[used].flags & MSG_END ? 0 : s->msg_bytes + out[used].len;
+		work += work_of(out[used++].len);
+	}
+	zv_buf_cancel(s->conn, out + used, (unsigned)n - used);
+	ret = zv_buf_send(s->conn, out, used);
+	if (ret == -EINVAL && alone) { /* a stock guest cannot take it */
+		ENDPOINT_COUNT(gq, msg_empty);
+		return work;
+	}
+	if (ret == -EINVAL && cut) /* its end came by itself: the message cannot be ended */
+		return -EMSGSIZE;
+	return ret < 0 ? ret : work;
+}
+
+/* Nothing more goes to the guest: it does not want it. */
+static void gone_deaf(struct splice_side *s, struct splice_side *from)
+{
+	from->off = 0;
+	__atomic_store_n(&from->tail, __atomic_load_n(&from->head, __ATOMIC_ACQUIRE),
+			 __ATOMIC_RELEASE);
+	__atomic_store_n(&from->deaf, 1, __ATOMIC_RELEASE);
+	s->out_done = true;
+}
+
+void splice_guest_deaf(struct splice_side *s)
+{
+	struct splice_side *from = s->other;
+
+	if (s->out_done)
+		return;
+	__atomic_store_n(&from->deaf, 1, __ATOMIC_RELEASE);
+	s->out_done = true;
+	want_events(s);
+	splice_poke(s);
+}
+
+/* The body of splice_copy, while the slots of @from cannot vanish. */
+static int64_t copy_all(struct splice_side *s, struct splice_side *from)
+{
+	uint32_t eof = __atomic_load_n(&from->eof, __ATOMIC_ACQUIRE);
+	uint32_t head = __atomic_load_n(&from->head, __ATOMIC_ACQUIRE), tail = from->tail;
+	int64_t left = SPLICE_QUOTA, ret = 0;
+
+	while (tail != head && left > 0 && ret >= 0) {
+		ret = copy_some(s, from, &tail, head);
+		left -= ret > 0 ? ret : WORK_UNIT;
+	}
+	if (ret == -EAGAIN && !message_fits(s, from, tail, head))
+		ret = -EMSGSIZE;
+	if (tail != from->tail)
+		__atomic_store_n(&from->tail, tail, __ATOMIC_RELEASE);
+	if (ret == -EPIPE) {
+		gone_deaf(s, from);
+	} else if (eof && tail == head) {
+		(void)zv_shutdown(s->conn, 1);
+		s->out_done = true;
+	}
+	return left > 0 || tail == head ? ret : -ENOBUFS;
+}
+
+bool splice_copy(struct splice_side *s)
+{
+	struct splice_side *from = s->other;
+	uint32_t before;
+	int64_t ret = 0;
+
+	before = from->tail;
+	if (s->out_done) { /* what still comes is for nobody */
+		gone_deaf(s, from);
+		if (from->tail != before)
+			splice_poke(s);
+		return true;
+	}
+	if (from != s)
+		__atomic_store_n(&from->busy, 1, __ATOMIC_SEQ_CST); /* barrier pair [E] */
+	if (splice_state(from) < SPLICE_DEAD)
+		ret = copy_all(s, from);
+	if (from != s)
+		__atomic_store_n(&from->busy, 0, __ATOMIC_RELEASE);
+	if (ret == -EMSGSIZE) {
+		ENDPOINT_COUNT(s->owner.gq, msg_too_long);
+		splice_fail(s);
+		return false;
+	}
+	if (ret == -ENOBUFS) /* the quota, or buffers that others hold until the end of the round */
+		lcore_defer(s->lc, &s->work);
+	want_events(s);
+	if (from->tail != before || s->out_done)
+		splice_poke(s);
+	return true;
+}
