@@ -385,8 +385,8 @@ void conn_leave_begin(struct zv_queue *q)
 	q->leaving_gaps |= lost;
 	if (lost)
 		TAILQ_FOREACH(c, &q->over, overlink)
-	if (loan_drop_lost(c))
-		c->err = -ECONNRESET;
+			if (loan_drop_lost(c))
+				c->err = -ECONNRESET;
 }
 
 bool conn_leave_some(struct zv_queue *q)

@@ -139,8 +139,7 @@ static int walk_over(struct zv_queue *q, struct walk *w)
 	const struct zv_conn *c;
 	int ret;
 
-	TAILQ_FOREACH(c, &q->over, overlink)
-	{
+	TAILQ_FOREACH(c, &q->over, overlink) {
 		if (c->over_seq <= (w->at & ~CURSOR_OVER))
 			continue;
 		if (w->looks <= 0)

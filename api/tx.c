@@ -354,8 +354,7 @@ unsigned tx_least_wanted(const struct zv_queue *q)
 	const struct zv_conn *c;
 	unsigned least = 0;
 
-	TAILQ_FOREACH(c, &q->txwait, txwait)
-	{
+	TAILQ_FOREACH(c, &q->txwait, txwait) {
 		if (!least || c->want_bufs < least)
 			least = c->want_bufs;
 		if (least == 1)

@@ -236,12 +236,11 @@ static int run_timers(void)
 	const struct vu_conn *c;
 	struct vu_endpoint *ep;
 
-	TAILQ_FOREACH(ep, &server.endpoints, next)
-	{
+	TAILQ_FOREACH(ep, &server.endpoints, next) {
 		endpoint_due(ep, now);
 		next = ep->retry < next ? ep->retry : next;
 		TAILQ_FOREACH(c, &ep->conns, next)
-		next = c->deadline < next ? c->deadline : next;
+			next = c->deadline < next ? c->deadline : next;
 	}
 	return next == UINT64_MAX ? -1 : next <= now ? 0 : (int)((next - now) / 1000000u) + 1;
 }

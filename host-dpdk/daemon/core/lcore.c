@@ -309,8 +309,7 @@ static bool poll_queues(struct lcore *lc)
 	struct lcore_queue *lq;
 	bool any = false;
 
-	TAILQ_FOREACH(lq, &lc->queues, link)
-	{
+	TAILQ_FOREACH(lq, &lc->queues, link) {
 		int n = (int)EVENTS;
 
 		for (unsigned k = 0; k < POLLS_A_ROUND && n > 0; k++) {
@@ -350,8 +349,7 @@ static void doze(struct lcore *lc)
 	__atomic_store_n(&lc->asleep, 1, __ATOMIC_SEQ_CST); /* barrier pair [M] */
 	if (__atomic_load_n(&lc->has_mail, __ATOMIC_SEQ_CST))
 		may = false;
-	TAILQ_FOREACH(lq, &lc->queues, link)
-	{
+	TAILQ_FOREACH(lq, &lc->queues, link) {
 		if (!may || zv_arm(lq->q) != 0) {
 			may = false;
 			break;

@@ -124,8 +124,7 @@ int ctl_qemu_args(struct ctl *c)
 		ctl_print_json(json_pack("{so}", "args", args), false);
 		return CTL_OK;
 	}
-	json_array_foreach(args, i, arg)
-	{
+	json_array_foreach(args, i, arg) {
 		if (i)
 			(void)fputc(' ', stdout);
 		print_word(json_string_value(arg));

@@ -60,8 +60,7 @@ int ctl_list(struct ctl *c)
 	}
 	t = table_new("llrrrrlrrrrrl");
 	add_head(t, head);
-	json_array_foreach(json_object_get(answer, "connections"), i, conn)
-	{
+	json_array_foreach(json_object_get(answer, "connections"), i, conn) {
 		/* The names that ss(8) has for them. */
 		table_add(t, "%s", strcmp(str(conn, "type"), "stream") == 0 ? "v_str" : "v_seq");
 		table_add(t, "%s", str(conn, "state"));
@@ -97,15 +96,14 @@ int ctl_guests(struct ctl *c)
 	}
 	t = table_new("lrlrlrll");
 	add_head(t, head);
-	json_array_foreach(json_object_get(answer, "guests"), i, guest)
-	{
+	json_array_foreach(json_object_get(answer, "guests"), i, guest) {
 		char paths[4096] = "";
 		size_t len = 0;
 
-		json_array_foreach(json_object_get(guest, "sockets"), k,
-				   path) if (len < sizeof(paths)) len +=
-			(size_t)snprintf(paths + len, sizeof(paths) - len, "%s%s", k ? " " : "",
-					 json_string_value(path));
+		json_array_foreach(json_object_get(guest, "sockets"), k, path)
+			if (len < sizeof(paths))
+				len += (size_t)snprintf(paths + len, sizeof(paths) - len, "%s%s",
+							k ? " " : "", json_string_value(path));
 		table_add(t, "%s", str(guest, "name"));
 		table_add(t, "%" PRId64, num(guest, "cid"));
 		table_add(t, "%s", str(guest, "state"));
@@ -116,8 +114,7 @@ int ctl_guests(struct ctl *c)
 		table_add(t, "%s", paths);
 	}
 	table_print(t);
-	json_array_foreach(json_object_get(answer, "guests"), i, guest)
-	{
+	json_array_foreach(json_object_get(answer, "guests"), i, guest) {
 		if (json_object_get(guest, "error"))
 			(void)printf("%s is not started: %s\n", str(guest, "name"),
 				     str(guest, "error"));
@@ -172,8 +169,8 @@ static void queue_row(struct table *t, const struct counter *k, const json_t *qu
 	int64_t sum = 0;
 	size_t i;
 
-	json_array_foreach(queues, i, queue) sum +=
-		num(json_object_get(queue, "counters"), k->name);
+	json_array_foreach(queues, i, queue)
+		sum += num(json_object_get(queue, "counters"), k->name);
 	table_add(t, "  %s", k->name);
 	table_add(t, "%" PRId64, sum);
 	for (i = 0; i < queue_columns(queues); i++)
@@ -225,8 +222,7 @@ static void lcore_stats_print(const json_t *lcores)
 	size_t i;
 
 	add_head(t, (const char *const[]){"lcore", "CPU", "CPU seconds", "rounds", "sleeps", NULL});
-	json_array_foreach(lcores, i, lc)
-	{
+	json_array_foreach(lcores, i, lc) {
 		table_add(t, "%" PRId64, num(lc, "lcore"));
 		if (num(lc, "cpu") < 0)
 			table_add(t, "any");
@@ -248,8 +244,7 @@ int ctl_stats(struct ctl *c)
 		ctl_print_json(answer, false);
 		return CTL_OK;
 	}
-	json_array_foreach(json_object_get(answer, "guests"), i, guest)
-	{
+	json_array_foreach(json_object_get(answer, "guests"), i, guest) {
 		guest_stats(guest);
 		(void)fputc('\n', stdout);
 	}
