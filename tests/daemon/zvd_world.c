@@ -4,6 +4,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <regex.h>
 #include <sched.h>
 #include <signal.h>
@@ -12,6 +13,8 @@
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/un.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -190,12 +193,35 @@ bool zw_stop(void)
 	return WIFEXITED(status) && WEXITSTATUS(status) == 0;
 }
 
+/*
+ * Waits until the daemon's main thread has done what it had to do: it answers requests, and closes
+ * their connections, only once it has started whatever it starts.
+ */
+static void wait_for_main(void)
+{
+	static const char ask[] = "{\"v\":1,\"cmd\":\"guests\"}\n";
+	struct sockaddr_un sa = {.sun_family = AF_UNIX};
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	time_t end = now() + LONG_S;
+	char answer[4096];
+
+	snprintf(sa.sun_path, sizeof(sa.sun_path), "%scontrol.sock", zw_dir);
+	while (connect(fd, (struct sockaddr *)&sa, sizeof(sa)) < 0 && now() < end)
+		usleep(20000);
+	if (send(fd, ask, sizeof(ask) - 1, MSG_NOSIGNAL) > 0 && shutdown(fd, SHUT_WR) == 0)
+		while (poll(&(struct pollfd){.fd = fd, .events = POLLIN}, 1, LONG_S * 1000) == 1 &&
+		       recv(fd, answer, sizeof(answer), 0) > 0)
+			;
+	close(fd);
+}
+
 unsigned zw_fds(void)
 {
 	char path[64];
 	unsigned n = 0;
 	DIR *d;
 
+	wait_for_main();
 	snprintf(path, sizeof(path), "/proc/%d/fd", (int)zw_pid);
 	d = opendir(path);
 	while (d && readdir(d))
