@@ -196,16 +196,18 @@ static void event_jump(const struct dev_case *c)
 /* A reset after which the guest's CID is a reserved one; then a good one again. */
 static void bad_cid(const struct dev_case *c)
 {
-	unsigned before = atomic_load(&G.b.ready);
+	unsigned before = atomic_load(&G.b.ready), hung_up = atomic_load(&G.b.disconnects);
 
 	atomic_store(&G.b.cid, c->a);
 	event(0, 4);
 	G.gone = true;
 	fake_signal(&G.b, EVT);
-	for (int i = 0; i < 100; i++) {
+	/* The driver hangs up when it has read the CID, which it may get to late. */
+	for (int i = 0; i < 300000 && atomic_load(&G.b.disconnects) == hung_up; i++) {
 		gdev_pump();
 		nanosleep(&(struct timespec){0, 100000}, NULL);
 	}
+	assert_int_not_equal(atomic_load(&G.b.disconnects), hung_up);
 	atomic_store(&G.b.cid, G_CID);
 	assert_true(fake_wait_ready(&G.b, before + 1));
 }
