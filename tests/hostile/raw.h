@@ -167,6 +167,12 @@ void raw_kick(struct raw *r, unsigned ring);
 void raw_publish_idx(struct raw *r, unsigned ring, uint16_t idx);
 /* Takes what the device has used. */
 void raw_pump(struct raw *r);
+/*
+ * Waits until the device has given back all transmit chains. A case that writes descriptors or used
+ * entries of its own needs that: an answer may be seen before the chain of its question is, and the
+ * id that comes back later would count as that of the case's chain. False: it keeps one.
+ */
+bool raw_settle(struct raw *r);
 /* A free transmit descriptor (its buffer: RAW_TX_AT + i * RAW_TX_SIZE), waiting for one. -1: none.
  */
 int raw_tx_free(struct raw *r);

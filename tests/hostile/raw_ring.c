@@ -116,6 +116,20 @@ void raw_pump(struct raw *r)
 		raw_publish(r, RAW_RX);
 }
 
+bool raw_settle(struct raw *r)
+{
+	const struct raw_ring *tx = &r->ring[RAW_TX];
+	uint64_t end = raw_now_ms() + WAIT_MS;
+
+	while (tx->used_seen != tx->avail_idx) {
+		if (raw_now_ms() > end || (r->alive && !r->alive()))
+			return false;
+		raw_pump(r);
+		world_idle();
+	}
+	return true;
+}
+
 int raw_tx_free(struct raw *r)
 {
 	uint64_t end = 0;

@@ -91,7 +91,7 @@ static void run_case(void **state)
 	assert_true(world_wait_up(true));
 	R.alive = world_victim_up;
 	assert_true(raw_connect(&R, 0, port, seq ? VSOCK_TYPE_SEQPACKET : VSOCK_TYPE_STREAM));
-	assert_true(raw_sync(&R));
+	assert_true(raw_sync(&R) && raw_settle(&R));
 	before = world_stats();
 	mark = raw_mark(&R);
 	(c->act ? c->act : offer_chain)(&R, c);
