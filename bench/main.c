@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* vsock-bench: runs the plan, over and over, and reports. See bench.h for how it is put together.
  */
-#include "busy.h"
-#include "cpu.h"
+#include "core/plan.h"
+#include "measure/cpu.h"
 #include "opts.h"
-#include "plan.h"
-#include "report.h"
-#include "targets.h"
+#include "report/busy.h"
+#include "report/report.h"
+#include "target/targets.h"
 
 #include <errno.h>
 #include <stdlib.h>

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "opts.h"
 
-#include "cpu.h"
-#include "peer.h"
-#include "zv_side.h"
+#include "io/peer.h"
+#include "io/zv_side.h"
+#include "measure/cpu.h"
 
 #include <argp.h>
 #include <errno.h>

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* The bench's own instruments: a benchmark that cannot see a wrong byte proves nothing. */
-#include "busy.h"
-#include "cpu.h"
-#include "hist.h"
-#include "pattern.h"
-#include "peer.h"
-#include "targets.h"
+#include "io/peer.h"
+#include "measure/cpu.h"
+#include "measure/hist.h"
+#include "measure/pattern.h"
+#include "report/busy.h"
+#include "target/targets.h"
 
 #include <errno.h>
 #include <pthread.h>

@@ -1,0 +1,318 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* The server: accepts, learns what each connection is for, does it, counts. */
+#include "measure/cpu.h"
+#include "zv_side.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define MSG_SIZE_MAX (64u << 20)
+
+static struct bconn *bc_new(struct worker *w, struct zv_conn *zc, unsigned qi)
+{
+	struct bconn *bc = w->free;
+
+	if (bc)
+		w->free = bc->next;
+	else
+		bc = malloc(sizeof(*bc));
+	if (!bc)
+		return NULL;
+	memset(bc, 0, sizeof(*bc));
+	bc->zc = zc;
+	bc->qi = (uint8_t)qi;
+	zv_set_user(zc, bc);
+	return bc;
+}
+
+static void bc_drop(struct worker *w, struct bconn *bc)
+{
+	for (unsigned i = 0; i < w->nsenders; i++)
+		if (w->senders[i] == bc) {
+			w->senders[i] = w->senders[--w->nsenders];
+			break;
+		}
+	if (w->tx_owner == bc)
+		w->tx_owner = NULL;
+	hog_end(bc);
+	zv_conn_close(bc->zc);
+	bc->next = w->free;
+	w->free = bc;
+}
+
+/* Adds what a data connection did to the run. */
+static void run_add(struct zv_side *s, const struct bconn *bc)
+{
+	struct side_stats *r = &s->run;
+
+	pthread_mutex_lock(&s->lock);
+	r->msgs[bc->qi] += bc->seq;
+	r->bytes += bc->bytes;
+	r->errors += bc->errors;
+	if (bc->first_ns && (!r->first_ns || bc->first_ns < r->first_ns))
+		r->first_ns = bc->first_ns;
+	if (bc->last_ns > r->last_ns)
+		r->last_ns = bc->last_ns;
+	pthread_mutex_unlock(&s->lock);
+}
+
+static void run_count_conn(struct zv_side *s, unsigned qi, bool closed)
+{
+	if (closed)
+		__atomic_fetch_add(&s->run.conns_closed, 1, __ATOMIC_RELAXED);
+	else
+		__atomic_fetch_add(&s->run.msgs[qi], 1, __ATOMIC_RELAXED);
+}
+
+/* Other threads count connections without the lock: word by word, atomically. */
+_Static_assert(sizeof(struct side_stats) % sizeof(uint64_t) == 0, "words");
+
+static void run_reset(struct side_stats *run)
+{
+	uint64_t *w = (uint64_t *)run;
+
+	for (size_t i = 0; i < sizeof(*run) / sizeof(*w); i++)
+		__atomic_store_n(&w[i], 0, __ATOMIC_RELAXED);
+}
+
+static void run_copy(struct side_stats *dst, const struct side_stats *run)
+{
+	const uint64_t *w = (const uint64_t *)run;
+
+	for (size_t i = 0; i < sizeof(*run) / sizeof(*w); i++)
+		((uint64_t *)dst)[i] = __atomic_load_n(&w[i], __ATOMIC_RELAXED);
+}
+
+static int ctrl_message(struct worker *w, struct bconn *bc, const struct wire_msg *m)
+{
+	struct zv_side *s = w->side;
+	struct side_stats answer;
+
+	pthread_mutex_lock(&s->lock);
+	if (m->kind == W_BEGIN) {
+		run_reset(&s->run);
+		s->run.rss_before = cpu_rss();
+		s->cpu0 = cpu_used_ns();
+	} else if (m->kind == W_MARK) {
+		s->run.rss_after = cpu_rss();
+		s->cpu0 = cpu_used_ns();
+	} else {
+		s->run.cpu_ns = cpu_used_ns() - s->cpu0;
+	}
+	run_copy(&answer, &s->run);
+	pthread_mutex_unlock(&s->lock);
+	return conn_send_all(w, bc->zc, &answer, sizeof(answer));
+}
+
+/* A complete first message, or the next one of a control connection. 0 or -errno. */
+static int server_message(struct worker *w, struct bconn *bc, const struct wire_msg *m)
+{
+	struct wire_msg ack = *m;
+	bool seq;
+	int rc;
+
+	if (m->magic != BENCH_WIRE_MAGIC || m->version != BENCH_WIRE_VERSION)
+		return -EPROTO;
+	if (bc->state == BC_GO) {
+		bc_start_source(w, bc);
+		if (bc->endless)
+			bc->end_ticks = UINT64_MAX;
+		return 0;
+	}
+	if (m->kind == W_BEGIN || m->kind == W_MARK || m->kind == W_END) {
+		bc->state = BC_CTRL;
+		return ctrl_message(w, bc, m);
+	}
+	if (m->msg_size == 0 || m->msg_size > MSG_SIZE_MAX || m->batch == 0 ||
+	    m->batch > BENCH_BATCH_MAX || w->nsenders == BENCH_SENDERS_MAX)
+		return -EPROTO;
+	rc = worker_buffers(w, m->msg_size);
+	if (rc < 0)
+		return rc;
+	seq = bc->seqpacket;
+	bc_set_task(bc, m, seq);
+	bc->endless = m->kind == W_HOG_SOURCE;
+	bc->state = m->kind == W_SINK			 ? BC_SINK
+		    : m->kind == W_SOURCE || bc->endless ? BC_GO
+							 : BC_ECHO;
+	ack.kind = W_ACK;
+	rc = conn_send_all(w, bc->zc, &ack, sizeof(ack));
+	if (rc == 0 && (m->kind == W_HOG_SINK || m->kind == W_HOG_RESERVE))
+		rc = hog_start(w, bc, m->kind == W_HOG_RESERVE);
+	return rc;
+}
+
+/* First messages and control. 1: the connection has ended, 0, -errno. */
+static int server_hello(struct worker *w, struct bconn *bc)
+{
+	while (bc->state == BC_HELLO || bc->state == BC_GO || bc->state == BC_CTRL) {
+		struct wire_msg m;
+		ssize_t n = zv_recv(bc->zc, (char *)&bc->hello + bc->hello_len,
+				    sizeof(bc->hello) - bc->hello_len, NULL);
+		int rc;
+
+		if (n == -EAGAIN)
+			return 0;
+		if (n <= 0)
+			return n == 0 ? 1 : (int)n;
+		bc->hello_len += (uint32_t)n;
+		if (bc->hello_len < sizeof(m))
+			continue;
+		m = bc->hello;
+		bc->hello_len = 0;
+		rc = server_message(w, bc, &m);
+		if (rc < 0)
+			return rc;
+	}
+	return 0;
+}
+
+static void server_conn_event(struct worker *w, struct bconn *bc, uint32_t events)
+{
+	uint8_t before = bc->state;
+	int rc = 0;
+
+	switch (bc->state) {
+	case BC_HELLO:
+	case BC_GO:
+	case BC_CTRL:
+		rc = server_hello(w, bc);
+		break;
+	case BC_ECHO:
+		rc = bc_echo(w, bc);
+		break;
+	case BC_CLOSER:
+	case BC_HOLD:
+		rc = (events & (ZV_EV_HUP | ZV_EV_ERR | ZV_EV_IN)) != 0;
+		break;
+	case BC_HOG:
+		hog_grab(bc);
+		rc = (events & (ZV_EV_HUP | ZV_EV_ERR)) != 0;
+		break;
+	default:
+		/* The other end of this one leaves when it likes. */
+		if (bc->endless && (events & (ZV_EV_HUP | ZV_EV_ERR)))
+			rc = -ECONNRESET;
+		else
+			rc = bc_data_event(w, bc, events);
+		break;
+	}
+	if (rc == 0)
+		return;
+	if (rc < 0 && before != BC_ECHO)
+		bc->errors++;
+	if (before == BC_ECHO)
+		bc->seq = bc->bytes / bc->size;
+	if (before == BC_CLOSER)
+		run_count_conn(w->side, bc->qi, true);
+	else if (!bc->endless && (before == BC_SINK || before == BC_DRAIN || before == BC_SOURCE ||
+				  before == BC_ECHO))
+		run_add(w->side, bc);
+	/* A peer that went away in mid-test is its own failure: the server goes on. */
+	if (rc < 0)
+		side_forgive(w->side);
+	bc_drop(w, bc);
+}
+
+static void server_accept(struct worker *w, unsigned qi, uint32_t port)
+{
+	struct zv_conn *zc;
+
+	while (zv_accept(zv_queue(w->side->dev, qi), port, &zc) == 0) {
+		struct bconn *bc = bc_new(w, zc, qi);
+
+		if (!bc) {
+			zv_conn_close(zc);
+			continue;
+		}
+		bc->seqpacket = port == BENCH_PORT_SEQ;
+		bc->state = BC_HELLO;
+		if (port == BENCH_PORT_HOLD)
+			bc->state = BC_HOLD;
+		if (port == BENCH_PORT_CONN) {
+			bc->state = BC_CLOSER;
+			run_count_conn(w->side, qi, false);
+		}
+	}
+}
+
+static int server_worker(struct worker *w)
+{
+	struct zv_side *s = w->side;
+	struct zv_event ev[BENCH_EVENTS];
+
+	while (!side_stopping(s)) {
+		int sent = worker_run_senders(w), n;
+
+		side_wait_while_paused(s);
+		n = worker_wait(w, ev, BENCH_EVENTS, sent > 0 ? 0 : side_tick_ns(s));
+		if (n < 0 && n != -EINTR) {
+			__atomic_store_n(&s->failed, 1, __ATOMIC_RELEASE);
+			return side_fail(s, n, "zv_wait");
+		}
+		for (int i = 0; i < n; i++) {
+			if (!ev[i].conn)
+				server_accept(w, w->qi[ev[i].queue], ev[i].port);
+			else if (ev[i].user)
+				server_conn_event(w, ev[i].user, ev[i].events);
+		}
+	}
+	return 0;
+}
+
+static void *server_thread(void *arg)
+{
+	struct worker *w = arg;
+
+	cpu_pin(w->side->o->cpus, w->side->role, w->index);
+	w->rc = server_worker(w);
+	return NULL;
+}
+
+static int server_listen(struct zv_side *s)
+{
+	static const struct {
+		uint32_t port;
+		enum zv_type type;
+	} ports[] = {{BENCH_PORT_STREAM, ZV_STREAM},
+		     {BENCH_PORT_SEQ, ZV_SEQPACKET},
+		     {BENCH_PORT_CONN, ZV_STREAM},
+		     {BENCH_PORT_HOLD, ZV_STREAM}};
+
+	for (unsigned i = 0; i < sizeof(ports) / sizeof(ports[0]); i++) {
+		int rc = zv_listen(s->dev, ports[i].port, ports[i].type, 1024);
+
+		if (rc < 0)
+			return side_fail(s, rc, "zv_listen");
+	}
+	return 0;
+}
+
+int server_run(struct zv_side *s)
+{
+	unsigned started = 1;
+	int rc = server_listen(s);
+
+	for (unsigned i = 0; i < s->nthreads && rc == 0; i++)
+		rc = worker_init(&s->workers[i], s, i, s->nthreads, 0);
+	if (rc < 0)
+		return rc;
+	for (; started < s->nthreads; started++) {
+		struct worker *w = &s->workers[started];
+
+		if (pthread_create(&w->tid, NULL, server_thread, w) != 0) {
+			__atomic_store_n(&s->failed, 1, __ATOMIC_RELEASE);
+			rc = side_fail_own(s, -EAGAIN, "cannot start a thread");
+			break;
+		}
+	}
+	server_thread(&s->workers[0]);
+	for (unsigned i = 0; i < started; i++) {
+		if (i > 0)
+			pthread_join(s->workers[i].tid, NULL);
+		if (rc == 0)
+			rc = s->workers[i].rc;
+	}
+	return rc;
+}

@@ -1,0 +1,151 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "stats.h"
+
+#include "report.h"
+
+#include <stdlib.h>
+
+#define REPEAT_MAX 1000
+
+double result_rate(const struct bench_result *r)
+{
+	return r->elapsed_ns ? (double)r->messages * 1e9 / (double)r->elapsed_ns : 0;
+}
+
+double result_gbit(const struct bench_result *r)
+{
+	return r->elapsed_ns ? (double)r->bytes * 8 / (double)r->elapsed_ns : 0;
+}
+
+double m_p50(const struct bench_result *r)
+{
+	return (double)r->rtt.p50 / 1e3;
+}
+
+double m_p99(const struct bench_result *r)
+{
+	return (double)r->rtt.p99 / 1e3;
+}
+
+double m_p999(const struct bench_result *r)
+{
+	return (double)r->rtt.p999 / 1e3;
+}
+
+double m_max(const struct bench_result *r)
+{
+	return (double)r->rtt.max / 1e3;
+}
+
+double m_cpu_guest(const struct bench_result *r)
+{
+	return (double)r->cpu_ns[ROLE_GUEST] / 1e9;
+}
+
+double m_cpu_host(const struct bench_result *r)
+{
+	return (double)r->cpu_ns[ROLE_HOST] / 1e9;
+}
+
+static int by_value(const void *a, const void *b)
+{
+	double x = *(const double *)a, y = *(const double *)b;
+
+	return (x > y) - (x < y);
+}
+
+static struct spread spread_of(double *v, unsigned n)
+{
+	struct spread s = {.n = n};
+
+	if (n == 0)
+		return s;
+	qsort(v, n, sizeof(*v), by_value);
+	s.med = n & 1 ? v[n / 2] : (v[n / 2 - 1] + v[n / 2]) / 2;
+	s.min = v[0];
+	s.max = v[n - 1];
+	return s;
+}
+
+struct spread cell_spread(const struct bench_cell *c, unsigned repeat, metric_fn m)
+{
+	double v[REPEAT_MAX];
+	unsigned n = 0;
+
+	for (unsigned i = 0; i < repeat; i++)
+		if (c->res[i].valid)
+			v[n++] = m(&c->res[i]);
+	return spread_of(v, n);
+}
+
+double cell_med(const struct bench_cell *c, unsigned repeat, metric_fn m)
+{
+	return cell_spread(c, repeat, m).med;
+}
+
+const char *ratio_text(char *buf, size_t len, const struct bench_opts *o,
+		       const struct bench_cell *c, const struct bench_cell *base, metric_fn m)
+{
+	double v[REPEAT_MAX];
+	unsigned n = 0;
+	struct spread s;
+
+	for (unsigned i = 0; base && base != c && i < o->repeat; i++)
+		if (c->res[i].valid && base->res[i].valid && m(&base->res[i]) > 0)
+			v[n++] = m(&c->res[i]) / m(&base->res[i]);
+	s = spread_of(v, n);
+	if (s.n == 0)
+		snprintf(buf, len, "-");
+	else
+		snprintf(buf, len, s.med < 10 ? "%.2f" : s.med < 100 ? "%.1f" : "%.0f", s.med);
+	return buf;
+}
+
+const char *human(char *buf, size_t len, double v)
+{
+	if (v >= 1e6)
+		snprintf(buf, len, "%.2f M", v / 1e6);
+	else if (v >= 1e3)
+		snprintf(buf, len, "%.1f k", v / 1e3);
+	else
+		snprintf(buf, len, "%.0f", v);
+	return buf;
+}
+
+const char *size_text(char *buf, size_t len, uint32_t size)
+{
+	if (size >= 1u << 20 && size % (1u << 20) == 0)
+		snprintf(buf, len, "%u MiB", size >> 20);
+	else if (size >= 1024 && size % 1024 == 0)
+		snprintf(buf, len, "%u KiB", size / 1024);
+	else
+		snprintf(buf, len, "%u B", size);
+	return buf;
+}
+
+static uint64_t cell_errors(const struct bench_cell *c, unsigned repeat)
+{
+	uint64_t n = 0;
+
+	for (unsigned i = 0; i < repeat; i++)
+		n += c->res[i].errors;
+	return n;
+}
+
+uint64_t report_errors(const struct bench_plan *p, const struct bench_opts *o)
+{
+	uint64_t n = 0;
+
+	for (unsigned i = 0; i < p->n; i++)
+		n += cell_errors(&p->cells[i], o->repeat);
+	return n;
+}
+
+void print_errors(FILE *f, const struct bench_cell *c, unsigned repeat)
+{
+	uint64_t n = cell_errors(c, repeat);
+
+	if (n)
+		fprintf(f, "  %llu ERRORS", (unsigned long long)n);
+	fputc('\n', f);
+}

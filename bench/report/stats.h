@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* What the tables are made of: metrics of a run, medians of a cell, ratios between two. */
+#ifndef BENCH_REPORT_STATS_H
+#define BENCH_REPORT_STATS_H
+
+#include "core/plan.h"
+
+#include <stdio.h>
+
+typedef double (*metric_fn)(const struct bench_result *r);
+
+struct spread {
+	double med, min, max;
+	unsigned n;
+};
+
+/* Over the repetitions of a cell. */
+struct spread cell_spread(const struct bench_cell *c, unsigned repeat, metric_fn m);
+double cell_med(const struct bench_cell *c, unsigned repeat, metric_fn m);
+
+/* Round trips in us; CPU time in s. */
+double m_p50(const struct bench_result *r);
+double m_p99(const struct bench_result *r);
+double m_p999(const struct bench_result *r);
+double m_max(const struct bench_result *r);
+double m_cpu_guest(const struct bench_result *r);
+double m_cpu_host(const struct bench_result *r);
+
+/* "1.93": the median of the ratios to @base within each repetition; "-" when there is nothing to
+ * compare with or it would be 1. */
+const char *ratio_text(char *buf, size_t len, const struct bench_opts *o,
+		       const struct bench_cell *c, const struct bench_cell *base, metric_fn m);
+
+/* "1.23 M"; "64 KiB". */
+const char *human(char *buf, size_t len, double v);
+const char *size_text(char *buf, size_t len, uint32_t size);
+
+/* The end of a row: what went wrong, if anything, and the newline. */
+void print_errors(FILE *f, const struct bench_cell *c, unsigned repeat);
+
+#endif
