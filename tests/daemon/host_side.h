@@ -8,10 +8,13 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 #include <sys/types.h>
 
 /* Listens on zw_dir/<name>; -1: failed. */
 int hs_listen(const char *name, int type);
+/* Listens on a TCP port of the loopback interface, which *port gets. -1: failed. */
+int hs_listen_tcp(uint16_t *port);
 /* Takes the next client of @listener. */
 int hs_accept(int listener);
 /* Connects to the stream socket zw_dir/<name> and sends @line (may be NULL). -1: failed. */

@@ -7,7 +7,6 @@
 #include "zvd_world.h"
 
 #include <errno.h>
-#include <netinet/in.h>
 #include <poll.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -254,19 +253,17 @@ static void guest_cuts(void **state)
 
 static int group_start(void **state)
 {
-	struct sockaddr_in sa = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-	socklen_t len = sizeof(sa);
+	uint16_t port;
 	char conf[256];
 
 	(void)state;
-	tcp_listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	if (tcp_listener < 0 || bind(tcp_listener, (struct sockaddr *)&sa, sizeof(sa)) ||
-	    listen(tcp_listener, 8) || getsockname(tcp_listener, (struct sockaddr *)&sa, &len))
+	tcp_listener = hs_listen_tcp(&port);
+	if (tcp_listener < 0)
 		return -1;
 	snprintf(conf, sizeof(conf),
 		 "[guest g]\ncid = 11\nsocket = @g\nunix = @u\n"
 		 "tcp = 80=127.0.0.1:%u\n",
-		 ntohs(sa.sin_port));
+		 port);
 	if (!zw_start(program, conf, 1))
 		return -1;
 	G = zw_guest(0, "g", 1);

@@ -8,7 +8,6 @@
 #include "zvd_world.h"
 
 #include <errno.h>
-#include <netinet/in.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -257,18 +256,15 @@ static void a_full_socket_is_closed(void **state)
 
 static int group_start(void **state)
 {
-	struct sockaddr_in sa = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-	socklen_t len = sizeof(sa);
+	uint16_t port;
 	char conf[256];
 
 	(void)state;
-	listener[2] = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	if (listener[2] < 0 || bind(listener[2], (struct sockaddr *)&sa, sizeof(sa)) ||
-	    listen(listener[2], 8) || getsockname(listener[2], (struct sockaddr *)&sa, &len))
+	listener[2] = hs_listen_tcp(&port);
+	if (listener[2] < 0)
 		return -1;
 	snprintf(conf, sizeof(conf),
-		 "[guest g]\ncid = 11\nsocket = @g\nunix = @u\ntcp = 80=127.0.0.1:%u\n",
-		 ntohs(sa.sin_port));
+		 "[guest g]\ncid = 11\nsocket = @g\nunix = @u\ntcp = 80=127.0.0.1:%u\n", port);
 	if (!zw_start(program, conf, 1))
 		return -1;
 	G = zw_guest(0, "g", 1);

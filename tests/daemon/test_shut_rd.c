@@ -7,7 +7,6 @@
 #include "zvd_world.h"
 
 #include <errno.h>
-#include <netinet/in.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -215,19 +214,17 @@ static void a_host_program_stops_reading(void **state)
 
 static int group_start(void **state)
 {
-	struct sockaddr_in sa = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-	socklen_t len = sizeof(sa);
+	uint16_t port;
 	char conf[256];
 
 	(void)state;
-	listener[2] = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	if (listener[2] < 0 || bind(listener[2], (struct sockaddr *)&sa, sizeof(sa)) ||
-	    listen(listener[2], 8) || getsockname(listener[2], (struct sockaddr *)&sa, &len))
+	listener[2] = hs_listen_tcp(&port);
+	if (listener[2] < 0)
 		return -1;
 	snprintf(conf, sizeof(conf),
 		 "[guest a]\ncid = 11\nsocket = @a\nunix = @u\ntcp = 80=127.0.0.1:%u\n"
 		 "groups = one\n[guest b]\ncid = 12\nsocket = @b\ngroups = one\n",
-		 ntohs(sa.sin_port));
+		 port);
 	if (!zw_start(program, conf, lcores))
 		return -1;
 	A = zw_guest(0, "a", 1);

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* What the files of the relay share: relay.c (life, ends), relay_data.c (streams), relay_seq.c. */
+/*
+ * What the files of the relay share: relay.c (life, ends), relay_data.c (streams),
+ * relay_sync.c (messages, and what nobody wants).
+ */
 #ifndef ZVD_RELAY_INT_H
 #define ZVD_RELAY_INT_H
 
@@ -92,16 +95,11 @@ void relay_g2h_resume(struct relay *r);
 /* Gives the buffers of a batch that is not under way back. */
 void relay_tx_drop(struct relay *r);
 
-/* ---- relay_discard.c ---- */
+/* ---- relay_sync.c ---- */
 
-/* Throws away what the host sends to a guest that takes no more. */
-void relay_discard(struct relay *r);
-
-/* ---- relay_seq.c ---- */
-
-/* What a read that saw nothing means: true: the end, false: an empty message. */
-bool relay_seq_at_end(const struct relay *r);
-/* Host to guest, a message at a time. */
+/* SEQPACKET, host to guest: a message at a time. */
 void relay_h2g_seq(struct relay *r);
+/* Throws away what the host sends to a guest that receives no more. */
+void relay_discard(struct relay *r);
 
 #endif

@@ -1,9 +1,14 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Relays of SEQPACKET sockets, host to guest. The length of a message is not known before it is
- * looked at, and zv_send takes it whole or not at all: so it is copied into private memory without
- * being taken from the socket (MSG_PEEK), sent, and taken only then. These are system calls of
- * their own, not io_uring's: each decides about the next.
+ * Relays: what is read from the host by system calls of its own, not io_uring's, because each read
+ * decides about the next.
+ *
+ * SEQPACKET, host to guest: the length of a message is not known before it is looked at, and
+ * zv_send takes it whole or not at all. So it is copied into private memory without being taken
+ * from the socket (MSG_PEEK), sent, and taken only then.
+ *
+ * What the host sends to a guest that receives no more is read and thrown away; see "Ends" in
+ * relay.h.
  */
 #include "relay_int.h"
 
@@ -12,11 +17,29 @@
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 
-bool relay_seq_at_end(const struct relay *r)
+/* recv(2). Negative: nothing to read now, and the relay waits for more, or has failed. */
+static ssize_t read_host(struct relay *r, char *to, int flags)
+{
+	ssize_t n;
+
+	do
+		n = recv(r->fd, to, RELAY_MSG_MAX, flags | MSG_DONTWAIT);
+	while (n < 0 && errno == EINTR);
+	if (n < 0 && errno == EAGAIN)
+		relay_poll_in(r);
+	else if (n < 0)
+		relay_host_failed(r, -errno);
+	return n;
+}
+
+/* What a read of no bytes means: true: end of file, false: an empty message. */
+static bool at_end(const struct relay *r)
 {
 	struct pollfd p = {.fd = r->fd, .events = POLLRDHUP};
 	int left = 0;
 
+	if (!(r->flags & RELAY_SEQPACKET))
+		return true;
 	/* Behind an empty message others may wait, though the host program has gone since. */
 	if (ioctl(r->fd, FIONREAD, &left) == 0 && left > 0)
 		return false;
@@ -50,7 +73,7 @@ static bool send_message(struct relay *r, const char *msg, size_t len)
 	case -EINVAL: /* empty, and a stock guest cannot take it */
 		ENDPOINT_COUNT(r->owner.gq, msg_empty);
 		return true;
-	default: /* ZV_EV_ERR says it */
+	default: /* ZV_EV_ERR follows */
 		return false;
 	}
 }
@@ -65,19 +88,11 @@ void relay_h2g_seq(struct relay *r)
 		return;
 	}
 	while (done < RELAY_QUOTA && work_may(r->owner.gq)) {
-		ssize_t n = recv(r->fd, msg, RELAY_MSG_MAX, MSG_PEEK | MSG_TRUNC | MSG_DONTWAIT);
+		ssize_t n = read_host(r, msg, MSG_PEEK | MSG_TRUNC);
 
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n < 0 && errno == EAGAIN) {
-			relay_poll_in(r);
+		if (n < 0)
 			return;
-		}
-		if (n < 0) {
-			relay_host_failed(r, -errno);
-			return;
-		}
-		if (n == 0 && relay_seq_at_end(r)) {
+		if (n == 0 && at_end(r)) {
 			relay_host_eof(r);
 			return;
 		}
@@ -91,4 +106,29 @@ void relay_h2g_seq(struct relay *r)
 		done += work_done(r->owner.gq, (uint32_t)n);
 	}
 	lcore_defer(relay_lcore(r), &r->work); /* behind all others */
+}
+
+void relay_discard(struct relay *r)
+{
+	char *scratch = relay_scratch(r);
+	uint32_t done = 0;
+
+	if (!scratch) {
+		relay_no_memory(r);
+		return;
+	}
+	r->flags |= R_IN_READY;
+	while (done < RELAY_QUOTA && work_may(r->owner.gq)) {
+		ssize_t n = read_host(r, scratch, 0);
+
+		if (n < 0)
+			return;
+		if (n == 0 && at_end(r)) {
+			r->flags &= (uint16_t)~R_IN_READY;
+			relay_poll_hup(r);
+			return;
+		}
+		done += work_done(r->owner.gq, (uint32_t)n);
+	}
+	lcore_defer(relay_lcore(r), &r->work);
 }
