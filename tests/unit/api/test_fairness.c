@@ -117,32 +117,32 @@ static void many_active(bool g2h, size_t len, bool zero_copy)
 	close_many(MANY);
 }
 
-static void test_lesson_11_slowest_of_1000_small_guest_to_host(void **state)
+static void test_slowest_of_1000_has_half_the_mean_small_guest_to_host(void **state)
 {
 	(void)state;
 	many_active(true, 64, false);
 }
 
-static void test_lesson_11_slowest_of_1000_small_host_to_guest(void **state)
+static void test_slowest_of_1000_has_half_the_mean_small_host_to_guest(void **state)
 {
 	(void)state;
 	many_active(false, 64, true);
 }
 
-static void test_lesson_11_slowest_of_1000_large_guest_to_host(void **state)
+static void test_slowest_of_1000_has_half_the_mean_large_guest_to_host(void **state)
 {
 	(void)state;
 	many_active(true, 4096, false);
 }
 
-static void test_lesson_11_slowest_of_1000_large_host_to_guest(void **state)
+static void test_slowest_of_1000_has_half_the_mean_large_host_to_guest(void **state)
 {
 	(void)state;
 	many_active(false, 4096, true);
 }
 
 /* One sends large, the others small: turns are counted in bytes and in buffers. */
-static void test_lesson_11_small_beside_bulk(void **state)
+static void test_small_messages_get_turns_beside_bulk(void **state)
 {
 	const unsigned n = 8;
 
@@ -343,11 +343,11 @@ int main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, setup_many, pair_teardown)
 	const struct CMUnitTest tests[] = {
-		T(test_lesson_11_slowest_of_1000_small_guest_to_host),
-		T(test_lesson_11_slowest_of_1000_small_host_to_guest),
-		T(test_lesson_11_slowest_of_1000_large_guest_to_host),
-		T(test_lesson_11_slowest_of_1000_large_host_to_guest),
-		T(test_lesson_11_small_beside_bulk),
+		T(test_slowest_of_1000_has_half_the_mean_small_guest_to_host),
+		T(test_slowest_of_1000_has_half_the_mean_small_host_to_guest),
+		T(test_slowest_of_1000_has_half_the_mean_large_guest_to_host),
+		T(test_slowest_of_1000_has_half_the_mean_large_host_to_guest),
+		T(test_small_messages_get_turns_beside_bulk),
 		T(test_hog_of_received_buffers_on_the_host),
 		T(test_hog_of_received_buffers_in_the_guest),
 		T(test_hog_of_reserved_buffers_in_the_guest),

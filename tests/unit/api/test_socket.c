@@ -88,7 +88,7 @@ static void test_backlog_is_per_queue_and_bounded(void **state)
 	assert_int_equal(zv_listen(P.host, 5, ZV_STREAM, 2), 0);
 }
 
-static void test_lesson_07_half_close_each_way(void **state)
+static void test_half_close_leaves_the_other_direction_open(void **state)
 {
 	struct zv_conn *g, *h;
 	char buf[8];
@@ -240,7 +240,7 @@ static void test_zero_copy_any_order(void **state)
 	zv_conn_close(h);
 }
 
-static void test_lesson_04_credit_returns_on_one_way_flow(void **state)
+static void test_credit_returns_on_one_way_flow(void **state)
 {
 	static uint8_t data[4096], got[8192];
 	struct zv_conn *g, *h;
@@ -464,12 +464,12 @@ int main(void)
 		T(test_host_connects_to_guest),
 		T(test_connect_refused),
 		T(test_backlog_is_per_queue_and_bounded),
-		T(test_lesson_07_half_close_each_way),
+		T(test_half_close_leaves_the_other_direction_open),
 		T(test_close_delivers_data_then_eof),
 		T(test_session_end_resets_connections_not_listeners),
 		T(test_seqpacket_boundaries),
 		T(test_zero_copy_any_order),
-		T(test_lesson_04_credit_returns_on_one_way_flow),
+		T(test_credit_returns_on_one_way_flow),
 		T(test_sender_stops_at_peer_buf_alloc),
 		T(test_cancel_gives_credit_back),
 		T(test_more_makes_one_packet),

@@ -159,7 +159,7 @@ static void test_bad_headers(void **state)
 	zv_conn_close(h2);
 }
 
-static void test_lesson_08_rst_is_never_answered(void **state)
+static void test_rst_is_never_answered(void **state)
 {
 	struct vsock_hdr hdr = {.src_cid = FAKE_CID,
 				.dst_cid = ZV_CID_HOST,
@@ -253,7 +253,7 @@ static void test_seqpacket_without_eom_is_bounded(void **state)
 	assert_int_equal(fake_held(ZV_ROLE_HOST, 0), 0);
 }
 
-static void test_lesson_09_full_tx_ring_does_not_stop_receiving(void **state)
+static void test_a_full_transmit_ring_does_not_stop_receiving(void **state)
 {
 	struct vsock_hdr hdr = {.src_cid = FAKE_CID,
 				.dst_cid = ZV_CID_HOST,
@@ -343,7 +343,7 @@ static void test_hello_only_from_low_ports_and_once(void **state)
 	assert_int_equal(info.peer, ZV_PEER_ZVSOCK); /* the other queue is not concerned */
 }
 
-static void test_lesson_01_small_packets_share_memory_and_a_budget(void **state)
+static void test_small_packets_share_memory_and_a_budget(void **state)
 {
 	struct zv_conn *g, *h;
 	char got[512];
@@ -431,14 +431,14 @@ int main(void)
 #define PLAIN(f) cmocka_unit_test_setup_teardown(f, pair_setup_plain, pair_teardown)
 	const struct CMUnitTest tests[] = {
 		T(test_bad_headers),
-		T(test_lesson_08_rst_is_never_answered),
+		T(test_rst_is_never_answered),
 		T(test_rw_before_response_resets),
 		T(test_credit_overrun_resets_that_connection_only),
 		T(test_seqpacket_without_eom_is_bounded),
-		T(test_lesson_09_full_tx_ring_does_not_stop_receiving),
+		T(test_a_full_transmit_ring_does_not_stop_receiving),
 		T(test_response_is_never_overtaken),
 		T(test_hello_only_from_low_ports_and_once),
-		PLAIN(test_lesson_01_small_packets_share_memory_and_a_budget),
+		PLAIN(test_small_packets_share_memory_and_a_budget),
 		T(test_slow_reader_does_not_stall_others),
 		T(test_payload_in_pieces),
 	};

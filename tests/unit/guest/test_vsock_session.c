@@ -276,7 +276,7 @@ static void dev_event(struct fixture *f, uint32_t what)
 	assert_true(raw_push(&f->ev_ring, id, sizeof(what))); /* always armed */
 }
 
-static void test_lesson_13_nothing_is_received_between_reset_and_replenished_events(void **state)
+static void test_nothing_is_received_between_reset_and_replenished_events(void **state)
 {
 	struct fixture f;
 	struct rx_pkt pkt;
@@ -337,8 +337,7 @@ int main(void)
 		cmocka_unit_test(test_tokens_across_sessions),
 		cmocka_unit_test(test_arm),
 		cmocka_unit_test(test_kicks),
-		cmocka_unit_test(
-			test_lesson_13_nothing_is_received_between_reset_and_replenished_events),
+		cmocka_unit_test(test_nothing_is_received_between_reset_and_replenished_events),
 	};
 
 	return cmocka_run_group_tests_name("vsock_session", tests, NULL, NULL);

@@ -110,7 +110,7 @@ static int listener(const char *path)
 	return fd;
 }
 
-static void test_lesson_12_stale_socket_taken_over_under_a_lock(void **state)
+static void test_a_stale_socket_is_taken_over_under_a_lock(void **state)
 {
 	char dir[] = "/tmp/zvsock-claim-XXXXXX", path[64], lock[80];
 	int a, fd;
@@ -192,7 +192,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(uris),
-		cmocka_unit_test(test_lesson_12_stale_socket_taken_over_under_a_lock),
+		cmocka_unit_test(test_a_stale_socket_is_taken_over_under_a_lock),
 		cmocka_unit_test(rights_are_for_sockets_only),
 	};
 

@@ -45,7 +45,7 @@ static void expect_packet(struct fix *f, uint32_t len)
 	assert_int_equal(vhost_ring_in_flight(&f->q->from_guest), 0);
 }
 
-static void test_lesson_05_header_split_in_every_way(void **state)
+static void test_a_header_may_be_split_in_every_way(void **state)
 {
 	struct fix *f = *state;
 	uint64_t off = put_packet(f, 16, 16);
@@ -62,7 +62,7 @@ static void test_lesson_05_header_split_in_every_way(void **state)
 	assert_int_equal(f->tq->stats.rx_bad_hdr, 0);
 }
 
-static void test_lesson_05_payload_in_many_descriptors(void **state)
+static void test_payload_may_lie_in_as_many_descriptors_as_bytes(void **state)
 {
 	struct fix *f = *state;
 	uint64_t off = put_packet(f, 16, 16);
@@ -501,8 +501,8 @@ static void work_of_a_late_packet_is_bounded(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		T(test_lesson_05_header_split_in_every_way),
-		T(test_lesson_05_payload_in_many_descriptors),
+		T(test_a_header_may_be_split_in_every_way),
+		T(test_payload_may_lie_in_as_many_descriptors_as_bytes),
 		T(rx_len),
 		T(rx_many),
 		T(rx_scratch),

@@ -43,7 +43,7 @@ static void test_ports_are_partitioned_by_queue(void **state)
 	assert_int_equal(given, PORTS); /* and none is left over */
 }
 
-static void test_lesson_10_port_scan_wraps_and_ends(void **state)
+static void test_the_search_for_a_port_wraps_and_ends(void **state)
 {
 	enum { N = 10 };
 	struct conn_node n[N];
@@ -115,7 +115,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_ports_are_partitioned_by_queue),
-		cmocka_unit_test(test_lesson_10_port_scan_wraps_and_ends),
+		cmocka_unit_test(test_the_search_for_a_port_wraps_and_ends),
 		cmocka_unit_test(test_ports_at_the_end_of_32_bits),
 		cmocka_unit_test(test_first_port_depends_on_the_seed),
 	};

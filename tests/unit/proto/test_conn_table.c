@@ -113,8 +113,8 @@ static void test_key_is_unique_and_every_part_counts(void **state)
 	conn_table_fini(&t);
 }
 
-/* Lesson 10: a connection that lost (EEXIST), or that is gone, must not free the winner's port. */
-static void test_lesson_10_port_freed_by_owner_only(void **state)
+/* A connection that lost (EEXIST), or that is gone, must not free the winner's port. */
+static void test_a_port_is_freed_by_its_owner_only(void **state)
 {
 	struct conn_table t = table(10);
 	struct conn_node owner = node_of(2, 80, LO), loser = owner, copy;
@@ -439,7 +439,7 @@ int main(void)
 		cmocka_unit_test(test_init_checks_its_arguments),
 		cmocka_unit_test(test_insert_find_remove),
 		cmocka_unit_test(test_key_is_unique_and_every_part_counts),
-		cmocka_unit_test(test_lesson_10_port_freed_by_owner_only),
+		cmocka_unit_test(test_a_port_is_freed_by_its_owner_only),
 		cmocka_unit_test(test_max_is_kept),
 		cmocka_unit_test(test_growth_keeps_everything),
 		cmocka_unit_test(test_out_of_memory_leaves_the_table_as_it_was),

@@ -2,12 +2,11 @@
 /*
  * Credit against a model of a Linux guest's receiving socket.
  *
- * Lesson 1: newer kernels charge every packet in a socket's queue an skb's size and reset the
- * stream when that exceeds buf_alloc. The model keeps the queue skb by skb, as the kernel does:
- * small packets are appended to the last one, fwd_cnt moves by whole skbs, and consumed bytes are
- * reported by each kernel's own rule, so that a sender that waits for a report that never comes is
- * seen to be stuck. No time is involved: a round lets the sender send, the reader read, and reports
- * travel.
+ * Newer kernels charge every packet in a socket's queue an skb's size and reset the stream when
+ * that exceeds buf_alloc. The model keeps the queue skb by skb, as the kernel does: small packets
+ * are appended to the last one, fwd_cnt moves by whole skbs, and consumed bytes are reported by
+ * each kernel's own rule, so that a sender that waits for a report that never comes is seen to be
+ * stuck. No time is involved: a round lets the sender send, the reader read, and reports travel.
  */
 #include "proto_test.h"
 
@@ -294,14 +293,14 @@ static void run_all(enum rule rule, bool old)
 	}
 }
 
-static void test_lesson_01_packet_count_budget(void **state)
+static void test_kernels_that_count_packets_reset_no_stream(void **state)
 {
 	(void)state;
 	run_all(RULE_COUNT, false);
 	run_all(RULE_COLLAPSE, false);
 }
 
-static void test_lesson_01_budget_does_not_deadlock_older_guests(void **state)
+static void test_the_packet_budget_stalls_no_older_kernel(void **state)
 {
 	(void)state;
 	run_all(RULE_BYTES, false);
@@ -421,8 +420,8 @@ int main(void)
 		cmocka_unit_test(test_late_reader_gets_every_byte),
 		cmocka_unit_test(test_large_and_small_in_turn),
 		cmocka_unit_test(test_a_trickle_reaches_the_low_water_mark),
-		cmocka_unit_test(test_lesson_01_packet_count_budget),
-		cmocka_unit_test(test_lesson_01_budget_does_not_deadlock_older_guests),
+		cmocka_unit_test(test_kernels_that_count_packets_reset_no_stream),
+		cmocka_unit_test(test_the_packet_budget_stalls_no_older_kernel),
 		cmocka_unit_test(test_credit_that_the_kernel_takes_back),
 		cmocka_unit_test(test_message_as_large_as_the_buffer),
 	};

@@ -128,7 +128,7 @@ static bool sends_rst(unsigned action)
 	return action == VC_ACT_RST || action == VC_ACT_RST_FREE || action == VC_ACT_TIMEDOUT;
 }
 
-static void test_lesson_08_never_answer_rst_by_rst(void **state)
+static void test_rst_is_never_answered_by_rst(void **state)
 {
 	(void)state;
 	for (unsigned st = 0; st < VC_STATES; st++) {
@@ -143,7 +143,7 @@ static void test_lesson_08_never_answer_rst_by_rst(void **state)
 	}
 }
 
-static void test_lesson_08_nothing_before_response(void **state)
+static void test_no_payload_before_the_connection_is_open(void **state)
 {
 	(void)state;
 	for (unsigned ev = VC_EV_REQUEST; ev <= VC_EV_CREDIT_REQUEST; ev++) {
@@ -196,7 +196,7 @@ static void test_half_close_of_the_peer_does_not_end_closing(void **state)
 	assert_int_equal(answer_to(s, &shut, VSOCK_SHUTDOWN_RCV), VC_EV_RST);
 }
 
-static void test_lesson_07_half_close_both_ways(void **state)
+static void test_each_direction_is_closed_alone(void **state)
 {
 	struct vsock_shut s = {0, 0};
 
@@ -269,11 +269,11 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_every_state_and_event),
 		cmocka_unit_test(test_out_of_range_is_dropped_and_changes_nothing),
-		cmocka_unit_test(test_lesson_08_never_answer_rst_by_rst),
-		cmocka_unit_test(test_lesson_08_nothing_before_response),
+		cmocka_unit_test(test_rst_is_never_answered_by_rst),
+		cmocka_unit_test(test_no_payload_before_the_connection_is_open),
 		cmocka_unit_test(test_simultaneous_close_ends_without_timeout),
 		cmocka_unit_test(test_half_close_of_the_peer_does_not_end_closing),
-		cmocka_unit_test(test_lesson_07_half_close_both_ways),
+		cmocka_unit_test(test_each_direction_is_closed_alone),
 		cmocka_unit_test(test_unknown_shutdown_bits_are_reported_and_ignored),
 		cmocka_unit_test(test_state_names),
 	};

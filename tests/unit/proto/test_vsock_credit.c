@@ -93,8 +93,8 @@ static void test_fwd_cnt_beyond_what_was_sent_is_refused(void **state)
 	}
 }
 
-/* Lesson 3: a buffer that shrinks below what is in flight gives zero credit, not 4 GiB. */
-static void test_lesson_03_negative_credit_is_clamped(void **state)
+/* A buffer that shrinks below what is in flight gives zero credit, not 4 GiB. */
+static void test_a_shrunken_buffer_gives_no_credit(void **state)
 {
 	struct vsock_credit c = sender(0, 1000);
 
@@ -112,8 +112,8 @@ static void test_lesson_03_negative_credit_is_clamped(void **state)
 	assert_int_equal(credit_tx_free(&c), UINT32_MAX - 499);
 }
 
-/* Lesson 3: one account a connection; only bytes really consumed move it. */
-static void test_lesson_03_fwd_cnt_per_connection(void **state)
+/* One account a connection; only bytes really consumed move it. */
+static void test_fwd_cnt_is_what_this_connection_consumed(void **state)
 {
 	struct vsock_credit a, b;
 
@@ -202,10 +202,10 @@ static void test_update_due_by_packets(void **state)
 }
 
 /*
- * Lesson 2: newer Linux stops sending when its own buffer size is in flight, whatever we allow. Our
+ * Newer Linux stops sending when its own buffer size is in flight, whatever we allow. Our
  * reader consumes all; if we report only by our own size, nobody ever moves again.
  */
-static void test_lesson_02_guest_caps_tx_at_its_own_buffer(void **state)
+static void test_a_sender_that_caps_at_its_own_buffer_goes_on(void **state)
 {
 	static const uint32_t guest_buf[] = {128, 4 * KIB, 64 * KIB, 256 * KIB, 8192 * KIB};
 
@@ -234,8 +234,8 @@ static void test_lesson_02_guest_caps_tx_at_its_own_buffer(void **state)
 	}
 }
 
-/* Lesson 4: data flows one way only; reports keep it going, and there are few of them. */
-static void test_lesson_04_one_way_flow_is_reported(void **state)
+/* Data flows one way only; reports keep it going, and there are few of them. */
+static void test_one_way_flow_is_reported_and_rarely(void **state)
 {
 	struct vsock_credit tx = sender(0, 256 * KIB), rx;
 	unsigned updates = 0, packets = 0;
@@ -270,13 +270,13 @@ int main(void)
 		cmocka_unit_test(test_tx_cnt_wraps),
 		cmocka_unit_test(test_rx_cnt_and_fwd_cnt_wrap),
 		cmocka_unit_test(test_fwd_cnt_beyond_what_was_sent_is_refused),
-		cmocka_unit_test(test_lesson_03_negative_credit_is_clamped),
-		cmocka_unit_test(test_lesson_03_fwd_cnt_per_connection),
+		cmocka_unit_test(test_a_shrunken_buffer_gives_no_credit),
+		cmocka_unit_test(test_fwd_cnt_is_what_this_connection_consumed),
 		cmocka_unit_test(test_overrun_is_detected),
 		cmocka_unit_test(test_update_due_thresholds),
 		cmocka_unit_test(test_update_due_by_packets),
-		cmocka_unit_test(test_lesson_02_guest_caps_tx_at_its_own_buffer),
-		cmocka_unit_test(test_lesson_04_one_way_flow_is_reported),
+		cmocka_unit_test(test_a_sender_that_caps_at_its_own_buffer_goes_on),
+		cmocka_unit_test(test_one_way_flow_is_reported_and_rarely),
 	};
 
 	return cmocka_run_group_tests_name("proto: credit", tests, NULL, NULL);

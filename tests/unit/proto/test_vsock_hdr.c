@@ -92,8 +92,8 @@ static void test_round_trip_at_every_alignment(void **state)
 	}
 }
 
-/* Lesson 6: a peer that rewrites the header after the copy changes nothing that was checked. */
-static void test_lesson_06_header_is_copied_once_then_checked(void **state)
+/* A peer that rewrites the header after the copy changes nothing that was checked. */
+static void test_the_header_is_copied_once_then_checked(void **state)
 {
 	const struct vsock_hdr good = {.src_cid = GUEST,
 				       .dst_cid = VSOCK_CID_HOST,
@@ -163,8 +163,8 @@ static void test_bad_type(void **state)
 	}
 }
 
-/* Lesson 10: only the sender's own CID may stand in src_cid, and all 64 bits count. */
-static void test_lesson_10_src_cid_is_verified(void **state)
+/* Only the sender's own CID may stand in src_cid, and all 64 bits count. */
+static void test_src_cid_must_be_the_senders(void **state)
 {
 	static const uint64_t forged[] = {
 		0,
@@ -285,11 +285,11 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_golden_bytes),
 		cmocka_unit_test(test_round_trip_at_every_alignment),
-		cmocka_unit_test(test_lesson_06_header_is_copied_once_then_checked),
+		cmocka_unit_test(test_the_header_is_copied_once_then_checked),
 		cmocka_unit_test(test_every_op_and_both_types_are_accepted),
 		cmocka_unit_test(test_bad_op),
 		cmocka_unit_test(test_bad_type),
-		cmocka_unit_test(test_lesson_10_src_cid_is_verified),
+		cmocka_unit_test(test_src_cid_must_be_the_senders),
 		cmocka_unit_test(test_bad_dst),
 		cmocka_unit_test(test_only_rw_carries_payload),
 		cmocka_unit_test(test_order_of_checks),
