@@ -14,6 +14,7 @@
  * Pairs belong to their owners; the thread touches one only between quiesce_stop() and
  * quiesce_resume(), and never waits for the backend in between.
  */
+#include "proto/vsock_device.h"
 #include "vu_priv.h"
 
 #include <errno.h>
@@ -45,12 +46,6 @@ static void wake_all(struct vu_dev *dev)
 
 /* ---- up and down ---- */
 
-/* Virtqueues 0, 1, 2 are rx, tx and event; pair i >= 1 has 1 + 2i and 2 + 2i. */
-static unsigned rx_index(unsigned pair)
-{
-	return pair ? 1 + 2 * pair : 0;
-}
-
 static int hand_over_rings(struct vu_dev *dev)
 {
 	int ret = 0;
@@ -58,36 +53,37 @@ static int hand_over_rings(struct vu_dev *dev)
 	for (unsigned i = 0; i < dev->d.nqueues && ret == 0; i++) {
 		struct vsock_pair *p = &dev->pair[i];
 
-		ret = vu_start_ring(&dev->fe, rx_index(i), &p->rx, p->call_fd, p->kick_rx);
+		ret = frontend_start_ring(&dev->fe, vsock_vq(i, VSOCK_VQ_RX), &p->rx, p->call_fd,
+					  p->kick_rx);
 		if (ret == 0)
-			ret = vu_start_ring(&dev->fe, rx_index(i) + 1, &p->tx, p->call_fd,
-					    p->kick_tx);
+			ret = frontend_start_ring(&dev->fe, vsock_vq(i, VSOCK_VQ_TX), &p->tx,
+						  p->call_fd, p->kick_tx);
 		if (i == 0 && ret == 0 && dev->ev_used)
-			ret = vu_start_ring(&dev->fe, 2, &dev->ev.vq, dev->ev.call_fd,
-					    dev->ev.kick_fd);
+			ret = frontend_start_ring(&dev->fe, VSOCK_VQ_EVENT, &dev->ev.vq,
+						  dev->ev.call_fd, dev->ev.kick_fd);
 	}
-	return ret ? ret : vu_barrier(&dev->fe);
+	return ret ? ret : frontend_barrier(&dev->fe);
 }
 
 int vu_bring_up(struct vu_dev *dev)
 {
-	struct vu_frontend *fe = &dev->fe;
+	struct frontend *fe = &dev->fe;
 	bool event_idx;
 	int ret;
 
-	ret = vu_connect(fe);
+	ret = frontend_connect(fe);
 	if (ret == 0)
-		ret = vu_negotiate(fe, dev->d.nqueues);
+		ret = frontend_negotiate(fe, dev->d.nqueues);
 	if (ret)
 		goto fail;
-	event_idx = vu_event_idx(fe);
-	dev->ev_used = vu_wants_events(fe);
+	event_idx = frontend_event_idx(fe);
+	dev->ev_used = frontend_wants_events(fe);
 	stop_all(dev);
 	for (unsigned i = 0; i < dev->d.nqueues; i++)
 		vsock_pair_reset(&dev->pair[i], event_idx);
 	vsock_events_reset(&dev->ev, event_idx);
 	resume_all(dev);
-	ret = vu_set_memory(fe, dev->mem.fd, dev->mem.addr, dev->mem.size, VU_GPA_BASE);
+	ret = frontend_set_memory(fe, dev->mem.fd, dev->mem.addr, dev->mem.size, VU_GPA_BASE);
 	if (ret == 0)
 		ret = hand_over_rings(dev);
 	if (ret)
@@ -96,14 +92,14 @@ int vu_bring_up(struct vu_dev *dev)
 		vsock_events_start(&dev->ev);
 	stop_all(dev);
 	for (unsigned i = 0; i < dev->d.nqueues; i++) {
-		dev->pair[i].rx_wipe = vu_may_leave_blank(fe);
+		dev->pair[i].rx_wipe = frontend_may_leave_blank(fe);
 		vsock_pair_start(&dev->pair[i], dev->ev_used ? &dev->ev : NULL);
 	}
 	resume_all(dev);
 	wake_all(dev);
 	return 0;
 fail:
-	vu_disconnect(fe);
+	frontend_disconnect(fe);
 	return ret;
 }
 
@@ -111,7 +107,7 @@ static void go_down(struct vu_dev *dev, const char *why)
 {
 	zv_log(ZV_LOG_WARN, "vhost-user %s: %s; connections are reset, reconnecting", dev->fe.path,
 	       why);
-	vu_disconnect(&dev->fe);
+	frontend_disconnect(&dev->fe);
 	dev->ev_used = false;
 	stop_all(dev);
 	for (unsigned i = 0; i < dev->d.nqueues; i++)
@@ -150,7 +146,7 @@ static void on_events(struct vu_dev *dev)
 	}
 	if (resets > 0) {
 		zv_log(ZV_LOG_INFO, "vhost-user %s: transport reset", dev->fe.path);
-		if (vu_read_cid(&dev->fe)) {
+		if (frontend_read_cid(&dev->fe)) {
 			go_down(dev, zv_error_text());
 			return;
 		}

@@ -3,9 +3,9 @@
 #ifndef ZV_VU_PRIV_H
 #define ZV_VU_PRIV_H
 
+#include "frontend.h"
 #include "shm_region.h"
 #include "vsock_drv.h"
-#include "vu_frontend.h"
 
 #include <pthread.h>
 
@@ -18,7 +18,7 @@
 
 struct vu_dev {
 	struct transport_dev d; /* first */
-	struct vu_frontend fe;
+	struct frontend fe;
 	struct shm_region mem;
 	struct vsock_pair *pair; /* d.nqueues of them */
 	struct vsock_events ev;

@@ -5,7 +5,7 @@
  * Theory of operation
  * -------------------
  * This process owns the "guest memory": one sealed region that holds all rings and buffers of a
- * device and that the backend maps. vsock_drv.c moves packets over it, vu_frontend.c speaks to the
+ * device and that the backend maps. vsock_drv.c moves packets over it, frontend.c speaks to the
  * backend, vu_control.c watches it and reconnects. Opening and closing are here.
  */
 #include "vu_transport.h"
@@ -215,7 +215,7 @@ static int vu_open(struct transport_dev **out, const char *rest, const struct zv
 		return zv_err(-ENOMEM, "no memory for the device on %s", rest);
 	dev->d.ops = &vu_transport_ops;
 	dev->mem.fd = dev->stop_fd = dev->ev.call_fd = dev->ev.kick_fd = -1;
-	ret = vu_init(&dev->fe, rest, -1);
+	ret = frontend_init(&dev->fe, rest, -1);
 	if (ret)
 		goto fail;
 	ret = new_eventfd(&dev->stop_fd);
@@ -234,7 +234,7 @@ static int vu_open(struct transport_dev **out, const char *rest, const struct zv
 	*out = &dev->d;
 	return 0;
 fail:
-	vu_disconnect(&dev->fe);
+	frontend_disconnect(&dev->fe);
 	vu_free(dev);
 	return ret;
 }
@@ -272,7 +272,7 @@ static void vu_close(struct transport_dev *d)
 
 	drain(dev);
 	vu_control_stop(dev);
-	vu_disconnect(&dev->fe);
+	frontend_disconnect(&dev->fe);
 	vu_free(dev);
 }
 

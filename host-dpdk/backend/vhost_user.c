@@ -20,7 +20,7 @@ static int get_config(const struct vu_dev *d, const struct vu_msg *m, struct vu_
 	a->offset = c->offset;
 	a->size = c->size;
 	if (c->offset < sizeof(cid))
-		memcpy(a->region, (const uint8_t *)&cid + c->offset,
+		memcpy(a->data, (const uint8_t *)&cid + c->offset,
 		       c->size < sizeof(cid) - c->offset ? c->size : sizeof(cid) - c->offset);
 	answer->size = m->size;
 	return 1;
@@ -36,9 +36,9 @@ static int stop_ring(struct vu_dev *d, unsigned no, struct vu_msg *answer)
 	vu_ring_update(d, no);
 	d->ring[no].stopped = true;
 	d->ring[no].based = false;
-	if (no == VU_RING_EVT)
+	if (no == VSOCK_VQ_EVENT)
 		(void)vu_set_event_call(d, -1);
-	if (ring_pair(no, &pair, &ring)) {
+	if (vu_vq_pair(no, &pair, &ring)) {
 		(void)vhost_pair_set_call(d->queues[pair], ring, -1);
 		(void)vhost_pair_set_kick(d->queues[pair], ring, -1);
 	}
@@ -57,7 +57,7 @@ static int take_event(struct vu_dev *d, unsigned no, const struct vu_reader *in)
 	enum vhost_direction ring;
 	unsigned pair;
 
-	if (!ring_pair(no, &pair, &ring))
+	if (!vu_vq_pair(no, &pair, &ring))
 		ret = kick ? 0 : vu_set_event_call(d, fd);
 	else
 		ret = kick ? vhost_pair_set_kick(d->queues[pair], ring, fd)
@@ -107,7 +107,7 @@ static int ring_message(struct vu_dev *d, const struct vu_reader *in, struct vu_
 		if (ret < 0)
 			return ret;
 		r->kicked = true;
-		if (!(d->features & 1ULL << VU_F_PROTOCOL_FEATURES))
+		if (!(d->features & VU_FEATURE_PROTOCOL))
 			r->enabled = true;
 		break;
 	}
@@ -124,14 +124,14 @@ static int on_message(void *ctx, struct vu_reader *in, struct vu_msg *answer)
 		return get_config(d, &in->msg, answer);
 	case VU_GET_QUEUE_NUM:
 		answer->size = sizeof(answer->payload.u64);
-		answer->payload.u64 = 1 + 2 * d->nqueues;
+		answer->payload.u64 = VSOCK_VQS(d->nqueues);
 		return 1;
 	case VU_SET_MEM_TABLE:
 		return vu_take_table(d, in);
 	case VU_SET_CONFIG:    /* read-only: ignored */
 	case VU_SET_VRING_ERR: /* nothing is ever said there */
 		return 0;
-	case VU_SET_SLAVE_REQ_FD:
+	case VU_SET_BACKEND_REQ_FD:
 		vu_keep_backend_fd(d, in);
 		return 0;
 	default:
@@ -181,7 +181,7 @@ int vu_open(struct vu_dev **out, const struct vu_config *c)
 	struct vu_endpoint_config ec = {.path = c->path,
 					.client = c->client,
 					.sockmode = c->sockmode,
-					.nrings = 1 + 2 * c->nqueues,
+					.nrings = VSOCK_VQS(c->nqueues),
 					.mem_max = VU_MAP_MAX / (c->nqueues + 1),
 					.ops = &server_ops,
 					.link = &vu_rte_link,

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* One connection of a frontend: a message at a time, to the device or to the link, and its answer.
  */
+#include "vu_features.h"
 #include "vu_rules.h"
 #include "vu_server_priv.h"
 
@@ -14,13 +15,6 @@
 static const char *path_of(const struct vu_conn *c)
 {
 	return c->ep->c.path;
-}
-
-static const char *name_of(uint32_t request)
-{
-	const struct vu_rule *r = vu_rule_of(request);
-
-	return r ? r->name : "request";
 }
 
 void vu_conn_end(struct vu_conn *c)
@@ -71,7 +65,7 @@ static void answer(struct vu_conn *c, struct vu_msg *m)
 static void acknowledge(struct vu_conn *c, int ret)
 {
 	const struct vu_rule *r = vu_rule_of(c->in.msg.request);
-	bool wants = c->in.msg.flags & VU_FLAG_NEEDREPLY && !(r && r->answered);
+	bool wants = c->in.msg.flags & VU_FLAG_NEED_REPLY && !(r && r->answered);
 	struct vu_msg m = {.request = c->in.msg.request, .size = sizeof(m.payload.u64)};
 
 	vu_reader_next(&c->in);
@@ -104,7 +98,7 @@ static int to_link(struct vu_conn *c)
 		if (vu_watch(&c->link, EPOLLIN) < 0)
 			return -ENOMEM;
 	}
-	m.flags |= VU_FLAG_NEEDREPLY;
+	m.flags |= VU_FLAG_NEED_REPLY;
 	/* It holds one small message at most: the socket has room. */
 	if (vu_write(&w, c->link.fd, &m) != 1)
 		return -EPIPE;
@@ -121,7 +115,7 @@ static void say_refused(struct vu_conn *c, const struct vu_msg *m)
 
 	if (!c->offered || !extra) {
 		zv_log_limited(c->ep->c.log, ZV_LOG_WARN, "%s: rte_vhost refused %s", path_of(c),
-			       name_of(m->request));
+			       vu_request_name(m->request));
 		return;
 	}
 	vu_features_text(extra, bits, sizeof(bits));
@@ -211,7 +205,8 @@ static void handle(struct vu_conn *c)
 	why = vu_msg_refused(&c->in.msg, c->in.nfds, ec->nrings, ec->mem_max);
 	if (why) {
 		zv_log_limited(ec->log, ZV_LOG_WARN, "%s: vhost-user %s (%u) was refused: %s",
-			       path_of(c), name_of(c->in.msg.request), c->in.msg.request, why);
+			       path_of(c), vu_request_name(c->in.msg.request), c->in.msg.request,
+			       why);
 		acknowledge(c, -EPROTO);
 		return;
 	}
@@ -245,7 +240,8 @@ static void next_messages(struct vu_conn *c)
 			if (why)
 				zv_log_limited(c->ep->c.log, ZV_LOG_WARN,
 					       "%s: vhost-user %s (%u) was refused: %s", path_of(c),
-					       name_of(c->in.msg.request), c->in.msg.request, why);
+					       vu_request_name(c->in.msg.request),
+					       c->in.msg.request, why);
 			vu_conn_end(c);
 			return;
 		}

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "vu_device.h"
 #include "fd_check.h"
+#include "vu_limits.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -22,9 +23,9 @@ static bool ring_area(const struct vu_dev *d, unsigned no, struct vhost_ring_are
 	uint64_t n = r->num;
 
 	a->size = r->num;
-	a->desc = (void *)guest_mem_uva(d->rings, r->addr.desc_user_addr, 16 * n);
-	a->avail = (void *)guest_mem_uva(d->rings, r->addr.avail_user_addr, 6 + 2 * n);
-	a->used = (void *)guest_mem_uva(d->rings, r->addr.used_user_addr, 6 + 8 * n);
+	a->desc = (void *)guest_mem_uva(d->rings, r->addr.desc, 16 * n);
+	a->avail = (void *)guest_mem_uva(d->rings, r->addr.avail, 6 + 2 * n);
+	a->used = (void *)guest_mem_uva(d->rings, r->addr.used, 6 + 8 * n);
 	return a->desc && a->avail && a->used;
 }
 
@@ -32,11 +33,11 @@ static bool ring_area(const struct vu_dev *d, unsigned no, struct vhost_ring_are
 static int pair_setup(const struct vu_dev *d, unsigned pair, struct vhost_pair_setup *s)
 {
 	memset(s, 0, sizeof(*s));
-	if (!ring_area(d, ring_no(pair, VHOST_TO_GUEST), &s->ring[VHOST_TO_GUEST]) ||
-	    !ring_area(d, ring_no(pair, VHOST_FROM_GUEST), &s->ring[VHOST_FROM_GUEST]))
+	if (!ring_area(d, vu_vq(pair, VHOST_TO_GUEST), &s->ring[VHOST_TO_GUEST]) ||
+	    !ring_area(d, vu_vq(pair, VHOST_FROM_GUEST), &s->ring[VHOST_FROM_GUEST]))
 		return -EFAULT;
-	s->event_idx = d->features & 1ULL << VIRTIO_RING_F_EVENT_IDX;
-	s->indirect = d->features & 1ULL << VIRTIO_RING_F_INDIRECT_DESC;
+	s->event_idx = d->features & VSOCK_FEATURE_EVENT_IDX;
+	s->indirect = d->features & VSOCK_FEATURE_INDIRECT_DESC;
 	return guest_mem_import(&s->mem, d->src, d->nsrc);
 }
 
@@ -45,7 +46,7 @@ static int pair_setup(const struct vu_dev *d, unsigned pair, struct vhost_pair_s
 static void event_stop(struct vu_dev *d)
 {
 	if (d->evt_loaded)
-		d->ring[VU_RING_EVT].base = d->evt.last_avail;
+		d->ring[VSOCK_VQ_EVENT].base = d->evt.last_avail;
 	d->evt_loaded = false;
 }
 
@@ -56,7 +57,7 @@ static void pair_stop(struct vu_dev *d, unsigned pair)
 	if (!vhost_pair_stop(d->queues[pair], &b))
 		return;
 	for (unsigned i = 0; i < 2; i++)
-		d->ring[ring_no(pair, i)].base = b.base[i];
+		d->ring[vu_vq(pair, i)].base = b.base[i];
 	zv_log_limited(&d->log, ZV_LOG_INFO, "%s: queue %u is down", d->path, pair);
 }
 
@@ -65,7 +66,7 @@ static void pair_pause(struct vu_dev *d, unsigned pair)
 	if (!vhost_pair_pause(d->queues[pair], d->rings, &d->left[pair]))
 		return;
 	for (unsigned i = 0; i < 2; i++) {
-		struct vu_ring *r = &d->ring[ring_no(pair, i)];
+		struct vu_ring *r = &d->ring[vu_vq(pair, i)];
 
 		r->base = d->left[pair].base[i];
 		r->stopped = r->based = false;
@@ -122,14 +123,13 @@ static void send_reset(struct vu_dev *d)
 	uint64_t one = 1;
 	uint8_t broken;
 
-	if (!d->reset_due || !ring_ready(d, VU_RING_EVT))
+	if (!d->reset_due || !ring_ready(d, VSOCK_VQ_EVENT))
 		return;
 	d->reset_due = false;
 	if (!d->evt_loaded) {
-		if (!ring_area(d, VU_RING_EVT, &a) ||
-		    vhost_ring_load(&d->evt, &a, d->rings,
-				    d->features & 1ULL << VIRTIO_RING_F_EVENT_IDX,
-				    d->features & 1ULL << VIRTIO_RING_F_INDIRECT_DESC, true) < 0)
+		if (!ring_area(d, VSOCK_VQ_EVENT, &a) ||
+		    vhost_ring_load(&d->evt, &a, d->rings, d->features & VSOCK_FEATURE_EVENT_IDX,
+				    d->features & VSOCK_FEATURE_INDIRECT_DESC, true) < 0)
 			return;
 		d->evt_loaded = true;
 	}
@@ -156,12 +156,12 @@ static void snapshot(const struct vu_dev *d, unsigned pair, struct vu_loaded *l)
 	memset(l, 0, sizeof(*l));
 	l->features = d->features;
 	for (unsigned i = 0; i < 2; i++) {
-		const struct vu_ring *r = &d->ring[ring_no(pair, i)];
+		const struct vu_ring *r = &d->ring[vu_vq(pair, i)];
 
 		l->num[i] = r->num;
-		l->where[i][0] = r->addr.desc_user_addr;
-		l->where[i][1] = r->addr.avail_user_addr;
-		l->where[i][2] = r->addr.used_user_addr;
+		l->where[i][0] = r->addr.desc;
+		l->where[i][1] = r->addr.avail;
+		l->where[i][2] = r->addr.used;
 	}
 }
 
@@ -218,7 +218,7 @@ static void pair_resume(struct vu_dev *d, unsigned pair, const struct vu_loaded 
 	int ret = -ESTALE;
 
 	for (unsigned i = 0; i < 2; i++)
-		same = same && left_there(&d->ring[ring_no(pair, i)], left->base[i]);
+		same = same && left_there(&d->ring[vu_vq(pair, i)], left->base[i]);
 	if (same)
 		ret = pair_setup(d, pair, &s);
 	if (ret == 0)
@@ -238,8 +238,8 @@ static void pair_update(struct vu_dev *d, unsigned pair)
 {
 	struct vhost_pair *q = d->queues[pair];
 	struct vu_loaded now;
-	bool ready = ring_ready(d, ring_no(pair, VHOST_TO_GUEST)) &&
-		     ring_ready(d, ring_no(pair, VHOST_FROM_GUEST));
+	bool ready = ring_ready(d, vu_vq(pair, VHOST_TO_GUEST)) &&
+		     ring_ready(d, vu_vq(pair, VHOST_FROM_GUEST));
 
 	snapshot(d, pair, &now);
 	if (!ready || memcmp(&now, &d->loaded[pair], sizeof(now)) != 0)
@@ -255,7 +255,7 @@ void vu_ring_update(struct vu_dev *d, unsigned no)
 	enum vhost_direction ring;
 	unsigned pair;
 
-	if (ring_pair(no, &pair, &ring))
+	if (vu_vq_pair(no, &pair, &ring))
 		pair_update(d, pair);
 	else if (!ring_ready(d, no))
 		event_stop(d);

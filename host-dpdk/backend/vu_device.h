@@ -7,13 +7,10 @@
 #ifndef ZV_VU_DEVICE_H
 #define ZV_VU_DEVICE_H
 
+#include "proto/vsock_device.h"
 #include "vhost_user.h"
 #include "vu_server.h"
 
-#include <linux/vhost.h>
-
-#define VU_RINGS    (1 + 2 * ZV_QUEUES_MAX)
-#define VU_RING_EVT 2u
 /*
  * Bytes that all maps of one device may cover together: one for the rings and one for each pair;
  * and as many again that loans keep alive.
@@ -25,7 +22,7 @@
 struct vu_ring {
 	uint32_t num;
 	uint16_t base; /* where it was set, and later where it was stopped */
-	struct vhost_vring_addr addr;
+	struct vu_vring_addr addr;
 	bool have_addr, kicked, enabled;
 	bool stopped, based; /* GET_VRING_BASE has come; SET_VRING_BASE since it was last stopped */
 };
@@ -46,7 +43,7 @@ struct vu_dev {
 	unsigned nqueues;
 
 	uint64_t features;
-	struct vu_ring ring[VU_RINGS];
+	struct vu_ring ring[VSOCK_VQS(ZV_QUEUES_MAX)];
 	struct vu_loaded loaded[ZV_QUEUES_MAX];
 	struct vhost_pair_bases left[ZV_QUEUES_MAX]; /* where paused pairs stand */
 	struct guest_mem_src src[GUEST_MEM_REGIONS]; /* fds are dups of ours */
@@ -60,19 +57,20 @@ struct vu_dev {
 	int backend_fd; /* of SET_BACKEND_REQ_FD; -1: none */
 };
 
-/* Virtqueues: 0 rx, 1 tx, 2 event; pair i >= 1 has 1 + 2i and 2 + 2i. */
-static inline unsigned ring_no(unsigned pair, enum vhost_direction ring)
+/* The number of a pair's virtqueue. */
+static inline unsigned vu_vq(unsigned pair, enum vhost_direction ring)
 {
-	return pair ? 1 + 2 * pair + ring : ring;
+	return vsock_vq(pair, ring == VHOST_TO_GUEST ? VSOCK_VQ_RX : VSOCK_VQ_TX);
 }
 
-/* False: not a ring of a pair. */
-static inline bool ring_pair(unsigned no, unsigned *pair, enum vhost_direction *ring)
+/* The inverse. False: it is the event queue. */
+static inline bool vu_vq_pair(unsigned vq, unsigned *pair, enum vhost_direction *ring)
 {
-	if (no == VU_RING_EVT)
+	unsigned which;
+
+	if (!vsock_vq_pair(vq, pair, &which))
 		return false;
-	*pair = no < 2 ? 0 : (no - 1) / 2;
-	*ring = (no < 2 ? no : (no - 1) % 2) ? VHOST_FROM_GUEST : VHOST_TO_GUEST;
+	*ring = which == VSOCK_VQ_RX ? VHOST_TO_GUEST : VHOST_FROM_GUEST;
 	return true;
 }
 

@@ -2,11 +2,10 @@
 #include "vu_rte.h"
 
 #include "fd_cloexec.h"
+#include "vu_features.h"
 
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/vhost.h>
-#include <linux/virtio_ring.h>
 #include <rte_vhost.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -16,27 +15,18 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-/* Names that older kernel headers lack; the bits are VIRTIO's. */
-#define VIRTIO_VSOCK_F_STREAM 0
-#ifndef VIRTIO_VSOCK_F_SEQPACKET
-#define VIRTIO_VSOCK_F_SEQPACKET 1
+/* Our numbers are DPDK's. It has renamed those of the backend channel. */
+#ifndef VHOST_USER_PROTOCOL_F_BACKEND_REQ
+#define VHOST_USER_PROTOCOL_F_BACKEND_REQ     VHOST_USER_PROTOCOL_F_SLAVE_REQ
+#define VHOST_USER_PROTOCOL_F_BACKEND_SEND_FD VHOST_USER_PROTOCOL_F_SLAVE_SEND_FD
 #endif
-/* Protocol features, by number: DPDK has renamed those with "SLAVE". */
-#define VU_PROTOCOL_F_MQ	      0
-#define VU_PROTOCOL_F_REPLY_ACK	      3
-#define VU_PROTOCOL_F_BACKEND_REQ     5
-#define VU_PROTOCOL_F_CONFIG	      9
-#define VU_PROTOCOL_F_BACKEND_SEND_FD 10
-
-#define VU_FEATURES                                                                                \
-	(1ULL << VIRTIO_VSOCK_F_STREAM | 1ULL << VIRTIO_VSOCK_F_SEQPACKET |                        \
-	 1ULL << VIRTIO_RING_F_INDIRECT_DESC | 1ULL << VIRTIO_RING_F_EVENT_IDX |                   \
-	 1ULL << VU_F_PROTOCOL_FEATURES | 1ULL << VIRTIO_F_VERSION_1)
-/* Without STATUS: QEMU never completes it for a vsock device. */
-#define VU_PROTOCOL_FEATURES                                                                       \
-	(1ULL << VU_PROTOCOL_F_MQ | 1ULL << VU_PROTOCOL_F_REPLY_ACK |                              \
-	 1ULL << VU_PROTOCOL_F_BACKEND_REQ | 1ULL << VU_PROTOCOL_F_CONFIG |                        \
-	 1ULL << VU_PROTOCOL_F_BACKEND_SEND_FD)
+#define SAME(ours, bit) _Static_assert((ours) == 1ULL << (bit), #bit)
+SAME(VU_FEATURE_PROTOCOL, VHOST_USER_F_PROTOCOL_FEATURES);
+SAME(VU_PROTOCOL_MQ, VHOST_USER_PROTOCOL_F_MQ);
+SAME(VU_PROTOCOL_REPLY_ACK, VHOST_USER_PROTOCOL_F_REPLY_ACK);
+SAME(VU_PROTOCOL_BACKEND_REQ, VHOST_USER_PROTOCOL_F_BACKEND_REQ);
+SAME(VU_PROTOCOL_CONFIG, VHOST_USER_PROTOCOL_F_CONFIG);
+SAME(VU_PROTOCOL_BACKEND_SEND_FD, VHOST_USER_PROTOCOL_F_BACKEND_SEND_FD);
 
 struct link {
 	int name;      /* O_PATH descriptor of the listening socket: the N of its path */
@@ -116,8 +106,8 @@ static int connect_rte(const struct link *l)
 	if (rte_vhost_driver_register(l->path,
 				      RTE_VHOST_USER_CLIENT | RTE_VHOST_USER_NO_RECONNECT) < 0)
 		return -ENOMEM;
-	if (rte_vhost_driver_set_features(l->path, VU_FEATURES) == 0 &&
-	    rte_vhost_driver_set_protocol_features(l->path, VU_PROTOCOL_FEATURES) == 0 &&
+	if (rte_vhost_driver_set_features(l->path, VU_OFFERED) == 0 &&
+	    rte_vhost_driver_set_protocol_features(l->path, VU_PROTOCOL_OFFERED) == 0 &&
 	    rte_vhost_driver_callback_register(l->path, &no_ops) == 0 &&
 	    rte_vhost_driver_start(l->path) == 0)
 		return 0;

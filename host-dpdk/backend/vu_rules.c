@@ -1,17 +1,14 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "vu_rules.h"
+#include "vu_limits.h"
 
 #include <stddef.h>
-#include <stdio.h>
 
-#define TABLE_HEAD  8u
-#define REGION_SIZE sizeof(((struct vu_mem_table *)0)->region[0])
-#define CONFIG_HEAD offsetof(struct vu_config_space, region)
-#define U64	    sizeof(uint64_t), sizeof(uint64_t)
-#define STATE	    sizeof(struct vhost_vring_state), sizeof(struct vhost_vring_state)
-#define ADDR	    sizeof(struct vhost_vring_addr), sizeof(struct vhost_vring_addr)
-#define CONFIG	    CONFIG_HEAD, sizeof(struct vu_config_space)
-#define TABLE	    TABLE_HEAD + REGION_SIZE, sizeof(struct vu_mem_table)
+#define U64    sizeof(uint64_t), sizeof(uint64_t)
+#define STATE  sizeof(struct vu_vring_state), sizeof(struct vu_vring_state)
+#define ADDR   sizeof(struct vu_vring_addr), sizeof(struct vu_vring_addr)
+#define CONFIG VU_CONFIG_HEAD, sizeof(struct vu_config_space)
+#define TABLE  VU_TABLE_HEAD + sizeof(struct vu_region), sizeof(struct vu_mem_table)
 
 /*
  * The requests that are missing were never offered (no protocol feature for them), and some of them
@@ -38,8 +35,8 @@ static const struct vu_rule rules[] = {
 	[VU_GET_QUEUE_NUM] = {"GET_QUEUE_NUM", 0, 0, VU_RING_NONE, VU_FDS_NONE, true, false},
 	[VU_SET_VRING_ENABLE] = {"SET_VRING_ENABLE", STATE, VU_RING_STATE, VU_FDS_NONE, false,
 				 false},
-	[VU_SET_SLAVE_REQ_FD] = {"SET_BACKEND_REQ_FD", 0, 0, VU_RING_NONE, VU_FDS_ONE, false,
-				 false},
+	[VU_SET_BACKEND_REQ_FD] = {"SET_BACKEND_REQ_FD", 0, 0, VU_RING_NONE, VU_FDS_ONE, false,
+				   false},
 	[VU_GET_CONFIG] = {"GET_CONFIG", CONFIG, VU_RING_NONE, VU_FDS_NONE, true, false},
 	[VU_SET_CONFIG] = {"SET_CONFIG", CONFIG, VU_RING_NONE, VU_FDS_NONE, false, false},
 };
@@ -59,7 +56,7 @@ uint32_t vu_msg_ring(const struct vu_msg *m)
 	case VU_RING_STATE:
 		return m->payload.state.index;
 	case VU_RING_U64:
-		return (uint32_t)(m->payload.u64 & VU_VRING_IDX_MASK);
+		return (uint32_t)(m->payload.u64 & VU_VRING_INDEX);
 	case VU_RING_ADDR:
 		return m->payload.addr.index;
 	default:
@@ -96,7 +93,7 @@ static const char *table_refused(const struct vu_msg *m, uint64_t mem_max)
 
 	if (t->nregions == 0 || t->nregions > VU_MSG_FDS)
 		return "it has no region, or more than 8";
-	if (m->size != TABLE_HEAD + t->nregions * REGION_SIZE)
+	if (m->size != VU_TABLE_HEAD + t->nregions * sizeof(struct vu_region))
 		return "its size does not fit its number of regions";
 	for (uint32_t i = 0; i < t->nregions; i++) {
 		uint64_t size = t->region[i].size, off = t->region[i].offset;
@@ -120,7 +117,7 @@ static const char *payload_refused(const struct vu_msg *m, uint64_t mem_max)
 	case VU_SET_MEM_TABLE:
 		return table_refused(m, mem_max);
 	case VU_SET_VRING_NUM:
-		return num == 0 || num > VU_RING_SIZE_MAX || num & (num - 1)
+		return num == 0 || num > VU_VRING_SIZE_MAX || num & (num - 1)
 			       ? "a ring's size is a power of two up to 32768"
 			       : NULL;
 	case VU_SET_VRING_BASE:
@@ -129,9 +126,9 @@ static const char *payload_refused(const struct vu_msg *m, uint64_t mem_max)
 		return num > 1 ? "a ring is enabled by 1 and disabled by 0" : NULL;
 	case VU_GET_CONFIG:
 	case VU_SET_CONFIG:
-		if (m->payload.config.size != m->size - CONFIG_HEAD ||
+		if (m->payload.config.size != m->size - VU_CONFIG_HEAD ||
 		    m->payload.config.offset >
-			    sizeof(m->payload.config.region) - m->payload.config.size)
+			    sizeof(m->payload.config.data) - m->payload.config.size)
 			return "it reaches beyond the configuration space";
 		return NULL;
 	default:
@@ -145,7 +142,7 @@ static unsigned fds_wanted(const struct vu_rule *r, const struct vu_msg *m)
 	case VU_FDS_ONE:
 		return 1;
 	case VU_FDS_EVENT:
-		return m->payload.u64 & VU_VRING_NOFD ? 0 : 1;
+		return m->payload.u64 & VU_VRING_NO_FD ? 0 : 1;
 	case VU_FDS_REGIONS:
 		return m->payload.mem.nregions;
 	default:
@@ -170,29 +167,4 @@ const char *vu_msg_refused(const struct vu_msg *m, unsigned nfds, unsigned nring
 		why = nfds < fds_wanted(r, m) ? "a descriptor is missing"
 					      : "more descriptors came with it than it has use for";
 	return why;
-}
-
-void vu_features_text(uint64_t extra, char *buf, size_t size)
-{
-	static const struct {
-		unsigned bit;
-		const char *text;
-	} known[] = {
-		{33, " (ACCESS_PLATFORM: take iommu_platform=on off the device)"},
-		{34, " (RING_PACKED: take packed=on off the device)"},
-		{35, " (IN_ORDER: take in_order=on off the device)"},
-		{40, " (RING_RESET: give the device queue_reset=off)"},
-	};
-	size_t n = 0;
-
-	*buf = 0;
-	for (unsigned bit = 0; bit < 64 && n < size; bit++) {
-		const char *text = "";
-
-		if (!(extra >> bit & 1))
-			continue;
-		for (unsigned i = 0; i < sizeof(known) / sizeof(known[0]); i++)
-			text = known[i].bit == bit ? known[i].text : text;
-		n += (size_t)snprintf(buf + n, size - n, "%s%u%s", n ? ", " : "bit ", bit, text);
-	}
 }

@@ -9,14 +9,9 @@
 #ifndef ZV_VU_RULES_H
 #define ZV_VU_RULES_H
 
-#include "vu_msg.h"
+#include "proto/vhost_user.h"
 
 #include <stdbool.h>
-
-#define VU_VERSION	  1u /* flags: the protocol's version, ... */
-#define VU_FLAG_VERSION	  3u
-#define VU_FLAG_REPLY	  (1u << 2) /* ... an answer, ... */
-#define VU_FLAG_NEEDREPLY (1u << 3) /* ... wants one, once REPLY_ACK is negotiated */
 
 /* Where a message names its ring. */
 enum vu_ring_at { VU_RING_NONE, VU_RING_STATE, VU_RING_U64, VU_RING_ADDR };
@@ -59,12 +54,5 @@ const char *vu_answer_refused(const struct vu_msg *m);
  */
 const char *vu_msg_refused(const struct vu_msg *m, unsigned nfds, unsigned nrings,
 			   uint64_t mem_max);
-
-/*
- * What to say when a frontend wants feature bits that were not offered, @extra: their numbers, and
- * for those that VMMs set by themselves the option of QEMU that must go. @size of about 250 bytes
- * is enough for what happens in practice; what does not fit is cut.
- */
-void vu_features_text(uint64_t extra, char *buf, size_t size);
 
 #endif

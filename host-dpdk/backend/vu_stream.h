@@ -10,7 +10,8 @@
 #ifndef ZV_VU_STREAM_H
 #define ZV_VU_STREAM_H
 
-#include "vu_msg.h"
+#include "proto/vhost_user.h"
+#include "vu_limits.h"
 
 #include <stdbool.h>
 #include <stddef.h>

@@ -9,6 +9,7 @@
  * left of it.
  */
 #include "fuzz.h"
+#include "vu_limits.h"
 #include "vu_rules.h"
 #include "vu_stream.h"
 

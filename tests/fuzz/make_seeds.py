@@ -94,8 +94,8 @@ def conn_table():
     yield 'wrap', start(255, 3, 1, 0xfffffff8, 63) + u8(3) * 9 + insert(1, 8, 1) + u8(3) * 4
 
 
-def vu_msg():
-    pure = u16(0) + u8(8, 20) + struct.pack('<IIIIII8s', 24, 5, 20, 0, 8, 0, u64(42)) + bytes(44)
+def frontend():
+    pure = u16(0) + u8(8, 20) + struct.pack('<IIIIII8s', 24, 5, 20, 0, 8, 0, u64(42)) + bytes(56)
     yield 'good', u8(1, 0) + pure + u8(1) * 7
     yield 'descriptors', u8(1, 3) + pure + u8(1) * 7
     yield 'few_queues', u8(15, 0) + pure + u8(1, 1) + u8(0x10) + u64(5) + u8(1) * 4
@@ -254,7 +254,7 @@ def socket():
 
 
 def main():
-    for target in proto, credit, hello, conn_table, vu_msg, vu_rules, dev_ring, drv_ring, socket:
+    for target in proto, credit, hello, conn_table, frontend, vu_rules, dev_ring, drv_ring, socket:
         folder = os.path.join(HERE, 'seeds', target.__name__)
         os.makedirs(folder, exist_ok=True)
         for name, data in target():

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "fake_backend.h"
 
+#include "proto/vsock_device.h"
+
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -57,7 +59,7 @@ static bool reply(struct fake_backend *b, int fd, struct vu_msg *m)
 	enum fake_trick trick = m->request == b->trick_at ? b->trick : FAKE_GOOD;
 	size_t len;
 
-	m->flags = VU_VERSION | VU_REPLY;
+	m->flags = VU_VERSION | VU_FLAG_REPLY;
 	len = vu_msg_len(m);
 	switch (trick) {
 	case FAKE_GOOD:
@@ -89,7 +91,7 @@ static bool reply(struct fake_backend *b, int fd, struct vu_msg *m)
 		}
 		return true;
 	case FAKE_REFUSE:
-		m->p.u64 = 1;
+		m->payload.u64 = 1;
 		break;
 	}
 	return send(fd, m, len, MSG_NOSIGNAL) == (ssize_t)len;
@@ -113,8 +115,8 @@ static void drop_session(struct fake_backend *b)
 
 static bool set_mem(struct fake_backend *b, const struct vu_msg *m, int rights)
 {
-	b->mem = m->p.mem;
-	if (rights < 0 || b->mem.nregions != 1)
+	b->mem = m->payload.mem.region[0];
+	if (rights < 0 || m->payload.mem.nregions != 1)
 		return false;
 	b->map_size = b->mem.size;
 	b->map = mmap(NULL, b->map_size, PROT_READ | PROT_WRITE, MAP_SHARED, rights, 0);
@@ -126,20 +128,20 @@ static bool set_mem(struct fake_backend *b, const struct vu_msg *m, int rights)
 
 static bool handle_ring(struct fake_backend *b, const struct vu_msg *m, int rights)
 {
-	uint32_t i = m->p.state.index & 0xff;
+	uint32_t i = m->payload.state.index & 0xff;
 	struct fake_ring *r = &b->ring[i];
 
 	if (i >= b->rings)
 		return false;
 	switch (m->request) {
 	case VU_SET_VRING_NUM:
-		r->num = m->p.state.num;
+		r->num = m->payload.state.num;
 		break;
 	case VU_SET_VRING_BASE:
-		r->base = m->p.state.num;
+		r->base = m->payload.state.num;
 		break;
 	case VU_SET_VRING_ADDR:
-		r->addr = m->p.addr;
+		r->addr = m->payload.addr;
 		break;
 	case VU_SET_VRING_CALL:
 		r->call_fd = rights;
@@ -148,7 +150,7 @@ static bool handle_ring(struct fake_backend *b, const struct vu_msg *m, int righ
 		r->kick_fd = rights;
 		break;
 	case VU_SET_VRING_ENABLE:
-		r->enabled = (int)m->p.state.num;
+		r->enabled = (int)m->payload.state.num;
 		break;
 	default:
 		return false;
@@ -158,7 +160,7 @@ static bool handle_ring(struct fake_backend *b, const struct vu_msg *m, int righ
 
 static bool handle(struct fake_backend *b, int fd, struct vu_msg *m, int rights)
 {
-	bool wants_reply = m->flags & VU_NEED_REPLY;
+	bool wants_reply = m->flags & VU_FLAG_NEED_REPLY;
 	unsigned enabled = 0;
 	uint64_t cid;
 
@@ -166,18 +168,18 @@ static bool handle(struct fake_backend *b, int fd, struct vu_msg *m, int rights)
 	case VU_SET_OWNER:
 		return true;
 	case VU_SET_FEATURES:
-		b->acked = m->p.u64;
+		b->acked = m->payload.u64;
 		return true;
 	case VU_SET_PROTOCOL_FEATURES:
-		b->acked_protocol = m->p.u64;
+		b->acked_protocol = m->payload.u64;
 		return true;
 	case VU_GET_FEATURES:
 	case VU_GET_PROTOCOL_FEATURES:
 	case VU_GET_QUEUE_NUM:
 		m->size = 8;
-		m->p.u64 = m->request == VU_GET_FEATURES	    ? b->features
-			   : m->request == VU_GET_PROTOCOL_FEATURES ? b->protocol
-								    : b->queues;
+		m->payload.u64 = m->request == VU_GET_FEATURES		  ? b->features
+				 : m->request == VU_GET_PROTOCOL_FEATURES ? b->protocol
+									  : b->queues;
 		for (unsigned i = 0; i < FAKE_RINGS; i++)
 			enabled += b->ring[i].enabled == 1;
 		if (!reply(b, fd, m))
@@ -187,13 +189,13 @@ static bool handle(struct fake_backend *b, int fd, struct vu_msg *m, int rights)
 		return true;
 	case VU_GET_CONFIG:
 		cid = atomic_load(&b->cid);
-		memcpy(m->p.config.data, &cid, sizeof(cid));
+		memcpy(m->payload.config.data, &cid, sizeof(cid));
 		return reply(b, fd, m);
 	case VU_SET_MEM_TABLE:
 		if (!set_mem(b, m, rights))
 			return false;
 		m->size = 8;
-		m->p.u64 = 0;
+		m->payload.u64 = 0;
 		return wants_reply ? reply(b, fd, m) : true;
 	default:
 		return handle_ring(b, m, rights);
@@ -207,8 +209,8 @@ static void serve(struct fake_backend *b, int fd)
 		int rights = -1;
 		bool good;
 
-		if (!read_all(b, fd, &m, VU_HDR_LEN, &rights) || m.size > sizeof(m.p) ||
-		    !read_all(b, fd, &m.p, m.size, &rights))
+		if (!read_all(b, fd, &m, VU_HEAD_LEN, &rights) || m.size > sizeof(m.payload) ||
+		    !read_all(b, fd, &m.payload, m.size, &rights))
 			return;
 		pthread_mutex_lock(&b->lock);
 		if (m.request < 64)
@@ -247,8 +249,9 @@ void fake_init(struct fake_backend *b, const char *path)
 {
 	memset(b, 0, sizeof(*b));
 	(void)pthread_mutex_init(&b->lock, NULL);
-	b->features = VIRTIO_F_V1 | VHOST_USER_F_PROTOCOL | VIRTIO_F_EVENT_IDX | VSOCK_F_STREAM |
-		      VSOCK_F_SEQPACKET | VU_BIT(2) | VU_BIT(28) | VU_BIT(35);
+	b->features = VSOCK_FEATURE_VERSION_1 | VU_FEATURE_PROTOCOL | VSOCK_FEATURE_EVENT_IDX |
+		      VSOCK_FEATURE_STREAM | VSOCK_FEATURE_SEQPACKET | 1ULL << 2 |
+		      VSOCK_FEATURE_INDIRECT_DESC | VSOCK_FEATURE_IN_ORDER;
 	b->protocol = 0x629;
 	b->queues = FAKE_RINGS;
 	b->rings = FAKE_RINGS;
@@ -331,7 +334,7 @@ static void *locate(struct fake_backend *b, uint64_t addr, bool user, size_t len
 	uint64_t off;
 
 	pthread_mutex_lock(&b->lock);
-	off = addr - (user ? b->mem.user_addr : b->mem.gpa);
+	off = addr - (user ? b->mem.uva : b->mem.gpa);
 	if (b->map && off <= b->map_size && len <= b->map_size - off)
 		p = b->map + off;
 	pthread_mutex_unlock(&b->lock);

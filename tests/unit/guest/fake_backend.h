@@ -6,7 +6,7 @@
 #ifndef ZV_TEST_FAKE_BACKEND_H
 #define ZV_TEST_FAKE_BACKEND_H
 
-#include "vhost-user/vu_msg.h"
+#include "vhost-user/frontend_msg.h"
 
 #include <pthread.h>
 #include <stdatomic.h>
@@ -45,7 +45,7 @@ struct fake_backend {
 	enum fake_trick trick;
 	/* what it has learnt; read after fake_wait_ready */
 	uint64_t acked, acked_protocol;
-	struct vu_mem mem;
+	struct vu_region mem;
 	uint8_t *map;
 	size_t map_size;
 	struct fake_ring ring[FAKE_RINGS];

@@ -4,6 +4,7 @@
  * the backend's own mapping of the memory.
  */
 #include "fake_backend.h"
+#include "proto/vsock_device.h"
 #include "raw_dev.h"
 #include "vhost-user/vu_transport.h"
 #include "vsock_drv.h"
@@ -68,7 +69,7 @@ static struct raw_ring dev_ring(struct fake_backend *b, unsigned i, struct virtq
 
 	memset(vq, 0, sizeof(*vq));
 	vq->size = (uint16_t)r->num;
-	vq->event_idx = b->acked & VIRTIO_F_EVENT_IDX;
+	vq->event_idx = b->acked & VSOCK_FEATURE_EVENT_IDX;
 	vq->desc = fake_user_va(b, r->addr.desc, 16 * r->num);
 	vq->avail = fake_user_va(b, r->addr.avail, 6 + 2 * r->num);
 	vq->used = fake_user_va(b, r->addr.used, 6 + 8 * r->num);
@@ -177,20 +178,20 @@ static void test_open(void **state)
 		assert_null(ops->queue(d, pairs[k]));
 		for (unsigned i = 0; i < FAKE_RINGS; i++)
 			enabled += fake_get_ring(&b, i).enabled == 1;
-		assert_int_equal(enabled, 1 + 2 * pairs[k]);
-		for (unsigned i = 0; i < 1 + 2 * pairs[k]; i++) {
+		assert_int_equal(enabled, VSOCK_VQS(pairs[k]));
+		for (unsigned i = 0; i < VSOCK_VQS(pairs[k]); i++) {
 			struct fake_ring r = fake_get_ring(&b, i);
 
 			assert_int_equal(r.enabled, 1);
 			assert_int_equal(r.num, 16);
 			assert_true(r.call_fd > 0 && r.kick_fd > 0);
 		}
-		assert_int_not_equal(b.mem.gpa, b.mem.user_addr);
+		assert_int_not_equal(b.mem.gpa, b.mem.uva);
 		for (unsigned i = 0; i < pairs[k]; i++) {
 			struct transport_queue *q = ops->queue(d, i);
 			struct virtq rxv, txv;
-			struct raw_ring rx = dev_ring(&b, i ? 1 + 2 * i : 0, &rxv);
-			struct raw_ring tx = dev_ring(&b, i ? 2 + 2 * i : 1, &txv);
+			struct raw_ring rx = dev_ring(&b, vsock_vq(i, VSOCK_VQ_RX), &rxv);
+			struct raw_ring tx = dev_ring(&b, vsock_vq(i, VSOCK_VQ_TX), &txv);
 			struct rx_pkt pkt;
 
 			assert_ptr_equal(q->ops, ops);

@@ -19,9 +19,9 @@
 #include <sys/un.h>
 #include <time.h>
 
+#include "proto/vhost_user.h"
 #include "registry.h"
 #include "vhost_pair.h"
-#include "vu_msg.h"
 #include <zvsock_host.h>
 
 extern const struct transport_ops *ops; /* of `host:`, once zv_host_init has been called */
@@ -103,7 +103,7 @@ static inline void send_acked(struct front *f, uint32_t req, const void *payload
 
 static inline void send_state(struct front *f, uint32_t req, uint32_t ring, uint32_t num)
 {
-	struct vhost_vring_state s = {ring, num};
+	struct vu_vring_state s = {ring, num};
 
 	send_acked(f, req, &s, sizeof(s), -1);
 }
@@ -186,11 +186,11 @@ static inline void front_free(struct front *f)
 
 static inline void ring_setup(struct front *f, unsigned i, uint16_t base)
 {
-	struct vhost_vring_addr a = {
+	struct vu_vring_addr a = {
 		.index = i,
-		.desc_user_addr = G_UVA + f->ring[i].off,
-		.avail_user_addr = G_UVA + f->ring[i].off + DRV_AVAIL,
-		.used_user_addr = G_UVA + f->ring[i].off + DRV_USED,
+		.desc = G_UVA + f->ring[i].off,
+		.avail = G_UVA + f->ring[i].off + DRV_AVAIL,
+		.used = G_UVA + f->ring[i].off + DRV_USED,
 	};
 
 	send_state(f, VU_SET_VRING_NUM, i, N);
@@ -207,7 +207,7 @@ static inline void enable(struct front *f, unsigned i, unsigned on)
 
 static inline uint32_t ring_stop(struct front *f, unsigned i)
 {
-	struct vhost_vring_state s = {i, 0};
+	struct vu_vring_state s = {i, 0};
 
 	send_msg(f, VU_GET_VRING_BASE, 0, &s, sizeof(s), -1);
 	get_reply(f, VU_GET_VRING_BASE, &s, sizeof(s));

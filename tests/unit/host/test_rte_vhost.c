@@ -56,7 +56,7 @@ static void backend_channel(void **state)
 	for (int i = 0; i < 2; i++) { /* a second one takes the first one's place */
 		assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fd), 0);
 		setsockopt(fd[0], SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit));
-		send_acked(&f, VU_SET_SLAVE_REQ_FD, NULL, 0, fd[1]);
+		send_acked(&f, VU_SET_BACKEND_REQ_FD, NULL, 0, fd[1]);
 		close(fd[1]);
 		assert_int_equal(recv(fd[0], &c, 1, MSG_DONTWAIT), -1);
 		assert_int_equal(errno, EAGAIN);
@@ -285,10 +285,8 @@ static void bad_frontend(void **state)
 {
 	struct transport_dev *d = open_dev(sock_a, 3);
 	struct transport_queue *q = ops->queue(d, 0);
-	struct vhost_vring_addr a = {.index = 1,
-				     .desc_user_addr = G_UVA + G_SIZE - 16,
-				     .avail_user_addr = G_UVA,
-				     .used_user_addr = G_UVA + 1};
+	struct vu_vring_addr a = {
+		.index = 1, .desc = G_UVA + G_SIZE - 16, .avail = G_UVA, .used = G_UVA + 1};
 	struct mem_msg m = {1, 0, {G_GPA, 0x4000, G_UVA, 0}};
 	struct front f;
 

@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* Which vhost-user messages pass, and which do not, with the reason. */
+#include "vu_features.h"
+#include "vu_limits.h"
 #include "vu_rules.h"
 
 #include <setjmp.h>
@@ -22,7 +24,7 @@ static struct vu_msg state(uint32_t request, uint32_t ring, uint32_t num)
 {
 	struct vu_msg m = message(request, 8);
 
-	m.payload.state = (struct vhost_vring_state){.index = ring, .num = num};
+	m.payload.state = (struct vu_vring_state){.index = ring, .num = num};
 	return m;
 }
 
@@ -84,15 +86,15 @@ static void what_qemu_sends_passes(void **unused)
 	m = word(VU_SET_PROTOCOL_FEATURES, 0x629), passes(&m, 0);
 	m = message(VU_GET_QUEUE_NUM, 0), passes(&m, 0);
 	m = message(VU_SET_OWNER, 0), passes(&m, 0);
-	m = message(VU_SET_SLAVE_REQ_FD, 0), passes(&m, 1);
+	m = message(VU_SET_BACKEND_REQ_FD, 0), passes(&m, 1);
 	m = config(VU_GET_CONFIG, 0, 8), passes(&m, 0);
-	m = word(VU_SET_FEATURES, 0x160000000), m.flags |= VU_FLAG_NEEDREPLY, passes(&m, 0);
-	m = table(2), m.flags |= VU_FLAG_NEEDREPLY, passes(&m, 2);
+	m = word(VU_SET_FEATURES, 0x160000000), m.flags |= VU_FLAG_NEED_REPLY, passes(&m, 0);
+	m = table(2), m.flags |= VU_FLAG_NEED_REPLY, passes(&m, 2);
 	m = state(VU_SET_VRING_NUM, 0, 128), passes(&m, 0);
 	m = state(VU_SET_VRING_BASE, 0, 65535), passes(&m, 0);
 	m = message(VU_SET_VRING_ADDR, 40), m.payload.addr.index = 8, passes(&m, 0);
 	m = word(VU_SET_VRING_KICK, 0), passes(&m, 1);
-	m = word(VU_SET_VRING_CALL, 8 | VU_VRING_NOFD), passes(&m, 0);
+	m = word(VU_SET_VRING_CALL, 8 | VU_VRING_NO_FD), passes(&m, 0);
 	m = state(VU_SET_VRING_ENABLE, 1, 1), passes(&m, 0);
 	m = state(VU_GET_VRING_BASE, 1, 0), passes(&m, 0);
 }
@@ -163,7 +165,7 @@ static void rings_that_the_device_does_not_have_are_refused(void **unused)
 	for (size_t i = 0; i < sizeof(by_word) / sizeof(by_word[0]); i++) {
 		m = word(by_word[i], RINGS - 1), passes(&m, 1);
 		m = word(by_word[i], RINGS), refused(&m, 1, "no such virtqueue");
-		m = word(by_word[i], VU_VRING_NOFD | 0xff), refused(&m, 0, "no such virtqueue");
+		m = word(by_word[i], VU_VRING_NO_FD | 0xff), refused(&m, 0, "no such virtqueue");
 	}
 	m = message(VU_SET_VRING_ADDR, 40);
 	m.payload.addr.index = UINT32_MAX;
@@ -246,8 +248,8 @@ static void descriptors_are_as_many_as_the_message_uses(void **unused)
 	m = word(VU_SET_FEATURES, 0), refused(&m, 8, "more descriptors");
 	m = table(2), refused(&m, 1, "missing"), refused(&m, 3, "more descriptors");
 	m = word(VU_SET_VRING_CALL, 0), refused(&m, 0, "missing"), refused(&m, 2, "more");
-	m = word(VU_SET_VRING_CALL, VU_VRING_NOFD), refused(&m, 1, "more descriptors");
-	m = message(VU_SET_SLAVE_REQ_FD, 0), refused(&m, 0, "missing");
+	m = word(VU_SET_VRING_CALL, VU_VRING_NO_FD), refused(&m, 1, "more descriptors");
+	m = message(VU_SET_BACKEND_REQ_FD, 0), refused(&m, 0, "missing");
 }
 
 static void unoffered_features_are_named(void **state)

@@ -238,16 +238,16 @@ static void messages_go_to_the_device_or_to_the_link(void **state)
 	say(fd, VU_GET_FEATURES, 0, 0, 0);
 	assert_int_equal(hear(fd, VU_GET_FEATURES), FEATURES);
 	assert_int_equal(seen(&dev[0].messages), 0);
-	say(fd, VU_SET_FEATURES, VU_FLAG_NEEDREPLY, 3, 8);
+	say(fd, VU_SET_FEATURES, VU_FLAG_NEED_REPLY, 3, 8);
 	assert_int_equal(hear(fd, VU_SET_FEATURES), 0);
 	assert_int_equal(seen(&dev[0].accepted), 1);
-	say(fd, VU_SET_VRING_NUM, VU_FLAG_NEEDREPLY, 128ull << 32, 8);
+	say(fd, VU_SET_VRING_NUM, VU_FLAG_NEED_REPLY, 128ull << 32, 8);
 	assert_int_equal(hear(fd, VU_SET_VRING_NUM), 0);
 	assert_int_equal(seen(&dev[0].messages), 1);
 	/* No answer unless one is wanted: the next thing heard belongs to the next question. */
 	say(fd, VU_SET_FEATURES, 0, 3, 8);
 	say(fd, VU_SET_VRING_NUM, 0, 128ull << 32, 8);
-	say(fd, VU_GET_QUEUE_NUM, VU_FLAG_NEEDREPLY, 0, 0);
+	say(fd, VU_GET_QUEUE_NUM, VU_FLAG_NEED_REPLY, 0, 0);
 	assert_int_equal(hear(fd, VU_GET_QUEUE_NUM), VU_GET_QUEUE_NUM);
 	assert_int_equal(seen(&dev[0].attached), 1);
 	(void)close(fd);
@@ -261,12 +261,12 @@ static void refusals_are_answered_or_end_the_connection(void **state)
 
 	(void)state;
 	__atomic_store_n(&dev[0].refuse, -EINVAL, __ATOMIC_SEQ_CST);
-	say(fd, VU_SET_FEATURES, VU_FLAG_NEEDREPLY, REFUSED, 8); /* by the link */
+	say(fd, VU_SET_FEATURES, VU_FLAG_NEED_REPLY, REFUSED, 8); /* by the link */
 	assert_int_equal(hear(fd, VU_SET_FEATURES), 1);
 	assert_int_equal(seen(&dev[0].accepted), 0);
-	say(fd, VU_SET_VRING_NUM, VU_FLAG_NEEDREPLY, 128ull << 32, 8); /* by the device */
+	say(fd, VU_SET_VRING_NUM, VU_FLAG_NEED_REPLY, 128ull << 32, 8); /* by the device */
 	assert_int_equal(hear(fd, VU_SET_VRING_NUM), 1);
-	say(fd, VU_SET_VRING_NUM, VU_FLAG_NEEDREPLY, 128ull << 32 | 3, 8); /* by the rules */
+	say(fd, VU_SET_VRING_NUM, VU_FLAG_NEED_REPLY, 128ull << 32 | 3, 8); /* by the rules */
 	assert_int_equal(hear(fd, VU_SET_VRING_NUM), 1);
 	assert_int_equal(seen(&dev[0].messages), 1);
 	say(fd, VU_SET_VRING_NUM, 0, 128ull << 32, 8);
@@ -275,7 +275,7 @@ static void refusals_are_answered_or_end_the_connection(void **state)
 	say(fd, VU_SET_FEATURES, 0, REFUSED, 8);
 	hangs_up(fd);
 	fd = dial(&dev[0]);
-	say(fd, 77, VU_FLAG_NEEDREPLY, 0, 8); /* nobody knows it */
+	say(fd, 77, VU_FLAG_NEED_REPLY, 0, 8); /* nobody knows it */
 	assert_int_equal(hear(fd, 77), 1);
 	say(fd, 77, 0, 0, 0);
 	hangs_up(fd);
@@ -299,7 +299,7 @@ static void features_that_were_not_offered_are_named(void **state)
 	zv_set_log(look, &named);
 	say(fd, VU_GET_FEATURES, 0, 0, 0);
 	assert_int_equal(hear(fd, VU_GET_FEATURES), FEATURES);
-	say(fd, VU_SET_FEATURES, VU_FLAG_NEEDREPLY, REFUSED, 8);
+	say(fd, VU_SET_FEATURES, VU_FLAG_NEED_REPLY, REFUSED, 8);
 	assert_int_equal(hear(fd, VU_SET_FEATURES), 1);
 	zv_set_log(NULL, NULL);
 	assert_int_equal(seen(&named), 1);

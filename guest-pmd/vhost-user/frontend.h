@@ -10,8 +10,8 @@
  *   -ERANGE           it has too few queues
  *   -ECANCELED        cancel_fd
  */
-#ifndef ZV_VU_FRONTEND_H
-#define ZV_VU_FRONTEND_H
+#ifndef ZV_FRONTEND_H
+#define ZV_FRONTEND_H
 
 #include "virtqueue.h"
 
@@ -19,47 +19,47 @@
 #include <stdint.h>
 #include <sys/un.h>
 
-#define VU_TIMEOUT_MS 5000
+#define FRONTEND_TIMEOUT_MS 5000
 
-struct vu_frontend {
+struct frontend {
 	char path[sizeof(((struct sockaddr_un *)0)->sun_path)];
 	int fd;		   /* -1: not connected */
 	int cancel_fd;	   /* -1: none */
-	int timeout_ms;	   /* for a reply; VU_TIMEOUT_MS */
+	int timeout_ms;	   /* for a reply; FRONTEND_TIMEOUT_MS */
 	uint64_t features; /* as negotiated */
 	uint64_t protocol;
 	uint64_t guest_cid;
 };
 
 /* Checks and stores @path. -EINVAL (empty), -ENAMETOOLONG. */
-int vu_init(struct vu_frontend *f, const char *path, int cancel_fd);
+int frontend_init(struct frontend *f, const char *path, int cancel_fd);
 
 /* -ENOENT, -ECONNREFUSED, -EACCES, -EMFILE... as connect(2); -ETIMEDOUT: its backlog is full. */
-int vu_connect(struct vu_frontend *f);
-void vu_disconnect(struct vu_frontend *f);
+int frontend_connect(struct frontend *f);
+void frontend_disconnect(struct frontend *f);
 
 /* Owner, features, number of queues (@pairs pairs and the event queue are needed), CID. */
-int vu_negotiate(struct vu_frontend *f, unsigned pairs);
+int frontend_negotiate(struct frontend *f, unsigned pairs);
 
-bool vu_event_idx(const struct vu_frontend *f);
+bool frontend_event_idx(const struct frontend *f);
 
 /* Whether the backend shall be given the event queue. */
-bool vu_wants_events(const struct vu_frontend *f);
+bool frontend_wants_events(const struct frontend *f);
 
 /* Whether it may give a receive buffer back unwritten: rx_wipe in vsock_drv.h. */
-bool vu_may_leave_blank(const struct vu_frontend *f);
+bool frontend_may_leave_blank(const struct frontend *f);
 
 /* Reads the guest's CID; updates guest_cid. */
-int vu_read_cid(struct vu_frontend *f);
+int frontend_read_cid(struct frontend *f);
 
 /* Gives the backend the memory behind @fd, mapped here at @addr; guest address @gpa. */
-int vu_set_memory(struct vu_frontend *f, int fd, const void *addr, uint64_t size, uint64_t gpa);
+int frontend_set_memory(struct frontend *f, int fd, const void *addr, uint64_t size, uint64_t gpa);
 
 /* Hands over a fresh ring as virtqueue @index and enables it. */
-int vu_start_ring(struct vu_frontend *f, unsigned index, const struct virtq *vq, int call_fd,
-		  int kick_fd);
+int frontend_start_ring(struct frontend *f, unsigned index, const struct virtq *vq, int call_fd,
+			int kick_fd);
 
 /* Returns when the backend has dealt with everything sent before. */
-int vu_barrier(struct vu_frontend *f);
+int frontend_barrier(struct frontend *f);
 
 #endif

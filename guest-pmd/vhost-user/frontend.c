@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-#include "vu_frontend.h"
+#include "frontend.h"
 
+#include "frontend_msg.h"
+#include "proto/vsock_device.h"
 #include "transport.h"
-#include "vu_msg.h"
 
 #include <errno.h>
 #include <poll.h>
@@ -26,7 +27,7 @@ static int64_t now_ms(void)
  * Waits for @events on @fd (-1: only for time to pass). 0, -ETIMEDOUT or -ECANCELED. A signal that
  * the application handles does not end the wait.
  */
-static int wait_for(const struct vu_frontend *f, int fd, short events, int64_t deadline)
+static int wait_for(const struct frontend *f, int fd, short events, int64_t deadline)
 {
 	struct pollfd p[2] = {{.fd = fd, .events = events}, {.fd = f->cancel_fd, .events = POLLIN}};
 
@@ -47,14 +48,14 @@ static int wait_for(const struct vu_frontend *f, int fd, short events, int64_t d
 
 /* ---- connection ---- */
 
-int vu_init(struct vu_frontend *f, const char *path, int cancel_fd)
+int frontend_init(struct frontend *f, const char *path, int cancel_fd)
 {
 	size_t n = strlen(path);
 
 	memset(f, 0, sizeof(*f));
 	f->fd = -1;
 	f->cancel_fd = cancel_fd;
-	f->timeout_ms = VU_TIMEOUT_MS;
+	f->timeout_ms = FRONTEND_TIMEOUT_MS;
 	if (n == 0)
 		return zv_err(-EINVAL, "no socket path: write vhost-user:PATH, the path of the "
 				       "backend's Unix socket");
@@ -68,7 +69,7 @@ int vu_init(struct vu_frontend *f, const char *path, int cancel_fd)
 	return 0;
 }
 
-static int connect_error(const struct vu_frontend *f, int err)
+static int connect_error(const struct frontend *f, int err)
 {
 	switch (err) {
 	case ENOENT:
@@ -93,7 +94,7 @@ static int connect_error(const struct vu_frontend *f, int err)
 	}
 }
 
-int vu_connect(struct vu_frontend *f)
+int frontend_connect(struct frontend *f)
 {
 	struct sockaddr_un sa = {.sun_family = AF_UNIX};
 	int64_t deadline = now_ms() + f->timeout_ms;
@@ -125,7 +126,7 @@ int vu_connect(struct vu_frontend *f)
 	return 0;
 }
 
-void vu_disconnect(struct vu_frontend *f)
+void frontend_disconnect(struct frontend *f)
 {
 	if (f->fd >= 0)
 		close(f->fd);
@@ -134,7 +135,7 @@ void vu_disconnect(struct vu_frontend *f)
 
 /* ---- messages ---- */
 
-static int lost(const struct vu_frontend *f, uint32_t request, int err)
+static int lost(const struct frontend *f, uint32_t request, int err)
 {
 	switch (err) {
 	case -ECANCELED:
@@ -154,7 +155,7 @@ static int lost(const struct vu_frontend *f, uint32_t request, int err)
 }
 
 /* Sends @m, and @fd (-1: none) with its first byte. */
-static int send_msg(struct vu_frontend *f, const struct vu_msg *m, int fd)
+static int send_msg(struct frontend *f, const struct vu_msg *m, int fd)
 {
 	union {
 		struct cmsghdr align;
@@ -195,7 +196,7 @@ static int send_msg(struct vu_frontend *f, const struct vu_msg *m, int fd)
 }
 
 /* Reads exactly @len bytes. Descriptors that the backend might attach are dropped by the kernel. */
-static int recv_all(struct vu_frontend *f, void *buf, size_t len, int64_t deadline)
+static int recv_all(struct frontend *f, void *buf, size_t len, int64_t deadline)
 {
 	size_t have = 0;
 	ssize_t n;
@@ -218,75 +219,76 @@ static int recv_all(struct vu_frontend *f, void *buf, size_t len, int64_t deadli
 	return 0;
 }
 
-static int bad_reply(const struct vu_frontend *f, const struct vu_msg *sent, enum vu_fault fault)
+static int bad_reply(const struct frontend *f, const struct vu_msg *sent, enum frontend_fault fault)
 {
 	return zv_err(-EPROTO, "the vhost-user backend at %s answered %s with %s", f->path,
-		      vu_request_name(sent->request), vu_fault_text(fault));
+		      vu_request_name(sent->request), frontend_fault_text(fault));
 }
 
 /* Sends @m and reads the reply, whose payload has @size bytes, into @reply. */
-static int ask(struct vu_frontend *f, const struct vu_msg *m, int fd, struct vu_msg *reply,
+static int ask(struct frontend *f, const struct vu_msg *m, int fd, struct vu_msg *reply,
 	       uint32_t size)
 {
 	int64_t deadline = now_ms() + f->timeout_ms;
-	enum vu_fault fault;
+	enum frontend_fault fault;
 	int ret;
 
 	ret = send_msg(f, m, fd);
 	if (ret)
 		return ret;
 	memset(reply, 0, sizeof(*reply));
-	ret = recv_all(f, reply, VU_HDR_LEN, deadline);
+	ret = recv_all(f, reply, VU_HEAD_LEN, deadline);
 	if (ret)
 		return lost(f, m->request, ret);
-	fault = vu_reply_check(reply, m, size);
+	fault = frontend_reply_check(reply, m, size);
 	if (fault)
 		return bad_reply(f, m, fault);
-	ret = recv_all(f, &reply->p, size, deadline);
+	ret = recv_all(f, &reply->payload, size, deadline);
 	return ret ? lost(f, m->request, ret) : 0;
 }
 
-static int ask_u64(struct vu_frontend *f, uint32_t request, uint64_t *value)
+static int ask_u64(struct frontend *f, uint32_t request, uint64_t *value)
 {
 	struct vu_msg m, reply;
 	int ret;
 
-	vu_msg_empty(&m, request);
+	frontend_msg_empty(&m, request);
 	ret = ask(f, &m, -1, &reply, sizeof(*value));
 	if (ret)
 		return ret;
-	*value = reply.p.u64;
+	*value = reply.payload.u64;
 	return 0;
 }
 
-static int tell_u64(struct vu_frontend *f, uint32_t request, uint64_t value, int fd)
+static int tell_u64(struct frontend *f, uint32_t request, uint64_t value, int fd)
 {
 	struct vu_msg m;
 
-	vu_msg_u64(&m, request, value);
+	frontend_msg_u64(&m, request, value);
 	return send_msg(f, &m, fd);
 }
 
-static int tell_state(struct vu_frontend *f, uint32_t request, unsigned index, uint32_t num)
+static int tell_state(struct frontend *f, uint32_t request, unsigned index, uint32_t num)
 {
 	struct vu_msg m;
 
-	vu_msg_state(&m, request, index, num);
+	frontend_msg_state(&m, request, index, num);
 	return send_msg(f, &m, -1);
 }
 
 /* ---- handshake ---- */
 
-static int negotiate_features(struct vu_frontend *f)
+static int negotiate_features(struct frontend *f)
 {
-	const uint64_t need = VIRTIO_F_V1 | VHOST_USER_F_PROTOCOL;
+	const uint64_t need = VSOCK_FEATURE_VERSION_1 | VU_FEATURE_PROTOCOL;
 	/* INDIRECT is of no use: one packet is one descriptor. IN_ORDER would forbid loans. */
-	const uint64_t want = need | VIRTIO_F_EVENT_IDX | VSOCK_F_STREAM | VSOCK_F_SEQPACKET;
+	const uint64_t want =
+		need | VSOCK_FEATURE_EVENT_IDX | VSOCK_FEATURE_STREAM | VSOCK_FEATURE_SEQPACKET;
 	uint64_t offered;
 	struct vu_msg m;
 	int ret;
 
-	vu_msg_empty(&m, VU_SET_OWNER);
+	frontend_msg_empty(&m, VU_SET_OWNER);
 	ret = send_msg(f, &m, -1);
 	if (ret == 0)
 		ret = ask_u64(f, VU_GET_FEATURES, &offered);
@@ -301,16 +303,16 @@ static int negotiate_features(struct vu_frontend *f)
 	return tell_u64(f, VU_SET_FEATURES, f->features, -1);
 }
 
-static int negotiate_protocol(struct vu_frontend *f)
+static int negotiate_protocol(struct frontend *f)
 {
-	const uint64_t want = VU_PROTOCOL_F_MQ | VU_PROTOCOL_F_REPLY_ACK | VU_PROTOCOL_F_CONFIG;
+	const uint64_t want = VU_PROTOCOL_MQ | VU_PROTOCOL_REPLY_ACK | VU_PROTOCOL_CONFIG;
 	uint64_t offered;
 	int ret;
 
 	ret = ask_u64(f, VU_GET_PROTOCOL_FEATURES, &offered);
 	if (ret)
 		return ret;
-	if (!(offered & VU_PROTOCOL_F_CONFIG))
+	if (!(offered & VU_PROTOCOL_CONFIG))
 		return zv_err(
 			-EPROTONOSUPPORT,
 			"the vhost-user backend at %s cannot tell the CID (no CONFIG protocol "
@@ -320,19 +322,19 @@ static int negotiate_protocol(struct vu_frontend *f)
 	return tell_u64(f, VU_SET_PROTOCOL_FEATURES, f->protocol, -1);
 }
 
-static int check_queues(struct vu_frontend *f, unsigned pairs)
+static int check_queues(struct frontend *f, unsigned pairs)
 {
-	uint64_t have = 3; /* without MQ: what every vsock device has */
+	uint64_t have = VSOCK_VQ_MIN; /* without MQ */
 	int ret;
 
-	if (f->protocol & VU_PROTOCOL_F_MQ) {
+	if (f->protocol & VU_PROTOCOL_MQ) {
 		ret = ask_u64(f, VU_GET_QUEUE_NUM, &have);
 		if (ret)
 			return ret;
 	}
-	if (have >= 1 + 2 * (uint64_t)pairs)
+	if (vsock_vq_pairs(have) >= pairs)
 		return 0;
-	if (have < 3)
+	if (have < VSOCK_VQ_MIN)
 		return zv_err(-ERANGE,
 			      "the vhost-user backend at %s has %llu virtqueues, a vsock "
 			      "device has at least 3: it serves another kind of device",
@@ -341,11 +343,11 @@ static int check_queues(struct vu_frontend *f, unsigned pairs)
 		      "the vhost-user backend at %s has %llu virtqueues, enough for %llu "
 		      "queues, not %u: open with queues=%llu or fewer, or give the backend "
 		      "more",
-		      f->path, (unsigned long long)have, (unsigned long long)(have - 1) / 2, pairs,
-		      (unsigned long long)(have - 1) / 2);
+		      f->path, (unsigned long long)have, (unsigned long long)vsock_vq_pairs(have),
+		      pairs, (unsigned long long)vsock_vq_pairs(have));
 }
 
-int vu_negotiate(struct vu_frontend *f, unsigned pairs)
+int frontend_negotiate(struct frontend *f, unsigned pairs)
 {
 	int ret = negotiate_features(f);
 
@@ -354,42 +356,42 @@ int vu_negotiate(struct vu_frontend *f, unsigned pairs)
 	if (ret == 0)
 		ret = check_queues(f, pairs);
 	if (ret == 0)
-		ret = vu_read_cid(f);
+		ret = frontend_read_cid(f);
 	return ret;
 }
 
-bool vu_event_idx(const struct vu_frontend *f)
+bool frontend_event_idx(const struct frontend *f)
 {
-	return f->features & VIRTIO_F_EVENT_IDX;
+	return f->features & VSOCK_FEATURE_EVENT_IDX;
 }
 
 /*
  * Backends without SEQPACKET are of a generation that never sends an event and mistakes a third
  * running virtqueue for trouble.
  */
-bool vu_wants_events(const struct vu_frontend *f)
+bool frontend_wants_events(const struct frontend *f)
 {
-	return f->features & VSOCK_F_SEQPACKET;
+	return f->features & VSOCK_FEATURE_SEQPACKET;
 }
 
 /* The same generation: vhost-device-vsock up to 0.3 does so. */
-bool vu_may_leave_blank(const struct vu_frontend *f)
+bool frontend_may_leave_blank(const struct frontend *f)
 {
-	return !(f->features & VSOCK_F_SEQPACKET);
+	return !(f->features & VSOCK_FEATURE_SEQPACKET);
 }
 
-int vu_read_cid(struct vu_frontend *f)
+int frontend_read_cid(struct frontend *f)
 {
 	struct vu_msg m, reply;
-	enum vu_fault fault;
+	enum frontend_fault fault;
 	uint64_t cid;
 	int ret;
 
-	vu_msg_config(&m, 0, sizeof(cid));
+	frontend_msg_config(&m, 0, sizeof(cid));
 	ret = ask(f, &m, -1, &reply, m.size);
 	if (ret)
 		return ret;
-	fault = vu_reply_config(&reply, &m, &cid);
+	fault = frontend_reply_config(&reply, &m, &cid);
 	if (fault)
 		return bad_reply(f, &m, fault);
 	cid = le64toh(cid);
@@ -402,17 +404,17 @@ int vu_read_cid(struct vu_frontend *f)
 	return 0;
 }
 
-int vu_set_memory(struct vu_frontend *f, int fd, const void *addr, uint64_t size, uint64_t gpa)
+int frontend_set_memory(struct frontend *f, int fd, const void *addr, uint64_t size, uint64_t gpa)
 {
 	struct vu_msg m, reply;
 	int ret;
 
-	vu_msg_mem(&m, gpa, size, (uintptr_t)addr);
-	if (!(f->protocol & VU_PROTOCOL_F_REPLY_ACK))
+	frontend_msg_mem(&m, gpa, size, (uintptr_t)addr);
+	if (!(f->protocol & VU_PROTOCOL_REPLY_ACK))
 		return send_msg(f, &m, fd);
-	m.flags |= VU_NEED_REPLY;
-	ret = ask(f, &m, fd, &reply, sizeof(reply.p.u64));
-	if (ret == 0 && reply.p.u64 != 0)
+	m.flags |= VU_FLAG_NEED_REPLY;
+	ret = ask(f, &m, fd, &reply, sizeof(reply.payload.u64));
+	if (ret == 0 && reply.payload.u64 != 0)
 		ret = zv_err(-EPROTO,
 			     "the vhost-user backend at %s cannot map %llu bytes of memory: "
 			     "its log tells why; fewer or smaller buffers may help",
@@ -420,8 +422,8 @@ int vu_set_memory(struct vu_frontend *f, int fd, const void *addr, uint64_t size
 	return ret;
 }
 
-int vu_start_ring(struct vu_frontend *f, unsigned index, const struct virtq *vq, int call_fd,
-		  int kick_fd)
+int frontend_start_ring(struct frontend *f, unsigned index, const struct virtq *vq, int call_fd,
+			int kick_fd)
 {
 	struct vu_msg m;
 	int ret;
@@ -430,8 +432,8 @@ int vu_start_ring(struct vu_frontend *f, unsigned index, const struct virtq *vq,
 	if (ret == 0)
 		ret = tell_state(f, VU_SET_VRING_BASE, index, 0);
 	if (ret == 0) {
-		vu_msg_addr(&m, index, (uintptr_t)vq->desc, (uintptr_t)vq->avail,
-			    (uintptr_t)vq->used);
+		frontend_msg_addr(&m, index, (uintptr_t)vq->desc, (uintptr_t)vq->avail,
+				  (uintptr_t)vq->used);
 		ret = send_msg(f, &m, -1);
 	}
 	if (ret == 0)
@@ -443,10 +445,10 @@ int vu_start_ring(struct vu_frontend *f, unsigned index, const struct virtq *vq,
 	return ret;
 }
 
-int vu_barrier(struct vu_frontend *f)
+int frontend_barrier(struct frontend *f)
 {
 	uint64_t ignored;
 
-	return ask_u64(f, f->protocol & VU_PROTOCOL_F_MQ ? VU_GET_QUEUE_NUM : VU_GET_FEATURES,
+	return ask_u64(f, f->protocol & VU_PROTOCOL_MQ ? VU_GET_QUEUE_NUM : VU_GET_FEATURES,
 		       &ignored);
 }

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* The handshake against a scripted backend. */
 #include "fake_backend.h"
+#include "proto/vsock_device.h"
 #include "transport.h"
-#include "vhost-user/vu_frontend.h"
+#include "vhost-user/frontend.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -37,7 +38,7 @@ static int remove_dir(void **state)
 }
 
 /* The whole handshake for one pair. */
-static int shake(struct vu_frontend *f, unsigned pairs)
+static int shake(struct frontend *f, unsigned pairs)
 {
 	size_t bytes = virtq_bytes(16);
 	struct virtq vq;
@@ -50,15 +51,15 @@ static int shake(struct vu_frontend *f, unsigned pairs)
 	assert_true(addr != MAP_FAILED);
 	assert_true(bytes < 1 << 16);
 	assert_int_equal(virtq_init(&vq, addr, 16), 0);
-	ret = vu_connect(f);
+	ret = frontend_connect(f);
 	if (ret == 0)
-		ret = vu_negotiate(f, pairs);
+		ret = frontend_negotiate(f, pairs);
 	if (ret == 0)
-		ret = vu_set_memory(f, mem, addr, 1 << 16, 0x40000000);
+		ret = frontend_set_memory(f, mem, addr, 1 << 16, 0x40000000);
 	if (ret == 0)
-		ret = vu_start_ring(f, 1, &vq, call, kick);
+		ret = frontend_start_ring(f, 1, &vq, call, kick);
 	if (ret == 0)
-		ret = vu_barrier(f);
+		ret = frontend_barrier(f);
 	virtq_fini(&vq);
 	munmap(addr, 1 << 16);
 	close(mem);
@@ -70,23 +71,24 @@ static int shake(struct vu_frontend *f, unsigned pairs)
 static void test_handshake(void **state)
 {
 	struct fake_backend b;
-	struct vu_frontend f;
+	struct frontend f;
 
 	(void)state;
 	fake_init(&b, path);
 	fake_start(&b);
-	assert_int_equal(vu_init(&f, path, -1), 0);
+	assert_int_equal(frontend_init(&f, path, -1), 0);
 	assert_int_equal(shake(&f, 4), 0);
 	assert_true(fake_wait_ready(&b, 1));
 	assert_int_equal(f.guest_cid, 42);
 	/* what is offered and wanted, nothing else */
-	assert_int_equal(b.acked, VIRTIO_F_V1 | VHOST_USER_F_PROTOCOL | VIRTIO_F_EVENT_IDX |
-					  VSOCK_F_STREAM | VSOCK_F_SEQPACKET);
+	assert_int_equal(b.acked, VSOCK_FEATURE_VERSION_1 | VU_FEATURE_PROTOCOL |
+					  VSOCK_FEATURE_EVENT_IDX | VSOCK_FEATURE_STREAM |
+					  VSOCK_FEATURE_SEQPACKET);
 	assert_int_equal(b.acked_protocol, 0x209);
 	assert_int_equal(b.requests[VU_SET_OWNER], 1);
 	assert_int_equal(b.mem.gpa, 0x40000000);
 	assert_int_equal(b.mem.size, 1 << 16);
-	assert_int_equal(b.mem.mmap_offset, 0);
+	assert_int_equal(b.mem.offset, 0);
 	assert_int_equal(b.ring[1].num, 16);
 	assert_int_equal(b.ring[1].base, 0);
 	assert_int_equal(b.ring[1].enabled, 1);
@@ -95,14 +97,14 @@ static void test_handshake(void **state)
 	assert_non_null(fake_user_va(&b, b.ring[1].addr.avail, 38));
 	assert_non_null(fake_user_va(&b, b.ring[1].addr.used, 134));
 	assert_true(b.ring[1].call_fd > 0 && b.ring[1].kick_fd > 0);
-	assert_true(vu_event_idx(&f));
-	assert_true(vu_wants_events(&f));
-	assert_false(vu_may_leave_blank(&f));
+	assert_true(frontend_event_idx(&f));
+	assert_true(frontend_wants_events(&f));
+	assert_false(frontend_may_leave_blank(&f));
 	/* the CID may change while connected */
 	atomic_store(&b.cid, 77);
-	assert_int_equal(vu_read_cid(&f), 0);
+	assert_int_equal(frontend_read_cid(&f), 0);
 	assert_int_equal(f.guest_cid, 77);
-	vu_disconnect(&f);
+	frontend_disconnect(&f);
 	fake_stop(&b);
 }
 
@@ -110,7 +112,7 @@ static void test_handshake(void **state)
 static void test_plain_backend(void **state)
 {
 	struct fake_backend b;
-	struct vu_frontend f;
+	struct frontend f;
 
 	(void)state;
 	fake_init(&b, path);
@@ -118,12 +120,12 @@ static void test_plain_backend(void **state)
 	b.protocol = 0x209;
 	b.queues = 3;
 	fake_start(&b);
-	assert_int_equal(vu_init(&f, path, -1), 0);
+	assert_int_equal(frontend_init(&f, path, -1), 0);
 	assert_int_equal(shake(&f, 1), 0);
 	assert_int_equal(b.acked, 0x160000000);
-	assert_false(vu_wants_events(&f));
-	assert_true(vu_may_leave_blank(&f));
-	vu_disconnect(&f);
+	assert_false(frontend_wants_events(&f));
+	assert_true(frontend_may_leave_blank(&f));
+	frontend_disconnect(&f);
 	/* without MQ there is nothing to ask; without REPLY_ACK no answer to wait for */
 	while (atomic_load(&b.disconnects) < 1)
 		usleep(1000);
@@ -131,25 +133,25 @@ static void test_plain_backend(void **state)
 	b.features = 0x140000000;
 	b.protocol = 0x200;
 	assert_int_equal(shake(&f, 1), 0);
-	assert_false(vu_event_idx(&f));
+	assert_false(frontend_event_idx(&f));
 	assert_int_equal(b.requests[VU_GET_QUEUE_NUM], 0);
 	assert_int_equal(b.requests[VU_GET_FEATURES], 2);
-	vu_disconnect(&f);
+	frontend_disconnect(&f);
 	fake_stop(&b);
 }
 
 static void expect_failure(struct fake_backend *b, unsigned pairs, int err, const char *text)
 {
-	struct vu_frontend f;
+	struct frontend f;
 
 	fake_start(b);
-	assert_int_equal(vu_init(&f, path, -1), 0);
+	assert_int_equal(frontend_init(&f, path, -1), 0);
 	/* Waited out only when there will be no answer. */
 	f.timeout_ms = b->trick == FAKE_SILENT ? 300 : 20000;
 	assert_int_equal(shake(&f, pairs), err);
 	if (!strstr(zv_error_text(), text) || !strstr(zv_error_text(), path))
 		fail_msg("the text '%s' has no '%s'", zv_error_text(), text);
-	vu_disconnect(&f);
+	frontend_disconnect(&f);
 	fake_stop(b);
 }
 
@@ -164,13 +166,13 @@ static void test_lacking_backend(void **state)
 	b.queues = 2;
 	expect_failure(&b, 1, -ERANGE, "at least 3");
 	b.queues = UINT64_MAX;
-	b.features &= ~VIRTIO_F_V1;
+	b.features &= ~VSOCK_FEATURE_VERSION_1;
 	expect_failure(&b, 1, -EPROTONOSUPPORT, "VERSION_1");
-	b.features |= VIRTIO_F_V1;
-	b.features &= ~VHOST_USER_F_PROTOCOL;
+	b.features |= VSOCK_FEATURE_VERSION_1;
+	b.features &= ~VU_FEATURE_PROTOCOL;
 	expect_failure(&b, 1, -EPROTONOSUPPORT, "protocol features");
-	b.features |= VHOST_USER_F_PROTOCOL;
-	b.protocol &= ~VU_PROTOCOL_F_CONFIG;
+	b.features |= VU_FEATURE_PROTOCOL;
+	b.protocol &= ~VU_PROTOCOL_CONFIG;
 	expect_failure(&b, 1, -EPROTONOSUPPORT, "CONFIG");
 	b.protocol = 0x208; /* no MQ: one pair at most */
 	b.queues = 33;
@@ -194,7 +196,7 @@ static void test_misbehaviour(void **state)
 		{FAKE_TRUNCATED, "closed the connection"},
 	};
 	struct fake_backend b;
-	struct vu_frontend f;
+	struct frontend f;
 
 	(void)state;
 	for (size_t i = 0; i < sizeof(at) / sizeof(at[0]); i++) {
@@ -207,9 +209,9 @@ static void test_misbehaviour(void **state)
 		/* slow, and in pieces, but right */
 		b.trick = FAKE_DRIBBLE;
 		fake_start(&b);
-		assert_int_equal(vu_init(&f, path, -1), 0);
+		assert_int_equal(frontend_init(&f, path, -1), 0);
 		assert_int_equal(shake(&f, 1), 0);
-		vu_disconnect(&f);
+		frontend_disconnect(&f);
 		fake_stop(&b);
 	}
 	fake_init(&b, path);
@@ -230,7 +232,7 @@ static void test_misbehaviour(void **state)
 static void test_cancel(void **state)
 {
 	struct fake_backend b;
-	struct vu_frontend f;
+	struct frontend f;
 	int cancel = eventfd(1, 0);
 
 	(void)state;
@@ -238,10 +240,10 @@ static void test_cancel(void **state)
 	b.trick_at = VU_GET_CONFIG;
 	b.trick = FAKE_SILENT;
 	fake_start(&b);
-	assert_int_equal(vu_init(&f, path, cancel), 0);
+	assert_int_equal(frontend_init(&f, path, cancel), 0);
 	f.timeout_ms = 1 << 30;
 	assert_int_equal(shake(&f, 1), -ECANCELED);
-	vu_disconnect(&f);
+	frontend_disconnect(&f);
 	fake_stop(&b);
 	close(cancel);
 }
@@ -249,42 +251,42 @@ static void test_cancel(void **state)
 static void test_connect_errors(void **state)
 {
 	struct fake_backend b;
-	struct vu_frontend f;
+	struct frontend f;
 	char name[256];
 	int fd;
 
 	(void)state;
-	assert_int_equal(vu_init(&f, "", -1), -EINVAL);
+	assert_int_equal(frontend_init(&f, "", -1), -EINVAL);
 	memset(name, 'x', sizeof(name));
 	name[108] = 0;
-	assert_int_equal(vu_init(&f, name, -1), -ENAMETOOLONG);
+	assert_int_equal(frontend_init(&f, name, -1), -ENAMETOOLONG);
 	name[107] = 0;
-	assert_int_equal(vu_init(&f, name, -1), 0);
-	assert_int_equal(vu_init(&f, path, -1), 0);
-	assert_int_equal(vu_connect(&f), -ENOENT);
+	assert_int_equal(frontend_init(&f, name, -1), 0);
+	assert_int_equal(frontend_init(&f, path, -1), 0);
+	assert_int_equal(frontend_connect(&f), -ENOENT);
 	assert_non_null(strstr(zv_error_text(), path));
 	/* a socket that nobody listens on */
 	fake_init(&b, path);
 	fake_start(&b);
-	assert_int_equal(vu_connect(&f), 0);
+	assert_int_equal(frontend_connect(&f), 0);
 	assert_true(fcntl(f.fd, F_GETFD) & FD_CLOEXEC);
-	vu_disconnect(&f);
+	frontend_disconnect(&f);
 	(void)snprintf(name, sizeof(name), "%s.old", path);
 	assert_int_equal(rename(path, name), 0);
 	fake_stop(&b);
 	assert_int_equal(rename(name, path), 0);
-	assert_int_equal(vu_connect(&f), -ECONNREFUSED);
+	assert_int_equal(frontend_connect(&f), -ECONNREFUSED);
 	assert_non_null(strstr(zv_error_text(), path));
 	if (geteuid() != 0) {
 		assert_int_equal(chmod(path, 0), 0);
-		assert_int_equal(vu_connect(&f), -EACCES);
+		assert_int_equal(frontend_connect(&f), -EACCES);
 		assert_non_null(strstr(zv_error_text(), path));
 	}
 	assert_int_equal(unlink(path), 0);
 	/* no socket at all */
 	fd = open(path, O_CREAT | O_RDWR | O_CLOEXEC, 0600);
 	assert_true(fd >= 0);
-	assert_true(vu_connect(&f) < 0);
+	assert_true(frontend_connect(&f) < 0);
 	close(fd);
 	assert_int_equal(unlink(path), 0);
 }
@@ -297,5 +299,5 @@ int main(void)
 		cmocka_unit_test(test_cancel),		cmocka_unit_test(test_connect_errors),
 	};
 
-	return cmocka_run_group_tests_name("vu_frontend", tests, make_dir, remove_dir);
+	return cmocka_run_group_tests_name("frontend", tests, make_dir, remove_dir);
 }

@@ -6,12 +6,13 @@
  * question, and then the stream ends; so the frontend never waits. Answers come from the input, raw
  * or with a header that fits the question, and may carry descriptors. The frontend must come to an
  * end, keep nothing of an answer that it refused, believe no reserved CID and hold no descriptor
- * that it was not given. The pure checks of vu_msg.c are called with the same bytes as well.
+ * that it was not given. The pure checks of frontend_msg.c are called with the same bytes as well.
  */
+#include "frontend.h"
+#include "frontend_msg.h"
 #include "fuzz.h"
+#include "proto/vsock_device.h"
 #include "transport.h"
-#include "vu_frontend.h"
-#include "vu_msg.h"
 
 #include <errno.h>
 #include <sys/socket.h>
@@ -19,7 +20,8 @@
 
 #define STREAM_MAX 4096u
 
-/* The questions of vu_negotiate(), vu_set_memory() and vu_barrier(), in that order. */
+/* The questions of frontend_negotiate(), frontend_set_memory() and frontend_barrier(), in that
+ * order. */
 static const struct {
 	uint32_t request, size;
 	uint64_t value; /* of a good answer */
@@ -44,16 +46,16 @@ static size_t answer(struct fz *z, unsigned i, uint8_t *out)
 		fz_bytes(z, out, raw);
 		return raw;
 	}
-	vu_msg_u64(&m, honest[i].request, honest[i].value);
-	m.flags = VU_VERSION | VU_REPLY;
+	frontend_msg_u64(&m, honest[i].request, honest[i].value);
+	m.flags = VU_VERSION | VU_FLAG_REPLY;
 	m.size = honest[i].size;
 	if (honest[i].request == VU_GET_CONFIG) {
-		memset(&m.p, 0, sizeof(m.p));
-		m.p.config.size = 8;
-		m.p.config.data[0] = (uint8_t)honest[i].value;
+		memset(&m.payload, 0, sizeof(m.payload));
+		m.payload.config.size = 8;
+		m.payload.config.data[0] = (uint8_t)honest[i].value;
 	}
 	if (how & 0x10)
-		fz_bytes(z, &m.p, honest[i].size);
+		fz_bytes(z, &m.payload, honest[i].size);
 	if (how & 0x20)
 		m.size = fz_u32(z);
 	if (how & 0x40)
@@ -61,7 +63,7 @@ static size_t answer(struct fz *z, unsigned i, uint8_t *out)
 	if (how & 0x80)
 		m.request = fz_u8(z);
 	memcpy(out, &m, sizeof(m));
-	return VU_HDR_LEN + honest[i].size;
+	return VU_HEAD_LEN + honest[i].size;
 }
 
 /* Sends @len bytes, the first of them with @nfd copies of @fd. */
@@ -94,29 +96,31 @@ static void feed(int to, const uint8_t *bytes, size_t len, int fd, unsigned nfd)
 static void pure(struct fz *z)
 {
 	struct vu_msg reply, sent;
-	uint8_t dst[VU_CONFIG_MAX];
-	uint32_t offset = fz_u16(z), len = fz_u8(z) % (VU_CONFIG_MAX + 1), size = fz_u8(z);
+	uint8_t dst[VU_CONFIG_SIZE];
+	uint32_t offset = fz_u16(z), len = fz_u8(z) % (VU_CONFIG_SIZE + 1), size = fz_u8(z);
 
-	vu_msg_config(&sent, offset, len);
-	FZ_CHECK(vu_msg_len(&sent) == VU_HDR_LEN + 12 + len);
-	fz_bytes(z, &reply, sizeof(reply));
-	if (vu_reply_check(&reply, &sent, size) == VU_OK)
-		FZ_CHECK(reply.request == VU_GET_CONFIG && (reply.flags & VU_REPLY) &&
-			 (reply.flags & 3) == VU_VERSION && reply.size == size);
+	frontend_msg_config(&sent, offset, len);
+	FZ_CHECK(vu_msg_len(&sent) == VU_HEAD_LEN + VU_CONFIG_HEAD + len);
+	memset(&reply, 0, sizeof(reply));
+	fz_bytes(z, &reply, VU_HEAD_LEN + VU_CONFIG_HEAD + 64);
+	if (frontend_reply_check(&reply, &sent, size) == FRONTEND_OK)
+		FZ_CHECK(reply.request == VU_GET_CONFIG && (reply.flags & VU_FLAG_REPLY) &&
+			 (reply.flags & VU_FLAG_VERSION) == VU_VERSION && reply.size == size);
 	memset(dst, 0xa5, sizeof(dst));
-	if (vu_reply_config(&reply, &sent, dst) == VU_OK) {
-		FZ_CHECK(reply.p.config.offset == offset && reply.p.config.size == len);
-		FZ_CHECK(memcmp(dst, reply.p.config.data, len) == 0);
-		for (uint32_t i = len; i < VU_CONFIG_MAX; i++)
+	if (frontend_reply_config(&reply, &sent, dst) == FRONTEND_OK) {
+		FZ_CHECK(reply.payload.config.offset == offset && reply.payload.config.size == len);
+		FZ_CHECK(memcmp(dst, reply.payload.config.data, len) == 0);
+		for (uint32_t i = len; i < VU_CONFIG_SIZE; i++)
 			FZ_CHECK(dst[i] == 0xa5);
 	}
-	FZ_CHECK(vu_request_name(reply.request) && vu_fault_text((enum vu_fault)(size % 8)));
+	FZ_CHECK(vu_request_name(reply.request) &&
+		 frontend_fault_text((enum frontend_fault)(size % 8)));
 }
 
-static void talk(struct vu_frontend *f, unsigned pairs)
+static void talk(struct frontend *f, unsigned pairs)
 {
 	static uint8_t memory[4096];
-	int ret = vu_negotiate(f, pairs);
+	int ret = frontend_negotiate(f, pairs);
 
 	FZ_CHECK(ret == 0 || ret == -EPROTO || ret == -EPROTONOSUPPORT || ret == -ERANGE);
 	if (ret) {
@@ -124,11 +128,11 @@ static void talk(struct vu_frontend *f, unsigned pairs)
 		return;
 	}
 	FZ_CHECK(f->guest_cid > 2 && f->guest_cid < UINT32_MAX);
-	FZ_CHECK(f->features & VIRTIO_F_V1 && f->protocol & VU_PROTOCOL_F_CONFIG);
-	FZ_CHECK((vu_event_idx(f), vu_wants_events(f), true));
-	if (vu_set_memory(f, STDERR_FILENO, memory, sizeof(memory), 0x40000000) == 0 &&
-	    vu_barrier(f) == 0)
-		(void)vu_read_cid(f);
+	FZ_CHECK(f->features & VSOCK_FEATURE_VERSION_1 && f->protocol & VU_PROTOCOL_CONFIG);
+	FZ_CHECK((frontend_event_idx(f), frontend_wants_events(f), true));
+	if (frontend_set_memory(f, STDERR_FILENO, memory, sizeof(memory), 0x40000000) == 0 &&
+	    frontend_barrier(f) == 0)
+		(void)frontend_read_cid(f);
 	FZ_CHECK(f->guest_cid > 2 && f->guest_cid < UINT32_MAX);
 }
 
@@ -136,7 +140,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	static uint8_t bytes[STREAM_MAX];
 	struct fz z = {data, size};
-	struct vu_frontend f;
+	struct frontend f;
 	unsigned pairs = 1 + fz_u8(&z) % 16, nfd = fz_u8(&z) % 5;
 	int sv[2], probe, again;
 	size_t n = 0;
@@ -147,11 +151,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	FZ_CHECK(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, sv) == 0);
 	feed(sv[1], bytes, n, sv[1], nfd);
 	FZ_CHECK(shutdown(sv[1], SHUT_WR) == 0);
-	FZ_CHECK(vu_init(&f, "fuzz", -1) == 0);
+	FZ_CHECK(frontend_init(&f, "fuzz", -1) == 0);
 	probe = dup(sv[1]);
 	f.fd = sv[0];
 	talk(&f, pairs);
-	vu_disconnect(&f);
+	frontend_disconnect(&f);
 	(void)close(probe);
 	again = dup(sv[1]); /* the lowest free number: none may have been taken meanwhile */
 	FZ_CHECK(again == sv[0] || again == probe);

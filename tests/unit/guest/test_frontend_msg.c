@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-#include "vhost-user/vu_msg.h"
+#include "vhost-user/frontend_msg.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -36,21 +36,21 @@ static void test_build(void **state)
 
 	(void)state;
 	memset(&m, 0xff, sizeof(m));
-	vu_msg_empty(&m, VU_SET_OWNER);
+	frontend_msg_empty(&m, VU_SET_OWNER);
 	expect_bytes(&m, owner, sizeof(owner));
 	memset(&m, 0xff, sizeof(m));
-	vu_msg_u64(&m, VU_SET_FEATURES, 0x0102030405060708ull);
+	frontend_msg_u64(&m, VU_SET_FEATURES, 0x0102030405060708ull);
 	expect_bytes(&m, feat, sizeof(feat));
-	vu_msg_state(&m, VU_SET_VRING_NUM, 5, 256);
+	frontend_msg_state(&m, VU_SET_VRING_NUM, 5, 256);
 	expect_bytes(&m, num, sizeof(num));
 	memset(&m, 0xff, sizeof(m));
-	vu_msg_addr(&m, 2, 0x11, 0x22, 0x33);
+	frontend_msg_addr(&m, 2, 0x11, 0x22, 0x33);
 	expect_bytes(&m, addr, sizeof(addr));
 	memset(&m, 0xff, sizeof(m));
-	vu_msg_mem(&m, 0x40000000, 0x1000, 0x2000);
+	frontend_msg_mem(&m, 0x40000000, 0x1000, 0x2000);
 	expect_bytes(&m, mem, sizeof(mem));
 	memset(&m, 0xff, sizeof(m));
-	vu_msg_config(&m, 0, 8);
+	frontend_msg_config(&m, 0, 8);
 	expect_bytes(&m, conf, sizeof(conf));
 }
 
@@ -59,28 +59,29 @@ static void test_reply(void **state)
 	struct vu_msg sent, r;
 
 	(void)state;
-	vu_msg_empty(&sent, VU_GET_FEATURES);
-	vu_msg_u64(&r, VU_GET_FEATURES, 1);
-	r.flags = VU_VERSION | VU_REPLY;
-	assert_int_equal(vu_reply_check(&r, &sent, 8), VU_OK);
-	r.flags = VU_VERSION | VU_REPLY | VU_NEED_REPLY; /* echoed by some */
-	assert_int_equal(vu_reply_check(&r, &sent, 8), VU_OK);
+	frontend_msg_empty(&sent, VU_GET_FEATURES);
+	frontend_msg_u64(&r, VU_GET_FEATURES, 1);
+	r.flags = VU_VERSION | VU_FLAG_REPLY;
+	assert_int_equal(frontend_reply_check(&r, &sent, 8), FRONTEND_OK);
+	r.flags = VU_VERSION | VU_FLAG_REPLY | VU_FLAG_NEED_REPLY; /* echoed by some */
+	assert_int_equal(frontend_reply_check(&r, &sent, 8), FRONTEND_OK);
 	r.flags = VU_VERSION;
-	assert_int_equal(vu_reply_check(&r, &sent, 8), VU_NOT_REPLY);
-	r.flags = VU_REPLY;
-	assert_int_equal(vu_reply_check(&r, &sent, 8), VU_BAD_VERSION);
-	r.flags = VU_REPLY | 2;
-	assert_int_equal(vu_reply_check(&r, &sent, 8), VU_BAD_VERSION);
-	r.flags = VU_REPLY | VU_VERSION;
+	assert_int_equal(frontend_reply_check(&r, &sent, 8), FRONTEND_NOT_REPLY);
+	r.flags = VU_FLAG_REPLY;
+	assert_int_equal(frontend_reply_check(&r, &sent, 8), FRONTEND_BAD_VERSION);
+	r.flags = VU_FLAG_REPLY | 2;
+	assert_int_equal(frontend_reply_check(&r, &sent, 8), FRONTEND_BAD_VERSION);
+	r.flags = VU_FLAG_REPLY | VU_VERSION;
 	r.request = VU_GET_QUEUE_NUM;
-	assert_int_equal(vu_reply_check(&r, &sent, 8), VU_BAD_REQUEST);
+	assert_int_equal(frontend_reply_check(&r, &sent, 8), FRONTEND_BAD_REQUEST);
 	r.request = VU_GET_FEATURES;
 	for (uint32_t size = 0; size < 64; size++) {
 		r.size = size;
-		assert_int_equal(vu_reply_check(&r, &sent, 8), size == 8 ? VU_OK : VU_BAD_SIZE);
+		assert_int_equal(frontend_reply_check(&r, &sent, 8),
+				 size == 8 ? FRONTEND_OK : FRONTEND_BAD_SIZE);
 	}
 	r.size = UINT32_MAX;
-	assert_int_equal(vu_reply_check(&r, &sent, 8), VU_BAD_SIZE);
+	assert_int_equal(frontend_reply_check(&r, &sent, 8), FRONTEND_BAD_SIZE);
 }
 
 static void test_config(void **state)
@@ -89,24 +90,24 @@ static void test_config(void **state)
 	uint64_t cid = 0;
 
 	(void)state;
-	vu_msg_config(&sent, 0, sizeof(cid));
+	frontend_msg_config(&sent, 0, sizeof(cid));
 	r = sent;
-	r.flags |= VU_REPLY;
-	r.p.config.data[0] = 42;
-	assert_int_equal(vu_reply_check(&r, &sent, 20), VU_OK);
-	assert_int_equal(vu_reply_config(&r, &sent, &cid), VU_OK);
+	r.flags |= VU_FLAG_REPLY;
+	r.payload.config.data[0] = 42;
+	assert_int_equal(frontend_reply_check(&r, &sent, 20), FRONTEND_OK);
+	assert_int_equal(frontend_reply_config(&r, &sent, &cid), FRONTEND_OK);
 	assert_int_equal(cid, 42);
-	r.p.config.size = 0; /* how a backend says that it has none */
-	assert_int_equal(vu_reply_config(&r, &sent, &cid), VU_BAD_CONFIG);
-	r.p.config.size = 9;
-	assert_int_equal(vu_reply_config(&r, &sent, &cid), VU_BAD_CONFIG);
-	r.p.config.size = 8;
-	r.p.config.offset = 1;
-	assert_int_equal(vu_reply_config(&r, &sent, &cid), VU_BAD_CONFIG);
+	r.payload.config.size = 0; /* how a backend says that it has none */
+	assert_int_equal(frontend_reply_config(&r, &sent, &cid), FRONTEND_BAD_CONFIG);
+	r.payload.config.size = 9;
+	assert_int_equal(frontend_reply_config(&r, &sent, &cid), FRONTEND_BAD_CONFIG);
+	r.payload.config.size = 8;
+	r.payload.config.offset = 1;
+	assert_int_equal(frontend_reply_config(&r, &sent, &cid), FRONTEND_BAD_CONFIG);
 	/* nothing is read beyond the message */
-	sent.p.config.size = r.p.config.size = VU_CONFIG_MAX + 1;
-	r.p.config.offset = 0;
-	assert_int_equal(vu_reply_config(&r, &sent, &cid), VU_BAD_CONFIG);
+	sent.payload.config.size = r.payload.config.size = VU_CONFIG_SIZE + 1;
+	r.payload.config.offset = 0;
+	assert_int_equal(frontend_reply_config(&r, &sent, &cid), FRONTEND_BAD_CONFIG);
 }
 
 static void test_names(void **state)
@@ -115,9 +116,10 @@ static void test_names(void **state)
 	for (uint32_t i = 0; i < 300; i++)
 		assert_non_null(vu_request_name(i));
 	assert_string_equal(vu_request_name(VU_GET_CONFIG), "GET_CONFIG");
-	assert_string_equal(vu_request_name(0), "?");
-	for (int i = VU_OK; i <= VU_BAD_CONFIG; i++)
-		assert_string_not_equal(vu_fault_text((enum vu_fault)i), "an unknown fault");
+	assert_string_equal(vu_request_name(0), "request");
+	for (int i = FRONTEND_OK; i <= FRONTEND_BAD_CONFIG; i++)
+		assert_string_not_equal(frontend_fault_text((enum frontend_fault)i),
+					"an unknown fault");
 }
 
 int main(void)
@@ -129,5 +131,5 @@ int main(void)
 		cmocka_unit_test(test_names),
 	};
 
-	return cmocka_run_group_tests_name("vu_msg", tests, NULL, NULL);
+	return cmocka_run_group_tests_name("frontend_msg", tests, NULL, NULL);
 }

@@ -1,0 +1,159 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Messages of the vhost-user protocol as they are on the wire; both sides use these definitions.
+ * Names and numbers are those of QEMU's docs/interop/vhost-user.rst.
+ *
+ * A message is a header (request, flags, size of the payload in bytes) and a payload, in the byte
+ * order of the machine, without padding between the two. Descriptors travel beside it (SCM_RIGHTS).
+ * The backend answers some requests always, and the others when VU_FLAG_NEED_REPLY asks for it, by
+ * a message of the same request number and VU_FLAG_REPLY.
+ *
+ * Structures are packed because a payload need not be aligned.
+ */
+#ifndef ZV_PROTO_VHOST_USER_H
+#define ZV_PROTO_VHOST_USER_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+enum vu_request {
+	VU_GET_FEATURES = 1,
+	VU_SET_FEATURES = 2,
+	VU_SET_OWNER = 3,
+	VU_RESET_OWNER = 4,
+	VU_SET_MEM_TABLE = 5,
+	VU_SET_VRING_NUM = 8,
+	VU_SET_VRING_ADDR = 9,
+	VU_SET_VRING_BASE = 10,
+	VU_GET_VRING_BASE = 11,
+	VU_SET_VRING_KICK = 12,
+	VU_SET_VRING_CALL = 13,
+	VU_SET_VRING_ERR = 14,
+	VU_GET_PROTOCOL_FEATURES = 15,
+	VU_SET_PROTOCOL_FEATURES = 16,
+	VU_GET_QUEUE_NUM = 17,
+	VU_SET_VRING_ENABLE = 18,
+	VU_SET_BACKEND_REQ_FD = 21,
+	VU_GET_CONFIG = 24,
+	VU_SET_CONFIG = 25,
+};
+
+/* Header flags. */
+#define VU_VERSION	   1u
+#define VU_FLAG_VERSION	   3u /* where the version is */
+#define VU_FLAG_REPLY	   (1u << 2)
+#define VU_FLAG_NEED_REPLY (1u << 3) /* once REPLY_ACK is negotiated */
+
+/* The feature bit that announces protocol features, and those that are used here; masks. */
+#define VU_FEATURE_PROTOCOL	    (1ULL << 30)
+#define VU_PROTOCOL_MQ		    (1ULL << 0)
+#define VU_PROTOCOL_REPLY_ACK	    (1ULL << 3)
+#define VU_PROTOCOL_BACKEND_REQ	    (1ULL << 5)
+#define VU_PROTOCOL_CONFIG	    (1ULL << 9)
+#define VU_PROTOCOL_BACKEND_SEND_FD (1ULL << 10)
+
+/* Payload of SET_VRING_KICK, _CALL, _ERR. */
+#define VU_VRING_INDEX 0xffu
+#define VU_VRING_NO_FD (1u << 8) /* no descriptor comes with it */
+
+#define VU_VRING_SIZE_MAX 32768u /* VIRTIO 1.2, section 2.7 */
+#define VU_REGIONS	  8u	 /* of a memory table, at most */
+#define VU_CONFIG_SIZE	  256u	 /* bytes of configuration space, at most */
+
+struct vu_vring_state {
+	uint32_t index;
+	uint32_t num;
+} __attribute__((packed));
+
+/* desc, used, avail and log are addresses of the frontend. */
+struct vu_vring_addr {
+	uint32_t index;
+	uint32_t flags;
+	uint64_t desc;
+	uint64_t used;
+	uint64_t avail;
+	uint64_t log;
+} __attribute__((packed));
+
+struct vu_region {
+	uint64_t gpa;
+	uint64_t size;
+	uint64_t uva;	 /* address of the frontend */
+	uint64_t offset; /* in the file that comes with it */
+} __attribute__((packed));
+
+struct vu_mem_table {
+	uint32_t nregions;
+	uint32_t padding;
+	struct vu_region region[VU_REGIONS];
+} __attribute__((packed));
+
+struct vu_config_space {
+	uint32_t offset;
+	uint32_t size;
+	uint32_t flags;
+	uint8_t data[VU_CONFIG_SIZE];
+} __attribute__((packed));
+
+struct vu_msg {
+	uint32_t request; /* enum vu_request */
+	uint32_t flags;
+	uint32_t size;
+	union {
+		uint64_t u64;
+		struct vu_vring_state state;
+		struct vu_vring_addr addr;
+		struct vu_mem_table mem;
+		struct vu_config_space config;
+	} __attribute__((packed)) payload;
+} __attribute__((packed));
+
+#define VU_HEAD_LEN    12u
+#define VU_TABLE_HEAD  8u  /* of a memory table, before its regions */
+#define VU_CONFIG_HEAD 12u /* of a piece of configuration space, before its bytes */
+_Static_assert(offsetof(struct vu_msg, payload) == VU_HEAD_LEN, "no padding after the header");
+_Static_assert(sizeof(struct vu_vring_state) == 8, "on the wire");
+_Static_assert(sizeof(struct vu_vring_addr) == 40, "on the wire");
+_Static_assert(sizeof(struct vu_region) == 32, "on the wire");
+_Static_assert(offsetof(struct vu_mem_table, region) == VU_TABLE_HEAD, "on the wire");
+_Static_assert(offsetof(struct vu_config_space, data) == VU_CONFIG_HEAD, "on the wire");
+
+/* "SET_OWNER"...; for logs. */
+static inline const char *vu_request_name(uint32_t request)
+{
+#define VU_NAME(name)                                                                              \
+	case VU_##name:                                                                            \
+		return #name
+	switch (request) {
+		VU_NAME(GET_FEATURES);
+		VU_NAME(SET_FEATURES);
+		VU_NAME(SET_OWNER);
+		VU_NAME(RESET_OWNER);
+		VU_NAME(SET_MEM_TABLE);
+		VU_NAME(SET_VRING_NUM);
+		VU_NAME(SET_VRING_ADDR);
+		VU_NAME(SET_VRING_BASE);
+		VU_NAME(GET_VRING_BASE);
+		VU_NAME(SET_VRING_KICK);
+		VU_NAME(SET_VRING_CALL);
+		VU_NAME(SET_VRING_ERR);
+		VU_NAME(GET_PROTOCOL_FEATURES);
+		VU_NAME(SET_PROTOCOL_FEATURES);
+		VU_NAME(GET_QUEUE_NUM);
+		VU_NAME(SET_VRING_ENABLE);
+		VU_NAME(SET_BACKEND_REQ_FD);
+		VU_NAME(GET_CONFIG);
+		VU_NAME(SET_CONFIG);
+	default:
+		return "request";
+	}
+#undef VU_NAME
+}
+
+/* Bytes of a message on the wire. */
+static inline size_t vu_msg_len(const struct vu_msg *m)
+{
+	return VU_HEAD_LEN + (size_t)m->size;
+}
+
+#endif
