@@ -239,7 +239,7 @@ static void unlink_all(struct zv_conn *c)
 	told(c);
 	if (c->flags & CF_CTRL)
 		TAILQ_REMOVE(&q->ctrl, c, ctrl);
-	tx_line_leave(c);
+	tx_sched_leave(&q->sched, &c->flow);
 	tx_more_drop(c);
 	c->flags &= ~CF_CTRL;
 	c->pending = 0;
@@ -422,7 +422,7 @@ static int give_back(struct zv_conn *c, const char *call)
 			      call, c->tx_loans);
 	c->flags |= CF_ORPHAN;
 	uncount(c);
-	tx_line_leave(c);
+	tx_sched_leave(&c->q->sched, &c->flow);
 	if (c->flags & CF_READY)
 		TAILQ_REMOVE(&c->q->ready, c, ready);
 	c->flags &= ~(CF_READY | CF_WANT_OUT | CF_NEW);

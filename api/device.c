@@ -135,9 +135,8 @@ static int queue_open(struct zv_dev *dev, unsigned i)
 	q->rx.serial = q->tx.serial = first_serial(i);
 	TAILQ_INIT(&q->ready);
 	TAILQ_INIT(&q->ctrl);
-	TAILQ_INIT(&q->txwait);
+	tx_sched_init(&q->sched);
 	TAILQ_INIT(&q->untold);
-	TAILQ_INIT(&q->turns);
 	TAILQ_INIT(&q->more);
 	TAILQ_INIT(&q->over);
 	TAILQ_INIT(&q->accepts);

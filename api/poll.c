@@ -88,7 +88,7 @@ uint32_t conn_events(const struct zv_conn *c)
 	if ((c->state == VC_CLOSED || c->shut.peer & VSOCK_SHUTDOWN_RCV) &&
 	    !(c->shut.local & VSOCK_SHUTDOWN_SEND))
 		ev |= ZV_EV_EPIPE;
-	if ((c->flags & CF_WANT_OUT) && !(c->flags & CF_TXWAIT) &&
+	if ((c->flags & CF_WANT_OUT) && c->flow.turn != TX_WAITING &&
 	    !(c->pending & (CP_REQUEST | CP_RESPONSE)) &&
 	    (tx_has_credit(c) || c->state == VC_CLOSED || !vsock_shut_can_send(&c->shut)))
 		ev |= ZV_EV_OUT;
@@ -201,8 +201,8 @@ void queue_work(struct zv_queue *q)
 		ctrl_budgets(q);
 	if (!TAILQ_EMPTY(&q->more))
 		tx_more_flush(q);
-	if (TAILQ_EMPTY(&q->txwait))
-		q->contended &= q->fresh_turns != 0; /* those woken last have not had theirs */
+	if (!tx_sched_waiting(&q->sched))
+		tx_sched_idle(&q->sched);
 	else if ((buffers = q->ops->tx_ready(q->tq)))
 		tx_wake_waiters(q, buffers);
 	if (clock_due(q, got) && conn_timers_next(q) != UINT64_MAX) {
@@ -240,7 +240,7 @@ int queue_arm_rings(struct zv_queue *q, bool quiet)
 	if (!TAILQ_EMPTY(&q->ctrl) || q->rst_count || q->hello_due)
 		room = 1;
 	else
-		room = tx_least_wanted(q);
+		room = tx_sched_least_need(&q->sched);
 	if (q->ops->arm(q->tq, room))
 		return -EAGAIN;
 	set_armed(q, ARMED); /* barrier pair [W] with zv_wake */

@@ -63,7 +63,7 @@ void tx_more_commit(struct zv_conn *c)
 	tx_credit_back(c);
 	if (c->more_len) {
 		send_packet(c, &c->more, c->more_len);
-		tx_turn_spend(c, c->more_len);
+		tx_sched_charge(&c->q->sched, &c->flow, c->more_len);
 	} else {
 		c->q->ops->tx_cancel(c->q->tq, c->more.token);
 	}
@@ -94,7 +94,7 @@ static uint32_t more_append(struct zv_conn *c, const uint8_t *data, size_t len)
 	if (!(c->flags & CF_MORE)) {
 		uint32_t left = tx_credit_left(c);
 
-		if (!left || !tx_turn_left(c) ||
+		if (!left || !tx_sched_left(&c->q->sched, &c->flow) ||
 		    !q->ops->tx_reserve(q->tq, &c->more, 1, q->max_pkt, 0))
 			return 0;
 		c->more_max = c->more.capacity < q->max_pkt ? c->more.capacity : q->max_pkt;
@@ -133,7 +133,7 @@ static ssize_t send_stream(struct zv_conn *c, const uint8_t *data, size_t len, u
 				continue;
 		}
 		credit = left != 0;
-		if (!left || !tx_turn_left(c))
+		if (!left || !tx_sched_left(&c->q->sched, &c->flow))
 			break;
 		n = len - done < left ? (uint32_t)(len - done) : left;
 		n = n < q->max_pkt ? n : q->max_pkt;
@@ -144,7 +144,7 @@ static ssize_t send_stream(struct zv_conn *c, const uint8_t *data, size_t len, u
 			n = credit_tx_cut(&c->credit, n, tx_joins(c) ? s.capacity : 0, c->tx_loans);
 		memcpy(s.data, data + done, n);
 		tx_commit(c, &s, VSOCK_OP_RW, n, 0);
-		tx_turn_spend(c, n);
+		tx_sched_charge(&c->q->sched, &c->flow, n);
 		done += n;
 	}
 	if ((c->flags & CF_MORE) && !(flags & ZV_MORE))
@@ -185,7 +185,7 @@ static int wait_for_buffers(struct zv_conn *c, size_t len, size_t room, unsigned
 			      len, max);
 	need = need > ready ? need : ready + 1u;
 	(void)tx_blocked(c, false, len ? (uint32_t)len : 1);
-	c->want_bufs = need < max ? (unsigned)need : max;
+	tx_sched_wait(&q->sched, &c->flow, need < max ? (uint32_t)need : max);
 	return -EAGAIN;
 }
 
@@ -212,7 +212,9 @@ static ssize_t send_message(struct zv_conn *c, const uint8_t *data, size_t len, 
 			      c->credit.peer_buf_alloc);
 	if (charge > tx_credit_left(c))
 		return tx_blocked(c, true, (uint32_t)charge);
-	if (!tx_turn_left(c)) /* a message is never cut, so the last one may exceed the turn */
+	if (!tx_sched_left(
+		    &c->q->sched,
+		    &c->flow)) /* a message is never cut, so the last one may exceed the turn */
 		return tx_blocked(c, false, (uint32_t)charge);
 	do {
 		uint32_t want = len - room < q->max_pkt ? (uint32_t)(len - room) : q->max_pkt;
@@ -245,7 +247,7 @@ static ssize_t send_message(struct zv_conn *c, const uint8_t *data, size_t len, 
 		if (part)
 			memcpy(q->slots[i].data, data + done, part);
 		done += part;
-		tx_turn_spend(c, part);
+		tx_sched_charge(&c->q->sched, &c->flow, part);
 		tx_commit(c, &q->slots[i], VSOCK_OP_RW, part,
 			  seq_tx_flags((uint32_t)done, (uint32_t)len, flags & ZV_EOR));
 	}
@@ -338,7 +340,7 @@ int tx_buf_alloc(struct zv_conn *c, struct zv_buf *bufs, unsigned n, size_t len)
 	pkts = pkts > c->tx_loans ? pkts - c->tx_loans : 0;
 	if (!left || !pkts)
 		return tx_blocked(c, true, 1);
-	turn = tx_turn_left(c);
+	turn = tx_sched_left(&c->q->sched, &c->flow);
 	if (!turn)
 		return tx_blocked(c, false, 1);
 	want = len < q->max_pkt ? (uint32_t)len : q->max_pkt;
@@ -347,7 +349,7 @@ int tx_buf_alloc(struct zv_conn *c, struct zv_buf *bufs, unsigned n, size_t len)
 	/* No more buffers than credit fills: what is left over would have to be cancelled. */
 	if ((uint64_t)n * want > left)
 		n = (left + want - 1) / want;
-	each = want > ZV_PKT_CHARGE ? want : ZV_PKT_CHARGE;
+	each = want > TX_PKT_CHARGE ? want : TX_PKT_CHARGE;
 	if ((uint64_t)n * each > turn)
 		n = (turn + each - 1) / each;
 	n = may_hold(c, n);
@@ -376,7 +378,7 @@ int tx_buf_alloc(struct zv_conn *c, struct zv_buf *bufs, unsigned n, size_t len)
 		left -= cap;
 		c->tx_reserved += cap;
 		c->tx_loans++;
-		tx_turn_spend(c, cap);
+		tx_sched_charge(&c->q->sched, &c->flow, cap);
 		bufs[used++] = (struct zv_buf){.data = s->data,
 					       .len = cap,
 					       .capacity = cap,

@@ -26,12 +26,8 @@
  * list; zv_poll walks the list, computes each connection's events from its state, reports what is
  * there and drops those that have nothing. So events are level-triggered and cost nothing to undo.
  *
- * Fairness. Connections that found no transmit buffer wait in line (q->txwait), and nobody
- * overtakes the line. When there are buffers, a poll wakes the first of them: each has a turn, in
- * which it may send ZV_QUANTUM before it goes to the end of the line while there are others. One
- * that got nothing in its turn goes back to the front. Without waiters there is no limit. A message
- * that needs several buffers at a time is woken when there are that many; the line waits for it for
- * some polls, then it goes to the end.
+ * Fairness. Who may have the next transmit buffer is for tx_sched.h to say: connections that found
+ * none wait in line and have turns.
  *
  * Control packets (REQUEST, RESPONSE, CREDIT_UPDATE, SHUTDOWN, RST) are bits of a connection, not
  * queued packets: a full ring costs no memory. RSTs that belong to no connection wait in a ring of
@@ -49,21 +45,17 @@
 #include "proto/vsock_conn.h"
 #include "proto/vsock_credit.h"
 #include "proto/vsock_seqpacket.h"
+#include "socket/tx_sched.h"
 #include "spin.h"
 #include "transport.h"
 
 #include <pthread.h>
 #include <sys/queue.h>
 
-#define ZV_BURST      32u    /* packets received by one zv_poll */
-#define ZV_SLOTS      512u   /* most buffers one sending call reserves at a time */
-#define ZV_QUANTUM    65536u /* payload a connection may send in one round while others wait */
-#define ZV_PKT_CHARGE 4096u  /* least that a packet counts against it: it takes a buffer too */
-#define ZV_IDLE_WAKES 16u    /* so long those in line wait for woken ones that do not send */
-#define ZV_FUTILE_TURNS                                                                            \
-	32u		   /* turns without a buffer, after which one goes to the end of the line */
-#define ZV_RX_SHARE    64u /* of the receive memory that is left, for one connection */
-#define ZV_RST_FIFO    64u /* RST replies to stray packets that may wait for room */
+#define ZV_BURST       32u    /* packets received by one zv_poll */
+#define ZV_SLOTS       512u   /* most buffers one sending call reserves at a time */
+#define ZV_RX_SHARE    64u    /* of the receive memory that is left, for one connection */
+#define ZV_RST_FIFO    64u    /* RST replies to stray packets that may wait for room */
 #define ZV_ENDED       256u   /* connections whose end is remembered */
 #define ZV_PLAIN_PKT   65536u /* largest packet towards a peer that has not said hello */
 #define ZV_MAX_PKT     (1u << 20)
@@ -74,7 +66,6 @@
 /* zv_conn.flags */
 #define CF_READY	(1u << 0)  /* on q->ready */
 #define CF_CTRL		(1u << 1)  /* on q->ctrl */
-#define CF_TXWAIT	(1u << 2)  /* on q->txwait: waits for a buffer */
 #define CF_TIMER	(1u << 3)  /* on a timer list */
 #define CF_MORE		(1u << 4)  /* on q->more: holds a packet that is being filled */
 #define CF_ACCEPTQ	(1u << 5)  /* waits in an accept queue; no handle outside */
@@ -85,7 +76,6 @@
 #define CF_EOF_SEEN	(1u << 10) /* the application has got its 0 */
 #define CF_CREDIT_ASKED (1u << 11) /* CREDIT_REQUEST sent; TIMER_CREDIT runs */
 #define CF_IN_TABLE	(1u << 12)
-#define CF_TURN		(1u << 13) /* woken out of the line; may send ZV_QUANTUM */
 #define CF_OVER		(1u << 14) /* on q->over */
 #define CF_INCOMING	(1u << 15) /* the peer asked for it */
 #define CF_CREDIT_TOLD	(1u << 20) /* a packet of the peer has come since it was asked */
@@ -129,7 +119,6 @@ struct zv_conn {
 	void *user;
 	uint32_t mask;	    /* ZV_EV_* that the application wants; see zv_set_events */
 	uint32_t want_pkts; /* and the packets of the budget */
-	uint32_t want_bufs; /* CF_TXWAIT: buffers that it needs at a time */
 	uint32_t want;	    /* CF_WANT_OUT: credit that the blocked call needs */
 	/* received: entries of q->rx, oldest first; LOAN_NONE when empty */
 	uint32_t rx_head, rx_tail;
@@ -139,8 +128,7 @@ struct zv_conn {
 	/* sending */
 	uint32_t tx_loans;	     /* buffers reserved by the application */
 	uint32_t tx_reserved;	     /* credit reserved with them */
-	uint32_t spent;		     /* of ZV_QUANTUM, in this turn */
-	uint32_t futile;	     /* turns in a row that found too few buffers */
+	struct tx_flow flow;	     /* whether it is its turn to have a buffer */
 	uint32_t msg_bytes;	     /* SEQPACKET: sent of the message that zv_buf_send has begun */
 	uint32_t msg_pkts;	     /* and packets of it; 0: none is open */
 	struct tx_slot more;	     /* CF_MORE: the packet being filled */
@@ -152,12 +140,17 @@ struct zv_conn {
 	uint64_t tx_bytes, rx_bytes;
 	uint64_t promised; /* of zv_opts.rx_memory */
 	uint64_t opened_ns;
-	TAILQ_ENTRY(zv_conn) ready, ctrl, txwait, timers, untold, morelink;
+	TAILQ_ENTRY(zv_conn) ready, ctrl, timers, untold, morelink;
 	TAILQ_ENTRY(zv_conn) acceptlink, overlink;
 	uint64_t over_seq; /* CF_OVER: rises along q->over */
 };
 
 TAILQ_HEAD(conn_list, zv_conn);
+
+static inline struct zv_conn *conn_of_flow(struct tx_flow *f)
+{
+	return (struct zv_conn *)((char *)f - offsetof(struct zv_conn, flow));
+}
 
 /* A port that is listened on. Linked into the device; see device.c for its life. */
 struct listener {
@@ -208,9 +201,7 @@ struct zv_queue {
 	uint8_t incoming;    /* host: the guest takes connections on this pair */
 	uint32_t max_pkt;    /* payload bytes of the largest packet we may send */
 	uint64_t own_cid, peer_cid; /* of this session: of the device, and of whom it leads to */
-	uint8_t contended;	    /* several connections wait for buffers */
-	uint32_t fresh_turns;	    /* connections woken out of the line that have not sent since */
-	uint32_t idle_wakes;	    /* polls that woke nobody because of them */
+	struct tx_sched sched;	    /* who may have the next transmit buffer */
 	uint32_t wake;		    /* 1: zv_wake was called, not reported yet; any thread */
 	uint32_t wait_next;	    /* zv_wait_queues, first queue of the array: who is first */
 	uint64_t now;		    /* last look at queue_clock() */
@@ -222,7 +213,7 @@ struct zv_queue {
 	} tap;
 	struct conn_table conns;
 	struct zv_conn *last; /* connection of the last packet */
-	struct conn_list ready, ctrl, txwait, turns, more, timers[TIMERS];
+	struct conn_list ready, ctrl, more, timers[TIMERS];
 	struct conn_list untold; /* consumed bytes that the peer will be told of soon */
 	/* out of the table; the application still has the handle, or will get it by zv_accept */
 	struct conn_list over;
@@ -435,12 +426,8 @@ bool tx_ctrl_msg(struct zv_conn *c, const void *data, uint32_t len);
 void tx_rst_reply(struct zv_queue *q, const struct vsock_hdr *in);
 /* The RST of @c, which is over: it goes out as soon as there is room. */
 void tx_rst_of(const struct zv_conn *c);
-/* Takes @c out of the line, and its turn away. */
-void tx_line_leave(struct zv_conn *c);
 /* Wakes the first in line; there are @buffers. */
 void tx_wake_waiters(struct zv_queue *q, unsigned buffers);
-/* The fewest buffers with which somebody in line could go on; 0: nobody waits. */
-unsigned tx_least_wanted(const struct zv_queue *q);
 /* Sends packets that ZV_MORE has kept open. */
 void tx_more_flush(struct zv_queue *q);
 void tx_more_drop(struct zv_conn *c);

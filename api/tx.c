@@ -257,134 +257,12 @@ int tx_may_send(struct zv_conn *c)
 	return c->state == VC_CLOSED && c->err ? c->err : -EPIPE;
 }
 
-/* ---- turns: see "Fairness" in socket.h ---- */
-
-/* Somebody else waits in line. */
-static bool line_before(const struct zv_conn *c)
-{
-	const struct zv_conn *first = TAILQ_FIRST(&c->q->txwait);
-
-	return first && (first != c || TAILQ_NEXT(first, txwait));
-}
-
-uint32_t tx_turn_left(struct zv_conn *c)
-{
-	/* Nobody overtakes the line, nor those that have just been woken out of it. */
-	if (!(c->flags & CF_TURN))
-		return line_before(c) || c->q->contended || c->q->fresh_turns ? 0 : UINT32_MAX;
-	if (!c->q->contended)
-		return UINT32_MAX;
-	return c->spent < ZV_QUANTUM ? ZV_QUANTUM - c->spent : 0;
-}
-
-/* The turn has been used, or is given up. */
-static void turn_begun(struct zv_conn *c)
-{
-	if (!(c->flags & CF_TURN) || c->spent)
-		return;
-	TAILQ_REMOVE(&c->q->turns, c, txwait);
-	c->q->fresh_turns--;
-}
-
-void tx_turn_spend(struct zv_conn *c, uint32_t len)
-{
-	if (!(c->flags & CF_TURN))
-		return;
-	turn_begun(c);
-	/* Bounded: a turn without contenders has no end, and a sum that wraps to 0 means unused. */
-	if (c->spent < ZV_QUANTUM)
-		c->spent += len > ZV_PKT_CHARGE ? len : ZV_PKT_CHARGE;
-}
-
-void tx_line_leave(struct zv_conn *c)
-{
-	turn_begun(c);
-	if (c->flags & CF_TXWAIT)
-		TAILQ_REMOVE(&c->q->txwait, c, txwait);
-	c->flags &= ~(CF_TXWAIT | CF_TURN);
-}
-
-static void wait_in_line(struct zv_conn *c)
-{
-	struct zv_queue *q = c->q;
-	bool unused = (c->flags & CF_TURN) && !c->spent;
-
-	if (c->flags & CF_TXWAIT)
-		return;
-	tx_line_leave(c);
-	c->flags |= CF_TXWAIT;
-	c->futile = unused ? c->futile + 1 : 0;
-	/* Back to the front, but not for ever: a message may need more than will ever be free. */
-	if (unused && c->futile < ZV_FUTILE_TURNS) {
-		TAILQ_INSERT_HEAD(&q->txwait, c, txwait);
-		return;
-	}
-	c->futile = 0;
-	TAILQ_INSERT_TAIL(&q->txwait, c, txwait);
-}
-
-/* Those who were woken and do not send after all lose their turn. */
-static void turns_lapse(struct zv_queue *q)
-{
-	struct zv_conn *c;
-
-	while ((c = TAILQ_FIRST(&q->turns))) {
-		turn_begun(c);
-		c->flags &= ~CF_TURN;
-	}
-}
-
-/* The first in line can have what it needs. */
-static bool first_can(struct zv_queue *q, unsigned buffers)
-{
-	struct zv_conn *c = TAILQ_FIRST(&q->txwait);
-
-	if (c->want_bufs <= buffers)
-		return true;
-	if (TAILQ_NEXT(c, txwait) && ++c->futile >= ZV_FUTILE_TURNS) {
-		c->futile = 0;
-		TAILQ_REMOVE(&q->txwait, c, txwait);
-		TAILQ_INSERT_TAIL(&q->txwait, c, txwait);
-	}
-	return false;
-}
-
-unsigned tx_least_wanted(const struct zv_queue *q)
-{
-	const struct zv_conn *c;
-	unsigned least = 0;
-
-	TAILQ_FOREACH(c, &q->txwait, txwait) {
-		if (!least || c->want_bufs < least)
-			least = c->want_bufs;
-		if (least == 1)
-			break;
-	}
-	return least;
-}
-
 void tx_wake_waiters(struct zv_queue *q, unsigned buffers)
 {
-	/* As many as can have a whole turn of small packets each; the others keep their place. */
-	unsigned n = 1 + buffers / (ZV_QUANTUM / ZV_PKT_CHARGE);
-	struct zv_conn *c;
+	struct tx_flow *f = tx_sched_wake(&q->sched, buffers);
 
-	if (q->fresh_turns && ++q->idle_wakes >= ZV_IDLE_WAKES)
-		turns_lapse(q);
-	if (q->fresh_turns >= n || !first_can(q, buffers))
-		return;
-	n -= q->fresh_turns;
-	q->idle_wakes = 0;
-	q->contended = TAILQ_NEXT(TAILQ_FIRST(&q->txwait), txwait) != NULL;
-	for (; n && (c = TAILQ_FIRST(&q->txwait)) && c->want_bufs <= buffers; n--) {
-		TAILQ_REMOVE(&q->txwait, c, txwait);
-		c->flags &= ~CF_TXWAIT;
-		c->flags |= CF_TURN;
-		c->spent = 0;
-		TAILQ_INSERT_TAIL(&q->turns, c, txwait);
-		q->fresh_turns++;
-		conn_ready(c);
-	}
+	for (; f; f = TAILQ_NEXT(f, link))
+		conn_ready(conn_of_flow(f));
 }
 
 /*
@@ -422,15 +300,16 @@ int tx_blocked(struct zv_conn *c, bool on_credit, uint32_t want)
 	c->flags |= CF_WANT_OUT;
 	c->want = want;
 	c->want_pkts = 1;
-	c->want_bufs = 1;
 	if (on_credit) {
 		stats_add(&q->tq->stats.tx_no_credit, 1);
-		tx_line_leave(c); /* its turn is over: it waits for the peer, not for a buffer */
+		tx_sched_leave(
+			&q->sched,
+			&c->flow); /* its turn is over: it waits for the peer, not for a buffer */
 		if (c->credit.pkt_limit && !(c->flags & (CF_CREDIT_ASKED | CF_TIMER)))
 			ask_credit(c);
 	} else {
 		stats_add(&q->tq->stats.tx_no_buffer, 1);
-		wait_in_line(c);
+		tx_sched_wait(&q->sched, &c->flow, 1);
 	}
 	return -EAGAIN;
 }

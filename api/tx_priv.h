@@ -10,9 +10,6 @@ void tx_commit(struct zv_conn *c, const struct tx_slot *s, unsigned op, uint32_t
 	       uint32_t flags);
 /* Payload bytes that credit allows beyond what is reserved. */
 uint32_t tx_credit_left(const struct zv_conn *c);
-/* What @c may still send in this round, and the account of what it has sent. */
-uint32_t tx_turn_left(struct zv_conn *c);
-void tx_turn_spend(struct zv_conn *c, uint32_t len);
 /* 0, or why the connection cannot send at all. */
 int tx_may_send(struct zv_conn *c);
 /* Reserved credit has come back unused: who waits for it may go on. */

@@ -444,19 +444,16 @@ static void step(struct fz *z)
 	}
 }
 
-/* Connections that were woken out of the line and have not sent since. */
-static unsigned fresh_turns(const struct zv_queue *q)
+/* Connections that were woken and have not sent since. */
+static unsigned woken(const struct zv_queue *q)
 {
 	struct conn_node *n;
 	uint32_t pos = 0;
-	unsigned fresh = 0;
+	unsigned found = 0;
 
-	while ((n = conn_table_next(&q->conns, &pos))) {
-		const struct zv_conn *c = (const struct zv_conn *)n;
-
-		fresh += (c->flags & CF_TURN) && !c->spent;
-	}
-	return fresh;
+	while ((n = conn_table_next(&q->conns, &pos)))
+		found += ((const struct zv_conn *)n)->flow.turn == TX_WOKEN;
+	return found;
 }
 
 static void check(const struct side *s)
@@ -472,7 +469,7 @@ static void check(const struct side *s)
 		FZ_CHECK(lent <= q->tq->rx_descs / 2);
 		FZ_CHECK(q->rst_count <= ZV_RST_FIFO + q->dev->opts.max_conns);
 		FZ_CHECK(lent || !q->rx.holders);
-		FZ_CHECK(q->fresh_turns == fresh_turns(q));
+		FZ_CHECK(q->sched.nwoken == woken(q));
 	}
 	FZ_CHECK(rx == s->nrx && tx == s->ntx);
 }
