@@ -38,7 +38,7 @@ static uint32_t peek_chains(struct vhost_pair *q, struct peek *pk, uint32_t n)
 		if (unlikely(!vhost_ring_head(r, (uint16_t)(r->last_avail + i), &pk[i].head)))
 			return i;
 		vhost_ring_desc_get(&d, &r->desc[pk[i].head]);
-		va = guest_mem_gpa(r->mem, &r->hint, d.addr, d.len);
+		va = guest_mem_gpa(r->mem, &r->hint, (struct gpa){d.addr}, d.len);
 		/* a header, or, in front of other shapes, a table or a part of one: wanted soon */
 		if (likely(va != NULL)) {
 			shm_prefetch(va);

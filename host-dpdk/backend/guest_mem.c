@@ -36,7 +36,7 @@ static int map_region(struct guest_mem *m, unsigned i, const struct guest_mem_sr
 	void *addr;
 	int watch;
 
-	if (!range_ok(s->gpa, s->size) || !range_ok(s->uva, s->size) ||
+	if (!range_ok(s->gpa.v, s->size) || !range_ok(s->uva.v, s->size) ||
 	    !range_ok(s->offset, s->size))
 		return -EINVAL;
 	if (fstat(s->fd, &st) < 0)
@@ -227,7 +227,7 @@ uint8_t *guest_mem_same(const struct guest_mem *m, const struct guest_mem *now, 
 
 	if (i == m->nregions)
 		return NULL;
-	return guest_mem_gpa(now, &hint, m->r[i].gpa + (uint64_t)(va - m->r[i].va), len);
+	return guest_mem_gpa(now, &hint, gpa_add(m->r[i].gpa, (uint64_t)(va - m->r[i].va)), len);
 }
 
 bool guest_mem_catch_up(struct guest_mem *m, const struct guest_mem *now, uint8_t *va, size_t len)
@@ -250,7 +250,7 @@ bool guest_mem_catch_up(struct guest_mem *m, const struct guest_mem *now, uint8_
 static bool region_kept(const struct guest_mem *m, uint32_t i, const struct guest_mem *now)
 {
 	for (uint32_t k = 0; k < now->nregions; k++) {
-		uint64_t off = m->r[i].gpa - now->r[k].gpa;
+		uint64_t off = m->r[i].gpa.v - now->r[k].gpa.v;
 
 		if (off < now->r[k].size && m->r[i].size <= now->r[k].size - off &&
 		    m->map[i].dev == now->map[k].dev && m->map[i].ino == now->map[k].ino &&
@@ -272,10 +272,10 @@ bool guest_mem_gone(const struct guest_mem *m, const struct guest_mem *now, cons
 	return false;
 }
 
-uint8_t *guest_mem_search(const struct guest_mem *m, uint32_t *hint, uint64_t gpa, uint64_t len)
+uint8_t *guest_mem_search(const struct guest_mem *m, uint32_t *hint, struct gpa a, uint64_t len)
 {
 	for (uint32_t i = 0; i < m->nregions; i++) {
-		uint64_t off = gpa - m->r[i].gpa;
+		uint64_t off = a.v - m->r[i].gpa.v;
 
 		if (off < m->r[i].size && len <= m->r[i].size - off) {
 			*hint = i;
@@ -285,10 +285,10 @@ uint8_t *guest_mem_search(const struct guest_mem *m, uint32_t *hint, uint64_t gp
 	return NULL;
 }
 
-uint8_t *guest_mem_uva(const struct guest_mem *m, uint64_t uva, uint64_t len)
+uint8_t *guest_mem_uva(const struct guest_mem *m, struct uva a, uint64_t len)
 {
 	for (uint32_t i = 0; i < m->nregions; i++) {
-		uint64_t off = uva - m->r[i].uva;
+		uint64_t off = a.v - m->r[i].uva.v;
 
 		if (off < m->r[i].size && len <= m->r[i].size - off)
 			return m->r[i].va + off;

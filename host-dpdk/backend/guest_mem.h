@@ -37,6 +37,7 @@
 #ifndef ZV_GUEST_MEM_H
 #define ZV_GUEST_MEM_H
 
+#include "proto/vm_addr.h"
 #include "vu_limits.h"
 
 #include <stdbool.h>
@@ -46,17 +47,17 @@
 
 /* A region as the frontend describes it. */
 struct guest_mem_src {
-	uint64_t gpa;	 /* guest physical address */
-	uint64_t uva;	 /* address in the frontend's own address space */
+	struct gpa gpa;
+	struct uva uva;
 	uint64_t size;	 /* bytes */
 	uint64_t offset; /* of the region in the file */
 	int fd;		 /* borrowed for the call */
 };
 
 struct guest_region {
-	uint64_t gpa;
+	struct gpa gpa;
 	uint64_t size;
-	uint64_t uva;
+	struct uva uva;
 	uint8_t *va;
 };
 
@@ -112,24 +113,24 @@ bool guest_mem_gone(const struct guest_mem *m, const struct guest_mem *now, cons
 		    uint64_t len);
 
 /* Slow half of guest_mem_gpa: searches all regions and remembers the one found in *hint. */
-uint8_t *guest_mem_search(const struct guest_mem *m, uint32_t *hint, uint64_t gpa, uint64_t len);
+uint8_t *guest_mem_search(const struct guest_mem *m, uint32_t *hint, struct gpa a, uint64_t len);
 
-/* A frontend's virtual address (ring addresses come as such); NULL when not wholly in a region. */
-uint8_t *guest_mem_uva(const struct guest_mem *m, uint64_t uva, uint64_t len);
+/* Where @len bytes at the frontend's address @a are; NULL when not wholly in a region. */
+uint8_t *guest_mem_uva(const struct guest_mem *m, struct uva a, uint64_t len);
 
 /*
- * Where @len bytes at guest physical address @gpa are, or NULL. *hint: a region number below
+ * Where @len bytes at guest physical address @a are, or NULL. *hint: a region number below
  * nregions, kept by the caller; 0 at first.
  */
-static inline uint8_t *guest_mem_gpa(const struct guest_mem *m, uint32_t *hint, uint64_t gpa,
+static inline uint8_t *guest_mem_gpa(const struct guest_mem *m, uint32_t *hint, struct gpa a,
 				     uint64_t len)
 {
 	const struct guest_region *r = &m->r[*hint];
-	uint64_t off = gpa - r->gpa;
+	uint64_t off = a.v - r->gpa.v;
 
 	if (__builtin_expect(off < r->size && len <= r->size - off, 1))
 		return r->va + off;
-	return guest_mem_search(m, hint, gpa, len);
+	return guest_mem_search(m, hint, a, len);
 }
 
 #endif

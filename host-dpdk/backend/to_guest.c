@@ -116,7 +116,7 @@ static inline __attribute__((always_inline)) int64_t take(struct vhost_pair *q)
 	vhost_ring_desc_get(&d, &r->desc[head]);
 	rec->hdr = NULL;
 	if (likely(d.flags == VRING_DESC_F_WRITE && d.len >= VSOCK_HDR_LEN))
-		rec->hdr = guest_mem_gpa(r->mem, &r->hint, d.addr, d.len);
+		rec->hdr = guest_mem_gpa(r->mem, &r->hint, (struct gpa){d.addr}, d.len);
 	if (likely(rec->hdr != NULL)) {
 		rec->ep = q->ep;
 		rec->data = rec->hdr + VSOCK_HDR_LEN;

@@ -106,7 +106,7 @@ static int enter_indirect(struct vhost_ring *r, struct walk *w, const struct vri
 	w->entries = d->len / (uint32_t)sizeof(*d);
 	if (w->entries > bound)
 		return vhost_ring_break(r, VHOST_RING_IND_LONG);
-	w->table = guest_mem_gpa(r->mem, &r->hint, d->addr, d->len);
+	w->table = guest_mem_gpa(r->mem, &r->hint, (struct gpa){d->addr}, d->len);
 	if (!w->table)
 		return vhost_ring_break(r, VHOST_RING_IND_ADDR);
 	w->left = w->entries;
@@ -143,7 +143,7 @@ int vhost_ring_walk(struct vhost_ring *r, uint16_t head, struct pkt_seg *seg, ui
 			return vhost_ring_break(r, r->writable ? VHOST_RING_NOT_WRITABLE
 							       : VHOST_RING_NOT_READABLE);
 		if (d.len) {
-			uint8_t *va = guest_mem_gpa(r->mem, &r->hint, d.addr, d.len);
+			uint8_t *va = guest_mem_gpa(r->mem, &r->hint, (struct gpa){d.addr}, d.len);
 
 			if (!va)
 				return vhost_ring_break(r, VHOST_RING_BAD_ADDR);

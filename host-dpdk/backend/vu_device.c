@@ -23,9 +23,9 @@ static bool ring_area(const struct vu_dev *d, unsigned no, struct vhost_ring_are
 	uint64_t n = r->num;
 
 	a->size = r->num;
-	a->desc = (void *)guest_mem_uva(d->rings, r->addr.desc, 16 * n);
-	a->avail = (void *)guest_mem_uva(d->rings, r->addr.avail, 6 + 2 * n);
-	a->used = (void *)guest_mem_uva(d->rings, r->addr.used, 6 + 8 * n);
+	a->desc = (void *)guest_mem_uva(d->rings, (struct uva){r->addr.desc}, 16 * n);
+	a->avail = (void *)guest_mem_uva(d->rings, (struct uva){r->addr.avail}, 6 + 2 * n);
+	a->used = (void *)guest_mem_uva(d->rings, (struct uva){r->addr.used}, 6 + 8 * n);
 	return a->desc && a->avail && a->used;
 }
 
@@ -306,8 +306,8 @@ static int copy_table(struct vu_dev *d, const struct vu_reader *in, struct guest
 		const char *why = fd_no_memory(in->fd[*n]);
 		struct guest_mem_src *s = &src[*n];
 
-		*s = (struct guest_mem_src){.gpa = t->region[*n].gpa,
-					    .uva = t->region[*n].uva,
+		*s = (struct guest_mem_src){.gpa = {t->region[*n].gpa},
+					    .uva = {t->region[*n].uva},
 					    .size = t->region[*n].size,
 					    .offset = t->region[*n].offset};
 		s->fd = why ? -1 : fcntl(in->fd[*n], F_DUPFD_CLOEXEC, 0);
@@ -326,7 +326,7 @@ static int copy_table(struct vu_dev *d, const struct vu_reader *in, struct guest
 
 int vu_take_table(struct vu_dev *d, const struct vu_reader *in)
 {
-	struct guest_mem_src src[GUEST_MEM_REGIONS] = {{0}};
+	struct guest_mem_src src[GUEST_MEM_REGIONS] = {0};
 	struct guest_mem *old = d->rings, *rings;
 	unsigned n;
 	int ret = copy_table(d, in, src, &n);

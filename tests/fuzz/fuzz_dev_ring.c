@@ -408,7 +408,7 @@ static void ring_address(struct state *s, struct fz *z)
 	uint8_t *p;
 
 	len = len & 1 ? fz_u64(z) : len;
-	p = guest_mem_uva(world_now(&s->w)->gm, uva, len);
+	p = guest_mem_uva(world_now(&s->w)->gm, (struct uva){uva}, len);
 	FZ_CHECK(!p || world_has(&s->w, p, len));
 }
 

@@ -56,8 +56,8 @@ static void import_file(struct guest_world *w, struct gen *g)
 	struct guest_mem_src src[REGIONS];
 
 	for (unsigned r = 0; r < REGIONS; r++) {
-		src[r] = (struct guest_mem_src){.gpa = w->gpa[r],
-						.uva = w->gpa[r],
+		src[r] = (struct guest_mem_src){.gpa = {w->gpa[r]},
+						.uva = {w->gpa[r]},
 						.size = w->size[r],
 						.offset = file_offset(r),
 						.fd = file_fd};
@@ -80,7 +80,7 @@ static void make_heap(struct guest_world *w, struct gen *g)
 		if (w->view[r])
 			memcpy(g->heap[r], w->view[r], w->size[r]);
 		w->view[r] = g->heap[r];
-		gm->r[r] = (struct guest_region){w->gpa[r], w->size[r], w->gpa[r], g->heap[r]};
+		gm->r[r] = (struct guest_region){{w->gpa[r]}, w->size[r], {w->gpa[r]}, g->heap[r]};
 		gm->map[r].watch = -1; /* nothing is mapped */
 	}
 	g->gm = gm;

@@ -36,8 +36,10 @@ static struct vhost_pair_setup setup_of(struct vsock_pair *p, struct guest_mem *
 
 static struct guest_mem *import(void)
 {
-	struct guest_mem_src src = {
-		.gpa = GPA_BASE, .uva = (uintptr_t)W.mem.addr, .size = W.mem.size, .fd = W.mem.fd};
+	struct guest_mem_src src = {.gpa = {GPA_BASE},
+				    .uva = uva_of_ptr(W.mem.addr),
+				    .size = W.mem.size,
+				    .fd = W.mem.fd};
 	struct guest_mem *m = NULL;
 
 	if (guest_mem_import(&m, &src, 1))

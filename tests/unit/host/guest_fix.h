@@ -34,7 +34,7 @@ struct guest {
 
 static inline struct guest_mem_src guest_src(const struct guest *g)
 {
-	return (struct guest_mem_src){.gpa = G_GPA, .uva = G_UVA, .size = G_SIZE, .fd = g->fd};
+	return (struct guest_mem_src){.gpa = {G_GPA}, .uva = {G_UVA}, .size = G_SIZE, .fd = g->fd};
 }
 
 static inline void guest_make(struct guest *g)

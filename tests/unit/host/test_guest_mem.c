@@ -9,14 +9,14 @@
 static struct guest_mem *three(const struct guest *g)
 {
 	struct guest_mem_src s[3] = {
-		{.gpa = 0x1000, .uva = G_UVA, .size = 0x3000, .offset = 0, .fd = g->fd},
-		{.gpa = 0x8000,
-		 .uva = G_UVA + 0x10000,
+		{.gpa = {0x1000}, .uva = {G_UVA}, .size = 0x3000, .offset = 0, .fd = g->fd},
+		{.gpa = {0x8000},
+		 .uva = {G_UVA + 0x10000},
 		 .size = 0x1800,
 		 .offset = 0x5800,
 		 .fd = g->fd},
-		{.gpa = UINT64_MAX - 0xfff,
-		 .uva = 0x1000,
+		{.gpa = {UINT64_MAX - 0xfff},
+		 .uva = {0x1000},
 		 .size = 0x1000,
 		 .offset = 0x9000,
 		 .fd = g->fd},
@@ -72,7 +72,7 @@ static void translation(void **state)
 	for (uint32_t h = 0; h < 3; h++)
 		for (size_t i = 0; i < sizeof(t) / sizeof(t[0]); i++) {
 			uint32_t hint = h;
-			uint8_t *va = guest_mem_gpa(m, &hint, t[i].gpa, t[i].len);
+			uint8_t *va = guest_mem_gpa(m, &hint, (struct gpa){t[i].gpa}, t[i].len);
 
 			if (t[i].off < 0) {
 				assert_null(va);
@@ -96,14 +96,14 @@ static void frontend_addresses(void **state)
 	(void)state;
 	guest_make(&g);
 	m = three(&g);
-	assert_ptr_equal(guest_mem_uva(m, G_UVA, 0x3000), m->r[0].va);
-	assert_null(guest_mem_uva(m, G_UVA, 0x3001));
-	assert_ptr_equal(guest_mem_uva(m, G_UVA + 0x2fff, 1), m->r[0].va + 0x2fff);
-	assert_null(guest_mem_uva(m, G_UVA + 0x3000, 1));
-	assert_null(guest_mem_uva(m, G_UVA - 1, 1));
-	assert_null(guest_mem_uva(m, UINT64_MAX, 2));
-	assert_null(guest_mem_uva(m, 0x1000, UINT64_MAX));
-	assert_ptr_equal(guest_mem_uva(m, 0x1fff, 1), m->r[2].va + 0xfff);
+	assert_ptr_equal(guest_mem_uva(m, (struct uva){G_UVA}, 0x3000), m->r[0].va);
+	assert_null(guest_mem_uva(m, (struct uva){G_UVA}, 0x3001));
+	assert_ptr_equal(guest_mem_uva(m, (struct uva){G_UVA + 0x2fff}, 1), m->r[0].va + 0x2fff);
+	assert_null(guest_mem_uva(m, (struct uva){G_UVA + 0x3000}, 1));
+	assert_null(guest_mem_uva(m, (struct uva){G_UVA - 1}, 1));
+	assert_null(guest_mem_uva(m, (struct uva){UINT64_MAX}, 2));
+	assert_null(guest_mem_uva(m, (struct uva){0x1000}, UINT64_MAX));
+	assert_ptr_equal(guest_mem_uva(m, (struct uva){0x1fff}, 1), m->r[2].va + 0xfff);
 	guest_mem_put(m);
 	guest_free(&g);
 }
@@ -123,9 +123,9 @@ static void refused_tables(void **state)
 	assert_int_equal(guest_mem_import(&m, many, GUEST_MEM_REGIONS + 1), -EINVAL);
 	s = ok, s.size = 0;
 	assert_int_equal(guest_mem_import(&m, &s, 1), -EINVAL);
-	s = ok, s.gpa = UINT64_MAX - G_SIZE + 2;
+	s = ok, s.gpa.v = UINT64_MAX - G_SIZE + 2;
 	assert_int_equal(guest_mem_import(&m, &s, 1), -EINVAL);
-	s = ok, s.uva = UINT64_MAX - G_SIZE + 2;
+	s = ok, s.uva.v = UINT64_MAX - G_SIZE + 2;
 	assert_int_equal(guest_mem_import(&m, &s, 1), -EINVAL);
 	s = ok, s.offset = UINT64_MAX - 0xfff;
 	assert_int_equal(guest_mem_import(&m, &s, 1), -EINVAL);
@@ -138,7 +138,7 @@ static void refused_tables(void **state)
 	many[1] = s; /* the first is unmapped again */
 	assert_int_equal(guest_mem_import(&m, many, 2), -EBADF);
 	assert_null(m);
-	s = ok, s.gpa = UINT64_MAX - G_SIZE + 1; /* ends exactly at 2^64 */
+	s = ok, s.gpa.v = UINT64_MAX - G_SIZE + 1; /* ends exactly at 2^64 */
 	assert_int_equal(guest_mem_import(&m, &s, 1), 0);
 	guest_mem_put(m);
 	guest_free(&g);
@@ -244,8 +244,12 @@ static void regions_within_hugepages(void **state)
 	const uint64_t size = 4u << 20, hole = 0xa0000, high = 0xc0000;
 	int fd = memfd_create("guest", MFD_CLOEXEC | MFD_HUGETLB | MFD_HUGE_2MB);
 	struct guest_mem_src s[2] = {
-		{.gpa = 0, .uva = G_UVA, .size = hole, .fd = fd},
-		{.gpa = high, .uva = G_UVA + high, .size = size - high, .offset = high, .fd = fd},
+		{.gpa = {0}, .uva = {G_UVA}, .size = hole, .fd = fd},
+		{.gpa = {high},
+		 .uva = {G_UVA + high},
+		 .size = size - high,
+		 .offset = high,
+		 .fd = fd},
 	};
 	struct guest_mem *m = NULL, *kept;
 	volatile uint8_t *va[2];

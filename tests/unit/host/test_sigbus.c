@@ -24,7 +24,7 @@
 
 static struct guest_mem *import(int *fd)
 {
-	struct guest_mem_src src = {.gpa = 0x1000, .uva = 0x7000000, .size = LEN};
+	struct guest_mem_src src = {.gpa = {0x1000}, .uva = {0x7000000}, .size = LEN};
 	struct guest_mem *m;
 
 	*fd = src.fd = memfd_create("sigbus", MFD_CLOEXEC);

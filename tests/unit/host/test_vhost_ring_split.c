@@ -278,7 +278,7 @@ static void chain_bytes(void **state)
 	int fd = memfd_create("sparse", MFD_CLOEXEC);
 
 	s.fd = fd;
-	s.gpa = 0;
+	s.gpa.v = 0;
 	s.size = 0x80000000ull;
 	assert_int_equal(ftruncate(fd, (off_t)s.size), 0);
 	assert_int_equal(guest_mem_import(&m, &s, 1), 0);

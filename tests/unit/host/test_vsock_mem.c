@@ -72,8 +72,8 @@ static int switch_to(struct fix *f, int fd)
 	int ret;
 
 	src[0].size = src[1].size = src[1].offset = G_SIZE / 2;
-	src[1].gpa += G_SIZE / 2;
-	src[1].uva += G_SIZE / 2;
+	src[1].gpa.v += G_SIZE / 2;
+	src[1].uva.v += G_SIZE / 2;
 	src[1].fd = fd;
 	assert_int_equal(guest_mem_import(&gm, src, 2), 0);
 	fill_setup(f, &s, gm);
