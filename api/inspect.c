@@ -69,6 +69,7 @@ static void fill_info(const struct zv_conn *c, struct zv_conn_info *info)
 		.peer_buf_alloc = c->credit.peer_buf_alloc,
 		.tx_unacked = c->credit.tx_cnt - c->credit.peer_fwd_cnt,
 		.flags = c->flags & CF_INCOMING ? ZV_CONN_INCOMING : 0,
+		.user = c->user,
 	};
 }
 

@@ -152,6 +152,7 @@ struct zv_conn_info {
 	uint32_t tx_unacked; /* payload bytes sent that the peer has not reported as consumed */
 	uint32_t flags;	     /* ZV_CONN_* */
 	uint32_t reserved;
+	void *user; /* as set by zv_set_user, also after zv_conn_close; NULL: never set */
 };
 #define ZV_CONN_INCOMING (1u << 0) /* the peer asked for it */
 

@@ -60,6 +60,7 @@ static void test_every_connection_is_listed(void **state)
 		assert_int_equal(zv_connect(P.g, ZV_CID_HOST, i == 2 ? 1000 : 7,
 					    ZV_SEQPACKET - (i == 2), &g[i]),
 				 0);
+	zv_set_user(h[1], &P);
 	zv_conn_reset(g[0]); /* dead on the host's side, and not closed there */
 	pump();
 	assert_int_equal(zv_queue_conns(P.h, NULL, collect, &l), 0);
@@ -70,6 +71,8 @@ static void test_every_connection_is_listed(void **state)
 	assert_int_equal(by_port(&l, port_of(g[3]))->local_port, 7);
 	assert_int_equal(by_port(&l, port_of(g[3]))->flags, ZV_CONN_INCOMING);
 	assert_int_equal(flags_of(g[3]), 0);
+	assert_ptr_equal(by_port(&l, port_of(g[1]))->user, &P);
+	assert_null(by_port(&l, port_of(g[3]))->user);
 	assert_int_equal(flags_of(h[1]), ZV_CONN_INCOMING);
 	l.n = 0;
 	l.stop_at = 2;
