@@ -18,7 +18,7 @@
 
 static const char *device_name(const struct zv_queue *q)
 {
-	return q->tq->name ? q->tq->name : q->ops->scheme;
+	return q->tq->name ? q->tq->name : q->dev->ops->scheme;
 }
 
 static void went_plain(struct zv_queue *q, const char *why)
@@ -153,8 +153,8 @@ struct zv_conn *ctrl_accept(struct zv_queue *q, const struct vsock_hdr *h)
 	int err;
 
 	/* An unprivileged program of a stock guest must not speak for its guest. */
-	if (q->ops->role != ZV_ROLE_HOST || h->type != ZV_STREAM ||
-	    h->src_port >= ZV_CTRL_SRC_LIMIT || q->dev->opts.flags & ZV_OPT_NO_HELLO)
+	if (!q->host || h->type != ZV_STREAM || h->src_port >= ZV_CTRL_SRC_LIMIT ||
+	    q->dev->opts.flags & ZV_OPT_NO_HELLO)
 		return NULL;
 	if (q->hello_conn) { /* the guest has started over: the new one counts */
 		tx_ctrl(q->hello_conn, CP_RST);
@@ -183,7 +183,7 @@ void ctrl_data(struct zv_conn *c)
 	struct hello h;
 	uint32_t flags = ZV_PEEK;
 	ssize_t n = loan_recv(c, wire, sizeof(wire), &flags);
-	unsigned expect = q->ops->role == ZV_ROLE_HOST ? CTRL_HELLO : CTRL_HELLO_ACK;
+	unsigned expect = q->host ? CTRL_HELLO : CTRL_HELLO_ACK;
 	int len = n > 0 ? hello_get(&h, wire, (size_t)n) : 0;
 
 	if (len == 0 && n < (ssize_t)sizeof(wire))

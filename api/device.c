@@ -124,7 +124,6 @@ static int queue_open(struct zv_dev *dev, unsigned i)
 		return -ENOMEM;
 	memset(q, 0, sizeof(*q));
 	q->tq = dev->ops->queue(dev->t, i);
-	q->ops = dev->ops;
 	q->dev = dev;
 	q->index = i;
 	q->host = dev->ops->role == ZV_ROLE_HOST;

@@ -97,7 +97,7 @@ static void entry_release(struct zv_queue *q, struct zv_conn *c, uint32_t i)
 		stats_add(&q->tq->stats.rx_private, -(uint64_t)he->priv_cap);
 		free(he->priv);
 	} else {
-		q->ops->rx_release(q->tq, he->token);
+		q->tq->ops->rx_release(q->tq, he->token);
 		r->lent_descs -= he->ndesc;
 		if (c && c->rx_lent) { /* none: loan_forget() */
 			c->rx_lent -= he->ndesc;
@@ -133,7 +133,7 @@ static int take_loan(struct zv_conn *c, struct rx_pkt *p, unsigned flags)
 
 		if (i == LOAN_NONE) {
 			if (holder == LOAN_NONE)
-				q->ops->rx_release(q->tq, p->token);
+				q->tq->ops->rx_release(q->tq, p->token);
 			return -ENOMEM; /* the caller resets the connection, which drops the rest */
 		}
 		if (holder == LOAN_NONE) {
@@ -221,11 +221,11 @@ static int take_copy(struct zv_conn *c, struct rx_pkt *p, unsigned flags, uint32
 		e = NULL;
 	} while (left);
 	if (p->nseg)
-		q->ops->rx_release(q->tq, p->token);
+		q->tq->ops->rx_release(q->tq, p->token);
 	return 0;
 nomem:
 	if (p->nseg)
-		q->ops->rx_release(q->tq, p->token);
+		q->tq->ops->rx_release(q->tq, p->token);
 	return -ENOMEM;
 }
 
@@ -235,7 +235,7 @@ int loan_take(struct zv_conn *c, struct rx_pkt *p, unsigned flags, uint32_t extr
 
 	if (full && c->type == ZV_SEQPACKET) {
 		if (p->nseg)
-			c->q->ops->rx_release(c->q->tq, p->token);
+			c->q->tq->ops->rx_release(c->q->tq, p->token);
 		return -ENOMEM;
 	}
 	/* A stream that is full of small pieces is gathered into chunks from here on. */

@@ -20,10 +20,10 @@ static void take_rest(struct zv_queue *q)
 	bool late = q->leaving; /* the session of what comes never began here: it is nobody's */
 	int got;
 
-	if (!q->ops->rx_rest)
+	if (!q->tq->ops->rx_rest)
 		return;
 	q->no_tx = 1;
-	while ((got = q->ops->rx_rest(q->tq, q->pkts, ZV_BURST)) > 0)
+	while ((got = q->tq->ops->rx_rest(q->tq, q->pkts, ZV_BURST)) > 0)
 		for (int i = 0; i < got; i++)
 			late ? rx_drop(q, &q->pkts[i]) : rx_packet(q, &q->pkts[i]);
 	q->no_tx = 0;
@@ -36,7 +36,7 @@ static void begin_session(struct zv_queue *q)
 
 	q->leaving = 0;
 	q->session = q->leaving_to;
-	guest = q->ops->guest_cid(q->dev->t);
+	guest = q->dev->ops->guest_cid(q->dev->t);
 	q->own_cid = q->host ? VSOCK_CID_HOST : guest;
 	q->peer_cid = q->host ? guest : VSOCK_CID_HOST;
 	__atomic_store_n(&q->hello, HELLO_OFF, __ATOMIC_RELAXED);
@@ -153,7 +153,7 @@ static void disarm(struct zv_queue *q)
 
 	set_armed(q, 0);
 	q->tick = 0; /* look at the clock: time has passed */
-	q->ops->disarm(q->tq);
+	q->tq->ops->disarm(q->tq);
 	if (q->timerfd >= 0)
 		(void)!read(q->timerfd, &ticks, sizeof(ticks));
 }
@@ -187,10 +187,10 @@ void queue_work(struct zv_queue *q)
 	if (q->leaving) {
 		if (conn_leave_some(q))
 			begin_session(q);
-		q->ops->publish(q->tq);
+		q->tq->ops->publish(q->tq);
 		return;
 	}
-	got = q->ops->rx_burst(q->tq, q->pkts, ZV_BURST);
+	got = q->tq->ops->rx_burst(q->tq, q->pkts, ZV_BURST);
 	for (int i = 0; i < got; i++)
 		rx_packet(q, &q->pkts[i]);
 	if (q->rst_count || !TAILQ_EMPTY(&q->ctrl))
@@ -203,7 +203,7 @@ void queue_work(struct zv_queue *q)
 		tx_more_flush(q);
 	if (!tx_sched_waiting(&q->sched))
 		tx_sched_idle(&q->sched);
-	else if ((buffers = q->ops->tx_ready(q->tq)))
+	else if ((buffers = q->tq->ops->tx_ready(q->tq)))
 		tx_wake_waiters(q, buffers);
 	if (clock_due(q, got) && conn_timers_next(q) != UINT64_MAX) {
 		q->now = queue_clock(q);
@@ -211,7 +211,7 @@ void queue_work(struct zv_queue *q)
 	}
 	if (q->listen_gen != __atomic_load_n(&q->dev->listen_gen, __ATOMIC_ACQUIRE))
 		listener_sync(q);
-	q->ops->publish(q->tq);
+	q->tq->ops->publish(q->tq);
 }
 
 int queue_poll(struct zv_queue *q, struct zv_event *events, unsigned max)
@@ -241,7 +241,7 @@ int queue_arm_rings(struct zv_queue *q, bool quiet)
 		room = 1;
 	else
 		room = tx_sched_least_need(&q->sched);
-	if (q->ops->arm(q->tq, room))
+	if (q->tq->ops->arm(q->tq, room))
 		return -EAGAIN;
 	set_armed(q, ARMED); /* barrier pair [W] with zv_wake */
 	return queue_woken(q) ? -EAGAIN : 0;
@@ -306,7 +306,7 @@ int queue_fds_open(struct zv_queue *q)
 	q->timerfd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
 	if (q->epfd < 0 || q->timerfd < 0 ||
 	    epoll_ctl(q->epfd, EPOLL_CTL_ADD, q->timerfd, &ev) < 0 ||
-	    epoll_ctl(q->epfd, EPOLL_CTL_ADD, q->ops->fd(q->tq), &ev) < 0)
+	    epoll_ctl(q->epfd, EPOLL_CTL_ADD, q->dev->ops->fd(q->tq), &ev) < 0)
 		return -errno;
 	return 0;
 }

@@ -11,7 +11,7 @@
 void rx_drop(struct zv_queue *q, const struct rx_pkt *p)
 {
 	if (p->nseg)
-		q->ops->rx_release(q->tq, p->token);
+		q->tq->ops->rx_release(q->tq, p->token);
 }
 
 /* The connection's own RST, and its end. */

@@ -23,12 +23,12 @@ send_pieces(struct zv_conn *c, const struct tx_slot *s, uint32_t len)
 
 	if (want > MOST_PIECES)
 		return false;
-	got = q->ops->tx_reserve(q->tq, more, want, CREDIT_SMALL, 0);
+	got = q->tq->ops->tx_reserve(q->tq, more, want, CREDIT_SMALL, 0);
 	for (n = 0; n < got && more[n].capacity >= CREDIT_SMALL; n++)
 		;
 	if (n < want) {
 		while (got)
-			q->ops->tx_cancel(q->tq, more[--got].token);
+			q->tq->ops->tx_cancel(q->tq, more[--got].token);
 		return false;
 	}
 	tx_commit(c, s, VSOCK_OP_RW, CREDIT_SMALL, 0);
@@ -65,7 +65,7 @@ void tx_more_commit(struct zv_conn *c)
 		send_packet(c, &c->more, c->more_len);
 		tx_sched_charge(&c->q->sched, &c->flow, c->more_len);
 	} else {
-		c->q->ops->tx_cancel(c->q->tq, c->more.token);
+		c->q->tq->ops->tx_cancel(c->q->tq, c->more.token);
 	}
 }
 
@@ -95,7 +95,7 @@ static uint32_t more_append(struct zv_conn *c, const uint8_t *data, size_t len)
 		uint32_t left = tx_credit_left(c);
 
 		if (!left || !tx_sched_left(&c->q->sched, &c->flow) ||
-		    !q->ops->tx_reserve(q->tq, &c->more, 1, q->max_pkt, 0))
+		    !q->tq->ops->tx_reserve(q->tq, &c->more, 1, q->max_pkt, 0))
 			return 0;
 		c->more_max = c->more.capacity < q->max_pkt ? c->more.capacity : q->max_pkt;
 		c->more_max = c->more_max < left ? c->more_max : left;
@@ -137,7 +137,7 @@ static ssize_t send_stream(struct zv_conn *c, const uint8_t *data, size_t len, u
 			break;
 		n = len - done < left ? (uint32_t)(len - done) : left;
 		n = n < q->max_pkt ? n : q->max_pkt;
-		if (!q->ops->tx_reserve(q->tq, &s, 1, n, 0))
+		if (!q->tq->ops->tx_reserve(q->tq, &s, 1, n, 0))
 			break;
 		n = n < s.capacity ? n : s.capacity;
 		if (__builtin_expect(c->credit.pkt_limit != 0, 0))
@@ -176,7 +176,7 @@ static int wait_for_buffers(struct zv_conn *c, size_t len, size_t room, unsigned
 {
 	struct zv_queue *q = c->q;
 	uint64_t need = n ? ((uint64_t)len * n + room - 1) / room : 1;
-	unsigned ready = q->ops->tx_ready(q->tq);
+	unsigned ready = q->tq->ops->tx_ready(q->tq);
 
 	if (n == max)
 		return zv_err(-EMSGSIZE,
@@ -194,7 +194,7 @@ static ssize_t send_message(struct zv_conn *c, const uint8_t *data, size_t len, 
 {
 	uint32_t before = c->credit.pkt_unread;
 	struct zv_queue *q = c->q;
-	unsigned n = 0, max = q->ops->tx_max(q->tq);
+	unsigned n = 0, max = q->tq->ops->tx_max(q->tq);
 	size_t room = 0, done = 0, charge = len ? len : 1;
 
 	max = max < ZV_SLOTS ? max : ZV_SLOTS;
@@ -219,7 +219,7 @@ static ssize_t send_message(struct zv_conn *c, const uint8_t *data, size_t len, 
 	do {
 		uint32_t want = len - room < q->max_pkt ? (uint32_t)(len - room) : q->max_pkt;
 
-		if (n == max || !q->ops->tx_reserve(q->tq, &q->slots[n], 1, want, 0))
+		if (n == max || !q->tq->ops->tx_reserve(q->tq, &q->slots[n], 1, want, 0))
 			break;
 		if (q->slots[n].capacity > q->max_pkt)
 			q->slots[n].capacity = q->max_pkt;
@@ -227,7 +227,7 @@ static ssize_t send_message(struct zv_conn *c, const uint8_t *data, size_t len, 
 	} while (room < len);
 	if (room < len || n == 0 || n > credit_tx_packets(&c->credit)) {
 		for (unsigned i = 0; i < n; i++)
-			q->ops->tx_cancel(q->tq, q->slots[i].token);
+			q->tq->ops->tx_cancel(q->tq, q->slots[i].token);
 		if (room < len || n == 0)
 			return wait_for_buffers(c, len, room, n, max);
 		if (n > c->credit.pkt_limit)
@@ -283,7 +283,7 @@ ssize_t tx_send(struct zv_conn *c, const void *data, size_t len, uint32_t flags)
 static unsigned may_hold(const struct zv_conn *c, unsigned n)
 {
 	const struct zv_queue *q = c->q;
-	unsigned max = q->ops->tx_max(q->tq) / 2, all = q->tx.app_loans, most;
+	unsigned max = q->tq->ops->tx_max(q->tq) / 2, all = q->tx.app_loans, most;
 
 	if (all >= max)
 		return 0;
@@ -358,7 +358,7 @@ int tx_buf_alloc(struct zv_conn *c, struct zv_buf *bufs, unsigned n, size_t len)
 			      "zv_buf_alloc: %u buffers are reserved on the connection, %u on "
 			      "the queue, and not sent: send or cancel some",
 			      c->tx_loans, q->tx.app_loans);
-	got = q->ops->tx_reserve(q->tq, q->slots, n, want, 0);
+	got = q->tq->ops->tx_reserve(q->tq, q->slots, n, want, 0);
 	if (!got)
 		return tx_blocked(c, false, 1);
 	for (unsigned i = 0; i < got; i++) {
@@ -372,7 +372,7 @@ int tx_buf_alloc(struct zv_conn *c, struct zv_buf *bufs, unsigned n, size_t len)
 								       .capacity = cap,
 								       .room = s->capacity});
 		if (cookie == LOAN_NONE) {
-			q->ops->tx_cancel(q->tq, s->token);
+			q->tq->ops->tx_cancel(q->tq, s->token);
 			continue;
 		}
 		left -= cap;
@@ -412,7 +412,7 @@ static unsigned cancel(struct zv_conn *c, const struct zv_buf *bufs, unsigned n)
 		const struct tx_loan *l = loan_tx_find(&c->q->tx, c->id, &bufs[i]);
 
 		if (l)
-			c->q->ops->tx_cancel(c->q->tq, take_back(c, &bufs[i], l).token);
+			c->q->tq->ops->tx_cancel(c->q->tq, take_back(c, &bufs[i], l).token);
 		else if (odd == n)
 			odd = i;
 	}
@@ -499,7 +499,7 @@ int tx_buf_send(struct zv_conn *c, struct zv_buf *bufs, unsigned n)
 			continue; /* the same buffer twice in one call */
 		s = take_back(c, &bufs[i], l);
 		if (bufs[i].len == 0 && !flags)
-			q->ops->tx_cancel(q->tq, s.token);
+			q->tq->ops->tx_cancel(q->tq, s.token);
 		else if (c->type == ZV_STREAM)
 			send_packet(c, &s, bufs[i].len);
 		else

@@ -179,7 +179,6 @@ enum hello_state { HELLO_OFF, HELLO_WAIT, HELLO_DONE, HELLO_PLAIN };
 
 struct zv_queue {
 	struct transport_queue *tq;
-	const struct transport_ops *ops;
 	struct zv_dev *dev;
 	uint32_t index;
 	uint32_t session; /* the tq session this state belongs to; not yet tq's while `leaving` */

@@ -1,16 +1,17 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * What a transport offers the socket layer.
+ * What a transport offers the socket layer: transport_ops for a device, transport_queue_ops for
+ * each of its queues.
  *
  * Theory of operation
  * -------------------
  * A transport moves packets of one device over N queue pairs; the socket layer (socket.c) turns
- * packets into connections. Both sides of the wall implement this table: the guest driver
+ * packets into connections. Both sides of the wall implement these tables: the guest driver
  * (guest-pmd, over its own buffers) and the in-process backend (host-dpdk, over buffers that the
  * guest posted).
  *
  * struct transport_queue is one queue pair as the socket layer sees it; a transport embeds it as
- * the first member of its own queue. Everything in the ops table from rx_burst on is called by the
+ * the first member of its own queue. Everything in its table (transport_queue_ops) is called by the
  * queue's owner thread, between quiesce_enter() and quiesce_leave() on tq->qs, so a control thread
  * that has stopped the queue (quiesce_stop) may change rings, maps and the fields marked [C] here.
  *
@@ -87,9 +88,10 @@ struct zv_log_limit {
 };
 
 struct transport_ops;
+struct transport_queue_ops;
 
 struct transport_queue {
-	const struct transport_ops *ops;
+	const struct transport_queue_ops *ops; /* [C] */
 	struct quiesce qs;
 	uint32_t session; /* [C] changes when what was in flight is lost; see above */
 	/* [C] 1: rings run, packets can be received and sent; stored atomically, any thread looks
@@ -122,23 +124,13 @@ struct transport_dev {
 	unsigned nqueues; /* fixed at open */
 };
 
-struct transport_ops {
-	const char *scheme; /* what stands before the first ':' of the URI */
-	enum zv_role role;
-
-	/*
-	 * Opens the device; @rest is the URI after the scheme and ':', @opts complete (defaults
-	 * filled in). 0 and *out, or -errno with zv_err() text. Blocks at most a few seconds.
-	 */
-	int (*open)(struct transport_dev **out, const char *rest, const struct zv_opts *opts);
-	/* Stops everything and frees the device. No token is out any more. */
-	void (*close)(struct transport_dev *d);
-	/* CID of the guest of this device; 0 when not known yet. Any thread. */
-	uint64_t (*guest_cid)(struct transport_dev *d);
-	/* Page size behind buffers, 0 unknown. */
-	uint64_t (*page_size)(struct transport_dev *d);
-	struct transport_queue *(*queue)(struct transport_dev *d, unsigned i);
-
+/*
+ * What a queue pair does with its rings: the data path. Called by the queue's owner thread, between
+ * quiesce_enter() and quiesce_leave(). A control thread that has stopped the queue may put another
+ * table into tq->ops, because one function table belongs to one layout of rings and the next
+ * session may negotiate another one. So the socket layer keeps no copy of the pointer.
+ */
+struct transport_queue_ops {
 	/*
 	 * Up to @max packets, 0 when there is none or the queue is down. Malformed packets are
 	 * dropped and counted; a broken ring ends the session (session changes, up = 0).
@@ -176,7 +168,29 @@ struct transport_ops {
 	int (*arm)(struct transport_queue *q, unsigned room);
 	/* Undoes arm and clears fd. */
 	void (*disarm)(struct transport_queue *q);
-	/* Readable when an armed event has happened or the control thread changed the queue. */
+};
+
+/* What a device does as a whole, and the transport by which it is opened. */
+struct transport_ops {
+	const char *scheme; /* what stands before the first ':' of the URI */
+	enum zv_role role;
+
+	/*
+	 * Opens the device; @rest is the URI after the scheme and ':', @opts complete (defaults
+	 * filled in). 0 and *out, or -errno with zv_err() text. Blocks at most a few seconds.
+	 */
+	int (*open)(struct transport_dev **out, const char *rest, const struct zv_opts *opts);
+	/* Stops everything and frees the device. No token is out any more. */
+	void (*close)(struct transport_dev *d);
+	/* CID of the guest of this device; 0 when not known yet. Any thread. */
+	uint64_t (*guest_cid)(struct transport_dev *d);
+	/* Page size behind buffers, 0 unknown. */
+	uint64_t (*page_size)(struct transport_dev *d);
+	struct transport_queue *(*queue)(struct transport_dev *d, unsigned i);
+	/*
+	 * Readable when an armed event has happened or the control thread changed the queue. Any
+	 * thread, any time.
+	 */
 	int (*fd)(struct transport_queue *q);
 };
 

@@ -38,7 +38,7 @@ void tx_commit(struct zv_conn *c, const struct tx_slot *s, unsigned op, uint32_t
 	fill_hdr(c, &h, op, len, flags);
 	if (__builtin_expect(q->tap.fn != NULL, 0))
 		tap_sent(q, &h, s->data);
-	q->ops->tx_commit(q->tq, s->token, &h);
+	q->tq->ops->tx_commit(q->tq, s->token, &h);
 	stats_add(&q->tq->stats.tx_packets, 1);
 	stats_add(&q->tq->stats.tx_bytes, len);
 	if (op == VSOCK_OP_RW) {
@@ -71,7 +71,7 @@ static bool send_pending(struct zv_conn *c)
 	for (unsigned i = 0; i < sizeof(ctrl_ops) / sizeof(ctrl_ops[0]) && c->pending; i++) {
 		if (!(c->pending & ctrl_ops[i].bit))
 			continue;
-		if (q->no_tx || !q->ops->tx_reserve(q->tq, &s, 1, 0, TX_CTRL))
+		if (q->no_tx || !q->tq->ops->tx_reserve(q->tq, &s, 1, 0, TX_CTRL))
 			return false;
 		c->pending &= (uint8_t)~ctrl_ops[i].bit;
 		tx_commit(c, &s, ctrl_ops[i].op, 0,
@@ -103,11 +103,11 @@ bool tx_ctrl_msg(struct zv_conn *c, const void *data, uint32_t len)
 	if (q->no_tx || c->pending & (CP_REQUEST | CP_RESPONSE)) /* nothing may overtake them */
 		return false;
 	/* Of those kept for control packets only when need be: they may hold a header alone. */
-	if (!q->ops->tx_reserve(q->tq, &s, 1, len, 0) &&
-	    !q->ops->tx_reserve(q->tq, &s, 1, len, TX_CTRL))
+	if (!q->tq->ops->tx_reserve(q->tq, &s, 1, len, 0) &&
+	    !q->tq->ops->tx_reserve(q->tq, &s, 1, len, TX_CTRL))
 		return false;
 	if (s.capacity < len) {
-		q->ops->tx_cancel(q->tq, s.token);
+		q->tq->ops->tx_cancel(q->tq, s.token);
 		return false;
 	}
 	memcpy(s.data, data, len);
@@ -119,11 +119,11 @@ static bool send_rst(struct zv_queue *q, const struct vsock_hdr *h)
 {
 	struct tx_slot s;
 
-	if (q->no_tx || !q->ops->tx_reserve(q->tq, &s, 1, 0, TX_CTRL))
+	if (q->no_tx || !q->tq->ops->tx_reserve(q->tq, &s, 1, 0, TX_CTRL))
 		return false;
 	if (__builtin_expect(q->tap.fn != NULL, 0))
 		tap_sent(q, h, NULL);
-	q->ops->tx_commit(q->tq, s.token, h);
+	q->tq->ops->tx_commit(q->tq, s.token, h);
 	stats_add(&q->tq->stats.tx_packets, 1);
 	stats_add(&q->tq->stats.rst_sent, 1);
 	return true;

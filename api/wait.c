@@ -118,7 +118,7 @@ static uint64_t arm_all(const struct waiting *w, struct pollfd *p)
 		if (ret)
 			return 0;
 		next = timer < next ? timer : next;
-		p[2 * i] = (struct pollfd){.fd = q->ops->fd(q->tq), .events = POLLIN};
+		p[2 * i] = (struct pollfd){.fd = q->dev->ops->fd(q->tq), .events = POLLIN};
 		p[2 * i + 1] = (struct pollfd){.fd = q->timerfd, .events = POLLIN};
 	}
 	return next;

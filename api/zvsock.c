@@ -31,7 +31,7 @@ static struct zv_queue *enter(struct zv_conn *c)
 
 static void leave(struct zv_queue *q)
 {
-	q->ops->publish(q->tq);
+	q->tq->ops->publish(q->tq);
 	queue_leave(q);
 }
 

@@ -432,3 +432,17 @@ int vsock_fd(struct transport_queue *q)
 {
 	return pair_of(q)->call_fd;
 }
+
+const struct transport_queue_ops vsock_queue_ops = {
+	.rx_burst = vsock_rx_burst,
+	.rx_rest = vsock_rx_rest,
+	.rx_release = vsock_rx_release,
+	.tx_reserve = vsock_tx_reserve,
+	.tx_commit = vsock_tx_commit,
+	.tx_cancel = vsock_tx_cancel,
+	.publish = vsock_publish,
+	.tx_max = vsock_tx_max,
+	.tx_ready = vsock_tx_ready,
+	.arm = vsock_arm,
+	.disarm = vsock_disarm,
+};

@@ -144,7 +144,7 @@ struct vsock_pair_conf {
 /* Distance of buffers with @payload bytes; see the comment at its definition. */
 size_t vsock_stride(uint32_t payload);
 
-/* Prepares a pair; it is down. tq.ops is left to the caller. 0, -EINVAL, -ENOMEM. */
+/* Prepares a pair; it is down. 0, -EINVAL, -ENOMEM. */
 int vsock_pair_init(struct vsock_pair *p, const struct vsock_pair_conf *conf);
 void vsock_pair_fini(struct vsock_pair *p);
 
@@ -179,7 +179,7 @@ void vsock_events_done(struct vsock_events *ev);
 /* Sends a notification to the device. */
 void vsock_kick(int fd);
 
-/* For struct transport_ops. */
+/* For struct transport_queue_ops; vsock_fd for struct transport_ops. */
 int vsock_rx_burst(struct transport_queue *q, struct rx_pkt *pkts, unsigned max);
 int vsock_rx_rest(struct transport_queue *q, struct rx_pkt *pkts, unsigned max);
 void vsock_rx_release(struct transport_queue *q, uint32_t token);

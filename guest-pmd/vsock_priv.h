@@ -49,4 +49,6 @@ static inline uint32_t vsock_hot(uint32_t len, uint32_t payload, uint32_t size)
 	return n < size ? n : size;
 }
 
+extern const struct transport_queue_ops vsock_queue_ops;
+
 #endif

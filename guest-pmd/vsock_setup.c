@@ -53,6 +53,7 @@ int vsock_pair_init(struct vsock_pair *p, const struct vsock_pair_conf *conf)
 	p->rx_hot = p->tx_hot = n;
 	for (uint32_t i = 0; i < n; i++)
 		p->free[p->tail++] = (uint16_t)i;
+	p->tq.ops = &vsock_queue_ops;
 	p->tq.rx_descs = n;
 	p->tq.tx_descs = n;
 	return 0;

@@ -110,7 +110,6 @@ static int build_pair(struct vu_dev *dev, unsigned i, const struct layout *l,
 		close_fd(conf.kick_tx);
 		return ret;
 	}
-	dev->pair[i].tq.ops = &vu_transport_ops;
 	dev->d.nqueues = i + 1; /* what vu_free() has to undo */
 	return 0;
 }
@@ -303,16 +302,5 @@ const struct transport_ops vu_transport_ops = {
 	.guest_cid = vu_guest_cid,
 	.page_size = vu_page_size,
 	.queue = vu_queue,
-	.rx_burst = vsock_rx_burst,
-	.rx_rest = vsock_rx_rest,
-	.rx_release = vsock_rx_release,
-	.tx_reserve = vsock_tx_reserve,
-	.tx_commit = vsock_tx_commit,
-	.tx_cancel = vsock_tx_cancel,
-	.publish = vsock_publish,
-	.tx_max = vsock_tx_max,
-	.tx_ready = vsock_tx_ready,
-	.arm = vsock_arm,
-	.disarm = vsock_disarm,
 	.fd = vsock_fd,
 };

@@ -106,7 +106,7 @@ static void host_close(struct transport_dev *t)
 	free(d);
 }
 
-static int make_queues(struct host_dev *d, const struct transport_ops *ops)
+static int make_queues(struct host_dev *d)
 {
 	for (unsigned i = 0; i < d->base.nqueues; i++) {
 		struct vhost_pair *q = aligned_alloc(SHM_CACHE_LINE, sizeof(*q));
@@ -115,7 +115,7 @@ static int make_queues(struct host_dev *d, const struct transport_ops *ops)
 
 		if (!q)
 			return zv_err(-ENOMEM, "host:%s: out of memory", path);
-		ret = vhost_pair_init(q, ops, i, path);
+		ret = vhost_pair_init(q, i, path);
 		if (ret < 0) {
 			free(q);
 			return zv_err(ret, "host:%s: cannot make queue %u: %s", path, i,
@@ -156,24 +156,13 @@ static const struct transport_ops host_ops = {
 	.guest_cid = host_cid,
 	.page_size = host_page_size,
 	.queue = host_queue,
-	.rx_burst = vhost_pair_rx_burst,
-	.rx_rest = vhost_pair_rx_rest,
-	.rx_release = vhost_pair_rx_release,
-	.tx_reserve = vhost_pair_tx_reserve,
-	.tx_commit = vhost_pair_tx_commit,
-	.tx_cancel = vhost_pair_tx_cancel,
-	.publish = vhost_pair_publish,
-	.tx_max = vhost_pair_tx_max,
-	.tx_ready = vhost_pair_tx_ready,
-	.arm = vhost_pair_arm,
-	.disarm = vhost_pair_disarm,
 	.fd = vhost_pair_fd,
 };
 
 static int host_setup(struct host_dev *d)
 {
 	bool bonded = d->uri.npaths > 1;
-	int ret = make_queues(d, &host_ops);
+	int ret = make_queues(d);
 
 	/* All claims first: what cannot be opened is not opened by half. */
 	for (unsigned i = 0; i < d->uri.npaths && ret == 0 && !d->uri.client; i++) {

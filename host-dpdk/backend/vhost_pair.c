@@ -27,13 +27,26 @@ int vhost_pair_watch_fd(struct vhost_pair *q, int fd)
 	return epoll_ctl(q->epfd, EPOLL_CTL_ADD, fd, &ev) < 0 ? -errno : 0;
 }
 
-int vhost_pair_init(struct vhost_pair *q, const struct transport_ops *ops, unsigned index,
-		    const char *name)
+static const struct transport_queue_ops queue_ops = {
+	.rx_burst = vhost_pair_rx_burst,
+	.rx_rest = vhost_pair_rx_rest,
+	.rx_release = vhost_pair_rx_release,
+	.tx_reserve = vhost_pair_tx_reserve,
+	.tx_commit = vhost_pair_tx_commit,
+	.tx_cancel = vhost_pair_tx_cancel,
+	.publish = vhost_pair_publish,
+	.tx_max = vhost_pair_tx_max,
+	.tx_ready = vhost_pair_tx_ready,
+	.arm = vhost_pair_arm,
+	.disarm = vhost_pair_disarm,
+};
+
+int vhost_pair_init(struct vhost_pair *q, unsigned index, const char *name)
 {
 	int ret;
 
 	memset(q, 0, sizeof(*q));
-	q->tq.ops = ops;
+	q->tq.ops = &queue_ops;
 	q->index = index;
 	q->name = q->tq.name = name;
 	q->retired_max = UINT64_MAX;

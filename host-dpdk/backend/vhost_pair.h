@@ -177,8 +177,7 @@ struct vhost_pair_setup {
 /* ---- control thread ---- */
 
 /* Makes a pair that is down. 0, or -errno of eventfd or epoll. */
-int vhost_pair_init(struct vhost_pair *q, const struct transport_ops *ops, unsigned index,
-		    const char *name);
+int vhost_pair_init(struct vhost_pair *q, unsigned index, const char *name);
 /* Frees it. vhost_pair_stop() first; no owner and no token any more. */
 void vhost_pair_fini(struct vhost_pair *q);
 /*
@@ -322,7 +321,7 @@ void vhost_pair_rx_keep(struct vhost_pair *q);
 void vhost_pair_kept_release(struct vhost_pair *q, uint32_t token);
 void vhost_pair_kept_fini(struct vhost_pair *q);
 
-/* ---- owner: the data functions of struct transport_ops ---- */
+/* ---- owner: struct transport_queue_ops; vhost_pair_fd is for struct transport_ops ---- */
 
 int vhost_pair_rx_burst(struct transport_queue *tq, struct rx_pkt *pkts, unsigned max);
 int vhost_pair_rx_rest(struct transport_queue *tq, struct rx_pkt *pkts, unsigned max);

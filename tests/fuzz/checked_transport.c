@@ -11,6 +11,7 @@
 #define TOKENS 1024u
 
 static struct transport_ops ops[2];
+static struct transport_queue_ops queue_ops[2];
 static uint8_t rx_out[2][FAKE_QUEUES][TOKENS];
 static uint8_t tx_out[2][FAKE_QUEUES][TOKENS];
 static uint32_t tx_cap[2][FAKE_QUEUES][TOKENS];
@@ -54,11 +55,16 @@ static const struct transport_ops *real(enum zv_role role)
 	return role == ZV_ROLE_GUEST ? &fake_guest_ops : &fake_host_ops;
 }
 
+static enum zv_role role_of(const struct transport_queue *q)
+{
+	return q->ops == &queue_ops[ZV_ROLE_HOST] ? ZV_ROLE_HOST : ZV_ROLE_GUEST;
+}
+
 static int rx_burst(struct transport_queue *q, struct rx_pkt *pkts, unsigned max)
 {
-	enum zv_role role = q->ops->role;
+	enum zv_role role = role_of(q);
 	unsigned i = index_of(role, q);
-	int n = real(role)->rx_burst(q, pkts, max);
+	int n = fake_queue_ops.rx_burst(q, pkts, max);
 
 	for (int k = 0; k < n; k++)
 		if (pkts[k].nseg) {
@@ -70,19 +76,19 @@ static int rx_burst(struct transport_queue *q, struct rx_pkt *pkts, unsigned max
 
 static void rx_release(struct transport_queue *q, uint32_t token)
 {
-	enum zv_role role = q->ops->role;
+	enum zv_role role = role_of(q);
 	unsigned i = index_of(role, q);
 
 	FZ_CHECK(token < TOKENS && rx_out[role][i][token]);
 	rx_out[role][i][token] = 0;
-	real(role)->rx_release(q, token);
+	fake_queue_ops.rx_release(q, token);
 }
 
 static unsigned tx_reserve(struct transport_queue *q, struct tx_slot *slots, unsigned n,
 			   uint32_t len, unsigned flags)
 {
-	enum zv_role role = q->ops->role;
-	unsigned i = index_of(role, q), got = real(role)->tx_reserve(q, slots, n, len, flags);
+	enum zv_role role = role_of(q);
+	unsigned i = index_of(role, q), got = fake_queue_ops.tx_reserve(q, slots, n, len, flags);
 
 	for (unsigned k = 0; k < got; k++) {
 		FZ_CHECK(!tx_out[role][i][slots[k].token]);
@@ -95,7 +101,7 @@ static unsigned tx_reserve(struct transport_queue *q, struct tx_slot *slots, uns
 /* The token comes back. */
 static void tx_back(struct transport_queue *q, uint32_t token)
 {
-	enum zv_role role = q->ops->role;
+	enum zv_role role = role_of(q);
 	unsigned i = index_of(role, q);
 
 	FZ_CHECK(token < TOKENS && tx_out[role][i][token]);
@@ -104,7 +110,7 @@ static void tx_back(struct transport_queue *q, uint32_t token)
 
 static void tx_commit(struct transport_queue *q, uint32_t token, const struct vsock_hdr *h)
 {
-	enum zv_role role = q->ops->role;
+	enum zv_role role = role_of(q);
 	uint64_t near = role == ZV_ROLE_GUEST ? h->src_cid : h->dst_cid; /* the guest's end */
 	uint64_t far = role == ZV_ROLE_GUEST ? h->dst_cid : h->src_cid;
 
@@ -118,13 +124,13 @@ static void tx_commit(struct transport_queue *q, uint32_t token, const struct vs
 	/* What answers a foreign type repeats it; all else must be beyond reproach. */
 	FZ_CHECK(h->op == VSOCK_OP_RST ||
 		 vsock_hdr_check(h, h->dst_cid, h->src_cid) == VSOCK_HDR_OK);
-	real(role)->tx_commit(q, token, h);
+	fake_queue_ops.tx_commit(q, token, h);
 }
 
 static void tx_cancel(struct transport_queue *q, uint32_t token)
 {
 	tx_back(q, token);
-	real(q->ops->role)->tx_cancel(q, token);
+	fake_queue_ops.tx_cancel(q, token);
 }
 
 static void close_dev(struct transport_dev *t)
@@ -165,16 +171,17 @@ void checked_reset(void)
 void checked_attach(struct zv_dev *dev, enum zv_role role)
 {
 	ops[role] = *real(role);
-	ops[role].rx_burst = rx_burst;
-	ops[role].rx_release = rx_release;
-	ops[role].tx_reserve = tx_reserve;
-	ops[role].tx_commit = tx_commit;
-	ops[role].tx_cancel = tx_cancel;
 	ops[role].close = close_dev;
+	queue_ops[role] = fake_queue_ops;
+	queue_ops[role].rx_burst = rx_burst;
+	queue_ops[role].rx_release = rx_release;
+	queue_ops[role].tx_reserve = tx_reserve;
+	queue_ops[role].tx_commit = tx_commit;
+	queue_ops[role].tx_cancel = tx_cancel;
 	dev->ops = &ops[role];
 	for (unsigned i = 0; i < dev->nqueues; i++) {
 		queues[role][i] = dev->queues[i]->tq;
-		dev->queues[i]->ops = &ops[role];
+		dev->queues[i]->tq->ops = &queue_ops[role];
 		/* As if the list of kept ones were full: a freed connection is really freed. */
 		dev->queues[i]->nfree = UINT32_MAX;
 	}

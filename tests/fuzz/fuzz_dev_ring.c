@@ -43,7 +43,6 @@ struct state {
 	uint8_t broken[2];
 };
 
-static const struct transport_ops no_ops;
 static int eventfds[2];
 
 /* ---- the guest ---- */
@@ -465,7 +464,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	s.event_idx = shape & 0x40;
 	s.indirect = shape & 0x80;
 	s.q = aligned_alloc(SHM_CACHE_LINE, sizeof(*s.q));
-	FZ_CHECK(s.q && vhost_pair_init(s.q, &no_ops, 0, "fuzz") == 0);
+	FZ_CHECK(s.q && vhost_pair_init(s.q, 0, "fuzz") == 0);
 	s.tq = &s.q->tq;
 	control_op(&s, 1);
 	while (z.left) {

@@ -132,7 +132,7 @@ static int host_open(struct transport_dev **out, const char *rest, const struct 
 	W.n = opts->queues;
 	W.host = (struct transport_dev){.ops = &loop_host_ops, .nqueues = W.n};
 	for (unsigned i = 0; i < W.n; i++)
-		if (vhost_pair_init(&W.hq[i], &loop_host_ops, i, "loop"))
+		if (vhost_pair_init(&W.hq[i], i, "loop"))
 			return -ENOMEM;
 	*out = &W.host;
 	return 0;
@@ -176,7 +176,6 @@ static int guest_open(struct transport_dev **out, const char *rest, const struct
 		c.kick_rx = c.kick_tx = W.kick[i];
 		if (vsock_pair_init(&W.pair[i], &c))
 			return -ENOMEM;
-		W.pair[i].tq.ops = &loop_guest_ops;
 		if (vhost_pair_set_call(&W.hq[i], VHOST_TO_GUEST, call) ||
 		    vhost_pair_set_call(&W.hq[i], VHOST_FROM_GUEST, call) ||
 		    vhost_pair_set_kick(&W.hq[i], VHOST_FROM_GUEST, W.kick[i]))
@@ -233,17 +232,6 @@ const struct transport_ops loop_guest_ops = {
 	.guest_cid = loop_cid,
 	.page_size = loop_page_size,
 	.queue = guest_q,
-	.rx_burst = vsock_rx_burst,
-	.rx_rest = vsock_rx_rest,
-	.rx_release = vsock_rx_release,
-	.tx_reserve = vsock_tx_reserve,
-	.tx_commit = vsock_tx_commit,
-	.tx_cancel = vsock_tx_cancel,
-	.publish = vsock_publish,
-	.tx_max = vsock_tx_max,
-	.tx_ready = vsock_tx_ready,
-	.arm = vsock_arm,
-	.disarm = vsock_disarm,
 	.fd = vsock_fd,
 };
 
@@ -255,17 +243,6 @@ const struct transport_ops loop_host_ops = {
 	.guest_cid = loop_cid,
 	.page_size = loop_page_size,
 	.queue = host_q,
-	.rx_burst = vhost_pair_rx_burst,
-	.rx_rest = vhost_pair_rx_rest,
-	.rx_release = vhost_pair_rx_release,
-	.tx_reserve = vhost_pair_tx_reserve,
-	.tx_commit = vhost_pair_tx_commit,
-	.tx_cancel = vhost_pair_tx_cancel,
-	.publish = vhost_pair_publish,
-	.tx_max = vhost_pair_tx_max,
-	.tx_ready = vhost_pair_tx_ready,
-	.arm = vhost_pair_arm,
-	.disarm = vhost_pair_disarm,
 	.fd = vhost_pair_fd,
 };
 

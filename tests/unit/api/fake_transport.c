@@ -29,6 +29,7 @@ struct lane {
 struct fake_queue {
 	struct transport_queue tq;
 	unsigned index;
+	enum zv_role role;
 	int fd;
 	unsigned arms, armed_for;
 	struct pkt_seg seg[64][MAX_SEG];
@@ -45,12 +46,12 @@ static uint32_t epoch = 1;
 
 static struct lane *rx_lane(struct transport_queue *q)
 {
-	return &lanes[q->ops->role][((struct fake_queue *)q)->index];
+	return &lanes[((struct fake_queue *)q)->role][((struct fake_queue *)q)->index];
 }
 
 static struct lane *tx_lane(struct transport_queue *q)
 {
-	return &lanes[!q->ops->role][((struct fake_queue *)q)->index];
+	return &lanes[!((struct fake_queue *)q)->role][((struct fake_queue *)q)->index];
 }
 
 static int fake_open(struct transport_dev **out, const char *rest, const struct zv_opts *opts,
@@ -66,12 +67,13 @@ static int fake_open(struct transport_dev **out, const char *rest, const struct 
 	for (unsigned i = 0; i < FAKE_QUEUES; i++) {
 		struct lane *l = &lanes[ops->role][i];
 
-		d->q[i].tq = (struct transport_queue){.ops = ops,
+		d->q[i].tq = (struct transport_queue){.ops = &fake_queue_ops,
 						      .session = epoch,
 						      .up = 1,
 						      .rx_descs = fake_config.nbuf,
 						      .tx_descs = fake_config.nbuf};
 		d->q[i].index = i;
+		d->q[i].role = ops->role;
 		d->q[i].fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
 		memset(l, 0, sizeof(*l));
 		l->limit = -1;
@@ -256,12 +258,23 @@ static int fake_fd(struct transport_queue *tq)
 	return ((struct fake_queue *)tq)->fd;
 }
 
+const struct transport_queue_ops fake_queue_ops = {
+	.rx_burst = fake_rx_burst,
+	.rx_rest = fake_rx_rest,
+	.rx_release = fake_rx_release,
+	.tx_reserve = fake_tx_reserve,
+	.tx_commit = fake_tx_commit,
+	.tx_cancel = fake_tx_cancel,
+	.publish = fake_publish,
+	.tx_max = fake_tx_max,
+	.tx_ready = fake_tx_ready,
+	.arm = fake_arm,
+	.disarm = fake_disarm,
+};
+
 #define FAKE_OPS                                                                                   \
 	.close = fake_close, .guest_cid = fake_cid, .page_size = fake_page_size, .queue = fake_q,  \
-	.rx_burst = fake_rx_burst, .rx_rest = fake_rx_rest, .rx_release = fake_rx_release,         \
-	.tx_reserve = fake_tx_reserve, .tx_commit = fake_tx_commit, .tx_cancel = fake_tx_cancel,   \
-	.publish = fake_publish, .tx_max = fake_tx_max, .tx_ready = fake_tx_ready,                 \
-	.arm = fake_arm, .disarm = fake_disarm, .fd = fake_fd
+	.fd = fake_fd
 
 const struct transport_ops fake_guest_ops = {
 	.scheme = "fakeguest", .role = ZV_ROLE_GUEST, .open = open_guest, FAKE_OPS};

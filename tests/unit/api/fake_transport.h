@@ -20,6 +20,7 @@ extern struct fake_config {
 } fake_config;
 
 extern const struct transport_ops fake_guest_ops, fake_host_ops;
+extern const struct transport_queue_ops fake_queue_ops; /* of both */
 
 /* Puts a packet into what @role will receive on queue @q, as a hostile peer would. */
 int fake_inject(enum zv_role to, unsigned q, const struct vsock_hdr *h, const void *payload);

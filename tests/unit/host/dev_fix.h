@@ -26,8 +26,6 @@ struct fix {
 	uint64_t top; /* next free byte of guest memory, as an offset */
 };
 
-static const struct transport_ops no_ops;
-
 static inline void fill_setup(struct fix *f, struct vhost_pair_setup *s, struct guest_mem *gm)
 {
 	*s = (struct vhost_pair_setup){.mem = gm, .event_idx = true, .indirect = true};
@@ -73,7 +71,7 @@ static inline int setup(void **state)
 	guest_make(&f->g);
 	f->q = aligned_alloc(64, sizeof(*f->q));
 	f->tq = &f->q->tq;
-	assert_int_equal(vhost_pair_init(f->q, &no_ops, 0, "test"), 0);
+	assert_int_equal(vhost_pair_init(f->q, 0, "test"), 0);
 	fresh(f, N);
 	*state = f;
 	return 0;

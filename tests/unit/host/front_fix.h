@@ -235,10 +235,10 @@ static inline void wait_up(struct transport_queue *q, uint32_t up)
 		bool done = false, mine = quiesce_enter(&q->qs);
 
 		if (mine) {
-			ops->disarm(q);
+			q->ops->disarm(q);
 			done = q->up == up;
 			if (!done)
-				(void)ops->arm(q, 0);
+				(void)q->ops->arm(q, 0);
 			quiesce_leave(&q->qs);
 		}
 		if (done)
@@ -266,13 +266,13 @@ static inline void exchange(struct front *f, struct transport_queue *q, unsigned
 	f->ring[rx].avail->ring[N] = f->ring[rx].seen;
 	eventfd_write(f->kick[tx], 1);
 	assert_true(quiesce_enter(&q->qs));
-	assert_int_equal(ops->rx_burst(q, p, 4), 1);
+	assert_int_equal(q->ops->rx_burst(q, p, 4), 1);
 	assert_int_equal(p[0].hdr.op, VSOCK_OP_REQUEST);
 	assert_int_equal(p[0].hdr.src_port, 1024);
-	assert_int_equal(ops->tx_reserve(q, &s, 1, 5, 0), 1);
+	assert_int_equal(q->ops->tx_reserve(q, &s, 1, 5, 0), 1);
 	memcpy(s.data, "hello", 5);
-	ops->tx_commit(q, s.token, &rsp);
-	ops->publish(q);
+	q->ops->tx_commit(q, s.token, &rsp);
+	q->ops->publish(q);
 	quiesce_leave(&q->qs);
 	assert_used(&f->ring[tx], 0, 0);
 	assert_used(&f->ring[rx], 1, VSOCK_HDR_LEN + 5);

@@ -242,7 +242,7 @@ static void broken(void **state)
 	drv_desc(&f.ring[1], 0, G_GPA + G_SIZE, VSOCK_HDR_LEN, 0, 0);
 	drv_offer(&f.ring[1], 0);
 	assert_true(quiesce_enter(&q->qs));
-	assert_int_equal(ops->rx_burst(q, p, 4), 0);
+	assert_int_equal(q->ops->rx_burst(q, p, 4), 0);
 	quiesce_leave(&q->qs);
 	assert_int_equal(q->up, 0);
 	assert_int_equal(q->session, s + 1);
@@ -265,7 +265,7 @@ static void broken(void **state)
 	drv_desc(&f.ring[1], 2, D, VSOCK_HDR_LEN + 4, 0, 0);
 	drv_offer(&f.ring[1], 2);
 	assert_true(quiesce_enter(&q->qs));
-	assert_int_equal(ops->rx_burst(q, p, 4), 1);
+	assert_int_equal(q->ops->rx_burst(q, p, 4), 1);
 	quiesce_leave(&q->qs);
 	assert_int_equal(ring_stop(&f, 1), 2);
 	assert_used(&f.ring[1], 2, 0);
@@ -274,7 +274,7 @@ static void broken(void **state)
 	p[0].seg[0].base[0] = 'x';
 	assert_int_equal(f.g.mem[G_DATA + VSOCK_HDR_LEN], 'd');
 	assert_true(quiesce_enter(&q->qs));
-	ops->rx_release(q, p[0].token);
+	q->ops->rx_release(q, p[0].token);
 	quiesce_leave(&q->qs);
 	front_free(&f);
 	ops->close(d);
