@@ -5,7 +5,7 @@
  *
  * Theory of operation
  * -------------------
- * A transport moves packets of one device over N queue pairs; the socket layer (socket.c) turns
+ * A transport moves packets of one device over N queue pairs; the socket layer (socket.h) turns
  * packets into connections. Both sides of the wall implement these tables: the guest driver
  * (guest-pmd, over its own buffers) and the in-process backend (host-dpdk, over buffers that the
  * guest posted).
@@ -196,7 +196,7 @@ struct transport_ops {
 
 /* ---- registry (registry.c) ---- */
 
-/* Adds a transport. 0, -EEXIST, -ENOSPC. The table of libzvsock's own is in its builtin.c. */
+/* Adds a transport. 0, -EEXIST, -ENOSPC. libzvsock's own are in guest-pmd/builtin.c. */
 int zv_transport_register(const struct transport_ops *ops);
 /* The transport for @uri; *rest points behind the scheme. NULL when there is none. */
 const struct transport_ops *zv_transport_find(const char *uri, const char **rest);

@@ -7,7 +7,7 @@
  * The unit of measurement is a *cell*: one workload on one target with one message size, direction
  * and way of calling. plan.c makes the list of cells from the options; main.c runs all of them,
  * then all of them again, --repeat times, so that what is compared is interleaved (A B A B) and a
- * drift of the machine hits every cell alike. report.c prints medians and ratios.
+ * drift of the machine hits every cell alike. report/ prints medians and ratios.
  *
  * Each cell runs in two processes, the "guest" side and the "host" side. For sockets and raw limits
  * both are forked for the cell (target/socket.c, raw.c). For zvsock they are forked once, own one

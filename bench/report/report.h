@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* What the user gets: a table (report.c, report_peer.c), JSON (json.c). */
+/* What the user gets: a table (table.c, report_fair.c, report_peer.c), JSON (json.c). */
 #ifndef BENCH_REPORT_H
 #define BENCH_REPORT_H
 

@@ -4,7 +4,7 @@
  *
  * One row a request. A message is checked whole, with the descriptors that came with it, before
  * anybody acts on it; what is not in the table is refused. Plain C without system calls, so that
- * unit tests and the fuzzer can link it alone. What the descriptors are is vu_fd.h's business.
+ * unit tests and the fuzzer can link it alone. What the descriptors are is fd_check.h's business.
  */
 #ifndef ZV_VU_RULES_H
 #define ZV_VU_RULES_H

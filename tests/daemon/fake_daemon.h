@@ -2,7 +2,7 @@
 /*
  * A daemon without lcores and devices, for the control socket and captures: its guests, connections
  * and packets are what the test says. It takes the place of the functions of the library and of the
- * lcores that control*.c and capture.c call.
+ * lcores that control/ calls.
  *
  * A thread of its own plays the main thread and serves the control socket; lcore_call() runs
  * the function in the caller, under the lock that also guards fake_packet().

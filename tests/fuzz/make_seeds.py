@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: BSD-3-Clause
-"""Writes the seeds of the fuzz targets to tests/fuzz/seeds/TARGET/.
+"""Writes the seeds of the fuzz targets to tests/fuzz/seeds/NAME/.
 
 Each seed is an ordinary course of events, from which mutation finds the extraordinary ones. The
-bytes mean what fuzz_TARGET.c reads; change both together. Files that this script does not know
+bytes mean what fuzz_NAME.c reads; change both together. Files that this script does not know
 (reproducers of what was found, named after what must hold) are left alone.
 
 usage: make_seeds.py
