@@ -14,7 +14,7 @@
 #include "sock_claim.h"
 #include "transport.h"
 #include "vhost_pair.h"
-#include "vhost_user.h"
+#include "vu_backend.h"
 
 #include <errno.h>
 #include <pthread.h>
@@ -170,7 +170,7 @@ static int host_setup(struct host_dev *d)
 		ret = d->claim[i] < 0 ? d->claim[i] : 0;
 	}
 	for (unsigned i = 0; i < d->uri.npaths && ret == 0; i++) {
-		struct vu_config c = {
+		struct vu_backend_config c = {
 			.path = d->uri.path[i],
 			.client = d->uri.client,
 			.sockmode = d->uri.sockmode,

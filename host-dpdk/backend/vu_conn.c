@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* One connection of a frontend: a message at a time, to the device or to the link, and its answer.
  */
-#include "vu_features.h"
 #include "vu_rules.h"
 #include "vu_server_priv.h"
 
@@ -64,8 +63,8 @@ static void answer(struct vu_conn *c, struct vu_msg *m)
 /* The end of a message that has no answer of its own: @ret 0 or -errno. */
 static void acknowledge(struct vu_conn *c, int ret)
 {
-	const struct vu_rule *r = vu_rule_of(c->in.msg.request);
-	bool wants = c->in.msg.flags & VU_FLAG_NEED_REPLY && !(r && r->answered);
+	const struct vu_message *row = vu_message_of(c->in.msg.request);
+	bool wants = c->in.msg.flags & VU_FLAG_NEED_REPLY && !(row && row->answered);
 	struct vu_msg m = {.request = c->in.msg.request, .size = sizeof(m.payload.u64)};
 
 	vu_reader_next(&c->in);
@@ -75,6 +74,24 @@ static void acknowledge(struct vu_conn *c, int ret)
 		answer(c, &m);
 	} else if (ret < 0) {
 		vu_conn_end(c); /* there is no other way to tell it */
+	}
+}
+
+/* The owner acts on the message. @said: what the link has answered to it, or NULL. */
+static void act(struct vu_conn *c, const struct vu_msg *said)
+{
+	struct vu_exchange x = {.msg = &c->in.msg, .fd = c->in.fd, .nfds = c->in.nfds};
+	int ret;
+
+	if (said)
+		x.answer = *said;
+	x.answer.request = c->in.msg.request;
+	ret = c->ep->c.ops->message(c->ep->c.ctx, &x);
+	if (ret == 1) {
+		vu_reader_next(&c->in);
+		answer(c, &x.answer);
+	} else {
+		acknowledge(c, ret);
 	}
 }
 
@@ -107,24 +124,6 @@ static int to_link(struct vu_conn *c)
 	return 0;
 }
 
-/* QEMU passes on what its own device offers the guest, whether the backend has it or not. */
-static void say_refused(struct vu_conn *c, const struct vu_msg *m)
-{
-	uint64_t extra = m->request == VU_SET_FEATURES ? m->payload.u64 & ~c->offered : 0;
-	char bits[400];
-
-	if (!c->offered || !extra) {
-		zv_log_limited(c->ep->c.log, ZV_LOG_WARN, "%s: rte_vhost refused %s", path_of(c),
-			       vu_request_name(m->request));
-		return;
-	}
-	vu_features_text(extra, bits, sizeof(bits));
-	zv_log_limited(c->ep->c.log, ZV_LOG_ERR,
-		       "%s: the VMM wants features that were not offered, and the guest has no "
-		       "vsock until it does without: %s",
-		       path_of(c), bits);
-}
-
 static void link_ready(struct vu_source *s, uint32_t events)
 {
 	struct vu_conn *c =
@@ -138,28 +137,25 @@ static void link_ready(struct vu_source *s, uint32_t events)
 	if (ret == 0)
 		return;
 	if (ret < 0 || c->state != VU_LINKED || c->back.msg.request != c->in.msg.request) {
-		zv_log_limited(c->ep->c.log, ZV_LOG_ERR,
-			       "%s: rte_vhost has hung up on the frontend (its log says why)",
-			       path_of(c));
+		zv_log_limited(
+			c->ep->c.log, ZV_LOG_ERR,
+			"%s: DPDK's rte_vhost gave up on the VMM, which is disconnected: the "
+			"lines before this one that begin with \"dpdk:\" say why; when that "
+			"is mended, start the VM again",
+			path_of(c));
 		vu_conn_end(c);
 		return;
 	}
 	m = c->back.msg;
 	vu_reader_next(&c->back);
 	vu_rewatch(&c->sock, EPOLLIN);
-	if (vu_rule_of(m.request)->answered) {
-		if (m.request == VU_GET_FEATURES)
-			c->offered = m.payload.u64;
-		vu_reader_next(&c->in);
-		answer(c, &m);
+	if (vu_message_of(m.request)->answered) {
+		act(c, &m);
+	} else if (m.payload.u64 == 0) { /* accepted */
+		act(c, NULL);
 	} else {
-		bool refused = m.payload.u64 != 0;
-
-		if (refused)
-			say_refused(c, &c->in.msg);
-		else
-			c->ep->c.ops->accepted(c->ep->c.ctx, &c->in.msg);
-		acknowledge(c, refused ? -EPROTO : 0);
+		c->ep->c.ops->refused(c->ep->c.ctx, &c->in.msg);
+		acknowledge(c, -EPROTO);
 	}
 }
 
@@ -195,7 +191,6 @@ static void handle(struct vu_conn *c)
 {
 	const struct vu_endpoint_config *ec = &c->ep->c;
 	const char *why;
-	struct vu_msg m;
 	int ret;
 
 	if (!may_speak(c)) {
@@ -210,21 +205,13 @@ static void handle(struct vu_conn *c)
 		acknowledge(c, -EPROTO);
 		return;
 	}
-	if (vu_rule_of(c->in.msg.request)->to_rte) {
-		ret = to_link(c);
-		if (ret < 0)
-			vu_conn_end(c);
+	if (!vu_message_of(c->in.msg.request)->to_rte) {
+		act(c, NULL);
 		return;
 	}
-	memset(&m, 0, sizeof(m));
-	m.request = c->in.msg.request;
-	ret = ec->ops->message(ec->ctx, &c->in, &m);
-	if (ret == 1) {
-		vu_reader_next(&c->in);
-		answer(c, &m);
-	} else {
-		acknowledge(c, ret);
-	}
+	ret = to_link(c);
+	if (ret < 0)
+		vu_conn_end(c);
 }
 
 static void next_messages(struct vu_conn *c)

@@ -74,7 +74,7 @@ static void pair_pause(struct vu_dev *d, unsigned pair)
 	zv_log_limited(&d->log, ZV_LOG_INFO, "%s: queue %u is stopped", d->path, pair);
 }
 
-int vu_set_event_call(struct vu_dev *d, int fd)
+static int set_event_call(struct vu_dev *d, int fd)
 {
 	int own, ret = vhost_pair_dup_call(fd, &own);
 
@@ -262,18 +262,57 @@ void vu_ring_update(struct vu_dev *d, unsigned no)
 	send_reset(d);
 }
 
-void vu_keep_backend_fd(struct vu_dev *d, struct vu_reader *in)
+/* @ret of the taking of a descriptor, with a line in the log when it failed. */
+static int event_taken(struct vu_dev *d, unsigned vq, const char *what, int ret)
 {
-	if (d->backend_fd >= 0)
-		(void)close(d->backend_fd);
-	d->backend_fd = in->fd[0];
-	in->fd[0] = -1;
+	if (ret < 0)
+		zv_log_limited(&d->log, ZV_LOG_WARN,
+			       "%s: ring %u: cannot use its %s descriptor: %s", d->path, vq, what,
+			       ret == -EINVAL ? "it is no eventfd" : zv_strerror(ret));
+	return ret;
+}
+
+/*
+ * Kicks and calls: the pair takes a duplicate, so that its own never blocks. The event ring is
+ * never looked at because of a kick: the device has something to say there or has not.
+ */
+int vu_set_kick(struct vu_dev *d, unsigned vq, int fd)
+{
+	enum vhost_direction ring;
+	unsigned pair;
+
+	if (!vu_vq_pair(vq, &pair, &ring))
+		return 0;
+	return event_taken(d, vq, "kick", vhost_pair_set_kick(d->queues[pair], ring, fd));
+}
+
+int vu_set_call(struct vu_dev *d, unsigned vq, int fd)
+{
+	enum vhost_direction ring;
+	unsigned pair;
+
+	if (!vu_vq_pair(vq, &pair, &ring))
+		return event_taken(d, vq, "call", set_event_call(d, fd));
+	return event_taken(d, vq, "call", vhost_pair_set_call(d->queues[pair], ring, fd));
+}
+
+uint16_t vu_ring_stop(struct vu_dev *d, unsigned vq)
+{
+	struct vu_ring *r = &d->ring[vq];
+
+	r->kicked = r->have_addr = false;
+	vu_ring_update(d, vq);
+	r->stopped = true;
+	r->based = false;
+	(void)vu_set_call(d, vq, -1);
+	(void)vu_set_kick(d, vq, -1);
+	return r->base;
 }
 
 void vu_forget_frontend(struct vu_dev *d)
 {
 	event_stop(d);
-	(void)vu_set_event_call(d, -1);
+	(void)set_event_call(d, -1);
 	if (d->backend_fd >= 0)
 		(void)close(d->backend_fd);
 	d->backend_fd = -1;
@@ -297,20 +336,20 @@ void vu_forget_frontend(struct vu_dev *d)
 /* ---- the memory table ---- */
 
 /* The table of a message, with duplicates of its descriptors. 0 or -errno. */
-static int copy_table(struct vu_dev *d, const struct vu_reader *in, struct guest_mem_src *src,
+static int copy_table(struct vu_dev *d, const struct vu_exchange *x, struct guest_mem_src *src,
 		      unsigned *n)
 {
-	const struct vu_mem_table *t = &in->msg.payload.mem;
+	const struct vu_mem_table *t = &x->msg->payload.mem;
 
 	for (*n = 0; *n < t->nregions; (*n)++) {
-		const char *why = fd_no_memory(in->fd[*n]);
+		const char *why = fd_no_memory(x->fd[*n]);
 		struct guest_mem_src *s = &src[*n];
 
 		*s = (struct guest_mem_src){.gpa = {t->region[*n].gpa},
 					    .uva = {t->region[*n].uva},
 					    .size = t->region[*n].size,
 					    .offset = t->region[*n].offset};
-		s->fd = why ? -1 : fcntl(in->fd[*n], F_DUPFD_CLOEXEC, 0);
+		s->fd = why ? -1 : fcntl(x->fd[*n], F_DUPFD_CLOEXEC, 0);
 		if (s->fd >= 0)
 			continue;
 		zv_log_limited(
@@ -324,12 +363,12 @@ static int copy_table(struct vu_dev *d, const struct vu_reader *in, struct guest
 	return 0;
 }
 
-int vu_take_table(struct vu_dev *d, const struct vu_reader *in)
+int vu_take_table(struct vu_dev *d, struct vu_exchange *x)
 {
 	struct guest_mem_src src[GUEST_MEM_REGIONS] = {0};
 	struct guest_mem *old = d->rings, *rings;
 	unsigned n;
-	int ret = copy_table(d, in, src, &n);
+	int ret = copy_table(d, x, src, &n);
 
 	if (ret < 0)
 		return ret;

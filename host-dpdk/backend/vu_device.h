@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * What is known of one socket's frontend, and the steps from there to running pairs. Between
- * vhost_user.c, which takes the messages, and vhost_pair.c, which moves packets. Everything here is
- * called by the control thread (vu_server.h).
+ * vu_messages.c, which takes the messages, and vhost_pair.c, which moves packets. Everything here
+ * is called by the control thread (vu_server.h).
  */
 #ifndef ZV_VU_DEVICE_H
 #define ZV_VU_DEVICE_H
 
 #include "proto/vsock_device.h"
-#include "vhost_user.h"
+#include "vu_backend.h"
 #include "vu_server.h"
 
 /*
@@ -42,6 +42,7 @@ struct vu_dev {
 	struct vhost_pair *const *queues;
 	unsigned nqueues;
 
+	uint64_t offered; /* features, as the frontend was told; 0: it has not asked */
 	uint64_t features;
 	struct vu_ring ring[VSOCK_VQS(ZV_QUEUES_MAX)];
 	struct vu_loaded loaded[ZV_QUEUES_MAX];
@@ -77,18 +78,17 @@ static inline bool vu_vq_pair(unsigned vq, unsigned *pair, enum vhost_direction 
 /* Brings what ring @no belongs to (a pair, the event ring) to the state that was asked for. */
 void vu_ring_update(struct vu_dev *d, unsigned no);
 
-/* Takes a dup of the event ring's call descriptor (-1: none). 0 or -errno. */
-int vu_set_event_call(struct vu_dev *d, int fd);
+/* Takes a duplicate of @fd (-1: none) as what virtqueue @vq is kicked by. 0; -errno, logged. */
+int vu_set_kick(struct vu_dev *d, unsigned vq, int fd);
+/* The same for what its driver is called by. */
+int vu_set_call(struct vu_dev *d, unsigned vq, int fd);
 
-/*
- * SET_BACKEND_REQ_FD: the channel for requests of ours to the frontend. There are none yet, but a
- * frontend (QEMU) takes the end of the channel for a fault.
- */
-void vu_keep_backend_fd(struct vu_dev *d, struct vu_reader *in);
+/* GET_VRING_BASE: stops virtqueue @vq and says where. */
+uint16_t vu_ring_stop(struct vu_dev *d, unsigned vq);
 
 /* SET_MEM_TABLE, checked: the same sessions go on in new maps. 0; -errno: refused, as it was
  * before. */
-int vu_take_table(struct vu_dev *d, const struct vu_reader *in);
+int vu_take_table(struct vu_dev *d, struct vu_exchange *x);
 
 /* Everything of the frontend is gone or about to go. */
 void vu_forget_frontend(struct vu_dev *d);

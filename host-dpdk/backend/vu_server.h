@@ -36,18 +36,25 @@
 #define VU_FULL_NS  200000000ull   /* no descriptor left: until the next accept */
 #define VU_TURN	    8u		   /* messages of one connection in a row */
 
+/* A checked message of a frontend, and the answer to it. */
+struct vu_exchange {
+	const struct vu_msg *msg;
+	int *fd; /* its descriptors: who keeps one puts -1 there */
+	unsigned nfds;
+	struct vu_msg answer; /* of the link, if it was asked; size 0: nothing */
+};
+
 /* What the owner of a socket does. All in the control thread. */
 struct vu_server_ops {
 	/* A frontend has begun to speak for the socket. */
 	void (*attached)(void *ctx);
 	/*
-	 * A checked message that is not for the link. It may take descriptors out of @in (and put
-	 * -1 there). 1: *answer is filled in (request, size and payload); 0: done; -errno: refused,
-	 * and it has logged why.
+	 * A message; the link has accepted it, if it is one for the link. 1: x->answer is filled in
+	 * (size and payload); 0: done; -errno: refused, and it has logged why.
 	 */
-	int (*message)(void *ctx, struct vu_reader *in, struct vu_msg *answer);
-	/* The link has accepted @m. */
-	void (*accepted)(void *ctx, const struct vu_msg *m);
+	int (*message)(void *ctx, struct vu_exchange *x);
+	/* The link has refused @m. Logs why. */
+	void (*refused)(void *ctx, const struct vu_msg *m);
 	/* The frontend is gone. */
 	void (*gone)(void *ctx);
 };

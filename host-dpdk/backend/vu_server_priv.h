@@ -25,7 +25,6 @@ struct vu_conn {
 	struct vu_writer out;  /* to the frontend */
 	struct vu_reader back; /* from the link */
 	void *link_ctx;
-	uint64_t offered;	   /* features, as it was told; 0: it has not asked */
 	TAILQ_ENTRY(vu_conn) next; /* of vu_endpoint.conns, or of the dead ones */
 };
 

@@ -39,11 +39,11 @@ static void check_table(const struct vu_msg *m, unsigned nfds, uint64_t mem_max)
 
 static void check_passed(const struct vu_msg *m, unsigned nfds, unsigned nrings, uint64_t mem_max)
 {
-	const struct vu_rule *r = vu_rule_of(m->request);
+	const struct vu_message *r = vu_message_of(m->request);
 
 	FZ_CHECK(r && m->size >= r->size_min && m->size <= r->size_max);
 	FZ_CHECK(m->size <= sizeof(m->payload) && nfds <= VU_MSG_FDS);
-	FZ_CHECK(r->ring == VU_RING_NONE || vu_msg_ring(m) < nrings);
+	FZ_CHECK(!r->vq || r->vq(m) < nrings);
 	if (m->request == VU_SET_MEM_TABLE)
 		check_table(m, nfds, mem_max);
 	if (m->request == VU_SET_VRING_NUM)

@@ -33,7 +33,7 @@ static inline void fill_setup(struct fix *f, struct vhost_pair_setup *s, struct 
 	s->ring[VHOST_FROM_GUEST] = drv_area(&f->tx, f->g.gm);
 }
 
-/* A payload map of its own for each session, as vhost_user.c makes it. */
+/* A payload map of its own for each session, as vu_device.c makes it. */
 static inline struct guest_mem *own_map(struct fix *f)
 {
 	struct guest_mem_src src = guest_src(&f->g);

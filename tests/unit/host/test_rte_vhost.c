@@ -72,6 +72,32 @@ static void backend_channel(void **state)
 	ops->close(d);
 }
 
+/* In the control thread. */
+static void look(void *ctx, enum zv_log_level level, const char *line)
+{
+	if (level == ZV_LOG_ERR && strstr(line, sock_a) && strstr(line, "bit 34 (RING_PACKED"))
+		__atomic_store_n((uint32_t *)ctx, 1, __ATOMIC_SEQ_CST);
+}
+
+static void features_that_were_not_offered_are_named(void **state)
+{
+	uint64_t want = FEATURES | 1ull << 34, refused = 0;
+	struct transport_dev *d = open_dev(sock_a, 3);
+	uint32_t named = 0;
+	struct front f;
+
+	(void)state;
+	front_make(&f, sock_a, 3);
+	zv_set_log(look, &named);
+	send_msg(&f, VU_SET_FEATURES, NEED_ACK, &want, sizeof(want), -1);
+	get_reply(&f, VU_SET_FEATURES, &refused, sizeof(refused));
+	zv_set_log(NULL, NULL);
+	assert_int_equal(refused, 1);
+	assert_int_equal(__atomic_load_n(&named, __ATOMIC_SEQ_CST), 1);
+	front_free(&f);
+	ops->close(d);
+}
+
 static void registry(void **state)
 {
 	struct zv_opts many = opts;
@@ -323,6 +349,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(init),
+		cmocka_unit_test(features_that_were_not_offered_are_named),
 		cmocka_unit_test(registry),
 		cmocka_unit_test(backend_channel),
 		cmocka_unit_test(session),

@@ -4,10 +4,10 @@
  *
  * Theory of operation
  * -------------------
- *	vu_server   sockets and connections of all devices (vu_stream, vu_rules)
- *	vhost_user  what a message means for the device
- *	vu_device   the device's memory and rings, pairs up and down
- *	vu_rte      features: rte_vhost, behind a private socket
+ *	vu_server    sockets and connections of all devices (vu_conn, vu_stream, vu_rules)
+ *	vu_messages  what each message must look like, and what it means for the device
+ *	vu_device    the device's memory and rings, pairs up and down
+ *	vu_rte       features: rte_vhost, behind a private socket
  *
  * A picture of each ring is kept: size, addresses, kicked, enabled. A pair is loaded when both its
  * rings are complete, and stopped when one no longer is. Only the frontend's messages change it;
@@ -32,14 +32,14 @@
  * driver that has been running with somebody before. Its connections are gone here, so pair 0 then
  * sends TRANSPORT_RESET on the event virtqueue, if the frontend has handed that over.
  */
-#ifndef ZV_VHOST_USER_H
-#define ZV_VHOST_USER_H
+#ifndef ZV_VU_BACKEND_H
+#define ZV_VU_BACKEND_H
 
 #include "vhost_pair.h"
 
 struct vu_dev;
 
-struct vu_config {
+struct vu_backend_config {
 	const char *path; /* of the socket; as server it must not exist */
 	bool client;	  /* connect to the frontend, again and again, instead of listening */
 	int sockmode;	  /* server: permission bits of the socket; -1: as umask has them */
@@ -49,7 +49,7 @@ struct vu_config {
 };
 
 /* Listens or connects. 0 and *out, or -errno of vu_server_add() with zv_err() text. */
-int vu_open(struct vu_dev **out, const struct vu_config *c);
+int vu_open(struct vu_dev **out, const struct vu_backend_config *c);
 /* Stops all pairs, closes the connection and, as server, removes the socket. */
 void vu_close(struct vu_dev *d);
 /* Page size of guest memory; 0 while there is none. Any thread. */

@@ -1,0 +1,95 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "vu_backend.h"
+
+#include "vu_device.h"
+#include "vu_messages.h"
+#include "vu_rte.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+/* ---- what the sockets say ---- */
+
+static void on_attached(void *ctx)
+{
+	((struct vu_dev *)ctx)->offered = 0;
+}
+
+static int on_message(void *ctx, struct vu_exchange *x)
+{
+	return vu_message_of(x->msg->request)->handle(ctx, x);
+}
+
+static void on_refused(void *ctx, const struct vu_msg *m)
+{
+	const struct vu_message *row = vu_message_of(m->request);
+	struct vu_dev *d = ctx;
+
+	if (!row->refused || !row->refused(d, m))
+		zv_log_limited(&d->log, ZV_LOG_WARN, "%s: rte_vhost refused %s", d->path,
+			       vu_request_name(m->request));
+}
+
+static void on_gone(void *ctx)
+{
+	vu_forget_frontend(ctx);
+}
+
+static const struct vu_server_ops server_ops = {
+	.attached = on_attached,
+	.message = on_message,
+	.refused = on_refused,
+	.gone = on_gone,
+};
+
+/* ---- open and close ---- */
+
+static void dev_free(struct vu_dev *d)
+{
+	free(d->path);
+	free(d);
+}
+
+int vu_open(struct vu_dev **out, const struct vu_backend_config *c)
+{
+	struct vu_dev *d = calloc(1, sizeof(*d));
+	struct vu_endpoint_config ec = {.path = c->path,
+					.client = c->client,
+					.sockmode = c->sockmode,
+					.nrings = VSOCK_VQS(c->nqueues),
+					.mem_max = VU_MAP_MAX / (c->nqueues + 1),
+					.ops = &server_ops,
+					.link = &vu_rte_link,
+					.ctx = d};
+	int ret;
+
+	if (!d || !(d->path = strdup(c->path))) {
+		free(d);
+		return zv_err(-ENOMEM, "host:%s: out of memory", c->path);
+	}
+	d->evt_call = d->backend_fd = -1;
+	d->cid = c->cid;
+	d->queues = c->queues;
+	d->nqueues = c->nqueues;
+	for (unsigned i = 0; i < c->nqueues; i++)
+		c->queues[i]->retired_max = VU_MAP_MAX / c->nqueues;
+	ec.log = &d->log;
+	ret = vu_server_add(&d->endpoint, &ec);
+	if (ret < 0) {
+		dev_free(d);
+		return ret;
+	}
+	*out = d;
+	return 0;
+}
+
+void vu_close(struct vu_dev *d)
+{
+	vu_server_remove(d->endpoint);
+	dev_free(d);
+}
+
+uint64_t vu_page_size(struct vu_dev *d)
+{
+	return __atomic_load_n(&d->page_size, __ATOMIC_RELAXED);
+}
