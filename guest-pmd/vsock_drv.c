@@ -36,42 +36,18 @@ static void publish_ring(struct vsock_pair *p, struct virtq *vq, int kick_fd)
 
 /* ---- receive ---- */
 
-/* Gives a receive buffer back to the device, or keeps it: "Hot buffers" in vsock_drv.h. */
+/* Gives a receive buffer back to the device, or keeps it for later. */
 static inline void rx_give(struct vsock_pair *p, uint16_t id)
 {
-	uint32_t have = virtq_in_flight(&p->rx);
-
-	if (have >= p->rx_hot / 2 && have + p->rx_nlent >= p->rx_hot)
-		p->rx_spare[p->rx_nspare++] = id;
-	else
+	if (!hot_rx_keep(&p->hot_rx, id, virtq_in_flight(&p->rx)))
 		virtq_post(&p->rx, id, vsock_room(&p->rx_bufs));
 }
 
-/* Posts kept buffers, newest first, up to @want in flight. */
+/* Posts buffers that were kept, up to @want in flight. */
 static void rx_top_up(struct vsock_pair *p, uint32_t want)
 {
-	while (p->rx_nspare && virtq_in_flight(&p->rx) < want)
-		virtq_post(&p->rx, p->rx_spare[--p->rx_nspare], vsock_room(&p->rx_bufs));
-}
-
-/* Takes a burst of @n packets with @bytes of payload into account. */
-static inline void rx_learn(struct vsock_pair *p, unsigned n, uint32_t bytes)
-{
-	p->rx_pkts += n;
-	p->rx_bytes += bytes;
-	p->rx_idle = 0;
-	if (p->rx_pkts >= VSOCK_LEARN) {
-		p->rx_hot = vsock_hot(p->rx_bytes / p->rx_pkts, p->rx_bufs.payload, p->rx.size);
-		p->rx_round += p->rx_pkts;
-		p->rx_pkts = p->rx_bytes = 0;
-		/* Now and then everything: somebody may wait for more than rx_hot at once. */
-		if (p->rx_round >= VSOCK_ROUND)
-			rx_top_up(p, p->rx.size);
-		p->rx_round %= VSOCK_ROUND;
-	}
-	/* Half: what the owner is about to release is hotter than what was kept. */
-	if (p->rx_nspare)
-		rx_top_up(p, p->rx_hot / 2);
+	while (p->hot_rx.nspare && virtq_in_flight(&p->rx) < want)
+		virtq_post(&p->rx, hot_rx_take(&p->hot_rx), vsock_room(&p->rx_bufs));
 }
 
 /* True when the device has sent an event that the control thread has not dealt with. */
@@ -149,7 +125,7 @@ static inline bool rx_parse(struct vsock_pair *p, uint16_t id, uint32_t len, str
 	if (pkt->nseg) {
 		*seg = (struct pkt_seg){buf + VSOCK_PAYLOAD_OFF, pkt->hdr.len};
 		p->rx_state[id] = RX_LENT;
-		p->rx_nlent++;
+		p->hot_rx.lent++;
 	}
 	return true;
 bad:
@@ -162,14 +138,13 @@ int vsock_rx_burst(struct transport_queue *q, struct rx_pkt *pkts, unsigned max)
 {
 	struct vsock_pair *p = pair_of(q);
 	unsigned n, out = 0;
-	uint32_t bytes = 0;
+	uint32_t bytes = 0, want;
 
 	if (!q->up)
 		return 0;
 	n = virtq_ready(&p->rx);
 	if (n == 0) {
-		/* The device may be waiting for all that there is, of few buffers to the last. */
-		if ((p->rx_nspare || virtq_pending(&p->rx)) && ++p->rx_idle >= VSOCK_IDLE) {
+		if ((p->hot_rx.nspare || virtq_pending(&p->rx)) && hot_rx_idle(&p->hot_rx)) {
 			rx_top_up(p, p->rx.size);
 			publish_ring(p, &p->rx, p->kick_rx);
 		}
@@ -200,7 +175,9 @@ int vsock_rx_burst(struct transport_queue *q, struct rx_pkt *pkts, unsigned max)
 		bytes += good ? pkt->hdr.len : 0;
 		out += good;
 	}
-	rx_learn(p, out, bytes);
+	want = hot_rx_learn(&p->hot_rx, out, bytes);
+	if (p->hot_rx.nspare)
+		rx_top_up(p, want);
 	return (int)out;
 }
 
@@ -230,32 +207,12 @@ void vsock_rx_release(struct transport_queue *q, uint32_t token)
 	if (token >= p->rx.size || p->rx_state[token] != RX_LENT)
 		return;
 	p->rx_state[token] = RX_POSTED;
-	p->rx_nlent--;
+	p->hot_rx.lent--;
 	if (q->up)
 		rx_give(p, (uint16_t)token);
 }
 
 /* ---- transmit ---- */
-
-static inline uint32_t free_count(const struct vsock_pair *p)
-{
-	return p->tail - p->head + p->ncold;
-}
-
-static inline void free_push(struct vsock_pair *p, uint16_t id)
-{
-	p->free[p->tail++ & p->tx.mask] = id;
-	/* What exceeds the hot ones, the oldest, is put aside. */
-	if (p->tail - p->head + virtq_in_flight(&p->tx) > p->tx_hot)
-		p->cold[p->ncold++] = p->free[p->head++ & p->tx.mask];
-}
-
-static inline uint16_t free_pop(struct vsock_pair *p, bool newest)
-{
-	if (p->tail == p->head)
-		return p->cold[--p->ncold];
-	return p->free[(newest ? --p->tail : p->head++) & p->tx.mask];
-}
 
 /* Takes back what the device has sent. */
 static void reclaim(struct vsock_pair *p)
@@ -266,7 +223,7 @@ static void reclaim(struct vsock_pair *p)
 	for (unsigned n = virtq_ready(&p->tx); n; n--) {
 		if (!virtq_take(&p->tx, false, &id, &ignored))
 			break;
-		free_push(p, id);
+		hot_tx_put(&p->hot_tx, id, virtq_in_flight(&p->tx));
 	}
 	if (__builtin_expect(p->tx.fault, 0))
 		broken(p, &p->tx);
@@ -276,33 +233,23 @@ unsigned vsock_tx_reserve(struct transport_queue *q, struct tx_slot *slots, unsi
 			  uint32_t len, unsigned flags)
 {
 	struct vsock_pair *p = pair_of(q);
-	uint32_t keep = flags & TX_CTRL ? 0 : p->ctrl_keep, have, left;
-	bool lifo = len <= VSOCK_SMALL;
+	uint32_t keep = flags & TX_CTRL ? 0 : p->ctrl_keep, have;
 
-	if (len != p->tx_len && !(flags & TX_CTRL)) {
-		p->tx_len = len;
-		p->tx_hot = vsock_hot(len, p->tx_bufs.payload, p->tx.size);
-	}
-
+	if (!(flags & TX_CTRL))
+		hot_tx_expect(&p->hot_tx, len);
 	if (!q->up)
 		return 0;
-	/*
-	 * LIFO wants the ones that have just come back. FIFO looks at the used ring when half of
-	 * those that circulate are gone: many entries come in one go, but not so many that the
-	 * device has run dry before the first of them is sent again.
-	 */
-	left = p->tail - p->head;
-	if (lifo || left < n + keep || left < p->tx_hot / 2) {
+	if (hot_tx_wants_reclaim(&p->hot_tx, n + keep, len)) {
 		reclaim(p);
 		if (!q->up)
 			return 0;
 	}
-	have = free_count(p);
+	have = hot_tx_free(&p->hot_tx);
 	have = have > keep ? have - keep : 0;
 	if (n > have)
 		n = have;
 	for (unsigned i = 0; i < n; i++) {
-		uint16_t id = free_pop(p, lifo);
+		uint16_t id = hot_tx_take(&p->hot_tx, len);
 		uint8_t *buf = buf_at(&p->tx_bufs, id);
 
 		/* Both lines were last in the device's cache: their transfers run side by side. */
@@ -323,7 +270,7 @@ void vsock_tx_cancel(struct transport_queue *q, uint32_t token)
 	if (token >= p->tx.size || p->tx_state[token] == TX_FREE)
 		return;
 	p->tx_state[token] = TX_FREE;
-	free_push(p, (uint16_t)token);
+	hot_tx_put(&p->hot_tx, (uint16_t)token, virtq_in_flight(&p->tx));
 }
 
 void vsock_tx_commit(struct transport_queue *q, uint32_t token, const struct vsock_hdr *h)
@@ -351,11 +298,13 @@ unsigned vsock_tx_max(struct transport_queue *q)
 unsigned vsock_tx_ready(struct transport_queue *q)
 {
 	struct vsock_pair *p = pair_of(q);
+	uint32_t have;
 
 	if (!q->up)
 		return 0;
 	reclaim(p); /* all there are: somebody waits for more than one */
-	return q->up && free_count(p) > p->ctrl_keep ? free_count(p) - p->ctrl_keep : 0;
+	have = hot_tx_free(&p->hot_tx);
+	return q->up && have > p->ctrl_keep ? have - p->ctrl_keep : 0;
 }
 
 unsigned vsock_pair_unsent(struct vsock_pair *p)
@@ -380,7 +329,7 @@ void vsock_kick(int fd)
 /*
  * Released receive buffers are published in groups: a publish takes the line of the avail index
  * away from the device and costs a barrier, and a device that still has a quarter of the ring does
- * not miss them. Small rings have small groups; vsock_arm() and VSOCK_IDLE empty looks leave
+ * not miss them. Small rings have small groups; vsock_arm() and HOT_IDLE empty looks leave
  * nothing behind.
  */
 void vsock_publish(struct transport_queue *q)
@@ -391,7 +340,7 @@ void vsock_publish(struct transport_queue *q)
 		return;
 	publish_ring(p, &p->tx, p->kick_tx);
 	if (virtq_pending(&p->rx) >= p->rx_lazy ||
-	    (uint16_t)(p->rx.published - p->rx.used_idx) <= p->rx_hot / 4)
+	    (uint16_t)(p->rx.published - p->rx.used_idx) <= p->hot_rx.hot / 4)
 		publish_ring(p, &p->rx, p->kick_rx);
 }
 

@@ -14,20 +14,7 @@
  * descriptor covers both, payload is cache-line aligned, and a 64-byte packet is two lines. A
  * buffer's number is its token.
  *
- * Hot buffers. What a message costs is cache lines that change owner, and how fast they do depends
- * on where they are. Measured between two CPUs: 64-byte messages pass at 14 million a second over
- * 64 circulating buffers, which fit into the first-level caches of both, and at 5 to 6 over 128 or
- * 256. Large payload is fastest while about 4 MiB circulate: it has then left the sender's own
- * caches when it is read, and is still in the shared one; with one 64 KiB buffer after the other it
- * comes at a tenth of that rate, and with 64 MiB at a third. So a pair does not use all its buffers
- * all the time, but vsock_hot() of them:
- *   tx  Free buffers wait in a deque. Small messages take the newest, large ones the oldest. When a
- *       buffer comes back and too many are in the deque, the oldest goes on the stack of cold ones,
- *       which are used when the deque is empty.
- *   rx  A buffer is posted only while fewer than rx_hot are with the device or lent; the others
- *       are spare. They are all posted before the owner sleeps, after VSOCK_IDLE empty looks, and
- *       once in VSOCK_ROUND packets, because a device may wait for more buffers at once than
- *       rx_hot, for one message of many packets.
+ * Not all buffers circulate all the time: see hot_bufs.h.
  *
  * Sessions. Who ends up with a buffer when a session ends:
  *   rx, with the device     posted again in the next session
@@ -53,17 +40,12 @@
 #ifndef ZV_VSOCK_DRV_H
 #define ZV_VSOCK_DRV_H
 
+#include "hot_bufs.h"
 #include "transport.h"
 #include "virtqueue.h"
 
-#define VSOCK_BURST	 64u	    /* most packets of one rx_burst */
-#define VSOCK_TX_CTRL	 8u	    /* tx buffers kept for TX_CTRL; fewer in small rings */
-#define VSOCK_SMALL	 2048u	    /* payload bytes of a small message, at most */
-#define VSOCK_HOT_MIN	 64u	    /* buffers that circulate for small messages */
-#define VSOCK_HOT_BYTES	 (4u << 20) /* payload that circulates for large ones */
-#define VSOCK_LEARN	 64u	    /* received packets from which a mean size is taken */
-#define VSOCK_ROUND	 65536u
-#define VSOCK_IDLE	 4096u
+#define VSOCK_BURST	 64u /* most packets of one rx_burst */
+#define VSOCK_TX_CTRL	 8u  /* tx buffers kept for TX_CTRL; fewer in small rings */
 #define VSOCK_EVENTS	 8u  /* event buffers */
 #define VSOCK_EVENT_RING 16u /* size of the event ring */
 
@@ -94,13 +76,8 @@ struct vsock_pair {
 	uint8_t *rx_state;	       /* per buffer: enum rx_state */
 	const struct vsock_events *ev; /* [C] NULL: no event queue */
 	uint16_t rx_lazy;	       /* releases that may wait for company; see vsock_publish() */
-	uint32_t rx_hot;	       /* buffers that circulate */
-	uint32_t rx_nlent;	       /* buffers that are lent */
-	uint16_t *rx_spare;	       /* stack of buffers kept back */
-	uint32_t rx_nspare;
-	uint32_t rx_pkts, rx_bytes; /* since rx_hot was chosen */
-	uint32_t rx_round, rx_idle; /* packets, and empty looks, since all were posted */
-	uint16_t nudged;	    /* event index that the control thread has been told about */
+	struct hot_rx hot_rx;
+	uint16_t nudged; /* event index that the control thread has been told about */
 	/*
 	 * Set while down: wipe a header once it is read. For devices that give a buffer back as
 	 * written without having written it (vhost-device-vsock, when a connection ends with
@@ -117,14 +94,9 @@ struct vsock_pair {
 	/* transmit */
 	struct virtq tx SHM_CACHE_ALIGNED;
 	struct vsock_bufs tx_bufs;
-	uint16_t *free; /* deque of free tx buffers: free[head..tail) mod size */
-	uint32_t head, tail;
-	uint16_t *cold; /* stack of free buffers that do not circulate */
-	uint32_t ncold;
-	uint32_t tx_hot;    /* buffers that circulate */
-	uint32_t tx_len;    /* message size for which tx_hot was chosen */
-	uint32_t ctrl_keep; /* buffers kept for TX_CTRL */
-	uint8_t *tx_state;  /* per buffer: enum tx_state */
+	struct hot_tx hot_tx; /* the free buffers */
+	uint32_t ctrl_keep;   /* buffers kept for TX_CTRL */
+	uint8_t *tx_state;    /* per buffer: enum tx_state */
 
 	/* notifications; owned by the transport */
 	int call_fd; /* both rings' interrupts and the control thread's wake-ups */

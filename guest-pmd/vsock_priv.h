@@ -37,18 +37,6 @@ static inline uint32_t vsock_room(const struct vsock_bufs *b)
 	return VSOCK_HDR_LEN + b->payload;
 }
 
-/* Buffers of @payload bytes that should circulate for messages of @len bytes. */
-static inline uint32_t vsock_hot(uint32_t len, uint32_t payload, uint32_t size)
-{
-	uint32_t n = VSOCK_HOT_MIN;
-
-	/* A full buffer, however small, may be a piece of something large. */
-	if (len > VSOCK_SMALL || len >= payload)
-		n = VSOCK_HOT_BYTES / (len ? len : 1);
-	n = n < VSOCK_HOT_MIN ? VSOCK_HOT_MIN : n;
-	return n < size ? n : size;
-}
-
 extern const struct transport_queue_ops vsock_queue_ops;
 
 #endif

@@ -32,13 +32,13 @@ int vsock_pair_init(struct vsock_pair *p, const struct vsock_pair_conf *conf)
 		p->rx_state = calloc(n, sizeof(*p->rx_state));
 		p->rest = calloc(n, sizeof(*p->rest));
 		p->tx_state = calloc(n, sizeof(*p->tx_state));
-		p->rx_spare = calloc(n, sizeof(*p->rx_spare));
-		p->free = calloc(n, sizeof(*p->free));
-		p->cold = calloc(n, sizeof(*p->cold));
-		if (!p->rx_state || !p->rest || !p->tx_state || !p->rx_spare || !p->free ||
-		    !p->cold)
+		if (!p->rx_state || !p->rest || !p->tx_state)
 			ret = -ENOMEM;
 	}
+	if (ret == 0)
+		ret = hot_rx_init(&p->hot_rx, n, conf->rx_bufs.payload);
+	if (ret == 0)
+		ret = hot_tx_init(&p->hot_tx, n, conf->tx_bufs.payload);
 	if (ret) {
 		vsock_pair_fini(p);
 		return ret;
@@ -50,9 +50,6 @@ int vsock_pair_init(struct vsock_pair *p, const struct vsock_pair_conf *conf)
 	p->kick_tx = conf->kick_tx;
 	p->ctrl_keep = n / 8 < VSOCK_TX_CTRL ? n / 8 : VSOCK_TX_CTRL;
 	p->rx_lazy = (uint16_t)(n / 8 < 32 ? n / 8 : 32);
-	p->rx_hot = p->tx_hot = n;
-	for (uint32_t i = 0; i < n; i++)
-		p->free[p->tail++] = (uint16_t)i;
 	p->tq.ops = &vsock_queue_ops;
 	p->tq.rx_descs = n;
 	p->tq.tx_descs = n;
@@ -66,12 +63,10 @@ void vsock_pair_fini(struct vsock_pair *p)
 	free(p->rx_state);
 	free(p->rest);
 	free(p->tx_state);
-	free(p->rx_spare);
-	free(p->free);
-	free(p->cold);
+	hot_rx_fini(&p->hot_rx);
+	hot_tx_fini(&p->hot_tx);
 	p->rx_state = p->tx_state = NULL;
 	p->rest = NULL;
-	p->rx_spare = p->free = p->cold = NULL;
 }
 
 /* What is reserved now was reserved for connections that are dead. */
@@ -121,7 +116,7 @@ void vsock_pair_reset(struct vsock_pair *p, bool event_idx)
 {
 	for (uint32_t i = 0; i < p->tx.size; i++)
 		if (virtq_has(&p->tx, (uint16_t)i))
-			p->free[p->tail++ & p->tx.mask] = (uint16_t)i;
+			hot_tx_append(&p->hot_tx, (uint16_t)i);
 	virtq_reset(&p->rx, event_idx);
 	virtq_reset(&p->tx, event_idx);
 	for (uint32_t i = 0; i < p->rx.size; i++) {
@@ -139,8 +134,7 @@ void vsock_pair_start(struct vsock_pair *p, const struct vsock_events *ev)
 	for (uint32_t i = 0; i < p->rx.size; i++)
 		if (p->rx_state[i] == RX_POSTED)
 			virtq_post(&p->rx, (uint16_t)i, vsock_room(&p->rx_bufs));
-	p->rx_hot = p->rx.size;
-	p->rx_nspare = p->rx_pkts = p->rx_bytes = p->rx_idle = 0;
+	hot_rx_restart(&p->hot_rx);
 	p->ev = ev;
 	p->nudged = 0;
 	p->tq.session++;

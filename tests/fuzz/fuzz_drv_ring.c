@@ -72,10 +72,10 @@ static void check(struct world *w)
 		FZ_CHECK(!(w->held_tx[i] && virtq_has(&p->tx, (uint16_t)i)));
 		tx_busy += w->held_tx[i] + virtq_has(&p->tx, (uint16_t)i);
 	}
-	FZ_CHECK(p->rx_nlent == rx_out);
-	FZ_CHECK(p->tail - p->head + p->ncold + tx_busy == w->n);
+	FZ_CHECK(p->hot_rx.lent == rx_out);
+	FZ_CHECK(hot_tx_free(&p->hot_tx) + tx_busy == w->n);
 	if (w->q->up)
-		FZ_CHECK(virtq_in_flight(&p->rx) + rx_out + p->rx_nspare + p->rest_n == w->n);
+		FZ_CHECK(virtq_in_flight(&p->rx) + rx_out + p->hot_rx.nspare + p->rest_n == w->n);
 }
 
 /* ---- the device ---- */
@@ -172,7 +172,7 @@ static void reserve(struct world *w, struct fz *z)
 	struct tx_slot s[MAXN];
 	uint8_t how = fz_u8(z);
 	unsigned want = fz_below(z, MAXN + 1);
-	uint32_t len = how & 2 ? VSOCK_SMALL + 1 : fz_u16(z);
+	uint32_t len = how & 2 ? HOT_SMALL + 1 : fz_u16(z);
 	unsigned n = vsock_tx_reserve(w->q, s, want, len, how & 1 ? TX_CTRL : 0);
 
 	FZ_CHECK(n <= want && (w->q->up || n == 0));
@@ -370,7 +370,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		case 18:
 			vsock_pair_renew(w.p);
 			break;
-		case 19: /* everything at once, many times: rx_learn(), parking of used_event */
+		case 19: /* everything at once, many times: hot_rx_learn(), parking of used_event */
 			for (unsigned i = 0; i < 64; i++)
 				complete(&w, &z, i & 1);
 			break;

@@ -195,7 +195,7 @@ static void test_transmit_lifo(void **state)
 static void test_transmit_fifo(void **state)
 {
 	(void)state;
-	transmit(VSOCK_SMALL + 1);
+	transmit(HOT_SMALL + 1);
 }
 
 /* Large messages go round all buffers, small ones stay with the hot ones. */
@@ -209,7 +209,7 @@ static void test_policies(void **state)
 	(void)state;
 	setup(&f, 64, 128, false);
 	for (unsigned i = 0; i < 200; i++) {
-		assert_int_equal(vsock_tx_reserve(f.q, &s, 1, VSOCK_SMALL + 1, 0), 1);
+		assert_int_equal(vsock_tx_reserve(f.q, &s, 1, HOT_SMALL + 1, 0), 1);
 		assert_int_equal(s.token, i % 64);
 		drv_commit(&f, &s, 64, 1);
 		vsock_publish(f.q);

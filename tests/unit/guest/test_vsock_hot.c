@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* "Hot buffers" of vsock_drv.h: which buffers circulate, and when the others are posted. */
+/* hot_bufs.h in a pair: which buffers circulate, and when the others are posted. */
 #include "drv_fix.h"
 #include "vsock_priv.h"
 
@@ -77,7 +77,7 @@ static void circulates(uint32_t ring, uint32_t payload, uint32_t len, uint32_t e
 	memset(seen, 0, sizeof(seen));
 	rx_traffic(&f, 3 * ring, len, 16, seen);
 	assert_int_equal(count(seen, ring), expect);
-	assert_int_equal(f.p->rx_nspare, ring - expect);
+	assert_int_equal(f.p->hot_rx.nspare, ring - expect);
 
 	/* The device is slow to give back: what it has are buffers that circulate. */
 	tx_traffic(&f, 3 * ring, len, expect - 8, NULL);
@@ -90,19 +90,19 @@ static void circulates(uint32_t ring, uint32_t payload, uint32_t len, uint32_t e
 static void test_small_messages(void **state)
 {
 	(void)state;
-	circulates(256, 4096, 64, VSOCK_HOT_MIN);
-	circulates(256, 4096, VSOCK_SMALL, VSOCK_HOT_MIN);
-	circulates(1024, 128, 0, VSOCK_HOT_MIN);
+	circulates(256, 4096, 64, HOT_MIN);
+	circulates(256, 4096, HOT_SMALL, HOT_MIN);
+	circulates(1024, 128, 0, HOT_MIN);
 }
 
 static void test_large_messages(void **state)
 {
 	(void)state;
-	circulates(256, 32768, 32768, VSOCK_HOT_BYTES / 32768);
-	circulates(512, 65536, 16384, VSOCK_HOT_BYTES / 16384);
-	circulates(256, 65536, 65536, VSOCK_HOT_BYTES / 65536);
+	circulates(256, 32768, 32768, HOT_BYTES / 32768);
+	circulates(512, 65536, 16384, HOT_BYTES / 16384);
+	circulates(256, 65536, 65536, HOT_BYTES / 65536);
 	/* few large ones: never fewer than for small messages */
-	circulates(128, 131072, 131072, VSOCK_HOT_MIN);
+	circulates(128, 131072, 131072, HOT_MIN);
 }
 
 /* Full buffers are pieces of something large, however small they are. */
@@ -116,7 +116,7 @@ static void test_full_buffers(void **state)
 	rx_traffic(&f, 1024, 1024, 16, NULL);
 	rx_traffic(&f, 1024, 1024, 16, seen);
 	assert_int_equal(count(seen, 256), 256);
-	assert_int_equal(f.p->rx_nspare, 0);
+	assert_int_equal(f.p->hot_rx.nspare, 0);
 	teardown(&f);
 }
 
@@ -130,11 +130,11 @@ static void test_changing_traffic(void **state)
 	setup(&f, 256, 32768, false);
 	for (unsigned i = 0; i < 3; i++) {
 		rx_traffic(&f, 512, 64, 16, NULL);
-		assert_int_equal(f.p->rx_nspare, 256 - VSOCK_HOT_MIN);
+		assert_int_equal(f.p->hot_rx.nspare, 256 - HOT_MIN);
 		tx_traffic(&f, 512, 64, 16, NULL);
-		assert_int_equal(f.p->ncold, 256 - VSOCK_HOT_MIN);
+		assert_int_equal(f.p->hot_tx.ncold, 256 - HOT_MIN);
 		rx_traffic(&f, 512, 32768, 16, NULL);
-		assert_int_equal(f.p->rx_hot, 128);
+		assert_int_equal(f.p->hot_rx.hot, 128);
 		memset(seen, 0, sizeof(seen));
 		tx_traffic(&f, 512, 32768, 120, seen);
 		assert_in_range(count(seen, 256), 120, 128);
@@ -152,7 +152,7 @@ static void test_cold_buffers_are_used(void **state)
 	(void)state;
 	setup(&f, 256, 256, false);
 	tx_traffic(&f, 1000, 64, 0, NULL);
-	assert_int_equal(f.p->ncold, 256 - VSOCK_HOT_MIN);
+	assert_int_equal(f.p->hot_tx.ncold, 256 - HOT_MIN);
 	assert_int_equal(vsock_pair_unsent(f.p), 0); /* and takes back what was sent */
 	assert_int_equal(vsock_tx_ready(f.q), vsock_tx_max(f.q));
 	assert_int_equal(vsock_tx_reserve(f.q, s, 256, 64, TX_CTRL), 256);
@@ -161,7 +161,7 @@ static void test_cold_buffers_are_used(void **state)
 	assert_int_equal(count(seen, 256), 256);
 	for (unsigned i = 0; i < 256; i++)
 		vsock_tx_cancel(f.q, s[i].token);
-	assert_int_equal(f.p->ncold, 256 - VSOCK_HOT_MIN);
+	assert_int_equal(f.p->hot_tx.ncold, 256 - HOT_MIN);
 	tx_traffic(&f, 1000, 64, 60, NULL);
 	teardown(&f);
 }
@@ -195,14 +195,14 @@ static void test_posted_when_idle(void **state)
 	(void)state;
 	setup(&f, 256, 256, false);
 	rx_traffic(&f, 1024, 64, 16, NULL);
-	look(&f, VSOCK_IDLE - 1);
-	assert_int_equal(f.p->rx_nspare, 256 - VSOCK_HOT_MIN);
+	look(&f, HOT_IDLE - 1);
+	assert_int_equal(f.p->hot_rx.nspare, 256 - HOT_MIN);
 	/* a packet in between: not idle */
 	rx_traffic(&f, 1, 64, 1, NULL);
-	look(&f, VSOCK_IDLE - 1);
-	assert_int_equal(f.p->rx_nspare, 256 - VSOCK_HOT_MIN);
+	look(&f, HOT_IDLE - 1);
+	assert_int_equal(f.p->hot_rx.nspare, 256 - HOT_MIN);
 	look(&f, 1);
-	assert_int_equal(f.p->rx_nspare, 0);
+	assert_int_equal(f.p->hot_rx.nspare, 0);
 	assert_int_equal(dev_gather(&f, ids, 0), 256);
 	teardown(&f);
 }
@@ -215,9 +215,9 @@ static void test_posted_when_armed(void **state)
 	(void)state;
 	setup(&f, 256, 256, false);
 	rx_traffic(&f, 1024, 64, 16, NULL);
-	assert_int_equal(f.p->rx_nspare, 256 - VSOCK_HOT_MIN);
+	assert_int_equal(f.p->hot_rx.nspare, 256 - HOT_MIN);
 	assert_int_equal(vsock_arm(f.q, 0), 0);
-	assert_int_equal(f.p->rx_nspare, 0);
+	assert_int_equal(f.p->hot_rx.nspare, 0);
 	assert_int_equal(dev_gather(&f, ids, 0), 256);
 	vsock_disarm(f.q);
 	teardown(&f);
@@ -231,14 +231,14 @@ static void test_posted_once_a_round(void **state)
 	(void)state;
 	setup(&f, 256, 256, false);
 	rx_traffic(&f, 1024, 64, 16, NULL);
-	for (unsigned i = 0; i < 3 * VSOCK_ROUND / 16; i++) {
+	for (unsigned i = 0; i < 3 * HOT_ROUND / 16; i++) {
 		rx_traffic(&f, 16, 64, 16, NULL);
 		/* What had just come in was lent when all others were posted. */
-		all += f.p->rx_nspare <= 16;
-		spare += f.p->rx_nspare == 256 - VSOCK_HOT_MIN;
+		all += f.p->hot_rx.nspare <= 16;
+		spare += f.p->hot_rx.nspare == 256 - HOT_MIN;
 	}
 	assert_in_range(all, 3, 6);
-	assert_true(spare > 2 * VSOCK_ROUND / 16);
+	assert_true(spare > 2 * HOT_ROUND / 16);
 	teardown(&f);
 }
 
@@ -256,7 +256,7 @@ static void one_large_message(struct fixture *f, unsigned before, bool sleep)
 	if (sleep)
 		assert_int_equal(vsock_arm(f->q, 0), 0);
 	else
-		look(f, VSOCK_IDLE);
+		look(f, HOT_IDLE);
 	assert_int_equal(dev_gather(f, ids, have), ring);
 	for (uint32_t i = 0; i < ring; i++)
 		dev_fill(f, ids[i], 256, (uint8_t)i);
@@ -304,15 +304,15 @@ static void test_restart_with_spares(void **state)
 		for (unsigned i = 0; i < 8; i++)
 			assert_true(dev_send(&f, 9, (uint8_t)(0x50 + i), true));
 		assert_int_equal(vsock_rx_burst(f.q, pkts, 8), 8);
-		assert_int_equal(f.p->rx_nlent, 8);
-		assert_true(f.p->rx_nspare > 0);
-		assert_true(f.p->ncold > 0);
+		assert_int_equal(f.p->hot_rx.lent, 8);
+		assert_true(f.p->hot_rx.nspare > 0);
+		assert_true(f.p->hot_tx.ncold > 0);
 		vsock_pair_stop(f.p);
 		for (unsigned i = 0; i < 3; i++) /* while down */
 			vsock_rx_release(f.q, pkts[i].token);
 		restart(&f);
-		assert_int_equal(f.p->rx_nspare, 0);
-		assert_int_equal(f.p->rx_nlent, 5);
+		assert_int_equal(f.p->hot_rx.nspare, 0);
+		assert_int_equal(f.p->hot_rx.lent, 5);
 		assert_int_equal(dev_gather(&f, ids, 0), 251);
 		for (unsigned i = 3; i < 8; i++) {
 			assert_int_equal(pkts[i].seg[0].base[8], 0x50 + i);

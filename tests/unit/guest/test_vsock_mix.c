@@ -44,20 +44,21 @@ static void audit(struct mix *m)
 	const struct vsock_pair *p = m->f.p;
 	uint8_t rx[MAX_RING] = {0}, tx[MAX_RING] = {0};
 
-	for (uint32_t i = 0; i < p->rx_nspare; i++)
-		rx[p->rx_spare[i]]++;
-	for (uint32_t i = p->head; i != p->tail; i++)
-		tx[p->free[i & p->tx.mask]]++;
-	for (uint32_t i = 0; i < p->ncold; i++)
-		tx[p->cold[i]]++;
+	for (uint32_t i = 0; i < p->hot_rx.nspare; i++)
+		rx[p->hot_rx.spare[i]]++;
+	for (uint32_t i = p->hot_tx.head; i != p->hot_tx.tail; i++)
+		tx[p->hot_tx.deque[i & p->hot_tx.mask]]++;
+	for (uint32_t i = 0; i < p->hot_tx.ncold; i++)
+		tx[p->hot_tx.cold[i]]++;
 	for (uint16_t i = 0; i < m->f.n; i++) {
 		assert_int_equal(p->rx_state[i] == RX_LENT, m->is_lent[i]);
 		assert_int_equal(rx[i] + virtq_has(&p->rx, i) + (p->rx_state[i] != RX_POSTED), 1);
 		assert_int_equal(p->tx_state[i] != TX_FREE, m->is_held[i]);
 		assert_int_equal(tx[i] + virtq_has(&p->tx, i) + m->is_held[i], 1);
 	}
-	assert_int_equal(p->rx_nlent, m->nlent);
-	assert_int_equal(virtq_in_flight(&p->rx) + p->rx_nlent + p->rx_nspare + p->rest_n, m->f.n);
+	assert_int_equal(p->hot_rx.lent, m->nlent);
+	assert_int_equal(virtq_in_flight(&p->rx) + p->hot_rx.lent + p->hot_rx.nspare + p->rest_n,
+			 m->f.n);
 }
 
 /* The device takes some buffers and sends some packets, out of order when @shuffle. */
