@@ -15,15 +15,15 @@ static uint8_t zeroes[BIG];
 
 static void send_op(struct raw *r, const struct host_case *c)
 {
-	(void)raw_pkt(r, (unsigned)c->a, NULL, 0);
+	(void)raw_pkt(r, c->op, NULL, 0);
 }
 
-/* Op a for a connection that does not exist; b times, or once. */
+/* An op for a connection that does not exist; so many times, or once. */
 static void stray(struct raw *r, const struct host_case *c)
 {
 	r->sport = r->next_port++;
-	for (uint64_t i = 0; i < (c->b ? c->b : 1); i++)
-		if (!raw_pkt(r, (unsigned)c->a, "evil", c->a == VSOCK_OP_RW ? 4 : 0))
+	for (uint64_t i = 0; i < (c->times ? c->times : 1); i++)
+		if (!raw_pkt(r, c->op, "evil", c->op == VSOCK_OP_RW ? 4 : 0))
 			fail_msg("no room in the ring");
 }
 
@@ -36,20 +36,20 @@ static void stray_answered(struct raw *r, const struct host_case *c)
 	assert_true(raw_sync(r));
 	after = world_stats();
 	assert_in_range(after.rst_sent + after.rst_dropped - before.rst_sent - before.rst_dropped,
-			c->b + 1, c->b + 10);
+			c->times + 1, c->times + 10);
 }
 
-/* Op a on the connection, b times. */
+/* An op on the connection, so many times. */
 static void storm(struct raw *r, const struct host_case *c)
 {
-	for (uint64_t i = 0; i < c->b; i++)
-		if (!raw_pkt(r, (unsigned)c->a, NULL, 0))
+	for (uint64_t i = 0; i < c->times; i++)
+		if (!raw_pkt(r, c->op, NULL, 0))
 			fail_msg("no room in the ring");
 }
 
 static void churn(struct raw *r, const struct host_case *c)
 {
-	for (uint64_t i = 0; i < c->b; i++)
+	for (uint64_t i = 0; i < c->times; i++)
 		if (!raw_pkt(r, VSOCK_OP_RST, NULL, 0) || !raw_pkt(r, VSOCK_OP_REQUEST, NULL, 0))
 			fail_msg("no room in the ring");
 	(void)raw_pkt(r, VSOCK_OP_RST, NULL, 0);
@@ -59,8 +59,8 @@ static void shut(struct raw *r, const struct host_case *c)
 {
 	struct vsock_hdr h = raw_hdr(r, VSOCK_OP_SHUTDOWN, 0);
 
-	h.flags = (uint32_t)c->a;
-	for (uint64_t i = 0; i < (c->b ? c->b : 1); i++)
+	h.flags = c->flags;
+	for (uint64_t i = 0; i < (c->times ? c->times : 1); i++)
 		(void)raw_pkt_as(r, &h, NULL, 0);
 }
 
@@ -103,8 +103,8 @@ static void host_connects(struct raw *r, unsigned op, unsigned type)
 
 static void instead_of_response(struct raw *r, const struct host_case *c)
 {
-	host_connects(r, (unsigned)c->a, VSOCK_TYPE_STREAM);
-	assert_int_equal(world_connect_result(), c->b ? -(int)c->b : -ECONNRESET);
+	host_connects(r, c->op, VSOCK_TYPE_STREAM);
+	assert_int_equal(world_connect_result(), c->err ? -c->err : -ECONNRESET);
 }
 
 static void response_of_other_type(struct raw *r, const struct host_case *c)
@@ -128,22 +128,22 @@ static void request(struct raw *r, uint32_t sport, uint32_t dport, unsigned type
 		fail_msg("no room in the ring");
 }
 
-/* REQUESTs from b ports to port a; the host's state stays bounded. */
+/* REQUESTs from so many ports to one; the host's state stays bounded. */
 static void request_flood(struct raw *r, const struct host_case *c)
 {
 	struct zv_queue_stats before = world_stats(), after;
 	uint64_t heap = world_heap();
 
-	for (uint64_t i = 0; i < c->b; i++)
-		request(r, (uint32_t)(0x10000 + i), (uint32_t)c->a, r->type);
+	for (uint64_t i = 0; i < c->times; i++)
+		request(r, (uint32_t)(0x10000 + i), c->dport, r->type);
 	assert_true(raw_sync(r));
 	after = world_stats();
-	if (c->a == PORT_BACKLOG)
+	if (c->dport == PORT_BACKLOG)
 		assert_int_equal(after.conns_accepted - before.conns_accepted, BACKLOG);
 	assert_in_range(after.conns_accepted - before.conns_accepted, 1, MAX_CONNS);
 	assert_in_range(after.conns_accepted - before.conns_accepted + after.conns_refused -
 				before.conns_refused,
-			c->b + 1, c->b + 10); /* raw_sync asks at least once */
+			c->times + 1, c->times + 10); /* raw_sync asks at least once */
 	assert_in_range(world_heap(), 0, heap + (4u << 20));
 }
 
@@ -153,7 +153,7 @@ static void answers_without_room(struct raw *r, const struct host_case *c)
 	uint64_t dropped = world_counter(CNT(rst_dropped)), heap = world_heap();
 
 	r->no_repost = true;
-	for (uint64_t i = 0; i < c->b; i++)
+	for (uint64_t i = 0; i < c->times; i++)
 		request(r, (uint32_t)(0x10000 + i), PORT_CLOSED, VSOCK_TYPE_STREAM);
 	assert_true(raw_tx_free(r) >= 0);
 	assert_in_range(world_heap(), 0, heap + (1u << 20));
@@ -164,7 +164,7 @@ static void answers_without_room(struct raw *r, const struct host_case *c)
 	/* the test's own probe must not be among the lost */
 	for (uint64_t end = raw_now_ms() + 10000; r->npkts < 64 && raw_now_ms() < end;)
 		raw_pump(r);
-	assert_in_range(world_counter(CNT(rst_dropped)) - dropped, c->b - 200, c->b);
+	assert_in_range(world_counter(CNT(rst_dropped)) - dropped, c->times - 200, c->times);
 }
 
 /* A connection that sends to a guest which takes nothing. */
@@ -185,8 +185,8 @@ static void takes_nothing(struct raw *r, const struct host_case *c)
 static void requests_of(struct raw *r, const struct host_case *c)
 {
 	r->sport = r->next_port++;
-	r->dport = (uint32_t)c->a;
-	r->type = (uint16_t)c->b;
+	r->dport = c->dport;
+	r->type = (uint16_t)c->type;
 	(void)raw_pkt(r, VSOCK_OP_REQUEST, NULL, 0);
 }
 
@@ -206,6 +206,7 @@ static void data(struct raw *r, uint32_t len)
 
 static void overrun(struct raw *r, const struct host_case *c)
 {
+	uint64_t counted = world_counter(CNT(rx_overrun));
 	uint32_t left = BUF_ALLOC;
 
 	(void)c;
@@ -213,16 +214,8 @@ static void overrun(struct raw *r, const struct host_case *c)
 		data(r, BIG);
 	data(r, left);
 	assert_true(raw_sync(r));
-	assert_int_equal(world_counter(CNT(rx_overrun)), c->a);
+	assert_int_equal(world_counter(CNT(rx_overrun)), counted);
 	data(r, 1);
-}
-
-static void overrun_counted(struct raw *r, const struct host_case *c)
-{
-	struct host_case x = *c;
-
-	x.a = world_counter(CNT(rx_overrun));
-	overrun(r, &x);
 }
 
 static void overrun_at_once(struct raw *r, const struct host_case *c)
@@ -239,7 +232,7 @@ static void crumbs(struct raw *r, const struct host_case *c)
 {
 	uint64_t heap = world_heap();
 
-	for (uint64_t i = 0; i < c->b; i++)
+	for (uint64_t i = 0; i < c->times; i++)
 		data(r, 1);
 	assert_true(raw_sync(r));
 	assert_in_range(world_heap(), 0, heap + (1u << 20));
@@ -256,22 +249,22 @@ static void credit(struct raw *r, uint32_t buf_alloc, uint32_t fwd_cnt)
 
 static void fwd_cnt(struct raw *r, const struct host_case *c)
 {
-	credit(r, 262144, (uint32_t)c->a);
+	credit(r, 262144, c->fwd_cnt);
 }
 
-/* 100 bytes come back and are acknowledged; then fwd_cnt is a. */
+/* 100 bytes come back and are acknowledged; then comes the case's fwd_cnt. */
 static void fwd_back(struct raw *r, const struct host_case *c)
 {
 	assert_true(raw_echo(r, zeroes, 100));
 	credit(r, 262144, 100);
-	credit(r, 262144, (uint32_t)c->a);
+	credit(r, 262144, c->fwd_cnt);
 }
 
 static void fwd_storm(struct raw *r, const struct host_case *c)
 {
 	uint32_t x = 12345;
 
-	for (uint64_t i = 0; i < c->b; i++) {
+	for (uint64_t i = 0; i < c->times; i++) {
 		x = x * 1664525u + 1013904223u;
 		credit(r, x, x | 1);
 	}
@@ -323,7 +316,7 @@ static void no_eom(struct raw *r, const struct host_case *c)
 	assert_non_null(raw_wait(r, mark, VSOCK_OP_RST, r->sport, r->dport));
 }
 
-/* Empty packets cost no credit: something else must bound them. b: with EOM. */
+/* Empty packets cost no credit: something else must bound them. */
 static void empty_for_ever(struct raw *r, const struct host_case *c)
 {
 	uint32_t mark = raw_mark(r);
@@ -331,7 +324,7 @@ static void empty_for_ever(struct raw *r, const struct host_case *c)
 	uint64_t heap = world_heap();
 	unsigned i;
 
-	h.flags = c->b ? VSOCK_SEQ_EOM : 0;
+	h.flags = c->eom ? VSOCK_SEQ_EOM : 0;
 	for (i = 0; i < 50000 && !raw_count(r, mark, VSOCK_OP_RST, r->sport, r->dport); i++)
 		(void)raw_pkt_as(r, &h, NULL, 0);
 	assert_in_range(i, 1, 49999);
@@ -372,73 +365,76 @@ static void loans(struct raw *r, const struct host_case *c)
 #define RESET	  .conn = DIES, .rst = 1
 
 const struct host_case conn_cases[] = {
-	{"second REQUEST on a live connection", send_op, STATE(1), RESET, .a = VSOCK_OP_REQUEST},
-	{"second RESPONSE", send_op, STATE(1), .a = VSOCK_OP_RESPONSE},
-	{"RW for no connection", stray, NOCONN(1), RESET, .a = VSOCK_OP_RW},
-	{"RESPONSE for no connection", stray, NOCONN(1), RESET, .a = VSOCK_OP_RESPONSE},
-	{"SHUTDOWN for no connection", stray, NOCONN(1), RESET, .a = VSOCK_OP_SHUTDOWN},
-	{"CREDIT_UPDATE for no connection", stray, NOCONN(1), RESET, .a = VSOCK_OP_CREDIT_UPDATE},
-	{"CREDIT_REQUEST for no connection", stray, NOCONN(1), RESET, .a = VSOCK_OP_CREDIT_REQUEST},
-	{"RST for no connection is not answered", stray, LATE(1), .conn = DIES, .a = VSOCK_OP_RST},
-	{"RST storm for no connection", stray, LATE(20000), .conn = DIES, .a = VSOCK_OP_RST,
-	 .b = 20000},
-	{"RST storm on a connection", storm, LATE(4999), .conn = DIES, .a = VSOCK_OP_RST,
-	 .b = 5000},
+	{"second REQUEST on a live connection", send_op, STATE(1), RESET, .op = VSOCK_OP_REQUEST},
+	{"second RESPONSE", send_op, STATE(1), .op = VSOCK_OP_RESPONSE},
+	{"RW for no connection", stray, NOCONN(1), RESET, .op = VSOCK_OP_RW},
+	{"RESPONSE for no connection", stray, NOCONN(1), RESET, .op = VSOCK_OP_RESPONSE},
+	{"SHUTDOWN for no connection", stray, NOCONN(1), RESET, .op = VSOCK_OP_SHUTDOWN},
+	{"CREDIT_UPDATE for no connection", stray, NOCONN(1), RESET, .op = VSOCK_OP_CREDIT_UPDATE},
+	{"CREDIT_REQUEST for no connection", stray, NOCONN(1), RESET,
+	 .op = VSOCK_OP_CREDIT_REQUEST},
+	{"RST for no connection is not answered", stray, LATE(1), .conn = DIES, .op = VSOCK_OP_RST},
+	{"RST storm for no connection", stray, LATE(20000), .conn = DIES, .op = VSOCK_OP_RST,
+	 .times = 20000},
+	{"RST storm on a connection", storm, LATE(4999), .conn = DIES, .op = VSOCK_OP_RST,
+	 .times = 5000},
 	{"RW storm for no connection", stray_answered, NOCONN(5000), .conn = DIES, .rst = ANY,
-	 .a = VSOCK_OP_RW, .b = 5000},
-	{"REQUEST and RST in turn", churn, .conn = DIES, .b = 2000},
+	 .op = VSOCK_OP_RW, .times = 5000},
+	{"REQUEST and RST in turn", churn, .conn = DIES, .times = 2000},
 	{"RW after RST", data_after_rst, LATE(1), RESET},
-	{"RW before RESPONSE", instead_of_response, STATE(1), RESET, .a = VSOCK_OP_RW},
-	{"REQUEST before RESPONSE", instead_of_response, STATE(1), RESET, .a = VSOCK_OP_REQUEST},
-	{"SHUTDOWN before RESPONSE", instead_of_response, STATE(1), RESET, .a = VSOCK_OP_SHUTDOWN},
+	{"RW before RESPONSE", instead_of_response, STATE(1), RESET, .op = VSOCK_OP_RW},
+	{"REQUEST before RESPONSE", instead_of_response, STATE(1), RESET, .op = VSOCK_OP_REQUEST},
+	{"SHUTDOWN before RESPONSE", instead_of_response, STATE(1), RESET, .op = VSOCK_OP_SHUTDOWN},
 	{"CREDIT_UPDATE before RESPONSE", instead_of_response, STATE(1), RESET,
-	 .a = VSOCK_OP_CREDIT_UPDATE},
+	 .op = VSOCK_OP_CREDIT_UPDATE},
 	{"CREDIT_REQUEST before RESPONSE", instead_of_response, STATE(1), RESET,
-	 .a = VSOCK_OP_CREDIT_REQUEST},
-	{"RST instead of RESPONSE", instead_of_response, .conn = DIES, .a = VSOCK_OP_RST,
-	 .b = ECONNREFUSED},
+	 .op = VSOCK_OP_CREDIT_REQUEST},
+	{"RST instead of RESPONSE", instead_of_response, .conn = DIES, .op = VSOCK_OP_RST,
+	 .err = ECONNREFUSED},
 	{"RESPONSE of another type", response_of_other_type, .counter = CNT(rx_bad_type),
 	 .count = 1, .rst = 1},
-	{"SHUTDOWN without flags", shut, .a = 0},
-	{"SHUTDOWN with unknown flags", shut, STATE(1), .a = 0xfffffffcu},
-	{"SHUTDOWN with all flags", shut, STATE(1), RESET, .a = UINT32_MAX},
-	{"SHUTDOWN over and over", shut, .a = VSOCK_SHUTDOWN_RCV, .b = 1000},
+	{"SHUTDOWN without flags", shut, .flags = 0},
+	{"SHUTDOWN with unknown flags", shut, STATE(1), .flags = 0xfffffffcu},
+	{"SHUTDOWN with all flags", shut, STATE(1), RESET, .flags = UINT32_MAX},
+	{"SHUTDOWN over and over", shut, .flags = VSOCK_SHUTDOWN_RCV, .times = 1000},
 	{"RW after SHUTDOWN of sending", data_after_shutdown, STATE(1), .port = PORT_MUTE,
-	 .a = VSOCK_SHUTDOWN_SEND},
-	{"REQUEST flood to a full accept queue", request_flood, .rst = 0, .a = PORT_BACKLOG,
-	 .b = 3000},
-	{"REQUEST flood beyond the limit of connections", request_flood, .a = PORT_MUTE, .b = 3000},
-	{"REQUEST flood without room for answers", answers_without_room, .b = 3000},
-	{"REQUEST of SEQPACKET to a stream's port", requests_of, RESET, .a = PORT_ECHO,
-	 .b = VSOCK_TYPE_SEQPACKET},
-	{"REQUEST of STREAM to a SEQPACKET port", requests_of, RESET, .a = PORT_SEQ,
-	 .b = VSOCK_TYPE_STREAM},
-	{"REQUEST to port 0", requests_of, RESET, .a = 0, .b = VSOCK_TYPE_STREAM},
-	{"REQUEST to port 2^32 - 1", requests_of, RESET, .a = UINT32_MAX, .b = VSOCK_TYPE_STREAM},
+	 .flags = VSOCK_SHUTDOWN_SEND},
+	{"REQUEST flood to a full accept queue", request_flood, .rst = 0, .dport = PORT_BACKLOG,
+	 .times = 3000},
+	{"REQUEST flood beyond the limit of connections", request_flood, .dport = PORT_MUTE,
+	 .times = 3000},
+	{"REQUEST flood without room for answers", answers_without_room, .times = 3000},
+	{"REQUEST of SEQPACKET to a stream's port", requests_of, RESET, .dport = PORT_ECHO,
+	 .type = VSOCK_TYPE_SEQPACKET},
+	{"REQUEST of STREAM to a SEQPACKET port", requests_of, RESET, .dport = PORT_SEQ,
+	 .type = VSOCK_TYPE_STREAM},
+	{"REQUEST to port 0", requests_of, RESET, .dport = 0, .type = VSOCK_TYPE_STREAM},
+	{"REQUEST to port 2^32 - 1", requests_of, RESET, .dport = UINT32_MAX,
+	 .type = VSOCK_TYPE_STREAM},
 	{"REQUEST from port 2^32 - 1", port_max, .rw = ANY},
 	{"guest that takes nothing", takes_nothing, .port = PORT_SOURCE, .rw = ANY},
 	{"loans that are never released", loans, .port = PORT_HOLD},
-	{"credit overrun by one byte", overrun_counted, .counter = CNT(rx_overrun), .count = 1,
-	 RESET, .port = PORT_MUTE},
+	{"credit overrun by one byte", overrun, .counter = CNT(rx_overrun), .count = 1, RESET,
+	 .port = PORT_MUTE},
 	{"credit overrun in one packet", overrun_at_once, .counter = CNT(rx_overrun), .count = 1,
 	 RESET},
-	{"credit used up by packets of a byte", crumbs, .port = PORT_MUTE, .b = 5000},
-	{"fwd_cnt ahead of what was sent", fwd_cnt, CREDIT(1), .a = 1},
-	{"fwd_cnt 2^32 - 1", fwd_cnt, CREDIT(1), .a = UINT32_MAX},
-	{"fwd_cnt runs backwards", fwd_back, CREDIT(1), .rw = ANY, .a = 50},
-	{"fwd_cnt back to 0", fwd_back, CREDIT(1), .rw = ANY, .a = 0},
-	{"fwd_cnt and buf_alloc at random", fwd_storm, CREDIT(2000), .b = 2000},
+	{"credit used up by packets of a byte", crumbs, .port = PORT_MUTE, .times = 5000},
+	{"fwd_cnt ahead of what was sent", fwd_cnt, CREDIT(1), .fwd_cnt = 1},
+	{"fwd_cnt 2^32 - 1", fwd_cnt, CREDIT(1), .fwd_cnt = UINT32_MAX},
+	{"fwd_cnt runs backwards", fwd_back, CREDIT(1), .rw = ANY, .fwd_cnt = 50},
+	{"fwd_cnt back to 0", fwd_back, CREDIT(1), .rw = ANY, .fwd_cnt = 0},
+	{"fwd_cnt and buf_alloc at random", fwd_storm, CREDIT(2000), .times = 2000},
 	{"buf_alloc 0", buf_alloc_zero, .rw = 1},
 	{"buf_alloc 2^32 - 1", buf_alloc_max, .rw = ANY},
 	{"buf_alloc runs backwards", buf_alloc_back, .rw = ANY},
-	{"CREDIT_UPDATE storm", storm, .a = VSOCK_OP_CREDIT_UPDATE, .b = 5000},
-	{"CREDIT_REQUEST storm", storm, .a = VSOCK_OP_CREDIT_REQUEST, .b = 2000},
+	{"CREDIT_UPDATE storm", storm, .op = VSOCK_OP_CREDIT_UPDATE, .times = 5000},
+	{"CREDIT_REQUEST storm", storm, .op = VSOCK_OP_CREDIT_REQUEST, .times = 2000},
 	{"message without EOM for ever", no_eom, .counter = CNT(rx_overrun), .count = SOME,
 	 .conn = DIES, .rst = ANY, .port = PORT_SEQ},
 	{"empty packets without EOM for ever", empty_for_ever, .count = ANY, .conn = DIES,
 	 .rst = ANY, .port = PORT_SEQ_MUTE},
 	{"empty messages for ever", empty_for_ever, .count = ANY, .conn = DIES, .rst = ANY,
-	 .port = PORT_SEQ_MUTE, .b = 1},
+	 .port = PORT_SEQ_MUTE, .eom = true},
 	{"EOR without EOM", eor_alone, .port = PORT_SEQ},
 };
 const unsigned n_conn_cases = sizeof(conn_cases) / sizeof(conn_cases[0]);

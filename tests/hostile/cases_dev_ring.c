@@ -8,12 +8,12 @@
 
 #define ROOM (VSOCK_HDR_LEN + G_BUF)
 
-/* A receive buffer comes back under number a, with b bytes written. */
+/* A receive buffer comes back under some id, with so many bytes written. */
 static void rx_used(const struct dev_case *c)
 {
 	uint16_t id = dev_take(RX0);
 
-	dev_used(RX0, c->a == ANY_ID ? id : (uint32_t)c->a, (uint32_t)c->b, true);
+	dev_used(RX0, c->id == ANY_ID ? id : c->id, c->len, true);
 }
 
 /* The driver looks at what it has sent when it sends. */
@@ -26,22 +26,22 @@ static void tx_used(const struct dev_case *c)
 {
 	assert_int_equal(zv_send(G.c[0], "data", 4, 0), 4);
 	(void)dev_take(TX0);
-	dev_used(TX0, (uint32_t)c->a, (uint32_t)c->b, true);
+	dev_used(TX0, c->id, c->len, true);
 	look_at_tx();
 }
 
-/* The used index of ring b moves by a without entries. */
+/* The used index of a ring moves without entries. */
 static void jump(const struct dev_case *c)
 {
-	if (c->b == TX0)
+	if (c->on_ring == TX0)
 		look_at_tx(); /* up to where the device is */
-	dev_used_idx((unsigned)c->b, (uint16_t)(G.r[c->b].used_idx + c->a));
-	G.r[c->b].used_idx = (uint16_t)(G.r[c->b].used_idx + c->a);
-	if (c->b == TX0)
+	dev_used_idx(c->on_ring, (uint16_t)(G.r[c->on_ring].used_idx + c->steps));
+	G.r[c->on_ring].used_idx = (uint16_t)(G.r[c->on_ring].used_idx + c->steps);
+	if (c->on_ring == TX0)
 		look_at_tx();
 }
 
-/* The same receive buffer twice, in one look or (a) in two. */
+/* The same receive buffer twice, in one look of the driver or in two. */
 static void rx_twice(const struct dev_case *c)
 {
 	struct vsock_hdr h = dev_hdr(VSOCK_OP_RW, 4);
@@ -50,8 +50,8 @@ static void rx_twice(const struct dev_case *c)
 
 	(void)dev_take(RX0);
 	vsock_hdr_put(dev_buf(RX0, id), &h);
-	dev_used(RX0, id, VSOCK_HDR_LEN + 4, c->a);
-	if (c->a)
+	dev_used(RX0, id, VSOCK_HDR_LEN + 4, c->two_looks);
+	if (c->two_looks)
 		zv_poll(G.q[0], ev, 4);
 	dev_used(RX0, id, VSOCK_HDR_LEN + 4, true);
 }
@@ -92,23 +92,23 @@ static void tx_twice(const struct dev_case *c)
 /* Before the driver has posted anything to send, some buffer comes back. */
 static void tx_unasked(const struct dev_case *c)
 {
-	dev_used(TX0, (uint32_t)c->a, 0, true);
+	dev_used(TX0, c->id, 0, true);
 	look_at_tx();
 }
 
-/* A header whose length is b, in a used entry of a bytes. */
+/* A header with some length, in a used entry with another. */
 static void hdr_len(const struct dev_case *c)
 {
-	struct vsock_hdr h = dev_hdr(VSOCK_OP_RW, (uint32_t)c->b);
+	struct vsock_hdr h = dev_hdr(VSOCK_OP_RW, c->len);
 
-	dev_send(&h, "evil", 4, (uint32_t)c->a);
+	dev_send(&h, "evil", 4, c->used_len);
 }
 
 /* Everything the driver owns in the rings is scribbled over, and put back after a look. */
 static void scribble(const struct dev_case *c)
 {
 	static uint8_t desc[16 * G_N], avail[4 + 2 * G_N];
-	struct gring *r = &G.r[c->a];
+	struct gring *r = &G.r[c->on_ring];
 	struct zv_event ev[4];
 
 	memcpy(desc, r->desc, sizeof(desc));
@@ -123,8 +123,8 @@ static void scribble(const struct dev_case *c)
 static void wishes(const struct dev_case *c)
 {
 	for (unsigned i = 0; i < 2; i++) {
-		shm_store16(&G.r[i].used->flags, (uint16_t)c->a);
-		shm_store16((uint16_t *)(void *)&G.r[i].used->ring[G_N], (uint16_t)c->b);
+		shm_store16(&G.r[i].used->flags, (uint16_t)c->flags);
+		shm_store16((uint16_t *)(void *)&G.r[i].used->ring[G_N], (uint16_t)c->event_idx);
 	}
 	for (int i = 0; i < 50; i++)
 		assert_int_equal(zv_send(G.c[0], "data", 4, 0), 4);
@@ -165,13 +165,13 @@ static void settle(const struct dev_case *c)
 
 static void unknown_event(const struct dev_case *c)
 {
-	event((uint32_t)c->a, (uint32_t)c->b);
+	event(c->event, c->len);
 	settle(c);
 }
 
 static void resets(const struct dev_case *c)
 {
-	for (uint64_t i = 0; i < c->a; i++) {
+	for (uint64_t i = 0; i < c->times; i++) {
 		if (G.r[EVT].last_avail == shm_load_acquire16(&G.r[EVT].avail->idx))
 			settle(c); /* all buffers are used */
 		event(0, 4);
@@ -183,7 +183,7 @@ static void event_used(const struct dev_case *c)
 {
 	uint16_t id = dev_take(EVT);
 
-	dev_used(EVT, c->a == ANY_ID ? id : (uint32_t)c->a, (uint32_t)c->b, true);
+	dev_used(EVT, c->id == ANY_ID ? id : c->id, c->len, true);
 	settle(c);
 }
 
@@ -198,7 +198,7 @@ static void bad_cid(const struct dev_case *c)
 {
 	unsigned before = atomic_load(&G.b.ready), hung_up = atomic_load(&G.b.disconnects);
 
-	atomic_store(&G.b.cid, c->a);
+	atomic_store(&G.b.cid, c->cid);
 	event(0, 4);
 	G.gone = true;
 	fake_signal(&G.b, EVT);
@@ -232,7 +232,7 @@ static void *flipper(void *arg)
 	return NULL;
 }
 
-/* Word a (0 id, 1 length) of the used entry flips between the truth and b; or the header's len. */
+/* A word of the used entry, or the header's length, flips between the truth and something else. */
 static void flips(const struct dev_case *c)
 {
 	struct gring *r = &G.r[RX0];
@@ -241,16 +241,16 @@ static void flips(const struct dev_case *c)
 		struct vring_used_elem *e = &r->used->ring[r->used_idx % G_N];
 		struct vsock_hdr h = dev_hdr(VSOCK_OP_RW, 4);
 		uint16_t id = dev_take(RX0);
-		struct flip f = {NULL, VSOCK_HDR_LEN + 4, (uint32_t)c->b, 0};
+		struct flip f = {NULL, VSOCK_HDR_LEN + 4, c->to, 0};
 		pthread_t t;
 		char b[64];
 
 		vsock_hdr_put(dev_buf(RX0, id), &h);
 		memcpy((uint8_t *)dev_buf(RX0, id) + VSOCK_HDR_LEN, "evil", 4);
-		f.word = c->a == 0 ? &e->id : &e->len;
-		if (c->a == 0)
+		f.word = c->word == USED_ID ? &e->id : &e->len;
+		if (c->word == USED_ID)
 			f.a = id;
-		if (c->a == 2) { /* header length: offset 24 of the buffer */
+		if (c->word == HDR_LEN) { /* offset 24 of the buffer */
 			f.word = (void *)((uint8_t *)dev_buf(RX0, id) + 24);
 			f.a = 4;
 		}
@@ -270,61 +270,64 @@ static void flips(const struct dev_case *c)
 #define GIVEN_UP .counter = CNT(ring_broken), .count = 1
 
 const struct dev_case dev_ring_cases[] = {
-	{"used id is the ring's size", rx_used, BREAKS, .a = G_N, .b = 44},
-	{"used id 2^32 - 1", rx_used, BREAKS, .a = UINT32_MAX, .b = 44},
-	{"used id with high bits", rx_used, BREAKS, .a = 0x10000, .b = 44},
-	{"used id twice in one look", rx_twice, BREAKS, .a = 0},
-	{"used id twice in two looks", rx_twice, BREAKS, .a = 1},
+	{"used id is the ring's size", rx_used, BREAKS, .id = G_N, .len = 44},
+	{"used id 2^32 - 1", rx_used, BREAKS, .id = UINT32_MAX, .len = 44},
+	{"used id with high bits", rx_used, BREAKS, .id = 0x10000, .len = 44},
+	{"used id twice in one look", rx_twice, BREAKS, .two_looks = false},
+	{"used id twice in two looks", rx_twice, BREAKS, .two_looks = true},
 	{"used id of a buffer on loan", rx_on_loan, BREAKS},
-	{"used length one beyond the buffer", rx_used, BREAKS, .a = ANY_ID, .b = ROOM + 1},
-	{"used length 2^32 - 1", rx_used, BREAKS, .a = ANY_ID, .b = UINT32_MAX},
-	{"used length 2^31", rx_used, BREAKS, .a = ANY_ID, .b = 1u << 31},
-	{"used index jumps by the ring's size and one", jump, BREAKS, .a = G_N + 1, .b = RX0},
-	{"used index jumps by half the number space", jump, BREAKS, .a = 0x8000, .b = RX0},
-	{"used index runs backwards", jump, BREAKS, .a = 0xffff, .b = RX0},
+	{"used length one beyond the buffer", rx_used, BREAKS, .id = ANY_ID, .len = ROOM + 1},
+	{"used length 2^32 - 1", rx_used, BREAKS, .id = ANY_ID, .len = UINT32_MAX},
+	{"used length 2^31", rx_used, BREAKS, .id = ANY_ID, .len = 1u << 31},
+	{"used index jumps by the ring's size and one", jump, BREAKS, .steps = G_N + 1,
+	 .on_ring = RX0},
+	{"used index jumps by half the number space", jump, BREAKS, .steps = 0x8000,
+	 .on_ring = RX0},
+	{"used index runs backwards", jump, BREAKS, .steps = 0xffff, .on_ring = RX0},
 	{"used length 0: given back unused", rx_used, .counter = CNT(rx_bad_hdr), .count = 0,
-	 .a = ANY_ID, .b = 0},
-	{"used length 43", rx_used, DROPPED, .a = ANY_ID, .b = 43},
-	{"header length one beyond the used length", hdr_len, DROPPED, .a = 48, .b = 5},
-	{"header length 2^32 - 1", hdr_len, DROPPED, .a = 48, .b = UINT32_MAX},
-	{"header length that wraps with its own size", hdr_len, DROPPED, .a = 48,
-	 .b = UINT32_MAX - 43},
-	{"header length beyond a used length of 44", hdr_len, DROPPED, .a = 44, .b = 1},
-	{"header length within the buffer, beyond the used length", hdr_len, DROPPED, .a = 48,
-	 .b = G_BUF},
-	{"header length less than the used length", hdr_len, .a = ROOM, .b = 4},
-	{"transmit: used id is the ring's size", tx_used, BREAKS, .a = G_N},
-	{"transmit: used id 2^32 - 1", tx_used, BREAKS, .a = UINT32_MAX},
-	{"transmit: used id that was never posted", tx_used, BREAKS, .a = 17},
+	 .id = ANY_ID, .len = 0},
+	{"used length 43", rx_used, DROPPED, .id = ANY_ID, .len = 43},
+	{"header length one beyond the used length", hdr_len, DROPPED, .used_len = 48, .len = 5},
+	{"header length 2^32 - 1", hdr_len, DROPPED, .used_len = 48, .len = UINT32_MAX},
+	{"header length that wraps with its own size", hdr_len, DROPPED, .used_len = 48,
+	 .len = UINT32_MAX - 43},
+	{"header length beyond a used length of 44", hdr_len, DROPPED, .used_len = 44, .len = 1},
+	{"header length within the buffer, beyond the used length", hdr_len, DROPPED,
+	 .used_len = 48, .len = G_BUF},
+	{"header length less than the used length", hdr_len, .used_len = ROOM, .len = 4},
+	{"transmit: used id is the ring's size", tx_used, BREAKS, .id = G_N},
+	{"transmit: used id 2^32 - 1", tx_used, BREAKS, .id = UINT32_MAX},
+	{"transmit: used id that was never posted", tx_used, BREAKS, .id = 17},
 	{"transmit: used id twice", tx_twice, BREAKS},
-	{"transmit: used entry without a packet", tx_unasked, BREAKS, .a = 0},
-	{"transmit: used index jumps", jump, BREAKS, .a = G_N + 1, .b = TX0},
-	{"transmit: used index runs backwards", jump, BREAKS, .a = 0xffff, .b = TX0},
-	{"driver's receive ring scribbled over", scribble, .a = RX0},
-	{"driver's transmit ring scribbled over", scribble, .a = TX0},
-	{"used flags and avail_event all ones", wishes, .a = 0xffff, .b = 0xffff},
-	{"avail_event far away", wishes, .a = 0, .b = 0x8000},
+	{"transmit: used entry without a packet", tx_unasked, BREAKS, .id = 0},
+	{"transmit: used index jumps", jump, BREAKS, .steps = G_N + 1, .on_ring = TX0},
+	{"transmit: used index runs backwards", jump, BREAKS, .steps = 0xffff, .on_ring = TX0},
+	{"driver's receive ring scribbled over", scribble, .on_ring = RX0},
+	{"driver's transmit ring scribbled over", scribble, .on_ring = TX0},
+	{"used flags and avail_event all ones", wishes, .flags = 0xffff, .event_idx = 0xffff},
+	{"avail_event far away", wishes, .flags = 0, .event_idx = 0x8000},
 	{"used id changes between check and use", flips, .ring = EITHER, .conn = WHATEVER,
-	 .count = ANY, .rst = ANY, .a = 0, .b = UINT32_MAX},
+	 .count = ANY, .rst = ANY, .word = USED_ID, .to = UINT32_MAX},
 	{"used length changes between check and use", flips, .ring = EITHER, .conn = WHATEVER,
-	 .count = ANY, .rst = ANY, .a = 1, .b = UINT32_MAX},
-	{"used length changes to less than a header", flips, .count = ANY, .rst = ANY, .a = 1,
-	 .b = 20},
-	{"header length changes between check and use", flips, .count = ANY, .rst = ANY, .a = 2,
-	 .b = UINT32_MAX},
-	{"event of an unknown kind", unknown_event, .a = 7, .b = 4},
-	{"event 2^32 - 1", unknown_event, .a = UINT32_MAX, .b = 4},
-	{"event of 0 bytes", unknown_event, .a = 0, .b = 0},
-	{"event of 3 bytes", unknown_event, .a = 0, .b = 3},
-	{"transport reset", resets, .conn = NEIGHBOUR_TOO, .rst = ANY, .a = 1},
-	{"100 transport resets", resets, .conn = NEIGHBOUR_TOO, .rst = ANY, .a = 100},
-	{"event ring: used id outside it", event_used, GIVEN_UP, .a = 16, .b = 4},
-	{"event ring: used id 2^32 - 1", event_used, GIVEN_UP, .a = UINT32_MAX, .b = 4},
-	{"event ring: used id that was never posted", event_used, GIVEN_UP, .a = 15, .b = 4},
-	{"event ring: used length beyond the buffer", event_used, GIVEN_UP, .a = ANY_ID, .b = 5},
-	{"event ring: used index jumps", event_jump, GIVEN_UP, .a = 17, .b = EVT},
-	{"event ring: used index runs backwards", event_jump, GIVEN_UP, .a = 0xffff, .b = EVT},
+	 .count = ANY, .rst = ANY, .word = USED_LEN, .to = UINT32_MAX},
+	{"used length changes to less than a header", flips, .count = ANY, .rst = ANY,
+	 .word = USED_LEN, .to = 20},
+	{"header length changes between check and use", flips, .count = ANY, .rst = ANY,
+	 .word = HDR_LEN, .to = UINT32_MAX},
+	{"event of an unknown kind", unknown_event, .event = 7, .len = 4},
+	{"event 2^32 - 1", unknown_event, .event = UINT32_MAX, .len = 4},
+	{"event of 0 bytes", unknown_event, .event = 0, .len = 0},
+	{"event of 3 bytes", unknown_event, .event = 0, .len = 3},
+	{"transport reset", resets, .conn = NEIGHBOUR_TOO, .rst = ANY, .times = 1},
+	{"100 transport resets", resets, .conn = NEIGHBOUR_TOO, .rst = ANY, .times = 100},
+	{"event ring: used id outside it", event_used, GIVEN_UP, .id = 16, .len = 4},
+	{"event ring: used id 2^32 - 1", event_used, GIVEN_UP, .id = UINT32_MAX, .len = 4},
+	{"event ring: used id that was never posted", event_used, GIVEN_UP, .id = 15, .len = 4},
+	{"event ring: used length beyond the buffer", event_used, GIVEN_UP, .id = ANY_ID, .len = 5},
+	{"event ring: used index jumps", event_jump, GIVEN_UP, .steps = 17, .on_ring = EVT},
+	{"event ring: used index runs backwards", event_jump, GIVEN_UP, .steps = 0xffff,
+	 .on_ring = EVT},
 	{"reserved CID after a transport reset", bad_cid, .ring = EITHER, .conn = NEIGHBOUR_TOO,
-	 .count = ANY, .rst = ANY, .a = 2},
+	 .count = ANY, .rst = ANY, .cid = 2},
 };
 const unsigned n_dev_ring_cases = sizeof(dev_ring_cases) / sizeof(dev_ring_cases[0]);

@@ -16,16 +16,15 @@
 
 #include <cmocka.h>
 
-/* Request req of a bytes with nfd descriptors. */
+/* A request of so many bytes with so many descriptors. */
 static void with_fds(struct raw *r, const struct msg_case *c)
 {
 	uint8_t p[64] = {0};
 	int fds[16];
 
-	p[0] = (uint8_t)c->b;
 	for (unsigned i = 0; i < c->nfd; i++)
 		fds[i] = r->ring[0].kick;
-	assert_int_equal(raw_ask(r, c->req, p, c->a, fds, c->nfd), c->answer);
+	assert_int_equal(raw_ask(r, c->req, p, c->size, fds, c->nfd), c->answer);
 }
 
 /* A request that has an answer of its own, with a surplus descriptor. */
@@ -35,7 +34,7 @@ static void query_with_fds(struct raw *r, const struct msg_case *c)
 	unsigned back = 0;
 
 	p[4] = 8; /* GET_CONFIG: size */
-	assert_int_equal(raw_query(r, c->req, p, c->a, r->ring[0].kick, out, sizeof(out), &back),
+	assert_int_equal(raw_query(r, c->req, p, c->size, r->ring[0].kick, out, sizeof(out), &back),
 			 -1);
 	assert_int_equal(back, 0);
 }
@@ -54,8 +53,6 @@ static void set_config_with_fds(struct raw *r, const struct msg_case *c)
 
 /* ---- what is not an eventfd ---- */
 
-enum kind { PIPE, PIPE_CLOSED, SOCKET_CLOSED, FULL_EVENTFD, MEMFD, EPOLL, DEV_NULL, NO_FD };
-
 static int open_rw_pipe(void)
 {
 	char path[32];
@@ -69,7 +66,7 @@ static int open_rw_pipe(void)
 	return fd;
 }
 
-static int make_fd(const struct raw *r, unsigned kind)
+static int make_fd(const struct raw *r, enum fd_kind kind)
 {
 	int p[2];
 
@@ -99,12 +96,12 @@ static int make_fd(const struct raw *r, unsigned kind)
 	}
 }
 
-/* Descriptor of kind a as req of both rings; then the host must be made to use it. */
+/* A descriptor of some kind for both rings; then the host must be made to use it. */
 static void odd_fd(struct raw *r, const struct msg_case *c)
 {
 	for (uint64_t ring = 0; ring < 2; ring++) {
-		uint64_t v = ring | (c->a == NO_FD ? 0x100 : 0);
-		int fd = make_fd(r, c->a);
+		uint64_t v = ring | (c->kind == NO_FD ? 0x100 : 0);
+		int fd = make_fd(r, c->kind);
 
 		assert_int_equal(raw_ask(r, c->req, &v, sizeof(v), &fd, fd >= 0), c->answer);
 		if (fd >= 0)
@@ -120,13 +117,6 @@ static void odd_fd(struct raw *r, const struct msg_case *c)
 }
 
 /* ---- memory tables ---- */
-
-struct table {
-	unsigned n, nfd;
-	struct raw_region r[2];
-	bool other_fd;	   /* not guest memory at all */
-	uint64_t truncate; /* size of the file; 0: as it is */
-};
 
 static int64_t table(struct raw *r, const struct table *t)
 {
@@ -151,35 +141,18 @@ static int64_t table(struct raw *r, const struct table *t)
 	return v;
 }
 
-static const struct table tables[] = {
-	{0, 0, {{0}}, false, 0},
-	{9, 8, {{0}}, false, 0},
-	{UINT32_MAX, 1, {{0}}, false, 0},
-	{2, 1, {{0}}, false, 0},
-	{1, 3, {{0}}, false, 0},
-	{1, 0, {{0}}, false, 0},
-	{1, 1, {{RAW_A, 0, RAW_UVA, 0}}, false, 0},
-	{1, 1, {{RAW_A, UINT64_MAX, RAW_UVA, 0}}, false, 0},
-	{1, 1, {{RAW_A, 0x1000, RAW_UVA, UINT64_MAX - 0x1000}}, false, 0},
-	{1, 1, {{RAW_A, 0x1000, RAW_UVA, UINT64_MAX - 0xfff}}, false, 0},
-	{1, 1, {{UINT64_MAX - 0xfff, 0x2000, RAW_UVA, 0}}, false, 0},
-	{1, 1, {{RAW_A, 0x2000, UINT64_MAX - 0xfff, 0}}, false, 0},
-	{1, 1, {{RAW_A, RAW_A_SIZE, RAW_UVA, 0}}, true, 0},
-	{1, 1, {{RAW_A, RAW_A_SIZE, RAW_UVA, 0}}, false, 0x1000},
-	{1, 1, {{RAW_A, 0x1000, RAW_UVA, 0x123}}, false, 0x2000},
-	{2, 2, {{RAW_A, RAW_A_SIZE, RAW_UVA, 0}, {RAW_A, 0x1000, RAW_UVA, 0x1000}}, false, 0},
-};
-
-/* Table a. */
 static void mem_table(struct raw *r, const struct msg_case *c)
 {
-	assert_int_equal(table(r, &tables[c->a]), c->answer);
+	assert_int_equal(table(r, &c->table), c->answer);
 }
 
 /* The file behind the new table is too short for the rings that run. */
 static void short_file(struct raw *r, const struct msg_case *c)
 {
-	struct table t = {1, 1, {{RAW_A, RAW_A_SIZE, RAW_UVA, 0}}, false, c->a};
+	struct table t = {.n = 1,
+			  .nfd = 1,
+			  .r = {{.gpa = RAW_A, .size = RAW_A_SIZE, .uva = RAW_UVA}},
+			  .truncate = c->file_size};
 
 	assert_int_equal(table(r, &t), REFUSED);
 	/* and nobody looks at it afterwards */
@@ -192,7 +165,7 @@ static void many_tables(struct raw *r, const struct msg_case *c)
 {
 	unsigned maps = world_maps();
 
-	for (uint32_t i = 0; i < c->a; i++) {
+	for (uint32_t i = 0; i < c->times; i++) {
 		struct raw_region reg[3] = {
 			{RAW_A, RAW_A_SIZE, RAW_UVA, 0},
 			{RAW_B, RAW_B_SIZE - i % 2 * 0x1000, RAW_UVA + RAW_B_OFF, RAW_B_OFF}};
@@ -203,31 +176,33 @@ static void many_tables(struct raw *r, const struct msg_case *c)
 	assert_in_range(world_maps(), 0, maps + 3);
 }
 
-#define N(x)	  .req = REQ_##x
-#define ODD(x, k) odd_fd, N(x), .a = (k)
+#define N(x)	    .req = REQ_##x
+#define REGION(...) .table = {.n = 1, .nfd = 1, .r = {{__VA_ARGS__}}}
+#define ODD(x, k)   odd_fd, N(x), .kind = (k)
 
 const struct msg_case fd_cases[] = {
-	{"GET_FEATURES with a descriptor", query_with_fds, HANGS_UP, N(GET_FEATURES)},
-	{"GET_QUEUE_NUM with a descriptor", query_with_fds, HANGS_UP, N(GET_QUEUE_NUM)},
-	{"GET_CONFIG with a descriptor", query_with_fds, HANGS_UP, N(GET_CONFIG), .a = 20},
+	{"GET_FEATURES with a descriptor", query_with_fds, .want = HANGS_UP, N(GET_FEATURES)},
+	{"GET_QUEUE_NUM with a descriptor", query_with_fds, .want = HANGS_UP, N(GET_QUEUE_NUM)},
+	{"GET_CONFIG with a descriptor", query_with_fds, .want = HANGS_UP, N(GET_CONFIG),
+	 .size = 20},
 	{"SET_CONFIG with a descriptor, 50 times", set_config_with_fds, .answer = REFUSED},
-	{"SET_VRING_NUM with 8 descriptors", with_fds, N(SET_VRING_NUM), .a = 8, .nfd = 8,
+	{"SET_VRING_NUM with 8 descriptors", with_fds, N(SET_VRING_NUM), .size = 8, .nfd = 8,
 	 .answer = REFUSED},
-	{"SET_FEATURES with 16 descriptors", with_fds, HANGS_UP, N(SET_FEATURES), .a = 8, .nfd = 16,
-	 .answer = -1},
-	{"request 200 with 8 descriptors", with_fds, .req = 200, .a = 8, .nfd = 8,
+	{"SET_FEATURES with 16 descriptors", with_fds, .want = HANGS_UP, N(SET_FEATURES), .size = 8,
+	 .nfd = 16, .answer = -1},
+	{"request 200 with 8 descriptors", with_fds, .req = 200, .size = 8, .nfd = 8,
 	 .answer = REFUSED},
 	{"POSTCOPY_ADVISE with 8 descriptors", with_fds, N(POSTCOPY_ADVISE), .nfd = 8,
 	 .answer = REFUSED},
-	{"SET_VRING_KICK without descriptor", with_fds, N(SET_VRING_KICK), .a = 8,
+	{"SET_VRING_KICK without descriptor", with_fds, N(SET_VRING_KICK), .size = 8,
 	 .answer = REFUSED},
-	{"SET_VRING_KICK with two descriptors", with_fds, N(SET_VRING_KICK), .a = 8, .nfd = 2,
+	{"SET_VRING_KICK with two descriptors", with_fds, N(SET_VRING_KICK), .size = 8, .nfd = 2,
 	 .answer = REFUSED},
-	{"SET_VRING_CALL without descriptor", with_fds, N(SET_VRING_CALL), .a = 8,
+	{"SET_VRING_CALL without descriptor", with_fds, N(SET_VRING_CALL), .size = 8,
 	 .answer = REFUSED},
-	{"SET_VRING_CALL with 8 descriptors", with_fds, N(SET_VRING_CALL), .a = 8, .nfd = 8,
+	{"SET_VRING_CALL with 8 descriptors", with_fds, N(SET_VRING_CALL), .size = 8, .nfd = 8,
 	 .answer = REFUSED},
-	{"SET_VRING_ERR with two descriptors", with_fds, N(SET_VRING_ERR), .a = 8, .nfd = 2,
+	{"SET_VRING_ERR with two descriptors", with_fds, N(SET_VRING_ERR), .size = 8, .nfd = 2,
 	 .answer = REFUSED},
 	{"SET_SLAVE_REQ_FD without descriptor", with_fds, N(SET_SLAVE_FD), .answer = REFUSED},
 	{"a pipe to be called on", ODD(SET_VRING_CALL, PIPE), .answer = REFUSED},
@@ -246,24 +221,49 @@ const struct msg_case fd_cases[] = {
 	{"guest memory to be kicked by", ODD(SET_VRING_KICK, MEMFD), .answer = REFUSED},
 	{"an epoll set to be kicked by", ODD(SET_VRING_KICK, EPOLL), .answer = REFUSED},
 	{"a full eventfd to be kicked by", ODD(SET_VRING_KICK, FULL_EVENTFD), .want = UNKNOWN},
-	{"memory table of no regions", mem_table, .a = 0, .answer = REFUSED},
-	{"memory table of 9 regions", mem_table, HANGS_UP, .a = 1, .answer = -1},
-	{"memory table of 2^32 - 1 regions", mem_table, HANGS_UP, .a = 2, .answer = -1},
-	{"memory table with a descriptor missing", mem_table, .a = 3, .answer = REFUSED},
-	{"memory table with surplus descriptors", mem_table, .a = 4, .answer = REFUSED},
-	{"memory table without descriptors", mem_table, .a = 5, .answer = REFUSED},
-	{"region of size 0", mem_table, .a = 6, .answer = REFUSED},
-	{"region of size 2^64 - 1", mem_table, .a = 7, .answer = REFUSED},
-	{"region whose offset wraps", mem_table, .a = 8, .answer = REFUSED},
-	{"region whose offset and size are 2^64", mem_table, .a = 9, .answer = REFUSED},
-	{"region that wraps in guest memory", mem_table, .a = 10, .answer = REFUSED},
-	{"region that wraps in the frontend's memory", mem_table, .a = 11, .answer = REFUSED},
-	{"region that is an eventfd", mem_table, .a = 12, .answer = REFUSED},
-	{"region larger than its file", mem_table, .a = 13, .answer = REFUSED},
-	{"region at an odd offset", mem_table, DOWN, .a = 14, .answer = 0},
-	{"regions that overlap", mem_table, .a = 15, .answer = 0},
-	{"running rings in a file of one page", short_file, UNKNOWN, .a = 0x1000},
-	{"running rings in a file that ends behind them", short_file, UNKNOWN, .a = 0xc000},
-	{"200 memory tables under traffic", many_tables, .a = 200},
+	{"memory table of no regions", mem_table, .table = {.n = 0}, .answer = REFUSED},
+	{"memory table of 9 regions", mem_table, .want = HANGS_UP, .table = {.n = 9, .nfd = 8},
+	 .answer = -1},
+	{"memory table of 2^32 - 1 regions", mem_table, .want = HANGS_UP,
+	 .table = {.n = UINT32_MAX, .nfd = 1}, .answer = -1},
+	{"memory table with a descriptor missing", mem_table, .table = {.n = 2, .nfd = 1},
+	 .answer = REFUSED},
+	{"memory table with surplus descriptors", mem_table, .table = {.n = 1, .nfd = 3},
+	 .answer = REFUSED},
+	{"memory table without descriptors", mem_table, .table = {.n = 1, .nfd = 0},
+	 .answer = REFUSED},
+	{"region of size 0", mem_table, REGION(.gpa = RAW_A, .size = 0, .uva = RAW_UVA),
+	 .answer = REFUSED},
+	{"region of size 2^64 - 1", mem_table,
+	 REGION(.gpa = RAW_A, .size = UINT64_MAX, .uva = RAW_UVA), .answer = REFUSED},
+	{"region whose offset wraps", mem_table,
+	 REGION(.gpa = RAW_A, .size = 0x1000, .uva = RAW_UVA, .offset = UINT64_MAX - 0x1000),
+	 .answer = REFUSED},
+	{"region whose offset and size are 2^64", mem_table,
+	 REGION(.gpa = RAW_A, .size = 0x1000, .uva = RAW_UVA, .offset = UINT64_MAX - 0xfff),
+	 .answer = REFUSED},
+	{"region that wraps in guest memory", mem_table,
+	 REGION(.gpa = UINT64_MAX - 0xfff, .size = 0x2000, .uva = RAW_UVA), .answer = REFUSED},
+	{"region that wraps in the frontend's memory", mem_table,
+	 REGION(.gpa = RAW_A, .size = 0x2000, .uva = UINT64_MAX - 0xfff), .answer = REFUSED},
+	{"region that is an eventfd", mem_table,
+	 REGION(.gpa = RAW_A, .size = RAW_A_SIZE, .uva = RAW_UVA), .table.other_fd = true,
+	 .answer = REFUSED},
+	{"region larger than its file", mem_table,
+	 REGION(.gpa = RAW_A, .size = RAW_A_SIZE, .uva = RAW_UVA), .table.truncate = 0x1000,
+	 .answer = REFUSED},
+	{"region at an odd offset", mem_table, .want = DOWN,
+	 REGION(.gpa = RAW_A, .size = 0x1000, .uva = RAW_UVA, .offset = 0x123),
+	 .table.truncate = 0x2000, .answer = 0},
+	{"regions that overlap", mem_table,
+	 .table = {.n = 2,
+		   .nfd = 2,
+		   .r = {{.gpa = RAW_A, .size = RAW_A_SIZE, .uva = RAW_UVA},
+			 {.gpa = RAW_A, .size = 0x1000, .uva = RAW_UVA, .offset = 0x1000}}},
+	 .answer = 0},
+	{"running rings in a file of one page", short_file, .want = UNKNOWN, .file_size = 0x1000},
+	{"running rings in a file that ends behind them", short_file, .want = UNKNOWN,
+	 .file_size = 0xc000},
+	{"200 memory tables under traffic", many_tables, .times = 200},
 };
 const unsigned n_fd_cases = sizeof(fd_cases) / sizeof(fd_cases[0]);

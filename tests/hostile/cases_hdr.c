@@ -11,7 +11,7 @@ static void src_cid(struct raw *r, const struct host_case *c)
 {
 	struct vsock_hdr h = raw_hdr(r, VSOCK_OP_RW, 4);
 
-	h.src_cid = c->a;
+	h.src_cid = c->cid;
 	send(r, h);
 }
 
@@ -19,16 +19,16 @@ static void dst_cid(struct raw *r, const struct host_case *c)
 {
 	struct vsock_hdr h = raw_hdr(r, VSOCK_OP_RW, 4);
 
-	h.dst_cid = c->a;
+	h.dst_cid = c->cid;
 	send(r, h);
 }
 
-/* Op a, type b (0: the connection's). */
+/* An op of a type (0: the connection's). */
 static void op_type(struct raw *r, const struct host_case *c)
 {
-	struct vsock_hdr h = raw_hdr(r, (unsigned)c->a, 0);
+	struct vsock_hdr h = raw_hdr(r, c->op, 0);
 
-	h.type = c->b ? (uint16_t)c->b : r->type;
+	h.type = c->type ? (uint16_t)c->type : r->type;
 	send(r, h);
 }
 
@@ -43,12 +43,12 @@ static void zero_type(struct raw *r, const struct host_case *c)
 
 static void with_payload(struct raw *r, const struct host_case *c)
 {
-	send(r, raw_hdr(r, (unsigned)c->a, 4));
+	send(r, raw_hdr(r, c->op, 4));
 }
 
 static void len(struct raw *r, const struct host_case *c)
 {
-	struct vsock_hdr h = raw_hdr(r, VSOCK_OP_RW, (uint32_t)c->a);
+	struct vsock_hdr h = raw_hdr(r, VSOCK_OP_RW, c->len);
 
 	(void)raw_pkt_as(r, &h, "evil", 4);
 }
@@ -67,16 +67,16 @@ static void flags(struct raw *r, const struct host_case *c)
 {
 	struct vsock_hdr h = raw_hdr(r, VSOCK_OP_RW, 4);
 
-	h.flags = (uint32_t)c->a;
+	h.flags = c->flags;
 	send(r, h);
 }
 
-#define FORGED(v)  src_cid, .counter = CNT(rx_bad_cid), .count = 1, .a = (v)
-#define FOREIGN(v) dst_cid, .counter = CNT(rx_bad_cid), .count = 1, .rst = 1, .a = (v)
-#define BAD_OP(v)  op_type, .counter = CNT(rx_bad_hdr), .count = 1, .a = (v)
-#define BAD_TYPE(op, t)                                                                            \
-	op_type, .counter = CNT(rx_bad_type), .count = 1, .rst = 1, .a = (op), .b = (t)
-#define SURPLUS(op) with_payload, .counter = CNT(rx_bad_hdr), .count = 1, .a = (op)
+#define FORGED(v)  src_cid, .counter = CNT(rx_bad_cid), .count = 1, .cid = (v)
+#define FOREIGN(v) dst_cid, .counter = CNT(rx_bad_cid), .count = 1, .rst = 1, .cid = (v)
+#define BAD_OP(v)  op_type, .counter = CNT(rx_bad_hdr), .count = 1, .op = (v)
+#define BAD_TYPE(o, t)                                                                             \
+	op_type, .counter = CNT(rx_bad_type), .count = 1, .rst = 1, .op = (o), .type = (t)
+#define SURPLUS(o) with_payload, .counter = CNT(rx_bad_hdr), .count = 1, .op = (o)
 
 const struct host_case hdr_cases[] = {
 	{"source CID of another guest", FORGED(BYSTANDER_CID)},
@@ -100,24 +100,24 @@ const struct host_case hdr_cases[] = {
 	{"type 3", BAD_TYPE(VSOCK_OP_REQUEST, 3)},
 	{"type 65535", BAD_TYPE(VSOCK_OP_CREDIT_UPDATE, 0xffff)},
 	{"RST of unknown type is not answered", op_type, .counter = CNT(rx_bad_type), .count = 1,
-	 .a = VSOCK_OP_RST, .b = 3},
+	 .op = VSOCK_OP_RST, .type = 3},
 	{"packet of another type than its connection",
 	 BAD_TYPE(VSOCK_OP_SHUTDOWN, VSOCK_TYPE_SEQPACKET)},
 	{"RST of another type than its connection", op_type, .counter = CNT(rx_bad_type),
-	 .count = 1, .a = VSOCK_OP_RST, .b = VSOCK_TYPE_SEQPACKET},
+	 .count = 1, .op = VSOCK_OP_RST, .type = VSOCK_TYPE_SEQPACKET},
 	{"REQUEST with payload", SURPLUS(VSOCK_OP_REQUEST)},
 	{"RESPONSE with payload", SURPLUS(VSOCK_OP_RESPONSE)},
 	{"RST with payload", SURPLUS(VSOCK_OP_RST)},
 	{"SHUTDOWN with payload", SURPLUS(VSOCK_OP_SHUTDOWN)},
 	{"CREDIT_UPDATE with payload", SURPLUS(VSOCK_OP_CREDIT_UPDATE)},
 	{"CREDIT_REQUEST with payload", SURPLUS(VSOCK_OP_CREDIT_REQUEST)},
-	{"header length 5 of 4", len, .counter = CNT(rx_bad_hdr), .count = 1, .a = 5},
-	{"header length 2^32 - 1", len, .counter = CNT(rx_bad_hdr), .count = 1, .a = UINT32_MAX},
+	{"header length 5 of 4", len, .counter = CNT(rx_bad_hdr), .count = 1, .len = 5},
+	{"header length 2^32 - 1", len, .counter = CNT(rx_bad_hdr), .count = 1, .len = UINT32_MAX},
 	{"header length that wraps with its own size", len, .counter = CNT(rx_bad_hdr), .count = 1,
-	 .a = UINT32_MAX - 43},
-	{"header length 0 in a longer chain", len, .a = 0},
-	{"header length 2 in a longer chain", len, .rw = 1, .a = 2},
+	 .len = UINT32_MAX - 43},
+	{"header length 0 in a longer chain", len, .len = 0},
+	{"header length 2 in a longer chain", len, .rw = 1, .len = 2},
 	{"header of all ones", all_ones, .counter = CNT(rx_bad_hdr), .count = 1},
-	{"RW of a stream with all flags", flags, .rw = 1, .a = UINT32_MAX},
+	{"RW of a stream with all flags", flags, .rw = 1, .flags = UINT32_MAX},
 };
 const unsigned n_hdr_cases = sizeof(hdr_cases) / sizeof(hdr_cases[0]);

@@ -37,29 +37,29 @@ static void dial(struct raw *r, uint32_t sport)
 
 static void refused(struct raw *r, const struct host_case *c)
 {
-	assert_false(raw_connect(r, (uint32_t)c->a, ZV_CTRL_PORT, (unsigned)c->b));
+	assert_false(raw_connect(r, c->sport, ZV_CTRL_PORT, c->type));
 }
 
-/* The word at offset a is b. */
+/* A good one but for a word at an offset. */
 static void spoilt(struct raw *r, const struct host_case *c)
 {
 	uint8_t b[HELLO_BYTES];
 
 	dial(r, 700);
 	good(b);
-	put32(b + c->a, (uint32_t)c->b);
+	put32(b + c->offset, c->value);
 	assert_true(raw_pkt(r, VSOCK_OP_RW, b, HELLO_WIRE_LEN));
 }
 
-/* A good one in packets of a bytes, b bytes of it. */
+/* The first bytes of a good one, in packets of so many. */
 static void in_pieces(struct raw *r, const struct host_case *c)
 {
 	uint8_t b[HELLO_BYTES];
 
 	dial(r, 700);
 	good(b);
-	for (uint32_t i = 0; i < c->b; i += (uint32_t)c->a)
-		assert_true(raw_pkt(r, VSOCK_OP_RW, b + i, (uint32_t)c->a));
+	for (uint32_t i = 0; i < c->len; i += c->piece)
+		assert_true(raw_pkt(r, VSOCK_OP_RW, b + i, c->piece));
 }
 
 static void with_tail(struct raw *r, const struct host_case *c)
@@ -151,7 +151,7 @@ static void shuts_down(struct raw *r, const struct host_case *c)
 	dial(r, 700);
 	hello(r);
 	h = raw_hdr(r, VSOCK_OP_SHUTDOWN, 0);
-	h.flags = (uint32_t)c->a;
+	h.flags = c->flags;
 	assert_true(raw_pkt_as(r, &h, NULL, 0));
 }
 
@@ -168,15 +168,15 @@ static void promises(struct raw *r, const struct host_case *c)
 }
 
 #define BAD	      .counter = CNT(rx_bad_state), .count = 1, .conn = DIES, .rst = 1
-#define SPOILT(at, v) spoilt, BAD, .a = (at), .b = (v)
+#define SPOILT(at, v) spoilt, BAD, .offset = (at), .value = (v)
 
 const struct host_case hello_cases[] = {
-	{"HELLO from port 1024", refused, .conn = DIES, .rst = 1, .a = 1024,
-	 .b = VSOCK_TYPE_STREAM},
-	{"HELLO from port 2^32 - 1", refused, .conn = DIES, .rst = 1, .a = UINT32_MAX,
-	 .b = VSOCK_TYPE_STREAM},
-	{"HELLO over SEQPACKET", refused, .conn = DIES, .rst = 1, .a = 700,
-	 .b = VSOCK_TYPE_SEQPACKET},
+	{"HELLO from port 1024", refused, .conn = DIES, .rst = 1, .sport = 1024,
+	 .type = VSOCK_TYPE_STREAM},
+	{"HELLO from port 2^32 - 1", refused, .conn = DIES, .rst = 1, .sport = UINT32_MAX,
+	 .type = VSOCK_TYPE_STREAM},
+	{"HELLO over SEQPACKET", refused, .conn = DIES, .rst = 1, .sport = 700,
+	 .type = VSOCK_TYPE_SEQPACKET},
 	{"HELLO with bad magic", SPOILT(0, 0x12345678)},
 	{"HELLO of version 0", SPOILT(4, 0x00010000)},
 	{"HELLO of version 2", SPOILT(4, 0x00010002)},
@@ -191,11 +191,11 @@ const struct host_case hello_cases[] = {
 	{"HELLO with no pairs", SPOILT(24, 0)},
 	{"HELLO with 65535 pairs", SPOILT(24, 0xffff0000)},
 	{"HELLO with max_pkt 0", SPOILT(32, 0)},
-	{"HELLO with max_pkt 2^32 - 1", promises, .rw = ANY, .a = 32, .b = UINT32_MAX},
-	{"HELLO with all capabilities", promises, .rw = ANY, .a = 28, .b = UINT32_MAX},
-	{"HELLO with all flags", promises, .rw = ANY, .a = 36, .b = UINT32_MAX},
-	{"HELLO truncated", in_pieces, .a = 20, .b = 40},
-	{"HELLO byte by byte", in_pieces, .rw = 1, .a = 1, .b = HELLO_WIRE_LEN},
+	{"HELLO with max_pkt 2^32 - 1", promises, .rw = ANY, .offset = 32, .value = UINT32_MAX},
+	{"HELLO with all capabilities", promises, .rw = ANY, .offset = 28, .value = UINT32_MAX},
+	{"HELLO with all flags", promises, .rw = ANY, .offset = 36, .value = UINT32_MAX},
+	{"HELLO truncated", in_pieces, .piece = 20, .len = 40},
+	{"HELLO byte by byte", in_pieces, .rw = 1, .piece = 1, .len = HELLO_WIRE_LEN},
 	{"HELLO of a later version's length", with_tail, .rw = 1},
 	{"HELLO repeated", twice, BAD, .rw = 1},
 	{"HELLO repeated over a new connection", starts_over, .rw = ANY},
@@ -203,8 +203,8 @@ const struct host_case hello_cases[] = {
 	{"HELLO with garbage behind it", garbage_behind, BAD, .rw = 1},
 	{"HELLO that never ends", never_ends, .rst = 0},
 	{"SHUTDOWN of the control connection", shuts_down, .conn = DIES, .rst = 1, .rw = 1,
-	 .a = VSOCK_SHUTDOWN_BOTH},
+	 .flags = VSOCK_SHUTDOWN_BOTH},
 	{"half-close of the control connection", shuts_down, .conn = DIES, .rst = 1, .rw = 1,
-	 .a = VSOCK_SHUTDOWN_SEND},
+	 .flags = VSOCK_SHUTDOWN_SEND},
 };
 const unsigned n_hello_cases = sizeof(hello_cases) / sizeof(hello_cases[0]);

@@ -71,38 +71,32 @@ static void addr_first(struct raw *r, const struct msg_case *c)
 	assert_true(raw_start(r));
 }
 
-/* A state message: req, ring a, number b. */
+/* A state message: a number for a ring. */
 static void state(struct raw *r, const struct msg_case *c)
 {
-	int64_t v = raw_state(r, c->req, c->a, c->b);
+	int64_t v = raw_state(r, c->req, c->ring, c->num);
 
 	assert_int_equal(v, c->answer);
 }
 
 static void get_base(struct raw *r, const struct msg_case *c)
 {
-	uint32_t s[2] = {c->a, 0};
+	uint32_t s[2] = {c->ring, 0};
 
 	assert_int_equal(raw_query(r, REQ_GET_VRING_BASE, s, sizeof(s), -1, s, sizeof(s), NULL),
 			 c->answer);
 }
 
-/* Ring addresses: ring a is moved to where b says. */
+/* The parts of a ring are moved. */
 static void bad_addr(struct raw *r, const struct msg_case *c)
 {
-	static const uint64_t where[][3] = {
-		{0, 0, 0},
-		{UINT64_MAX, UINT64_MAX, UINT64_MAX},
-		{RAW_UVA + 1, RAW_UVA + 0x1000, RAW_UVA + 0x2000},		 /* alignment */
-		{RAW_UVA + RAW_A_SIZE - 16, RAW_UVA + 0x1000, RAW_UVA + 0x2000}, /* runs out */
-		{RAW_UVA + 0x4000, RAW_UVA + RAW_A_SIZE - 4, RAW_UVA + 0x6000},
-		{RAW_UVA + 0x4000, RAW_UVA + 0x5000, UINT64_MAX - 100}, /* wraps */
-		{RAW_A, RAW_A + 0x1000, RAW_A + 0x2000},		/* guest addresses */
-	};
 	struct {
 		uint32_t index, flags;
 		uint64_t desc, used, avail, log;
-	} a = {c->a, 0, where[c->b][0], where[c->b][2], where[c->b][1], 0};
+	} a = {.index = c->ring,
+	       .desc = c->parts.desc,
+	       .used = c->parts.used,
+	       .avail = c->parts.avail};
 
 	(void)raw_ask(r, REQ_SET_VRING_ADDR, &a, sizeof(a), NULL, 0);
 	assert_false(world_victim_up());
@@ -125,41 +119,41 @@ static void rings_overlap(struct raw *r, const struct msg_case *c)
 /* A 64-bit message. */
 static void u64(struct raw *r, const struct msg_case *c)
 {
-	uint64_t v = c->a | (uint64_t)c->b << 32;
+	uint64_t v = c->low | (uint64_t)c->high << 32;
 
 	assert_int_equal(raw_ask(r, c->req, &v, sizeof(v), NULL, 0), c->answer);
 }
 
-/* Size a in the header, b bytes behind it. */
+/* Some size in the header, other bytes behind it. */
 static void sized(struct raw *r, const struct msg_case *c)
 {
 	static uint8_t junk[8192];
 
 	memset(junk, 0x41, sizeof(junk));
-	(void)raw_send_as(r, c->req, 1, c->a, junk, c->b, NULL, 0);
+	(void)raw_send_as(r, c->req, 1, c->size, junk, c->sent, NULL, 0);
 }
 
 static void truncated(struct raw *r, const struct msg_case *c)
 {
 	static const uint8_t junk[12] = {REQ_SET_FEATURES, 0, 0, 0, 1, 0, 0, 0, 8};
 
-	(void)!send(r->sock, junk, c->a, MSG_NOSIGNAL);
+	(void)!send(r->sock, junk, c->sent, MSG_NOSIGNAL);
 	shutdown(r->sock, SHUT_WR);
 }
 
-/* With and without NEED_REPLY; flags b. */
+/* A request with any flags. */
 static void request(struct raw *r, const struct msg_case *c)
 {
 	uint8_t p[32] = {0};
 
-	(void)raw_send_as(r, c->req, c->b, c->a, p, c->a, NULL, 0);
+	(void)raw_send_as(r, c->req, c->flags, c->size, p, c->size, NULL, 0);
 }
 
 static void answered(struct raw *r, const struct msg_case *c)
 {
 	uint8_t p[64] = {0};
 
-	assert_int_equal(raw_ask(r, c->req, p, c->a, NULL, 0), c->answer);
+	assert_int_equal(raw_ask(r, c->req, p, c->size, NULL, 0), c->answer);
 }
 
 static void config(struct raw *r, const struct msg_case *c)
@@ -167,13 +161,13 @@ static void config(struct raw *r, const struct msg_case *c)
 	struct {
 		uint32_t off, size, flags;
 		uint8_t space[256];
-	} m = {.off = c->a, .size = c->b};
+	} m = {.off = c->offset, .size = c->size};
 	uint8_t out[300];
-	int n = raw_query(r, REQ_GET_CONFIG, &m, 12 + (c->b < 256 ? c->b : 256), -1, out,
+	int n = raw_query(r, REQ_GET_CONFIG, &m, 12 + (c->size < 256 ? c->size : 256), -1, out,
 			  sizeof(out), NULL);
 
 	if (c->want == GOES_ON)
-		assert_int_equal(n, 12 + c->b);
+		assert_int_equal(n, 12 + c->size);
 	else
 		assert_int_equal(n, -1);
 }
@@ -182,7 +176,7 @@ static void set_config(struct raw *r, const struct msg_case *c)
 {
 	uint8_t p[20] = {0};
 
-	p[4] = (uint8_t)c->a; /* size; 8 bytes follow */
+	p[4] = (uint8_t)c->size; /* size; 8 bytes follow */
 	assert_int_equal(raw_ask(r, REQ_SET_CONFIG, p, sizeof(p), NULL, 0), c->answer);
 }
 
@@ -211,20 +205,20 @@ static void iotlb(struct raw *r, const struct msg_case *c)
 	struct {
 		uint64_t iova, size, uaddr;
 		uint8_t perm, type, pad[6];
-	} m = {0, 4096, RAW_UVA, 3, (uint8_t)c->a, {0}};
+	} m = {0, 4096, RAW_UVA, 3, (uint8_t)c->type, {0}};
 
 	assert_int_equal(raw_ask(r, REQ_IOTLB, &m, sizeof(m), NULL, 0), REFUSED);
 }
 
 static void call_storm(struct raw *r, const struct msg_case *c)
 {
-	for (uint32_t i = 0; i < c->a; i++)
+	for (uint32_t i = 0; i < c->times; i++)
 		assert_int_equal(ring_call(r, i % 2), 0);
 }
 
 static void enable_storm(struct raw *r, const struct msg_case *c)
 {
-	for (uint32_t i = 0; i < c->a; i++) {
+	for (uint32_t i = 0; i < c->times; i++) {
 		assert_int_equal(raw_state(r, REQ_SET_VRING_ENABLE, RAW_TX, i % 2), 0);
 		/* Not always while the ring is down: with all descriptors out it would be waited
 		 * for. */
@@ -236,7 +230,7 @@ static void enable_storm(struct raw *r, const struct msg_case *c)
 
 static void stop_storm(struct raw *r, const struct msg_case *c)
 {
-	for (uint32_t i = 0; i < c->a; i++) {
+	for (uint32_t i = 0; i < c->times; i++) {
 		uint32_t s[2] = {i % 2, 0};
 
 		assert_int_equal(
@@ -250,7 +244,7 @@ static void stop_storm(struct raw *r, const struct msg_case *c)
 static void all_rings(struct raw *r, const struct msg_case *c)
 {
 	for (uint32_t i = 0; i < 256; i++)
-		(void)raw_state(r, REQ_SET_VRING_NUM, i, c->a);
+		(void)raw_state(r, REQ_SET_VRING_NUM, i, c->num);
 }
 
 #define N(x) .req = REQ_##x
@@ -261,80 +255,98 @@ const struct msg_case order_cases[] = {
 	{"SET_VRING_ADDR before the memory table", addr_first, .from = FROM_DIAL,
 	 .answer = REFUSED},
 	{"rings without SET_VRING_ADDR", kick_first, .want = DOWN, .from = FROM_MEMORY},
-	{"ring of size 0", state, N(SET_VRING_NUM), .a = 0, .b = 0, .answer = REFUSED},
-	{"ring of size 3", state, N(SET_VRING_NUM), .a = 0, .b = 3, .answer = REFUSED},
-	{"ring of size 65536", state, N(SET_VRING_NUM), .b = 65536, .answer = REFUSED},
-	{"ring of size 32768 over what else is there", state, UNKNOWN, N(SET_VRING_NUM),
-	 .b = 32768},
+	{"ring of size 0", state, N(SET_VRING_NUM), .ring = 0, .num = 0, .answer = REFUSED},
+	{"ring of size 3", state, N(SET_VRING_NUM), .ring = 0, .num = 3, .answer = REFUSED},
+	{"ring of size 65536", state, N(SET_VRING_NUM), .num = 65536, .answer = REFUSED},
+	{"ring of size 32768 over what else is there", state, .want = UNKNOWN, N(SET_VRING_NUM),
+	 .num = 32768},
 	{"SET_VRING_BASE under a running ring", state, N(SET_VRING_BASE), .want = UNKNOWN,
-	 .b = 0x1234},
-	{"SET_VRING_NUM of ring 255", state, N(SET_VRING_NUM), .a = 255, .b = 64,
+	 .num = 0x1234},
+	{"SET_VRING_NUM of ring 255", state, N(SET_VRING_NUM), .ring = 255, .num = 64,
 	 .answer = REFUSED},
-	{"SET_VRING_NUM of ring 256", state, N(SET_VRING_NUM), .a = 256, .b = 64,
+	{"SET_VRING_NUM of ring 256", state, N(SET_VRING_NUM), .ring = 256, .num = 64,
 	 .answer = REFUSED},
-	{"SET_VRING_ENABLE of ring 200", state, N(SET_VRING_ENABLE), .a = 200, .b = 1,
+	{"SET_VRING_ENABLE of ring 200", state, N(SET_VRING_ENABLE), .ring = 200, .num = 1,
 	 .answer = REFUSED},
-	{"SET_VRING_ENABLE of ring 2^32 - 1", state, N(SET_VRING_ENABLE), .a = UINT32_MAX, .b = 1,
-	 .answer = REFUSED},
-	{"SET_VRING_NUM 32768 of 256 rings", all_rings, .a = 32768},
-	{"GET_VRING_BASE of a ring that was never set up", get_base, .want = UNKNOWN, .a = 2,
+	{"SET_VRING_ENABLE of ring 2^32 - 1", state, N(SET_VRING_ENABLE), .ring = UINT32_MAX,
+	 .num = 1, .answer = REFUSED},
+	{"SET_VRING_NUM 32768 of 256 rings", all_rings, .num = 32768},
+	{"GET_VRING_BASE of a ring that was never set up", get_base, .want = UNKNOWN, .ring = 2,
 	 .answer = 8},
-	{"GET_VRING_BASE of ring 200", get_base, HANGS_UP, .a = 200, .answer = -1},
-	{"GET_VRING_BASE of ring 256", get_base, HANGS_UP, .a = 256, .answer = -1},
-	{"GET_VRING_BASE of ring 2^32 - 1", get_base, HANGS_UP, .a = UINT32_MAX, .answer = -1},
-	{"ring at address 0", bad_addr, DOWN, .a = 1, .b = 0},
-	{"ring at address 2^64 - 1", bad_addr, DOWN, .a = 1, .b = 1},
-	{"ring at an odd address", bad_addr, DOWN, .a = 1, .b = 2},
-	{"descriptor table runs out of memory", bad_addr, DOWN, .a = 1, .b = 3},
-	{"avail ring runs out of memory", bad_addr, DOWN, .a = 1, .b = 4},
-	{"used ring wraps at 2^64", bad_addr, DOWN, .a = 1, .b = 5},
-	{"ring at guest physical addresses", bad_addr, DOWN, .a = 0, .b = 6},
+	{"GET_VRING_BASE of ring 200", get_base, .want = HANGS_UP, .ring = 200, .answer = -1},
+	{"GET_VRING_BASE of ring 256", get_base, .want = HANGS_UP, .ring = 256, .answer = -1},
+	{"GET_VRING_BASE of ring 2^32 - 1", get_base, .want = HANGS_UP, .ring = UINT32_MAX,
+	 .answer = -1},
+	{"ring at address 0", bad_addr, .want = DOWN, .ring = 1, .parts = {.desc = 0}},
+	{"ring at address 2^64 - 1", bad_addr, .want = DOWN, .ring = 1,
+	 .parts = {.desc = UINT64_MAX, .avail = UINT64_MAX, .used = UINT64_MAX}},
+	{"ring at an odd address", bad_addr, .want = DOWN, .ring = 1,
+	 .parts = {.desc = RAW_UVA + 1, .avail = RAW_UVA + 0x1000, .used = RAW_UVA + 0x2000}},
+	{"descriptor table runs out of memory", bad_addr, .want = DOWN, .ring = 1,
+	 .parts = {.desc = RAW_UVA + RAW_A_SIZE - 16,
+		   .avail = RAW_UVA + 0x1000,
+		   .used = RAW_UVA + 0x2000}},
+	{"avail ring runs out of memory", bad_addr, .want = DOWN, .ring = 1,
+	 .parts = {.desc = RAW_UVA + 0x4000,
+		   .avail = RAW_UVA + RAW_A_SIZE - 4,
+		   .used = RAW_UVA + 0x6000}},
+	{"used ring wraps at 2^64", bad_addr, .want = DOWN, .ring = 1,
+	 .parts = {.desc = RAW_UVA + 0x4000, .avail = RAW_UVA + 0x5000, .used = UINT64_MAX - 100}},
+	{"ring at guest physical addresses", bad_addr, .want = DOWN, .ring = 0,
+	 .parts = {.desc = RAW_A, .avail = RAW_A + 0x1000, .used = RAW_A + 0x2000}},
 	{"all rings at one place", rings_overlap, .want = UNKNOWN},
-	{"SET_FEATURES with unknown bits", u64, N(SET_FEATURES), .a = UINT32_MAX, .b = UINT32_MAX,
+	{"SET_FEATURES with unknown bits", u64, N(SET_FEATURES), .low = UINT32_MAX,
+	 .high = UINT32_MAX, .answer = REFUSED},
+	{"SET_FEATURES with the packed ring", u64, N(SET_FEATURES), .low = 3, .high = 5,
 	 .answer = REFUSED},
-	{"SET_FEATURES with the packed ring", u64, N(SET_FEATURES), .a = 3, .b = 5,
+	{"SET_PROTOCOL_FEATURES with unknown bits", u64, N(SET_PROTOCOL), .low = UINT32_MAX,
 	 .answer = REFUSED},
-	{"SET_PROTOCOL_FEATURES with unknown bits", u64, N(SET_PROTOCOL), .a = UINT32_MAX,
-	 .answer = REFUSED},
-	{"header says 2^32 - 1 bytes", sized, HANGS_UP, N(SET_FEATURES), .a = UINT32_MAX, .b = 8},
-	{"header says 633 bytes, one more than the largest message", sized, HANGS_UP,
-	 N(SET_VRING_NUM), .a = 633, .b = 633},
-	{"header says 4096 bytes", sized, HANGS_UP, N(SET_MEM_TABLE), .a = 4096, .b = 4096},
-	{"SET_VRING_ADDR of 8 bytes", sized, HANGS_UP, N(SET_VRING_ADDR), .a = 8, .b = 8},
-	{"SET_MEM_TABLE of 4 bytes", sized, HANGS_UP, N(SET_MEM_TABLE), .a = 4, .b = 4},
-	{"SET_VRING_NUM of 0 bytes", sized, HANGS_UP, N(SET_VRING_NUM), .a = 0, .b = 0},
-	{"SET_VRING_KICK of 0 bytes", sized, HANGS_UP, N(SET_VRING_KICK), .a = 0, .b = 0},
-	{"GET_VRING_BASE of 0 bytes", sized, HANGS_UP, N(GET_VRING_BASE), .a = 0, .b = 0},
-	{"end of file after 6 bytes", truncated, HANGS_UP, .a = 6},
-	{"end of file after the header", truncated, HANGS_UP, .a = 12},
-	{"end of file at once", truncated, HANGS_UP, .a = 0, .from = FROM_DIAL},
-	{"request 0", request, HANGS_UP, .req = 0, .b = 1},
-	{"request 23", request, HANGS_UP, .req = 23, .b = 1},
-	{"request 99", request, HANGS_UP, .req = 99, .a = 8, .b = 1},
-	{"request 2^32 - 1", request, HANGS_UP, .req = UINT32_MAX, .b = 1},
-	{"request 200 that wants an answer", answered, .req = 200, .a = 8, .answer = REFUSED},
+	{"header says 2^32 - 1 bytes", sized, .want = HANGS_UP, N(SET_FEATURES), .size = UINT32_MAX,
+	 .sent = 8},
+	{"header says 633 bytes, one more than the largest message", sized, .want = HANGS_UP,
+	 N(SET_VRING_NUM), .size = 633, .sent = 633},
+	{"header says 4096 bytes", sized, .want = HANGS_UP, N(SET_MEM_TABLE), .size = 4096,
+	 .sent = 4096},
+	{"SET_VRING_ADDR of 8 bytes", sized, .want = HANGS_UP, N(SET_VRING_ADDR), .size = 8,
+	 .sent = 8},
+	{"SET_MEM_TABLE of 4 bytes", sized, .want = HANGS_UP, N(SET_MEM_TABLE), .size = 4,
+	 .sent = 4},
+	{"SET_VRING_NUM of 0 bytes", sized, .want = HANGS_UP, N(SET_VRING_NUM), .size = 0,
+	 .sent = 0},
+	{"SET_VRING_KICK of 0 bytes", sized, .want = HANGS_UP, N(SET_VRING_KICK), .size = 0,
+	 .sent = 0},
+	{"GET_VRING_BASE of 0 bytes", sized, .want = HANGS_UP, N(GET_VRING_BASE), .size = 0,
+	 .sent = 0},
+	{"end of file after 6 bytes", truncated, .want = HANGS_UP, .sent = 6},
+	{"end of file after the header", truncated, .want = HANGS_UP, .sent = 12},
+	{"end of file at once", truncated, .want = HANGS_UP, .sent = 0, .from = FROM_DIAL},
+	{"request 0", request, .want = HANGS_UP, .req = 0, .flags = 1},
+	{"request 23", request, .want = HANGS_UP, .req = 23, .flags = 1},
+	{"request 99", request, .want = HANGS_UP, .req = 99, .size = 8, .flags = 1},
+	{"request 2^32 - 1", request, .want = HANGS_UP, .req = UINT32_MAX, .flags = 1},
+	{"request 200 that wants an answer", answered, .req = 200, .size = 8, .answer = REFUSED},
 	{"request 2^31 that wants an answer", answered, .req = 1u << 31, .answer = REFUSED},
-	{"all flags set", request, HANGS_UP, N(SET_OWNER), .b = UINT32_MAX},
-	{"version 0", request, HANGS_UP, N(SET_OWNER), .b = 0},
-	{"RESET_OWNER under running rings", answered, UNKNOWN, N(RESET_OWNER), .answer = 0},
-	{"GET_CONFIG beyond the config space", config, HANGS_UP, .a = 300, .b = 8},
-	{"GET_CONFIG of 2^32 - 1 bytes", config, HANGS_UP, .a = 0, .b = UINT32_MAX},
-	{"GET_CONFIG that wraps", config, HANGS_UP, .a = UINT32_MAX, .b = 8},
-	{"GET_CONFIG of all 256 bytes", config, .a = 0, .b = 256},
-	{"GET_CONFIG of the last byte", config, .a = 255, .b = 1},
+	{"all flags set", request, .want = HANGS_UP, N(SET_OWNER), .flags = UINT32_MAX},
+	{"version 0", request, .want = HANGS_UP, N(SET_OWNER), .flags = 0},
+	{"RESET_OWNER under running rings", answered, .want = UNKNOWN, N(RESET_OWNER), .answer = 0},
+	{"GET_CONFIG beyond the config space", config, .want = HANGS_UP, .offset = 300, .size = 8},
+	{"GET_CONFIG of 2^32 - 1 bytes", config, .want = HANGS_UP, .offset = 0, .size = UINT32_MAX},
+	{"GET_CONFIG that wraps", config, .want = HANGS_UP, .offset = UINT32_MAX, .size = 8},
+	{"GET_CONFIG of all 256 bytes", config, .offset = 0, .size = 256},
+	{"GET_CONFIG of the last byte", config, .offset = 255, .size = 1},
 	{"GET_CONFIG without payload", config_without_payload, .want = HANGS_UP},
-	{"SET_CONFIG is ignored", set_config, .a = 8, .answer = 0},
-	{"SET_CONFIG that says another size", set_config, .a = 9, .answer = REFUSED},
+	{"SET_CONFIG is ignored", set_config, .size = 8, .answer = 0},
+	{"SET_CONFIG that says another size", set_config, .size = 9, .answer = REFUSED},
 	{"POSTCOPY_ADVISE, which would hand out our memory", answered, N(POSTCOPY_ADVISE),
 	 .answer = REFUSED},
 	{"POSTCOPY_LISTEN", answered, N(POSTCOPY_LISTEN), .answer = REFUSED},
 	{"GET_INFLIGHT_FD of gigabytes", inflight, N(GET_INFLIGHT_FD)},
 	{"SET_INFLIGHT_FD smaller than it says", inflight, N(SET_INFLIGHT_FD), .nfd = 1},
-	{"SET_LOG_BASE", answered, N(SET_LOG_BASE), .a = 16, .answer = REFUSED},
-	{"IOTLB update", iotlb, .a = 2},
-	{"IOTLB invalidate", iotlb, .a = 3},
-	{"2,000 SET_VRING_CALL", call_storm, .a = 2000},
-	{"500 times disabled and enabled under traffic", enable_storm, .a = 500},
-	{"200 times GET_VRING_BASE and start", stop_storm, .a = 200},
+	{"SET_LOG_BASE", answered, N(SET_LOG_BASE), .size = 16, .answer = REFUSED},
+	{"IOTLB update", iotlb, .type = 2},
+	{"IOTLB invalidate", iotlb, .type = 3},
+	{"2,000 SET_VRING_CALL", call_storm, .times = 2000},
+	{"500 times disabled and enabled under traffic", enable_storm, .times = 500},
+	{"200 times GET_VRING_BASE and start", stop_storm, .times = 200},
 };
 const unsigned n_order_cases = sizeof(order_cases) / sizeof(order_cases[0]);

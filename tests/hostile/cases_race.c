@@ -77,7 +77,7 @@ static void word_of_desc(struct raw *r, const struct host_case *c, unsigned word
 		raw_desc(r, RAW_TX, D0, T0, sizeof(in), IND, 0);
 		d = raw_at(r, RAW_SCRATCH);
 	}
-	(void)offer_flipping(r, (uint32_t *)d + word, (uint32_t)c->a, (uint32_t)c->b);
+	(void)offer_flipping(r, (uint32_t *)d + word, (uint32_t)c->from, (uint32_t)c->to);
 }
 
 static uint32_t data_bytes(struct raw *r, uint32_t mark)
@@ -116,7 +116,7 @@ static void len_of_header(struct raw *r, const struct host_case *c)
 	struct sum s = {r, raw_mark(r), 0};
 
 	good_chain(r);
-	assert_int_equal(offer_flipping(r, raw_at(r, PKT_OFF + 24), 4, (uint32_t)c->a), ROUNDS);
+	assert_int_equal(offer_flipping(r, raw_at(r, PKT_OFF + 24), 4, (uint32_t)c->to), ROUNDS);
 	assert_true(raw_sync(r));
 	s.want = 4 * (ROUNDS - (uint32_t)(world_counter(CNT(rx_bad_hdr)) - bad));
 	assert_true(world_until(have_all, &s));
@@ -171,8 +171,8 @@ static void avail_entry(struct raw *r, const struct host_case *c)
 /* Descriptors of the receive ring, while the host fills them. */
 static void rx_desc(struct raw *r, const struct host_case *c, unsigned word)
 {
-	struct flip f = {(uint32_t *)&r->ring[RAW_RX].desc[5] + word, (uint32_t)c->a,
-			 (uint32_t)c->b, 0};
+	struct flip f = {(uint32_t *)&r->ring[RAW_RX].desc[5] + word, (uint32_t)c->from,
+			 (uint32_t)c->to, 0};
 	pthread_t t;
 
 	assert_int_equal(pthread_create(&t, NULL, flipper, &f), 0);
@@ -213,26 +213,29 @@ static void rx_desc_len(struct raw *r, const struct host_case *c)
 const struct host_case race_cases[] = {
 	{"header changed after it was made available: port", port_of_header, SAME},
 	{"header changed after it was made available: source CID", src_of_header, SAME},
-	{"length changed between check and use: 4 and 8 of 4", len_of_header, SAME, .a = 8},
+	{"length changed between check and use: 4 and 8 of 4", len_of_header, SAME, .to = 8},
 	{"length changed between check and use: 4 and 2^32 - 16", len_of_header, SAME,
-	 .a = 0xfffffff0u},
-	{"length changed between check and use: descriptor", desc_len, RACE, .a = PKT_LEN,
-	 .b = UINT32_MAX},
-	{"length changed between check and use: descriptor shrinks", desc_len, RACE, .a = PKT_LEN,
-	 .b = 0},
-	{"address changed after it was made available", desc_addr, RACE, .a = PKT, .b = RAW_HOLE},
-	{"flags changed after they were made available", desc_flags, RACE, .a = 0, .b = IND},
-	{"link changed after it was made available", desc_flags, RACE, .a = 0, .b = NX | D0 << 16},
-	{"length in an indirect table changed", desc_len, RACE, .a = PKT_LEN, .b = UINT32_MAX,
+	 .to = 0xfffffff0u},
+	{"length changed between check and use: descriptor", desc_len, RACE, .from = PKT_LEN,
+	 .to = UINT32_MAX},
+	{"length changed between check and use: descriptor shrinks", desc_len, RACE,
+	 .from = PKT_LEN, .to = 0},
+	{"address changed after it was made available", desc_addr, RACE, .from = PKT,
+	 .to = RAW_HOLE},
+	{"flags changed after they were made available", desc_flags, RACE, .from = 0, .to = IND},
+	{"link changed after it was made available", desc_flags, RACE, .from = 0,
+	 .to = NX | D0 << 16},
+	{"length in an indirect table changed", desc_len, RACE, .from = PKT_LEN, .to = UINT32_MAX,
 	 .ind = {{.gpa = 1}}},
-	{"address in an indirect table changed", desc_addr, RACE, .a = PKT, .b = RAW_HOLE,
+	{"address in an indirect table changed", desc_addr, RACE, .from = PKT, .to = RAW_HOLE,
 	 .ind = {{.gpa = 1}}},
-	{"link in an indirect table changed", desc_flags, RACE, .a = 0, .b = NX,
+	{"link in an indirect table changed", desc_flags, RACE, .from = 0, .to = NX,
 	 .ind = {{.gpa = 1}}},
 	{"avail entry changed after it was made available", avail_entry, RACE},
-	{"receive buffer's length changed", rx_desc_len, RACE, .a = RAW_RX_SIZE, .b = 45},
-	{"receive buffer's length changed to nothing", rx_desc_len, RACE, .a = RAW_RX_SIZE, .b = 0},
+	{"receive buffer's length changed", rx_desc_len, RACE, .from = RAW_RX_SIZE, .to = 45},
+	{"receive buffer's length changed to nothing", rx_desc_len, RACE, .from = RAW_RX_SIZE,
+	 .to = 0},
 	{"receive buffer's address changed", rx_desc_addr, RACE,
-	 .a = RAW_A + RAW_RX_AT + 5 * RAW_RX_SIZE, .b = RAW_HOLE},
+	 .from = RAW_A + RAW_RX_AT + 5 * RAW_RX_SIZE, .to = RAW_HOLE},
 };
 const unsigned n_race_cases = sizeof(race_cases) / sizeof(race_cases[0]);

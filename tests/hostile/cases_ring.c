@@ -40,13 +40,13 @@ void offer_chain(struct raw *r, const struct host_case *c)
 		use_rx(r);
 }
 
-/* The avail index, a by a. */
+/* The avail index moves without entries. */
 static void jump(struct raw *r, const struct host_case *c)
 {
 	unsigned ring = c->rx ? RAW_RX : RAW_TX;
 
 	r->no_repost = c->rx;
-	raw_publish_idx(r, ring, (uint16_t)(r->ring[ring].avail_idx + c->a));
+	raw_publish_idx(r, ring, (uint16_t)(r->ring[ring].avail_idx + c->steps));
 	if (c->rx)
 		use_rx(r);
 }
@@ -74,7 +74,7 @@ static void same_head_often(struct raw *r, const struct host_case *c)
 {
 	put_good_packet(r);
 	raw_desc(r, RAW_TX, D0, PKT, PKT_LEN, 0, 0);
-	for (unsigned i = 0; i < c->a; i++)
+	for (unsigned i = 0; i < c->times; i++)
 		raw_offer(r, RAW_TX, D0);
 	raw_publish(r, RAW_TX);
 }
@@ -105,7 +105,7 @@ static void scribble_used(struct raw *r, const struct host_case *c)
 
 	memset(g->used->ring, 0xee, sizeof(g->used->ring[0]) * RAW_N);
 	g->used->flags = 0xffff;
-	if (c->a)
+	if (c->index_too)
 		shm_store16(&g->used->idx, 0x5555);
 	put_good_packet(r);
 	raw_desc(r, RAW_TX, D0, PKT, PKT_LEN, 0, 0);
@@ -173,11 +173,12 @@ static void rx_crumbs(struct raw *r, const struct host_case *c)
 #define TABLE(l)	 ONE(T0, l, IND)
 
 const struct host_case ring_cases[] = {
-	{"avail index jumps by the ring size and one", jump, BREAKS, .a = RAW_N + 1},
-	{"avail index jumps by half the number space", jump, BREAKS, .a = 0x8000},
-	{"avail index runs backwards", jump, BREAKS, .a = 0xffff},
-	{"avail index of the receive ring jumps", jump, BREAKS, .rx = true, .a = RAW_N},
-	{"avail index of the receive ring runs backwards", jump, BREAKS, .rx = true, .a = 0xff00},
+	{"avail index jumps by the ring size and one", jump, BREAKS, .steps = RAW_N + 1},
+	{"avail index jumps by half the number space", jump, BREAKS, .steps = 0x8000},
+	{"avail index runs backwards", jump, BREAKS, .steps = 0xffff},
+	{"avail index of the receive ring jumps", jump, BREAKS, .rx = true, .steps = RAW_N},
+	{"avail index of the receive ring runs backwards", jump, BREAKS, .rx = true,
+	 .steps = 0xff00},
 	{"head beyond the table", .head = RAW_N, BREAKS},
 	{"head 65535", .head = 0xffff, BREAKS},
 	{"head of the receive ring beyond the table", .head = RAW_N, .rx = true, BREAKS},
@@ -252,10 +253,10 @@ const struct host_case ring_cases[] = {
 	{"payload behind an empty descriptor",
 	 .d = {{PKT, 44, NX, D0 + 1}, {0, 0, NX, D0 + 2}, {PKT + 44, 4, 0, 0}}, TAKEN},
 	{"unknown descriptor flags", ONE(PKT, PKT_LEN, 0xfff8), TAKEN},
-	{"one chain offered 20 times over", same_head_often, .rw = ANY, .a = 20},
+	{"one chain offered 20 times over", same_head_often, .rw = ANY, .times = 20},
 	{"the ring itself as a packet", ring_as_buffer, .count = ANY, .rst = ANY, .rw = ANY},
 	{"used entries and flags scribbled over", scribble_used, .rw = 1},
-	{"used index scribbled over", scribble_used, .rw = 1, .a = 1},
+	{"used index scribbled over", scribble_used, .rw = 1, .index_too = true},
 	{"avail flags and used_event full of garbage", avail_garbage, .rw = 1},
 };
 const unsigned n_ring_cases = sizeof(ring_cases) / sizeof(ring_cases[0]);

@@ -9,6 +9,8 @@
 /* NEIGHBOUR_TOO: the event concerns the device, all connections are reset. */
 enum conn_fate { LIVES = 0, DIES, WHATEVER, NEIGHBOUR_TOO };
 
+enum flip_word { USED_ID, USED_LEN, HDR_LEN };
+
 #define ANY_ID 0xfeedu /* the buffer that is due */
 
 struct dev_case {
@@ -23,7 +25,26 @@ struct dev_case {
 	uint32_t rst_port; /* 0: G_PORT */
 	/* what the case is made of */
 	bool seq, silent, hello;
-	uint64_t a, b;
+	/* arguments of act, each as its name says */
+	unsigned op;
+	uint32_t type; /* 0: the connection's */
+	uint64_t cid;
+	uint32_t dport;
+	uint32_t flags; /* of the packet, or of the used rings */
+	uint32_t fwd_cnt, fwd_cnt_then;
+	uint32_t id;		/* of a used entry */
+	uint32_t len;		/* bytes written, payload bytes, or what the header says of them */
+	uint32_t used_len;	/* of the used entry */
+	unsigned on_ring;	/* RX0, TX0, EVT */
+	uint32_t steps;		/* by which an index jumps */
+	uint32_t event_idx;	/* avail_event of both rings */
+	uint32_t event;		/* of the event ring */
+	uint32_t offset, value; /* a word of HELLO_ACK */
+	enum flip_word word;	/* which word flips */
+	uint32_t to;		/* between the truth and this */
+	uint32_t times;		/* 0: once */
+	bool two_looks;		/* of the driver */
+	int err;		/* that the guest's connect ends with, positive; 0: ECONNRESET */
 };
 
 extern const struct dev_case dev_ring_cases[], dev_pkt_cases[];

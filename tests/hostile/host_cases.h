@@ -32,8 +32,22 @@ struct host_case {
 	uint16_t head;	    /* 0: D0 */
 	struct desc d[3];   /* ring descriptors D0, D0 + 1, ... */
 	struct desc ind[3]; /* the table at T0 */
-	uint64_t a, b;	    /* arguments of act */
-	struct vsock_hdr h; /* fields of the header, by act's taste */
+	/* arguments of act, each as its name says */
+	unsigned op;
+	uint32_t type; /* 0: the connection's */
+	uint64_t cid;
+	uint32_t sport, dport;
+	uint32_t flags; /* of the packet */
+	uint32_t fwd_cnt;
+	uint32_t len;		/* payload bytes, or what the header says of them */
+	uint32_t piece;		/* of these, in one packet */
+	uint32_t offset, value; /* a word of HELLO */
+	uint64_t from, to;	/* a word in shared memory flips between these */
+	uint32_t steps;		/* by which an index jumps */
+	uint32_t times;		/* 0: once */
+	bool eom;
+	bool index_too; /* of the used ring */
+	int err;	/* that the host's connect ends with, positive; 0: ECONNRESET */
 };
 
 #define D0	40u			       /* ids that honest packets do not use */

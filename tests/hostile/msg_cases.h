@@ -13,14 +13,44 @@ enum msg_verdict {
 	UNKNOWN,     /* any of these */
 };
 
+/* What is no eventfd, or no good one. */
+enum fd_kind { PIPE, PIPE_CLOSED, SOCKET_CLOSED, FULL_EVENTFD, MEMFD, EPOLL, DEV_NULL, NO_FD };
+
+/* Addresses of a ring's parts, in the frontend's address space. */
+struct ring_parts {
+	uint64_t desc, avail, used;
+};
+
+/* A memory table. */
+struct table {
+	uint32_t n; /* regions that the message says */
+	unsigned nfd;
+	struct raw_region r[2]; /* those that are all zero are good ones */
+	bool other_fd;		/* not guest memory at all */
+	uint64_t truncate;	/* size of the file; 0: as it is */
+};
+
 struct msg_case {
 	const char *name;
 	void (*act)(struct raw *r, const struct msg_case *c);
 	enum msg_verdict want;
 	unsigned from;	/* how far the session has come before: FROM_* */
 	int64_t answer; /* to the message, where act checks it */
-	uint32_t req, a, b;
-	unsigned nfd;
+	uint32_t req;
+	/* what the case is made of: arguments of act */
+	unsigned nfd;	 /* descriptors with the message */
+	uint32_t flags;	 /* of the header */
+	uint32_t size;	 /* of the payload: what the header says, or what GET_CONFIG asks for */
+	uint32_t sent;	 /* bytes that follow, where that is not size */
+	uint32_t offset; /* into the config space */
+	uint32_t ring, num;
+	uint32_t low, high; /* of a 64-bit value */
+	uint32_t type;	    /* of an IOTLB message */
+	uint32_t times;
+	uint32_t file_size;
+	enum fd_kind kind;
+	struct ring_parts parts;
+	struct table table;
 };
 
 #define FROM_RUNNING 0 /* rings up, connection established */

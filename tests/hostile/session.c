@@ -252,20 +252,12 @@ static void setup_ring(unsigned i)
 	assert_int_equal(raw_state(&A, REQ_SET_VRING_ENABLE, i, 1), 0);
 }
 
-static const struct event_case {
-	struct vring_desc d;
+/* What the driver has in its event ring when the host says that it has forgotten the session. */
+struct event_case {
+	struct vring_desc d; /* descriptor 0 */
 	uint16_t head, avail;
 	bool sent;   /* TRANSPORT_RESET arrives */
 	bool broken; /* counted as a fault of the ring */
-} event_cases[] = {
-	{{RAW_A + RAW_SCRATCH, 8, VRING_DESC_F_WRITE, 0}, 0, 1, true, false},
-	{{0, 0, 0, 0}, 0, 0, false, false},
-	{{RAW_HOLE, 8, VRING_DESC_F_WRITE, 0}, 0, 1, false, true},
-	{{RAW_A + RAW_SCRATCH, 8, 0, 0}, 0, 1, false, true},
-	{{RAW_A + RAW_SCRATCH, 3, VRING_DESC_F_WRITE, 0}, 0, 1, false, false},
-	{{0, 0, 0, 0}, RAW_N, 1, false, true},
-	{{0, 0, 0, 0}, 0, RAW_N + 1, false, true},
-	{{RAW_A + RAW_SCRATCH, 1, VRING_DESC_F_WRITE | VRING_DESC_F_NEXT, 0}, 0, 1, false, false},
 };
 
 static void event_ring(void **state)
@@ -300,9 +292,14 @@ static void event_ring(void **state)
 	session_recovers(&A);
 }
 
-#define EVENT(name, i)                                                                             \
+#define BUFFER(l, f) .d = {.addr = RAW_A + RAW_SCRATCH, .len = (l), .flags = (f)}
+#define WR	     VRING_DESC_F_WRITE
+#define EVENT(name, ...)                                                                           \
 	{                                                                                          \
-		name, event_ring, NULL, NULL, (void *)(uintptr_t)&event_cases[i]                   \
+		name, event_ring, NULL, NULL, &(struct event_case)                                 \
+		{                                                                                  \
+			__VA_ARGS__                                                                \
+		}                                                                                  \
 	}
 
 const struct CMUnitTest session_tests[] = {
@@ -313,13 +310,15 @@ const struct CMUnitTest session_tests[] = {
 	cmocka_unit_test(loans_outlive_get_vring_base),
 	cmocka_unit_test(loans_outlive_a_new_memory_table),
 	cmocka_unit_test(a_frontend_is_killed_in_the_middle_of_a_transfer),
-	EVENT("event ring: a good buffer", 0),
-	EVENT("event ring: no buffer", 1),
-	EVENT("event ring: buffer in a hole", 2),
-	EVENT("event ring: readable buffer", 3),
-	EVENT("event ring: buffer of 3 bytes", 4),
-	EVENT("event ring: head beyond the table", 5),
-	EVENT("event ring: avail index jumps", 6),
-	EVENT("event ring: descriptor that is its own next", 7),
+	EVENT("event ring: a good buffer", BUFFER(8, WR), .avail = 1, .sent = true),
+	EVENT("event ring: no buffer", .avail = 0),
+	EVENT("event ring: buffer in a hole", .d = {.addr = RAW_HOLE, .len = 8, .flags = WR},
+	      .avail = 1, .broken = true),
+	EVENT("event ring: readable buffer", BUFFER(8, 0), .avail = 1, .broken = true),
+	EVENT("event ring: buffer of 3 bytes", BUFFER(3, WR), .avail = 1),
+	EVENT("event ring: head beyond the table", .head = RAW_N, .avail = 1, .broken = true),
+	EVENT("event ring: avail index jumps", .avail = RAW_N + 1, .broken = true),
+	EVENT("event ring: descriptor that is its own next", BUFFER(1, WR | VRING_DESC_F_NEXT),
+	      .avail = 1),
 };
 const unsigned n_session_tests = sizeof(session_tests) / sizeof(session_tests[0]);

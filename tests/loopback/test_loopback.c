@@ -32,6 +32,9 @@ struct shape {
 	uint32_t opt_flags;
 };
 
+#define RINGS(n, b)	  .ring = (n), .buf = (b)
+#define TRAFFIC(max, all) .max_msg = (max), .bytes = (all)
+
 static struct zv_dev *guest, *host;
 static const struct shape *shape;
 static int guest_done;
@@ -299,14 +302,33 @@ static void transfer(const struct shape *s, struct disturber *by)
 
 #define KIB 1024u
 static const struct shape shapes[] = {
-	{1, ZV_STREAM, false, 256, 65536, MAX_MSG, 3000 * KIB, 0},
-	{1, ZV_STREAM, true, 256, 65536, MAX_MSG, 3000 * KIB, 0},
-	{4, ZV_STREAM, true, 64, 4096, 9000, 300 * KIB, 0},
-	{2, ZV_STREAM, false, 16, 512, 3000, 100 * KIB, 0},
-	{2, ZV_SEQPACKET, false, 128, 4096, 30000, 300 * KIB, 0},
-	{1, ZV_STREAM, false, 32, 64, 200, 50 * KIB, 0},
-	{2, ZV_STREAM, true, 128, 4096, 100, 100 * KIB, ZV_OPT_NO_HELLO},
+	{.queues = 1, .type = ZV_STREAM, RINGS(256, 65536), TRAFFIC(MAX_MSG, 3000 * KIB)},
+	{.queues = 1,
+	 .type = ZV_STREAM,
+	 .zero_copy = true,
+	 RINGS(256, 65536),
+	 TRAFFIC(MAX_MSG, 3000 * KIB)},
+	{.queues = 4,
+	 .type = ZV_STREAM,
+	 .zero_copy = true,
+	 RINGS(64, 4096),
+	 TRAFFIC(9000, 300 * KIB)},
+	{.queues = 2, .type = ZV_STREAM, RINGS(16, 512), TRAFFIC(3000, 100 * KIB)},
+	{.queues = 2, .type = ZV_SEQPACKET, RINGS(128, 4096), TRAFFIC(30000, 300 * KIB)},
+	{.queues = 1, .type = ZV_STREAM, RINGS(32, 64), TRAFFIC(200, 50 * KIB)},
+	{.queues = 2,
+	 .type = ZV_STREAM,
+	 .zero_copy = true,
+	 RINGS(128, 4096),
+	 TRAFFIC(100, 100 * KIB),
+	 .opt_flags = ZV_OPT_NO_HELLO},
 };
+
+static const struct shape small_rings = {.queues = 1,
+					 .type = ZV_STREAM,
+					 .zero_copy = true,
+					 RINGS(64, 4096),
+					 TRAFFIC(4096, UINT64_MAX)};
 
 static void test_transfer(void **state)
 {
@@ -316,11 +338,10 @@ static void test_transfer(void **state)
 /* Restarts of the rings under traffic: connections fail, nothing is lost or stuck, all is new. */
 static void test_restart_under_traffic(void **state)
 {
-	static const struct shape s = {1, ZV_STREAM, true, 64, 4096, 4096, UINT64_MAX, 0};
 	struct zv_event ev[4];
 
 	(void)state;
-	open_both(&s);
+	open_both(&small_rings);
 	for (int round = 0; round < 200; round++) {
 		struct zv_conn *g, *h;
 		struct zv_buf tx[4], rx[4];
@@ -358,7 +379,11 @@ static void test_restart_under_traffic(void **state)
 /* The memory table is replaced again and again while two queues carry data. */
 static void test_live_memory_change(void **state)
 {
-	static const struct shape s = {2, ZV_STREAM, true, 64, 4096, 9000, 1000 * KIB, 0};
+	static const struct shape s = {.queues = 2,
+				       .type = ZV_STREAM,
+				       .zero_copy = true,
+				       RINGS(64, 4096),
+				       TRAFFIC(9000, 1000 * KIB)};
 	struct disturber by = {.pause = false};
 
 	(void)state;
@@ -405,13 +430,12 @@ static void while_paused(void *arg)
 /* Loans of both directions, and what is sent from them meanwhile, survive a pause. */
 static void test_loans_over_a_pause(void **state)
 {
-	static const struct shape s = {1, ZV_STREAM, true, 64, 4096, 4096, UINT64_MAX, 0};
 	struct held_over o;
 	struct zv_event ev[4];
 	char b[16];
 
 	(void)state;
-	open_both(&s);
+	open_both(&small_rings);
 	for (int round = 0; round < 100; round++) {
 		assert_int_equal(zv_connect(zv_queue(guest, 0), ZV_CID_HOST, PORT, ZV_STREAM, &o.g),
 				 0);
@@ -453,7 +477,8 @@ static void test_loans_over_a_pause(void **state)
 /* Both sides sleep on their descriptors and wake each other. */
 static void test_sleepers_wake_each_other(void **state)
 {
-	static const struct shape s = {1, ZV_STREAM, false, 64, 4096, 4096, 0, 0};
+	static const struct shape s = {
+		.queues = 1, .type = ZV_STREAM, RINGS(64, 4096), TRAFFIC(4096, 0)};
 	struct zv_queue *g, *h;
 	struct zv_conn *gc, *hc;
 	struct zv_event ev[4];
