@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* The transports that libzvsock brings. */
 #include "registry.h"
-#include "vhost-user/vu_transport.h"
+#include "vhost-user/frontend_transport.h"
 
 #include <stddef.h>
 
-const struct transport_ops *const zv_builtin_transports[] = {&vu_transport_ops, NULL};
+const struct transport_ops *const zv_builtin_transports[] = {&frontend_transport_ops, NULL};

@@ -26,6 +26,12 @@ LAYERS = {
                       'host-dpdk/common/', 'guest-pmd/', 'api/', 'shm-ring/'],
     'examples/': ['api/include/'],
 }
+# Within a layer: (who, must not include whom), as patterns of paths. In guest-pmd: the driver <- what
+# transports share <- a folder a transport; builtin.c lists them.
+NEVER = [
+    (r'guest-pmd/(?!builtin)[^/]+$', r'guest-pmd/[^/]+/'),
+    (r'guest-pmd/transport/', r'guest-pmd/(?!transport/)[^/]+/'),
+]
 # The only files that may know DPDK.
 DPDK_FILES = {f'host-dpdk/backend/{n}' for n in ('vu_rte.c', 'eal.c')}
 # Where a name in quotes or brackets is looked for, after the file's own directory.
@@ -62,7 +68,8 @@ def includes_point_one_way():
                 if m.group(1) == '"':
                     wrong.append(f'{where}: "{m.group(2)}" is not a file of the project')
                 continue
-            if not any(target.startswith(p) for p in LAYERS[layer]):
+            if (not any(target.startswith(p) for p in LAYERS[layer])
+                    or any(re.match(a, path) and re.match(b, target) for a, b in NEVER)):
                 wrong.append(f'{where}: {layer} must not include {target}')
     return wrong
 

@@ -6,7 +6,7 @@
 #include "fake_backend.h"
 #include "proto/vsock_device.h"
 #include "raw_dev.h"
-#include "vhost-user/vu_transport.h"
+#include "vhost-user/frontend_transport.h"
 #include "vsock_drv.h"
 
 #include <setjmp.h>
@@ -22,7 +22,7 @@
 #include <unistd.h>
 
 static char dir[64], path[96];
-static const struct transport_ops *const ops = &vu_transport_ops;
+static const struct transport_ops *const ops = &frontend_transport_ops;
 
 static int make_dir(void **state)
 {
@@ -459,5 +459,5 @@ int main(void)
 		cmocka_unit_test(test_close_any_time),
 	};
 
-	return cmocka_run_group_tests_name("vu_transport", tests, make_dir, remove_dir);
+	return cmocka_run_group_tests_name("frontend_transport", tests, make_dir, remove_dir);
 }

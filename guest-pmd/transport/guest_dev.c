@@ -1,16 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/*
- * The `vhost-user:PATH` transport: the guest's driver in a process that is its own VMM.
- *
- * Theory of operation
- * -------------------
- * This process owns the "guest memory": one sealed region that holds all rings and buffers of a
- * device and that the backend maps. vsock_drv.c moves packets over it, frontend.c speaks to the
- * backend, vu_control.c watches it and reconnects. Opening and closing are here.
- */
-#include "vu_transport.h"
-#include "vu_bond.h"
-#include "vu_priv.h"
+#include "guest_control.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -23,7 +12,7 @@
 #define BUF_MIN	 64u
 #define BUF_MAX	 (1u << 20)
 
-/* How long a close waits for the backend to take what was sent, and how long without progress. */
+/* How long a close waits for the device to take what was sent, and how long without progress. */
 #define DRAIN_MS       200
 #define DRAIN_STUCK_MS 20
 
@@ -56,11 +45,11 @@ static bool lay_out(struct layout *l, const struct zv_opts *o, unsigned pairs)
 	       !__builtin_add_overflow(both, l->bufs0, &l->total);
 }
 
-static struct vsock_bufs bufs_at(const struct vu_dev *dev, size_t off, uint32_t payload)
+static struct vsock_bufs bufs_at(const struct guest_dev *dev, size_t off, uint32_t payload)
 {
 	return (struct vsock_bufs){
 		.base = (uint8_t *)dev->mem.addr + off,
-		.gpa = VU_GPA_BASE + off,
+		.gpa = dev->gpa + off,
 		.stride = vsock_stride(payload),
 		.payload = payload,
 	};
@@ -80,7 +69,7 @@ static void close_fd(int fd)
 		close(fd);
 }
 
-static int build_pair(struct vu_dev *dev, unsigned i, const struct layout *l,
+static int build_pair(struct guest_dev *dev, unsigned i, const struct layout *l,
 		      const struct zv_opts *o)
 {
 	uint8_t *rings = (uint8_t *)dev->mem.addr + l->pair0 + 2 * l->ring * i;
@@ -110,11 +99,11 @@ static int build_pair(struct vu_dev *dev, unsigned i, const struct layout *l,
 		close_fd(conf.kick_tx);
 		return ret;
 	}
-	dev->d.nqueues = i + 1; /* what vu_free() has to undo */
+	dev->d.nqueues = i + 1; /* what dev_free() has to undo */
 	return 0;
 }
 
-static int build(struct vu_dev *dev, const struct zv_opts *o, unsigned pairs)
+static int build(struct guest_dev *dev, const struct zv_opts *o, unsigned pairs)
 {
 	struct layout l;
 	int call = -1, kick = -1, ret;
@@ -136,7 +125,7 @@ static int build(struct vu_dev *dev, const struct zv_opts *o, unsigned pairs)
 		ret = new_eventfd(&kick);
 	if (ret == 0)
 		ret = vsock_events_init(&dev->ev, (uint8_t *)dev->mem.addr + l.ev_ring,
-					(uint8_t *)dev->mem.addr + l.ev_buf, VU_GPA_BASE + l.ev_buf,
+					(uint8_t *)dev->mem.addr + l.ev_buf, dev->gpa + l.ev_buf,
 					call, kick);
 	if (ret) {
 		close_fd(call);
@@ -146,7 +135,7 @@ static int build(struct vu_dev *dev, const struct zv_opts *o, unsigned pairs)
 	return ret;
 }
 
-static void vu_free(struct vu_dev *dev)
+static void dev_free(struct guest_dev *dev)
 {
 	for (unsigned i = 0; i < dev->d.nqueues; i++) {
 		close_fd(dev->pair[i].call_fd);
@@ -160,7 +149,7 @@ static void vu_free(struct vu_dev *dev)
 	close_fd(dev->ev.kick_fd);
 	shm_region_destroy(&dev->mem);
 	close_fd(dev->stop_fd);
-	free(dev);
+	dev->link->destroy(dev);
 }
 
 /* ---- opening and closing ---- */
@@ -185,7 +174,8 @@ static int check_opts(const struct zv_opts *o)
 	return 0;
 }
 
-static int open_failed(const struct vu_dev *dev, const struct zv_opts *o, unsigned pairs, int err)
+static int open_failed(const struct guest_dev *dev, const struct zv_opts *o, unsigned pairs,
+		       int err)
 {
 	struct layout l;
 
@@ -193,56 +183,43 @@ static int open_failed(const struct vu_dev *dev, const struct zv_opts *o, unsign
 		return zv_err(err,
 			      "no memory for the device on %s: %u queues with 2 x %u buffers "
 			      "take %zu MiB; use fewer queues, smaller rings or smaller buffers",
-			      dev->fe.path, pairs, o->ring_size, l.total >> 20);
-	return zv_err(err, "cannot set up the device on %s: %s", dev->fe.path, zv_strerror(err));
+			      dev->name, pairs, o->ring_size, l.total >> 20);
+	return zv_err(err, "cannot set up the device on %s: %s", dev->name, zv_strerror(err));
 }
 
-static int vu_open(struct transport_dev **out, const char *rest, const struct zv_opts *opts)
+int guest_dev_open(struct guest_dev *dev, const struct zv_opts *opts)
 {
 	unsigned pairs = opts->queues ? opts->queues : 1;
-	struct vu_dev *dev;
 	int ret;
 
-	if (strchr(rest, ','))
-		return vu_bond_open(out, rest, opts, &vu_transport_ops);
+	dev->mem.fd = dev->stop_fd = dev->ev.call_fd = dev->ev.kick_fd = -1;
 	ret = check_opts(opts);
 	if (ret)
-		return ret;
-	quiesce_init();
-	dev = calloc(1, sizeof(*dev));
-	if (!dev)
-		return zv_err(-ENOMEM, "no memory for the device on %s", rest);
-	dev->d.ops = &vu_transport_ops;
-	dev->mem.fd = dev->stop_fd = dev->ev.call_fd = dev->ev.kick_fd = -1;
-	ret = frontend_init(&dev->fe, rest, -1);
-	if (ret)
 		goto fail;
+	quiesce_init();
 	ret = new_eventfd(&dev->stop_fd);
-	dev->fe.cancel_fd = dev->stop_fd;
 	if (ret == 0)
 		ret = build(dev, opts, pairs);
 	if (ret) {
 		open_failed(dev, opts, pairs, ret);
 		goto fail;
 	}
-	ret = vu_bring_up(dev);
+	ret = guest_bring_up(dev);
 	if (ret == 0)
-		ret = vu_control_start(dev);
-	if (ret)
-		goto fail;
-	*out = &dev->d;
-	return 0;
+		ret = guest_control_start(dev);
+	if (ret == 0)
+		return 0;
+	dev->link->disconnect(dev);
 fail:
-	frontend_disconnect(&dev->fe);
-	vu_free(dev);
+	dev_free(dev);
 	return ret;
 }
 
 /*
- * What connections sent before they were closed still lies in the rings, and the backend drops the
- * rings with the connection. So a backend that is at work is given a moment.
+ * What connections sent before they were closed still lies in the rings, and the device drops the
+ * rings with the connection. So a device that is at work is given a moment.
  */
-static void drain(struct vu_dev *dev)
+static void drain(struct guest_dev *dev)
 {
 	const struct timespec ms = {.tv_nsec = 1000000};
 	unsigned left = 0, before = 0, stuck = 0;
@@ -261,46 +238,33 @@ static void drain(struct vu_dev *dev)
 		before = left;
 		nanosleep(&ms, NULL);
 	}
-	zv_log(ZV_LOG_WARN, "vhost-user %s: closing with %u packets that the backend did not take",
-	       dev->fe.path, left);
+	zv_log(ZV_LOG_WARN, "%s %s: closing with %u packets that the device did not take",
+	       dev->scheme, dev->name, left);
 }
 
-static void vu_close(struct transport_dev *d)
+void guest_dev_close(struct transport_dev *d)
 {
-	struct vu_dev *dev = (struct vu_dev *)d;
+	struct guest_dev *dev = (struct guest_dev *)d;
 
 	drain(dev);
-	vu_control_stop(dev);
-	frontend_disconnect(&dev->fe);
-	vu_free(dev);
+	guest_control_stop(dev);
+	dev->link->disconnect(dev);
+	dev_free(dev);
 }
 
-/* ---- the rest of the table ---- */
+/* ---- the rest of struct transport_ops ---- */
 
-static uint64_t vu_guest_cid(struct transport_dev *d)
+uint64_t guest_dev_cid(struct transport_dev *d)
 {
-	return __atomic_load_n(&((struct vu_dev *)d)->fe.guest_cid, __ATOMIC_ACQUIRE);
+	return __atomic_load_n(&((struct guest_dev *)d)->guest_cid, __ATOMIC_ACQUIRE);
 }
 
-static uint64_t vu_page_size(struct transport_dev *d)
+uint64_t guest_dev_page_size(struct transport_dev *d)
 {
-	return ((struct vu_dev *)d)->mem.page_size;
+	return ((struct guest_dev *)d)->mem.page_size;
 }
 
-static struct transport_queue *vu_queue(struct transport_dev *d, unsigned i)
+struct transport_queue *guest_dev_queue(struct transport_dev *d, unsigned i)
 {
-	struct vu_dev *dev = (struct vu_dev *)d;
-
-	return i < d->nqueues ? &dev->pair[i].tq : NULL;
+	return i < d->nqueues ? &((struct guest_dev *)d)->pair[i].tq : NULL;
 }
-
-const struct transport_ops vu_transport_ops = {
-	.scheme = "vhost-user",
-	.role = ZV_ROLE_GUEST,
-	.open = vu_open,
-	.close = vu_close,
-	.guest_cid = vu_guest_cid,
-	.page_size = vu_page_size,
-	.queue = vu_queue,
-	.fd = vsock_fd,
-};

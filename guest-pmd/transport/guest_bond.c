@@ -1,0 +1,109 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Several devices as one. Queue i is the pair of device i; each is a whole device below, with
+ * memory, control thread and sessions of its own.
+ */
+#include "guest_bond.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct guest_bond {
+	struct transport_dev d;	  /* first; nqueues members are open */
+	struct transport_ops ops; /* of d: those of a member but for what concerns all of them */
+	struct transport_dev *member[ZV_QUEUES_MAX];
+};
+
+static void bond_close(struct transport_dev *d)
+{
+	struct guest_bond *b = (struct guest_bond *)d;
+
+	for (unsigned i = 0; i < d->nqueues; i++)
+		b->member[i]->ops->close(b->member[i]);
+	free(b);
+}
+
+static uint64_t bond_guest_cid(struct transport_dev *d)
+{
+	struct transport_dev *m = ((struct guest_bond *)d)->member[0];
+
+	return m->ops->guest_cid(m);
+}
+
+static uint64_t bond_page_size(struct transport_dev *d)
+{
+	struct transport_dev *m = ((struct guest_bond *)d)->member[0];
+
+	return m->ops->page_size(m);
+}
+
+static struct transport_queue *bond_queue(struct transport_dev *d, unsigned i)
+{
+	struct transport_dev *m = i < d->nqueues ? ((struct guest_bond *)d)->member[i] : NULL;
+
+	return m ? m->ops->queue(m, 0) : NULL;
+}
+
+/* Opens the device at the front of *names as the next member. */
+static int add_member(struct guest_bond *b, const struct transport_ops *one, const char **names,
+		      const char *noun, const struct zv_opts *opts)
+{
+	size_t len = strcspn(*names, ",");
+	char *name = strndup(*names, len);
+	struct transport_dev *m = NULL; /* stays so when it cannot be opened */
+	int ret;
+
+	if (!name)
+		return zv_err(-ENOMEM, "no memory for the device on %s", *names);
+	ret = len ? one->open(&m, name, opts)
+		  : zv_err(-EINVAL, "%s:...,%s: the name of a %s is empty", one->scheme, *names,
+			   noun);
+	if (m) {
+		b->member[b->d.nqueues++] = m;
+		if (m->ops->guest_cid(m) != bond_guest_cid(&b->d))
+			ret = zv_err(-EINVAL,
+				     "%s %s: the guest's CID is %llu here and %llu on the first "
+				     "%s; all of them must have one CID",
+				     one->scheme, name, (unsigned long long)m->ops->guest_cid(m),
+				     (unsigned long long)bond_guest_cid(&b->d), noun);
+	}
+	free(name);
+	*names += len + ((*names)[len] == ',');
+	return ret;
+}
+
+int guest_bond_open(struct transport_dev **out, const char *names, const struct zv_opts *opts,
+		    const struct transport_ops *one, const char *noun)
+{
+	struct zv_opts each = *opts;
+	struct guest_bond *b;
+	unsigned n = 1;
+	int ret = 0;
+
+	for (const char *p = names; *p; p++)
+		n += *p == ',';
+	if (n > ZV_QUEUES_MAX || (opts->queues > 1 && opts->queues != n))
+		return zv_err(-EINVAL,
+			      "%s: %u %ss for %u queues: each is one queue, and there are at most "
+			      "%u; leave queues at 1 or name as many %ss",
+			      one->scheme, n, noun, opts->queues, ZV_QUEUES_MAX, noun);
+	b = calloc(1, sizeof(*b));
+	if (!b)
+		return zv_err(-ENOMEM, "no memory for the device on %s", names);
+	b->ops = *one;
+	b->ops.close = bond_close;
+	b->ops.guest_cid = bond_guest_cid;
+	b->ops.page_size = bond_page_size;
+	b->ops.queue = bond_queue;
+	b->d.ops = &b->ops;
+	each.queues = 1;
+	while (n-- && ret == 0)
+		ret = add_member(b, one, &names, noun, &each);
+	if (ret) {
+		bond_close(&b->d);
+		return ret;
+	}
+	*out = &b->d;
+	return 0;
+}

@@ -1,0 +1,17 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#ifndef ZV_GUEST_BOND_H
+#define ZV_GUEST_BOND_H
+
+#include "transport.h"
+
+/*
+ * Opens the devices of the list @names ("NAME,NAME...") by @one's open as one device of one queue
+ * each, as a guest in a VM has several PCI devices of one CID. @noun is what messages call a device
+ * of the list: "socket". 0 and *out, which has its own table of functions; or -errno with zv_err()
+ * text: that of the device that failed, or -EINVAL (number of queues, an empty name, different
+ * CIDs).
+ */
+int guest_bond_open(struct transport_dev **out, const char *names, const struct zv_opts *opts,
+		    const struct transport_ops *one, const char *noun);
+
+#endif

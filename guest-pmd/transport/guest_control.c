@@ -1,0 +1,208 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The control thread of a device.
+ *
+ * Theory of operation
+ * -------------------
+ * The thread sleeps in poll() and has three reasons to wake: something has happened to the
+ * connection, the event queue has something, or the device is being closed.
+ *
+ * When the device is lost, every pair is stopped and its owner woken, and the thread tries to
+ * connect until it succeeds, at first quickly and then once a second.
+ *
+ * Pairs belong to their owners; the thread touches one only between quiesce_stop() and
+ * quiesce_resume(), and never waits for the device in between.
+ */
+#include "guest_control.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <signal.h>
+#include <unistd.h>
+
+#define BACKOFF_MIN_MS 10
+#define BACKOFF_MAX_MS 1000
+
+static void stop_all(struct guest_dev *dev)
+{
+	for (unsigned i = 0; i < dev->d.nqueues; i++)
+		quiesce_stop(&dev->pair[i].tq.qs);
+}
+
+static void resume_all(struct guest_dev *dev)
+{
+	for (unsigned i = 0; i < dev->d.nqueues; i++)
+		quiesce_resume(&dev->pair[i].tq.qs);
+}
+
+static void wake_all(struct guest_dev *dev)
+{
+	for (unsigned i = 0; i < dev->d.nqueues; i++)
+		vsock_pair_wake(&dev->pair[i]);
+}
+
+/* ---- up and down ---- */
+
+int guest_bring_up(struct guest_dev *dev)
+{
+	int ret = dev->link->connect(dev);
+
+	if (ret)
+		goto fail;
+	stop_all(dev);
+	for (unsigned i = 0; i < dev->d.nqueues; i++)
+		vsock_pair_reset(&dev->pair[i], dev->has.event_idx);
+	vsock_events_reset(&dev->ev, dev->has.event_idx);
+	resume_all(dev);
+	ret = dev->link->start(dev);
+	if (ret)
+		goto fail;
+	if (dev->has.events)
+		vsock_events_start(&dev->ev);
+	stop_all(dev);
+	for (unsigned i = 0; i < dev->d.nqueues; i++) {
+		dev->pair[i].rx_wipe = dev->has.leaves_blank;
+		vsock_pair_start(&dev->pair[i], dev->has.events ? &dev->ev : NULL);
+	}
+	resume_all(dev);
+	wake_all(dev);
+	return 0;
+fail:
+	dev->link->disconnect(dev);
+	dev->has.events = false;
+	return ret;
+}
+
+static void go_down(struct guest_dev *dev, const char *why)
+{
+	zv_log(ZV_LOG_WARN, "%s %s: %s; connections are reset, reconnecting", dev->scheme,
+	       dev->name, why);
+	dev->link->disconnect(dev);
+	dev->has.events = false;
+	stop_all(dev);
+	for (unsigned i = 0; i < dev->d.nqueues; i++)
+		vsock_pair_stop(&dev->pair[i]);
+	resume_all(dev);
+	wake_all(dev);
+}
+
+/* ---- events ---- */
+
+/* A broken event ring is given up; the pairs go on without it. */
+static void give_up_events(struct guest_dev *dev)
+{
+	zv_log(ZV_LOG_ERR, "%s %s: event ring broken by the device (%s)", dev->scheme, dev->name,
+	       virtq_fault_name(dev->ev.vq.fault));
+	dev->has.events = false;
+	stop_all(dev);
+	for (unsigned i = 0; i < dev->d.nqueues; i++)
+		dev->pair[i].ev = NULL;
+	stats_add(&dev->pair[0].tq.stats.ring_broken, 1);
+	resume_all(dev);
+	wake_all(dev);
+}
+
+static void on_events(struct guest_dev *dev)
+{
+	uint64_t count;
+	int resets;
+
+	if (read(dev->ev.call_fd, &count, sizeof(count)) < 0)
+		return;
+	resets = vsock_events_take(&dev->ev);
+	if (resets < 0) {
+		give_up_events(dev);
+		return;
+	}
+	if (resets > 0) {
+		zv_log(ZV_LOG_INFO, "%s %s: transport reset", dev->scheme, dev->name);
+		if (dev->link->read_cid(dev)) {
+			go_down(dev, zv_error_text());
+			return;
+		}
+	}
+	/* Queues have held packets back since the event arrived, and wait to be told to go on. */
+	stop_all(dev);
+	for (unsigned i = 0; i < dev->d.nqueues && resets > 0; i++)
+		vsock_pair_renew(&dev->pair[i]);
+	vsock_events_done(&dev->ev);
+	resume_all(dev);
+	wake_all(dev);
+}
+
+/* ---- the thread ---- */
+
+static void on_link(struct guest_dev *dev)
+{
+	const char *why = dev->link->lost(dev);
+
+	if (why)
+		go_down(dev, why);
+}
+
+/* One try to reconnect; returns how long to wait before the next. */
+static int reconnect(struct guest_dev *dev, int backoff)
+{
+	int ret = guest_bring_up(dev);
+
+	if (ret == 0) {
+		zv_log(ZV_LOG_INFO, "%s %s: connected again, CID %llu", dev->scheme, dev->name,
+		       (unsigned long long)dev->guest_cid);
+		return BACKOFF_MIN_MS;
+	}
+	if (ret != -ECANCELED)
+		zv_log(ZV_LOG_DEBUG, "%s %s: %s", dev->scheme, dev->name, zv_error_text());
+	return backoff * 2 < BACKOFF_MAX_MS ? backoff * 2 : BACKOFF_MAX_MS;
+}
+
+static void *control_main(void *arg)
+{
+	struct guest_dev *dev = arg;
+	int backoff = BACKOFF_MIN_MS;
+
+	for (;;) {
+		int fd = dev->link->fd(dev), n;
+		/* poll() ignores negative descriptors. */
+		struct pollfd p[3] = {
+			{.fd = dev->stop_fd, .events = POLLIN},
+			{.fd = fd, .events = POLLIN},
+			{.fd = dev->has.events ? dev->ev.call_fd : -1, .events = POLLIN}};
+
+		n = poll(p, 3, fd < 0 ? backoff : -1);
+		if (n > 0 && p[0].revents)
+			return NULL;
+		if (n > 0 && p[2].revents)
+			on_events(dev);
+		if (n > 0 && p[1].revents && dev->link->fd(dev) >= 0)
+			on_link(dev);
+		if (n == 0)
+			backoff = reconnect(dev, backoff);
+	}
+}
+
+int guest_control_start(struct guest_dev *dev)
+{
+	sigset_t all, old;
+	int err;
+
+	/* Signals are the application's business and go to its own threads. */
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &old);
+	err = pthread_create(&dev->thread, NULL, control_main, dev);
+	pthread_sigmask(SIG_SETMASK, &old, NULL);
+	if (err)
+		return zv_err(-err, "cannot start the control thread for %s: %s", dev->name,
+			      zv_strerror(-err));
+	dev->thread_runs = true;
+	(void)pthread_setname_np(dev->thread, "zvsock-ctl");
+	return 0;
+}
+
+void guest_control_stop(struct guest_dev *dev)
+{
+	if (!dev->thread_runs)
+		return;
+	vsock_kick(dev->stop_fd);
+	pthread_join(dev->thread, NULL);
+	dev->thread_runs = false;
+}

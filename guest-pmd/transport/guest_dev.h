@@ -1,0 +1,105 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * What all transports of the guest's side have in common.
+ *
+ * Theory of operation
+ * -------------------
+ * A transport finds a virtio-vsock device and hands it rings and buffers, and the driver
+ * (vsock_drv.h) moves packets over them. Whether the device is at the other end of a socket or on a
+ * PCI bus, the remainder is the same:
+ *
+ *	guest_dev      one region of memory with all rings and buffers, the pairs and their
+ *	               eventfds; open, drain, close
+ *	guest_control  the control thread: events, the loss of the device, its return
+ *	guest_bond     several devices of one CID as one device, a queue each
+ *
+ * What differs is a table of functions, struct guest_link_ops. A transport is a folder with such a
+ * table and with the struct transport_ops that makes it known by its URI (builtin.c lists those).
+ * Its device embeds struct guest_dev as the first member; open() reads the URI and calls
+ * guest_dev_open(), and the other entries are functions of this file.
+ *
+ * A device goes through connect, start, ..., disconnect; from connect() on again and again, by the
+ * control thread, until it is closed. It keeps its memory all that time, because buffers may be on
+ * loan; its rings are fresh each time.
+ */
+#ifndef ZV_GUEST_DEV_H
+#define ZV_GUEST_DEV_H
+
+#include "shm_region.h"
+#include "vsock_drv.h"
+
+#include <pthread.h>
+#include <stdbool.h>
+
+struct guest_dev;
+
+/* How a transport reaches its device. Called by one thread at a time: open's, then the control's.
+ */
+struct guest_link_ops {
+	/*
+	 * Reaches the device and agrees on features; d->d.nqueues pairs are needed. Fills in d->has
+	 * and the CID (guest_dev_set_cid()). Waits no longer than until d->stop_fd is readable. 0;
+	 * or -errno with zv_err() text, which zv_open() passes on (-ECANCELED: stop_fd).
+	 */
+	int (*connect)(struct guest_dev *d);
+	/*
+	 * Hands over the memory, the rings of all pairs, and the event ring if d->has.events. 0:
+	 * the device works on them; -errno as above.
+	 */
+	int (*start)(struct guest_dev *d);
+	/* The device lets go of the rings. At any time, also when there is no connection. */
+	void (*disconnect)(struct guest_dev *d);
+	/* Reads the CID again, after TRANSPORT_RESET. 0; or -errno as above: the device is lost. */
+	int (*read_cid)(struct guest_dev *d);
+	/* Readable when something has happened to the connection; -1: there is no connection. */
+	int (*fd)(struct guest_dev *d);
+	/* That is readable. NULL, or why the device is lost. */
+	const char *(*lost)(struct guest_dev *d);
+	/* Frees the structure that embeds @d and what the transport keeps in it. */
+	void (*destroy)(struct guest_dev *d);
+};
+
+/* What connect() has found out about the device. */
+struct guest_features {
+	bool event_idx;
+	bool events;	   /* it shall be given the event queue */
+	bool leaves_blank; /* it may give a receive buffer back unwritten: rx_wipe in vsock_drv.h */
+};
+
+struct guest_dev {
+	struct transport_dev d; /* first */
+	/* Set by the transport before guest_dev_open(). */
+	const struct guest_link_ops *link;
+	const char *scheme; /* "vhost-user"... and */
+	const char *name;   /* which device, for messages */
+	uint64_t gpa;	    /* of the first byte of mem, as the device sees it */
+	/* Set by connect() and read_cid(). */
+	struct guest_features has;
+	uint64_t guest_cid; /* guest_dev_set_cid() */
+	/* The remainder is ours; start() reads it. */
+	struct shm_region mem;
+	struct vsock_pair *pair; /* d.nqueues of them */
+	struct vsock_events ev;
+	int stop_fd; /* readable: the device is being closed */
+	pthread_t thread;
+	bool thread_runs;
+};
+
+/*
+ * Builds the device after @opts, connects it and starts its control thread. 0; or -errno with
+ * zv_err() text, and then the device has been destroyed.
+ */
+int guest_dev_open(struct guest_dev *d, const struct zv_opts *opts);
+
+static inline void guest_dev_set_cid(struct guest_dev *d, uint64_t cid)
+{
+	__atomic_store_n(&d->guest_cid, cid, __ATOMIC_RELEASE);
+}
+
+/* For struct transport_ops, with vsock_fd(). */
+void guest_dev_close(struct transport_dev *d);
+uint64_t guest_dev_cid(struct transport_dev *d);
+uint64_t guest_dev_page_size(struct transport_dev *d);
+struct transport_queue *guest_dev_queue(struct transport_dev *d, unsigned i);
+
+#endif
