@@ -295,26 +295,26 @@ static void patience(struct fake *f, uint64_t ms)
 static void who_stalls_loses_its_place(void **state)
 {
 	struct fake *f = *state;
-	int silent, half, deaf;
+	int silent, half, unread;
 
 	patience(f, 100);
 	fake_conns(f, 0, 0, 3000);
 	silent = raw_connect(f->path);
 	half = raw_connect(f->path);
-	deaf = raw_connect(f->path);
+	unread = raw_connect(f->path);
 	/* On a machine that is slow enough they have lost their places already. */
 	(void)raw_say(half, "{\"v\":1,");
-	(void)raw_say(deaf, ASK("list"));
+	(void)raw_say(unread, ASK("list"));
 	assert_true(raw_closed(silent));
 	assert_true(raw_closed(half));
-	/* Nobody reads @deaf before it is closed: its answer ends in the middle. */
-	assert_true(raw_closed(deaf));
+	/* Nobody reads @unread before it is closed: its answer ends in the middle. */
+	assert_true(raw_closed(unread));
 	pthread_mutex_lock(&f->main);
 	assert_int_equal(f->d.control->unsent, 0);
 	pthread_mutex_unlock(&f->main);
 	(void)close(silent);
 	(void)close(half);
-	(void)close(deaf);
+	(void)close(unread);
 	patience(f, CONTROL_PATIENCE_MS);
 	fake_conns(f, 0, 0, 0);
 	others_are_served(f);

@@ -18,7 +18,7 @@ static void send_op(struct raw *r, const struct host_case *c)
 	(void)raw_pkt(r, c->op, NULL, 0);
 }
 
-/* An op for a connection that does not exist; so many times, or once. */
+/* Packets for a connection that does not exist. */
 static void stray(struct raw *r, const struct host_case *c)
 {
 	r->sport = r->next_port++;
@@ -27,7 +27,7 @@ static void stray(struct raw *r, const struct host_case *c)
 			fail_msg("no room in the ring");
 }
 
-/* Every one is answered, or its answer is counted as lost. */
+/* Each packet is answered by RST, or the RST is counted as dropped. */
 static void stray_answered(struct raw *r, const struct host_case *c)
 {
 	struct zv_queue_stats before = world_stats(), after;
@@ -39,7 +39,7 @@ static void stray_answered(struct raw *r, const struct host_case *c)
 			c->times + 1, c->times + 10);
 }
 
-/* An op on the connection, so many times. */
+/* The same packet on the case's connection, again and again. */
 static void storm(struct raw *r, const struct host_case *c)
 {
 	for (uint64_t i = 0; i < c->times; i++)
@@ -128,7 +128,7 @@ static void request(struct raw *r, uint32_t sport, uint32_t dport, unsigned type
 		fail_msg("no room in the ring");
 }
 
-/* REQUESTs from so many ports to one; the host's state stays bounded. */
+/* REQUESTs to one port, each from another: what the host keeps of them is bounded. */
 static void request_flood(struct raw *r, const struct host_case *c)
 {
 	struct zv_queue_stats before = world_stats(), after;

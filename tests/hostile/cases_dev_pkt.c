@@ -49,7 +49,7 @@ static void all_ones(const struct dev_case *c)
 				   UINT16_MAX, UINT32_MAX, UINT32_MAX, UINT32_MAX});
 }
 
-/* An op for no connection, so many times, or once. */
+/* Packets for a connection that does not exist. */
 static void stray(const struct dev_case *c)
 {
 	for (uint64_t i = 0; i < (c->times ? c->times : 1); i++) {
@@ -87,7 +87,7 @@ static void data_after_shutdown(const struct dev_case *c)
 	dev_op(VSOCK_OP_RW, "evil", 4);
 }
 
-/* The guest's REQUEST waits for a RESPONSE and gets another op instead. */
+/* The guest's REQUEST is answered by something that is no RESPONSE. */
 static void before_response(const struct dev_case *c)
 {
 	char b[4];
@@ -126,7 +126,7 @@ static void request(uint32_t from, uint32_t to, unsigned type)
 	dev_send(&h, NULL, 0, 0);
 }
 
-/* The host opens so many connections to a port of the guest. */
+/* REQUESTs to one port of the guest, each from another. */
 static void requests(const struct dev_case *c)
 {
 	struct zv_queue_stats before = guest_stats(0), after;
@@ -217,7 +217,7 @@ static void buf_alloc_back(const struct dev_case *c)
 	credit(262144, 100);
 }
 
-/* Never any room: the guest keeps what it could not send, and no more. */
+/* Credit without limit: what the guest can send is bounded by its ring. */
 static void promises_4_gigabytes(const struct dev_case *c)
 {
 	uint64_t sent = 0;
@@ -226,7 +226,6 @@ static void promises_4_gigabytes(const struct dev_case *c)
 	(void)c;
 	credit(UINT32_MAX, 0);
 	gdev_pump();
-	/* The device takes nothing: the ring is the bound. */
 	while ((n = zv_send(G.c[0], zeroes, sizeof(zeroes), 0)) > 0)
 		sent += (uint64_t)n;
 	assert_int_equal(n, -EAGAIN);
@@ -252,7 +251,7 @@ static void for_ever(const struct dev_case *c)
 
 /* ---- HELLO ---- */
 
-/* An answer to HELLO with another word at an offset; the guest has sent its HELLO by now. */
+/* A HELLO_ACK in which one word is wrong. The guest has sent its HELLO by now. */
 static void hello(const struct dev_case *c)
 {
 	struct hello ack = {.type = CTRL_HELLO_ACK,

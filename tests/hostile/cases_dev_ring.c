@@ -8,7 +8,7 @@
 
 #define ROOM (VSOCK_HDR_LEN + G_BUF)
 
-/* A receive buffer comes back under some id, with so many bytes written. */
+/* A receive buffer comes back with the id and the length of the case. */
 static void rx_used(const struct dev_case *c)
 {
 	uint16_t id = dev_take(RX0);
@@ -96,7 +96,7 @@ static void tx_unasked(const struct dev_case *c)
 	look_at_tx();
 }
 
-/* A header with some length, in a used entry with another. */
+/* The length in the header is not that of the used entry. */
 static void hdr_len(const struct dev_case *c)
 {
 	struct vsock_hdr h = dev_hdr(VSOCK_OP_RW, c->len);

@@ -16,7 +16,7 @@
 
 #include <cmocka.h>
 
-/* A request of so many bytes with so many descriptors. */
+/* A request with c->size bytes of payload and c->nfd descriptors. */
 static void with_fds(struct raw *r, const struct msg_case *c)
 {
 	uint8_t p[64] = {0};
@@ -96,7 +96,7 @@ static int make_fd(const struct raw *r, enum fd_kind kind)
 	}
 }
 
-/* A descriptor of some kind for both rings; then the host must be made to use it. */
+/* A descriptor of the case's kind for both rings; then the host is made to use it. */
 static void odd_fd(struct raw *r, const struct msg_case *c)
 {
 	for (uint64_t ring = 0; ring < 2; ring++) {
@@ -107,7 +107,7 @@ static void odd_fd(struct raw *r, const struct msg_case *c)
 		if (fd >= 0)
 			close(fd);
 	}
-	/* wants a notification for everything */
+	/* used_event asks for a notification of each packet */
 	for (unsigned i = 0; i < 200; i++) {
 		shm_store16(&r->ring[RAW_TX].avail->ring[RAW_N], r->ring[RAW_TX].used_seen);
 		shm_store16(&r->ring[RAW_RX].avail->ring[RAW_N], r->ring[RAW_RX].used_seen);

@@ -40,7 +40,7 @@ static void refused(struct raw *r, const struct host_case *c)
 	assert_false(raw_connect(r, c->sport, ZV_CTRL_PORT, c->type));
 }
 
-/* A good one but for a word at an offset. */
+/* A HELLO in which one word is wrong. */
 static void spoilt(struct raw *r, const struct host_case *c)
 {
 	uint8_t b[HELLO_BYTES];
@@ -51,7 +51,7 @@ static void spoilt(struct raw *r, const struct host_case *c)
 	assert_true(raw_pkt(r, VSOCK_OP_RW, b, HELLO_WIRE_LEN));
 }
 
-/* The first bytes of a good one, in packets of so many. */
+/* The first c->len bytes of a good HELLO, in packets of c->piece bytes. */
 static void in_pieces(struct raw *r, const struct host_case *c)
 {
 	uint8_t b[HELLO_BYTES];

@@ -71,7 +71,7 @@ static void addr_first(struct raw *r, const struct msg_case *c)
 	assert_true(raw_start(r));
 }
 
-/* A state message: a number for a ring. */
+/* A message with a ring and a number: SET_VRING_NUM and its like. */
 static void state(struct raw *r, const struct msg_case *c)
 {
 	int64_t v = raw_state(r, c->req, c->ring, c->num);
@@ -87,7 +87,7 @@ static void get_base(struct raw *r, const struct msg_case *c)
 			 c->answer);
 }
 
-/* The parts of a ring are moved. */
+/* SET_VRING_ADDR with addresses at which no ring can be: the queue must not run. */
 static void bad_addr(struct raw *r, const struct msg_case *c)
 {
 	struct {
@@ -124,7 +124,7 @@ static void u64(struct raw *r, const struct msg_case *c)
 	assert_int_equal(raw_ask(r, c->req, &v, sizeof(v), NULL, 0), c->answer);
 }
 
-/* Some size in the header, other bytes behind it. */
+/* The header says c->size bytes, and c->sent bytes follow. */
 static void sized(struct raw *r, const struct msg_case *c)
 {
 	static uint8_t junk[8192];
@@ -141,7 +141,7 @@ static void truncated(struct raw *r, const struct msg_case *c)
 	shutdown(r->sock, SHUT_WR);
 }
 
-/* A request with any flags. */
+/* A request whose header has the case's flags. */
 static void request(struct raw *r, const struct msg_case *c)
 {
 	uint8_t p[32] = {0};
@@ -188,7 +188,7 @@ static void config_without_payload(struct raw *r, const struct msg_case *c)
 	(void)raw_query(r, REQ_GET_CONFIG, NULL, 0, -1, out, sizeof(out), NULL);
 }
 
-/* What would be dangerous to pass on: each field is all ones, then each in turn. */
+/* An in-flight buffer for more queues than there are: passed on, rte_vhost would allocate it. */
 static void inflight(struct raw *r, const struct msg_case *c)
 {
 	struct {
@@ -240,7 +240,7 @@ static void stop_storm(struct raw *r, const struct msg_case *c)
 	}
 }
 
-/* Rings that no vsock device has. */
+/* SET_VRING_NUM for all 256 rings that a message can name. */
 static void all_rings(struct raw *r, const struct msg_case *c)
 {
 	for (uint32_t i = 0; i < 256; i++)

@@ -13,7 +13,7 @@ enum msg_verdict {
 	UNKNOWN,     /* any of these */
 };
 
-/* What is no eventfd, or no good one. */
+/* Descriptors that are no eventfd, or one on which a write would block. */
 enum fd_kind { PIPE, PIPE_CLOSED, SOCKET_CLOSED, FULL_EVENTFD, MEMFD, EPOLL, DEV_NULL, NO_FD };
 
 /* Addresses of a ring's parts, in the frontend's address space. */

@@ -119,7 +119,7 @@ struct raw_region {
 
 /* ---- messages ---- */
 
-/* Nothing is open. */
+/* Before the first use: no descriptor is open, no memory mapped. */
 void raw_init(struct raw *r);
 /* Connects the socket; nothing else. False: refused. */
 bool raw_dial(struct raw *r, const char *path, uint64_t cid, unsigned flags);

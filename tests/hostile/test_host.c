@@ -63,7 +63,7 @@ static void check_heard(const struct host_case *c, uint32_t mark)
 		fail_msg("%u data packets heard, not %d", rw, c->rw);
 }
 
-/* What was the victim's is nobody's problem: a new session works. */
+/* Only that session has ended: a new one works, and the bystander has gone on. */
 static void recovers(void)
 {
 	const char *fault;

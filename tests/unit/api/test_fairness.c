@@ -166,13 +166,14 @@ static void test_small_messages_get_turns_beside_bulk(void **state)
 	close_many(n);
 }
 
-enum hog { NO_HOG, NEVER_RELEASES, NEVER_SENDS };
+/* What the first connection does wrong. */
+enum misuse { NO_MISUSE, NEVER_RELEASES, NEVER_SENDS };
 
 /*
  * The first connection receives and never releases, or reserves and never sends; @others go on,
  * with zero-copy calls. Their slowest must get at least half of what it gets without the first.
  */
-static uint64_t slowest_beside(enum hog hog, bool g2h, unsigned others)
+static uint64_t slowest_beside(enum misuse misuse, bool g2h, unsigned others)
 {
 	struct zv_buf held[64];
 	uint64_t least = UINT64_MAX;
@@ -180,11 +181,11 @@ static uint64_t slowest_beside(enum hog hog, bool g2h, unsigned others)
 	int n;
 
 	connect_many(others + 1, g2h);
-	while (hog == NEVER_SENDS && nheld < 64 &&
+	while (misuse == NEVER_SENDS && nheld < 64 &&
 	       (n = zv_buf_alloc(flows[0].tx, held + nheld, 64 - nheld, 64)) > 0)
 		nheld += (unsigned)n;
 	for (unsigned r = 0; r < 400; r++) {
-		if (hog == NEVER_RELEASES) {
+		if (misuse == NEVER_RELEASES) {
 			send_all_it_can(&flows[0], 4096, false);
 			while (nheld < 64 &&
 			       (n = zv_buf_recv(flows[0].rx, held + nheld, 64 - nheld)) > 0)
@@ -201,8 +202,8 @@ static uint64_t slowest_beside(enum hog hog, bool g2h, unsigned others)
 	}
 	for (unsigned i = 1; i <= others; i++)
 		least = flows[i].got < least ? flows[i].got : least;
-	assert_int_equal(hog != NO_HOG, nheld != 0);
-	if (hog == NEVER_SENDS)
+	assert_int_equal(misuse != NO_MISUSE, nheld != 0);
+	if (misuse == NEVER_SENDS)
 		zv_buf_cancel(flows[0].tx, held, nheld);
 	else if (nheld)
 		zv_buf_release(zv_conn_queue(flows[0].rx), held, nheld);
@@ -210,39 +211,39 @@ static uint64_t slowest_beside(enum hog hog, bool g2h, unsigned others)
 	return least;
 }
 
-static void hog_and_200(void **state, enum hog hog, bool g2h)
+static void two_hundred_beside(void **state, enum misuse misuse, bool g2h)
 {
 	uint64_t alone, beside;
 
-	alone = slowest_beside(NO_HOG, g2h, 200);
+	alone = slowest_beside(NO_MISUSE, g2h, 200);
 	pair_teardown(state);
 	pair_setup(state);
-	beside = slowest_beside(hog, g2h, 200);
+	beside = slowest_beside(misuse, g2h, 200);
 	assert_true(alone > 0);
 	if (beside < alone / 2)
-		fail_msg("%llu bytes beside a hog, %llu without", (unsigned long long)beside,
-			 (unsigned long long)alone);
+		fail_msg("%llu bytes beside a connection that keeps buffers, %llu without",
+			 (unsigned long long)beside, (unsigned long long)alone);
 }
 
 static void test_hog_of_received_buffers_on_the_host(void **state)
 {
-	hog_and_200(state, NEVER_RELEASES, true);
+	two_hundred_beside(state, NEVER_RELEASES, true);
 }
 
 static void test_hog_of_received_buffers_in_the_guest(void **state)
 {
-	hog_and_200(state, NEVER_RELEASES, false);
+	two_hundred_beside(state, NEVER_RELEASES, false);
 }
 
 /* The mirror image: one reserves transmit buffers and never sends them. */
 static void test_hog_of_reserved_buffers_in_the_guest(void **state)
 {
-	hog_and_200(state, NEVER_SENDS, true);
+	two_hundred_beside(state, NEVER_SENDS, true);
 }
 
 static void test_hog_of_reserved_buffers_on_the_host(void **state)
 {
-	hog_and_200(state, NEVER_SENDS, false);
+	two_hundred_beside(state, NEVER_SENDS, false);
 }
 
 /* Each may hold half of what the others leave of half the ring. */
