@@ -13,6 +13,7 @@
 #include "config/config.h"
 #include "control/control.h"
 #include "core/daemon.h"
+#include "core/heap.h"
 #include "core/log.h"
 #include "notify.h"
 #include "privs.h"
@@ -156,6 +157,7 @@ static int serve(struct daemon *d, const struct cli *cli, int sigfd)
 			control_serve(d);
 		if (d->down && daemon_retry(d))
 			say_ready(d, "");
+		heap_look();
 		if (n <= 0 || !fds[0].revents || read(sigfd, &info, sizeof(info)) != sizeof(info))
 			continue;
 		if (info.ssi_signo == SIGHUP) {

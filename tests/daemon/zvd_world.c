@@ -27,6 +27,7 @@ char zw_dir[64];
 pid_t zw_pid;
 unsigned zw_nofile;
 bool zw_keep_log;
+uint32_t zw_buf_alloc;
 
 static struct zv_dev *guests[ZW_GUESTS];
 
@@ -237,6 +238,7 @@ static struct zv_dev *guest_open(unsigned i, const char *name, unsigned queues, 
 {
 	struct zv_opts o = {.size = sizeof(o),
 			    .queues = queues,
+			    .buf_alloc = zw_buf_alloc,
 			    .connect_timeout_ns = LONG_S * 1000000000ull,
 			    .flags = flags};
 	time_t end = now() + LONG_S;

@@ -20,6 +20,8 @@ extern pid_t zw_pid;
  * zw_logged(), and to stderr at the end. */
 extern unsigned zw_nofile;
 extern bool zw_keep_log;
+/* Before zw_guest. Not 0: receive credit of its connections. */
+extern uint32_t zw_buf_alloc;
 
 /*
  * Starts @program with the configuration @conf, in which every '@' stands for zw_dir. @lcores > 1:

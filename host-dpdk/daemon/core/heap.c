@@ -1,0 +1,59 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "heap.h"
+
+#include <malloc.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <time.h>
+#include <unistd.h>
+
+static struct {
+	uint64_t next_ms; /* no look before */
+	size_t least; /* what was held after the last one that gave memory back, or less since */
+} heap;
+
+static uint64_t now_ms(void)
+{
+	struct timespec t;
+
+	(void)clock_gettime(CLOCK_MONOTONIC, &t);
+	return (uint64_t)t.tv_sec * 1000u + (uint64_t)t.tv_nsec / 1000000u;
+}
+
+/* Bytes of memory that are resident and nobody else's; not the guests'. 0: not known. */
+static size_t held(void)
+{
+	FILE *f = fopen("/proc/self/statm", "re");
+	unsigned long resident, shared;
+	int n = f ? fscanf(f, "%*u %lu %lu", &resident, &shared) : 0;
+
+	if (f)
+		(void)fclose(f);
+	return n == 2 && resident > shared ? (resident - shared) * (size_t)sysconf(_SC_PAGESIZE)
+					   : 0;
+}
+
+/* Of these, what malloc has given out. */
+static size_t in_use(void)
+{
+	struct mallinfo2 m = mallinfo2();
+
+	return m.uordblks + m.hblkhd;
+}
+
+void heap_look(void)
+{
+	uint64_t now = now_ms();
+	size_t have;
+
+	if (now < heap.next_ms)
+		return;
+	heap.next_ms = now + HEAP_LOOK_MS;
+	have = held();
+	if (have < heap.least)
+		heap.least = have;
+	if (have < heap.least + HEAP_SLACK || have < in_use() + HEAP_SLACK)
+		return;
+	(void)malloc_trim(0);
+	heap.least = held();
+}
