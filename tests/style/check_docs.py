@@ -155,6 +155,43 @@ def names_are_in_the_file_that_is_named():
     return wrong
 
 
+def mapped():
+    """(path without suffix, line) of each file that the tables of docs/architecture.md say is there.
+
+    | file of FOLDER | ... has names in the first column, | folder of FOLDER | files | ... folders in the first, or
+    the one above, and names in the second. A name is in the folder of the one before it in the cell.
+    """
+    text = tree.read('docs/architecture.md')
+    base, columns, folder = None, 0, ''
+    for no, line in enumerate(text.split('\n'), 1):
+        cells = [c.strip() for c in line.strip('|').split('|')]
+        if not line.startswith('|'):
+            base = None
+        elif m := re.fullmatch(r'(file|folder) of (\S+)', cells[0]):
+            base, columns = m.group(2), 1 if m.group(1) == 'file' else 2
+            folder = base
+        elif base and not cells[0].startswith('---'):
+            if columns == 2:
+                folder = os.path.normpath(os.path.join(base, cells[0])) if cells[0] else folder
+            here = folder
+            for name in filter(None, cells[columns - 1].split(', ')):
+                here = os.path.join(folder, os.path.dirname(name)) if '/' in name else here
+                yield os.path.normpath(os.path.join(here, os.path.basename(name))), no
+
+
+def the_map_shows_every_file():
+    """docs/architecture.md names the sources of each part, and no others. Private headers (*_priv, *_int) go without saying."""
+    wrong, shown = [], set()
+    sources = {p[:-2] for p in PATHS if re.search(r'\.c$|(?<!_priv)(?<!_int)\.h$', p)
+               and not p.startswith(('tests/', 'examples/', 'api/include/', 'bench/test_'))}
+    for pattern, line in mapped():
+        found = fnmatch.filter(sources, pattern)
+        if not found:
+            wrong.append(f'docs/architecture.md:{line}: {pattern} is not in the tree')
+        shown |= set(found)
+    return wrong + [f'docs/architecture.md: no table shows {p}' for p in sorted(sources - shown)]
+
+
 def tests_of_the_threat_model_exist():
     """The last column names tests as meson does (host vu_rules) or by the last word of that alone."""
     text = tree.read('docs/threat-model.md')
@@ -173,5 +210,5 @@ def tests_of_the_threat_model_exist():
 
 if __name__ == '__main__':
     tree.run(files_in_documents_exist, links_lead_somewhere, files_in_comments_exist,
-             names_in_documents_exist, names_are_in_the_file_that_is_named,
+             names_in_documents_exist, names_are_in_the_file_that_is_named, the_map_shows_every_file,
              tests_of_the_threat_model_exist)
