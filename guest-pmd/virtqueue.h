@@ -32,6 +32,7 @@
 #ifndef ZV_VIRTQUEUE_H
 #define ZV_VIRTQUEUE_H
 
+#include "proto/vm_addr.h"
 #include "shm_access.h"
 
 #include <linux/virtio_ring.h>
@@ -93,8 +94,8 @@ void virtq_fini(struct virtq *vq);
  */
 void virtq_reset(struct virtq *vq, bool event_idx);
 
-/* Fills descriptor @id: where its buffer is, as the device sees it, its length, VRING_DESC_F_*. */
-void virtq_set_desc(struct virtq *vq, uint16_t id, uint64_t gpa, uint32_t len, uint16_t flags);
+/* Fills descriptor @id: where its buffer is, its length, VRING_DESC_F_*. */
+void virtq_set_desc(struct virtq *vq, uint16_t id, struct iova addr, uint32_t len, uint16_t flags);
 
 /* For logs. */
 const char *virtq_fault_name(unsigned fault);

@@ -76,9 +76,9 @@ void virtq_reset(struct virtq *vq, bool event_idx)
 	virtq_disarm(vq);
 }
 
-void virtq_set_desc(struct virtq *vq, uint16_t id, uint64_t gpa, uint32_t len, uint16_t flags)
+void virtq_set_desc(struct virtq *vq, uint16_t id, struct iova addr, uint32_t len, uint16_t flags)
 {
-	const struct vring_desc d = {.addr = gpa, .len = len, .flags = flags};
+	const struct vring_desc d = {.addr = addr.v, .len = len, .flags = flags};
 
 	/* Not visible to the device before a publish. */
 	memcpy(&vq->desc[id], &d, sizeof(d));

@@ -26,11 +26,11 @@ static void broken(struct vsock_pair *p, const struct virtq *vq)
 	vsock_pair_stop(p);
 }
 
-static void publish_ring(struct vsock_pair *p, struct virtq *vq, int kick_fd)
+static void publish_ring(struct vsock_pair *p, struct virtq *vq, const struct virtq_notify *kick)
 {
 	if (virtq_pending(vq) && virtq_publish(vq)) {
 		stats_add(&p->tq.stats.kicks, 1);
-		vsock_kick(kick_fd);
+		virtq_notify(kick);
 	}
 }
 
@@ -61,7 +61,7 @@ static bool held_by_event(struct vsock_pair *p)
 	idx = shm_load16(&ev->vq.used->idx);
 	if (p->nudged != idx) { /* a device need not have signalled; once is enough */
 		p->nudged = idx;
-		vsock_kick(ev->call_fd);
+		eventfd_signal(ev->call_fd);
 	}
 	return true;
 }
@@ -146,7 +146,7 @@ int vsock_rx_burst(struct transport_queue *q, struct rx_pkt *pkts, unsigned max)
 	if (n == 0) {
 		if ((p->hot_rx.nspare || virtq_pending(&p->rx)) && hot_rx_idle(&p->hot_rx)) {
 			rx_top_up(p, p->rx.size);
-			publish_ring(p, &p->rx, p->kick_rx);
+			publish_ring(p, &p->rx, &p->kick_rx);
 		}
 		if (__builtin_expect(p->rx.fault, 0))
 			broken(p, &p->rx);
@@ -317,15 +317,6 @@ unsigned vsock_pair_unsent(struct vsock_pair *p)
 
 /* ---- notifications ---- */
 
-void vsock_kick(int fd)
-{
-	const uint64_t one = 1;
-
-	/* EAGAIN: the counter is full, so the other side is being notified. Nothing else fails. */
-	if (write(fd, &one, sizeof(one)) < 0)
-		return;
-}
-
 /*
  * Released receive buffers are published in groups: a publish takes the line of the avail index
  * away from the device and costs a barrier, and a device that still has a quarter of the ring does
@@ -338,10 +329,10 @@ void vsock_publish(struct transport_queue *q)
 
 	if (!q->up)
 		return;
-	publish_ring(p, &p->tx, p->kick_tx);
+	publish_ring(p, &p->tx, &p->kick_tx);
 	if (virtq_pending(&p->rx) >= p->rx_lazy ||
 	    (uint16_t)(p->rx.published - p->rx.used_idx) <= p->hot_rx.hot / 4)
-		publish_ring(p, &p->rx, p->kick_rx);
+		publish_ring(p, &p->rx, &p->kick_rx);
 }
 
 int vsock_arm(struct transport_queue *q, unsigned room)
@@ -351,8 +342,8 @@ int vsock_arm(struct transport_queue *q, unsigned room)
 	if (!q->up)
 		return 0; /* the control thread wakes the owner when that changes */
 	rx_top_up(p, p->rx.size);
-	publish_ring(p, &p->tx, p->kick_tx);
-	publish_ring(p, &p->rx, p->kick_rx);
+	publish_ring(p, &p->tx, &p->kick_tx);
+	publish_ring(p, &p->rx, &p->kick_rx);
 	if (!virtq_arm(&p->rx) && !held_by_event(p))
 		return 1;
 	if (room && (vsock_tx_ready(q) >= room || !virtq_arm(&p->tx))) {

@@ -41,7 +41,9 @@
 #define ZV_VSOCK_DRV_H
 
 #include "hot_bufs.h"
+#include "proto/vm_addr.h"
 #include "transport.h"
+#include "virtq_notify.h"
 #include "virtqueue.h"
 
 #define VSOCK_BURST	 64u /* most packets of one rx_burst */
@@ -52,7 +54,7 @@
 /* Buffers of one ring. */
 struct vsock_bufs {
 	uint8_t *base;
-	uint64_t gpa;	  /* of base, as the device sees it */
+	struct iova iova; /* of base */
 	size_t stride;	  /* bytes from buffer to buffer */
 	uint32_t payload; /* payload bytes of a buffer */
 };
@@ -61,9 +63,9 @@ struct vsock_bufs {
 struct vsock_events {
 	struct virtq vq;
 	uint8_t *buf; /* VSOCK_EVENTS lines */
-	uint64_t gpa;
+	struct iova iova;
 	int call_fd; /* signalled by the device, and by a queue that found an event */
-	int kick_fd;
+	struct virtq_notify kick;
 	uint16_t seen; /* used index up to which events have been dealt with; atomic */
 };
 
@@ -100,7 +102,7 @@ struct vsock_pair {
 
 	/* notifications; owned by the transport */
 	int call_fd; /* both rings' interrupts and the control thread's wake-ups */
-	int kick_rx, kick_tx;
+	struct virtq_notify kick_rx, kick_tx;
 
 	struct pkt_seg seg[VSOCK_BURST];
 };
@@ -110,7 +112,8 @@ struct vsock_pair_conf {
 	uint32_t ring_size;		    /* a power of two, 16..32768 */
 	void *rx_ring, *tx_ring;	    /* virtq_bytes(ring_size) each, VIRTQ_ALIGN aligned */
 	struct vsock_bufs rx_bufs, tx_bufs; /* ring_size buffers each, cache-line aligned */
-	int call_fd, kick_rx, kick_tx;	    /* eventfds, non-blocking */
+	int call_fd;			    /* eventfd, non-blocking */
+	struct virtq_notify kick_rx, kick_tx;
 };
 
 /* Distance of buffers with @payload bytes; see the comment at its definition. */
@@ -133,9 +136,9 @@ unsigned vsock_pair_unsent(struct vsock_pair *p);
 /* Makes tq fd readable. Any thread. */
 void vsock_pair_wake(const struct vsock_pair *p);
 
-/* @ring: virtq_bytes(VSOCK_EVENT_RING); @buf: VSOCK_EVENTS cache lines at @gpa. 0 or -ENOMEM. */
-int vsock_events_init(struct vsock_events *ev, void *ring, void *buf, uint64_t gpa, int call_fd,
-		      int kick_fd);
+/* @ring: virtq_bytes(VSOCK_EVENT_RING); @buf: VSOCK_EVENTS cache lines at @iova. 0 or -ENOMEM. */
+int vsock_events_init(struct vsock_events *ev, void *ring, void *buf, struct iova iova, int call_fd,
+		      struct virtq_notify kick);
 void vsock_events_fini(struct vsock_events *ev);
 void vsock_events_reset(struct vsock_events *ev, bool event_idx);
 /* Posts all buffers, kicks, and keeps the ring armed for good. */
@@ -147,9 +150,6 @@ void vsock_events_start(struct vsock_events *ev);
 int vsock_events_take(struct vsock_events *ev);
 /* Gives the buffers taken back, and lets queues receive again. */
 void vsock_events_done(struct vsock_events *ev);
-
-/* Sends a notification to the device. */
-void vsock_kick(int fd);
 
 /* For struct transport_queue_ops; vsock_fd for struct transport_ops. */
 int vsock_rx_burst(struct transport_queue *q, struct rx_pkt *pkts, unsigned max);

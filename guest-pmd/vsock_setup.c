@@ -121,10 +121,10 @@ void vsock_pair_reset(struct vsock_pair *p, bool event_idx)
 	virtq_reset(&p->tx, event_idx);
 	for (uint32_t i = 0; i < p->rx.size; i++) {
 		virtq_set_desc(&p->rx, (uint16_t)i,
-			       p->rx_bufs.gpa + i * p->rx_bufs.stride + VSOCK_HDR_OFF,
+			       iova_add(p->rx_bufs.iova, i * p->rx_bufs.stride + VSOCK_HDR_OFF),
 			       vsock_room(&p->rx_bufs), VRING_DESC_F_WRITE);
 		virtq_set_desc(&p->tx, (uint16_t)i,
-			       p->tx_bufs.gpa + i * p->tx_bufs.stride + VSOCK_HDR_OFF,
+			       iova_add(p->tx_bufs.iova, i * p->tx_bufs.stride + VSOCK_HDR_OFF),
 			       vsock_room(&p->tx_bufs), 0);
 	}
 }
@@ -142,25 +142,25 @@ void vsock_pair_start(struct vsock_pair *p, const struct vsock_events *ev)
 	stats_add(&p->tq.stats.sessions, 1);
 	if (virtq_publish(&p->rx)) {
 		stats_add(&p->tq.stats.kicks, 1);
-		vsock_kick(p->kick_rx);
+		virtq_notify(&p->kick_rx);
 	}
 }
 
 void vsock_pair_wake(const struct vsock_pair *p)
 {
-	vsock_kick(p->call_fd);
+	eventfd_signal(p->call_fd);
 }
 
 /* ---- event queue ---- */
 
-int vsock_events_init(struct vsock_events *ev, void *ring, void *buf, uint64_t gpa, int call_fd,
-		      int kick_fd)
+int vsock_events_init(struct vsock_events *ev, void *ring, void *buf, struct iova iova, int call_fd,
+		      struct virtq_notify kick)
 {
 	memset(ev, 0, sizeof(*ev));
 	ev->buf = buf;
-	ev->gpa = gpa;
+	ev->iova = iova;
 	ev->call_fd = call_fd;
-	ev->kick_fd = kick_fd;
+	ev->kick = kick;
 	return virtq_init(&ev->vq, ring, VSOCK_EVENT_RING);
 }
 
@@ -174,7 +174,7 @@ void vsock_events_reset(struct vsock_events *ev, bool event_idx)
 	virtq_reset(&ev->vq, event_idx);
 	__atomic_store_n(&ev->seen, 0, __ATOMIC_RELEASE);
 	for (uint16_t i = 0; i < VSOCK_EVENTS; i++)
-		virtq_set_desc(&ev->vq, i, ev->gpa + i * SHM_CACHE_LINE,
+		virtq_set_desc(&ev->vq, i, iova_add(ev->iova, i * SHM_CACHE_LINE),
 			       sizeof(struct virtio_vsock_event), VRING_DESC_F_WRITE);
 }
 
@@ -184,10 +184,10 @@ static void events_post(struct vsock_events *ev)
 		if (!virtq_has(&ev->vq, i))
 			virtq_post(&ev->vq, i, sizeof(struct virtio_vsock_event));
 	if (virtq_pending(&ev->vq) && virtq_publish(&ev->vq))
-		vsock_kick(ev->kick_fd);
+		virtq_notify(&ev->kick);
 	/* Events that are there already are not lost: one more look, by way of our own eventfd. */
 	if (!virtq_arm(&ev->vq))
-		vsock_kick(ev->call_fd);
+		eventfd_signal(ev->call_fd);
 }
 
 void vsock_events_start(struct vsock_events *ev)

@@ -202,7 +202,7 @@ void guest_control_stop(struct guest_dev *dev)
 {
 	if (!dev->thread_runs)
 		return;
-	vsock_kick(dev->stop_fd);
+	eventfd_signal(dev->stop_fd);
 	pthread_join(dev->thread, NULL);
 	dev->thread_runs = false;
 }

@@ -49,7 +49,7 @@ static struct vsock_bufs bufs_at(const struct guest_dev *dev, size_t off, uint32
 {
 	return (struct vsock_bufs){
 		.base = (uint8_t *)dev->mem.addr + off,
-		.gpa = dev->gpa + off,
+		.iova = iova_add(dev->iova, off),
 		.stride = vsock_stride(payload),
 		.payload = payload,
 	};
@@ -69,6 +69,12 @@ static void close_fd(int fd)
 		close(fd);
 }
 
+static void close_kick(const struct virtq_notify *n)
+{
+	if (n->kind == VIRTQ_NOTIFY_EVENTFD)
+		close_fd(n->fd);
+}
+
 static int build_pair(struct guest_dev *dev, unsigned i, const struct layout *l,
 		      const struct zv_opts *o)
 {
@@ -81,22 +87,22 @@ static int build_pair(struct guest_dev *dev, unsigned i, const struct layout *l,
 		.rx_bufs = bufs_at(dev, bufs, o->rx_buf),
 		.tx_bufs = bufs_at(dev, bufs + l->rx, o->tx_buf),
 		.call_fd = -1,
-		.kick_rx = -1,
-		.kick_tx = -1,
 	};
-	int ret;
+	int kick_rx = -1, kick_tx = -1, ret;
 
 	ret = new_eventfd(&conf.call_fd);
 	if (ret == 0)
-		ret = new_eventfd(&conf.kick_rx);
+		ret = new_eventfd(&kick_rx);
 	if (ret == 0)
-		ret = new_eventfd(&conf.kick_tx);
+		ret = new_eventfd(&kick_tx);
+	conf.kick_rx = virtq_notify_eventfd(kick_rx);
+	conf.kick_tx = virtq_notify_eventfd(kick_tx);
 	if (ret == 0)
 		ret = vsock_pair_init(&dev->pair[i], &conf);
 	if (ret) {
 		close_fd(conf.call_fd);
-		close_fd(conf.kick_rx);
-		close_fd(conf.kick_tx);
+		close_fd(kick_rx);
+		close_fd(kick_tx);
 		return ret;
 	}
 	dev->d.nqueues = i + 1; /* what dev_free() has to undo */
@@ -125,12 +131,13 @@ static int build(struct guest_dev *dev, const struct zv_opts *o, unsigned pairs)
 		ret = new_eventfd(&kick);
 	if (ret == 0)
 		ret = vsock_events_init(&dev->ev, (uint8_t *)dev->mem.addr + l.ev_ring,
-					(uint8_t *)dev->mem.addr + l.ev_buf, dev->gpa + l.ev_buf,
-					call, kick);
+					(uint8_t *)dev->mem.addr + l.ev_buf,
+					iova_add(dev->iova, l.ev_buf), call,
+					virtq_notify_eventfd(kick));
 	if (ret) {
 		close_fd(call);
 		close_fd(kick);
-		dev->ev.call_fd = dev->ev.kick_fd = -1;
+		dev->ev.call_fd = dev->ev.kick.fd = -1;
 	}
 	return ret;
 }
@@ -139,14 +146,14 @@ static void dev_free(struct guest_dev *dev)
 {
 	for (unsigned i = 0; i < dev->d.nqueues; i++) {
 		close_fd(dev->pair[i].call_fd);
-		close_fd(dev->pair[i].kick_rx);
-		close_fd(dev->pair[i].kick_tx);
+		close_kick(&dev->pair[i].kick_rx);
+		close_kick(&dev->pair[i].kick_tx);
 		vsock_pair_fini(&dev->pair[i]);
 	}
 	free(dev->pair);
 	vsock_events_fini(&dev->ev);
 	close_fd(dev->ev.call_fd);
-	close_fd(dev->ev.kick_fd);
+	close_kick(&dev->ev.kick);
 	shm_region_destroy(&dev->mem);
 	close_fd(dev->stop_fd);
 	dev->link->destroy(dev);
@@ -192,7 +199,7 @@ int guest_dev_open(struct guest_dev *dev, const struct zv_opts *opts)
 	unsigned pairs = opts->queues ? opts->queues : 1;
 	int ret;
 
-	dev->mem.fd = dev->stop_fd = dev->ev.call_fd = dev->ev.kick_fd = -1;
+	dev->mem.fd = dev->stop_fd = dev->ev.call_fd = dev->ev.kick.fd = -1;
 	ret = check_opts(opts);
 	if (ret)
 		goto fail;

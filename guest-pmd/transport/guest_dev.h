@@ -72,7 +72,7 @@ struct guest_dev {
 	const struct guest_link_ops *link;
 	const char *scheme; /* "vhost-user"... and */
 	const char *name;   /* which device, for messages */
-	uint64_t gpa;	    /* of the first byte of mem, as the device sees it */
+	struct iova iova;   /* of the first byte of mem */
 	/* Set by connect() and read_cid(). */
 	struct guest_features has;
 	uint64_t guest_cid; /* guest_dev_set_cid() */

@@ -404,12 +404,12 @@ int frontend_read_cid(struct frontend *f)
 	return 0;
 }
 
-int frontend_set_memory(struct frontend *f, int fd, const void *addr, uint64_t size, uint64_t gpa)
+int frontend_set_memory(struct frontend *f, int fd, const void *addr, uint64_t size, struct gpa gpa)
 {
 	struct vu_msg m, reply;
 	int ret;
 
-	frontend_msg_mem(&m, gpa, size, (uintptr_t)addr);
+	frontend_msg_mem(&m, gpa, size, uva_of_ptr(addr));
 	if (!(f->protocol & VU_PROTOCOL_REPLY_ACK))
 		return send_msg(f, &m, fd);
 	m.flags |= VU_FLAG_NEED_REPLY;
@@ -432,8 +432,8 @@ int frontend_start_ring(struct frontend *f, unsigned index, const struct virtq *
 	if (ret == 0)
 		ret = tell_state(f, VU_SET_VRING_BASE, index, 0);
 	if (ret == 0) {
-		frontend_msg_addr(&m, index, (uintptr_t)vq->desc, (uintptr_t)vq->avail,
-				  (uintptr_t)vq->used);
+		frontend_msg_addr(&m, index, uva_of_ptr(vq->desc), uva_of_ptr(vq->avail),
+				  uva_of_ptr(vq->used));
 		ret = send_msg(f, &m, -1);
 	}
 	if (ret == 0)

@@ -53,7 +53,8 @@ bool frontend_may_leave_blank(const struct frontend *f);
 int frontend_read_cid(struct frontend *f);
 
 /* Gives the backend the memory behind @fd, mapped here at @addr; guest address @gpa. */
-int frontend_set_memory(struct frontend *f, int fd, const void *addr, uint64_t size, uint64_t gpa);
+int frontend_set_memory(struct frontend *f, int fd, const void *addr, uint64_t size,
+			struct gpa gpa);
 
 /* Hands over a fresh ring as virtqueue @index and enables it. */
 int frontend_start_ring(struct frontend *f, unsigned index, const struct virtq *vq, int call_fd,

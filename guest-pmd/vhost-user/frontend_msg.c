@@ -25,25 +25,25 @@ void frontend_msg_state(struct vu_msg *m, uint32_t request, uint32_t index, uint
 	m->payload.state.num = num;
 }
 
-void frontend_msg_addr(struct vu_msg *m, uint32_t index, uint64_t desc, uint64_t avail,
-		       uint64_t used)
+void frontend_msg_addr(struct vu_msg *m, uint32_t index, struct uva desc, struct uva avail,
+		       struct uva used)
 {
 	frontend_msg_empty(m, VU_SET_VRING_ADDR);
 	m->size = sizeof(m->payload.addr);
 	m->payload.addr.index = index;
-	m->payload.addr.desc = desc;
-	m->payload.addr.avail = avail;
-	m->payload.addr.used = used;
+	m->payload.addr.desc = desc.v;
+	m->payload.addr.avail = avail.v;
+	m->payload.addr.used = used.v;
 }
 
-void frontend_msg_mem(struct vu_msg *m, uint64_t gpa, uint64_t size, uint64_t uva)
+void frontend_msg_mem(struct vu_msg *m, struct gpa gpa, uint64_t size, struct uva uva)
 {
 	frontend_msg_empty(m, VU_SET_MEM_TABLE);
 	m->size = VU_TABLE_HEAD + sizeof(struct vu_region);
 	m->payload.mem.nregions = 1;
-	m->payload.mem.region[0].gpa = gpa;
+	m->payload.mem.region[0].gpa = gpa.v;
 	m->payload.mem.region[0].size = size;
-	m->payload.mem.region[0].uva = uva;
+	m->payload.mem.region[0].uva = uva.v;
 }
 
 void frontend_msg_config(struct vu_msg *m, uint32_t offset, uint32_t len)

@@ -20,7 +20,7 @@
  * that a descriptor address and a ring address (which the protocol wants as user addresses) cannot
  * be mistaken for one another without being noticed, and not 0, which stays invalid.
  */
-#define GPA_BASE 0x40000000ull
+#define GPA_BASE ((struct gpa){0x40000000ull})
 
 struct frontend_dev {
 	struct guest_dev g; /* first */
@@ -52,23 +52,24 @@ static int link_connect(struct guest_dev *g)
 
 static int start_pair(struct frontend *fe, unsigned i, const struct vsock_pair *p)
 {
-	int ret = frontend_start_ring(fe, vsock_vq(i, VSOCK_VQ_RX), &p->rx, p->call_fd, p->kick_rx);
+	int ret = frontend_start_ring(fe, vsock_vq(i, VSOCK_VQ_RX), &p->rx, p->call_fd,
+				      p->kick_rx.fd);
 
 	if (ret)
 		return ret;
-	return frontend_start_ring(fe, vsock_vq(i, VSOCK_VQ_TX), &p->tx, p->call_fd, p->kick_tx);
+	return frontend_start_ring(fe, vsock_vq(i, VSOCK_VQ_TX), &p->tx, p->call_fd, p->kick_tx.fd);
 }
 
 static int link_start(struct guest_dev *g)
 {
 	struct frontend *fe = frontend_of(g);
-	int ret = frontend_set_memory(fe, g->mem.fd, g->mem.addr, g->mem.size, g->gpa);
+	int ret = frontend_set_memory(fe, g->mem.fd, g->mem.addr, g->mem.size, GPA_BASE);
 
 	for (unsigned i = 0; i < g->d.nqueues && ret == 0; i++)
 		ret = start_pair(fe, i, &g->pair[i]);
 	if (ret == 0 && g->has.events)
 		ret = frontend_start_ring(fe, VSOCK_VQ_EVENT, &g->ev.vq, g->ev.call_fd,
-					  g->ev.kick_fd);
+					  g->ev.kick.fd);
 	return ret ? ret : frontend_barrier(fe);
 }
 
@@ -137,7 +138,8 @@ static int frontend_open(struct transport_dev **out, const char *rest, const str
 	dev->g.link = &link_ops;
 	dev->g.scheme = frontend_transport_ops.scheme;
 	dev->g.name = dev->fe.path;
-	dev->g.gpa = GPA_BASE;
+	/* No VIRTIO_F_ACCESS_PLATFORM is negotiated. */
+	dev->g.iova = iova_of_gpa(GPA_BASE);
 	ret = guest_dev_open(&dev->g, opts);
 	if (ret)
 		return ret;

@@ -21,7 +21,7 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
-#define GPA  0x40000000ull
+#define IOVA ((struct iova){0x40000000ull})
 #define MAXN 64u
 
 struct world {
@@ -244,7 +244,9 @@ static void events(struct world *w)
 
 static void setup(struct world *w, struct fz *z)
 {
-	struct vsock_pair_conf c = {.call_fd = fds[0], .kick_rx = fds[1], .kick_tx = fds[2]};
+	struct vsock_pair_conf c = {.call_fd = fds[0],
+				    .kick_rx = virtq_notify_eventfd(fds[1]),
+				    .kick_tx = virtq_notify_eventfd(fds[2])};
 	uint8_t shape = fz_u8(z);
 
 	memset(w, 0, sizeof(*w));
@@ -264,10 +266,11 @@ static void setup(struct world *w, struct fz *z)
 	c.ring_size = w->n;
 	c.rx_ring = w->ring[0];
 	c.tx_ring = w->ring[1];
-	c.rx_bufs = (struct vsock_bufs){w->rx_mem, GPA, w->stride, w->payload};
-	c.tx_bufs = (struct vsock_bufs){w->tx_mem, GPA + (1u << 24), w->stride, w->payload};
+	c.rx_bufs = (struct vsock_bufs){w->rx_mem, IOVA, w->stride, w->payload};
+	c.tx_bufs = (struct vsock_bufs){w->tx_mem, iova_add(IOVA, 1u << 24), w->stride, w->payload};
 	FZ_CHECK(vsock_pair_init(w->p, &c) == 0);
-	FZ_CHECK(vsock_events_init(&w->ev, w->ring[2], w->ev_mem, 0x1000, fds[3], fds[4]) == 0);
+	FZ_CHECK(vsock_events_init(&w->ev, w->ring[2], w->ev_mem, (struct iova){0x1000}, fds[3],
+				   virtq_notify_eventfd(fds[4])) == 0);
 	w->q = &w->p->tq;
 	restart(w, w->event_idx);
 }

@@ -160,20 +160,20 @@ static int guest_open(struct transport_dev **out, const char *rest, const struct
 		return -ENOMEM;
 	for (unsigned i = 0; i < W.n; i++) {
 		uint8_t *at = (uint8_t *)W.mem.addr + one * i;
-		uint64_t gpa = GPA_BASE + one * i + 2 * ring;
+		struct iova iova = {GPA_BASE + one * i + 2 * ring};
 		int call = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
 		struct vsock_pair_conf c = {
 			.ring_size = o->ring_size,
 			.rx_ring = at,
 			.tx_ring = at + ring,
-			.rx_bufs = {at + 2 * ring, gpa, vsock_stride(o->rx_buf), o->rx_buf},
-			.tx_bufs = {at + 2 * ring + rx, gpa + rx, vsock_stride(o->tx_buf),
+			.rx_bufs = {at + 2 * ring, iova, vsock_stride(o->rx_buf), o->rx_buf},
+			.tx_bufs = {at + 2 * ring + rx, iova_add(iova, rx), vsock_stride(o->tx_buf),
 				    o->tx_buf},
 			.call_fd = call,
 		};
 
 		W.kick[i] = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
-		c.kick_rx = c.kick_tx = W.kick[i];
+		c.kick_rx = c.kick_tx = virtq_notify_eventfd(W.kick[i]);
 		if (vsock_pair_init(&W.pair[i], &c))
 			return -ENOMEM;
 		if (vhost_pair_set_call(&W.hq[i], VHOST_TO_GUEST, call) ||

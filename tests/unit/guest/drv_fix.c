@@ -11,9 +11,9 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
-uint8_t *va(const struct fixture *f, uint64_t gpa)
+uint8_t *va(const struct fixture *f, uint64_t iova)
 {
-	return f->mem + (gpa - GPA);
+	return f->mem + (iova - IOVA.v);
 }
 
 void setup(struct fixture *f, uint32_t n, uint32_t payload, bool events)
@@ -27,11 +27,12 @@ void setup(struct fixture *f, uint32_t n, uint32_t payload, bool events)
 	f->mem = aligned_alloc(SHM_CACHE_LINE, 2 * n * stride);
 	c.rx_ring = f->rings[0] = ring_mem(n);
 	c.tx_ring = f->rings[1] = ring_mem(n);
-	c.rx_bufs = (struct vsock_bufs){f->mem, GPA, stride, payload};
-	c.tx_bufs = (struct vsock_bufs){f->mem + n * stride, GPA + n * stride, stride, payload};
+	c.rx_bufs = (struct vsock_bufs){f->mem, IOVA, stride, payload};
+	c.tx_bufs = (struct vsock_bufs){f->mem + n * stride, iova_add(IOVA, n * stride), stride,
+					payload};
 	c.call_fd = eventfd(0, EFD_NONBLOCK);
-	c.kick_rx = eventfd(0, EFD_NONBLOCK);
-	c.kick_tx = eventfd(0, EFD_NONBLOCK);
+	c.kick_rx = virtq_notify_eventfd(eventfd(0, EFD_NONBLOCK));
+	c.kick_tx = virtq_notify_eventfd(eventfd(0, EFD_NONBLOCK));
 	assert_int_equal(vsock_pair_init(f->p, &c), 0);
 	f->q = &f->p->tq;
 	assert_int_equal(f->q->up, 0);
@@ -41,9 +42,9 @@ void setup(struct fixture *f, uint32_t n, uint32_t payload, bool events)
 	if (events) {
 		f->rings[2] = ring_mem(VSOCK_EVENT_RING);
 		f->ev_buf = aligned_alloc(SHM_CACHE_LINE, VSOCK_EVENTS * SHM_CACHE_LINE);
-		assert_int_equal(vsock_events_init(&f->ev, f->rings[2], f->ev_buf, GPA_EV,
+		assert_int_equal(vsock_events_init(&f->ev, f->rings[2], f->ev_buf, IOVA_EV,
 						   eventfd(0, EFD_NONBLOCK),
-						   eventfd(0, EFD_NONBLOCK)),
+						   virtq_notify_eventfd(eventfd(0, EFD_NONBLOCK))),
 				 0);
 		vsock_events_reset(&f->ev, true);
 		f->ev_ring = raw_ring(&f->ev.vq);
@@ -55,12 +56,12 @@ void setup(struct fixture *f, uint32_t n, uint32_t payload, bool events)
 void teardown(struct fixture *f)
 {
 	close(f->p->call_fd);
-	close(f->p->kick_rx);
-	close(f->p->kick_tx);
+	close(f->p->kick_rx.fd);
+	close(f->p->kick_tx.fd);
 	vsock_pair_fini(f->p);
 	if (f->ev_buf) {
 		close(f->ev.call_fd);
-		close(f->ev.kick_fd);
+		close(f->ev.kick.fd);
 		vsock_events_fini(&f->ev);
 	}
 	for (unsigned i = 0; i < 3; i++)

@@ -10,8 +10,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define GPA    0x40000000ull /* of the buffers */
-#define GPA_EV 0x1000ull     /* of the event buffers */
+#define IOVA	((struct iova){0x40000000ull}) /* of the buffers */
+#define IOVA_EV ((struct iova){0x1000ull})     /* of the event buffers */
 
 struct fixture {
 	struct vsock_pair *p;
@@ -30,8 +30,8 @@ void teardown(struct fixture *f);
 /* The next session, on fresh rings and without an event queue. */
 void restart(struct fixture *f);
 
-/* A buffer at guest address @gpa. */
-uint8_t *va(const struct fixture *f, uint64_t gpa);
+/* The buffer at device address @iova. */
+uint8_t *va(const struct fixture *f, uint64_t iova);
 bool readable(int fd);
 
 /* The device writes a packet of @len payload bytes, all @fill, into receive buffer @id. */

@@ -55,7 +55,7 @@ static int shake(struct frontend *f, unsigned pairs)
 	if (ret == 0)
 		ret = frontend_negotiate(f, pairs);
 	if (ret == 0)
-		ret = frontend_set_memory(f, mem, addr, 1 << 16, 0x40000000);
+		ret = frontend_set_memory(f, mem, addr, 1 << 16, (struct gpa){0x40000000});
 	if (ret == 0)
 		ret = frontend_start_ring(f, 1, &vq, call, kick);
 	if (ret == 0)

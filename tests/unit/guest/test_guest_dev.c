@@ -17,7 +17,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#define GPA 0x7000000ull
+#define IOVA ((struct iova){0x7000000ull})
 
 /* Written by whoever calls the link: open's thread or the control thread. Atomic. */
 static struct {
@@ -171,7 +171,7 @@ static int fake_open(struct transport_dev **out, const char *rest, const struct 
 	f->g.link = &link_ops;
 	f->g.scheme = "fake";
 	f->g.name = "card0";
-	f->g.gpa = GPA;
+	f->g.iova = IOVA;
 	ret = guest_dev_open(&f->g, opts);
 	if (ret == 0)
 		*out = &f->g.d;
@@ -256,8 +256,8 @@ static void a_device_is_connected_then_started(void **state)
 			/* All receive buffers are posted, by addresses in the region. */
 			assert_int_equal(shm_load16(&p->rx.avail->idx), 16);
 			for (unsigned k = 0; k < 16; k++)
-				assert_in_range(p->rx.desc[k].addr, GPA,
-						GPA + ((struct fake *)d)->g.mem.size - 256);
+				assert_in_range(p->rx.desc[k].addr, IOVA.v,
+						IOVA.v + ((struct fake *)d)->g.mem.size - 256);
 		}
 		guest_dev_close(d);
 	}

@@ -24,7 +24,8 @@ static void setup(struct fixture *f, uint32_t size, bool event_idx)
 	assert_int_equal(virtq_init(&f->vq, f->mem, size), 0);
 	virtq_reset(&f->vq, event_idx);
 	for (uint32_t i = 0; i < size; i++)
-		virtq_set_desc(&f->vq, (uint16_t)i, 0x1000 * (i + 1), 100, VRING_DESC_F_WRITE);
+		virtq_set_desc(&f->vq, (uint16_t)i, (struct iova){0x1000 * (i + 1)}, 100,
+			       VRING_DESC_F_WRITE);
 	f->dev = raw_ring(&f->vq);
 }
 

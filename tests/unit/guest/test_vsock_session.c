@@ -248,14 +248,14 @@ static void test_kicks(void **state)
 
 	(void)state;
 	setup(&f, 16, 64, false);
-	assert_true(readable(f.p->kick_rx)); /* avail_event was 0 when the buffers were posted */
+	assert_true(readable(f.p->kick_rx.fd)); /* avail_event was 0 when the buffers were posted */
 	kicks = f.q->stats.kicks;
 	assert_int_equal(kicks, 1);
 	assert_int_equal(vsock_tx_reserve(f.q, &s, 1, 1, 0), 1);
 	drv_commit(&f, &s, 1, 1);
-	assert_false(readable(f.p->kick_tx));
+	assert_false(readable(f.p->kick_tx.fd));
 	vsock_publish(f.q);
-	assert_true(readable(f.p->kick_tx)); /* avail_event 0: wanted */
+	assert_true(readable(f.p->kick_tx.fd)); /* avail_event 0: wanted */
 	assert_int_equal(f.q->stats.kicks, kicks + 1);
 	assert_int_equal(vsock_tx_reserve(f.q, &s, 1, 1, 0), 1);
 	drv_commit(&f, &s, 1, 1);
@@ -272,7 +272,7 @@ static void dev_event(struct fixture *f, uint32_t what)
 	uint16_t id;
 
 	assert_true(raw_pop(&f->ev_ring, &id));
-	memcpy(f->ev_buf + (f->ev.vq.desc[id].addr - GPA_EV), &what, sizeof(what));
+	memcpy(f->ev_buf + (f->ev.vq.desc[id].addr - IOVA_EV.v), &what, sizeof(what));
 	assert_true(raw_push(&f->ev_ring, id, sizeof(what))); /* always armed */
 }
 
