@@ -133,6 +133,19 @@ def files_in_comments_exist():
     return wrong
 
 
+def functions_in_comments_exist():
+    """What a comment calls name() occurs in the code: a function, a macro, a member, or what is called."""
+    known = set()
+    for path in tree.files('.c', '.h'):
+        known |= set(re.findall(r'[A-Za-z_]\w*', tree.without_comments(tree.read(path))))
+    for path in tree.files('.py', '.sh', 'meson.build'):
+        known |= set(re.findall(r'[A-Za-z_]\w*', tree.read(path)))
+    return [f'{path}:{tree.line_of(text, c.start() + m.start())}: there is no {m.group(1)}()'
+            for path in tree.files('.c', '.h') for text in [tree.read(path)]
+            for c in comments_of(path, text)
+            for m in re.finditer(r'(?<![\w.])([A-Za-z_]\w*)\(\)', c.group()) if m.group(1) not in known]
+
+
 def names_in_documents_exist():
     known = set(FOREIGN_NAMES | EXAMPLES)
     for path in tree.files('.c', '.h', '.py', '.sh', '.map', 'meson.build', 'meson_options.txt'):
@@ -209,6 +222,6 @@ def tests_of_the_threat_model_exist():
 
 
 if __name__ == '__main__':
-    tree.run(files_in_documents_exist, links_lead_somewhere, files_in_comments_exist,
+    tree.run(files_in_documents_exist, links_lead_somewhere, files_in_comments_exist, functions_in_comments_exist,
              names_in_documents_exist, names_are_in_the_file_that_is_named, the_map_shows_every_file,
              tests_of_the_threat_model_exist)

@@ -91,7 +91,7 @@ static void test_every_connection_is_listed(void **state)
 static struct many {
 	struct zv_conn *g[MANY], *h[MANY];
 	uint32_t port[MANY];	      /* of the guest: what the list is searched by */
-	unsigned shown[MANY], others; /* so often, since many_walk began */
+	unsigned shown[MANY], others; /* so often, since the walk began */
 	unsigned in_call, most;	      /* shown by one call */
 	unsigned stop_each;
 } M;
