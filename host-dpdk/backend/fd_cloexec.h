@@ -19,4 +19,15 @@ void fd_list_take(struct fd_list *l);
 /* Marks those that have been opened since and are @wanted (NULL: all). Frees the list. */
 void fd_list_mark_new(struct fd_list *l, bool (*wanted)(int fd));
 
+/*
+ * The same for one descriptor that is @wanted whenever it was opened, without a list: so many
+ * descriptors are open when a process serves many guests that listing them all takes longer than
+ * the call. @from is the number that was free before the call, and the kernel gives the lowest; so
+ * the one looked for is there or shortly behind, unless other threads open or close some meanwhile,
+ * and then all are listed.
+ */
+void fd_mark_one(int from, bool (*wanted)(int fd));
+/* The lowest number that is free; -1: none. */
+int fd_lowest_free(void);
+
 #endif

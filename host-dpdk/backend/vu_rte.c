@@ -115,30 +115,47 @@ static int connect_rte(const struct link *l)
 	return -EIO;
 }
 
-/* What rte_vhost opens: its end of the link, and pipes to wake its threads, at the first. */
-static bool of_rte(int fd)
+/* rte_vhost's end of a link. */
+static bool is_link(int fd)
 {
 	struct sockaddr_un sa = {.sun_family = AF_UNSPEC}, ours = {.sun_family = AF_UNSPEC};
 	socklen_t len = sizeof(sa), our_len = sizeof(ours);
-	struct stat st;
 
-	if (fstat(fd, &st) < 0)
-		return false;
-	if (S_ISFIFO(st.st_mode))
-		return rte.links == 0;
 	return getpeername(fd, (struct sockaddr *)&sa, &len) == 0 &&
 	       getsockname(rte.listener, (struct sockaddr *)&ours, &our_len) == 0 &&
 	       len == our_len && memcmp(&sa, &ours, len) == 0;
 }
 
-static int attach(struct link *l)
+/* With the first link it opens pipes as well, to wake its threads. */
+static bool is_first(int fd)
+{
+	struct stat st;
+
+	return (fstat(fd, &st) == 0 && S_ISFIFO(st.st_mode)) || is_link(fd);
+}
+
+/* connect_rte(), and what it has opened is close-on-exec. */
+static int connect_cloexec(const struct link *l)
 {
 	struct fd_list fds;
-	int fd = -1, ret;
+	int ret, from;
 
+	if (rte.links) {
+		from = fd_lowest_free();
+		ret = connect_rte(l);
+		fd_mark_one(from, is_link);
+		return ret;
+	}
 	fd_list_take(&fds);
 	ret = connect_rte(l);
-	fd_list_mark_new(&fds, of_rte);
+	fd_list_mark_new(&fds, is_first);
+	return ret;
+}
+
+static int attach(struct link *l)
+{
+	int fd = -1, ret = connect_cloexec(l);
+
 	if (ret == 0)
 		fd = accept4(rte.listener, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
 	if (ret < 0 || fd >= 0)
