@@ -14,7 +14,7 @@ struct fd_list {
 	unsigned n;
 };
 
-/* Descriptors that are open now. Without /proc or memory: none, and nothing will be marked. */
+/* The descriptors that are open now. Without /proc or memory: none, and then none is marked. */
 void fd_list_take(struct fd_list *l);
 /* Marks those that have been opened since and are @wanted (NULL: all). Frees the list. */
 void fd_list_mark_new(struct fd_list *l, bool (*wanted)(int fd));

@@ -6,7 +6,7 @@
  * and goes by itself.
  *
  * Devices of a process are kept in a list, so that two cannot claim one CID: packets are checked
- * against the CID of the socket they came from, and a second guest with it would be a forger.
+ * against the CID of the socket they came from, and a second guest with that CID could forge them.
  */
 #include "eal.h"
 #include "host_uri.h"

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* One connection of a frontend: a message at a time, to the device or to the link, and its answer.
- */
+/* One connection of a frontend: takes a message at a time to the device or the link, and sends the
+ * answer. */
 #include "vu_rules.h"
 #include "vu_server_priv.h"
 
@@ -42,7 +42,7 @@ void vu_conn_end(struct vu_conn *c)
 
 /* ---- answers ---- */
 
-/* Reads on, or waits for room for what has to be said first. */
+/* Sends @m; until the socket has taken it, nothing more is read. */
 static void answer(struct vu_conn *c, struct vu_msg *m)
 {
 	int ret;
@@ -73,7 +73,7 @@ static void acknowledge(struct vu_conn *c, int ret)
 		m.payload.u64 = ret < 0;
 		answer(c, &m);
 	} else if (ret < 0) {
-		vu_conn_end(c); /* there is no other way to tell it */
+		vu_conn_end(c); /* the protocol has no other way to refuse */
 	}
 }
 
@@ -116,7 +116,7 @@ static int to_link(struct vu_conn *c)
 			return -ENOMEM;
 	}
 	m.flags |= VU_FLAG_NEED_REPLY;
-	/* It holds one small message at most: the socket has room. */
+	/* At most one small message is under way, so the socket has room for it. */
 	if (vu_write(&w, c->link.fd, &m) != 1)
 		return -EPIPE;
 	c->state = VU_LINKED;
@@ -168,7 +168,7 @@ static bool hung_up(const struct vu_conn *c)
 	return poll(&p, 1, 0) == 1 && p.revents & (POLLRDHUP | POLLHUP | POLLERR);
 }
 
-/* @c has something to say. False: somebody else speaks for this socket. */
+/* A message of @c has come. False: another connection is the frontend of this socket. */
 static bool may_speak(struct vu_conn *c)
 {
 	struct vu_endpoint *ep = c->ep;
@@ -285,7 +285,7 @@ void vu_conn_new(struct vu_endpoint *ep, int fd)
 	vu_reader_init(&c->in);
 	vu_reader_init(&c->back);
 	TAILQ_INSERT_TAIL(&ep->conns, c, next);
-	/* Those who have come and say nothing make room for the one who comes now. */
+	/* Too many wait without having sent a message: the oldest makes room. */
 	if (++ep->nconns <= VU_NEWCOMERS + (ep->front != NULL))
 		return;
 	old = TAILQ_FIRST(&ep->conns);

@@ -39,7 +39,7 @@ static struct {
 	unsigned links;
 } rte = {-1, -1, 0};
 
-/* rte_vhost wants such a table; what it would tell is known already. */
+/* rte_vhost insists on a table; what its callbacks would tell is known already. */
 static const struct rte_vhost_device_ops no_ops = {.new_device = NULL};
 
 /* ---- our end of the private sockets ---- */

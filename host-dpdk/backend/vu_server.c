@@ -29,8 +29,8 @@ struct task {
 };
 
 static struct {
-	/* users, the life of the thread. Held over a whole call, as `lock` is not: the last to go
-	 * and the next to come must not meet while the thread ends. */
+	/* users, start and end of the thread. Held over a whole call, unlike `lock`, because an
+	 * endpoint must not be added while the removal of the last one ends the thread. */
 	pthread_mutex_t life;
 	pthread_mutex_t lock; /* tasks, their results */
 	pthread_cond_t done;
@@ -131,7 +131,7 @@ static void on_accept(struct vu_source *s, uint32_t events)
 	} else if (errno == EMFILE || errno == ENFILE || errno == ENOMEM || errno == ENOBUFS) {
 		zv_log_limited(ep->c.log, ZV_LOG_ERR, "%s: a frontend has to wait: %s", ep->c.path,
 			       zv_strerror(errno));
-		vu_rewatch(s, 0); /* it would be ready for ever */
+		vu_rewatch(s, 0); /* it stays readable: do not spin on it */
 		ep->retry = vu_now() + VU_FULL_NS;
 	}
 }
@@ -161,7 +161,7 @@ static int listen_on(struct vu_endpoint *ep)
 	return 0;
 }
 
-/* Nobody listens there yet, or has no room: again later. */
+/* Connects; when nobody listens there or the backlog is full, again after VU_RETRY_NS. */
 static void dial(struct vu_endpoint *ep)
 {
 	struct sockaddr_un sa = address(ep->c.path);
@@ -310,8 +310,8 @@ static int thread_start(void)
 	    epoll_ctl(server.epfd, EPOLL_CTL_ADD, server.wake, &ev) < 0)
 		ret = -errno;
 	if (ret == 0) {
-		sigfillset(
-			&all); /* signals are the application's, but for those of an access here */
+		/* Signals are for the application's threads, except faults of this one. */
+		sigfillset(&all);
 		sigdelset(&all, SIGBUS);
 		sigdelset(&all, SIGSEGV);
 		(void)pthread_sigmask(SIG_SETMASK, &all, &old);

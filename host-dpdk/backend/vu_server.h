@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * The vhost-user sockets of a process: who listens, who is connected, whose turn it is.
+ * The vhost-user sockets of a process, and the control thread that serves them.
  *
  * Theory of operation
  * -------------------
@@ -33,7 +33,7 @@
 
 #define VU_STALL_NS 10000000000ull /* default of stall_ns */
 #define VU_RETRY_NS 1000000000ull  /* mode client: between two attempts to connect */
-#define VU_FULL_NS  200000000ull   /* no descriptor left: until the next accept */
+#define VU_FULL_NS  200000000ull   /* out of descriptors: until the next accept */
 #define VU_TURN	    8u		   /* messages of one connection in a row */
 
 /* A checked message of a frontend, and the answer to it. */
@@ -73,8 +73,8 @@ struct vu_endpoint_config {
 	int sockmode;	   /* server: permission bits of the socket; -1: as umask has them */
 	unsigned nrings;   /* virtqueues of the device */
 	uint64_t mem_max;  /* bytes of guest memory a table may have */
-	uint64_t stall_ns; /* in mid-message, or with an answer not taken, until it is hung up on;
-			      0: default */
+	uint64_t stall_ns; /* how long a frontend may leave a message half sent, or an answer
+			      unread, before it is disconnected; 0: default */
 	const struct vu_server_ops *ops;
 	const struct vu_link_ops *link;
 	void *ctx;		  /* of ops */
