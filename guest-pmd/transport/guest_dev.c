@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "guest_control.h"
 
+#include "proto/vsock_device.h"
+
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -69,6 +71,19 @@ static void close_fd(int fd)
 		close(fd);
 }
 
+static int new_kick(struct guest_dev *dev, unsigned vq, struct virtq_notify *kick)
+{
+	int fd, ret;
+
+	if (dev->link->kick) {
+		*kick = dev->link->kick(dev, vq);
+		return 0;
+	}
+	ret = new_eventfd(&fd);
+	*kick = virtq_notify_eventfd(fd);
+	return ret;
+}
+
 static void close_kick(const struct virtq_notify *n)
 {
 	if (n->kind == VIRTQ_NOTIFY_EVENTFD)
@@ -87,63 +102,67 @@ static int build_pair(struct guest_dev *dev, unsigned i, const struct layout *l,
 		.rx_bufs = bufs_at(dev, bufs, o->rx_buf),
 		.tx_bufs = bufs_at(dev, bufs + l->rx, o->tx_buf),
 		.call_fd = -1,
+		.kick_rx = virtq_notify_eventfd(-1),
+		.kick_tx = virtq_notify_eventfd(-1),
 	};
-	int kick_rx = -1, kick_tx = -1, ret;
+	int ret;
 
 	ret = new_eventfd(&conf.call_fd);
 	if (ret == 0)
-		ret = new_eventfd(&kick_rx);
+		ret = new_kick(dev, vsock_vq(i, VSOCK_VQ_RX), &conf.kick_rx);
 	if (ret == 0)
-		ret = new_eventfd(&kick_tx);
-	conf.kick_rx = virtq_notify_eventfd(kick_rx);
-	conf.kick_tx = virtq_notify_eventfd(kick_tx);
+		ret = new_kick(dev, vsock_vq(i, VSOCK_VQ_TX), &conf.kick_tx);
 	if (ret == 0)
 		ret = vsock_pair_init(&dev->pair[i], &conf);
 	if (ret) {
 		close_fd(conf.call_fd);
-		close_fd(kick_rx);
-		close_fd(kick_tx);
+		close_kick(&conf.kick_rx);
+		close_kick(&conf.kick_tx);
 		return ret;
 	}
 	dev->d.nqueues = i + 1; /* what dev_free() has to undo */
 	return 0;
 }
 
-static int build(struct guest_dev *dev, const struct zv_opts *o, unsigned pairs)
+static int build_events(struct guest_dev *dev, const struct layout *l)
 {
-	struct layout l;
-	int call = -1, kick = -1, ret;
+	uint8_t *mem = dev->mem.addr;
+	struct virtq_notify kick = virtq_notify_eventfd(-1);
+	int call, ret;
 
-	if (!lay_out(&l, o, pairs))
-		return -ENOMEM;
-	ret = shm_region_create(&dev->mem, "zvsock-guest", l.total,
-				o->flags & ZV_OPT_NO_HUGE ? SHM_NO_HUGE : 0);
-	if (ret)
-		return ret;
-	dev->pair = aligned_alloc(SHM_CACHE_LINE, pairs * sizeof(*dev->pair));
-	if (!dev->pair)
-		return -ENOMEM;
-	for (unsigned i = 0; i < pairs && ret == 0; i++)
-		ret = build_pair(dev, i, &l, o);
+	ret = new_eventfd(&call);
 	if (ret == 0)
-		ret = new_eventfd(&call);
+		ret = new_kick(dev, VSOCK_VQ_EVENT, &kick);
 	if (ret == 0)
-		ret = new_eventfd(&kick);
-	if (ret == 0)
-		ret = vsock_events_init(&dev->ev, (uint8_t *)dev->mem.addr + l.ev_ring,
-					(uint8_t *)dev->mem.addr + l.ev_buf,
-					iova_add(dev->iova, l.ev_buf), call,
-					virtq_notify_eventfd(kick));
+		ret = vsock_events_init(&dev->ev, mem + l->ev_ring, mem + l->ev_buf,
+					iova_add(dev->iova, l->ev_buf), call, kick);
 	if (ret) {
 		close_fd(call);
-		close_fd(kick);
-		dev->ev.call_fd = dev->ev.kick.fd = -1;
+		close_kick(&kick);
+		dev->ev.call_fd = -1;
+		dev->ev.kick = virtq_notify_eventfd(-1);
 	}
 	return ret;
 }
 
+/* The pairs and the event queue, in memory that is there. */
+static int build(struct guest_dev *dev, const struct layout *l, const struct zv_opts *o,
+		 unsigned pairs)
+{
+	int ret = 0;
+
+	dev->pair = aligned_alloc(SHM_CACHE_LINE, pairs * sizeof(*dev->pair));
+	if (!dev->pair)
+		return -ENOMEM;
+	for (unsigned i = 0; i < pairs && ret == 0; i++)
+		ret = build_pair(dev, i, l, o);
+	return ret ? ret : build_events(dev, l);
+}
+
 static void dev_free(struct guest_dev *dev)
 {
+	struct shm_region mem = dev->mem;
+
 	for (unsigned i = 0; i < dev->d.nqueues; i++) {
 		close_fd(dev->pair[i].call_fd);
 		close_kick(&dev->pair[i].kick_rx);
@@ -154,9 +173,9 @@ static void dev_free(struct guest_dev *dev)
 	vsock_events_fini(&dev->ev);
 	close_fd(dev->ev.call_fd);
 	close_kick(&dev->ev.kick);
-	shm_region_destroy(&dev->mem);
 	close_fd(dev->stop_fd);
 	dev->link->destroy(dev);
+	shm_region_destroy(&mem); /* the device has let go of it */
 }
 
 /* ---- opening and closing ---- */
@@ -197,16 +216,27 @@ static int open_failed(const struct guest_dev *dev, const struct zv_opts *o, uns
 int guest_dev_open(struct guest_dev *dev, const struct zv_opts *opts)
 {
 	unsigned pairs = opts->queues ? opts->queues : 1;
+	struct layout l;
 	int ret;
 
-	dev->mem.fd = dev->stop_fd = dev->ev.call_fd = dev->ev.kick.fd = -1;
+	dev->mem.fd = dev->stop_fd = dev->ev.call_fd = -1;
+	dev->ev.kick = virtq_notify_eventfd(-1);
 	ret = check_opts(opts);
 	if (ret)
 		goto fail;
 	quiesce_init();
-	ret = new_eventfd(&dev->stop_fd);
+	ret = lay_out(&l, opts, pairs) ? new_eventfd(&dev->stop_fd) : -ENOMEM;
 	if (ret == 0)
-		ret = build(dev, opts, pairs);
+		ret = shm_region_create(&dev->mem, "zvsock-guest", l.total,
+					opts->flags & ZV_OPT_NO_HUGE ? SHM_NO_HUGE : 0);
+	if (ret) {
+		open_failed(dev, opts, pairs, ret);
+		goto fail;
+	}
+	ret = dev->link->map(dev);
+	if (ret)
+		goto fail;
+	ret = build(dev, &l, opts, pairs);
 	if (ret) {
 		open_failed(dev, opts, pairs, ret);
 		goto fail;

@@ -18,9 +18,9 @@
  * Its device embeds struct guest_dev as the first member; open() reads the URI and calls
  * guest_dev_open(), and the other entries are functions of this file.
  *
- * A device goes through connect, start, ..., disconnect; from connect() on again and again, by the
- * control thread, until it is closed. It keeps its memory all that time, because buffers may be on
- * loan; its rings are fresh each time.
+ * A device goes through map, connect, start, ..., disconnect; from connect() on again and again, by
+ * the control thread, until it is closed. It keeps its memory all that time, because buffers may be
+ * on loan; its rings are fresh each time.
  */
 #ifndef ZV_GUEST_DEV_H
 #define ZV_GUEST_DEV_H
@@ -36,6 +36,16 @@ struct guest_dev;
 /* How a transport reaches its device. Called by one thread at a time: open's, then the control's.
  */
 struct guest_link_ops {
+	/*
+	 * d->mem has been made, and stays where it is until destroy(): lets the device have it and
+	 * sets d->iova. 0; or -errno with zv_err() text.
+	 */
+	int (*map)(struct guest_dev *d);
+	/*
+	 * How virtqueue @vq is kicked; asked once, after map(). NULL: by eventfds, which are made
+	 * here and which start() hands over.
+	 */
+	struct virtq_notify (*kick)(struct guest_dev *d, unsigned vq);
 	/*
 	 * Reaches the device and agrees on features; d->d.nqueues pairs are needed. Fills in d->has
 	 * and the CID (guest_dev_set_cid()). Waits no longer than until d->stop_fd is readable. 0;
@@ -72,7 +82,8 @@ struct guest_dev {
 	const struct guest_link_ops *link;
 	const char *scheme; /* "vhost-user"... and */
 	const char *name;   /* which device, for messages */
-	struct iova iova;   /* of the first byte of mem */
+	/* Set by map(). */
+	struct iova iova; /* of the first byte of mem */
 	/* Set by connect() and read_cid(). */
 	struct guest_features has;
 	uint64_t guest_cid; /* guest_dev_set_cid() */

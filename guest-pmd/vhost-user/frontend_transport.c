@@ -32,6 +32,12 @@ static struct frontend *frontend_of(struct guest_dev *g)
 	return &((struct frontend_dev *)g)->fe;
 }
 
+static int link_map(struct guest_dev *g)
+{
+	g->iova = iova_of_gpa(GPA_BASE); /* no VIRTIO_F_ACCESS_PLATFORM is negotiated */
+	return 0;
+}
+
 static int link_connect(struct guest_dev *g)
 {
 	struct frontend *fe = frontend_of(g);
@@ -110,6 +116,7 @@ static void link_destroy(struct guest_dev *g)
 }
 
 static const struct guest_link_ops link_ops = {
+	.map = link_map,
 	.connect = link_connect,
 	.start = link_start,
 	.disconnect = link_disconnect,
@@ -138,8 +145,6 @@ static int frontend_open(struct transport_dev **out, const char *rest, const str
 	dev->g.link = &link_ops;
 	dev->g.scheme = frontend_transport_ops.scheme;
 	dev->g.name = dev->fe.path;
-	/* No VIRTIO_F_ACCESS_PLATFORM is negotiated. */
-	dev->g.iova = iova_of_gpa(GPA_BASE);
 	ret = guest_dev_open(&dev->g, opts);
 	if (ret)
 		return ret;

@@ -3,6 +3,7 @@
  * What transports share, under a transport of a few lines: the connection is a pipe, and whether it
  * can be had is up to the test. So nothing here knows vhost-user.
  */
+#include "proto/vsock_device.h"
 #include "transport/guest_bond.h"
 #include "transport/guest_dev.h"
 
@@ -22,11 +23,12 @@
 /* Written by whoever calls the link: open's thread or the control thread. Atomic. */
 static struct {
 	uint32_t refuse; /* connect() fails with this many -errno */
-	uint32_t refuse_start;
+	uint32_t refuse_start, refuse_map;
 	uint32_t hang; /* connect() waits until the device is closed */
 	uint32_t calm; /* lost() finds that nothing is lost */
 	uint32_t tries, starts, disconnects, destroyed, looks;
-	uint32_t faults; /* of the order in which the functions are called */
+	uint32_t registers; /* kicks are writes to registers */
+	uint32_t faults;    /* of the order in which the functions are called */
 	uint64_t cid;
 	struct guest_features has;
 } world;
@@ -35,6 +37,7 @@ struct fake {
 	struct guest_dev g; /* first */
 	int pipe[2];	    /* -1: not connected */
 	bool started;
+	uint16_t reg[VSOCK_VQS(ZV_QUEUES_MAX)]; /* what virtqueues are kicked by */
 };
 
 static struct fake *of(struct guest_dev *g)
@@ -55,6 +58,22 @@ static void set(uint32_t *word, uint32_t value)
 static void count(uint32_t *word)
 {
 	__atomic_add_fetch(word, 1, __ATOMIC_SEQ_CST);
+}
+
+static int fake_map(struct guest_dev *g)
+{
+	if (!g->mem.addr || g->d.nqueues)
+		count(&world.faults);
+	if (get(&world.refuse_map))
+		return zv_err(-EPERM, "the fake device has no way to the memory");
+	g->iova = IOVA;
+	return 0;
+}
+
+/* Only of a device whose kicks are registers. */
+static struct virtq_notify fake_kick(struct guest_dev *g, unsigned vq)
+{
+	return virtq_notify_reg16(&of(g)->reg[vq], (uint16_t)vq);
 }
 
 static int fake_connect(struct guest_dev *g)
@@ -145,6 +164,19 @@ static void fake_destroy(struct guest_dev *g)
 }
 
 static const struct guest_link_ops link_ops = {
+	.map = fake_map,
+	.connect = fake_connect,
+	.start = fake_start,
+	.disconnect = fake_disconnect,
+	.read_cid = fake_read_cid,
+	.fd = fake_fd,
+	.lost = fake_lost,
+	.destroy = fake_destroy,
+};
+
+static const struct guest_link_ops register_ops = {
+	.map = fake_map,
+	.kick = fake_kick,
 	.connect = fake_connect,
 	.start = fake_start,
 	.disconnect = fake_disconnect,
@@ -168,10 +200,10 @@ static int fake_open(struct transport_dev **out, const char *rest, const struct 
 		return -ENOMEM;
 	f->pipe[0] = f->pipe[1] = -1;
 	f->g.d.ops = &fake_ops;
-	f->g.link = &link_ops;
+	f->g.link = get(&world.registers) ? &register_ops : &link_ops;
+	memset(f->reg, 0xff, sizeof(f->reg));
 	f->g.scheme = "fake";
 	f->g.name = "card0";
-	f->g.iova = IOVA;
 	ret = guest_dev_open(&f->g, opts);
 	if (ret == 0)
 		*out = &f->g.d;
@@ -272,6 +304,10 @@ static void what_the_transport_says_open_says(void **state)
 	struct transport_dev *d;
 
 	(void)state;
+	world.refuse_map = 1;
+	assert_int_equal(open_fake(&d, "card0", 1), -EPERM);
+	assert_non_null(strstr(zv_error_text(), "no way to the memory"));
+	world.refuse_map = 0;
 	world.refuse = ENODEV;
 	assert_int_equal(open_fake(&d, "card0", 1), -ENODEV);
 	assert_non_null(strstr(zv_error_text(), "the fake device refuses"));
@@ -283,7 +319,7 @@ static void what_the_transport_says_open_says(void **state)
 	assert_non_null(strstr(zv_error_text(), "queues=17"));
 	assert_null(d);
 	assert_int_equal(world.tries, 2);
-	assert_int_equal(world.destroyed, 3);
+	assert_int_equal(world.destroyed, 4);
 	assert_int_equal(world.faults, 0);
 }
 
@@ -375,6 +411,24 @@ static void a_device_without_events_is_given_none(void **state)
 	assert_int_equal(world.faults, 0);
 }
 
+/* The receive buffers are announced, and nothing else has happened yet. */
+static void kicks_may_be_registers(void **state)
+{
+	struct transport_dev *d;
+
+	(void)state;
+	world.registers = 1;
+	assert_int_equal(open_fake(&d, "card0", 3), 0);
+	for (unsigned vq = 0; vq < VSOCK_VQS(3); vq++) {
+		unsigned pair, ring = VSOCK_VQ_RX;
+		bool told = !vsock_vq_pair(vq, &pair, &ring) || ring == VSOCK_VQ_RX;
+
+		assert_int_equal(((struct fake *)d)->reg[vq], told ? vq : 0xffff);
+	}
+	guest_dev_close(d);
+	assert_int_equal(world.faults, 0);
+}
+
 static void several_devices_are_one(void **state)
 {
 	struct transport_dev *d;
@@ -406,6 +460,7 @@ int main(void)
 		T(not_all_that_happens_is_a_loss),
 		T(close_ends_a_connect_that_waits),
 		T(a_device_without_events_is_given_none),
+		T(kicks_may_be_registers),
 		T(several_devices_are_one),
 	};
 
