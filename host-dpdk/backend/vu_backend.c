@@ -53,14 +53,14 @@ static void dev_free(struct vu_dev *d)
 int vu_open(struct vu_dev **out, const struct vu_backend_config *c)
 {
 	struct vu_dev *d = calloc(1, sizeof(*d));
-	struct vu_endpoint_config ec = {.path = c->path,
-					.client = c->client,
-					.sockmode = c->sockmode,
-					.nrings = VSOCK_VQS(c->nqueues),
-					.mem_max = VU_MAP_MAX / (c->nqueues + 1),
-					.ops = &server_ops,
-					.link = &vu_rte_link,
-					.ctx = d};
+	struct vu_socket_config sc = {.path = c->path,
+				      .client = c->client,
+				      .sockmode = c->sockmode,
+				      .nrings = VSOCK_VQS(c->nqueues),
+				      .mem_max = VU_MAP_MAX / (c->nqueues + 1),
+				      .ops = &server_ops,
+				      .link = &vu_rte_link,
+				      .ctx = d};
 	int ret;
 
 	if (!d || !(d->path = strdup(c->path))) {
@@ -73,8 +73,8 @@ int vu_open(struct vu_dev **out, const struct vu_backend_config *c)
 	d->nqueues = c->nqueues;
 	for (unsigned i = 0; i < c->nqueues; i++)
 		c->queues[i]->retired_max = VU_MAP_MAX / c->nqueues;
-	ec.log = &d->log;
-	ret = vu_server_add(&d->endpoint, &ec);
+	sc.log = &d->log;
+	ret = vu_server_add(&d->socket, &sc);
 	if (ret < 0) {
 		dev_free(d);
 		return ret;
@@ -85,7 +85,7 @@ int vu_open(struct vu_dev **out, const struct vu_backend_config *c)
 
 void vu_close(struct vu_dev *d)
 {
-	vu_server_remove(d->endpoint);
+	vu_server_remove(d->socket);
 	dev_free(d);
 }
 

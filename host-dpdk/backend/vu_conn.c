@@ -13,31 +13,31 @@
 
 static const char *path_of(const struct vu_conn *c)
 {
-	return c->ep->c.path;
+	return c->sk->c.path;
 }
 
 void vu_conn_end(struct vu_conn *c)
 {
-	struct vu_endpoint *ep = c->ep;
+	struct vu_socket *sk = c->sk;
 
 	if (c->dead)
 		return;
 	vu_unwatch_close(&c->sock);
 	vu_unwatch_close(&c->link);
 	if (c->link_ctx)
-		ep->c.link->close(c->link_ctx);
+		sk->c.link->close(c->link_ctx);
 	vu_reader_next(&c->in);
 	vu_reader_next(&c->back);
-	TAILQ_REMOVE(&ep->conns, c, next);
-	ep->nconns--;
+	TAILQ_REMOVE(&sk->conns, c, next);
+	sk->nconns--;
 	vu_bury(c);
-	if (ep->front == c) {
-		ep->front = NULL;
-		ep->c.ops->gone(ep->c.ctx);
-		zv_log_limited(ep->c.log, ZV_LOG_INFO, "%s: frontend gone", ep->c.path);
+	if (sk->front == c) {
+		sk->front = NULL;
+		sk->c.ops->gone(sk->c.ctx);
+		zv_log_limited(sk->c.log, ZV_LOG_INFO, "%s: frontend gone", sk->c.path);
 	}
-	if (ep->c.client && ep->retry == UINT64_MAX)
-		ep->retry = vu_now() + VU_RETRY_NS;
+	if (sk->c.client && sk->retry == UINT64_MAX)
+		sk->retry = vu_now() + VU_RETRY_NS;
 }
 
 /* ---- answers ---- */
@@ -55,7 +55,7 @@ static void answer(struct vu_conn *c, struct vu_msg *m)
 	}
 	c->state = ret ? VU_READING : VU_ANSWERING;
 	if (!ret) {
-		c->deadline = vu_now() + c->ep->c.stall_ns;
+		c->deadline = vu_now() + c->sk->c.stall_ns;
 		vu_rewatch(&c->sock, EPOLLOUT);
 	}
 }
@@ -86,7 +86,7 @@ static void act(struct vu_conn *c, const struct vu_msg *said)
 	if (said)
 		x.answer = *said;
 	x.answer.request = c->in.msg.request;
-	ret = c->ep->c.ops->message(c->ep->c.ctx, &x);
+	ret = c->sk->c.ops->message(c->sk->c.ctx, &x);
 	if (ret == 1) {
 		vu_reader_next(&c->in);
 		answer(c, &x.answer);
@@ -105,9 +105,9 @@ static int to_link(struct vu_conn *c)
 	int fd;
 
 	if (c->link.fd < 0) {
-		fd = c->ep->c.link->open(&c->link_ctx);
+		fd = c->sk->c.link->open(&c->link_ctx);
 		if (fd < 0) {
-			zv_log_limited(c->ep->c.log, ZV_LOG_ERR, "%s: %s", path_of(c),
+			zv_log_limited(c->sk->c.log, ZV_LOG_ERR, "%s: %s", path_of(c),
 				       zv_error_text());
 			return fd;
 		}
@@ -138,7 +138,7 @@ static void link_ready(struct vu_source *s, uint32_t events)
 		return;
 	if (ret < 0 || c->state != VU_LINKED || c->back.msg.request != c->in.msg.request) {
 		zv_log_limited(
-			c->ep->c.log, ZV_LOG_ERR,
+			c->sk->c.log, ZV_LOG_ERR,
 			"%s: DPDK's rte_vhost gave up on the VMM, which is disconnected: the "
 			"lines before this one that begin with \"dpdk:\" say why; when that "
 			"is mended, start the VM again",
@@ -154,7 +154,7 @@ static void link_ready(struct vu_source *s, uint32_t events)
 	} else if (m.payload.u64 == 0) { /* accepted */
 		act(c, NULL);
 	} else {
-		c->ep->c.ops->refused(c->ep->c.ctx, &c->in.msg);
+		c->sk->c.ops->refused(c->sk->c.ctx, &c->in.msg);
 		acknowledge(c, -EPROTO);
 	}
 }
@@ -171,25 +171,25 @@ static bool hung_up(const struct vu_conn *c)
 /* A message of @c has come. False: another connection is the frontend of this socket. */
 static bool may_speak(struct vu_conn *c)
 {
-	struct vu_endpoint *ep = c->ep;
+	struct vu_socket *sk = c->sk;
 
-	if (ep->front && ep->front != c && hung_up(ep->front))
-		vu_conn_end(ep->front);
-	if (!ep->front) {
-		ep->front = c;
-		zv_log_limited(ep->c.log, ZV_LOG_INFO, "%s: frontend connected", path_of(c));
-		ep->c.ops->attached(ep->c.ctx);
+	if (sk->front && sk->front != c && hung_up(sk->front))
+		vu_conn_end(sk->front);
+	if (!sk->front) {
+		sk->front = c;
+		zv_log_limited(sk->c.log, ZV_LOG_INFO, "%s: frontend connected", path_of(c));
+		sk->c.ops->attached(sk->c.ctx);
 	}
-	if (ep->front == c)
+	if (sk->front == c)
 		return true;
-	zv_log_limited(ep->c.log, ZV_LOG_WARN,
+	zv_log_limited(sk->c.log, ZV_LOG_WARN,
 		       "%s: a second frontend was refused: one guest a socket", path_of(c));
 	return false;
 }
 
 static void handle(struct vu_conn *c)
 {
-	const struct vu_endpoint_config *ec = &c->ep->c;
+	const struct vu_socket_config *sc = &c->sk->c;
 	const char *why;
 	int ret;
 
@@ -197,9 +197,9 @@ static void handle(struct vu_conn *c)
 		vu_conn_end(c);
 		return;
 	}
-	why = vu_msg_refused(&c->in.msg, c->in.nfds, ec->nrings, ec->mem_max);
+	why = vu_msg_refused(&c->in.msg, c->in.nfds, sc->nrings, sc->mem_max);
 	if (why) {
-		zv_log_limited(ec->log, ZV_LOG_WARN, "%s: vhost-user %s (%u) was refused: %s",
+		zv_log_limited(sc->log, ZV_LOG_WARN, "%s: vhost-user %s (%u) was refused: %s",
 			       path_of(c), vu_request_name(c->in.msg.request), c->in.msg.request,
 			       why);
 		acknowledge(c, -EPROTO);
@@ -225,7 +225,7 @@ static void next_messages(struct vu_conn *c)
 			break;
 		if (ret < 0) {
 			if (why)
-				zv_log_limited(c->ep->c.log, ZV_LOG_WARN,
+				zv_log_limited(c->sk->c.log, ZV_LOG_WARN,
 					       "%s: vhost-user %s (%u) was refused: %s", path_of(c),
 					       vu_request_name(c->in.msg.request),
 					       c->in.msg.request, why);
@@ -239,7 +239,7 @@ static void next_messages(struct vu_conn *c)
 	if (!vu_reader_midway(&c->in))
 		c->deadline = UINT64_MAX;
 	else if (c->deadline == UINT64_MAX)
-		c->deadline = vu_now() + c->ep->c.stall_ns;
+		c->deadline = vu_now() + c->sk->c.stall_ns;
 }
 
 static void sock_ready(struct vu_source *s, uint32_t events)
@@ -268,7 +268,7 @@ static void sock_ready(struct vu_source *s, uint32_t events)
 	}
 }
 
-void vu_conn_new(struct vu_endpoint *ep, int fd)
+void vu_conn_new(struct vu_socket *sk, int fd)
 {
 	struct vu_conn *c = calloc(1, sizeof(*c)), *old;
 
@@ -280,16 +280,16 @@ void vu_conn_new(struct vu_endpoint *ep, int fd)
 		return;
 	}
 	c->link = (struct vu_source){link_ready, -1};
-	c->ep = ep;
+	c->sk = sk;
 	c->deadline = UINT64_MAX;
 	vu_reader_init(&c->in);
 	vu_reader_init(&c->back);
-	TAILQ_INSERT_TAIL(&ep->conns, c, next);
+	TAILQ_INSERT_TAIL(&sk->conns, c, next);
 	/* Too many wait without having sent a message: the oldest makes room. */
-	if (++ep->nconns <= VU_NEWCOMERS + (ep->front != NULL))
+	if (++sk->nconns <= VU_NEWCOMERS + (sk->front != NULL))
 		return;
-	old = TAILQ_FIRST(&ep->conns);
-	if (old == ep->front)
+	old = TAILQ_FIRST(&sk->conns);
+	if (old == sk->front)
 		old = TAILQ_NEXT(old, next);
 	vu_conn_end(old);
 }

@@ -8,6 +8,8 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+_Static_assert(GUEST_MEM_REGIONS == VU_REGIONS, "a memory table fits");
+
 /* ---- memory ---- */
 
 static void forget_sources(struct guest_mem_src *src, unsigned n)

@@ -35,7 +35,7 @@ struct vu_loaded {
 };
 
 struct vu_dev {
-	struct vu_endpoint *endpoint;
+	struct vu_socket *socket;
 	struct zv_log_limit log; /* what the frontend can cause */
 	char *path;
 	uint64_t cid;

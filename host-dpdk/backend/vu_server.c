@@ -21,35 +21,35 @@
 
 /* Work that another thread hands over, and waits for. */
 struct task {
-	int (*fn)(struct vu_endpoint *ep);
-	struct vu_endpoint *ep;
+	int (*fn)(struct vu_socket *sk);
+	struct vu_socket *sk;
 	int ret;
 	bool done;
 	STAILQ_ENTRY(task) next;
 };
 
 static struct {
-	/* users, start and end of the thread. Held over a whole call, unlike `lock`, because an
-	 * endpoint must not be added while the removal of the last one ends the thread. */
+	/* users, start and end of the thread. Held over a whole call, unlike `lock`, because a
+	 * socket must not be added while the removal of the last one ends the thread. */
 	pthread_mutex_t life;
 	pthread_mutex_t lock; /* tasks, their results */
 	pthread_cond_t done;
 	STAILQ_HEAD(, task) tasks;
-	unsigned users; /* endpoints: the thread runs while there are any */
+	unsigned users; /* sockets: the thread runs while there are any */
 	bool running;
 	pthread_t thread;
 	int epfd;
 	int wake; /* eventfd: there are tasks */
 	/* control thread only */
 	bool stop;
-	TAILQ_HEAD(, vu_endpoint) endpoints;
+	TAILQ_HEAD(, vu_socket) sockets;
 	struct vu_conns dead;
 } server = {
 	.life = PTHREAD_MUTEX_INITIALIZER,
 	.lock = PTHREAD_MUTEX_INITIALIZER,
 	.done = PTHREAD_COND_INITIALIZER,
 	.tasks = STAILQ_HEAD_INITIALIZER(server.tasks),
-	.endpoints = TAILQ_HEAD_INITIALIZER(server.endpoints),
+	.sockets = TAILQ_HEAD_INITIALIZER(server.sockets),
 	.dead = TAILQ_HEAD_INITIALIZER(server.dead),
 	.epfd = -1,
 	.wake = -1,
@@ -121,110 +121,110 @@ static struct sockaddr_un address(const char *path)
 
 static void on_accept(struct vu_source *s, uint32_t events)
 {
-	struct vu_endpoint *ep =
-		(struct vu_endpoint *)(void *)((uint8_t *)s - offsetof(struct vu_endpoint, listen));
+	struct vu_socket *sk =
+		(struct vu_socket *)(void *)((uint8_t *)s - offsetof(struct vu_socket, listen));
 	int fd = accept4(s->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
 
 	(void)events;
 	if (fd >= 0) {
-		vu_conn_new(ep, fd);
+		vu_conn_new(sk, fd);
 	} else if (errno == EMFILE || errno == ENFILE || errno == ENOMEM || errno == ENOBUFS) {
-		zv_log_limited(ep->c.log, ZV_LOG_ERR, "%s: a frontend has to wait: %s", ep->c.path,
+		zv_log_limited(sk->c.log, ZV_LOG_ERR, "%s: a frontend has to wait: %s", sk->c.path,
 			       zv_strerror(errno));
 		vu_rewatch(s, 0); /* it stays readable: do not spin on it */
-		ep->retry = vu_now() + VU_FULL_NS;
+		sk->retry = vu_now() + VU_FULL_NS;
 	}
 }
 
-static int listen_on(struct vu_endpoint *ep)
+static int listen_on(struct vu_socket *sk)
 {
-	struct sockaddr_un sa = address(ep->c.path);
-	const char *path = ep->c.path;
+	struct sockaddr_un sa = address(sk->c.path);
+	const char *path = sk->c.path;
 	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0), ret;
 
 	if (fd < 0)
 		return zv_err(-errno, "host:%s: cannot make a socket: %s", path,
 			      zv_strerror(errno));
-	ep->listen.fd = fd;
+	sk->listen.fd = fd;
 	if (bind(fd, (struct sockaddr *)&sa, sizeof(sa)) < 0)
 		return zv_err(-errno, "host:%s: cannot make the socket: %s%s", path,
 			      zv_strerror(errno),
 			      errno == EACCES ? "; may this process write to its directory?" : "");
-	ep->bound = true;
+	sk->bound = true;
 	/* Its rights first: nobody can connect before listen(). */
-	if (ep->c.sockmode >= 0 &&
-	    (ret = sock_set_rights(path, (mode_t)ep->c.sockmode, (uid_t)-1, (gid_t)-1)) < 0)
+	if (sk->c.sockmode >= 0 &&
+	    (ret = sock_set_rights(path, (mode_t)sk->c.sockmode, (uid_t)-1, (gid_t)-1)) < 0)
 		return zv_err(ret, "host:%s: cannot set mode 0%o: %s", path,
-			      (unsigned)ep->c.sockmode, zv_strerror(ret));
+			      (unsigned)sk->c.sockmode, zv_strerror(ret));
 	if (listen(fd, BACKLOG) < 0)
 		return zv_err(-errno, "host:%s: cannot listen: %s", path, zv_strerror(errno));
 	return 0;
 }
 
 /* Connects; when nobody listens there or the backlog is full, again after VU_RETRY_NS. */
-static void dial(struct vu_endpoint *ep)
+static void dial(struct vu_socket *sk)
 {
-	struct sockaddr_un sa = address(ep->c.path);
+	struct sockaddr_un sa = address(sk->c.path);
 	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 
-	ep->retry = vu_now() + VU_RETRY_NS;
+	sk->retry = vu_now() + VU_RETRY_NS;
 	if (fd < 0)
 		return;
 	if (connect(fd, (struct sockaddr *)&sa, sizeof(sa)) < 0) {
 		(void)close(fd);
 		return;
 	}
-	ep->retry = UINT64_MAX;
-	vu_conn_new(ep, fd);
-	if (!ep->nconns)
-		ep->retry = vu_now() + VU_RETRY_NS;
+	sk->retry = UINT64_MAX;
+	vu_conn_new(sk, fd);
+	if (!sk->nconns)
+		sk->retry = vu_now() + VU_RETRY_NS;
 }
 
-static int endpoint_start(struct vu_endpoint *ep)
+static int socket_start(struct vu_socket *sk)
 {
-	int ret = ep->c.client ? 0 : vu_watch(&ep->listen, EPOLLIN);
+	int ret = sk->c.client ? 0 : vu_watch(&sk->listen, EPOLLIN);
 
 	if (ret < 0)
 		return ret;
-	TAILQ_INSERT_TAIL(&server.endpoints, ep, next);
-	if (ep->c.client)
-		dial(ep);
+	TAILQ_INSERT_TAIL(&server.sockets, sk, next);
+	if (sk->c.client)
+		dial(sk);
 	return 0;
 }
 
-static int endpoint_stop(struct vu_endpoint *ep)
+static int socket_stop(struct vu_socket *sk)
 {
 	struct vu_conn *c;
 
-	ep->c.client = false; /* no further attempt */
-	vu_unwatch_close(&ep->listen);
-	while ((c = TAILQ_FIRST(&ep->conns)))
+	sk->c.client = false; /* no further attempt */
+	vu_unwatch_close(&sk->listen);
+	while ((c = TAILQ_FIRST(&sk->conns)))
 		vu_conn_end(c);
-	TAILQ_REMOVE(&server.endpoints, ep, next);
+	TAILQ_REMOVE(&server.sockets, sk, next);
 	return 0;
 }
 
 /* ---- the thread ---- */
 
-static void endpoint_due(struct vu_endpoint *ep, uint64_t now)
+static void socket_due(struct vu_socket *sk, uint64_t now)
 {
 	struct vu_conn *c, *after;
 
-	if (ep->retry <= now) {
-		ep->retry = UINT64_MAX;
-		if (ep->c.client)
-			dial(ep);
+	if (sk->retry <= now) {
+		sk->retry = UINT64_MAX;
+		if (sk->c.client)
+			dial(sk);
 		else
-			vu_rewatch(&ep->listen, EPOLLIN);
+			vu_rewatch(&sk->listen, EPOLLIN);
 	}
-	for (c = TAILQ_FIRST(&ep->conns); c; c = after) {
+	for (c = TAILQ_FIRST(&sk->conns); c; c = after) {
 		after = TAILQ_NEXT(c, next);
 		if (c->deadline > now)
 			continue;
-		zv_log_limited(ep->c.log, ZV_LOG_WARN,
+		zv_log_limited(sk->c.log, ZV_LOG_WARN,
 			       "%s: the frontend stopped in the middle of a message and was "
 			       "disconnected",
-			       ep->c.path);
+			       sk->c.path);
 		vu_conn_end(c);
 	}
 }
@@ -234,25 +234,25 @@ static int run_timers(void)
 {
 	uint64_t now = vu_now(), next = UINT64_MAX;
 	const struct vu_conn *c;
-	struct vu_endpoint *ep;
+	struct vu_socket *sk;
 
-	TAILQ_FOREACH(ep, &server.endpoints, next) {
-		endpoint_due(ep, now);
-		next = ep->retry < next ? ep->retry : next;
-		TAILQ_FOREACH(c, &ep->conns, next)
+	TAILQ_FOREACH(sk, &server.sockets, next) {
+		socket_due(sk, now);
+		next = sk->retry < next ? sk->retry : next;
+		TAILQ_FOREACH(c, &sk->conns, next)
 			next = c->deadline < next ? c->deadline : next;
 	}
 	return next == UINT64_MAX ? -1 : next <= now ? 0 : (int)((next - now) / 1000000u) + 1;
 }
 
-static int stop_thread(struct vu_endpoint *none)
+static int stop_thread(struct vu_socket *none)
 {
 	(void)none;
 	server.stop = true;
 	return 0;
 }
 
-/* What other threads have handed over. After all events at hand, which may be about an endpoint
+/* What other threads have handed over. After all events at hand, which may be about a socket
  * that a task ends. */
 static void run_tasks(void)
 {
@@ -264,7 +264,7 @@ static void run_tasks(void)
 	while ((t = STAILQ_FIRST(&server.tasks))) {
 		STAILQ_REMOVE_HEAD(&server.tasks, next);
 		pthread_mutex_unlock(&server.lock);
-		t->ret = t->fn(t->ep);
+		t->ret = t->fn(t->sk);
 		pthread_mutex_lock(&server.lock);
 		t->done = true;
 		pthread_cond_broadcast(&server.done);
@@ -329,9 +329,9 @@ static int thread_start(void)
 }
 
 /* Has the control thread do @fn and waits for the result. */
-static int in_thread(int (*fn)(struct vu_endpoint *ep), struct vu_endpoint *ep)
+static int in_thread(int (*fn)(struct vu_socket *sk), struct vu_socket *sk)
 {
-	struct task t = {.fn = fn, .ep = ep};
+	struct task t = {.fn = fn, .sk = sk};
 	uint64_t one = 1;
 
 	pthread_mutex_lock(&server.lock);
@@ -353,69 +353,69 @@ static void thread_stop(void)
 	server.running = false;
 }
 
-static void endpoint_free(struct vu_endpoint *ep)
+static void socket_free(struct vu_socket *sk)
 {
-	if (ep->listen.fd >= 0)
-		(void)close(ep->listen.fd);
-	if (ep->bound)
-		(void)unlink(ep->path);
-	free(ep->path);
-	free(ep);
+	if (sk->listen.fd >= 0)
+		(void)close(sk->listen.fd);
+	if (sk->bound)
+		(void)unlink(sk->path);
+	free(sk->path);
+	free(sk);
 }
 
 /* With `life` held. */
-static int add_locked(struct vu_endpoint *ep)
+static int add_locked(struct vu_socket *sk)
 {
 	int ret = server.running ? 0 : thread_start();
 
 	if (ret < 0)
-		return zv_err(ret, "host:%s: cannot start the control thread: %s", ep->path,
+		return zv_err(ret, "host:%s: cannot start the control thread: %s", sk->path,
 			      zv_strerror(ret));
 	server.users++;
-	ret = in_thread(endpoint_start, ep);
+	ret = in_thread(socket_start, sk);
 	if (ret == 0)
 		return 0;
 	if (--server.users == 0)
 		thread_stop();
-	return zv_err(ret, "host:%s: cannot wait for connections: %s", ep->path, zv_strerror(ret));
+	return zv_err(ret, "host:%s: cannot wait for connections: %s", sk->path, zv_strerror(ret));
 }
 
-int vu_server_add(struct vu_endpoint **out, const struct vu_endpoint_config *c)
+int vu_server_add(struct vu_socket **out, const struct vu_socket_config *c)
 {
-	struct vu_endpoint *ep = calloc(1, sizeof(*ep));
+	struct vu_socket *sk = calloc(1, sizeof(*sk));
 	int ret;
 
-	if (!ep || !(ep->path = strdup(c->path))) {
-		free(ep);
+	if (!sk || !(sk->path = strdup(c->path))) {
+		free(sk);
 		return zv_err(-ENOMEM, "host:%s: out of memory", c->path);
 	}
-	ep->c = *c;
-	ep->c.path = ep->path;
-	if (!ep->c.stall_ns)
-		ep->c.stall_ns = VU_STALL_NS;
-	ep->listen = (struct vu_source){on_accept, -1};
-	ep->retry = UINT64_MAX;
-	TAILQ_INIT(&ep->conns);
-	ret = c->client ? 0 : listen_on(ep);
+	sk->c = *c;
+	sk->c.path = sk->path;
+	if (!sk->c.stall_ns)
+		sk->c.stall_ns = VU_STALL_NS;
+	sk->listen = (struct vu_source){on_accept, -1};
+	sk->retry = UINT64_MAX;
+	TAILQ_INIT(&sk->conns);
+	ret = c->client ? 0 : listen_on(sk);
 	if (ret == 0) {
 		pthread_mutex_lock(&server.life);
-		ret = add_locked(ep);
+		ret = add_locked(sk);
 		pthread_mutex_unlock(&server.life);
 	}
 	if (ret < 0) {
-		endpoint_free(ep);
+		socket_free(sk);
 		return ret;
 	}
-	*out = ep;
+	*out = sk;
 	return 0;
 }
 
-void vu_server_remove(struct vu_endpoint *ep)
+void vu_server_remove(struct vu_socket *sk)
 {
 	pthread_mutex_lock(&server.life);
-	(void)in_thread(endpoint_stop, ep);
+	(void)in_thread(socket_stop, sk);
 	if (--server.users == 0)
 		thread_stop();
 	pthread_mutex_unlock(&server.life);
-	endpoint_free(ep);
+	socket_free(sk);
 }

@@ -67,7 +67,7 @@ struct vu_link_ops {
 	void (*close)(void *link);
 };
 
-struct vu_endpoint_config {
+struct vu_socket_config {
 	const char *path;
 	bool client;	   /* connect to a frontend that listens, again and again */
 	int sockmode;	   /* server: permission bits of the socket; -1: as umask has them */
@@ -81,17 +81,17 @@ struct vu_endpoint_config {
 	struct zv_log_limit *log; /* for what the frontend can cause */
 };
 
-struct vu_endpoint;
+struct vu_socket;
 
 /*
  * Listens, or begins to connect. The first one starts the control thread. 0 and *out; -errno with
  * zv_err() text: the path is in use, may not be written to, or there are no descriptors left.
  */
-int vu_server_add(struct vu_endpoint **out, const struct vu_endpoint_config *c);
+int vu_server_add(struct vu_socket **out, const struct vu_socket_config *c);
 /*
  * Hangs up (ops->gone is called if a frontend was attached), and removes the socket if it was made
  * here. The last one stops the control thread. Not from an op.
  */
-void vu_server_remove(struct vu_endpoint *e);
+void vu_server_remove(struct vu_socket *e);
 
 #endif

@@ -17,7 +17,7 @@ enum vu_conn_state { VU_READING, VU_LINKED, VU_ANSWERING };
 
 struct vu_conn {
 	struct vu_source sock, link;
-	struct vu_endpoint *ep;
+	struct vu_socket *sk;
 	enum vu_conn_state state;
 	bool dead;	       /* closed; freed when the events at hand are done */
 	uint64_t deadline;     /* UINT64_MAX: nothing is awaited of the frontend */
@@ -25,21 +25,21 @@ struct vu_conn {
 	struct vu_writer out;  /* to the frontend */
 	struct vu_reader back; /* from the link */
 	void *link_ctx;
-	TAILQ_ENTRY(vu_conn) next; /* of vu_endpoint.conns, or of the dead ones */
+	TAILQ_ENTRY(vu_conn) next; /* of vu_socket.conns, or of the dead ones */
 };
 
 TAILQ_HEAD(vu_conns, vu_conn);
 
-struct vu_endpoint {
+struct vu_socket {
 	struct vu_source listen; /* server */
 	char *path;
-	struct vu_endpoint_config c; /* path: the copy above */
+	struct vu_socket_config c; /* path: the copy above */
 	struct vu_conns conns;
 	unsigned nconns;
 	struct vu_conn *front; /* the one that speaks for the socket; NULL: none */
 	bool bound;	       /* the socket file is ours */
 	uint64_t retry;	       /* when to connect or accept again; UINT64_MAX: not at all */
-	TAILQ_ENTRY(vu_endpoint) next;
+	TAILQ_ENTRY(vu_socket) next;
 };
 
 uint64_t vu_now(void);
@@ -53,7 +53,7 @@ void vu_unwatch_close(struct vu_source *s);
 void vu_bury(struct vu_conn *c);
 
 /* Takes over @fd, a connected non-blocking socket. */
-void vu_conn_new(struct vu_endpoint *ep, int fd);
+void vu_conn_new(struct vu_socket *sk, int fd);
 /* Hangs up. */
 void vu_conn_end(struct vu_conn *c);
 

@@ -6,7 +6,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#define HEAD offsetof(struct vu_msg, payload)
+_Static_assert(VU_MSG_FDS == VU_REGIONS, "no message has more descriptors");
 
 void vu_reader_init(struct vu_reader *r)
 {
@@ -56,7 +56,7 @@ int vu_read(struct vu_reader *r, int sock, const char *(*refused)(const struct v
 			struct cmsghdr align;
 			char buf[CMSG_SPACE(VU_MSG_FDS * sizeof(int))];
 		} ctl;
-		size_t want = r->have < HEAD ? HEAD : HEAD + r->msg.size;
+		size_t want = r->have < VU_HEAD_LEN ? VU_HEAD_LEN : VU_HEAD_LEN + r->msg.size;
 		struct iovec iov = {(uint8_t *)&r->msg + r->have, want - r->have};
 		struct msghdr mh = {.msg_iov = &iov,
 				    .msg_iovlen = 1,
@@ -64,7 +64,7 @@ int vu_read(struct vu_reader *r, int sock, const char *(*refused)(const struct v
 				    .msg_controllen = sizeof(ctl.buf)};
 		ssize_t n;
 
-		if (r->have >= HEAD && r->have == want)
+		if (r->have >= VU_HEAD_LEN && r->have == want)
 			return 1;
 		n = recvmsg(sock, &mh, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
 		if (n < 0 && errno == EINTR)
@@ -79,7 +79,7 @@ int vu_read(struct vu_reader *r, int sock, const char *(*refused)(const struct v
 			return -ECONNRESET;
 		r->have += (size_t)n;
 		/* Before the payload: its size must fit the room that is here. */
-		if (r->have == HEAD && (*why = refused(&r->msg)))
+		if (r->have == VU_HEAD_LEN && (*why = refused(&r->msg)))
 			return -EPROTO;
 	}
 }
@@ -101,7 +101,7 @@ int vu_write_rest(struct vu_writer *w, int sock)
 
 int vu_write(struct vu_writer *w, int sock, const struct vu_msg *m)
 {
-	w->len = HEAD + m->size;
+	w->len = vu_msg_len(m);
 	w->sent = 0;
 	memcpy(&w->msg, m, w->len);
 	return vu_write_rest(w, sock);

@@ -8,11 +8,11 @@
  * end, keep nothing of an answer that it refused, believe no reserved CID and hold no descriptor
  * that it was not given. The pure checks of frontend_msg.c are called with the same bytes as well.
  */
-#include "frontend.h"
-#include "frontend_msg.h"
 #include "fuzz.h"
 #include "proto/vsock_device.h"
 #include "transport.h"
+#include "vhost-user/frontend.h"
+#include "vhost-user/frontend_msg.h"
 
 #include <errno.h>
 #include <sys/socket.h>

@@ -88,7 +88,7 @@ struct device {
 	uint32_t attached, gone, messages, accepted, refused;
 	int refuse;
 	struct zv_log_limit log;
-	struct vu_endpoint *ep;
+	struct vu_socket *sk;
 	char path[64];
 };
 
@@ -133,20 +133,20 @@ static struct device dev[2];
 
 static int add(struct device *d, const char *name, bool client)
 {
-	struct vu_endpoint_config c = {.client = client,
-				       .sockmode = -1,
-				       .nrings = 3,
-				       .stall_ns = 300000000,
-				       .mem_max = 1ull << 40,
-				       .ops = &ops,
-				       .link = &link_ops,
-				       .ctx = d,
-				       .log = &d->log};
+	struct vu_socket_config c = {.client = client,
+				     .sockmode = -1,
+				     .nrings = 3,
+				     .stall_ns = 300000000,
+				     .mem_max = 1ull << 40,
+				     .ops = &ops,
+				     .link = &link_ops,
+				     .ctx = d,
+				     .log = &d->log};
 
 	memset(d, 0, sizeof(*d));
 	(void)snprintf(d->path, sizeof(d->path), "%s/%s", dir, name);
 	c.path = d->path;
-	return vu_server_add(&d->ep, &c);
+	return vu_server_add(&d->sk, &c);
 }
 
 static int setup(void **state)
@@ -160,8 +160,8 @@ static int teardown(void **state)
 {
 	(void)state;
 	for (int i = 0; i < 2; i++)
-		if (dev[i].ep)
-			vu_server_remove(dev[i].ep);
+		if (dev[i].sk)
+			vu_server_remove(dev[i].sk);
 	return 0;
 }
 
@@ -408,8 +408,8 @@ static void a_client_connects_again(void **state)
 	int ls = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0), fd;
 
 	(void)state;
-	vu_server_remove(dev[1].ep);
-	dev[1].ep = NULL;
+	vu_server_remove(dev[1].sk);
+	dev[1].sk = NULL;
 	assert_int_equal(add(&dev[1], "c", true), 0); /* nobody listens yet */
 	memcpy(sa.sun_path, dev[1].path, sizeof(dev[1].path));
 	assert_int_equal(bind(ls, (struct sockaddr *)&sa, sizeof(sa)), 0);
@@ -431,8 +431,8 @@ static void a_removed_socket_hangs_up_and_is_gone(void **state)
 	(void)state;
 	say(fd, VU_GET_QUEUE_NUM, 0, 0, 0);
 	(void)hear(fd, VU_GET_QUEUE_NUM);
-	vu_server_remove(dev[0].ep);
-	dev[0].ep = NULL;
+	vu_server_remove(dev[0].sk);
+	dev[0].sk = NULL;
 	assert_int_equal(seen(&dev[0].gone), 1);
 	assert_int_equal(access(dev[0].path, F_OK), -1);
 	hangs_up(fd);
