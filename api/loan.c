@@ -10,36 +10,50 @@
 
 #define PRIV_CHUNK 4096u /* least private memory of a copy, so that small packets can share it */
 /*
- * Most entries of one connection: what a peer may send that charges CREDIT_MSG_OVERHEAD for each
- * message, and some for packets that came in pieces and for empty messages of a stock peer, which
- * cost no credit. A peer that sends more tiny messages cannot make us hold more than that: it is
- * reset.
+ * Entries of one connection. Its credit pays for one each CREDIT_MSG_OVERHEAD bytes: as many as a
+ * peer may use that charges so much for each message. ENTRIES_SPARE more are for a stock peer,
+ * which does not, and for packets that came in pieces, as long as the receive memory of the queue
+ * is not used up. A peer that sends more tiny messages is reset.
  */
 #define ENTRIES_SPARE 1024u
+#define ENTRY_BYTES   (sizeof(struct rx_entry) + 32) /* and the least that malloc gives */
+#define ENTRIES_KEPT  4096u			     /* when none is in use */
 
 /* ---- entries ---- */
 
-static uint32_t entry_get(struct rx_loans *r)
+/* What is not in use yet is not touched either: some memory of a large array never comes to be. */
+static bool entries_grow(struct rx_loans *r)
 {
-	uint32_t i;
+	uint32_t size = r->size ? r->size * 2 : 64;
+	struct rx_entry *e = realloc(r->e, (size_t)size * sizeof(*e));
 
-	if (r->free == LOAN_NONE) {
-		uint32_t size = r->size ? r->size * 2 : 64;
-		struct rx_entry *e = realloc(r->e, (size_t)size * sizeof(*e));
-
-		if (!e)
-			return LOAN_NONE;
+	if (e) {
 		r->e = e;
-		for (i = r->size; i < size; i++) {
-			e[i].next = i + 1 < size ? i + 1 : LOAN_NONE;
-			e[i].serial = 0;
-		}
-		r->free = r->size;
 		r->size = size;
 	}
-	i = r->free;
-	r->free = r->e[i].next;
+	return e != NULL;
+}
+
+static uint32_t entry_get(struct rx_loans *r)
+{
+	uint32_t i = r->free;
+
+	if (i != LOAN_NONE)
+		r->free = r->e[i].next;
+	else if (r->fresh < r->size || entries_grow(r))
+		i = r->fresh++;
+	else
+		return LOAN_NONE;
+	r->used++;
 	return i;
+}
+
+static __attribute__((cold)) void entries_free(struct rx_loans *r)
+{
+	free(r->e);
+	r->e = NULL;
+	r->size = r->fresh = 0;
+	r->free = LOAN_NONE;
 }
 
 static void entry_put(struct rx_loans *r, uint32_t i)
@@ -48,6 +62,8 @@ static void entry_put(struct rx_loans *r, uint32_t i)
 	r->e[i].conn_id = 0;
 	r->e[i].next = r->free;
 	r->free = i;
+	if (--r->used == 0 && r->size > ENTRIES_KEPT)
+		entries_free(r);
 }
 
 static void entry_append(struct zv_conn *c, uint32_t i)
@@ -229,9 +245,27 @@ nomem:
 	return -ENOMEM;
 }
 
+/* Received payload takes all that it may in this queue. */
+static bool memory_used_up(const struct zv_queue *q)
+{
+	return q->tq->stats.rx_private + q->rx.used * (uint64_t)ENTRY_BYTES >
+	       q->dev->opts.rx_memory / q->dev->nqueues;
+}
+
+/* @c has as many entries as it may have. */
+static bool entries_full(const struct zv_conn *c)
+{
+	uint32_t paid = c->credit.buf_alloc / CREDIT_MSG_OVERHEAD;
+
+	if (__builtin_expect(c->rx_queued < paid, 1))
+		return false;
+	return c->rx_queued >= paid + ENTRIES_SPARE ||
+	       (c->type == ZV_SEQPACKET && memory_used_up(c->q));
+}
+
 int loan_take(struct zv_conn *c, struct rx_pkt *p, unsigned flags, uint32_t extra)
 {
-	bool full = c->rx_queued >= ENTRIES_SPARE + c->credit.buf_alloc / CREDIT_MSG_OVERHEAD;
+	bool full = entries_full(c);
 
 	if (full && c->type == ZV_SEQPACKET) {
 		if (p->nseg)
@@ -387,7 +421,7 @@ void loan_buf_release(struct zv_queue *q, struct zv_buf *bufs, unsigned n)
 		uint32_t i = bufs[k].cookie, len;
 		struct rx_entry *e;
 
-		if (i >= r->size || !bufs[k].serial || r->e[i].serial != bufs[k].serial) {
+		if (i >= r->fresh || !bufs[k].serial || r->e[i].serial != bufs[k].serial) {
 			zv_err(-EINVAL,
 			       "zv_buf_release: buffer %u of %u is not on loan from this queue "
 			       "(released twice, or of another queue): ignored",

@@ -56,6 +56,8 @@ struct rx_entry {
 struct rx_loans {
 	struct rx_entry *e;
 	uint32_t size, free; /* entries allocated; head of the free list */
+	uint32_t fresh;	     /* entries from here on have never been used */
+	uint32_t used;	     /* entries in use */
 	uint32_t lent_descs; /* descriptors withheld from the peer */
 	uint32_t holders;    /* connections that withhold some */
 	uint32_t app_loans;  /* entries that the application has */

@@ -78,7 +78,9 @@ struct zv_opts {
 	 * promised buf_alloc of it as receive credit when it is made (8 times that for SEQPACKET,
 	 * where tiny messages cost more than their bytes), but at most a 64th of what is left, and
 	 * 4096 in any case: so with very many connections the windows of later ones are smaller,
-	 * and nothing has to be dropped.
+	 * and nothing has to be dropped. A peer that does not charge itself for each message (any
+	 * but zvsock) and sends more tiny ones than its promise covers is reset, once the memory
+	 * is used up.
 	 */
 	uint64_t rx_memory;
 };

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* What received payload may cost: zv_opts.rx_memory, and that it comes back. */
+#include "loan.h"
 #include "pair.h"
 
 #define QUEUE_MEMORY (1u << 20) /* of each of the two queues */
@@ -126,6 +127,102 @@ static void messages_are_promised_more_than_their_bytes(void **state)
 	zv_conn_close(h);
 }
 
+/* Sends messages of a byte for as long as there is credit; how many. */
+static unsigned send_tiny(struct zv_conn *c)
+{
+	unsigned sent = 0;
+
+	for (int idle = 0; idle < 3; idle++) {
+		while (zv_send(c, "t", 1, 0) == 1) {
+			sent++;
+			idle = 0;
+		}
+		pump();
+	}
+	return sent;
+}
+
+/* @n of them, from a peer that counts bytes only. */
+static void inject_tiny(struct zv_conn *g, unsigned n)
+{
+	struct vsock_hdr hdr = hdr_like(g, VSOCK_OP_RW, 1);
+
+	hdr.type = VSOCK_TYPE_SEQPACKET;
+	hdr.flags = VSOCK_SEQ_EOM;
+	while (n--) {
+		assert_int_equal(fake_inject(ZV_ROLE_HOST, 0, &hdr, "t"), 0);
+		if (n % 8 == 0)
+			pump();
+	}
+}
+
+static unsigned take_tiny(struct zv_conn *c)
+{
+	unsigned n = 0;
+	char byte;
+
+	while (zv_recv(c, &byte, 1, NULL) == 1)
+		n++;
+	return n;
+}
+
+/*
+ * A peer that does not charge itself for each message, and sends tiny ones that nobody reads: what
+ * they take is bounded as the promise is. Who has sent few has all of them.
+ */
+static void tiny_messages_take_what_is_promised(void **state)
+{
+	static struct zv_conn *g[CONNS], *h[CONNS], *small[2];
+	uint64_t taken = 0;
+	unsigned cut = 0;
+
+	(void)state;
+	connect_pair(ZV_SEQPACKET, 1000, &small[0], &small[1]);
+	inject_tiny(small[0], 100);
+	for (unsigned i = 0; i < CONNS; i++)
+		connect_pair(ZV_SEQPACKET, 1000, &g[i], &h[i]);
+	for (unsigned i = 0; i < CONNS; i++)
+		inject_tiny(g[i], 1000);
+	inject_tiny(small[0], 50);
+	for (unsigned i = 0; i < CONNS; i++) {
+		unsigned n = take_tiny(h[i]);
+
+		taken += n;
+		cut += n < 1000;
+	}
+	assert_in_range(cut, CONNS / 2, CONNS - 1);
+	assert_true(taken * (sizeof(struct rx_entry) + 32) <=
+		    QUEUE_MEMORY + CONNS * (uint64_t)8 * 4096);
+	assert_int_equal(take_tiny(small[1]), 150);
+	for (unsigned i = 0; i < CONNS; i++) {
+		zv_conn_close(g[i]);
+		zv_conn_close(h[i]);
+	}
+	zv_conn_close(small[0]);
+	zv_conn_close(small[1]);
+	pump();
+	assert_int_equal(stats(P.h).rx_private, 0);
+}
+
+/* Peers that charge for it lose no message, however little memory there is. */
+static void tiny_messages_within_credit_arrive(void **state)
+{
+	static struct zv_conn *g[CONNS / 4], *h[CONNS / 4];
+	static unsigned sent[CONNS / 4];
+
+	(void)state;
+	for (unsigned i = 0; i < CONNS / 4; i++) {
+		connect_pair(ZV_SEQPACKET, 1000, &g[i], &h[i]);
+		sent[i] = send_tiny(g[i]);
+		assert_true(sent[i] >= 4096 / 17);
+	}
+	for (unsigned i = 0; i < CONNS / 4; i++) {
+		assert_int_equal(take_tiny(h[i]), sent[i]);
+		zv_conn_close(g[i]);
+		zv_conn_close(h[i]);
+	}
+}
+
 /* Whoever asks for large windows gets them, without a word about rx_memory. */
 static void a_large_window_has_its_memory(void **state)
 {
@@ -161,6 +258,8 @@ int main(void)
 		T(credit_is_promised_as_memory_allows),
 		T(unread_payload_comes_back),
 		T(messages_are_promised_more_than_their_bytes),
+		T(tiny_messages_take_what_is_promised),
+		T(tiny_messages_within_credit_arrive),
 		cmocka_unit_test(a_large_window_has_its_memory),
 		cmocka_unit_test(too_little_is_refused),
 	};
