@@ -37,7 +37,7 @@ void vu_conn_end(struct vu_conn *c)
 		zv_log_limited(sk->c.log, ZV_LOG_INFO, "%s: frontend gone", sk->c.path);
 	}
 	if (sk->c.client && sk->retry == UINT64_MAX)
-		sk->retry = vu_now() + VU_RETRY_NS;
+		sk->retry = vu_in(VU_RETRY_NS);
 }
 
 /* ---- answers ---- */
@@ -55,7 +55,7 @@ static void answer(struct vu_conn *c, struct vu_msg *m)
 	}
 	c->state = ret ? VU_READING : VU_ANSWERING;
 	if (!ret) {
-		c->deadline = vu_now() + c->sk->c.stall_ns;
+		c->deadline = vu_in(c->sk->c.stall_ns);
 		vu_rewatch(&c->sock, EPOLLOUT);
 	}
 }
@@ -239,7 +239,7 @@ static void next_messages(struct vu_conn *c)
 	if (!vu_reader_midway(&c->in))
 		c->deadline = UINT64_MAX;
 	else if (c->deadline == UINT64_MAX)
-		c->deadline = vu_now() + c->sk->c.stall_ns;
+		c->deadline = vu_in(c->sk->c.stall_ns);
 }
 
 static void sock_ready(struct vu_source *s, uint32_t events)

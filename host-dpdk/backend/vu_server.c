@@ -42,6 +42,7 @@ static struct {
 	int wake; /* eventfd: there are tasks */
 	/* control thread only */
 	bool stop;
+	uint64_t due; /* no deadline or retry comes before; UINT64_MAX: there is none */
 	TAILQ_HEAD(, vu_socket) sockets;
 	struct vu_conns dead;
 } server = {
@@ -53,14 +54,23 @@ static struct {
 	.dead = TAILQ_HEAD_INITIALIZER(server.dead),
 	.epfd = -1,
 	.wake = -1,
+	.due = UINT64_MAX,
 };
 
-uint64_t vu_now(void)
+static uint64_t now_ns(void)
 {
 	struct timespec t;
 
 	(void)clock_gettime(CLOCK_MONOTONIC, &t);
 	return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+}
+
+uint64_t vu_in(uint64_t ns)
+{
+	uint64_t at = now_ns() + ns;
+
+	server.due = at < server.due ? at : server.due;
+	return at;
 }
 
 int vu_watch(struct vu_source *s, uint32_t events)
@@ -132,7 +142,7 @@ static void on_accept(struct vu_source *s, uint32_t events)
 		zv_log_limited(sk->c.log, ZV_LOG_ERR, "%s: a frontend has to wait: %s", sk->c.path,
 			       zv_strerror(errno));
 		vu_rewatch(s, 0); /* it stays readable: do not spin on it */
-		sk->retry = vu_now() + VU_FULL_NS;
+		sk->retry = vu_in(VU_FULL_NS);
 	}
 }
 
@@ -167,7 +177,7 @@ static void dial(struct vu_socket *sk)
 	struct sockaddr_un sa = address(sk->c.path);
 	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 
-	sk->retry = vu_now() + VU_RETRY_NS;
+	sk->retry = vu_in(VU_RETRY_NS);
 	if (fd < 0)
 		return;
 	if (connect(fd, (struct sockaddr *)&sa, sizeof(sa)) < 0) {
@@ -177,7 +187,7 @@ static void dial(struct vu_socket *sk)
 	sk->retry = UINT64_MAX;
 	vu_conn_new(sk, fd);
 	if (!sk->nconns)
-		sk->retry = vu_now() + VU_RETRY_NS;
+		sk->retry = vu_in(VU_RETRY_NS);
 }
 
 static int socket_start(struct vu_socket *sk)
@@ -229,20 +239,36 @@ static void socket_due(struct vu_socket *sk, uint64_t now)
 	}
 }
 
-/* Does what is due; milliseconds until the next is, or -1. */
-static int run_timers(void)
+/* Does what is due, and finds out when there is something again. */
+static void run_timers(uint64_t now)
 {
-	uint64_t now = vu_now(), next = UINT64_MAX;
+	uint64_t next = UINT64_MAX;
 	const struct vu_conn *c;
 	struct vu_socket *sk;
 
+	server.due = UINT64_MAX;
 	TAILQ_FOREACH(sk, &server.sockets, next) {
 		socket_due(sk, now);
 		next = sk->retry < next ? sk->retry : next;
 		TAILQ_FOREACH(c, &sk->conns, next)
 			next = c->deadline < next ? c->deadline : next;
 	}
-	return next == UINT64_MAX ? -1 : next <= now ? 0 : (int)((next - now) / 1000000u) + 1;
+	server.due = next;
+}
+
+/*
+ * Milliseconds that the thread may sleep; -1: for ever. With thousands of sockets a look at each
+ * would cost more than the message that has woken the thread.
+ */
+static int sleep_ms(void)
+{
+	uint64_t now = now_ns();
+
+	if (server.due <= now)
+		run_timers(now);
+	if (server.due == UINT64_MAX)
+		return -1;
+	return server.due <= now ? 0 : (int)((server.due - now) / 1000000u) + 1;
 }
 
 static int stop_thread(struct vu_socket *none)
@@ -278,7 +304,7 @@ static void *control(void *arg)
 
 	(void)arg;
 	while (!server.stop) {
-		int n = epoll_wait(server.epfd, ev, EVENTS, run_timers());
+		int n = epoll_wait(server.epfd, ev, EVENTS, sleep_ms());
 		bool woken = false;
 
 		for (int i = 0; i < n; i++) {

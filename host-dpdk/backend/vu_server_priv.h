@@ -42,7 +42,8 @@ struct vu_socket {
 	TAILQ_ENTRY(vu_socket) next;
 };
 
-uint64_t vu_now(void);
+/* The moment in @ns, for a deadline or a retry: the thread looks at those when one has come. */
+uint64_t vu_in(uint64_t ns);
 /* Watches s->fd for @events (EPOLLIN, EPOLLOUT or 0). 0 or -errno. */
 int vu_watch(struct vu_source *s, uint32_t events);
 /* Changes what is watched for. */
