@@ -232,13 +232,12 @@ static void next_messages(struct vu_conn *c)
 			vu_conn_end(c);
 			return;
 		}
+		c->deadline = UINT64_MAX; /* it is whole */
 		handle(c);
 	}
 	if (c->dead || c->state != VU_READING)
 		return;
-	if (!vu_reader_midway(&c->in))
-		c->deadline = UINT64_MAX;
-	else if (c->deadline == UINT64_MAX)
+	if (vu_reader_midway(&c->in) && c->deadline == UINT64_MAX)
 		c->deadline = vu_in(c->sk->c.stall_ns);
 }
 

@@ -231,10 +231,10 @@ static void socket_due(struct vu_socket *sk, uint64_t now)
 		after = TAILQ_NEXT(c, next);
 		if (c->deadline > now)
 			continue;
-		zv_log_limited(sk->c.log, ZV_LOG_WARN,
-			       "%s: the frontend stopped in the middle of a message and was "
-			       "disconnected",
-			       sk->c.path);
+		zv_log_limited(sk->c.log, ZV_LOG_WARN, "%s: the frontend %s and was disconnected",
+			       sk->c.path,
+			       c->state == VU_ANSWERING ? "did not read an answer"
+							: "stopped in the middle of a message");
 		vu_conn_end(c);
 	}
 }

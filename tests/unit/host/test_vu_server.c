@@ -26,6 +26,7 @@
 #include <unistd.h>
 
 #define FEATURES 0x160000003ull
+#define STALL_NS 300000000u
 #define REFUSED	 0x400000001ull /* features that the link does not take */
 
 /* ---- the link ---- */
@@ -136,7 +137,7 @@ static int add(struct device *d, const char *name, bool client)
 	struct vu_socket_config c = {.client = client,
 				     .sockmode = -1,
 				     .nrings = 3,
-				     .stall_ns = 300000000,
+				     .stall_ns = STALL_NS,
 				     .mem_max = 1ull << 40,
 				     .ops = &ops,
 				     .link = &link_ops,
@@ -300,6 +301,25 @@ static void half_a_message_delays_nobody(void **state)
 	hangs_up(fd);	 /* after stall_ns */
 }
 
+/* Its time is over when the message is whole, also when the link has to be asked. */
+static void a_message_in_pieces_is_no_reason_to_hang_up(void **state)
+{
+	int fd = dial(&dev[0]);
+	struct vu_msg m = {.request = VU_SET_FEATURES, .size = 8};
+
+	(void)state;
+	m.flags = VU_VERSION | VU_FLAG_NEED_REPLY;
+	assert_int_equal(send(fd, &m, 12, 0), 12);
+	serves(&dev[1]); /* so the first piece has been read */
+	assert_int_equal(send(fd, &m.payload, 8, 0), 8);
+	assert_int_equal(hear(fd, VU_SET_FEATURES), 0);
+	(void)usleep(2 * STALL_NS / 1000);
+	say(fd, VU_GET_QUEUE_NUM, 0, 0, 0);
+	assert_int_equal(hear(fd, VU_GET_QUEUE_NUM), VU_GET_QUEUE_NUM);
+	assert_int_equal(seen(&dev[0].gone), 0);
+	(void)close(fd);
+}
+
 static void who_reads_no_answers_delays_nobody(void **state)
 {
 	int fd = dial(&dev[0]);
@@ -458,6 +478,7 @@ int main(void)
 		T(messages_go_to_the_device_or_to_the_link),
 		T(refusals_are_answered_or_end_the_connection),
 		T(half_a_message_delays_nobody),
+		T(a_message_in_pieces_is_no_reason_to_hang_up),
 		T(who_reads_no_answers_delays_nobody),
 		T(one_frontend_at_a_time),
 		T(silent_connections_keep_nobody_out),
