@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* vsock-bench: runs the plan, over and over, and reports. See bench.h for how it is put together.
+/* vsock-bench: runs the plan, over and over, and reports. See core/bench.h for how it is put
+ * together.
  */
 #include "core/plan.h"
+#include "core/target.h"
+#include "io/zv_side.h"
 #include "measure/cpu.h"
 #include "opts.h"
 #include "report/busy.h"
 #include "report/report.h"
-#include "target/targets.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -14,32 +16,23 @@
 #include <unistd.h>
 
 struct bench {
-	struct bench_opts o;
+	const struct bench_opts *o;
 	struct bench_plan plan;
 	struct bench_facts facts;
-	struct zv_target *target; /* both sides forked, or */
-	struct zv_client *client; /* this process is the client */
-	struct peer_target *peer[BENCH_PEERS_MAX];
-	struct proc_err *err; /* shared with all children */
-	FILE *json;	      /* NULL: none */
+	void *state[TARGETS_MAX]; /* of the targets, by place in their table */
+	struct proc_err *err;	  /* shared with all children */
+	FILE *json;		  /* NULL: none */
 	bool tty;
 };
 
 static int run_cell(struct bench *b, const struct bench_cell *c, struct bench_result *res)
 {
+	unsigned i = 0;
+
+	while (targets[i] != c->target)
+		i++;
 	b->err->text[0] = '\0';
-	switch (c->target) {
-	case TGT_ZVSOCK:
-		if (b->client)
-			return zv_client_run(b->client, c, res, b->err);
-		return zv_target_run(b->target, c, res, b->err);
-	case TGT_PEER:
-		return peer_target_run(b->peer[c->peer], c, res, b->err);
-	case TGT_RAW:
-		return raw_run(&b->o, c, res, b->err);
-	default:
-		return stream_run(&b->o, c, res, b->err);
-	}
+	return c->target->run(b->state[i], b->o, c, res, b->err);
 }
 
 static void describe(char *buf, size_t len, const struct bench *b, const struct bench_cell *c)
@@ -47,12 +40,12 @@ static void describe(char *buf, size_t len, const struct bench *b, const struct 
 	const char *how = cell_how(c);
 
 	snprintf(buf, len, "%s %s%s%s",
-		 c->target == TGT_PEER ? b->o.peers[c->peer].name : target_name(c->target),
-		 test_name(c->test), how[0] ? " " : "", how);
+		 c->target->io == IO_PEER ? b->o->peers[c->peer].name : c->target->name,
+		 c->workload->name, how[0] ? " " : "", how);
 	if (c->msg_size)
 		snprintf(buf + strlen(buf), len - strlen(buf), ", %u B", c->msg_size);
-	if (c->test == TEST_THROUGHPUT)
-		snprintf(buf + strlen(buf), len - strlen(buf), ", %s", dir_name(c->dir));
+	if (c->workload->oneway)
+		snprintf(buf + strlen(buf), len - strlen(buf), ", %s", dir_names.name[c->dir]);
 	if (c->in_flight)
 		snprintf(buf + strlen(buf), len - strlen(buf), ", %u connection%s", c->in_flight,
 			 c->in_flight == 1 ? "" : "s");
@@ -61,7 +54,7 @@ static void describe(char *buf, size_t len, const struct bench *b, const struct 
 static void progress(const struct bench *b, unsigned done, const char *what)
 {
 	if (b->tty)
-		fprintf(stderr, "\r\033[K[%u/%u] %s", done, b->plan.n * b->o.repeat, what);
+		fprintf(stderr, "\r\033[K[%u/%u] %s", done, b->plan.n * b->o->repeat, what);
 }
 
 /* A B A B: the whole plan, then the whole plan again. */
@@ -69,7 +62,7 @@ static int run_all(struct bench *b)
 {
 	char what[96];
 
-	for (unsigned r = 0; r < b->o.repeat; r++) {
+	for (unsigned r = 0; r < b->o->repeat; r++) {
 		for (unsigned i = 0; i < b->plan.n; i++) {
 			struct bench_cell *c = &b->plan.cells[i];
 			int rc;
@@ -94,21 +87,22 @@ static int run_all(struct bench *b)
 	return 0;
 }
 
-static int start_peers(struct bench *b)
+/* Those of the run that keep something around all cells. */
+static int start_targets(struct bench *b)
 {
 	int rc = 0;
 
-	for (unsigned i = 0; i < b->o.npeers && rc == 0; i++)
-		rc = peer_target_start(&b->peer[i], &b->o, i, &b->facts, b->err);
+	for (unsigned i = 0; i < ntargets && rc == 0; i++)
+		if (targets[i]->start && !targets[i]->absent(b->o))
+			rc = targets[i]->start(&b->state[i], b->o, &b->facts, b->err);
 	return rc;
 }
 
-/* The last one first: two peers may be one process, which gets its CPUs back in that order. */
-static void stop_peers(struct bench *b)
+static void stop_targets(struct bench *b)
 {
-	for (unsigned i = b->o.npeers; i-- > 0;)
-		if (b->peer[i])
-			peer_target_stop(b->peer[i]);
+	for (unsigned i = ntargets; i-- > 0;)
+		if (b->state[i])
+			targets[i]->stop(b->state[i]);
 }
 
 static int start(struct bench *b)
@@ -116,19 +110,14 @@ static int start(struct bench *b)
 	int rc;
 
 	/* Before the run: a minute later is late for "permission denied". */
-	if (b->o.json)
-		b->json = strcmp(b->o.json, "-") == 0 ? stdout : fopen(b->o.json, "we");
-	if (b->o.json && !b->json) {
+	if (b->o->json)
+		b->json = strcmp(b->o->json, "-") == 0 ? stdout : fopen(b->o->json, "we");
+	if (b->o->json && !b->json) {
 		rc = -errno;
-		fprintf(stderr, "vsock-bench: cannot write %s: %s\n", b->o.json, strerror(-rc));
+		fprintf(stderr, "vsock-bench: cannot write %s: %s\n", b->o->json, strerror(-rc));
 		return rc;
 	}
-	if (b->o.npeers)
-		rc = start_peers(b);
-	else if (b->o.client_uri)
-		rc = zv_client_start(&b->client, &b->o, &b->facts, b->err);
-	else
-		rc = zv_target_start(&b->target, &b->o, &b->facts, b->err);
+	rc = start_targets(b);
 	if (rc < 0)
 		fprintf(stderr, "vsock-bench: %s\n", b->err->text);
 	return rc;
@@ -136,21 +125,21 @@ static int start(struct bench *b)
 
 static int report(struct bench *b)
 {
-	uint64_t errors = report_errors(&b->plan, &b->o);
+	uint64_t errors = report_errors(&b->plan, b->o);
 	struct busy busy;
 	int rc = 0;
 
 	if (b->json != stdout)
-		(b->o.npeers ? report_peers : report_table)(stdout, &b->plan, &b->o, &b->facts);
+		report_table(stdout, &b->plan, b->o, &b->facts);
 	if (b->json)
-		rc = report_json(b->json, &b->plan, &b->o, &b->facts);
+		rc = report_json(b->json, &b->plan, b->o, &b->facts);
 	if (b->json && b->json != stdout && fclose(b->json) != 0)
 		rc = -errno;
 	(void)fflush(stdout); /* one file may be both: the report first, then the warnings */
-	busy_look(&busy, &b->plan, &b->o, cpu_count());
+	busy_look(&busy, &b->plan, b->o, cpu_count());
 	busy_warn(stderr, &busy);
 	if (rc < 0)
-		fprintf(stderr, "vsock-bench: cannot write %s: %s\n", b->o.json, strerror(-rc));
+		fprintf(stderr, "vsock-bench: cannot write %s: %s\n", b->o->json, strerror(-rc));
 	if (errors) {
 		fprintf(stderr, "vsock-bench: %llu error%s: data was lost, doubled or wrong\n",
 			(unsigned long long)errors, errors == 1 ? "" : "s");
@@ -165,7 +154,7 @@ int main(int argc, char **argv)
 	int rc;
 
 	cpu_init();
-	opts_parse(&b.o, argc, argv);
+	b.o = opts_parse(argc, argv);
 	cpu_clock_init();
 	proc_catch_signals();
 	b.err = proc_shared(sizeof(*b.err));
@@ -173,24 +162,20 @@ int main(int argc, char **argv)
 		fprintf(stderr, "vsock-bench: no memory\n");
 		return 1;
 	}
-	if (b.o.server_uri) {
-		rc = zv_serve(&b.o, b.err);
+	if (b.o->server_uri) {
+		rc = server_main(b.o, b.err);
 		if (rc < 0)
 			fprintf(stderr, "vsock-bench: %s\n", b.err->text);
 		return rc < 0;
 	}
-	rc = plan_make(&b.plan, &b.o);
+	rc = plan_make(&b.plan, b.o);
 	if (rc < 0)
 		fprintf(stderr, "vsock-bench: no memory for the results\n");
 	else
 		rc = start(&b);
 	if (rc == 0)
 		rc = run_all(&b);
-	if (b.target)
-		zv_target_stop(b.target);
-	if (b.client)
-		zv_client_stop(b.client);
-	stop_peers(&b);
+	stop_targets(&b);
 	if (rc == 0)
 		rc = report(&b);
 	plan_free(&b.plan);

@@ -5,7 +5,8 @@
 
 #include "core/bench.h"
 
-/* Fills @o. A mistake prints one line and ends the program with code 2. */
-void opts_parse(struct bench_opts *o, int argc, char **argv);
+/* What the user wants, constant from now on. A mistake prints one line and ends the program with
+ * code 2. Call cpu_init() before. */
+const struct bench_opts *opts_parse(int argc, char **argv);
 
 #endif

@@ -5,7 +5,9 @@
 #include "measure/hist.h"
 #include "measure/pattern.h"
 #include "report/busy.h"
+#include "target/peer_opts.h"
 #include "target/targets.h"
+#include "workload/workloads.h"
 
 #include <errno.h>
 #include <pthread.h>
@@ -259,9 +261,14 @@ static void a_busy_machine_is_told(void **state)
 {
 	struct bench_result fine = {.valid = true, .messages = 1000, .elapsed_ns = 100};
 	struct bench_result res[2][2];
-	struct bench_cell cells[2] = {
-		{.target = TGT_RAW, .test = TEST_THROUGHPUT, .dir = DIR_G2H, .res = res[0]},
-		{.target = TGT_AF_UNIX, .test = TEST_THROUGHPUT, .dir = DIR_H2G, .res = res[1]}};
+	struct bench_cell cells[2] = {{.target = &target_raw,
+				       .workload = &workload_throughput,
+				       .dir = DIR_G2H,
+				       .res = res[0]},
+				      {.target = &target_af_unix,
+				       .workload = &workload_throughput,
+				       .dir = DIR_H2G,
+				       .res = res[1]}};
 	struct bench_plan plan = {.cells = cells, .n = 2};
 	struct bench_opts o = {.repeat = 2, .threads = 1, .cpus = CPUS_2};
 	struct busy b;
@@ -306,6 +313,95 @@ static void a_busy_machine_is_told(void **state)
 	assert_int_equal(b.runs, 0);
 }
 
+/* ---- what is described ---- */
+
+/* A workload or target that lacks a part would crash, or be found by nobody. */
+static void descriptors_are_complete(void **state)
+{
+	(void)state;
+	for (unsigned i = 0; i < nworkloads; i++) {
+		const struct workload *wl = workloads[i];
+
+		assert_non_null(wl->name);
+		assert_non_null(wl->help);
+		assert_non_null(wl->plan);
+		assert_non_null(wl->json);
+		assert_true(workload_can(wl, IO_ZV) || workload_can(wl, IO_PEER));
+		assert_true(!workload_can(wl, IO_ZV) || (wl->table.head && wl->table.row));
+		assert_true(!wl->zv.threads || !(wl->zv.warm || wl->zv.open || wl->zv.close));
+		assert_true(!wl->socket.guest == !wl->socket.host);
+		assert_true(!wl->raw.guest == !wl->raw.host);
+		assert_true(!wl->peer.guest == !wl->peer.host);
+		if (workload_can(wl, IO_PEER)) {
+			assert_true(wl->peer.port != 0);
+			assert_true(wl->peer_table.head && wl->peer_table.row);
+		}
+		for (unsigned k = 0; k < i; k++)
+			assert_string_not_equal(wl->name, workloads[k]->name);
+	}
+	for (unsigned i = 0; i < ntargets; i++) {
+		const struct target *t = targets[i];
+
+		assert_true(t->name && t->path && t->label && t->brief);
+		assert_non_null(t->absent);
+		assert_non_null(t->run);
+		assert_true(!t->start == !t->stop);
+		/* What is measured heads the report; what it is compared with has a column. */
+		assert_true(t->ratio || (t->print_run && t->print_foot));
+		for (unsigned k = 0; k < i; k++)
+			assert_string_not_equal(t->name, targets[k]->name);
+	}
+}
+
+/* The server finds a role by its name or by its port. */
+static void roles_are_told_apart(void **state)
+{
+	const struct zv_role *all[64];
+	unsigned n = 0;
+
+	(void)state;
+	for (unsigned i = 0; i < nworkloads; i++)
+		for (const struct zv_role *const *r = workloads[i]->zv.roles; r && *r; r++) {
+			assert_in_range(n, 0, 63);
+			all[n++] = *r;
+		}
+	for (unsigned i = 0; i < n; i++) {
+		assert_non_null(all[i]->event);
+		assert_true(all[i]->port || all[i]->name[0]);
+		assert_in_range(strlen(all[i]->name), 0, sizeof(((struct wire_msg *)0)->role) - 1);
+		assert_int_not_equal(all[i]->port, BENCH_PORT_STREAM);
+		assert_int_not_equal(all[i]->port, BENCH_PORT_SEQ);
+		for (unsigned k = 0; k < i; k++) {
+			assert_true(!all[i]->port || all[i]->port != all[k]->port);
+			assert_true(all[i]->port || strcmp(all[i]->name, all[k]->name) != 0);
+		}
+	}
+}
+
+/* Two options of one name or letter: argp would take the first, always. */
+static void options_are_told_apart(void **state)
+{
+	const char *seen[64];
+	unsigned n = 0;
+
+	(void)state;
+	for (unsigned i = 0; i < nworkloads + ntargets; i++) {
+		const struct bench_options *o =
+			i < nworkloads ? &workloads[i]->options : &targets[i - nworkloads]->options;
+
+		for (unsigned k = 0; k < o->n; k++) {
+			assert_in_range(n, 0, 63);
+			assert_non_null(o->row[k].help);
+			assert_true(o->row[k].kind == OPTION_CALL ? o->row[k].call != NULL
+								  : o->row[k].value != NULL);
+			for (unsigned j = 0; j < n; j++)
+				assert_string_not_equal(o->row[k].name, seen[j]);
+			seen[n++] = o->row[k].name;
+		}
+	}
+	assert_true(n > 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -318,6 +414,9 @@ int main(void)
 		cmocka_unit_test(bad_peers_are_refused),
 		cmocka_unit_test(a_backend_gets_its_cpus_back),
 		cmocka_unit_test(a_busy_machine_is_told),
+		cmocka_unit_test(descriptors_are_complete),
+		cmocka_unit_test(roles_are_told_apart),
+		cmocka_unit_test(options_are_told_apart),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -5,17 +5,31 @@
  * Theory of operation
  * -------------------
  * The unit of measurement is a *cell*: one workload on one target with one message size, direction
- * and way of calling. plan.c makes the list of cells from the options; main.c runs all of them,
- * then all of them again, --repeat times, so that what is compared is interleaved (A B A B) and a
- * drift of the machine hits every cell alike. report/ prints medians and ratios.
+ * and way of calling. core/plan.c makes the list of cells from the options; main.c runs all of
+ * them, then all of them again, --repeat times, so that what is compared is interleaved (A B A B)
+ * and a drift of the machine hits every cell alike. report/ prints medians and ratios.
  *
- * Each cell runs in two processes, the "guest" side and the "host" side. For sockets and raw limits
- * both are forked for the cell (target/socket.c, raw.c). For zvsock they are forked once, own one
- * device each and are told which cell to run next (target/zvsock.c). A foreign backend is a third
- * process between the two, which runs already (peer.h).
+ * Each cell runs in two processes, the "guest" side and the "host" side.
+ *
+ * What can be added is described by one structure in one file, listed in one table:
+ *
+ *   struct workload  (core/workload.h)  what is done and reported: options, cells, client and
+ *                                       server, rows of the table, keys of the JSON
+ *   struct target    (core/target.h)    over what: how its two processes start and run a cell
+ *
+ * Between them are the four ways in which a program carries a workload (enum bench_io, folder io):
+ * libzvsock on both sides, two blocking sockets, bare shared memory, and libzvsock against a socket
+ * with a foreign backend between. A workload brings its functions for those that it can do, a
+ * target uses the functions of one of them. So a kernel's AF_VSOCK is a target that names an
+ * address family, and runs every workload that sockets can do.
+ *
+ * Folders include one way: measure <- core <- {report, io} <- workload <- target <- main.c, opts.c.
  */
 #ifndef BENCH_H
 #define BENCH_H
+
+#include "measure/cpu.h"
+#include "measure/proc.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -24,26 +38,42 @@
 
 #define BENCH_QUEUES_MAX  16u
 #define BENCH_PEERS_MAX	  4u
-#define BENCH_ERR_LEN	  320
+#define BENCH_BATCH_MAX	  256u
+#define BENCH_MSG_MAX	  (64u << 20)
 #define BENCH_GRACE_NS	  30000000000ull /* a cell may take this much longer than its duration */
 #define BENCH_SOCK_RX_LEN 65536u	 /* least size of a receive buffer of the copying calls */
+#define BENCH_OWN_FIGURES 2u
 
-enum bench_target { TGT_ZVSOCK, TGT_AF_UNIX, TGT_TCP, TGT_RAW, TGT_PEER };
-enum bench_test { TEST_THROUGHPUT = 1, TEST_RTT, TEST_CONNRATE, TEST_IDLE, TEST_FAIRNESS };
-/* TEST_FAIRNESS: see workload/fairness.c. */
-enum bench_scene {
-	SCENE_ALONE = 1,
-	SCENE_HOLDS,
-	SCENE_RESERVES,
-	SCENE_ACTIVE,
-	SCENE_PING,
-	SCENE_PING_BULK
-};
-enum bench_dir { DIR_G2H = 1, DIR_H2G = 2, DIR_BOTH = 3 };
-enum bench_cpus { CPUS_1 = 1, CPUS_2, CPUS_FREE };
-enum bench_role { ROLE_GUEST = 0, ROLE_HOST = 1 };
+/* Values and names: what an option takes is what the reports print. */
+#define BENCH_DIRS(X)                                                                              \
+	X(DIR_G2H, 1, "g2h")                                                                       \
+	X(DIR_H2G, 2, "h2g")                                                                       \
+	X(DIR_BOTH, 3, "both")
+#define BENCH_TYPES(X)                                                                             \
+	X(TYPE_STREAM, 0, "stream")                                                                \
+	X(TYPE_SEQPACKET, 1, "seqpacket")
 /* --peer with CPUS_2: whose CPU the backend shares. */
-enum bench_backend { BACKEND_HOST, BACKEND_GUEST, BACKEND_ALONE };
+#define BENCH_BACKENDS(X)                                                                          \
+	X(BACKEND_HOST, 0, "host")                                                                 \
+	X(BACKEND_GUEST, 1, "guest")                                                               \
+	X(BACKEND_ALONE, 2, "alone")
+
+#define BENCH_VALUE(id, value, name) id = (value),
+enum bench_dir { BENCH_DIRS(BENCH_VALUE) };
+enum bench_type { BENCH_TYPES(BENCH_VALUE) };
+enum bench_backend { BENCH_BACKENDS(BENCH_VALUE) };
+#undef BENCH_VALUE
+
+/* The names of an enum, by value; NULL where there is no such value. */
+struct bench_names {
+	const char *const *name;
+	unsigned n;
+};
+extern const struct bench_names dir_names, type_names, backend_names, cpus_names;
+
+struct hist;
+struct workload;
+struct target;
 
 /* What one side counted in one run of a cell. */
 struct side_stats {
@@ -52,16 +82,12 @@ struct side_stats {
 	uint64_t errors;		 /* wrong payload, wrong order, wrong boundary, lost */
 	uint64_t first_ns, last_ns;	/* CLOCK_MONOTONIC of this side: begin and end of the run */
 	uint64_t cpu_ns;		/* user + system time of the process */
-	uint64_t conns_closed;		/* connrate: connections seen to their end */
-	uint64_t rss_before, rss_after; /* idle: resident bytes without and with the connections */
+	uint64_t conns_closed;		/* connections that the server has seen to their end */
+	uint64_t rss_before, rss_after; /* resident bytes without and with the connections */
 };
 
 struct rtt_result {
 	uint64_t p50, p99, p999, max; /* ns */
-};
-
-struct fair_result {
-	double slowest, mean; /* of the connections, Gbit/s */
 };
 
 /* One run of a cell. */
@@ -69,23 +95,22 @@ struct bench_result {
 	bool valid;
 	uint64_t messages, bytes, elapsed_ns, errors;
 	uint64_t per_queue[BENCH_QUEUES_MAX];
-	uint64_t cpu_ns[2];	  /* by role */
-	uint64_t cpu_daemon_ns;	  /* of the backend between them; 0: none, or unknown */
-	uint64_t rss_per_conn[2]; /* idle, by role */
+	uint64_t cpu_ns[2];    /* by role */
+	uint64_t cpu_other_ns; /* of a backend between them; 0: none, or unknown */
 	struct rtt_result rtt;
-	struct fair_result fair;
+	double own[BENCH_OWN_FIGURES]; /* what only the workload knows the meaning of */
 };
 
 struct bench_cell {
-	enum bench_target target;
-	enum bench_test test;
+	const struct workload *workload;
+	const struct target *target;
 	enum bench_dir dir;
-	unsigned peer; /* TGT_PEER: which one */
+	unsigned peer; /* --peer: which one */
 	bool zero_copy;
 	bool coalesce; /* several messages may share a packet (copying calls, stream) */
 	uint32_t msg_size;
-	uint32_t in_flight;	/* connrate: connects under way; idle, fairness: open connections */
-	enum bench_scene scene; /* fairness */
+	uint32_t in_flight;	  /* connects under way, or open connections */
+	unsigned variant;	  /* of the workload; its own numbers */
 	struct bench_result *res; /* one for each repetition */
 };
 
@@ -96,22 +121,24 @@ struct bench_peer {
 	char uds[sizeof(((struct sockaddr_un *)0)->sun_path)];
 };
 
+/* The options that concern more than one workload or target. */
 struct bench_opts {
-	unsigned queues, threads, repeat, batch, conns;
+	uint32_t queues, threads, repeat, batch;
 	uint32_t rx_buf, ring_size, buf_alloc; /* 0: the library's default */
 	uint32_t sizes[16];
 	unsigned nsizes;
-	bool tests[TEST_FAIRNESS + 1];
-	enum bench_dir dir;
-	enum bench_cpus cpus;
-	bool seqpacket, zero_copy, copy, busy_poll, touch, baselines;
+	uint64_t workloads; /* bit i: that of index i in the table */
+	unsigned dir;	    /* enum bench_dir */
+	unsigned cpus;	    /* enum bench_cpus */
+	unsigned type;	    /* enum bench_type */
+	unsigned backend;   /* enum bench_backend */
+	bool zero_copy, copy, busy_poll, touch, baselines;
 	uint64_t duration_ns;
 	const char *json;	/* NULL: none; "-": standard output instead of the table */
 	const char *server_uri; /* serve tests here, run none */
 	const char *client_uri; /* run tests against a server started elsewhere */
 	struct bench_peer peers[BENCH_PEERS_MAX];
 	unsigned npeers;
-	enum bench_backend backend;
 };
 
 /* Facts about the run that are known only after the device is open. */
@@ -126,6 +153,25 @@ struct bench_facts {
 		int pid;     /* 0: unknown */
 	} peers[BENCH_PEERS_MAX];
 };
+
+/* Puts the statistics of the two sides together; @rx: the receiver, or who counts. */
+void result_from_sides(struct bench_result *res, const struct side_stats *tx,
+		       const struct side_stats *rx, unsigned queues);
+
+/*
+ * The same by role for a cell whose connections @client has made: who received has the figures of
+ * one-way payload, the client those of all else. CPU times are taken too.
+ */
+void result_of_cell(struct bench_result *res, const struct bench_cell *c,
+		    const struct side_stats *guest, const struct side_stats *host,
+		    enum bench_role client, unsigned queues);
+
+/* Of times in ticks (measure/cpu.h). */
+struct rtt_result rtt_of_ticks(const struct hist *h);
+
+/* Messages or connections per second; payload. */
+double result_rate(const struct bench_result *r);
+double result_gbit(const struct bench_result *r);
 
 static inline uint32_t bench_min32(uint32_t a, uint32_t b)
 {

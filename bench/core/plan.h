@@ -14,17 +14,19 @@ struct bench_plan {
 int plan_make(struct bench_plan *p, const struct bench_opts *o);
 void plan_free(struct bench_plan *p);
 
+/* Adds @c on each target of the run that can carry it: first what is measured, then what that is
+ * compared with. 0 or -ENOMEM. */
+int plan_cells(struct bench_plan *p, const struct bench_opts *o, struct bench_cell c);
+/* Adds one cell. 0 or -ENOMEM. */
+int plan_add(struct bench_plan *p, const struct bench_opts *o, struct bench_cell c);
+
 /* The cell of @target that @c is compared with, or NULL. */
-const struct bench_cell *plan_peer(const struct bench_plan *p, const struct bench_cell *c,
-				   enum bench_target target);
+const struct bench_cell *plan_beside(const struct bench_plan *p, const struct bench_cell *c,
+				     const struct target *target);
 
 /* The same cell of the first --peer, or NULL. */
 const struct bench_cell *plan_first_peer(const struct bench_plan *p, const struct bench_cell *c);
 
-const char *target_name(enum bench_target t);
-const char *test_name(enum bench_test t);
-const char *scene_name(enum bench_scene s);
-const char *dir_name(enum bench_dir d);
 /* "zero-copy", "copying", "coalesced"; "" where there is no such choice. */
 const char *cell_how(const struct bench_cell *c);
 

@@ -15,7 +15,7 @@
  * The guest side is forked once and keeps its device through all cells (peer_guest.c). The host
  * program is forked for each cell (peer_host.c) and uses its socket as the AF_UNIX baseline does.
  * target/peer.c starts both and puts the figures together; peer_daemon.c looks after the
- * backend's process.
+ * backend's process. What the two do in a cell stands in the workload's file.
  *
  * The side that sends, or counts connections, makes the connection; in round trips the guest. What
  * the two programs must know of each other (how much was sent) they tell each other through
@@ -24,8 +24,9 @@
 #ifndef BENCH_PEER_H
 #define BENCH_PEER_H
 
-#include "core/bench.h"
-#include "measure/proc.h"
+#include "core/workload.h"
+#include "stream_io.h"
+#include "zv_side.h"
 
 #include <sched.h>
 #include <sys/types.h>
@@ -59,18 +60,27 @@ struct peer_shm {
 	struct proc_err err[2];
 };
 
-/* ---- peer_opts.c ---- */
-
-/*
- * "[name=NAME,]vhost-user:PATH,uds=PATH", in any order, into *@p; @index gives a name to one that
- * has none. 0, or -EINVAL with a sentence in @err.
- */
-int peer_parse(struct bench_peer *p, const char *arg, unsigned index, char *err, size_t err_len);
-
 /* ---- peer_guest.c, peer_host.c: children; @arg is struct peer_shm ---- */
 
 int peer_guest_main(int fd, void *arg);
 int peer_host_main(int fd, void *arg);
+
+/* Takes the next connection on @port. 0 or -errno. */
+int peer_accept(struct worker *w, uint32_t port, struct zv_conn **zc);
+
+/*
+ * Connects to the hybrid socket and asks for @port; waits for the answer "OK port\n". Nothing else
+ * can follow it: the guest side does not speak first. A descriptor, 0; -errno with a sentence.
+ */
+int peer_host_ask(struct peer_shm *sh, unsigned port);
+int peer_host_answer(struct peer_shm *sh, int fd);
+/*
+ * Gets the connection of the cell, from the listener or, where that is -1, from the hybrid socket,
+ * and does @fn with it. 0 or -errno.
+ */
+int peer_host_data(struct peer_shm *sh, int listen_fd,
+		   void (*fn)(struct stream_io *s, unsigned char *buf, size_t cap));
+
 /* Removes what a host program that was killed after its 'r' has left. */
 void peer_host_clean(const struct peer_shm *sh);
 

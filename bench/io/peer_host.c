@@ -2,8 +2,6 @@
 /* The host program of a foreign backend: a plain user of its hybrid Unix socket, for one cell. */
 #include "measure/cpu.h"
 #include "peer.h"
-#include "stream_io.h"
-#include "zv_side.h"
 
 #include <errno.h>
 #include <stdarg.h>
@@ -14,7 +12,6 @@
 #include <unistd.h>
 
 #define FIRST_ANSWER_S 10
-#define IN_FLIGHT_MAX  64u
 
 __attribute__((format(printf, 2, 3))) static int host_fail(struct peer_shm *sh, const char *fmt,
 							   ...)
@@ -91,8 +88,7 @@ static void host_look(struct peer_shm *sh, int fd)
 		sh->daemon_pid = cred.pid;
 }
 
-/* Connects and asks for @port; the answer is still to come. A descriptor or -errno. */
-static int host_ask(struct peer_shm *sh, unsigned port)
+int peer_host_ask(struct peer_shm *sh, unsigned port)
 {
 	struct sockaddr_un sa;
 	char line[32];
@@ -117,8 +113,7 @@ static int host_ask(struct peer_shm *sh, unsigned port)
 	return -EIO;
 }
 
-/* Waits for "OK port\n". Nothing else can follow: the guest side does not speak first. */
-static int host_answer(struct peer_shm *sh, int fd)
+int peer_host_answer(struct peer_shm *sh, int fd)
 {
 	char line[64];
 	size_t have = 0;
@@ -145,49 +140,24 @@ static int host_answer(struct peer_shm *sh, int fd)
 
 static int host_connect(struct peer_shm *sh, unsigned port)
 {
-	int fd = host_ask(sh, port);
+	int fd = peer_host_ask(sh, port);
 
-	if (fd >= 0 && host_answer(sh, fd) < 0) {
+	if (fd >= 0 && peer_host_answer(sh, fd) < 0) {
 		close(fd);
 		return -EIO;
 	}
 	return fd;
 }
 
-/* As many at a time as the cell says: all are asked for, all are answered, all are closed. */
-static int host_connects(struct peer_shm *sh)
-{
-	uint64_t end = cpu_ticks() + cpu_ns_to_ticks(sh->o.duration_ns);
-	struct side_stats *st = &sh->side[ROLE_HOST];
-	unsigned n = bench_min32(sh->cell.in_flight, IN_FLIGHT_MAX);
-	int fds[IN_FLIGHT_MAX], rc = 0;
-
-	do {
-		unsigned open = 0;
-
-		while (open < n && rc >= 0) {
-			rc = host_ask(sh, PEER_PORT_CONN);
-			if (rc >= 0)
-				fds[open++] = rc;
-		}
-		for (unsigned i = 0; i < open && rc >= 0; i++)
-			rc = host_answer(sh, fds[i]);
-		for (unsigned i = 0; i < open; i++)
-			close(fds[i]);
-		st->msgs[0] += open;
-	} while (rc >= 0 && cpu_ticks() < end);
-	__atomic_store_n(&sh->total, st->msgs[0], __ATOMIC_RELEASE);
-	return rc < 0 ? rc : 0;
-}
-
 /* ---- one cell ---- */
 
 static bool guest_connects(const struct bench_cell *c)
 {
-	return c->test == TEST_RTT || c->dir == DIR_G2H;
+	return c->dir != DIR_H2G;
 }
 
-static int host_data(struct peer_shm *sh, int listen_fd)
+int peer_host_data(struct peer_shm *sh, int listen_fd,
+		   void (*fn)(struct stream_io *s, unsigned char *buf, size_t cap))
 {
 	const struct bench_cell *c = &sh->cell;
 	struct stream_io io = {.size = c->msg_size,
@@ -204,12 +174,7 @@ static int host_data(struct peer_shm *sh, int listen_fd)
 		return host_fail(sh, "no memory for the host program's buffer");
 	io.fd = listen_fd >= 0 ? host_accept(sh, listen_fd) : host_connect(sh, PEER_PORT_DATA);
 	if (io.fd >= 0) {
-		if (c->test == TEST_RTT)
-			stream_echo(&io, buf);
-		else if (c->dir == DIR_G2H)
-			stream_sink(&io, buf, cap);
-		else
-			stream_source(&io, buf);
+		fn(&io, buf, cap);
 		close(io.fd);
 	}
 	free(buf);
@@ -221,33 +186,11 @@ static int host_data(struct peer_shm *sh, int listen_fd)
 	return io.fd < 0 ? io.fd : 0;
 }
 
-static int host_cell(struct peer_shm *sh, int listen_fd)
-{
-	struct side_stats *st = &sh->side[ROLE_HOST];
-
-	if (sh->cell.test != TEST_CONNRATE)
-		return host_data(sh, listen_fd);
-	st->first_ns = cpu_now_ns();
-	if (listen_fd < 0) {
-		int rc = host_connects(sh);
-
-		st->last_ns = cpu_now_ns();
-		return rc;
-	}
-	st->msgs[0] = stream_accept_all(listen_fd, &sh->total);
-	return 0;
-}
-
-static unsigned host_port(const struct peer_shm *sh)
-{
-	return sh->cell.test == TEST_CONNRATE ? PEER_PORT_CONN : PEER_PORT_DATA;
-}
-
 void peer_host_clean(const struct peer_shm *sh)
 {
 	char path[sizeof(((struct sockaddr_un *)0)->sun_path)];
 
-	listen_path(path, sh, host_port(sh));
+	listen_path(path, sh, sh->cell.workload->peer.port);
 	if (guest_connects(&sh->cell))
 		unlink(path);
 }
@@ -261,14 +204,14 @@ int peer_host_main(int fd, void *arg)
 
 	cpu_pin(sh->o.cpus, peer_host_place(&sh->o), 0);
 	if (guest_connects(&sh->cell))
-		rc = listen_fd = host_listen(sh, host_port(sh));
+		rc = listen_fd = host_listen(sh, sh->cell.workload->peer.port);
 	if (rc >= 0)
 		rc = proc_child_say(fd, 'r');
 	if (rc >= 0)
 		rc = proc_child_wait(fd, &go);
 	cpu0 = cpu_used_ns();
 	if (rc >= 0)
-		rc = host_cell(sh, listen_fd);
+		rc = sh->cell.workload->peer.host(sh, listen_fd);
 	sh->side[ROLE_HOST].cpu_ns = cpu_used_ns() - cpu0;
 	if (listen_fd >= 0)
 		peer_host_clean(sh);

@@ -56,10 +56,11 @@ bool stream_read_all(int fd, void *buf, size_t len)
 	return true;
 }
 
-void stream_source(struct stream_io *s, unsigned char *buf)
+void stream_source(struct stream_io *s, unsigned char *buf, size_t cap)
 {
 	uint64_t end = cpu_ticks() + cpu_ns_to_ticks(s->duration_ns);
 
+	(void)cap;
 	while (cpu_ticks() < end) {
 		if (s->touch)
 			pattern_fill(buf, s->size, s->salt, s->msgs, 0);
@@ -121,8 +122,9 @@ void stream_sink(struct stream_io *s, unsigned char *buf, size_t cap)
 	s->errors += off != 0;
 }
 
-void stream_echo(struct stream_io *s, unsigned char *buf)
+void stream_echo(struct stream_io *s, unsigned char *buf, size_t cap)
 {
+	(void)cap;
 	while (stream_read_all(s->fd, buf, s->size) && stream_write_all(s->fd, buf, s->size))
 		s->msgs++;
 }

@@ -35,11 +35,11 @@ bool stream_write_all(int fd, const void *buf, size_t len);
 bool stream_read_all(int fd, void *buf, size_t len);
 
 /* Sends messages for duration_ns, ends the stream, waits until the receiver has closed. */
-void stream_source(struct stream_io *s, unsigned char *buf);
+void stream_source(struct stream_io *s, unsigned char *buf, size_t cap);
 /* Receives and verifies to the end. */
 void stream_sink(struct stream_io *s, unsigned char *buf, size_t cap);
 /* Sends back each message until the peer closes. */
-void stream_echo(struct stream_io *s, unsigned char *buf);
+void stream_echo(struct stream_io *s, unsigned char *buf, size_t cap);
 
 /*
  * Accepts connections, each until its peer has closed, one after the other. The client says in

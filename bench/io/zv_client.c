@@ -1,23 +1,14 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* The client: runs one cell against the server. */
 #include "measure/cpu.h"
-#include "target/targets.h"
 #include "zv_side.h"
 
 #include <errno.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
-#define DRAIN_NS   10000000000ull /* connrate: the server's last closes */
-#define WARM_CONNS 1024u
-#define HELLO_NS   10000000000ull
-
-struct client_job {
-	struct worker *w;
-	const struct bench_cell *c;
-	struct side_stats st;
-};
+#define DRAIN_NS 10000000000ull /* the server's last closes */
+#define HELLO_NS 10000000000ull
 
 uint64_t wire_salt(unsigned queue)
 {
@@ -37,6 +28,52 @@ void wire_init(struct wire_msg *m, enum wire_kind kind, const struct bench_opts 
 	m->batch = o->batch;
 	m->duration_ns = o->duration_ns;
 	m->salt = wire_salt(queue);
+}
+
+void wire_role(struct wire_msg *m, const struct zv_role *role, const struct bench_opts *o,
+	       const struct bench_cell *c, unsigned queue)
+{
+	wire_init(m, W_ROLE, o, c, queue);
+	memcpy(m->role, role->name, strnlen(role->name, sizeof(m->role)));
+}
+
+int client_open(struct worker *w, struct bconn *bc, unsigned i)
+{
+	bool seq = w->side->o->type == TYPE_SEQPACKET;
+	int rc = conn_open(w, w->q[i], seq ? BENCH_PORT_SEQ : BENCH_PORT_STREAM,
+			   seq ? ZV_SEQPACKET : ZV_STREAM, &bc->zc);
+
+	if (rc < 0)
+		return rc;
+	zv_set_user(bc->zc, bc);
+	bc->qi = w->qi[i];
+	return 0;
+}
+
+int client_ask(struct worker *w, struct bconn *bc, const struct wire_msg *m)
+{
+	struct wire_msg ack;
+	int rc = conn_send_all(w, bc->zc, m, sizeof(*m));
+
+	if (rc == 0)
+		rc = conn_recv_all(w, bc->zc, &ack, sizeof(ack));
+	if (rc == 0 && (ack.magic != BENCH_WIRE_MAGIC || ack.kind != W_ACK))
+		rc = side_fail_own(w->side, -EPROTO, "the peer is not a vsock-bench server");
+	return rc;
+}
+
+int client_connect_warm(struct worker *w, unsigned n)
+{
+	struct zv_conn *zc;
+
+	for (unsigned i = 0; i < n; i++) {
+		int rc = conn_open(w, w->q[i % w->nq], BENCH_PORT_CONN, ZV_STREAM, &zc);
+
+		if (rc < 0)
+			return rc;
+		zv_conn_close(zc);
+	}
+	return 0;
 }
 
 int client_meet(struct zv_side *s, struct bench_facts *facts)
@@ -83,14 +120,10 @@ static int ctrl_say(struct worker *w, struct zv_conn *zc, enum wire_kind kind,
 
 static void *client_thread(void *arg)
 {
-	struct client_job *j = arg;
-	struct worker *w = j->w;
+	struct zv_run *r = arg;
 
-	cpu_pin(w->side->o->cpus, w->side->role, w->index);
-	if (j->c->test == TEST_CONNRATE)
-		w->rc = client_connrate(w, j->c, &j->st);
-	else
-		w->rc = client_throughput(w, j->c, &j->st);
+	cpu_pin(r->w->side->o->cpus, r->w->side->role, r->w->index);
+	r->w->rc = r->c->workload->zv.run(r);
 	return NULL;
 }
 
@@ -106,158 +139,128 @@ static void stats_add(struct side_stats *sum, const struct side_stats *st)
 		sum->last_ns = st->last_ns;
 }
 
-/* Throughput and connect rate: all threads of this side, each on its queues. */
+/* All threads of this side, each on its queues. */
 static int run_threads(struct zv_side *s, const struct bench_cell *c, struct side_stats *sum)
 {
-	struct client_job jobs[BENCH_QUEUES_MAX];
+	struct zv_run runs[BENCH_QUEUES_MAX];
 	unsigned started = 1;
 	int rc = 0;
 
-	memset(jobs, 0, sizeof(jobs));
+	memset(runs, 0, sizeof(runs));
 	for (unsigned i = 0; i < s->nthreads && rc == 0; i++) {
 		rc = worker_init(&s->workers[i], s, i, s->nthreads, c->msg_size);
-		jobs[i].w = &s->workers[i];
-		jobs[i].c = c;
+		runs[i].w = &s->workers[i];
+		runs[i].c = c;
 	}
 	if (rc < 0)
 		return rc;
 	for (; started < s->nthreads; started++)
-		if (pthread_create(&s->workers[started].tid, NULL, client_thread, &jobs[started])) {
+		if (pthread_create(&s->workers[started].tid, NULL, client_thread, &runs[started])) {
 			rc = side_fail_own(s, -EAGAIN, "cannot start a thread");
 			break;
 		}
-	client_thread(&jobs[0]);
+	client_thread(&runs[0]);
 	for (unsigned i = 0; i < started; i++) {
 		if (i > 0)
 			pthread_join(s->workers[i].tid, NULL);
 		if (rc == 0)
 			rc = s->workers[i].rc;
-		stats_add(sum, &jobs[i].st);
+		stats_add(sum, &runs[i].st);
 	}
 	return rc;
 }
 
-static int run_idle(struct worker *w, struct zv_conn *ctrl, const struct bench_cell *c,
-		    struct side_stats *st, struct side_stats *server)
-{
-	struct zv_conn **zc = calloc(c->in_flight, sizeof(*zc));
-	uint64_t cpu0;
-	int rc;
-
-	if (!zc)
-		return side_fail_own(w->side, -ENOMEM, "idle connections");
-	memset(zc, 0, c->in_flight * sizeof(*zc)); /* resident before the first measurement */
-	/* Pages of the rings and receive buffers are touched before, so they do not count. */
-	rc = client_connect_warm(w, WARM_CONNS * w->nq);
-	if (rc == 0)
-		rc = ctrl_say(w, ctrl, W_BEGIN, c, server);
-	st->rss_before = cpu_rss();
-	if (rc == 0)
-		rc = client_idle_open(w, zc, c->in_flight);
-	if (rc == 0)
-		rc = ctrl_say(w, ctrl, W_MARK, c, server);
-	st->rss_after = cpu_rss();
-	cpu0 = cpu_used_ns();
-	st->first_ns = cpu_now_ns();
-	if (rc == 0)
-		rc = client_idle_wait(w, w->side->o->duration_ns);
-	st->last_ns = cpu_now_ns();
-	st->cpu_ns = cpu_used_ns() - cpu0;
-	if (rc == 0)
-		rc = ctrl_say(w, ctrl, W_END, c, server);
-	for (unsigned i = 0; i < c->in_flight; i++)
-		if (zc[i])
-			zv_conn_close(zc[i]);
-	free(zc);
-	return rc;
-}
-
 /* Asks for the server's counts until the last connections have reached it. */
-static int run_end(struct worker *w, struct zv_conn *ctrl, const struct bench_cell *c,
-		   const struct side_stats *st, struct side_stats *server)
+static int run_end(struct zv_run *r, struct zv_conn *ctrl)
 {
 	uint64_t deadline = cpu_now_ns() + DRAIN_NS, opened = 0, accepted;
 	struct zv_event ev[BENCH_EVENTS];
 	int rc;
 
-	for (unsigned i = 0; i < w->side->nqueues; i++)
-		opened += st->msgs[i];
+	for (unsigned i = 0; i < r->w->side->nqueues; i++)
+		opened += r->st.msgs[i];
 	for (;;) {
-		rc = ctrl_say(w, ctrl, W_END, c, server);
+		rc = ctrl_say(r->w, ctrl, W_END, r->c, &r->server);
 		if (rc < 0)
 			return rc;
 		accepted = 0;
-		for (unsigned i = 0; i < w->side->nqueues; i++)
-			accepted += server->msgs[i];
+		for (unsigned i = 0; i < r->w->side->nqueues; i++)
+			accepted += r->server.msgs[i];
 		if (accepted >= opened &&
-		    (c->test != TEST_CONNRATE || server->conns_closed >= opened))
+		    (!r->c->workload->zv.counts_closed || r->server.conns_closed >= opened))
 			return 0;
 		if (cpu_now_ns() > deadline)
 			return 0; /* the difference is reported as errors */
-		worker_wait(w, ev, BENCH_EVENTS, 1000000u);
+		worker_wait(r->w, ev, BENCH_EVENTS, 1000000u);
 	}
 }
 
-static void fill_result(struct zv_side *s, const struct bench_cell *c, struct bench_result *res,
-			const struct side_stats *st, const struct side_stats *server)
+/* The parts of a cell, in the order that core/workload.h tells. */
+static int run_parts(struct zv_run *r, struct zv_conn *ctrl)
 {
-	bool send = (c->dir == DIR_G2H) == (s->role == ROLE_GUEST);
-	enum bench_role peer = s->role == ROLE_GUEST ? ROLE_HOST : ROLE_GUEST;
+	const struct workload_zv *wl = &r->c->workload->zv;
+	uint64_t cpu0;
+	int rc = wl->warm ? wl->warm(r) : 0;
 
-	if (c->test == TEST_THROUGHPUT && send)
-		result_from_sides(res, st, server, s->nqueues);
-	else
-		result_from_sides(res, server, st, s->nqueues);
-	if (c->test == TEST_CONNRATE && server->conns_closed != res->messages)
-		res->errors++;
-	if (c->test == TEST_IDLE) {
-		uint64_t n = c->in_flight;
-
-		res->messages = n;
-		res->errors = 0;
-		if (st->rss_after > st->rss_before)
-			res->rss_per_conn[s->role] = (st->rss_after - st->rss_before) / n;
-		if (server->rss_after > server->rss_before)
-			res->rss_per_conn[peer] = (server->rss_after - server->rss_before) / n;
+	if (rc == 0)
+		rc = ctrl_say(r->w, ctrl, W_BEGIN, r->c, &r->server);
+	if (rc == 0 && wl->open) {
+		r->st.rss_before = cpu_rss();
+		rc = wl->open(r);
+		if (rc == 0)
+			rc = ctrl_say(r->w, ctrl, W_MARK, r->c, &r->server);
+		r->st.rss_after = cpu_rss();
 	}
-	res->cpu_ns[s->role] = st->cpu_ns;
-	res->cpu_ns[peer] = server->cpu_ns;
+	cpu0 = cpu_used_ns();
+	if (rc == 0)
+		rc = wl->threads ? run_threads(r->w->side, r->c, &r->st) : wl->run(r);
+	r->st.cpu_ns = cpu_used_ns() - cpu0;
+	if (rc == 0)
+		rc = run_end(r, ctrl);
+	if (wl->close)
+		wl->close(r);
+	return rc;
+}
+
+static void fill_result(const struct zv_run *r, struct bench_result *res)
+{
+	const struct workload_zv *wl = &r->c->workload->zv;
+	const struct zv_side *s = r->w->side;
+
+	if (s->role == ROLE_GUEST)
+		result_of_cell(res, r->c, &r->st, &r->server, ROLE_GUEST, s->nqueues);
+	else
+		result_of_cell(res, r->c, &r->server, &r->st, ROLE_HOST, s->nqueues);
+	if (wl->counts_closed && r->server.conns_closed != res->messages)
+		res->errors++;
+	if (wl->result)
+		wl->result(r, res);
+}
+
+uint64_t client_limit_ns(const struct bench_opts *o, const struct bench_cell *c)
+{
+	const struct workload_zv *wl = &c->workload->zv;
+
+	return (1 + wl->durations) * o->duration_ns + (wl->many_conns ? 2 : 1) * BENCH_GRACE_NS;
 }
 
 int client_run_cell(struct zv_side *s, const struct bench_cell *c, struct bench_result *res)
 {
-	struct side_stats st, server;
 	struct zv_conn *ctrl = NULL;
 	struct worker w;
-	uint64_t cpu0;
+	struct zv_run r = {.w = &w, .c = c, .res = res};
 	int rc;
 
 	memset(&w, 0, sizeof(w));
-	memset(&st, 0, sizeof(st));
-	memset(&server, 0, sizeof(server));
 	memset(res, 0, sizeof(*res));
 	/* One thread with all the queues: the conversation, and the tests that are not parallel. */
 	rc = worker_init(&w, s, 0, 1, c->msg_size);
 	if (rc == 0)
 		rc = conn_open(&w, w.q[0], BENCH_PORT_STREAM, ZV_STREAM, &ctrl);
 	if (rc == 0)
-		rc = ctrl_say(&w, ctrl, W_BEGIN, c, &server);
-	cpu0 = cpu_used_ns();
-	if (rc == 0 && c->test == TEST_IDLE) {
-		rc = run_idle(&w, ctrl, c, &st, &server);
-	} else if (rc == 0) {
-		if (c->test == TEST_RTT)
-			rc = client_rtt(&w, c, &st, &res->rtt);
-		else if (c->test == TEST_FAIRNESS)
-			rc = client_fairness(&w, c, &st, res);
-		else
-			rc = run_threads(s, c, &st);
-		st.cpu_ns = cpu_used_ns() - cpu0;
-		if (rc == 0)
-			rc = run_end(&w, ctrl, c, &st, &server);
-	}
+		rc = run_parts(&r, ctrl);
 	if (rc == 0)
-		fill_result(s, c, res, &st, &server);
+		fill_result(&r, res);
 	if (ctrl)
 		zv_conn_close(ctrl);
 	worker_free(&w);

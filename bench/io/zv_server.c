@@ -2,12 +2,12 @@
 /* The server: accepts, learns what each connection is for, does it, counts. */
 #include "measure/cpu.h"
 #include "zv_side.h"
+#include "zv_transfer.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-#define MSG_SIZE_MAX (64u << 20)
 
 static struct bconn *bc_new(struct worker *w, struct zv_conn *zc, unsigned qi)
 {
@@ -35,14 +35,14 @@ static void bc_drop(struct worker *w, struct bconn *bc)
 		}
 	if (w->tx_owner == bc)
 		w->tx_owner = NULL;
-	hog_end(bc);
+	if (bc->role && bc->role->drop)
+		bc->role->drop(bc);
 	zv_conn_close(bc->zc);
 	bc->next = w->free;
 	w->free = bc;
 }
 
-/* Adds what a data connection did to the run. */
-static void run_add(struct zv_side *s, const struct bconn *bc)
+void run_add(struct zv_side *s, const struct bconn *bc)
 {
 	struct side_stats *r = &s->run;
 
@@ -57,7 +57,7 @@ static void run_add(struct zv_side *s, const struct bconn *bc)
 	pthread_mutex_unlock(&s->lock);
 }
 
-static void run_count_conn(struct zv_side *s, unsigned qi, bool closed)
+void run_count_conn(struct zv_side *s, unsigned qi, bool closed)
 {
 	if (closed)
 		__atomic_fetch_add(&s->run.conns_closed, 1, __ATOMIC_RELAXED);
@@ -105,42 +105,81 @@ static int ctrl_message(struct worker *w, struct bconn *bc, const struct wire_ms
 	return conn_send_all(w, bc->zc, &answer, sizeof(answer));
 }
 
+/* ---- roles ---- */
+
+/* Goes through the roles of all workloads; starts as zeros. */
+struct role_at {
+	unsigned workload, role;
+};
+
+static const struct zv_role *role_next(struct role_at *at)
+{
+	for (; at->workload < nworkloads; at->workload++, at->role = 0) {
+		const struct zv_role *const *roles = workloads[at->workload]->zv.roles;
+
+		if (roles && roles[at->role])
+			return roles[at->role++];
+	}
+	return NULL;
+}
+
+static const struct zv_role *role_by_name(const char *name, size_t max)
+{
+	struct role_at at = {0};
+	const struct zv_role *r;
+
+	while ((r = role_next(&at)) && (r->port || strncmp(r->name, name, max) != 0))
+		;
+	return r;
+}
+
+static const struct zv_role *role_by_port(uint32_t port)
+{
+	struct role_at at = {0};
+	const struct zv_role *r;
+
+	while ((r = role_next(&at)) && r->port != port)
+		;
+	return r;
+}
+
+static int role_start(struct worker *w, struct bconn *bc, const struct zv_role *role)
+{
+	bc->role = role;
+	bc->state = BC_ROLE;
+	return role->start ? role->start(w, bc) : 0;
+}
+
+/* ---- events ---- */
+
 /* A complete first message, or the next one of a control connection. 0 or -errno. */
 static int server_message(struct worker *w, struct bconn *bc, const struct wire_msg *m)
 {
+	const struct zv_role *role;
 	struct wire_msg ack = *m;
-	bool seq;
 	int rc;
 
 	if (m->magic != BENCH_WIRE_MAGIC || m->version != BENCH_WIRE_VERSION)
 		return -EPROTO;
 	if (bc->state == BC_GO) {
-		bc_start_source(w, bc);
-		if (bc->endless)
-			bc->end_ticks = UINT64_MAX;
+		bc->role->go(w, bc);
 		return 0;
 	}
 	if (m->kind == W_BEGIN || m->kind == W_MARK || m->kind == W_END) {
 		bc->state = BC_CTRL;
 		return ctrl_message(w, bc, m);
 	}
-	if (m->msg_size == 0 || m->msg_size > MSG_SIZE_MAX || m->batch == 0 ||
-	    m->batch > BENCH_BATCH_MAX || w->nsenders == BENCH_SENDERS_MAX)
+	role = role_by_name(m->role, sizeof(m->role));
+	if (m->kind != W_ROLE || !role || m->msg_size == 0 || m->msg_size > BENCH_MSG_MAX ||
+	    m->batch == 0 || m->batch > BENCH_BATCH_MAX || w->nsenders == BENCH_SENDERS_MAX)
 		return -EPROTO;
 	rc = worker_buffers(w, m->msg_size);
 	if (rc < 0)
 		return rc;
-	seq = bc->seqpacket;
-	bc_set_task(bc, m, seq);
-	bc->endless = m->kind == W_HOG_SOURCE;
-	bc->state = m->kind == W_SINK			 ? BC_SINK
-		    : m->kind == W_SOURCE || bc->endless ? BC_GO
-							 : BC_ECHO;
+	bc_set_task(bc, m, bc->seqpacket);
 	ack.kind = W_ACK;
 	rc = conn_send_all(w, bc->zc, &ack, sizeof(ack));
-	if (rc == 0 && (m->kind == W_HOG_SINK || m->kind == W_HOG_RESERVE))
-		rc = hog_start(w, bc, m->kind == W_HOG_RESERVE);
-	return rc;
+	return rc < 0 ? rc : role_start(w, bc, role);
 }
 
 /* First messages and control. 1: the connection has ended, 0, -errno. */
@@ -170,45 +209,13 @@ static int server_hello(struct worker *w, struct bconn *bc)
 
 static void server_conn_event(struct worker *w, struct bconn *bc, uint32_t events)
 {
-	uint8_t before = bc->state;
-	int rc = 0;
+	bool playing = bc->state >= BC_ROLE;
+	int rc = playing ? bc->role->event(w, bc, events) : server_hello(w, bc);
 
-	switch (bc->state) {
-	case BC_HELLO:
-	case BC_GO:
-	case BC_CTRL:
-		rc = server_hello(w, bc);
-		break;
-	case BC_ECHO:
-		rc = bc_echo(w, bc);
-		break;
-	case BC_CLOSER:
-	case BC_HOLD:
-		rc = (events & (ZV_EV_HUP | ZV_EV_ERR | ZV_EV_IN)) != 0;
-		break;
-	case BC_HOG:
-		hog_grab(bc);
-		rc = (events & (ZV_EV_HUP | ZV_EV_ERR)) != 0;
-		break;
-	default:
-		/* The other end of this one leaves when it likes. */
-		if (bc->endless && (events & (ZV_EV_HUP | ZV_EV_ERR)))
-			rc = -ECONNRESET;
-		else
-			rc = bc_data_event(w, bc, events);
-		break;
-	}
 	if (rc == 0)
 		return;
-	if (rc < 0 && before != BC_ECHO)
-		bc->errors++;
-	if (before == BC_ECHO)
-		bc->seq = bc->bytes / bc->size;
-	if (before == BC_CLOSER)
-		run_count_conn(w->side, bc->qi, true);
-	else if (!bc->endless && (before == BC_SINK || before == BC_DRAIN || before == BC_SOURCE ||
-				  before == BC_ECHO))
-		run_add(w->side, bc);
+	if (playing && bc->role->end)
+		bc->role->end(w, bc, rc);
 	/* A peer that went away in mid-test is its own failure: the server goes on. */
 	if (rc < 0)
 		side_forgive(w->side);
@@ -217,6 +224,7 @@ static void server_conn_event(struct worker *w, struct bconn *bc, uint32_t event
 
 static void server_accept(struct worker *w, unsigned qi, uint32_t port)
 {
+	const struct zv_role *role = role_by_port(port);
 	struct zv_conn *zc;
 
 	while (zv_accept(zv_queue(w->side->dev, qi), port, &zc) == 0) {
@@ -228,12 +236,8 @@ static void server_accept(struct worker *w, unsigned qi, uint32_t port)
 		}
 		bc->seqpacket = port == BENCH_PORT_SEQ;
 		bc->state = BC_HELLO;
-		if (port == BENCH_PORT_HOLD)
-			bc->state = BC_HOLD;
-		if (port == BENCH_PORT_CONN) {
-			bc->state = BC_CLOSER;
-			run_count_conn(w->side, qi, false);
-		}
+		if (role && role_start(w, bc, role) < 0)
+			bc_drop(w, bc);
 	}
 }
 
@@ -270,23 +274,25 @@ static void *server_thread(void *arg)
 	return NULL;
 }
 
+static int listen_on(struct zv_side *s, uint32_t port, enum zv_type type)
+{
+	int rc = zv_listen(s->dev, port, type, 1024);
+
+	return rc < 0 ? side_fail(s, rc, "zv_listen") : 0;
+}
+
 static int server_listen(struct zv_side *s)
 {
-	static const struct {
-		uint32_t port;
-		enum zv_type type;
-	} ports[] = {{BENCH_PORT_STREAM, ZV_STREAM},
-		     {BENCH_PORT_SEQ, ZV_SEQPACKET},
-		     {BENCH_PORT_CONN, ZV_STREAM},
-		     {BENCH_PORT_HOLD, ZV_STREAM}};
+	struct role_at at = {0};
+	const struct zv_role *r;
+	int rc = listen_on(s, BENCH_PORT_STREAM, ZV_STREAM);
 
-	for (unsigned i = 0; i < sizeof(ports) / sizeof(ports[0]); i++) {
-		int rc = zv_listen(s->dev, ports[i].port, ports[i].type, 1024);
-
-		if (rc < 0)
-			return side_fail(s, rc, "zv_listen");
-	}
-	return 0;
+	if (rc == 0)
+		rc = listen_on(s, BENCH_PORT_SEQ, ZV_SEQPACKET);
+	while (rc == 0 && (r = role_next(&at)))
+		if (r->port)
+			rc = listen_on(s, r->port, ZV_STREAM);
+	return rc;
 }
 
 int server_run(struct zv_side *s)
@@ -314,5 +320,19 @@ int server_run(struct zv_side *s)
 		if (rc == 0)
 			rc = s->workers[i].rc;
 	}
+	return rc;
+}
+
+int server_main(const struct bench_opts *o, struct proc_err *err)
+{
+	struct zv_side s = {0};
+	int rc = side_open(&s, o, o->server_uri, err);
+
+	if (rc == 0) {
+		fprintf(stderr, "vsock-bench: serving on %s, %u queue%s; Ctrl-C ends it\n",
+			o->server_uri, s.nqueues, s.nqueues == 1 ? "" : "s");
+		rc = server_run(&s);
+	}
+	side_close(&s);
 	return rc;
 }

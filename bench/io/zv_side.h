@@ -9,48 +9,40 @@
  * all agreement between the sides travels over zvsock itself, so that forked processes, two
  * terminals and a real guest run the same code.
  *
- * For each test the client opens a control connection and says BEGIN, MARK (idle only) and END; the
- * answer to END holds what the server counted. Data connections start with one 64-byte message
- * that says what the server shall be: SINK (receive and verify), SOURCE (send; it starts on GO), or
- * ECHO, or one of the hogs of the fairness test. The server answers each with an ACK; then the data
- * flows, and its end is the sender's zv_shutdown. Connect rate and idle connections use ports of
- * their own and no messages.
+ * For each test the client opens a control connection and says BEGIN, MARK (when connections were
+ * opened that are only looked at) and END; the answer to END holds what the server counted. Data
+ * connections start with one 64-byte message that names the role that the server shall play (struct
+ * zv_role): SINK receives and verifies, SOURCE sends, and so on. The server answers each with an
+ * ACK, and a role that waits for it starts on GO; then the data flows, and its end is the sender's
+ * zv_shutdown. A role may have a port of its own instead, where there are no messages.
+ *
+ * Which roles there are is known to the workloads; here is only how connections come to them.
  *
  * Each side has T threads; thread t owns the queues t, t + T, t + 2T, ... and all that is on them.
  */
 #ifndef BENCH_ZV_SIDE_H
 #define BENCH_ZV_SIDE_H
 
-#include "core/bench.h"
-#include "measure/proc.h"
+#include "core/workload.h"
 
 #include <pthread.h>
 #include <zvsock.h>
 
 #define BENCH_PORT_STREAM  5200u
 #define BENCH_PORT_SEQ	   5201u
-#define BENCH_PORT_CONN	   5202u /* accepted, and closed when the peer closes */
-#define BENCH_PORT_HOLD	   5203u /* accepted and held */
-#define BENCH_BATCH_MAX	   256u
+#define BENCH_PORT_CONN	   5202u /* accepted, and closed when the peer closes: workload/connrate.c */
 #define BENCH_EVENTS	   64u
 #define BENCH_SENDERS_MAX  1024u
-#define BENCH_HOG_BUFS	   4096u
-#define BENCH_FAIR_TIMES   4u	       /* a run of fairness lasts so many durations */
 #define BENCH_WIRE_MAGIC   0x424e565au /* "ZVNB" */
-#define BENCH_WIRE_VERSION 2u
+#define BENCH_WIRE_VERSION 3u
 
 enum wire_kind {
 	W_BEGIN = 1,
 	W_MARK,
 	W_END,
-	W_SINK,
-	W_SOURCE,
+	W_ROLE, /* be what .role says */
 	W_GO,
-	W_ECHO,
 	W_ACK,
-	W_HOG_SINK,    /* receives and never releases */
-	W_HOG_SOURCE,  /* sends without end to one that never releases; starts on GO */
-	W_HOG_RESERVE, /* reserves buffers and never sends them */
 };
 
 #define W_ZERO_COPY (1u << 0)
@@ -67,7 +59,8 @@ struct wire_msg {
 	uint32_t batch;
 	uint64_t duration_ns;
 	uint64_t salt;
-	uint8_t pad[32];
+	char role[24]; /* W_ROLE: a name, ends with zeros */
+	uint8_t pad[8];
 };
 _Static_assert(sizeof(struct wire_msg) == 64, "the first message is 64 bytes");
 
@@ -93,32 +86,44 @@ struct zv_side {
 };
 
 enum bc_state {
-	BC_HELLO,  /* server: waits for the first message */
-	BC_GO,	   /* server: SOURCE told what to do, not yet when */
-	BC_CTRL,   /* server: control connection */
+	BC_HELLO, /* server: waits for the first message */
+	BC_GO,	  /* server: told what to do, not yet when */
+	BC_CTRL,  /* server: control connection */
+	/* From here on the server plays its role; the states below are those of zv_transfer.c. */
+	BC_ROLE,
 	BC_SINK,   /* receives and verifies */
 	BC_SOURCE, /* sends */
 	BC_DRAIN,  /* has sent everything, waits for the peer's close */
-	BC_ECHO,
-	BC_CLOSER, /* server: connect rate */
-	BC_HOLD,   /* idle */
-	BC_HOG,	   /* takes buffers and keeps them */
 	BC_DONE,
 };
 
-struct hog {
-	bool reserves; /* else it receives */
-	unsigned n;
-	struct zv_buf b[BENCH_HOG_BUFS];
+struct bconn;
+
+/* What the server can be on a connection. */
+struct zv_role {
+	const char *name; /* in the first message of the connection; "" with a port */
+	uint32_t port;	  /* every connection there has this role from the start; 0: none */
+	/* Told to, or accepted on the port. The state afterwards is BC_ROLE unless it sets another.
+	 * 0 or -errno. NULL: nothing to do. */
+	int (*start)(struct worker *w, struct bconn *bc);
+	/* The client said GO, after a start that left BC_GO. NULL: there is no GO. */
+	void (*go)(struct worker *w, struct bconn *bc);
+	/* Events. 1: the connection has done its part, 0: not yet, -errno. */
+	int (*event)(struct worker *w, struct bconn *bc, uint32_t events);
+	/* After that: adds what it did to the run by run_add() or run_count_conn(). NULL: nothing.
+	 * @rc as from event. */
+	void (*end)(struct worker *w, struct bconn *bc, int rc);
+	/* Gives back what bc->own holds, however the connection ends. NULL: nothing. */
+	void (*drop)(struct bconn *bc);
 };
 
 struct bconn {
 	struct zv_conn *zc;
-	struct hog *hog;    /* BC_HOG */
-	struct bconn *next; /* free list */
-	uint8_t state, qi;  /* qi: index of the queue in the device */
+	struct bconn *next;	    /* free list */
+	const struct zv_role *role; /* server */
+	void *own;		    /* of the role */
+	uint8_t state, qi;	    /* qi: index of the queue in the device */
 	bool blocked, zero_copy, touch, coalesce, seqpacket;
-	bool endless;	    /* server: SOURCE for a hog */
 	uint32_t size, off; /* of a message; position in the present one */
 	uint32_t batch, hello_len;
 	uint64_t salt, seq, bytes, errors;
@@ -130,6 +135,15 @@ struct bconn {
 	 */
 	uint64_t *announce, final;
 	struct wire_msg hello;
+};
+
+/* One thread's part in a cell, or all of it (core/workload.h). */
+struct zv_run {
+	struct worker *w;
+	const struct bench_cell *c;
+	struct side_stats st, server; /* what this thread has counted; the server, at the end */
+	struct bench_result *res;     /* for figures beyond the counts; NULL with .threads */
+	void *own;		      /* of the workload, from warm to close */
 };
 
 struct worker {
@@ -187,59 +201,36 @@ int conn_open(struct worker *w, struct zv_queue *q, uint32_t port, enum zv_type 
 int conn_send_all(struct worker *w, struct zv_conn *zc, const void *data, size_t len);
 int conn_recv_all(struct worker *w, struct zv_conn *zc, void *data, size_t len);
 
-/* ---- workload/throughput.c ---- */
-
-void bc_set_task(struct bconn *bc, const struct wire_msg *m, bool seqpacket);
-void bc_start_source(struct worker *w, struct bconn *bc);
-/* One batch from each sender that has room. 1: somebody sent, 0: all wait for room. */
-int worker_run_senders(struct worker *w);
-/* Events of a SINK, SOURCE or DRAIN. 1: the connection has done its part, 0 not yet, -errno. */
-int bc_data_event(struct worker *w, struct bconn *bc, uint32_t events);
-/*
- * Runs the connections @bcs, one for each queue of the worker, to their end unless @rc is a failure
- * already, closes them and adds up what they did. 0 or -errno.
- */
-int client_transfer(struct worker *w, struct bconn *bcs, struct side_stats *st, int rc);
-int client_throughput(struct worker *w, const struct bench_cell *c, struct side_stats *st);
-
-/* ---- workload/rtt.c, workload/connrate.c, workload/idle.c ---- */
-
-/* Server: sends back what has arrived. 1: end of stream, 0, -errno. */
-int bc_echo(struct worker *w, struct bconn *bc);
-/* The same for connections whose other end sends everything back. */
-int client_pings(struct worker *w, struct bconn *bcs, struct side_stats *st, struct rtt_result *rtt,
-		 int rc);
-int client_rtt(struct worker *w, const struct bench_cell *c, struct side_stats *st,
-	       struct rtt_result *rtt);
-int client_connrate(struct worker *w, const struct bench_cell *c, struct side_stats *st);
-/* Opens and closes @n connections, one after the other. */
-int client_connect_warm(struct worker *w, unsigned n);
-int client_idle_open(struct worker *w, struct zv_conn **zc, unsigned n);
-int client_idle_wait(struct worker *w, uint64_t ns);
-
-/* ---- workload/fairness.c ---- */
-
-/* Turns the connection into a hog and takes what there is. 0 or -ENOMEM. */
-int hog_start(struct worker *w, struct bconn *bc, bool reserves);
-void hog_grab(struct bconn *bc);
-/* Gives everything back; before the connection is closed. Nothing for one that is no hog. */
-void hog_end(struct bconn *bc);
-int client_fairness(struct worker *w, const struct bench_cell *c, struct side_stats *st,
-		    struct bench_result *res);
-
 /* ---- zv_server.c ---- */
 
 /* Serves until side_stopping(). 0 or -errno. */
 int server_run(struct zv_side *s);
+/* Opens the device o->server_uri, says so, serves until a signal. 0 or -errno. */
+int server_main(const struct bench_opts *o, struct proc_err *err);
+/* Adds what a data connection did to the run. */
+void run_add(struct zv_side *s, const struct bconn *bc);
+/* Counts a connection that begins, or that has ended. */
+void run_count_conn(struct zv_side *s, unsigned qi, bool closed);
 
 /* ---- zv_client.c ---- */
 
 /* Lets the sides find out about each other, so that the first cell runs as the last one does. */
 int client_meet(struct zv_side *s, struct bench_facts *facts);
 int client_run_cell(struct zv_side *s, const struct bench_cell *c, struct bench_result *res);
+/* The longest that client_run_cell() may take on a machine that works. */
+uint64_t client_limit_ns(const struct bench_opts *o, const struct bench_cell *c);
 /* What sets the payload of the connection on @queue apart. */
 uint64_t wire_salt(unsigned queue);
 void wire_init(struct wire_msg *m, enum wire_kind kind, const struct bench_opts *o,
 	       const struct bench_cell *c, unsigned queue);
+/* The message that asks the server for a role. */
+void wire_role(struct wire_msg *m, const struct zv_role *role, const struct bench_opts *o,
+	       const struct bench_cell *c, unsigned queue);
+/* Opens a connection for data on queue w->q[@i]; its user is @bc. */
+int client_open(struct worker *w, struct bconn *bc, unsigned i);
+/* Opens and closes @n connections, one after the other. */
+int client_connect_warm(struct worker *w, unsigned n);
+/* Sends @m, which asks for a role, and waits for the ACK. 0 or -errno. */
+int client_ask(struct worker *w, struct bconn *bc, const struct wire_msg *m);
 
 #endif

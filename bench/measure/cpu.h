@@ -3,9 +3,23 @@
 #ifndef BENCH_CPU_H
 #define BENCH_CPU_H
 
-#include "core/bench.h"
-
+#include <stdbool.h>
+#include <stdint.h>
 #include <time.h>
+
+/* The two sides of everything that is measured. */
+enum bench_role { ROLE_GUEST = 0, ROLE_HOST = 1 };
+
+/* Where they run: value, name of --cpus. */
+#define BENCH_CPUS(X)                                                                              \
+	X(CPUS_1, 1, "1cpu")                                                                       \
+	X(CPUS_2, 2, "2cpu")                                                                       \
+	X(CPUS_FREE, 3, "free")
+enum bench_cpus {
+#define BENCH_CPUS_VALUE(id, value, name) id = (value),
+	BENCH_CPUS(BENCH_CPUS_VALUE)
+#undef BENCH_CPUS_VALUE
+};
 
 /* CLOCK_MONOTONIC in ns. */
 uint64_t cpu_now_ns(void);

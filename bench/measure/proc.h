@@ -12,9 +12,11 @@
 #ifndef BENCH_PROC_H
 #define BENCH_PROC_H
 
-#include "core/bench.h"
-
+#include <stddef.h>
+#include <stdint.h>
 #include <sys/types.h>
+
+#define BENCH_ERR_LEN 320
 
 struct proc {
 	pid_t pid; /* 0: none */

@@ -1,27 +1,36 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "busy.h"
 
+#include "core/target.h"
+
 #include <string.h>
+
+/* Both sides of the bare loops, and whatever of libzvsock has been told to. */
+static bool spins(const struct bench_cell *c, const struct bench_opts *o, enum bench_role role)
+{
+	switch (c->target->io) {
+	case IO_RAW:
+		return true;
+	case IO_ZV:
+		return o->busy_poll;
+	case IO_PEER:
+		return o->busy_poll && role == ROLE_GUEST;
+	case IO_SOCKET:
+		break;
+	}
+	return false;
+}
 
 double busy_share(const struct bench_cell *c, const struct bench_result *r,
 		  const struct bench_opts *o, unsigned ncpus, enum bench_role role)
 {
-	unsigned threads = c->target == TGT_RAW || c->test == TEST_RTT ? 1 : o->threads;
-	bool spins = c->target == TGT_RAW || (o->busy_poll && c->target == TGT_ZVSOCK) ||
-		     (o->busy_poll && c->target == TGT_PEER && role == ROLE_GUEST);
+	bool one = c->target->io == IO_RAW || c->workload->one_thread;
+	unsigned threads = one ? 1 : o->threads;
 
-	if (!r->valid || !r->elapsed_ns || !spins || c->test == TEST_IDLE ||
-	    c->test == TEST_FAIRNESS || o->cpus == CPUS_1 || 2 * threads > ncpus)
+	if (!r->valid || !r->elapsed_ns || !spins(c, o, role) || !c->workload->steady ||
+	    o->cpus == CPUS_1 || 2 * threads > ncpus)
 		return -1;
 	return (double)r->cpu_ns[role] / (double)r->elapsed_ns / threads;
-}
-
-/* The figure of the run that should not depend on the run. */
-static double figure(const struct bench_cell *c, const struct bench_result *r)
-{
-	if (c->test == TEST_RTT)
-		return (double)r->rtt.p50;
-	return r->elapsed_ns ? (double)r->messages / (double)r->elapsed_ns : 0;
 }
 
 static void look_at_run(struct busy *b, const struct bench_cell *c, const struct bench_result *r,
@@ -50,7 +59,8 @@ static void look_at_cell(struct busy *b, const struct bench_cell *c, unsigned re
 	unsigned n = 0;
 
 	for (unsigned i = 0; i < repeat; i++) {
-		double v = c->res[i].valid ? figure(c, &c->res[i]) : 0;
+		double v = c->workload->steady && c->res[i].valid ? c->workload->steady(&c->res[i])
+								  : 0;
 
 		if (v <= 0)
 			continue;
@@ -58,7 +68,7 @@ static void look_at_cell(struct busy *b, const struct bench_cell *c, unsigned re
 		max = n && max > v ? max : v;
 		n++;
 	}
-	if (n < 2 || c->test == TEST_IDLE || c->test == TEST_FAIRNESS)
+	if (n < 2)
 		return;
 	b->apart += max > BUSY_SPREAD * min;
 	if (!b->cells++ || max / min > b->widest) {
@@ -80,13 +90,10 @@ void busy_look(struct busy *b, const struct bench_plan *p, const struct bench_op
 
 static const char *cell_text(char *buf, size_t len, const struct bench_cell *c)
 {
-	static const char *const targets[] = {"zvsock", "AF_UNIX", "TCP", "raw", "a peer"};
-	static const char *const tests[] = {"",		"throughput", "rtt",
-					    "connrate", "idle",	      "fairness"};
-	static const char *const dirs[] = {"", " g2h", " h2g", ""};
+	bool oneway = c->dir != DIR_BOTH;
 
-	snprintf(buf, len, "%s %s%s, %u B", targets[c->target], tests[c->test], dirs[c->dir],
-		 c->msg_size);
+	snprintf(buf, len, "%s %s%s%s, %u B", c->target->brief, c->workload->name,
+		 oneway ? " " : "", oneway ? dir_names.name[c->dir] : "", c->msg_size);
 	return buf;
 }
 

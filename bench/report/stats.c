@@ -1,21 +1,12 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "stats.h"
 
+#include "core/target.h"
 #include "report.h"
 
 #include <stdlib.h>
 
 #define REPEAT_MAX 1000
-
-double result_rate(const struct bench_result *r)
-{
-	return r->elapsed_ns ? (double)r->messages * 1e9 / (double)r->elapsed_ns : 0;
-}
-
-double result_gbit(const struct bench_result *r)
-{
-	return r->elapsed_ns ? (double)r->bytes * 8 / (double)r->elapsed_ns : 0;
-}
 
 double m_p50(const struct bench_result *r)
 {
@@ -101,6 +92,31 @@ const char *ratio_text(char *buf, size_t len, const struct bench_opts *o,
 	return buf;
 }
 
+void print_ratio_heads(FILE *f, const struct workload *wl)
+{
+	for (unsigned i = 0; i < ntargets; i++)
+		if (targets[i]->ratio && workload_can(wl, targets[i]->io))
+			fprintf(f, " %7s", targets[i]->ratio);
+}
+
+void print_ratios(FILE *f, const struct bench_plan *p, const struct bench_opts *o,
+		  const struct bench_cell *c, metric_fn m)
+{
+	char text[16];
+
+	for (unsigned i = 0; i < ntargets; i++)
+		if (targets[i]->ratio && workload_can(c->workload, targets[i]->io))
+			fprintf(f, " %7s",
+				ratio_text(text, sizeof(text), o, c, plan_beside(p, c, targets[i]),
+					   m));
+}
+
+const char *cell_label(char *buf, size_t len, const struct bench_cell *c)
+{
+	snprintf(buf, len, "%s %s", c->target->label, cell_how(c));
+	return buf;
+}
+
 const char *human(char *buf, size_t len, double v)
 {
 	if (v >= 1e6)
@@ -139,6 +155,12 @@ uint64_t report_errors(const struct bench_plan *p, const struct bench_opts *o)
 	for (unsigned i = 0; i < p->n; i++)
 		n += cell_errors(&p->cells[i], o->repeat);
 	return n;
+}
+
+void print_cpu(FILE *f, const struct bench_cell *c, unsigned repeat)
+{
+	fprintf(f, " %7.3f %7.3f", cell_med(c, repeat, m_cpu_guest),
+		cell_med(c, repeat, m_cpu_host));
 }
 
 void print_errors(FILE *f, const struct bench_cell *c, unsigned repeat)

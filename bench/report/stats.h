@@ -31,11 +31,23 @@ double m_cpu_host(const struct bench_result *r);
 const char *ratio_text(char *buf, size_t len, const struct bench_opts *o,
 		       const struct bench_cell *c, const struct bench_cell *base, metric_fn m);
 
+/*
+ * A column for each target that others are compared with and that can run the workload: its head,
+ * its ratio.
+ */
+void print_ratio_heads(FILE *f, const struct workload *wl);
+void print_ratios(FILE *f, const struct bench_plan *p, const struct bench_opts *o,
+		  const struct bench_cell *c, metric_fn m);
+
+/* "zvsock copying" */
+const char *cell_label(char *buf, size_t len, const struct bench_cell *c);
+
 /* "1.23 M"; "64 KiB". */
 const char *human(char *buf, size_t len, double v);
 const char *size_text(char *buf, size_t len, uint32_t size);
 
-/* The end of a row: what went wrong, if anything, and the newline. */
+/* The end of a row: CPU seconds of both sides; what went wrong, if anything, and the newline. */
+void print_cpu(FILE *f, const struct bench_cell *c, unsigned repeat);
 void print_errors(FILE *f, const struct bench_cell *c, unsigned repeat);
 
 #endif

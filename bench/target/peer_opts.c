@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-#include "io/peer.h"
+#include "peer_opts.h"
 
 #include <ctype.h>
 #include <errno.h>

@@ -6,6 +6,8 @@
  */
 #include "io/zv_side.h"
 #include "measure/cpu.h"
+#include "report/json_set.h"
+#include "report/stats.h"
 #include "targets.h"
 
 #include <dirent.h>
@@ -15,8 +17,9 @@
 #include <string.h>
 #include <unistd.h>
 
-#define START_NS 30000000000ull
-#define STOP_NS	 10000000000ull
+#define START_NS     30000000000ull
+#define STOP_NS	     10000000000ull
+#define COALESCE_MAX 256u /* messages up to this size get a coalesced row */
 
 struct zt_shared {
 	struct side_ctl ctl;
@@ -34,8 +37,10 @@ struct zv_target {
 	char guest_uri[160], host_uri[160];
 };
 
-struct zv_client {
-	struct zv_side side;
+/* What the target keeps: both sides forked, or this process is the client of a --server. */
+struct zv_state {
+	struct zv_target *forked;
+	struct zv_side *client;
 };
 
 static int zt_host(int fd, void *arg)
@@ -108,8 +113,38 @@ static int zt_start_child(struct zv_target *t, struct proc *p, const char *name,
 	return rc == 1 && c == 'r' ? 0 : zt_explain(t, rc, name, err);
 }
 
-int zv_target_start(struct zv_target **out, const struct bench_opts *o, struct bench_facts *facts,
-		    struct proc_err *err)
+/* Our own directory: the socket, and what a killed backend may have left beside it. */
+static void remove_dir(const char *dir)
+{
+	DIR *d = opendir(dir);
+	struct dirent *e;
+
+	while (d && (e = readdir(d)))
+		if (e->d_name[0] != '.')
+			unlinkat(dirfd(d), e->d_name, 0);
+	if (d)
+		closedir(d);
+	rmdir(dir);
+}
+
+static void zv_target_stop(struct zv_target *t)
+{
+	/* The guest first: it has an orderly end only while the backend answers. */
+	__atomic_store_n(&t->sh->ctl.paused, 0, __ATOMIC_RELEASE);
+	proc_futex_wake(&t->sh->ctl.paused);
+	if (proc_interrupted)
+		proc_kill(&t->guest); /* it may be in mid-cell */
+	proc_finish(&t->guest, cpu_now_ns() + STOP_NS);
+	__atomic_store_n(&t->sh->ctl.stop, 1, __ATOMIC_RELEASE);
+	proc_finish(&t->host, cpu_now_ns() + STOP_NS);
+	if (t->dir[0])
+		remove_dir(t->dir);
+	proc_unshare(t->sh, sizeof(*t->sh));
+	free(t);
+}
+
+static int zv_target_start(struct zv_target **out, const struct bench_opts *o,
+			   struct bench_facts *facts, struct proc_err *err)
 {
 	const char *tmp = getenv("TMPDIR");
 	struct zv_target *t = calloc(1, sizeof(*t));
@@ -150,17 +185,13 @@ int zv_target_start(struct zv_target **out, const struct bench_opts *o, struct b
 	return 0;
 }
 
-int zv_target_run(struct zv_target *t, const struct bench_cell *c, struct bench_result *res,
-		  struct proc_err *err)
+static int zv_target_run(struct zv_target *t, const struct bench_cell *c, struct bench_result *res,
+			 struct proc_err *err)
 {
-	uint64_t timeout = t->o->duration_ns + BENCH_GRACE_NS;
+	uint64_t timeout = client_limit_ns(t->o, c);
 	char cmd = 'c';
 	int rc;
 
-	if (c->test == TEST_IDLE)
-		timeout += BENCH_GRACE_NS; /* opening the connections is not part of the duration */
-	if (c->test == TEST_FAIRNESS)
-		timeout += BENCH_FAIR_TIMES * t->o->duration_ns + BENCH_GRACE_NS;
 	t->sh->cell = *c;
 	zt_pause(t, false);
 	rc = proc_send(&t->guest, &cmd, 1);
@@ -173,87 +204,181 @@ int zv_target_run(struct zv_target *t, const struct bench_cell *c, struct bench_
 	return 0;
 }
 
-/* Our own directory: the socket, and what a killed backend may have left beside it. */
-static void remove_dir(const char *dir)
+static int zv_client_start(struct zv_side **out, const struct bench_opts *o,
+			   struct bench_facts *facts, struct proc_err *err)
 {
-	DIR *d = opendir(dir);
-	struct dirent *e;
-
-	while (d && (e = readdir(d)))
-		if (e->d_name[0] != '.')
-			unlinkat(dirfd(d), e->d_name, 0);
-	if (d)
-		closedir(d);
-	rmdir(dir);
-}
-
-void zv_target_stop(struct zv_target *t)
-{
-	/* The guest first: it has an orderly end only while the backend answers. */
-	__atomic_store_n(&t->sh->ctl.paused, 0, __ATOMIC_RELEASE);
-	proc_futex_wake(&t->sh->ctl.paused);
-	if (proc_interrupted)
-		proc_kill(&t->guest); /* it may be in mid-cell */
-	proc_finish(&t->guest, cpu_now_ns() + STOP_NS);
-	__atomic_store_n(&t->sh->ctl.stop, 1, __ATOMIC_RELEASE);
-	proc_finish(&t->host, cpu_now_ns() + STOP_NS);
-	if (t->dir[0]) {
-		remove_dir(t->dir);
-	}
-	proc_unshare(t->sh, sizeof(*t->sh));
-	free(t);
-}
-
-int zv_serve(const struct bench_opts *o, struct proc_err *err)
-{
-	struct zv_side s = {0};
-	int rc = side_open(&s, o, o->server_uri, err);
-
-	if (rc == 0) {
-		fprintf(stderr, "vsock-bench: serving on %s, %u queue%s; Ctrl-C ends it\n",
-			o->server_uri, s.nqueues, s.nqueues == 1 ? "" : "s");
-		rc = server_run(&s);
-	}
-	side_close(&s);
-	return rc;
-}
-
-int zv_client_start(struct zv_client **out, const struct bench_opts *o, struct bench_facts *facts,
-		    struct proc_err *err)
-{
-	struct zv_client *cl = calloc(1, sizeof(*cl));
+	struct zv_side *s = calloc(1, sizeof(*s));
 	int rc;
 
-	if (!cl) {
+	if (!s) {
 		snprintf(err->text, sizeof(err->text), "no memory for the client");
 		return -ENOMEM;
 	}
-	rc = side_open(&cl->side, o, o->client_uri, err);
+	rc = side_open(s, o, o->client_uri, err);
 	if (rc == 0) {
-		cpu_pin(o->cpus, cl->side.role, 0);
-		rc = client_meet(&cl->side, facts);
+		cpu_pin(o->cpus, s->role, 0);
+		rc = client_meet(s, facts);
 	}
 	if (rc < 0) {
-		zv_client_stop(cl);
+		side_close(s);
+		free(s);
 		return rc;
 	}
 	snprintf(facts->uri, sizeof(facts->uri), "%s", o->client_uri);
-	*out = cl;
+	*out = s;
 	return 0;
 }
 
-int zv_client_run(struct zv_client *cl, const struct bench_cell *c, struct bench_result *res,
-		  struct proc_err *err)
+static int zv_client_run(struct zv_side *s, const struct bench_cell *c, struct bench_result *res,
+			 struct proc_err *err)
 {
-	int rc = client_run_cell(&cl->side, c, res);
+	int rc = client_run_cell(s, c, res);
 
 	if (rc < 0 && !err->text[0])
 		snprintf(err->text, sizeof(err->text), "%s", strerror(-rc));
 	return rc;
 }
 
-void zv_client_stop(struct zv_client *cl)
+/* ---- the target ---- */
+
+static int zvsock_start(void **state, const struct bench_opts *o, struct bench_facts *facts,
+			struct proc_err *err)
 {
-	side_close(&cl->side);
-	free(cl);
+	struct zv_state *z = calloc(1, sizeof(*z));
+	int rc;
+
+	if (!z) {
+		snprintf(err->text, sizeof(err->text), "no memory for the zvsock target");
+		return -ENOMEM;
+	}
+	if (o->client_uri)
+		rc = zv_client_start(&z->client, o, facts, err);
+	else
+		rc = zv_target_start(&z->forked, o, facts, err);
+	if (rc < 0)
+		free(z);
+	else
+		*state = z;
+	return rc;
 }
+
+static int zvsock_run(void *state, const struct bench_opts *o, const struct bench_cell *c,
+		      struct bench_result *res, struct proc_err *err)
+{
+	struct zv_state *z = state;
+
+	(void)o;
+	return z->client ? zv_client_run(z->client, c, res, err)
+			 : zv_target_run(z->forked, c, res, err);
+}
+
+static void zvsock_stop(void *state)
+{
+	struct zv_state *z = state;
+
+	if (z->forked)
+		zv_target_stop(z->forked);
+	if (z->client)
+		side_close(z->client);
+	free(z->client);
+	free(z);
+}
+
+static const char *zvsock_absent(const struct bench_opts *o)
+{
+	return o->npeers ? "--peer" : NULL;
+}
+
+/* In the directions and ways of calling that were asked for, where the workload has such. */
+static int zvsock_plan(struct bench_plan *p, const struct bench_opts *o, struct bench_cell c)
+{
+	bool oneway = c.workload->oneway;
+	int rc = 0;
+
+	if (!c.workload->calls)
+		return plan_add(p, o, c);
+	for (unsigned d = DIR_G2H; d <= (oneway ? DIR_H2G : DIR_G2H) && rc == 0; d++) {
+		if (oneway && !(o->dir & d))
+			continue;
+		if (oneway)
+			c.dir = d;
+		c.zero_copy = true;
+		if (o->zero_copy)
+			rc = plan_add(p, o, c);
+		c.zero_copy = false;
+		if (o->copy && rc == 0)
+			rc = plan_add(p, o, c);
+		c.coalesce = true;
+		if (o->copy && rc == 0 && oneway && o->type == TYPE_STREAM &&
+		    c.msg_size <= COALESCE_MAX)
+			rc = plan_add(p, o, c);
+		c.coalesce = false;
+	}
+	return rc;
+}
+
+static void zvsock_print_run(FILE *f, const struct bench_opts *o, const struct bench_facts *facts)
+{
+	static const char *const places[] = {[CPUS_1] = "both sides on one CPU",
+					     [CPUS_2] = "one CPU each",
+					     [CPUS_FREE] = "not pinned"};
+	char rx_buf[32], credit[32];
+
+	fprintf(f, "vsock-bench %s: %s, %u CPU%s\n", facts->zv_version, cpu_model(), cpu_count(),
+		cpu_count() == 1 ? "" : "s");
+	size_text(rx_buf, sizeof(rx_buf), o->rx_buf ? o->rx_buf : 65536);
+	size_text(credit, sizeof(credit), o->buf_alloc);
+	fprintf(f,
+		"%u queue%s, %u thread%s a side, %s, zvsock %s, %s, RX buffers %s, credit %s, "
+		"batch %u\n",
+		o->queues, o->queues == 1 ? "" : "s", o->threads, o->threads == 1 ? "" : "s",
+		places[o->cpus], o->busy_poll ? "busy-polling" : "adaptive",
+		o->type == TYPE_SEQPACKET ? "SEQPACKET" : "STREAM", rx_buf, credit, o->batch);
+	if (facts->page_size >= 2u << 20)
+		fprintf(f, "buffers in hugepages of %llu MiB; ",
+			(unsigned long long)(facts->page_size >> 20));
+	else if (facts->page_size)
+		fprintf(f, "buffers in normal pages of %llu KiB (no hugepages free); ",
+			(unsigned long long)(facts->page_size >> 10));
+	fprintf(f, "medians of %u runs of %.3g s each, interleaved\n", o->repeat,
+		(double)o->duration_ns / 1e9);
+}
+
+static void zvsock_print_foot(FILE *f, const struct bench_opts *o)
+{
+	const char *sep = "";
+
+	(void)o;
+	fputc('\n', f);
+	for (unsigned i = 0; i < ntargets; i++)
+		if (targets[i]->ratio) {
+			fprintf(f, "%s%s", sep, targets[i]->ratio);
+			sep = ", ";
+		}
+	fprintf(f, ": the figure divided by that of the same repetition there (round trips: less "
+		   "is better).\ng / h: guest side / host side, CPU seconds of one run.\n");
+}
+
+static void zvsock_json(json_t *j, const struct bench_opts *o, const struct bench_cell *c,
+			const struct bench_facts *facts)
+{
+	(void)o;
+	(void)c;
+	json_set_str(j, "uri", facts->uri);
+}
+
+const struct target target_zvsock = {
+	.name = "zvsock",
+	.path = "virtqueue",
+	.label = "zvsock",
+	.brief = "zvsock",
+	.io = IO_ZV,
+	.absent = zvsock_absent,
+	.plan = zvsock_plan,
+	.start = zvsock_start,
+	.run = zvsock_run,
+	.stop = zvsock_stop,
+	.print_run = zvsock_print_run,
+	.print_foot = zvsock_print_foot,
+	.json = zvsock_json,
+};

@@ -13,16 +13,44 @@
  * written or verified in full, between two looks at the queue, so most of what a ping waits for is
  * their work. --no-touch shows what is left without it.
  */
-#include "io/zv_side.h"
+
+#include "io/zv_echo.h"
+#include "io/zv_hog.h"
+#include "io/zv_transfer.h"
 #include "measure/cpu.h"
 #include "measure/hist.h"
 #include "measure/pattern.h"
+#include "report/json_set.h"
+#include "report/stats.h"
+#include "workloads.h"
 
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
-#define FAIR_BULK 16384u /* a message of the bulk stream */
+#define FAIR_BULK   16384u /* a message of the bulk stream */
+#define FAIR_MSG    4096u
+#define FAIR_CONNS  200u
+#define FAIR_ACTIVE 1000u
+#define RUN_TIMES   4u /* a run lasts so many durations */
+
+/* bench_cell.variant: value, name in the JSON. */
+#define SCENES(X)                                                                                  \
+	X(SCENE_ALONE, 1, "alone")                                                                 \
+	X(SCENE_HOLDS, 2, "holds")                                                                 \
+	X(SCENE_RESERVES, 3, "reserves")                                                           \
+	X(SCENE_ACTIVE, 4, "active")                                                               \
+	X(SCENE_PING, 5, "ping")                                                                   \
+	X(SCENE_PING_BULK, 6, "ping-bulk")
+
+#define SCENE_VALUE(id, value, name) id = (value),
+enum scene { SCENES(SCENE_VALUE) };
+#define SCENE_NAME(id, value, name) [id] = (name),
+static const char *const scene_names[] = {SCENES(SCENE_NAME)};
+
+/* bench_result.own: of the connections, Gbit/s. */
+enum { OWN_SLOWEST, OWN_MEAN, OWN_END };
+_Static_assert(OWN_END <= BENCH_OWN_FIGURES, "room in a result");
 
 struct fair {
 	struct worker *w;
@@ -30,10 +58,11 @@ struct fair {
 	struct bconn *bcs; /* those that are measured, or the bulk stream */
 	uint64_t *at;	   /* bytes of each at `from` */
 	unsigned n, done;
-	struct bconn side; /* the hog, or the pings */
+	struct bconn side; /* what disturbs, or the pings */
+	bool hogs;	   /* it is our end of that that takes and keeps */
 	uint64_t from, to; /* ticks between which is measured */
 	bool measuring, measured;
-	struct fair_result res;
+	double slowest, mean; /* of the connections, Gbit/s */
 	/* pings */
 	unsigned char ping[BENCH_SOCK_RX_LEN];
 	uint64_t sent_at;
@@ -42,73 +71,34 @@ struct fair {
 	struct hist rtt;
 };
 
-/* ---- one that takes and never gives back; used by both sides ---- */
-
-int hog_start(struct worker *w, struct bconn *bc, bool reserves)
-{
-	bc->hog = calloc(1, sizeof(*bc->hog));
-	if (!bc->hog)
-		return side_fail_own(w->side, -ENOMEM, "buffers to hold");
-	bc->hog->reserves = reserves;
-	bc->state = BC_HOG;
-	hog_grab(bc);
-	return 0;
-}
-
-void hog_grab(struct bconn *bc)
-{
-	struct hog *h = bc->hog;
-	int n = 1;
-
-	while (n > 0 && h->n < BENCH_HOG_BUFS) {
-		n = h->reserves ? zv_buf_alloc(bc->zc, h->b + h->n, BENCH_HOG_BUFS - h->n, bc->size)
-				: zv_buf_recv(bc->zc, h->b + h->n, BENCH_HOG_BUFS - h->n);
-		h->n += n > 0 ? (unsigned)n : 0;
-	}
-	if (h->n == BENCH_HOG_BUFS)
-		zv_set_events(bc->zc, ZV_EV_HUP);
-}
-
-void hog_end(struct bconn *bc)
-{
-	if (bc->hog && bc->hog->reserves)
-		zv_buf_cancel(bc->zc, bc->hog->b, bc->hog->n);
-	else if (bc->hog)
-		zv_buf_release(zv_conn_queue(bc->zc), bc->hog->b, bc->hog->n);
-	free(bc->hog);
-	bc->hog = NULL;
-}
+static const struct zv_role *const roles[] = {&role_holds, &role_reserves, &role_feeds, NULL};
 
 /* ---- opening ---- */
 
-/* Connection number @i, for which the server shall be @kind. */
-static int fair_open(struct fair *f, struct bconn *bc, unsigned i, enum wire_kind kind,
+static bool pings(const struct bench_cell *c)
+{
+	return c->variant == SCENE_PING || c->variant == SCENE_PING_BULK;
+}
+
+/* Connection number @i, on which the server shall be @role. */
+static int fair_open(struct fair *f, struct bconn *bc, unsigned i, const struct zv_role *role,
 		     uint32_t size)
 {
 	struct worker *w = f->w;
-	bool seq = w->side->o->seqpacket;
-	struct wire_msg m, ack;
-	int rc = conn_open(w, w->q[0], seq ? BENCH_PORT_SEQ : BENCH_PORT_STREAM,
-			   seq ? ZV_SEQPACKET : ZV_STREAM, &bc->zc);
+	struct wire_msg m;
+	int rc = client_open(w, bc, 0);
 
 	if (rc < 0)
 		return rc;
-	zv_set_user(bc->zc, bc);
-	bc->qi = w->qi[0];
-	wire_init(&m, kind, w->side->o, f->c, i);
+	wire_role(&m, role, w->side->o, f->c, i);
 	m.msg_size = size;
-	m.duration_ns = BENCH_FAIR_TIMES * w->side->o->duration_ns;
-	if (f->c->scene == SCENE_PING || f->c->scene == SCENE_PING_BULK)
+	m.duration_ns = RUN_TIMES * w->side->o->duration_ns;
+	if (pings(f->c))
 		m.batch = 1;
-	if (kind == W_ECHO)
+	if (role == &role_echo)
 		m.flags &= (uint8_t)~W_ZERO_COPY;
-	bc_set_task(bc, &m, seq);
-	rc = conn_send_all(w, bc->zc, &m, sizeof(m));
-	if (rc == 0)
-		rc = conn_recv_all(w, bc->zc, &ack, sizeof(ack));
-	if (rc == 0 && (ack.magic != BENCH_WIRE_MAGIC || ack.kind != W_ACK))
-		rc = side_fail_own(w->side, -EPROTO, "the peer is not a vsock-bench server");
-	return rc;
+	bc_set_task(bc, &m, w->side->o->type == TYPE_SEQPACKET);
+	return client_ask(w, bc, &m);
 }
 
 static int fair_go(struct fair *f, struct bconn *bc, unsigned i)
@@ -122,19 +112,19 @@ static int fair_go(struct fair *f, struct bconn *bc, unsigned i)
 /* The hog of the scene: the client's end of it, or the other one, takes and keeps. */
 static int fair_hog(struct fair *f, bool send)
 {
-	bool reserves = f->c->scene == SCENE_RESERVES;
+	bool reserves = f->c->variant == SCENE_RESERVES;
 	/* Who reserves is a sender, who holds is a receiver. */
 	bool ours = reserves == send;
-	enum wire_kind kind = !ours && reserves ? W_HOG_RESERVE
-			      : !ours		? W_HOG_SINK
-			      : reserves	? W_HOG_SINK
-						: W_HOG_SOURCE;
-	int rc = fair_open(f, &f->side, f->n, kind, f->c->msg_size);
+	const struct zv_role *role = !ours && reserves	 ? &role_reserves
+				     : !ours || reserves ? &role_holds
+							 : &role_feeds;
+	int rc = fair_open(f, &f->side, f->n, role, f->c->msg_size);
 
 	if (rc < 0)
 		return rc;
 	if (ours) {
 		rc = hog_start(f->w, &f->side, reserves);
+		f->hogs = true;
 		return rc < 0 || reserves ? rc : fair_go(f, &f->side, f->n);
 	}
 	if (reserves)
@@ -146,19 +136,18 @@ static int fair_hog(struct fair *f, bool send)
 
 static int fair_begin(struct fair *f)
 {
-	bool pings = f->c->scene == SCENE_PING || f->c->scene == SCENE_PING_BULK;
 	bool send = (f->c->dir == DIR_G2H) == (f->w->side->role == ROLE_GUEST);
 	uint64_t d;
 	int rc = 0;
 
 	for (unsigned i = 0; i < f->n && rc == 0; i++) {
-		rc = fair_open(f, &f->bcs[i], i, send ? W_SINK : W_SOURCE,
-			       pings ? FAIR_BULK : f->c->msg_size);
+		rc = fair_open(f, &f->bcs[i], i, send ? &role_sink : &role_source,
+			       pings(f->c) ? FAIR_BULK : f->c->msg_size);
 		f->bcs[i].state = send ? BC_GO : BC_SINK;
 	}
-	if (rc == 0 && pings)
-		rc = fair_open(f, &f->side, f->n, W_ECHO, f->c->msg_size);
-	else if (rc == 0 && (f->c->scene == SCENE_HOLDS || f->c->scene == SCENE_RESERVES))
+	if (rc == 0 && pings(f->c))
+		rc = fair_open(f, &f->side, f->n, &role_echo, f->c->msg_size);
+	else if (rc == 0 && (f->c->variant == SCENE_HOLDS || f->c->variant == SCENE_RESERVES))
 		rc = fair_hog(f, send);
 	for (unsigned i = 0; i < f->n && rc == 0; i++) {
 		if (send)
@@ -166,7 +155,7 @@ static int fair_begin(struct fair *f)
 		else
 			rc = fair_go(f, &f->bcs[i], i);
 	}
-	d = cpu_ns_to_ticks(BENCH_FAIR_TIMES * f->w->side->o->duration_ns);
+	d = cpu_ns_to_ticks(RUN_TIMES * f->w->side->o->duration_ns);
 	f->from = cpu_ticks() + d / 4;
 	f->to = f->from + d / 2;
 	return rc;
@@ -247,8 +236,8 @@ static void fair_measure(struct fair *f)
 		least = b < least ? b : least;
 	}
 	if (f->n) {
-		f->res.slowest = (double)least * 8 / s;
-		f->res.mean = (double)sum * 8 / s / f->n;
+		f->slowest = (double)least * 8 / s;
+		f->mean = (double)sum * 8 / s / f->n;
 	}
 }
 
@@ -259,7 +248,7 @@ static int fair_event(struct fair *f, struct bconn *bc, uint32_t events)
 	if (!bc || bc->state == BC_DONE)
 		return 0;
 	if (bc == &f->side) {
-		if (bc->state == BC_HOG)
+		if (f->hogs)
 			hog_grab(bc);
 		else if (bc->state == BC_SOURCE)
 			bc->blocked = bc->blocked && !(events & ZV_EV_OUT);
@@ -274,13 +263,12 @@ static int fair_event(struct fair *f, struct bconn *bc, uint32_t events)
 
 static int fair_loop(struct fair *f)
 {
-	uint64_t limit = BENCH_FAIR_TIMES * f->w->side->o->duration_ns + BENCH_GRACE_NS / 2;
+	uint64_t limit = RUN_TIMES * f->w->side->o->duration_ns + BENCH_GRACE_NS / 2;
 	uint64_t deadline = cpu_ticks() + cpu_ns_to_ticks(limit);
-	bool pings = f->c->scene == SCENE_PING || f->c->scene == SCENE_PING_BULK;
 	struct zv_event ev[BENCH_EVENTS];
 
 	while (f->done < f->n || !f->measured || f->waiting) {
-		int sent, n, rc = pings ? ping_send(f) : 0;
+		int sent, n, rc = pings(f->c) ? ping_send(f) : 0;
 
 		sent = rc < 0 ? rc : worker_run_senders(f->w);
 		if (sent < 0)
@@ -312,20 +300,47 @@ static void fair_add(struct side_stats *st, const struct bconn *bc)
 		st->last_ns = bc->last_ns;
 }
 
-int client_fairness(struct worker *w, const struct bench_cell *c, struct side_stats *st,
-		    struct bench_result *res)
+static void fair_result(const struct fair *f, struct bench_result *res)
 {
+	res->own[OWN_SLOWEST] = f->slowest;
+	res->own[OWN_MEAN] = f->mean;
+	res->rtt = rtt_of_ticks(&f->rtt);
+}
+
+static void fair_end(struct fair *f, struct side_stats *st)
+{
+	f->w->nsenders = 0;
+	for (unsigned i = 0; f->bcs && i < f->n; i++) {
+		fair_add(st, &f->bcs[i]);
+		zv_conn_close(f->bcs[i].zc);
+	}
+	if (f->side.zc) {
+		if (!f->hogs && f->side.state != BC_SOURCE)
+			fair_add(st, &f->side);
+		hog_drop(&f->side);
+		zv_conn_close(f->side.zc);
+	}
+	free(f->bcs);
+	free(f->at);
+	free(f);
+}
+
+static int fair_run(struct zv_run *r)
+{
+	const struct bench_cell *c = r->c;
+	struct worker *w = r->w;
 	struct fair *f = calloc(1, sizeof(*f));
-	unsigned n = c->scene == SCENE_PING ? 0 : c->scene == SCENE_PING_BULK ? 1 : c->in_flight;
 	uint64_t first_ns = cpu_now_ns();
 	int rc = -ENOMEM;
 
-	if (f) {
-		*f = (struct fair){.w = w, .c = c, .n = n};
-		f->bcs = calloc(n + 1, sizeof(*f->bcs));
-		f->at = calloc(n + 1, sizeof(*f->at));
-	}
-	if (!f || !f->bcs || !f->at)
+	if (!f)
+		return side_fail_own(w->side, rc, "connections");
+	f->w = w;
+	f->c = c;
+	f->n = c->variant == SCENE_PING ? 0 : c->variant == SCENE_PING_BULK ? 1 : c->in_flight;
+	f->bcs = calloc(f->n + 1, sizeof(*f->bcs));
+	f->at = calloc(f->n + 1, sizeof(*f->at));
+	if (!f->bcs || !f->at)
 		side_fail_own(w->side, rc, "connections");
 	else
 		rc = worker_buffers(w, FAIR_BULK > c->msg_size ? FAIR_BULK : c->msg_size);
@@ -335,30 +350,142 @@ int client_fairness(struct worker *w, const struct bench_cell *c, struct side_st
 		rc = fair_begin(f);
 	if (rc == 0)
 		rc = fair_loop(f);
-	w->nsenders = 0;
-	for (unsigned i = 0; f && f->bcs && i < n; i++) {
-		fair_add(st, &f->bcs[i]);
-		zv_conn_close(f->bcs[i].zc);
-	}
-	if (f && f->side.zc) {
-		if (f->side.state != BC_HOG && f->side.state != BC_SOURCE)
-			fair_add(st, &f->side);
-		hog_end(&f->side);
-		zv_conn_close(f->side.zc);
-	}
+	if (rc == 0)
+		fair_result(f, r->res);
+	fair_end(f, &r->st);
 	if (rc == 0) {
-		res->fair = f->res;
-		st->first_ns = first_ns;
-		st->last_ns = cpu_now_ns();
-		res->rtt.p50 = cpu_ticks_to_ns(hist_quantile(&f->rtt, 0.5));
-		res->rtt.p99 = cpu_ticks_to_ns(hist_quantile(&f->rtt, 0.99));
-		res->rtt.p999 = cpu_ticks_to_ns(hist_quantile(&f->rtt, 0.999));
-		res->rtt.max = cpu_ticks_to_ns(f->rtt.max);
+		r->st.first_ns = first_ns;
+		r->st.last_ns = cpu_now_ns();
 	}
-	if (f) {
-		free(f->bcs);
-		free(f->at);
-	}
-	free(f);
 	return rc;
 }
+
+/* ---- report ---- */
+
+static double m_slowest(const struct bench_result *r)
+{
+	return r->own[OWN_SLOWEST] * 1e3;
+}
+
+static double m_mean(const struct bench_result *r)
+{
+	return r->own[OWN_MEAN] * 1e3;
+}
+
+static double m_share(const struct bench_result *r)
+{
+	return r->own[OWN_MEAN] > 0 ? r->own[OWN_SLOWEST] / r->own[OWN_MEAN] : 0;
+}
+
+/* The same connections, or pings, without the one that disturbs them. */
+static const struct bench_cell *undisturbed(const struct bench_plan *p, const struct bench_cell *c)
+{
+	unsigned want = c->variant == SCENE_HOLDS || c->variant == SCENE_RESERVES ? SCENE_ALONE
+			: c->variant == SCENE_PING_BULK				  ? SCENE_PING
+										  : 0;
+
+	for (unsigned i = 0; want && i < p->n; i++)
+		if (p->cells[i].workload == c->workload && p->cells[i].variant == want &&
+		    (want == SCENE_PING || p->cells[i].dir == c->dir))
+			return &p->cells[i];
+	return NULL;
+}
+
+static const char *what(const struct bench_cell *c)
+{
+	bool g2h = c->dir == DIR_G2H;
+
+	switch (c->variant) {
+	case SCENE_ALONE:
+		return "alone";
+	case SCENE_HOLDS:
+		return g2h ? "beside one that never releases, host"
+			   : "beside one that never releases, guest";
+	case SCENE_RESERVES:
+		return g2h ? "beside one that never sends, guest"
+			   : "beside one that never sends, host";
+	case SCENE_ACTIVE:
+		return "all active";
+	case SCENE_PING:
+		return "round trip alone";
+	default:
+		return "round trip beside a bulk stream";
+	}
+}
+
+static void fair_head(FILE *f, const struct bench_opts *o, const struct bench_cell *c)
+{
+	char size[32];
+
+	(void)c;
+	size_text(size, sizeof(size), o->sizes[0]);
+	fprintf(f,
+		"\nFairness on one queue, transfers of 4 KiB messages, %s, round trips of %s\n"
+		"  %-40s %-4s %6s %9s %9s %9s %8s %7s %15s\n",
+		o->zero_copy ? "zero-copy" : "copying", size, "", "dir", "conns", "slowest", "mean",
+		"slow/mean", "p99 us", "xalone", "CPU s g / h");
+}
+
+static void fair_row(FILE *f, const struct bench_plan *p, const struct bench_opts *o,
+		     const struct bench_cell *c)
+{
+	bool ping = pings(c);
+	char ratio[16], share[32] = "-", slow[24] = "-", mean[24] = "-", p99[24] = "-";
+
+	ratio_text(ratio, sizeof(ratio), o, c, undisturbed(p, c), ping ? m_p99 : m_slowest);
+	if (ping) {
+		snprintf(p99, sizeof(p99), "%.2f", cell_med(c, o->repeat, m_p99));
+	} else {
+		snprintf(slow, sizeof(slow), "%.1f", cell_med(c, o->repeat, m_slowest));
+		snprintf(mean, sizeof(mean), "%.1f", cell_med(c, o->repeat, m_mean));
+		snprintf(share, sizeof(share), "%.2f", cell_med(c, o->repeat, m_share));
+	}
+	fprintf(f, "  %-40s %-4s %6u %9s %9s %9s %8s %7s %7.3f %7.3f", what(c),
+		dir_names.name[c->dir], c->in_flight, slow, mean, share, p99, ratio,
+		cell_med(c, o->repeat, m_cpu_guest), cell_med(c, o->repeat, m_cpu_host));
+	print_errors(f, c, o->repeat);
+}
+
+static void fair_json(json_t *j, const struct bench_cell *c, const struct bench_result *r)
+{
+	json_t *fair = json_object();
+
+	json_set_str(fair, "scene", scene_names[c->variant]);
+	if (pings(c)) {
+		json_set_rtt(j, &r->rtt);
+	} else {
+		json_set_int(fair, "conns", c->in_flight);
+		json_set_num(fair, "slowest_gbit_per_s", r->own[OWN_SLOWEST]);
+		json_set_num(fair, "mean_gbit_per_s", r->own[OWN_MEAN]);
+	}
+	json_object_set_new(j, "fairness", fair);
+}
+
+/* Beside each other what is compared: with and without the one that disturbs. */
+static int fair_plan(struct bench_plan *p, const struct bench_opts *o, struct bench_cell c)
+{
+	int rc = 0;
+
+	c.zero_copy = o->zero_copy;
+	for (unsigned s = SCENE_ALONE; s <= SCENE_PING_BULK; s++) {
+		c.variant = s;
+		c.msg_size = pings(&c) ? o->sizes[0] : FAIR_MSG;
+		c.in_flight = pings(&c) ? 1 : s == SCENE_ACTIVE ? FAIR_ACTIVE : FAIR_CONNS;
+		for (unsigned d = DIR_G2H; d <= DIR_H2G && rc == 0; d++) {
+			c.dir = s == SCENE_PING ? DIR_BOTH : d;
+			if (s == SCENE_PING ? d == DIR_G2H : (o->dir & d) != 0)
+				rc = plan_cells(p, o, c);
+		}
+	}
+	return rc;
+}
+
+const struct workload workload_fairness = {
+	.name = "fairness",
+	.help = "what connections of one queue do to each other",
+	.plan = fair_plan,
+	.zv = {.run = fair_run, .many_conns = true, .durations = RUN_TIMES, .roles = roles},
+	.table = {fair_head, fair_row},
+	.one_head = true,
+	.json = fair_json,
+};

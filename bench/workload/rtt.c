@@ -4,101 +4,25 @@
  * sends back what it received. With several queues the messages take turns, so that each queue is
  * used and all are polled. Times are taken before the payload is written and after it is verified.
  */
-#include "io/zv_side.h"
+#include "io/kernel_socket.h"
+#include "io/peer.h"
+#include "io/raw.h"
+#include "io/zv_echo.h"
+#include "io/zv_transfer.h"
 #include "measure/cpu.h"
 #include "measure/hist.h"
 #include "measure/pattern.h"
+#include "report/json_set.h"
+#include "report/peer_row.h"
+#include "report/stats.h"
+#include "workloads.h"
 
 #include <errno.h>
 #include <string.h>
 
-/* Room that is missing comes back while the queue is polled; events are seen again later. */
-static int wait_room(struct worker *w, struct zv_conn *zc, uint64_t *deadline)
-{
-	struct zv_event ev[8];
-	int n;
+#define RAW_PING_END UINT32_MAX
 
-	if (!*deadline)
-		*deadline = cpu_now_ns() + BENCH_GRACE_NS / 2;
-	n = zv_wait(zv_conn_queue(zc), ev, 8, 1000000u);
-	if (n < 0 && n != -EINTR)
-		return side_fail(w->side, n, "zv_wait");
-	if (cpu_now_ns() > *deadline)
-		return side_fail_own(w->side, -ETIMEDOUT, "no room to send");
-	return 0;
-}
-
-/* Sends @len bytes: a message of the client (@src NULL: the pattern) or an echo. */
-static int rtt_send(struct worker *w, struct bconn *bc, const unsigned char *src, uint32_t len,
-		    uint32_t eom)
-{
-	uint64_t deadline = 0;
-	uint32_t off = 0;
-	int rc;
-
-	if (!bc->zero_copy && !src) {
-		pattern_fill(w->txbuf, len, bc->salt, bc->seq, 0);
-		src = w->txbuf;
-	}
-	while (off < len) {
-		struct zv_buf b;
-		ssize_t n;
-
-		if (!bc->zero_copy) {
-			n = zv_send(bc->zc, src + off, len - off, 0);
-			rc = n < 0 ? (int)n : 0;
-		} else {
-			rc = zv_buf_alloc(bc->zc, &b, 1, len - off);
-			n = rc > 0 ? bench_min32(b.capacity, len - off) : 0;
-			if (rc > 0) {
-				if (src)
-					memcpy(b.data, src + off, (size_t)n);
-				else
-					pattern_fill(b.data, (size_t)n, bc->salt, bc->seq, off);
-				b.len = (uint32_t)n;
-				b.flags = off + (uint32_t)n == len ? eom : 0;
-				rc = zv_buf_send(bc->zc, &b, 1);
-			}
-		}
-		if (rc == -EAGAIN)
-			rc = wait_room(w, bc->zc, &deadline);
-		else if (rc < 0)
-			return side_fail(w->side, rc, "send");
-		if (rc < 0)
-			return rc;
-		off += n > 0 ? (uint32_t)n : 0;
-	}
-	return 0;
-}
-
-int bc_echo(struct worker *w, struct bconn *bc)
-{
-	for (;;) {
-		uint32_t flags = 0;
-		struct zv_buf b;
-		ssize_t n;
-		int rc;
-
-		if (bc->zero_copy)
-			n = zv_buf_recv(bc->zc, &b, 1);
-		else
-			n = zv_recv(bc->zc, w->rxbuf, w->buf_len, &flags);
-		if (n == -EAGAIN)
-			return 0;
-		if (n <= 0)
-			return n == 0 ? 1 : (int)n;
-		if (bc->zero_copy) {
-			rc = rtt_send(w, bc, b.data, b.len, b.flags & ZV_EOM);
-			bc->bytes += b.len;
-			zv_buf_release(zv_conn_queue(bc->zc), &b, 1);
-		} else {
-			rc = rtt_send(w, bc, w->rxbuf, (uint32_t)n, 0);
-			bc->bytes += (uint64_t)n;
-		}
-		if (rc < 0)
-			return rc;
-	}
-}
+/* ---- zvsock ---- */
 
 /* Receives what there is of the present message; 1 when it is complete. */
 static int ping_receive(struct worker *w, struct bconn *bc)
@@ -136,7 +60,7 @@ static int ping_once(struct worker *w, struct bconn *bc)
 	int rc;
 
 	bc->off = 0;
-	rc = rtt_send(w, bc, NULL, bc->size, bc->seqpacket ? ZV_EOM : 0);
+	rc = echo_send(w, bc, NULL, bc->size, bc->seqpacket ? ZV_EOM : 0);
 	while (rc == 0) {
 		int n = worker_wait(w, ev, 8, 1000000000u);
 
@@ -160,22 +84,18 @@ static int ping_once(struct worker *w, struct bconn *bc)
 
 static int rtt_open(struct worker *w, const struct bench_cell *c, struct bconn *bc, unsigned i)
 {
-	bool seq = w->side->o->seqpacket;
-	struct wire_msg m, ack;
-	int rc;
+	struct wire_msg m;
+	int rc = client_open(w, bc, i);
 
-	rc = conn_open(w, w->q[i], seq ? BENCH_PORT_SEQ : BENCH_PORT_STREAM,
-		       seq ? ZV_SEQPACKET : ZV_STREAM, &bc->zc);
 	if (rc < 0)
 		return rc;
-	bc->qi = w->qi[i];
-	wire_init(&m, W_ECHO, w->side->o, c, bc->qi);
-	bc_set_task(bc, &m, seq);
-	rc = conn_send_all(w, bc->zc, &m, sizeof(m));
-	return rc < 0 ? rc : conn_recv_all(w, bc->zc, &ack, sizeof(ack));
+	wire_role(&m, &role_echo, w->side->o, c, bc->qi);
+	bc_set_task(bc, &m, w->side->o->type == TYPE_SEQPACKET);
+	return client_ask(w, bc, &m);
 }
 
-int client_pings(struct worker *w, struct bconn *bcs, struct side_stats *st, struct rtt_result *rtt,
+/* Connections whose other end sends everything back, in turn, unless @rc is a failure already. */
+static int pings(struct worker *w, struct bconn *bcs, struct side_stats *st, struct rtt_result *rtt,
 		 int rc)
 {
 	uint64_t end, t0, t1 = 0;
@@ -200,21 +120,193 @@ int client_pings(struct worker *w, struct bconn *bcs, struct side_stats *st, str
 		st->bytes += bcs[i].bytes;
 		st->errors += bcs[i].errors;
 	}
-	rtt->p50 = cpu_ticks_to_ns(hist_quantile(&h, 0.5));
-	rtt->p99 = cpu_ticks_to_ns(hist_quantile(&h, 0.99));
-	rtt->p999 = cpu_ticks_to_ns(hist_quantile(&h, 0.999));
-	rtt->max = cpu_ticks_to_ns(h.max);
+	*rtt = rtt_of_ticks(&h);
 	return rc;
 }
 
-int client_rtt(struct worker *w, const struct bench_cell *c, struct side_stats *st,
-	       struct rtt_result *rtt)
+static int rtt_run(struct zv_run *r)
 {
 	struct bconn bcs[BENCH_QUEUES_MAX];
-	int rc = worker_buffers(w, c->msg_size);
+	struct worker *w = r->w;
+	int rc = worker_buffers(w, r->c->msg_size);
 
 	memset(bcs, 0, sizeof(bcs));
 	for (unsigned i = 0; i < w->nq && rc == 0; i++)
-		rc = rtt_open(w, c, &bcs[i], i);
-	return client_pings(w, bcs, st, rtt, rc);
+		rc = rtt_open(w, r->c, &bcs[i], i);
+	return pings(w, bcs, &r->st, &r->res->rtt, rc);
 }
+
+static const struct zv_role *const roles[] = {&role_echo, NULL};
+
+/* ---- a foreign backend ---- */
+
+static int rtt_peer_guest(struct worker *w, struct peer_shm *sh)
+{
+	struct bconn bc;
+	struct wire_msg m;
+	int rc;
+
+	memset(&bc, 0, sizeof(bc));
+	rc = conn_open(w, w->q[0], PEER_PORT_DATA, ZV_STREAM, &bc.zc);
+	wire_init(&m, W_ROLE, w->side->o, &sh->cell, 0);
+	bc_set_task(&bc, &m, false);
+	return pings(w, &bc, &sh->side[ROLE_GUEST], &sh->rtt, rc);
+}
+
+static int rtt_peer_host(struct peer_shm *sh, int listen_fd)
+{
+	return peer_host_data(sh, listen_fd, stream_echo);
+}
+
+/* ---- sockets ---- */
+
+static void socket_ping(struct stream_thread *t, unsigned char *buf, size_t cap)
+{
+	uint64_t end = cpu_ticks() + cpu_ns_to_ticks(t->s->o->duration_ns), t0, t1;
+	uint32_t size = t->s->c->msg_size;
+	struct stream_io *io = &t->io;
+	static struct hist h;
+
+	(void)cap;
+	hist_reset(&h);
+	do {
+		t0 = cpu_ticks();
+		pattern_fill(buf, size, io->salt, io->msgs, 0);
+		if (!stream_write_all(io->fd, buf, size) || !stream_read_all(io->fd, buf, size)) {
+			io->errors++;
+			break;
+		}
+		if (!pattern_check(buf, size, io->salt, io->msgs, 0))
+			io->errors++;
+		t1 = cpu_ticks();
+		hist_add(&h, t1 - t0);
+		io->msgs++;
+	} while (t1 < end);
+	io->bytes = io->msgs * size;
+	t->s->shm->rtt = rtt_of_ticks(&h);
+}
+
+static void socket_echo(struct stream_thread *t, unsigned char *buf, size_t cap)
+{
+	stream_echo(&t->io, buf, cap);
+}
+
+/* ---- two words ---- */
+
+static void raw_ping(struct raw_ctx *r, struct side_stats *st)
+{
+	uint64_t end = cpu_ticks() + cpu_ns_to_ticks(r->o->duration_ns), t0, t1 = cpu_ticks();
+	static struct hist h;
+	unsigned spins = 0;
+	uint32_t i = 0;
+
+	hist_reset(&h);
+	do {
+		i++;
+		t0 = cpu_ticks();
+		shm_store_release32(&r->shm->ping, i);
+		while (shm_load_acquire32(&r->shm->pong) != i)
+			raw_relax(r, &spins);
+		t1 = cpu_ticks();
+		hist_add(&h, t1 - t0);
+	} while (t1 < end && i < RAW_PING_END - 1);
+	shm_store_release32(&r->shm->ping, RAW_PING_END);
+	st->msgs[0] = i;
+	r->shm->rtt = rtt_of_ticks(&h);
+}
+
+static void raw_pong(struct raw_ctx *r, struct side_stats *st)
+{
+	uint32_t last = 0, v;
+	unsigned spins = 0;
+
+	for (;;) {
+		v = shm_load_acquire32(&r->shm->ping);
+		if (v == RAW_PING_END)
+			break;
+		if (v == last) {
+			raw_relax(r, &spins);
+			continue;
+		}
+		last = v;
+		shm_store_release32(&r->shm->pong, v);
+	}
+	st->msgs[0] = last;
+}
+
+/* ---- report ---- */
+
+static void rtt_head(FILE *f, const struct bench_opts *o, const struct bench_cell *c)
+{
+	char size[32];
+
+	(void)o;
+	fprintf(f, "\nRound trip, %s, us\n  %-25s %8s %8s %8s %8s",
+		size_text(size, sizeof(size), c->msg_size), "", "p50", "p99", "p99.9", "max");
+	print_ratio_heads(f, c->workload);
+	fprintf(f, " %15s\n", "CPU s g / h");
+}
+
+static void rtt_row(FILE *f, const struct bench_plan *p, const struct bench_opts *o,
+		    const struct bench_cell *c)
+{
+	char name[48];
+
+	fprintf(f, "  %-25s %8.2f %8.2f %8.2f %8.1f", cell_label(name, sizeof(name), c),
+		cell_med(c, o->repeat, m_p50), cell_med(c, o->repeat, m_p99),
+		cell_med(c, o->repeat, m_p999), cell_med(c, o->repeat, m_max));
+	print_ratios(f, p, o, c, m_p50);
+	print_cpu(f, c, o->repeat);
+	print_errors(f, c, o->repeat);
+}
+
+static void rtt_peer_head(FILE *f, const struct bench_opts *o, const struct bench_cell *c)
+{
+	char size[32], first[32];
+
+	fprintf(f, "\nRound trip, %s, us\n  %-23s %8s %8s %8s %10s      " PEER_HEAD_END,
+		size_text(size, sizeof(size), c->msg_size), "", "p50", "p99", "p99.9", "max",
+		PEER_HEAD_ARGS(peer_first(first, sizeof(first), o), "us/trip"));
+}
+
+static void rtt_peer_row(FILE *f, const struct bench_plan *p, const struct bench_opts *o,
+			 const struct bench_cell *c)
+{
+	fprintf(f, "  %-23s %8.2f %8.2f %8.2f %10.1f     ", peer_label(o, c),
+		cell_med(c, o->repeat, m_p50), cell_med(c, o->repeat, m_p99),
+		cell_med(c, o->repeat, m_p999), cell_med(c, o->repeat, m_max));
+	peer_row_end(f, p, o, c, m_p50, m_cpu_op);
+}
+
+static void rtt_json(json_t *j, const struct bench_cell *c, const struct bench_result *r)
+{
+	(void)c;
+	json_set_int(j, "messages", r->messages);
+	json_set_num(j, "msgs_per_s", result_rate(r));
+	json_set_rtt(j, &r->rtt);
+}
+
+static int rtt_plan(struct bench_plan *p, const struct bench_opts *o, struct bench_cell c)
+{
+	c.dir = DIR_BOTH;
+	c.msg_size = o->sizes[0];
+	return plan_cells(p, o, c);
+}
+
+const struct workload workload_rtt = {
+	.name = "rtt",
+	.help = "round trips of one message",
+	.by_default = true,
+	.plan = rtt_plan,
+	.calls = true,
+	.zv = {.run = rtt_run, .roles = roles},
+	.socket = {.guest = socket_ping, .host = socket_echo},
+	.raw = {.guest = raw_ping, .host = raw_pong},
+	.peer = {.guest = rtt_peer_guest, .host = rtt_peer_host, .port = PEER_PORT_DATA},
+	.table = {rtt_head, rtt_row},
+	.peer_table = {rtt_peer_head, rtt_peer_row},
+	.steady = m_p50,
+	.one_thread = true,
+	.json = rtt_json,
+	.touches = true,
+};

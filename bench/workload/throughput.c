@@ -1,254 +1,45 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * Throughput: one side sends messages of one size as fast as it can, the other receives and
- * verifies each byte. Both sides are event loops over all their queues.
- *
- * zero-copy  zv_buf_alloc of a batch, payload written in place, zv_buf_send; zv_buf_recv of a
- *            batch, payload compared in place, zv_buf_release
- * copying    payload written to private memory, zv_send; zv_recv to private memory, compared there
- *
- * A buffer never holds parts of two messages, so a message is one packet when it fits a buffer.
- * Only the coalesced variant (copying, ZV_MORE) puts several messages into one packet.
+ * verifies each byte; see io/zv_transfer.h for how that is done over zvsock.
  */
-#include "io/zv_side.h"
+#include "io/kernel_socket.h"
+#include "io/peer.h"
+#include "io/raw.h"
+#include "io/zv_transfer.h"
 #include "measure/cpu.h"
 #include "measure/pattern.h"
+#include "report/json_set.h"
+#include "report/peer_row.h"
+#include "report/stats.h"
+#include "workloads.h"
 
-#include <errno.h>
 #include <string.h>
 
-#define RX_ROUNDS 4 /* batches of one connection before the queue is polled again */
+#define RAW_SALT 0x726177u
 
-void bc_set_task(struct bconn *bc, const struct wire_msg *m, bool seqpacket)
-{
-	bc->zero_copy = m->flags & W_ZERO_COPY;
-	bc->touch = m->flags & W_TOUCH;
-	bc->coalesce = m->flags & W_COALESCE;
-	bc->seqpacket = seqpacket;
-	bc->size = m->msg_size;
-	bc->batch = m->batch;
-	bc->salt = m->salt;
-	bc->duration_ns = m->duration_ns;
-	bc->seq = bc->bytes = bc->errors = bc->first_ns = bc->last_ns = 0;
-	bc->off = 0;
-	bc->blocked = false;
-}
-
-void bc_start_source(struct worker *w, struct bconn *bc)
-{
-	bc->state = BC_SOURCE;
-	bc->first_ns = cpu_now_ns();
-	bc->end_ticks = cpu_ticks() + cpu_ns_to_ticks(bc->duration_ns);
-	w->senders[w->nsenders++] = bc;
-}
-
-/* Moves on by @len sent bytes; true at the end of a message. */
-static inline bool bc_advance(struct bconn *bc, uint32_t len)
-{
-	bc->bytes += len;
-	bc->off += len;
-	if (bc->off < bc->size)
-		return false;
-	bc->off = 0;
-	bc->seq++;
-	return true;
-}
-
-static int send_zero_copy(struct bconn *bc, bool last)
-{
-	struct zv_buf b[BENCH_BATCH_MAX];
-	int n = zv_buf_alloc(bc->zc, b, last ? 1 : bc->batch, bc->size);
-
-	for (int i = 0; i < n; i++) {
-		uint32_t len = bench_min32(b[i].capacity, bc->size - bc->off);
-
-		if (bc->touch)
-			pattern_fill(b[i].data, len, bc->salt, bc->seq, bc->off);
-		b[i].len = len;
-		b[i].flags = bc_advance(bc, len) && bc->seqpacket ? ZV_EOM : 0;
-	}
-	return n > 0 ? zv_buf_send(bc->zc, b, (unsigned)n) : n;
-}
-
-static int send_copy(struct worker *w, struct bconn *bc, bool last)
-{
-	for (unsigned i = 0; i < (last ? 1 : bc->batch); i++) {
-		bool more = bc->coalesce && i + 1 < bc->batch && !last;
-		ssize_t n;
-
-		if (w->tx_owner != bc || w->tx_seq != bc->seq) {
-			if (bc->touch)
-				pattern_fill(w->txbuf, bc->size, bc->salt, bc->seq, 0);
-			w->tx_owner = bc;
-			w->tx_seq = bc->seq;
-		}
-		n = zv_send(bc->zc, w->txbuf + bc->off, bc->size - bc->off, more ? ZV_MORE : 0);
-		if (n < 0)
-			return i && n == -EAGAIN ? 1 : (int)n;
-		bc_advance(bc, (uint32_t)n);
-	}
-	return 1;
-}
-
-/* A batch. 1 sent, 0 finished, -EAGAIN no room, -errno. */
-static int bc_send(struct worker *w, struct bconn *bc)
-{
-	bool last = cpu_ticks() >= bc->end_ticks;
-	int rc;
-
-	if (last && bc->announce && !bc->final) {
-		bc->final = bc->seq + 1; /* this one */
-		__atomic_store_n(bc->announce, bc->final, __ATOMIC_RELEASE);
-	}
-	if (last && bc->off == 0 && bc->seq >= bc->final) {
-		bc->last_ns = cpu_now_ns();
-		bc->state = BC_DRAIN;
-		rc = bc->announce ? 0 : zv_shutdown(bc->zc, 1);
-		return rc < 0 ? side_fail(w->side, rc, "zv_shutdown") : 0;
-	}
-	rc = bc->zero_copy ? send_zero_copy(bc, last) : send_copy(w, bc, last);
-	if (rc > 0 || rc == -EAGAIN)
-		return rc;
-	return side_fail(w->side, rc < 0 ? rc : -EIO, bc->zero_copy ? "zv_buf_send" : "zv_send");
-}
-
-int worker_run_senders(struct worker *w)
-{
-	int sent = 0;
-
-	for (unsigned i = 0; i < w->nsenders;) {
-		struct bconn *bc = w->senders[i];
-		int rc = bc->blocked ? -EAGAIN : bc_send(w, bc);
-
-		if (rc > 0) {
-			sent = 1;
-		} else if (rc == -EAGAIN) {
-			bc->blocked = true;
-		} else {
-			w->senders[i] = w->senders[--w->nsenders];
-			if (rc < 0)
-				return rc;
-			continue;
-		}
-		i++;
-	}
-	return sent;
-}
-
-/* Checks @len received bytes, whatever parts of messages they are. */
-static inline void bc_check(struct bconn *bc, const unsigned char *p, uint32_t len, uint32_t flags)
-{
-	while (len) {
-		uint32_t n = bench_min32(len, bc->size - bc->off);
-
-		if (bc->touch && !pattern_check(p, n, bc->salt, bc->seq, bc->off))
-			bc->errors++;
-		bc_advance(bc, n);
-		p += n;
-		len -= n;
-	}
-	if (bc->seqpacket && ((flags & ZV_EOM) != 0) != (bc->off == 0))
-		bc->errors++;
-}
-
-/* Receives what there is. 1 end of stream, 0, -errno. */
-static int bc_receive(struct worker *w, struct bconn *bc)
-{
-	/* Batches of one: the program looks at the queue after each message. */
-	int rounds = bc->batch > 1 ? RX_ROUNDS : 1;
-
-	for (int round = 0; round < rounds; round++) {
-		struct zv_buf b[BENCH_BATCH_MAX];
-		uint32_t flags = 0;
-		ssize_t n;
-
-		if (bc->zero_copy)
-			n = zv_buf_recv(bc->zc, b, bc->batch);
-		else
-			n = zv_recv(bc->zc, w->rxbuf, w->buf_len, &flags);
-		if (n == -EAGAIN)
-			return 0;
-		if (n <= 0)
-			return n == 0 ? 1 : (int)n;
-		if (!bc->zero_copy) {
-			bc->errors += (flags & ZV_TRUNC) != 0;
-			bc_check(bc, w->rxbuf, (uint32_t)n, flags);
-			continue;
-		}
-		for (ssize_t i = 0; i < n; i++)
-			bc_check(bc, b[i].data, b[i].len, b[i].flags);
-		zv_buf_release(zv_conn_queue(bc->zc), b, (unsigned)n);
-		if (n < (ssize_t)bc->batch)
-			break;
-	}
-	return 0;
-}
-
-int bc_data_event(struct worker *w, struct bconn *bc, uint32_t events)
-{
-	char c;
-	ssize_t n;
-
-	if (events & ZV_EV_OUT)
-		bc->blocked = false;
-	if (bc->state == BC_SINK && (events & (ZV_EV_IN | ZV_EV_HUP | ZV_EV_ERR))) {
-		int rc;
-
-		if (!bc->first_ns)
-			bc->first_ns = cpu_now_ns();
-		rc = bc_receive(w, bc);
-		if (rc < 0)
-			return side_fail(w->side, rc, "receive");
-		if (rc > 0) {
-			bc->last_ns = cpu_now_ns();
-			bc->errors += bc->off != 0;
-			bc->state = BC_DONE;
-		}
-		return rc;
-	}
-	if (bc->state == BC_DRAIN && (events & (ZV_EV_IN | ZV_EV_HUP | ZV_EV_ERR))) {
-		/* The receiver closes when it has everything; how it says so does not matter. */
-		n = zv_recv(bc->zc, &c, 1, NULL);
-		if (n == -EAGAIN)
-			return 0;
-		bc->errors += n > 0;
-		bc->state = BC_DONE;
-		return 1;
-	}
-	if (bc->state == BC_SOURCE && (events & ZV_EV_ERR))
-		return side_fail_own(w->side, -ECONNRESET, "the receiver closed the connection");
-	return 0;
-}
+/* ---- zvsock ---- */
 
 /* Opens one connection for each queue of the worker and tells the server its part. */
 static int throughput_open(struct worker *w, const struct bench_cell *c, struct bconn *bcs)
 {
-	bool seq = w->side->o->seqpacket;
 	/* The client is on the guest side, unless --client has a host: URI. */
 	bool send = (c->dir == DIR_G2H) == (w->side->role == ROLE_GUEST);
-	struct wire_msg m, ack;
+	struct wire_msg m;
 	int rc;
 
 	for (unsigned i = 0; i < w->nq; i++) {
 		struct bconn *bc = &bcs[i];
 
-		rc = conn_open(w, w->q[i], seq ? BENCH_PORT_SEQ : BENCH_PORT_STREAM,
-			       seq ? ZV_SEQPACKET : ZV_STREAM, &bc->zc);
+		rc = client_open(w, bc, i);
 		if (rc < 0)
 			return rc;
-		zv_set_user(bc->zc, bc);
-		bc->qi = w->qi[i];
-		wire_init(&m, send ? W_SINK : W_SOURCE, w->side->o, c, bc->qi);
-		bc_set_task(bc, &m, seq);
+		wire_role(&m, send ? &role_sink : &role_source, w->side->o, c, bc->qi);
+		bc_set_task(bc, &m, w->side->o->type == TYPE_SEQPACKET);
 		bc->state = send ? BC_GO : BC_SINK;
-		rc = conn_send_all(w, bc->zc, &m, sizeof(m));
-		if (rc == 0)
-			rc = conn_recv_all(w, bc->zc, &ack, sizeof(ack));
+		rc = client_ask(w, bc, &m);
 		if (rc < 0)
 			return rc;
-		if (ack.magic != BENCH_WIRE_MAGIC || ack.kind != W_ACK)
-			return side_fail_own(w->side, -EPROTO,
-					     "the peer is not a vsock-bench server");
 	}
 	for (unsigned i = 0; i < w->nq; i++) {
 		wire_init(&m, W_GO, w->side->o, c, bcs[i].qi);
@@ -260,72 +51,278 @@ static int throughput_open(struct worker *w, const struct bench_cell *c, struct 
 	return 0;
 }
 
-/* Until all connections of the worker have done their part. */
-static int throughput_loop(struct worker *w)
-{
-	uint64_t limit = w->side->o->duration_ns + BENCH_GRACE_NS / 2;
-	uint64_t deadline = cpu_ticks() + cpu_ns_to_ticks(limit);
-	struct zv_event ev[BENCH_EVENTS];
-	unsigned done = 0;
-
-	while (done < w->nq) {
-		int sent = worker_run_senders(w), n;
-
-		if (sent < 0)
-			return sent;
-		n = worker_wait(w, ev, BENCH_EVENTS, sent ? 0 : 20000000u);
-		if (n < 0 && n != -EINTR)
-			return side_fail(w->side, n, "zv_wait");
-		if (proc_interrupted)
-			return -EINTR;
-		if (cpu_ticks() > deadline)
-			return side_fail_own(w->side, -ETIMEDOUT, "the transfer does not end");
-		for (int i = 0; i < n; i++) {
-			struct bconn *bc = ev[i].user;
-			int rc;
-
-			if (!bc || bc->state == BC_DONE)
-				continue;
-			rc = bc_data_event(w, bc, ev[i].events);
-			if (rc < 0)
-				return rc;
-			done += rc > 0;
-		}
-	}
-	return 0;
-}
-
-int client_transfer(struct worker *w, struct bconn *bcs, struct side_stats *st, int rc)
-{
-	if (rc == 0)
-		rc = throughput_loop(w);
-	for (unsigned i = 0; i < w->nq; i++) {
-		struct bconn *bc = &bcs[i];
-
-		if (bc->zc)
-			zv_conn_close(bc->zc);
-		st->msgs[bc->qi] = bc->seq;
-		st->bytes += bc->bytes;
-		st->errors += bc->errors;
-		if (!st->first_ns || bc->first_ns < st->first_ns)
-			st->first_ns = bc->first_ns;
-		if (bc->last_ns > st->last_ns)
-			st->last_ns = bc->last_ns;
-	}
-	w->nsenders = 0;
-	return rc;
-}
-
-int client_throughput(struct worker *w, const struct bench_cell *c, struct side_stats *st)
+static int throughput_run(struct zv_run *r)
 {
 	struct bconn bcs[BENCH_QUEUES_MAX];
+	struct worker *w = r->w;
 	int rc;
 
 	memset(bcs, 0, sizeof(bcs));
 	w->nsenders = 0;
 	w->tx_owner = NULL;
-	rc = worker_buffers(w, c->msg_size);
+	rc = worker_buffers(w, r->c->msg_size);
 	if (rc == 0)
-		rc = throughput_open(w, c, bcs);
-	return client_transfer(w, bcs, st, rc);
+		rc = throughput_open(w, r->c, bcs);
+	return client_transfer(w, bcs, &r->st, rc);
 }
+
+static const struct zv_role *const roles[] = {&role_sink, &role_source, NULL};
+
+/* ---- a foreign backend ---- */
+
+static int throughput_peer_guest(struct worker *w, struct peer_shm *sh)
+{
+	bool send = sh->cell.dir == DIR_G2H;
+	struct bconn bc;
+	struct wire_msg m;
+	int rc;
+
+	memset(&bc, 0, sizeof(bc));
+	w->nsenders = 0;
+	w->tx_owner = NULL;
+	if (send)
+		rc = conn_open(w, w->q[0], PEER_PORT_DATA, ZV_STREAM, &bc.zc);
+	else
+		rc = peer_accept(w, PEER_PORT_DATA, &bc.zc);
+	if (rc == 0) {
+		zv_set_user(bc.zc, &bc);
+		wire_init(&m, W_ROLE, w->side->o, &sh->cell, 0);
+		bc_set_task(&bc, &m, false);
+		bc.announce = send ? &sh->total : NULL;
+		bc.state = BC_SINK;
+		if (send)
+			bc_start_source(w, &bc);
+	}
+	return client_transfer(w, &bc, &sh->side[ROLE_GUEST], rc);
+}
+
+static int throughput_peer_host(struct peer_shm *sh, int listen_fd)
+{
+	return peer_host_data(sh, listen_fd, sh->cell.dir == DIR_G2H ? stream_sink : stream_source);
+}
+
+/* ---- sockets ---- */
+
+static void throughput_source(struct stream_thread *t, unsigned char *buf, size_t cap)
+{
+	stream_source(&t->io, buf, cap);
+}
+
+static void throughput_sink(struct stream_thread *t, unsigned char *buf, size_t cap)
+{
+	stream_sink(&t->io, buf, cap);
+}
+
+/* ---- the bare loop ---- */
+
+static void raw_send(struct raw_ctx *r, struct side_stats *st)
+{
+	const struct bench_cell *c = r->c;
+	uint64_t end = cpu_ticks() + cpu_ns_to_ticks(r->o->duration_ns);
+	uint64_t tail = 0, head = 0;
+	uint32_t slot = 0;
+	unsigned spins = 0;
+
+	for (;;) {
+		uint64_t used, n;
+
+		head = shm_load_acquire64(&r->shm->head);
+		used = tail - head;
+		n = r->nslots - used;
+		if (n == 0) {
+			raw_relax(r, &spins);
+			continue;
+		}
+		spins = 0;
+		if (cpu_ticks() >= end)
+			break;
+		if (n > r->batch)
+			n = r->batch;
+		for (uint64_t i = 0; i < n; i++, tail++) {
+			uint64_t at = (uint64_t)slot * r->stride;
+
+			if (r->o->touch)
+				pattern_fill(r->slots + at, c->msg_size, RAW_SALT, tail, 0);
+			r->shm->ring[tail % RAW_RING] = at;
+			slot = slot + 1 == r->nslots ? 0 : slot + 1;
+		}
+		shm_store_release64(&r->shm->tail, tail);
+	}
+	r->shm->ring[tail % RAW_RING] = RAW_END;
+	shm_store_release64(&r->shm->tail, tail + 1);
+	st->msgs[0] = tail;
+	st->bytes = tail * c->msg_size;
+}
+
+static void raw_receive(struct raw_ctx *r, struct side_stats *st)
+{
+	const struct bench_cell *c = r->c;
+	uint64_t head = 0, tail, errors = 0;
+	unsigned spins = 0;
+
+	for (;;) {
+		tail = shm_load_acquire64(&r->shm->tail);
+		if (tail == head) {
+			raw_relax(r, &spins);
+			continue;
+		}
+		spins = 0;
+		if (tail - head > r->batch)
+			tail = head + r->batch;
+		for (; head != tail; head++) {
+			uint64_t at = r->shm->ring[head % RAW_RING];
+
+			if (at == RAW_END)
+				goto out;
+			if (r->o->touch)
+				errors += !pattern_check(r->slots + at, c->msg_size, RAW_SALT, head,
+							 0);
+		}
+		shm_store_release64(&r->shm->head, head);
+	}
+out:
+	st->msgs[0] = head;
+	st->bytes = head * c->msg_size;
+	st->errors = errors;
+}
+
+static void raw_guest(struct raw_ctx *r, struct side_stats *st)
+{
+	(r->c->dir != DIR_H2G ? raw_send : raw_receive)(r, st);
+}
+
+static void raw_host(struct raw_ctx *r, struct side_stats *st)
+{
+	(r->c->dir != DIR_H2G ? raw_receive : raw_send)(r, st);
+}
+
+/* ---- report ---- */
+
+static const char *how_touched(const struct bench_opts *o)
+{
+	return o->touch ? "written and verified in full" : "by reference (payload not touched)";
+}
+
+static void throughput_head(FILE *f, const struct bench_opts *o, const struct bench_cell *c)
+{
+	char size[32];
+
+	fprintf(f, "\nThroughput, %s messages, %s\n  %-20s %-4s %9s %9s  %-17s",
+		size_text(size, sizeof(size), c->msg_size), how_touched(o), "", "dir", "msg/s",
+		"Gbit/s", "[min .. max]");
+	print_ratio_heads(f, c->workload);
+	fprintf(f, " %15s\n", "CPU s g / h");
+}
+
+/* The slowest queue as a share of the mean. */
+static double slowest_queue(const struct bench_result *r, unsigned queues)
+{
+	uint64_t min = UINT64_MAX;
+
+	for (unsigned i = 0; i < queues; i++)
+		if (r->per_queue[i] < min)
+			min = r->per_queue[i];
+	return r->messages ? (double)min * queues / (double)r->messages : 0;
+}
+
+/* "dir msg/s Gbit/s [min .. max]" */
+static void print_figures(FILE *f, const struct bench_opts *o, const struct bench_cell *c)
+{
+	struct spread g = cell_spread(c, o->repeat, result_gbit);
+	char rate[24], range[64];
+
+	snprintf(range, sizeof(range), "[%.2f .. %.2f]", g.min, g.max);
+	fprintf(f, " %-4s %9s %9.2f  %-17s", dir_names.name[c->dir],
+		human(rate, sizeof(rate), cell_med(c, o->repeat, result_rate)), g.med, range);
+}
+
+static void throughput_row(FILE *f, const struct bench_plan *p, const struct bench_opts *o,
+			   const struct bench_cell *c)
+{
+	char name[48];
+
+	fprintf(f, "  %-20s", cell_label(name, sizeof(name), c));
+	print_figures(f, o, c);
+	print_ratios(f, p, o, c, result_gbit);
+	print_cpu(f, c, o->repeat);
+	if (o->queues > 1 && c->target->io != IO_RAW) {
+		double worst = 1;
+
+		for (unsigned i = 0; i < o->repeat; i++)
+			if (c->res[i].valid && slowest_queue(&c->res[i], o->queues) < worst)
+				worst = slowest_queue(&c->res[i], o->queues);
+		fprintf(f, "  slowest queue %.2f of mean", worst);
+	}
+	print_errors(f, c, o->repeat);
+}
+
+static void throughput_peer_head(FILE *f, const struct bench_opts *o, const struct bench_cell *c)
+{
+	char size[32], first[32];
+
+	fprintf(f,
+		"\nThroughput, %s messages, %s\n"
+		"  %-23s %-4s %9s %9s  %-17s " PEER_HEAD_END,
+		size_text(size, sizeof(size), c->msg_size), how_touched(o), "", "dir", "msg/s",
+		"Gbit/s", "[min .. max]",
+		PEER_HEAD_ARGS(peer_first(first, sizeof(first), o), "ns/KiB"));
+}
+
+static void throughput_peer_row(FILE *f, const struct bench_plan *p, const struct bench_opts *o,
+				const struct bench_cell *c)
+{
+	fprintf(f, "  %-23s", peer_label(o, c));
+	print_figures(f, o, c);
+	peer_row_end(f, p, o, c, result_gbit, m_cpu_kib);
+}
+
+static void throughput_json_setup(json_t *j, const struct bench_opts *o, const struct bench_cell *c)
+{
+	if (c->target->io != IO_SOCKET)
+		json_set_int(j, "batch", o->batch);
+	if (c->coalesce)
+		json_set_bool(j, "coalesced", true);
+	if (c->target->io == IO_RAW)
+		json_set_int(j, "slots", raw_slots(c->msg_size));
+}
+
+static void throughput_json(json_t *j, const struct bench_cell *c, const struct bench_result *r)
+{
+	(void)c;
+	json_set_int(j, "messages", r->messages);
+	json_set_num(j, "msgs_per_s", result_rate(r));
+	json_set_int(j, "bytes", r->bytes);
+	json_set_num(j, "gbit_per_s", result_gbit(r));
+}
+
+static int throughput_plan(struct bench_plan *p, const struct bench_opts *o, struct bench_cell c)
+{
+	int rc = 0;
+
+	c.dir = DIR_G2H;
+	for (unsigned i = 0; i < o->nsizes && rc == 0; i++) {
+		c.msg_size = o->sizes[i];
+		rc = plan_cells(p, o, c);
+	}
+	return rc;
+}
+
+const struct workload workload_throughput = {
+	.name = "throughput",
+	.help = "messages one way, as fast as they go",
+	.by_default = true,
+	.plan = throughput_plan,
+	.oneway = true,
+	.calls = true,
+	.zv = {.run = throughput_run, .threads = true, .roles = roles},
+	.socket = {.guest = throughput_source, .host = throughput_sink, .per_queue = true},
+	.raw = {.guest = raw_guest, .host = raw_host},
+	.peer = {.guest = throughput_peer_guest,
+		 .host = throughput_peer_host,
+		 .port = PEER_PORT_DATA},
+	.table = {throughput_head, throughput_row},
+	.peer_table = {throughput_peer_head, throughput_peer_row},
+	.steady = result_rate,
+	.json_setup = throughput_json_setup,
+	.json = throughput_json,
+};

@@ -1,0 +1,77 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "bench.h"
+
+#include "measure/hist.h"
+#include "workload.h"
+
+#define NAMED(id, value, name) [id] = (name),
+static const char *const dirs[] = {BENCH_DIRS(NAMED)};
+static const char *const types[] = {BENCH_TYPES(NAMED)};
+static const char *const backends[] = {BENCH_BACKENDS(NAMED)};
+static const char *const cpus[] = {BENCH_CPUS(NAMED)};
+#undef NAMED
+
+#define NAMES(table)                                                                               \
+	{                                                                                          \
+		(table), sizeof(table) / sizeof((table)[0])                                        \
+	}
+const struct bench_names dir_names = NAMES(dirs);
+const struct bench_names type_names = NAMES(types);
+const struct bench_names backend_names = NAMES(backends);
+const struct bench_names cpus_names = NAMES(cpus);
+
+/*
+ * What counts is what arrived, in the time that the receiver needed for it. A message that was sent
+ * and did not arrive, or arrived and was not sent, is an error even when each that came was right.
+ */
+void result_from_sides(struct bench_result *res, const struct side_stats *tx,
+		       const struct side_stats *rx, unsigned queues)
+{
+	res->bytes = rx->bytes;
+	res->errors = rx->errors + tx->errors;
+	res->elapsed_ns = rx->last_ns - rx->first_ns;
+	res->messages = 0;
+	for (unsigned i = 0; i < queues; i++) {
+		res->per_queue[i] = rx->msgs[i];
+		res->messages += rx->msgs[i];
+		if (rx->msgs[i] != tx->msgs[i])
+			res->errors++;
+	}
+	res->valid = true;
+}
+
+void result_of_cell(struct bench_result *res, const struct bench_cell *c,
+		    const struct side_stats *guest, const struct side_stats *host,
+		    enum bench_role client, unsigned queues)
+{
+	enum bench_role counts = client;
+
+	if (c->workload->oneway)
+		counts = c->dir == DIR_H2G ? ROLE_GUEST : ROLE_HOST;
+	if (counts == ROLE_GUEST)
+		result_from_sides(res, host, guest, queues);
+	else
+		result_from_sides(res, guest, host, queues);
+	res->cpu_ns[ROLE_GUEST] = guest->cpu_ns;
+	res->cpu_ns[ROLE_HOST] = host->cpu_ns;
+}
+
+struct rtt_result rtt_of_ticks(const struct hist *h)
+{
+	return (struct rtt_result){
+		.p50 = cpu_ticks_to_ns(hist_quantile(h, 0.5)),
+		.p99 = cpu_ticks_to_ns(hist_quantile(h, 0.99)),
+		.p999 = cpu_ticks_to_ns(hist_quantile(h, 0.999)),
+		.max = cpu_ticks_to_ns(h->max),
+	};
+}
+
+double result_rate(const struct bench_result *r)
+{
+	return r->elapsed_ns ? (double)r->messages * 1e9 / (double)r->elapsed_ns : 0;
+}
+
+double result_gbit(const struct bench_result *r)
+{
+	return r->elapsed_ns ? (double)r->bytes * 8 / (double)r->elapsed_ns : 0;
+}

@@ -1,0 +1,72 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * A target: over what a workload runs. Everything that the bench knows about it stands in one file
+ * of target/ and ends in one struct target there. Adding one takes that file, a line in
+ * target/targets.c and a line in meson.build; it then runs every workload that its way of carrying
+ * one (enum bench_io) allows.
+ */
+#ifndef BENCH_TARGET_H
+#define BENCH_TARGET_H
+
+#include "option.h"
+#include "plan.h"
+#include "workload.h"
+
+#include <stdio.h>
+
+#define TARGETS_MAX 16u
+
+struct target {
+	const char *name;  /* in the JSON */
+	const char *path;  /* in the JSON: what the bytes go through */
+	const char *label; /* of a row */
+	const char *brief; /* in a warning */
+	const char
+		*ratio; /* head of the column of ratios to it; NULL: nothing is compared with it */
+	enum bench_io io;
+	struct bench_options options;
+	/* Do the options fit together? 0, or -EINVAL with a sentence in @why. */
+	int (*check)(const struct bench_opts *o, char *why, size_t len);
+	/* Why it is not measured in this run, for the JSON; NULL: it is. */
+	const char *(*absent)(const struct bench_opts *o);
+
+	/* Adds the cells of @c on this target by plan_add(); NULL: one. 0 or -ENOMEM. */
+	int (*plan)(struct bench_plan *p, const struct bench_opts *o, struct bench_cell c);
+
+	/*
+	 * start, stop: once, around all cells, with what it keeps in *@state; NULL: nothing to
+	 * keep. run: one cell, once. 0 and *@res, or -errno with a sentence in @err, which lies in
+	 * memory shared with the children.
+	 */
+	int (*start)(void **state, const struct bench_opts *o, struct bench_facts *facts,
+		     struct proc_err *err);
+	int (*run)(void *state, const struct bench_opts *o, const struct bench_cell *c,
+		   struct bench_result *res, struct proc_err *err);
+	void (*stop)(void *state);
+
+	/* Lines above and below the tables, of what is measured (not of what it is compared with).
+	 */
+	void (*print_run)(FILE *f, const struct bench_opts *o, const struct bench_facts *facts);
+	void (*print_foot)(FILE *f, const struct bench_opts *o);
+	/* Keys of the JSON; NULL: none. */
+	void (*json)(struct json_t *j, const struct bench_opts *o, const struct bench_cell *c,
+		     const struct bench_facts *facts);
+};
+
+/* All of them; in a row of ratios they stand in this order (target/targets.c). */
+extern const struct target *const targets[];
+extern const unsigned ntargets;
+/* Names of the JSON that this version never measures. */
+extern const char *const targets_planned[];
+extern const unsigned ntargets_planned;
+
+/* What is measured in this run, the others being what it is compared with. */
+const struct target *target_measured(const struct bench_opts *o);
+
+/* libzvsock is on at least one side. */
+static inline bool target_zv(const struct target *t)
+{
+	return t->io == IO_ZV || t->io == IO_PEER;
+}
+
+#endif

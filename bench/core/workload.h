@@ -1,0 +1,120 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * A workload: everything that the bench knows about it stands in one file of workload/, and ends in
+ * one struct workload there. Adding one takes that file, a line in workload/workloads.c and a line
+ * in meson.build.
+ *
+ * It has a function for each way (enum bench_io) in which it can be carried; where there is none,
+ * the targets that work in this way do not run it, and no cell and no column is made for them.
+ */
+#ifndef BENCH_WORKLOAD_H
+#define BENCH_WORKLOAD_H
+
+#include "option.h"
+#include "plan.h"
+
+#include <stdio.h>
+
+struct json_t;
+struct peer_shm;
+struct raw_ctx;
+struct stream_thread;
+struct worker;
+struct zv_role;
+struct zv_run;
+
+/* How a program carries a workload. */
+enum bench_io {
+	IO_ZV,	   /* libzvsock on both sides (io/zv_side.h) */
+	IO_SOCKET, /* blocking stream sockets of the kernel (io/kernel_socket.h) */
+	IO_RAW,	   /* bare shared memory (io/raw.h) */
+	IO_PEER,   /* libzvsock in the guest, a Unix socket on the host (io/peer.h) */
+};
+
+/*
+ * The client's part, in this order: warm, [server starts to count], open, [memory and CPU time from
+ * here on], run, [server's counts], close. Each: 0 or -errno, sentence by side_fail().
+ */
+struct workload_zv {
+	int (*warm)(struct zv_run *r); /* NULL: nothing */
+	int (*open)(struct zv_run *r); /* NULL: nothing, and memory is not looked at */
+	int (*run)(struct zv_run *r);  /* NULL: not over zvsock */
+	void (*close)(struct zv_run *r);
+	/* After the counts of both sides were put together; NULL: nothing to add. */
+	void (*result)(const struct zv_run *r, struct bench_result *res);
+	bool threads;	    /* each thread of the client runs it, on its own queues */
+	bool counts_closed; /* the server counts the ends of connections too */
+	bool many_conns;    /* opening them takes long, and is no part of the duration */
+	unsigned durations; /* a run lasts so many durations more than one */
+	/* What the server can be told to do with a connection; ends with NULL. */
+	const struct zv_role *const *roles;
+};
+
+/* Either side with a connected socket, or with none (own_conns). */
+struct workload_socket {
+	void (*guest)(struct stream_thread *t, unsigned char *buf, size_t cap);
+	void (*host)(struct stream_thread *t, unsigned char *buf, size_t cap);
+	bool per_queue; /* a connection and a thread for each queue; else one */
+	bool own_conns; /* it makes its own connections */
+};
+
+struct workload_raw {
+	void (*guest)(struct raw_ctx *r, struct side_stats *st);
+	void (*host)(struct raw_ctx *r, struct side_stats *st);
+};
+
+/* The guest side; the host program, which listens unless @listen_fd is -1. 0 or -errno. */
+struct workload_peer {
+	int (*guest)(struct worker *w, struct peer_shm *sh);
+	int (*host)(struct peer_shm *sh, int listen_fd);
+	uint32_t port;
+};
+
+/* A table of the report: the lines above rows of a kind, and a row. */
+struct workload_table {
+	void (*head)(FILE *f, const struct bench_opts *o, const struct bench_cell *c);
+	void (*row)(FILE *f, const struct bench_plan *p, const struct bench_opts *o,
+		    const struct bench_cell *c);
+};
+
+struct workload {
+	const char *name; /* for --test, in the JSON */
+	const char *help; /* a line of --help */
+	bool by_default;  /* without --test too */
+	struct bench_options options;
+	/* Do the options fit together? 0, or -EINVAL with a sentence in @why. */
+	int (*check)(const struct bench_opts *o, char *why, size_t len);
+
+	/* Adds its cells by plan_cells(), @c but for size, direction, in_flight. 0 or -ENOMEM. */
+	int (*plan)(struct bench_plan *p, const struct bench_opts *o, struct bench_cell c);
+	bool oneway; /* payload goes one way: a cell a direction, the receiver's figures count */
+	bool calls;  /* zero-copy and copying calls are different cells */
+
+	struct workload_zv zv;
+	struct workload_socket socket;
+	struct workload_raw raw;
+	struct workload_peer peer;
+
+	struct workload_table table, peer_table;
+	bool one_head; /* one head for all rows; else one for each size and number in flight */
+	/* The figure that every run of a cell should repeat (report/busy.h); NULL: there is none.
+	 */
+	double (*steady)(const struct bench_result *r);
+	bool one_thread; /* while it runs each side has one busy thread, whatever --threads says */
+
+	/* Keys of the JSON: of the set-up (NULL: none), of the figures. */
+	void (*json_setup)(struct json_t *j, const struct bench_opts *o,
+			   const struct bench_cell *c);
+	void (*json)(struct json_t *j, const struct bench_cell *c, const struct bench_result *r);
+	bool touches;	   /* payload is written and verified, whatever --no-touch says */
+	bool no_per_queue; /* what each queue did is no figure */
+};
+
+/* All of them, in the order in which they run (workload/workloads.c). */
+extern const struct workload *const workloads[];
+extern const unsigned nworkloads;
+
+/* True when it can be carried in this way. */
+bool workload_can(const struct workload *wl, enum bench_io io);
+
+#endif

@@ -1,0 +1,61 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Workloads over stream sockets of the kernel, whatever their address family.
+ *
+ * Plain blocking sockets, one connection for each queue and one thread for each connection, because
+ * that is how sockets are fast; stream_io.h says how they are used. Both sides are forked for each
+ * cell. The guest side always connects; throughput is measured guest to host only, the way back is
+ * the same.
+ */
+#ifndef BENCH_KERNEL_SOCKET_H
+#define BENCH_KERNEL_SOCKET_H
+
+#include "core/workload.h"
+#include "stream_io.h"
+
+#include <pthread.h>
+#include <sys/socket.h>
+
+struct socket_family {
+	int family; /* AF_* */
+	/* Where the host side listens; the kernel chooses what is left open. Returns the length. */
+	socklen_t (*address)(struct sockaddr_storage *ss);
+	void (*tune)(int fd); /* a new socket; NULL: as it is */
+	/* Clients close with a reset, or the ports in TIME_WAIT would run out within seconds. */
+	bool reset;
+};
+
+struct stream_shm {
+	struct side_stats side[2];
+	struct rtt_result rtt;
+	uint64_t conns_total; /* connrate: how many there were, once the client has finished */
+};
+
+struct stream_ctx {
+	const struct socket_family *family;
+	const struct bench_opts *o;
+	const struct bench_cell *c;
+	struct proc_err *err;
+	struct stream_shm *shm;
+	int listen_fd;
+	struct sockaddr_storage addr;
+	socklen_t addr_len;
+	unsigned nconns;
+};
+
+struct stream_thread {
+	struct stream_ctx *s;
+	enum bench_role role;
+	unsigned index;
+	struct stream_io io;
+	pthread_t tid;
+};
+
+/* Connects to the host side. A descriptor, or -errno with a sentence for the user. */
+int stream_connect(struct stream_ctx *s);
+
+/* One cell, see struct target. */
+int socket_run(const struct socket_family *family, const struct bench_opts *o,
+	       const struct bench_cell *c, struct bench_result *res, struct proc_err *err);
+
+#endif

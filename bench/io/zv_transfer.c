@@ -1,0 +1,299 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "zv_transfer.h"
+
+#include "measure/cpu.h"
+#include "measure/pattern.h"
+
+#include <errno.h>
+#include <string.h>
+
+#define RX_ROUNDS 4 /* batches of one connection before the queue is polled again */
+
+void bc_set_task(struct bconn *bc, const struct wire_msg *m, bool seqpacket)
+{
+	bc->zero_copy = m->flags & W_ZERO_COPY;
+	bc->touch = m->flags & W_TOUCH;
+	bc->coalesce = m->flags & W_COALESCE;
+	bc->seqpacket = seqpacket;
+	bc->size = m->msg_size;
+	bc->batch = m->batch;
+	bc->salt = m->salt;
+	bc->duration_ns = m->duration_ns;
+	bc->seq = bc->bytes = bc->errors = bc->first_ns = bc->last_ns = 0;
+	bc->off = 0;
+	bc->blocked = false;
+}
+
+void bc_start_source(struct worker *w, struct bconn *bc)
+{
+	bc->state = BC_SOURCE;
+	bc->first_ns = cpu_now_ns();
+	bc->end_ticks = cpu_ticks() + cpu_ns_to_ticks(bc->duration_ns);
+	w->senders[w->nsenders++] = bc;
+}
+
+/* Moves on by @len sent bytes; true at the end of a message. */
+static inline bool bc_advance(struct bconn *bc, uint32_t len)
+{
+	bc->bytes += len;
+	bc->off += len;
+	if (bc->off < bc->size)
+		return false;
+	bc->off = 0;
+	bc->seq++;
+	return true;
+}
+
+static int send_zero_copy(struct bconn *bc, bool last)
+{
+	struct zv_buf b[BENCH_BATCH_MAX];
+	int n = zv_buf_alloc(bc->zc, b, last ? 1 : bc->batch, bc->size);
+
+	for (int i = 0; i < n; i++) {
+		uint32_t len = bench_min32(b[i].capacity, bc->size - bc->off);
+
+		if (bc->touch)
+			pattern_fill(b[i].data, len, bc->salt, bc->seq, bc->off);
+		b[i].len = len;
+		b[i].flags = bc_advance(bc, len) && bc->seqpacket ? ZV_EOM : 0;
+	}
+	return n > 0 ? zv_buf_send(bc->zc, b, (unsigned)n) : n;
+}
+
+static int send_copy(struct worker *w, struct bconn *bc, bool last)
+{
+	for (unsigned i = 0; i < (last ? 1 : bc->batch); i++) {
+		bool more = bc->coalesce && i + 1 < bc->batch && !last;
+		ssize_t n;
+
+		if (w->tx_owner != bc || w->tx_seq != bc->seq) {
+			if (bc->touch)
+				pattern_fill(w->txbuf, bc->size, bc->salt, bc->seq, 0);
+			w->tx_owner = bc;
+			w->tx_seq = bc->seq;
+		}
+		n = zv_send(bc->zc, w->txbuf + bc->off, bc->size - bc->off, more ? ZV_MORE : 0);
+		if (n < 0)
+			return i && n == -EAGAIN ? 1 : (int)n;
+		bc_advance(bc, (uint32_t)n);
+	}
+	return 1;
+}
+
+/* A batch. 1 sent, 0 finished, -EAGAIN no room, -errno. */
+static int bc_send(struct worker *w, struct bconn *bc)
+{
+	bool last = cpu_ticks() >= bc->end_ticks;
+	int rc;
+
+	if (last && bc->announce && !bc->final) {
+		bc->final = bc->seq + 1; /* this one */
+		__atomic_store_n(bc->announce, bc->final, __ATOMIC_RELEASE);
+	}
+	if (last && bc->off == 0 && bc->seq >= bc->final) {
+		bc->last_ns = cpu_now_ns();
+		bc->state = BC_DRAIN;
+		rc = bc->announce ? 0 : zv_shutdown(bc->zc, 1);
+		return rc < 0 ? side_fail(w->side, rc, "zv_shutdown") : 0;
+	}
+	rc = bc->zero_copy ? send_zero_copy(bc, last) : send_copy(w, bc, last);
+	if (rc > 0 || rc == -EAGAIN)
+		return rc;
+	return side_fail(w->side, rc < 0 ? rc : -EIO, bc->zero_copy ? "zv_buf_send" : "zv_send");
+}
+
+int worker_run_senders(struct worker *w)
+{
+	int sent = 0;
+
+	for (unsigned i = 0; i < w->nsenders;) {
+		struct bconn *bc = w->senders[i];
+		int rc = bc->blocked ? -EAGAIN : bc_send(w, bc);
+
+		if (rc > 0) {
+			sent = 1;
+		} else if (rc == -EAGAIN) {
+			bc->blocked = true;
+		} else {
+			w->senders[i] = w->senders[--w->nsenders];
+			if (rc < 0)
+				return rc;
+			continue;
+		}
+		i++;
+	}
+	return sent;
+}
+
+/* Checks @len received bytes, whatever parts of messages they are. */
+static inline void bc_check(struct bconn *bc, const unsigned char *p, uint32_t len, uint32_t flags)
+{
+	while (len) {
+		uint32_t n = bench_min32(len, bc->size - bc->off);
+
+		if (bc->touch && !pattern_check(p, n, bc->salt, bc->seq, bc->off))
+			bc->errors++;
+		bc_advance(bc, n);
+		p += n;
+		len -= n;
+	}
+	if (bc->seqpacket && ((flags & ZV_EOM) != 0) != (bc->off == 0))
+		bc->errors++;
+}
+
+/* Receives what there is. 1 end of stream, 0, -errno. */
+static int bc_receive(struct worker *w, struct bconn *bc)
+{
+	/* Batches of one: the program looks at the queue after each message. */
+	int rounds = bc->batch > 1 ? RX_ROUNDS : 1;
+
+	for (int round = 0; round < rounds; round++) {
+		struct zv_buf b[BENCH_BATCH_MAX];
+		uint32_t flags = 0;
+		ssize_t n;
+
+		if (bc->zero_copy)
+			n = zv_buf_recv(bc->zc, b, bc->batch);
+		else
+			n = zv_recv(bc->zc, w->rxbuf, w->buf_len, &flags);
+		if (n == -EAGAIN)
+			return 0;
+		if (n <= 0)
+			return n == 0 ? 1 : (int)n;
+		if (!bc->zero_copy) {
+			bc->errors += (flags & ZV_TRUNC) != 0;
+			bc_check(bc, w->rxbuf, (uint32_t)n, flags);
+			continue;
+		}
+		for (ssize_t i = 0; i < n; i++)
+			bc_check(bc, b[i].data, b[i].len, b[i].flags);
+		zv_buf_release(zv_conn_queue(bc->zc), b, (unsigned)n);
+		if (n < (ssize_t)bc->batch)
+			break;
+	}
+	return 0;
+}
+
+int bc_data_event(struct worker *w, struct bconn *bc, uint32_t events)
+{
+	char c;
+	ssize_t n;
+
+	if (events & ZV_EV_OUT)
+		bc->blocked = false;
+	if (bc->state == BC_SINK && (events & (ZV_EV_IN | ZV_EV_HUP | ZV_EV_ERR))) {
+		int rc;
+
+		if (!bc->first_ns)
+			bc->first_ns = cpu_now_ns();
+		rc = bc_receive(w, bc);
+		if (rc < 0)
+			return side_fail(w->side, rc, "receive");
+		if (rc > 0) {
+			bc->last_ns = cpu_now_ns();
+			bc->errors += bc->off != 0;
+			bc->state = BC_DONE;
+		}
+		return rc;
+	}
+	if (bc->state == BC_DRAIN && (events & (ZV_EV_IN | ZV_EV_HUP | ZV_EV_ERR))) {
+		/* The receiver closes when it has everything; how it says so does not matter. */
+		n = zv_recv(bc->zc, &c, 1, NULL);
+		if (n == -EAGAIN)
+			return 0;
+		bc->errors += n > 0;
+		bc->state = BC_DONE;
+		return 1;
+	}
+	if (bc->state == BC_SOURCE && (events & ZV_EV_ERR))
+		return side_fail_own(w->side, -ECONNRESET, "the receiver closed the connection");
+	return 0;
+}
+
+/* ---- roles of the server ---- */
+
+static int sink_start(struct worker *w, struct bconn *bc)
+{
+	(void)w;
+	bc->state = BC_SINK;
+	return 0;
+}
+
+static int source_start(struct worker *w, struct bconn *bc)
+{
+	(void)w;
+	bc->state = BC_GO;
+	return 0;
+}
+
+static void transfer_end(struct worker *w, struct bconn *bc, int rc)
+{
+	bc->errors += rc < 0;
+	run_add(w->side, bc);
+}
+
+const struct zv_role role_sink = {
+	.name = "sink", .start = sink_start, .event = bc_data_event, .end = transfer_end};
+const struct zv_role role_source = {.name = "source",
+				    .start = source_start,
+				    .go = bc_start_source,
+				    .event = bc_data_event,
+				    .end = transfer_end};
+
+/* ---- the client ---- */
+
+/* Until all connections of the worker have done their part. */
+static int throughput_loop(struct worker *w)
+{
+	uint64_t limit = w->side->o->duration_ns + BENCH_GRACE_NS / 2;
+	uint64_t deadline = cpu_ticks() + cpu_ns_to_ticks(limit);
+	struct zv_event ev[BENCH_EVENTS];
+	unsigned done = 0;
+
+	while (done < w->nq) {
+		int sent = worker_run_senders(w), n;
+
+		if (sent < 0)
+			return sent;
+		n = worker_wait(w, ev, BENCH_EVENTS, sent ? 0 : 20000000u);
+		if (n < 0 && n != -EINTR)
+			return side_fail(w->side, n, "zv_wait");
+		if (proc_interrupted)
+			return -EINTR;
+		if (cpu_ticks() > deadline)
+			return side_fail_own(w->side, -ETIMEDOUT, "the transfer does not end");
+		for (int i = 0; i < n; i++) {
+			struct bconn *bc = ev[i].user;
+			int rc;
+
+			if (!bc || bc->state == BC_DONE)
+				continue;
+			rc = bc_data_event(w, bc, ev[i].events);
+			if (rc < 0)
+				return rc;
+			done += rc > 0;
+		}
+	}
+	return 0;
+}
+
+int client_transfer(struct worker *w, struct bconn *bcs, struct side_stats *st, int rc)
+{
+	if (rc == 0)
+		rc = throughput_loop(w);
+	for (unsigned i = 0; i < w->nq; i++) {
+		struct bconn *bc = &bcs[i];
+
+		if (bc->zc)
+			zv_conn_close(bc->zc);
+		st->msgs[bc->qi] = bc->seq;
+		st->bytes += bc->bytes;
+		st->errors += bc->errors;
+		if (!st->first_ns || bc->first_ns < st->first_ns)
+			st->first_ns = bc->first_ns;
+		if (bc->last_ns > st->last_ns)
+			st->last_ns = bc->last_ns;
+	}
+	w->nsenders = 0;
+	return rc;
+}

@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Messages one way over zvsock: one side sends as fast as it can, the other receives and verifies
+ * each byte. Both are event loops over all their queues.
+ *
+ * zero-copy  zv_buf_alloc of a batch, payload written in place, zv_buf_send; zv_buf_recv of a
+ *            batch, payload compared in place, zv_buf_release
+ * copying    payload written to private memory, zv_send; zv_recv to private memory, compared there
+ *
+ * A buffer never holds parts of two messages, so a message is one packet when it fits a buffer.
+ * Only the coalesced variant (copying, ZV_MORE) puts several messages into one packet.
+ */
+#ifndef BENCH_ZV_TRANSFER_H
+#define BENCH_ZV_TRANSFER_H
+
+#include "zv_side.h"
+
+/* Server: receives and verifies; sends, starting on GO. */
+extern const struct zv_role role_sink, role_source;
+
+/* What a connection is to do, as the message says that asks for a role. */
+void bc_set_task(struct bconn *bc, const struct wire_msg *m, bool seqpacket);
+void bc_start_source(struct worker *w, struct bconn *bc);
+/* One batch from each sender that has room. 1: somebody sent, 0: all wait for room. */
+int worker_run_senders(struct worker *w);
+/* Events of a SINK, SOURCE or DRAIN. 1: the connection has done its part, 0 not yet, -errno. */
+int bc_data_event(struct worker *w, struct bconn *bc, uint32_t events);
+/*
+ * Runs the connections @bcs, one for each queue of the worker, to their end unless @rc is a failure
+ * already, closes them and adds up what they did. 0 or -errno.
+ */
+int client_transfer(struct worker *w, struct bconn *bcs, struct side_stats *st, int rc);
+
+#endif

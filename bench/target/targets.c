@@ -1,0 +1,22 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "targets.h"
+
+#define ROW(t) &(t),
+const struct target *const targets[] = {TARGETS(ROW)};
+const unsigned ntargets = sizeof(targets) / sizeof(targets[0]);
+_Static_assert(sizeof(targets) / sizeof(targets[0]) <= TARGETS_MAX, "main.c keeps a state of each");
+
+const char *const targets_planned[] = {"vhost-kernel", "vsock_loopback"};
+const unsigned ntargets_planned = sizeof(targets_planned) / sizeof(targets_planned[0]);
+
+const char *baseline_absent_beside_peers(const struct bench_opts *o)
+{
+	if (o->baselines)
+		return NULL;
+	return o->client_uri ? "--client" : "--no-baselines";
+}
+
+const char *baseline_absent(const struct bench_opts *o)
+{
+	return o->npeers ? "--peer" : baseline_absent_beside_peers(o);
+}
