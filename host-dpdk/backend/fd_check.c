@@ -18,7 +18,8 @@
 #define ZFS_MAGIC      0x2fc12fc1
 #define BCACHEFS_MAGIC 0xca451a4e
 
-bool fd_is_eventfd(int fd)
+/* @fd is an anonymous inode of the kind @kind: "[eventfd]". */
+static bool is_anon(int fd, const char *kind)
 {
 	char path[32], what[32];
 	ssize_t n;
@@ -28,7 +29,17 @@ bool fd_is_eventfd(int fd)
 	if (n < 0)
 		return false;
 	what[n] = 0;
-	return strcmp(what, "anon_inode:[eventfd]") == 0;
+	return strncmp(what, "anon_inode:", 11) == 0 && strcmp(what + 11, kind) == 0;
+}
+
+bool fd_is_eventfd(int fd)
+{
+	return is_anon(fd, "[eventfd]");
+}
+
+bool fd_is_epoll(int fd)
+{
+	return is_anon(fd, "[eventpoll]");
 }
 
 static bool is_dax(dev_t dev)

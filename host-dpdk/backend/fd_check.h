@@ -10,6 +10,7 @@
  * looks like an eventfd may block for as long as whoever made it likes.
  */
 bool fd_is_eventfd(int fd);
+bool fd_is_epoll(int fd);
 
 /*
  * NULL when @fd is a file that guest memory may be mapped from: on tmpfs (memfd, /dev/shm),

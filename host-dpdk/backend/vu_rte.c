@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "vu_rte.h"
 
+#include "fd_check.h"
 #include "fd_cloexec.h"
 #include "vu_features.h"
 
@@ -126,12 +127,12 @@ static bool is_link(int fd)
 	       len == our_len && memcmp(&sa, &ours, len) == 0;
 }
 
-/* With the first link it opens pipes as well, to wake its threads. */
+/* With the first link it opens pipes as well, to wake its threads, newer ones epoll sets. */
 static bool is_first(int fd)
 {
 	struct stat st;
 
-	return (fstat(fd, &st) == 0 && S_ISFIFO(st.st_mode)) || is_link(fd);
+	return (fstat(fd, &st) == 0 && S_ISFIFO(st.st_mode)) || fd_is_epoll(fd) || is_link(fd);
 }
 
 /* connect_rte(), and what it has opened is close-on-exec. */
