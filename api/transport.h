@@ -5,7 +5,7 @@
  *
  * Theory of operation
  * -------------------
- * A transport moves packets of one device over N queue pairs; the socket layer (socket.h) turns
+ * A transport moves packets of one device over N queue pairs; the socket layer (socket/) turns
  * packets into connections. Both sides of the wall implement these tables: the guest driver
  * (guest-pmd, over its own buffers) and the in-process backend (host-dpdk, over buffers that the
  * guest posted).
@@ -68,7 +68,7 @@ struct tx_slot {
  */
 #define PKT_PIECES    8u
 #define PKT_PIECE_MIN 512u /* bytes, on average, when there are more than PKT_PIECES */
-static inline bool pkt_in_crumbs(uint32_t pieces, uint32_t len)
+static inline bool pkt_in_small_pieces(uint32_t pieces, uint32_t len)
 {
 	return pieces > PKT_PIECES && len / pieces < PKT_PIECE_MIN;
 }

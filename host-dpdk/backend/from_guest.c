@@ -185,7 +185,7 @@ int vhost_pair_rx_pieces(struct vhost_pair *q, const struct vhost_chain *rec,
 	if (!gather_hdr(&h, &seg, &n))
 		return -EPROTO;
 	ret = cut(seg, n, rec->cap);
-	if (ret <= 0 || pkt_in_crumbs((uint32_t)ret, rec->cap))
+	if (ret <= 0 || pkt_in_small_pieces((uint32_t)ret, rec->cap))
 		return -EPROTO;
 	memmove(q->seg, seg, (uint32_t)ret * sizeof(*seg));
 	return ret;

@@ -2,7 +2,7 @@
 #include "checked_transport.h"
 
 #include "fuzz.h"
-#include "socket.h"
+#include "socket/state.h"
 
 #include <sys/random.h>
 #include <sys/uio.h>
@@ -183,6 +183,6 @@ void checked_attach(struct zv_dev *dev, enum zv_role role)
 		queues[role][i] = dev->queues[i]->tq;
 		dev->queues[i]->tq->ops = &queue_ops[role];
 		/* As if the list of kept ones were full: a freed connection is really freed. */
-		dev->queues[i]->nfree = UINT32_MAX;
+		dev->queues[i]->pool.nfree = UINT32_MAX;
 	}
 }

@@ -17,7 +17,8 @@
 #include "checked_transport.h"
 #include "fuzz.h"
 #include "proto/hello.h"
-#include "socket.h"
+#include "socket/rx_loan.h"
+#include "socket/tx.h"
 
 #include <errno.h>
 
@@ -467,7 +468,7 @@ static void check(const struct side *s)
 		tx += q->tx.app_loans;
 		lent = q->rx.lent_descs;
 		FZ_CHECK(lent <= q->tq->rx_descs / 2);
-		FZ_CHECK(q->rst_count <= ZV_RST_FIFO + q->dev->opts.max_conns);
+		FZ_CHECK(q->rst.count <= ZV_RST_FIFO + q->dev->opts.max_conns);
 		FZ_CHECK(lent || !q->rx.holders);
 		FZ_CHECK(q->sched.nwoken == woken(q));
 	}

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""Listeners (api/device.c): linked and unlinked by one thread while a queue looks them up without a lock.
+"""Listeners (api/socket/listener.c): linked and unlinked by one thread while a queue looks them up without a lock.
 The queue uses no listener that is not complete, or that has been freed."""
 from steps import Model, at, branch, check, goto, label, load, lock, maybe, membarrier, store, system, unlock
 
-FILE, POLL, QUIESCE = 'api/device.c', 'api/poll.c', 'api/quiesce.h'
+FILE, HEADER, QUIESCE = 'api/socket/listener.c', 'api/socket/listener.h', 'api/quiesce.h'
 LOCK, UNLOCK = 'pthread_mutex_lock(&dev->closed_lock)', 'pthread_mutex_unlock(&dev->closed_lock)'
 
 
@@ -16,9 +16,9 @@ def control(counts_outside, barrier):
     ] if counts_outside else []
     return [
         store('port', 'new'),
-        at(FILE, 'zv_listen'),
+        at(FILE, 'listener_link'),
         store('head', 'l', '__atomic_store_n(head, l, __ATOMIC_RELEASE)'),
-        at(FILE, 'zv_unlisten'),
+        at(FILE, 'listener_unlink'),
         store('head', None, '__atomic_store_n(pp, l->next, __ATOMIC_RELEASE)', need='rlx'),
         lock('lock', LOCK),
         system('gen', lambda n: n + 1, '__atomic_fetch_add(&dev->listen_gen, 1, __ATOMIC_ACQ_REL)'),
@@ -53,15 +53,16 @@ def queue():
         check(lambda p: p == 'new', 'a listener is used that is not there any more'),
         label('sync'),
         maybe('leave'),  # zv_set_accept
-        at(POLL, 'queue_work'),
+        at(HEADER, 'listener_closed'),
         load('g', 'gen', '__atomic_load_n(&q->dev->listen_gen, __ATOMIC_ACQUIRE)', need='rlx'),
         branch(lambda g: g == 0, 'leave'),
-        at(FILE, 'listener_sync'),
+        at(FILE, 'listener_closed_next'),  # the first call finds the listener, the second counts the queue
         lock('lock', LOCK),
         load('closed', 'closed'),
-        branch(lambda closed: not closed, 'unlock'),
+        unlock('lock', UNLOCK),
+        branch(lambda closed: not closed, 'leave'),
+        lock('lock', LOCK),
         store('acked', 1),
-        label('unlock'),
         unlock('lock', UNLOCK),
         label('leave'),
         at(QUIESCE, 'quiesce_leave'),

@@ -1,22 +1,22 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""zv_wake (api/wait.c): two threads each leave a word and wake the queue's owner, who arms, sets its own
+"""zv_wake (api/socket/wait.c): two threads each leave a word and wake the queue's owner, who arms, sets its own
 time-out and sleeps. If it sleeps for ever, a wake was lost."""
 from steps import (Model, at, branch, check, exchange, goto, label, let, load, sleep_on, store, system)
 
-WAIT, POLL, SOCKET = 'api/wait.c', 'api/poll.c', 'api/socket.h'
-WOKEN = '__atomic_load_n(&q->wake, __ATOMIC_SEQ_CST)'
-ARMED = '__atomic_store_n(&q->armed, armed, __ATOMIC_SEQ_CST)'
+WAIT, POLL, ARM, ARM_H = (f'api/socket/{f}' for f in ('wait.c', 'poll.c', 'arm.c', 'arm.h'))
+WOKEN = '__atomic_load_n(&q->arm.wake, __ATOMIC_SEQ_CST)'
+ARMED = '__atomic_store_n(&q->arm.state, armed, __ATOMIC_SEQ_CST)'
 
 
 def waker(n):
     return [
         store(f'word{n}', 1),
         at(WAIT, 'zv_wake'),
-        exchange('was', 'wake', lambda was: 1, '__atomic_exchange_n(&q->wake, 1, __ATOMIC_SEQ_CST)'),
+        exchange('was', 'wake', lambda was: 1, '__atomic_exchange_n(&q->arm.wake, 1, __ATOMIC_SEQ_CST)'),
         branch(lambda was: was, 'over'),
-        load('a', 'armed', '__atomic_load_n(&q->armed, __ATOMIC_SEQ_CST)'),
+        load('a', 'armed', '__atomic_load_n(&q->arm.state, __ATOMIC_SEQ_CST)'),
         branch(lambda a: not a, 'over'),
-        system('timer', lambda t: 1, 'timerfd_settime(q->timerfd, 0, &now, NULL)'),
+        system('timer', lambda t: 1, 'timerfd_settime(q->arm.timerfd, 0, &now, NULL)'),
         label('over'),
     ]
 
@@ -25,22 +25,22 @@ def owner(wakers, timer, look, look_again):
     need = 'rlx' if timer else None  # the system call that sets the timer is a barrier as well
     again = [load('w', 'wake', WOKEN, need), branch(lambda w: w, 'poll')]
     time_out = [
-        at(POLL, 'set_timer'),
-        system('timer', lambda t: 0, 'timerfd_settime(q->timerfd, TFD_TIMER_ABSTIME, &t, NULL)'),
-        at(SOCKET, 'queue_woken'),
+        at(ARM, 'set_timer'),
+        system('timer', lambda t: 0, 'timerfd_settime(q->arm.timerfd, TFD_TIMER_ABSTIME, &t, NULL)'),
+        at(ARM_H, 'queue_woken'),
         *(again if look_again else []),
     ]
     return [
         label('poll'),
-        at(POLL, 'set_armed'),
+        at(ARM, 'set_armed'),
         store('armed', 0, ARMED, need),
-        at(POLL, 'disarm'),
-        system('timer', lambda t: 0, 'read(q->timerfd, &ticks, sizeof(ticks))'),
-        at(SOCKET, 'queue_woken'),
+        at(ARM, 'queue_disarm'),
+        system('timer', lambda t: 0, 'read(q->arm.timerfd, &ticks, sizeof(ticks))'),
+        at(ARM_H, 'queue_woken'),
         load('w', 'wake', WOKEN, need),
         branch(lambda w: not w, 'arm'),
         at(POLL, 'queue_poll'),
-        exchange('w', 'wake', lambda w: 0, '__atomic_exchange_n(&q->wake, 0, __ATOMIC_ACQUIRE)'),
+        exchange('w', 'wake', lambda w: 0, '__atomic_exchange_n(&q->arm.wake, 0, __ATOMIC_ACQUIRE)'),
         let('got', lambda: 0),
         *[step for n in range(wakers) for step in (
             load('x', f'word{n}'), let('got', lambda got, x: got + x))],
@@ -48,9 +48,9 @@ def owner(wakers, timer, look, look_again):
         branch(lambda got: got == wakers, 'end'),
         check(lambda reports: reports < wakers, 'the last wake is reported without its word'),
         label('arm'),
-        at(POLL, 'set_armed'),
+        at(ARM, 'set_armed'),
         store('armed', 1, ARMED, need),
-        at(SOCKET, 'queue_woken'),
+        at(ARM_H, 'queue_woken'),
         *(again if look else []),
         *(time_out if timer else []),
         sleep_on('timer'),

@@ -40,6 +40,8 @@ NEVER = [
     (r'guest-pmd/(?!builtin)[^/]+$', r'guest-pmd/[^/]+/'),
     (r'guest-pmd/transport/', r'guest-pmd/(?!transport/)[^/]+/'),
 ]
+# The socket layer: docs/architecture.md has the order of its files.
+SOCKET = 'api/socket/'
 # The only files that may know DPDK.
 DPDK_FILES = {f'host-dpdk/backend/{n}' for n in ('vu_rte.c', 'eal.c')}
 # Where a name in quotes or brackets is looked for, after the file's own directory.
@@ -79,6 +81,42 @@ def includes_point_one_way():
                     or any(re.match(a, path) and re.match(b, target) for a, b in NEVER)):
                 wrong.append(f'{where}: {layer} must not include {target}')
     return wrong
+
+
+def socket_layer_order():
+    """Place of each file of api/socket/ in the order of docs/architecture.md, lowest first."""
+    table = tree.read('docs/architecture.md').split('\n| file of api/socket |')[1].split('\n\n')[0]
+    names = [n for row in table.split('\n')[2:] for n in row.split('|')[1].strip().split(', ')]
+    return {f'{SOCKET}{name}.{s}': i for i, name in enumerate(names) for s in 'hc'}
+
+
+def socket_layer_has_one_direction():
+    """A file of the socket layer includes headers of files before it in the table, and its own."""
+    place, wrong = socket_layer_order(), []
+    for path in tree.files('.c', '.h'):
+        if not path.startswith(SOCKET):
+            continue
+        if path not in place:
+            wrong.append(f'{path}: has no place in the order of docs/architecture.md')
+            continue
+        text = tree.read(path)
+        for m in INCLUDE.finditer(text):
+            target = resolve(path, m.group(2)) if m.group(1) == '"' else None
+            if target in place and place[target] > place[path]:
+                wrong.append(f'{path}:{tree.line_of(text, m.start())}: {target} comes after it: docs/architecture.md')
+    return wrong
+
+
+def socket_layer_calls_downwards():
+    """No file of the socket layer calls a function that a later one defines, however it is declared."""
+    place = socket_layer_order()
+    define = re.compile(r'^(?!static|typedef)[a-z][\w \t*]*?[ *\t](\w+)\([^;{]*\)\s*\{', re.M)
+    texts = {path: tree.without_comments(tree.read(path)) for path in tree.files('.c', '.h') if path in place}
+    home = {m.group(1): path for path in texts for m in define.finditer(texts[path])}
+    return [f'{path}:{tree.line_of(text, m.start())}: {m.group(1)}() is in {home[m.group(1)]}, which comes after it'
+            for path, text in texts.items() for m in re.finditer(r'\b(\w+)\(', text)
+            if m.group(1) in home and place[home[m.group(1)]] > place[path]
+            and text[m.start() - 1] not in '>.']
 
 
 def dpdk_stays_in_its_files():
@@ -173,6 +211,6 @@ def every_model_is_run():
 
 
 if __name__ == '__main__':
-    tree.run(includes_point_one_way, dpdk_stays_in_its_files, files_have_their_licence_line,
+    tree.run(includes_point_one_way, socket_layer_has_one_direction, socket_layer_calls_downwards, dpdk_stays_in_its_files, files_have_their_licence_line,
              files_are_short, barrier_pairs_are_listed, every_model_is_run, nothing_is_left_for_later,
              no_merge_is_half_done, comments_keep_their_lines, libraries_neither_print_nor_exit)

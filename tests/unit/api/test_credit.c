@@ -5,7 +5,8 @@
  */
 #include "pair.h"
 
-#include "socket.h"
+#include "socket/timer.h"
+#include "socket/tx_wait.h"
 
 #include <unistd.h>
 
@@ -41,7 +42,7 @@ static ssize_t send_by(enum way way, struct zv_conn *c, const uint8_t *data, siz
 static void ask_again(struct zv_conn *c)
 {
 	assert_true(c->flags & CF_TIMER);
-	assert_true(c->timer >= TIMER_CREDIT);
+	assert_true(c->timer.which >= TIMER_CREDIT);
 	conn_timer_stop(c);
 	tx_credit_retry(c);
 }

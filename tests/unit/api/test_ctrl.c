@@ -4,7 +4,7 @@
  * long as it lives, and an honest sender of empty messages is held up, never reset.
  */
 #include "pair.h"
-#include "socket.h"
+#include "socket/conn.h"
 
 #include "proto/hello.h"
 
@@ -418,7 +418,7 @@ static void test_budgets_are_changed_piece_by_piece(void **state)
 	}
 	polls(20);
 	/* What the host sees when its guest hangs up. */
-	conn_over(P.h->hello_conn, -ECONNRESET);
+	conn_over(P.h->hello.conn, -ECONNRESET);
 	do {
 		unsigned before = changed;
 

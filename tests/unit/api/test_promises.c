@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* Sentences of zvsock.h, call by call, that a user relies on and no other test looks at. */
 #include "pair.h"
-#include "socket.h"
+#include "socket/state.h"
 
 #include <poll.h>
 
@@ -429,8 +429,8 @@ static void test_an_endless_timeout_does_not_expire(void **state)
 	connect_pair(ZV_STREAM, 1000, &g, &h);
 	assert_int_equal(zv_connect(P.g, 0, 1000, ZV_STREAM, &late), 0);
 	assert_int_equal(zv_conn_close(g), 0);
-	assert_true(late->deadline > late->q->now);
-	assert_true(g->deadline > g->q->now);
+	assert_true(late->timer.deadline > late->q->clock.now);
+	assert_true(g->timer.deadline > g->q->clock.now);
 	for (int i = 0; i < 100; i++)
 		assert_int_equal(zv_poll(P.g, &(struct zv_event){0}, 1), 0);
 	assert_true(fake_peek(ZV_ROLE_HOST, 0, 1, &hdr));

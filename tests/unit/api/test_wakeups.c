@@ -4,7 +4,8 @@
  * Each of these was wrong once.
  */
 #include "pair.h"
-#include "socket.h"
+#include "socket/timer.h"
+#include "socket/tx_wait.h"
 
 static void test_order_of_more_and_reserved_buffers(void **state)
 {
@@ -185,8 +186,8 @@ static void test_an_answer_in_the_ring_comes_before_its_timeout(void **state)
 		assert_int_equal(fake_inject(ZV_ROLE_GUEST, 0, &noise, NULL), 0);
 	assert_int_equal(zv_poll(P.h, ev, 8), 1); /* the RESPONSE is behind them */
 	assert_true(ev[0].events & ZV_EV_ACCEPT);
-	g->deadline = 1;
-	P.g->tick = 0;
+	g->timer.deadline = 1;
+	P.g->clock.tick = 0;
 	for (unsigned i = 0; i < 8 && err == 1; i++) {
 		n = zv_poll(P.g, ev, 8);
 		for (int k = 0; k < n; k++)
@@ -210,8 +211,8 @@ static void test_budget_is_asked_for_more_rarely(void **state)
 		pump();
 	for (unsigned i = 0; i < 300; i++) {
 		assert_true(g->flags & CF_TIMER);
-		assert_in_range(g->timer, last, TIMER_CREDIT_LAST);
-		last = g->timer;
+		assert_in_range(g->timer.which, last, TIMER_CREDIT_LAST);
+		last = g->timer.which;
 		conn_timer_stop(g);
 		tx_credit_retry(g);
 		pump();
@@ -225,7 +226,7 @@ static void test_budget_is_asked_for_more_rarely(void **state)
 	assert_false(g->flags & CF_TIMER);
 	while (zv_send(g, "x", 1, 0) == 1)
 		pump();
-	assert_int_equal(g->timer, TIMER_CREDIT);
+	assert_int_equal(g->timer.which, TIMER_CREDIT);
 	zv_conn_close(g);
 	zv_conn_close(h);
 }

@@ -142,7 +142,7 @@ static void begin(struct guest *g, struct vsock_credit *c, enum rule rule, uint3
 	credit_limit_packets(c, CREDIT_PKT_OVERHEAD);
 }
 
-/* Sends up to @len bytes as send.c does. Bytes sent. */
+/* Sends up to @len bytes as stream.c does. Bytes sent. */
 static uint32_t send_some(struct vsock_credit *c, struct guest *g, uint32_t len, uint32_t cap)
 {
 	uint32_t done = 0, free;

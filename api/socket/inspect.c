@@ -1,11 +1,10 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* The public calls that look and change nothing: information, counters, the tap. */
-#include "socket.h"
+#include "calls.h"
+#include "credit.h"
 
 #include <errno.h>
-#include <stdlib.h>
 #include <string.h>
-#include <sys/uio.h>
 
 /* ---- device and queue ---- */
 
@@ -22,7 +21,7 @@ int zv_dev_info(struct zv_dev *dev, struct zv_dev_info *out)
 	info.page_size = dev->ops->page_size(dev->t);
 	info.transport = dev->ops->scheme;
 	for (unsigned i = 0; i < dev->nqueues; i++) {
-		uint8_t hello = __atomic_load_n(&dev->queues[i]->hello, __ATOMIC_RELAXED);
+		uint8_t hello = __atomic_load_n(&dev->queues[i]->peer.state, __ATOMIC_RELAXED);
 
 		info.queues_up += __atomic_load_n(&dev->queues[i]->tq->up, __ATOMIC_RELAXED);
 		if (hello == HELLO_DONE)
@@ -63,9 +62,9 @@ static void fill_info(const struct zv_conn *c, struct zv_conn_info *info)
 		.tx_credit = tx_credit_now(c),
 		.rx_unread = c->credit.rx_cnt - c->credit.fwd_cnt,
 		.state = vc_state_name(c->state),
-		.tx_bytes = c->tx_bytes,
-		.rx_bytes = c->rx_bytes,
-		.opened_ns = c->opened_ns,
+		.tx_bytes = c->totals.tx_bytes,
+		.rx_bytes = c->totals.rx_bytes,
+		.opened_ns = c->totals.opened_ns,
 		.peer_buf_alloc = c->credit.peer_buf_alloc,
 		.tx_unacked = c->credit.tx_cnt - c->credit.peer_fwd_cnt,
 		.flags = c->flags & CF_INCOMING ? ZV_CONN_INCOMING : 0,
@@ -80,10 +79,7 @@ int zv_conn_info(struct zv_conn *c, struct zv_conn_info *out)
 
 	if (!c || !out || out->size < sizeof(out->size))
 		return zv_err(-EINVAL, "zv_conn_info: conn and info must be set, info->size too");
-	queue_enter(c->q);
-	queue_sync(c->q);
-	if (c->q->leaving)
-		conn_leave(c);
+	(void)call_enter(c);
 	fill_info(c, &info);
 	queue_leave(c->q);
 	size = out->size < sizeof(info) ? out->size : sizeof(info);
@@ -140,12 +136,12 @@ static int walk_over(struct zv_queue *q, struct walk *w)
 	const struct zv_conn *c;
 	int ret;
 
-	TAILQ_FOREACH(c, &q->over, overlink) {
-		if (c->over_seq <= (w->at & ~CURSOR_OVER))
+	TAILQ_FOREACH(c, &q->closed.list, closed.link) {
+		if (c->closed.seq <= (w->at & ~CURSOR_OVER))
 			continue;
 		if (w->looks <= 0)
 			return 0;
-		w->at = CURSOR_OVER | c->over_seq;
+		w->at = CURSOR_OVER | c->closed.seq;
 		ret = show_conn(w, c);
 		if (ret)
 			return ret;
@@ -163,7 +159,7 @@ int zv_queue_conns(struct zv_queue *q, uint64_t *cursor,
 	if (!q || !fn)
 		return zv_err(-EINVAL, "zv_queue_conns: queue and fn must not be NULL");
 	queue_enter(q);
-	queue_sync(q);
+	session_sync(q);
 	do {
 		w.looks = LOOKS;
 		if (!(w.at & CURSOR_OVER))
@@ -178,46 +174,6 @@ int zv_queue_conns(struct zv_queue *q, uint64_t *cursor,
 }
 
 /* ---- tap ---- */
-
-/* Where the pieces' addresses go: room for @n, or for as many as there was memory for. */
-static struct iovec *tap_room(struct tap *t, uint32_t *n)
-{
-	struct iovec *v;
-
-	if (*n > t->room) {
-		v = realloc(t->iov, *n * sizeof(*v));
-		if (v) {
-			t->iov = v;
-			t->room = *n;
-		}
-	}
-	*n = *n < t->room ? *n : t->room;
-	return t->iov;
-}
-
-static void show(struct zv_queue *q, bool sent, const struct vsock_hdr *h,
-		 const struct pkt_seg *seg, uint32_t nseg)
-{
-	struct iovec *v = tap_room(&q->tap, &nseg);
-	uint8_t wire[VSOCK_HDR_LEN];
-
-	vsock_hdr_put(wire, h);
-	for (uint32_t i = 0; i < nseg; i++)
-		v[i] = (struct iovec){seg[i].base, seg[i].len};
-	q->tap.fn(q->tap.ctx, sent, wire, nseg ? v : NULL, (int)nseg);
-}
-
-void tap_received(struct zv_queue *q, const struct rx_pkt *p)
-{
-	show(q, false, &p->hdr, p->seg, p->nseg);
-}
-
-void tap_sent(struct zv_queue *q, const struct vsock_hdr *h, uint8_t *data)
-{
-	const struct pkt_seg seg = {data, h->len};
-
-	show(q, true, h, &seg, h->len != 0);
-}
 
 int zv_set_tap(struct zv_queue *q, zv_tap_fn fn, void *ctx)
 {

@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Received payload and reserved buffers; theory in loan.h. */
-#include "loan.h"
+#include "rx_loan.h"
 
-#include "socket.h"
+#include "tx.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -40,8 +39,8 @@ static uint32_t entry_get(struct rx_loans *r)
 
 	if (i != LOAN_NONE)
 		r->free = r->e[i].next;
-	else if (r->fresh < r->size || entries_grow(r))
-		i = r->fresh++;
+	else if (r->top < r->size || entries_grow(r))
+		i = r->top++;
 	else
 		return LOAN_NONE;
 	r->used++;
@@ -52,7 +51,7 @@ static __attribute__((cold)) void entries_free(struct rx_loans *r)
 {
 	free(r->e);
 	r->e = NULL;
-	r->size = r->fresh = 0;
+	r->size = r->top = 0;
 	r->free = LOAN_NONE;
 }
 
@@ -71,35 +70,23 @@ static void entry_append(struct zv_conn *c, uint32_t i)
 	struct rx_entry *e = c->q->rx.e;
 
 	e[i].next = LOAN_NONE;
-	if (c->rx_tail == LOAN_NONE)
-		c->rx_head = i;
+	if (c->rx.tail == LOAN_NONE)
+		c->rx.head = i;
 	else
-		e[c->rx_tail].next = i;
-	c->rx_tail = i;
-	c->rx_queued++;
-}
-
-static uint32_t entry_pop(struct zv_conn *c)
-{
-	uint32_t i = c->rx_head;
-
-	c->rx_head = c->q->rx.e[i].next;
-	if (c->rx_head == LOAN_NONE)
-		c->rx_tail = LOAN_NONE;
-	c->rx_queued--;
-	return i;
+		e[c->rx.tail].next = i;
+	c->rx.tail = i;
+	c->rx.queued++;
 }
 
 static void withhold(struct zv_conn *c, uint32_t ndesc)
 {
-	if (c->rx_lent == 0)
+	if (c->rx.lent_descs == 0)
 		c->q->rx.holders++;
-	c->rx_lent += ndesc;
+	c->rx.lent_descs += ndesc;
 	c->q->rx.lent_descs += ndesc;
 }
 
-/* Gives an entry back; @c is its connection, or NULL when that is gone. */
-static void entry_release(struct zv_queue *q, struct zv_conn *c, uint32_t i)
+void rx_release(struct zv_queue *q, struct zv_conn *c, uint32_t i)
 {
 	struct rx_loans *r = &q->rx;
 	uint32_t h = r->e[i].holder;
@@ -115,9 +102,9 @@ static void entry_release(struct zv_queue *q, struct zv_conn *c, uint32_t i)
 	} else {
 		q->tq->ops->rx_release(q->tq, he->token);
 		r->lent_descs -= he->ndesc;
-		if (c && c->rx_lent) { /* none: loan_forget() */
-			c->rx_lent -= he->ndesc;
-			if (c->rx_lent == 0)
+		if (c && c->rx.lent_descs) { /* none: rx_forget() */
+			c->rx.lent_descs -= he->ndesc;
+			if (c->rx.lent_descs == 0)
 				r->holders--;
 		}
 	}
@@ -126,15 +113,21 @@ static void entry_release(struct zv_queue *q, struct zv_conn *c, uint32_t i)
 
 /* ---- taking a packet ---- */
 
-/* The queue may withhold @ndesc more descriptors for @c: see the theory in loan.h. */
+void rx_drop(struct zv_queue *q, const struct rx_pkt *p)
+{
+	if (p->nseg)
+		q->tq->ops->rx_release(q->tq, p->token);
+}
+
+/* The queue may withhold @ndesc more descriptors for @c: see the theory in rx_loan.h. */
 static bool may_withhold(const struct zv_conn *c, uint32_t ndesc)
 {
 	const struct rx_loans *r = &c->q->rx;
 	uint32_t limit = c->q->tq->rx_descs / 2;
 	/* One more than there are: whoever comes next finds something. */
-	uint32_t share = limit / (r->holders + (c->rx_lent == 0) + 1);
+	uint32_t share = limit / (r->holders + (c->rx.lent_descs == 0) + 1);
 
-	return r->lent_descs + ndesc <= limit && c->rx_lent + ndesc <= share;
+	return r->lent_descs + ndesc <= limit && c->rx.lent_descs + ndesc <= share;
 }
 
 static int take_loan(struct zv_conn *c, struct rx_pkt *p, unsigned flags)
@@ -179,9 +172,9 @@ static struct rx_entry *tail_room(struct zv_conn *c)
 {
 	struct rx_entry *e;
 
-	if (c->type != ZV_STREAM || c->rx_tail == LOAN_NONE)
+	if (c->sock->framed || c->rx.tail == LOAN_NONE)
 		return NULL;
-	e = &c->q->rx.e[c->rx_tail];
+	e = &c->q->rx.e[c->rx.tail];
 	return e->priv && e->data + e->len < e->priv + e->priv_cap ? e : NULL;
 }
 
@@ -197,8 +190,7 @@ static int take_copy(struct zv_conn *c, struct rx_pkt *p, unsigned flags, uint32
 		uint32_t room;
 
 		if (!e) {
-			uint32_t cap =
-				left > PRIV_CHUNK || c->type != ZV_STREAM ? left : PRIV_CHUNK;
+			uint32_t cap = left > PRIV_CHUNK || c->sock->framed ? left : PRIV_CHUNK;
 			uint8_t *priv = malloc(cap ? cap : 1);
 			uint32_t i = priv ? entry_get(r) : LOAN_NONE;
 
@@ -257,49 +249,41 @@ static bool entries_full(const struct zv_conn *c)
 {
 	uint32_t paid = c->credit.buf_alloc / CREDIT_MSG_OVERHEAD;
 
-	if (__builtin_expect(c->rx_queued < paid, 1))
+	if (__builtin_expect(c->rx.queued < paid, 1))
 		return false;
-	return c->rx_queued >= paid + ENTRIES_SPARE ||
-	       (c->type == ZV_SEQPACKET && memory_used_up(c->q));
+	return c->rx.queued >= paid + ENTRIES_SPARE ||
+	       (c->sock->framed && memory_used_up(c->q));
 }
 
-int loan_take(struct zv_conn *c, struct rx_pkt *p, unsigned flags, uint32_t extra)
+int rx_take(struct zv_conn *c, struct rx_pkt *p, unsigned flags, uint32_t extra)
 {
 	bool full = entries_full(c);
 
-	if (full && c->type == ZV_SEQPACKET) {
+	if (full && c->sock->framed) {
 		if (p->nseg)
 			c->q->tq->ops->rx_release(c->q->tq, p->token);
 		return -ENOMEM;
 	}
 	/* A stream that is full of small pieces is gathered into chunks from here on. */
-	if (p->nseg && !full && !pkt_in_crumbs(p->nseg, p->hdr.len) && may_withhold(c, p->ndesc))
+	if (p->nseg && !full && !pkt_in_small_pieces(p->nseg, p->hdr.len) &&
+	    may_withhold(c, p->ndesc))
 		return take_loan(c, p, flags);
 	return take_copy(c, p, flags, extra);
 }
 
 /* ---- giving to the application ---- */
 
-/* Accounts consumed bytes, of SEQPACKET packets too, and tells the peer when that is due. */
-static inline void consumed(struct zv_conn *c, uint32_t len, uint32_t pkts)
+void rx_tell(struct zv_conn *c, bool due)
 {
-	bool due, stuck;
-
-	credit_rx_consumed(&c->credit, len);
-	c->credit.untold_pkts += pkts;
-	due = credit_update_due(&c->credit);
-	stuck = credit_peer_stuck(&c->credit);
-	if (__builtin_expect(!due && !stuck, 1) || c->state != VC_CONNECTED ||
-	    c->shut.peer & VSOCK_SHUTDOWN_SEND)
+	if (c->state != VC_CONNECTED || c->shut.peer & VSOCK_SHUTDOWN_SEND)
 		return;
 	if (due)
 		tx_ctrl(c, CP_CREDIT_UPDATE);
 	else
-		conn_tell_soon(c);
+		credit_update_later(c);
 }
 
-/* What a receiving call returns when no payload is queued. */
-static int empty(struct zv_conn *c)
+int rx_empty(struct zv_conn *c)
 {
 	if (c->state == VC_CONNECTING || c->state == VC_REQUESTED)
 		return -ENOTCONN;
@@ -312,90 +296,23 @@ static int empty(struct zv_conn *c)
 	return -EAGAIN;
 }
 
-static ssize_t recv_stream(struct zv_conn *c, uint8_t *dst, size_t len, bool peek)
+ssize_t rx_recv(struct zv_conn *c, void *data, size_t len, uint32_t *flags)
 {
-	struct rx_loans *r = &c->q->rx;
-	uint32_t i = c->rx_head;
-	size_t done = 0;
-
-	while (i != LOAN_NONE && done < len) {
-		struct rx_entry *e = &r->e[i];
-		uint32_t n = len - done < e->len ? (uint32_t)(len - done) : e->len;
-
-		memcpy(dst + done, e->data, n);
-		done += n;
-		if (peek) {
-			i = e->next;
-			continue;
-		}
-		if (n < e->len) {
-			e->data += n;
-			e->len -= n;
-		} else {
-			entry_release(c->q, c, entry_pop(c));
-		}
-		i = c->rx_head;
+	if (!conn_readable(c)) {
+		if (flags)
+			*flags = 0;
+		return rx_empty(c);
 	}
-	if (!peek)
-		consumed(c, (uint32_t)done, 0);
-	return (ssize_t)done;
+	return c->sock->recv(c, data, len, flags);
 }
 
-static ssize_t recv_message(struct zv_conn *c, uint8_t *dst, size_t len, uint32_t *flags, bool peek)
-{
-	struct rx_loans *r = &c->q->rx;
-	uint32_t i = c->rx_head, total = 0, extra = 0, pkts = 0, end = 0;
-	size_t done = 0;
-
-	while (i != LOAN_NONE && !(end & ZV_EOM)) {
-		struct rx_entry *e = &r->e[i];
-		uint32_t n = len - done < e->len ? (uint32_t)(len - done) : e->len;
-
-		if (n)
-			memcpy(dst + done, e->data, n);
-		done += n;
-		total += e->len;
-		extra += e->extra;
-		pkts++;
-		end = e->flags;
-		i = e->next;
-		if (!peek)
-			entry_release(c->q, c, entry_pop(c));
-	}
-	if (flags)
-		*flags = end | (done < total ? ZV_TRUNC : 0);
-	if (!peek) {
-		seq_rx_consumed(&c->seq);
-		consumed(c, total + extra, pkts);
-	}
-	return (ssize_t)done;
-}
-
-ssize_t loan_recv(struct zv_conn *c, void *data, size_t len, uint32_t *flags)
-{
-	bool peek = flags && (*flags & ZV_PEEK);
-	ssize_t n;
-
-	if (flags)
-		*flags = 0;
-	if (c->rx_head == LOAN_NONE || (c->type == ZV_SEQPACKET && c->seq.msgs == 0))
-		return empty(c);
-	if (len == 0 && c->type == ZV_STREAM)
-		return 0;
-	n = c->type == ZV_STREAM ? recv_stream(c, data, len, peek)
-				 : recv_message(c, data, len, flags, peek);
-	if (c->rx_head == LOAN_NONE)
-		(void)conn_drained(c);
-	return n;
-}
-
-int loan_buf_recv(struct zv_conn *c, struct zv_buf *bufs, unsigned n)
+int rx_buf_recv(struct zv_conn *c, struct zv_buf *bufs, unsigned n)
 {
 	struct rx_loans *r = &c->q->rx;
 	unsigned done = 0;
 
-	while (done < n && c->rx_head != LOAN_NONE) {
-		uint32_t i = entry_pop(c);
+	while (done < n && c->rx.head != LOAN_NONE) {
+		uint32_t i = rx_pop(c);
 		struct rx_entry *e = &r->e[i];
 
 		e->serial = ++r->serial;
@@ -407,21 +324,21 @@ int loan_buf_recv(struct zv_conn *c, struct zv_buf *bufs, unsigned n)
 					       .cookie = i,
 					       .serial = e->serial};
 		if (e->flags & ZV_EOM)
-			seq_rx_consumed(&c->seq);
+			seq_rx_consumed(&c->rx.seq);
 	}
-	return done ? (int)done : empty(c);
+	return done ? (int)done : rx_empty(c);
 }
 
-void loan_buf_release(struct zv_queue *q, struct zv_buf *bufs, unsigned n)
+struct zv_conn *rx_buf_release(struct zv_queue *q, struct zv_buf *bufs, unsigned n)
 {
 	struct rx_loans *r = &q->rx;
-	struct zv_conn *c = NULL;
+	struct zv_conn *c = NULL, *drained = NULL;
 
 	for (unsigned k = 0; k < n; k++) {
 		uint32_t i = bufs[k].cookie, len;
 		struct rx_entry *e;
 
-		if (i >= r->fresh || !bufs[k].serial || r->e[i].serial != bufs[k].serial) {
+		if (i >= r->top || !bufs[k].serial || r->e[i].serial != bufs[k].serial) {
 			zv_err(-EINVAL,
 			       "zv_buf_release: buffer %u of %u is not on loan from this queue "
 			       "(released twice, or of another queue): ignored",
@@ -434,81 +351,47 @@ void loan_buf_release(struct zv_queue *q, struct zv_buf *bufs, unsigned n)
 		len = e->len + e->extra;
 		e->serial = 0;
 		r->app_loans--;
-		entry_release(q, c, i);
+		rx_release(q, c, i);
 		if (c) {
-			consumed(c, len, c->type == ZV_SEQPACKET);
-			if (c->rx_head == LOAN_NONE && conn_drained(c))
-				c = NULL;
+			rx_consumed(c, len, c->sock->framed);
+			if (__builtin_expect(rx_drained(c) && !(c->flags & CF_DRAINED), 0)) {
+				c->flags |= CF_DRAINED;
+				c->drained_next = drained;
+				drained = c;
+			}
 		}
 	}
+	return drained;
 }
 
-void loan_drop_all(struct zv_conn *c)
+void rx_drop_all(struct zv_conn *c)
 {
-	while (c->rx_head != LOAN_NONE)
-		entry_release(c->q, c, entry_pop(c));
+	while (c->rx.head != LOAN_NONE)
+		rx_release(c->q, c, rx_pop(c));
 }
 
-bool loan_drop_lost(struct zv_conn *c)
+bool rx_drop_lost(struct zv_conn *c)
 {
 	const struct rx_entry *e = c->q->rx.e;
-	uint32_t i = c->rx_head;
+	uint32_t i = c->rx.head;
 
 	while (i != LOAN_NONE && e[e[i].holder].priv)
 		i = e[i].next;
 	if (i == LOAN_NONE)
 		return false;
-	loan_drop_all(c);
-	c->seq.msgs = 0;
+	rx_drop_all(c);
+	c->rx.seq.msgs = 0;
 	return true;
 }
 
-void loan_forget(struct zv_conn *c)
+void rx_forget(struct zv_conn *c)
 {
-	if (c->rx_lent)
+	if (c->rx.lent_descs)
 		c->q->rx.holders--;
-	c->rx_lent = 0;
+	c->rx.lent_descs = 0;
 }
 
-void loan_fini(struct zv_queue *q)
+void rx_fini(struct zv_queue *q)
 {
 	free(q->rx.e);
-	free(q->tx.l);
-}
-
-/* ---- buffers reserved for sending ---- */
-
-uint32_t loan_tx_get(struct tx_loans *t, const struct tx_loan *loan)
-{
-	uint32_t i;
-
-	if (t->free == LOAN_NONE) {
-		uint32_t size = t->size ? t->size * 2 : 64;
-		struct tx_loan *l = realloc(t->l, (size_t)size * sizeof(*l));
-
-		if (!l)
-			return LOAN_NONE;
-		t->l = l;
-		for (i = t->size; i < size; i++) {
-			l[i].next = i + 1 < size ? i + 1 : LOAN_NONE;
-			l[i].serial = 0;
-		}
-		t->free = t->size;
-		t->size = size;
-	}
-	i = t->free;
-	t->free = t->l[i].next;
-	t->l[i] = *loan;
-	t->l[i].serial = ++t->serial;
-	t->l[i].next = LOAN_NONE;
-	t->app_loans++;
-	return i;
-}
-
-void loan_tx_put(struct tx_loans *t, uint32_t cookie)
-{
-	t->l[cookie].serial = 0;
-	t->l[cookie].next = t->free;
-	t->free = cookie;
-	t->app_loans--;
 }

@@ -1,25 +1,19 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/*
- * One received packet: header checks, connection look-up, state machine, payload. p->hdr is a
- * private copy; payload bytes are never looked at. Whatever path a packet takes, its buffer is
- * given back or held exactly once: rx_packet() owns it until loan_take() or drop().
- */
-#include "socket.h"
+#include "rx.h"
+
+#include "conn.h"
+#include "credit.h"
+#include "hello_conn.h"
+#include "listener.h"
+#include "rx_loan.h"
+#include "tap.h"
+#include "timer.h"
+#include "tx.h"
+#include "tx_wait.h"
 
 #include <errno.h>
 
-void rx_drop(struct zv_queue *q, const struct rx_pkt *p)
-{
-	if (p->nseg)
-		q->tq->ops->rx_release(q->tq, p->token);
-}
-
-/* The connection's own RST, and its end. */
-static void reset(struct zv_conn *c, int err)
-{
-	tx_ctrl(c, CP_RST);
-	conn_over(c, err);
-}
+/* ---- no connection ---- */
 
 static void refuse(struct zv_queue *q, const struct vsock_hdr *h)
 {
@@ -42,7 +36,7 @@ static void request(struct zv_queue *q, const struct vsock_hdr *h, const struct 
 	int err;
 
 	if (h->dst_port == ZV_CTRL_PORT) {
-		if (sibling || !ctrl_accept(q, h))
+		if (sibling || !hello_accept(q, h))
 			refuse(q, h);
 		return;
 	}
@@ -53,8 +47,8 @@ static void request(struct zv_queue *q, const struct vsock_hdr *h, const struct 
 		refuse(q, h);
 		return;
 	}
-	c = conn_new(q, key, h->type, l->port == ZV_PORT_ANY ? VC_REQUESTED : VC_CONNECTED, 0,
-		     &err);
+	c = conn_new(q, key, sock_type_find(h->type),
+		     l->port == ZV_PORT_ANY ? VC_REQUESTED : VC_CONNECTED, 0, &err);
 	if (!c) {
 		refuse(q, h);
 		return;
@@ -70,10 +64,12 @@ static void request(struct zv_queue *q, const struct vsock_hdr *h, const struct 
 	tx_ctrl(c, CP_RESPONSE);
 }
 
-static void no_conn(struct zv_queue *q, const struct vsock_hdr *h, const struct conn_key *key)
+void rx_unconnected(struct zv_queue *q, struct rx_pkt *p, const struct conn_key *key)
 {
+	const struct vsock_hdr *h = &p->hdr;
 	struct vc_step s = vc_step(VC_NONE, h->op);
 
+	rx_drop(q, p);
 	if (for_sibling(q, key)) {
 		const struct listener *l = listener_catch_all(q->dev);
 
@@ -96,11 +92,12 @@ static void no_conn(struct zv_queue *q, const struct vsock_hdr *h, const struct 
 		tx_rst_reply(q, h);
 }
 
+/* ---- a connection ---- */
+
 static void data(struct zv_conn *c, struct rx_pkt *p)
 {
 	struct zv_queue *q = c->q;
-	uint32_t len = p->hdr.len, charge = len;
-	unsigned flags = 0;
+	uint32_t len = p->hdr.len, charge = len, flags = 0;
 
 	if (!vsock_shut_can_recv(&c->shut)) {
 		/* After SHUTDOWN of this direction: the peer broke its word, or did not know yet.
@@ -109,34 +106,25 @@ static void data(struct zv_conn *c, struct rx_pkt *p)
 		rx_drop(q, p);
 		return;
 	}
-	if (!len && c->type == ZV_SEQPACKET && q->peer_hello.caps & ZV_CAP_EMPTY_MSG)
+	if (!len && c->sock->frame && q->peer.hello.caps & ZV_CAP_EMPTY_MSG)
 		charge = 1;
-	if (!credit_rx_take(&c->credit, charge)) {
+	if (!credit_rx_take(&c->credit, charge) ||
+	    (c->sock->frame && !c->sock->frame(c, &p->hdr, &flags))) {
 		stats_add(&q->tq->stats.rx_overrun, 1);
 		rx_drop(q, p);
-		reset(c, -ECONNRESET);
+		conn_abort(c, -ECONNRESET);
 		return;
 	}
-	if (c->type == ZV_SEQPACKET) {
-		if (p->hdr.flags & VSOCK_SEQ_EOM)
-			flags = ZV_EOM | (p->hdr.flags & VSOCK_SEQ_EOR ? ZV_EOR : 0);
-		if (!seq_rx_packet(&c->seq, len, p->hdr.flags, c->credit.buf_alloc)) {
-			stats_add(&q->tq->stats.rx_overrun, 1);
-			rx_drop(q, p);
-			reset(c, -ECONNRESET);
-			return;
-		}
-	} else if (!len) {
-		return; /* an empty packet of a stream means nothing */
-	}
-	c->rx_bytes += len;
+	if (!len && !c->sock->frame)
+		return;
+	c->totals.rx_bytes += len;
 	stats_add(&q->tq->stats.rx_bytes, len);
-	if (loan_take(c, p, flags, charge - len)) {
-		reset(c, -ECONNRESET);
+	if (rx_take(c, p, flags, charge - len)) {
+		conn_abort(c, -ECONNRESET);
 		return;
 	}
 	if (c->flags & CF_INTERNAL)
-		ctrl_data(c);
+		hello_data(c);
 	else
 		conn_ready(c);
 }
@@ -146,7 +134,7 @@ static void established(struct zv_conn *c)
 	conn_timer_stop(c);
 	stats_add(&c->q->tq->stats.conns_opened, 1);
 	if (c->flags & CF_INTERNAL) {
-		ctrl_established(c);
+		hello_established(c);
 		return;
 	}
 	c->flags |= CF_NEW;
@@ -159,13 +147,14 @@ static void shut_down(struct zv_conn *c, uint32_t flags)
 		stats_add(&c->q->tq->stats.rx_bad_state, 1);
 	conn_ready(c);
 	if (c->flags & CF_INTERNAL) {
-		reset(c, -ECONNRESET);
+		conn_abort(c, -ECONNRESET);
 		return;
 	}
-	(void)conn_drained(c);
+	if (rx_drained(c))
+		conn_end_drained(c);
 }
 
-static void peer_reset(struct zv_conn *c)
+static void reset_by_peer(struct zv_conn *c)
 {
 	bool clean = c->shut.peer == VSOCK_SHUTDOWN_BOTH || c->shut.local == VSOCK_SHUTDOWN_BOTH ||
 		     (c->shut.peer & c->shut.local & VSOCK_SHUTDOWN_SEND);
@@ -195,7 +184,7 @@ static void act(struct zv_conn *c, struct rx_pkt *p, struct vc_step s)
 		conn_over(c, -ECONNREFUSED);
 		break;
 	case VC_ACT_RESET:
-		peer_reset(c);
+		reset_by_peer(c);
 		break;
 	case VC_ACT_SHUTDOWN:
 		shut_down(c, p->hdr.flags);
@@ -207,11 +196,11 @@ static void act(struct zv_conn *c, struct rx_pkt *p, struct vc_step s)
 		conn_over(c, 0);
 		break;
 	case VC_ACT_RST_FREE:
-		reset(c, 0);
+		conn_abort(c, 0);
 		break;
 	case VC_ACT_RST:
 		stats_add(&q->tq->stats.rx_bad_state, 1);
-		reset(c, -ECONNRESET);
+		conn_abort(c, -ECONNRESET);
 		break;
 	case VC_ACT_DROP:
 		if (from != VC_CLOSING) /* data in flight towards a closed socket is no fault */
@@ -222,6 +211,8 @@ static void act(struct zv_conn *c, struct rx_pkt *p, struct vc_step s)
 	}
 }
 
+/* ---- any packet ---- */
+
 /*
  * False: the header is refused, and what that calls for is done. @far is the CID of the end that is
  * not this device's guest. It need not be the host's: whether somebody speaks for the sibling that
@@ -229,7 +220,7 @@ static void act(struct zv_conn *c, struct rx_pkt *p, struct vc_step s)
  */
 static bool check_hdr(struct zv_queue *q, const struct rx_pkt *p, uint64_t far)
 {
-	uint64_t own = q->own_cid, peer = q->peer_cid;
+	uint64_t own = q->session.own_cid, peer = q->session.peer_cid;
 
 	if (far != VSOCK_CID_HOST && cid_is_sibling(q, far))
 		*(q->host ? &own : &peer) = far;
@@ -282,8 +273,7 @@ void rx_packet(struct zv_queue *q, struct rx_pkt *p)
 		tap_received(q, p);
 	c = find(q, &key);
 	if (!c) {
-		rx_drop(q, p);
-		no_conn(q, &p->hdr, &key);
+		sock_type_find(p->hdr.type)->unconnected(q, p, &key);
 		return;
 	}
 	if (p->hdr.type != c->type) {
@@ -293,11 +283,12 @@ void rx_packet(struct zv_queue *q, struct rx_pkt *p)
 		return;
 	}
 	if (credit_peer_update(&c->credit, p->hdr.buf_alloc, p->hdr.fwd_cnt)) {
-		if (c->flags & CF_CREDIT_ASKED)
+		if (c->flags & CF_CREQ_SENT)
 			tx_credit_answer(c);
 		if (c->flags & CF_WANT_OUT)
 			conn_ready(c);
-	} else if (p->hdr.op != VSOCK_OP_RST) { /* one of nobody's is without counters */
+	} else if (p->hdr.op !=
+		   VSOCK_OP_RST) { /* its sender may have no connection, and so no counters */
 		stats_add(&q->tq->stats.rx_bad_credit, 1);
 	}
 	act(c, p, vc_step(c->state, p->hdr.op));

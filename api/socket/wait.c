@@ -8,9 +8,9 @@
  * bearable on few cores. First, an idle poller offers the CPU: sched_yield after every 64 empty
  * polls. Second, it looks at how long that took: longer than an empty system call means that
  * somebody else ran here, most likely the very peer that is being waited for, so from then on it
- * yields after every empty poll (q->crowded) until a yield comes back at once. With each side on a
- * CPU of its own the cost is one cheap system call per 64 polls; with everything on one CPU a round
- * trip is two yields.
+ * yields after every empty poll (q->wait.crowded) until a yield comes back at once. With each side
+ * on a CPU of its own the cost is one cheap system call per 64 polls; with everything on one CPU a
+ * round trip is two yields.
  *
  * A signal handler that runs while a call polls leaves no trace that a later system call could
  * return -EINTR for. So once it has been idle for a while, and before it sleeps, a call blocks
@@ -22,13 +22,15 @@
  * for the next zv_poll. Nor do such events keep the call awake: it arms *quietly*, that is,
  * although other connections have something to report.
  *
- * zv_wake raises q->wake, and lets the queue's timer run out at once if the queue is armed: the
+ * zv_wake raises q->arm.wake, and lets the queue's timer run out at once if the queue is armed: the
  * timer's descriptor is part of zv_fd and of what a waiting call sleeps on. Waker [store wake; load
  * armed] and owner [store armed; load wake] are a Dekker pair (barrier pair [W]): one of the two
  * sees the other. The owner sets its own time-out before it looks at wake for the last time, so
  * that it cannot undo the waker's. A waker that comes late lets the timer run out once for nothing.
  */
-#include "socket.h"
+#include "arm.h"
+#include "poll.h"
+#include "timer.h"
 
 #include <errno.h>
 #include <poll.h>
@@ -113,13 +115,13 @@ static uint64_t arm_all(const struct waiting *w, struct pollfd *p)
 			return 0;
 		}
 		ret = queue_arm_rings(q, w->quiet);
-		timer = conn_timers_next(q);
+		timer = queue_timers_next(q);
 		quiesce_leave(&q->tq->qs);
 		if (ret)
 			return 0;
 		next = timer < next ? timer : next;
 		p[2 * i] = (struct pollfd){.fd = q->dev->ops->fd(q->tq), .events = POLLIN};
-		p[2 * i + 1] = (struct pollfd){.fd = q->timerfd, .events = POLLIN};
+		p[2 * i + 1] = (struct pollfd){.fd = q->arm.timerfd, .events = POLLIN};
 	}
 	return next;
 }
@@ -153,14 +155,14 @@ static void idle_moment(struct waiting *w)
 	struct zv_queue *q = w->queues[0];
 	uint64_t before;
 
-	if (!q->crowded && w->idle % POLLS_PER_YIELD) {
+	if (!q->wait.crowded && w->idle % POLLS_PER_YIELD) {
 		shm_relax();
 		return;
 	}
 	before = zv_now();
 	sched_yield();
 	w->now = zv_now();
-	q->crowded = w->now - before > YIELD_TAKEN_NS;
+	q->wait.crowded = w->now - before > YIELD_TAKEN_NS;
 }
 
 /* How long to poll before sleeping. UINT64_MAX: never sleep. */
@@ -246,7 +248,7 @@ int zv_wait(struct zv_queue *q, struct zv_event *events, unsigned max, uint64_t 
 /* Events of all queues, those of a different one first each time that there are any. */
 static unsigned poll_all(const struct waiting *w, struct zv_event *events, unsigned max)
 {
-	uint32_t *first = &w->queues[0]->wait_next;
+	uint32_t *first = &w->queues[0]->wait.next;
 	unsigned n = 0, k = *first < w->n ? *first : 0;
 
 	for (unsigned i = 0; i < w->n && n < max; i++) {
@@ -296,9 +298,9 @@ void zv_wake(struct zv_queue *q)
 	if (!q)
 		return;
 	/* barrier pair [W]: raised for the first time by somebody else: the rest is his, too */
-	if (__atomic_exchange_n(&q->wake, 1, __ATOMIC_SEQ_CST) == 0 &&
-	    __atomic_load_n(&q->armed, __ATOMIC_SEQ_CST))
-		(void)timerfd_settime(q->timerfd, 0, &now, NULL);
+	if (__atomic_exchange_n(&q->arm.wake, 1, __ATOMIC_SEQ_CST) == 0 &&
+	    __atomic_load_n(&q->arm.state, __ATOMIC_SEQ_CST))
+		(void)timerfd_settime(q->arm.timerfd, 0, &now, NULL);
 	errno = saved;
 }
 
@@ -332,7 +334,7 @@ static int wait_for(struct waiting *w, struct zv_conn *c, uint32_t wanted)
 static int conn_wait(struct waiting *w, struct zv_conn *c, uint32_t wanted)
 {
 	struct zv_queue *q = w->queues[0];
-	bool armed = q->armed; /* who sleeps on zv_fd relies on it */
+	bool armed = q->arm.state; /* who sleeps on zv_fd relies on it */
 	int ret = wait_for(w, c, wanted);
 
 	if (armed) {
@@ -387,7 +389,7 @@ int zv_connect_wait(struct zv_queue *q, uint64_t cid, uint32_t port, enum zv_typ
 	ret = ret > 0 ? c->err : ret == -EAGAIN ? -ETIMEDOUT : ret;
 	(void)zv_conn_close(c);
 	return zv_err(ret, "zv_connect_wait: port %u of CID %llu: %s", port,
-		      (unsigned long long)(cid ? cid : q->peer_cid), zv_strerror(ret));
+		      (unsigned long long)(cid ? cid : q->session.peer_cid), zv_strerror(ret));
 }
 
 int zv_send_all(struct zv_conn *conn, const void *data, size_t len, uint32_t flags,

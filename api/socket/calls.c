@@ -4,7 +4,12 @@
  * dispatch, publish what was done, leave. Device calls are in device.c, those that only look in
  * inspect.c.
  */
-#include "socket.h"
+#include "calls.h"
+#include "close.h"
+#include "conn.h"
+#include "poll.h"
+#include "rx_loan.h"
+#include "tx_buf.h"
 
 #include <errno.h>
 #include <string.h>
@@ -15,24 +20,6 @@
 const char *zv_version(void)
 {
 	return ZV_STR(ZV_VERSION);
-}
-
-/* Enters the connection's queue and brings it to the present session. */
-static struct zv_queue *enter(struct zv_conn *c)
-{
-	struct zv_queue *q = c->q;
-
-	queue_enter(q);
-	queue_sync(q);
-	if (__builtin_expect(q->leaving, 0))
-		conn_leave(c);
-	return q;
-}
-
-static void leave(struct zv_queue *q)
-{
-	q->tq->ops->publish(q->tq);
-	queue_leave(q);
 }
 
 /* ---- failures ---- */
@@ -106,109 +93,6 @@ struct zv_queue *zv_queue(struct zv_dev *dev, unsigned i)
 
 /* ---- connections ---- */
 
-/* Where a connection leads, and from where. 0: the host, or the only CID there is. */
-struct route {
-	uint64_t src_cid, cid;
-	uint32_t src_port, port; /* src_port ZV_PORT_ANY: any free one */
-};
-
-/* The key of a new connection; 0 or -errno. */
-static int route_key(struct zv_queue *q, const struct route *r, struct conn_key *key)
-{
-	uint64_t cid = r->cid ? r->cid : q->peer_cid;
-	int ret;
-
-	if (!q->tq->up)
-		return zv_err(-ENETDOWN, "zv_connect: queue %u is not running: no %s is attached",
-			      q->index, q->host ? "guest, or it has fewer queues," : "backend");
-	if (cid != q->peer_cid && (q->host || !cid_is_sibling(q, cid)))
-		return zv_err(-EHOSTUNREACH,
-			      "zv_connect: CID %llu cannot be reached from here: this device "
-			      "leads to CID %llu",
-			      (unsigned long long)cid, (unsigned long long)q->peer_cid);
-	if (r->src_cid && r->src_cid != q->own_cid && !cid_is_sibling(q, r->src_cid))
-		return zv_err(-EINVAL,
-			      "zv_connect_from: CID %llu cannot be a sibling of guest %llu: it is "
-			      "reserved, or its own",
-			      (unsigned long long)r->src_cid, (unsigned long long)q->peer_cid);
-	*key = (struct conn_key){q->host ? (r->src_cid ? r->src_cid : q->own_cid) : cid, r->port,
-				 r->src_port};
-	if (r->src_port != ZV_PORT_ANY)
-		return conn_table_find(&q->conns, key)
-			       ? zv_err(-EADDRINUSE,
-					"zv_connect_from: port %u is in use for port %u of CID "
-					"%llu",
-					r->src_port, r->port, (unsigned long long)cid)
-			       : 0;
-	ret = conn_table_port(&q->conns, key->cid, r->port, &key->local_port);
-	return ret ? zv_err(ret, "zv_connect: all local ports for port %u of CID %llu are in use",
-			    r->port, (unsigned long long)cid)
-		   : 0;
-}
-
-static int start_connect(struct zv_queue *q, const struct route *r, unsigned type,
-			 struct zv_conn **conn)
-{
-	struct conn_key key;
-	struct zv_conn *c;
-	int ret = q->leaving ? zv_err(-ENETDOWN,
-				      "zv_connect: queue %u still resets the connections of its "
-				      "last session: try again",
-				      q->index)
-			     : route_key(q, r, &key);
-
-	if (ret)
-		return ret;
-	c = conn_new(q, &key, type, VC_CONNECTING, 0, &ret);
-	if (!c)
-		return zv_err(
-			ret, "zv_connect: %s",
-			ret == -ENOSPC
-				? "the queue has as many connections as option max_conns allows"
-				: zv_strerror(ret));
-	conn_timer_start(c, TIMER_CONNECT, q->dev->opts.connect_timeout_ns);
-	tx_ctrl(c, CP_REQUEST);
-	*conn = c;
-	return 0;
-}
-
-static int connect_route(struct zv_queue *q, const struct route *r, enum zv_type type,
-			 struct zv_conn **conn)
-{
-	int ret;
-
-	if (!q || !conn || (type != ZV_STREAM && type != ZV_SEQPACKET) || r->port == ZV_PORT_ANY ||
-	    r->port == ZV_CTRL_PORT || r->src_port == ZV_CTRL_PORT)
-		return zv_err(-EINVAL,
-			      "zv_connect: queue, conn, a type and a port other than %u and %u are "
-			      "needed",
-			      ZV_PORT_ANY, ZV_CTRL_PORT);
-	queue_enter(q);
-	queue_sync(q);
-	ret = start_connect(q, r, type, conn);
-	leave(q);
-	return ret;
-}
-
-int zv_connect(struct zv_queue *q, uint64_t cid, uint32_t port, enum zv_type type,
-	       struct zv_conn **conn)
-{
-	const struct route r = {.cid = cid, .port = port, .src_port = ZV_PORT_ANY};
-
-	return connect_route(q, &r, type, conn);
-}
-
-int zv_connect_from(struct zv_queue *q, uint64_t src_cid, uint32_t src_port, uint64_t cid,
-		    uint32_t port, enum zv_type type, struct zv_conn **conn)
-{
-	const struct route r = {src_cid, cid, src_port, port};
-
-	if (q && !q->host)
-		return zv_err(-EOPNOTSUPP, "zv_connect_from: only the host speaks for others; a "
-					   "guest has zv_connect");
-	return connect_route(q, &r, type, conn);
-}
-
 int zv_conn_answer(struct zv_conn *conn, int err)
 {
 	struct zv_queue *q;
@@ -216,9 +100,9 @@ int zv_conn_answer(struct zv_conn *conn, int err)
 
 	if (!conn)
 		return zv_err(-EINVAL, "zv_conn_answer: conn must not be NULL");
-	q = enter(conn);
+	q = call_enter(conn);
 	ret = conn_answer(conn, err);
-	leave(q);
+	call_leave(q);
 	return (int)RESULT(conn, ret, "zv_conn_answer", "it cannot be answered now");
 }
 
@@ -229,9 +113,9 @@ int zv_shutdown(struct zv_conn *conn, int how)
 
 	if (!conn || how < 0 || how > 2)
 		return zv_err(-EINVAL, "zv_shutdown: how is %d, must be 0, 1 or 2", how);
-	q = enter(conn);
-	ret = tx_shutdown(conn, (unsigned)how);
-	leave(q);
+	q = call_enter(conn);
+	ret = conn_shutdown(conn, (unsigned)how);
+	call_leave(q);
 	return ret;
 }
 
@@ -242,9 +126,9 @@ int zv_conn_close(struct zv_conn *conn)
 
 	if (!conn)
 		return 0;
-	q = enter(conn);
+	q = call_enter(conn);
 	ret = conn_close(conn);
-	leave(q);
+	call_leave(q);
 	return ret;
 }
 
@@ -255,9 +139,9 @@ int zv_conn_reset(struct zv_conn *conn)
 
 	if (!conn)
 		return 0;
-	q = enter(conn);
+	q = call_enter(conn);
 	ret = conn_reset(conn);
-	leave(q);
+	call_leave(q);
 	return ret;
 }
 
@@ -283,7 +167,7 @@ void zv_set_events(struct zv_conn *conn, uint32_t events)
 
 	if (!conn)
 		return;
-	q = enter(conn);
+	q = call_enter(conn);
 	conn->mask = events;
 	conn_ready(conn);
 	queue_leave(q);
@@ -308,24 +192,28 @@ ssize_t zv_send(struct zv_conn *conn, const void *data, size_t len, uint32_t fla
 		return zv_err(-EINVAL, "zv_send: conn and data must not be NULL");
 	if (check_flags("zv_send", flags, ZV_EOM | ZV_EOR | ZV_MORE))
 		return -EINVAL;
-	q = enter(conn);
-	ret = tx_send(conn, data, len, flags);
-	leave(q);
+	q = call_enter(conn);
+	ret = conn->sock->send(conn, data, len, flags);
+	call_leave(q);
 	return RESULT(conn, ret, "zv_send", "there is no room now: ZV_EV_OUT tells when");
 }
 
 ssize_t zv_recv(struct zv_conn *conn, void *data, size_t len, uint32_t *flags)
 {
 	struct zv_queue *q;
+	bool queued;
 	ssize_t ret;
 
 	if (!conn || (!data && len))
 		return zv_err(-EINVAL, "zv_recv: conn and data must not be NULL");
 	if (flags && check_flags("zv_recv", *flags, ZV_PEEK | ZV_EOM | ZV_EOR | ZV_TRUNC))
 		return -EINVAL;
-	q = enter(conn);
-	ret = loan_recv(conn, data, len, flags);
-	leave(q);
+	q = call_enter(conn);
+	queued = conn->rx.head != LOAN_NONE;
+	ret = rx_recv(conn, data, len, flags);
+	if (queued && rx_drained(conn))
+		conn_end_drained(conn);
+	call_leave(q);
 	return RESULT(conn, ret, "zv_recv", "nothing has arrived yet: ZV_EV_IN tells when");
 }
 
@@ -336,9 +224,9 @@ int zv_buf_alloc(struct zv_conn *conn, struct zv_buf *bufs, unsigned n, size_t l
 
 	if (!conn || !bufs || !n || !len)
 		return zv_err(-EINVAL, "zv_buf_alloc: conn, bufs, n and len must be set");
-	q = enter(conn);
+	q = call_enter(conn);
 	ret = tx_buf_alloc(conn, bufs, n, len);
-	leave(q); /* a packet that ZV_MORE kept open, a CREDIT_REQUEST */
+	call_leave(q); /* a packet that ZV_MORE kept open, a CREDIT_REQUEST */
 	return (int)RESULT(conn, ret, "zv_buf_alloc",
 			   "there is no buffer or no credit now: ZV_EV_OUT tells when");
 }
@@ -350,9 +238,9 @@ int zv_buf_send(struct zv_conn *conn, struct zv_buf *bufs, unsigned n)
 
 	if (!conn || (!bufs && n))
 		return zv_err(-EINVAL, "zv_buf_send: conn and bufs must not be NULL");
-	q = enter(conn);
-	ret = tx_buf_send(conn, bufs, n);
-	leave(q);
+	q = call_enter(conn);
+	ret = conn->sock->buf_send(conn, bufs, n);
+	call_leave(q);
 	return (int)RESULT(conn, ret, "zv_buf_send", "there is no room now: ZV_EV_OUT tells when");
 }
 
@@ -362,7 +250,7 @@ void zv_buf_cancel(struct zv_conn *conn, struct zv_buf *bufs, unsigned n)
 
 	if (!conn || !bufs)
 		return;
-	q = enter(conn);
+	q = call_enter(conn);
 	tx_buf_cancel(conn, bufs, n);
 	queue_leave(q);
 }
@@ -374,8 +262,8 @@ int zv_buf_recv(struct zv_conn *conn, struct zv_buf *bufs, unsigned n)
 
 	if (!conn || !bufs || !n)
 		return zv_err(-EINVAL, "zv_buf_recv: conn, bufs and n must be set");
-	q = enter(conn);
-	ret = loan_buf_recv(conn, bufs, n);
+	q = call_enter(conn);
+	ret = rx_buf_recv(conn, bufs, n);
 	queue_leave(q);
 	return (int)RESULT(conn, ret, "zv_buf_recv",
 			   "nothing has arrived yet: ZV_EV_IN tells when");
@@ -383,12 +271,17 @@ int zv_buf_recv(struct zv_conn *conn, struct zv_buf *bufs, unsigned n)
 
 void zv_buf_release(struct zv_queue *q, struct zv_buf *bufs, unsigned n)
 {
+	struct zv_conn *c, *next;
+
 	if (!q || !bufs)
 		return;
 	queue_enter(q);
-	queue_sync(q);
-	loan_buf_release(q, bufs, n);
-	leave(q);
+	session_sync(q);
+	for (c = rx_buf_release(q, bufs, n); c; c = next) {
+		next = c->drained_next;
+		conn_end_drained(c);
+	}
+	call_leave(q);
 }
 
 /* ---- waiting ---- */
@@ -421,5 +314,5 @@ int zv_arm(struct zv_queue *q)
 
 int zv_fd(struct zv_queue *q)
 {
-	return q ? q->epfd : zv_err(-EINVAL, "zv_fd: queue must not be NULL");
+	return q ? q->arm.epfd : zv_err(-EINVAL, "zv_fd: queue must not be NULL");
 }

@@ -1,0 +1,121 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "arm.h"
+
+#include "session.h"
+#include "timer.h"
+#include "tx.h"
+
+#include <errno.h>
+#include <sys/epoll.h>
+#include <sys/timerfd.h>
+#include <time.h>
+#include <unistd.h>
+
+/* zv_wake looks at it. */
+static void set_armed(struct zv_queue *q, uint8_t armed)
+{
+	__atomic_store_n(&q->arm.state, armed, __ATOMIC_SEQ_CST);
+}
+
+void queue_disarm(struct zv_queue *q)
+{
+	uint64_t ticks;
+
+	set_armed(q, 0);
+	q->clock.tick = 0; /* look at the clock: time has passed */
+	q->tq->ops->disarm(q->tq);
+	if (q->arm.timerfd >= 0)
+		(void)!read(q->arm.timerfd, &ticks, sizeof(ticks));
+}
+
+int queue_arm_rings(struct zv_queue *q, bool quiet)
+{
+	unsigned room;
+
+	q->arm.until = UINT64_MAX;
+	if (session_changed(q)) /* zv_poll has work to do */
+		return -EAGAIN;
+	if (q->budgets.due || !TAILQ_EMPTY(&q->more) ||
+	    (!quiet && (!TAILQ_EMPTY(&q->ready) || q->accept.ndue)))
+		return -EAGAIN;
+	if (tx_ctrl_waits(q) || q->hello.due)
+		room = 1;
+	else
+		room = tx_sched_least_need(&q->sched);
+	if (q->tq->ops->arm(q->tq, room))
+		return -EAGAIN;
+	set_armed(q, ARMED); /* barrier pair [W] with zv_wake */
+	return queue_woken(q) ? -EAGAIN : 0;
+}
+
+static void set_timer(struct zv_queue *q, uint64_t when)
+{
+	struct itimerspec t = {.it_value = {.tv_sec = (time_t)(when / 1000000000u),
+					    .tv_nsec = (long)(when % 1000000000u)}};
+
+	(void)timerfd_settime(q->arm.timerfd, TFD_TIMER_ABSTIME, &t, NULL);
+	q->arm.until = when;
+}
+
+/* After queue_arm_rings. -EAGAIN: zv_wake has set the timer before us, and that is lost. */
+static int arm_timer(struct zv_queue *q, uint64_t when)
+{
+	if (when == UINT64_MAX)
+		return 0;
+	set_timer(q, when);
+	return queue_woken(q) ? -EAGAIN : 0;
+}
+
+int queue_arm(struct zv_queue *q)
+{
+	int ret = queue_arm_rings(q, false);
+	uint64_t next = queue_timers_next(q);
+
+	return ret ? ret : arm_timer(q, next);
+}
+
+/* Makes zv_fd readable at once. */
+static void make_readable(struct zv_queue *q)
+{
+	set_timer(q, 1); /* long ago */
+	set_armed(q, ARMED_READABLE);
+}
+
+void queue_arm_again(struct zv_queue *q)
+{
+	if (queue_arm(q))
+		make_readable(q);
+}
+
+void queue_rearm(struct zv_queue *q)
+{
+	uint64_t until = q->arm.until, next = queue_timers_next(q);
+
+	if (q->arm.state == ARMED_READABLE)
+		return;
+	if (queue_arm_rings(q, false) || (next < until && arm_timer(q, next)))
+		make_readable(q);
+	else if (next >= until)
+		q->arm.until = until;
+}
+
+int queue_fds_open(struct zv_queue *q)
+{
+	struct epoll_event ev = {.events = EPOLLIN};
+
+	q->arm.epfd = epoll_create1(EPOLL_CLOEXEC);
+	q->arm.timerfd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
+	if (q->arm.epfd < 0 || q->arm.timerfd < 0 ||
+	    epoll_ctl(q->arm.epfd, EPOLL_CTL_ADD, q->arm.timerfd, &ev) < 0 ||
+	    epoll_ctl(q->arm.epfd, EPOLL_CTL_ADD, q->dev->ops->fd(q->tq), &ev) < 0)
+		return -errno;
+	return 0;
+}
+
+void queue_fds_close(struct zv_queue *q)
+{
+	if (q->arm.epfd >= 0)
+		close(q->arm.epfd);
+	if (q->arm.timerfd >= 0)
+		close(q->arm.timerfd);
+}

@@ -1,0 +1,28 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* How a public call begins and ends. */
+#ifndef ZV_CALLS_H
+#define ZV_CALLS_H
+
+#include "arm.h"
+#include "session.h"
+
+/* Enters the connection's queue and brings it to the present session. */
+static inline struct zv_queue *call_enter(struct zv_conn *c)
+{
+	struct zv_queue *q = c->q;
+
+	queue_enter(q);
+	session_sync(q);
+	if (__builtin_expect(q->session.leaving, 0))
+		conn_leave(c);
+	return q;
+}
+
+/* Leaves it when there may be something to publish; queue_leave() when there is not. */
+static inline void call_leave(struct zv_queue *q)
+{
+	q->tq->ops->publish(q->tq);
+	queue_leave(q);
+}
+
+#endif

@@ -1,0 +1,10 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#ifndef ZV_OPTS_H
+#define ZV_OPTS_H
+
+#include "zvsock.h"
+
+/* *o is @in (NULL: nothing), checked, with defaults where it has 0. 0 or -EINVAL. */
+int opts_complete(struct zv_opts *o, const struct zv_opts *in);
+
+#endif

@@ -1,0 +1,118 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Received payload, from the packet to the application and back.
+ *
+ * Theory of operation
+ * -------------------
+ * Received payload waits in *entries*, linked per connection, oldest first. An entry points either
+ * into the ring's buffer (the descriptor is withheld from the peer: a loan) or into private memory.
+ * A packet that lies in several pieces gives several entries; the first of them holds the rx token
+ * and counts the others, and the descriptor goes back when the last is released.
+ *
+ * Loans never stall a ring: a queue withholds at most half of its descriptors, and one connection
+ * at most its fair share of those (half divided by the connections that hold some, and one more).
+ * Beyond that, payload is copied to private memory, which credit bounds, and the descriptor goes
+ * back at once. So a slow reader costs a copy, not the queue. Consecutive copies of a stream share
+ * one chunk, so one-byte packets do not cost a chunk each.
+ *
+ * Entries live in a growing array and are named by index, so they may move; serial numbers protect
+ * those that the application has, as in tx_buf.h.
+ */
+#ifndef ZV_RX_LOAN_H
+#define ZV_RX_LOAN_H
+
+#include "credit.h"
+
+struct rx_entry {
+	uint8_t *data;
+	uint32_t len;
+	uint32_t next; /* in the connection's list, or the free list */
+	/* the buffer behind: valid in the entry that `holder` names */
+	uint32_t holder;   /* index of the entry that holds the buffer; itself for single pieces */
+	uint32_t refs;	   /* holder only: entries that use the buffer */
+	uint32_t token;	   /* holder only: rx token */
+	uint16_t ndesc;	   /* holder only: descriptors withheld; 0: private memory */
+	uint8_t flags;	   /* ZV_EOM, ZV_EOR */
+	uint64_t conn_id;  /* whose credit it is; stale ids find nothing */
+	uint8_t *priv;	   /* holder only: private memory, NULL for ring buffers */
+	uint32_t priv_cap; /* holder only: bytes of priv */
+	uint32_t extra;	   /* credit that it counts beyond len: ZV_CAP_EMPTY_MSG */
+	uint64_t serial;   /* of its loan to the application; 0: it is not lent */
+};
+
+/*
+ * Takes a packet's payload for @c; an empty one counts @extra bytes of credit. 0, -ENOMEM (nothing
+ * is held, the token is given back).
+ */
+int rx_take(struct zv_conn *c, struct rx_pkt *p, unsigned flags, uint32_t extra);
+
+/* Gives the buffer of a packet back that nobody has seen. */
+void rx_drop(struct zv_queue *q, const struct rx_pkt *p);
+
+/* What a receiving call returns when no payload is queued. */
+int rx_empty(struct zv_conn *c);
+
+/* zv_recv: what the connection's socket type makes of it. */
+ssize_t rx_recv(struct zv_conn *c, void *data, size_t len, uint32_t *flags);
+
+/* zv_buf_recv. */
+int rx_buf_recv(struct zv_conn *c, struct zv_buf *bufs, unsigned n);
+
+/*
+ * zv_buf_release. Returns the connections that have nothing more to read and whose peer has closed,
+ * linked by drained_next: CF_DRAINED is for the caller to clear.
+ */
+struct zv_conn *rx_buf_release(struct zv_queue *q, struct zv_buf *bufs, unsigned n);
+
+/* The peer has shut down both ways and everything is read. */
+static inline bool rx_drained(const struct zv_conn *c)
+{
+	return vsock_shut_done(&c->shut) && c->rx.head == LOAN_NONE;
+}
+
+/* Drops what @c has received and not read. */
+void rx_drop_all(struct zv_conn *c);
+/* Drops it when some of it lies in memory of the peer's. False: none does, nothing is dropped. */
+bool rx_drop_lost(struct zv_conn *c);
+/* @c receives no more: it does not count in the shares of others, whenever its loans come back. */
+void rx_forget(struct zv_conn *c);
+void rx_fini(struct zv_queue *q);
+
+/* ---- for the receiving calls of socket types ---- */
+
+static inline struct rx_entry *rx_first(const struct zv_conn *c)
+{
+	return &c->q->rx.e[c->rx.head];
+}
+
+/* Takes the first entry off the connection's list. */
+static inline uint32_t rx_pop(struct zv_conn *c)
+{
+	uint32_t i = c->rx.head;
+
+	c->rx.head = c->q->rx.e[i].next;
+	if (c->rx.head == LOAN_NONE)
+		c->rx.tail = LOAN_NONE;
+	c->rx.queued--;
+	return i;
+}
+
+/* Gives an entry back; @c is its connection, or NULL when that is gone. */
+void rx_release(struct zv_queue *q, struct zv_conn *c, uint32_t i);
+
+/* The slow half of rx_consumed(): tells the peer, now (@due) or soon. */
+void rx_tell(struct zv_conn *c, bool due);
+
+/* Accounts consumed bytes, of SEQPACKET packets too, and tells the peer when that is due. */
+static inline void rx_consumed(struct zv_conn *c, uint32_t len, uint32_t pkts)
+{
+	bool due;
+
+	credit_rx_consumed(&c->credit, len);
+	c->credit.untold_pkts += pkts;
+	due = credit_update_due(&c->credit);
+	if (__builtin_expect(due || credit_peer_stuck(&c->credit), 0))
+		rx_tell(c, due);
+}
+
+#endif

@@ -1,0 +1,66 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * What a socket type is: one descriptor, in a file of its own (stream.c, seqpacket.c), in one table
+ * (sock_type.c).
+ *
+ * Everything below calls a type through its descriptor and asks for its properties, never for its
+ * number. A connection has its descriptor at hand (c->sock); a packet that reaches no connection
+ * finds it by the type in its header. That is where a connectionless type (SOCK_DGRAM) differs: its
+ * `unconnected` takes the payload of such packets, and its `send` needs no REQUEST.
+ */
+#ifndef ZV_SOCK_TYPE_H
+#define ZV_SOCK_TYPE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+struct conn_key;
+struct rx_pkt;
+struct vsock_hdr;
+struct zv_buf;
+struct zv_conn;
+struct zv_queue;
+
+struct sock_type {
+	const char *name;
+	uint16_t type; /* enum zv_type, which is VIRTIO_VSOCK_TYPE_* */
+
+	/* ---- properties ---- */
+
+	/* Payload keeps its boundaries, and is readable when a whole message is here. */
+	bool framed;
+	/*
+	 * Bytes of our memory that a byte of credit can cost (zv_opts.rx_memory): more than one
+	 * where each packet has an entry of its own, however small it is.
+	 */
+	uint8_t rx_cost;
+	/* Bytes of credit that an unread packet costs at a zvsock peer; 0: nothing. */
+	uint32_t pkt_overhead;
+
+	/* ---- verbs: arguments are checked, the caller is in the queue and publishes ---- */
+
+	/* zv_send: bytes sent, >= 0, or -errno. */
+	ssize_t (*send)(struct zv_conn *c, const void *data, size_t len, uint32_t flags);
+	/* zv_buf_send: all @n or none, then they are cancelled. @n or -errno. */
+	int (*buf_send)(struct zv_conn *c, struct zv_buf *bufs, unsigned n);
+	/* zv_recv, of a connection that is readable: bytes, >= 0. */
+	ssize_t (*recv)(struct zv_conn *c, void *data, size_t len, uint32_t *flags);
+	/*
+	 * A data packet of an established connection: *flags are the ZV_EOM and ZV_EOR of its last
+	 * byte. False: the peer breaks the rules, the connection is reset. NULL: packets mean
+	 * nothing but their bytes, and an empty one nothing at all.
+	 */
+	bool (*frame)(struct zv_conn *c, const struct vsock_hdr *h, uint32_t *flags);
+	/* A packet that belongs to no connection. Gives its buffer back, or holds it. */
+	void (*unconnected)(struct zv_queue *q, struct rx_pkt *p, const struct conn_key *key);
+};
+
+/* The table, in sock_type.c: a line for each descriptor. */
+extern const struct sock_type sock_stream, sock_seqpacket;
+
+/* The descriptor of a type of the wire or of enum zv_type, or NULL. */
+const struct sock_type *sock_type_find(unsigned type);
+
+#endif

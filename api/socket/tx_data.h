@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Data packets: one of a stream, and the one that ZV_MORE keeps open. */
+#ifndef ZV_TX_DATA_H
+#define ZV_TX_DATA_H
+
+#include "tx.h"
+#include "tx_wait.h"
+
+/* Sends the payload of @s in pieces that the peer joins. False: too few buffers, nothing is sent.
+ */
+bool tx_data_pieces(struct zv_conn *c, const struct tx_slot *s, uint32_t len)
+	__attribute__((noinline, cold));
+
+/* Sends @len bytes of payload of a stream, which are in @s. */
+static inline void tx_data(struct zv_conn *c, const struct tx_slot *s, uint32_t len)
+{
+	if (__builtin_expect(c->credit.pkt_limit != 0, 0)) {
+		uint32_t cap = tx_joins(c) ? s->capacity : 0;
+
+		if (credit_tx_cut(&c->credit, len, cap, c->tx.loans) < len &&
+		    tx_data_pieces(c, s, len))
+			return;
+	}
+	tx_commit(c, s, VSOCK_OP_RW, len, 0);
+}
+
+/* Bytes of @data that went into the connection's open packet, opening one if there is none. */
+uint32_t tx_more_append(struct zv_conn *c, const uint8_t *data, size_t len);
+/* Sends the packet that is open. */
+void tx_more_commit(struct zv_conn *c);
+/* The same, where there is one: what comes next stays behind it. */
+static inline void tx_more_end(struct zv_conn *c)
+{
+	if (c->flags & CF_MORE)
+		tx_more_commit(c);
+}
+/* Gives it up. */
+void tx_more_drop(struct zv_conn *c);
+/* Sends all of a queue. */
+void tx_more_flush(struct zv_queue *q);
+
+#endif
