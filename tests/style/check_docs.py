@@ -36,6 +36,9 @@ def all_paths():
 
 
 PATHS = all_paths()
+BY_NAME = {}
+for _p in PATHS:
+    BY_NAME.setdefault(os.path.basename(_p), []).append(_p)
 TOP = {p.split('/')[0] for p in PATHS}
 
 
@@ -44,6 +47,8 @@ def meant(name):
     name = name.removeprefix('./').rstrip('/')
     if name in PATHS:
         return [name]
+    if not re.search(r'[*?\[]|N', name):
+        return [p for p in BY_NAME.get(os.path.basename(name), []) if p.endswith('/' + name)]
     pattern = '/'.join(re.sub(r'(?<![A-Za-z])(?:NAME|N)(?![A-Za-z])', '*', part) for part in name.split('/'))
     return [p for p in PATHS
             if fnmatch.fnmatchcase(p, pattern) or fnmatch.fnmatchcase(p, '*/' + pattern)]
