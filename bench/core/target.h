@@ -2,7 +2,7 @@
 /*
  * A target: over what a workload runs. Everything that the bench knows about it stands in one file
  * of target/ and ends in one struct target there. Adding one takes that file, a line in
- * target/targets.c and a line in meson.build; it then runs every workload that its way of carrying
+ * target/targets.h and a line in meson.build; it then runs every workload that its way of carrying
  * one (enum bench_io) allows.
  */
 #ifndef BENCH_TARGET_H
@@ -21,8 +21,8 @@ struct target {
 	const char *path;  /* in the JSON: what the bytes go through */
 	const char *label; /* of a row */
 	const char *brief; /* in a warning */
-	const char
-		*ratio; /* head of the column of ratios to it; NULL: nothing is compared with it */
+	/* Head of the column of ratios to it; NULL: it is measured, nothing is compared with it. */
+	const char *ratio;
 	enum bench_io io;
 	struct bench_options options;
 	/* Do the options fit together? 0, or -EINVAL with a sentence in @why. */
@@ -34,9 +34,9 @@ struct target {
 	int (*plan)(struct bench_plan *p, const struct bench_opts *o, struct bench_cell c);
 
 	/*
-	 * start, stop: once, around all cells, with what it keeps in *@state; NULL: nothing to
-	 * keep. run: one cell, once. 0 and *@res, or -errno with a sentence in @err, which lies in
-	 * memory shared with the children.
+	 * start, stop: once, around all cells; NULL: it keeps nothing in *@state.
+	 * run: one cell, once. 0 and *@res, or -errno.
+	 * A sentence for each failure goes into @err, which lies in memory shared with children.
 	 */
 	int (*start)(void **state, const struct bench_opts *o, struct bench_facts *facts,
 		     struct proc_err *err);
@@ -44,8 +44,7 @@ struct target {
 		   struct bench_result *res, struct proc_err *err);
 	void (*stop)(void *state);
 
-	/* Lines above and below the tables, of what is measured (not of what it is compared with).
-	 */
+	/* Lines above and below the tables, of a target that is measured. */
 	void (*print_run)(FILE *f, const struct bench_opts *o, const struct bench_facts *facts);
 	void (*print_foot)(FILE *f, const struct bench_opts *o);
 	/* Keys of the JSON; NULL: none. */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * A workload: everything that the bench knows about it stands in one file of workload/, and ends in
- * one struct workload there. Adding one takes that file, a line in workload/workloads.c and a line
+ * one struct workload there. Adding one takes that file, a line in workload/workloads.h and a line
  * in meson.build.
  *
  * It has a function for each way (enum bench_io) in which it can be carried; where there is none,
@@ -33,7 +33,7 @@ enum bench_io {
 
 /*
  * The client's part, in this order: warm, [server starts to count], open, [memory and CPU time from
- * here on], run, [server's counts], close. Each: 0 or -errno, sentence by side_fail().
+ * here on], run, [server's counts], close. Each: 0 or -errno with a sentence by side_fail().
  */
 struct workload_zv {
 	int (*warm)(struct zv_run *r); /* NULL: nothing */
@@ -44,13 +44,13 @@ struct workload_zv {
 	void (*result)(const struct zv_run *r, struct bench_result *res);
 	bool threads;	    /* each thread of the client runs it, on its own queues */
 	bool counts_closed; /* the server counts the ends of connections too */
-	bool many_conns;    /* opening them takes long, and is no part of the duration */
-	unsigned durations; /* a run lasts so many durations more than one */
+	bool many_conns;    /* opening them may take long; the duration begins behind that */
+	unsigned durations; /* a run lasts so many --durations; 0: one */
 	/* What the server can be told to do with a connection; ends with NULL. */
 	const struct zv_role *const *roles;
 };
 
-/* Either side with a connected socket, or with none (own_conns). */
+/* Either side: with t->io.fd connected, or with the listener t->s->listen_fd only (own_conns). */
 struct workload_socket {
 	void (*guest)(struct stream_thread *t, unsigned char *buf, size_t cap);
 	void (*host)(struct stream_thread *t, unsigned char *buf, size_t cap);
@@ -63,11 +63,14 @@ struct workload_raw {
 	void (*host)(struct raw_ctx *r, struct side_stats *st);
 };
 
-/* The guest side; the host program, which listens unless @listen_fd is -1. 0 or -errno. */
+/*
+ * The guest side, in a process with libzvsock; the host program, which listens where the guest
+ * makes the connections, else @listen_fd is -1. 0 or -errno.
+ */
 struct workload_peer {
 	int (*guest)(struct worker *w, struct peer_shm *sh);
 	int (*host)(struct peer_shm *sh, int listen_fd);
-	uint32_t port;
+	uint32_t port; /* of the side that listens: PEER_PORT_* */
 };
 
 /* A table of the report: the lines above rows of a kind, and a row. */
@@ -97,8 +100,7 @@ struct workload {
 
 	struct workload_table table, peer_table;
 	bool one_head; /* one head for all rows; else one for each size and number in flight */
-	/* The figure that every run of a cell should repeat (report/busy.h); NULL: there is none.
-	 */
+	/* The figure that every run of a cell should repeat (report/busy.h); NULL: none. */
 	double (*steady)(const struct bench_result *r);
 	bool one_thread; /* while it runs each side has one busy thread, whatever --threads says */
 

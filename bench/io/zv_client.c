@@ -241,7 +241,8 @@ uint64_t client_limit_ns(const struct bench_opts *o, const struct bench_cell *c)
 {
 	const struct workload_zv *wl = &c->workload->zv;
 
-	return (1 + wl->durations) * o->duration_ns + (wl->many_conns ? 2 : 1) * BENCH_GRACE_NS;
+	return (wl->durations ? wl->durations : 1) * o->duration_ns +
+	       (wl->many_conns ? 2 : 1) * BENCH_GRACE_NS;
 }
 
 int client_run_cell(struct zv_side *s, const struct bench_cell *c, struct bench_result *res)

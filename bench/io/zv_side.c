@@ -16,6 +16,11 @@ bool side_is_host_uri(const char *uri)
 	return strncmp(uri, "host:", 5) == 0;
 }
 
+uint64_t side_peer_cid(const struct zv_side *s)
+{
+	return s->role == ROLE_GUEST ? ZV_CID_HOST : 0;
+}
+
 int side_fail(struct zv_side *s, int rc, const char *what)
 {
 	const char *text = zv_error_text();
@@ -171,7 +176,7 @@ static bool again(int rc)
 int conn_open(struct worker *w, struct zv_queue *q, uint32_t port, enum zv_type type,
 	      struct zv_conn **zc)
 {
-	uint64_t cid = w->side->role == ROLE_GUEST ? ZV_CID_HOST : 0;
+	uint64_t cid = side_peer_cid(w->side);
 	int rc;
 
 	do {

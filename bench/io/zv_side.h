@@ -103,15 +103,19 @@ struct bconn;
 struct zv_role {
 	const char *name; /* in the first message of the connection; "" with a port */
 	uint32_t port;	  /* every connection there has this role from the start; 0: none */
-	/* Told to, or accepted on the port. The state afterwards is BC_ROLE unless it sets another.
-	 * 0 or -errno. NULL: nothing to do. */
+	/*
+	 * Asked for, or accepted on the port. The state afterwards is BC_ROLE unless it sets
+	 * another. 0 or -errno. NULL: nothing to do.
+	 */
 	int (*start)(struct worker *w, struct bconn *bc);
 	/* The client said GO, after a start that left BC_GO. NULL: there is no GO. */
 	void (*go)(struct worker *w, struct bconn *bc);
 	/* Events. 1: the connection has done its part, 0: not yet, -errno. */
 	int (*event)(struct worker *w, struct bconn *bc, uint32_t events);
-	/* After that: adds what it did to the run by run_add() or run_count_conn(). NULL: nothing.
-	 * @rc as from event. */
+	/*
+	 * The connection has ended, @rc as from event: adds what it did to the run by run_add() or
+	 * run_count_conn(). NULL: nothing.
+	 */
 	void (*end)(struct worker *w, struct bconn *bc, int rc);
 	/* Gives back what bc->own holds, however the connection ends. NULL: nothing. */
 	void (*drop)(struct bconn *bc);
@@ -170,6 +174,8 @@ struct worker {
 int side_open(struct zv_side *s, const struct bench_opts *o, const char *uri, struct proc_err *err);
 void side_close(struct zv_side *s);
 bool side_is_host_uri(const char *uri);
+/* The CID that connections of this side lead to. */
+uint64_t side_peer_cid(const struct zv_side *s);
 
 /* Stores the sentence, unless there is one already, and returns @rc. @what may be NULL. */
 int side_fail(struct zv_side *s, int rc, const char *what);

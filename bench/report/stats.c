@@ -4,6 +4,7 @@
 #include "core/target.h"
 #include "report.h"
 
+#include <math.h>
 #include <stdlib.h>
 
 #define REPEAT_MAX 1000
@@ -64,7 +65,7 @@ struct spread cell_spread(const struct bench_cell *c, unsigned repeat, metric_fn
 	unsigned n = 0;
 
 	for (unsigned i = 0; i < repeat; i++)
-		if (c->res[i].valid)
+		if (c->res[i].valid && !isnan(m(&c->res[i])))
 			v[n++] = m(&c->res[i]);
 	return spread_of(v, n);
 }
@@ -72,6 +73,18 @@ struct spread cell_spread(const struct bench_cell *c, unsigned repeat, metric_fn
 double cell_med(const struct bench_cell *c, unsigned repeat, metric_fn m)
 {
 	return cell_spread(c, repeat, m).med;
+}
+
+const char *med_text(char *buf, size_t len, const struct bench_cell *c, unsigned repeat,
+		     metric_fn m, int decimals)
+{
+	struct spread s = cell_spread(c, repeat, m);
+
+	if (s.n == 0)
+		snprintf(buf, len, "-");
+	else
+		snprintf(buf, len, "%.*f", decimals, s.med);
+	return buf;
 }
 
 const char *ratio_text(char *buf, size_t len, const struct bench_opts *o,
@@ -82,7 +95,8 @@ const char *ratio_text(char *buf, size_t len, const struct bench_opts *o,
 	struct spread s;
 
 	for (unsigned i = 0; base && base != c && i < o->repeat; i++)
-		if (c->res[i].valid && base->res[i].valid && m(&base->res[i]) > 0)
+		if (c->res[i].valid && base->res[i].valid && m(&base->res[i]) > 0 &&
+		    !isnan(m(&c->res[i])))
 			v[n++] = m(&c->res[i]) / m(&base->res[i]);
 	s = spread_of(v, n);
 	if (s.n == 0)

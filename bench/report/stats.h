@@ -7,6 +7,7 @@
 
 #include <stdio.h>
 
+/* A figure of a run; NAN: the run has none, and is left out. */
 typedef double (*metric_fn)(const struct bench_result *r);
 
 struct spread {
@@ -17,6 +18,10 @@ struct spread {
 /* Over the repetitions of a cell. */
 struct spread cell_spread(const struct bench_cell *c, unsigned repeat, metric_fn m);
 double cell_med(const struct bench_cell *c, unsigned repeat, metric_fn m);
+
+/* The median in words; "-" when no run has the figure. */
+const char *med_text(char *buf, size_t len, const struct bench_cell *c, unsigned repeat,
+		     metric_fn m, int decimals);
 
 /* Round trips in us; CPU time in s. */
 double m_p50(const struct bench_result *r);

@@ -27,11 +27,6 @@ _Static_assert(PEER_PORT_CONN == BENCH_PORT_CONN, "connects() goes there");
 
 /* ---- zvsock: client ---- */
 
-static uint64_t peer_cid(const struct worker *w)
-{
-	return w->side->role == ROLE_GUEST ? ZV_CID_HOST : 0;
-}
-
 /* True when a failed zv_connect only means: later, when closes under way have finished. */
 static bool connect_later(int rc)
 {
@@ -72,7 +67,8 @@ static int connects(struct worker *w, const struct bench_cell *c, struct side_st
 		int n, rc = 0;
 
 		while (!ended && flying < share) {
-			rc = zv_connect(w->q[k], peer_cid(w), BENCH_PORT_CONN, ZV_STREAM, &zc);
+			rc = zv_connect(w->q[k], side_peer_cid(w->side), BENCH_PORT_CONN, ZV_STREAM,
+					&zc);
 			if (rc < 0)
 				break;
 			flying++;

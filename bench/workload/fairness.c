@@ -25,6 +25,7 @@
 #include "workloads.h"
 
 #include <errno.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -235,7 +236,9 @@ static void fair_measure(struct fair *f)
 		sum += b;
 		least = b < least ? b : least;
 	}
-	if (f->n) {
+	/* On a machine that had no CPU for us from one end of the middle half to the other, the run
+	 * has no figure. */
+	if (f->n && s > 0) {
 		f->slowest = (double)least * 8 / s;
 		f->mean = (double)sum * 8 / s / f->n;
 	}
@@ -337,6 +340,7 @@ static int fair_run(struct zv_run *r)
 		return side_fail_own(w->side, rc, "connections");
 	f->w = w;
 	f->c = c;
+	f->slowest = f->mean = NAN;
 	f->n = c->variant == SCENE_PING ? 0 : c->variant == SCENE_PING_BULK ? 1 : c->in_flight;
 	f->bcs = calloc(f->n + 1, sizeof(*f->bcs));
 	f->at = calloc(f->n + 1, sizeof(*f->at));
@@ -374,7 +378,14 @@ static double m_mean(const struct bench_result *r)
 
 static double m_share(const struct bench_result *r)
 {
+	if (isnan(r->own[OWN_MEAN]))
+		return NAN;
 	return r->own[OWN_MEAN] > 0 ? r->own[OWN_SLOWEST] / r->own[OWN_MEAN] : 0;
+}
+
+static double m_ping_p99(const struct bench_result *r)
+{
+	return r->rtt.max ? m_p99(r) : NAN;
 }
 
 /* The same connections, or pings, without the one that disturbs them. */
@@ -432,13 +443,13 @@ static void fair_row(FILE *f, const struct bench_plan *p, const struct bench_opt
 	bool ping = pings(c);
 	char ratio[16], share[32] = "-", slow[24] = "-", mean[24] = "-", p99[24] = "-";
 
-	ratio_text(ratio, sizeof(ratio), o, c, undisturbed(p, c), ping ? m_p99 : m_slowest);
+	ratio_text(ratio, sizeof(ratio), o, c, undisturbed(p, c), ping ? m_ping_p99 : m_slowest);
 	if (ping) {
-		snprintf(p99, sizeof(p99), "%.2f", cell_med(c, o->repeat, m_p99));
+		med_text(p99, sizeof(p99), c, o->repeat, m_ping_p99, 2);
 	} else {
-		snprintf(slow, sizeof(slow), "%.1f", cell_med(c, o->repeat, m_slowest));
-		snprintf(mean, sizeof(mean), "%.1f", cell_med(c, o->repeat, m_mean));
-		snprintf(share, sizeof(share), "%.2f", cell_med(c, o->repeat, m_share));
+		med_text(slow, sizeof(slow), c, o->repeat, m_slowest, 1);
+		med_text(mean, sizeof(mean), c, o->repeat, m_mean, 1);
+		med_text(share, sizeof(share), c, o->repeat, m_share, 2);
 	}
 	fprintf(f, "  %-40s %-4s %6u %9s %9s %9s %8s %7s %7.3f %7.3f", what(c),
 		dir_names.name[c->dir], c->in_flight, slow, mean, share, p99, ratio,
@@ -451,10 +462,11 @@ static void fair_json(json_t *j, const struct bench_cell *c, const struct bench_
 	json_t *fair = json_object();
 
 	json_set_str(fair, "scene", scene_names[c->variant]);
-	if (pings(c)) {
+	if (pings(c) && r->rtt.max)
 		json_set_rtt(j, &r->rtt);
-	} else {
+	if (!pings(c))
 		json_set_int(fair, "conns", c->in_flight);
+	if (!pings(c) && !isnan(r->own[OWN_MEAN])) {
 		json_set_num(fair, "slowest_gbit_per_s", r->own[OWN_SLOWEST]);
 		json_set_num(fair, "mean_gbit_per_s", r->own[OWN_MEAN]);
 	}
