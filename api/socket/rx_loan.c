@@ -251,8 +251,7 @@ static bool entries_full(const struct zv_conn *c)
 
 	if (__builtin_expect(c->rx.queued < paid, 1))
 		return false;
-	return c->rx.queued >= paid + ENTRIES_SPARE ||
-	       (c->sock->framed && memory_used_up(c->q));
+	return c->rx.queued >= paid + ENTRIES_SPARE || (c->sock->framed && memory_used_up(c->q));
 }
 
 int rx_take(struct zv_conn *c, struct rx_pkt *p, unsigned flags, uint32_t extra)

@@ -52,7 +52,7 @@ struct target {
 		     const struct bench_facts *facts);
 };
 
-/* All of them; in a row of ratios they stand in this order (target/targets.c). */
+/* All of them; in a row of ratios they stand in this order (target/targets.h). */
 extern const struct target *const targets[];
 extern const unsigned ntargets;
 /* Names of the JSON that this version never measures. */

@@ -112,7 +112,7 @@ struct workload {
 	bool no_per_queue; /* what each queue did is no figure */
 };
 
-/* All of them, in the order in which they run (workload/workloads.c). */
+/* All of them, in the order in which they run (workload/workloads.h). */
 extern const struct workload *const workloads[];
 extern const unsigned nworkloads;
 

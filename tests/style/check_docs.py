@@ -210,6 +210,22 @@ def the_map_shows_every_file():
     return wrong + [f'docs/architecture.md: no table shows {p}' for p in sorted(sources - shown)]
 
 
+def the_benchmark_is_described():
+    """Workloads, targets and options of vsock-bench have their word in docs/benchmarking.md."""
+    said, found, wrong = tree.read('docs/benchmarking.md'), 0, []
+    for path in tree.files('.c'):
+        text = tree.read(path)
+        if not path.startswith(('bench/opts.c', 'bench/workload/', 'bench/target/')):
+            continue
+        names = re.findall(r'^const struct (?:workload|target) \w+ = \{\s*\.name = "([\w-]+)"', text, re.M)
+        for rows in re.findall(r'struct bench_option \w+\[\] = \{\n(.*?)^\};', text, re.S | re.M):
+            names += ['--' + n for n in re.findall(r'^\t\{(?:\.name = )?"([\w-]+)"', rows, re.M)]
+        found += len(names)
+        wrong += [f'{path}: {n} is not in docs/benchmarking.md' for n in names
+                  if not re.search(rf'(?<![\w-]){re.escape(n)}(?![\w-])', said)]
+    return wrong if found > 20 else [f'only {found} workloads, targets and options of vsock-bench are found']
+
+
 def tests_of_the_threat_model_exist():
     """The last column names tests as meson does (host vu_rules) or by the last word of that alone."""
     text = tree.read('docs/threat-model.md')
@@ -229,4 +245,5 @@ def tests_of_the_threat_model_exist():
 if __name__ == '__main__':
     tree.run(files_in_documents_exist, links_lead_somewhere, files_in_comments_exist, functions_in_comments_exist,
              names_in_documents_exist, names_are_in_the_file_that_is_named, the_map_shows_every_file,
+             the_benchmark_is_described,
              tests_of_the_threat_model_exist)
