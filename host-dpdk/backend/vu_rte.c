@@ -38,7 +38,14 @@ struct link {
 static struct {
 	int listener, name; /* -1: not made yet */
 	unsigned links;
-} rte = {-1, -1, 0};
+	bool stays; /* STAYS is registered */
+} rte = {.listener = -1, .name = -1};
+
+/*
+ * A device that is registered once and never started. When the last one goes, newer rte_vhosts end
+ * their thread and wait for it, for up to a second, in which nobody could be served.
+ */
+#define STAYS "zvsock"
 
 /* rte_vhost insists on a table; what its callbacks would tell is known already. */
 static const struct rte_vhost_device_ops no_ops = {.new_device = NULL};
@@ -193,6 +200,9 @@ static int link_open(void **out)
 	l = calloc(1, sizeof(*l));
 	if (!l)
 		return zv_err(-ENOMEM, "out of memory");
+	rte.stays = rte.stays ||
+		    rte_vhost_driver_register(STAYS, RTE_VHOST_USER_CLIENT |
+							     RTE_VHOST_USER_NO_RECONNECT) == 0;
 	l->name = fcntl(rte.name, F_DUPFD_CLOEXEC, 0);
 	ret = l->name < 0 ? -errno : 0;
 	if (ret == 0) {
