@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* Epochs of a queue pair, and what is on loan when the guest's memory goes. Theory in vhost_pair.h.
  */
-#include "vhost_pair.h"
+#include "vhost_pair_priv.h"
 
 #include <stdlib.h>
 
@@ -24,8 +24,8 @@ void vhost_epoch_retire(struct vhost_pair *q)
 {
 	struct vhost_epoch *ep = q->ep;
 
-	for (uint32_t i = 0; i < q->nrec; i++)
-		ep->out += vhost_chain_out(&q->rec[i]) && q->rec[i].ep == ep;
+	for (uint32_t i = 0; i < q->nchains; i++)
+		ep->out += vhost_chain_out(&q->chains[i]) && q->chains[i].ep == ep;
 	ep->next = q->retired;
 	q->retired = ep;
 	q->ep = NULL;
@@ -57,35 +57,35 @@ bool vhost_epochs_fit(const struct vhost_pair *q, unsigned max)
 	return n <= max && bytes <= q->retired_max;
 }
 
-bool vhost_pair_stale(struct vhost_pair *q, struct vhost_chain *rec)
+bool vhost_chain_stale(struct vhost_pair *q, struct vhost_chain *c)
 {
-	struct vhost_epoch *ep = rec->ep;
-	bool alive = vhost_pair_alive(q, rec);
+	struct vhost_epoch *ep = c->ep;
+	bool alive = vhost_chain_ours(q, c);
 
 	if (--ep->out == 0)
 		vhost_epochs_sweep(q);
-	rec->ep = NULL;
+	c->ep = NULL;
 	return alive;
 }
 
 /* ---- revocation ---- */
 
 /* Copies what the buffer of a token holds. False: that cannot be found any more. */
-static bool rec_keep(struct vhost_pair *q, const struct vhost_chain *rec,
-		     const struct vhost_ring *tx, uint32_t *walked)
+static bool chain_keep(struct vhost_pair *q, const struct vhost_chain *c,
+		       const struct vhost_ring *from, uint32_t *walked)
 {
-	struct guest_mem *mem = rec->ep->mem;
+	struct guest_mem *mem = c->ep->mem;
 	int n;
 
-	if (rec->state != CHAIN_RX_OUT) {
-		guest_mem_keep(mem, rec->data, rec->cap < TX_KEEP ? rec->cap : TX_KEEP);
+	if (c->state != CHAIN_LENT) {
+		guest_mem_keep(mem, c->data, c->cap < TX_KEEP ? c->cap : TX_KEEP);
 		return true;
 	}
-	if (!rec->pieces) {
-		guest_mem_keep(mem, rec->hdr, (size_t)(rec->data - rec->hdr));
+	if (!c->pieces) {
+		guest_mem_keep(mem, c->hdr, (size_t)(c->data - c->hdr));
 		return true;
 	}
-	n = vhost_pair_rx_pieces(q, rec, tx, walked);
+	n = vhost_chain_pieces(q, c, from, walked);
 	for (int i = 0; i < n; i++)
 		guest_mem_keep(mem, q->seg[i].base, q->seg[i].len);
 	return n > 0;
@@ -93,27 +93,27 @@ static bool rec_keep(struct vhost_pair *q, const struct vhost_chain *rec,
 
 /*
  * Buffers of @ep that are on loan turn into private memory with the bytes that they hold. With @now
- * (the guest's memory) those reserved for sending can be sent later. Their chains are found in @tx.
+ * (the guest's memory) those reserved for sending can be sent later. Lent ones are found in @from.
  * False: bytes are lost, or still in the guest's hands.
  */
-static bool epoch_revoke(struct vhost_pair *q, struct vhost_epoch *ep, const struct vhost_ring *tx,
-			 const struct guest_mem *now)
+static bool epoch_revoke(struct vhost_pair *q, struct vhost_epoch *ep,
+			 const struct vhost_ring *from, const struct guest_mem *now)
 {
 	bool good = !shm_load32(&ep->mem->fault);
 	int ret = guest_mem_revoke_begin(ep->mem, now != NULL);
 	uint32_t walked = 0;
 
-	for (uint32_t i = 0; i < q->nrec && ret == 0; i++)
-		if (vhost_chain_out(&q->rec[i]) && q->rec[i].ep == ep)
-			good &= rec_keep(q, &q->rec[i], tx, &walked);
+	for (uint32_t i = 0; i < q->nchains && ret == 0; i++)
+		if (vhost_chain_out(&q->chains[i]) && q->chains[i].ep == ep)
+			good &= chain_keep(q, &q->chains[i], from, &walked);
 	if (ret == 0)
 		ret = guest_mem_revoke_end(ep->mem);
-	for (uint32_t i = 0; i < q->nrec && ret == 0 && now; i++) {
-		const struct vhost_chain *rec = &q->rec[i];
+	for (uint32_t i = 0; i < q->nchains && ret == 0 && now; i++) {
+		const struct vhost_chain *c = &q->chains[i];
 
-		if (vhost_chain_out(rec) && rec->ep == ep && rec->state != CHAIN_RX_OUT)
-			good &= guest_mem_catch_up(ep->mem, now, rec->data,
-						   rec->cap < TX_KEEP ? rec->cap : TX_KEEP);
+		if (vhost_chain_out(c) && c->ep == ep && c->state != CHAIN_LENT)
+			good &= guest_mem_catch_up(ep->mem, now, c->data,
+						   c->cap < TX_KEEP ? c->cap : TX_KEEP);
 	}
 	guest_mem_revoke_done(ep->mem);
 	if (ret < 0)
@@ -122,14 +122,14 @@ static bool epoch_revoke(struct vhost_pair *q, struct vhost_epoch *ep, const str
 	return good && ret == 0;
 }
 
-bool vhost_pair_revoke(struct vhost_pair *q, const struct vhost_ring *tx,
+bool vhost_pair_revoke(struct vhost_pair *q, const struct vhost_ring *from,
 		       const struct guest_mem *now)
 {
 	bool good = true;
 
 	for (struct vhost_epoch *ep = q->retired; ep; ep = ep->next) {
 		if (!ep->revoked && ep->out)
-			good &= epoch_revoke(q, ep, tx, now);
+			good &= epoch_revoke(q, ep, from, now);
 		ep->revoked = true;
 	}
 	if (!good)

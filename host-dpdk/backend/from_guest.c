@@ -1,18 +1,18 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Packets from the guest: chains of its transmit ring.
+ * Packets from the guest: chains of the ring that its driver transmits on.
  *
  * Theory of operation
  * -------------------
  * A burst is handled in two passes, because everything it reads was last written by another CPU.
  * The first copies heads and descriptors, translates and prefetches; the cache misses overlap. The
  * second parses headers. A chain of one direct descriptor, which is what most packets are, never
- * leaves the first pass' arrays; anything else goes through vhost_ring_walk().
+ * leaves the first pass' arrays; anything else is walked.
  *
  * VIRTIO lets a driver lay out header and payload as it likes: the header may share a descriptor
  * with payload, have its own, or straddle several, and the payload may be in any number of them.
  */
-#include "vhost_pair.h"
+#include "vhost_pair_priv.h"
 
 #include <errno.h>
 
@@ -20,25 +20,23 @@
 #define likely(x)   __builtin_expect(!!(x), 1)
 
 /* A chain as the first pass sees it. */
-struct peek {
-	uint8_t *va; /* NULL: not one direct readable descriptor of at least a header */
+struct peeked {
+	uint8_t *va; /* NULL: not one direct readable descriptor, in one piece, of >= a header */
 	uint32_t len;
-	uint16_t head;
+	uint16_t id;
 };
 
 /* First pass: up to @n chains. Fewer when the ring breaks. */
-static uint32_t peek_chains(struct vhost_pair *q, struct peek *pk, uint32_t n)
+VHOST_INLINE uint32_t peek_chains(struct vhost_ring *r, struct peeked *pk, uint32_t n,
+				  const struct vhost_ring_verbs *v, const bool iommu)
 {
-	struct vhost_ring *r = &q->from_guest;
-
 	for (uint32_t i = 0; i < n; i++) {
-		struct vring_desc d;
+		struct vhost_desc d;
 		uint8_t *va;
 
-		if (unlikely(!vhost_ring_head(r, (uint16_t)(r->last_avail + i), &pk[i].head)))
+		if (unlikely(!v->peek(r, i, &pk[i].id, &d)))
 			return i;
-		vhost_ring_desc_get(&d, &r->desc[pk[i].head]);
-		va = guest_mem_gpa(r->mem, &r->hint, (struct gpa){d.addr}, d.len);
+		va = vhost_ring_at(r, iommu, d.addr, d.len);
 		/* a header, or, in front of other shapes, a table or a part of one: wanted soon */
 		if (likely(va != NULL)) {
 			shm_prefetch(va);
@@ -99,9 +97,11 @@ static int cut(struct pkt_seg *seg, uint32_t n, uint32_t len)
 
 /*
  * Parses the chain @pk into @p, using scratch from *used on. 1: a packet; 0: dropped; -ENOSPC: not
- * enough scratch, try it in the next burst; -EPROTO: the ring is broken.
+ * enough scratch, try it in the next burst; -EAGAIN: a translation is not there; -EPROTO: the ring
+ * is broken.
  */
-static int parse(struct vhost_pair *q, const struct peek *pk, struct rx_pkt *p, uint32_t *used)
+VHOST_INLINE int parse(struct vhost_pair *q, const struct peeked *pk, struct rx_pkt *p,
+		       uint32_t *used, const struct vhost_ring_verbs *v, const bool iommu)
 {
 	struct pkt_seg *seg = q->seg + *used;
 	uint32_t n = 1;
@@ -122,7 +122,9 @@ static int parse(struct vhost_pair *q, const struct peek *pk, struct rx_pkt *p, 
 		*used += p->nseg;
 		return 1;
 	}
-	ret = vhost_ring_walk(&q->from_guest, pk->head, seg, q->nseg - *used, &p->ndesc);
+	ret = v->walk[iommu](&q->from_guest, pk->id, seg, q->nseg - *used, &p->ndesc);
+	if (iommu && unlikely(ret == -ENOSPC && *used == 0)) /* it will never fit */
+		ret = vhost_ring_break(&q->from_guest, VHOST_RING_PIECES);
 	if (ret < 0)
 		return ret;
 	n = (uint32_t)ret;
@@ -137,65 +139,91 @@ static int parse(struct vhost_pair *q, const struct peek *pk, struct rx_pkt *p, 
 	return 1;
 }
 
-/* Takes the packet's chain out of the ring for as long as the socket layer holds it. */
-static void lend(struct vhost_pair *q, struct rx_pkt *p, uint16_t head)
+/* Keeps the packet's chain, which has been taken, for as long as the socket layer holds it. */
+VHOST_INLINE void lend(struct vhost_pair *q, struct rx_pkt *p, uint16_t id)
 {
 	uint32_t token = q->free - 1;
-	struct vhost_chain *rec = &q->rec[token];
+	struct vhost_chain *c = &q->chains[token];
 
-	q->free = rec->next;
-	rec->hdr = p->seg[0].base;
-	rec->data = p->seg[0].base + p->seg[0].len;
+	q->free = c->next;
+	c->hdr = p->seg[0].base;
+	c->data = p->seg[0].base + p->seg[0].len;
 	for (uint32_t i = 1; i < p->nseg; i++) {
 		uint8_t *at = p->seg[i].base, *end = at + p->seg[i].len;
 
-		rec->hdr = (uintptr_t)at < (uintptr_t)rec->hdr ? at : rec->hdr;
-		rec->data = (uintptr_t)end > (uintptr_t)rec->data ? end : rec->data;
+		c->hdr = (uintptr_t)at < (uintptr_t)c->hdr ? at : c->hdr;
+		c->data = (uintptr_t)end > (uintptr_t)c->data ? end : c->data;
 	}
-	rec->ep = q->ep;
-	rec->head = head;
-	rec->state = CHAIN_RX_OUT;
-	rec->pieces = 0;
+	c->ep = q->ep;
+	c->id = id;
+	c->state = CHAIN_LENT;
+	c->pieces = 0;
 	if (unlikely(p->nseg > 1)) {
-		rec->pieces = 1;
-		rec->cap = p->hdr.len;
+		c->pieces = 1;
+		c->cap = p->hdr.len;
 	}
 	p->token = token;
 }
 
-int vhost_pair_rx_pieces(struct vhost_pair *q, const struct vhost_chain *rec,
-			 const struct vhost_ring *tx, uint32_t *walked)
+int vhost_chain_pieces(struct vhost_pair *q, const struct vhost_chain *c,
+		       const struct vhost_ring *from, uint32_t *walked)
 {
-	struct vhost_ring r = *tx;
+	struct vhost_ring r = *from;
 	struct pkt_seg *seg = q->seg;
 	struct vsock_hdr h;
 	uint32_t ndesc, n;
 	int ret;
 
-	r.mem = rec->ep->mem; /* whose addresses the owner has got */
+	r.mem = c->ep->mem; /* whose addresses the owner has got */
 	r.hint = 0;
 	r.walked = 0;
-	if (*walked >= vhost_pair_sweep(tx))
+	if (*walked >= vhost_pair_sweep(from))
 		return -EPROTO;
-	ret = vhost_ring_walk(&r, rec->head, q->seg, q->nseg, &ndesc);
+	ret = vhost_ring_walk(&r, c->id, q->seg, q->nseg, &ndesc);
 	*walked += r.walked;
 	if (ret < 0)
 		return -EPROTO;
 	n = (uint32_t)ret;
 	if (!gather_hdr(&h, &seg, &n))
 		return -EPROTO;
-	ret = cut(seg, n, rec->cap);
-	if (ret <= 0 || pkt_in_small_pieces((uint32_t)ret, rec->cap))
+	ret = cut(seg, n, c->cap);
+	if (ret <= 0 || pkt_in_small_pieces((uint32_t)ret, c->cap))
 		return -EPROTO;
 	memmove(q->seg, seg, (uint32_t)ret * sizeof(*seg));
 	return ret;
 }
 
-int vhost_pair_rx_burst(struct transport_queue *tq, struct rx_pkt *pkts, unsigned max)
+VHOST_INLINE void rx_release(struct vhost_pair *q, uint32_t token, const struct vhost_ring_verbs *v)
 {
-	struct vhost_pair *q = vhost_pair_of(tq);
+	struct vhost_chain *c;
+
+	if (unlikely(token >= q->nchains)) {
+		vhost_pair_kept_release(q, token);
+		return;
+	}
+	if (unlikely(q->chains[token].state != CHAIN_LENT))
+		return;
+	c = &q->chains[token];
+	if (likely(c->ep == q->ep) || vhost_chain_stale(q, c))
+		v->put(&q->from_guest, c->id, 0);
+	vhost_chain_free(q, token);
+}
+
+/* A burst that has broken a ring. The session is over: what the burst has found belongs to it. */
+static __attribute__((noinline, cold)) void rx_broken(struct vhost_pair *q, struct rx_pkt *pkts,
+						      int got)
+{
+	vhost_pair_break(q, q->from_guest.broken ? &q->from_guest : &q->to_guest);
+	while (got)
+		if (pkts[--got].nseg)
+			q->ops.rx_release(&q->tq, pkts[got].token);
+}
+
+VHOST_INLINE int rx_burst(struct vhost_pair *q, struct rx_pkt *pkts, unsigned max,
+			  const struct vhost_ring_verbs *v, const bool iommu)
+{
 	struct vhost_ring *r = &q->from_guest;
-	struct peek pk[VHOST_BURST];
+	struct peeked pk[VHOST_BURST];
 	uint32_t n, used = 0;
 	int got = 0;
 
@@ -209,56 +237,62 @@ int vhost_pair_rx_burst(struct transport_queue *tq, struct rx_pkt *pkts, unsigne
 		vhost_pair_break(q, r);
 		return 0;
 	}
-	n = vhost_ring_pending(r);
+	n = vhost_ready(r, v, iommu);
 	if (n == 0)
-		n = vhost_ring_refresh(r);
+		n = vhost_ready_now(r, v, iommu);
 	n = n < max ? n : max;
-	n = peek_chains(q, pk, n < VHOST_BURST ? n : VHOST_BURST);
+	n = peek_chains(r, pk, n < VHOST_BURST ? n : VHOST_BURST, v, iommu);
 	for (uint32_t i = 0; i < n; i++) {
 		struct rx_pkt *p = &pkts[got];
 		int ret;
 
-		/* in flight <= ring size, and there are records for that: free is never 0 here */
-		ret = parse(q, &pk[i], p, &used);
+		/* in flight <= ring size, and there are chains for that: free is never 0 here */
+		ret = parse(q, &pk[i], p, &used, v, iommu);
+		if (iommu && ret == -EAGAIN)
+			vhost_ring_wait(r);
 		if (unlikely(ret < 0))
 			break;
-		r->last_avail++;
+		v->take(r);
 		if (unlikely(r->walked >= VHOST_WORK))
 			n = i + 1; /* enough for one burst */
 		if (unlikely(ret == 0)) {
-			stats_add(&tq->stats.rx_bad_hdr, 1);
-			vhost_ring_used(r, pk[i].head, 0);
+			stats_add(&q->tq.stats.rx_bad_hdr, 1);
+			v->put(r, pk[i].id, 0);
 			continue;
 		}
 		got++;
 		if (p->nseg)
-			lend(q, p, pk[i].head);
+			lend(q, p, pk[i].id);
 		else
-			vhost_ring_used(r, pk[i].head, 0);
+			v->put(r, pk[i].id, 0);
 	}
 	if (unlikely(r->broken || q->to_guest.broken)) {
-		/* The session is over: what this burst has found belongs to it. */
-		vhost_pair_break(q, r->broken ? r : &q->to_guest);
-		while (got)
-			if (pkts[--got].nseg)
-				vhost_pair_rx_release(tq, pkts[got].token);
+		rx_broken(q, pkts, got);
+		return 0;
 	}
 	return got;
 }
 
-void vhost_pair_rx_release(struct transport_queue *tq, uint32_t token)
-{
-	struct vhost_pair *q = vhost_pair_of(tq);
-	struct vhost_chain *rec;
+/* ---- instances ---- */
 
-	if (unlikely(token >= q->nrec)) {
-		vhost_pair_kept_release(q, token);
-		return;
+#define INSTANCE(instance, layout, iommu)                                                          \
+	static int rx_burst_##instance(struct transport_queue *tq, struct rx_pkt *p, unsigned max) \
+	{                                                                                          \
+		return rx_burst(vhost_pair_of(tq), p, max, &vhost_##layout##_verbs, iommu);        \
+	}                                                                                          \
+	static void rx_release_##instance(struct transport_queue *tq, uint32_t token)              \
+	{                                                                                          \
+		rx_release(vhost_pair_of(tq), token, &vhost_##layout##_verbs);                     \
 	}
-	if (unlikely(q->rec[token].state != CHAIN_RX_OUT))
-		return;
-	rec = &q->rec[token];
-	if (likely(rec->ep == q->ep) || vhost_pair_stale(q, rec))
-		vhost_ring_used(&q->from_guest, rec->head, 0);
-	vhost_chain_free(q, token);
+VHOST_PATHS(INSTANCE)
+
+void vhost_from_guest_path(struct transport_queue_ops *ops, const struct vhost_ring_layout *l,
+			   bool iommu)
+{
+#define CHOOSE(instance, layout, with_iommu)                                                       \
+	if (l == &vhost_ring_##layout && iommu == with_iommu) {                                    \
+		ops->rx_burst = rx_burst_##instance;                                               \
+		ops->rx_release = rx_release_##instance;                                           \
+	}
+	VHOST_PATHS(CHOOSE)
 }

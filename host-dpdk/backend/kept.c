@@ -6,7 +6,7 @@
  * -------------------
  * When a session ends, the guest's transmit ring may hold packets that the owner has not taken: the
  * last bytes of a guest that has closed and exited, or was killed. The control thread takes them
- * itself, while the owner is stopped, through the same checks as the owner (vhost_pair_rx_burst),
+ * itself, while the owner is stopped, through the same checks as the owner (rx_burst),
  * and copies them into memory of our own, for the guest's memory goes with the session. The owner
  * gets them by vhost_pair_rx_rest before it ends the session's connections. No more than
  * VHOST_KEPT_MAX bytes are copied and not given back yet: from where that ends on nothing is kept,
@@ -15,7 +15,7 @@
  *
  * Tokens of such packets are VHOST_KEPT_TOKEN and a slot's number.
  */
-#include "vhost_pair.h"
+#include "vhost_pair_priv.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -84,23 +84,24 @@ void vhost_pair_rx_keep(struct vhost_pair *q)
 	/* What is there now: a guest that goes on sending is not waited for. */
 	uint32_t left = q->ep ? vhost_ring_refresh(&q->from_guest) : 0, first = q->nkept;
 	struct guest_mem *mem = q->ep ? guest_mem_get(q->ep->mem) : NULL;
+	bool room = true, known = true;
 	uint32_t work = 0;
-	bool room = true;
 
-	while (room && left) {
-		uint32_t before = q->from_guest.last_avail;
-		int n = vhost_pair_rx_burst(&q->tq, pkts, left < VHOST_BURST ? left : VHOST_BURST);
+	while (room && known && left) {
+		uint32_t before = vhost_ring_pending(&q->from_guest), taken;
+		int n = q->ops.rx_burst(&q->tq, pkts, left < VHOST_BURST ? left : VHOST_BURST);
 
 		for (int i = 0; i < n; i++) {
 			room = room && keep(q, &pkts[i]);
 			if (pkts[i].nseg)
-				vhost_pair_rx_release(&q->tq, pkts[i].token);
+				q->ops.rx_release(&q->tq, pkts[i].token);
 		}
-		before = (uint16_t)(q->from_guest.last_avail - before);
-		left -= before < left ? before : left;
-		work += before + q->from_guest.walked;
-		if (!q->ep || !before)
+		if (!q->ep)
 			break;
+		taken = before - vhost_ring_pending(&q->from_guest);
+		left -= taken;
+		work += taken + q->from_guest.walked;
+		known = taken != 0; /* or the first chain waits for its translation */
 		if (left && work >= vhost_pair_sweep(&q->from_guest))
 			room = false;
 	}
@@ -116,6 +117,13 @@ void vhost_pair_rx_keep(struct vhost_pair *q)
 			       "connections are reset",
 			       q->name, q->index, VHOST_KEPT_MAX >> 20,
 			       vhost_pair_sweep(&q->from_guest));
+	else if (!known)
+		zv_log_limited(
+			&q->tq.log, ZV_LOG_WARN,
+			"%s: queue %u: the guest has gone with packets at addresses that its "
+			"IOMMU had not translated yet: they are lost, its connections are "
+			"reset",
+			q->name, q->index);
 }
 
 int vhost_pair_rx_rest(struct transport_queue *tq, struct rx_pkt *pkts, unsigned max)

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* Sessions of a queue pair: started, paused, ended; epochs. Theory in vhost_pair.h. */
-#include "vhost_pair.h"
+#include "vhost_pair_priv.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -8,7 +8,6 @@
 #include <time.h>
 #include <unistd.h>
 
-#define TX_KEEP	 (1u << 20) /* no packet is larger */
 #define WATCH_NS 200000000u /* how often the rings of a paused pair are looked at */
 #define WATCHED	 4096u	    /* bytes of each part of a ring that are */
 
@@ -67,12 +66,12 @@ void vhost_pair_break(struct vhost_pair *q, const struct vhost_ring *r)
 /* Returns every chain that is in flight to the guest, unused. */
 static void return_in_flight(struct vhost_pair *q)
 {
-	for (uint32_t i = 0; i < q->nrec; i++) {
-		struct vhost_chain *rec = &q->rec[i];
+	for (uint32_t i = 0; i < q->nchains; i++) {
+		struct vhost_chain *c = &q->chains[i];
 
-		if (rec->state != CHAIN_FREE && vhost_pair_alive(q, rec))
-			vhost_ring_used(rec->state == CHAIN_RX_OUT ? &q->from_guest : &q->to_guest,
-					rec->head, 0);
+		if (c->state != CHAIN_FREE && vhost_chain_ours(q, c))
+			vhost_ring_put(c->state == CHAIN_LENT ? &q->from_guest : &q->to_guest,
+				       c->id, 0);
 	}
 	drop_stacks(q);
 	for (struct vhost_epoch *ep = q->retired; ep; ep = ep->next)
@@ -91,8 +90,8 @@ static void unwatch(struct vhost_pair *q)
 
 static void say_bases(const struct vhost_pair *q, struct vhost_pair_bases *b)
 {
-	b->base[VHOST_TO_GUEST] = q->to_guest.last_avail;
-	b->base[VHOST_FROM_GUEST] = q->from_guest.last_avail;
+	b->base[VHOST_TO_GUEST] = vhost_ring_position(&q->to_guest);
+	b->base[VHOST_FROM_GUEST] = vhost_ring_position(&q->from_guest);
 }
 
 /* ---- the beginning ---- */
@@ -107,22 +106,22 @@ static bool grow(void *array, uint32_t n, size_t size)
 	return p != NULL;
 }
 
-/* Makes room for the records of both rings beside those that stale tokens still occupy. */
-static int make_records(struct vhost_pair *q, uint32_t need, uint32_t segs)
+/* Makes room for the chains of both rings beside those that stale tokens still occupy. */
+static int make_chains(struct vhost_pair *q, uint32_t need, uint32_t segs)
 {
 	uint32_t total = need;
 
-	for (uint32_t i = 0; i < q->nrec; i++)
-		total += q->rec[i].state != CHAIN_FREE;
-	if (total > q->nrec) {
-		if (!grow(&q->rec, total, sizeof(*q->rec)) ||
+	for (uint32_t i = 0; i < q->nchains; i++)
+		total += q->chains[i].state != CHAIN_FREE;
+	if (total > q->nchains) {
+		if (!grow(&q->chains, total, sizeof(*q->chains)) ||
 		    !grow(&q->stack, total, sizeof(*q->stack)) ||
 		    !grow(&q->ctrl, total, sizeof(*q->ctrl)))
 			return -ENOMEM;
 		/* Backwards, so that the lowest, adjacent ones are used first. */
-		for (uint32_t i = total; i-- > q->nrec;)
+		for (uint32_t i = total; i-- > q->nchains;)
 			vhost_chain_free(q, i);
-		q->nrec = total;
+		q->nchains = total;
 	}
 	if (segs > q->nseg) {
 		if (!grow(&q->seg, segs, sizeof(*q->seg)))
@@ -136,17 +135,22 @@ static int load_rings(struct vhost_pair *q, const struct vhost_pair_setup *s)
 {
 	int ret;
 
-	ret = vhost_ring_load(&q->to_guest, &s->ring[VHOST_TO_GUEST], s->mem, s->event_idx,
-			      s->indirect, true);
+	ret = vhost_ring_load(&q->to_guest, &s->ring[VHOST_TO_GUEST], s->mem, s->iommu, s->features,
+			      true);
 	if (ret == 0)
-		ret = vhost_ring_load(&q->from_guest, &s->ring[VHOST_FROM_GUEST], s->mem,
-				      s->event_idx, s->indirect, false);
+		ret = vhost_ring_load(&q->from_guest, &s->ring[VHOST_FROM_GUEST], s->mem, s->iommu,
+				      s->features, false);
 	if (ret == 0)
 		/* One chain of the longest kind always fits, and a burst of short ones beside it.
 		 */
-		ret = make_records(q, s->ring[VHOST_TO_GUEST].size + s->ring[VHOST_FROM_GUEST].size,
-				   vhost_ring_chain_max(&q->from_guest) + 8 * VHOST_BURST);
+		ret = make_chains(q, s->ring[VHOST_TO_GUEST].size + s->ring[VHOST_FROM_GUEST].size,
+				  vhost_ring_chain_max(&q->from_guest) + 8 * VHOST_BURST);
 	return ret;
+}
+
+static bool is_at(const struct vhost_ring *r, struct vhost_ring_pos pos)
+{
+	return vhost_ring_pos_same(vhost_ring_position(r), pos);
 }
 
 int vhost_pair_start(struct vhost_pair *q, const struct vhost_pair_setup *s)
@@ -163,9 +167,11 @@ int vhost_pair_start(struct vhost_pair *q, const struct vhost_pair_setup *s)
 	if (ret == 0) {
 		q->ep = ep;
 		q->loaded = true;
-		q->tq.inherited = q->to_guest.last_avail || q->from_guest.last_avail;
-		q->tq.rx_descs = q->from_guest.size;
-		q->tq.tx_descs = q->to_guest.size;
+		vhost_pair_path(q, q->from_guest.layout, s->iommu != NULL);
+		q->tq.inherited = !is_at(&q->to_guest, q->to_guest.layout->fresh) ||
+				  !is_at(&q->from_guest, q->from_guest.layout->fresh);
+		q->tq.rx_descs = q->from_guest.area.size;
+		q->tq.tx_descs = q->to_guest.area.size;
 		stats_add(&q->tq.stats.sessions, 1);
 		q->tq.session++;
 		shm_store32(&q->tq.up, 1);
@@ -180,15 +186,14 @@ int vhost_pair_start(struct vhost_pair *q, const struct vhost_pair_setup *s)
 /* A sum over what the driver of a ring writes, and we do not while it is paused. */
 static uint64_t ring_sum(const struct vhost_ring *r, uint64_t sum)
 {
-	const size_t len[3] = {16 * (size_t)r->size, 6 + 2 * (size_t)r->size,
-			       6 + 8 * (size_t)r->size};
-	const void *part[3] = {r->desc, r->avail, r->used};
+	for (unsigned i = 0; i < VHOST_RING_PARTS; i++) {
+		const uint64_t len = vhost_ring_bytes(r->layout, i, r->area.size);
+		const uint8_t *part = r->area.part[i];
 
-	for (unsigned i = 0; i < 3; i++)
-		for (size_t at = 0; at + 2 <= len[i] && at < WATCHED; at += 2)
-			sum = (sum ^
-			       shm_load16((const uint16_t *)((const uint8_t *)part[i] + at))) *
+		for (size_t at = 0; at + 2 <= len && at < WATCHED; at += 2)
+			sum = (sum ^ shm_load16((const uint16_t *)(const void *)(part + at))) *
 			      1099511628211u; /* FNV-1a */
+	}
 	return sum;
 }
 
@@ -318,11 +323,11 @@ bool vhost_pair_stop(struct vhost_pair *q, struct vhost_pair_bases *b)
 static bool ring_moved(const struct vhost_pair *q, const struct vhost_ring *r,
 		       const struct guest_mem *now)
 {
-	const uint64_t n = r->size;
-
-	return guest_mem_gone(q->watched, now, (const uint8_t *)r->desc, 16 * n) ||
-	       guest_mem_gone(q->watched, now, (const uint8_t *)r->avail, 6 + 2 * n) ||
-	       guest_mem_gone(q->watched, now, (const uint8_t *)r->used, 6 + 8 * n);
+	for (unsigned i = 0; i < VHOST_RING_PARTS; i++)
+		if (guest_mem_gone(q->watched, now, r->area.part[i],
+				   vhost_ring_bytes(r->layout, i, r->area.size)))
+			return true;
+	return false;
 }
 
 int vhost_pair_resume(struct vhost_pair *q, const struct vhost_pair_setup *s,
@@ -337,13 +342,14 @@ int vhost_pair_resume(struct vhost_pair *q, const struct vhost_pair_setup *s,
 	if (q->tq.up && q->watched && !ring_moved(q, &q->to_guest, rings) &&
 	    !ring_moved(q, &q->from_guest, rings))
 		ret = vhost_epochs_fit(q, VHOST_RETIRED - 1) ? load_rings(q, s) : -EBUSY;
-	if (ret == 0 && (q->to_guest.used_idx != b.base[VHOST_TO_GUEST] ||
-			 q->from_guest.used_idx != b.base[VHOST_FROM_GUEST]))
+	if (ret == 0 && (!is_at(&q->to_guest, b.base[VHOST_TO_GUEST]) ||
+			 !is_at(&q->from_guest, b.base[VHOST_FROM_GUEST])))
 		ret = -ESTALE; /* the driver has begun anew */
 	if (ret == 0 && !(ep = vhost_epoch_new(s->mem, q->tq.session)))
 		ret = -ENOMEM;
 	unwatch(q); /* after an error too: the rings may be another driver's */
 	if (ret == 0) {
+		vhost_pair_path(q, q->from_guest.layout, s->iommu != NULL);
 		q->ep = ep;
 		q->paused = false;
 		clock_on(q);
@@ -356,14 +362,14 @@ int vhost_pair_resume(struct vhost_pair *q, const struct vhost_pair_setup *s,
 /* ---- a live change of the memory table ---- */
 
 /* The memory behind a token is not all in @now. */
-static bool rec_gone(const struct vhost_chain *rec, const struct guest_mem *now)
+static bool chain_gone(const struct vhost_chain *c, const struct guest_mem *now)
 {
-	const struct guest_mem *m = rec->ep->mem;
+	const struct guest_mem *m = c->ep->mem;
 
-	if (rec->state == CHAIN_RX_OUT)
-		return guest_mem_gone(m, now, rec->hdr, (uintptr_t)rec->data - (uintptr_t)rec->hdr);
-	return guest_mem_gone(m, now, rec->data, rec->cap) ||
-	       (rec->hdr && guest_mem_gone(m, now, rec->hdr, VSOCK_HDR_LEN));
+	if (c->state == CHAIN_LENT)
+		return guest_mem_gone(m, now, c->hdr, (uintptr_t)c->data - (uintptr_t)c->hdr);
+	return guest_mem_gone(m, now, c->data, c->cap) ||
+	       (c->hdr && guest_mem_gone(m, now, c->hdr, VSOCK_HDR_LEN));
 }
 
 /* Makes @ep the current epoch of the same session. 0; -EBUSY: the session cannot go on in it. */
@@ -373,19 +379,19 @@ static int epoch_change(struct vhost_pair *q, struct vhost_epoch *ep)
 
 	vhost_epoch_retire(q);
 	q->ep = ep;
-	for (uint32_t i = 0; i < q->nrec && q->ep; i++) {
-		struct vhost_chain *rec = &q->rec[i];
+	for (uint32_t i = 0; i < q->nchains && q->ep; i++) {
+		struct vhost_chain *c = &q->chains[i];
 
 		/* What waits on the stacks belongs to nobody else: take it along. */
-		if (rec->state == CHAIN_STACK) {
-			if (vhost_pair_tx_move(q, rec)) {
-				rec->ep = ep;
+		if (c->state == CHAIN_CANCELLED) {
+			if (vhost_chain_move(q, c)) {
+				c->ep = ep;
 			} else {
 				(void)vhost_ring_break(&q->to_guest, VHOST_RING_BAD_ADDR);
 				vhost_pair_break(q, &q->to_guest);
 			}
-		} else if (vhost_chain_out(rec) && rec->ep != ep && vhost_pair_alive(q, rec) &&
-			   rec_gone(rec, ep->mem)) {
+		} else if (vhost_chain_out(c) && c->ep != ep && vhost_chain_ours(q, c) &&
+			   chain_gone(c, ep->mem)) {
 			ret = -EBUSY;
 		}
 	}
@@ -396,22 +402,22 @@ static int epoch_change(struct vhost_pair *q, struct vhost_epoch *ep)
 int vhost_pair_switch_mem(struct vhost_pair *q, const struct vhost_pair_setup *s)
 {
 	struct vhost_epoch *ep = NULL;
-	struct vhost_ring rx, tx, old;
+	struct vhost_ring from, to, old;
 	int ret = 0;
 
 	if (!q->loaded || q->paused)
 		return 0;
 	quiesce_stop(&q->tq.qs);
-	old = tx = q->from_guest;
-	rx = q->to_guest;
-	if (vhost_ring_move(&rx, &s->ring[VHOST_TO_GUEST], s->mem) < 0 ||
-	    vhost_ring_move(&tx, &s->ring[VHOST_FROM_GUEST], s->mem) < 0)
+	old = from = q->from_guest;
+	to = q->to_guest;
+	if (vhost_ring_move(&to, &s->ring[VHOST_TO_GUEST], s->mem) < 0 ||
+	    vhost_ring_move(&from, &s->ring[VHOST_FROM_GUEST], s->mem) < 0)
 		ret = -EINVAL;
 	else if (q->ep && !(ep = vhost_epoch_new(s->mem, q->ep->session)))
 		ret = -ENOMEM;
 	if (ret == 0) {
-		q->to_guest = rx;
-		q->from_guest = tx;
+		q->to_guest = to;
+		q->from_guest = from;
 	}
 	if (ep)
 		ret = epoch_change(q, ep);

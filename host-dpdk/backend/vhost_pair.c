@@ -1,12 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Queue pairs: made and freed; notification. Sessions are in session.c, receiving in
- * from_guest.c, sending in to_guest.c. */
-#include "vhost_pair.h"
-
-#include "fd_check.h"
+/* Queue pairs: made and freed; notification. */
+#include "vhost_pair_priv.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
@@ -27,31 +23,19 @@ int vhost_pair_watch_fd(struct vhost_pair *q, int fd)
 	return epoll_ctl(q->epfd, EPOLL_CTL_ADD, fd, &ev) < 0 ? -errno : 0;
 }
 
-static const struct transport_queue_ops queue_ops = {
-	.rx_burst = vhost_pair_rx_burst,
-	.rx_rest = vhost_pair_rx_rest,
-	.rx_release = vhost_pair_rx_release,
-	.tx_reserve = vhost_pair_tx_reserve,
-	.tx_commit = vhost_pair_tx_commit,
-	.tx_cancel = vhost_pair_tx_cancel,
-	.publish = vhost_pair_publish,
-	.tx_max = vhost_pair_tx_max,
-	.tx_ready = vhost_pair_tx_ready,
-	.arm = vhost_pair_arm,
-	.disarm = vhost_pair_disarm,
-};
-
 int vhost_pair_init(struct vhost_pair *q, unsigned index, const char *name)
 {
 	int ret;
 
 	memset(q, 0, sizeof(*q));
-	q->tq.ops = &queue_ops;
+	q->tq.ops = &q->ops;
+	q->ops.rx_rest = vhost_pair_rx_rest;
+	vhost_pair_path(q, vhost_ring_layout_of(0), false);
 	q->index = index;
 	q->name = q->tq.name = name;
 	q->retired_max = UINT64_MAX;
 	for (int i = 0; i < 2; i++)
-		q->callfd[i] = q->kickfd[i] = -1;
+		q->call[i].fd = q->kickfd[i] = -1;
 	q->wakefd = q->watchfd = -1;
 	q->epfd = epoll_create1(EPOLL_CLOEXEC);
 	if (q->epfd < 0)
@@ -73,7 +57,7 @@ static void close_fd(int *fd)
 void vhost_pair_fini(struct vhost_pair *q)
 {
 	for (int i = 0; i < 2; i++) {
-		close_fd(&q->callfd[i]);
+		vhost_call_close(&q->call[i]);
 		close_fd(&q->kickfd[i]);
 	}
 	close_fd(&q->wakefd);
@@ -86,12 +70,12 @@ void vhost_pair_fini(struct vhost_pair *q)
 		free(ep);
 	}
 	vhost_pair_kept_fini(q);
-	free(q->rec);
+	free(q->chains);
 	free(q->stack);
 	free(q->ctrl);
 	free(q->seg);
 	free(q->late);
-	q->rec = NULL;
+	q->chains = NULL;
 	q->stack = q->ctrl = NULL;
 	q->seg = NULL;
 	q->late = NULL;
@@ -106,53 +90,24 @@ void vhost_pair_wake(struct vhost_pair *q)
 	(void)!write(q->wakefd, &one, sizeof(one));
 }
 
-/*
- * What a frontend gives as an eventfd may be anything. A write to a pipe or socket that nobody
- * reads would raise SIGPIPE; to poll a file of the frontend's own file system, or an epoll set
- * whose lock somebody holds, may take as long as the frontend likes.
- */
-static int dup_fd(int fd, int *out)
-{
-	*out = -1;
-	if (fd < 0)
-		return 0;
-	if (!fd_is_eventfd(fd))
-		return -EINVAL;
-	*out = fcntl(fd, F_DUPFD_CLOEXEC, 0);
-	return *out < 0 ? -errno : 0;
-}
-
-int vhost_pair_dup_call(int fd, int *out)
-{
-	int ret = dup_fd(fd, out), flags;
-
-	if (*out < 0)
-		return ret;
-	/* A full eventfd must not stop the queue's owner. */
-	flags = fcntl(*out, F_GETFL);
-	if (flags >= 0 && !(flags & O_NONBLOCK))
-		(void)fcntl(*out, F_SETFL, flags | O_NONBLOCK);
-	return 0;
-}
-
 int vhost_pair_set_call(struct vhost_pair *q, enum vhost_direction ring, int fd)
 {
-	uint64_t one = 1;
-	int own, ret = vhost_pair_dup_call(fd, &own);
+	struct vhost_call own;
+	int ret = vhost_call_dup(fd, &own);
 
 	quiesce_stop(&q->tq.qs);
-	close_fd(&q->callfd[ring]);
-	q->callfd[ring] = own;
+	vhost_call_close(&q->call[ring]);
+	q->call[ring] = own;
 	/* What was published while nobody listened: say it once more. */
-	if (own >= 0 && q->loaded)
-		(void)!write(own, &one, sizeof(one));
+	if (q->loaded)
+		(void)vhost_call_send(&own);
 	quiesce_resume(&q->tq.qs);
 	return ret;
 }
 
 int vhost_pair_set_kick(struct vhost_pair *q, enum vhost_direction ring, int fd)
 {
-	int own, ret = dup_fd(fd, &own);
+	int own, ret = vhost_event_dup(fd, &own);
 
 	if (q->kickfd[ring] >= 0)
 		(void)epoll_ctl(q->epfd, EPOLL_CTL_DEL, q->kickfd[ring], NULL);
@@ -168,59 +123,57 @@ int vhost_pair_set_kick(struct vhost_pair *q, enum vhost_direction ring, int fd)
 
 static void call_guest(struct vhost_pair *q, enum vhost_direction ring)
 {
-	uint64_t one = 1;
+	if (vhost_call_send(&q->call[ring]))
+		stats_add(&q->tq.stats.kicks, 1);
+}
 
-	if (q->callfd[ring] < 0)
+VHOST_INLINE void tell(struct vhost_pair *q, const struct vhost_ring_verbs *v)
+{
+	bool from = v->publish(&q->from_guest), to = v->publish(&q->to_guest);
+
+	if (!from && !to)
 		return;
-	(void)!write(q->callfd[ring], &one, sizeof(one));
-	stats_add(&q->tq.stats.kicks, 1);
+	shm_mb(); /* barrier pair [C], one for both rings */
+	if (from && v->want_call(&q->from_guest))
+		call_guest(q, VHOST_FROM_GUEST);
+	if (to && v->want_call(&q->to_guest))
+		call_guest(q, VHOST_TO_GUEST);
 }
 
 void vhost_pair_tell(struct vhost_pair *q)
 {
-	bool tx = vhost_ring_publish(&q->from_guest), rx = vhost_ring_publish(&q->to_guest);
-
-	if (!tx && !rx)
-		return;
-	shm_mb(); /* barrier pair [C], one for both rings */
-	if (tx && vhost_ring_want_call(&q->from_guest))
-		call_guest(q, VHOST_FROM_GUEST);
-	if (rx && vhost_ring_want_call(&q->to_guest))
-		call_guest(q, VHOST_TO_GUEST);
+	tell(q, q->from_guest.layout->verbs);
 }
 
-void vhost_pair_publish(struct transport_queue *tq)
+VHOST_INLINE void publish(struct vhost_pair *q, const struct vhost_ring_verbs *v)
 {
-	struct vhost_pair *q = vhost_pair_of(tq);
-
 	if (!q->ep)
 		return;
 	if (__builtin_expect(q->nlate, 0) && !vhost_pair_late_send(q) && !q->ep)
 		return;
-	vhost_pair_tell(q);
+	tell(q, v);
 }
 
 /* True when there is work, so that the owner must not sleep. */
-static bool work_now(struct vhost_pair *q, unsigned room)
+VHOST_INLINE bool work_now(struct vhost_pair *q, unsigned room, const struct vhost_ring_verbs *v,
+			   const bool iommu)
 {
-	uint16_t shadow = q->to_guest.shadow;
+	struct vhost_ring *from = &q->from_guest, *to = &q->to_guest;
+	uint16_t offered = v->offered(to);
 
-	if (vhost_ring_pending(&q->from_guest) || vhost_ring_refresh(&q->from_guest) ||
-	    q->from_guest.broken)
+	if (vhost_ready(from, v, iommu) || vhost_ready_now(from, v, iommu) || from->broken)
 		return true;
 	if (q->nlate)
-		return vhost_ring_pending(&q->to_guest) || vhost_ring_refresh(&q->to_guest) ||
-		       q->to_guest.broken;
+		return vhost_ready(to, v, iommu) || vhost_ready_now(to, v, iommu) || to->broken;
 	if (!room)
 		return false;
 	/* Any change counts: the owner may be waiting for a buffer for a control packet. */
-	return vhost_pair_tx_ready(&q->tq) >= room || q->to_guest.broken ||
-	       q->to_guest.shadow != shadow;
+	return q->ops.tx_ready(&q->tq) >= room || to->broken || v->offered(to) != offered;
 }
 
-int vhost_pair_arm(struct transport_queue *tq, unsigned room)
+VHOST_INLINE int arm(struct vhost_pair *q, unsigned room, const struct vhost_ring_verbs *v,
+		     const bool iommu)
 {
-	struct vhost_pair *q = vhost_pair_of(tq);
 	uint32_t have, want;
 
 	q->armed = 1;
@@ -228,25 +181,24 @@ int vhost_pair_arm(struct transport_queue *tq, unsigned room)
 		return 0;
 	if (q->nlate)
 		room = 1;
-	if (work_now(q, room))
+	if (work_now(q, room, v, iommu))
 		return 1;
-	vhost_ring_notify_on(&q->from_guest, q->from_guest.last_avail);
+	v->arm(&q->from_guest, 0);
 	if (room) {
-		have = q->nstack + vhost_ring_pending(&q->to_guest);
-		want = vhost_pair_keep(q) + room - 1;
+		have = q->nstack + vhost_ready(&q->to_guest, v, iommu);
+		want = vhost_pair_ctrl_keep(q) + room - 1;
 		/* With none at all any buffer helps, for control packets at least. */
-		want = have && want > have ? want - have : 0;
-		vhost_ring_notify_on(&q->to_guest, (uint16_t)(q->to_guest.shadow + want));
+		v->arm(&q->to_guest, have && want > have ? want - have : 0);
 	}
 	shm_mb(); /* barrier pair [C] */
-	if (!work_now(q, room))
+	if (!work_now(q, room, v, iommu))
 		return 0;
-	vhost_ring_notify_off(&q->from_guest);
-	vhost_ring_notify_off(&q->to_guest);
+	v->disarm(&q->from_guest);
+	v->disarm(&q->to_guest);
 	return 1;
 }
 
-void vhost_pair_disarm(struct transport_queue *tq)
+static void disarm(struct transport_queue *tq)
 {
 	struct vhost_pair *q = vhost_pair_of(tq);
 	struct epoll_event ev[4];
@@ -255,8 +207,8 @@ void vhost_pair_disarm(struct transport_queue *tq)
 		return;
 	q->armed = 0;
 	if (q->ep) {
-		vhost_ring_notify_off(&q->from_guest);
-		vhost_ring_notify_off(&q->to_guest);
+		vhost_ring_disarm(&q->from_guest);
+		vhost_ring_disarm(&q->to_guest);
 	}
 	(void)epoll_wait(q->epfd, ev, 4, 0);
 }
@@ -264,4 +216,29 @@ void vhost_pair_disarm(struct transport_queue *tq)
 int vhost_pair_fd(struct transport_queue *tq)
 {
 	return vhost_pair_of(tq)->epfd;
+}
+
+/* ---- instances ---- */
+
+#define INSTANCE(instance, layout, iommu)                                                          \
+	static void publish_##instance(struct transport_queue *tq)                                 \
+	{                                                                                          \
+		publish(vhost_pair_of(tq), &vhost_##layout##_verbs);                               \
+	}                                                                                          \
+	static int arm_##instance(struct transport_queue *tq, unsigned room)                       \
+	{                                                                                          \
+		return arm(vhost_pair_of(tq), room, &vhost_##layout##_verbs, iommu);               \
+	}
+VHOST_PATHS(INSTANCE)
+
+void vhost_notify_path(struct transport_queue_ops *ops, const struct vhost_ring_layout *l,
+		       bool iommu)
+{
+	ops->disarm = disarm;
+#define CHOOSE(instance, layout, with_iommu)                                                       \
+	if (l == &vhost_ring_##layout && iommu == with_iommu) {                                    \
+		ops->publish = publish_##instance;                                                 \
+		ops->arm = arm_##instance;                                                         \
+	}
+	VHOST_PATHS(CHOOSE)
 }

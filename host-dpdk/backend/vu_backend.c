@@ -67,7 +67,7 @@ int vu_open(struct vu_dev **out, const struct vu_backend_config *c)
 		free(d);
 		return zv_err(-ENOMEM, "host:%s: out of memory", c->path);
 	}
-	d->evt_call = d->backend_fd = -1;
+	d->evt_call.fd = d->backend_fd = -1;
 	d->cid = c->cid;
 	d->queues = c->queues;
 	d->nqueues = c->nqueues;

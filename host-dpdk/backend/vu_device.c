@@ -18,17 +18,37 @@ static void forget_sources(struct guest_mem_src *src, unsigned n)
 		(void)close(src[i].fd);
 }
 
+/*
+ * An address of SET_VRING_ADDR, which is one of the frontend. (With ACCESS_PLATFORM, which is not
+ * offered, it would be a struct iova, and -EAGAIN of guest_iommu.h a third answer: the ring does
+ * not start yet.)
+ */
+static uint64_t part_addr(const struct vu_ring *r, enum vhost_ring_part part)
+{
+	switch (part) {
+	case VHOST_DESC_AREA:
+		return r->addr.desc;
+	case VHOST_DRIVER_AREA:
+		return r->addr.avail;
+	default:
+		return r->addr.used;
+	}
+}
+
 /* Where ring @no is in our map. False: not wholly in guest memory. */
 static bool ring_area(const struct vu_dev *d, unsigned no, struct vhost_ring_area *a)
 {
+	const struct vhost_ring_layout *l = vhost_ring_layout_of(d->features);
 	const struct vu_ring *r = &d->ring[no];
-	uint64_t n = r->num;
 
-	a->size = r->num;
-	a->desc = (void *)guest_mem_uva(d->rings, (struct uva){r->addr.desc}, 16 * n);
-	a->avail = (void *)guest_mem_uva(d->rings, (struct uva){r->addr.avail}, 6 + 2 * n);
-	a->used = (void *)guest_mem_uva(d->rings, (struct uva){r->addr.used}, 6 + 8 * n);
-	return a->desc && a->avail && a->used;
+	*a = (struct vhost_ring_area){.size = r->num, .pos = r->base};
+	for (unsigned i = 0; i < VHOST_RING_PARTS; i++) {
+		a->part[i] = guest_mem_uva(d->rings, (struct uva){part_addr(r, i)},
+					   vhost_ring_bytes(l, i, r->num));
+		if (!a->part[i])
+			return false;
+	}
+	return true;
 }
 
 /* Everything vhost_pair_start() wants; *s owns a reference to a new payload map. 0 or -errno. */
@@ -38,8 +58,7 @@ static int pair_setup(const struct vu_dev *d, unsigned pair, struct vhost_pair_s
 	if (!ring_area(d, vu_vq(pair, VHOST_TO_GUEST), &s->ring[VHOST_TO_GUEST]) ||
 	    !ring_area(d, vu_vq(pair, VHOST_FROM_GUEST), &s->ring[VHOST_FROM_GUEST]))
 		return -EFAULT;
-	s->event_idx = d->features & VSOCK_FEATURE_EVENT_IDX;
-	s->indirect = d->features & VSOCK_FEATURE_INDIRECT_DESC;
+	s->features = d->features;
 	return guest_mem_import(&s->mem, d->src, d->nsrc);
 }
 
@@ -48,7 +67,7 @@ static int pair_setup(const struct vu_dev *d, unsigned pair, struct vhost_pair_s
 static void event_stop(struct vu_dev *d)
 {
 	if (d->evt_loaded)
-		d->ring[VSOCK_VQ_EVENT].base = d->evt.last_avail;
+		d->ring[VSOCK_VQ_EVENT].base = vhost_ring_position(&d->evt);
 	d->evt_loaded = false;
 }
 
@@ -78,10 +97,10 @@ static void pair_pause(struct vu_dev *d, unsigned pair)
 
 static int set_event_call(struct vu_dev *d, int fd)
 {
-	int own, ret = vhost_pair_dup_call(fd, &own);
+	struct vhost_call own;
+	int ret = vhost_call_dup(fd, &own);
 
-	if (d->evt_call >= 0)
-		(void)close(d->evt_call);
+	vhost_call_close(&d->evt_call);
 	d->evt_call = own;
 	return ret;
 }
@@ -115,41 +134,58 @@ static void event_refused(struct vu_dev *d, uint8_t broken_before)
 		       d->path, vhost_ring_fault_text(d->evt.broken));
 }
 
+/*
+ * The buffer that the driver offers next on the event ring. 0; -EAGAIN: its translation is not
+ * there yet; -EPROTO: there is none, or none of use.
+ */
+static int event_buffer(struct vhost_ring *r, uint16_t *id, struct pkt_seg *seg)
+{
+	struct vhost_desc d;
+	uint32_t ndesc;
+	int n;
+
+	if (!vhost_ring_refresh(r) || !vhost_ring_peek(r, 0, id, &d))
+		return -EPROTO;
+	n = vhost_ring_walk(r, *id, seg, 1, &ndesc);
+	if (n == -EAGAIN)
+		return n;
+	return n == 1 && seg->len >= sizeof(struct virtio_vsock_event) ? 0 : -EPROTO;
+}
+
 /* Tells the driver on the event ring that its connections are gone. */
 static void send_reset(struct vu_dev *d)
 {
 	struct vhost_ring_area a;
 	struct pkt_seg seg;
-	uint32_t ndesc;
-	uint16_t head;
-	uint64_t one = 1;
+	uint16_t id;
 	uint8_t broken;
+	int ret;
 
 	if (!d->reset_due || !ring_ready(d, VSOCK_VQ_EVENT))
 		return;
 	d->reset_due = false;
 	if (!d->evt_loaded) {
 		if (!ring_area(d, VSOCK_VQ_EVENT, &a) ||
-		    vhost_ring_load(&d->evt, &a, d->rings, d->features & VSOCK_FEATURE_EVENT_IDX,
-				    d->features & VSOCK_FEATURE_INDIRECT_DESC, true) < 0)
+		    vhost_ring_load(&d->evt, &a, d->rings, NULL, d->features, true) < 0)
 			return;
 		d->evt_loaded = true;
 	}
 	broken = d->evt.broken;
-	if (!vhost_ring_refresh(&d->evt) || !vhost_ring_head(&d->evt, d->evt.last_avail, &head) ||
-	    vhost_ring_walk(&d->evt, head, &seg, 1, &ndesc) != 1 ||
-	    seg.len < sizeof(struct virtio_vsock_event)) {
+	ret = event_buffer(&d->evt, &id, &seg);
+	d->reset_due = ret == -EAGAIN;
+	if (ret == -EAGAIN)
+		return;
+	if (ret < 0) {
 		event_refused(d, broken);
 		return;
 	}
 	memset(seg.base, 0,
 	       sizeof(struct virtio_vsock_event)); /* VIRTIO_VSOCK_EVENT_TRANSPORT_RESET */
-	d->evt.last_avail++;
-	vhost_ring_used(&d->evt, head, sizeof(struct virtio_vsock_event));
-	(void)vhost_ring_publish(&d->evt);
-	d->evt.published = d->evt.used_idx;
-	if (d->evt_call >= 0)
-		(void)!write(d->evt_call, &one, sizeof(one));
+	vhost_ring_take(&d->evt);
+	vhost_ring_put(&d->evt, id, sizeof(struct virtio_vsock_event));
+	if (vhost_ring_publish(&d->evt)) /* told in any case, once */
+		(void)vhost_ring_want_call(&d->evt);
+	(void)vhost_call_send(&d->evt_call);
 	zv_log_limited(&d->log, ZV_LOG_INFO, "%s: TRANSPORT_RESET sent", d->path);
 }
 
@@ -161,9 +197,8 @@ static void snapshot(const struct vu_dev *d, unsigned pair, struct vu_loaded *l)
 		const struct vu_ring *r = &d->ring[vu_vq(pair, i)];
 
 		l->num[i] = r->num;
-		l->where[i][0] = r->addr.desc;
-		l->where[i][1] = r->addr.avail;
-		l->where[i][2] = r->addr.used;
+		for (unsigned k = 0; k < VHOST_RING_PARTS; k++)
+			l->where[i][k] = part_addr(r, k);
 	}
 }
 
@@ -206,9 +241,9 @@ static void pair_start(struct vu_dev *d, unsigned pair)
  * The frontend starts a ring of a paused pair where it was stopped. One that was only disabled has
  * no base to say; after GET_VRING_BASE the driver may have been another one meanwhile.
  */
-static bool left_there(const struct vu_ring *r, uint16_t base)
+static bool left_there(const struct vu_ring *r, struct vhost_ring_pos base)
 {
-	return r->base == base && (r->based || !r->stopped);
+	return vhost_ring_pos_same(r->base, base) && (r->based || !r->stopped);
 }
 
 /* The session of a paused pair goes on, or is over. */
@@ -298,7 +333,7 @@ int vu_set_call(struct vu_dev *d, unsigned vq, int fd)
 	return event_taken(d, vq, "call", vhost_pair_set_call(d->queues[pair], ring, fd));
 }
 
-uint16_t vu_ring_stop(struct vu_dev *d, unsigned vq)
+struct vhost_ring_pos vu_ring_stop(struct vu_dev *d, unsigned vq)
 {
 	struct vu_ring *r = &d->ring[vq];
 

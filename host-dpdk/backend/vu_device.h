@@ -21,7 +21,7 @@
 /* What the frontend has said about a ring. */
 struct vu_ring {
 	uint32_t num;
-	uint16_t base; /* where it was set, and later where it was stopped */
+	struct vhost_ring_pos base; /* where it was set, and later where it was stopped */
 	struct vu_vring_addr addr;
 	bool have_addr, kicked, enabled;
 	bool stopped, based; /* GET_VRING_BASE has come; SET_VRING_BASE since it was last stopped */
@@ -30,7 +30,7 @@ struct vu_ring {
 /* What a pair was loaded with: a change means a new session. */
 struct vu_loaded {
 	uint64_t features;
-	uint64_t where[2][3]; /* desc, avail, used as frontend addresses */
+	uint64_t where[2][VHOST_RING_PARTS]; /* as in SET_VRING_ADDR */
 	uint32_t num[2];
 };
 
@@ -54,7 +54,7 @@ struct vu_dev {
 	bool reset_due; /* a TRANSPORT_RESET waits for the event ring */
 	bool evt_loaded;
 	struct vhost_ring evt;
-	int evt_call;	/* dup'ed, -1: none */
+	struct vhost_call evt_call;
 	int backend_fd; /* of SET_BACKEND_REQ_FD; -1: none */
 };
 
@@ -84,7 +84,7 @@ int vu_set_kick(struct vu_dev *d, unsigned vq, int fd);
 int vu_set_call(struct vu_dev *d, unsigned vq, int fd);
 
 /* GET_VRING_BASE: stops virtqueue @vq and says where. */
-uint16_t vu_ring_stop(struct vu_dev *d, unsigned vq);
+struct vhost_ring_pos vu_ring_stop(struct vu_dev *d, unsigned vq);
 
 /* SET_MEM_TABLE, checked: the same sessions go on in new maps. 0; -errno: refused, as it was
  * before. */

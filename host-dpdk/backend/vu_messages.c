@@ -210,7 +210,7 @@ static int set_vring_base(struct vu_dev *d, struct vu_exchange *x)
 {
 	struct vu_ring *r = &d->ring[vq_of_state(x->msg)];
 
-	r->base = (uint16_t)x->msg->payload.state.num;
+	r->base.v = x->msg->payload.state.num;
 	r->based = true;
 	return 0;
 }
@@ -221,7 +221,7 @@ static int get_vring_base(struct vu_dev *d, struct vu_exchange *x)
 
 	x->answer.size = sizeof(x->answer.payload.state);
 	x->answer.payload.state.index = vq;
-	x->answer.payload.state.num = vu_ring_stop(d, vq);
+	x->answer.payload.state.num = vu_ring_stop(d, vq).v;
 	return 1;
 }
 

@@ -19,7 +19,7 @@
  */
 #include "fuzz.h"
 #include "guest_world.h"
-#include "vhost_pair.h"
+#include "vhost_pair_priv.h"
 
 #include <sys/eventfd.h>
 #include <unistd.h>
@@ -39,7 +39,7 @@ struct state {
 	struct transport_queue *tq;
 	struct held rx[HELD], tx[HELD];
 	unsigned nrx, ntx;
-	bool event_idx, indirect;
+	uint64_t features;
 	uint8_t broken[2];
 };
 
@@ -161,7 +161,7 @@ static void receive(struct state *s, struct fz *z)
 	struct rx_pkt pkt[VHOST_BURST];
 	unsigned max = fz_below(z, VHOST_BURST + 1);
 	bool was_up = s->q->ep != NULL;
-	int n = vhost_pair_rx_burst(s->tq, pkt, max);
+	int n = s->tq->ops->rx_burst(s->tq, pkt, max);
 
 	FZ_CHECK(n >= 0 && (unsigned)n <= max && (was_up || !n));
 	FZ_CHECK(!s->q->ep || (!s->q->from_guest.broken && !s->q->to_guest.broken));
@@ -186,7 +186,7 @@ static void receive(struct state *s, struct fz *z)
 			FZ_CHECK(s->rx[k].token != p->token);
 		s->nrx++;
 		if (s->nrx == HELD)
-			vhost_pair_rx_release(s->tq, s->rx[--s->nrx].token);
+			s->tq->ops->rx_release(s->tq, s->rx[--s->nrx].token);
 	}
 }
 
@@ -196,7 +196,7 @@ static void release(struct state *s, unsigned k)
 		return;
 	for (uint32_t i = 0; i < s->rx[k].nseg; i++)
 		touch(&s->rx[k].seg[i]);
-	vhost_pair_rx_release(s->tq, s->rx[k].token);
+	s->tq->ops->rx_release(s->tq, s->rx[k].token);
 	s->rx[k] = s->rx[--s->nrx];
 }
 
@@ -208,7 +208,7 @@ static void reserve(struct state *s, struct fz *z)
 
 	if (s->ntx + want > HELD)
 		return;
-	n = vhost_pair_tx_reserve(s->tq, slot, want, 64, how & 0x40 ? TX_CTRL : 0);
+	n = s->tq->ops->tx_reserve(s->tq, slot, want, 64, how & 0x40 ? TX_CTRL : 0);
 	FZ_CHECK(n <= want);
 	FZ_CHECK(s->q->ep || n == 0 || s->q->to_guest.broken);
 	for (unsigned i = 0; i < n; i++) {
@@ -238,9 +238,9 @@ static void send_or_cancel(struct state *s, struct fz *z, bool send)
 	fill(&s->tx[k], 0);
 	h.len = s->tx[k].seg[0].len;
 	if (send)
-		vhost_pair_tx_commit(s->tq, s->tx[k].token, &h);
+		s->tq->ops->tx_commit(s->tq, s->tx[k].token, &h);
 	else
-		vhost_pair_tx_cancel(s->tq, s->tx[k].token);
+		s->tq->ops->tx_cancel(s->tq, s->tx[k].token);
 	s->tx[k] = s->tx[--s->ntx];
 }
 
@@ -250,10 +250,10 @@ static void notify(struct state *s, struct fz *z)
 
 	switch (how & 3) {
 	case 0:
-		FZ_CHECK(vhost_pair_arm(s->tq, how & 4 ? 1u + (how >> 5) * 9 : 0) <= 1);
+		FZ_CHECK(s->tq->ops->arm(s->tq, how & 4 ? 1u + (how >> 5) * 9 : 0) <= 1);
 		break;
 	case 1:
-		vhost_pair_disarm(s->tq);
+		s->tq->ops->disarm(s->tq);
 		break;
 	case 2:
 		FZ_CHECK(vhost_pair_set_call(s->q, how >> 2 & 1, how & 8 ? eventfds[0] : -1) == 0);
@@ -261,8 +261,8 @@ static void notify(struct state *s, struct fz *z)
 	default:
 		FZ_CHECK(vhost_pair_set_kick(s->q, how >> 2 & 1, how & 8 ? eventfds[1] : -1) == 0);
 	}
-	FZ_CHECK(!vhost_pair_tx_ready(s->tq) || s->q->ep);
-	FZ_CHECK(vhost_pair_tx_max(s->tq) <= s->w.ring_size);
+	FZ_CHECK(!s->tq->ops->tx_ready(s->tq) || s->q->ep);
+	FZ_CHECK(s->tq->ops->tx_max(s->tq) <= s->w.ring_size);
 }
 
 /* ---- the control thread ---- */
@@ -270,13 +270,12 @@ static void notify(struct state *s, struct fz *z)
 static struct vhost_pair_setup setup_of(struct state *s)
 {
 	struct guest_mem *gm = world_now(&s->w)->gm;
-	struct vhost_pair_setup hs = {
-		.mem = gm, .event_idx = s->event_idx, .indirect = s->indirect};
+	struct vhost_pair_setup hs = {.mem = gm, .features = s->features};
 
 	for (unsigned i = 0; i < 2; i++)
-		hs.ring[i] = (struct vhost_ring_area){(void *)gm->r[3 * i].va,
-						      (void *)gm->r[3 * i + 1].va,
-						      (void *)gm->r[3 * i + 2].va, s->w.ring_size};
+		hs.ring[i] = (struct vhost_ring_area){
+			.part = {gm->r[3 * i].va, gm->r[3 * i + 1].va, gm->r[3 * i + 2].va},
+			.size = s->w.ring_size};
 	return hs;
 }
 
@@ -306,15 +305,16 @@ static void resume_or_pause(struct state *s)
 		late_writes(s);
 		return;
 	}
-	left = (struct vhost_pair_bases){{s->q->to_guest.last_avail, s->q->from_guest.last_avail}};
+	left = (struct vhost_pair_bases){
+		{vhost_ring_position(&s->q->to_guest), vhost_ring_position(&s->q->from_guest)}};
 	if (!world_next(&s->w))
 		return;
 	hs = setup_of(s);
 	ret = vhost_pair_resume(s->q, &hs, world_now(&s->w)->gm);
 	if (ret == 0) {
 		FZ_CHECK(s->tq->session == session && s->tq->up);
-		FZ_CHECK(s->q->to_guest.last_avail == left.base[0] &&
-			 s->q->from_guest.last_avail == left.base[1]);
+		FZ_CHECK(vhost_ring_pos_same(vhost_ring_position(&s->q->to_guest), left.base[0]) &&
+			 vhost_ring_pos_same(vhost_ring_position(&s->q->from_guest), left.base[1]));
 	} else {
 		(void)vhost_pair_stop(s->q, &b);
 	}
@@ -362,18 +362,18 @@ static void check(struct state *s)
 		s->broken[i] = r[i]->broken;
 		FZ_CHECK(vhost_ring_fault_text(r[i]->broken) != NULL);
 	}
-	for (uint32_t i = 0; i < s->q->nrec; i++) {
-		const struct vhost_chain *rec = &s->q->rec[i];
+	for (uint32_t i = 0; i < s->q->nchains; i++) {
+		const struct vhost_chain *c = &s->q->chains[i];
 
-		used += rec->state != CHAIN_FREE;
-		if (rec->state == CHAIN_FREE || !vhost_pair_alive(s->q, rec))
+		used += c->state != CHAIN_FREE;
+		if (c->state == CHAIN_FREE || !vhost_chain_ours(s->q, c))
 			continue;
-		lent += rec->state == CHAIN_RX_OUT;
-		given += rec->state != CHAIN_RX_OUT;
+		lent += c->state == CHAIN_LENT;
+		given += c->state != CHAIN_LENT;
 	}
-	for (uint32_t t = s->q->free; t; t = s->q->rec[t - 1].next)
-		FZ_CHECK(++nfree <= s->q->nrec);
-	FZ_CHECK(nfree + used == s->q->nrec);
+	for (uint32_t t = s->q->free; t; t = s->q->chains[t - 1].next)
+		FZ_CHECK(++nfree <= s->q->nchains);
+	FZ_CHECK(nfree + used == s->q->nchains);
 	FZ_CHECK(used == s->nrx + s->ntx + s->q->nstack + s->q->nctrl + s->q->nlate);
 	if (s->q->ep) {
 		FZ_CHECK(vhost_ring_in_flight(&s->q->from_guest) == lent && lent <= s->w.ring_size);
@@ -391,7 +391,7 @@ static void teardown(struct state *s)
 		release(s, 0);
 	while (s->ntx) {
 		fill(&s->tx[0], 0);
-		vhost_pair_tx_cancel(s->tq, s->tx[0].token);
+		s->tq->ops->tx_cancel(s->tq, s->tx[0].token);
 		s->tx[0] = s->tx[--s->ntx];
 	}
 	check(s);
@@ -435,14 +435,14 @@ static void step(struct state *s, struct fz *z)
 		send_or_cancel(s, z, op == 12);
 		break;
 	case 14:
-		vhost_pair_publish(s->tq);
+		s->tq->ops->publish(s->tq);
 		break;
 	case 15:
 		notify(s, z);
 		break;
 	case 16: /* tokens that nobody has, ring addresses as a frontend would send them */
-		vhost_pair_rx_release(s->tq, s->q->nrec + fz_u8(z));
-		vhost_pair_tx_cancel(s->tq, UINT32_MAX - fz_u8(z));
+		s->tq->ops->rx_release(s->tq, s->q->nchains + fz_u8(z));
+		s->tq->ops->tx_cancel(s->tq, UINT32_MAX - fz_u8(z));
 		ring_address(s, z);
 		break;
 	default:
@@ -461,8 +461,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	memset(&s, 0, sizeof(s));
 	world_init(&s.w, (shape & 0x30) == 0x30,
 		   1u << (shape & 7) > RING_MAX ? RING_MAX : 1u << (shape & 7));
-	s.event_idx = shape & 0x40;
-	s.indirect = shape & 0x80;
+	s.features = (shape & 0x40 ? VSOCK_FEATURE_EVENT_IDX : 0) |
+		     (shape & 0x80 ? VSOCK_FEATURE_INDIRECT_DESC : 0);
 	s.q = aligned_alloc(SHM_CACHE_LINE, sizeof(*s.q));
 	FZ_CHECK(s.q && vhost_pair_init(s.q, 0, "fuzz") == 0);
 	s.tq = &s.q->tq;

@@ -6,7 +6,7 @@
  */
 #include "proto/vsock_hdr.h"
 #include "shm_access.h"
-#include "vhost_ring.h"
+#include "vhost_ring_split.h"
 
 #include <pthread.h>
 #include <setjmp.h>
@@ -75,9 +75,9 @@ static unsigned look_at_header(void)
 
 static unsigned look_at_descriptor(void)
 {
-	static struct vring_desc d;
+	static struct vhost_desc d;
 
-	vhost_ring_desc_get(&d, shared);
+	vhost_split_desc_get(&d, shared);
 	return d.len <= SMALL && really32(&d.len) > SMALL;
 }
 

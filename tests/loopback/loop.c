@@ -26,11 +26,10 @@ static struct world {
 static struct vhost_pair_setup setup_of(struct vsock_pair *p, struct guest_mem *mem)
 {
 	return (struct vhost_pair_setup){
-		.ring = {[VHOST_TO_GUEST] = {p->rx.desc, p->rx.avail, p->rx.used, p->rx.size},
-			 [VHOST_FROM_GUEST] = {p->tx.desc, p->tx.avail, p->tx.used, p->tx.size}},
+		.ring = {[VHOST_TO_GUEST] = {{p->rx.desc, p->rx.avail, p->rx.used}, p->rx.size},
+			 [VHOST_FROM_GUEST] = {{p->tx.desc, p->tx.avail, p->tx.used}, p->tx.size}},
 		.mem = mem,
-		.event_idx = true,
-		.indirect = true,
+		.features = VSOCK_FEATURE_EVENT_IDX | VSOCK_FEATURE_INDIRECT_DESC,
 	};
 }
 
@@ -108,8 +107,8 @@ bool loop_pause(void (*meanwhile)(void *arg), void *arg)
 		quiesce_stop(&W.pair[i].tq.qs);
 		good &= vhost_pair_pause(&W.hq[i], rings, &b);
 		/* all that was taken has been returned */
-		good &= b.base[VHOST_TO_GUEST] == W.pair[i].rx.used->idx;
-		good &= b.base[VHOST_FROM_GUEST] == W.pair[i].tx.used->idx;
+		good &= b.base[VHOST_TO_GUEST].v == W.pair[i].rx.used->idx;
+		good &= b.base[VHOST_FROM_GUEST].v == W.pair[i].tx.used->idx;
 	}
 	meanwhile(arg);
 	for (unsigned i = 0; i < W.n; i++) {

@@ -25,9 +25,9 @@ def owner(first):
 def threads(first='packets'):
     return {
         'device': [
-            at('host-dpdk/backend/vhost_ring.h', 'vhost_ring_publish'),
-            store('event_idx', 1, 'shm_store_release16(&r->used->idx, htole16(r->used_idx))', need='rlx'),
-            {**store('rx_idx', 1, 'shm_store_release16(&r->used->idx, htole16(r->used_idx))'),
+            at('host-dpdk/backend/vhost_ring_split.h', 'vhost_split_publish'),
+            store('event_idx', 1, 'shm_store_release16(&used->idx, htole16(r->split.used_idx))', need='rlx'),
+            {**store('rx_idx', 1, 'shm_store_release16(&used->idx, htole16(r->split.used_idx))'),
              'need': 'rel'},
         ],
         'owner': owner(first),

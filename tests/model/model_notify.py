@@ -3,6 +3,8 @@
 sleeper takes them, arms and sleeps until it has all. If it sleeps for ever, a wake-up was lost."""
 from steps import (Model, at, branch, check, eventfd_write, goto, label, let, load, mb, sleep_on, store)
 
+SPLIT = 'host-dpdk/backend/vhost_ring_split.h'
+
 BURSTS = (1, 2, 1)
 ALL = sum(BURSTS)
 MOD = 16          # of the indices; the code's is 2^16
@@ -19,22 +21,22 @@ PUBLISH = {  # (store of the index, barrier, look at the event index, at the fla
              (at('guest-pmd/virtqueue.h', 'virtq_publish'), 'shm_mb()'),
              (at('guest-pmd/virtqueue.h', 'virtq_publish'), 'shm_load16(virtq_avail_event(vq))'),
              (at('guest-pmd/virtqueue.h', 'virtq_publish'), 'shm_load16(&vq->used->flags)')),
-    'interrupt': ((at('host-dpdk/backend/vhost_ring.h', 'vhost_ring_publish'),
-                   'shm_store_release16(&r->used->idx, htole16(r->used_idx))'),
-                  (at('host-dpdk/backend/vhost_pair.c', 'vhost_pair_tell'), 'shm_mb()'),
-                  (at('host-dpdk/backend/vhost_ring.h', 'vhost_ring_want_call'),
-                   'shm_load16(&r->avail->ring[r->size])'),
-                  (at('host-dpdk/backend/vhost_ring.h', 'vhost_ring_want_call'), 'shm_load16(&r->avail->flags)')),
+    'interrupt': ((at(SPLIT, 'vhost_split_publish'),
+                   'shm_store_release16(&used->idx, htole16(r->split.used_idx))'),
+                  (at('host-dpdk/backend/vhost_pair.c', 'tell'), 'shm_mb()'),
+                  (at(SPLIT, 'vhost_split_want_call'),
+                   'shm_load16(&avail->ring[r->area.size])'),
+                  (at(SPLIT, 'vhost_split_want_call'), 'shm_load16(&avail->flags)')),
 }
 SLEEP = {  # (look, wish by event index, wish by flag, barrier, last look, wish not to be told)
-    'kick': ((at('host-dpdk/backend/vhost_ring.h', 'vhost_ring_refresh'), 'shm_load_acquire16(&r->avail->idx)'),
-             (at('host-dpdk/backend/vhost_ring_split.c', 'vhost_ring_notify_on'),
-              'shm_store16((uint16_t *)(void *)&r->used->ring[r->size], htole16(event))'),
-             (at('host-dpdk/backend/vhost_ring_split.c', 'vhost_ring_notify_on'), 'shm_store16(&r->used->flags, 0)'),
-             (at('host-dpdk/backend/vhost_pair.c', 'vhost_pair_arm'), 'shm_mb()'),
-             (at('host-dpdk/backend/vhost_ring.h', 'vhost_ring_refresh'), 'shm_load_acquire16(&r->avail->idx)'),
-             (at('host-dpdk/backend/vhost_ring_split.c', 'vhost_ring_notify_off'),
-              'shm_store16(&r->used->flags, htole16(VRING_USED_F_NO_NOTIFY))')),
+    'kick': ((at(SPLIT, 'vhost_split_refresh'), 'shm_load_acquire16(&avail->idx)'),
+             (at(SPLIT, 'vhost_split_arm'),
+              'shm_store16((uint16_t *)(void *)&used->ring[r->area.size], htole16(event))'),
+             (at(SPLIT, 'vhost_split_arm'), 'shm_store16(&used->flags, 0)'),
+             (at('host-dpdk/backend/vhost_pair.c', 'arm'), 'shm_mb()'),
+             (at(SPLIT, 'vhost_split_refresh'), 'shm_load_acquire16(&avail->idx)'),
+             (at(SPLIT, 'vhost_split_disarm'),
+              'shm_store16(&used->flags, htole16(VRING_USED_F_NO_NOTIFY))')),
     'interrupt': ((at('guest-pmd/virtqueue_split.c', 'virtq_look'),
                    'shm_load_acquire16(&vq->used->idx)'),
                   (at('guest-pmd/virtqueue_split.c', 'virtq_notify_at'),

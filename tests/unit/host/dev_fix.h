@@ -4,7 +4,7 @@
 #define DEV_FIX_H
 
 #include "guest_fix.h"
-#include "vhost_pair.h"
+#include "vhost_pair_priv.h"
 
 #include <stdlib.h>
 
@@ -16,9 +16,12 @@
 #define WRITE VRING_DESC_F_WRITE
 #define IND   VRING_DESC_F_INDIRECT
 
+#define FEATURES (VSOCK_FEATURE_EVENT_IDX | VSOCK_FEATURE_INDIRECT_DESC)
+
 struct fix {
 	struct guest g;
 	struct drv rx, tx;
+	struct guest_iommu *iommu; /* of the sessions that start; NULL: none */
 	struct vhost_pair *q;
 	struct transport_queue *tq;
 	struct rx_pkt pkt[64];
@@ -28,7 +31,7 @@ struct fix {
 
 static inline void fill_setup(struct fix *f, struct vhost_pair_setup *s, struct guest_mem *gm)
 {
-	*s = (struct vhost_pair_setup){.mem = gm, .event_idx = true, .indirect = true};
+	*s = (struct vhost_pair_setup){.mem = gm, .iommu = f->iommu, .features = FEATURES};
 	s->ring[VHOST_TO_GUEST] = drv_area(&f->rx, f->g.gm);
 	s->ring[VHOST_FROM_GUEST] = drv_area(&f->tx, f->g.gm);
 }
@@ -123,8 +126,8 @@ static inline void send_one(struct fix *f, const struct tx_slot *s, uint32_t len
 
 	for (uint32_t i = 0; i < len; i++)
 		s->data[i] = (uint8_t)(i + 1);
-	vhost_pair_tx_commit(f->tq, s->token, &h);
-	vhost_pair_publish(f->tq);
+	f->tq->ops->tx_commit(f->tq, s->token, &h);
+	f->tq->ops->publish(f->tq);
 }
 
 #define T(fn) cmocka_unit_test_setup_teardown(fn, setup, teardown)

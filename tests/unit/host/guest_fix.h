@@ -85,8 +85,8 @@ static inline struct vhost_ring_area drv_area(const struct drv *d, const struct 
 {
 	uint8_t *base = gm->r[0].va + d->off;
 
-	return (struct vhost_ring_area){(void *)base, (void *)(base + DRV_AVAIL),
-					(void *)(base + DRV_USED), d->size};
+	return (struct vhost_ring_area){.part = {base, base + DRV_AVAIL, base + DRV_USED},
+					.size = d->size};
 }
 
 static inline void drv_desc(struct drv *d, unsigned i, uint64_t addr, uint32_t len, uint16_t flags,

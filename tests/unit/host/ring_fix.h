@@ -4,6 +4,7 @@
 #define RING_FIX_H
 
 #include "guest_fix.h"
+#include "vhost_ring_split.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -25,13 +26,16 @@ struct fix {
 	uint32_t ndesc;
 };
 
-static inline void load(struct fix *f, bool event_idx, bool indirect, bool writable)
+#define EVENT_IDX VSOCK_FEATURE_EVENT_IDX
+#define INDIRECT  VSOCK_FEATURE_INDIRECT_DESC
+
+static inline void load(struct fix *f, uint64_t features, bool writable)
 {
 	struct vhost_ring_area a;
 
 	drv_make(&f->d, &f->g, 0, N);
 	a = drv_area(&f->d, f->g.gm);
-	assert_int_equal(vhost_ring_load(&f->r, &a, f->g.gm, event_idx, indirect, writable), 0);
+	assert_int_equal(vhost_ring_load(&f->r, &a, f->g.gm, NULL, features, writable), 0);
 }
 
 static inline int setup(void **state)
@@ -39,7 +43,7 @@ static inline int setup(void **state)
 	struct fix *f = calloc(1, sizeof(*f));
 
 	guest_make(&f->g);
-	load(f, true, true, false);
+	load(f, EVENT_IDX | INDIRECT, false);
 	*state = f;
 	return 0;
 }
@@ -64,13 +68,14 @@ static inline void table(struct fix *f, unsigned i, uint64_t addr, uint32_t len,
 /* Offers and takes the chain at @head. */
 static inline int take(struct fix *f, uint16_t head)
 {
-	uint16_t h;
+	struct vhost_desc first;
+	uint16_t id;
 
 	drv_offer(&f->d, head);
-	if (!vhost_ring_refresh(&f->r) || !vhost_ring_head(&f->r, f->r.last_avail, &h))
+	if (!vhost_ring_refresh(&f->r) || !vhost_ring_peek(&f->r, 0, &id, &first))
 		return -EPROTO;
-	f->r.last_avail++;
-	return vhost_ring_walk(&f->r, h, f->seg, 2048, &f->ndesc);
+	vhost_ring_take(&f->r);
+	return vhost_ring_walk(&f->r, id, f->seg, 2048, &f->ndesc);
 }
 
 #endif

@@ -6,21 +6,23 @@
 #include "dev_fix.h"
 
 #include "../read_once.h"
+#include "vhost_ring_split.h"
 
 /* The rings as the device maps them; @r is one of them. */
 static void watch_ring(const struct vhost_ring *r)
 {
-	once_watch(r->desc, r->size * sizeof(*r->desc));
-	once_watch(r->avail, 6 + 2 * r->size);
-	once_watch(r->used, 6 + 8 * r->size);
+	for (unsigned i = 0; i < VHOST_RING_PARTS; i++)
+		once_watch(r->area.part[i], vhost_ring_bytes(r->layout, i, r->area.size));
 }
 
 /* One look at the ring and the entries [@from, @to), each a chain at the head of its number. */
 static void expect_entries(const struct vhost_ring *r, unsigned from, unsigned to)
 {
-	once_expect(&r->avail->idx);
+	const struct vring_avail *avail = vhost_split_avail(r);
+
+	once_expect(&avail->idx);
 	for (unsigned i = from; i < to; i++)
-		once_expect(&r->avail->ring[i]);
+		once_expect(&avail->ring[i]);
 }
 
 static void expect_desc(const struct vring_desc *d)
@@ -50,14 +52,14 @@ static void test_packets_of_one_descriptor_are_read_once(void **state)
 	for (unsigned i = 0; i < 3; i++)
 		once_watch(host_va(f, off[i]), HDR);
 	once_begin();
-	n = vhost_pair_rx_burst(f->tq, f->pkt, 64);
+	n = f->tq->ops->rx_burst(f->tq, f->pkt, 64);
 	once_end();
 	assert_int_equal(n, 3);
 	expect_entries(r, 0, 3);
 	for (unsigned i = 0; i < 3; i++) {
-		expect_desc(&r->desc[i]);
+		expect_desc(&vhost_split_table(r)[i]);
 		once_expect_hdr(host_va(f, off[i]));
-		vhost_pair_rx_release(f->tq, f->pkt[i].token);
+		f->tq->ops->rx_release(f->tq, f->pkt[i].token);
 	}
 	once_expect_no_more();
 }
@@ -74,16 +76,16 @@ static void test_a_chain_of_two_is_read_once_by_the_walk(void **state)
 	drv_desc(&f->tx, 0, G_GPA + off, HDR, NEXT, 1);
 	drv_desc(&f->tx, 1, G_GPA + off + HDR, 100, 0, 0);
 	drv_offer(&f->tx, 0);
-	once_watch(&r->desc[1], sizeof(*r->desc));
-	once_watch(r->avail, 6 + 2 * r->size);
+	once_watch(&vhost_split_table(r)[1], sizeof(struct vring_desc));
+	once_watch(vhost_split_avail(r), 6 + 2 * r->area.size);
 	once_begin();
-	n = vhost_pair_rx_burst(f->tq, f->pkt, 64);
+	n = f->tq->ops->rx_burst(f->tq, f->pkt, 64);
 	once_end();
 	assert_int_equal(n, 1);
 	expect_entries(r, 0, 1);
-	expect_desc(&r->desc[1]);
+	expect_desc(&vhost_split_table(r)[1]);
 	once_expect_no_more();
-	vhost_pair_rx_release(f->tq, f->pkt[0].token);
+	f->tq->ops->rx_release(f->tq, f->pkt[0].token);
 }
 
 static void test_receive_buffers_of_the_guest_are_read_once(void **state)
@@ -97,15 +99,15 @@ static void test_receive_buffers_of_the_guest_are_read_once(void **state)
 	watch_ring(r);
 	once_watch(host_va(f, G_DATA), HDR);
 	once_begin();
-	n = vhost_pair_tx_reserve(f->tq, f->slot, 2, 64, 0);
-	vhost_pair_tx_commit(f->tq, f->slot[0].token, &(struct vsock_hdr){.len = 64});
+	n = f->tq->ops->tx_reserve(f->tq, f->slot, 2, 64, 0);
+	f->tq->ops->tx_commit(f->tq, f->slot[0].token, &(struct vsock_hdr){.len = 64});
 	once_end();
 	assert_int_equal(n, 2);
 	expect_entries(r, 0, 2);
-	expect_desc(&r->desc[0]);
-	expect_desc(&r->desc[1]);
+	expect_desc(&vhost_split_table(r)[0]);
+	expect_desc(&vhost_split_table(r)[1]);
 	once_expect_no_more(); /* and nothing of the header is read back */
-	vhost_pair_tx_cancel(f->tq, f->slot[1].token);
+	f->tq->ops->tx_cancel(f->tq, f->slot[1].token);
 }
 
 int main(void)

@@ -16,10 +16,10 @@ static void broken(struct fix *f, uint32_t session)
 	assert_int_equal(f->tq->session, session + 1);
 	assert_int_equal(f->tq->stats.ring_broken, 1);
 	assert_int_equal(f->tq->stats.rx_bad_chain, 1);
-	assert_int_equal(vhost_pair_rx_burst(f->tq, f->pkt, 64), 0);
-	assert_int_equal(vhost_pair_tx_reserve(f->tq, f->slot, 64, 1, 0), 0);
-	assert_false(vhost_pair_tx_ready(f->tq));
-	vhost_pair_publish(f->tq);
+	assert_int_equal(f->tq->ops->rx_burst(f->tq, f->pkt, 64), 0);
+	assert_int_equal(f->tq->ops->tx_reserve(f->tq, f->slot, 64, 1, 0), 0);
+	assert_false(f->tq->ops->tx_ready(f->tq));
+	f->tq->ops->publish(f->tq);
 	f->tq->stats.ring_broken = f->tq->stats.rx_bad_chain = 0;
 }
 
@@ -33,21 +33,21 @@ static void broken_rings(void **state)
 	drv_desc(&f->tx, 0, G_GPA + off, HDR + 8, 0, 0);
 	drv_desc(&f->tx, 1, G_GPA + off, HDR + 8, NEXT, 1);
 	drv_offer(&f->tx, 0);
-	assert_int_equal(vhost_pair_rx_burst(f->tq, f->pkt, 64), 1);
+	assert_int_equal(f->tq->ops->rx_burst(f->tq, f->pkt, 64), 1);
 	held = f->pkt[0].token;
 	drv_offer(&f->tx, 0);
 	drv_offer(&f->tx, 1);
-	assert_int_equal(vhost_pair_rx_burst(f->tq, f->pkt, 64), 0);
+	assert_int_equal(f->tq->ops->rx_burst(f->tq, f->pkt, 64), 0);
 	broken(f, 1);
-	vhost_pair_rx_release(f->tq, held);
+	f->tq->ops->rx_release(f->tq, held);
 	/* heads, avail index */
 	fresh(f, N);
 	drv_offer(&f->tx, N);
-	assert_int_equal(vhost_pair_rx_burst(f->tq, f->pkt, 64), 0);
+	assert_int_equal(f->tq->ops->rx_burst(f->tq, f->pkt, 64), 0);
 	broken(f, 3);
 	fresh(f, N);
 	f->tx.avail->idx = N + 1;
-	assert_int_equal(vhost_pair_rx_burst(f->tq, f->pkt, 64), 0);
+	assert_int_equal(f->tq->ops->rx_burst(f->tq, f->pkt, 64), 0);
 	broken(f, 5);
 	/* a receive buffer of less than a header, alone or behind good ones */
 	for (unsigned good = 0; good < 3; good++) {
@@ -55,24 +55,24 @@ static void broken_rings(void **state)
 		for (unsigned i = 0; i < good; i++)
 			offer_rx(f, (uint16_t)i, 100);
 		offer_rx(f, (uint16_t)good, HDR - 1);
-		assert_int_equal(vhost_pair_tx_reserve(f->tq, f->slot, 64, 1, 0), 0);
+		assert_int_equal(f->tq->ops->tx_reserve(f->tq, f->slot, 64, 1, 0), 0);
 		broken(f, 7 + 2 * good);
 	}
 	/* the same found out by tx_ready: the next rx_burst says so */
 	fresh(f, N);
 	f->rx.avail->idx = 0x8000;
-	assert_false(vhost_pair_tx_ready(f->tq));
-	assert_int_equal(vhost_pair_rx_burst(f->tq, f->pkt, 64), 0);
+	assert_false(f->tq->ops->tx_ready(f->tq));
+	assert_int_equal(f->tq->ops->rx_burst(f->tq, f->pkt, 64), 0);
 	broken(f, 13);
 	/* the file behind the memory was cut off (sigbus.h) */
 	fresh(f, N);
 	f->q->ep->mem->fault = 1;
-	assert_int_equal(vhost_pair_rx_burst(f->tq, f->pkt, 64), 0);
+	assert_int_equal(f->tq->ops->rx_burst(f->tq, f->pkt, 64), 0);
 	broken(f, 15);
 	/* it can be started again, and works */
 	fresh(f, N);
 	offer_rx(f, 0, 100);
-	assert_int_equal(vhost_pair_tx_reserve(f->tq, f->slot, 64, 1, 0), 1);
+	assert_int_equal(f->tq->ops->tx_reserve(f->tq, f->slot, 64, 1, 0), 1);
 	send_one(f, f->slot, 5);
 	assert_used(&f->rx, 0, HDR + 5);
 }
@@ -86,9 +86,9 @@ static void changed_chain(void **state)
 	drv_desc(&f->rx, 0, D, 20, WRITE | NEXT, 1);
 	drv_desc(&f->rx, 1, D + 100, 100, WRITE, 0);
 	drv_offer(&f->rx, 0);
-	assert_int_equal(vhost_pair_tx_reserve(f->tq, f->slot, 64, 1, 0), 1);
+	assert_int_equal(f->tq->ops->tx_reserve(f->tq, f->slot, 64, 1, 0), 1);
 	f->rx.desc[1].addr = G_GPA + G_SIZE;
-	vhost_pair_tx_commit(f->tq, f->slot[0].token, &h);
+	f->tq->ops->tx_commit(f->tq, f->slot[0].token, &h);
 	assert_int_equal(f->q->to_guest.broken, VHOST_RING_BAD_ADDR);
 	broken(f, 1);
 }
@@ -100,9 +100,9 @@ static void take_rest(struct fix *f)
 {
 	int n;
 
-	while ((n = vhost_pair_rx_rest(f->tq, f->pkt, 64)) > 0)
+	while ((n = f->tq->ops->rx_rest(f->tq, f->pkt, 64)) > 0)
 		for (int i = 0; i < n; i++)
-			vhost_pair_rx_release(f->tq, f->pkt[i].token);
+			f->tq->ops->rx_release(f->tq, f->pkt[i].token);
 	assert_int_equal(f->q->kept_bytes, 0);
 	assert_int_equal(f->q->nkept, 0);
 }
@@ -123,29 +123,29 @@ static void what_was_sent_is_kept(void **state)
 	}
 	memset(&f->g.mem[off[0] + HDR], 0x11, 8);
 	memset(&f->g.mem[off[1] + HDR], 0x22, 8);
-	assert_int_equal(vhost_pair_rx_rest(f->tq, f->pkt, 64), 0);
+	assert_int_equal(f->tq->ops->rx_rest(f->tq, f->pkt, 64), 0);
 	assert_true(vhost_pair_stop(f->q, &b));
-	assert_int_equal(b.base[VHOST_FROM_GUEST], 3);
+	assert_int_equal(b.base[VHOST_FROM_GUEST].v, 3);
 	assert_used(&f->tx, 2, 0);
 	assert_used(&f->tx, 0, 0);
 	assert_used(&f->tx, 1, 0);
 	memset(&f->g.mem[off[0]], 0xee, HDR + 8); /* the driver has its buffers back */
-	assert_int_equal(vhost_pair_rx_burst(f->tq, f->pkt, 64), 0);
-	assert_int_equal(vhost_pair_rx_rest(f->tq, f->pkt, 1), 1);
+	assert_int_equal(f->tq->ops->rx_burst(f->tq, f->pkt, 64), 0);
+	assert_int_equal(f->tq->ops->rx_rest(f->tq, f->pkt, 1), 1);
 	assert_int_equal(f->pkt[0].nseg, 1);
 	assert_int_equal(f->pkt[0].hdr.len, 8);
 	assert_int_equal(f->pkt[0].seg[0].len, 8);
 	assert_int_equal(f->pkt[0].seg[0].base[7], 0x11);
 	fresh(f, N); /* and a new session makes no difference */
-	assert_int_equal(vhost_pair_rx_rest(f->tq, f->pkt + 1, 63), 2);
+	assert_int_equal(f->tq->ops->rx_rest(f->tq, f->pkt + 1, 63), 2);
 	assert_int_equal(f->pkt[1].seg[0].base[0], 0x22);
 	assert_int_equal(f->pkt[2].nseg, 0);
-	assert_int_equal(vhost_pair_rx_rest(f->tq, f->pkt + 3, 61), 0);
-	vhost_pair_rx_release(f->tq, f->pkt[0].token);
-	vhost_pair_rx_release(f->tq, f->pkt[0].token); /* twice: nothing */
-	vhost_pair_rx_release(f->tq, f->pkt[1].token + 5);
+	assert_int_equal(f->tq->ops->rx_rest(f->tq, f->pkt + 3, 61), 0);
+	f->tq->ops->rx_release(f->tq, f->pkt[0].token);
+	f->tq->ops->rx_release(f->tq, f->pkt[0].token); /* twice: nothing */
+	f->tq->ops->rx_release(f->tq, f->pkt[1].token + 5);
 	assert_int_equal(f->pkt[1].seg[0].base[0], 0x22);
-	vhost_pair_rx_release(f->tq, f->pkt[1].token);
+	f->tq->ops->rx_release(f->tq, f->pkt[1].token);
 	assert_int_equal(f->q->kept_bytes, 0);
 	assert_int_equal(f->q->nkept, 0);
 }
@@ -186,23 +186,23 @@ static void stop_returns_all(void **state)
 
 	drv_desc(&f->tx, 7, G_GPA + off, HDR + 8, 0, 0);
 	drv_offer(&f->tx, 7);
-	assert_int_equal(vhost_pair_rx_burst(f->tq, f->pkt, 64), 1);
+	assert_int_equal(f->tq->ops->rx_burst(f->tq, f->pkt, 64), 1);
 	rx_token = f->pkt[0].token;
 	held = f->pkt[0].seg[0].base;
 	for (unsigned i = 0; i < 3; i++)
 		offer_rx(f, (uint16_t)i, 1000);
-	assert_int_equal(vhost_pair_tx_reserve(f->tq, f->slot, 2, 1, 0), 2);
+	assert_int_equal(f->tq->ops->tx_reserve(f->tq, f->slot, 2, 1, 0), 2);
 	tx_token = f->slot[1].token;
 	reserved = f->slot[1].data;
-	vhost_pair_tx_cancel(f->tq, f->slot[0].token);
+	f->tq->ops->tx_cancel(f->tq, f->slot[0].token);
 
 	assert_int_equal(f->tq->session, 1);
 	assert_true(vhost_pair_stop(f->q, &b));
 	assert_false(vhost_pair_stop(f->q, &b));
 	assert_int_equal(f->tq->up, 0);
 	assert_int_equal(f->tq->session, 2);
-	assert_int_equal(b.base[VHOST_FROM_GUEST], 1);
-	assert_int_equal(b.base[VHOST_TO_GUEST], 2);
+	assert_int_equal(b.base[VHOST_FROM_GUEST].v, 1);
+	assert_int_equal(b.base[VHOST_TO_GUEST].v, 2);
 	assert_used(&f->tx, 7, 0);
 	assert_used(&f->rx, 0, 0);
 	assert_used(&f->rx, 1, 0);
@@ -219,21 +219,21 @@ static void stop_returns_all(void **state)
 	start(f);
 	assert_int_equal(f->tq->session, 3);
 	assert_int_equal(f->tq->stats.sessions, 2);
-	assert_int_equal(vhost_pair_tx_reserve(f->tq, f->slot, 64, 1, 0), 1);
+	assert_int_equal(f->tq->ops->tx_reserve(f->tq, f->slot, 64, 1, 0), 1);
 	/* stale tokens mean nothing to its rings */
-	vhost_pair_rx_release(f->tq, rx_token);
-	vhost_pair_tx_commit(f->tq, tx_token, &h);
+	f->tq->ops->rx_release(f->tq, rx_token);
+	f->tq->ops->tx_commit(f->tq, tx_token, &h);
 	assert_null(f->q->retired); /* and the memory is gone with the last */
-	vhost_pair_publish(f->tq);
+	f->tq->ops->publish(f->tq);
 	assert_false(drv_used(&f->tx, &(uint32_t){0}, &(uint32_t){0}));
 	assert_false(drv_used(&f->rx, &(uint32_t){0}, &(uint32_t){0}));
 	send_one(f, f->slot, 3);
 	assert_used(&f->rx, 2, HDR + 3);
 	/* given back twice, or never given: nothing happens */
-	vhost_pair_rx_release(f->tq, rx_token);
-	vhost_pair_tx_cancel(f->tq, tx_token);
-	vhost_pair_tx_cancel(f->tq, 1u << 30);
-	vhost_pair_rx_release(f->tq, UINT32_MAX);
+	f->tq->ops->rx_release(f->tq, rx_token);
+	f->tq->ops->tx_cancel(f->tq, tx_token);
+	f->tq->ops->tx_cancel(f->tq, 1u << 30);
+	f->tq->ops->rx_release(f->tq, UINT32_MAX);
 }
 
 /* Stale tokens do not eat up the records of the next sessions. */
@@ -245,14 +245,14 @@ static void many_stale(void **state)
 	for (unsigned s = 0; s < 10; s++) {
 		for (unsigned i = 0; i < N; i++)
 			offer_rx(f, (uint16_t)i, 1000);
-		assert_int_equal(vhost_pair_tx_reserve(f->tq, f->slot, 64, 0, TX_CTRL), N);
+		assert_int_equal(f->tq->ops->tx_reserve(f->tq, f->slot, 64, 0, TX_CTRL), N);
 		for (unsigned i = 0; i < N; i++)
 			stale[s][i] = f->slot[i].token;
 		fresh(f, N);
 	}
 	for (unsigned s = 0; s < 10; s++)
 		for (unsigned i = 0; i < N; i++)
-			vhost_pair_tx_cancel(f->tq, stale[s][i]);
+			f->tq->ops->tx_cancel(f->tq, stale[s][i]);
 	assert_null(f->q->retired);
 	assert_int_equal(f->q->nstack, 0);
 }
@@ -294,19 +294,19 @@ static void calls(void **state)
 	drv_desc(&f->tx, 0, G_GPA + off, HDR, 0, 0);
 	drv_offer(&f->tx, 0);
 	f->tx.avail->ring[N] = 0; /* used_event: tell me about the first */
-	assert_int_equal(vhost_pair_rx_burst(f->tq, f->pkt, 64), 1);
-	vhost_pair_publish(f->tq);
+	assert_int_equal(f->tq->ops->rx_burst(f->tq, f->pkt, 64), 1);
+	f->tq->ops->publish(f->tq);
 	assert_int_equal(count(tx), 1);
 	assert_int_equal(count(rx), 0);
 	offer_rx(f, 0, 100);
 	offer_rx(f, 1, 100);
 	f->rx.avail->ring[N] = 1; /* the second */
-	assert_int_equal(vhost_pair_tx_reserve(f->tq, f->slot, 2, 1, 0), 2);
+	assert_int_equal(f->tq->ops->tx_reserve(f->tq, f->slot, 2, 1, 0), 2);
 	send_one(f, &f->slot[0], 1);
 	assert_int_equal(count(rx), 0);
 	send_one(f, &f->slot[1], 1);
 	assert_int_equal(count(rx), 1);
-	vhost_pair_publish(f->tq);
+	f->tq->ops->publish(f->tq);
 	assert_int_equal(count(rx), 0);
 	assert_int_equal(f->tq->stats.kicks, 2);
 	assert_int_equal(vhost_pair_set_call(f->q, VHOST_TO_GUEST, -1), 0);
@@ -324,66 +324,66 @@ static void arming(void **state)
 	assert_int_equal(vhost_pair_set_kick(f->q, VHOST_TO_GUEST, rx), 0);
 	assert_int_equal(vhost_pair_set_kick(f->q, VHOST_FROM_GUEST, tx), 0);
 	assert_true(readable(fd)); /* vhost_pair_start has woken the owner */
-	assert_int_equal(vhost_pair_arm(f->tq, 0), 0);
-	vhost_pair_disarm(f->tq);
+	assert_int_equal(f->tq->ops->arm(f->tq, 0), 0);
+	f->tq->ops->disarm(f->tq);
 	assert_false(readable(fd));
 	drv_desc(&f->tx, 0, G_GPA + off, HDR, 0, 0);
 	/* armed at the next index; a kick wakes, once, without anybody reading the eventfd */
-	assert_int_equal(vhost_pair_arm(f->tq, 0), 0);
+	assert_int_equal(f->tq->ops->arm(f->tq, 0), 0);
 	assert_int_equal(drv_avail_event(&f->tx), 0);
 	drv_offer(&f->tx, 0);
 	kick(tx);
 	assert_true(readable(fd));
-	vhost_pair_disarm(f->tq);
+	f->tq->ops->disarm(f->tq);
 	assert_false(readable(fd));
-	assert_int_equal(vhost_pair_arm(f->tq, 0), 1); /* work is there */
-	assert_int_equal(vhost_pair_rx_burst(f->tq, f->pkt, 64), 1);
-	assert_int_equal(vhost_pair_arm(f->tq, 0), 0);
+	assert_int_equal(f->tq->ops->arm(f->tq, 0), 1); /* work is there */
+	assert_int_equal(f->tq->ops->rx_burst(f->tq, f->pkt, 64), 1);
+	assert_int_equal(f->tq->ops->arm(f->tq, 0), 0);
 	assert_int_equal(drv_avail_event(&f->tx), 1);
 	kick(tx);
 	assert_true(readable(fd));
-	vhost_pair_disarm(f->tq);
+	f->tq->ops->disarm(f->tq);
 	/* room to send: none at all, any buffer wakes */
-	assert_int_equal(vhost_pair_arm(f->tq, 1), 0);
+	assert_int_equal(f->tq->ops->arm(f->tq, 1), 0);
 	assert_int_equal(drv_avail_event(&f->rx), 0);
 	offer_rx(f, 0, 100);
 	kick(rx);
 	assert_true(readable(fd));
-	vhost_pair_disarm(f->tq);
-	assert_int_equal(vhost_pair_arm(f->tq, 1), 1);
+	f->tq->ops->disarm(f->tq);
+	assert_int_equal(f->tq->ops->arm(f->tq, 1), 1);
 	/* only those kept for control are left: woken when there is one more */
 	for (unsigned i = 1; i < N; i++)
 		offer_rx(f, (uint16_t)i, 100);
-	assert_int_equal(vhost_pair_tx_reserve(f->tq, f->slot, 64, 1, 0), N - KEEP);
-	assert_int_equal(vhost_pair_tx_reserve(f->tq, f->slot + N - KEEP, 3, 0, TX_CTRL), 3);
-	assert_int_equal(vhost_pair_arm(f->tq, 1), 0);
+	assert_int_equal(f->tq->ops->tx_reserve(f->tq, f->slot, 64, 1, 0), N - KEEP);
+	assert_int_equal(f->tq->ops->tx_reserve(f->tq, f->slot + N - KEEP, 3, 0, TX_CTRL), 3);
+	assert_int_equal(f->tq->ops->arm(f->tq, 1), 0);
 	assert_int_equal(drv_avail_event(&f->rx), N + 3);
-	vhost_pair_disarm(f->tq);
+	f->tq->ops->disarm(f->tq);
 	/* five wanted: woken when there are as many, and those for control */
-	assert_int_equal(vhost_pair_arm(f->tq, 5), 0);
+	assert_int_equal(f->tq->ops->arm(f->tq, 5), 0);
 	assert_int_equal(drv_avail_event(&f->rx), N + 3 + 4);
-	vhost_pair_disarm(f->tq);
+	f->tq->ops->disarm(f->tq);
 	for (unsigned i = 0; i < 3; i++)
-		vhost_pair_tx_cancel(f->tq, f->slot[i].token);
-	assert_int_equal(vhost_pair_arm(f->tq, 1), 0);
+		f->tq->ops->tx_cancel(f->tq, f->slot[i].token);
+	assert_int_equal(f->tq->ops->arm(f->tq, 1), 0);
 	assert_int_equal(drv_avail_event(&f->rx), N);
-	vhost_pair_disarm(f->tq);
-	vhost_pair_tx_cancel(f->tq, f->slot[3].token);
-	assert_int_equal(vhost_pair_arm(f->tq, 1), 1);
-	assert_int_equal(vhost_pair_arm(f->tq, 2), 0);
+	f->tq->ops->disarm(f->tq);
+	f->tq->ops->tx_cancel(f->tq, f->slot[3].token);
+	assert_int_equal(f->tq->ops->arm(f->tq, 1), 1);
+	assert_int_equal(f->tq->ops->arm(f->tq, 2), 0);
 	assert_int_equal(drv_avail_event(&f->rx), N);
-	vhost_pair_disarm(f->tq);
+	f->tq->ops->disarm(f->tq);
 	for (unsigned i = 4; i < N; i++)
-		vhost_pair_tx_cancel(f->tq, f->slot[i].token);
-	assert_int_equal(vhost_pair_arm(f->tq, N - KEEP), 1);
+		f->tq->ops->tx_cancel(f->tq, f->slot[i].token);
+	assert_int_equal(f->tq->ops->arm(f->tq, N - KEEP), 1);
 	/* the control thread wakes too, up or down */
-	vhost_pair_disarm(f->tq);
+	f->tq->ops->disarm(f->tq);
 	assert_false(readable(fd));
 	fresh(f, N);
 	assert_true(readable(fd));
 	/* a kick that nobody has seen yet outlives its descriptor */
-	assert_int_equal(vhost_pair_arm(f->tq, 0), 0);
-	vhost_pair_disarm(f->tq);
+	assert_int_equal(f->tq->ops->arm(f->tq, 0), 0);
+	f->tq->ops->disarm(f->tq);
 	assert_false(readable(fd));
 	kick(tx);
 	assert_int_equal(vhost_pair_set_kick(f->q, VHOST_FROM_GUEST, other), 0);
@@ -422,25 +422,25 @@ static void *own(void *arg)
 		if (tq->session != session)
 			__atomic_fetch_add(&o->sessions, 1, __ATOMIC_RELAXED);
 		session = tq->session;
-		n = vhost_pair_rx_burst(tq, pkt, 16);
+		n = tq->ops->rx_burst(tq, pkt, 16);
 		while (nheld)
-			vhost_pair_rx_release(tq, held[--nheld]);
+			tq->ops->rx_release(tq, held[--nheld]);
 		for (int i = 0; i < n; i++) {
 			o->packets++;
 			if (pkt[i].nseg)
 				held[nheld++] = pkt[i].token;
 		}
-		n = (int)vhost_pair_tx_reserve(tq, slot, 16, 4, 0);
+		n = (int)tq->ops->tx_reserve(tq, slot, 16, 4, 0);
 		for (int i = 0; i < n; i++) {
 			memset(slot[i].data, 1, 4);
 			if (i % 2)
-				vhost_pair_tx_cancel(tq, slot[i].token);
+				tq->ops->tx_cancel(tq, slot[i].token);
 			else
-				vhost_pair_tx_commit(tq, slot[i].token, &h);
+				tq->ops->tx_commit(tq, slot[i].token, &h);
 		}
-		vhost_pair_publish(tq);
-		if (vhost_pair_arm(tq, 1) == 0)
-			vhost_pair_disarm(tq);
+		tq->ops->publish(tq);
+		if (tq->ops->arm(tq, 1) == 0)
+			tq->ops->disarm(tq);
 		quiesce_leave(&tq->qs);
 	}
 	return NULL;
@@ -477,8 +477,8 @@ static void restarts(void **state)
 		guest_mem_put(gm);
 		assert_true(vhost_pair_stop(f->q, &b));
 		/* all that was taken has been returned */
-		assert_int_equal(f->tx.used->idx, b.base[VHOST_FROM_GUEST]);
-		assert_int_equal(f->rx.used->idx, b.base[VHOST_TO_GUEST]);
+		assert_int_equal(f->tx.used->idx, b.base[VHOST_FROM_GUEST].v);
+		assert_int_equal(f->rx.used->idx, b.base[VHOST_TO_GUEST].v);
 		drv_make(&f->rx, &f->g, 0, N);
 		drv_make(&f->tx, &f->g, 1, N);
 		start(f);

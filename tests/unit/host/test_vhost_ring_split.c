@@ -250,19 +250,21 @@ static void hostile_drivers(void **state)
 	struct fix *f = *state;
 
 	for (size_t i = 0; i < sizeof(hostile) / sizeof(hostile[0]); i++) {
-		uint16_t head;
+		struct vhost_desc first;
+		uint16_t id;
 
-		load(f, true, hostile[i].mode != NO_IND, hostile[i].mode == WR);
+		load(f, EVENT_IDX | (hostile[i].mode == NO_IND ? 0 : INDIRECT),
+		     hostile[i].mode == WR);
 		hostile[i].make(f);
-		if (vhost_ring_refresh(&f->r) && vhost_ring_head(&f->r, f->r.last_avail, &head))
-			assert_int_equal(vhost_ring_walk(&f->r, head, f->seg, 2048, &f->ndesc),
+		if (vhost_ring_refresh(&f->r) && vhost_ring_peek(&f->r, 0, &id, &first))
+			assert_int_equal(vhost_ring_walk(&f->r, id, f->seg, 2048, &f->ndesc),
 					 -EPROTO);
 		if (f->r.broken != hostile[i].want)
 			fail_msg("%s: %s, not %s", hostile[i].name,
 				 vhost_ring_fault_text(f->r.broken),
 				 vhost_ring_fault_text(hostile[i].want));
 		/* sticky, with the first reason */
-		f->d.avail->idx = f->r.last_avail;
+		f->d.avail->idx = f->r.split.last_avail;
 		assert_int_equal(vhost_ring_refresh(&f->r), 0);
 		(void)vhost_ring_break(&f->r, VHOST_RING_SHORT);
 		assert_int_equal(f->r.broken, hostile[i].want);
@@ -377,7 +379,7 @@ static void wrap(void **state)
 			assert_seg(f, 0, i, 1);
 		}
 		for (unsigned i = 0; i < 7; i++)
-			vhost_ring_used(&f->r, (uint16_t)i, round + i);
+			vhost_ring_put(&f->r, (uint16_t)i, round + i);
 		assert_false(drv_used(&f->d, &(uint32_t){0}, &(uint32_t){0}));
 		assert_true(vhost_ring_publish(&f->r));
 		(void)vhost_ring_want_call(&f->r);
@@ -394,12 +396,12 @@ static void resume(void **state)
 	struct vhost_ring_area a = drv_area(&f->d, f->g.gm);
 
 	f->d.used->idx = f->d.avail->idx = f->d.avail_idx = f->d.seen = 65534;
-	assert_int_equal(vhost_ring_load(&f->r, &a, f->g.gm, true, true, false), 0);
+	assert_int_equal(vhost_ring_load(&f->r, &a, f->g.gm, NULL, EVENT_IDX | INDIRECT, false), 0);
 	assert_int_equal(vhost_ring_refresh(&f->r), 0);
 	for (unsigned i = 0; i < 4; i++) {
 		drv_desc(&f->d, i, D, 1, 0, 0);
 		assert_int_equal(take(f, (uint16_t)i), 1);
-		vhost_ring_used(&f->r, (uint16_t)i, 0);
+		vhost_ring_put(&f->r, (uint16_t)i, 0);
 	}
 	assert_true(vhost_ring_publish(&f->r));
 	for (unsigned i = 0; i < 4; i++)
@@ -416,14 +418,19 @@ static void refused_areas(void **state)
 
 	for (unsigned i = 0; i < 5; i++) {
 		a = ok, a.size = bad[i];
-		assert_int_equal(vhost_ring_load(&f->r, &a, f->g.gm, true, true, false), -EINVAL);
+		assert_int_equal(
+			vhost_ring_load(&f->r, &a, f->g.gm, NULL, EVENT_IDX | INDIRECT, false),
+			-EINVAL);
 	}
-	a = ok, a.desc = (void *)((uintptr_t)a.desc + 8);
-	assert_int_equal(vhost_ring_load(&f->r, &a, f->g.gm, true, true, false), -EINVAL);
-	a = ok, a.avail = (void *)((uintptr_t)a.avail + 1);
-	assert_int_equal(vhost_ring_load(&f->r, &a, f->g.gm, true, true, false), -EINVAL);
-	a = ok, a.used = (void *)((uintptr_t)a.used + 2);
-	assert_int_equal(vhost_ring_load(&f->r, &a, f->g.gm, true, true, false), -EINVAL);
+	a = ok, a.part[VHOST_DESC_AREA] = (uint8_t *)a.part[VHOST_DESC_AREA] + 8;
+	assert_int_equal(vhost_ring_load(&f->r, &a, f->g.gm, NULL, EVENT_IDX | INDIRECT, false),
+			 -EINVAL);
+	a = ok, a.part[VHOST_DRIVER_AREA] = (uint8_t *)a.part[VHOST_DRIVER_AREA] + 1;
+	assert_int_equal(vhost_ring_load(&f->r, &a, f->g.gm, NULL, EVENT_IDX | INDIRECT, false),
+			 -EINVAL);
+	a = ok, a.part[VHOST_DEVICE_AREA] = (uint8_t *)a.part[VHOST_DEVICE_AREA] + 2;
+	assert_int_equal(vhost_ring_load(&f->r, &a, f->g.gm, NULL, EVENT_IDX | INDIRECT, false),
+			 -EINVAL);
 	a = ok, a.size = N / 2;
 	assert_int_equal(vhost_ring_move(&f->r, &a, f->g.gm), -EINVAL);
 }
@@ -433,7 +440,7 @@ static void refused_areas(void **state)
 static bool call_after(struct fix *f, unsigned n)
 {
 	for (unsigned i = 0; i < n; i++)
-		vhost_ring_used(&f->r, 0, 0);
+		vhost_ring_put(&f->r, 0, 0);
 	return vhost_ring_publish(&f->r) && vhost_ring_want_call(&f->r);
 }
 
@@ -453,7 +460,7 @@ static void event_idx(void **state)
 	*used_event = 14;
 	assert_false(call_after(f, 1)); /* passed before */
 	/* across the wrap */
-	f->r.used_idx = f->r.published = 65530;
+	f->r.split.used_idx = f->r.split.published = 65530;
 	*used_event = 65535;
 	assert_false(call_after(f, 5));
 	assert_true(call_after(f, 1));
@@ -461,9 +468,12 @@ static void event_idx(void **state)
 	assert_false(call_after(f, 3));
 	assert_true(call_after(f, 1));
 	/* our wish */
-	vhost_ring_notify_on(&f->r, 0xabcd);
+	f->r.split.shadow = 0xabcd;
+	vhost_ring_arm(&f->r, 0);
 	assert_int_equal(drv_avail_event(&f->d), 0xabcd);
-	vhost_ring_notify_off(&f->r);
+	vhost_ring_arm(&f->r, 0x6543);
+	assert_int_equal(drv_avail_event(&f->d), 0x1110);
+	vhost_ring_disarm(&f->r);
 	assert_int_equal(f->d.used->flags, 0);
 }
 
@@ -471,11 +481,11 @@ static void event_flags(void **state)
 {
 	struct fix *f = *state;
 
-	load(f, false, true, false);
+	load(f, INDIRECT, false);
 	assert_int_equal(f->d.used->flags, VRING_USED_F_NO_NOTIFY);
-	vhost_ring_notify_on(&f->r, 7);
+	vhost_ring_arm(&f->r, 7);
 	assert_int_equal(f->d.used->flags, 0);
-	vhost_ring_notify_off(&f->r);
+	vhost_ring_disarm(&f->r);
 	assert_int_equal(f->d.used->flags, VRING_USED_F_NO_NOTIFY);
 	f->d.avail->ring[N] = 1234; /* no used_event without the feature */
 	assert_true(call_after(f, 1));

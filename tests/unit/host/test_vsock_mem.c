@@ -17,13 +17,13 @@ static void switch_mem(void **state)
 
 	drv_desc(&f->tx, 0, G_GPA + off, HDR + 8, 0, 0);
 	drv_offer(&f->tx, 0);
-	assert_int_equal(vhost_pair_rx_burst(f->tq, f->pkt, 64), 1);
+	assert_int_equal(f->tq->ops->rx_burst(f->tq, f->pkt, 64), 1);
 	rx_token = f->pkt[0].token;
 	held = f->pkt[0].seg[0].base;
 	for (unsigned i = 0; i < 3; i++)
 		offer_rx(f, (uint16_t)i, 1000);
-	assert_int_equal(vhost_pair_tx_reserve(f->tq, f->slot, 3, 1, 0), 3);
-	vhost_pair_tx_cancel(f->tq, f->slot[2].token); /* one on the stack, two out */
+	assert_int_equal(f->tq->ops->tx_reserve(f->tq, f->slot, 3, 1, 0), 3);
+	f->tq->ops->tx_cancel(f->tq, f->slot[2].token); /* one on the stack, two out */
 	before = f->slot[2].data;
 
 	fill_setup(f, &s, gm);
@@ -32,22 +32,22 @@ static void switch_mem(void **state)
 	assert_int_equal(f->tq->session, 1);
 	assert_int_equal(f->tq->up, 1);
 	assert_int_equal(held[0], 1); /* not revoked */
-	vhost_pair_rx_release(f->tq, rx_token);
+	f->tq->ops->rx_release(f->tq, rx_token);
 	f->slot[0].data[0] = 0x55;
-	vhost_pair_tx_commit(f->tq, f->slot[0].token, &h);
-	vhost_pair_tx_cancel(f->tq, f->slot[1].token);
+	f->tq->ops->tx_commit(f->tq, f->slot[0].token, &h);
+	f->tq->ops->tx_cancel(f->tq, f->slot[1].token);
 	assert_null(f->q->retired);
-	vhost_pair_publish(f->tq);
+	f->tq->ops->publish(f->tq);
 	assert_used(&f->tx, 0, 0);
 	assert_used(&f->rx, 0, HDR + 1);
 	assert_int_equal(f->g.mem[G_DATA + HDR], 0x55);
 	/* the other two come back, in the new map */
-	assert_int_equal(vhost_pair_tx_reserve(f->tq, f->slot, 3, 1, 0), 2);
+	assert_int_equal(f->tq->ops->tx_reserve(f->tq, f->slot, 3, 1, 0), 2);
 	assert_true(f->slot[1].data != before);
 	f->slot[1].data[0] = 0x66;
-	vhost_pair_tx_commit(f->tq, f->slot[1].token, &h);
-	vhost_pair_tx_commit(f->tq, f->slot[0].token, &h);
-	vhost_pair_publish(f->tq);
+	f->tq->ops->tx_commit(f->tq, f->slot[1].token, &h);
+	f->tq->ops->tx_commit(f->tq, f->slot[0].token, &h);
+	f->tq->ops->publish(f->tq);
 	assert_used(&f->rx, 2, HDR + 1);
 	assert_int_equal(f->g.mem[G_DATA + 0x2000 + HDR], 0x66);
 	assert_used(&f->rx, 1, HDR + 1);
@@ -92,15 +92,15 @@ static void unused_memory_goes(void **state)
 	assert_int_equal(switch_to(f, f->g.fd), 0); /* from here on two regions */
 	for (unsigned i = 0; i < 2; i++)
 		offer_rx(f, (uint16_t)i, 1000);
-	assert_int_equal(vhost_pair_tx_reserve(f->tq, f->slot, 2, 1, 0), 2);
+	assert_int_equal(f->tq->ops->tx_reserve(f->tq, f->slot, 2, 1, 0), 2);
 	assert_int_equal(switch_to(f, fd), 0);
 	assert_int_equal(f->tq->session, 1);
 	f->slot[0].data[0] = 0x55;
-	vhost_pair_tx_commit(f->tq, f->slot[0].token, &h);
-	vhost_pair_publish(f->tq);
+	f->tq->ops->tx_commit(f->tq, f->slot[0].token, &h);
+	f->tq->ops->publish(f->tq);
 	assert_used(&f->rx, 0, HDR + 1);
 	assert_int_equal(f->g.mem[G_DATA + HDR], 0x55);
-	vhost_pair_tx_cancel(f->tq, f->slot[1].token);
+	f->tq->ops->tx_cancel(f->tq, f->slot[1].token);
 	assert_null(f->q->retired);
 	close(fd);
 }
@@ -123,13 +123,13 @@ static void memory_in_use_goes(void **state)
 			vsock_hdr_put(f->g.mem + at, &h);
 			drv_desc(&f->tx, 0, G_GPA + at, HDR + 4, 0, 0);
 			drv_offer(&f->tx, 0);
-			assert_int_equal(vhost_pair_rx_burst(f->tq, f->pkt, 64), 1);
+			assert_int_equal(f->tq->ops->rx_burst(f->tq, f->pkt, 64), 1);
 			token = f->pkt[0].token;
 			mine = f->pkt[0].seg[0].base;
 		} else {
 			drv_desc(&f->rx, 0, G_GPA + at, 1000, WRITE, 0);
 			drv_offer(&f->rx, 0);
-			assert_int_equal(vhost_pair_tx_reserve(f->tq, f->slot, 1, 1, 0), 1);
+			assert_int_equal(f->tq->ops->tx_reserve(f->tq, f->slot, 1, 1, 0), 1);
 			token = f->slot[0].token;
 			mine = f->slot[0].data;
 		}
@@ -141,9 +141,9 @@ static void memory_in_use_goes(void **state)
 			assert_int_equal(f->g.mem[at + i], 0x77);
 		assert_int_equal(mine[3], 0xd1);
 		if (rx)
-			vhost_pair_rx_release(f->tq, token);
+			f->tq->ops->rx_release(f->tq, token);
 		else
-			vhost_pair_tx_commit(f->tq, token, &h);
+			f->tq->ops->tx_commit(f->tq, token, &h);
 		assert_int_equal(f->g.mem[at], 0x77);
 		assert_null(f->q->retired);
 		fresh(f, N);
@@ -167,7 +167,7 @@ static void maps_kept_are_bounded(void **state)
 
 		drv_desc(&f->tx, (uint16_t)n, G_GPA + off, HDR + 8, 0, 0);
 		drv_offer(&f->tx, (uint16_t)n);
-		assert_int_equal(vhost_pair_rx_burst(f->tq, f->pkt, 64), 1);
+		assert_int_equal(f->tq->ops->rx_burst(f->tq, f->pkt, 64), 1);
 		token[n] = f->pkt[0].token;
 		gm = own_map(f);
 		fill_setup(f, &s, gm);
@@ -181,13 +181,13 @@ static void maps_kept_are_bounded(void **state)
 	fill_setup(f, &s, gm);
 	assert_int_equal(vhost_pair_start(f->q, &s), -EBUSY);
 	assert_int_equal(f->tq->up, 0);
-	vhost_pair_rx_release(f->tq, token[0]);
+	f->tq->ops->rx_release(f->tq, token[0]);
 	assert_int_equal(vhost_pair_start(f->q, &s), -EBUSY);
-	vhost_pair_rx_release(f->tq, token[1]);
+	f->tq->ops->rx_release(f->tq, token[1]);
 	assert_int_equal(vhost_pair_start(f->q, &s), 0); /* goes on once loans come back */
 	guest_mem_put(gm);
 	while (n-- > 2)
-		vhost_pair_rx_release(f->tq, token[n]);
+		f->tq->ops->rx_release(f->tq, token[n]);
 	assert_null(f->q->retired);
 }
 
@@ -209,7 +209,7 @@ static void bytes_kept_are_bounded(void **state)
 
 		drv_desc(&f->tx, (uint16_t)n, G_GPA + off, HDR + 8, 0, 0);
 		drv_offer(&f->tx, (uint16_t)n);
-		assert_int_equal(vhost_pair_rx_burst(f->tq, f->pkt, 64), 1);
+		assert_int_equal(f->tq->ops->rx_burst(f->tq, f->pkt, 64), 1);
 		token[n] = f->pkt[0].token;
 		fill_setup(f, &s, gm);
 		ret = vhost_pair_switch_mem(f->q, &s);
@@ -219,7 +219,7 @@ static void bytes_kept_are_bounded(void **state)
 	assert_int_equal(n, most + 1);
 	assert_true(vhost_pair_stop(f->q, &b));
 	while (n--)
-		vhost_pair_rx_release(f->tq, token[n]);
+		f->tq->ops->rx_release(f->tq, token[n]);
 	assert_null(f->q->retired);
 	f->q->retired_max = UINT64_MAX;
 	fresh(f, N);

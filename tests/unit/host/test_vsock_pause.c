@@ -15,8 +15,8 @@ static void pause_it(struct fix *f)
 	assert_false(vhost_pair_pause(f->q, f->g.gm, &left));
 	assert_true(f->q->paused);
 	/* all that was taken has been returned */
-	assert_int_equal(f->rx.used->idx, left.base[VHOST_TO_GUEST]);
-	assert_int_equal(f->tx.used->idx, left.base[VHOST_FROM_GUEST]);
+	assert_int_equal(f->rx.used->idx, left.base[VHOST_TO_GUEST].v);
+	assert_int_equal(f->tx.used->idx, left.base[VHOST_FROM_GUEST].v);
 }
 
 static int resume(struct fix *f)
@@ -44,13 +44,13 @@ static void loans_go_on(void **state)
 	off = put_packet(f, 8, 8);
 	drv_desc(&f->tx, 7, G_GPA + off, HDR + 8, 0, 0);
 	drv_offer(&f->tx, 7);
-	assert_int_equal(vhost_pair_rx_burst(f->tq, f->pkt, 64), 1);
+	assert_int_equal(f->tq->ops->rx_burst(f->tq, f->pkt, 64), 1);
 	rx_token = f->pkt[0].token;
 	held = f->pkt[0].seg[0].base;
 	for (unsigned i = 0; i < 4; i++)
 		offer_rx(f, (uint16_t)i, 1000);
-	assert_int_equal(vhost_pair_tx_reserve(f->tq, f->slot, 3, 1, 0), 3);
-	vhost_pair_tx_cancel(f->tq, f->slot[2].token);
+	assert_int_equal(f->tq->ops->tx_reserve(f->tq, f->slot, 3, 1, 0), 3);
+	f->tq->ops->tx_cancel(f->tq, f->slot[2].token);
 	memcpy(f->slot[0].data, "abc", 3);
 	pause_it(f);
 	assert_int_equal(f->tq->up, 1);
@@ -61,46 +61,46 @@ static void loans_go_on(void **state)
 		assert_used(&f->rx, i, 0);
 	/* nothing works, nothing breaks, nothing reaches the guest */
 	drv_offer(&f->tx, 7);
-	assert_int_equal(vhost_pair_rx_burst(f->tq, f->pkt, 64), 0);
-	assert_int_equal(vhost_pair_tx_reserve(f->tq, f->slot + 3, 1, 1, TX_CTRL), 0);
-	assert_int_equal(vhost_pair_tx_ready(f->tq), 0);
+	assert_int_equal(f->tq->ops->rx_burst(f->tq, f->pkt, 64), 0);
+	assert_int_equal(f->tq->ops->tx_reserve(f->tq, f->slot + 3, 1, 1, TX_CTRL), 0);
+	assert_int_equal(f->tq->ops->tx_ready(f->tq), 0);
 	memset(f->g.mem + G_DATA, 0x77, 0x8000);
 	assert_int_equal(held[0], 1);
 	assert_int_equal(held[7], 8);
 	memcpy(f->slot[1].data, "xyz", 3);
-	vhost_pair_tx_commit(f->tq, f->slot[1].token, &h); /* not in the order of the chains */
-	assert_int_equal(vhost_pair_arm(f->tq, 1), 0);
-	vhost_pair_disarm(f->tq);
-	vhost_pair_publish(f->tq);
+	f->tq->ops->tx_commit(f->tq, f->slot[1].token, &h); /* not in the order of the chains */
+	assert_int_equal(f->tq->ops->arm(f->tq, 1), 0);
+	f->tq->ops->disarm(f->tq);
+	f->tq->ops->publish(f->tq);
 	for (unsigned i = 0; i < 0x8000; i++)
 		assert_int_equal(f->g.mem[G_DATA + i], 0x77);
-	assert_int_equal(f->rx.used->idx, left.base[VHOST_TO_GUEST]);
+	assert_int_equal(f->rx.used->idx, left.base[VHOST_TO_GUEST].v);
 
 	assert_int_equal(resume(f), 0);
 	assert_int_equal(f->tq->session, 1);
 	assert_int_equal(f->tq->paused_at, 0);
 	assert_int_equal(f->tq->stats.sessions, 1);
-	assert_int_equal(vhost_pair_rx_burst(f->tq, f->pkt, 64),
-			 0);				   /* what was offered is no packet */
-	vhost_pair_tx_commit(f->tq, f->slot[0].token, &h); /* waits behind the other */
-	vhost_pair_publish(f->tq);
+	assert_int_equal(f->tq->ops->rx_burst(f->tq, f->pkt, 64),
+			 0);				    /* what was offered is no packet */
+	f->tq->ops->tx_commit(f->tq, f->slot[0].token, &h); /* waits behind the other */
+	f->tq->ops->publish(f->tq);
 	assert_used(&f->tx, 7, 0);
 	assert_used(&f->rx, 3, HDR + 3);
 	assert_memory_equal(f->g.mem + G_DATA + 0x3000 + HDR, "xyz", 3);
 	assert_int_equal(f->q->nlate, 1);
-	assert_int_equal(vhost_pair_tx_reserve(f->tq, f->slot, 1, 1, TX_CTRL), 0);
-	assert_int_equal(vhost_pair_arm(f->tq, 0), 0); /* and is waited for, whatever else is */
+	assert_int_equal(f->tq->ops->tx_reserve(f->tq, f->slot, 1, 1, TX_CTRL), 0);
+	assert_int_equal(f->tq->ops->arm(f->tq, 0), 0); /* and is waited for, whatever else is */
 	offer_rx(f, 1, 1000);
-	assert_int_equal(vhost_pair_arm(f->tq, 0), 1);
-	vhost_pair_publish(f->tq);
+	assert_int_equal(f->tq->ops->arm(f->tq, 0), 1);
+	f->tq->ops->publish(f->tq);
 	assert_used(&f->rx, 1, HDR + 3);
 	assert_memory_equal(f->g.mem + G_DATA + 0x1000 + HDR, "abc", 3);
 	vsock_hdr_get(&got, f->g.mem + G_DATA + 0x1000);
 	assert_memory_equal(&got, &h, HDR);
 	assert_non_null(f->q->retired);
-	vhost_pair_rx_release(f->tq, rx_token);
+	f->tq->ops->rx_release(f->tq, rx_token);
 	assert_null(f->q->retired);
-	vhost_pair_publish(f->tq);
+	f->tq->ops->publish(f->tq);
 	assert_false(drv_used(&f->tx, &(uint32_t){0}, &(uint32_t){0}));
 }
 
@@ -115,7 +115,7 @@ static void smaller_buffers(void **state)
 	h.type = VSOCK_TYPE_SEQPACKET;
 	h.flags = VSOCK_SEQ_EOM;
 	offer_rx(f, 0, 1000);
-	assert_int_equal(vhost_pair_tx_reserve(f->tq, f->slot, 1, 1, 0), 1);
+	assert_int_equal(f->tq->ops->tx_reserve(f->tq, f->slot, 1, 1, 0), 1);
 	for (unsigned i = 0; i < 25; i++)
 		f->slot[0].data[i] = (uint8_t)(i + 1);
 	pause_it(f);
@@ -123,10 +123,10 @@ static void smaller_buffers(void **state)
 	assert_int_equal(resume(f), 0);
 	for (unsigned i = 0; i < 2; i++)
 		offer_rx(f, (uint16_t)(i + 1), HDR + room[i]);
-	vhost_pair_tx_commit(f->tq, f->slot[0].token, &h);
+	f->tq->ops->tx_commit(f->tq, f->slot[0].token, &h);
 	for (unsigned i = 2; i < 4; i++)
 		offer_rx(f, (uint16_t)(i + 1), HDR + room[i]);
-	vhost_pair_publish(f->tq);
+	f->tq->ops->publish(f->tq);
 	for (unsigned i = 0, k = 0; i < 4; i++) {
 		const uint8_t *p = f->g.mem + G_DATA + (i + 1) * 0x1000;
 
@@ -157,7 +157,7 @@ static void pieces(void **state)
 	drv_desc(&f->tx, 1, G_GPA + more, 20, NEXT, 2);
 	drv_desc(&f->tx, 2, G_GPA + more + 0x1000, 100, 0, 0);
 	drv_offer(&f->tx, 0);
-	assert_int_equal(vhost_pair_rx_burst(f->tq, f->pkt, 64), 1);
+	assert_int_equal(f->tq->ops->rx_burst(f->tq, f->pkt, 64), 1);
 	assert_int_equal(f->pkt[0].nseg, 2);
 	assert_true(vhost_pair_stop(f->q, &b));
 	assert_int_equal(f->tq->lost, 0);
@@ -166,7 +166,7 @@ static void pieces(void **state)
 	assert_int_equal(f->pkt[0].seg[0].base[3], 4);
 	for (unsigned i = 0; i < 20; i++)
 		assert_int_equal(f->pkt[0].seg[1].base[i], 0x80 + i);
-	vhost_pair_rx_release(f->tq, f->pkt[0].token);
+	f->tq->ops->rx_release(f->tq, f->pkt[0].token);
 	assert_null(f->q->retired);
 }
 
@@ -180,12 +180,12 @@ static void changed_pieces(void **state)
 	drv_desc(&f->tx, 0, G_GPA + off, HDR + 4, NEXT, 1);
 	drv_desc(&f->tx, 1, G_GPA + off + 0x3000, 20, 0, 0);
 	drv_offer(&f->tx, 0);
-	assert_int_equal(vhost_pair_rx_burst(f->tq, f->pkt, 64), 1);
+	assert_int_equal(f->tq->ops->rx_burst(f->tq, f->pkt, 64), 1);
 	drv_desc(&f->tx, 1, G_GPA + G_SIZE, 20, 0, 0);
 	assert_true(vhost_pair_stop(f->q, &b));
 	assert_int_equal(f->tq->lost, 1);
 	assert_int_equal(f->tx.used->idx, 1);
-	vhost_pair_rx_release(f->tq, f->pkt[0].token);
+	f->tq->ops->rx_release(f->tq, f->pkt[0].token);
 }
 
 /* What is no pause: another driver, other memory, other rings. */
@@ -200,13 +200,13 @@ static void begun_anew(void **state)
 
 	/* used indices that the driver has reset */
 	offer_rx(f, 0, 1000);
-	assert_int_equal(vhost_pair_tx_reserve(f->tq, f->slot, 1, 1, 0), 1);
+	assert_int_equal(f->tq->ops->tx_reserve(f->tq, f->slot, 1, 1, 0), 1);
 	pause_it(f);
-	assert_int_equal(left.base[VHOST_TO_GUEST], 1);
+	assert_int_equal(left.base[VHOST_TO_GUEST].v, 1);
 	f->rx.used->idx = 0;
 	assert_int_equal(resume(f), -ESTALE);
 	assert_true(vhost_pair_stop(f->q, &b));
-	vhost_pair_tx_cancel(f->tq, f->slot[0].token);
+	f->tq->ops->tx_cancel(f->tq, f->slot[0].token);
 	assert_null(f->q->retired);
 	/* other memory, with the same contents */
 	fresh(f, N);
@@ -214,7 +214,7 @@ static void begun_anew(void **state)
 	assert_int_equal(pwrite(fd, f->g.mem, G_SIZE, 0), G_SIZE);
 	src.fd = fd;
 	assert_int_equal(guest_mem_import(&gm, &src, 1), 0);
-	s = (struct vhost_pair_setup){.mem = gm, .event_idx = true, .indirect = true};
+	s = (struct vhost_pair_setup){.mem = gm, .features = FEATURES};
 	s.ring[VHOST_TO_GUEST] = drv_area(&f->rx, gm);
 	s.ring[VHOST_FROM_GUEST] = drv_area(&f->tx, gm);
 	assert_int_equal(vhost_pair_resume(f->q, &s, gm), -ESTALE);
@@ -241,21 +241,21 @@ static void driver_is_gone(void **state)
 
 	offer_rx(f, 0, 1000);
 	pause_it(f);
-	vhost_pair_disarm(f->tq);
+	f->tq->ops->disarm(f->tq);
 	for (int i = 0; i < 3; i++) { /* nothing happens: it is woken, and sees that */
-		while (vhost_pair_arm(f->tq, 0))
-			vhost_pair_disarm(f->tq);
+		while (f->tq->ops->arm(f->tq, 0))
+			f->tq->ops->disarm(f->tq);
 		assert_int_equal(poll(&p, 1, 30000), 1);
-		vhost_pair_disarm(f->tq);
-		assert_int_equal(vhost_pair_rx_burst(f->tq, f->pkt, 64), 0);
+		f->tq->ops->disarm(f->tq);
+		assert_int_equal(f->tq->ops->rx_burst(f->tq, f->pkt, 64), 0);
 		assert_int_equal(f->tq->up, 1);
 	}
 	f->rx.avail->idx = 0; /* as Linux does when it takes its buffers back */
 	while (f->tq->up) {
-		assert_int_equal(vhost_pair_arm(f->tq, 0), 0);
+		assert_int_equal(f->tq->ops->arm(f->tq, 0), 0);
 		assert_int_equal(poll(&p, 1, 30000), 1);
-		vhost_pair_disarm(f->tq);
-		(void)vhost_pair_rx_burst(f->tq, f->pkt, 64);
+		f->tq->ops->disarm(f->tq);
+		(void)f->tq->ops->rx_burst(f->tq, f->pkt, 64);
 	}
 	assert_int_equal(f->tq->session, session + 1);
 	assert_int_equal(f->tq->paused_at, 0);
@@ -278,7 +278,7 @@ static void many_pauses(void **state)
 
 		drv_desc(&f->tx, (uint16_t)n, G_GPA + off, HDR + 8, 0, 0);
 		drv_offer(&f->tx, (uint16_t)n);
-		assert_int_equal(vhost_pair_rx_burst(f->tq, f->pkt, 64), 1);
+		assert_int_equal(f->tq->ops->rx_burst(f->tq, f->pkt, 64), 1);
 		token[n] = f->pkt[0].token;
 		pause_it(f);
 		ret = resume(f);
@@ -288,14 +288,14 @@ static void many_pauses(void **state)
 	assert_int_equal(resume(f), -ESTALE); /* once in vain is in vain */
 	assert_true(vhost_pair_stop(f->q, &b));
 	while (n-- > 1)
-		vhost_pair_rx_release(f->tq, token[n]);
+		f->tq->ops->rx_release(f->tq, token[n]);
 	fresh(f, N);
 	for (n = 0; n < 100; n++) { /* one loan is no hindrance */
 		pause_it(f);
 		assert_int_equal(resume(f), 0);
 	}
 	assert_int_equal(f->tq->up, 1);
-	vhost_pair_rx_release(f->tq, token[0]);
+	f->tq->ops->rx_release(f->tq, token[0]);
 	assert_null(f->q->retired);
 }
 
@@ -311,13 +311,13 @@ static void polling_costs_no_call(void **state)
 	timer = f->q->watchfd;
 	f->q->watchfd = event; /* tells who reads it */
 	f->q->watch_due += 3600000000000u;
-	assert_int_equal(vhost_pair_rx_burst(f->tq, f->pkt, 64), 0);
+	assert_int_equal(f->tq->ops->rx_burst(f->tq, f->pkt, 64), 0);
 	f->q->watchfd = timer;
 	assert_int_equal(read(event, &n, sizeof(n)), sizeof(n));
 	f->q->watch_due -= 3600000000000u;
 	while (f->tq->up) { /* and when it is due, it is looked at */
 		f->rx.avail->idx++;
-		(void)vhost_pair_rx_burst(f->tq, f->pkt, 64);
+		(void)f->tq->ops->rx_burst(f->tq, f->pkt, 64);
 	}
 	(void)close(event);
 }

@@ -26,7 +26,7 @@ static void expect_packet(struct fix *f, uint32_t len)
 	struct vsock_hdr want = hdr_of(len);
 	uint32_t sum = 0;
 
-	assert_int_equal(vhost_pair_rx_burst(f->tq, p, 64), 1);
+	assert_int_equal(f->tq->ops->rx_burst(f->tq, p, 64), 1);
 	assert_memory_equal(&p->hdr, &want, HDR);
 	for (uint32_t s = 0; s < p->nseg; s++) {
 		assert_true(p->seg[s].len > 0);
@@ -35,11 +35,11 @@ static void expect_packet(struct fix *f, uint32_t len)
 	}
 	assert_int_equal(sum, len);
 	assert_int_equal(p->nseg == 0, len == 0);
-	vhost_pair_publish(f->tq);
+	f->tq->ops->publish(f->tq);
 	if (len) {
 		assert_false(drv_used(&f->tx, &(uint32_t){0}, &(uint32_t){0}));
-		vhost_pair_rx_release(f->tq, p->token);
-		vhost_pair_publish(f->tq);
+		f->tq->ops->rx_release(f->tq, p->token);
+		f->tq->ops->publish(f->tq);
 	}
 	assert_used(&f->tx, 0, 0);
 	assert_int_equal(vhost_ring_in_flight(&f->q->from_guest), 0);
@@ -118,9 +118,9 @@ static void rx_len(void **state)
 			expect_packet(f, t[i].len);
 			continue;
 		}
-		assert_int_equal(vhost_pair_rx_burst(f->tq, f->pkt, 64), 0);
+		assert_int_equal(f->tq->ops->rx_burst(f->tq, f->pkt, 64), 0);
 		assert_int_equal(f->tq->stats.rx_bad_hdr, bad + 1);
-		vhost_pair_publish(f->tq);
+		f->tq->ops->publish(f->tq);
 		assert_used(&f->tx, 0, 0);
 	}
 	/* fewer bytes than a header: direct, empty, split */
@@ -132,7 +132,7 @@ static void rx_len(void **state)
 	drv_desc(&f->tx, 3, D, 3, 0, 0);
 	drv_offer(&f->tx, 2);
 	f->tq->stats.rx_bad_hdr = 0;
-	assert_int_equal(vhost_pair_rx_burst(f->tq, f->pkt, 64), 0);
+	assert_int_equal(f->tq->ops->rx_burst(f->tq, f->pkt, 64), 0);
 	assert_int_equal(f->tq->stats.rx_bad_hdr, 3);
 	assert_int_equal(f->tq->up, 1);
 }
@@ -152,16 +152,16 @@ static void rx_many(void **state)
 		for (unsigned i = 0; i < N; i++)
 			drv_offer(&f->tx, (uint16_t)i);
 		while (got < N) {
-			int n = vhost_pair_rx_burst(f->tq, f->pkt, 7);
+			int n = f->tq->ops->rx_burst(f->tq, f->pkt, 7);
 
 			assert_in_range(n, 1, 7);
 			for (int i = 0; i < n; i++)
 				tokens[got++] = f->pkt[i].token;
 		}
-		assert_int_equal(vhost_pair_rx_burst(f->tq, f->pkt, 7), 0);
+		assert_int_equal(f->tq->ops->rx_burst(f->tq, f->pkt, 7), 0);
 		for (unsigned i = N; i-- > 0;)
-			vhost_pair_rx_release(f->tq, tokens[i]);
-		vhost_pair_publish(f->tq);
+			f->tq->ops->rx_release(f->tq, tokens[i]);
+		f->tq->ops->publish(f->tq);
 		for (unsigned i = N; i-- > 0; seen++)
 			assert_used(&f->tx, i, 0);
 	}
@@ -184,12 +184,12 @@ static void rx_scratch(void **state)
 		drv_offer(&f->tx, (uint16_t)i);
 	}
 	for (unsigned i = 0; i < 4; i++) {
-		assert_int_equal(vhost_pair_rx_burst(f->tq, f->pkt, 64), 1);
+		assert_int_equal(f->tq->ops->rx_burst(f->tq, f->pkt, 64), 1);
 		assert_int_equal(f->pkt[0].nseg, 1000);
 		assert_int_equal(f->pkt[0].seg[999].base[0], (uint8_t)1000);
-		vhost_pair_rx_release(f->tq, f->pkt[0].token);
+		f->tq->ops->rx_release(f->tq, f->pkt[0].token);
 	}
-	assert_int_equal(vhost_pair_rx_burst(f->tq, f->pkt, 64), 0);
+	assert_int_equal(f->tq->ops->rx_burst(f->tq, f->pkt, 64), 0);
 	assert_int_equal(f->tq->up, 1);
 }
 
@@ -221,7 +221,7 @@ static void tx_shapes(void **state)
 				 n < 4 && t[i].piece[n + 1] ? NEXT | WRITE : WRITE,
 				 (uint16_t)(n + 1));
 		drv_offer(&f->rx, 0);
-		assert_int_equal(vhost_pair_tx_reserve(f->tq, f->slot, 64, 4096, 0), 1);
+		assert_int_equal(f->tq->ops->tx_reserve(f->tq, f->slot, 64, 4096, 0), 1);
 		assert_int_equal(f->slot[0].capacity, t[i].cap);
 		send_one(f, &f->slot[0], t[i].cap);
 		assert_used(&f->rx, 0, HDR + t[i].cap);
@@ -244,19 +244,19 @@ static void tx_no_room(void **state)
 	offer_rx(f, 0, HDR);
 	offer_rx(f, 1, HDR);
 	offer_rx(f, 2, HDR + 10);
-	assert_int_equal(vhost_pair_tx_reserve(f->tq, f->slot, 64, 10, 0), 1);
+	assert_int_equal(f->tq->ops->tx_reserve(f->tq, f->slot, 64, 10, 0), 1);
 	assert_int_equal(f->slot[0].capacity, 10);
-	assert_false(vhost_pair_tx_ready(f->tq));
-	assert_int_equal(vhost_pair_tx_reserve(f->tq, f->slot + 1, 64 - 1, 10, 0), 0);
-	assert_int_equal(vhost_pair_tx_reserve(f->tq, f->slot + 1, 63, 0, TX_CTRL), 2);
+	assert_false(f->tq->ops->tx_ready(f->tq));
+	assert_int_equal(f->tq->ops->tx_reserve(f->tq, f->slot + 1, 64 - 1, 10, 0), 0);
+	assert_int_equal(f->tq->ops->tx_reserve(f->tq, f->slot + 1, 63, 0, TX_CTRL), 2);
 	assert_int_equal(f->slot[1].capacity, 0);
-	vhost_pair_tx_cancel(f->tq, f->slot[2].token);
-	assert_int_equal(vhost_pair_tx_reserve(f->tq, f->slot + 2, 62, 10, 0), 0);
+	f->tq->ops->tx_cancel(f->tq, f->slot[2].token);
+	assert_int_equal(f->tq->ops->tx_reserve(f->tq, f->slot + 2, 62, 10, 0), 0);
 	send_one(f, &f->slot[1], 0);
 	send_one(f, &f->slot[0], 10);
 	assert_used(&f->rx, 1, HDR);
 	assert_used(&f->rx, 2, HDR + 10);
-	assert_int_equal(vhost_pair_tx_reserve(f->tq, f->slot, 64, 0, TX_CTRL), 1);
+	assert_int_equal(f->tq->ops->tx_reserve(f->tq, f->slot, 64, 0, TX_CTRL), 1);
 	send_one(f, &f->slot[0], 0);
 	assert_used(&f->rx, 0, HDR);
 	assert_int_equal(vhost_ring_in_flight(&f->q->to_guest), 0);
@@ -270,15 +270,15 @@ static void tx_cancel(void **state)
 
 	offer_rx(f, 0, 4096);
 	offer_rx(f, 1, 4096);
-	assert_int_equal(vhost_pair_tx_reserve(f->tq, f->slot, 2, 1, 0), 2);
+	assert_int_equal(f->tq->ops->tx_reserve(f->tq, f->slot, 2, 1, 0), 2);
 	data = f->slot[1].data;
-	vhost_pair_tx_cancel(f->tq, f->slot[1].token);
-	vhost_pair_tx_cancel(f->tq, f->slot[1].token); /* once is enough */
-	assert_true(vhost_pair_tx_ready(f->tq));
-	vhost_pair_publish(f->tq);
+	f->tq->ops->tx_cancel(f->tq, f->slot[1].token);
+	f->tq->ops->tx_cancel(f->tq, f->slot[1].token); /* once is enough */
+	assert_true(f->tq->ops->tx_ready(f->tq));
+	f->tq->ops->publish(f->tq);
 	assert_false(drv_used(&f->rx, &(uint32_t){0}, &(uint32_t){0}));
 	offer_rx(f, 2, 4096);
-	assert_int_equal(vhost_pair_tx_reserve(f->tq, f->slot + 1, 2, 1, 0), 2);
+	assert_int_equal(f->tq->ops->tx_reserve(f->tq, f->slot + 1, 2, 1, 0), 2);
 	assert_ptr_equal(f->slot[1].data, data); /* the cancelled one first */
 	assert_int_equal(f->slot[1].capacity, 4096 - HDR);
 	for (unsigned i = 3; i-- > 0;)
@@ -294,27 +294,27 @@ static void tx_control_reserve(void **state)
 
 	for (unsigned i = 0; i < N; i++)
 		offer_rx(f, (uint16_t)i, 1024);
-	assert_int_equal(vhost_pair_tx_max(f->tq), N - KEEP);
-	assert_true(vhost_pair_tx_ready(f->tq));
-	assert_int_equal(vhost_pair_tx_reserve(f->tq, f->slot, 64, 1, 0), N - KEEP);
-	assert_false(vhost_pair_tx_ready(f->tq));
-	assert_int_equal(vhost_pair_tx_reserve(f->tq, f->slot + N - KEEP, 8, 1, 0), 0);
-	assert_int_equal(vhost_pair_tx_reserve(f->tq, f->slot + N - KEEP, 3, 0, TX_CTRL), 3);
-	assert_int_equal(vhost_pair_tx_reserve(f->tq, f->slot + N - 5, 64, 0, TX_CTRL), 5);
-	assert_int_equal(vhost_pair_tx_reserve(f->tq, f->slot, 1, 0, TX_CTRL), 0);
+	assert_int_equal(f->tq->ops->tx_max(f->tq), N - KEEP);
+	assert_true(f->tq->ops->tx_ready(f->tq));
+	assert_int_equal(f->tq->ops->tx_reserve(f->tq, f->slot, 64, 1, 0), N - KEEP);
+	assert_false(f->tq->ops->tx_ready(f->tq));
+	assert_int_equal(f->tq->ops->tx_reserve(f->tq, f->slot + N - KEEP, 8, 1, 0), 0);
+	assert_int_equal(f->tq->ops->tx_reserve(f->tq, f->slot + N - KEEP, 3, 0, TX_CTRL), 3);
+	assert_int_equal(f->tq->ops->tx_reserve(f->tq, f->slot + N - 5, 64, 0, TX_CTRL), 5);
+	assert_int_equal(f->tq->ops->tx_reserve(f->tq, f->slot, 1, 0, TX_CTRL), 0);
 	for (unsigned i = 0; i < N; i++)
-		vhost_pair_tx_cancel(f->tq, f->slot[i].token);
-	assert_int_equal(vhost_pair_tx_reserve(f->tq, f->slot, 64, 1, 0), N - KEEP);
+		f->tq->ops->tx_cancel(f->tq, f->slot[i].token);
+	assert_int_equal(f->tq->ops->tx_reserve(f->tq, f->slot, 64, 1, 0), N - KEEP);
 	/* small rings keep an eighth; a guest with few buffers keeps few back */
 	fresh(f, 16);
 	for (unsigned i = 0; i < 16; i++)
 		offer_rx(f, (uint16_t)i, 1024);
-	assert_int_equal(vhost_pair_tx_max(f->tq), 14);
-	assert_int_equal(vhost_pair_tx_reserve(f->tq, f->slot, 64, 1, 0), 14);
+	assert_int_equal(f->tq->ops->tx_max(f->tq), 14);
+	assert_int_equal(f->tq->ops->tx_reserve(f->tq, f->slot, 64, 1, 0), 14);
 	fresh(f, N);
 	for (unsigned i = 0; i < 4; i++)
 		offer_rx(f, (uint16_t)i, 1024);
-	assert_int_equal(vhost_pair_tx_reserve(f->tq, f->slot, 64, 1, 0), 4);
+	assert_int_equal(f->tq->ops->tx_reserve(f->tq, f->slot, 64, 1, 0), 4);
 }
 
 /* A table of @n - 1 empty descriptors and one of @len bytes, for the chain at @head of @d. */
@@ -343,17 +343,17 @@ static void work_of_a_round_is_bounded(void **state)
 		offer_empties(f, &f->rx, i, 1000, HDR + 1, WRITE);
 	while (all < N - KEEP) {
 		assert_true(++rounds <= N);
-		assert_int_equal(vhost_pair_rx_burst(f->tq, f->pkt, 64), 0);
-		while ((got = vhost_pair_tx_reserve(f->tq, f->slot, 64, 1, 0)))
+		assert_int_equal(f->tq->ops->rx_burst(f->tq, f->pkt, 64), 0);
+		while ((got = f->tq->ops->tx_reserve(f->tq, f->slot, 64, 1, 0)))
 			all += got;
 		assert_in_range(f->q->to_guest.walked + f->q->taken, 1, VHOST_WORK + 1001);
 		if (all < N - KEEP)
-			assert_true(vhost_pair_tx_ready(f->tq) && vhost_pair_arm(f->tq, 1) == 1);
+			assert_true(f->tq->ops->tx_ready(f->tq) && f->tq->ops->arm(f->tq, 1) == 1);
 	}
 	assert_true(rounds >= (N - KEEP) * 1000 / (VHOST_WORK + 1001));
 	assert_int_equal(all, N - KEEP);
 	/* control packets are few, and go at once */
-	assert_int_equal(vhost_pair_tx_reserve(f->tq, f->slot, 1, 0, TX_CTRL), 1);
+	assert_int_equal(f->tq->ops->tx_reserve(f->tq, f->slot, 1, 0, TX_CTRL), 1);
 	assert_int_equal(f->q->to_guest.broken, 0);
 }
 
@@ -368,7 +368,7 @@ static void work_of_a_burst_is_bounded(void **state)
 	for (uint16_t i = 0; i < 32; i++)
 		offer_empties(f, &f->tx, i, 1000, HDR, 0);
 	for (; all < 32; bursts++) {
-		got = vhost_pair_rx_burst(f->tq, f->pkt, 64);
+		got = f->tq->ops->rx_burst(f->tq, f->pkt, 64);
 		assert_true(got >= 1);
 		assert_in_range(f->q->from_guest.walked, 1, VHOST_WORK + 1001);
 		all += got;
@@ -391,7 +391,7 @@ static void work_of_an_end_is_bounded(void **state)
 	for (uint16_t i = 0; i < LONG; i++)
 		offer_empties(f, &f->tx, i, 1000, HDR, 0);
 	assert_true(vhost_pair_stop(f->q, &b));
-	while ((n = vhost_pair_rx_rest(f->tq, f->pkt, 64)) > 0)
+	while ((n = f->tq->ops->rx_rest(f->tq, f->pkt, 64)) > 0)
 		all += (unsigned)n;
 	assert_in_range(all, 8,
 			vhost_pair_sweep(&f->q->from_guest) / 1000 + 1 + VHOST_WORK / 1000 + 1);
@@ -416,7 +416,7 @@ static void work_of_a_revocation_is_bounded(void **state)
 	t[0] = (struct vring_desc){G_GPA + off, HDR + 4, NEXT, 1};
 	memcpy(f->g.mem + G_DATA + 0x40000, f->g.mem + off + HDR + 4, 4);
 	for (unsigned round = 0; all < LONG && round < LONG; round++) {
-		n = vhost_pair_rx_burst(f->tq, f->pkt, 64);
+		n = f->tq->ops->rx_burst(f->tq, f->pkt, 64);
 		for (int i = 0; i < n; i++, all++) {
 			token[all] = f->pkt[i].token;
 			at[all] = f->pkt[i].seg[0].base;
@@ -430,7 +430,7 @@ static void work_of_a_revocation_is_bounded(void **state)
 		good += at[i][0] == 1;
 	assert_int_equal(good, LONG); /* they all lent the same bytes */
 	for (unsigned i = 0; i < LONG; i++)
-		vhost_pair_rx_release(f->tq, token[i]);
+		f->tq->ops->rx_release(f->tq, token[i]);
 	assert_null(f->q->retired);
 }
 
@@ -444,9 +444,9 @@ static void work_of_a_change_is_bounded(void **state)
 
 	for (uint16_t i = 0; i < 16; i++)
 		offer_rx(f, i, 1000);
-	assert_int_equal(vhost_pair_tx_reserve(f->tq, f->slot, 8, 1, 0), 8);
+	assert_int_equal(f->tq->ops->tx_reserve(f->tq, f->slot, 8, 1, 0), 8);
 	for (unsigned i = 1; i < 8; i++)
-		vhost_pair_tx_cancel(f->tq, f->slot[i].token);
+		f->tq->ops->tx_cancel(f->tq, f->slot[i].token);
 	was = f->slot[0].data;
 	for (uint16_t i = 0; i < 16; i++) /* the driver has no right to */
 		offer_empties(f, &f->rx, i, 1000, 50, WRITE);
@@ -454,11 +454,11 @@ static void work_of_a_change_is_bounded(void **state)
 	fill_setup(f, &s, gm);
 	assert_int_equal(vhost_pair_switch_mem(f->q, &s), 0);
 	guest_mem_put(gm);
-	vhost_pair_tx_cancel(f->tq, f->slot[0].token);
+	f->tq->ops->tx_cancel(f->tq, f->slot[0].token);
 	assert_int_equal(f->q->to_guest.walked, 0);
 	assert_int_equal(f->q->to_guest.broken, 0);
 	assert_int_equal(f->q->nstack, 8);
-	assert_int_equal(vhost_pair_tx_reserve(f->tq, f->slot, 8, 1, 0), 8);
+	assert_int_equal(f->tq->ops->tx_reserve(f->tq, f->slot, 8, 1, 0), 8);
 	for (unsigned i = 0; i < 8; i++)
 		assert_int_equal(f->slot[i].capacity, 1000 - HDR);
 	assert_true(f->slot[0].data != was);
@@ -476,22 +476,22 @@ static void work_of_a_late_packet_is_bounded(void **state)
 
 	fresh(f, 256);
 	offer_rx(f, 0, 1000);
-	assert_int_equal(vhost_pair_tx_reserve(f->tq, f->slot, 1, 1, 0), 1);
+	assert_int_equal(f->tq->ops->tx_reserve(f->tq, f->slot, 1, 1, 0), 1);
 	assert_true(vhost_pair_pause(f->q, f->g.gm, &b));
 	fill_setup(f, &s, gm);
 	assert_int_equal(vhost_pair_resume(f->q, &s, f->g.gm), 0);
 	guest_mem_put(gm);
-	vhost_pair_tx_commit(f->tq, f->slot[0].token, &h);
+	f->tq->ops->tx_commit(f->tq, f->slot[0].token, &h);
 	assert_int_equal(f->q->nlate, 1);
 	for (uint16_t i = 0; i < LONG; i++) /* without room for payload */
 		offer_empties(f, &f->rx, i, 1000, HDR, WRITE);
 	offer_rx(f, LONG, 1000);
 	for (; f->q->nlate; rounds++) {
-		assert_int_equal(vhost_pair_rx_burst(f->tq, f->pkt, 64), 0);
-		vhost_pair_publish(f->tq);
+		assert_int_equal(f->tq->ops->rx_burst(f->tq, f->pkt, 64), 0);
+		f->tq->ops->publish(f->tq);
 		assert_in_range(f->q->to_guest.walked + f->q->taken, 1, VHOST_WORK + 1001);
-		assert_int_equal(vhost_pair_arm(f->tq, 0), f->q->nlate);
-		vhost_pair_disarm(f->tq);
+		assert_int_equal(f->tq->ops->arm(f->tq, 0), f->q->nlate);
+		f->tq->ops->disarm(f->tq);
 	}
 	assert_true(rounds >= LONG * 1000 / (VHOST_WORK + 1001));
 	assert_int_equal(f->q->nctrl, LONG);
