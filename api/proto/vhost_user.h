@@ -16,26 +16,32 @@
 #include <stddef.h>
 #include <stdint.h>
 
+/* X(name, number): VU_name, and its name in the log. */
+#define VU_REQUESTS(X)                                                                             \
+	X(GET_FEATURES, 1)                                                                         \
+	X(SET_FEATURES, 2)                                                                         \
+	X(SET_OWNER, 3)                                                                            \
+	X(RESET_OWNER, 4)                                                                          \
+	X(SET_MEM_TABLE, 5)                                                                        \
+	X(SET_VRING_NUM, 8)                                                                        \
+	X(SET_VRING_ADDR, 9)                                                                       \
+	X(SET_VRING_BASE, 10)                                                                      \
+	X(GET_VRING_BASE, 11)                                                                      \
+	X(SET_VRING_KICK, 12)                                                                      \
+	X(SET_VRING_CALL, 13)                                                                      \
+	X(SET_VRING_ERR, 14)                                                                       \
+	X(GET_PROTOCOL_FEATURES, 15)                                                               \
+	X(SET_PROTOCOL_FEATURES, 16)                                                               \
+	X(GET_QUEUE_NUM, 17)                                                                       \
+	X(SET_VRING_ENABLE, 18)                                                                    \
+	X(SET_BACKEND_REQ_FD, 21)                                                                  \
+	X(GET_CONFIG, 24)                                                                          \
+	X(SET_CONFIG, 25)
+
 enum vu_request {
-	VU_GET_FEATURES = 1,
-	VU_SET_FEATURES = 2,
-	VU_SET_OWNER = 3,
-	VU_RESET_OWNER = 4,
-	VU_SET_MEM_TABLE = 5,
-	VU_SET_VRING_NUM = 8,
-	VU_SET_VRING_ADDR = 9,
-	VU_SET_VRING_BASE = 10,
-	VU_GET_VRING_BASE = 11,
-	VU_SET_VRING_KICK = 12,
-	VU_SET_VRING_CALL = 13,
-	VU_SET_VRING_ERR = 14,
-	VU_GET_PROTOCOL_FEATURES = 15,
-	VU_SET_PROTOCOL_FEATURES = 16,
-	VU_GET_QUEUE_NUM = 17,
-	VU_SET_VRING_ENABLE = 18,
-	VU_SET_BACKEND_REQ_FD = 21,
-	VU_GET_CONFIG = 24,
-	VU_SET_CONFIG = 25,
+#define VU_ENUM(name, number) VU_##name = (number),
+	VU_REQUESTS(VU_ENUM)
+#undef VU_ENUM
 };
 
 /* Header flags. */
@@ -121,29 +127,11 @@ _Static_assert(offsetof(struct vu_config_space, data) == VU_CONFIG_HEAD, "on the
 /* "SET_OWNER"...; for logs. */
 static inline const char *vu_request_name(uint32_t request)
 {
-#define VU_NAME(name)                                                                              \
-	case VU_##name:                                                                            \
-		return #name
+#define VU_NAME(name, number)                                                                      \
+	case number:                                                                               \
+		return #name;
 	switch (request) {
-		VU_NAME(GET_FEATURES);
-		VU_NAME(SET_FEATURES);
-		VU_NAME(SET_OWNER);
-		VU_NAME(RESET_OWNER);
-		VU_NAME(SET_MEM_TABLE);
-		VU_NAME(SET_VRING_NUM);
-		VU_NAME(SET_VRING_ADDR);
-		VU_NAME(SET_VRING_BASE);
-		VU_NAME(GET_VRING_BASE);
-		VU_NAME(SET_VRING_KICK);
-		VU_NAME(SET_VRING_CALL);
-		VU_NAME(SET_VRING_ERR);
-		VU_NAME(GET_PROTOCOL_FEATURES);
-		VU_NAME(SET_PROTOCOL_FEATURES);
-		VU_NAME(GET_QUEUE_NUM);
-		VU_NAME(SET_VRING_ENABLE);
-		VU_NAME(SET_BACKEND_REQ_FD);
-		VU_NAME(GET_CONFIG);
-		VU_NAME(SET_CONFIG);
+		VU_REQUESTS(VU_NAME)
 	default:
 		return "request";
 	}
