@@ -134,12 +134,24 @@ static bool is_link(int fd)
 	       len == our_len && memcmp(&sa, &ours, len) == 0;
 }
 
+/* A Unix socket without a name that is not connected: rte_vhost's for STAYS. */
+static bool is_spare(int fd)
+{
+	struct sockaddr_un sa = {.sun_family = AF_UNSPEC};
+	socklen_t len = sizeof(sa);
+
+	return getsockname(fd, (struct sockaddr *)&sa, &len) == 0 && sa.sun_family == AF_UNIX &&
+	       len == sizeof(sa.sun_family) && getpeername(fd, (struct sockaddr *)&sa, &len) < 0 &&
+	       errno == ENOTCONN;
+}
+
 /* With the first link it opens pipes as well, to wake its threads, newer ones epoll sets. */
 static bool is_first(int fd)
 {
 	struct stat st;
 
-	return (fstat(fd, &st) == 0 && S_ISFIFO(st.st_mode)) || fd_is_epoll(fd) || is_link(fd);
+	return (fstat(fd, &st) == 0 && S_ISFIFO(st.st_mode)) || fd_is_epoll(fd) || is_spare(fd) ||
+	       is_link(fd);
 }
 
 /* connect_rte(), and what it has opened is close-on-exec. */
@@ -155,6 +167,9 @@ static int connect_cloexec(const struct link *l)
 		return ret;
 	}
 	fd_list_take(&fds);
+	rte.stays = rte.stays ||
+		    rte_vhost_driver_register(STAYS, RTE_VHOST_USER_CLIENT |
+							     RTE_VHOST_USER_NO_RECONNECT) == 0;
 	ret = connect_rte(l);
 	fd_list_mark_new(&fds, is_first);
 	return ret;
@@ -200,9 +215,6 @@ static int link_open(void **out)
 	l = calloc(1, sizeof(*l));
 	if (!l)
 		return zv_err(-ENOMEM, "out of memory");
-	rte.stays = rte.stays ||
-		    rte_vhost_driver_register(STAYS, RTE_VHOST_USER_CLIENT |
-							     RTE_VHOST_USER_NO_RECONNECT) == 0;
 	l->name = fcntl(rte.name, F_DUPFD_CLOEXEC, 0);
 	ret = l->name < 0 ? -errno : 0;
 	if (ret == 0) {
