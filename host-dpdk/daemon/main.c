@@ -12,9 +12,10 @@
 #include "cli.h"
 #include "config/config.h"
 #include "control/control.h"
-#include "core/daemon.h"
 #include "core/heap.h"
 #include "core/log.h"
+#include "endpoint/endpoint.h"
+#include "lifecycle.h"
 #include "notify.h"
 #include "privs.h"
 
@@ -53,7 +54,7 @@ static struct cfg *load_to_log(const struct cli *cli)
 
 	if (!faults)
 		return NULL;
-	ret = cfg_load(&c, cli->file, cli->words, faults);
+	ret = cfg_load(&c, endpoint_parts, cli->file, cli->words, faults);
 	if (fclose(faults) < 0) {
 		free(text);
 		return ret < 0 ? NULL : c;
@@ -238,7 +239,7 @@ int main(int argc, char **argv)
 	int ret;
 
 	cli_parse(&cli, argc, argv);
-	if (cfg_load(&c, cli.file, cli.words, stderr) < 0) {
+	if (cfg_load(&c, endpoint_parts, cli.file, cli.words, stderr) < 0) {
 		ret = EXIT_WRONG;
 	} else if (cli.check) {
 		cfg_print(c, stdout);

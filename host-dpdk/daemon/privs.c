@@ -115,16 +115,19 @@ static bool dir_of(const char *path, char *dir)
 static bool has_visitors(const struct cfg *c, uid_t own, const char *dir)
 {
 	char other[CFG_PATH_MAX];
+	const char *path;
 
 	if (*c->control_path && dir_of(c->control_path, other) && strcmp(other, dir) == 0 &&
 	    (c->control_mode & 0077))
 		return true;
 	for (unsigned i = 0; i < c->n_guests; i++) {
 		const struct cfg_guest *g = &c->guests[i];
-		bool here = *g->unix_path && dir_of(g->unix_path, other) && strcmp(other, dir) == 0;
+		bool here = false;
 
 		for (unsigned j = 0; j < g->n_sockets && !here; j++)
 			here = dir_of(g->sockets[j], other) && strcmp(other, dir) == 0;
+		for (unsigned j = 0; (path = cfg_made_socket(c, g, j)) && !here; j++)
+			here = dir_of(path, other) && strcmp(other, dir) == 0;
 		if (here && ((g->socket_mode & 0077) ||
 			     (g->socket_uid != (uid_t)-1 && g->socket_uid != own)))
 			return true;
@@ -170,6 +173,7 @@ int privs_make_dirs(const struct cfg *c)
 {
 	struct identity id;
 	int ret = find_identity(c, &id), one;
+	const char *path;
 
 	if (ret < 0)
 		return ret;
@@ -178,12 +182,8 @@ int privs_make_dirs(const struct cfg *c)
 	for (unsigned i = 0; i < c->n_guests; i++) {
 		const struct cfg_guest *g = &c->guests[i];
 
-		for (unsigned j = 0; j < g->n_sockets && !g->client; j++) {
-			one = make_dir(c, &id, g->name, g->sockets[j]);
-			ret = ret < 0 ? ret : one;
-		}
-		if (*g->unix_path) {
-			one = make_dir(c, &id, g->name, g->unix_path);
+		for (unsigned j = 0; (path = cfg_made_socket(c, g, j)); j++) {
+			one = make_dir(c, &id, g->name, path);
 			ret = ret < 0 ? ret : one;
 		}
 	}
@@ -233,14 +233,13 @@ static int all_tasks_are(uid_t uid)
 static void each_socket(const struct daemon *d,
 			void (*fn)(const char *guest, const char *path, void *arg), void *arg)
 {
+	const char *path;
+
 	if (d->control)
 		fn(NULL, d->cfg->control_path, arg);
-	for (const struct guest *g = d->guests; g; g = g->next) {
-		for (unsigned j = 0; j < g->cfg->n_sockets && !g->cfg->client; j++)
-			fn(g->name, g->cfg->sockets[j], arg);
-		if (*g->cfg->unix_path)
-			fn(g->name, g->cfg->unix_path, arg);
-	}
+	for (const struct guest *g = d->guests; g; g = g->next)
+		for (unsigned j = 0; (path = cfg_made_socket(d->cfg, g->cfg, j)); j++)
+			fn(g->name, path, arg);
 }
 
 /*

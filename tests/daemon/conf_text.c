@@ -39,7 +39,7 @@ int conf_load(struct cfg **c, const char *text, size_t len, char *const *extra, 
 
 	assert_non_null(err);
 	*c = NULL;
-	ret = cfg_load(c, f.path, extra, err);
+	ret = cfg_load(c, endpoint_parts, f.path, extra, err);
 	assert_int_equal(fclose(err), 0);
 	assert_int_equal(close(f.fd), 0);
 	return ret;
@@ -70,7 +70,7 @@ char *conf_refused_words(char *const *extra)
 	FILE *err = open_memstream(&faults, &size);
 	struct cfg *c = NULL;
 
-	assert_int_equal(cfg_load(&c, NULL, extra, err), -EINVAL);
+	assert_int_equal(cfg_load(&c, endpoint_parts, NULL, extra, err), -EINVAL);
 	assert_null(c);
 	assert_int_equal(fclose(err), 0);
 	return faults;

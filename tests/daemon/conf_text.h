@@ -3,7 +3,7 @@
 #ifndef CONF_TEXT_H
 #define CONF_TEXT_H
 
-#include "config/config.h"
+#include "endpoint/endpoint.h"
 
 #include <stddef.h>
 

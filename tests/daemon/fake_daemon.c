@@ -3,7 +3,7 @@
 #include "fake_daemon.h"
 
 #include "control/control_int.h"
-#include "endpoint/endpoint.h"
+#include "core/owner.h"
 
 #include <endian.h>
 #include <linux/virtio_vsock.h>
@@ -28,14 +28,7 @@ void lcore_call(struct lcore *lc, void (*fn)(struct lcore *lc, void *arg), void 
 void lcore_stats(struct lcore *lc, struct lcore_stats *st)
 {
 	(void)lc;
-	*st = (struct lcore_stats){.cpu_s = 1.5, .rounds = 1000, .sleeps = 10};
-}
-
-void endpoint_stats(const struct guest *g, struct endpoint_stats *st)
-{
-	(void)g;
-	memset(st, 0, sizeof(*st));
-	st->guest_joined = 12;
+	*st = (struct lcore_stats){.cpu_s = 1.5, .counters = {.rounds = 1000, .sleeps = 10}};
 }
 
 int zv_set_tap(struct zv_queue *q, zv_tap_fn fn, void *ctx)
@@ -43,6 +36,23 @@ int zv_set_tap(struct zv_queue *q, zv_tap_fn fn, void *ctx)
 	q->tap = fn;
 	q->tap_ctx = ctx;
 	return 0;
+}
+
+/* ---- connections: each third has no owner, each third one that has closed it ---- */
+
+static void describe(const struct guest *g, const struct zv_conn_info *info, char *buf, size_t len)
+{
+	(void)snprintf(buf, len, "%s's %u", g->name, info->local_port);
+}
+
+static const struct conn_kind kind = CONN_KIND(kind, describe);
+static struct conn_owner owner = {.kind = &kind};
+
+static void *user_of(unsigned i)
+{
+	void *const users[] = {&owner, NULL, (void *)(uintptr_t)&kind.closed};
+
+	return users[i % 3];
 }
 
 int zv_queue_conns(struct zv_queue *q, uint64_t *cursor,
@@ -56,7 +66,7 @@ int zv_queue_conns(struct zv_queue *q, uint64_t *cursor,
 	for (; i < q->n_conns && !ret && !(cursor && i - first == FAKE_SLICE); i++) {
 		struct zv_conn_info info = {
 			.size = sizeof(info),
-			.local_cid = i % 10 == 5 ? 4 : 2, /* "db" */
+			.local_cid = 2,
 			.peer_cid = q->guest + 3,
 			.local_port = 1024 + i,
 			.peer_port = 50000 + i,
@@ -64,7 +74,8 @@ int zv_queue_conns(struct zv_queue *q, uint64_t *cursor,
 			.queue = q->index,
 			.state = "connected",
 			.rx_bytes = i,
-			.flags = i % 10 == 3 ? 0 : ZV_CONN_INCOMING,
+			.flags = ZV_CONN_INCOMING,
+			.user = user_of(i),
 			.opened_ns = (uint64_t)(t.tv_sec - 61) * 1000000000u,
 		};
 
@@ -121,14 +132,7 @@ static void make_guest(struct fake *f, unsigned i)
 	for (unsigned k = 0; k < c->n_sockets; k++)
 		(void)snprintf(c->sockets[k], sizeof(c->sockets[k]), "/run/a b,c/%s%u.sock",
 			       names[i], k);
-	(void)snprintf(c->unix_path, sizeof(c->unix_path), "/run/%s.v", names[i]);
-	if (i == 0) {
-		c->builtin = &f->builtin;
-		c->tcp = f->tcp;
-		c->vsock = &f->vsock;
-		c->n_builtin = c->n_vsock = 1;
-		c->n_tcp = 2;
-	}
+	g->counters.guest_joined = 12;
 	(void)snprintf(g->name, sizeof(g->name), "%s", names[i]);
 	g->cfg = c;
 	g->n_queues = FAKE_QUEUES;
@@ -141,6 +145,7 @@ static void make_guest(struct fake *f, unsigned i)
 
 struct fake *fake_new(void)
 {
+	static const struct cfg_part *const parts[] = {NULL};
 	struct fake *f = calloc(1, sizeof(*f));
 
 	if (!f)
@@ -155,10 +160,7 @@ struct fake *fake_new(void)
 	f->cfg.n_guests = FAKE_GUESTS;
 	for (unsigned i = 0; i < FAKE_GUESTS; i++)
 		make_guest(f, i);
-	f->builtin = (struct cfg_builtin){.service = CFG_ECHO, .port = 1024};
-	f->tcp[0] = (struct cfg_tcp){.port = 1025, .host = "::1", .target = 80};
-	f->tcp[1] = (struct cfg_tcp){.port = 1026, .host = "localhost", .target = 81};
-	f->vsock = (struct cfg_ports){1028, 1028};
+	f->cfg.parts = parts;
 	f->d.cfg = &f->cfg;
 	f->d.guests = f->guests;
 	f->d.n_guests = FAKE_GUESTS;

@@ -33,9 +33,6 @@ struct fake {
 	struct daemon d;
 	struct cfg cfg;
 	struct cfg_guest cfgs[FAKE_GUESTS];
-	struct cfg_builtin builtin; /* of "web", as are tcp and vsock */
-	struct cfg_tcp tcp[2];
-	struct cfg_ports vsock;
 	struct guest guests[FAKE_GUESTS];
 	struct zv_queue queues[FAKE_GUESTS][FAKE_QUEUES];
 	char dir[64], path[96]; /* of the control socket */

@@ -18,8 +18,17 @@
 #include <zvsock.h>
 
 #include "conf_text.h"
+#include "endpoint/endpoint_builtin.h"
+#include "endpoint/endpoint_tcp.h"
+#include "endpoint/endpoint_unix.h"
+#include "endpoint/endpoint_vsock.h"
 
 #define GUEST "[guest a]\ncid = 3\nsocket = /s/a.sock\n"
+
+static const char *group(const struct cfg_guest *g, unsigned i)
+{
+	return endpoint_sibling.cfg.name(g->part[ENDPOINT_sibling], i);
+}
 
 /* ---- good ones ---------------------------------------------------------------------------- */
 
@@ -100,8 +109,12 @@ static void guest_values(void **state)
 			  "vsock = 1, 100-200, 4294967294\n"
 			  "builtin = echo:7, discard:9\nbuiltin = source:19\n");
 	const struct cfg_guest *g = &c->guests[0];
-	const struct sockaddr_in *in = (const struct sockaddr_in *)&g->tcp[0].addr;
-	const struct sockaddr_in6 *in6 = (const struct sockaddr_in6 *)&g->tcp[1].addr;
+	const struct unix_values *u = unix_values(g);
+	const struct tcp_values *tcp = tcp_values(g);
+	const struct cfg_array *vsock = vsock_ports(g), *builtin = builtin_ports(g);
+	const struct cfg_ports *range = vsock->v;
+	const struct sockaddr_in *in = (const struct sockaddr_in *)&tcp_port(tcp, 0)->addr;
+	const struct sockaddr_in6 *in6 = (const struct sockaddr_in6 *)&tcp_port(tcp, 1)->addr;
 
 	(void)state;
 	assert_string_equal(g->name, "big-1_Z");
@@ -116,27 +129,26 @@ static void guest_values(void **state)
 	assert_int_equal(g->socket_mode, 0660);
 	assert_int_equal(g->socket_uid, 1234);
 	assert_int_equal(g->socket_gid, 5678);
-	assert_int_equal(g->n_low_uids, 2);
-	assert_int_equal(g->low_uids[1], 99999);
-	assert_int_equal(g->n_low_gids, 1);
-	assert_int_equal(g->n_groups, 3);
-	assert_string_equal(g->groups[2], "z");
-	assert_string_equal(g->unix_path, "/s/u");
-	assert_int_equal(g->n_tcp, 3);
-	assert_string_equal(g->tcp[1].host, "::1");
-	assert_int_equal(g->tcp[2].target, 65535);
+	assert_int_equal(u->low_uids.n, 2);
+	assert_int_equal(((const uid_t *)u->low_uids.v)[1], 99999);
+	assert_int_equal(u->low_gids.n, 1);
+	assert_string_equal(group(g, 2), "z");
+	assert_null(group(g, 3));
+	assert_string_equal(u->path, "/s/u");
+	assert_int_equal(tcp->ports.n, 3);
+	assert_string_equal(tcp_port(tcp, 1)->host, "::1");
+	assert_int_equal(tcp_port(tcp, 2)->target, 65535);
 	assert_int_equal(in->sin_family, AF_INET);
 	assert_int_equal(in->sin_port, htons(8080));
 	assert_int_equal(in->sin_addr.s_addr, htonl(INADDR_LOOPBACK));
 	assert_int_equal(in6->sin6_family, AF_INET6);
-	assert_int_equal(g->tcp[1].addr_len, sizeof(*in6));
-	assert_int_equal(g->n_vsock, 3);
-	assert_int_equal(g->vsock[1].first, 100);
-	assert_int_equal(g->vsock[1].last, 200);
-	assert_int_equal(g->vsock[2].last, 4294967294u);
-	assert_int_equal(g->n_builtin, 3);
-	assert_int_equal(g->builtin[2].service, CFG_SOURCE);
-	assert_int_equal(g->builtin[2].port, 19);
+	assert_int_equal(tcp_port(tcp, 1)->addr_len, sizeof(*in6));
+	assert_int_equal(vsock->n, 3);
+	assert_int_equal(range[1].first, 100);
+	assert_int_equal(range[1].last, 200);
+	assert_int_equal(range[2].last, 4294967294u);
+	assert_int_equal(builtin->n, 3);
+	assert_string_equal(builtin_at(g, 19), "source");
 	cfg_free(c);
 }
 
@@ -163,7 +175,7 @@ static void forgiving_text(void **state)
 	assert_string_equal(c->guests[0].name, "web");
 	assert_string_equal(c->guests[0].sockets[0], "/s/a");
 	assert_int_equal(c->guests[0].n_sockets, 1); /* the indented line is no second socket */
-	assert_string_equal(c->guests[0].unix_path, "/s/u");
+	assert_string_equal(unix_values(&c->guests[0])->path, "/s/u");
 	cfg_free(c);
 }
 
@@ -183,7 +195,7 @@ static void longest_values(void **state)
 	c = conf_good(text);
 	assert_string_equal(c->guests[0].name, "abcdefghijklmnopqrstuvwxyz01234");
 	assert_string_equal(c->guests[0].sockets[0], socket);
-	assert_string_equal(c->guests[0].unix_path, hybrid);
+	assert_string_equal(unix_values(&c->guests[0])->path, hybrid);
 	cfg_free(c);
 }
 
@@ -229,8 +241,8 @@ static void words_equal_file(void **state)
 	char *of_a, *of_b;
 
 	(void)state;
-	assert_int_equal(cfg_load(&b, NULL, words, stderr), 0);
-	assert_true(cfg_guest_same(&a->guests[0], &b->guests[0]));
+	assert_int_equal(cfg_load(&b, endpoint_parts, NULL, words, stderr), 0);
+	assert_true(cfg_guest_same(a, &a->guests[0], &b->guests[0]));
 	of_a = conf_printed(a);
 	of_b = conf_printed(b);
 	assert_string_equal(of_a, of_b);
@@ -255,8 +267,9 @@ static void words_and_file(void **state)
 	(void)state;
 	assert_int_equal(c->spin_us, 9);
 	assert_int_equal(c->n_cpus, 1);
-	assert_string_equal(c->guests[0].unix_path, "/s/new");
-	assert_int_equal(c->guests[0].n_groups, 2);
+	assert_string_equal(unix_values(&c->guests[0])->path, "/s/new");
+	assert_string_equal(group(&c->guests[0], 1), "y");
+	assert_null(group(&c->guests[0], 2));
 	assert_string_equal(c->guests[1].name, "b"); /* and /s/old is free for it */
 	cfg_free(c);
 }
@@ -389,7 +402,7 @@ static void guests_differ(void **state)
 	c[N] = conf_good(GUEST);
 	for (size_t i = 0; i <= N; i++)
 		for (size_t j = 0; j <= N; j++)
-			if (cfg_guest_same(&c[i]->guests[0], &c[j]->guests[0]) != (i == j))
+			if (cfg_guest_same(c[i], &c[i]->guests[0], &c[j]->guests[0]) != (i == j))
 				fail_msg("\"%s\" and \"%s\" are taken for %s",
 					 i < N ? lines[i] : "", j < N ? lines[j] : "",
 					 i == j ? "different" : "the same");
@@ -405,8 +418,9 @@ static void guests_are_the_same(void **state)
 				  "tcp = 80=localhost:80\nbuf_alloc = 256K\nqueues = 1\n");
 
 	(void)state;
-	b->guests[0].tcp[0].addr.ss_family = AF_UNSPEC; /* the name server has changed its mind */
-	assert_true(cfg_guest_same(&a->guests[0], &b->guests[0]));
+	tcp_port(tcp_values(&b->guests[0]), 0)->addr.ss_family =
+		AF_UNSPEC; /* the name server has changed its mind */
+	assert_true(cfg_guest_same(a, &a->guests[0], &b->guests[0]));
 	cfg_free(a);
 	cfg_free(b);
 }
@@ -440,24 +454,24 @@ static void ports_are_found(void **state)
 	const struct cfg_guest *g = &c->guests[0];
 
 	(void)state;
-	assert_int_equal(cfg_builtin_at(g, 7)->service, CFG_ECHO);
-	assert_int_equal(cfg_builtin_at(g, 9)->service, CFG_SOURCE);
-	assert_null(cfg_builtin_at(g, 8));
-	assert_int_equal(cfg_tcp_at(g, 80)->target, 1);
-	assert_int_equal(cfg_tcp_at(g, 81)->target, 2);
-	assert_null(cfg_tcp_at(g, 82));
-	assert_null(cfg_vsock_at(g, 99));
-	assert_int_equal(cfg_vsock_at(g, 100)->last, 199);
-	assert_int_equal(cfg_vsock_at(g, 150)->last, 199);
-	assert_int_equal(cfg_vsock_at(g, 199)->last, 199);
-	assert_null(cfg_vsock_at(g, 200));
-	assert_null(cfg_vsock_at(g, 499));
-	assert_int_equal(cfg_vsock_at(g, 500)->last, 500);
-	assert_null(cfg_vsock_at(g, 501));
-	assert_int_equal(cfg_vsock_at(g, 4294967294u)->first, 4294967294u);
-	assert_true(cfg_low_ports_of(g, 0, 1) && cfg_low_ports_of(g, 7, 1));
-	assert_true(cfg_low_ports_of(g, 1, 3) && cfg_low_ports_of(g, 1, 9));
-	assert_false(cfg_low_ports_of(g, 3, 7));
+	assert_string_equal(builtin_at(g, 7), "echo");
+	assert_string_equal(builtin_at(g, 9), "source");
+	assert_null(builtin_at(g, 8));
+	assert_int_equal(tcp_at(g, 80)->target, 1);
+	assert_int_equal(tcp_at(g, 81)->target, 2);
+	assert_null(tcp_at(g, 82));
+	assert_null(vsock_at(g, 99));
+	assert_int_equal(vsock_at(g, 100)->last, 199);
+	assert_int_equal(vsock_at(g, 150)->last, 199);
+	assert_int_equal(vsock_at(g, 199)->last, 199);
+	assert_null(vsock_at(g, 200));
+	assert_null(vsock_at(g, 499));
+	assert_int_equal(vsock_at(g, 500)->last, 500);
+	assert_null(vsock_at(g, 501));
+	assert_int_equal(vsock_at(g, 4294967294u)->first, 4294967294u);
+	assert_true(unix_low_ports_of(g, 0, 1) && unix_low_ports_of(g, 7, 1));
+	assert_true(unix_low_ports_of(g, 1, 3) && unix_low_ports_of(g, 1, 9));
+	assert_false(unix_low_ports_of(g, 3, 7));
 	cfg_free(c);
 }
 
@@ -477,9 +491,9 @@ static void unresolvable_hosts(void **state)
 	assert_int_equal(fclose(to), 0);
 	assert_non_null(strstr(text, ":1: guest a cannot be started: tcp: the host of "
 				     "\"bad..name:80\" cannot be resolved: "));
-	assert_null(c->guests[1].trouble);
-	assert_int_equal(c->guests[0].tcp[0].addr_len, 0);
-	assert_int_not_equal(c->guests[0].tcp[1].addr_len, 0);
+	assert_null(cfg_trouble(c, &c->guests[1]));
+	assert_int_equal(tcp_port(tcp_values(&c->guests[0]), 0)->addr_len, 0);
+	assert_int_not_equal(tcp_port(tcp_values(&c->guests[0]), 1)->addr_len, 0);
 	free(text);
 	cfg_free(c);
 }

@@ -97,7 +97,7 @@ static void unreadable(void **state)
 		size_t size;
 		FILE *err = open_memstream(&faults, &size);
 
-		assert_int_equal(cfg_load(&c, t[i].path, NULL, err), t[i].ret);
+		assert_int_equal(cfg_load(&c, endpoint_parts, t[i].path, NULL, err), t[i].ret);
 		assert_null(c);
 		assert_int_equal(fclose(err), 0);
 		assert_memory_equal(faults, t[i].said, strlen(t[i].said));

@@ -124,19 +124,18 @@ static void a_long_list_is_complete(void **state)
 	(void)close(fd);
 }
 
+/* Its owner does: before it has one nobody knows, after it has closed it its kind still does. */
 static void a_connection_says_where_it_leads(void **state)
 {
-	static const char *const want[] = {
-		"echo",	      "tcp:[::1]:80", "tcp:localhost:81",    "unix:/run/web.v",
-		"vsock:1028", "guest:db",     "unix:/run/web.v_1030"};
+	static const char *const want[] = {"web's 1024", "-", "web's 1026", "web's 1027"};
 	struct fake *f = *state;
 	int fd = raw_connect(f->path);
 	json_t *j, *c;
 	size_t i;
 
-	fake_conns(f, 0, 0, 7);
+	fake_conns(f, 0, 0, 4);
 	j = raw_ask(fd, ASK("list"));
-	assert_int_equal(json_array_size(json_object_get(j, "connections")), 7);
+	assert_int_equal(json_array_size(json_object_get(j, "connections")), 4);
 	json_array_foreach(json_object_get(j, "connections"), i, c)
 		assert_string_equal(text(c, "endpoint"), want[i]);
 	json_decref(j);

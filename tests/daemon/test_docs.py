@@ -28,11 +28,20 @@ def between(text, begin, end):
     return text[start:stop.start() if stop else len(text)]
 
 
-def keys_of_parser(section):
-    table = between(tree.read('host-dpdk/daemon/config/config_keys.c'),
-                    f'const struct key cfg_{section}_keys[] = {{', r'^};')
+def keys_of_table(path, name):
+    table = between(tree.read(path), f'const struct key {name}_keys[] = {{', r'^};')
     found = re.findall(r'^\t\{"(\w+)",', table, re.M)
-    assert len(found) > 5, 'the table of keys is not found'
+    assert found, f'the table of keys is not found in {path}'
+    return found
+
+
+def keys_of_parser(section):
+    found = keys_of_table('host-dpdk/daemon/config/config_keys.c', f'cfg_{section}')
+    if section == 'guest':  # and those of the endpoint types
+        for path in tree.files('.c'):
+            if path.startswith('host-dpdk/daemon/endpoint/'):
+                for name in re.findall(r'^static const struct key (\w+)_keys\[\]', tree.read(path), re.M):
+                    found += keys_of_table(path, name)
     return found
 
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* What siblings may have of a queue's connections: share.h, by itself. */
-#include "core/share.h"
+#include "relay/share.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

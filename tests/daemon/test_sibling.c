@@ -3,6 +3,7 @@
  * The sibling endpoint by itself: what it makes of a request, by what it asks splices and lcores
  * to do; they are this file's. Two guests with real groups.
  */
+#include "conf_text.h"
 #include "endpoint/endpoint.h"
 #include "relay/splice.h"
 
@@ -33,9 +34,19 @@ static struct {
 static struct splice the_splice;
 static struct zv_conn the_conn;
 
-struct splice *splice_new(struct guest_queue *gq, struct zv_conn *conn,
-			  const struct zv_conn_info *info, bool self)
+/* By the linker's --wrap. */
+struct splice *__wrap_splice_new(struct guest_queue *gq, struct zv_conn *conn,
+				 const struct conn_kind *kind, const struct zv_conn_info *info,
+				 bool self);
+void __wrap_splice_refuse(struct splice *sp);
+void __wrap_splice_connect(struct splice *sp, struct guest_queue *gq);
+int __wrap_lcore_post(struct lcore *lc, void (*fn)(struct lcore *lc, void *arg), void *arg);
+
+struct splice *__wrap_splice_new(struct guest_queue *gq, struct zv_conn *conn,
+				 const struct conn_kind *kind, const struct zv_conn_info *info,
+				 bool self)
 {
+	assert_ptr_equal(kind, &endpoint_sibling.kind);
 	(void)gq;
 	(void)info;
 	assert_ptr_equal(conn, &the_conn);
@@ -44,20 +55,20 @@ struct splice *splice_new(struct guest_queue *gq, struct zv_conn *conn,
 	return seen.no_splice ? NULL : &the_splice;
 }
 
-void splice_refuse(struct splice *sp)
+void __wrap_splice_refuse(struct splice *sp)
 {
 	assert_ptr_equal(sp, &the_splice);
 	seen.refused++;
 }
 
-void splice_connect(struct splice *sp, struct guest_queue *gq)
+void __wrap_splice_connect(struct splice *sp, struct guest_queue *gq)
 {
 	assert_ptr_equal(sp, &the_splice);
 	seen.to = gq;
 	seen.connected++;
 }
 
-int lcore_post(struct lcore *lc, void (*fn)(struct lcore *lc, void *arg), void *arg)
+int __wrap_lcore_post(struct lcore *lc, void (*fn)(struct lcore *lc, void *arg), void *arg)
 {
 	(void)lc;
 	seen.posts++;
@@ -77,31 +88,25 @@ int zv_dev_info(struct zv_dev *dev, struct zv_dev_info *info)
 
 /* ---- two guests that share a group, one that is in another ---- */
 
-static struct world {
-	struct cfg_guest cfg;
-	struct endpoints ep;
-	struct guest guest;
-} worlds[3];
+static struct cfg *cfg;
+static struct guest guests[3];
 
 static int setup(void **state)
 {
-	static const char *const group[] = {"both", "both", "lonely"};
-
 	(void)state;
 	memset(&seen, 0, sizeof(seen));
-	memset(worlds, 0, sizeof(worlds));
+	memset(guests, 0, sizeof(guests));
+	cfg = conf_good("[guest a]\ncid = 11\nsocket = /s/a\ngroups = both\n"
+			"[guest b]\ncid = 12\nsocket = /s/b\ngroups = both\n"
+			"[guest c]\ncid = 13\nsocket = /s/c\ngroups = lonely\n");
 	for (unsigned i = 0; i < 3; i++) {
-		struct world *w = &worlds[i];
+		struct guest *g = &guests[i];
 
-		w->cfg.cid = 11 + i;
-		strcpy(w->cfg.groups[0], group[i]);
-		w->cfg.n_groups = 1;
-		strcpy(w->guest.name, "g");
-		w->guest.cfg = &w->cfg;
-		w->guest.ep = &w->ep;
-		w->guest.n_queues = 1;
-		w->guest.queues[0].guest = &w->guest;
-		assert_int_equal(endpoint_sibling.start(&w->guest), 0);
+		memcpy(g->name, cfg->guests[i].name, sizeof(g->name));
+		g->cfg = &cfg->guests[i];
+		g->n_queues = 1;
+		g->queues[0].guest = g;
+		assert_int_equal(endpoint_sibling.start(g), 0);
 	}
 	return 0;
 }
@@ -110,9 +115,10 @@ static int teardown(void **state)
 {
 	(void)state;
 	for (unsigned i = 0; i < 3; i++) {
-		endpoint_sibling.stop(&worlds[i].guest);
-		endpoint_sibling.free(&worlds[i].guest);
+		endpoint_sibling.stop(&guests[i]);
+		endpoint_sibling.free(&guests[i]);
 	}
+	cfg_free(cfg);
 	return 0;
 }
 
@@ -126,7 +132,7 @@ static int ask_for(uint64_t cid)
 					  .peer_port = 6,
 					  .type = ZV_STREAM};
 
-	return endpoint_sibling.serve(&worlds[0].guest.queues[0], &the_conn, &info);
+	return endpoint_sibling.serve(&guests[0].queues[0], &the_conn, &info);
 }
 
 static void a_sibling_is_asked(void **state)
@@ -138,8 +144,8 @@ static void a_sibling_is_asked(void **state)
 	assert_int_equal(seen.connected, 0);
 	seen.fn(NULL, seen.arg); /* on the other lcore */
 	assert_int_equal(seen.connected, 1);
-	assert_ptr_equal(seen.to, &worlds[1].guest.queues[0]);
-	assert_int_equal(worlds[0].ep.stats.sibling_denied, 0);
+	assert_ptr_equal(seen.to, &guests[1].queues[0]);
+	assert_int_equal(guests[0].counters.sibling_denied, 0);
 }
 
 static void the_host_is_not_ours(void **state)
@@ -155,9 +161,9 @@ static void strangers_cost_nothing(void **state)
 	(void)state;
 	assert_int_equal(ask_for(13), -ECONNREFUSED); /* in another group */
 	assert_int_equal(ask_for(99), -ECONNREFUSED); /* nobody's */
-	endpoint_sibling.stop(&worlds[1].guest);      /* has left */
+	endpoint_sibling.stop(&guests[1]);	      /* has left */
 	assert_int_equal(ask_for(12), -ECONNREFUSED);
-	assert_int_equal(worlds[0].ep.stats.sibling_denied, 3);
+	assert_int_equal(guests[0].counters.sibling_denied, 3);
 	assert_int_equal(seen.splices, 0);
 	assert_int_equal(seen.posts, 0);
 }
@@ -172,12 +178,34 @@ static void memory_is_short(void **state)
 	seen.no_post = true; /* the splice has it */
 	assert_int_equal(ask_for(12), 1);
 	assert_int_equal(seen.refused, 1);
-	assert_int_equal(worlds[0].ep.stats.no_memory, 2);
-	assert_int_equal(worlds[0].ep.stats.sibling_denied, 0);
+	assert_int_equal(guests[0].counters.no_memory, 2);
+	assert_int_equal(guests[0].counters.sibling_denied, 0);
+}
+
+/* A connection of guest 11 whose other end has @cid is described as @want. */
+static void described(uint64_t cid, const char *want)
+{
+	const struct zv_conn_info info = {.size = sizeof(info), .local_cid = cid};
+	char text[64];
+
+	endpoint_sibling.kind.describe(&guests[0], &info, text, sizeof(text));
+	assert_string_equal(text, want);
+}
+
+/* By name, also while it is being stopped; and no names of guests that share no group. */
+static void a_sibling_has_a_name(void **state)
+{
+	(void)state;
+	described(12, "guest:b");
+	endpoint_sibling.stop(&guests[1]);
+	described(12, "guest:b");
+	described(13, "guest:CID 13");
+	endpoint_sibling.free(&guests[1]);
+	described(12, "guest:CID 12");
 }
 
 /* Requests that the other lcore has not taken yet are bounded, and those it takes make room. */
-static void asks_are_bounded(void **state)
+static void requests_are_bounded(void **state)
 {
 	void (*fn)(struct lcore * lc, void *arg);
 	void *arg[2048];
@@ -204,7 +232,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(the_host_is_not_ours, setup, teardown),
 		cmocka_unit_test_setup_teardown(strangers_cost_nothing, setup, teardown),
 		cmocka_unit_test_setup_teardown(memory_is_short, setup, teardown),
-		cmocka_unit_test_setup_teardown(asks_are_bounded, setup, teardown),
+		cmocka_unit_test_setup_teardown(a_sibling_has_a_name, setup, teardown),
+		cmocka_unit_test_setup_teardown(requests_are_bounded, setup, teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

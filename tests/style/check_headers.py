@@ -43,8 +43,10 @@ def every_header_compiles_alone():
             paths.append('api/include')
         if layer == 'api/proto/':
             paths.append('api')
-        if layer.startswith('bench/'):  # its headers name the folder: "core/plan.h"
-            paths.append('bench')
+        for root in ('bench', 'host-dpdk/daemon'):  # its headers name the folder: "core/plan.h"
+            if layer.startswith(root + '/'):
+                paths.append(root)
+        paths += [os.path.dirname(p) for p in check_tree.LAYERS[layer] if p.endswith('.h')]
         command = [*CC, '-std=gnu11', '-D_GNU_SOURCE', *WARN, *WARN_C]
         if path in check_tree.DPDK_FILES:
             command += dpdk_flags()

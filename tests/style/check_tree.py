@@ -9,6 +9,8 @@ import tree
 MAX_LINES = 550
 SOURCES = ('.c', '.h', '.py', '.sh', '.map', 'meson.build', 'meson_options.txt')
 
+DAEMON = 'host-dpdk/daemon/'
+
 # shm-ring <- api <- {guest-pmd, host-dpdk/backend} <- bench, tests. zvsockd sees neither rings nor DPDK.
 # The longest matching prefix rules.
 LAYERS = {
@@ -19,7 +21,17 @@ LAYERS = {
     'guest-pmd/': ['guest-pmd/', 'api/', 'shm-ring/'],
     'host-dpdk/common/': ['host-dpdk/common/', 'api/', 'shm-ring/'],
     'host-dpdk/backend/': ['host-dpdk/backend/', 'host-dpdk/common/', 'api/', 'shm-ring/'],
-    'host-dpdk/daemon/': ['host-dpdk/daemon/', 'host-dpdk/common/', 'api/', 'shm-ring/'],
+    # zvsockd: config <- core <- {relay <- endpoint, control} <- main; what else each takes of the tree is named.
+    'host-dpdk/daemon/config/': [DAEMON + 'config/', 'host-dpdk/common/vu_limits.h', 'api/include/', 'api/proto/hello.h'],
+    'host-dpdk/daemon/core/': [DAEMON + 'core/', DAEMON + 'config/', 'host-dpdk/common/vu_limits.h', 'api/include/',
+                               'shm-ring/shm_access.h'],
+    'host-dpdk/daemon/relay/': [DAEMON + 'relay/', DAEMON + 'core/', 'api/include/', 'api/spin.h'],
+    'host-dpdk/daemon/endpoint/': [DAEMON + 'endpoint/', DAEMON + 'relay/', DAEMON + 'core/', DAEMON + 'config/',
+                                   'host-dpdk/common/sock_claim.h', 'api/include/', 'api/spin.h'],
+    'host-dpdk/daemon/control/': [DAEMON + 'control/', DAEMON + 'core/', DAEMON + 'config/',
+                                  'host-dpdk/common/sock_claim.h', 'api/include/', 'shm-ring/spsc_ring.h'],
+    'host-dpdk/daemon/ctl/': [DAEMON + 'ctl/', DAEMON + 'core/counters.h'],
+    'host-dpdk/daemon/': ['host-dpdk/daemon/', 'host-dpdk/common/', 'api/include/'],
     'bench/': ['bench/', 'api/include/', 'shm-ring/'],
     'bench/measure/': ['bench/measure/'],
     'bench/core/': ['bench/core/', 'bench/measure/'],

@@ -149,7 +149,7 @@ static void check_path_pair(struct load *l, const struct path_use *a, const stru
 	else if (strcmp(rest, ".lock") == 0)
 		cfg_fault(l, &b->pos, "%s = %s is the lock file of %s's %s; choose another path",
 			  b->what, b->path, owner_of(l, a), a->what);
-	else if (strcmp(a->what, "unix") == 0 && *rest == '_' && is_port(rest + 1))
+	else if (a->ports && *rest == '_' && is_port(rest + 1))
 		cfg_fault(l, &b->pos,
 			  "%s = %s is where %s looks for a program on port %s (%s_PORT); "
 			  "choose another path",
@@ -235,6 +235,13 @@ static void check_ports(struct load *l)
 	}
 }
 
+static void parts_ready(const struct cfg *c, struct cfg_guest *g)
+{
+	for (unsigned i = 0; c->parts[i]; i++)
+		if (c->parts[i]->ready)
+			c->parts[i]->ready(g->part[i]);
+}
+
 void cfg_check(struct load *l)
 {
 	static const struct pos whole = {0};
@@ -250,7 +257,8 @@ void cfg_check(struct load *l)
 	default_owners(l);
 	check_paths(l);
 	check_ports(l);
-	cfg_sort(l->cfg);
+	for (unsigned i = 0; i < l->cfg->n_guests; i++)
+		parts_ready(l->cfg, &l->cfg->guests[i]);
 	if (l->cfg->n_guests == 0 && l->n_faults == 0) /* they may be the reason */
 		cfg_fault(l, &whole,
 			  "no guest; write [guest NAME] with a cid and a socket, or use --guest");

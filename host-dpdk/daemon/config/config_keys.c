@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * The keys of the configuration; see config_int.h. docs/daemon.md and zvsock.conf(5) describe each,
- * and a test compares them with these tables.
+ * The keys of the configuration that every daemon and guest has; those of endpoint types stand in
+ * their own files. See config_int.h. docs/daemon.md and zvsock.conf(5) describe each, and a test
+ * compares them with the tables.
  */
 #include "config_int.h"
 
-#include <assert.h>
 #include <limits.h>
+#include <stdlib.h>
 #include <string.h>
 
 #define D(member) offsetof(struct cfg, member)
@@ -39,25 +40,50 @@ const struct key cfg_guest_keys[] = {
 	{"connect_timeout_ms", cfg_set_u32, G(connect_timeout_ms), 10, 600000, false},
 	{"socket_mode", cfg_set_mode, G(socket_mode), 0, 0777, false},
 	{"socket_owner", cfg_set_owner, 0, 0, 0, false},
-	{"low_port_users", cfg_add_low_user, 0, 0, 0, true},
-	{"low_port_groups", cfg_add_low_group, 0, 0, 0, true},
-	{"groups", cfg_add_sibling_group, 0, 0, 0, true},
-	{"unix", cfg_set_unix, G(unix_path), 0, 0, false},
-	{"tcp", cfg_add_tcp, 0, 0, 0, true},
-	{"vsock", cfg_add_vsock, 0, 0, 0, true},
-	{"builtin", cfg_add_builtin, 0, 0, 0, true},
 	{0},
 };
 
-static_assert(sizeof(cfg_daemon_keys) / sizeof(struct key) <= KEYS_MAX, "struct section");
-static_assert(sizeof(cfg_guest_keys) / sizeof(struct key) <= KEYS_MAX, "struct section");
-
-static const struct key *find(const struct key *keys, const char *name)
+/* The @i-th table of keys of [daemon] or of [guest NAME]: ours, then those of the parts. NULL: no
+ * more. */
+static const struct key *table(const struct load *l, bool daemon, unsigned i)
 {
-	for (; keys->name; keys++)
-		if (strcmp(keys->name, name) == 0)
-			return keys;
-	return NULL;
+	static const struct key none = {0};
+
+	if (i == 0)
+		return daemon ? cfg_daemon_keys : cfg_guest_keys;
+	if (daemon || !l->cfg->parts[i - 1])
+		return NULL;
+	return l->cfg->parts[i - 1]->keys ? l->cfg->parts[i - 1]->keys : &none;
+}
+
+/* Where a key was found. */
+struct found {
+	const struct key *key; /* NULL: there is no such key */
+	unsigned table;
+	unsigned number; /* in all tables of the section */
+};
+
+static struct found find(const struct load *l, bool daemon, const char *name)
+{
+	struct found f = {0};
+	const struct key *k;
+
+	for (; (k = table(l, daemon, f.table)); f.table++)
+		for (; k->name; k++, f.number++)
+			if (strcmp(k->name, name) == 0) {
+				f.key = k;
+				return f;
+			}
+	return f;
+}
+
+struct pos *cfg_positions(struct load *l, bool daemon)
+{
+	struct pos *at = calloc(find(l, daemon, "").number, sizeof(*at));
+
+	if (!at)
+		l->no_memory = true;
+	return at;
 }
 
 /* Letters to change, add or drop, or to exchange with their neighbour, to get from @a to @b. */
@@ -88,31 +114,30 @@ static unsigned distance(const char *a, const char *b)
 	return d[la][lb];
 }
 
-static void unknown_key(struct load *l, const struct key *keys, const char *name)
+static void unknown_key(struct load *l, bool daemon, const char *name)
 {
-	bool daemon = keys == cfg_daemon_keys;
-	const struct key *nearest = NULL;
+	const struct key *nearest = NULL, *k;
 	unsigned best = strlen(name) > 4 ? 4 : 3; /* from here on it is another word */
 
-	if (find(daemon ? cfg_guest_keys : cfg_daemon_keys, name)) {
-		cfg_fault(l, &l->now, "%s is not a key of [%s]; move it to %s", name,
+	if (find(l, !daemon, name).key) {
+		cfg_wrong(l, "%s is not a key of [%s]; move it to %s", name,
 			  daemon ? "daemon" : "guest NAME", daemon ? "[guest NAME]" : "[daemon]");
 		return;
 	}
-	for (const struct key *k = keys; k->name; k++) {
-		unsigned d = distance(name, k->name);
+	for (unsigned i = 0; (k = table(l, daemon, i)); i++)
+		for (; k->name; k++) {
+			unsigned d = distance(name, k->name);
 
-		if (d < best) {
-			best = d;
-			nearest = k;
+			if (d < best) {
+				best = d;
+				nearest = k;
+			}
 		}
-	}
 	if (nearest)
-		cfg_fault(l, &l->now, "%s is an unknown key; did you mean %s?", name,
-			  nearest->name);
+		cfg_wrong(l, "%s is an unknown key; did you mean %s?", name, nearest->name);
 	else
-		cfg_fault(l, &l->now, "%s is an unknown key; zvsock.conf(5) lists those of [%s]",
-			  name, daemon ? "daemon" : "guest NAME");
+		cfg_wrong(l, "%s is an unknown key; zvsock.conf(5) lists those of [%s]", name,
+			  daemon ? "daemon" : "guest NAME");
 }
 
 /* Every value of "A, B,C". */
@@ -130,49 +155,57 @@ static void each_of_list(struct load *l, void *obj, const struct key *k, char *v
 		if (*value)
 			k->set(l, obj, k, value);
 		else
-			cfg_fault(l, &l->now, "%s has an empty item; take the comma out", k->name);
+			cfg_wrong(l, "%s has an empty item; take the comma out", k->name);
 		value = comma ? comma + 1 : NULL;
 	}
+}
+
+static void *object(struct load *l, unsigned from_table)
+{
+	struct cfg_guest *g;
+
+	if (l->guest == UINT_MAX)
+		return l->cfg;
+	g = &l->cfg->guests[l->guest];
+	return from_table ? g->part[from_table - 1] : g;
 }
 
 void cfg_item(struct load *l, const char *name, char *value)
 {
 	bool daemon = l->guest == UINT_MAX;
 	struct section *s = daemon ? &l->daemon : &l->sections[l->guest];
-	const struct key *keys = daemon ? cfg_daemon_keys : cfg_guest_keys;
-	void *obj = daemon ? (void *)l->cfg : &l->cfg->guests[l->guest];
-	const struct key *k = find(keys, name);
+	struct found f = find(l, daemon, name);
+	const struct key *k = f.key;
 	struct pos *at;
 
 	if (!k) {
-		unknown_key(l, keys, name);
+		unknown_key(l, daemon, name);
 		return;
 	}
-	at = &s->at[k - keys];
+	at = &s->at[f.number];
 	if (!k->list && l->now.line && at->line) {
-		cfg_fault(l, &l->now, "%s is given twice, first in line %u; keep one", name,
-			  at->line);
+		cfg_wrong(l, "%s is given twice, first in line %u; keep one", name, at->line);
 		return;
 	}
 	if (!k->list && l->now.word && at->word == l->now.word) {
-		cfg_fault(l, &l->now, "%s is given twice; keep one", name);
+		cfg_wrong(l, "%s is given twice; keep one", name);
 		return;
 	}
+	l->again = pos_given(at);
 	*at = l->now;
 	if (!*value)
-		cfg_fault(l, &l->now, "%s has no value; write one or take the key out", name);
+		cfg_wrong(l, "%s has no value; write one or take the key out", name);
 	else if (k->list)
-		each_of_list(l, obj, k, value);
+		each_of_list(l, object(l, f.table), k, value);
 	else
-		k->set(l, obj, k, value);
+		k->set(l, object(l, f.table), k, value);
 }
 
 const struct pos *cfg_where(const struct load *l, unsigned guest, const char *key)
 {
 	bool daemon = guest == UINT_MAX;
-	const struct key *keys = daemon ? cfg_daemon_keys : cfg_guest_keys;
 	const struct section *s = daemon ? &l->daemon : &l->sections[guest];
-	const struct pos *at = &s->at[find(keys, key) - keys];
+	const struct pos *at = &s->at[find(l, daemon, key).number];
 
 	return pos_given(at) ? at : &s->pos;
 }

@@ -12,11 +12,6 @@
 
 #define CPUS_MAX (sizeof(((struct cfg *)0)->cpus) / sizeof(int))
 
-static void *member(void *obj, const struct key *k)
-{
-	return (char *)obj + k->offset;
-}
-
 int cfg_number(const char *s, uint64_t min, uint64_t max, uint64_t *out)
 {
 	uint64_t v = 0;
@@ -45,16 +40,15 @@ void cfg_set_u32(struct load *l, void *obj, const struct key *k, char *value)
 	int ret = cfg_number(value, k->min, k->max, &v);
 
 	if (ret == 0)
-		*(uint32_t *)member(obj, k) = (uint32_t)v;
+		*(uint32_t *)cfg_member(obj, k) = (uint32_t)v;
 	else if (ret == -ERANGE)
-		cfg_fault(l, &l->now, "%s = %s is out of range; take %" PRIu64 " to %" PRIu64,
-			  k->name, value, k->min, k->max);
+		cfg_wrong(l, "%s = %s is out of range; take %" PRIu64 " to %" PRIu64, k->name,
+			  value, k->min, k->max);
 	else
-		cfg_fault(l, &l->now,
-			  "%s = %s is no number; write digits only, %" PRIu64 " to %" PRIu64 "%s",
-			  k->name, value, k->min, k->max,
-			  strchr(value, '#') ? "; a comment behind a value begins with \" ;\""
-					     : "");
+		cfg_wrong(
+			l, "%s = %s is no number; write digits only, %" PRIu64 " to %" PRIu64 "%s",
+			k->name, value, k->min, k->max,
+			strchr(value, '#') ? "; a comment behind a value begins with \" ;\"" : "");
 }
 
 /* A number of bytes, perhaps with K or M behind it. */
@@ -77,9 +71,9 @@ void cfg_set_size(struct load *l, void *obj, const struct key *k, char *value)
 	if (shift)
 		value[len - 1] = shift == 10 ? 'K' : 'M';
 	if (ret == 0)
-		*(uint32_t *)member(obj, k) = (uint32_t)(v << shift);
+		*(uint32_t *)cfg_member(obj, k) = (uint32_t)(v << shift);
 	else
-		cfg_fault(l, &l->now,
+		cfg_wrong(l,
 			  "%s = %s is %s; take %" PRIu64 "K to %" PRIu64
 			  "M, written 65536, 64K or 1M",
 			  k->name, value, ret == -ERANGE ? "out of range" : "no number of bytes",
@@ -91,12 +85,12 @@ void cfg_set_ring_size(struct load *l, void *obj, const struct key *k, char *val
 	uint64_t v;
 
 	if (cfg_number(value, k->min, k->max, &v) < 0 || (v & (v - 1)))
-		cfg_fault(l, &l->now,
+		cfg_wrong(l,
 			  "ring_size = %s is no power of two from %" PRIu64 " to %" PRIu64
 			  "; take 128 or 256",
 			  value, k->min, k->max);
 	else
-		*(uint32_t *)member(obj, k) = (uint32_t)v;
+		*(uint32_t *)cfg_member(obj, k) = (uint32_t)v;
 }
 
 void cfg_set_cid(struct load *l, void *obj, const struct key *k, char *value)
@@ -105,18 +99,16 @@ void cfg_set_cid(struct load *l, void *obj, const struct key *k, char *value)
 	int ret = cfg_number(value, 0, UINT64_MAX, &v);
 
 	if (ret == -EINVAL)
-		cfg_fault(l, &l->now, "cid = %s is no number; take one from 3 to 4294967294",
-			  value);
+		cfg_wrong(l, "cid = %s is no number; take one from 3 to 4294967294", value);
 	else if (ret == 0 && (v <= 2 || v == UINT32_MAX || v == UINT64_MAX))
-		cfg_fault(l, &l->now, "CID %" PRIu64 " is reserved; take one from 3 to 4294967294",
-			  v);
+		cfg_wrong(l, "CID %" PRIu64 " is reserved; take one from 3 to 4294967294", v);
 	else if (ret < 0 || v > UINT32_MAX)
-		cfg_fault(l, &l->now,
+		cfg_wrong(l,
 			  "CID %s has more than 32 bits, which VIRTIO reserves; take one "
 			  "from 3 to 4294967294",
 			  value);
 	else
-		*(uint64_t *)member(obj, k) = v;
+		*(uint64_t *)cfg_member(obj, k) = v;
 }
 
 void cfg_set_mode(struct load *l, void *obj, const struct key *k, char *value)
@@ -126,19 +118,18 @@ void cfg_set_mode(struct load *l, void *obj, const struct key *k, char *value)
 
 	v = strtoul(value, &end, 8);
 	if (*value < '0' || *value > '7' || *end || v > 0777)
-		cfg_fault(l, &l->now,
-			  "%s = %s is no mode; write octal digits as for chmod, such as 0660",
+		cfg_wrong(l, "%s = %s is no mode; write octal digits as for chmod, such as 0660",
 			  k->name, value);
 	else if ((v & 0600) != 0600)
-		cfg_fault(l, &l->now, "%s = %s locks out the owner itself; take 0600, 0660 or 0666",
-			  k->name, value);
+		cfg_wrong(l, "%s = %s locks out the owner itself; take 0600, 0660 or 0666", k->name,
+			  value);
 	else if (v & ~(unsigned long)k->max)
-		cfg_fault(l, &l->now,
+		cfg_wrong(l,
 			  "%s = %s lets every user of this machine control the daemon; take "
 			  "0600 or 0660",
 			  k->name, value);
 	else
-		*(mode_t *)member(obj, k) = (mode_t)v;
+		*(mode_t *)cfg_member(obj, k) = (mode_t)v;
 }
 
 void cfg_set_poll(struct load *l, void *obj, const struct key *k, char *value)
@@ -146,10 +137,10 @@ void cfg_set_poll(struct load *l, void *obj, const struct key *k, char *value)
 	bool busy = strcmp(value, "busy") == 0;
 
 	if (!busy && strcmp(value, "adaptive") != 0)
-		cfg_fault(l, &l->now,
-			  "poll = %s is unknown; write adaptive (sleep when idle) or busy", value);
+		cfg_wrong(l, "poll = %s is unknown; write adaptive (sleep when idle) or busy",
+			  value);
 	else
-		*(bool *)member(obj, k) = busy;
+		*(bool *)cfg_member(obj, k) = busy;
 }
 
 void cfg_set_vhost_mode(struct load *l, void *obj, const struct key *k, char *value)
@@ -157,12 +148,12 @@ void cfg_set_vhost_mode(struct load *l, void *obj, const struct key *k, char *va
 	bool client = strcmp(value, "client") == 0;
 
 	if (!client && strcmp(value, "server") != 0)
-		cfg_fault(l, &l->now,
+		cfg_wrong(l,
 			  "mode = %s is unknown; write server (zvsockd listens, the VMM "
 			  "connects) or client (the other way round)",
 			  value);
 	else
-		*(bool *)member(obj, k) = client;
+		*(bool *)cfg_member(obj, k) = client;
 }
 
 void cfg_set_log_level(struct load *l, void *obj, const struct key *k, char *value)
@@ -171,11 +162,11 @@ void cfg_set_log_level(struct load *l, void *obj, const struct key *k, char *val
 
 	for (unsigned i = 0; i < 4; i++) {
 		if (strcmp(value, names[i]) == 0) {
-			*(int *)member(obj, k) = ZV_LOG_ERR + (int)i;
+			*(int *)cfg_member(obj, k) = ZV_LOG_ERR + (int)i;
 			return;
 		}
 	}
-	cfg_fault(l, &l->now, "log_level = %s is unknown; write err, warn, info or debug", value);
+	cfg_wrong(l, "log_level = %s is unknown; write err, warn, info or debug", value);
 }
 
 /* ---- lcores ------------------------------------------------------------------------------- */
@@ -186,7 +177,7 @@ static void add_cpu(struct load *l, struct cfg *c, int cpu)
 
 	if (cpu >= 0 && sched_getaffinity(0, sizeof(mine), &mine) == 0 &&
 	    !CPU_ISSET((unsigned)cpu, &mine)) {
-		cfg_fault(l, &l->now,
+		cfg_wrong(l,
 			  "CPU %d is not on this machine, or not for this process; "
 			  "\"grep Cpus_allowed_list /proc/self/status\" lists those that are",
 			  cpu);
@@ -194,12 +185,12 @@ static void add_cpu(struct load *l, struct cfg *c, int cpu)
 	}
 	for (unsigned i = 0; cpu >= 0 && i < c->n_cpus; i++) {
 		if (c->cpus[i] == cpu) {
-			cfg_fault(l, &l->now, "CPU %d is there twice; name it once", cpu);
+			cfg_wrong(l, "CPU %d is there twice; name it once", cpu);
 			return;
 		}
 	}
 	if (c->n_cpus == CPUS_MAX)
-		cfg_fault(l, &l->now, "cpus: more than %zu lcores; take fewer CPUs", CPUS_MAX);
+		cfg_wrong(l, "cpus: more than %zu lcores; take fewer CPUs", CPUS_MAX);
 	else
 		c->cpus[c->n_cpus++] = cpu;
 }
@@ -248,7 +239,7 @@ void cfg_set_cpus(struct load *l, void *obj, const struct key *k, char *value)
 		if (end[strspn(end, " \t")] == 0)
 			*end = 0;
 		if (!add_cpus(l, c, item))
-			cfg_fault(l, &l->now,
+			cfg_wrong(l,
 				  "cpus: \"%s\" is no CPU and no range of them below %d; "
 				  "write for example 2-3,6, or any for a thread that is not pinned",
 				  item, CPU_SETSIZE);
@@ -287,7 +278,7 @@ static bool find_group(const char *name, gid_t *gid)
 
 static void no_user(struct load *l, const struct key *k, const char *name)
 {
-	cfg_fault(l, &l->now,
+	cfg_wrong(l,
 		  "%s: there is no user \"%s\" on this machine; \"getent passwd\" lists "
 		  "them, \"useradd --system %s\" makes one",
 		  k->name, name, name);
@@ -295,10 +286,26 @@ static void no_user(struct load *l, const struct key *k, const char *name)
 
 static void no_group(struct load *l, const struct key *k, const char *name)
 {
-	cfg_fault(l, &l->now,
+	cfg_wrong(l,
 		  "%s: there is no group \"%s\" on this machine; \"getent group\" lists "
 		  "them, \"groupadd --system %s\" makes one",
 		  k->name, name, name);
+}
+
+bool cfg_uid(struct load *l, const struct key *k, const char *name, uid_t *uid)
+{
+	if (find_user(name, uid))
+		return true;
+	no_user(l, k, name);
+	return false;
+}
+
+bool cfg_gid(struct load *l, const struct key *k, const char *name, gid_t *gid)
+{
+	if (find_group(name, gid))
+		return true;
+	no_group(l, k, name);
+	return false;
 }
 
 void cfg_set_user(struct load *l, void *obj, const struct key *k, char *value)
@@ -306,7 +313,7 @@ void cfg_set_user(struct load *l, void *obj, const struct key *k, char *value)
 	if (strlen(value) >= CFG_NAME_MAX || !getpwnam(value))
 		no_user(l, k, value);
 	else
-		memcpy(member(obj, k), value, strlen(value) + 1);
+		memcpy(cfg_member(obj, k), value, strlen(value) + 1);
 }
 
 void cfg_set_group(struct load *l, void *obj, const struct key *k, char *value)
@@ -314,7 +321,7 @@ void cfg_set_group(struct load *l, void *obj, const struct key *k, char *value)
 	if (strlen(value) >= CFG_NAME_MAX || !getgrnam(value))
 		no_group(l, k, value);
 	else
-		memcpy(member(obj, k), value, strlen(value) + 1);
+		memcpy(cfg_member(obj, k), value, strlen(value) + 1);
 }
 
 void cfg_set_owner(struct load *l, void *obj, const struct key *k, char *value)
@@ -325,34 +332,11 @@ void cfg_set_owner(struct load *l, void *obj, const struct key *k, char *value)
 	if (group)
 		*group++ = 0;
 	if (!*value && !(group && *group)) {
-		cfg_fault(l, &l->now,
-			  "socket_owner names nobody; write USER, USER:GROUP or :GROUP");
+		cfg_wrong(l, "socket_owner names nobody; write USER, USER:GROUP or :GROUP");
 		return;
 	}
-	if (*value && !find_user(value, &g->socket_uid))
-		no_user(l, k, value);
-	if (group && !find_group(group, &g->socket_gid))
-		no_group(l, k, group);
-}
-
-void cfg_add_low_user(struct load *l, void *obj, const struct key *k, char *value)
-{
-	struct cfg_guest *g = obj;
-	uid_t uid, *p;
-
-	if (!find_user(value, &uid))
-		no_user(l, k, value);
-	else if ((p = cfg_more(l, &g->low_uids, &g->n_low_uids, sizeof(*p))))
-		*p = uid;
-}
-
-void cfg_add_low_group(struct load *l, void *obj, const struct key *k, char *value)
-{
-	struct cfg_guest *g = obj;
-	gid_t gid, *p;
-
-	if (!find_group(value, &gid))
-		no_group(l, k, value);
-	else if ((p = cfg_more(l, &g->low_gids, &g->n_low_gids, sizeof(*p))))
-		*p = gid;
+	if (*value)
+		(void)cfg_uid(l, k, value, &g->socket_uid);
+	if (group)
+		(void)cfg_gid(l, k, group, &g->socket_gid);
 }

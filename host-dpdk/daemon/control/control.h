@@ -19,7 +19,10 @@
 struct daemon;
 struct guest;
 
-#define CONTROL_CLIENTS	    16
+#define CONTROL_CLIENTS 16
+/* Descriptors: listener, lock file, epoll set, timer, eventfd, those of captures; of each client
+ * itself, its capture's file, and one that has come since. */
+#define CONTROL_FDS	    (8 + 3 * CONTROL_CLIENTS)
 #define CONTROL_LINE_MAX    4096 /* bytes of a request */
 #define CONTROL_PATIENCE_MS 10000
 

@@ -2,26 +2,14 @@
 /*
  * What the control socket answers. Each request is looked up by name and gets a JSON object back.
  */
+#include "config/config_part.h"
 #include "control_int.h"
-#include "core/counters.h"
-#include "endpoint/endpoint.h"
 
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <zvsock.h>
-
-/* Every counter of the library has its name: number and order are those of the structure. */
-#define FIELD_IN_ORDER(field, group, meaning) COUNTER_##field,
-enum { QUEUE_COUNTERS(FIELD_IN_ORDER) COUNTERS };
-#define CHECK_ORDER(field, group, meaning)                                                         \
-	_Static_assert(offsetof(struct zv_queue_stats, field) ==                                   \
-			       COUNTER_##field * sizeof(uint64_t),                                 \
-		       "counters.h: " #field " is not at its place");
-QUEUE_COUNTERS(CHECK_ORDER)
-_Static_assert(offsetof(struct zv_queue_stats, reserved) == COUNTERS * sizeof(uint64_t),
-	       "counters.h lacks a counter of struct zv_queue_stats");
 
 json_t *control_refuse(struct refusal *why, const char *code, const char *fmt, ...)
 {
@@ -143,35 +131,56 @@ static json_t *strings(const char *first, size_t stride, unsigned n)
 	return array;
 }
 
-/* What is so whether the guest runs or not. */
-static json_t *described(const struct cfg_guest *cfg, const char *state, unsigned queues,
-			 unsigned up)
+/* Names that a part of the configuration tells of the guest. False: no memory. */
+static bool add_names(json_t *j, const struct cfg_part *part, const void *values)
 {
-	return json_pack("{ss sI ss so ss sI sI sI so}", "name", cfg->name, "cid",
-			 (json_int_t)cfg->cid, "state", state, "sockets",
-			 strings(cfg->sockets[0], sizeof(cfg->sockets[0]), cfg->n_sockets), "mode",
-			 cfg->client ? "client" : "server", "queues", (json_int_t)queues,
-			 "queues_up", (json_int_t)up, "ring_size", (json_int_t)cfg->ring_size,
-			 "groups", strings(cfg->groups[0], sizeof(cfg->groups[0]), cfg->n_groups));
+	json_t *array = json_array();
+	const char *name;
+
+	for (unsigned i = 0; (name = part->name(values, i)); i++)
+		if (!control_append(array, control_text(name))) {
+			json_decref(array);
+			return false;
+		}
+	return json_object_set_new(j, part->names, array) == 0;
 }
 
-static json_t *guest_json(const struct guest *g)
+/* What is so whether the guest runs or not. */
+static json_t *described(const struct cfg *c, const struct cfg_guest *cfg, const char *state,
+			 unsigned queues, unsigned up)
+{
+	json_t *j =
+		json_pack("{ss sI ss so ss sI sI sI}", "name", cfg->name, "cid",
+			  (json_int_t)cfg->cid, "state", state, "sockets",
+			  strings(cfg->sockets[0], sizeof(cfg->sockets[0]), cfg->n_sockets), "mode",
+			  cfg->client ? "client" : "server", "queues", (json_int_t)queues,
+			  "queues_up", (json_int_t)up, "ring_size", (json_int_t)cfg->ring_size);
+
+	for (unsigned i = 0; j && c->parts[i]; i++)
+		if (c->parts[i]->names && !add_names(j, c->parts[i], cfg->part[i])) {
+			json_decref(j);
+			j = NULL;
+		}
+	return j;
+}
+
+static json_t *guest_json(const struct cfg *c, const struct guest *g)
 {
 	static const char *const peers[] = {"unknown", "plain", "zvsock"};
 	struct zv_dev_info info = {.size = sizeof(info)};
 	json_t *j;
 
 	(void)zv_dev_info(g->dev, &info);
-	j = described(g->cfg, info.queues_up ? "up" : "down", g->n_queues, info.queues_up);
+	j = described(c, g->cfg, info.queues_up ? "up" : "down", g->n_queues, info.queues_up);
 	(void)json_object_set_new(
 		j, "peer", json_string((unsigned)info.peer < 3 ? peers[info.peer] : "unknown"));
 	(void)json_object_set_new(j, "connections", json_integer((json_int_t)control_count(g)));
 	return j;
 }
 
-static json_t *down_json(const struct guest_down *gd)
+static json_t *down_json(const struct cfg *c, const struct guest_down *gd)
 {
-	json_t *j = described(gd->cfg, "failed", gd->cfg->queues, 0);
+	json_t *j = described(c, gd->cfg, "failed", gd->cfg->queues, 0);
 
 	(void)json_object_set_new(j, "peer", json_string("unknown"));
 	(void)json_object_set_new(j, "connections", json_integer(0));
@@ -197,10 +206,10 @@ static json_t *answer_guests(struct control *ct, struct client *cl, const json_t
 	(void)cl;
 	for (const struct guest *g = ct->d->guests; g && ok; g = g->next)
 		if (asked_for(request, g->cfg->name))
-			ok = control_append(guests, guest_json(g));
+			ok = control_append(guests, guest_json(ct->d->cfg, g));
 	for (const struct guest_down *gd = ct->d->down; gd && ok; gd = gd->next)
 		if (asked_for(request, gd->cfg->name))
-			ok = control_append(guests, down_json(gd));
+			ok = control_append(guests, down_json(ct->d->cfg, gd));
 	if (ok && !json_array_size(guests) && !control_guest(ct, request, &only, why)) {
 		json_decref(guests);
 		return NULL;
@@ -211,80 +220,6 @@ static json_t *answer_guests(struct control *ct, struct client *cl, const json_t
 	return answer;
 }
 
-/* For a list of counters: puts each of st into counters. */
-#define SET(field, group, meaning)                                                                 \
-	(void)json_object_set_new(counters, #field, json_integer((json_int_t)st.field));
-
-static json_t *queue_json(const struct guest_queue *gq)
-{
-	struct zv_queue_stats st = {0};
-	json_t *counters = json_object();
-
-	(void)zv_queue_stats(gq->q, &st, sizeof(st));
-	QUEUE_COUNTERS(SET)
-	return json_pack("{sI sI so}", "queue", (json_int_t)gq->index, "lcore",
-			 (json_int_t)gq->lcore, "counters", counters);
-}
-
-static json_t *endpoints_json(const struct guest *g)
-{
-	struct endpoint_stats st = {0};
-	json_t *counters = json_object();
-
-	endpoint_stats(g, &st);
-	ENDPOINT_COUNTERS(SET)
-	return counters;
-}
-
-static json_t *guest_stats_json(const struct guest *g)
-{
-	json_t *queues = json_array();
-
-	for (unsigned i = 0; i < g->n_queues; i++)
-		(void)control_append(queues, queue_json(&g->queues[i]));
-	return json_pack("{ss sI so so}", "name", g->cfg->name, "cid", (json_int_t)g->cfg->cid,
-			 "queues", queues, "endpoints", endpoints_json(g));
-}
-
-static json_t *lcores_json(const struct daemon *d)
-{
-	json_t *lcores = json_array();
-
-	for (unsigned i = 0; i < d->n_lcores; i++) {
-		struct lcore_stats st = {0};
-
-		lcore_stats(d->lcores[i], &st);
-		(void)control_append(
-			lcores, json_pack("{sI sI sf sI sI}", "lcore", (json_int_t)i, "cpu",
-					  (json_int_t)(i < d->cfg->n_cpus ? d->cfg->cpus[i] : -1),
-					  "cpu_seconds", st.cpu_s, "rounds", (json_int_t)st.rounds,
-					  "sleeps", (json_int_t)st.sleeps));
-	}
-	return lcores;
-}
-
-static json_t *answer_stats(struct control *ct, struct client *cl, const json_t *request,
-			    struct refusal *why)
-{
-	json_t *guests, *answer;
-	struct guest *only;
-	bool ok = true;
-
-	(void)cl;
-	if (!control_guest(ct, request, &only, why))
-		return NULL;
-	guests = json_array();
-	for (const struct guest *g = ct->d->guests; g && ok; g = g->next)
-		if (!only || g == only)
-			ok = control_append(guests, guest_stats_json(g));
-	answer = control_wrap("guests", guests, ok, why);
-	if (answer) {
-		(void)json_object_set_new(answer, "lcores", lcores_json(ct->d));
-		(void)json_object_set_new(answer, "failed", json_integer(ct->d->n_down));
-	}
-	return answer;
-}
-
 /* ---- requests ---- */
 
 static const struct {
@@ -292,7 +227,7 @@ static const struct {
 	json_t *(*answer)(struct control *ct, struct client *cl, const json_t *request,
 			  struct refusal *why);
 } requests[] = {
-	{"guests", answer_guests},  {"list", control_list},	 {"stats", answer_stats},
+	{"guests", answer_guests},  {"list", control_list},	 {"stats", control_stats},
 	{"capture", capture_begin}, {"stop", capture_end_early},
 };
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* What the files of the control socket share: control.c (clients), control_answer.c and
- * control_list.c (what is asked), control_capture.c (captures). */
+/* What the files of the control socket share: control.c (clients), control_answer.c,
+ * control_list.c and control_stats.c (what is asked), control_capture.c (captures). */
 #ifndef ZVD_CONTROL_INT_H
 #define ZVD_CONTROL_INT_H
 
@@ -84,6 +84,8 @@ size_t control_count(const struct guest *g);
 
 json_t *control_list(struct control *ct, struct client *cl, const json_t *request,
 		     struct refusal *why);
+json_t *control_stats(struct control *ct, struct client *cl, const json_t *request,
+		      struct refusal *why);
 
 /* Sends @answer, which is given away, as a line. */
 void control_send(struct control *ct, struct client *cl, json_t *answer);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * "list" of the control socket: every connection, and where it leads on the host.
+ * "list" of the control socket: every connection, and where it leads on the host, which its owner
+ * knows.
  *
  * What lcores own is copied by calls on the lcore (lcore_call), a slice each, into memory that this
  * thread has allocated and touched before. So an lcore spends tens of microseconds at a time, and
@@ -9,9 +10,8 @@
  * A guest cannot go: that is this thread's business.
  */
 #include "control_int.h"
-#include "core/conn_log.h"
+#include "core/owner.h"
 
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -21,19 +21,26 @@
 
 /* ---- from the lcores ---- */
 
+/* A connection as its lcore has shown it. */
+struct listed {
+	struct zv_conn_info info;
+	const struct conn_kind *kind; /* of its owner; NULL: nobody has taken it */
+};
+
 struct slice {
 	struct zv_queue *q;
-	uint64_t cursor;	    /* 0 after a call: there is no more */
-	struct zv_conn_info *conns; /* room for SLICE; NULL: only count */
+	uint64_t cursor;      /* 0 after a call: there is no more */
+	struct listed *conns; /* room for SLICE; NULL: only count */
 	size_t n;
 };
 
 static int slice_add(void *ctx, const struct zv_conn_info *info)
 {
+	const struct conn_owner *o = info->user;
 	struct slice *s = ctx;
 
 	if (s->conns)
-		s->conns[s->n] = *info;
+		s->conns[s->n] = (struct listed){*info, o ? o->kind : NULL};
 	return ++s->n == SLICE;
 }
 
@@ -61,61 +68,15 @@ size_t control_count(const struct guest *g)
 	return n;
 }
 
-/* ---- where it leads ---- */
-
-/* The guests by CID: there may be as many connections between them as one likes. */
-struct by_cid {
-	const struct guest **guest;
-	size_t n;
-};
-
-static int cid_order(const void *a, const void *b)
-{
-	uint64_t x = (*(const struct guest *const *)a)->cfg->cid;
-	uint64_t y = (*(const struct guest *const *)b)->cfg->cid;
-
-	return x < y ? -1 : x > y;
-}
-
-/* False: no memory. */
-static bool by_cid(const struct daemon *d, struct by_cid *all)
-{
-	all->n = 0;
-	all->guest = calloc(d->n_guests + 1, sizeof(const struct guest *));
-	for (const struct guest *g = d->guests; all->guest && g && all->n < d->n_guests;
-	     g = g->next)
-		all->guest[all->n++] = g;
-	if (all->n)
-		qsort(all->guest, all->n, sizeof(const struct guest *), cid_order);
-	return all->guest;
-}
-
-static const char *guest_of(const struct by_cid *all, uint64_t cid)
-{
-	size_t low = 0, high = all->n;
-
-	while (low < high) {
-		size_t mid = (low + high) / 2;
-
-		if (all->guest[mid]->cfg->cid == cid)
-			return all->guest[mid]->name;
-		if (all->guest[mid]->cfg->cid < cid)
-			low = mid + 1;
-		else
-			high = mid;
-	}
-	return "?";
-}
-
 /* ---- the answer ---- */
 
-static json_t *conn_json(const struct by_cid *all, const struct guest *g,
-			 const struct zv_conn_info *c, uint64_t now)
+static json_t *conn_json(const struct guest *g, const struct listed *l, uint64_t now)
 {
-	char endpoint[320];
+	const struct zv_conn_info *c = &l->info;
+	char endpoint[320] = "-";
 
-	/* By the configuration: a guest whose endpoints change is started anew, so it is true. */
-	conn_endpoint_text(g->cfg, c, guest_of(all, c->local_cid), endpoint, sizeof(endpoint));
+	if (l->kind)
+		l->kind->describe(g, c, endpoint, sizeof(endpoint));
 	return json_pack("{ss ss ss sI sI sI sI sI sI sI sI sI sI sI sI so}", "type",
 			 c->type == ZV_SEQPACKET ? "seqpacket" : "stream", "state", c->state,
 			 "guest", g->cfg->name, "queue", (json_int_t)c->queue, "local_cid",
@@ -130,8 +91,7 @@ static json_t *conn_json(const struct by_cid *all, const struct guest *g,
 }
 
 /* The queue's connections behind those that @conns has already. False: no memory. */
-static bool list_queue(const struct by_cid *all, const struct guest_queue *gq, struct slice *s,
-		       json_t *conns)
+static bool list_queue(const struct guest_queue *gq, struct slice *s, json_t *conns)
 {
 	bool ok = true;
 
@@ -142,7 +102,7 @@ static bool list_queue(const struct by_cid *all, const struct guest_queue *gq, s
 		lcore_call(gq->lc, slice_call, s);
 		(void)clock_gettime(CLOCK_MONOTONIC, &t);
 		for (size_t k = 0; k < s->n && ok; k++)
-			ok = control_append(conns, conn_json(all, gq->guest, &s->conns[k],
+			ok = control_append(conns, conn_json(gq->guest, &s->conns[k],
 							     (uint64_t)t.tv_sec * 1000000000u +
 								     (uint64_t)t.tv_nsec));
 	} while (s->cursor && ok);
@@ -152,7 +112,6 @@ static bool list_queue(const struct by_cid *all, const struct guest_queue *gq, s
 json_t *control_list(struct control *ct, struct client *cl, const json_t *request,
 		     struct refusal *why)
 {
-	struct by_cid all = {NULL, 0};
 	struct slice s = {0};
 	struct guest *only;
 	json_t *conns;
@@ -166,13 +125,12 @@ json_t *control_list(struct control *ct, struct client *cl, const json_t *reques
 				      "too many large answers have not been read yet; try again");
 	conns = json_array();
 	s.conns = malloc(SLICE * sizeof(*s.conns));
-	ok = s.conns && by_cid(ct->d, &all);
+	ok = s.conns;
 	if (ok) /* the lcore shall not take the page faults */
 		memset(s.conns, 0xff, SLICE * sizeof(*s.conns));
 	for (const struct guest *g = ct->d->guests; g && ok; g = g->next)
 		for (unsigned i = 0; i < g->n_queues && ok && (!only || g == only); i++)
-			ok = list_queue(&all, &g->queues[i], &s, conns);
+			ok = list_queue(&g->queues[i], &s, conns);
 	free(s.conns);
-	free(all.guest);
 	return control_wrap("connections", conns, ok, why);
 }

@@ -1,13 +1,19 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Names and meanings of the counters that zvsockctl shows, once for the daemon and for the tool.
+ * The counters that zvsockctl shows: this table is all that it and the daemon know of them. A line
+ * here is a member of a structure, a member of the JSON answer to "stats" under the same name, and
+ * a row of "zvsockctl stats". What exports counters in another format iterates over the arrays
+ * below, beside control/control_stats.c, which does so for JSON.
  *
- * X(field, GROUP, meaning), in the order of struct zv_queue_stats. control_answer.c asserts that
- * nothing of that structure is left out: who adds a counter there adds a line here.
+ * X(field, GROUP, meaning). Names are unique within their table.
  */
 #ifndef ZVD_COUNTERS_H
 #define ZVD_COUNTERS_H
 
+#include <stdint.h>
+
+/* Of each queue: those of the library, in the order of struct zv_queue_stats. counters.c asserts
+ * that nothing of that structure is left out. */
 #define QUEUE_COUNTERS(X)                                                                          \
 	X(rx_packets, TRAFFIC, "packets received")                                                 \
 	X(rx_bytes, TRAFFIC, "payload bytes received")                                             \
@@ -38,5 +44,62 @@
 	X(rx_late, CONNECTIONS, "packets that crossed the end of their connection")                \
 	X(rx_promised, TRAFFIC, "bytes of rx_memory promised to open connections, now")            \
 	X(rx_private, TRAFFIC, "bytes of memory that hold payload not yet taken, now")
+
+/* Of each guest: its endpoints and what carries their connections. JSON: "endpoints". */
+#define GUEST_COUNTERS(X)                                                                          \
+	X(host_accepted, CONNECTIONS, "connections taken from host programs")                      \
+	X(host_joined, CONNECTIONS, "of those, joined with a connection to the guest")             \
+	X(host_refused, CONNECTIONS, "of those, refused by the guest or not answered")             \
+	X(guest_requests, CONNECTIONS, "connections asked for by the guest")                       \
+	X(guest_joined, CONNECTIONS, "of those, joined with a host program")                       \
+	X(bad_connect_line, ERRORS, "host programs whose first line was no CONNECT")               \
+	X(connect_line_timeout, ERRORS, "host programs that sent no whole line in time")           \
+	X(connect_line_closed, ERRORS, "host programs that left before their line was whole")      \
+	X(no_endpoint, ERRORS, "refused: nothing is configured for the port")                      \
+	X(sibling_denied, ERRORS, "refused: no guest of a shared group has the CID")               \
+	X(sibling_share, ERRORS, "refused: other guests have their share of max_conns")            \
+	X(connect_refused, ERRORS, "refused: nobody listens at the endpoint")                      \
+	X(connect_failed, ERRORS, "refused: the endpoint could not be reached")                    \
+	X(connect_timeout, ERRORS, "refused: the endpoint did not accept in time")                 \
+	X(low_port_denied, ERRORS, "refused: port below 1024 and server not privileged")           \
+	X(fd_limit, ERRORS, "refused: no descriptor left")                                         \
+	X(no_memory, ERRORS, "refused: no memory left")                                            \
+	X(host_resets, ERRORS, "connections that the host side reset")                             \
+	X(guest_resets, ERRORS, "connections that the guest reset")                                \
+	X(msg_too_long, ERRORS, "connections reset: a message was too long to be carried")         \
+	X(msg_empty, ERRORS, "empty messages left out: the guest cannot take them")
+
+/* Of each lcore. */
+#define LCORE_COUNTERS(X)                                                                          \
+	X(rounds, TRAFFIC, "turns over its queues")                                                \
+	X(sleeps, TRAFFIC, "sleeps in io_uring")
+
+enum counter_group { COUNTER_TRAFFIC, COUNTER_CONNECTIONS, COUNTER_ERRORS, COUNTER_GROUPS };
+
+struct counter {
+	const char *name;
+	enum counter_group group;
+	const char *meaning;
+};
+
+#define COUNTER_FIELD(field, group, meaning) uint64_t field;
+struct guest_counters {
+	GUEST_COUNTERS(COUNTER_FIELD)
+};
+struct lcore_counters {
+	LCORE_COUNTERS(COUNTER_FIELD)
+};
+
+#define COUNTER_NUMBER(field, group, meaning) +1
+enum {
+	N_QUEUE_COUNTERS = 0 QUEUE_COUNTERS(COUNTER_NUMBER),
+	N_GUEST_COUNTERS = 0 GUEST_COUNTERS(COUNTER_NUMBER),
+	N_LCORE_COUNTERS = 0 LCORE_COUNTERS(COUNTER_NUMBER),
+};
+
+/* The tables as arrays: entry i is about the i-th uint64_t of struct zv_queue_stats, struct
+ * guest_counters and struct lcore_counters. */
+extern const struct counter queue_counters[N_QUEUE_COUNTERS], guest_counters[N_GUEST_COUNTERS],
+	lcore_counters[N_LCORE_COUNTERS];
 
 #endif

@@ -1,18 +1,15 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "fds.h"
 
-#include "control/control.h"
+#include "config/config_part.h"
 #include "log.h"
 #include "vu_limits.h"
 
 #include <sys/resource.h>
 
-#define FDS_ITSELF  64u	 /* standard streams, signals, EAL and rte_vhost, files that are read */
-#define FDS_LCORE   2u	 /* io_uring, mailbox */
-#define FDS_CONTROL 8u	 /* listener, lock file, epoll set, timer, eventfd; captures' own */
-#define FDS_CLIENT  3u	 /* of the control socket: itself, its capture's file, one passed since */
-#define FDS_UNIX    2u	 /* hybrid socket: listener, lock file */
-#define FDS_FEW	    256u /* left for connections: worth a warning */
+#define FDS_ITSELF 64u	/* standard streams, signals, EAL and rte_vhost, files that are read */
+#define FDS_LCORE  2u	/* io_uring, mailbox */
+#define FDS_FEW	   256u /* left for connections: worth a warning */
 
 static uint32_t held, most = UINT32_MAX; /* atomic */
 
@@ -20,21 +17,21 @@ static uint64_t reserve(const struct cfg *c)
 {
 	uint64_t n = FDS_ITSELF + VU_FDS_PROCESS + (uint64_t)c->n_cpus * FDS_LCORE;
 
-	if (*c->control_path)
-		n += FDS_CONTROL + CONTROL_CLIENTS * FDS_CLIENT;
 	for (unsigned i = 0; i < c->n_guests; i++) {
 		const struct cfg_guest *g = &c->guests[i];
 		unsigned pairs = g->n_sockets > 1 ? 1 : g->queues;
 
 		n += (uint64_t)g->n_sockets * VU_FDS_SOCKET(pairs);
-		n += *g->unix_path ? FDS_UNIX : 0;
+		for (unsigned k = 0; c->parts[k]; k++)
+			if (c->parts[k]->fds)
+				n += c->parts[k]->fds(g->part[k]);
 	}
 	return n;
 }
 
-void fds_plan(const struct cfg *c)
+void fds_plan(const struct cfg *c, unsigned others)
 {
-	uint64_t need = reserve(c), limit = UINT32_MAX, left;
+	uint64_t need = reserve(c) + others, limit = UINT32_MAX, left;
 	struct rlimit rl;
 
 	if (getrlimit(RLIMIT_NOFILE, &rl) == 0 && rl.rlim_cur < limit)

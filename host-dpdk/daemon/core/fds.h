@@ -14,10 +14,10 @@
 #include "config/config.h"
 
 /*
- * Main thread: reserves what @c needs. One warning when that leaves little for connections. May be
- * called again; what is held stays.
+ * Main thread: reserves what @c needs, and @others. One warning when that leaves little for
+ * connections. May be called again; what is held stays.
  */
-void fds_plan(const struct cfg *c);
+void fds_plan(const struct cfg *c, unsigned others);
 
 /* Any thread: one more for a connection. False: they hold all that they may. */
 bool fds_get(void);

@@ -21,10 +21,6 @@
 #define ROUNDS_PER_CLOCK 64u   /* busy rounds between two looks at the timers */
 #define YIELD_TAKEN_NS	 1000u /* a sched_yield that took longer let somebody else run */
 
-/* Timers lie in slots by deadline; those of a later lap stay where they are. */
-#define WHEEL_SLOTS 256u
-#define WHEEL_NS    (8u * 1000000u)
-
 struct mail {
 	void (*fn)(struct lcore *lc, void *arg);
 	void *arg;
@@ -34,20 +30,17 @@ struct mail {
 
 STAILQ_HEAD(mail_list, mail);
 TAILQ_HEAD(work_list, lcore_work);
-TAILQ_HEAD(timer_list, lcore_timer);
 
 struct lcore {
 	struct io io;
 	TAILQ_HEAD(, lcore_queue) queues;
 	struct work_list work;
 	struct lcore_work work_end; /* marks where the present round ends */
-	struct timer_list wheel[WHEEL_SLOTS];
-	uint64_t wheel_tick; /* slots up to this one have been run */
-	unsigned n_timers;
+	struct wheel wheel;
 	void *local;
 	bool busy_poll, crowded, stopping;
 	uint64_t spin_ns;
-	uint64_t rounds, sleeps; /* read by any thread */
+	struct lcore_counters counters; /* read by any thread */
 	struct io_op mail_op;
 	int mail_fd;
 	int cpu;
@@ -60,6 +53,10 @@ struct lcore {
 	uint32_t asleep; /* a writer of mail must use mail_fd: barrier pair [M] with has_mail */
 	int start_err;	 /* 1: not known yet; under mail_lock */
 };
+
+/* Its own thread writes them. */
+#define LCORE_COUNT(lc, field)                                                                     \
+	__atomic_store_n(&(lc)->counters.field, (lc)->counters.field + 1, __ATOMIC_RELAXED)
 
 static uint64_t now_ns(void)
 {
@@ -76,7 +73,7 @@ struct io *lcore_io(struct lcore *lc)
 
 uint64_t lcore_round(const struct lcore *lc)
 {
-	return lc->rounds;
+	return lc->counters.rounds;
 }
 
 void **lcore_local(struct lcore *lc)
@@ -121,59 +118,23 @@ static bool run_work(struct lcore *lc)
 
 void lcore_timer_start(struct lcore *lc, struct lcore_timer *t, uint64_t ns)
 {
-	lcore_timer_stop(lc, t);
-	t->deadline = now_ns() + ns;
-	if (!lc->n_timers++) /* nobody has turned the wheel meanwhile */
-		lc->wheel_tick = (t->deadline - ns) / WHEEL_NS;
-	t->running = true;
-	TAILQ_INSERT_TAIL(&lc->wheel[(t->deadline / WHEEL_NS + 1) % WHEEL_SLOTS], t, link);
+	wheel_start(&lc->wheel, t, now_ns(), ns);
 }
 
 void lcore_timer_stop(struct lcore *lc, struct lcore_timer *t)
 {
-	if (!t->running)
-		return;
-	t->running = false;
-	lc->n_timers--;
-	TAILQ_REMOVE(&lc->wheel[(t->deadline / WHEEL_NS + 1) % WHEEL_SLOTS], t, link);
+	wheel_stop(&lc->wheel, t);
 }
 
 static bool run_timers(struct lcore *lc)
 {
-	uint64_t now = now_ns(), tick = now / WHEEL_NS;
-	bool any = false;
-
-	if (tick - lc->wheel_tick > WHEEL_SLOTS)
-		lc->wheel_tick = tick - WHEEL_SLOTS;
-	while (lc->n_timers && lc->wheel_tick < tick) {
-		struct timer_list *slot = &lc->wheel[++lc->wheel_tick % WHEEL_SLOTS];
-		struct lcore_timer *t, *next;
-
-		for (t = TAILQ_FIRST(slot); t; t = next) {
-			next = TAILQ_NEXT(t, link);
-			if (t->deadline > now)
-				continue;
-			lcore_timer_stop(lc, t);
-			t->expired(t);
-			any = true;
-			next = TAILQ_FIRST(slot); /* expired() may have stopped others */
-		}
-	}
-	return any;
+	return wheel_run(&lc->wheel, now_ns());
 }
 
 /* How long the lcore may sleep. */
 static uint64_t timers_next(const struct lcore *lc)
 {
-	uint64_t now;
-
-	if (!lc->n_timers)
-		return UINT64_MAX;
-	now = now_ns();
-	for (uint64_t tick = lc->wheel_tick + 1;; tick++)
-		if (!TAILQ_EMPTY(&lc->wheel[tick % WHEEL_SLOTS]) ||
-		    tick == lc->wheel_tick + WHEEL_SLOTS)
-			return tick * WHEEL_NS > now ? tick * WHEEL_NS - now : 0;
+	return lc->wheel.n_timers ? wheel_next(&lc->wheel, now_ns()) : UINT64_MAX;
 }
 
 /* ---- mailbox ---- */
@@ -284,7 +245,7 @@ void lcore_cancel(struct lcore *lc, struct io_op *op)
 
 static void round_over(struct lcore *lc)
 {
-	__atomic_store_n(&lc->rounds, lc->rounds + 1, __ATOMIC_RELAXED);
+	LCORE_COUNT(lc, rounds);
 }
 
 void lcore_drain(struct lcore *lc, const unsigned *left)
@@ -359,7 +320,7 @@ static void doze(struct lcore *lc)
 	}
 	if (may) {
 		io_sleep(&lc->io, timers_next(lc));
-		__atomic_store_n(&lc->sleeps, lc->sleeps + 1, __ATOMIC_RELAXED);
+		LCORE_COUNT(lc, sleeps);
 	}
 	__atomic_store_n(&lc->asleep, 0, __ATOMIC_RELAXED);
 }
@@ -394,12 +355,12 @@ static void serve(struct lcore *lc)
 		if (!idle++)
 			start = now = now_ns();
 		now = idle_moment(lc, idle, now);
-		if (idle % ROUNDS_PER_YIELD == 0 && lc->n_timers && run_timers(lc))
+		if (idle % ROUNDS_PER_YIELD == 0 && lc->wheel.n_timers && run_timers(lc))
 			continue;
 		if (lc->busy_poll || now - start < lc->spin_ns)
 			continue;
 		doze(lc);
-		if (lc->n_timers)
+		if (lc->wheel.n_timers)
 			(void)run_timers(lc);
 		idle = 0;
 	}
@@ -465,8 +426,7 @@ int lcore_start(struct lcore **out, int cpu, bool busy_poll, uint32_t spin_us)
 	TAILQ_INIT(&lc->queues);
 	TAILQ_INIT(&lc->work);
 	STAILQ_INIT(&lc->mail);
-	for (unsigned i = 0; i < WHEEL_SLOTS; i++)
-		TAILQ_INIT(&lc->wheel[i]);
+	wheel_init(&lc->wheel);
 	pthread_mutex_init(&lc->mail_lock, NULL);
 	pthread_cond_init(&lc->mail_done, NULL);
 	lc->mail_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
@@ -511,6 +471,7 @@ void lcore_stats(struct lcore *lc, struct lcore_stats *st)
 	if (pthread_getcpuclockid(lc->thread, &clock) == 0)
 		(void)clock_gettime(clock, &t);
 	st->cpu_s = (double)t.tv_sec + (double)t.tv_nsec / 1e9;
-	st->rounds = __atomic_load_n(&lc->rounds, __ATOMIC_RELAXED);
-	st->sleeps = __atomic_load_n(&lc->sleeps, __ATOMIC_RELAXED);
+	for (unsigned i = 0; i < N_LCORE_COUNTERS; i++)
+		((uint64_t *)&st->counters)[i] =
+			__atomic_load_n((uint64_t *)&lc->counters + i, __ATOMIC_RELAXED);
 }

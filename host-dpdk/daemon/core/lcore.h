@@ -21,7 +21,9 @@
 #ifndef ZVD_LCORE_H
 #define ZVD_LCORE_H
 
+#include "counters.h"
 #include "io.h"
+#include "wheel.h"
 
 #include <sys/queue.h>
 #include <zvsock.h>
@@ -44,10 +46,10 @@ void lcore_call(struct lcore *lc, void (*fn)(struct lcore *lc, void *arg), void 
 /* As lcore_call, but does not wait; @arg belongs to @fn. Any thread. 0, -ENOMEM. */
 int lcore_post(struct lcore *lc, void (*fn)(struct lcore *lc, void *arg), void *arg);
 
-/* CPU that the thread has used, and rounds and sleeps so far. Any thread. */
+/* Seconds of CPU that the thread has used, and its counters. Any thread. */
 struct lcore_stats {
 	double cpu_s;
-	uint64_t rounds, sleeps;
+	struct lcore_counters counters;
 };
 void lcore_stats(struct lcore *lc, struct lcore_stats *st);
 
@@ -84,13 +86,7 @@ struct lcore_work {
 void lcore_defer(struct lcore *lc, struct lcore_work *w);
 void lcore_defer_cancel(struct lcore *lc, struct lcore_work *w);
 
-/* A timer, some 10 ms coarse. Zeroed memory is a stopped timer. */
-struct lcore_timer {
-	void (*expired)(struct lcore_timer *t);
-	uint64_t deadline;
-	bool running;
-	TAILQ_ENTRY(lcore_timer) link;
-};
+/* Timers: wheel.h. */
 void lcore_timer_start(struct lcore *lc, struct lcore_timer *t, uint64_t ns);
 void lcore_timer_stop(struct lcore *lc, struct lcore_timer *t);
 

@@ -4,7 +4,6 @@
 #include "table.h"
 
 #include "core/counters.h"
-#include "endpoint/endpoint.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -127,30 +126,16 @@ int ctl_guests(struct ctl *c)
 
 #define QUEUES_MAX 64u /* columns of a table; the daemon has fewer */
 
-enum group { TRAFFIC, CONNECTIONS, ERRORS, GROUPS };
-
-struct counter {
-	const char *name;
-	enum group group;
-	const char *meaning;
-};
-
-#define ROW(field, group, meaning) {#field, group, meaning},
-static const struct counter queue_counters[] = {QUEUE_COUNTERS(ROW)};
-static const struct counter endpoint_counters[] = {ENDPOINT_COUNTERS(ROW)};
-#define N_QUEUE_COUNTERS    (sizeof(queue_counters) / sizeof(queue_counters[0]))
-#define N_ENDPOINT_COUNTERS (sizeof(endpoint_counters) / sizeof(endpoint_counters[0]))
-
 /* Where the column of each queue is; with one queue, the total says it all. */
 static size_t queue_columns(const json_t *queues)
 {
 	return json_array_size(queues) > 1 ? json_array_size(queues) : 0;
 }
 
-static void head_row(struct table *t, const char *kind, enum group g, const json_t *queues)
+static void head_row(struct table *t, const char *kind, enum counter_group g, const json_t *queues)
 {
-	static const char *const names[GROUPS] = {"traffic", "connections", "errors"};
-	bool first = g == TRAFFIC;
+	static const char *const names[COUNTER_GROUPS] = {"traffic", "connections", "errors"};
+	bool first = g == COUNTER_TRAFFIC;
 
 	table_add(t, "%s%s", kind, names[g]);
 	table_add(t, "%s", first ? "total" : "");
@@ -200,28 +185,33 @@ static void guest_stats(const json_t *guest)
 	align[strlen(align)] = 'l';
 	t = table_new(align);
 	(void)printf("guest %s, cid %" PRId64 "\n", str(guest, "name"), num(guest, "cid"));
-	for (enum group g = 0; g < GROUPS; g++) {
+	for (enum counter_group g = 0; g < COUNTER_GROUPS; g++) {
 		head_row(t, "", g, queues);
-		for (size_t i = 0; i < N_QUEUE_COUNTERS; i++)
+		for (unsigned i = 0; i < N_QUEUE_COUNTERS; i++)
 			if (queue_counters[i].group == g)
 				queue_row(t, &queue_counters[i], queues);
 	}
-	for (enum group g = CONNECTIONS; g < GROUPS; g++) {
+	for (enum counter_group g = COUNTER_CONNECTIONS; g < COUNTER_GROUPS; g++) {
 		head_row(t, "endpoints: ", g, queues);
-		for (size_t i = 0; i < N_ENDPOINT_COUNTERS; i++)
-			if (endpoint_counters[i].group == g)
-				endpoint_row(t, &endpoint_counters[i], guest);
+		for (unsigned i = 0; i < N_GUEST_COUNTERS; i++)
+			if (guest_counters[i].group == g)
+				endpoint_row(t, &guest_counters[i], guest);
 	}
 	table_print(t);
 }
 
 static void lcore_stats_print(const json_t *lcores)
 {
-	struct table *t = table_new("rrrrr");
+	char align[3 + N_LCORE_COUNTERS + 1] = "";
+	struct table *t;
 	json_t *lc;
 	size_t i;
 
-	add_head(t, (const char *const[]){"lcore", "CPU", "CPU seconds", "rounds", "sleeps", NULL});
+	memset(align, 'r', sizeof(align) - 1);
+	t = table_new(align);
+	add_head(t, (const char *const[]){"lcore", "CPU", "CPU seconds", NULL});
+	for (unsigned k = 0; k < N_LCORE_COUNTERS; k++)
+		table_add(t, "%s", lcore_counters[k].name);
 	json_array_foreach(lcores, i, lc) {
 		table_add(t, "%" PRId64, num(lc, "lcore"));
 		if (num(lc, "cpu") < 0)
@@ -229,8 +219,8 @@ static void lcore_stats_print(const json_t *lcores)
 		else
 			table_add(t, "%" PRId64, num(lc, "cpu"));
 		table_add(t, "%.2f", json_real_value(json_object_get(lc, "cpu_seconds")));
-		table_add(t, "%" PRId64, num(lc, "rounds"));
-		table_add(t, "%" PRId64, num(lc, "sleeps"));
+		for (unsigned k = 0; k < N_LCORE_COUNTERS; k++)
+			table_add(t, "%" PRId64, num(lc, lcore_counters[k].name));
 	}
 	table_print(t);
 }

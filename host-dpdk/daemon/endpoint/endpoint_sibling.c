@@ -1,20 +1,21 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * The sibling endpoint: guests that share a group reach each other by CID.
+ * The sibling endpoint: guests that share a group ("groups = NAME, ...") reach each other by CID.
  *
  * Theory of operation
  * -------------------
  * A guest's REQUEST names the CID of another guest. The daemon ends the connection here and makes
  * one to the other guest, under the CID and port of the asking one, so that both see what they
- * would see without a daemon between them; splice.h joins the two. The source CID needs no check
- * here: the backend lets no packet pass that does not carry its guest's own.
+ * would see without a daemon between them; relay/splice.h joins the two. The source CID needs no
+ * check here: the backend lets no packet pass that does not carry its guest's own.
  *
  * Who is in a group is kept in the group, under a lock of its own: guests that share no group share
- * no lock. The list of groups is the main thread's alone. A guest leaves its groups before it is
- * taken off its lcores, and what was posted to them for it under the lock runs before that.
+ * no lock. The list of groups is the main thread's alone. A guest is marked as gone in its groups
+ * before it is taken off its lcores, and what was posted to them for it under the lock runs before
+ * that.
  *
- * A guest that asks and gives up at once, again and again, could fill the other lcore's mailbox
- * faster than that one reads it: no more than ASKS_MAX of a guest are on their way at a time. A
+ * A guest that requests and gives up at once, again and again, could fill the other lcore's mailbox
+ * faster than that one reads it: no more than REQUESTS_MAX of a guest are on their way at a time. A
  * request that is refused here costs no memory at all.
  */
 #include "core/log.h"
@@ -23,17 +24,191 @@
 #include "spin.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <pthread.h>
 #include <search.h>
 #include <stdlib.h>
 #include <string.h>
 
-#define ASKS_MAX 1024u
+#define GROUPS_MAX     16u
+#define SIBLINGS_SHOWN 32u /* of a guest, by --check */
+#define REQUESTS_MAX   1024u
+
+/* ---- configuration ---- */
+
+struct sibling_values {
+	char groups[GROUPS_MAX][CFG_NAME_MAX];
+	unsigned n;
+};
+
+static const struct sibling_values *values_of(const struct cfg_guest *g)
+{
+	return g->part[ENDPOINT_sibling];
+}
+
+static void add_group(struct load *l, void *values, const struct key *k, char *value)
+{
+	struct sibling_values *v = values;
+
+	(void)k;
+	if (!cfg_name_ok(value)) {
+		cfg_wrong(l,
+			  "groups: \"%s\" is no name of a group; take up to %u letters, "
+			  "digits, \"-\" and \"_\"",
+			  value, CFG_NAME_MAX - 1);
+		return;
+	}
+	for (unsigned i = 0; i < v->n; i++) {
+		if (strcmp(v->groups[i], value) == 0) {
+			cfg_wrong(l, "groups: %s is there twice; name it once", value);
+			return;
+		}
+	}
+	if (v->n == GROUPS_MAX)
+		cfg_wrong(l, "groups: more than %u; a guest can be in so many", GROUPS_MAX);
+	else
+		memcpy(v->groups[v->n++], value, strlen(value) + 1);
+}
+
+static const struct key sibling_keys[] = {
+	{"groups", add_group, 0, 0, 0, true},
+	{0},
+};
+
+static bool sibling_same(const void *a, const void *b)
+{
+	const struct sibling_values *x = a, *y = b;
+
+	if (x->n != y->n)
+		return false;
+	for (unsigned i = 0; i < x->n; i++)
+		if (strcmp(x->groups[i], y->groups[i]) != 0)
+			return false;
+	return true;
+}
+
+static const char *sibling_group(const void *values, unsigned i)
+{
+	const struct sibling_values *v = values;
+
+	return i < v->n ? v->groups[i] : NULL;
+}
+
+static uint32_t sibling_listen_flags(const void *values)
+{
+	const struct sibling_values *v = values;
+
+	return v->n ? ZV_LISTEN_ANY_CID : 0;
+}
+
+/* ---- what --check prints ---- */
+
+/* Who is in which group, by the groups' names. */
+struct membership {
+	const char *group;
+	unsigned guest;
+};
+
+struct directory {
+	unsigned n;
+	struct membership m[];
+};
+
+static int by_group(const void *x, const void *y)
+{
+	const struct membership *a = x, *b = y;
+	int ret = strcmp(a->group, b->group);
+
+	if (ret == 0)
+		ret = a->guest < b->guest ? -1 : a->guest > b->guest;
+	return ret;
+}
+
+/* NULL: no memory. */
+static struct directory *directory(const struct cfg *c)
+{
+	struct directory *d;
+	unsigned n = 0;
+
+	for (unsigned i = 0; i < c->n_guests; i++)
+		n += values_of(&c->guests[i])->n;
+	d = calloc(1, sizeof(*d) + n * sizeof(d->m[0]));
+	if (!d)
+		return NULL;
+	for (unsigned i = 0; i < c->n_guests; i++) {
+		const struct sibling_values *v = values_of(&c->guests[i]);
+
+		for (unsigned k = 0; k < v->n; k++)
+			d->m[d->n++] = (struct membership){v->groups[k], i};
+	}
+	if (n)
+		qsort(d->m, n, sizeof(d->m[0]), by_group);
+	return d;
+}
+
+static unsigned first_member(const struct directory *d, const char *group)
+{
+	unsigned low = 0, high = d->n;
+
+	while (low < high) {
+		unsigned mid = (low + high) / 2;
+
+		if (strcmp(d->m[mid].group, group) < 0)
+			low = mid + 1;
+		else
+			high = mid;
+	}
+	return low;
+}
+
+/* True if @other is in one of the first @n groups of @g. */
+static bool shares(const struct sibling_values *g, unsigned n, const struct sibling_values *other)
+{
+	for (unsigned i = 0; i < n; i++)
+		for (unsigned j = 0; j < other->n; j++)
+			if (strcmp(g->groups[i], other->groups[j]) == 0)
+				return true;
+	return false;
+}
+
+/* Some by name: a group of thousands would fill the screen for each of them. */
+static void sibling_print(const struct cfg *c, const struct cfg_guest *g, const void *values,
+			  void **scratch, FILE *to)
+{
+	const struct sibling_values *v = values;
+	const struct directory *d;
+	unsigned shown = 0;
+
+	if (!*scratch)
+		*scratch = directory(c);
+	d = *scratch;
+	(void)fprintf(to, "  siblings    ");
+	for (unsigned k = 0; d && k < v->n; k++) {
+		unsigned i = first_member(d, v->groups[k]);
+
+		for (; i < d->n && strcmp(d->m[i].group, v->groups[k]) == 0; i++) {
+			const struct cfg_guest *other = &c->guests[d->m[i].guest];
+
+			if (other == g || shares(v, k, values_of(other)))
+				continue;
+			if (shown == SIBLINGS_SHOWN) {
+				(void)fprintf(to, ", and others of its groups\n");
+				return;
+			}
+			(void)fprintf(to, "%s%s (CID %" PRIu64 ")", shown++ ? ", " : "",
+				      other->name, other->cid);
+		}
+	}
+	(void)fprintf(to, "%s\n", shown ? "" : "none");
+}
+
+/* ---- groups ---- */
 
 struct member {
 	uint64_t cid; /* the guest's */
 	struct guest *guest;
 	struct group *group;
+	bool gone; /* takes no more connections; under the group's lock */
 };
 
 struct group {
@@ -43,12 +218,17 @@ struct group {
 	void *members; /* tree, by CID; under the lock */
 };
 
+/* What the endpoint keeps of a guest that is in groups. */
 struct memberships {
-	bool left;     /* the main thread's */
-	unsigned asks; /* on their way to other lcores; atomic */
+	unsigned requests; /* on their way to other lcores; atomic */
 	unsigned n;
-	struct member member[CFG_GROUPS_MAX];
+	struct member member[GROUPS_MAX];
 };
+
+static struct memberships *memberships(const struct guest *g)
+{
+	return g->part[ENDPOINT_sibling];
+}
 
 static void *groups; /* tree, by name; the main thread's */
 
@@ -89,51 +269,56 @@ static void group_put(struct group *g)
 	free(g);
 }
 
-/* Nobody finds the guest any more; its own lcores may still be looking for others. */
+/* No new connection begins with the guest; its own lcores may still be looking for others. */
 static void sibling_stop(struct guest *g)
 {
-	struct memberships *ms = g->ep->siblings;
+	struct memberships *ms = memberships(g);
 
-	for (unsigned i = 0; ms && !ms->left && i < ms->n; i++) {
+	for (unsigned i = 0; ms && i < ms->n; i++) {
+		struct group *in = ms->member[i].group;
+
+		pthread_mutex_lock(&in->lock);
+		ms->member[i].gone = true;
+		pthread_mutex_unlock(&in->lock);
+	}
+}
+
+static void sibling_free(struct guest *g)
+{
+	struct memberships *ms = memberships(g);
+	unsigned steps = 0;
+
+	for (unsigned i = 0; ms && i < ms->n; i++) {
 		struct group *in = ms->member[i].group;
 
 		pthread_mutex_lock(&in->lock);
 		(void)tdelete(&ms->member[i], &in->members, by_cid);
 		pthread_mutex_unlock(&in->lock);
+		group_put(in);
 	}
-	if (ms)
-		ms->left = true;
-}
-
-static void sibling_free(struct guest *g)
-{
-	struct memberships *ms = g->ep->siblings;
-	unsigned steps = 0;
-
-	for (unsigned i = 0; ms && i < ms->n; i++)
-		group_put(ms->member[i].group);
-	while (ms && __atomic_load_n(&ms->asks, __ATOMIC_ACQUIRE))
+	while (ms && __atomic_load_n(&ms->requests, __ATOMIC_ACQUIRE))
 		spin_step(&steps); /* lcores that are running take them: a round or two */
 	free(ms);
-	g->ep->siblings = NULL;
+	g->part[ENDPOINT_sibling] = NULL;
 }
 
 static int sibling_start(struct guest *g)
 {
 	const struct cfg_guest *cfg = guest_cfg(g);
+	const struct sibling_values *v = values_of(cfg);
 	struct memberships *ms;
 	bool ok;
 
-	if (!cfg->n_groups)
+	if (!v->n)
 		return 0;
-	ms = g->ep->siblings = calloc(1, sizeof(*ms));
+	ms = g->part[ENDPOINT_sibling] = calloc(1, sizeof(*ms));
 	ok = ms;
-	for (unsigned i = 0; ok && i < cfg->n_groups; i++) {
+	for (unsigned i = 0; ok && i < v->n; i++) {
 		struct member *m = &ms->member[i];
 
 		m->cid = cfg->cid;
 		m->guest = g;
-		m->group = group_named(cfg->groups[i]);
+		m->group = group_named(v->groups[i]);
 		if (!m->group)
 			return -ENOMEM;
 		m->group->refs++;
@@ -151,56 +336,56 @@ static int sibling_start(struct guest *g)
 /* ---- connections ---- */
 
 /* On its way to the lcore of the other guest. */
-struct ask {
+struct request {
 	struct memberships *from;
 	struct splice *sp;
 	struct guest_queue *gq;
 };
 
-static void asked(struct lcore *lc, void *arg)
+static void requested(struct lcore *lc, void *arg)
 {
-	struct ask *a = arg;
+	struct request *r = arg;
 
 	(void)lc;
-	splice_connect(a->sp, a->gq);
-	__atomic_sub_fetch(&a->from->asks, 1, __ATOMIC_RELEASE);
-	free(a);
+	splice_connect(r->sp, r->gq);
+	__atomic_sub_fetch(&r->from->requests, 1, __ATOMIC_RELEASE);
+	free(r);
 }
 
 /* Under the lock of a group of which @to is a member. 1: @conn is taken, -errno: it is not. */
-static int ask(struct guest_queue *gq, struct zv_conn *conn, const struct zv_conn_info *info,
-	       struct guest *to)
+static int request(struct guest_queue *gq, struct zv_conn *conn, const struct zv_conn_info *info,
+		   struct guest *to)
 {
-	struct memberships *from = gq->guest->ep->siblings;
-	struct ask *a = malloc(sizeof(*a));
+	struct memberships *from = memberships(gq->guest);
+	struct request *r = malloc(sizeof(*r));
 	struct zv_dev_info dev = {.size = sizeof(dev)};
 	unsigned up;
 
-	if (!a)
+	if (!r)
 		return -ENOMEM;
-	a->sp = splice_new(gq, conn, info, false);
-	if (!a->sp) {
-		free(a);
+	r->sp = splice_new(gq, conn, &endpoint_sibling.kind, info, false);
+	if (!r->sp) {
+		free(r);
 		return -ENOMEM;
 	}
 	/* The same ports always meet on the same queue, so a pair in use is noticed. */
 	(void)zv_dev_info(to->dev, &dev);
 	up = dev.queues_up && dev.queues_up < to->n_queues ? dev.queues_up : to->n_queues;
-	a->from = from;
-	a->gq = &to->queues[(info->peer_port ^ info->local_port) % up];
-	__atomic_add_fetch(&from->asks, 1, __ATOMIC_RELAXED);
-	if (lcore_post(a->gq->lc, asked, a) < 0) {
-		__atomic_sub_fetch(&from->asks, 1, __ATOMIC_RELAXED);
-		ENDPOINT_COUNT(gq, no_memory);
-		splice_refuse(a->sp);
-		free(a);
+	r->from = from;
+	r->gq = &to->queues[(info->peer_port ^ info->local_port) % up];
+	__atomic_add_fetch(&from->requests, 1, __ATOMIC_RELAXED);
+	if (lcore_post(r->gq->lc, requested, r) < 0) {
+		__atomic_sub_fetch(&from->requests, 1, __ATOMIC_RELAXED);
+		GUEST_COUNT(gq, no_memory);
+		splice_refuse(r->sp);
+		free(r);
 	}
 	return 1;
 }
 
-/* Looks for the guest with @info's local CID in one group. 0: not here; otherwise as ask(). */
-static int ask_in(struct group *g, struct guest_queue *gq, struct zv_conn *conn,
-		  const struct zv_conn_info *info)
+/* Looks for the guest with @info's local CID in one group. 0: not here; otherwise as request(). */
+static int request_in(struct group *g, struct guest_queue *gq, struct zv_conn *conn,
+		      const struct zv_conn_info *info)
 {
 	const struct member key = {.cid = info->local_cid};
 	struct member *const *found;
@@ -208,8 +393,8 @@ static int ask_in(struct group *g, struct guest_queue *gq, struct zv_conn *conn,
 
 	pthread_mutex_lock(&g->lock);
 	found = tfind(&key, &g->members, by_cid);
-	if (found)
-		ret = ask(gq, conn, info, (*found)->guest);
+	if (found && !(*found)->gone)
+		ret = request(gq, conn, info, (*found)->guest);
 	pthread_mutex_unlock(&g->lock);
 	return ret;
 }
@@ -217,37 +402,66 @@ static int ask_in(struct group *g, struct guest_queue *gq, struct zv_conn *conn,
 static int sibling_serve(struct guest_queue *gq, struct zv_conn *conn,
 			 const struct zv_conn_info *info)
 {
-	struct memberships *ms = gq->guest->ep->siblings;
+	struct memberships *ms = memberships(gq->guest);
 	int ret = 0;
 
 	if (info->local_cid == ZV_CID_HOST)
 		return 0;
-	if (ms && __atomic_load_n(&ms->asks, __ATOMIC_RELAXED) >= ASKS_MAX) {
-		ENDPOINT_COUNT(gq, connect_failed);
+	if (ms && __atomic_load_n(&ms->requests, __ATOMIC_RELAXED) >= REQUESTS_MAX) {
+		GUEST_COUNT(gq, connect_failed);
 		log_line(ZV_LOG_WARN, gq->guest->name,
 			 "%u requests to siblings wait for an answer already: refusing more",
-			 ASKS_MAX);
+			 REQUESTS_MAX);
 		return -ECONNREFUSED;
 	}
 	for (unsigned i = 0; ms && i < ms->n && ret == 0; i++)
-		ret = ask_in(ms->member[i].group, gq, conn, info);
+		ret = request_in(ms->member[i].group, gq, conn, info);
 	if (ret > 0)
 		return 1;
 	if (ret < 0) {
-		ENDPOINT_COUNT(gq, no_memory);
+		GUEST_COUNT(gq, no_memory);
 		return ret;
 	}
-	ENDPOINT_COUNT(gq, sibling_denied);
+	GUEST_COUNT(gq, sibling_denied);
 	log_line(ZV_LOG_DEBUG, gq->guest->name,
 		 "CID %llu port %u: no guest with that CID shares a group with this one",
 		 (unsigned long long)info->local_cid, info->local_port);
 	return -ECONNREFUSED;
 }
 
+/* "guest:NAME", of the guest at the other end. */
+static void sibling_describe(const struct guest *g, const struct zv_conn_info *info, char *buf,
+			     size_t len)
+{
+	const struct memberships *ms = memberships(g);
+	const struct member key = {.cid = info->local_cid};
+	struct member *const *found = NULL;
+
+	for (unsigned i = 0; ms && i < ms->n && !found; i++) {
+		struct group *in = ms->member[i].group;
+
+		pthread_mutex_lock(&in->lock);
+		found = tfind(&key, &in->members, by_cid);
+		if (found) /* until the lock is given up, its guest cannot go */
+			(void)snprintf(buf, len, "guest:%s", (*found)->guest->name);
+		pthread_mutex_unlock(&in->lock);
+	}
+	if (!found)
+		(void)snprintf(buf, len, "guest:CID %" PRIu64, info->local_cid);
+}
+
 const struct endpoint_ops endpoint_sibling = {
 	.name = "sibling",
+	.cfg = {.keys = sibling_keys,
+		.size = sizeof(struct sibling_values),
+		.same = sibling_same,
+		.print = sibling_print,
+		.names = "groups",
+		.name = sibling_group},
+	.kind = CONN_KIND(endpoint_sibling.kind, sibling_describe),
 	.start = sibling_start,
 	.stop = sibling_stop,
 	.free = sibling_free,
+	.listen_flags = sibling_listen_flags,
 	.serve = sibling_serve,
 };

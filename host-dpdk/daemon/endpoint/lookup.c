@@ -23,7 +23,7 @@ static struct lookup *left_over; /* their configuration has gone before the answ
 
 /* ---- questions ---- */
 
-static void enter(struct cfg_tcp *t, const struct addrinfo *found)
+static void enter(struct tcp_port *t, const struct addrinfo *found)
 {
 	memcpy(&t->addr, found->ai_addr, found->ai_addrlen);
 	t->addr_len = found->ai_addrlen;
@@ -33,7 +33,7 @@ static void enter(struct cfg_tcp *t, const struct addrinfo *found)
 		((struct sockaddr_in *)&t->addr)->sin_port = htons(t->target);
 }
 
-bool lookup_number(struct cfg_tcp *t)
+bool lookup_number(struct tcp_port *t)
 {
 	struct addrinfo number = hints, *found;
 
@@ -84,18 +84,21 @@ static bool fill(struct lookup *l, const struct cfg *c)
 {
 	unsigned used = 0;
 
-	for (unsigned i = 0; i < c->n_guests; i++)
-		for (unsigned k = 0; k < c->guests[i].n_tcp; k++) {
+	for (unsigned i = 0; i < c->n_guests; i++) {
+		const struct tcp_values *v = tcp_values(&c->guests[i]);
+
+		for (unsigned k = 0; k < v->ports.n; k++) {
 			struct gaicb *req = &l->req[l->n];
 
-			if (c->guests[i].tcp[k].addr_len)
+			if (tcp_port(v, k)->addr_len)
 				continue;
-			req->ar_name = strdup(c->guests[i].tcp[k].host);
+			req->ar_name = strdup(tcp_port(v, k)->host);
 			req->ar_request = &hints;
 			if (!req->ar_name)
 				return false;
 			l->list[l->n++] = req;
 		}
+	}
 	qsort(l->list, l->n, sizeof(struct gaicb *), by_name);
 	for (unsigned i = 0; i < l->n; i++)
 		if (!used || by_name(&l->list[i], &l->list[used - 1]) != 0)
@@ -116,16 +119,20 @@ static unsigned names(const struct lookup *l)
 
 int lookup_begin(struct cfg *c)
 {
+	struct lookup *l;
 	unsigned n = 0;
 
-	for (unsigned i = 0; i < c->n_guests; i++)
-		for (unsigned k = 0; k < c->guests[i].n_tcp; k++)
-			n += !c->guests[i].tcp[k].addr_len;
-	if (c->lookup || !n)
+	for (unsigned i = 0; i < c->n_guests; i++) {
+		const struct tcp_values *v = tcp_values(&c->guests[i]);
+
+		for (unsigned k = 0; k < v->ports.n; k++)
+			n += !tcp_port(v, k)->addr_len;
+	}
+	if (c->part[ENDPOINT_tcp] || !n)
 		return 0;
-	c->lookup = lookup_new(n);
-	if (c->lookup && fill(c->lookup, c) &&
-	    getaddrinfo_a(GAI_NOWAIT, c->lookup->list, (int)names(c->lookup), NULL) == 0)
+	l = lookup_new(n);
+	c->part[ENDPOINT_tcp] = l;
+	if (l && fill(l, c) && getaddrinfo_a(GAI_NOWAIT, l->list, (int)names(l), NULL) == 0)
 		return 0;
 	lookup_end(c); /* some may be on their way */
 	return -ENOMEM;
@@ -164,67 +171,79 @@ static void wait_for(const struct lookup *l, unsigned ms)
 }
 
 /* What became of @t's name; 0: it has an address now. Codes of getaddrinfo(3). */
-static int take(const struct lookup *l, struct cfg_tcp *t)
+static int take(const struct lookup *l, struct tcp_port *t)
 {
 	struct gaicb key = {.ar_name = t->host}, *const kp = &key, **found;
 	int ret;
 
 	if (t->addr_len)
 		return 0;
-	found = l ? bsearch(&kp, l->list, names(l), sizeof(struct gaicb *), by_name) : NULL;
+	found = bsearch(&kp, l->list, names(l), sizeof(struct gaicb *), by_name);
 	ret = found ? gai_error(*found) : EAI_MEMORY;
 	if (ret == 0)
 		enter(t, (*found)->ar_result);
 	return ret;
 }
 
-static void take_guest(const struct lookup *l, struct cfg_guest *g)
+static void take_guest(const struct lookup *l, struct tcp_values *v)
 {
-	const struct cfg_tcp *missing = NULL;
+	const struct tcp_port *missing = NULL;
 	int why = 0;
 
-	for (unsigned k = 0; k < g->n_tcp; k++) {
-		int ret = take(l, &g->tcp[k]);
+	for (unsigned k = 0; k < v->ports.n; k++) {
+		int ret = take(l, tcp_port(v, k));
 
 		if (ret && !missing) {
-			missing = &g->tcp[k];
+			missing = tcp_port(v, k);
 			why = ret;
 		}
 	}
-	free(g->trouble);
-	g->trouble = NULL;
+	free(v->trouble);
+	v->trouble = NULL;
 	if (missing &&
-	    asprintf(&g->trouble,
+	    asprintf(&v->trouble,
 		     "tcp: the host of \"%s:%u\" cannot be resolved: %s; mend the name or write an "
 		     "address",
 		     missing->host, missing->target,
 		     why == EAI_INPROGRESS ? "no name server has answered yet"
 					   : gai_strerror(why)) < 0)
-		g->trouble = NULL; /* it would be started: its connections fail one by one */
+		v->trouble = NULL; /* it would be started: its connections fail one by one */
 }
 
 bool lookup_take(struct cfg *c, unsigned ms)
 {
-	struct lookup *l = c->lookup;
+	struct lookup *l = c->part[ENDPOINT_tcp];
 	bool over;
 
-	if (l)
-		wait_for(l, ms);
-	over = !l || is_over(l);
+	if (!l)
+		return true;
+	wait_for(l, ms);
+	over = is_over(l);
 	for (unsigned i = 0; i < c->n_guests; i++)
-		take_guest(l, &c->guests[i]);
+		take_guest(l, tcp_values(&c->guests[i]));
 	if (over)
 		lookup_end(c);
 	return over;
 }
 
-void lookup_keep(struct cfg_guest *to, const struct cfg_guest *from)
+const char *lookup_trouble(const void *values)
 {
-	for (unsigned k = 0; k < to->n_tcp && k < from->n_tcp; k++)
-		if (!to->tcp[k].addr_len) { /* the same host: cfg_guest_same() */
-			to->tcp[k].addr = from->tcp[k].addr;
-			to->tcp[k].addr_len = from->tcp[k].addr_len;
+	return ((const struct tcp_values *)values)->trouble;
+}
+
+void lookup_keep(void *to_values, const void *from_values)
+{
+	const struct tcp_values *from = from_values;
+	struct tcp_values *to = to_values;
+
+	for (unsigned k = 0; k < to->ports.n && k < from->ports.n; k++) {
+		struct tcp_port *t = tcp_port(to, k), *f = tcp_port(from, k);
+
+		if (!t->addr_len) { /* the same host: cfg_guest_same() */
+			t->addr = f->addr;
+			t->addr_len = f->addr_len;
 		}
+	}
 	free(to->trouble);
 	to->trouble = NULL;
 }
@@ -234,10 +253,11 @@ void lookup_end(struct cfg *c)
 {
 	struct lookup **p = &left_over, *l;
 
-	if (c->lookup) {
-		c->lookup->next = left_over;
-		left_over = c->lookup;
-		c->lookup = NULL;
+	if (c->part[ENDPOINT_tcp]) {
+		l = c->part[ENDPOINT_tcp];
+		l->next = left_over;
+		left_over = l;
+		c->part[ENDPOINT_tcp] = NULL;
 	}
 	while ((l = *p)) {
 		for (unsigned i = 0; i < l->n && l->list[i]; i++)

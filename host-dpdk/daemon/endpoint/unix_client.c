@@ -5,10 +5,8 @@
  * the relay begins, with the bytes that had come early. A client that says nothing, something else,
  * or too much is closed and counted.
  */
-#include "unix_client.h"
-
 #include "connect_line.h"
-#include "core/log.h"
+#include "endpoint_unix.h"
 #include "relay/relay.h"
 
 #include <errno.h>
@@ -30,11 +28,6 @@ struct client {
 	char line[LINE_ROOM];
 };
 
-static void client_freed(struct relay *r)
-{
-	free(r);
-}
-
 /* Before the relay has begun: the end. */
 static void client_abort(struct conn_owner *o)
 {
@@ -50,8 +43,8 @@ static struct client *client_new(struct guest_queue *gq, int fd)
 
 	if (!c)
 		return NULL;
-	relay_init(&c->r, gq, NULL, fd, 0, client_freed);
-	c->r.owner.abort = client_abort;
+	relay_init(&c->r, gq, NULL, &endpoint_unix.kind, fd, 0);
+	c->r.f.owner.abort = client_abort;
 	return c;
 }
 
@@ -64,24 +57,24 @@ static void client_moved(struct lcore *lc, void *arg)
 	struct client *c = arg;
 
 	(void)lc;
-	conn_owner_add(&c->r.owner, c->r.owner.gq);
+	conn_owner_add(&c->r.f.owner, c->r.f.owner.gq);
 	client_connect(c);
 }
 
 /* The queue's rings do not run: another one's may. False: all have been tried. */
 static bool client_move(struct client *c)
 {
-	struct guest_queue *gq = c->r.owner.gq;
+	struct guest_queue *gq = c->r.f.owner.gq;
 	struct guest *g = gq->guest;
 	struct guest_queue *to = &g->queues[(gq->index + 1) % g->n_queues];
 
 	if (gq->ending || ++c->queues_tried >= g->n_queues)
 		return false;
-	conn_owner_remove(&c->r.owner);
-	c->r.owner.gq = to;
+	conn_owner_remove(&c->r.f.owner);
+	c->r.f.owner.gq = to;
 	if (lcore_post(to->lc, client_moved, c) == 0)
 		return true;
-	conn_owner_add(&c->r.owner, gq);
+	conn_owner_add(&c->r.f.owner, gq);
 	return false;
 }
 
@@ -103,11 +96,11 @@ static const char *refusal(int err)
 
 static void client_refuse(struct client *c, int err)
 {
-	struct guest *g = c->r.owner.gq->guest;
+	struct guest *g = c->r.f.owner.gq->guest;
 	uint32_t more;
 
-	ENDPOINT_COUNT(c->r.owner.gq, host_refused);
-	if (!log_once(&g->ep->refused, &more))
+	GUEST_COUNT(c->r.f.owner.gq, host_refused);
+	if (!log_once(&unix_guest(g)->refused, &more))
 		log_line(ZV_LOG_DEBUG, g->name, "CONNECT %u: %s", c->port, refusal(err));
 	else if (more)
 		log_line(ZV_LOG_INFO, g->name, "CONNECT %u: %s; %u more since the last such line",
@@ -139,7 +132,7 @@ static void client_event(struct conn_owner *o, const struct zv_event *ev)
 	}
 	if (!(ev->events & ZV_EV_CONNECT))
 		return;
-	ENDPOINT_COUNT(o->gq, host_joined);
+	GUEST_COUNT(o->gq, host_joined);
 	sqe = io_sqe(lcore_io(o->gq->lc), &c->r.out);
 	c->r.out.done = ok_sent;
 	io_uring_prep_send(sqe, c->r.fd, c->ok, strlen(c->ok), MSG_DONTWAIT | MSG_NOSIGNAL);
@@ -149,19 +142,19 @@ static void client_event(struct conn_owner *o, const struct zv_event *ev)
 static void client_connect(struct client *c)
 {
 	struct zv_conn_info info = {.size = sizeof(info)};
-	struct guest_queue *gq = c->r.owner.gq;
-	int ret = zv_connect(gq->q, 0, c->port, ZV_STREAM, &c->r.conn);
+	struct guest_queue *gq = c->r.f.owner.gq;
+	int ret = zv_connect(gq->q, 0, c->port, ZV_STREAM, &c->r.f.conn);
 
 	if (ret == -ENETDOWN && client_move(c))
 		return;
 	if (ret < 0) {
-		c->r.conn = NULL;
+		c->r.f.conn = NULL;
 		client_refuse(c, ret);
 		return;
 	}
-	zv_set_user(c->r.conn, &c->r.owner);
-	c->r.owner.event = client_event;
-	(void)zv_conn_info(c->r.conn, &info);
+	zv_set_user(c->r.f.conn, &c->r.f.owner);
+	c->r.f.owner.event = client_event;
+	(void)zv_conn_info(c->r.f.conn, &info);
 	(void)snprintf(c->ok, sizeof(c->ok), "OK %u\n", info.local_port);
 }
 
@@ -169,7 +162,7 @@ static void client_connect(struct client *c)
 
 static void line_read(struct client *c)
 {
-	struct io_uring_sqe *sqe = io_sqe(lcore_io(c->r.owner.gq->lc), &c->r.in);
+	struct io_uring_sqe *sqe = io_sqe(lcore_io(c->r.f.owner.gq->lc), &c->r.in);
 
 	io_uring_prep_recv(sqe, c->r.fd, c->line + c->len, LINE_ROOM - c->len, 0);
 }
@@ -177,14 +170,14 @@ static void line_read(struct client *c)
 /* The client is wrong, or gone. */
 static void line_failed(struct client *c)
 {
-	lcore_timer_stop(c->r.owner.gq->lc, &c->timer);
+	lcore_timer_stop(c->r.f.owner.gq->lc, &c->timer);
 	relay_abort(&c->r);
 }
 
 static void line_done(struct io_op *op, int res, uint32_t flags)
 {
 	struct client *c = (struct client *)(void *)((char *)op - offsetof(struct client, r.in));
-	struct guest_queue *gq = c->r.owner.gq;
+	struct guest_queue *gq = c->r.f.owner.gq;
 	int n;
 
 	(void)flags;
@@ -197,7 +190,7 @@ static void line_done(struct io_op *op, int res, uint32_t flags)
 		return;
 	}
 	if (res <= 0) {
-		ENDPOINT_COUNT(gq, connect_line_closed);
+		GUEST_COUNT(gq, connect_line_closed);
 		line_failed(c);
 		return;
 	}
@@ -208,10 +201,10 @@ static void line_done(struct io_op *op, int res, uint32_t flags)
 		return;
 	}
 	if (n < 0 || c->port == ZV_PORT_ANY) {
-		ENDPOINT_COUNT(gq, bad_connect_line);
+		GUEST_COUNT(gq, bad_connect_line);
 		log_line(ZV_LOG_INFO, gq->guest->name,
 			 "a client of %s did not begin with \"CONNECT <port>\\n\": closed",
-			 guest_cfg(gq->guest)->unix_path);
+			 unix_path(gq->guest));
 		line_failed(c);
 		return;
 	}
@@ -223,12 +216,12 @@ static void line_done(struct io_op *op, int res, uint32_t flags)
 static void line_expired(struct lcore_timer *t)
 {
 	struct client *c = (struct client *)(void *)((char *)t - offsetof(struct client, timer));
-	struct guest_queue *gq = c->r.owner.gq;
+	struct guest_queue *gq = c->r.f.owner.gq;
 
-	ENDPOINT_COUNT(gq, connect_line_timeout);
+	GUEST_COUNT(gq, connect_line_timeout);
 	log_line(ZV_LOG_INFO, gq->guest->name,
 		 "a client of %s sent no \"CONNECT <port>\\n\" for %u s: closed",
-		 guest_cfg(gq->guest)->unix_path, LINE_TIMEOUT_S);
+		 unix_path(gq->guest), LINE_TIMEOUT_S);
 	line_failed(c);
 }
 
@@ -237,8 +230,8 @@ void unix_client_begin(struct guest_queue *gq, int fd)
 	struct client *c = client_new(gq, fd);
 
 	if (!c) {
-		endpoint_fd_refused(gq, -ENOMEM);
-		endpoint_fd_put(gq);
+		guest_fd_refused(gq, -ENOMEM);
+		guest_fd_put(gq);
 		io_close_fd(lcore_io(gq->lc), fd);
 		return;
 	}

@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* Theory in linger.h. */
 #include "linger.h"
-#include "core/io.h"
-#include "core/lcore.h"
 
 #include <errno.h>
 #include <poll.h>
@@ -31,7 +29,7 @@ static void end(struct linger_sock *l)
 		lcore_timer_stop(l->owner.gq->lc, &l->timer);
 		io_cancel(io_of(l), &l->poll);
 		io_close_fd(io_of(l), l->fd);
-		endpoint_fd_put(l->owner.gq);
+		guest_fd_put(l->owner.gq);
 		l->fd = -1;
 	}
 	if (l->poll.pending)
@@ -84,9 +82,9 @@ void linger_start(struct guest_queue *gq, int fd)
 	struct linger_sock *l = calloc(1, sizeof(*l));
 
 	if (!l) {
-		ENDPOINT_COUNT(gq, no_memory);
+		GUEST_COUNT(gq, no_memory);
 		io_close_fd(lcore_io(gq->lc), fd);
-		endpoint_fd_put(gq);
+		guest_fd_put(gq);
 		return;
 	}
 	l->fd = fd;

@@ -13,7 +13,7 @@
 #ifndef ZVD_LINGER_H
 #define ZVD_LINGER_H
 
-#include "endpoint/endpoint.h"
+#include "core/owner.h"
 
 /*
  * Takes over the connected TCP socket @fd, which counts among the descriptors of @gq's guest until

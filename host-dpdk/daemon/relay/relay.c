@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* Relays: their life and their ends; theory in relay.h, the data in relay_data.c. */
-#include "core/conn_log.h"
 #include "linger.h"
 #include "relay_int.h"
 
@@ -19,7 +18,7 @@ static struct relay *relay_of(struct conn_owner *o)
 
 static struct relay *relay_of_work(struct lcore_work *w)
 {
-	return (struct relay *)(void *)((char *)w - offsetof(struct relay, work));
+	return (struct relay *)(void *)flow_of_work(w); /* f is first */
 }
 
 static void in_polled(struct io_op *op, int res, uint32_t flags);
@@ -101,25 +100,25 @@ static void release(struct lcore_work *w)
 {
 	struct relay *r = relay_of_work(w);
 
-	conn_owner_remove(&r->owner);
-	r->freed(r);
+	conn_owner_remove(&r->f.owner);
+	free(r);
 }
 
 static void close_socket(struct relay *r)
 {
 	struct linger abort = {.l_onoff = 1};
-	bool host_eof = (r->flags & (R_H2G_DONE | R_DEAF)) == R_H2G_DONE;
+	bool host_eof = (r->flags & (R_H2G_DONE | R_GUEST_SHUT_RD)) == R_H2G_DONE;
 	int fd = r->fd;
 
 	r->fd = -1;
 	if (r->flags & RELAY_TCP && !(r->flags & R_ABORT) && !host_eof) {
-		linger_start(r->owner.gq, fd);
+		linger_start(r->f.owner.gq, fd);
 		return;
 	}
 	if ((r->flags & (R_ABORT | RELAY_LINGER0)) == (R_ABORT | RELAY_LINGER0))
 		(void)setsockopt(fd, SOL_SOCKET, SO_LINGER, &abort, sizeof(abort));
 	io_close_fd(lcore_io(relay_lcore(r)), fd);
-	endpoint_fd_put(r->owner.gq);
+	guest_fd_put(r->f.owner.gq);
 }
 
 void relay_end_more(struct relay *r)
@@ -130,10 +129,7 @@ void relay_end_more(struct relay *r)
 		relay_tx_drop(r);
 	if (r->rx || r->tx)
 		return;
-	if (r->conn) {
-		(void)(r->flags & R_RESET ? zv_conn_reset(r->conn) : zv_conn_close(r->conn));
-		r->conn = NULL;
-	}
+	flow_close(&r->f, r->flags & R_RESET);
 	if (r->fd >= 0) {
 		/* A poll under way holds the socket open. */
 		io_cancel(io, &r->in);
@@ -142,15 +138,15 @@ void relay_end_more(struct relay *r)
 	}
 	if (r->in.pending || r->out.pending)
 		return;
-	r->work.run = release; /* not now: callers may look at the relay once more */
-	lcore_defer(relay_lcore(r), &r->work);
+	r->f.work.run = release; /* not now: callers may look at the relay once more */
+	flow_defer(&r->f);
 }
 
 /* For the log. What ends before it has begun was refused: that is told elsewhere. */
 static void say(const struct relay *r, const char *what)
 {
 	if (r->in.done == in_polled)
-		conn_log(r->owner.gq, r->conn, what);
+		conn_log(&r->f.owner, r->f.conn, what);
 }
 
 static const char *reason(const struct relay *r, unsigned how)
@@ -189,10 +185,10 @@ void relay_abort(struct relay *r)
 void relay_host_failed(struct relay *r, int err)
 {
 	if (err == -EPIPE) {
-		relay_host_deaf(r);
+		relay_host_shut_rd(r);
 		return;
 	}
-	ENDPOINT_COUNT(r->owner.gq, host_resets);
+	GUEST_COUNT(r->f.owner.gq, host_resets);
 	end(r, R_RESET | R_ABORT,
 	    err == -ECONNRESET ? "ended: reset by the host program"
 			       : "ended: the host side failed");
@@ -200,7 +196,7 @@ void relay_host_failed(struct relay *r, int err)
 
 void relay_no_memory(struct relay *r)
 {
-	ENDPOINT_COUNT(r->owner.gq, no_memory);
+	GUEST_COUNT(r->f.owner.gq, no_memory);
 	end(r, R_RESET | R_ABORT, "ended: out of memory");
 }
 
@@ -214,7 +210,7 @@ void relay_host_eof(struct relay *r)
 		return;
 	}
 	say(r, "half-closed by the host program");
-	(void)zv_shutdown(r->conn, 1);
+	(void)zv_shutdown(r->f.conn, 1);
 	relay_poll_hup(r);
 }
 
@@ -232,10 +228,10 @@ void relay_guest_eof(struct relay *r)
 	relay_want_events(r);
 }
 
-void relay_guest_deaf(struct relay *r)
+void relay_guest_shut_rd(struct relay *r)
 {
-	if (!(r->flags & R_DEAF)) {
-		r->flags |= R_H2G_DONE | R_DEAF;
+	if (!(r->flags & R_GUEST_SHUT_RD)) {
+		r->flags |= R_H2G_DONE | R_GUEST_SHUT_RD;
 		r->early_len = 0;
 		if (r->flags & R_G2H_DONE) {
 			relay_end(r, 0);
@@ -249,7 +245,7 @@ void relay_guest_deaf(struct relay *r)
 	relay_discard(r);
 }
 
-void relay_host_deaf(struct relay *r)
+void relay_host_shut_rd(struct relay *r)
 {
 	if (r->tx && !r->tx->op.pending)
 		relay_tx_drop(r);
@@ -259,7 +255,7 @@ void relay_host_deaf(struct relay *r)
 		return;
 	}
 	say(r, "the host program receives no more");
-	(void)zv_shutdown(r->conn, 0);
+	(void)zv_shutdown(r->f.conn, 0);
 	relay_want_events(r);
 }
 
@@ -276,7 +272,7 @@ void relay_want_events(struct relay *r)
 	/* Nothing more is sent then, and no call says -EPIPE, after which ZV_EV_OUT would end. */
 	if (!(r->flags & R_H2G_DONE))
 		ev |= ZV_EV_OUT | ZV_EV_EPIPE;
-	zv_set_events(r->conn, ev);
+	flow_events(&r->f, ev);
 }
 
 void relay_poll_in(struct relay *r)
@@ -335,7 +331,7 @@ static void in_polled(struct io_op *op, int res, uint32_t flags)
 		relay_end(r, 0);
 		return;
 	}
-	if ((r->flags & (R_H2G_DONE | R_DEAF)) == R_H2G_DONE) {
+	if ((r->flags & (R_H2G_DONE | R_GUEST_SHUT_RD)) == R_H2G_DONE) {
 		relay_poll_hup(r);
 		return;
 	}
@@ -396,7 +392,7 @@ static void conn_event(struct conn_owner *o, const struct zv_event *ev)
 	if (r->flags & R_ENDING)
 		return; /* a request is under way; the connection is given back behind it */
 	if (ev->events & ZV_EV_ERR) {
-		ENDPOINT_COUNT(o->gq, guest_resets);
+		GUEST_COUNT(o->gq, guest_resets);
 		relay_end(r, R_ABORT);
 		return;
 	}
@@ -408,13 +404,13 @@ static void conn_event(struct conn_owner *o, const struct zv_event *ev)
 		}
 	}
 	if (ev->events & ZV_EV_EPIPE && !(r->flags & R_H2G_DONE)) {
-		relay_guest_deaf(r);
+		relay_guest_shut_rd(r);
 		if (r->flags & R_ENDING)
 			return;
 	}
 	if (ev->events & ZV_EV_OUT)
 		r->flags &= (uint16_t)~R_WAIT_OUT;
-	lcore_defer(relay_lcore(r), &r->work);
+	flow_defer(&r->f);
 }
 
 static void owner_abort(struct conn_owner *o)
@@ -424,20 +420,15 @@ static void owner_abort(struct conn_owner *o)
 
 /* ---- the beginning ---- */
 
-void relay_init(struct relay *r, struct guest_queue *gq, struct zv_conn *conn, int fd,
-		unsigned flags, void (*freed)(struct relay *r))
+void relay_init(struct relay *r, struct guest_queue *gq, struct zv_conn *conn,
+		const struct conn_kind *kind, int fd, unsigned flags)
 {
-	r->conn = conn;
+	flow_init(&r->f, gq, conn, kind, work);
+	r->f.owner.event = conn_event;
+	r->f.owner.abort = owner_abort;
 	r->fd = fd;
 	r->flags = (uint16_t)flags;
 	r->rx_bufs = 1;
-	r->freed = freed;
-	r->work.run = work;
-	r->owner.event = conn_event;
-	r->owner.abort = owner_abort;
-	conn_owner_add(&r->owner, gq);
-	if (conn)
-		zv_set_user(conn, &r->owner);
 }
 
 void relay_start(struct relay *r, const char *early, uint32_t early_len)
@@ -445,13 +436,13 @@ void relay_start(struct relay *r, const char *early, uint32_t early_len)
 	r->early = early;
 	r->early_len = early_len;
 	r->in.done = in_polled;
-	r->owner.event = conn_event;
-	r->owner.abort = owner_abort;
+	r->f.owner.event = conn_event;
+	r->f.owner.abort = owner_abort;
 	say(r, "opened");
 	relay_want_events(r);
 	if (early_len) {
 		r->flags |= R_IN_READY;
-		lcore_defer(relay_lcore(r), &r->work);
+		flow_defer(&r->f);
 	} else {
 		relay_poll_in(r);
 	}

@@ -13,7 +13,7 @@
  * credit is the backpressure.
  *
  * Guest to host: buffers that have been received (zv_buf_recv) go out together, up to BATCH of them
- * or RELAY_QUOTA bytes a round, in one sendmsg, and are released when the kernel has copied them. A
+ * or FLOW_QUOTA bytes a round, in one sendmsg, and are released when the kernel has copied them. A
  * socket that takes no more is polled for room; meanwhile the rest of that one batch is held, and
  * the connection's ZV_EV_IN is off.
  *
@@ -45,30 +45,24 @@
 #ifndef ZVD_RELAY_H
 #define ZVD_RELAY_H
 
-#include "core/io.h"
-#include "core/lcore.h"
-#include "endpoint/endpoint.h"
+#include "flow.h"
 
 #include <sys/socket.h>
 
 #define RELAY_BATCH   64u
-#define RELAY_QUOTA   262144u /* bytes of a connection, per direction and round */
 #define RELAY_MSG_MAX 262144u /* SEQPACKET message, host to guest */
 
 struct relay_batch;
 
 struct relay {
-	struct conn_owner owner; /* first */
-	struct zv_conn *conn;	 /* NULL: given back */
-	int fd;			 /* -1: closed */
+	struct flow f; /* first */
+	int fd;	       /* -1: closed */
 	uint16_t flags;
 	uint16_t rx_bufs; /* buffers that the next read asks for */
 	struct io_op in, out;
 	struct relay_batch *rx, *tx; /* requests under way, or a full socket's rest */
 	const char *early;	     /* bytes that were read before the relay began */
 	uint32_t early_len;
-	struct lcore_work work;
-	void (*freed)(struct relay *r); /* frees the memory that the relay is part of */
 };
 
 /* relay_init flags */
@@ -77,16 +71,17 @@ struct relay {
 #define RELAY_TCP	(1u << 2) /* shutdown(SHUT_RD) tells the peer nothing */
 
 /*
- * Prepares @r, zeroed memory, part of something that @freed frees. It owns @conn (may be NULL until
- * relay_start) and @fd, which counts against the guest's descriptors, from now on, and is on the
- * queue's list. The ops in and out may be used for the owner's own requests until relay_start.
+ * Prepares @r, zeroed memory, the beginning of what free(3) gets in the end. It owns @conn (may be
+ * NULL until relay_start) and @fd, which counts against the guest's descriptors, from now on, and
+ * is on the queue's list. The ops in and out may be used for the owner's own requests until
+ * relay_start; so may f.owner's event and abort be set.
  */
-void relay_init(struct relay *r, struct guest_queue *gq, struct zv_conn *conn, int fd,
-		unsigned flags, void (*freed)(struct relay *r));
+void relay_init(struct relay *r, struct guest_queue *gq, struct zv_conn *conn,
+		const struct conn_kind *kind, int fd, unsigned flags);
 
 /*
  * Both sides are connected: carries data from here on. @early: @early_len bytes from the host that
- * go to the guest first; they must stay until @freed. r->out may still be under way with a request
+ * go to the guest first; they must stay as long as @r. r->out may still be under way with a request
  * of the owner that ends without fail and without waiting.
  */
 void relay_start(struct relay *r, const char *early, uint32_t early_len);

@@ -6,8 +6,7 @@
 #include <string.h>
 #include <sys/socket.h>
 
-#define ANY_BUFFER 65536u /* asked for while the size of the guest's buffers is not known */
-#define RECV_STEP  16u
+#define RECV_STEP 16u
 
 static struct relay_batch *batch_of(struct io_op *op)
 {
@@ -21,22 +20,23 @@ void relay_tx_drop(struct relay *r)
 	struct relay_batch *b = r->tx;
 
 	if (b->first < b->n)
-		zv_buf_release(r->owner.gq->q, b->buf + b->first, b->n - b->first);
+		zv_buf_release(r->f.owner.gq->q, b->buf + b->first, b->n - b->first);
 	relay_batch_put(r, b);
 	r->tx = NULL;
 }
 
-/* Takes what has arrived. > 0: there may be more, 0: the guest has ended, or -errno. */
-static int gather(struct relay *r, struct relay_batch *b)
+/* Takes what has arrived, of a stream about @most bytes. > 0: there may be more, 0: the guest has
+ * ended, or -errno. */
+static int gather(struct relay *r, struct relay_batch *b, uint32_t most)
 {
 	bool seq = r->flags & RELAY_SEQPACKET;
 
-	while (b->n < RELAY_BATCH && (seq || b->bytes < RELAY_QUOTA) && !b->whole) {
+	while (b->n < RELAY_BATCH && (seq || b->bytes < most) && !b->whole) {
 		unsigned want = RELAY_BATCH - b->n < RECV_STEP ? RELAY_BATCH - b->n : RECV_STEP;
 		int n;
 
 		want = seq ? 1 : want; /* not beyond the end of a message */
-		n = zv_buf_recv(r->conn, &b->buf[b->n], want);
+		n = zv_buf_recv(r->f.conn, &b->buf[b->n], want);
 		if (n <= 0)
 			return n;
 		for (; n > 0; n--, want--, b->n++) {
@@ -59,7 +59,7 @@ static bool send_over(struct relay *r, struct relay_batch *b, int res)
 		res = 0;
 	if (res < 0) {
 		if (res == -EMSGSIZE)
-			ENDPOINT_COUNT(r->owner.gq, msg_too_long);
+			GUEST_COUNT(r->f.owner.gq, msg_too_long);
 		if (res == -ENOMEM || res == -ENOBUFS)
 			relay_no_memory(r);
 		else
@@ -85,7 +85,7 @@ static void advance(struct relay *r, struct relay_batch *b, uint32_t len)
 	}
 	b->iov[k].iov_base = (char *)b->iov[k].iov_base + len;
 	b->iov[k].iov_len -= len;
-	zv_buf_release(r->owner.gq->q, b->buf + b->first, k - b->first);
+	zv_buf_release(r->f.owner.gq->q, b->buf + b->first, k - b->first);
 	b->first = k;
 }
 
@@ -138,11 +138,15 @@ void relay_g2h_resume(struct relay *r)
 void relay_g2h(struct relay *r)
 {
 	struct relay_batch *b = r->tx;
+	uint32_t most, before;
 	int ret;
 
 	if (r->flags & (R_G2H_END | R_G2H_DONE | R_FULL))
 		return;
 	if (b && b->op.pending)
+		return;
+	most = flow_may(&r->f, FLOW_FROM_GUEST);
+	if (!most)
 		return;
 	if (!b) /* otherwise: the beginning of a message */
 		b = r->tx = relay_batch_get(r);
@@ -150,12 +154,15 @@ void relay_g2h(struct relay *r)
 		relay_no_memory(r);
 		return;
 	}
-	ret = gather(r, b);
+	before = b->bytes;
+	ret = gather(r, b, most);
+	if (b->bytes != before)
+		(void)flow_moved(&r->f, FLOW_FROM_GUEST, b->bytes - before);
 	if (ret == 0)
 		r->flags |= R_G2H_END;
 	if (r->flags & RELAY_SEQPACKET && !b->whole) {
 		if (b->n == RELAY_BATCH) {
-			ENDPOINT_COUNT(r->owner.gq, msg_too_long);
+			GUEST_COUNT(r->f.owner.gq, msg_too_long);
 			relay_end(r, R_RESET | R_ABORT);
 			return;
 		}
@@ -203,9 +210,10 @@ static int forward(struct relay *r, struct relay_batch *b, uint32_t len)
 		left -= z->len;
 	}
 	if (used < b->n)
-		zv_buf_cancel(r->conn, b->buf + used, b->n - used);
+		zv_buf_cancel(r->f.conn, b->buf + used, b->n - used);
 	learn(r, used, b->n, len == b->bytes);
-	return zv_buf_send(r->conn, b->buf, used);
+	(void)flow_moved(&r->f, FLOW_TO_GUEST, len);
+	return zv_buf_send(r->f.conn, b->buf, used);
 }
 
 static void received(struct io_op *op, int res, uint32_t flags)
@@ -218,55 +226,52 @@ static void received(struct io_op *op, int res, uint32_t flags)
 	if (res > 0 && !(r->flags & R_ENDING))
 		ret = forward(r, b, (uint32_t)res);
 	else
-		zv_buf_cancel(r->conn, b->buf, b->n);
+		zv_buf_cancel(r->f.conn, b->buf, b->n);
 	rx_over(r);
 	if (r->flags & R_ENDING)
 		relay_end_more(r);
-	else if (ret == -EPIPE || r->flags & R_DEAF) /* it may have said so meanwhile */
-		relay_guest_deaf(r);
+	else if (ret == -EPIPE || r->flags & R_GUEST_SHUT_RD) /* it may have said so meanwhile */
+		relay_guest_shut_rd(r);
 	else if (res == 0)
 		relay_host_eof(r);
 	else if (res < 0 && res != -EAGAIN && res != -EINTR)
 		relay_host_failed(r, res);
 	else if (r->flags & R_HOST_HUP) /* nothing more to poll for: on to the end of file */
-		lcore_defer(relay_lcore(r), &r->work);
+		flow_defer(&r->f);
 }
 
 /* Bytes that were read before the relay began. True: all of them are with the guest. */
 static bool send_early(struct relay *r)
 {
 	while (r->early_len) {
-		ssize_t n = zv_send(r->conn, r->early, r->early_len, 0);
+		ssize_t n = zv_send(r->f.conn, r->early, r->early_len, 0);
 
 		if (n == -EAGAIN)
 			relay_wait_out(r);
 		else if (n == -EPIPE)
-			relay_guest_deaf(r);
+			relay_guest_shut_rd(r);
 		if (n < 0)
 			return false; /* else: ZV_EV_ERR says it */
+		(void)flow_moved(&r->f, FLOW_TO_GUEST, (uint32_t)n);
 		r->early += n;
 		r->early_len -= (uint32_t)n;
 	}
 	return true;
 }
 
-/* Reserves buffers of the guest. Their number, or 0: not now, or never. */
-static unsigned reserve(struct relay *r, struct relay_batch *b)
+/* Reserves buffers of the guest for @bytes. Their number, or 0: not now, or never. */
+static unsigned reserve(struct relay *r, struct relay_batch *b, uint32_t bytes)
 {
-	struct guest_queue *gq = r->owner.gq;
-	uint32_t cap = r->rx_bufs > 1 && gq->rx_cap ? gq->rx_cap : ANY_BUFFER;
-	uint32_t most = RELAY_QUOTA / cap ? RELAY_QUOTA / cap : 1;
-	int n = zv_buf_alloc(r->conn, b->buf, r->rx_bufs < most ? r->rx_bufs : most, cap);
+	uint32_t cap = r->rx_bufs > 1 ? flow_buffer(&r->f) : FLOW_ANY_BUFFER;
+	uint32_t most = bytes / cap ? bytes / cap : 1;
+	int n = flow_alloc(&r->f, b->buf, r->rx_bufs < most ? r->rx_bufs : most, cap);
 
 	if (n == -EAGAIN)
 		relay_wait_out(r);
 	else if (n == -ENOBUFS) /* others hold some, but not beyond this round */
-		lcore_defer(relay_lcore(r), &r->work);
+		flow_defer(&r->f);
 	if (n < 0)
-		return n == -EPIPE ? (relay_guest_deaf(r), 0) : 0;
-	/* The last buffer may have been cut to the credit that was left. */
-	if (n > 1 || b->buf[0].capacity > gq->rx_cap)
-		gq->rx_cap = b->buf[0].capacity;
+		return n == -EPIPE ? (relay_guest_shut_rd(r), 0) : 0;
 	b->n = (uint32_t)n;
 	for (int i = 0; i < n; i++) {
 		b->iov[i] = (struct iovec){b->buf[i].data, b->buf[i].capacity};
@@ -279,20 +284,22 @@ void relay_h2g(struct relay *r)
 {
 	struct io_uring_sqe *sqe;
 	struct relay_batch *b;
+	uint32_t most;
 	unsigned n;
 
 	if (!(r->flags & R_IN_READY) || r->rx)
 		return;
-	if (r->flags & R_DEAF) {
+	if (r->flags & R_GUEST_SHUT_RD) {
 		relay_discard(r);
 		return;
 	}
 	if (r->flags & (R_H2G_DONE | R_WAIT_OUT))
 		return;
-	if (r->early_len && !send_early(r))
+	most = flow_may(&r->f, FLOW_TO_GUEST);
+	if (!most || (r->early_len && !send_early(r)))
 		return;
 	if (r->flags & RELAY_SEQPACKET) {
-		relay_h2g_seq(r);
+		relay_h2g_seq(r, most);
 		return;
 	}
 	b = relay_batch_get(r);
@@ -300,7 +307,7 @@ void relay_h2g(struct relay *r)
 		relay_no_memory(r);
 		return;
 	}
-	n = reserve(r, b);
+	n = reserve(r, b, most);
 	if (!n) {
 		relay_batch_put(r, b);
 		return;

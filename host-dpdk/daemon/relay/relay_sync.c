@@ -49,7 +49,7 @@ static bool at_end(const struct relay *r)
 
 static bool too_long(struct relay *r)
 {
-	ENDPOINT_COUNT(r->owner.gq, msg_too_long);
+	GUEST_COUNT(r->f.owner.gq, msg_too_long);
 	relay_end(r, R_RESET | R_ABORT);
 	return false;
 }
@@ -57,7 +57,7 @@ static bool too_long(struct relay *r)
 /* Sends @len bytes. True: the message may be taken from the socket. */
 static bool send_message(struct relay *r, const char *msg, size_t len)
 {
-	ssize_t n = zv_send(r->conn, msg, len, 0);
+	ssize_t n = zv_send(r->f.conn, msg, len, 0);
 
 	if (n >= 0)
 		return true;
@@ -66,19 +66,19 @@ static bool send_message(struct relay *r, const char *msg, size_t len)
 		relay_wait_out(r);
 		return false;
 	case -EPIPE:
-		relay_guest_deaf(r);
+		relay_guest_shut_rd(r);
 		return false;
 	case -EMSGSIZE:
 		return too_long(r);
 	case -EINVAL: /* empty, and a stock guest cannot take it */
-		ENDPOINT_COUNT(r->owner.gq, msg_empty);
+		GUEST_COUNT(r->f.owner.gq, msg_empty);
 		return true;
 	default: /* ZV_EV_ERR follows */
 		return false;
 	}
 }
 
-void relay_h2g_seq(struct relay *r)
+void relay_h2g_seq(struct relay *r, uint32_t most)
 {
 	char *msg = relay_scratch(r);
 	uint32_t done = 0;
@@ -87,7 +87,7 @@ void relay_h2g_seq(struct relay *r)
 		relay_no_memory(r);
 		return;
 	}
-	while (done < RELAY_QUOTA && work_may(r->owner.gq)) {
+	while (done < most && work_may(r->f.owner.gq)) {
 		ssize_t n = read_host(r, msg, MSG_PEEK | MSG_TRUNC);
 
 		if (n < 0)
@@ -103,9 +103,10 @@ void relay_h2g_seq(struct relay *r)
 		if (!send_message(r, msg, (size_t)n))
 			return;
 		(void)recv(r->fd, msg, 0, MSG_TRUNC | MSG_DONTWAIT);
-		done += work_done(r->owner.gq, (uint32_t)n);
+		(void)flow_moved(&r->f, FLOW_TO_GUEST, (uint32_t)n);
+		done += work_done(r->f.owner.gq, (uint32_t)n);
 	}
-	lcore_defer(relay_lcore(r), &r->work); /* behind all others */
+	flow_defer(&r->f); /* behind all others */
 }
 
 void relay_discard(struct relay *r)
@@ -118,7 +119,7 @@ void relay_discard(struct relay *r)
 		return;
 	}
 	r->flags |= R_IN_READY;
-	while (done < RELAY_QUOTA && work_may(r->owner.gq)) {
+	while (done < FLOW_QUOTA && work_may(r->f.owner.gq)) {
 		ssize_t n = read_host(r, scratch, 0);
 
 		if (n < 0)
@@ -128,7 +129,7 @@ void relay_discard(struct relay *r)
 			relay_poll_hup(r);
 			return;
 		}
-		done += work_done(r->owner.gq, (uint32_t)n);
+		done += work_done(r->f.owner.gq, (uint32_t)n);
 	}
-	lcore_defer(relay_lcore(r), &r->work);
+	flow_defer(&r->f);
 }

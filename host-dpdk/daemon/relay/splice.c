@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* Splices: life, pokes and ends; theory in splice.h, payload in splice_data.c. */
-#include "core/conn_log.h"
-#include "core/share.h"
+#include "core/log.h"
+#include "share.h"
 #include "spin.h"
 #include "splice_int.h"
 
@@ -34,7 +34,7 @@ void splice_poke(struct splice_side *from)
 
 	if (lc && lc == from->lc) {
 		if (splice_state(to) < SPLICE_CLOSED)
-			lcore_defer(lc, &to->work);
+			lcore_defer(lc, &to->f.work);
 		return;
 	}
 	/* barrier pair [P]: a poke that is under way will see what this one is for */
@@ -55,22 +55,17 @@ static void end(struct splice_side *s, enum splice_state state)
 	unsigned steps = 0;
 
 	if (splice_state(s) == SPLICE_UP)
-		conn_log(s->owner.gq, s->conn,
+		conn_log(&s->f.owner, s->f.conn,
 			 state == SPLICE_CLOSED ? "ended: by both sides" : "ended: reset");
 	__atomic_store_n(&s->state, state, __ATOMIC_SEQ_CST); /* barrier pair [E] */
 	while (__atomic_load_n(&s->busy, __ATOMIC_SEQ_CST))
 		spin_step(&steps);
 	splice_take_back(s, s->head);
-	if (state == SPLICE_CLOSED)
-		(void)zv_conn_close(s->conn);
-	else
-		(void)zv_conn_reset(s->conn);
-	s->conn = NULL;
-	lcore_defer_cancel(s->lc, &s->work);
+	flow_close(&s->f, state != SPLICE_CLOSED);
 	if (s->other != s)
 		splice_poke(s);
-	share_put(s->owner.gq, s->share);
-	conn_owner_remove(&s->owner);
+	share_put(s->f.owner.gq, s->share);
+	conn_owner_remove(&s->f.owner);
 	unref(s->sp);
 }
 
@@ -93,18 +88,18 @@ static void conn_event(struct conn_owner *o, const struct zv_event *ev)
 
 	if (ev->events & (ZV_EV_ERR | ZV_EV_CONNECT) && ev->err) {
 		if (splice_state(s) == SPLICE_UP)
-			ENDPOINT_COUNT(o->gq, guest_resets);
+			GUEST_COUNT(o->gq, guest_resets);
 		splice_fail(s);
 		return;
 	}
 	if (ev->events & ZV_EV_CONNECT) {
-		conn_log(o->gq, s->conn, "opened");
+		conn_log(o, s->f.conn, "opened");
 		__atomic_store_n(&s->state, SPLICE_UP, __ATOMIC_RELEASE);
 		splice_poke(s);
 	}
 	if (ev->events & ZV_EV_EPIPE)
-		splice_guest_deaf(s);
-	lcore_defer(s->lc, &s->work);
+		splice_guest_shut_rd(s);
+	flow_defer(&s->f);
 }
 
 /* The asking side, whose answer depends on the other. True: both are connected. */
@@ -116,12 +111,12 @@ static bool opened(struct splice_side *s)
 		return s->other == s || state == SPLICE_UP || state == SPLICE_CLOSED;
 	if (!s->asks || state == SPLICE_OPENING)
 		return false;
-	if (zv_conn_answer(s->conn, 0)) {
+	if (zv_conn_answer(s->f.conn, 0)) {
 		splice_fail(s);
 		return false;
 	}
-	ENDPOINT_COUNT(s->owner.gq, guest_joined);
-	conn_log(s->owner.gq, s->conn, "opened");
+	GUEST_COUNT(s->f.owner.gq, guest_joined);
+	conn_log(&s->f.owner, s->f.conn, "opened");
 	__atomic_store_n(&s->state, SPLICE_UP, __ATOMIC_RELEASE);
 	splice_poke(s);
 	return true;
@@ -131,7 +126,7 @@ void splice_run(struct splice_side *s)
 {
 	if (s->other != s && splice_state(s->other) == SPLICE_DEAD) {
 		if (splice_state(s) == SPLICE_OPENING && s->asks)
-			ENDPOINT_COUNT(s->owner.gq, connect_refused);
+			GUEST_COUNT(s->f.owner.gq, connect_refused);
 		splice_fail(s);
 		return;
 	}
@@ -146,7 +141,7 @@ void splice_run(struct splice_side *s)
 
 static void work(struct lcore_work *w)
 {
-	splice_run((struct splice_side *)(void *)((char *)w - offsetof(struct splice_side, work)));
+	splice_run((struct splice_side *)(void *)flow_of_work(w)); /* f is first */
 }
 
 /* ---- the beginning ---- */
@@ -154,23 +149,21 @@ static void work(struct lcore_work *w)
 static void side_init(struct splice *sp, struct splice_side *s, struct guest_queue *gq,
 		      struct zv_conn *conn)
 {
-	s->conn = conn;
-	s->work.run = work;
-	s->owner.event = conn_event;
-	s->owner.abort = owner_abort;
+	s->f.owner.event = conn_event;
+	s->f.owner.abort = owner_abort;
 	__atomic_add_fetch(&sp->refs, 1, __ATOMIC_RELAXED);
-	conn_owner_add(&s->owner, gq);
-	zv_set_user(conn, &s->owner);
+	flow_init(&s->f, gq, conn, sp->kind, work);
 	__atomic_store_n(&s->lc, gq->lc, __ATOMIC_SEQ_CST);
 }
 
 struct splice *splice_new(struct guest_queue *gq, struct zv_conn *conn,
-			  const struct zv_conn_info *info, bool self)
+			  const struct conn_kind *kind, const struct zv_conn_info *info, bool self)
 {
 	struct splice *sp = calloc(1, sizeof(*sp));
 
 	if (!sp)
 		return NULL;
+	sp->kind = kind;
 	sp->port = info->local_port;
 	sp->src_port = info->peer_port;
 	sp->src_cid = info->peer_cid;
@@ -183,8 +176,8 @@ struct splice *splice_new(struct guest_queue *gq, struct zv_conn *conn,
 	side_init(sp, &sp->side[0], gq, conn);
 	if (self) {
 		if (zv_conn_answer(conn, 0) == 0)
-			ENDPOINT_COUNT(gq, guest_joined);
-		conn_log(gq, conn, "opened");
+			GUEST_COUNT(gq, guest_joined);
+		conn_log(&sp->side[0].f.owner, conn, "opened");
 		sp->side[0].state = SPLICE_UP;
 	} else {
 		__atomic_add_fetch(&sp->refs, 1, __ATOMIC_RELAXED); /* connect's or refuse's */
@@ -211,7 +204,7 @@ void splice_connect(struct splice *sp, struct guest_queue *gq)
 	}
 	s->share = share_get(gq, sp->src_cid);
 	if (!s->share) {
-		ENDPOINT_COUNT(gq, sibling_share);
+		GUEST_COUNT(gq, sibling_share);
 		log_line(ZV_LOG_WARN, gq->guest->name,
 			 "CID %llu has its share of this guest's connections: refusing more; raise "
 			 "max_conns, of which siblings get half",

@@ -21,7 +21,7 @@
  * at once (ZV_EV_EPIPE): what has not been copied by then is for nobody; when both directions have
  * ended a side closes. A connection that fails, or whose guest goes away, resets the other. A side
  * that ends for good takes its buffers back at once: it waits for `busy`, which the other holds
- * while it copies from the ring (at most SPLICE_QUOTA bytes), and for nothing else. The memory goes
+ * while it copies from the ring (at most FLOW_QUOTA bytes), and for nothing else. The memory goes
  * with the last reference: of a side, or of a poke under way.
  *
  * Opening. The side of the guest that asks waits unanswered; the other connects to its guest, and
@@ -30,7 +30,7 @@
 #ifndef ZVD_SPLICE_H
 #define ZVD_SPLICE_H
 
-#include "endpoint/endpoint.h"
+#include "flow.h"
 
 struct splice;
 
@@ -40,7 +40,7 @@ struct splice;
  * must follow, on the lcore of the other guest. NULL: no memory, @conn is still the caller's.
  */
 struct splice *splice_new(struct guest_queue *gq, struct zv_conn *conn,
-			  const struct zv_conn_info *info, bool self);
+			  const struct conn_kind *kind, const struct zv_conn_info *info, bool self);
 
 /* Connects the other side, @gq's guest, to what the first one asked for. */
 void splice_connect(struct splice *sp, struct guest_queue *gq);

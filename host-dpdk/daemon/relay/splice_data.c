@@ -1,14 +1,12 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* Splices: payload, from one guest's buffers into the other's; theory in splice.h. */
-#include "core/conn_log.h"
 #include "splice_int.h"
 
 #include <errno.h>
 #include <string.h>
 
-#define OUT_MAX	   16u
-#define ANY_BUFFER 65536u /* asked for while the size of the guest's buffers is not known */
-#define MSG_END	   (ZV_EOM | ZV_EOR)
+#define OUT_MAX 16u
+#define MSG_END (ZV_EOM | ZV_EOR)
 
 /* ---- lending ---- */
 
@@ -19,7 +17,7 @@ void splice_take_back(struct splice_side *s, uint32_t tail)
 
 		if (n > SPLICE_SLOTS - at)
 			n = SPLICE_SLOTS - at;
-		zv_buf_release(s->owner.gq->q, &s->slot[at], n);
+		zv_buf_release(s->f.owner.gq->q, &s->slot[at], n);
 		s->taken_back += n;
 	}
 }
@@ -34,34 +32,38 @@ static void want_events(struct splice_side *s)
 	if (!s->out_done)
 		ev |= ZV_EV_OUT | ZV_EV_EPIPE;
 	if (ev != s->events)
-		zv_set_events(s->conn, s->events = ev);
+		flow_events(&s->f, s->events = ev);
 }
 
 void splice_lend(struct splice_side *s)
 {
 	uint32_t head = s->head;
+	uint32_t most = 0, bytes = 0;
 	bool lent;
 	int n = 1;
 
 	splice_take_back(s, __atomic_load_n(&s->tail, __ATOMIC_ACQUIRE));
-	if (!s->in_done && __atomic_load_n(&s->deaf, __ATOMIC_ACQUIRE)) {
-		(void)zv_shutdown(s->conn, 0);
+	if (!s->in_done && __atomic_load_n(&s->shut_rd, __ATOMIC_ACQUIRE)) {
+		(void)zv_shutdown(s->f.conn, 0);
 		s->in_done = true;
 	}
-	while (!s->in_done && n > 0 && head - s->taken_back < SPLICE_SLOTS) {
+	if (!s->in_done && head - s->taken_back < SPLICE_SLOTS)
+		most = flow_may(&s->f, FLOW_FROM_GUEST);
+	while (n > 0 && bytes < most && head - s->taken_back < SPLICE_SLOTS) {
 		uint32_t at = head % SPLICE_SLOTS, room = SPLICE_SLOTS - (head - s->taken_back);
 
 		if (room > SPLICE_SLOTS - at)
 			room = SPLICE_SLOTS - at;
-		n = zv_buf_recv(s->conn, &s->slot[at], room);
-		if (n > 0)
-			head += (uint32_t)n;
+		n = zv_buf_recv(s->f.conn, &s->slot[at], room);
+		for (int i = 0; i < n; i++)
+			bytes += flow_moved(&s->f, FLOW_FROM_GUEST,
+					    s->slot[head++ % SPLICE_SLOTS].len);
 	}
 	lent = head != s->head;
 	/* Before the end of stream, which says that there is no more than this. */
 	__atomic_store_n(&s->head, head, __ATOMIC_RELEASE);
 	if (n == 0) {
-		conn_log(s->owner.gq, s->conn, "half-closed by the guest");
+		conn_log(&s->f.owner, s->f.conn, "half-closed by the guest");
 		__atomic_store_n(&s->eof, 1, __ATOMIC_RELEASE);
 		s->in_done = true;
 	}
@@ -134,7 +136,7 @@ static bool message_fits(struct splice_side *s, const struct splice_side *from, 
 	struct zv_conn_info info = {.size = sizeof(info)};
 	uint64_t bytes = s->msg_bytes;
 
-	if (s->sp->type != ZV_SEQPACKET || zv_conn_info(s->conn, &info) < 0)
+	if (s->sp->type != ZV_SEQPACKET || zv_conn_info(s->f.conn, &info) < 0)
 		return true;
 	for (uint32_t i = tail; i != head; i++) {
 		bytes += from->slot[i % SPLICE_SLOTS].len - (i == tail ? from->off : 0);
@@ -148,29 +150,27 @@ static bool message_fits(struct splice_side *s, const struct splice_side *from, 
 static int64_t copy_some(struct splice_side *s, struct splice_side *from, uint32_t *tail,
 			 uint32_t head)
 {
-	struct guest_queue *gq = s->owner.gq;
-	uint32_t cap = gq->rx_cap ? gq->rx_cap : ANY_BUFFER;
+	struct guest_queue *gq = s->f.owner.gq;
+	uint32_t cap = flow_buffer(&s->f);
 	struct zv_buf out[OUT_MAX];
 	bool alone, cut = false;
 	int64_t work = 0;
 	unsigned used = 0;
-	int n = zv_buf_alloc(s->conn, out, buffers_for(from, *tail, head, cap), cap), ret;
+	int n = flow_alloc(&s->f, out, buffers_for(from, *tail, head, cap), cap), ret;
 
 	if (n < 0)
 		return n;
-	if (n > 1 || out[0].capacity > gq->rx_cap) /* the last one may be cut to the credit */
-		gq->rx_cap = out[0].capacity;
 	alone = empty_next(s, from, *tail, head);
 	while (used < (unsigned)n && !(used && (alone || empty_next(s, from, *tail, head))) &&
 	       fill(from, tail, head, &out[used])) {
 		cut |= s->msg_bytes && !out[used].len;
 		s->msg_bytes = out[used].flags & MSG_END ? 0 : s->msg_bytes + out[used].len;
-		work += work_of(out[used++].len);
+		work += flow_moved(&s->f, FLOW_TO_GUEST, out[used++].len);
 	}
-	zv_buf_cancel(s->conn, out + used, (unsigned)n - used);
-	ret = zv_buf_send(s->conn, out, used);
+	zv_buf_cancel(s->f.conn, out + used, (unsigned)n - used);
+	ret = zv_buf_send(s->f.conn, out, used);
 	if (ret == -EINVAL && alone) { /* a stock guest cannot take it */
-		ENDPOINT_COUNT(gq, msg_empty);
+		GUEST_COUNT(gq, msg_empty);
 		return work;
 	}
 	if (ret == -EINVAL && cut) /* its end came by itself: the message cannot be ended */
@@ -179,22 +179,22 @@ static int64_t copy_some(struct splice_side *s, struct splice_side *from, uint32
 }
 
 /* Nothing more goes to the guest: it does not want it. */
-static void gone_deaf(struct splice_side *s, struct splice_side *from)
+static void nobody_receives(struct splice_side *s, struct splice_side *from)
 {
 	from->off = 0;
 	__atomic_store_n(&from->tail, __atomic_load_n(&from->head, __ATOMIC_ACQUIRE),
 			 __ATOMIC_RELEASE);
-	__atomic_store_n(&from->deaf, 1, __ATOMIC_RELEASE);
+	__atomic_store_n(&from->shut_rd, 1, __ATOMIC_RELEASE);
 	s->out_done = true;
 }
 
-void splice_guest_deaf(struct splice_side *s)
+void splice_guest_shut_rd(struct splice_side *s)
 {
 	struct splice_side *from = s->other;
 
 	if (s->out_done)
 		return;
-	__atomic_store_n(&from->deaf, 1, __ATOMIC_RELEASE);
+	__atomic_store_n(&from->shut_rd, 1, __ATOMIC_RELEASE);
 	s->out_done = true;
 	want_events(s);
 	splice_poke(s);
@@ -205,7 +205,7 @@ static int64_t copy_all(struct splice_side *s, struct splice_side *from)
 {
 	uint32_t eof = __atomic_load_n(&from->eof, __ATOMIC_ACQUIRE);
 	uint32_t head = __atomic_load_n(&from->head, __ATOMIC_ACQUIRE), tail = from->tail;
-	int64_t left = SPLICE_QUOTA, ret = 0;
+	int64_t most = tail != head ? flow_may(&s->f, FLOW_TO_GUEST) : 0, left = most, ret = 0;
 
 	while (tail != head && left > 0 && ret >= 0) {
 		ret = copy_some(s, from, &tail, head);
@@ -216,12 +216,12 @@ static int64_t copy_all(struct splice_side *s, struct splice_side *from)
 	if (tail != from->tail)
 		__atomic_store_n(&from->tail, tail, __ATOMIC_RELEASE);
 	if (ret == -EPIPE) {
-		gone_deaf(s, from);
+		nobody_receives(s, from);
 	} else if (eof && tail == head) {
-		(void)zv_shutdown(s->conn, 1);
+		(void)zv_shutdown(s->f.conn, 1);
 		s->out_done = true;
 	}
-	return left > 0 || tail == head ? ret : -ENOBUFS;
+	return most && left <= 0 && tail != head ? -ENOBUFS : ret;
 }
 
 bool splice_copy(struct splice_side *s)
@@ -232,7 +232,7 @@ bool splice_copy(struct splice_side *s)
 
 	before = from->tail;
 	if (s->out_done) { /* what still comes is for nobody */
-		gone_deaf(s, from);
+		nobody_receives(s, from);
 		if (from->tail != before)
 			splice_poke(s);
 		return true;
@@ -244,12 +244,12 @@ bool splice_copy(struct splice_side *s)
 	if (from != s)
 		__atomic_store_n(&from->busy, 0, __ATOMIC_RELEASE);
 	if (ret == -EMSGSIZE) {
-		ENDPOINT_COUNT(s->owner.gq, msg_too_long);
+		GUEST_COUNT(s->f.owner.gq, msg_too_long);
 		splice_fail(s);
 		return false;
 	}
 	if (ret == -ENOBUFS) /* the quota, or buffers that others hold until the end of the round */
-		lcore_defer(s->lc, &s->work);
+		flow_defer(&s->f);
 	want_events(s);
 	if (from->tail != before || s->out_done)
 		splice_poke(s);

@@ -6,7 +6,6 @@
 #include "splice.h"
 
 #define SPLICE_SLOTS 32u
-#define SPLICE_QUOTA 262144u /* work of a side and round: work.h */
 
 enum splice_state {
 	SPLICE_OPENING,
@@ -17,21 +16,19 @@ enum splice_state {
 
 /* [S] written by this side's lcore, [O] by the other side's; atomic, as all that both touch. */
 struct splice_side {
-	struct conn_owner owner; /* first */
-	struct zv_conn *conn;	 /* NULL: given back */
+	struct flow f; /* first */
 	struct splice *sp;
 	struct splice_side *other; /* itself: echo */
 	struct lcore *lc;	   /* [S]; NULL: this side has not begun */
-	struct lcore_work work;
-	struct share *share; /* side 1: the place that it takes, share.h */
-	bool poked;	     /* [O] a poke is on its way */
-	bool asks;	     /* its guest has asked for the connection */
+	struct share *share;	   /* side 1: the place that it takes, share.h */
+	bool poked;		   /* [O] a poke is on its way */
+	bool asks;		   /* its guest has asked for the connection */
 
 	uint32_t state;	     /* [S] enum splice_state */
 	uint32_t head;	     /* [S] buffers ever lent */
 	uint32_t eof;	     /* [S] 1: there will be no more than head */
 	uint32_t tail;	     /* [O] buffers ever copied */
-	uint32_t deaf;	     /* [O] 1: the other side takes no more */
+	uint32_t shut_rd;    /* [O] 1: the other side's guest receives no more */
 	uint32_t busy;	     /* [O] 1: it is reading slots now */
 	uint32_t off;	     /* the other side's: bytes copied of the buffer at tail */
 	uint32_t taken_back; /* buffers ever given back to the ring they came from */
@@ -44,6 +41,7 @@ struct splice_side {
 
 struct splice {
 	int refs; /* atomic */
+	const struct conn_kind *kind;
 	uint32_t port, src_port;
 	uint64_t src_cid;
 	enum zv_type type;
@@ -72,7 +70,7 @@ void splice_take_back(struct splice_side *s, uint32_t tail);
 void splice_lend(struct splice_side *s);
 /* Copies what the other side has lent to the guest. False: @s has failed and is gone. */
 bool splice_copy(struct splice_side *s);
-/* The guest wants to receive no more. */
-void splice_guest_deaf(struct splice_side *s);
+/* The guest receives no more. */
+void splice_guest_shut_rd(struct splice_side *s);
 
 #endif

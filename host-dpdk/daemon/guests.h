@@ -3,7 +3,7 @@
 #ifndef ZVD_GUESTS_H
 #define ZVD_GUESTS_H
 
-#include "daemon.h"
+#include "core/daemon.h"
 
 /*
  * Starts the guest that @cfg describes; it is not in d->guests yet. NULL: it cannot be started, and

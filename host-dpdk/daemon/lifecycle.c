@@ -1,13 +1,12 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Guests and lcores: started, replaced and stopped by the main thread; theory in daemon.h. */
-#include "daemon.h"
+/* Guests and lcores: started, replaced and stopped; see lifecycle.h. */
+#include "lifecycle.h"
 
 #include "control/control.h"
+#include "core/fds.h"
+#include "core/log.h"
 #include "endpoint/endpoint.h"
-#include "endpoint/lookup.h"
-#include "fds.h"
 #include "guests.h"
-#include "log.h"
 #include "relay/relay.h"
 #include "vu_limits.h"
 
@@ -18,17 +17,15 @@
 #include <string.h>
 #include <time.h>
 
-#define DRAIN_STEP_MS  20
-#define RETRY_FIRST_MS 1000u
-#define RETRY_LAST_MS  60000u
-#define RETRIES_AT_ONCE                                                                            \
-	16u /* of guests that could not be started: each blocks this thread a bit                  \
-	     */
+#define DRAIN_STEP_MS	20
+#define RETRY_FIRST_MS	1000u
+#define RETRY_LAST_MS	60000u
+#define RETRIES_AT_ONCE 16u /* guests: each blocks this thread a bit */
 
 /* What this process can serve of @cfg; called before guests of it are started. */
 static void check_limits(const struct cfg *cfg)
 {
-	fds_plan(cfg);
+	fds_plan(cfg, *cfg->control_path ? CONTROL_FDS : 0);
 	if (cfg_vmms(cfg) > VU_RTE_FRONTENDS)
 		log_line(ZV_LOG_WARN, NULL,
 			 "there are %u vhost-user sockets, but one process serves %u VMMs at a "
@@ -73,7 +70,7 @@ static void try_first(struct daemon *d, const struct cfg_guest *cfg)
 	gd->cfg = cfg;
 	gd->wait_ms = RETRY_FIRST_MS;
 	gd->next_ms = now_ms() + gd->wait_ms;
-	gd->named = cfg->trouble;
+	gd->named = cfg_trouble(d->cfg, cfg);
 	memcpy(gd->why, why, sizeof(why));
 	gd->next = d->down;
 	d->down = gd;
@@ -104,7 +101,7 @@ static bool try_again(struct daemon *d, struct guest_down *gd)
 	if (strcmp(why, gd->why) != 0)
 		log_line(ZV_LOG_ERR, gd->cfg->name, "still not started: %s", why);
 	memcpy(gd->why, why, sizeof(why));
-	gd->named = gd->cfg->trouble;
+	gd->named = cfg_trouble(d->cfg, gd->cfg);
 	return false;
 }
 
@@ -125,13 +122,13 @@ bool daemon_retry(struct daemon *d)
 	uint64_t now = now_ms();
 	bool ask = false;
 
-	if (d->cfg->lookup)
-		(void)lookup_take(d->cfg, 0);
+	(void)cfg_answers(d->cfg, 0);
 	while ((gd = *p) && left) {
-		bool come = gd->named && !gd->cfg->trouble, try = due(gd, now) || come;
+		bool lacks = cfg_trouble(d->cfg, gd->cfg);
+		bool try = due(gd, now) || (gd->named && !lacks);
 
-		ask |= try && gd->cfg->trouble;
-		if (try && !gd->cfg->trouble) {
+		ask |= try && lacks;
+		if (try && !lacks) {
 			left--;
 			if (try_again(d, gd)) {
 				*p = gd->next;
@@ -143,7 +140,7 @@ bool daemon_retry(struct daemon *d)
 		p = &gd->next;
 	}
 	if (ask)
-		(void)lookup_begin(d->cfg); /* no memory: the next time */
+		(void)cfg_ask(d->cfg); /* no memory: the next time */
 	return d->n_guests != ran;
 }
 
@@ -187,8 +184,8 @@ static void keep_same(struct daemon *d, const struct cfg *cfg, void *tree, bool 
 	while ((g = *p)) {
 		struct cfg_guest *const *found = tfind(g->cfg, &tree, by_name);
 
-		if (found && cfg_guest_same(*found, g->cfg)) {
-			lookup_keep(*found, g->cfg);
+		if (found && cfg_guest_same(cfg, *found, g->cfg)) {
+			cfg_keep(cfg, *found, g->cfg);
 			__atomic_store_n(&g->cfg, *found, __ATOMIC_RELEASE);
 			kept[*found - cfg->guests] = true;
 			p = &g->next;

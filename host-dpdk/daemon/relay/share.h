@@ -14,7 +14,7 @@
 #ifndef ZVD_SHARE_H
 #define ZVD_SHARE_H
 
-#include "daemon.h"
+#include "core/guest.h"
 
 struct share;
 

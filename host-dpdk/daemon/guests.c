@@ -1,14 +1,13 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* A guest from its configuration to its end: device, queues, endpoints; theory in daemon.h. */
+/* A guest from its configuration to its end: device, queues, endpoints; theory in core/daemon.h. */
 #include "guests.h"
 
 #include "control/control.h"
+#include "core/log.h"
 #include "endpoint/endpoint.h"
-#include "log.h"
 #include "sock_claim.h"
 
 #include <errno.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -91,17 +90,6 @@ static void queues_end(struct guest *g)
 
 /* ---- a guest ---- */
 
-void guest_fails(struct guest *g, const char *fmt, ...)
-{
-	va_list ap;
-
-	if (!g->why || *g->why) /* what comes later is a consequence */
-		return;
-	va_start(ap, fmt);
-	(void)vsnprintf(g->why, GUEST_WHY_MAX, fmt, ap);
-	va_end(ap);
-}
-
 static int open_device(struct guest *g, const struct cfg_guest *cfg)
 {
 	struct zv_opts opts = {.size = sizeof(opts),
@@ -121,7 +109,7 @@ static int open_device(struct guest *g, const struct cfg_guest *cfg)
 		       cfg->client ? ",mode=client" : "");
 	ret = zv_open(&g->dev, uri, &opts);
 	if (ret == 0)
-		ret = zv_listen_all(g->dev, cfg->n_groups ? ZV_LISTEN_ANY_CID : 0, ACCEPT_BACKLOG);
+		ret = zv_listen_all(g->dev, endpoints_listen_flags(cfg), ACCEPT_BACKLOG);
 	if (ret < 0)
 		guest_fails(g, "%s", zv_error_text());
 	return ret;
@@ -206,12 +194,8 @@ static int start(struct daemon *d, struct guest *g, const struct cfg_guest *cfg)
 		return ret;
 	}
 	deal_queues(d, g);
-	ret = endpoints_start(g, d->cfg->max_fds);
-	if (!g->ep) {
-		give_queues_back(d, g);
-		guest_free(g);
-		return ret < 0 ? ret : -ENOMEM;
-	}
+	g->max_fds = d->cfg->max_fds ? d->cfg->max_fds : UINT32_MAX;
+	ret = endpoints_start(g);
 	for (unsigned i = 0; i < g->n_queues; i++)
 		lcore_call(g->queues[i].lc, queue_begin, &g->queues[i]);
 	if (ret < 0) { /* some may have been started, and have clients */
@@ -225,14 +209,15 @@ static int start(struct daemon *d, struct guest *g, const struct cfg_guest *cfg)
 
 struct guest *guest_start(struct daemon *d, const struct cfg_guest *cfg, char *why)
 {
-	struct guest *g = calloc(1, sizeof(*g));
+	const char *trouble = cfg_trouble(d->cfg, cfg);
+	struct guest *g;
 	int ret = -ENOMEM;
 
-	if (cfg->trouble) {
-		(void)snprintf(why, GUEST_WHY_MAX, "%s", cfg->trouble);
-		free(g);
+	if (trouble) {
+		(void)snprintf(why, GUEST_WHY_MAX, "%s", trouble);
 		return NULL;
 	}
+	g = calloc(1, sizeof(*g));
 	if (g) {
 		memcpy(g->name, cfg->name, sizeof(g->name));
 		g->cfg = cfg;

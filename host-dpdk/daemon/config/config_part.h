@@ -1,0 +1,134 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * A part of a guest's configuration: the keys of an endpoint type, and all that has to be known of
+ * their values before a connection comes.
+ *
+ * The values of a guest lie in a structure of the part's own, zeroed at first, of which it tells
+ * the size; functions get its address. It is allocated with the guest, so a part without keys says
+ * 0 and gets NULL. A function that is not needed is NULL.
+ */
+#ifndef ZVD_CONFIG_PART_H
+#define ZVD_CONFIG_PART_H
+
+#include "config.h"
+
+#include <stddef.h>
+#include <zvsock.h>
+
+struct load;
+struct key;
+
+/* ---- keys ---- */
+
+/* Reads @value, which may be changed, into @obj: the struct cfg, struct cfg_guest or values of the
+ * part that the key belongs to. */
+typedef void cfg_setter(struct load *l, void *obj, const struct key *k, char *value);
+
+struct key {
+	const char *name;
+	cfg_setter *set;
+	size_t offset;	   /* of the member of @obj, where @set wants it */
+	uint64_t min, max; /* of a number */
+	bool list;	   /* may be repeated, takes several values with commas between */
+};
+
+static inline void *cfg_member(void *obj, const struct key *k)
+{
+	return (char *)obj + k->offset;
+}
+
+/* ---- the part ---- */
+
+/* Host ports from first to last; the first member of what a part keeps for them. */
+struct cfg_ports {
+	uint32_t first, last;
+};
+
+/* An array that cfg_add() lets grow. */
+struct cfg_array {
+	void *v;
+	unsigned n;
+};
+
+struct cfg_part {
+	const struct key *keys; /* of [guest NAME]; ends with a NULL name. NULL: none */
+	size_t size;		/* of the values */
+
+	/* All of the guest's keys are read: puts values into order. */
+	void (*ready)(void *values);
+	/* What @values points to; not @values. */
+	void (*release)(void *values);
+	/* True: nothing that a running guest depends on differs. */
+	bool (*same)(const void *a, const void *b);
+	/*
+	 * Lines for --check about what guest @g connects to. *scratch is NULL at the first guest of
+	 * @c; what it points to then goes on to the next guest, and is freed by free(3).
+	 */
+	void (*print)(const struct cfg *c, const struct cfg_guest *g, const void *values,
+		      void **scratch, FILE *to);
+
+	/* The socket that it makes in the file system for the guest, or NULL. */
+	const char *(*socket)(const void *values);
+	/* Descriptors that it holds for the guest, besides those of connections. */
+	unsigned (*fds)(const void *values);
+	/* A list of names that "zvsockctl guests --json" shows: its key, and the i-th name or NULL.
+	 */
+	const char *names;
+	const char *(*name)(const void *values, unsigned i);
+
+	/* Host names, for all guests of @c together: as cfg_ask(), cfg_answers() and cfg_keep();
+	 * trouble(): what this guest lacks, or NULL; release_all(): for cfg_free(). */
+	int (*ask)(struct cfg *c);
+	bool (*answers)(struct cfg *c, unsigned ms);
+	const char *(*trouble)(const void *values);
+	void (*keep)(void *to, const void *from);
+	void (*release_all)(struct cfg *c);
+};
+
+/* ---- for setters ---- */
+
+cfg_setter cfg_set_u32, cfg_set_size, cfg_set_mode;
+
+/* Notes a fault of the value that is being read: "what; how to mend it", without the place. */
+void cfg_wrong(struct load *l, const char *fmt, ...) ZV_PRINTF(2, 3);
+
+/* One more element of @size bytes, zeroed, at the end of @a. NULL: no memory. */
+void *cfg_add(struct load *l, struct cfg_array *a, size_t size);
+
+/* Digits and nothing else: 0. -EINVAL: something else. -ERANGE: below @min or above @max. */
+int cfg_number(const char *s, uint64_t min, uint64_t max, uint64_t *out);
+
+/* True if @s can name a guest or a group: letters, digits, "-" and "_", not too many. */
+bool cfg_name_ok(const char *s);
+
+/* The user or group @name, or a number. False: there is none, and that is a fault. */
+bool cfg_uid(struct load *l, const struct key *k, const char *name, uid_t *uid);
+bool cfg_gid(struct load *l, const struct key *k, const char *name, gid_t *gid);
+
+/* Reads a vsock port. False: it is none, and that is a fault. */
+bool cfg_port(struct load *l, const struct key *k, const char *text, uint32_t *port);
+
+/* The guest's host ports @p are served by the part: nobody else may have them. */
+bool cfg_take_ports(struct load *l, const struct key *k, const struct cfg_ports *p);
+/* The part serves all ports that nobody else has. */
+void cfg_take_rest(struct load *l);
+
+/*
+ * Checks @value as the path of a socket that somebody will make. @ports: programs of the host
+ * listen at the path with "_PORT" behind it, which must fit. False: a fault.
+ */
+bool cfg_take_path(struct load *l, const struct key *k, const char *value, bool ports);
+
+/* ---- look-ups, in arrays whose elements begin with a struct cfg_ports, or are numbers ---- */
+
+void cfg_sort_ports(struct cfg_array *a, size_t size);
+/* The element that has @port, or NULL. */
+const void *cfg_find_port(const struct cfg_array *a, size_t size, uint32_t port);
+
+void cfg_sort_ids(struct cfg_array *a); /* of uint32_t: uid_t, gid_t */
+bool cfg_has_id(const struct cfg_array *a, uint32_t id);
+
+/* True if they have the same bytes, in elements of @size. */
+bool cfg_same_array(const struct cfg_array *a, const struct cfg_array *b, size_t size);
+
+#endif

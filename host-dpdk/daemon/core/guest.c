@@ -1,0 +1,74 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "guest.h"
+
+#include "fds.h"
+#include "log.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+
+void guest_fails(struct guest *g, const char *fmt, ...)
+{
+	va_list ap;
+
+	if (!g->why || *g->why) /* what comes later is a consequence */
+		return;
+	va_start(ap, fmt);
+	(void)vsnprintf(g->why, GUEST_WHY_MAX, fmt, ap);
+	va_end(ap);
+}
+
+void guest_counters_read(const struct guest *g, struct guest_counters *to)
+{
+	const uint64_t *from = (const uint64_t *)&g->counters;
+
+	for (unsigned i = 0; i < sizeof(*to) / sizeof(uint64_t); i++)
+		((uint64_t *)to)[i] = __atomic_load_n(&from[i], __ATOMIC_RELAXED);
+}
+
+/* ---- descriptors of connections ---- */
+
+bool guest_fd_get(struct guest_queue *gq)
+{
+	struct guest *g = gq->guest;
+	bool guests = __atomic_add_fetch(&g->fds, 1, __ATOMIC_RELAXED) > g->max_fds;
+
+	if (!guests && fds_get())
+		return true;
+	__atomic_sub_fetch(&g->fds, 1, __ATOMIC_RELAXED);
+	GUEST_COUNT(gq, fd_limit);
+	if (guests)
+		log_line(ZV_LOG_WARN, g->name,
+			 "the guest's connections hold %u descriptors, which is all they may: "
+			 "refusing more; raise max_fds",
+			 g->max_fds);
+	else
+		log_line(
+			ZV_LOG_WARN, g->name,
+			"the connections of all guests hold %u descriptors, which is all they may: "
+			"refusing more; raise the limit of open files (LimitNOFILE=, ulimit -n), "
+			"or set max_fds so that no guest takes all",
+			fds_max());
+	return false;
+}
+
+void guest_fd_put(struct guest_queue *gq)
+{
+	__atomic_sub_fetch(&gq->guest->fds, 1, __ATOMIC_RELAXED);
+	fds_put();
+}
+
+void guest_fd_refused(struct guest_queue *gq, int err)
+{
+	if (err == -ENOMEM || err == -ENOBUFS) {
+		GUEST_COUNT(gq, no_memory);
+		log_line(ZV_LOG_WARN, gq->guest->name, "no memory for another socket: refusing");
+		return;
+	}
+	GUEST_COUNT(gq, fd_limit);
+	log_line(ZV_LOG_WARN, gq->guest->name,
+		 "no descriptor for another connection: refusing; raise the %s",
+		 err == -ENFILE ? "system's limit (sysctl fs.file-max)"
+				: "limit of open files (LimitNOFILE=, ulimit -n)");
+}

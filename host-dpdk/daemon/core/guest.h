@@ -1,0 +1,75 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * A guest that runs, and its queues: what lcores, endpoints, relays and the control socket share.
+ *
+ * Threads: a field marked [L] belongs to the lcore of the queue; what is marked atomic may be
+ * touched by any thread; the rest is written by the main thread, while no lcore serves the guest.
+ */
+#ifndef ZVD_GUEST_H
+#define ZVD_GUEST_H
+
+#include "config/config.h"
+#include "counters.h"
+#include "lcore.h"
+
+#define GUEST_WHY_MAX 640u
+
+struct conn_owner;
+struct guest;
+
+struct guest_queue {
+	struct lcore_queue lq; /* first */
+	struct zv_queue *q;
+	struct lcore *lc;
+	unsigned lcore; /* its number */
+	struct guest *guest;
+	unsigned index;
+	TAILQ_HEAD(, conn_owner) owners; /* [L] of connections, made or in the making */
+	unsigned n_owners;		 /* [L] read by any thread */
+	bool ending;			 /* [L] being removed: none is moved to another queue */
+	void *shares;			 /* [L] of siblings, and their sum: relay/share.h */
+	uint32_t n_shared;
+	uint64_t round;	 /* [L] the lcore's round, and the work that is left in it: relay/flow.h */
+	int64_t left;	 /* [L] */
+	uint32_t rx_cap; /* [L] size of the guest's receive buffers, as last seen; 0: not known */
+};
+
+struct guest {
+	struct guest *next;
+	char name[CFG_NAME_MAX];
+	const struct cfg_guest *cfg; /* a reload replaces it by its equal: guest_cfg() */
+	struct zv_dev *dev;
+	struct guest_queue queues[ZV_QUEUES_MAX];
+	unsigned n_queues;
+	char *why; /* while it is being started: GUEST_WHY_MAX bytes for guest_fails() */
+	struct guest_counters counters; /* atomic */
+	uint32_t fds, max_fds;		/* descriptors that its connections hold, and may; atomic */
+	void *part[CFG_PARTS_MAX];	/* what each endpoint type keeps of it */
+};
+
+/* The guest's configuration; on an lcore valid until its next round. */
+static inline const struct cfg_guest *guest_cfg(const struct guest *g)
+{
+	return __atomic_load_n(&g->cfg, __ATOMIC_ACQUIRE);
+}
+
+/* Notes why the guest cannot be started: what, where, how to mend it. The first reason counts. */
+void guest_fails(struct guest *g, const char *fmt, ...) ZV_PRINTF(2, 3);
+
+/* Counts one more of @field (counters.h). Any thread. */
+#define GUEST_COUNT(gq, field)                                                                     \
+	((void)__atomic_fetch_add(&(gq)->guest->counters.field, 1, __ATOMIC_RELAXED))
+
+/* A copy of the counters. Any thread, while the guest lives. */
+void guest_counters_read(const struct guest *g, struct guest_counters *to);
+
+/*
+ * Room for one more descriptor of a connection; guest_fd_put() gives it back. False: the guest, or
+ * all guests together, have what they may have; counted and logged.
+ */
+bool guest_fd_get(struct guest_queue *gq);
+void guest_fd_put(struct guest_queue *gq);
+/* The system has refused a descriptor (@err: -EMFILE, -ENFILE, -ENOBUFS, -ENOMEM). Counts, logs. */
+void guest_fd_refused(struct guest_queue *gq, int err);
+
+#endif

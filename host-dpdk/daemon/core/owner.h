@@ -1,0 +1,61 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Who owns a connection of a guest: it gets the connection's events, ends it when the guest is
+ * removed, and knows where it leads.
+ */
+#ifndef ZVD_OWNER_H
+#define ZVD_OWNER_H
+
+#include "guest.h"
+
+#include <stddef.h>
+
+struct conn_kind;
+
+/* Part of what is kept of a connection, behind zv_set_user. On the lcore of @gq. */
+struct conn_owner {
+	const struct conn_kind *kind; /* NULL: it has no connection of the guest */
+	void (*event)(struct conn_owner *o, const struct zv_event *ev);
+	/* The guest is being removed: reset the connection, free everything as soon as possible.
+	 * May be called again while that is under way. */
+	void (*abort)(struct conn_owner *o);
+	struct guest_queue *gq;
+	TAILQ_ENTRY(conn_owner) link; /* of gq->owners */
+};
+
+/* What connections that lead to the same kind of place have in common; an endpoint type has one. */
+struct conn_kind {
+	/*
+	 * Where a connection of @g leads on the host, for zvsockctl and the log: "tcp:HOST:PORT".
+	 * Any thread; @g cannot go meanwhile.
+	 */
+	void (*describe)(const struct guest *g, const struct zv_conn_info *info, char *buf,
+			 size_t len);
+	/* Takes the owner's place behind zv_set_user when the owner has closed the connection,
+	 * which may go on for a while (zv_conn_close). */
+	struct conn_owner closed;
+};
+#define CONN_KIND(self, describe_)                                                                 \
+	{                                                                                          \
+		.describe = (describe_), .closed = {.kind = &(self), .event = conn_closed }        \
+	}
+
+/* No event of a closed connection concerns anybody. */
+void conn_closed(struct conn_owner *o, const struct zv_event *ev);
+
+/* Enters @o into the list of @gq. */
+void conn_owner_add(struct conn_owner *o, struct guest_queue *gq);
+/* The last act of an owner: afterwards the guest may vanish. */
+void conn_owner_remove(struct conn_owner *o);
+
+/* Gives the owner's connection back, by zv_conn_reset or zv_conn_close. */
+void conn_owner_close(struct conn_owner *o, struct zv_conn *conn, bool reset);
+
+/*
+ * At level debug a line about @o's connection: its ports, where it leads, bytes, and @what:
+ * "opened", "half-closed by the guest", "ended: reset by the guest". At any other level it costs a
+ * comparison.
+ */
+void conn_log(const struct conn_owner *o, struct zv_conn *conn, const char *what);
+
+#endif

@@ -1,0 +1,210 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The unix endpoint, guest to host: the connection to PATH_<port> is made without waiting. A full
+ * backlog is tried again until the socket layer's own time for an answer is over.
+ */
+#include "core/log.h"
+#include "endpoint_unix.h"
+#include "relay/relay.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#define LOW_PORTS 1024u
+/* The first wait, doubled so often at most: a guest may have thousands of these. */
+#define BACKLOG_RETRY	(20u * (uint64_t)1000000)
+#define BACKLOG_DOUBLED 4u
+
+/* A guest's connection on its way to PATH_<port>. */
+struct target {
+	struct relay r;		  /* first */
+	struct lcore_timer retry; /* the backlog is full */
+	unsigned waits;		  /* so far, no more than BACKLOG_DOUBLED */
+	uint32_t port;
+};
+
+/* A socket that stands there itself: neither a link to one nor a second name of one elsewhere. */
+static int check_target(int fd)
+{
+	struct stat st;
+
+	if (fstat(fd, &st) < 0)
+		return -errno;
+	if (S_ISLNK(st.st_mode))
+		return -ELOOP;
+	if (!S_ISSOCK(st.st_mode))
+		return -ENOTSOCK;
+	return st.st_nlink == 1 ? 0 : -EMLINK;
+}
+
+/*
+ * Who may create files beside the hybrid socket could plant a link to a socket that only zvsockd
+ * may connect to (root's, another guest's, the control socket). So the name is looked up once, what
+ * it leads to is checked, and the connection goes to that.
+ */
+static int target_connect(const struct target *t)
+{
+	struct sockaddr_un sa = {.sun_family = AF_UNIX};
+	int fd, ret;
+
+	if (snprintf(sa.sun_path, sizeof(sa.sun_path), "%s_%u", unix_path(t->r.f.owner.gq->guest),
+		     t->port) >= (int)sizeof(sa.sun_path))
+		return -ENAMETOOLONG;
+	fd = open(sa.sun_path, O_PATH | O_NOFOLLOW | O_CLOEXEC);
+	if (fd < 0)
+		return -errno;
+	ret = check_target(fd);
+	if (ret == 0) {
+		(void)snprintf(sa.sun_path, sizeof(sa.sun_path), "/proc/self/fd/%d", fd);
+		if (connect(t->r.fd, (struct sockaddr *)&sa, sizeof(sa)) < 0)
+			ret = -errno;
+	}
+	(void)close(fd);
+	return ret;
+}
+
+static const char *refusal(int err)
+{
+	switch (err) {
+	case -EPROTOTYPE:
+		return "the program there has a socket of another type";
+	case -ELOOP:
+		return "it is a symbolic link, and links are not followed: bind the socket there";
+	case -EMLINK:
+		return "it has a second name elsewhere: bind a socket of its own there";
+	case -ENOTSOCK:
+		return "it is no socket";
+	default:
+		return zv_strerror(err);
+	}
+}
+
+static void target_refuse(struct target *t, int err)
+{
+	struct guest_queue *gq = t->r.f.owner.gq;
+	/* Nobody there, for this type of socket: a guest may try that as often as it likes. */
+	bool nobody = err == -ENOENT || err == -ECONNREFUSED || err == -EPROTOTYPE;
+
+	if (nobody)
+		GUEST_COUNT(gq, connect_refused);
+	else if (err == -ETIMEDOUT)
+		GUEST_COUNT(gq, connect_timeout);
+	else
+		GUEST_COUNT(gq, connect_failed);
+	log_line(nobody ? ZV_LOG_DEBUG : ZV_LOG_WARN, gq->guest->name, "%s_%u: %s",
+		 unix_path(gq->guest), t->port, refusal(err));
+	(void)zv_conn_answer(t->r.f.conn, -ECONNREFUSED);
+	relay_abort(&t->r);
+}
+
+/* True if the process at the other end of @fd may serve @port for this guest. */
+static bool may_serve(struct guest_queue *gq, int fd, uint32_t port)
+{
+	struct ucred peer;
+	socklen_t len = sizeof(peer);
+
+	if (port >= LOW_PORTS)
+		return true;
+	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &len) < 0)
+		peer = (struct ucred){.uid = (uid_t)-1, .gid = (gid_t)-1};
+	else if (peer.uid == 0 || unix_low_ports_of(guest_cfg(gq->guest), peer.uid, peer.gid))
+		return true;
+	GUEST_COUNT(gq, low_port_denied);
+	log_line(ZV_LOG_WARN, gq->guest->name,
+		 "port %u is served by uid %u, gid %u: ports below %u are for root and who is "
+		 "named by low_port_users and low_port_groups; connection refused",
+		 port, peer.uid, peer.gid, LOW_PORTS);
+	return false;
+}
+
+/* Goes on with the result of connect(2). */
+static void target_step(struct target *t, int err)
+{
+	struct guest_queue *gq = t->r.f.owner.gq;
+
+	if (err == -EAGAIN || err == -EINTR) {
+		lcore_timer_start(gq->lc, &t->retry, BACKLOG_RETRY << t->waits);
+		t->waits += t->waits < BACKLOG_DOUBLED;
+		return;
+	}
+	if (err < 0) {
+		target_refuse(t, err);
+		return;
+	}
+	if (!may_serve(gq, t->r.fd, t->port)) {
+		(void)zv_conn_answer(t->r.f.conn, -ECONNREFUSED);
+		relay_abort(&t->r);
+		return;
+	}
+	if (zv_conn_answer(t->r.f.conn, 0) < 0) { /* it has given up */
+		relay_abort(&t->r);
+		return;
+	}
+	GUEST_COUNT(gq, guest_joined);
+	relay_start(&t->r, NULL, 0);
+}
+
+static void target_again(struct lcore_timer *timer)
+{
+	struct target *t =
+		(struct target *)(void *)((char *)timer - offsetof(struct target, retry));
+
+	target_step(t, target_connect(t));
+}
+
+static void target_abort(struct conn_owner *o)
+{
+	struct target *t = (struct target *)(void *)o;
+
+	lcore_timer_stop(o->gq->lc, &t->retry);
+	relay_abort(&t->r);
+}
+
+/* While the backlog is full: nobody has answered in time, or the guest has given up. */
+static void target_event(struct conn_owner *o, const struct zv_event *ev)
+{
+	struct target *t = (struct target *)(void *)o;
+
+	if (!(ev->events & ZV_EV_ERR))
+		return;
+	lcore_timer_stop(o->gq->lc, &t->retry);
+	if (ev->err == -ETIMEDOUT)
+		target_refuse(t, ev->err);
+	else
+		relay_abort(&t->r);
+}
+
+int unix_target_serve(struct guest_queue *gq, struct zv_conn *conn, const struct zv_conn_info *info)
+{
+	bool seq = info->type == ZV_SEQPACKET;
+	struct target *t;
+	int fd;
+
+	if (!*unix_path(gq->guest) || info->local_cid != ZV_CID_HOST)
+		return 0;
+	if (!guest_fd_get(gq))
+		return -ECONNREFUSED;
+	t = calloc(1, sizeof(*t));
+	fd = t ? socket(AF_UNIX,
+			(seq ? SOCK_SEQPACKET : SOCK_STREAM) | SOCK_CLOEXEC | SOCK_NONBLOCK, 0)
+	       : -1;
+	if (fd < 0) {
+		guest_fd_refused(gq, t ? -errno : -ENOMEM);
+		guest_fd_put(gq);
+		free(t);
+		return -ECONNREFUSED;
+	}
+	relay_init(&t->r, gq, conn, &endpoint_unix.kind, fd, seq ? RELAY_SEQPACKET : 0);
+	t->r.f.owner.event = target_event;
+	t->r.f.owner.abort = target_abort;
+	t->retry.expired = target_again;
+	t->port = info->local_port;
+	target_step(t, target_connect(t));
+	return 1;
+}

@@ -1,0 +1,104 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * A flow: a connection of a guest whose payload is moved to or from something else, and the one
+ * place that limits how much.
+ *
+ * Theory of operation
+ * -------------------
+ * Payload goes between a guest's connection and a socket (relay.h), another connection (splice.h)
+ * or a service of the daemon's own (endpoint_builtin.c). How bytes get from one to the other
+ * differs, for each has its own cheapest way; what is common to all three is here: a struct flow is
+ * the connection's owner, runs its work at the end of a round, gives it back, and is asked before
+ * payload is moved.
+ *
+ * Limits. Whoever moves payload asks flow_may() how much it may be in this turn, and reports to
+ * flow_moved() what it was. That may be more by what one call of the library takes (some buffers,
+ * or the rest of a message), never without limit: so no connection keeps its lcore from the others.
+ * The answer 0 means: nothing now, and the flow's work runs again later. Events of the connection
+ * go through flow_events(), because one that is not allowed to move anything must not be told again
+ * and again that it could. A limit for each connection (a rate, a total) is so a change of flow.c
+ * and of struct flow.
+ *
+ * Work is counted in bytes, and a buffer or a message counts WORK_UNIT at least, however small it
+ * is: each costs something. What is done for host programs without the guest having to make room
+ * for it (messages that are looked at, what is read for a guest that receives no more) also has a
+ * limit for all connections of a queue: a host program can have thousands. When it is used up, work
+ * is put off, behind that of all others.
+ *
+ * On the lcore of the queue.
+ */
+#ifndef ZVD_FLOW_H
+#define ZVD_FLOW_H
+
+#include "core/owner.h"
+
+#define FLOW_QUOTA	262144u	   /* bytes of a connection, per direction and turn */
+#define WORK_UNIT	4096u	   /* what a buffer or message counts at least */
+#define WORK_ROUND	(1u << 20) /* of a queue and round */
+#define FLOW_ANY_BUFFER 65536u
+
+enum flow_dir { FLOW_FROM_GUEST, FLOW_TO_GUEST };
+
+struct flow {
+	struct conn_owner owner; /* first */
+	struct zv_conn *conn;	 /* NULL: there is none yet, or it has been given back */
+	struct lcore_work work;
+};
+
+/* @f, zeroed memory, is the owner of @conn (NULL: of none yet) and on the list of @gq. */
+void flow_init(struct flow *f, struct guest_queue *gq, struct zv_conn *conn,
+	       const struct conn_kind *kind, void (*run)(struct lcore_work *w));
+
+/* Gives the connection back, if there is one, by RST or in order; no work is put off any more. */
+void flow_close(struct flow *f, bool reset);
+
+/* Bytes that may be moved in direction @dir in this turn. 0: none now; the work is put off. */
+uint32_t flow_may(struct flow *f, enum flow_dir dir);
+
+static inline uint32_t work_of(uint32_t bytes)
+{
+	return bytes > WORK_UNIT ? bytes : WORK_UNIT;
+}
+
+/* @bytes, a buffer or a message, have been moved. Returns the work that they count as. */
+static inline uint32_t flow_moved(struct flow *f, enum flow_dir dir, uint32_t bytes)
+{
+	(void)f;
+	(void)dir;
+	return work_of(bytes);
+}
+
+/* Which events of the connection are wanted (ZV_EV_*). */
+static inline void flow_events(struct flow *f, uint32_t events)
+{
+	zv_set_events(f->conn, events);
+}
+
+static inline void flow_defer(struct flow *f)
+{
+	lcore_defer(f->owner.gq->lc, &f->work);
+}
+
+static inline struct flow *flow_of_work(struct lcore_work *w)
+{
+	return (struct flow *)(void *)((char *)w - offsetof(struct flow, work));
+}
+
+/* The size of the guest's receive buffers; FLOW_ANY_BUFFER while it is not known. */
+static inline uint32_t flow_buffer(const struct flow *f)
+{
+	return f->owner.gq->rx_cap ? f->owner.gq->rx_cap : FLOW_ANY_BUFFER;
+}
+
+/* As zv_buf_alloc, and learns the size of the guest's buffers. */
+int flow_alloc(struct flow *f, struct zv_buf *bufs, unsigned n, uint32_t len);
+
+/* ---- what is done for host programs ---- */
+
+/* False: the queue has had its share of this round; flow_defer(), for the next one. */
+bool work_may(struct guest_queue *gq);
+
+/* A buffer or message of @bytes has been dealt with. Returns what it counts. */
+uint32_t work_done(struct guest_queue *gq, uint32_t bytes);
+
+#endif
