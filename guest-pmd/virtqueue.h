@@ -1,30 +1,33 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Driver side of a split virtqueue (VIRTIO 1.2, section 2.7). Plain C: no system call.
+ * Driver side of a virtqueue: what all layouts of rings have in common, and what one must bring.
+ * Plain C: no system call.
  *
  * Theory of operation
  * -------------------
- * Descriptor i belongs to buffer i for ever, and one descriptor is one whole buffer. So there is
- * no descriptor free list and no chain; a receive descriptor is written once and its cache line
- * stays shared between the two CPUs; of a transmit descriptor only len ever changes, and it is
- * stored only when it differs from the last one. The same goes for the entries of the avail ring:
- * buffers that circulate in FIFO order come round to the same slots, and then a message costs no
- * store to the descriptor table or the avail ring at all, only the avail index.
+ * A virtqueue moves buffers: the driver posts them, the device uses them and gives them back.
+ * Buffers have numbers, 0 to the size of the ring less one, and one buffer is one descriptor; so
+ * there is no descriptor free list and no chain. Where the buffers are is told once a session
+ * (set_bufs); what changes from message to message is which of them are posted, and their lengths.
+ *
+ * How that is written to memory is the layout's matter: split or packed rings (VIRTIO 1.2, sections
+ * 2.7 and 2.8). A layout is one file, virtqueue_NAME.c, with one struct virtq_layout: its name, its
+ * feature bit and its verbs. Whoever moves packets (vsock_burst.h) knows rings by the verbs only.
+ * They are called through a constant table that the compiler sees, in functions that are always
+ * inlined; so they cost neither an indirect call nor a branch. Control threads call them through
+ * the pointers.
  *
  * Everything the driver needs to know is private: which buffers are in flight, how long they are,
- * what each slot of the avail ring holds, both indices. Shared memory is written, and of what the
- * device writes (used->idx, used entries, avail_event, used->flags) each word is loaded once and
- * checked against private state. A device that names a buffer it does not have, writes more than
- * fits or moves its index past what was posted breaks the ring: virtq.fault says how, and from
- * then on nothing is taken from the ring.
+ * which is at what place of the ring, all positions. Shared memory is written, and of what the
+ * device writes each word is loaded once and checked against private state. A device that names a
+ * buffer it does not have, writes more than fits or says that it has used more than was posted
+ * breaks the ring: virtq.fault says how, and from then on nothing is taken from the ring.
  *
  * Barrier pairs (docs/memory-ordering.md):
- *   [A] avail->idx  driver: store ring, len, buffer; release idx | device: acquire idx, load them
- *   [B] used->idx   device: store entries; release idx | driver: acquire idx, load them
- *   [C] kick        driver: store avail->idx; mb; load avail_event |
- *                    device: store avail_event; mb; load avail->idx
- *   [C] interrupt   driver: store used_event; mb; load used->idx |
- *                    device: store used->idx; mb; load used_event
+ *   [A] posting     driver: store ring, len, buffer; publish | device: see it, load them
+ *   [B] using       device: store entries; publish | driver: see it, load them
+ *   [C] kick        driver: publish; mb; load the device's wish | device: store wish; mb; look
+ *   [C] interrupt   driver: store its wish; mb; look | device: publish; mb; load wish
  *
  * One thread at a time uses a ring; the owner of the queue, or a control thread that has stopped
  * it.
@@ -35,13 +38,12 @@
 #include "proto/vm_addr.h"
 #include "shm_access.h"
 
-#include <linux/virtio_ring.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
-/* The rings are little endian. A big endian port would have to convert here and nowhere else. */
-_Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "split rings are little endian");
+/* The rings are little endian. A big endian port would have to convert in the layouts' files. */
+_Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "rings are little endian");
 
 #define VIRTQ_SIZE_MAX 32768u
 
@@ -50,7 +52,7 @@ _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "split rings are littl
 
 enum virtq_fault {
 	VIRTQ_OK = 0,
-	VIRTQ_BAD_INDEX,  /* used->idx moved by more than is in flight */
+	VIRTQ_BAD_INDEX,  /* more used than is in flight */
 	VIRTQ_BAD_ID,	  /* used id outside the ring */
 	VIRTQ_NOT_POSTED, /* used id of a buffer that the device does not have */
 	VIRTQ_BAD_LEN,	  /* more bytes written than the buffer has */
@@ -58,154 +60,181 @@ enum virtq_fault {
 
 #define VIRTQ_IN_FLIGHT (1u << 31)
 
+/*
+ * A ring. All of it is private memory. The counters run freely, mod 2^16, from 0 at the reset.
+ * Outside of the layouts' files only the functions below look into it.
+ */
 struct virtq {
-	/* shared with the device */
-	struct vring_desc *desc;
-	struct vring_avail *avail;
-	struct vring_used *used;
-	/* private */
-	uint32_t *buf;	/* per buffer: desc.len as last stored, and VIRTQ_IN_FLIGHT */
-	uint16_t *slot; /* per slot: avail->ring as last stored */
+	uint32_t *buf;	/* per buffer: its length as last posted, and VIRTQ_IN_FLIGHT */
+	uint16_t *slot; /* per place of the ring: the buffer last posted there */
 	uint16_t size;
 	uint16_t mask;
-	uint16_t avail_idx;  /* next slot to fill */
-	uint16_t published;  /* avail->idx as last stored */
-	uint16_t used_idx;   /* next used entry to take */
-	uint16_t used_seen;  /* used->idx as last loaded and checked */
-	uint16_t used_event; /* used_event (or avail->flags without EVENT_IDX) as last stored */
+	uint16_t posted;    /* buffers */
+	uint16_t published; /* of these, that the device may use */
+	uint16_t taken;	    /* of these, that have come back */
+	uint8_t fault;	    /* enum virtq_fault, sticky until the reset */
 	bool event_idx;
 	bool armed;
-	uint8_t fault; /* enum virtq_fault, sticky until virtq_reset() */
+	/* What the layout keeps: a struct of its own. 64 bytes in all: one line. */
+	uint64_t priv[4];
+	void *mem; /* shared with the device */
 };
 
-/* Bytes of shared memory that a ring of @size entries takes; a multiple of VIRTQ_ALIGN. */
-size_t virtq_bytes(uint32_t size);
+/* What a device is told of a ring (VIRTIO 1.2, section 2.6), by addresses in this process. */
+struct virtq_areas {
+	void *desc;   /* Descriptor Area: descriptor table, packed: the ring */
+	void *driver; /* Driver Area: avail ring, packed: driver event suppression */
+	void *device; /* Device Area: used ring, packed: device event suppression */
+	uint32_t size;
+	/* Where the device begins, as VHOST_USER_SET_VRING_BASE has it: avail index, packed: both
+	 * positions with their wrap counters. */
+	uint32_t base;
+};
+
+/* Buffers 0 to count - 1 of a ring: all alike, at equal distances. */
+struct virtq_bufs {
+	struct iova addr; /* of the first */
+	uint64_t stride;
+	uint32_t len;
+	uint16_t count;
+	bool write; /* the device writes into them */
+};
+
+/* A layout. Verbs that a burst uses are inline functions of the layout's file. */
+struct virtq_layout {
+	const char *name;
+	uint64_t feature; /* the bit to negotiate, as a mask (proto/vsock_device.h); 0: none */
+
+	/* Bytes of shared memory that a ring of @size entries takes; a multiple of VIRTQ_ALIGN. */
+	size_t (*bytes)(uint32_t size);
+	/*
+	 * A fresh ring of this layout in vq->mem: shared memory cleared, nothing in flight, no
+	 * fault, notifications off. The device must not be using it. Then set_bufs.
+	 */
+	void (*reset)(struct virtq *vq, bool event_idx);
+	void (*set_bufs)(struct virtq *vq, const struct virtq_bufs *b);
+	void (*areas)(const struct virtq *vq, struct virtq_areas *a);
+
+	/* Queues buffer @id, which is not in flight, with @len bytes. Seen at the next publish. */
+	void (*post)(struct virtq *vq, uint16_t id, uint32_t len);
+	/* Hands what was posted to the device. True: it wants a kick. */
+	bool (*publish)(struct virtq *vq);
+	/*
+	 * How many buffers take() can give now, @max at most. Looks at memory that the device
+	 * writes only when those that were seen have been taken: a look costs a cache line.
+	 */
+	unsigned (*ready)(struct virtq *vq, unsigned max);
+	/*
+	 * Takes one of these. @write: the device writes into these buffers, and *len is checked
+	 * against the buffer; otherwise *len means nothing. False: the ring is broken, and nothing
+	 * is ready any more.
+	 */
+	bool (*take)(struct virtq *vq, bool write, uint16_t *id, uint32_t *len);
+	/* The buffer that the @nth take() from now on gives if the device works in order. */
+	uint16_t (*likely)(const struct virtq *vq, unsigned nth);
+	/*
+	 * Whether the device has used more than @taken buffers since the reset. Any thread; one
+	 * load of shared memory and no order: the caller has it.
+	 */
+	bool (*used_beyond)(const struct virtq *vq, uint16_t taken);
+
+	/*
+	 * Asks for an interrupt at the next used buffer. True: armed, and there was none yet.
+	 * False: there is one (or the ring is broken); the ring is not armed.
+	 */
+	bool (*arm)(struct virtq *vq);
+	/* No interrupts, please. */
+	void (*disarm)(struct virtq *vq);
+};
 
 /*
- * Lays a ring of @size entries (a power of two, 1..32768) into @mem, which is VIRTQ_ALIGN aligned
- * and virtq_bytes() long, and resets it. 0, -EINVAL or -ENOMEM (private state).
+ * Prepares a ring of @size entries (a power of two, 1..32768) in @mem, which is VIRTQ_ALIGN aligned
+ * and as large as the largest of the layouts that it will have needs; the first reset() makes it
+ * usable. 0, -EINVAL or -ENOMEM (private state).
  */
 int virtq_init(struct virtq *vq, void *mem, uint32_t size);
 void virtq_fini(struct virtq *vq);
 
-/*
- * A fresh ring: shared memory zeroed, nothing in flight, no fault, notifications off. The device
- * must not be using it.
- */
-void virtq_reset(struct virtq *vq, bool event_idx);
+static inline uint32_t virtq_size(const struct virtq *vq)
+{
+	return vq->size;
+}
 
-/* Fills descriptor @id: where its buffer is, its length, VRING_DESC_F_*. */
-void virtq_set_desc(struct virtq *vq, uint16_t id, struct iova addr, uint32_t len, uint16_t flags);
+static inline enum virtq_fault virtq_fault(const struct virtq *vq)
+{
+	return (enum virtq_fault)vq->fault;
+}
 
 /* For logs. */
-const char *virtq_fault_name(unsigned fault);
-
-static inline uint16_t *virtq_used_event(const struct virtq *vq)
-{
-	return &vq->avail->ring[vq->size];
-}
-
-static inline uint16_t *virtq_avail_event(const struct virtq *vq)
-{
-	return (uint16_t *)&vq->used->ring[vq->size];
-}
+const char *virtq_fault_name(enum virtq_fault fault);
 
 /* Buffers that the device has, or will have with the next publish. */
 static inline uint16_t virtq_in_flight(const struct virtq *vq)
 {
-	return (uint16_t)(vq->avail_idx - vq->used_idx);
-}
-
-static inline bool virtq_has(const struct virtq *vq, uint16_t id)
-{
-	return vq->buf[id] & VIRTQ_IN_FLIGHT;
+	return (uint16_t)(vq->posted - vq->taken);
 }
 
 /* Buffers posted since the last publish. */
 static inline uint16_t virtq_pending(const struct virtq *vq)
 {
-	return (uint16_t)(vq->avail_idx - vq->published);
+	return (uint16_t)(vq->posted - vq->published);
 }
 
-/* Queues buffer @id, which is not in flight, with @len bytes. Seen at the next virtq_publish(). */
-static inline void virtq_post(struct virtq *vq, uint16_t id, uint32_t len)
+/* Buffers that the device has. */
+static inline uint16_t virtq_with_device(const struct virtq *vq)
 {
-	uint16_t s = vq->avail_idx++ & vq->mask;
+	return (uint16_t)(vq->published - vq->taken);
+}
 
-	if (vq->buf[id] != len)
-		shm_store32(&vq->desc[id].len, len);
+/* Buffers that have come back since the reset: what used_beyond() compares with. */
+static inline uint16_t virtq_taken(const struct virtq *vq)
+{
+	return vq->taken;
+}
+
+/* Buffer @id is in flight. */
+static inline bool virtq_has(const struct virtq *vq, uint16_t id)
+{
+	return vq->buf[id] & VIRTQ_IN_FLIGHT;
+}
+
+/* ---- for the layouts' files ---- */
+
+/* The part of reset() that is the same for all. */
+void virtq_clear(struct virtq *vq, size_t bytes, bool event_idx);
+
+/* Enters in the books that buffer @id, which was not in flight, is posted with @len bytes. */
+static inline void virtq_book_post(struct virtq *vq, uint16_t id, uint32_t len)
+{
 	vq->buf[id] = len | VIRTQ_IN_FLIGHT;
-	if (vq->slot[s] != id) {
-		vq->slot[s] = id;
-		shm_store16(&vq->avail->ring[s], id);
-	}
-}
-
-/* Hands what was posted to the device. True: it wants a kick. */
-static inline bool virtq_publish(struct virtq *vq)
-{
-	uint16_t old = vq->published;
-
-	vq->published = vq->avail_idx;
-	shm_store_release16(&vq->avail->idx, vq->avail_idx); /* barrier pair [A] */
-	shm_mb();					     /* barrier pair [C] */
-	if (vq->event_idx)
-		return vring_need_event(shm_load16(virtq_avail_event(vq)), vq->published, old);
-	return !(shm_load16(&vq->used->flags) & VRING_USED_F_NO_NOTIFY);
-}
-
-/* Slow halves of the functions below. */
-uint16_t virtq_look(struct virtq *vq);
-void virtq_notify_at(struct virtq *vq, uint16_t event);
-
-/*
- * Entries that virtq_take() can give. The device's index is loaded only when what it was last seen
- * to have finished has been taken: a look at it costs a cache line that the device writes.
- */
-static inline uint16_t virtq_ready(struct virtq *vq)
-{
-	uint16_t n = (uint16_t)(vq->used_seen - vq->used_idx);
-
-	return n ? n : virtq_look(vq);
+	vq->posted++;
 }
 
 /*
- * Takes one of the virtq_ready() entries. @writable: the device writes into these buffers and *len
- * is checked against the buffer; otherwise *len means nothing. False: the ring is broken now.
+ * Checks what the device says that it has used, and enters in the books that it is back. False: a
+ * fault.
  */
-static inline bool virtq_take(struct virtq *vq, bool writable, uint16_t *id, uint32_t *len)
+static inline bool virtq_book_take(struct virtq *vq, bool write, uint32_t id, uint32_t len)
 {
-	const struct vring_used_elem *e = &vq->used->ring[vq->used_idx & vq->mask];
-	uint32_t i = shm_load32(&e->id), n = shm_load32(&e->len), b;
+	uint32_t b;
 
-	if (__builtin_expect(i >= vq->size, 0)) {
+	if (__builtin_expect(id >= vq->size, 0)) {
 		vq->fault = VIRTQ_BAD_ID;
 		return false;
 	}
-	b = vq->buf[i];
+	b = vq->buf[id];
 	if (__builtin_expect(!(b & VIRTQ_IN_FLIGHT), 0)) {
 		vq->fault = VIRTQ_NOT_POSTED;
 		return false;
 	}
 	b &= ~VIRTQ_IN_FLIGHT;
-	if (__builtin_expect(writable && n > b, 0)) {
+	if (__builtin_expect(write && len > b, 0)) {
 		vq->fault = VIRTQ_BAD_LEN;
 		return false;
 	}
-	vq->buf[i] = b;
-	vq->used_idx++;
-	*id = (uint16_t)i;
-	*len = n;
+	vq->buf[id] = b;
+	vq->taken++;
 	return true;
 }
-
-/*
- * Asks for an interrupt at the next used entry. True: armed, and there was none yet. False: there
- * is one (or the ring is broken); the ring is not armed.
- */
-bool virtq_arm(struct virtq *vq);
-
-/* No interrupts, please. */
-void virtq_disarm(struct virtq *vq);
 
 #endif

@@ -5,20 +5,23 @@
  * Theory of operation
  * -------------------
  * A vsock_pair is one queue pair: it is the struct transport_queue that the socket layer works
- * with, and every transport of the guest side (vhost-user, and whatever brings real devices) puts
- * the functions below into its ops table and only has to bring memory, eventfds and a control
- * thread.
+ * with. A transport of the guest side (vhost-user, and whatever brings real devices) only has to
+ * bring memory, notifications and a control thread.
  *
- * Buffers. Ring slot i's descriptor names buffer i for ever (see virtqueue.h). The header lies at
- * offset 20 of the first line, payload begins on the next line, directly behind the header: one
- * descriptor covers both, payload is cache-line aligned, and a 64-byte packet is two lines. A
- * buffer's number is its token.
+ * Rings. Their layout is negotiated with each session and chosen by vsock_pair_reset(), which gives
+ * the queue the function table of that layout (vsock_rings.h). The data path itself is written once
+ * (vsock_burst.h), over the verbs of a layout (virtqueue.h).
+ *
+ * Buffers. Those of a ring have numbers, which are their tokens, and lie at equal distances. The
+ * header lies at offset 20 of the first line, payload begins on the next line, directly behind the
+ * header: one descriptor covers both, payload is cache-line aligned, and a 64-byte packet is two
+ * lines.
  *
  * Not all buffers circulate all the time: see hot_bufs.h.
  *
  * Sessions. Who ends up with a buffer when a session ends:
  *   rx, with the device     posted again in the next session
- *   rx, in the used ring    kept for vsock_rx_rest: what a device has sent before it went arrives
+ *   rx, used                kept for rx_rest: what a device has sent before it went arrives
  *   rx, lent                stays lent; posted when it is released, if a session runs by then
  *   tx, with the device     free again
  *   tx, reserved            stays reserved, and stale: a commit only gives it back, because the
@@ -29,9 +32,9 @@
  * until the control thread resets and starts it.
  *
  * Events. The event queue belongs to the control thread. So that nothing that the device sent after
- * a TRANSPORT_RESET is taken for the old session, rx_burst looks at the event queue's used index
- * (one word in a line that never changes otherwise) and holds packets back until the control thread
- * has dealt with it.
+ * a TRANSPORT_RESET is taken for the old session, rx_burst looks whether the device has used more
+ * of the event queue (one word in a line that never changes otherwise) and holds packets back until
+ * the control thread has dealt with it.
  *
  * Hostile devices. See virtqueue.h for rings. A device also shares the eventfds and could make a
  * read or write of them block by clearing O_NONBLOCK on the shared file description: a vhost-user
@@ -45,6 +48,7 @@
 #include "transport.h"
 #include "virtq_notify.h"
 #include "virtqueue.h"
+#include "vsock_rings.h"
 
 #define VSOCK_BURST	 64u /* most packets of one rx_burst */
 #define VSOCK_TX_CTRL	 8u  /* tx buffers kept for TX_CTRL; fewer in small rings */
@@ -66,20 +70,22 @@ struct vsock_events {
 	struct iova iova;
 	int call_fd; /* signalled by the device, and by a queue that found an event */
 	struct virtq_notify kick;
-	uint16_t seen; /* used index up to which events have been dealt with; atomic */
+	uint16_t seen;			   /* how many events have been dealt with; atomic */
+	const struct virtq_layout *layout; /* since the reset */
 };
 
 struct vsock_pair {
-	struct transport_queue tq; /* first */
+	struct transport_queue tq;	   /* first */
+	const struct virtq_layout *layout; /* since the reset; for the control thread */
 
 	/* receive */
 	struct virtq rx SHM_CACHE_ALIGNED;
 	struct vsock_bufs rx_bufs;
 	uint8_t *rx_state;	       /* per buffer: enum rx_state */
 	const struct vsock_events *ev; /* [C] NULL: no event queue */
-	uint16_t rx_lazy;	       /* releases that may wait for company; see vsock_publish() */
+	uint16_t rx_lazy;	       /* releases that may wait for company: burst_publish() */
 	struct hot_rx hot_rx;
-	uint16_t nudged; /* event index that the control thread has been told about */
+	uint32_t nudged; /* value of ev->seen at which the control thread was told of more */
 	/*
 	 * Set while down: wipe a header once it is read. For devices that give a buffer back as
 	 * written without having written it (vhost-device-vsock, when a connection ends with
@@ -110,7 +116,7 @@ struct vsock_pair {
 /* What a pair is made of. Memory must stay until vsock_pair_fini() and every token is back. */
 struct vsock_pair_conf {
 	uint32_t ring_size;		    /* a power of two, 16..32768 */
-	void *rx_ring, *tx_ring;	    /* virtq_bytes(ring_size) each, VIRTQ_ALIGN aligned */
+	void *rx_ring, *tx_ring;	    /* vsock_rings_bytes() each, VIRTQ_ALIGN aligned */
 	struct vsock_bufs rx_bufs, tx_bufs; /* ring_size buffers each, cache-line aligned */
 	int call_fd;			    /* eventfd, non-blocking */
 	struct virtq_notify kick_rx, kick_tx;
@@ -125,8 +131,11 @@ void vsock_pair_fini(struct vsock_pair *p);
 
 /* Ends the session; the pair is down. */
 void vsock_pair_stop(struct vsock_pair *p);
-/* Makes fresh, empty rings. The pair is down, and the device has let go of the rings. */
-void vsock_pair_reset(struct vsock_pair *p, bool event_idx);
+/*
+ * Makes fresh, empty rings of the layout and with the functions of @rings. The pair is down, and
+ * the device has let go of the rings.
+ */
+void vsock_pair_reset(struct vsock_pair *p, const struct vsock_rings *rings, bool event_idx);
 /* Starts a session: posts the receive buffers, kicks. The device knows the rings. */
 void vsock_pair_start(struct vsock_pair *p, const struct vsock_events *ev);
 /* Ends the session and begins another on the same rings: for TRANSPORT_RESET. */
@@ -136,11 +145,13 @@ unsigned vsock_pair_unsent(struct vsock_pair *p);
 /* Makes tq fd readable. Any thread. */
 void vsock_pair_wake(const struct vsock_pair *p);
 
-/* @ring: virtq_bytes(VSOCK_EVENT_RING); @buf: VSOCK_EVENTS cache lines at @iova. 0 or -ENOMEM. */
+/* @ring: vsock_rings_bytes() of VSOCK_EVENT_RING; @buf: VSOCK_EVENTS cache lines at @iova. 0 or
+ * -ENOMEM. */
 int vsock_events_init(struct vsock_events *ev, void *ring, void *buf, struct iova iova, int call_fd,
 		      struct virtq_notify kick);
 void vsock_events_fini(struct vsock_events *ev);
-void vsock_events_reset(struct vsock_events *ev, bool event_idx);
+/* As vsock_pair_reset(). A device has one layout for all of its rings. */
+void vsock_events_reset(struct vsock_events *ev, const struct vsock_rings *rings, bool event_idx);
 /* Posts all buffers, kicks, and keeps the ring armed for good. */
 void vsock_events_start(struct vsock_events *ev);
 /*
@@ -151,19 +162,9 @@ int vsock_events_take(struct vsock_events *ev);
 /* Gives the buffers taken back, and lets queues receive again. */
 void vsock_events_done(struct vsock_events *ev);
 
-/* For struct transport_queue_ops; vsock_fd for struct transport_ops. */
-int vsock_rx_burst(struct transport_queue *q, struct rx_pkt *pkts, unsigned max);
-int vsock_rx_rest(struct transport_queue *q, struct rx_pkt *pkts, unsigned max);
-void vsock_rx_release(struct transport_queue *q, uint32_t token);
-unsigned vsock_tx_reserve(struct transport_queue *q, struct tx_slot *slots, unsigned n,
-			  uint32_t len, unsigned flags);
-void vsock_tx_commit(struct transport_queue *q, uint32_t token, const struct vsock_hdr *h);
+/* For struct transport_queue_ops, of any layout; vsock_fd for struct transport_ops. */
 void vsock_tx_cancel(struct transport_queue *q, uint32_t token);
-void vsock_publish(struct transport_queue *q);
 unsigned vsock_tx_max(struct transport_queue *q);
-unsigned vsock_tx_ready(struct transport_queue *q);
-int vsock_arm(struct transport_queue *q, unsigned room);
-void vsock_disarm(struct transport_queue *q);
 int vsock_fd(struct transport_queue *q);
 
 #endif

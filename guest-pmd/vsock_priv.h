@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* What vsock_drv.c and vsock_setup.c share, and nobody else. */
+/* What vsock_burst.h, vsock_drv.c and vsock_setup.c share, and nobody else. */
 #ifndef ZV_VSOCK_PRIV_H
 #define ZV_VSOCK_PRIV_H
 
@@ -22,13 +22,22 @@ enum rx_state {
 	RX_REST,       /* in pair.rest: it holds a packet of a session that is over */
 };
 
-/*
- * The device has sent an event that the control thread has not dealt with. To be asked after the
- * load of a ring's index, before anything of that ring is used: barrier pair [T].
- */
-static inline bool vsock_event_waits(const struct vsock_events *ev)
+static inline struct vsock_pair *vsock_pair_of(struct transport_queue *q)
 {
-	return shm_load16(&ev->vq.used->idx) != __atomic_load_n(&ev->seen, __ATOMIC_ACQUIRE);
+	return (struct vsock_pair *)q; /* tq is the first member */
+}
+
+/*
+ * The device has sent an event that the control thread has not dealt with, which it has with @seen
+ * of them. To be asked after a look at a ring (ready(), arm()), before anything of that ring is
+ * used: barrier pair [T].
+ */
+static inline __attribute__((always_inline)) bool vsock_event_waits(const struct virtq_layout *ring,
+								    const struct vsock_events *ev,
+								    uint16_t *seen)
+{
+	*seen = __atomic_load_n(&ev->seen, __ATOMIC_ACQUIRE);
+	return ring->used_beyond(&ev->vq, *seen);
 }
 
 /* What a descriptor of a whole buffer spans: header and payload. */
@@ -37,6 +46,16 @@ static inline uint32_t vsock_room(const struct vsock_bufs *b)
 	return VSOCK_HDR_LEN + b->payload;
 }
 
-extern const struct transport_queue_ops vsock_queue_ops;
+/* Ends the session: the device has broken ring @vq. */
+void vsock_broken(struct vsock_pair *p, const struct virtq *vq);
+/* Kicks and counts it. */
+void vsock_kick(struct vsock_pair *p, const struct virtq_notify *kick);
+/*
+ * Tells the control thread that there are events beyond @seen: a device need not have signalled.
+ * Once for each value of @seen is enough, because the control thread looks again when it is done.
+ */
+void vsock_nudge(struct vsock_pair *p, uint16_t seen);
+/* Makes call_fd unreadable. */
+void vsock_clear_call(struct vsock_pair *p);
 
 #endif

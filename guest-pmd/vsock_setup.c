@@ -50,7 +50,6 @@ int vsock_pair_init(struct vsock_pair *p, const struct vsock_pair_conf *conf)
 	p->kick_tx = conf->kick_tx;
 	p->ctrl_keep = n / 8 < VSOCK_TX_CTRL ? n / 8 : VSOCK_TX_CTRL;
 	p->rx_lazy = (uint16_t)(n / 8 < 32 ? n / 8 : 32);
-	p->tq.ops = &vsock_queue_ops;
 	p->tq.rx_descs = n;
 	p->tq.tx_descs = n;
 	return 0;
@@ -72,23 +71,26 @@ void vsock_pair_fini(struct vsock_pair *p)
 /* What is reserved now was reserved for connections that are dead. */
 static void make_stale(struct vsock_pair *p)
 {
-	for (uint32_t i = 0; i < p->tx.size; i++)
+	for (uint32_t i = 0; i < virtq_size(&p->tx); i++)
 		if (p->tx_state[i] == TX_HELD)
 			p->tx_state[i] = TX_STALE;
 }
 
 /*
- * Takes what the device has finished out of the used ring. Behind a TRANSPORT_RESET that nobody has
+ * Takes what the device has finished out of the ring. Behind a TRANSPORT_RESET that nobody has
  * looked at, it may be the next session's, which does not begin.
  */
 static void keep_rest(struct vsock_pair *p)
 {
-	if (!p->tq.up || (p->ev && vsock_event_waits(p->ev)))
-		return;
-	while (virtq_ready(&p->rx)) {
-		struct vsock_rest *r = &p->rest[(p->rest_head + p->rest_n) & p->rx.mask];
+	uint32_t mask = virtq_size(&p->rx) - 1;
+	uint16_t seen;
 
-		if (!virtq_take(&p->rx, true, &r->id, &r->len))
+	if (!p->tq.up || (p->ev && vsock_event_waits(p->layout, p->ev, &seen)))
+		return;
+	while (p->layout->ready(&p->rx, 1)) {
+		struct vsock_rest *r = &p->rest[(p->rest_head + p->rest_n) & mask];
+
+		if (!p->layout->take(&p->rx, true, &r->id, &r->len))
 			return;
 		p->rx_state[r->id] = RX_REST;
 		p->rest_n++;
@@ -97,7 +99,7 @@ static void keep_rest(struct vsock_pair *p)
 
 void vsock_pair_stop(struct vsock_pair *p)
 {
-	if (!p->rx.fault)
+	if (virtq_fault(&p->rx) == VIRTQ_OK)
 		keep_rest(p);
 	p->tq.session++;
 	shm_store32(&p->tq.up, 0);
@@ -112,38 +114,49 @@ void vsock_pair_renew(struct vsock_pair *p)
 	make_stale(p);
 }
 
-void vsock_pair_reset(struct vsock_pair *p, bool event_idx)
+/* What a ring must know of the buffers of which it carries header and payload. */
+static struct virtq_bufs packets_of(const struct vsock_bufs *b, uint32_t count, bool write)
 {
-	for (uint32_t i = 0; i < p->tx.size; i++)
+	return (struct virtq_bufs){
+		.addr = iova_add(b->iova, VSOCK_HDR_OFF),
+		.stride = b->stride,
+		.len = vsock_room(b),
+		.count = (uint16_t)count,
+		.write = write,
+	};
+}
+
+void vsock_pair_reset(struct vsock_pair *p, const struct vsock_rings *rings, bool event_idx)
+{
+	const struct virtq_layout *l = rings->layout;
+	uint32_t n = virtq_size(&p->tx);
+	struct virtq_bufs rx = packets_of(&p->rx_bufs, n, true);
+	struct virtq_bufs tx = packets_of(&p->tx_bufs, n, false);
+
+	for (uint32_t i = 0; i < n; i++)
 		if (virtq_has(&p->tx, (uint16_t)i))
 			hot_tx_append(&p->hot_tx, (uint16_t)i);
-	virtq_reset(&p->rx, event_idx);
-	virtq_reset(&p->tx, event_idx);
-	for (uint32_t i = 0; i < p->rx.size; i++) {
-		virtq_set_desc(&p->rx, (uint16_t)i,
-			       iova_add(p->rx_bufs.iova, i * p->rx_bufs.stride + VSOCK_HDR_OFF),
-			       vsock_room(&p->rx_bufs), VRING_DESC_F_WRITE);
-		virtq_set_desc(&p->tx, (uint16_t)i,
-			       iova_add(p->tx_bufs.iova, i * p->tx_bufs.stride + VSOCK_HDR_OFF),
-			       vsock_room(&p->tx_bufs), 0);
-	}
+	p->layout = l;
+	p->tq.ops = &rings->queue;
+	l->reset(&p->rx, event_idx);
+	l->reset(&p->tx, event_idx);
+	l->set_bufs(&p->rx, &rx);
+	l->set_bufs(&p->tx, &tx);
 }
 
 void vsock_pair_start(struct vsock_pair *p, const struct vsock_events *ev)
 {
-	for (uint32_t i = 0; i < p->rx.size; i++)
+	for (uint32_t i = 0; i < virtq_size(&p->rx); i++)
 		if (p->rx_state[i] == RX_POSTED)
-			virtq_post(&p->rx, (uint16_t)i, vsock_room(&p->rx_bufs));
+			p->layout->post(&p->rx, (uint16_t)i, vsock_room(&p->rx_bufs));
 	hot_rx_restart(&p->hot_rx);
 	p->ev = ev;
-	p->nudged = 0;
+	p->nudged = UINT32_MAX; /* no value of seen */
 	p->tq.session++;
 	shm_store32(&p->tq.up, 1);
 	stats_add(&p->tq.stats.sessions, 1);
-	if (virtq_publish(&p->rx)) {
-		stats_add(&p->tq.stats.kicks, 1);
-		virtq_notify(&p->kick_rx);
-	}
+	if (p->layout->publish(&p->rx))
+		vsock_kick(p, &p->kick_rx);
 }
 
 void vsock_pair_wake(const struct vsock_pair *p)
@@ -169,24 +182,31 @@ void vsock_events_fini(struct vsock_events *ev)
 	virtq_fini(&ev->vq);
 }
 
-void vsock_events_reset(struct vsock_events *ev, bool event_idx)
+void vsock_events_reset(struct vsock_events *ev, const struct vsock_rings *rings, bool event_idx)
 {
-	virtq_reset(&ev->vq, event_idx);
+	const struct virtq_bufs bufs = {
+		.addr = ev->iova,
+		.stride = SHM_CACHE_LINE,
+		.len = sizeof(struct virtio_vsock_event),
+		.count = VSOCK_EVENTS,
+		.write = true,
+	};
+
+	ev->layout = rings->layout;
+	ev->layout->reset(&ev->vq, event_idx);
+	ev->layout->set_bufs(&ev->vq, &bufs);
 	__atomic_store_n(&ev->seen, 0, __ATOMIC_RELEASE);
-	for (uint16_t i = 0; i < VSOCK_EVENTS; i++)
-		virtq_set_desc(&ev->vq, i, iova_add(ev->iova, i * SHM_CACHE_LINE),
-			       sizeof(struct virtio_vsock_event), VRING_DESC_F_WRITE);
 }
 
 static void events_post(struct vsock_events *ev)
 {
 	for (uint16_t i = 0; i < VSOCK_EVENTS; i++)
 		if (!virtq_has(&ev->vq, i))
-			virtq_post(&ev->vq, i, sizeof(struct virtio_vsock_event));
-	if (virtq_pending(&ev->vq) && virtq_publish(&ev->vq))
+			ev->layout->post(&ev->vq, i, sizeof(struct virtio_vsock_event));
+	if (virtq_pending(&ev->vq) && ev->layout->publish(&ev->vq))
 		virtq_notify(&ev->kick);
 	/* Events that are there already are not lost: one more look, by way of our own eventfd. */
-	if (!virtq_arm(&ev->vq))
+	if (!ev->layout->arm(&ev->vq))
 		eventfd_signal(ev->call_fd);
 }
 
@@ -201,20 +221,20 @@ int vsock_events_take(struct vsock_events *ev)
 	uint16_t id;
 	uint32_t len, what;
 
-	for (unsigned n = virtq_ready(&ev->vq); n; n--) {
-		if (!virtq_take(&ev->vq, true, &id, &len))
+	for (unsigned n = ev->layout->ready(&ev->vq, VSOCK_EVENTS); n; n--) {
+		if (!ev->layout->take(&ev->vq, true, &id, &len))
 			break;
 		what = shm_load32((const uint32_t *)(ev->buf + id * SHM_CACHE_LINE));
 		/* Events that came with a later version of the specification are ignored. */
 		if (len >= sizeof(what) && le32toh(what) == VIRTIO_VSOCK_EVENT_TRANSPORT_RESET)
 			resets++;
 	}
-	return ev->vq.fault ? -EPROTO : resets;
+	return virtq_fault(&ev->vq) ? -EPROTO : resets;
 }
 
 void vsock_events_done(struct vsock_events *ev)
 {
 	/* First the buffers, then the packets (VIRTIO 1.2, section 5.10.6.7). */
 	events_post(ev);
-	__atomic_store_n(&ev->seen, ev->vq.used_idx, __ATOMIC_RELEASE); /* barrier pair [T] */
+	__atomic_store_n(&ev->seen, virtq_taken(&ev->vq), __ATOMIC_RELEASE); /* barrier pair [T] */
 }

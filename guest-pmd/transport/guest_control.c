@@ -51,8 +51,8 @@ int guest_bring_up(struct guest_dev *dev)
 		goto fail;
 	stop_all(dev);
 	for (unsigned i = 0; i < dev->d.nqueues; i++)
-		vsock_pair_reset(&dev->pair[i], dev->has.event_idx);
-	vsock_events_reset(&dev->ev, dev->has.event_idx);
+		vsock_pair_reset(&dev->pair[i], dev->has.rings, dev->has.event_idx);
+	vsock_events_reset(&dev->ev, dev->has.rings, dev->has.event_idx);
 	resume_all(dev);
 	ret = dev->link->start(dev);
 	if (ret)
@@ -92,7 +92,7 @@ static void go_down(struct guest_dev *dev, const char *why)
 static void give_up_events(struct guest_dev *dev)
 {
 	zv_log(ZV_LOG_ERR, "%s %s: event ring broken by the device (%s)", dev->scheme, dev->name,
-	       virtq_fault_name(dev->ev.vq.fault));
+	       virtq_fault_name(virtq_fault(&dev->ev.vq)));
 	dev->has.events = false;
 	stop_all(dev);
 	for (unsigned i = 0; i < dev->d.nqueues; i++)

@@ -36,9 +36,9 @@ static bool lay_out(struct layout *l, const struct zv_opts *o, unsigned pairs)
 	size_t both;
 
 	l->ev_ring = 0;
-	l->ev_buf = virtq_bytes(VSOCK_EVENT_RING);
+	l->ev_buf = vsock_rings_bytes(vsock_rings, VSOCK_EVENT_RING);
 	l->pair0 = l->ev_buf + VSOCK_EVENTS * SHM_CACHE_LINE;
-	l->ring = virtq_bytes(o->ring_size);
+	l->ring = vsock_rings_bytes(vsock_rings, o->ring_size);
 	l->bufs0 = l->pair0 + 2 * l->ring * pairs;
 	return !__builtin_mul_overflow(vsock_stride(o->rx_buf), (size_t)o->ring_size, &l->rx) &&
 	       !__builtin_mul_overflow(vsock_stride(o->tx_buf), (size_t)o->ring_size, &l->tx) &&

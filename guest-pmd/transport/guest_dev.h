@@ -71,6 +71,7 @@ struct guest_link_ops {
 
 /* What connect() has found out about the device. */
 struct guest_features {
+	const struct vsock_rings *rings; /* the layout of all its rings */
 	bool event_idx;
 	bool events;	   /* it shall be given the event queue */
 	bool leaves_blank; /* it may give a receive buffer back unwritten: rx_wipe in vsock_drv.h */

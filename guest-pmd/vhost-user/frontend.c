@@ -4,6 +4,7 @@
 #include "frontend_msg.h"
 #include "proto/vsock_device.h"
 #include "transport.h"
+#include "vsock_rings.h"
 
 #include <errno.h>
 #include <poll.h>
@@ -282,8 +283,8 @@ static int negotiate_features(struct frontend *f)
 {
 	const uint64_t need = VSOCK_FEATURE_VERSION_1 | VU_FEATURE_PROTOCOL;
 	/* INDIRECT is of no use: one packet is one descriptor. IN_ORDER would forbid loans. */
-	const uint64_t want =
-		need | VSOCK_FEATURE_EVENT_IDX | VSOCK_FEATURE_STREAM | VSOCK_FEATURE_SEQPACKET;
+	const uint64_t want = need | VSOCK_FEATURE_EVENT_IDX | VSOCK_FEATURE_STREAM |
+			      VSOCK_FEATURE_SEQPACKET | vsock_rings_features(vsock_rings);
 	uint64_t offered;
 	struct vu_msg m;
 	int ret;
@@ -422,18 +423,18 @@ int frontend_set_memory(struct frontend *f, int fd, const void *addr, uint64_t s
 	return ret;
 }
 
-int frontend_start_ring(struct frontend *f, unsigned index, const struct virtq *vq, int call_fd,
-			int kick_fd)
+int frontend_start_ring(struct frontend *f, unsigned index, const struct virtq_areas *ring,
+			int call_fd, int kick_fd)
 {
 	struct vu_msg m;
 	int ret;
 
-	ret = tell_state(f, VU_SET_VRING_NUM, index, vq->size);
+	ret = tell_state(f, VU_SET_VRING_NUM, index, ring->size);
 	if (ret == 0)
-		ret = tell_state(f, VU_SET_VRING_BASE, index, 0);
+		ret = tell_state(f, VU_SET_VRING_BASE, index, ring->base);
 	if (ret == 0) {
-		frontend_msg_addr(&m, index, uva_of_ptr(vq->desc), uva_of_ptr(vq->avail),
-				  uva_of_ptr(vq->used));
+		frontend_msg_addr(&m, index, uva_of_ptr(ring->desc), uva_of_ptr(ring->driver),
+				  uva_of_ptr(ring->device));
 		ret = send_msg(f, &m, -1);
 	}
 	if (ret == 0)

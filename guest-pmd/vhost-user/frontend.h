@@ -57,8 +57,8 @@ int frontend_set_memory(struct frontend *f, int fd, const void *addr, uint64_t s
 			struct gpa gpa);
 
 /* Hands over a fresh ring as virtqueue @index and enables it. */
-int frontend_start_ring(struct frontend *f, unsigned index, const struct virtq *vq, int call_fd,
-			int kick_fd);
+int frontend_start_ring(struct frontend *f, unsigned index, const struct virtq_areas *ring,
+			int call_fd, int kick_fd);
 
 /* Returns when the backend has dealt with everything sent before. */
 int frontend_barrier(struct frontend *f);

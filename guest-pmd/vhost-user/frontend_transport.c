@@ -49,21 +49,21 @@ static int link_connect(struct guest_dev *g)
 		ret = frontend_negotiate(fe, g->d.nqueues);
 	if (ret)
 		return ret;
-	g->has = (struct guest_features){.event_idx = frontend_event_idx(fe),
+	g->has = (struct guest_features){.rings = vsock_rings_choose(vsock_rings, fe->features),
+					 .event_idx = frontend_event_idx(fe),
 					 .events = frontend_wants_events(fe),
 					 .leaves_blank = frontend_may_leave_blank(fe)};
 	guest_dev_set_cid(g, fe->guest_cid);
 	return 0;
 }
 
-static int start_pair(struct frontend *fe, unsigned i, const struct vsock_pair *p)
+static int start_ring(struct guest_dev *g, unsigned index, const struct virtq *vq, int call_fd,
+		      const struct virtq_notify *kick)
 {
-	int ret = frontend_start_ring(fe, vsock_vq(i, VSOCK_VQ_RX), &p->rx, p->call_fd,
-				      p->kick_rx.fd);
+	struct virtq_areas areas;
 
-	if (ret)
-		return ret;
-	return frontend_start_ring(fe, vsock_vq(i, VSOCK_VQ_TX), &p->tx, p->call_fd, p->kick_tx.fd);
+	g->has.rings->layout->areas(vq, &areas);
+	return frontend_start_ring(frontend_of(g), index, &areas, call_fd, kick->fd);
 }
 
 static int link_start(struct guest_dev *g)
@@ -71,11 +71,16 @@ static int link_start(struct guest_dev *g)
 	struct frontend *fe = frontend_of(g);
 	int ret = frontend_set_memory(fe, g->mem.fd, g->mem.addr, g->mem.size, GPA_BASE);
 
-	for (unsigned i = 0; i < g->d.nqueues && ret == 0; i++)
-		ret = start_pair(fe, i, &g->pair[i]);
+	for (unsigned i = 0; i < g->d.nqueues && ret == 0; i++) {
+		const struct vsock_pair *p = &g->pair[i];
+
+		ret = start_ring(g, vsock_vq(i, VSOCK_VQ_RX), &p->rx, p->call_fd, &p->kick_rx);
+		if (ret == 0)
+			ret = start_ring(g, vsock_vq(i, VSOCK_VQ_TX), &p->tx, p->call_fd,
+					 &p->kick_tx);
+	}
 	if (ret == 0 && g->has.events)
-		ret = frontend_start_ring(fe, VSOCK_VQ_EVENT, &g->ev.vq, g->ev.call_fd,
-					  g->ev.kick.fd);
+		ret = start_ring(g, VSOCK_VQ_EVENT, &g->ev.vq, g->ev.call_fd, &g->ev.kick);
 	return ret ? ret : frontend_barrier(fe);
 }
 

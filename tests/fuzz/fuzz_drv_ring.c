@@ -18,11 +18,19 @@
 #include "vsock_priv.h"
 
 #include <errno.h>
+#include <linux/virtio_ring.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
 
 #define IOVA ((struct iova){0x40000000ull})
 #define MAXN 64u
+
+/* A ring as the device sees it. */
+struct dev_ring {
+	struct vring_avail *avail;
+	struct vring_used *used;
+	uint32_t size, mask;
+};
 
 struct world {
 	struct vsock_pair *p;
@@ -32,11 +40,12 @@ struct world {
 	size_t stride;
 	uint8_t *rx_mem, *tx_mem, *ev_mem;
 	void *ring[3];
+	struct dev_ring dev[3];
 	uint16_t dev_avail[2], dev_used[2]; /* the honest device's positions */
 	bool held_rx[MAXN], held_tx[MAXN];
 	struct tx_slot slot[MAXN]; /* by token */
 	bool event_idx;
-	uint8_t fault[2];
+	enum virtq_fault fault[2];
 };
 
 static int fds[5]; /* call, kick rx, kick tx, event call, event kick; made once */
@@ -45,6 +54,11 @@ static void make_fds(void)
 {
 	for (unsigned i = 0; i < 5 && !fds[i]; i++)
 		fds[i] = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+}
+
+static size_t split_bytes(uint32_t size)
+{
+	return vsock_rings_split.layout->bytes(size);
 }
 
 static struct virtq *ring_of(struct world *w, unsigned i)
@@ -60,8 +74,8 @@ static void check(struct world *w)
 	for (unsigned i = 0; i < 2; i++) {
 		struct virtq *vq = ring_of(w, i);
 
-		FZ_CHECK(!w->fault[i] || vq->fault == w->fault[i]);
-		w->fault[i] = vq->fault;
+		FZ_CHECK(!w->fault[i] || virtq_fault(vq) == w->fault[i]);
+		w->fault[i] = virtq_fault(vq);
 		FZ_CHECK(virtq_in_flight(vq) <= w->n);
 	}
 	for (uint32_t i = 0; i < w->n; i++) {
@@ -83,13 +97,13 @@ static void check(struct world *w)
 /* Completes the next available buffer of ring @i, with the header of a packet when it receives. */
 static void complete(struct world *w, struct fz *z, unsigned i)
 {
-	struct virtq *vq = ring_of(w, i);
-	struct vring_used_elem *e = &vq->used->ring[w->dev_used[i] & vq->mask];
+	struct dev_ring *r = &w->dev[i];
+	struct vring_used_elem *e = &r->used->ring[w->dev_used[i] & r->mask];
 	uint16_t id;
 
-	if (w->dev_avail[i] == vq->avail->idx)
+	if (w->dev_avail[i] == r->avail->idx)
 		return;
-	id = vq->avail->ring[w->dev_avail[i]++ & vq->mask] & vq->mask;
+	id = (uint16_t)(r->avail->ring[w->dev_avail[i]++ & r->mask] & r->mask);
 	e->id = id;
 	e->len = 0;
 	if (i == 0) {
@@ -100,7 +114,7 @@ static void complete(struct world *w, struct fz *z, unsigned i)
 		e->len = VSOCK_HDR_LEN + h.len;
 	}
 	w->dev_used[i]++;
-	vq->used->idx = w->dev_used[i];
+	r->used->idx = w->dev_used[i];
 }
 
 /* Overwrites up to 32 bytes of what the device can write to. */
@@ -111,8 +125,8 @@ static void scribble(struct world *w, struct fz *z)
 			: what == 3 ? w->rx_mem
 			: what == 4 ? w->tx_mem
 				    : w->ev_mem;
-	size_t size = what < 2	  ? virtq_bytes(w->n)
-		      : what == 2 ? virtq_bytes(VSOCK_EVENT_RING)
+	size_t size = what < 2	  ? split_bytes(w->n)
+		      : what == 2 ? split_bytes(VSOCK_EVENT_RING)
 		      : what == 5 ? VSOCK_EVENTS * SHM_CACHE_LINE
 				  : w->n * w->stride;
 	size_t at = fz_below(z, (uint32_t)size);
@@ -122,23 +136,23 @@ static void scribble(struct world *w, struct fz *z)
 
 static void dev_entry(struct world *w, struct fz *z)
 {
-	struct virtq *vq = ring_of(w, fz_below(z, 3));
-	struct vring_used_elem *e = &vq->used->ring[fz_u8(z) & vq->mask];
+	struct dev_ring *r = &w->dev[fz_below(z, 3)];
+	struct vring_used_elem *e = &r->used->ring[fz_u8(z) & r->mask];
 	uint8_t how = fz_u8(z);
 
-	e->id = how & 1 ? fz_u32(z) : fz_below(z, vq->size);
+	e->id = how & 1 ? fz_u32(z) : fz_below(z, r->size);
 	e->len = how & 2 ? fz_u32(z) : fz_u8(z);
 }
 
 static void dev_index(struct world *w, struct fz *z)
 {
 	unsigned i = fz_below(z, 3);
-	struct virtq *vq = ring_of(w, i);
+	struct dev_ring *r = &w->dev[i];
 	uint16_t v = fz_u16(z);
 
-	vq->used->idx = v & 0x8000 ? v : (uint16_t)(vq->used->idx + (v & 0x7f));
+	r->used->idx = v & 0x8000 ? v : (uint16_t)(r->used->idx + (v & 0x7f));
 	if (i < 2)
-		w->dev_used[i] = vq->used->idx;
+		w->dev_used[i] = r->used->idx;
 }
 
 /* ---- the owner ---- */
@@ -148,7 +162,7 @@ static int receive(struct world *w, unsigned max)
 	struct rx_pkt pkt[VSOCK_BURST + 1];
 	bool was_up = w->q->up, rest = w->p->rest_n;
 	/* What a session has left comes first. */
-	int n = rest ? vsock_rx_rest(w->q, pkt, max) : vsock_rx_burst(w->q, pkt, max);
+	int n = rest ? w->q->ops->rx_rest(w->q, pkt, max) : w->q->ops->rx_burst(w->q, pkt, max);
 
 	FZ_CHECK(n >= 0 && (unsigned)n <= max && (was_up || rest || n == 0));
 	for (int i = 0; i < n; i++) {
@@ -173,7 +187,7 @@ static void reserve(struct world *w, struct fz *z)
 	uint8_t how = fz_u8(z);
 	unsigned want = fz_below(z, MAXN + 1);
 	uint32_t len = how & 2 ? HOT_SMALL + 1 : fz_u16(z);
-	unsigned n = vsock_tx_reserve(w->q, s, want, len, how & 1 ? TX_CTRL : 0);
+	unsigned n = w->q->ops->tx_reserve(w->q, s, want, len, how & 1 ? TX_CTRL : 0);
 
 	FZ_CHECK(n <= want && (w->q->up || n == 0));
 	for (unsigned i = 0; i < n; i++) {
@@ -195,7 +209,7 @@ static void commit(struct world *w, struct fz *z)
 	if (!w->held_tx[token])
 		return;
 	memset(w->slot[token].data, 0x5a, w->slot[token].capacity);
-	vsock_tx_commit(w->q, token, &h);
+	w->q->ops->tx_commit(w->q, token, &h);
 	w->held_tx[token] = false;
 }
 
@@ -205,7 +219,7 @@ static void give_back(struct world *w, struct fz *z, bool rx)
 
 	token = token == 255 ? UINT32_MAX : token; /* nonsense must do no harm */
 	if (rx)
-		vsock_rx_release(w->q, token);
+		w->q->ops->rx_release(w->q, token);
 	else
 		vsock_tx_cancel(w->q, token);
 	if (token < w->n)
@@ -219,8 +233,14 @@ static void restart(struct world *w, bool event_idx)
 	if (w->q->up)
 		vsock_pair_stop(w->p);
 	check(w);
-	vsock_pair_reset(w->p, event_idx);
-	vsock_events_reset(&w->ev, event_idx);
+	vsock_pair_reset(w->p, &vsock_rings_split, event_idx);
+	vsock_events_reset(&w->ev, &vsock_rings_split, event_idx);
+	for (unsigned i = 0; i < 3; i++) {
+		struct virtq_areas a;
+
+		vsock_rings_split.layout->areas(ring_of(w, i), &a);
+		w->dev[i] = (struct dev_ring){a.driver, a.device, a.size, a.size - 1};
+	}
 	memset(w->dev_avail, 0, sizeof(w->dev_avail));
 	memset(w->dev_used, 0, sizeof(w->dev_used));
 	memset(w->fault, 0, sizeof(w->fault));
@@ -260,7 +280,7 @@ static void setup(struct world *w, struct fz *z)
 	w->ev_mem = aligned_alloc(SHM_CACHE_LINE, VSOCK_EVENTS * SHM_CACHE_LINE);
 	for (unsigned i = 0; i < 3; i++)
 		w->ring[i] =
-			aligned_alloc(VIRTQ_ALIGN, virtq_bytes(i < 2 ? w->n : VSOCK_EVENT_RING));
+			aligned_alloc(VIRTQ_ALIGN, split_bytes(i < 2 ? w->n : VSOCK_EVENT_RING));
 	memset(w->rx_mem, 0, w->n * w->stride);
 	memset(w->ev_mem, 0, VSOCK_EVENTS * SHM_CACHE_LINE);
 	c.ring_size = w->n;
@@ -282,7 +302,7 @@ static void teardown(struct world *w)
 	while (w->p->rest_n)
 		receive(w, VSOCK_BURST);
 	for (uint32_t i = 0; i < w->n; i++) {
-		vsock_rx_release(w->q, i);
+		w->q->ops->rx_release(w->q, i);
 		vsock_tx_cancel(w->q, i);
 		w->held_rx[i] = w->held_tx[i] = false;
 	}
@@ -304,7 +324,7 @@ static void owner_op(struct world *w, struct fz *z, unsigned op)
 	switch (op) {
 	case 0:
 		receive(w, fz_below(z, VSOCK_BURST + 2));
-		FZ_CHECK(!w->p->rx.fault || !w->q->up);
+		FZ_CHECK(!virtq_fault(&w->p->rx) || !w->q->up);
 		break;
 	case 1:
 		reserve(w, z);
@@ -319,16 +339,16 @@ static void owner_op(struct world *w, struct fz *z, unsigned op)
 		give_back(w, z, false);
 		break;
 	case 5:
-		vsock_publish(w->q);
+		w->q->ops->publish(w->q);
 		break;
 	case 6:
-		FZ_CHECK(vsock_arm(w->q, fz_u8(z)) <= 1);
+		FZ_CHECK(w->q->ops->arm(w->q, fz_u8(z)) <= 1);
 		break;
 	case 7:
-		vsock_disarm(w->q);
+		w->q->ops->disarm(w->q);
 		break;
 	default:
-		FZ_CHECK(!vsock_tx_ready(w->q) || w->q->up);
+		FZ_CHECK(!w->q->ops->tx_ready(w->q) || w->q->up);
 		FZ_CHECK(vsock_tx_max(w->q) < w->n);
 		FZ_CHECK(vsock_pair_unsent(w->p) <= w->n);
 	}

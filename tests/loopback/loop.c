@@ -23,11 +23,20 @@ static struct world {
 	bool up;
 } W;
 
+/* What the device is told of a ring of the driver's. */
+static struct vhost_ring_area area_of(const struct vsock_pair *p, const struct virtq *vq)
+{
+	struct virtq_areas a;
+
+	p->layout->areas(vq, &a);
+	return (struct vhost_ring_area){{a.desc, a.driver, a.device}, a.size, {a.base}};
+}
+
 static struct vhost_pair_setup setup_of(struct vsock_pair *p, struct guest_mem *mem)
 {
 	return (struct vhost_pair_setup){
-		.ring = {[VHOST_TO_GUEST] = {{p->rx.desc, p->rx.avail, p->rx.used}, p->rx.size},
-			 [VHOST_FROM_GUEST] = {{p->tx.desc, p->tx.avail, p->tx.used}, p->tx.size}},
+		.ring = {[VHOST_TO_GUEST] = area_of(p, &p->rx),
+			 [VHOST_FROM_GUEST] = area_of(p, &p->tx)},
 		.mem = mem,
 		.features = VSOCK_FEATURE_EVENT_IDX | VSOCK_FEATURE_INDIRECT_DESC,
 	};
@@ -51,10 +60,11 @@ static void start(void)
 	for (unsigned i = 0; i < W.n; i++) {
 		struct guest_mem *m =
 			import(); /* each pair has one of its own: it may be revoked */
-		struct vhost_pair_setup s = setup_of(&W.pair[i], m);
+		struct vhost_pair_setup s;
 
 		quiesce_stop(&W.pair[i].tq.qs);
-		vsock_pair_reset(&W.pair[i], true);
+		vsock_pair_reset(&W.pair[i], vsock_rings[0], true);
+		s = setup_of(&W.pair[i], m);
 		if (vhost_pair_start(&W.hq[i], &s))
 			abort();
 		vsock_pair_start(&W.pair[i], NULL);
@@ -97,6 +107,12 @@ void loop_switch_mem(void)
 	}
 }
 
+/* The device has returned as many buffers as it has taken. */
+static bool returned(const struct vsock_pair *p, const struct virtq *vq, uint32_t base)
+{
+	return !p->layout->used_beyond(vq, (uint16_t)base);
+}
+
 bool loop_pause(void (*meanwhile)(void *arg), void *arg)
 {
 	struct guest_mem *rings = import();
@@ -107,8 +123,8 @@ bool loop_pause(void (*meanwhile)(void *arg), void *arg)
 		quiesce_stop(&W.pair[i].tq.qs);
 		good &= vhost_pair_pause(&W.hq[i], rings, &b);
 		/* all that was taken has been returned */
-		good &= b.base[VHOST_TO_GUEST].v == W.pair[i].rx.used->idx;
-		good &= b.base[VHOST_FROM_GUEST].v == W.pair[i].tx.used->idx;
+		good &= returned(&W.pair[i], &W.pair[i].rx, b.base[VHOST_TO_GUEST].v);
+		good &= returned(&W.pair[i], &W.pair[i].tx, b.base[VHOST_FROM_GUEST].v);
 	}
 	meanwhile(arg);
 	for (unsigned i = 0; i < W.n; i++) {
@@ -147,7 +163,8 @@ static void host_close(struct transport_dev *d)
 
 static int guest_open(struct transport_dev **out, const char *rest, const struct zv_opts *o)
 {
-	size_t ring = virtq_bytes(o->ring_size), rx = vsock_stride(o->rx_buf) * o->ring_size;
+	size_t ring = vsock_rings_bytes(vsock_rings, o->ring_size),
+	       rx = vsock_stride(o->rx_buf) * o->ring_size;
 	size_t tx = vsock_stride(o->tx_buf) * o->ring_size, one = 2 * ring + rx + tx;
 
 	(void)rest;

@@ -7,12 +7,13 @@ PRIV, SETUP, RING = 'guest-pmd/vsock_priv.h', 'guest-pmd/vsock_setup.c', 'guest-
 
 
 def owner(first):
-    look = [at(RING, 'virtq_look'),
-            load('rx', 'rx_idx', 'shm_load_acquire16(&vq->used->idx)'),
+    look = [at(RING, 'split_look'),
+            load('rx', 'rx_idx', 'shm_load_acquire16(&s->used->idx)'),
             branch(lambda rx: rx == 0, 'poll')]
     event = [at(PRIV, 'vsock_event_waits'),
-             load('ev', 'event_idx', 'shm_load16(&ev->vq.used->idx)'),
              load('seen', 'seen', '__atomic_load_n(&ev->seen, __ATOMIC_ACQUIRE)'),
+             at(RING, 'split_used_beyond'),
+             load('ev', 'event_idx', 'shm_load16(&split_const(vq)->used->idx)'),
              branch(lambda ev, seen: ev != seen, 'poll')]
     return [
         label('poll'),
@@ -37,7 +38,7 @@ def threads(first='packets'):
             branch(lambda ev: ev == 0, 'wait'),
             store('session', 1),
             at(SETUP, 'vsock_events_done'),
-            store('seen', 1, '__atomic_store_n(&ev->seen, ev->vq.used_idx, __ATOMIC_RELEASE)'),
+            store('seen', 1, '__atomic_store_n(&ev->seen, virtq_taken(&ev->vq), __ATOMIC_RELEASE)'),
         ],
     }
 

@@ -140,6 +140,19 @@ def dpdk_stays_in_its_files():
     return wrong
 
 
+def driver_knows_rings_by_verbs():
+    """How a ring lies in memory is known to the files of its layout only."""
+    private = re.compile(r'(?:\.|->)(slot|priv|posted|published|taken|fault|used_idx|avail_idx)\b|\bvring_\w+|\bVRING_\w+')
+    wrong = []
+    for path in tree.files('.c', '.h'):
+        if not path.startswith('guest-pmd/') or os.path.basename(path).startswith('virtqueue'):
+            continue
+        text = tree.without_comments(tree.read(path))
+        wrong += [f'{path}:{tree.line_of(text, m.start())}: {m.group(0)} belongs to the layouts of rings '
+                  '(guest-pmd/virtqueue*)' for m in private.finditer(text)]
+    return wrong
+
+
 def files_have_their_licence_line():
     return [f'{path}: no SPDX-License-Identifier in its first two lines'
             for path in tree.files(*SOURCES)
@@ -223,6 +236,7 @@ def every_model_is_run():
 
 
 if __name__ == '__main__':
-    tree.run(includes_point_one_way, socket_layer_has_one_direction, socket_layer_calls_downwards, dpdk_stays_in_its_files, files_have_their_licence_line,
+    tree.run(includes_point_one_way, socket_layer_has_one_direction, socket_layer_calls_downwards, dpdk_stays_in_its_files,
+             driver_knows_rings_by_verbs, files_have_their_licence_line,
              files_are_short, barrier_pairs_are_listed, every_model_is_run, nothing_is_left_for_later,
              no_merge_is_half_done, comments_keep_their_lines, libraries_neither_print_nor_exit)

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "drv_fix.h"
+#include "ring_toy.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -10,6 +11,24 @@
 #include <string.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
+
+static const struct vsock_rings *rings = &vsock_rings_split;
+
+void fix_layout(const struct vsock_rings *r)
+{
+	rings = r;
+}
+
+/* For a ring of either layout: the next session may have the other. */
+static void *ring_mem(uint32_t n)
+{
+	return aligned_alloc(VIRTQ_ALIGN, vsock_rings_bytes(toy_and_split, n));
+}
+
+static struct raw_ring raw_ring(const struct virtq *vq)
+{
+	return rings == &toy_rings ? raw_toy(vq, true) : raw_split(vq, true);
+}
 
 uint8_t *va(const struct fixture *f, uint64_t iova)
 {
@@ -36,7 +55,7 @@ void setup(struct fixture *f, uint32_t n, uint32_t payload, bool events)
 	assert_int_equal(vsock_pair_init(f->p, &c), 0);
 	f->q = &f->p->tq;
 	assert_int_equal(f->q->up, 0);
-	vsock_pair_reset(f->p, true);
+	vsock_pair_reset(f->p, rings, true);
 	f->rx = raw_ring(&f->p->rx);
 	f->tx = raw_ring(&f->p->tx);
 	if (events) {
@@ -46,7 +65,7 @@ void setup(struct fixture *f, uint32_t n, uint32_t payload, bool events)
 						   eventfd(0, EFD_NONBLOCK),
 						   virtq_notify_eventfd(eventfd(0, EFD_NONBLOCK))),
 				 0);
-		vsock_events_reset(&f->ev, true);
+		vsock_events_reset(&f->ev, rings, true);
 		f->ev_ring = raw_ring(&f->ev.vq);
 		vsock_events_start(&f->ev);
 	}
@@ -80,7 +99,7 @@ bool readable(int fd)
 
 void restart(struct fixture *f)
 {
-	vsock_pair_reset(f->p, true);
+	vsock_pair_reset(f->p, rings, true);
 	f->rx = raw_ring(&f->p->rx);
 	f->tx = raw_ring(&f->p->tx);
 	vsock_pair_start(f->p, NULL);
@@ -89,7 +108,7 @@ void restart(struct fixture *f)
 void dev_fill(struct fixture *f, uint16_t id, uint32_t len, uint8_t fill)
 {
 	struct vsock_hdr h = {.src_cid = 2, .dst_cid = 3, .len = len, .op = VSOCK_OP_RW, .type = 1};
-	const struct vring_desc *d = &f->p->rx.desc[id];
+	const struct vring_desc *d = &f->rx.desc[id];
 	uint8_t *b = va(f, d->addr);
 
 	assert_int_equal(d->flags, VRING_DESC_F_WRITE);
@@ -121,7 +140,7 @@ int dev_recv(struct fixture *f, uint8_t *fill, bool give_back)
 
 	if (!raw_pop(&f->tx, &id))
 		return -1;
-	d = &f->p->tx.desc[id];
+	d = &f->tx.desc[id];
 	assert_int_equal(d->flags, 0);
 	b = va(f, d->addr);
 	vsock_hdr_get(&h, b);
@@ -141,5 +160,5 @@ void drv_commit(struct fixture *f, const struct tx_slot *s, uint32_t len, uint8_
 	struct vsock_hdr h = {.len = len, .op = VSOCK_OP_RW, .src_port = fill};
 
 	memset(s->data, fill, len);
-	vsock_tx_commit(f->q, s->token, &h);
+	f->q->ops->tx_commit(f->q, s->token, &h);
 }

@@ -16,13 +16,16 @@
 struct fixture {
 	struct vsock_pair *p;
 	struct transport_queue *q;
-	struct raw_ring rx, tx, ev_ring;
+	struct raw_ring rx, tx, ev_ring; /* the device's side */
 	struct vsock_events ev;
 	uint8_t *mem; /* buffers */
 	void *rings[3];
 	uint8_t *ev_buf;
 	uint32_t n;
 };
+
+/* The layout that fixtures have from now on; vsock_rings_split at first. */
+void fix_layout(const struct vsock_rings *rings);
 
 /* A pair of @n descriptors a ring, in its first session; with an event queue if @events. */
 void setup(struct fixture *f, uint32_t n, uint32_t payload, bool events);

@@ -4,6 +4,7 @@
 #include "proto/vsock_device.h"
 #include "transport.h"
 #include "vhost-user/frontend.h"
+#include "vsock_rings.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -40,7 +41,8 @@ static int remove_dir(void **state)
 /* The whole handshake for one pair. */
 static int shake(struct frontend *f, unsigned pairs)
 {
-	size_t bytes = virtq_bytes(16);
+	const struct virtq_layout *l = vsock_rings_split.layout;
+	struct virtq_areas areas;
 	struct virtq vq;
 	int mem = memfd_create("test", MFD_CLOEXEC), call = eventfd(0, 0), kick = eventfd(0, 0),
 	    ret;
@@ -49,15 +51,17 @@ static int shake(struct frontend *f, unsigned pairs)
 	assert_int_equal(ftruncate(mem, 1 << 16), 0);
 	addr = mmap(NULL, 1 << 16, PROT_READ | PROT_WRITE, MAP_SHARED, mem, 0);
 	assert_true(addr != MAP_FAILED);
-	assert_true(bytes < 1 << 16);
+	assert_true(l->bytes(16) < 1 << 16);
 	assert_int_equal(virtq_init(&vq, addr, 16), 0);
+	l->reset(&vq, true);
+	l->areas(&vq, &areas);
 	ret = frontend_connect(f);
 	if (ret == 0)
 		ret = frontend_negotiate(f, pairs);
 	if (ret == 0)
 		ret = frontend_set_memory(f, mem, addr, 1 << 16, (struct gpa){0x40000000});
 	if (ret == 0)
-		ret = frontend_start_ring(f, 1, &vq, call, kick);
+		ret = frontend_start_ring(f, 1, &areas, call, kick);
 	if (ret == 0)
 		ret = frontend_barrier(f);
 	virtq_fini(&vq);

@@ -63,20 +63,20 @@ static struct transport_dev *open_dev(struct fake_backend *b, unsigned queues)
 }
 
 /* The device side of ring @i, through the backend's mapping. */
-static struct raw_ring dev_ring(struct fake_backend *b, unsigned i, struct virtq *vq)
+static struct raw_ring dev_ring(struct fake_backend *b, unsigned i)
 {
 	struct fake_ring ring = fake_get_ring(b, i), *r = &ring;
+	struct raw_ring dev = {.ops = &raw_split_ops,
+			       .desc = fake_user_va(b, r->addr.desc, 16 * r->num),
+			       .avail = fake_user_va(b, r->addr.avail, 6 + 2 * r->num),
+			       .used = fake_user_va(b, r->addr.used, 6 + 8 * r->num),
+			       .size = r->num,
+			       .event_idx = b->acked & VSOCK_FEATURE_EVENT_IDX};
 
-	memset(vq, 0, sizeof(*vq));
-	vq->size = (uint16_t)r->num;
-	vq->event_idx = b->acked & VSOCK_FEATURE_EVENT_IDX;
-	vq->desc = fake_user_va(b, r->addr.desc, 16 * r->num);
-	vq->avail = fake_user_va(b, r->addr.avail, 6 + 2 * r->num);
-	vq->used = fake_user_va(b, r->addr.used, 6 + 8 * r->num);
-	assert_non_null(vq->desc);
-	assert_non_null(vq->avail);
-	assert_non_null(vq->used);
-	return raw_ring(vq);
+	assert_non_null(dev.desc);
+	assert_non_null(dev.avail);
+	assert_non_null(dev.used);
+	return dev;
 }
 
 static void dev_put(struct fake_backend *b, struct raw_ring *r, uint32_t mark)
@@ -86,7 +86,7 @@ static void dev_put(struct fake_backend *b, struct raw_ring *r, uint32_t mark)
 	uint8_t *buf;
 
 	assert_true(raw_pop(r, &id));
-	buf = fake_gpa_va(b, r->vq->desc[id].addr, r->vq->desc[id].len);
+	buf = fake_gpa_va(b, r->desc[id].addr, r->desc[id].len);
 	assert_non_null(buf);
 	vsock_hdr_put(buf, &h);
 	memset(buf + VSOCK_HDR_LEN, (int)mark, 8);
@@ -131,8 +131,8 @@ static void dev_get(struct fake_backend *b, struct raw_ring *r, uint32_t mark)
 	uint8_t *buf;
 
 	assert_true(raw_pop(r, &id));
-	assert_int_equal(r->vq->desc[id].len, VSOCK_HDR_LEN + 8);
-	buf = fake_gpa_va(b, r->vq->desc[id].addr, r->vq->desc[id].len);
+	assert_int_equal(r->desc[id].len, VSOCK_HDR_LEN + 8);
+	buf = fake_gpa_va(b, r->desc[id].addr, r->desc[id].len);
 	assert_non_null(buf);
 	vsock_hdr_get(&h, buf);
 	assert_int_equal(h.src_port, mark);
@@ -189,9 +189,8 @@ static void test_open(void **state)
 		assert_int_not_equal(b.mem.gpa, b.mem.uva);
 		for (unsigned i = 0; i < pairs[k]; i++) {
 			struct transport_queue *q = ops->queue(d, i);
-			struct virtq rxv, txv;
-			struct raw_ring rx = dev_ring(&b, vsock_vq(i, VSOCK_VQ_RX), &rxv);
-			struct raw_ring tx = dev_ring(&b, vsock_vq(i, VSOCK_VQ_TX), &txv);
+			struct raw_ring rx = dev_ring(&b, vsock_vq(i, VSOCK_VQ_RX));
+			struct raw_ring tx = dev_ring(&b, vsock_vq(i, VSOCK_VQ_TX));
 			struct rx_pkt pkt;
 
 			assert_non_null(q->ops);
@@ -220,14 +219,13 @@ static void test_reconnect(void **state)
 	struct rx_pkt kept, pkt;
 	struct tx_slot s;
 	struct vsock_hdr h = {.len = 1};
-	struct virtq rxv, txv;
 	struct raw_ring rx, tx;
 
 	(void)state;
 	fake_init(&b, path);
 	fake_start(&b);
 	d = open_dev(&b, 2);
-	rx = dev_ring(&b, 3, &rxv);
+	rx = dev_ring(&b, 3);
 	for (unsigned round = 1; round < 5; round++) {
 		struct transport_queue *q = ops->queue(d, 1);
 		uint32_t session = q->session;
@@ -252,17 +250,17 @@ static void test_reconnect(void **state)
 		assert_int_equal(ops->guest_cid(d), 100 + round);
 		/* what was on loan is as it was; one buffer less for the device */
 		assert_int_equal(kept.seg[0].base[7], (uint8_t)round);
-		rx = dev_ring(&b, 3, &rxv);
-		tx = dev_ring(&b, 4, &txv);
-		assert_int_equal(shm_load16(&rxv.avail->idx), 15);
+		rx = dev_ring(&b, 3);
+		tx = dev_ring(&b, 4);
+		assert_int_equal(shm_load16(&rx.avail->idx), 15);
 		assert_true(quiesce_enter(&q->qs));
 		q->ops->rx_release(q, kept.token);
 		q->ops->tx_commit(q, s.token, &h); /* of a dead connection */
 		assert_int_equal(q->ops->arm(q, 0), 0);
 		q->ops->disarm(q);
 		quiesce_leave(&q->qs);
-		assert_int_equal(shm_load16(&rxv.avail->idx), 16);
-		assert_int_equal(shm_load16(&txv.avail->idx), 0);
+		assert_int_equal(shm_load16(&rx.avail->idx), 16);
+		assert_int_equal(shm_load16(&tx.avail->idx), 0);
 		drv_put(q, 7);
 		dev_get(&b, &tx, 7);
 		dev_put(&b, &rx, 9);
@@ -301,7 +299,7 @@ static void send_event(struct fake_backend *b, struct raw_ring *r, uint32_t what
 	uint16_t id;
 
 	assert_true(raw_pop(r, &id));
-	memcpy(fake_gpa_va(b, r->vq->desc[id].addr, 4), &what, 4);
+	memcpy(fake_gpa_va(b, r->desc[id].addr, 4), &what, 4);
 	assert_true(raw_push(r, id, 4));
 	fake_signal(b, 2);
 }
@@ -310,15 +308,14 @@ static void test_transport_reset(void **state)
 {
 	struct fake_backend b;
 	struct transport_dev *d;
-	struct virtq evv, rxv;
 	struct raw_ring ev, rx;
 
 	(void)state;
 	fake_init(&b, path);
 	fake_start(&b);
 	d = open_dev(&b, 2);
-	ev = dev_ring(&b, 2, &evv);
-	rx = dev_ring(&b, 3, &rxv);
+	ev = dev_ring(&b, 2);
+	rx = dev_ring(&b, 3);
 	for (unsigned i = 0; i < 40; i++) {
 		struct transport_queue *q0 = ops->queue(d, 0), *q1 = ops->queue(d, 1);
 		uint32_t s0 = q0->session, s1 = q1->session;
@@ -354,7 +351,6 @@ static void test_reset_without_answer(void **state)
 {
 	struct fake_backend b;
 	struct transport_dev *d;
-	struct virtq evv;
 	struct raw_ring ev;
 	uint32_t session;
 
@@ -362,7 +358,7 @@ static void test_reset_without_answer(void **state)
 	fake_init(&b, path);
 	fake_start(&b);
 	d = open_dev(&b, 1);
-	ev = dev_ring(&b, 2, &evv);
+	ev = dev_ring(&b, 2);
 	session = ops->queue(d, 0)->session;
 	atomic_store(&b.cid, 0);
 	send_event(&b, &ev, VIRTIO_VSOCK_EVENT_TRANSPORT_RESET);

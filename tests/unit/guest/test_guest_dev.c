@@ -4,6 +4,7 @@
  * can be had is up to the test. So nothing here knows vhost-user.
  */
 #include "proto/vsock_device.h"
+#include "raw_dev.h"
 #include "transport/guest_bond.h"
 #include "transport/guest_dev.h"
 
@@ -101,10 +102,15 @@ static int fake_connect(struct guest_dev *g)
 /* The rings that a device is given are empty, and lie in the memory that it is given. */
 static bool fresh(const struct guest_dev *g, const struct virtq *vq)
 {
-	const uint8_t *mem = g->mem.addr, *at = (const uint8_t *)vq->desc;
+	const struct virtq_layout *l = g->has.rings->layout;
+	const uint8_t *mem = g->mem.addr, *at;
+	struct virtq_areas a;
 
-	return at >= mem && at + virtq_bytes(vq->size) <= mem + g->mem.size &&
-	       vq->avail->idx == 0 && vq->used->idx == 0 && vq->event_idx == g->has.event_idx;
+	l->areas(vq, &a);
+	at = a.desc;
+	return at >= mem && at + l->bytes(a.size) <= mem + g->mem.size && a.base == 0 &&
+	       virtq_in_flight(vq) == 0 && !l->used_beyond(vq, 0) &&
+	       vq->event_idx == g->has.event_idx;
 }
 
 static int fake_start(struct guest_dev *g)
@@ -226,7 +232,8 @@ static int reset(void **state)
 	(void)state;
 	memset(&world, 0, sizeof(world));
 	world.cid = 42;
-	world.has = (struct guest_features){.event_idx = true, .events = true};
+	world.has =
+		(struct guest_features){.rings = vsock_rings[0], .event_idx = true, .events = true};
 	return 0;
 }
 
@@ -283,12 +290,14 @@ static void a_device_is_connected_then_started(void **state)
 		for (unsigned i = 0; i < pairs; i++) {
 			struct transport_queue *q = guest_dev_queue(d, i);
 			struct vsock_pair *p = (struct vsock_pair *)q;
+			struct raw_ring rx;
 
 			assert_int_equal(q->up, 1);
 			/* All receive buffers are posted, by addresses in the region. */
-			assert_int_equal(shm_load16(&p->rx.avail->idx), 16);
+			rx = raw_split(&p->rx, true);
+			assert_int_equal(shm_load16(&rx.avail->idx), 16);
 			for (unsigned k = 0; k < 16; k++)
-				assert_in_range(p->rx.desc[k].addr, IOVA.v,
+				assert_in_range(rx.desc[k].addr, IOVA.v,
 						IOVA.v + ((struct fake *)d)->g.mem.size - 256);
 		}
 		guest_dev_close(d);
@@ -394,19 +403,19 @@ static void a_device_without_events_is_given_none(void **state)
 	struct fake *f;
 
 	(void)state;
-	world.has = (struct guest_features){.leaves_blank = true};
+	world.has = (struct guest_features){.rings = vsock_rings[0], .leaves_blank = true};
 	assert_int_equal(open_fake(&d, "card0", 1), 0);
 	f = (struct fake *)d;
 	assert_null(f->g.pair[0].ev);
 	assert_true(f->g.pair[0].rx_wipe);
-	assert_int_equal(shm_load16(&f->g.ev.vq.avail->idx), 0);
+	assert_int_equal(virtq_with_device(&f->g.ev.vq), 0);
 	guest_dev_close(d);
-	world.has = (struct guest_features){.events = true};
+	world.has = (struct guest_features){.rings = vsock_rings[0], .events = true};
 	assert_int_equal(open_fake(&d, "card0", 1), 0);
 	f = (struct fake *)d;
 	assert_non_null(f->g.pair[0].ev);
 	assert_false(f->g.pair[0].rx_wipe);
-	assert_int_equal(shm_load16(&f->g.ev.vq.avail->idx), VSOCK_EVENTS);
+	assert_int_equal(virtq_with_device(&f->g.ev.vq), VSOCK_EVENTS);
 	guest_dev_close(d);
 	assert_int_equal(world.faults, 0);
 }

@@ -9,21 +9,21 @@
 
 #define PKTS 3u
 
-static void watch_ring(const struct virtq *vq)
+static void watch_ring(const struct raw_ring *r)
 {
-	once_watch(vq->used, 6 + 8u * vq->size);
+	once_watch(r->used, 6 + 8u * r->size);
 	/* Its own half as well: own state is never read back. */
-	once_watch(vq->desc, vq->size * sizeof(*vq->desc));
-	once_watch(vq->avail, 6 + 2u * vq->size);
+	once_watch(r->desc, r->size * sizeof(*r->desc));
+	once_watch(r->avail, 6 + 2u * r->size);
 }
 
-static void expect_entries(const struct virtq *vq, unsigned n, bool len)
+static void expect_entries(const struct raw_ring *r, unsigned n, bool len)
 {
-	once_expect(&vq->used->idx);
+	once_expect(&r->used->idx);
 	for (unsigned i = 0; i < n; i++) {
-		once_expect(&vq->used->ring[i].id);
+		once_expect(&r->used->ring[i].id);
 		if (len)
-			once_expect(&vq->used->ring[i].len);
+			once_expect(&r->used->ring[i].len);
 	}
 }
 
@@ -38,23 +38,23 @@ static void test_received_packets_are_read_once(void **state)
 	setup(&f, 16, 4096, true);
 	for (unsigned i = 0; i < PKTS; i++) {
 		assert_true(dev_send(&f, 100, 7, true));
-		hdr[i] = va(&f, f.p->rx.desc[i].addr);
+		hdr[i] = va(&f, f.rx.desc[i].addr);
 	}
-	watch_ring(&f.p->rx);
-	once_watch(&f.ev.vq.used->idx, 2);
+	watch_ring(&f.rx);
+	once_watch(&f.ev_ring.used->idx, 2);
 	for (unsigned i = 0; i < PKTS; i++)
 		once_watch(hdr[i], VSOCK_HDR_LEN);
 	once_begin();
-	n = vsock_rx_burst(f.q, pkt, PKTS);
+	n = f.q->ops->rx_burst(f.q, pkt, PKTS);
 	once_end();
 	assert_int_equal(n, PKTS);
-	expect_entries(&f.p->rx, PKTS, true);
-	once_expect(&f.ev.vq.used->idx);
+	expect_entries(&f.rx, PKTS, true);
+	once_expect(&f.ev_ring.used->idx);
 	for (unsigned i = 0; i < PKTS; i++)
 		once_expect_hdr(hdr[i]);
 	once_expect_no_more();
 	for (unsigned i = 0; i < PKTS; i++)
-		vsock_rx_release(f.q, pkt[i].token);
+		f.q->ops->rx_release(f.q, pkt[i].token);
 	teardown(&f);
 }
 
@@ -67,19 +67,19 @@ static void test_returned_buffers_are_read_once(void **state)
 
 	(void)state;
 	setup(&f, 16, 4096, false);
-	assert_int_equal(vsock_tx_reserve(f.q, s, PKTS, 100, 0), PKTS);
+	assert_int_equal(f.q->ops->tx_reserve(f.q, s, PKTS, 100, 0), PKTS);
 	for (unsigned i = 0; i < PKTS; i++)
 		drv_commit(&f, &s[i], 100, 9);
-	vsock_publish(f.q);
+	f.q->ops->publish(f.q);
 	while (dev_recv(&f, &fill, true) >= 0)
 		;
-	watch_ring(&f.p->tx);
+	watch_ring(&f.tx);
 	once_begin();
-	n = vsock_tx_reserve(f.q, s, 1, 100, 0);
-	vsock_tx_commit(f.q, s[0].token, &(struct vsock_hdr){.len = 10});
+	n = f.q->ops->tx_reserve(f.q, s, 1, 100, 0);
+	f.q->ops->tx_commit(f.q, s[0].token, &(struct vsock_hdr){.len = 10});
 	once_end();
 	assert_int_equal(n, 1);
-	expect_entries(&f.p->tx, PKTS, true);
+	expect_entries(&f.tx, PKTS, true);
 	once_expect_no_more();
 	teardown(&f);
 }

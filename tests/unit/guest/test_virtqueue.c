@@ -10,6 +10,8 @@
 
 #define N 16u
 
+static const struct virtq_layout *L; /* split */
+
 struct fixture {
 	struct virtq vq;
 	void *mem;
@@ -18,15 +20,20 @@ struct fixture {
 
 static void setup(struct fixture *f, uint32_t size, bool event_idx)
 {
-	f->mem = ring_mem(size);
+	const struct virtq_bufs bufs = {.addr = {0x1000},
+					.stride = 0x1000,
+					.len = 100,
+					.count = (uint16_t)size,
+					.write = true};
+
+	L = vsock_rings_split.layout;
+	f->mem = aligned_alloc(VIRTQ_ALIGN, L->bytes(size));
 	assert_non_null(f->mem);
-	memset(f->mem, 0xa5, virtq_bytes(size)); /* reset must not rely on zeroed memory */
+	memset(f->mem, 0xa5, L->bytes(size)); /* reset must not rely on zeroed memory */
 	assert_int_equal(virtq_init(&f->vq, f->mem, size), 0);
-	virtq_reset(&f->vq, event_idx);
-	for (uint32_t i = 0; i < size; i++)
-		virtq_set_desc(&f->vq, (uint16_t)i, (struct iova){0x1000 * (i + 1)}, 100,
-			       VRING_DESC_F_WRITE);
-	f->dev = raw_ring(&f->vq);
+	L->reset(&f->vq, event_idx);
+	L->set_bufs(&f->vq, &bufs);
+	f->dev = raw_split(&f->vq, event_idx);
 }
 
 static void teardown(struct fixture *f)
@@ -37,9 +44,9 @@ static void teardown(struct fixture *f)
 
 static void post_all(struct fixture *f)
 {
-	for (uint16_t i = 0; i < f->vq.size; i++)
-		virtq_post(&f->vq, i, 100);
-	(void)virtq_publish(&f->vq);
+	for (uint16_t i = 0; i < virtq_size(&f->vq); i++)
+		L->post(&f->vq, i, 100);
+	(void)L->publish(&f->vq);
 }
 
 static void test_layout(void **state)
@@ -51,18 +58,22 @@ static void test_layout(void **state)
 	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
 		assert_int_equal(virtq_init(&vq, NULL, bad[i]), -EINVAL);
 	for (uint32_t n = 1; n <= VIRTQ_SIZE_MAX; n *= 2) {
-		void *mem = ring_mem(n);
+		struct virtq_areas a;
+		struct fixture f;
+		struct raw_ring *r = &f.dev;
 
-		assert_int_equal(virtq_bytes(n) % VIRTQ_ALIGN, 0);
-		assert_int_equal(virtq_init(&vq, mem, n), 0);
-		assert_int_equal((uintptr_t)vq.avail % VIRTQ_ALIGN, 0);
-		assert_int_equal((uintptr_t)vq.used % VIRTQ_ALIGN, 0);
-		assert_true((uint8_t *)(virtq_used_event(&vq) + 1) <= (uint8_t *)vq.used);
-		assert_true((uint8_t *)(virtq_avail_event(&vq) + 1) <=
-			    (uint8_t *)mem + virtq_bytes(n));
-		assert_true((uint8_t *)(vq.desc + n) <= (uint8_t *)vq.avail);
-		virtq_fini(&vq);
-		free(mem);
+		setup(&f, n, true);
+		L->areas(&f.vq, &a);
+		assert_int_equal(a.size, n);
+		assert_int_equal(a.base, 0);
+		assert_ptr_equal(a.desc, f.mem);
+		assert_int_equal(L->bytes(n) % VIRTQ_ALIGN, 0);
+		assert_int_equal((uintptr_t)a.driver % VIRTQ_ALIGN, 0);
+		assert_int_equal((uintptr_t)a.device % VIRTQ_ALIGN, 0);
+		assert_true((uint8_t *)(raw_used_event(r) + 1) <= (uint8_t *)a.device);
+		assert_true((uint8_t *)(raw_avail_event(r) + 1) <= (uint8_t *)f.mem + L->bytes(n));
+		assert_true((uint8_t *)(r->desc + n) <= (uint8_t *)a.driver);
+		teardown(&f);
 	}
 }
 
@@ -79,32 +90,32 @@ static void test_wrap(void **state)
 		uint32_t len;
 
 		for (uint16_t i = 0; i < n; i++)
-			virtq_post(&f.vq, (uint16_t)((r + i) % N), 50 + i);
+			L->post(&f.vq, (uint16_t)((r + i) % N), 50 + i);
 		assert_int_equal(virtq_pending(&f.vq), n);
 		assert_false(raw_pop(&f.dev, &id)); /* not published */
-		(void)virtq_publish(&f.vq);
+		(void)L->publish(&f.vq);
 		assert_int_equal(virtq_in_flight(&f.vq), n);
 		for (uint16_t i = 0; i < n; i++) {
 			assert_true(raw_pop(&f.dev, &order[i]));
 			assert_int_equal(order[i], (r + i) % N);
-			assert_int_equal(f.vq.desc[order[i]].len, 50 + i);
-			assert_int_equal(f.vq.desc[order[i]].addr, 0x1000 * (order[i] + 1u));
+			assert_int_equal(f.dev.desc[order[i]].len, 50 + i);
+			assert_int_equal(f.dev.desc[order[i]].addr, 0x1000 * (order[i] + 1u));
 		}
 		assert_false(raw_pop(&f.dev, &id));
 		/* back in reverse order */
 		for (uint16_t i = 0; i < n; i++)
 			raw_put(&f.dev, order[n - 1 - i], 50u + n - 1 - i);
-		assert_int_equal(virtq_ready(&f.vq), 0);
+		assert_int_equal(L->ready(&f.vq, UINT16_MAX), 0);
 		(void)raw_flush(&f.dev);
-		assert_int_equal(virtq_ready(&f.vq), n);
+		assert_int_equal(L->ready(&f.vq, UINT16_MAX), n);
 		for (uint16_t i = 0; i < n; i++) {
-			assert_true(virtq_take(&f.vq, true, &id, &len));
+			assert_true(L->take(&f.vq, true, &id, &len));
 			assert_int_equal(id, order[n - 1 - i]);
 			assert_int_equal(len, 50u + n - 1 - i);
 			assert_false(virtq_has(&f.vq, id));
 		}
-		assert_int_equal(virtq_ready(&f.vq), 0);
-		assert_int_equal(f.vq.fault, VIRTQ_OK);
+		assert_int_equal(L->ready(&f.vq, UINT16_MAX), 0);
+		assert_int_equal(virtq_fault(&f.vq), VIRTQ_OK);
 		total += n;
 	}
 	assert_true(total > 0x10000);
@@ -128,11 +139,11 @@ static void test_full_ring(void **state)
 			while (raw_pop(&f.dev, &id))
 				raw_put(&f.dev, id, 100);
 			(void)raw_flush(&f.dev);
-			assert_int_equal(virtq_ready(&f.vq), sizes[s]);
+			assert_int_equal(L->ready(&f.vq, UINT16_MAX), sizes[s]);
 			for (uint32_t i = 0; i < sizes[s]; i++)
-				assert_true(virtq_take(&f.vq, true, &id, &len));
-			assert_int_equal(virtq_ready(&f.vq), 0);
-			assert_int_equal(f.vq.fault, VIRTQ_OK);
+				assert_true(L->take(&f.vq, true, &id, &len));
+			assert_int_equal(L->ready(&f.vq, UINT16_MAX), 0);
+			assert_int_equal(virtq_fault(&f.vq), VIRTQ_OK);
 		}
 		teardown(&f);
 	}
@@ -150,21 +161,21 @@ static void test_shadows(void **state)
 	for (unsigned round = 0; round < 2; round++) {
 		if (round == 1) {
 			/* what the driver does not store, it does not repair either */
-			f.vq.avail->ring[3] = 99;
-			f.vq.desc[5].len = 77;
+			f.dev.avail->ring[3] = 99;
+			f.dev.desc[5].len = 77;
 		}
 		post_all(&f);
 		while (raw_pop(&f.dev, &id))
 			raw_put(&f.dev, round == 1 && id == 99 ? 3 : id, 10);
 		(void)raw_flush(&f.dev);
-		for (uint16_t n = virtq_ready(&f.vq); n; n--)
-			assert_true(virtq_take(&f.vq, true, &id, &len));
+		for (unsigned n = L->ready(&f.vq, UINT16_MAX); n; n--)
+			assert_true(L->take(&f.vq, true, &id, &len));
 	}
-	assert_int_equal(f.vq.avail->ring[3], 99);
-	assert_int_equal(f.vq.desc[5].len, 77);
-	virtq_post(&f.vq, 5, 99); /* another length: stored */
-	assert_int_equal(f.vq.desc[5].len, 99);
-	assert_int_equal(f.vq.avail->ring[0], 5); /* another buffer: stored */
+	assert_int_equal(f.dev.avail->ring[3], 99);
+	assert_int_equal(f.dev.desc[5].len, 77);
+	L->post(&f.vq, 5, 99); /* another length: stored */
+	assert_int_equal(f.dev.desc[5].len, 99);
+	assert_int_equal(f.dev.avail->ring[0], 5); /* another buffer: stored */
 	teardown(&f);
 }
 
@@ -184,14 +195,13 @@ static void test_kick_windows(void **state)
 				bool want = false;
 
 				setup(&f, N, true);
-				f.vq.avail_idx = f.vq.published = first;
-				f.vq.used_idx = f.vq.used_seen = first;
-				shm_store16(virtq_avail_event(&f.vq), event);
+				f.vq.posted = f.vq.published = f.vq.taken = first;
+				shm_store16(raw_avail_event(&f.dev), event);
 				for (uint16_t i = 0; i < n; i++) {
-					virtq_post(&f.vq, i, 100);
+					L->post(&f.vq, i, 100);
 					want |= (uint16_t)(first + i) == event;
 				}
-				assert_int_equal(virtq_publish(&f.vq), want);
+				assert_int_equal(L->publish(&f.vq), want);
 				teardown(&f);
 			}
 		}
@@ -204,11 +214,11 @@ static void test_kick_flags(void **state)
 
 	(void)state;
 	setup(&f, N, false);
-	virtq_post(&f.vq, 0, 100);
-	assert_true(virtq_publish(&f.vq));
-	shm_store16(&f.vq.used->flags, VRING_USED_F_NO_NOTIFY);
-	virtq_post(&f.vq, 1, 100);
-	assert_false(virtq_publish(&f.vq));
+	L->post(&f.vq, 0, 100);
+	assert_true(L->publish(&f.vq));
+	shm_store16(&f.dev.used->flags, VRING_USED_F_NO_NOTIFY);
+	L->post(&f.vq, 1, 100);
+	assert_false(L->publish(&f.vq));
 	teardown(&f);
 }
 
@@ -224,25 +234,25 @@ static void check_interrupts(bool event_idx)
 		post_all(&f);
 		while (raw_pop(&f.dev, &id))
 			assert_false(raw_push(&f.dev, id, 1));
-		for (uint16_t n = virtq_ready(&f.vq); n; n--)
-			assert_true(virtq_take(&f.vq, true, &id, &len));
-		assert_int_equal(virtq_ready(&f.vq), 0);
+		for (unsigned n = L->ready(&f.vq, UINT16_MAX); n; n--)
+			assert_true(L->take(&f.vq, true, &id, &len));
+		assert_int_equal(L->ready(&f.vq, UINT16_MAX), 0);
 	}
 	/* Armed: at the next entry, once with EVENT_IDX. */
 	post_all(&f);
-	assert_true(virtq_arm(&f.vq));
+	assert_true(L->arm(&f.vq));
 	assert_true(raw_pop(&f.dev, &id));
 	assert_true(raw_push(&f.dev, id, 1));
 	assert_true(raw_pop(&f.dev, &id));
 	assert_int_equal(raw_push(&f.dev, id, 1), !event_idx);
-	virtq_disarm(&f.vq);
+	L->disarm(&f.vq);
 	assert_true(raw_pop(&f.dev, &id));
 	assert_false(raw_push(&f.dev, id, 1));
 	/* There is work: not armed, and quiet. */
-	assert_false(virtq_arm(&f.vq));
+	assert_false(L->arm(&f.vq));
 	assert_true(raw_pop(&f.dev, &id));
 	assert_false(raw_push(&f.dev, id, 1));
-	assert_int_equal(virtq_ready(&f.vq), 4);
+	assert_int_equal(L->ready(&f.vq, UINT16_MAX), 4);
 	teardown(&f);
 }
 
@@ -264,18 +274,18 @@ static void expect_fault(struct fixture *f, enum virtq_fault fault)
 {
 	uint16_t id;
 	uint32_t len;
-	uint16_t n = virtq_ready(&f->vq);
+	unsigned n = L->ready(&f->vq, UINT16_MAX);
 
-	while (n && virtq_take(&f->vq, true, &id, &len))
+	while (n && L->take(&f->vq, true, &id, &len))
 		n--;
-	assert_int_equal(f->vq.fault, fault);
-	assert_int_equal(virtq_look(&f->vq), 0);
-	assert_false(virtq_arm(&f->vq));
-	assert_string_not_equal(virtq_fault_name(f->vq.fault), "unknown fault");
+	assert_int_equal(virtq_fault(&f->vq), fault);
+	assert_int_equal(L->ready(&f->vq, 1), 0);
+	assert_false(L->arm(&f->vq));
+	assert_string_not_equal(virtq_fault_name(virtq_fault(&f->vq)), "unknown fault");
 	/* a reset mends it */
-	virtq_reset(&f->vq, true);
-	assert_int_equal(f->vq.fault, VIRTQ_OK);
-	assert_int_equal(virtq_ready(&f->vq), 0);
+	L->reset(&f->vq, true);
+	assert_int_equal(virtq_fault(&f->vq), VIRTQ_OK);
+	assert_int_equal(L->ready(&f->vq, UINT16_MAX), 0);
 	teardown(f);
 }
 
@@ -312,8 +322,8 @@ static void test_id_never_posted(void **state)
 
 	(void)state;
 	setup(&f, N, true);
-	virtq_post(&f.vq, 1, 100);
-	(void)virtq_publish(&f.vq);
+	L->post(&f.vq, 1, 100);
+	(void)L->publish(&f.vq);
 	raw_push(&f.dev, 2, 10);
 	expect_fault(&f, VIRTQ_NOT_POSTED);
 }
@@ -327,12 +337,12 @@ static void test_index_jump(void **state)
 		struct fixture f;
 
 		setup(&f, N, true);
-		virtq_post(&f.vq, 0, 100);
-		virtq_post(&f.vq, 1, 100);
-		(void)virtq_publish(&f.vq);
+		L->post(&f.vq, 0, 100);
+		L->post(&f.vq, 1, 100);
+		(void)L->publish(&f.vq);
 		/* posted but not published: not the device's yet, so this does not count */
 		for (uint16_t k = 2; k < N; k++)
-			virtq_post(&f.vq, k, 100);
+			L->post(&f.vq, k, 100);
 		f.dev.used_idx = jumps[i];
 		(void)raw_flush(&f.dev);
 		expect_fault(&f, VIRTQ_BAD_INDEX);
@@ -349,8 +359,8 @@ static void test_index_back(void **state)
 	setup(&f, N, true);
 	post_all(&f);
 	raw_push(&f.dev, 0, 1);
-	assert_int_equal(virtq_ready(&f.vq), 1);
-	assert_true(virtq_take(&f.vq, true, &id, &len));
+	assert_int_equal(L->ready(&f.vq, UINT16_MAX), 1);
+	assert_true(L->take(&f.vq, true, &id, &len));
 	f.dev.used_idx = 0;
 	(void)raw_flush(&f.dev);
 	expect_fault(&f, VIRTQ_BAD_INDEX);
@@ -375,9 +385,9 @@ static void test_bad_len(void **state)
 	setup(&f, N, true);
 	post_all(&f);
 	raw_push(&f.dev, 1, UINT32_MAX);
-	assert_int_equal(virtq_ready(&f.vq), 1);
-	assert_true(virtq_take(&f.vq, false, &id, &len));
-	assert_int_equal(f.vq.fault, VIRTQ_OK);
+	assert_int_equal(L->ready(&f.vq, UINT16_MAX), 1);
+	assert_true(L->take(&f.vq, false, &id, &len));
+	assert_int_equal(virtq_fault(&f.vq), VIRTQ_OK);
 	teardown(&f);
 }
 

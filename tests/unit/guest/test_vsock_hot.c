@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* hot_bufs.h in a pair: which buffers circulate, and when the others are posted. */
 #include "drv_fix.h"
+#include "ring_toy.h"
 #include "vsock_priv.h"
 
 #include <setjmp.h>
@@ -38,10 +39,10 @@ static void rx_traffic(struct fixture *f, uint32_t n, uint32_t len, unsigned bur
 			dev_fill(f, id, len, (uint8_t)i);
 		}
 		(void)raw_flush(&f->rx);
-		assert_int_equal(vsock_rx_burst(f->q, pkts, burst), burst);
+		assert_int_equal(f->q->ops->rx_burst(f->q, pkts, burst), burst);
 		for (unsigned i = 0; i < burst; i++)
-			vsock_rx_release(f->q, pkts[i].token);
-		vsock_publish(f->q);
+			f->q->ops->rx_release(f->q, pkts[i].token);
+		f->q->ops->publish(f->q);
 	}
 }
 
@@ -52,15 +53,15 @@ static void tx_traffic(struct fixture *f, uint32_t n, uint32_t len, unsigned lag
 	uint16_t id;
 
 	for (uint32_t done = 0; done < n; done++) {
-		assert_int_equal(vsock_tx_reserve(f->q, &s, 1, len, 0), 1);
+		assert_int_equal(f->q->ops->tx_reserve(f->q, &s, 1, len, 0), 1);
 		if (seen)
 			seen[s.token] = true;
 		drv_commit(f, &s, len, (uint8_t)done);
-		vsock_publish(f->q);
+		f->q->ops->publish(f->q);
 		/* At the end it gives back all. */
 		while ((uint16_t)(f->p->tx.published - f->tx.used_idx) > (done + 1 < n ? lag : 0)) {
 			assert_true(raw_pop(&f->tx, &id));
-			assert_int_equal(f->p->tx.desc[id].len, VSOCK_HDR_LEN + len);
+			assert_int_equal(f->tx.desc[id].len, VSOCK_HDR_LEN + len);
 			(void)raw_push(&f->tx, id, 0);
 		}
 	}
@@ -154,8 +155,8 @@ static void test_cold_buffers_are_used(void **state)
 	tx_traffic(&f, 1000, 64, 0, NULL);
 	assert_int_equal(f.p->hot_tx.ncold, 256 - HOT_MIN);
 	assert_int_equal(vsock_pair_unsent(f.p), 0); /* and takes back what was sent */
-	assert_int_equal(vsock_tx_ready(f.q), vsock_tx_max(f.q));
-	assert_int_equal(vsock_tx_reserve(f.q, s, 256, 64, TX_CTRL), 256);
+	assert_int_equal(f.q->ops->tx_ready(f.q), vsock_tx_max(f.q));
+	assert_int_equal(f.q->ops->tx_reserve(f.q, s, 256, 64, TX_CTRL), 256);
 	for (unsigned i = 0; i < 256; i++)
 		seen[s[i].token] = true;
 	assert_int_equal(count(seen, 256), 256);
@@ -182,8 +183,8 @@ static void look(struct fixture *f, unsigned n)
 	struct rx_pkt pkt;
 
 	while (n--) {
-		assert_int_equal(vsock_rx_burst(f->q, &pkt, 1), 0);
-		vsock_publish(f->q);
+		assert_int_equal(f->q->ops->rx_burst(f->q, &pkt, 1), 0);
+		f->q->ops->publish(f->q);
 	}
 }
 
@@ -216,10 +217,10 @@ static void test_posted_when_armed(void **state)
 	setup(&f, 256, 256, false);
 	rx_traffic(&f, 1024, 64, 16, NULL);
 	assert_int_equal(f.p->hot_rx.nspare, 256 - HOT_MIN);
-	assert_int_equal(vsock_arm(f.q, 0), 0);
+	assert_int_equal(f.q->ops->arm(f.q, 0), 0);
 	assert_int_equal(f.p->hot_rx.nspare, 0);
 	assert_int_equal(dev_gather(&f, ids, 0), 256);
-	vsock_disarm(f.q);
+	f.q->ops->disarm(f.q);
 	teardown(&f);
 }
 
@@ -254,22 +255,22 @@ static void one_large_message(struct fixture *f, unsigned before, bool sleep)
 	rx_traffic(f, before * step, 64, step, NULL);
 	have = dev_gather(f, ids, 0);
 	if (sleep)
-		assert_int_equal(vsock_arm(f->q, 0), 0);
+		assert_int_equal(f->q->ops->arm(f->q, 0), 0);
 	else
 		look(f, HOT_IDLE);
 	assert_int_equal(dev_gather(f, ids, have), ring);
 	for (uint32_t i = 0; i < ring; i++)
 		dev_fill(f, ids[i], 256, (uint8_t)i);
 	assert_int_equal(raw_flush(&f->rx), sleep);
-	vsock_disarm(f->q);
+	f->q->ops->disarm(f->q);
 	while (got < ring) {
-		n = vsock_rx_burst(f->q, pkts, VSOCK_BURST);
+		n = f->q->ops->rx_burst(f->q, pkts, VSOCK_BURST);
 		assert_true(n > 0);
 		for (int i = 0; i < n; i++) {
 			assert_int_equal(pkts[i].hdr.src_port, (uint8_t)got++);
-			vsock_rx_release(f->q, pkts[i].token);
+			f->q->ops->rx_release(f->q, pkts[i].token);
 		}
-		vsock_publish(f->q);
+		f->q->ops->publish(f->q);
 	}
 }
 
@@ -303,26 +304,26 @@ static void test_restart_with_spares(void **state)
 		tx_traffic(&f, 1024, 64, 40, NULL);
 		for (unsigned i = 0; i < 8; i++)
 			assert_true(dev_send(&f, 9, (uint8_t)(0x50 + i), true));
-		assert_int_equal(vsock_rx_burst(f.q, pkts, 8), 8);
+		assert_int_equal(f.q->ops->rx_burst(f.q, pkts, 8), 8);
 		assert_int_equal(f.p->hot_rx.lent, 8);
 		assert_true(f.p->hot_rx.nspare > 0);
 		assert_true(f.p->hot_tx.ncold > 0);
 		vsock_pair_stop(f.p);
 		for (unsigned i = 0; i < 3; i++) /* while down */
-			vsock_rx_release(f.q, pkts[i].token);
+			f.q->ops->rx_release(f.q, pkts[i].token);
 		restart(&f);
 		assert_int_equal(f.p->hot_rx.nspare, 0);
 		assert_int_equal(f.p->hot_rx.lent, 5);
 		assert_int_equal(dev_gather(&f, ids, 0), 251);
 		for (unsigned i = 3; i < 8; i++) {
 			assert_int_equal(pkts[i].seg[0].base[8], 0x50 + i);
-			vsock_rx_release(f.q, pkts[i].token);
+			f.q->ops->rx_release(f.q, pkts[i].token);
 		}
-		assert_int_equal(vsock_arm(f.q, 0), 0);
-		vsock_disarm(f.q);
+		assert_int_equal(f.q->ops->arm(f.q, 0), 0);
+		f.q->ops->disarm(f.q);
 		assert_int_equal(dev_gather(&f, ids, 251), 256);
 		/* those with the device come back as well */
-		assert_int_equal(vsock_tx_reserve(f.q, s, 256, 64, TX_CTRL), 256);
+		assert_int_equal(f.q->ops->tx_reserve(f.q, s, 256, 64, TX_CTRL), 256);
 		for (unsigned i = 0; i < 256; i++)
 			vsock_tx_cancel(f.q, s[i].token);
 		restart(&f);
@@ -345,5 +346,8 @@ int main(void)
 		cmocka_unit_test(test_restart_with_spares),
 	};
 
-	return cmocka_run_group_tests_name("vsock_hot", tests, NULL, NULL);
+	int failed = cmocka_run_group_tests_name("vsock_hot, split rings", tests, NULL, NULL);
+
+	fix_layout(&toy_rings); /* the same functions, compiled for another layout */
+	return failed + cmocka_run_group_tests_name("vsock_hot, toy rings", tests, NULL, NULL);
 }

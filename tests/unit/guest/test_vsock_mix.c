@@ -4,6 +4,7 @@
  * any time, none is lost, none is posted twice.
  */
 #include "drv_fix.h"
+#include "ring_toy.h"
 #include "vsock_priv.h"
 
 #include <setjmp.h>
@@ -90,8 +91,8 @@ static void mix_drv_rx(struct mix *m, uint32_t keep)
 	struct rx_pkt pkts[VSOCK_BURST];
 	unsigned max = 1 + rnd(m, VSOCK_BURST);
 	/* What a session has left comes first. */
-	int n = m->f.p->rest_n ? vsock_rx_rest(m->f.q, pkts, max)
-			       : vsock_rx_burst(m->f.q, pkts, max);
+	int n = m->f.p->rest_n ? m->f.q->ops->rx_rest(m->f.q, pkts, max)
+			       : m->f.q->ops->rx_burst(m->f.q, pkts, max);
 
 	for (int i = 0; i < n; i++) {
 		if (!pkts[i].nseg)
@@ -109,7 +110,7 @@ static void mix_drv_rx(struct mix *m, uint32_t keep)
 		/* Nobody has written into a buffer on loan. */
 		assert_int_equal(*m->lent_base[at], m->lent_fill[at]);
 		m->is_lent[m->lent[at]] = false;
-		vsock_rx_release(m->f.q, m->lent[at]);
+		m->f.q->ops->rx_release(m->f.q, m->lent[at]);
 		m->lent[at] = m->lent[last];
 		m->lent_fill[at] = m->lent_fill[last];
 		m->lent_base[at] = m->lent_base[last];
@@ -119,8 +120,9 @@ static void mix_drv_rx(struct mix *m, uint32_t keep)
 static void mix_drv_tx(struct mix *m, uint32_t max_len)
 {
 	uint32_t len = rnd(m, max_len + 1), room = MAX_RING - m->nheld;
-	unsigned n = vsock_tx_reserve(m->f.q, m->held + m->nheld, 1 + rnd(m, room < 40 ? room : 40),
-				      len, rnd(m, 8) ? 0 : TX_CTRL);
+	unsigned n = m->f.q->ops->tx_reserve(m->f.q, m->held + m->nheld,
+					     1 + rnd(m, room < 40 ? room : 40), len,
+					     rnd(m, 8) ? 0 : TX_CTRL);
 
 	for (; n; n--, m->nheld++) {
 		assert_false(m->is_held[m->held[m->nheld].token]);
@@ -192,7 +194,7 @@ static void mix_end(struct mix *m)
 	for (uint32_t i = 0; i < f->n; i++)
 		assert_true(raw_pop(&f->rx, &id));
 	assert_false(raw_pop(&f->rx, &id));
-	assert_int_equal(vsock_tx_reserve(f->q, s, MAX_RING, 1, TX_CTRL), f->n);
+	assert_int_equal(f->q->ops->tx_reserve(f->q, s, MAX_RING, 1, TX_CTRL), f->n);
 	assert_int_equal(f->q->stats.ring_broken, 0);
 	assert_int_equal(f->q->stats.rx_bad_hdr, 0);
 }
@@ -216,10 +218,10 @@ static void run_mix(uint32_t ring, uint32_t payload, uint32_t rounds, bool shuff
 		mix_drv_tx(m, len);
 		mix_dev_tx(m, shuffle);
 		if (rnd(m, 50) == 0) {
-			(void)vsock_arm(m->f.q, rnd(m, 2) ? rnd(m, 12) : 0);
-			vsock_disarm(m->f.q);
+			(void)m->f.q->ops->arm(m->f.q, rnd(m, 2) ? rnd(m, 12) : 0);
+			m->f.q->ops->disarm(m->f.q);
 		} else {
-			vsock_publish(m->f.q);
+			m->f.q->ops->publish(m->f.q);
 		}
 		if (sessions && rnd(m, 300) == 0)
 			mix_restart(m);
@@ -255,5 +257,8 @@ int main(void)
 		cmocka_unit_test(test_random_mixes_with_sessions),
 	};
 
-	return cmocka_run_group_tests_name("vsock_mix", tests, NULL, NULL);
+	int failed = cmocka_run_group_tests_name("vsock_mix, split rings", tests, NULL, NULL);
+
+	fix_layout(&toy_rings); /* the same functions, compiled for another layout */
+	return failed + cmocka_run_group_tests_name("vsock_mix, toy rings", tests, NULL, NULL);
 }

@@ -1,0 +1,389 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The data path of a pair, written once for all layouts of rings: called by the queue's owner.
+ *
+ * Theory of operation
+ * -------------------
+ * Each function takes the layout as its first argument, always a constant, and is always inlined,
+ * so the compiler sees through the table of verbs. VSOCK_RINGS() makes the functions of one layout
+ * and is the last line of the layout's file, virtqueue_NAME.c. Which layout a pair has is chosen
+ * once a session (vsock_pair_reset), by the function table of its queue. What has nothing to do
+ * with the layout is in vsock_drv.c, what the control thread does in vsock_setup.c.
+ */
+#ifndef ZV_VSOCK_BURST_H
+#define ZV_VSOCK_BURST_H
+
+#include "vsock_priv.h"
+
+#include <limits.h>
+
+#define VSOCK_INLINE static inline __attribute__((always_inline))
+
+VSOCK_INLINE uint8_t *burst_buf(const struct vsock_bufs *b, uint16_t id)
+{
+	return b->base + (size_t)id * b->stride;
+}
+
+VSOCK_INLINE void burst_publish_ring(const struct virtq_layout *ring, struct vsock_pair *p,
+				     struct virtq *vq, const struct virtq_notify *kick)
+{
+	if (virtq_pending(vq) && ring->publish(vq))
+		vsock_kick(p, kick);
+}
+
+/* ---- receive ---- */
+
+/* Gives a receive buffer back to the device, or keeps it for later. */
+VSOCK_INLINE void burst_rx_give(const struct virtq_layout *ring, struct vsock_pair *p, uint16_t id)
+{
+	if (!hot_rx_keep(&p->hot_rx, id, virtq_in_flight(&p->rx)))
+		ring->post(&p->rx, id, vsock_room(&p->rx_bufs));
+}
+
+/* Posts buffers that were kept, up to @want in flight. */
+VSOCK_INLINE void burst_rx_top_up(const struct virtq_layout *ring, struct vsock_pair *p,
+				  uint32_t want)
+{
+	while (p->hot_rx.nspare && virtq_in_flight(&p->rx) < want)
+		ring->post(&p->rx, hot_rx_take(&p->hot_rx), vsock_room(&p->rx_bufs));
+}
+
+/* True while the device has sent an event that the control thread has not dealt with. */
+VSOCK_INLINE bool burst_held_by_event(const struct virtq_layout *ring, struct vsock_pair *p)
+{
+	uint16_t seen;
+
+	if (!p->ev || __builtin_expect(!vsock_event_waits(ring, p->ev, &seen), 1))
+		return false;
+	vsock_nudge(p, seen);
+	return true;
+}
+
+/*
+ * What was used names the buffer, but it comes from the other CPU as well, and only then could the
+ * header be fetched. A device that works in order gives the buffers back as they were posted, so
+ * headers and first payload lines are fetched on that guess, together with the used entries.
+ */
+VSOCK_INLINE void burst_prefetch(const struct vsock_pair *p, uint16_t id)
+{
+	const uint8_t *buf = burst_buf(&p->rx_bufs, id);
+
+	shm_prefetch(buf);
+	shm_prefetch(buf + VSOCK_PAYLOAD_OFF);
+}
+
+/* Takes @n used buffers: number into pkts[].token, written length into pkts[].ndesc. */
+VSOCK_INLINE bool burst_rx_take(const struct virtq_layout *ring, struct vsock_pair *p,
+				struct rx_pkt *pkts, unsigned n)
+{
+	for (unsigned i = 0; i < n; i++)
+		burst_prefetch(p, ring->likely(&p->rx, i));
+	for (unsigned i = 0; i < n; i++) {
+		uint16_t id, guess = ring->likely(&p->rx, 0);
+
+		if (!ring->take(&p->rx, true, &id, &pkts[i].ndesc))
+			return false;
+		if (id != guess)
+			burst_prefetch(p, id);
+		pkts[i].token = id;
+	}
+	return true;
+}
+
+/*
+ * The packet of @len bytes in buffer @id, which is lent when there is payload. False: bad, and
+ * counted.
+ */
+VSOCK_INLINE bool burst_rx_parse(struct vsock_pair *p, uint16_t id, uint32_t len,
+				 struct rx_pkt *pkt, struct pkt_seg *seg)
+{
+	uint8_t *buf = burst_buf(&p->rx_bufs, id);
+
+	if (__builtin_expect(len < VSOCK_HDR_LEN, 0))
+		goto bad;
+	vsock_hdr_get(&pkt->hdr, buf + VSOCK_HDR_OFF);
+	if (p->rx_wipe) /* op 0 is invalid: counted and dropped */
+		memset(buf + VSOCK_HDR_OFF, 0, VSOCK_HDR_LEN);
+	if (__builtin_expect(pkt->hdr.len > len - VSOCK_HDR_LEN, 0))
+		goto bad;
+	pkt->ndesc = 1;
+	pkt->seg = seg;
+	pkt->nseg = pkt->hdr.len != 0;
+	pkt->token = id;
+	if (pkt->nseg) {
+		*seg = (struct pkt_seg){buf + VSOCK_PAYLOAD_OFF, pkt->hdr.len};
+		p->rx_state[id] = RX_LENT;
+		p->hot_rx.lent++;
+	}
+	return true;
+bad:
+	/* 0: unused; a device that stops its rings returns what it holds. */
+	stats_add(&p->tq.stats.rx_bad_hdr, len != 0);
+	return false;
+}
+
+VSOCK_INLINE int burst_rx(const struct virtq_layout *ring, struct transport_queue *q,
+			  struct rx_pkt *pkts, unsigned max)
+{
+	struct vsock_pair *p = vsock_pair_of(q);
+	unsigned n, out = 0;
+	uint32_t bytes = 0, want;
+
+	if (!q->up)
+		return 0;
+	n = ring->ready(&p->rx, max < VSOCK_BURST ? max : VSOCK_BURST);
+	if (n == 0) {
+		if ((p->hot_rx.nspare || virtq_pending(&p->rx)) && hot_rx_idle(&p->hot_rx)) {
+			burst_rx_top_up(ring, p, virtq_size(&p->rx));
+			burst_publish_ring(ring, p, &p->rx, &p->kick_rx);
+		}
+		if (__builtin_expect(virtq_fault(&p->rx), 0))
+			vsock_broken(p, &p->rx);
+		return 0;
+	}
+	/* After ready(): packets sent after an event are not seen before it. Barrier pair [T]. */
+	if (burst_held_by_event(ring, p))
+		return 0;
+	if (__builtin_expect(!burst_rx_take(ring, p, pkts, n), 0)) {
+		vsock_broken(p, &p->rx);
+		return 0;
+	}
+	for (unsigned i = 0; i < n; i++) {
+		uint16_t id = (uint16_t)pkts[i].token;
+		uint32_t len = pkts[i].ndesc;
+		struct rx_pkt *pkt = &pkts[out]; /* out <= i */
+		bool good = burst_rx_parse(p, id, len, pkt, &p->seg[out]);
+
+		if (!good || !pkt->nseg)
+			burst_rx_give(ring, p, id);
+		bytes += good ? pkt->hdr.len : 0;
+		out += good;
+	}
+	want = hot_rx_learn(&p->hot_rx, out, bytes);
+	if (p->hot_rx.nspare)
+		burst_rx_top_up(ring, p, want);
+	return (int)out;
+}
+
+VSOCK_INLINE int burst_rx_rest(const struct virtq_layout *ring, struct transport_queue *q,
+			       struct rx_pkt *pkts, unsigned max)
+{
+	struct vsock_pair *p = vsock_pair_of(q);
+	unsigned out = 0;
+
+	while (p->rest_n && out < max && out < VSOCK_BURST) {
+		const struct vsock_rest *r = &p->rest[p->rest_head++ & (virtq_size(&p->rx) - 1)];
+		bool good;
+
+		p->rest_n--;
+		p->rx_state[r->id] = RX_POSTED;
+		good = burst_rx_parse(p, r->id, r->len, &pkts[out], &p->seg[out]);
+		if ((!good || !pkts[out].nseg) && q->up) /* down: the next start posts it */
+			burst_rx_give(ring, p, r->id);
+		out += good;
+	}
+	return (int)out;
+}
+
+VSOCK_INLINE void burst_rx_release(const struct virtq_layout *ring, struct transport_queue *q,
+				   uint32_t token)
+{
+	struct vsock_pair *p = vsock_pair_of(q);
+
+	if (token >= virtq_size(&p->rx) || p->rx_state[token] != RX_LENT)
+		return;
+	p->rx_state[token] = RX_POSTED;
+	p->hot_rx.lent--;
+	if (q->up)
+		burst_rx_give(ring, p, (uint16_t)token);
+}
+
+/* ---- transmit ---- */
+
+/* Takes back what the device has sent. */
+VSOCK_INLINE void burst_reclaim(const struct virtq_layout *ring, struct vsock_pair *p)
+{
+	uint16_t id;
+	uint32_t ignored;
+
+	for (unsigned n = ring->ready(&p->tx, UINT_MAX); n; n--) {
+		if (!ring->take(&p->tx, false, &id, &ignored))
+			break;
+		hot_tx_put(&p->hot_tx, id, virtq_in_flight(&p->tx));
+	}
+	if (__builtin_expect(virtq_fault(&p->tx), 0))
+		vsock_broken(p, &p->tx);
+}
+
+VSOCK_INLINE unsigned burst_tx_reserve(const struct virtq_layout *ring, struct transport_queue *q,
+				       struct tx_slot *slots, unsigned n, uint32_t len,
+				       unsigned flags)
+{
+	struct vsock_pair *p = vsock_pair_of(q);
+	uint32_t keep = flags & TX_CTRL ? 0 : p->ctrl_keep, have;
+
+	if (!(flags & TX_CTRL))
+		hot_tx_expect(&p->hot_tx, len);
+	if (!q->up)
+		return 0;
+	if (hot_tx_wants_reclaim(&p->hot_tx, n + keep, len)) {
+		burst_reclaim(ring, p);
+		if (!q->up)
+			return 0;
+	}
+	have = hot_tx_free(&p->hot_tx);
+	have = have > keep ? have - keep : 0;
+	if (n > have)
+		n = have;
+	for (unsigned i = 0; i < n; i++) {
+		uint16_t id = hot_tx_take(&p->hot_tx, len);
+		uint8_t *buf = burst_buf(&p->tx_bufs, id);
+
+		/* Both lines were last in the device's cache: their transfers run side by side. */
+		shm_prefetch_write(buf);
+		shm_prefetch_write(buf + VSOCK_PAYLOAD_OFF);
+		p->tx_state[id] = TX_HELD;
+		slots[i].data = buf + VSOCK_PAYLOAD_OFF;
+		slots[i].capacity = p->tx_bufs.payload;
+		slots[i].token = id;
+	}
+	return n;
+}
+
+VSOCK_INLINE void burst_tx_commit(const struct virtq_layout *ring, struct transport_queue *q,
+				  uint32_t token, const struct vsock_hdr *h)
+{
+	struct vsock_pair *p = vsock_pair_of(q);
+
+	if (token >= virtq_size(&p->tx))
+		return;
+	if (__builtin_expect(p->tx_state[token] != TX_HELD || h->len > p->tx_bufs.payload, 0)) {
+		vsock_tx_cancel(q, token);
+		return;
+	}
+	p->tx_state[token] = TX_FREE;
+	vsock_hdr_put(burst_buf(&p->tx_bufs, (uint16_t)token) + VSOCK_HDR_OFF, h);
+	ring->post(&p->tx, (uint16_t)token, VSOCK_HDR_LEN + h->len);
+}
+
+VSOCK_INLINE unsigned burst_tx_ready(const struct virtq_layout *ring, struct transport_queue *q)
+{
+	struct vsock_pair *p = vsock_pair_of(q);
+	uint32_t have;
+
+	if (!q->up)
+		return 0;
+	burst_reclaim(ring, p); /* all there are: somebody waits for more than one */
+	have = hot_tx_free(&p->hot_tx);
+	return q->up && have > p->ctrl_keep ? have - p->ctrl_keep : 0;
+}
+
+/* ---- notifications ---- */
+
+/*
+ * Released receive buffers are published in groups: a publish takes a cache line away from the
+ * device and costs a barrier, and a device that still has a quarter of those that circulate does
+ * not miss them. Small rings have small groups; burst_arm() and HOT_IDLE empty looks leave nothing
+ * behind.
+ */
+VSOCK_INLINE void burst_publish(const struct virtq_layout *ring, struct transport_queue *q)
+{
+	struct vsock_pair *p = vsock_pair_of(q);
+
+	if (!q->up)
+		return;
+	burst_publish_ring(ring, p, &p->tx, &p->kick_tx);
+	if (virtq_pending(&p->rx) >= p->rx_lazy || virtq_with_device(&p->rx) <= p->hot_rx.hot / 4)
+		burst_publish_ring(ring, p, &p->rx, &p->kick_rx);
+}
+
+VSOCK_INLINE int burst_arm(const struct virtq_layout *ring, struct transport_queue *q,
+			   unsigned room)
+{
+	struct vsock_pair *p = vsock_pair_of(q);
+
+	if (!q->up)
+		return 0; /* the control thread wakes the owner when that changes */
+	burst_rx_top_up(ring, p, virtq_size(&p->rx));
+	burst_publish_ring(ring, p, &p->tx, &p->kick_tx);
+	burst_publish_ring(ring, p, &p->rx, &p->kick_rx);
+	if (!ring->arm(&p->rx) && !burst_held_by_event(ring, p))
+		return 1;
+	if (room && (burst_tx_ready(ring, q) >= room || !ring->arm(&p->tx))) {
+		/* Also when a ring was found broken: the owner must learn that its session is over.
+		 */
+		ring->disarm(&p->rx);
+		ring->disarm(&p->tx);
+		return 1;
+	}
+	return 0;
+}
+
+VSOCK_INLINE void burst_disarm(const struct virtq_layout *ring, struct transport_queue *q)
+{
+	struct vsock_pair *p = vsock_pair_of(q);
+
+	ring->disarm(&p->rx);
+	ring->disarm(&p->tx);
+	vsock_clear_call(p);
+}
+
+/*
+ * Makes the functions above for LAYOUT, a constant of this file, and the table NAME of type struct
+ * vsock_rings by which they are chosen (vsock_rings.c).
+ */
+#define VSOCK_RINGS(NAME, LAYOUT)                                                                  \
+	static int NAME##_rx_burst(struct transport_queue *q, struct rx_pkt *pkts, unsigned max)   \
+	{                                                                                          \
+		return burst_rx(&(LAYOUT), q, pkts, max);                                          \
+	}                                                                                          \
+	static int NAME##_rx_rest(struct transport_queue *q, struct rx_pkt *pkts, unsigned max)    \
+	{                                                                                          \
+		return burst_rx_rest(&(LAYOUT), q, pkts, max);                                     \
+	}                                                                                          \
+	static void NAME##_rx_release(struct transport_queue *q, uint32_t token)                   \
+	{                                                                                          \
+		burst_rx_release(&(LAYOUT), q, token);                                             \
+	}                                                                                          \
+	static unsigned NAME##_tx_reserve(struct transport_queue *q, struct tx_slot *slots,        \
+					  unsigned n, uint32_t len, unsigned flags)                \
+	{                                                                                          \
+		return burst_tx_reserve(&(LAYOUT), q, slots, n, len, flags);                       \
+	}                                                                                          \
+	static void NAME##_tx_commit(struct transport_queue *q, uint32_t token,                    \
+				     const struct vsock_hdr *h)                                    \
+	{                                                                                          \
+		burst_tx_commit(&(LAYOUT), q, token, h);                                           \
+	}                                                                                          \
+	static void NAME##_publish(struct transport_queue *q)                                      \
+	{                                                                                          \
+		burst_publish(&(LAYOUT), q);                                                       \
+	}                                                                                          \
+	static unsigned NAME##_tx_ready(struct transport_queue *q)                                 \
+	{                                                                                          \
+		return burst_tx_ready(&(LAYOUT), q);                                               \
+	}                                                                                          \
+	static int NAME##_arm(struct transport_queue *q, unsigned room)                            \
+	{                                                                                          \
+		return burst_arm(&(LAYOUT), q, room);                                              \
+	}                                                                                          \
+	static void NAME##_disarm(struct transport_queue *q)                                       \
+	{                                                                                          \
+		burst_disarm(&(LAYOUT), q);                                                        \
+	}                                                                                          \
+	const struct vsock_rings NAME = {                                                          \
+		.layout = &(LAYOUT),                                                               \
+		.queue = {.rx_burst = NAME##_rx_burst,                                             \
+			  .rx_rest = NAME##_rx_rest,                                               \
+			  .rx_release = NAME##_rx_release,                                         \
+			  .tx_reserve = NAME##_tx_reserve,                                         \
+			  .tx_commit = NAME##_tx_commit,                                           \
+			  .tx_cancel = vsock_tx_cancel,                                            \
+			  .publish = NAME##_publish,                                               \
+			  .tx_max = vsock_tx_max,                                                  \
+			  .tx_ready = NAME##_tx_ready,                                             \
+			  .arm = NAME##_arm,                                                       \
+			  .disarm = NAME##_disarm},                                                \
+	}
+
+#endif
