@@ -35,11 +35,17 @@ static void on_gone(void *ctx)
 	vu_forget_frontend(ctx);
 }
 
+static void on_again(void *ctx)
+{
+	vu_start_again(ctx);
+}
+
 static const struct vu_server_ops server_ops = {
 	.attached = on_attached,
 	.message = on_message,
 	.refused = on_refused,
 	.gone = on_gone,
+	.again = on_again,
 };
 
 /* ---- open and close ---- */

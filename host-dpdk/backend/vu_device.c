@@ -10,6 +10,8 @@
 
 _Static_assert(GUEST_MEM_REGIONS == VU_REGIONS, "a memory table fits");
 
+#define START_AGAIN_NS 100000000u /* until the next try to start a pair */
+
 /* ---- memory ---- */
 
 static void forget_sources(struct guest_mem_src *src, unsigned n)
@@ -214,18 +216,34 @@ static const char *start_error(int err)
 	}
 }
 
+/*
+ * What has kept a pair from starting may pass: loans come back, memory is freed. The frontend has
+ * said all that it has to say, so nobody but us can see to it that there is another try.
+ */
+static void start_failed(struct vu_dev *d, unsigned pair, bool waited, int err)
+{
+	if (!waited)
+		zv_log_limited(&d->log, ZV_LOG_ERR, "%s: queue %u cannot start: %s", d->path, pair,
+			       start_error(err));
+	if (err == -EFAULT || err == -EINVAL)
+		return;
+	d->waiting |= 1u << pair;
+	vu_server_again(d->socket, START_AGAIN_NS);
+}
+
 static void pair_start(struct vu_dev *d, unsigned pair)
 {
 	struct vhost_pair *q = d->queues[pair];
+	bool waited = d->waiting >> pair & 1;
 	struct vhost_pair_setup s;
 	int ret = pair_setup(d, pair, &s);
 
 	if (ret == 0)
 		ret = vhost_pair_start(q, &s);
 	guest_mem_put(s.mem);
+	d->waiting &= ~(1u << pair);
 	if (ret < 0) {
-		zv_log_limited(&d->log, ZV_LOG_ERR, "%s: queue %u cannot start: %s", d->path, pair,
-			       start_error(ret));
+		start_failed(d, pair, waited, ret);
 		return;
 	}
 	snapshot(d, pair, &d->loaded[pair]);
@@ -285,6 +303,14 @@ static void pair_update(struct vu_dev *d, unsigned pair)
 		pair_resume(d, pair, &now);
 	if (ready && !q->loaded)
 		pair_start(d, pair);
+}
+
+void vu_start_again(struct vu_dev *d)
+{
+	for (unsigned i = 0; i < d->nqueues; i++)
+		if (d->waiting >> i & 1)
+			pair_update(d, i);
+	send_reset(d);
 }
 
 void vu_ring_update(struct vu_dev *d, unsigned no)
@@ -366,6 +392,7 @@ void vu_forget_frontend(struct vu_dev *d)
 	d->nsrc = 0;
 	d->features = 0;
 	d->reset_due = false;
+	d->waiting = 0;
 	memset(d->ring, 0, sizeof(d->ring));
 	__atomic_store_n(&d->page_size, 0, __ATOMIC_RELAXED);
 }

@@ -51,7 +51,8 @@ struct vu_dev {
 	unsigned nsrc;
 	struct guest_mem *rings; /* NULL: no memory table */
 	uint64_t page_size;
-	bool reset_due; /* a TRANSPORT_RESET waits for the event ring */
+	bool reset_due;	  /* a TRANSPORT_RESET waits for the event ring */
+	uint32_t waiting; /* bit i: pair i could not start for want of something of ours */
 	bool evt_loaded;
 	struct vhost_ring evt;
 	struct vhost_call evt_call;
@@ -82,6 +83,9 @@ void vu_ring_update(struct vu_dev *d, unsigned no);
 int vu_set_kick(struct vu_dev *d, unsigned vq, int fd);
 /* The same for what its driver is called by. */
 int vu_set_call(struct vu_dev *d, unsigned vq, int fd);
+
+/* Another try to start the pairs that wait. */
+void vu_start_again(struct vu_dev *d);
 
 /* GET_VRING_BASE: stops virtqueue @vq and says where. */
 struct vhost_ring_pos vu_ring_stop(struct vu_dev *d, unsigned vq);

@@ -227,6 +227,10 @@ static void socket_due(struct vu_socket *sk, uint64_t now)
 		else
 			vu_rewatch(&sk->listen, EPOLLIN);
 	}
+	if (sk->again <= now) {
+		sk->again = UINT64_MAX;
+		sk->c.ops->again(sk->c.ctx);
+	}
 	for (c = TAILQ_FIRST(&sk->conns); c; c = after) {
 		after = TAILQ_NEXT(c, next);
 		if (c->deadline > now)
@@ -250,6 +254,7 @@ static void run_timers(uint64_t now)
 	TAILQ_FOREACH(sk, &server.sockets, next) {
 		socket_due(sk, now);
 		next = sk->retry < next ? sk->retry : next;
+		next = sk->again < next ? sk->again : next;
 		TAILQ_FOREACH(c, &sk->conns, next)
 			next = c->deadline < next ? c->deadline : next;
 	}
@@ -420,8 +425,9 @@ int vu_server_add(struct vu_socket **out, const struct vu_socket_config *c)
 	if (!sk->c.stall_ns)
 		sk->c.stall_ns = VU_STALL_NS;
 	sk->listen = (struct vu_source){on_accept, -1};
-	sk->retry = UINT64_MAX;
+	sk->retry = sk->again = UINT64_MAX;
 	TAILQ_INIT(&sk->conns);
+	*out = sk;
 	ret = c->client ? 0 : listen_on(sk);
 	if (ret == 0) {
 		pthread_mutex_lock(&server.life);
@@ -430,10 +436,15 @@ int vu_server_add(struct vu_socket **out, const struct vu_socket_config *c)
 	}
 	if (ret < 0) {
 		socket_free(sk);
+		*out = NULL;
 		return ret;
 	}
-	*out = sk;
 	return 0;
+}
+
+void vu_server_again(struct vu_socket *sk, uint64_t ns)
+{
+	sk->again = vu_in(ns);
 }
 
 void vu_server_remove(struct vu_socket *sk)

@@ -57,6 +57,8 @@ struct vu_server_ops {
 	void (*refused)(void *ctx, const struct vu_msg *m);
 	/* The frontend is gone. */
 	void (*gone)(void *ctx);
+	/* The time of vu_server_again() has come. NULL: it is never called. */
+	void (*again)(void *ctx);
 };
 
 /* Who keeps the state of feature negotiation. One link a frontend. */
@@ -84,8 +86,9 @@ struct vu_socket_config {
 struct vu_socket;
 
 /*
- * Listens, or begins to connect. The first one starts the control thread. 0 and *out; -errno with
- * zv_err() text: the path is in use, may not be written to, or there are no descriptors left.
+ * Listens, or begins to connect. The first one starts the control thread. 0 and *out, which is set
+ * before any op is called; -errno with zv_err() text: the path is in use, may not be written to, or
+ * there are no descriptors left.
  */
 int vu_server_add(struct vu_socket **out, const struct vu_socket_config *c);
 /*
@@ -93,5 +96,7 @@ int vu_server_add(struct vu_socket **out, const struct vu_socket_config *c);
  * here. The last one stops the control thread. Not from an op.
  */
 void vu_server_remove(struct vu_socket *e);
+/* ops->again once, in @ns; an earlier call is replaced. From an op only. */
+void vu_server_again(struct vu_socket *sk, uint64_t ns);
 
 #endif

@@ -306,6 +306,78 @@ static void broken(void **state)
 	ops->close(d);
 }
 
+/* The control thread may have the queue for a moment. */
+static void enter(struct transport_queue *q)
+{
+	while (!quiesce_enter(&q->qs))
+		sched_yield();
+}
+
+/* A packet of the guest's, taken and not given back. */
+static uint32_t hold_one(struct front *f, struct transport_queue *q)
+{
+	struct vsock_hdr rw = {3, 2, 1024, 80, 4, 1, VSOCK_OP_RW, 0, 65536, 0};
+	struct rx_pkt p[4];
+
+	vsock_hdr_put(f->g.mem + G_DATA, &rw);
+	drv_desc(&f->ring[1], 0, D, VSOCK_HDR_LEN + 4, 0, 0);
+	drv_offer(&f->ring[1], 0);
+	enter(q);
+	assert_int_equal(q->ops->rx_burst(q, p, 4), 1);
+	quiesce_leave(&q->qs);
+	return p[0].token;
+}
+
+static void give_back(struct transport_queue *q, uint32_t token)
+{
+	enter(q);
+	q->ops->rx_release(q, token);
+	quiesce_leave(&q->qs);
+}
+
+/* Loans of former sessions keep a pair down until they come back; the frontend has nothing to do.
+ */
+static void starts_when_loans_come_back(void **state)
+{
+	struct transport_dev *d = open_dev(sock_a, 3);
+	struct transport_queue *q = ops->queue(d, 0);
+	uint32_t token[VHOST_RETIRED], n = 0;
+	struct front f;
+
+	(void)state;
+	while (n < VHOST_RETIRED) {
+		front_make(&f, sock_a, 3);
+		pair_setup(&f, 0, 1);
+		wait_up(q, 1);
+		token[n++] = hold_one(&f, q);
+		front_free(&f);
+		wait_up(q, 0);
+	}
+	front_make(&f, sock_a, 3);
+	pair_setup(&f, 0, 1);
+	assert_int_equal(q->up, 0);
+	give_back(q, token[--n]);
+	wait_up(q, 1);
+	exchange(&f, q, 0, 1);
+	/* one that goes while it waits is forgotten */
+	token[n++] = hold_one(&f, q);
+	front_free(&f);
+	wait_up(q, 0);
+	front_make(&f, sock_a, 3);
+	pair_setup(&f, 0, 1);
+	assert_int_equal(q->up, 0);
+	front_free(&f);
+	while (n)
+		give_back(q, token[--n]);
+	front_make(&f, sock_a, 3);
+	assert_int_equal(q->up, 0);
+	pair_setup(&f, 0, 1);
+	wait_up(q, 1);
+	exchange(&f, q, 0, 1);
+	front_free(&f);
+	ops->close(d);
+}
+
 /* Rings outside guest memory, a table that drops them, nonsense: refused, and nobody falls over. */
 static void bad_frontend(void **state)
 {
@@ -355,6 +427,7 @@ int main(void)
 		cmocka_unit_test(session),
 		cmocka_unit_test(successor),
 		cmocka_unit_test(broken),
+		cmocka_unit_test(starts_when_loans_come_back),
 		cmocka_unit_test(bad_frontend),
 	};
 	int ret;

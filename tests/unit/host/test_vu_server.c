@@ -127,7 +127,7 @@ static void on_gone(void *ctx)
 	__atomic_add_fetch(&((struct device *)ctx)->gone, 1, __ATOMIC_SEQ_CST);
 }
 
-static const struct vu_server_ops ops = {on_attached, on_message, on_refused, on_gone};
+static const struct vu_server_ops ops = {on_attached, on_message, on_refused, on_gone, NULL};
 
 static char dir[] = "/tmp/zvsock-server-XXXXXX";
 static struct device dev[2];
