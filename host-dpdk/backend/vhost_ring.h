@@ -233,7 +233,7 @@ int vhost_ring_move(struct vhost_ring *r, const struct vhost_ring_area *a,
 		    const struct guest_mem *mem);
 
 /* Marks the ring broken; returns -EPROTO. */
-int vhost_ring_break(struct vhost_ring *r, enum vhost_ring_fault why);
+int vhost_ring_break(struct vhost_ring *r, enum vhost_ring_fault why) __attribute__((cold));
 
 /* Most segments that a chain of this ring can have, without an IOMMU. */
 static inline uint32_t vhost_ring_chain_max(const struct vhost_ring *r)
