@@ -20,7 +20,7 @@
 
 struct fix {
 	struct guest g;
-	struct drv rx, tx;
+	struct drv from, to;	   /* the rings of packets from and to the guest */
 	struct guest_iommu *iommu; /* of the sessions that start; NULL: none */
 	struct vhost_pair *q;
 	struct transport_queue *tq;
@@ -32,8 +32,8 @@ struct fix {
 static inline void fill_setup(struct fix *f, struct vhost_pair_setup *s, struct guest_mem *gm)
 {
 	*s = (struct vhost_pair_setup){.mem = gm, .iommu = f->iommu, .features = FEATURES};
-	s->ring[VHOST_TO_GUEST] = drv_area(&f->rx, f->g.gm);
-	s->ring[VHOST_FROM_GUEST] = drv_area(&f->tx, f->g.gm);
+	s->ring[VHOST_TO_GUEST] = drv_area(&f->to, f->g.gm);
+	s->ring[VHOST_FROM_GUEST] = drv_area(&f->from, f->g.gm);
 }
 
 /* A payload map of its own for each session, as vu_device.c makes it. */
@@ -61,8 +61,8 @@ static inline void fresh(struct fix *f, uint16_t size)
 	struct vhost_pair_bases b;
 
 	(void)vhost_pair_stop(f->q, &b);
-	drv_make(&f->rx, &f->g, 0, size);
-	drv_make(&f->tx, &f->g, 1, size);
+	drv_make(&f->to, &f->g, 0, size);
+	drv_make(&f->from, &f->g, 1, size);
 	f->top = G_DATA;
 	start(f);
 }
@@ -113,10 +113,10 @@ static inline uint64_t put_packet(struct fix *f, uint32_t hdr_len, uint32_t payl
 	return off;
 }
 
-static inline void offer_rx(struct fix *f, uint16_t i, uint32_t len)
+static inline void offer_empty(struct fix *f, uint16_t i, uint32_t len)
 {
-	drv_desc(&f->rx, i, D + i * 0x1000ull, len, WRITE, 0);
-	drv_offer(&f->rx, i);
+	drv_desc(&f->to, i, D + i * 0x1000ull, len, WRITE, 0);
+	drv_offer(&f->to, i);
 }
 
 /* Commits @slot with @len bytes; the driver finds header and payload at chain @id. */

@@ -108,14 +108,14 @@ static inline void packet_at(struct fix *f, uint64_t off, uint32_t len)
 static inline void offer_packet(struct fix *f, uint16_t i, uint64_t off, uint32_t len)
 {
 	packet_at(f, off, len);
-	drv_desc(&f->tx, i, IO + off, HDR + len, 0, 0);
-	drv_offer(&f->tx, i);
+	drv_desc(&f->from, i, IO + off, HDR + len, 0, 0);
+	drv_offer(&f->from, i);
 }
 
 static inline void offer_buffer(struct fix *f, uint16_t i, uint64_t off, uint32_t len)
 {
-	drv_desc(&f->rx, i, IO + off, len, WRITE, 0);
-	drv_offer(&f->rx, i);
+	drv_desc(&f->to, i, IO + off, len, WRITE, 0);
+	drv_offer(&f->to, i);
 }
 
 static inline int burst(struct fix *f)

@@ -17,7 +17,7 @@ static void expect_wait(struct fix *f, uint64_t off)
 	assert_int_equal(burst(f), 0);
 	assert_int_equal(t.asked, asked);
 	f->tq->ops->publish(f->tq);
-	assert_false(drv_used(&f->tx, &(uint32_t){0}, &(uint32_t){0}));
+	assert_false(drv_used(&f->from, &(uint32_t){0}, &(uint32_t){0}));
 	assert_int_equal(f->tq->ops->arm(f->tq, 0), 0);
 	f->tq->ops->disarm(f->tq);
 	assert_int_equal(f->tq->ops->arm(f->tq, 0), 0);
@@ -40,14 +40,14 @@ static void a_missing_packet_holds_back_what_is_behind_it(void **state)
 	assert_int_equal(burst(f), 1);
 	check_packet(f, 0, 100);
 	f->tq->ops->publish(f->tq);
-	assert_used(&f->tx, 0, 0);
+	assert_used(&f->from, 0, 0);
 	expect_wait(f, BUF + PAGE);
 	assert_int_equal(burst(f), 2);
 	check_packet(f, 0, 100);
 	check_packet(f, 1, 100);
 	f->tq->ops->publish(f->tq);
-	assert_used(&f->tx, 1, 0);
-	assert_used(&f->tx, 2, 0);
+	assert_used(&f->from, 1, 0);
+	assert_used(&f->from, 2, 0);
 	assert_int_equal(t.writes, 0);
 	/* an answer to another question makes it look again, and wait again */
 	offer_packet(f, 3, BUF, 5);
@@ -89,13 +89,13 @@ static void any_part_of_a_packet_can_be_missing(void **state)
 			packet_at(f, G_DATA, 100);
 			for (unsigned i = 0; i < n; i++, at += PAGE) {
 				memcpy(f->g.mem + at, f->g.mem + G_DATA + done, cut[i]);
-				drv_desc(&f->tx, i, IO + at, cut[i], i + 1 < n ? NEXT : 0,
+				drv_desc(&f->from, i, IO + at, cut[i], i + 1 < n ? NEXT : 0,
 					 (uint16_t)(i + 1));
 				done += cut[i];
 				used |= at / PAGE == page / PAGE ||
 					(at + cut[i] - 1) / PAGE == page / PAGE;
 			}
-			drv_offer(&f->tx, 0);
+			drv_offer(&f->from, 0);
 			t.page[page / PAGE].state = MISSING;
 			if (used)
 				expect_wait(f, page);
@@ -116,8 +116,8 @@ static void a_buffer_can_be_in_pieces(void **state)
 	memcpy(f->g.mem + BUF + PAGE, bytes + PAGE, PAGE);
 	memcpy(f->g.mem + BUF, bytes + 2 * PAGE, PAGE);
 	swap_pages(BUF, BUF + 2 * PAGE);
-	drv_desc(&f->tx, 0, IO + BUF, HDR + 2 * PAGE + 500, 0, 0);
-	drv_offer(&f->tx, 0);
+	drv_desc(&f->from, 0, IO + BUF, HDR + 2 * PAGE + 500, 0, 0);
+	drv_offer(&f->from, 0);
 	assert_int_equal(burst(f), 1);
 	assert_int_equal(f->pkt[0].nseg, 3);
 	check_packet(f, 0, 2 * PAGE + 500);
@@ -146,7 +146,7 @@ static void an_indirect_table_can_be_missing(void **state)
 	for (unsigned i = 0; i < 3; i++) {
 		restart(f);
 		packet_at(f, buf, 100);
-		offer_table(f, &f->tx, table, buf, 0);
+		offer_table(f, &f->from, table, buf, 0);
 		t.page[miss[i] / PAGE].state = MISSING;
 		expect_wait(f, miss[i]);
 		assert_int_equal(burst(f), 1);
@@ -189,7 +189,7 @@ static void a_missing_buffer_is_no_buffer(void **state)
 	t.page[(BUF + PAGE) / PAGE].state = MISSING;
 	assert_int_equal(reserve(f, 4), 1);
 	send_one(f, f->slot, 5);
-	assert_used(&f->rx, 0, HDR + 5);
+	assert_used(&f->to, 0, HDR + 5);
 	t.asked = 0;
 	t.io.changes++;
 	expect_no_buffer(f, BUF + PAGE);
@@ -197,7 +197,7 @@ static void a_missing_buffer_is_no_buffer(void **state)
 	for (unsigned i = 0; i < 2; i++) {
 		assert_int_equal(f->slot[i].capacity, 1000 - HDR);
 		send_one(f, &f->slot[i], 5);
-		assert_used(&f->rx, i + 1, HDR + 5);
+		assert_used(&f->to, i + 1, HDR + 5);
 	}
 	assert_int_equal(f->g.mem[BUF + PAGE + HDR], 1);
 	assert_true(t.writes > 0);
@@ -213,18 +213,18 @@ static void any_part_of_a_buffer_can_be_missing(void **state)
 
 		restart(f);
 		if (miss < 2) { /* header and payload apart */
-			drv_desc(&f->rx, 0, IO + BUF, HDR, WRITE | NEXT, 1);
-			drv_desc(&f->rx, 1, IO + BUF + PAGE, 100, WRITE, 0);
-			drv_offer(&f->rx, 0);
+			drv_desc(&f->to, 0, IO + BUF, HDR, WRITE | NEXT, 1);
+			drv_desc(&f->to, 1, IO + BUF + PAGE, 100, WRITE, 0);
+			drv_offer(&f->to, 0);
 		} else {
-			offer_table(f, &f->rx, table, BUF + 8 * PAGE, WRITE);
+			offer_table(f, &f->to, table, BUF + 8 * PAGE, WRITE);
 		}
 		t.page[page[miss] / PAGE].state = MISSING;
 		expect_no_buffer(f, page[miss]);
 		assert_int_equal(reserve(f, 4), 1);
 		assert_int_equal(f->slot[0].capacity, 100);
 		send_one(f, f->slot, 100);
-		assert_used(&f->rx, 0, HDR + 100);
+		assert_used(&f->to, 0, HDR + 100);
 	}
 }
 
@@ -240,7 +240,7 @@ static void a_header_can_straddle_pieces(void **state)
 	assert_int_equal(reserve(f, 1), 1);
 	assert_int_equal(f->slot[0].capacity, 1000 - HDR);
 	send_one(f, f->slot, 7);
-	assert_used(&f->rx, 0, HDR + 7);
+	assert_used(&f->to, 0, HDR + 7);
 	vsock_hdr_put(wire, &h);
 	memcpy(got, f->g.mem + BUF + PAGE - 10, 10);
 	memcpy(got + 10, f->g.mem + BUF + 5 * PAGE, HDR - 10);
@@ -271,7 +271,7 @@ static void a_header_whose_place_is_forgotten_is_sent_later(void **state)
 	asked = t.asked;
 	f->tq->ops->publish(f->tq);
 	f->tq->ops->disarm(f->tq);
-	assert_false(drv_used(&f->rx, &(uint32_t){0}, &(uint32_t){0}));
+	assert_false(drv_used(&f->to, &(uint32_t){0}, &(uint32_t){0}));
 	assert_int_equal(reserve(f, 1), 0);
 	assert_int_equal(t.asked, asked);
 	assert_int_equal(f->tq->ops->arm(f->tq, 1), 0);
@@ -279,12 +279,12 @@ static void a_header_whose_place_is_forgotten_is_sent_later(void **state)
 	set_page(f, BUF + PAGE, KNOWN);
 	assert_int_equal(f->tq->ops->arm(f->tq, 0), 1);
 	f->tq->ops->publish(f->tq);
-	assert_used(&f->rx, 0, HDR + 3);
-	assert_used(&f->rx, 1, HDR + 3);
+	assert_used(&f->to, 0, HDR + 3);
+	assert_used(&f->to, 1, HDR + 3);
 	assert_int_equal(f->q->nlate, 0);
 	assert_int_equal(reserve(f, 1), 1);
 	send_one(f, f->slot, 1);
-	assert_used(&f->rx, 2, HDR + 1);
+	assert_used(&f->to, 2, HDR + 1);
 }
 
 /* The session ends meanwhile: the driver has the chain back, unused. */
@@ -301,7 +301,7 @@ static void a_waiting_packet_ends_with_its_session(void **state)
 	f->tq->ops->tx_commit(f->tq, f->slot[0].token, &h);
 	assert_int_equal(f->q->nlate, 1);
 	assert_true(vhost_pair_stop(f->q, &b));
-	assert_used(&f->rx, 0, 0);
+	assert_used(&f->to, 0, 0);
 	assert_int_equal(f->q->nlate, 0);
 	assert_null(f->q->retired);
 }
@@ -333,7 +333,7 @@ static void what_is_denied_breaks_the_ring(void **state)
 	set_page(f, BUF, DENIED);
 	broken(f, VHOST_RING_BAD_ADDR);
 	restart(f);
-	offer_table(f, &f->tx, BUF, BUF + 8 * PAGE, 0);
+	offer_table(f, &f->from, BUF, BUF + 8 * PAGE, 0);
 	t.page[(BUF + PAGE) / PAGE].state = DENIED;
 	broken(f, VHOST_RING_IND_ADDR);
 	restart(f);
@@ -359,8 +359,8 @@ static void a_chain_in_too_many_pieces_breaks_the_ring(void **state)
 		e[i] = (struct vring_desc){IO + BUF + PAGE - 1, 2, i + 1 < n ? NEXT : 0,
 					   (uint16_t)(i + 1)};
 	swap_pages(BUF + PAGE, BUF + 5 * PAGE);
-	drv_desc(&f->tx, 0, IO + G_DATA, n * 16, IND, 0);
-	drv_offer(&f->tx, 0);
+	drv_desc(&f->from, 0, IO + G_DATA, n * 16, IND, 0);
+	drv_offer(&f->from, 0);
 	broken(f, VHOST_RING_PIECES);
 }
 
@@ -387,9 +387,9 @@ static void a_loan_that_cannot_be_found_again_is_counted(void **state)
 	struct vhost_pair_bases b;
 
 	packet_at(f, BUF, 100);
-	drv_desc(&f->tx, 0, IO + BUF, HDR + 50, NEXT, 1);
-	drv_desc(&f->tx, 1, IO + BUF + HDR + 50, 50, 0, 0);
-	drv_offer(&f->tx, 0);
+	drv_desc(&f->from, 0, IO + BUF, HDR + 50, NEXT, 1);
+	drv_desc(&f->from, 1, IO + BUF + HDR + 50, 50, 0, 0);
+	drv_offer(&f->from, 0);
 	assert_int_equal(burst(f), 1);
 	assert_int_equal(f->pkt[0].nseg, 2);
 	set_page(f, BUF, MISSING);
@@ -406,8 +406,8 @@ static void sessions_with_and_without_follow_each_other(void **state)
 	f->iommu = NULL;
 	fresh(f, N);
 	packet_at(f, BUF, 10);
-	drv_desc(&f->tx, 0, G_GPA + BUF, HDR + 10, 0, 0);
-	drv_offer(&f->tx, 0);
+	drv_desc(&f->from, 0, G_GPA + BUF, HDR + 10, 0, 0);
+	drv_offer(&f->from, 0);
 	assert_int_equal(burst(f), 1);
 	check_packet(f, 0, 10);
 	f->iommu = &t.io;

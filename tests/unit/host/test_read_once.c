@@ -45,8 +45,8 @@ static void test_packets_of_one_descriptor_are_read_once(void **state)
 
 	for (uint16_t i = 0; i < 3; i++) {
 		off[i] = put_packet(f, 100, 100);
-		drv_desc(&f->tx, i, G_GPA + off[i], HDR + 100, 0, 0);
-		drv_offer(&f->tx, i);
+		drv_desc(&f->from, i, G_GPA + off[i], HDR + 100, 0, 0);
+		drv_offer(&f->from, i);
 	}
 	watch_ring(r);
 	for (unsigned i = 0; i < 3; i++)
@@ -73,9 +73,9 @@ static void test_a_chain_of_two_is_read_once_by_the_walk(void **state)
 	uint64_t off = put_packet(f, 100, 100);
 	int n;
 
-	drv_desc(&f->tx, 0, G_GPA + off, HDR, NEXT, 1);
-	drv_desc(&f->tx, 1, G_GPA + off + HDR, 100, 0, 0);
-	drv_offer(&f->tx, 0);
+	drv_desc(&f->from, 0, G_GPA + off, HDR, NEXT, 1);
+	drv_desc(&f->from, 1, G_GPA + off + HDR, 100, 0, 0);
+	drv_offer(&f->from, 0);
 	once_watch(&vhost_split_table(r)[1], sizeof(struct vring_desc));
 	once_watch(vhost_split_avail(r), 6 + 2 * r->area.size);
 	once_begin();
@@ -95,7 +95,7 @@ static void test_receive_buffers_of_the_guest_are_read_once(void **state)
 	unsigned n;
 
 	for (uint16_t i = 0; i < 16; i++)
-		offer_rx(f, i, HDR + 64);
+		offer_empty(f, i, HDR + 64);
 	watch_ring(r);
 	once_watch(host_va(f, G_DATA), HDR);
 	once_begin();

@@ -23,44 +23,44 @@ static void broken(struct fix *f, uint32_t session)
 	f->tq->stats.ring_broken = f->tq->stats.rx_bad_chain = 0;
 }
 
-static void broken_rings(void **state)
+static void a_broken_ring_ends_the_session(void **state)
 {
 	struct fix *f = *state;
 	uint64_t off = put_packet(f, 8, 8);
 	uint32_t held;
 
 	/* a good packet is held and another one comes before the bad chain */
-	drv_desc(&f->tx, 0, G_GPA + off, HDR + 8, 0, 0);
-	drv_desc(&f->tx, 1, G_GPA + off, HDR + 8, NEXT, 1);
-	drv_offer(&f->tx, 0);
+	drv_desc(&f->from, 0, G_GPA + off, HDR + 8, 0, 0);
+	drv_desc(&f->from, 1, G_GPA + off, HDR + 8, NEXT, 1);
+	drv_offer(&f->from, 0);
 	assert_int_equal(f->tq->ops->rx_burst(f->tq, f->pkt, 64), 1);
 	held = f->pkt[0].token;
-	drv_offer(&f->tx, 0);
-	drv_offer(&f->tx, 1);
+	drv_offer(&f->from, 0);
+	drv_offer(&f->from, 1);
 	assert_int_equal(f->tq->ops->rx_burst(f->tq, f->pkt, 64), 0);
 	broken(f, 1);
 	f->tq->ops->rx_release(f->tq, held);
 	/* heads, avail index */
 	fresh(f, N);
-	drv_offer(&f->tx, N);
+	drv_offer(&f->from, N);
 	assert_int_equal(f->tq->ops->rx_burst(f->tq, f->pkt, 64), 0);
 	broken(f, 3);
 	fresh(f, N);
-	f->tx.avail->idx = N + 1;
+	f->from.avail->idx = N + 1;
 	assert_int_equal(f->tq->ops->rx_burst(f->tq, f->pkt, 64), 0);
 	broken(f, 5);
 	/* a receive buffer of less than a header, alone or behind good ones */
 	for (unsigned good = 0; good < 3; good++) {
 		fresh(f, N);
 		for (unsigned i = 0; i < good; i++)
-			offer_rx(f, (uint16_t)i, 100);
-		offer_rx(f, (uint16_t)good, HDR - 1);
+			offer_empty(f, (uint16_t)i, 100);
+		offer_empty(f, (uint16_t)good, HDR - 1);
 		assert_int_equal(f->tq->ops->tx_reserve(f->tq, f->slot, 64, 1, 0), 0);
 		broken(f, 7 + 2 * good);
 	}
 	/* the same found out by tx_ready: the next rx_burst says so */
 	fresh(f, N);
-	f->rx.avail->idx = 0x8000;
+	f->to.avail->idx = 0x8000;
 	assert_false(f->tq->ops->tx_ready(f->tq));
 	assert_int_equal(f->tq->ops->rx_burst(f->tq, f->pkt, 64), 0);
 	broken(f, 13);
@@ -71,23 +71,23 @@ static void broken_rings(void **state)
 	broken(f, 15);
 	/* it can be started again, and works */
 	fresh(f, N);
-	offer_rx(f, 0, 100);
+	offer_empty(f, 0, 100);
 	assert_int_equal(f->tq->ops->tx_reserve(f->tq, f->slot, 64, 1, 0), 1);
 	send_one(f, f->slot, 5);
-	assert_used(&f->rx, 0, HDR + 5);
+	assert_used(&f->to, 0, HDR + 5);
 }
 
 /* A header that straddles is placed by a second walk; the driver may have changed the chain. */
-static void changed_chain(void **state)
+static void a_chain_changed_after_reserve_is_checked_again(void **state)
 {
 	struct fix *f = *state;
 	struct vsock_hdr h = hdr_of(0);
 
-	drv_desc(&f->rx, 0, D, 20, WRITE | NEXT, 1);
-	drv_desc(&f->rx, 1, D + 100, 100, WRITE, 0);
-	drv_offer(&f->rx, 0);
+	drv_desc(&f->to, 0, D, 20, WRITE | NEXT, 1);
+	drv_desc(&f->to, 1, D + 100, 100, WRITE, 0);
+	drv_offer(&f->to, 0);
 	assert_int_equal(f->tq->ops->tx_reserve(f->tq, f->slot, 64, 1, 0), 1);
-	f->rx.desc[1].addr = G_GPA + G_SIZE;
+	f->to.desc[1].addr = G_GPA + G_SIZE;
 	f->tq->ops->tx_commit(f->tq, f->slot[0].token, &h);
 	assert_int_equal(f->q->to_guest.broken, VHOST_RING_BAD_ADDR);
 	broken(f, 1);
@@ -118,17 +118,17 @@ static void what_was_sent_is_kept(void **state)
 	take_rest(f);
 	for (unsigned i = 0; i < 3; i++) {
 		off[i] = put_packet(f, i == 2 ? 0 : 8, i == 2 ? 0 : 8);
-		drv_desc(&f->tx, (uint16_t)i, G_GPA + off[i], HDR + (i == 2 ? 0 : 8), 0, 0);
-		drv_offer(&f->tx, (uint16_t)i);
+		drv_desc(&f->from, (uint16_t)i, G_GPA + off[i], HDR + (i == 2 ? 0 : 8), 0, 0);
+		drv_offer(&f->from, (uint16_t)i);
 	}
 	memset(&f->g.mem[off[0] + HDR], 0x11, 8);
 	memset(&f->g.mem[off[1] + HDR], 0x22, 8);
 	assert_int_equal(f->tq->ops->rx_rest(f->tq, f->pkt, 64), 0);
 	assert_true(vhost_pair_stop(f->q, &b));
 	assert_int_equal(b.base[VHOST_FROM_GUEST].v, 3);
-	assert_used(&f->tx, 2, 0);
-	assert_used(&f->tx, 0, 0);
-	assert_used(&f->tx, 1, 0);
+	assert_used(&f->from, 2, 0);
+	assert_used(&f->from, 0, 0);
+	assert_used(&f->from, 1, 0);
 	memset(&f->g.mem[off[0]], 0xee, HDR + 8); /* the driver has its buffers back */
 	assert_int_equal(f->tq->ops->rx_burst(f->tq, f->pkt, 64), 0);
 	assert_int_equal(f->tq->ops->rx_rest(f->tq, f->pkt, 1), 1);
@@ -161,8 +161,8 @@ static void what_is_kept_is_bounded(void **state)
 	for (unsigned round = 0; kept <= VHOST_KEPT_MAX / big && round < 10000; round++) {
 		off = put_packet(f, big, 0);
 		for (uint16_t i = 0; i < N; i++) {
-			drv_desc(&f->tx, i, G_GPA + off, HDR + big, 0, 0);
-			drv_offer(&f->tx, i);
+			drv_desc(&f->from, i, G_GPA + off, HDR + big, 0, 0);
+			drv_offer(&f->from, i);
 		}
 		assert_true(vhost_pair_stop(f->q, &b));
 		kept = f->q->nkept;
@@ -175,7 +175,7 @@ static void what_is_kept_is_bounded(void **state)
 	take_rest(f);
 }
 
-static void stop_returns_all(void **state)
+static void a_stop_returns_every_chain(void **state)
 {
 	struct fix *f = *state;
 	uint64_t off = put_packet(f, 8, 8);
@@ -184,13 +184,13 @@ static void stop_returns_all(void **state)
 	struct vsock_hdr h = hdr_of(1);
 	struct vhost_pair_bases b;
 
-	drv_desc(&f->tx, 7, G_GPA + off, HDR + 8, 0, 0);
-	drv_offer(&f->tx, 7);
+	drv_desc(&f->from, 7, G_GPA + off, HDR + 8, 0, 0);
+	drv_offer(&f->from, 7);
 	assert_int_equal(f->tq->ops->rx_burst(f->tq, f->pkt, 64), 1);
 	rx_token = f->pkt[0].token;
 	held = f->pkt[0].seg[0].base;
 	for (unsigned i = 0; i < 3; i++)
-		offer_rx(f, (uint16_t)i, 1000);
+		offer_empty(f, (uint16_t)i, 1000);
 	assert_int_equal(f->tq->ops->tx_reserve(f->tq, f->slot, 2, 1, 0), 2);
 	tx_token = f->slot[1].token;
 	reserved = f->slot[1].data;
@@ -203,9 +203,9 @@ static void stop_returns_all(void **state)
 	assert_int_equal(f->tq->session, 2);
 	assert_int_equal(b.base[VHOST_FROM_GUEST].v, 1);
 	assert_int_equal(b.base[VHOST_TO_GUEST].v, 2);
-	assert_used(&f->tx, 7, 0);
-	assert_used(&f->rx, 0, 0);
-	assert_used(&f->rx, 1, 0);
+	assert_used(&f->from, 7, 0);
+	assert_used(&f->to, 0, 0);
+	assert_used(&f->to, 1, 0);
 	/* what is on loan is private memory now, and holds what it held */
 	memset(f->g.mem + off + HDR, 0x77, 8);
 	assert_int_equal(held[0], 1);
@@ -225,10 +225,10 @@ static void stop_returns_all(void **state)
 	f->tq->ops->tx_commit(f->tq, tx_token, &h);
 	assert_null(f->q->retired); /* and the memory is gone with the last */
 	f->tq->ops->publish(f->tq);
-	assert_false(drv_used(&f->tx, &(uint32_t){0}, &(uint32_t){0}));
-	assert_false(drv_used(&f->rx, &(uint32_t){0}, &(uint32_t){0}));
+	assert_false(drv_used(&f->from, &(uint32_t){0}, &(uint32_t){0}));
+	assert_false(drv_used(&f->to, &(uint32_t){0}, &(uint32_t){0}));
 	send_one(f, f->slot, 3);
-	assert_used(&f->rx, 2, HDR + 3);
+	assert_used(&f->to, 2, HDR + 3);
 	/* given back twice, or never given: nothing happens */
 	f->tq->ops->rx_release(f->tq, rx_token);
 	f->tq->ops->tx_cancel(f->tq, tx_token);
@@ -237,14 +237,14 @@ static void stop_returns_all(void **state)
 }
 
 /* Stale tokens do not eat up the records of the next sessions. */
-static void many_stale(void **state)
+static void tokens_of_ended_sessions_take_no_room(void **state)
 {
 	struct fix *f = *state;
 	uint32_t stale[10][N];
 
 	for (unsigned s = 0; s < 10; s++) {
 		for (unsigned i = 0; i < N; i++)
-			offer_rx(f, (uint16_t)i, 1000);
+			offer_empty(f, (uint16_t)i, 1000);
 		assert_int_equal(f->tq->ops->tx_reserve(f->tq, f->slot, 64, 0, TX_CTRL), N);
 		for (unsigned i = 0; i < N; i++)
 			stale[s][i] = f->slot[i].token;
@@ -281,7 +281,7 @@ static void kick(int fd)
 	assert_int_equal(write(fd, &one, sizeof(one)), sizeof(one));
 }
 
-static void calls(void **state)
+static void the_driver_is_called_when_it_asked(void **state)
 {
 	struct fix *f = *state;
 	int rx = eventfd(0, EFD_NONBLOCK), tx = eventfd(0, EFD_NONBLOCK);
@@ -291,16 +291,16 @@ static void calls(void **state)
 	assert_int_equal(vhost_pair_set_call(f->q, VHOST_FROM_GUEST, tx), 0);
 	assert_int_equal(count(rx), 1); /* a running ring is told once about the new descriptor */
 	assert_int_equal(count(tx), 1);
-	drv_desc(&f->tx, 0, G_GPA + off, HDR, 0, 0);
-	drv_offer(&f->tx, 0);
-	f->tx.avail->ring[N] = 0; /* used_event: tell me about the first */
+	drv_desc(&f->from, 0, G_GPA + off, HDR, 0, 0);
+	drv_offer(&f->from, 0);
+	f->from.avail->ring[N] = 0; /* used_event: tell me about the first */
 	assert_int_equal(f->tq->ops->rx_burst(f->tq, f->pkt, 64), 1);
 	f->tq->ops->publish(f->tq);
 	assert_int_equal(count(tx), 1);
 	assert_int_equal(count(rx), 0);
-	offer_rx(f, 0, 100);
-	offer_rx(f, 1, 100);
-	f->rx.avail->ring[N] = 1; /* the second */
+	offer_empty(f, 0, 100);
+	offer_empty(f, 1, 100);
+	f->to.avail->ring[N] = 1; /* the second */
 	assert_int_equal(f->tq->ops->tx_reserve(f->tq, f->slot, 2, 1, 0), 2);
 	send_one(f, &f->slot[0], 1);
 	assert_int_equal(count(rx), 0);
@@ -314,7 +314,7 @@ static void calls(void **state)
 	close(tx);
 }
 
-static void arming(void **state)
+static void an_armed_pair_is_woken(void **state)
 {
 	struct fix *f = *state;
 	int rx = eventfd(0, EFD_NONBLOCK), tx = eventfd(0, EFD_NONBLOCK), fd = vhost_pair_fd(f->tq);
@@ -327,11 +327,11 @@ static void arming(void **state)
 	assert_int_equal(f->tq->ops->arm(f->tq, 0), 0);
 	f->tq->ops->disarm(f->tq);
 	assert_false(readable(fd));
-	drv_desc(&f->tx, 0, G_GPA + off, HDR, 0, 0);
+	drv_desc(&f->from, 0, G_GPA + off, HDR, 0, 0);
 	/* armed at the next index; a kick wakes, once, without anybody reading the eventfd */
 	assert_int_equal(f->tq->ops->arm(f->tq, 0), 0);
-	assert_int_equal(drv_avail_event(&f->tx), 0);
-	drv_offer(&f->tx, 0);
+	assert_int_equal(drv_avail_event(&f->from), 0);
+	drv_offer(&f->from, 0);
 	kick(tx);
 	assert_true(readable(fd));
 	f->tq->ops->disarm(f->tq);
@@ -339,39 +339,39 @@ static void arming(void **state)
 	assert_int_equal(f->tq->ops->arm(f->tq, 0), 1); /* work is there */
 	assert_int_equal(f->tq->ops->rx_burst(f->tq, f->pkt, 64), 1);
 	assert_int_equal(f->tq->ops->arm(f->tq, 0), 0);
-	assert_int_equal(drv_avail_event(&f->tx), 1);
+	assert_int_equal(drv_avail_event(&f->from), 1);
 	kick(tx);
 	assert_true(readable(fd));
 	f->tq->ops->disarm(f->tq);
 	/* room to send: none at all, any buffer wakes */
 	assert_int_equal(f->tq->ops->arm(f->tq, 1), 0);
-	assert_int_equal(drv_avail_event(&f->rx), 0);
-	offer_rx(f, 0, 100);
+	assert_int_equal(drv_avail_event(&f->to), 0);
+	offer_empty(f, 0, 100);
 	kick(rx);
 	assert_true(readable(fd));
 	f->tq->ops->disarm(f->tq);
 	assert_int_equal(f->tq->ops->arm(f->tq, 1), 1);
 	/* only those kept for control are left: woken when there is one more */
 	for (unsigned i = 1; i < N; i++)
-		offer_rx(f, (uint16_t)i, 100);
+		offer_empty(f, (uint16_t)i, 100);
 	assert_int_equal(f->tq->ops->tx_reserve(f->tq, f->slot, 64, 1, 0), N - KEEP);
 	assert_int_equal(f->tq->ops->tx_reserve(f->tq, f->slot + N - KEEP, 3, 0, TX_CTRL), 3);
 	assert_int_equal(f->tq->ops->arm(f->tq, 1), 0);
-	assert_int_equal(drv_avail_event(&f->rx), N + 3);
+	assert_int_equal(drv_avail_event(&f->to), N + 3);
 	f->tq->ops->disarm(f->tq);
 	/* five wanted: woken when there are as many, and those for control */
 	assert_int_equal(f->tq->ops->arm(f->tq, 5), 0);
-	assert_int_equal(drv_avail_event(&f->rx), N + 3 + 4);
+	assert_int_equal(drv_avail_event(&f->to), N + 3 + 4);
 	f->tq->ops->disarm(f->tq);
 	for (unsigned i = 0; i < 3; i++)
 		f->tq->ops->tx_cancel(f->tq, f->slot[i].token);
 	assert_int_equal(f->tq->ops->arm(f->tq, 1), 0);
-	assert_int_equal(drv_avail_event(&f->rx), N);
+	assert_int_equal(drv_avail_event(&f->to), N);
 	f->tq->ops->disarm(f->tq);
 	f->tq->ops->tx_cancel(f->tq, f->slot[3].token);
 	assert_int_equal(f->tq->ops->arm(f->tq, 1), 1);
 	assert_int_equal(f->tq->ops->arm(f->tq, 2), 0);
-	assert_int_equal(drv_avail_event(&f->rx), N);
+	assert_int_equal(drv_avail_event(&f->to), N);
 	f->tq->ops->disarm(f->tq);
 	for (unsigned i = 4; i < N; i++)
 		f->tq->ops->tx_cancel(f->tq, f->slot[i].token);
@@ -447,7 +447,7 @@ static void *own(void *arg)
 }
 
 /* The control thread starts, stops and switches while the owner works. */
-static void restarts(void **state)
+static void the_control_thread_changes_a_busy_pair(void **state)
 {
 	struct fix *f = *state;
 	struct owner o = {.f = f};
@@ -462,9 +462,9 @@ static void restarts(void **state)
 		struct guest_mem *gm = own_map(f);
 
 		for (unsigned k = 0; k < 8; k++) {
-			drv_desc(&f->tx, k, G_GPA + off, HDR + 8, 0, 0);
-			drv_offer(&f->tx, (uint16_t)k);
-			offer_rx(f, (uint16_t)k, 256);
+			drv_desc(&f->from, k, G_GPA + off, HDR + 8, 0, 0);
+			drv_offer(&f->from, (uint16_t)k);
+			offer_empty(f, (uint16_t)k, 256);
 		}
 		sched_yield();
 		/* On one busy CPU the owner may not have run at all: now and then, wait for it. */
@@ -477,10 +477,10 @@ static void restarts(void **state)
 		guest_mem_put(gm);
 		assert_true(vhost_pair_stop(f->q, &b));
 		/* all that was taken has been returned */
-		assert_int_equal(f->tx.used->idx, b.base[VHOST_FROM_GUEST].v);
-		assert_int_equal(f->rx.used->idx, b.base[VHOST_TO_GUEST].v);
-		drv_make(&f->rx, &f->g, 0, N);
-		drv_make(&f->tx, &f->g, 1, N);
+		assert_int_equal(f->from.used->idx, b.base[VHOST_FROM_GUEST].v);
+		assert_int_equal(f->to.used->idx, b.base[VHOST_TO_GUEST].v);
+		drv_make(&f->to, &f->g, 0, N);
+		drv_make(&f->from, &f->g, 1, N);
 		start(f);
 	}
 	__atomic_store_n(&o.stop, 1, __ATOMIC_RELAXED);
@@ -494,15 +494,15 @@ static void restarts(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		T(broken_rings),
-		T(changed_chain),
+		T(a_broken_ring_ends_the_session),
+		T(a_chain_changed_after_reserve_is_checked_again),
 		T(what_was_sent_is_kept),
 		T(what_is_kept_is_bounded),
-		T(stop_returns_all),
-		T(many_stale),
-		T(calls),
-		T(arming),
-		T(restarts),
+		T(a_stop_returns_every_chain),
+		T(tokens_of_ended_sessions_take_no_room),
+		T(the_driver_is_called_when_it_asked),
+		T(an_armed_pair_is_woken),
+		T(the_control_thread_changes_a_busy_pair),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -15,8 +15,8 @@ static void pause_it(struct fix *f)
 	assert_false(vhost_pair_pause(f->q, f->g.gm, &left));
 	assert_true(f->q->paused);
 	/* all that was taken has been returned */
-	assert_int_equal(f->rx.used->idx, left.base[VHOST_TO_GUEST].v);
-	assert_int_equal(f->tx.used->idx, left.base[VHOST_FROM_GUEST].v);
+	assert_int_equal(f->to.used->idx, left.base[VHOST_TO_GUEST].v);
+	assert_int_equal(f->from.used->idx, left.base[VHOST_FROM_GUEST].v);
 }
 
 static int resume(struct fix *f)
@@ -32,7 +32,7 @@ static int resume(struct fix *f)
 }
 
 /* Everything that was out is private, and is as good as before when the session goes on. */
-static void loans_go_on(void **state)
+static void loans_live_through_a_pause(void **state)
 {
 	struct fix *f = *state;
 	struct vsock_hdr h = hdr_of(3), got;
@@ -42,13 +42,13 @@ static void loans_go_on(void **state)
 
 	f->top = G_DATA + 0x6000; /* behind the receive buffers */
 	off = put_packet(f, 8, 8);
-	drv_desc(&f->tx, 7, G_GPA + off, HDR + 8, 0, 0);
-	drv_offer(&f->tx, 7);
+	drv_desc(&f->from, 7, G_GPA + off, HDR + 8, 0, 0);
+	drv_offer(&f->from, 7);
 	assert_int_equal(f->tq->ops->rx_burst(f->tq, f->pkt, 64), 1);
 	rx_token = f->pkt[0].token;
 	held = f->pkt[0].seg[0].base;
 	for (unsigned i = 0; i < 4; i++)
-		offer_rx(f, (uint16_t)i, 1000);
+		offer_empty(f, (uint16_t)i, 1000);
 	assert_int_equal(f->tq->ops->tx_reserve(f->tq, f->slot, 3, 1, 0), 3);
 	f->tq->ops->tx_cancel(f->tq, f->slot[2].token);
 	memcpy(f->slot[0].data, "abc", 3);
@@ -56,11 +56,11 @@ static void loans_go_on(void **state)
 	assert_int_equal(f->tq->up, 1);
 	assert_int_equal(f->tq->session, 1);
 	assert_int_not_equal(f->tq->paused_at, 0);
-	assert_used(&f->tx, 7, 0);
+	assert_used(&f->from, 7, 0);
 	for (unsigned i = 0; i < 3; i++)
-		assert_used(&f->rx, i, 0);
+		assert_used(&f->to, i, 0);
 	/* nothing works, nothing breaks, nothing reaches the guest */
-	drv_offer(&f->tx, 7);
+	drv_offer(&f->from, 7);
 	assert_int_equal(f->tq->ops->rx_burst(f->tq, f->pkt, 64), 0);
 	assert_int_equal(f->tq->ops->tx_reserve(f->tq, f->slot + 3, 1, 1, TX_CTRL), 0);
 	assert_int_equal(f->tq->ops->tx_ready(f->tq), 0);
@@ -74,7 +74,7 @@ static void loans_go_on(void **state)
 	f->tq->ops->publish(f->tq);
 	for (unsigned i = 0; i < 0x8000; i++)
 		assert_int_equal(f->g.mem[G_DATA + i], 0x77);
-	assert_int_equal(f->rx.used->idx, left.base[VHOST_TO_GUEST].v);
+	assert_int_equal(f->to.used->idx, left.base[VHOST_TO_GUEST].v);
 
 	assert_int_equal(resume(f), 0);
 	assert_int_equal(f->tq->session, 1);
@@ -84,16 +84,16 @@ static void loans_go_on(void **state)
 			 0);				    /* what was offered is no packet */
 	f->tq->ops->tx_commit(f->tq, f->slot[0].token, &h); /* waits behind the other */
 	f->tq->ops->publish(f->tq);
-	assert_used(&f->tx, 7, 0);
-	assert_used(&f->rx, 3, HDR + 3);
+	assert_used(&f->from, 7, 0);
+	assert_used(&f->to, 3, HDR + 3);
 	assert_memory_equal(f->g.mem + G_DATA + 0x3000 + HDR, "xyz", 3);
 	assert_int_equal(f->q->nlate, 1);
 	assert_int_equal(f->tq->ops->tx_reserve(f->tq, f->slot, 1, 1, TX_CTRL), 0);
 	assert_int_equal(f->tq->ops->arm(f->tq, 0), 0); /* and is waited for, whatever else is */
-	offer_rx(f, 1, 1000);
+	offer_empty(f, 1, 1000);
 	assert_int_equal(f->tq->ops->arm(f->tq, 0), 1);
 	f->tq->ops->publish(f->tq);
-	assert_used(&f->rx, 1, HDR + 3);
+	assert_used(&f->to, 1, HDR + 3);
 	assert_memory_equal(f->g.mem + G_DATA + 0x1000 + HDR, "abc", 3);
 	vsock_hdr_get(&got, f->g.mem + G_DATA + 0x1000);
 	assert_memory_equal(&got, &h, HDR);
@@ -101,11 +101,11 @@ static void loans_go_on(void **state)
 	f->tq->ops->rx_release(f->tq, rx_token);
 	assert_null(f->q->retired);
 	f->tq->ops->publish(f->tq);
-	assert_false(drv_used(&f->tx, &(uint32_t){0}, &(uint32_t){0}));
+	assert_false(drv_used(&f->from, &(uint32_t){0}, &(uint32_t){0}));
 }
 
 /* A message that finds smaller buffers than before leaves in pieces; its end is in the last. */
-static void smaller_buffers(void **state)
+static void a_late_message_fits_smaller_buffers(void **state)
 {
 	struct fix *f = *state;
 	struct vsock_hdr h = hdr_of(25), got;
@@ -114,25 +114,25 @@ static void smaller_buffers(void **state)
 
 	h.type = VSOCK_TYPE_SEQPACKET;
 	h.flags = VSOCK_SEQ_EOM;
-	offer_rx(f, 0, 1000);
+	offer_empty(f, 0, 1000);
 	assert_int_equal(f->tq->ops->tx_reserve(f->tq, f->slot, 1, 1, 0), 1);
 	for (unsigned i = 0; i < 25; i++)
 		f->slot[0].data[i] = (uint8_t)(i + 1);
 	pause_it(f);
-	assert_used(&f->rx, 0, 0);
+	assert_used(&f->to, 0, 0);
 	assert_int_equal(resume(f), 0);
 	for (unsigned i = 0; i < 2; i++)
-		offer_rx(f, (uint16_t)(i + 1), HDR + room[i]);
+		offer_empty(f, (uint16_t)(i + 1), HDR + room[i]);
 	f->tq->ops->tx_commit(f->tq, f->slot[0].token, &h);
 	for (unsigned i = 2; i < 4; i++)
-		offer_rx(f, (uint16_t)(i + 1), HDR + room[i]);
+		offer_empty(f, (uint16_t)(i + 1), HDR + room[i]);
 	f->tq->ops->publish(f->tq);
 	for (unsigned i = 0, k = 0; i < 4; i++) {
 		const uint8_t *p = f->g.mem + G_DATA + (i + 1) * 0x1000;
 
 		if (!room[i]) /* kept for packets without payload */
 			continue;
-		assert_used(&f->rx, i + 1, HDR + part[k]);
+		assert_used(&f->to, i + 1, HDR + part[k]);
 		vsock_hdr_get(&got, p);
 		assert_int_equal(got.len, part[k]);
 		assert_int_equal(got.flags, k == 2 ? VSOCK_SEQ_EOM : 0);
@@ -145,7 +145,7 @@ static void smaller_buffers(void **state)
 }
 
 /* Packets in several pieces: what is kept is what was lent, wherever it lay. */
-static void pieces(void **state)
+static void a_loan_in_pieces_is_kept(void **state)
 {
 	struct fix *f = *state;
 	uint64_t off = put_packet(f, 24, 4), more = off + 0x3000;
@@ -153,10 +153,10 @@ static void pieces(void **state)
 
 	for (unsigned i = 0; i < 20; i++)
 		f->g.mem[more + i] = (uint8_t)(0x80 + i);
-	drv_desc(&f->tx, 0, G_GPA + off, HDR + 4, NEXT, 1);
-	drv_desc(&f->tx, 1, G_GPA + more, 20, NEXT, 2);
-	drv_desc(&f->tx, 2, G_GPA + more + 0x1000, 100, 0, 0);
-	drv_offer(&f->tx, 0);
+	drv_desc(&f->from, 0, G_GPA + off, HDR + 4, NEXT, 1);
+	drv_desc(&f->from, 1, G_GPA + more, 20, NEXT, 2);
+	drv_desc(&f->from, 2, G_GPA + more + 0x1000, 100, 0, 0);
+	drv_offer(&f->from, 0);
 	assert_int_equal(f->tq->ops->rx_burst(f->tq, f->pkt, 64), 1);
 	assert_int_equal(f->pkt[0].nseg, 2);
 	assert_true(vhost_pair_stop(f->q, &b));
@@ -171,25 +171,25 @@ static void pieces(void **state)
 }
 
 /* A chain that the guest has changed meanwhile cannot be found again: that is said. */
-static void changed_pieces(void **state)
+static void a_loan_that_cannot_be_found_again_is_counted(void **state)
 {
 	struct fix *f = *state;
 	uint64_t off = put_packet(f, 24, 4);
 	struct vhost_pair_bases b;
 
-	drv_desc(&f->tx, 0, G_GPA + off, HDR + 4, NEXT, 1);
-	drv_desc(&f->tx, 1, G_GPA + off + 0x3000, 20, 0, 0);
-	drv_offer(&f->tx, 0);
+	drv_desc(&f->from, 0, G_GPA + off, HDR + 4, NEXT, 1);
+	drv_desc(&f->from, 1, G_GPA + off + 0x3000, 20, 0, 0);
+	drv_offer(&f->from, 0);
 	assert_int_equal(f->tq->ops->rx_burst(f->tq, f->pkt, 64), 1);
-	drv_desc(&f->tx, 1, G_GPA + G_SIZE, 20, 0, 0);
+	drv_desc(&f->from, 1, G_GPA + G_SIZE, 20, 0, 0);
 	assert_true(vhost_pair_stop(f->q, &b));
 	assert_int_equal(f->tq->lost, 1);
-	assert_int_equal(f->tx.used->idx, 1);
+	assert_int_equal(f->from.used->idx, 1);
 	f->tq->ops->rx_release(f->tq, f->pkt[0].token);
 }
 
 /* What is no pause: another driver, other memory, other rings. */
-static void begun_anew(void **state)
+static void what_is_no_pause_begins_a_new_session(void **state)
 {
 	struct fix *f = *state;
 	struct guest_mem_src src = guest_src(&f->g);
@@ -199,11 +199,11 @@ static void begun_anew(void **state)
 	int fd = memfd_create("other", MFD_CLOEXEC);
 
 	/* used indices that the driver has reset */
-	offer_rx(f, 0, 1000);
+	offer_empty(f, 0, 1000);
 	assert_int_equal(f->tq->ops->tx_reserve(f->tq, f->slot, 1, 1, 0), 1);
 	pause_it(f);
 	assert_int_equal(left.base[VHOST_TO_GUEST].v, 1);
-	f->rx.used->idx = 0;
+	f->to.used->idx = 0;
 	assert_int_equal(resume(f), -ESTALE);
 	assert_true(vhost_pair_stop(f->q, &b));
 	f->tq->ops->tx_cancel(f->tq, f->slot[0].token);
@@ -215,8 +215,8 @@ static void begun_anew(void **state)
 	src.fd = fd;
 	assert_int_equal(guest_mem_import(&gm, &src, 1), 0);
 	s = (struct vhost_pair_setup){.mem = gm, .features = FEATURES};
-	s.ring[VHOST_TO_GUEST] = drv_area(&f->rx, gm);
-	s.ring[VHOST_FROM_GUEST] = drv_area(&f->tx, gm);
+	s.ring[VHOST_TO_GUEST] = drv_area(&f->to, gm);
+	s.ring[VHOST_FROM_GUEST] = drv_area(&f->from, gm);
 	assert_int_equal(vhost_pair_resume(f->q, &s, gm), -ESTALE);
 	assert_true(vhost_pair_stop(f->q, &b));
 	assert_int_equal(f->tq->up, 0);
@@ -226,20 +226,20 @@ static void begun_anew(void **state)
 	/* a ring that is none */
 	fresh(f, N);
 	pause_it(f);
-	f->rx.size = 3;
+	f->to.size = 3;
 	assert_int_equal(resume(f), -EINVAL);
 	assert_true(vhost_pair_stop(f->q, &b));
 }
 
 /* A driver that has let the rings go changes their memory: the owner, asleep, hears of it. */
-static void driver_is_gone(void **state)
+static void a_driver_that_is_gone_is_noticed(void **state)
 {
 	struct fix *f = *state;
 	struct pollfd p = {.fd = vhost_pair_fd(f->tq), .events = POLLIN};
 	uint32_t session = f->tq->session;
 	struct vhost_pair_bases b;
 
-	offer_rx(f, 0, 1000);
+	offer_empty(f, 0, 1000);
 	pause_it(f);
 	f->tq->ops->disarm(f->tq);
 	for (int i = 0; i < 3; i++) { /* nothing happens: it is woken, and sees that */
@@ -250,7 +250,7 @@ static void driver_is_gone(void **state)
 		assert_int_equal(f->tq->ops->rx_burst(f->tq, f->pkt, 64), 0);
 		assert_int_equal(f->tq->up, 1);
 	}
-	f->rx.avail->idx = 0; /* as Linux does when it takes its buffers back */
+	f->to.avail->idx = 0; /* as Linux does when it takes its buffers back */
 	while (f->tq->up) {
 		assert_int_equal(f->tq->ops->arm(f->tq, 0), 0);
 		assert_int_equal(poll(&p, 1, 30000), 1);
@@ -265,7 +265,7 @@ static void driver_is_gone(void **state)
 
 /* Pauses, one after the other, with loans of each stretch between them: bounded as other changes.
  */
-static void many_pauses(void **state)
+static void maps_kept_by_pauses_are_bounded(void **state)
 {
 	struct fix *f = *state;
 	uint32_t token[VHOST_RETIRED + 1];
@@ -276,8 +276,8 @@ static void many_pauses(void **state)
 	for (; ret == 0 && n < VHOST_RETIRED + 1; n++) {
 		uint64_t off = put_packet(f, 8, 8);
 
-		drv_desc(&f->tx, (uint16_t)n, G_GPA + off, HDR + 8, 0, 0);
-		drv_offer(&f->tx, (uint16_t)n);
+		drv_desc(&f->from, (uint16_t)n, G_GPA + off, HDR + 8, 0, 0);
+		drv_offer(&f->from, (uint16_t)n);
 		assert_int_equal(f->tq->ops->rx_burst(f->tq, f->pkt, 64), 1);
 		token[n] = f->pkt[0].token;
 		pause_it(f);
@@ -300,7 +300,7 @@ static void many_pauses(void **state)
 }
 
 /* An owner that polls all the time is not sent into the kernel each time by a guest that stands. */
-static void polling_costs_no_call(void **state)
+static void a_paused_pair_is_polled_without_system_calls(void **state)
 {
 	struct fix *f = *state;
 	int event = eventfd(1, EFD_NONBLOCK), timer;
@@ -316,7 +316,7 @@ static void polling_costs_no_call(void **state)
 	assert_int_equal(read(event, &n, sizeof(n)), sizeof(n));
 	f->q->watch_due -= 3600000000000u;
 	while (f->tq->up) { /* and when it is due, it is looked at */
-		f->rx.avail->idx++;
+		f->to.avail->idx++;
 		(void)f->tq->ops->rx_burst(f->tq, f->pkt, 64);
 	}
 	(void)close(event);
@@ -325,8 +325,14 @@ static void polling_costs_no_call(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		T(loans_go_on), T(smaller_buffers), T(pieces),	    T(changed_pieces),
-		T(begun_anew),	T(driver_is_gone),  T(many_pauses), T(polling_costs_no_call),
+		T(loans_live_through_a_pause),
+		T(a_late_message_fits_smaller_buffers),
+		T(a_loan_in_pieces_is_kept),
+		T(a_loan_that_cannot_be_found_again_is_counted),
+		T(what_is_no_pause_begins_a_new_session),
+		T(a_driver_that_is_gone_is_noticed),
+		T(maps_kept_by_pauses_are_bounded),
+		T(a_paused_pair_is_polled_without_system_calls),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -5,7 +5,7 @@
 #include <errno.h>
 
 /* A new memory table under a running session: nothing is lost. */
-static void switch_mem(void **state)
+static void a_session_goes_on_in_a_new_table(void **state)
 {
 	struct fix *f = *state;
 	uint64_t off = put_packet(f, 8, 8);
@@ -15,13 +15,13 @@ static void switch_mem(void **state)
 	uint32_t rx_token;
 	uint8_t *held, *before;
 
-	drv_desc(&f->tx, 0, G_GPA + off, HDR + 8, 0, 0);
-	drv_offer(&f->tx, 0);
+	drv_desc(&f->from, 0, G_GPA + off, HDR + 8, 0, 0);
+	drv_offer(&f->from, 0);
 	assert_int_equal(f->tq->ops->rx_burst(f->tq, f->pkt, 64), 1);
 	rx_token = f->pkt[0].token;
 	held = f->pkt[0].seg[0].base;
 	for (unsigned i = 0; i < 3; i++)
-		offer_rx(f, (uint16_t)i, 1000);
+		offer_empty(f, (uint16_t)i, 1000);
 	assert_int_equal(f->tq->ops->tx_reserve(f->tq, f->slot, 3, 1, 0), 3);
 	f->tq->ops->tx_cancel(f->tq, f->slot[2].token); /* one on the stack, two out */
 	before = f->slot[2].data;
@@ -38,8 +38,8 @@ static void switch_mem(void **state)
 	f->tq->ops->tx_cancel(f->tq, f->slot[1].token);
 	assert_null(f->q->retired);
 	f->tq->ops->publish(f->tq);
-	assert_used(&f->tx, 0, 0);
-	assert_used(&f->rx, 0, HDR + 1);
+	assert_used(&f->from, 0, 0);
+	assert_used(&f->to, 0, HDR + 1);
 	assert_int_equal(f->g.mem[G_DATA + HDR], 0x55);
 	/* the other two come back, in the new map */
 	assert_int_equal(f->tq->ops->tx_reserve(f->tq, f->slot, 3, 1, 0), 2);
@@ -48,9 +48,9 @@ static void switch_mem(void **state)
 	f->tq->ops->tx_commit(f->tq, f->slot[1].token, &h);
 	f->tq->ops->tx_commit(f->tq, f->slot[0].token, &h);
 	f->tq->ops->publish(f->tq);
-	assert_used(&f->rx, 2, HDR + 1);
+	assert_used(&f->to, 2, HDR + 1);
 	assert_int_equal(f->g.mem[G_DATA + 0x2000 + HDR], 0x66);
-	assert_used(&f->rx, 1, HDR + 1);
+	assert_used(&f->to, 1, HDR + 1);
 }
 
 /* A memfd with the guest's contents: its memory, moved. */
@@ -91,14 +91,14 @@ static void unused_memory_goes(void **state)
 
 	assert_int_equal(switch_to(f, f->g.fd), 0); /* from here on two regions */
 	for (unsigned i = 0; i < 2; i++)
-		offer_rx(f, (uint16_t)i, 1000);
+		offer_empty(f, (uint16_t)i, 1000);
 	assert_int_equal(f->tq->ops->tx_reserve(f->tq, f->slot, 2, 1, 0), 2);
 	assert_int_equal(switch_to(f, fd), 0);
 	assert_int_equal(f->tq->session, 1);
 	f->slot[0].data[0] = 0x55;
 	f->tq->ops->tx_commit(f->tq, f->slot[0].token, &h);
 	f->tq->ops->publish(f->tq);
-	assert_used(&f->rx, 0, HDR + 1);
+	assert_used(&f->to, 0, HDR + 1);
 	assert_int_equal(f->g.mem[G_DATA + HDR], 0x55);
 	f->tq->ops->tx_cancel(f->tq, f->slot[1].token);
 	assert_null(f->q->retired);
@@ -121,14 +121,14 @@ static void memory_in_use_goes(void **state)
 		assert_int_equal(switch_to(f, f->g.fd), 0);
 		if (rx) {
 			vsock_hdr_put(f->g.mem + at, &h);
-			drv_desc(&f->tx, 0, G_GPA + at, HDR + 4, 0, 0);
-			drv_offer(&f->tx, 0);
+			drv_desc(&f->from, 0, G_GPA + at, HDR + 4, 0, 0);
+			drv_offer(&f->from, 0);
 			assert_int_equal(f->tq->ops->rx_burst(f->tq, f->pkt, 64), 1);
 			token = f->pkt[0].token;
 			mine = f->pkt[0].seg[0].base;
 		} else {
-			drv_desc(&f->rx, 0, G_GPA + at, 1000, WRITE, 0);
-			drv_offer(&f->rx, 0);
+			drv_desc(&f->to, 0, G_GPA + at, 1000, WRITE, 0);
+			drv_offer(&f->to, 0);
 			assert_int_equal(f->tq->ops->tx_reserve(f->tq, f->slot, 1, 1, 0), 1);
 			token = f->slot[0].token;
 			mine = f->slot[0].data;
@@ -165,8 +165,8 @@ static void maps_kept_are_bounded(void **state)
 	for (; ret == 0 && n < VHOST_RETIRED + 2; n++) {
 		uint64_t off = put_packet(f, 8, 8);
 
-		drv_desc(&f->tx, (uint16_t)n, G_GPA + off, HDR + 8, 0, 0);
-		drv_offer(&f->tx, (uint16_t)n);
+		drv_desc(&f->from, (uint16_t)n, G_GPA + off, HDR + 8, 0, 0);
+		drv_offer(&f->from, (uint16_t)n);
 		assert_int_equal(f->tq->ops->rx_burst(f->tq, f->pkt, 64), 1);
 		token[n] = f->pkt[0].token;
 		gm = own_map(f);
@@ -207,8 +207,8 @@ static void bytes_kept_are_bounded(void **state)
 		uint64_t off = put_packet(f, 8, 8);
 		struct guest_mem *gm = own_map(f);
 
-		drv_desc(&f->tx, (uint16_t)n, G_GPA + off, HDR + 8, 0, 0);
-		drv_offer(&f->tx, (uint16_t)n);
+		drv_desc(&f->from, (uint16_t)n, G_GPA + off, HDR + 8, 0, 0);
+		drv_offer(&f->from, (uint16_t)n);
 		assert_int_equal(f->tq->ops->rx_burst(f->tq, f->pkt, 64), 1);
 		token[n] = f->pkt[0].token;
 		fill_setup(f, &s, gm);
@@ -229,7 +229,7 @@ static void bytes_kept_are_bounded(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		T(switch_mem),
+		T(a_session_goes_on_in_a_new_table),
 		T(unused_memory_goes),
 		T(memory_in_use_goes),
 		T(maps_kept_are_bounded),
