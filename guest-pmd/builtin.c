@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* The transports that libzvsock brings. */
+#include "pci/pci_transport.h"
 #include "registry.h"
 #include "vhost-user/frontend_transport.h"
 
 #include <stddef.h>
 
-const struct transport_ops *const zv_builtin_transports[] = {&frontend_transport_ops, NULL};
+const struct transport_ops *const zv_builtin_transports[] = {
+	&frontend_transport_ops, &vfio_transport_ops, &uio_transport_ops, NULL};

@@ -20,38 +20,71 @@
 
 /* ---- memory ---- */
 
-/* Where things lie in the region; offsets from its start. */
-struct layout {
-	size_t ev_ring, ev_buf;
-	size_t pair0;  /* first pair's rings */
-	size_t ring;   /* bytes of one ring */
-	size_t bufs0;  /* first pair's buffers, behind all rings */
-	size_t rx, tx; /* bytes of one pair's receive and transmit buffers */
-	size_t total;
-};
+/* Parts of a device: these of the event queue, and behind them four of each pair. */
+enum { EV_RING, EV_BUFS, PAIR0 };
+enum { RX_RING, TX_RING, RX_BUFS, TX_BUFS, PAIR_PARTS };
+#define PARTS(pairs) (PAIR0 + PAIR_PARTS * (pairs))
+_Static_assert(PARTS(ZV_QUEUES_MAX) == GUEST_PARTS_MAX, "as many as there can be");
 
-/* False: the sizes do not fit into size_t. */
-static bool lay_out(struct layout *l, const struct zv_opts *o, unsigned pairs)
+static size_t align_up(size_t n)
 {
-	size_t both;
-
-	l->ev_ring = 0;
-	l->ev_buf = vsock_rings_bytes(vsock_rings, VSOCK_EVENT_RING);
-	l->pair0 = l->ev_buf + VSOCK_EVENTS * SHM_CACHE_LINE;
-	l->ring = vsock_rings_bytes(vsock_rings, o->ring_size);
-	l->bufs0 = l->pair0 + 2 * l->ring * pairs;
-	return !__builtin_mul_overflow(vsock_stride(o->rx_buf), (size_t)o->ring_size, &l->rx) &&
-	       !__builtin_mul_overflow(vsock_stride(o->tx_buf), (size_t)o->ring_size, &l->tx) &&
-	       !__builtin_add_overflow(l->rx, l->tx, &both) &&
-	       !__builtin_mul_overflow(both, (size_t)pairs, &both) &&
-	       !__builtin_add_overflow(both, l->bufs0, &l->total);
+	return (n + VIRTQ_ALIGN - 1) & ~(size_t)(VIRTQ_ALIGN - 1);
 }
 
-static struct vsock_bufs bufs_at(const struct guest_dev *dev, size_t off, uint32_t payload)
+/* Sizes of all parts. Their sum; 0: more than there can be. */
+static size_t size_parts(struct guest_part *parts, const struct zv_opts *o, unsigned pairs)
+{
+	size_t rx, tx, total = 0;
+
+	if (__builtin_mul_overflow(vsock_stride(o->rx_buf), (size_t)o->ring_size, &rx) ||
+	    __builtin_mul_overflow(vsock_stride(o->tx_buf), (size_t)o->ring_size, &tx))
+		return 0;
+	parts[EV_RING].size = vsock_rings_bytes(vsock_rings, VSOCK_EVENT_RING);
+	parts[EV_BUFS].size = VSOCK_EVENTS * SHM_CACHE_LINE;
+	for (unsigned i = 0; i < pairs; i++) {
+		struct guest_part *p = parts + PARTS(i);
+
+		p[RX_RING].size = p[TX_RING].size = vsock_rings_bytes(vsock_rings, o->ring_size);
+		p[RX_BUFS].size = rx;
+		p[TX_BUFS].size = tx;
+	}
+	for (unsigned i = 0; i < PARTS(pairs); i++)
+		if (__builtin_add_overflow(total, align_up(parts[i].size), &total))
+			return 0;
+	return total;
+}
+
+/* One region that can be shared, with the parts one behind the other. 0 or -errno with text. */
+static int region_alloc(struct guest_dev *dev, struct guest_part *parts, const struct zv_opts *o,
+			unsigned pairs, size_t total)
+{
+	int ret = shm_region_create(&dev->mem, "zvsock-guest", total,
+				    o->flags & ZV_OPT_NO_HUGE ? SHM_NO_HUGE : 0);
+	size_t off = 0;
+
+	if (ret == -ENOMEM)
+		return zv_err(ret,
+			      "no memory for the device on %s: %u queues with 2 x %u buffers "
+			      "take %zu MiB; use fewer queues, smaller rings or smaller buffers",
+			      dev->name, pairs, o->ring_size, total >> 20);
+	if (ret)
+		return zv_err(ret, "cannot set up the device on %s: %s", dev->name,
+			      zv_strerror(ret));
+	dev->page_size = dev->mem.page_size;
+	ret = dev->link->map(dev);
+	for (unsigned i = 0; i < PARTS(pairs); i++) {
+		parts[i].addr = (uint8_t *)dev->mem.addr + off;
+		parts[i].at = iova_add(dev->iova, off);
+		off += align_up(parts[i].size);
+	}
+	return ret;
+}
+
+static struct vsock_bufs bufs_at(const struct guest_part *part, uint32_t payload)
 {
 	return (struct vsock_bufs){
-		.base = (uint8_t *)dev->mem.addr + off,
-		.iova = iova_add(dev->iova, off),
+		.base = part->addr,
+		.iova = part->at,
 		.stride = vsock_stride(payload),
 		.payload = payload,
 	};
@@ -90,17 +123,15 @@ static void close_kick(const struct virtq_notify *n)
 		close_fd(n->fd);
 }
 
-static int build_pair(struct guest_dev *dev, unsigned i, const struct layout *l,
+static int build_pair(struct guest_dev *dev, unsigned i, const struct guest_part *part,
 		      const struct zv_opts *o)
 {
-	uint8_t *rings = (uint8_t *)dev->mem.addr + l->pair0 + 2 * l->ring * i;
-	size_t bufs = l->bufs0 + (l->rx + l->tx) * i;
 	struct vsock_pair_conf conf = {
 		.ring_size = o->ring_size,
-		.rx_ring = rings,
-		.tx_ring = rings + l->ring,
-		.rx_bufs = bufs_at(dev, bufs, o->rx_buf),
-		.tx_bufs = bufs_at(dev, bufs + l->rx, o->tx_buf),
+		.rx_ring = part[RX_RING].addr,
+		.tx_ring = part[TX_RING].addr,
+		.rx_bufs = bufs_at(&part[RX_BUFS], o->rx_buf),
+		.tx_bufs = bufs_at(&part[TX_BUFS], o->tx_buf),
 		.call_fd = -1,
 		.kick_rx = virtq_notify_eventfd(-1),
 		.kick_tx = virtq_notify_eventfd(-1),
@@ -124,9 +155,8 @@ static int build_pair(struct guest_dev *dev, unsigned i, const struct layout *l,
 	return 0;
 }
 
-static int build_events(struct guest_dev *dev, const struct layout *l)
+static int build_events(struct guest_dev *dev, const struct guest_part *parts)
 {
-	uint8_t *mem = dev->mem.addr;
 	struct virtq_notify kick = virtq_notify_eventfd(-1);
 	int call, ret;
 
@@ -134,8 +164,8 @@ static int build_events(struct guest_dev *dev, const struct layout *l)
 	if (ret == 0)
 		ret = new_kick(dev, VSOCK_VQ_EVENT, &kick);
 	if (ret == 0)
-		ret = vsock_events_init(&dev->ev, mem + l->ev_ring, mem + l->ev_buf,
-					iova_add(dev->iova, l->ev_buf), call, kick);
+		ret = vsock_events_init(&dev->ev, parts[EV_RING].addr, parts[EV_BUFS].addr,
+					parts[EV_BUFS].at, call, kick);
 	if (ret) {
 		close_fd(call);
 		close_kick(&kick);
@@ -145,18 +175,30 @@ static int build_events(struct guest_dev *dev, const struct layout *l)
 	return ret;
 }
 
-/* The pairs and the event queue, in memory that is there. */
-static int build(struct guest_dev *dev, const struct layout *l, const struct zv_opts *o,
-		 unsigned pairs)
+/* Memory, the pairs and the event queue in it. 0 or -errno with zv_err() text. */
+static int build(struct guest_dev *dev, const struct zv_opts *o, unsigned pairs)
 {
-	int ret = 0;
+	struct guest_part parts[GUEST_PARTS_MAX] = {{0}};
+	size_t total = size_parts(parts, o, pairs);
+	int ret;
 
+	if (!total)
+		return zv_err(-ENOMEM,
+			      "the device on %s: its buffers are larger than memory can be",
+			      dev->name);
+	ret = dev->link->alloc ? dev->link->alloc(dev, parts, PARTS(pairs))
+			       : region_alloc(dev, parts, o, pairs, total);
+	if (ret)
+		return ret;
 	dev->pair = aligned_alloc(SHM_CACHE_LINE, pairs * sizeof(*dev->pair));
 	if (!dev->pair)
-		return -ENOMEM;
+		ret = -ENOMEM;
 	for (unsigned i = 0; i < pairs && ret == 0; i++)
-		ret = build_pair(dev, i, l, o);
-	return ret ? ret : build_events(dev, l);
+		ret = build_pair(dev, i, parts + PARTS(i), o);
+	if (ret == 0)
+		ret = build_events(dev, parts);
+	return ret ? zv_err(ret, "cannot set up the device on %s: %s", dev->name, zv_strerror(ret))
+		   : 0;
 }
 
 static void dev_free(struct guest_dev *dev)
@@ -200,23 +242,9 @@ static int check_opts(const struct zv_opts *o)
 	return 0;
 }
 
-static int open_failed(const struct guest_dev *dev, const struct zv_opts *o, unsigned pairs,
-		       int err)
-{
-	struct layout l;
-
-	if (err == -ENOMEM && lay_out(&l, o, pairs))
-		return zv_err(err,
-			      "no memory for the device on %s: %u queues with 2 x %u buffers "
-			      "take %zu MiB; use fewer queues, smaller rings or smaller buffers",
-			      dev->name, pairs, o->ring_size, l.total >> 20);
-	return zv_err(err, "cannot set up the device on %s: %s", dev->name, zv_strerror(err));
-}
-
 int guest_dev_open(struct guest_dev *dev, const struct zv_opts *opts)
 {
 	unsigned pairs = opts->queues ? opts->queues : 1;
-	struct layout l;
 	int ret;
 
 	dev->mem.fd = dev->stop_fd = dev->ev.call_fd = -1;
@@ -225,22 +253,13 @@ int guest_dev_open(struct guest_dev *dev, const struct zv_opts *opts)
 	if (ret)
 		goto fail;
 	quiesce_init();
-	ret = lay_out(&l, opts, pairs) ? new_eventfd(&dev->stop_fd) : -ENOMEM;
-	if (ret == 0)
-		ret = shm_region_create(&dev->mem, "zvsock-guest", l.total,
-					opts->flags & ZV_OPT_NO_HUGE ? SHM_NO_HUGE : 0);
-	if (ret) {
-		open_failed(dev, opts, pairs, ret);
-		goto fail;
-	}
-	ret = dev->link->map(dev);
+	ret = new_eventfd(&dev->stop_fd);
+	if (ret)
+		zv_err(ret, "cannot set up the device on %s: %s", dev->name, zv_strerror(ret));
+	else
+		ret = build(dev, opts, pairs);
 	if (ret)
 		goto fail;
-	ret = build(dev, &l, opts, pairs);
-	if (ret) {
-		open_failed(dev, opts, pairs, ret);
-		goto fail;
-	}
 	ret = guest_bring_up(dev);
 	if (ret == 0)
 		ret = guest_control_start(dev);
@@ -298,7 +317,7 @@ uint64_t guest_dev_cid(struct transport_dev *d)
 
 uint64_t guest_dev_page_size(struct transport_dev *d)
 {
-	return ((struct guest_dev *)d)->mem.page_size;
+	return ((struct guest_dev *)d)->page_size;
 }
 
 struct transport_queue *guest_dev_queue(struct transport_dev *d, unsigned i)

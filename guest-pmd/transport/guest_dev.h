@@ -33,17 +33,32 @@
 
 struct guest_dev;
 
+/* A piece of the device's memory, contiguous for the CPU and for the device. */
+struct guest_part {
+	size_t size;	/* in: bytes, > 0 */
+	void *addr;	/* out: zeroed, VIRTQ_ALIGN aligned */
+	struct iova at; /* out: the same, as the device sees it */
+};
+
+#define GUEST_PARTS_MAX (2 + 4 * ZV_QUEUES_MAX)
+
 /* How a transport reaches its device. Called by one thread at a time: open's, then the control's.
  */
 struct guest_link_ops {
+	/*
+	 * Allocates the device's memory, once; sets d->page_size. It goes with destroy(). 0; or
+	 * -errno with zv_err() text. NULL: all parts lie in one region that can be shared, d->mem,
+	 * and map() is called.
+	 */
+	int (*alloc)(struct guest_dev *d, struct guest_part *parts, unsigned n);
 	/*
 	 * d->mem has been made, and stays where it is until destroy(): lets the device have it and
 	 * sets d->iova. 0; or -errno with zv_err() text.
 	 */
 	int (*map)(struct guest_dev *d);
 	/*
-	 * How virtqueue @vq is kicked; asked once, after map(). NULL: by eventfds, which are made
-	 * here and which start() hands over.
+	 * How virtqueue @vq is kicked; asked once, when there is memory. NULL: by eventfds, which
+	 * are made here and which start() hands over.
 	 */
 	struct virtq_notify (*kick)(struct guest_dev *d, unsigned vq);
 	/*
@@ -89,7 +104,8 @@ struct guest_dev {
 	struct guest_features has;
 	uint64_t guest_cid; /* guest_dev_set_cid() */
 	/* The remainder is ours; start() reads it. */
-	struct shm_region mem;
+	struct shm_region mem;	 /* fd -1: alloc() */
+	uint64_t page_size;	 /* behind rings and buffers */
 	struct vsock_pair *pair; /* d.nqueues of them */
 	struct vsock_events ev;
 	int stop_fd; /* readable: the device is being closed */

@@ -136,12 +136,13 @@ class Job:
 
 class Guest:
     """A VM. @devices: QEMU arguments. @reboots: a reset is no end (nor is a panic).
+    @boot: more of the kernel's command line.
 
     QEMU runs when the constructor returns; wait_ready() waits for the system in it.
     """
 
     def __init__(self, owner, folder, log, kernel, ramdisk, devices,
-                 reboots=False, memory=256, room=0):
+                 reboots=False, memory=256, room=0, boot=''):
         self.log, self.jobs, self.next = log, {}, 1
         where = tempfile.mktemp(suffix='.agent', dir=folder)
         qmp = tempfile.mktemp(suffix='.qmp', dir=folder)
@@ -155,7 +156,7 @@ class Guest:
                 QEMU, '-nodefaults', '-no-user-config', '-display', 'none', *memory.args,
                 *([] if reboots else ['-no-reboot']),
                 '-cpu', CPU, '-smp', '1', '-kernel', kernel.image, '-initrd', ramdisk,
-                '-append', BOOT, '-qmp', f'unix:{qmp},server=on,wait=off',
+                '-append', f'{BOOT} {boot}', '-qmp', f'unix:{qmp},server=on,wait=off',
                 '-chardev', f'file,id=console,path={log.path},append=on', '-serial',
                 'chardev:console', '-device', 'virtio-serial-pci', '-chardev',
                 f'socket,id=agent,path={where}', '-device', 'virtserialport,chardev=agent',

@@ -16,6 +16,8 @@ import sys
 import tempfile
 
 MODULES = ('virtio_pci', 'virtio_console', 'vmw_vsock_virtio_transport', 'vsock_diag')
+# What a guest of our own driver needs besides.
+PMD_MODULES = MODULES + ('vfio', 'vfio_iommu_type1', 'vfio_pci', 'uio_pci_generic')
 PROGRAMS = ('/usr/bin/socat', '/usr/bin/ncat')
 
 
@@ -193,7 +195,7 @@ def build(kernel, programs, path, modules=MODULES, dynamic=PROGRAMS):
         cpio.add(f'{target}/{plain[p]}', stat.S_IFREG | 0o644, module_bytes(os.path.join(base, p)))
     lines = [f'{plain[p]}: {" ".join(plain[q] for q in deps[p])}\n' for p in paths]
     cpio.add(f'{target}/modules.dep', stat.S_IFREG | 0o644, ''.join(lines).encode())
-    have = {os.path.basename(p).split('.')[0] for p in paths}
+    have = {os.path.basename(p).split('.')[0].replace('-', '_') for p in paths}
     cpio.add('etc/modules', stat.S_IFREG | 0o644,
              ''.join(m + '\n' for m in modules if m in have).encode())
     cpio.write(path)

@@ -23,6 +23,7 @@ import scenarios_daemon  # noqa: F401
 import scenarios_hugepages  # noqa: F401
 import scenarios_loopback  # noqa: F401
 import scenarios_pause  # noqa: F401
+import scenarios_pmd  # noqa: F401
 import scenarios_vm  # noqa: F401
 
 

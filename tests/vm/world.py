@@ -168,7 +168,7 @@ class Bench:
         return os.path.join(self.logs, name + '.log')
 
     def program(self, name):
-        for folder in ('tests/vm', 'tests/daemon', 'host-dpdk/daemon', 'host-dpdk/daemon/ctl'):
+        for folder in ('tests/vm', 'tests/daemon', 'host-dpdk/daemon', 'host-dpdk/daemon/ctl', 'guest-pmd'):
             path = os.path.join(self.build, folder, name)
             if os.path.isfile(path):
                 return path
@@ -193,6 +193,16 @@ class Bench:
             image.build(kernel, [self.program(p) for p in ('vm_agent', 'vsock_peer', 'shut_rd')], path)
             self.ramdisks[kernel] = path
         return self.ramdisks[kernel]
+
+    def pmd_ramdisk(self, kernel):
+        """The RAM disk of guests that our driver runs in."""
+        key = (kernel, 'pmd')
+        if key not in self.ramdisks:
+            path = os.path.join(self.vmdir, f'initrd-pmd-{kernel.release}')
+            image.build(kernel, [self.program(p) for p in ('vm_agent', 'vsock_peer', 'vm_pmd_app')], path,
+                        image.PMD_MODULES, (*image.PROGRAMS, self.program('zv-bind')))
+            self.ramdisks[key] = path
+        return self.ramdisks[key]
 
     def own(self, kind, *args, **kw):
         """A world for this scenario alone."""

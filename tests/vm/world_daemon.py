@@ -58,9 +58,10 @@ class Vm:
 
 
 class DaemonWorld:
-    """@guests: {name: {key: value}}, what the configuration has beyond cid, socket and unix."""
+    """@guests: {name: {key: value}}, what the configuration has beyond cid, socket and unix. @kinds: {name:
+    class} of those that are no plain Vm."""
 
-    def __init__(self, bench, name, guests, boot=True):
+    def __init__(self, bench, name, guests, boot=True, kinds=None):
         self.bench, self.name = bench, name
         self.programs = [bench.program(p) for p in ('zvsockd', 'zvsockctl', 'vsock_peer')]
         self.kernel = bench.kernel()
@@ -69,7 +70,7 @@ class DaemonWorld:
         self.log = self.owner.add(Log(bench.log_path(name)))
         self.config = os.path.join(self.folder, 'zvsock.conf')
         self.control = os.path.join(self.folder, 'control.sock')
-        self.vms = {n: Vm(self, n, keys) for n, keys in guests.items()}
+        self.vms = {n: (kinds or {}).get(n, Vm)(self, n, keys) for n, keys in guests.items()}
         self.daemon = None
         try:
             self.write_config()

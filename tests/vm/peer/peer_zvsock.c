@@ -1,9 +1,13 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * vm_host_app: the VM tests' conversations over the public API, in a host application whose
- * process is the backend of one guest.
+ * The VM tests' conversations over the public API: vm_host_app in a host application whose process
+ * is the backend of one guest, vm_pmd_app (static, without the host's library) in a guest whose
+ * device it drives.
  *
- *	vm_host_app host:SOCKET,cid=N
+ *	vm_host_app host:SOCKET,cid=N [OPTION=VALUE...]
+ *	vm_pmd_app vfio:BDF[,BDF...] [OPTION=VALUE...]
+ *
+ * Options: queues, ring_size, rx_buf, tx_buf. Connections are dealt out to the queues in turn.
  *
  * Serves echo, seq and xfer. Reads commands from standard input, one a line, "ID VERB ARGS"
  * (peer.h), "ID stats" or "ID quit"; answers each with "ID ok ..." or "ID FAILED ...". Ends with
@@ -12,7 +16,9 @@
 #include "peer.h"
 
 #include <zvsock.h>
+#ifdef WITH_HOST
 #include <zvsock_host.h>
+#endif
 
 #include <errno.h>
 #include <fcntl.h>
@@ -22,7 +28,7 @@
 #include <unistd.h>
 
 static struct zv_dev *dev;
-static struct zv_queue *queue;
+static unsigned queues;
 static bool quit;
 
 static const struct {
@@ -38,8 +44,9 @@ static const struct {
 
 static int zvsock_connect(struct flow *f, const char *where, uint32_t port)
 {
+	static unsigned turn;
 	struct zv_conn *conn;
-	int err = zv_connect(queue, strtoull(where, NULL, 10), port,
+	int err = zv_connect(zv_queue(dev, turn++ % queues), strtoull(where, NULL, 10), port,
 			     f->kind == SEQ_CLIENT ? ZV_SEQPACKET : ZV_STREAM, &conn);
 
 	if (err < 0)
@@ -99,16 +106,25 @@ void server_broke(const struct flow *f, const char *why)
 static void say_stats(const char *id)
 {
 	struct zv_dev_info info = {.size = sizeof(info)};
-	struct zv_queue_stats s;
+	struct zv_queue_stats s = {0};
 
 	zv_dev_info(dev, &info);
-	zv_queue_stats(queue, &s, sizeof(s));
+	for (unsigned i = 0; i < queues; i++) {
+		struct zv_queue_stats one;
+
+		zv_queue_stats(zv_queue(dev, i), &one, sizeof(one));
+		s.sessions += one.sessions;
+		s.ring_broken += one.ring_broken;
+		s.rx_bad_hdr += one.rx_bad_hdr + one.rx_bad_cid + one.rx_bad_type +
+				one.rx_bad_chain + one.rx_bad_credit;
+		s.rx_overrun += one.rx_overrun;
+		s.conns_accepted += one.conns_accepted;
+		s.conns_reset += one.conns_reset;
+	}
 	printf("%s ok {\"servers\": %u, \"up\": %u, \"sessions\": %llu, \"ring_broken\": %llu, "
 	       "\"rx_bad\": %llu, \"rx_overrun\": %llu, \"accepted\": %llu, \"reset\": %llu}\n",
 	       id, server_flows, info.queues_up, (unsigned long long)s.sessions,
-	       (unsigned long long)s.ring_broken,
-	       (unsigned long long)(s.rx_bad_hdr + s.rx_bad_cid + s.rx_bad_type + s.rx_bad_chain +
-				    s.rx_bad_credit),
+	       (unsigned long long)s.ring_broken, (unsigned long long)s.rx_bad_hdr,
 	       (unsigned long long)s.rx_overrun, (unsigned long long)s.conns_accepted,
 	       (unsigned long long)s.conns_reset);
 }
@@ -154,7 +170,7 @@ static void read_commands(void)
 	}
 }
 
-static void accept_all(uint32_t port)
+static void accept_all(struct zv_queue *queue, uint32_t port)
 {
 	struct zv_conn *conn;
 
@@ -174,31 +190,41 @@ static void accept_all(uint32_t port)
 	}
 }
 
-static void handle(const struct zv_event *ev)
+static void handle(struct zv_queue *queue, const struct zv_event *ev)
 {
 	if (ev->events & ZV_EV_ACCEPT)
-		accept_all(ev->port);
+		accept_all(queue, ev->port);
 	else if (ev->events & ZV_EV_CONNECT)
 		flow_connected(ev->user, ev->err);
 	else if (ev->user)
 		flow_run(ev->user);
 }
 
+/* True: it has nothing to do and is armed. */
+static bool run_queue(struct zv_queue *queue)
+{
+	struct zv_event ev;
+	int n = 0;
+
+	/* One at a time: what follows from an event may close the next one's connection. */
+	for (unsigned i = 0; i < 64 && (n = zv_poll(queue, &ev, 1)) > 0; i++)
+		handle(queue, &ev);
+	return n == 0 && zv_arm(queue) == 0;
+}
+
 static void loop(void)
 {
-	struct pollfd fds[] = {{.fd = STDIN_FILENO, .events = POLLIN},
-			       {.fd = zv_fd(queue), .events = POLLIN}};
-	struct zv_event ev;
+	struct pollfd fds[ZV_QUEUES_MAX + 1] = {{.fd = STDIN_FILENO, .events = POLLIN}};
 
+	for (unsigned q = 0; q < queues; q++)
+		fds[q + 1] = (struct pollfd){.fd = zv_fd(zv_queue(dev, q)), .events = POLLIN};
 	while (!quit) {
-		int n, timeout = 0;
+		int timeout = -1;
 
-		/* One at a time: what follows from an event may close the next one's connection. */
-		for (unsigned i = 0; i < 64 && (n = zv_poll(queue, &ev, 1)) > 0; i++)
-			handle(&ev);
-		if (n == 0 && zv_arm(queue) == 0)
-			timeout = -1;
-		if (poll(fds, 2, timeout) > 0 && fds[0].revents)
+		for (unsigned q = 0; q < queues; q++)
+			if (!run_queue(zv_queue(dev, q)))
+				timeout = 0;
+		if (poll(fds, queues + 1, timeout) > 0 && fds[0].revents)
 			read_commands();
 	}
 }
@@ -210,25 +236,57 @@ static void on_log(void *ctx, enum zv_log_level level, const char *line)
 		fprintf(stderr, "%s\n", line);
 }
 
+/* "name=number" into @o. */
+static bool take_option(struct zv_opts *o, const char *text)
+{
+	const char *value = strchr(text, '=');
+	const struct {
+		const char *name;
+		uint32_t *to;
+	} known[] = {{"queues=", &o->queues},
+		     {"ring_size=", &o->ring_size},
+		     {"rx_buf=", &o->rx_buf},
+		     {"tx_buf=", &o->tx_buf}};
+
+	for (size_t i = 0; value && i < sizeof(known) / sizeof(known[0]); i++)
+		if (strncmp(text, known[i].name, strlen(known[i].name)) == 0) {
+			*known[i].to = (uint32_t)strtoul(value + 1, NULL, 10);
+			return true;
+		}
+	return false;
+}
+
+static int open_device(const char *uri, const struct zv_opts *opts)
+{
+#ifdef WITH_HOST
+	if (zv_host_init() < 0)
+		return -1;
+#endif
+	return zv_open(&dev, uri, opts);
+}
+
 int main(int argc, char **argv)
 {
 	/* A guest whose CPU is emulated on a busy machine may be held up for seconds. */
-	const struct zv_opts opts = {.size = sizeof(opts), .connect_timeout_ns = 120000000000u};
+	struct zv_opts opts = {.size = sizeof(opts), .connect_timeout_ns = 120000000000u};
+	bool good = argc >= 2;
 
-	if (argc != 2) {
-		fprintf(stderr, "usage: vm_host_app host:SOCKET,cid=N\n");
+	for (int i = 2; i < argc; i++)
+		good = good && take_option(&opts, argv[i]);
+	if (!good) {
+		fprintf(stderr, "usage: %s URI [OPTION=VALUE...]\n", argv[0]);
 		return 2;
 	}
 	setvbuf(stdout, NULL, _IOLBF, 0);
 	zv_set_log(on_log, NULL);
-	if (zv_host_init() < 0 || zv_open(&dev, argv[1], &opts) < 0) {
-		fprintf(stderr, "vm_host_app: %s\n", zv_error_text());
+	if (open_device(argv[1], &opts) < 0) {
+		fprintf(stderr, "%s: %s\n", argv[0], zv_error_text());
 		return 1;
 	}
-	queue = zv_queue(dev, 0);
+	queues = zv_nqueues(dev);
 	for (unsigned i = 0; i < SERVICES; i++) {
 		if (zv_listen(dev, services[i].port, services[i].type, 256) < 0) {
-			fprintf(stderr, "vm_host_app: %s\n", zv_error_text());
+			fprintf(stderr, "%s: %s\n", argv[0], zv_error_text());
 			return 1;
 		}
 	}

@@ -1,0 +1,105 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "pci_dev.h"
+
+#include "transport.h"
+
+#include <errno.h>
+#include <linux/pci_regs.h>
+#include <string.h>
+#include <sys/mman.h>
+
+/* The device must be bound to @how's driver; else says how to get there. */
+static int check_driver(const struct pci_info *i, const struct pci_access *how)
+{
+	if (strcmp(i->driver, how->driver) == 0)
+		return 0;
+	return zv_err(-EBUSY,
+		      "%s:%s: the device is bound to %s%s, not to %s; bind it with: zv-bind bind "
+		      "--driver %s %s",
+		      how->scheme, i->bdf, i->driver[0] ? "the kernel driver " : "no driver",
+		      i->driver, how->driver, how->driver, i->bdf);
+}
+
+static int set_command(struct pci_dev *d, uint16_t set, uint16_t clear)
+{
+	uint16_t command;
+	int ret = d->how->config(d, false, PCI_COMMAND, &command, sizeof(command));
+
+	if (ret)
+		return ret;
+	command = (uint16_t)((command | set) & ~clear);
+	return d->how->config(d, true, PCI_COMMAND, &command, sizeof(command));
+}
+
+int pci_dev_open(struct pci_dev *d, const struct pci_access *how, const char *bdf)
+{
+	char name[PCI_BDF_CHARS];
+	int ret;
+
+	*d = (struct pci_dev){.how = how, .fd = -1};
+	if (!pci_bdf_parse(name, bdf))
+		return zv_err(
+			-EINVAL,
+			"%s:%s: not the address of a PCI device; it looks like 0000:00:05.0, and "
+			"\"zv-bind status\" lists those there are",
+			how->scheme, bdf);
+	ret = pci_info_read(&d->info, PCI_SYSFS, name);
+	if (ret)
+		return zv_err(ret, "%s:%s: %s; \"zv-bind status\" lists the virtio-vsock devices",
+			      how->scheme, name,
+			      ret == -ENODEV ? "there is no such PCI device" : zv_strerror(ret));
+	if (!pci_info_is_vsock(&d->info))
+		return zv_err(
+			-ENODEV,
+			"%s:%s is no virtio-vsock device (vendor %04x, device %04x); \"zv-bind "
+			"status\" lists those",
+			how->scheme, name, d->info.vendor, d->info.device);
+	ret = check_driver(&d->info, how);
+	if (ret)
+		return ret;
+	ret = how->open(d);
+	if (ret)
+		return ret;
+	ret = set_command(d, PCI_COMMAND_MEMORY | PCI_COMMAND_MASTER, 0);
+	if (ret) {
+		pci_dev_close(d);
+		return zv_err(ret, "%s:%s: cannot write its PCI command register: %s", how->scheme,
+			      name, zv_strerror(ret));
+	}
+	return 0;
+}
+
+/* It must not write to memory that is about to be somebody else's. */
+static void let_go(struct pci_dev *d)
+{
+	(void)set_command(d, 0, PCI_COMMAND_MASTER);
+	d->how->close(d);
+	d->fd = -1;
+}
+
+void pci_dev_detach(struct pci_dev *d)
+{
+	if (d->fd < 0)
+		return;
+	/* A mapping holds the device's file open; in its place comes memory that nobody reads. */
+	for (unsigned i = 0; i < PCI_BARS; i++)
+		if (d->bar[i].addr)
+			(void)mmap(d->bar[i].addr, d->bar[i].size, PROT_READ | PROT_WRITE,
+				   MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
+	let_go(d);
+}
+
+void pci_dev_close(struct pci_dev *d)
+{
+	if (d->fd >= 0)
+		let_go(d);
+	for (unsigned i = 0; i < PCI_BARS; i++)
+		if (d->bar[i].addr)
+			(void)munmap(d->bar[i].addr, d->bar[i].size);
+	memset(d->bar, 0, sizeof(d->bar));
+}
+
+int pci_dev_bar(struct pci_dev *d, unsigned i)
+{
+	return d->bar[i].addr ? 0 : d->how->map_bar(d, i);
+}

@@ -1,0 +1,102 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* The transports `vfio:` and `uio:`: the driver on virtio-vsock PCI devices of the VM it runs in.
+ */
+#include "pci_transport.h"
+
+#include "pci_link.h"
+#include "proto/vsock_device.h"
+#include "transport/guest_bond.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* The device's rings may be smaller than what was asked for, but not larger. */
+static int fit_rings(struct pci_link *l, struct zv_opts *o)
+{
+	unsigned pairs = o->queues ? o->queues : 1;
+
+	for (unsigned vq = 0; vq < VSOCK_VQS(pairs); vq++) {
+		unsigned max = virtio_pci_queue_max(&l->virtio, (uint16_t)vq);
+
+		if (vq == VSOCK_VQ_EVENT && max >= VSOCK_EVENT_RING)
+			continue;
+		if (max & (max - 1) || max < 16)
+			return zv_err(
+				-ERANGE,
+				"%s:%s: virtqueue %u of the device has %u entries; "
+				"%s",
+				l->pci.how->scheme, l->pci.info.bdf, vq, max,
+				max ? "the driver needs a power of two, at least 16"
+				    : "there is none, so it has fewer queue pairs than asked for");
+		if (vq != VSOCK_VQ_EVENT && o->ring_size > max)
+			o->ring_size = max;
+	}
+	return 0;
+}
+
+static int open_one(struct transport_dev **out, const char *bdf, const struct zv_opts *opts,
+		    const struct pci_access *how, const struct transport_ops *ops)
+{
+	struct pci_link *l = calloc(1, sizeof(*l));
+	struct zv_opts fitted = *opts;
+	int ret;
+
+	if (!l)
+		return zv_err(-ENOMEM, "no memory for the device %s:%s", how->scheme, bdf);
+	l->g.d.ops = ops;
+	l->g.link = &pci_link_ops;
+	l->g.scheme = how->scheme;
+	ret = pci_link_init(l, how, bdf);
+	if (ret) {
+		free(l);
+		return ret;
+	}
+	l->g.name = l->pci.info.bdf;
+	ret = fit_rings(l, &fitted);
+	if (ret) {
+		pci_link_fini(l);
+		free(l);
+		return ret;
+	}
+	ret = guest_dev_open(&l->g, &fitted);
+	if (ret == 0)
+		*out = &l->g.d;
+	return ret;
+}
+
+static int vfio_transport_open(struct transport_dev **out, const char *rest,
+			       const struct zv_opts *opts)
+{
+	return strchr(rest, ',') ? guest_bond_open(out, rest, opts, &vfio_transport_ops, "device")
+				 : open_one(out, rest, opts, &pci_vfio_access, &vfio_transport_ops);
+}
+
+static int uio_transport_open(struct transport_dev **out, const char *rest,
+			      const struct zv_opts *opts)
+{
+	return strchr(rest, ',') ? guest_bond_open(out, rest, opts, &uio_transport_ops, "device")
+				 : open_one(out, rest, opts, &pci_uio_access, &uio_transport_ops);
+}
+
+const struct transport_ops vfio_transport_ops = {
+	.scheme = "vfio",
+	.role = ZV_ROLE_GUEST,
+	.open = vfio_transport_open,
+	.close = guest_dev_close,
+	.guest_cid = guest_dev_cid,
+	.page_size = guest_dev_page_size,
+	.queue = guest_dev_queue,
+	.fd = vsock_fd,
+};
+
+const struct transport_ops uio_transport_ops = {
+	.scheme = "uio",
+	.role = ZV_ROLE_GUEST,
+	.open = uio_transport_open,
+	.close = guest_dev_close,
+	.guest_cid = guest_dev_cid,
+	.page_size = guest_dev_page_size,
+	.queue = guest_dev_queue,
+	.fd = vsock_fd,
+};

@@ -1,0 +1,66 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * A modern virtio device on PCI: initialisation, features, virtqueues (VIRTIO 1.2, 3.1 and 4.1).
+ *
+ * Order of calls, as the specification has it: init, reset, features, features_set, queue_*,
+ * driver_ok. Registers are read and written by one thread, the device's control thread; only
+ * doorbells are rung by the queues' owners.
+ *
+ * The device may be hostile, or unplugged (all registers read as ones): each wait is bounded, and
+ * what is read is checked. Functions return 0 or -errno with zv_err() text.
+ */
+#ifndef ZV_VIRTIO_PCI_H
+#define ZV_VIRTIO_PCI_H
+
+#include "pci_dev.h"
+
+#include <linux/virtio_pci.h>
+
+#define VIRTIO_PCI_NO_VECTOR 0xffffu
+
+struct virtio_pci {
+	struct pci_dev *pci;
+	struct virtio_pci_caps caps;
+	volatile struct virtio_pci_common_cfg *common;
+	uint8_t *notify;
+	volatile uint8_t *isr, *config;
+};
+
+/* One virtqueue, as it is told to the device. */
+struct virtio_pci_queue {
+	uint16_t index, size;
+	uint16_t vector;		  /* MSI-X, or VIRTIO_PCI_NO_VECTOR */
+	struct iova desc, driver, device; /* its areas (VIRTIO 1.2, 2.6) */
+};
+
+/* Finds and maps the device's structures. */
+int virtio_pci_init(struct virtio_pci *v, struct pci_dev *pci);
+/* Resets the device and waits until it is. -ETIMEDOUT, -ENODEV (it has been unplugged). */
+int virtio_pci_reset(struct virtio_pci *v);
+/* After a reset: ACKNOWLEDGE and DRIVER are set; what the device offers. */
+uint64_t virtio_pci_features(struct virtio_pci *v);
+/* Accepts @features. -EPROTONOSUPPORT: the device does not take them. */
+int virtio_pci_features_set(struct virtio_pci *v, uint64_t features);
+/* Number of virtqueues, and the largest size of one (0: it does not exist). */
+unsigned virtio_pci_queues(struct virtio_pci *v);
+unsigned virtio_pci_queue_max(struct virtio_pci *v, uint16_t index);
+/*
+ * The 16 bits to which the index of a virtqueue is written (VIRTIO 1.2, 4.1.5.2), the same as long
+ * as the device is open. NULL: it would be out of bounds, and the virtqueue cannot be started.
+ */
+volatile uint16_t *virtio_pci_doorbell(struct virtio_pci *v, uint16_t index);
+/* Sets a virtqueue up and enables it. */
+int virtio_pci_queue_start(struct virtio_pci *v, const struct virtio_pci_queue *q);
+/* Changes of the configuration raise this MSI-X vector. */
+int virtio_pci_config_vector(struct virtio_pci *v, uint16_t vector);
+void virtio_pci_driver_ok(struct virtio_pci *v);
+/* The driver gives up: FAILED. */
+void virtio_pci_failed(struct virtio_pci *v);
+/* 0 all is well; -ENODEV it has been unplugged; -EIO it asks for a reset. No text. */
+int virtio_pci_check(struct virtio_pci *v);
+/* Reads, and thereby clears, the reasons of an INTx interrupt. */
+uint8_t virtio_pci_isr(struct virtio_pci *v);
+/* The guest's CID, of the configuration. -ETIMEDOUT: it does not stop changing. */
+int virtio_pci_cid(struct virtio_pci *v, uint64_t *cid);
+
+#endif

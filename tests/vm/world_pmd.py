@@ -1,0 +1,99 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""Guests whose vsock devices our driver has (vfio: or uio:), beside zvsockd."""
+import json
+
+from guest import Guest, vsock_args
+from procs import Failure, LIMIT
+from world_daemon import DaemonWorld, Vm
+
+# A vIOMMU of QEMU under TCG; without interrupt remapping VFIO finds it unsafe.
+IOMMU = ('-machine', 'kernel-irqchip=split', '-device', 'intel-iommu,intremap=on,caching-mode=on')
+HUGEPAGES = 96  # of the guest, reserved as it boots; its memory is twice as much
+
+
+class App:
+    """vm_pmd_app in a guest: drives the devices, and does what it is told through a FIFO."""
+
+    def __init__(self, vm, uri, *options):
+        self.vm, self.next, self.answers = vm, 1, {}
+        vm.guest.run('rm -f /tmp/app; mkfifo /tmp/app')
+        self.job = vm.guest.start(f'exec vm_pmd_app {uri} {" ".join(options)} <>/tmp/app')
+        self.job.expect('(?m)^serving$')
+
+    def start(self, command):
+        number, self.next = str(self.next), self.next + 1
+        self.vm.guest.run(f'echo {number} {command} >/tmp/app')
+        return number
+
+    def wait(self, number, limit=LIMIT):
+        line = self.job.expect(rf'(?m)^{number} (ok|FAILED) .*\n', limit)
+        _, verdict, text = line.strip().split(' ', 2)
+        if verdict != 'ok':
+            raise Failure(f'guest: {text}')
+        return text
+
+    def run(self, command, limit=LIMIT):
+        return self.wait(self.start(command), limit)
+
+    def quit(self):
+        self.start('quit')
+        if code := self.job.wait():
+            raise Failure(f'vm_pmd_app ended with {code}: {self.job.output[-400:]}')
+
+
+class PmdVm(Vm):
+    """@how: vfio or uio. @devices: so many of one CID. @platform: VIRTIO_F_ACCESS_PLATFORM is offered, so
+    the device's addresses are translated."""
+
+    def __init__(self, world, name, keys, how='vfio', devices=1, platform=False):
+        super().__init__(world, name, keys)
+        self.how, self.platform, self.app = how, platform, None
+        self.sockets = [f'{self.socket}.{i}' for i in range(devices)] if devices > 1 else [self.socket]
+
+    def section(self):
+        self.keys['socket'] = ', '.join(self.sockets)
+        return super().section()
+
+    def qemu_args(self):
+        args = list(IOMMU) if self.how == 'vfio' else []
+        for i, path in enumerate(self.sockets):
+            one = vsock_args(path, self.keys.get('mode') == 'client')
+            one = [a.replace('id=vsock', f'id=vsock{i}').replace('chardev=vsock', f'chardev=vsock{i}') for a in one]
+            if self.platform:
+                one[-1] += ',iommu_platform=on'
+            args += one
+        return args
+
+    def power_on(self):
+        world = self.world
+        self.guest = Guest(world.owner, world.folder, self.log, world.kernel,
+                           world.bench.pmd_ramdisk(world.kernel), self.qemu_args(), memory=512,
+                           boot=f'{"intel_iommu=on " if self.how == "vfio" else ""}hugepages={HUGEPAGES}')
+
+    def bind(self):
+        """All vsock devices go to the driver; their addresses, as they stand behind vfio: or uio:."""
+        driver = {'vfio': 'vfio-pci', 'uio': 'uio_pci_generic'}[self.how]
+        found = [w for w in self.guest.run('zv-bind status').split() if w.startswith('0000:')]
+        if len(found) != len(self.sockets):
+            raise Failure(f'zv-bind status shows {found}, not {len(self.sockets)} devices')
+        self.guest.run(f'zv-bind bind --driver {driver} {" ".join(found)}')
+        self.guest.run('zv-bind check')
+        return ','.join(found)
+
+    def serve(self):
+        self.start_app()
+
+    def start_app(self, *options):
+        self.app = App(self, f'{self.how}:{self.bind()}', *options)
+        return self.app
+
+    def stats(self):
+        return json.loads(self.app.run('stats'))
+
+
+def pmd_world(bench, name, how='vfio', devices=1, platform=False, shared=True, **more):
+    """zvsockd with the guest "pmd" of our driver, and the guests of @more."""
+    guests = {'pmd': {'builtin': 'echo:7, discard:9', 'groups': 'g'}, **more}
+    kinds = {'pmd': lambda *args: PmdVm(*args, how=how, devices=devices, platform=platform)}
+    make = bench.shared if shared else bench.own
+    return make(DaemonWorld, *([name] if shared else []), guests, kinds=kinds)
