@@ -80,6 +80,15 @@ def options_are_described():
     return compare('zvsockd(8)', there, man) + compare('docs/daemon.md', there, page)
 
 
+def commands_are_in_the_manual():
+    """zvsockctl's commands each have a section, and --help comes from the same table."""
+    there = re.findall(r'^\t\{"([a-z-]+)", "', between(tree.read('host-dpdk/daemon/ctl/zvsockctl.c'),
+                                                    '} commands[] = {', r'^\};'), re.M)
+    assert len(there) > 3, 'the table of commands is not found'
+    said = re.findall(r'^\.Ss ([a-z-]+)', between(tree.read('docs/man/zvsockctl.1'), '.Sh DESCRIPTION', r'^\.Sh'), re.M)
+    return compare('zvsockctl(1)', there, said)
+
+
 def examples():
     """(where, text) of everything that is shown as a configuration."""
     found = []
@@ -126,5 +135,5 @@ def manuals_are_well_formed():
 
 
 if __name__ == '__main__':
-    tree.run(keys_are_in_daemon_md, keys_are_in_the_manual, options_are_described, examples_are_good,
-             manuals_are_well_formed)
+    tree.run(keys_are_in_daemon_md, keys_are_in_the_manual, options_are_described, commands_are_in_the_manual,
+             examples_are_good, manuals_are_well_formed)

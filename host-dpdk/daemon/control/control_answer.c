@@ -231,6 +231,22 @@ static const struct {
 	{"capture", capture_begin}, {"stop", capture_end_early},
 };
 
+#define N_REQUESTS (sizeof(requests) / sizeof(requests[0]))
+
+static json_t *refuse_unknown(struct refusal *why)
+{
+	char names[256] = "";
+	size_t len = 0;
+
+	for (size_t i = 0; i < N_REQUESTS && len < sizeof(names); i++)
+		len += (size_t)snprintf(names + len, sizeof(names) - len, "%s%s",
+					i == 0		     ? ""
+					: i + 1 < N_REQUESTS ? ", "
+							     : " or ",
+					requests[i].cmd);
+	return control_refuse(why, "request", "\"cmd\" must be %s", names);
+}
+
 json_t *control_answer(struct control *ct, struct client *cl, const json_t *request,
 		       struct refusal *why)
 {
@@ -244,9 +260,8 @@ json_t *control_answer(struct control *ct, struct client *cl, const json_t *requ
 				      CONTROL_PROTOCOL, CONTROL_PROTOCOL);
 	if (!control_string(request, "cmd", &cmd, why))
 		return NULL;
-	for (unsigned i = 0; cmd && i < sizeof(requests) / sizeof(requests[0]); i++)
+	for (unsigned i = 0; cmd && i < N_REQUESTS; i++)
 		if (strcmp(requests[i].cmd, cmd) == 0)
 			return requests[i].answer(ct, cl, request, why);
-	return control_refuse(why, "request",
-			      "\"cmd\" must be guests, list, stats, capture or stop");
+	return refuse_unknown(why);
 }

@@ -16,18 +16,6 @@ enum { OPT_SNAPLEN = 0x100, OPT_COUNT, OPT_DURATION, OPT_HUGEPAGES, OPT_MEMORY, 
 
 const char *argp_program_version = "zvsockctl " ZV_VERSION_TEXT;
 
-static const char doc[] =
-	"Asks a running zvsockd.\v"
-	"Commands:\n"
-	"  list [GUEST]          connections, as \"ss --vsock\" shows them\n"
-	"  guests [GUEST]        guests and their sockets\n"
-	"  stats [GUEST]         counters of each guest and queue, errors by cause\n"
-	"  capture FILE [GUEST]  packets into a pcap file (\"-\": standard output)\n"
-	"  qemu-args GUEST       what QEMU's command line needs\n"
-	"\n"
-	"Exit code: 0 done; 1 refused or failed; 2 wrong use; 3 the daemon cannot be reached; 4 it "
-	"speaks another version.";
-
 static const struct argp_option options[] = {
 	{"socket", 's', "PATH", 0, "control socket of the daemon (" SOCKET_DEFAULT ")", 1},
 	{"json", 'j', 0, 0, "print the answer as JSON", 1},
@@ -44,17 +32,45 @@ static const struct argp_option options[] = {
 };
 
 static const struct command {
-	const char *name;
+	const char *name, *args;
+	const char *help; /* a line of --help */
 	int (*run)(struct ctl *c);
 	bool file, needs_guest;
 	char options; /* which group of options it has: 'c'apture, 'q'emu */
 } commands[] = {
-	{"list", ctl_list, false, false, 0},
-	{"guests", ctl_guests, false, false, 0},
-	{"stats", ctl_stats, false, false, 0},
-	{"capture", ctl_capture, true, false, 'c'},
-	{"qemu-args", ctl_qemu_args, false, true, 'q'},
+	{"list", "[GUEST]", "connections, as \"ss --vsock\" shows them", .run = ctl_list},
+	{"guests", "[GUEST]", "guests and their sockets", .run = ctl_guests},
+	{"stats", "[GUEST]", "counters of each guest and queue, errors by cause", .run = ctl_stats},
+	{"capture", "FILE [GUEST]", "packets into a pcap file (\"-\": standard output)",
+	 .run = ctl_capture, .file = true, .options = 'c'},
+	{"qemu-args", "GUEST", "what QEMU's command line needs", .run = ctl_qemu_args,
+	 .needs_guest = true, .options = 'q'},
 };
+#define N_COMMANDS (sizeof(commands) / sizeof(commands[0]))
+
+/* What --help says above and below the options; argp frees it. */
+static char *help_text(int key, const char *text, void *input)
+{
+	char *all = NULL, usage[64];
+	size_t len;
+	FILE *f;
+
+	(void)input;
+	if (key != ARGP_KEY_HELP_POST_DOC)
+		return (char *)(uintptr_t)text;
+	f = open_memstream(&all, &len);
+	if (!f)
+		return NULL;
+	(void)fprintf(f, "Commands:\n");
+	for (size_t i = 0; i < N_COMMANDS; i++) {
+		(void)snprintf(usage, sizeof(usage), "%s %s", commands[i].name, commands[i].args);
+		(void)fprintf(f, "  %-21s %s\n", usage, commands[i].help);
+	}
+	(void)fprintf(f, "\nExit code: 0 done; 1 refused or failed; 2 wrong use; 3 the daemon "
+			 "cannot be reached; 4 it speaks another version.");
+	(void)fclose(f);
+	return all;
+}
 
 struct line {
 	struct ctl ctl;
@@ -90,7 +106,7 @@ static uint64_t duration(const char *text)
 static void argument(struct line *l, const char *arg)
 {
 	if (!l->cmd) {
-		for (size_t i = 0; i < sizeof(commands) / sizeof(commands[0]); i++)
+		for (size_t i = 0; i < N_COMMANDS; i++)
 			if (strcmp(commands[i].name, arg) == 0)
 				l->cmd = &commands[i];
 		if (!l->cmd)
@@ -182,7 +198,8 @@ int main(int argc, char **argv)
 	static const struct argp argp = {.options = options,
 					 .parser = parse,
 					 .args_doc = "COMMAND [FILE] [GUEST]",
-					 .doc = doc};
+					 .doc = "Asks a running zvsockd.",
+					 .help_filter = help_text};
 	struct line l = {.ctl = {.socket = SOCKET_DEFAULT,
 				 .snaplen = UINT64_MAX,
 				 .count = UINT64_MAX,
