@@ -182,7 +182,7 @@ static void deal_queues(struct daemon *d, struct guest *g)
 	}
 }
 
-/* All but what the configuration cannot have now. 0: *g runs. */
+/* Starts device, queues and endpoints. 0: *g runs; otherwise it has been freed. */
 static int start(struct daemon *d, struct guest *g, const struct cfg_guest *cfg)
 {
 	int ret = open_device(g, cfg);
@@ -229,7 +229,7 @@ struct guest *guest_start(struct daemon *d, const struct cfg_guest *cfg, char *w
 		ret = start(d, g, cfg);
 	}
 	if (ret < 0) {
-		if (!g || !*why) /* nobody had a sentence */
+		if (!g || !*why) /* no reason was noted */
 			(void)snprintf(why, GUEST_WHY_MAX, "%s", zv_strerror(ret));
 		return NULL;
 	}

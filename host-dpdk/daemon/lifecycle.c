@@ -196,7 +196,7 @@ static void keep_same(struct daemon *d, const struct cfg *cfg, void *tree, bool 
 		}
 	}
 	d->guests_end = p;
-	/* Nobody looks at the old descriptions any more. */
+	/* After this no lcore uses the old descriptions. */
 	for (unsigned i = 0; i < d->n_lcores; i++)
 		lcore_call(d->lcores[i], round_over, NULL);
 }

@@ -6,7 +6,7 @@
  * -------------------
  * The main thread blocks the signals that it serves before any other thread exists, so that all of
  * them come out of one descriptor, and then does one thing at a time: a signal, a request on the
- * control socket, a late word of the log. Data is the lcores' business (lcore.h). While it drains,
+ * control socket, a late line of the log. Data is the lcores' business (lcore.h). While it drains,
  * signals come as such (a second one hurries it) and the control socket goes on being served.
  */
 #include "cli.h"
@@ -30,7 +30,7 @@
 #include <zvsock_host.h>
 
 #define TICK_MS 1000 /* while lines have been left out, or guests are to be tried again */
-#define LOOK_MS 5000 /* an lcore may have left some out since; nobody wakes us for that */
+#define LOOK_MS 5000 /* lines that an lcore has left out since wake nobody */
 
 enum { EXIT_OK = 0, EXIT_RUN = 1, EXIT_WRONG = 2 };
 

@@ -12,7 +12,7 @@
 
 static void tell(const char *text)
 {
-	(void)sd_notify(0, text); /* there is nobody else to complain to */
+	(void)sd_notify(0, text); /* there is no other place to report it */
 }
 #else
 static void tell(const char *text)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * What the service manager is told (sd_notify(3)). Without libsystemd, or started by hand, nothing
- * is told to nobody.
+ * Messages to the service manager (sd_notify(3)). Without libsystemd, or when started by hand,
+ * these functions do nothing.
  */
 #ifndef ZVD_NOTIFY_H
 #define ZVD_NOTIFY_H

@@ -155,7 +155,8 @@ static int make_dir(const struct cfg *c, const struct identity *id, const char *
 			 dir, zv_strerror(-err));
 		return -err;
 	}
-	/* The umask took what visitors need; who comes back after a drop must be able to unlink. */
+	/* The umask has removed what visitors need; and the user that we become must be able to
+	 * unlink the sockets. */
 	if (chmod(dir, mode) < 0 ||
 	    (!is_already(id) && geteuid() == 0 && chown(dir, id->uid, id->gid) < 0)) {
 		int err = errno;
@@ -245,7 +246,7 @@ static void each_socket(const struct daemon *d,
 /*
  * Gives the socket's lock file away as well: who we become must be able to remove it, and to lock
  * it again after a crash. In its directory others may have rights: only an empty file with no
- * other name is given away, which is nobody's loss whatever it is.
+ * other name is given away, which harms nobody, whatever file it is.
  */
 static void give_lock(const char *guest, const char *path, void *arg)
 {

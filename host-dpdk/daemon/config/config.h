@@ -66,9 +66,8 @@ struct cfg {
 	mode_t control_mode;
 	struct cfg_guest *guests;
 	unsigned n_guests;
-	const struct cfg_part *const
-		*parts;		   /* who understands the guests' other keys; ends with NULL */
-	void *part[CFG_PARTS_MAX]; /* what cfg.parts[i] keeps for all guests together */
+	const struct cfg_part *const *parts; /* which have the guests' other keys; ends with NULL */
+	void *part[CFG_PARTS_MAX];	     /* what cfg.parts[i] keeps for all guests together */
 };
 
 /*
@@ -87,7 +86,7 @@ void cfg_free(struct cfg *c);
 /* VMMs that the guests of @c could have attached at the same time: their vhost-user sockets. */
 unsigned cfg_vmms(const struct cfg *c);
 
-/* What a daemon with this configuration would do, for people. */
+/* Prints what a daemon with this configuration would do. */
 void cfg_print(const struct cfg *c, FILE *to);
 
 /* Writes what keeps guests from being started as things are, a line each. Their number. */
@@ -112,11 +111,11 @@ const char *cfg_made_socket(const struct cfg *c, const struct cfg_guest *g, unsi
 
 /*
  * True if nothing that a running guest depends on differs, so that a reload leaves it alone. What a
- * tcp host's name resolves to does not count: name servers like to shuffle their answers.
+ * tcp host's name resolves to does not count: name servers may answer in another order each time.
  */
 bool cfg_guest_same(const struct cfg *c, const struct cfg_guest *a, const struct cfg_guest *b);
 
-/* The keys of [daemon] that differ and that only a restart changes, a list for people; "": none. */
+/* The keys of [daemon] that differ and need a restart, as text with commas; "": none. */
 void cfg_fixed_keys(const struct cfg *a, const struct cfg *b, char *buf, size_t len);
 
 #endif

@@ -32,7 +32,7 @@ static void check_queues(struct load *l, unsigned i)
 	}
 }
 
-/* Sockets that are made before zvsockd becomes another user belong to that user all the same. */
+/* Sockets that are made before zvsockd becomes another user are given to that user. */
 static void default_owners(const struct load *l)
 {
 	const struct cfg *c = l->cfg;

@@ -16,8 +16,8 @@ struct reading {
 	struct load *l;
 	FILE *f;
 	bool binary;
-	bool no_section; /* before the first section, or in one that nobody knows */
-	bool expected;	 /* the line that inih has should make it call item() */
+	bool no_section; /* before the first section, or in an unknown one */
+	bool expected;	 /* inih must call item() for the line that it has been given */
 	bool complained; /* about the lines before the first section */
 	char text[LINE_MAX_READ];
 };

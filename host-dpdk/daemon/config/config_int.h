@@ -29,7 +29,7 @@ cfg_setter cfg_set_ring_size, cfg_set_cid, cfg_set_poll, cfg_set_vhost_mode, cfg
 
 extern const struct key cfg_daemon_keys[], cfg_guest_keys[]; /* end with a NULL name */
 
-/* A socket in the file system that somebody will make or look for. */
+/* A socket in the file system that zvsockd or a VMM makes. */
 struct path_use {
 	const char *what; /* the key: "socket", "unix", "control" */
 	char path[CFG_PATH_MAX];
@@ -108,7 +108,7 @@ static inline bool pos_given(const struct pos *p)
 /* Position of a guest's key, or of its section where the key is not given. */
 const struct pos *cfg_where(const struct load *l, unsigned guest, const char *key);
 
-/* All that concerns more than one value. */
+/* Checks what concerns more than one value. */
 void cfg_check(struct load *l);
 
 #endif

@@ -39,7 +39,7 @@ static void tap(void *ctx, bool sent, const void *hdr, const struct iovec *iov, 
 	uint32_t idx, want;
 	int got;
 
-	(void)sent; /* the header's CIDs say as much */
+	(void)sent; /* the CIDs of the header tell the direction */
 	for (int i = 0; i < n; i++)
 		r.len += (uint32_t)iov[i].iov_len;
 	r.kept = r.len < s->snaplen ? r.len : s->snaplen;

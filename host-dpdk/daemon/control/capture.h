@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * A capture: packets of some guests into a file, while nobody waits for the file.
+ * A capture: packets of some guests into a file, without anybody waiting for the file.
  *
  * Theory of operation
  * -------------------
@@ -57,7 +57,8 @@ int capture_start(struct capture **out, int fd, const struct capture_opts *o, in
 /* Captures the guest's queues too. 0 or -ENOMEM. */
 int capture_add(struct capture *c, struct guest *g);
 
-/* Before the guest goes: lets go of its queues. What was captured will still be written. */
+/* Before the guest is freed: ends the capture of its queues. What was captured will still be
+ * written. */
 void capture_remove(struct capture *c, const struct guest *g);
 
 bool capture_has(const struct capture *c, const struct guest *g);

@@ -32,7 +32,7 @@ _Static_assert((CAPTURE_SNAPLEN_MAX + sizeof(struct capture_record)) * 2 < CAPTU
 /* A queue that is captured. */
 struct capture_source {
 	struct capture_source *next;
-	struct guest_queue *gq; /* the main thread's; NULL: let go of */
+	struct guest_queue *gq; /* the main thread's; NULL: not captured any more */
 	uint32_t snaplen;
 	void *mem;
 

@@ -197,7 +197,8 @@ void *capture_writer(void *arg)
 	struct capture *c = arg;
 	int ret = write_all(c);
 
-	if (ret < 0 && ret != -ECANCELED) { /* that: stopped, and nobody wants the rest */
+	if (ret < 0 &&
+	    ret != -ECANCELED) { /* -ECANCELED: stopped, and the reader does not take the rest */
 		c->res.end = CAPTURE_FAILED;
 		c->res.err = ret;
 	}

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* See control.h. Clients, lines and descriptors; what is asked is control_answer.c's. */
+/* See control.h. Clients, lines and descriptors; control_answer.c serves the requests. */
 #include "control_int.h"
 #include "core/log.h"
 #include "sock_claim.h"
@@ -29,7 +29,8 @@ static int watch(struct control *ct, int op, int fd, uint32_t events, uint32_t w
 	return epoll_ctl(ct->ep, op, fd, &ev) < 0 ? -errno : 0;
 }
 
-/* The timer runs while somebody can overstay, or the listener waits for better times. */
+/* The timer runs while there are clients, or while accepting is paused for want of descriptors or
+ * memory. */
 static void tick(struct control *ct, bool on)
 {
 	uint64_t ns = ct->patience_ns / TICKS;
@@ -55,8 +56,8 @@ static void accepting(struct control *ct, bool on)
 /* ---- clients ---- */
 
 /*
- * Patience is counted in ticks that we have seen, not in time: if this process, or the whole
- * machine, stands still for a while, nobody is late for that.
+ * Patience is counted in ticks that we have seen, not in time, so that no client is disconnected
+ * because this process, or the whole machine, stood still for a while.
  */
 static void client_touch(struct client *cl)
 {
@@ -65,7 +66,7 @@ static void client_touch(struct client *cl)
 
 static void client_watch(struct control *ct, struct client *cl)
 {
-	/* Who does not take the answer is not asked for the next question. */
+	/* A client that has not taken its answer yet gets no further request served. */
 	uint32_t events = cl->out_len > cl->out_off ? EPOLLOUT : EPOLLIN;
 
 	(void)watch(ct, EPOLL_CTL_MOD, cl->fd, events, (uint32_t)(cl - ct->clients));
@@ -176,7 +177,7 @@ void control_send(struct control *ct, struct client *cl, json_t *answer)
 	if (!answer || json_dump_callback(answer, append, &a, JSON_COMPACT) < 0 ||
 	    append("\n", 1, &a) < 0) {
 		log_line(ZV_LOG_ERR, NULL, "control: out of memory for an answer");
-		cl->closing = true; /* a line that is cut short is an answer to nothing */
+		cl->closing = true; /* a truncated line is no answer */
 	}
 	json_decref(answer);
 	client_touch(cl);
@@ -214,7 +215,8 @@ static void client_line(struct control *ct, struct client *cl, const char *line,
 	json_decref(request);
 }
 
-/* Takes lines out of the input, one at a time: the next when the answer to this one is gone. */
+/* Serves the lines of the input one at a time, each when the answer to the one before has been
+ * sent. */
 static bool client_lines(struct control *ct, struct client *cl)
 {
 	while (cl->in_len && cl->out_len == cl->out_off && !cl->closing) {
@@ -318,7 +320,7 @@ static void tick_work(struct control *ct)
 		if (cl->fd < 0)
 			continue;
 		cl->ticks -= cl->ticks > 0;
-		/* A capture takes its time; its client owes us nothing but to read. */
+		/* A client whose capture runs may be silent, but must read. */
 		if (!cl->ticks && !(cl->cap && cl->out_len == cl->out_off))
 			client_close(ct, cl);
 		else
@@ -367,7 +369,8 @@ void control_serve(struct daemon *d)
 		else
 			client_event(ct, &ct->clients[ev[i].data.u32], ev[i].events);
 	}
-	/* Who has asked in time is not late when this thread was busy elsewhere, with a reload. */
+	/* After the others, so that a client whose request has waited while this thread was busy,
+	 * with a reload, is not late. */
 	if (late)
 		tick_work(ct);
 	/* Last: a new client must not get the events of the one whose place it takes. */

@@ -1,17 +1,19 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * The control socket, at which zvsockctl asks.
+ * The control socket, which zvsockctl connects to.
  *
  * Theory of operation
  * -------------------
- * A Unix stream socket; who may write to its file may ask. One JSON object a line goes in, one
- * comes out; docs/daemon.md ("The control protocol") lists them. The main thread serves it between
- * its other work: control_fd() is readable when control_serve() has something to do, and that never
- * waits for a client. What belongs to an lcore is fetched by lcore_call(), a little at a time.
+ * A Unix stream socket; whoever may write to its file may use it. One JSON object a line goes in,
+ * one comes out; docs/daemon.md ("The control protocol") lists them. The main thread serves it
+ * between its other work: control_fd() is readable when control_serve() has something to do, and
+ * that never waits for a client. What belongs to an lcore is fetched by lcore_call(), a little at a
+ * time.
  *
  * A client can be slow, send garbage or leave at any time, and costs at most a line of input, one
- * answer and its place: at most CONTROL_CLIENTS have one, the others wait in the backlog; who keeps
- * us waiting for longer than the patience loses its place, unless its capture runs.
+ * answer and its place: at most CONTROL_CLIENTS have one, the others wait in the backlog; a client
+ * that keeps us waiting for longer than CONTROL_PATIENCE_MS is disconnected, unless its capture
+ * runs.
  */
 #ifndef ZVD_CONTROL_H
 #define ZVD_CONTROL_H

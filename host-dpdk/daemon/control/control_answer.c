@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * What the control socket answers. Each request is looked up by name and gets a JSON object back.
+ * Requests to the control socket: each is looked up by name and gets a JSON object back.
  */
 #include "config/config_part.h"
 #include "control_int.h"
@@ -19,7 +19,7 @@ json_t *control_refuse(struct refusal *why, const char *code, const char *fmt, .
 	va_start(ap, fmt);
 	(void)vsnprintf(why->text, sizeof(why->text), fmt, ap);
 	va_end(ap);
-	/* It may quote the client: what is not plain text must not spoil the answer. */
+	/* It may quote the client, whose bytes need not be plain text. */
 	for (char *p = why->text; *p; p++)
 		if (*p < ' ' || *p > '~')
 			*p = '?';
@@ -131,7 +131,7 @@ static json_t *strings(const char *first, size_t stride, unsigned n)
 	return array;
 }
 
-/* Names that a part of the configuration tells of the guest. False: no memory. */
+/* Adds the list of names that a part of the configuration has for the guest. False: no memory. */
 static bool add_names(json_t *j, const struct cfg_part *part, const void *values)
 {
 	json_t *array = json_array();
@@ -145,7 +145,7 @@ static bool add_names(json_t *j, const struct cfg_part *part, const void *values
 	return json_object_set_new(j, part->names, array) == 0;
 }
 
-/* What is so whether the guest runs or not. */
+/* What is known whether the guest runs or not. */
 static json_t *described(const struct cfg *c, const struct cfg_guest *cfg, const char *state,
 			 unsigned queues, unsigned up)
 {

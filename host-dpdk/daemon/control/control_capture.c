@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Captures as the control socket knows them: whose they are, which guests are in them.
+ * Captures of the control socket's clients: which client each belongs to, which guests it has.
  *
  * A capture belongs to the client that asked for it and passed the file. It ends by its limits, by
  * "stop", by an error of the file, or when the client leaves; in the end the client gets a second
@@ -70,7 +70,7 @@ static bool options(const json_t *request, struct capture_opts *o, struct refusa
 	return true;
 }
 
-/* May it be? Then *only is the guest asked for, NULL: all. */
+/* Checks whether a capture may begin; then *only is the guest that it is for, NULL: all. */
 static bool permitted(struct control *ct, const struct client *cl, const json_t *request,
 		      struct guest **only, struct refusal *why)
 {

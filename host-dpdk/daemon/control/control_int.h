@@ -46,7 +46,7 @@ struct control {
 	struct control_capture captures[CONTROL_CAPTURES];
 };
 
-/* Why a request was refused: a word for programs and a sentence for people. */
+/* Why a request was refused: a code for programs and a sentence for people. */
 struct refusal {
 	const char *code;
 	char text[512];

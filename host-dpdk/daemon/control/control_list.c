@@ -126,7 +126,7 @@ json_t *control_list(struct control *ct, struct client *cl, const json_t *reques
 	conns = json_array();
 	s.conns = malloc(SLICE * sizeof(*s.conns));
 	ok = s.conns;
-	if (ok) /* the lcore shall not take the page faults */
+	if (ok) /* so that the lcore takes no page faults */
 		memset(s.conns, 0xff, SLICE * sizeof(*s.conns));
 	for (const struct guest *g = ct->d->guests; g && ok; g = g->next)
 		for (unsigned i = 0; i < g->n_queues && ok && (!only || g == only); i++)

@@ -24,7 +24,7 @@ struct guest_down {
 	const struct cfg_guest *cfg;
 	uint64_t next_ms; /* CLOCK_MONOTONIC */
 	unsigned wait_ms; /* doubled with each try */
-	bool named;	  /* it lacked an address (cfg_guest.trouble) */
+	bool named;	  /* it lacked an address: cfg_trouble() */
 	char why[GUEST_WHY_MAX];
 };
 

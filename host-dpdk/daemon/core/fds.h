@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * The process's descriptors, as its limit (RLIMIT_NOFILE) has them.
+ * How the process's limit of descriptors (RLIMIT_NOFILE) is shared out.
  *
  * A connection to a host program takes one, and host programs and guests decide how many there are.
- * So a part of the limit is reserved for what must go on whatever they do: VMMs that attach, the
- * control socket, a reload. Without it a VMM could not attach as long as connections hold all of
- * them. The reserve is what the guests of the configuration may need in all, however many of them
- * are attached; connections of all guests share the rest.
+ * So a part of the limit is reserved for what must always work: VMMs that attach, the control
+ * socket, a reload. Otherwise a VMM could not attach while connections hold all descriptors. The
+ * reserve is what the guests of the configuration may need in all, however many of them are
+ * attached; connections of all guests share the rest.
  */
 #ifndef ZVD_FDS_H
 #define ZVD_FDS_H
@@ -19,7 +19,7 @@
  */
 void fds_plan(const struct cfg *c, unsigned others);
 
-/* Any thread: one more for a connection. False: they hold all that they may. */
+/* Any thread: takes one for a connection. False: connections hold all that they may. */
 bool fds_get(void);
 void fds_put(void);
 

@@ -12,7 +12,7 @@ void guest_fails(struct guest *g, const char *fmt, ...)
 {
 	va_list ap;
 
-	if (!g->why || *g->why) /* what comes later is a consequence */
+	if (!g->why || *g->why) /* what follows is only a consequence */
 		return;
 	va_start(ap, fmt);
 	(void)vsnprintf(g->why, GUEST_WHY_MAX, fmt, ap);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * A guest that runs, and its queues: what lcores, endpoints, relays and the control socket share.
+ * A running guest and its queues, which lcores, relays, endpoints and the control socket share.
  *
  * Threads: a field marked [L] belongs to the lcore of the queue; what is marked atomic may be
  * touched by any thread; the rest is written by the main thread, while no lcore serves the guest.

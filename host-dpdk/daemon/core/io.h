@@ -4,11 +4,10 @@
  *
  * Theory of operation
  * -------------------
- * Who wants something done fills in an SQE (io_sqe) and names an io_op, whose done() runs when the
- * kernel has answered, on the same thread, from io_reap(). An op is part of a larger object and has
- * at most one request under way; the object must stay until `pending` is 0 again. SQEs are not
- * submitted one by one: io_submit() enters the kernel once a round for all of them, and not at all
- * when there are none.
+ * A request is an SQE (io_sqe) and an io_op, whose done() runs when the kernel has completed it, on
+ * the same thread, from io_reap(). An op is part of a larger object and has at most one request
+ * under way; the object must stay until `pending` is 0 again. SQEs are not submitted one by one:
+ * io_submit() enters the kernel once a round for all of them, and not at all when there are none.
  *
  * Data is moved with MSG_DONTWAIT only, so that such a request is over when io_submit() returns:
  * the kernel never keeps a pointer into a guest's memory. What may take time (poll, accept) points
@@ -47,7 +46,8 @@ struct io {
 int io_open(struct io *io, unsigned entries, const char **why);
 void io_close(struct io *io);
 
-/* An empty SQE for @op (NULL: nobody wants to know). Never fails: a full queue is submitted. */
+/* An empty SQE for @op (NULL: its completion is ignored). Never fails: a full queue is submitted.
+ */
 struct io_uring_sqe *io_sqe(struct io *io, struct io_op *op);
 
 /* Submits what is queued, without waiting; nothing to do: no system call. */
@@ -64,8 +64,8 @@ void io_sleep(struct io *io, uint64_t timeout_ns);
 void io_poll(struct io *io, struct io_op *op, int fd, uint32_t events);
 
 /*
- * The same for what is so now and for each change after (edges, as EPOLLET has them), until it is
- * cancelled, or done() finds op->pending cleared.
+ * As io_poll, but multishot: done() runs for the present state and for each change after it (edges,
+ * as EPOLLET has them), until the op is cancelled, or done() finds op->pending cleared.
  */
 void io_poll_on(struct io *io, struct io_op *op, int fd, uint32_t events);
 
@@ -75,7 +75,7 @@ void io_accept(struct io *io, struct io_op *op, int fd);
 /* Asks for the end of @op, if it is pending; done() will run, mostly with -ECANCELED. */
 void io_cancel(struct io *io, struct io_op *op);
 
-/* Closes @fd in order behind what is queued; nobody is told. */
+/* Closes @fd after what is queued; the completion is ignored. */
 void io_close_fd(struct io *io, int fd);
 
 #endif

@@ -98,7 +98,7 @@ void lcore_defer_cancel(struct lcore *lc, struct lcore_work *w)
 	w->queued = false;
 }
 
-/* What was put off before now; what that puts off is for the next time. */
+/* Runs what was put off before now; work that is put off meanwhile is for the next call. */
 static bool run_work(struct lcore *lc)
 {
 	struct lcore_work *end = &lc->work_end, *w;
@@ -173,7 +173,8 @@ int lcore_post(struct lcore *lc, void (*fn)(struct lcore *lc, void *arg), void *
 	return 0;
 }
 
-/* What has come before now: whoever goes on posting does not keep the queues waiting. */
+/* Takes what has come before now, so that a thread that goes on posting does not keep the queues
+ * waiting. */
 static bool run_mail(struct lcore *lc)
 {
 	struct mail_list mail = STAILQ_HEAD_INITIALIZER(mail);
@@ -297,7 +298,7 @@ static bool one_round(struct lcore *lc)
 	return any;
 }
 
-/* Sleeps, unless there is work for somebody. */
+/* Sleeps, unless there is work to do. */
 static void doze(struct lcore *lc)
 {
 	struct lcore_queue *lq;

@@ -60,7 +60,8 @@ struct io *lcore_io(struct lcore *lc);
 /* The number of the present round. */
 uint64_t lcore_round(const struct lcore *lc);
 
-/* For functions run by lcore_call: does io_uring's, put off and timers' work until *@left is 0. */
+/* For functions run by lcore_call: completes requests, runs deferred work and timers until *@left
+ * is 0. */
 void lcore_drain(struct lcore *lc, const unsigned *left);
 /* The same: cancels @op; on return it is not pending. */
 void lcore_cancel(struct lcore *lc, struct io_op *op);
@@ -90,7 +91,8 @@ void lcore_defer_cancel(struct lcore *lc, struct lcore_work *w);
 void lcore_timer_start(struct lcore *lc, struct lcore_timer *t, uint64_t ns);
 void lcore_timer_stop(struct lcore *lc, struct lcore_timer *t);
 
-/* What the relays of an lcore share (relay.c); theirs to free before lcore_stop. */
+/* A pointer for the relays of the lcore: their stock of batches (relay.c), freed before lcore_stop.
+ */
 void **lcore_local(struct lcore *lc);
 
 #endif

@@ -322,7 +322,7 @@ void log_guest(const char *guest, uint64_t cid)
 	pthread_mutex_unlock(&lg.lock);
 }
 
-/* In the tree, and never out of it; NULL: no memory. */
+/* Finds it in the tree, or adds it; it is never removed. NULL: no memory. */
 static struct sock_name *find_socket(const char *path)
 {
 	struct sock_name key = {.path = path}, *const * found, *n;

@@ -25,7 +25,8 @@
 void log_init(void);
 void log_set_level(enum zv_log_level max);
 
-/* Makes known that lines of @guest carry @cid. Guests are told apart by name; never forgotten. */
+/* From now on lines about @guest carry @cid. A guest is identified by its name and is never
+ * forgotten. */
 void log_guest(const char *guest, uint64_t cid);
 /*
  * From now on the library's lines that begin with @path, or "host:" and @path, and ": ", are about
@@ -36,18 +37,18 @@ void log_guest_socket(const char *guest, const char *path);
 /* True if lines of @level are written. */
 bool log_wants(enum zv_log_level level);
 
-/* For what peers can cause at any rate, per guest: true once a second; *left_out gets how often it
- * was false since the last time. Zeroed memory is fresh. Any thread. */
+/* Limits lines that peers can cause at any rate: true once a second; *left_out gets how often it
+ * was false since then. Zeroed memory is a fresh one. Any thread. */
 struct log_once {
 	uint64_t second; /* atomic */
 	uint32_t left_out;
 };
 bool log_once(struct log_once *o, uint32_t *left_out);
 
-/* @guest may be NULL: the line is about the daemon. A final newline is not wanted. */
+/* @guest NULL: the line is about the daemon. Without a final newline. */
 void log_line(enum zv_log_level level, const char *guest, const char *fmt, ...) ZV_PRINTF(3, 4);
 
-/* Says what was left out in seconds that are over. True: there is more, call again in a second. */
+/* Writes how many lines were left out in seconds that are over. True: call again in a second. */
 bool log_tick(void);
 
 #endif

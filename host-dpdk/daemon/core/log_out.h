@@ -15,7 +15,8 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-/* Looks what standard error is. Again when it has been redirected; not while others write. */
+/* Finds out what standard error is. To be called again when it has been redirected; not while
+ * others write. */
 void log_out_open(void);
 
 /* Writes @n bytes, one line. False: it is lost, or the rest of it. Any thread. */

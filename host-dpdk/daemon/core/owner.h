@@ -14,7 +14,7 @@ struct conn_kind;
 
 /* Part of what is kept of a connection, behind zv_set_user. On the lcore of @gq. */
 struct conn_owner {
-	const struct conn_kind *kind; /* NULL: it has no connection of the guest */
+	const struct conn_kind *kind; /* NULL: there is no connection of the guest */
 	void (*event)(struct conn_owner *o, const struct zv_event *ev);
 	/* The guest is being removed: reset the connection, free everything as soon as possible.
 	 * May be called again while that is under way. */
@@ -26,8 +26,8 @@ struct conn_owner {
 /* What connections that lead to the same kind of place have in common; an endpoint type has one. */
 struct conn_kind {
 	/*
-	 * Where a connection of @g leads on the host, for zvsockctl and the log: "tcp:HOST:PORT".
-	 * Any thread; @g cannot go meanwhile.
+	 * Writes where a connection of @g leads on the host, for zvsockctl and the log:
+	 * "tcp:HOST:PORT". Any thread; the caller sees to it that @g is not freed meanwhile.
 	 */
 	void (*describe)(const struct guest *g, const struct zv_conn_info *info, char *buf,
 			 size_t len);
@@ -40,12 +40,12 @@ struct conn_kind {
 		.describe = (describe_), .closed = {.kind = &(self), .event = conn_closed }        \
 	}
 
-/* No event of a closed connection concerns anybody. */
+/* The event() of a closed connection: does nothing. */
 void conn_closed(struct conn_owner *o, const struct zv_event *ev);
 
 /* Enters @o into the list of @gq. */
 void conn_owner_add(struct conn_owner *o, struct guest_queue *gq);
-/* The last act of an owner: afterwards the guest may vanish. */
+/* The last call of an owner: afterwards the guest may be freed. */
 void conn_owner_remove(struct conn_owner *o);
 
 /* Gives the owner's connection back, by zv_conn_reset or zv_conn_close. */

@@ -16,7 +16,7 @@ void wheel_start(struct wheel *w, struct lcore_timer *t, uint64_t now, uint64_t 
 {
 	wheel_stop(w, t);
 	t->deadline = now + ns;
-	if (!w->n_timers++) /* nobody has turned the wheel meanwhile */
+	if (!w->n_timers++) /* without timers wheel_run() did not advance it */
 		w->tick = now / WHEEL_NS;
 	t->running = true;
 	TAILQ_INSERT_TAIL(slot_of(w, t), t, link);

@@ -29,7 +29,7 @@ static int open_file(const char *name)
 					   "example into \"tshark -r -\"");
 		fd = fcntl(STDOUT_FILENO, F_DUPFD_CLOEXEC, 0);
 	} else {
-		/* Payload is nobody else's business. */
+		/* Only the user may read the payload. */
 		fd = open(name, O_WRONLY | O_CREAT | O_TRUNC | O_NOCTTY | O_CLOEXEC, 0600);
 	}
 	if (fd < 0)
@@ -63,7 +63,7 @@ static int64_t now_ms(void)
 
 /*
  * Waits for the end of the capture. A signal asks for it; another one, a second later or more, does
- * not wait any longer. Sooner it is the same wish twice: timeout(1) signals its child and its
+ * not wait any longer. Within a second it counts once, because timeout(1) signals its child and its
  * group.
  */
 static json_t *wait_end(struct ctl *c, int signals)
@@ -142,7 +142,8 @@ int ctl_capture(struct ctl *c)
 	file = open_file(c->file);
 	ctl_send(c, request_of(c), file);
 	(void)close(file);
-	if (strcmp(c->file, "-") == 0) /* the reader's end of file is the daemon's to give */
+	if (strcmp(c->file, "-") ==
+	    0) /* so that the reader gets end of file when the daemon closes the file */
 		(void)close(STDOUT_FILENO);
 	answer = ctl_answer(c, CTL_ANSWER_MS);
 	guests = json_integer_value(json_object_get(answer, "guests"));

@@ -24,7 +24,7 @@ void ctl_die(int code, const char *fmt, ...)
 	(void)vfprintf(stderr, fmt, ap);
 	va_end(ap);
 	(void)fputc('\n', stderr);
-	_exit(code); /* stdout is flushed, and memory is the kernel's */
+	_exit(code); /* stdout is flushed; the kernel frees the memory */
 }
 
 static void die_denied(const char *path)

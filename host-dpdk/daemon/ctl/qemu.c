@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * qemu-args: what QEMU's command line needs so that its guest is the daemon's guest. Made here,
- * from what "guests" says: the daemon has no part in it.
+ * from the answer to "guests"; the daemon need not know.
  */
 #include "ctl.h"
 

@@ -21,7 +21,7 @@ static int64_t num(const json_t *o, const char *key)
 	return json_integer_value(json_object_get(o, key));
 }
 
-/* As people say it: 850ms, 12.3s, 4m05s, 3h20m, 5d04h. */
+/* Short, for people: 850ms, 12.3s, 4m05s, 3h20m, 5d04h. */
 static void add_age(struct table *t, int64_t ns)
 {
 	int64_t s = ns / 1000000000;
@@ -126,7 +126,7 @@ int ctl_guests(struct ctl *c)
 
 #define QUEUES_MAX 64u /* columns of a table; the daemon has fewer */
 
-/* Where the column of each queue is; with one queue, the total says it all. */
+/* Where the column of each queue is; with one queue the total is enough. */
 static size_t queue_columns(const json_t *queues)
 {
 	return json_array_size(queues) > 1 ? json_array_size(queues) : 0;

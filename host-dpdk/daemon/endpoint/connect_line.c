@@ -9,7 +9,7 @@
 static const char word[] = "CONNECT";
 #define WORD_LEN (sizeof(word) - 1)
 
-/* ASCII's white space but the newline, which ends the line. */
+/* White space of ASCII, except for the newline, which ends the line. */
 static bool is_blank(char c)
 {
 	return c == ' ' || c == '\t' || c == '\r' || c == '\v' || c == '\f';

@@ -27,7 +27,7 @@ static void dial_refuse(struct dial *d, int err)
 {
 	struct guest_queue *gq = d->r.f.owner.gq;
 
-	if (err == -ECONNRESET) /* how AF_VSOCK calls it */
+	if (err == -ECONNRESET) /* AF_VSOCK's error for it */
 		err = -ECONNREFUSED;
 	if (err == -ECONNREFUSED)
 		GUEST_COUNT(gq, connect_refused);

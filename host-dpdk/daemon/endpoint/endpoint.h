@@ -29,7 +29,7 @@
 #include "core/owner.h"
 #include "types.h"
 
-/* A type. What may be NULL does nothing then. */
+/* A type. */
 struct endpoint_ops {
 	const char *name;
 	struct cfg_part cfg;   /* its keys of [guest NAME], and their values */

@@ -20,7 +20,7 @@
 
 /* ---- discard and source ---- */
 
-/* A connection of one of them; it is freed from a flow's work, or by abort(). */
+/* A connection of one of them is a flow and nothing else; service_end() frees it. */
 static void service_end(struct flow *f, bool reset)
 {
 	conn_log(&f->owner, f->conn, reset ? "ended: reset by zvsockd" : "ended: by the guest");
@@ -69,7 +69,7 @@ static void discard(struct lcore_work *w)
 	struct zv_buf bufs[BATCH];
 	int n = 1;
 
-	while (n > 0 && work < most) { /* more: ZV_EV_IN says it again */
+	while (n > 0 && work < most) { /* if there is more, ZV_EV_IN is reported again */
 		n = zv_buf_recv(f->conn, bufs, BATCH);
 		for (int i = 0; i < n; i++)
 			work += flow_moved(f, FLOW_FROM_GUEST, bufs[i].len);
@@ -145,7 +145,7 @@ const char *builtin_at(const struct cfg_guest *g, uint32_t port)
 	return b ? services[b->service].name : NULL;
 }
 
-/* "echo:PORT, discard:PORT or source:PORT", whatever there is. */
+/* "echo:PORT, discard:PORT or source:PORT", from the table. */
 static const char *what_to_write(char *buf, size_t size)
 {
 	size_t len = 0;

@@ -171,7 +171,7 @@ static bool shares(const struct sibling_values *g, unsigned n, const struct sibl
 	return false;
 }
 
-/* Some by name: a group of thousands would fill the screen for each of them. */
+/* Names SIBLINGS_SHOWN at most, because a group may have thousands. */
 static void sibling_print(const struct cfg *c, const struct cfg_guest *g, const void *values,
 			  void **scratch, FILE *to)
 {
@@ -297,7 +297,7 @@ static void sibling_free(struct guest *g)
 		group_put(in);
 	}
 	while (ms && __atomic_load_n(&ms->requests, __ATOMIC_ACQUIRE))
-		spin_step(&steps); /* lcores that are running take them: a round or two */
+		spin_step(&steps); /* the lcores take them within a round or two */
 	free(ms);
 	g->part[ENDPOINT_sibling] = NULL;
 }
@@ -368,7 +368,7 @@ static int request(struct guest_queue *gq, struct zv_conn *conn, const struct zv
 		free(r);
 		return -ENOMEM;
 	}
-	/* The same ports always meet on the same queue, so a pair in use is noticed. */
+	/* The same ports always go to the same queue, so a pair that is in use is noticed there. */
 	(void)zv_dev_info(to->dev, &dev);
 	up = dev.queues_up && dev.queues_up < to->n_queues ? dev.queues_up : to->n_queues;
 	r->from = from;
@@ -442,7 +442,7 @@ static void sibling_describe(const struct guest *g, const struct zv_conn_info *i
 
 		pthread_mutex_lock(&in->lock);
 		found = tfind(&key, &in->members, by_cid);
-		if (found) /* until the lock is given up, its guest cannot go */
+		if (found) /* while the lock is held, its guest is not freed */
 			(void)snprintf(buf, len, "guest:%s", (*found)->guest->name);
 		pthread_mutex_unlock(&in->lock);
 	}

@@ -84,7 +84,7 @@ static void tcp_release(void *values)
 	free(v->trouble);
 }
 
-/* What a name resolves to does not count: name servers like to shuffle their answers. */
+/* What a name resolves to does not count: name servers may answer in another order each time. */
 static bool tcp_same(const void *a, const void *b)
 {
 	const struct tcp_values *x = a, *y = b;

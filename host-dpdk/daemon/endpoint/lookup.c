@@ -11,7 +11,7 @@
 
 /* Questions and answers of one configuration. */
 struct lookup {
-	struct lookup *next; /* of those that nobody waits for any more */
+	struct lookup *next; /* in the list of those whose configuration is gone */
 	unsigned n;
 	struct gaicb **list; /* by name */
 	struct gaicb *req;
@@ -19,7 +19,7 @@ struct lookup {
 
 static const struct addrinfo hints = {.ai_socktype = SOCK_STREAM};
 
-static struct lookup *left_over; /* their configuration has gone before the answer came */
+static struct lookup *left_over; /* their configuration was freed before the answer came */
 
 /* ---- questions ---- */
 
@@ -170,7 +170,7 @@ static void wait_for(const struct lookup *l, unsigned ms)
 		}
 }
 
-/* What became of @t's name; 0: it has an address now. Codes of getaddrinfo(3). */
+/* Takes the answer for @t's name; 0: it has an address now. Codes of getaddrinfo(3). */
 static int take(const struct lookup *l, struct tcp_port *t)
 {
 	struct gaicb key = {.ar_name = t->host}, *const kp = &key, **found;

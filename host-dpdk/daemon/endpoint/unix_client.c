@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * A client of a hybrid socket, from its first byte to the relay: its line is read, with whatever
- * follows it at once; zv_connect; and when the guest has said RESPONSE, "OK <port>\n" goes out and
- * the relay begins, with the bytes that had come early. A client that says nothing, something else,
- * or too much is closed and counted.
+ * A client of a hybrid socket, from its first byte to the relay: its line is read, with what
+ * follows it in the same read; zv_connect; and when the guest has said RESPONSE, "OK <port>\n" goes
+ * out and the relay begins, with the bytes that had come early. A client that says nothing,
+ * something else, or too much is closed and counted.
  */
 #include "connect_line.h"
 #include "endpoint_unix.h"
@@ -120,7 +120,7 @@ static void ok_sent(struct io_op *op, int res, uint32_t flags)
 		relay_abort(&c->r);
 }
 
-/* zv_connect is over. */
+/* The outcome of zv_connect. */
 static void client_event(struct conn_owner *o, const struct zv_event *ev)
 {
 	struct client *c = (struct client *)(void *)o;
@@ -167,7 +167,7 @@ static void line_read(struct client *c)
 	io_uring_prep_recv(sqe, c->r.fd, c->line + c->len, LINE_ROOM - c->len, 0);
 }
 
-/* The client is wrong, or gone. */
+/* The client has sent something else, or has left. */
 static void line_failed(struct client *c)
 {
 	lcore_timer_stop(c->r.f.owner.gq->lc, &c->timer);

@@ -2,7 +2,7 @@
 /*
  * The unix endpoint, host to guest: the guest's listening socket belongs to the lcore of queue 0,
  * which accepts by one multishot request and deals the sockets to the guest's queues in turn; a
- * queue whose rings do not run passes them on. What is said there is in unix_client.c.
+ * queue whose rings do not run passes them on. The dialogue with a client is in unix_client.c.
  *
  * When descriptors run out, accepting pauses: the backlog holds the others, and nobody spins.
  */
@@ -154,7 +154,7 @@ static int listener_open(struct unix_listener *l, const struct cfg_guest *cfg)
 		return listener_fail(l, "cannot make a socket");
 	if (bind(l->fd, (struct sockaddr *)&sa, sizeof(sa)) < 0)
 		return listener_fail(l, "cannot bind the socket");
-	/* Before listen(): nobody gets in with rights that are not meant. */
+	/* Before listen(), so that nobody connects while the rights are wider than configured. */
 	errno = -sock_set_rights(l->path, cfg->socket_mode ? cfg->socket_mode : (mode_t)-1,
 				 cfg->socket_uid, cfg->socket_gid);
 	if (errno)

@@ -29,7 +29,7 @@ struct target {
 	uint32_t port;
 };
 
-/* A socket that stands there itself: neither a link to one nor a second name of one elsewhere. */
+/* Only a socket that was bound to this path: no link, and no second name of a socket elsewhere. */
 static int check_target(int fd)
 {
 	struct stat st;
@@ -44,9 +44,9 @@ static int check_target(int fd)
 }
 
 /*
- * Who may create files beside the hybrid socket could plant a link to a socket that only zvsockd
- * may connect to (root's, another guest's, the control socket). So the name is looked up once, what
- * it leads to is checked, and the connection goes to that.
+ * Whoever may create files beside the hybrid socket could plant a link to a socket that only
+ * zvsockd may connect to (root's, another guest's, the control socket). So the name is looked up
+ * once, what it leads to is checked, and the connection goes to that.
  */
 static int target_connect(const struct target *t)
 {
@@ -88,7 +88,8 @@ static const char *refusal(int err)
 static void target_refuse(struct target *t, int err)
 {
 	struct guest_queue *gq = t->r.f.owner.gq;
-	/* Nobody there, for this type of socket: a guest may try that as often as it likes. */
+	/* Nobody listens there with this type of socket. Not a warning: a guest may try as often as
+	 * it likes. */
 	bool nobody = err == -ENOENT || err == -ECONNREFUSED || err == -EPROTOTYPE;
 
 	if (nobody)
@@ -166,7 +167,7 @@ static void target_abort(struct conn_owner *o)
 	relay_abort(&t->r);
 }
 
-/* While the backlog is full: nobody has answered in time, or the guest has given up. */
+/* While the backlog is full: the guest's connect has timed out, or the guest has given up. */
 static void target_event(struct conn_owner *o, const struct zv_event *ev)
 {
 	struct target *t = (struct target *)(void *)o;

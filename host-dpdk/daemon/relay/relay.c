@@ -142,7 +142,7 @@ void relay_end_more(struct relay *r)
 	flow_defer(&r->f);
 }
 
-/* For the log. What ends before it has begun was refused: that is told elsewhere. */
+/* For the log. A relay that ends before it has begun was refused, which is logged elsewhere. */
 static void say(const struct relay *r, const char *what)
 {
 	if (r->in.done == in_polled)
@@ -269,7 +269,8 @@ void relay_want_events(struct relay *r)
 		ev |= ZV_EV_HUP;
 	else if (!(r->flags & R_FULL))
 		ev |= ZV_EV_IN | ZV_EV_HUP;
-	/* Nothing more is sent then, and no call says -EPIPE, after which ZV_EV_OUT would end. */
+	/* Once nothing more is sent, no call can return -EPIPE, and ZV_EV_OUT would be reported for
+	 * ever. */
 	if (!(r->flags & R_H2G_DONE))
 		ev |= ZV_EV_OUT | ZV_EV_EPIPE;
 	flow_events(&r->f, ev);
@@ -296,7 +297,7 @@ void relay_wait_out(struct relay *r)
 	r->flags |= R_WAIT_OUT;
 }
 
-/* Something has changed about a socket from which nothing more can come. */
+/* The state of a socket has changed from which nothing more can be read. */
 static void host_changed(struct relay *r, int res)
 {
 	socklen_t len = sizeof(int);
@@ -346,7 +347,7 @@ static void out_polled(struct io_op *op, int res, uint32_t flags)
 	(void)flags;
 	if (r->flags & R_ENDING)
 		relay_end_more(r);
-	else if (!(r->flags & R_FULL)) /* a multishot poll that has done its duty */
+	else if (!(r->flags & R_FULL)) /* a multishot poll that is not needed any more */
 		io_cancel(lcore_io(relay_lcore(r)), op);
 	else if (res < 0 && res != -ECANCELED)
 		relay_host_failed(r, res);
@@ -390,7 +391,7 @@ static void conn_event(struct conn_owner *o, const struct zv_event *ev)
 	struct relay *r = relay_of(o);
 
 	if (r->flags & R_ENDING)
-		return; /* a request is under way; the connection is given back behind it */
+		return; /* a request is under way; the connection is closed when it is over */
 	if (ev->events & ZV_EV_ERR) {
 		GUEST_COUNT(o->gq, guest_resets);
 		relay_end(r, R_ABORT);

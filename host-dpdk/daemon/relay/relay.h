@@ -25,14 +25,14 @@
  * Ends. Each direction ends for itself: the guest's SHUTDOWN becomes shutdown(2) once everything
  * before it is out, the host's end of file becomes SHUTDOWN. That the guest receives no more
  * (ZV_EV_EPIPE) becomes shutdown(SHUT_RD) at once, so that the host program's next write fails;
- * TCP has no word for that. What the host has sent until then, and over TCP later as well, is read
- * and thrown away: a program that polls a full socket for room hears of no SHUT_RD, so it must get
- * to its next write. That the host program receives no more shows only when a write fails. A host
- * program that has closed
- * altogether (POLLHUP) ends both, also when it has half-closed before. What it had sent until then
- * goes to the guest first: while the guest has no room, its socket is not even looked at. RST
- * becomes a close at once (with SO_LINGER 0 where it means something), an error of the socket
- * becomes RST. The relay is freed when no request names it.
+ * TCP has no such message. What the host has sent until then, and over TCP later as well, is read
+ * and thrown away: a program that polls a full socket for room is not woken by SHUT_RD, so room
+ * must be made until its next write fails. That the host program receives no more shows only when a
+ * write fails. A host program that has closed altogether (POLLHUP) ends both, also when it has
+ * half-closed before. What it had sent until then goes to the guest first: while the guest has no
+ * room, its socket is not even looked at. RST becomes a close at once (with SO_LINGER 0 where it
+ * means something), an error of the socket becomes RST. The relay is freed when no request names
+ * it.
  *
  * A TCP socket whose guest has closed first is left to linger.h, so that no RST overtakes the end
  * of what the guest had sent.
@@ -50,7 +50,7 @@
 #include <sys/socket.h>
 
 #define RELAY_BATCH   64u
-#define RELAY_MSG_MAX 262144u /* SEQPACKET message, host to guest */
+#define RELAY_MSG_MAX 262144u /* longest SEQPACKET message, host to guest */
 
 struct relay_batch;
 
@@ -67,7 +67,7 @@ struct relay {
 
 /* relay_init flags */
 #define RELAY_SEQPACKET (1u << 0)
-#define RELAY_LINGER0	(1u << 1) /* the socket knows RST: TCP, AF_VSOCK */
+#define RELAY_LINGER0	(1u << 1) /* the protocol has RST: TCP, AF_VSOCK */
 #define RELAY_TCP	(1u << 2) /* shutdown(SHUT_RD) tells the peer nothing */
 
 /*
@@ -82,7 +82,7 @@ void relay_init(struct relay *r, struct guest_queue *gq, struct zv_conn *conn,
 /*
  * Both sides are connected: carries data from here on. @early: @early_len bytes from the host that
  * go to the guest first; they must stay as long as @r. r->out may still be under way with a request
- * of the owner that ends without fail and without waiting.
+ * of the owner that is sure to end, and at once.
  */
 void relay_start(struct relay *r, const char *early, uint32_t early_len);
 

@@ -230,7 +230,8 @@ static void received(struct io_op *op, int res, uint32_t flags)
 	rx_over(r);
 	if (r->flags & R_ENDING)
 		relay_end_more(r);
-	else if (ret == -EPIPE || r->flags & R_GUEST_SHUT_RD) /* it may have said so meanwhile */
+	else if (ret == -EPIPE ||
+		 r->flags & R_GUEST_SHUT_RD) /* it may have shut down receiving meanwhile */
 		relay_guest_shut_rd(r);
 	else if (res == 0)
 		relay_host_eof(r);
@@ -251,7 +252,7 @@ static bool send_early(struct relay *r)
 		else if (n == -EPIPE)
 			relay_guest_shut_rd(r);
 		if (n < 0)
-			return false; /* else: ZV_EV_ERR says it */
+			return false; /* any other error: ZV_EV_ERR follows */
 		(void)flow_moved(&r->f, FLOW_TO_GUEST, (uint32_t)n);
 		r->early += n;
 		r->early_len -= (uint32_t)n;
@@ -268,7 +269,7 @@ static unsigned reserve(struct relay *r, struct relay_batch *b, uint32_t bytes)
 
 	if (n == -EAGAIN)
 		relay_wait_out(r);
-	else if (n == -ENOBUFS) /* others hold some, but not beyond this round */
+	else if (n == -ENOBUFS) /* others hold them, at most until the end of this round */
 		flow_defer(&r->f);
 	if (n < 0)
 		return n == -EPIPE ? (relay_guest_shut_rd(r), 0) : 0;

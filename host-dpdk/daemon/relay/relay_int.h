@@ -12,7 +12,7 @@
 
 /* relay.flags, above those of relay_init */
 #define R_HUP_ONLY	(1u << 3)  /* the host sends no more: the poll is for its end */
-#define R_GUEST_SHUT_RD (1u << 4)  /* the guest takes no more (then R_H2G_DONE too) */
+#define R_GUEST_SHUT_RD (1u << 4)  /* the guest receives no more (R_H2G_DONE is set too) */
 #define R_IN_READY	(1u << 5)  /* there is something to read from the socket */
 #define R_WAIT_OUT	(1u << 6)  /* the guest has no room: ZV_EV_OUT will tell */
 #define R_FULL		(1u << 7)  /* the socket has no room: POLLOUT will tell, ZV_EV_IN is off */
@@ -70,10 +70,10 @@ void relay_no_memory(struct relay *r);
 /* The host's last byte is with the guest; the guest's last byte is out. */
 void relay_host_eof(struct relay *r);
 void relay_guest_eof(struct relay *r);
-/* The guest takes no more (said any number of times); the host takes no more. */
+/* The guest receives no more (may be called again); the host program receives no more. */
 void relay_guest_shut_rd(struct relay *r);
 void relay_host_shut_rd(struct relay *r);
-/* Asks for the events of the guest's connection that change something now. */
+/* Sets the events of the guest's connection that matter in the present state. */
 void relay_want_events(struct relay *r);
 /* Polls the socket for something to read. */
 void relay_poll_in(struct relay *r);
@@ -82,7 +82,7 @@ void relay_poll_in(struct relay *r);
 void relay_poll_hup(struct relay *r);
 /* Polls the socket for room; until then nothing is taken from the guest. */
 void relay_poll_out(struct relay *r);
-/* What the guest has no room for waits. */
+/* The guest has no room: ZV_EV_OUT will go on with it. */
 void relay_wait_out(struct relay *r);
 
 /* ---- relay_data.c ---- */

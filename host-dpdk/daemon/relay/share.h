@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * What siblings may have of a queue's connections (max_conns).
+ * How many connections of a queue (max_conns) siblings may have.
  *
  * Theory of operation
  * -------------------
@@ -18,7 +18,8 @@
 
 struct share;
 
-/* A place in @gq's table for a connection of the guest @cid. NULL: it has its share, or no memory.
+/* Takes a place in @gq's table for a connection of the guest @cid. NULL: it has its share already,
+ * or no memory.
  */
 struct share *share_get(struct guest_queue *gq, uint64_t cid);
 

@@ -41,7 +41,7 @@ void splice_poke(struct splice_side *from)
 	if (!lc || __atomic_exchange_n(&to->poked, true, __ATOMIC_RELEASE))
 		return;
 	__atomic_add_fetch(&to->sp->refs, 1, __ATOMIC_RELAXED);
-	if (lcore_post(lc, posted, to)) { /* no memory: the next poke, or the next event, does */
+	if (lcore_post(lc, posted, to)) { /* no memory: the next poke or event makes up for it */
 		__atomic_store_n(&to->poked, false, __ATOMIC_SEQ_CST);
 		unref(to->sp);
 	}
@@ -49,7 +49,7 @@ void splice_poke(struct splice_side *from)
 
 /* ---- the end ---- */
 
-/* @s ends with @state, CLOSED or DEAD; its connection is given back as that says. */
+/* @s ends with @state: CLOSED closes its connection, DEAD resets it. */
 static void end(struct splice_side *s, enum splice_state state)
 {
 	unsigned steps = 0;

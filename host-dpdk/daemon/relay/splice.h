@@ -18,7 +18,7 @@
  * round on the same lcore, or posted to the other lcore.
  *
  * Ends. End of stream travels behind the data, and that a guest receives nothing more against it,
- * at once (ZV_EV_EPIPE): what has not been copied by then is for nobody; when both directions have
+ * at once (ZV_EV_EPIPE): what has not been copied by then is dropped; when both directions have
  * ended a side closes. A connection that fails, or whose guest goes away, resets the other. A side
  * that ends for good takes its buffers back at once: it waits for `busy`, which the other holds
  * while it copies from the ring (at most FLOW_QUOTA bytes), and for nothing else. The memory goes

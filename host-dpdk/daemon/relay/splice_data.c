@@ -22,7 +22,7 @@ void splice_take_back(struct splice_side *s, uint32_t tail)
 	}
 }
 
-/* Only what could change something: events are level-triggered. */
+/* Only events that can be acted upon now, because they are level-triggered. */
 static void want_events(struct splice_side *s)
 {
 	uint32_t ev = 0;
@@ -120,7 +120,8 @@ static bool fill(struct splice_side *from, uint32_t *tail, uint32_t head, struct
 	return any;
 }
 
-/* What comes next is an empty message. One that the guest cannot take harms those beside it. */
+/* The next message is empty. It is sent alone, because a guest that cannot take it makes the whole
+ * call fail. */
 static bool empty_next(const struct splice_side *s, const struct splice_side *from, uint32_t tail,
 		       uint32_t head)
 {
@@ -178,7 +179,7 @@ static int64_t copy_some(struct splice_side *s, struct splice_side *from, uint32
 	return ret < 0 ? ret : work;
 }
 
-/* Nothing more goes to the guest: it does not want it. */
+/* The guest receives no more: what the other side has lent is dropped. */
 static void nobody_receives(struct splice_side *s, struct splice_side *from)
 {
 	from->off = 0;
@@ -231,7 +232,7 @@ bool splice_copy(struct splice_side *s)
 	int64_t ret = 0;
 
 	before = from->tail;
-	if (s->out_done) { /* what still comes is for nobody */
+	if (s->out_done) { /* what still comes is dropped */
 		nobody_receives(s, from);
 		if (from->tail != before)
 			splice_poke(s);

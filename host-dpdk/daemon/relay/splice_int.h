@@ -30,7 +30,7 @@ struct splice_side {
 	uint32_t tail;	     /* [O] buffers ever copied */
 	uint32_t shut_rd;    /* [O] 1: the other side's guest receives no more */
 	uint32_t busy;	     /* [O] 1: it is reading slots now */
-	uint32_t off;	     /* the other side's: bytes copied of the buffer at tail */
+	uint32_t off;	     /* [O] bytes copied of the buffer at tail */
 	uint32_t taken_back; /* buffers ever given back to the ring they came from */
 	uint32_t events;     /* what zv_set_events was told last */
 	bool in_done;	     /* the guest sends no more */
