@@ -1,18 +1,30 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * A zvsockd whose connections are limited, linked instead of flow_may() (--wrap): of three answers
- * two are 0, the third is as little as there is. Whatever moves payload must ask, go on when it
- * may, and lose nothing: the tests of endpoints run against it unchanged.
+ * A zvsockd whose connections are limited, linked instead of flow_may() (--wrap). Of three answers
+ * two are 0, the third is as little as there is: whatever moves payload must ask, go on when it
+ * may, and lose nothing, so the tests of endpoints run against it unchanged. Connections from or to
+ * a port from BLOCKED_FIRST to BLOCKED_LAST may move nothing at all: see test_limited.c.
  */
+#include "limited.h"
+
 #include "relay/flow.h"
 
 uint32_t __wrap_flow_may(struct flow *f, enum flow_dir dir);
 
+static bool blocked(uint32_t port)
+{
+	return port >= BLOCKED_FIRST && port <= BLOCKED_LAST;
+}
+
 uint32_t __wrap_flow_may(struct flow *f, enum flow_dir dir)
 {
+	struct zv_conn_info info = {.size = sizeof(info)};
 	static unsigned asked;
 
 	(void)dir;
+	if (zv_conn_info(f->conn, &info) == 0 &&
+	    (blocked(info.local_port) || blocked(info.peer_port)))
+		return 0;
 	if (__atomic_add_fetch(&asked, 1, __ATOMIC_RELAXED) % 3 == 0)
 		return 1;
 	flow_defer(f);
