@@ -75,10 +75,11 @@ struct virtq {
 	uint8_t fault;	    /* enum virtq_fault, sticky until the reset */
 	bool event_idx;
 	bool armed;
-	/* What the layout keeps: a struct of its own. 64 bytes in all: one line. */
-	uint64_t priv[4];
-	void *mem; /* shared with the device */
+	uint64_t priv[4]; /* what the layout keeps: a struct of its own; one line up to here */
+	void *mem;	  /* shared with the device; for reset() */
 };
+
+_Static_assert(offsetof(struct virtq, mem) == SHM_CACHE_LINE, "a burst needs one line of it");
 
 /* What a device is told of a ring (VIRTIO 1.2, section 2.6), by addresses in this process. */
 struct virtq_areas {
@@ -133,8 +134,10 @@ struct virtq_layout {
 	/* The buffer that the @nth take() from now on gives if the device works in order. */
 	uint16_t (*likely)(const struct virtq *vq, unsigned nth);
 	/*
-	 * Whether the device has used more than @taken buffers since the reset. Any thread; one
-	 * load of shared memory and no order: the caller has it.
+	 * Whether the device has used more than @taken buffers since the reset, for a thread that
+	 * does not take them itself and may know an older count than virtq_taken(): the place of
+	 * that buffer in the ring must not have been posted again. Any thread; one load of shared
+	 * memory, which orders nothing: the caller must.
 	 */
 	bool (*used_beyond)(const struct virtq *vq, uint16_t taken);
 

@@ -55,6 +55,9 @@
 #define VSOCK_EVENTS	 8u  /* event buffers */
 #define VSOCK_EVENT_RING 16u /* size of the event ring */
 
+/* A queue looks with an old count for one round of events: see used_beyond() in virtqueue.h. */
+_Static_assert(VSOCK_EVENT_RING >= 2 * VSOCK_EVENTS, "events posted again lie elsewhere");
+
 /* Buffers of one ring. */
 struct vsock_bufs {
 	uint8_t *base;
@@ -96,7 +99,7 @@ struct vsock_pair {
 	struct vsock_rest {
 		uint32_t len; /* written by the device */
 		uint16_t id;
-	} * rest; /* a ring of rx.size, of sessions that are over: rest[rest_head..) */
+	} * rest; /* as many as the ring has, of sessions that are over: rest[rest_head..) */
 	uint32_t rest_head, rest_n;
 
 	/* transmit */
@@ -145,8 +148,10 @@ unsigned vsock_pair_unsent(struct vsock_pair *p);
 /* Makes tq fd readable. Any thread. */
 void vsock_pair_wake(const struct vsock_pair *p);
 
-/* @ring: vsock_rings_bytes() of VSOCK_EVENT_RING; @buf: VSOCK_EVENTS cache lines at @iova. 0 or
- * -ENOMEM. */
+/*
+ * @ring: vsock_rings_bytes() for VSOCK_EVENT_RING entries; @buf: VSOCK_EVENTS cache lines, which
+ * the device has at @iova. 0 or -ENOMEM.
+ */
 int vsock_events_init(struct vsock_events *ev, void *ring, void *buf, struct iova iova, int call_fd,
 		      struct virtq_notify kick);
 void vsock_events_fini(struct vsock_events *ev);
