@@ -9,9 +9,10 @@
  * itself, while the owner is stopped, through the same checks as the owner (rx_burst),
  * and copies them into memory of our own, for the guest's memory goes with the session. The owner
  * gets them by vhost_pair_rx_rest before it ends the session's connections. No more than
- * VHOST_KEPT_MAX bytes are copied and not given back yet: from where that ends on nothing is kept,
- * so what a connection gets is always the beginning of what was sent, and never an end of stream
- * behind a gap. The same holds for chains of so many descriptors that vhost_pair_sweep() ends it.
+ * kept_max bytes, this pair's share of VHOST_KEPT_MAX, are copied and not given back yet: from
+ * where that ends on nothing is kept, so what a connection gets is always the beginning of what was
+ * sent, and never an end of stream behind a gap. The same holds for chains of so many descriptors
+ * that vhost_pair_sweep() ends it.
  *
  * Tokens of such packets are VHOST_KEPT_TOKEN and a slot's number.
  */
@@ -53,7 +54,7 @@ static bool keep(struct vhost_pair *q, const struct rx_pkt *p)
 	uint32_t at = 0;
 
 	/* What the burst has checked: the segments are hdr.len bytes together. */
-	if (sizeof(*k) + sizeof(k) + p->hdr.len > VHOST_KEPT_MAX - q->kept_bytes || !slot_room(q))
+	if (sizeof(*k) + sizeof(k) + p->hdr.len > q->kept_max - q->kept_bytes || !slot_room(q))
 		return false;
 	k = malloc(sizeof(*k) + p->hdr.len);
 	if (!k)
@@ -111,12 +112,12 @@ void vhost_pair_rx_keep(struct vhost_pair *q)
 			drop(q, q->nkept - 1);
 	guest_mem_put(mem);
 	if (!room)
-		zv_log_limited(&q->tq.log, ZV_LOG_WARN,
-			       "%s: queue %u: the guest has gone with more that nobody had taken "
-			       "than is kept (%u MiB, %u descriptors): the rest of it is lost, its "
-			       "connections are reset",
-			       q->name, q->index, VHOST_KEPT_MAX >> 20,
-			       vhost_pair_sweep(&q->from_guest));
+		zv_log_limited(
+			&q->tq.log, ZV_LOG_WARN,
+			"%s: queue %u: the guest has gone with more that nobody had taken "
+			"than is kept (%zu KiB, %u descriptors): the rest of it is lost, its "
+			"connections are reset",
+			q->name, q->index, q->kept_max >> 10, vhost_pair_sweep(&q->from_guest));
 	else if (!known)
 		zv_log_limited(
 			&q->tq.log, ZV_LOG_WARN,

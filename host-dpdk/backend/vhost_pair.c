@@ -34,6 +34,7 @@ int vhost_pair_init(struct vhost_pair *q, unsigned index, const char *name)
 	q->index = index;
 	q->name = q->tq.name = name;
 	q->retired_max = UINT64_MAX;
+	q->kept_max = VHOST_KEPT_MAX;
 	for (int i = 0; i < 2; i++)
 		q->call[i].fd = q->kickfd[i] = -1;
 	q->wakefd = q->watchfd = -1;

@@ -80,7 +80,7 @@
 #define VHOST_CTRL_KEEP	 8u    /* receive buffers of the guest kept back for control packets */
 #define VHOST_BURST	 32u   /* packets that one rx_burst looks at */
 #define VHOST_WORK	 8192u /* see "Work" above */
-#define VHOST_KEPT_MAX	 (32u << 20) /* bytes kept of what guests had sent when they went */
+#define VHOST_KEPT_MAX	 (32u << 20) /* bytes kept of what a guest had sent when it went */
 #define VHOST_KEPT_TOKEN (1u << 31)
 #define VHOST_RETIRED	 32u /* ended epochs that loans may keep alive, each with its memory map */
 
@@ -159,6 +159,7 @@ struct vhost_pair {
 	/* control thread */
 	struct transport_queue_ops ops; /* tq.ops: those of the rings' layout */
 	struct vhost_epoch *retired;
+	size_t kept_max;      /* bytes in `kept`; the caller's to lower */
 	uint64_t retired_max; /* bytes that the maps of those may cover; the caller's to lower */
 	int kickfd[2];	      /* dup'ed, in epfd; -1: none */
 	int epfd, wakefd;

@@ -77,8 +77,11 @@ int vu_open(struct vu_dev **out, const struct vu_backend_config *c)
 	d->cid = c->cid;
 	d->queues = c->queues;
 	d->nqueues = c->nqueues;
-	for (unsigned i = 0; i < c->nqueues; i++)
+	for (unsigned i = 0; i < c->nqueues; i++) {
 		c->queues[i]->retired_max = VU_MAP_MAX / c->nqueues;
+		/* All pairs may end at once, and the control thread copies it. */
+		c->queues[i]->kept_max = VHOST_KEPT_MAX / c->nqueues;
+	}
 	sc.log = &d->log;
 	ret = vu_server_add(&d->socket, &sc);
 	if (ret < 0) {

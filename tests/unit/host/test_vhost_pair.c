@@ -175,6 +175,26 @@ static void what_is_kept_is_bounded(void **state)
 	take_rest(f);
 }
 
+/* Pairs of one device share what is kept, and who has little to say loses nothing by that. */
+static void a_share_of_what_is_kept(void **state)
+{
+	struct fix *f = *state;
+	const uint32_t big = G_SIZE - G_DATA - HDR;
+	struct vhost_pair_bases b;
+	uint64_t off = put_packet(f, big, 0);
+
+	f->q->kept_max = 2 * big + big / 2;
+	for (uint16_t i = 0; i < N; i++) {
+		drv_desc(&f->from, i, G_GPA + off, HDR + big, 0, 0);
+		drv_offer(&f->from, i);
+	}
+	assert_true(vhost_pair_stop(f->q, &b));
+	assert_int_equal(f->q->nkept, 2);
+	assert_in_range(f->q->kept_bytes, 2 * big, f->q->kept_max);
+	fresh(f, N);
+	take_rest(f);
+}
+
 static void a_stop_returns_every_chain(void **state)
 {
 	struct fix *f = *state;
@@ -498,6 +518,7 @@ int main(void)
 		T(a_chain_changed_after_reserve_is_checked_again),
 		T(what_was_sent_is_kept),
 		T(what_is_kept_is_bounded),
+		T(a_share_of_what_is_kept),
 		T(a_stop_returns_every_chain),
 		T(tokens_of_ended_sessions_take_no_room),
 		T(the_driver_is_called_when_it_asked),
