@@ -14,6 +14,7 @@
  *     receive;
  *   - every chain that was taken is in exactly one place: what is in flight on each ring is what
  *     the records of this session say, and free records plus others are all of them;
+ *   - with an IOMMU the same, whatever it knows, cuts into pieces or forbids at any moment;
  *   - after a stop or in a pause nothing that is still reserved can be written to by us and be seen
  *     by the guest; a session that goes on does so where it was paused.
  */
@@ -21,6 +22,8 @@
 #include "guest_world.h"
 #include "vhost_pair_priv.h"
 
+#include <errno.h>
+#include <stddef.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
 
@@ -40,6 +43,9 @@ struct state {
 	struct held rx[HELD], tx[HELD];
 	unsigned nrx, ntx;
 	uint64_t features;
+	struct guest_iommu io;
+	bool with_io;
+	uint64_t missing, denied; /* by granule of 256 bytes, modulo 64 */
 	uint8_t broken[2];
 };
 
@@ -267,10 +273,38 @@ static void notify(struct state *s, struct fz *z)
 
 /* ---- the control thread ---- */
 
+/* Device addresses are those of the frontend, which are the guest's. */
+static int translate(struct guest_iommu *io, struct iova a, bool write, uint64_t *len,
+		     struct uva *to)
+{
+	struct state *s = (struct state *)(void *)((uint8_t *)io - offsetof(struct state, io));
+	unsigned granule = a.v >> 8 & 63;
+
+	(void)write;
+	FZ_CHECK(*len >= 1);
+	if (s->denied >> granule & 1)
+		return -EFAULT;
+	if (s->missing >> granule & 1)
+		return -EAGAIN;
+	if (*len > 256 - (a.v & 255))
+		*len = 256 - (a.v & 255);
+	to->v = a.v;
+	return 0;
+}
+
+static void iotlb_change(struct state *s, struct fz *z)
+{
+	s->missing = fz_u64(z);
+	s->denied = fz_u64(z);
+	s->io.changes++;
+	vhost_pair_wake(s->q);
+}
+
 static struct vhost_pair_setup setup_of(struct state *s)
 {
 	struct guest_mem *gm = world_now(&s->w)->gm;
-	struct vhost_pair_setup hs = {.mem = gm, .features = s->features};
+	struct vhost_pair_setup hs = {
+		.mem = gm, .iommu = s->with_io ? &s->io : NULL, .features = s->features};
 
 	for (unsigned i = 0; i < 2; i++)
 		hs.ring[i] = (struct vhost_ring_area){
@@ -413,7 +447,7 @@ static void ring_address(struct state *s, struct fz *z)
 
 static void step(struct state *s, struct fz *z)
 {
-	unsigned op = fz_u8(z) % 21;
+	unsigned op = fz_u8(z) % 22;
 
 	if (op < 8) {
 		guest_op(s, z, op);
@@ -445,6 +479,9 @@ static void step(struct state *s, struct fz *z)
 		s->tq->ops->tx_cancel(s->tq, UINT32_MAX - fz_u8(z));
 		ring_address(s, z);
 		break;
+	case 21:
+		iotlb_change(s, z);
+		break;
 	default:
 		control_op(s, op - 17);
 	}
@@ -463,6 +500,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		   1u << (shape & 7) > RING_MAX ? RING_MAX : 1u << (shape & 7));
 	s.features = (shape & 0x40 ? VSOCK_FEATURE_EVENT_IDX : 0) |
 		     (shape & 0x80 ? VSOCK_FEATURE_INDIRECT_DESC : 0);
+	s.io.translate = translate;
+	s.with_io = shape & 8;
 	s.q = aligned_alloc(SHM_CACHE_LINE, sizeof(*s.q));
 	FZ_CHECK(s.q && vhost_pair_init(s.q, 0, "fuzz") == 0);
 	s.tq = &s.q->tq;

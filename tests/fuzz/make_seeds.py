@@ -159,6 +159,16 @@ def dev_ring():
                                 + publish + reserve(3) + commit(2) + commit(0) + buffers(0, 1, 60)
                                 + publish + pause + release(0) + cancel(0) + pause + traffic
                                 + pause + commit(0) + stop)
+    # with an IOMMU: nothing is known, all is, all is forbidden
+    miss, know, deny = (u8(21) + u64(m) + u64(d) for m, d in ((2**64 - 1, 0), (0, 0), (0, 2**64 - 1)))
+    yield 'iommu_traffic', (u8(0xcc) + packet(0, 0, 100) + packet(1, 200, 0) + miss + burst + u8(15, 0) + know
+                            + burst + release(0) + publish + buffers(0, 12, 200) + miss + reserve(4) + know
+                            + reserve(4) + commit(0) + cancel(0) + commit(0) + publish + deny + packet(2, 0, 9)
+                            + burst + stop + begin + know + traffic)
+    straddling = desc(0, 0, 7, 0, 3, 20, 1) + desc(0, 1, 7, 300, 2, 100) + u8(2, 0, 0)
+    yield 'iommu_late', (u8(0xcc) + straddling + buffers(2, 4, 200) + reserve(3) + miss + commit(0) + commit(0)
+                         + publish + reserve(1) + u8(15, 4) + know + publish + straddling + reserve(1) + miss
+                         + commit(1) + pause + know + pause + buffers(4, 4, 200) + publish + commit(0) + stop)
     notify = b''.join(u8(15, i) for i in (4 | 8, 2 | 8, 2 | 4 | 8, 3 | 8, 7 | 8, 0, 1, 4, 1))
     yield 'notify', u8(0xc4) + notify + packet(0, 0, 9) + u8(15, 0) + burst + publish
     # a header in three descriptors, an indirect table, one with too many entries

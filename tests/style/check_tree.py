@@ -210,6 +210,23 @@ def libraries_neither_print_nor_exit():
     return wrong
 
 
+# Files that may look into a ring on the device's side: one layout each, and the union of their states.
+RING_LAYOUTS = re.compile(r'host-dpdk/backend/vhost_(ring_split\.[ch]|ring\.[ch]|layouts\.h)$')
+RING_INSIDES = re.compile(r'\bstruct vring_|\bvhost_split_\w+\s*\(|(?:->|\.)split\b|\b(?:last_avail|used_idx|shadow)\b')
+
+
+def device_knows_rings_by_verbs():
+    """The packet layer of the device knows no layout: it would have to be written again for the next one."""
+    wrong = []
+    for path in tree.files('.c', '.h'):
+        if not path.startswith('host-dpdk/backend/') or RING_LAYOUTS.match(path):
+            continue
+        text = tree.without_comments(tree.read(path))
+        wrong += [f'{path}:{tree.line_of(text, m.start())}: {m.group(0)}: use the verbs of vhost_ring.h'
+                  for m in RING_INSIDES.finditer(text)]
+    return wrong
+
+
 def barrier_pairs_are_listed():
     """Letters in the code = letters in docs/memory-ordering.md, and each has a model."""
     listed = set(re.findall(r'^### \[(\w+)\]', tree.read('docs/memory-ordering.md'), re.M))
@@ -237,6 +254,6 @@ def every_model_is_run():
 
 if __name__ == '__main__':
     tree.run(includes_point_one_way, socket_layer_has_one_direction, socket_layer_calls_downwards, dpdk_stays_in_its_files,
-             driver_knows_rings_by_verbs, files_have_their_licence_line,
+             driver_knows_rings_by_verbs, device_knows_rings_by_verbs, files_have_their_licence_line,
              files_are_short, barrier_pairs_are_listed, every_model_is_run, nothing_is_left_for_later,
              no_merge_is_half_done, comments_keep_their_lines, libraries_neither_print_nor_exit)
