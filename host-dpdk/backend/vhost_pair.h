@@ -125,7 +125,8 @@ struct vhost_pair_bases {
 };
 
 struct vhost_pair {
-	struct transport_queue tq; /* first */
+	struct transport_queue tq;	/* first */
+	struct transport_queue_ops ops; /* tq.ops: those of the rings' layout, for a session */
 
 	/* owner, hot */
 	SHM_CACHE_ALIGNED struct vhost_ring from_guest; /* packets */
@@ -157,7 +158,6 @@ struct vhost_pair {
 	struct pkt_seg kept_seg[VHOST_BURST];
 
 	/* control thread */
-	struct transport_queue_ops ops; /* tq.ops: those of the rings' layout */
 	struct vhost_epoch *retired;
 	size_t kept_max;      /* bytes in `kept`; the caller's to lower */
 	uint64_t retired_max; /* bytes that the maps of those may cover; the caller's to lower */

@@ -13,7 +13,7 @@
  *   - a fault is final until the ring is loaded again, and ends the session no later than the next
  *     receive;
  *   - every chain that was taken is in exactly one place: what is in flight on each ring is what
- *     the records of this session say, and free records plus others are all of them;
+ *     the states of this session's chains say, and free ones plus others are all of them;
  *   - with an IOMMU the same, whatever it knows, cuts into pieces or forbids at any moment;
  *   - after a stop or in a pause nothing that is still reserved can be written to by us and be seen
  *     by the guest; a session that goes on does so where it was paused.

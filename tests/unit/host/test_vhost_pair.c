@@ -256,7 +256,7 @@ static void a_stop_returns_every_chain(void **state)
 	f->tq->ops->rx_release(f->tq, UINT32_MAX);
 }
 
-/* Stale tokens do not eat up the records of the next sessions. */
+/* Stale tokens leave as many chains to the next sessions. */
 static void tokens_of_ended_sessions_take_no_room(void **state)
 {
 	struct fix *f = *state;
