@@ -105,6 +105,12 @@ struct transport_queue {
 	uint32_t lost;		     /* [C] counts: payload that the owner holds may be wrong now */
 	uint32_t inherited;	     /* [C] 1: the session met a driver that has been running, which
 					may hold connections of former sessions */
+	/*
+	 * Counts how often memory behind received buffers was replaced by zeros, of any queue: it
+	 * is raised before the zeros can be read, by a signal handler of any thread. rx_intact says
+	 * whose it was. NULL: that cannot happen. Set at open.
+	 */
+	const uint32_t *faults;
 	uint64_t paused_at; /* [C] 0, or since when (CLOCK_MONOTONIC) the rings are paused */
 	uint64_t paused_ns; /* [C] how long they have been in former pauses */
 };
@@ -144,6 +150,9 @@ struct transport_queue_ops {
 	int (*rx_rest)(struct transport_queue *q, struct rx_pkt *pkts, unsigned max);
 	/* Gives a received packet's buffer back. Visible to the peer at the next publish. */
 	void (*rx_release)(struct transport_queue *q, uint32_t token);
+	/* The bytes of a received packet are the peer's: no zeros are in their place. NULL where
+	 * tq->faults is. */
+	bool (*rx_intact)(struct transport_queue *q, uint32_t token);
 
 	/*
 	 * Reserves up to @n buffers, about @len payload bytes in each. Returns how many, 0 when

@@ -235,6 +235,13 @@ void conn_abort(struct zv_conn *c, int err)
 	conn_over(c, err);
 }
 
+ssize_t conn_rx_lost(struct zv_conn *c, size_t done)
+{
+	(void)rx_drop_lost(c);
+	conn_abort(c, -ECONNRESET);
+	return done ? (ssize_t)done : -ECONNRESET;
+}
+
 void conn_end_drained(struct zv_conn *c)
 {
 	c->flags &= ~CF_DRAINED;

@@ -20,6 +20,12 @@ struct zv_conn *conn_new(struct zv_queue *q, const struct conn_key *key,
 void conn_over(struct zv_conn *c, int err);
 /* The same, and a RST tells the peer. */
 void conn_abort(struct zv_conn *c, int err);
+/*
+ * What @c had received is gone with the memory that it lay in: ends it, hands nothing more out. @c
+ * may be freed. Returns what the receiving call returns: the @done bytes that it has, or
+ * -ECONNRESET.
+ */
+ssize_t conn_rx_lost(struct zv_conn *c, size_t done) __attribute__((cold));
 /* Removes every trace and frees. */
 void conn_free(struct zv_conn *c);
 /* Does not count as one of max_conns any more. */

@@ -43,7 +43,8 @@ static int queue_open(struct zv_dev *dev, unsigned i)
 	q->arm.epfd = q->arm.timerfd = -1;
 	q->peer.hello_by = UINT64_MAX;
 	q->session.id = q->tq->session - 1; /* the first call starts this side's session */
-	q->rx.free = q->tx.free = LOAN_NONE;
+	rx_init(q);
+	q->tx.free = LOAN_NONE;
 	q->rx.serial = q->tx.serial = first_serial(i);
 	TAILQ_INIT(&q->ready);
 	TAILQ_INIT(&q->ctrl);

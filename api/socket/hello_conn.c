@@ -148,7 +148,8 @@ void hello_data(struct zv_conn *c)
 		conn_abort(c, -ECONNRESET);
 		return;
 	}
-	(void)rx_recv(c, wire, (size_t)len, NULL);
+	if (rx_recv(c, wire, (size_t)len, NULL) < 0)
+		return; /* @c is over, and may be gone */
 	q->peer.hello = h;
 	if (expect == CTRL_HELLO) {
 		send_hello(c, CTRL_HELLO_ACK);

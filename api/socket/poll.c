@@ -7,6 +7,7 @@
 #include "hello_conn.h"
 #include "listener.h"
 #include "rx.h"
+#include "rx_loan.h"
 #include "session.h"
 #include "timer.h"
 #include "tx_data.h"
@@ -119,6 +120,7 @@ void queue_work(struct zv_queue *q)
 		q->tq->ops->publish(q->tq);
 		return;
 	}
+	rx_faults_look(q);
 	got = q->tq->ops->rx_burst(q->tq, q->pkts, ZV_BURST);
 	for (int i = 0; i < got; i++)
 		rx_packet(q, &q->pkts[i]);

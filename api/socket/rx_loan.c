@@ -178,12 +178,14 @@ static struct rx_entry *tail_room(struct zv_conn *c)
 	return e->priv && e->data + e->len < e->priv + e->priv_cap ? e : NULL;
 }
 
-static int take_copy(struct zv_conn *c, struct rx_pkt *p, unsigned flags, uint32_t extra)
+static __attribute__((noinline)) int take_copy(struct zv_conn *c, struct rx_pkt *p, unsigned flags,
+					       uint32_t extra)
 {
 	struct zv_queue *q = c->q;
 	struct rx_loans *r = &q->rx;
 	struct rx_entry *e = tail_room(c);
 	uint32_t seg = 0, off = 0, left = p->hdr.len;
+	int ret = 0;
 
 	stats_add(&q->tq->stats.rx_copied, 1);
 	do {
@@ -215,6 +217,7 @@ static int take_copy(struct zv_conn *c, struct rx_pkt *p, unsigned flags, uint32
 
 			n = n < room ? n : room;
 			memcpy(e->data + e->len, p->seg[seg].base + off, n);
+			rx_copied(e->data);
 			e->len += n;
 			room -= n;
 			left -= n;
@@ -228,12 +231,16 @@ static int take_copy(struct zv_conn *c, struct rx_pkt *p, unsigned flags, uint32
 			e->flags = (uint8_t)flags;
 		e = NULL;
 	} while (left);
-	if (p->nseg)
-		q->tq->ops->rx_release(q->tq, p->token);
-	return 0;
+	if (__builtin_expect(shm_load32(r->faults) != r->faults_seen, 0) && p->nseg &&
+	    !q->tq->ops->rx_intact(q->tq, p->token)) {
+		rx_drop_all(c); /* what was copied before may share a chunk with it */
+		c->rx.seq.msgs = 0;
+		ret = -ECONNRESET;
+	}
+	rx_drop(q, p);
+	return ret;
 nomem:
-	if (p->nseg)
-		q->tq->ops->rx_release(q->tq, p->token);
+	rx_drop(q, p);
 	return -ENOMEM;
 }
 
@@ -369,6 +376,13 @@ void rx_drop_all(struct zv_conn *c)
 		rx_release(c->q, c, rx_pop(c));
 }
 
+bool rx_intact(const struct zv_queue *q, const struct rx_entry *e)
+{
+	const struct rx_entry *holder = &q->rx.e[e->holder];
+
+	return holder->priv || q->tq->ops->rx_intact(q->tq, holder->token);
+}
+
 bool rx_drop_lost(struct zv_conn *c)
 {
 	const struct rx_entry *e = c->q->rx.e;
@@ -388,6 +402,15 @@ void rx_forget(struct zv_conn *c)
 	if (c->rx.lent_descs)
 		c->q->rx.holders--;
 	c->rx.lent_descs = 0;
+}
+
+void rx_init(struct zv_queue *q)
+{
+	static const uint32_t never;
+
+	q->rx.free = LOAN_NONE;
+	q->rx.faults = q->tq->faults ? q->tq->faults : &never;
+	q->rx.faults_seen = shm_load32(q->rx.faults);
 }
 
 void rx_fini(struct zv_queue *q)

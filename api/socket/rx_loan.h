@@ -23,6 +23,8 @@
 
 #include "credit.h"
 
+#include <string.h>
+
 struct rx_entry {
 	uint8_t *data;
 	uint32_t len;
@@ -41,8 +43,8 @@ struct rx_entry {
 };
 
 /*
- * Takes a packet's payload for @c; an empty one counts @extra bytes of credit. 0, -ENOMEM (nothing
- * is held, the token is given back).
+ * Takes a packet's payload for @c; an empty one counts @extra bytes of credit. 0; -ENOMEM or, when
+ * the memory that it lay in is gone, -ECONNRESET: nothing of it is held, its buffer is given back.
  */
 int rx_take(struct zv_conn *c, struct rx_pkt *p, unsigned flags, uint32_t extra);
 
@@ -76,7 +78,16 @@ void rx_drop_all(struct zv_conn *c);
 bool rx_drop_lost(struct zv_conn *c);
 /* @c receives no more: it does not count in the shares of others, whenever its loans come back. */
 void rx_forget(struct zv_conn *c);
+void rx_init(struct zv_queue *q);
 void rx_fini(struct zv_queue *q);
+/* Before a burst is received: forgets faults that are none of what is on loan. */
+static inline void rx_faults_look(struct zv_queue *q)
+{
+	uint32_t now = shm_load32(q->rx.faults);
+
+	if (__builtin_expect(now != q->rx.faults_seen, 0) && !q->rx.lent_descs)
+		q->rx.faults_seen = now;
+}
 
 /* ---- for the receiving calls of socket types ---- */
 
@@ -95,6 +106,27 @@ static inline uint32_t rx_pop(struct zv_conn *c)
 		c->rx.tail = LOAN_NONE;
 	c->rx.queued--;
 	return i;
+}
+
+/* The slow half of rx_copy(). */
+bool rx_intact(const struct zv_queue *q, const struct rx_entry *e) __attribute__((cold));
+
+/* The compiler has finished the copy to @dst before it looks at the count of faults. */
+static inline void rx_copied(const void *dst)
+{
+	__asm__ __volatile__("" : : "m"(*(const char(*)[])dst));
+}
+
+/*
+ * Copies the first @n bytes of an entry. False: they may be zeros that have taken the place of the
+ * peer's memory, because its file was cut off (transport_queue.faults).
+ */
+static inline bool rx_copy(const struct zv_queue *q, void *dst, const struct rx_entry *e, size_t n)
+{
+	memcpy(dst, e->data, n);
+	rx_copied(dst);
+	return __builtin_expect(shm_load32(q->rx.faults) == q->rx.faults_seen, 1) ||
+	       rx_intact(q, e);
 }
 
 /* Gives an entry back; @c is its connection, or NULL when that is gone. */

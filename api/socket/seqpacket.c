@@ -3,6 +3,7 @@
  * SOCK_SEQPACKET: messages, each a row of packets of which the last carries EOM. zv_send sends a
  * whole message or nothing; zv_buf_send may send one in several calls.
  */
+#include "conn.h"
 #include "rx.h"
 #include "rx_loan.h"
 #include "tx_buf.h"
@@ -223,8 +224,8 @@ static ssize_t seqpacket_recv(struct zv_conn *c, void *data, size_t len, uint32_
 		struct rx_entry *e = &c->q->rx.e[i];
 		uint32_t n = len - done < e->len ? (uint32_t)(len - done) : e->len;
 
-		if (n)
-			memcpy((uint8_t *)data + done, e->data, n);
+		if (n && !rx_copy(c->q, (uint8_t *)data + done, e, n))
+			return conn_rx_lost(c, 0);
 		done += n;
 		total += e->len;
 		extra += e->extra;

@@ -45,7 +45,10 @@ struct sock_type {
 	ssize_t (*send)(struct zv_conn *c, const void *data, size_t len, uint32_t flags);
 	/* zv_buf_send: all @n or none, then they are cancelled. @n or -errno. */
 	int (*buf_send)(struct zv_conn *c, struct zv_buf *bufs, unsigned n);
-	/* zv_recv, of a connection that is readable: bytes, >= 0. */
+	/*
+	 * zv_recv, of a connection that is readable: bytes, >= 0; -ECONNRESET when the memory that
+	 * they lay in is gone (rx_copy), and @c may be freed.
+	 */
 	ssize_t (*recv)(struct zv_conn *c, void *data, size_t len, uint32_t *flags);
 	/*
 	 * A data packet of an established connection: *flags are the ZV_EOM and ZV_EOR of its last

@@ -250,13 +250,15 @@ struct queue_tap {
 /* Received buffers: rx_loan.c. */
 struct rx_loans {
 	struct rx_entry *e;
-	uint32_t size, free; /* entries allocated; head of the free list */
-	uint32_t top;	     /* entries from here on have never been used */
-	uint32_t used;	     /* entries in use */
-	uint32_t lent_descs; /* descriptors withheld from the peer */
-	uint32_t holders;    /* connections that withhold some */
-	uint32_t app_loans;  /* entries that the application has */
-	uint64_t serial;     /* of the last loan */
+	uint32_t size, free;	/* entries allocated; head of the free list */
+	uint32_t top;		/* entries from here on have never been used */
+	uint32_t used;		/* entries in use */
+	uint32_t lent_descs;	/* descriptors withheld from the peer */
+	uint32_t holders;	/* connections that withhold some */
+	uint32_t app_loans;	/* entries that the application has */
+	uint64_t serial;	/* of the last loan */
+	const uint32_t *faults; /* tq->faults, or a word that is always 0 */
+	uint32_t faults_seen;	/* *faults when the last look found nothing on loan */
 };
 
 /* Buffers reserved for sending: tx_buf.c. */

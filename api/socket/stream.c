@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* SOCK_STREAM: bytes without boundaries. */
+#include "conn.h"
 #include "rx.h"
 #include "rx_loan.h"
 #include "tx_buf.h"
@@ -126,7 +127,8 @@ static ssize_t stream_recv(struct zv_conn *c, void *data, size_t len, uint32_t *
 		struct rx_entry *e = &c->q->rx.e[i];
 		uint32_t n = len - done < e->len ? (uint32_t)(len - done) : e->len;
 
-		memcpy((uint8_t *)data + done, e->data, n);
+		if (!rx_copy(c->q, (uint8_t *)data + done, e, n))
+			return conn_rx_lost(c, done);
 		done += n;
 		if (peek) {
 			i = e->next;

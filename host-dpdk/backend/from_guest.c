@@ -273,6 +273,15 @@ VHOST_INLINE int rx_burst(struct vhost_pair *q, struct rx_pkt *pkts, unsigned ma
 	return got;
 }
 
+bool vhost_pair_rx_intact(struct transport_queue *tq, uint32_t token)
+{
+	struct vhost_pair *q = vhost_pair_of(tq);
+
+	/* What was kept at the end of a session is private, and good (vhost_pair_rx_keep). */
+	return token >= q->nchains || q->chains[token].state != CHAIN_LENT ||
+	       !shm_load32(&q->chains[token].ep->mem->fault);
+}
+
 /* ---- instances ---- */
 
 #define INSTANCE(instance, layout, iommu)                                                          \

@@ -22,6 +22,8 @@ struct slot {
 	uint32_t *fault;
 };
 
+uint32_t sigbus_faults;
+
 static struct slot *blocks[BLOCKS];
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER; /* watch, unwatch, install */
 static uint32_t used;					 /* slots that have ever been used */
@@ -62,12 +64,12 @@ static bool repair(uintptr_t at)
 	for (uint32_t i = 0; i < n; i++) {
 		if (!slot_read(slot_at(i), &s) || at - s.addr >= s.len)
 			continue;
-		if (mmap((void *)s.addr, s.len, PROT_READ | PROT_WRITE,
-			 MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED | MAP_NORESERVE, -1,
-			 0) == MAP_FAILED)
-			return false;
+		/* Before the zeroes are there: another thread may read them at once. */
 		__atomic_store_n(s.fault, 1, __ATOMIC_RELEASE);
-		return true;
+		__atomic_fetch_add(&sigbus_faults, 1, __ATOMIC_RELEASE);
+		return mmap((void *)s.addr, s.len, PROT_READ | PROT_WRITE,
+			    MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED | MAP_NORESERVE, -1,
+			    0) != MAP_FAILED;
 	}
 	return false;
 }

@@ -6,9 +6,10 @@
  * -------------------
  * A frontend can shorten the file behind a region after we have mapped it; the next access to a
  * lost page is a SIGBUS, which by default ends the process and so every other guest's service.
- * The handler looks the address up among the watched ranges, puts private zeroes in the place of
- * the whole range, sets the range's fault word and returns: the access is repeated and succeeds.
- * The queue that uses the range looks at the word once a burst and breaks. An address that is not
+ * The handler looks the address up among the watched ranges, sets the range's fault word, puts
+ * private zeroes in the place of the whole range and returns: the access is repeated and succeeds.
+ * The queue that uses the range looks at the word once a burst and breaks; a call that copies
+ * payload looks at sigbus_faults behind the copy. An address that is not
  * watched, and a SIGBUS that somebody sends, go to the handler that was there before, or to the
  * default action; one that is ignored stays so, and the protection with it.
  *
@@ -35,6 +36,11 @@ int sigbus_install(void);
  * not protected.
  */
 int sigbus_watch(void *addr, size_t len, uint32_t *fault);
+/*
+ * How many ranges were replaced since the process began. Raised, as the range's fault word, before
+ * the zeros are there: who reads one and looks at the count afterwards finds it raised.
+ */
+extern uint32_t sigbus_faults;
 /* Negative: nothing happens. */
 void sigbus_unwatch(int slot);
 

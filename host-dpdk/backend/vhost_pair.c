@@ -2,6 +2,8 @@
 /* Queue pairs: made and freed; notification. */
 #include "vhost_pair_priv.h"
 
+#include "sigbus.h"
+
 #include <errno.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
@@ -29,7 +31,9 @@ int vhost_pair_init(struct vhost_pair *q, unsigned index, const char *name)
 
 	memset(q, 0, sizeof(*q));
 	q->tq.ops = &q->ops;
+	q->tq.faults = &sigbus_faults;
 	q->ops.rx_rest = vhost_pair_rx_rest;
+	q->ops.rx_intact = vhost_pair_rx_intact;
 	vhost_pair_path(q, vhost_ring_layout_of(0), false);
 	q->index = index;
 	q->name = q->tq.name = name;

@@ -2,6 +2,7 @@
 #include "loop.h"
 
 #include "shm_region.h"
+#include "sigbus.h"
 #include "vhost_pair.h"
 #include "vsock_drv.h"
 
@@ -9,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #define GPA_BASE 0x100000000ull
@@ -22,6 +24,8 @@ static struct world {
 	int kick[ZV_QUEUES_MAX];
 	bool up;
 } W;
+
+bool loop_unsealed;
 
 /* What the device is told of a ring of the driver's. */
 static struct vhost_ring_area area_of(const struct vsock_pair *p, const struct virtq *vq)
@@ -107,6 +111,34 @@ void loop_switch_mem(void)
 	}
 }
 
+/* As a frontend's that does not seal what it hands over. */
+static int unsealed_memory(size_t size)
+{
+	int fd = memfd_create("loop", MFD_CLOEXEC);
+	void *at;
+
+	if (fd < 0 || ftruncate(fd, (off_t)size) < 0)
+		return -errno;
+	at = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	W.mem = (struct shm_region){.addr = at, .size = size, .fd = fd, .page_size = 4096};
+	return at == MAP_FAILED ? -errno : 0;
+}
+
+static int make_memory(size_t size)
+{
+	return loop_unsealed ? unsealed_memory(size)
+			     : shm_region_create(&W.mem, "loop", size, SHM_NO_HUGE);
+}
+
+int loop_cut_off(void)
+{
+	static uint32_t fault;
+
+	if (sigbus_watch(W.mem.addr, W.mem.size, &fault) < 0 || ftruncate(W.mem.fd, 0) < 0)
+		return -errno;
+	return 0;
+}
+
 /* The device has returned as many buffers as it has taken. */
 static bool returned(const struct vsock_pair *p, const struct virtq *vq, uint32_t base)
 {
@@ -169,7 +201,7 @@ static int guest_open(struct transport_dev **out, const char *rest, const struct
 
 	(void)rest;
 	one = (one + 4095) & ~(size_t)4095;
-	if (shm_region_create(&W.mem, "loop", one * W.n, SHM_NO_HUGE))
+	if (make_memory(one * W.n))
 		return -ENOMEM;
 	W.pair = aligned_alloc(SHM_CACHE_LINE, W.n * sizeof(*W.pair));
 	if (!W.pair)

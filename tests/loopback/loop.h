@@ -17,6 +17,10 @@ extern const struct transport_ops loop_guest_ops, loop_host_ops;
 void loop_restart(void);
 /* Replaces the host's memory table by a new import of the same memory, live. */
 void loop_switch_mem(void);
+/* Before zv_open: the guest's memory is a file that can be cut off. */
+extern bool loop_unsealed;
+/* Cuts it off. The guest's own map becomes zeros as well. */
+int loop_cut_off(void);
 /*
  * The guest and its rings stop, @meanwhile is called, and both go on where they were, as when a VM
  * is paused. False: a session has not gone on.

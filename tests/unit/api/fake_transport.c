@@ -12,6 +12,8 @@
 
 enum { BUF_FREE, BUF_RESERVED, BUF_SENT, BUF_HELD };
 
+uint32_t fake_faults;
+bool fake_zeros;
 struct fake_config fake_config = {.nbuf = 64, .buf_len = 4096, .nseg = 1};
 
 /* One direction of one queue. */
@@ -70,6 +72,7 @@ static int fake_open(struct transport_dev **out, const char *rest, const struct 
 		d->q[i].tq = (struct transport_queue){.ops = &fake_queue_ops,
 						      .session = epoch,
 						      .up = 1,
+						      .faults = &fake_faults,
 						      .rx_descs = fake_config.nbuf,
 						      .tx_descs = fake_config.nbuf};
 		d->q[i].index = i;
@@ -258,10 +261,18 @@ static int fake_fd(struct transport_queue *tq)
 	return ((struct fake_queue *)tq)->fd;
 }
 
+static bool fake_rx_intact(struct transport_queue *tq, uint32_t token)
+{
+	(void)tq;
+	(void)token;
+	return !fake_zeros;
+}
+
 const struct transport_queue_ops fake_queue_ops = {
 	.rx_burst = fake_rx_burst,
 	.rx_rest = fake_rx_rest,
 	.rx_release = fake_rx_release,
+	.rx_intact = fake_rx_intact,
 	.tx_reserve = fake_tx_reserve,
 	.tx_commit = fake_tx_commit,
 	.tx_cancel = fake_tx_cancel,

@@ -19,6 +19,10 @@ extern struct fake_config {
 	unsigned nseg;	  /* pieces in which received payload is presented */
 } fake_config;
 
+/* transport_queue.faults of all queues, and whether rx_intact says that zeros are there. */
+extern uint32_t fake_faults;
+extern bool fake_zeros;
+
 extern const struct transport_ops fake_guest_ops, fake_host_ops;
 extern const struct transport_queue_ops fake_queue_ops; /* of both */
 
