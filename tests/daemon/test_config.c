@@ -18,6 +18,7 @@
 #include <zvsock.h>
 
 #include "conf_text.h"
+#include "config/config_int.h"
 #include "endpoint/endpoint_builtin.h"
 #include "endpoint/endpoint_tcp.h"
 #include "endpoint/endpoint_unix.h"
@@ -359,6 +360,19 @@ static void too_many_vmms_are_told(void **state)
 
 /* ---- what a reload changes ---------------------------------------------------------------- */
 
+/* A key that is forgotten in a comparison would be one that a reload does not change. */
+static void each_key_has_a_line(const struct key *k, const char *const *lines, size_t n)
+{
+	for (; k && k->name; k++) {
+		size_t len = strlen(k->name), i = 0;
+
+		while (i < n && (strncmp(lines[i], k->name, len) != 0 || lines[i][len] != ' '))
+			i++;
+		if (i == n && strcmp(k->name, "cid") != 0) /* which GUEST has already */
+			fail_msg("no line has the key %s", k->name);
+	}
+}
+
 static void guests_differ(void **state)
 {
 	/* Each line, put behind GUEST, makes another guest of it. */
@@ -368,6 +382,7 @@ static void guests_differ(void **state)
 		"queues = 2",
 		"ring_size = 64",
 		"buf_alloc = 8K",
+		"rx_memory = 1M",
 		"max_conns = 5",
 		"connect_timeout_ms = 100",
 		"socket_mode = 0666",
@@ -390,9 +405,10 @@ static void guests_differ(void **state)
 		"tcp = 80=127.0.0.2:80",
 	};
 	enum { N = sizeof(lines) / sizeof(lines[0]) };
-	struct cfg *c[N + 1];
+	struct cfg *c[N + 2];
 
 	(void)state;
+	each_key_has_a_line(cfg_guest_keys, lines, N);
 	for (size_t i = 0; i < N; i++) {
 		char text[256];
 
@@ -400,13 +416,16 @@ static void guests_differ(void **state)
 		c[i] = conf_good(text);
 	}
 	c[N] = conf_good(GUEST);
-	for (size_t i = 0; i <= N; i++)
-		for (size_t j = 0; j <= N; j++)
+	c[N + 1] = conf_good("[guest a]\ncid = 4\nsocket = /s/a.sock\n");
+	for (size_t i = 0; c[N]->parts[i]; i++)
+		each_key_has_a_line(c[N]->parts[i]->keys, lines, N);
+	for (size_t i = 0; i < N + 2; i++)
+		for (size_t j = 0; j < N + 2; j++)
 			if (cfg_guest_same(c[i], &c[i]->guests[0], &c[j]->guests[0]) != (i == j))
 				fail_msg("\"%s\" and \"%s\" are taken for %s",
-					 i < N ? lines[i] : "", j < N ? lines[j] : "",
+					 i < N ? lines[i] : "(none)", j < N ? lines[j] : "(none)",
 					 i == j ? "different" : "the same");
-	for (size_t i = 0; i <= N; i++)
+	for (size_t i = 0; i < N + 2; i++)
 		cfg_free(c[i]);
 }
 
