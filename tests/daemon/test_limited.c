@@ -23,7 +23,14 @@
 #define ECHO_FREE 7u
 #define CREDIT	  262144u /* buf_alloc of the daemon's end */
 
-enum { ECHO = BLOCKED_FIRST, DISCARD, SOURCE, TCP, UNIX_STREAM, UNIX_SEQ, SIBLING, FROM_HOST };
+#define ECHO	    BLOCKED_FIRST
+#define DISCARD	    (BLOCKED_FIRST + 1)
+#define SOURCE	    (BLOCKED_FIRST + 2)
+#define TCP	    (BLOCKED_FIRST + 3)
+#define UNIX_STREAM (BLOCKED_FIRST + 4)
+#define UNIX_SEQ    (BLOCKED_FIRST + 5)
+#define SIBLING	    (BLOCKED_FIRST + 6)
+#define FROM_HOST   (BLOCKED_FIRST + 7)
 
 static const char *program;
 static struct zv_dev *A, *B;

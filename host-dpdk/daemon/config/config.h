@@ -110,8 +110,8 @@ void cfg_keep(const struct cfg *c, struct cfg_guest *to, const struct cfg_guest 
 const char *cfg_made_socket(const struct cfg *c, const struct cfg_guest *g, unsigned i);
 
 /*
- * True if nothing that a running guest depends on differs, so that a reload leaves it alone. What a
- * tcp host's name resolves to does not count: name servers may answer in another order each time.
+ * True if nothing that a running guest depends on differs, so that a reload leaves it alone. What
+ * host names resolve to does not count: name servers may answer in another order each time.
  */
 bool cfg_guest_same(const struct cfg *c, const struct cfg_guest *a, const struct cfg_guest *b);
 
