@@ -251,8 +251,9 @@ static void pair_start(struct vu_dev *d, unsigned pair)
 	 * life. */
 	if (pair == 0 && q->tq.inherited)
 		d->reset_due = true;
-	zv_log_limited(&d->log, ZV_LOG_INFO, "%s: queue %u is up, rings of %u and %u", d->path,
-		       pair, s.ring[VHOST_TO_GUEST].size, s.ring[VHOST_FROM_GUEST].size);
+	zv_log_limited(&d->log, ZV_LOG_INFO, "%s: queue %u is up, %s rings of %u and %u", d->path,
+		       pair, vhost_ring_layout_of(d->features)->name, s.ring[VHOST_TO_GUEST].size,
+		       s.ring[VHOST_FROM_GUEST].size);
 }
 
 /*

@@ -51,6 +51,11 @@ LAYERS = {
 NEVER = [
     (r'guest-pmd/(?!builtin)[^/]+$', r'guest-pmd/[^/]+/'),
     (r'guest-pmd/transport/', r'guest-pmd/(?!transport/)[^/]+/'),
+    # guest memory <- rings <- queue pairs <- the device behind a vhost-user socket
+    (r'host-dpdk/backend/(guest_|sigbus)', r'host-dpdk/backend/vhost_'),
+    (r'host-dpdk/backend/vhost_(ring|layouts)', r'host-dpdk/backend/vhost_(pair|call)'),
+    (r'host-dpdk/backend/(guest_|sigbus|vhost_|from_guest|to_guest|late|session|epoch|kept)',
+     r'host-dpdk/backend/(vu_(?!limits)|host_)'),
 ]
 # The socket layer: docs/architecture.md has the order of its files.
 SOCKET = 'api/socket/'

@@ -306,6 +306,35 @@ static void a_waiting_packet_ends_with_its_session(void **state)
 	assert_null(f->q->retired);
 }
 
+/* Its chain goes back to the driver, and the packet into one that the driver offers afterwards. */
+static void a_waiting_packet_lives_through_a_pause(void **state)
+{
+	struct fix *f = *state;
+	struct vsock_hdr h = hdr_of(3);
+	struct guest_mem *gm = own_map(f);
+	struct vhost_pair_setup s;
+	struct vhost_pair_bases b;
+
+	swap_pages(BUF + PAGE, BUF + 5 * PAGE);
+	offer_buffer(f, 0, BUF + PAGE - 10, 1000);
+	assert_int_equal(reserve(f, 1), 1);
+	memcpy(f->slot[0].data, "abc", 3);
+	set_page(f, BUF + PAGE, MISSING);
+	f->tq->ops->tx_commit(f->tq, f->slot[0].token, &h);
+	assert_true(vhost_pair_pause(f->q, f->g.gm, &b));
+	assert_used(&f->to, 0, 0);
+	fill_setup(f, &s, gm);
+	assert_int_equal(vhost_pair_resume(f->q, &s, f->g.gm), 0);
+	guest_mem_put(gm);
+	assert_int_equal(f->q->nlate, 1);
+	offer_buffer(f, 1, BUF + 8 * PAGE, 1000);
+	f->tq->ops->publish(f->tq);
+	assert_used(&f->to, 1, HDR + 3);
+	assert_memory_equal(f->g.mem + BUF + 8 * PAGE + HDR, "abc", 3);
+	assert_int_equal(f->q->nlate, 0);
+	assert_null(f->q->retired);
+}
+
 /* ---- ends ---- */
 
 static void broken(struct fix *f, enum vhost_ring_fault why)
@@ -429,6 +458,7 @@ int main(void)
 		IO_T(a_header_can_straddle_pieces),
 		IO_T(a_header_whose_place_is_forgotten_is_sent_later),
 		IO_T(a_waiting_packet_ends_with_its_session),
+		IO_T(a_waiting_packet_lives_through_a_pause),
 		IO_T(what_is_denied_breaks_the_ring),
 		IO_T(a_chain_in_too_many_pieces_breaks_the_ring),
 		IO_T(what_is_kept_ends_where_a_translation_is_missing),
