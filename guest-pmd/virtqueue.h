@@ -114,6 +114,7 @@ struct virtq_layout {
 	 */
 	void (*reset)(struct virtq *vq, bool event_idx);
 	void (*set_bufs)(struct virtq *vq, const struct virtq_bufs *b);
+	/* For the device, before it uses the ring. */
 	void (*areas)(const struct virtq *vq, struct virtq_areas *a);
 
 	/* Queues buffer @id, which is not in flight, with @len bytes. Seen at the next publish. */

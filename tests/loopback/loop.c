@@ -21,13 +21,13 @@ static struct world {
 	struct shm_region mem;
 	struct vsock_pair *pair;
 	struct vhost_pair hq[ZV_QUEUES_MAX];
+	struct vhost_ring_area area[ZV_QUEUES_MAX][2]; /* fresh rings, as the device is told */
 	int kick[ZV_QUEUES_MAX];
 	bool up;
 } W;
 
 bool loop_unsealed;
 
-/* What the device is told of a ring of the driver's. */
 static struct vhost_ring_area area_of(const struct vsock_pair *p, const struct virtq *vq)
 {
 	struct virtq_areas a;
@@ -36,11 +36,12 @@ static struct vhost_ring_area area_of(const struct vsock_pair *p, const struct v
 	return (struct vhost_ring_area){{a.desc, a.driver, a.device}, a.size, {a.base}};
 }
 
-static struct vhost_pair_setup setup_of(struct vsock_pair *p, struct guest_mem *mem)
+/* Of pair @i, whose owner may be using it. */
+static struct vhost_pair_setup setup_of(unsigned i, struct guest_mem *mem)
 {
 	return (struct vhost_pair_setup){
-		.ring = {[VHOST_TO_GUEST] = area_of(p, &p->rx),
-			 [VHOST_FROM_GUEST] = area_of(p, &p->tx)},
+		.ring = {[VHOST_TO_GUEST] = W.area[i][VHOST_TO_GUEST],
+			 [VHOST_FROM_GUEST] = W.area[i][VHOST_FROM_GUEST]},
 		.mem = mem,
 		.features = VSOCK_FEATURE_EVENT_IDX | VSOCK_FEATURE_INDIRECT_DESC,
 	};
@@ -68,7 +69,9 @@ static void start(void)
 
 		quiesce_stop(&W.pair[i].tq.qs);
 		vsock_pair_reset(&W.pair[i], vsock_rings[0], true);
-		s = setup_of(&W.pair[i], m);
+		W.area[i][VHOST_TO_GUEST] = area_of(&W.pair[i], &W.pair[i].rx);
+		W.area[i][VHOST_FROM_GUEST] = area_of(&W.pair[i], &W.pair[i].tx);
+		s = setup_of(i, m);
 		if (vhost_pair_start(&W.hq[i], &s))
 			abort();
 		vsock_pair_start(&W.pair[i], NULL);
@@ -103,7 +106,7 @@ void loop_switch_mem(void)
 {
 	for (unsigned i = 0; i < W.n; i++) {
 		struct guest_mem *m = import();
-		struct vhost_pair_setup s = setup_of(&W.pair[i], m);
+		struct vhost_pair_setup s = setup_of(i, m);
 
 		if (vhost_pair_switch_mem(&W.hq[i], &s))
 			abort();
@@ -161,7 +164,7 @@ bool loop_pause(void (*meanwhile)(void *arg), void *arg)
 	meanwhile(arg);
 	for (unsigned i = 0; i < W.n; i++) {
 		struct guest_mem *m = import();
-		struct vhost_pair_setup s = setup_of(&W.pair[i], m);
+		struct vhost_pair_setup s = setup_of(i, m);
 
 		good &= vhost_pair_resume(&W.hq[i], &s, rings) == 0;
 		guest_mem_put(m);
