@@ -20,7 +20,7 @@ static struct world {
 	unsigned n;
 	struct shm_region mem;
 	struct vsock_pair *pair;
-	struct vhost_pair hq[ZV_QUEUES_MAX];
+	struct vhost_pair host_pair[ZV_QUEUES_MAX];
 	struct vhost_ring_area area[ZV_QUEUES_MAX][2]; /* fresh rings, as the device is told */
 	int kick[ZV_QUEUES_MAX];
 	bool up;
@@ -72,7 +72,7 @@ static void start(void)
 		W.area[i][VHOST_TO_GUEST] = area_of(&W.pair[i], &W.pair[i].rx);
 		W.area[i][VHOST_FROM_GUEST] = area_of(&W.pair[i], &W.pair[i].tx);
 		s = setup_of(i, m);
-		if (vhost_pair_start(&W.hq[i], &s))
+		if (vhost_pair_start(&W.host_pair[i], &s))
 			abort();
 		vsock_pair_start(&W.pair[i], NULL);
 		quiesce_resume(&W.pair[i].tq.qs);
@@ -87,7 +87,7 @@ static void stop(void)
 	struct vhost_pair_bases b;
 
 	for (unsigned i = 0; i < W.n && W.up; i++) {
-		vhost_pair_stop(&W.hq[i], &b);
+		vhost_pair_stop(&W.host_pair[i], &b);
 		quiesce_stop(&W.pair[i].tq.qs);
 		vsock_pair_stop(&W.pair[i]);
 		quiesce_resume(&W.pair[i].tq.qs);
@@ -108,7 +108,7 @@ void loop_switch_mem(void)
 		struct guest_mem *m = import();
 		struct vhost_pair_setup s = setup_of(i, m);
 
-		if (vhost_pair_switch_mem(&W.hq[i], &s))
+		if (vhost_pair_switch_mem(&W.host_pair[i], &s))
 			abort();
 		guest_mem_put(m);
 	}
@@ -156,7 +156,7 @@ bool loop_pause(void (*meanwhile)(void *arg), void *arg)
 
 	for (unsigned i = 0; i < W.n; i++) {
 		quiesce_stop(&W.pair[i].tq.qs);
-		good &= vhost_pair_pause(&W.hq[i], rings, &b);
+		good &= vhost_pair_pause(&W.host_pair[i], rings, &b);
 		/* all that was taken has been returned */
 		good &= returned(&W.pair[i], &W.pair[i].rx, b.base[VHOST_TO_GUEST].v);
 		good &= returned(&W.pair[i], &W.pair[i].tx, b.base[VHOST_FROM_GUEST].v);
@@ -166,7 +166,7 @@ bool loop_pause(void (*meanwhile)(void *arg), void *arg)
 		struct guest_mem *m = import();
 		struct vhost_pair_setup s = setup_of(i, m);
 
-		good &= vhost_pair_resume(&W.hq[i], &s, rings) == 0;
+		good &= vhost_pair_resume(&W.host_pair[i], &s, rings) == 0;
 		guest_mem_put(m);
 		quiesce_resume(&W.pair[i].tq.qs);
 		vsock_pair_wake(&W.pair[i]);
@@ -182,7 +182,7 @@ static int host_open(struct transport_dev **out, const char *rest, const struct 
 	W.n = opts->queues;
 	W.host = (struct transport_dev){.ops = &loop_host_ops, .nqueues = W.n};
 	for (unsigned i = 0; i < W.n; i++)
-		if (vhost_pair_init(&W.hq[i], i, "loop"))
+		if (vhost_pair_init(&W.host_pair[i], i, "loop"))
 			return -ENOMEM;
 	*out = &W.host;
 	return 0;
@@ -193,7 +193,7 @@ static void host_close(struct transport_dev *d)
 	(void)d;
 	stop();
 	for (unsigned i = 0; i < W.n; i++)
-		vhost_pair_fini(&W.hq[i]);
+		vhost_pair_fini(&W.host_pair[i]);
 }
 
 static int guest_open(struct transport_dev **out, const char *rest, const struct zv_opts *o)
@@ -227,9 +227,9 @@ static int guest_open(struct transport_dev **out, const char *rest, const struct
 		c.kick_rx = c.kick_tx = virtq_notify_eventfd(W.kick[i]);
 		if (vsock_pair_init(&W.pair[i], &c))
 			return -ENOMEM;
-		if (vhost_pair_set_call(&W.hq[i], VHOST_TO_GUEST, call) ||
-		    vhost_pair_set_call(&W.hq[i], VHOST_FROM_GUEST, call) ||
-		    vhost_pair_set_kick(&W.hq[i], VHOST_FROM_GUEST, W.kick[i]))
+		if (vhost_pair_set_call(&W.host_pair[i], VHOST_TO_GUEST, call) ||
+		    vhost_pair_set_call(&W.host_pair[i], VHOST_FROM_GUEST, call) ||
+		    vhost_pair_set_kick(&W.host_pair[i], VHOST_FROM_GUEST, W.kick[i]))
 			return -ENOMEM;
 	}
 	W.guest = (struct transport_dev){.ops = &loop_guest_ops, .nqueues = W.n};
@@ -272,7 +272,7 @@ static struct transport_queue *guest_q(struct transport_dev *d, unsigned i)
 static struct transport_queue *host_q(struct transport_dev *d, unsigned i)
 {
 	(void)d;
-	return &W.hq[i].tq;
+	return &W.host_pair[i].tq;
 }
 
 const struct transport_ops loop_guest_ops = {
