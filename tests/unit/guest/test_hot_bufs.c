@@ -180,7 +180,7 @@ static void test_a_spare_buffer_is_nowhere_else(void **state)
 	(void)state;
 	for (size_t s = 0; s < sizeof(sizes) / sizeof(sizes[0]); s++) {
 		uint32_t size = sizes[s], posted = size, nlent = 0;
-		uint16_t dev[MAX], lent[MAX];
+		uint16_t dev[MAX] = {0}, lent[MAX] = {0};
 		struct hot_rx h;
 
 		seed = size;
