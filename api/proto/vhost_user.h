@@ -35,6 +35,7 @@
 	X(GET_QUEUE_NUM, 17)                                                                       \
 	X(SET_VRING_ENABLE, 18)                                                                    \
 	X(SET_BACKEND_REQ_FD, 21)                                                                  \
+	X(IOTLB_MSG, 22)                                                                           \
 	X(GET_CONFIG, 24)                                                                          \
 	X(SET_CONFIG, 25)
 
@@ -101,6 +102,27 @@ struct vu_config_space {
 	uint8_t data[VU_CONFIG_SIZE];
 } __attribute__((packed));
 
+/* Requests of the backend to the frontend, on a channel of their own. */
+#define VU_BACKEND_IOTLB_MSG 1u
+
+/* IOTLB_MSG, both ways (struct vhost_iotlb_msg of <linux/vhost_types.h>). */
+enum vu_iotlb_perm { VU_IOTLB_READ = 1, VU_IOTLB_WRITE = 2 };
+enum vu_iotlb_type {
+	VU_IOTLB_MISS = 1,
+	VU_IOTLB_UPDATE,
+	VU_IOTLB_INVALIDATE,
+	VU_IOTLB_ACCESS_FAIL
+};
+
+struct vu_iotlb {
+	uint64_t iova;
+	uint64_t size; /* bytes */
+	uint64_t uva;  /* address of the frontend */
+	uint8_t perm;  /* enum vu_iotlb_perm, or'ed */
+	uint8_t type;  /* enum vu_iotlb_type */
+	uint8_t padding[6];
+} __attribute__((packed));
+
 struct vu_msg {
 	uint32_t request; /* enum vu_request */
 	uint32_t flags;
@@ -111,6 +133,7 @@ struct vu_msg {
 		struct vu_vring_addr addr;
 		struct vu_mem_table mem;
 		struct vu_config_space config;
+		struct vu_iotlb iotlb;
 	} __attribute__((packed)) payload;
 } __attribute__((packed));
 
@@ -120,6 +143,7 @@ struct vu_msg {
 _Static_assert(offsetof(struct vu_msg, payload) == VU_HEAD_LEN, "no padding after the header");
 _Static_assert(sizeof(struct vu_vring_state) == 8, "on the wire");
 _Static_assert(sizeof(struct vu_vring_addr) == 40, "on the wire");
+_Static_assert(sizeof(struct vu_iotlb) == 32, "on the wire");
 _Static_assert(sizeof(struct vu_region) == 32, "on the wire");
 _Static_assert(offsetof(struct vu_mem_table, region) == VU_TABLE_HEAD, "on the wire");
 _Static_assert(offsetof(struct vu_config_space, data) == VU_CONFIG_HEAD, "on the wire");

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * What stands between the addresses in descriptors and guest memory when the guest has an IOMMU
- * (VIRTIO_F_ACCESS_PLATFORM): the place of an IOTLB.
+ * (VIRTIO_F_ACCESS_PLATFORM). iotlb.h has the table.
  *
  * Theory of operation
  * -------------------
@@ -19,8 +19,6 @@
  *
  * Pages that follow each other in device addresses need not do so in memory: a buffer is translated
  * piece by piece.
- *
- * No frontend is offered VIRTIO_F_ACCESS_PLATFORM so far; the unit tests put a table in here.
  */
 #ifndef ZV_GUEST_IOMMU_H
 #define ZV_GUEST_IOMMU_H

@@ -52,6 +52,7 @@ static const struct vu_server_ops server_ops = {
 
 static void dev_free(struct vu_dev *d)
 {
+	iotlb_fini(&d->iotlb);
 	free(d->path);
 	free(d);
 }
@@ -74,6 +75,7 @@ int vu_open(struct vu_dev **out, const struct vu_backend_config *c)
 		return zv_err(-ENOMEM, "host:%s: out of memory", c->path);
 	}
 	d->evt_call.fd = d->backend_fd = -1;
+	iotlb_init(&d->iotlb);
 	d->cid = c->cid;
 	d->queues = c->queues;
 	d->nqueues = c->nqueues;

@@ -20,11 +20,12 @@ static void forget_sources(struct guest_mem_src *src, unsigned n)
 		(void)close(src[i].fd);
 }
 
-/*
- * An address of SET_VRING_ADDR, which is one of the frontend. (With ACCESS_PLATFORM, which is not
- * offered, it would be a struct iova, and -EAGAIN of guest_iommu.h a third answer: the ring does
- * not start yet.)
- */
+static bool translated(const struct vu_dev *d)
+{
+	return d->features & VSOCK_FEATURE_ACCESS_PLATFORM;
+}
+
+/* An address of SET_VRING_ADDR: one of the frontend, or with ACCESS_PLATFORM one of the device. */
 static uint64_t part_addr(const struct vu_ring *r, enum vhost_ring_part part)
 {
 	switch (part) {
@@ -37,30 +38,41 @@ static uint64_t part_addr(const struct vu_ring *r, enum vhost_ring_part part)
 	}
 }
 
-/* Where ring @no is in our map. False: not wholly in guest memory. */
-static bool ring_area(const struct vu_dev *d, unsigned no, struct vhost_ring_area *a)
+/* Where ring @no is in our map. 0; -EFAULT: not wholly in guest memory; -EAGAIN: not known yet. */
+static int ring_area(struct vu_dev *d, unsigned no, struct vhost_ring_area *a)
 {
 	const struct vhost_ring_layout *l = vhost_ring_layout_of(d->features);
 	const struct vu_ring *r = &d->ring[no];
 
 	*a = (struct vhost_ring_area){.size = r->num, .pos = r->base};
 	for (unsigned i = 0; i < VHOST_RING_PARTS; i++) {
-		a->part[i] = guest_mem_uva(d->rings, (struct uva){part_addr(r, i)},
-					   vhost_ring_bytes(l, i, r->num));
-		if (!a->part[i])
-			return false;
+		uint64_t len = vhost_ring_bytes(l, i, r->num);
+		int ret = 0;
+
+		if (translated(d))
+			ret = vu_translate_area(d, (struct iova){part_addr(r, i)},
+						i == VHOST_DEVICE_AREA, len, &a->part[i]);
+		else
+			a->part[i] = guest_mem_uva(d->rings, (struct uva){part_addr(r, i)}, len);
+		if (ret < 0 || !a->part[i])
+			return ret < 0 ? ret : -EFAULT;
 	}
-	return true;
+	return 0;
 }
 
 /* Everything vhost_pair_start() wants; *s owns a reference to a new payload map. 0 or -errno. */
-static int pair_setup(const struct vu_dev *d, unsigned pair, struct vhost_pair_setup *s)
+static int pair_setup(struct vu_dev *d, unsigned pair, struct vhost_pair_setup *s)
 {
+	int ret;
+
 	memset(s, 0, sizeof(*s));
-	if (!ring_area(d, vu_vq(pair, VHOST_TO_GUEST), &s->ring[VHOST_TO_GUEST]) ||
-	    !ring_area(d, vu_vq(pair, VHOST_FROM_GUEST), &s->ring[VHOST_FROM_GUEST]))
-		return -EFAULT;
+	ret = ring_area(d, vu_vq(pair, VHOST_TO_GUEST), &s->ring[VHOST_TO_GUEST]);
+	if (ret == 0)
+		ret = ring_area(d, vu_vq(pair, VHOST_FROM_GUEST), &s->ring[VHOST_FROM_GUEST]);
+	if (ret)
+		return ret;
 	s->features = d->features;
+	s->iommu = translated(d) ? &d->iotlb.io : NULL;
 	return guest_mem_import(&s->mem, d->src, d->nsrc);
 }
 
@@ -167,8 +179,11 @@ static void send_reset(struct vu_dev *d)
 		return;
 	d->reset_due = false;
 	if (!d->evt_loaded) {
-		if (!ring_area(d, VSOCK_VQ_EVENT, &a) ||
-		    vhost_ring_load(&d->evt, &a, d->rings, NULL, d->features, true) < 0)
+		ret = ring_area(d, VSOCK_VQ_EVENT, &a);
+		d->reset_due = ret == -EAGAIN;
+		if (ret < 0 ||
+		    vhost_ring_load(&d->evt, &a, d->rings, translated(d) ? &d->iotlb.io : NULL,
+				    d->features, true) < 0)
 			return;
 		d->evt_loaded = true;
 	}
@@ -222,7 +237,7 @@ static const char *start_error(int err)
  */
 static void start_failed(struct vu_dev *d, unsigned pair, bool waited, int err)
 {
-	if (!waited)
+	if (!waited && err != -EAGAIN)
 		zv_log_limited(&d->log, ZV_LOG_ERR, "%s: queue %u cannot start: %s", d->path, pair,
 			       start_error(err));
 	if (err == -EFAULT || err == -EINVAL)
@@ -282,6 +297,10 @@ static void pair_resume(struct vu_dev *d, unsigned pair, const struct vu_loaded 
 	guest_mem_put(s.mem);
 	if (ret == 0) {
 		zv_log_limited(&d->log, ZV_LOG_INFO, "%s: queue %u goes on", d->path, pair);
+		return;
+	}
+	if (ret == -EAGAIN) {
+		d->waiting |= 1u << pair;
 		return;
 	}
 	zv_log_limited(&d->log, ZV_LOG_INFO, "%s: queue %u begins anew: %s", d->path, pair,
@@ -368,6 +387,7 @@ struct vhost_ring_pos vu_ring_stop(struct vu_dev *d, unsigned vq)
 	vu_ring_update(d, vq);
 	r->stopped = true;
 	r->based = false;
+	vu_forget_translations(d); /* no INVALIDATE comes when the driver's process was killed */
 	(void)vu_set_call(d, vq, -1);
 	(void)vu_set_kick(d, vq, -1);
 	return r->base;
@@ -380,6 +400,8 @@ void vu_forget_frontend(struct vu_dev *d)
 	if (d->backend_fd >= 0)
 		(void)close(d->backend_fd);
 	d->backend_fd = -1;
+	(void)iotlb_set_channel(&d->iotlb, -1);
+	vu_forget_translations(d);
 	for (unsigned i = 0; i < d->nqueues; i++) {
 		pair_stop(d, i);
 		for (unsigned k = 0; k < 2; k++) {

@@ -7,6 +7,7 @@
 #ifndef ZV_VU_DEVICE_H
 #define ZV_VU_DEVICE_H
 
+#include "iotlb.h"
 #include "proto/vsock_device.h"
 #include "vu_backend.h"
 #include "vu_server.h"
@@ -56,7 +57,8 @@ struct vu_dev {
 	bool evt_loaded;
 	struct vhost_ring evt;
 	struct vhost_call evt_call;
-	int backend_fd; /* of SET_BACKEND_REQ_FD; -1: none */
+	int backend_fd;	    /* of SET_BACKEND_REQ_FD; -1: none */
+	struct iotlb iotlb; /* with VIRTIO_F_ACCESS_PLATFORM */
 };
 
 /* The number of a pair's virtqueue. */
@@ -93,6 +95,15 @@ struct vhost_ring_pos vu_ring_stop(struct vu_dev *d, unsigned vq);
 /* SET_MEM_TABLE, checked: the same sessions go on in new maps. 0; -errno: refused, as it was
  * before. */
 int vu_take_table(struct vu_dev *d, struct vu_exchange *x);
+
+/* ---- vu_translate.c ---- */
+
+/* Where @len bytes at @a are in our map, in one piece. 0; -EAGAIN: asked for; -EFAULT. */
+int vu_translate_area(struct vu_dev *d, struct iova a, bool write, uint64_t len, void **out);
+/* IOTLB_MSG, checked: a translation comes or goes. 0; -errno, logged. */
+int vu_translation(struct vu_dev *d, const struct vu_iotlb *t);
+/* The frontend will tell them anew: after a stop, and when features change. */
+void vu_forget_translations(struct vu_dev *d);
 
 /* Everything of the frontend is gone or about to go. */
 void vu_forget_frontend(struct vu_dev *d);

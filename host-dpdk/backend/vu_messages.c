@@ -28,6 +28,7 @@ static int get_features(struct vu_dev *d, struct vu_exchange *x)
 static int set_features(struct vu_dev *d, struct vu_exchange *x)
 {
 	d->features = x->msg->payload.u64;
+	vu_forget_translations(d);
 	return 0;
 }
 
@@ -61,23 +62,47 @@ static int get_queue_num(struct vu_dev *d, struct vu_exchange *x)
 	return 1;
 }
 
-/*
- * The channel for requests of ours to the frontend. There are none yet, but a frontend (QEMU) takes
- * the end of the channel for a fault.
- */
+/* The channel for requests of ours to the frontend: missing translations. A frontend (QEMU) takes
+ * the end of the channel for a fault. */
 static int set_backend_req_fd(struct vu_dev *d, struct vu_exchange *x)
 {
 	if (d->backend_fd >= 0)
 		(void)close(d->backend_fd);
 	d->backend_fd = x->fd[0];
 	x->fd[0] = -1;
-	return 0;
+	return iotlb_set_channel(&d->iotlb, d->backend_fd);
 }
 
 static unsigned one_fd(const struct vu_msg *m)
 {
 	(void)m;
 	return 1;
+}
+
+/* ---- translations ---- */
+
+/* [start, start + size) is not empty and does not run past 2^64. */
+static bool range_ok(uint64_t start, uint64_t size)
+{
+	return size != 0 && size - 1 <= UINT64_MAX - start;
+}
+
+static const char *check_iotlb(const struct vu_msg *m, uint64_t mem_max)
+{
+	const struct vu_iotlb *t = &m->payload.iotlb;
+
+	(void)mem_max;
+	if (t->type != VU_IOTLB_UPDATE && t->type != VU_IOTLB_INVALIDATE)
+		return "it neither tells a translation nor takes one back";
+	return range_ok(t->iova, t->size) &&
+			       (t->type == VU_IOTLB_INVALIDATE || range_ok(t->uva, t->size))
+		       ? NULL
+		       : "it is empty, or runs past the end of the address space";
+}
+
+static int iotlb_msg(struct vu_dev *d, struct vu_exchange *x)
+{
+	return vu_translation(d, &x->msg->payload.iotlb);
 }
 
 /* ---- configuration space ---- */
@@ -108,12 +133,6 @@ static int get_config(struct vu_dev *d, struct vu_exchange *x)
 }
 
 /* ---- memory ---- */
-
-/* [start, start + size) is not empty and does not run past 2^64. */
-static bool range_ok(uint64_t start, uint64_t size)
-{
-	return size != 0 && size - 1 <= UINT64_MAX - start;
-}
 
 static const char *check_table(const struct vu_msg *m, uint64_t mem_max)
 {
@@ -306,6 +325,7 @@ static const struct vu_message messages[] = {
 	[VU_SET_VRING_ENABLE] = {STATE, .check = check_enable, .handle = set_vring_enable},
 	[VU_GET_QUEUE_NUM] = {NO_PAYLOAD, ANSWERED, .handle = get_queue_num},
 	[VU_SET_BACKEND_REQ_FD] = {NO_PAYLOAD, .nfds = one_fd, .handle = set_backend_req_fd},
+	[VU_IOTLB_MSG] = {EXACTLY(struct vu_iotlb), .check = check_iotlb, .handle = iotlb_msg},
 	[VU_GET_CONFIG] = {CONFIG, ANSWERED, .handle = get_config},
 	[VU_SET_CONFIG] = {CONFIG, .handle = ignore},
 };

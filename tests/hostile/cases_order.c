@@ -210,6 +210,31 @@ static void iotlb(struct raw *r, const struct msg_case *c)
 	assert_int_equal(raw_ask(r, REQ_IOTLB, &m, sizeof(m), NULL, 0), REFUSED);
 }
 
+/* Translations of anything to anything, in a session that is to have them from now on. */
+static void iotlb_flood(struct raw *r, const struct msg_case *c)
+{
+	uint64_t features = RAW_FEATURES | 1ull << 33, seed = 33;
+
+	assert_int_equal(raw_ask(r, REQ_SET_FEATURES, &features, sizeof(features), NULL, 0), 0);
+	for (uint32_t i = 0; i < c->times; i++) {
+		struct {
+			uint64_t iova, size, uaddr;
+			uint8_t perm, type, pad[6];
+		} m = {0};
+		int answer;
+
+		seed = seed * 6364136223846793005ull + 1442695040888963407ull;
+		m.iova = seed >> (seed >> 58);
+		m.size = i % 3 ? 4096 : seed >> (seed >> 57 & 63);
+		m.uaddr = i % 2 ? RAW_UVA + (seed >> 40) : seed;
+		m.perm = (uint8_t)(seed >> 20);
+		m.type = (uint8_t)(i % 16 ? 2 + i % 2 : seed >> 30);
+		answer = (int)raw_ask(r, REQ_IOTLB, &m, sizeof(m), NULL, 0);
+		assert_true(answer == 0 || answer == REFUSED);
+	}
+	(void)raw_start(r);
+}
+
 static void call_storm(struct raw *r, const struct msg_case *c)
 {
 	for (uint32_t i = 0; i < c->times; i++)
@@ -343,8 +368,9 @@ const struct msg_case order_cases[] = {
 	{"GET_INFLIGHT_FD of gigabytes", inflight, N(GET_INFLIGHT_FD)},
 	{"SET_INFLIGHT_FD smaller than it says", inflight, N(SET_INFLIGHT_FD), .nfd = 1},
 	{"SET_LOG_BASE", answered, N(SET_LOG_BASE), .size = 16, .answer = REFUSED},
-	{"IOTLB update", iotlb, .type = 2},
-	{"IOTLB invalidate", iotlb, .type = 3},
+	{"IOTLB update without ACCESS_PLATFORM", iotlb, .type = 2},
+	{"IOTLB invalidate without ACCESS_PLATFORM", iotlb, .type = 3},
+	{"20,000 random translations", iotlb_flood, .want = UNKNOWN, .times = 20000},
 	{"2,000 SET_VRING_CALL", call_storm, .times = 2000},
 	{"500 times disabled and enabled under traffic", enable_storm, .times = 500},
 	{"200 times GET_VRING_BASE and start", stop_storm, .times = 200},

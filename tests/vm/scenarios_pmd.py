@@ -5,9 +5,20 @@ import signal
 from procs import Failure, until
 from scenarios_daemon import until_quiet
 from world import ECHO, SEQ, XFER, both_kernels, scenario
-from world_pmd import pmd_world
+from world_daemon import DaemonWorld, Vm
+from world_pmd import PmdVm, pmd_world
 
 MIB = 1 << 20
+
+
+class StockBehindIommu(PmdVm):
+    """The kernel keeps the device."""
+
+    def __init__(self, *args):
+        super().__init__(*args, platform=True)
+
+    def serve(self):
+        Vm.serve(self)
 
 
 def vfio(bench):
@@ -51,8 +62,10 @@ def vfio_64mib(bench):
 @both_kernels
 def vfio_seqpacket(bench):
     """Messages with their boundaries through a device of vfio-pci."""
-    vm = vfio(bench).vms['pmd']
-    vm.app.run(f'echo 2 {ECHO} 300000')
+    world = vfio(bench)
+    vm = world.vms['pmd']
+    vm.app.run(f'seq 2 {SEQ} 200')
+    world.host_peer(vm, 'seq', SEQ, 200)
 
 
 @scenario
@@ -78,6 +91,29 @@ def vfio_bonded_64mib(bench):
 
 
 @both_kernels
+def vfio_translated_64mib(bench):
+    """64 MiB each way with VIRTIO_F_ACCESS_PLATFORM: each address goes through the VM's IOMMU."""
+    each_way(serve_host(pmd_world(bench, 'vfio-translated', platform=True)))
+
+
+@scenario
+def vfio_translated_bonded_64mib(bench):
+    """The same over four devices of one CID."""
+    each_way(serve_host(pmd_world(bench, 'vfio-translated-bonded', devices=4, platform=True)))
+
+
+@scenario
+def stock_driver_behind_an_iommu(bench):
+    """The kernel's own driver with iommu_platform=on: each buffer is translated, 8 MiB each way."""
+    world = bench.own(DaemonWorld, {'pmd': {}}, kinds={'pmd': StockBehindIommu})
+    vm = world.vms['pmd']
+    server = world.host_server(vm)
+    vm.peer(f'xfer 2 {XFER} {8 * MIB} {8 * MIB}')
+    world.host_peer(vm, 'echo', ECHO, 100000)
+    server.kill()
+
+
+@both_kernels
 def uio_64mib(bench):
     """64 MiB with their hash each way through a device of uio_pci_generic, with its INTx line."""
     each_way(uio(bench))
@@ -91,16 +127,18 @@ def uio_bonded_64mib(bench):
 
 @scenario
 def vfio_killed_and_started_again(bench):
-    """The driver's process is killed: connections of host programs end; a new process goes on."""
+    """The driver's process is killed and started again: it goes on, and the host program's connection ends.
+
+    Until the device is opened again the daemon cannot tell it from one of a VM that stands still."""
     world = vfio(bench)
     vm = world.vms['pmd']
     job = world.host_start(vm, 'xfer', XFER, 'forever', 0)
     until(lambda: world.connections() == 1, 'the connection')
     vm.app.job.kill(signal.SIGKILL)
     vm.app.job.wait()
+    vm.start_app()
     if job.wait() == 0:
         raise Failure('the host program saw a good end')
     until_quiet(world)
-    vm.start_app()
     vm.app.run(f'echo 2 {ECHO} 100000')
     world.host_peer(vm, 'echo', ECHO, 100000)

@@ -259,9 +259,8 @@ static void unoffered_features_are_named(void **state)
 	(void)state;
 	vu_features_text(1ull << 34, text, sizeof(text));
 	assert_string_equal(text, "bit 34 (RING_PACKED: take packed=on off the device)");
-	vu_features_text(1ull << 33 | 1ull << 5 | 1ull << 63, text, sizeof(text));
-	assert_string_equal(text, "bit 5, 33 (ACCESS_PLATFORM: take iommu_platform=on off the "
-				  "device), 63");
+	vu_features_text(1ull << 35 | 1ull << 5 | 1ull << 63, text, sizeof(text));
+	assert_string_equal(text, "bit 5, 35 (IN_ORDER: take in_order=on off the device), 63");
 	vu_features_text(UINT64_MAX, text, sizeof(text)); /* fits, or is cut */
 	assert_in_range(strlen(text), 200, sizeof(text) - 1);
 	vu_features_text(UINT64_MAX, tiny, sizeof(tiny));

@@ -1,0 +1,186 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "iotlb.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+/* ---- the table ---- */
+
+/* The first entry that ends at @a or beyond; t->n: there is none. */
+static unsigned find(const struct iotlb *t, struct iova a)
+{
+	unsigned low = 0, high = t->n;
+
+	while (low < high) {
+		unsigned mid = (low + high) / 2;
+
+		if (t->entry[mid].iova.v + t->entry[mid].last < a.v)
+			low = mid + 1;
+		else
+			high = mid;
+	}
+	return low;
+}
+
+void iotlb_invalidate(struct iotlb *t, struct iova iova, uint64_t size)
+{
+	uint64_t last = size > UINT64_MAX - iova.v ? UINT64_MAX : iova.v + (size - 1);
+	unsigned from = find(t, iova), to = from;
+
+	while (to < t->n && t->entry[to].iova.v <= last)
+		to++;
+	if (to == from)
+		return;
+	memmove(&t->entry[from], &t->entry[to], (t->n - to) * sizeof(*t->entry));
+	t->n -= to - from;
+	t->io.changes++;
+}
+
+/* What was asked for within the range has been answered. */
+static void answered(struct iotlb *t, struct iova iova, uint64_t size)
+{
+	(void)pthread_mutex_lock(&t->lock);
+	for (unsigned i = 0; i < t->nasked;)
+		if (t->asked[i].page.v - iova.v < size || iova.v - t->asked[i].page.v < IOTLB_PAGE)
+			t->asked[i] = t->asked[--t->nasked];
+		else
+			i++;
+	(void)pthread_mutex_unlock(&t->lock);
+}
+
+int iotlb_update(struct iotlb *t, struct iova iova, uint64_t size, struct uva uva, uint8_t perm)
+{
+	unsigned at;
+
+	if (!t->entry) {
+		t->entry = calloc(IOTLB_MAX, sizeof(*t->entry));
+		if (!t->entry)
+			return -ENOMEM;
+	}
+	iotlb_invalidate(t, iova, size);
+	if (t->n == IOTLB_MAX)
+		t->n = 0;
+	at = find(t, iova);
+	memmove(&t->entry[at + 1], &t->entry[at], (t->n - at) * sizeof(*t->entry));
+	t->entry[at] = (struct iotlb_entry){iova, size - 1, uva, perm};
+	t->n++;
+	t->io.changes++;
+	answered(t, iova, size);
+	return 0;
+}
+
+void iotlb_flush(struct iotlb *t)
+{
+	t->n = 0;
+	t->io.changes++;
+	(void)pthread_mutex_lock(&t->lock);
+	t->nasked = 0;
+	(void)pthread_mutex_unlock(&t->lock);
+}
+
+/* ---- questions ---- */
+
+/* True: it is on its way. */
+static bool send_miss(const struct iotlb *t, struct iova page, uint8_t perm)
+{
+	struct vu_msg m = {
+		.request = VU_BACKEND_IOTLB_MSG,
+		.flags = VU_VERSION,
+		.size = sizeof(m.payload.iotlb),
+		.payload.iotlb = {
+			.iova = page.v, .size = IOTLB_PAGE, .perm = perm, .type = VU_IOTLB_MISS}};
+	ssize_t n = (ssize_t)vu_msg_len(&m);
+
+	return t->fd >= 0 && send(t->fd, &m, (size_t)n, MSG_DONTWAIT | MSG_NOSIGNAL) == n;
+}
+
+static void ask(struct iotlb *t, struct iova a, uint8_t perm)
+{
+	struct iova page = {a.v & ~(uint64_t)(IOTLB_PAGE - 1)};
+	unsigned i = 0;
+
+	(void)pthread_mutex_lock(&t->lock);
+	while (i < t->nasked && (t->asked[i].page.v != page.v || t->asked[i].perm != perm))
+		i++;
+	if (i == t->nasked && i < IOTLB_ASKED) {
+		t->asked[i].page = page;
+		t->asked[i].perm = perm;
+		t->asked[i].sent = send_miss(t, page, perm);
+		t->nasked++;
+	}
+	(void)pthread_mutex_unlock(&t->lock);
+}
+
+void iotlb_ask_again(struct iotlb *t)
+{
+	(void)pthread_mutex_lock(&t->lock);
+	for (unsigned i = 0; i < t->nasked; i++)
+		if (!t->asked[i].sent)
+			t->asked[i].sent = send_miss(t, t->asked[i].page, t->asked[i].perm);
+	(void)pthread_mutex_unlock(&t->lock);
+}
+
+static int translate(struct guest_iommu *io, struct iova a, bool write, uint64_t *len,
+		     struct uva *to)
+{
+	struct iotlb *t = (struct iotlb *)io; /* io is the first member */
+	uint8_t perm = write ? VU_IOTLB_WRITE : VU_IOTLB_READ;
+	unsigned i = find(t, a);
+	const struct iotlb_entry *e;
+	uint64_t off;
+
+	if (i == t->n || a.v < t->entry[i].iova.v) {
+		ask(t, a, perm);
+		return -EAGAIN;
+	}
+	e = &t->entry[i];
+	if (!(e->perm & perm))
+		return -EFAULT;
+	off = a.v - e->iova.v;
+	if (*len - 1 > e->last - off)
+		*len = e->last - off + 1;
+	*to = uva_add(e->uva, off);
+	return 0;
+}
+
+/* ---- making and freeing ---- */
+
+int iotlb_set_channel(struct iotlb *t, int fd)
+{
+	int own = fd < 0 ? -1 : fcntl(fd, F_DUPFD_CLOEXEC, 0), old;
+
+	if (fd >= 0 && own < 0)
+		return -errno;
+	(void)pthread_mutex_lock(&t->lock);
+	old = t->fd;
+	t->fd = own;
+	for (unsigned i = 0; i < t->nasked; i++)
+		t->asked[i].sent = false;
+	(void)pthread_mutex_unlock(&t->lock);
+	if (old >= 0)
+		(void)close(old);
+	iotlb_ask_again(t);
+	return 0;
+}
+
+void iotlb_init(struct iotlb *t)
+{
+	memset(t, 0, sizeof(*t));
+	t->io.translate = translate;
+	t->fd = -1;
+	(void)pthread_mutex_init(&t->lock, NULL);
+}
+
+void iotlb_fini(struct iotlb *t)
+{
+	if (t->fd >= 0)
+		(void)close(t->fd);
+	t->fd = -1;
+	free(t->entry);
+	t->entry = NULL;
+	(void)pthread_mutex_destroy(&t->lock);
+}
