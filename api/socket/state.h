@@ -286,9 +286,9 @@ struct zv_queue {
 		uint64_t now;	 /* last look at queue_clock() */
 	} clock;
 	struct queue_arm arm;
-	struct {		 /* wait.c */
-		uint32_t next;	 /* zv_wait_queues, first queue of the array: who is first */
-		uint8_t crowded; /* somebody else wants this CPU */
+	struct {	       /* wait.c */
+		uint32_t next; /* zv_wait_queues, first queue of the array: who is first */
+		bool crowded;  /* somebody else wants this CPU: spin.h */
 	} wait;
 	struct queue_tap tap;
 	struct conn_table conns; /* conn.c */

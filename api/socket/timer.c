@@ -1,14 +1,11 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "timer.h"
 
-#include <time.h>
+#include "spin.h"
 
 uint64_t zv_now(void)
 {
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+	return idle_clock();
 }
 
 void conn_timer_stop(struct zv_conn *c)

@@ -4,13 +4,8 @@
  *
  * Theory of operation
  * -------------------
- * A waiting call polls for spin_ns and then arms its queues and sleeps. Two rules make polling
- * bearable on few cores. First, an idle poller offers the CPU: sched_yield after every 64 empty
- * polls. Second, it looks at how long that took: longer than an empty system call means that
- * somebody else ran here, most likely the very peer that is being waited for, so from then on it
- * yields after every empty poll (q->wait.crowded) until a yield comes back at once. With each side
- * on a CPU of its own the cost is one cheap system call per 64 polls; with everything on one CPU a
- * round trip is two yields.
+ * A waiting call polls for spin_ns, offering the CPU as spin.h says, and then arms its queues and
+ * sleeps.
  *
  * A signal handler that runs while a call polls leaves no trace that a later system call could
  * return -EINTR for. So once it has been idle for a while, and before it sleeps, a call blocks
@@ -30,19 +25,17 @@
  */
 #include "arm.h"
 #include "poll.h"
+#include "spin.h"
 #include "timer.h"
 
 #include <errno.h>
 #include <poll.h>
 #include <pthread.h>
-#include <sched.h>
 #include <signal.h>
 #include <sys/timerfd.h>
 #include <time.h>
 
-#define POLLS_PER_YIELD 64u
-#define YIELD_TAKEN_NS	1000u /* a sched_yield that took longer let somebody else run */
-#define SIGNAL_LOOK_NS	50000u
+#define SIGNAL_LOOK_NS 50000u
 
 /* One waiting call. Its first look at the clock is in wait_more(): most calls need none. */
 struct waiting {
@@ -149,22 +142,6 @@ static int doze(struct waiting *w)
 	return ret == -EINTR ? ret : 0;
 }
 
-/* One idle moment of a poller; see the theory above. */
-static void idle_moment(struct waiting *w)
-{
-	struct zv_queue *q = w->queues[0];
-	uint64_t before;
-
-	if (!q->wait.crowded && w->idle % POLLS_PER_YIELD) {
-		shm_relax();
-		return;
-	}
-	before = zv_now();
-	sched_yield();
-	w->now = zv_now();
-	q->wait.crowded = w->now - before > YIELD_TAKEN_NS;
-}
-
 /* How long to poll before sleeping. UINT64_MAX: never sleep. */
 static uint64_t spin_ns(const struct waiting *w)
 {
@@ -195,7 +172,7 @@ static int wait_more(struct waiting *w)
 	if (w->now >= w->deadline)
 		return -EAGAIN;
 	w->idle++;
-	idle_moment(w);
+	w->now = idle_moment(&w->queues[0]->wait.crowded, w->idle, w->now);
 	if (w->now - w->looked >= SIGNAL_LOOK_NS && signals_look(w))
 		return -EINTR;
 	if (w->now - w->start < spin_ns(w))

@@ -83,14 +83,15 @@ static inline uint32_t vhost_pair_sweep(const struct vhost_ring *r)
 	return VHOST_WORK + 32 * r->area.size;
 }
 
+/* ---- from_guest.c: transport_queue_ops.rx_intact ---- */
+
+bool vhost_pair_rx_intact(struct transport_queue *tq, uint32_t token);
+
 /* ---- kept.c ---- */
 
 /* Control thread, the owner is stopped: takes what the guest has sent, for vhost_pair_rx_rest. */
 void vhost_pair_rx_keep(struct vhost_pair *q);
 int vhost_pair_rx_rest(struct transport_queue *tq, struct rx_pkt *pkts, unsigned max);
-/* True when the bytes of a packet are the guest's, and no zeros in the place of a file that was cut
- * off. */
-bool vhost_pair_rx_intact(struct transport_queue *tq, uint32_t token);
 /* Gives a token of vhost_pair_rx_rest back; others are not its own. */
 void vhost_pair_kept_release(struct vhost_pair *q, uint32_t token);
 void vhost_pair_kept_fini(struct vhost_pair *q);

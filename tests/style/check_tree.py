@@ -24,7 +24,7 @@ LAYERS = {
     # zvsockd: config <- core <- {relay <- endpoint, control} <- main; what else each takes of the tree is named.
     'host-dpdk/daemon/config/': [DAEMON + 'config/', 'host-dpdk/common/vu_limits.h', 'api/include/', 'api/proto/hello.h'],
     'host-dpdk/daemon/core/': [DAEMON + 'core/', DAEMON + 'config/', 'host-dpdk/common/vu_limits.h', 'api/include/',
-                               'shm-ring/shm_access.h'],
+                               'api/spin.h'],
     'host-dpdk/daemon/relay/': [DAEMON + 'relay/', DAEMON + 'core/', 'api/include/', 'api/spin.h'],
     'host-dpdk/daemon/endpoint/': [DAEMON + 'endpoint/', DAEMON + 'relay/', DAEMON + 'core/', DAEMON + 'config/',
                                    'host-dpdk/common/sock_claim.h', 'api/include/', 'api/spin.h'],

@@ -2,12 +2,11 @@
 #include "lcore.h"
 
 #include "log.h"
-#include "shm_access.h"
+#include "spin.h"
 
 #include <errno.h>
 #include <poll.h>
 #include <pthread.h>
-#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
@@ -17,9 +16,7 @@
 #define RING_ENTRIES	 1024u
 #define EVENTS		 64u /* taken from a queue by one zv_poll */
 #define POLLS_A_ROUND	 4u  /* zv_poll calls of a busy queue before its events' work is done */
-#define ROUNDS_PER_YIELD 64u
-#define ROUNDS_PER_CLOCK 64u   /* busy rounds between two looks at the timers */
-#define YIELD_TAKEN_NS	 1000u /* a sched_yield that took longer let somebody else run */
+#define ROUNDS_PER_CLOCK 64u /* busy rounds between two looks at the timers */
 
 struct mail {
 	void (*fn)(struct lcore *lc, void *arg);
@@ -57,14 +54,6 @@ struct lcore {
 /* Its own thread writes them. */
 #define LCORE_COUNT(lc, field)                                                                     \
 	__atomic_store_n(&(lc)->counters.field, (lc)->counters.field + 1, __ATOMIC_RELAXED)
-
-static uint64_t now_ns(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
-}
 
 struct io *lcore_io(struct lcore *lc)
 {
@@ -118,7 +107,7 @@ static bool run_work(struct lcore *lc)
 
 void lcore_timer_start(struct lcore *lc, struct lcore_timer *t, uint64_t ns)
 {
-	wheel_start(&lc->wheel, t, now_ns(), ns);
+	wheel_start(&lc->wheel, t, idle_clock(), ns);
 }
 
 void lcore_timer_stop(struct lcore *lc, struct lcore_timer *t)
@@ -128,13 +117,13 @@ void lcore_timer_stop(struct lcore *lc, struct lcore_timer *t)
 
 static bool run_timers(struct lcore *lc)
 {
-	return wheel_run(&lc->wheel, now_ns());
+	return wheel_run(&lc->wheel, idle_clock());
 }
 
 /* How long the lcore may sleep. */
 static uint64_t timers_next(const struct lcore *lc)
 {
-	return lc->wheel.n_timers ? wheel_next(&lc->wheel, now_ns()) : UINT64_MAX;
+	return lc->wheel.n_timers ? wheel_next(&lc->wheel, idle_clock()) : UINT64_MAX;
 }
 
 /* ---- mailbox ---- */
@@ -326,22 +315,6 @@ static void doze(struct lcore *lc)
 	__atomic_store_n(&lc->asleep, 0, __ATOMIC_RELAXED);
 }
 
-/* One idle moment of a spinner; returns the time. */
-static uint64_t idle_moment(struct lcore *lc, unsigned idle, uint64_t now)
-{
-	uint64_t before;
-
-	if (!lc->crowded && idle % ROUNDS_PER_YIELD) {
-		shm_relax();
-		return now;
-	}
-	before = now_ns();
-	sched_yield();
-	now = now_ns();
-	lc->crowded = now - before > YIELD_TAKEN_NS;
-	return now;
-}
-
 static void serve(struct lcore *lc)
 {
 	uint64_t start = 0, now = 0;
@@ -354,9 +327,9 @@ static void serve(struct lcore *lc)
 			continue;
 		}
 		if (!idle++)
-			start = now = now_ns();
-		now = idle_moment(lc, idle, now);
-		if (idle % ROUNDS_PER_YIELD == 0 && lc->wheel.n_timers && run_timers(lc))
+			start = now = idle_clock();
+		now = idle_moment(&lc->crowded, idle, now);
+		if (idle % IDLE_POLLS_PER_YIELD == 0 && lc->wheel.n_timers && run_timers(lc))
 			continue;
 		if (lc->busy_poll || now - start < lc->spin_ns)
 			continue;
