@@ -51,7 +51,7 @@ enum ctrl_type { CTRL_HELLO = 1, CTRL_HELLO_ACK = 2 };
 struct hello {
 	uint16_t type; /* CTRL_HELLO or CTRL_HELLO_ACK */
 	uint16_t version;
-	uint64_t nonce;	  /* one per opened device: groups the pairs */
+	uint64_t nonce;	  /* one per opened device: shows in logs which pairs belong together */
 	uint16_t pair;	  /* index of the pair that carries this message */
 	uint16_t npairs;  /* pairs the sender has */
 	uint32_t caps;	  /* ZV_CAP_* */

@@ -185,6 +185,10 @@ struct zv_conn {
 	uint64_t promised;	      /* of zv_opts.rx_memory: credit.c */
 };
 
+/* Two lines to find a connection and take a packet; what else a packet touches follows them. */
+_Static_assert(offsetof(struct zv_conn, credit) <= 128 && offsetof(struct zv_conn, shut) <= 384,
+	       "a packet touches few cache lines of a connection");
+
 TAILQ_HEAD(conn_list, zv_conn);
 
 /* ---- a queue ---- */

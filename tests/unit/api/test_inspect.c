@@ -375,13 +375,50 @@ static void test_the_tap_sees_what_goes_by(void **state)
 	assert_int_equal(l.n, 1);
 }
 
+/* The numbers that lines about HELLO call devices by, in the order of the lines. */
+static unsigned long long devices[8];
+static unsigned ndevices;
+
+static void note_device(void *ctx, enum zv_log_level level, const char *line)
+{
+	const char *at = strstr(line, "of its device ");
+
+	(void)ctx;
+	(void)level;
+	if (at && ndevices < 8)
+		assert_int_equal(sscanf(at, "of its device %llx", &devices[ndevices++]), 1);
+}
+
+/* Pairs of one opened device say the same number, and no other device does. */
+static void pairs_of_a_device_are_seen_in_the_log(void **state)
+{
+	unsigned same = 0;
+
+	ndevices = 0;
+	zv_set_log(note_device, NULL);
+	pair_setup(state);
+	pump();
+	zv_set_log(NULL, NULL);
+	assert_int_equal(ndevices, 4); /* two queues on each side */
+	for (unsigned i = 0; i < 4; i++)
+		for (unsigned k = i + 1; k < 4; k++)
+			same += devices[i] == devices[k];
+	assert_int_equal(same, 2);
+	assert_true(devices[0] != 0);
+	pair_teardown(state);
+}
+
 int main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, pair_setup, pair_teardown)
 	const struct CMUnitTest tests[] = {
-		T(test_every_connection_is_listed),    T(test_a_long_list_comes_in_slices),
-		T(test_a_stopped_call_goes_on_behind), T(test_connections_come_and_go_meanwhile),
-		T(test_info_tells_credit_and_age),     T(test_the_tap_sees_what_goes_by),
+		T(test_every_connection_is_listed),
+		T(test_a_long_list_comes_in_slices),
+		T(test_a_stopped_call_goes_on_behind),
+		T(test_connections_come_and_go_meanwhile),
+		T(test_info_tells_credit_and_age),
+		T(test_the_tap_sees_what_goes_by),
+		cmocka_unit_test(pairs_of_a_device_are_seen_in_the_log),
 	};
 
 	return cmocka_run_group_tests_name("inspect", tests, NULL, NULL);
