@@ -8,7 +8,7 @@
 #include <unistd.h>
 
 #define MAX_BUF 1024u
-#define MAX_SEG 8u
+#define MAX_SEG 16u
 
 enum { BUF_FREE, BUF_RESERVED, BUF_SENT, BUF_HELD };
 
