@@ -62,10 +62,7 @@ def vfio_64mib(bench):
 @both_kernels
 def vfio_seqpacket(bench):
     """Messages with their boundaries through a device of vfio-pci."""
-    world = vfio(bench)
-    vm = world.vms['pmd']
-    vm.app.run(f'seq 2 {SEQ} 200')
-    world.host_peer(vm, 'seq', SEQ, 200)
+    vfio(bench).vms['pmd'].app.run(f'msg 2 {SEQ} 200')
 
 
 @scenario
@@ -132,12 +129,16 @@ def vfio_killed_and_started_again(bench):
     Until the device is opened again the daemon cannot tell it from one of a VM that stands still."""
     world = vfio(bench)
     vm = world.vms['pmd']
-    job = world.host_start(vm, 'xfer', XFER, 'forever', 0)
+    job = world.host_start(vm, 'echo', ECHO, 'forever')
     until(lambda: world.connections() == 1, 'the connection')
     vm.app.job.kill(signal.SIGKILL)
     vm.app.job.wait()
     vm.start_app()
-    if job.wait() == 0:
+    try:
+        code = job.wait(30)
+    except Failure as why:
+        raise Failure(f'{why}: {world.ctl("list")}') from None
+    if code == 0:
         raise Failure('the host program saw a good end')
     until_quiet(world)
     vm.app.run(f'echo 2 {ECHO} 100000')
