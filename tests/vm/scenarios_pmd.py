@@ -6,7 +6,7 @@ from procs import Failure, until
 from scenarios_daemon import until_quiet
 from world import ECHO, SEQ, XFER, both_kernels, scenario
 from world_daemon import DaemonWorld, Vm
-from world_pmd import PmdVm, pmd_world
+from world_pmd import BenchWorld, PmdVm, pmd_world
 
 MIB = 1 << 20
 
@@ -143,3 +143,25 @@ def vfio_killed_and_started_again(bench):
     until_quiet(world)
     vm.app.run(f'echo 2 {ECHO} 100000')
     world.host_peer(vm, 'echo', ECHO, 100000)
+
+
+def bench_runs(bench, devices):
+    world = bench.temporary.add(BenchWorld(bench, bench.current, devices=devices))
+    report = world.measure('--size', '64,5000', '--duration', '0.1', '--repeat', '1')
+    runs = [r for r in report['runs'] if r['target'] == 'zvsock']
+    bad = [r for r in runs if r.get('absent') or r['queues'] != devices]
+    if not runs or bad:
+        raise Failure(f'vsock-bench in the guest: {bad or report}')
+    return f'{len(runs)} runs, each byte verified'
+
+
+@scenario
+def vfio_bench(bench):
+    """vsock-bench in a guest, over vfio-pci, against a host application in its own process."""
+    return bench_runs(bench, 1)
+
+
+@scenario
+def vfio_bench_4_queues(bench):
+    """vsock-bench --queues 4 over four devices of one CID."""
+    return bench_runs(bench, 4)

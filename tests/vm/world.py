@@ -168,7 +168,7 @@ class Bench:
         return os.path.join(self.logs, name + '.log')
 
     def program(self, name):
-        for folder in ('tests/vm', 'tests/daemon', 'host-dpdk/daemon', 'host-dpdk/daemon/ctl', 'guest-pmd'):
+        for folder in ('tests/vm', 'tests/daemon', 'host-dpdk/daemon', 'host-dpdk/daemon/ctl', 'guest-pmd', 'bench'):
             path = os.path.join(self.build, folder, name)
             if os.path.isfile(path):
                 return path
@@ -199,7 +199,8 @@ class Bench:
         key = (kernel, 'pmd')
         if key not in self.ramdisks:
             path = os.path.join(self.vmdir, f'initrd-pmd-{kernel.release}')
-            image.build(kernel, [self.program(p) for p in ('vm_agent', 'vsock_peer', 'vm_pmd_app')], path,
+            image.build(kernel, [self.program(p) for p in ('vm_agent', 'vsock_peer', 'vm_pmd_app',
+                                                                 'vsock-bench-guest')], path,
                         image.PMD_MODULES, (*image.PROGRAMS, self.program('zv-bind')))
             self.ramdisks[key] = path
         return self.ramdisks[key]

@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Guests whose vsock devices our driver has (vfio: or uio:), beside zvsockd."""
 import json
+import os
+import shutil
 
 from guest import Guest, vsock_args
-from procs import Failure, LIMIT
+from procs import Failure, LIMIT, Log, Owner, Process, until
 from world_daemon import DaemonWorld, Vm
 
 # A vIOMMU of QEMU under TCG; without interrupt remapping VFIO finds it unsafe.
@@ -97,3 +99,33 @@ def pmd_world(bench, name, how='vfio', devices=1, platform=False, shared=True, *
     kinds = {'pmd': lambda *args: PmdVm(*args, how=how, devices=devices, platform=platform)}
     make = bench.shared if shared else bench.own
     return make(DaemonWorld, *([name] if shared else []), guests, kinds=kinds)
+
+
+class BenchWorld:
+    """`vsock-bench --server` is the backend of a guest of our driver; there is no zvsockd."""
+
+    def __init__(self, bench, name, how='vfio', devices=1):
+        self.bench, self.name, self.kernel = bench, name, bench.kernel()
+        self.owner, self.folder = Owner(), bench.new_folder()
+        self.log = self.owner.add(Log(bench.log_path(name)))
+        try:
+            self.vm = PmdVm(self, 'pmd', {}, how, devices)
+            self.server = Process(self.owner, [bench.program('vsock-bench'), '--queues', str(devices), '--server',
+                                               f'host:{",".join(self.vm.sockets)},cid={self.vm.cid}'], self.log)
+            until(lambda: all(map(os.path.exists, self.vm.sockets)), 'vsock-bench to listen')
+            self.vm.power_on()
+            self.vm.guest.wait_ready()
+        except BaseException:
+            self.close()
+            raise
+
+    def measure(self, *options):
+        """What vsock-bench in the guest says, as data."""
+        uri = f'{self.vm.how}:{self.vm.bind()}'
+        text = self.vm.guest.run(f'exec vsock-bench-guest --client {uri} --queues {len(self.vm.sockets)} '
+                                 f'{" ".join(options)} --json - 2>/dev/null')
+        return json.loads(text[text.index('{'):])
+
+    def close(self):
+        self.owner.close()
+        shutil.rmtree(self.folder, ignore_errors=True)
