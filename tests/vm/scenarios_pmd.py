@@ -165,3 +165,72 @@ def vfio_bench(bench):
 def vfio_bench_4_queues(bench):
     """vsock-bench --queues 4 over four devices of one CID."""
     return bench_runs(bench, 4)
+
+
+@scenario
+def vfio_guest_rebooted(bench):
+    """The guest reboots under traffic: the host program's connection ends, and all works again after."""
+    world = pmd_world(bench, None, shared=False, reboots=True)
+    vm = world.vms['pmd']
+    serve_host(world)
+    job = world.host_start(vm, 'echo', ECHO, 'forever')
+    until(lambda: world.connections() == 1, 'the connection')
+    vm.guest.reboot()
+    vm.start_app()
+    if job.wait() == 0:
+        raise Failure('the host program saw a good end')
+    until_quiet(world)
+    each_way(world)
+
+
+def refused(vm, uri, *words, options=''):
+    """Opening @uri fails with one line that has all of @words, and the program ends with 1."""
+    job = vm.guest.start(f'exec vm_pmd_app {uri} {options} </dev/null')
+    code = job.wait()
+    lines = [line for line in job.output.splitlines() if line.startswith('vm_pmd_app: ')]
+    if code != 1 or len(lines) != 1 or [w for w in words if w not in lines[0]]:
+        raise Failure(f'{uri}: exit code {code}, not one line with {words}: {job.output.strip()}')
+
+
+@scenario
+def vfio_bad_input(bench):
+    """What a user can get wrong ends in one line that says how to mend it, and leaves the device as it was."""
+    world = pmd_world(bench, None, shared=False, boot=False)
+    vm = world.vms['pmd']
+    vm.power_on()
+    vm.guest.wait_ready()
+    bdf = vm.guest.run('zv-bind status').split()[0]
+    refused(vm, f'vfio:{bdf}', 'bound to the kernel driver virtio-pci', 'zv-bind bind --driver vfio-pci')
+    refused(vm, 'vfio:nonsense', 'not the address of a PCI device')
+    refused(vm, 'vfio:0000:00:1e.0', 'no such PCI device', 'zv-bind status')
+    refused(vm, 'vfio:0000:00:00.0', 'no virtio-vsock device')
+    vm.guest.run(f'zv-bind bind {bdf}')
+    refused(vm, f'uio:{bdf}', 'not to uio_pci_generic')
+    refused(vm, f'vfio:{bdf}', 'queue pairs', options='queues=4')
+    vm.guest.run('zv-bind hugepages 3')
+    refused(vm, f'vfio:{bdf}', 'hugepages', '3 are free', 'zv-bind hugepages')
+    vm.guest.run('zv-bind hugepages 96')
+    first = vm.start_app()
+    refused(vm, f'vfio:{bdf}', 'another program has the group open')
+    first.quit()
+    vm.guest.run(f'zv-bind unbind {bdf}')
+    if 'virtio-pci' not in vm.guest.run('zv-bind status').splitlines()[0]:
+        raise Failure('the device did not go back to the kernel')
+
+
+@scenario
+def vfio_sleeps(bench):
+    """A driver with nothing to do sleeps until an interrupt, and is reached at once."""
+    world = vfio(bench)
+    vm = world.vms['pmd']
+    pid = vm.guest.run('pidof vm_pmd_app').strip()
+
+    def ticks():
+        fields = vm.guest.run(f'cat /proc/{pid}/stat').split()
+        return int(fields[13]) + int(fields[14])
+
+    before = ticks()
+    vm.guest.run('sleep 5')
+    used = ticks() - before
+    world.host_peer(vm, 'echo', ECHO, 1000)
+    return f'{used / 5:.1f} % of the vCPU in 5 s'

@@ -47,8 +47,9 @@ class PmdVm(Vm):
     """@how: vfio or uio. @devices: so many of one CID. @platform: VIRTIO_F_ACCESS_PLATFORM is offered, so
     the device's addresses are translated."""
 
-    def __init__(self, world, name, keys, how='vfio', devices=1, platform=False):
+    def __init__(self, world, name, keys, how='vfio', devices=1, platform=False, reboots=False):
         super().__init__(world, name, keys)
+        self.reboots = reboots
         self.how, self.platform, self.app = how, platform, None
         self.sockets = [f'{self.socket}.{i}' for i in range(devices)] if devices > 1 else [self.socket]
 
@@ -69,7 +70,7 @@ class PmdVm(Vm):
     def power_on(self):
         world = self.world
         self.guest = Guest(world.owner, world.folder, self.log, world.kernel,
-                           world.bench.pmd_ramdisk(world.kernel), self.qemu_args(), memory=512,
+                           world.bench.pmd_ramdisk(world.kernel), self.qemu_args(), memory=512, reboots=self.reboots,
                            boot=f'{"intel_iommu=on " if self.how == "vfio" else ""}hugepages={HUGEPAGES}')
 
     def bind(self):
@@ -93,12 +94,13 @@ class PmdVm(Vm):
         return json.loads(self.app.run('stats'))
 
 
-def pmd_world(bench, name, how='vfio', devices=1, platform=False, shared=True, **more):
-    """zvsockd with the guest "pmd" of our driver, and the guests of @more."""
-    guests = {'pmd': {'builtin': 'echo:7, discard:9', 'groups': 'g'}, **more}
-    kinds = {'pmd': lambda *args: PmdVm(*args, how=how, devices=devices, platform=platform)}
-    make = bench.shared if shared else bench.own
-    return make(DaemonWorld, *([name] if shared else []), guests, kinds=kinds)
+def pmd_world(bench, name, how='vfio', devices=1, platform=False, reboots=False, shared=True, **world):
+    """zvsockd with the guest "pmd" of our driver; a world of its own when not @shared."""
+    guests = {'pmd': {'builtin': 'echo:7, discard:9'}}
+    kinds = {'pmd': lambda *args: PmdVm(*args, how=how, devices=devices, platform=platform, reboots=reboots)}
+    if shared:
+        return bench.shared(DaemonWorld, name, guests, kinds=kinds, **world)
+    return bench.own(DaemonWorld, guests, kinds=kinds, **world)
 
 
 class BenchWorld:
