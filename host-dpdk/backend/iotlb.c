@@ -26,6 +26,25 @@ static unsigned find(const struct iotlb *t, struct iova a)
 	return low;
 }
 
+/* Forgets the questions about the range. True: there were some. */
+static bool drop_questions(struct iotlb *t, struct iova iova, uint64_t size)
+{
+	unsigned left = 0;
+	bool any;
+
+	(void)pthread_mutex_lock(&t->lock);
+	for (unsigned i = 0; i < t->nasked; i++) {
+		uint64_t page = t->asked[i].page.v;
+
+		if (page - iova.v >= size && iova.v - page >= IOTLB_PAGE)
+			t->asked[left++] = t->asked[i];
+	}
+	any = left != t->nasked;
+	t->nasked = left;
+	(void)pthread_mutex_unlock(&t->lock);
+	return any;
+}
+
 void iotlb_invalidate(struct iotlb *t, struct iova iova, uint64_t size)
 {
 	uint64_t last = size > UINT64_MAX - iova.v ? UINT64_MAX : iova.v + (size - 1);
@@ -33,23 +52,11 @@ void iotlb_invalidate(struct iotlb *t, struct iova iova, uint64_t size)
 
 	while (to < t->n && t->entry[to].iova.v <= last)
 		to++;
-	if (to == from)
-		return;
-	memmove(&t->entry[from], &t->entry[to], (t->n - to) * sizeof(*t->entry));
+	if (to != from)
+		memmove(&t->entry[from], &t->entry[to], (t->n - to) * sizeof(*t->entry));
 	t->n -= to - from;
-	t->io.changes++;
-}
-
-/* What was asked for within the range has been answered. */
-static void answered(struct iotlb *t, struct iova iova, uint64_t size)
-{
-	(void)pthread_mutex_lock(&t->lock);
-	for (unsigned i = 0; i < t->nasked;)
-		if (t->asked[i].page.v - iova.v < size || iova.v - t->asked[i].page.v < IOTLB_PAGE)
-			t->asked[i] = t->asked[--t->nasked];
-		else
-			i++;
-	(void)pthread_mutex_unlock(&t->lock);
+	if (drop_questions(t, iova, size) || to != from)
+		t->io.changes++;
 }
 
 int iotlb_update(struct iotlb *t, struct iova iova, uint64_t size, struct uva uva, uint8_t perm)
@@ -69,7 +76,6 @@ int iotlb_update(struct iotlb *t, struct iova iova, uint64_t size, struct uva uv
 	t->entry[at] = (struct iotlb_entry){iova, size - 1, uva, perm};
 	t->n++;
 	t->io.changes++;
-	answered(t, iova, size);
 	return 0;
 }
 
@@ -80,6 +86,16 @@ void iotlb_flush(struct iotlb *t)
 	(void)pthread_mutex_lock(&t->lock);
 	t->nasked = 0;
 	(void)pthread_mutex_unlock(&t->lock);
+}
+
+bool iotlb_is_empty(struct iotlb *t)
+{
+	bool empty;
+
+	(void)pthread_mutex_lock(&t->lock);
+	empty = !t->n && !t->nasked;
+	(void)pthread_mutex_unlock(&t->lock);
+	return empty;
 }
 
 /* ---- questions ---- */
@@ -98,6 +114,27 @@ static bool send_miss(const struct iotlb *t, struct iova page, uint8_t perm)
 	return t->fd >= 0 && send(t->fd, &m, (size_t)n, MSG_DONTWAIT | MSG_NOSIGNAL) == n;
 }
 
+/* Under the lock. */
+static void send_questions(struct iotlb *t)
+{
+	for (unsigned i = 0; i < t->nasked; i++)
+		if (!t->asked[i].sent)
+			t->asked[i].sent = send_miss(t, t->asked[i].page, t->asked[i].perm);
+}
+
+/* Under the lock: the oldest question that is on its way makes room; its answer counts as well. */
+static void drop_oldest(struct iotlb *t)
+{
+	unsigned i = 0;
+
+	while (i < t->nasked && !t->asked[i].sent)
+		i++;
+	if (i == t->nasked)
+		return;
+	t->nasked--;
+	memmove(&t->asked[i], &t->asked[i + 1], (t->nasked - i) * sizeof(t->asked[0]));
+}
+
 static void ask(struct iotlb *t, struct iova a, uint8_t perm)
 {
 	struct iova page = {a.v & ~(uint64_t)(IOTLB_PAGE - 1)};
@@ -106,11 +143,16 @@ static void ask(struct iotlb *t, struct iova a, uint8_t perm)
 	(void)pthread_mutex_lock(&t->lock);
 	while (i < t->nasked && (t->asked[i].page.v != page.v || t->asked[i].perm != perm))
 		i++;
-	if (i == t->nasked && i < IOTLB_ASKED) {
-		t->asked[i].page = page;
-		t->asked[i].perm = perm;
-		t->asked[i].sent = send_miss(t, page, perm);
-		t->nasked++;
+	if (i == t->nasked) {
+		send_questions(t);
+		if (t->nasked == IOTLB_ASKED)
+			drop_oldest(t);
+		if (t->nasked < IOTLB_ASKED) {
+			i = t->nasked++;
+			t->asked[i].page = page;
+			t->asked[i].perm = perm;
+			t->asked[i].sent = send_miss(t, page, perm);
+		}
 	}
 	(void)pthread_mutex_unlock(&t->lock);
 }
@@ -118,9 +160,7 @@ static void ask(struct iotlb *t, struct iova a, uint8_t perm)
 void iotlb_ask_again(struct iotlb *t)
 {
 	(void)pthread_mutex_lock(&t->lock);
-	for (unsigned i = 0; i < t->nasked; i++)
-		if (!t->asked[i].sent)
-			t->asked[i].sent = send_miss(t, t->asked[i].page, t->asked[i].perm);
+	send_questions(t);
 	(void)pthread_mutex_unlock(&t->lock);
 }
 

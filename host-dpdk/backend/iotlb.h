@@ -9,8 +9,12 @@
  * it changes the table while the owners of the queues are stopped, so they read it without a lock.
  * An address that is not in it is asked for: IOTLB_MISS goes out on the backend channel, once for
  * each page and access, by whoever has met it. The list of what was asked and not answered yet is
- * the one thing that several threads change, and has a lock. When it or the channel is full, the
- * question waits: what fills them are questions whose answers make room.
+ * the one thing that several threads change, and has a lock.
+ *
+ * A frontend does not answer a question about an address that its IOMMU does not know. So a full
+ * list forgets the oldest question that was sent: the answer, should it come, is taken all the
+ * same. An INVALIDATE forgets the questions in its range as well, and rings ask again: the frontend
+ * may have read them after it took the translation back.
  *
  * The table is bounded (IOTLB_MAX). A guest that has more translations in use at a time loses all
  * of them at the bound and is asked again: that is slow for it, and for nobody else.
@@ -64,10 +68,14 @@ int iotlb_set_channel(struct iotlb *t, int fd);
  * -ENOMEM. The owners are stopped.
  */
 int iotlb_update(struct iotlb *t, struct iova iova, uint64_t size, struct uva uva, uint8_t perm);
-/* INVALIDATE: forgets all entries that overlap @size (>= 1) bytes. The owners are stopped. */
+/* INVALIDATE: forgets entries and questions that overlap @size (>= 1) bytes. The owners are
+ * stopped.
+ */
 void iotlb_invalidate(struct iotlb *t, struct iova iova, uint64_t size);
 /* Forgets everything, what was asked as well. The owners are stopped. */
 void iotlb_flush(struct iotlb *t);
+/* There is neither a translation nor a question: nothing to flush. The control thread's. */
+bool iotlb_is_empty(struct iotlb *t);
 /* Asks again what could not be sent. */
 void iotlb_ask_again(struct iotlb *t);
 

@@ -43,7 +43,7 @@ static void owners_go_on(struct vu_dev *d)
 
 void vu_forget_translations(struct vu_dev *d)
 {
-	if (!d->iotlb.n && !d->iotlb.nasked)
+	if (iotlb_is_empty(&d->iotlb))
 		return;
 	stop_owners(d);
 	iotlb_flush(&d->iotlb);

@@ -138,13 +138,49 @@ static void questions_wait_for_room(void **state)
 	assert_int_equal(question(&perm), 9);
 	iotlb_ask_again(&t);
 	assert_int_equal(question(&perm), -1);
+}
+
+/* A frontend says nothing of an address that it does not know. */
+static void dead_questions_block_no_others(void **state)
+{
+	uint64_t len = 1, uva, before;
+	uint8_t perm;
+
+	(void)state;
+	for (unsigned i = 0; i < 2 * IOTLB_ASKED; i++) {
+		assert_int_equal(look(page(100 + i).v, false, &len, &uva), -EAGAIN);
+		assert_int_equal(question(&perm), 100 + i);
+	}
+	assert_int_equal(t.nasked, IOTLB_ASKED);
+	before = t.io.changes;
+	iotlb_invalidate(&t, page(100 + 2 * IOTLB_ASKED - 1), 1);
+	assert_int_equal(t.nasked, IOTLB_ASKED - 1);
+	assert_true(t.io.changes > before); /* or the ring that waits would not ask again */
+	assert_int_equal(look(page(100 + 2 * IOTLB_ASKED - 1).v, false, &len, &uva), -EAGAIN);
+	assert_int_equal(question(&perm), 100 + 2 * IOTLB_ASKED - 1);
+	assert_int_equal(iotlb_update(&t, page(100), IOTLB_PAGE, (struct uva){0}, 3), 0);
+	assert_int_equal(look(page(100).v, false, &len, &uva), 0);
+}
+
+/* What was never sent makes no room: nobody else would ask for it. */
+static void unsent_questions_stay(void **state)
+{
+	uint64_t len = 1, uva;
+	uint8_t perm;
+
+	(void)state;
+	assert_int_equal(iotlb_set_channel(&t, -1), 0);
 	for (unsigned i = 0; i < 2 * IOTLB_ASKED; i++)
 		assert_int_equal(look(page(100 + i).v, false, &len, &uva), -EAGAIN);
-	assert_int_equal(t.nasked, IOTLB_ASKED);
-	assert_int_equal(iotlb_update(&t, page(100), IOTLB_PAGE, (struct uva){0}, 3), 0);
-	assert_int_equal(t.nasked, IOTLB_ASKED - 1);
+	assert_int_equal(iotlb_set_channel(&t, chan[0]), 0);
+	for (unsigned i = 0; i < IOTLB_ASKED; i++)
+		assert_int_equal(question(&perm), 100 + i);
+	assert_int_equal(question(&perm), -1);
 	assert_int_equal(look(page(100 + IOTLB_ASKED).v, false, &len, &uva), -EAGAIN);
-	assert_int_equal(t.nasked, IOTLB_ASKED);
+	assert_int_equal(question(&perm), 100 + IOTLB_ASKED);
+	assert_false(iotlb_is_empty(&t));
+	iotlb_flush(&t);
+	assert_true(iotlb_is_empty(&t));
 }
 
 /* A channel that comes later, or another one, is asked what was asked before. */
@@ -255,10 +291,16 @@ int main(void)
 {
 #define T(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
 	const struct CMUnitTest tests[] = {
-		T(translates_pieces_of_an_entry), T(asks_once_for_a_page_and_access),
-		T(changes_are_counted),		  T(questions_wait_for_room),
-		T(another_channel_is_asked_anew), T(table_is_bounded),
-		T(ends_of_the_address_space),	  T(table_is_an_array_of_pages),
+		T(translates_pieces_of_an_entry),
+		T(asks_once_for_a_page_and_access),
+		T(changes_are_counted),
+		T(questions_wait_for_room),
+		T(dead_questions_block_no_others),
+		T(unsent_questions_stay),
+		T(another_channel_is_asked_anew),
+		T(table_is_bounded),
+		T(ends_of_the_address_space),
+		T(table_is_an_array_of_pages),
 	};
 
 	return cmocka_run_group_tests_name("iotlb", tests, NULL, NULL);
