@@ -334,11 +334,18 @@ struct iova dma_mem_iova(const struct dma_mem *m, const void *p)
 	return (struct iova){0};
 }
 
+void dma_mem_unmap(struct dma_mem *m)
+{
+	for (unsigned i = 0; i < m->nruns; i++) {
+		if (m->run[i].mapped)
+			m->dev->how->dma_unmap(m->dev, m->run[i].size, m->run[i].at);
+		m->run[i].mapped = false;
+	}
+}
+
 void dma_mem_destroy(struct dma_mem *m)
 {
-	for (unsigned i = 0; i < m->nruns; i++)
-		if (m->run[i].mapped && m->dev->fd >= 0) /* else its IOMMU has gone */
-			m->dev->how->dma_unmap(m->dev, m->run[i].size, m->run[i].at);
+	dma_mem_unmap(m);
 	drop_pages(m);
 	free(m->run);
 	*m = (struct dma_mem){.dev = NULL};

@@ -47,6 +47,11 @@ int dma_mem_create(struct dma_mem *m, struct pci_dev *d, struct guest_part *part
 		   bool physical);
 /* Where @p, which lies in it, is for the device. */
 struct iova dma_mem_iova(const struct dma_mem *m, const void *p);
+/*
+ * The device cannot reach it any more, but it stays: for a device that is about to be detached.
+ * Harmless on void memory, and twice.
+ */
+void dma_mem_unmap(struct dma_mem *m);
 /* The device must not use it any more. Harmless on void memory, and twice. */
 void dma_mem_destroy(struct dma_mem *m);
 

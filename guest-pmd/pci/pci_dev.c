@@ -31,6 +31,12 @@ static int set_command(struct pci_dev *d, uint16_t set, uint16_t clear)
 	return d->how->config(d, true, PCI_COMMAND, &command, sizeof(command));
 }
 
+static int command_failed(const struct pci_dev *d, int err)
+{
+	return zv_err(err, "%s:%s: cannot write its PCI command register: %s", d->how->scheme,
+		      d->info.bdf, zv_strerror(err));
+}
+
 int pci_dev_open(struct pci_dev *d, const struct pci_access *how, const char *bdf)
 {
 	char name[PCI_BDF_CHARS];
@@ -60,13 +66,19 @@ int pci_dev_open(struct pci_dev *d, const struct pci_access *how, const char *bd
 	ret = how->open(d);
 	if (ret)
 		return ret;
-	ret = set_command(d, PCI_COMMAND_MEMORY | PCI_COMMAND_MASTER, 0);
+	ret = set_command(d, PCI_COMMAND_MEMORY, PCI_COMMAND_MASTER);
 	if (ret) {
 		pci_dev_close(d);
-		return zv_err(ret, "%s:%s: cannot write its PCI command register: %s", how->scheme,
-			      name, zv_strerror(ret));
+		return command_failed(d, ret);
 	}
 	return 0;
+}
+
+int pci_dev_start_dma(struct pci_dev *d)
+{
+	int ret = set_command(d, PCI_COMMAND_MASTER, 0);
+
+	return ret ? command_failed(d, ret) : 0;
 }
 
 /* It must not write to memory that is about to be somebody else's. */
@@ -101,5 +113,10 @@ void pci_dev_close(struct pci_dev *d)
 
 int pci_dev_bar(struct pci_dev *d, unsigned i)
 {
-	return d->bar[i].addr ? 0 : d->how->map_bar(d, i);
+	int ret = d->bar[i].addr ? 0 : d->how->map_bar(d, i);
+
+	/* A child's copy would hold the device open, and up its removal. */
+	if (ret == 0)
+		(void)madvise(d->bar[i].addr, d->bar[i].size, MADV_DONTFORK);
+	return ret;
 }

@@ -65,11 +65,14 @@ struct pci_access {
 	/* Makes @len bytes at @va, whole pages, reachable for the device at @at. NULL: all is. */
 	int (*dma_map)(struct pci_dev *d, void *va, uint64_t len, struct iova at);
 	void (*dma_unmap)(struct pci_dev *d, uint64_t len, struct iova at);
-	/* MSI-X vector i signals eventfds[i], i < n <= d->msix. n = 0: none does any more. */
+	/*
+	 * MSI-X vector i signals eventfds[i], i < n <= d->msix. n = 0: none does any more. 0;
+	 * -ENOSPC: the kernel has not so many for it; -errno, no text.
+	 */
 	int (*msix_set)(struct pci_dev *d, const int *eventfds, unsigned n);
 	/*
 	 * *fd becomes readable when the INTx line is raised; it stays masked until intx_ack(),
-	 * which also empties *fd. The descriptor belongs to @d.
+	 * which also empties *fd. The descriptor belongs to @d. 0 or -errno, no text.
 	 */
 	int (*intx_set)(struct pci_dev *d, int *fd);
 	void (*intx_ack)(struct pci_dev *d);
@@ -80,13 +83,18 @@ struct pci_access {
 extern const struct pci_access pci_vfio_access, pci_uio_access;
 
 /*
- * Opens the device @bdf by @how, checks that it is a virtio-vsock device and turns bus mastering
- * on. *d stays with the caller; it must be closed when 0 was returned.
+ * Opens the device @bdf by @how and checks that it is a virtio-vsock device. *d stays with the
+ * caller; it must be closed when 0 was returned.
  */
 int pci_dev_open(struct pci_dev *d, const struct pci_access *how, const char *bdf);
 /*
+ * Lets the device reach memory. Not before its reset: it may still have the rings of a process that
+ * was killed.
+ */
+int pci_dev_start_dma(struct pci_dev *d);
+/*
  * Gives the device back to the kernel, which waits for it, while other threads may still ring
- * doorbells: those end in memory until pci_dev_close().
+ * doorbells: those end in memory until pci_dev_close(). Nothing is mapped for its DMA any more.
  */
 void pci_dev_detach(struct pci_dev *d);
 /* Unmaps everything. Harmless on a device that is closed. */

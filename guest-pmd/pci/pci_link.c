@@ -119,20 +119,28 @@ static int start_irqs(struct pci_link *l)
 	struct pci_dev *pci = &l->pci;
 	int ret = 0;
 
+	if (l->irqs_set) /* a reset of the device does not concern the kernel */
+		return 0;
 	l->irq = pci->msix > l->g.d.nqueues ? PCI_IRQ_PER_PAIR
 		 : pci->msix		    ? PCI_IRQ_SHARED
 		 : pci->intx		    ? PCI_IRQ_INTX
 					    : PCI_IRQ_NONE;
 	if (l->irq <= PCI_IRQ_SHARED)
 		ret = set_msix(l);
-	else if (l->irq == PCI_IRQ_INTX && l->irq_fd < 0)
+	if (l->irq == PCI_IRQ_PER_PAIR && ret == -ENOSPC) {
+		l->irq = PCI_IRQ_SHARED;
+		ret = set_msix(l);
+	}
+	if (l->irq == PCI_IRQ_INTX && l->irq_fd < 0)
 		ret = pci->how->intx_set(pci, &l->irq_fd);
 	if (ret == 0)
 		ret = watch(l, l->irq_fd);
 	if (ret == 0)
 		ret = set_timer(l, l->irq == PCI_IRQ_NONE ? PCI_NAP_MS : PCI_HEARTBEAT_MS);
 	if (ret)
-		return link_err(l, ret, "cannot set its interrupts up");
+		return zv_err(ret, "%s:%s: cannot set its interrupts up: %s", pci->how->scheme,
+			      pci->info.bdf, zv_strerror(ret));
+	l->irqs_set = true;
 	if (l->irq == PCI_IRQ_NONE)
 		zv_log(ZV_LOG_WARN,
 		       "%s:%s: the device has no interrupt; a queue that sleeps looks every %d ms",
@@ -156,9 +164,11 @@ static struct virtq_notify link_kick(struct guest_dev *g, unsigned vq)
 				  (uint16_t)vq);
 }
 
-static int start_ring(struct pci_link *l, unsigned index, const struct virtq *vq, unsigned pair)
+static int start_ring(struct pci_link *l, unsigned index, const struct virtq *vq,
+		      const struct virtq_notify *kick, unsigned pair)
 {
-	struct virtio_pci_queue q = {.index = (uint16_t)index, .vector = vector_of(l, pair)};
+	struct virtio_pci_queue q = {
+		.index = (uint16_t)index, .vector = vector_of(l, pair), .doorbell = kick->reg};
 	struct virtq_areas areas;
 
 	l->g.has.rings->layout->areas(vq, &areas);
@@ -178,12 +188,12 @@ static int link_start(struct guest_dev *g)
 	for (unsigned i = 0; i < n && ret == 0; i++) {
 		struct vsock_pair *p = &g->pair[i];
 
-		ret = start_ring(l, vsock_vq(i, VSOCK_VQ_RX), &p->rx, i);
+		ret = start_ring(l, vsock_vq(i, VSOCK_VQ_RX), &p->rx, &p->kick_rx, i);
 		if (ret == 0)
-			ret = start_ring(l, vsock_vq(i, VSOCK_VQ_TX), &p->tx, i);
+			ret = start_ring(l, vsock_vq(i, VSOCK_VQ_TX), &p->tx, &p->kick_tx, i);
 	}
 	if (ret == 0)
-		ret = start_ring(l, VSOCK_VQ_EVENT, &g->ev.vq, n);
+		ret = start_ring(l, VSOCK_VQ_EVENT, &g->ev.vq, &g->ev.kick, n);
 	if (ret)
 		return ret;
 	if (l->irq <= PCI_IRQ_SHARED && virtio_pci_config_vector(&l->virtio, vector_of(l, n)))
@@ -243,6 +253,9 @@ static void on_irq(struct pci_link *l)
 static const char *give_back(struct pci_link *l, const char *why)
 {
 	l->connected = false;
+	/* Another device of its IOMMU group may keep the translations of our memory alive. */
+	(void)virtio_pci_reset(&l->virtio);
+	dma_mem_unmap(&l->dma);
 	pci_dev_detach(&l->pci);
 	return why;
 }
@@ -332,6 +345,8 @@ int pci_link_init(struct pci_link *l, const struct pci_access *how, const char *
 	ret = virtio_pci_init(&l->virtio, &l->pci);
 	if (ret == 0)
 		ret = negotiate(l);
+	if (ret == 0)
+		ret = pci_dev_start_dma(&l->pci);
 	if (ret == 0) {
 		l->epfd = epoll_create1(EPOLL_CLOEXEC);
 		l->timer_fd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);

@@ -46,7 +46,8 @@ struct pci_link {
 	struct dma_mem dma;
 	uint64_t features; /* as negotiated; 0: not yet */
 	enum pci_irq irq;
-	int irq_fd; /* PCI_IRQ_SHARED: an eventfd; PCI_IRQ_INTX: of pci; -1 */
+	bool irqs_set; /* once, and irq is valid */
+	int irq_fd;    /* PCI_IRQ_SHARED: an eventfd; PCI_IRQ_INTX: of pci; -1 */
 	int timer_fd;
 	int epfd; /* of irq_fd, timer_fd and the kernel's wish to have the device back */
 	bool connected;

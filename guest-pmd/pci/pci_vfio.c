@@ -51,12 +51,15 @@ static int set_irqs(const struct pci_dev *d, unsigned index, uint32_t flags, con
 			 .flags = flags,
 			 .index = index,
 			 .count = n}};
+	int ret;
 
 	if (n > MSIX_MAX)
 		return -EINVAL;
 	if (n)
 		memcpy(buf.set.data, fds, n * sizeof(int));
-	return ioctl(d->fd, VFIO_DEVICE_SET_IRQS, &buf.set) < 0 ? -errno : 0;
+	ret = ioctl(d->fd, VFIO_DEVICE_SET_IRQS, &buf.set);
+	/* > 0: the kernel has only so many vectors left, and has set none. */
+	return ret < 0 ? -errno : ret > 0 ? -ENOSPC : 0;
 }
 
 #define TRIGGER_EVENTFD (VFIO_IRQ_SET_DATA_EVENTFD | VFIO_IRQ_SET_ACTION_TRIGGER)
@@ -208,10 +211,9 @@ static int vfio_intx_set(struct pci_dev *d, int *fd)
 		      ? -errno
 		      : set_irqs(d, VFIO_PCI_INTX_IRQ_INDEX, TRIGGER_EVENTFD, &p->intx_fd, 1);
 	if (ret)
-		return zv_err(ret, "vfio:%s: cannot use its interrupt line: %s", d->info.bdf,
-			      zv_strerror(ret));
+		close_fd(&p->intx_fd);
 	*fd = p->intx_fd;
-	return 0;
+	return ret;
 }
 
 static int vfio_removal_fd(struct pci_dev *d)

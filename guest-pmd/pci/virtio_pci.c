@@ -150,8 +150,10 @@ int virtio_pci_queue_start(struct virtio_pci *v, const struct virtio_pci_queue *
 	if (c->queue_msix_vector != q->vector)
 		return zv_err(-ENOSPC, "%s:%s: the device has no interrupt vector for virtqueue %u",
 			      v->pci->how->scheme, v->pci->info.bdf, q->index);
-	if (!virtio_pci_doorbell(v, q->index))
-		return zv_err(-EPROTO, "%s:%s: the doorbell of virtqueue %u is out of bounds",
+	/* The owner rings where the doorbell was when it asked, and nowhere if it was nowhere. */
+	if (!q->doorbell || virtio_pci_doorbell(v, q->index) != q->doorbell)
+		return zv_err(-EPROTO,
+			      "%s:%s: the doorbell of virtqueue %u is out of bounds, or has moved",
 			      v->pci->how->scheme, v->pci->info.bdf, q->index);
 	c->queue_enable = 1;
 	return 0;

@@ -30,6 +30,7 @@ struct virtio_pci {
 struct virtio_pci_queue {
 	uint16_t index, size;
 	uint16_t vector;		  /* MSI-X, or VIRTIO_PCI_NO_VECTOR */
+	const volatile void *doorbell;	  /* virtio_pci_doorbell(), as its owner rings it */
 	struct iova desc, driver, device; /* its areas (VIRTIO 1.2, 2.6) */
 };
 

@@ -1,0 +1,211 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* A PCI device whose registers are memory and whose kernel driver is a table of this file. */
+#include "pci/pci_link.h"
+
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/timerfd.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+struct fake {
+	struct pci_link l;
+	struct virtio_pci_common_cfg common;
+	uint16_t doorbells[8];
+	struct vsock_pair *pair;
+	int removal;
+	unsigned vectors; /* that the kernel has left */
+	int msix_error;
+	unsigned msix_calls, unmapped;
+	bool closed, unmapped_late;
+};
+
+static struct fake f;
+
+static int fake_config(struct pci_dev *d, bool write, unsigned offset, void *data, unsigned len)
+{
+	(void)d;
+	(void)offset;
+	if (!write)
+		memset(data, 0, len);
+	return 0;
+}
+
+static void fake_close(struct pci_dev *d)
+{
+	d->fd = -1;
+	f.closed = true;
+}
+
+static int fake_msix_set(struct pci_dev *d, const int *eventfds, unsigned n)
+{
+	(void)d;
+	f.msix_calls++;
+	for (unsigned i = 0; i < n; i++)
+		assert_true(eventfds[i] >= 0);
+	return f.msix_error ? f.msix_error : n > f.vectors ? -ENOSPC : 0;
+}
+
+static void fake_dma_unmap(struct pci_dev *d, uint64_t len, struct iova at)
+{
+	(void)d;
+	(void)len;
+	(void)at;
+	f.unmapped++;
+	f.unmapped_late = f.closed;
+}
+
+static const struct pci_access fake_access = {
+	.scheme = "fake",
+	.driver = "fake",
+	.close = fake_close,
+	.config = fake_config,
+	.msix_set = fake_msix_set,
+	.dma_unmap = fake_dma_unmap,
+};
+
+static int setup(void **state)
+{
+	struct epoll_event ev = {.events = EPOLLIN};
+
+	(void)state;
+	memset(&f, 0, sizeof(f));
+	f.pair = aligned_alloc(SHM_CACHE_LINE, sizeof(*f.pair));
+	if (!f.pair)
+		return -1;
+	memset(f.pair, 0, sizeof(*f.pair));
+	f.pair->call_fd = eventfd(0, EFD_NONBLOCK);
+	f.l.g.ev.call_fd = eventfd(0, EFD_NONBLOCK);
+	f.removal = ev.data.fd = eventfd(0, EFD_NONBLOCK);
+	f.l.irq_fd = -1;
+	f.l.timer_fd = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK);
+	f.l.epfd = epoll_create1(0);
+	f.l.g.pair = f.pair;
+	f.l.g.d.nqueues = 1;
+	f.l.g.has.rings = vsock_rings_choose(vsock_rings, 0);
+	f.l.pci.how = &fake_access;
+	f.l.pci.fd = 1000; /* which nobody uses */
+	f.l.pci.msix = 4;
+	f.vectors = 4;
+	f.l.virtio = (struct virtio_pci){
+		.pci = &f.l.pci,
+		.common = &f.common,
+		.notify = (uint8_t *)f.doorbells,
+		.caps = {.notify = {.length = sizeof(f.doorbells)}, .notify_multiplier = 4},
+	};
+	return epoll_ctl(f.l.epfd, EPOLL_CTL_ADD, f.removal, &ev);
+}
+
+static int teardown(void **state)
+{
+	(void)state;
+	pci_link_fini(&f.l);
+	close(f.removal);
+	close(f.pair->call_fd);
+	close(f.l.g.ev.call_fd);
+	free(f.pair);
+	return 0;
+}
+
+/* The first ring is refused, because it has no doorbell; interrupts come before that. */
+static int start(void)
+{
+	int ret = pci_link_ops.start(&f.l.g);
+
+	assert_true(ret < 0);
+	return ret;
+}
+
+static void interrupts_are_set_once(void **state)
+{
+	(void)state;
+	assert_int_equal(start(), -EPROTO);
+	assert_int_equal(f.l.irq, PCI_IRQ_PER_PAIR);
+	assert_int_equal(start(), -EPROTO);
+	assert_int_equal(f.msix_calls, 1);
+}
+
+static void fewer_vectors_than_the_device_has(void **state)
+{
+	(void)state;
+	f.vectors = 1;
+	assert_int_equal(start(), -EPROTO);
+	assert_int_equal(f.l.irq, PCI_IRQ_SHARED);
+	assert_int_equal(f.msix_calls, 2);
+	assert_true(f.l.irq_fd >= 0);
+	assert_int_equal(start(), -EPROTO);
+	assert_int_equal(f.l.irq, PCI_IRQ_SHARED);
+}
+
+static void interrupts_that_fail_say_why(void **state)
+{
+	(void)state;
+	f.msix_error = -EIO;
+	assert_int_equal(start(), -EIO);
+	assert_non_null(strstr(zv_error_text(), zv_strerror(-EIO)));
+}
+
+/* The owner of a queue rings where the doorbell was when the device was opened. */
+static void doorbells_stay_where_they_were(void **state)
+{
+	struct virtio_pci_queue q = {.index = 0, .size = 16, .vector = VIRTIO_PCI_NO_VECTOR};
+	struct virtio_pci *v = &f.l.virtio;
+
+	(void)state;
+	f.common.queue_size = 16;
+	f.common.queue_notify_off = 1;
+	q.doorbell = virtio_pci_doorbell(v, 0);
+	assert_ptr_equal(q.doorbell, &f.doorbells[2]);
+	assert_int_equal(virtio_pci_queue_start(v, &q), 0);
+	assert_int_equal(f.common.queue_enable, 1);
+	f.common.queue_enable = 0;
+	f.common.queue_notify_off = 2;
+	assert_int_equal(virtio_pci_queue_start(v, &q), -EPROTO);
+	f.common.queue_notify_off = 4; /* beyond the last */
+	q.doorbell = virtio_pci_doorbell(v, 0);
+	assert_null(q.doorbell);
+	f.common.queue_notify_off = 1;
+	assert_int_equal(virtio_pci_queue_start(v, &q), -EPROTO);
+	assert_int_equal(f.common.queue_enable, 0);
+}
+
+/* Other devices of the IOMMU group go on; what they share must not keep our memory. */
+static void memory_is_unmapped_before_the_device_goes(void **state)
+{
+	struct dma_mem *m = &f.l.dma;
+
+	(void)state;
+	m->dev = &f.l.pci;
+	m->run = calloc(2, sizeof(*m->run));
+	assert_non_null(m->run);
+	m->nruns = 2;
+	m->run[1].mapped = true;
+	eventfd_signal(f.removal);
+	assert_non_null(strstr(pci_link_ops.lost(&f.l.g), "unplugged"));
+	assert_true(f.closed);
+	assert_int_equal(f.unmapped, 1);
+	assert_false(f.unmapped_late);
+	assert_int_equal(pci_link_ops.connect(&f.l.g), -ENODEV);
+	pci_link_fini(&f.l);
+	assert_int_equal(f.unmapped, 1);
+}
+
+int main(void)
+{
+#define T(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
+	const struct CMUnitTest tests[] = {
+		T(interrupts_are_set_once),
+		T(fewer_vectors_than_the_device_has),
+		T(interrupts_that_fail_say_why),
+		T(doorbells_stay_where_they_were),
+		T(memory_is_unmapped_before_the_device_goes),
+	};
+
+	return cmocka_run_group_tests_name("pci_link", tests, NULL, NULL);
+}
