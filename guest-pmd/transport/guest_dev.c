@@ -222,7 +222,7 @@ static void dev_free(struct guest_dev *dev)
 
 /* ---- opening and closing ---- */
 
-static int check_opts(const struct zv_opts *o)
+int guest_dev_check_opts(const struct zv_opts *o)
 {
 	if (o->queues > ZV_QUEUES_MAX)
 		return zv_err(-EINVAL, "queues=%u: a device has 1 to %u queues", o->queues,
@@ -249,7 +249,7 @@ int guest_dev_open(struct guest_dev *dev, const struct zv_opts *opts)
 
 	dev->mem.fd = dev->stop_fd = dev->ev.call_fd = -1;
 	dev->ev.kick = virtq_notify_eventfd(-1);
-	ret = check_opts(opts);
+	ret = guest_dev_check_opts(opts);
 	if (ret)
 		goto fail;
 	quiesce_init();

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* A PCI device whose registers are memory and whose kernel driver is a table of this file. */
 #include "pci/pci_link.h"
+#include "pci/pci_transport.h"
 
 #include <errno.h>
 #include <setjmp.h>
@@ -196,6 +197,19 @@ static void memory_is_unmapped_before_the_device_goes(void **state)
 	assert_int_equal(f.unmapped, 1);
 }
 
+/* QEMU's rings are smaller than what is asked for by default; what cannot be is not made to fit. */
+static void options_are_checked_before_they_are_fitted(void **state)
+{
+	const struct zv_opts o = {
+		.size = sizeof(o), .ring_size = 1000, .rx_buf = 4096, .tx_buf = 4096};
+	struct transport_dev *d;
+
+	(void)state;
+	assert_int_equal(vfio_transport_ops.open(&d, "ffff:ff:1f.7", &o), -EINVAL);
+	assert_non_null(strstr(zv_error_text(), "ring_size=1000"));
+	assert_int_equal(uio_transport_ops.open(&d, "ffff:ff:1f.7", &o), -EINVAL);
+}
+
 int main(void)
 {
 #define T(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
@@ -205,6 +219,7 @@ int main(void)
 		T(interrupts_that_fail_say_why),
 		T(doorbells_stay_where_they_were),
 		T(memory_is_unmapped_before_the_device_goes),
+		cmocka_unit_test(options_are_checked_before_they_are_fitted),
 	};
 
 	return cmocka_run_group_tests_name("pci_link", tests, NULL, NULL);
