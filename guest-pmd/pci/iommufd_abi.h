@@ -12,11 +12,6 @@
 
 #define ZV_IOMMUFD_TYPE ';'
 
-struct zv_iommu_destroy {
-	__u32 size, id;
-};
-#define ZV_IOMMU_DESTROY _IO(ZV_IOMMUFD_TYPE, 0x80)
-
 struct zv_iommu_ioas_alloc {
 	__u32 size, flags, out_ioas_id;
 };

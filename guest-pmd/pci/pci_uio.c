@@ -86,11 +86,20 @@ static int check_iommu(const struct pci_dev *d)
 		i->bdf, i->iommu_group, i->iommu_type[0] ? i->iommu_type : "unknown", i->bdf);
 }
 
+/* Without an IRQ number of the kernel, /dev/uioN is readable for ever and reads as EIO. */
+static bool has_line(struct pci_dev *d)
+{
+	uint8_t pin = 0;
+	uint32_t count;
+
+	return d->how->config(d, false, PCI_INTERRUPT_PIN, &pin, 1) == 0 && pin != 0 &&
+	       (read(d->fd, &count, sizeof(count)) >= 0 || errno == EAGAIN);
+}
+
 static int uio_open(struct pci_dev *d)
 {
 	char path[PATH_MAX];
 	struct uio_priv *p;
-	uint8_t pin = 0;
 	int ret = check_iommu(d);
 
 	if (ret)
@@ -119,7 +128,7 @@ static int uio_open(struct pci_dev *d)
 		goto out;
 	}
 	read_bars(d);
-	d->intx = d->how->config(d, false, PCI_INTERRUPT_PIN, &pin, 1) == 0 && pin != 0;
+	d->intx = has_line(d);
 	return 0;
 out:
 	uio_close(d);
