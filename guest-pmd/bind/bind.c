@@ -147,12 +147,16 @@ void bind_machine(const char *root, struct machine *m)
 
 /* ---- drivers ---- */
 
-/* Loads a module as modprobe does; its words are its own. */
-static void load_module(const char *name)
+/* Loads a module as modprobe does; its words are its own. A test's tree has no kernel to load it.
+ */
+static void load_module(const char *root, const char *name)
 {
-	pid_t pid = fork();
+	pid_t pid;
 	int status;
 
+	if (root[0])
+		return;
+	pid = fork();
 	if (pid == 0) {
 		execlp("modprobe", "modprobe", name, NULL);
 		execl("/sbin/modprobe", "modprobe", name, NULL);
@@ -169,9 +173,9 @@ static bool have_driver(const char *root, const char *driver, struct report *r)
 
 	(void)snprintf(path, sizeof(path), "sys/bus/pci/drivers/%s", driver);
 	if (!there(root, path))
-		load_module(driver);
+		load_module(root, driver);
 	if (strcmp(driver, VFIO) == 0 && !there(root, "sys/module/vfio_iommu_type1"))
-		load_module("vfio_iommu_type1");
+		load_module(root, "vfio_iommu_type1");
 	if (there(root, path))
 		return true;
 	say(r, -ENODEV,
@@ -235,6 +239,11 @@ static bool find_device(const char *root, const char *text, struct pci_info *i, 
 	return r->err == 0;
 }
 
+static bool is_ours(const char *driver)
+{
+	return strcmp(driver, VFIO) == 0 || strcmp(driver, UIO) == 0;
+}
+
 void bind_device(const char *root, const char *bdf, const char *driver, struct report *r)
 {
 	struct pci_info i;
@@ -243,7 +252,7 @@ void bind_device(const char *root, const char *bdf, const char *driver, struct r
 		return;
 	if (!driver)
 		driver = i.iommu_group >= 0 ? VFIO : UIO;
-	if (strcmp(driver, VFIO) != 0 && strcmp(driver, UIO) != 0) {
+	if (!is_ours(driver)) {
 		say(r, -EINVAL, "the driver %s is none that zvsock can use: " VFIO " or " UIO,
 		    driver);
 		return;
@@ -280,26 +289,28 @@ void bind_release(const char *root, const char *bdf, struct report *r)
 
 	if (!find_device(root, bdf, &i, r))
 		return;
-	if (i.driver[0] && strcmp(i.driver, VFIO) != 0 && strcmp(i.driver, UIO) != 0) {
+	if (i.driver[0] && !is_ours(i.driver)) {
 		say(r, 0, "%s is bound to %s already", i.bdf, i.driver);
 		return;
 	}
-	load_module("virtio_pci");
+	load_module(root, "virtio_pci");
 	if (!rebind(root, &i, "", r))
 		return;
-	if (read_info(root, i.bdf, &i) == 0 && i.driver[0]) {
+	if (read_info(root, i.bdf, &i) == 0 && i.driver[0] && !is_ours(i.driver)) {
 		r->changed = true;
 		say(r, 0, "%s is bound to %s", i.bdf, i.driver);
 		return;
 	}
-	say(r, -EIO, "%s: no driver of the kernel has taken it; modprobe virtio_pci", i.bdf);
+	say(r, -EIO,
+	    "%s: it is bound to %s, and the kernel's own has not taken it; modprobe virtio_pci",
+	    i.bdf, i.driver[0] ? i.driver : "no driver");
 }
 
 /* ---- memory ---- */
 
 void bind_hugepages(const char *root, long n, struct report *r)
 {
-	long have = read_number(root, HUGE "/nr_hugepages");
+	long have = read_number(root, HUGE "/nr_hugepages"), before;
 	char path[PATH_MAX], text[24];
 	int err = 0;
 
@@ -327,8 +338,9 @@ void bind_hugepages(const char *root, long n, struct report *r)
 		    err == -EACCES || err == -EPERM ? "; only root can reserve hugepages" : "");
 		return;
 	}
+	before = have;
 	have = read_number(root, HUGE "/nr_hugepages");
-	r->changed = true;
+	r->changed = have != before;
 	if (have == n)
 		say(r, 0, "%ld hugepages of 2 MiB", n);
 	else if (have < n)
@@ -358,7 +370,7 @@ static bool blocks_group(const char *root, const struct pci_info *i, char other[
 
 		if (pci_bdf_parse(bdf, e->d_name) && strcmp(bdf, i->bdf) != 0 &&
 		    read_info(root, bdf, &o) == 0 && o.driver[0] && strcmp(o.driver, VFIO) != 0 &&
-		    strcmp(o.driver, "pcieport") != 0) {
+		    strcmp(o.driver, "pcieport") != 0 && strcmp(o.driver, "pci-stub") != 0) {
 			memcpy(other, bdf, sizeof(bdf));
 			found = true;
 		}
@@ -385,9 +397,11 @@ static void check_vfio(const char *root, const struct pci_info *i, const struct 
 		    i->bdf, i->iommu_group, other);
 	else if (!there(root, node) && i->vfio_cdev < 0)
 		say(r, -ENOENT, "%s: there is no /%s; is /dev a devtmpfs?", i->bdf, node);
-	else if (m->huge_free == 0)
-		say(r, 0, "%s: vfio:%s works, but no hugepage is free: zv-bind hugepages N", i->bdf,
-		    i->bdf);
+	else if (m->huge_free <= 0)
+		say(r, 0,
+		    "%s: ready as vfio:%s if the VM's device has iommu_platform=on; without it "
+		    "hugepages are needed, and none is free: zv-bind hugepages N",
+		    i->bdf, i->bdf);
 	else
 		say(r, 0, "%s: ready as vfio:%s", i->bdf, i->bdf);
 }

@@ -5,7 +5,7 @@
  *
  * Each action looks first at what is, does what is missing, and looks again whether it is done; so
  * it can be repeated. Failures go to `struct report` as one sentence: what, where, how to mend it.
- * All paths lie below @root, "/" but for tests.
+ * All paths lie below @root, "" but for tests, which load no modules.
  */
 #ifndef ZV_BIND_H
 #define ZV_BIND_H

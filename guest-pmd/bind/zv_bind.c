@@ -40,14 +40,29 @@ struct options {
 
 /* ---- reports ---- */
 
+/* JSON is UTF-8; an argument that is repeated need not be. */
+static json_t *json_text(const char *text)
+{
+	char ascii[BIND_TEXT_MAX];
+	json_t *s = json_string(text);
+
+	if (s)
+		return s;
+	(void)snprintf(ascii, sizeof(ascii), "%.*s", (int)sizeof(ascii) - 1, text);
+	for (char *p = ascii; *p; p++)
+		*p = *p & 0x80 ? '?' : *p;
+	return json_string(ascii);
+}
+
 /* Prints what an action has come to. True: it succeeded. */
 static bool print_report(const struct options *o, json_t *list, const char *device,
 			 const struct report *r)
 {
 	if (o->json)
-		(void)json_array_append_new(list, json_pack("{s:s*, s:b, s:b, s:s}", "device",
-							    device, "ok", r->err == 0, "changed",
-							    r->changed, "text", r->text));
+		(void)json_array_append_new(
+			list, json_pack("{s:o, s:b, s:b, s:o}", "device",
+					device ? json_text(device) : json_null(), "ok", r->err == 0,
+					"changed", r->changed, "text", json_text(r->text)));
 	else
 		(void)fprintf(r->err ? stderr : stdout, "%s%s\n", r->err ? "zv-bind: " : "",
 			      r->text);
@@ -63,7 +78,7 @@ static void print_json(json_t *value)
 
 static json_t *json_device(const struct pci_info *i)
 {
-	return json_pack("{s:s, s:s*, s:o, s:s*, s:o}", "device", i->bdf, "driver",
+	return json_pack("{s:s, s:s?, s:o, s:s?, s:o}", "device", i->bdf, "driver",
 			 i->driver[0] ? i->driver : NULL, "iommu_group",
 			 i->iommu_group < 0 ? json_null() : json_integer(i->iommu_group),
 			 "iommu_type", i->iommu_type[0] ? i->iommu_type : NULL, "uio",
@@ -153,8 +168,9 @@ static int cmd_check(const struct options *o)
 	}
 	if (n <= 0) {
 		r.err = n ? n : -ENODEV;
-		(void)snprintf(r.text, sizeof(r.text), "no virtio-vsock device%s%s", n ? ": " : "",
-			       n ? strerror(-n) : "");
+		(void)snprintf(r.text, sizeof(r.text), "no virtio-vsock device: %s",
+			       n ? strerror(-n)
+				 : "the VM has none (QEMU: -device vhost-user-vsock-pci)");
 		good = print_report(o, list, NULL, &r);
 	}
 	if (o->json)
@@ -226,10 +242,26 @@ static int cmd_hugepages(const struct options *o)
 static const struct {
 	const char *name;
 	int (*run)(const struct options *o);
+	bool args; /* it takes some */
 } commands[] = {
-	{"status", cmd_status}, {"check", cmd_check},	      {"bind", cmd_bind},
-	{"unbind", cmd_unbind}, {"hugepages", cmd_hugepages},
+	{"status", cmd_status, false}, {"check", cmd_check, false},	   {"bind", cmd_bind, true},
+	{"unbind", cmd_unbind, true},  {"hugepages", cmd_hugepages, true},
 };
+
+static int run(const struct options *o, const char *name)
+{
+	for (size_t i = 0; i < sizeof(commands) / sizeof(commands[0]); i++) {
+		if (strcmp(name, commands[i].name) != 0)
+			continue;
+		if (commands[i].args || o->nargs == 0)
+			return commands[i].run(o);
+		(void)fprintf(stderr, "zv-bind: %s is about all devices; leave %s away\n", name,
+			      o->arg[0]);
+		return EXIT_USAGE;
+	}
+	(void)fprintf(stderr, "zv-bind: no command %s; see zv-bind --help\n", name);
+	return EXIT_USAGE;
+}
 
 int main(int argc, char **argv)
 {
@@ -259,9 +291,5 @@ int main(int argc, char **argv)
 	}
 	o.arg = argv + optind + 1;
 	o.nargs = argc - optind - 1;
-	for (size_t i = 0; i < sizeof(commands) / sizeof(commands[0]); i++)
-		if (strcmp(argv[optind], commands[i].name) == 0)
-			return commands[i].run(&o);
-	(void)fprintf(stderr, "zv-bind: no command %s; see zv-bind --help\n", argv[optind]);
-	return EXIT_USAGE;
+	return run(&o, argv[optind]);
 }

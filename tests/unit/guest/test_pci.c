@@ -213,6 +213,35 @@ static void binding_writes_and_looks_again(void **state)
 	assert_string_equal(text, "0000:00:05.0");
 }
 
+static void release_clears_what_binding_wrote(void **state)
+{
+	struct report r;
+	char path[128];
+	FILE *f;
+
+	(void)state;
+	put_device("0000:00:05.0", "0x1af4\n", "0x1053\n");
+	put("sys/bus/pci/devices/0000:00:05.0/driver_override", "vfio-pci\n");
+	put_link("sys/bus/pci/devices/0000:00:05.0/driver", "../../../bus/pci/drivers/vfio-pci");
+	put("sys/bus/pci/drivers/vfio-pci/unbind", "");
+	put("sys/bus/pci/drivers_probe", "");
+	bind_release(root, "00:05.0", &r);
+	assert_int_equal(r.err, -EIO); /* the link is as it was */
+	snprintf(path, sizeof(path), "%s/sys/bus/pci/devices/0000:00:05.0/driver_override", root);
+	f = fopen(path, "r");
+	assert_non_null(f);
+	assert_int_equal(fgetc(f), '\n'); /* the kernel takes an empty line for "none" */
+	fclose(f);
+	snprintf(path, sizeof(path), "%s/sys/bus/pci/devices/0000:00:05.0/driver", root);
+	assert_int_equal(unlink(path), 0);
+	put_link("sys/bus/pci/devices/0000:00:05.0/driver", "../../../bus/pci/drivers/virtio-pci");
+	bind_release(root, "00:05.0", &r);
+	assert_int_equal(r.err, 0);
+	assert_false(r.changed);
+	bind_device(root, "00:05.0", "uio_pci_generic", &r);
+	assert_int_equal(r.err, -ENODEV); /* a tree without that driver; no module is loaded */
+}
+
 static void hugepages_are_set_once(void **state)
 {
 	struct report r;
@@ -251,6 +280,12 @@ static void checks_name_the_mend(void **state)
 	put("dev/vfio/7", "");
 	bind_check(root, &i, &m, &r);
 	assert_int_equal(r.err, 0);
+	assert_null(strstr(r.text, "hugepages"));
+	for (m.huge_free = 0; m.huge_free >= -1; m.huge_free--) {
+		bind_check(root, &i, &m, &r);
+		assert_int_equal(r.err, 0);
+		assert_non_null(strstr(r.text, "iommu_platform=on"));
+	}
 	put("sys/kernel/iommu_groups/7/devices/0000:00:06.0", "");
 	bind_check(root, &i, &m, &r);
 	assert_int_equal(r.err, 0); /* bound to nobody */
@@ -462,6 +497,7 @@ int main(void)
 		IN_SYSFS(devices_are_listed_in_order),
 		IN_SYSFS(binding_says_what_is_missing),
 		IN_SYSFS(binding_writes_and_looks_again),
+		IN_SYSFS(release_clears_what_binding_wrote),
 		IN_SYSFS(hugepages_are_set_once),
 		IN_SYSFS(checks_name_the_mend),
 		cmocka_unit_test(capabilities_of_a_good_device),
