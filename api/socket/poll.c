@@ -17,18 +17,26 @@
 
 /* ---- events ---- */
 
+/*
+ * The application wants to hear of what has arrived. Only events ask this: receiving calls and the
+ * end of the stream depend on conn_has_data(), so what is here can always be read.
+ */
+static bool conn_readable(const struct zv_conn *c)
+{
+	return conn_has_data(c);
+}
+
 uint32_t conn_events(const struct zv_conn *c)
 {
-	bool have = conn_readable(c);
 	uint32_t ev = 0;
 
 	if (c->flags & CF_NEW)
 		ev |= ZV_EV_CONNECT;
-	if (have)
+	if (conn_readable(c))
 		ev |= ZV_EV_IN;
 	if (c->state == VC_CLOSED && c->err)
 		return ev | ZV_EV_ERR;
-	if (!have && !(c->flags & CF_EOF_SEEN) &&
+	if (!conn_has_data(c) && !(c->flags & CF_EOF_SEEN) &&
 	    (c->state == VC_CLOSED || !vsock_shut_can_recv(&c->shut)))
 		ev |= ZV_EV_IN;
 	if (c->state == VC_CLOSED || c->shut.peer == VSOCK_SHUTDOWN_BOTH)

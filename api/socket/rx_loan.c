@@ -304,7 +304,7 @@ int rx_empty(struct zv_conn *c)
 
 ssize_t rx_recv(struct zv_conn *c, void *data, size_t len, uint32_t *flags)
 {
-	if (!conn_readable(c)) {
+	if (!conn_has_data(c)) {
 		if (flags)
 			*flags = 0;
 		return rx_empty(c);
@@ -323,6 +323,7 @@ int rx_buf_recv(struct zv_conn *c, struct zv_buf *bufs, unsigned n)
 
 		e->serial = ++r->serial;
 		r->app_loans++;
+		c->rx.app_bytes += e->len + e->extra;
 		bufs[done++] = (struct zv_buf){.data = e->data,
 					       .len = e->len,
 					       .capacity = e->len,
@@ -359,6 +360,7 @@ struct zv_conn *rx_buf_release(struct zv_queue *q, struct zv_buf *bufs, unsigned
 		r->app_loans--;
 		rx_release(q, c, i);
 		if (c) {
+			c->rx.app_bytes -= len;
 			rx_consumed(c, len, c->sock->framed);
 			if (__builtin_expect(rx_drained(c) && !(c->flags & CF_DRAINED), 0)) {
 				c->flags |= CF_DRAINED;

@@ -72,6 +72,17 @@ static inline bool rx_drained(const struct zv_conn *c)
 	return vsock_shut_done(&c->shut) && c->rx.head == LOAN_NONE;
 }
 
+/*
+ * Bytes that wait for the application: received, and neither consumed nor on loan to it. An empty
+ * message may count as one (ZV_CAP_EMPTY_MSG). Of a connection that was reset the answer means
+ * nothing. Credit counts the bytes anyway, so this costs receiving calls nothing, and zv_buf_recv
+ * and zv_buf_release one addition a buffer.
+ */
+static inline uint32_t rx_waiting(const struct zv_conn *c)
+{
+	return c->credit.rx_cnt - c->credit.fwd_cnt - c->rx.app_bytes;
+}
+
 /* Drops what @c has received and not read. */
 void rx_drop_all(struct zv_conn *c);
 /* Drops it when some of it lies in memory of the peer's. False: none does, nothing is dropped. */

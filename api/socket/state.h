@@ -90,6 +90,7 @@ struct conn_rx {
 	uint32_t head, tail; /* entries of q->rx, oldest first; LOAN_NONE when empty */
 	uint32_t queued;     /* entries in the list */
 	uint32_t lent_descs; /* ring descriptors withheld from the peer by this connection */
+	uint32_t app_bytes;  /* that the application has on loan, as credit counts them */
 	struct seq_rx seq;   /* SEQPACKET: messages */
 };
 
@@ -358,8 +359,8 @@ static inline void conn_ready(struct zv_conn *c)
 	TAILQ_INSERT_TAIL(&c->q->ready, c, ready_link);
 }
 
-/* Whole messages, or any bytes, wait for the application. */
-static inline bool conn_readable(const struct zv_conn *c)
+/* A receiving call would find something: a whole message, or any bytes. */
+static inline bool conn_has_data(const struct zv_conn *c)
 {
 	return c->sock->framed ? c->rx.seq.msgs != 0 : c->rx.head != LOAN_NONE;
 }

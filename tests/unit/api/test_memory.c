@@ -250,6 +250,103 @@ static void too_little_is_refused(void **state)
 	assert_non_null(strstr(zv_error_text(), "rx_memory"));
 }
 
+/* ---- what waits for the application ---- */
+
+/* The count is that of the entries, and @want. */
+static void assert_waiting(const struct zv_conn *c, uint32_t want)
+{
+	uint32_t sum = 0;
+
+	for (uint32_t i = c->rx.head; i != LOAN_NONE; i = c->q->rx.e[i].next)
+		sum += c->q->rx.e[i].len + c->q->rx.e[i].extra;
+	assert_int_equal(sum, want);
+	assert_int_equal(rx_waiting(c), want);
+}
+
+static void bytes_on_loan_do_not_wait(void **state)
+{
+	struct zv_conn *g, *h;
+	struct zv_buf b[3];
+	char data[100] = {0};
+	uint32_t flags = ZV_PEEK;
+
+	(void)state;
+	connect_pair(ZV_STREAM, 1000, &g, &h);
+	for (int i = 0; i < 4; i++)
+		assert_int_equal(zv_send(g, data, sizeof(data), 0), sizeof(data));
+	pump();
+	assert_waiting(h, 400);
+	assert_int_equal(zv_recv(h, data, 30, &flags), 30); /* a look takes nothing */
+	assert_waiting(h, 400);
+	assert_int_equal(zv_recv(h, data, 30, NULL), 30);
+	assert_waiting(h, 370);
+	assert_int_equal(zv_buf_recv(h, b, 2), 2); /* 70 and 100 */
+	assert_waiting(h, 200);
+	assert_int_equal(zv_recv(h, data, 100, NULL), 100);
+	zv_buf_release(P.h, b + 1, 1);
+	zv_buf_release(P.h, b + 1, 1); /* refused: counted once */
+	assert_waiting(h, 100);
+	assert_int_equal(zv_conn_close(g), 0); /* what waits and what is lent outlive the peer */
+	pump();
+	assert_waiting(h, 100);
+	zv_buf_release(P.h, b, 1);
+	assert_int_equal(zv_buf_recv(h, b, 3), 1);
+	assert_waiting(h, 0);
+	zv_buf_release(P.h, b, 1);
+	assert_waiting(h, 0);
+	assert_int_equal(zv_conn_close(h), 0);
+}
+
+/* The last of it lies in private memory, which packets share. */
+static void copied_bytes_wait_too(void **state)
+{
+	struct zv_conn *g, *h;
+	uint64_t before = stats(P.h).rx_copied;
+	struct zv_buf b;
+	uint32_t all = 0, left;
+
+	(void)state;
+	connect_pair(ZV_STREAM, 1000, &g, &h);
+	while (stats(P.h).rx_copied < before + 3) {
+		assert_int_equal(zv_send(g, "sixteen bytes...", 16, 0), 16);
+		all += 16;
+		pump();
+	}
+	assert_waiting(h, all);
+	for (left = all; zv_buf_recv(h, &b, 1) == 1; zv_buf_release(P.h, &b, 1)) {
+		left -= b.len;
+		assert_waiting(h, left);
+	}
+	assert_int_equal(left, 0);
+	zv_conn_close(g);
+	zv_conn_close(h);
+}
+
+static void messages_wait_until_they_are_taken(void **state)
+{
+	struct zv_conn *g, *h;
+	struct zv_buf b;
+	char got[8];
+
+	(void)state;
+	connect_pair(ZV_SEQPACKET, 1000, &g, &h);
+	assert_int_equal(zv_send(g, "", 0, 0), 0);
+	assert_int_equal(zv_send(g, "message", 7, 0), 7);
+	assert_int_equal(zv_send(g, "", 0, 0), 0);
+	pump();
+	assert_waiting(h, 9); /* an empty one counts as a byte */
+	assert_int_equal(zv_buf_recv(h, &b, 1), 1);
+	assert_waiting(h, 8);
+	assert_int_equal(zv_recv(h, got, 3, NULL), 3); /* the rest of it is lost */
+	assert_waiting(h, 1);
+	zv_buf_release(P.h, &b, 1);
+	assert_waiting(h, 1);
+	assert_int_equal(zv_recv(h, got, sizeof(got), NULL), 0);
+	assert_waiting(h, 0);
+	zv_conn_close(g);
+	zv_conn_close(h);
+}
+
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, pair_teardown)
 
 int main(void)
@@ -260,6 +357,9 @@ int main(void)
 		T(messages_are_promised_more_than_their_bytes),
 		T(tiny_messages_take_what_is_promised),
 		T(tiny_messages_within_credit_arrive),
+		T(bytes_on_loan_do_not_wait),
+		T(copied_bytes_wait_too),
+		T(messages_wait_until_they_are_taken),
 		cmocka_unit_test(a_large_window_has_its_memory),
 		cmocka_unit_test(too_little_is_refused),
 	};
