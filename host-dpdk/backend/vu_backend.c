@@ -17,17 +17,12 @@ static void on_attached(void *ctx)
 
 static int on_message(void *ctx, struct vu_exchange *x)
 {
-	return vu_message_of(x->msg->request)->handle(ctx, x);
+	return vu_message_act(ctx, x);
 }
 
 static void on_refused(void *ctx, const struct vu_msg *m)
 {
-	const struct vu_message *row = vu_message_of(m->request);
-	struct vu_dev *d = ctx;
-
-	if (!row->refused || !row->refused(d, m))
-		zv_log_limited(&d->log, ZV_LOG_WARN, "%s: rte_vhost refused %s", d->path,
-			       vu_request_name(m->request));
+	vu_message_refused(ctx, m);
 }
 
 static void on_gone(void *ctx)

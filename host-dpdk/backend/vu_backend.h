@@ -5,7 +5,7 @@
  * Theory of operation
  * -------------------
  *	vu_server    sockets and connections of all devices (vu_conn, vu_stream, vu_rules)
- *	vu_messages  what each message must look like, and what it means for the device
+ *	vu_messages  what each message means for the device; vu_rules: what it must look like
  *	vu_device    the device's memory and rings, pairs up and down
  *	vu_rte       features: rte_vhost, behind a private socket
  *

@@ -63,7 +63,7 @@ static void answer(struct vu_conn *c, struct vu_msg *m)
 /* The end of a message that has no answer of its own: @ret 0 or -errno. */
 static void acknowledge(struct vu_conn *c, int ret)
 {
-	const struct vu_message *row = vu_message_of(c->in.msg.request);
+	const struct vu_rule *row = vu_rule_of(c->in.msg.request);
 	bool wants = c->in.msg.flags & VU_FLAG_NEED_REPLY && !(row && row->answered);
 	struct vu_msg m = {.request = c->in.msg.request, .size = sizeof(m.payload.u64)};
 
@@ -149,7 +149,7 @@ static void link_ready(struct vu_source *s, uint32_t events)
 	m = c->back.msg;
 	vu_reader_next(&c->back);
 	vu_rewatch(&c->sock, EPOLLIN);
-	if (vu_message_of(m.request)->answered) {
+	if (vu_rule_of(m.request)->answered) {
 		act(c, &m);
 	} else if (m.payload.u64 == 0) { /* accepted */
 		act(c, NULL);
@@ -205,7 +205,7 @@ static void handle(struct vu_conn *c)
 		acknowledge(c, -EPROTO);
 		return;
 	}
-	if (!vu_message_of(c->in.msg.request)->to_rte) {
+	if (!vu_rule_of(c->in.msg.request)->to_rte) {
 		act(c, NULL);
 		return;
 	}

@@ -9,7 +9,7 @@
 
 #include "iotlb.h"
 #include "proto/vsock_device.h"
-#include "vu_backend.h"
+#include "vhost_pair.h"
 #include "vu_server.h"
 
 /*

@@ -1,6 +1,149 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "vu_rules.h"
 
+/* ---- configuration space, translations ---- */
+
+/* [start, start + size) is not empty and does not run past 2^64. */
+static bool range_ok(uint64_t start, uint64_t size)
+{
+	return size != 0 && size - 1 <= UINT64_MAX - start;
+}
+
+static const char *check_config(const struct vu_msg *m, uint64_t mem_max)
+{
+	const struct vu_config_space *c = &m->payload.config;
+
+	(void)mem_max;
+	if (c->size != m->size - VU_CONFIG_HEAD || c->offset > VU_CONFIG_SIZE - c->size)
+		return "it reaches beyond the configuration space";
+	return NULL;
+}
+
+static const char *check_iotlb(const struct vu_msg *m, uint64_t mem_max)
+{
+	const struct vu_iotlb *t = &m->payload.iotlb;
+
+	(void)mem_max;
+	if (t->type != VU_IOTLB_UPDATE && t->type != VU_IOTLB_INVALIDATE)
+		return "it neither tells a translation nor takes one back";
+	return range_ok(t->iova, t->size) &&
+			       (t->type == VU_IOTLB_INVALIDATE || range_ok(t->uva, t->size))
+		       ? NULL
+		       : "it is empty, or runs past the end of the address space";
+}
+
+static unsigned one_fd(const struct vu_msg *m)
+{
+	(void)m;
+	return 1;
+}
+
+/* ---- memory ---- */
+
+static const char *check_table(const struct vu_msg *m, uint64_t mem_max)
+{
+	const struct vu_mem_table *t = &m->payload.mem;
+	uint64_t left = mem_max;
+
+	if (t->nregions == 0 || t->nregions > VU_REGIONS)
+		return "it has no region, or more than 8";
+	if (m->size != VU_TABLE_HEAD + t->nregions * sizeof(struct vu_region))
+		return "its size does not fit its number of regions";
+	for (uint32_t i = 0; i < t->nregions; i++) {
+		uint64_t size = t->region[i].size, off = t->region[i].offset;
+
+		if (!range_ok(t->region[i].gpa, size) || !range_ok(t->region[i].uva, size))
+			return "a region is empty, or runs past the end of the address space";
+		if (off > INT64_MAX || size > INT64_MAX - off)
+			return "a region lies beyond the end of any file";
+		if (size > left)
+			return "its regions have more bytes than one guest may have";
+		left -= size;
+	}
+	return NULL;
+}
+
+static unsigned region_fds(const struct vu_msg *m)
+{
+	return m->payload.mem.nregions;
+}
+
+/* ---- rings ---- */
+
+static uint32_t vq_of_state(const struct vu_msg *m)
+{
+	return m->payload.state.index;
+}
+
+static uint32_t vq_of_addr(const struct vu_msg *m)
+{
+	return m->payload.addr.index;
+}
+
+static uint32_t vq_of_u64(const struct vu_msg *m)
+{
+	return (uint32_t)(m->payload.u64 & VU_VRING_INDEX);
+}
+
+static unsigned event_fds(const struct vu_msg *m)
+{
+	return m->payload.u64 & VU_VRING_NO_FD ? 0 : 1;
+}
+
+static const char *check_num(const struct vu_msg *m, uint64_t mem_max)
+{
+	uint32_t num = m->payload.state.num;
+
+	(void)mem_max;
+	return num == 0 || num > VU_VRING_SIZE_MAX || num & (num - 1)
+		       ? "a ring's size is a power of two up to 32768"
+		       : NULL;
+}
+
+static const char *check_base(const struct vu_msg *m, uint64_t mem_max)
+{
+	(void)mem_max;
+	return m->payload.state.num > UINT16_MAX ? "an index of a split ring has 16 bits" : NULL;
+}
+
+static const char *check_enable(const struct vu_msg *m, uint64_t mem_max)
+{
+	(void)mem_max;
+	return m->payload.state.num > 1 ? "a ring is enabled by 1 and disabled by 0" : NULL;
+}
+
+/* ---- the table ---- */
+
+#define BYTES(min, max) .size_min = (min), .size_max = (max)
+#define EXACTLY(type)	BYTES(sizeof(type), sizeof(type))
+#define TO_RTE		.to_rte = true
+#define ANSWERED	.answered = true
+#define NO_PAYLOAD	BYTES(0, 0)
+#define U64		EXACTLY(uint64_t)
+#define STATE		EXACTLY(struct vu_vring_state), .vq = vq_of_state
+#define ADDR		EXACTLY(struct vu_vring_addr), .vq = vq_of_addr
+#define EVENT		U64, .vq = vq_of_u64, .nfds = event_fds
+#define ONE_FD		.nfds = one_fd
+#define CONFIG		BYTES(VU_CONFIG_HEAD, sizeof(struct vu_config_space)), .check = check_config
+#define IOTLB		EXACTLY(struct vu_iotlb), .check = check_iotlb
+#define CHECK(function) .check = (function)
+#define TABLE                                                                                      \
+	BYTES(VU_TABLE_HEAD + sizeof(struct vu_region), sizeof(struct vu_mem_table)),              \
+		.nfds = region_fds, .check = check_table
+
+#define RULE(request, handler, ...) [VU_##request] = {.taken = true, __VA_ARGS__},
+static const struct vu_rule rules[] = {VU_MESSAGES(RULE)};
+#undef RULE
+
+const struct vu_rule *vu_rule_of(uint32_t request)
+{
+	if (request >= sizeof(rules) / sizeof(rules[0]) || !rules[request].taken)
+		return NULL;
+	return &rules[request];
+}
+
+/* ---- checks ---- */
+
 const char *vu_head_refused(const struct vu_msg *m)
 {
 	if ((m->flags & VU_FLAG_VERSION) != VU_VERSION)
@@ -19,7 +162,7 @@ const char *vu_answer_refused(const struct vu_msg *m)
 
 const char *vu_msg_refused(const struct vu_msg *m, unsigned nfds, unsigned nrings, uint64_t mem_max)
 {
-	const struct vu_message *row = vu_message_of(m->request);
+	const struct vu_rule *row = vu_rule_of(m->request);
 	const char *why = vu_head_refused(m);
 	unsigned wanted;
 

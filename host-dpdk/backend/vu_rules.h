@@ -1,14 +1,63 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Checks of vhost-user messages. A message of a frontend is checked whole, with the descriptors
- * that came with it, against its row of vu_messages.h, before anybody acts on it. Pure logic, so
- * that unit tests and the fuzzer can call it without a device. What the descriptors are is looked
- * at when they are used (fd_check.h).
+ * The vhost-user messages that a vsock device takes, one row each, and what each must look like. A
+ * message of a frontend is checked whole, with the descriptors that came with it, before anybody
+ * acts on it. Pure logic, which unit tests and the fuzzer link without a device: what is done is in
+ * vu_messages.c, by the handler that the row names. What the descriptors are is looked at when they
+ * are used (fd_check.h).
  */
 #ifndef ZV_VU_RULES_H
 #define ZV_VU_RULES_H
 
-#include "vu_messages.h"
+#include "proto/vhost_user.h"
+
+#include <stdbool.h>
+
+/*
+ * X(request, handler, what it looks like): a new message is a row here and the handler, static in
+ * vu_messages.c. What it looks like: members of struct vu_rule, by the words that vu_rules.c
+ * defines. TO_RTE: rte_vhost keeps this part of the protocol's state, and is asked first.
+ *
+ * What has no row is refused. The requests that are missing were never offered (no protocol feature
+ * for them), and some of them would hand a frontend more than a vsock device has to give:
+ * POSTCOPY_ADVISE a userfaultfd over this whole process, GET_INFLIGHT_FD memory without a bound.
+ */
+#define VU_MESSAGES(X)                                                                             \
+	X(GET_FEATURES, get_features, NO_PAYLOAD, TO_RTE, ANSWERED)                                \
+	X(SET_FEATURES, set_features, U64, TO_RTE)                                                 \
+	X(GET_PROTOCOL_FEATURES, rte_only, NO_PAYLOAD, TO_RTE, ANSWERED)                           \
+	X(SET_PROTOCOL_FEATURES, rte_only, U64, TO_RTE)                                            \
+	X(SET_OWNER, rte_only, NO_PAYLOAD, TO_RTE)                                                 \
+	X(RESET_OWNER, reset_owner, NO_PAYLOAD, TO_RTE)                                            \
+	X(SET_MEM_TABLE, vu_take_table, TABLE)                                                     \
+	X(SET_VRING_NUM, set_vring_num, STATE, CHECK(check_num))                                   \
+	X(SET_VRING_ADDR, set_vring_addr, ADDR)                                                    \
+	X(SET_VRING_BASE, set_vring_base, STATE, CHECK(check_base))                                \
+	X(GET_VRING_BASE, get_vring_base, STATE, ANSWERED)                                         \
+	X(SET_VRING_KICK, set_vring_kick, EVENT)                                                   \
+	X(SET_VRING_CALL, set_vring_call, EVENT)                                                   \
+	X(SET_VRING_ERR, ignore, EVENT)                                                            \
+	X(SET_VRING_ENABLE, set_vring_enable, STATE, CHECK(check_enable))                          \
+	X(GET_QUEUE_NUM, get_queue_num, NO_PAYLOAD, ANSWERED)                                      \
+	X(SET_BACKEND_REQ_FD, set_backend_req_fd, NO_PAYLOAD, ONE_FD)                              \
+	X(IOTLB_MSG, iotlb_msg, IOTLB)                                                             \
+	X(GET_CONFIG, get_config, CONFIG, ANSWERED)                                                \
+	X(SET_CONFIG, ignore, CONFIG)
+
+/* A row. Its functions may rely on the size of the payload. */
+struct vu_rule {
+	bool taken;				  /* in every row */
+	uint16_t size_min, size_max;		  /* of the payload, bytes */
+	uint32_t (*vq)(const struct vu_msg *m);	  /* virtqueue that it names; NULL: none */
+	unsigned (*nfds)(const struct vu_msg *m); /* descriptors that belong to it; NULL: none */
+	/* What else must hold: NULL, or why it is refused. @mem_max as in vu_msg_refused(). */
+	const char *(*check)(const struct vu_msg *m, uint64_t mem_max);
+	bool to_rte;   /* rte_vhost is asked first (vu_rte.h) */
+	bool answered; /* always, not only when it wants a reply */
+};
+
+/* The row of @request, or NULL: a vsock device does not take it. */
+const struct vu_rule *vu_rule_of(uint32_t request);
 
 /*
  * The header alone may be refused, before the payload has come. NULL, which promises that the

@@ -39,7 +39,7 @@ static void check_table(const struct vu_msg *m, unsigned nfds, uint64_t mem_max)
 
 static void check_passed(const struct vu_msg *m, unsigned nfds, unsigned nrings, uint64_t mem_max)
 {
-	const struct vu_message *r = vu_message_of(m->request);
+	const struct vu_rule *r = vu_rule_of(m->request);
 
 	FZ_CHECK(r && m->size >= r->size_min && m->size <= r->size_max);
 	FZ_CHECK(m->size <= sizeof(m->payload) && nfds <= VU_MSG_FDS);

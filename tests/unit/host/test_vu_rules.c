@@ -105,7 +105,7 @@ static void requests_of_other_devices_are_refused(void **unused)
 	for (uint32_t request = 0; request < 70; request++) {
 		struct vu_msg m = message(request, 0);
 
-		if (!vu_message_of(request))
+		if (!vu_rule_of(request))
 			refused(&m, 0, "no such request");
 	}
 	for (uint32_t request = 31; request; request <<= 1) {
@@ -113,9 +113,9 @@ static void requests_of_other_devices_are_refused(void **unused)
 
 		refused(&m, 0, "no such request");
 	}
-	assert_null(vu_message_of(6));	/* SET_LOG_BASE */
-	assert_null(vu_message_of(28)); /* POSTCOPY_ADVISE: a userfaultfd over this process */
-	assert_null(vu_message_of(31)); /* GET_INFLIGHT_FD: memory without a bound */
+	assert_null(vu_rule_of(6));  /* SET_LOG_BASE */
+	assert_null(vu_rule_of(28)); /* POSTCOPY_ADVISE: a userfaultfd over this process */
+	assert_null(vu_rule_of(31)); /* GET_INFLIGHT_FD: memory without a bound */
 }
 
 static void the_header_must_be_that_of_a_request(void **unused)
@@ -140,7 +140,7 @@ static void no_payload_is_larger_than_a_message(void **unused)
 {
 	(void)unused;
 	for (uint32_t request = 0; request < 256; request++) {
-		const struct vu_message *r = vu_message_of(request);
+		const struct vu_rule *r = vu_rule_of(request);
 
 		if (!r)
 			continue;

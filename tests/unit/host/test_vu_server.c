@@ -44,7 +44,7 @@ static void *serve_link(void *arg)
 	while (recv(fd, &m, 12, MSG_WAITALL) == 12) {
 		if (m.size && recv(fd, &m.payload, m.size, MSG_WAITALL) != (ssize_t)m.size)
 			break;
-		if (vu_message_of(m.request)->answered)
+		if (vu_rule_of(m.request)->answered)
 			m.payload.u64 = FEATURES;
 		else
 			m.payload.u64 = m.request == VU_SET_FEATURES && m.payload.u64 == REFUSED;
@@ -100,7 +100,7 @@ static void on_attached(void *ctx)
 
 static int on_message(void *ctx, struct vu_exchange *x)
 {
-	const struct vu_message *row = vu_message_of(x->msg->request);
+	const struct vu_rule *row = vu_rule_of(x->msg->request);
 	struct device *d = ctx;
 
 	if (row->to_rte && x->answer.size) /* what the link said */
