@@ -22,10 +22,10 @@
 struct vfio_iommu {
 	struct vfio_iommu *next; /* of those that are open */
 	unsigned refs;
-	int group;     /* number; -1: iommufd */
+	int group;     /* number; -1: not in the list yet */
 	int fd;	       /* of the container, or /dev/iommu */
 	int group_fd;  /* -1: iommufd */
-	uint32_t ioas; /* iommufd: its address space */
+	uint32_t ioas; /* iommufd: its address space; 0: none yet */
 	uint64_t next_iova;
 	uint64_t last_iova; /* of the range that next_iova lies in */
 };
@@ -97,7 +97,9 @@ static int group_fail(const struct pci_info *i, int err, const char *path)
 {
 	const char *mend = "";
 
-	if (err == -ENOENT)
+	if (err == -ENOENT && strcmp(path, "/dev/iommu") == 0)
+		mend = "; load the module iommufd";
+	else if (err == -ENOENT)
 		mend = "; load the module vfio-pci (zv-bind bind does)";
 	else if (err == -EACCES || err == -EPERM)
 		mend = "; run as root, or let root give the file to you with chown";
@@ -177,7 +179,7 @@ static int iommufd_ranges(struct vfio_iommu *m)
 	return 0;
 }
 
-/* The device's descriptor, bound to a new address space, or -errno with zv_err() text. */
+/* The device's descriptor, bound to the address space of its group, or -errno with text. */
 static int cdev_device(struct vfio_iommu *m, const struct pci_info *i)
 {
 	struct zv_iommu_ioas_alloc alloc = {.size = sizeof(alloc)};
@@ -186,7 +188,8 @@ static int cdev_device(struct vfio_iommu *m, const struct pci_info *i)
 	char path[64];
 	int fd, ret;
 
-	m->fd = open("/dev/iommu", O_RDWR | O_CLOEXEC);
+	if (m->fd < 0)
+		m->fd = open("/dev/iommu", O_RDWR | O_CLOEXEC);
 	if (m->fd < 0)
 		return group_fail(i, -errno, "/dev/iommu");
 	(void)snprintf(path, sizeof(path), "/dev/vfio/devices/vfio%d", i->vfio_cdev);
@@ -195,16 +198,16 @@ static int cdev_device(struct vfio_iommu *m, const struct pci_info *i)
 		return group_fail(i, -errno, path);
 	bind.iommufd = m->fd;
 	if (ioctl(fd, ZV_VFIO_DEVICE_BIND_IOMMUFD, &bind) < 0 ||
-	    ioctl(m->fd, ZV_IOMMU_IOAS_ALLOC, &alloc) < 0) {
+	    (!m->ioas && ioctl(m->fd, ZV_IOMMU_IOAS_ALLOC, &alloc) < 0)) {
 		ret = group_fail(i, -errno, path);
 		goto fail;
 	}
-	m->ioas = attach.pt_id = alloc.out_ioas_id;
+	m->ioas = attach.pt_id = m->ioas ? m->ioas : alloc.out_ioas_id;
 	if (ioctl(fd, ZV_VFIO_DEVICE_ATTACH_IOMMUFD_PT, &attach) < 0) {
 		ret = group_fail(i, -errno, path);
 		goto fail;
 	}
-	ret = iommufd_ranges(m);
+	ret = m->next_iova ? 0 : iommufd_ranges(m);
 	if (ret == 0)
 		return fd;
 	ret = group_fail(i, ret, "/dev/iommu");
@@ -244,7 +247,7 @@ static bool has_groups(const struct pci_info *i)
 static int open_locked(struct vfio_iommu **out, int *device_fd, const struct pci_info *i)
 {
 	bool cdev = i->vfio_cdev >= 0 && !has_groups(i);
-	struct vfio_iommu *m = cdev ? NULL : find(i->iommu_group);
+	struct vfio_iommu *m = find(i->iommu_group);
 	bool fresh = !m;
 	int fd, ret = 0;
 
@@ -262,7 +265,7 @@ static int open_locked(struct vfio_iommu **out, int *device_fd, const struct pci
 			free_iommu(m);
 		return fd;
 	}
-	if (fresh && !cdev) {
+	if (fresh) {
 		m->group = i->iommu_group;
 		m->next = open_groups;
 		open_groups = m;

@@ -3,9 +3,10 @@
  * The IOMMU behind VFIO devices: who translates for a device, and what is mapped.
  *
  * Two interfaces of the kernel do the same. The older one has a container (one address space) with
- * groups of devices that an IOMMU cannot tell apart; a group can be opened once, so the devices of
- * a group share what this module keeps of it. The newer one (iommufd, Linux 6.2 on; a character
- * device for each VFIO device, 6.6 on) is used where the kernel has no groups.
+ * groups of devices that an IOMMU cannot tell apart; a group can be opened once and has one address
+ * space, so the devices of a group share what this module keeps of it. The newer one (iommufd,
+ * Linux 6.2 on; a character device for each VFIO device, 6.6 on) is used where the kernel has no
+ * groups.
  */
 #ifndef ZV_VFIO_IOMMU_H
 #define ZV_VFIO_IOMMU_H
