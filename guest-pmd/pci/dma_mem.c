@@ -239,6 +239,9 @@ static int make_physical(struct dma_mem *m, struct guest_part *parts, unsigned n
 				      "as root, "
 				      "or give the VM's device iommu_platform=on and use vfio",
 				      d->how->scheme, d->info.bdf);
+		if (ret == -EMFILE || ret == -ENFILE || ret == -EIO)
+			return zv_err(ret, "%s:%s: cannot set rings and buffers up: %s",
+				      d->how->scheme, d->info.bdf, zv_strerror(ret));
 		if (ret)
 			return no_hugepages(d, ret, least);
 		if (dma_place(m->run, m->nruns, parts, n, m->addr, &need))

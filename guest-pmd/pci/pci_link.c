@@ -212,7 +212,7 @@ static void link_disconnect(struct guest_dev *g)
 	if (l->pci.fd < 0)
 		return;
 	/* A device that does not finish its reset is left without a way to our memory at close. */
-	(void)virtio_pci_reset(&l->virtio);
+	(void)virtio_pci_stop(&l->virtio); /* whose failure would hide why */
 }
 
 static int link_read_cid(struct guest_dev *g)
@@ -254,7 +254,7 @@ static const char *give_back(struct pci_link *l, const char *why)
 {
 	l->connected = false;
 	/* Another device of its IOMMU group may keep the translations of our memory alive. */
-	(void)virtio_pci_reset(&l->virtio);
+	(void)virtio_pci_stop(&l->virtio);
 	dma_mem_unmap(&l->dma);
 	pci_dev_detach(&l->pci);
 	return why;

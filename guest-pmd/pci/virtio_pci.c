@@ -64,18 +64,32 @@ static void add_status(struct virtio_pci *v, uint8_t bits)
 	v->common->device_status = v->common->device_status | bits;
 }
 
-int virtio_pci_reset(struct virtio_pci *v)
+int virtio_pci_stop(struct virtio_pci *v)
 {
 	const struct timespec ms = {.tv_nsec = 1000000};
 
 	v->common->device_status = 0;
-	for (unsigned t = 0; v->common->device_status != 0; t++) {
-		if (v->common->device_status == STATUS_GONE)
-			return err_text(v, -ENODEV, "the device has been unplugged");
+	for (unsigned t = 0;; t++) {
+		uint8_t status = v->common->device_status;
+
+		if (status == 0)
+			return 0;
+		if (status == STATUS_GONE)
+			return -ENODEV;
 		if (t == RESET_MS)
-			return err_text(v, -ETIMEDOUT, "the device does not finish its reset");
+			return -ETIMEDOUT;
 		(void)nanosleep(&ms, NULL);
 	}
+}
+
+int virtio_pci_reset(struct virtio_pci *v)
+{
+	int ret = virtio_pci_stop(v);
+
+	if (ret)
+		return err_text(v, ret,
+				ret == -ENODEV ? "the device has been unplugged"
+					       : "the device does not finish its reset");
 	add_status(v, VIRTIO_CONFIG_S_ACKNOWLEDGE);
 	add_status(v, VIRTIO_CONFIG_S_DRIVER);
 	return 0;

@@ -36,6 +36,8 @@ struct virtio_pci_queue {
 
 /* Finds and maps the device's structures. */
 int virtio_pci_init(struct virtio_pci *v, struct pci_dev *pci);
+/* Resets the device and waits until it is, for the end of its use. 0; -errno as below, no text. */
+int virtio_pci_stop(struct virtio_pci *v);
 /* Resets the device and waits until it is. -ETIMEDOUT, -ENODEV (it has been unplugged). */
 int virtio_pci_reset(struct virtio_pci *v);
 /* After a reset: ACKNOWLEDGE and DRIVER are set; what the device offers. */
