@@ -75,7 +75,8 @@ struct pci_access {
 	 * which also empties *fd. The descriptor belongs to @d. 0 or -errno, no text.
 	 */
 	int (*intx_set)(struct pci_dev *d, int *fd);
-	void (*intx_ack)(struct pci_dev *d);
+	/* 0; -errno: the kernel has taken the device away. */
+	int (*intx_ack)(struct pci_dev *d);
 	/* Readable when the kernel wants the device back (it is being unplugged). -1: never. */
 	int (*removal_fd)(struct pci_dev *d);
 };

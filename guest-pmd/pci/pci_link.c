@@ -35,6 +35,8 @@ static int negotiate(struct pci_link *l)
 	if (l->pci.fd < 0)
 		return link_err(l, -ENODEV, "the device has been unplugged");
 	ret = virtio_pci_reset(&l->virtio);
+	if (ret == 0)
+		ret = pci_dev_start_dma(&l->pci);
 	if (ret)
 		return ret;
 	offered = virtio_pci_features(&l->virtio);
@@ -235,20 +237,6 @@ static void wake_all(struct pci_link *l)
 	eventfd_signal(l->g.ev.call_fd);
 }
 
-static void on_irq(struct pci_link *l)
-{
-	uint64_t count;
-
-	if (l->irq == PCI_IRQ_INTX) {
-		/* Lowers the line, before it is unmasked. */
-		(void)virtio_pci_isr(&l->virtio);
-		l->pci.how->intx_ack(&l->pci);
-	} else if (read(l->irq_fd, &count, sizeof(count)) < 0) {
-		return;
-	}
-	wake_all(l);
-}
-
 /* The device goes back to the kernel, and cannot be had again. */
 static const char *give_back(struct pci_link *l, const char *why)
 {
@@ -258,6 +246,22 @@ static const char *give_back(struct pci_link *l, const char *why)
 	dma_mem_unmap(&l->dma);
 	pci_dev_detach(&l->pci);
 	return why;
+}
+
+static const char *on_irq(struct pci_link *l)
+{
+	uint64_t count;
+
+	if (l->irq == PCI_IRQ_INTX) {
+		/* Lowers the line, before it is unmasked. */
+		(void)virtio_pci_isr(&l->virtio);
+		if (l->pci.how->intx_ack(&l->pci))
+			return give_back(l, "the device has been unplugged");
+	} else if (read(l->irq_fd, &count, sizeof(count)) < 0) {
+		return NULL;
+	}
+	wake_all(l);
+	return NULL;
 }
 
 static const char *on_timer(struct pci_link *l)
@@ -272,7 +276,7 @@ static const char *on_timer(struct pci_link *l)
 	case 0:
 		return NULL;
 	case -EIO:
-		return "the device asks for a reset";
+		return "the device asks for a reset, or has been reset";
 	default:
 		return give_back(l, "the device has been unplugged");
 	}
@@ -294,7 +298,7 @@ static const char *link_lost(struct guest_dev *g)
 		if (ev[i].data.fd == l->timer_fd)
 			why = on_timer(l);
 		else if (ev[i].data.fd == l->irq_fd)
-			on_irq(l);
+			why = on_irq(l);
 		else
 			why = give_back(l,
 					"the kernel wants the device back (it is being unplugged)");
@@ -345,8 +349,6 @@ int pci_link_init(struct pci_link *l, const struct pci_access *how, const char *
 	ret = virtio_pci_init(&l->virtio, &l->pci);
 	if (ret == 0)
 		ret = negotiate(l);
-	if (ret == 0)
-		ret = pci_dev_start_dma(&l->pci);
 	if (ret == 0) {
 		l->epfd = epoll_create1(EPOLL_CLOEXEC);
 		l->timer_fd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);

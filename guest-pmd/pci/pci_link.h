@@ -18,9 +18,10 @@
  * pairs. Without any interrupt it wakes them every PCI_NAP_MS, which bounds how long a sleep can
  * last. A queue that polls needs none of it.
  *
- * The loss of a device has three signs: the kernel asks for it back (it is being unplugged), its
- * registers read as ones, or its status asks for a reset. The first two end it: its file is closed,
- * so that an unplug is not held up. The third is mended by a reset.
+ * The loss of a device has three signs: the kernel asks for it back or has taken it (it is being
+ * unplugged), its registers read as ones, or its status asks for a reset or is that of a device
+ * that was reset. The first two end it: its file is closed, so that an unplug is not held up. The
+ * third is mended by a reset.
  */
 #ifndef ZV_PCI_LINK_H
 #define ZV_PCI_LINK_H

@@ -199,26 +199,26 @@ static int uio_msix_set(struct pci_dev *d, const int *eventfds, unsigned n)
 	return n ? -EOPNOTSUPP : 0;
 }
 
-static void uio_intx_ack(struct pci_dev *d)
+static int uio_intx_ack(struct pci_dev *d)
 {
 	uint16_t command;
 	uint32_t count;
+	int ret;
 
-	/* EAGAIN: no interrupt has come. */
+	/* EAGAIN: no interrupt has come. EIO: the device has gone; d->fd is readable for ever. */
 	if (read(d->fd, &count, sizeof(count)) < 0 && errno != EAGAIN)
-		return;
-	if (uio_config(d, false, PCI_COMMAND, &command, sizeof(command)) == 0 &&
-	    (command & PCI_COMMAND_INTX_DISABLE)) {
-		command &= (uint16_t)~PCI_COMMAND_INTX_DISABLE;
-		(void)uio_config(d, true, PCI_COMMAND, &command, sizeof(command));
-	}
+		return -errno;
+	ret = uio_config(d, false, PCI_COMMAND, &command, sizeof(command));
+	if (ret < 0 || !(command & PCI_COMMAND_INTX_DISABLE))
+		return ret;
+	command &= (uint16_t)~PCI_COMMAND_INTX_DISABLE;
+	return uio_config(d, true, PCI_COMMAND, &command, sizeof(command));
 }
 
 static int uio_intx_set(struct pci_dev *d, int *fd)
 {
 	*fd = d->fd;
-	uio_intx_ack(d);
-	return 0;
+	return uio_intx_ack(d);
 }
 
 static int uio_removal_fd(struct pci_dev *d)

@@ -185,20 +185,20 @@ static int vfio_msix_set(struct pci_dev *d, const int *eventfds, unsigned n)
 			n);
 }
 
-static void vfio_intx_ack(struct pci_dev *d)
+static int vfio_intx_ack(struct pci_dev *d)
 {
 	const struct vfio_priv *p = d->mine;
 	uint64_t count;
 
 	if (p->intx_fd < 0 || (read(p->intx_fd, &count, sizeof(count)) < 0 && errno != EAGAIN))
-		return;
+		return 0;
 	/* The kernel has masked the line when it was raised. */
 	struct vfio_irq_set set = {.argsz = sizeof(set),
 				   .flags = VFIO_IRQ_SET_DATA_NONE | VFIO_IRQ_SET_ACTION_UNMASK,
 				   .index = VFIO_PCI_INTX_IRQ_INDEX,
 				   .count = 1};
 
-	(void)ioctl(d->fd, VFIO_DEVICE_SET_IRQS, &set);
+	return ioctl(d->fd, VFIO_DEVICE_SET_IRQS, &set) < 0 ? -errno : 0;
 }
 
 static int vfio_intx_set(struct pci_dev *d, int *fd)

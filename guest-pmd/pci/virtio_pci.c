@@ -195,7 +195,8 @@ int virtio_pci_check(struct virtio_pci *v)
 
 	if (status == STATUS_GONE)
 		return -ENODEV;
-	return status & VIRTIO_CONFIG_S_NEEDS_RESET ? -EIO : 0;
+	return status & VIRTIO_CONFIG_S_NEEDS_RESET || !(status & VIRTIO_CONFIG_S_DRIVER_OK) ? -EIO
+											     : 0;
 }
 
 uint8_t virtio_pci_isr(struct virtio_pci *v)

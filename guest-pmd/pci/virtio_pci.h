@@ -59,7 +59,10 @@ int virtio_pci_config_vector(struct virtio_pci *v, uint16_t vector);
 void virtio_pci_driver_ok(struct virtio_pci *v);
 /* The driver gives up: FAILED. */
 void virtio_pci_failed(struct virtio_pci *v);
-/* 0 all is well; -ENODEV it has been unplugged; -EIO it asks for a reset. No text. */
+/*
+ * After virtio_pci_driver_ok(): 0 all is well; -ENODEV it has been unplugged; -EIO it asks for a
+ * reset, or somebody else has reset it. No text.
+ */
 int virtio_pci_check(struct virtio_pci *v);
 /* Reads, and thereby clears, the reasons of an INTx interrupt. */
 uint8_t virtio_pci_isr(struct virtio_pci *v);

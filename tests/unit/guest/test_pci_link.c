@@ -4,6 +4,7 @@
 #include "pci/pci_transport.h"
 
 #include <errno.h>
+#include <linux/virtio_config.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdlib.h>
@@ -19,12 +20,14 @@ struct fake {
 	struct pci_link l;
 	struct virtio_pci_common_cfg common;
 	uint16_t doorbells[8];
+	uint8_t isr[1];
 	struct vsock_pair *pair;
 	int removal;
 	unsigned vectors; /* that the kernel has left */
 	int msix_error;
 	unsigned msix_calls, unmapped;
 	bool closed, unmapped_late;
+	int intx_error;
 };
 
 static struct fake f;
@@ -53,6 +56,12 @@ static int fake_msix_set(struct pci_dev *d, const int *eventfds, unsigned n)
 	return f.msix_error ? f.msix_error : n > f.vectors ? -ENOSPC : 0;
 }
 
+static int fake_intx_ack(struct pci_dev *d)
+{
+	(void)d;
+	return f.intx_error;
+}
+
 static void fake_dma_unmap(struct pci_dev *d, uint64_t len, struct iova at)
 {
 	(void)d;
@@ -68,13 +77,19 @@ static const struct pci_access fake_access = {
 	.close = fake_close,
 	.config = fake_config,
 	.msix_set = fake_msix_set,
+	.intx_ack = fake_intx_ack,
 	.dma_unmap = fake_dma_unmap,
 };
 
+static int watch(int fd)
+{
+	struct epoll_event ev = {.events = EPOLLIN, .data.fd = fd};
+
+	return epoll_ctl(f.l.epfd, EPOLL_CTL_ADD, fd, &ev);
+}
+
 static int setup(void **state)
 {
-	struct epoll_event ev = {.events = EPOLLIN};
-
 	(void)state;
 	memset(&f, 0, sizeof(f));
 	f.pair = aligned_alloc(SHM_CACHE_LINE, sizeof(*f.pair));
@@ -83,7 +98,7 @@ static int setup(void **state)
 	memset(f.pair, 0, sizeof(*f.pair));
 	f.pair->call_fd = eventfd(0, EFD_NONBLOCK);
 	f.l.g.ev.call_fd = eventfd(0, EFD_NONBLOCK);
-	f.removal = ev.data.fd = eventfd(0, EFD_NONBLOCK);
+	f.removal = eventfd(0, EFD_NONBLOCK);
 	f.l.irq_fd = -1;
 	f.l.timer_fd = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK);
 	f.l.epfd = epoll_create1(0);
@@ -97,10 +112,11 @@ static int setup(void **state)
 	f.l.virtio = (struct virtio_pci){
 		.pci = &f.l.pci,
 		.common = &f.common,
+		.isr = f.isr,
 		.notify = (uint8_t *)f.doorbells,
 		.caps = {.notify = {.length = sizeof(f.doorbells)}, .notify_multiplier = 4},
 	};
-	return epoll_ctl(f.l.epfd, EPOLL_CTL_ADD, f.removal, &ev);
+	return watch(f.removal) || watch(f.l.timer_fd);
 }
 
 static int teardown(void **state)
@@ -210,6 +226,46 @@ static void options_are_checked_before_they_are_fitted(void **state)
 	assert_int_equal(uio_transport_ops.open(&d, "ffff:ff:1f.7", &o), -EINVAL);
 }
 
+/* With uio an unplug shows in the interrupt's descriptor, which then stays readable. */
+static void line_of_a_device_that_has_gone(void **state)
+{
+	(void)state;
+	f.l.irq = PCI_IRQ_INTX;
+	f.l.irq_fd = eventfd(1, EFD_NONBLOCK);
+	assert_int_equal(watch(f.l.irq_fd), 0);
+	assert_null(pci_link_ops.lost(&f.l.g));
+	assert_false(f.closed);
+	f.intx_error = -EIO;
+	assert_non_null(strstr(pci_link_ops.lost(&f.l.g), "unplugged"));
+	assert_true(f.closed);
+	close(f.l.irq_fd);
+}
+
+static const char *tick(void)
+{
+	const struct itimerspec soon = {.it_value = {.tv_nsec = 1}};
+	struct epoll_event ev;
+
+	assert_int_equal(timerfd_settime(f.l.timer_fd, 0, &soon, NULL), 0);
+	assert_int_equal(epoll_wait(f.l.epfd, &ev, 1, 10000), 1);
+	return pci_link_ops.lost(&f.l.g);
+}
+
+static void status_is_looked_at(void **state)
+{
+	(void)state;
+	f.common.device_status = VIRTIO_CONFIG_S_DRIVER_OK;
+	assert_null(tick());
+	f.common.device_status |= VIRTIO_CONFIG_S_NEEDS_RESET;
+	assert_non_null(strstr(tick(), "reset"));
+	f.common.device_status = 0; /* by somebody else */
+	assert_non_null(strstr(tick(), "reset"));
+	assert_false(f.closed);
+	f.common.device_status = 0xff;
+	assert_non_null(strstr(tick(), "unplugged"));
+	assert_true(f.closed);
+}
+
 int main(void)
 {
 #define T(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
@@ -218,6 +274,8 @@ int main(void)
 		T(fewer_vectors_than_the_device_has),
 		T(interrupts_that_fail_say_why),
 		T(doorbells_stay_where_they_were),
+		T(line_of_a_device_that_has_gone),
+		T(status_is_looked_at),
 		T(memory_is_unmapped_before_the_device_goes),
 		cmocka_unit_test(options_are_checked_before_they_are_fitted),
 	};
