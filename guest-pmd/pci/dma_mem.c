@@ -22,14 +22,13 @@ static size_t align_up(size_t n, size_t to)
 	return (n + to - 1) & ~(to - 1);
 }
 
-static long free_hugepages(void)
+#define POOL PCI_SYSFS "/kernel/mm/hugepages/hugepages-2048kB/"
+
+static size_t read_size(const char *path)
 {
 	char text[32];
 
-	if (pci_read_text(PCI_SYSFS "/kernel/mm/hugepages/hugepages-2048kB/free_hugepages", text,
-			  sizeof(text)) <= 0)
-		return 0;
-	return atol(text);
+	return pci_read_text(path, text, sizeof(text)) > 0 ? strtoul(text, NULL, 10) : 0;
 }
 
 /* ---- pure logic ---- */
@@ -216,11 +215,14 @@ static int try_physical(struct dma_mem *m, size_t npages)
 
 static int no_hugepages(const struct pci_dev *d, int err, size_t need)
 {
+	size_t free = read_size(POOL "free_hugepages"), total = read_size(POOL "nr_hugepages");
+	size_t used = total > free ? total - free : 0; /* by others, or by our other devices */
+
 	return zv_err(
 		err,
-		"%s:%s: rings and buffers take %zu hugepages of 2 MiB, and %ld are free: reserve "
-		"them with: zv-bind hugepages %zu (or use smaller rings or buffers)",
-		d->how->scheme, d->info.bdf, need, free_hugepages(), need);
+		"%s:%s: rings and buffers take %zu hugepages of 2 MiB, and %zu are free: make the "
+		"pool larger with: zv-bind hugepages %zu (or use smaller rings or buffers)",
+		d->how->scheme, d->info.bdf, need, free, used + need);
 }
 
 static int make_physical(struct dma_mem *m, struct guest_part *parts, unsigned n, size_t total)
