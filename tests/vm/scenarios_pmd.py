@@ -234,3 +234,34 @@ def vfio_sleeps(bench):
     used = ticks() - before
     world.host_peer(vm, 'echo', ECHO, 1000)
     return f'{used / 5:.1f} % of the vCPU in 5 s'
+
+
+def unplugged(bench, how):
+    world = pmd_world(bench, None, how, shared=False)
+    vm = world.vms['pmd']
+    serve_host(world)
+    job = world.host_start(vm, 'echo', ECHO, 'forever')
+    until(lambda: world.connections() == 1, 'the connection')
+    bdf = vm.guest.run('zv-bind status').split()[0]
+    vm.guest.run(f'echo 1 >/sys/bus/pci/devices/{bdf}/remove')
+    until(lambda: vm.stats()['up'] == 0, 'the driver to see that its device has gone')
+    refused(vm, f'{how}:{bdf}', 'no such PCI device')
+    vm.app.quit()
+    vm.guest.run('echo 1 >/sys/bus/pci/rescan')
+    vm.start_app()
+    if job.wait() == 0:
+        raise Failure('the host program saw a good end')
+    until_quiet(world)
+    each_way(world)
+
+
+@scenario
+def vfio_unplugged(bench):
+    """The guest's kernel takes the device away under traffic: it has it at once, and the driver's process goes on."""
+    unplugged(bench, 'vfio')
+
+
+@scenario
+def uio_unplugged(bench):
+    """The same with uio."""
+    unplugged(bench, 'uio')
