@@ -8,6 +8,7 @@
 
 #include <errno.h>
 #include <pthread.h>
+#include <stdio.h>
 #include <string.h>
 
 #define MAX_REGISTERED 8
@@ -52,4 +53,29 @@ const struct transport_ops *zv_transport_find(const char *uri, const char **rest
 			found = registered[i];
 	pthread_mutex_unlock(&lock);
 	return found;
+}
+
+/* Appends one at buf + *at. */
+static void add_scheme(char *buf, size_t size, size_t *at, const struct transport_ops *ops)
+{
+	int n;
+
+	if (*at >= size)
+		return;
+	n = snprintf(buf + *at, size - *at, "%s%s:", *at ? ", " : "", ops->scheme);
+	*at += n > 0 ? (size_t)n : 0;
+}
+
+void zv_transport_schemes(char *buf, size_t size)
+{
+	size_t at = 0;
+
+	if (size)
+		buf[0] = '\0';
+	for (unsigned i = 0; zv_builtin_transports[i]; i++)
+		add_scheme(buf, size, &at, zv_builtin_transports[i]);
+	pthread_mutex_lock(&lock);
+	for (unsigned i = 0; i < nregistered; i++)
+		add_scheme(buf, size, &at, registered[i]);
+	pthread_mutex_unlock(&lock);
 }

@@ -209,6 +209,8 @@ struct transport_ops {
 int zv_transport_register(const struct transport_ops *ops);
 /* The transport for @uri; *rest points behind the scheme. NULL when there is none. */
 const struct transport_ops *zv_transport_find(const char *uri, const char **rest);
+/* Writes the known schemes, as "vhost-user:, vfio:", into @buf; cut off when there is no room. */
+void zv_transport_schemes(char *buf, size_t size);
 
 /* ---- error text and log (error.c) ---- */
 

@@ -135,7 +135,7 @@ struct zv_dev_info {
 	uint32_t queues_up; /* pairs whose rings run now */
 	uint64_t page_size; /* of the memory behind the rings and buffers; 0: the peer's, unknown */
 	enum zv_peer_kind peer;
-	const char *transport; /* "vhost-user", "host"; static storage */
+	const char *transport; /* scheme of the URI: "vhost-user", ...; static storage */
 };
 
 struct zv_conn_info {

@@ -97,6 +97,17 @@ static void dev_free(struct zv_dev *dev)
 	free(dev);
 }
 
+static int no_transport(const char *uri)
+{
+	char known[256];
+
+	zv_transport_schemes(known, sizeof(known));
+	return zv_err(-EPROTONOSUPPORT,
+		      "zv_open: no transport for '%s': known are %s (those of libzvsock-host "
+		      "after zv_host_init() only)",
+		      uri, known);
+}
+
 int zv_open(struct zv_dev **out, const char *uri, const struct zv_opts *opts)
 {
 	const struct transport_ops *ops;
@@ -109,10 +120,7 @@ int zv_open(struct zv_dev **out, const char *uri, const struct zv_opts *opts)
 	*out = NULL;
 	ops = zv_transport_find(uri, &rest);
 	if (!ops)
-		return zv_err(-EPROTONOSUPPORT,
-			      "zv_open: no transport for '%s': known are vhost-user:PATH "
-			      "and, after zv_host_init(), host:PATH,cid=N",
-			      uri);
+		return no_transport(uri);
 	dev = calloc(1, sizeof(*dev));
 	if (!dev)
 		return zv_err(-ENOMEM, "zv_open: out of memory");

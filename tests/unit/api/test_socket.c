@@ -420,6 +420,7 @@ static void test_open_errors_have_a_sentence(void **state)
 	(void)state;
 	assert_int_equal(zv_open(&dev, "nonsense:x", NULL), -EPROTONOSUPPORT);
 	assert_non_null(strstr(zv_error_text(), "nonsense"));
+	assert_non_null(strstr(zv_error_text(), "known are fakeguest:, fakehost: "));
 	assert_int_equal(zv_open(&dev, "fakeguest", NULL), -EPROTONOSUPPORT);
 	assert_int_equal(zv_open(&dev, "fakeguest:", &bad_ring), -EINVAL);
 	assert_non_null(strstr(zv_error_text(), "power of two"));
@@ -427,6 +428,24 @@ static void test_open_errors_have_a_sentence(void **state)
 	assert_non_null(strstr(zv_error_text(), "queues is 17"));
 	assert_int_equal(zv_open(&dev, NULL, NULL), -EINVAL);
 	assert_null(dev = NULL);
+}
+
+static void test_an_unknown_scheme_is_told_those_that_are_known(void **state)
+{
+	static const struct transport_ops added = {.scheme = "added"};
+	char known[40], cut[14];
+	struct zv_dev *dev;
+
+	(void)state;
+	assert_int_equal(zv_transport_register(&added), 0);
+	assert_int_equal(zv_open(&dev, "nonsense:x", NULL), -EPROTONOSUPPORT);
+	assert_non_null(strstr(zv_error_text(), "known are fakeguest:, fakehost:, added: "));
+	zv_transport_schemes(known, sizeof(known));
+	assert_string_equal(known, "fakeguest:, fakehost:, added:");
+	zv_transport_schemes(cut, sizeof(cut));
+	assert_string_equal(cut, "fakeguest:, f");
+	zv_transport_schemes(cut, 1);
+	assert_string_equal(cut, "");
 }
 
 static void test_events_rotate_over_connections(void **state)
@@ -478,6 +497,7 @@ int main(void)
 		T(test_hello_is_found_on_every_queue),
 		cmocka_unit_test(test_a_peer_cannot_flood_the_log),
 		cmocka_unit_test(test_open_errors_have_a_sentence),
+		cmocka_unit_test(test_an_unknown_scheme_is_told_those_that_are_known),
 		T(test_events_rotate_over_connections),
 	};
 
