@@ -31,6 +31,21 @@ _Static_assert(sizeof(struct virtio_vsock_hdr) == VSOCK_HDR_LEN, "wire header is
 /* The names of this header file: older <linux/virtio_vsock.h> lack some of them. */
 enum vsock_type { VSOCK_TYPE_STREAM = 1, VSOCK_TYPE_SEQPACKET = 2 };
 
+/*
+ * The types that a packet may have: number and name. The socket layer makes its table of
+ * descriptors (struct sock_type) of the same list, so no type passes vsock_hdr_check() without one.
+ */
+#define VSOCK_TYPES(X)                                                                             \
+	X(VSOCK_TYPE_STREAM, stream)                                                               \
+	X(VSOCK_TYPE_SEQPACKET, seqpacket)
+
+static inline bool vsock_type_known(unsigned type)
+{
+#define VSOCK_TYPE_IS(number, name) (type) == (number) ||
+	return VSOCK_TYPES(VSOCK_TYPE_IS) false;
+#undef VSOCK_TYPE_IS
+}
+
 enum vsock_op {
 	VSOCK_OP_INVALID = 0,
 	VSOCK_OP_REQUEST = 1,
@@ -121,7 +136,7 @@ static inline void vsock_hdr_put(void *wire, const struct vsock_hdr *h)
 enum vsock_hdr_fault {
 	VSOCK_HDR_OK = 0,
 	VSOCK_HDR_BAD_OP,   /* op 0 or above 7: drop */
-	VSOCK_HDR_BAD_TYPE, /* neither STREAM nor SEQPACKET: RST (section 5.10.6.4.2) */
+	VSOCK_HDR_BAD_TYPE, /* none of VSOCK_TYPES: RST (section 5.10.6.4.2) */
 	VSOCK_HDR_BAD_SRC,  /* src_cid is not the sender's own: drop */
 	VSOCK_HDR_BAD_DST,  /* dst_cid is not ours: RST */
 	VSOCK_HDR_BAD_LEN,  /* payload on an op that has none: drop */
@@ -142,7 +157,7 @@ static inline enum vsock_hdr_fault vsock_hdr_check(const struct vsock_hdr *h, ui
 	 */
 	if (h->op == VSOCK_OP_INVALID || h->op > VSOCK_OP_MAX)
 		return VSOCK_HDR_BAD_OP;
-	if (h->type != VSOCK_TYPE_STREAM && h->type != VSOCK_TYPE_SEQPACKET)
+	if (!vsock_type_known(h->type))
 		return VSOCK_HDR_BAD_TYPE;
 	if (h->src_cid != peer_cid)
 		return VSOCK_HDR_BAD_SRC;

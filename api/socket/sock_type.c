@@ -2,12 +2,12 @@
 /* The table of socket types; sock_type.h says what a descriptor is. */
 #include "sock_type.h"
 
-static const struct sock_type *const types[] = {&sock_stream, &sock_seqpacket};
+#include "proto/vsock_hdr.h"
+
+#define DESCRIPTOR(number, name) [number] = &sock_##name,
+static const struct sock_type *const types[] = {VSOCK_TYPES(DESCRIPTOR)};
 
 const struct sock_type *sock_type_find(unsigned type)
 {
-	for (size_t i = 0; i < sizeof(types) / sizeof(types[0]); i++)
-		if (types[i]->type == type)
-			return types[i];
-	return NULL;
+	return type < sizeof(types) / sizeof(types[0]) ? types[type] : NULL;
 }

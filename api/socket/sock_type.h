@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * What a socket type is: one descriptor, in a file of its own (stream.c, seqpacket.c), in one table
- * (sock_type.c).
+ * (sock_type.c), which is made of the types that a packet may have (VSOCK_TYPES, vsock_hdr.h).
  *
  * Everything below calls a type through its descriptor and asks for its properties, never for its
  * number. A connection has its descriptor at hand (c->sock); a packet that reaches no connection
@@ -60,10 +60,10 @@ struct sock_type {
 	void (*unconnected)(struct zv_queue *q, struct rx_pkt *p, const struct conn_key *key);
 };
 
-/* The table, in sock_type.c: a line for each descriptor. */
+/* A name for each line of VSOCK_TYPES. */
 extern const struct sock_type sock_stream, sock_seqpacket;
 
-/* The descriptor of a type of the wire or of enum zv_type, or NULL. */
+/* The descriptor of a type of the wire or of enum zv_type; NULL: vsock_hdr_check() refuses it. */
 const struct sock_type *sock_type_find(unsigned type);
 
 #endif

@@ -7,6 +7,7 @@
 #include "pair.h"
 
 #include "proto/hello.h"
+#include "socket/sock_type.h"
 
 static struct zv_queue_stats stats(struct zv_queue *q)
 {
@@ -425,6 +426,28 @@ static void test_payload_in_pieces(void **state)
 	zv_conn_close(h);
 }
 
+/* rx_packet() calls the descriptor of whatever type the check of the header lets through. */
+static void test_each_type_that_is_let_through_has_its_descriptor(void **state)
+{
+	unsigned found = 0;
+
+	(void)state;
+	for (uint32_t type = 0; type <= UINT16_MAX; type++) {
+		struct vsock_hdr h = {2, 3, 1, 2, 0, (uint16_t)type, VSOCK_OP_RW, 0, 0, 0};
+		const struct sock_type *t = sock_type_find(type);
+		bool passes = vsock_hdr_check(&h, 3, 2) == VSOCK_HDR_OK;
+
+		assert_int_equal(passes, t != NULL);
+		if (!t)
+			continue;
+		found++;
+		assert_int_equal(t->type, type);
+		assert_true(t->name && t->send && t->buf_send && t->recv && t->unconnected);
+	}
+	assert_true(found >= 2 && sock_type_find(ZV_STREAM) && sock_type_find(ZV_SEQPACKET));
+	assert_null(sock_type_find(UINT32_MAX));
+}
+
 int main(void)
 {
 #define T(f)	 cmocka_unit_test_setup_teardown(f, pair_setup, pair_teardown)
@@ -441,6 +464,7 @@ int main(void)
 		PLAIN(test_small_packets_share_memory_and_a_budget),
 		T(test_slow_reader_does_not_stall_others),
 		T(test_payload_in_pieces),
+		cmocka_unit_test(test_each_type_that_is_let_through_has_its_descriptor),
 	};
 
 	return cmocka_run_group_tests_name("socket, hostile peer", tests, NULL, NULL);
