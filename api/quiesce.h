@@ -4,11 +4,12 @@
  *
  * Theory of operation
  * -------------------
- * A queue belongs to one thread, its owner; rings and memory maps belong to a control thread (the
- * vhost-user message thread). The control thread may change them only while the owner is outside
- * the library. So every public call marks its queue busy on entry and idle on exit, and
- * quiesce_stop() raises a flag and waits for the mark: it waits for the remainder of one bounded
- * call, never for the application. A call that finds the flag raised turns back at once.
+ * A queue belongs to one thread, its owner; rings and memory maps belong to a control thread, which
+ * the transport has for what its peer or its device says. The control thread may change them only
+ * while the owner is outside the library. So every public call marks its queue busy on entry and
+ * idle on exit, and quiesce_stop() raises a flag and waits for the mark: it waits for the remainder
+ * of one bounded call, never for the application. A call that finds the flag raised turns back at
+ * once.
  *
  * The mark is a Dekker pair: owner [store busy; load stop], control [store stop; load busy]. Both
  * sides need a full barrier between the two; the owner's would cost on every call, so the control
@@ -28,7 +29,7 @@ struct quiesce {
 	uint32_t stop; /* 1 while the control thread wants or has the queue stopped */
 };
 
-/* 1 when the owner must run the barrier itself; set once by quiesce_init(). */
+/* 1 when the owner must run the barrier itself; set by quiesce_init(), and when membarrier is refused later. */
 extern int quiesce_owner_fence;
 
 /* Registers the process for membarrier. Call before the first queue is used; idempotent. */

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * The public calls on queues and connections: check arguments, enter the queue (quiesce.h),
- * dispatch, publish what was done, leave. Device calls are in device.c, those that only look in
- * inspect.c.
+ * dispatch, publish what was done, leave. Others are in device.c (zv_open, zv_close), listen.c,
+ * connect.c, wait.c (those that block) and inspect.c (information, counters, the tap).
  */
 #include "calls.h"
 #include "close.h"

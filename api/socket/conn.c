@@ -154,7 +154,6 @@ static struct conn_key *ended_at(struct zv_queue *q, const struct conn_key *key)
 	return &q->ended[h >> 24];
 }
 _Static_assert(ZV_ENDED == 256, "ended_at() takes the top 8 bits");
-_Static_assert(ZV_ENDED == 256, "ended_at() takes the top 8 bits");
 
 bool conn_ended_lately(struct zv_queue *q, const struct conn_key *key)
 {

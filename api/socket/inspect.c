@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* The public calls that look and change nothing: information, counters, the tap. */
+/* The public calls for whoever watches: information, counters, the tap. */
 #include "calls.h"
 #include "credit.h"
 

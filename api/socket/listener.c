@@ -11,7 +11,6 @@ static struct listener **bucket(struct zv_dev *dev, uint32_t port)
 	return &dev->listeners[(port * 2654435761u) >> 26];
 }
 _Static_assert(ZV_LISTEN_HASH == 64, "bucket() takes the top 6 bits");
-_Static_assert(ZV_LISTEN_HASH == 64, "bucket() takes the top 6 bits");
 
 struct listener *listener_find(struct zv_dev *dev, uint32_t port)
 {

@@ -52,7 +52,6 @@ static int check_unknown(const struct zv_opts *in)
 	return 0;
 }
 
-/* Of rx_memory: enough for the first connection of each queue to get all of buf_alloc. */
 /* Enough for the first connection of each queue to get all of buf_alloc. */
 static uint64_t default_rx_memory(const struct zv_opts *o)
 {

@@ -24,7 +24,7 @@ void conn_leave(struct zv_conn *c)
 	/* A peer that has not been asked yet knows nothing of it. */
 	unknown = c->state == VC_CONNECTING && (c->pending & CP_REQUEST);
 	c->pending = 0;	      /* the session that would carry it is over */
-	q->session.no_tx = 1; /* RSTs wait: see queue_sync */
+	q->session.no_tx = 1; /* RSTs wait: see session_sync */
 	if (q->host && !unknown)
 		tx_rst_of(c);
 	/* Closed by the peer: all that it had sent is here, and it wants nothing more. */

@@ -131,8 +131,10 @@ static void connects(unsigned n)
 	}
 }
 
-/* So that the last RSTs have arrived on both sides. */
-/* Until nothing has moved for 2,000 polls: each side may have thousands of RSTs to send yet. */
+/*
+ * Polls until nothing has moved for 2,000 polls, because each side may have thousands of RSTs to
+ * send yet, and the last of them must have arrived.
+ */
 static void settle(void)
 {
 	struct zv_queue *q = zv_queue(dev, 0);

@@ -201,6 +201,27 @@ def comments_keep_their_lines():
             for c in comment.finditer(text) for m in joined.finditer(c.group())]
 
 
+def no_line_stands_there_twice():
+    """Left by a merge or by a careless paste. Tests may make a call twice in a row: they see what a second one does."""
+    brace_or_border, call = re.compile(r'[^\w]*$|[ \t]*#[ \t]*endif'), re.compile(r'[ \t]*[\w.>-]+\(.*\);$')
+    wrong = []
+    for path in tree.files('.c', '.h'):
+        lines = tree.read(path).split('\n')
+        wrong += [f'{path}:{i + 1}: the same as the line above: {line.strip()}'
+                  for i, line in enumerate(lines[1:], 1)
+                  if line == lines[i - 1] and not brace_or_border.match(line)
+                  and not (path.startswith('tests/') and call.match(line) and line[0] == '\t')]
+    return wrong
+
+
+def no_two_comments_on_one_thing():
+    """A comment of one line, and the next one below it: one of them is left from before."""
+    two = re.compile(r'^([ \t]*)/\*[^\n]*\*/\n(?=\1/\*)', re.M)
+    return [f'{path}:{tree.line_of(text, m.start())}: another comment follows: which is meant?'
+            for path in tree.files('.c', '.h') for text in [tree.read(path)]
+            for m in two.finditer(text) if 'SPDX' not in m.group()]
+
+
 def libraries_neither_print_nor_exit():
     """Library code returns errors; a peer or a user must not be able to end the process."""
     call = re.compile(r'(?<![\w.>])(printf|fprintf|vfprintf|puts|putchar|perror|abort|exit|_exit'
@@ -265,4 +286,5 @@ if __name__ == '__main__':
     tree.run(includes_point_one_way, socket_layer_has_one_direction, socket_layer_calls_downwards, dpdk_stays_in_its_files,
              driver_knows_rings_by_verbs, device_knows_rings_by_verbs, files_have_their_licence_line,
              files_are_short, barrier_pairs_are_listed, every_model_is_run, nothing_is_left_for_later,
-             no_merge_is_half_done, comments_keep_their_lines, libraries_neither_print_nor_exit)
+             no_merge_is_half_done, no_line_stands_there_twice, no_two_comments_on_one_thing, comments_keep_their_lines,
+             libraries_neither_print_nor_exit)

@@ -169,7 +169,6 @@ static void test_budget_comes_back_each_time(void **state)
 	zv_conn_close(h);
 }
 
-/* And while half of the budget is left, nobody has to wait for an answer. */
 /* A thread that was off the CPU finds the answer behind other packets, and its time over. */
 static void test_an_answer_in_the_ring_comes_before_its_timeout(void **state)
 {
@@ -231,6 +230,7 @@ static void test_budget_is_asked_for_more_rarely(void **state)
 	zv_conn_close(h);
 }
 
+/* While half of the budget is left, nobody has to wait for an answer. */
 static void test_budget_is_asked_for_ahead(void **state)
 {
 	struct zv_conn *g, *h;
