@@ -224,6 +224,8 @@ static const char *start_error(int err)
 	switch (err) {
 	case -EFAULT:
 		return "a ring is not in guest memory";
+	case -EAGAIN:
+		return "the frontend has not told where the guest's IOMMU has its rings";
 	case -EBUSY:
 		return "the application holds buffers of too many former sessions";
 	default:
@@ -237,9 +239,15 @@ static const char *start_error(int err)
  */
 static void start_failed(struct vu_dev *d, unsigned pair, bool waited, int err)
 {
-	if (!waited && err != -EAGAIN)
-		zv_log_limited(&d->log, ZV_LOG_ERR, "%s: queue %u cannot start: %s", d->path, pair,
-			       start_error(err));
+	if (!waited && err == -EAGAIN && d->backend_fd < 0)
+		zv_log_limited(&d->log, ZV_LOG_WARN,
+			       "%s: queue %u waits: %s, and gives no channel to ask for it "
+			       "(SET_BACKEND_REQ_FD)",
+			       d->path, pair, start_error(err));
+	else if (!waited)
+		zv_log_limited(&d->log, err == -EAGAIN ? ZV_LOG_INFO : ZV_LOG_ERR,
+			       "%s: queue %u %s: %s", d->path, pair,
+			       err == -EAGAIN ? "waits" : "cannot start", start_error(err));
 	if (err == -EFAULT || err == -EINVAL)
 		return;
 	d->waiting |= 1u << pair;
