@@ -81,10 +81,15 @@ int pci_dev_start_dma(struct pci_dev *d)
 	return ret ? command_failed(d, ret) : 0;
 }
 
-/* It must not write to memory that is about to be somebody else's. */
+void pci_dev_stop_dma(struct pci_dev *d)
+{
+	if (d->fd >= 0)
+		(void)set_command(d, 0, PCI_COMMAND_MASTER);
+}
+
 static void let_go(struct pci_dev *d)
 {
-	(void)set_command(d, 0, PCI_COMMAND_MASTER);
+	pci_dev_stop_dma(d);
 	d->how->close(d);
 	d->fd = -1;
 }

@@ -94,6 +94,11 @@ int pci_dev_open(struct pci_dev *d, const struct pci_access *how, const char *bd
  */
 int pci_dev_start_dma(struct pci_dev *d);
 /*
+ * It does not any more, even if it does not finish a reset: before its memory is somebody else's.
+ * Harmless on a device that is closed.
+ */
+void pci_dev_stop_dma(struct pci_dev *d);
+/*
  * Gives the device back to the kernel, which waits for it, while other threads may still ring
  * doorbells: those end in memory until pci_dev_close(). Nothing is mapped for its DMA any more.
  */

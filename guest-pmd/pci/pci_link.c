@@ -243,6 +243,7 @@ static const char *give_back(struct pci_link *l, const char *why)
 	l->connected = false;
 	/* Another device of its IOMMU group may keep the translations of our memory alive. */
 	(void)virtio_pci_stop(&l->virtio);
+	pci_dev_stop_dma(&l->pci);
 	dma_mem_unmap(&l->dma);
 	pci_dev_detach(&l->pci);
 	return why;
@@ -369,6 +370,7 @@ static void close_fd(int fd)
 
 void pci_link_fini(struct pci_link *l)
 {
+	pci_dev_stop_dma(&l->pci);
 	dma_mem_destroy(&l->dma);
 	if (l->irq == PCI_IRQ_SHARED)
 		close_fd(l->irq_fd);

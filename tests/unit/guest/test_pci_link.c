@@ -4,6 +4,7 @@
 #include "pci/pci_transport.h"
 
 #include <errno.h>
+#include <linux/pci_regs.h>
 #include <linux/virtio_config.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -28,6 +29,7 @@ struct fake {
 	unsigned msix_calls, unmapped;
 	bool closed, unmapped_late;
 	int intx_error;
+	uint16_t command;
 };
 
 static struct fake f;
@@ -35,9 +37,9 @@ static struct fake f;
 static int fake_config(struct pci_dev *d, bool write, unsigned offset, void *data, unsigned len)
 {
 	(void)d;
-	(void)offset;
-	if (!write)
-		memset(data, 0, len);
+	assert_int_equal(offset, PCI_COMMAND);
+	assert_int_equal(len, sizeof(f.command));
+	memcpy(write ? (void *)&f.command : data, write ? data : &f.command, len);
 	return 0;
 }
 
@@ -67,6 +69,7 @@ static void fake_dma_unmap(struct pci_dev *d, uint64_t len, struct iova at)
 	(void)d;
 	(void)len;
 	(void)at;
+	assert_false(f.command & PCI_COMMAND_MASTER);
 	f.unmapped++;
 	f.unmapped_late = f.closed;
 }
@@ -203,6 +206,7 @@ static void memory_is_unmapped_before_the_device_goes(void **state)
 	assert_non_null(m->run);
 	m->nruns = 2;
 	m->run[1].mapped = true;
+	f.command = PCI_COMMAND_MASTER;
 	eventfd_signal(f.removal);
 	assert_non_null(strstr(pci_link_ops.lost(&f.l.g), "unplugged"));
 	assert_true(f.closed);
@@ -266,6 +270,24 @@ static void status_is_looked_at(void **state)
 	assert_true(f.closed);
 }
 
+/* With uio nothing but bus mastering stands between the device and memory that is freed. */
+static void device_cannot_reach_what_is_freed(void **state)
+{
+	struct dma_mem *m = &f.l.dma;
+
+	(void)state;
+	assert_int_equal(pci_dev_start_dma(&f.l.pci), 0);
+	assert_true(f.command & PCI_COMMAND_MASTER);
+	m->dev = &f.l.pci;
+	m->run = calloc(1, sizeof(*m->run));
+	assert_non_null(m->run);
+	m->nruns = 1;
+	m->run[0].mapped = true;
+	pci_link_fini(&f.l); /* without a reset before */
+	assert_int_equal(f.unmapped, 1);
+	assert_true(f.closed);
+}
+
 int main(void)
 {
 #define T(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
@@ -276,6 +298,7 @@ int main(void)
 		T(doorbells_stay_where_they_were),
 		T(line_of_a_device_that_has_gone),
 		T(status_is_looked_at),
+		T(device_cannot_reach_what_is_freed),
 		T(memory_is_unmapped_before_the_device_goes),
 		cmocka_unit_test(options_are_checked_before_they_are_fitted),
 	};
