@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Configurations that are taken: from files, from the command line, what --check prints of them,
- * and what a reload takes for the same.
+ * Configurations that are taken: from files, from the command line, and what --check prints of
+ * them.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -358,110 +358,7 @@ static void too_many_vmms_are_told(void **state)
 	}
 }
 
-/* ---- what a reload changes ---------------------------------------------------------------- */
-
-/* A key that is forgotten in a comparison would be one that a reload does not change. */
-static void each_key_has_a_line(const struct key *k, const char *const *lines, size_t n)
-{
-	for (; k && k->name; k++) {
-		size_t len = strlen(k->name), i = 0;
-
-		while (i < n && (strncmp(lines[i], k->name, len) != 0 || lines[i][len] != ' '))
-			i++;
-		if (i == n && strcmp(k->name, "cid") != 0) /* which GUEST has already */
-			fail_msg("no line has the key %s", k->name);
-	}
-}
-
-static void guests_differ(void **state)
-{
-	/* Each line, put behind GUEST, makes another guest of it. */
-	static const char *const lines[] = {
-		"socket = /s/b",
-		"mode = client",
-		"queues = 2",
-		"ring_size = 64",
-		"buf_alloc = 8K",
-		"rx_memory = 1M",
-		"max_conns = 5",
-		"connect_timeout_ms = 100",
-		"socket_mode = 0666",
-		"socket_owner = 1",
-		"socket_owner = :1",
-		"low_port_users = 1",
-		"low_port_groups = 1",
-		"groups = x",
-		"unix = /s/u",
-		"tcp = 80=127.0.0.1:80",
-		"vsock = 5",
-		"builtin = echo:7",
-		"builtin = discard:7",
-		"tcp = 81=127.0.0.1:80",
-		"vsock = 5-6",
-		"low_port_users = 1,2",
-		"tcp = 80=127.0.0.1:81",
-		"unix = /s/v",
-		"groups = y",
-		"tcp = 80=127.0.0.2:80",
-	};
-	enum { N = sizeof(lines) / sizeof(lines[0]) };
-	struct cfg *c[N + 2];
-
-	(void)state;
-	each_key_has_a_line(cfg_guest_keys, lines, N);
-	for (size_t i = 0; i < N; i++) {
-		char text[256];
-
-		(void)snprintf(text, sizeof(text), GUEST "%s\n", lines[i]);
-		c[i] = conf_good(text);
-	}
-	c[N] = conf_good(GUEST);
-	c[N + 1] = conf_good("[guest a]\ncid = 4\nsocket = /s/a.sock\n");
-	for (size_t i = 0; c[N]->parts[i]; i++)
-		each_key_has_a_line(c[N]->parts[i]->keys, lines, N);
-	for (size_t i = 0; i < N + 2; i++)
-		for (size_t j = 0; j < N + 2; j++)
-			if (cfg_guest_same(c[i], &c[i]->guests[0], &c[j]->guests[0]) != (i == j))
-				fail_msg("\"%s\" and \"%s\" are taken for %s",
-					 i < N ? lines[i] : "(none)", j < N ? lines[j] : "(none)",
-					 i == j ? "different" : "the same");
-	for (size_t i = 0; i < N + 2; i++)
-		cfg_free(c[i]);
-}
-
-static void guests_are_the_same(void **state)
-{
-	struct cfg *a = conf_good("[daemon]\nspin_us = 1\n[guest a]\nvsock = 5, 6\ncid = 3\n"
-				  "tcp = 80=localhost:80\nsocket = /s/a.sock\n");
-	struct cfg *b = conf_good("[guest a]\n\ncid = 3\nsocket = /s/a.sock\nvsock = 5\nvsock = 6\n"
-				  "tcp = 80=localhost:80\nbuf_alloc = 256K\nqueues = 1\n");
-
-	(void)state;
-	tcp_port(tcp_values(&b->guests[0]), 0)->addr.ss_family =
-		AF_UNSPEC; /* the name server has changed its mind */
-	assert_true(cfg_guest_same(a, &a->guests[0], &b->guests[0]));
-	cfg_free(a);
-	cfg_free(b);
-}
-
-static void fixed_keys(void **state)
-{
-	struct cfg *a = conf_good(GUEST "[daemon]\nlog_level = info\ndrain_ms = 1\n");
-	struct cfg *b = conf_good(GUEST "[daemon]\nlog_level = warn\ndrain_ms = 2\nmax_fds = 9\n");
-	struct cfg *c = conf_good(GUEST "[daemon]\ncontrol = /c\nspin_us = 3\ncpus = any,any\n");
-	char keys[100];
-
-	(void)state;
-	cfg_fixed_keys(a, b, keys, sizeof(keys));
-	assert_string_equal(keys, "");
-	cfg_fixed_keys(a, c, keys, sizeof(keys));
-	assert_string_equal(keys, "cpus, spin_us, control");
-	cfg_fixed_keys(a, c, keys, 8);
-	assert_string_equal(keys, "cpus, s");
-	cfg_free(a);
-	cfg_free(b);
-	cfg_free(c);
-}
+/* ---- look-ups ---------------------------------------------------------------------------- */
 
 /* The ends of ranges, what lies between them, and the first and last of each kind. */
 static void ports_are_found(void **state)
@@ -520,14 +417,12 @@ static void unresolvable_hosts(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(defaults),	      cmocka_unit_test(daemon_values),
-		cmocka_unit_test(guest_values),	      cmocka_unit_test(forgiving_text),
-		cmocka_unit_test(longest_values),     cmocka_unit_test(many_guests),
-		cmocka_unit_test(words_equal_file),   cmocka_unit_test(words_and_file),
-		cmocka_unit_test(check_prints),	      cmocka_unit_test(too_many_vmms_are_told),
-		cmocka_unit_test(guests_differ),      cmocka_unit_test(guests_are_the_same),
-		cmocka_unit_test(fixed_keys),	      cmocka_unit_test(ports_are_found),
-		cmocka_unit_test(unresolvable_hosts),
+		cmocka_unit_test(defaults),	    cmocka_unit_test(daemon_values),
+		cmocka_unit_test(guest_values),	    cmocka_unit_test(forgiving_text),
+		cmocka_unit_test(longest_values),   cmocka_unit_test(many_guests),
+		cmocka_unit_test(words_equal_file), cmocka_unit_test(words_and_file),
+		cmocka_unit_test(check_prints),	    cmocka_unit_test(too_many_vmms_are_told),
+		cmocka_unit_test(ports_are_found),  cmocka_unit_test(unresolvable_hosts),
 	};
 
 	return cmocka_run_group_tests_name("configuration", tests, NULL, NULL);

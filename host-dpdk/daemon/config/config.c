@@ -173,10 +173,7 @@ static struct cfg *new_cfg(const struct cfg_part *const *parts)
 	if (!c)
 		return NULL;
 	c->parts = parts;
-	c->spin_us = 50;
-	c->log_level = ZV_LOG_INFO;
-	c->drain_ms = 5000;
-	c->control_mode = 0600;
+	cfg_initial(c, cfg_daemon_keys);
 	return c;
 }
 

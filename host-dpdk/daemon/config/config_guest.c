@@ -54,12 +54,7 @@ static void remember_guest(struct load *l, const char *name, unsigned guest)
 
 static void guest_defaults(struct cfg_guest *g, const struct load *l)
 {
-	g->buf_alloc = 262144;
-	g->max_conns = 65536;
-	g->connect_timeout_ms = 2000;
-	g->socket_mode = 0600;
-	g->socket_uid = (uid_t)-1;
-	g->socket_gid = (gid_t)-1;
+	cfg_initial(g, cfg_guest_keys);
 	if (l->now.word)
 		(void)snprintf(g->origin, sizeof(g->origin), "%s", l->now.word);
 	else

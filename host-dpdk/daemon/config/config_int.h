@@ -29,6 +29,13 @@ cfg_setter cfg_set_ring_size, cfg_set_cid, cfg_set_poll, cfg_set_vhost_mode, cfg
 
 extern const struct key cfg_daemon_keys[], cfg_guest_keys[]; /* end with a NULL name */
 
+/* Gives the members of @obj, zeroed memory, the initial values of @keys, one of the two above. */
+void cfg_initial(void *obj, const struct key *keys);
+/* True if the members of @k in @a and @b are the same. */
+bool cfg_same(const void *a, const void *b, const struct key *k);
+/* Writes @text, which fits, into the member and zeroes the rest of it. */
+void cfg_keep_text(void *obj, const struct key *k, const char *text);
+
 /* A socket in the file system that zvsockd or a VMM makes. */
 struct path_use {
 	const char *what; /* the key: "socket", "unix", "control" */

@@ -10,38 +10,73 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define D(member) offsetof(struct cfg, member)
-#define G(member) offsetof(struct cfg_guest, member)
+/* A member of @type, or all from @first to @last. */
+#define MEMBERS(type, first, last)                                                                 \
+	.offset = offsetof(struct type, first), .size = offsetof(struct type, last) +              \
+							sizeof(((struct type *)0)->last) -         \
+							offsetof(struct type, first)
+#define D(member) MEMBERS(cfg, member, member)
+#define G(member) MEMBERS(cfg_guest, member, member)
 
 /* The mode of the control socket has a mask instead of a maximum: others must not write. */
 const struct key cfg_daemon_keys[] = {
-	{"cpus", cfg_set_cpus, 0, 0, 0, false},
-	{"poll", cfg_set_poll, D(busy_poll), 0, 0, false},
-	{"spin_us", cfg_set_u32, D(spin_us), 0, 1000000, false},
-	{"log_level", cfg_set_log_level, D(log_level), 0, 0, false},
-	{"drain_ms", cfg_set_u32, D(drain_ms), 0, 600000, false},
-	{"max_fds", cfg_set_u32, D(max_fds), 0, 1u << 20, false},
-	{"user", cfg_set_user, D(user), 0, 0, false},
-	{"group", cfg_set_group, D(group), 0, 0, false},
-	{"control", cfg_set_control, D(control_path), 0, 0, false},
-	{"control_mode", cfg_set_mode, D(control_mode), 0, 0775, false},
+	{"cpus", cfg_set_cpus, MEMBERS(cfg, cpus, n_cpus), .fixed = true},
+	{"poll", cfg_set_poll, D(busy_poll), .fixed = true},
+	{"spin_us", cfg_set_u32, D(spin_us), .max = 1000000, .initial = 50, .fixed = true},
+	{"log_level", cfg_set_log_level, D(log_level), .initial = ZV_LOG_INFO},
+	{"drain_ms", cfg_set_u32, D(drain_ms), .max = 600000, .initial = 5000},
+	{"max_fds", cfg_set_u32, D(max_fds), .max = 1u << 20},
+	{"user", cfg_set_user, D(user), .fixed = true},
+	{"group", cfg_set_group, D(group), .fixed = true},
+	{"control", cfg_set_control, D(control_path), .fixed = true},
+	{"control_mode", cfg_set_mode, D(control_mode), .max = 0775, .initial = 0600,
+	 .fixed = true},
 	{0},
 };
 
 const struct key cfg_guest_keys[] = {
-	{"cid", cfg_set_cid, G(cid), 0, 0, false},
-	{"socket", cfg_add_socket, 0, 0, 0, true},
-	{"mode", cfg_set_vhost_mode, G(client), 0, 0, false},
-	{"queues", cfg_set_u32, G(queues), 1, ZV_QUEUES_MAX, false},
-	{"ring_size", cfg_set_ring_size, G(ring_size), 16, 32768, false},
-	{"buf_alloc", cfg_set_size, G(buf_alloc), 4096, 1u << 30, false},
-	{"rx_memory", cfg_set_size, G(rx_memory), 65536, 1u << 30, false},
-	{"max_conns", cfg_set_u32, G(max_conns), 1, 1u << 24, false},
-	{"connect_timeout_ms", cfg_set_u32, G(connect_timeout_ms), 10, 600000, false},
-	{"socket_mode", cfg_set_mode, G(socket_mode), 0, 0777, false},
-	{"socket_owner", cfg_set_owner, 0, 0, 0, false},
+	{"cid", cfg_set_cid, G(cid)},
+	{"socket", cfg_add_socket, MEMBERS(cfg_guest, sockets, n_sockets), .list = true},
+	{"mode", cfg_set_vhost_mode, G(client)},
+	{"queues", cfg_set_u32, G(queues), .min = 1, .max = ZV_QUEUES_MAX},
+	{"ring_size", cfg_set_ring_size, G(ring_size), .min = 16, .max = 32768, .label = "ring",
+	 .words = "descriptors, for zvsockctl qemu-args"},
+	{"buf_alloc", cfg_set_size, G(buf_alloc), .min = 4096, .max = 1u << 30, .initial = 262144},
+	{"rx_memory", cfg_set_size, G(rx_memory), .min = 65536, .max = 1u << 30, .label = "memory",
+	 .words = "at most for payload of all its connections"},
+	{"max_conns", cfg_set_u32, G(max_conns), .min = 1, .max = 1u << 24, .initial = 65536},
+	{"connect_timeout_ms", cfg_set_u32, G(connect_timeout_ms), .min = 10, .max = 600000,
+	 .initial = 2000, .label = "timeout", .words = "ms for a connect to be answered"},
+	{"socket_mode", cfg_set_mode, G(socket_mode), .max = 0777, .initial = 0600},
+	{"socket_owner", cfg_set_owner, MEMBERS(cfg_guest, socket_uid, socket_gid),
+	 .initial = UINT32_MAX},
 	{0},
 };
+
+/* ---- values -------------------------------------------------------------------------------- */
+
+void cfg_initial(void *obj, const struct key *keys)
+{
+	for (const struct key *k = keys; k->name; k++) {
+		uint32_t *word = cfg_member(obj, k);
+
+		for (size_t i = 0; k->initial && i < k->size / sizeof(*word); i++)
+			word[i] = k->initial;
+	}
+}
+
+bool cfg_same(const void *a, const void *b, const struct key *k)
+{
+	return memcmp((const char *)a + k->offset, (const char *)b + k->offset, k->size) == 0;
+}
+
+void cfg_keep_text(void *obj, const struct key *k, const char *text)
+{
+	memset(cfg_member(obj, k), 0, k->size);
+	memcpy(cfg_member(obj, k), text, strlen(text));
+}
+
+/* ---- finding keys -------------------------------------------------------------------------- */
 
 /* The @i-th table of keys of [daemon] or of [guest NAME]: ours, then those of the parts. NULL: no
  * more. */

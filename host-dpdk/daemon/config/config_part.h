@@ -30,6 +30,14 @@ struct key {
 	size_t offset;	   /* of the member of @obj, where @set wants it */
 	uint64_t min, max; /* of a number */
 	bool list;	   /* may be repeated, takes several values with commas between */
+
+	/* For config_keys.c only; a part compares and prints its values itself. */
+	size_t size;	  /* of the member; a reload compares so many bytes */
+	uint32_t initial; /* each 32-bit word of the member, while the key is not given */
+	bool fixed;	  /* of [daemon]: needs a restart */
+	/* The line of --check while the value is not the initial one: "LABEL VALUE WORDS". NULL:
+	 * config_print.c has a sentence with it. */
+	const char *label, *words;
 };
 
 static inline void *cfg_member(void *obj, const struct key *k)

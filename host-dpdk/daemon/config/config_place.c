@@ -55,7 +55,7 @@ bool cfg_take_path(struct load *l, const struct key *k, const char *value, bool 
 void cfg_set_control(struct load *l, void *obj, const struct key *k, char *value)
 {
 	if (cfg_take_path(l, k, value, false))
-		memcpy(cfg_member(obj, k), value, strlen(value) + 1);
+		cfg_keep_text(obj, k, value);
 }
 
 void cfg_add_socket(struct load *l, void *obj, const struct key *k, char *value)

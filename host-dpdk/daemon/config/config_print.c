@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* What a configuration means, in words (zvsockd --check), and what differs between two (SIGHUP). */
-#include "config_part.h"
+#include "config_int.h"
 #include "vu_limits.h"
 
 #include <inttypes.h>
@@ -38,6 +38,36 @@ unsigned cfg_vmms(const struct cfg *c)
 	return n;
 }
 
+static void print_size(FILE *to, uint32_t bytes)
+{
+	if (bytes % (1u << 20) == 0)
+		(void)fprintf(to, "%u MiB", bytes >> 20);
+	else if (bytes % 1024 == 0)
+		(void)fprintf(to, "%u KiB", bytes >> 10);
+	else
+		(void)fprintf(to, "%u bytes", bytes);
+}
+
+/* The lines of those of @keys that have one, and not their initial value in @obj. */
+static void print_keys(const void *obj, const struct key *keys, FILE *to)
+{
+	for (const struct key *k = keys; k->name; k++) {
+		uint32_t v;
+
+		if (!k->label)
+			continue;
+		memcpy(&v, (const char *)obj + k->offset, sizeof(v));
+		if (v == k->initial)
+			continue;
+		(void)fprintf(to, "  %-11s ", k->label);
+		if (k->set == cfg_set_size)
+			print_size(to, v);
+		else
+			(void)fprintf(to, "%u", v);
+		(void)fprintf(to, " %s\n", k->words);
+	}
+}
+
 static void print_daemon(const struct cfg *c, FILE *to)
 {
 	static const char *const levels[] = {"", "err", "warn", "info", "debug"};
@@ -69,16 +99,7 @@ static void print_daemon(const struct cfg *c, FILE *to)
 			      c->control_mode);
 	else
 		(void)fprintf(to, "  control     none, zvsockctl cannot be used\n");
-}
-
-static void print_size(FILE *to, uint32_t bytes)
-{
-	if (bytes % (1u << 20) == 0)
-		(void)fprintf(to, "%u MiB", bytes >> 20);
-	else if (bytes % 1024 == 0)
-		(void)fprintf(to, "%u KiB", bytes >> 10);
-	else
-		(void)fprintf(to, "%u bytes", bytes);
+	print_keys(c, cfg_daemon_keys, to);
 }
 
 static void print_sockets(const struct cfg_guest *g, FILE *to)
@@ -96,11 +117,7 @@ static void print_sockets(const struct cfg_guest *g, FILE *to)
 	print_size(to, g->buf_alloc);
 	(void)fprintf(to, " of credit for a connection, %u connections at most on each\n",
 		      g->max_conns);
-	if (g->rx_memory) {
-		(void)fprintf(to, "  memory      ");
-		print_size(to, g->rx_memory);
-		(void)fprintf(to, " at most for payload of all its connections\n");
-	}
+	print_keys(g, cfg_guest_keys, to);
 }
 
 void cfg_print(const struct cfg *c, FILE *to)
@@ -142,16 +159,6 @@ unsigned cfg_print_troubles(const struct cfg *c, FILE *to)
 
 /* ---- differences -------------------------------------------------------------------------- */
 
-static bool same_names(const struct cfg_guest *a, const struct cfg_guest *b)
-{
-	if (strcmp(a->name, b->name) != 0 || a->n_sockets != b->n_sockets)
-		return false;
-	for (unsigned i = 0; i < a->n_sockets; i++)
-		if (strcmp(a->sockets[i], b->sockets[i]) != 0)
-			return false;
-	return true;
-}
-
 static bool same_parts(const struct cfg *c, const struct cfg_guest *a, const struct cfg_guest *b)
 {
 	for (unsigned i = 0; c->parts[i]; i++)
@@ -162,12 +169,10 @@ static bool same_parts(const struct cfg *c, const struct cfg_guest *a, const str
 
 bool cfg_guest_same(const struct cfg *c, const struct cfg_guest *a, const struct cfg_guest *b)
 {
-	return a->cid == b->cid && a->client == b->client && a->queues == b->queues &&
-	       a->ring_size == b->ring_size && a->buf_alloc == b->buf_alloc &&
-	       a->rx_memory == b->rx_memory && a->max_conns == b->max_conns &&
-	       a->connect_timeout_ms == b->connect_timeout_ms && a->socket_mode == b->socket_mode &&
-	       a->socket_uid == b->socket_uid && a->socket_gid == b->socket_gid &&
-	       same_names(a, b) && same_parts(c, a, b);
+	for (const struct key *k = cfg_guest_keys; k->name; k++)
+		if (!cfg_same(a, b, k))
+			return false;
+	return strcmp(a->name, b->name) == 0 && same_parts(c, a, b);
 }
 
 const char *cfg_made_socket(const struct cfg *c, const struct cfg_guest *g, unsigned i)
@@ -188,24 +193,11 @@ const char *cfg_made_socket(const struct cfg *c, const struct cfg_guest *g, unsi
 
 void cfg_fixed_keys(const struct cfg *a, const struct cfg *b, char *buf, size_t len)
 {
-	const struct {
-		const char *key;
-		bool same;
-	} keys[] = {
-		{"cpus", a->n_cpus == b->n_cpus &&
-				 memcmp(a->cpus, b->cpus, a->n_cpus * sizeof(a->cpus[0])) == 0},
-		{"poll", a->busy_poll == b->busy_poll},
-		{"spin_us", a->spin_us == b->spin_us},
-		{"user", strcmp(a->user, b->user) == 0},
-		{"group", strcmp(a->group, b->group) == 0},
-		{"control", strcmp(a->control_path, b->control_path) == 0},
-		{"control_mode", a->control_mode == b->control_mode},
-	};
 	size_t used = 0;
 
 	buf[0] = 0;
-	for (size_t i = 0; i < sizeof(keys) / sizeof(keys[0]) && used < len; i++)
-		if (!keys[i].same)
+	for (const struct key *k = cfg_daemon_keys; k->name && used < len; k++)
+		if (k->fixed && !cfg_same(a, b, k))
 			used += (size_t)snprintf(buf + used, len - used, "%s%s", used ? ", " : "",
-						 keys[i].key);
+						 k->name);
 }

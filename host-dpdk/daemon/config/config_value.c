@@ -227,8 +227,7 @@ void cfg_set_cpus(struct load *l, void *obj, const struct key *k, char *value)
 	struct cfg *c = obj;
 	char *comma = value;
 
-	(void)k;
-	c->n_cpus = 0;
+	memset(cfg_member(obj, k), 0, k->size);
 	while (comma) {
 		char *item = comma + strspn(comma, " \t"), *end;
 
@@ -313,7 +312,7 @@ void cfg_set_user(struct load *l, void *obj, const struct key *k, char *value)
 	if (strlen(value) >= CFG_NAME_MAX || !getpwnam(value))
 		no_user(l, k, value);
 	else
-		memcpy(cfg_member(obj, k), value, strlen(value) + 1);
+		cfg_keep_text(obj, k, value);
 }
 
 void cfg_set_group(struct load *l, void *obj, const struct key *k, char *value)
@@ -321,7 +320,7 @@ void cfg_set_group(struct load *l, void *obj, const struct key *k, char *value)
 	if (strlen(value) >= CFG_NAME_MAX || !getgrnam(value))
 		no_group(l, k, value);
 	else
-		memcpy(cfg_member(obj, k), value, strlen(value) + 1);
+		cfg_keep_text(obj, k, value);
 }
 
 void cfg_set_owner(struct load *l, void *obj, const struct key *k, char *value)

@@ -186,7 +186,7 @@ static void add_service(struct load *l, void *values, const struct key *k, char 
 }
 
 static const struct key builtin_keys[] = {
-	{"builtin", add_service, 0, 0, 0, true},
+	{"builtin", add_service, .list = true},
 	{0},
 };
 

@@ -71,7 +71,7 @@ static void add_group(struct load *l, void *values, const struct key *k, char *v
 }
 
 static const struct key sibling_keys[] = {
-	{"groups", add_group, 0, 0, 0, true},
+	{"groups", add_group, .list = true},
 	{0},
 };
 

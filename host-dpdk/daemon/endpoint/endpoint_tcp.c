@@ -67,7 +67,7 @@ static void add_tcp(struct load *l, void *values, const struct key *k, char *val
 }
 
 static const struct key tcp_keys[] = {
-	{"tcp", add_tcp, 0, 0, 0, true},
+	{"tcp", add_tcp, .list = true},
 	{0},
 };
 

@@ -37,9 +37,9 @@ static void add_low_group(struct load *l, void *values, const struct key *k, cha
 }
 
 static const struct key unix_keys[] = {
-	{"unix", set_unix, offsetof(struct unix_values, path), 0, 0, false},
-	{"low_port_users", add_low_user, 0, 0, 0, true},
-	{"low_port_groups", add_low_group, 0, 0, 0, true},
+	{"unix", set_unix, .offset = offsetof(struct unix_values, path)},
+	{"low_port_users", add_low_user, .list = true},
+	{"low_port_groups", add_low_group, .list = true},
 	{0},
 };
 

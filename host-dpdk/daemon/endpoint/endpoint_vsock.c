@@ -39,7 +39,7 @@ static void add_vsock(struct load *l, void *values, const struct key *k, char *v
 }
 
 static const struct key vsock_keys[] = {
-	{"vsock", add_vsock, 0, 0, 0, true},
+	{"vsock", add_vsock, .list = true},
 	{0},
 };
 

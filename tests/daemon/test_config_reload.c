@@ -1,0 +1,155 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Two configurations: what a reload takes for the same, and what needs a restart. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+/* cmocka wants the four above first */
+#include <cmocka.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "conf_text.h"
+#include "config/config_int.h"
+#include "endpoint/endpoint_tcp.h"
+
+#define GUEST "[guest a]\ncid = 3\nsocket = /s/a.sock\n"
+
+/* A key that is forgotten in a comparison would be one that a reload does not change. */
+static void each_key_has_a_line(const struct key *k, const char *const *lines, size_t n)
+{
+	for (; k && k->name; k++) {
+		size_t len = strlen(k->name), i = 0;
+
+		while (i < n && (strncmp(lines[i], k->name, len) != 0 || lines[i][len] != ' '))
+			i++;
+		if (i == n && strcmp(k->name, "cid") != 0) /* which GUEST has already */
+			fail_msg("no line has the key %s", k->name);
+	}
+}
+
+/* True if the key of @line is not an endpoint type's, whose keys may depend on each other. */
+static bool of_every_guest(const char *line)
+{
+	const struct key *k = cfg_guest_keys;
+
+	while (k->name &&
+	       (strncmp(line, k->name, strlen(k->name)) != 0 || line[strlen(k->name)] != ' '))
+		k++;
+	return k->name;
+}
+
+static void guests_differ(void **state)
+{
+	/* Each line, put behind GUEST, makes another guest of it. */
+	static const char *const lines[] = {
+		"socket = /s/b",
+		"mode = client",
+		"queues = 2",
+		"ring_size = 64",
+		"buf_alloc = 8K",
+		"rx_memory = 1M",
+		"max_conns = 5",
+		"connect_timeout_ms = 100",
+		"socket_mode = 0666",
+		"socket_owner = 1",
+		"socket_owner = :1",
+		"low_port_users = 1",
+		"low_port_groups = 1",
+		"groups = x",
+		"unix = /s/u",
+		"tcp = 80=127.0.0.1:80",
+		"vsock = 5",
+		"builtin = echo:7",
+		"builtin = discard:7",
+		"tcp = 81=127.0.0.1:80",
+		"vsock = 5-6",
+		"low_port_users = 1,2",
+		"tcp = 80=127.0.0.1:81",
+		"unix = /s/v",
+		"groups = y",
+		"tcp = 80=127.0.0.2:80",
+	};
+	enum { N = sizeof(lines) / sizeof(lines[0]) };
+	struct cfg *c[N + 2];
+	char *printed[N + 2];
+
+	(void)state;
+	each_key_has_a_line(cfg_guest_keys, lines, N);
+	for (size_t i = 0; i < N; i++) {
+		char text[256];
+
+		(void)snprintf(text, sizeof(text), GUEST "%s\n", lines[i]);
+		c[i] = conf_good(text);
+	}
+	c[N] = conf_good(GUEST);
+	c[N + 1] = conf_good("[guest a]\ncid = 4\nsocket = /s/a.sock\n");
+	for (size_t i = 0; c[N]->parts[i]; i++)
+		each_key_has_a_line(c[N]->parts[i]->keys, lines, N);
+	for (size_t i = 0; i < N + 2; i++)
+		printed[i] = conf_printed(c[i]);
+	for (size_t i = 0; i < N; i++)
+		if (of_every_guest(lines[i]) && strcmp(printed[i], printed[N]) == 0)
+			fail_msg("--check does not show \"%s\"", lines[i]);
+	for (size_t i = 0; i < N + 2; i++)
+		for (size_t j = 0; j < N + 2; j++)
+			if (cfg_guest_same(c[i], &c[i]->guests[0], &c[j]->guests[0]) != (i == j))
+				fail_msg("\"%s\" and \"%s\" are taken for %s",
+					 i < N ? lines[i] : "(none)", j < N ? lines[j] : "(none)",
+					 i == j ? "different" : "the same");
+	for (size_t i = 0; i < N + 2; i++) {
+		cfg_free(c[i]);
+		free(printed[i]);
+	}
+}
+
+static void guests_are_the_same(void **state)
+{
+	struct cfg *a = conf_good("[daemon]\nspin_us = 1\n[guest a]\nvsock = 5, 6\ncid = 3\n"
+				  "tcp = 80=localhost:80\nsocket = /s/a.sock\n");
+	struct cfg *b = conf_good("[guest a]\n\ncid = 3\nsocket = /s/a.sock\nvsock = 5\nvsock = 6\n"
+				  "tcp = 80=localhost:80\nbuf_alloc = 256K\nqueues = 1\n");
+
+	(void)state;
+	tcp_port(tcp_values(&b->guests[0]), 0)->addr.ss_family =
+		AF_UNSPEC; /* the name server has changed its mind */
+	assert_true(cfg_guest_same(a, &a->guests[0], &b->guests[0]));
+	cfg_free(a);
+	cfg_free(b);
+}
+
+static void fixed_keys(void **state)
+{
+	struct cfg *a = conf_good(GUEST "[daemon]\nlog_level = info\ndrain_ms = 1\n");
+	struct cfg *b = conf_good(GUEST "[daemon]\nlog_level = warn\ndrain_ms = 2\nmax_fds = 9\n");
+	struct cfg *c = conf_good(GUEST "[daemon]\ncontrol = /c\nspin_us = 3\ncpus = any,any\n");
+	char *words[] = {"--set=control=/c", "--set=cpus=any,any", NULL};
+	struct cfg *d = conf_good_with(
+		GUEST "[daemon]\ncontrol = /longer\nspin_us = 3\ncpus = any,any,any\n", words);
+	char keys[100];
+
+	(void)state;
+	cfg_fixed_keys(c, d, keys, sizeof(keys));
+	assert_string_equal(keys, ""); /* of what was replaced nothing is left to be compared */
+	cfg_fixed_keys(a, b, keys, sizeof(keys));
+	assert_string_equal(keys, "");
+	cfg_fixed_keys(a, c, keys, sizeof(keys));
+	assert_string_equal(keys, "cpus, spin_us, control");
+	cfg_fixed_keys(a, c, keys, 8);
+	assert_string_equal(keys, "cpus, s");
+	cfg_free(d);
+	cfg_free(a);
+	cfg_free(b);
+	cfg_free(c);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(guests_differ),
+		cmocka_unit_test(guests_are_the_same),
+		cmocka_unit_test(fixed_keys),
+	};
+
+	return cmocka_run_group_tests_name("reload", tests, NULL, NULL);
+}
