@@ -6,6 +6,7 @@
 #include <linux/magic.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 #include <sys/vfs.h>
@@ -40,6 +41,20 @@ bool fd_is_eventfd(int fd)
 bool fd_is_epoll(int fd)
 {
 	return is_anon(fd, "[eventpoll]");
+}
+
+static bool sock_is(int fd, int option, int value)
+{
+	socklen_t len = sizeof(int);
+	int is;
+
+	return getsockopt(fd, SOL_SOCKET, option, &is, &len) == 0 && is == value;
+}
+
+bool fd_is_unix_stream(int fd)
+{
+	return sock_is(fd, SO_DOMAIN, AF_UNIX) && sock_is(fd, SO_TYPE, SOCK_STREAM) &&
+	       sock_is(fd, SO_ACCEPTCONN, 0);
 }
 
 static bool is_dax(dev_t dev)

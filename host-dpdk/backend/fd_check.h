@@ -11,6 +11,8 @@
  */
 bool fd_is_eventfd(int fd);
 bool fd_is_epoll(int fd);
+/* An AF_UNIX socket of the kind SOCK_STREAM that does not listen; it need not be connected. */
+bool fd_is_unix_stream(int fd);
 
 /*
  * NULL when @fd is a file that guest memory may be mapped from: on tmpfs (memfd, /dev/shm),

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Calls (interrupts) to a guest: the eventfd of SET_VRING_CALL. */
+/* Calls (interrupts) to a guest: the descriptor of SET_VRING_CALL. */
 #ifndef ZV_VHOST_CALL_H
 #define ZV_VHOST_CALL_H
 
@@ -7,17 +7,30 @@
 
 struct vhost_call {
 	int fd; /* ours; -1: the driver polls */
+	bool socket;
 };
 
 /*
- * What a frontend gives as an eventfd may be anything. A write to a pipe or socket that nobody
- * reads would raise SIGPIPE; to poll a file of the frontend's own file system, or an epoll set
- * whose lock somebody holds, may take as long as the frontend likes. So nothing else is taken.
+ * What a frontend gives as an eventfd may be anything. A write to a pipe that nobody reads would
+ * raise SIGPIPE; to poll a file of the frontend's own file system, or an epoll set whose lock
+ * somebody holds, may take as long as the frontend likes. So nothing else is taken, but for one
+ * thing: User-mode Linux is called on one end of a pair of stream sockets, whose other end it reads
+ * in words of 8 bytes, as it would read an eventfd. Such an end is taken when it is connected and
+ * nothing waits to be read from it, and is shut down for reading, so that nothing can be put there
+ * later: descriptors in it would be closed with it, which may take as long as their maker likes.
+ * What waits at the other end is bounded by us (VHOST_CALL_QUEUED), as the frontend may set the
+ * socket's buffer to any size.
  */
+
+/* Bytes of socket memory behind which no more words are sent: about 20 words wait then. */
+#define VHOST_CALL_QUEUED 16384
 
 /* *out: a dup of @fd; -1 for -1. 0; -errno, and -1: -EINVAL for what is no eventfd. */
 int vhost_event_dup(int fd, int *out);
-/* *c: a dup of @fd that never blocks. As vhost_event_dup(). */
+/*
+ * *c: a dup of @fd that never blocks. 0; -errno, and no descriptor in *c: -EINVAL for what is
+ * neither an eventfd nor such a socket.
+ */
 int vhost_call_dup(int fd, struct vhost_call *c);
 void vhost_call_close(struct vhost_call *c);
 /* Calls the guest. False: there is no descriptor. */

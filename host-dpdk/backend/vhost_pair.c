@@ -97,16 +97,17 @@ void vhost_pair_wake(struct vhost_pair *q)
 
 int vhost_pair_set_call(struct vhost_pair *q, enum vhost_direction ring, int fd)
 {
-	struct vhost_call own;
+	struct vhost_call own, former = q->call[ring];
 	int ret = vhost_call_dup(fd, &own);
 
 	quiesce_stop(&q->tq.qs);
-	vhost_call_close(&q->call[ring]);
 	q->call[ring] = own;
 	/* What was published while nobody listened: say it once more. */
 	if (q->loaded)
 		(void)vhost_call_send(&own);
 	quiesce_resume(&q->tq.qs);
+	/* Not while the owner waits: with a socket, the kernel may look for others to free. */
+	vhost_call_close(&former);
 	return ret;
 }
 

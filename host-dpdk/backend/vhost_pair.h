@@ -212,7 +212,7 @@ int vhost_pair_resume(struct vhost_pair *q, const struct vhost_pair_setup *s,
 int vhost_pair_switch_mem(struct vhost_pair *q, const struct vhost_pair_setup *s);
 /*
  * Takes a dup of @fd (-1: none) in the place of the last one. 0 or -errno: there is none now
- * (-EINVAL: no eventfd).
+ * (-EINVAL: nothing to be called on, vhost_call.h, or no eventfd to be kicked by).
  */
 int vhost_pair_set_call(struct vhost_pair *q, enum vhost_direction ring, int fd);
 int vhost_pair_set_kick(struct vhost_pair *q, enum vhost_direction ring, int fd);

@@ -354,12 +354,13 @@ void vu_ring_update(struct vu_dev *d, unsigned no)
 }
 
 /* @ret of the taking of a descriptor, with a line in the log when it failed. */
-static int event_taken(struct vu_dev *d, unsigned vq, const char *what, int ret)
+static int event_taken(struct vu_dev *d, unsigned vq, const char *what, const char *refusal,
+		       int ret)
 {
 	if (ret < 0)
 		zv_log_limited(&d->log, ZV_LOG_WARN,
 			       "%s: ring %u: cannot use its %s descriptor: %s", d->path, vq, what,
-			       ret == -EINVAL ? "it is no eventfd" : zv_strerror(ret));
+			       ret == -EINVAL ? refusal : zv_strerror(ret));
 	return ret;
 }
 
@@ -374,17 +375,20 @@ int vu_set_kick(struct vu_dev *d, unsigned vq, int fd)
 
 	if (!vu_vq_pair(vq, &pair, &ring))
 		return 0;
-	return event_taken(d, vq, "kick", vhost_pair_set_kick(d->queues[pair], ring, fd));
+	return event_taken(d, vq, "kick", "it is no eventfd",
+			   vhost_pair_set_kick(d->queues[pair], ring, fd));
 }
 
 int vu_set_call(struct vu_dev *d, unsigned vq, int fd)
 {
+	const char *not_callable = "it is neither an eventfd nor a connected stream socket";
 	enum vhost_direction ring;
 	unsigned pair;
 
 	if (!vu_vq_pair(vq, &pair, &ring))
-		return event_taken(d, vq, "call", set_event_call(d, fd));
-	return event_taken(d, vq, "call", vhost_pair_set_call(d->queues[pair], ring, fd));
+		return event_taken(d, vq, "call", not_callable, set_event_call(d, fd));
+	return event_taken(d, vq, "call", not_callable,
+			   vhost_pair_set_call(d->queues[pair], ring, fd));
 }
 
 struct vhost_ring_pos vu_ring_stop(struct vu_dev *d, unsigned vq)

@@ -47,7 +47,9 @@ static const char *check_table(const struct vu_msg *m, uint64_t mem_max)
 
 	if (t->nregions == 0 || t->nregions > VU_REGIONS)
 		return "it has no region, or more than 8";
-	if (m->size != VU_TABLE_HEAD + t->nregions * sizeof(struct vu_region))
+	/* User-mode Linux always sends two regions, and says how many count. */
+	if (m->size < VU_TABLE_HEAD + t->nregions * sizeof(struct vu_region) ||
+	    (m->size - VU_TABLE_HEAD) % sizeof(struct vu_region))
 		return "its size does not fit its number of regions";
 	for (uint32_t i = 0; i < t->nregions; i++) {
 		uint64_t size = t->region[i].size, off = t->region[i].offset;

@@ -3,6 +3,7 @@
 #include "msg_cases.h"
 
 #include <fcntl.h>
+#include <limits.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -66,9 +67,38 @@ static int open_rw_pipe(void)
 	return fd;
 }
 
-static int make_fd(const struct raw *r, enum fd_kind kind)
+/* One end of a pair; the other one lives as long as the case: until let_go(). */
+static int ends_kept[4], n_ends_kept;
+
+static int one_end(int type)
 {
 	int p[2];
+
+	assert_int_equal(socketpair(AF_UNIX, type, 0, p), 0);
+	assert_in_range(n_ends_kept, 0, 3);
+	ends_kept[n_ends_kept++] = p[0];
+	return p[1];
+}
+
+static void let_go(void)
+{
+	while (n_ends_kept)
+		close(ends_kept[--n_ends_kept]);
+}
+
+static int listening(void)
+{
+	struct sockaddr name = {.sa_family = AF_UNIX}; /* the kernel chooses it */
+	int fd = socket(AF_UNIX, SOCK_STREAM, 0);
+
+	assert_int_equal(bind(fd, &name, sizeof(name.sa_family)), 0);
+	assert_int_equal(listen(fd, 1), 0);
+	return fd;
+}
+
+static int make_fd(const struct raw *r, enum fd_kind kind)
+{
+	int p[2], size = INT_MAX / 2;
 
 	switch (kind) {
 	case PIPE: /* its reader is the writer itself, so that it lives as long */
@@ -81,6 +111,23 @@ static int make_fd(const struct raw *r, enum fd_kind kind)
 		assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, p), 0);
 		close(p[0]);
 		return p[1];
+	case SOCKET:
+		return one_end(SOCK_STREAM);
+	case SOCKET_HUGE: /* as far as this user may */
+		p[0] = one_end(SOCK_STREAM);
+		if (setsockopt(p[0], SOL_SOCKET, SO_SNDBUFFORCE, &size, sizeof(size)) < 0)
+			(void)setsockopt(p[0], SOL_SOCKET, SO_SNDBUF, &size, sizeof(size));
+		return p[0];
+	case SOCKET_SHUT:
+		p[0] = one_end(SOCK_STREAM);
+		assert_int_equal(shutdown(p[0], SHUT_RDWR), 0);
+		return p[0];
+	case SOCKET_LISTENING:
+		return listening();
+	case SOCKET_DGRAM:
+		return one_end(SOCK_DGRAM);
+	case SOCKET_TCP:
+		return socket(AF_INET, SOCK_STREAM, 0);
 	case FULL_EVENTFD: /* blocking, and a write of 1 would not return */
 		p[0] = eventfd(0, 0);
 		assert_int_equal(eventfd_write(p[0], UINT64_MAX - 1), 0);
@@ -113,6 +160,8 @@ static void odd_fd(struct raw *r, const struct msg_case *c)
 		shm_store16(&r->ring[RAW_RX].avail->ring[RAW_N], r->ring[RAW_RX].used_seen);
 		assert_true(raw_pkt(r, VSOCK_OP_CREDIT_REQUEST, NULL, 0));
 		raw_pump(r);
+		if (i == 100) /* an other end that was there goes */
+			let_go();
 	}
 }
 
@@ -210,12 +259,21 @@ const struct msg_case fd_cases[] = {
 	 .answer = REFUSED},
 	{"a socket without peer to be called on", ODD(SET_VRING_CALL, SOCKET_CLOSED),
 	 .answer = REFUSED},
+	{"a socket that nobody reads to be called on", ODD(SET_VRING_CALL, SOCKET)},
+	{"a socket with a huge buffer to be called on", ODD(SET_VRING_CALL, SOCKET_HUGE)},
+	{"a socket that is shut down to be called on", ODD(SET_VRING_CALL, SOCKET_SHUT),
+	 .answer = REFUSED},
+	{"a listening socket to be called on", ODD(SET_VRING_CALL, SOCKET_LISTENING),
+	 .answer = REFUSED},
+	{"a datagram socket to be called on", ODD(SET_VRING_CALL, SOCKET_DGRAM), .answer = REFUSED},
+	{"a TCP socket to be called on", ODD(SET_VRING_CALL, SOCKET_TCP), .answer = REFUSED},
 	{"a full, blocking eventfd to be called on", ODD(SET_VRING_CALL, FULL_EVENTFD)},
 	{"guest memory to be called on", ODD(SET_VRING_CALL, MEMFD), .answer = REFUSED},
 	{"an epoll set to be called on", ODD(SET_VRING_CALL, EPOLL), .answer = REFUSED},
 	{"/dev/null to be called on", ODD(SET_VRING_CALL, DEV_NULL), .answer = REFUSED},
 	{"nothing to be called on: polling", ODD(SET_VRING_CALL, NO_FD)},
 	{"a pipe to be kicked by", ODD(SET_VRING_KICK, PIPE), .answer = REFUSED},
+	{"a socket to be kicked by", ODD(SET_VRING_KICK, SOCKET), .answer = REFUSED},
 	{"a socket without peer to be kicked by", ODD(SET_VRING_KICK, SOCKET_CLOSED),
 	 .answer = REFUSED},
 	{"guest memory to be kicked by", ODD(SET_VRING_KICK, MEMFD), .answer = REFUSED},

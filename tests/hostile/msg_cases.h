@@ -14,7 +14,22 @@ enum msg_verdict {
 };
 
 /* Descriptors that are no eventfd, or one on which a write would block. */
-enum fd_kind { PIPE, PIPE_CLOSED, SOCKET_CLOSED, FULL_EVENTFD, MEMFD, EPOLL, DEV_NULL, NO_FD };
+enum fd_kind {
+	PIPE,
+	PIPE_CLOSED,
+	SOCKET,	       /* nobody reads the other end */
+	SOCKET_HUGE,   /* the same, with a huge buffer */
+	SOCKET_CLOSED, /* the other end is closed */
+	SOCKET_SHUT,
+	SOCKET_LISTENING,
+	SOCKET_DGRAM,
+	SOCKET_TCP,
+	FULL_EVENTFD,
+	MEMFD,
+	EPOLL,
+	DEV_NULL,
+	NO_FD,
+};
 
 /* Addresses of a ring's parts, in the frontend's address space. */
 struct ring_parts {
