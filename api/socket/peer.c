@@ -7,7 +7,7 @@
 
 static void set_state(struct zv_queue *q, enum peer_state state)
 {
-	__atomic_store_n(&q->peer.state, state, __ATOMIC_RELAXED); /* zv_dev_info looks */
+	__atomic_store_n(&q->peer.state, (uint8_t)state, __ATOMIC_RELAXED); /* zv_dev_info looks */
 }
 
 void peer_reset(struct zv_queue *q)

@@ -58,7 +58,7 @@ static int larger_first(const void *a, const void *b)
 bool dma_place(struct dma_run *run, unsigned nruns, struct guest_part *parts, unsigned n,
 	       uint8_t *base, size_t *need)
 {
-	struct guest_part *order[GUEST_PARTS_MAX];
+	struct guest_part *order[GUEST_PARTS_MAX] = {NULL};
 
 	for (unsigned i = 0; i < n; i++)
 		order[i] = &parts[i];

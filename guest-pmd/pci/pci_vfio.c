@@ -44,9 +44,9 @@ static unsigned irq_count(const struct pci_dev *d, unsigned index)
 static int set_irqs(const struct pci_dev *d, unsigned index, uint32_t flags, const int *fds,
 		    unsigned n)
 {
-	struct {
+	union {
 		struct vfio_irq_set set;
-		int fd[MSIX_MAX];
+		uint8_t bytes[sizeof(struct vfio_irq_set) + MSIX_MAX * sizeof(int)];
 	} buf = {.set = {.argsz = (uint32_t)(sizeof(buf.set) + n * sizeof(int)),
 			 .flags = flags,
 			 .index = index,
