@@ -29,7 +29,10 @@ struct quiesce {
 	uint32_t stop; /* 1 while the control thread wants or has the queue stopped */
 };
 
-/* 1 when the owner must run the barrier itself; set by quiesce_init(), and when membarrier is refused later. */
+/*
+ * 1 when the owner must run the barrier itself. Set by quiesce_init(), and again when membarrier is
+ * refused later.
+ */
 extern int quiesce_owner_fence;
 
 /* Registers the process for membarrier. Call before the first queue is used; idempotent. */

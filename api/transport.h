@@ -102,9 +102,13 @@ struct transport_queue {
 	struct zv_queue_stats stats; /* stats_add(); read by any thread */
 	struct zv_log_limit log;     /* of the owner */
 	const char *name;	     /* of the device, for logs; NULL: the scheme says enough */
-	uint32_t lost;		     /* [C] counts: payload that the owner holds may be wrong now */
-	uint32_t inherited;	     /* [C] 1: the session met a driver that has been running, which
-					may hold connections of former sessions */
+	/*
+	 * [C] Raised when received payload that the owner holds may have become wrong: the peer's
+	 * memory went, and not all of it could be copied before.
+	 */
+	uint32_t lost;
+	uint32_t inherited; /* [C] 1: the session met a driver that has been running, which
+			       may hold connections of former sessions */
 	/*
 	 * Counts how often memory behind received buffers was replaced by zeros, of any queue: it
 	 * is raised before the zeros can be read, by a signal handler of any thread. rx_intact says

@@ -72,20 +72,25 @@ VSOCK_INLINE void burst_prefetch(const struct vsock_pair *p, uint16_t id)
 	shm_prefetch(buf + VSOCK_PAYLOAD_OFF);
 }
 
-/* Takes @n used buffers: number into pkts[].token, written length into pkts[].ndesc. */
+/* A buffer that the device has used: its number, and the bytes written to it. */
+struct burst_used {
+	uint32_t len;
+	uint16_t id;
+};
+
+/* Takes @n of them. False: the ring is broken. */
 VSOCK_INLINE bool burst_rx_take(const struct virtq_layout *ring, struct vsock_pair *p,
-				struct rx_pkt *pkts, unsigned n)
+				struct burst_used *used, unsigned n)
 {
 	for (unsigned i = 0; i < n; i++)
 		burst_prefetch(p, ring->likely(&p->rx, i));
 	for (unsigned i = 0; i < n; i++) {
-		uint16_t id, guess = ring->likely(&p->rx, 0);
+		uint16_t guess = ring->likely(&p->rx, 0);
 
-		if (!ring->take(&p->rx, true, &id, &pkts[i].ndesc))
+		if (!ring->take(&p->rx, true, &used[i].id, &used[i].len))
 			return false;
-		if (id != guess)
-			burst_prefetch(p, id);
-		pkts[i].token = id;
+		if (used[i].id != guess)
+			burst_prefetch(p, used[i].id);
 	}
 	return true;
 }
@@ -126,6 +131,7 @@ VSOCK_INLINE int burst_rx(const struct virtq_layout *ring, struct transport_queu
 			  struct rx_pkt *pkts, unsigned max)
 {
 	struct vsock_pair *p = vsock_pair_of(q);
+	struct burst_used used[VSOCK_BURST];
 	unsigned n, out = 0;
 	uint32_t bytes = 0, want;
 
@@ -144,15 +150,14 @@ VSOCK_INLINE int burst_rx(const struct virtq_layout *ring, struct transport_queu
 	/* After ready(): packets sent after an event are not seen before it. Barrier pair [T]. */
 	if (burst_held_by_event(ring, p))
 		return 0;
-	if (__builtin_expect(!burst_rx_take(ring, p, pkts, n), 0)) {
+	if (__builtin_expect(!burst_rx_take(ring, p, used, n), 0)) {
 		vsock_broken(p, &p->rx);
 		return 0;
 	}
 	for (unsigned i = 0; i < n; i++) {
-		uint16_t id = (uint16_t)pkts[i].token;
-		uint32_t len = pkts[i].ndesc;
-		struct rx_pkt *pkt = &pkts[out]; /* out <= i */
-		bool good = burst_rx_parse(p, id, len, pkt, &p->seg[out]);
+		uint16_t id = used[i].id;
+		struct rx_pkt *pkt = &pkts[out];
+		bool good = burst_rx_parse(p, id, used[i].len, pkt, &p->seg[out]);
 
 		if (!good || !pkt->nseg)
 			burst_rx_give(ring, p, id);

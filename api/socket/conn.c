@@ -50,7 +50,7 @@ struct zv_conn *conn_new(struct zv_queue *q, const struct conn_key *key,
 	}
 	c = q->pool.free;
 	if (c) {
-		q->pool.free = (struct zv_conn *)c->user;
+		q->pool.free = c->next_free;
 		q->pool.nfree--;
 	} else {
 		c = malloc(sizeof(*c));
@@ -180,7 +180,7 @@ void conn_free(struct zv_conn *c)
 	rx_forget(c);
 	rx_promise_back(c);
 	if (q->pool.nfree < FREE_CONNS_KEPT) {
-		c->user = q->pool.free;
+		c->next_free = q->pool.free;
 		q->pool.free = c;
 		q->pool.nfree++;
 	} else {
@@ -273,7 +273,7 @@ void conns_fini(struct zv_queue *q)
 	struct zv_conn *c;
 
 	while ((c = q->pool.free)) {
-		q->pool.free = c->user;
+		q->pool.free = c->next_free;
 		free(c);
 	}
 }

@@ -33,7 +33,8 @@ static const struct opt {
 	OPT(close_timeout_ns, .preset = 8000000000u, .hi = UINT64_MAX),
 	OPT(hello_timeout_ns, .preset = 1000000000u, .hi = UINT64_MAX),
 	OPT(spin_ns, .preset = 50000, .hi = UINT64_MAX),
-	OPT(rx_memory, .lo = 65536, .hi = UINT64_MAX), /* after buf_alloc and queues */
+	/* Last: its preset is computed from queues and buf_alloc, which are complete by then. */
+	OPT(rx_memory, .lo = 65536, .hi = UINT64_MAX),
 #undef OPT
 };
 

@@ -87,7 +87,10 @@ static inline uint32_t rx_waiting(const struct zv_conn *c)
 void rx_drop_all(struct zv_conn *c);
 /* Drops it when some of it lies in memory of the peer's. False: none does, nothing is dropped. */
 bool rx_drop_lost(struct zv_conn *c);
-/* @c receives no more: it does not count in the shares of others, whenever its loans come back. */
+/*
+ * @c receives no more: it is not counted among those that share the descriptors from here on, even
+ * though some may still be on loan to its application.
+ */
 void rx_forget(struct zv_conn *c);
 void rx_init(struct zv_queue *q);
 void rx_fini(struct zv_queue *q);

@@ -172,7 +172,10 @@ struct zv_conn {
 	struct vsock_shut shut; /* rx.c, close.c */
 	int32_t err;		/* why it is VC_CLOSED; 0: cleanly */
 	uint32_t mask;		/* ZV_EV_* that the application wants; see zv_set_events */
-	void *user;		/* of the application; in a free structure, the next free one */
+	union {
+		void *user;		   /* of the application: zv_set_user */
+		struct zv_conn *next_free; /* of a structure in q->pool.free */
+	};
 	TAILQ_ENTRY(zv_conn) ready_link; /* CF_READY */
 	struct conn_blocked blocked;
 	struct conn_creq creq;
@@ -200,9 +203,12 @@ struct queue_session {
 	uint32_t id;		    /* tq->session of it; not yet tq's while `leaving` */
 	uint32_t next, leave_at;    /* the session to come; next place of the table */
 	uint32_t lost;		    /* tq->lost, as far as it has been looked at */
-	uint8_t leaving;	    /* connections of the session before are left: queue_sync */
-	uint8_t gaps;		    /* some of them lack what they had received */
-	uint8_t no_tx; /* what is received belongs to a session that is over: nothing is sent */
+	/* 1: connections of the former session have still to be ended (session_sync) */
+	uint8_t leaving;
+	/* 1: unread payload of theirs that lies in guest memory may be wrong (tq->lost) */
+	uint8_t gaps;
+	/* 1: what is received belongs to a session that is over, so nothing is sent */
+	uint8_t no_tx;
 };
 
 enum peer_state { HELLO_OFF, HELLO_WAIT, HELLO_DONE, HELLO_PLAIN };
@@ -292,7 +298,7 @@ struct zv_queue {
 	} clock;
 	struct queue_arm arm;
 	struct {	       /* wait.c */
-		uint32_t next; /* zv_wait_queues, first queue of the array: who is first */
+		uint32_t next; /* zv_wait_queues: index of the queue that it polls first */
 		bool crowded;  /* somebody else wants this CPU: spin.h */
 	} wait;
 	struct queue_tap tap;
@@ -318,7 +324,7 @@ struct zv_queue {
 		struct accept_list due; /* what ZV_EV_ACCEPT is due for, the next first */
 		uint32_t ndue;		/* of them */
 		uint32_t listen_gen;	/* dev->listen_gen, as far as it has been looked at */
-		uint8_t first;		/* whose turn an odd place of zv_poll is */
+		uint8_t first; /* 1: ports get the larger half of an odd number of events */
 	} accept;
 	struct rx_loans rx;
 	struct tx_loans tx;
