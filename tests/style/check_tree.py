@@ -30,7 +30,7 @@ LAYERS = {
                                    'host-dpdk/common/sock_claim.h', 'api/include/', 'api/spin.h'],
     'host-dpdk/daemon/control/': [DAEMON + 'control/', DAEMON + 'core/', DAEMON + 'config/',
                                   'host-dpdk/common/sock_claim.h', 'api/include/', 'shm-ring/spsc_ring.h'],
-    'host-dpdk/daemon/ctl/': [DAEMON + 'ctl/', DAEMON + 'core/counters.h'],
+    'host-dpdk/daemon/ctl/': [DAEMON + 'ctl/', DAEMON + 'core/counters.h', DAEMON + 'control/protocol.h'],
     'host-dpdk/daemon/': ['host-dpdk/daemon/', 'host-dpdk/common/', 'api/include/'],
     'bench/': ['bench/', 'api/include/', 'shm-ring/'],
     'bench/measure/': ['bench/measure/'],

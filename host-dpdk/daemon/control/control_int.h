@@ -7,11 +7,11 @@
 #include "capture.h"
 #include "control.h"
 #include "core/daemon.h"
+#include "protocol.h"
 
 #include <jansson.h>
 #include <stddef.h>
 
-#define CONTROL_PROTOCOL   1
 #define CONTROL_CAPTURES   8	       /* at a time, those included whose end is being waited for */
 #define CONTROL_UNSENT_MAX (64u << 20) /* bytes of answers not taken yet, of all clients */
 
@@ -59,8 +59,8 @@ json_t *control_answer(struct control *ct, struct client *cl, const json_t *requ
 /* Sets *why; for "return". */
 json_t *control_refuse(struct refusal *why, const char *code, const char *fmt, ...) ZV_PRINTF(3, 4);
 
-/* The string or unsigned number @key of @request; @fallback when it is not there. False, and *why,
- * when it is something else. */
+/* The string or unsigned number @key of @request; *value stays as it is when there is none. False,
+ * and *why, when it is something else. */
 bool control_string(const json_t *request, const char *key, const char **value,
 		    struct refusal *why);
 bool control_number(const json_t *request, const char *key, uint64_t max, uint64_t *value,

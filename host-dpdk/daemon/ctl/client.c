@@ -83,7 +83,7 @@ void ctl_send(struct ctl *c, json_t *request, int pass)
 	struct msghdr m = {.msg_iov = &iov, .msg_iovlen = 1};
 	char *line;
 
-	(void)json_object_set_new(request, "v", json_integer(CTL_PROTOCOL));
+	(void)json_object_set_new(request, "v", json_integer(CONTROL_PROTOCOL));
 	line = json_dumps(request, JSON_COMPACT);
 	json_decref(request);
 	/* The final 0 becomes the end of the line. */
@@ -168,7 +168,7 @@ json_t *ctl_answer(struct ctl *c, int timeout_ms)
 		ctl_die(CTL_NO_DAEMON, "%s: what answers here is not zvsockd", c->socket);
 	if (!json_is_true(json_object_get(answer, "ok")) && !json_object_get(answer, "event"))
 		die_refused(answer);
-	if (json_integer_value(json_object_get(answer, "v")) != CTL_PROTOCOL)
+	if (json_integer_value(json_object_get(answer, "v")) != CONTROL_PROTOCOL)
 		ctl_die(CTL_VERSION, "the daemon (%s) speaks another version of the protocol",
 			text_of(answer, "daemon"));
 	return answer;

@@ -9,11 +9,12 @@
 #ifndef ZVCTL_H
 #define ZVCTL_H
 
+#include "control/protocol.h"
+
 #include <jansson.h>
 #include <stdbool.h>
 #include <stdint.h>
 
-#define CTL_PROTOCOL   1
 #define CTL_ANSWER_MS  15000 /* for the daemon to answer */
 #define CTL_ANSWER_MAX (512u << 20)
 
