@@ -164,6 +164,8 @@ struct fake *fake_new(void)
 	f->d.cfg = &f->cfg;
 	f->d.guests = f->guests;
 	f->d.n_guests = FAKE_GUESTS;
+	f->d.lcores = f->lcores;
+	f->d.n_lcores = FAKE_LCORES;
 	pthread_mutex_init(&f->main, NULL);
 	if (control_start(&f->d) < 0 || pthread_create(&f->server, NULL, serve, f) != 0)
 		goto fail;

@@ -20,6 +20,7 @@
 
 #define FAKE_GUESTS 3
 #define FAKE_QUEUES 2
+#define FAKE_LCORES 2
 #define FAKE_SLICE  300 /* connections that zv_queue_conns() shows at a time, given a cursor */
 
 struct zv_queue {
@@ -35,7 +36,8 @@ struct fake {
 	struct cfg_guest cfgs[FAKE_GUESTS];
 	struct guest guests[FAKE_GUESTS];
 	struct zv_queue queues[FAKE_GUESTS][FAKE_QUEUES];
-	char dir[64], path[96]; /* of the control socket */
+	struct lcore *lcores[FAKE_LCORES]; /* NULL; lcore_stats() looks at none */
+	char dir[64], path[96];		   /* of the control socket */
 	pthread_t server;
 	pthread_mutex_t main; /* held by who plays the main thread */
 	int stop[2];

@@ -73,6 +73,9 @@ static void stats_have_totals_and_queues(void **state)
 		"\nendpoints: connections\n",
 		"\n  guest_joined             12                    of those, joined with a host "
 		"program\n",
+		"  bytes of rx_memory promised to open connections, now\n",
+		"\nlcores: traffic  total\n",
+		"\n  rounds          2000  turns over its queues\n",
 	};
 	struct fake *f = *state;
 	struct run r;
@@ -142,7 +145,7 @@ static void wrong_use_is_one_line(void **state)
 		const char *args[4];
 		const char *part;
 	} cases[] = {
-		{{NULL}, "a command is needed"},
+		{{NULL}, "a command is needed: list, guests, stats, capture or qemu-args"},
 		{{"frobnicate"}, "no such command"},
 		{{"list", "web", "db"}, "one argument too many"},
 		{{"capture"}, "name of a file"},

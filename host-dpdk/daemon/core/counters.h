@@ -5,7 +5,8 @@
  * a row of "zvsockctl stats". What exports counters in another format iterates over the arrays
  * below, beside control/control_stats.c, which does so for JSON.
  *
- * X(field, GROUP, meaning). Names are unique within their table.
+ * X(field, GROUP, KIND, meaning). Names are unique within their table. KIND says how a value may
+ * change: a COUNTER only grows, a GAUGE is what is there now.
  */
 #ifndef ZVD_COUNTERS_H
 #define ZVD_COUNTERS_H
@@ -15,74 +16,80 @@
 /* Of each queue: those of the library, in the order of struct zv_queue_stats. counters.c asserts
  * that nothing of that structure is left out. */
 #define QUEUE_COUNTERS(X)                                                                          \
-	X(rx_packets, TRAFFIC, "packets received")                                                 \
-	X(rx_bytes, TRAFFIC, "payload bytes received")                                             \
-	X(tx_packets, TRAFFIC, "packets sent")                                                     \
-	X(tx_bytes, TRAFFIC, "payload bytes sent")                                                 \
-	X(rx_copied, TRAFFIC, "packets copied because of the loan limits")                         \
-	X(tx_no_buffer, TRAFFIC, "times no receive buffer of the guest was free")                  \
-	X(tx_no_credit, TRAFFIC, "times the peer's socket had no room")                            \
-	X(kicks, TRAFFIC, "notifications sent to the guest")                                       \
-	X(wakeups, TRAFFIC, "sleeps in zv_wait; an lcore has its own, below")                      \
-	X(conns_opened, CONNECTIONS, "started by the host")                                        \
-	X(conns_accepted, CONNECTIONS, "started by the guest and accepted")                        \
-	X(conns_refused, CONNECTIONS, "refused")                                                   \
-	X(conns_reset, CONNECTIONS, "ended by a reset")                                            \
-	X(conns_timedout, CONNECTIONS, "timed out")                                                \
-	X(rst_sent, CONNECTIONS, "RST sent: the end of a connection, a refusal, nobody there")     \
-	X(rst_dropped, ERRORS, "RST to stray packets lost: too many waited")                       \
-	X(rx_bad_hdr, ERRORS, "header too short, unknown operation, bad length")                   \
-	X(rx_bad_cid, ERRORS, "forged source or foreign destination CID")                          \
-	X(rx_bad_type, ERRORS, "unknown socket type, or not the connection's")                     \
-	X(rx_no_conn, ERRORS, "packets for no connection and no listener")                         \
-	X(rx_bad_state, ERRORS, "packets that the connection's state forbids")                     \
-	X(rx_overrun, ERRORS, "payload beyond the credit given")                                   \
-	X(rx_bad_credit, ERRORS, "credit counters that ran backwards")                             \
-	X(rx_bad_chain, ERRORS, "descriptor chains refused")                                       \
-	X(ring_broken, ERRORS, "times a ring was declared broken")                                 \
-	X(sessions, TRAFFIC, "times the rings were started")                                       \
-	X(rx_late, CONNECTIONS, "packets that crossed the end of their connection")                \
-	X(rx_promised, TRAFFIC, "bytes of rx_memory promised to open connections, now")            \
-	X(rx_private, TRAFFIC, "bytes of memory that hold payload not yet taken, now")
+	X(rx_packets, TRAFFIC, COUNTER, "packets received")                                        \
+	X(rx_bytes, TRAFFIC, COUNTER, "payload bytes received")                                    \
+	X(tx_packets, TRAFFIC, COUNTER, "packets sent")                                            \
+	X(tx_bytes, TRAFFIC, COUNTER, "payload bytes sent")                                        \
+	X(rx_copied, TRAFFIC, COUNTER, "packets copied because of the loan limits")                \
+	X(tx_no_buffer, TRAFFIC, COUNTER, "times no receive buffer of the guest was free")         \
+	X(tx_no_credit, TRAFFIC, COUNTER, "times the peer's socket had no room")                   \
+	X(kicks, TRAFFIC, COUNTER, "notifications sent to the guest")                              \
+	X(wakeups, TRAFFIC, COUNTER, "sleeps in zv_wait; an lcore has its own, below")             \
+	X(conns_opened, CONNECTIONS, COUNTER, "started by the host")                               \
+	X(conns_accepted, CONNECTIONS, COUNTER, "started by the guest and accepted")               \
+	X(conns_refused, CONNECTIONS, COUNTER, "refused")                                          \
+	X(conns_reset, CONNECTIONS, COUNTER, "ended by a reset")                                   \
+	X(conns_timedout, CONNECTIONS, COUNTER, "timed out")                                       \
+	X(rst_sent, CONNECTIONS, COUNTER,                                                          \
+	  "RST sent: the end of a connection, a refusal, nobody there")                            \
+	X(rst_dropped, ERRORS, COUNTER, "RST to stray packets lost: too many waited")              \
+	X(rx_bad_hdr, ERRORS, COUNTER, "header too short, unknown operation, bad length")          \
+	X(rx_bad_cid, ERRORS, COUNTER, "forged source or foreign destination CID")                 \
+	X(rx_bad_type, ERRORS, COUNTER, "unknown socket type, or not the connection's")            \
+	X(rx_no_conn, ERRORS, COUNTER, "packets for no connection and no listener")                \
+	X(rx_bad_state, ERRORS, COUNTER, "packets that the connection's state forbids")            \
+	X(rx_overrun, ERRORS, COUNTER, "payload beyond the credit given")                          \
+	X(rx_bad_credit, ERRORS, COUNTER, "credit counters that ran backwards")                    \
+	X(rx_bad_chain, ERRORS, COUNTER, "descriptor chains refused")                              \
+	X(ring_broken, ERRORS, COUNTER, "times a ring was declared broken")                        \
+	X(sessions, TRAFFIC, COUNTER, "times the rings were started")                              \
+	X(rx_late, CONNECTIONS, COUNTER, "packets that crossed the end of their connection")       \
+	X(rx_promised, TRAFFIC, GAUGE, "bytes of rx_memory promised to open connections")          \
+	X(rx_private, TRAFFIC, GAUGE, "bytes of memory that hold payload not yet taken")
 
 /* Of each guest: its endpoints and what carries their connections. JSON: "endpoints". */
 #define GUEST_COUNTERS(X)                                                                          \
-	X(host_accepted, CONNECTIONS, "connections taken from host programs")                      \
-	X(host_joined, CONNECTIONS, "of those, joined with a connection to the guest")             \
-	X(host_refused, CONNECTIONS, "of those, refused by the guest or not answered")             \
-	X(guest_requests, CONNECTIONS, "connections asked for by the guest")                       \
-	X(guest_joined, CONNECTIONS, "of those, joined with a host program")                       \
-	X(bad_connect_line, ERRORS, "host programs whose first line was no CONNECT")               \
-	X(connect_line_timeout, ERRORS, "host programs that sent no whole line in time")           \
-	X(connect_line_closed, ERRORS, "host programs that left before their line was whole")      \
-	X(no_endpoint, ERRORS, "refused: nothing is configured for the port")                      \
-	X(sibling_denied, ERRORS, "refused: no guest of a shared group has the CID")               \
-	X(sibling_share, ERRORS, "refused: other guests have their share of max_conns")            \
-	X(connect_refused, ERRORS, "refused: nobody listens at the endpoint")                      \
-	X(connect_failed, ERRORS, "refused: the endpoint could not be reached")                    \
-	X(connect_timeout, ERRORS, "refused: the endpoint did not accept in time")                 \
-	X(low_port_denied, ERRORS, "refused: port below 1024 and server not privileged")           \
-	X(fd_limit, ERRORS, "refused: no descriptor left")                                         \
-	X(no_memory, ERRORS, "refused: no memory left")                                            \
-	X(host_resets, ERRORS, "connections that the host side reset")                             \
-	X(guest_resets, ERRORS, "connections that the guest reset")                                \
-	X(msg_too_long, ERRORS, "connections reset: a message was too long to be carried")         \
-	X(msg_empty, ERRORS, "empty messages left out: the guest cannot take them")
+	X(host_accepted, CONNECTIONS, COUNTER, "connections taken from host programs")             \
+	X(host_joined, CONNECTIONS, COUNTER, "of those, joined with a connection to the guest")    \
+	X(host_refused, CONNECTIONS, COUNTER, "of those, refused by the guest or not answered")    \
+	X(guest_requests, CONNECTIONS, COUNTER, "connections asked for by the guest")              \
+	X(guest_joined, CONNECTIONS, COUNTER, "of those, joined with a host program")              \
+	X(bad_connect_line, ERRORS, COUNTER, "host programs whose first line was no CONNECT")      \
+	X(connect_line_timeout, ERRORS, COUNTER, "host programs that sent no whole line in time")  \
+	X(connect_line_closed, ERRORS, COUNTER,                                                    \
+	  "host programs that left before their line was whole")                                   \
+	X(no_endpoint, ERRORS, COUNTER, "refused: nothing is configured for the port")             \
+	X(sibling_denied, ERRORS, COUNTER, "refused: no guest of a shared group has the CID")      \
+	X(sibling_share, ERRORS, COUNTER, "refused: other guests have their share of max_conns")   \
+	X(connect_refused, ERRORS, COUNTER, "refused: nobody listens at the endpoint")             \
+	X(connect_failed, ERRORS, COUNTER, "refused: the endpoint could not be reached")           \
+	X(connect_timeout, ERRORS, COUNTER, "refused: the endpoint did not accept in time")        \
+	X(low_port_denied, ERRORS, COUNTER, "refused: port below 1024 and server not privileged")  \
+	X(fd_limit, ERRORS, COUNTER, "refused: no descriptor left")                                \
+	X(no_memory, ERRORS, COUNTER, "refused: no memory left")                                   \
+	X(host_resets, ERRORS, COUNTER, "connections that the host side reset")                    \
+	X(guest_resets, ERRORS, COUNTER, "connections that the guest reset")                       \
+	X(msg_too_long, ERRORS, COUNTER,                                                           \
+	  "connections reset: a message was too long to be carried")                               \
+	X(msg_empty, ERRORS, COUNTER, "empty messages left out: the guest cannot take them")
 
 /* Of each lcore. */
 #define LCORE_COUNTERS(X)                                                                          \
-	X(rounds, TRAFFIC, "turns over its queues")                                                \
-	X(sleeps, TRAFFIC, "sleeps in io_uring")
+	X(rounds, TRAFFIC, COUNTER, "turns over its queues")                                       \
+	X(sleeps, TRAFFIC, COUNTER, "sleeps in io_uring")
 
 enum counter_group { COUNTER_TRAFFIC, COUNTER_CONNECTIONS, COUNTER_ERRORS, COUNTER_GROUPS };
+
+enum counter_kind { KIND_COUNTER, KIND_GAUGE };
 
 struct counter {
 	const char *name;
 	enum counter_group group;
+	enum counter_kind kind;
 	const char *meaning;
 };
 
-#define COUNTER_FIELD(field, group, meaning) uint64_t field;
+#define COUNTER_FIELD(field, group, kind, meaning) uint64_t field;
 struct guest_counters {
 	GUEST_COUNTERS(COUNTER_FIELD)
 };
@@ -90,7 +97,7 @@ struct lcore_counters {
 	LCORE_COUNTERS(COUNTER_FIELD)
 };
 
-#define COUNTER_NUMBER(field, group, meaning) +1
+#define COUNTER_NUMBER(field, group, kind, meaning) +1
 enum {
 	N_QUEUE_COUNTERS = 0 QUEUE_COUNTERS(COUNTER_NUMBER),
 	N_GUEST_COUNTERS = 0 GUEST_COUNTERS(COUNTER_NUMBER),

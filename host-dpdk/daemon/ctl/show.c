@@ -132,12 +132,19 @@ static size_t queue_columns(const json_t *queues)
 	return json_array_size(queues) > 1 ? json_array_size(queues) : 0;
 }
 
-static void head_row(struct table *t, const char *kind, enum counter_group g, const json_t *queues)
-{
-	static const char *const names[COUNTER_GROUPS] = {"traffic", "connections", "errors"};
-	bool first = g == COUNTER_TRAFFIC;
+static const char *const group_names[COUNTER_GROUPS] = {"traffic", "connections", "errors"};
 
-	table_add(t, "%s%s", kind, names[g]);
+static bool has_group(const struct counter *table, unsigned n, enum counter_group g)
+{
+	while (n && table[n - 1].group != g)
+		n--;
+	return n;
+}
+
+static void head_row(struct table *t, const char *owner, enum counter_group g, bool first,
+		     const json_t *queues)
+{
+	table_add(t, "%s%s", owner, group_names[g]);
 	table_add(t, "%s", first ? "total" : "");
 	for (size_t i = 0; i < queue_columns(queues); i++) {
 		if (first)
@@ -146,6 +153,12 @@ static void head_row(struct table *t, const char *kind, enum counter_group g, co
 			table_add(t, "%s", "");
 	}
 	table_add(t, "%s", "");
+}
+
+/* A gauge says so, because its name need not. */
+static void add_meaning(struct table *t, const struct counter *k)
+{
+	table_add(t, "%s%s", k->meaning, k->kind == KIND_GAUGE ? ", now" : "");
 }
 
 static void queue_row(struct table *t, const struct counter *k, const json_t *queues)
@@ -161,7 +174,7 @@ static void queue_row(struct table *t, const struct counter *k, const json_t *qu
 	for (i = 0; i < queue_columns(queues); i++)
 		table_add(t, "%" PRId64,
 			  num(json_object_get(json_array_get(queues, i), "counters"), k->name));
-	table_add(t, "%s", k->meaning);
+	add_meaning(t, k);
 }
 
 /* Endpoints count for the guest as a whole. */
@@ -171,7 +184,7 @@ static void endpoint_row(struct table *t, const struct counter *k, const json_t 
 	table_add(t, "%" PRId64, num(json_object_get(guest, "endpoints"), k->name));
 	for (size_t i = 0; i < queue_columns(json_object_get(guest, "queues")); i++)
 		table_add(t, "%s", "");
-	table_add(t, "%s", k->meaning);
+	add_meaning(t, k);
 }
 
 static void guest_stats(const json_t *guest)
@@ -186,16 +199,46 @@ static void guest_stats(const json_t *guest)
 	t = table_new(align);
 	(void)printf("guest %s, cid %" PRId64 "\n", str(guest, "name"), num(guest, "cid"));
 	for (enum counter_group g = 0; g < COUNTER_GROUPS; g++) {
-		head_row(t, "", g, queues);
+		if (!has_group(queue_counters, N_QUEUE_COUNTERS, g))
+			continue;
+		head_row(t, "", g, g == COUNTER_TRAFFIC, queues);
 		for (unsigned i = 0; i < N_QUEUE_COUNTERS; i++)
 			if (queue_counters[i].group == g)
 				queue_row(t, &queue_counters[i], queues);
 	}
-	for (enum counter_group g = COUNTER_CONNECTIONS; g < COUNTER_GROUPS; g++) {
-		head_row(t, "endpoints: ", g, queues);
+	for (enum counter_group g = 0; g < COUNTER_GROUPS; g++) {
+		if (!has_group(guest_counters, N_GUEST_COUNTERS, g))
+			continue;
+		head_row(t, "endpoints: ", g, false, queues);
 		for (unsigned i = 0; i < N_GUEST_COUNTERS; i++)
 			if (guest_counters[i].group == g)
 				endpoint_row(t, &guest_counters[i], guest);
+	}
+	table_print(t);
+}
+
+/* The counters of all lcores, as those of a guest: by group, with what they mean. */
+static void lcore_counters_print(const json_t *lcores)
+{
+	struct table *t = table_new("lrl");
+	json_t *lc;
+	size_t i;
+
+	for (enum counter_group g = 0; g < COUNTER_GROUPS; g++) {
+		if (!has_group(lcore_counters, N_LCORE_COUNTERS, g))
+			continue;
+		head_row(t, "lcores: ", g, true, NULL);
+		for (unsigned k = 0; k < N_LCORE_COUNTERS; k++) {
+			int64_t sum = 0;
+
+			if (lcore_counters[k].group != g)
+				continue;
+			json_array_foreach(lcores, i, lc)
+				sum += num(lc, lcore_counters[k].name);
+			table_add(t, "  %s", lcore_counters[k].name);
+			table_add(t, "%" PRId64, sum);
+			add_meaning(t, &lcore_counters[k]);
+		}
 	}
 	table_print(t);
 }
@@ -238,6 +281,8 @@ int ctl_stats(struct ctl *c)
 		guest_stats(guest);
 		(void)fputc('\n', stdout);
 	}
+	lcore_counters_print(json_object_get(answer, "lcores"));
+	(void)fputc('\n', stdout);
 	lcore_stats_print(json_object_get(answer, "lcores"));
 	json_decref(answer);
 	return CTL_OK;

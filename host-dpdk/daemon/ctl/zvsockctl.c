@@ -121,11 +121,24 @@ static void argument(struct line *l, const char *arg)
 	}
 }
 
+static void die_without_command(void)
+{
+	char names[256] = "";
+	size_t len = 0;
+
+	for (size_t i = 0; i < N_COMMANDS && len < sizeof(names); i++)
+		len += (size_t)snprintf(names + len, sizeof(names) - len, "%s%s",
+					i == 0		     ? ""
+					: i + 1 < N_COMMANDS ? ", "
+							     : " or ",
+					commands[i].name);
+	ctl_die(CTL_USAGE, "a command is needed: %s", names);
+}
+
 static void finish(const struct line *l)
 {
 	if (!l->cmd)
-		ctl_die(CTL_USAGE,
-			"a command is needed: list, guests, stats, capture or qemu-args");
+		die_without_command();
 	else if (l->cmd->file && !l->ctl.file)
 		ctl_die(CTL_USAGE, "%s: the name of a file is needed, \"-\" for standard output",
 			l->cmd->name);
