@@ -64,7 +64,7 @@ static bool area_ok(const struct vhost_ring_layout *l, const struct vhost_ring_a
 	for (unsigned i = 0; i < VHOST_RING_PARTS; i++)
 		if ((uintptr_t)a->part[i] & (l->part[i].align - 1))
 			return false;
-	return a->size != 0 && a->size <= VHOST_RING_SIZE_MAX &&
+	return !l->pos_refused(a->pos) && a->size != 0 && a->size <= VHOST_RING_SIZE_MAX &&
 	       (l->any_size || (a->size & (a->size - 1)) == 0);
 }
 

@@ -205,7 +205,9 @@ struct vhost_ring_layout {
 	struct { /* of each part: bytes (fixed + each * size), alignment */
 		uint32_t fixed, each, align;
 	} part[VHOST_RING_PARTS];
-	bool any_size;			    /* sizes need not be powers of two */
+	bool any_size; /* sizes need not be powers of two */
+	/* A frontend wants a ring to start there: NULL, or why no ring can stand there. */
+	const char *(*pos_refused)(struct vhost_ring_pos pos);
 	struct vhost_ring_pos fresh;	    /* a ring that a driver has just set up */
 	void (*load)(struct vhost_ring *r); /* of a ring whose common fields are set: the rest */
 };
@@ -222,7 +224,7 @@ static inline uint64_t vhost_ring_bytes(const struct vhost_ring_layout *l,
 /*
  * Starts a session of a ring where it stands: what had been taken and not returned by a
  * predecessor is taken again. @features: VSOCK_FEATURE_*. @iommu: NULL without ACCESS_PLATFORM.
- * -EINVAL: size or alignment.
+ * -EINVAL: size, alignment, or position.
  */
 int vhost_ring_load(struct vhost_ring *r, const struct vhost_ring_area *a,
 		    const struct guest_mem *mem, struct guest_iommu *iommu, uint64_t features,

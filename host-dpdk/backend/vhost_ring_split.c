@@ -120,6 +120,11 @@ static void load(struct vhost_ring *r)
 	vhost_split_disarm(r);
 }
 
+static const char *pos_refused(struct vhost_ring_pos pos)
+{
+	return pos.v > UINT16_MAX ? "an index of a split ring has 16 bits" : NULL;
+}
+
 const struct vhost_ring_layout vhost_ring_split = {
 	.name = "split",
 	.verbs = &vhost_split_verbs,
@@ -130,5 +135,6 @@ const struct vhost_ring_layout vhost_ring_split = {
 		 [VHOST_DEVICE_AREA] = {.fixed = 6,
 					.each = sizeof(struct vring_used_elem),
 					.align = 4}},
+	.pos_refused = pos_refused,
 	.load = load,
 };

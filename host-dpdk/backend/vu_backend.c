@@ -58,8 +58,6 @@ int vu_open(struct vu_dev **out, const struct vu_backend_config *c)
 	struct vu_socket_config sc = {.path = c->path,
 				      .client = c->client,
 				      .sockmode = c->sockmode,
-				      .nrings = VSOCK_VQS(c->nqueues),
-				      .mem_max = VU_MAP_MAX / (c->nqueues + 1),
 				      .ops = &server_ops,
 				      .link = &vu_rte_link,
 				      .ctx = d};
@@ -71,6 +69,9 @@ int vu_open(struct vu_dev **out, const struct vu_backend_config *c)
 	}
 	d->evt_call.fd = d->backend_fd = -1;
 	iotlb_init(&d->iotlb);
+	d->terms.nrings = VSOCK_VQS(c->nqueues);
+	d->terms.mem_max = VU_MAP_MAX / (c->nqueues + 1);
+	vu_set_features(d, 0);
 	d->cid = c->cid;
 	d->queues = c->queues;
 	d->nqueues = c->nqueues;
@@ -80,6 +81,7 @@ int vu_open(struct vu_dev **out, const struct vu_backend_config *c)
 		c->queues[i]->kept_max = VHOST_KEPT_MAX / c->nqueues;
 	}
 	sc.log = &d->log;
+	sc.terms = &d->terms;
 	ret = vu_server_add(&d->socket, &sc);
 	if (ret < 0) {
 		dev_free(d);

@@ -197,7 +197,7 @@ static void handle(struct vu_conn *c)
 		vu_conn_end(c);
 		return;
 	}
-	why = vu_msg_refused(&c->in.msg, c->in.nfds, sc->nrings, sc->mem_max);
+	why = vu_msg_refused(&c->in.msg, c->in.nfds, sc->terms);
 	if (why) {
 		zv_log_limited(sc->log, ZV_LOG_WARN, "%s: vhost-user %s (%u) was refused: %s",
 			       path_of(c), vu_request_name(c->in.msg.request), c->in.msg.request,

@@ -22,7 +22,7 @@ static void forget_sources(struct guest_mem_src *src, unsigned n)
 
 static bool translated(const struct vu_dev *d)
 {
-	return d->features & VSOCK_FEATURE_ACCESS_PLATFORM;
+	return d->terms.features & VSOCK_FEATURE_ACCESS_PLATFORM;
 }
 
 /* An address of SET_VRING_ADDR: one of the frontend, or with ACCESS_PLATFORM one of the device. */
@@ -41,7 +41,7 @@ static uint64_t part_addr(const struct vu_ring *r, enum vhost_ring_part part)
 /* Where ring @no is in our map. 0; -EFAULT: not wholly in guest memory; -EAGAIN: not known yet. */
 static int ring_area(struct vu_dev *d, unsigned no, struct vhost_ring_area *a)
 {
-	const struct vhost_ring_layout *l = vhost_ring_layout_of(d->features);
+	const struct vhost_ring_layout *l = d->terms.layout;
 	const struct vu_ring *r = &d->ring[no];
 
 	*a = (struct vhost_ring_area){.size = r->num, .pos = r->base};
@@ -71,12 +71,18 @@ static int pair_setup(struct vu_dev *d, unsigned pair, struct vhost_pair_setup *
 		ret = ring_area(d, vu_vq(pair, VHOST_FROM_GUEST), &s->ring[VHOST_FROM_GUEST]);
 	if (ret)
 		return ret;
-	s->features = d->features;
+	s->features = d->terms.features;
 	s->iommu = translated(d) ? &d->iotlb.io : NULL;
 	return guest_mem_import(&s->mem, d->src, d->nsrc);
 }
 
 /* ---- pairs up and down ---- */
+
+void vu_set_features(struct vu_dev *d, uint64_t features)
+{
+	d->terms.features = features;
+	d->terms.layout = vhost_ring_layout_of(features);
+}
 
 static void event_stop(struct vu_dev *d)
 {
@@ -183,7 +189,7 @@ static void send_reset(struct vu_dev *d)
 		d->reset_due = ret == -EAGAIN;
 		if (ret < 0 ||
 		    vhost_ring_load(&d->evt, &a, d->rings, translated(d) ? &d->iotlb.io : NULL,
-				    d->features, true) < 0)
+				    d->terms.features, true) < 0)
 			return;
 		d->evt_loaded = true;
 	}
@@ -209,7 +215,7 @@ static void send_reset(struct vu_dev *d)
 static void snapshot(const struct vu_dev *d, unsigned pair, struct vu_loaded *l)
 {
 	memset(l, 0, sizeof(*l));
-	l->features = d->features;
+	l->features = d->terms.features;
 	for (unsigned i = 0; i < 2; i++) {
 		const struct vu_ring *r = &d->ring[vu_vq(pair, i)];
 
@@ -275,7 +281,7 @@ static void pair_start(struct vu_dev *d, unsigned pair)
 	if (pair == 0 && q->tq.inherited)
 		d->reset_due = true;
 	zv_log_limited(&d->log, ZV_LOG_INFO, "%s: queue %u is up, %s rings of %u and %u", d->path,
-		       pair, vhost_ring_layout_of(d->features)->name, s.ring[VHOST_TO_GUEST].size,
+		       pair, d->terms.layout->name, s.ring[VHOST_TO_GUEST].size,
 		       s.ring[VHOST_FROM_GUEST].size);
 }
 
@@ -425,7 +431,7 @@ void vu_forget_frontend(struct vu_dev *d)
 	d->rings = NULL;
 	forget_sources(d->src, d->nsrc);
 	d->nsrc = 0;
-	d->features = 0;
+	vu_set_features(d, 0);
 	d->reset_due = false;
 	d->waiting = 0;
 	memset(d->ring, 0, sizeof(d->ring));

@@ -10,6 +10,7 @@
 #include "iotlb.h"
 #include "proto/vsock_device.h"
 #include "vhost_pair.h"
+#include "vu_rules.h"
 #include "vu_server.h"
 
 /*
@@ -43,8 +44,8 @@ struct vu_dev {
 	struct vhost_pair *const *queues;
 	unsigned nqueues;
 
-	uint64_t offered; /* features, as the frontend was told; 0: it has not asked */
-	uint64_t features;
+	uint64_t offered;      /* features, as the frontend was told; 0: it has not asked */
+	struct vu_terms terms; /* features negotiated, and what else messages are checked by */
 	struct vu_ring ring[VSOCK_VQS(ZV_QUEUES_MAX)];
 	struct vu_loaded loaded[ZV_QUEUES_MAX];
 	struct vhost_pair_bases left[ZV_QUEUES_MAX]; /* where paused pairs stand */
@@ -77,6 +78,9 @@ static inline bool vu_vq_pair(unsigned vq, unsigned *pair, enum vhost_direction 
 	*ring = which == VSOCK_VQ_RX ? VHOST_TO_GUEST : VHOST_FROM_GUEST;
 	return true;
 }
+
+/* What was negotiated; it chooses the layout of the rings that start from then on. */
+void vu_set_features(struct vu_dev *d, uint64_t features);
 
 /* Brings what ring @no belongs to (a pair, the event ring) to the state that was asked for. */
 void vu_ring_update(struct vu_dev *d, unsigned no);

@@ -27,7 +27,7 @@ static int get_features(struct vu_dev *d, struct vu_exchange *x)
 
 static int set_features(struct vu_dev *d, struct vu_exchange *x)
 {
-	d->features = x->msg->payload.u64;
+	vu_set_features(d, x->msg->payload.u64);
 	vu_forget_translations(d);
 	return 0;
 }
@@ -160,7 +160,7 @@ static int set_vring_kick(struct vu_dev *d, struct vu_exchange *x)
 	if (ret < 0)
 		return ret;
 	d->ring[vq].kicked = true;
-	if (!(d->features & VU_FEATURE_PROTOCOL))
+	if (!(d->terms.features & VU_FEATURE_PROTOCOL))
 		d->ring[vq].enabled = true;
 	vu_ring_update(d, vq);
 	return 0;

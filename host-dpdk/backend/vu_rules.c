@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "vu_rules.h"
 
+#include "vhost_ring.h"
+
 /* ---- configuration space, translations ---- */
 
 /* [start, start + size) is not empty and does not run past 2^64. */
@@ -9,25 +11,25 @@ static bool range_ok(uint64_t start, uint64_t size)
 	return size != 0 && size - 1 <= UINT64_MAX - start;
 }
 
-static const char *check_config(const struct vu_msg *m, uint64_t mem_max)
+static const char *check_config(const struct vu_msg *m, const struct vu_terms *t)
 {
 	const struct vu_config_space *c = &m->payload.config;
 
-	(void)mem_max;
+	(void)t;
 	if (c->size != m->size - VU_CONFIG_HEAD || c->offset > VU_CONFIG_SIZE - c->size)
 		return "it reaches beyond the configuration space";
 	return NULL;
 }
 
-static const char *check_iotlb(const struct vu_msg *m, uint64_t mem_max)
+static const char *check_iotlb(const struct vu_msg *m, const struct vu_terms *t)
 {
-	const struct vu_iotlb *t = &m->payload.iotlb;
+	const struct vu_iotlb *p = &m->payload.iotlb;
 
-	(void)mem_max;
-	if (t->type != VU_IOTLB_UPDATE && t->type != VU_IOTLB_INVALIDATE)
+	(void)t;
+	if (p->type != VU_IOTLB_UPDATE && p->type != VU_IOTLB_INVALIDATE)
 		return "it neither tells a translation nor takes one back";
-	return range_ok(t->iova, t->size) &&
-			       (t->type == VU_IOTLB_INVALIDATE || range_ok(t->uva, t->size))
+	return range_ok(p->iova, p->size) &&
+			       (p->type == VU_IOTLB_INVALIDATE || range_ok(p->uva, p->size))
 		       ? NULL
 		       : "it is empty, or runs past the end of the address space";
 }
@@ -40,21 +42,21 @@ static unsigned one_fd(const struct vu_msg *m)
 
 /* ---- memory ---- */
 
-static const char *check_table(const struct vu_msg *m, uint64_t mem_max)
+static const char *check_table(const struct vu_msg *m, const struct vu_terms *t)
 {
-	const struct vu_mem_table *t = &m->payload.mem;
-	uint64_t left = mem_max;
+	const struct vu_mem_table *table = &m->payload.mem;
+	uint64_t left = t->mem_max;
 
-	if (t->nregions == 0 || t->nregions > VU_REGIONS)
+	if (table->nregions == 0 || table->nregions > VU_REGIONS)
 		return "it has no region, or more than 8";
 	/* User-mode Linux always sends two regions, and says how many count. */
-	if (m->size < VU_TABLE_HEAD + t->nregions * sizeof(struct vu_region) ||
+	if (m->size < VU_TABLE_HEAD + table->nregions * sizeof(struct vu_region) ||
 	    (m->size - VU_TABLE_HEAD) % sizeof(struct vu_region))
 		return "its size does not fit its number of regions";
-	for (uint32_t i = 0; i < t->nregions; i++) {
-		uint64_t size = t->region[i].size, off = t->region[i].offset;
+	for (uint32_t i = 0; i < table->nregions; i++) {
+		uint64_t size = table->region[i].size, off = table->region[i].offset;
 
-		if (!range_ok(t->region[i].gpa, size) || !range_ok(t->region[i].uva, size))
+		if (!range_ok(table->region[i].gpa, size) || !range_ok(table->region[i].uva, size))
 			return "a region is empty, or runs past the end of the address space";
 		if (off > INT64_MAX || size > INT64_MAX - off)
 			return "a region lies beyond the end of any file";
@@ -92,25 +94,25 @@ static unsigned event_fds(const struct vu_msg *m)
 	return m->payload.u64 & VU_VRING_NO_FD ? 0 : 1;
 }
 
-static const char *check_num(const struct vu_msg *m, uint64_t mem_max)
+static const char *check_num(const struct vu_msg *m, const struct vu_terms *t)
 {
 	uint32_t num = m->payload.state.num;
 
-	(void)mem_max;
+	if (t->layout->any_size)
+		return num == 0 || num > VU_VRING_SIZE_MAX ? "a ring has 1 to 32768 entries" : NULL;
 	return num == 0 || num > VU_VRING_SIZE_MAX || num & (num - 1)
 		       ? "a ring's size is a power of two up to 32768"
 		       : NULL;
 }
 
-static const char *check_base(const struct vu_msg *m, uint64_t mem_max)
+static const char *check_base(const struct vu_msg *m, const struct vu_terms *t)
 {
-	(void)mem_max;
-	return m->payload.state.num > UINT16_MAX ? "an index of a split ring has 16 bits" : NULL;
+	return t->layout->pos_refused((struct vhost_ring_pos){m->payload.state.num});
 }
 
-static const char *check_enable(const struct vu_msg *m, uint64_t mem_max)
+static const char *check_enable(const struct vu_msg *m, const struct vu_terms *t)
 {
-	(void)mem_max;
+	(void)t;
 	return m->payload.state.num > 1 ? "a ring is enabled by 1 and disabled by 0" : NULL;
 }
 
@@ -162,7 +164,7 @@ const char *vu_answer_refused(const struct vu_msg *m)
 	return m->size == sizeof(m->payload.u64) ? NULL : "its payload has the wrong size";
 }
 
-const char *vu_msg_refused(const struct vu_msg *m, unsigned nfds, unsigned nrings, uint64_t mem_max)
+const char *vu_msg_refused(const struct vu_msg *m, unsigned nfds, const struct vu_terms *t)
 {
 	const struct vu_rule *row = vu_rule_of(m->request);
 	const char *why = vu_head_refused(m);
@@ -174,9 +176,9 @@ const char *vu_msg_refused(const struct vu_msg *m, unsigned nfds, unsigned nring
 		return "a vsock device has no such request";
 	if (m->size < row->size_min || m->size > row->size_max)
 		return "its payload has the wrong size";
-	if (row->vq && row->vq(m) >= nrings)
+	if (row->vq && row->vq(m) >= t->nrings)
 		return "the device has no such virtqueue";
-	why = row->check ? row->check(m, mem_max) : NULL;
+	why = row->check ? row->check(m, t) : NULL;
 	if (why)
 		return why;
 	wanted = row->nfds ? row->nfds(m) : 0;

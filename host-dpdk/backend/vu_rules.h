@@ -44,14 +44,24 @@
 	X(GET_CONFIG, get_config, CONFIG, ANSWERED)                                                \
 	X(SET_CONFIG, ignore, CONFIG)
 
+struct vhost_ring_layout;
+
+/* What the messages of one socket are checked by. */
+struct vu_terms {
+	unsigned nrings;			/* virtqueues of the device */
+	uint64_t mem_max;			/* bytes of guest memory a table may have */
+	uint64_t features;			/* negotiated; 0: none yet */
+	const struct vhost_ring_layout *layout; /* that they choose */
+};
+
 /* A row. Its functions may rely on the size of the payload. */
 struct vu_rule {
 	bool taken;				  /* in every row */
 	uint16_t size_min, size_max;		  /* of the payload, bytes */
 	uint32_t (*vq)(const struct vu_msg *m);	  /* virtqueue that it names; NULL: none */
 	unsigned (*nfds)(const struct vu_msg *m); /* descriptors that belong to it; NULL: none */
-	/* What else must hold: NULL, or why it is refused. @mem_max as in vu_msg_refused(). */
-	const char *(*check)(const struct vu_msg *m, uint64_t mem_max);
+	/* What else must hold: NULL, or why it is refused. */
+	const char *(*check)(const struct vu_msg *m, const struct vu_terms *t);
 	bool to_rte;   /* rte_vhost is asked first (vu_rte.h) */
 	bool answered; /* always, not only when it wants a reply */
 };
@@ -68,11 +78,10 @@ const char *vu_head_refused(const struct vu_msg *m);
 const char *vu_answer_refused(const struct vu_msg *m);
 
 /*
- * A whole message: @nfds descriptors came with it, the device has @nrings virtqueues, and a memory
- * table may have @mem_max bytes. NULL, or why it is refused. After NULL all lengths, ring numbers
- * and ranges in it can be relied on, and there are as many descriptors as it calls for.
+ * A whole message, with which @nfds descriptors came. NULL, or why it is refused. After NULL all
+ * lengths, ring numbers and ranges in it can be relied on, and there are as many descriptors as it
+ * calls for.
  */
-const char *vu_msg_refused(const struct vu_msg *m, unsigned nfds, unsigned nrings,
-			   uint64_t mem_max);
+const char *vu_msg_refused(const struct vu_msg *m, unsigned nfds, const struct vu_terms *t);
 
 #endif

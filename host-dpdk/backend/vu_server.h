@@ -69,12 +69,13 @@ struct vu_link_ops {
 	void (*close)(void *link);
 };
 
+struct vu_terms;
+
 struct vu_socket_config {
 	const char *path;
-	bool client;	   /* connect to a frontend that listens, again and again */
-	int sockmode;	   /* server: permission bits of the socket; -1: as umask has them */
-	unsigned nrings;   /* virtqueues of the device */
-	uint64_t mem_max;  /* bytes of guest memory a table may have */
+	bool client;  /* connect to a frontend that listens, again and again */
+	int sockmode; /* server: permission bits of the socket; -1: as umask has them */
+	const struct vu_terms *terms; /* the owner's, who changes it in ops only */
 	uint64_t stall_ns; /* how long a frontend may leave a message half sent, or an answer
 			      unread, before it is disconnected; 0: default */
 	const struct vu_server_ops *ops;

@@ -54,7 +54,7 @@ int vu_translation(struct vu_dev *d, const struct vu_iotlb *t)
 {
 	int ret = 0;
 
-	if (!(d->features & VSOCK_FEATURE_ACCESS_PLATFORM)) {
+	if (!(d->terms.features & VSOCK_FEATURE_ACCESS_PLATFORM)) {
 		zv_log_limited(
 			&d->log, ZV_LOG_WARN,
 			"%s: a translation of addresses, but ACCESS_PLATFORM is not negotiated",

@@ -3,12 +3,14 @@
  * vhost-user messages of a frontend: the table of rules, and the reader before it.
  *
  * The input is a message of any content with any number of descriptors. What must hold of one that
- * passes: its payload fits, every number in it is within what the device has, sums do not wrap, and
+ * passes: its payload fits, every number in it is within what the device has and the layout
+ * of its rings allows, sums do not wrap, and
  * there are as many descriptors as are used. The same bytes are then sent through a socket in
  * pieces of any size: what the reader makes of them does not depend on the pieces, and nothing is
  * left of it.
  */
 #include "fuzz.h"
+#include "vhost_ring.h"
 #include "vu_limits.h"
 #include "vu_rules.h"
 #include "vu_stream.h"
@@ -37,18 +39,26 @@ static void check_table(const struct vu_msg *m, unsigned nfds, uint64_t mem_max)
 	}
 }
 
-static void check_passed(const struct vu_msg *m, unsigned nfds, unsigned nrings, uint64_t mem_max)
+/* What the layout of the target says of a position. */
+static const char *odd_position(struct vhost_ring_pos pos)
+{
+	return pos.v & 1 ? "odd" : NULL;
+}
+
+static void check_passed(const struct vu_msg *m, unsigned nfds, const struct vu_terms *t)
 {
 	const struct vu_rule *r = vu_rule_of(m->request);
 
 	FZ_CHECK(r && m->size >= r->size_min && m->size <= r->size_max);
 	FZ_CHECK(m->size <= sizeof(m->payload) && nfds <= VU_MSG_FDS);
-	FZ_CHECK(!r->vq || r->vq(m) < nrings);
+	FZ_CHECK(!r->vq || r->vq(m) < t->nrings);
 	if (m->request == VU_SET_MEM_TABLE)
-		check_table(m, nfds, mem_max);
+		check_table(m, nfds, t->mem_max);
 	if (m->request == VU_SET_VRING_NUM)
-		FZ_CHECK(m->payload.state.num <= 32768 &&
-			 __builtin_popcount(m->payload.state.num) == 1);
+		FZ_CHECK(m->payload.state.num >= 1 && m->payload.state.num <= 32768 &&
+			 (t->layout->any_size || __builtin_popcount(m->payload.state.num) == 1));
+	if (m->request == VU_SET_VRING_BASE)
+		FZ_CHECK(!odd_position((struct vhost_ring_pos){m->payload.state.num}));
 	if (m->request == VU_GET_CONFIG || m->request == VU_SET_CONFIG)
 		FZ_CHECK((uint64_t)m->payload.config.offset + m->payload.config.size <= 256 &&
 			 m->payload.config.size + 12 == m->size);
@@ -82,8 +92,11 @@ static void check_reader(struct fz *z, const struct vu_msg *m)
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	struct fz z = {data, size};
-	unsigned nfds = fz_u8(&z) % 10, nrings = 1 + fz_u8(&z) % 33;
-	uint64_t mem_max = fz_u64(&z);
+	uint8_t first = fz_u8(&z);
+	unsigned nfds = first % 10, nrings = 1 + fz_u8(&z) % 33;
+	const struct vhost_ring_layout layout = {.any_size = first >= 128,
+						 .pos_refused = odd_position};
+	struct vu_terms t = {.nrings = nrings, .mem_max = fz_u64(&z), .layout = &layout};
 	struct vu_msg m;
 
 	memset(&m, 0, sizeof(m));
@@ -92,8 +105,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	m.size = fz_u16(&z);
 	for (size_t i = 0; i < sizeof(m.payload) && i < m.size; i++)
 		((uint8_t *)&m.payload)[i] = fz_u8(&z);
-	if (!vu_msg_refused(&m, nfds, nrings, mem_max))
-		check_passed(&m, nfds, nrings, mem_max);
+	if (!vu_msg_refused(&m, nfds, &t))
+		check_passed(&m, nfds, &t);
 	check_reader(&z, &m);
 	return 0;
 }

@@ -119,6 +119,7 @@ def vu_rules():
             ('call', 13, u64(0x101), 0), ('queue_num', 17, b'', 0), ('enable', 18, u32(1) + u32(1), 0),
             ('channel', 21, b'', 1), ('config', 24, u32(0) + u32(8) + u32(0) + u64(3), 0)):
         yield name, message(request, payload, nfds)
+    yield 'any_size', message(8, u32(1) + u32(100), 130)  # a layout that needs no power of two
     yield 'unknown', message(31, u64(0))
     yield 'long', message(5, size=0xffff)
     yield 'version', message(3, flags=2)

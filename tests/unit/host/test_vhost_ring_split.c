@@ -477,6 +477,18 @@ static void event_idx(void **state)
 	assert_int_equal(f->d.used->flags, 0);
 }
 
+static void positions_have_16_bits(void **unused)
+{
+	const struct vhost_ring_layout *l = vhost_ring_layout_of(0);
+
+	(void)unused;
+	assert_false(l->any_size);
+	assert_null(l->pos_refused((struct vhost_ring_pos){65535}));
+	assert_string_equal(l->pos_refused((struct vhost_ring_pos){65536}),
+			    "an index of a split ring has 16 bits");
+	assert_non_null(l->pos_refused((struct vhost_ring_pos){UINT32_MAX}));
+}
+
 static void event_flags(void **state)
 {
 	struct fix *f = *state;
@@ -498,8 +510,16 @@ static void event_flags(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		T(hostile_drivers), T(chain_bytes),   T(shapes),    T(indirect_shapes), T(wrap),
-		T(resume),	    T(refused_areas), T(event_idx), T(event_flags),
+		T(hostile_drivers),
+		T(chain_bytes),
+		T(shapes),
+		T(indirect_shapes),
+		T(wrap),
+		T(resume),
+		T(refused_areas),
+		T(event_idx),
+		T(event_flags),
+		cmocka_unit_test(positions_have_16_bits),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

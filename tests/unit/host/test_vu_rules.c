@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* Which vhost-user messages pass, and which do not, with the reason. */
+#include "vhost_ring.h"
 #include "vu_features.h"
 #include "vu_limits.h"
 #include "vu_rules.h"
@@ -14,6 +15,24 @@
 
 #define RINGS	9u
 #define MEM_MAX (1ull << 40)
+
+static const char *no_wrap(struct vhost_ring_pos pos)
+{
+	return pos.v > UINT16_MAX ? "16 bits" : NULL;
+}
+
+/* Wrap counters in bits 15 and 31, indices below 300. */
+static const char *wrap(struct vhost_ring_pos pos)
+{
+	return (pos.v & 0x7fff) >= 300 || (pos.v >> 16 & 0x7fff) >= 300 ? "beyond the ring" : NULL;
+}
+
+/* Rings of these sizes and positions: what a layout says is what is accepted. */
+static const struct vhost_ring_layout plain = {.name = "plain", .pos_refused = no_wrap};
+static const struct vhost_ring_layout loose = {
+	.name = "loose", .feature = 1, .any_size = true, .pos_refused = wrap};
+
+static struct vu_terms terms = {.nrings = RINGS, .mem_max = MEM_MAX, .layout = &plain};
 
 static struct vu_msg message(uint32_t request, uint32_t size)
 {
@@ -61,7 +80,7 @@ static struct vu_msg config(uint32_t request, uint32_t offset, uint32_t size)
 
 static void passes(const struct vu_msg *m, unsigned nfds)
 {
-	const char *why = vu_msg_refused(m, nfds, RINGS, MEM_MAX);
+	const char *why = vu_msg_refused(m, nfds, &terms);
 
 	if (why)
 		fail_msg("request %u with %u descriptors: %s", m->request, nfds, why);
@@ -69,7 +88,7 @@ static void passes(const struct vu_msg *m, unsigned nfds)
 
 static void refused(const struct vu_msg *m, unsigned nfds, const char *part)
 {
-	const char *why = vu_msg_refused(m, nfds, RINGS, MEM_MAX);
+	const char *why = vu_msg_refused(m, nfds, &terms);
 
 	if (!why || !strstr(why, part))
 		fail_msg("request %u with %u descriptors: \"%s\", not \"%s\"", m->request, nfds,
@@ -186,6 +205,23 @@ static void ring_sizes_are_powers_of_two(void **unused)
 	m = state(VU_SET_VRING_ENABLE, 0, 2), refused(&m, 0, "enabled by 1");
 }
 
+static void what_was_negotiated_decides_on_sizes_and_positions(void **unused)
+{
+	struct vu_msg m;
+
+	(void)unused;
+	terms.layout = &loose;
+	m = state(VU_SET_VRING_NUM, 0, 100), passes(&m, 0);
+	m = state(VU_SET_VRING_NUM, 0, 32768), passes(&m, 0);
+	m = state(VU_SET_VRING_NUM, 0, 0), refused(&m, 0, "1 to 32768");
+	m = state(VU_SET_VRING_NUM, 0, 32769), refused(&m, 0, "1 to 32768");
+	m = state(VU_SET_VRING_BASE, 0, 0x812b812b), passes(&m, 0);
+	m = state(VU_SET_VRING_BASE, 0, 0x812c812b), refused(&m, 0, "beyond the ring");
+	terms.layout = &plain;
+	m = state(VU_SET_VRING_NUM, 0, 100), refused(&m, 0, "power of two");
+	m = state(VU_SET_VRING_BASE, 0, 0x812b812b), refused(&m, 0, "16 bits");
+}
+
 static void memory_tables_must_add_up(void **unused)
 {
 	struct vu_msg m;
@@ -281,6 +317,7 @@ int main(void)
 		cmocka_unit_test(no_payload_is_larger_than_a_message),
 		cmocka_unit_test(rings_that_the_device_does_not_have_are_refused),
 		cmocka_unit_test(ring_sizes_are_powers_of_two),
+		cmocka_unit_test(what_was_negotiated_decides_on_sizes_and_positions),
 		cmocka_unit_test(memory_tables_must_add_up),
 		cmocka_unit_test(a_guest_has_so_many_bytes_at_most),
 		cmocka_unit_test(config_stays_within_its_space),

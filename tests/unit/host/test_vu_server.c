@@ -3,6 +3,7 @@
  * The control thread with several sockets: no frontend can hold it up. The device is a counter, the
  * link a thread that answers as rte_vhost does, when it is told to.
  */
+#include "vhost_ring.h"
 #include "vu_rules.h"
 #include "vu_server.h"
 
@@ -129,6 +130,8 @@ static void on_gone(void *ctx)
 
 static const struct vu_server_ops ops = {on_attached, on_message, on_refused, on_gone, NULL};
 
+static struct vu_terms terms = {.nrings = 3, .mem_max = 1ull << 40};
+
 static char dir[] = "/tmp/zvsock-server-XXXXXX";
 static struct device dev[2];
 
@@ -136,14 +139,15 @@ static int add(struct device *d, const char *name, bool client)
 {
 	struct vu_socket_config c = {.client = client,
 				     .sockmode = -1,
-				     .nrings = 3,
 				     .stall_ns = STALL_NS,
-				     .mem_max = 1ull << 40,
+				     .terms = &terms,
 				     .ops = &ops,
 				     .link = &link_ops,
 				     .ctx = d,
 				     .log = &d->log};
 
+	if (!terms.layout)
+		terms.layout = vhost_ring_layout_of(0);
 	memset(d, 0, sizeof(*d));
 	(void)snprintf(d->path, sizeof(d->path), "%s/%s", dir, name);
 	c.path = d->path;
