@@ -169,8 +169,6 @@ struct vhost_ring_verbs {
 	uint32_t (*refresh)(struct vhost_ring *r);
 	/* Counts chains that the driver was seen to offer; it wraps. */
 	uint16_t (*offered)(const struct vhost_ring *r);
-	/* Chains taken and not yet put back. */
-	uint32_t (*in_flight)(const struct vhost_ring *r);
 	/* Copies the first descriptor of the @i-th of the chains that wait. False: broken. */
 	bool (*peek)(struct vhost_ring *r, uint32_t i, uint16_t *id, struct vhost_desc *d);
 	/*
@@ -329,11 +327,6 @@ static inline uint32_t vhost_ring_refresh(struct vhost_ring *r)
 	return r->layout->verbs->refresh(r);
 }
 
-static inline uint32_t vhost_ring_in_flight(const struct vhost_ring *r)
-{
-	return r->layout->verbs->in_flight(r);
-}
-
 static inline bool vhost_ring_peek(struct vhost_ring *r, uint32_t i, uint16_t *id,
 				   struct vhost_desc *d)
 {
@@ -364,11 +357,6 @@ static inline bool vhost_ring_publish(struct vhost_ring *r)
 static inline bool vhost_ring_want_call(struct vhost_ring *r)
 {
 	return r->layout->verbs->want_call(r);
-}
-
-static inline void vhost_ring_arm(struct vhost_ring *r, uint32_t more)
-{
-	r->layout->verbs->arm(r, more);
 }
 
 static inline void vhost_ring_disarm(struct vhost_ring *r)

@@ -30,6 +30,7 @@ static inline struct vring_used *vhost_split_used(const struct vhost_ring *r)
 	return r->area.part[VHOST_DEVICE_AREA];
 }
 
+/* Chains taken and not yet put back. */
 VHOST_INLINE uint32_t vhost_split_in_flight(const struct vhost_ring *r)
 {
 	return (uint16_t)(r->split.last_avail - r->split.used_idx);
@@ -166,7 +167,6 @@ static const struct vhost_ring_verbs vhost_split_verbs = {
 	.pending = vhost_split_pending,
 	.refresh = vhost_split_refresh,
 	.offered = vhost_split_offered,
-	.in_flight = vhost_split_in_flight,
 	.peek = vhost_split_peek,
 	.walk = {vhost_split_walk, vhost_split_walk_iommu},
 	.take = vhost_split_take,

@@ -410,8 +410,10 @@ static void check(struct state *s)
 	FZ_CHECK(nfree + used == s->q->nchains);
 	FZ_CHECK(used == s->nrx + s->ntx + s->q->nstack + s->q->nctrl + s->q->nlate);
 	if (s->q->ep) {
-		FZ_CHECK(vhost_ring_in_flight(&s->q->from_guest) == lent && lent <= s->w.ring_size);
-		FZ_CHECK(vhost_ring_in_flight(&s->q->to_guest) == given && given <= s->w.ring_size);
+		FZ_CHECK(vhost_split_in_flight(&s->q->from_guest) == lent &&
+			 lent <= s->w.ring_size);
+		FZ_CHECK(vhost_split_in_flight(&s->q->to_guest) == given &&
+			 given <= s->w.ring_size);
 	}
 	world_reap(&s->w);
 }

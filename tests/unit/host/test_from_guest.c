@@ -42,7 +42,7 @@ static void expect_packet(struct fix *f, uint32_t len)
 		f->tq->ops->publish(f->tq);
 	}
 	assert_used(&f->from, 0, 0);
-	assert_int_equal(vhost_ring_in_flight(&f->q->from_guest), 0);
+	assert_int_equal(vhost_split_in_flight(&f->q->from_guest), 0);
 }
 
 static void a_header_may_be_split_in_every_way(void **state)

@@ -469,9 +469,9 @@ static void event_idx(void **state)
 	assert_true(call_after(f, 1));
 	/* our wish */
 	f->r.split.shadow = 0xabcd;
-	vhost_ring_arm(&f->r, 0);
+	vhost_split_arm(&f->r, 0);
 	assert_int_equal(drv_avail_event(&f->d), 0xabcd);
-	vhost_ring_arm(&f->r, 0x6543);
+	vhost_split_arm(&f->r, 0x6543);
 	assert_int_equal(drv_avail_event(&f->d), 0x1110);
 	vhost_ring_disarm(&f->r);
 	assert_int_equal(f->d.used->flags, 0);
@@ -495,7 +495,7 @@ static void event_flags(void **state)
 
 	load(f, INDIRECT, false);
 	assert_int_equal(f->d.used->flags, VRING_USED_F_NO_NOTIFY);
-	vhost_ring_arm(&f->r, 7);
+	vhost_split_arm(&f->r, 7);
 	assert_int_equal(f->d.used->flags, 0);
 	vhost_ring_disarm(&f->r);
 	assert_int_equal(f->d.used->flags, VRING_USED_F_NO_NOTIFY);
