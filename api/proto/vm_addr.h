@@ -16,11 +16,13 @@
  * VHOST_USER_SET_VRING_ADDR carries device addresses too, and IOTLB messages say which user address
  * is behind each.
  *
- * A peer chooses all of them: nothing here checks a range, and sums wrap as those of uint64_t do.
+ * A peer chooses all of them: sums wrap as those of uint64_t do, and vm_range_ok() is the only
+ * check in here.
  */
 #ifndef ZV_VM_ADDR_H
 #define ZV_VM_ADDR_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 struct gpa {
@@ -34,6 +36,12 @@ struct uva {
 struct iova {
 	uint64_t v;
 };
+
+/* [start, start + size) is not empty and does not run past 2^64. */
+static inline bool vm_range_ok(uint64_t start, uint64_t size)
+{
+	return size != 0 && size - 1 <= UINT64_MAX - start;
+}
 
 /* The device address of guest memory at @a, without VIRTIO_F_ACCESS_PLATFORM. */
 static inline struct iova iova_of_gpa(struct gpa a)

@@ -11,12 +11,6 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-/* True when [start, start + size) is not empty and does not run past 2^64. */
-static bool range_ok(uint64_t start, uint64_t size)
-{
-	return size != 0 && size - 1 <= UINT64_MAX - start;
-}
-
 /*
  * The page size of a file: hugetlbfs reports it as its block size, and a mapping of such a file
  * must start at a multiple of it. Other file systems report what they like.
@@ -36,8 +30,8 @@ static int map_region(struct guest_mem *m, unsigned i, const struct guest_mem_sr
 	void *addr;
 	int watch;
 
-	if (!range_ok(s->gpa.v, s->size) || !range_ok(s->uva.v, s->size) ||
-	    !range_ok(s->offset, s->size))
+	if (!vm_range_ok(s->gpa.v, s->size) || !vm_range_ok(s->uva.v, s->size) ||
+	    !vm_range_ok(s->offset, s->size))
 		return -EINVAL;
 	if (fstat(s->fd, &st) < 0)
 		return -errno;

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Sessions of a queue pair: started, paused, ended; epochs. Theory in vhost_pair.h. */
+/* Sessions of a queue pair: started, paused, ended. Theory in vhost_pair.h; epochs are in epoch.c.
+ */
 #include "vhost_pair_priv.h"
 
 #include <errno.h>

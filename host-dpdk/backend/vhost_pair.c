@@ -15,8 +15,7 @@
 
 /*
  * Adds @fd to the queue's epoll set, edge-triggered: a kick makes vhost_pair_fd() readable until
- * the next epoll_wait, and nobody ever has to read the eventfd, which might be no eventfd at all
- * and block.
+ * the next epoll_wait, and nobody ever has to read it, which would be a system call a kick.
  */
 int vhost_pair_watch_fd(struct vhost_pair *q, int fd)
 {

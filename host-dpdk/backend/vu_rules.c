@@ -1,15 +1,10 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "vu_rules.h"
 
+#include "proto/vm_addr.h"
 #include "vhost_ring.h"
 
 /* ---- configuration space, translations ---- */
-
-/* [start, start + size) is not empty and does not run past 2^64. */
-static bool range_ok(uint64_t start, uint64_t size)
-{
-	return size != 0 && size - 1 <= UINT64_MAX - start;
-}
 
 static const char *check_config(const struct vu_msg *m, const struct vu_terms *t)
 {
@@ -28,8 +23,8 @@ static const char *check_iotlb(const struct vu_msg *m, const struct vu_terms *t)
 	(void)t;
 	if (p->type != VU_IOTLB_UPDATE && p->type != VU_IOTLB_INVALIDATE)
 		return "it neither tells a translation nor takes one back";
-	return range_ok(p->iova, p->size) &&
-			       (p->type == VU_IOTLB_INVALIDATE || range_ok(p->uva, p->size))
+	return vm_range_ok(p->iova, p->size) &&
+			       (p->type == VU_IOTLB_INVALIDATE || vm_range_ok(p->uva, p->size))
 		       ? NULL
 		       : "it is empty, or runs past the end of the address space";
 }
@@ -56,7 +51,8 @@ static const char *check_table(const struct vu_msg *m, const struct vu_terms *t)
 	for (uint32_t i = 0; i < table->nregions; i++) {
 		uint64_t size = table->region[i].size, off = table->region[i].offset;
 
-		if (!range_ok(table->region[i].gpa, size) || !range_ok(table->region[i].uva, size))
+		if (!vm_range_ok(table->region[i].gpa, size) ||
+		    !vm_range_ok(table->region[i].uva, size))
 			return "a region is empty, or runs past the end of the address space";
 		if (off > INT64_MAX || size > INT64_MAX - off)
 			return "a region lies beyond the end of any file";
