@@ -11,7 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Checked options. The device's rings may be smaller than what was asked for, but not larger. */
+/* The device's rings may be smaller than what was asked for, but not larger. */
 static int fit_rings(struct pci_link *l, struct zv_opts *o)
 {
 	unsigned pairs = o->queues ? o->queues : 1;
@@ -39,12 +39,9 @@ static int open_one(struct transport_dev **out, const char *bdf, const struct zv
 		    const struct pci_access *how, const struct transport_ops *ops)
 {
 	struct zv_opts fitted = *opts;
-	struct pci_link *l;
-	int ret = guest_dev_check_opts(opts);
+	struct pci_link *l = calloc(1, sizeof(*l));
+	int ret;
 
-	if (ret)
-		return ret;
-	l = calloc(1, sizeof(*l));
 	if (!l)
 		return zv_err(-ENOMEM, "no memory for the device %s:%s", how->scheme, bdf);
 	l->g.d.ops = ops;

@@ -10,10 +10,6 @@
 #include <time.h>
 #include <unistd.h>
 
-#define RING_MIN 16u
-#define BUF_MIN	 64u
-#define BUF_MAX	 (1u << 20)
-
 /* How long a close waits for the device to take what was sent, and how long without progress. */
 #define DRAIN_MS       200
 #define DRAIN_STUCK_MS 20
@@ -222,26 +218,6 @@ static void dev_free(struct guest_dev *dev)
 
 /* ---- opening and closing ---- */
 
-int guest_dev_check_opts(const struct zv_opts *o)
-{
-	if (o->queues > ZV_QUEUES_MAX)
-		return zv_err(-EINVAL, "queues=%u: a device has 1 to %u queues", o->queues,
-			      ZV_QUEUES_MAX);
-	if (o->ring_size < RING_MIN || o->ring_size > VIRTQ_SIZE_MAX ||
-	    (o->ring_size & (o->ring_size - 1)))
-		return zv_err(-EINVAL,
-			      "ring_size=%u: a ring has a power of two of descriptors, "
-			      "%u to %u",
-			      o->ring_size, RING_MIN, VIRTQ_SIZE_MAX);
-	if (o->rx_buf < BUF_MIN || o->rx_buf > BUF_MAX)
-		return zv_err(-EINVAL, "rx_buf=%u: a receive buffer has %u to %u bytes", o->rx_buf,
-			      BUF_MIN, BUF_MAX);
-	if (o->tx_buf < BUF_MIN || o->tx_buf > BUF_MAX)
-		return zv_err(-EINVAL, "tx_buf=%u: a transmit buffer has %u to %u bytes", o->tx_buf,
-			      BUF_MIN, BUF_MAX);
-	return 0;
-}
-
 int guest_dev_open(struct guest_dev *dev, const struct zv_opts *opts)
 {
 	unsigned pairs = opts->queues ? opts->queues : 1;
@@ -249,9 +225,6 @@ int guest_dev_open(struct guest_dev *dev, const struct zv_opts *opts)
 
 	dev->mem.fd = dev->stop_fd = dev->ev.call_fd = -1;
 	dev->ev.kick = virtq_notify_eventfd(-1);
-	ret = guest_dev_check_opts(opts);
-	if (ret)
-		goto fail;
 	quiesce_init();
 	ret = new_eventfd(&dev->stop_fd);
 	if (ret)

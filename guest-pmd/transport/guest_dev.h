@@ -114,11 +114,6 @@ struct guest_dev {
 };
 
 /*
- * Whether a device can be built after @opts. 0; -EINVAL with zv_err() text. guest_dev_open() asks
- * itself; for transports that look at the options before.
- */
-int guest_dev_check_opts(const struct zv_opts *opts);
-/*
  * Builds the device after @opts, connects it and starts its control thread. 0; or -errno with
  * zv_err() text, and then the device has been destroyed.
  */

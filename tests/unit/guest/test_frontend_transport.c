@@ -381,6 +381,19 @@ static void expect_refusal(struct zv_opts o, int err, const char *text)
 		fail_msg("the text '%s' has no '%s'", zv_error_text(), text);
 }
 
+/* What no device can have is refused by zv_open, before the transport. */
+static void expect_bad_option(struct zv_opts o, const char *text)
+{
+	struct zv_dev *d;
+	char uri[256];
+
+	snprintf(uri, sizeof(uri), "vhost-user:%s", path);
+	assert_int_equal(zv_open(&d, uri, &o), -EINVAL);
+	assert_null(d);
+	if (!strstr(zv_error_text(), text))
+		fail_msg("the text '%s' has no '%s'", zv_error_text(), text);
+}
+
 static void test_open_errors(void **state)
 {
 	struct fake_backend b;
@@ -388,16 +401,16 @@ static void test_open_errors(void **state)
 	struct transport_dev *d = NULL;
 
 	(void)state;
-	expect_refusal(small(17), -EINVAL, "queues=17");
+	expect_bad_option(small(17), "queues is 17");
 	for (uint32_t r = 8; r < 70000; r = r == 8 ? 17 : r == 17 ? 65536 : 70000) {
 		o = small(1);
 		o.ring_size = r;
-		expect_refusal(o, -EINVAL, "ring_size=");
+		expect_bad_option(o, "ring_size is ");
 	}
 	for (unsigned i = 0; i < 4; i++) {
 		o = small(1);
 		*(i & 1 ? &o.rx_buf : &o.tx_buf) = i & 2 ? 63 : (1u << 20) + 1;
-		expect_refusal(o, -EINVAL, i & 1 ? "rx_buf=" : "tx_buf=");
+		expect_bad_option(o, i & 1 ? "rx_buf is " : "tx_buf is ");
 	}
 	o = small(1);
 	assert_int_equal(ops->open(&d, "", &o), -EINVAL);
