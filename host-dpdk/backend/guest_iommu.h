@@ -28,6 +28,27 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+struct guest_iommu;
+struct vu_iotlb; /* proto/vhost_user.h */
+
+/* What the control thread does with one. */
+struct guest_iommu_ops {
+	/* Takes a duplicate of @fd (-1: none) as the channel to ask on. 0 or -errno. */
+	int (*set_channel)(struct guest_iommu *io, int fd);
+	/* Asks again what could not be sent. */
+	void (*ask_again)(struct guest_iommu *io);
+	/*
+	 * IOTLB_MSG, checked: a translation comes (UPDATE) or goes (INVALIDATE). 0 or -errno. The
+	 * owners are stopped.
+	 */
+	int (*message)(struct guest_iommu *io, const struct vu_iotlb *m);
+	/* There is neither a translation nor a question: nothing to flush. */
+	bool (*is_empty)(struct guest_iommu *io);
+	/* Forgets what the frontend has told, and what was asked. The owners are stopped. */
+	void (*flush)(struct guest_iommu *io);
+	void (*free)(struct guest_iommu *io);
+};
+
 struct guest_iommu {
 	/*
 	 * Where in the frontend's memory the @*len (>= 1) bytes at @a begin; *len: how many of them
@@ -38,6 +59,7 @@ struct guest_iommu {
 	int (*translate)(struct guest_iommu *io, struct iova a, bool write, uint64_t *len,
 			 struct uva *to);
 	uint64_t changes; /* of the table, so far; see above */
+	const struct guest_iommu_ops *ops;
 };
 
 #endif

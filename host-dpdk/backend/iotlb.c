@@ -8,6 +8,11 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+static struct iotlb *iotlb_of(struct guest_iommu *io)
+{
+	return (struct iotlb *)io; /* io is the first member */
+}
+
 /* ---- the table ---- */
 
 /* The first entry that ends at @a or beyond; t->n: there is none. */
@@ -167,7 +172,7 @@ void iotlb_ask_again(struct iotlb *t)
 static int translate(struct guest_iommu *io, struct iova a, bool write, uint64_t *len,
 		     struct uva *to)
 {
-	struct iotlb *t = (struct iotlb *)io; /* io is the first member */
+	struct iotlb *t = iotlb_of(io);
 	uint8_t perm = write ? VU_IOTLB_WRITE : VU_IOTLB_READ;
 	unsigned i = find(t, a);
 	const struct iotlb_entry *e;
@@ -207,10 +212,67 @@ int iotlb_set_channel(struct iotlb *t, int fd)
 	return 0;
 }
 
+static int op_set_channel(struct guest_iommu *io, int fd)
+{
+	return iotlb_set_channel(iotlb_of(io), fd);
+}
+
+static void op_ask_again(struct guest_iommu *io)
+{
+	iotlb_ask_again(iotlb_of(io));
+}
+
+static int op_message(struct guest_iommu *io, const struct vu_iotlb *m)
+{
+	struct iotlb *t = iotlb_of(io);
+
+	if (m->type == VU_IOTLB_UPDATE)
+		return iotlb_update(t, (struct iova){m->iova}, m->size, (struct uva){m->uva},
+				    m->perm);
+	iotlb_invalidate(t, (struct iova){m->iova}, m->size);
+	return 0;
+}
+
+static bool op_is_empty(struct guest_iommu *io)
+{
+	return iotlb_is_empty(iotlb_of(io));
+}
+
+static void op_flush(struct guest_iommu *io)
+{
+	iotlb_flush(iotlb_of(io));
+}
+
+static void op_free(struct guest_iommu *io)
+{
+	iotlb_fini(iotlb_of(io));
+	free(iotlb_of(io));
+}
+
+static const struct guest_iommu_ops ops = {
+	.set_channel = op_set_channel,
+	.ask_again = op_ask_again,
+	.message = op_message,
+	.is_empty = op_is_empty,
+	.flush = op_flush,
+	.free = op_free,
+};
+
+struct guest_iommu *iotlb_new(void)
+{
+	struct iotlb *t = malloc(sizeof(*t));
+
+	if (!t)
+		return NULL;
+	iotlb_init(t);
+	return &t->io;
+}
+
 void iotlb_init(struct iotlb *t)
 {
 	memset(t, 0, sizeof(*t));
 	t->io.translate = translate;
+	t->io.ops = &ops;
 	t->fd = -1;
 	(void)pthread_mutex_init(&t->lock, NULL);
 }

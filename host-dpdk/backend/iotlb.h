@@ -57,6 +57,9 @@ struct iotlb {
 	} asked[IOTLB_ASKED];
 };
 
+/* A table as a device has it; guest_iommu_ops.free ends it. NULL: no memory. */
+struct guest_iommu *iotlb_new(void);
+
 void iotlb_init(struct iotlb *t);
 void iotlb_fini(struct iotlb *t);
 

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Sessions of a queue pair: started, paused, ended. Theory in vhost_pair.h; epochs are in epoch.c.
- */
+/* Sessions of a queue pair: started, paused, ended. Theory in vhost_pair.h. */
 #include "vhost_pair_priv.h"
 
 #include <errno.h>

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "vu_backend.h"
 
+#include "iotlb.h"
 #include "vu_device.h"
 #include "vu_messages.h"
 #include "vu_rte.h"
@@ -47,7 +48,8 @@ static const struct vu_server_ops server_ops = {
 
 static void dev_free(struct vu_dev *d)
 {
-	iotlb_fini(&d->iotlb);
+	if (d->iommu)
+		d->iommu->ops->free(d->iommu);
 	free(d->path);
 	free(d);
 }
@@ -63,12 +65,12 @@ int vu_open(struct vu_dev **out, const struct vu_backend_config *c)
 				      .ctx = d};
 	int ret;
 
-	if (!d || !(d->path = strdup(c->path))) {
-		free(d);
+	if (!d || !(d->path = strdup(c->path)) || !(d->iommu = iotlb_new())) {
+		if (d)
+			dev_free(d);
 		return zv_err(-ENOMEM, "host:%s: out of memory", c->path);
 	}
 	d->evt_call.fd = d->backend_fd = -1;
-	iotlb_init(&d->iotlb);
 	d->terms.nrings = VSOCK_VQS(c->nqueues);
 	d->terms.mem_max = VU_MAP_MAX / (c->nqueues + 1);
 	vu_set_features(d, 0);

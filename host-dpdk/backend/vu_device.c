@@ -72,7 +72,7 @@ static int pair_setup(struct vu_dev *d, unsigned pair, struct vhost_pair_setup *
 	if (ret)
 		return ret;
 	s->features = d->terms.features;
-	s->iommu = translated(d) ? &d->iotlb.io : NULL;
+	s->iommu = translated(d) ? d->iommu : NULL;
 	return guest_mem_import(&s->mem, d->src, d->nsrc);
 }
 
@@ -188,7 +188,7 @@ static void send_reset(struct vu_dev *d)
 		ret = ring_area(d, VSOCK_VQ_EVENT, &a);
 		d->reset_due = ret == -EAGAIN;
 		if (ret < 0 ||
-		    vhost_ring_load(&d->evt, &a, d->rings, translated(d) ? &d->iotlb.io : NULL,
+		    vhost_ring_load(&d->evt, &a, d->rings, translated(d) ? d->iommu : NULL,
 				    d->terms.features, true) < 0)
 			return;
 		d->evt_loaded = true;
@@ -418,7 +418,7 @@ void vu_forget_frontend(struct vu_dev *d)
 	if (d->backend_fd >= 0)
 		(void)close(d->backend_fd);
 	d->backend_fd = -1;
-	(void)iotlb_set_channel(&d->iotlb, -1);
+	(void)d->iommu->ops->set_channel(d->iommu, -1);
 	vu_forget_translations(d);
 	for (unsigned i = 0; i < d->nqueues; i++) {
 		pair_stop(d, i);

@@ -7,7 +7,7 @@
 #ifndef ZV_VU_DEVICE_H
 #define ZV_VU_DEVICE_H
 
-#include "iotlb.h"
+#include "guest_iommu.h"
 #include "proto/vsock_device.h"
 #include "vhost_pair.h"
 #include "vu_rules.h"
@@ -58,8 +58,8 @@ struct vu_dev {
 	bool evt_loaded;
 	struct vhost_ring evt;
 	struct vhost_call evt_call;
-	int backend_fd;	    /* of SET_BACKEND_REQ_FD; -1: none */
-	struct iotlb iotlb; /* with VIRTIO_F_ACCESS_PLATFORM */
+	int backend_fd;		   /* of SET_BACKEND_REQ_FD; -1: none */
+	struct guest_iommu *iommu; /* with VIRTIO_F_ACCESS_PLATFORM */
 };
 
 /* The number of a pair's virtqueue. */

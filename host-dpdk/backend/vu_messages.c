@@ -70,7 +70,7 @@ static int set_backend_req_fd(struct vu_dev *d, struct vu_exchange *x)
 		(void)close(d->backend_fd);
 	d->backend_fd = x->fd[0];
 	x->fd[0] = -1;
-	return iotlb_set_channel(&d->iotlb, d->backend_fd);
+	return d->iommu->ops->set_channel(d->iommu, d->backend_fd);
 }
 
 /* ---- translations ---- */

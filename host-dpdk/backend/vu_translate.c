@@ -12,7 +12,7 @@ int vu_translate_area(struct vu_dev *d, struct iova a, bool write, uint64_t len,
 	while (len) {
 		uint64_t piece = len;
 		struct uva uva;
-		int ret = d->iotlb.io.translate(&d->iotlb.io, a, write, &piece, &uva);
+		int ret = d->iommu->translate(d->iommu, a, write, &piece, &uva);
 		uint8_t *va = ret ? NULL : guest_mem_uva(d->rings, uva, piece);
 
 		if (ret)
@@ -43,16 +43,16 @@ static void owners_go_on(struct vu_dev *d)
 
 void vu_forget_translations(struct vu_dev *d)
 {
-	if (iotlb_is_empty(&d->iotlb))
+	if (d->iommu->ops->is_empty(d->iommu))
 		return;
 	stop_owners(d);
-	iotlb_flush(&d->iotlb);
+	d->iommu->ops->flush(d->iommu);
 	owners_go_on(d);
 }
 
 int vu_translation(struct vu_dev *d, const struct vu_iotlb *t)
 {
-	int ret = 0;
+	int ret;
 
 	if (!(d->terms.features & VSOCK_FEATURE_ACCESS_PLATFORM)) {
 		zv_log_limited(
@@ -62,13 +62,9 @@ int vu_translation(struct vu_dev *d, const struct vu_iotlb *t)
 		return -EINVAL;
 	}
 	stop_owners(d);
-	if (t->type == VU_IOTLB_UPDATE)
-		ret = iotlb_update(&d->iotlb, (struct iova){t->iova}, t->size, (struct uva){t->uva},
-				   t->perm);
-	else
-		iotlb_invalidate(&d->iotlb, (struct iova){t->iova}, t->size);
+	ret = d->iommu->ops->message(d->iommu, t);
 	owners_go_on(d);
-	iotlb_ask_again(&d->iotlb);
+	d->iommu->ops->ask_again(d->iommu);
 	if (ret < 0) {
 		zv_log_limited(&d->log, ZV_LOG_ERR, "%s: no memory for translations", d->path);
 		return ret;

@@ -56,10 +56,11 @@ NEVER = [
     (r'host-dpdk/backend/vhost_(ring|layouts)', r'host-dpdk/backend/vhost_(pair|call)'),
     (r'host-dpdk/backend/(guest_|sigbus|vhost_|from_guest|to_guest|late|session|epoch|kept)',
      r'host-dpdk/backend/(vu_(?!limits)|host_)'),
-    # what a message must look like <- sockets and connections <- the device, which acts on it <- what opens both
+    # what a message must look like <- sockets and connections <- the device, which acts on it <- what opens both,
+    # and chooses how addresses are translated
     (r'host-dpdk/backend/vu_(rules|stream|features)', r'host-dpdk/backend/(vu_(?!rules|stream|features|limits)|iotlb)'),
     (r'host-dpdk/backend/vu_(server|conn)', r'host-dpdk/backend/(vu_(?!rules|stream|server|limits)|vhost_|guest_|iotlb)'),
-    (r'host-dpdk/backend/vu_(device|messages|translate)', r'host-dpdk/backend/vu_(backend|rte|conn|server_priv)'),
+    (r'host-dpdk/backend/vu_(device|messages|translate)', r'host-dpdk/backend/(vu_(backend|rte|conn|server_priv)|iotlb)'),
 ]
 # The socket layer: docs/architecture.md has the order of its files.
 SOCKET = 'api/socket/'
