@@ -19,6 +19,12 @@
  * and again that it could. A limit for each connection (a rate, a total) is so a change of flow.c
  * and of struct flow.
  *
+ * What is only thrown away is outside of these limits: what the host sends to a guest that receives
+ * no more (relay_discard()), and what another guest has lent to such a guest. It reaches nobody, so
+ * nothing of a connection's rate or total is spent on it; and a limit that is used up must not keep
+ * a host program from the write that fails, for which its full socket has to be emptied. It is
+ * bounded by FLOW_QUOTA in a turn and by work_may() in a round.
+ *
  * Work is counted in bytes, and a buffer or a message counts WORK_UNIT at least, however small it
  * is: each costs something. What is done for host programs without the guest having to make room
  * for it (messages that are looked at, what is read for a guest that receives no more) also has a
