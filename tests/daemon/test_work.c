@@ -167,7 +167,7 @@ static bool one_round(void (*fn)(struct relay *r), unsigned first)
 
 static void to_guest(struct relay *r)
 {
-	relay_h2g_seq(r, flow_may(&r->f, FLOW_TO_GUEST));
+	relay_to_guest_seq(r, flow_may(&r->f, FLOW_TO_GUEST));
 }
 
 static void empty_messages_to_a_guest(void **state)
@@ -204,7 +204,7 @@ static void empty_messages_for_nobody(void **state)
 {
 	(void)state;
 	for (unsigned i = 0; i < RELAYS; i++)
-		relays[i].flags |= R_GUEST_SHUT_RD | R_H2G_DONE;
+		relays[i].flags |= R_GUEST_SHUT_RD | R_TO_GUEST_DONE;
 	assert_true(one_round(relay_discard, 0));
 	assert_int_equal(waiting(), RELAYS * MESSAGES - MOST);
 }

@@ -29,9 +29,10 @@ struct guest_queue {
 	bool ending;			 /* [L] being removed: none is moved to another queue */
 	void *shares;			 /* [L] of siblings, and their sum: relay/share.h */
 	uint32_t n_shared;
-	uint64_t round;	 /* [L] the lcore's round, and the work that is left in it: relay/flow.h */
-	int64_t left;	 /* [L] */
-	uint32_t rx_cap; /* [L] size of the guest's receive buffers, as last seen; 0: not known */
+	uint64_t round; /* [L] the lcore's round, and the work that is left in it: relay/flow.h */
+	int64_t left;	/* [L] */
+	uint32_t to_guest_cap; /* [L] size of the guest's receive buffers, as last seen; 0: not
+				  known */
 };
 
 struct guest {

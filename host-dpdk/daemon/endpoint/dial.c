@@ -53,7 +53,8 @@ static void dial_join(struct dial *d)
 
 static void dial_polled(struct io_op *op, int res, uint32_t flags)
 {
-	struct dial *d = (struct dial *)(void *)((char *)op - offsetof(struct dial, r.out));
+	struct dial *d =
+		(struct dial *)(void *)((char *)op - offsetof(struct dial, r.from_guest_poll));
 	socklen_t len = sizeof(int);
 	int err = 0;
 
@@ -116,8 +117,8 @@ int dial(struct guest_queue *gq, struct zv_conn *conn, const struct conn_kind *k
 	if (connect(fd, addr, addr_len) == 0) {
 		dial_join(d);
 	} else if (errno == EINPROGRESS) {
-		d->r.out.done = dial_polled;
-		io_poll(lcore_io(gq->lc), &d->r.out, fd, POLLOUT);
+		d->r.from_guest_poll.done = dial_polled;
+		io_poll(lcore_io(gq->lc), &d->r.from_guest_poll, fd, POLLOUT);
 	} else {
 		dial_refuse(d, -errno);
 	}

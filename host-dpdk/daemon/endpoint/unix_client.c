@@ -112,7 +112,8 @@ static void client_refuse(struct client *c, int err)
 
 static void ok_sent(struct io_op *op, int res, uint32_t flags)
 {
-	struct client *c = (struct client *)(void *)((char *)op - offsetof(struct client, r.out));
+	struct client *c =
+		(struct client *)(void *)((char *)op - offsetof(struct client, r.from_guest_poll));
 
 	(void)flags;
 	/* A client that has left may have sent something before: the relay finds out. */
@@ -133,8 +134,8 @@ static void client_event(struct conn_owner *o, const struct zv_event *ev)
 	if (!(ev->events & ZV_EV_CONNECT))
 		return;
 	GUEST_COUNT(o->gq, host_joined);
-	sqe = io_sqe(lcore_io(o->gq->lc), &c->r.out);
-	c->r.out.done = ok_sent;
+	sqe = io_sqe(lcore_io(o->gq->lc), &c->r.from_guest_poll);
+	c->r.from_guest_poll.done = ok_sent;
 	io_uring_prep_send(sqe, c->r.fd, c->ok, strlen(c->ok), MSG_DONTWAIT | MSG_NOSIGNAL);
 	relay_start(&c->r, c->line + c->line_len, (uint32_t)(c->len - c->line_len));
 }
@@ -162,7 +163,7 @@ static void client_connect(struct client *c)
 
 static void line_read(struct client *c)
 {
-	struct io_uring_sqe *sqe = io_sqe(lcore_io(c->r.f.owner.gq->lc), &c->r.in);
+	struct io_uring_sqe *sqe = io_sqe(lcore_io(c->r.f.owner.gq->lc), &c->r.to_guest_poll);
 
 	io_uring_prep_recv(sqe, c->r.fd, c->line + c->len, LINE_ROOM - c->len, 0);
 }
@@ -176,7 +177,8 @@ static void line_failed(struct client *c)
 
 static void line_done(struct io_op *op, int res, uint32_t flags)
 {
-	struct client *c = (struct client *)(void *)((char *)op - offsetof(struct client, r.in));
+	struct client *c =
+		(struct client *)(void *)((char *)op - offsetof(struct client, r.to_guest_poll));
 	struct guest_queue *gq = c->r.f.owner.gq;
 	int n;
 
@@ -235,7 +237,7 @@ void unix_client_begin(struct guest_queue *gq, int fd)
 		io_close_fd(lcore_io(gq->lc), fd);
 		return;
 	}
-	c->r.in.done = line_done;
+	c->r.to_guest_poll.done = line_done;
 	c->timer.expired = line_expired;
 	lcore_timer_start(gq->lc, &c->timer, LINE_TIMEOUT_S * (uint64_t)1000000000);
 	line_read(c);

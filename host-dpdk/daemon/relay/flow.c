@@ -33,8 +33,8 @@ int flow_alloc(struct flow *f, struct zv_buf *bufs, unsigned n, uint32_t len)
 	int got = zv_buf_alloc(f->conn, bufs, n, len);
 
 	/* The last buffer may have been cut to the credit that was left. */
-	if (got > 1 || (got == 1 && bufs[0].capacity > gq->rx_cap))
-		gq->rx_cap = bufs[0].capacity;
+	if (got > 1 || (got == 1 && bufs[0].capacity > gq->to_guest_cap))
+		gq->to_guest_cap = bufs[0].capacity;
 	return got;
 }
 

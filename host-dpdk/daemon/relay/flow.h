@@ -93,7 +93,7 @@ static inline struct flow *flow_of_work(struct lcore_work *w)
 /* The size of the guest's receive buffers; FLOW_ANY_BUFFER while it is not known. */
 static inline uint32_t flow_buffer(const struct flow *f)
 {
-	return f->owner.gq->rx_cap ? f->owner.gq->rx_cap : FLOW_ANY_BUFFER;
+	return f->owner.gq->to_guest_cap ? f->owner.gq->to_guest_cap : FLOW_ANY_BUFFER;
 }
 
 /* As zv_buf_alloc, and learns the size of the guest's buffers. */

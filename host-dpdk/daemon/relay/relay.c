@@ -107,7 +107,7 @@ static void release(struct lcore_work *w)
 static void close_socket(struct relay *r)
 {
 	struct linger abort = {.l_onoff = 1};
-	bool host_eof = (r->flags & (R_H2G_DONE | R_GUEST_SHUT_RD)) == R_H2G_DONE;
+	bool host_eof = (r->flags & (R_TO_GUEST_DONE | R_GUEST_SHUT_RD)) == R_TO_GUEST_DONE;
 	int fd = r->fd;
 
 	r->fd = -1;
@@ -125,18 +125,18 @@ void relay_end_more(struct relay *r)
 {
 	struct io *io = lcore_io(relay_lcore(r));
 
-	if (r->tx && !r->tx->op.pending)
-		relay_tx_drop(r);
-	if (r->rx || r->tx)
+	if (r->from_guest && !r->from_guest->op.pending)
+		relay_from_guest_drop(r);
+	if (r->to_guest || r->from_guest)
 		return;
 	flow_close(&r->f, r->flags & R_RESET);
 	if (r->fd >= 0) {
 		/* A poll under way holds the socket open. */
-		io_cancel(io, &r->in);
-		io_cancel(io, &r->out);
+		io_cancel(io, &r->to_guest_poll);
+		io_cancel(io, &r->from_guest_poll);
 		close_socket(r);
 	}
-	if (r->in.pending || r->out.pending)
+	if (r->to_guest_poll.pending || r->from_guest_poll.pending)
 		return;
 	r->f.work.run = release; /* not now: callers may look at the relay once more */
 	flow_defer(&r->f);
@@ -145,7 +145,7 @@ void relay_end_more(struct relay *r)
 /* For the log. A relay that ends before it has begun was refused, which is logged elsewhere. */
 static void say(const struct relay *r, const char *what)
 {
-	if (r->in.done == in_polled)
+	if (r->to_guest_poll.done == in_polled)
 		conn_log(&r->f.owner, r->f.conn, what);
 }
 
@@ -204,8 +204,8 @@ void relay_no_memory(struct relay *r)
 
 void relay_host_eof(struct relay *r)
 {
-	r->flags |= R_H2G_DONE;
-	if (r->flags & (R_HOST_HUP | R_G2H_DONE)) {
+	r->flags |= R_TO_GUEST_DONE;
+	if (r->flags & (R_HOST_HUP | R_FROM_GUEST_DONE)) {
 		relay_end(r, 0);
 		return;
 	}
@@ -216,12 +216,12 @@ void relay_host_eof(struct relay *r)
 
 void relay_guest_eof(struct relay *r)
 {
-	r->flags |= R_G2H_DONE;
-	if (r->flags & (R_H2G_DONE | R_GUEST_HUP)) {
+	r->flags |= R_FROM_GUEST_DONE;
+	if (r->flags & (R_TO_GUEST_DONE | R_GUEST_HUP)) {
 		relay_end(r, 0);
 		return;
 	}
-	if (r->out.pending) /* the OK of a hybrid socket, which goes first */
+	if (r->from_guest_poll.pending) /* the OK of a hybrid socket, which goes first */
 		io_submit(lcore_io(relay_lcore(r)));
 	say(r, "half-closed by the guest");
 	(void)shutdown(r->fd, SHUT_WR);
@@ -231,9 +231,9 @@ void relay_guest_eof(struct relay *r)
 void relay_guest_shut_rd(struct relay *r)
 {
 	if (!(r->flags & R_GUEST_SHUT_RD)) {
-		r->flags |= R_H2G_DONE | R_GUEST_SHUT_RD;
+		r->flags |= R_TO_GUEST_DONE | R_GUEST_SHUT_RD;
 		r->early_len = 0;
-		if (r->flags & R_G2H_DONE) {
+		if (r->flags & R_FROM_GUEST_DONE) {
 			relay_end(r, 0);
 			return;
 		}
@@ -247,10 +247,10 @@ void relay_guest_shut_rd(struct relay *r)
 
 void relay_host_shut_rd(struct relay *r)
 {
-	if (r->tx && !r->tx->op.pending)
-		relay_tx_drop(r);
-	r->flags |= R_G2H_DONE;
-	if (r->flags & R_H2G_DONE) {
+	if (r->from_guest && !r->from_guest->op.pending)
+		relay_from_guest_drop(r);
+	r->flags |= R_FROM_GUEST_DONE;
+	if (r->flags & R_TO_GUEST_DONE) {
 		relay_end(r, 0);
 		return;
 	}
@@ -265,13 +265,13 @@ void relay_want_events(struct relay *r)
 {
 	uint32_t ev = 0;
 
-	if (r->flags & R_G2H_DONE)
+	if (r->flags & R_FROM_GUEST_DONE)
 		ev |= ZV_EV_HUP;
 	else if (!(r->flags & R_FULL))
 		ev |= ZV_EV_IN | ZV_EV_HUP;
 	/* Once nothing more is sent, no call can return -EPIPE, and ZV_EV_OUT would be reported for
 	 * ever. */
-	if (!(r->flags & R_H2G_DONE))
+	if (!(r->flags & R_TO_GUEST_DONE))
 		ev |= ZV_EV_OUT | ZV_EV_EPIPE;
 	flow_events(&r->f, ev);
 }
@@ -279,17 +279,17 @@ void relay_want_events(struct relay *r)
 void relay_poll_in(struct relay *r)
 {
 	r->flags &= (uint16_t)~R_IN_READY;
-	if (!r->in.pending)
-		io_poll(lcore_io(relay_lcore(r)), &r->in, r->fd, POLLIN);
+	if (!r->to_guest_poll.pending)
+		io_poll(lcore_io(relay_lcore(r)), &r->to_guest_poll, r->fd, POLLIN);
 }
 
 void relay_poll_hup(struct relay *r)
 {
 	/* A poll that is under way is for POLLIN, and over at once: it comes back to here. */
-	if (r->in.pending || r->flags & R_HUP_ONLY)
+	if (r->to_guest_poll.pending || r->flags & R_HUP_ONLY)
 		return;
 	r->flags |= R_HUP_ONLY;
-	io_poll_on(lcore_io(relay_lcore(r)), &r->in, r->fd, 0);
+	io_poll_on(lcore_io(relay_lcore(r)), &r->to_guest_poll, r->fd, 0);
 }
 
 void relay_wait_out(struct relay *r)
@@ -311,7 +311,7 @@ static void host_changed(struct relay *r, int res)
 
 static void in_polled(struct io_op *op, int res, uint32_t flags)
 {
-	struct relay *r = (struct relay *)((char *)op - offsetof(struct relay, in));
+	struct relay *r = (struct relay *)((char *)op - offsetof(struct relay, to_guest_poll));
 
 	(void)flags;
 	if (r->flags & R_ENDING) {
@@ -328,21 +328,21 @@ static void in_polled(struct io_op *op, int res, uint32_t flags)
 	}
 	if (res & POLLHUP)
 		r->flags |= R_HOST_HUP;
-	if (r->flags & R_H2G_DONE && res & POLLHUP) {
+	if (r->flags & R_TO_GUEST_DONE && res & POLLHUP) {
 		relay_end(r, 0);
 		return;
 	}
-	if ((r->flags & (R_H2G_DONE | R_GUEST_SHUT_RD)) == R_H2G_DONE) {
+	if ((r->flags & (R_TO_GUEST_DONE | R_GUEST_SHUT_RD)) == R_TO_GUEST_DONE) {
 		relay_poll_hup(r);
 		return;
 	}
 	r->flags |= R_IN_READY;
-	relay_h2g(r);
+	relay_to_guest(r);
 }
 
 static void out_polled(struct io_op *op, int res, uint32_t flags)
 {
-	struct relay *r = (struct relay *)((char *)op - offsetof(struct relay, out));
+	struct relay *r = (struct relay *)((char *)op - offsetof(struct relay, from_guest_poll));
 
 	(void)flags;
 	if (r->flags & R_ENDING)
@@ -352,7 +352,7 @@ static void out_polled(struct io_op *op, int res, uint32_t flags)
 	else if (res < 0 && res != -ECANCELED)
 		relay_host_failed(r, res);
 	else if (res > 0 && res & (POLLOUT | POLLERR | POLLHUP))
-		relay_g2h_resume(r);
+		relay_from_guest_resume(r);
 	else if (!op->pending)
 		io_poll_on(lcore_io(relay_lcore(r)), op, r->fd, POLLOUT);
 }
@@ -363,17 +363,17 @@ void relay_poll_out(struct relay *r)
 
 	r->flags |= R_FULL;
 	relay_want_events(r);
-	r->out.done = out_polled;
-	if (r->out.pending)
+	r->from_guest_poll.done = out_polled;
+	if (r->from_guest_poll.pending)
 		return;
 	/*
 	 * Once the host has half-closed, a one-shot poll is over at once, room or not, for io_uring
 	 * always waits for POLLRDHUP too.
 	 */
-	if (r->flags & R_H2G_DONE)
-		io_poll_on(io, &r->out, r->fd, POLLOUT);
+	if (r->flags & R_TO_GUEST_DONE)
+		io_poll_on(io, &r->from_guest_poll, r->fd, POLLOUT);
 	else
-		io_poll(io, &r->out, r->fd, POLLOUT);
+		io_poll(io, &r->from_guest_poll, r->fd, POLLOUT);
 }
 
 static void work(struct lcore_work *w)
@@ -381,9 +381,9 @@ static void work(struct lcore_work *w)
 	struct relay *r = relay_of_work(w);
 
 	if (!(r->flags & R_ENDING))
-		relay_g2h(r);
+		relay_from_guest(r);
 	if (!(r->flags & R_ENDING))
-		relay_h2g(r);
+		relay_to_guest(r);
 }
 
 static void conn_event(struct conn_owner *o, const struct zv_event *ev)
@@ -399,12 +399,12 @@ static void conn_event(struct conn_owner *o, const struct zv_event *ev)
 	}
 	if (ev->events & ZV_EV_HUP) {
 		r->flags |= R_GUEST_HUP;
-		if (r->flags & R_G2H_DONE) { /* all that the guest has sent is out */
+		if (r->flags & R_FROM_GUEST_DONE) { /* all that the guest has sent is out */
 			relay_end(r, 0);
 			return;
 		}
 	}
-	if (ev->events & ZV_EV_EPIPE && !(r->flags & R_H2G_DONE)) {
+	if (ev->events & ZV_EV_EPIPE && !(r->flags & R_TO_GUEST_DONE)) {
 		relay_guest_shut_rd(r);
 		if (r->flags & R_ENDING)
 			return;
@@ -429,14 +429,14 @@ void relay_init(struct relay *r, struct guest_queue *gq, struct zv_conn *conn,
 	r->f.owner.abort = owner_abort;
 	r->fd = fd;
 	r->flags = (uint16_t)flags;
-	r->rx_bufs = 1;
+	r->to_guest_bufs = 1;
 }
 
 void relay_start(struct relay *r, const char *early, uint32_t early_len)
 {
 	r->early = early;
 	r->early_len = early_len;
-	r->in.done = in_polled;
+	r->to_guest_poll.done = in_polled;
 	r->f.owner.event = conn_event;
 	r->f.owner.abort = owner_abort;
 	say(r, "opened");

@@ -58,10 +58,11 @@ struct relay {
 	struct flow f; /* first */
 	int fd;	       /* -1: closed */
 	uint16_t flags;
-	uint16_t rx_bufs; /* buffers that the next read asks for */
-	struct io_op in, out;
-	struct relay_batch *rx, *tx; /* requests under way, or a full socket's rest */
-	const char *early;	     /* bytes that were read before the relay began */
+	uint16_t to_guest_bufs;			     /* buffers that the next read asks for */
+	struct io_op to_guest_poll, from_guest_poll; /* of the socket: something to read, room */
+	struct relay_batch *to_guest;		     /* a read under way */
+	struct relay_batch *from_guest;		     /* a send under way, or a full socket's rest */
+	const char *early; /* bytes that were read before the relay began */
 	uint32_t early_len;
 };
 
@@ -73,7 +74,7 @@ struct relay {
 /*
  * Prepares @r, zeroed memory, the beginning of what free(3) gets in the end. It owns @conn (may be
  * NULL until relay_start) and @fd, which counts against the guest's descriptors, from now on, and
- * is on the queue's list. The ops in and out may be used for the owner's own requests until
+ * is on the queue's list. Its two polls may be used for the owner's own requests until
  * relay_start; so may f.owner's event and abort be set.
  */
 void relay_init(struct relay *r, struct guest_queue *gq, struct zv_conn *conn,
@@ -81,8 +82,8 @@ void relay_init(struct relay *r, struct guest_queue *gq, struct zv_conn *conn,
 
 /*
  * Both sides are connected: carries data from here on. @early: @early_len bytes from the host that
- * go to the guest first; they must stay as long as @r. r->out may still be under way with a request
- * of the owner that is sure to end, and at once.
+ * go to the guest first; they must stay as long as @r. r->from_guest_poll may still be under way
+ * with a request of the owner that is sure to end, and at once.
  */
 void relay_start(struct relay *r, const char *early, uint32_t early_len);
 

@@ -15,14 +15,14 @@ static struct relay_batch *batch_of(struct io_op *op)
 
 /* ---- guest to host ---- */
 
-void relay_tx_drop(struct relay *r)
+void relay_from_guest_drop(struct relay *r)
 {
-	struct relay_batch *b = r->tx;
+	struct relay_batch *b = r->from_guest;
 
 	if (b->first < b->n)
 		zv_buf_release(r->f.owner.gq->q, b->buf + b->first, b->n - b->first);
 	relay_batch_put(r, b);
-	r->tx = NULL;
+	r->from_guest = NULL;
 }
 
 /* Takes what has arrived, of a stream about @most bytes. > 0: there may be more, 0: the guest has
@@ -67,7 +67,7 @@ static bool send_over(struct relay *r, struct relay_batch *b, int res)
 		return false;
 	}
 	if ((uint32_t)res == b->bytes && (res || b->whole)) {
-		relay_tx_drop(r);
+		relay_from_guest_drop(r);
 		return true;
 	}
 	return false;
@@ -100,13 +100,13 @@ static void sent(struct io_op *op, int res, uint32_t flags)
 		return;
 	}
 	if (send_over(r, b, res)) {
-		if (r->flags & R_G2H_END) {
+		if (r->flags & R_FROM_GUEST_END) {
 			relay_guest_eof(r);
 		} else if (r->flags & R_FULL) {
 			r->flags &= (uint16_t)~R_FULL;
 			relay_want_events(r);
 		}
-	} else if (!(r->flags & R_ENDING) && r->tx) {
+	} else if (!(r->flags & R_ENDING) && r->from_guest) {
 		if (res > 0)
 			advance(r, b, (uint32_t)res);
 		relay_poll_out(r);
@@ -129,19 +129,19 @@ static void send_batch(struct relay *r, struct relay_batch *b)
 	}
 }
 
-void relay_g2h_resume(struct relay *r)
+void relay_from_guest_resume(struct relay *r)
 {
-	if (r->tx && !r->tx->op.pending)
-		send_batch(r, r->tx);
+	if (r->from_guest && !r->from_guest->op.pending)
+		send_batch(r, r->from_guest);
 }
 
-void relay_g2h(struct relay *r)
+void relay_from_guest(struct relay *r)
 {
-	struct relay_batch *b = r->tx;
+	struct relay_batch *b = r->from_guest;
 	uint32_t most, before;
 	int ret;
 
-	if (r->flags & (R_G2H_END | R_G2H_DONE | R_FULL))
+	if (r->flags & (R_FROM_GUEST_END | R_FROM_GUEST_DONE | R_FULL))
 		return;
 	if (b && b->op.pending)
 		return;
@@ -149,7 +149,7 @@ void relay_g2h(struct relay *r)
 	if (!most)
 		return;
 	if (!b) /* otherwise: the beginning of a message */
-		b = r->tx = relay_batch_get(r);
+		b = r->from_guest = relay_batch_get(r);
 	if (!b) {
 		relay_no_memory(r);
 		return;
@@ -159,7 +159,7 @@ void relay_g2h(struct relay *r)
 	if (b->bytes != before)
 		(void)flow_moved(&r->f, FLOW_FROM_GUEST, b->bytes - before);
 	if (ret == 0)
-		r->flags |= R_G2H_END;
+		r->flags |= R_FROM_GUEST_END;
 	if (r->flags & RELAY_SEQPACKET && !b->whole) {
 		if (b->n == RELAY_BATCH) {
 			GUEST_COUNT(r->f.owner.gq, msg_too_long);
@@ -168,12 +168,12 @@ void relay_g2h(struct relay *r)
 		}
 		if (b->n && ret)
 			return; /* the rest will come */
-		relay_tx_drop(r);
+		relay_from_guest_drop(r);
 		b = NULL;
 	} else if (b->n) {
 		send_batch(r, b);
 	} else {
-		relay_tx_drop(r);
+		relay_from_guest_drop(r);
 		b = NULL;
 	}
 	if (ret == 0 && !b)
@@ -186,15 +186,15 @@ void relay_g2h(struct relay *r)
 static void learn(struct relay *r, unsigned used, unsigned n, bool full)
 {
 	if (full)
-		r->rx_bufs = (uint16_t)(n * 2 < RELAY_BATCH ? n * 2 : RELAY_BATCH);
-	else if (used <= r->rx_bufs / 2)
-		r->rx_bufs = (uint16_t)(used ? used : 1);
+		r->to_guest_bufs = (uint16_t)(n * 2 < RELAY_BATCH ? n * 2 : RELAY_BATCH);
+	else if (used <= r->to_guest_bufs / 2)
+		r->to_guest_bufs = (uint16_t)(used ? used : 1);
 }
 
-static void rx_over(struct relay *r)
+static void to_guest_over(struct relay *r)
 {
-	relay_batch_put(r, r->rx);
-	r->rx = NULL;
+	relay_batch_put(r, r->to_guest);
+	r->to_guest = NULL;
 }
 
 /* @len bytes have been read into the batch's buffers. */
@@ -227,7 +227,7 @@ static void received(struct io_op *op, int res, uint32_t flags)
 		ret = forward(r, b, (uint32_t)res);
 	else
 		zv_buf_cancel(r->f.conn, b->buf, b->n);
-	rx_over(r);
+	to_guest_over(r);
 	if (r->flags & R_ENDING)
 		relay_end_more(r);
 	else if (ret == -EPIPE ||
@@ -263,9 +263,9 @@ static bool send_early(struct relay *r)
 /* Reserves buffers of the guest for @bytes. Their number, or 0: not now, or never. */
 static unsigned reserve(struct relay *r, struct relay_batch *b, uint32_t bytes)
 {
-	uint32_t cap = r->rx_bufs > 1 ? flow_buffer(&r->f) : FLOW_ANY_BUFFER;
+	uint32_t cap = r->to_guest_bufs > 1 ? flow_buffer(&r->f) : FLOW_ANY_BUFFER;
 	uint32_t most = bytes / cap ? bytes / cap : 1;
-	int n = flow_alloc(&r->f, b->buf, r->rx_bufs < most ? r->rx_bufs : most, cap);
+	int n = flow_alloc(&r->f, b->buf, r->to_guest_bufs < most ? r->to_guest_bufs : most, cap);
 
 	if (n == -EAGAIN)
 		relay_wait_out(r);
@@ -281,26 +281,26 @@ static unsigned reserve(struct relay *r, struct relay_batch *b, uint32_t bytes)
 	return b->n;
 }
 
-void relay_h2g(struct relay *r)
+void relay_to_guest(struct relay *r)
 {
 	struct io_uring_sqe *sqe;
 	struct relay_batch *b;
 	uint32_t most;
 	unsigned n;
 
-	if (!(r->flags & R_IN_READY) || r->rx)
+	if (!(r->flags & R_IN_READY) || r->to_guest)
 		return;
 	if (r->flags & R_GUEST_SHUT_RD) {
 		relay_discard(r);
 		return;
 	}
-	if (r->flags & (R_H2G_DONE | R_WAIT_OUT))
+	if (r->flags & (R_TO_GUEST_DONE | R_WAIT_OUT))
 		return;
 	most = flow_may(&r->f, FLOW_TO_GUEST);
 	if (!most || (r->early_len && !send_early(r)))
 		return;
 	if (r->flags & RELAY_SEQPACKET) {
-		relay_h2g_seq(r, most);
+		relay_to_guest_seq(r, most);
 		return;
 	}
 	b = relay_batch_get(r);
@@ -313,7 +313,7 @@ void relay_h2g(struct relay *r)
 		relay_batch_put(r, b);
 		return;
 	}
-	r->rx = b;
+	r->to_guest = b;
 	b->op.done = received;
 	sqe = io_sqe(lcore_io(relay_lcore(r)), &b->op);
 	if (n == 1) {

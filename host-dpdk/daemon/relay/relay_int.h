@@ -11,19 +11,19 @@
 #include <sys/uio.h>
 
 /* relay.flags, above those of relay_init */
-#define R_HUP_ONLY	(1u << 3)  /* the host sends no more: the poll is for its end */
-#define R_GUEST_SHUT_RD (1u << 4)  /* the guest receives no more (R_H2G_DONE is set too) */
-#define R_IN_READY	(1u << 5)  /* there is something to read from the socket */
-#define R_WAIT_OUT	(1u << 6)  /* the guest has no room: ZV_EV_OUT will tell */
-#define R_FULL		(1u << 7)  /* the socket has no room: POLLOUT will tell, ZV_EV_IN is off */
-#define R_G2H_END	(1u << 8)  /* the guest has sent its last byte */
-#define R_G2H_DONE	(1u << 9)  /* and the host has been told */
-#define R_H2G_DONE	(1u << 10) /* the host has sent its last byte, the guest has been told */
-#define R_HOST_HUP	(1u << 11) /* the host program has closed altogether */
-#define R_ENDING	(1u << 12) /* freed as soon as nothing is under way */
-#define R_RESET		(1u << 13) /* the end is a RST for the guest */
-#define R_ABORT		(1u << 14) /* the end is a RST for the host */
-#define R_GUEST_HUP	(1u << 15) /* the guest program has closed altogether */
+#define R_HUP_ONLY	  (1u << 3) /* the host sends no more: the poll is for its end */
+#define R_GUEST_SHUT_RD	  (1u << 4) /* the guest receives no more (R_TO_GUEST_DONE is set too) */
+#define R_IN_READY	  (1u << 5) /* there is something to read from the socket */
+#define R_WAIT_OUT	  (1u << 6) /* the guest has no room: ZV_EV_OUT will tell */
+#define R_FULL		  (1u << 7) /* the socket has no room: POLLOUT will tell, ZV_EV_IN is off */
+#define R_FROM_GUEST_END  (1u << 8) /* the guest has sent its last byte */
+#define R_FROM_GUEST_DONE (1u << 9) /* and the host has been told */
+#define R_TO_GUEST_DONE	  (1u << 10) /* the host has sent its last byte, the guest has been told */
+#define R_HOST_HUP	  (1u << 11) /* the host program has closed altogether */
+#define R_ENDING	  (1u << 12) /* freed as soon as nothing is under way */
+#define R_RESET		  (1u << 13) /* the end is a RST for the guest */
+#define R_ABORT		  (1u << 14) /* the end is a RST for the host */
+#define R_GUEST_HUP	  (1u << 15) /* the guest program has closed altogether */
 
 /* A request that moves data, or the rest that a full socket has left. */
 struct relay_batch {
@@ -88,17 +88,17 @@ void relay_wait_out(struct relay *r);
 /* ---- relay_data.c ---- */
 
 /* Moves what there is. */
-void relay_g2h(struct relay *r);
-void relay_h2g(struct relay *r);
+void relay_from_guest(struct relay *r);
+void relay_to_guest(struct relay *r);
 /* POLLOUT: sends the rest. */
-void relay_g2h_resume(struct relay *r);
+void relay_from_guest_resume(struct relay *r);
 /* Gives the buffers of a batch that is not under way back. */
-void relay_tx_drop(struct relay *r);
+void relay_from_guest_drop(struct relay *r);
 
 /* ---- relay_sync.c ---- */
 
 /* SEQPACKET, host to guest: a message at a time, about @most bytes of work in all. */
-void relay_h2g_seq(struct relay *r, uint32_t most);
+void relay_to_guest_seq(struct relay *r, uint32_t most);
 /* Throws away what the host sends to a guest that receives no more. */
 void relay_discard(struct relay *r);
 

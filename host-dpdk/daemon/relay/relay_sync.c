@@ -78,7 +78,7 @@ static bool send_message(struct relay *r, const char *msg, size_t len)
 	}
 }
 
-void relay_h2g_seq(struct relay *r, uint32_t most)
+void relay_to_guest_seq(struct relay *r, uint32_t most)
 {
 	char *msg = relay_scratch(r);
 	uint32_t done = 0;

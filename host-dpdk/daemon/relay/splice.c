@@ -135,7 +135,7 @@ void splice_run(struct splice_side *s)
 	splice_lend(s);
 	if (!splice_copy(s))
 		return;
-	if (s->in_done && s->out_done && s->taken_back == s->head)
+	if (s->from_guest_done && s->to_guest_done && s->taken_back == s->head)
 		end(s, SPLICE_CLOSED);
 }
 

@@ -27,9 +27,9 @@ static void want_events(struct splice_side *s)
 {
 	uint32_t ev = 0;
 
-	if (!s->in_done && s->head - s->taken_back < SPLICE_SLOTS)
+	if (!s->from_guest_done && s->head - s->taken_back < SPLICE_SLOTS)
 		ev |= ZV_EV_IN;
-	if (!s->out_done)
+	if (!s->to_guest_done)
 		ev |= ZV_EV_OUT | ZV_EV_EPIPE;
 	if (ev != s->events)
 		flow_events(&s->f, s->events = ev);
@@ -43,11 +43,11 @@ void splice_lend(struct splice_side *s)
 	int n = 1;
 
 	splice_take_back(s, __atomic_load_n(&s->tail, __ATOMIC_ACQUIRE));
-	if (!s->in_done && __atomic_load_n(&s->shut_rd, __ATOMIC_ACQUIRE)) {
+	if (!s->from_guest_done && __atomic_load_n(&s->shut_rd, __ATOMIC_ACQUIRE)) {
 		(void)zv_shutdown(s->f.conn, 0);
-		s->in_done = true;
+		s->from_guest_done = true;
 	}
-	if (!s->in_done && head - s->taken_back < SPLICE_SLOTS)
+	if (!s->from_guest_done && head - s->taken_back < SPLICE_SLOTS)
 		most = flow_may(&s->f, FLOW_FROM_GUEST);
 	while (n > 0 && bytes < most && head - s->taken_back < SPLICE_SLOTS) {
 		uint32_t at = head % SPLICE_SLOTS, room = SPLICE_SLOTS - (head - s->taken_back);
@@ -65,7 +65,7 @@ void splice_lend(struct splice_side *s)
 	if (n == 0) {
 		conn_log(&s->f.owner, s->f.conn, "half-closed by the guest");
 		__atomic_store_n(&s->eof, 1, __ATOMIC_RELEASE);
-		s->in_done = true;
+		s->from_guest_done = true;
 	}
 	want_events(s);
 	if ((lent || n == 0) && s->other != s)
@@ -186,17 +186,17 @@ static void nobody_receives(struct splice_side *s, struct splice_side *from)
 	__atomic_store_n(&from->tail, __atomic_load_n(&from->head, __ATOMIC_ACQUIRE),
 			 __ATOMIC_RELEASE);
 	__atomic_store_n(&from->shut_rd, 1, __ATOMIC_RELEASE);
-	s->out_done = true;
+	s->to_guest_done = true;
 }
 
 void splice_guest_shut_rd(struct splice_side *s)
 {
 	struct splice_side *from = s->other;
 
-	if (s->out_done)
+	if (s->to_guest_done)
 		return;
 	__atomic_store_n(&from->shut_rd, 1, __ATOMIC_RELEASE);
-	s->out_done = true;
+	s->to_guest_done = true;
 	want_events(s);
 	splice_poke(s);
 }
@@ -220,7 +220,7 @@ static int64_t copy_all(struct splice_side *s, struct splice_side *from)
 		nobody_receives(s, from);
 	} else if (eof && tail == head) {
 		(void)zv_shutdown(s->f.conn, 1);
-		s->out_done = true;
+		s->to_guest_done = true;
 	}
 	return most && left <= 0 && tail != head ? -ENOBUFS : ret;
 }
@@ -232,7 +232,7 @@ bool splice_copy(struct splice_side *s)
 	int64_t ret = 0;
 
 	before = from->tail;
-	if (s->out_done) { /* what still comes is dropped */
+	if (s->to_guest_done) { /* what still comes is dropped */
 		nobody_receives(s, from);
 		if (from->tail != before)
 			splice_poke(s);
@@ -252,7 +252,7 @@ bool splice_copy(struct splice_side *s)
 	if (ret == -ENOBUFS) /* the quota, or buffers that others hold until the end of the round */
 		flow_defer(&s->f);
 	want_events(s);
-	if (from->tail != before || s->out_done)
+	if (from->tail != before || s->to_guest_done)
 		splice_poke(s);
 	return true;
 }

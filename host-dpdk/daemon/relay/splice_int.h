@@ -24,18 +24,18 @@ struct splice_side {
 	bool poked;		   /* [O] a poke is on its way */
 	bool asks;		   /* its guest has asked for the connection */
 
-	uint32_t state;	     /* [S] enum splice_state */
-	uint32_t head;	     /* [S] buffers ever lent */
-	uint32_t eof;	     /* [S] 1: there will be no more than head */
-	uint32_t tail;	     /* [O] buffers ever copied */
-	uint32_t shut_rd;    /* [O] 1: the other side's guest receives no more */
-	uint32_t busy;	     /* [O] 1: it is reading slots now */
-	uint32_t off;	     /* [O] bytes copied of the buffer at tail */
-	uint32_t taken_back; /* buffers ever given back to the ring they came from */
-	uint32_t events;     /* what zv_set_events was told last */
-	bool in_done;	     /* the guest sends no more */
-	bool out_done;	     /* the guest has been told that no more comes, or wants no more */
-	uint32_t msg_bytes;  /* SEQPACKET: sent of a message whose end is still to come */
+	uint32_t state;	      /* [S] enum splice_state */
+	uint32_t head;	      /* [S] buffers ever lent */
+	uint32_t eof;	      /* [S] 1: there will be no more than head */
+	uint32_t tail;	      /* [O] buffers ever copied */
+	uint32_t shut_rd;     /* [O] 1: the other side's guest receives no more */
+	uint32_t busy;	      /* [O] 1: it is reading slots now */
+	uint32_t off;	      /* [O] bytes copied of the buffer at tail */
+	uint32_t taken_back;  /* buffers ever given back to the ring they came from */
+	uint32_t events;      /* what zv_set_events was told last */
+	bool from_guest_done; /* the guest sends no more */
+	bool to_guest_done;   /* the guest has been told that no more comes, or wants no more */
+	uint32_t msg_bytes;   /* SEQPACKET: sent of a message whose end is still to come */
 	struct zv_buf slot[SPLICE_SLOTS];
 };
 
