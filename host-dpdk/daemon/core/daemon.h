@@ -11,7 +11,9 @@
  * connection has an owner, which gets its events (owner.h): a relay, a splice or a service, made by
  * an endpoint when the guest's REQUEST arrives, or when a host program connects.
  *
- * This folder knows neither: it calls the functions that are given to it.
+ * This folder includes nothing of those: it calls the functions that are given to it, and keeps
+ * what relays and flows need of each queue and lcore (struct guest_queue: shares to to_guest_cap;
+ * lcore_local()) without looking at it.
  */
 #ifndef ZVD_DAEMON_H
 #define ZVD_DAEMON_H

@@ -1,5 +1,11 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* What the files of the splice share: splice.c (life, ends), splice_data.c (payload). */
+/*
+ * What the files of the splice share: splice.c (life, ends), splice_data.c (payload).
+ *
+ * lend       put a buffer that the guest has sent into this side's ring, for the other side to copy
+ * take back  release a lent buffer to the guest's queue (zv_buf_release), once it has been copied
+ * poke       have the other side's work run, on its lcore
+ */
 #ifndef ZVD_SPLICE_INT_H
 #define ZVD_SPLICE_INT_H
 
