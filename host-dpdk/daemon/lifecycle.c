@@ -3,6 +3,7 @@
 #include "lifecycle.h"
 
 #include "control/control.h"
+#include "core/clock.h"
 #include "core/fds.h"
 #include "core/log.h"
 #include "endpoint/endpoint.h"
@@ -15,7 +16,6 @@
 #include <search.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #define DRAIN_STEP_MS	20
 #define RETRY_FIRST_MS	1000u
@@ -35,14 +35,6 @@ static void check_limits(const struct cfg *cfg)
 }
 
 /* ---- guests that run, and those that do not ---- */
-
-static uint64_t now_ms(void)
-{
-	struct timespec t;
-
-	(void)clock_gettime(CLOCK_MONOTONIC, &t);
-	return (uint64_t)t.tv_sec * 1000u + (uint64_t)t.tv_nsec / 1000000u;
-}
 
 static void guest_runs(struct daemon *d, struct guest *g)
 {

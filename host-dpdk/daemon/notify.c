@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "notify.h"
+#include "core/clock.h"
 
 #include <inttypes.h>
 #include <stdarg.h>
 #include <stdint.h>
 #include <stdio.h>
-#include <time.h>
 
 #ifdef HAVE_LIBSYSTEMD
 #include <systemd/sd-daemon.h>
@@ -35,13 +35,11 @@ void notify_ready(const char *fmt, ...)
 
 void notify_reloading(void)
 {
-	struct timespec now;
 	char text[96];
 
-	clock_gettime(CLOCK_MONOTONIC, &now);
 	(void)snprintf(text, sizeof(text),
 		       "RELOADING=1\nMONOTONIC_USEC=%" PRIu64 "\nSTATUS=reloading",
-		       (uint64_t)now.tv_sec * 1000000 + (uint64_t)now.tv_nsec / 1000);
+		       now_ns() / 1000);
 	tell(text);
 }
 

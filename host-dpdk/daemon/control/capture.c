@@ -34,7 +34,7 @@ static void ring_put(const struct spsc_prod *p, uint32_t idx, size_t at, const v
 static void tap(void *ctx, bool sent, const void *hdr, const struct iovec *iov, int n)
 {
 	struct capture_source *s = ctx;
-	struct capture_record r = {.ns = capture_clock(CLOCK_MONOTONIC)};
+	struct capture_record r = {.ns = now_ns()};
 	size_t at = sizeof(r);
 	uint32_t idx, want;
 	int got;
@@ -115,8 +115,8 @@ int capture_start(struct capture **out, int fd, const struct capture_opts *o, in
 	}
 	c->opts = *o;
 	c->fd = fd;
-	c->start = capture_clock(CLOCK_MONOTONIC);
-	c->epoch = capture_clock(CLOCK_REALTIME) - c->start;
+	c->start = now_ns();
+	c->epoch = clock_ns(CLOCK_REALTIME) - c->start;
 	c->out_size = PCAP_PACKET_BYTES + o->snaplen;
 	c->out_size = c->out_size > OUT_MIN ? c->out_size : OUT_MIN;
 	c->out = malloc(c->out_size);

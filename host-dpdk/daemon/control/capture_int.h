@@ -7,12 +7,12 @@
 #define ZVD_CAPTURE_INT_H
 
 #include "capture.h"
+#include "core/clock.h"
 #include "pcap_vsock.h"
 #include "spsc_ring.h"
 
 #include <pthread.h>
 #include <stddef.h>
-#include <time.h>
 
 /* A packet takes a record and its payload, rounded up to entries. */
 #define CAPTURE_ENTRY	256u
@@ -64,14 +64,6 @@ struct capture {
 	uint8_t *out;
 	size_t out_len, out_size;
 };
-
-static inline uint64_t capture_clock(clockid_t id)
-{
-	struct timespec t;
-
-	(void)clock_gettime(id, &t);
-	return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
-}
 
 /* Entries of a packet of which @kept bytes of payload are kept. */
 static inline uint32_t capture_entries(uint32_t kept)

@@ -28,7 +28,7 @@ static int wait_writable(struct capture *c)
 	struct pollfd p = {.fd = c->fd, .events = POLLOUT};
 
 	while (poll(&p, 1, CAPTURE_LOOK_MS * 5) <= 0) {
-		uint64_t now = capture_clock(CLOCK_MONOTONIC);
+		uint64_t now = now_ns();
 
 		if (!shm_load_acquire32(&c->stop))
 			continue;
@@ -178,7 +178,7 @@ static int write_all(struct capture *c)
 		bool stop = shm_load_acquire32(&c->stop);
 
 		/* After a stop there are no taps: what is in the rings is all there will be. */
-		now = capture_clock(CLOCK_MONOTONIC);
+		now = now_ns();
 		ret = drain(c, stop ? UINT64_MAX : now < end ? now : end);
 		if (ret < 0 || stop || c->res.end == CAPTURE_COUNT)
 			return ret;

@@ -10,11 +10,11 @@
  * A guest cannot go: that is this thread's business.
  */
 #include "control_int.h"
+#include "core/clock.h"
 #include "core/owner.h"
 
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <zvsock.h>
 
 #define SLICE 256u /* connections of a call, at most */
@@ -97,14 +97,12 @@ static bool list_queue(const struct guest_queue *gq, struct slice *s, json_t *co
 
 	s->q = gq->q;
 	do {
-		struct timespec t;
+		uint64_t now;
 
 		lcore_call(gq->lc, slice_call, s);
-		(void)clock_gettime(CLOCK_MONOTONIC, &t);
+		now = now_ns();
 		for (size_t k = 0; k < s->n && ok; k++)
-			ok = control_append(conns, conn_json(gq->guest, &s->conns[k],
-							     (uint64_t)t.tv_sec * 1000000000u +
-								     (uint64_t)t.tv_nsec));
+			ok = control_append(conns, conn_json(gq->guest, &s->conns[k], now));
 	} while (s->cursor && ok);
 	return ok;
 }

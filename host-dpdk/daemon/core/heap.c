@@ -1,24 +1,16 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "heap.h"
+#include "clock.h"
 
 #include <malloc.h>
 #include <stdint.h>
 #include <stdio.h>
-#include <time.h>
 #include <unistd.h>
 
 static struct {
 	uint64_t next_ms; /* no look before */
-	size_t least; /* what was held after the last one that gave memory back, or less since */
+	size_t least;	  /* the least that held() has said since, and right after, the last trim */
 } heap;
-
-static uint64_t now_ms(void)
-{
-	struct timespec t;
-
-	(void)clock_gettime(CLOCK_MONOTONIC, &t);
-	return (uint64_t)t.tv_sec * 1000u + (uint64_t)t.tv_nsec / 1000000u;
-}
 
 /* Bytes of memory that are resident and nobody else's; not the guests'. 0: not known. */
 static size_t held(void)

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "lookup.h"
+#include "core/clock.h"
 
 #include <errno.h>
 #include <netdb.h>
@@ -148,20 +149,13 @@ static bool is_over(const struct lookup *l)
 	return true;
 }
 
-static int64_t now_ms(void)
-{
-	struct timespec t;
-
-	(void)clock_gettime(CLOCK_MONOTONIC, &t);
-	return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
-}
-
 static void wait_for(const struct lookup *l, unsigned ms)
 {
-	int64_t end = now_ms() + ms, left;
+	int64_t end = (int64_t)now_ms() + ms, left;
 
 	for (unsigned i = 0; i < l->n && l->list[i]; i++)
-		while (gai_error(l->list[i]) == EAI_INPROGRESS && (left = end - now_ms()) > 0) {
+		while (gai_error(l->list[i]) == EAI_INPROGRESS &&
+		       (left = end - (int64_t)now_ms()) > 0) {
 			const struct gaicb *one[] = {l->list[i]};
 			struct timespec t = {.tv_sec = left / 1000,
 					     .tv_nsec = left % 1000 * 1000000};
