@@ -57,7 +57,7 @@ static __attribute__((cold)) void entries_free(struct rx_loans *r)
 
 static void entry_put(struct rx_loans *r, uint32_t i)
 {
-	r->e[i].serial = 0;
+	r->e[i].serial = 0; /* in use, so the table is there: NOLINT(clang-analyzer-core.*) */
 	r->e[i].conn_id = 0;
 	r->e[i].next = r->free;
 	r->free = i;
@@ -86,16 +86,12 @@ static void withhold(struct zv_conn *c, uint32_t ndesc)
 	c->q->rx.lent_descs += ndesc;
 }
 
-void rx_release(struct zv_queue *q, struct zv_conn *c, uint32_t i)
+/* The packet that entry @h holds has been released whole. */
+static inline void holder_put(struct zv_queue *q, struct zv_conn *c, uint32_t h)
 {
 	struct rx_loans *r = &q->rx;
-	uint32_t h = r->e[i].holder;
 	struct rx_entry *he = &r->e[h];
 
-	if (i != h)
-		entry_put(r, i);
-	if (--he->refs)
-		return;
 	if (he->priv) {
 		stats_add(&q->tq->stats.rx_private, -(uint64_t)he->priv_cap);
 		free(he->priv);
@@ -109,6 +105,17 @@ void rx_release(struct zv_queue *q, struct zv_conn *c, uint32_t i)
 		}
 	}
 	entry_put(r, h);
+}
+
+void rx_release(struct zv_queue *q, struct zv_conn *c, uint32_t i)
+{
+	struct rx_loans *r = &q->rx;
+	uint32_t h = r->e[i].holder;
+
+	if (--r->e[h].refs == 0)
+		holder_put(q, c, h);
+	if (i != h)
+		entry_put(r, i);
 }
 
 /* ---- taking a packet ---- */

@@ -193,7 +193,7 @@ static void drop_pages(struct dma_mem *m)
 /* @npages hugepages as runs of physically contiguous memory. 0 or -errno. */
 static int try_physical(struct dma_mem *m, size_t npages)
 {
-	uint64_t *phys = calloc(npages, sizeof(*phys));
+	uint64_t *phys = npages ? calloc(npages, sizeof(*phys)) : NULL;
 	int fd = phys ? make_file(npages, HUGE_PAGE) : -ENOMEM;
 	int ret = fd < 0 ? fd : map_file(m, fd, npages, HUGE_PAGE);
 
