@@ -93,6 +93,8 @@ ZV_API void zv_set_log(zv_log_fn fn, void *ctx);
  *   vhost-user:PATH[,PATH...]
  *                          guest side without a VM: this process is the vhost-user frontend.
  *                          Several sockets: one queue each, all of one CID, in the host's order
+ *   vhost-kernel:cid=N     guest side without a VM: the device is the kernel's vhost-vsock, the
+ * host side AF_VSOCK sockets of this machine (the guest's CID is N)
  *   host:PATH[,PATH...],cid=N[,mode=client|server][,sockmode=0660]
  *                          host side: this process is the vhost-user backend on socket PATH for
  *                          the guest with CID N (libzvsock-host; call zv_host_init first).
@@ -106,13 +108,14 @@ ZV_API void zv_set_log(zv_log_fn fn, void *ctx);
  *   -EINVAL           URI, an option out of its range, unknown flags, @opts newer than the library
  *   -EPROTONOSUPPORT  unknown scheme (host: before zv_host_init); the backend lacks a feature
  *   -EADDRINUSE       host: the socket is served, or something else is at PATH; CID taken
+ *                     (vhost-kernel as well)
  *   -ENOENT, -ECONNREFUSED, -EACCES, -ENOTDIR, -EPERM, -EROFS and others from the system
  *                     the socket's path: nothing there, nobody listens, no right
  *   -ETIMEDOUT        vhost-user: the backend does not answer
  *   -ECONNRESET, -EPIPE
  *                     vhost-user: the backend has closed the connection during the set-up
  *   -EPROTO           vhost-user: the backend broke the protocol
- *   -ERANGE           vhost-user: more queues than the backend has
+ *   -ERANGE           more queues than the backend or the device has
  *   -ENOMEM, -ENOSPC, -EMFILE, -ENFILE, -EAGAIN
  *                     no memory, descriptors or threads left
  */

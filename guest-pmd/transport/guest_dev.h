@@ -74,7 +74,10 @@ struct guest_link_ops {
 	int (*start)(struct guest_dev *d);
 	/* The device lets go of the rings. At any time, also when there is no connection. */
 	void (*disconnect)(struct guest_dev *d);
-	/* Reads the CID again, after TRANSPORT_RESET. 0; or -errno as above: the device is lost. */
+	/*
+	 * Reads the CID again, after TRANSPORT_RESET. 0; or -errno as above: the device is lost.
+	 * NULL: d->has.events is never set.
+	 */
 	int (*read_cid)(struct guest_dev *d);
 	/* Readable when something has happened to the connection; -1: there is no connection. */
 	int (*fd)(struct guest_dev *d);

@@ -21,6 +21,7 @@ import scenarios_capture  # noqa: F401
 import scenarios_credit  # noqa: F401
 import scenarios_daemon  # noqa: F401
 import scenarios_hugepages  # noqa: F401
+import scenarios_kernel  # noqa: F401
 import scenarios_loopback  # noqa: F401
 import scenarios_pause  # noqa: F401
 import scenarios_pmd  # noqa: F401
