@@ -126,7 +126,7 @@ static int vhost_kernel_transport_open(struct transport_dev **out, const char *r
 				       const struct zv_opts *opts)
 {
 	struct vhost_kernel_dev *dev;
-	uint64_t cid;
+	uint64_t cid = 0;
 	int ret = vhost_kernel_parse(&cid, rest);
 
 	if (ret)

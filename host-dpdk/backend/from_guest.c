@@ -299,7 +299,7 @@ void vhost_from_guest_path(struct transport_queue_ops *ops, const struct vhost_r
 			   bool iommu)
 {
 #define CHOOSE(instance, layout, with_iommu)                                                       \
-	if (l == &vhost_ring_##layout && iommu == with_iommu) {                                    \
+	if (l == &vhost_ring_##layout && iommu == (with_iommu)) {                                  \
 		ops->rx_burst = rx_burst_##instance;                                               \
 		ops->rx_release = rx_release_##instance;                                           \
 	}

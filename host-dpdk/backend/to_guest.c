@@ -308,7 +308,7 @@ void vhost_to_guest_path(struct transport_queue_ops *ops, const struct vhost_rin
 	ops->tx_cancel = tx_cancel;
 	ops->tx_max = tx_max;
 #define CHOOSE(instance, layout, with_iommu)                                                       \
-	if (l == &vhost_ring_##layout && iommu == with_iommu) {                                    \
+	if (l == &vhost_ring_##layout && iommu == (with_iommu)) {                                  \
 		ops->tx_reserve = tx_reserve_##instance;                                           \
 		ops->tx_commit = tx_commit_##instance;                                             \
 		ops->tx_ready = tx_ready_##instance;                                               \

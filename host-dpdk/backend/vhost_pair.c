@@ -241,7 +241,7 @@ void vhost_notify_path(struct transport_queue_ops *ops, const struct vhost_ring_
 {
 	ops->disarm = disarm;
 #define CHOOSE(instance, layout, with_iommu)                                                       \
-	if (l == &vhost_ring_##layout && iommu == with_iommu) {                                    \
+	if (l == &vhost_ring_##layout && iommu == (with_iommu)) {                                  \
 		ops->publish = publish_##instance;                                                 \
 		ops->arm = arm_##instance;                                                         \
 	}

@@ -69,7 +69,7 @@ VHOST_INLINE int walk(struct vhost_ring *r, const bool iommu, uint16_t head, str
 	uint32_t i = head, ring_descs = 0;
 
 	for (;;) {
-		struct vhost_desc d;
+		struct vhost_desc d = {0}; /* entry() fills it when it returns 0 */
 		int ret;
 
 		if (i >= w.entries)
