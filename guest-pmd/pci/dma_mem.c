@@ -14,8 +14,6 @@
 
 #define HUGE_PAGE  ((size_t)2 << 20)
 #define PART_ALIGN ((size_t)128)
-/* When the pages are not neighbours as they should be: so many times the number that would do. */
-#define PATIENCE 4u
 
 static size_t align_up(size_t n, size_t to)
 {
@@ -225,16 +223,30 @@ static int no_hugepages(const struct pci_dev *d, int err, size_t need)
 		d->how->scheme, d->info.bdf, need, free, used + need);
 }
 
+/* Pages in which no part lies go back to the pool. */
+static void return_unused(struct dma_mem *m)
+{
+	for (unsigned i = 0; i < m->nruns; i++) {
+		struct dma_run *r = &m->run[i];
+		size_t keep = align_up(r->used, HUGE_PAGE);
+
+		if (keep < r->size)
+			(void)madvise(m->addr + r->offset + keep, r->size - keep, MADV_REMOVE);
+		r->size = keep;
+	}
+}
+
 static int make_physical(struct dma_mem *m, struct guest_part *parts, unsigned n, size_t total)
 {
 	size_t least = align_up(total, HUGE_PAGE) / HUGE_PAGE, need = 0;
 	const struct pci_dev *d = m->dev;
-	int ret;
+	size_t pool = read_size(POOL "free_hugepages"), npages = least;
 
-	for (size_t npages = least; npages <= least * PATIENCE; npages += least) {
-		ret = try_physical(m, npages);
+	for (;;) {
+		int ret = try_physical(m, npages);
+
 		if (ret == -ENOMEM && npages > least)
-			break;
+			break; /* somebody else has taken some */
 		if (ret == -EPERM)
 			return zv_err(ret,
 				      "%s:%s: physical addresses are hidden from this process; run "
@@ -246,9 +258,14 @@ static int make_physical(struct dma_mem *m, struct guest_part *parts, unsigned n
 				      d->how->scheme, d->info.bdf, zv_strerror(ret));
 		if (ret)
 			return no_hugepages(d, ret, least);
-		if (dma_place(m->run, m->nruns, parts, n, m->addr, &need))
+		if (dma_place(m->run, m->nruns, parts, n, m->addr, &need)) {
+			return_unused(m);
 			return 0;
+		}
 		drop_pages(m);
+		if (npages >= pool)
+			break;
+		npages = npages * 2 < pool ? npages * 2 : pool;
 	}
 	return zv_err(
 		-ENOMEM,

@@ -14,7 +14,9 @@
  *            that the device goes past because VIRTIO_F_ACCESS_PLATFORM is not offered. Then a part
  *            must lie in physically contiguous memory, and only hugepages are large enough. The
  *            kernel hands them out in any order; so they are mapped in the order of their
- *            addresses, and each part is put into a run of neighbours that has room for it.
+ *            addresses, and each part is put into a run of neighbours that has room for it. When
+ *            there is none among as many pages as are needed, more are taken, to the last that
+ *            is free, and those that stay unused are returned.
  *
  * Either way the device's kernel driver is told (dma_map), which also keeps the pages in place
  * until it has reset the device, should this process die.
