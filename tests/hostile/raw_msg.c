@@ -42,6 +42,12 @@ void raw_init(struct raw *r)
 		r->ring[i].kick = r->ring[i].call = -1;
 }
 
+/*
+ * With a time-out on the socket, calls end with EINTR when the process has been stopped and goes
+ * on, without any signal handler (signal(7)).
+ */
+#define AGAIN(call) TEMP_FAILURE_RETRY(call)
+
 bool raw_dial(struct raw *r, const char *path, uint64_t cid, unsigned flags)
 {
 	struct sockaddr_un sa = {.sun_family = AF_UNIX};
@@ -82,7 +88,7 @@ bool raw_send_as(struct raw *r, uint32_t req, uint32_t flags, uint32_t size, con
 		c->cmsg_len = CMSG_LEN(nfd * sizeof(int));
 		memcpy(CMSG_DATA(c), fds, nfd * sizeof(int));
 	}
-	return sendmsg(r->sock, &m, MSG_NOSIGNAL) == (ssize_t)(sizeof(head) + len);
+	return AGAIN(sendmsg(r->sock, &m, MSG_NOSIGNAL)) == (ssize_t)(sizeof(head) + len);
 }
 
 bool raw_send(struct raw *r, uint32_t req, const void *payload, uint32_t len, int fd)
@@ -105,7 +111,7 @@ static bool get(struct raw *r, void *buf, size_t len, unsigned *nfd)
 				   .msg_iovlen = 1,
 				   .msg_control = ctl.buf,
 				   .msg_controllen = sizeof(ctl.buf)};
-		ssize_t n = recvmsg(r->sock, &m, MSG_CMSG_CLOEXEC);
+		ssize_t n = AGAIN(recvmsg(r->sock, &m, MSG_CMSG_CLOEXEC));
 
 		if (n <= 0)
 			return false;
@@ -203,7 +209,7 @@ bool raw_hung_up(struct raw *r)
 	char c;
 
 	for (;;) {
-		ssize_t n = recv(r->sock, &c, 1, 0);
+		ssize_t n = AGAIN(recv(r->sock, &c, 1, 0));
 
 		if (n <= 0)
 			return n == 0 || errno == ECONNRESET;
