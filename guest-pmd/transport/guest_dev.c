@@ -281,6 +281,14 @@ void guest_dev_close(struct transport_dev *d)
 	dev_free(dev);
 }
 
+/* ---- for transports ---- */
+
+int guest_dev_map_gpa(struct guest_dev *d)
+{
+	d->iova = iova_of_gpa(GUEST_GPA_BASE);
+	return 0;
+}
+
 /* ---- the rest of struct transport_ops ---- */
 
 uint64_t guest_dev_cid(struct transport_dev *d)

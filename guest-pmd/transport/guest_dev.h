@@ -127,6 +127,15 @@ static inline void guest_dev_set_cid(struct guest_dev *d, uint64_t cid)
 	__atomic_store_n(&d->guest_cid, cid, __ATOMIC_RELEASE);
 }
 
+/*
+ * For guest_link_ops.map of a process that is its own VMM, and so without VIRTIO_F_ACCESS_PLATFORM:
+ * d->mem begins at this guest-physical address. It is no address of the process, so that a
+ * descriptor's address and a ring's (a user address) cannot be mistaken for one another without
+ * being noticed, and not 0, which stays invalid.
+ */
+#define GUEST_GPA_BASE ((struct gpa){0x40000000ull})
+int guest_dev_map_gpa(struct guest_dev *d);
+
 /* For struct transport_ops, with vsock_fd(). */
 void guest_dev_close(struct transport_dev *d);
 uint64_t guest_dev_cid(struct transport_dev *d);

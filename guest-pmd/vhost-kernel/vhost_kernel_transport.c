@@ -14,9 +14,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* As of vhost-user: not the process's addresses, and not 0. */
-#define GPA_BASE ((struct gpa){0x40000000ull})
-
 struct vhost_kernel_dev {
 	struct guest_dev g; /* first */
 	struct vhost_kernel k;
@@ -26,12 +23,6 @@ struct vhost_kernel_dev {
 static struct vhost_kernel *kernel_of(struct guest_dev *g)
 {
 	return &((struct vhost_kernel_dev *)g)->k;
-}
-
-static int link_map(struct guest_dev *g)
-{
-	g->iova = iova_of_gpa(GPA_BASE); /* no VIRTIO_F_ACCESS_PLATFORM is negotiated */
-	return 0;
 }
 
 static int link_connect(struct guest_dev *g)
@@ -59,7 +50,7 @@ static int start_ring(struct guest_dev *g, unsigned index, const struct virtq *v
 static int link_start(struct guest_dev *g)
 {
 	const struct vsock_pair *p = &g->pair[0];
-	int ret = vhost_kernel_set_memory(kernel_of(g), g->mem.addr, g->mem.size, GPA_BASE);
+	int ret = vhost_kernel_set_memory(kernel_of(g), g->mem.addr, g->mem.size, GUEST_GPA_BASE);
 
 	if (ret == 0)
 		ret = start_ring(g, VSOCK_VQ_RX, &p->rx, p->call_fd, &p->kick_rx);
@@ -91,7 +82,7 @@ static void link_destroy(struct guest_dev *g)
 }
 
 static const struct guest_link_ops link_ops = {
-	.map = link_map,
+	.map = guest_dev_map_gpa,
 	.connect = link_connect,
 	.start = link_start,
 	.disconnect = link_disconnect,

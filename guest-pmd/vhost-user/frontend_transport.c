@@ -15,13 +15,6 @@
 #include <string.h>
 #include <sys/socket.h>
 
-/*
- * Where the region begins in guest-physical addresses. They are not the process's own addresses, so
- * that a descriptor address and a ring address (which the protocol wants as user addresses) cannot
- * be mistaken for one another without being noticed, and not 0, which stays invalid.
- */
-#define GPA_BASE ((struct gpa){0x40000000ull})
-
 struct frontend_dev {
 	struct guest_dev g; /* first */
 	struct frontend fe;
@@ -30,12 +23,6 @@ struct frontend_dev {
 static struct frontend *frontend_of(struct guest_dev *g)
 {
 	return &((struct frontend_dev *)g)->fe;
-}
-
-static int link_map(struct guest_dev *g)
-{
-	g->iova = iova_of_gpa(GPA_BASE); /* no VIRTIO_F_ACCESS_PLATFORM is negotiated */
-	return 0;
 }
 
 static int link_connect(struct guest_dev *g)
@@ -69,7 +56,7 @@ static int start_ring(struct guest_dev *g, unsigned index, const struct virtq *v
 static int link_start(struct guest_dev *g)
 {
 	struct frontend *fe = frontend_of(g);
-	int ret = frontend_set_memory(fe, g->mem.fd, g->mem.addr, g->mem.size, GPA_BASE);
+	int ret = frontend_set_memory(fe, g->mem.fd, g->mem.addr, g->mem.size, GUEST_GPA_BASE);
 
 	for (unsigned i = 0; i < g->d.nqueues && ret == 0; i++) {
 		const struct vsock_pair *p = &g->pair[i];
@@ -121,7 +108,7 @@ static void link_destroy(struct guest_dev *g)
 }
 
 static const struct guest_link_ops link_ops = {
-	.map = link_map,
+	.map = guest_dev_map_gpa,
 	.connect = link_connect,
 	.start = link_start,
 	.disconnect = link_disconnect,
