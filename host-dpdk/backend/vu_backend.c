@@ -13,7 +13,9 @@
 
 static void on_attached(void *ctx)
 {
-	((struct vu_dev *)ctx)->offered = 0;
+	struct vu_dev *d = ctx;
+
+	d->offered = d->protocol = 0;
 }
 
 static int on_message(void *ctx, struct vu_exchange *x)

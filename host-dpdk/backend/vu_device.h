@@ -44,6 +44,7 @@ struct vu_dev {
 	struct vhost_pair *const *queues;
 	unsigned nqueues;
 
+	uint64_t protocol;     /* protocol features, as the frontend has set them */
 	uint64_t offered;      /* features, as the frontend was told; 0: it has not asked */
 	struct vu_terms terms; /* features negotiated, and what else messages are checked by */
 	struct vu_ring ring[VSOCK_VQS(ZV_QUEUES_MAX)];

@@ -3,6 +3,13 @@
 
 #include <stdio.h>
 
+#define TRANSLATES (VU_PROTOCOL_BACKEND_REQ | VU_PROTOCOL_REPLY_ACK)
+
+uint64_t vu_features_for(uint64_t all, uint64_t protocol)
+{
+	return (protocol & TRANSLATES) == TRANSLATES ? all : all & ~VSOCK_FEATURE_ACCESS_PLATFORM;
+}
+
 void vu_features_text(uint64_t extra, char *buf, size_t size)
 {
 	static const struct {

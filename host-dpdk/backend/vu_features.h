@@ -17,6 +17,15 @@
 	 VU_PROTOCOL_BACKEND_SEND_FD)
 
 /*
+ * The features of @all that a frontend is told, which has negotiated the protocol features
+ * @protocol so far. ACCESS_PLATFORM is for those that can translate (vhost-user, "IOMMU support"):
+ * it takes a channel to ask on, and replies. QEMU negotiates both before it asks for the features
+ * that count. User-mode Linux asks first, and only once; its driver would accept ACCESS_PLATFORM
+ * and then set no ring up.
+ */
+uint64_t vu_features_for(uint64_t all, uint64_t protocol);
+
+/*
  * What to say when a frontend wants feature bits that were not offered, @extra: their numbers, and
  * for those that VMMs set by themselves the option of QEMU that must go. @size of about 250 bytes
  * is enough for what happens in practice; what does not fit is cut.

@@ -21,14 +21,14 @@ static int rte_only(struct vu_dev *d, struct vu_exchange *x)
 
 static int get_features(struct vu_dev *d, struct vu_exchange *x)
 {
-	d->offered = x->answer.payload.u64;
+	d->offered = vu_features_for(x->answer.payload.u64, d->protocol);
+	x->answer.payload.u64 = d->offered;
 	return 1;
 }
 
-static int set_features(struct vu_dev *d, struct vu_exchange *x)
+static int set_protocol_features(struct vu_dev *d, struct vu_exchange *x)
 {
-	vu_set_features(d, x->msg->payload.u64);
-	vu_forget_translations(d);
+	d->protocol = x->msg->payload.u64;
 	return 0;
 }
 
@@ -46,6 +46,16 @@ static bool features_refused(struct vu_dev *d, const struct vu_msg *m)
 		       "vsock until it does without: %s",
 		       d->path, bits);
 	return true;
+}
+
+static int set_features(struct vu_dev *d, struct vu_exchange *x)
+{
+	/* rte_vhost knows what some frontends are offered, but not what this one was. */
+	if (features_refused(d, x->msg))
+		return -EINVAL;
+	vu_set_features(d, x->msg->payload.u64);
+	vu_forget_translations(d);
+	return 0;
 }
 
 static int reset_owner(struct vu_dev *d, struct vu_exchange *x)

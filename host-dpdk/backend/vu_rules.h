@@ -26,7 +26,7 @@
 	X(GET_FEATURES, get_features, NO_PAYLOAD, TO_RTE, ANSWERED)                                \
 	X(SET_FEATURES, set_features, U64, TO_RTE)                                                 \
 	X(GET_PROTOCOL_FEATURES, rte_only, NO_PAYLOAD, TO_RTE, ANSWERED)                           \
-	X(SET_PROTOCOL_FEATURES, rte_only, U64, TO_RTE)                                            \
+	X(SET_PROTOCOL_FEATURES, set_protocol_features, U64, TO_RTE)                               \
 	X(SET_OWNER, rte_only, NO_PAYLOAD, TO_RTE)                                                 \
 	X(RESET_OWNER, reset_owner, NO_PAYLOAD, TO_RTE)                                            \
 	X(SET_MEM_TABLE, vu_take_table, TABLE)                                                     \

@@ -213,8 +213,10 @@ static void iotlb(struct raw *r, const struct msg_case *c)
 /* Translations of anything to anything, in a session that is to have them from now on. */
 static void iotlb_flood(struct raw *r, const struct msg_case *c)
 {
-	uint64_t features = RAW_FEATURES | 1ull << 33, seed = 33;
+	uint64_t features = RAW_FEATURES | 1ull << 33, seed = 33, v;
 
+	/* Again: by now it is known that this frontend can translate. */
+	assert_int_equal(raw_query(r, REQ_GET_FEATURES, NULL, 0, -1, &v, 8, NULL), 8);
 	assert_int_equal(raw_ask(r, REQ_SET_FEATURES, &features, sizeof(features), NULL, 0), 0);
 	for (uint32_t i = 0; i < c->times; i++) {
 		struct {

@@ -98,6 +98,34 @@ static void features_that_were_not_offered_are_named(void **state)
 	ops->close(d);
 }
 
+static void access_platform_is_for_who_can_translate(void **state)
+{
+	const uint64_t platform = 1ull << 33, want = FEATURES | platform;
+	/* A channel without replies, replies without a channel, neither. */
+	static const uint64_t less[] = {0x20, 0x8, 0x601};
+	struct transport_dev *d = open_dev(sock_a, 3);
+	uint64_t refused = 0, both = 0x28;
+	struct front f;
+
+	(void)state;
+	front_make(&f, sock_a, 3); /* as User-mode Linux: features were asked for first */
+	send_msg(&f, VU_SET_FEATURES, NEED_ACK, &want, sizeof(want), -1);
+	get_reply(&f, VU_SET_FEATURES, &refused, sizeof(refused));
+	assert_int_equal(refused, 1);
+	for (unsigned i = 0; i < sizeof(less) / sizeof(less[0]); i++) {
+		send_msg(&f, VU_SET_PROTOCOL_FEATURES, 0, &less[i], sizeof(less[i]), -1);
+		assert_int_equal(get_u64(&f, VU_GET_FEATURES) & platform, 0);
+	}
+	send_msg(&f, VU_SET_PROTOCOL_FEATURES, 0, &both, sizeof(both), -1);
+	assert_int_equal(get_u64(&f, VU_GET_FEATURES) & want, want);
+	send_acked(&f, VU_SET_FEATURES, &want, sizeof(want), -1);
+	front_free(&f);
+	f.sock = dial(sock_a); /* the next one begins anew */
+	assert_int_equal(get_u64(&f, VU_GET_FEATURES) & want, FEATURES);
+	close(f.sock);
+	ops->close(d);
+}
+
 static void registry(void **state)
 {
 	struct zv_opts many = opts;
@@ -422,6 +450,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(init),
 		cmocka_unit_test(features_that_were_not_offered_are_named),
+		cmocka_unit_test(access_platform_is_for_who_can_translate),
 		cmocka_unit_test(registry),
 		cmocka_unit_test(backend_channel),
 		cmocka_unit_test(session),
