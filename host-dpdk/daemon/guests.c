@@ -95,6 +95,7 @@ static int open_device(struct guest *g, const struct cfg_guest *cfg)
 	struct zv_opts opts = {.size = sizeof(opts),
 			       .queues = cfg->queues,
 			       .buf_alloc = cfg->buf_alloc,
+			       .rx_memory = cfg->rx_memory,
 			       .max_conns = cfg->max_conns,
 			       .connect_timeout_ns = cfg->connect_timeout_ms * 1000000ull};
 	char uri[sizeof("host:,cid=18446744073709551615,mode=client") +

@@ -293,6 +293,25 @@ static void builtin_discard_and_source(void **state)
 	close_both(d, s);
 }
 
+/* The credit that the daemon gives to a connection of @dev. */
+static uint32_t credit_of(struct zv_dev *dev)
+{
+	struct zv_conn_info info = {.size = sizeof(info)};
+	struct zw_conn *c = zw_connect(dev, 0, ZV_CID_HOST, 9, ZV_STREAM, NULL);
+
+	assert_non_null(c);
+	zv_conn_info(c->c, &info);
+	zw_close(c);
+	return info.peer_buf_alloc;
+}
+
+static void rx_memory_bounds_credit(void **state)
+{
+	(void)state;
+	assert_int_equal(credit_of(A), 262144);
+	assert_int_equal(credit_of(C), 4096); /* a 64th of 64 KiB would be less */
+}
+
 static void nothing_configured_is_refused(void **state)
 {
 	int err = 0;
@@ -405,6 +424,7 @@ static int group_start(void **state)
 		 "tcp = 80=127.0.0.1:%u\ntcp = 81=127.0.0.1:%u\n"
 		 "[guest b]\ncid = 12\nsocket = @b\nqueues = 2\ngroups = two, one\n"
 		 "[guest c]\ncid = 13\nsocket = @c\ngroups = three\n"
+		 "builtin = discard:9\nrx_memory = 64K\n"
 		 "[guest d]\ncid = 14\nsocket = @d\n"
 		 "[guest e]\ncid = 15\nsocket = @e\ngroups = two\n",
 		 tcp_listen(true), tcp_listen(false));
@@ -442,6 +462,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(builtin_echo),
 		cmocka_unit_test(builtin_echo_keeps_messages),
 		cmocka_unit_test(builtin_discard_and_source),
+		cmocka_unit_test(rx_memory_bounds_credit),
 		cmocka_unit_test(nothing_configured_is_refused),
 		cmocka_unit_test(tcp_proxy),
 		cmocka_unit_test(tcp_reset_is_carried_over),
