@@ -4,8 +4,11 @@
 #include <errno.h>
 #include <limits.h>
 #include <linux/magic.h>
+#include <linux/sockios.h>
+#include <poll.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
@@ -55,6 +58,18 @@ bool fd_is_unix_stream(int fd)
 {
 	return sock_is(fd, SO_DOMAIN, AF_UNIX) && sock_is(fd, SO_TYPE, SOCK_STREAM) &&
 	       sock_is(fd, SO_ACCEPTCONN, 0);
+}
+
+bool fd_write_only(int fd)
+{
+	struct pollfd p = {.fd = fd};
+	int waiting;
+
+	if (shutdown(fd, SHUT_RD) < 0 || ioctl(fd, SIOCINQ, &waiting) < 0 || waiting)
+		return false;
+	/* With reading shut down, POLLHUP says: writing as well, or the peer has gone, or none was.
+	 */
+	return poll(&p, 1, 0) >= 0 && !(p.revents & (POLLHUP | POLLNVAL));
 }
 
 static bool is_dax(dev_t dev)

@@ -13,6 +13,13 @@ bool fd_is_eventfd(int fd);
 bool fd_is_epoll(int fd);
 /* An AF_UNIX socket of the kind SOCK_STREAM that does not listen; it need not be connected. */
 bool fd_is_unix_stream(int fd);
+/*
+ * Makes @fd, which fd_is_unix_stream(), one to write to. False: it is not connected, nobody reads
+ * there, or something waits to be read from it. After true it is shut down for reading, so that
+ * nothing can be put there later: descriptors in it would be closed with it, which may take as long
+ * as their maker likes.
+ */
+bool fd_write_only(int fd);
 
 /*
  * NULL when @fd is a file that guest memory may be mapped from: on tmpfs (memfd, /dev/shm),

@@ -6,7 +6,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/sockios.h>
-#include <poll.h>
 #include <stdint.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
@@ -26,26 +25,13 @@ int vhost_event_dup(int fd, int *out)
 	return fd_is_eventfd(fd) ? dup_own(fd, out) : -EINVAL;
 }
 
-/* Shuts @fd down for reading. True: it is connected, can be written to, and is empty. */
-static bool socket_fit(int fd)
-{
-	struct pollfd p = {.fd = fd};
-	int waiting;
-
-	if (shutdown(fd, SHUT_RD) < 0 || ioctl(fd, SIOCINQ, &waiting) < 0 || waiting)
-		return false;
-	/* With reading shut down, POLLHUP says: writing as well, or the peer has gone, or none was.
-	 */
-	return poll(&p, 1, 0) >= 0 && !(p.revents & (POLLHUP | POLLNVAL));
-}
-
 int vhost_call_dup(int fd, struct vhost_call *c)
 {
 	int ret, flags;
 
 	*c = (struct vhost_call){.fd = -1, .socket = fd >= 0 && fd_is_unix_stream(fd)};
 	if (c->socket)
-		return socket_fit(fd) ? dup_own(fd, &c->fd) : -EINVAL;
+		return fd_write_only(fd) ? dup_own(fd, &c->fd) : -EINVAL;
 	ret = vhost_event_dup(fd, &c->fd);
 	if (c->fd < 0)
 		return ret;

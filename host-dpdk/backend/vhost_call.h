@@ -15,11 +15,9 @@ struct vhost_call {
  * raise SIGPIPE; to poll a file of the frontend's own file system, or an epoll set whose lock
  * somebody holds, may take as long as the frontend likes. So nothing else is taken, but for one
  * thing: User-mode Linux is called on one end of a pair of stream sockets, whose other end it reads
- * in words of 8 bytes, as it would read an eventfd. Such an end is taken when it is connected and
- * nothing waits to be read from it, and is shut down for reading, so that nothing can be put there
- * later: descriptors in it would be closed with it, which may take as long as their maker likes.
- * What waits at the other end is bounded by us (VHOST_CALL_QUEUED), as the frontend may set the
- * socket's buffer to any size.
+ * in words of 8 bytes, as it would read an eventfd. Such an end is taken when it can be made one to
+ * write to (fd_write_only). What waits at the other end is bounded by us (VHOST_CALL_QUEUED), as
+ * the frontend may set the socket's buffer to any size.
  */
 
 /* Bytes of socket memory behind which no more words are sent: about 20 words wait then. */

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "vu_messages.h"
 
+#include "fd_check.h"
 #include "vu_device.h"
 #include "vu_features.h"
 #include "vu_rules.h"
@@ -72,15 +73,31 @@ static int get_queue_num(struct vu_dev *d, struct vu_exchange *x)
 	return 1;
 }
 
-/* The channel for requests of ours to the frontend: missing translations. A frontend (QEMU) takes
- * the end of the channel for a fault. */
+/*
+ * The channel for requests of ours to the frontend: missing translations. A frontend (QEMU) takes
+ * the end of the channel for a fault. Owners of queues write there, so it must be a socket whose
+ * lock nobody else can hold: in TCP, whoever sends from memory that does not come holds it for as
+ * long as he likes.
+ */
 static int set_backend_req_fd(struct vu_dev *d, struct vu_exchange *x)
 {
+	bool fit = fd_is_unix_stream(x->fd[0]) && fd_write_only(x->fd[0]);
+	int ret;
+
 	if (d->backend_fd >= 0)
 		(void)close(d->backend_fd);
-	d->backend_fd = x->fd[0];
-	x->fd[0] = -1;
-	return d->iommu->ops->set_channel(d->iommu, d->backend_fd);
+	d->backend_fd = fit ? x->fd[0] : -1;
+	if (fit)
+		x->fd[0] = -1;
+	ret = d->iommu->ops->set_channel(d->iommu, d->backend_fd);
+	if (fit)
+		return ret;
+	zv_log_limited(
+		&d->log, ZV_LOG_WARN,
+		"%s: the backend channel (SET_BACKEND_REQ_FD) was refused: it is no end of a "
+		"connected pair of stream sockets (AF_UNIX) that is empty",
+		d->path);
+	return -EINVAL;
 }
 
 /* ---- translations ---- */

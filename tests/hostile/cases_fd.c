@@ -165,6 +165,27 @@ static void odd_fd(struct raw *r, const struct msg_case *c)
 	}
 }
 
+/* A channel that the host must not write to. */
+static void odd_channel(struct raw *r, const struct msg_case *c)
+{
+	int fd = make_fd(r, c->kind);
+
+	assert_int_equal(raw_ask(r, REQ_SET_SLAVE_FD, NULL, 0, &fd, 1), c->answer);
+	close(fd);
+	let_go();
+}
+
+/* One in which descriptors wait that would be closed with it. */
+static void filled_channel(struct raw *r, const struct msg_case *c)
+{
+	int fd = one_end(SOCK_STREAM);
+
+	assert_int_equal(send(ends_kept[n_ends_kept - 1], "x", 1, 0), 1);
+	assert_int_equal(raw_ask(r, REQ_SET_SLAVE_FD, NULL, 0, &fd, 1), c->answer);
+	close(fd);
+	let_go();
+}
+
 /* ---- memory tables ---- */
 
 static int64_t table(struct raw *r, const struct table *t)
@@ -228,6 +249,7 @@ static void many_tables(struct raw *r, const struct msg_case *c)
 #define N(x)	    .req = REQ_##x
 #define REGION(...) .table = {.n = 1, .nfd = 1, .r = {{__VA_ARGS__}}}
 #define ODD(x, k)   odd_fd, N(x), .kind = (k)
+#define CHANNEL(k)  odd_channel, .kind = (k), .answer = REFUSED
 
 const struct msg_case fd_cases[] = {
 	{"GET_FEATURES with a descriptor", query_with_fds, .want = HANGS_UP, N(GET_FEATURES)},
@@ -272,6 +294,13 @@ const struct msg_case fd_cases[] = {
 	{"an epoll set to be called on", ODD(SET_VRING_CALL, EPOLL), .answer = REFUSED},
 	{"/dev/null to be called on", ODD(SET_VRING_CALL, DEV_NULL), .answer = REFUSED},
 	{"nothing to be called on: polling", ODD(SET_VRING_CALL, NO_FD)},
+	{"a TCP socket as the backend channel", CHANNEL(SOCKET_TCP)},
+	{"a listening socket as the backend channel", CHANNEL(SOCKET_LISTENING)},
+	{"a datagram socket as the backend channel", CHANNEL(SOCKET_DGRAM)},
+	{"a socket without peer as the backend channel", CHANNEL(SOCKET_CLOSED)},
+	{"an epoll set as the backend channel", CHANNEL(EPOLL)},
+	{"guest memory as the backend channel", CHANNEL(MEMFD)},
+	{"a socket with something in it as the backend channel", filled_channel, .answer = REFUSED},
 	{"a pipe to be kicked by", ODD(SET_VRING_KICK, PIPE), .answer = REFUSED},
 	{"a socket to be kicked by", ODD(SET_VRING_KICK, SOCKET), .answer = REFUSED},
 	{"a socket without peer to be kicked by", ODD(SET_VRING_KICK, SOCKET_CLOSED),
