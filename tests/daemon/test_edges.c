@@ -23,6 +23,7 @@
 #define CID_B	12u
 #define PORT	5000u
 #define FLOOD	5000u
+#define EMPTY	1000u
 #define CLIENTS 300u /* more than one step of a removal */
 #define TIMES	5u
 
@@ -50,6 +51,12 @@ static void awake(void)
 }
 
 /* ---- messages ---- */
+
+/* An empty message goes out: the host side has said HELLO, and there is room. */
+static bool empty_sent(void *arg)
+{
+	return zv_send(((struct zw_conn *)arg)->c, "", 0, 0) == 0;
+}
 
 static void empty_message_is_not_the_end(void **state)
 {
@@ -101,6 +108,37 @@ static void empty_message_harms_no_other(void **state)
 	assert_int_equal(hs_counter("z", "msg_empty") + hs_counter("b", "msg_empty"), 1);
 	zw_close(z);
 	zw_close(b);
+}
+
+/* More than a Unix socket holds: an empty message waits for room as any other does. */
+static void empty_messages_wait_for_room(void **state)
+{
+	struct zw_conn *c = NULL, *echo = zw_connect(Z, 0, ZV_CID_HOST, 7, ZV_STREAM, NULL);
+	int listener = hs_listen("u_7001", SOCK_SEQPACKET), fd;
+	unsigned got = 0;
+	char buf[8];
+	ssize_t n;
+
+	(void)state;
+	assert_non_null(echo);
+	c = zw_connect(Z, 0, ZV_CID_HOST, 7001, ZV_SEQPACKET, NULL);
+	assert_non_null(c);
+	fd = hs_accept(listener);
+	for (unsigned i = 0; i < EMPTY; i++)
+		assert_true(zw_until(empty_sent, c));
+	assert_true(zw_send(c, "end", 3, 0));
+	for (unsigned i = 0; i < 10; i++) { /* meanwhile the daemon fills the socket up */
+		assert_true(zw_send(echo, "?", 1, 0));
+		assert_int_equal(zw_recv(echo, buf, 1, NULL), 1);
+	}
+	while ((n = recv(fd, buf, sizeof(buf), 0)) == 0 && got < EMPTY)
+		got++;
+	assert_int_equal(n, 3);
+	assert_int_equal(got, EMPTY);
+	zw_close(c);
+	zw_close(echo);
+	close(fd);
+	close(listener);
 }
 
 /* ---- guests that are quick ---- */
@@ -256,12 +294,6 @@ static void removed_with_many_connections(void **state)
 
 /* ---- all of it ---- */
 
-/* The host side has said HELLO when it takes an empty message. */
-static bool hello_done(void *arg)
-{
-	return zv_send(((struct zw_conn *)arg)->c, "", 0, 0) == 0;
-}
-
 static int group_start(void **state)
 {
 	struct zw_conn *c;
@@ -274,7 +306,7 @@ static int group_start(void **state)
 	if (!Z || !B || zv_listen(B, PORT, ZV_SEQPACKET, 0))
 		return -1;
 	c = zw_connect(Z, 0, ZV_CID_HOST, 7, ZV_SEQPACKET, NULL);
-	if (!c || !zw_until(hello_done, c))
+	if (!c || !zw_until(empty_sent, c))
 		return -1;
 	zw_close(c);
 	return 0;
@@ -291,6 +323,7 @@ int main(int argc, char **argv)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(empty_message_is_not_the_end),
 		cmocka_unit_test(empty_message_harms_no_other),
+		cmocka_unit_test(empty_messages_wait_for_room),
 		cmocka_unit_test(guest_that_ends_its_direction_at_once_is_joined_first),
 		cmocka_unit_test(flood_of_requests_to_a_sibling),
 		cmocka_unit_test(removed_while_clients_look_for_a_queue),

@@ -56,7 +56,7 @@ static int gather(struct relay *r, struct relay_batch *b, uint32_t most)
 static bool send_over(struct relay *r, struct relay_batch *b, int res)
 {
 	if (res == -EAGAIN || res == -EINTR)
-		res = 0;
+		return false;
 	if (res < 0) {
 		if (res == -EMSGSIZE)
 			GUEST_COUNT(r->f.owner.gq, msg_too_long);
