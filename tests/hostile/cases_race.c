@@ -49,8 +49,10 @@ static unsigned offer_flipping(struct raw *r, uint32_t *word, uint32_t a, uint32
 
 		offer(r, D0);
 		while (shm_load_acquire16(&g->used->idx) != g->avail_idx && world_victim_up() &&
-		       raw_now_ms() < end)
+		       raw_now_ms() < end) {
 			raw_pump(r);
+			world_idle(); /* to the other thread, where there is one CPU */
+		}
 		if (shm_load_acquire16(&g->used->idx) != g->avail_idx)
 			break;
 		raw_pump(r);
@@ -66,18 +68,24 @@ static void good_chain(struct raw *r)
 	raw_desc(r, RAW_TX, D0, PKT, PKT_LEN, 0, 0);
 }
 
+/* A value of word @word of a descriptor; of an address it is the lower half. */
+static uint32_t flipped(const struct raw *r, uint64_t v, unsigned word)
+{
+	return (uint32_t)(word == 0 ? raw_gpa(r, v) : v);
+}
+
 static void word_of_desc(struct raw *r, const struct host_case *c, unsigned word)
 {
-	struct vring_desc *d = &r->ring[RAW_TX].desc[D0];
-	struct vring_desc in = {.addr = PKT, .len = PKT_LEN};
+	struct vring_desc *d = &r->ring[RAW_TX].desc[D0], *table = raw_at(r, RAW_SCRATCH);
 
 	good_chain(r);
-	memcpy(raw_at(r, RAW_SCRATCH), &in, sizeof(in));
+	raw_desc_at(r, table, PKT, PKT_LEN, 0, 0);
 	if (c->ind[0].gpa) { /* the flipping word is in an indirect table */
-		raw_desc(r, RAW_TX, D0, T0, sizeof(in), IND, 0);
-		d = raw_at(r, RAW_SCRATCH);
+		raw_desc(r, RAW_TX, D0, T0, sizeof(*table), IND, 0);
+		d = table;
 	}
-	(void)offer_flipping(r, (uint32_t *)d + word, (uint32_t)c->from, (uint32_t)c->to);
+	(void)offer_flipping(r, (uint32_t *)d + word, flipped(r, c->from, word),
+			     flipped(r, c->to, word));
 }
 
 static uint32_t data_bytes(struct raw *r, uint32_t mark)
@@ -171,8 +179,8 @@ static void avail_entry(struct raw *r, const struct host_case *c)
 /* Descriptors of the receive ring, while the host fills them. */
 static void rx_desc(struct raw *r, const struct host_case *c, unsigned word)
 {
-	struct flip f = {(uint32_t *)&r->ring[RAW_RX].desc[5] + word, (uint32_t)c->from,
-			 (uint32_t)c->to, 0};
+	struct flip f = {(uint32_t *)&r->ring[RAW_RX].desc[5] + word, flipped(r, c->from, word),
+			 flipped(r, c->to, word), 0};
 	pthread_t t;
 
 	assert_int_equal(pthread_create(&t, NULL, flipper, &f), 0);

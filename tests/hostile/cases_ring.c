@@ -27,9 +27,12 @@ static void use_rx(struct raw *r)
 
 void offer_chain(struct raw *r, const struct host_case *c)
 {
+	struct vring_desc *table = raw_at(r, RAW_SCRATCH);
 	unsigned ring = c->rx ? RAW_RX : RAW_TX;
 
-	memcpy(raw_at(r, RAW_SCRATCH), c->ind, sizeof(c->ind));
+	for (unsigned i = 0; i < 3; i++)
+		raw_desc_at(r, &table[i], c->ind[i].gpa, c->ind[i].len, c->ind[i].flags,
+			    c->ind[i].next);
 	put_good_packet(r);
 	for (unsigned i = 0; i < 3; i++)
 		raw_desc(r, ring, D0 + i, c->d[i].gpa, c->d[i].len, c->d[i].flags, c->d[i].next);
@@ -215,7 +218,7 @@ const struct host_case ring_cases[] = {
 	{"good indirect table, marked writable", ONE(T0, 32, IND | WR), TAKEN,
 	 .ind = {{PKT, 44, NX, 1}, {PKT + 44, 4, 0, 0}}},
 	{"address in a hole", ONE(RAW_HOLE, PKT_LEN, 0), BREAKS},
-	{"address 0", ONE(0, PKT_LEN, 0), BREAKS},
+	{"address 0", ONE(0, PKT_LEN, 0), BREAKS, .needs = NEEDS_NOTHING_AT_0},
 	{"address 2^64 - 1", ONE(UINT64_MAX, PKT_LEN, 0), BREAKS},
 	{"payload in a hole", TWO(44, RAW_HOLE, 4, 0), BREAKS},
 	{"buffer that straddles two adjacent regions", ONE(RAW_B - 20, PKT_LEN, 0), BREAKS},
@@ -223,11 +226,13 @@ const struct host_case ring_cases[] = {
 	{"buffer that runs past the last region", ONE(RAW_B + RAW_B_SIZE - 20, PKT_LEN, 0), BREAKS},
 	{"buffer that wraps at 2^64", ONE(UINT64_MAX - 19, PKT_LEN, 0), BREAKS},
 	{"payload that wraps into low memory", TWO(44, UINT64_MAX - 1, 0x200000, 0), BREAKS},
-	{"last byte below 2^64 is usable", TWO(44, UINT64_MAX - 3, 4, 0), TAKEN},
+	{"last byte below 2^64 is usable", TWO(44, UINT64_MAX - 3, 4, 0), TAKEN,
+	 .needs = NEEDS_MEMORY_AT_THE_TOP},
 	{"length 2^32 - 1", ONE(PKT, UINT32_MAX, 0), BREAKS},
 	{"payload of length 2^32 - 1", TWO(44, PKT + 44, UINT32_MAX, 0), BREAKS},
-	{"chain of almost 4 GiB, header says 4", gigabytes, TAKEN, .raw_flags = RAW_BIG},
-	{"chain of more than 4 GiB", gigabytes, BREAKS, .raw_flags = RAW_BIG},
+	{"chain of almost 4 GiB, header says 4", gigabytes, TAKEN, .raw_flags = RAW_BIG,
+	 .needs = NEEDS_4_GIB},
+	{"chain of more than 4 GiB", gigabytes, BREAKS, .raw_flags = RAW_BIG, .needs = NEEDS_4_GIB},
 	{"writable where readable is needed", ONE(PKT, PKT_LEN, WR), BREAKS},
 	{"writable payload behind a readable header", TWO(44, PKT + 44, 4, WR), BREAKS},
 	{"readable where writable is needed", ONE(PKT, 4096, 0), .rx = true, BREAKS},

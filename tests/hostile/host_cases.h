@@ -26,7 +26,8 @@ struct host_case {
 	int rst;	     /* RSTs that the case's address pair hears */
 	int rw;		     /* packets of data that it hears */
 	/* what the case is made of */
-	unsigned port; /* its connection's; 0: PORT_ECHO */
+	unsigned needs; /* of its world (enum world_need) */
+	unsigned port;	/* its connection's; 0: PORT_ECHO */
 	unsigned raw_flags;
 	bool rx;	    /* the chain goes to the receive ring */
 	uint16_t head;	    /* 0: D0 */

@@ -10,6 +10,10 @@
  *   B  begins in gpa where A ends, but lies elsewhere in the file: nothing may straddle the two
  *   C  the last 64 KiB below 2^64
  *   D  4 GiB, sparse (only when asked for): lengths near 2^32 are legal there
+ *
+ * The same driver runs in a VM, against the device that QEMU makes of the backend (raw_vfio.c in
+ * the place of raw_msg.c). Guest memory lies elsewhere there: what tables and cases call RAW_A and
+ * so on, raw_gpa() turns into the address that the device is told.
  */
 #ifndef ZV_HOSTILE_RAW_H
 #define ZV_HOSTILE_RAW_H
@@ -87,6 +91,7 @@ struct raw_ring {
 	struct vring_used *used;
 	uint16_t avail_idx, used_seen;
 	int kick, call;
+	volatile uint16_t *doorbell; /* NULL: kick */
 };
 
 struct raw_pkt {
@@ -95,8 +100,15 @@ struct raw_pkt {
 	uint8_t data[RAW_DATA];
 };
 
+/* Addresses [at, at + size) of the cases are [to, to + size) for the device. */
+struct raw_window {
+	uint64_t at, size, to;
+};
+#define RAW_WINDOWS 4u
+
 struct raw {
 	int sock, memfd;
+	struct raw_window window[RAW_WINDOWS];
 	unsigned flags;
 	uint64_t cid;
 	uint8_t *mem; /* A, B and C, by offset in the file */
@@ -153,10 +165,20 @@ void raw_rings_reset(struct raw *r);
 
 /* ---- rings ---- */
 
+static inline uint64_t raw_gpa(const struct raw *r, uint64_t gpa)
+{
+	for (unsigned i = 0; i < RAW_WINDOWS; i++)
+		if (gpa - r->window[i].at < r->window[i].size)
+			return gpa - r->window[i].at + r->window[i].to;
+	return gpa;
+}
 static inline void *raw_at(struct raw *r, uint64_t off)
 {
 	return r->mem + off;
 }
+/* Writes a descriptor; @gpa as the cases have it. */
+void raw_desc_at(struct raw *r, struct vring_desc *d, uint64_t gpa, uint32_t len, unsigned flags,
+		 unsigned next);
 void raw_desc(struct raw *r, unsigned ring, unsigned i, uint64_t gpa, uint32_t len, unsigned flags,
 	      unsigned next);
 /* Puts @head into the avail ring without publishing. */

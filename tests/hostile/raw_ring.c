@@ -9,16 +9,20 @@
 #define WAIT_MS	  10000u /* far more than anything here takes; only a failure waits that long */
 #define SYNC_PORT 9u	 /* nobody listens there: every REQUEST is answered by RST */
 
-void raw_desc(struct raw *r, unsigned ring, unsigned i, uint64_t gpa, uint32_t len, unsigned flags,
-	      unsigned next)
+void raw_desc_at(struct raw *r, struct vring_desc *d, uint64_t gpa, uint32_t len, unsigned flags,
+		 unsigned next)
 {
-	struct vring_desc *d = &r->ring[ring].desc[i];
-
 	/* Word by word: a case may have another thread write there. */
-	shm_store64((uint64_t *)(void *)&d->addr, gpa);
+	shm_store64((uint64_t *)(void *)&d->addr, raw_gpa(r, gpa));
 	shm_store32(&d->len, len);
 	shm_store16(&d->flags, (uint16_t)flags);
 	shm_store16(&d->next, (uint16_t)next);
+}
+
+void raw_desc(struct raw *r, unsigned ring, unsigned i, uint64_t gpa, uint32_t len, unsigned flags,
+	      unsigned next)
+{
+	raw_desc_at(r, &r->ring[ring].desc[i], gpa, len, flags, next);
 }
 
 void raw_offer(struct raw *r, unsigned ring, uint16_t head)
@@ -30,7 +34,10 @@ void raw_offer(struct raw *r, unsigned ring, uint16_t head)
 
 void raw_kick(struct raw *r, unsigned ring)
 {
-	(void)eventfd_write(r->ring[ring].kick, 1);
+	if (r->ring[ring].doorbell)
+		*r->ring[ring].doorbell = (uint16_t)ring;
+	else
+		(void)eventfd_write(r->ring[ring].kick, 1);
 }
 
 void raw_publish_idx(struct raw *r, unsigned ring, uint16_t idx)

@@ -3,7 +3,6 @@
 
 #include <errno.h>
 #include <pthread.h>
-#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -14,14 +13,12 @@
 #include "host_app.h"
 #include "suite.h"
 
-#define WAIT_NS	       20000000000ull
-#define MAX_MSG	       20000u
-#define BY_ROUND       4u
-#define YIELD_TAKEN_NS 200000u /* a sched_yield that took longer let somebody compute */
-#define NAPS	       100u    /* before the next one is tried */
+#define MAX_MSG	 20000u
+#define BY_ROUND 4u
 
 char world_victim[64], world_bystander[64];
 const char *world_program;
+const unsigned world_asks = 0; /* each port has a listener, or none */
 
 static char dir[] = "/tmp/zvsock-hostile-XXXXXX";
 static struct zv_dev *victim, *neighbour;
@@ -29,43 +26,6 @@ static pthread_t host, guest;
 static int quit, guest_quit, with_guest;
 static uint64_t rounds, last_rounds; /* transfers of the bystander */
 static const char *guest_fault;
-
-void world_nap(void)
-{
-	nanosleep(&(struct timespec){0, 100000}, NULL);
-}
-
-static uint64_t now(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
-}
-
-void world_idle(void)
-{
-	static __thread unsigned naps; /* left */
-	uint64_t before;
-
-	if (naps) {
-		naps--;
-		world_nap();
-		return;
-	}
-	before = now();
-	sched_yield();
-	if (now() - before > YIELD_TAKEN_NS)
-		naps = NAPS;
-}
-
-bool world_until(bool (*done)(void *arg), void *arg)
-{
-	for (uint64_t end = now() + WAIT_NS; now() < end; world_nap())
-		if (done(arg))
-			return true;
-	return done(arg);
-}
 
 /* ---- the host ---- */
 
@@ -107,7 +67,7 @@ static uint8_t pattern(uint64_t i)
 static bool transfer(struct zv_queue *q, struct zv_conn *c, uint64_t at, size_t len)
 {
 	static uint8_t out[MAX_MSG], in[MAX_MSG];
-	uint64_t end = now() + WAIT_NS;
+	uint64_t end = world_now() + WORLD_WAIT_NS;
 	size_t sent = 0, got = 0;
 	struct zv_event ev[4];
 
@@ -125,7 +85,7 @@ static bool transfer(struct zv_queue *q, struct zv_conn *c, uint64_t at, size_t 
 			got += (size_t)n;
 		else if (n != -EAGAIN)
 			return bystander_fails("bystander: zv_recv failed");
-		else if (zv_wait(q, ev, 4, 100000000u) < 0 || now() > end)
+		else if (zv_wait(q, ev, 4, 100000000u) < 0 || world_now() > end)
 			return bystander_fails("bystander: stalled");
 	}
 	return memcmp(in, out, len) == 0 || bystander_fails("bystander: wrong bytes");
@@ -137,7 +97,7 @@ static void *guest_main(void *arg)
 			    .ring_size = 64,
 			    .rx_buf = 4096,
 			    .tx_buf = 4096,
-			    .connect_timeout_ns = WAIT_NS};
+			    .connect_timeout_ns = WORLD_WAIT_NS};
 	struct zv_dev *dev = NULL;
 	struct zv_conn *c = NULL;
 	struct zv_event ev[4];
@@ -152,7 +112,7 @@ static void *guest_main(void *arg)
 		bystander_fails("bystander: cannot connect");
 		return NULL;
 	}
-	for (uint64_t end = now() + WAIT_NS; !up && now() < end;) {
+	for (uint64_t end = world_now() + WORLD_WAIT_NS; !up && world_now() < end;) {
 		int n = zv_wait(zv_queue(dev, 0), ev, 4, 100000000u);
 
 		for (int i = 0; i < n; i++)
@@ -270,6 +230,12 @@ uint64_t world_counter(size_t offset)
 	return counter_at(&st, offset);
 }
 
+const char *world_lacks(unsigned needs)
+{
+	(void)needs; /* an application of the test's own, and memory wherever it likes */
+	return NULL;
+}
+
 bool world_victim_up(void)
 {
 	struct zv_dev_info info = {.size = sizeof(info)};
@@ -280,6 +246,11 @@ bool world_victim_up(void)
 static bool is_up(void *arg)
 {
 	return world_victim_up() == *(bool *)arg;
+}
+
+bool world_connect_failed(int err)
+{
+	return world_connect_result() == err;
 }
 
 bool world_wait_up(bool up)

@@ -4,6 +4,9 @@
  * guests. The victim is whatever the test plays on its socket; the bystander is our real frontend,
  * which sends and checks data throughout. One host thread serves both queues, so that a victim that
  * stalls it, stalls the bystander too, and that is noticed.
+ *
+ * world_vm.c has the same for a victim that is a VM: the host is zvsockd and the bystander a stock
+ * guest, and what is asked here is answered by the harness outside (tests/vm/world_hostile.py).
  */
 #ifndef ZV_HOSTILE_WORLD_H
 #define ZV_HOSTILE_WORLD_H
@@ -32,8 +35,23 @@ enum port {
 	PORT_SOURCE = 10, /* sends a pattern as fast as it can */
 };
 
+/* What a case needs of its world beyond the ports above. */
+enum world_need {
+	NEEDS_MEMORY_AT_THE_TOP = 1, /* below 2^64 */
+	NEEDS_4_GIB = 2,
+	NEEDS_NOTHING_AT_0 = 4,	 /* address 0 is no memory */
+	NEEDS_LOANS = 8,	 /* the host application keeps what it was lent */
+	NEEDS_EXACT_CREDIT = 16, /* it leaves what arrives in the connection's buffer */
+	NEEDS_BACKLOG = 32,	 /* its listener's accept queue fills up */
+};
+
 extern char world_victim[64], world_bystander[64]; /* socket paths */
 extern const char *world_program;		   /* argv[0] */
+extern const unsigned
+	world_asks; /* requests, to any port, that wait at most for the host's answer */
+
+/* NULL, or why this world cannot give what a case needs (enum world_need, ORed). */
+const char *world_lacks(unsigned needs);
 
 /* EAL, sockets in a fresh directory, both devices, both threads. 0 or an exit code. */
 int world_start(bool with_bystander);
@@ -55,6 +73,8 @@ const char *world_bystander_fault(void);
 /* The host connects to @port of the victim. The outcome: 1 pending, 0 or -errno. */
 void world_connect(uint32_t port);
 int world_connect_result(void);
+/* It ended with @err; or with any error, where the world cannot tell which. */
+bool world_connect_failed(int err);
 
 /* Loans that PORT_HOLD has; releasing them happens in the host thread before this returns. */
 unsigned world_loans(void);
@@ -65,6 +85,8 @@ uint64_t world_touch_loans(void);
 /* Reserves transmit buffers on the HOLD connection; they are written by world_touch_loans. */
 unsigned world_reserve(void);
 
+#define WORLD_WAIT_NS 20000000000ull
+uint64_t world_now(void); /* ns */
 /* Waits until @done(@arg), 20 s at most; false: in vain. */
 bool world_until(bool (*done)(void *arg), void *arg);
 void world_nap(void);

@@ -23,9 +23,18 @@ SAID = set()
 class Memory:
     """What a guest is to have as memory: @args for QEMU, which inherits @fds and shares it with the
     backend. It is in 2 MiB pages (@huge) when they can be had; @text says what it is. @room: MiB
-    that may be plugged in later."""
+    that may be plugged in later. @halves: two files of half of it each, in ordinary memory; for the guest
+    they are adjacent."""
 
-    def __init__(self, mib, room=0):
+    def __init__(self, mib, room=0, halves=False):
+        if halves:
+            self.huge, self.fds = False, ()
+            self.text = f'{mib} MiB of ordinary memory in two halves'
+            self.args = ['-m', str(mib), '-machine', 'q35,accel=tcg']
+            for i in range(2):
+                self.args += ['-object', f'memory-backend-memfd,id=mem{i},size={mib // 2}M,share=on',
+                              '-numa', f'node,memdev=mem{i}']
+            return
         fd, why = hugepages.allocate(mib, MEMORY)
         self.huge, self.fds = fd is not None, () if fd is None else (fd,)
         if self.huge:
@@ -136,17 +145,17 @@ class Job:
 
 class Guest:
     """A VM. @devices: QEMU arguments. @reboots: a reset is no end (nor is a panic).
-    @boot: more of the kernel's command line.
+    @boot: more of the kernel's command line. @halves: see Memory.
 
     QEMU runs when the constructor returns; wait_ready() waits for the system in it.
     """
 
     def __init__(self, owner, folder, log, kernel, ramdisk, devices,
-                 reboots=False, memory=256, room=0, boot=''):
+                 reboots=False, memory=256, room=0, boot='', halves=False):
         self.log, self.jobs, self.next = log, {}, 1
         where = tempfile.mktemp(suffix='.agent', dir=folder)
         qmp = tempfile.mktemp(suffix='.qmp', dir=folder)
-        memory = Memory(memory, room)
+        memory = Memory(memory, room, halves)
         self.huge, self.memory = memory.huge, memory.text
         say_once(self.huge, self.memory)
         with socket.socket(socket.AF_UNIX) as listener:

@@ -20,6 +20,7 @@ import scenarios_app  # noqa: F401  (importing lists their scenarios)
 import scenarios_capture  # noqa: F401
 import scenarios_credit  # noqa: F401
 import scenarios_daemon  # noqa: F401
+import scenarios_hostile  # noqa: F401
 import scenarios_hugepages  # noqa: F401
 import scenarios_kernel  # noqa: F401
 import scenarios_loopback  # noqa: F401

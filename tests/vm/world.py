@@ -168,7 +168,7 @@ class Bench:
         return os.path.join(self.logs, name + '.log')
 
     def program(self, name):
-        for folder in ('tests/vm', 'tests/daemon', 'host-dpdk/daemon', 'host-dpdk/daemon/ctl', 'guest-pmd', 'bench'):
+        for folder in ('tests/vm', 'tests/hostile', 'tests/daemon', 'host-dpdk/daemon', 'host-dpdk/daemon/ctl', 'guest-pmd', 'bench'):
             path = os.path.join(self.build, folder, name)
             if os.path.isfile(path):
                 return path
@@ -202,6 +202,16 @@ class Bench:
             image.build(kernel, [self.program(p) for p in ('vm_agent', 'vsock_peer', 'vm_pmd_app',
                                                                  'vsock-bench-guest')], path,
                         image.PMD_MODULES, (*image.PROGRAMS, self.program('zv-bind')))
+            self.ramdisks[key] = path
+        return self.ramdisks[key]
+
+    def hostile_ramdisk(self, kernel):
+        """The RAM disk of a guest that does to our backend what no driver may."""
+        key = (kernel, 'hostile')
+        if key not in self.ramdisks:
+            path = os.path.join(self.vmdir, f'initrd-hostile-{kernel.release}')
+            image.build(kernel, [self.program('vm_agent')], path, image.PMD_MODULES,
+                        (self.program('zv-bind'), self.program('hostile_guest')))
             self.ramdisks[key] = path
         return self.ramdisks[key]
 

@@ -113,23 +113,20 @@ static bool cmdline_has(const char *word)
 	return strstr(line, word);
 }
 
-/* The one virtio-serial port, /dev/vportNpM. */
+/* The first virtio-serial port, /dev/vportNpM; others are for programs of a scenario. */
 static int open_port(void)
 {
 	DIR *dir = opendir("/dev");
+	char name[256] = "", path[300];
 	struct dirent *e;
-	char path[300];
-	int fd = -1;
 
-	while (dir && fd < 0 && (e = readdir(dir))) {
-		if (strncmp(e->d_name, "vport", 5) != 0)
-			continue;
-		snprintf(path, sizeof(path), "/dev/%s", e->d_name);
-		fd = open(path, O_RDWR | O_CLOEXEC);
-	}
+	while (dir && (e = readdir(dir)))
+		if (strncmp(e->d_name, "vport", 5) == 0 && (!*name || strcmp(e->d_name, name) < 0))
+			snprintf(name, sizeof(name), "%s", e->d_name);
 	if (dir)
 		closedir(dir);
-	return fd;
+	snprintf(path, sizeof(path), "/dev/%s", name);
+	return *name ? open(path, O_RDWR | O_CLOEXEC) : -1;
 }
 
 static _Noreturn void interactive(void)

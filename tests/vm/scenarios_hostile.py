@@ -1,0 +1,29 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""A guest that does to zvsockd, through its own PCI device, what no driver may."""
+import os
+import re
+
+from procs import Failure
+from world import scenario
+from world_hostile import HostileWorld
+
+
+@scenario
+def hostile_guest(bench):
+    """Each case of tests/hostile that a guest can play, beside a stock guest whose checked transfers go on."""
+    world, only = bench.own(HostileWorld), os.environ.get('HOSTILE_CASES', '')
+    vm, bystander = world.vms['hostile'], world.vms['bystander']
+    before = vm.counters()
+    output, status = vm.play(only)
+    if status:
+        raise Failure(f'hostile_guest ended with {status}:\n{output}')
+    bystander.finish()
+    if not world.daemon.alive():
+        raise Failure('zvsockd has ended')
+    after = vm.counters()
+    silent = [name for name in after if name.startswith('rx_bad') and after[name] == before[name]]
+    if silent and not only:
+        raise Failure(f'zvsockd has counted none of these: {silent}')
+    passed = len(re.findall(r'^\[       OK \]', output, re.M))
+    left_out = re.findall(r'^left out: (.*)', output, re.M)
+    return f'{passed} cases; left out: {"; ".join(left_out)}'
