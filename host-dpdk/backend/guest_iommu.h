@@ -28,6 +28,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#define GUEST_IOMMU_PAGE 4096u /* bytes: no IOMMU has smaller pages */
+
 struct guest_iommu;
 struct vu_iotlb; /* proto/vhost_user.h */
 

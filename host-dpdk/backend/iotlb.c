@@ -119,12 +119,16 @@ static bool send_miss(const struct iotlb *t, struct iova page, uint8_t perm)
 	return t->fd >= 0 && send(t->fd, &m, (size_t)n, MSG_DONTWAIT | MSG_NOSIGNAL) == n;
 }
 
-/* Under the lock. */
+/* Under the lock. Not one after another into a channel that is full: each is a system call. */
 static void send_questions(struct iotlb *t)
 {
-	for (unsigned i = 0; i < t->nasked; i++)
+	for (unsigned i = 0; i < t->nasked; i++) {
+		if (t->asked[i].sent)
+			continue;
+		t->asked[i].sent = send_miss(t, t->asked[i].page, t->asked[i].perm);
 		if (!t->asked[i].sent)
-			t->asked[i].sent = send_miss(t, t->asked[i].page, t->asked[i].perm);
+			return;
+	}
 }
 
 /* Under the lock: the oldest question that is on its way makes room; its answer counts as well. */

@@ -30,9 +30,9 @@
 
 #include <pthread.h>
 
-#define IOTLB_MAX   8192u /* translations of a guest */
-#define IOTLB_ASKED 64u	  /* questions without an answer */
-#define IOTLB_PAGE  4096u /* what is asked for: at least so many bytes */
+#define IOTLB_MAX   8192u	     /* translations of a guest */
+#define IOTLB_ASKED 64u		     /* questions without an answer */
+#define IOTLB_PAGE  GUEST_IOMMU_PAGE /* what is asked for: at least so many bytes */
 
 struct iotlb_entry {
 	struct iova iova;

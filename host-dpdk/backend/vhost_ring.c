@@ -124,14 +124,23 @@ uint8_t *vhost_ring_whole(const struct vhost_ring *r, struct iova a, uint32_t le
 	return len && vhost_ring_piece(r, a, r->writable, &n, &va) == 0 && n == len ? va : NULL;
 }
 
-int vhost_ring_copy_in(const struct vhost_ring *r, struct iova a, void *to, uint32_t len)
+/* vhost_ring_piece() for a walk: counted. -EPROTO: too many for one chain. */
+static int next_piece(struct vhost_ring *r, struct iova a, bool write, uint32_t *len, uint8_t **va)
+{
+	r->walked += VHOST_RING_LOOKUP;
+	if (++r->lookups > VHOST_RING_LOOKUPS_MAX)
+		return vhost_ring_break(r, VHOST_RING_PIECES);
+	return vhost_ring_piece(r, a, write, len, va);
+}
+
+int vhost_ring_copy_in(struct vhost_ring *r, struct iova a, void *to, uint32_t len)
 {
 	for (uint32_t done = 0, n; done < len; done += n) {
 		uint8_t *va;
 		int ret;
 
 		n = len - done;
-		ret = vhost_ring_piece(r, iova_add(a, done), false, &n, &va);
+		ret = next_piece(r, iova_add(a, done), false, &n, &va);
 		if (ret < 0)
 			return ret;
 		shm_copy_in((uint8_t *)to + done, va, n);
@@ -149,8 +158,8 @@ int vhost_segs_add_pieces(struct vhost_ring *r, struct vhost_segs *s, const stru
 		int ret;
 
 		n = d->len - done;
-		ret = vhost_ring_piece(r, iova_add(d->addr, done), r->writable, &n, &va);
-		if (ret == -EAGAIN)
+		ret = next_piece(r, iova_add(d->addr, done), r->writable, &n, &va);
+		if (ret == -EAGAIN || ret == -EPROTO)
 			return ret;
 		if (ret < 0)
 			return vhost_ring_break(r, VHOST_RING_BAD_ADDR);

@@ -34,7 +34,9 @@
  *
  * Addresses in descriptors are guest physical, or go through an IOMMU (guest_iommu.h). Which of the
  * two is constant in the data path as well. An address whose translation is not there yet is
- * neither good nor broken: the ring waits.
+ * neither good nor broken: the ring waits. Translations may be as small as the frontend likes, so
+ * that a descriptor is in thousands of pieces: what walk() looks up is counted in `walked`, and is
+ * bounded for a chain.
  *
  * Notifications: each side tells the other when it wants to be told, by an index or a flag. We
  * publish what was put back, run a full barrier, then look at the driver's wish (barrier pair [C]:
@@ -60,6 +62,8 @@
 
 #define VHOST_RING_SIZE_MAX	32768u
 #define VHOST_RING_INDIRECT_MAX 1024u /* least bound of an indirect table, in descriptors */
+#define VHOST_RING_LOOKUP	4u    /* what one in the IOMMU's table counts, in descriptors */
+#define VHOST_RING_LOOKUPS_MAX	8192u /* of a chain; a page has one, and an indirect descriptor */
 
 /* For verbs and for what is written once over them. */
 #define VHOST_INLINE static inline __attribute__((always_inline))
@@ -152,6 +156,7 @@ struct vhost_ring {
 	bool waits;	      /* the first chain does, for a translation; see vhost_ring_waits() */
 	uint32_t most;	      /* most chains the driver has ever had in the ring at once */
 	uint32_t walked;      /* descriptors that walk() has looked at; the caller's to reset */
+	uint32_t lookups;     /* of the chain that is walked, in the IOMMU's table */
 	uint64_t waits_since; /* iommu->changes when it began to */
 	struct guest_iommu *iommu; /* NULL: descriptors hold guest physical addresses */
 	const struct vhost_ring_layout *layout;
@@ -266,8 +271,8 @@ int vhost_ring_piece(const struct vhost_ring *r, struct iova a, bool write, uint
 		     uint8_t **va);
 /* Where @len bytes at @a are; NULL: not in one piece, not there, or not known yet. */
 uint8_t *vhost_ring_whole(const struct vhost_ring *r, struct iova a, uint32_t len);
-/* Copies @len bytes at @a, which may be in pieces. 0, -EAGAIN, or -EFAULT. */
-int vhost_ring_copy_in(const struct vhost_ring *r, struct iova a, void *to, uint32_t len);
+/* Copies @len bytes at @a, which may be in pieces. 0, -EAGAIN, -EFAULT; -EPROTO: as walk(). */
+int vhost_ring_copy_in(struct vhost_ring *r, struct iova a, void *to, uint32_t len);
 
 /* As vhost_ring_whole(); @iommu is constant, and r->iommu != NULL. */
 VHOST_INLINE uint8_t *vhost_ring_at(struct vhost_ring *r, const bool iommu, struct iova a,

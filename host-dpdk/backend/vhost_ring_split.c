@@ -109,6 +109,7 @@ int vhost_split_walk(struct vhost_ring *r, uint16_t id, struct pkt_seg *seg, uin
 int vhost_split_walk_iommu(struct vhost_ring *r, uint16_t id, struct pkt_seg *seg, uint32_t max,
 			   uint32_t *ndesc)
 {
+	r->lookups = 0;
 	return walk(r, true, id, &(struct vhost_segs){.seg = seg, .max = max}, ndesc);
 }
 

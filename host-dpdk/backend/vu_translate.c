@@ -6,6 +6,7 @@
 
 int vu_translate_area(struct vu_dev *d, struct iova a, bool write, uint64_t len, void **out)
 {
+	uint64_t pieces = len / GUEST_IOMMU_PAGE + 2; /* more than pages: it would take for ever */
 	uint8_t *end = NULL;
 
 	*out = NULL;
@@ -17,7 +18,7 @@ int vu_translate_area(struct vu_dev *d, struct iova a, bool write, uint64_t len,
 
 		if (ret)
 			return ret;
-		if (!va || (end && va != end))
+		if (!va || (end && va != end) || !pieces--)
 			return -EFAULT;
 		*out = *out ? *out : va;
 		end = va + piece;

@@ -24,6 +24,7 @@ static struct table {
 		enum page_state state;
 		unsigned to; /* page of guest memory */
 	} page[PAGES];
+	bool bytewise;	/* each byte has a translation of its own */
 	unsigned asked; /* for missing ones */
 	unsigned writes;
 } t;
@@ -49,6 +50,7 @@ static inline int translate(struct guest_iommu *io, struct iova a, bool write, u
 		last++;
 	if (end > (last + 1) * (uint64_t)PAGE)
 		*len = (last + 1) * (uint64_t)PAGE - off;
+	*len = t.bytewise ? 1 : *len;
 	return 0;
 }
 
@@ -72,6 +74,7 @@ static inline void swap_pages(uint64_t a, uint64_t b)
 static inline void restart(struct fix *f)
 {
 	t.asked = t.writes = 0;
+	t.bytewise = false;
 	for (unsigned i = 0; i < PAGES; i++) {
 		t.page[i].state = KNOWN;
 		t.page[i].to = i;

@@ -393,6 +393,46 @@ static void a_chain_in_too_many_pieces_breaks_the_ring(void **state)
 	broken(f, VHOST_RING_PIECES);
 }
 
+/* Look-ups are work as well: a burst takes a few such packets, and the next one goes on. */
+static void work_of_translations_is_bounded(void **state)
+{
+	const uint32_t len = 1000, work = len * VHOST_RING_LOOKUP;
+	struct fix *f = *state;
+	unsigned bursts = 0;
+	int all = 0, got;
+
+	packet_at(f, BUF, 0);
+	for (uint16_t i = 0; i < 32; i++) {
+		drv_desc(&f->from, i, IO + BUF, len, 0, 0);
+		drv_offer(&f->from, i);
+	}
+	t.bytewise = true;
+	for (; all < 32; bursts++) {
+		got = burst(f);
+		assert_true(got >= 1);
+		assert_in_range(f->q->from_guest.walked, work, VHOST_WORK + work + 1);
+		all += got;
+	}
+	assert_true(bursts >= 32 * work / (VHOST_WORK + work + 1));
+	assert_int_equal(f->q->from_guest.broken, 0);
+}
+
+/* A table that is looked up byte by byte. */
+static void a_chain_of_too_many_translations_breaks_the_ring(void **state)
+{
+	struct fix *f = *state;
+	struct vring_desc *e = (void *)(f->g.mem + G_DATA);
+	const unsigned n = 1000;
+
+	for (unsigned i = 0; i < n; i++)
+		e[i] = (struct vring_desc){0, 0, i + 1 < n ? NEXT : 0, (uint16_t)(i + 1)};
+	drv_desc(&f->from, 0, IO + G_DATA, n * 16, IND, 0);
+	drv_offer(&f->from, 0);
+	t.bytewise = true;
+	broken(f, VHOST_RING_PIECES);
+	assert_in_range(f->q->from_guest.lookups, 1, VHOST_RING_LOOKUPS_MAX + 1);
+}
+
 /* Behind a packet that cannot be read nothing is kept: a stream does not end there by itself. */
 static void what_is_kept_ends_where_a_translation_is_missing(void **state)
 {
@@ -461,6 +501,8 @@ int main(void)
 		IO_T(a_waiting_packet_lives_through_a_pause),
 		IO_T(what_is_denied_breaks_the_ring),
 		IO_T(a_chain_in_too_many_pieces_breaks_the_ring),
+		IO_T(work_of_translations_is_bounded),
+		IO_T(a_chain_of_too_many_translations_breaks_the_ring),
 		IO_T(what_is_kept_ends_where_a_translation_is_missing),
 		IO_T(a_loan_that_cannot_be_found_again_is_counted),
 		IO_T(sessions_with_and_without_follow_each_other),

@@ -126,6 +126,43 @@ static void access_platform_is_for_who_can_translate(void **state)
 	ops->close(d);
 }
 
+static void translate_to_itself(struct front *f, uint64_t from, uint64_t to)
+{
+	struct vu_iotlb m = {
+		.iova = from, .size = to - from, .uva = from, .perm = 3, .type = VU_IOTLB_UPDATE};
+
+	send_acked(f, VU_IOTLB_MSG, &m, sizeof(m), -1);
+}
+
+/* A ring in more pieces than it has pages, in a row: looking each up again and again takes long. */
+static void a_ring_is_translated_in_pages(void **state)
+{
+	const uint64_t platform = FEATURES | 1ull << 33, protocol = 0x28;
+	struct transport_dev *d = open_dev(sock_a, 3);
+	struct transport_queue *q = ops->queue(d, 0);
+	struct front f;
+	uint64_t at;
+
+	(void)state;
+	front_make(&f, sock_a, 3);
+	send_msg(&f, VU_SET_PROTOCOL_FEATURES, 0, &protocol, sizeof(protocol), -1);
+	(void)get_u64(&f, VU_GET_FEATURES);
+	send_acked(&f, VU_SET_FEATURES, &platform, sizeof(platform), -1);
+	at = G_UVA + f.ring[1].off;
+	translate_to_itself(&f, G_UVA, at + 16);
+	translate_to_itself(&f, at + 16, at + 32);
+	translate_to_itself(&f, at + 32, at + 48);
+	translate_to_itself(&f, at + 48, G_UVA + G_SIZE);
+	pair_setup(&f, 0, 1);
+	assert_int_equal(q->up, 0);
+	translate_to_itself(&f, G_UVA, G_UVA + G_SIZE);
+	enable(&f, 0, 0);
+	enable(&f, 0, 1);
+	wait_up(q, 1);
+	front_free(&f);
+	ops->close(d);
+}
+
 static void registry(void **state)
 {
 	struct zv_opts many = opts;
@@ -451,6 +488,7 @@ int main(void)
 		cmocka_unit_test(init),
 		cmocka_unit_test(features_that_were_not_offered_are_named),
 		cmocka_unit_test(access_platform_is_for_who_can_translate),
+		cmocka_unit_test(a_ring_is_translated_in_pages),
 		cmocka_unit_test(registry),
 		cmocka_unit_test(backend_channel),
 		cmocka_unit_test(session),
