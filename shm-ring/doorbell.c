@@ -54,6 +54,8 @@ void doorbell_disarm(struct doorbell *d)
 		return;
 	d->armed = false;
 	shm_store64(&d->word->need_wakeup, 0);
+	if (d->fd < 0)
+		return;
 	/* What fails, or comes later, leaves the eventfd readable: one wake-up for nothing. */
 	if (doorbell_wait(d, 0) == 1 && read(d->fd, &count, sizeof(count)) < 0)
 		return;
@@ -71,13 +73,17 @@ int doorbell_wait(struct doorbell *d, uint64_t timeout_ns)
 	return rc < 0 ? -errno : rc;
 }
 
-int doorbell_signal(struct doorbell_peer *p, uint64_t turn)
+int doorbell_signal(struct doorbell_peer *p)
 {
 	struct pollfd pfd = {.fd = p->fd, .events = POLLOUT};
 	uint64_t one = 1;
+	int rc;
 
-	p->rung = turn;
 	p->rings++;
+	if (p->wake) {
+		rc = p->wake(p->arg);
+		return rc < 0 ? rc : 1;
+	}
 	/* Not writable: the counter is full, so the eventfd is readable already. */
 	if (poll(&pfd, 1, 0) <= 0 || !(pfd.revents & POLLOUT))
 		return 1;

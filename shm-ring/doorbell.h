@@ -41,7 +41,7 @@ _Static_assert(sizeof(struct doorbell_word) == SHM_CACHE_LINE, "shared layout");
 /* The sleeper's end; private. */
 struct doorbell {
 	struct doorbell_word *word;
-	int fd;	       /* eventfd, owned; readable when rung */
+	int fd; /* eventfd, owned; readable when rung. -1: the owner sleeps on something else */
 	uint64_t turn; /* the last number written to need_wakeup */
 	bool armed;
 };
@@ -49,7 +49,9 @@ struct doorbell {
 /* The ringer's end; private. */
 struct doorbell_peer {
 	const struct doorbell_word *word;
-	int fd;		/* a duplicate of the sleeper's, owned */
+	int fd;			/* a duplicate of the sleeper's, owned; -1: none */
+	int (*wake)(void *arg); /* instead of the eventfd; 0 or -errno */
+	void *arg;
 	uint64_t rung;	/* the number that has been rung for */
 	uint64_t rings; /* system calls made to wake the peer */
 };
@@ -60,7 +62,23 @@ void doorbell_fini(struct doorbell *d);
 
 /* Takes the ringer's end; duplicates @fd. 0, -EINVAL (no eventfd), -EBADF, -EMFILE. */
 int doorbell_attach(struct doorbell_peer *p, const struct doorbell_word *word, int fd);
+
+/* For a sleeper who is woken by other means than an eventfd. doorbell_detach() need not be called.
+ */
+static inline void doorbell_attach_wake(struct doorbell_peer *p, const struct doorbell_word *word,
+					int (*wake)(void *arg), void *arg)
+{
+	*p = (struct doorbell_peer){.word = word, .fd = -1, .wake = wake, .arg = arg};
+}
+
 void doorbell_detach(struct doorbell_peer *p);
+
+/* The first step of doorbell_arm(), for who arms several words with one barrier behind them. */
+static inline void doorbell_announce(struct doorbell *d)
+{
+	d->armed = true;
+	shm_store64(&d->word->need_wakeup, ++d->turn);
+}
 
 /*
  * Announces that the owner is about to sleep. Look at the ring again after this: sleep (poll on
@@ -68,8 +86,7 @@ void doorbell_detach(struct doorbell_peer *p);
  */
 static inline void doorbell_arm(struct doorbell *d)
 {
-	d->armed = true;
-	shm_store64(&d->word->need_wakeup, ++d->turn);
+	doorbell_announce(d);
 	shm_mb(); /* barrier pair [D] */
 }
 
@@ -79,19 +96,26 @@ void doorbell_disarm(struct doorbell *d);
 /* Sleeps until rung or for @timeout_ns (UINT64_MAX: no limit). 1 rung, 0 time out, -EINTR. */
 int doorbell_wait(struct doorbell *d, uint64_t timeout_ns);
 
-/* Slow half of doorbell_ring(). */
-int doorbell_signal(struct doorbell_peer *p, uint64_t turn);
+/* Does the peer sleep, and has not been rung for yet? Behind a full barrier. Then
+ * doorbell_signal(). */
+static inline bool doorbell_due(struct doorbell_peer *p)
+{
+	uint64_t turn = shm_load64(&p->word->need_wakeup);
+
+	if (__builtin_expect(turn == 0 || turn == p->rung, 1))
+		return false;
+	p->rung = turn;
+	return true;
+}
+
+/* Slow half of doorbell_ring(). 1 or -errno. */
+int doorbell_signal(struct doorbell_peer *p);
 
 /* Wakes the peer if it sleeps; call it after publishing. 1 rung, 0 no need, -errno. */
 static inline int doorbell_ring(struct doorbell_peer *p)
 {
-	uint64_t turn;
-
 	shm_mb(); /* barrier pair [D] */
-	turn = shm_load64(&p->word->need_wakeup);
-	if (__builtin_expect(turn == 0 || turn == p->rung, 1))
-		return 0;
-	return doorbell_signal(p, turn);
+	return doorbell_due(p) ? doorbell_signal(p) : 0;
 }
 
 #endif

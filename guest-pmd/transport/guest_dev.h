@@ -25,7 +25,7 @@
 #ifndef ZV_GUEST_DEV_H
 #define ZV_GUEST_DEV_H
 
-#include "shm_region.h"
+#include "shm_ring.h"
 #include "vsock_drv.h"
 
 #include <pthread.h>

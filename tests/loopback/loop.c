@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "loop.h"
 
-#include "shm_region.h"
+#include "shm_ring.h"
 #include "sigbus.h"
 #include "vhost_pair.h"
 #include "vsock_drv.h"

@@ -23,14 +23,15 @@ def ask(build, *args):
 
 def files_stand_alone():
     build = sys.argv[1] if len(sys.argv) > 1 else os.path.join(tree.ROOT, 'build')
-    names = sorted(os.path.basename(p)[:-3] for p in glob.glob(os.path.join(glob.escape(build), 'zvsock*.pc')))
+    names = sorted(os.path.basename(p)[:-3] for pattern in ('zvsock*.pc', 'shm-ring.pc')
+                   for p in glob.glob(os.path.join(glob.escape(build), pattern)))
     if not names:
         raise tree.Skip(f'no zvsock.pc in {build}')
     if not shutil.which('pkg-config'):
         raise tree.Skip('no pkg-config on this machine')
     wrong = []
     for name in names:
-        for what, allowed in (('--cflags', r'-I/\S+/include'), ('--libs', r'-L\S+|-lzvsock(-host)?')):
+        for what, allowed in (('--cflags', r'-I/\S+/include'), ('--libs', r'-L\S+|-lzvsock(-host)?|-lshm-ring')):
             said, error = ask(build, what, name)
             if error:
                 wrong.append(f'{name} {what}: {error}')

@@ -14,9 +14,10 @@ import tree
 
 LIBRARIES = {  # name: (public header, version map)
     'libzvsock': ('api/include/zvsock.h', 'api/libzvsock.map'),
+    'libshm-ring': ('shm-ring/shm_ring.h', 'shm-ring/libshm-ring.map'),
     'libzvsock-host': ('api/include/zvsock_host.h', 'host-dpdk/libzvsock-host.map'),
 }
-PROTOTYPE = re.compile(r'^ZV_API\s[^;(]*?\b(\w+)\(', re.M)
+PROTOTYPE = re.compile(r'^(?:ZV|SHM)_API\s[^;(]*?\b(\w+)\(', re.M)
 
 
 def prototypes(header):
@@ -77,7 +78,7 @@ def public_functions_are_documented():
             above = text[:m.start()].rstrip(' \t')
             # Climb over the prototypes of the same group: no blank line in between.
             while re.search(r';[ \t]*\n$', above) and not above.endswith('\n\n'):
-                start = above.rfind('\nZV_API')
+                start = above.rfind('\nSHM_API' if 'shm' in header else '\nZV_API')
                 if start < 0:
                     break
                 above = above[:start + 1]

@@ -215,6 +215,32 @@ static void sleeping_after_each_empty_look_loses_nothing(void **state)
 	free(mem);
 }
 
+static int count_wakes(void *arg)
+{
+	return ++*(int *)arg > 2 ? -EPIPE : 0;
+}
+
+static void a_function_may_wake_instead(void **state)
+{
+	struct bell *b = *state;
+	struct doorbell d = {.word = &b->word, .fd = -1};
+	struct doorbell_peer p;
+	int wakes = 0;
+
+	doorbell_attach_wake(&p, &b->word, count_wakes, &wakes);
+	assert_int_equal(doorbell_ring(&p), 0);
+	for (int i = 1; i <= 3; i++) {
+		doorbell_arm(&d);
+		assert_int_equal(doorbell_ring(&p), i == 3 ? -EPIPE : 1);
+		assert_int_equal(doorbell_ring(&p), 0);
+		assert_int_equal(wakes, i);
+		doorbell_disarm(&d);
+	}
+	assert_int_equal(doorbell_ring(&p), 0);
+	assert_int_equal(p.rings, 3);
+	doorbell_detach(&p);
+}
+
 #define BELL_TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 
 int main(void)
@@ -227,6 +253,7 @@ int main(void)
 		BELL_TEST(a_number_across_32_bits_is_rung_for),
 		BELL_TEST(a_full_counter_does_not_block),
 		BELL_TEST(only_an_eventfd_is_taken),
+		BELL_TEST(a_function_may_wake_instead),
 		BELL_TEST(sleeping_after_each_empty_look_loses_nothing),
 	};
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* shm_region: what the creator promises and what the receiver refuses. */
-#include "shm_region.h"
+#include "shm_ring.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -190,6 +191,83 @@ static void open_refuses_read_only(void **state)
 	close(fd);
 }
 
+static void open_at_maps_a_part(void **state)
+{
+	struct shm_region a, b;
+	uint8_t *p;
+
+	(void)state;
+	assert_int_equal(shm_region_create(&a, "test", 6 * PAGE, 0), 0);
+	p = a.addr;
+	p[3 * PAGE] = 42;
+	assert_int_equal(shm_region_open_at(&b, a.fd, 3 * PAGE, 2 * PAGE), 0);
+	/* Of a hugepage the rest is there as well: a page is mapped whole. */
+	assert_int_equal(b.size, b.page_size == PAGE ? 2 * PAGE : a.size - 3 * PAGE);
+	assert_int_equal(((uint8_t *)b.addr)[0], 42);
+	((uint8_t *)b.addr)[b.size - 1] = 43;
+	assert_int_equal(p[3 * PAGE + b.size - 1], 43);
+	shm_region_destroy(&b);
+	assert_int_equal(p[3 * PAGE], 42);
+	shm_region_destroy(&a);
+}
+
+static void open_at_refuses_what_is_outside(void **state)
+{
+	struct shm_region a, b;
+
+	(void)state;
+	assert_int_equal(shm_region_create(&a, "test", 4 * PAGE, SHM_NO_HUGE), 0);
+	assert_int_equal(shm_region_open_at(&b, a.fd, 8, PAGE), -EINVAL);
+	assert_int_equal(shm_region_open_at(&b, a.fd, 3 * PAGE, PAGE + 1), -EINVAL);
+	assert_int_equal(shm_region_open_at(&b, a.fd, 4 * PAGE, 1), -EINVAL);
+	assert_int_equal(shm_region_open_at(&b, a.fd, 5 * PAGE, 1), -EINVAL);
+	assert_int_equal(shm_region_open_at(&b, a.fd, PAGE, SIZE_MAX), -EINVAL);
+	assert_int_equal(shm_region_open_at(&b, a.fd, UINT64_MAX & ~(uint64_t)(PAGE - 1), PAGE),
+			 -EINVAL);
+	assert_int_equal(b.fd, -1);
+	shm_region_destroy(&a);
+}
+
+static void create_file_makes_what_a_vmm_can_open(void **state)
+{
+	struct shm_region a, b;
+	char path[64];
+	struct stat st;
+	int fd;
+
+	(void)state;
+	snprintf(path, sizeof(path), "/dev/shm/zvsock-test-%d", (int)getpid());
+	assert_int_equal(shm_region_create_file(&a, path, 0), -EINVAL);
+	assert_int_equal(shm_region_create_file(&a, "/dev/shm/none/none", PAGE), -ENOENT);
+	assert_int_equal(shm_region_create_file(&a, path, PAGE + 1), 0);
+	assert_int_equal(stat(path, &st), 0);
+	assert_int_equal(st.st_mode & 0777, 0600);
+	assert_int_equal(st.st_size, a.size);
+	assert_int_equal((uint64_t)st.st_blocks * 512, a.size);
+	assert_int_equal(shm_region_create_file(&b, path, PAGE), -EEXIST);
+	fd = open(path, O_RDWR | O_CLOEXEC);
+	assert_true(fd >= 0);
+	assert_int_equal(shm_region_open_at(&b, fd, PAGE, PAGE), 0);
+	((uint8_t *)a.addr)[PAGE] = 7;
+	assert_int_equal(((uint8_t *)b.addr)[0], 7);
+	close(fd);
+	shm_region_destroy(&b);
+	shm_region_destroy(&a);
+	assert_int_equal(unlink(path), 0);
+}
+
+static void create_file_leaves_nothing_after_a_failure(void **state)
+{
+	struct shm_region a;
+	char path[64];
+
+	(void)state;
+	snprintf(path, sizeof(path), "/dev/shm/zvsock-test-%d", (int)getpid());
+	assert_true(shm_region_create_file(&a, path, SIZE_MAX / 4) < 0);
+	assert_null(a.addr);
+	assert_int_equal(access(path, F_OK), -1);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -203,6 +281,10 @@ int main(void)
 		cmocka_unit_test(open_takes_a_file_without_seals),
 		cmocka_unit_test(open_refuses_what_is_no_file),
 		cmocka_unit_test(open_refuses_read_only),
+		cmocka_unit_test(open_at_maps_a_part),
+		cmocka_unit_test(open_at_refuses_what_is_outside),
+		cmocka_unit_test(create_file_makes_what_a_vmm_can_open),
+		cmocka_unit_test(create_file_leaves_nothing_after_a_failure),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

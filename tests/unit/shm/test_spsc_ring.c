@@ -2,7 +2,7 @@
 /* spsc_ring: order and content between two threads and two processes; hostile indices. */
 #include "spsc_ring.h"
 
-#include "shm_region.h"
+#include "shm_ring.h"
 
 #include <pthread.h>
 #include <sched.h>

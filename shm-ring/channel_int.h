@@ -1,0 +1,131 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * One end of a channel: what it knows privately.
+ *
+ * Theory of operation
+ * -------------------
+ * Each direction has two rings of marks (mark_ring.h): one with messages, from the sender, and a
+ * completion ring with slots that come back, from the receiver. Neither side reads back what it
+ * has written. The sender keeps the free lists and the state of each of its slots, the receiver
+ * which places of the ring, and which of the sender's slots, it holds.
+ *
+ * The ring of messages is as large as said; the sender stays within what the receiver's index,
+ * cons, has released, and looks at that index only when the last one it has seen does not
+ * suffice. The receiver publishes the index a quarter of a ring at a time and at the end of each
+ * burst. The completion ring has a place for each slot, so it cannot be full.
+ *
+ * A word of the ring of messages: bits 0-31 the length (of a control message its number), 32-39 the
+ * kind, 40-47 flags, 48-63 the mark. A message of two lines takes two places, and the word of the
+ * second one says RING_SKIP, which nobody reads. A word of the completion ring: bits 0-31 the slot,
+ * 32-47 its generation.
+ *
+ * A slot's generation counts how often it was sent. It goes along and comes back, so that a slot
+ * that is given back twice is not taken for one that has been sent once more in between.
+ */
+#ifndef ZV_CHANNEL_INT_H
+#define ZV_CHANNEL_INT_H
+
+#include "channel_layout.h"
+#include "mark_ring.h"
+
+#include <errno.h>
+
+enum ring_kind { RING_LINE1 = 1, RING_LINE2, RING_SLOT, RING_CONTROL, RING_SKIP };
+
+#define RING_KIND_SHIFT	 32
+#define RING_FLAGS_SHIFT 40
+#define RING_GEN_SHIFT	 32
+/* Places that only control messages may use. */
+#define RING_CONTROL_KEPT 4u
+
+enum slot_state { SLOT_FREE, SLOT_TAKEN, SLOT_SENT };
+
+struct slot {
+	uint16_t gen;
+	uint8_t state; /* enum slot_state */
+	uint8_t cls;
+};
+
+struct slot_pool {
+	uint8_t *mem;
+	uint32_t size, first, slots; /* bytes of a slot; ids first .. first + slots - 1 */
+	uint32_t free;		     /* how many; ids.[0..free) */
+	uint16_t *ids;
+};
+
+struct channel_tx {
+	uint64_t *marks;
+	uint8_t *lines;
+	uint32_t pos;	   /* the next place to send in */
+	uint32_t reserved; /* places from pos on that are reserved */
+	uint32_t cons;	   /* the receiver's, as last seen and checked */
+	unsigned shift;
+	unsigned ret_shift;
+	uint32_t ret_pos;
+	const uint64_t *returns;
+	const uint32_t *cons_word;
+	struct slot *slots;
+	uint32_t nslots, pools;
+	struct slot_pool pool[SHM_CLASSES_MAX];
+};
+
+struct channel_rx {
+	const uint64_t *marks;
+	uint8_t *lines;
+	uint32_t pos;	    /* the next place to receive from */
+	uint32_t head;	    /* the oldest that is held */
+	uint32_t published; /* what *cons_word says */
+	unsigned shift;
+	unsigned ret_shift;
+	uint32_t ret_pos;
+	uint64_t *returns;
+	uint32_t *cons_word;
+	uint8_t *held;	    /* by place: 0, or its width, | HELD_DONE when released */
+	uint8_t *slot_held; /* by slot */
+	uint32_t nslots, pools;
+	struct slot_pool pool[SHM_CLASSES_MAX]; /* no free lists: they are the peer's */
+};
+
+#define HELD_DONE 0x80u
+
+struct shm_channel {
+	struct channel_tx tx;
+	struct channel_rx rx;
+	int err;
+	bool sent, released;			   /* since the peer's bells were looked at */
+	struct doorbell data, room;		   /* ours */
+	struct doorbell_peer peer_data, peer_room; /* the peer's */
+	struct shm_channel_stats stats;
+};
+
+/* The peer has done what it must not: -EPROTO from now on. @what: a constant text. */
+int channel_fault(struct shm_channel *ch, const char *what);
+
+/* Takes back what the peer has returned. 0 or -EPROTO. */
+int tx_collect(struct shm_channel *ch);
+
+/* Loads and checks the receiver's index. 0 or -EPROTO. */
+int tx_refresh(struct shm_channel *ch);
+
+/* Is there a slot for a message of @len bytes, as far as known? */
+bool tx_slot_free(struct channel_tx *tx, uint32_t len);
+
+/* Places of the ring that data may use, as far as known. */
+static inline uint32_t tx_places(const struct channel_tx *tx)
+{
+	uint32_t used = tx->pos + tx->reserved - tx->cons;
+	uint32_t all = (1u << tx->shift) - RING_CONTROL_KEPT;
+
+	return used < all ? all - used : 0;
+}
+
+/* Publishes what has been released. */
+static inline void rx_publish(struct channel_rx *rx)
+{
+	if (rx->head == rx->published)
+		return;
+	rx->published = rx->head;
+	shm_store_release32(rx->cons_word, rx->head); /* barrier pair [R] */
+}
+
+#endif

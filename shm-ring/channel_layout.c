@@ -1,0 +1,138 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "channel_layout.h"
+
+#include <errno.h>
+#include <stdbool.h>
+#include <string.h>
+
+_Static_assert(sizeof(struct shm_slot_class) == 8, "sent to other processes as it is");
+_Static_assert(sizeof(struct shm_direction) == 8 + 8 * SHM_CLASSES_MAX, "no padding");
+_Static_assert(sizeof(struct shm_channel_desc) == 24 + 2 * sizeof(struct shm_direction),
+	       "no padding");
+
+#define LINES ((uint64_t)2 * SHM_CACHE_LINE)
+
+static uint64_t align_up(uint64_t v, uint64_t to)
+{
+	return (v + to - 1) & ~(to - 1);
+}
+
+static unsigned log2_up(uint32_t n)
+{
+	return n <= 1 ? 0 : 32 - (unsigned)__builtin_clz(n - 1);
+}
+
+static bool direction_valid(const struct shm_direction *d, uint32_t *nslots)
+{
+	uint32_t last = 0;
+
+	*nslots = 0;
+	if (d->entries < SHM_ENTRIES_MIN || d->entries > SHM_ENTRIES_MAX ||
+	    (d->entries & (d->entries - 1)) || d->classes > SHM_CLASSES_MAX)
+		return false;
+	for (uint32_t i = 0; i < d->classes; i++) {
+		const struct shm_slot_class *c = &d->cls[i];
+
+		if (c->slot_size <= last || c->slot_size > SHM_SLOT_MAX ||
+		    c->slot_size % SHM_CACHE_LINE || !c->slots ||
+		    c->slots > SHM_SLOTS_MAX - *nslots)
+			return false;
+		last = c->slot_size;
+		*nslots += c->slots;
+	}
+	return true;
+}
+
+/* No sum overflows: a direction has at most 2^16 slots of at most 2^30 bytes. */
+int channel_layout(struct channel_layout *l, const struct shm_channel_desc *d)
+{
+	uint64_t at = sizeof(struct channel_head);
+
+	*l = (struct channel_layout){0};
+	if (d->version != SHM_CHANNEL_VERSION)
+		return -EINVAL;
+	for (int i = 0; i < 2; i++) {
+		struct direction_layout *o = &l->dir[i];
+
+		if (!direction_valid(&d->dir[i], &o->nslots))
+			return -EINVAL;
+		o->shift = log2_up(d->dir[i].entries);
+		o->ret_shift = log2_up(o->nslots);
+		o->ctl = at;
+		at += sizeof(struct channel_ctl);
+	}
+	for (int i = 0; i < 2; i++) {
+		l->dir[i].marks = at;
+		at = align_up(at + (sizeof(uint64_t) << l->dir[i].shift), LINES);
+	}
+	for (int i = 0; i < 2; i++) {
+		l->dir[i].returns = at;
+		at = align_up(at + (sizeof(uint64_t) << l->dir[i].ret_shift), LINES);
+	}
+	l->zeroed = at;
+	for (int i = 0; i < 2; i++) {
+		l->dir[i].lines = at;
+		at += ((uint64_t)d->dir[i].entries + 1) * SHM_CACHE_LINE;
+		at = align_up(at, LINES);
+	}
+	for (int i = 0; i < 2; i++) {
+		for (uint32_t c = 0; c < d->dir[i].classes; c++) {
+			const struct shm_slot_class *cls = &d->dir[i].cls[c];
+
+			at = align_up(at, SHM_CHANNEL_ALIGN);
+			l->dir[i].slots[c] = at;
+			at += (uint64_t)cls->slot_size * cls->slots;
+		}
+	}
+	l->total = align_up(at, SHM_CHANNEL_ALIGN);
+	return 0;
+}
+
+void shm_channel_desc_init(struct shm_channel_desc *d, uint64_t offset, uint32_t generation)
+{
+	const struct shm_direction dir = {
+		.entries = 256, .classes = 2, .cls = {{4096, 32}, {65536, 8}}};
+
+	*d = (struct shm_channel_desc){
+		.version = SHM_CHANNEL_VERSION,
+		.generation = generation,
+		.offset = offset,
+		.dir = {dir, dir},
+	};
+	d->length = shm_channel_bytes(d);
+}
+
+uint64_t shm_channel_bytes(const struct shm_channel_desc *d)
+{
+	struct channel_layout l;
+
+	return channel_layout(&l, d) ? 0 : l.total;
+}
+
+int shm_channel_check(const struct shm_channel_desc *d, size_t region_size)
+{
+	uint64_t need = shm_channel_bytes(d);
+
+	if (!need || d->offset % SHM_CHANNEL_ALIGN || d->length < need || d->length > region_size ||
+	    d->offset > region_size - d->length)
+		return -EINVAL;
+	return 0;
+}
+
+int shm_channel_format(void *region, size_t region_size, const struct shm_channel_desc *d)
+{
+	struct channel_layout l;
+	struct channel_head *h;
+	uint8_t *mem = region;
+
+	if (!mem || (uintptr_t)mem % SHM_CACHE_LINE || shm_channel_check(d, region_size) ||
+	    channel_layout(&l, d))
+		return -EINVAL;
+	h = (struct channel_head *)(mem + d->offset);
+	shm_store64(&h->magic, 0);
+	memset(mem + d->offset + sizeof(*h), 0, l.zeroed - sizeof(*h));
+	shm_store32(&h->version, d->version);
+	shm_store32(&h->generation, d->generation);
+	shm_store_release64(&h->magic, CHANNEL_MAGIC); /* barrier pair [R] */
+	return 0;
+}

@@ -1,0 +1,70 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Where everything lies in a channel's part of a region.
+ *
+ * Theory of operation
+ * -------------------
+ *	head	magic, version, generation: is this the channel that was meant?
+ *	ctl	of both directions: the words that are written often, each two lines from the next
+ *	marks	of both: the ring's words, 8 bytes an entry
+ *	returns	of both: the completion ring's words
+ *	lines	of both: 64 bytes an entry, and one line more, because a message of two lines that
+ *		begins in the last entry goes on behind it
+ *	slots	of both: the classes one after the other, each at a page of its own
+ *
+ * Marks and returns are the only part that must be zeroed, and all that an idle channel touches:
+ * 3 KiB of marks and words for two rings of 256 entries. All offsets follow from the description,
+ * so there is nothing else to agree on, and nothing else to check.
+ */
+#ifndef ZV_CHANNEL_LAYOUT_H
+#define ZV_CHANNEL_LAYOUT_H
+
+#include "doorbell.h"
+#include "shm_ring.h"
+
+#define CHANNEL_MAGIC 0x7a765f6368616e31ull
+
+struct channel_head {
+	uint64_t magic;
+	uint32_t version;
+	uint32_t generation;
+	uint8_t pad[2 * SHM_CACHE_LINE - 16];
+} SHM_CACHE_ALIGNED;
+_Static_assert(sizeof(struct channel_head) == 128, "shared layout");
+
+/* Two lines apart: adjacent lines are fetched in pairs on some CPUs. */
+struct channel_ctl {
+	uint32_t cons; /* entries ever released by the receiver, who writes it */
+	uint8_t pad0[2 * SHM_CACHE_LINE - sizeof(uint32_t)];
+	struct doorbell_word data; /* the receiver sleeps until there is data */
+	uint8_t pad1[SHM_CACHE_LINE];
+	struct doorbell_word room; /* the sender sleeps until there is room */
+	uint8_t pad2[SHM_CACHE_LINE];
+} SHM_CACHE_ALIGNED;
+_Static_assert(sizeof(struct channel_ctl) == 384, "shared layout");
+
+/* What the second place of a message that lies in a slot says. */
+struct channel_slot_ref {
+	uint32_t id;
+	uint32_t offset; /* of the payload in the slot */
+	uint32_t gen;	 /* goes back with the slot */
+	uint32_t zero;
+};
+
+struct direction_layout {
+	uint64_t ctl, marks, returns, lines; /* offsets from the channel's beginning */
+	uint64_t slots[SHM_CLASSES_MAX];
+	uint32_t nslots;
+	unsigned shift, ret_shift; /* log2 of the entries of ring and completion ring */
+};
+
+struct channel_layout {
+	struct direction_layout dir[2];
+	uint64_t zeroed; /* bytes from the beginning that shm_channel_format() clears */
+	uint64_t total;
+};
+
+/* 0, or -EINVAL: version or directions are not valid. */
+int channel_layout(struct channel_layout *l, const struct shm_channel_desc *d);
+
+#endif

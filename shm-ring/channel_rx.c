@@ -1,0 +1,172 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* The receiving half of an end of a channel. See channel_int.h. */
+#include "channel_int.h"
+
+/* Moves the head over what has been released. */
+static inline void rx_advance(struct channel_rx *rx)
+{
+	uint32_t mask = (1u << rx->shift) - 1;
+
+	while (rx->head != rx->pos) {
+		uint8_t *held = &rx->held[rx->head & mask];
+
+		if (!(*held & HELD_DONE))
+			break;
+		rx->head += *held & ~HELD_DONE;
+		*held = 0;
+	}
+	/* At the end of a burst it is published in any case, see shm_channel_notify(). */
+	if (rx->head - rx->published > mask / 4)
+		rx_publish(rx);
+}
+
+static inline uint8_t *rx_line(const struct channel_rx *rx, uint32_t pos)
+{
+	return rx->lines + (size_t)(pos & ((1u << rx->shift) - 1)) * SHM_CACHE_LINE;
+}
+
+/* Fills in *m from the place at rx->pos. Returns what is wrong, NULL: nothing. */
+static const char *rx_slot(struct channel_rx *rx, struct shm_msg *m)
+{
+	const struct slot_pool *p = rx->pool;
+	struct channel_slot_ref ref;
+	uint32_t in_pool;
+
+	shm_copy_in(&ref, rx_line(rx, rx->pos), sizeof(ref));
+	if (ref.id >= rx->nslots)
+		return "a message in a slot that there is not";
+	while (ref.id - p->first >= p->slots)
+		p++;
+	if (ref.offset > p->size || m->len > p->size - ref.offset)
+		return "a message that reaches beyond its slot";
+	if (rx->slot_held[ref.id])
+		return "a message in a slot that has not been given back";
+	in_pool = ref.id - p->first;
+	rx->slot_held[ref.id] = 1;
+	m->data = p->mem + (size_t)in_pool * p->size + ref.offset;
+	m->room = p->size - ref.offset;
+	m->kind = SHM_MSG_SLOT;
+	m->gen = (uint16_t)ref.gen;
+	m->id = ref.id;
+	return NULL;
+}
+
+/* Takes the message that @word announces. Returns what is wrong, NULL: nothing. */
+static inline const char *rx_take(struct channel_rx *rx, uint64_t word, struct shm_msg *m)
+{
+	uint32_t mask = (1u << rx->shift) - 1, width = 1;
+	const char *wrong = NULL;
+	bool hold = false;
+
+	*m = (struct shm_msg){.len = (uint32_t)word, .flags = (uint8_t)(word >> RING_FLAGS_SHIFT)};
+	switch ((uint8_t)(word >> RING_KIND_SHIFT)) {
+	case RING_LINE2:
+		width = 2;
+		/* fallthrough */
+	case RING_LINE1:
+		if (m->len > width * SHM_CACHE_LINE)
+			return "a message that is longer than its place";
+		m->data = rx_line(rx, rx->pos);
+		m->room = width * SHM_CACHE_LINE;
+		m->kind = SHM_MSG_LINE;
+		m->gen = (uint16_t)width;
+		m->id = rx->pos;
+		hold = true;
+		break;
+	case RING_SLOT:
+		wrong = rx_slot(rx, m);
+		break;
+	case RING_CONTROL:
+		m->kind = SHM_MSG_CONTROL;
+		break;
+	default:
+		return "a message of no known kind";
+	}
+	if (wrong)
+		return wrong;
+	/* The ring never holds more than it has places for. */
+	if (rx->pos + width - rx->head > mask + 1)
+		return "a message in a place that has not been released";
+	rx->held[rx->pos & mask] = (uint8_t)(hold ? width : width | HELD_DONE);
+	rx->pos += width;
+	return NULL;
+}
+
+int shm_channel_recv(struct shm_channel *ch, struct shm_msg *msgs, unsigned n)
+{
+	struct channel_rx *rx = &ch->rx;
+	bool passed = false;
+	unsigned got = 0;
+	uint64_t word;
+
+	if (ch->err)
+		return ch->err;
+	while (got < n) {
+		int rc = mark_get(rx->marks, rx->pos, rx->shift, &word);
+		const char *wrong;
+
+		if (rc <= 0) {
+			if (rc < 0)
+				channel_fault(ch, "a mark that is of no lap");
+			/* The payload moves over while its word is being waited for. */
+			else if (!got)
+				shm_prefetch(rx_line(rx, rx->pos));
+			break;
+		}
+		wrong = rx_take(rx, word, &msgs[got]);
+		if (__builtin_expect(wrong != NULL, 0)) {
+			channel_fault(ch, wrong);
+			break;
+		}
+		passed |= msgs[got++].kind != SHM_MSG_LINE;
+	}
+	if (passed) {
+		rx_advance(rx);
+		ch->released = true;
+	}
+	ch->stats.received += got;
+	return got ? (int)got : ch->err;
+}
+
+static inline bool release_line(struct channel_rx *rx, const struct shm_msg *m)
+{
+	uint8_t *held = &rx->held[m->id & ((1u << rx->shift) - 1)];
+
+	if (m->id - rx->head >= rx->pos - rx->head || *held != m->gen || !m->gen)
+		return false;
+	*held |= HELD_DONE;
+	return true;
+}
+
+static inline bool release_slot(struct channel_rx *rx, const struct shm_msg *m)
+{
+	if (m->id >= rx->nslots || !rx->slot_held[m->id])
+		return false;
+	rx->slot_held[m->id] = 0;
+	mark_put(rx->returns, rx->ret_pos++, rx->ret_shift,
+		 (uint64_t)m->gen << RING_GEN_SHIFT | m->id);
+	return true;
+}
+
+int shm_channel_release(struct shm_channel *ch, const struct shm_msg *msgs, unsigned n)
+{
+	struct channel_rx *rx = &ch->rx;
+	bool lines = false, ok = true;
+
+	for (unsigned i = 0; i < n && ok; i++) {
+		const struct shm_msg *m = &msgs[i];
+
+		if (m->kind == SHM_MSG_LINE) {
+			ok = release_line(rx, m);
+			lines |= ok;
+		} else if (m->kind == SHM_MSG_SLOT) {
+			ok = release_slot(rx, m);
+		} else {
+			ok = m->kind == SHM_MSG_CONTROL;
+		}
+	}
+	if (lines)
+		rx_advance(rx);
+	ch->released |= n > 0;
+	return ok ? 0 : -EINVAL;
+}

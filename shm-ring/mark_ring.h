@@ -1,0 +1,53 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Rings in which each entry says itself that it is there.
+ *
+ * Theory of operation
+ * -------------------
+ * A ring that announces entries by an index costs its reader two cache lines, one after the other:
+ * the index, then the entry. Here the reader polls the entry itself. Each entry is one 64-bit word
+ * whose upper 16 bits, the *mark*, are the number of the lap: a word with this lap's mark is a new
+ * entry, one with the last lap's mark is an old one, and anything else was not written by an
+ * honest peer. The word is loaded once and has all that decides what to do; eight of them share a
+ * cache line. What belongs to an entry and does not fit the word lies in memory of its own, written
+ * before the word: barrier pair [R].
+ *
+ * The writer must not pass the reader; how it knows is not the matter of this file. A lap is as
+ * long as the ring, and each position is written once a lap, used or not: so a mark that is one lap
+ * old is the oldest that there can be. Marks start at 1, on zeroed memory, and wrap; as sizes are
+ * powers of two up to 65536, a position's wrap at 2^32 falls on a mark's wrap.
+ */
+#ifndef ZV_MARK_RING_H
+#define ZV_MARK_RING_H
+
+#include "shm_access.h"
+
+#include <stdbool.h>
+
+#define MARK_SHIFT 48
+
+static inline uint16_t mark_of(uint32_t pos, unsigned shift)
+{
+	return (uint16_t)((pos >> shift) + 1);
+}
+
+/* Writes the entry at @pos: what was written before is visible to who sees it. */
+static inline void mark_put(uint64_t *words, uint32_t pos, unsigned shift, uint64_t word)
+{
+	uint64_t marked = (uint64_t)mark_of(pos, shift) << MARK_SHIFT | word;
+
+	shm_store_release64(&words[pos & ((1u << shift) - 1)], marked); /* barrier pair [R] */
+}
+
+/* Loads the entry at @pos. 1: it is there; 0: not yet; -1: neither was written by an honest peer.
+ */
+static inline int mark_get(const uint64_t *words, uint32_t pos, unsigned shift, uint64_t *word)
+{
+	uint64_t w = shm_load_acquire64(&words[pos & ((1u << shift) - 1)]); /* barrier pair [R] */
+	uint16_t ahead = (uint16_t)(mark_of(pos, shift) - (uint16_t)(w >> MARK_SHIFT));
+
+	*word = w;
+	return ahead == 0 ? 1 : ahead == 1 ? 0 : -1;
+}
+
+#endif

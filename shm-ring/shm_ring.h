@@ -1,0 +1,294 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * shm-ring: messages between two processes through memory that both have mapped. No copy, no
+ * system call while the other side is awake, and no trust in it. libc only.
+ *
+ * Theory of operation
+ * -------------------
+ * A *region* is memory that can be handed on by its file descriptor: hugepages where there are
+ * some. A *channel* is a part of a region, through which exactly two ends exchange messages in
+ * both directions. What it looks like is said by a descriptor, struct shm_channel_desc, which one
+ * party makes and hands to both ends, by whatever means; each of them computes the layout from it,
+ * and checks that it lies within the region.
+ *
+ * A message of up to SHM_INLINE_MAX bytes lies in the ring itself. A longer one lies in a *slot*,
+ * which belongs to the sender: it takes a slot, writes the payload, and sends the slot's number;
+ * the receiver reads the payload where it is and gives the slot back, at any time and in any
+ * order. Slots come in a few sizes.
+ *
+ * Calls on one end of a channel belong to one thread at a time; payload may be touched by any. The
+ * end itself is private memory: whatever the peer writes into the shared part is checked before
+ * it is used. A violation breaks the channel for good: from then on calls return -EPROTO. What is
+ * not checked is payload: the peer can change it while it is being read. Copy before you trust.
+ *
+ * Calls return >= 0, or a negative errno. Lengths are in bytes. The library prints nothing, and
+ * starts no thread.
+ */
+#ifndef SHM_RING_H
+#define SHM_RING_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#if defined(__GNUC__)
+#define SHM_API __attribute__((visibility("default")))
+#else
+#define SHM_API
+#endif
+
+/* ---- regions ------------------------------------------------------------------------------ */
+
+struct shm_region {
+	void *addr;	  /* NULL: no region */
+	size_t size;	  /* bytes at addr */
+	int fd;		  /* owned by the region; -1: no region */
+	size_t page_size; /* of the pages behind it */
+	void *map;	  /* what is mapped; of shm_region_destroy() */
+	size_t map_size;
+};
+
+#define SHM_NO_HUGE 1u /* shm_region_create: normal pages, even when there are hugepages */
+
+/*
+ * Creates and maps a region of at least @size bytes, zeroed: a memfd that is sealed against any
+ * change of its size, of hugepages of 2 MiB if there are enough of them. @name shows in
+ * /proc/PID/maps. @size is rounded up to the page size that was got. 0 or -errno; *r is void after
+ * a failure: -EINVAL (size 0 or too large), -ENOMEM, -EMFILE, -ENFILE.
+ */
+SHM_API int shm_region_create(struct shm_region *r, const char *name, size_t size, unsigned flags);
+
+/*
+ * The same in a new file of mode 0600, for a VMM that takes memory by its path. @path: on hugetlbfs
+ * (then it is of hugepages) or tmpfs. All of it is allocated. Whoever can open such a file can
+ * truncate it, which a memfd excludes. The file stays until it is unlinked; after a failure there
+ * is none. Further errors: -EEXIST, -ENOENT, -EACCES, -ENOSPC (too few hugepages, or disk).
+ */
+SHM_API int shm_region_create_file(struct shm_region *r, const char *path, size_t size);
+
+/*
+ * Maps @size bytes from @offset of a file that a peer, or a VMM, has sent. The file must be large
+ * enough, and sealed against shrinking where that is possible. @offset: a multiple of the normal
+ * page size; the region's addr points to it, and not more than that is within the region, except
+ * for rounding to the page size at the end. The region keeps its own duplicate of @fd; the caller's
+ * stays the caller's. 0 or -errno: -EINVAL (not a file, size 0, offset not aligned, or the file is
+ * smaller than @offset + @size), -EPERM (it could be sealed against shrinking and is not), -EACCES
+ * (not open for reading and writing), -ENOMEM, -EMFILE.
+ */
+SHM_API int shm_region_open_at(struct shm_region *r, int fd, uint64_t offset, size_t size);
+
+/* From the beginning of the file. */
+SHM_API int shm_region_open(struct shm_region *r, int fd, size_t size);
+
+/* Unmaps and closes. Harmless on a void region, and twice. */
+SHM_API void shm_region_destroy(struct shm_region *r);
+
+/* ---- what a channel looks like ------------------------------------------------------------ */
+
+#define SHM_CHANNEL_VERSION 1u
+#define SHM_CHANNEL_ALIGN   4096u /* of its offset */
+#define SHM_CLASSES_MAX	    4u	  /* sizes of slots in one direction */
+#define SHM_ENTRIES_MIN	    16u	  /* of a ring */
+#define SHM_ENTRIES_MAX	    65536u
+#define SHM_SLOTS_MAX	    65536u     /* of one direction */
+#define SHM_SLOT_MAX	    (1u << 30) /* bytes of a slot */
+#define SHM_INLINE_MAX	    128u       /* bytes of a message that lies in the ring */
+
+struct shm_slot_class {
+	uint32_t slot_size; /* bytes, a multiple of 64, up to SHM_SLOT_MAX */
+	uint32_t slots;
+};
+
+struct shm_direction {
+	uint32_t entries; /* of the ring; a power of two */
+	uint32_t classes; /* how many of cls[] are used; 0: only inline messages */
+	struct shm_slot_class cls[SHM_CLASSES_MAX]; /* smaller slots first; sizes differ */
+};
+
+/* Has no padding, so that it can be sent to a process of the same byte order as it is. */
+struct shm_channel_desc {
+	uint32_t version;    /* SHM_CHANNEL_VERSION */
+	uint32_t generation; /* another one each time that this part of a region is used again */
+	uint64_t offset;     /* in the region; a multiple of SHM_CHANNEL_ALIGN */
+	uint64_t length;     /* at least shm_channel_bytes() */
+	struct shm_direction dir[2]; /* [SHM_ROLE_A]: from A to B; [SHM_ROLE_B]: from B to A */
+};
+
+enum shm_role { SHM_ROLE_A = 0, SHM_ROLE_B = 1 };
+
+/*
+ * A description to start from: both directions with rings of 256 entries, 32 slots of 4 KiB and 8
+ * of 64 KiB, at @offset. Change what does not suit, then set length = shm_channel_bytes().
+ */
+SHM_API void shm_channel_desc_init(struct shm_channel_desc *d, uint64_t offset,
+				   uint32_t generation);
+
+/* Bytes that a channel with these directions takes, a multiple of SHM_CHANNEL_ALIGN. 0: d->dir or
+ * the version is not valid. */
+SHM_API uint64_t shm_channel_bytes(const struct shm_channel_desc *d);
+
+/* Is *d valid, and the channel within a region of @region_size bytes? 0 or -EINVAL. */
+SHM_API int shm_channel_check(const struct shm_channel_desc *d, size_t region_size);
+
+/*
+ * Makes the shared part ready: by one party, before either end attaches, and again, with another
+ * generation, after both have gone. Touches the rings' heads only: the pages of slots and inline
+ * payload are first touched when they are used. @region: 64-byte aligned. 0 or -EINVAL.
+ */
+SHM_API int shm_channel_format(void *region, size_t region_size, const struct shm_channel_desc *d);
+
+/* ---- one end of a channel ----------------------------------------------------------------- */
+
+struct shm_channel;
+
+/* How the peer is woken when it sleeps: by one of the two, or not at all (both sides poll). */
+struct shm_channel_opts {
+	size_t size;		/* of this struct, as the caller knows it */
+	int (*wake)(void *arg); /* returns 0 or -errno; NULL: by wake_fd */
+	void *wake_arg;
+	int wake_fd; /* the peer's eventfd, -1: none; a duplicate is kept */
+};
+
+/*
+ * Takes one end of a formatted channel, from its beginning: an end cannot be taken over half-way.
+ * *d is copied; the region must stay mapped until shm_channel_detach(). @opts: NULL for none.
+ * 0 or -errno: -EINVAL (description or alignment), -ESTALE (the memory was formatted for another
+ * generation, or never), -ENOMEM, of wake_fd: -EINVAL (not an eventfd), -EBADF, -EMFILE.
+ */
+SHM_API int shm_channel_attach(struct shm_channel **ch, void *region, size_t region_size,
+			       const struct shm_channel_desc *d, enum shm_role role,
+			       const struct shm_channel_opts *opts);
+
+/* Frees this end; nothing is told to the peer. Buffers that are still out must not be used. */
+SHM_API void shm_channel_detach(struct shm_channel *ch);
+
+/* 0, or -EPROTO: the peer has broken the channel. */
+SHM_API int shm_channel_error(const struct shm_channel *ch);
+
+/* What a message carries besides its payload. The library hands flags on and does not look. */
+#define SHM_EOM 1u /* end of a message of a SOCK_SEQPACKET socket */
+#define SHM_EOR 2u /* end of record */
+
+enum shm_msg_kind {
+	SHM_MSG_USER =
+		0,	/* to send: data is the caller's memory, len up to SHM_INLINE_MAX; copied */
+	SHM_MSG_LINE,	/* lies in the ring */
+	SHM_MSG_SLOT,	/* lies in a slot */
+	SHM_MSG_CONTROL /* no payload: len is a number that the sender has given */
+};
+
+struct shm_msg {
+	void *data;
+	uint32_t len;  /* bytes of payload */
+	uint32_t room; /* to send: bytes that may be used at data */
+	uint8_t kind;  /* enum shm_msg_kind */
+	uint8_t flags; /* SHM_EOM, SHM_EOR, or six more bits of the caller's own */
+	uint16_t gen;  /* the library's, as is the next one: leave them alone */
+	uint32_t id;
+};
+
+/* ---- sending ------------------------------------------------------------------------------ */
+
+/*
+ * Takes up to @n free slots for messages of @len bytes: of the smallest class that they fit in, or
+ * of the next one while more than half of that is free. Longer messages than any slot get slots of
+ * the largest class: see room. Fill data[0..room), set len and flags, send or cancel, in any order.
+ * A payload may begin behind data: move data and reduce room by as much. Returns how many, 0: none
+ * is free now, -EINVAL (@len 0, or the channel has no slots), -EPROTO.
+ */
+SHM_API int shm_channel_alloc(struct shm_channel *ch, struct shm_msg *msgs, unsigned n,
+			      uint32_t len);
+
+/*
+ * Reserves the ring's next places for up to @n messages of up to @len <= SHM_INLINE_MAX bytes, to
+ * be written where they are sent from; room is 64 or 128. They must be sent in this order, and
+ * until they are, or are cancelled (youngest first), nothing else can be sent. Fill
+ * data[0..room), set len and flags. Returns how many, 0: the ring is full, -EINVAL, -EPROTO.
+ */
+SHM_API int shm_channel_reserve(struct shm_channel *ch, struct shm_msg *msgs, unsigned n,
+				uint32_t len);
+
+/* Gives back what was taken by the two above and is not to be sent. 0, or -EINVAL: not taken. */
+SHM_API int shm_channel_cancel(struct shm_channel *ch, const struct shm_msg *msgs, unsigned n);
+
+/*
+ * Sends messages, in order: slots, reserved places, or SHM_MSG_USER, which is copied. The peer can
+ * see them at once if it polls; shm_channel_notify() wakes it. Returns how many were sent; fewer
+ * than
+ * @n, or 0: the ring is full, the rest remains the caller's. -EINVAL: the first message is
+ * none that can be sent (kind, len above room, slot not taken), -EBUSY: places are reserved for
+ * others, -EPROTO. A later message that is not valid ends the count before it.
+ */
+SHM_API int shm_channel_send(struct shm_channel *ch, const struct shm_msg *msgs, unsigned n);
+
+/*
+ * Sends a message of kind SHM_MSG_CONTROL, which the peer meets behind everything sent before: the
+ * shutdown of a half, for instance. A few places of the ring are kept for such. 1; 0: the ring is
+ * full of them; -EBUSY, -EPROTO.
+ */
+SHM_API int shm_channel_control(struct shm_channel *ch, uint32_t number, uint8_t flags);
+
+/* Bytes of payload that could be taken and sent now, all in all. */
+SHM_API uint64_t shm_channel_room(struct shm_channel *ch);
+
+/* ---- receiving ---------------------------------------------------------------------------- */
+
+/*
+ * Receives up to @n messages, in the order in which they were sent; data and len are where and how
+ * many. Each must be released, except those of kind SHM_MSG_CONTROL, which need not. 0: there is
+ * none; -EPROTO.
+ */
+SHM_API int shm_channel_recv(struct shm_channel *ch, struct shm_msg *msgs, unsigned n);
+
+/*
+ * Gives the payload back to the sender: any messages, in any order. One of kind SHM_MSG_LINE that
+ * is held keeps all places behind it from being used again: copy what is to be held for long. 0;
+ * -EINVAL: a message that was not received, or was released before; those before it are released.
+ */
+SHM_API int shm_channel_release(struct shm_channel *ch, const struct shm_msg *msgs, unsigned n);
+
+/* ---- waking and sleeping ------------------------------------------------------------------ */
+
+#define SHM_WANT_DATA 1u /* wake me when there is something to receive */
+#define SHM_WANT_ROOM 2u /* wake me when slots or places of the ring have become free */
+
+/*
+ * The end of a burst: lets the peer use all that was released, and wakes it if it sleeps and wants
+ * what this burst has done. Call it after sending or releasing and before doing anything else for
+ * long; once for many messages, because it costs a full memory barrier. 1: woken, 0: no need,
+ * -errno of the wake-up.
+ */
+SHM_API int shm_channel_notify(struct shm_channel *ch);
+
+/*
+ * Before sleeping: asks the peer to wake this end for @want. Does what shm_channel_notify() does,
+ * too. 1: do not sleep, there is something to receive, or (SHM_WANT_ROOM) the ring has room and,
+ * for messages of @len > SHM_INLINE_MAX bytes, a slot is free. 0: sleep, on whatever the peer's
+ * wake-up touches. -EPROTO. Call shm_channel_disarm() afterwards in both cases.
+ */
+SHM_API int shm_channel_arm(struct shm_channel *ch, unsigned want, uint32_t len);
+SHM_API void shm_channel_disarm(struct shm_channel *ch);
+
+/* ---- counters ----------------------------------------------------------------------------- */
+
+struct shm_channel_stats {
+	size_t size;	    /* of this struct, as the caller knows it; set before the call */
+	uint64_t sent;	    /* messages */
+	uint64_t received;  /* messages */
+	uint64_t wakes;	    /* of the peer */
+	uint64_t faults;    /* 0 or 1: violations by the peer; the first one breaks the channel */
+	const char *fault;  /* what it was, NULL: nothing */
+	uint32_t slots_out; /* sent and not yet back */
+};
+
+/* 0, or -EINVAL: @st's size is smaller than that of the first version. */
+SHM_API int shm_channel_get_stats(const struct shm_channel *ch, struct shm_channel_stats *st);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif
