@@ -143,40 +143,17 @@ class Job:
         self.guest.tell(f'kill {self.number} {int(sig)}')
 
 
-class Guest:
-    """A VM. @devices: QEMU arguments. @reboots: a reset is no end (nor is a panic).
-    @boot: more of the kernel's command line. @halves: see Memory.
+class Agent:
+    """The line to the agent in a guest. Whoever derives from it starts the guest's process, .vmm, and gives
+    talk() the socket that the agent is at the other end of."""
 
-    QEMU runs when the constructor returns; wait_ready() waits for the system in it.
-    """
-
-    def __init__(self, owner, folder, log, kernel, ramdisk, devices,
-                 reboots=False, memory=256, room=0, boot='', halves=False):
+    def __init__(self, log):
         self.log, self.jobs, self.next = log, {}, 1
-        where = tempfile.mktemp(suffix='.agent', dir=folder)
-        qmp = tempfile.mktemp(suffix='.qmp', dir=folder)
-        memory = Memory(memory, room, halves)
-        self.huge, self.memory = memory.huge, memory.text
-        say_once(self.huge, self.memory)
-        with socket.socket(socket.AF_UNIX) as listener:
-            listener.bind(where)
-            listener.listen(1)
-            self.qemu = Process(owner, [
-                QEMU, '-nodefaults', '-no-user-config', '-display', 'none', *memory.args,
-                *([] if reboots else ['-no-reboot']),
-                '-cpu', CPU, '-smp', '1', '-kernel', kernel.image, '-initrd', ramdisk,
-                '-append', f'{BOOT} {boot}', '-qmp', f'unix:{qmp},server=on,wait=off',
-                '-chardev', f'file,id=console,path={log.path},append=on', '-serial',
-                'chardev:console', '-device', 'virtio-serial-pci', '-chardev',
-                f'socket,id=agent,path={where}', '-device', 'virtserialport,chardev=agent',
-                *devices], log, pass_fds=memory.fds)
-            memory.handed_over()
-            listener.settimeout(LIMIT)
-            self.line = self.accept(listener)
-        owner.add(self.line)
-        os.unlink(where)
-        self.stream = Stream(self.line.fileno())
-        self.monitor = Monitor(owner, qmp, log)
+        self.vmm = self.line = self.stream = None
+        self.memory = ''
+
+    def talk(self, line):
+        self.line, self.stream = line, Stream(line.fileno())
 
     def wait_ready(self):
         """The agent's first word; what an earlier life of the guest has left unsaid is skipped."""
@@ -188,22 +165,6 @@ class Guest:
                 return self
         raise Failure(f'the guest did not come up; see {self.log.path}')
 
-    def reboot(self):
-        """Resets the machine as the guest's kernel does it; all jobs are gone."""
-        self.tell('run 0 reboot -f')
-        self.wait_ready()
-
-    def accept(self, listener):
-        deadline = time.monotonic() + LIMIT
-        listener.settimeout(0.2)
-        while time.monotonic() < deadline:
-            try:
-                return listener.accept()[0]
-            except socket.timeout:
-                if not self.qemu.alive():
-                    break
-        raise Failure(f'QEMU did not start; see {self.log.path}')
-
     def tell(self, text):
         self.line.sendall(text.encode() + b'\n')
 
@@ -211,7 +172,7 @@ class Guest:
         """Takes one message from the agent."""
         line = self.stream.line(deadline)
         if line is None:
-            dead = '' if self.qemu.alive() else '; QEMU has ended'
+            dead = '' if self.vmm.alive() else f'; {self.vmm.name} has ended'
             raise Failure(f'{otherwise}{dead}')
         verb, number, value = line.split()
         job = self.jobs[int(number)]
@@ -242,4 +203,54 @@ class Guest:
 
     def kill(self):
         """As a power cut."""
-        self.qemu.kill()
+        self.vmm.kill()
+
+
+class Guest(Agent):
+    """A VM. @devices: QEMU arguments. @reboots: a reset is no end (nor is a panic).
+    @boot: more of the kernel's command line. @halves: see Memory.
+
+    QEMU runs when the constructor returns; wait_ready() waits for the system in it.
+    """
+
+    def __init__(self, owner, folder, log, kernel, ramdisk, devices,
+                 reboots=False, memory=256, room=0, boot='', halves=False):
+        super().__init__(log)
+        where = tempfile.mktemp(suffix='.agent', dir=folder)
+        qmp = tempfile.mktemp(suffix='.qmp', dir=folder)
+        memory = Memory(memory, room, halves)
+        self.huge, self.memory = memory.huge, memory.text
+        say_once(self.huge, self.memory)
+        with socket.socket(socket.AF_UNIX) as listener:
+            listener.bind(where)
+            listener.listen(1)
+            self.vmm = Process(owner, [
+                QEMU, '-nodefaults', '-no-user-config', '-display', 'none', *memory.args,
+                *([] if reboots else ['-no-reboot']),
+                '-cpu', CPU, '-smp', '1', '-kernel', kernel.image, '-initrd', ramdisk,
+                '-append', f'{BOOT} {boot}', '-qmp', f'unix:{qmp},server=on,wait=off',
+                '-chardev', f'file,id=console,path={log.path},append=on', '-serial',
+                'chardev:console', '-device', 'virtio-serial-pci', '-chardev',
+                f'socket,id=agent,path={where}', '-device', 'virtserialport,chardev=agent',
+                *devices], log, pass_fds=memory.fds)
+            memory.handed_over()
+            listener.settimeout(LIMIT)
+            self.talk(owner.add(self.accept(listener)))
+        os.unlink(where)
+        self.monitor = Monitor(owner, qmp, log)
+
+    def reboot(self):
+        """Resets the machine as the guest's kernel does it; all jobs are gone."""
+        self.tell('run 0 reboot -f')
+        self.wait_ready()
+
+    def accept(self, listener):
+        deadline = time.monotonic() + LIMIT
+        listener.settimeout(0.2)
+        while time.monotonic() < deadline:
+            try:
+                return listener.accept()[0]
+            except socket.timeout:
+                if not self.vmm.alive():
+                    break
+        raise Failure(f'QEMU did not start; see {self.log.path}')

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Kernels and initial RAM disks of the test VMs, made from Debian's packages. No root is needed.
 
-A kernel's package is downloaded once into VMDIR/kernel/ and unpacked there; it is never installed. The
-RAM disk is built anew each time, which takes less than a second: busybox, socat and ncat as Debian
-ships them, with the shared libraries they want, the modules of the stock virtio-vsock driver, and
-our static programs; a scenario may have one made with others. vm_agent is its first process.
+A kernel's package is downloaded once into VMDIR/kernel/ and unpacked there; it is never installed, except for
+User-mode Linux, which is a program. The RAM disk is built anew each time, which takes less than a second:
+busybox, socat and ncat as Debian ships them, with the shared libraries they want, the modules of the stock
+virtio-vsock driver, and our static programs; a scenario may have one made with others. vm_agent is its first process.
 """
 import lzma
 import os
@@ -18,6 +18,9 @@ import tempfile
 MODULES = ('virtio_pci', 'virtio_console', 'vmw_vsock_virtio_transport', 'vsock_diag')
 # What a guest of our own driver needs besides.
 PMD_MODULES = MODULES + ('vfio', 'vfio_iommu_type1', 'vfio_pci', 'uio_pci_generic')
+# User-mode Linux has its bus, virtio_uml, built in.
+UML_MODULES = ('vmw_vsock_virtio_transport', 'vsock_diag')
+BUSYBOX = '/bin/busybox'
 PROGRAMS = ('/usr/bin/socat', '/usr/bin/ncat')
 
 
@@ -68,6 +71,24 @@ def download(package, options, folder):
 
 
 class Kernel:
+    """What a guest boots: @image, of @release, with modules in @folder, those for its vsock driver and the driver's
+    bus being @stock_modules."""
+    stock_modules = MODULES
+
+    def modules(self, names):
+        """(their folder, [path], lines of modules.dep) of @names and all that they need; built-in ones left out."""
+        deps, path_of = {}, {}
+        with open(os.path.join(self.folder, 'modules.dep'), encoding='utf-8') as f:
+            for line in f:
+                path, _, rest = line.strip().partition(':')
+                deps[path] = rest.split()
+                path_of[os.path.basename(path).split('.')[0].replace('-', '_')] = path
+        wanted = [path_of[n] for n in names if n in path_of]
+        every = dict.fromkeys(q for p in wanted for q in [p, *deps[p]])
+        return self.folder, list(every), {p: deps[p] for p in every}
+
+
+class CloudKernel(Kernel):
     """Debian 12's cloud kernel, or the newer one of bookworm-backports."""
 
     def __init__(self, vmdir, backports=False):
@@ -75,6 +96,7 @@ class Kernel:
         if not self.complete():
             self.fetch(backports)
         self.release = os.listdir(os.path.join(self.top, 'lib/modules'))[0]
+        self.folder = os.path.join(self.top, 'lib/modules', self.release)
         self.image = os.path.join(self.top, 'boot', f'vmlinuz-{self.release}')
 
     def complete(self):
@@ -112,18 +134,20 @@ class Kernel:
         with open(os.path.join(folder, '.complete'), 'w', encoding='utf-8'):
             pass
 
-    def modules(self, names):
-        """([path], lines of modules.dep) of @names and all that they need; built-in ones left out."""
-        base = os.path.join(self.top, 'lib/modules', self.release)
-        deps, path_of = {}, {}
-        with open(os.path.join(base, 'modules.dep'), encoding='utf-8') as f:
-            for line in f:
-                path, _, rest = line.strip().partition(':')
-                deps[path] = rest.split()
-                path_of[os.path.basename(path).split('.')[0].replace('-', '_')] = path
-        wanted = [path_of[n] for n in names if n in path_of]
-        every = dict.fromkeys(q for p in wanted for q in [p, *deps[p]])
-        return base, list(every), {p: deps[p] for p in every}
+
+class UmlKernel(Kernel):
+    """User-mode Linux as Debian's package installs it: a program of the host."""
+    stock_modules = UML_MODULES
+
+    def __init__(self):
+        self.image = shutil.which('linux.uml')
+        if not self.image:
+            raise Missing('the package user-mode-linux is not installed')
+        self.release = call(self.image, '--version').stdout.strip()
+        self.folder = os.path.join('/usr/lib/uml/modules', self.release)
+        lacks = [p for p in (self.folder, BUSYBOX, *PROGRAMS) if not os.path.exists(p)]
+        if lacks:
+            raise Missing(f'{", ".join(lacks)}: not there; packages user-mode-linux, busybox-static, socat, ncat')
 
 
 # ---- the archive ------------------------------------------------------------------------------
@@ -164,9 +188,11 @@ class Cpio:
                 self.add_file(m[1], None if system else 'lib/' + os.path.basename(m[1]))
 
     def write(self, path):
+        """Whole, or not at all: another run may be reading what was there."""
         self.add('TRAILER!!!', 0)
-        with open(path, 'wb') as f:
+        with tempfile.NamedTemporaryFile(dir=os.path.dirname(path), delete=False) as f:
             f.write(self.data)
+        os.rename(f.name, path)
 
 
 def module_bytes(path):
@@ -181,7 +207,7 @@ def build(kernel, programs, path, modules=MODULES, dynamic=PROGRAMS):
     for folder in ('proc', 'sys', 'dev', 'tmp', 'etc', 'root', 'run'):
         cpio.add(folder, stat.S_IFDIR | 0o755)
     cpio.add('dev/console', stat.S_IFCHR | 0o600, rdev=(5, 1))
-    cpio.add_file('/bin/busybox', 'bin/busybox')
+    cpio.add_file(BUSYBOX, 'bin/busybox')
     cpio.add('bin/sh', stat.S_IFLNK | 0o777, b'busybox')
     for program in dynamic:
         cpio.add_program(program)

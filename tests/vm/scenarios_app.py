@@ -3,7 +3,7 @@
 import signal
 
 from procs import Failure, until
-from world import AppWorld, ECHO, ENDS, SEQ, XFER, both_kernels, scenario
+from world import AppWorld, ECHO, ENDS, SEQ, XFER, also_in_uml, both_kernels, every_kernel, scenario
 
 MIB = 1 << 20
 DRIVER = '/sys/bus/virtio/drivers/vmw_vsock_virtio_transport'
@@ -15,85 +15,85 @@ def stock(bench):
 
 # ---- traffic ----------------------------------------------------------------------------------
 
-@both_kernels
+@every_kernel
 def app_echo_from_guest(bench):
     """What a guest program sends comes back from the host application, byte for byte."""
     stock(bench).peer(f'echo 2 {ECHO} 1000000')
 
 
-@both_kernels
+@every_kernel
 def app_echo_from_host(bench):
     """What the host application sends comes back from a guest program."""
     world = stock(bench)
     world.app.run(f'echo {world.cid} {ECHO} 1000000')
 
 
-@both_kernels
+@every_kernel
 def app_64mib_guest_to_host(bench):
     """64 MiB arrive in the host application with the hash they had in the guest."""
     stock(bench).peer(f'xfer 2 {XFER} {64 * MIB} 0')
 
 
-@both_kernels
+@every_kernel
 def app_64mib_host_to_guest(bench):
     """64 MiB arrive in a guest program with the hash they had in the host application."""
     world = stock(bench)
     world.app.run(f'xfer {world.cid} {XFER} {64 * MIB} 0')
 
 
-@both_kernels
+@every_kernel
 def app_half_close_by_guest(bench):
     """After the guest has ended its direction, 4 MiB more come from the host."""
     stock(bench).peer(f'xfer 2 {XFER} {MIB} {4 * MIB}')
 
 
-@both_kernels
+@every_kernel
 def app_half_close_by_host(bench):
     """After the host has ended its direction, 4 MiB more come from the guest."""
     world = stock(bench)
     world.app.run(f'xfer {world.cid} {XFER} {MIB} {4 * MIB}')
 
 
-@both_kernels
+@every_kernel
 def app_200_parallel(bench):
     """200 connections of the guest are open at once, then all of them carry data both ways."""
     stock(bench).peer(f'parallel 2 {ECHO} 200 20000')
 
 
-@both_kernels
+@every_kernel
 def app_200_parallel_from_host(bench):
     """200 connections of the host are open at once, then all of them carry data both ways."""
     world = stock(bench)
     world.app.run(f'parallel {world.cid} {ECHO} 200 20000')
 
 
-@both_kernels
+@every_kernel
 def app_1000_in_a_row(bench):
     """1,000 connections from the guest, one after the other, each with data both ways."""
     stock(bench).peer(f'row 2 {ECHO} 1000')
 
 
-@both_kernels
+@every_kernel
 def app_1000_in_a_row_from_host(bench):
     """1,000 connections from the host, one after the other, each with data both ways."""
     world = stock(bench)
     world.app.run(f'row {world.cid} {ECHO} 1000')
 
 
-@both_kernels
+@every_kernel
 def app_messages_from_guest(bench):
     """SEQPACKET from the guest: each message keeps its boundaries and its MSG_EOR, both ways."""
     stock(bench).peer(f'seq 2 {SEQ} 400')
 
 
-@both_kernels
+@every_kernel
 def app_messages_from_host(bench):
     """SEQPACKET from the host: each message keeps its boundaries and its MSG_EOR, both ways."""
     world = stock(bench)
     world.app.run(f'seq {world.cid} {SEQ} 400')
 
 
-@both_kernels
+@every_kernel
 def app_refused(bench):
     """A port that nobody listens on is refused, in both directions."""
     world = stock(bench)
@@ -109,7 +109,7 @@ def app_refused(bench):
         raise Failure('the host was connected')
 
 
-@both_kernels
+@every_kernel
 def app_counters_are_clean(bench):
     """After all that traffic nothing was malformed, no ring broke and no connection is left."""
     world = stock(bench)
@@ -123,7 +123,7 @@ def app_counters_are_clean(bench):
 
 # ---- what ends without a word -----------------------------------------------------------------
 
-@both_kernels
+@every_kernel
 def app_guest_client_killed(bench):
     """kill -9 of a guest program in full flow ends its connection at the host, and no other."""
     world = stock(bench)
@@ -139,6 +139,7 @@ def app_guest_client_killed(bench):
     world.healthy()
 
 
+@also_in_uml
 @scenario
 def app_guest_server_killed(bench):
     """kill -9 of a guest server in full flow ends the host's connection to it with an error."""
@@ -158,6 +159,7 @@ def app_guest_server_killed(bench):
     world.healthy()
 
 
+@also_in_uml
 @scenario
 def app_guest_module_reloaded(bench):
     """rmmod and modprobe of the guest's driver, and all is as before."""

@@ -10,7 +10,7 @@ import subprocess
 
 from procs import Failure, LIMIT
 from scenarios_daemon import hybrid_connect, trio, until_quiet
-from world import ECHO, XFER, scenario
+from world import ECHO, XFER, also_in_uml, scenario
 
 MIB = 1 << 20
 HOST, REFUSED = 2, 4999
@@ -115,6 +115,7 @@ def check_tshark(path, packets):
             raise Failure(f'tshark: packet {number} is {row}, and not {packet[:7]}')
 
 
+@also_in_uml
 @scenario
 def daemon_capture(bench):
     """A capture has every byte of both directions, half-closes and refusals; tshark agrees."""

@@ -7,7 +7,7 @@ import socket
 import time
 
 from procs import Failure, until
-from world import ECHO, ENDS, SEQ, XFER, both_kernels, scenario
+from world import ECHO, ENDS, SEQ, XFER, also_in_uml, every_kernel, scenario
 from world_daemon import DaemonWorld, Vm
 
 MIB = 1 << 20
@@ -33,38 +33,39 @@ def until_quiet(world):
 
 # ---- hybrid Unix sockets ----------------------------------------------------------------------
 
-@both_kernels
+@every_kernel
 def daemon_64mib_guest_to_host(bench):
     """64 MiB from a guest reach a program behind a Unix socket with their hash."""
     trio(bench).vms['a'].peer(f'xfer 2 {XFER} {64 * MIB} 0')
 
 
-@both_kernels
+@every_kernel
 def daemon_64mib_host_to_guest(bench):
     """64 MiB from a program behind a Unix socket reach a guest with their hash."""
     world = trio(bench)
     world.host_peer(world.vms['a'], 'xfer', XFER, 64 * MIB, 0)
 
 
-@both_kernels
+@every_kernel
 def daemon_half_close_by_guest(bench):
     """After the guest has ended its direction, 4 MiB more come from the host program."""
     trio(bench).vms['a'].peer(f'xfer 2 {XFER} {MIB} {4 * MIB}')
 
 
-@both_kernels
+@every_kernel
 def daemon_half_close_by_host(bench):
     """After the host program has ended its direction, 4 MiB more come from the guest."""
     world = trio(bench)
     world.host_peer(world.vms['a'], 'xfer', XFER, MIB, 4 * MIB)
 
 
-@both_kernels
+@every_kernel
 def daemon_200_parallel(bench):
     """200 connections of the guest are open at once, then all of them carry data both ways."""
     trio(bench).vms['a'].peer(f'parallel 2 {ECHO} 200 20000')
 
 
+@also_in_uml
 @scenario
 def daemon_200_parallel_from_host(bench):
     """200 connections of host programs are open at once, then all carry data both ways."""
@@ -72,12 +73,13 @@ def daemon_200_parallel_from_host(bench):
     world.host_peer(world.vms['a'], 'parallel', ECHO, 200, 20000)
 
 
-@both_kernels
+@every_kernel
 def daemon_1000_in_a_row(bench):
     """1,000 connections from the guest, one after the other, each with data both ways."""
     trio(bench).vms['a'].peer(f'row 2 {ECHO} 1000')
 
 
+@also_in_uml
 @scenario
 def daemon_1000_in_a_row_from_host(bench):
     """1,000 connections from the host, one after the other, each with data both ways."""
@@ -94,7 +96,7 @@ def end_errors(world, vm):
     return {e: sum(q['counters'][e] for q in queues) for e in END_ERRORS}
 
 
-@both_kernels
+@every_kernel
 def daemon_clean_ends_are_no_errors(bench):
     """Hundreds of connections that end in order, whoever closes first, raise no error counter."""
     world = trio(bench)
@@ -109,7 +111,7 @@ def daemon_clean_ends_are_no_errors(bench):
         raise Failure(f'before: {before}, after: {after}')
 
 
-@both_kernels
+@every_kernel
 def daemon_messages(bench):
     """SEQPACKET of the guest reaches a SOCK_SEQPACKET socket; boundaries are kept both ways."""
     trio(bench).vms['a'].peer(f'msg 2 {SEQ} 400')
@@ -201,30 +203,35 @@ def host_to_guest(bench, port, command):
         raise Failure(f'what has arrived has another hash: {job.output}')
 
 
+@also_in_uml
 @scenario
 def daemon_socat_guest_to_host(bench):
     """socat in the guest sends 16 MiB to socat on the host; sha256 is the same."""
     guest_to_host(bench, 6001, 'socat -u OPEN:/tmp/data VSOCK-CONNECT:2:6001')
 
 
+@also_in_uml
 @scenario
 def daemon_socat_host_to_guest(bench):
     """A host program sends 16 MiB to socat in the guest; sha256 is the same."""
     host_to_guest(bench, 6002, 'socat -u VSOCK-LISTEN:6002 -')
 
 
+@also_in_uml
 @scenario
 def daemon_ncat_guest_to_host(bench):
     """ncat in the guest sends 16 MiB to socat on the host; sha256 is the same."""
     guest_to_host(bench, 6003, 'ncat --vsock --send-only 2 6003 </tmp/data')
 
 
+@also_in_uml
 @scenario
 def daemon_ncat_host_to_guest(bench):
     """A host program sends 16 MiB to ncat in the guest; sha256 is the same."""
     host_to_guest(bench, 6004, 'ncat --vsock --recv-only -l 6004')
 
 
+@also_in_uml
 @scenario
 def daemon_request_and_answer(bench):
     """`socat - UNIX-CONNECT` with a request and its end gets the whole answer: half-close."""
@@ -242,7 +249,7 @@ def daemon_request_and_answer(bench):
 
 # ---- refusals ---------------------------------------------------------------------------------
 
-@both_kernels
+@every_kernel
 def daemon_refused(bench):
     """A port of host or guest that nobody listens on, a CID that is none or reserved: refused."""
     world = trio(bench)
@@ -258,6 +265,7 @@ def daemon_refused(bench):
     raise Failure('the hybrid socket said OK for a port that nobody listens on')
 
 
+@also_in_uml
 @scenario
 def daemon_groups_are_walls(bench):
     """Guests without a common group cannot reach each other; each is up all the same."""
@@ -272,7 +280,7 @@ def daemon_groups_are_walls(bench):
 
 # ---- siblings ---------------------------------------------------------------------------------
 
-@both_kernels
+@every_kernel
 def siblings_64mib_each_way(bench):
     """64 MiB with their hash from each of two guests to the other."""
     world = trio(bench)
@@ -281,7 +289,7 @@ def siblings_64mib_each_way(bench):
     b.peer(f'xfer {a.cid} {XFER} {64 * MIB} 0')
 
 
-@both_kernels
+@every_kernel
 def siblings_half_close(bench):
     """After one guest has ended its direction, 4 MiB more come from the other."""
     world = trio(bench)
@@ -313,7 +321,7 @@ def beside(world, vm):
     return lambda what, role: world.program([program, *what.format(where=vm.unix).split(), role])
 
 
-@both_kernels
+@every_kernel
 def siblings_shut_rd(bench):
     """A guest that receives no more tells a sibling's next write, whichever of them has connected."""
     world = trio(bench)
@@ -323,7 +331,7 @@ def siblings_shut_rd(bench):
             shut_rd(in_guest(x, y.cid), in_guest(y, x.cid), reader)
 
 
-@both_kernels
+@every_kernel
 def daemon_shut_rd_by_guest(bench):
     """A guest that receives no more tells a host program's next write."""
     world = trio(bench)
@@ -332,7 +340,7 @@ def daemon_shut_rd_by_guest(bench):
     shut_rd(in_guest(a, 2), beside(world, a), 'server')
 
 
-@both_kernels
+@every_kernel
 def daemon_shut_rd_by_host(bench):
     """A host program that receives no more makes a guest's writes fail."""
     world = trio(bench)
@@ -341,7 +349,7 @@ def daemon_shut_rd_by_host(bench):
     shut_rd(in_guest(a, 2), beside(world, a), 'client', late=True)
 
 
-@both_kernels
+@every_kernel
 def siblings_messages(bench):
     """SEQPACKET between two guests: each message keeps its boundaries and its MSG_EOR."""
     world = trio(bench)
@@ -350,6 +358,7 @@ def siblings_messages(bench):
     b.peer(f'seq {a.cid} {SEQ} 400')
 
 
+@also_in_uml
 @scenario
 def siblings_many(bench):
     """200 connections between two guests at once, then 300 in a row."""
@@ -359,6 +368,7 @@ def siblings_many(bench):
     b.peer(f'row {a.cid} {ECHO} 300')
 
 
+@also_in_uml
 @scenario
 def siblings_refused(bench):
     """A port of the sibling that nobody listens on is refused."""
@@ -370,6 +380,7 @@ def siblings_refused(bench):
 
 # ---- what ends without a word -----------------------------------------------------------------
 
+@also_in_uml
 @scenario
 def daemon_guest_program_killed(bench):
     """kill -9 of a guest program in full flow ends its connections to host and sibling only."""
@@ -387,6 +398,7 @@ def daemon_guest_program_killed(bench):
     until_quiet(world)
 
 
+@also_in_uml
 @scenario
 def daemon_host_program_killed(bench):
     """kill -9 of a host program, as server and as client, reaches the guest; others go on."""
@@ -408,6 +420,7 @@ def daemon_host_program_killed(bench):
     a.peer(f'echo 2 {ECHO} 100000')
 
 
+@also_in_uml
 @scenario
 def siblings_vm_killed(bench):
     """A VM is killed: its sibling and the host programs are told, and a new VM takes its place."""
@@ -430,6 +443,7 @@ def siblings_vm_killed(bench):
     world.host_peer(b, 'echo', ECHO, 1000000)
 
 
+@also_in_uml
 @scenario
 def daemon_vm_restarted_behind_its_back(bench):
     """A VM dies and the next one connects while zvsockd gets no CPU: it follows, and is served."""
@@ -454,6 +468,7 @@ def daemon_vm_restarted_behind_its_back(bench):
     world.host_peer(b, 'echo', ECHO, 1000000)
 
 
+@also_in_uml
 @scenario
 def daemon_reload_under_traffic(bench):
     """SIGHUP adds a guest and takes it away again; traffic of the others does not notice."""

@@ -2,15 +2,20 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """One interactive guest on this terminal, attached to a zvsockd; all is gone when it ends.
 
-usage: vm.py BUILDDIR
+usage: vm.py BUILDDIR [--uml]
 """
 import os
+import pty
+import select
 import signal
 import subprocess
 import sys
+import termios
+import tty
 
 sys.dont_write_bytecode = True
 
+import uml
 from guest import BOOT, CPU, Memory, QEMU, vsock_args
 from image import Missing
 from procs import Failure, die_with_parent
@@ -26,28 +31,85 @@ vm: in the guest    socat - VSOCK-LISTEN:1234          is reached, on the host, 
 vm: on the host     socat - UNIX-CONNECT:{unix}        and the line  CONNECT 1234
 vm: on the host     {ctl} -s {control} list
 vm: the guest ends with  exit  (or Ctrl-A X)'''
+CTRL_A = 1
+
+
+def welcome(world, vm, memory):
+    print(WELCOME.format(release=world.kernel.release, memory=memory, cid=vm.cid, unix=vm.unix,
+                         log=world.log.path, ctl=world.programs[1], control=world.control),
+          file=sys.stderr)
+
+
+def in_qemu(world, vm):
+    memory = Memory(512)
+    welcome(world, vm, memory.text)
+    # Not -nographic: with it the firmware writes to the serial line, and clears the screen.
+    subprocess.run([
+        QEMU, '-nodefaults', '-no-user-config', '-display', 'none', '-no-reboot', *memory.args, '-cpu', CPU,
+        '-kernel', world.kernel.image, '-initrd', world.bench.ramdisk(world.kernel),
+        '-append', BOOT + ' zv.shell', '-serial', 'mon:stdio', *vsock_args(vm.socket)],
+        preexec_fn=die_with_parent, check=False, pass_fds=memory.fds)
+
+
+def relay(terminal):
+    """Between this terminal and the guest's, until either ends or Ctrl-A X is typed, as in QEMU."""
+    ways, after_a = {0: terminal, terminal: 1}, False
+    while True:
+        for fd in select.select(list(ways), [], [])[0]:
+            try:
+                data = os.read(fd, 4096)
+            except OSError:  # the other end of the guest's terminal is closed
+                return
+            if fd == 0:
+                typed = bytes([CTRL_A] if after_a else []) + data
+                after_a = data[-1:] == bytes([CTRL_A])
+                if bytes([CTRL_A]) + b'x' in typed.lower():
+                    return
+            if not data and fd == 0:
+                del ways[0]  # the guest goes on without
+            elif not data:
+                return
+            else:
+                os.write(ways[fd], data)
+
+
+def in_uml(world, vm):
+    """On a terminal of its own, with which it is a session: all of it can be ended."""
+    argv = [*uml.uml_args(world.kernel, world.bench.ramdisk(world.kernel), vm.socket, world.folder),
+            'con=null', 'con0=fd:0,fd:1', 'zv.shell']
+    env = uml.environment()
+    welcome(world, vm, uml.MEMORY)
+    before = termios.tcgetattr(0) if os.isatty(0) else None
+    pid, terminal = pty.fork()
+    if pid == 0:
+        die_with_parent()
+        os.execvpe(argv[0], argv, env)
+    guard = uml.Guard(pid)
+    try:
+        if before:
+            tty.setraw(0)
+        relay(terminal)
+    finally:
+        os.killpg(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+        os.close(terminal)
+        guard.dismiss()
+        if before:
+            termios.tcsetattr(0, termios.TCSADRAIN, before)
 
 
 def main():
-    if len(sys.argv) != 2:
+    if sys.argv[2:] not in ([], ['--uml']):
         sys.exit(__doc__)
     for sig in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(sig, lambda *_: sys.exit(130))
-    bench = Bench(os.path.abspath(sys.argv[1]))
+    bench = Bench(os.path.abspath(sys.argv[1]), 'logs-vm')
+    bench.which = 'uml' if '--uml' in sys.argv else 'stable'
     world = None
     try:
         world = DaemonWorld(bench, 'interactive', {'vm': {'builtin': 'echo:7'}}, boot=False)
-        vm = world.vms['vm']
-        memory = Memory(512)
-        print(WELCOME.format(release=world.kernel.release, memory=memory.text, cid=vm.cid, unix=vm.unix,
-                             log=world.log.path, ctl=world.programs[1], control=world.control),
-              file=sys.stderr)
-        # Not -nographic: with it the firmware writes to the serial line, and clears the screen.
-        subprocess.run([
-            QEMU, '-nodefaults', '-no-user-config', '-display', 'none', '-no-reboot', *memory.args, '-cpu', CPU,
-            '-kernel', world.kernel.image, '-initrd', bench.ramdisk(world.kernel),
-            '-append', BOOT + ' zv.shell', '-serial', 'mon:stdio', *vsock_args(vm.socket)],
-            preexec_fn=die_with_parent, check=False, pass_fds=memory.fds)
+        run = in_uml if bench.which == 'uml' else in_qemu
+        run(world, world.vms['vm'])
     except (Skip, Failure, Missing) as why:
         sys.exit(f'vm: {why}')
     finally:

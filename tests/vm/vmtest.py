@@ -3,9 +3,12 @@
 """Runs the scenarios of the VM tests; prints "ok NAME", "FAILED NAME: why" or "skipped NAME: why" for
 each of them, and at the end: N passed, N failed, N skipped.
 
-usage: vmtest.py BUILDDIR [NAME...]      a NAME may be the beginning of one
+usage: vmtest.py BUILDDIR [NAME...]          a NAME may be the beginning of one, or a pattern with *
        vmtest.py BUILDDIR --list
+       vmtest.py BUILDDIR --test KERNEL     the scenarios with that kernel, as a test of ./run test: cmocka's lines;
+                                            exit code 77 and the reason when there is no such kernel
 """
+import fnmatch
 import os
 import signal
 import sys
@@ -29,18 +32,31 @@ import scenarios_pmd  # noqa: F401
 import scenarios_vm  # noqa: F401
 
 
-def one(bench, scenario):
+def say(verdict, name, seconds, text):
+    """In the words of ./run vmtest."""
+    if verdict == 'passed':
+        print(f'ok {name} ({seconds:.1f} s)' + (f': {text}' if text else ''), flush=True)
+    else:
+        print(f'{"FAILED" if verdict == "failed" else verdict} {name}: {text}', flush=True)
+
+
+def say_as_test(verdict, name, seconds, text):
+    """In cmocka's, which tests/summary.py counts."""
+    words = {'passed': '      OK', 'failed': ' FAILED ', 'skipped': 'SKIPPED '}
+    print(f'[ RUN      ] {name}\n{text or ""}\n[ {words[verdict]} ] {name}', flush=True)
+
+
+def one(bench, scenario, tell=say):
     """'passed', 'failed' or 'skipped'."""
     name = bench.current = scenario.name
-    bench.backports = scenario.backports
+    bench.which = scenario.kernel
     begin = time.monotonic()
     try:
         note = scenario.function(bench)
-        print(f'ok {name} ({time.monotonic() - begin:.1f} s)' + (f': {note}' if note else ''),
-              flush=True)
+        tell('passed', name, time.monotonic() - begin, note)
         return 'passed'
     except Skip as why:
-        print(f'skipped {name}: {why}', flush=True)
+        tell('skipped', name, 0, why)
         return 'skipped'
     except Failure as why:
         text = str(why)
@@ -49,19 +65,38 @@ def one(bench, scenario):
     finally:
         bench.temporary.close()
     bench.drop_shared()
-    print(f'FAILED {name}: {text}\n  logs: {bench.logs}', flush=True)
+    tell('failed', name, 0, f'{text}\n  logs: {bench.logs}')
     return 'failed'
 
 
 def choose(names):
-    """The scenarios called so; where a name is none, those that begin with it."""
+    """The scenarios called so; where a name is none, those that begin with it or match it."""
     every, chosen = scenarios(), set()
     for n in names:
-        hits = [s for s in every if s.name == n] or [s for s in every if s.name.startswith(n)]
+        hits = [s for s in every if s.name == n] \
+            or [s for s in every if fnmatch.fnmatchcase(s.name, n if '*' in n else n + '*')]
         if not hits:
             sys.exit(f'vmtest: no scenario is called {n}; --list shows them')
         chosen.update(hits)
     return [s for s in every if not names or s in chosen]
+
+
+def as_test(build, kernel):
+    """Runs what has @kernel, and ends the program."""
+    bench = Bench(build, f'logs-{kernel}')
+    verdicts = []
+    try:
+        bench.which = kernel
+        bench.kernel()
+        for s in scenarios():
+            if s.kernel == kernel:
+                verdicts.append(one(bench, s, say_as_test))
+    except Skip as why:
+        print(why)
+        sys.exit(77)
+    finally:
+        bench.close()
+    sys.exit(1 if 'failed' in verdicts else 0)
 
 
 def main():
@@ -72,12 +107,12 @@ def main():
         for s in scenarios():
             print(f'{s.name:45} {s.says}')
         return
-    chosen = choose(names)
     for sig in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(sig, lambda *_: sys.exit(130))
+    if names[:1] == ['--test']:
+        as_test(build, *names[1:])
+    chosen = choose(names)
     bench = Bench(build)
-    for old in os.listdir(bench.logs):
-        os.remove(os.path.join(bench.logs, old))
     count = {'passed': 0, 'failed': 0, 'skipped': 0}
     try:
         for chosen_one in chosen:

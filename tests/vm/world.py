@@ -15,6 +15,7 @@ import tempfile
 import time
 
 import image
+import uml
 from guest import Guest, vsock_args
 from procs import Failure, LIMIT, Log, Owner, Process
 
@@ -22,6 +23,8 @@ ECHO, SEQ, XFER = 5007, 5008, 5009  # ports; peer/peer.h
 # How a conversation may hear that its peer was killed: the peer's kernel closes both directions, and
 # a stock guest shows even a RST as an end of file; which call meets it first is chance.
 ENDS = ('reset', 'Broken pipe', 'ended early')
+# Kernels that guests may have, in the order of their scenarios, and how the names of these end.
+SUFFIX = {'stable': '', 'backports': '_newer_kernel', 'uml': '_uml'}
 SCENARIOS = []
 
 
@@ -30,27 +33,50 @@ class Skip(Exception):
 
 
 class Scenario:
-    def __init__(self, function, backports):
-        self.function, self.backports = function, backports
-        self.name = function.__name__ + ('_newer_kernel' if backports else '')
+    def __init__(self, function, kernel):
+        self.function, self.kernel = function, kernel
+        self.name = function.__name__ + SUFFIX[kernel]
         self.says = function.__doc__.splitlines()[0]
 
 
 def scenario(function):
     """Lists @function as a scenario with Debian 12's kernel in the guest."""
-    SCENARIOS.append(Scenario(function, False))
+    SCENARIOS.append(Scenario(function, 'stable'))
     return function
 
 
 def both_kernels(function):
     """The same, and once more with the kernel of bookworm-backports (6.12) when it can be had."""
-    SCENARIOS.append(Scenario(function, True))
+    SCENARIOS.append(Scenario(function, 'backports'))
     return scenario(function)
+
+
+def also_in_uml(function):
+    """Lists @function once more with guests in User-mode Linux, which connects to a vhost-user socket and has no
+    monitor. These are quick, and part of ./run test."""
+    SCENARIOS.append(Scenario(function, 'uml'))
+    return function
+
+
+def every_kernel(function):
+    """With Debian 12's kernel, with the newer one, and in User-mode Linux."""
+    return also_in_uml(both_kernels(function))
 
 
 def scenarios():
     """All of them, in the order in which they share worlds."""
-    return sorted(SCENARIOS, key=lambda s: s.backports)
+    return sorted(SCENARIOS, key=lambda s: list(SUFFIX).index(s.kernel))
+
+
+def stock_guest(world, log, path, server=False, **vm):
+    """A guest of @world with the kernel's own driver on the vhost-user socket @path; @server: the guest listens
+    there. @vm: what Guest is to know besides. It runs, wait_ready() waits for the system in it."""
+    where = (world.owner, world.folder, log, world.kernel, world.bench.ramdisk(world.kernel))
+    if isinstance(world.kernel, image.UmlKernel):
+        if server or vm:
+            raise Failure(f'User-mode Linux cannot do this: {vm or "listen"}')
+        return uml.UmlGuest(*where, path)
+    return Guest(*where, vsock_args(path, server), **vm)
 
 
 class HostApp:
@@ -116,9 +142,7 @@ class AppWorld:
                            f'host:{self.socket},cid={self.cid}', self.log)
 
     def boot(self):
-        self.guest = Guest(self.owner, self.folder, self.log, self.kernel,
-                           self.bench.ramdisk(self.kernel), vsock_args(self.socket),
-                           **self.vm).wait_ready()
+        self.guest = stock_guest(self, self.log, self.socket, **self.vm).wait_ready()
 
     def serve(self):
         """Starts the conversations' servers in the guest."""
@@ -140,17 +164,20 @@ class AppWorld:
 
 
 class Bench:
-    """One run of the tests: paths, kernels, and the worlds that scenarios share."""
+    """One run of the tests: paths, kernels, and the worlds that scenarios share. @logs: the name of
+    their folder, which is its own."""
 
-    def __init__(self, build):
+    def __init__(self, build, logs='logs'):
         self.build = build
         self.vmdir = os.path.join(build, 'vm')
-        self.logs = os.path.join(self.vmdir, 'logs')
+        self.logs = os.path.join(self.vmdir, logs)
         os.makedirs(self.logs, exist_ok=True)
+        for old in os.listdir(self.logs):
+            os.remove(os.path.join(self.logs, old))
         self.worlds, self.kernels, self.ramdisks = {}, {}, {}
         self.stillborn = []  # shared worlds that failed to start
         self.cid = 2
-        self.current, self.backports = None, False  # the running scenario: name, kernel
+        self.current, self.which = None, 'stable'  # the running scenario: name, kernel
         self.temporary = Owner()
 
     def new_cid(self):
@@ -175,22 +202,30 @@ class Bench:
         raise Skip(f'{name} is not built')
 
     def kernel(self):
-        which = self.backports
+        which = self.which
         if which not in self.kernels:
             try:
-                self.kernels[which] = image.Kernel(self.vmdir, which)
+                self.kernels[which] = self.find_kernel(which)
             except image.Missing as why:
                 self.kernels[which] = why
         if isinstance(self.kernels[which], image.Missing):
-            if not which:
+            if which == 'stable':
                 raise Failure(str(self.kernels[which]))
             raise Skip(str(self.kernels[which]))
         return self.kernels[which]
 
+    def find_kernel(self, which):
+        if which != 'uml':
+            return image.CloudKernel(self.vmdir, which == 'backports')
+        kernel = image.UmlKernel()
+        uml.check(kernel)
+        return kernel
+
     def ramdisk(self, kernel):
         if kernel not in self.ramdisks:
             path = os.path.join(self.vmdir, f'initrd-{kernel.release}')
-            image.build(kernel, [self.program(p) for p in ('vm_agent', 'vsock_peer', 'shut_rd')], path)
+            image.build(kernel, [self.program(p) for p in ('vm_agent', 'vsock_peer', 'shut_rd')], path,
+                        kernel.stock_modules)
             self.ramdisks[kernel] = path
         return self.ramdisks[kernel]
 
@@ -221,7 +256,7 @@ class Bench:
 
     def shared(self, kind, name, *args, **kw):
         """The world @name with the scenario's kernel, made when there is none."""
-        name += '_newer_kernel' if self.backports else ''
+        name += SUFFIX[self.which]
         if name not in self.worlds:
             if self.stillborn.count(name) == 2:  # each try may take minutes
                 raise Failure(f'the world "{name}" did not come up, twice')

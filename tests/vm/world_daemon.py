@@ -7,8 +7,8 @@ import signal
 import subprocess
 
 import procs
-from guest import Guest, vsock_args
 from procs import Failure, LIMIT, Log, Owner, Process, until
+from world import stock_guest
 
 
 class Vm:
@@ -29,10 +29,7 @@ class Vm:
         return f'[guest {self.name}]\n' + ''.join(f'{k} = {v}\n' for k, v in keys.items())
 
     def power_on(self):
-        world = self.world
-        self.guest = Guest(world.owner, world.folder, self.log, world.kernel,
-                           world.bench.ramdisk(world.kernel),
-                           vsock_args(self.socket, self.keys.get('mode') == 'client'))
+        self.guest = stock_guest(self.world, self.log, self.socket, self.keys.get('mode') == 'client')
 
     def boot(self):
         self.power_on()

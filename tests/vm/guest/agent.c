@@ -2,7 +2,8 @@
 /*
  * The first process of a test VM: sets the system up and runs the driver's commands.
  *
- * Theory of operation. Commands and results travel over a virtio-serial port, as lines:
+ * Theory of operation. Commands and results travel over a virtio-serial port, or over the terminal
+ * that "zv.port=PATH" on the kernel's command line names (User-mode Linux), as lines:
  *
  *   host to guest   run ID COMMAND...     /bin/sh runs it in a process group of its own
  *                   kill ID SIGNAL        to that group
@@ -31,6 +32,7 @@
 #include <sys/stat.h>
 #include <sys/utsname.h>
 #include <sys/wait.h>
+#include <termios.h>
 #include <unistd.h>
 
 #define JOBS_MAX 64
@@ -101,16 +103,33 @@ static void mount_all(void)
 	}
 }
 
-static bool cmdline_has(const char *word)
+/* What follows @word on the kernel's command line; NULL: it is not there. */
+static const char *cmdline_after(const char *word)
 {
-	char line[4096];
+	static char line[4096];
+	const char *at;
 	int fd = open("/proc/cmdline", O_RDONLY | O_CLOEXEC);
 	ssize_t n = fd < 0 ? 0 : read(fd, line, sizeof(line) - 1);
 
 	if (fd >= 0)
 		close(fd);
 	line[n > 0 ? n : 0] = '\0';
-	return strstr(line, word);
+	at = strstr(line, word);
+	return at ? at + strlen(word) : NULL;
+}
+
+/* The terminal @path, which passes on bytes as they are. */
+static int open_terminal(const char *path)
+{
+	struct termios raw;
+	int fd = open(path, O_RDWR | O_CLOEXEC | O_NOCTTY);
+
+	if (fd < 0 || tcgetattr(fd, &raw) < 0)
+		power_off(path);
+	cfmakeraw(&raw);
+	if (tcsetattr(fd, TCSANOW, &raw) < 0)
+		power_off(path);
+	return fd;
 }
 
 /* The first virtio-serial port, /dev/vportNpM; others are for programs of a scenario. */
@@ -288,8 +307,10 @@ static _Noreturn void serve(void)
 int main(void)
 {
 	struct rlimit many = {65536, 65536};
+	const char *terminal;
 	struct utsname uts;
 	sigset_t mask;
+	char path[64];
 
 	mount_all();
 	setrlimit(RLIMIT_NOFILE, &many);
@@ -297,9 +318,13 @@ int main(void)
 	setenv("HOME", "/tmp", 1);
 	shell("busybox --install -s /bin; ip link set lo up; while read -r m; do modprobe $m; done"
 	      " </etc/modules");
-	if (cmdline_has("zv.shell"))
+	if (cmdline_after("zv.shell"))
 		interactive();
-	port = open_port();
+	terminal = cmdline_after("zv.port=");
+	if (terminal && sscanf(terminal, "%63s", path) == 1)
+		port = open_terminal(path);
+	else
+		port = open_port();
 	if (port < 0)
 		power_off("no virtio-serial port");
 	sigemptyset(&mask);
