@@ -3,6 +3,7 @@
 #include "vu_server_priv.h"
 
 #include "sock_claim.h"
+#include "sock_connect.h"
 
 #include <errno.h>
 #include <pthread.h>
@@ -171,16 +172,27 @@ static int listen_on(struct vu_socket *sk)
 	return 0;
 }
 
+/* A VMM that has led us elsewhere; once, not with each attempt. */
+static void say_refusal(struct vu_socket *sk, int err)
+{
+	const char *why = sock_connect_refusal(err);
+
+	if (why && err != sk->dial_error)
+		zv_log_limited(sk->c.log, ZV_LOG_ERR, "%s: %s", sk->c.path, why);
+	sk->dial_error = err;
+}
+
 /* Connects; when nobody listens there or the backlog is full, again after VU_RETRY_NS. */
 static void dial(struct vu_socket *sk)
 {
-	struct sockaddr_un sa = address(sk->c.path);
-	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0), ret;
 
 	sk->retry = vu_in(VU_RETRY_NS);
 	if (fd < 0)
 		return;
-	if (connect(fd, (struct sockaddr *)&sa, sizeof(sa)) < 0) {
+	ret = sock_connect(fd, sk->c.path);
+	say_refusal(sk, ret);
+	if (ret < 0) {
 		(void)close(fd);
 		return;
 	}

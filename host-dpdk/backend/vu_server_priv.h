@@ -38,6 +38,7 @@ struct vu_socket {
 	unsigned nconns;
 	struct vu_conn *front; /* the one that speaks for the socket; NULL: none */
 	bool bound;	       /* the socket file is ours */
+	int dial_error;	       /* client: of the last attempt */
 	uint64_t retry;	       /* when to connect or accept again; UINT64_MAX: not at all */
 	uint64_t again;	       /* when to call c.ops->again; UINT64_MAX: not at all */
 	TAILQ_ENTRY(vu_socket) next;

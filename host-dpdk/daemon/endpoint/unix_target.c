@@ -6,13 +6,12 @@
 #include "core/log.h"
 #include "endpoint_unix.h"
 #include "relay/relay.h"
+#include "sock_connect.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
 
@@ -29,60 +28,24 @@ struct target {
 	uint32_t port;
 };
 
-/* Only a socket that was bound to this path: no link, and no second name of a socket elsewhere. */
-static int check_target(int fd)
-{
-	struct stat st;
-
-	if (fstat(fd, &st) < 0)
-		return -errno;
-	if (S_ISLNK(st.st_mode))
-		return -ELOOP;
-	if (!S_ISSOCK(st.st_mode))
-		return -ENOTSOCK;
-	return st.st_nlink == 1 ? 0 : -EMLINK;
-}
-
-/*
- * Whoever may create files beside the hybrid socket could plant a link to a socket that only
- * zvsockd may connect to (root's, another guest's, the control socket). So the name is looked up
- * once, what it leads to is checked, and the connection goes to that.
- */
 static int target_connect(const struct target *t)
 {
-	struct sockaddr_un sa = {.sun_family = AF_UNIX};
-	int fd, ret;
+	char path[sizeof(((struct sockaddr_un *)0)->sun_path)];
 
-	if (snprintf(sa.sun_path, sizeof(sa.sun_path), "%s_%u", unix_path(t->r.f.owner.gq->guest),
-		     t->port) >= (int)sizeof(sa.sun_path))
+	if (snprintf(path, sizeof(path), "%s_%u", unix_path(t->r.f.owner.gq->guest), t->port) >=
+	    (int)sizeof(path))
 		return -ENAMETOOLONG;
-	fd = open(sa.sun_path, O_PATH | O_NOFOLLOW | O_CLOEXEC);
-	if (fd < 0)
-		return -errno;
-	ret = check_target(fd);
-	if (ret == 0) {
-		(void)snprintf(sa.sun_path, sizeof(sa.sun_path), "/proc/self/fd/%d", fd);
-		if (connect(t->r.fd, (struct sockaddr *)&sa, sizeof(sa)) < 0)
-			ret = -errno;
-	}
-	(void)close(fd);
-	return ret;
+	return sock_connect(t->r.fd, path);
 }
 
 static const char *refusal(int err)
 {
-	switch (err) {
-	case -EPROTOTYPE:
-		return "the program there has a socket of another type";
-	case -ELOOP:
-		return "it is a symbolic link, and links are not followed: bind the socket there";
-	case -EMLINK:
-		return "it has a second name elsewhere: bind a socket of its own there";
-	case -ENOTSOCK:
-		return "it is no socket";
-	default:
-		return zv_strerror(err);
-	}
+	const char *why = sock_connect_refusal(err);
+
+	if (why)
+		return why;
+	return err == -EPROTOTYPE ? "the program there has a socket of another type"
+				  : zv_strerror(err);
 }
 
 static void target_refuse(struct target *t, int err)

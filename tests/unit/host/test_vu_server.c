@@ -448,6 +448,32 @@ static void a_client_connects_again(void **state)
 	(void)unlink(dev[1].path);
 }
 
+/* Who makes the VMM's socket could lead us to another VMM, which would get this guest's CID. */
+static void a_client_follows_no_link(void **state)
+{
+	struct sockaddr_un sa = {.sun_family = AF_UNIX};
+	int ls = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	int (*const plant[])(const char *, const char *) = {symlink, link};
+	char path[80];
+
+	(void)state;
+	(void)snprintf(path, sizeof(path), "%s/other", dir);
+	memcpy(sa.sun_path, path, sizeof(path));
+	assert_int_equal(bind(ls, (struct sockaddr *)&sa, sizeof(sa)), 0);
+	assert_int_equal(listen(ls, 4), 0);
+	for (unsigned i = 0; i < 2; i++) {
+		vu_server_remove(dev[1].sk);
+		(void)snprintf(path, sizeof(path), "%s/link", dir);
+		assert_int_equal(plant[i](sa.sun_path, path), 0);
+		assert_int_equal(add(&dev[1], "link", true), 0); /* it tries at once */
+		assert_int_equal(accept(ls, NULL, NULL), -1);
+		assert_int_equal(errno, EAGAIN);
+		assert_int_equal(unlink(path), 0);
+	}
+	(void)close(ls);
+	(void)unlink(sa.sun_path);
+}
+
 static void a_removed_socket_hangs_up_and_is_gone(void **state)
 {
 	int fd = dial(&dev[0]);
@@ -490,6 +516,7 @@ int main(void)
 		T(without_descriptors_a_frontend_waits),
 		T(without_a_link_the_frontend_is_turned_away),
 		T(a_client_connects_again),
+		T(a_client_follows_no_link),
 		T(a_removed_socket_hangs_up_and_is_gone),
 		T(a_path_that_cannot_be_had_is_said),
 	};

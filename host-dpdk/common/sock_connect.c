@@ -1,0 +1,55 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "sock_connect.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+static int check(int fd)
+{
+	struct stat st;
+
+	if (fstat(fd, &st) < 0)
+		return -errno;
+	if (S_ISLNK(st.st_mode))
+		return -ELOOP;
+	if (!S_ISSOCK(st.st_mode))
+		return -ENOTSOCK;
+	return st.st_nlink == 1 ? 0 : -EMLINK;
+}
+
+int sock_connect(int fd, const char *path)
+{
+	struct sockaddr_un sa = {.sun_family = AF_UNIX};
+	int at = open(path, O_PATH | O_NOFOLLOW | O_CLOEXEC), ret;
+
+	if (at < 0)
+		return -errno;
+	ret = check(at);
+	if (ret == 0) {
+		(void)snprintf(sa.sun_path, sizeof(sa.sun_path), "/proc/self/fd/%d", at);
+		if (connect(fd, (struct sockaddr *)&sa, sizeof(sa)) < 0)
+			ret = -errno;
+	}
+	(void)close(at);
+	return ret;
+}
+
+const char *sock_connect_refusal(int err)
+{
+	switch (err) {
+	case -ELOOP:
+		return "it is a symbolic link, and links are not followed: bind the socket there";
+	case -EMLINK:
+		return "it has a second name elsewhere: bind a socket of its own there";
+	case -ENOTSOCK:
+		return "it is no socket";
+	default:
+		return NULL;
+	}
+}
