@@ -190,6 +190,12 @@ static inline uint16_t virtq_with_device(const struct virtq *vq)
 	return (uint16_t)(vq->published - vq->taken);
 }
 
+/* Buffers handed to the device since the reset. */
+static inline uint16_t virtq_published(const struct virtq *vq)
+{
+	return vq->published;
+}
+
 /* Buffers that have come back since the reset: what used_beyond() compares with. */
 static inline uint16_t virtq_taken(const struct virtq *vq)
 {
@@ -200,6 +206,12 @@ static inline uint16_t virtq_taken(const struct virtq *vq)
 static inline bool virtq_has(const struct virtq *vq, uint16_t id)
 {
 	return vq->buf[id] & VIRTQ_IN_FLIGHT;
+}
+
+/* Bytes with which buffer @id was last posted. */
+static inline uint32_t virtq_len(const struct virtq *vq, uint16_t id)
+{
+	return vq->buf[id] & ~VIRTQ_IN_FLIGHT;
 }
 
 /* ---- for the layouts' files ---- */

@@ -49,6 +49,7 @@
 #include "virtq_notify.h"
 #include "virtqueue.h"
 #include "vsock_rings.h"
+#include "vsock_watchdog.h"
 
 #define VSOCK_BURST	 64u /* most packets of one rx_burst */
 #define VSOCK_TX_CTRL	 8u  /* tx buffers kept for TX_CTRL; fewer in small rings */
@@ -107,7 +108,8 @@ struct vsock_pair {
 	struct vsock_bufs tx_bufs;
 	struct hot_tx hot_tx; /* the free buffers */
 	uint32_t ctrl_keep;   /* buffers kept for TX_CTRL */
-	uint8_t *tx_state;    /* per buffer: enum tx_state */
+	struct vsock_watchdog dog;
+	uint8_t *tx_state; /* per buffer: enum tx_state */
 
 	/* notifications; owned by the transport */
 	int call_fd; /* both rings' interrupts and the control thread's wake-ups */

@@ -48,6 +48,7 @@ int vsock_pair_init(struct vsock_pair *p, const struct vsock_pair_conf *conf)
 	p->call_fd = conf->call_fd;
 	p->kick_rx = conf->kick_rx;
 	p->kick_tx = conf->kick_tx;
+	p->dog.fd = -1;
 	p->ctrl_keep = n / 8 < VSOCK_TX_CTRL ? n / 8 : VSOCK_TX_CTRL;
 	p->rx_lazy = (uint16_t)(n / 8 < 32 ? n / 8 : 32);
 	p->tq.rx_descs = n;
@@ -152,6 +153,7 @@ void vsock_pair_start(struct vsock_pair *p, const struct vsock_events *ev)
 	hot_rx_restart(&p->hot_rx);
 	p->ev = ev;
 	p->nudged = UINT32_MAX; /* no value of seen */
+	vsock_watchdog_reset(p);
 	p->tq.session++;
 	shm_store32(&p->tq.up, 1);
 	stats_add(&p->tq.stats.sessions, 1);

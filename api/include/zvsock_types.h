@@ -83,6 +83,14 @@ struct zv_opts {
 	 * is used up.
 	 */
 	uint64_t rx_memory;
+	/*
+	 * guest, vfio: and uio: (elsewhere the end of a backend shows at once): how long the device
+	 * may leave packets untaken before it is reset, as a network driver's transmit watchdog has
+	 * it; connections end with -ECONNRESET, listeners stay. What a host program has not read
+	 * has been taken, and time in which the VM or the process stands still does not count. At
+	 * least 100 ms; UINT64_MAX: never; default 5 s. docs/guest-driver.md.
+	 */
+	uint64_t tx_timeout_ns;
 };
 #define ZV_OPT_BUSY_POLL (1u << 0) /* zv_wait never sleeps: a CPU of its own for the thread */
 #define ZV_OPT_NO_HUGE	 (1u << 1) /* never try hugepages */

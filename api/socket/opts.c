@@ -33,6 +33,7 @@ static const struct opt {
 	OPT(close_timeout_ns, .preset = 8000000000u, .hi = UINT64_MAX),
 	OPT(hello_timeout_ns, .preset = 1000000000u, .hi = UINT64_MAX),
 	OPT(spin_ns, .preset = 50000, .hi = UINT64_MAX),
+	OPT(tx_timeout_ns, .preset = 5000000000u, .lo = 100000000, .hi = UINT64_MAX),
 	/* Last: its preset is computed from queues and buf_alloc, which are complete by then. */
 	OPT(rx_memory, .lo = 65536, .hi = UINT64_MAX),
 #undef OPT

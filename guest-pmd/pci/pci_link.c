@@ -337,6 +337,7 @@ const struct guest_link_ops pci_link_ops = {
 	.fd = link_fd,
 	.lost = link_lost,
 	.destroy = link_destroy,
+	.silent = true, /* the VMM keeps the device when its backend goes */
 };
 
 int pci_link_init(struct pci_link *l, const struct pci_access *how, const char *bdf)

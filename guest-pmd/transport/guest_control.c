@@ -4,11 +4,12 @@
  *
  * Theory of operation
  * -------------------
- * The thread sleeps in poll() and has three reasons to wake: something has happened to the
- * connection, the event queue has something, or the device is being closed.
+ * The thread sleeps in poll() and has four reasons to wake: something has happened to the
+ * connection, the event queue has something, packets were sent that the device has not taken
+ * (guest_watchdog.h), or the device is being closed.
  *
- * When the device is lost, every pair is stopped and its owner woken, and the thread tries to
- * connect until it succeeds, at first quickly and then once a second.
+ * When the device is lost, or takes nothing any more, every pair is stopped and its owner woken,
+ * and the thread tries to connect until it succeeds, at first quickly and then once a second.
  *
  * Pairs belong to their owners; the thread touches one only between quiesce_stop() and
  * quiesce_resume(), and never waits for the device in between.
@@ -18,6 +19,7 @@
 #include <errno.h>
 #include <poll.h>
 #include <signal.h>
+#include <stdio.h>
 #include <unistd.h>
 
 #define BACKOFF_MIN_MS 10
@@ -55,6 +57,8 @@ int guest_bring_up(struct guest_dev *dev)
 	vsock_events_reset(&dev->ev, dev->has.rings, dev->has.event_idx);
 	resume_all(dev);
 	ret = dev->link->start(dev);
+	if (ret == 0)
+		ret = guest_watchdog_prove(dev);
 	if (ret)
 		goto fail;
 	if (dev->has.events)
@@ -79,6 +83,7 @@ static void go_down(struct guest_dev *dev, const char *why)
 	       dev->name, why);
 	dev->link->disconnect(dev);
 	dev->has.events = false;
+	guest_watchdog_forget(dev);
 	stop_all(dev);
 	for (unsigned i = 0; i < dev->d.nqueues; i++)
 		vsock_pair_stop(&dev->pair[i]);
@@ -130,6 +135,21 @@ static void on_events(struct guest_dev *dev)
 	wake_all(dev);
 }
 
+/* ---- the watchdog ---- */
+
+static void on_watchdog(struct guest_dev *dev)
+{
+	int stuck = guest_watchdog_look(dev);
+	char why[96];
+
+	if (stuck < 0)
+		return;
+	(void)snprintf(why, sizeof(why), "queue %d: the device has taken no packet for %llu ms",
+		       stuck, (unsigned long long)(dev->dog.timeout_ns / 1000000));
+	guest_watchdog_suspect(dev);
+	go_down(dev, why);
+}
+
 /* ---- the thread ---- */
 
 static void on_link(struct guest_dev *dev)
@@ -143,6 +163,7 @@ static void on_link(struct guest_dev *dev)
 /* One try to reconnect; returns how long to wait before the next. */
 static int reconnect(struct guest_dev *dev, int backoff)
 {
+	bool silent = dev->dog.trial_ns, first = silent && backoff == BACKOFF_MIN_MS;
 	int ret = guest_bring_up(dev);
 
 	if (ret == 0) {
@@ -151,7 +172,8 @@ static int reconnect(struct guest_dev *dev, int backoff)
 		return BACKOFF_MIN_MS;
 	}
 	if (ret != -ECANCELED)
-		zv_log(ZV_LOG_DEBUG, "%s %s: %s", dev->scheme, dev->name, zv_error_text());
+		zv_log(first ? ZV_LOG_WARN : ZV_LOG_DEBUG, "%s %s: %s%s", dev->scheme, dev->name,
+		       zv_error_text(), first ? "; trying again until it does" : "");
 	return backoff * 2 < BACKOFF_MAX_MS ? backoff * 2 : BACKOFF_MAX_MS;
 }
 
@@ -163,19 +185,24 @@ static void *control_main(void *arg)
 	for (;;) {
 		int fd = dev->link->fd(dev), n;
 		/* poll() ignores negative descriptors. */
-		struct pollfd p[3] = {
+		struct pollfd p[4] = {
 			{.fd = dev->stop_fd, .events = POLLIN},
 			{.fd = fd, .events = POLLIN},
-			{.fd = dev->has.events ? dev->ev.call_fd : -1, .events = POLLIN}};
+			{.fd = dev->has.events ? dev->ev.call_fd : -1, .events = POLLIN},
+			{.fd = dev->dog.fd, .events = POLLIN}};
 
-		n = poll(p, 3, fd < 0 ? backoff : -1);
+		n = poll(p, 4, fd < 0 ? backoff : guest_watchdog_wait(dev));
 		if (n > 0 && p[0].revents)
 			return NULL;
 		if (n > 0 && p[2].revents)
 			on_events(dev);
 		if (n > 0 && p[1].revents && dev->link->fd(dev) >= 0)
 			on_link(dev);
-		if (n == 0)
+		if (n > 0 && p[3].revents)
+			guest_watchdog_told(dev);
+		if (dev->link->fd(dev) >= 0)
+			on_watchdog(dev);
+		else if (n == 0)
 			backoff = reconnect(dev, backoff);
 	}
 }

@@ -141,6 +141,8 @@ static int build_pair(struct guest_dev *dev, unsigned i, const struct guest_part
 		ret = new_kick(dev, vsock_vq(i, VSOCK_VQ_TX), &conf.kick_tx);
 	if (ret == 0)
 		ret = vsock_pair_init(&dev->pair[i], &conf);
+	if (ret == 0)
+		dev->pair[i].dog.fd = dev->dog.fd;
 	if (ret) {
 		close_fd(conf.call_fd);
 		close_kick(&conf.kick_rx);
@@ -211,6 +213,7 @@ static void dev_free(struct guest_dev *dev)
 	vsock_events_fini(&dev->ev);
 	close_fd(dev->ev.call_fd);
 	close_kick(&dev->ev.kick);
+	guest_watchdog_fini(dev);
 	close_fd(dev->stop_fd);
 	dev->link->destroy(dev);
 	shm_region_destroy(&mem); /* the device has let go of it */
@@ -226,7 +229,9 @@ int guest_dev_open(struct guest_dev *dev, const struct zv_opts *opts)
 	dev->mem.fd = dev->stop_fd = dev->ev.call_fd = -1;
 	dev->ev.kick = virtq_notify_eventfd(-1);
 	quiesce_init();
-	ret = new_eventfd(&dev->stop_fd);
+	ret = guest_watchdog_init(dev, opts->tx_timeout_ns);
+	if (ret == 0)
+		ret = new_eventfd(&dev->stop_fd);
 	if (ret)
 		zv_err(ret, "cannot set up the device on %s: %s", dev->name, zv_strerror(ret));
 	else

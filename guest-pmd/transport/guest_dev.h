@@ -11,6 +11,7 @@
  *	guest_dev      one region of memory with all rings and buffers, the pairs and their
  *	               eventfds; open, drain, close
  *	guest_control  the control thread: events, the loss of the device, its return
+ *	guest_watchdog a device that takes nothing any more
  *	guest_bond     several devices of one CID as one device, a queue each
  *
  * What differs is a table of functions, struct guest_link_ops. A transport is a folder with such a
@@ -25,6 +26,7 @@
 #ifndef ZV_GUEST_DEV_H
 #define ZV_GUEST_DEV_H
 
+#include "guest_watchdog.h"
 #include "shm_ring.h"
 #include "vsock_drv.h"
 
@@ -85,6 +87,8 @@ struct guest_link_ops {
 	const char *(*lost)(struct guest_dev *d);
 	/* Frees the structure that embeds @d and what the transport keeps in it. */
 	void (*destroy)(struct guest_dev *d);
+	/* The end of the backend may go unnoticed: a watchdog looks whether it takes packets. */
+	bool silent;
 };
 
 /* What connect() has found out about the device. */
@@ -111,6 +115,7 @@ struct guest_dev {
 	uint64_t page_size;	 /* behind rings and buffers */
 	struct vsock_pair *pair; /* d.nqueues of them */
 	struct vsock_events ev;
+	struct guest_watchdog dog;
 	int stop_fd; /* readable: the device is being closed */
 	pthread_t thread;
 	bool thread_runs;

@@ -29,6 +29,7 @@ import scenarios_kernel  # noqa: F401
 import scenarios_loopback  # noqa: F401
 import scenarios_pause  # noqa: F401
 import scenarios_pmd  # noqa: F401
+import scenarios_recovery  # noqa: F401
 import scenarios_vm  # noqa: F401
 
 

@@ -413,6 +413,9 @@ static void test_open_errors(void **state)
 		expect_bad_option(o, i & 1 ? "rx_buf is " : "tx_buf is ");
 	}
 	o = small(1);
+	o.tx_timeout_ns = 99999999;
+	expect_bad_option(o, "tx_timeout_ns is 99999999, must be 100000000 or more");
+	o = small(1);
 	assert_int_equal(ops->open(&d, "", &o), -EINVAL);
 	expect_refusal(o, -ENOENT, path);
 	fake_init(&b, path);

@@ -1,280 +1,14 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/*
- * What transports share, under a transport of a few lines: the connection is a pipe, and whether it
- * can be had is up to the test. So nothing here knows vhost-user.
- */
-#include "proto/vsock_device.h"
-#include "raw_dev.h"
-#include "transport/guest_bond.h"
-#include "transport/guest_dev.h"
+/* What transports share, under a transport of a few lines: fake_link.h. */
+#include "fake_link.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
 
 #include <cmocka.h>
 #include <errno.h>
-#include <fcntl.h>
-#include <poll.h>
-#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
-
-#define IOVA ((struct iova){0x7000000ull})
-
-/* Written by whoever calls the link: open's thread or the control thread. Atomic. */
-static struct {
-	uint32_t refuse; /* connect() fails with this many -errno */
-	uint32_t refuse_start, refuse_map;
-	uint32_t hang; /* connect() waits until the device is closed */
-	uint32_t calm; /* lost() finds that nothing is lost */
-	uint32_t tries, starts, disconnects, destroyed, looks;
-	uint32_t registers; /* kicks are writes to registers */
-	uint32_t faults;    /* of the order in which the functions are called */
-	uint64_t cid;
-	struct guest_features has;
-} world;
-
-struct fake {
-	struct guest_dev g; /* first */
-	int pipe[2];	    /* -1: not connected */
-	bool started;
-	uint16_t reg[VSOCK_VQS(ZV_QUEUES_MAX)]; /* what virtqueues are kicked by */
-};
-
-static struct fake *of(struct guest_dev *g)
-{
-	return (struct fake *)g;
-}
-
-static uint32_t get(uint32_t *word)
-{
-	return __atomic_load_n(word, __ATOMIC_SEQ_CST);
-}
-
-static void set(uint32_t *word, uint32_t value)
-{
-	__atomic_store_n(word, value, __ATOMIC_SEQ_CST);
-}
-
-static void count(uint32_t *word)
-{
-	__atomic_add_fetch(word, 1, __ATOMIC_SEQ_CST);
-}
-
-static int fake_map(struct guest_dev *g)
-{
-	if (!g->mem.addr || g->d.nqueues)
-		count(&world.faults);
-	if (get(&world.refuse_map))
-		return zv_err(-EPERM, "the fake device has no way to the memory");
-	g->iova = IOVA;
-	return 0;
-}
-
-/* Only of a device whose kicks are registers. */
-static struct virtq_notify fake_kick(struct guest_dev *g, unsigned vq)
-{
-	return virtq_notify_reg16(&of(g)->reg[vq], (uint16_t)vq);
-}
-
-static int fake_connect(struct guest_dev *g)
-{
-	int err = (int)get(&world.refuse);
-
-	if (of(g)->pipe[0] >= 0 || g->d.nqueues == 0 || !g->mem.addr)
-		count(&world.faults);
-	count(&world.tries);
-	if (get(&world.hang)) {
-		struct pollfd p = {.fd = g->stop_fd, .events = POLLIN};
-
-		(void)poll(&p, 1, -1);
-		return zv_err(-ECANCELED, "closed");
-	}
-	if (err)
-		return zv_err(-err, "the fake device refuses");
-	if (pipe2(of(g)->pipe, O_CLOEXEC | O_NONBLOCK) < 0)
-		return zv_err(-errno, "no pipe");
-	g->has = world.has;
-	guest_dev_set_cid(g, __atomic_load_n(&world.cid, __ATOMIC_SEQ_CST));
-	return 0;
-}
-
-/* The rings that a device is given are empty, and lie in the memory that it is given. */
-static bool fresh(const struct guest_dev *g, const struct virtq *vq)
-{
-	const struct virtq_layout *l = g->has.rings->layout;
-	const uint8_t *mem = g->mem.addr, *at;
-	struct virtq_areas a;
-
-	l->areas(vq, &a);
-	at = a.desc;
-	return at >= mem && at + l->bytes(a.size) <= mem + g->mem.size && a.base == 0 &&
-	       virtq_in_flight(vq) == 0 && !l->used_beyond(vq, 0) &&
-	       vq->event_idx == g->has.event_idx;
-}
-
-static int fake_start(struct guest_dev *g)
-{
-	for (unsigned i = 0; i < g->d.nqueues; i++) {
-		const struct vsock_pair *p = &g->pair[i];
-
-		if (!fresh(g, &p->rx) || !fresh(g, &p->tx) || p->tq.up)
-			count(&world.faults);
-	}
-	if (of(g)->pipe[0] < 0 || of(g)->started || !fresh(g, &g->ev.vq))
-		count(&world.faults);
-	count(&world.starts);
-	if (get(&world.refuse_start))
-		return zv_err(-EPROTO, "the fake device does not start");
-	of(g)->started = true;
-	return 0;
-}
-
-static void fake_disconnect(struct guest_dev *g)
-{
-	count(&world.disconnects);
-	for (unsigned i = 0; i < 2; i++) {
-		if (of(g)->pipe[i] >= 0)
-			(void)close(of(g)->pipe[i]);
-		of(g)->pipe[i] = -1;
-	}
-	of(g)->started = false;
-}
-
-static int fake_read_cid(struct guest_dev *g)
-{
-	guest_dev_set_cid(g, __atomic_load_n(&world.cid, __ATOMIC_SEQ_CST));
-	return 0;
-}
-
-static int fake_fd(struct guest_dev *g)
-{
-	return of(g)->pipe[0];
-}
-
-static const char *fake_lost(struct guest_dev *g)
-{
-	char c;
-
-	(void)!read(of(g)->pipe[0], &c, 1);
-	count(&world.looks);
-	return get(&world.calm) ? NULL : "the fake device is gone";
-}
-
-static void fake_destroy(struct guest_dev *g)
-{
-	if (of(g)->pipe[0] >= 0)
-		count(&world.faults);
-	count(&world.destroyed);
-	free(g);
-}
-
-static const struct guest_link_ops link_ops = {
-	.map = fake_map,
-	.connect = fake_connect,
-	.start = fake_start,
-	.disconnect = fake_disconnect,
-	.read_cid = fake_read_cid,
-	.fd = fake_fd,
-	.lost = fake_lost,
-	.destroy = fake_destroy,
-};
-
-static const struct guest_link_ops register_ops = {
-	.map = fake_map,
-	.kick = fake_kick,
-	.connect = fake_connect,
-	.start = fake_start,
-	.disconnect = fake_disconnect,
-	.read_cid = fake_read_cid,
-	.fd = fake_fd,
-	.lost = fake_lost,
-	.destroy = fake_destroy,
-};
-
-static const struct transport_ops fake_ops;
-
-static int fake_open(struct transport_dev **out, const char *rest, const struct zv_opts *opts)
-{
-	struct fake *f;
-	int ret;
-
-	if (strchr(rest, ','))
-		return guest_bond_open(out, rest, opts, &fake_ops, "card");
-	f = calloc(1, sizeof(*f));
-	if (!f)
-		return -ENOMEM;
-	f->pipe[0] = f->pipe[1] = -1;
-	f->g.d.ops = &fake_ops;
-	f->g.link = get(&world.registers) ? &register_ops : &link_ops;
-	memset(f->reg, 0xff, sizeof(f->reg));
-	f->g.scheme = "fake";
-	f->g.name = "card0";
-	ret = guest_dev_open(&f->g, opts);
-	if (ret == 0)
-		*out = &f->g.d;
-	return ret;
-}
-
-static const struct transport_ops fake_ops = {
-	.scheme = "fake",
-	.role = ZV_ROLE_GUEST,
-	.open = fake_open,
-	.close = guest_dev_close,
-	.guest_cid = guest_dev_cid,
-	.page_size = guest_dev_page_size,
-	.queue = guest_dev_queue,
-	.fd = vsock_fd,
-};
-
-static int reset(void **state)
-{
-	(void)state;
-	memset(&world, 0, sizeof(world));
-	world.cid = 42;
-	world.has =
-		(struct guest_features){.rings = vsock_rings[0], .event_idx = true, .events = true};
-	return 0;
-}
-
-static int open_fake(struct transport_dev **out, const char *rest, uint32_t queues)
-{
-	const struct zv_opts o = {.size = sizeof(o),
-				  .queues = queues,
-				  .ring_size = 16,
-				  .rx_buf = 256,
-				  .tx_buf = 512,
-				  .flags = ZV_OPT_NO_HUGE};
-
-	*out = NULL;
-	return fake_open(out, rest, &o);
-}
-
-/* Waits until the queue is @up in a session other than @old, for 30 s. */
-static void await(struct transport_queue *q, uint32_t old, uint32_t up)
-{
-	for (unsigned i = 0; i < 30000; i++) {
-		bool there = false;
-
-		if (quiesce_enter(&q->qs)) {
-			there = q->session != old && q->up == up;
-			quiesce_leave(&q->qs);
-		}
-		if (there)
-			return;
-		(void)usleep(1000);
-	}
-	fail_msg("the session did not change");
-}
-
-static void until(uint32_t *word, uint32_t least)
-{
-	for (unsigned i = 0; i < 30000 && get(word) < least; i++)
-		(void)usleep(1000);
-	assert_true(get(word) >= least);
-}
-
-/* ---- tests ---- */
 
 static void a_device_is_connected_then_started(void **state)
 {
@@ -297,8 +31,8 @@ static void a_device_is_connected_then_started(void **state)
 			rx = raw_split(&p->rx, true);
 			assert_int_equal(shm_load16(&rx.avail->idx), 16);
 			for (unsigned k = 0; k < 16; k++)
-				assert_in_range(rx.desc[k].addr, IOVA.v,
-						IOVA.v + ((struct fake *)d)->g.mem.size - 256);
+				assert_in_range(rx.desc[k].addr, FAKE_IOVA.v,
+						FAKE_IOVA.v + ((struct fake *)d)->g.mem.size - 256);
 		}
 		guest_dev_close(d);
 	}
@@ -455,7 +189,6 @@ static void several_devices_are_one(void **state)
 	assert_int_equal(world.destroyed, world.tries);
 	assert_int_equal(world.faults, 0);
 }
-
 #define T(name) cmocka_unit_test_setup(name, reset)
 
 int main(void)

@@ -7,7 +7,8 @@
  *	vm_host_app host:SOCKET,cid=N [OPTION=VALUE...]
  *	vm_pmd_app vfio:BDF[,BDF...] [OPTION=VALUE...]
  *
- * Options: queues, ring_size, rx_buf, tx_buf. Connections are dealt out to the queues in turn.
+ * Options: queues, ring_size, rx_buf, tx_buf, tx_timeout_ms. Connections are dealt out to the
+ * queues in turn.
  *
  * Serves echo, seq and xfer. Reads commands from standard input, one a line, "ID VERB ARGS"
  * (peer.h), "ID stats" or "ID quit"; answers each with "ID ok ..." or "ID FAILED ...". Ends with
@@ -236,6 +237,8 @@ static void on_log(void *ctx, enum zv_log_level level, const char *line)
 		fprintf(stderr, "%s\n", line);
 }
 
+static uint32_t tx_timeout_ms; /* 0: as the library has it */
+
 /* "name=number" into @o. */
 static bool take_option(struct zv_opts *o, const char *text)
 {
@@ -246,7 +249,8 @@ static bool take_option(struct zv_opts *o, const char *text)
 	} known[] = {{"queues=", &o->queues},
 		     {"ring_size=", &o->ring_size},
 		     {"rx_buf=", &o->rx_buf},
-		     {"tx_buf=", &o->tx_buf}};
+		     {"tx_buf=", &o->tx_buf},
+		     {"tx_timeout_ms=", &tx_timeout_ms}};
 
 	for (size_t i = 0; value && i < sizeof(known) / sizeof(known[0]); i++)
 		if (strncmp(text, known[i].name, strlen(known[i].name)) == 0) {
@@ -277,6 +281,7 @@ int main(int argc, char **argv)
 		fprintf(stderr, "usage: %s URI [OPTION=VALUE...]\n", argv[0]);
 		return 2;
 	}
+	opts.tx_timeout_ns = tx_timeout_ms * 1000000ull;
 	setvbuf(stdout, NULL, _IOLBF, 0);
 	zv_set_log(on_log, NULL);
 	if (open_device(argv[1], &opts) < 0) {

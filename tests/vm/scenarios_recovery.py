@@ -1,0 +1,95 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""The guest poll-mode driver beside a zvsockd that dies: QEMU keeps the device and does not say so, and the driver's
+transmit watchdog finds out."""
+import time
+
+from procs import Failure, until
+from scenarios_daemon import until_quiet
+from world import ECHO, scenario
+from world_daemon import DaemonWorld
+from world_pmd import PmdVm
+
+TX_TIMEOUT_MS = 1000
+
+
+class Watched(PmdVm):
+    def serve(self):
+        self.start_app(f'tx_timeout_ms={TX_TIMEOUT_MS}')
+
+
+def watched_world(bench, how, devices=1):
+    """QEMU listens, so that a new zvsockd can have the device."""
+    return bench.own(DaemonWorld, {'pmd': {'mode': 'client', 'builtin': 'echo:7'}},
+                     kinds={'pmd': lambda *args: Watched(*args, how=how, devices=devices)})
+
+
+def is_reset(app, job):
+    """The guest program @job ends as one whose connection was reset."""
+    try:
+        app.wait(job)
+    except Failure as why:
+        if 'reset' not in str(why):
+            raise
+        return
+    raise Failure('a connection of the guest outlived zvsockd')
+
+
+def reached_again(world, begin):
+    """Connections pass both ways, over every queue."""
+    vm = world.vms['pmd']
+    n = len(vm.sockets)
+    until(lambda: (s := vm.stats())['up'] == n and s['sessions'] > n, 'the driver to start the device again')
+    note = f'back {time.monotonic() - begin:.1f} s after zvsockd'
+    for _ in range(n):
+        vm.app.run(f'echo 2 {ECHO} 100000')
+        world.host_peer(vm, 'echo', ECHO, 100000)
+    stats = vm.stats()
+    if stats['ring_broken'] or stats['rx_bad']:
+        raise Failure(f'queues are not well: {stats}')
+    until_quiet(world)
+    return note
+
+
+def daemon_killed(bench, how, away):
+    """zvsockd is killed under connections of both directions and started again after @away seconds."""
+    world = watched_world(bench, how)
+    vm = world.vms['pmd']
+    world.host_server(vm)
+    host = world.host_start(vm, 'echo', ECHO, 'forever')
+    guest = vm.app.start(f'echo 2 {ECHO} forever')
+    until(lambda: world.connections() == 2, 'the connections')
+    world.daemon.kill()
+    # The connections above may have nothing that the device should take: it is missed by what is sent from now on.
+    late = vm.app.start(f'echo 2 {ECHO} 1000')
+    time.sleep(away)
+    begin = time.monotonic()
+    world.start_daemon()
+    if host.wait() == 0:
+        raise Failure('the host program saw a good end')
+    is_reset(vm.app, guest)
+    is_reset(vm.app, late)
+    return reached_again(world, begin)
+
+
+@scenario
+def vfio_daemon_killed_and_restarted(bench):
+    """zvsockd is killed and started again: connections are reset, the listener stays, new ones pass."""
+    return daemon_killed(bench, 'vfio', 0)
+
+
+@scenario
+def vfio_daemon_away_for_5_s(bench):
+    """The same when it is started again after 5 s, while the driver tries."""
+    return daemon_killed(bench, 'vfio', 5)
+
+
+@scenario
+def uio_daemon_killed_and_restarted(bench):
+    """zvsockd is killed and started again under a device of uio_pci_generic."""
+    return daemon_killed(bench, 'uio', 0)
+
+
+@scenario
+def uio_daemon_away_for_5_s(bench):
+    """The same when it is started again after 5 s."""
+    return daemon_killed(bench, 'uio', 5)
