@@ -20,6 +20,10 @@
 
 #include <cmocka.h>
 
+#ifndef SO_PASSRIGHTS
+#define SO_PASSRIGHTS 83 /* headers before Linux 6.16 */
+#endif
+
 #define CID_B	12u
 #define PORT	5000u
 #define FLOOD	5000u
@@ -48,6 +52,63 @@ static void asleep(void)
 static void awake(void)
 {
 	assert_int_equal(kill(zw_pid, SIGCONT), 0);
+}
+
+/* ---- descriptors ---- */
+
+/* Sends @text with a descriptor. What sendmsg() says. */
+static ssize_t send_descriptor(int fd, const char *text)
+{
+	union {
+		struct cmsghdr align;
+		char buf[CMSG_SPACE(sizeof(int))];
+	} ctl = {.align = {.cmsg_len = CMSG_LEN(sizeof(int)),
+			   .cmsg_level = SOL_SOCKET,
+			   .cmsg_type = SCM_RIGHTS}};
+	struct iovec iov = {(void *)(uintptr_t)text, strlen(text)};
+	struct msghdr m = {.msg_iov = &iov,
+			   .msg_iovlen = 1,
+			   .msg_control = ctl.buf,
+			   .msg_controllen = sizeof(ctl.buf)};
+
+	memcpy(CMSG_DATA(&ctl.align), &fd, sizeof(fd));
+	return sendmsg(fd, &m, MSG_NOSIGNAL);
+}
+
+/* An lcore that closes what comes with data may wait for as long as its sender likes. */
+static void nobody_sends_descriptors(void **state)
+{
+	static const int type[] = {SOCK_STREAM, SOCK_SEQPACKET};
+	const int off = 0;
+	int fd = hs_connect("u", NULL);
+
+	(void)state;
+	assert_true(fd >= 0);
+	if (setsockopt(fd, SOL_SOCKET, SO_PASSRIGHTS, &off, sizeof(off)) < 0) {
+		print_message("skipped: this kernel has no SO_PASSRIGHTS (Linux 6.16)\n");
+		close(fd);
+		skip();
+	}
+	assert_int_equal(send_descriptor(fd, "CONNECT 5000\n"), -1);
+	assert_int_equal(errno, EPERM);
+	close(fd);
+	for (unsigned i = 0; i < 2; i++) {
+		int listener = hs_listen(i ? "u_7102" : "u_7101", type[i]);
+		struct zw_conn *c =
+			zw_connect(Z, 0, ZV_CID_HOST, 7101 + i, i ? ZV_SEQPACKET : ZV_STREAM, NULL);
+		char buf[8];
+
+		assert_non_null(c);
+		fd = hs_accept(listener);
+		assert_int_equal(send_descriptor(fd, "abc"), -1);
+		assert_int_equal(errno, EPERM);
+		assert_int_equal(send(fd, "def", 3, 0), 3);
+		assert_int_equal(zw_recv(c, buf, 3, NULL), 3);
+		assert_memory_equal(buf, "def", 3);
+		zw_close(c);
+		close(fd);
+		close(listener);
+	}
 }
 
 /* ---- messages ---- */
@@ -321,6 +382,7 @@ static int group_end(void **state)
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(nobody_sends_descriptors),
 		cmocka_unit_test(empty_message_is_not_the_end),
 		cmocka_unit_test(empty_message_harms_no_other),
 		cmocka_unit_test(empty_messages_wait_for_room),

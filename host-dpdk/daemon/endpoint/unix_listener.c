@@ -17,6 +17,10 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#ifndef SO_PASSRIGHTS
+#define SO_PASSRIGHTS 83 /* headers before Linux 6.16 */
+#endif
+
 #define BACKLOG	     1024
 #define ACCEPT_PAUSE (100u * (uint64_t)1000000)
 
@@ -143,6 +147,13 @@ static int listener_fail(const struct unix_listener *l, const char *what)
 	return -err;
 }
 
+bool unix_no_descriptors(int fd)
+{
+	const int off = 0;
+
+	return setsockopt(fd, SOL_SOCKET, SO_PASSRIGHTS, &off, sizeof(off)) == 0;
+}
+
 /* Binds and listens; the claim is held. */
 static int listener_open(struct unix_listener *l, const struct cfg_guest *cfg)
 {
@@ -152,6 +163,12 @@ static int listener_open(struct unix_listener *l, const struct cfg_guest *cfg)
 	l->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	if (l->fd < 0)
 		return listener_fail(l, "cannot make a socket");
+	if (!unix_no_descriptors(l->fd))
+		log_line(
+			ZV_LOG_INFO, l->guest->name,
+			"%s: this kernel cannot refuse descriptors (Linux 6.16 can): programs that "
+			"connect there can hold up an lcore",
+			l->path);
 	if (bind(l->fd, (struct sockaddr *)&sa, sizeof(sa)) < 0)
 		return listener_fail(l, "cannot bind the socket");
 	/* Before listen(), so that nobody connects while the rights are wider than configured. */

@@ -164,6 +164,7 @@ int unix_target_serve(struct guest_queue *gq, struct zv_conn *conn, const struct
 		free(t);
 		return -ECONNREFUSED;
 	}
+	(void)unix_no_descriptors(fd);
 	relay_init(&t->r, gq, conn, &endpoint_unix.kind, fd, seq ? RELAY_SEQPACKET : 0);
 	t->r.f.owner.event = target_event;
 	t->r.f.owner.abort = target_abort;
