@@ -39,14 +39,14 @@ static uint64_t part_addr(const struct vu_ring *r, enum vhost_ring_part part)
 }
 
 /* Where ring @no is in our map. 0; -EFAULT: not wholly in guest memory; -EAGAIN: not known yet. */
-static int ring_area(struct vu_dev *d, unsigned no, struct vhost_ring_area *a)
+static int ring_area(struct vu_dev *d, unsigned no, const struct guest_mem *old,
+		     struct vhost_ring_area *a)
 {
-	const struct vhost_ring_layout *l = d->terms.layout;
-	const struct vu_ring *r = &d->ring[no];
+	struct vu_ring *r = &d->ring[no];
 
 	*a = (struct vhost_ring_area){.size = r->num, .pos = r->base};
 	for (unsigned i = 0; i < VHOST_RING_PARTS; i++) {
-		uint64_t len = vhost_ring_bytes(l, i, r->num);
+		uint64_t len = vhost_ring_bytes(d->terms.layout, i, r->num);
 		int ret = 0;
 
 		if (translated(d))
@@ -54,21 +54,31 @@ static int ring_area(struct vu_dev *d, unsigned no, struct vhost_ring_area *a)
 						i == VHOST_DEVICE_AREA, len, &a->part[i]);
 		else
 			a->part[i] = guest_mem_uva(d->rings, (struct uva){part_addr(r, i)}, len);
+		if (ret == -EAGAIN && old) {
+			ret = guest_mem_gone(old, d->rings, r->at[i], len) ? -EFAULT : 0;
+			a->part[i] = guest_mem_same(old, d->rings, r->at[i], len);
+		}
 		if (ret < 0 || !a->part[i])
 			return ret < 0 ? ret : -EFAULT;
+		r->at[i] = a->part[i];
 	}
 	return 0;
 }
 
-/* Everything vhost_pair_start() wants; *s owns a reference to a new payload map. 0 or -errno. */
-static int pair_setup(struct vu_dev *d, unsigned pair, struct vhost_pair_setup *s)
+/*
+ * Everything vhost_pair_start() wants; *s owns a reference to a new payload map. 0 or -errno. @old:
+ * NULL, or the pair runs in that map: its rings stay where they are, also when their translations
+ * have been thrown out since.
+ */
+static int pair_setup(struct vu_dev *d, unsigned pair, const struct guest_mem *old,
+		      struct vhost_pair_setup *s)
 {
 	int ret;
 
 	memset(s, 0, sizeof(*s));
-	ret = ring_area(d, vu_vq(pair, VHOST_TO_GUEST), &s->ring[VHOST_TO_GUEST]);
+	ret = ring_area(d, vu_vq(pair, VHOST_TO_GUEST), old, &s->ring[VHOST_TO_GUEST]);
 	if (ret == 0)
-		ret = ring_area(d, vu_vq(pair, VHOST_FROM_GUEST), &s->ring[VHOST_FROM_GUEST]);
+		ret = ring_area(d, vu_vq(pair, VHOST_FROM_GUEST), old, &s->ring[VHOST_FROM_GUEST]);
 	if (ret)
 		return ret;
 	s->features = d->terms.features;
@@ -185,7 +195,7 @@ static void send_reset(struct vu_dev *d)
 		return;
 	d->reset_due = false;
 	if (!d->evt_loaded) {
-		ret = ring_area(d, VSOCK_VQ_EVENT, &a);
+		ret = ring_area(d, VSOCK_VQ_EVENT, NULL, &a);
 		d->reset_due = ret == -EAGAIN;
 		if (ret < 0 ||
 		    vhost_ring_load(&d->evt, &a, d->rings, translated(d) ? d->iommu : NULL,
@@ -265,7 +275,7 @@ static void pair_start(struct vu_dev *d, unsigned pair)
 	struct vhost_pair *q = d->queues[pair];
 	bool waited = d->waiting >> pair & 1;
 	struct vhost_pair_setup s;
-	int ret = pair_setup(d, pair, &s);
+	int ret = pair_setup(d, pair, NULL, &s);
 
 	if (ret == 0)
 		ret = vhost_pair_start(q, &s);
@@ -305,7 +315,7 @@ static void pair_resume(struct vu_dev *d, unsigned pair, const struct vu_loaded 
 	for (unsigned i = 0; i < 2; i++)
 		same = same && left_there(&d->ring[vu_vq(pair, i)], left->base[i]);
 	if (same)
-		ret = pair_setup(d, pair, &s);
+		ret = pair_setup(d, pair, NULL, &s);
 	if (ret == 0)
 		ret = vhost_pair_resume(d->queues[pair], &s, d->rings);
 	guest_mem_put(s.mem);
@@ -496,7 +506,7 @@ int vu_take_table(struct vu_dev *d, struct vu_exchange *x)
 		bool runs = d->queues[i]->loaded && !d->queues[i]->paused;
 
 		if (runs)
-			ret = pair_setup(d, i, &s);
+			ret = pair_setup(d, i, old, &s);
 		if (runs && ret == 0)
 			ret = vhost_pair_switch_mem(d->queues[i], &s);
 		if (ret < 0) {

@@ -27,6 +27,7 @@ struct vu_ring {
 	struct vu_vring_addr addr;
 	bool have_addr, kicked, enabled;
 	bool stopped, based; /* GET_VRING_BASE has come; SET_VRING_BASE since it was last stopped */
+	void *at[VHOST_RING_PARTS]; /* where it was last found: valid while it runs */
 };
 
 /* What a pair was loaded with: a change means a new session. */

@@ -134,20 +134,54 @@ static void translate_to_itself(struct front *f, uint64_t from, uint64_t to)
 	send_acked(f, VU_IOTLB_MSG, &m, sizeof(m), -1);
 }
 
-/* A ring in more pieces than it has pages, in a row: looking each up again and again takes long. */
-static void a_ring_is_translated_in_pages(void **state)
+/* A device with translated addresses whose frontend has not set its rings up. */
+static struct transport_dev *open_translated(struct front *f)
 {
 	const uint64_t platform = FEATURES | 1ull << 33, protocol = 0x28;
 	struct transport_dev *d = open_dev(sock_a, 3);
-	struct transport_queue *q = ops->queue(d, 0);
+
+	front_make(f, sock_a, 3);
+	send_msg(f, VU_SET_PROTOCOL_FEATURES, 0, &protocol, sizeof(protocol), -1);
+	(void)get_u64(f, VU_GET_FEATURES);
+	send_acked(f, VU_SET_FEATURES, &platform, sizeof(platform), -1);
+	return d;
+}
+
+/* Memory is plugged in when the IOTLB has long thrown the rings' own translations out. */
+static void rings_go_on_in_a_new_table_untranslated(void **state)
+{
+	const struct vu_iotlb all = {
+		.iova = G_UVA, .size = G_SIZE, .perm = 3, .type = VU_IOTLB_INVALIDATE};
 	struct front f;
+	struct transport_dev *d = open_translated(&f);
+	struct transport_queue *q = ops->queue(d, 0);
+	uint64_t sessions;
+
+	(void)state;
+	translate_to_itself(&f, G_UVA, G_UVA + G_SIZE);
+	pair_setup(&f, 0, 1);
+	wait_up(q, 1);
+	sessions = shm_load64(&q->stats.sessions);
+	for (unsigned i = 0; i < 3; i++) {
+		send_acked(&f, VU_IOTLB_MSG, &all, sizeof(all), -1);
+		set_mem(&f);
+		wait_up(q, 1);
+		assert_int_equal(shm_load64(&q->stats.sessions), sessions);
+		assert_int_equal(q->paused_at, 0);
+	}
+	front_free(&f);
+	ops->close(d);
+}
+
+/* A ring in more pieces than it has pages, in a row: looking each up again and again takes long. */
+static void a_ring_is_translated_in_pages(void **state)
+{
+	struct front f;
+	struct transport_dev *d = open_translated(&f);
+	struct transport_queue *q = ops->queue(d, 0);
 	uint64_t at;
 
 	(void)state;
-	front_make(&f, sock_a, 3);
-	send_msg(&f, VU_SET_PROTOCOL_FEATURES, 0, &protocol, sizeof(protocol), -1);
-	(void)get_u64(&f, VU_GET_FEATURES);
-	send_acked(&f, VU_SET_FEATURES, &platform, sizeof(platform), -1);
 	at = G_UVA + f.ring[1].off;
 	translate_to_itself(&f, G_UVA, at + 16);
 	translate_to_itself(&f, at + 16, at + 32);
@@ -489,6 +523,7 @@ int main(void)
 		cmocka_unit_test(features_that_were_not_offered_are_named),
 		cmocka_unit_test(access_platform_is_for_who_can_translate),
 		cmocka_unit_test(a_ring_is_translated_in_pages),
+		cmocka_unit_test(rings_go_on_in_a_new_table_untranslated),
 		cmocka_unit_test(registry),
 		cmocka_unit_test(backend_channel),
 		cmocka_unit_test(session),
