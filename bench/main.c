@@ -4,7 +4,6 @@
  */
 #include "core/plan.h"
 #include "core/target.h"
-#include "io/zv_side.h"
 #include "measure/cpu.h"
 #include "opts.h"
 #include "report/busy.h"
@@ -163,7 +162,7 @@ int main(int argc, char **argv)
 		return 1;
 	}
 	if (b.o->server_uri) {
-		rc = server_main(b.o, b.err);
+		rc = target_of_uri(b.o->server_uri)->serve(b.o, b.err);
 		if (rc < 0)
 			fprintf(stderr, "vsock-bench: %s\n", b.err->text);
 		return rc < 0;

@@ -5,6 +5,7 @@
  */
 #include "opts.h"
 
+#include "core/far_end.h"
 #include "core/option.h"
 #include "core/target.h"
 #include "core/workload.h"
@@ -81,6 +82,14 @@ static void parse_ring_size(char *arg)
 	bench_given.ring_size = n;
 }
 
+static void parse_services(char *arg)
+{
+	char why[200];
+
+	if (services_parse(&bench_given, arg, why, sizeof(why)) < 0)
+		option_bad("%s", why);
+}
+
 /* ---- the rows ---- */
 
 static char test_help[280];
@@ -135,6 +144,10 @@ static const struct bench_option common[] = {
 	{"server", 0, "URI", OPTIONS_RUN, "Only serve tests, on this device", TEXT(server_uri)},
 	{"client", 0, "URI", OPTIONS_RUN, "Only run tests, on this device, against a --server",
 	 TEXT(client_uri)},
+	{"services", 0, "LIST", OPTIONS_RUN,
+	 "The far end of --client is zvsockd's builtin services on these ports, such as "
+	 "echo:7,discard:9,source:19, and no --server",
+	 CALL(parse_services)},
 };
 
 static const struct bench_option **rows;
@@ -206,6 +219,8 @@ static const char doc[] =
 	"  In two terminals:\n"
 	"  vsock-bench --server host:/tmp/zv.sock,cid=3\n"
 	"  vsock-bench --client vhost-user:/tmp/zv.sock\n"
+	"  In a guest, its kernel's driver against zvsockd with builtin = echo:7, discard:9:\n"
+	"  vsock-bench --client af_vsock:2 --services echo:7,discard:9 --direction g2h\n"
 	"\n"
 	"Exit code: 0; 1 when something failed or a byte was wrong; 2 for a wrong option.";
 
@@ -270,6 +285,8 @@ static void check_own(const struct bench_opts *o)
 {
 	char why[200] = "";
 
+	if (services_check(o, why, sizeof(why)) < 0)
+		option_bad("%s", why);
 	for (unsigned i = 0; i < nworkloads; i++)
 		if (o->workloads >> i & 1 && workloads[i]->check &&
 		    workloads[i]->check(o, why, sizeof(why)) < 0)

@@ -358,6 +358,11 @@ static void descriptors_are_complete(void **state)
 		assert_true(!workload_can(wl, IO_ZV) || (wl->table.head && wl->table.row));
 		assert_true(!wl->zv.threads || !(wl->zv.warm || wl->zv.open || wl->zv.close));
 		assert_true(!wl->socket.guest == !wl->socket.host);
+		/* A client of sockets tells its far end what to do by a part. */
+		for (unsigned d = DIR_G2H, n = 0; d <= DIR_BOTH; d++) {
+			n += wl->far[d] != FAR_OWN;
+			assert_true(!workload_can(wl, IO_CLIENT) || d < DIR_BOTH || n > 0);
+		}
 		assert_true(!wl->raw.guest == !wl->raw.host);
 		assert_true(!wl->peer.guest == !wl->peer.host);
 		if (workload_can(wl, IO_PEER)) {
@@ -374,6 +379,7 @@ static void descriptors_are_complete(void **state)
 		assert_non_null(t->absent);
 		assert_non_null(t->run);
 		assert_true(!t->start == !t->stop);
+		assert_true(!t->is_device || t->serve);
 		/* What is measured heads the report; what it is compared with has a column. */
 		assert_true(t->ratio || (t->print_run && t->print_foot));
 		for (unsigned k = 0; k < i; k++)

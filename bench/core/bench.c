@@ -8,6 +8,7 @@
 static const char *const dirs[] = {BENCH_DIRS(NAMED)};
 static const char *const types[] = {BENCH_TYPES(NAMED)};
 static const char *const backends[] = {BENCH_BACKENDS(NAMED)};
+static const char *const services[] = {BENCH_SERVICES(NAMED)};
 static const char *const cpus[] = {BENCH_CPUS(NAMED)};
 #undef NAMED
 
@@ -19,6 +20,7 @@ const struct bench_names dir_names = NAMES(dirs);
 const struct bench_names type_names = NAMES(types);
 const struct bench_names backend_names = NAMES(backends);
 const struct bench_names cpus_names = NAMES(cpus);
+const struct bench_names service_names = NAMES(services);
 
 /*
  * What counts is what arrived, in the time that the receiver needed for it. A message that was sent

@@ -17,11 +17,12 @@
  *                                       server, rows of the table, keys of the JSON
  *   struct target    (core/target.h)    over what: how its two processes start and run a cell
  *
- * Between them are the four ways in which a program carries a workload (enum bench_io, folder io):
- * libzvsock on both sides, two blocking sockets, bare shared memory, and libzvsock against a socket
- * with a foreign backend between. A workload brings its functions for those that it can do, a
- * target uses the functions of one of them. So a kernel's AF_VSOCK is a target that names an
- * address family, and runs every workload that sockets can do.
+ * Between them are the five ways in which a program carries a workload (enum bench_io, folder io):
+ * libzvsock on both sides, two blocking sockets, bare shared memory, libzvsock against a socket
+ * with a foreign backend between, and a socket against a far end (core/far_end.h). A workload
+ * brings its functions for those that it can do, a target uses the functions of one of them. So a
+ * kernel's AF_VSOCK is a target that names an address family, and runs every workload that sockets
+ * can do.
  *
  * Folders include one way: measure <- core <- {report, io} <- workload <- target <- main.c, opts.c.
  */
@@ -57,11 +58,17 @@
 	X(BACKEND_HOST, 0, "host")                                                                 \
 	X(BACKEND_GUEST, 1, "guest")                                                               \
 	X(BACKEND_ALONE, 2, "alone")
+/* Builtin services of zvsockd, by the names of its configuration. */
+#define BENCH_SERVICES(X)                                                                          \
+	X(SERVICE_ECHO, 0, "echo")                                                                 \
+	X(SERVICE_DISCARD, 1, "discard")                                                           \
+	X(SERVICE_SOURCE, 2, "source")
 
 #define BENCH_VALUE(id, value, name) id = (value),
 enum bench_dir { BENCH_DIRS(BENCH_VALUE) };
 enum bench_type { BENCH_TYPES(BENCH_VALUE) };
 enum bench_backend { BENCH_BACKENDS(BENCH_VALUE) };
+enum bench_service { BENCH_SERVICES(BENCH_VALUE) SERVICES_MAX };
 #undef BENCH_VALUE
 
 /* The names of an enum, by value; NULL where there is no such value. */
@@ -69,7 +76,17 @@ struct bench_names {
 	const char *const *name;
 	unsigned n;
 };
-extern const struct bench_names dir_names, type_names, backend_names, cpus_names;
+extern const struct bench_names dir_names, type_names, backend_names, cpus_names, service_names;
+
+/* What the other end of a client's connection does (core/far_end.h). */
+enum far_part {
+	FAR_OWN,    /* something of the workload's own, which only a server can be told */
+	FAR_SINK,   /* receives to the end, then closes */
+	FAR_SOURCE, /* sends */
+	FAR_ECHO,   /* sends back */
+	FAR_CLOSER, /* closes when the client does */
+	FAR_PARTS,
+};
 
 struct hist;
 struct workload;
@@ -137,6 +154,8 @@ struct bench_opts {
 	const char *json;	/* NULL: none; "-": standard output instead of the table */
 	const char *server_uri; /* serve tests here, run none */
 	const char *client_uri; /* run tests against a server started elsewhere */
+	bool services;		/* --client: the far end is zvsockd's services on these ports */
+	uint32_t service[SERVICES_MAX]; /* 0: not there */
 	struct bench_peer peers[BENCH_PEERS_MAX];
 	unsigned npeers;
 };

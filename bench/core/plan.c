@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "plan.h"
 
+#include "far_end.h"
 #include "target.h"
 #include "workload.h"
 
@@ -18,6 +19,8 @@ bool workload_can(const struct workload *wl, enum bench_io io)
 		return wl->raw.guest;
 	case IO_PEER:
 		return wl->peer.guest;
+	case IO_CLIENT:
+		return wl->socket.guest;
 	}
 	return false;
 }
@@ -39,6 +42,9 @@ const char *cell_how(const struct bench_cell *c)
 
 int plan_add(struct bench_plan *p, const struct bench_opts *o, struct bench_cell c)
 {
+	/* A --client is only given what its far end can do. */
+	if (o->client_uri && !far_end_of(o)->port(o, c.workload->far[c.dir]))
+		return 0;
 	if (p->n == p->cap) {
 		unsigned cap = p->cap ? 2 * p->cap : 64;
 		struct bench_cell *cells = realloc(p->cells, cap * sizeof(*cells));

@@ -24,6 +24,8 @@ struct target {
 	/* Head of the column of ratios to it; NULL: it is measured, nothing is compared with it. */
 	const char *ratio;
 	enum bench_io io;
+	/* True for a --client or --server URI that it takes; NULL: for none. */
+	bool (*is_device)(const char *uri);
 	struct bench_options options;
 	/* Do the options fit together? 0, or -EINVAL with a sentence in @why. */
 	int (*check)(const struct bench_opts *o, char *why, size_t len);
@@ -43,6 +45,8 @@ struct target {
 	int (*run)(void *state, const struct bench_opts *o, const struct bench_cell *c,
 		   struct bench_result *res, struct proc_err *err);
 	void (*stop)(void *state);
+	/* --server: serves tests on o->server_uri until a signal. 0, or -errno and a sentence. */
+	int (*serve)(const struct bench_opts *o, struct proc_err *err);
 
 	/* Lines above and below the tables, of a target that is measured. */
 	void (*print_run)(FILE *f, const struct bench_opts *o, const struct bench_facts *facts);
@@ -61,6 +65,9 @@ extern const unsigned ntargets_planned;
 
 /* What is measured in this run, the others being what it is compared with. */
 const struct target *target_measured(const struct bench_opts *o);
+
+/* Who takes --client or --server @uri; libzvsock says what is wrong with one that is nobody's. */
+const struct target *target_of_uri(const char *uri);
 
 /* libzvsock is on at least one side. */
 static inline bool target_zv(const struct target *t)

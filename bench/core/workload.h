@@ -29,6 +29,7 @@ enum bench_io {
 	IO_SOCKET, /* blocking stream sockets of the kernel (io/kernel_socket.h) */
 	IO_RAW,	   /* bare shared memory (io/raw.h) */
 	IO_PEER,   /* libzvsock in the guest, a Unix socket on the host (io/peer.h) */
+	IO_CLIENT, /* a blocking socket of the kernel against a far end (io/sock_client.h) */
 };
 
 /*
@@ -50,7 +51,10 @@ struct workload_zv {
 	const struct zv_role *const *roles;
 };
 
-/* Either side: with t->io.fd connected, or with the listener t->s->listen_fd only (own_conns). */
+/*
+ * Either side, the guest's also for a --client: with t->io.fd connected, or with s->listen_fd and
+ * s->addr only (own_conns).
+ */
 struct workload_socket {
 	void (*guest)(struct stream_thread *t, unsigned char *buf, size_t cap);
 	void (*host)(struct stream_thread *t, unsigned char *buf, size_t cap);
@@ -90,6 +94,9 @@ struct workload {
 
 	/* Adds its cells by plan_cells(), @c but for size, direction, in_flight. 0 or -ENOMEM. */
 	int (*plan)(struct bench_plan *p, const struct bench_opts *o, struct bench_cell c);
+	/* What the far end of a --client does, by direction of the cell, the client being the
+	 * guest. */
+	enum far_part far[DIR_BOTH + 1];
 	bool oneway; /* payload goes one way: a cell a direction, the receiver's figures count */
 	bool calls;  /* zero-copy and copying calls are different cells */
 

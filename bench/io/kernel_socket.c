@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "kernel_socket.h"
 
-#include "core/target.h"
 #include "measure/cpu.h"
 
 #include <errno.h>
@@ -14,24 +13,22 @@ static int stream_fail(struct stream_ctx *s, const char *what)
 {
 	int err = errno ? errno : EIO;
 
-	snprintf(s->err->text, sizeof(s->err->text), "%s: %s: %s", s->c->target->label, what,
+	snprintf(s->err->text, sizeof(s->err->text), "%s: %s: %s", s->family->name, what,
 		 strerror(err));
 	return -err;
 }
 
 static int stream_socket(const struct stream_ctx *s)
 {
-	int fd = socket(s->family->family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	int fd = socket(s->family->family, s->type | SOCK_CLOEXEC, 0);
 
 	if (fd >= 0 && s->family->tune)
-		s->family->tune(fd);
+		s->family->tune(fd, s->o);
 	return fd;
 }
 
-/* The listener, made before the fork. */
-static int stream_listen(struct stream_ctx *s)
+int stream_listen(struct stream_ctx *s)
 {
-	s->addr_len = s->family->address(&s->addr);
 	s->listen_fd = stream_socket(s);
 	if (s->listen_fd < 0)
 		return stream_fail(s, "socket");
@@ -52,7 +49,7 @@ int stream_connect(struct stream_ctx *s)
 	if (fd < 0)
 		return stream_fail(s, "socket");
 	while (connect(fd, (struct sockaddr *)&s->addr, s->addr_len) < 0) {
-		if (errno == EINTR || errno == EAGAIN)
+		if ((errno == EINTR && !proc_interrupted) || errno == EAGAIN)
 			continue;
 		stream_fail(s, "connect");
 		close(fd);
@@ -130,6 +127,8 @@ static int stream_side(int fd, struct stream_ctx *s, enum bench_role role)
 		st->bytes += t[i].io.bytes;
 		st->errors += t[i].io.errors;
 	}
+	if (role == ROLE_GUEST)
+		s->shm->rtt = t[0].rtt;
 	st->last_ns = cpu_now_ns();
 	st->cpu_ns = cpu_used_ns() - cpu0;
 	proc_child_say(fd, 'd');
@@ -149,8 +148,13 @@ static int stream_host(int fd, void *arg)
 int socket_run(const struct socket_family *family, const struct bench_opts *o,
 	       const struct bench_cell *c, struct bench_result *res, struct proc_err *err)
 {
-	struct stream_ctx s = {
-		.family = family, .o = o, .c = c, .err = err, .listen_fd = -1, .nconns = 1};
+	struct stream_ctx s = {.family = family,
+			       .o = o,
+			       .c = c,
+			       .err = err,
+			       .type = SOCK_STREAM,
+			       .listen_fd = -1,
+			       .nconns = 1};
 	int rc;
 
 	if (c->workload->socket.per_queue)
@@ -160,7 +164,8 @@ int socket_run(const struct socket_family *family, const struct bench_opts *o,
 		snprintf(err->text, sizeof(err->text), "no memory for the socket baselines");
 		return -ENOMEM;
 	}
-	rc = stream_listen(&s);
+	s.addr_len = family->address(&s.addr);
+	rc = stream_listen(&s); /* before the fork */
 	if (rc == 0)
 		rc = proc_pair(stream_guest, stream_host, &s, o->duration_ns + BENCH_GRACE_NS, err);
 	if (rc == 0) {

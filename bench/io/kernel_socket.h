@@ -17,10 +17,17 @@
 #include <sys/socket.h>
 
 struct socket_family {
-	int family; /* AF_* */
+	const char *name; /* in a sentence for the user */
+	int family;	  /* AF_* */
 	/* Where the host side listens; the kernel chooses what is left open. Returns the length. */
 	socklen_t (*address)(struct sockaddr_storage *ss);
-	void (*tune)(int fd); /* a new socket; NULL: as it is */
+	/*
+	 * For a --client or --server: @port of @cid, of any CID with VMADDR_CID_ANY. NULL: there
+	 * are none over this family.
+	 */
+	socklen_t (*port)(struct sockaddr_storage *ss, uint32_t cid, uint32_t port);
+	/* A new socket; NULL: as it is. */
+	void (*tune)(int fd, const struct bench_opts *o);
 	/* Clients close with a reset, or the ports in TIME_WAIT would run out within seconds. */
 	bool reset;
 };
@@ -36,7 +43,8 @@ struct stream_ctx {
 	const struct bench_opts *o;
 	const struct bench_cell *c;
 	struct proc_err *err;
-	struct stream_shm *shm;
+	struct stream_shm *shm; /* NULL: the far end is not a fork of this process */
+	int type;		/* SOCK_STREAM, SOCK_SEQPACKET */
 	int listen_fd;
 	struct sockaddr_storage addr;
 	socklen_t addr_len;
@@ -48,11 +56,14 @@ struct stream_thread {
 	enum bench_role role;
 	unsigned index;
 	struct stream_io io;
+	struct rtt_result rtt;
 	pthread_t tid;
 };
 
-/* Connects to the host side. A descriptor, or -errno with a sentence for the user. */
+/* Connects to s->addr. A descriptor, or -errno with a sentence for the user. */
 int stream_connect(struct stream_ctx *s);
+/* A listener on s->addr in s->listen_fd. 0, or -errno with a sentence for the user. */
+int stream_listen(struct stream_ctx *s);
 
 /* One cell, see struct target. */
 int socket_run(const struct socket_family *family, const struct bench_opts *o,

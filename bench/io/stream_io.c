@@ -5,6 +5,7 @@
 #include "measure/pattern.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -22,6 +23,12 @@ unsigned char *stream_buffer(uint32_t msg_size, size_t *cap)
 	return buf;
 }
 
+/* A signal that is not meant to end the program. */
+static bool again(void)
+{
+	return errno == EINTR && !proc_interrupted;
+}
+
 bool stream_write_all(int fd, const void *buf, size_t len)
 {
 	const unsigned char *p = buf;
@@ -29,7 +36,7 @@ bool stream_write_all(int fd, const void *buf, size_t len)
 	while (len) {
 		ssize_t n = send(fd, p, len, MSG_NOSIGNAL);
 
-		if (n < 0 && errno == EINTR)
+		if (n < 0 && again())
 			continue;
 		if (n <= 0)
 			return false;
@@ -46,7 +53,7 @@ bool stream_read_all(int fd, void *buf, size_t len)
 	while (len) {
 		ssize_t n = recv(fd, p, len, 0);
 
-		if (n < 0 && errno == EINTR)
+		if (n < 0 && again())
 			continue;
 		if (n <= 0)
 			return false;
@@ -56,11 +63,26 @@ bool stream_read_all(int fd, void *buf, size_t len)
 	return true;
 }
 
+/* The end of the stream, and the receiver's close when it has everything. */
+static void source_end(struct stream_io *s, unsigned char *buf)
+{
+	ssize_t n;
+
+	shutdown(s->fd, SHUT_WR);
+	do
+		n = recv(s->fd, buf, s->size, 0);
+	while (n < 0 && again());
+	/* How it closes does not matter, but that it does. */
+	s->errors += n > 0 || (n < 0 && (errno == EAGAIN || errno == EINTR));
+	s->last_ns = cpu_now_ns();
+}
+
 void stream_source(struct stream_io *s, unsigned char *buf, size_t cap)
 {
 	uint64_t end = cpu_ticks() + cpu_ns_to_ticks(s->duration_ns);
 
 	(void)cap;
+	s->first_ns = cpu_now_ns();
 	while (cpu_ticks() < end) {
 		if (s->touch)
 			pattern_fill(buf, s->size, s->salt, s->msgs, 0);
@@ -69,26 +91,32 @@ void stream_source(struct stream_io *s, unsigned char *buf, size_t cap)
 			break;
 		}
 		s->msgs++;
+		s->bytes += s->size;
 	}
-	shutdown(s->fd, SHUT_WR);
-	/* The receiver closes when it has everything. */
-	while (recv(s->fd, buf, s->size, 0) < 0 && errno == EINTR)
-		;
+	source_end(s, buf);
 }
 
-/* Verifies @len bytes, whatever parts of messages they are; @off: position in the present one. */
-static void sink_check(struct stream_io *s, const unsigned char *p, size_t len, uint32_t *off)
+static bool payload_right(const struct stream_io *s, const unsigned char *p, size_t len)
 {
-	while (len > 0) {
-		uint32_t n = bench_min32((uint32_t)len, s->size - *off);
+	if (s->zeros)
+		return p[0] == 0 && memcmp(p, p + 1, len - 1) == 0;
+	return pattern_check(p, len, s->salt, s->msgs, s->off);
+}
 
-		if (s->touch && !pattern_check(p, n, s->salt, s->msgs, *off))
+void stream_check(struct stream_io *s, const unsigned char *p, size_t len)
+{
+	s->bytes += len;
+	s->errors += s->seqpacket && !s->zeros && len != s->size;
+	while (len > 0) {
+		uint32_t n = bench_min32((uint32_t)len, s->size - s->off);
+
+		if (s->touch && !payload_right(s, p, n))
 			s->errors++;
 		p += n;
 		len -= n;
-		*off += n;
-		if (*off == s->size) {
-			*off = 0;
+		s->off += n;
+		if (s->off == s->size) {
+			s->off = 0;
 			s->msgs++;
 		}
 	}
@@ -104,29 +132,121 @@ static bool sink_complete(const struct stream_io *s)
 
 void stream_sink(struct stream_io *s, unsigned char *buf, size_t cap)
 {
-	uint32_t off = 0;
+	uint64_t end = cpu_ticks() + cpu_ns_to_ticks(s->duration_ns);
+	bool over = false;
 
-	while (off != 0 || !sink_complete(s)) {
+	while (!over && (s->off != 0 || !sink_complete(s))) {
 		ssize_t n = recv(s->fd, buf, cap, 0);
 
-		if (n < 0 && errno == EINTR)
+		if (n < 0 && again())
 			continue;
-		if (n <= 0)
+		if (n <= 0) {
+			/* The end of zeros is ours to say; one that stalls has lost something. */
+			s->errors += s->zeros || n < 0;
 			break;
+		}
 		if (!s->first_ns)
 			s->first_ns = cpu_now_ns();
-		s->bytes += (uint64_t)n;
-		sink_check(s, buf, (size_t)n, &off);
+		stream_check(s, buf, (size_t)n);
+		over = s->zeros && cpu_ticks() >= end;
 	}
 	s->last_ns = cpu_now_ns();
-	s->errors += off != 0;
+	s->errors += s->off != 0 && !s->zeros;
 }
 
 void stream_echo(struct stream_io *s, unsigned char *buf, size_t cap)
 {
 	(void)cap;
-	while (stream_read_all(s->fd, buf, s->size) && stream_write_all(s->fd, buf, s->size))
+	while (stream_read_all(s->fd, buf, s->size) && stream_write_all(s->fd, buf, s->size)) {
 		s->msgs++;
+		s->bytes += s->size;
+	}
+}
+
+/* ---- there and back ---- */
+
+struct round_trip {
+	uint64_t sent, end_ticks;
+	uint32_t off; /* of the message that is being sent */
+	bool shut;    /* everything is sent, and the end of the stream too */
+	bool failed;
+};
+
+/* Sends what goes without waiting. True when something went. */
+static bool send_some(struct stream_io *s, struct round_trip *t, unsigned char *buf)
+{
+	bool any = false;
+
+	while (!t->shut) {
+		ssize_t n;
+
+		if (t->off == 0 && cpu_ticks() >= t->end_ticks) {
+			shutdown(s->fd, SHUT_WR);
+			t->shut = true;
+			return true;
+		}
+		if (t->off == 0 && s->touch)
+			pattern_fill(buf, s->size, s->salt, t->sent, 0);
+		n = send(s->fd, buf + t->off, s->size - t->off, MSG_NOSIGNAL | MSG_DONTWAIT);
+		if (n < 0 && again())
+			continue;
+		if (n <= 0) {
+			t->failed = n == 0 || errno != EAGAIN;
+			break;
+		}
+		any = true;
+		t->off += (uint32_t)n;
+		if (t->off == s->size) {
+			t->off = 0;
+			t->sent++;
+		}
+	}
+	return any;
+}
+
+/* Receives what there is. 1: something, 0: nothing, -1: the end. */
+static int take_some(struct stream_io *s, unsigned char *buf, size_t cap)
+{
+	int any = 0;
+
+	for (;;) {
+		ssize_t n = recv(s->fd, buf, cap, MSG_DONTWAIT);
+
+		if (n < 0 && again())
+			continue;
+		if (n < 0 && errno == EAGAIN)
+			return any;
+		if (n <= 0)
+			return -1;
+		stream_check(s, buf, (size_t)n);
+		any = 1;
+	}
+}
+
+void stream_there_and_back(struct stream_io *s, unsigned char *buf, size_t cap)
+{
+	struct round_trip t = {.end_ticks = cpu_ticks() + cpu_ns_to_ticks(s->duration_ns)};
+	size_t out_cap;
+	unsigned char *out = stream_buffer(s->size, &out_cap);
+	int got = 0;
+
+	s->first_ns = cpu_now_ns();
+	while (out && got >= 0 && !t.failed && !proc_interrupted) {
+		bool sent = send_some(s, &t, out);
+
+		got = take_some(s, buf, cap);
+		if (!sent && got == 0) {
+			struct pollfd p = {.fd = s->fd, .events = POLLIN};
+
+			p.events |= t.shut ? 0 : POLLOUT;
+			if (poll(&p, 1, (int)(BENCH_GRACE_NS / 1000000u)) == 0)
+				break;
+		}
+	}
+	s->last_ns = cpu_now_ns();
+	/* What did not come back is lost; so is all of it when the end has not come. */
+	s->errors += !out || got >= 0 || !t.shut || t.sent != s->msgs || s->off != 0;
+	free(out);
 }
 
 uint64_t stream_accept_all(int listen_fd, const uint64_t *total)
@@ -137,11 +257,11 @@ uint64_t stream_accept_all(int listen_fd, const uint64_t *total)
 	while (!all || n < all) {
 		int fd = accept4(listen_fd, NULL, NULL, SOCK_CLOEXEC);
 
-		if (fd < 0 && errno == EINTR)
+		if (fd < 0 && again())
 			continue;
 		if (fd < 0)
 			return n;
-		while (recv(fd, &c, 1, 0) < 0 && errno == EINTR)
+		while (recv(fd, &c, 1, 0) < 0 && again())
 			;
 		close(fd);
 		n++;

@@ -10,38 +10,20 @@
 #define DRAIN_NS 10000000000ull /* the server's last closes */
 #define HELLO_NS 10000000000ull
 
-uint64_t wire_salt(unsigned queue)
+static const struct far_end *far_end(const struct worker *w)
 {
-	return 0x7a76ull + ((uint64_t)queue << 32);
+	return far_end_of(w->side->o);
 }
 
-void wire_init(struct wire_msg *m, enum wire_kind kind, const struct bench_opts *o,
-	       const struct bench_cell *c, unsigned queue)
+uint32_t client_port(const struct worker *w, const struct bench_cell *c)
 {
-	memset(m, 0, sizeof(*m));
-	m->magic = BENCH_WIRE_MAGIC;
-	m->version = BENCH_WIRE_VERSION;
-	m->kind = (uint8_t)kind;
-	m->flags = (uint8_t)((c->zero_copy ? W_ZERO_COPY : 0) | (o->touch ? W_TOUCH : 0) |
-			     (c->coalesce ? W_COALESCE : 0));
-	m->msg_size = c->msg_size;
-	m->batch = o->batch;
-	m->duration_ns = o->duration_ns;
-	m->salt = wire_salt(queue);
+	return far_end(w)->port(w->side->o, far_part_of(c, w->side->role));
 }
 
-void wire_role(struct wire_msg *m, const struct zv_role *role, const struct bench_opts *o,
-	       const struct bench_cell *c, unsigned queue)
-{
-	wire_init(m, W_ROLE, o, c, queue);
-	memcpy(m->role, role->name, strnlen(role->name, sizeof(m->role)));
-}
-
-int client_open(struct worker *w, struct bconn *bc, unsigned i)
+int client_open(struct worker *w, struct bconn *bc, const struct bench_cell *c, unsigned i)
 {
 	bool seq = w->side->o->type == TYPE_SEQPACKET;
-	int rc = conn_open(w, w->q[i], seq ? BENCH_PORT_SEQ : BENCH_PORT_STREAM,
-			   seq ? ZV_SEQPACKET : ZV_STREAM, &bc->zc);
+	int rc = conn_open(w, w->q[i], client_port(w, c), seq ? ZV_SEQPACKET : ZV_STREAM, &bc->zc);
 
 	if (rc < 0)
 		return rc;
@@ -53,13 +35,26 @@ int client_open(struct worker *w, struct bconn *bc, unsigned i)
 int client_ask(struct worker *w, struct bconn *bc, const struct wire_msg *m)
 {
 	struct wire_msg ack;
-	int rc = conn_send_all(w, bc->zc, m, sizeof(*m));
+	int rc;
 
+	if (!far_end(w)->told)
+		return 0;
+	rc = conn_send_all(w, bc->zc, m, sizeof(*m));
 	if (rc == 0)
 		rc = conn_recv_all(w, bc->zc, &ack, sizeof(ack));
-	if (rc == 0 && (ack.magic != BENCH_WIRE_MAGIC || ack.kind != W_ACK))
+	if (rc == 0 && !wire_is_ack(&ack))
 		rc = side_fail_own(w->side, -EPROTO, "the peer is not a vsock-bench server");
 	return rc;
+}
+
+int client_go(struct worker *w, struct bconn *bc, const struct bench_cell *c)
+{
+	struct wire_msg m;
+
+	if (!far_end(w)->told)
+		return 0;
+	wire_init(&m, W_GO, w->side->o, c, bc->qi);
+	return conn_send_all(w, bc->zc, &m, sizeof(m));
 }
 
 int client_connect_warm(struct worker *w, unsigned n)
@@ -113,6 +108,8 @@ static int ctrl_say(struct worker *w, struct zv_conn *zc, enum wire_kind kind,
 	struct wire_msg m;
 	int rc;
 
+	if (!zc) /* a service counts nothing */
+		return 0;
 	wire_init(&m, kind, w->side->o, c, 0);
 	rc = conn_send_all(w, zc, &m, sizeof(m));
 	return rc < 0 ? rc : conn_recv_all(w, zc, answer, sizeof(*answer));
@@ -173,22 +170,14 @@ static int run_threads(struct zv_side *s, const struct bench_cell *c, struct sid
 /* Asks for the server's counts until the last connections have reached it. */
 static int run_end(struct zv_run *r, struct zv_conn *ctrl)
 {
-	uint64_t deadline = cpu_now_ns() + DRAIN_NS, opened = 0, accepted;
+	uint64_t deadline = cpu_now_ns() + DRAIN_NS;
 	struct zv_event ev[BENCH_EVENTS];
 	int rc;
 
-	for (unsigned i = 0; i < r->w->side->nqueues; i++)
-		opened += r->st.msgs[i];
 	for (;;) {
 		rc = ctrl_say(r->w, ctrl, W_END, r->c, &r->server);
-		if (rc < 0)
+		if (rc < 0 || !ctrl || run_settled(r->c, &r->st, &r->server))
 			return rc;
-		accepted = 0;
-		for (unsigned i = 0; i < r->w->side->nqueues; i++)
-			accepted += r->server.msgs[i];
-		if (accepted >= opened &&
-		    (!r->c->workload->zv.counts_closed || r->server.conns_closed >= opened))
-			return 0;
 		if (cpu_now_ns() > deadline)
 			return 0; /* the difference is reported as errors */
 		worker_wait(r->w, ev, BENCH_EVENTS, 1000000u);
@@ -222,21 +211,6 @@ static int run_parts(struct zv_run *r, struct zv_conn *ctrl)
 	return rc;
 }
 
-static void fill_result(const struct zv_run *r, struct bench_result *res)
-{
-	const struct workload_zv *wl = &r->c->workload->zv;
-	const struct zv_side *s = r->w->side;
-
-	if (s->role == ROLE_GUEST)
-		result_of_cell(res, r->c, &r->st, &r->server, ROLE_GUEST, s->nqueues);
-	else
-		result_of_cell(res, r->c, &r->server, &r->st, ROLE_HOST, s->nqueues);
-	if (wl->counts_closed && r->server.conns_closed != res->messages)
-		res->errors++;
-	if (wl->result)
-		wl->result(r, res);
-}
-
 uint64_t client_limit_ns(const struct bench_opts *o, const struct bench_cell *c)
 {
 	const struct workload_zv *wl = &c->workload->zv;
@@ -256,12 +230,14 @@ int client_run_cell(struct zv_side *s, const struct bench_cell *c, struct bench_
 	memset(res, 0, sizeof(*res));
 	/* One thread with all the queues: the conversation, and the tests that are not parallel. */
 	rc = worker_init(&w, s, 0, 1, c->msg_size);
-	if (rc == 0)
+	if (rc == 0 && far_end_of(s->o)->told)
 		rc = conn_open(&w, w.q[0], BENCH_PORT_STREAM, ZV_STREAM, &ctrl);
 	if (rc == 0)
 		rc = run_parts(&r, ctrl);
 	if (rc == 0)
-		fill_result(&r, res);
+		run_result(res, c, s->role, &r.st, ctrl ? &r.server : NULL, s->nqueues);
+	if (rc == 0 && c->workload->zv.result)
+		c->workload->zv.result(&r, res);
 	if (ctrl)
 		zv_conn_close(ctrl);
 	worker_free(&w);

@@ -57,50 +57,13 @@ void run_add(struct zv_side *s, const struct bconn *bc)
 	pthread_mutex_unlock(&s->lock);
 }
 
-void run_count_conn(struct zv_side *s, unsigned qi, bool closed)
-{
-	if (closed)
-		__atomic_fetch_add(&s->run.conns_closed, 1, __ATOMIC_RELAXED);
-	else
-		__atomic_fetch_add(&s->run.msgs[qi], 1, __ATOMIC_RELAXED);
-}
-
-/* Other threads count connections without the lock: word by word, atomically. */
-_Static_assert(sizeof(struct side_stats) % sizeof(uint64_t) == 0, "words");
-
-static void run_reset(struct side_stats *run)
-{
-	uint64_t *w = (uint64_t *)run;
-
-	for (size_t i = 0; i < sizeof(*run) / sizeof(*w); i++)
-		__atomic_store_n(&w[i], 0, __ATOMIC_RELAXED);
-}
-
-static void run_copy(struct side_stats *dst, const struct side_stats *run)
-{
-	const uint64_t *w = (const uint64_t *)run;
-
-	for (size_t i = 0; i < sizeof(*run) / sizeof(*w); i++)
-		((uint64_t *)dst)[i] = __atomic_load_n(&w[i], __ATOMIC_RELAXED);
-}
-
 static int ctrl_message(struct worker *w, struct bconn *bc, const struct wire_msg *m)
 {
 	struct zv_side *s = w->side;
 	struct side_stats answer;
 
 	pthread_mutex_lock(&s->lock);
-	if (m->kind == W_BEGIN) {
-		run_reset(&s->run);
-		s->run.rss_before = cpu_rss();
-		s->cpu0 = cpu_used_ns();
-	} else if (m->kind == W_MARK) {
-		s->run.rss_after = cpu_rss();
-		s->cpu0 = cpu_used_ns();
-	} else {
-		s->run.cpu_ns = cpu_used_ns() - s->cpu0;
-	}
-	run_copy(&answer, &s->run);
+	run_answer(&s->run, &s->cpu0, m, &answer);
 	pthread_mutex_unlock(&s->lock);
 	return conn_send_all(w, bc->zc, &answer, sizeof(answer));
 }
@@ -159,7 +122,7 @@ static int server_message(struct worker *w, struct bconn *bc, const struct wire_
 	struct wire_msg ack = *m;
 	int rc;
 
-	if (m->magic != BENCH_WIRE_MAGIC || m->version != BENCH_WIRE_VERSION)
+	if (!wire_known(m))
 		return -EPROTO;
 	if (bc->state == BC_GO) {
 		bc->role->go(w, bc);
@@ -170,8 +133,7 @@ static int server_message(struct worker *w, struct bconn *bc, const struct wire_
 		return ctrl_message(w, bc, m);
 	}
 	role = role_by_name(m->role, sizeof(m->role));
-	if (m->kind != W_ROLE || !role || m->msg_size == 0 || m->msg_size > BENCH_MSG_MAX ||
-	    m->batch == 0 || m->batch > BENCH_BATCH_MAX || w->nsenders == BENCH_SENDERS_MAX)
+	if (m->kind != W_ROLE || !role || !wire_task_ok(m) || w->nsenders == BENCH_SENDERS_MAX)
 		return -EPROTO;
 	rc = worker_buffers(w, m->msg_size);
 	if (rc < 0)

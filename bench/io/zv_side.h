@@ -11,10 +11,11 @@
  *
  * For each test the client opens a control connection and says BEGIN, MARK (when connections were
  * opened that are only looked at) and END; the answer to END holds what the server counted. Data
- * connections start with one 64-byte message that names the role that the server shall play (struct
- * zv_role): SINK receives and verifies, SOURCE sends, and so on. The server answers each with an
- * ACK, and a role that waits for it starts on GO; then the data flows, and its end is the sender's
- * zv_shutdown. A role may have a port of its own instead, where there are no messages.
+ * connections start with one 64-byte message (wire.h) that names the role that the server shall
+ * play (struct zv_role): SINK receives and verifies, SOURCE sends, and so on. The server answers
+ * each with an ACK, and a role that waits for it starts on GO; then the data flows, and its end is
+ * the sender's zv_shutdown. A role may have a port of its own instead, where there are no messages.
+ * A far end that is no server of ours (core/far_end.h) is told nothing of all that.
  *
  * Which roles there are is known to the workloads; here is only how connections come to them.
  *
@@ -24,45 +25,13 @@
 #define BENCH_ZV_SIDE_H
 
 #include "core/workload.h"
+#include "wire.h"
 
 #include <pthread.h>
 #include <zvsock.h>
 
-#define BENCH_PORT_STREAM  5200u
-#define BENCH_PORT_SEQ	   5201u
-#define BENCH_PORT_CONN	   5202u /* accepted, and closed when the peer closes: workload/connrate.c */
-#define BENCH_EVENTS	   64u
-#define BENCH_SENDERS_MAX  1024u
-#define BENCH_WIRE_MAGIC   0x424e565au /* "ZVNB" */
-#define BENCH_WIRE_VERSION 3u
-
-enum wire_kind {
-	W_BEGIN = 1,
-	W_MARK,
-	W_END,
-	W_ROLE, /* be what .role says */
-	W_GO,
-	W_ACK,
-};
-
-#define W_ZERO_COPY (1u << 0)
-#define W_TOUCH	    (1u << 1)
-#define W_COALESCE  (1u << 2)
-
-/* Everything that is said, little endian, 64 bytes. */
-struct wire_msg {
-	uint32_t magic;
-	uint16_t version;
-	uint8_t kind;
-	uint8_t flags;
-	uint32_t msg_size;
-	uint32_t batch;
-	uint64_t duration_ns;
-	uint64_t salt;
-	char role[24]; /* W_ROLE: a name, ends with zeros */
-	uint8_t pad[8];
-};
-_Static_assert(sizeof(struct wire_msg) == 64, "the first message is 64 bytes");
+#define BENCH_EVENTS	  64u
+#define BENCH_SENDERS_MAX 1024u
 
 /* Shared with the parent when it forked this side. */
 struct side_ctl {
@@ -128,6 +97,7 @@ struct bconn {
 	void *own;		    /* of the role */
 	uint8_t state, qi;	    /* qi: index of the queue in the device */
 	bool blocked, zero_copy, touch, coalesce, seqpacket;
+	bool zeros;	    /* SINK: of a service, which sends zeros without end; until end_ticks */
 	uint32_t size, off; /* of a message; position in the present one */
 	uint32_t batch, hello_len;
 	uint64_t salt, seq, bytes, errors;
@@ -215,8 +185,6 @@ int server_run(struct zv_side *s);
 int server_main(const struct bench_opts *o, struct proc_err *err);
 /* Adds what a data connection did to the run. */
 void run_add(struct zv_side *s, const struct bconn *bc);
-/* Counts a connection that begins, or that has ended. */
-void run_count_conn(struct zv_side *s, unsigned qi, bool closed);
 
 /* ---- zv_client.c ---- */
 
@@ -225,18 +193,15 @@ int client_meet(struct zv_side *s, struct bench_facts *facts);
 int client_run_cell(struct zv_side *s, const struct bench_cell *c, struct bench_result *res);
 /* The longest that client_run_cell() may take on a machine that works. */
 uint64_t client_limit_ns(const struct bench_opts *o, const struct bench_cell *c);
-/* What sets the payload of the connection on @queue apart. */
-uint64_t wire_salt(unsigned queue);
-void wire_init(struct wire_msg *m, enum wire_kind kind, const struct bench_opts *o,
-	       const struct bench_cell *c, unsigned queue);
-/* The message that asks the server for a role. */
-void wire_role(struct wire_msg *m, const struct zv_role *role, const struct bench_opts *o,
-	       const struct bench_cell *c, unsigned queue);
-/* Opens a connection for data on queue w->q[@i]; its user is @bc. */
-int client_open(struct worker *w, struct bconn *bc, unsigned i);
+/* Opens a connection for the data of @c on queue w->q[@i]; its user is @bc. */
+int client_open(struct worker *w, struct bconn *bc, const struct bench_cell *c, unsigned i);
+/* Where the far end's part in @c is played. */
+uint32_t client_port(const struct worker *w, const struct bench_cell *c);
 /* Opens and closes @n connections, one after the other. */
 int client_connect_warm(struct worker *w, unsigned n);
-/* Sends @m, which asks for a role, and waits for the ACK. 0 or -errno. */
+/* Sends @m, which asks for a role, and waits for the ACK; a service is not asked. 0 or -errno. */
 int client_ask(struct worker *w, struct bconn *bc, const struct wire_msg *m);
+/* Lets the server's part begin, where it waits for that. 0 or -errno. */
+int client_go(struct worker *w, struct bconn *bc, const struct bench_cell *c);
 
 #endif

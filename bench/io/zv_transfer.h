@@ -21,6 +21,10 @@ extern const struct zv_role role_sink, role_source;
 /* What a connection is to do, as the message says that asks for a role. */
 void bc_set_task(struct bconn *bc, const struct wire_msg *m, bool seqpacket);
 void bc_start_source(struct worker *w, struct bconn *bc);
+/* Receives from a service that sends zeros without end, for the duration of the task. */
+void bc_start_zeros(struct bconn *bc);
+/* Receives and verifies what there is. 1 end of stream, 0, -errno. */
+int bc_receive(struct worker *w, struct bconn *bc);
 /* One batch from each sender that has room. 1: somebody sent, 0: all wait for room. */
 int worker_run_senders(struct worker *w);
 /* Events of a SINK, SOURCE or DRAIN. 1: the connection has done its part, 0 not yet, -errno. */

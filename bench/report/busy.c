@@ -16,6 +16,7 @@ static bool spins(const struct bench_cell *c, const struct bench_opts *o, enum b
 	case IO_PEER:
 		return o->busy_poll && role == ROLE_GUEST;
 	case IO_SOCKET:
+	case IO_CLIENT:
 		break;
 	}
 	return false;

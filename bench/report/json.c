@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* The JSON of --json: one object, each run of each cell in the order in which they ran. */
 #include "busy.h"
+#include "core/far_end.h"
 #include "core/target.h"
 #include "json_set.h"
 #include "measure/cpu.h"
@@ -21,6 +22,7 @@ static void add_setup(json_t *j, const struct bench_cell *c, const struct bench_
 {
 	const struct workload *wl = c->workload;
 	bool zv = target_zv(c->target), raw = c->target->io == IO_RAW, many = many_queues(c);
+	bool typed = zv || c->target->io == IO_CLIENT;
 	/* Socket baselines use one thread for each connection. */
 	unsigned threads = zv ? o->threads : many ? o->queues : 1;
 
@@ -31,7 +33,7 @@ static void add_setup(json_t *j, const struct bench_cell *c, const struct bench_
 	json_set_str(j, "test", wl->name);
 	json_set_str(j, "direction", dir_names.name[c->dir]);
 	if (!raw)
-		json_set_str(j, "type", type_names.name[zv ? o->type : TYPE_STREAM]);
+		json_set_str(j, "type", type_names.name[typed ? o->type : TYPE_STREAM]);
 	if (c->msg_size)
 		json_set_int(j, "msg_size", c->msg_size);
 	if (zv)
@@ -49,13 +51,16 @@ static void add_setup(json_t *j, const struct bench_cell *c, const struct bench_
 	}
 }
 
-static void add_figures(json_t *j, const struct bench_cell *c, const struct bench_result *r)
+static void add_figures(json_t *j, const struct bench_cell *c, const struct bench_result *r,
+			const struct bench_opts *o)
 {
 	json_t *cpu;
 
 	json_set_num(j, "duration_s", (double)r->elapsed_ns / 1e9);
 	c->workload->json(j, c, r);
 	cpu = json_sides((double)r->cpu_ns[ROLE_GUEST] / 1e9, (double)r->cpu_ns[ROLE_HOST] / 1e9);
+	if (o->services) /* a service's is not known */
+		json_object_del(cpu, "host");
 	if (r->cpu_other_ns)
 		json_set_num(cpu, "daemon", (double)r->cpu_other_ns / 1e9);
 	json_object_set_new(j, "cpu_s", cpu);
@@ -96,13 +101,19 @@ static json_t *busy_object(const struct bench_plan *p, const struct bench_opts *
 	return j;
 }
 
+/* Payload that nobody looks at: a service throws it away. */
+static bool cell_unseen(const struct bench_cell *c, const struct bench_opts *o)
+{
+	return o->client_uri && far_end_of(o)->dull && c->workload->far[c->dir] == FAR_SINK;
+}
+
 static json_t *run_object(const struct bench_cell *c, const struct bench_result *r,
 			  const struct bench_opts *o, const struct bench_facts *facts)
 {
 	json_t *j = json_object();
 
 	add_setup(j, c, o, facts);
-	add_figures(j, c, r);
+	add_figures(j, c, r, o);
 	add_share(j, c, r, o);
 	if (c->target->io != IO_RAW && !c->workload->no_per_queue) {
 		json_t *per = json_array();
@@ -111,7 +122,7 @@ static json_t *run_object(const struct bench_cell *c, const struct bench_result 
 			json_array_append_new(per, json_integer((json_int_t)r->per_queue[i]));
 		json_object_set_new(j, "per_queue_msgs", per);
 	}
-	if (json_is_true(json_object_get(j, "touched")))
+	if (json_is_true(json_object_get(j, "touched")) && !cell_unseen(c, o))
 		json_set_bool(j, "verified", r->errors == 0);
 	json_set_int(j, "errors", r->errors);
 	return j;

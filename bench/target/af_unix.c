@@ -12,7 +12,8 @@ static socklen_t unix_address(struct sockaddr_storage *ss)
 	return offsetof(struct sockaddr_un, sun_path);
 }
 
-static const struct socket_family family = {.family = AF_UNIX, .address = unix_address};
+static const struct socket_family family = {
+	.name = "AF_UNIX", .family = AF_UNIX, .address = unix_address};
 
 static int unix_run(void *state, const struct bench_opts *o, const struct bench_cell *c,
 		    struct bench_result *res, struct proc_err *err)

@@ -9,6 +9,14 @@ _Static_assert(sizeof(targets) / sizeof(targets[0]) <= TARGETS_MAX, "main.c keep
 const char *const targets_planned[] = {"vhost-kernel", "vsock_loopback"};
 const unsigned ntargets_planned = sizeof(targets_planned) / sizeof(targets_planned[0]);
 
+const struct target *target_of_uri(const char *uri)
+{
+	for (unsigned i = 0; i < ntargets; i++)
+		if (targets[i]->is_device && targets[i]->is_device(uri))
+			return targets[i];
+	return &target_zvsock;
+}
+
 const char *baseline_absent_beside_peers(const struct bench_opts *o)
 {
 	if (o->baselines)

@@ -7,6 +7,7 @@
 /* Columns of ratios and the absent ones of the JSON stand in this order. */
 #define TARGETS(X)                                                                                 \
 	X(target_zvsock)                                                                           \
+	X(target_af_vsock)                                                                         \
 	X(target_af_unix)                                                                          \
 	X(target_tcp)                                                                              \
 	X(target_raw)                                                                              \

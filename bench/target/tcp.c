@@ -15,15 +15,19 @@ static socklen_t tcp_address(struct sockaddr_storage *ss)
 	return sizeof(*in);
 }
 
-static void tcp_tune(int fd)
+static void tcp_tune(int fd, const struct bench_opts *o)
 {
 	int one = 1;
 
+	(void)o;
 	setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
 }
 
-static const struct socket_family family = {
-	.family = AF_INET, .address = tcp_address, .tune = tcp_tune, .reset = true};
+static const struct socket_family family = {.name = "TCP loopback",
+					    .family = AF_INET,
+					    .address = tcp_address,
+					    .tune = tcp_tune,
+					    .reset = true};
 
 static int tcp_run(void *state, const struct bench_opts *o, const struct bench_cell *c,
 		   struct bench_result *res, struct proc_err *err)

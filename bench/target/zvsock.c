@@ -3,6 +3,7 @@
  * zvsock between two processes: the host side has the backend in its own process (host: URI), the
  * guest side is the vhost-user frontend. With --client this process is one of the two sides.
  */
+#include "core/far_end.h"
 #include "io/zv_pair.h"
 #include "measure/cpu.h"
 #include "report/json_set.h"
@@ -105,9 +106,20 @@ static void zvsock_stop(void *state)
 	free(z);
 }
 
+static int zvsock_check(const struct bench_opts *o, char *why, size_t len)
+{
+	if (!o->services || !o->client_uri || !side_is_host_uri(o->client_uri))
+		return 0;
+	snprintf(why, len,
+		 "--services are the host's: a client on the host has a --server in the guest");
+	return -EINVAL;
+}
+
 static const char *zvsock_absent(const struct bench_opts *o)
 {
-	return o->npeers ? "--peer" : NULL;
+	if (o->npeers)
+		return "--peer";
+	return o->client_uri && target_of_uri(o->client_uri) != &target_zvsock ? "--client" : NULL;
 }
 
 /* In the directions and ways of calling that were asked for, where the workload has such. */
@@ -130,8 +142,9 @@ static int zvsock_plan(struct bench_plan *p, const struct bench_opts *o, struct 
 		if (o->copy && rc == 0)
 			rc = plan_add(p, o, c);
 		c.coalesce = true;
+		/* A service sends as it likes. */
 		if (o->copy && rc == 0 && oneway && o->type == TYPE_STREAM &&
-		    c.msg_size <= COALESCE_MAX)
+		    c.msg_size <= COALESCE_MAX && !(o->services && d == DIR_H2G))
 			rc = plan_add(p, o, c);
 		c.coalesce = false;
 	}
@@ -143,7 +156,7 @@ static void zvsock_print_run(FILE *f, const struct bench_opts *o, const struct b
 	static const char *const places[] = {[CPUS_1] = "both sides on one CPU",
 					     [CPUS_2] = "one CPU each",
 					     [CPUS_FREE] = "not pinned"};
-	char rx_buf[32], credit[32];
+	char rx_buf[32], credit[32], far[100];
 
 	fprintf(f, "vsock-bench %s: %s, %u CPU%s\n", facts->zv_version, cpu_model(), cpu_count(),
 		cpu_count() == 1 ? "" : "s");
@@ -161,6 +174,8 @@ static void zvsock_print_run(FILE *f, const struct bench_opts *o, const struct b
 	else if (facts->page_size)
 		fprintf(f, "buffers in normal pages of %llu KiB (no hugepages free); ",
 			(unsigned long long)(facts->page_size >> 10));
+	if (o->client_uri)
+		fprintf(f, "against %s; ", far_end_text(far, sizeof(far), o));
 	fprintf(f, "medians of %u runs of %.3g s each, interleaved\n", o->repeat,
 		(double)o->duration_ns / 1e9);
 }
@@ -169,23 +184,25 @@ static void zvsock_print_foot(FILE *f, const struct bench_opts *o)
 {
 	const char *sep = "";
 
-	(void)o;
 	fputc('\n', f);
 	for (unsigned i = 0; i < ntargets; i++)
 		if (targets[i]->ratio) {
 			fprintf(f, "%s%s", sep, targets[i]->ratio);
 			sep = ", ";
 		}
-	fprintf(f, ": the figure divided by that of the same repetition there (round trips: less "
-		   "is better).\ng / h: guest side / host side, CPU seconds of one run.\n");
+	fprintf(f,
+		": the figure divided by that of the same repetition there (round trips: less "
+		"is better).\ng / h: guest side / host side, CPU seconds of one run%s.\n",
+		o->services ? "; a service's are not known" : "");
 }
 
 static void zvsock_json(json_t *j, const struct bench_opts *o, const struct bench_cell *c,
 			const struct bench_facts *facts)
 {
-	(void)o;
 	(void)c;
 	json_set_str(j, "uri", facts->uri);
+	if (o->client_uri)
+		json_set_str(j, "far_end", far_end_of(o)->name);
 }
 
 const struct target target_zvsock = {
@@ -194,11 +211,13 @@ const struct target target_zvsock = {
 	.label = "zvsock",
 	.brief = "zvsock",
 	.io = IO_ZV,
+	.check = zvsock_check,
 	.absent = zvsock_absent,
 	.plan = zvsock_plan,
 	.start = zvsock_start,
 	.run = zvsock_run,
 	.stop = zvsock_stop,
+	.serve = server_main,
 	.print_run = zvsock_print_run,
 	.print_foot = zvsock_print_foot,
 	.json = zvsock_json,

@@ -57,6 +57,7 @@ static int connects(struct worker *w, const struct bench_cell *c, struct side_st
 	unsigned share = c->in_flight / w->side->nthreads, flying = 0, k = 0;
 	uint64_t deadline = cpu_now_ns() + w->side->o->duration_ns + BENCH_GRACE_NS / 2;
 	uint64_t end = cpu_ticks() + cpu_ns_to_ticks(w->side->o->duration_ns);
+	uint32_t port = client_port(w, c);
 	struct zv_event ev[BENCH_EVENTS];
 	struct zv_conn *zc;
 
@@ -67,8 +68,7 @@ static int connects(struct worker *w, const struct bench_cell *c, struct side_st
 		int n, rc = 0;
 
 		while (!ended && flying < share) {
-			rc = zv_connect(w->q[k], side_peer_cid(w->side), BENCH_PORT_CONN, ZV_STREAM,
-					&zc);
+			rc = zv_connect(w->q[k], side_peer_cid(w->side), port, ZV_STREAM, &zc);
 			if (rc < 0)
 				break;
 			flying++;
@@ -100,7 +100,7 @@ static int connrate_run(struct zv_run *r)
 
 static int closer_start(struct worker *w, struct bconn *bc)
 {
-	run_count_conn(w->side, bc->qi, false);
+	run_count_conn(&w->side->run, bc->qi, false);
 	return 0;
 }
 
@@ -114,7 +114,7 @@ static int closer_event(struct worker *w, struct bconn *bc, uint32_t events)
 static void closer_end(struct worker *w, struct bconn *bc, int rc)
 {
 	(void)rc;
-	run_count_conn(w->side, bc->qi, true);
+	run_count_conn(&w->side->run, bc->qi, true);
 }
 
 static const struct zv_role closer = {.name = "",
@@ -244,6 +244,8 @@ static void socket_connects(struct stream_thread *t, unsigned char *buf, size_t 
 		if (t->io.errors)
 			break;
 	}
+	if (!t->s->shm) /* a far end that counts for itself, or not at all */
+		return;
 	/* One more connection, not counted, wakes the server to see that this is all. */
 	__atomic_store_n(&t->s->shm->conns_total, t->io.msgs + 1, __ATOMIC_RELEASE);
 	fds[0] = stream_connect(t->s);
@@ -341,6 +343,7 @@ const struct workload workload_connrate = {
 	.help = "connections opened and closed, 1 and 16 at a time",
 	.by_default = true,
 	.plan = connrate_plan,
+	.far = {[DIR_G2H] = FAR_CLOSER},
 	.zv = {.run = connrate_run, .threads = true, .counts_closed = true, .roles = roles},
 	.socket = {.guest = socket_connects, .host = socket_accepts, .own_conns = true},
 	.peer = {.guest = connrate_peer_guest, .host = connrate_peer_host, .port = PEER_PORT_CONN},

@@ -87,11 +87,11 @@ static int fair_open(struct fair *f, struct bconn *bc, unsigned i, const struct 
 {
 	struct worker *w = f->w;
 	struct wire_msg m;
-	int rc = client_open(w, bc, 0);
+	int rc = client_open(w, bc, f->c, 0);
 
 	if (rc < 0)
 		return rc;
-	wire_role(&m, role, w->side->o, f->c, i);
+	wire_role(&m, role->name, w->side->o, f->c, i);
 	m.msg_size = size;
 	m.duration_ns = RUN_TIMES * w->side->o->duration_ns;
 	if (pings(f->c))

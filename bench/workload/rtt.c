@@ -85,11 +85,11 @@ static int ping_once(struct worker *w, struct bconn *bc)
 static int rtt_open(struct worker *w, const struct bench_cell *c, struct bconn *bc, unsigned i)
 {
 	struct wire_msg m;
-	int rc = client_open(w, bc, i);
+	int rc = client_open(w, bc, c, i);
 
 	if (rc < 0)
 		return rc;
-	wire_role(&m, &role_echo, w->side->o, c, bc->qi);
+	wire_role(&m, role_echo.name, w->side->o, c, bc->qi);
 	bc_set_task(bc, &m, w->side->o->type == TYPE_SEQPACKET);
 	return client_ask(w, bc, &m);
 }
@@ -183,7 +183,7 @@ static void socket_ping(struct stream_thread *t, unsigned char *buf, size_t cap)
 		io->msgs++;
 	} while (t1 < end);
 	io->bytes = io->msgs * size;
-	t->s->shm->rtt = rtt_of_ticks(&h);
+	t->rtt = rtt_of_ticks(&h);
 }
 
 static void socket_echo(struct stream_thread *t, unsigned char *buf, size_t cap)
@@ -298,6 +298,7 @@ const struct workload workload_rtt = {
 	.help = "round trips of one message",
 	.by_default = true,
 	.plan = rtt_plan,
+	.far = {[DIR_BOTH] = FAR_ECHO},
 	.calls = true,
 	.zv = {.run = rtt_run, .roles = roles},
 	.socket = {.guest = socket_ping, .host = socket_echo},

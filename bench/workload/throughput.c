@@ -23,18 +23,19 @@
 /* Opens one connection for each queue of the worker and tells the server its part. */
 static int throughput_open(struct worker *w, const struct bench_cell *c, struct bconn *bcs)
 {
-	/* The client is on the guest side, unless --client has a host: URI. */
-	bool send = (c->dir == DIR_G2H) == (w->side->role == ROLE_GUEST);
+	const struct far_end *far = far_end_of(w->side->o);
+	enum far_part part = far_part_of(c, w->side->role);
+	bool send = part == FAR_SINK;
 	struct wire_msg m;
 	int rc;
 
 	for (unsigned i = 0; i < w->nq; i++) {
 		struct bconn *bc = &bcs[i];
 
-		rc = client_open(w, bc, i);
+		rc = client_open(w, bc, c, i);
 		if (rc < 0)
 			return rc;
-		wire_role(&m, send ? &role_sink : &role_source, w->side->o, c, bc->qi);
+		wire_role(&m, far_part_role(part), w->side->o, c, bc->qi);
 		bc_set_task(bc, &m, w->side->o->type == TYPE_SEQPACKET);
 		bc->state = send ? BC_GO : BC_SINK;
 		rc = client_ask(w, bc, &m);
@@ -42,10 +43,11 @@ static int throughput_open(struct worker *w, const struct bench_cell *c, struct 
 			return rc;
 	}
 	for (unsigned i = 0; i < w->nq; i++) {
-		wire_init(&m, W_GO, w->side->o, c, bcs[i].qi);
 		if (send)
 			bc_start_source(w, &bcs[i]);
-		else if ((rc = conn_send_all(w, bcs[i].zc, &m, sizeof(m))) < 0)
+		else if (far->dull)
+			bc_start_zeros(&bcs[i]);
+		else if ((rc = client_go(w, &bcs[i], c)) < 0)
 			return rc;
 	}
 	return 0;
@@ -103,14 +105,12 @@ static int throughput_peer_host(struct peer_shm *sh, int listen_fd)
 
 /* ---- sockets ---- */
 
-static void throughput_source(struct stream_thread *t, unsigned char *buf, size_t cap)
+/* Of either side. */
+static void socket_transfer(struct stream_thread *t, unsigned char *buf, size_t cap)
 {
-	stream_source(&t->io, buf, cap);
-}
+	bool send = (t->s->c->dir == DIR_G2H) == (t->role == ROLE_GUEST);
 
-static void throughput_sink(struct stream_thread *t, unsigned char *buf, size_t cap)
-{
-	stream_sink(&t->io, buf, cap);
+	(send ? stream_source : stream_sink)(&t->io, buf, cap);
 }
 
 /* ---- the bare loop ---- */
@@ -312,10 +312,11 @@ const struct workload workload_throughput = {
 	.help = "messages one way, as fast as they go",
 	.by_default = true,
 	.plan = throughput_plan,
+	.far = {[DIR_G2H] = FAR_SINK, [DIR_H2G] = FAR_SOURCE},
 	.oneway = true,
 	.calls = true,
 	.zv = {.run = throughput_run, .threads = true, .roles = roles},
-	.socket = {.guest = throughput_source, .host = throughput_sink, .per_queue = true},
+	.socket = {.guest = socket_transfer, .host = socket_transfer, .per_queue = true},
 	.raw = {.guest = raw_guest, .host = raw_host},
 	.peer = {.guest = throughput_peer_guest,
 		 .host = throughput_peer_host,

@@ -9,6 +9,7 @@
 #define WORKLOADS(X)                                                                               \
 	X(workload_throughput)                                                                     \
 	X(workload_rtt)                                                                            \
+	X(workload_echo)                                                                           \
 	X(workload_connrate)                                                                       \
 	X(workload_idle)                                                                           \
 	X(workload_fairness)

@@ -211,8 +211,10 @@ def the_map_shows_every_file():
 
 
 def the_benchmark_is_described():
-    """Workloads, targets and options of vsock-bench have their word in docs/benchmarking.md."""
+    """Workloads, targets and options of vsock-bench have their word in docs/benchmarking.md; workloads and options in
+    vsock-bench(1)."""
     said, found, wrong = tree.read('docs/benchmarking.md'), 0, []
+    manual = tree.read('docs/man/vsock-bench.1')
     for path in tree.files('.c'):
         text = tree.read(path)
         if not path.startswith(('bench/opts.c', 'bench/workload/', 'bench/target/')):
@@ -223,6 +225,9 @@ def the_benchmark_is_described():
         found += len(names)
         wrong += [f'{path}: {n} is not in docs/benchmarking.md' for n in names
                   if not re.search(rf'(?<![\w-]){re.escape(n)}(?![\w-])', said)]
+        items = [rf'Cm {n}$' if n[0] != '-' else rf'.*Fl {n[1:]}\b' for n in names]
+        wrong += [f'{path}: {n} is not in docs/man/vsock-bench.1' for n, item in zip(names, items)
+                  if not re.search(rf'^\.It {item}', manual, re.M) and (n[0] == '-' or 'target' not in path)]
     return wrong if found > 20 else [f'only {found} workloads, targets and options of vsock-bench are found']
 
 

@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * A --client and a --server that are a program's plain sockets: a kernel's own vsock driver.
+ *
+ * Theory of operation
+ * -------------------
+ * The same conversation as libzvsock's client and server have (wire.h), over blocking sockets of an
+ * address family that knows CIDs and ports (struct socket_family, .port). So a kernel's driver is
+ * measured against a vsock-bench --server on any device, against zvsockd's services, and against
+ * this server; and this server is the far end of any client of ours.
+ *
+ * The client is one thread and has one connection for data, for such a device has one queue; what
+ * it does on it is the guest's function of the workload (struct workload_socket). The server has a
+ * thread for each connection, which does what the first message says.
+ *
+ * A peer that goes silent is noticed by the time-outs of the sockets.
+ */
+#ifndef BENCH_SOCK_CLIENT_H
+#define BENCH_SOCK_CLIENT_H
+
+#include "kernel_socket.h"
+
+struct sock_far {
+	const struct socket_family *family;
+	uint32_t cid;
+	enum bench_role role; /* which side the client is */
+};
+
+/* Is a far end there? 0, or -errno with a sentence in @err. */
+int sock_client_meet(const struct sock_far *far, const struct bench_opts *o, struct proc_err *err);
+/* One cell, once. 0 and *@res, or -errno with a sentence in @err. */
+int sock_client_run(const struct sock_far *far, const struct bench_opts *o,
+		    const struct bench_cell *c, struct bench_result *res, struct proc_err *err);
+
+/* Serves connections to any CID of this machine until a signal. 0 or -errno. */
+int sock_server_run(const struct socket_family *family, const struct bench_opts *o,
+		    struct proc_err *err);
+
+/* No wait of a connected socket is longer than a cell may take. */
+void sock_limit(int fd, const struct bench_opts *o);
+
+#endif
