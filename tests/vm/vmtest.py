@@ -20,6 +20,7 @@ sys.dont_write_bytecode = True
 from procs import Failure
 from world import Bench, Skip, scenarios
 import scenarios_app  # noqa: F401  (importing lists their scenarios)
+import scenarios_bench  # noqa: F401
 import scenarios_capture  # noqa: F401
 import scenarios_credit  # noqa: F401
 import scenarios_daemon  # noqa: F401
