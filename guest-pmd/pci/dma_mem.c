@@ -275,6 +275,22 @@ static int make_physical(struct dma_mem *m, struct guest_part *parts, unsigned n
 		d->how->scheme, d->info.bdf, (need + (1u << 20) - 1) >> 20, least);
 }
 
+static int map_run(struct dma_mem *m, struct dma_run *r, struct iova at)
+{
+	int ret = m->dev->how->dma_map(m->dev, m->addr + r->offset, r->size, at);
+
+	r->map_at = at;
+	r->mapped = ret == 0;
+	return ret;
+}
+
+static int cannot_map(const struct pci_dev *d, int err, size_t size)
+{
+	return zv_err(err, "%s:%s: cannot map %zu MiB for the device: %s%s", d->how->scheme,
+		      d->info.bdf, size >> 20, zv_strerror(err),
+		      err == -ENOMEM ? "; raise the limit of locked memory (ulimit -l)" : "");
+}
+
 static int make_iova(struct dma_mem *m, struct guest_part *parts, unsigned n, size_t total)
 {
 	size_t page = HUGE_PAGE, need;
@@ -295,32 +311,34 @@ static int make_iova(struct dma_mem *m, struct guest_part *parts, unsigned n, si
 			      d->how->scheme, d->info.bdf, total >> 20, zv_strerror(ret));
 	m->run[0] = (struct dma_run){.size = m->size};
 	m->nruns = 1;
-	ret = d->how->iova(d, m->size, &m->run[0].at);
+	do {
+		ret = d->how->iova(d, m->size, &m->run[0].at);
+		if (ret)
+			return zv_err(ret, "%s:%s: the IOMMU has no room for %zu MiB",
+				      d->how->scheme, d->info.bdf, total >> 20);
+		ret = map_run(m, &m->run[0], m->run[0].at);
+	} while (ret == -EEXIST);
 	if (ret)
-		return zv_err(ret, "%s:%s: the IOMMU has no room for %zu MiB", d->how->scheme,
-			      d->info.bdf, total >> 20);
+		return cannot_map(d, ret, m->size);
 	return dma_place(m->run, 1, parts, n, m->addr, &need) ? 0 : -ENOMEM;
 }
 
-/* Tells the device's driver about what parts lie in. */
-static int map_runs(struct dma_mem *m)
+int dma_map_runs(struct dma_mem *m)
 {
 	struct pci_dev *d = m->dev;
 
 	for (unsigned i = 0; i < m->nruns; i++) {
 		struct dma_run *r = &m->run[i];
+		struct iova at = r->at;
 		int ret;
 
 		if (!r->used)
 			continue;
-		ret = d->how->dma_map(d, m->addr + r->offset, r->size, r->at);
+		while ((ret = map_run(m, r, at)) == -EEXIST)
+			if (d->how->iova(d, r->size, &at))
+				break;
 		if (ret)
-			return zv_err(ret, "%s:%s: cannot map %zu MiB for the device: %s%s",
-				      d->how->scheme, d->info.bdf, r->size >> 20, zv_strerror(ret),
-				      ret == -ENOMEM
-					      ? "; raise the limit of locked memory (ulimit -l)"
-					      : "");
-		r->mapped = true;
+			return cannot_map(d, ret, r->size);
 	}
 	return 0;
 }
@@ -339,8 +357,8 @@ int dma_mem_create(struct dma_mem *m, struct pci_dev *d, struct guest_part *part
 			return zv_err(-ENOMEM, "%s:%s: the buffers are larger than memory can be",
 				      d->how->scheme, d->info.bdf);
 	ret = physical ? make_physical(m, parts, n, total) : make_iova(m, parts, n, total);
-	if (ret == 0)
-		ret = map_runs(m);
+	if (ret == 0 && physical)
+		ret = dma_map_runs(m);
 	if (ret)
 		dma_mem_destroy(m);
 	return ret;
@@ -360,7 +378,7 @@ void dma_mem_unmap(struct dma_mem *m)
 {
 	for (unsigned i = 0; i < m->nruns; i++) {
 		if (m->run[i].mapped)
-			m->dev->how->dma_unmap(m->dev, m->run[i].size, m->run[i].at);
+			m->dev->how->dma_unmap(m->dev, m->run[i].size, m->run[i].map_at);
 		m->run[i].mapped = false;
 	}
 }

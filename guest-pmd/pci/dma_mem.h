@@ -19,7 +19,10 @@
  *            is free, and those that stay unused are returned.
  *
  * Either way the device's kernel driver is told (dma_map), which also keeps the pages in place
- * until it has reset the device, should this process die.
+ * until it has reset the device, should this process die. Devices of one IOMMU group share its
+ * address space, and those of both kinds may be among them: what the IOMMU has at an address
+ * already, for another device, is not asked for again. An IOVA is taken elsewhere then; physical
+ * memory is mapped elsewhere, because that mapping only keeps the pages.
  */
 #ifndef ZV_DMA_MEM_H
 #define ZV_DMA_MEM_H
@@ -35,8 +38,9 @@ struct dma_mem {
 	struct dma_run {
 		size_t offset, size; /* in addr */
 		size_t used;	     /* bytes given to parts */
-		struct iova at;
-		bool mapped; /* dma_map was called */
+		struct iova at;	     /* for the device */
+		struct iova map_at;  /* for dma_map; differs where the device goes past the IOMMU */
+		bool mapped;	     /* dma_map was called */
 	} * run;
 	unsigned nruns;
 };
@@ -57,7 +61,10 @@ void dma_mem_unmap(struct dma_mem *m);
 /* The device must not use it any more. Harmless on void memory, and twice. */
 void dma_mem_destroy(struct dma_mem *m);
 
-/* ---- pure logic, for tests ---- */
+/* ---- for tests ---- */
+
+/* Tells the kernel driver of runs of physical memory in which parts lie. 0 or -errno with text. */
+int dma_map_runs(struct dma_mem *m);
 
 /*
  * Finds the runs of @n pages of @page bytes that lie at the ascending addresses @phys. Number of
