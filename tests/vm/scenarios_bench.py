@@ -130,7 +130,7 @@ def bench_drivers_beside_each_other(bench):
     """The kernel's driver and ours, with one queue and four, in one VM against one zvsockd: all reports are right."""
     world = bench.own(TwoDriversWorld)
     if RUNS > 1:
-        alone_on_a_cpu(world.guest.qemu, 0)
+        alone_on_a_cpu(world.guest.vmm, 0)
         alone_on_a_cpu(world.daemon, 1)
     options = ('--size', '64', '--duration', SECONDS, '--repeat', '1')
     return ratios([{who: world.measure(who, 'throughput,rtt,echo,connrate', *options) for who in world.uris}
