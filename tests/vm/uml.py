@@ -41,9 +41,9 @@ def environment(mib=MIB):
 
 
 def uml_args(kernel, ramdisk, path, folder, mib=MIB):
-    """The program and its arguments, consoles left out. @path: the vhost-user socket."""
+    """The program and its arguments, consoles left out. @path: the vhost-user socket; None: no vsock device."""
     return [kernel.image, f'mem={mib}M', f'initrd={ramdisk}', 'rdinit=/init', 'quiet', 'panic=-1',
-            'random.trust_cpu=on', f'uml_dir={folder}', f'virtio_uml.device={path}:{VSOCK}']
+            'random.trust_cpu=on', f'uml_dir={folder}', *([f'virtio_uml.device={path}:{VSOCK}'] if path else [])]
 
 
 def check(kernel):
@@ -93,7 +93,7 @@ class UmlGuest(Agent):
     """A guest on the vhost-user socket @path, with the interface of guest.Guest; nothing can be plugged into it,
     and it has no monitor."""
 
-    def __init__(self, owner, folder, log, kernel, ramdisk, path):
+    def __init__(self, owner, folder, log, kernel, ramdisk, path=None):
         super().__init__(log)
         self.memory = MEMORY
         ours, theirs = socket.socketpair()
