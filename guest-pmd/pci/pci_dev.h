@@ -10,8 +10,9 @@
  *  vfio-pci         The device reaches only memory that was mapped for it (pci_dma_map), at
  *                   addresses of our choice (IOVA). The kernel's file descriptors give BARs and
  *                   MSI-X interrupts as eventfds. Needs an IOMMU, which a VM has when its owner
- *                   wants it. When the process dies, the kernel resets the device before it frees
- *                   the memory.
+ *                   wants it. When the process dies, the kernel turns bus mastering off, which
+ *                   stops a virtio device, and resets it if it can be reset, before it frees the
+ *                   memory.
  *  uio_pci_generic  BARs are files in sysfs, interrupts one INTx line. The device reaches all
  *                   memory, by physical addresses: nothing confines what a wrong address does, so
  *                   the kernel allows it to root only.

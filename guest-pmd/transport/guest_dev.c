@@ -276,6 +276,20 @@ static void drain(struct guest_dev *dev)
 	       dev->scheme, dev->name, left);
 }
 
+/*
+ * The device has let go of the rings, as it does when its VM is paused; and a VMM may say no more
+ * than that. That a stopped ring is empty all of a sudden says that nobody will go on with it.
+ */
+static void wipe_rings(struct guest_dev *dev)
+{
+	for (unsigned i = 0; i < dev->d.nqueues; i++) {
+		struct vsock_pair *p = &dev->pair[i];
+
+		p->layout->reset(&p->rx, false);
+		p->layout->reset(&p->tx, false);
+	}
+}
+
 void guest_dev_close(struct transport_dev *d)
 {
 	struct guest_dev *dev = (struct guest_dev *)d;
@@ -283,6 +297,7 @@ void guest_dev_close(struct transport_dev *d)
 	drain(dev);
 	guest_control_stop(dev);
 	dev->link->disconnect(dev);
+	wipe_rings(dev);
 	dev_free(dev);
 }
 
