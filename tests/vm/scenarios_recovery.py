@@ -1,13 +1,14 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """The guest poll-mode driver beside a zvsockd that dies: QEMU keeps the device and does not say so, and the driver's
 transmit watchdog finds out."""
+import signal
 import time
 
 from procs import Failure, until
 from scenarios_daemon import until_quiet
 from world import ECHO, scenario
 from world_daemon import DaemonWorld
-from world_pmd import PmdVm
+from world_pmd import App, PmdVm
 
 TX_TIMEOUT_MS = 1000
 
@@ -50,24 +51,24 @@ def reached_again(world, begin):
     return note
 
 
-def daemon_killed(bench, how, away):
+def daemon_killed(bench, how, away, devices=1):
     """zvsockd is killed under connections of both directions and started again after @away seconds."""
-    world = watched_world(bench, how)
+    world = watched_world(bench, how, devices)
     vm = world.vms['pmd']
     world.host_server(vm)
     host = world.host_start(vm, 'echo', ECHO, 'forever')
-    guest = vm.app.start(f'echo 2 {ECHO} forever')
-    until(lambda: world.connections() == 2, 'the connections')
+    guest = [vm.app.start(f'echo 2 {ECHO} forever') for _ in range(devices)]
+    until(lambda: world.connections() == 1 + devices, 'the connections')
     world.daemon.kill()
     # The connections above may have nothing that the device should take: it is missed by what is sent from now on.
-    late = vm.app.start(f'echo 2 {ECHO} 1000')
+    guest += [vm.app.start(f'echo 2 {ECHO} 1000') for _ in range(devices)]
     time.sleep(away)
     begin = time.monotonic()
     world.start_daemon()
     if host.wait() == 0:
         raise Failure('the host program saw a good end')
-    is_reset(vm.app, guest)
-    is_reset(vm.app, late)
+    for job in guest:
+        is_reset(vm.app, job)
     return reached_again(world, begin)
 
 
@@ -93,3 +94,48 @@ def uio_daemon_killed_and_restarted(bench):
 def uio_daemon_away_for_5_s(bench):
     """The same when it is started again after 5 s."""
     return daemon_killed(bench, 'uio', 5)
+
+
+@scenario
+def vfio_bonded_daemon_killed(bench):
+    """zvsockd is killed under four devices of one CID: each of them comes back."""
+    return daemon_killed(bench, 'vfio', 0, devices=4)
+
+
+@scenario
+def uio_killed_and_started_again(bench):
+    """The driver's process over uio_pci_generic is killed and started again: as with vfio-pci."""
+    world = bench.own(DaemonWorld, {'pmd': {'builtin': 'echo:7'}},
+                      kinds={'pmd': lambda *args: PmdVm(*args, how='uio')})
+    vm = world.vms['pmd']
+    world.host_server(vm)
+    job = world.host_start(vm, 'echo', ECHO, 'forever')
+    until(lambda: world.connections() == 1, 'the connection')
+    vm.app.job.kill(signal.SIGKILL)
+    vm.app.job.wait()
+    vm.start_app()
+    if job.wait() == 0:
+        raise Failure('the host program saw a good end')
+    until_quiet(world)
+    vm.app.run(f'echo 2 {ECHO} 100000')
+    world.host_peer(vm, 'echo', ECHO, 100000)
+
+
+@scenario
+def vfio_queue_counts_change(bench):
+    """The driver is started with four queues, then one, then three: each run has as many, and all of them work."""
+    world = bench.own(DaemonWorld, {'pmd': {'builtin': 'echo:7'}},
+                      kinds={'pmd': lambda *args: PmdVm(*args, how='vfio', devices=4)})
+    vm = world.vms['pmd']
+    world.host_server(vm)
+    devices = vm.bind().split(',')
+    for n in (4, 1, 3):
+        vm.app.quit()
+        vm.app = App(vm, f'vfio:{",".join(devices[:n])}')
+        for _ in range(n):
+            vm.app.run(f'echo 2 {ECHO} 100000')
+        world.host_peer(vm, 'parallel', ECHO, 20, 20000)
+        stats = vm.stats()
+        if stats['up'] != n or stats['ring_broken'] or stats['rx_bad']:
+            raise Failure(f'{n} queues: {stats}')
+        until_quiet(world)
