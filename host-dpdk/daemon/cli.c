@@ -9,12 +9,16 @@
 enum { OPT_CHECK = 256, OPT_FOREGROUND };
 
 static const struct argp_option options[] = {
-	{"config", 'c', "FILE", 0, "Read FILE; without --guest the default is " ZVD_CONFIG_FILE, 0},
+	{"config", 'c', "FILE", 0,
+	 "Read FILE; without --guest and --device the default is " ZVD_CONFIG_FILE, 0},
 	{"check", OPT_CHECK, NULL, 0, "Check the configuration, print what it means, and end", 0},
 	{"guest", 'g', "name=NAME,KEY=VALUE,...", 0,
 	 "A guest more, with the keys of [guest NAME]; a list goes on behind a comma", 0},
+	{"device", 'd', "name=NAME,uri=URI,KEY=VALUE,...", 0,
+	 "A device more, of which zvsockd is the guest, with the keys of [device NAME]", 0},
 	{"set", 's', "[SECTION.]KEY=VALUE", 0,
-	 "Set a key of [daemon] or, with its name as SECTION, of a guest; lists grow, other values "
+	 "Set a key of [daemon] or, with its name as SECTION, of a guest or device; lists grow, "
+	 "other values "
 	 "are "
 	 "replaced",
 	 0},
@@ -24,7 +28,7 @@ static const struct argp_option options[] = {
 };
 
 static const char doc[] =
-	"Serves vsock to virtual machines over vhost-user."
+	"Serves vsock to virtual machines over vhost-user; inside one, to the programs there."
 	"\v"
 	"Signals: HUP reads the configuration again and adds, removes and replaces guests without "
 	"touching "
@@ -37,7 +41,8 @@ static const char doc[] =
 	"Examples:\n"
 	"  zvsockd --check /etc/zvsock/zvsock.conf\n"
 	"  zvsockd -g name=web,cid=3,socket=/run/zvsock/web.sock,unix=/run/zvsock/web.vsock\n"
-	"  zvsockd -c zvsock.conf -s log_level=debug -s web.builtin=echo:7\n\n"
+	"  zvsockd -c zvsock.conf -s log_level=debug -s web.builtin=echo:7\n"
+	"  zvsockd -d name=vm,uri=vfio:0000:00:02.0,unix=/run/zvsock/host.vsock\n\n"
 	"zvsockd(8), zvsock.conf(5), zvsockctl(1)";
 
 static int add_word(struct cli *c, const char *option, const char *arg)
@@ -73,6 +78,9 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 	case 'g':
 		ret = add_word(c, "guest", arg);
 		break;
+	case 'd':
+		ret = add_word(c, "device", arg);
+		break;
 	case 's':
 		ret = add_word(c, "set", arg);
 		break;
@@ -95,15 +103,15 @@ static void print_version(FILE *to, struct argp_state *state)
 void cli_parse(struct cli *c, int argc, char **argv)
 {
 	static const struct argp argp = {options, parse, "[FILE]", doc, NULL, NULL, NULL};
-	bool guest = false;
+	bool given = false;
 
 	argp_program_version_hook = print_version;
 	argp_err_exit_status = 2;
 	*c = (struct cli){0};
 	(void)argp_parse(&argp, argc, argv, 0, NULL, c);
 	for (unsigned i = 0; i < c->n_words; i++)
-		guest |= c->words[i][2] == 'g';
-	if (!c->file && !guest)
+		given |= c->words[i][2] != 's'; /* --set alone is about a file */
+	if (!c->file && !given)
 		c->file = ZVD_CONFIG_FILE;
 }
 

@@ -2,6 +2,8 @@
 /* A guest from its configuration to its end: device, queues, endpoints; theory in core/daemon.h. */
 #include "guests.h"
 
+#include "as_host.h"
+
 #include "control/control.h"
 #include "core/log.h"
 #include "endpoint/endpoint.h"
@@ -90,24 +92,38 @@ static void queues_end(struct guest *g)
 
 /* ---- a guest ---- */
 
+/* What the process needs before it can be the host of a guest, or a guest. NULL: nothing. */
+static int (*const prepare[CFG_ROLES])(struct guest *g) = {[CFG_AS_HOST] = as_host_prepare};
+
+/* The URI of zv_open. */
+static void write_uri(const struct cfg_guest *cfg, char *uri, size_t size)
+{
+	size_t len = (size_t)snprintf(uri, size, "%s:", cfg->scheme);
+
+	for (unsigned i = 0; i < cfg->n_devices; i++)
+		len += (size_t)snprintf(uri + len, size - len, "%s%s", i ? "," : "",
+					cfg->devices[i]);
+	if (cfg->cid)
+		(void)snprintf(uri + len, size - len, ",cid=%llu%s", (unsigned long long)cfg->cid,
+			       cfg->client ? ",mode=client" : "");
+}
+
 static int open_device(struct guest *g, const struct cfg_guest *cfg)
 {
 	struct zv_opts opts = {.size = sizeof(opts),
 			       .queues = cfg->queues,
+			       .ring_size = cfg->ring_size,
 			       .buf_alloc = cfg->buf_alloc,
 			       .rx_memory = cfg->rx_memory,
 			       .max_conns = cfg->max_conns,
 			       .connect_timeout_ns = cfg->connect_timeout_ms * 1000000ull};
-	char uri[sizeof("host:,cid=18446744073709551615,mode=client") +
-		 CFG_PATHS_MAX * CFG_PATH_MAX] = "host:";
-	size_t len = strlen(uri);
-	int ret;
+	char uri[CFG_SCHEME_MAX + sizeof(",cid=18446744073709551615,mode=client") +
+		 CFG_PATHS_MAX * CFG_PATH_MAX];
+	int ret = prepare[cfg->role] ? prepare[cfg->role](g) : 0;
 
-	for (unsigned i = 0; i < cfg->n_sockets; i++)
-		len += (size_t)snprintf(uri + len, sizeof(uri) - len, "%s%s", i ? "," : "",
-					cfg->sockets[i]);
-	(void)snprintf(uri + len, sizeof(uri) - len, ",cid=%llu%s", (unsigned long long)cfg->cid,
-		       cfg->client ? ",mode=client" : "");
+	if (ret < 0)
+		return ret;
+	write_uri(cfg, uri, sizeof(uri));
 	ret = zv_open(&g->dev, uri, &opts);
 	if (ret == 0)
 		ret = zv_listen_all(g->dev, endpoints_listen_flags(cfg), ACCEPT_BACKLOG);
@@ -119,8 +135,8 @@ static int open_device(struct guest *g, const struct cfg_guest *cfg)
 /* Mode and owner of the vhost-user sockets that we have made. */
 static int set_rights(struct guest *g, const struct cfg_guest *cfg)
 {
-	for (unsigned i = 0; i < cfg->n_sockets && !cfg->client; i++) {
-		const char *path = cfg->sockets[i];
+	for (unsigned i = 0; i < cfg->n_devices && !cfg->client; i++) {
+		const char *path = cfg->devices[i];
 		int ret = sock_set_rights(path, cfg->socket_mode ? cfg->socket_mode : (mode_t)-1,
 					  cfg->socket_uid, cfg->socket_gid);
 
@@ -208,9 +224,39 @@ static int start(struct daemon *d, struct guest *g, const struct cfg_guest *cfg)
 	return 0;
 }
 
+/* The library's lines about its devices are about the guest. */
+static void name_in_log(const struct cfg_guest *cfg)
+{
+	char name[CFG_DEVICE_NAME_MAX];
+
+	log_guest(cfg_roles[cfg->role].section, cfg->name, cfg->cid);
+	for (unsigned i = 0; i < cfg->n_devices; i++) {
+		cfg_device_name(cfg, i, name, sizeof(name));
+		log_guest_socket(cfg->name, name);
+		if (cfg_roles[cfg->role].scheme)
+			continue;
+		name[strlen(cfg->scheme)] = ' '; /* "vfio 0000:00:02.0: transport reset" */
+		log_guest_socket(cfg->name, name);
+	}
+}
+
+void guest_look(struct guest *g)
+{
+	uint64_t cid = guest_cid(g);
+
+	if (!cid || cid == g->cid)
+		return;
+	log_guest(cfg_roles[g->cfg->role].section, g->name, cid);
+	if (g->cid)
+		log_line(ZV_LOG_INFO, g->name, "the device has another CID now, %llu",
+			 (unsigned long long)cid);
+	g->cid = cid;
+}
+
 struct guest *guest_start(struct daemon *d, const struct cfg_guest *cfg, char *why)
 {
 	const char *trouble = cfg_trouble(d->cfg, cfg);
+	char name[CFG_DEVICE_NAME_MAX];
 	struct guest *g;
 	int ret = -ENOMEM;
 
@@ -224,9 +270,7 @@ struct guest *guest_start(struct daemon *d, const struct cfg_guest *cfg, char *w
 		g->cfg = cfg;
 		g->why = why;
 		*why = 0;
-		log_guest(g->name, cfg->cid);
-		for (unsigned i = 0; i < cfg->n_sockets; i++)
-			log_guest_socket(g->name, cfg->sockets[i]);
+		name_in_log(cfg);
 		ret = start(d, g, cfg);
 	}
 	if (ret < 0) {
@@ -235,7 +279,8 @@ struct guest *guest_start(struct daemon *d, const struct cfg_guest *cfg, char *w
 		return NULL;
 	}
 	g->why = NULL;
-	log_line(ZV_LOG_INFO, g->name, "serving CID %llu on %s", (unsigned long long)cfg->cid,
-		 cfg->sockets[0]);
+	guest_look(g);
+	cfg_device_name(cfg, 0, name, sizeof(name));
+	log_line(ZV_LOG_INFO, g->name, "serving CID %llu on %s", (unsigned long long)g->cid, name);
 	return g;
 }

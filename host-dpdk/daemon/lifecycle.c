@@ -136,6 +136,13 @@ bool daemon_retry(struct daemon *d)
 	return d->n_guests != ran;
 }
 
+void daemon_look(const struct daemon *d)
+{
+	for (struct guest *g = d->guests; g; g = g->next)
+		if (!g->cfg->cid)
+			guest_look(g);
+}
+
 /* ---- reload ---- */
 
 static int by_name(const void *a, const void *b)

@@ -3,9 +3,9 @@
  * The daemon's start, reloads and end. Main thread.
  *
  * What keeps one guest from being started (a file in the way of its socket, a lock that is held, a
- * host name that nobody knows) concerns that guest alone: the others run, the log and zvsockctl
- * say what is wrong, and it is tried again at a reload and by itself, at first after
- * RETRY_FIRST_MS, later every RETRY_LAST_MS.
+ * host name that nobody knows, a device that is not there) concerns that guest alone: the others
+ * run, the log and zvsockctl say what is wrong, and it is tried again at a reload and by itself, at
+ * first after RETRY_FIRST_MS, later every RETRY_LAST_MS.
  */
 #ifndef ZVD_LIFECYCLE_H
 #define ZVD_LIFECYCLE_H
@@ -25,6 +25,9 @@ int daemon_reload(struct daemon *d, struct cfg *cfg);
 
 /* For each second while d->down is not empty: tries those whose time has come. True: some run. */
 bool daemon_retry(struct daemon *d);
+
+/* Now and then: notices devices whose CID has changed. */
+void daemon_look(const struct daemon *d);
 
 /* Takes no new connections, waits up to cfg->drain_ms, or until d->hurry is set, for the others.
  * Serves the control socket meanwhile. */

@@ -27,7 +27,7 @@
 #include <string.h>
 #include <sys/signalfd.h>
 #include <unistd.h>
-#include <zvsock_host.h>
+#include <zvsock.h>
 
 #define TICK_MS 1000 /* while lines have been left out, or guests are to be tried again */
 #define LOOK_MS 5000 /* lines that an lcore has left out since wake nobody */
@@ -40,7 +40,8 @@ static void apply_log(const struct cfg *c)
 {
 	log_set_level((enum zv_log_level)c->log_level);
 	for (unsigned i = 0; i < c->n_guests; i++)
-		log_guest(c->guests[i].name, c->guests[i].cid);
+		log_guest(cfg_roles[c->guests[i].role].section, c->guests[i].name,
+			  c->guests[i].cid);
 }
 
 /* As cfg_load; faults go to the log. NULL: there were some. */
@@ -67,19 +68,41 @@ static struct cfg *load_to_log(const struct cli *cli)
 	return ret < 0 ? NULL : c;
 }
 
+#define SUMMARY_MAX 96
+
+/* "guests: 1 of 2, devices: 1 of 1": of what there is in the configuration. */
+static const char *summary(const struct daemon *d, char *buf)
+{
+	unsigned all[CFG_ROLES] = {0}, run[CFG_ROLES] = {0};
+	size_t len = 0;
+
+	for (unsigned i = 0; i < d->cfg->n_guests; i++)
+		all[d->cfg->guests[i].role]++;
+	for (const struct guest *g = d->guests; g; g = g->next)
+		run[g->cfg->role]++;
+	buf[0] = 0;
+	for (unsigned i = 0; i < CFG_ROLES; i++)
+		if (all[i])
+			len += (size_t)snprintf(buf + len, SUMMARY_MAX - len, "%s%ss: %u of %u",
+						len ? ", " : "", cfg_roles[i].section, run[i],
+						all[i]);
+	return buf;
+}
+
 static void say_ready(const struct daemon *d, const char *remark)
 {
 	const char *down = d->down ? d->down->cfg->name : NULL;
+	char buf[SUMMARY_MAX];
 
-	notify_ready("guests: %u of %u, lcores: %u%s%s%s%s", d->n_guests, d->cfg->n_guests,
-		     d->n_lcores, remark, down ? "; not started: " : "", down ? down : "",
+	notify_ready("%s, lcores: %u%s%s%s%s", summary(d, buf), d->n_lcores, remark,
+		     down ? "; not started: " : "", down ? down : "",
 		     d->n_down > 1 ? " and others, zvsockctl guests lists them" : "");
 }
 
 static void reload(struct daemon *d, const struct cli *cli)
 {
 	struct cfg *c;
-	char fixed[128];
+	char fixed[128], buf[SUMMARY_MAX];
 
 	notify_reloading();
 	log_line(ZV_LOG_INFO, NULL, "reading the configuration again");
@@ -101,12 +124,11 @@ static void reload(struct daemon *d, const struct cli *cli)
 			 "no memory for the new configuration: the one before stays in force");
 	else if (d->n_down)
 		log_line(ZV_LOG_ERR, NULL,
-			 "the new configuration is in force, but %u of %u guests could not be "
-			 "started",
-			 d->n_down, d->cfg->n_guests);
+			 "the new configuration is in force, but %u of %u could not be started: %s",
+			 d->n_down, d->cfg->n_guests, summary(d, buf));
 	else
-		log_line(ZV_LOG_INFO, NULL, "the new configuration is in force; guests: %u",
-			 d->cfg->n_guests);
+		log_line(ZV_LOG_INFO, NULL, "the new configuration is in force; %s",
+			 summary(d, buf));
 	say_ready(d, "");
 }
 
@@ -158,6 +180,7 @@ static int serve(struct daemon *d, const struct cli *cli, int sigfd)
 			control_serve(d);
 		if (d->down && daemon_retry(d))
 			say_ready(d, "");
+		daemon_look(d);
 		heap_look();
 		if (n <= 0 || !fds[0].revents || read(sigfd, &info, sizeof(info)) != sizeof(info))
 			continue;
@@ -178,17 +201,14 @@ static int start(struct daemon *d, struct cfg *c)
 
 	if (ret == 0)
 		(void)privs_make_dirs(c); /* logged; what needs them will fail and say so */
-	if (ret == 0 && (ret = zv_host_init()) < 0)
-		log_line(ZV_LOG_ERR, NULL, "%s", zv_error_text());
-	if (ret == 0 && (ret = zv_host_catch_sigbus()) < 0)
-		log_line(ZV_LOG_ERR, NULL, "SIGBUS cannot be caught: %s", zv_strerror(ret));
 	if (ret < 0) {
 		cfg_free(c);
 		return ret;
 	}
 	ret = daemon_start(d, c);
 	if (ret == 0 && !d->n_guests) {
-		log_line(ZV_LOG_ERR, NULL, "none of the guests could be started");
+		log_line(ZV_LOG_ERR, NULL, "none of the %s could be started",
+			 d->down && d->down->cfg->role == CFG_AS_GUEST ? "devices" : "guests");
 		ret = -ENOENT;
 	}
 	if (ret == 0)
@@ -201,6 +221,7 @@ static int start(struct daemon *d, struct cfg *c)
 static int run(const struct cli *cli, struct cfg *c)
 {
 	struct daemon d = {0};
+	char buf[SUMMARY_MAX];
 	sigset_t signals;
 	int sigfd, ret;
 
@@ -218,8 +239,8 @@ static int run(const struct cli *cli, struct cfg *c)
 		return EXIT_RUN;
 	}
 	if (start(&d, c) == 0) {
-		log_line(ZV_LOG_INFO, NULL, "zvsockd %s is up; guests: %u of %u, lcores: %u",
-			 zv_version(), d.n_guests, d.cfg->n_guests, d.n_lcores);
+		log_line(ZV_LOG_INFO, NULL, "zvsockd %s is up; %s, lcores: %u", zv_version(),
+			 summary(&d, buf), d.n_lcores);
 		say_ready(&d, "");
 		ret = serve(&d, cli, sigfd);
 	} else {

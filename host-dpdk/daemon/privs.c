@@ -101,10 +101,11 @@ int privs_prepare(const struct cfg *c)
 
 /* ---- directories -------------------------------------------------------------------------- */
 
-/* A socket's directory; false: the root. */
+/* A socket's directory; false: the root, or no path at all (a device). */
 static bool dir_of(const char *path, char *dir)
 {
-	size_t len = (size_t)(strrchr(path, '/') - path);
+	const char *slash = strrchr(path, '/');
+	size_t len = slash ? (size_t)(slash - path) : 0;
 
 	memcpy(dir, path, len);
 	dir[len] = 0;
@@ -124,8 +125,8 @@ static bool has_visitors(const struct cfg *c, uid_t own, const char *dir)
 		const struct cfg_guest *g = &c->guests[i];
 		bool here = false;
 
-		for (unsigned j = 0; j < g->n_sockets && !here; j++)
-			here = dir_of(g->sockets[j], other) && strcmp(other, dir) == 0;
+		for (unsigned j = 0; j < g->n_devices && !here; j++)
+			here = dir_of(g->devices[j], other) && strcmp(other, dir) == 0;
 		for (unsigned j = 0; (path = cfg_made_socket(c, g, j)) && !here; j++)
 			here = dir_of(path, other) && strcmp(other, dir) == 0;
 		if (here && ((g->socket_mode & 0077) ||

@@ -94,10 +94,15 @@ int zv_queue_stats(const struct zv_queue *q, struct zv_queue_stats *stats, size_
 	return 0;
 }
 
+struct zv_dev {
+	uint64_t cid;
+};
+static struct zv_dev devs[FAKE_GUESTS];
+
 int zv_dev_info(struct zv_dev *dev, struct zv_dev_info *info)
 {
-	(void)dev;
 	info->queues_up = 1;
+	info->guest_cid = dev->cid;
 	info->peer = ZV_PEER_PLAIN;
 	return 0;
 }
@@ -126,15 +131,17 @@ static void make_guest(struct fake *f, unsigned i)
 
 	(void)snprintf(c->name, sizeof(c->name), "%s", names[i]);
 	c->cid = i + 3;
-	c->n_sockets = i + 1;
+	c->n_devices = i + 1;
 	c->client = i == 1;
 	c->queues = FAKE_QUEUES;
-	for (unsigned k = 0; k < c->n_sockets; k++)
-		(void)snprintf(c->sockets[k], sizeof(c->sockets[k]), "/run/a b,c/%s%u.sock",
+	for (unsigned k = 0; k < c->n_devices; k++)
+		(void)snprintf(c->devices[k], sizeof(c->devices[k]), "/run/a b,c/%s%u.sock",
 			       names[i], k);
 	g->counters.guest_joined = 12;
 	(void)snprintf(g->name, sizeof(g->name), "%s", names[i]);
 	g->cfg = c;
+	devs[i].cid = c->cid;
+	g->dev = &devs[i];
 	g->n_queues = FAKE_QUEUES;
 	g->next = i + 1 < FAKE_GUESTS ? &f->guests[i + 1] : NULL;
 	for (unsigned k = 0; k < FAKE_QUEUES; k++) {

@@ -52,8 +52,8 @@ static void defaults(void **state)
 	assert_int_equal(c->n_guests, 1);
 	assert_string_equal(g->name, "a");
 	assert_int_equal(g->cid, 3);
-	assert_int_equal(g->n_sockets, 1);
-	assert_string_equal(g->sockets[0], "/s/a.sock");
+	assert_int_equal(g->n_devices, 1);
+	assert_string_equal(g->devices[0], "/s/a.sock");
 	assert_false(g->client);
 	assert_int_equal(g->queues, 1);
 	assert_int_equal(g->ring_size, 0);
@@ -120,8 +120,8 @@ static void guest_values(void **state)
 	(void)state;
 	assert_string_equal(g->name, "big-1_Z");
 	assert_int_equal(g->cid, 4294967294u);
-	assert_int_equal(g->n_sockets, 3);
-	assert_string_equal(g->sockets[2], "/s/c");
+	assert_int_equal(g->n_devices, 3);
+	assert_string_equal(g->devices[2], "/s/c");
 	assert_int_equal(g->queues, 3); /* a device a socket */
 	assert_true(g->client);
 	assert_int_equal(g->ring_size, 32768);
@@ -174,8 +174,8 @@ static void forgiving_text(void **state)
 	assert_int_equal(c->spin_us, 7);
 	assert_int_equal(c->drain_ms, 0);
 	assert_string_equal(c->guests[0].name, "web");
-	assert_string_equal(c->guests[0].sockets[0], "/s/a");
-	assert_int_equal(c->guests[0].n_sockets, 1); /* the indented line is no second socket */
+	assert_string_equal(c->guests[0].devices[0], "/s/a");
+	assert_int_equal(c->guests[0].n_devices, 1); /* the indented line is no second socket */
 	assert_string_equal(unix_values(&c->guests[0])->path, "/s/u");
 	cfg_free(c);
 }
@@ -195,7 +195,7 @@ static void longest_values(void **state)
 		       socket, hybrid);
 	c = conf_good(text);
 	assert_string_equal(c->guests[0].name, "abcdefghijklmnopqrstuvwxyz01234");
-	assert_string_equal(c->guests[0].sockets[0], socket);
+	assert_string_equal(c->guests[0].devices[0], socket);
 	assert_string_equal(unix_values(&c->guests[0])->path, hybrid);
 	cfg_free(c);
 }
@@ -302,7 +302,7 @@ static void check_prints(void **state)
 		"each\n"
 		"  port        7: echo, built in\n"
 		"  port        80: TCP to [::1]:8080\n"
-		"  port        1000-2000: AF_VSOCK of this host\n"
+		"  port        1000-2000: AF_VSOCK of this machine\n"
 		"  port        any other: Unix socket /s/u_PORT\n"
 		"  to guest    connect to /s/u and write \"CONNECT PORT\"\n"
 		"  low ports   of the host may be served by root, user 33\n"
@@ -327,6 +327,52 @@ static void check_prints(void **state)
 
 	(void)state;
 	assert_string_equal(text, want);
+	free(text);
+	cfg_free(c);
+}
+
+/* zvsockd as a guest: no CID of the configuration, no siblings, and the words change sides. */
+static void devices(void **state)
+{
+	char *words[] = {"--device=name=w,uri=vfio:0000:00:03.0,0000:00:04.0,buf_alloc=8K",
+			 "--set=vm.uri=vhost-kernel:cid=42", NULL};
+	struct cfg *c = conf_good_with("[device vm]\nuri = uio:0000:00:02.0\nunix = /s/u\nbuiltin "
+				       "= echo:7\nring_size = 64\n"
+				       "socket_mode = 0660\n",
+				       words);
+	static const char want[] =
+		"device vm\n"
+		"  drives      vhost-kernel:cid=42\n"
+		"  modes       sockets 0660\n"
+		"  queues      1, 256 KiB of credit for a connection, 65536 connections at most on "
+		"each\n"
+		"  ring        64 descriptors\n"
+		"  port        7: echo, built in\n"
+		"  port        any other: Unix socket /s/u_PORT\n"
+		"  to host     connect to /s/u and write \"CONNECT PORT\"\n"
+		"  low ports   of the guest may be served by root\n"
+		"device w\n"
+		"  drives      vfio:0000:00:03.0\n"
+		"  drives      vfio:0000:00:04.0\n"
+		"  modes       sockets 0600\n"
+		"  queues      2, a device for each, 8 KiB of credit for a connection, 65536 "
+		"connections at most on each\n"
+		"  port        none: whatever the host connects to is refused\n";
+	const struct cfg_guest *g = &c->guests[0];
+	char *text = conf_printed(c);
+
+	(void)state;
+	assert_int_equal(g->role, CFG_AS_GUEST);
+	assert_int_equal(g->cid, 0);
+	assert_string_equal(g->scheme, "vhost-kernel");
+	assert_int_equal(g->n_devices, 1); /* the command line's, not one more */
+	assert_string_equal(g->devices[0], "cid=42");
+	assert_int_equal(g->ring_size, 64);
+	assert_string_equal(c->guests[1].devices[1], "0000:00:04.0");
+	assert_int_equal(cfg_vmms(c), 0);
+	assert_string_equal(cfg_made_socket(c, g, 0), "/s/u");
+	assert_null(cfg_made_socket(c, g, 1));
+	assert_string_equal(strstr(text, "device vm"), want);
 	free(text);
 	cfg_free(c);
 }
@@ -417,12 +463,19 @@ static void unresolvable_hosts(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(defaults),	    cmocka_unit_test(daemon_values),
-		cmocka_unit_test(guest_values),	    cmocka_unit_test(forgiving_text),
-		cmocka_unit_test(longest_values),   cmocka_unit_test(many_guests),
-		cmocka_unit_test(words_equal_file), cmocka_unit_test(words_and_file),
-		cmocka_unit_test(check_prints),	    cmocka_unit_test(too_many_vmms_are_told),
-		cmocka_unit_test(ports_are_found),  cmocka_unit_test(unresolvable_hosts),
+		cmocka_unit_test(defaults),
+		cmocka_unit_test(daemon_values),
+		cmocka_unit_test(guest_values),
+		cmocka_unit_test(forgiving_text),
+		cmocka_unit_test(longest_values),
+		cmocka_unit_test(many_guests),
+		cmocka_unit_test(words_equal_file),
+		cmocka_unit_test(words_and_file),
+		cmocka_unit_test(devices),
+		cmocka_unit_test(check_prints),
+		cmocka_unit_test(too_many_vmms_are_told),
+		cmocka_unit_test(ports_are_found),
+		cmocka_unit_test(unresolvable_hosts),
 	};
 
 	return cmocka_run_group_tests_name("configuration", tests, NULL, NULL);

@@ -124,8 +124,14 @@ static void broken_words(void **state)
 		{"--guest=name=a,x", "--guest=name=a,x: \"x\" has no \"=\"; "},
 		{"--set=spin_us", "--set=spin_us: no \"=\"; "},
 		{"--set=spin=3", "--set=spin=3: spin is an unknown key; "},
-		{"--set=nobody.cid=3", "--set=nobody.cid=3: there is no guest \"nobody\"; "},
+		{"--set=nobody.cid=3",
+		 "--set=nobody.cid=3: there is no guest and no device \"nobody\"; "},
 		{"--set=daemon.cid=3", "--set=daemon.cid=3: cid is not a key of [daemon]; "},
+		{"--device=uri=vfio:x", "--device=uri=vfio:x: a device without a name; write "
+					"[device NAME] or --device=name=NAME,..."},
+		{"--device=name=a,uri=host:/s/a",
+		 "--device=name=a,uri=host:/s/a: uri = host:/s/a is the host's end; write [guest "
+		 "NAME]"},
 		{"--set=spin_us=x", "--set=spin_us=x: spin_us = x is no number; "},
 	};
 
@@ -158,7 +164,7 @@ static void nothing_at_all(void **state)
 	char *faults = conf_refused_words(NULL);
 
 	(void)state;
-	assert_memory_equal(faults, "command line: no guest; ", 24);
+	assert_memory_equal(faults, "command line: no guest and no device; ", 38);
 	free(faults);
 }
 

@@ -15,15 +15,28 @@
 
 #define GUEST "[guest a]\ncid = 3\nsocket = /s/a.sock\n"
 
+/* Each line, put behind the text, makes another guest or device of it; and so does the other text.
+ */
+struct base {
+	enum cfg_role role;
+	const char *text, *other;
+	const char *has; /* the key that text has and no line */
+	const char *const *lines;
+	size_t n;
+};
+
 /* A key that is forgotten in a comparison would be one that a reload does not change. */
-static void each_key_has_a_line(const struct key *k, const char *const *lines, size_t n)
+static void each_key_has_a_line(const struct key *k, const struct base *b)
 {
+	const char *const *lines = b->lines;
+	size_t n = b->n;
+
 	for (; k && k->name; k++) {
 		size_t len = strlen(k->name), i = 0;
 
 		while (i < n && (strncmp(lines[i], k->name, len) != 0 || lines[i][len] != ' '))
 			i++;
-		if (i == n && strcmp(k->name, "cid") != 0) /* which GUEST has already */
+		if (i == n && !k->absent[b->role] && strcmp(k->name, b->has) != 0)
 			fail_msg("no line has the key %s", k->name);
 	}
 }
@@ -39,9 +52,46 @@ static bool of_every_guest(const char *line)
 	return k->name;
 }
 
+#define LINES_MAX 32u
+
+static void all_differ(const struct base *b)
+{
+	struct cfg *c[LINES_MAX + 2];
+	char *printed[LINES_MAX + 2];
+	size_t n = b->n;
+
+	assert_true(n <= LINES_MAX);
+	each_key_has_a_line(cfg_guest_keys, b);
+	for (size_t i = 0; i < n; i++) {
+		char text[256];
+
+		(void)snprintf(text, sizeof(text), "%s%s\n", b->text, b->lines[i]);
+		c[i] = conf_good(text);
+	}
+	c[n] = conf_good(b->text);
+	c[n + 1] = conf_good(b->other);
+	for (size_t i = 0; c[n]->parts[i]; i++)
+		each_key_has_a_line(c[n]->parts[i]->keys, b);
+	for (size_t i = 0; i < n + 2; i++)
+		printed[i] = conf_printed(c[i]);
+	for (size_t i = 0; i < n; i++)
+		if (of_every_guest(b->lines[i]) && strcmp(printed[i], printed[n]) == 0)
+			fail_msg("--check does not show \"%s\"", b->lines[i]);
+	for (size_t i = 0; i < n + 2; i++)
+		for (size_t j = 0; j < n + 2; j++)
+			if (cfg_guest_same(c[i], &c[i]->guests[0], &c[j]->guests[0]) != (i == j))
+				fail_msg("\"%s\" and \"%s\" are taken for %s",
+					 i < n ? b->lines[i] : "(none)",
+					 j < n ? b->lines[j] : "(none)",
+					 i == j ? "different" : "the same");
+	for (size_t i = 0; i < n + 2; i++) {
+		cfg_free(c[i]);
+		free(printed[i]);
+	}
+}
+
 static void guests_differ(void **state)
 {
-	/* Each line, put behind GUEST, makes another guest of it. */
 	static const char *const lines[] = {
 		"socket = /s/b",
 		"mode = client",
@@ -70,37 +120,50 @@ static void guests_differ(void **state)
 		"groups = y",
 		"tcp = 80=127.0.0.2:80",
 	};
-	enum { N = sizeof(lines) / sizeof(lines[0]) };
-	struct cfg *c[N + 2];
-	char *printed[N + 2];
+	(void)state;
+	all_differ(&(const struct base){.role = CFG_AS_HOST,
+					.text = GUEST,
+					.other = "[guest a]\ncid = 4\nsocket = /s/a.sock\n",
+					.has = "cid",
+					.lines = lines,
+					.n = sizeof(lines) / sizeof(lines[0])});
+}
+
+static void devices_differ(void **state)
+{
+	static const char *const lines[] = {
+		"queues = 2",	       "ring_size = 64",   "buf_alloc = 8K",
+		"rx_memory = 1M",      "max_conns = 5",	   "connect_timeout_ms = 100",
+		"socket_mode = 0666",  "socket_owner = 1", "low_port_users = 1",
+		"low_port_groups = 1", "unix = /s/u",	   "tcp = 80=127.0.0.1:80",
+		"vsock = 5",	       "builtin = echo:7",
+	};
+	char *names[] = {"--device=name=a,uri=uio:0000:00:02.0", NULL};
+	struct cfg *vfio = conf_good("[device a]\nuri = vfio:0000:00:02.0\n");
+	struct cfg *uio = conf_good_with("[device b]\nuri = vfio:x\n", names);
 
 	(void)state;
-	each_key_has_a_line(cfg_guest_keys, lines, N);
-	for (size_t i = 0; i < N; i++) {
-		char text[256];
+	all_differ(
+		&(const struct base){.role = CFG_AS_GUEST,
+				     .text = "[device a]\nuri = vfio:0000:00:02.0\n",
+				     .other = "[device a]\nuri = vfio:0000:00:02.0,0000:00:03.0\n",
+				     .has = "uri",
+				     .lines = lines,
+				     .n = sizeof(lines) / sizeof(lines[0])});
+	assert_false(cfg_guest_same(vfio, &vfio->guests[0], &uio->guests[1]));
+	cfg_free(vfio);
+	cfg_free(uio);
+}
 
-		(void)snprintf(text, sizeof(text), GUEST "%s\n", lines[i]);
-		c[i] = conf_good(text);
-	}
-	c[N] = conf_good(GUEST);
-	c[N + 1] = conf_good("[guest a]\ncid = 4\nsocket = /s/a.sock\n");
-	for (size_t i = 0; c[N]->parts[i]; i++)
-		each_key_has_a_line(c[N]->parts[i]->keys, lines, N);
-	for (size_t i = 0; i < N + 2; i++)
-		printed[i] = conf_printed(c[i]);
-	for (size_t i = 0; i < N; i++)
-		if (of_every_guest(lines[i]) && strcmp(printed[i], printed[N]) == 0)
-			fail_msg("--check does not show \"%s\"", lines[i]);
-	for (size_t i = 0; i < N + 2; i++)
-		for (size_t j = 0; j < N + 2; j++)
-			if (cfg_guest_same(c[i], &c[i]->guests[0], &c[j]->guests[0]) != (i == j))
-				fail_msg("\"%s\" and \"%s\" are taken for %s",
-					 i < N ? lines[i] : "(none)", j < N ? lines[j] : "(none)",
-					 i == j ? "different" : "the same");
-	for (size_t i = 0; i < N + 2; i++) {
-		cfg_free(c[i]);
-		free(printed[i]);
-	}
+/* The same name for something else. */
+static void a_guest_is_no_device(void **state)
+{
+	struct cfg *a = conf_good(GUEST), *b = conf_good("[device a]\nuri = vfio:x\n");
+
+	(void)state;
+	assert_false(cfg_guest_same(a, &a->guests[0], &b->guests[0]));
+	cfg_free(a);
+	cfg_free(b);
 }
 
 static void guests_are_the_same(void **state)
@@ -146,8 +209,8 @@ static void fixed_keys(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(guests_differ),
-		cmocka_unit_test(guests_are_the_same),
+		cmocka_unit_test(guests_differ),	cmocka_unit_test(devices_differ),
+		cmocka_unit_test(a_guest_is_no_device), cmocka_unit_test(guests_are_the_same),
 		cmocka_unit_test(fixed_keys),
 	};
 

@@ -142,6 +142,37 @@ static void a_connection_says_where_it_leads(void **state)
 	(void)close(fd);
 }
 
+/* What zvsockd drives as a guest has no sockets and no groups, and the CID that the device says. */
+static void a_device_is_told_as_one(void **state)
+{
+	struct fake *f = *state;
+	int fd = raw_connect(f->path);
+	json_t *j, *g;
+
+	pthread_mutex_lock(&f->main);
+	f->cfgs[0].role = CFG_AS_GUEST;
+	f->cfgs[0].cid = 0;
+	strcpy(f->cfgs[0].scheme, "vfio");
+	strcpy(f->cfgs[0].devices[0], "0000:00:02.0");
+	pthread_mutex_unlock(&f->main);
+	j = raw_ask(fd, ASK("guests"));
+	g = json_array_get(json_object_get(j, "guests"), 0);
+	assert_string_equal(text(g, "kind"), "device");
+	assert_string_equal(text(g, "mode"), "device");
+	assert_int_equal(json_integer_value(json_object_get(g, "cid")), 3);
+	assert_null(json_object_get(g, "sockets"));
+	assert_string_equal(json_string_value(json_array_get(json_object_get(g, "devices"), 0)),
+			    "vfio:0000:00:02.0");
+	assert_string_equal(text(json_array_get(json_object_get(j, "guests"), 1), "kind"), "guest");
+	json_decref(j);
+	j = raw_ask(fd, ASK("stats"));
+	g = json_array_get(json_object_get(j, "guests"), 0);
+	assert_string_equal(text(g, "kind"), "device");
+	assert_int_equal(json_integer_value(json_object_get(g, "cid")), 3);
+	json_decref(j);
+	(void)close(fd);
+}
+
 /* Such a path is legal, and JSON has no word for it. */
 static void a_path_that_is_no_text_is_told_all_the_same(void **state)
 {
@@ -150,7 +181,7 @@ static void a_path_that_is_no_text_is_told_all_the_same(void **state)
 	json_t *j;
 
 	pthread_mutex_lock(&f->main);
-	memcpy(f->cfgs[0].sockets[0], "/run/\xff\xfe", sizeof("/run/\xff\xfe"));
+	memcpy(f->cfgs[0].devices[0], "/run/\xff\xfe", sizeof("/run/\xff\xfe"));
 	pthread_mutex_unlock(&f->main);
 	j = raw_ask(fd, ASK("guests"));
 	assert_string_equal(
@@ -453,6 +484,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(stats_have_every_counter, setup, teardown),
 		cmocka_unit_test_setup_teardown(a_long_list_is_complete, setup, teardown),
 		cmocka_unit_test_setup_teardown(a_connection_says_where_it_leads, setup, teardown),
+		cmocka_unit_test_setup_teardown(a_device_is_told_as_one, setup, teardown),
 		cmocka_unit_test_setup_teardown(a_path_that_is_no_text_is_told_all_the_same, setup,
 						teardown),
 		cmocka_unit_test_setup_teardown(wrong_requests_are_refused_one_by_one, setup,

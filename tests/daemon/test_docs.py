@@ -18,7 +18,10 @@ import tree  # noqa: E402  pylint: disable=wrong-import-position
 
 ZVSOCKD = sys.argv[1]
 SECTIONS = {'daemon': ('### [daemon]', 'DAEMON SECTION'),
-            'guest': ('### [guest NAME]', 'GUEST SECTIONS')}
+            'guest': ('### [guest NAME]', 'GUEST SECTIONS'),
+            'device': ('### [device NAME]', 'DEVICE SECTIONS')}
+# Of the keys that are in one table for both: how the table says that a section does not have it.
+NOT = {'guest': '[CFG_AS_HOST] =', 'device': '[CFG_AS_GUEST] ='}
 
 
 def between(text, begin, end):
@@ -29,20 +32,43 @@ def between(text, begin, end):
 
 
 def keys_of_table(path, name):
+    """{key: its entry}"""
     table = between(tree.read(path), f'const struct key {name}_keys[] = {{', r'^};')
-    found = re.findall(r'^\t\{"(\w+)",', table, re.M)
+    found = dict(re.findall(r'^\t\{"(\w+)",(.*?)(?=^\t\{)', table, re.M | re.S))
     assert found, f'the table of keys is not found in {path}'
     return found
 
 
-def keys_of_parser(section):
-    found = keys_of_table('host-dpdk/daemon/config/config_keys.c', f'cfg_{section}')
-    if section == 'guest':  # and those of the endpoint types
-        for path in tree.files('.c'):
-            if path.startswith('host-dpdk/daemon/endpoint/'):
-                for name in re.findall(r'^static const struct key (\w+)_keys\[\]', tree.read(path), re.M):
-                    found += keys_of_table(path, name)
+def shared_keys():
+    """Those of guests and devices, of the endpoint types too."""
+    found = keys_of_table('host-dpdk/daemon/config/config_keys.c', 'cfg_guest')
+    for path in tree.files('.c'):
+        if path.startswith('host-dpdk/daemon/endpoint/'):
+            for name in re.findall(r'^static const struct key (\w+)_keys\[\]', tree.read(path), re.M):
+                found |= keys_of_table(path, name)
     return found
+
+
+def lacking(section):
+    return [k for k, entry in shared_keys().items() if NOT[section] in entry]
+
+
+def keys_of_parser(section):
+    """What its part of the text lists: all of [guest NAME], and of [device NAME] those that no guest has."""
+    if section == 'daemon':
+        return list(keys_of_table('host-dpdk/daemon/config/config_keys.c', 'cfg_daemon'))
+    return lacking('guest') if section == 'device' else [k for k in shared_keys() if k not in lacking('guest')]
+
+
+def what_devices_lack_is_said():
+    """Both texts name the keys of a guest that a device does not have: "all keys ... but A, B and C"."""
+    title, sh = SECTIONS['device']
+    page = between(tree.read('docs/daemon.md'), title, r'^#')
+    man = between(tree.read('docs/man/zvsock.conf.5'), '.Sh ' + sh, r'^\.Sh')
+    page = re.findall(r'`(\w+)`', re.search(r' but (.*?)[:.]', page, re.S)[1])
+    man = re.findall(r'\b([a-z]+) ,?', re.search(r'\bbut\n\.Cm (.*)', man)[1].replace('and', ','))
+    return compare('docs/daemon.md, not of devices', lacking('device'), page) + compare(
+        'zvsock.conf(5), not of devices', lacking('device'), man)
 
 
 def compare(what, there, said):
@@ -135,5 +161,6 @@ def manuals_are_well_formed():
 
 
 if __name__ == '__main__':
-    tree.run(keys_are_in_daemon_md, keys_are_in_the_manual, options_are_described, commands_are_in_the_manual,
+    tree.run(keys_are_in_daemon_md, keys_are_in_the_manual, what_devices_lack_is_said,
+             options_are_described, commands_are_in_the_manual,
              examples_are_good, manuals_are_well_formed)

@@ -102,7 +102,7 @@ static void fields(void **state)
 	char *text;
 
 	(void)state;
-	log_guest("web", 3);
+	log_guest("guest", "web", 3);
 	log_line(ZV_LOG_WARN, "web", "%s", "a");
 	log_line(ZV_LOG_ERR, "new", "b");
 	log_line(ZV_LOG_INFO, NULL, "c");
@@ -112,6 +112,15 @@ static void fields(void **state)
 	assert_int_equal(count(text, "Z level=warn guest=web cid=3 msg=\"a\"\n"), 1);
 	assert_int_equal(count(text, "Z level=err guest=new msg=\"b\"\n"), 1);
 	assert_int_equal(count(text, "Z level=info msg=\"c\"\n"), 1);
+	free(text);
+	log_guest("device", "vm", 0);
+	log_line(ZV_LOG_INFO, "vm", "d");
+	log_guest("device", "vm", 7); /* it has said which CID it has */
+	log_guest("device", "vm", 0); /* a reload does not know */
+	log_line(ZV_LOG_INFO, "vm", "e");
+	text = written();
+	assert_int_equal(count(text, "Z level=info device=vm msg=\"d\"\n"), 1);
+	assert_int_equal(count(text, "Z level=info device=vm cid=7 msg=\"e\"\n"), 1);
 	free(text);
 }
 

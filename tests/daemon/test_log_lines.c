@@ -49,7 +49,7 @@ static void a_refused_host_program_is_told_about(void **state)
 		assert_int_equal(hs_recv(fd, &b, 1), 0);
 		close(fd);
 	}
-	assert_true(zw_logged(G "CONNECT 4999: refused: no program in the guest listens there"));
+	assert_true(zw_logged(G "CONNECT 4999: refused: nobody listens there"));
 	/* Not one line each: a script that waits for a guest's program asks all the time. */
 	assert_true(zw_log_lines(D "CONNECT 4999: refused") > 0);
 }
@@ -85,11 +85,11 @@ static void a_host_programs_connection_is_told(void **state)
 	zw_close(c);
 	assert_int_equal(hs_recv(fd, b, 1), 0);
 	close(fd);
-#define LINE "guest port 5000, host port [0-9]+, unix:[^\"]*/u, queue 0: "
-	assert_true(zw_logged(D LINE "opened; 0 bytes from the guest, 0 to it"));
-	assert_true(zw_logged(D LINE "half-closed by the host program; 4 bytes from the guest, "
+#define LINE "peer port 5000, local port [0-9]+, unix:[^\"]*/u, queue 0: "
+	assert_true(zw_logged(D LINE "opened; 0 bytes from the peer, 0 to it"));
+	assert_true(zw_logged(D LINE "half-closed by the program; 4 bytes from the peer, "
 				     "3 to it"));
-	assert_true(zw_logged(D LINE "ended: the guest has closed; 4 bytes from the guest, 3 to "
+	assert_true(zw_logged(D LINE "ended: the peer has closed; 4 bytes from the peer, 3 to "
 				     "it"));
 #undef LINE
 }
@@ -105,10 +105,10 @@ static void a_guests_connection_is_told(void **state)
 	assert_true(fd >= 0);
 	(void)zv_conn_reset(c->c);
 	free(c);
-	assert_true(zw_logged(D "guest port [0-9]+, host port 6000, unix:[^\"]*/u_6000, queue 0: "
+	assert_true(zw_logged(D "peer port [0-9]+, local port 6000, unix:[^\"]*/u_6000, queue 0: "
 				"opened"));
-	assert_true(zw_logged(D "guest port [0-9]+, host port 6000, unix:[^\"]*/u_6000, queue 0: "
-				"ended: reset by the guest"));
+	assert_true(zw_logged(D "peer port [0-9]+, local port 6000, unix:[^\"]*/u_6000, queue 0: "
+				"ended: reset by the peer"));
 	close(fd);
 	close(listener);
 }
@@ -120,8 +120,8 @@ static void a_builtins_connection_is_told(void **state)
 	(void)state;
 	assert_non_null(c);
 	zw_close(c);
-	assert_true(zw_logged(D "guest port [0-9]+, host port 7, echo, queue 0: opened"));
-	assert_true(zw_logged(D "guest port [0-9]+, host port 7, echo, queue 0: ended: "));
+	assert_true(zw_logged(D "peer port [0-9]+, local port 7, echo, queue 0: opened"));
+	assert_true(zw_logged(D "peer port [0-9]+, local port 7, echo, queue 0: ended: "));
 }
 
 static void nothing_of_a_guest_is_a_warning(void **state)

@@ -158,7 +158,7 @@ static void ok_names_the_port(void **state)
 	snprintf(want, sizeof(want), "OK %u\n", info.peer_port);
 	assert_int_equal(hs_recv(fd, line, strlen(want)), strlen(want));
 	assert_memory_equal(line, want, strlen(want));
-	assert_int_equal(info.peer_cid, ZV_CID_HOST);
+	assert_int_equal(info.peer_cid, zw_daemon_cid(G));
 	close_both(c, fd);
 }
 

@@ -92,7 +92,7 @@ static void full_backlog_is_waited_for(void **state)
 	assert_int_equal(listen(listener, 0), 0); /* room for one */
 	other = hs_connect("u_6100", NULL);
 	assert_true(other >= 0);
-	assert_int_equal(zv_connect(zv_queue(G, 0), ZV_CID_HOST, 6100, ZV_STREAM, &zc), 0);
+	assert_int_equal(zv_connect(zv_queue(G, 0), zw_daemon_cid(G), 6100, ZV_STREAM, &zc), 0);
 	zv_set_user(zc, &c);
 	for (int i = 0; i < 5000; i++)
 		zw_poll();
@@ -217,7 +217,7 @@ static void flood_of_requests_hurts_nobody_else(void **state)
 		struct zv_conn *zc;
 
 		/* Nobody there; closed without a look at the answer. */
-		if (zv_connect(zv_queue(G, 0), ZV_CID_HOST, 6999, ZV_STREAM, &zc) == 0)
+		if (zv_connect(zv_queue(G, 0), zw_daemon_cid(G), 6999, ZV_STREAM, &zc) == 0)
 			zv_conn_close(zc);
 		if (i % 1000)
 			continue;

@@ -71,7 +71,7 @@ static void stats_have_totals_and_queues(void **state)
 		"\n  ring_broken            1048       24     1024  times a ring was declared "
 		"broken\n",
 		"\nendpoints: connections\n",
-		"\n  guest_joined             12                    of those, joined with a host "
+		"\n  guest_joined             12                    of those, joined with a local "
 		"program\n",
 		"  bytes of rx_memory promised to open connections, now\n",
 		"\nlcores: traffic  total\n",
@@ -137,6 +137,27 @@ static void qemu_args_are_ready_for_a_shell(void **state)
 	assert_string_equal(r.err, "");
 }
 
+/* What zvsockd drives as a guest is in the same table; its VMM is none of this machine's business.
+ */
+static void a_device_is_in_the_table(void **state)
+{
+	struct fake *f = *state;
+	struct run r;
+
+	pthread_mutex_lock(&f->main);
+	f->cfgs[0].role = CFG_AS_GUEST;
+	strcpy(f->cfgs[0].scheme, "vfio");
+	strcpy(f->cfgs[0].devices[0], "0000:00:02.0");
+	pthread_mutex_unlock(&f->main);
+	run_ctl(f, &r, ARGS("guests", "web"));
+	assert_int_equal(r.code, CTL_OK);
+	assert_non_null(strstr(r.out, "device  vfio:0000:00:02.0\n"));
+	run_ctl(f, &r, ARGS("stats", "web"));
+	assert_non_null(strstr(r.out, "device web, cid 3\n"));
+	run_ctl(f, &r, ARGS("qemu-args", "web"));
+	run_complains(&r, CTL_FAILED, "web is a device that zvsockd drives in this guest");
+}
+
 /* ---- what can be wrong ---- */
 
 static void wrong_use_is_one_line(void **state)
@@ -182,7 +203,7 @@ static void a_guest_that_is_not_there_is_named_with_those_that_are(void **state)
 	struct run r;
 
 	run_ctl(f, &r, ARGS("list", "wbe"));
-	run_complains(&r, CTL_FAILED, "no guest \"wbe\" here; there are: web, db, a-b");
+	run_complains(&r, CTL_FAILED, "no guest or device \"wbe\" here; there are: web, db, a-b");
 	/* And no file is emptied for it. */
 	assert_int_equal(write(fd, "data", 4), 4);
 	run_ctl(f, &r, ARGS("capture", name, "wbe"));
@@ -280,6 +301,7 @@ int main(int argc, char **argv)
 		CASE(json_is_the_answer),
 		CASE(qemu_args_are_ready_for_a_shell),
 		cmocka_unit_test(wrong_use_is_one_line),
+		CASE(a_device_is_in_the_table),
 		CASE(a_guest_that_is_not_there_is_named_with_those_that_are),
 		cmocka_unit_test(without_a_daemon_it_says_so),
 		CASE(without_permission_it_says_who_has_it),

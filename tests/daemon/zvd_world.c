@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "zvd_world.h"
 
+#include "exchange.h"
+
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -21,7 +23,6 @@
 
 #define YIELD_TAKEN_US 200u /* a sched_yield that took longer let somebody compute */
 #define NAPS	       100u /* before the next one is tried */
-#define LONG_S	       60   /* far more than anything here takes; only a failure waits that long */
 
 char zw_dir[64];
 pid_t zw_pid;
@@ -30,6 +31,9 @@ bool zw_keep_log;
 uint32_t zw_buf_alloc;
 
 static struct zv_dev *guests[ZW_GUESTS];
+/* When roles are exchanged: the sockets of the guests, and the configuration that tells of them. */
+static char names[ZW_GUESTS][EXCHANGE_NAME_MAX];
+static char *served;
 
 static time_t now(void)
 {
@@ -47,14 +51,36 @@ static uint64_t now_us(void)
 	return (uint64_t)ts.tv_sec * 1000000u + (uint64_t)ts.tv_nsec / 1000u;
 }
 
+bool zw_exchanged(void)
+{
+	const char *roles = getenv("ZVD_ROLES");
+
+	return roles && strcmp(roles, "exchanged") == 0;
+}
+
 /* ---- the daemon ---- */
 
-static bool write_conf(const char *path, const char *conf, unsigned lcores)
+/* Opens the host's side of each "[guest NAME]" of @conf that is not open yet. */
+static bool open_hosts(const char *conf)
 {
+	const char *p = conf;
+
+	for (unsigned i = 0; i < ZW_GUESTS && (p = strstr(p, "[guest ")); i++, p++)
+		if (!guests[i] && !(guests[i] = exchange_host(p, names[i], zw_buf_alloc)))
+			return false;
+	return true;
+}
+
+static bool write_conf(const char *path, const char *text, unsigned lcores)
+{
+	char *exchanged = zw_exchanged() ? exchange_conf(text) : NULL;
+	const char *conf = exchanged ? exchanged : text;
 	FILE *f = fopen(path, "w");
 
-	if (!f)
+	if (!f || (zw_exchanged() && (!exchanged || !open_hosts(text))))
 		return false;
+	free(served);
+	served = strdup(text);
 	fprintf(f, "[daemon]\ncontrol = %scontrol.sock\ncpus = any", zw_dir);
 	while (--lcores)
 		fprintf(f, ",any");
@@ -68,6 +94,7 @@ static bool write_conf(const char *path, const char *conf, unsigned lcores)
 		if (last == ']' && *conf == '\n')
 			fprintf(f, "connect_timeout_ms = %d\n", LONG_S * 1000);
 	}
+	free(exchanged);
 	return fclose(f) == 0;
 }
 
@@ -190,6 +217,8 @@ bool zw_stop(void)
 	waitpid(zw_pid, &status, 0);
 	if (zw_keep_log)
 		show_log();
+	free(served);
+	served = NULL;
 	remove_dir();
 	return WIFEXITED(status) && WEXITSTATUS(status) == 0;
 }
@@ -234,6 +263,33 @@ unsigned zw_fds(void)
 
 /* ---- guests ---- */
 
+uint64_t zw_daemon_cid(struct zv_dev *dev)
+{
+	struct zv_dev_info info = {.size = sizeof(info)};
+
+	(void)zv_dev_info(dev, &info);
+	return zw_exchanged() ? info.guest_cid : ZV_CID_HOST;
+}
+
+/* zvsockd has come and drives all queues of the device. */
+static bool attached(void *arg)
+{
+	struct zv_dev_info info = {.size = sizeof(info)};
+
+	(void)zv_dev_info(arg, &info);
+	return info.queues_up == info.queues;
+}
+
+/* The host's side of @name, which open_hosts() makes: that is guest @i. */
+static struct zv_dev *exchanged_guest(unsigned i, const char *name)
+{
+	if (strcmp(names[i], name) != 0 || !open_hosts(served) || !zw_until(attached, guests[i])) {
+		fprintf(stderr, "%s: not guest %u, or zvsockd did not come\n", name, i);
+		return NULL;
+	}
+	return guests[i];
+}
+
 static struct zv_dev *guest_open(unsigned i, const char *name, unsigned queues, uint32_t flags)
 {
 	struct zv_opts o = {.size = sizeof(o),
@@ -245,6 +301,8 @@ static struct zv_dev *guest_open(unsigned i, const char *name, unsigned queues, 
 	char uri[128];
 	int ret;
 
+	if (zw_exchanged())
+		return exchanged_guest(i, name);
 	snprintf(uri, sizeof(uri), "vhost-user:%s%s", zw_dir, name);
 	do { /* the daemon may still be starting */
 		ret = zv_open(&guests[i], uri, &o);
@@ -356,6 +414,8 @@ struct zw_conn *zw_connect(struct zv_dev *dev, unsigned queue, uint64_t cid, uin
 
 	if (!c)
 		return NULL;
+	if (cid == ZV_CID_HOST)
+		cid = zw_daemon_cid(dev);
 	ret = zv_connect(zv_queue(dev, queue), cid, port, type, &c->c);
 	if (ret == 0) {
 		zv_set_user(c->c, c);

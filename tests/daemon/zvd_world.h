@@ -2,6 +2,10 @@
 /*
  * A real zvsockd in a directory of its own, and guests that are devices of this process: what the
  * tests of its endpoints share.
+ *
+ * With ZVD_ROLES=exchanged in the environment the same test is about zvsockd as a guest: its
+ * configuration says "[device NAME]" and "uri = vhost-user:PATH" for "[guest NAME]", "cid" and
+ * "socket", and what zw_guest gives is the host's side of that device.
  */
 #ifndef ZVD_WORLD_H
 #define ZVD_WORLD_H
@@ -13,6 +17,9 @@
 #include <zvsock.h>
 
 #define ZW_GUESTS 4u
+
+/* True: zvsockd is the guest. */
+bool zw_exchanged(void);
 
 extern char zw_dir[64]; /* with a '/' at its end */
 extern pid_t zw_pid;
@@ -56,7 +63,11 @@ struct zw_conn {
 	int err; /* ZV_EV_ERR or a failed connect */
 };
 
-/* Connects and waits for the outcome. NULL: refused; *err (may be NULL) says how. */
+/* Whose CID zvsockd has towards @dev: the host's, or the guest's when roles are exchanged. */
+uint64_t zw_daemon_cid(struct zv_dev *dev);
+
+/* Connects and waits for the outcome; ZV_CID_HOST is whoever zvsockd is. NULL: refused; *err (may
+ * be NULL) says how. */
 struct zw_conn *zw_connect(struct zv_dev *dev, unsigned queue, uint64_t cid, uint32_t port,
 			   enum zv_type type, int *err);
 /* Waits for a connection to @port on any queue of @dev. */

@@ -5,8 +5,11 @@
  *
  * Theory of operation
  * -------------------
- * The keys of [daemon], and those of [guest NAME] that every guest has, are known here. Where a
- * guest's connections go is the endpoint types' business: each has a struct cfg_part with keys of
+ * The keys of [daemon], and those that every [guest NAME] and [device NAME] has, are known here.
+ * The two are one thing seen from its two ends: zvsockd is the host of a guest, or it is the guest,
+ * on a device that it drives. So a device is a struct cfg_guest as well; cfg_roles[] has what
+ * differs, and a key says which of the two does not have it, and why. Where
+ * connections go is the endpoint types' business: each has a struct cfg_part with keys of
  * its own, their checks, and what --check prints (config_part.h). cfg_load() is given the list and
  * treats all keys alike; nothing here knows one type from the other.
  *
@@ -23,23 +26,52 @@
 #include <sys/socket.h>
 #include <sys/types.h>
 
-#define CFG_PATHS_MAX 16u /* sockets of a guest: one a queue pair when there are several */
-#define CFG_NAME_MAX  32u
-#define CFG_PATH_MAX  108u /* with the final 0, as sun_path */
+#define CFG_PATHS_MAX  16u /* devices of a guest: one a queue pair when there are several */
+#define CFG_NAME_MAX   32u
+#define CFG_PATH_MAX   108u /* with the final 0, as sun_path */
+#define CFG_SCHEME_MAX 16u
 
 #define CFG_PARTS_MAX 8u /* endpoint types: config_part.h */
 
 struct cfg_part;
 
+/* What zvsockd is to a guest. */
+enum cfg_role {
+	CFG_AS_HOST,  /* [guest NAME]: its host */
+	CFG_AS_GUEST, /* [device NAME]: the guest itself */
+	CFG_ROLES
+};
+
+struct cfg_role_info {
+	const char *section;	 /* "guest", "device": of the file, of the command line, in words */
+	const char *ours, *peer; /* whose programs are on our side, and on the other */
+	const char *device;	 /* what a message calls one of cfg_guest.devices */
+	const char *verbs[2];	 /* what is done with one of them, by cfg_guest.client */
+	const char *scheme;	 /* of all its devices; NULL: the key uri has it */
+	bool client;		 /* who listens is not to be chosen: the other side does */
+	uint64_t own_cid;	 /* as the peer sees us; 0: whatever the device says */
+	uint64_t peer_cid;	 /* for zv_connect() to the other end */
+	const char *down;	 /* why nobody can be reached: no ring runs */
+	unsigned fds_device,
+		fds_pair; /* descriptors at most, of a device and for each queue pair */
+	struct {
+		const char *key, *how;
+	} needs[2]; /* keys that must be given, and what to write */
+};
+
+extern const struct cfg_role_info cfg_roles[CFG_ROLES];
+
 struct cfg_guest {
 	char name[CFG_NAME_MAX];
+	enum cfg_role role;
 	char origin[160]; /* "FILE:LINE" or "--guest", for messages */
-	uint64_t cid;
-	char sockets[CFG_PATHS_MAX][CFG_PATH_MAX]; /* vhost-user sockets */
-	unsigned n_sockets;
+	uint64_t cid;	  /* 0: the device will say */
+	char scheme[CFG_SCHEME_MAX];
+	char devices[CFG_PATHS_MAX][CFG_PATH_MAX]; /* vhost-user sockets, PCI addresses... */
+	unsigned n_devices;
 	bool client;	    /* connect to the VMM's socket instead of listening */
-	uint32_t queues;    /* queue pairs; with several sockets as many as there are sockets */
-	uint32_t ring_size; /* for qemu-args of devices that let one choose; 0: the device's own */
+	uint32_t queues;    /* queue pairs; with several devices as many as there are devices */
+	uint32_t ring_size; /* of a device that lets one choose; 0: its own */
 	uint32_t buf_alloc; /* receive credit of a connection, bytes */
 	uint32_t rx_memory; /* of all connections together, bytes; 0: as zv_opts has it */
 	uint32_t max_conns; /* connections of a queue */
@@ -72,8 +104,9 @@ struct cfg {
 
 /*
  * Reads @file (NULL: none) and then the command line's words in @extra (NULL, or an array that ends
- * with NULL), as typed: "--guest=name=NAME,KEY=VALUE,..." and "--set=[SECTION.]KEY=VALUE", where
- * SECTION is "daemon", the default, or the name of a guest. On success *out is complete and owned
+ * with NULL), as typed: "--guest=name=NAME,KEY=VALUE,...", "--device=" the same, and
+ * "--set=[SECTION.]KEY=VALUE", where SECTION is "daemon", the default, or the name of a guest or
+ * device. On success *out is complete and owned
  * by the caller until cfg_free; @parts (config_part.h) are those of the endpoint types. A host name
  * that cannot be resolved is no fault, but its guest's trouble. Otherwise -EINVAL (or -ENOMEM, or
  * the errno of the file), and every fault found has been written to @err, a line each: "FILE:LINE:
@@ -105,6 +138,11 @@ const char *cfg_trouble(const struct cfg *c, const struct cfg_guest *g);
 
 /* A running guest goes on as @to, which is the same: what it has looked up as @from stays valid. */
 void cfg_keep(const struct cfg *c, struct cfg_guest *to, const struct cfg_guest *from);
+
+/* How the i-th device of @g is called in zv_open()'s URI and in words: "vfio:0000:00:02.0"; a
+ * vhost-user socket that we serve by its path alone. */
+void cfg_device_name(const struct cfg_guest *g, unsigned i, char *buf, size_t len);
+#define CFG_DEVICE_NAME_MAX (CFG_SCHEME_MAX + CFG_PATH_MAX)
 
 /* The i-th socket in the file system that is made for the guest; NULL: no more. */
 const char *cfg_made_socket(const struct cfg *c, const struct cfg_guest *g, unsigned i);

@@ -16,19 +16,21 @@ static bool given(const struct load *l, unsigned guest, const char *key)
 	return cfg_where(l, guest, key) != &l->sections[guest].pos;
 }
 
-/* ---- one guest ---------------------------------------------------------------------------- */
+/* ---- one guest or device ------------------------------------------------------------------ */
 
 static void check_queues(struct load *l, unsigned i)
 {
 	struct cfg_guest *g = &l->cfg->guests[i];
+	const struct cfg_role_info *role = &cfg_roles[g->role];
 
 	if (!given(l, i, "queues")) {
-		g->queues = g->n_sockets ? g->n_sockets : 1;
-	} else if (g->n_sockets > 1 && g->queues && g->queues != g->n_sockets) {
+		g->queues = g->n_devices ? g->n_devices : 1;
+	} else if (g->n_devices > 1 && g->queues && g->queues != g->n_devices) {
 		cfg_fault(l, cfg_where(l, i, "queues"),
-			  "guest %s has %u sockets and %u queues; with "
-			  "several sockets each is a queue: write queues = %u or leave it out",
-			  g->name, g->n_sockets, g->queues, g->n_sockets);
+			  "%s %s has %u %ss and %u queues; with "
+			  "several %ss each is a queue: write queues = %u or leave it out",
+			  role->section, g->name, g->n_devices, role->device, g->queues,
+			  role->device, g->n_devices);
 	}
 }
 
@@ -56,17 +58,12 @@ static void default_owners(const struct load *l)
 static void check_guest(struct load *l, unsigned i)
 {
 	const struct cfg_guest *g = &l->cfg->guests[i];
+	const struct cfg_role_info *role = &cfg_roles[g->role];
 
-	if (!given(l, i, "cid"))
-		cfg_fault(l, &l->sections[i].pos,
-			  "guest %s has no cid; write cid = N, N from 3 to "
-			  "4294967294 and different for each guest",
-			  g->name);
-	if (!given(l, i, "socket"))
-		cfg_fault(l, &l->sections[i].pos,
-			  "guest %s has no socket; write socket = PATH, where "
-			  "the VMM's vhost-user device looks for it",
-			  g->name);
+	for (size_t k = 0; k < sizeof(role->needs) / sizeof(role->needs[0]); k++)
+		if (role->needs[k].key && !given(l, i, role->needs[k].key))
+			cfg_fault(l, &l->sections[i].pos, "%s %s has no %s; write %s",
+				  role->section, g->name, role->needs[k].key, role->needs[k].how);
 	check_queues(l, i);
 }
 
@@ -109,6 +106,55 @@ static void check_cids(struct load *l)
 		else
 			first = &uses[i];
 	}
+	free(uses);
+}
+
+/* ---- devices that we drive ---------------------------------------------------------------- */
+
+struct device_use {
+	const char *scheme, *name;
+	unsigned guest;
+};
+
+static int by_device(const void *x, const void *y)
+{
+	const struct device_use *a = x, *b = y;
+	int ret = strcmp(a->scheme, b->scheme);
+
+	if (ret == 0)
+		ret = strcmp(a->name, b->name);
+	if (ret == 0)
+		ret = a->guest < b->guest ? -1 : a->guest > b->guest;
+	return ret;
+}
+
+/* Each has one driver. */
+static void check_devices(struct load *l)
+{
+	struct device_use *uses = NULL;
+	unsigned n = 0;
+
+	for (unsigned i = 0; i < l->cfg->n_guests; i++) {
+		const struct cfg_guest *g = &l->cfg->guests[i];
+
+		if (l->sections[i].ignore || cfg_roles[g->role].scheme)
+			continue; /* of guests: check_paths() */
+		for (unsigned k = 0; k < g->n_devices; k++) {
+			struct device_use *u = cfg_more(l, &uses, &n, sizeof(*u));
+
+			if (u)
+				*u = (struct device_use){g->scheme, g->devices[k], i};
+		}
+	}
+	if (n && !l->no_memory)
+		qsort(uses, n, sizeof(*uses), by_device);
+	for (unsigned i = 1; i < n && !l->no_memory; i++)
+		if (strcmp(uses[i - 1].scheme, uses[i].scheme) == 0 &&
+		    strcmp(uses[i - 1].name, uses[i].name) == 0)
+			cfg_fault(l, cfg_where(l, uses[i].guest, "uri"),
+				  "%s:%s is driven by %s already; name each device once",
+				  uses[i].scheme, uses[i].name,
+				  l->cfg->guests[uses[i - 1].guest].name);
 	free(uses);
 }
 
@@ -254,6 +300,7 @@ void cfg_check(struct load *l)
 		check_guest(l, i);
 	}
 	check_cids(l);
+	check_devices(l);
 	default_owners(l);
 	check_paths(l);
 	check_ports(l);
@@ -261,5 +308,6 @@ void cfg_check(struct load *l)
 		parts_ready(l->cfg, &l->cfg->guests[i]);
 	if (l->cfg->n_guests == 0 && l->n_faults == 0) /* they may be the reason */
 		cfg_fault(l, &whole,
-			  "no guest; write [guest NAME] with a cid and a socket, or use --guest");
+			  "no guest and no device; write [guest NAME] with a cid and a socket, or "
+			  "[device NAME] with a uri, or use --guest or --device");
 }

@@ -43,15 +43,29 @@ static long read_line(struct reading *r)
 	return len;
 }
 
+/* What a section that is called @word followed by a name is; CFG_ROLES: nothing known. */
+static enum cfg_role role_of(const char *text)
+{
+	size_t len = strcspn(text, " \t");
+	enum cfg_role role = 0;
+
+	while (role < CFG_ROLES && (strlen(cfg_roles[role].section) != len ||
+				    strncmp(text, cfg_roles[role].section, len) != 0))
+		role++;
+	return role;
+}
+
 static void begin_section(struct reading *r, char *text)
 {
 	struct load *l = r->l;
 	char *end = strchr(text, ']');
+	enum cfg_role role;
 
 	r->no_section = true;
 	r->complained = true; /* the lines of a section that is wrong are not wrong themselves */
 	if (!end) {
-		cfg_wrong(l, "a section without its \"]\"; write [daemon] or [guest NAME]");
+		cfg_wrong(l, "a section without its \"]\"; write [daemon], [guest NAME] or [device "
+			     "NAME]");
 		return;
 	}
 	*end = 0;
@@ -60,12 +74,16 @@ static void begin_section(struct reading *r, char *text)
 		cfg_wrong(l, "\"%s\" behind the section; put it on a line of its own", end);
 		return;
 	}
+	role = role_of(text);
 	if (strcmp(text, "daemon") == 0) {
 		l->guest = UINT_MAX;
-	} else if (strncmp(text, "guest", 5) == 0 && (!text[5] || strchr(" \t", text[5]))) {
-		cfg_begin_guest(l, text + 5 + strspn(text + 5, " \t"));
+	} else if (role < CFG_ROLES) {
+		text += strlen(cfg_roles[role].section);
+		cfg_begin_guest(l, role, text + strspn(text, " \t"));
 	} else {
-		cfg_wrong(l, "[%s] is an unknown section; there are [daemon] and [guest NAME]",
+		cfg_wrong(l,
+			  "[%s] is an unknown section; there are [daemon], [guest NAME] and "
+			  "[device NAME]",
 			  text);
 		return;
 	}
@@ -136,8 +154,8 @@ static int item(void *ctx, const char *section, const char *name, const char *va
 	if (r->no_section) {
 		if (!r->complained)
 			cfg_fault(r->l, &r->l->now,
-				  "%s stands before any section; write [daemon] or "
-				  "[guest NAME] above it",
+				  "%s stands before any section; write [daemon], [guest NAME] "
+				  "or [device NAME] above it",
 				  name);
 		r->complained = true;
 		return 1;
@@ -158,8 +176,9 @@ static int cannot_read(struct load *l, int err)
 		  err == EINVAL ? "it is no regular file" : zv_strerror(err),
 		  err == EISDIR	  ? "name a file in it"
 		  : err == EINVAL ? "write the configuration to a file"
-		  : err == ENOENT ? "name the file with -c, or give the guests with --guest"
-				  : "see to it that zvsockd may read it");
+		  : err == ENOENT
+			  ? "name the file with -c, or say what to serve with --guest or --device"
+			  : "see to it that zvsockd may read it");
 	return -err;
 }
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Guests of a configuration: their names, and how they begin; see config_int.h. */
+/* Guests and devices of a configuration: their names, and how they begin; see config_int.h. */
 #include "config_int.h"
 
 #include <limits.h>
@@ -54,7 +54,12 @@ static void remember_guest(struct load *l, const char *name, unsigned guest)
 
 static void guest_defaults(struct cfg_guest *g, const struct load *l)
 {
+	const struct cfg_role_info *role = &cfg_roles[g->role];
+
 	cfg_initial(g, cfg_guest_keys);
+	g->client = role->client;
+	if (role->scheme)
+		(void)snprintf(g->scheme, sizeof(g->scheme), "%s", role->scheme);
 	if (l->now.word)
 		(void)snprintf(g->origin, sizeof(g->origin), "%s", l->now.word);
 	else
@@ -74,32 +79,42 @@ static bool add_parts(struct load *l, struct cfg_guest *g)
 	return !l->no_memory;
 }
 
-void cfg_begin_guest(struct load *l, const char *name)
+/* False: @name is none, or somebody else's already. */
+static bool check_name(struct load *l, const char *what, const char *name)
 {
-	unsigned twin = cfg_find_guest(l, name), n = l->cfg->n_guests;
-	bool ignore = true;
+	unsigned twin = cfg_find_guest(l, name);
+	const char *other = twin == UINT_MAX ? NULL : cfg_roles[l->cfg->guests[twin].role].section;
+
+	if (!*name)
+		cfg_wrong(l, "a %s without a name; write [%s NAME] or --%s=name=NAME,...", what,
+			  what, what);
+	else if (!cfg_name_ok(name))
+		cfg_wrong(l,
+			  "\"%s\" is no name for a %s; take up to %u letters, digits, \"-\" "
+			  "and \"_\"",
+			  name, what, CFG_NAME_MAX - 1);
+	else if (strcmp(name, "daemon") == 0)
+		cfg_wrong(l, "a %s cannot be called daemon; choose another name", what);
+	else if (other && l->sections[twin].pos.line)
+		cfg_wrong(l,
+			  "%s %s is there already, in line %u; choose another name or join "
+			  "the two",
+			  other, name, l->sections[twin].pos.line);
+	else if (other)
+		cfg_wrong(l, "%s %s is there already, on the command line; choose another name",
+			  other, name);
+	else
+		return true;
+	return false;
+}
+
+void cfg_begin_guest(struct load *l, enum cfg_role role, const char *name)
+{
+	bool ignore = !check_name(l, cfg_roles[role].section, name);
+	unsigned n = l->cfg->n_guests;
 	struct section *s;
 	struct cfg_guest *g;
 
-	if (!*name)
-		cfg_wrong(l, "a guest without a name; write [guest NAME] or --guest=name=NAME,...");
-	else if (!cfg_name_ok(name))
-		cfg_wrong(l,
-			  "\"%s\" is no name for a guest; take up to %u letters, digits, \"-\" "
-			  "and \"_\"",
-			  name, CFG_NAME_MAX - 1);
-	else if (strcmp(name, "daemon") == 0)
-		cfg_wrong(l, "a guest cannot be called daemon; choose another name");
-	else if (twin != UINT_MAX && l->sections[twin].pos.line)
-		cfg_wrong(l,
-			  "guest %s is there already, in line %u; choose another name or join "
-			  "the two",
-			  name, l->sections[twin].pos.line);
-	else if (twin != UINT_MAX)
-		cfg_wrong(l, "guest %s is there already, on the command line; choose another name",
-			  name);
-	else
-		ignore = false;
 	s = cfg_more(l, &l->sections, &n, sizeof(*s));
 	g = cfg_more(l, &l->cfg->guests, &l->cfg->n_guests, sizeof(*g));
 	if (!s || !g || !add_parts(l, g) || !(s->at = cfg_positions(l, false)))
@@ -107,6 +122,7 @@ void cfg_begin_guest(struct load *l, const char *name)
 	s->pos = l->now;
 	s->ignore = ignore;
 	l->guest = l->cfg->n_guests - 1;
+	g->role = role;
 	guest_defaults(g, l);
 	(void)snprintf(g->name, sizeof(g->name), "%s", name);
 	if (!ignore)

@@ -25,7 +25,8 @@ struct pos {
 };
 
 cfg_setter cfg_set_ring_size, cfg_set_cid, cfg_set_poll, cfg_set_vhost_mode, cfg_set_log_level,
-	cfg_set_cpus, cfg_set_user, cfg_set_group, cfg_set_owner, cfg_set_control, cfg_add_socket;
+	cfg_set_cpus, cfg_set_user, cfg_set_group, cfg_set_owner, cfg_set_control, cfg_add_socket,
+	cfg_set_uri;
 
 extern const struct key cfg_daemon_keys[], cfg_guest_keys[]; /* end with a NULL name */
 
@@ -72,7 +73,7 @@ struct load {
 	bool again;	/* its key has been given before */
 	unsigned guest; /* that it belongs to; UINT_MAX: [daemon] */
 	struct section daemon;
-	struct section *sections; /* of the guests, parallel to cfg->guests */
+	struct section *sections; /* of guests and devices, parallel to cfg->guests */
 	void *names;		  /* config_guest.c's tree of the guests' names */
 	struct path_use *paths;
 	unsigned n_paths;
@@ -92,8 +93,8 @@ void *cfg_more(struct load *l, void *array, unsigned *n, size_t size);
 /* Sets @name of the section that l->guest says to @value, which is changed. */
 void cfg_item(struct load *l, const char *name, char *value);
 
-/* A begun [guest NAME]. */
-void cfg_begin_guest(struct load *l, const char *name);
+/* A begun [guest NAME] or [device NAME]. */
+void cfg_begin_guest(struct load *l, enum cfg_role role, const char *name);
 
 /* The guest of that name, which is not ignored; UINT_MAX: none. */
 unsigned cfg_find_guest(const struct load *l, const char *name);

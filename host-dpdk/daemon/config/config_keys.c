@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * The keys of the configuration that every daemon and guest has; those of endpoint types stand in
- * their own files. See config_int.h. docs/daemon.md and zvsock.conf(5) describe each, and a test
- * compares them with the tables.
+ * The keys of the configuration that every daemon, guest and device has; those of endpoint types
+ * stand in their own files. See config_int.h. docs/daemon.md and zvsock.conf(5) describe each, and
+ * a test compares them with the tables.
  */
 #include "config_int.h"
 
@@ -35,12 +35,18 @@ const struct key cfg_daemon_keys[] = {
 };
 
 const struct key cfg_guest_keys[] = {
-	{"cid", cfg_set_cid, G(cid)},
-	{"socket", cfg_add_socket, MEMBERS(cfg_guest, sockets, n_sockets), .list = true},
-	{"mode", cfg_set_vhost_mode, G(client)},
+	{"cid", cfg_set_cid, G(cid),
+	 .absent = {[CFG_AS_GUEST] = "the device says which CID it has"}},
+	{"socket", cfg_add_socket, MEMBERS(cfg_guest, devices, n_devices), .list = true,
+	 .absent = {[CFG_AS_GUEST] = "uri says which device it is"}},
+	{"mode", cfg_set_vhost_mode, G(client),
+	 .absent = {[CFG_AS_GUEST] = "zvsockd connects to the device, which is there first"}},
+	{"uri", cfg_set_uri, MEMBERS(cfg_guest, scheme, n_devices),
+	 .absent = {[CFG_AS_HOST] = "it names a device that zvsockd drives as a guest, and a guest "
+				    "has a socket"}},
 	{"queues", cfg_set_u32, G(queues), .min = 1, .max = ZV_QUEUES_MAX},
 	{"ring_size", cfg_set_ring_size, G(ring_size), .min = 16, .max = 32768, .label = "ring",
-	 .words = "descriptors, for zvsockctl qemu-args"},
+	 .words = "descriptors"},
 	{"buf_alloc", cfg_set_size, G(buf_alloc), .min = 4096, .max = 1u << 30, .initial = 262144},
 	{"rx_memory", cfg_set_size, G(rx_memory), .min = 65536, .max = 1u << 30, .label = "memory",
 	 .words = "at most for payload of all its connections"},
@@ -78,8 +84,8 @@ void cfg_keep_text(void *obj, const struct key *k, const char *text)
 
 /* ---- finding keys -------------------------------------------------------------------------- */
 
-/* The @i-th table of keys of [daemon] or of [guest NAME]: ours, then those of the parts. NULL: no
- * more. */
+/* The @i-th table of keys of [daemon], or of guests and devices: ours, then those of the parts.
+ * NULL: no more. */
 static const struct key *table(const struct load *l, bool daemon, unsigned i)
 {
 	static const struct key none = {0};
@@ -149,21 +155,40 @@ static unsigned distance(const char *a, const char *b)
 	return d[la][lb];
 }
 
+/* "daemon", or "guest NAME": the section that is being read. */
+static const char *section_text(const struct load *l, char *buf, size_t len)
+{
+	if (l->guest == UINT_MAX)
+		return "daemon";
+	(void)snprintf(buf, len, "%s NAME", cfg_roles[l->cfg->guests[l->guest].role].section);
+	return buf;
+}
+
+/* Why the section that is being read does not have @k; NULL: it does. */
+static const char *unfit(const struct load *l, const struct key *k)
+{
+	return l->guest == UINT_MAX ? NULL : k->absent[l->cfg->guests[l->guest].role];
+}
+
 static void unknown_key(struct load *l, bool daemon, const char *name)
 {
-	const struct key *nearest = NULL, *k;
+	const struct key *nearest = NULL, *k = find(l, !daemon, name).key;
 	unsigned best = strlen(name) > 4 ? 4 : 3; /* from here on it is another word */
+	char buf[32];
+	const char *section = section_text(l, buf, sizeof(buf));
 
-	if (find(l, !daemon, name).key) {
-		cfg_wrong(l, "%s is not a key of [%s]; move it to %s", name,
-			  daemon ? "daemon" : "guest NAME", daemon ? "[guest NAME]" : "[daemon]");
+	if (k) {
+		cfg_wrong(l, "%s is not a key of [%s]; move it to %s", name, section,
+			  !daemon		   ? "[daemon]"
+			  : k->absent[CFG_AS_HOST] ? "[device NAME]"
+						   : "[guest NAME]");
 		return;
 	}
 	for (unsigned i = 0; (k = table(l, daemon, i)); i++)
 		for (; k->name; k++) {
 			unsigned d = distance(name, k->name);
 
-			if (d < best) {
+			if (d < best && !unfit(l, k)) {
 				best = d;
 				nearest = k;
 			}
@@ -172,7 +197,7 @@ static void unknown_key(struct load *l, bool daemon, const char *name)
 		cfg_wrong(l, "%s is an unknown key; did you mean %s?", name, nearest->name);
 	else
 		cfg_wrong(l, "%s is an unknown key; zvsock.conf(5) lists those of [%s]", name,
-			  daemon ? "daemon" : "guest NAME");
+			  section);
 }
 
 /* Every value of "A, B,C". */
@@ -211,10 +236,16 @@ void cfg_item(struct load *l, const char *name, char *value)
 	struct section *s = daemon ? &l->daemon : &l->sections[l->guest];
 	struct found f = find(l, daemon, name);
 	const struct key *k = f.key;
+	char buf[32];
 	struct pos *at;
 
 	if (!k) {
 		unknown_key(l, daemon, name);
+		return;
+	}
+	if (unfit(l, k)) {
+		cfg_wrong(l, "%s is not a key of [%s]: %s; take it out", name,
+			  section_text(l, buf, sizeof(buf)), unfit(l, k));
 		return;
 	}
 	at = &s->at[f.number];

@@ -30,6 +30,8 @@ struct key {
 	size_t offset;	   /* of the member of @obj, where @set wants it */
 	uint64_t min, max; /* of a number */
 	bool list;	   /* may be repeated, takes several values with commas between */
+	const char
+		*absent[CFG_ROLES]; /* why a section of this role does not have it; NULL: it does */
 
 	/* For config_keys.c only; a part compares and prints its values itself. */
 	size_t size;	  /* of the member; a reload compares so many bytes */
@@ -59,7 +61,7 @@ struct cfg_array {
 };
 
 struct cfg_part {
-	const struct key *keys; /* of [guest NAME]; ends with a NULL name. NULL: none */
+	const struct key *keys; /* of guests and devices; ends with a NULL name. NULL: none */
 	size_t size;		/* of the values */
 
 	/* All of the guest's keys are read: puts values into order. */
@@ -69,7 +71,8 @@ struct cfg_part {
 	/* True: nothing that a running guest depends on differs. */
 	bool (*same)(const void *a, const void *b);
 	/*
-	 * Lines for --check about what guest @g connects to. *scratch is NULL at the first guest of
+	 * Lines for --check about what the peer of @g connects to. *scratch is NULL at the first
+	 * guest of
 	 * @c; what it points to then goes on to the next guest, and is freed by free(3).
 	 */
 	void (*print)(const struct cfg *c, const struct cfg_guest *g, const void *values,
@@ -92,6 +95,16 @@ struct cfg_part {
 	void (*keep)(void *to, const void *from);
 	void (*release_all)(struct cfg *c);
 };
+
+/* True if the section of @g can have any of the part's keys. */
+static inline bool cfg_has_part(const struct cfg_guest *g, const struct cfg_part *part)
+{
+	const struct key *k = part->keys;
+
+	while (k && k->name && k->absent[g->role])
+		k++;
+	return k && k->name;
+}
 
 /* ---- for setters ---- */
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Values of the configuration: paths of sockets, and host ports; see config_int.h. */
+/* Values of the configuration: paths of sockets, devices, and ports; see config_int.h. */
 #include "config_int.h"
 
 #include <limits.h>
@@ -62,7 +62,7 @@ void cfg_add_socket(struct load *l, void *obj, const struct key *k, char *value)
 {
 	struct cfg_guest *g = obj;
 
-	if (g->n_sockets == CFG_PATHS_MAX)
+	if (g->n_devices == CFG_PATHS_MAX)
 		cfg_wrong(l,
 			  "more than %u sockets; a guest has at most %u queue pairs, a "
 			  "socket for each",
@@ -70,7 +70,69 @@ void cfg_add_socket(struct load *l, void *obj, const struct key *k, char *value)
 	else if (strchr(value, ','))
 		cfg_wrong(l, "socket = %s has a comma in it; choose another path", value);
 	else if (cfg_take_path(l, k, value, false))
-		memcpy(g->sockets[g->n_sockets++], value, strlen(value) + 1);
+		memcpy(g->devices[g->n_devices++], value, strlen(value) + 1);
+}
+
+/* ---- devices ------------------------------------------------------------------------------ */
+
+/* Takes the devices of the list behind the scheme. False: a fault. */
+static bool add_devices(struct load *l, struct cfg_guest *g, const char *uri, const char *list)
+{
+	for (; list; list = strchr(list, ',') ? strchr(list, ',') + 1 : NULL) {
+		size_t len = strcspn(list, ",");
+
+		if (len == 0) {
+			cfg_wrong(l, "uri = %s has a device without a name; take the comma out",
+				  uri);
+			return false;
+		}
+		if (len >= CFG_PATH_MAX) {
+			cfg_wrong(l,
+				  "uri = %s has a device whose name has %zu bytes, %u can be "
+				  "taken; choose a shorter path",
+				  uri, len, CFG_PATH_MAX - 1);
+			return false;
+		}
+		if (g->n_devices == CFG_PATHS_MAX) {
+			cfg_wrong(l, "uri = %s has more than %u devices; take fewer", uri,
+				  CFG_PATHS_MAX);
+			return false;
+		}
+		memcpy(g->devices[g->n_devices++], list, len);
+	}
+	return true;
+}
+
+/*
+ * SCHEME:DEVICE[,DEVICE...]. Which schemes there are is zv_open()'s business, but for the one that
+ * is of the other side.
+ */
+void cfg_set_uri(struct load *l, void *obj, const struct key *k, char *value)
+{
+	size_t len = strcspn(value, ":");
+	struct cfg_guest *g = obj;
+
+	memset(cfg_member(obj, k), 0, k->size);
+	if (len == 0 || len >= CFG_SCHEME_MAX || value[len] != ':' || !value[len + 1]) {
+		cfg_wrong(l,
+			  "uri = %s is no device; write vfio:BDF, uio:BDF, vhost-user:PATH or "
+			  "vhost-kernel:cid=N",
+			  value);
+	} else if (strncmp(value, "host:", 5) == 0) {
+		cfg_wrong(l,
+			  "uri = %s is the host's end; write [guest NAME] with a cid and a "
+			  "socket",
+			  value);
+	} else if (add_devices(l, g, value, value + len + 1)) {
+		memcpy(g->scheme, value, len);
+	}
+}
+
+void cfg_device_name(const struct cfg_guest *g, unsigned i, char *buf, size_t len)
+{
+	bool plain = cfg_roles[g->role].scheme;
+
+	(void)snprintf(buf, len, "%s%s%s", plain ? "" : g->scheme, plain ? "" : ":", g->devices[i]);
 }
 
 /* ---- ports -------------------------------------------------------------------------------- */

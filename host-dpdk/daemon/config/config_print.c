@@ -34,7 +34,7 @@ unsigned cfg_vmms(const struct cfg *c)
 	unsigned n = 0;
 
 	for (unsigned i = 0; i < c->n_guests; i++)
-		n += c->guests[i].n_sockets;
+		n += c->guests[i].role == CFG_AS_HOST ? c->guests[i].n_devices : 0;
 	return n;
 }
 
@@ -102,18 +102,21 @@ static void print_daemon(const struct cfg *c, FILE *to)
 	print_keys(c, cfg_daemon_keys, to);
 }
 
-static void print_sockets(const struct cfg_guest *g, FILE *to)
+static void print_devices(const struct cfg_guest *g, FILE *to)
 {
-	for (unsigned i = 0; i < g->n_sockets; i++)
-		(void)fprintf(to, "  %s %s\n", g->client ? "connects to" : "listens at ",
-			      g->sockets[i]);
+	char name[CFG_DEVICE_NAME_MAX];
+
+	for (unsigned i = 0; i < g->n_devices; i++) {
+		cfg_device_name(g, i, name, sizeof(name));
+		(void)fprintf(to, "  %-11s %s\n", cfg_roles[g->role].verbs[g->client], name);
+	}
 	(void)fprintf(to, "  modes       sockets %04o", g->socket_mode);
 	if (g->socket_uid != (uid_t)-1)
 		(void)fprintf(to, ", user %u", g->socket_uid);
 	if (g->socket_gid != (gid_t)-1)
 		(void)fprintf(to, ", group %u", g->socket_gid);
 	(void)fprintf(to, "\n  queues      %u%s, ", g->queues,
-		      g->n_sockets > 1 ? ", a device for each" : "");
+		      g->n_devices > 1 ? ", a device for each" : "");
 	print_size(to, g->buf_alloc);
 	(void)fprintf(to, " of credit for a connection, %u connections at most on each\n",
 		      g->max_conns);
@@ -128,13 +131,17 @@ void cfg_print(const struct cfg *c, FILE *to)
 	for (unsigned i = 0; i < c->n_guests; i++) {
 		const struct cfg_guest *g = &c->guests[i];
 
-		(void)fprintf(to, "guest %s, CID %" PRIu64 "\n", g->name, g->cid);
-		print_sockets(g, to);
+		(void)fprintf(to, "%s %s", cfg_roles[g->role].section, g->name);
+		if (g->cid)
+			(void)fprintf(to, ", CID %" PRIu64, g->cid);
+		(void)fprintf(to, "\n");
+		print_devices(g, to);
 		if (!g->n_ports && !g->any_port)
-			(void)fprintf(to, "  port        none: whatever the guest connects to is "
-					  "refused\n");
+			(void)fprintf(
+				to, "  port        none: whatever the %s connects to is refused\n",
+				cfg_roles[g->role].peer);
 		for (unsigned k = 0; c->parts[k]; k++)
-			if (c->parts[k]->print)
+			if (c->parts[k]->print && cfg_has_part(g, c->parts[k]))
 				c->parts[k]->print(c, g, g->part[k], &scratch[k], to);
 	}
 	for (unsigned k = 0; c->parts[k]; k++)
@@ -150,8 +157,8 @@ unsigned cfg_print_troubles(const struct cfg *c, FILE *to)
 		const char *why = cfg_trouble(c, g);
 
 		if (why)
-			(void)fprintf(to, "%s: guest %s cannot be started: %s\n", g->origin,
-				      g->name, why);
+			(void)fprintf(to, "%s: %s %s cannot be started: %s\n", g->origin,
+				      cfg_roles[g->role].section, g->name, why);
 		n += why != NULL;
 	}
 	return n;
@@ -172,15 +179,15 @@ bool cfg_guest_same(const struct cfg *c, const struct cfg_guest *a, const struct
 	for (const struct key *k = cfg_guest_keys; k->name; k++)
 		if (!cfg_same(a, b, k))
 			return false;
-	return strcmp(a->name, b->name) == 0 && same_parts(c, a, b);
+	return a->role == b->role && strcmp(a->name, b->name) == 0 && same_parts(c, a, b);
 }
 
 const char *cfg_made_socket(const struct cfg *c, const struct cfg_guest *g, unsigned i)
 {
-	unsigned ours = g->client ? 0 : g->n_sockets;
+	unsigned ours = g->client ? 0 : g->n_devices; /* what we drive is not made by us */
 
 	if (i < ours)
-		return g->sockets[i];
+		return g->devices[i];
 	i -= ours;
 	for (unsigned k = 0; c->parts[k]; k++) {
 		const char *path = c->parts[k]->socket ? c->parts[k]->socket(g->part[k]) : NULL;

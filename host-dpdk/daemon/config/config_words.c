@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* The command line's "--guest=..." and "--set=..."; see config_int.h. */
+/* The command line's "--guest=...", "--device=..." and "--set=..."; see config_int.h. */
 #include "config_int.h"
 
 #include <limits.h>
@@ -13,7 +13,7 @@ static bool begins_key(const char *s)
 }
 
 /* "name=web,cid=3,groups=a,b" */
-static void guest_word(struct load *l, char *list)
+static void section_word(struct load *l, enum cfg_role role, char *list)
 {
 	char *name = NULL, *next;
 
@@ -23,7 +23,7 @@ static void guest_word(struct load *l, char *list)
 		if (*list)
 			*list++ = 0;
 	}
-	cfg_begin_guest(l, name ? name : "");
+	cfg_begin_guest(l, role, name ? name : "");
 	while (*list && !l->no_memory) {
 		char *value = strchr(list, '=');
 
@@ -40,6 +40,16 @@ static void guest_word(struct load *l, char *list)
 		cfg_item(l, list, value);
 		list = next;
 	}
+}
+
+static void guest_word(struct load *l, char *list)
+{
+	section_word(l, CFG_AS_HOST, list);
+}
+
+static void device_word(struct load *l, char *list)
+{
+	section_word(l, CFG_AS_GUEST, list);
 }
 
 static void set_word(struct load *l, char *item_text)
@@ -59,8 +69,8 @@ static void set_word(struct load *l, char *item_text)
 			l->guest = cfg_find_guest(l, key);
 			if (l->guest == UINT_MAX) {
 				cfg_wrong(l,
-					  "there is no guest \"%s\"; write daemon or the name "
-					  "of a guest before the dot",
+					  "there is no guest and no device \"%s\"; write daemon "
+					  "or the name of one before the dot",
 					  key);
 				return;
 			}
@@ -70,7 +80,7 @@ static void set_word(struct load *l, char *item_text)
 	cfg_item(l, key, value);
 }
 
-/* Guests first, so that --set finds them wherever it stands. */
+/* Guests and devices first, so that --set finds them wherever it stands. */
 static void read_words(struct load *l, char *const *extra, const char *option,
 		       void (*word)(struct load *, char *))
 {
@@ -93,5 +103,6 @@ static void read_words(struct load *l, char *const *extra, const char *option,
 void cfg_read_words(struct load *l, char *const *extra)
 {
 	read_words(l, extra, "--guest=", guest_word);
+	read_words(l, extra, "--device=", device_word);
 	read_words(l, extra, "--set=", set_word);
 }

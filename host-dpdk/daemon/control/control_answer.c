@@ -98,8 +98,8 @@ bool control_guest(struct control *ct, const json_t *request, struct guest **onl
 		return true;
 	for (const struct guest_down *gd = ct->d->down; gd; gd = gd->next)
 		if (strcmp(gd->cfg->name, name) == 0) {
-			(void)control_refuse(why, "guest", "guest \"%.64s\" is not started: %.400s",
-					     name, gd->why);
+			(void)control_refuse(why, "guest", "%s \"%.64s\" is not started: %.400s",
+					     cfg_roles[gd->cfg->role].section, name, gd->why);
 			return false;
 		}
 	for (struct guest *g = ct->d->guests; g; g = g->next) {
@@ -111,7 +111,7 @@ bool control_guest(struct control *ct, const json_t *request, struct guest **onl
 			len += (size_t)snprintf(known + len, sizeof(known) - len, "%s%s",
 						len ? ", " : "", g->cfg->name);
 	}
-	(void)control_refuse(why, "guest", "no guest \"%.64s\" here; %s%s%s", name,
+	(void)control_refuse(why, "guest", "no guest or device \"%.64s\" here; %s%s%s", name,
 			     *known ? "there are: " : "there is none at all", known,
 			     len >= sizeof(known) ? "..." : "");
 	return false;

@@ -1,20 +1,23 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* "guests" of the control socket: each guest, its sockets, and why it is not started. */
+/* "guests" of the control socket: each guest or device, its sockets, and why it is not started. */
 #include "config/config_part.h"
 #include "control_int.h"
 
 #include <string.h>
 #include <zvsock.h>
 
-static json_t *strings(const char *first, size_t stride, unsigned n)
+static json_t *devices(const struct cfg_guest *cfg)
 {
 	json_t *array = json_array();
+	char name[CFG_DEVICE_NAME_MAX];
 
-	for (unsigned i = 0; i < n; i++)
-		if (!control_append(array, control_text(first + i * stride))) {
+	for (unsigned i = 0; i < cfg->n_devices; i++) {
+		cfg_device_name(cfg, i, name, sizeof(name));
+		if (!control_append(array, control_text(name))) {
 			json_decref(array);
 			return NULL;
 		}
+	}
 	return array;
 }
 
@@ -33,18 +36,23 @@ static bool add_names(json_t *j, const struct cfg_part *part, const void *values
 }
 
 /* What is known whether the guest runs or not. */
-static json_t *described(const struct cfg *c, const struct cfg_guest *cfg, const char *state,
-			 unsigned queues, unsigned up)
+static json_t *described(const struct cfg *c, const struct cfg_guest *cfg, uint64_t cid,
+			 const char *state, unsigned queues, unsigned up)
 {
-	json_t *j =
-		json_pack("{ss sI ss so ss sI sI sI}", "name", cfg->name, "cid",
-			  (json_int_t)cfg->cid, "state", state, "sockets",
-			  strings(cfg->sockets[0], sizeof(cfg->sockets[0]), cfg->n_sockets), "mode",
-			  cfg->client ? "client" : "server", "queues", (json_int_t)queues,
-			  "queues_up", (json_int_t)up, "ring_size", (json_int_t)cfg->ring_size);
+	const char *kind = cfg_roles[cfg->role].section;
+	bool ours = cfg_roles[cfg->role].scheme;
+	json_t *j = json_pack("{ss ss sI ss so ss sI sI sI}", "name", cfg->name, "kind", kind,
+			      "cid", (json_int_t)cid, "state", state, ours ? "sockets" : "devices",
+			      devices(cfg), "mode",
+			      !ours	    ? kind
+			      : cfg->client ? "client"
+					    : "server",
+			      "queues", (json_int_t)queues, "queues_up", (json_int_t)up,
+			      "ring_size", (json_int_t)cfg->ring_size);
 
 	for (unsigned i = 0; j && c->parts[i]; i++)
-		if (c->parts[i]->names && !add_names(j, c->parts[i], cfg->part[i])) {
+		if (c->parts[i]->names && cfg_has_part(cfg, c->parts[i]) &&
+		    !add_names(j, c->parts[i], cfg->part[i])) {
 			json_decref(j);
 			j = NULL;
 		}
@@ -58,7 +66,8 @@ static json_t *guest_json(const struct cfg *c, const struct guest *g)
 	json_t *j;
 
 	(void)zv_dev_info(g->dev, &info);
-	j = described(c, g->cfg, info.queues_up ? "up" : "down", g->n_queues, info.queues_up);
+	j = described(c, g->cfg, info.guest_cid, info.queues_up ? "up" : "down", g->n_queues,
+		      info.queues_up);
 	(void)json_object_set_new(
 		j, "peer", json_string((unsigned)info.peer < 3 ? peers[info.peer] : "unknown"));
 	(void)json_object_set_new(j, "connections", json_integer((json_int_t)control_count(g)));
@@ -67,7 +76,7 @@ static json_t *guest_json(const struct cfg *c, const struct guest *g)
 
 static json_t *down_json(const struct cfg *c, const struct guest_down *gd)
 {
-	json_t *j = described(c, gd->cfg, "failed", gd->cfg->queues, 0);
+	json_t *j = described(c, gd->cfg, gd->cfg->cid, "failed", gd->cfg->queues, 0);
 
 	(void)json_object_set_new(j, "peer", json_string("unknown"));
 	(void)json_object_set_new(j, "connections", json_integer(0));

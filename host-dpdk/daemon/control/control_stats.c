@@ -39,8 +39,9 @@ static json_t *guest_stats_json(const struct guest *g)
 
 	for (unsigned i = 0; i < g->n_queues; i++)
 		(void)control_append(queues, queue_json(&g->queues[i]));
-	return json_pack("{ss sI so so}", "name", g->cfg->name, "cid", (json_int_t)g->cfg->cid,
-			 "queues", queues, "endpoints", endpoints_json(g));
+	return json_pack("{ss ss sI so so}", "name", g->cfg->name, "kind",
+			 cfg_roles[g->cfg->role].section, "cid", (json_int_t)guest_cid(g), "queues",
+			 queues, "endpoints", endpoints_json(g));
 }
 
 static json_t *lcores_json(const struct daemon *d)

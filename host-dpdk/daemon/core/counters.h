@@ -21,12 +21,12 @@
 	X(tx_packets, TRAFFIC, COUNTER, "packets sent")                                            \
 	X(tx_bytes, TRAFFIC, COUNTER, "payload bytes sent")                                        \
 	X(rx_copied, TRAFFIC, COUNTER, "packets copied because of the loan limits")                \
-	X(tx_no_buffer, TRAFFIC, COUNTER, "times no receive buffer of the guest was free")         \
+	X(tx_no_buffer, TRAFFIC, COUNTER, "times no buffer to send in was free")                   \
 	X(tx_no_credit, TRAFFIC, COUNTER, "times the peer's socket had no room")                   \
-	X(kicks, TRAFFIC, COUNTER, "notifications sent to the guest")                              \
+	X(kicks, TRAFFIC, COUNTER, "notifications sent to the peer")                               \
 	X(wakeups, TRAFFIC, COUNTER, "sleeps in zv_wait; an lcore has its own, below")             \
-	X(conns_opened, CONNECTIONS, COUNTER, "started by the host")                               \
-	X(conns_accepted, CONNECTIONS, COUNTER, "started by the guest and accepted")               \
+	X(conns_opened, CONNECTIONS, COUNTER, "started from here")                                 \
+	X(conns_accepted, CONNECTIONS, COUNTER, "started by the peer and accepted")                \
 	X(conns_refused, CONNECTIONS, COUNTER, "refused")                                          \
 	X(conns_reset, CONNECTIONS, COUNTER, "ended by a reset")                                   \
 	X(conns_timedout, CONNECTIONS, COUNTER, "timed out")                                       \
@@ -47,17 +47,20 @@
 	X(rx_promised, TRAFFIC, GAUGE, "bytes of rx_memory promised to open connections")          \
 	X(rx_private, TRAFFIC, GAUGE, "bytes of memory that hold payload not yet taken")
 
-/* Of each guest: its endpoints and what carries their connections. JSON: "endpoints". */
+/*
+ * Of each guest: its endpoints and what carries their connections. JSON: "endpoints". The names are
+ * those of zvsockd as the host of a guest; where it is the guest ([device NAME]), "host_" is still
+ * the side of the programs here, and "guest_" the other end of the device.
+ */
 #define GUEST_COUNTERS(X)                                                                          \
-	X(host_accepted, CONNECTIONS, COUNTER, "connections taken from host programs")             \
-	X(host_joined, CONNECTIONS, COUNTER, "of those, joined with a connection to the guest")    \
-	X(host_refused, CONNECTIONS, COUNTER, "of those, refused by the guest or not answered")    \
-	X(guest_requests, CONNECTIONS, COUNTER, "connections asked for by the guest")              \
-	X(guest_joined, CONNECTIONS, COUNTER, "of those, joined with a host program")              \
-	X(bad_connect_line, ERRORS, COUNTER, "host programs whose first line was no CONNECT")      \
-	X(connect_line_timeout, ERRORS, COUNTER, "host programs that sent no whole line in time")  \
-	X(connect_line_closed, ERRORS, COUNTER,                                                    \
-	  "host programs that left before their line was whole")                                   \
+	X(host_accepted, CONNECTIONS, COUNTER, "connections taken from local programs")            \
+	X(host_joined, CONNECTIONS, COUNTER, "of those, joined with a connection to the peer")     \
+	X(host_refused, CONNECTIONS, COUNTER, "of those, refused by the peer or not answered")     \
+	X(guest_requests, CONNECTIONS, COUNTER, "connections asked for by the peer")               \
+	X(guest_joined, CONNECTIONS, COUNTER, "of those, joined with a local program")             \
+	X(bad_connect_line, ERRORS, COUNTER, "programs whose first line was no CONNECT")           \
+	X(connect_line_timeout, ERRORS, COUNTER, "programs that sent no whole line in time")       \
+	X(connect_line_closed, ERRORS, COUNTER, "programs that left before their line was whole")  \
 	X(no_endpoint, ERRORS, COUNTER, "refused: nothing is configured for the port")             \
 	X(sibling_denied, ERRORS, COUNTER, "refused: no guest of a shared group has the CID")      \
 	X(sibling_share, ERRORS, COUNTER, "refused: other guests have their share of max_conns")   \
@@ -67,11 +70,11 @@
 	X(low_port_denied, ERRORS, COUNTER, "refused: port below 1024 and server not privileged")  \
 	X(fd_limit, ERRORS, COUNTER, "refused: no descriptor left")                                \
 	X(no_memory, ERRORS, COUNTER, "refused: no memory left")                                   \
-	X(host_resets, ERRORS, COUNTER, "connections that the host side reset")                    \
-	X(guest_resets, ERRORS, COUNTER, "connections that the guest reset")                       \
+	X(host_resets, ERRORS, COUNTER, "connections that the program's side reset")               \
+	X(guest_resets, ERRORS, COUNTER, "connections that the peer reset")                        \
 	X(msg_too_long, ERRORS, COUNTER,                                                           \
 	  "connections reset: a message was too long to be carried")                               \
-	X(msg_empty, ERRORS, COUNTER, "empty messages left out: the guest cannot take them")
+	X(msg_empty, ERRORS, COUNTER, "empty messages left out: the peer cannot take them")
 
 /* Of each lcore. */
 #define LCORE_COUNTERS(X)                                                                          \

@@ -6,10 +6,11 @@
  * -------------------
  * The main thread owns the configuration, the list of guests, signals and the control socket. It
  * adds and removes guests, at start and on SIGHUP (lifecycle.h), and is never on the data path. A
- * guest is one zv_dev (URI host:, the backend in this process) whose queues are dealt out to the
- * lcores; a queue and its connections are touched by its lcore's thread alone (lcore.h). Each
- * connection has an owner, which gets its events (owner.h): a relay, a splice or a service, made by
- * an endpoint when the guest's REQUEST arrives, or when a host program connects.
+ * guest is one zv_dev (URI host:, the backend in this process; or, for [device NAME], the device of
+ * which this process is the guest) whose queues are dealt out to the lcores; a queue and its
+ * connections are touched by its lcore's thread alone (lcore.h). Each connection has an owner,
+ * which gets its events (owner.h): a relay, a splice or a service, made by an endpoint when the
+ * guest's REQUEST arrives, or when a host program connects.
  *
  * This folder includes nothing of those: it calls the functions that are given to it, and keeps
  * what relays and flows need of each queue and lcore (struct guest_queue: shares to to_guest_cap;

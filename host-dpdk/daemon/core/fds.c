@@ -19,9 +19,10 @@ static uint64_t reserve(const struct cfg *c)
 
 	for (unsigned i = 0; i < c->n_guests; i++) {
 		const struct cfg_guest *g = &c->guests[i];
-		unsigned pairs = g->n_sockets > 1 ? 1 : g->queues;
+		const struct cfg_role_info *role = &cfg_roles[g->role];
+		unsigned pairs = g->n_devices > 1 ? 1 : g->queues;
 
-		n += (uint64_t)g->n_sockets * VU_FDS_SOCKET(pairs);
+		n += (uint64_t)g->n_devices * (role->fds_device + role->fds_pair * pairs);
 		for (unsigned k = 0; c->parts[k]; k++)
 			if (c->parts[k]->fds)
 				n += c->parts[k]->fds(g->part[k]);

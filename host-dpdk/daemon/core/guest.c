@@ -19,6 +19,14 @@ void guest_fails(struct guest *g, const char *fmt, ...)
 	va_end(ap);
 }
 
+uint64_t guest_cid(const struct guest *g)
+{
+	struct zv_dev_info info = {.size = sizeof(info)};
+
+	(void)zv_dev_info(g->dev, &info);
+	return info.guest_cid;
+}
+
 void guest_counters_read(const struct guest *g, struct guest_counters *to)
 {
 	const uint64_t *from = (const uint64_t *)&g->counters;
@@ -40,7 +48,7 @@ bool guest_fd_get(struct guest_queue *gq)
 	GUEST_COUNT(gq, fd_limit);
 	if (guests)
 		log_line(ZV_LOG_WARN, g->name,
-			 "the guest's connections hold %u descriptors, which is all they may: "
+			 "its connections hold %u descriptors, which is all they may: "
 			 "refusing more; raise max_fds",
 			 g->max_fds);
 	else

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * A running guest and its queues, which lcores, relays, endpoints and the control socket share.
+ * A running guest and its queues, which lcores, relays, endpoints and the control socket share. In
+ * the role CFG_AS_GUEST zvsockd is that guest, on a device that it drives; the far end of its
+ * connections is then the host, and names that say "guest" mean that end.
  *
  * Threads: a field marked [L] belongs to the lcore of the queue; what is marked atomic may be
  * touched by any thread; the rest is written by the main thread, while no lcore serves the guest.
@@ -40,6 +42,7 @@ struct guest {
 	char name[CFG_NAME_MAX];
 	const struct cfg_guest *cfg; /* a reload replaces it by its equal: guest_cfg() */
 	struct zv_dev *dev;
+	uint64_t cid; /* as the log has it; the main thread's */
 	struct guest_queue queues[ZV_QUEUES_MAX];
 	unsigned n_queues;
 	char *why; /* while it is being started: GUEST_WHY_MAX bytes for guest_fails() */
@@ -53,6 +56,9 @@ static inline const struct cfg_guest *guest_cfg(const struct guest *g)
 {
 	return __atomic_load_n(&g->cfg, __ATOMIC_ACQUIRE);
 }
+
+/* The guest's CID, whoever says which it is; 0: not known yet. Any thread. */
+uint64_t guest_cid(const struct guest *g);
 
 /* Notes why the guest cannot be started: what, where, how to mend it. The first reason counts. */
 void guest_fails(struct guest *g, const char *fmt, ...) ZV_PRINTF(2, 3);

@@ -21,13 +21,14 @@
 /* Lines of one guest, or the daemon's own. */
 struct source {
 	struct source *next;
+	const char *kind; /* "guest", "device" */
 	uint64_t cid;
 	uint64_t second; /* of the monotonic clock in which `lines` were counted */
 	unsigned lines, debug_lines, left_out, burst;
 	char name[]; /* "": the daemon */
 };
 
-/* A vhost-user socket of a guest. */
+/* A vhost-user socket of a guest, or a device. */
 struct sock_name {
 	const struct source *of;
 	const char *path;
@@ -68,6 +69,7 @@ static struct source *add_source(const char *name)
 	if (!s)
 		return NULL;
 	memcpy(s->name, name, len);
+	s->kind = "guest";
 	s->burst = *name ? LOG_BURST : LOG_BURST_DAEMON;
 	if (!tsearch(s, &lg.by_name, name_order)) {
 		free(s);
@@ -125,11 +127,23 @@ static size_t stamp(char *to, size_t size)
 	return n + (size_t)snprintf(to + n, size - n, ".%03ldZ ", now.tv_nsec / 1000000);
 }
 
+/* Whom a line is about. */
+struct about {
+	const char *kind, *name; /* name NULL: the daemon */
+	uint64_t cid;
+};
+
+/* Under the lock. */
+static struct about about(const struct source *s)
+{
+	return (struct about){s->kind, *s->name ? s->name : NULL, s->cid};
+}
+
 /*
  * One write a line, so that lines of several threads do not mix; a pipe takes up to PIPE_BUF bytes
  * as a whole. @cid 0: unknown.
  */
-static void put(enum zv_log_level level, const char *guest, uint64_t cid, const char *text)
+static void put(enum zv_log_level level, const struct about *a, const char *text)
 {
 	char line[PIPE_BUF];
 	size_t n, size = sizeof(line);
@@ -137,10 +151,10 @@ static void put(enum zv_log_level level, const char *guest, uint64_t cid, const 
 	n = lg.journal ? (size_t)snprintf(line, size, "<%d>", syslog_levels[level])
 		       : stamp(line, size);
 	n += (size_t)snprintf(line + n, size - n, "level=%s ", level_names[level]);
-	if (guest)
-		n += (size_t)snprintf(line + n, size - n, "guest=%.64s ", guest);
-	if (cid)
-		n += (size_t)snprintf(line + n, size - n, "cid=%" PRIu64 " ", cid);
+	if (a->name)
+		n += (size_t)snprintf(line + n, size - n, "%s=%.64s ", a->kind, a->name);
+	if (a->cid)
+		n += (size_t)snprintf(line + n, size - n, "cid=%" PRIu64 " ", a->cid);
 	n += (size_t)snprintf(line + n, size - n, "msg=\"");
 	n += quote(line + n, size - n - 2, text);
 	line[n++] = '"';
@@ -171,14 +185,14 @@ static unsigned take_left_out(struct source *s, uint64_t second)
 	return n;
 }
 
-static void put_left_out(const char *guest, uint64_t cid, unsigned n)
+static void put_left_out(const struct about *a, unsigned n)
 {
 	char text[80];
 
 	if (!n)
 		return;
 	(void)snprintf(text, sizeof(text), "%u more lines were left out, they came too fast", n);
-	put(ZV_LOG_WARN, guest, cid, text);
+	put(ZV_LOG_WARN, a, text);
 }
 
 bool log_wants(enum zv_log_level level)
@@ -201,7 +215,8 @@ bool log_once(struct log_once *o, uint32_t *left_out)
 
 void log_line(enum zv_log_level level, const char *guest, const char *fmt, ...)
 {
-	uint64_t cid = 0, second = this_second();
+	struct about a = {"guest", guest, 0};
+	uint64_t second = this_second();
 	unsigned left_out = 0;
 	bool write_it = true;
 	char text[TEXT_MAX];
@@ -214,19 +229,19 @@ void log_line(enum zv_log_level level, const char *guest, const char *fmt, ...)
 	s = find_source(guest ? guest : "");
 	if (s) {
 		left_out = take_left_out(s, second);
-		cid = s->cid;
+		a = about(s);
 		write_it = level == ZV_LOG_DEBUG ? s->debug_lines++ < LOG_BURST_DEBUG
 						 : s->lines++ < s->burst;
 		s->left_out += !write_it;
 	}
 	pthread_mutex_unlock(&lg.lock);
-	put_left_out(guest, cid, left_out);
+	put_left_out(&a, left_out);
 	if (!write_it)
 		return;
 	va_start(ap, fmt);
 	(void)vsnprintf(text, sizeof(text), fmt, ap);
 	va_end(ap);
-	put(level, guest, cid, text);
+	put(level, &a, text);
 }
 
 bool log_tick(void)
@@ -237,7 +252,9 @@ bool log_tick(void)
 
 	pthread_mutex_lock(&lg.lock);
 	for (struct source *s = lg.sources; s; s = s->next) {
-		put_left_out(*s->name ? s->name : NULL, s->cid, take_left_out(s, second));
+		const struct about a = about(s);
+
+		put_left_out(&a, take_left_out(s, second));
 		more |= s->left_out != 0;
 	}
 	pthread_mutex_unlock(&lg.lock);
@@ -246,15 +263,15 @@ bool log_tick(void)
 
 		(void)snprintf(text, sizeof(text), "%u lines were lost, the log took no more",
 			       lost);
-		put(ZV_LOG_WARN, NULL, 0, text);
+		put(ZV_LOG_WARN, &(struct about){.name = NULL}, text);
 	}
 	return more || __atomic_load_n(&lg.lost, __ATOMIC_RELAXED);
 }
 
-/* The guest that a line "[host:]PATH: ..." is about, or NULL. */
+/* The guest that a line "[host:]PATH: ...", or "SCHEME DEVICE: ...", is about, or NULL. */
 static const char *subject(const char *line)
 {
-	char path[CFG_PATH_MAX];
+	char path[CFG_DEVICE_NAME_MAX];
 	const struct sock_name key = {.path = path};
 
 	if (strncmp(line, "host:", 5) == 0)
@@ -311,14 +328,16 @@ void log_set_level(enum zv_log_level max)
 	__atomic_store_n(&lg.max, max, __ATOMIC_RELAXED);
 }
 
-void log_guest(const char *guest, uint64_t cid)
+void log_guest(const char *kind, const char *guest, uint64_t cid)
 {
 	struct source *s;
 
 	pthread_mutex_lock(&lg.lock);
 	s = find_source(guest);
-	if (s)
-		s->cid = cid;
+	if (s) {
+		s->kind = kind;
+		s->cid = cid ? cid : s->cid;
+	}
 	pthread_mutex_unlock(&lg.lock);
 }
 

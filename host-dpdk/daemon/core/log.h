@@ -25,12 +25,13 @@
 void log_init(void);
 void log_set_level(enum zv_log_level max);
 
-/* From now on lines about @guest carry @cid. A guest is identified by its name and is never
- * forgotten. */
-void log_guest(const char *guest, uint64_t cid);
+/* From now on lines about @guest carry @cid (0: as before), and call it @kind: "guest", "device";
+ * static storage. It is identified by its name and is never forgotten. */
+void log_guest(const char *kind, const char *guest, uint64_t cid);
 /*
  * From now on the library's lines that begin with @path, or "host:" and @path, and ": ", are about
- * @guest. For each of its vhost-user sockets.
+ * @guest. For each of its vhost-user sockets, and for each way in which the library names its
+ * devices.
  */
 void log_guest_socket(const char *guest, const char *path);
 

@@ -40,7 +40,7 @@ void conn_log(const struct conn_owner *o, struct zv_conn *conn, const char *what
 		return;
 	o->kind->describe(g, &i, where, sizeof(where));
 	log_line(ZV_LOG_DEBUG, g->name,
-		 "guest port %u, host port %u, %s, queue %u: %s; %llu bytes from the guest, %llu "
+		 "peer port %u, local port %u, %s, queue %u: %s; %llu bytes from the peer, %llu "
 		 "to it",
 		 i.peer_port, i.local_port, where, o->gq->index, what,
 		 (unsigned long long)i.rx_bytes, (unsigned long long)i.tx_bytes);

@@ -53,7 +53,7 @@ void conn_owner_close(struct conn_owner *o, struct zv_conn *conn, bool reset);
 
 /*
  * At level debug a line about @o's connection: its ports, where it leads, bytes, and @what:
- * "opened", "half-closed by the guest", "ended: reset by the guest". At any other level it costs a
+ * "opened", "half-closed by the peer", "ended: reset by the peer". At any other level it costs a
  * comparison.
  */
 void conn_log(const struct conn_owner *o, struct zv_conn *conn, const char *what);

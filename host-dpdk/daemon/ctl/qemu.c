@@ -112,6 +112,11 @@ int ctl_qemu_args(struct ctl *c)
 
 	guest = json_array_get(json_object_get(answer, "guests"), 0);
 	n = json_array_size(json_object_get(guest, "sockets"));
+	if (!n)
+		ctl_die(CTL_FAILED,
+			"%s is a device that zvsockd drives in this guest; QEMU's arguments are "
+			"what the zvsockd of its host prints",
+			json_string_value(json_object_get(guest, "name")));
 	add_memory(c, args);
 	for (i = 0; i < n; i++)
 		add_device(c, args, guest, (unsigned)i);

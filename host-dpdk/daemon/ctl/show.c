@@ -81,6 +81,14 @@ int ctl_list(struct ctl *c)
 	return CTL_OK;
 }
 
+/* The sockets of a guest; what a [device NAME] drives. */
+static const json_t *ctl_devices(const json_t *guest)
+{
+	const json_t *sockets = json_object_get(guest, "sockets");
+
+	return sockets ? sockets : json_object_get(guest, "devices");
+}
+
 int ctl_guests(struct ctl *c)
 {
 	static const char *const head[] = {"Guest",	  "CID",  "State",   "Queues up", "Peer",
@@ -99,7 +107,7 @@ int ctl_guests(struct ctl *c)
 		char paths[4096] = "";
 		size_t len = 0;
 
-		json_array_foreach(json_object_get(guest, "sockets"), k, path)
+		json_array_foreach(ctl_devices(guest), k, path)
 			if (len < sizeof(paths))
 				len += (size_t)snprintf(paths + len, sizeof(paths) - len, "%s%s",
 							k ? " " : "", json_string_value(path));
@@ -197,7 +205,8 @@ static void guest_stats(const json_t *guest)
 		align[2 + i] = 'r';
 	align[strlen(align)] = 'l';
 	t = table_new(align);
-	(void)printf("guest %s, cid %" PRId64 "\n", str(guest, "name"), num(guest, "cid"));
+	(void)printf("%s %s, cid %" PRId64 "\n", str(guest, "kind"), str(guest, "name"),
+		     num(guest, "cid"));
 	for (enum counter_group g = 0; g < COUNTER_GROUPS; g++) {
 		if (!has_group(queue_counters, N_QUEUE_COUNTERS, g))
 			continue;

@@ -36,7 +36,7 @@ static void dial_refuse(struct dial *d, int err)
 	else
 		GUEST_COUNT(gq, connect_failed);
 	log_line(err == -ECONNREFUSED ? ZV_LOG_DEBUG : ZV_LOG_WARN, gq->guest->name,
-		 "host side of port %u: %s", d->port, strerror(-err));
+		 "our side of port %u: %s", d->port, strerror(-err));
 	(void)zv_conn_answer(d->r.f.conn, -ECONNREFUSED);
 	relay_abort(&d->r);
 }

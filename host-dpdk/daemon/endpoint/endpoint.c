@@ -27,12 +27,16 @@ static void refuse(struct zv_conn *conn, int err)
 static void serve(struct guest_queue *gq, struct zv_conn *conn)
 {
 	struct zv_conn_info info = {.size = sizeof(info)};
+	uint64_t own = cfg_roles[guest_cfg(gq->guest)->role].own_cid;
 	int ret = 0;
+	bool others;
 
 	GUEST_COUNT(gq, guest_requests);
 	(void)zv_conn_info(conn, &info);
+	others = own && info.local_cid != own; /* a device gets what is for its own CID only */
 	for (unsigned i = 0; i < N_ENDPOINT_TYPES && ret == 0; i++)
-		ret = types[i]->serve(gq, conn, &info);
+		if (types[i]->others == others)
+			ret = types[i]->serve(gq, conn, &info);
 	if (ret > 0)
 		return;
 	if (ret == 0) {

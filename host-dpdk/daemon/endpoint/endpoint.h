@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Endpoints: where a guest's connections go to, and come from, on the host.
+ * Endpoints: where a guest's connections go to, and come from, on the host; or those of the host in
+ * a guest, when zvsockd is that guest ([device NAME]). Nothing here but endpoint_accept() knows
+ * which of the two it is, and "the guest" is then the host in all that follows.
  *
  * Theory of operation
  * -------------------
@@ -42,6 +44,8 @@ struct endpoint_ops {
 	void (*stop)(struct guest *g);
 	/* Frees what stop() had to leave, after the last connection. May be NULL. */
 	void (*free)(struct guest *g);
+	/* It serves what is meant for a CID that is not ours, and nothing else. */
+	bool others;
 	/* Flags of zv_listen_all() that the configuration asks for. May be NULL. */
 	uint32_t (*listen_flags)(const void *values);
 	/*

@@ -23,7 +23,7 @@
 /* A connection of one of them is a flow and nothing else; service_end() frees it. */
 static void service_end(struct flow *f, bool reset)
 {
-	conn_log(&f->owner, f->conn, reset ? "ended: reset by zvsockd" : "ended: by the guest");
+	conn_log(&f->owner, f->conn, reset ? "ended: reset by zvsockd" : "ended: by the peer");
 	flow_close(f, reset);
 	conn_owner_remove(&f->owner);
 	free(f);
@@ -241,8 +241,6 @@ static int builtin_serve(struct guest_queue *gq, struct zv_conn *conn,
 	const struct builtin *b;
 	int ret;
 
-	if (info->local_cid != ZV_CID_HOST)
-		return 0;
 	b = cfg_find_port(builtin_ports(guest_cfg(gq->guest)), sizeof(*b), info->local_port);
 	if (!b)
 		return 0;

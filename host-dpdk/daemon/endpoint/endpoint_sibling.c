@@ -71,7 +71,8 @@ static void add_group(struct load *l, void *values, const struct key *k, char *v
 }
 
 static const struct key sibling_keys[] = {
-	{"groups", add_group, .list = true},
+	{"groups", add_group, .list = true,
+	 .absent = {[CFG_AS_GUEST] = "which guests may reach each other is for their host to say"}},
 	{0},
 };
 
@@ -405,8 +406,6 @@ static int sibling_serve(struct guest_queue *gq, struct zv_conn *conn,
 	struct memberships *ms = memberships(gq->guest);
 	int ret = 0;
 
-	if (info->local_cid == ZV_CID_HOST)
-		return 0;
 	if (ms && __atomic_load_n(&ms->requests, __ATOMIC_RELAXED) >= REQUESTS_MAX) {
 		GUEST_COUNT(gq, connect_failed);
 		log_line(ZV_LOG_WARN, gq->guest->name,
@@ -463,5 +462,6 @@ const struct endpoint_ops endpoint_sibling = {
 	.stop = sibling_stop,
 	.free = sibling_free,
 	.listen_flags = sibling_listen_flags,
+	.others = true,
 	.serve = sibling_serve,
 };

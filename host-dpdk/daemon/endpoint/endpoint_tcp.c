@@ -139,8 +139,6 @@ static int tcp_serve(struct guest_queue *gq, struct zv_conn *conn, const struct 
 {
 	const struct tcp_port *t;
 
-	if (info->local_cid != ZV_CID_HOST)
-		return 0;
 	t = tcp_at(guest_cfg(gq->guest), info->local_port);
 	return t ? dial(gq, conn, &endpoint_tcp.kind, info, (const struct sockaddr *)&t->addr,
 			t->addr_len)

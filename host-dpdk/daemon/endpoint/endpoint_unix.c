@@ -81,9 +81,9 @@ static void unix_print(const struct cfg *c, const struct cfg_guest *g, const voi
 		return;
 	(void)fprintf(to,
 		      "  port        %s: Unix socket %s_PORT\n"
-		      "  to guest    connect to %s and write \"CONNECT PORT\"\n",
-		      g->n_ports ? "any other" : "any", v->path, v->path);
-	(void)fprintf(to, "  low ports   of the host may be served by root");
+		      "  to %-8s connect to %s and write \"CONNECT PORT\"\n",
+		      g->n_ports ? "any other" : "any", v->path, cfg_roles[g->role].peer, v->path);
+	(void)fprintf(to, "  low ports   of the %s may be served by root", cfg_roles[g->role].ours);
 	for (unsigned i = 0; i < v->low_uids.n; i++)
 		(void)fprintf(to, ", user %u", uids[i]);
 	for (unsigned i = 0; i < v->low_gids.n; i++)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * The vsock endpoint: "vsock = PORT" or "vsock = FIRST-LAST". Ports of the guest that lead to the
- * same port of the host's own AF_VSOCK, at VMADDR_CID_LOCAL, the loopback (kernel module
+ * The vsock endpoint: "vsock = PORT" or "vsock = FIRST-LAST". Ports of the peer that lead to the
+ * same port of this machine's own AF_VSOCK, at VMADDR_CID_LOCAL, the loopback (kernel module
  * vsock_loopback).
  */
 #include "endpoint_vsock.h"
@@ -73,7 +73,7 @@ static void vsock_print(const struct cfg *c, const struct cfg_guest *g, const vo
 		(void)fprintf(to, "  port        %u", p[i].first);
 		if (p[i].last != p[i].first)
 			(void)fprintf(to, "-%u", p[i].last);
-		(void)fprintf(to, ": AF_VSOCK of this host\n");
+		(void)fprintf(to, ": AF_VSOCK of this machine\n");
 	}
 }
 
@@ -94,7 +94,7 @@ static int vsock_start(struct guest *g)
 	err = errno;
 	guest_fails(g,
 		    "vsock: no AF_VSOCK sockets here (%s): load the kernel module vsock_loopback, "
-		    "or take the guest's line \"vsock\" out",
+		    "or take the line \"vsock\" out",
 		    strerror(err));
 	return -err;
 }
@@ -112,7 +112,7 @@ static int vsock_serve(struct guest_queue *gq, struct zv_conn *conn,
 	struct sockaddr_vm addr = {
 		.svm_family = AF_VSOCK, .svm_cid = VMADDR_CID_LOCAL, .svm_port = info->local_port};
 
-	if (info->local_cid != ZV_CID_HOST || !vsock_at(guest_cfg(gq->guest), info->local_port))
+	if (!vsock_at(guest_cfg(gq->guest), info->local_port))
 		return 0;
 	return dial(gq, conn, &endpoint_vsock.kind, info, (const struct sockaddr *)&addr,
 		    sizeof(addr));

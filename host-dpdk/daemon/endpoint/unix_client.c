@@ -78,17 +78,17 @@ static bool client_move(struct client *c)
 	return false;
 }
 
-static const char *refusal(int err)
+static const char *refusal(const struct cfg_role_info *role, int err)
 {
 	switch (err) {
 	case -ECONNREFUSED:
-		return "refused: no program in the guest listens there";
+		return "refused: nobody listens there";
 	case -ETIMEDOUT:
-		return "the guest did not answer within connect_timeout_ms";
+		return "no answer within connect_timeout_ms";
 	case -ENETDOWN:
-		return "no VMM is attached, or the guest's driver is not running";
+		return role->down;
 	case -ECONNRESET:
-		return "the guest or its driver went away";
+		return "the other end or its driver went away";
 	default:
 		return zv_strerror(err);
 	}
@@ -97,16 +97,17 @@ static const char *refusal(int err)
 static void client_refuse(struct client *c, int err)
 {
 	struct guest *g = c->r.f.owner.gq->guest;
+	const char *why = refusal(&cfg_roles[guest_cfg(g)->role], err);
 	uint32_t more;
 
 	GUEST_COUNT(c->r.f.owner.gq, host_refused);
 	if (!log_once(&unix_guest(g)->refused, &more))
-		log_line(ZV_LOG_DEBUG, g->name, "CONNECT %u: %s", c->port, refusal(err));
+		log_line(ZV_LOG_DEBUG, g->name, "CONNECT %u: %s", c->port, why);
 	else if (more)
 		log_line(ZV_LOG_INFO, g->name, "CONNECT %u: %s; %u more since the last such line",
-			 c->port, refusal(err), more);
+			 c->port, why, more);
 	else
-		log_line(ZV_LOG_INFO, g->name, "CONNECT %u: %s", c->port, refusal(err));
+		log_line(ZV_LOG_INFO, g->name, "CONNECT %u: %s", c->port, why);
 	relay_abort(&c->r);
 }
 
@@ -144,7 +145,8 @@ static void client_connect(struct client *c)
 {
 	struct zv_conn_info info = {.size = sizeof(info)};
 	struct guest_queue *gq = c->r.f.owner.gq;
-	int ret = zv_connect(gq->q, 0, c->port, ZV_STREAM, &c->r.f.conn);
+	uint64_t cid = cfg_roles[guest_cfg(gq->guest)->role].peer_cid;
+	int ret = zv_connect(gq->q, cid, c->port, ZV_STREAM, &c->r.f.conn);
 
 	if (ret == -ENETDOWN && client_move(c))
 		return;

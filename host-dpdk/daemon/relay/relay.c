@@ -154,10 +154,10 @@ static const char *reason(const struct relay *r, unsigned how)
 	if (how & R_RESET)
 		return "ended: reset by zvsockd";
 	if (how & R_ABORT)
-		return "ended: reset by the guest";
+		return "ended: reset by the peer";
 	if (r->flags & R_HOST_HUP)
-		return "ended: the host program has closed";
-	return r->flags & R_GUEST_HUP ? "ended: the guest has closed" : "ended: by both sides";
+		return "ended: the program has closed";
+	return r->flags & R_GUEST_HUP ? "ended: the peer has closed" : "ended: by both sides";
 }
 
 static void end(struct relay *r, unsigned how, const char *why)
@@ -190,8 +190,8 @@ void relay_host_failed(struct relay *r, int err)
 	}
 	GUEST_COUNT(r->f.owner.gq, host_resets);
 	end(r, R_RESET | R_ABORT,
-	    err == -ECONNRESET ? "ended: reset by the host program"
-			       : "ended: the host side failed");
+	    err == -ECONNRESET ? "ended: reset by the program"
+			       : "ended: the program's socket failed");
 }
 
 void relay_no_memory(struct relay *r)
@@ -209,7 +209,7 @@ void relay_host_eof(struct relay *r)
 		relay_end(r, 0);
 		return;
 	}
-	say(r, "half-closed by the host program");
+	say(r, "half-closed by the program");
 	(void)zv_shutdown(r->f.conn, 1);
 	relay_poll_hup(r);
 }
@@ -223,7 +223,7 @@ void relay_guest_eof(struct relay *r)
 	}
 	if (r->from_guest_poll.pending) /* the OK of a hybrid socket, which goes first */
 		io_submit(lcore_io(relay_lcore(r)));
-	say(r, "half-closed by the guest");
+	say(r, "half-closed by the peer");
 	(void)shutdown(r->fd, SHUT_WR);
 	relay_want_events(r);
 }
@@ -237,7 +237,7 @@ void relay_guest_shut_rd(struct relay *r)
 			relay_end(r, 0);
 			return;
 		}
-		say(r, "the guest receives no more");
+		say(r, "the peer receives no more");
 		if (!(r->flags & RELAY_TCP))
 			(void)shutdown(r->fd, SHUT_RD);
 		relay_want_events(r);
@@ -254,7 +254,7 @@ void relay_host_shut_rd(struct relay *r)
 		relay_end(r, 0);
 		return;
 	}
-	say(r, "the host program receives no more");
+	say(r, "the program receives no more");
 	(void)zv_shutdown(r->f.conn, 0);
 	relay_want_events(r);
 }

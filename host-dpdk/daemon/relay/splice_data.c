@@ -63,7 +63,7 @@ void splice_lend(struct splice_side *s)
 	/* Before the end of stream, which says that there is no more than this. */
 	__atomic_store_n(&s->head, head, __ATOMIC_RELEASE);
 	if (n == 0) {
-		conn_log(&s->f.owner, s->f.conn, "half-closed by the guest");
+		conn_log(&s->f.owner, s->f.conn, "half-closed by the peer");
 		__atomic_store_n(&s->eof, 1, __ATOMIC_RELEASE);
 		s->from_guest_done = true;
 	}

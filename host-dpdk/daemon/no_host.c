@@ -1,0 +1,14 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* as_host.h in zvsockd-guest, which has no host's side. */
+#include "as_host.h"
+
+#include "core/guest.h"
+
+#include <errno.h>
+
+int as_host_prepare(struct guest *g)
+{
+	guest_fails(g, "zvsockd-guest has been built without the host's side (DPDK): it drives "
+		       "devices, [device NAME], and serves no guests; use zvsockd for them");
+	return -EPROTONOSUPPORT;
+}
