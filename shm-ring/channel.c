@@ -68,7 +68,7 @@ static int make_tx(struct shm_channel *ch, uint8_t *mem, const struct shm_direct
 		p->free = p->slots;
 		/* The first ones first: what is never used is never touched. */
 		for (uint32_t i = 0; i < p->slots; i++) {
-			p->ids[i] = (uint16_t)(p->first + p->slots - 1 - i);
+			p->ids[i] = (uint16_t)(p->first + i);
 			tx->slots[p->first + i].cls = (uint8_t)c;
 		}
 	}

@@ -49,7 +49,8 @@ struct slot {
 struct slot_pool {
 	uint8_t *mem;
 	uint32_t size, first, slots; /* bytes of a slot; ids first .. first + slots - 1 */
-	uint32_t free;		     /* how many; ids.[0..free) */
+	uint32_t free;		     /* how many */
+	uint32_t take, put;	     /* places in ids, a ring */
 	uint16_t *ids;
 };
 

@@ -2,6 +2,8 @@
 /* The receiving half of an end of a channel. See channel_int.h. */
 #include "channel_int.h"
 
+_Static_assert(RING_LINE1 == 1 && RING_LINE2 == 2, "the kind says how many places");
+
 /* Moves the head over what has been released. */
 static inline void rx_advance(struct channel_rx *rx)
 {
@@ -25,14 +27,14 @@ static inline uint8_t *rx_line(const struct channel_rx *rx, uint32_t pos)
 	return rx->lines + (size_t)(pos & ((1u << rx->shift) - 1)) * SHM_CACHE_LINE;
 }
 
-/* Fills in *m from the place at rx->pos. Returns what is wrong, NULL: nothing. */
-static const char *rx_slot(struct channel_rx *rx, struct shm_msg *m)
+/* Fills in *m from the place at @pos. NULL, or what is wrong. */
+static const char *rx_slot(struct channel_rx *rx, uint32_t pos, struct shm_msg *m)
 {
 	const struct slot_pool *p = rx->pool;
 	struct channel_slot_ref ref;
 	uint32_t in_pool;
 
-	shm_copy_in(&ref, rx_line(rx, rx->pos), sizeof(ref));
+	shm_copy_in(&ref, rx_line(rx, pos), sizeof(ref));
 	if (ref.id >= rx->nslots)
 		return "a message in a slot that there is not";
 	while (ref.id - p->first >= p->slots)
@@ -51,81 +53,105 @@ static const char *rx_slot(struct channel_rx *rx, struct shm_msg *m)
 	return NULL;
 }
 
-/* Takes the message that @word announces. Returns what is wrong, NULL: nothing. */
-static inline const char *rx_take(struct channel_rx *rx, uint64_t word, struct shm_msg *m)
+/* A message that lies in the ring at @pos. NULL, or what is wrong. */
+static inline const char *rx_lines(struct channel_rx *rx, uint32_t pos, uint32_t width,
+				   uint64_t word, struct shm_msg *m)
 {
-	uint32_t mask = (1u << rx->shift) - 1, width = 1;
-	const char *wrong = NULL;
-	bool hold = false;
+	uint32_t mask = (1u << rx->shift) - 1;
 
-	*m = (struct shm_msg){.len = (uint32_t)word, .flags = (uint8_t)(word >> RING_FLAGS_SHIFT)};
+	if ((uint32_t)word > width * SHM_CACHE_LINE)
+		return "a message that is longer than its place";
+	/* The ring never holds more than it has places for. */
+	if (pos + width - rx->head > mask + 1)
+		return "a message in a place that has not been released";
+	m->data = rx_line(rx, pos);
+	m->len = (uint32_t)word;
+	m->room = width * SHM_CACHE_LINE;
+	m->kind = SHM_MSG_LINE;
+	m->flags = (uint8_t)(word >> RING_FLAGS_SHIFT);
+	m->gen = (uint16_t)width;
+	m->id = pos;
+	rx->held[pos & mask] = (uint8_t)width;
+	return NULL;
+}
+
+/* Any other message. Its place is free again: what it says has been copied. NULL, or what is wrong.
+ */
+static const char *rx_other(struct channel_rx *rx, uint32_t pos, uint64_t word, struct shm_msg *m)
+{
+	uint32_t mask = (1u << rx->shift) - 1;
+	const char *wrong = NULL;
+
+	*m = (struct shm_msg){.len = (uint32_t)word,
+			      .kind = SHM_MSG_CONTROL,
+			      .flags = (uint8_t)(word >> RING_FLAGS_SHIFT)};
 	switch ((uint8_t)(word >> RING_KIND_SHIFT)) {
-	case RING_LINE2:
-		width = 2;
-		/* fallthrough */
-	case RING_LINE1:
-		if (m->len > width * SHM_CACHE_LINE)
-			return "a message that is longer than its place";
-		m->data = rx_line(rx, rx->pos);
-		m->room = width * SHM_CACHE_LINE;
-		m->kind = SHM_MSG_LINE;
-		m->gen = (uint16_t)width;
-		m->id = rx->pos;
-		hold = true;
-		break;
 	case RING_SLOT:
-		wrong = rx_slot(rx, m);
+		wrong = rx_slot(rx, pos, m);
 		break;
 	case RING_CONTROL:
-		m->kind = SHM_MSG_CONTROL;
 		break;
 	default:
 		return "a message of no known kind";
 	}
 	if (wrong)
 		return wrong;
-	/* The ring never holds more than it has places for. */
-	if (rx->pos + width - rx->head > mask + 1)
+	if (pos - rx->head > mask)
 		return "a message in a place that has not been released";
-	rx->held[rx->pos & mask] = (uint8_t)(hold ? width : width | HELD_DONE);
-	rx->pos += width;
+	rx->held[pos & mask] = 1 | HELD_DONE;
 	return NULL;
+}
+
+/* Takes the message at @pos. How many places it takes; 0: there is none; -EPROTO. */
+static inline int rx_take(struct shm_channel *ch, uint32_t pos, struct shm_msg *m)
+{
+	struct channel_rx *rx = &ch->rx;
+	const char *wrong;
+	uint64_t word;
+	uint32_t width;
+	int rc = mark_get(rx->marks, pos, rx->shift, &word);
+
+	if (rc <= 0)
+		return rc < 0 ? channel_fault(ch, "a mark that is of no lap") : 0;
+	width = (uint8_t)(word >> RING_KIND_SHIFT);
+	if (__builtin_expect(width == RING_LINE1 || width == RING_LINE2, 1)) {
+		wrong = rx_lines(rx, pos, width, word, m);
+	} else {
+		wrong = rx_other(rx, pos, word, m);
+		width = 1;
+	}
+	return __builtin_expect(wrong != NULL, 0) ? channel_fault(ch, wrong) : (int)width;
 }
 
 int shm_channel_recv(struct shm_channel *ch, struct shm_msg *msgs, unsigned n)
 {
 	struct channel_rx *rx = &ch->rx;
+	uint32_t pos = rx->pos;
 	bool passed = false;
-	unsigned got = 0;
-	uint64_t word;
+	unsigned got;
 
 	if (ch->err)
 		return ch->err;
-	while (got < n) {
-		int rc = mark_get(rx->marks, rx->pos, rx->shift, &word);
-		const char *wrong;
+	for (got = 0; got < n; got++) {
+		int width = rx_take(ch, pos, &msgs[got]);
 
-		if (rc <= 0) {
-			if (rc < 0)
-				channel_fault(ch, "a mark that is of no lap");
-			/* The payload moves over while its word is being waited for. */
-			else if (!got)
-				shm_prefetch(rx_line(rx, rx->pos));
+		if (width <= 0)
 			break;
-		}
-		wrong = rx_take(rx, word, &msgs[got]);
-		if (__builtin_expect(wrong != NULL, 0)) {
-			channel_fault(ch, wrong);
-			break;
-		}
-		passed |= msgs[got++].kind != SHM_MSG_LINE;
+		pos += (uint32_t)width;
+		passed |= msgs[got].kind != SHM_MSG_LINE;
+	}
+	rx->pos = pos;
+	if (!got) {
+		/* The payload moves over while its word is being waited for. */
+		shm_prefetch(rx_line(rx, pos));
+		return ch->err;
 	}
 	if (passed) {
 		rx_advance(rx);
 		ch->released = true;
 	}
 	ch->stats.received += got;
-	return got ? (int)got : ch->err;
+	return (int)got;
 }
 
 static inline bool release_line(struct channel_rx *rx, const struct shm_msg *m)
@@ -134,7 +160,12 @@ static inline bool release_line(struct channel_rx *rx, const struct shm_msg *m)
 
 	if (m->id - rx->head >= rx->pos - rx->head || *held != m->gen || !m->gen)
 		return false;
-	*held |= HELD_DONE;
+	if (__builtin_expect(m->id == rx->head, 1)) {
+		*held = 0;
+		rx->head += m->gen;
+	} else {
+		*held |= HELD_DONE;
+	}
 	return true;
 }
 

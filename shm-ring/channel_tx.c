@@ -4,6 +4,9 @@
 
 #include <string.h>
 
+/* Messages that become visible together. */
+#define BATCH 32u
+
 int tx_refresh(struct shm_channel *ch)
 {
 	struct channel_tx *tx = &ch->tx;
@@ -24,6 +27,22 @@ static uint32_t tx_room(struct shm_channel *ch, uint32_t n)
 	if (room >= n || tx_refresh(ch))
 		return room;
 	return tx_places(&ch->tx);
+}
+
+static inline void pool_put(struct slot_pool *p, uint32_t id)
+{
+	p->ids[p->put] = (uint16_t)id;
+	p->put = p->put + 1 == p->slots ? 0 : p->put + 1;
+	p->free++;
+}
+
+static inline uint32_t pool_take(struct slot_pool *p)
+{
+	uint32_t id = p->ids[p->take];
+
+	p->take = p->take + 1 == p->slots ? 0 : p->take + 1;
+	p->free--;
+	return id;
 }
 
 int tx_collect(struct shm_channel *ch)
@@ -50,7 +69,7 @@ int tx_collect(struct shm_channel *ch)
 			return channel_fault(ch, "a slot came back that was not sent, or twice");
 		s->state = SLOT_FREE;
 		p = &tx->pool[s->cls];
-		p->ids[p->free++] = (uint16_t)id;
+		pool_put(p, id);
 		tx->ret_pos++;
 	}
 	return rc < 0 ? channel_fault(ch, "a returned slot's mark is of no lap") : 0;
@@ -98,7 +117,7 @@ int shm_channel_alloc(struct shm_channel *ch, struct shm_msg *msgs, unsigned n, 
 			collected = true;
 			continue;
 		}
-		id = p->ids[--p->free];
+		id = pool_take(p);
 		tx->slots[id].state = SLOT_TAKEN;
 		msgs[got++] = (struct shm_msg){
 			.data = p->mem + (size_t)(id - p->first) * p->size,
@@ -170,35 +189,29 @@ int shm_channel_cancel(struct shm_channel *ch, const struct shm_msg *msgs, unsig
 		if (!s)
 			return -EINVAL;
 		s->state = SLOT_FREE;
-		tx->pool[s->cls].ids[tx->pool[s->cls].free++] = (uint16_t)m->id;
+		pool_put(&tx->pool[s->cls], m->id);
 	}
 	return 0;
 }
 
-/* Makes the message of @width places at tx->pos visible. */
-static inline void tx_put(struct channel_tx *tx, enum ring_kind kind, uint32_t width, uint8_t flags,
-			  uint32_t len)
+static inline uint8_t *tx_line(const struct channel_tx *tx, uint32_t pos)
 {
-	uint64_t word =
-		(uint64_t)flags << RING_FLAGS_SHIFT | (uint64_t)kind << RING_KIND_SHIFT | len;
-
-	/* Every place is written once a lap, see mark_ring.h. */
-	if (width == 2)
-		mark_put(tx->marks, tx->pos + 1, tx->shift, (uint64_t)RING_SKIP << RING_KIND_SHIFT);
-	mark_put(tx->marks, tx->pos, tx->shift, word);
-	tx->pos += width;
+	return tx->lines + (size_t)(pos & ((1u << tx->shift) - 1)) * SHM_CACHE_LINE;
 }
 
-static inline uint8_t *tx_line(const struct channel_tx *tx)
+/* Places that a message takes. */
+static inline uint32_t tx_width(const struct shm_msg *m)
 {
-	return tx->lines + (size_t)(tx->pos & ((1u << tx->shift) - 1)) * SHM_CACHE_LINE;
+	return m->kind == SHM_MSG_LINE	 ? m->gen
+	       : m->kind == SHM_MSG_USER ? (m->len > SHM_CACHE_LINE ? 2 : 1)
+					 : 1;
 }
 
-/* 1 sent, 0 no room, -errno. */
-static inline int send_user(struct shm_channel *ch, const struct shm_msg *m)
+/* The following write everything of a message but its word. 1; 0: no room; -errno. */
+static inline int put_user(struct shm_channel *ch, const struct shm_msg *m)
 {
 	struct channel_tx *tx = &ch->tx;
-	uint32_t width = m->len > SHM_CACHE_LINE ? 2 : 1;
+	uint32_t width = tx_width(m);
 
 	if (m->len > SHM_INLINE_MAX)
 		return -EINVAL;
@@ -207,16 +220,14 @@ static inline int send_user(struct shm_channel *ch, const struct shm_msg *m)
 	if (tx_room(ch, width) < width)
 		return ch->err;
 	if (m->len == SHM_CACHE_LINE)
-		memcpy(tx_line(tx), m->data, SHM_CACHE_LINE);
+		memcpy(tx_line(tx, tx->pos), m->data, SHM_CACHE_LINE);
 	else if (m->len)
-		memcpy(tx_line(tx), m->data, m->len);
-	tx_put(tx, width == 2 ? RING_LINE2 : RING_LINE1, width, m->flags, m->len);
+		memcpy(tx_line(tx, tx->pos), m->data, m->len);
 	return 1;
 }
 
-static inline int send_line(struct shm_channel *ch, const struct shm_msg *m)
+static inline int put_line(struct channel_tx *tx, const struct shm_msg *m)
 {
-	struct channel_tx *tx = &ch->tx;
 	uint32_t width = m->gen;
 
 	if (!width || width > 2 || m->len > width * SHM_CACHE_LINE)
@@ -224,11 +235,10 @@ static inline int send_line(struct shm_channel *ch, const struct shm_msg *m)
 	if (m->id != tx->pos || width > tx->reserved)
 		return tx->reserved ? -EBUSY : -EINVAL;
 	tx->reserved -= width;
-	tx_put(tx, width == 2 ? RING_LINE2 : RING_LINE1, width, m->flags, m->len);
 	return 1;
 }
 
-static inline int send_slot(struct shm_channel *ch, const struct shm_msg *m)
+static inline int put_slot(struct shm_channel *ch, const struct shm_msg *m)
 {
 	struct channel_tx *tx = &ch->tx;
 	struct slot *s = taken_slot(tx, m);
@@ -248,14 +258,46 @@ static inline int send_slot(struct shm_channel *ch, const struct shm_msg *m)
 		return ch->err;
 	ref = (struct channel_slot_ref){.id = m->id, .offset = (uint32_t)offset, .gen = ++s->gen};
 	s->state = SLOT_SENT;
-	memcpy(tx_line(tx), &ref, sizeof(ref));
-	tx_put(tx, RING_SLOT, 1, m->flags, m->len);
+	memcpy(tx_line(tx, tx->pos), &ref, sizeof(ref));
 	return 1;
+}
+
+/* Makes a message visible whose places begin at @pos. */
+static inline void tx_publish(struct channel_tx *tx, uint32_t pos, uint32_t width,
+			      enum ring_kind kind, uint8_t flags, uint32_t len)
+{
+	/* Every place is written once a lap, see mark_ring.h. */
+	if (width == 2)
+		mark_put(tx->marks, pos + 1, tx->shift, (uint64_t)RING_SKIP << RING_KIND_SHIFT);
+	mark_put(tx->marks, pos, tx->shift,
+		 (uint64_t)flags << RING_FLAGS_SHIFT | (uint64_t)kind << RING_KIND_SHIFT | len);
+}
+
+/*
+ * The words of a batch are written last, and the first one last of all: the receiver polls that
+ * one, and would take the line that it shares with seven others away after each of them.
+ */
+static inline void tx_publish_batch(struct channel_tx *tx, const struct shm_msg *msgs, unsigned n)
+{
+	uint32_t pos = tx->pos;
+
+	while (n--) {
+		const struct shm_msg *m = &msgs[n];
+		uint32_t width = tx_width(m);
+
+		pos -= width;
+		tx_publish(tx, pos, width,
+			   m->kind == SHM_MSG_SLOT ? RING_SLOT
+			   : width == 2		   ? RING_LINE2
+						   : RING_LINE1,
+			   m->flags, m->len);
+	}
 }
 
 int shm_channel_send(struct shm_channel *ch, const struct shm_msg *msgs, unsigned n)
 {
-	unsigned done;
+	struct channel_tx *tx = &ch->tx;
+	unsigned done, shown = 0;
 	int rc = 1;
 
 	if (ch->err)
@@ -263,13 +305,19 @@ int shm_channel_send(struct shm_channel *ch, const struct shm_msg *msgs, unsigne
 	for (done = 0; done < n; done++) {
 		const struct shm_msg *m = &msgs[done];
 
-		rc = m->kind == SHM_MSG_LINE   ? send_line(ch, m)
-		     : m->kind == SHM_MSG_SLOT ? send_slot(ch, m)
-		     : m->kind == SHM_MSG_USER ? send_user(ch, m)
+		rc = m->kind == SHM_MSG_LINE   ? put_line(tx, m)
+		     : m->kind == SHM_MSG_SLOT ? put_slot(ch, m)
+		     : m->kind == SHM_MSG_USER ? put_user(ch, m)
 					       : -EINVAL;
 		if (rc <= 0)
 			break;
+		tx->pos += tx_width(m);
+		if (done - shown == BATCH - 1) {
+			tx_publish_batch(tx, msgs + shown, BATCH);
+			shown = done + 1;
+		}
 	}
+	tx_publish_batch(tx, msgs + shown, done - shown);
 	ch->sent |= done > 0;
 	ch->stats.sent += done;
 	return done ? (int)done : n ? rc : 0;
@@ -287,7 +335,7 @@ int shm_channel_control(struct shm_channel *ch, uint32_t number, uint8_t flags)
 		return ch->err;
 	if (tx->pos - tx->cons == 1u << tx->shift)
 		return 0;
-	tx_put(tx, RING_CONTROL, 1, flags, number);
+	tx_publish(tx, tx->pos++, 1, RING_CONTROL, flags, number);
 	ch->sent = true;
 	ch->stats.sent++;
 	return 1;

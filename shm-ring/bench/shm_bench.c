@@ -227,34 +227,38 @@ static void put_one(const struct cell *c, uint64_t seed)
 	shm_channel_notify(ch);
 }
 
-static void get_one(const struct cell *c, uint64_t seed)
+static void get_one(const struct cell *c, uint64_t seed, struct shm_msg *m)
 {
 	unsigned spins = 0;
-	struct shm_msg m;
 
-	while (shm_channel_recv(ch, &m, 1) != 1)
+	while (shm_channel_recv(ch, m, 1) != 1)
 		spin(&spins);
-	verify(m.data, c->len, seed);
-	shm_channel_release(ch, &m, 1);
+	verify(m->data, c->len, seed);
 }
 
 static void chan_ping_send(const struct cell *c, uint64_t until)
 {
+	struct shm_msg m;
+
 	(void)until;
 	for (uint64_t i = 1; i <= RTT_ROUNDS; i++) {
 		uint64_t begin = now_ns();
 
 		put_one(c, i);
-		get_one(c, i);
+		get_one(c, i, &m);
 		rtt_ns[i - 1] = (uint32_t)(now_ns() - begin);
+		shm_channel_release(ch, &m, 1);
 	}
 }
 
 static void chan_ping_recv(const struct cell *c)
 {
+	struct shm_msg m;
+
 	for (uint64_t i = 1; i <= RTT_ROUNDS; i++) {
-		get_one(c, i);
+		get_one(c, i, &m);
 		put_one(c, i);
+		shm_channel_release(ch, &m, 1);
 	}
 }
 

@@ -8,9 +8,9 @@ RING, TX, INT = 'shm-ring/mark_ring.h', 'shm-ring/channel_tx.c', 'shm-ring/chann
 WORD = '&words[pos & ((1u << shift) - 1)]'
 
 
-def threads(check_room=True, marked=True):
+def threads(check_room=True, marked=True, batch=1):
     """Words: 0 at first, then the lap, from 1 on. @marked: False: a flag that says no lap."""
-    full = [branch(lambda c, p: p - c == SIZE, 'refresh')] if check_room else []
+    full = [branch(lambda c, p: p + batch - c > SIZE, 'refresh')] if check_room else []
     lap = (lambda p: p // SIZE + 1) if marked else (lambda p: 1)
     there = (lambda w, n: w == n // SIZE + 1) if marked else (lambda w, n: w == 1)
     return {
@@ -20,10 +20,14 @@ def threads(check_room=True, marked=True):
             load('c', 'cons', 'shm_load_acquire32(tx->cons_word)'),
             label('next'),
             *full,
-            store(lambda p: f'line{p % SIZE}', lambda p: p),
+            # The lines of a batch, then its words, from the last one to the first.
+            *[s for _ in range(batch) for s in (
+                store(lambda p: f'line{p % SIZE}', lambda p: p), let('p', lambda p: p + 1))],
             at(RING, 'mark_put'),
-            store(lambda p: f'word{p % SIZE}', lap, f'shm_store_release64({WORD}, marked)'),
-            let('p', lambda p: p + 1),
+            *[s for _ in range(batch) for s in (
+                let('p', lambda p: p - 1),
+                store(lambda p: f'word{p % SIZE}', lap, f'shm_store_release64({WORD}, marked)'))],
+            let('p', lambda p: p + batch),
             branch(lambda p: p < ALL, 'next'),
         ],
         'receiver': [
@@ -45,5 +49,6 @@ MODEL = Model(
     'mark_ring', 'R', 'each message once, with its payload',
     memory={'cons': 0, **{f'{x}{i}': 0 for i in range(SIZE) for x in ('word', 'line')}},
     threads=threads, init={'sender': {'p': 0}, 'receiver': {'n': 0}},
+    holds=[('', {}), ('in batches of two', {'batch': 2})],
     breaks=[('the sender does not look for room', {'check_room': False}),
             ('words that do not say the lap', {'marked': False})])
