@@ -264,8 +264,46 @@ def socket():
         1, u16(9000)) + pump * 12
 
 
+def channel():
+    start = u8(0x36, 0x36)  # both ways three classes of four slots
+    line, two, slot, control = range(4)
+
+    def peer(kind, length=0, ident=0, offset=0, forged=0):
+        return u8(0, kind, length, ident, offset, forged)
+    def back(ident, forged=0):
+        return u8(1, ident, forged)
+    def freed(n):
+        return u8(2, n)
+    def alloc(n, length):
+        return u8(4, n - 1) + u16(length & ~1)
+    def reserve(n, length):
+        return u8(4, n - 1) + u16(length | 1)
+    send, cancel, receive, release = u8(5, 0, 0), u8(5, 0, 1), u8(7, 7), u8(8, 0)
+    def copy(length):
+        return u8(6, length)
+    def bells(how):
+        return u8(9, how)
+
+    yield 'receive', start + (peer(line, 60) + peer(two, 100) + peer(slot, 50, 5, 3) + peer(control, 9)
+                              + receive + release * 3 + bells(1)) * 8
+    yield 'send', start + (alloc(4, 100) + send * 3 + cancel + copy(64) + copy(127) + freed(6) + back(3) + back(2)
+                           + bells(0x1f)) * 6
+    yield 'reserve', start + (reserve(3, 64) + copy(1) + send * 3 + freed(255) + reserve(2, 129) + send * 2
+                              + freed(5) + bells(1)) * 6
+    yield 'held', start + b''.join(peer(slot, 10, i) for i in range(12)) + (receive + release * 2) * 8 + bells(31)
+    yield 'full', u8(0x36, 0x37) + copy(8) * 20 + freed(4) + copy(8) * 6 + peer(line, 8) * 36 + receive * 6
+    yield 'no_slots', u8(0, 0) + alloc(1, 100) + peer(slot) + receive + copy(9) + bells(31)
+    yield 'twice', start + alloc(2, 100) + send * 2 + back(3) + back(3) + bells(16)
+    yield 'another', start + alloc(1, 100) + send + back(7) + bells(16)
+    yield 'too_long', start + peer(line, 65) + receive + copy(1)
+    yield 'too_far', start + peer(slot, 200, 0, 200) + receive + alloc(1, 10)
+    yield 'no_such_slot', start + peer(slot, 1, 12) + receive + bells(3)
+    yield 'goes_back', start + copy(8) * 3 + freed(3) + bells(16) + u8(2, 199) + bells(16)
+    yield 'scribble', start + (peer(line, 5) + u8(3, 3, 8) + u32(1024) + u64(0x100000005) + receive + copy(5)) * 4
+
+
 def main():
-    for target in proto, credit, hello, conn_table, frontend, vu_rules, dev_ring, drv_ring, socket:
+    for target in proto, credit, hello, conn_table, frontend, vu_rules, dev_ring, drv_ring, socket, channel:
         folder = os.path.join(HERE, 'seeds', target.__name__)
         os.makedirs(folder, exist_ok=True)
         for name, data in target():

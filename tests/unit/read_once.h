@@ -129,6 +129,16 @@ static inline void once_expect(const volatile void *p)
 	assert_int_equal(n, 1);
 }
 
+/* @p may have been loaded, by a compiler that copies in several pieces, and counts as seen. */
+static inline void once_allow(const volatile void *p)
+{
+	for (unsigned i = 0; i < once.loads; i++)
+		if (once.load[i] == (const volatile uint8_t *)p) {
+			once.load[i] = NULL;
+			return;
+		}
+}
+
 /* Nothing else was loaded. */
 static inline void once_expect_no_more(void)
 {
@@ -150,6 +160,10 @@ static inline void once_end(void)
 {
 }
 static inline void once_expect(const volatile void *p)
+{
+	(void)p;
+}
+static inline void once_allow(const volatile void *p)
 {
 	(void)p;
 }
