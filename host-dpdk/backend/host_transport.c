@@ -25,6 +25,7 @@ struct host_dev {
 	struct transport_dev base; /* first */
 	struct host_uri uri;
 	struct vhost_pair *q[ZV_QUEUES_MAX];
+	pthread_mutex_t lock; /* of vu[]: the control thread goes from one to the others */
 	struct vu_dev *vu[HOST_PATHS_MAX];
 	int claim[HOST_PATHS_MAX];
 	struct host_dev *next;
@@ -87,13 +88,36 @@ static void registry_remove(struct host_dev *d)
 	pthread_mutex_unlock(&registry_lock);
 }
 
+static void set_vu(struct host_dev *d, unsigned i, struct vu_dev *vu)
+{
+	pthread_mutex_lock(&d->lock);
+	d->vu[i] = vu;
+	pthread_mutex_unlock(&d->lock);
+}
+
+static void on_anew(void *ctx)
+{
+	struct host_dev *d = ctx;
+
+	pthread_mutex_lock(&d->lock);
+	for (unsigned i = 0; i < d->uri.npaths; i++)
+		if (d->vu[i])
+			vu_end_paused(d->vu[i]);
+	pthread_mutex_unlock(&d->lock);
+}
+
 static void host_close(struct transport_dev *t)
 {
 	struct host_dev *d = host_of(t);
 
-	for (unsigned i = 0; i < d->uri.npaths; i++)
-		if (d->vu[i])
-			vu_close(d->vu[i]);
+	for (unsigned i = 0; i < d->uri.npaths; i++) {
+		struct vu_dev *vu = d->vu[i];
+
+		set_vu(d, i, NULL);
+		if (vu)
+			vu_close(vu);
+	}
+	pthread_mutex_destroy(&d->lock);
 	for (unsigned i = 0; i < t->nqueues; i++)
 		if (d->q[i]) {
 			vhost_pair_fini(d->q[i]);
@@ -162,6 +186,7 @@ static const struct transport_ops host_ops = {
 static int host_setup(struct host_dev *d)
 {
 	bool bonded = d->uri.npaths > 1;
+	struct vu_dev *vu;
 	int ret = make_queues(d);
 
 	/* All claims first: what cannot be opened is not opened by half. */
@@ -177,9 +202,13 @@ static int host_setup(struct host_dev *d)
 			.cid = d->uri.cid,
 			.queues = &d->q[i],
 			.nqueues = bonded ? 1 : d->base.nqueues,
+			.anew = on_anew,
+			.ctx = d,
 		};
 
-		ret = vu_open(&d->vu[i], &c);
+		ret = vu_open(&vu, &c);
+		if (ret == 0)
+			set_vu(d, i, vu);
 	}
 	return ret;
 }
@@ -206,6 +235,7 @@ static int host_open(struct transport_dev **out, const char *rest, const struct 
 	d->base.ops = &host_ops;
 	d->base.nqueues = uri.npaths > 1 ? uri.npaths : opts->queues;
 	d->uri = uri;
+	pthread_mutex_init(&d->lock, NULL);
 	for (unsigned i = 0; i < HOST_PATHS_MAX; i++)
 		d->claim[i] = -1;
 	ret = registry_add(d);

@@ -79,6 +79,8 @@ int vu_open(struct vu_dev **out, const struct vu_backend_config *c)
 	d->cid = c->cid;
 	d->queues = c->queues;
 	d->nqueues = c->nqueues;
+	d->anew = c->anew;
+	d->ctx = c->ctx;
 	for (unsigned i = 0; i < c->nqueues; i++) {
 		c->queues[i]->retired_max = VU_MAP_MAX / c->nqueues;
 		/* All pairs may end at once, and the control thread copies it. */
@@ -99,6 +101,11 @@ void vu_close(struct vu_dev *d)
 {
 	vu_server_remove(d->socket);
 	dev_free(d);
+}
+
+void vu_end_paused(struct vu_dev *d)
+{
+	vu_drop_paused(d);
 }
 
 uint64_t vu_page_size(struct vu_dev *d)

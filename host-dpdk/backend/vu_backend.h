@@ -28,6 +28,10 @@
  * begins a new session. Of a ring that was stopped by GET_VRING_BASE the frontend must say the
  * base.
  *
+ * A driver that comes back with fewer pairs than it had leaves the others as it stopped them. They
+ * would be taken for those of a VM that stands still, and whoever connects to the guest would wait
+ * on them; so they end when one pair of the guest begins anew.
+ *
  * Restart under a live driver. A new session that begins at a used index other than 0 meets a
  * driver that has been running with somebody before. Its connections are gone here, so pair 0 then
  * sends TRANSPORT_RESET on the event virtqueue, if the frontend has handed that over.
@@ -46,12 +50,21 @@ struct vu_backend_config {
 	uint64_t cid;
 	struct vhost_pair *const *queues; /* initialised; borrowed until vu_close */
 	unsigned nqueues;
+	/*
+	 * A driver has set a pair up anew that was paused, so the VM is not. Called by the control
+	 * thread; it ends the paused pairs (vu_end_paused) of this frontend and of the guest's
+	 * others, which the driver may have given up.
+	 */
+	void (*anew)(void *ctx);
+	void *ctx;
 };
 
 /* Listens or connects. 0 and *out, or -errno of vu_server_add() with zv_err() text. */
 int vu_open(struct vu_dev **out, const struct vu_backend_config *c);
 /* Stops all pairs, closes the connection and, as server, removes the socket. */
 void vu_close(struct vu_dev *d);
+/* Ends the sessions of pairs that are paused. From the control thread. */
+void vu_end_paused(struct vu_dev *d);
 /* Page size of guest memory; 0 while there is none. Any thread. */
 uint64_t vu_page_size(struct vu_dev *d);
 

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "vu_device.h"
+
 #include "fd_check.h"
 #include "vu_limits.h"
 
@@ -330,6 +331,15 @@ static void pair_resume(struct vu_dev *d, unsigned pair, const struct vu_loaded 
 	zv_log_limited(&d->log, ZV_LOG_INFO, "%s: queue %u begins anew: %s", d->path, pair,
 		       ret == -ESTALE ? "not as it was stopped" : start_error(ret));
 	pair_stop(d, pair);
+	if (ret == -ESTALE)
+		d->anew(d->ctx);
+}
+
+void vu_drop_paused(struct vu_dev *d)
+{
+	for (unsigned i = 0; i < d->nqueues; i++)
+		if (d->queues[i]->loaded && d->queues[i]->paused)
+			pair_stop(d, i);
 }
 
 /* Brings the pair to the state that the frontend has asked for. */

@@ -45,6 +45,9 @@ struct vu_dev {
 	struct vhost_pair *const *queues;
 	unsigned nqueues;
 
+	void (*anew)(void *ctx);
+	void *ctx;
+
 	uint64_t protocol;     /* protocol features, as the frontend has set them */
 	uint64_t offered;      /* features, as the frontend was told; 0: it has not asked */
 	struct vu_terms terms; /* features negotiated, and what else messages are checked by */
@@ -91,6 +94,9 @@ void vu_ring_update(struct vu_dev *d, unsigned no);
 int vu_set_kick(struct vu_dev *d, unsigned vq, int fd);
 /* The same for what its driver is called by. */
 int vu_set_call(struct vu_dev *d, unsigned vq, int fd);
+
+/* The sessions of its paused pairs are over. */
+void vu_drop_paused(struct vu_dev *d);
 
 /* Another try to start the pairs that wait. */
 void vu_start_again(struct vu_dev *d);
