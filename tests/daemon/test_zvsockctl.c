@@ -133,7 +133,8 @@ static void qemu_args_are_ready_for_a_shell(void **state)
 	assert_string_equal(r.err, "");
 	run_ctl(f, &r, ARGS("qemu-args", "--multi-queue", "web"));
 	assert_non_null(strstr(r.out, "-device vhost-user-test-device-pci,chardev=zvsock0,"
-				      "virtio-id=19,num_vqs=5,vq_size=256,config_size=8\n"));
+				      "virtio-id=19,num_vqs=5,vq_size=256,config_size=8,"
+				      "iommu_platform=on\n"));
 	assert_string_equal(r.err, "");
 }
 

@@ -208,13 +208,13 @@ class Agent:
 
 class Guest(Agent):
     """A VM. @devices: QEMU arguments. @reboots: a reset is no end (nor is a panic).
-    @boot: more of the kernel's command line. @halves: see Memory.
+    @boot: more of the kernel's command line. @halves: see Memory. @qemu: how it is started.
 
     QEMU runs when the constructor returns; wait_ready() waits for the system in it.
     """
 
     def __init__(self, owner, folder, log, kernel, ramdisk, devices,
-                 reboots=False, memory=256, room=0, boot='', halves=False):
+                 reboots=False, memory=256, room=0, boot='', halves=False, qemu=(QEMU,)):
         super().__init__(log)
         where = tempfile.mktemp(suffix='.agent', dir=folder)
         qmp = tempfile.mktemp(suffix='.qmp', dir=folder)
@@ -225,7 +225,7 @@ class Guest(Agent):
             listener.bind(where)
             listener.listen(1)
             self.vmm = Process(owner, [
-                QEMU, '-nodefaults', '-no-user-config', '-display', 'none', *memory.args,
+                *qemu, '-nodefaults', '-no-user-config', '-display', 'none', *memory.args,
                 *([] if reboots else ['-no-reboot']),
                 '-cpu', CPU, '-smp', '1', '-kernel', kernel.image, '-initrd', ramdisk,
                 '-append', f'{BOOT} {boot}', '-qmp', f'unix:{qmp},server=on,wait=off',

@@ -45,7 +45,7 @@ def serve_host(world):
 def each_way(world):
     """64 MiB with their hash each way, on every queue at once."""
     vm = world.vms['pmd']
-    n = len(vm.sockets)
+    n = vm.n_queues
     jobs = [vm.app.start(f'xfer 2 {XFER} {64 // n * MIB} {64 // n * MIB}') for _ in range(n)]
     for job in jobs:
         vm.app.wait(job)

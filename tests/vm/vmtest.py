@@ -7,6 +7,7 @@ usage: vmtest.py BUILDDIR [NAME...]          a NAME may be the beginning of one,
        vmtest.py BUILDDIR --list
        vmtest.py BUILDDIR --test KERNEL     the scenarios with that kernel, as a test of ./run test: cmocka's lines;
                                             exit code 77 and the reason when there is no such kernel
+       vmtest.py BUILDDIR --fetch-qemu       gets a QEMU for scenarios of one device with many queues
 """
 import fnmatch
 import os
@@ -17,6 +18,8 @@ import traceback
 
 sys.dont_write_bytecode = True
 
+import qemu
+from image import Missing
 from procs import Failure
 from world import Bench, Skip, scenarios
 import scenarios_app  # noqa: F401  (importing lists their scenarios)
@@ -29,6 +32,7 @@ import scenarios_hugepages  # noqa: F401
 import scenarios_kernel  # noqa: F401
 import scenarios_loopback  # noqa: F401
 import scenarios_pause  # noqa: F401
+import scenarios_multi_queue  # noqa: F401
 import scenarios_pmd  # noqa: F401
 import scenarios_recovery  # noqa: F401
 import scenarios_vm  # noqa: F401
@@ -101,10 +105,20 @@ def as_test(build, kernel):
     sys.exit(1 if 'failed' in verdicts else 0)
 
 
+def fetch_qemu(vmdir):
+    try:
+        print(' '.join(qemu.fetch(vmdir)))
+    except Missing as why:
+        sys.exit(f'vmtest: {why}')
+
+
 def main():
     if len(sys.argv) < 2:
         sys.exit(__doc__)
     build, names = os.path.abspath(sys.argv[1]), sys.argv[2:]
+    if names == ['--fetch-qemu']:
+        fetch_qemu(os.path.join(build, 'vm'))
+        return
     if names == ['--list']:
         for s in scenarios():
             print(f'{s.name:45} {s.says}')

@@ -15,8 +15,9 @@ import tempfile
 import time
 
 import image
+import qemu
 import uml
-from guest import Guest, vsock_args
+from guest import Guest, QEMU, vsock_args
 from procs import Failure, LIMIT, Log, Owner, Process
 
 ECHO, SEQ, XFER = 5007, 5008, 5009  # ports; peer/peer.h
@@ -249,6 +250,13 @@ class Bench:
                         (self.program('zv-bind'), self.program('hostile_guest')))
             self.ramdisks[key] = path
         return self.ramdisks[key]
+
+    def newer_qemu(self):
+        """How to start a QEMU that has one device with as many queues as one likes."""
+        try:
+            return qemu.find(self.vmdir, QEMU)
+        except image.Missing as why:
+            raise Skip(str(why)) from None
 
     def own(self, kind, *args, **kw):
         """A world for this scenario alone."""

@@ -4,8 +4,9 @@ import json
 import os
 import shutil
 
-from guest import Guest, vsock_args
+from guest import Guest, QEMU, vsock_args
 from procs import Failure, LIMIT, Log, Owner, Process, until
+from qemu import DEVICE
 from world_daemon import DaemonWorld, Vm
 
 # A vIOMMU of QEMU under TCG; without interrupt remapping VFIO finds it unsafe.
@@ -43,42 +44,56 @@ class App:
             raise Failure(f'vm_pmd_app ended with {code}: {self.job.output[-400:]}')
 
 
-class PmdVm(Vm):
-    """@how: vfio or uio. @devices: so many of one CID. @platform: VIRTIO_F_ACCESS_PLATFORM is offered, so
-    the device's addresses are translated."""
+def one_device(path, queues):
+    """The generic device, with @queues pairs: QEMU 10.2 and later."""
+    return ['-chardev', f'socket,id=vsock,path={path}', '-device',
+            f'{DEVICE},chardev=vsock,virtio-id=19,num_vqs={2 * queues + 1},vq_size=256,config_size=8,iommu_platform=on']
 
-    def __init__(self, world, name, keys, how='vfio', devices=1, platform=False, reboots=False):
+
+class PmdVm(Vm):
+    """@how: vfio or uio. @devices: so many of one CID; @queues: so many in each, which takes a newer QEMU.
+    @platform: VIRTIO_F_ACCESS_PLATFORM is offered, so the device's addresses are translated. @extra: more
+    properties of the devices."""
+
+    def __init__(self, world, name, keys, how='vfio', devices=1, queues=1, platform=False, reboots=False, extra=''):
         super().__init__(world, name, keys)
-        self.reboots = reboots
+        self.reboots, self.extra = reboots, extra
         self.how, self.platform, self.app = how, platform, None
+        self.queues, self.qemu = queues, world.bench.newer_qemu() if queues > 1 else (QEMU,)
         self.sockets = [f'{self.socket}.{i}' for i in range(devices)] if devices > 1 else [self.socket]
+        self.every = self.sockets  # the VM's; zvsockd may be given fewer
+        self.n_queues = devices * queues  # that the program has opened
 
     def section(self):
         self.keys['socket'] = ', '.join(self.sockets)
+        if self.queues > 1:
+            self.keys['queues'] = self.queues
         return super().section()
 
     def qemu_args(self):
         args = list(IOMMU) if self.how == 'vfio' else []
-        for i, path in enumerate(self.sockets):
-            one = vsock_args(path, self.keys.get('mode') == 'client')
+        for i, path in enumerate(self.every):
+            one = (one_device(path, self.queues) if self.queues > 1 else
+                   vsock_args(path, self.keys.get('mode') == 'client'))
             one = [a.replace('id=vsock', f'id=vsock{i}').replace('chardev=vsock', f'chardev=vsock{i}') for a in one]
             if self.platform:
                 one[-1] += ',iommu_platform=on'
+            one[-1] += self.extra
             args += one
         return args
 
     def power_on(self):
         world = self.world
         self.guest = Guest(world.owner, world.folder, self.log, world.kernel,
-                           world.bench.pmd_ramdisk(world.kernel), self.qemu_args(), memory=512, reboots=self.reboots,
+                           world.bench.pmd_ramdisk(world.kernel), self.qemu_args(), memory=512, reboots=self.reboots, qemu=self.qemu,
                            boot=f'{"intel_iommu=on " if self.how == "vfio" else ""}hugepages={HUGEPAGES}')
 
     def bind(self):
         """All vsock devices go to the driver; their addresses, as they stand behind vfio: or uio:."""
         driver = {'vfio': 'vfio-pci', 'uio': 'uio_pci_generic'}[self.how]
         found = [w for w in self.guest.run('zv-bind status').split() if w.startswith('0000:')]
-        if len(found) != len(self.sockets):
-            raise Failure(f'zv-bind status shows {found}, not {len(self.sockets)} devices')
+        if len(found) != len(self.every):
+            raise Failure(f'zv-bind status shows {found}, not {len(self.every)} devices')
         self.guest.run(f'zv-bind bind --driver {driver} {" ".join(found)}')
         self.guest.run('zv-bind check')
         return ','.join(found)
@@ -86,18 +101,25 @@ class PmdVm(Vm):
     def serve(self):
         self.start_app()
 
-    def start_app(self, *options):
-        self.app = App(self, f'{self.how}:{self.bind()}', *options)
+    def start_app(self, *options, devices=None, queues=None):
+        """@devices: only so many, the first ones; @queues: only so many of one device."""
+        found = self.bind().split(',')[:devices]
+        self.n_queues = queues or len(found) * self.queues
+        if self.queues > 1:
+            options = (f'queues={self.n_queues}', *options)
+        self.app = App(self, f'{self.how}:{",".join(found)}', *options)
         return self.app
 
     def stats(self):
         return json.loads(self.app.run('stats'))
 
 
-def pmd_world(bench, name, how='vfio', devices=1, platform=False, reboots=False, shared=True, **world):
-    """zvsockd with the guest "pmd" of our driver; a world of its own when not @shared."""
-    guests = {'pmd': {'builtin': 'echo:7, discard:9'}}
-    kinds = {'pmd': lambda *args: PmdVm(*args, how=how, devices=devices, platform=platform, reboots=reboots)}
+def pmd_world(bench, name, how='vfio', shared=True, keys=None, beside=None, boot=True, vm=PmdVm, **kw):
+    """zvsockd with the guest "pmd" of our driver; a world of its own when not @shared. @keys: more of its
+    section; @beside: stock guests; @vm: its class, @kw: what that is to know."""
+    guests = {'pmd': {'builtin': 'echo:7, discard:9', **(keys or {})}, **(beside or {})}
+    kinds = {'pmd': lambda *args: vm(*args, how=how, **kw)}
+    world = {'boot': boot}
     if shared:
         return bench.shared(DaemonWorld, name, guests, kinds=kinds, **world)
     return bench.own(DaemonWorld, guests, kinds=kinds, **world)

@@ -74,10 +74,11 @@ static void add_device(const struct ctl *c, json_t *args, const json_t *guest, u
 	add(args, "socket,id=zvsock%u,path=%s%s", i, path,
 	    mode && strcmp(mode, "client") == 0 ? ",server=on" : "");
 	add(args, "-device");
+	/* iommu_platform: the bit passes without it as well, but QEMU would not translate. */
 	if (c->multi_queue)
 		add(args,
 		    "vhost-user-test-device-pci,chardev=zvsock%u,virtio-id=%d,num_vqs=%d,"
-		    "vq_size=%d,config_size=%d",
+		    "vq_size=%d,config_size=%d,iommu_platform=on",
 		    i, VIRTIO_ID_VSOCK, (int)pairs * 2 + EVENT_QUEUES,
 		    ring ? (int)ring : RING_SIZE_DEFAULT, CONFIG_BYTES);
 	else
