@@ -103,6 +103,36 @@ def vfio_bonded_daemon_killed(bench):
 
 
 @scenario
+def vfio_daemon_stands_still(bench):
+    """zvsockd stands still for longer than the timeout, then goes on: the VM goes on as well, and connections pass.
+
+    The reset of the device may halt the VM meanwhile; whether the timeout was reached first is up to the machine."""
+    world = watched_world(bench, 'vfio')
+    vm = world.vms['pmd']
+    world.host_server(vm)
+    job = vm.app.start(f'echo 2 {ECHO} forever')
+    until(lambda: world.connections() == 1, 'the connection')
+    world.daemon.kill(signal.SIGSTOP)
+    try:
+        late = vm.app.start(f'echo 2 {ECHO} 1000')
+        time.sleep(4 * TX_TIMEOUT_MS / 1000)
+    finally:
+        world.daemon.kill(signal.SIGCONT)
+    note = 'the timeout was not reached'
+    try:
+        vm.app.wait(late)
+    except Failure as why:
+        if 'reset' not in str(why):
+            raise
+        is_reset(vm.app, job)
+        note = 'the device was reset'
+    until(lambda: vm.stats()['up'] == 1, 'the driver to have its device')
+    vm.app.run(f'echo 2 {ECHO} 100000')
+    world.host_peer(vm, 'echo', ECHO, 100000)
+    return note
+
+
+@scenario
 def uio_killed_and_started_again(bench):
     """The driver's process over uio_pci_generic is killed and started again: as with vfio-pci."""
     world = bench.own(DaemonWorld, {'pmd': {'builtin': 'echo:7'}},

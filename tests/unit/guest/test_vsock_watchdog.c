@@ -275,6 +275,7 @@ static void there_may_be_no_watchdog(void **state)
 	restart(&f);
 	sends(3, 10);
 	assert_int_equal(f.q->ops->arm(f.q, 0), 0);
+	assert_false(dog->first); /* not even an attempt to tell */
 	dog->fd = fd;
 	assert_false(told());
 }
