@@ -172,6 +172,15 @@ static void round_over(struct lcore *lc, void *arg)
 	(void)arg;
 }
 
+/* A device that has gone is opened anew: one that was unplugged cannot be had again otherwise. */
+static bool has_gone(const struct guest *g)
+{
+	struct zv_dev_info info = {.size = sizeof(info)};
+
+	(void)zv_dev_info(g->dev, &info);
+	return g->cfg->role == CFG_AS_GUEST && !info.queues_up;
+}
+
 /*
  * Ends guests that @cfg does not have as they are, and gives the others their new description;
  * these are marked in @kept, by their place in @cfg.
@@ -183,7 +192,7 @@ static void keep_same(struct daemon *d, const struct cfg *cfg, void *tree, bool 
 	while ((g = *p)) {
 		struct cfg_guest *const *found = tfind(g->cfg, &tree, by_name);
 
-		if (found && cfg_guest_same(cfg, *found, g->cfg)) {
+		if (found && cfg_guest_same(cfg, *found, g->cfg) && !has_gone(g)) {
 			cfg_keep(cfg, *found, g->cfg);
 			__atomic_store_n(&g->cfg, *found, __ATOMIC_RELEASE);
 			kept[*found - cfg->guests] = true;

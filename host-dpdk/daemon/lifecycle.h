@@ -19,8 +19,9 @@
  */
 int daemon_start(struct daemon *d, struct cfg *cfg);
 
-/* Adds, removes and replaces guests so that @cfg is true; others are not touched. Those that could
- * not be started before are tried again. Owns @cfg. -ENOMEM: all is as it was. */
+/* Adds, removes and replaces guests so that @cfg is true; others are not touched, but for devices
+ * that have gone, which are opened anew. Those that could not be started before are tried again.
+ * Owns @cfg. -ENOMEM: all is as it was. */
 int daemon_reload(struct daemon *d, struct cfg *cfg);
 
 /* For each second while d->down is not empty: tries those whose time has come. True: some run. */

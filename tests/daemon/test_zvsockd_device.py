@@ -247,6 +247,25 @@ def backend_killed_and_back(w):
 
 
 @case
+def a_reload_opens_what_has_gone(w):
+    """Until then the library has tried, and from then on zvsockd does. A device that is there goes on."""
+    h, d = both(w)
+    s = connect(w, 'g', 7)
+    reload(w, d, DEVICE, 'devices: 1 of 1')
+    s.sendall(b'still there')
+    assert s.recv(100) == b'still there'
+    s.close()
+    w.end(h)
+    until(lambda: device(w)['state'] == 'down', 'the device to be gone')
+    reload(w, d, DEVICE, 'devices: 0 of 1, lcores: 1; not started: vm0')
+    assert device(w)['state'] == 'failed' and 'vm.sock' in device(w)['error'], device(w)
+    w.start('-c', w.path('h.conf'), log='host')
+    w.wait_told('devices: 1 of 1', d)
+    echoed(connect(w, 'g', 7), 1000)
+    w.end(d)
+
+
+@case
 def another_cid(w):
     """The host gives the device another CID: the log and zvsockctl have it."""
     h, d = both(w)

@@ -27,6 +27,7 @@ import scenarios_bench  # noqa: F401
 import scenarios_capture  # noqa: F401
 import scenarios_credit  # noqa: F401
 import scenarios_daemon  # noqa: F401
+import scenarios_device  # noqa: F401
 import scenarios_hostile  # noqa: F401
 import scenarios_hugepages  # noqa: F401
 import scenarios_kernel  # noqa: F401
