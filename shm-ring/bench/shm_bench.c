@@ -10,73 +10,38 @@
  *
  *   ping        two words in two cache lines, each side spins on the other's
  *   bare ring   indices in shared memory, payload in the ring's entries, published in batches
+ *   eventfd     both sides sleep in read() of one, on one CPU
  *   bare slots  the same ring with the numbers of slots; a slot is free when the index has passed
  * it
  *
  * Payload is written in full by the sender and compared in full by the receiver, by the same
  * functions on both sides of a comparison; "by reference" it is not touched.
  */
-#include "shm_access.h"
-#include "shm_ring.h"
+#include "cells.h"
 
-#include <errno.h>
 #include <getopt.h>
-#include <sched.h>
-#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 
-#define RTT_ROUNDS 20000u
-#define BATCH_MAX  32u
-#define BARE_RING  512u	  /* entries of the bare rings: as many as a channel here has */
-#define SPINS	   16384u /* somebody else may need the CPU: offer it now and then */
 #define REPEAT_MAX 99
 
-/* The bare ring, and what both processes have to say to each other. */
-struct shared {
-	uint64_t ping __attribute__((aligned(128)));
-	uint64_t pong __attribute__((aligned(128)));
-	uint32_t prod __attribute__((aligned(128)));
-	uint32_t cons __attribute__((aligned(128)));
-	uint32_t ready __attribute__((aligned(128)));
-	uint32_t stop;	 /* sent is final */
-	uint32_t faulty; /* the receiver found something wrong */
-	uint64_t sent;
-	uint8_t lines[BARE_RING][64] __attribute__((aligned(128)));
-	uint32_t slots[BARE_RING] __attribute__((aligned(128)));
-};
+struct shared *sh;
+struct shm_region region;
+struct shm_channel *ch;
+uint32_t rtt_ns[RTT_ROUNDS];
+int wake_fd[2];
+int my_fd;
+unsigned spins_max;
 
-struct cell {
-	const char *name;
-	uint32_t len;
-	unsigned batch;
-	bool touch;
-	uint32_t nslots;
-	void (*send)(const struct cell *c, uint64_t until);
-	void (*recv)(const struct cell *c);
-};
-
-static struct shared *sh;
-static struct shm_region region;
 static struct shm_channel_desc desc;
-static struct shm_channel *ch; /* of this process */
-static uint32_t rtt_ns[RTT_ROUNDS];
-static int cpu[2] = {0, 1};
+static int cpu[2]; /* of sender and receiver */
 
-static uint64_t now_ns(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
-}
-
-static void die(const char *what)
+void die(const char *what)
 {
 	(void)fprintf(stderr, "shm-ring-bench: %s\n", what);
 	exit(1);
@@ -92,238 +57,20 @@ static void pin(int to)
 		die("cannot run on the CPU that was asked for, see --cpus");
 }
 
-static inline void spin(unsigned *spins)
+/* The first two CPUs that this process may use, or one for both. */
+static void choose_cpus(void)
 {
-	if (++*spins < SPINS)
-		return;
-	*spins = 0;
-	sched_yield();
+	cpu_set_t set;
+	int n = 0;
+
+	if (sched_getaffinity(0, sizeof(set), &set))
+		die("the CPUs that may be used are not known");
+	for (int i = 0; i < CPU_SETSIZE && n < 2; i++)
+		if (CPU_ISSET((size_t)i, &set))
+			cpu[n++] = i;
+	if (n == 1)
+		cpu[1] = cpu[0];
 }
-
-static inline void fill(void *data, uint32_t len, uint64_t seed)
-{
-	uint64_t *w = data;
-
-	for (uint32_t i = 0; i < len / 8; i++)
-		w[i] = seed;
-}
-
-static inline void verify(const void *data, uint32_t len, uint64_t seed)
-{
-	const uint64_t *w = data;
-	uint64_t bad = 0;
-
-	for (uint32_t i = 0; i < len / 8; i++)
-		bad |= w[i] ^ seed;
-	if (bad)
-		shm_store32(&sh->faulty, 1);
-}
-
-/* Has the receiver got all of @n? */
-static bool all_of(uint64_t n)
-{
-	return shm_load_acquire32(&sh->stop) && n == shm_load64(&sh->sent);
-}
-
-static void say_sent(uint64_t n)
-{
-	shm_store64(&sh->sent, n);
-	shm_store_release32(&sh->stop, 1);
-}
-
-/* ---- bare loops ---------------------------------------------------------------------------- */
-
-static void bare_send(const struct cell *c, uint64_t until)
-{
-	uint32_t pos = 0, cons = 0, room = c->nslots ? c->nslots : BARE_RING;
-	uint8_t *slots = region.addr;
-	unsigned spins = 0;
-
-	for (unsigned k = 0; k % 64 || now_ns() < until; k++) {
-		unsigned n;
-
-		while (pos + c->batch - cons > room) {
-			spin(&spins);
-			cons = shm_load_acquire32(&sh->cons);
-		}
-		for (n = 0; n < c->batch; n++, pos++) {
-			if (!c->nslots) {
-				fill(sh->lines[pos % BARE_RING], c->len, pos);
-				continue;
-			}
-			fill(slots + (size_t)(pos % c->nslots) * c->len, c->len, pos);
-			shm_store32(&sh->slots[pos % BARE_RING], pos % c->nslots);
-		}
-		shm_store_release32(&sh->prod, pos);
-	}
-	say_sent(pos);
-}
-
-static void bare_recv(const struct cell *c)
-{
-	uint8_t *slots = region.addr;
-	uint32_t pos = 0, prod = 0;
-	unsigned spins = 0;
-
-	while (!all_of(pos)) {
-		uint32_t from = pos;
-
-		prod = shm_load_acquire32(&sh->prod);
-		for (; pos != prod && pos - from < BATCH_MAX; pos++)
-			if (c->nslots)
-				verify(slots + (size_t)shm_load32(&sh->slots[pos % BARE_RING]) *
-						       c->len,
-				       c->len, pos);
-			else
-				verify(sh->lines[pos % BARE_RING], c->len, pos);
-		if (pos != from)
-			shm_store_release32(&sh->cons, pos);
-		else
-			spin(&spins);
-	}
-}
-
-static void ping_send(const struct cell *c, uint64_t until)
-{
-	(void)c;
-	(void)until;
-	for (uint64_t i = 1; i <= RTT_ROUNDS; i++) {
-		uint64_t begin = now_ns();
-		unsigned spins = 0;
-
-		shm_store_release64(&sh->ping, i);
-		while (shm_load_acquire64(&sh->pong) != i)
-			spin(&spins);
-		rtt_ns[i - 1] = (uint32_t)(now_ns() - begin);
-	}
-}
-
-static void ping_recv(const struct cell *c)
-{
-	(void)c;
-	for (uint64_t i = 1; i <= RTT_ROUNDS; i++) {
-		unsigned spins = 0;
-
-		while (shm_load_acquire64(&sh->ping) != i)
-			spin(&spins);
-		shm_store_release64(&sh->pong, i);
-	}
-}
-
-/* ---- channel ------------------------------------------------------------------------------- */
-
-/* One message of @c->len bytes there, in place. */
-static void put_one(const struct cell *c, uint64_t seed)
-{
-	unsigned spins = 0;
-	struct shm_msg m;
-
-	while (shm_channel_reserve(ch, &m, 1, c->len) != 1)
-		spin(&spins);
-	m.len = c->len;
-	fill(m.data, c->len, seed);
-	if (shm_channel_send(ch, &m, 1) != 1)
-		die("a reserved place was not taken");
-	shm_channel_notify(ch);
-}
-
-static void get_one(const struct cell *c, uint64_t seed, struct shm_msg *m)
-{
-	unsigned spins = 0;
-
-	while (shm_channel_recv(ch, m, 1) != 1)
-		spin(&spins);
-	verify(m->data, c->len, seed);
-}
-
-static void chan_ping_send(const struct cell *c, uint64_t until)
-{
-	struct shm_msg m;
-
-	(void)until;
-	for (uint64_t i = 1; i <= RTT_ROUNDS; i++) {
-		uint64_t begin = now_ns();
-
-		put_one(c, i);
-		get_one(c, i, &m);
-		rtt_ns[i - 1] = (uint32_t)(now_ns() - begin);
-		shm_channel_release(ch, &m, 1);
-	}
-}
-
-static void chan_ping_recv(const struct cell *c)
-{
-	struct shm_msg m;
-
-	for (uint64_t i = 1; i <= RTT_ROUNDS; i++) {
-		get_one(c, i, &m);
-		put_one(c, i);
-		shm_channel_release(ch, &m, 1);
-	}
-}
-
-static void chan_send(const struct cell *c, uint64_t until)
-{
-	struct shm_msg m[BATCH_MAX];
-	unsigned spins = 0;
-	uint64_t pos = 0;
-
-	for (unsigned k = 0; k % 64 || now_ns() < until; k++) {
-		int n, sent = 0;
-
-		do {
-			n = c->nslots ? shm_channel_alloc(ch, m, c->batch, c->len)
-				      : shm_channel_reserve(ch, m, c->batch, c->len);
-			if (n < 0)
-				die("the channel broke");
-			if (!n)
-				spin(&spins);
-		} while (!n);
-		for (int i = 0; i < n; i++, pos++) {
-			m[i].len = c->len;
-			if (c->touch)
-				fill(m[i].data, c->len, pos);
-		}
-		while (sent < n) {
-			int rc = shm_channel_send(ch, m + sent, (unsigned)(n - sent));
-
-			if (rc < 0)
-				die("the channel broke");
-			sent += rc;
-		}
-		shm_channel_notify(ch);
-	}
-	say_sent(pos);
-}
-
-static void chan_recv(const struct cell *c)
-{
-	struct shm_msg m[BATCH_MAX];
-	unsigned spins = 0;
-	uint64_t pos = 0;
-
-	while (!all_of(pos)) {
-		int n = shm_channel_recv(ch, m, BATCH_MAX);
-
-		if (n < 0)
-			die("the channel broke");
-		for (int i = 0; i < n; i++, pos++) {
-			if (c->touch)
-				verify(m[i].data, m[i].len, pos);
-			/* Large slots go back one by one: the sender may be waiting. */
-			if (c->len >= 4096)
-				shm_channel_release(ch, &m[i], 1);
-		}
-		if (c->len < 4096)
-			shm_channel_release(ch, m, (unsigned)n);
-		if (n)
-			shm_channel_notify(ch);
-		else
-			spin(&spins);
-	}
-}
-
-/* ---- running ------------------------------------------------------------------------------- */
 
 struct result {
 	double rate, p50, p99; /* messages per second, ns */
@@ -338,14 +85,17 @@ static int compare_u32(const void *a, const void *b)
 
 static void make_channel(const struct cell *c, enum shm_role role)
 {
-	if (shm_channel_attach(&ch, region.addr, region.size, &desc, role, NULL))
+	struct shm_channel_opts opts = {.size = sizeof(opts), .wake_fd = wake_fd[!role]};
+
+	my_fd = wake_fd[role];
+	spins_max = cpu[0] == cpu[1] ? 1 : SPINS;
+	if (shm_channel_attach(&ch, region.addr, region.size, &desc, role, c->sleep ? &opts : NULL))
 		die("cannot attach to the channel");
-	(void)c;
 }
 
 static void child(const struct cell *c)
 {
-	pin(cpu[1]);
+	pin(cpu[c->sleep ? 0 : 1]);
 	make_channel(c, SHM_ROLE_B);
 	shm_store_release32(&sh->ready, 1);
 	c->recv(c);
@@ -385,8 +135,8 @@ static struct result run(const struct cell *c, uint64_t ns)
 	shm_channel_detach(ch);
 	if (!sh->sent) {
 		qsort(rtt_ns, RTT_ROUNDS, sizeof(*rtt_ns), compare_u32);
-		r.p50 = rtt_ns[RTT_ROUNDS / 2];
-		r.p99 = rtt_ns[RTT_ROUNDS / 100 * 99];
+		r.p50 = rtt_ns[RTT_P50];
+		r.p99 = rtt_ns[RTT_P99];
 	}
 	return r;
 }
@@ -408,24 +158,26 @@ static double median(double *v, int n)
 static const struct {
 	struct cell c, limit;
 } table[] = {
-	{{"round trip, 64 B", 64, 1, true, 0, chan_ping_send, chan_ping_recv},
-	 {"cache line ping-pong", 0, 1, true, 0, ping_send, ping_recv}},
-	{{"64 B, batch 1", 64, 1, true, 0, chan_send, chan_recv},
-	 {"bare ring", 64, 1, true, 0, bare_send, bare_recv}},
-	{{"64 B, batch 32", 64, 32, true, 0, chan_send, chan_recv},
-	 {"bare ring", 64, 32, true, 0, bare_send, bare_recv}},
-	{{"4 KiB slots", 4096, 8, true, 64, chan_send, chan_recv},
-	 {"bare slots", 4096, 8, true, 64, bare_send, bare_recv}},
-	{{"64 KiB slots", 65536, 1, true, 16, chan_send, chan_recv},
-	 {"bare slots", 65536, 1, true, 16, bare_send, bare_recv}},
-	{{"1 MiB by reference", 1u << 20, 8, false, 16, chan_send, chan_recv},
-	 {"4 KiB by reference", 4096, 8, false, 16, chan_send, chan_recv}},
+	{{"round trip, 64 B", 64, 1, true, 0, false, chan_ping_send, chan_ping_recv},
+	 {"cache line ping-pong", 0, 1, true, 0, false, ping_send, ping_recv}},
+	{{"wake-up, one CPU", 64, 1, true, 0, true, chan_ping_send, chan_ping_recv},
+	 {"eventfd, round trip", 0, 1, true, 0, true, eventfd_send, eventfd_recv}},
+	{{"64 B, batch 1", 64, 1, true, 0, false, chan_send, chan_recv},
+	 {"bare ring", 64, 1, true, 0, false, bare_send, bare_recv}},
+	{{"64 B, batch 32", 64, 32, true, 0, false, chan_send, chan_recv},
+	 {"bare ring", 64, 32, true, 0, false, bare_send, bare_recv}},
+	{{"4 KiB slots", 4096, 8, true, 64, false, chan_send, chan_recv},
+	 {"bare slots", 4096, 8, true, 64, false, bare_send, bare_recv}},
+	{{"64 KiB slots", 65536, 1, true, 16, false, chan_send, chan_recv},
+	 {"bare slots", 65536, 1, true, 16, false, bare_send, bare_recv}},
+	{{"1 MiB by reference", 1u << 20, 8, false, 16, false, chan_send, chan_recv},
+	 {"4 KiB by reference", 4096, 8, false, 16, false, chan_send, chan_recv}},
 };
 #define CELLS (sizeof(table) / sizeof(*table))
 
 static void report(size_t i, struct result *mine, struct result *limit, int n)
 {
-	double a[REPEAT_MAX], b[REPEAT_MAX], q[REPEAT_MAX];
+	double a[REPEAT_MAX] = {0}, b[REPEAT_MAX] = {0}, q[REPEAT_MAX] = {0};
 	bool rtt = mine[0].p50 > 0;
 
 	for (int k = 0; k < n; k++) {
@@ -466,6 +218,7 @@ int main(int argc, char **argv)
 	double seconds = 0.2;
 	int repeat = 5, opt, only = 0;
 
+	choose_cpus();
 	while ((opt = getopt_long(argc, argv, "", options, NULL)) != -1) {
 		if (opt == 'd')
 			seconds = strtod(optarg, NULL);
@@ -482,6 +235,9 @@ int main(int argc, char **argv)
 	if (sh == MAP_FAILED || shm_region_create(&region, "shm-ring-bench", 40u << 20, 0))
 		die("no memory");
 	memset(region.addr, 0, region.size);
+	for (int i = 0; i < 2; i++)
+		if ((wake_fd[i] = eventfd(0, EFD_CLOEXEC)) < 0)
+			die("no eventfd");
 	pin(cpu[0]);
 	printf("pages of %zu KiB, CPUs %d and %d, medians of %d\n", region.page_size / 1024, cpu[0],
 	       cpu[1], repeat);

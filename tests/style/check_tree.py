@@ -15,7 +15,7 @@ DAEMON = 'host-dpdk/daemon/'
 # The longest matching prefix rules.
 LAYERS = {
     'shm-ring/': ['shm-ring/'],
-    'shm-ring/bench/': ['shm-ring/shm_ring.h', 'shm-ring/shm_access.h'],
+    'shm-ring/bench/': ['shm-ring/bench/', 'shm-ring/shm_ring.h', 'shm-ring/shm_access.h'],
     'api/include/': ['api/include/'],
     'api/proto/': ['api/proto/', 'shm-ring/'],
     'api/': ['api/', 'shm-ring/'],
