@@ -154,6 +154,19 @@ def dpdk_stays_in_its_files():
     return wrong
 
 
+def zvsockd_is_one_for_both_ends():
+    """Below main and the configuration nothing asks whether zvsockd is a guest's host or the guest: what differs is a value
+    in cfg_roles[], of which relays need none, or a key that says which section lacks it."""
+    wrong = []
+    for path in tree.files('.c', '.h'):
+        if not re.match(DAEMON + r'(core|relay|endpoint|control)/', path):
+            continue
+        text = tree.without_comments(tree.read(path))
+        asks = re.compile(r'(?<!\.absent = \{\[)\bCFG_AS_\w+' + (r'|\bcfg_roles\b' if '/relay/' in path else ''))
+        wrong += [f'{path}:{tree.line_of(text, m.start())}: {m.group(0)}' for m in asks.finditer(text)]
+    return wrong
+
+
 def driver_knows_rings_by_verbs():
     """How a ring lies in memory is known to the files of its layout only."""
     private = re.compile(r'(?:\.|->)(slot|priv|posted|published|taken|fault|used_idx|avail_idx)\b|\bvring_\w+|\bVRING_\w+')
@@ -289,7 +302,8 @@ def every_model_is_run():
 
 if __name__ == '__main__':
     tree.run(includes_point_one_way, socket_layer_has_one_direction, socket_layer_calls_downwards, dpdk_stays_in_its_files,
-             driver_knows_rings_by_verbs, device_knows_rings_by_verbs, files_have_their_licence_line,
+             zvsockd_is_one_for_both_ends, driver_knows_rings_by_verbs, device_knows_rings_by_verbs,
+             files_have_their_licence_line,
              files_are_short, barrier_pairs_are_listed, every_model_is_run, nothing_is_left_for_later,
              no_merge_is_half_done, no_line_stands_there_twice, no_two_comments_on_one_thing, comments_keep_their_lines,
              libraries_neither_print_nor_exit)
