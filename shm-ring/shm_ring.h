@@ -65,7 +65,8 @@ SHM_API int shm_region_create(struct shm_region *r, const char *name, size_t siz
  * The same in a new file of mode 0600, for a VMM that takes memory by its path. @path: on hugetlbfs
  * (then it is of hugepages) or tmpfs. All of it is allocated. Whoever can open such a file can
  * truncate it, which a memfd excludes. The file stays until it is unlinked; after a failure there
- * is none. Further errors: -EEXIST, -ENOENT, -EACCES, -ENOSPC (too few hugepages, or disk).
+ * is none. Further errors: -EEXIST, -ENOENT, -EACCES, -ENOSPC (the file system is full); too few
+ * hugepages are -ENOMEM or -ENOSPC.
  */
 SHM_API int shm_region_create_file(struct shm_region *r, const char *path, size_t size);
 

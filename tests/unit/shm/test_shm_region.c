@@ -4,14 +4,17 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <mntent.h>
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/vfs.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -268,6 +271,57 @@ static void create_file_leaves_nothing_after_a_failure(void **state)
 	assert_int_equal(access(path, F_OK), -1);
 }
 
+/* The first hugetlbfs that is mounted, with pages of 2 MiB. */
+static bool find_hugetlbfs(char *path, size_t room)
+{
+	FILE *f = setmntent("/proc/mounts", "r");
+	bool found = false;
+	struct mntent *m;
+	struct statfs fs;
+
+	while (f && !found && (m = getmntent(f)))
+		if (!strcmp(m->mnt_type, "hugetlbfs") && !statfs(m->mnt_dir, &fs) &&
+		    fs.f_bsize == 2 << 20 && strlen(m->mnt_dir) + 32 < room) {
+			strcpy(path, m->mnt_dir);
+			found = true;
+		}
+	if (f)
+		endmntent(f);
+	return found;
+}
+
+static void a_file_of_hugepages(void **state)
+{
+	struct shm_region a, b;
+	char path[512];
+	int rc;
+
+	(void)state;
+	if (!find_hugetlbfs(path, sizeof(path))) {
+		print_message("no hugetlbfs with pages of 2 MiB is mounted\n");
+		skip();
+	}
+	snprintf(path + strlen(path), 32, "/zvsock-test-%d", (int)getpid());
+	rc = shm_region_create_file(&a, path, (size_t)3 << 20);
+	if (rc == -ENOMEM || rc == -ENOSPC) {
+		assert_int_equal(access(path, F_OK), -1);
+		print_message("fewer than two hugepages of 2 MiB are free\n");
+		skip();
+	}
+	assert_int_equal(rc, 0);
+	assert_int_equal(a.page_size, 2 << 20);
+	assert_int_equal(a.size, 4 << 20);
+	((uint8_t *)a.addr)[(2 << 20) + PAGE] = 9;
+	assert_int_equal(shm_region_open_at(&b, a.fd, (2u << 20) + PAGE, PAGE), 0);
+	assert_int_equal(((uint8_t *)b.addr)[0], 9);
+	assert_int_equal(b.size, (2 << 20) - PAGE);
+	((uint8_t *)b.addr)[b.size - 1] = 1;
+	shm_region_destroy(&b);
+	assert_int_equal(shm_region_open_at(&b, a.fd, PAGE, 4u << 20), -EINVAL);
+	shm_region_destroy(&a);
+	assert_int_equal(unlink(path), 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -284,6 +338,7 @@ int main(void)
 		cmocka_unit_test(open_at_maps_a_part),
 		cmocka_unit_test(open_at_refuses_what_is_outside),
 		cmocka_unit_test(create_file_makes_what_a_vmm_can_open),
+		cmocka_unit_test(a_file_of_hugepages),
 		cmocka_unit_test(create_file_leaves_nothing_after_a_failure),
 	};
 
