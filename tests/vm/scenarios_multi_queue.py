@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """The guest poll-mode driver: one device that has all queues (a newer QEMU), their number changing between runs, a stock
 guest as its sibling."""
+import signal
+
 from procs import Failure, until
 from scenarios_daemon import until_quiet
 from scenarios_pmd import each_way, serve_host
@@ -81,14 +83,15 @@ def works(world, queues):
 
 
 @scenario
-def vfio_queue_counts_change(bench):
-    """A driver of four bonded queues, then of one, of two, of four: host programs reach each, on either side of
-    zvsockd's restarts with two queues and with four."""
+def vfio_killed_with_more_queues(bench):
+    """A driver of four bonded queues is killed, and one of one queue comes, of two, of four: host programs reach each; and
+    so they do when zvsockd was restarted with two queues, and with four."""
     world = serve_host(pmd_world(bench, None, shared=False, devices=PAIRS, keys={'mode': 'client'}))
     vm = world.vms['pmd']
     works(world, PAIRS)
     for devices in (1, 2, PAIRS):
-        vm.app.quit()
+        vm.app.job.kill(signal.SIGKILL)
+        vm.app.job.wait()
         vm.start_app(devices=devices)
         works(world, devices)
     every = vm.sockets
