@@ -8,7 +8,7 @@ from procs import Failure, until
 from scenarios_daemon import until_quiet
 from world import ECHO, scenario
 from world_daemon import DaemonWorld
-from world_pmd import App, PmdVm
+from world_pmd import PmdVm
 
 TX_TIMEOUT_MS = 1000
 
@@ -149,23 +149,3 @@ def uio_killed_and_started_again(bench):
     until_quiet(world)
     vm.app.run(f'echo 2 {ECHO} 100000')
     world.host_peer(vm, 'echo', ECHO, 100000)
-
-
-@scenario
-def vfio_queue_counts_change(bench):
-    """The driver is started with four queues, then one, then three: each run has as many, and all of them work."""
-    world = bench.own(DaemonWorld, {'pmd': {'builtin': 'echo:7'}},
-                      kinds={'pmd': lambda *args: PmdVm(*args, how='vfio', devices=4)})
-    vm = world.vms['pmd']
-    world.host_server(vm)
-    devices = vm.bind().split(',')
-    for n in (4, 1, 3):
-        vm.app.quit()
-        vm.app = App(vm, f'vfio:{",".join(devices[:n])}')
-        for _ in range(n):
-            vm.app.run(f'echo 2 {ECHO} 100000')
-        world.host_peer(vm, 'parallel', ECHO, 20, 20000)
-        stats = vm.stats()
-        if stats['up'] != n or stats['ring_broken'] or stats['rx_bad']:
-            raise Failure(f'{n} queues: {stats}')
-        until_quiet(world)
