@@ -165,6 +165,15 @@ void stream_echo(struct stream_io *s, unsigned char *buf, size_t cap)
 
 /* ---- there and back ---- */
 
+/*
+ * What may be under way on a SEQPACKET socket; one message always. Linux does not take back what
+ * it has sent of a message when MSG_DONTWAIT makes it give up in the middle for want of credit. So
+ * the call has to wait, and must not wait for a far end that waits for us: this much has room in
+ * the buffers of any family.
+ */
+#define SEQ_WINDOW_BYTES 131072u
+#define SEQ_WINDOW_MSGS	 64u
+
 struct round_trip {
 	uint64_t sent, end_ticks;
 	uint32_t off; /* of the message that is being sent */
@@ -172,12 +181,22 @@ struct round_trip {
 	bool failed;
 };
 
+/* No more may be under way. */
+static bool window_full(const struct stream_io *s, const struct round_trip *t)
+{
+	uint64_t away = t->sent - s->msgs;
+
+	return s->seqpacket && away &&
+	       (away == SEQ_WINDOW_MSGS || (away + 1) * s->size > SEQ_WINDOW_BYTES);
+}
+
 /* Sends what goes without waiting. True when something went. */
 static bool send_some(struct stream_io *s, struct round_trip *t, unsigned char *buf)
 {
+	int flags = MSG_NOSIGNAL | (s->seqpacket ? 0 : MSG_DONTWAIT);
 	bool any = false;
 
-	while (!t->shut) {
+	while (!t->shut && !window_full(s, t)) {
 		ssize_t n;
 
 		if (t->off == 0 && cpu_ticks() >= t->end_ticks) {
@@ -187,11 +206,11 @@ static bool send_some(struct stream_io *s, struct round_trip *t, unsigned char *
 		}
 		if (t->off == 0 && s->touch)
 			pattern_fill(buf, s->size, s->salt, t->sent, 0);
-		n = send(s->fd, buf + t->off, s->size - t->off, MSG_NOSIGNAL | MSG_DONTWAIT);
+		n = send(s->fd, buf + t->off, s->size - t->off, flags);
 		if (n < 0 && again())
 			continue;
 		if (n <= 0) {
-			t->failed = n == 0 || errno != EAGAIN;
+			t->failed = n == 0 || s->seqpacket || errno != EAGAIN;
 			break;
 		}
 		any = true;
@@ -238,7 +257,7 @@ void stream_there_and_back(struct stream_io *s, unsigned char *buf, size_t cap)
 		if (!sent && got == 0) {
 			struct pollfd p = {.fd = s->fd, .events = POLLIN};
 
-			p.events |= t.shut ? 0 : POLLOUT;
+			p.events |= t.shut || window_full(s, &t) ? 0 : POLLOUT;
 			if (poll(&p, 1, (int)(BENCH_GRACE_NS / 1000000u)) == 0)
 				break;
 		}

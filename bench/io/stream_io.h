@@ -50,7 +50,8 @@ void stream_echo(struct stream_io *s, unsigned char *buf, size_t cap);
 
 /*
  * Sends for duration_ns and receives what a far end sends back until it has closed, in one thread:
- * as much as goes, then as much as came, and poll(2) where neither went. Verifies each message.
+ * as much as goes (SEQPACKET: up to 64 messages or 128 KiB under way), then as much as came, and
+ * poll(2) where neither went. Verifies each message.
  */
 void stream_there_and_back(struct stream_io *s, unsigned char *buf, size_t cap);
 
