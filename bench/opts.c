@@ -117,6 +117,8 @@ static const struct bench_option common[] = {
 	 ON(busy_poll)},
 	{"rx-buf", 0, "BYTES", OPTIONS_DEVICE, "Payload bytes of a guest receive buffer (64K)",
 	 NUMBER(rx_buf, 64, 1u << 20)},
+	{"tx-buf", 0, "BYTES", OPTIONS_DEVICE, "Payload bytes of a guest transmit buffer (64K)",
+	 NUMBER(tx_buf, 64, 1u << 20)},
 	{"ring-size", 0, "N", OPTIONS_DEVICE, "Descriptors of a ring (256)", CALL(parse_ring_size)},
 	{"buf-alloc", 0, "BYTES", OPTIONS_DEVICE, "Receive credit of a connection (4M)",
 	 NUMBER(buf_alloc, 64, 1u << 30)},

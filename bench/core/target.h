@@ -59,9 +59,12 @@ struct target {
 /* All of them; in a row of ratios they stand in this order (target/targets.h). */
 extern const struct target *const targets[];
 extern const unsigned ntargets;
-/* Names of the JSON that this version never measures. */
-extern const char *const targets_planned[];
-extern const unsigned ntargets_planned;
+/* Names of the JSON that are no targets of a run of their own, and how else they are measured. */
+struct target_elsewhere {
+	const char *name, *how;
+};
+extern const struct target_elsewhere targets_elsewhere[];
+extern const unsigned ntargets_elsewhere;
 
 /* What is measured in this run, the others being what it is compared with. */
 const struct target *target_measured(const struct bench_opts *o);

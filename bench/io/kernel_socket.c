@@ -44,16 +44,16 @@ int stream_listen(struct stream_ctx *s)
 
 int stream_connect(struct stream_ctx *s)
 {
-	int fd = stream_socket(s);
+	int fd = stream_socket(s), rc;
 
 	if (fd < 0)
 		return stream_fail(s, "socket");
 	while (connect(fd, (struct sockaddr *)&s->addr, s->addr_len) < 0) {
 		if ((errno == EINTR && !proc_interrupted) || errno == EAGAIN)
 			continue;
-		stream_fail(s, "connect");
+		rc = stream_fail(s, "connect");
 		close(fd);
-		return -EIO;
+		return rc;
 	}
 	return fd;
 }

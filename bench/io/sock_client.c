@@ -41,6 +41,24 @@ static int client_fail(struct sock_client *k, int rc, const char *what)
 	return rc;
 }
 
+/* What a user can do about a connect that failed with -@rc. */
+static void client_advise(const struct sock_client *k, int rc, uint32_t port)
+{
+	char *text = k->s.err->text;
+	size_t at = strlen(text), len = sizeof(k->s.err->text) - at;
+
+	if (rc == -EAFNOSUPPORT)
+		snprintf(text + at, len, ": this kernel has no such sockets: modprobe vsock");
+	else if (rc == -ENODEV || rc == -ENETUNREACH)
+		snprintf(text + at, len,
+			 ": this kernel has no way to CID %u: a guest needs a vsock device and its "
+			 "driver, CID 1 the module vsock_loopback",
+			 k->far->cid);
+	else
+		snprintf(text + at, len, " (CID %u, port %u: is a %s there?)", k->far->cid, port,
+			 k->end->told ? "vsock-bench --server" : "service");
+}
+
 /* A descriptor, or -errno with a sentence. */
 static int client_connect(struct sock_client *k, uint32_t port, int type)
 {
@@ -50,11 +68,7 @@ static int client_connect(struct sock_client *k, uint32_t port, int type)
 	k->s.type = type;
 	fd = stream_connect(&k->s);
 	if (fd < 0) {
-		size_t at = strlen(k->s.err->text);
-
-		snprintf(k->s.err->text + at, sizeof(k->s.err->text) - at,
-			 " (CID %u, port %u: is a %s there?)", k->far->cid, port,
-			 k->end->told ? "vsock-bench --server" : "service");
+		client_advise(k, fd, port);
 		return proc_interrupted ? -EINTR : fd;
 	}
 	sock_limit(fd, k->s.o);

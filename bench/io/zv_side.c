@@ -75,6 +75,7 @@ int side_open(struct zv_side *s, const struct bench_opts *o, const char *uri, st
 		.queues = o->queues,
 		.ring_size = o->ring_size,
 		.rx_buf = o->rx_buf,
+		.tx_buf = o->tx_buf,
 		.buf_alloc = o->buf_alloc,
 		/* A side that gets no CPU for a while is slow, which is no error. */
 		.connect_timeout_ns = BENCH_GRACE_NS / 2,

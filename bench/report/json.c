@@ -142,8 +142,8 @@ static void add_absents(json_t *runs, const struct bench_opts *o)
 	for (unsigned i = 0; i < ntargets; i++)
 		if (targets[i]->absent(o))
 			add_absent(runs, targets[i]->name, targets[i]->absent(o));
-	for (unsigned i = 0; i < ntargets_planned; i++)
-		add_absent(runs, targets_planned[i], "not a target of this version");
+	for (unsigned i = 0; i < ntargets_elsewhere; i++)
+		add_absent(runs, targets_elsewhere[i].name, targets_elsewhere[i].how);
 }
 
 int report_json(FILE *f, const struct bench_plan *p, const struct bench_opts *o,
