@@ -146,6 +146,10 @@ int64_t raw_ask(struct raw *r, uint32_t req, const void *payload, uint32_t len, 
  * came with it (they are closed). */
 int raw_query(struct raw *r, uint32_t req, const void *payload, uint32_t len, int fd, void *answer,
 	      uint32_t max, unsigned *nfd);
+#define RAW_NEED_REPLY 8u
+/* The same with @flags in the header. */
+int raw_query_as(struct raw *r, uint32_t req, uint32_t flags, const void *payload, uint32_t len,
+		 int fd, void *answer, uint32_t max, unsigned *nfd);
 int64_t raw_state(struct raw *r, uint32_t req, uint32_t ring, uint32_t num);
 int64_t raw_addr(struct raw *r, unsigned ring);
 int64_t raw_mem_table(struct raw *r, const struct raw_region *reg, unsigned n);
@@ -154,6 +158,8 @@ bool raw_hung_up(struct raw *r);
 
 /* ---- a whole session ---- */
 
+/* Memory and eventfds of the rings; raw_handshake does it. */
+bool raw_memory(struct raw *r);
 /* Handshake up to and including the memory table. */
 bool raw_handshake(struct raw *r);
 /* Fresh rings, receive buffers posted, both enabled. */

@@ -14,8 +14,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#define NEED_REPLY 8u
-#define MAX_FDS	   64u
+#define MAX_FDS 64u
 
 struct state {
 	uint32_t index, num;
@@ -146,14 +145,20 @@ static int answer(struct raw *r, uint32_t req, void *out, uint32_t max, unsigned
 	return (int)head[2];
 }
 
-int raw_query(struct raw *r, uint32_t req, const void *payload, uint32_t len, int fd, void *out,
-	      uint32_t max, unsigned *nfd)
+int raw_query_as(struct raw *r, uint32_t req, uint32_t flags, const void *payload, uint32_t len,
+		 int fd, void *out, uint32_t max, unsigned *nfd)
 {
 	unsigned none = 0;
 
-	if (!raw_send(r, req, payload, len, fd))
+	if (!raw_send_as(r, req, flags, len, payload, len, &fd, fd >= 0))
 		return -1;
 	return answer(r, req, out, max, nfd ? nfd : &none);
+}
+
+int raw_query(struct raw *r, uint32_t req, const void *payload, uint32_t len, int fd, void *out,
+	      uint32_t max, unsigned *nfd)
+{
+	return raw_query_as(r, req, 1, payload, len, fd, out, max, nfd);
 }
 
 int64_t raw_ask(struct raw *r, uint32_t req, const void *payload, uint32_t len, const int *fds,
@@ -162,7 +167,7 @@ int64_t raw_ask(struct raw *r, uint32_t req, const void *payload, uint32_t len, 
 	uint64_t v = 0;
 	unsigned got = 0;
 
-	if (!raw_send_as(r, req, 1 | NEED_REPLY, len, payload, len, fds, nfd) ||
+	if (!raw_send_as(r, req, 1 | RAW_NEED_REPLY, len, payload, len, fds, nfd) ||
 	    answer(r, req, &v, sizeof(v), &got) != sizeof(v))
 		return -1;
 	return (int64_t)v;
@@ -216,7 +221,7 @@ bool raw_hung_up(struct raw *r)
 	}
 }
 
-static bool make_memory(struct raw *r)
+bool raw_memory(struct raw *r)
 {
 	r->memfd = memfd_create("zvsock-hostile", MFD_CLOEXEC);
 	if (r->memfd < 0 || ftruncate(r->memfd, (off_t)(RAW_D_OFF + RAW_D_SIZE)) < 0)
@@ -254,7 +259,7 @@ bool raw_handshake(struct raw *r)
 
 	if (r->flags & RAW_NO_IND)
 		features &= ~(1ull << 28);
-	if (!r->mem && !make_memory(r))
+	if (!r->mem && !raw_memory(r))
 		return false;
 	if (raw_query(r, REQ_GET_FEATURES, NULL, 0, -1, &v, 8, NULL) != 8 ||
 	    (v & features) != features ||
