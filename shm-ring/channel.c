@@ -213,7 +213,9 @@ int shm_channel_arm(struct shm_channel *ch, unsigned want, uint32_t len)
 	if (want & SHM_WANT_ROOM)
 		doorbell_announce(&ch->room);
 	shm_mb(); /* barrier pair [D] */
-	(void)wake_peer(ch);
+	rc = wake_peer(ch);
+	if (rc < 0)
+		return rc;
 	if (want & SHM_WANT_DATA) {
 		rc = mark_get(ch->rx.marks, ch->rx.pos, ch->rx.shift, &word);
 		if (rc)

@@ -268,7 +268,8 @@ SHM_API int shm_channel_notify(struct shm_channel *ch);
  * Before sleeping: asks the peer to wake this end for @want. Does what shm_channel_notify() does,
  * too. 1: do not sleep, there is something to receive, or (SHM_WANT_ROOM) the ring has room and,
  * for messages of @len > SHM_INLINE_MAX bytes, a slot is free. 0: sleep, on whatever the peer's
- * wake-up touches. -EPROTO. Call shm_channel_disarm() afterwards in both cases.
+ * wake-up touches. -EPROTO, -errno of the wake-up. Call shm_channel_disarm() afterwards in any
+ * case.
  */
 SHM_API int shm_channel_arm(struct shm_channel *ch, unsigned want, uint32_t len);
 SHM_API void shm_channel_disarm(struct shm_channel *ch);

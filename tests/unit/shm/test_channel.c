@@ -312,6 +312,26 @@ static void a_full_channel_is_armed_for_room(void **state)
 	shm_channel_disarm(p->a);
 }
 
+/* Who goes to sleep after a release, without shm_channel_notify(), has said what was released. */
+static void arming_ends_a_burst(void **state)
+{
+	struct pair *p = *state;
+	struct shm_msg in = {.data = p, .len = 8}, out[PAIR_ENTRIES];
+
+	while (shm_channel_send(p->a, &in, 1) == 1)
+		;
+	assert_int_equal(shm_channel_arm(p->a, SHM_WANT_ROOM, 8), 0);
+	assert_true(shm_channel_recv(p->b, out, 3) == 3);
+	assert_int_equal(shm_channel_release(p->b, out, 3), 0);
+	assert_true(shm_channel_recv(p->b, out, PAIR_ENTRIES) > 0);
+	assert_int_equal(p->wakes_a, 0);
+	assert_int_equal(shm_channel_arm(p->b, SHM_WANT_DATA, 0), 0);
+	assert_int_equal(p->wakes_a, 1);
+	shm_channel_disarm(p->b);
+	shm_channel_disarm(p->a);
+	assert_int_equal(shm_channel_send(p->a, &in, 1), 1);
+}
+
 static void an_eventfd_wakes_too(void **state)
 {
 	struct pair *p = *state;
@@ -409,6 +429,7 @@ int main(void)
 		PAIR_TEST(room_says_how_many_bytes_can_be_sent),
 		PAIR_TEST(the_sleeper_is_woken_for_what_it_wants),
 		PAIR_TEST(a_full_channel_is_armed_for_room),
+		PAIR_TEST(arming_ends_a_burst),
 		PAIR_TEST(an_eventfd_wakes_too),
 		PAIR_TEST(marks_wrap),
 		PAIR_TEST(positions_wrap),

@@ -155,6 +155,19 @@ static void more_messages_than_there_are_places(void **state)
 	expect_broken(p->b, "not been released");
 }
 
+static void a_control_message_in_a_place_that_is_held(void **state)
+{
+	struct pair *p = *state;
+	struct shm_msg m[PAIR_ENTRIES];
+
+	for (unsigned i = 0; i < PAIR_ENTRIES; i++)
+		pair_marks(p, SHM_ROLE_A)[i] = word_of(1, RING_LINE1, 8);
+	assert_int_equal(shm_channel_recv(p->b, m, PAIR_ENTRIES), PAIR_ENTRIES);
+	pair_marks(p, SHM_ROLE_A)[0] = word_of(2, RING_CONTROL, 8);
+	assert_int_equal(shm_channel_recv(p->b, m, 1), -EPROTO);
+	expect_broken(p->b, "not been released");
+}
+
 static void an_index_that_goes_back_or_ahead(void **state)
 {
 	struct pair *p = *state;
@@ -505,6 +518,7 @@ int main(void)
 		PAIR_TEST(a_slot_that_is_still_held),
 		PAIR_TEST(what_came_before_is_received),
 		PAIR_TEST(more_messages_than_there_are_places),
+		PAIR_TEST(a_control_message_in_a_place_that_is_held),
 		PAIR_TEST(an_index_that_goes_back_or_ahead),
 		PAIR_TEST(a_return_of_a_slot_that_there_is_not),
 		PAIR_TEST(a_return_of_a_slot_that_was_not_sent),
