@@ -4,6 +4,7 @@
 #include "zvd_world.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <zvsock_host.h>
 
@@ -27,8 +28,8 @@ char *exchange_conf(const char *conf)
 	return f && fclose(f) == 0 ? text : NULL;
 }
 
-/* The value of @key in the section that begins at @section, as a number or a word. */
-static bool value_of(const char *section, const char *key, const char *format, void *to)
+/* What stands behind "@key = " in the section that begins at @section. NULL: it has no such key. */
+static const char *value_of(const char *section, const char *key)
 {
 	const char *end = strchr(section + 1, '[');
 	char line[32];
@@ -36,7 +37,7 @@ static bool value_of(const char *section, const char *key, const char *format, v
 
 	snprintf(line, sizeof(line), "\n%s = ", key);
 	p = strstr(section, line);
-	return p && (!end || p < end) && sscanf(p + strlen(line), format, to) == 1;
+	return p && (!end || p < end) ? p + strlen(line) : NULL;
 }
 
 struct zv_dev *exchange_host(const char *section, char *name, uint32_t buf_alloc)
@@ -46,14 +47,16 @@ struct zv_dev *exchange_host(const char *section, char *name, uint32_t buf_alloc
 			    .buf_alloc = buf_alloc,
 			    .connect_timeout_ns = LONG_S * 1000000000ull,
 			    .flags = ZV_OPT_NO_HELLO};
+	const char *queues = value_of(section, "queues"), *cid = value_of(section, "cid"),
+		   *socket = value_of(section, "socket");
 	struct zv_dev *dev = NULL;
 	char uri[256];
-	unsigned cid;
 
-	(void)value_of(section, "queues", "%u", &o.queues);
-	if (!value_of(section, "cid", "%u", &cid) || !value_of(section, "socket", "@%31s", name))
+	if (queues)
+		o.queues = (uint32_t)strtoul(queues, NULL, 10);
+	if (!cid || !socket || sscanf(socket, "@%31s", name) != 1)
 		return NULL;
-	snprintf(uri, sizeof(uri), "host:%s%s,cid=%u", zw_dir, name, cid);
+	snprintf(uri, sizeof(uri), "host:%s%s,cid=%lu", zw_dir, name, strtoul(cid, NULL, 10));
 	if (zv_host_init() < 0 || zv_open(&dev, uri, &o) < 0) {
 		fprintf(stderr, "%s: %s\n", uri, zv_error_text());
 		return NULL;
