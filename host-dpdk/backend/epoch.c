@@ -70,22 +70,36 @@ bool vhost_chain_stale(struct vhost_pair *q, struct vhost_chain *c)
 
 /* ---- revocation ---- */
 
-/* Copies what the buffer of a token holds. False: that cannot be found any more. */
+/* What one revocation may still do. */
+struct sweep {
+	uint32_t walked; /* descriptors */
+	uint32_t tx;	 /* bytes of buffers to the guest that may be copied yet */
+};
+
+static uint32_t tx_len(const struct vhost_chain *c)
+{
+	return c->cap < TX_KEEP ? c->cap : TX_KEEP;
+}
+
+/* Copies what the buffer of a token holds. False: it cannot be found any more, or is too much. */
 static bool chain_keep(struct vhost_pair *q, const struct vhost_chain *c,
-		       const struct vhost_ring *from, uint32_t *walked)
+		       const struct vhost_ring *from, struct sweep *s)
 {
 	struct guest_mem *mem = c->ep->mem;
 	int n;
 
 	if (c->state != CHAIN_LENT) {
-		guest_mem_keep(mem, c->data, c->cap < TX_KEEP ? c->cap : TX_KEEP);
+		if (tx_len(c) > s->tx)
+			return false;
+		s->tx -= tx_len(c);
+		guest_mem_keep(mem, c->data, tx_len(c));
 		return true;
 	}
 	if (!c->pieces) {
 		guest_mem_keep(mem, c->hdr, (size_t)(c->data - c->hdr));
 		return true;
 	}
-	n = vhost_chain_pieces(q, c, from, walked);
+	n = vhost_chain_pieces(q, c, from, &s->walked);
 	for (int i = 0; i < n; i++)
 		guest_mem_keep(mem, q->seg[i].base, q->seg[i].len);
 	return n > 0;
@@ -97,23 +111,22 @@ static bool chain_keep(struct vhost_pair *q, const struct vhost_chain *c,
  * False: bytes are lost, or still in the guest's hands.
  */
 static bool epoch_revoke(struct vhost_pair *q, struct vhost_epoch *ep,
-			 const struct vhost_ring *from, const struct guest_mem *now)
+			 const struct vhost_ring *from, const struct guest_mem *now,
+			 struct sweep *s)
 {
 	bool good = !shm_load32(&ep->mem->fault);
 	int ret = guest_mem_revoke_begin(ep->mem, now != NULL);
-	uint32_t walked = 0;
 
 	for (uint32_t i = 0; i < q->nchains && ret == 0; i++)
 		if (vhost_chain_out(&q->chains[i]) && q->chains[i].ep == ep)
-			good &= chain_keep(q, &q->chains[i], from, &walked);
+			good &= chain_keep(q, &q->chains[i], from, s);
 	if (ret == 0)
 		ret = guest_mem_revoke_end(ep->mem);
-	for (uint32_t i = 0; i < q->nchains && ret == 0 && now; i++) {
+	for (uint32_t i = 0; i < q->nchains && ret == 0 && now && good; i++) {
 		const struct vhost_chain *c = &q->chains[i];
 
 		if (vhost_chain_out(c) && c->ep == ep && c->state != CHAIN_LENT)
-			good &= guest_mem_catch_up(ep->mem, now, c->data,
-						   c->cap < TX_KEEP ? c->cap : TX_KEEP);
+			good &= guest_mem_catch_up(ep->mem, now, c->data, tx_len(c));
 	}
 	guest_mem_revoke_done(ep->mem);
 	if (ret < 0)
@@ -125,11 +138,12 @@ static bool epoch_revoke(struct vhost_pair *q, struct vhost_epoch *ep,
 bool vhost_pair_revoke(struct vhost_pair *q, const struct vhost_ring *from,
 		       const struct guest_mem *now)
 {
+	struct sweep s = {.tx = VHOST_TX_KEPT_MAX};
 	bool good = true;
 
 	for (struct vhost_epoch *ep = q->retired; ep; ep = ep->next) {
 		if (!ep->revoked && ep->out)
-			good &= epoch_revoke(q, ep, from, now);
+			good &= epoch_revoke(q, ep, from, now, &s);
 		ep->revoked = true;
 	}
 	if (!good)

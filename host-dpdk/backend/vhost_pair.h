@@ -59,7 +59,9 @@
  * features.) Until then the pair is one that receives nothing and has no room to send, and its
  * clock stands still (tq.paused_at). A driver that lives on without its rings changes their memory,
  * or somebody to whom the memory belongs now does: the owner looks at it now and then
- * (vhost_pair_idle), and then the session is over.
+ * (vhost_pair_idle), and then the session is over. It is over at once when more is reserved than
+ * may be copied while the owner waits (VHOST_TX_KEPT_MAX): the guest chooses how large its buffers
+ * are.
  *
  * Late packets. A buffer that was reserved before a pause is private memory, and its chain the
  * driver's again. When it is committed, its payload is copied into a chain that the driver offers
@@ -77,12 +79,13 @@
 #include "vhost_call.h"
 #include "vhost_ring.h"
 
-#define VHOST_CTRL_KEEP	 8u    /* receive buffers of the guest kept back for control packets */
-#define VHOST_BURST	 32u   /* packets that one rx_burst looks at */
-#define VHOST_WORK	 8192u /* see "Work" above */
-#define VHOST_KEPT_MAX	 (32u << 20) /* bytes kept of what a guest had sent when it went */
-#define VHOST_KEPT_TOKEN (1u << 31)
-#define VHOST_RETIRED	 32u /* ended epochs that loans may keep alive, each with its memory map */
+#define VHOST_CTRL_KEEP	  8u	/* receive buffers of the guest kept back for control packets */
+#define VHOST_BURST	  32u	/* packets that one rx_burst looks at */
+#define VHOST_WORK	  8192u /* see "Work" above */
+#define VHOST_KEPT_MAX	  (32u << 20) /* bytes kept of what a guest had sent when it went */
+#define VHOST_TX_KEPT_MAX (16u << 20) /* bytes of reserved buffers that a pause copies */
+#define VHOST_KEPT_TOKEN  (1u << 31)
+#define VHOST_RETIRED	  32u /* ended epochs that loans may keep alive, each with its memory map */
 
 enum vhost_direction { VHOST_TO_GUEST = 0, VHOST_FROM_GUEST = 1 };
 enum vhost_chain_state { CHAIN_FREE = 0, CHAIN_LENT, CHAIN_RESERVED, CHAIN_CANCELLED, CHAIN_LATE };

@@ -188,6 +188,25 @@ static void a_loan_that_cannot_be_found_again_is_counted(void **state)
 	f->tq->ops->rx_release(f->tq, f->pkt[0].token);
 }
 
+/* The guest chooses how large its buffers are, and its owner waits while they are copied. */
+static void a_pause_copies_so_many_bytes_at_most(void **state)
+{
+	const unsigned most = VHOST_TX_KEPT_MAX >> 20;
+	struct fix *f = *state;
+
+	for (unsigned more = 0; more < 2; more++) {
+		for (unsigned i = 0; i < N; i++)
+			offer_empty(f, (uint16_t)i, HDR + (1u << 20));
+		assert_int_equal(f->tq->ops->tx_reserve(f->tq, f->slot, most + more, 1, 0),
+				 most + more);
+		pause_it(f);
+		assert_int_equal(f->tq->up, !more); /* or the session is over */
+		for (unsigned i = 0; i < most + more; i++)
+			f->tq->ops->tx_cancel(f->tq, f->slot[i].token);
+		fresh(f, N);
+	}
+}
+
 /* What is no pause: another driver, other memory, other rings. */
 static void what_is_no_pause_begins_a_new_session(void **state)
 {
@@ -329,6 +348,7 @@ int main(void)
 		T(a_late_message_fits_smaller_buffers),
 		T(a_loan_in_pieces_is_kept),
 		T(a_loan_that_cannot_be_found_again_is_counted),
+		T(a_pause_copies_so_many_bytes_at_most),
 		T(what_is_no_pause_begins_a_new_session),
 		T(a_driver_that_is_gone_is_noticed),
 		T(maps_kept_by_pauses_are_bounded),
