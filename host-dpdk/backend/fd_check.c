@@ -2,11 +2,14 @@
 #include "fd_check.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <limits.h>
 #include <linux/magic.h>
 #include <linux/sockios.h>
 #include <poll.h>
+#include <stdint.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
@@ -60,6 +63,17 @@ bool fd_is_unix_stream(int fd)
 	       sock_is(fd, SO_ACCEPTCONN, 0);
 }
 
+/* Only those two have seals, and nobody but the kernel is asked. */
+static bool in_memory(int fd)
+{
+	return fcntl(fd, F_GET_SEALS) >= 0;
+}
+
+bool fd_is_harmless(int fd)
+{
+	return fd_is_eventfd(fd) || in_memory(fd);
+}
+
 bool fd_write_only(int fd)
 {
 	struct pollfd p = {.fd = fd};
@@ -85,14 +99,68 @@ static bool is_dax(dev_t dev)
 	return strcmp(what + n - 4, "/dax") == 0;
 }
 
+/*
+ * The name of the file system that @mount is of, as /proc/self/mountinfo has it: "36 35 0:32 / /mnt
+ * rw shared:1 - btrfs /dev/sda rw". Nobody but the kernel is asked. False: it is not there.
+ */
+static bool mount_is_one_of(uint64_t mount, const char *const *names)
+{
+	FILE *f = fopen("/proc/self/mountinfo", "re");
+	bool found = false, is = false;
+	char *line = NULL;
+	size_t size = 0;
+
+	while (f && !found && getline(&line, &size, f) > 0) {
+		const char *type = strstr(line, " - ");
+
+		found = strtoull(line, NULL, 10) == mount;
+		for (unsigned i = 0; found && type && names[i] && !is; i++) {
+			size_t len = strlen(names[i]);
+
+			is = strncmp(type + 3, names[i], len) == 0 && type[3 + len] == ' ';
+		}
+	}
+	free(line);
+	if (f)
+		(void)fclose(f);
+	return is;
+}
+
+static const char *const not_local =
+	"its file system is neither tmpfs, hugetlbfs nor on a local disk";
+
+/*
+ * File systems without a block device. To ask a file what it is on (fstatfs, and fstat as well) may
+ * take as long as some server likes (FUSE, NFS); statx() with AT_STATX_DONT_SYNC asks nobody.
+ */
+static const char *no_local_mount(int fd)
+{
+	static const char *const local[] = {"btrfs", "zfs", "bcachefs", "ramfs", NULL};
+	struct statx st;
+
+	if (statx(fd, "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC, STATX_TYPE | STATX_MNT_ID, &st) < 0)
+		return strerror(errno);
+	if (S_ISCHR(st.stx_mode) && is_dax(makedev(st.stx_rdev_major, st.stx_rdev_minor)))
+		return NULL;
+	if (!S_ISREG(st.stx_mode))
+		return "it is no file";
+	if (st.stx_dev_major)
+		return NULL;
+	return st.stx_mask & STATX_MNT_ID && mount_is_one_of(st.stx_mnt_id, local) ? NULL
+										   : not_local;
+}
+
 const char *fd_no_memory(int fd)
 {
+	const char *why = in_memory(fd) ? NULL : no_local_mount(fd);
 	struct statfs fs;
 	struct stat st;
 
+	if (why)
+		return why;
 	if (fstat(fd, &st) < 0 || fstatfs(fd, &fs) < 0)
 		return strerror(errno);
-	if (S_ISCHR(st.st_mode) && is_dax(st.st_rdev))
+	if (S_ISCHR(st.st_mode))
 		return NULL;
 	if (!S_ISREG(st.st_mode))
 		return "it is no file";
@@ -108,6 +176,6 @@ const char *fd_no_memory(int fd)
 	case BCACHEFS_MAGIC:
 		return NULL;
 	default:
-		return "its file system is neither tmpfs, hugetlbfs nor on a local disk";
+		return not_local;
 	}
 }

@@ -21,6 +21,9 @@ bool fd_is_unix_stream(int fd);
  */
 bool fd_write_only(int fd);
 
+/* close() of it ends soon: an eventfd, or a file on tmpfs or hugetlbfs. */
+bool fd_is_harmless(int fd);
+
 /*
  * NULL when @fd is a file that guest memory may be mapped from: on tmpfs (memfd, /dev/shm),
  * hugetlbfs or a local disk file system, or a DAX device. Else why it may not: a page of a file

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* One connection of a frontend: takes a message at a time to the device or the link, and sends the
  * answer. */
+#include "fd_bin.h"
 #include "vu_rules.h"
 #include "vu_server_priv.h"
 
@@ -22,7 +23,7 @@ void vu_conn_end(struct vu_conn *c)
 
 	if (c->dead)
 		return;
-	vu_unwatch_close(&c->sock);
+	vu_unwatch_drop(&c->sock);
 	vu_unwatch_close(&c->link);
 	if (c->link_ctx)
 		sk->c.link->close(c->link_ctx);
@@ -272,17 +273,17 @@ void vu_conn_new(struct vu_socket *sk, int fd)
 	struct vu_conn *c = calloc(1, sizeof(*c)), *old;
 
 	if (c)
-		c->sock = (struct vu_source){sock_ready, fd};
+		c->sock = (struct vu_source){sock_ready, fd, sk};
 	if (!c || vu_watch(&c->sock, EPOLLIN) < 0) {
-		(void)close(fd);
+		fd_bin_put(sk->bin, fd);
 		free(c);
 		return;
 	}
-	c->link = (struct vu_source){link_ready, -1};
+	c->link = (struct vu_source){link_ready, -1, sk};
 	c->sk = sk;
 	c->deadline = UINT64_MAX;
-	vu_reader_init(&c->in);
-	vu_reader_init(&c->back);
+	vu_reader_init(&c->in, sk->bin);
+	vu_reader_init(&c->back, NULL);
 	TAILQ_INSERT_TAIL(&sk->conns, c, next);
 	/* Too many wait without having sent a message: the oldest makes room. */
 	if (++sk->nconns <= VU_NEWCOMERS + (sk->front != NULL))

@@ -2,6 +2,7 @@
 /* The control thread, and the sockets that listen or connect. */
 #include "vu_server_priv.h"
 
+#include "fd_bin.h"
 #include "sock_claim.h"
 #include "sock_connect.h"
 
@@ -94,6 +95,15 @@ void vu_unwatch_close(struct vu_source *s)
 		return;
 	(void)epoll_ctl(server.epfd, EPOLL_CTL_DEL, s->fd, NULL);
 	(void)close(s->fd);
+	s->fd = -1;
+}
+
+void vu_unwatch_drop(struct vu_source *s)
+{
+	if (s->fd < 0)
+		return;
+	(void)epoll_ctl(server.epfd, EPOLL_CTL_DEL, s->fd, NULL);
+	fd_bin_put(s->sk->bin, s->fd);
 	s->fd = -1;
 }
 
@@ -219,7 +229,7 @@ static int socket_stop(struct vu_socket *sk)
 	struct vu_conn *c;
 
 	sk->c.client = false; /* no further attempt */
-	vu_unwatch_close(&sk->listen);
+	vu_unwatch_drop(&sk->listen);
 	while ((c = TAILQ_FIRST(&sk->conns)))
 		vu_conn_end(c);
 	TAILQ_REMOVE(&server.sockets, sk, next);
@@ -232,16 +242,16 @@ static void socket_due(struct vu_socket *sk, uint64_t now)
 {
 	struct vu_conn *c, *after;
 
+	if (sk->rest <= now)
+		vu_rest_over(sk);
+	if (vu_rests(sk))
+		return;
 	if (sk->retry <= now) {
 		sk->retry = UINT64_MAX;
 		if (sk->c.client)
 			dial(sk);
 		else
 			vu_rewatch(&sk->listen, EPOLLIN);
-	}
-	if (sk->again <= now) {
-		sk->again = UINT64_MAX;
-		sk->c.ops->again(sk->c.ctx);
 	}
 	for (c = TAILQ_FIRST(&sk->conns); c; c = after) {
 		after = TAILQ_NEXT(c, next);
@@ -264,9 +274,17 @@ static void run_timers(uint64_t now)
 
 	server.due = UINT64_MAX;
 	TAILQ_FOREACH(sk, &server.sockets, next) {
+		if (sk->again <= now) {
+			sk->again = UINT64_MAX;
+			sk->c.ops->again(sk->c.ctx);
+		}
 		socket_due(sk, now);
-		next = sk->retry < next ? sk->retry : next;
 		next = sk->again < next ? sk->again : next;
+		if (vu_rests(sk)) {
+			next = sk->rest < next ? sk->rest : next;
+			continue;
+		}
+		next = sk->retry < next ? sk->retry : next;
 		TAILQ_FOREACH(c, &sk->conns, next)
 			next = c->deadline < next ? c->deadline : next;
 	}
@@ -330,7 +348,7 @@ static void *control(void *arg)
 			if (!s)
 				woken = true;
 			else if (s->fd >= 0) /* not closed by one before it */
-				s->ready(s, ev[i].events);
+				vu_serve(s, ev[i].events);
 		}
 		if (woken)
 			run_tasks();
@@ -402,6 +420,7 @@ static void socket_free(struct vu_socket *sk)
 		(void)close(sk->listen.fd);
 	if (sk->bound)
 		(void)unlink(sk->path);
+	fd_bin_free(sk->bin);
 	free(sk->path);
 	free(sk);
 }
@@ -428,7 +447,9 @@ int vu_server_add(struct vu_socket **out, const struct vu_socket_config *c)
 	struct vu_socket *sk = calloc(1, sizeof(*sk));
 	int ret;
 
-	if (!sk || !(sk->path = strdup(c->path))) {
+	if (!sk || !(sk->path = strdup(c->path)) || !(sk->bin = fd_bin_new())) {
+		if (sk)
+			free(sk->path);
 		free(sk);
 		return zv_err(-ENOMEM, "host:%s: out of memory", c->path);
 	}
@@ -436,8 +457,8 @@ int vu_server_add(struct vu_socket **out, const struct vu_socket_config *c)
 	sk->c.path = sk->path;
 	if (!sk->c.stall_ns)
 		sk->c.stall_ns = VU_STALL_NS;
-	sk->listen = (struct vu_source){on_accept, -1};
-	sk->retry = sk->again = UINT64_MAX;
+	sk->listen = (struct vu_source){on_accept, -1, sk};
+	sk->retry = sk->again = sk->rest = UINT64_MAX;
 	TAILQ_INIT(&sk->conns);
 	*out = sk;
 	ret = c->client ? 0 : listen_on(sk);

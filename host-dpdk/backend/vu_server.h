@@ -22,6 +22,11 @@
  * successor often comes before the end of its predecessor has been seen; the first of them that
  * speaks follows when the predecessor has hung up, and is refused while it has not.
  *
+ * Fairness. A frontend can make a message dear (memory tables, stops with much on loan), and ask
+ * for it again at once. So a socket has a quarter of the thread's time at most: what it costs is
+ * measured, and for three times as long nothing of it is looked at. Descriptors that nobody has
+ * use for are closed by a thread of the socket's own (fd_bin.h), and the socket waits for that.
+ *
  * Plain C without DPDK: the link is a table of two functions.
  */
 #ifndef ZV_VU_SERVER_H

@@ -11,6 +11,7 @@
 struct vu_source {
 	void (*ready)(struct vu_source *s, uint32_t events);
 	int fd; /* -1: not watched */
+	struct vu_socket *sk;
 };
 
 enum vu_conn_state { VU_READING, VU_LINKED, VU_ANSWERING };
@@ -41,6 +42,9 @@ struct vu_socket {
 	int dial_error;	       /* client: of the last attempt */
 	uint64_t retry;	       /* when to connect or accept again; UINT64_MAX: not at all */
 	uint64_t again;	       /* when to call c.ops->again; UINT64_MAX: not at all */
+	uint64_t rest;	       /* nothing of it is served before; UINT64_MAX: it is */
+	uint64_t bin_ns;       /* the last wait for the bin */
+	struct fd_bin *bin;    /* descriptors of its frontends that are being closed */
 	TAILQ_ENTRY(vu_socket) next;
 };
 
@@ -50,10 +54,26 @@ uint64_t vu_in(uint64_t ns);
 int vu_watch(struct vu_source *s, uint32_t events);
 /* Changes what is watched for. */
 void vu_rewatch(struct vu_source *s, uint32_t events);
-/* No longer watched; closes the descriptor. */
+/* No longer watched; closes the descriptor, which is one of ours. */
 void vu_unwatch_close(struct vu_source *s);
+/* The same for a socket in which messages of a frontend may wait. */
+void vu_unwatch_drop(struct vu_source *s);
 /* Frees @c after the events at hand. */
 void vu_bury(struct vu_conn *c);
+
+/* ---- vu_server_fair.c ---- */
+
+static inline bool vu_rests(const struct vu_socket *sk)
+{
+	return sk->rest != UINT64_MAX;
+}
+
+/* Something has happened at @s; its socket has a rest afterwards if that took long. */
+void vu_serve(struct vu_source *s, uint32_t events);
+/* The end of a rest, or a longer one. */
+void vu_rest_over(struct vu_socket *sk);
+
+/* ---- vu_conn.c ---- */
 
 /* Takes over @fd, a connected non-blocking socket. */
 void vu_conn_new(struct vu_socket *sk, int fd);

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "vu_stream.h"
 
+#include "fd_bin.h"
+
 #include <errno.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -8,21 +10,30 @@
 
 _Static_assert(VU_MSG_FDS == VU_REGIONS, "no message has more descriptors");
 
-void vu_reader_init(struct vu_reader *r)
+static void throw_away(const struct vu_reader *r, int fd)
+{
+	if (r->bin)
+		fd_bin_put(r->bin, fd);
+	else
+		(void)close(fd);
+}
+
+void vu_reader_init(struct vu_reader *r, struct fd_bin *bin)
 {
 	memset(r, 0, sizeof(*r));
+	r->bin = bin;
 }
 
 void vu_reader_next(struct vu_reader *r)
 {
 	for (unsigned i = 0; i < r->nfds; i++)
 		if (r->fd[i] >= 0)
-			(void)close(r->fd[i]);
-	vu_reader_init(r);
+			throw_away(r, r->fd[i]);
+	vu_reader_init(r, r->bin);
 }
 
-/* Takes the descriptors of one recvmsg. False: more than one message may have; the rest is closed.
- */
+/* Takes the descriptors of one recvmsg. False: more than one message may have; the rest is thrown
+ * away. */
 static bool take_fds(struct vu_reader *r, struct msghdr *mh)
 {
 	bool fit = !(mh->msg_flags & MSG_CTRUNC);
@@ -39,7 +50,7 @@ static bool take_fds(struct vu_reader *r, struct msghdr *mh)
 			if (r->nfds < VU_MSG_FDS) {
 				r->fd[r->nfds++] = fd;
 			} else {
-				(void)close(fd);
+				throw_away(r, fd);
 				fit = false;
 			}
 		}

@@ -16,7 +16,10 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+struct fd_bin;
+
 struct vu_reader {
+	struct fd_bin *bin; /* where descriptors go that nobody has taken; NULL: they are closed */
 	struct vu_msg msg;
 	size_t have; /* bytes of it, header included */
 	int fd[VU_MSG_FDS];
@@ -28,9 +31,9 @@ struct vu_writer {
 	size_t len, sent; /* sent == len: nothing waits */
 };
 
-/* No message and no descriptors. */
-void vu_reader_init(struct vu_reader *r);
-/* Closes the descriptors that nobody has taken, and begins with the next message. */
+/* No message and no descriptors. @bin: the caller's, or NULL. */
+void vu_reader_init(struct vu_reader *r, struct fd_bin *bin);
+/* Throws the descriptors away that nobody has taken, and begins with the next message. */
 void vu_reader_next(struct vu_reader *r);
 /* A message has begun and is not whole. */
 static inline bool vu_reader_midway(const struct vu_reader *r)

@@ -73,7 +73,7 @@ static void check_reader(struct fz *z, const struct vu_msg *m)
 	int fd[2], ret = 0;
 
 	FZ_CHECK(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fd) == 0);
-	vu_reader_init(&r);
+	vu_reader_init(&r, NULL);
 	while (at < len && ret == 0) {
 		size_t n = 1 + fz_u8(z);
 

@@ -92,7 +92,7 @@ static void a_message_comes_in_any_pieces(void **state)
 	struct vu_reader r;
 	const char *why;
 
-	vu_reader_init(&r);
+	vu_reader_init(&r, NULL);
 	for (size_t cut = 1; cut < 20; cut++) {
 		put(e, &m, cut, 0);
 		assert_int_equal(vu_read(&r, e->backend, vu_head_refused, &why), 0);
@@ -121,7 +121,7 @@ static void nothing_is_taken_from_the_next_message(void **state)
 	memcpy(wire, &two[0], 20);
 	memcpy(wire + 20, &two[1], 20);
 	put(e, wire, 40, 1);
-	vu_reader_init(&r);
+	vu_reader_init(&r, NULL);
 	assert_int_equal(vu_read(&r, e->backend, vu_head_refused, &why), 1);
 	assert_int_equal(r.msg.payload.u64, 1);
 	assert_int_equal(r.nfds, 1);
@@ -140,7 +140,7 @@ static void descriptors_that_nobody_takes_are_closed(void **state)
 	int before = count_fds();
 	const char *why;
 
-	vu_reader_init(&r);
+	vu_reader_init(&r, NULL);
 	put(e, &m, 12, 4);			/* with the header, ... */
 	put(e, (const uint8_t *)&m + 12, 8, 4); /* ... and with the payload */
 	assert_int_equal(vu_read(&r, e->backend, vu_head_refused, &why), 1);
@@ -159,7 +159,7 @@ static void more_descriptors_than_any_message_has_are_refused(void **state)
 	const char *why;
 
 	for (int together = 0; together < 2; together++) {
-		vu_reader_init(&r);
+		vu_reader_init(&r, NULL);
 		put(e, &m, 12, together ? 64 : 8);
 		put(e, (const uint8_t *)&m + 12, 8, 1);
 		assert_int_equal(vu_read(&r, e->backend, vu_head_refused, &why), -EPROTO);
@@ -181,7 +181,7 @@ static void a_bad_header_is_refused_before_its_payload(void **state)
 
 	m.size = sizeof(m.payload) + 1;
 	put(e, &m, 12, 0);
-	vu_reader_init(&r);
+	vu_reader_init(&r, NULL);
 	assert_int_equal(vu_read(&r, e->backend, vu_head_refused, &why), -EPROTO);
 	assert_non_null(strstr(why, "longer"));
 	vu_reader_next(&r);
@@ -197,7 +197,7 @@ static void the_end_of_the_peer_is_seen(void **state)
 	put(e, &m, 15, 1);
 	(void)close(e->frontend);
 	e->frontend = -1;
-	vu_reader_init(&r);
+	vu_reader_init(&r, NULL);
 	assert_int_equal(vu_read(&r, e->backend, vu_head_refused, &why), -ECONNRESET);
 	assert_null(why);
 	vu_reader_next(&r);
