@@ -19,7 +19,7 @@ int channel_fault(struct shm_channel *ch, const char *what)
 	return ch->err;
 }
 
-/* The pools of a direction. Returns how many slots there are. */
+/* The pools of a direction; their free lists are not made yet. */
 static void make_pools(struct slot_pool *pool, uint8_t *mem, const struct shm_direction *d,
 		       const struct direction_layout *l)
 {

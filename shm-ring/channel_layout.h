@@ -13,7 +13,7 @@
  *	slots	of both: the classes one after the other, each at a page of its own
  *
  * Marks and returns are the only part that must be zeroed, and all that an idle channel touches:
- * 3 KiB of marks and words for two rings of 256 entries. All offsets follow from the description,
+ * 6 KiB for two rings of 256 entries and 40 slots each. All offsets follow from the description,
  * so there is nothing else to agree on, and nothing else to check.
  */
 #ifndef ZV_CHANNEL_LAYOUT_H

@@ -6,10 +6,11 @@
  * -------------------
  * Beside the ring lies one shared word, need_wakeup, in a cache line of its own. Only the sleeper
  * writes it: 0 while it polls, a fresh number each time it is about to sleep. The ringer looks at
- * it after each publish, and writes to the eventfd once for each number: a line that nobody
- * writes stays in the ringer's cache, and a sleeper that is slow to wake costs one system call,
- * not one a message. The number has 64 bits because a ringer that meets the number it rang for last
- * does not ring: one that comes round while the ringer is quiet would be a lost wake-up.
+ * it after each publish, and writes to the eventfd (or calls a function, where a sleeper is woken
+ * by other means) once for each number: a line that nobody writes stays in the ringer's cache, and
+ * a sleeper that is slow to wake costs one system call, not one a message. The number has 64 bits
+ * because a ringer that meets the number it rang for last does not ring: one that comes round
+ * while the ringer is quiet would be a lost wake-up.
  *
  * The lost wake-up is excluded by barrier pair [D], a Dekker pair:
  *	sleeper: store need_wakeup, full barrier, look at the ring again, sleep if it is empty;

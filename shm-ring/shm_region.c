@@ -111,14 +111,26 @@ int shm_region_create(struct shm_region *r, const char *name, size_t size, unsig
 	return rc;
 }
 
-/* The page size of the file system that @fd is on; 0 with errno. */
+/*
+ * The page size of a file that lies in memory; 0 with errno, EINVAL if it does not. A page that a
+ * program (FUSE) or another machine serves could take for ever, on any access.
+ */
 static size_t page_size_of(int fd)
 {
 	struct statfs fs;
 
 	if (fstatfs(fd, &fs))
 		return 0;
-	return fs.f_type == HUGETLBFS_MAGIC ? (size_t)fs.f_bsize : normal_page();
+	switch ((unsigned long)fs.f_type) {
+	case HUGETLBFS_MAGIC:
+		return (size_t)fs.f_bsize;
+	case TMPFS_MAGIC:
+	case RAMFS_MAGIC:
+		return normal_page();
+	default:
+		errno = EINVAL;
+		return 0;
+	}
 }
 
 int shm_region_create_file(struct shm_region *r, const char *path, size_t size)

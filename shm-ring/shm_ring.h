@@ -71,13 +71,15 @@ SHM_API int shm_region_create(struct shm_region *r, const char *name, size_t siz
 SHM_API int shm_region_create_file(struct shm_region *r, const char *path, size_t size);
 
 /*
- * Maps @size bytes from @offset of a file that a peer, or a VMM, has sent. The file must be large
- * enough, and sealed against shrinking where that is possible. @offset: a multiple of the normal
- * page size; the region's addr points to it, and not more than that is within the region, except
- * for rounding to the page size at the end. The region keeps its own duplicate of @fd; the caller's
- * stays the caller's. 0 or -errno: -EINVAL (not a file, size 0, offset not aligned, or the file is
- * smaller than @offset + @size), -EPERM (it could be sealed against shrinking and is not), -EACCES
- * (not open for reading and writing), -ENOMEM, -EMFILE.
+ * Maps @size bytes from @offset of a file that a peer, or a VMM, has sent. The file must lie in
+ * memory (memfd, tmpfs, hugetlbfs), be large enough, and sealed against shrinking where that is
+ * possible; where it is not, who can truncate it can end this process by SIGBUS. @offset: a
+ * multiple of the normal page size; the region's addr points to it, and not more than that is
+ * within the region, except for rounding to the page size at the end. The region keeps its own
+ * duplicate of @fd; the caller's stays the caller's. 0 or -errno: -EINVAL (not a file in memory,
+ * size 0, offset not aligned, or the file is smaller than @offset + @size), -EPERM (it could be
+ * sealed against shrinking and is not), -EACCES (not open for reading and writing), -ENOMEM,
+ * -EMFILE.
  */
 SHM_API int shm_region_open_at(struct shm_region *r, int fd, uint64_t offset, size_t size);
 

@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/magic.h>
 #include <mntent.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -177,6 +178,31 @@ static void open_refuses_what_is_no_file(void **state)
 	close(p[1]);
 }
 
+/* On a disk, on a network, or served by a program: an access might never return. */
+static void open_refuses_a_file_that_is_not_in_memory(void **state)
+{
+	struct shm_region r;
+	struct statfs fs;
+	char path[64];
+	int fd;
+
+	(void)state;
+	snprintf(path, sizeof(path), "region-test-%d", (int)getpid());
+	fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+	assert_true(fd >= 0);
+	assert_int_equal(unlink(path), 0);
+	assert_int_equal(ftruncate(fd, (off_t)PAGE), 0);
+	assert_int_equal(fstatfs(fd, &fs), 0);
+	if (fs.f_type == TMPFS_MAGIC || fs.f_type == RAMFS_MAGIC) {
+		print_message("the tests run in a folder that lies in memory\n");
+		skip();
+	}
+	assert_int_equal(shm_region_open(&r, fd, PAGE), -EINVAL);
+	assert_int_equal(shm_region_create_file(&r, path, PAGE), -EINVAL);
+	assert_int_equal(access(path, F_OK), -1);
+	close(fd);
+}
+
 static void open_refuses_read_only(void **state)
 {
 	struct shm_region r;
@@ -334,6 +360,7 @@ int main(void)
 		cmocka_unit_test(open_demands_the_shrink_seal),
 		cmocka_unit_test(open_takes_a_file_without_seals),
 		cmocka_unit_test(open_refuses_what_is_no_file),
+		cmocka_unit_test(open_refuses_a_file_that_is_not_in_memory),
 		cmocka_unit_test(open_refuses_read_only),
 		cmocka_unit_test(open_at_maps_a_part),
 		cmocka_unit_test(open_at_refuses_what_is_outside),
