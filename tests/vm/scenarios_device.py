@@ -1,13 +1,15 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""zvsockd on both sides: in the guest it drives the device, [device NAME], for programs that know only Unix sockets."""
+"""zvsockd in the guest: it drives the device, [device NAME], for programs that know only Unix sockets. On the host is
+another one, or a kernel's vhost-vsock."""
 import hashlib
 import json
 import os
+import shutil
 import signal
 
 import image
 from guest import Guest
-from procs import Failure, until
+from procs import Failure, Log, Owner, until
 from scenarios_daemon import MIB, hybrid_connect, until_quiet
 from world import ECHO, XFER, scenario
 from world_daemon import DaemonWorld
@@ -29,6 +31,14 @@ def device_ramdisk(bench, kernel):
     return bench.ramdisks[key]
 
 
+def start_zvsockd(guest, uri, options=''):
+    """zvsockd in @guest, which drives @uri."""
+    words = f'name=host,uri={uri},unix={UNIX},builtin=echo:7,connect_timeout_ms=120000'
+    job = guest.start(f'exec zvsockd-guest -d {words} -s control={CONTROL} {options}')
+    job.expect('is up; devices: 1 of 1')
+    return job
+
+
 class DeviceVm(PmdVm):
     """A guest whose zvsockd has the device."""
 
@@ -44,9 +54,8 @@ class DeviceVm(PmdVm):
         self.server.expect('serving')
 
     def start_daemon(self):
-        words = f'name=host,uri={self.how}:{self.bind()},unix={UNIX},builtin=echo:7,connect_timeout_ms=120000'
-        self.daemon = self.guest.start(f'exec zvsockd-guest -d {words} -s control={CONTROL}')
-        self.daemon.expect('is up; devices: 1 of 1')
+        lcores = ','.join(['any'] * min(len(self.sockets), 2))
+        self.daemon = start_zvsockd(self.guest, f'{self.how}:{self.bind()}', f'-s cpus={lcores}')
 
     def peer(self, command, **kw):
         """VERB PORT NUMBER...: a program of the guest, through zvsockd."""
@@ -57,8 +66,8 @@ class DeviceVm(PmdVm):
         return json.loads(self.guest.run(f'exec zvsockctl -s {CONTROL} --json {words}'))
 
 
-def device_world(bench, how, shared=True):
-    guests, kinds = {'dev': {'builtin': 'echo:7'}}, {'dev': lambda *args: DeviceVm(*args, how=how)}
+def device_world(bench, how, shared=True, devices=1):
+    guests, kinds = {'dev': {'builtin': 'echo:7'}}, {'dev': lambda *args: DeviceVm(*args, how=how, devices=devices)}
     world = (bench.shared(DaemonWorld, f'device-{how}', guests, kinds=kinds) if shared
              else bench.own(DaemonWorld, guests, kinds=kinds))
     if not hasattr(world, 'server'):
@@ -86,6 +95,61 @@ def device_vfio_64mib(bench):
 def device_uio_64mib(bench):
     """The same with uio_pci_generic."""
     each_way(bench, 'uio')
+
+
+@scenario
+def device_bonded_64mib(bench):
+    """Four devices of one CID on two lcores: 64 MiB each way at once, and each queue has carried some of it."""
+    world = device_world(bench, 'vfio', shared=False, devices=4)
+    vm = world.vms['dev']
+    jobs = [vm.guest.start(f'exec vsock_peer xfer {UNIX} {XFER} {16 * MIB} {16 * MIB}') for _ in range(4)]
+    for job in jobs:
+        if job.wait():
+            raise Failure(f'guest: {job.output}')
+    world.host_peer(vm, 'parallel', ECHO, 50, 20000)
+    stats = vm.ctl('stats')
+    idle = [q['queue'] for q in stats['guests'][0]['queues'] if not q['counters']['rx_bytes']]
+    if idle or {q['lcore'] for q in stats['guests'][0]['queues']} != {0, 1}:
+        raise Failure(f'queues {idle} have carried nothing: {stats}')
+    until_quiet(world)
+
+
+class KernelDeviceWorld:
+    """A VM without a vsock device: zvsockd on the kernel's vhost-vsock, and AF_VSOCK programs as its host."""
+
+    def __init__(self, bench, name):
+        kernel = bench.kernel()
+        dynamic = [bench.program(p) for p in ('zvsockd-guest', 'zvsockctl')]
+        self.owner, self.folder = Owner(), bench.new_folder()
+        log = self.owner.add(Log(bench.log_path(name)))
+        ramdisk = os.path.join(self.folder, 'initrd')
+        try:
+            image.build(kernel, [bench.program(p) for p in ('vm_agent', 'vsock_peer')], ramdisk,
+                        ('virtio_pci', 'virtio_console', 'vhost_vsock'), (*image.PROGRAMS, *dynamic))
+            self.guest = Guest(self.owner, self.folder, log, kernel, ramdisk, [], memory=512)
+            self.guest.wait_ready()
+            for where in ('', UNIX):
+                self.guest.start(f'exec vsock_peer serve {where}').expect('serving')
+            self.daemon = start_zvsockd(self.guest, 'vhost-kernel:cid=42')
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self):
+        self.owner.close()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+@scenario
+def device_on_vhost_kernel(bench):
+    """zvsockd on a kernel's own vhost-vsock: 16 MiB each way between Unix sockets and AF_VSOCK, from both ends."""
+    guest = bench.own(KernelDeviceWorld).guest
+    guest.run(f'exec vsock_peer xfer {UNIX} {XFER} {16 * MIB} {16 * MIB}')
+    guest.run(f'exec vsock_peer xfer 42 {XFER} {16 * MIB} {16 * MIB}')
+    guest.run(f'exec vsock_peer row 42 {ECHO} 100')
+    said = guest.run("echo from AF_VSOCK | socat -t 60 - VSOCK-CONNECT:42:7")
+    if said != 'from AF_VSOCK\n':
+        raise Failure(f'the builtin echo said {said!r}')
 
 
 @scenario
