@@ -64,9 +64,29 @@ int vfio_iommu_iova(struct vfio_iommu *m, uint64_t len, struct iova *at)
 
 /* ---- groups and containers ---- */
 
+/*
+ * The ranges in the capability at @at of the @len bytes of @buf. The kernel aligns a capability to
+ * 4 bytes only, and what it has in it wants 8: copies.
+ */
+static void use_ranges(struct vfio_iommu *m, const uint8_t *buf, size_t len, size_t at)
+{
+	struct vfio_iommu_type1_info_cap_iova_range cap;
+	struct vfio_iova_range r;
+
+	if (at + sizeof(cap) > len)
+		return;
+	memcpy(&cap, buf + at, sizeof(cap));
+	at += sizeof(cap);
+	for (uint32_t i = 0; i < cap.nr_iovas && at + sizeof(r) <= len; i++, at += sizeof(r)) {
+		memcpy(&r, buf + at, sizeof(r));
+		use_range(m, r.start, r.end);
+	}
+}
+
 /* The ranges of a container, from the capability chain of VFIO_IOMMU_GET_INFO. */
 static int container_ranges(struct vfio_iommu *m)
 {
+	struct vfio_info_cap_header h;
 	struct {
 		struct vfio_iommu_type1_info info;
 		uint8_t caps[4096];
@@ -76,17 +96,11 @@ static int container_ranges(struct vfio_iommu *m)
 	if (ioctl(m->fd, VFIO_IOMMU_GET_INFO, &buf.info) < 0)
 		return -errno;
 	at = buf.info.flags & VFIO_IOMMU_INFO_CAPS ? buf.info.cap_offset : 0;
-	while (at && left-- && at + sizeof(struct vfio_info_cap_header) <= sizeof(buf)) {
-		const struct vfio_info_cap_header *h = (void *)((uint8_t *)&buf + at);
-		const struct vfio_iommu_type1_info_cap_iova_range *r = (const void *)h;
-
-		if (h->id == VFIO_IOMMU_TYPE1_INFO_CAP_IOVA_RANGE)
-			for (uint32_t i = 0;
-			     i < r->nr_iovas && (const uint8_t *)&r->iova_ranges[i + 1] <=
-							(const uint8_t *)&buf + sizeof(buf);
-			     i++)
-				use_range(m, r->iova_ranges[i].start, r->iova_ranges[i].end);
-		at = h->next;
+	while (at && left-- && at + sizeof(h) <= sizeof(buf)) {
+		memcpy(&h, (const uint8_t *)&buf + at, sizeof(h));
+		if (h.id == VFIO_IOMMU_TYPE1_INFO_CAP_IOVA_RANGE)
+			use_ranges(m, (const uint8_t *)&buf, sizeof(buf), at);
+		at = h.next;
 	}
 	if (!m->next_iova) /* an old kernel: 39 bits, the least that IOMMUs of PCs have */
 		use_range(m, 0, (1ull << 39) - 1);
