@@ -27,6 +27,7 @@ struct shared {
 	uint32_t stop;	 /* sent is final */
 	uint32_t faulty; /* the receiver found something wrong */
 	uint64_t sent;
+	uint64_t end_ns; /* when the receiver had all of it */
 	uint8_t lines[BARE_RING][64] __attribute__((aligned(128)));
 	uint32_t slots[BARE_RING] __attribute__((aligned(128)));
 };
@@ -38,6 +39,7 @@ struct cell {
 	bool touch;	 /* payload is written, and compared */
 	uint32_t nslots; /* 0: payload lies in the ring */
 	bool sleep;	 /* on one CPU, instead of polling on two */
+	bool many;	 /* beside many idle channels */
 	void (*send)(const struct cell *c, uint64_t until);
 	void (*recv)(const struct cell *c);
 };
@@ -67,6 +69,13 @@ void chan_ping_send(const struct cell *c, uint64_t until);
 void chan_ping_recv(const struct cell *c);
 void chan_send(const struct cell *c, uint64_t until);
 void chan_recv(const struct cell *c);
+
+/* many.c */
+void many_format(const struct shm_channel_desc *busy);
+void many_attach(const struct shm_channel_desc *busy, enum shm_role role);
+void many_detach(void);
+void many_notify(void); /* the sender's end of a burst */
+void many_poll(void);	/* the receiver's look */
 
 static inline uint64_t now_ns(void)
 {

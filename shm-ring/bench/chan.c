@@ -96,6 +96,8 @@ void chan_send(const struct cell *c, uint64_t until)
 			sent += rc;
 		}
 		shm_channel_notify(ch);
+		if (c->many)
+			many_notify();
 	}
 	say_sent(pos);
 }
@@ -103,7 +105,7 @@ void chan_send(const struct cell *c, uint64_t until)
 void chan_recv(const struct cell *c)
 {
 	struct shm_msg m[BATCH_MAX];
-	unsigned spins = 0;
+	unsigned spins = 0, looks = 0;
 	uint64_t pos = 0;
 
 	while (!all_of(pos)) {
@@ -111,6 +113,8 @@ void chan_recv(const struct cell *c)
 
 		if (n < 0)
 			die("the channel broke");
+		if (c->many && ++looks % 16 == 0) /* a name may wait for so many bursts */
+			many_poll();
 		for (int i = 0; i < n; i++, pos++) {
 			if (c->touch)
 				verify(m[i].data, m[i].len, pos);

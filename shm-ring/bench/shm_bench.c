@@ -91,6 +91,8 @@ static void make_channel(const struct cell *c, enum shm_role role)
 	spins_max = cpu[0] == cpu[1] ? 1 : SPINS;
 	if (shm_channel_attach(&ch, region.addr, region.size, &desc, role, c->sleep ? &opts : NULL))
 		die("cannot attach to the channel");
+	if (c->many)
+		many_attach(&desc, role);
 }
 
 static void child(const struct cell *c)
@@ -99,6 +101,7 @@ static void child(const struct cell *c)
 	make_channel(c, SHM_ROLE_B);
 	shm_store_release32(&sh->ready, 1);
 	c->recv(c);
+	sh->end_ns = now_ns();
 	_exit(0);
 }
 
@@ -119,6 +122,8 @@ static struct result run(const struct cell *c, uint64_t ns)
 	desc.length = shm_channel_bytes(&desc);
 	if (shm_channel_format(region.addr, region.size, &desc))
 		die("the region is too small");
+	if (c->many)
+		many_format(&desc);
 	pid = fork();
 	if (pid < 0)
 		die("fork failed");
@@ -131,8 +136,10 @@ static struct result run(const struct cell *c, uint64_t ns)
 	c->send(c, begin + ns);
 	if (waitpid(pid, &status, 0) != pid || status || sh->faulty)
 		die("the receiver failed, or found a wrong byte");
-	r.rate = (double)sh->sent * 1e9 / (double)(now_ns() - begin);
+	r.rate = (double)sh->sent * 1e9 / (double)(sh->end_ns - begin);
 	shm_channel_detach(ch);
+	if (c->many)
+		many_detach();
 	if (!sh->sent) {
 		qsort(rtt_ns, RTT_ROUNDS, sizeof(*rtt_ns), compare_u32);
 		r.p50 = rtt_ns[RTT_P50];
@@ -158,20 +165,22 @@ static double median(double *v, int n)
 static const struct {
 	struct cell c, limit;
 } table[] = {
-	{{"round trip, 64 B", 64, 1, true, 0, false, chan_ping_send, chan_ping_recv},
-	 {"cache line ping-pong", 0, 1, true, 0, false, ping_send, ping_recv}},
-	{{"wake-up, one CPU", 64, 1, true, 0, true, chan_ping_send, chan_ping_recv},
-	 {"eventfd, round trip", 0, 1, true, 0, true, eventfd_send, eventfd_recv}},
-	{{"64 B, batch 1", 64, 1, true, 0, false, chan_send, chan_recv},
-	 {"bare ring", 64, 1, true, 0, false, bare_send, bare_recv}},
-	{{"64 B, batch 32", 64, 32, true, 0, false, chan_send, chan_recv},
-	 {"bare ring", 64, 32, true, 0, false, bare_send, bare_recv}},
-	{{"4 KiB slots", 4096, 8, true, 64, false, chan_send, chan_recv},
-	 {"bare slots", 4096, 8, true, 64, false, bare_send, bare_recv}},
-	{{"64 KiB slots", 65536, 1, true, 16, false, chan_send, chan_recv},
-	 {"bare slots", 65536, 1, true, 16, false, bare_send, bare_recv}},
-	{{"1 MiB by reference", 1u << 20, 8, false, 16, false, chan_send, chan_recv},
-	 {"4 KiB by reference", 4096, 8, false, 16, false, chan_send, chan_recv}},
+	{{"round trip, 64 B", 64, 1, true, 0, false, false, chan_ping_send, chan_ping_recv},
+	 {"cache line ping-pong", 0, 1, true, 0, false, false, ping_send, ping_recv}},
+	{{"wake-up, one CPU", 64, 1, true, 0, true, false, chan_ping_send, chan_ping_recv},
+	 {"eventfd, round trip", 0, 1, true, 0, true, false, eventfd_send, eventfd_recv}},
+	{{"64 B, batch 1", 64, 1, true, 0, false, false, chan_send, chan_recv},
+	 {"bare ring", 64, 1, true, 0, false, false, bare_send, bare_recv}},
+	{{"64 B, batch 32", 64, 32, true, 0, false, false, chan_send, chan_recv},
+	 {"bare ring", 64, 32, true, 0, false, false, bare_send, bare_recv}},
+	{{"4 KiB slots", 4096, 8, true, 64, false, false, chan_send, chan_recv},
+	 {"bare slots", 4096, 8, true, 64, false, false, bare_send, bare_recv}},
+	{{"64 KiB slots", 65536, 1, true, 16, false, false, chan_send, chan_recv},
+	 {"bare slots", 65536, 1, true, 16, false, false, bare_send, bare_recv}},
+	{{"1 MiB by reference", 1u << 20, 8, false, 16, false, false, chan_send, chan_recv},
+	 {"4 KiB by reference", 4096, 8, false, 16, false, false, chan_send, chan_recv}},
+	{{"one of 1,000, 64 B", 64, 1, true, 0, false, true, chan_send, chan_recv},
+	 {"alone, 64 B", 64, 1, true, 0, false, false, chan_send, chan_recv}},
 };
 #define CELLS (sizeof(table) / sizeof(*table))
 
