@@ -3,13 +3,14 @@
 
 The other side is plain AF_VSOCK of that kernel: vsock_peer, whose host is CID 2.
 """
+import json
 import os
 import shutil
 import signal
 
 import image
 from guest import Guest
-from procs import Failure, Log, Owner
+from procs import Failure, Log, Owner, until
 from world import ECHO, SEQ, XFER, both_kernels, scenario
 from world_pmd import App
 
@@ -102,6 +103,29 @@ def vhost_kernel_one_cid_one_device(bench):
         raise Failure(f'vm_pmd_app said: {said}')
     if 'one queue pair, not 2' not in (said := world.refused('vhost-kernel:cid=43 queues=2')):
         raise Failure(f'vm_pmd_app said: {said}')
+    each_way(world, 1)
+
+
+@both_kernels
+def vhost_kernel_finds_a_broken_ring(bench):
+    """The kernel refuses the driver's ring: connections are reset, listeners stay, and the device is opened anew at once."""
+    world = bench.own(KernelWorld)
+    sessions = json.loads(world.app.run('stats'))['sessions']
+    jobs = [world.guest.start(f'exec vsock_peer echo {CID} {ECHO} forever')]
+    world.peer(f'echo {CID} {ECHO} 1000')
+    ours = world.app.start(f'echo 2 {ECHO} forever')
+    world.app.run(f'echo 2 {ECHO} 1000')
+    world.app.run('break')
+    try:
+        world.app.wait(ours)
+    except Failure as why:
+        if 'reset' not in str(why):
+            raise
+    if jobs[0].wait() == 0:
+        raise Failure('the program saw a good end')
+    until(lambda: (s := json.loads(world.app.run('stats')))['up'] == 1 and s['sessions'] > sessions,
+          'the driver to open the device again')
+    world.app.job.expect('the kernel finds a ring broken')
     each_way(world, 1)
 
 

@@ -196,6 +196,20 @@ def refused(vm, uri, *words, options=''):
 
 
 @scenario
+def vfio_without_msix(bench):
+    """A device that has only an INTx line: 64 MiB each way, and a driver that has gone to sleep is reached."""
+    world = serve_host(pmd_world(bench, None, shared=False, extra=',vectors=0'))
+    vm = world.vms['pmd']
+    each_way(world)
+    lines = vm.guest.run('grep vfio /proc/interrupts')
+    if 'vfio-intx' not in lines or 'vfio-msi' in lines:
+        raise Failure(f'the interrupts are {lines}')
+    vm.guest.run('sleep 1')
+    world.host_peer(vm, 'echo', ECHO, 1000)
+    until_quiet(world)
+
+
+@scenario
 def vfio_bad_input(bench):
     """What a user can get wrong ends in one line that says how to mend it, and leaves the device as it was."""
     world = pmd_world(bench, None, shared=False, boot=False)

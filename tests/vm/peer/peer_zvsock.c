@@ -11,14 +11,18 @@
  * queues in turn.
  *
  * Serves echo, seq and xfer. Reads commands from standard input, one a line, "ID VERB ARGS"
- * (peer.h), "ID stats" or "ID quit"; answers each with "ID ok ..." or "ID FAILED ...". Ends with
- * its input.
+ * (peer.h), "ID stats", "ID break" (vm_pmd_app: as if something had written over the driver's ring,
+ * which the device must find out) or "ID quit"; answers each with "ID ok ..." or "ID FAILED ...".
+ *Ends with its input.
  */
 #include "peer.h"
 
 #include <zvsock.h>
 #ifdef WITH_HOST
 #include <zvsock_host.h>
+#else
+#include "socket/state.h"
+#include "vsock_drv.h"
 #endif
 
 #include <errno.h>
@@ -130,6 +134,33 @@ static void say_stats(const char *id)
 	       (unsigned long long)s.conns_reset);
 }
 
+#ifdef WITH_HOST
+static bool break_ring(void)
+{
+	return false;
+}
+#else
+/* The avail index of queue 0's transmit ring runs away, and the device is told to look; the queue
+ * does nothing until it has. False: not within a minute. */
+static bool break_ring(void)
+{
+	struct vsock_pair *p = (struct vsock_pair *)(void *)zv_queue(dev, 0)->tq;
+	struct virtq_areas a;
+	uint16_t *idx;
+
+	p->layout->areas(&p->tx, &a);
+	idx = (uint16_t *)a.driver + 1;
+	__atomic_store_n(idx, (uint16_t)(*idx + 0x4000), __ATOMIC_RELEASE);
+	virtq_notify(&p->kick_tx);
+	for (unsigned ms = 0; ms < 60000; ms++) {
+		if (!__atomic_load_n(&p->tq.up, __ATOMIC_RELAXED))
+			return true;
+		(void)usleep(1000);
+	}
+	return false;
+}
+#endif
+
 static void command(char *line)
 {
 	char *argv[8], *id = strtok(line, " "), *word, *kept;
@@ -141,6 +172,8 @@ static void command(char *line)
 		argv[argc++] = word;
 	if (argc == 1 && strcmp(argv[0], "stats") == 0)
 		say_stats(id);
+	else if (argc == 1 && strcmp(argv[0], "break") == 0 && break_ring())
+		printf("%s ok done\n", id);
 	else if (argc == 1 && strcmp(argv[0], "quit") == 0)
 		quit = true;
 	else if (!(kept = strdup(id)) || job_start(argc, argv, kept) < 0) {
