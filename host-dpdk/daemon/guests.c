@@ -116,7 +116,8 @@ static int open_device(struct guest *g, const struct cfg_guest *cfg)
 			       .buf_alloc = cfg->buf_alloc,
 			       .rx_memory = cfg->rx_memory,
 			       .max_conns = cfg->max_conns,
-			       .connect_timeout_ns = cfg->connect_timeout_ms * 1000000ull};
+			       .connect_timeout_ns = cfg->connect_timeout_ms * 1000000ull,
+			       .tx_timeout_ns = cfg->tx_timeout_ms * 1000000ull};
 	char uri[CFG_SCHEME_MAX + sizeof(",cid=18446744073709551615,mode=client") +
 		 CFG_PATHS_MAX * CFG_PATH_MAX];
 	int ret = prepare[cfg->role] ? prepare[cfg->role](g) : 0;

@@ -132,11 +132,21 @@ static void guests_differ(void **state)
 static void devices_differ(void **state)
 {
 	static const char *const lines[] = {
-		"queues = 2",	       "ring_size = 64",   "buf_alloc = 8K",
-		"rx_memory = 1M",      "max_conns = 5",	   "connect_timeout_ms = 100",
-		"socket_mode = 0666",  "socket_owner = 1", "low_port_users = 1",
-		"low_port_groups = 1", "unix = /s/u",	   "tcp = 80=127.0.0.1:80",
-		"vsock = 5",	       "builtin = echo:7",
+		"queues = 2",
+		"ring_size = 64",
+		"buf_alloc = 8K",
+		"rx_memory = 1M",
+		"max_conns = 5",
+		"connect_timeout_ms = 100",
+		"tx_timeout_ms = 100",
+		"socket_mode = 0666",
+		"socket_owner = 1",
+		"low_port_users = 1",
+		"low_port_groups = 1",
+		"unix = /s/u",
+		"tcp = 80=127.0.0.1:80",
+		"vsock = 5",
+		"builtin = echo:7",
 	};
 	char *names[] = {"--device=name=a,uri=uio:0000:00:02.0", NULL};
 	struct cfg *vfio = conf_good("[device a]\nuri = vfio:0000:00:02.0\n");

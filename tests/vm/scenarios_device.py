@@ -32,8 +32,8 @@ def device_ramdisk(bench, kernel):
 
 
 def start_zvsockd(guest, uri, options=''):
-    """zvsockd in @guest, which drives @uri."""
-    words = f'name=host,uri={uri},unix={UNIX},builtin=echo:7,connect_timeout_ms=120000'
+    """zvsockd in @guest, which drives @uri. On a loaded machine the host may stand still for seconds."""
+    words = f'name=host,uri={uri},unix={UNIX},builtin=echo:7,connect_timeout_ms=120000,tx_timeout_ms=60000'
     job = guest.start(f'exec zvsockd-guest -d {words} -s control={CONTROL} {options}')
     job.expect('is up; devices: 1 of 1')
     return job
@@ -41,6 +41,7 @@ def start_zvsockd(guest, uri, options=''):
 
 class DeviceVm(PmdVm):
     """A guest whose zvsockd has the device."""
+    options = ''
 
     def power_on(self):
         world = self.world
@@ -55,7 +56,7 @@ class DeviceVm(PmdVm):
 
     def start_daemon(self):
         lcores = ','.join(['any'] * min(len(self.sockets), 2))
-        self.daemon = start_zvsockd(self.guest, f'{self.how}:{self.bind()}', f'-s cpus={lcores}')
+        self.daemon = start_zvsockd(self.guest, f'{self.how}:{self.bind()}', f'-s cpus={lcores} {self.options}')
 
     def peer(self, command, **kw):
         """VERB PORT NUMBER...: a program of the guest, through zvsockd."""
@@ -73,6 +74,11 @@ def device_world(bench, how, shared=True, devices=1):
     if not hasattr(world, 'server'):
         world.server = world.host_server(world.vms['dev'])
     return world
+
+
+class Watched(DeviceVm):
+    """It misses its host soon."""
+    options = '-s host.tx_timeout_ms=1000'
 
 
 def each_way(bench, how):
@@ -222,6 +228,25 @@ def device_idle_sleeps(bench):
         return before == after
     until(rests, 'the lcore to sleep')
     world.host_peer(vm, 'echo', ECHO, 1000)
+
+
+@scenario
+def device_host_daemon_killed(bench):
+    """The host's zvsockd is killed and started again, which QEMU tells nobody: the guest's finds out, and has it back."""
+    world = bench.own(DaemonWorld, {'dev': {'mode': 'client', 'builtin': 'echo:7'}},
+                      kinds={'dev': lambda *args: Watched(*args, how='vfio')})
+    vm = world.vms['dev']
+    world.host_server(vm)
+    job = vm.guest.start(f'exec vsock_peer echo {UNIX} {ECHO} forever')
+    until(lambda: world.connections() == 1, 'the connection')
+    world.daemon.kill()
+    world.start_daemon()
+    if job.wait() == 0:
+        raise Failure('the guest program saw a good end')
+    vm.daemon.expect('connected again')
+    vm.peer(f'xfer {XFER} {MIB} {MIB}')
+    world.host_peer(vm, 'xfer', XFER, MIB, MIB)
+    until_quiet(world)
 
 
 @scenario
