@@ -202,7 +202,6 @@ int shm_channel_notify(struct shm_channel *ch)
 
 int shm_channel_arm(struct shm_channel *ch, unsigned want, uint32_t len)
 {
-	uint64_t word;
 	int rc;
 
 	if (ch->err)
@@ -217,9 +216,9 @@ int shm_channel_arm(struct shm_channel *ch, unsigned want, uint32_t len)
 	if (rc < 0)
 		return rc;
 	if (want & SHM_WANT_DATA) {
-		rc = mark_get(ch->rx.marks, ch->rx.pos, ch->rx.shift, &word);
+		rc = shm_channel_pending(ch);
 		if (rc)
-			return rc > 0 ? 1 : channel_fault(ch, "a mark that is of no lap");
+			return rc;
 	}
 	if (!(want & SHM_WANT_ROOM))
 		return 0;

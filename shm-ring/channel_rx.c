@@ -123,6 +123,17 @@ static inline int rx_take(struct shm_channel *ch, uint32_t pos, struct shm_msg *
 	return __builtin_expect(wrong != NULL, 0) ? channel_fault(ch, wrong) : (int)width;
 }
 
+int shm_channel_pending(struct shm_channel *ch)
+{
+	uint64_t word;
+	int rc;
+
+	if (ch->err)
+		return ch->err;
+	rc = mark_get(ch->rx.marks, ch->rx.pos, ch->rx.shift, &word);
+	return rc < 0 ? channel_fault(ch, "a mark that is of no lap") : rc;
+}
+
 int shm_channel_recv(struct shm_channel *ch, struct shm_msg *msgs, unsigned n)
 {
 	struct channel_rx *rx = &ch->rx;

@@ -246,6 +246,9 @@ SHM_API uint64_t shm_channel_room(struct shm_channel *ch);
  */
 SHM_API int shm_channel_recv(struct shm_channel *ch, struct shm_msg *msgs, unsigned n);
 
+/* Would shm_channel_recv() find something? Takes nothing. 1, 0, -EPROTO. */
+SHM_API int shm_channel_pending(struct shm_channel *ch);
+
 /*
  * Gives the payload back to the sender: any messages, in any order. One of kind SHM_MSG_LINE that
  * is held keeps all places behind it from being used again: copy what is to be held for long. 0;

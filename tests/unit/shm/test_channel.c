@@ -41,8 +41,11 @@ static void messages_go_both_ways(void **state)
 	struct shm_msg m;
 
 	assert_int_equal(shm_channel_recv(p->a, &m, 1), 0);
+	assert_int_equal(shm_channel_pending(p->b), 0);
 	send_text(p->a, "ping");
+	assert_int_equal(shm_channel_pending(p->b), 1);
 	expect_text(p->b, "ping");
+	assert_int_equal(shm_channel_pending(p->b), 0);
 	send_text(p->b, "pong");
 	send_text(p->b, "");
 	expect_text(p->a, "pong");

@@ -41,6 +41,7 @@ static void expect_broken(struct shm_channel *ch, const char *why)
 	assert_int_equal(shm_channel_reserve(ch, &m, 1, 8), -EPROTO);
 	assert_int_equal(shm_channel_control(ch, 1, 0), -EPROTO);
 	assert_int_equal(shm_channel_recv(ch, &m, 1), -EPROTO);
+	assert_int_equal(shm_channel_pending(ch), -EPROTO);
 	assert_int_equal(shm_channel_arm(ch, SHM_WANT_DATA | SHM_WANT_ROOM, 8), -EPROTO);
 	assert_int_equal(shm_channel_room(ch), 0);
 	(void)shm_channel_notify(ch);
