@@ -10,10 +10,14 @@
  * Options: queues, ring_size, rx_buf, tx_buf, tx_timeout_ms. Connections are dealt out to the
  * queues in turn.
  *
- * Serves echo, seq and xfer. Reads commands from standard input, one a line, "ID VERB ARGS"
- * (peer.h), "ID stats", "ID break" (vm_pmd_app: as if something had written over the driver's ring,
- * which the device must find out) or "ID quit"; answers each with "ID ok ..." or "ID FAILED ...".
- *Ends with its input.
+ * Serves echo, seq and xfer. Reads commands from standard input, one a line, and answers each with
+ * "ID ok ..." or "ID FAILED ...". Ends with its input.
+ *
+ *	ID VERB ARGS	peer.h
+ *	ID stats
+ *	ID break	vm_pmd_app: as if something had written over the driver's ring, which the
+ *			device must find out
+ *	ID quit
  */
 #include "peer.h"
 
