@@ -361,6 +361,26 @@ static void loans(struct raw *r, const struct host_case *c)
 	r->dport = PORT_HOLD;
 }
 
+/* Connections of such rings are not known here: the driver is told so. */
+static void old_rings(struct raw *r, const struct host_case *c)
+{
+	uint64_t end = raw_now_ms() + 10000;
+	struct raw_ring *g = &r->ring[RAW_EVT];
+
+	(void)c;
+	raw_close(r);
+	assert_true(raw_open(r, world_victim, VICTIM_CID, RAW_OLD));
+	while (shm_load_acquire16(&g->used->idx) == 0 && raw_now_ms() < end)
+		world_nap();
+	assert_int_equal(g->used->idx, 1);
+	assert_int_equal(g->used->ring[0].id, 0);
+	assert_int_equal(g->used->ring[0].len, 4);		/* struct virtio_vsock_event */
+	assert_int_equal(*(uint32_t *)raw_at(r, RAW_EVENT), 0); /* TRANSPORT_RESET */
+	/* The former connection may be reset: another port. */
+	assert_true(raw_connect(r, 30000, PORT_ECHO, VSOCK_TYPE_STREAM));
+	assert_true(raw_echo(r, "with old rings", 14));
+}
+
 #define STATE(n)  .counter = CNT(rx_bad_state), .count = (n)
 #define NOCONN(n) .counter = CNT(rx_no_conn), .count = (n)
 #define LATE(n)	  .counter = CNT(rx_late), .count = (n)
@@ -438,6 +458,7 @@ const struct host_case conn_cases[] = {
 	 .rst = ANY, .port = PORT_SEQ_MUTE},
 	{"empty messages for ever", empty_for_ever, .count = ANY, .conn = DIES, .rst = ANY,
 	 .port = PORT_SEQ_MUTE, .eom = true},
+	{"rings that were used before", old_rings, .rw = ANY, .needs = NEEDS_EVENT_RING},
 	{"EOR without EOM", eor_alone, .port = PORT_SEQ},
 };
 const unsigned n_conn_cases = sizeof(conn_cases) / sizeof(conn_cases[0]);

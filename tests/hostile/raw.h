@@ -56,6 +56,9 @@
 
 #define RAW_BIG	   1u /* raw_open: region D too */
 #define RAW_NO_IND 2u /* raw_open: without INDIRECT */
+#define RAW_OLD	   4u /* raw_open: rings that a device has used before; with the event ring */
+#define RAW_USED   5u /* entries of them */
+#define RAW_EVENT  (RAW_SCRATCH + 0x7000u) /* offset of the buffer on the event ring */
 
 enum raw_req {
 	REQ_GET_FEATURES = 1,

@@ -290,7 +290,8 @@ static bool start_ring(struct raw *r, unsigned i)
 bool raw_start(struct raw *r)
 {
 	raw_rings_reset(r);
-	return start_ring(r, RAW_RX) && start_ring(r, RAW_TX);
+	return (!(r->flags & RAW_OLD) || start_ring(r, RAW_EVT)) && start_ring(r, RAW_RX) &&
+	       start_ring(r, RAW_TX);
 }
 
 bool raw_open(struct raw *r, const char *path, uint64_t cid, unsigned flags)

@@ -67,7 +67,13 @@ void raw_rings_reset(struct raw *r)
 		memset(g->desc, 0, 0x1000);
 		memset(g->avail, 0, 0x1000);
 		memset(g->used, 0, 0x1000);
-		g->avail_idx = g->used_seen = 0;
+		g->avail_idx = g->used_seen = r->flags & RAW_OLD && i != RAW_EVT ? RAW_USED : 0;
+		g->avail->idx = g->used->idx = g->avail_idx;
+	}
+	if (r->flags & RAW_OLD) {
+		raw_desc(r, RAW_EVT, 0, RAW_A + RAW_EVENT, 8, VRING_DESC_F_WRITE, 0);
+		raw_offer(r, RAW_EVT, 0);
+		r->ring[RAW_EVT].avail->idx = 1;
 	}
 	memset(r->tx_busy, 0, sizeof(r->tx_busy));
 	for (unsigned i = 0; i < RAW_RX_BUFS; i++)

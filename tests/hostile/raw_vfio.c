@@ -6,7 +6,8 @@
  * The device goes past the VM's IOMMU (no VIRTIO_F_ACCESS_PLATFORM), so addresses are physical, and
  * what a case offers reaches the backend as it is. The VM's memory is two regions that are adjacent
  * for the guest and lie apart on the host; HOSTILE_BORDER says where they meet, HOSTILE_END where
- * the second ends.
+ * the second ends. With HOSTILE_WHOLE the device hands all its virtqueues over and insists on the
+ * IOMMU; then addresses are IOVAs, and only cases that ask for the event virtqueue make sense.
  */
 #include "pci/dma_mem.h"
 #include "pci/virtio_pci.h"
@@ -19,8 +20,9 @@
 
 #define EDGE 0x1000u /* of a region, on both sides: nothing of ours lies there in A */
 /* Without those that are vhost-user's (30), or not passed on by QEMU, which has no STREAM (0). */
-#define FEATURES (RAW_FEATURES & ~(1ull << 30 | 1))
-#define HOLE	 0x60000000ull /* below 4 GiB, and no memory in a VM of less than that */
+#define FEATURES	(RAW_FEATURES & ~(1ull << 30 | 1))
+#define ACCESS_PLATFORM (1ull << 33)
+#define HOLE		0x60000000ull /* below 4 GiB, and no memory in a VM of less than that */
 
 static struct pci_dev pci;
 static struct virtio_pci virtio;
@@ -65,7 +67,7 @@ static bool have_device(void)
 		return false;
 	}
 	return (pci_dev_open(&pci, &pci_vfio_access, bdf) == 0 &&
-		dma_mem_create(&dma, &pci, &memory, 1, true) == 0 &&
+		dma_mem_create(&dma, &pci, &memory, 1, !setting("HOSTILE_WHOLE")) == 0 &&
 		virtio_pci_init(&virtio, &pci) == 0) ||
 	       failed("cannot open it");
 }
@@ -119,6 +121,8 @@ bool raw_open(struct raw *r, const char *path, uint64_t cid, unsigned flags)
 	r->cid = cid;
 	r->flags = flags;
 	r->next_port = 20000;
+	if (setting("HOSTILE_WHOLE"))
+		features |= ACCESS_PLATFORM;
 	if (flags & RAW_NO_IND)
 		features &= ~(1ull << 28);
 	if (!have_device() || virtio_pci_reset(&virtio) || pci_dev_start_dma(&pci))

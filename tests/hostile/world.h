@@ -42,6 +42,7 @@ enum world_need {
 	NEEDS_NOTHING_AT_0 = 4,	 /* address 0 is no memory */
 	NEEDS_LOANS = 8,	 /* the host application keeps what it was lent */
 	NEEDS_EXACT_CREDIT = 16, /* it leaves what arrives in the connection's buffer */
+	NEEDS_EVENT_RING = 64,	 /* the backend is given the event virtqueue */
 	NEEDS_BACKLOG = 32,	 /* its listener's accept queue fills up */
 };
 

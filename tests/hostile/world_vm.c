@@ -78,8 +78,10 @@ const char *world_lacks(unsigned needs)
 	       : needs & NEEDS_NOTHING_AT_0    ? "a PC has memory at address 0"
 	       : needs & NEEDS_LOANS	       ? "zvsockd keeps no loans"
 	       : needs & NEEDS_EXACT_CREDIT    ? "zvsockd empties a connection's buffer at once"
-	       : needs & NEEDS_BACKLOG	       ? "zvsockd asks its endpoint before it accepts"
-					       : NULL;
+	       : needs & NEEDS_EVENT_RING && !getenv("HOSTILE_WHOLE")
+		       ? "QEMU's vsock device keeps the event virtqueue"
+	       : needs & NEEDS_BACKLOG ? "zvsockd asks its endpoint before it accepts"
+				       : NULL;
 }
 
 /* ---- looking at it ---- */

@@ -27,3 +27,13 @@ def hostile_guest(bench):
     passed = len(re.findall(r'^\[       OK \]', output, re.M))
     left_out = re.findall(r'^left out: (.*)', output, re.M)
     return f'{passed} cases; left out: {"; ".join(left_out)}'
+
+
+@scenario
+def one_device_hands_over_the_event_queue(bench):
+    """A driver that goes on with rings of before hears of it on the event virtqueue, which QEMU leaves to zvsockd."""
+    world = bench.own(HostileWorld, whole=True)
+    output, status = world.vms['hostile'].play('"rings that were used before"')
+    if status or '[       OK ] rings that were used before' not in output:
+        raise Failure(f'hostile_guest ended with {status}:\n{output}')
+    world.vms['bystander'].finish()

@@ -13,11 +13,11 @@ import socket
 import tempfile
 import time
 
-from guest import Guest, vsock_args
+from guest import Guest, QEMU, vsock_args
 from procs import Failure, LIMIT, Stream
 from world import XFER
 from world_daemon import DaemonWorld, Vm
-from world_pmd import HUGEPAGES, IOMMU
+from world_pmd import HUGEPAGES, IOMMU, one_device
 
 MEMORY = 512  # MiB
 MIB = 1 << 20
@@ -28,9 +28,11 @@ MUTE = {3: socket.SOCK_STREAM, 7: socket.SOCK_SEQPACKET}  # there is a queue, an
 
 
 class Hostile(Vm):
-    """The guest: its device is vfio-pci's, its memory two regions that meet in the middle."""
+    """The guest: its device is vfio-pci's, its memory two regions that meet in the middle. @whole: a device that
+    hands over the event virtqueue too, which takes a newer QEMU."""
 
-    def __init__(self, world, name, keys):
+    def __init__(self, world, name, keys, whole=False):
+        self.whole, self.qemu = whole, world.bench.newer_qemu() if whole else (QEMU,)
         super().__init__(world, name, {**PORTS, 'low_port_users': pwd.getpwuid(os.getuid()).pw_name, **keys})
         self.cid, self.host, self.line = VICTIM, None, None
         for port, kind in MUTE.items():
@@ -46,9 +48,10 @@ class Hostile(Vm):
             listener.listen(1)
             self.guest = Guest(world.owner, world.folder, self.log, world.kernel,
                                world.bench.hostile_ramdisk(world.kernel),
-                               [*IOMMU, *vsock_args(self.socket), '-chardev', f'socket,id=ask,path={where}',
+                               [*IOMMU, *(one_device(self.socket, 1) if self.whole else vsock_args(self.socket)),
+                                '-chardev', f'socket,id=ask,path={where}',
                                 '-device', 'virtserialport,chardev=ask', '-smp', '2'],
-                               memory=MEMORY, halves=True, boot=f'intel_iommu=on hugepages={HUGEPAGES}')
+                               memory=MEMORY, halves=True, qemu=self.qemu, boot=f'intel_iommu=on hugepages={HUGEPAGES}')
             self.line = world.owner.add(listener.accept()[0])
 
     def serve(self):
@@ -102,7 +105,7 @@ class Hostile(Vm):
         bdf, = [w for w in self.guest.run('zv-bind status').split() if w.startswith('0000:')]
         self.guest.run(f'zv-bind bind {bdf}')
         job = self.guest.start(f'HOSTILE_BDF={bdf} HOSTILE_PORT=/dev/vport0p2 HOSTILE_BORDER={MEMORY // 2 * MIB} '
-                               f'HOSTILE_END={MEMORY * MIB} exec hostile_guest {names}')
+                               f'HOSTILE_END={MEMORY * MIB} {"HOSTILE_WHOLE=1 " if self.whole else ""}exec hostile_guest {names}')
         questions = Stream(self.line.fileno())
         deadline = time.monotonic() + 4 * LIMIT
         while not job.ended():
@@ -142,6 +145,6 @@ class Bystander(Vm):
 
 
 class HostileWorld(DaemonWorld):
-    def __init__(self, bench, name):
-        super().__init__(bench, name, {'hostile': {}, 'bystander': {}},
-                         kinds={'hostile': Hostile, 'bystander': Bystander})
+    def __init__(self, bench, name, whole=False):
+        super().__init__(bench, name, {'hostile': {}, 'bystander': {}}, kinds={
+            'hostile': lambda *args: Hostile(*args, whole=whole), 'bystander': Bystander})
