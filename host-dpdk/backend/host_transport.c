@@ -7,6 +7,7 @@
  *
  * Devices of a process are kept in a list, so that two cannot claim one CID: packets are checked
  * against the CID of the socket they came from, and a second guest with that CID could forge them.
+ * CID 2 is no guest's: any number of applications of the host may be attached under it ("fd=N").
  */
 #include "eal.h"
 #include "host_uri.h"
@@ -42,6 +43,8 @@ static struct host_dev *host_of(struct transport_dev *d)
 /* The first path of @a that @b has too, or NULL. */
 static const char *same_path(const struct host_uri *a, const struct host_uri *b)
 {
+	if (a->fd >= 0 || b->fd >= 0) /* numbers of descriptors, which are closed by now */
+		return NULL;
 	for (unsigned i = 0; i < a->npaths; i++)
 		for (unsigned k = 0; k < b->npaths; k++)
 			if (strcmp(a->path[i], b->path[k]) == 0)
@@ -57,7 +60,7 @@ static int registry_add(struct host_dev *d)
 	for (struct host_dev *o = registry; o && ret == 0; o = o->next) {
 		const char *same = same_path(&d->uri, &o->uri);
 
-		if (o->uri.cid == d->uri.cid)
+		if (o->uri.cid == d->uri.cid && d->uri.cid != VSOCK_CID_HOST)
 			ret = zv_err(-EADDRINUSE,
 				     "host:%s: CID %llu belongs to the guest on %s; "
 				     "give each guest its own",
@@ -190,7 +193,8 @@ static int host_setup(struct host_dev *d)
 	int ret = make_queues(d);
 
 	/* All claims first: what cannot be opened is not opened by half. */
-	for (unsigned i = 0; i < d->uri.npaths && ret == 0 && !d->uri.client; i++) {
+	for (unsigned i = 0; i < d->uri.npaths && ret == 0 && !d->uri.client && d->uri.fd < 0;
+	     i++) {
 		d->claim[i] = sock_claim(d->uri.path[i]);
 		ret = d->claim[i] < 0 ? d->claim[i] : 0;
 	}
@@ -198,6 +202,7 @@ static int host_setup(struct host_dev *d)
 		struct vu_backend_config c = {
 			.path = d->uri.path[i],
 			.client = d->uri.client,
+			.fd = d->uri.fd,
 			.sockmode = d->uri.sockmode,
 			.cid = d->uri.cid,
 			.queues = &d->q[i],

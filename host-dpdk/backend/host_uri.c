@@ -5,7 +5,9 @@
 
 #include <errno.h>
 
-#define USE "write host:PATH[,PATH...],cid=N[,mode=client|server][,sockmode=0660]"
+#define USE                                                                                        \
+	"write host:PATH[,PATH...],cid=N[,mode=client|server][,sockmode=0660], or "                \
+	"host:fd=N,cid=N[,name=TEXT] with a connected socket"
 
 _Static_assert(HOST_PATHS_MAX == ZV_QUEUES_MAX, "a socket is a queue");
 
@@ -30,13 +32,23 @@ static int parse_cid(struct host_uri *u, struct word w)
 				      (int)w.len, w.s);
 		v = v * 10 + (uint64_t)(w.s[i] - '0');
 	}
-	if (!vsock_cid_is_guest(v))
+	if (!vsock_cid_is_guest(v) && !(u->fd >= 0 && v == VSOCK_CID_HOST))
 		return zv_err(-EINVAL,
 			      "host: CID %.*s cannot be a guest's; take one from 3 to "
-			      "4294967294",
-			      (int)w.len, w.s);
+			      "4294967294%s",
+			      (int)w.len, w.s, u->fd >= 0 ? ", or 2, an application's" : "");
 	u->cid = v;
 	return 0;
+}
+
+/* A number of up to 9 digits, or -1. */
+static int parse_fd(struct word w)
+{
+	int v = 0;
+
+	for (size_t i = 0; i < w.len && v >= 0; i++)
+		v = w.s[i] >= '0' && w.s[i] <= '9' ? v * 10 + (w.s[i] - '0') : -1;
+	return w.len == 0 || w.len > 9 ? -1 : v;
 }
 
 static int parse_mode(struct host_uri *u, struct word w)
@@ -60,6 +72,18 @@ static int parse_sockmode(struct host_uri *u, struct word w)
 			      "as 0660",
 			      u->path[0], (int)w.len, w.s);
 	u->sockmode = v;
+	return 0;
+}
+
+static int parse_name(struct host_uri *u, struct word w)
+{
+	if (u->fd < 0)
+		return zv_err(-EINVAL, "host:%s: name goes with fd: a path is a name", u->path[0]);
+	if (w.len == 0 || w.len > HOST_PATH_MAX)
+		return zv_err(-EINVAL, "host:%s: the name must have 1 to %d bytes", u->path[0],
+			      HOST_PATH_MAX);
+	memcpy(u->path[0], w.s, w.len);
+	u->path[0][w.len] = 0;
 	return 0;
 }
 
@@ -89,7 +113,10 @@ static int parse_word(struct host_uri *u, struct word w)
 	static const struct {
 		const char *key;
 		int (*parse)(struct host_uri *u, struct word w);
-	} keys[] = {{"cid=", parse_cid}, {"mode=", parse_mode}, {"sockmode=", parse_sockmode}};
+	} keys[] = {{"cid=", parse_cid},
+		    {"mode=", parse_mode},
+		    {"sockmode=", parse_sockmode},
+		    {"name=", parse_name}};
 
 	for (size_t i = 0; i < sizeof(keys) / sizeof(keys[0]); i++) {
 		size_t n = strlen(keys[i].key);
@@ -97,8 +124,8 @@ static int parse_word(struct host_uri *u, struct word w)
 		if (w.len >= n && strncmp(w.s, keys[i].key, n) == 0)
 			return keys[i].parse(u, (struct word){w.s + n, w.len - n});
 	}
-	/* Paths come first; after the CID there are keys only. */
-	if (!u->cid && memchr(w.s, '/', w.len))
+	/* Paths come first; after the CID, or with a descriptor, there are keys only. */
+	if (!u->cid && u->fd < 0 && memchr(w.s, '/', w.len))
 		return add_path(u, w);
 	return zv_err(-EINVAL, "host:%s: unknown key '%.*s'; " USE, u->path[0], (int)w.len, w.s);
 }
@@ -109,10 +136,15 @@ int host_uri_parse(struct host_uri *u, const char *rest)
 	int ret;
 
 	memset(u, 0, sizeof(*u));
-	u->sockmode = -1;
+	u->sockmode = u->fd = -1;
 	if (w.len == 0)
 		return zv_err(-EINVAL, "host: the socket path is empty; " USE);
 	ret = add_path(u, w);
+	if (ret == 0 && strncmp(u->path[0], "fd=", 3) == 0) {
+		u->fd = parse_fd((struct word){w.s + 3, w.len - 3});
+		if (u->fd < 0)
+			return zv_err(-EINVAL, "host: '%s' names no descriptor; " USE, u->path[0]);
+	}
 	while (ret == 0 && w.s[w.len]) {
 		w.s += w.len + 1; /* the comma */
 		w.len = strcspn(w.s, ",");
@@ -122,6 +154,10 @@ int host_uri_parse(struct host_uri *u, const char *rest)
 		return ret;
 	if (u->cid == 0)
 		return zv_err(-EINVAL, "host:%s: the guest's CID is missing; " USE, u->path[0]);
+	if (u->fd >= 0 && (u->client || u->sockmode >= 0))
+		return zv_err(-EINVAL,
+			      "host:%s: mode and sockmode go with a path: the socket is connected",
+			      u->path[0]);
 	if (u->client && u->sockmode >= 0)
 		return zv_err(-EINVAL,
 			      "host:%s: sockmode goes with mode=server: in client mode the socket "

@@ -61,6 +61,7 @@ int vu_open(struct vu_dev **out, const struct vu_backend_config *c)
 	struct vu_dev *d = calloc(1, sizeof(*d));
 	struct vu_socket_config sc = {.path = c->path,
 				      .client = c->client,
+				      .fd = c->fd,
 				      .sockmode = c->sockmode,
 				      .ops = &server_ops,
 				      .link = &vu_rte_link,

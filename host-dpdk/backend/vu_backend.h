@@ -46,6 +46,7 @@ struct vu_dev;
 struct vu_backend_config {
 	const char *path; /* of the socket; as server it must not exist */
 	bool client;	  /* connect to the frontend, again and again, instead of listening */
+	int fd;		  /* a connected socket in the place of the path; -1: none */
 	int sockmode;	  /* server: permission bits of the socket; -1: as umask has them */
 	uint64_t cid;
 	struct vhost_pair *const *queues; /* initialised; borrowed until vu_close */

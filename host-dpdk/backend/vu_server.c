@@ -7,6 +7,7 @@
 #include "sock_connect.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -192,6 +193,29 @@ static void say_refusal(struct vu_socket *sk, int err)
 	sk->dial_error = err;
 }
 
+/* A duplicate of the connected socket @fd, non-blocking. Or -errno with text. */
+static int adopt(const char *name, int fd)
+{
+	struct sockaddr_un sa;
+	socklen_t len = sizeof(sa);
+	int type = 0, copy;
+
+	if (getpeername(fd, (struct sockaddr *)&sa, &len) < 0 || sa.sun_family != AF_UNIX)
+		return zv_err(-EINVAL, "host:%s: this is no connected Unix socket", name);
+	len = sizeof(type);
+	if (getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &len) < 0 || type != SOCK_STREAM)
+		return zv_err(-EINVAL, "host:%s: the socket is not of type SOCK_STREAM", name);
+	copy = fcntl(fd, F_DUPFD_CLOEXEC, 3);
+	if (copy < 0 || fcntl(copy, F_SETFL, O_NONBLOCK) < 0) {
+		int err = -errno;
+
+		close_fd(&copy);
+		return zv_err(err, "host:%s: cannot duplicate the socket: %s", name,
+			      zv_strerror(err));
+	}
+	return copy;
+}
+
 /* Connects; when nobody listens there or the backlog is full, again after VU_RETRY_NS. */
 static void dial(struct vu_socket *sk)
 {
@@ -214,13 +238,17 @@ static void dial(struct vu_socket *sk)
 
 static int socket_start(struct vu_socket *sk)
 {
-	int ret = sk->c.client ? 0 : vu_watch(&sk->listen, EPOLLIN);
+	int ret = sk->listen.fd < 0 ? 0 : vu_watch(&sk->listen, EPOLLIN);
 
 	if (ret < 0)
 		return ret;
 	TAILQ_INSERT_TAIL(&server.sockets, sk, next);
 	if (sk->c.client)
 		dial(sk);
+	if (sk->c.fd >= 0) {
+		vu_conn_new(sk, sk->c.fd);
+		sk->c.fd = -1;
+	}
 	return 0;
 }
 
@@ -416,8 +444,8 @@ static void thread_stop(void)
 
 static void socket_free(struct vu_socket *sk)
 {
-	if (sk->listen.fd >= 0)
-		(void)close(sk->listen.fd);
+	close_fd(&sk->listen.fd);
+	close_fd(&sk->c.fd);
 	if (sk->bound)
 		(void)unlink(sk->path);
 	fd_bin_free(sk->bin);
@@ -461,7 +489,11 @@ int vu_server_add(struct vu_socket **out, const struct vu_socket_config *c)
 	sk->retry = sk->again = sk->rest = UINT64_MAX;
 	TAILQ_INIT(&sk->conns);
 	*out = sk;
-	ret = c->client ? 0 : listen_on(sk);
+	if (c->fd >= 0)
+		ret = sk->c.fd = adopt(sk->path, c->fd);
+	else
+		ret = c->client ? 0 : listen_on(sk);
+	ret = ret < 0 ? ret : 0;
 	if (ret == 0) {
 		pthread_mutex_lock(&server.life);
 		ret = add_locked(sk);

@@ -20,7 +20,8 @@
  *
  * A socket has one frontend: the connection that speaks. Others may connect and wait, because a
  * successor often comes before the end of its predecessor has been seen; the first of them that
- * speaks follows when the predecessor has hung up, and is refused while it has not.
+ * speaks follows when the predecessor has hung up, and is refused while it has not. A connected
+ * socket that was handed over has that one frontend, and none after it.
  *
  * Fairness. A frontend can make a message dear (memory tables, stops with much on loan), and ask
  * for it again at once. So a socket has a quarter of the thread's time at most: what it costs is
@@ -77,8 +78,10 @@ struct vu_link_ops {
 struct vu_terms;
 
 struct vu_socket_config {
-	const char *path;
-	bool client;  /* connect to a frontend that listens, again and again */
+	const char *path; /* with fd: its name in messages */
+	bool client;	  /* connect to a frontend that listens, again and again */
+	int fd; /* the one frontend's, connected; -1: path. Stays the caller's: a duplicate is used
+		 */
 	int sockmode; /* server: permission bits of the socket; -1: as umask has them */
 	const struct vu_terms *terms; /* the owner's, who changes it in ops only */
 	uint64_t stall_ns; /* how long a frontend may leave a message half sent, or an answer
@@ -92,9 +95,9 @@ struct vu_socket_config {
 struct vu_socket;
 
 /*
- * Listens, or begins to connect. The first one starts the control thread. 0 and *out, which is set
- * before any op is called; -errno with zv_err() text: the path is in use, may not be written to, or
- * there are no descriptors left.
+ * Listens, begins to connect, or takes over the connected socket. The first one starts the control
+ * thread. 0 and *out, which is set before any op is called; -errno with zv_err() text: the path is
+ * in use, may not be written to, or there are no descriptors left.
  */
 int vu_server_add(struct vu_socket **out, const struct vu_socket_config *c);
 /*

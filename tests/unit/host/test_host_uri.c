@@ -52,6 +52,19 @@ static void uris(void **state)
 		{S100 "1234567,cid=7", 7, NULL},
 		{S100 "12345678,cid=7", 0, "108 bytes"},
 		{"/a,cid=0003", 3, NULL},
+		{"fd=7,cid=3", 3, NULL},
+		{"fd=2,cid=2", 2, NULL},
+		{"fd=7", 0, "missing"},
+		{"fd=7,cid=2,name=", 0, "1 to 107 bytes"},
+		{"/a,cid=3,name=x", 0, "name goes with fd"},
+		{"fd=,cid=3", 0, "names no descriptor"},
+		{"fd=-1,cid=3", 0, "names no descriptor"},
+		{"fd=1234567890,cid=3", 0, "names no descriptor"},
+		{"fd=7,cid=1", 0, "or 2, an application's"},
+		{"fd=7,/a,cid=3", 0, "unknown key '/a'"},
+		{"/a,fd=7,cid=3", 0, "unknown key 'fd=7'"},
+		{"fd=7,cid=3,mode=client", 0, "go with a path"},
+		{"fd=7,cid=3,sockmode=0600", 0, "go with a path"},
 		{"", 0, "empty"},
 		{",cid=3", 0, "empty"},
 		{"/a", 0, "missing"},
@@ -83,6 +96,8 @@ static void uris(void **state)
 			assert_int_equal(ret, 0);
 			assert_int_equal(u.cid, t[i].cid);
 			assert_int_equal(strcspn(t[i].uri, ","), strlen(u.path[0]));
+			assert_int_equal(u.fd,
+					 strncmp(t[i].uri, "fd=", 3) ? -1 : t[i].uri[3] - '0');
 			if (t[i].text)
 				assert_string_equal(u.path[u.npaths - 1], t[i].text);
 			else
@@ -97,6 +112,17 @@ static void uris(void **state)
 		if (!strstr(zv_error_text(), t[i].text))
 			fail_msg("%s: %s", t[i].uri, zv_error_text());
 	}
+}
+
+static void a_descriptor_can_have_a_name(void **state)
+{
+	struct host_uri u;
+
+	(void)state;
+	assert_int_equal(host_uri_parse(&u, "fd=7,cid=2,name=app1"), 0);
+	assert_int_equal(u.fd, 7);
+	assert_string_equal(u.path[0], "app1");
+	assert_int_equal(u.npaths, 1);
 }
 
 static int listener(const char *path)
@@ -192,6 +218,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(uris),
+		cmocka_unit_test(a_descriptor_can_have_a_name),
 		cmocka_unit_test(test_a_stale_socket_is_taken_over_under_a_lock),
 		cmocka_unit_test(rights_are_for_sockets_only),
 	};

@@ -138,6 +138,7 @@ static struct device dev[2];
 static int add(struct device *d, const char *name, bool client)
 {
 	struct vu_socket_config c = {.client = client,
+				     .fd = -1,
 				     .sockmode = -1,
 				     .stall_ns = STALL_NS,
 				     .terms = &terms,
