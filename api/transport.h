@@ -202,6 +202,14 @@ struct transport_ops {
 	uint64_t (*page_size)(struct transport_dev *d);
 	struct transport_queue *(*queue)(struct transport_dev *d, unsigned i);
 	/*
+	 * @port, ZV_PORT_ANY for all, is to be listened on: its connections must reach this device.
+	 * Any thread; blocks at most a few seconds. 0, or -errno with zv_err() text. NULL: all
+	 * connections of the CID do.
+	 */
+	int (*listen)(struct transport_dev *d, uint32_t port, enum zv_type type);
+	/* No longer. NULL when listen is. */
+	void (*unlisten)(struct transport_dev *d, uint32_t port);
+	/*
 	 * Readable when an armed event has happened or the control thread changed the queue. Any
 	 * thread, any time.
 	 */

@@ -95,6 +95,9 @@ ZV_API void zv_set_log(zv_log_fn fn, void *ctx);
  *                          Several sockets: one queue each, all of one CID, in the host's order
  *   vhost-kernel:cid=N     guest side without a VM: the device is the kernel's vhost-vsock, the
  * host side AF_VSOCK sockets of this machine (the guest's CID is N)
+ *   daemon:PATH            an application of the host, attached to zvsockd at its client socket
+ * PATH, with CID 2: it reaches zvsockd's guests by their CIDs, and other applications by
+ * ZV_CID_LOCAL or ZV_CID_HOST; docs/daemon.md
  *   host:PATH[,PATH...],cid=N[,mode=client|server][,sockmode=0660]
  *                          host side: this process is the vhost-user backend on socket PATH for
  *                          the guest with CID N (libzvsock-host; call zv_host_init first).
@@ -154,7 +157,10 @@ ZV_API int zv_set_tap(struct zv_queue *q, zv_tap_fn fn, void *ctx);
  * Listens on @port, on all queues of the device; each queue has an accept queue of its own of
  * @backlog connections (0: 128). Connections beyond it are refused. One that its peer closes before
  * it is accepted stays, with what was sent on it; one that is reset goes.
- * -EADDRINUSE, -EINVAL (type, port 0 or ZV_PORT_ANY or reserved), -ENOMEM.
+ * -EADDRINUSE, -EINVAL (type, port 0 or ZV_PORT_ANY or reserved), -ENOMEM. daemon: asks zvsockd,
+ * which takes a few milliseconds, and five seconds if it hangs: also -EACCES (zvsockd gives the
+ * port to others, or to root only), -EADDRINUSE of another application. While zvsockd is away the
+ * port is kept, and asked for when it is back.
  */
 ZV_API int zv_listen(struct zv_dev *dev, uint32_t port, enum zv_type type, unsigned backlog);
 
@@ -167,8 +173,8 @@ ZV_API int zv_listen(struct zv_dev *dev, uint32_t port, enum zv_type type, unsig
  * @flags: ZV_LISTEN_ANY_CID (host devices) offers also what is meant for another CID than the
  * host's, as long as that can be a guest's: for a process that connects sibling guests. Without it
  * such requests are refused and counted in rx_bad_cid.
- * -EADDRINUSE (there is one already), -EOPNOTSUPP (ZV_LISTEN_ANY_CID on a guest device), -EINVAL,
- * -ENOMEM.
+ * -EADDRINUSE (there is one already), -EOPNOTSUPP (ZV_LISTEN_ANY_CID on a guest device; daemon:,
+ * whose ports are shared with other applications), -EINVAL, -ENOMEM.
  */
 ZV_API int zv_listen_all(struct zv_dev *dev, uint32_t flags, unsigned backlog);
 #define ZV_LISTEN_ANY_CID (1u << 0)
@@ -209,7 +215,8 @@ ZV_API int zv_conn_answer(struct zv_conn *conn, int err);
 
 /*
  * Starts a connection to @port of @cid (ZV_CID_HOST, or a sibling that the host connects to, from a
- * guest; the guest's CID, or 0 for it, from a host) on the pair of @q. Asynchronous: ZV_EV_CONNECT
+ * guest; the guest's CID, or 0 for it, from a host; any guest's, or ZV_CID_LOCAL, with daemon:) on
+ * the pair of @q. Asynchronous: ZV_EV_CONNECT
  * tells the outcome (-ECONNREFUSED, -ETIMEDOUT, -ECONNRESET). Owned by the caller until
  * zv_conn_close. -ENETDOWN (rings not running, or a session has just ended), -EHOSTUNREACH (no such
  * CID here), -EADDRNOTAVAIL (ports exhausted), -ENOSPC (max_conns), -ENOMEM, -EINVAL.

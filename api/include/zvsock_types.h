@@ -18,6 +18,7 @@ struct zv_conn;
 
 /* ---- constants -------------------------------------------------------------------------- */
 
+#define ZV_CID_LOCAL	   1u	      /* applications on a zvsockd, among themselves: daemon: */
 #define ZV_CID_HOST	   2u	      /* the host, as every guest sees it */
 #define ZV_PORT_ANY	   UINT32_MAX /* zv_accept: whichever listener; zv_connect_from: a free one */
 #define ZV_QUEUES_MAX	   16u	      /* most queue pairs of a device */

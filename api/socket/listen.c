@@ -7,6 +7,19 @@
 
 #include <errno.h>
 
+/* @l is there before anybody is told, so that no connection is refused that was sent to it. */
+static int listen_here(struct zv_dev *dev, struct listener *l, unsigned type)
+{
+	int ret = 0;
+
+	listener_link(dev, l);
+	if (dev->ops->listen)
+		ret = dev->ops->listen(dev->t, l->port, (enum zv_type)type);
+	if (ret)
+		listener_unlink(dev, l);
+	return ret;
+}
+
 int zv_listen(struct zv_dev *dev, uint32_t port, enum zv_type type, unsigned backlog)
 {
 	struct listener *l;
@@ -25,8 +38,7 @@ int zv_listen(struct zv_dev *dev, uint32_t port, enum zv_type type, unsigned bac
 	if (!l)
 		return zv_err(-ENOMEM, "zv_listen: out of memory");
 	l->type = (uint16_t)type;
-	listener_link(dev, l);
-	return 0;
+	return listen_here(dev, l, type);
 }
 
 int zv_listen_all(struct zv_dev *dev, uint32_t flags, unsigned backlog)
@@ -47,8 +59,7 @@ int zv_listen_all(struct zv_dev *dev, uint32_t flags, unsigned backlog)
 	if (!l)
 		return zv_err(-ENOMEM, "zv_listen_all: out of memory");
 	l->flags = (uint16_t)flags;
-	listener_link(dev, l);
-	return 0;
+	return listen_here(dev, l, 0);
 }
 
 int zv_unlisten(struct zv_dev *dev, uint32_t port)
@@ -59,6 +70,8 @@ int zv_unlisten(struct zv_dev *dev, uint32_t port)
 		return zv_err(-ENOENT, "zv_unlisten: there is no catch-all listener");
 	if (!l)
 		return zv_err(-ENOENT, "zv_unlisten: nothing listens on port %u", port);
+	if (dev->ops->unlisten)
+		dev->ops->unlisten(dev->t, port);
 	listener_unlink(dev, l);
 	listeners_reap(dev);
 	return 0;

@@ -390,9 +390,13 @@ static inline uint64_t conn_peer_cid(const struct zv_conn *c)
 	return c->q->host ? c->q->session.peer_cid : c->node.key.cid;
 }
 
+/* To an application of the host, which has CID 2 itself, the others are guests and CID 1. */
 static inline bool cid_is_sibling(const struct zv_queue *q, uint64_t cid)
 {
-	return vsock_cid_is_guest(cid) && cid != queue_guest_cid(q);
+	uint64_t own = queue_guest_cid(q);
+
+	return cid != own &&
+	       (vsock_cid_is_guest(cid) || (cid == VSOCK_CID_LOCAL && own == VSOCK_CID_HOST));
 }
 
 /*

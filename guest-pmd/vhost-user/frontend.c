@@ -4,48 +4,14 @@
 #include "frontend_msg.h"
 #include "proto/vsock_device.h"
 #include "transport.h"
+#include "unix_connect.h"
 #include "vsock_rings.h"
 
 #include <errno.h>
 #include <poll.h>
-#include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <time.h>
 #include <unistd.h>
-
-#define RETRY_MS 10 /* between two tries to connect to a socket whose backlog is full */
-
-static int64_t now_ms(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
-}
-
-/*
- * Waits for @events on @fd (-1: only for time to pass). 0, -ETIMEDOUT or -ECANCELED. A signal that
- * the application handles does not end the wait.
- */
-static int wait_for(const struct frontend *f, int fd, short events, int64_t deadline)
-{
-	struct pollfd p[2] = {{.fd = fd, .events = events}, {.fd = f->cancel_fd, .events = POLLIN}};
-
-	for (;;) {
-		int64_t left = deadline - now_ms();
-		int n = poll(p, 2, left > 0 ? (int)left : 0);
-
-		if (n < 0 && errno != EINTR && errno != EAGAIN)
-			return -errno;
-		if (n > 0 && p[1].revents)
-			return zv_err(-ECANCELED, "the device is being closed");
-		if (n > 0)
-			return 0;
-		if (left <= 0)
-			return -ETIMEDOUT;
-	}
-}
 
 /* ---- connection ---- */
 
@@ -70,59 +36,13 @@ int frontend_init(struct frontend *f, const char *path, int cancel_fd)
 	return 0;
 }
 
-static int connect_error(const struct frontend *f, int err)
-{
-	switch (err) {
-	case ENOENT:
-		return zv_err(-err,
-			      "there is no socket %s: is the vhost-user backend running, and "
-			      "is this its path?",
-			      f->path);
-	case ECONNREFUSED:
-		return zv_err(-err,
-			      "nobody listens on %s: the vhost-user backend has ended, start "
-			      "it again",
-			      f->path);
-	case EACCES:
-	case EPERM:
-		return zv_err(-err,
-			      "no permission to connect to %s: the socket must be writable, "
-			      "and its directories searchable, for this user",
-			      f->path);
-	default:
-		return zv_err(-err, "cannot connect to the vhost-user socket %s: %s", f->path,
-			      zv_strerror(-err));
-	}
-}
-
 int frontend_connect(struct frontend *f)
 {
-	struct sockaddr_un sa = {.sun_family = AF_UNIX};
-	int64_t deadline = now_ms() + f->timeout_ms;
-	int ret, fd;
+	int fd = unix_connect(f->path, SOCK_STREAM, "the vhost-user backend", f->cancel_fd,
+			      f->timeout_ms);
 
-	memcpy(sa.sun_path, f->path, sizeof(sa.sun_path));
-	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	if (fd < 0)
-		return zv_err(-errno, "cannot make a Unix socket for %s: %s", f->path,
-			      zv_strerror(-errno));
-	for (;;) {
-		ret = connect(fd, (struct sockaddr *)&sa, sizeof(sa)) < 0 ? -errno : 0;
-		/* EAGAIN: the backlog is full; poll cannot tell when it no longer is. */
-		if (ret != -EAGAIN && ret != -EINTR)
-			break;
-		if (now_ms() >= deadline) {
-			ret = -ETIMEDOUT;
-			break;
-		}
-		ret = wait_for(f, -1, 0, now_ms() + RETRY_MS);
-		if (ret != -ETIMEDOUT)
-			break;
-	}
-	if (ret) {
-		close(fd);
-		return ret == -ECANCELED ? ret : connect_error(f, -ret);
-	}
+		return fd;
 	f->fd = fd;
 	return 0;
 }
@@ -164,7 +84,7 @@ static int send_msg(struct frontend *f, const struct vu_msg *m, int fd)
 	} ctl = {0};
 	struct iovec iov = {.iov_base = (void *)(uintptr_t)m, .iov_len = vu_msg_len(m)};
 	struct msghdr mh = {.msg_iov = &iov, .msg_iovlen = 1};
-	int64_t deadline = now_ms() + f->timeout_ms;
+	int64_t deadline = unix_now_ms() + f->timeout_ms;
 	struct cmsghdr *c;
 	ssize_t n;
 	int ret;
@@ -189,7 +109,7 @@ static int send_msg(struct frontend *f, const struct vu_msg *m, int fd)
 		}
 		if (errno == EINTR)
 			continue;
-		ret = errno == EAGAIN ? wait_for(f, f->fd, POLLOUT, deadline) : -errno;
+		ret = errno == EAGAIN ? unix_wait(f->fd, POLLOUT, f->cancel_fd, deadline) : -errno;
 		if (ret)
 			return lost(f, m->request, ret);
 	}
@@ -213,7 +133,7 @@ static int recv_all(struct frontend *f, void *buf, size_t len, int64_t deadline)
 		}
 		if (errno == EINTR)
 			continue;
-		ret = errno == EAGAIN ? wait_for(f, f->fd, POLLIN, deadline) : -errno;
+		ret = errno == EAGAIN ? unix_wait(f->fd, POLLIN, f->cancel_fd, deadline) : -errno;
 		if (ret)
 			return ret;
 	}
@@ -230,7 +150,7 @@ static int bad_reply(const struct frontend *f, const struct vu_msg *sent, enum f
 static int ask(struct frontend *f, const struct vu_msg *m, int fd, struct vu_msg *reply,
 	       uint32_t size)
 {
-	int64_t deadline = now_ms() + f->timeout_ms;
+	int64_t deadline = unix_now_ms() + f->timeout_ms;
 	enum frontend_fault fault;
 	int ret;
 
@@ -396,7 +316,7 @@ int frontend_read_cid(struct frontend *f)
 	if (fault)
 		return bad_reply(f, &m, fault);
 	cid = le64toh(cid);
-	if (!vsock_cid_is_guest(cid))
+	if (!vsock_cid_is_guest(cid) && !(f->host_app && cid == VSOCK_CID_HOST))
 		return zv_err(-EPROTO,
 			      "the vhost-user backend at %s gives this guest the CID %llu, "
 			      "which is reserved: configure another (3 or above)",

@@ -29,6 +29,7 @@ struct frontend {
 	uint64_t features; /* as negotiated */
 	uint64_t protocol;
 	uint64_t guest_cid;
+	bool host_app; /* the device may have CID 2: this is an application of the host */
 };
 
 /* Checks and stores @path. -EINVAL (empty), -ENAMETOOLONG. */

@@ -1,0 +1,215 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The `daemon:PATH` transport: an application of the host, attached to zvsockd.
+ *
+ * Theory of operation
+ * -------------------
+ * The application asks zvsockd's client socket for a device of its own, and gets a connected
+ * vhost-user socket: from there on it is the frontend and the driver of a virtio-vsock device, as a
+ * guest without a VM is (../vhost-user), with CID 2. So the rings, their checks and the zero-copy
+ * API are those of every guest. zvsockd joins a connection of this device with one of the guest
+ * that it leads to.
+ *
+ * The client socket stays open for as long as the device: it tells zvsockd that the application
+ * lives, and which ports it listens on. zvsockd forgets those when it goes, so they are kept here
+ * and announced anew after each attachment.
+ */
+#include "daemon_transport.h"
+
+#include "client_sock.h"
+#include "transport/guest_dev.h"
+#include "vhost-user/frontend_link.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct port {
+	struct port *next;
+	uint32_t port;
+	enum zv_type type;
+};
+
+struct daemon_dev {
+	struct frontend_dev f; /* first */
+	struct client_sock client;
+	pthread_mutex_t lock; /* ports; held over a question, so that zvsockd hears of changes in
+				 the order in which they are made */
+	struct port *ports;
+};
+
+static struct daemon_dev *daemon_of(struct guest_dev *g)
+{
+	return (struct daemon_dev *)(void *)g;
+}
+
+/* ---- ports ---- */
+
+static int announce(struct daemon_dev *dev, enum client_type what, const struct port *p)
+{
+	struct client_msg m;
+
+	client_msg_init(&m, what);
+	m.port = p->port;
+	m.sock_type = (uint16_t)p->type;
+	return client_sock_ask(&dev->client, &m, NULL, dev->f.g.stop_fd);
+}
+
+static int daemon_listen(struct transport_dev *d, uint32_t port, enum zv_type type)
+{
+	struct daemon_dev *dev = daemon_of((struct guest_dev *)d);
+	struct port *p;
+	int ret;
+
+	if (port == ZV_PORT_ANY)
+		return zv_err(-EOPNOTSUPP, "daemon: applications share the host's ports: listen on "
+					   "each one that is wanted");
+	p = malloc(sizeof(*p));
+	if (!p)
+		return zv_err(-ENOMEM, "no memory to listen on port %u", port);
+	p->port = port;
+	p->type = type;
+	pthread_mutex_lock(&dev->lock);
+	ret = announce(dev, CLIENT_LISTEN, p);
+	if (ret == -ENOTCONN || ret == -EPROTO) /* zvsockd is away: announce_all() */
+		ret = 0;
+	if (ret == 0) {
+		p->next = dev->ports;
+		dev->ports = p;
+	}
+	pthread_mutex_unlock(&dev->lock);
+	if (ret)
+		free(p);
+	return ret;
+}
+
+static void daemon_unlisten(struct transport_dev *d, uint32_t port)
+{
+	struct daemon_dev *dev = daemon_of((struct guest_dev *)d);
+	struct port **at, *p;
+
+	pthread_mutex_lock(&dev->lock);
+	for (at = &dev->ports; (p = *at) && p->port != port; at = &p->next)
+		;
+	if (p) {
+		*at = p->next;
+		(void)announce(dev, CLIENT_UNLISTEN, p); /* zvsockd is gone: so is the port */
+		free(p);
+	}
+	pthread_mutex_unlock(&dev->lock);
+}
+
+/* After an attachment. A port that somebody else has taken meanwhile is tried again next time. */
+static void announce_all(struct daemon_dev *dev)
+{
+	pthread_mutex_lock(&dev->lock);
+	for (const struct port *p = dev->ports; p; p = p->next) {
+		if (announce(dev, CLIENT_LISTEN, p))
+			zv_log(ZV_LOG_ERR, "daemon %s: port %u is not listened on any more: %s",
+			       dev->client.path, p->port, zv_error_text());
+	}
+	pthread_mutex_unlock(&dev->lock);
+}
+
+/* ---- the link ---- */
+
+static int attach(struct daemon_dev *dev, int *fd)
+{
+	struct client_msg m;
+
+	client_msg_init(&m, CLIENT_ATTACH);
+	m.queues = (uint16_t)dev->f.g.d.nqueues;
+	client_msg_text(&m, program_invocation_short_name);
+	return client_sock_ask(&dev->client, &m, fd, dev->f.g.stop_fd);
+}
+
+static int link_connect(struct guest_dev *g)
+{
+	struct daemon_dev *dev = daemon_of(g);
+	int ret = client_unix_connect(&dev->client, g->stop_fd), fd;
+
+	if (ret == 0)
+		ret = attach(dev, &fd);
+	if (ret)
+		return ret;
+	return frontend_link_adopt(g, fd);
+}
+
+static int link_start(struct guest_dev *g)
+{
+	int ret = frontend_link_start(g);
+
+	if (ret == 0)
+		announce_all(daemon_of(g));
+	return ret;
+}
+
+static void link_disconnect(struct guest_dev *g)
+{
+	frontend_link_disconnect(g);
+	client_sock_close(&daemon_of(g)->client);
+}
+
+static void link_destroy(struct guest_dev *g)
+{
+	struct daemon_dev *dev = daemon_of(g);
+	struct port *p;
+
+	client_sock_fini(&dev->client);
+	while ((p = dev->ports)) {
+		dev->ports = p->next;
+		free(p);
+	}
+	pthread_mutex_destroy(&dev->lock);
+	free(dev);
+}
+
+static const struct guest_link_ops link_ops = {
+	.map = guest_dev_map_gpa,
+	.connect = link_connect,
+	.start = link_start,
+	.disconnect = link_disconnect,
+	.read_cid = frontend_link_read_cid,
+	.fd = frontend_link_fd,
+	.lost = frontend_link_lost,
+	.destroy = link_destroy,
+};
+
+static int daemon_open(struct transport_dev **out, const char *rest, const struct zv_opts *opts)
+{
+	struct daemon_dev *dev = calloc(1, sizeof(*dev));
+	int ret;
+
+	if (!dev)
+		return zv_err(-ENOMEM, "no memory for the device on %s", rest);
+	pthread_mutex_init(&dev->lock, NULL);
+	ret = client_sock_init(&dev->client, rest);
+	if (ret == 0)
+		ret = frontend_init(&dev->f.fe, rest, -1);
+	if (ret) {
+		link_destroy(&dev->f.g);
+		return ret;
+	}
+	dev->f.fe.host_app = true;
+	dev->f.g.d.ops = &daemon_transport_ops;
+	dev->f.g.link = &link_ops;
+	dev->f.g.scheme = daemon_transport_ops.scheme;
+	dev->f.g.name = dev->client.path;
+	ret = guest_dev_open(&dev->f.g, opts);
+	if (ret == 0)
+		*out = &dev->f.g.d;
+	return ret;
+}
+
+const struct transport_ops daemon_transport_ops = {
+	.scheme = "daemon",
+	.role = ZV_ROLE_GUEST,
+	.open = daemon_open,
+	.close = guest_dev_close,
+	.guest_cid = guest_dev_cid,
+	.page_size = guest_dev_page_size,
+	.queue = guest_dev_queue,
+	.listen = daemon_listen,
+	.unlisten = daemon_unlisten,
+	.fd = vsock_fd,
+};
