@@ -93,7 +93,8 @@ static void queues_end(struct guest *g)
 /* ---- a guest ---- */
 
 /* What the process needs before it can be the host of a guest, or a guest. NULL: nothing. */
-static int (*const prepare[CFG_ROLES])(struct guest *g) = {[CFG_AS_HOST] = as_host_prepare};
+static int (*const prepare[CFG_ROLES])(struct guest *g) = {
+	[CFG_AS_HOST] = as_host_prepare, [CFG_APP] = as_host_prepare};
 
 /* The URI of zv_open. */
 static void write_uri(const struct cfg_guest *cfg, char *uri, size_t size)
@@ -127,7 +128,10 @@ static int open_device(struct guest *g, const struct cfg_guest *cfg)
 	write_uri(cfg, uri, sizeof(uri));
 	ret = zv_open(&g->dev, uri, &opts);
 	if (ret == 0)
-		ret = zv_listen_all(g->dev, endpoints_listen_flags(cfg), ACCEPT_BACKLOG);
+		ret = zv_listen_all(g->dev,
+				    endpoints_listen_flags(cfg) |
+					    (cfg_roles[cfg->role].any_cid ? ZV_LISTEN_ANY_CID : 0),
+				    ACCEPT_BACKLOG);
 	if (ret < 0)
 		guest_fails(g, "%s", zv_error_text());
 	return ret;
@@ -136,7 +140,9 @@ static int open_device(struct guest *g, const struct cfg_guest *cfg)
 /* Mode and owner of the vhost-user sockets that we have made. */
 static int set_rights(struct guest *g, const struct cfg_guest *cfg)
 {
-	for (unsigned i = 0; i < cfg->n_devices && !cfg->client; i++) {
+	bool made = !cfg->client && !cfg_roles[cfg->role].attached;
+
+	for (unsigned i = 0; i < cfg->n_devices && made; i++) {
 		const char *path = cfg->devices[i];
 		int ret = sock_set_rights(path, cfg->socket_mode ? cfg->socket_mode : (mode_t)-1,
 					  cfg->socket_uid, cfg->socket_gid);
@@ -171,7 +177,7 @@ void guest_stop(struct daemon *d, struct guest *g)
 	(void)zv_unlisten(g->dev, ZV_PORT_ANY);
 	queues_end(g);
 	give_queues_back(d, g);
-	if (!g->why)
+	if (!g->why && !cfg_roles[g->cfg->role].attached)
 		log_line(ZV_LOG_INFO, g->name, "stopped");
 	guest_free(g);
 }
@@ -231,6 +237,10 @@ static void name_in_log(const struct cfg_guest *cfg)
 	char name[CFG_DEVICE_NAME_MAX];
 
 	log_guest(cfg_roles[cfg->role].section, cfg->name, cfg->cid);
+	if (cfg_roles[cfg->role].attached) {
+		log_guest_socket(cfg->name, cfg->name); /* the name in its URI */
+		return;
+	}
 	for (unsigned i = 0; i < cfg->n_devices; i++) {
 		cfg_device_name(cfg, i, name, sizeof(name));
 		log_guest_socket(cfg->name, name);
@@ -281,6 +291,8 @@ struct guest *guest_start(struct daemon *d, const struct cfg_guest *cfg, char *w
 	}
 	g->why = NULL;
 	guest_look(g);
+	if (cfg_roles[cfg->role].attached)
+		return g;
 	cfg_device_name(cfg, 0, name, sizeof(name));
 	log_line(ZV_LOG_INFO, g->name, "serving CID %llu on %s", (unsigned long long)g->cid, name);
 	return g;

@@ -2,6 +2,7 @@
 /* Guests and lcores: started, replaced and stopped; see lifecycle.h. */
 #include "lifecycle.h"
 
+#include "apps.h"
 #include "control/control.h"
 #include "core/clock.h"
 #include "core/fds.h"
@@ -25,7 +26,7 @@
 /* What this process can serve of @cfg; called before guests of it are started. */
 static void check_limits(const struct cfg *cfg)
 {
-	fds_plan(cfg, *cfg->control_path ? CONTROL_FDS : 0);
+	fds_plan(cfg, (*cfg->control_path ? CONTROL_FDS : 0) + apps_fds(cfg));
 	if (cfg_vmms(cfg) > VU_RTE_FRONTENDS)
 		log_line(ZV_LOG_WARN, NULL,
 			 "there are %u vhost-user sockets, but one process serves %u VMMs at a "
@@ -36,10 +37,27 @@ static void check_limits(const struct cfg *cfg)
 
 /* ---- guests that run, and those that do not ---- */
 
-static void guest_runs(struct daemon *d, struct guest *g)
+void daemon_add(struct daemon *d, struct guest *g)
 {
 	*d->guests_end = g;
 	d->guests_end = &g->next;
+}
+
+void daemon_remove(struct daemon *d, struct guest *g)
+{
+	struct guest **p = &d->guests;
+
+	while (*p != g)
+		p = &(*p)->next;
+	*p = g->next;
+	if (d->guests_end == &g->next)
+		d->guests_end = p;
+	g->next = NULL;
+}
+
+static void guest_runs(struct daemon *d, struct guest *g)
+{
+	daemon_add(d, g);
 	d->n_guests++;
 }
 
@@ -192,7 +210,9 @@ static void keep_same(struct daemon *d, const struct cfg *cfg, void *tree, bool 
 	while ((g = *p)) {
 		struct cfg_guest *const *found = tfind(g->cfg, &tree, by_name);
 
-		if (found && cfg_guest_same(cfg, *found, g->cfg) && !has_gone(g)) {
+		if (cfg_roles[g->cfg->role].attached) {
+			p = &g->next; /* the configuration does not have it */
+		} else if (found && cfg_guest_same(cfg, *found, g->cfg) && !has_gone(g)) {
 			cfg_keep(cfg, *found, g->cfg);
 			__atomic_store_n(&g->cfg, *found, __ATOMIC_RELEASE);
 			kept[*found - cfg->guests] = true;
@@ -303,6 +323,7 @@ void daemon_stop(struct daemon *d)
 	struct guest *g;
 
 	forget_down(d);
+	apps_stop(d);
 	while ((g = d->guests)) {
 		d->guests = g->next;
 		guest_stop(d, g);

@@ -27,6 +27,10 @@ int daemon_reload(struct daemon *d, struct cfg *cfg);
 /* For each second while d->down is not empty: tries those whose time has come. True: some run. */
 bool daemon_retry(struct daemon *d);
 
+/* Adds @g, which runs, to d->guests, and takes it out again, for guest_stop(). */
+void daemon_add(struct daemon *d, struct guest *g);
+void daemon_remove(struct daemon *d, struct guest *g);
+
 /* Now and then: notices devices whose CID has changed. */
 void daemon_look(const struct daemon *d);
 

@@ -9,6 +9,7 @@
  * control socket, a late line of the log. Data is the lcores' business (lcore.h). While it drains,
  * signals come as such (a second one hurries it) and the control socket goes on being served.
  */
+#include "apps.h"
 #include "cli.h"
 #include "config/config.h"
 #include "control/control.h"
@@ -86,6 +87,8 @@ static const char *summary(const struct daemon *d, char *buf)
 			len += (size_t)snprintf(buf + len, SUMMARY_MAX - len, "%s%ss: %u of %u",
 						len ? ", " : "", cfg_roles[i].section, run[i],
 						all[i]);
+	if (!len)
+		(void)snprintf(buf, SUMMARY_MAX, "applications only");
 	return buf;
 }
 
@@ -165,12 +168,13 @@ static void stop(struct daemon *d, const sigset_t *signals)
 
 static int serve(struct daemon *d, const struct cli *cli, int sigfd)
 {
-	struct pollfd fds[2] = {{.fd = sigfd, .events = POLLIN},
-				{.fd = control_fd(d), .events = POLLIN}};
+	struct pollfd fds[3] = {{.fd = sigfd, .events = POLLIN},
+				{.fd = control_fd(d), .events = POLLIN},
+				{.fd = apps_fd(d), .events = POLLIN}};
 	struct signalfd_siginfo info;
 
 	for (;;) {
-		int n = poll(fds, 2, log_tick() || d->down ? TICK_MS : LOOK_MS);
+		int n = poll(fds, 3, log_tick() || d->down ? TICK_MS : LOOK_MS);
 
 		if (n < 0 && errno != EINTR) {
 			log_line(ZV_LOG_ERR, NULL, "poll: %s", zv_strerror(errno));
@@ -178,6 +182,9 @@ static int serve(struct daemon *d, const struct cli *cli, int sigfd)
 		}
 		if (n > 0 && fds[1].revents)
 			control_serve(d);
+		if (n > 0 && fds[2].revents)
+			apps_serve(d);
+		apps_look(d);
 		if (d->down && daemon_retry(d))
 			say_ready(d, "");
 		daemon_look(d);
@@ -206,13 +213,15 @@ static int start(struct daemon *d, struct cfg *c)
 		return ret;
 	}
 	ret = daemon_start(d, c);
-	if (ret == 0 && !d->n_guests) {
+	if (ret == 0 && !d->n_guests && c->n_guests) {
 		log_line(ZV_LOG_ERR, NULL, "none of the %s could be started",
 			 d->down && d->down->cfg->role == CFG_AS_GUEST ? "devices" : "guests");
 		ret = -ENOENT;
 	}
 	if (ret == 0)
 		ret = control_start(d);
+	if (ret == 0)
+		ret = apps_start(d);
 	if (ret == 0)
 		ret = privs_drop(d);
 	return ret;

@@ -121,6 +121,9 @@ static bool has_visitors(const struct cfg *c, uid_t own, const char *dir)
 	if (*c->control_path && dir_of(c->control_path, other) && strcmp(other, dir) == 0 &&
 	    (c->control_mode & 0077))
 		return true;
+	if (*c->apps.path && dir_of(c->apps.path, other) && strcmp(other, dir) == 0 &&
+	    ((c->apps.mode & 0077) || (c->apps.uid != (uid_t)-1 && c->apps.uid != own)))
+		return true;
 	for (unsigned i = 0; i < c->n_guests; i++) {
 		const struct cfg_guest *g = &c->guests[i];
 		bool here = false;
@@ -181,6 +184,8 @@ int privs_make_dirs(const struct cfg *c)
 		return ret;
 	if (*c->control_path)
 		ret = make_dir(c, &id, NULL, c->control_path);
+	if (ret == 0 && *c->apps.path)
+		ret = make_dir(c, &id, NULL, c->apps.path);
 	for (unsigned i = 0; i < c->n_guests; i++) {
 		const struct cfg_guest *g = &c->guests[i];
 
@@ -239,6 +244,8 @@ static void each_socket(const struct daemon *d,
 
 	if (d->control)
 		fn(NULL, d->cfg->control_path, arg);
+	if (d->apps)
+		fn(NULL, d->cfg->apps.path, arg);
 	for (const struct guest *g = d->guests; g; g = g->next)
 		for (unsigned j = 0; (path = cfg_made_socket(d->cfg, g->cfg, j)); j++)
 			fn(g->name, path, arg);

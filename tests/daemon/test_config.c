@@ -95,6 +95,37 @@ static void daemon_values(void **state)
 	cfg_free(c);
 }
 
+static void applications_values(void **state)
+{
+	struct cfg *c = conf_good("[daemon]\napplications = /s/apps\napplications_mode = 0666\n"
+				  "applications_owner = 12:34\napplication_users = 7, 8\n"
+				  "application_groups = 9\napplication_ports = 5, 10-20\n");
+	const struct cfg_apps *a = &c->apps;
+	struct cfg_guest *g = cfg_app_new(c, "app.1", "fd=7", 3);
+
+	(void)state;
+	assert_int_equal(c->n_guests, 0); /* it needs none */
+	assert_string_equal(a->path, "/s/apps");
+	assert_int_equal(a->mode, 0666);
+	assert_int_equal(a->uid, 12);
+	assert_int_equal(a->gid, 34);
+	assert_true(cfg_app_admits(a, 7, 0) && cfg_app_admits(a, 8, 0) && cfg_app_admits(a, 0, 9));
+	assert_false(cfg_app_admits(a, 9, 7));
+	assert_true(cfg_app_port(a, 5) && cfg_app_port(a, 10) && cfg_app_port(a, 20));
+	assert_false(cfg_app_port(a, 4) || cfg_app_port(a, 6) || cfg_app_port(a, 21));
+	assert_int_equal(g->role, CFG_APP);
+	assert_int_equal(g->cid, 2);
+	assert_int_equal(g->queues, 3);
+	assert_int_equal(g->max_conns, 65536);
+	assert_null(cfg_made_socket(c, g, 0));
+	cfg_free(c);
+	cfg_app_free(g);
+	c = conf_good("[daemon]\napplications = /s/apps\n");
+	assert_int_equal(c->apps.mode, 0600);
+	assert_true(cfg_app_admits(&c->apps, 7, 7) && cfg_app_port(&c->apps, 1));
+	cfg_free(c);
+}
+
 static void guest_values(void **state)
 {
 	struct cfg *c =
@@ -465,6 +496,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(defaults),
 		cmocka_unit_test(daemon_values),
+		cmocka_unit_test(applications_values),
 		cmocka_unit_test(guest_values),
 		cmocka_unit_test(forgiving_text),
 		cmocka_unit_test(longest_values),

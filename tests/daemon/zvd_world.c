@@ -290,7 +290,8 @@ static struct zv_dev *exchanged_guest(unsigned i, const char *name)
 	return guests[i];
 }
 
-static struct zv_dev *guest_open(unsigned i, const char *name, unsigned queues, uint32_t flags)
+static struct zv_dev *device_open(unsigned i, const char *scheme, const char *name, unsigned queues,
+				  uint32_t flags)
 {
 	struct zv_opts o = {.size = sizeof(o),
 			    .queues = queues,
@@ -303,7 +304,7 @@ static struct zv_dev *guest_open(unsigned i, const char *name, unsigned queues, 
 
 	if (zw_exchanged())
 		return exchanged_guest(i, name);
-	snprintf(uri, sizeof(uri), "vhost-user:%s%s", zw_dir, name);
+	snprintf(uri, sizeof(uri), "%s:%s%s", scheme, zw_dir, name);
 	do { /* the daemon may still be starting */
 		ret = zv_open(&guests[i], uri, &o);
 		if (ret < 0)
@@ -319,12 +320,17 @@ static struct zv_dev *guest_open(unsigned i, const char *name, unsigned queues, 
 
 struct zv_dev *zw_guest(unsigned i, const char *name, unsigned queues)
 {
-	return guest_open(i, name, queues, ZV_OPT_NO_HELLO);
+	return device_open(i, "vhost-user", name, queues, ZV_OPT_NO_HELLO);
 }
 
 struct zv_dev *zw_zvsock_guest(unsigned i, const char *name, unsigned queues)
 {
-	return guest_open(i, name, queues, 0);
+	return device_open(i, "vhost-user", name, queues, 0);
+}
+
+struct zv_dev *zw_app(unsigned i, const char *name, unsigned queues)
+{
+	return device_open(i, "daemon", name, queues, 0);
 }
 
 bool zw_guest_close(unsigned i)

@@ -43,6 +43,8 @@ bool zw_stop(void);
 struct zv_dev *zw_guest(unsigned i, const char *name, unsigned queues);
 /* The same as a zvsock guest, which says HELLO; zw_guest's are as a stock one. */
 struct zv_dev *zw_zvsock_guest(unsigned i, const char *name, unsigned queues);
+/* An application of the host in the place of guest @i, on the client socket zw_dir/<name>. */
+struct zv_dev *zw_app(unsigned i, const char *name, unsigned queues);
 /* Closes guest @i; its connections go with it. */
 bool zw_guest_close(unsigned i);
 /* One round of all guests' queues; ZV_EV_CONNECT and ZV_EV_ERR are noted behind zv_user. */

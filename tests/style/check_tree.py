@@ -32,7 +32,7 @@ LAYERS = {
     'host-dpdk/daemon/control/': [DAEMON + 'control/', DAEMON + 'core/', DAEMON + 'config/',
                                   'host-dpdk/common/sock_claim.h', 'host-dpdk/common/sock_connect.h', 'api/include/', 'shm-ring/spsc_ring.h'],
     'host-dpdk/daemon/ctl/': [DAEMON + 'ctl/', DAEMON + 'core/counters.h', DAEMON + 'control/protocol.h'],
-    'host-dpdk/daemon/': ['host-dpdk/daemon/', 'host-dpdk/common/', 'api/include/'],
+    'host-dpdk/daemon/': ['api/proto/client_msg.h', 'api/proto/hello.h', 'host-dpdk/daemon/', 'host-dpdk/common/', 'api/include/'],
     'bench/': ['bench/', 'api/include/', 'shm-ring/'],
     'bench/measure/': ['bench/measure/'],
     'bench/core/': ['bench/core/', 'bench/measure/'],

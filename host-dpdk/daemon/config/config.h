@@ -33,17 +33,24 @@
 
 #define CFG_PARTS_MAX 8u /* endpoint types: config_part.h */
 
+#define CFG_APP_IDS_MAX	  32u /* users, and groups, that may attach applications */
+#define CFG_APP_PORTS_MAX 16u /* ranges of ports for them */
+
 struct cfg_part;
 
 /* What zvsockd is to a guest. */
 enum cfg_role {
 	CFG_AS_HOST,  /* [guest NAME]: its host */
 	CFG_AS_GUEST, /* [device NAME]: the guest itself */
+	CFG_APP,      /* an attached application of the host: no section, cfg_app_new() */
 	CFG_ROLES
 };
 
 struct cfg_role_info {
-	const char *section;	 /* "guest", "device": of the file, of the command line, in words */
+	const char *section; /* "guest", "device": of the file, of the command line, in words */
+	bool attached;	     /* comes and goes by itself: there is no such section */
+	bool any_cid;	     /* the peer may connect to CIDs that are not ours */
+	bool host_ports;     /* the peer reaches applications that listen on ports of the host */
 	const char *ours, *peer; /* whose programs are on our side, and on the other */
 	const char *device;	 /* what a message calls one of cfg_guest.devices */
 	const char *verbs[2];	 /* what is done with one of them, by cfg_guest.client */
@@ -64,7 +71,7 @@ extern const struct cfg_role_info cfg_roles[CFG_ROLES];
 struct cfg_guest {
 	char name[CFG_NAME_MAX];
 	enum cfg_role role;
-	char origin[160]; /* "FILE:LINE" or "--guest", for messages */
+	char origin[160]; /* "FILE:LINE" or "--guest", for messages; the application's process */
 	uint64_t cid;	  /* 0: the device will say */
 	char scheme[CFG_SCHEME_MAX];
 	char devices[CFG_PATHS_MAX][CFG_PATH_MAX]; /* vhost-user sockets, PCI addresses... */
@@ -85,6 +92,20 @@ struct cfg_guest {
 	bool any_port;		   /* a part serves all that are left */
 };
 
+/* Who may attach applications of the host, and what they may: applications and application_*. */
+struct cfg_apps {
+	char path[CFG_PATH_MAX]; /* of the client socket; "": none */
+	mode_t mode;
+	uid_t uid; /* owner; -1: as created */
+	gid_t gid;
+	uint32_t users[CFG_APP_IDS_MAX], groups[CFG_APP_IDS_MAX];
+	unsigned n_users, n_groups; /* both 0: whoever may connect to the socket */
+	struct {
+		uint32_t first, last;
+	} ports[CFG_APP_PORTS_MAX]; /* that may be listened on */
+	unsigned n_ports;	    /* 0: all */
+};
+
 struct cfg {
 	int cpus[64]; /* one lcore thread on each; -1: not pinned */
 	unsigned n_cpus;
@@ -97,6 +118,7 @@ struct cfg {
 	char group[CFG_NAME_MAX];
 	char control_path[CFG_PATH_MAX]; /* control socket for zvsockctl; "": none */
 	mode_t control_mode;
+	struct cfg_apps apps;
 	struct cfg_guest *guests;
 	unsigned n_guests;
 	const struct cfg_part *const *parts; /* which have the guests' other keys; ends with NULL */
@@ -116,6 +138,18 @@ struct cfg {
 int cfg_load(struct cfg **out, const struct cfg_part *const *parts, const char *file,
 	     char *const *extra, FILE *err);
 void cfg_free(struct cfg *c);
+
+/*
+ * What is known of an attached application, as if it were a section: @name and @device, of less
+ * than CFG_NAME_MAX and CFG_PATH_MAX bytes; @queues. NULL: no memory. It needs no @c afterwards.
+ */
+struct cfg_guest *cfg_app_new(const struct cfg *c, const char *name, const char *device,
+			      unsigned queues);
+void cfg_app_free(struct cfg_guest *g);
+
+/* May a process of @uid and @gid attach; may applications listen on @port? */
+bool cfg_app_admits(const struct cfg_apps *a, uid_t uid, gid_t gid);
+bool cfg_app_port(const struct cfg_apps *a, uint32_t port);
 
 /* VMMs that the guests of @c could have attached at the same time: their vhost-user sockets. */
 unsigned cfg_vmms(const struct cfg *c);
@@ -141,7 +175,7 @@ const char *cfg_trouble(const struct cfg *c, const struct cfg_guest *g);
 void cfg_keep(const struct cfg *c, struct cfg_guest *to, const struct cfg_guest *from);
 
 /* How the i-th device of @g is called in zv_open()'s URI and in words: "vfio:0000:00:02.0"; a
- * vhost-user socket that we serve by its path alone. */
+ * vhost-user socket that we serve by its path alone; an attached application by its process. */
 void cfg_device_name(const struct cfg_guest *g, unsigned i, char *buf, size_t len);
 #define CFG_DEVICE_NAME_MAX (CFG_SCHEME_MAX + CFG_PATH_MAX)
 

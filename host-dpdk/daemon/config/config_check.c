@@ -53,6 +53,10 @@ static void default_owners(const struct load *l)
 		if (g->socket_gid == (gid_t)-1)
 			g->socket_gid = gid;
 	}
+	if (l->cfg->apps.uid == (uid_t)-1)
+		l->cfg->apps.uid = uid;
+	if (l->cfg->apps.gid == (gid_t)-1)
+		l->cfg->apps.gid = gid;
 }
 
 static void check_guest(struct load *l, unsigned i)
@@ -306,8 +310,10 @@ void cfg_check(struct load *l)
 	check_ports(l);
 	for (unsigned i = 0; i < l->cfg->n_guests; i++)
 		parts_ready(l->cfg, &l->cfg->guests[i]);
-	if (l->cfg->n_guests == 0 && l->n_faults == 0) /* they may be the reason */
+	/* Faults may be the reason. */
+	if (l->cfg->n_guests == 0 && !*l->cfg->apps.path && l->n_faults == 0)
 		cfg_fault(l, &whole,
 			  "no guest and no device; write [guest NAME] with a cid and a socket, or "
-			  "[device NAME] with a uri, or use --guest or --device");
+			  "[device NAME] with a uri, or use --guest or --device; or applications = "
+			  "PATH for applications of the host alone");
 }

@@ -49,8 +49,9 @@ static enum cfg_role role_of(const char *text)
 	size_t len = strcspn(text, " \t");
 	enum cfg_role role = 0;
 
-	while (role < CFG_ROLES && (strlen(cfg_roles[role].section) != len ||
-				    strncmp(text, cfg_roles[role].section, len) != 0))
+	while (role < CFG_ROLES &&
+	       (cfg_roles[role].attached || strlen(cfg_roles[role].section) != len ||
+		strncmp(text, cfg_roles[role].section, len) != 0))
 		role++;
 	return role;
 }

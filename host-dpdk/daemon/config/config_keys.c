@@ -31,6 +31,14 @@ const struct key cfg_daemon_keys[] = {
 	{"control", cfg_set_control, D(control_path), .fixed = true},
 	{"control_mode", cfg_set_mode, D(control_mode), .max = 0775, .initial = 0600,
 	 .fixed = true},
+	{"applications", cfg_set_control, D(apps.path), .fixed = true},
+	{"applications_mode", cfg_set_mode, D(apps.mode), .max = 0777, .initial = 0600,
+	 .fixed = true},
+	{"applications_owner", cfg_set_owner, MEMBERS(cfg, apps.uid, apps.gid),
+	 .initial = UINT32_MAX, .fixed = true},
+	{"application_users", cfg_add_app_user, D(apps.users), .list = true},
+	{"application_groups", cfg_add_app_group, D(apps.groups), .list = true},
+	{"application_ports", cfg_add_app_ports, D(apps.ports), .list = true},
 	{0},
 };
 

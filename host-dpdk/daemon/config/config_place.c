@@ -132,6 +132,10 @@ void cfg_device_name(const struct cfg_guest *g, unsigned i, char *buf, size_t le
 {
 	bool plain = cfg_roles[g->role].scheme;
 
+	if (cfg_roles[g->role].attached) {
+		(void)snprintf(buf, len, "%s", g->origin);
+		return;
+	}
 	(void)snprintf(buf, len, "%s%s%s", plain ? "" : g->scheme, plain ? "" : ":", g->devices[i]);
 }
 

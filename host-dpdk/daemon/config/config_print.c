@@ -68,6 +68,26 @@ static void print_keys(const void *obj, const struct key *keys, FILE *to)
 	}
 }
 
+static void print_apps(const struct cfg_apps *a, FILE *to)
+{
+	if (!*a->path)
+		return;
+	(void)fprintf(to, "  programs    attach at %s, mode %04o", a->path, a->mode);
+	if (a->uid != (uid_t)-1)
+		(void)fprintf(to, ", user %u", a->uid);
+	if (a->gid != (gid_t)-1)
+		(void)fprintf(to, ", group %u", a->gid);
+	for (unsigned i = 0; i < a->n_users; i++)
+		(void)fprintf(to, "%s %u", i ? "," : "; of user", a->users[i]);
+	for (unsigned i = 0; i < a->n_groups; i++)
+		(void)fprintf(to, "%s %u", i ? "," : "; of group", a->groups[i]);
+	(void)fprintf(to, "; ");
+	for (unsigned i = 0; i < a->n_ports; i++)
+		(void)fprintf(to, "%s %u-%u", i ? "," : "ports", a->ports[i].first,
+			      a->ports[i].last);
+	(void)fprintf(to, "%s, those below 1024 for root\n", a->n_ports ? "" : "all ports");
+}
+
 static void print_daemon(const struct cfg *c, FILE *to)
 {
 	static const char *const levels[] = {"", "err", "warn", "info", "debug"};
@@ -99,6 +119,7 @@ static void print_daemon(const struct cfg *c, FILE *to)
 			      c->control_mode);
 	else
 		(void)fprintf(to, "  control     none, zvsockctl cannot be used\n");
+	print_apps(&c->apps, to);
 	print_keys(c, cfg_daemon_keys, to);
 }
 
@@ -184,7 +205,8 @@ bool cfg_guest_same(const struct cfg *c, const struct cfg_guest *a, const struct
 
 const char *cfg_made_socket(const struct cfg *c, const struct cfg_guest *g, unsigned i)
 {
-	unsigned ours = g->client ? 0 : g->n_devices; /* what we drive is not made by us */
+	/* What we drive is not made by us, and an application's socket has no name. */
+	unsigned ours = g->client || cfg_roles[g->role].attached ? 0 : g->n_devices;
 
 	if (i < ours)
 		return g->devices[i];

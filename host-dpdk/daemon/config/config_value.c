@@ -325,17 +325,17 @@ void cfg_set_group(struct load *l, void *obj, const struct key *k, char *value)
 
 void cfg_set_owner(struct load *l, void *obj, const struct key *k, char *value)
 {
-	struct cfg_guest *g = obj;
+	uint32_t *ids = cfg_member(obj, k); /* a uid_t, and a gid_t behind it */
 	char *group = strchr(value, ':');
 
 	if (group)
 		*group++ = 0;
 	if (!*value && !(group && *group)) {
-		cfg_wrong(l, "socket_owner names nobody; write USER, USER:GROUP or :GROUP");
+		cfg_wrong(l, "%s names nobody; write USER, USER:GROUP or :GROUP", k->name);
 		return;
 	}
 	if (*value)
-		(void)cfg_uid(l, k, value, &g->socket_uid);
+		(void)cfg_uid(l, k, value, &ids[0]);
 	if (group)
-		(void)cfg_gid(l, k, group, &g->socket_gid);
+		(void)cfg_gid(l, k, group, &ids[1]);
 }

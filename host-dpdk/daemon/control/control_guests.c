@@ -44,9 +44,9 @@ static json_t *described(const struct cfg *c, const struct cfg_guest *cfg, uint6
 	json_t *j = json_pack("{ss ss sI ss so ss sI sI sI}", "name", cfg->name, "kind", kind,
 			      "cid", (json_int_t)cid, "state", state, ours ? "sockets" : "devices",
 			      devices(cfg), "mode",
-			      !ours	    ? kind
-			      : cfg->client ? "client"
-					    : "server",
+			      !ours || cfg_roles[cfg->role].attached ? kind
+			      : cfg->client			     ? "client"
+								     : "server",
 			      "queues", (json_int_t)queues, "queues_up", (json_int_t)up,
 			      "ring_size", (json_int_t)cfg->ring_size);
 

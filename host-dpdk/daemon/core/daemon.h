@@ -32,6 +32,7 @@ struct guest_down {
 };
 
 struct control;
+struct apps;
 
 /* The main thread's. */
 struct daemon {
@@ -43,6 +44,7 @@ struct daemon {
 	unsigned *lcore_queues; /* of each lcore */
 	unsigned n_lcores;
 	struct control *control; /* control/control.h; NULL: no control socket */
+	struct apps *apps;	 /* apps.h; NULL: no client socket */
 	int hurry;		 /* atomic; set by a signal: daemon_drain() waits no longer */
 };
 

@@ -33,7 +33,8 @@ static void serve(struct guest_queue *gq, struct zv_conn *conn)
 
 	GUEST_COUNT(gq, guest_requests);
 	(void)zv_conn_info(conn, &info);
-	others = own && info.local_cid != own; /* a device gets what is for its own CID only */
+	/* A device gets what is for its own CID only. */
+	others = own && info.local_cid != own;
 	for (unsigned i = 0; i < N_ENDPOINT_TYPES && ret == 0; i++)
 		if (types[i]->others == others)
 			ret = types[i]->serve(gq, conn, &info);

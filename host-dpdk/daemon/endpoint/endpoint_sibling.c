@@ -13,15 +13,10 @@
  * no lock. The list of groups is the main thread's alone. A guest is marked as gone in its groups
  * before it is taken off its lcores, and what was posted to them for it under the lock runs before
  * that.
- *
- * A guest that requests and gives up at once, again and again, could fill the other lcore's mailbox
- * faster than that one reads it: no more than REQUESTS_MAX of a guest are on their way at a time. A
- * request that is refused here costs no memory at all.
  */
 #include "core/log.h"
 #include "endpoint.h"
-#include "relay/splice.h"
-#include "spin.h"
+#include "relay/splice_ask.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -32,7 +27,6 @@
 
 #define GROUPS_MAX     16u
 #define SIBLINGS_SHOWN 32u /* of a guest, by --check */
-#define REQUESTS_MAX   1024u
 
 /* ---- configuration ---- */
 
@@ -221,7 +215,7 @@ struct group {
 
 /* What the endpoint keeps of a guest that is in groups. */
 struct memberships {
-	unsigned requests; /* on their way to other lcores; atomic */
+	struct splice_asks asks;
 	unsigned n;
 	struct member member[GROUPS_MAX];
 };
@@ -287,7 +281,6 @@ static void sibling_stop(struct guest *g)
 static void sibling_free(struct guest *g)
 {
 	struct memberships *ms = memberships(g);
-	unsigned steps = 0;
 
 	for (unsigned i = 0; ms && i < ms->n; i++) {
 		struct group *in = ms->member[i].group;
@@ -297,8 +290,8 @@ static void sibling_free(struct guest *g)
 		pthread_mutex_unlock(&in->lock);
 		group_put(in);
 	}
-	while (ms && __atomic_load_n(&ms->requests, __ATOMIC_ACQUIRE))
-		spin_step(&steps); /* the lcores take them within a round or two */
+	if (ms)
+		splice_asks_end(&ms->asks);
 	free(ms);
 	g->part[ENDPOINT_sibling] = NULL;
 }
@@ -336,55 +329,8 @@ static int sibling_start(struct guest *g)
 
 /* ---- connections ---- */
 
-/* On its way to the lcore of the other guest. */
-struct request {
-	struct memberships *from;
-	struct splice *sp;
-	struct guest_queue *gq;
-};
-
-static void requested(struct lcore *lc, void *arg)
-{
-	struct request *r = arg;
-
-	(void)lc;
-	splice_connect(r->sp, r->gq);
-	__atomic_sub_fetch(&r->from->requests, 1, __ATOMIC_RELEASE);
-	free(r);
-}
-
-/* Under the lock of a group of which @to is a member. 1: @conn is taken, -errno: it is not. */
-static int request(struct guest_queue *gq, struct zv_conn *conn, const struct zv_conn_info *info,
-		   struct guest *to)
-{
-	struct memberships *from = memberships(gq->guest);
-	struct request *r = malloc(sizeof(*r));
-	struct zv_dev_info dev = {.size = sizeof(dev)};
-	unsigned up;
-
-	if (!r)
-		return -ENOMEM;
-	r->sp = splice_new(gq, conn, &endpoint_sibling.kind, info, false);
-	if (!r->sp) {
-		free(r);
-		return -ENOMEM;
-	}
-	/* The same ports always go to the same queue, so a pair that is in use is noticed there. */
-	(void)zv_dev_info(to->dev, &dev);
-	up = dev.queues_up && dev.queues_up < to->n_queues ? dev.queues_up : to->n_queues;
-	r->from = from;
-	r->gq = &to->queues[(info->peer_port ^ info->local_port) % up];
-	__atomic_add_fetch(&from->requests, 1, __ATOMIC_RELAXED);
-	if (lcore_post(r->gq->lc, requested, r) < 0) {
-		__atomic_sub_fetch(&from->requests, 1, __ATOMIC_RELAXED);
-		GUEST_COUNT(gq, no_memory);
-		splice_refuse(r->sp);
-		free(r);
-	}
-	return 1;
-}
-
-/* Looks for the guest with @info's local CID in one group. 0: not here; otherwise as request(). */
+/* Looks for the guest with @info's local CID in one group. 0: not here; otherwise as splice_ask().
+ */
 static int request_in(struct group *g, struct guest_queue *gq, struct zv_conn *conn,
 		      const struct zv_conn_info *info)
 {
@@ -395,7 +341,8 @@ static int request_in(struct group *g, struct guest_queue *gq, struct zv_conn *c
 	pthread_mutex_lock(&g->lock);
 	found = tfind(&key, &g->members, by_cid);
 	if (found && !(*found)->gone)
-		ret = request(gq, conn, info, (*found)->guest);
+		ret = splice_ask(&memberships(gq->guest)->asks, gq, conn, &endpoint_sibling.kind,
+				 info, (*found)->guest);
 	pthread_mutex_unlock(&g->lock);
 	return ret;
 }
@@ -406,17 +353,17 @@ static int sibling_serve(struct guest_queue *gq, struct zv_conn *conn,
 	struct memberships *ms = memberships(gq->guest);
 	int ret = 0;
 
-	if (ms && __atomic_load_n(&ms->requests, __ATOMIC_RELAXED) >= REQUESTS_MAX) {
-		GUEST_COUNT(gq, connect_failed);
-		log_line(ZV_LOG_WARN, gq->guest->name,
-			 "%u requests to siblings wait for an answer already: refusing more",
-			 REQUESTS_MAX);
-		return -ECONNREFUSED;
-	}
 	for (unsigned i = 0; ms && i < ms->n && ret == 0; i++)
 		ret = request_in(ms->member[i].group, gq, conn, info);
 	if (ret > 0)
 		return 1;
+	if (ret == -EAGAIN) {
+		GUEST_COUNT(gq, connect_failed);
+		log_line(ZV_LOG_WARN, gq->guest->name,
+			 "%u requests to siblings wait for an answer already: refusing more",
+			 SPLICE_ASKS_MAX);
+		return -ECONNREFUSED;
+	}
 	if (ret < 0) {
 		GUEST_COUNT(gq, no_memory);
 		return ret;

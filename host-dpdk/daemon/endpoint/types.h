@@ -11,7 +11,9 @@
 	X(builtin)                                                                                 \
 	X(tcp)                                                                                     \
 	X(vsock)                                                                                   \
+	X(app_port)                                                                                \
 	X(unix)                                                                                    \
+	X(app_guest)                                                                               \
 	X(sibling)
 
 #define ENDPOINT_SLOT(type) ENDPOINT_##type,

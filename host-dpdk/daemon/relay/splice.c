@@ -196,6 +196,7 @@ void splice_connect(struct splice *sp, struct guest_queue *gq)
 {
 	struct splice_side *s = &sp->side[1];
 	struct zv_conn *conn;
+	uint32_t src_port;
 
 	__atomic_store_n(&s->lc, gq->lc, __ATOMIC_SEQ_CST);
 	if (splice_state(&sp->side[0]) >= SPLICE_CLOSED) {
@@ -212,7 +213,9 @@ void splice_connect(struct splice *sp, struct guest_queue *gq)
 		splice_refuse(sp);
 		return;
 	}
-	if (zv_connect_from(gq->q, sp->src_cid, sp->src_port, 0, sp->port, sp->type, &conn)) {
+	/* Ports of guests are theirs; applications of the host share those of CID 2. */
+	src_port = sp->src_cid == ZV_CID_HOST ? ZV_PORT_ANY : sp->src_port;
+	if (zv_connect_from(gq->q, sp->src_cid, src_port, 0, sp->port, sp->type, &conn)) {
 		share_put(gq, s->share);
 		splice_refuse(sp);
 		return;

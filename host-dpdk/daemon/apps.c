@@ -1,0 +1,441 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "apps.h"
+
+#include "core/clock.h"
+#include "core/log.h"
+#include "endpoint/endpoint_app.h"
+#include "endpoint/endpoint_unix.h"
+#include "guests.h"
+#include "lifecycle.h"
+#include "proto/client_msg.h"
+#include "proto/hello.h"
+#include "sock_claim.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#define BACKLOG	       64
+#define ATTACH_MS      10000u /* between connecting and asking to be attached */
+#define PAUSE_MS       200u   /* after a failure to accept */
+#define EVENTS_AT_ONCE 8
+#define LOW_PORTS      1024u
+#define FDS_ITSELF     3u /* listener, lock file, epoll set */
+
+struct app {
+	int fd; /* of the client socket; -1: a free place */
+	struct ucred who;
+	uint64_t since_ms;     /* when it connected */
+	struct cfg_guest *cfg; /* NULL: not attached */
+	struct guest *guest;   /* NULL: not attached */
+};
+
+struct apps {
+	int listener, claim, ep;
+	bool accepting;
+	uint64_t again_ms; /* while not accepting for want of descriptors or memory */
+	char path[CFG_PATH_MAX];
+	struct app app[APPS_MAX];
+};
+
+unsigned apps_fds(const struct cfg *c)
+{
+	const struct cfg_role_info *r = &cfg_roles[CFG_APP];
+
+	return *c->apps.path ? FDS_ITSELF + APPS_MAX * (1 + r->fds_device + r->fds_pair) : 0;
+}
+
+int apps_fd(const struct daemon *d)
+{
+	return d->apps ? d->apps->ep : -1;
+}
+
+static int watch(struct apps *as, int op, int fd, uint32_t events, uint32_t what)
+{
+	struct epoll_event ev = {.events = events, .data.u32 = what};
+
+	return epoll_ctl(as->ep, op, fd, &ev) < 0 ? -errno : 0;
+}
+
+static void accepting(struct apps *as, bool on)
+{
+	if (on == as->accepting)
+		return;
+	as->accepting = on;
+	(void)watch(as, EPOLL_CTL_MOD, as->listener, on ? EPOLLIN : 0, APPS_MAX);
+}
+
+/* ---- an application ---- */
+
+static void app_end(struct daemon *d, struct app *a)
+{
+	if (a->guest) {
+		log_line(ZV_LOG_INFO, a->guest->name, "detached");
+		daemon_remove(d, a->guest);
+		guest_stop(d, a->guest);
+	}
+	if (a->cfg)
+		cfg_app_free(a->cfg);
+	(void)close(a->fd);
+	memset(a, 0, sizeof(*a));
+	a->fd = -1;
+	accepting(d->apps, true);
+}
+
+/* Sends @m, and @fd (-1: none) with it. False: the application does not take it. */
+static bool answer(const struct app *a, const struct client_msg *m, int fd)
+{
+	union {
+		struct cmsghdr align;
+		char buf[CMSG_SPACE(sizeof(int))];
+	} ctl = {0};
+	struct iovec iov = {.iov_base = (void *)(uintptr_t)m, .iov_len = sizeof(*m)};
+	struct msghdr mh = {.msg_iov = &iov, .msg_iovlen = 1};
+
+	if (fd >= 0) {
+		struct cmsghdr *c;
+
+		mh.msg_control = ctl.buf;
+		mh.msg_controllen = sizeof(ctl.buf);
+		c = CMSG_FIRSTHDR(&mh);
+		c->cmsg_level = SOL_SOCKET;
+		c->cmsg_type = SCM_RIGHTS;
+		c->cmsg_len = CMSG_LEN(sizeof(int));
+		memcpy(CMSG_DATA(c), &fd, sizeof(int));
+	}
+	return sendmsg(a->fd, &mh, MSG_DONTWAIT | MSG_NOSIGNAL) == (ssize_t)sizeof(*m);
+}
+
+/* The question in *m is refused. Its answer is written there. */
+ZV_PRINTF(3, 4) static void refuse(struct client_msg *m, int err, const char *fmt, ...)
+{
+	char text[CLIENT_TEXT];
+	va_list ap;
+
+	va_start(ap, fmt);
+	(void)vsnprintf(text, sizeof(text), fmt, ap);
+	va_end(ap);
+	m->result = err;
+	client_msg_text(m, text);
+}
+
+/* ---- questions ---- */
+
+/* Makes the device of @a on one end of a socket pair; the other one, or -1 and the answer in *m. */
+static int make_device(struct daemon *d, struct app *a, struct client_msg *m)
+{
+	unsigned place = (unsigned)(a - d->apps->app);
+	char name[CFG_NAME_MAX], device[CFG_PATH_MAX], why[GUEST_WHY_MAX] = "";
+	int pair[2];
+
+	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0) {
+		refuse(m, -errno, "no descriptors left: %s", strerror(errno));
+		return -1;
+	}
+	(void)snprintf(name, sizeof(name), "app.%u", place); /* no guest has a dot in its name */
+	(void)snprintf(device, sizeof(device), "fd=%d,name=%s", pair[0], name);
+	a->cfg = cfg_app_new(d->cfg, name, device, m->queues);
+	if (a->cfg) {
+		(void)snprintf(a->cfg->origin, sizeof(a->cfg->origin), "%.64s, pid %d, uid %u",
+			       m->text, (int)a->who.pid, (unsigned)a->who.uid);
+		a->guest = guest_start(d, a->cfg, why);
+	}
+	(void)close(pair[0]);
+	if (a->guest)
+		return pair[1];
+	(void)close(pair[1]);
+	refuse(m, -ENOMEM, "the device cannot be made: %s", *why ? why : "no memory");
+	return -1;
+}
+
+static int on_attach(struct daemon *d, struct app *a, struct client_msg *m)
+{
+	int fd;
+
+	if (a->guest) {
+		refuse(m, -EALREADY, "attached already");
+		return -1;
+	}
+	if (m->queues < 1 || m->queues > ZV_QUEUES_MAX) {
+		refuse(m, -ERANGE, "%u queues; choose 1 to %u", m->queues, ZV_QUEUES_MAX);
+		return -1;
+	}
+	fd = make_device(d, a, m);
+	if (fd < 0) {
+		if (a->cfg)
+			cfg_app_free(a->cfg);
+		a->cfg = NULL;
+		return -1;
+	}
+	daemon_add(d, a->guest);
+	m->cid = a->cfg->cid;
+	log_line(ZV_LOG_INFO, a->guest->name, "%s: attached, queues: %u", a->cfg->origin,
+		 m->queues);
+	client_msg_text(m, a->guest->name);
+	return fd;
+}
+
+/* Low ports are for root, and for whoever zvsockd is itself. */
+static bool privileged(const struct app *a)
+{
+	return a->who.uid == 0 || a->who.uid == geteuid();
+}
+
+static void on_listen(struct daemon *d, struct app *a, struct client_msg *m)
+{
+	int ret;
+
+	if (!a->guest)
+		refuse(m, -ENOTCONN, "not attached");
+	else if (m->port == 0 || m->port == ZV_PORT_ANY || m->port == ZV_CTRL_PORT ||
+		 (m->sock_type != ZV_STREAM && m->sock_type != ZV_SEQPACKET))
+		refuse(m, -EINVAL, "port %u, type %u cannot be listened on", m->port, m->sock_type);
+	else if (!cfg_app_port(&d->cfg->apps, m->port))
+		refuse(m, -EACCES, "port %u is not among application_ports", m->port);
+	else if (m->port < LOW_PORTS && !privileged(a))
+		refuse(m, -EACCES, "port %u: those below %u are for root", m->port, LOW_PORTS);
+	if (m->result)
+		return;
+	ret = app_port_take(a->guest, m->port, (enum zv_type)m->sock_type);
+	if (ret == -EADDRINUSE)
+		refuse(m, ret, "another application listens on port %u", m->port);
+	else if (ret)
+		refuse(m, ret, "port %u: %s", m->port, zv_strerror(ret));
+}
+
+static void on_unlisten(struct app *a, struct client_msg *m)
+{
+	int ret = a->guest ? app_port_release(a->guest, m->port) : -ENOTCONN;
+
+	if (ret)
+		refuse(m, ret, "port %u is not listened on", m->port);
+}
+
+/* Answers *m. False: the application is to be ended. */
+static bool on_question(struct daemon *d, struct app *a, struct client_msg *m)
+{
+	int fd = -1;
+	bool ok;
+
+	m->result = 0;
+	switch (m->type) {
+	case CLIENT_ATTACH:
+		fd = on_attach(d, a, m);
+		break;
+	case CLIENT_LISTEN:
+		on_listen(d, a, m);
+		break;
+	default:
+		on_unlisten(a, m);
+	}
+	ok = answer(a, m, fd);
+	if (fd >= 0)
+		(void)close(fd);
+	return ok;
+}
+
+static void app_serve(struct daemon *d, struct app *a)
+{
+	struct client_msg m;
+	struct iovec iov = {.iov_base = &m, .iov_len = sizeof(m)};
+	/* No room for descriptors: the kernel drops them. */
+	struct msghdr mh = {.msg_iov = &iov, .msg_iovlen = 1};
+	ssize_t n = recvmsg(a->fd, &mh, MSG_DONTWAIT);
+	const char *why;
+
+	if (n < 0 && (errno == EAGAIN || errno == EINTR))
+		return;
+	why = n > 0 ? client_msg_refused(&m, mh.msg_flags & MSG_TRUNC ? 0 : (size_t)n) : NULL;
+	if (why)
+		log_line(ZV_LOG_WARN, a->guest ? a->guest->name : NULL,
+			 "%s: a message of pid %d, uid %u was refused: %s", d->apps->path,
+			 (int)a->who.pid, (unsigned)a->who.uid, why);
+	if (n <= 0 || why || !on_question(d, a, &m))
+		app_end(d, a);
+}
+
+/* ---- the listening socket ---- */
+
+/* An answer to what has not been asked yet; the application reads it as that to "attach". */
+static void turn_away(struct app *a, int err, const char *text)
+{
+	struct client_msg m;
+
+	client_msg_init(&m, CLIENT_ATTACH);
+	refuse(&m, err, "%s", text);
+	(void)answer(a, &m, -1);
+}
+
+/* False: it has been told why. */
+static bool admitted(const struct daemon *d, struct app *a)
+{
+	socklen_t len = sizeof(a->who);
+
+	if (getsockopt(a->fd, SOL_SOCKET, SO_PEERCRED, &a->who, &len) < 0)
+		return false;
+	if (a->who.uid == 0 || cfg_app_admits(&d->cfg->apps, a->who.uid, a->who.gid))
+		return true;
+	log_line(ZV_LOG_WARN, NULL,
+		 "%s: pid %d, uid %u, gid %u may not attach: it is in neither application_users "
+		 "nor application_groups",
+		 d->apps->path, (int)a->who.pid, (unsigned)a->who.uid, (unsigned)a->who.gid);
+	turn_away(a, -EACCES,
+		  "this user may not attach: application_users and application_groups in zvsockd's "
+		  "configuration name those who may");
+	return false;
+}
+
+static void on_accept(struct daemon *d)
+{
+	struct apps *as = d->apps;
+	struct app *a = NULL;
+
+	for (unsigned i = 0; i < APPS_MAX && !a; i++)
+		if (as->app[i].fd < 0)
+			a = &as->app[i];
+	if (!a) {
+		accepting(as, false); /* until somebody leaves */
+		log_line(ZV_LOG_WARN, NULL,
+			 "%s: %u applications are attached: further ones have to wait", as->path,
+			 APPS_MAX);
+		return;
+	}
+	a->fd = accept4(as->listener, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+	if (a->fd < 0) {
+		if (errno != EAGAIN && errno != EINTR && errno != ECONNABORTED) {
+			log_line(ZV_LOG_WARN, NULL, "%s: cannot take an application: %s", as->path,
+				 strerror(errno));
+			accepting(as, false);
+			as->again_ms = now_ms() + PAUSE_MS;
+		}
+		a->fd = -1;
+		return;
+	}
+	a->since_ms = now_ms();
+	if (!admitted(d, a) ||
+	    watch(as, EPOLL_CTL_ADD, a->fd, EPOLLIN, (uint32_t)(a - as->app)) < 0)
+		app_end(d, a);
+}
+
+void apps_serve(struct daemon *d)
+{
+	struct epoll_event ev[EVENTS_AT_ONCE];
+	int n = epoll_wait(d->apps->ep, ev, EVENTS_AT_ONCE, 0);
+
+	for (int i = 0; i < n; i++) {
+		uint32_t what = ev[i].data.u32;
+
+		if (what == APPS_MAX)
+			on_accept(d);
+		else if (d->apps->app[what].fd >= 0)
+			app_serve(d, &d->apps->app[what]);
+	}
+}
+
+void apps_look(struct daemon *d)
+{
+	uint64_t now = now_ms();
+	bool room = false;
+
+	if (!d->apps)
+		return;
+	for (unsigned i = 0; i < APPS_MAX; i++) {
+		struct app *a = &d->apps->app[i];
+
+		if (a->fd >= 0 && !a->guest && now - a->since_ms > ATTACH_MS)
+			app_end(d, a);
+		room |= a->fd < 0;
+	}
+	if (room && now >= d->apps->again_ms)
+		accepting(d->apps, true);
+}
+
+/* ---- start and end ---- */
+
+static int fail(const struct apps *as, const char *what, int err)
+{
+	log_line(ZV_LOG_ERR, NULL, "applications = %s: %s: %s", as->path, what, zv_strerror(err));
+	return err;
+}
+
+static int listen_on(struct apps *as, const struct cfg_apps *c)
+{
+	struct sockaddr_un sa = {.sun_family = AF_UNIX};
+	int ret;
+
+	memcpy(sa.sun_path, as->path, sizeof(as->path));
+	as->ep = epoll_create1(EPOLL_CLOEXEC);
+	as->listener = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	if (as->ep < 0 || as->listener < 0)
+		return fail(as, "cannot make the socket", -errno);
+	(void)unix_no_descriptors(as->listener);
+	if (bind(as->listener, (struct sockaddr *)&sa, sizeof(sa)) < 0)
+		return fail(as, "cannot bind the socket", -errno);
+	/* Before listen(), so that nobody connects while the rights are wider than configured. */
+	ret = sock_set_rights(as->path, c->mode, c->uid, c->gid);
+	if (ret < 0)
+		return fail(as, "cannot set the socket's mode or owner", ret);
+	if (listen(as->listener, BACKLOG) < 0)
+		return fail(as, "cannot listen", -errno);
+	as->accepting = true;
+	ret = watch(as, EPOLL_CTL_ADD, as->listener, EPOLLIN, APPS_MAX);
+	return ret < 0 ? fail(as, "cannot wait for applications", ret) : 0;
+}
+
+static void apps_free(struct apps *as)
+{
+	if (as->listener >= 0) {
+		(void)unlink(as->path);
+		(void)close(as->listener);
+	}
+	if (as->ep >= 0)
+		(void)close(as->ep);
+	if (as->claim >= 0)
+		sock_unclaim(as->path, as->claim);
+	free(as);
+}
+
+int apps_start(struct daemon *d)
+{
+	struct apps *as;
+	int ret;
+
+	if (!*d->cfg->apps.path)
+		return 0;
+	as = calloc(1, sizeof(*as));
+	if (!as)
+		return -ENOMEM;
+	as->listener = as->ep = -1;
+	for (unsigned i = 0; i < APPS_MAX; i++)
+		as->app[i].fd = -1;
+	memcpy(as->path, d->cfg->apps.path, sizeof(as->path));
+	as->claim = sock_claim(as->path);
+	if (as->claim < 0) {
+		ret = as->claim;
+		log_line(ZV_LOG_ERR, NULL, "applications = %s: %s", as->path, zv_error_text());
+	} else {
+		ret = listen_on(as, &d->cfg->apps);
+	}
+	if (ret < 0) {
+		apps_free(as);
+		return ret;
+	}
+	d->apps = as;
+	return 0;
+}
+
+void apps_stop(struct daemon *d)
+{
+	if (!d->apps)
+		return;
+	for (unsigned i = 0; i < APPS_MAX; i++)
+		if (d->apps->app[i].fd >= 0)
+			app_end(d, &d->apps->app[i]);
+	apps_free(d->apps);
+	d->apps = NULL;
+}

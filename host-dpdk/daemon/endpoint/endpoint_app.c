@@ -1,0 +1,293 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The app endpoints: applications of the host that are attached to zvsockd (apps.h), each with a
+ * device of its own on which it has CID 2.
+ *
+ * Theory of operation
+ * -------------------
+ * A directory has the ports that applications listen on and the guests that they can reach, under
+ * one lock, held for a look-up. A guest's connection to a port of the host that no key of its
+ * configuration serves goes to the application that listens there (endpoint_app_port). An
+ * application's connection goes to the guest with the CID that it names, or, at CID 1 or 2, to the
+ * application that listens on the port (endpoint_app_guest). Both ways it ends here and a splice
+ * joins it with a second one on the other's device, so neither sees the other's memory.
+ *
+ * A guest sees CID 2 and a port that zvsockd has chosen, because applications choose theirs without
+ * knowing of each other.
+ *
+ * Who leaves the directory is marked as gone first; what was posted to its lcores before runs
+ * before its queues end.
+ */
+#include "endpoint_app.h"
+
+#include "core/log.h"
+#include "endpoint.h"
+#include "relay/splice_ask.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <search.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* A port that is listened on. */
+struct listened {
+	uint32_t port;
+	enum zv_type type;
+	struct guest *app;
+	struct listened *next; /* of the same application */
+};
+
+/* What is kept of a guest, and of an application. */
+struct app_part {
+	uint64_t cid; /* a guest's */
+	struct guest *guest;
+	bool listed; /* a guest that is in the directory */
+	struct splice_asks asks;
+	struct listened *ports; /* an application's; under the lock */
+};
+
+static struct {
+	pthread_mutex_t lock;
+	void *ports;  /* tree of struct listened, by port */
+	void *guests; /* tree of struct app_part, by CID */
+} dir = {.lock = PTHREAD_MUTEX_INITIALIZER};
+
+static struct app_part *part_of(const struct guest *g)
+{
+	return g->part[ENDPOINT_app_port];
+}
+
+static const struct cfg_role_info *role_of(const struct guest *g)
+{
+	return &cfg_roles[guest_cfg(g)->role];
+}
+
+static bool is_app(const struct guest *g)
+{
+	return role_of(g)->attached;
+}
+
+static int by_port(const void *a, const void *b)
+{
+	uint32_t x = ((const struct listened *)a)->port, y = ((const struct listened *)b)->port;
+
+	return x < y ? -1 : x > y;
+}
+
+static int by_cid(const void *a, const void *b)
+{
+	uint64_t x = ((const struct app_part *)a)->cid, y = ((const struct app_part *)b)->cid;
+
+	return x < y ? -1 : x > y;
+}
+
+/* Under the lock. NULL: nobody listens there. */
+static struct listened *port_find(uint32_t port)
+{
+	const struct listened key = {.port = port};
+	struct listened *const *found = tfind(&key, &dir.ports, by_port);
+
+	return found ? *found : NULL;
+}
+
+/* Under the lock. NULL: there is no such guest. */
+static struct guest *guest_find(uint64_t cid)
+{
+	const struct app_part key = {.cid = cid};
+	struct app_part *const *found = tfind(&key, &dir.guests, by_cid);
+
+	return found ? (*found)->guest : NULL;
+}
+
+/* ---- ports ---- */
+
+int app_port_take(struct guest *app, uint32_t port, enum zv_type type)
+{
+	struct listened *l = calloc(1, sizeof(*l)), *const * found;
+	int ret = 0;
+
+	if (!l)
+		return -ENOMEM;
+	*l = (struct listened){.port = port, .type = type, .app = app};
+	pthread_mutex_lock(&dir.lock);
+	found = tsearch(l, &dir.ports, by_port);
+	if (!found) {
+		ret = -ENOMEM;
+	} else if (*found != l) {
+		ret = (*found)->app == app ? -EALREADY : -EADDRINUSE;
+	} else {
+		l->next = part_of(app)->ports;
+		part_of(app)->ports = l;
+	}
+	pthread_mutex_unlock(&dir.lock);
+	if (ret)
+		free(l);
+	return ret;
+}
+
+/* Under the lock. */
+static void port_drop(struct listened **at)
+{
+	struct listened *l = *at;
+
+	*at = l->next;
+	(void)tdelete(l, &dir.ports, by_port);
+	free(l);
+}
+
+int app_port_release(struct guest *app, uint32_t port)
+{
+	struct listened **at;
+	int ret = -ENOENT;
+
+	pthread_mutex_lock(&dir.lock);
+	for (at = &part_of(app)->ports; *at && (*at)->port != port; at = &(*at)->next)
+		;
+	if (*at) {
+		port_drop(at);
+		ret = 0;
+	}
+	pthread_mutex_unlock(&dir.lock);
+	return ret;
+}
+
+/* ---- start and end ---- */
+
+static int app_start(struct guest *g)
+{
+	struct app_part *p = calloc(1, sizeof(*p));
+	bool whole = true;
+
+	if (!p)
+		return -ENOMEM;
+	g->part[ENDPOINT_app_port] = p;
+	p->guest = g;
+	if (is_app(g) || !role_of(g)->host_ports)
+		return 0;
+	p->cid = guest_cfg(g)->cid;
+	pthread_mutex_lock(&dir.lock);
+	whole = tsearch(p, &dir.guests, by_cid);
+	pthread_mutex_unlock(&dir.lock);
+	p->listed = whole;
+	return whole ? 0 : -ENOMEM;
+}
+
+/* Nobody finds it any more; its own lcores may still be looking for others. */
+static void app_stop(struct guest *g)
+{
+	struct app_part *p = part_of(g);
+
+	if (!p)
+		return;
+	pthread_mutex_lock(&dir.lock);
+	if (p->listed)
+		(void)tdelete(p, &dir.guests, by_cid);
+	p->listed = false;
+	while (p->ports)
+		port_drop(&p->ports);
+	pthread_mutex_unlock(&dir.lock);
+}
+
+static void app_free(struct guest *g)
+{
+	struct app_part *p = part_of(g);
+
+	if (p)
+		splice_asks_end(&p->asks);
+	free(p);
+	g->part[ENDPOINT_app_port] = NULL;
+}
+
+/* ---- connections ---- */
+
+/* What becomes of a request that splice_ask() has answered with @ret. */
+static int asked(struct guest_queue *gq, int ret)
+{
+	if (ret == -EAGAIN) {
+		GUEST_COUNT(gq, connect_failed);
+		log_line(ZV_LOG_WARN, gq->guest->name,
+			 "%u requests to others wait for an answer already: refusing more",
+			 SPLICE_ASKS_MAX);
+		return -ECONNREFUSED;
+	}
+	if (ret < 0)
+		GUEST_COUNT(gq, no_memory);
+	return ret;
+}
+
+static int serve_port(struct guest_queue *gq, struct zv_conn *conn, const struct zv_conn_info *info)
+{
+	const struct listened *l;
+	int ret = 0;
+
+	if (!role_of(gq->guest)->host_ports)
+		return 0;
+	pthread_mutex_lock(&dir.lock);
+	l = port_find(info->local_port);
+	if (l && l->type == info->type)
+		ret = splice_ask(&part_of(gq->guest)->asks, gq, conn, &endpoint_app_port.kind, info,
+				 l->app);
+	pthread_mutex_unlock(&dir.lock);
+	return asked(gq, ret);
+}
+
+static int serve_guest(struct guest_queue *gq, struct zv_conn *conn,
+		       const struct zv_conn_info *info)
+{
+	struct guest *to;
+	int ret = -ENOENT;
+
+	if (!is_app(gq->guest))
+		return 0;
+	if (info->local_cid == ZV_CID_LOCAL)
+		return serve_port(gq, conn, info);
+	pthread_mutex_lock(&dir.lock);
+	to = guest_find(info->local_cid);
+	if (to)
+		ret = splice_ask(&part_of(gq->guest)->asks, gq, conn, &endpoint_app_guest.kind,
+				 info, to);
+	pthread_mutex_unlock(&dir.lock);
+	if (ret != -ENOENT)
+		return asked(gq, ret);
+	GUEST_COUNT(gq, no_endpoint);
+	log_line(ZV_LOG_DEBUG, gq->guest->name, "there is no guest with CID %llu",
+		 (unsigned long long)info->local_cid);
+	return -ECONNREFUSED;
+}
+
+/* "application:NAME" or "guest:NAME", of the other end; while the lock is held nobody is freed. */
+static void describe(const struct guest *g, const struct zv_conn_info *info, char *buf, size_t len)
+{
+	bool local = info->local_cid == ZV_CID_HOST || info->local_cid == ZV_CID_LOCAL;
+	const struct listened *l;
+	const struct guest *other;
+
+	pthread_mutex_lock(&dir.lock);
+	other = is_app(g) && !local ? guest_find(info->local_cid) : NULL;
+	l = info->flags & ZV_CONN_INCOMING && local ? port_find(info->local_port) : NULL;
+	if (other)
+		(void)snprintf(buf, len, "guest:%s", other->name);
+	else if (l)
+		(void)snprintf(buf, len, "application:%s", l->app->name);
+	else
+		(void)snprintf(buf, len, "application");
+	pthread_mutex_unlock(&dir.lock);
+}
+
+const struct endpoint_ops endpoint_app_port = {
+	.name = "app_port",
+	.kind = CONN_KIND(endpoint_app_port.kind, describe),
+	.start = app_start,
+	.stop = app_stop,
+	.free = app_free,
+	.serve = serve_port,
+};
+
+/* The other direction; its state is app_port's. */
+const struct endpoint_ops endpoint_app_guest = {
+	.name = "app_guest",
+	.kind = CONN_KIND(endpoint_app_guest.kind, describe),
+	.others = true,
+	.serve = serve_guest,
+};

@@ -1,0 +1,481 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Applications of the host that attach themselves to a real zvsockd (`daemon:`): connections with
+ * guests and with each other, their ports, their end, and whoever speaks nonsense on the client
+ * socket. "test_daemon_apps app URI PORT" is an application that listens until it is killed.
+ */
+#include "host_side.h"
+#include "zvd_world.h"
+
+#include <errno.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "proto/client_msg.h"
+
+#define CID_A  11u
+#define PORT   5000u
+#define MANY   64u /* applications that zvsockd takes */
+#define STREAM (4u << 20)
+
+#define CONF                                                                                       \
+	"applications = @apps\napplication_ports = 5000-5999, 7\n"                                 \
+	"[guest a]\ncid = 11\nsocket = @a.sock\nqueues = 2\n"                                      \
+	"[guest b]\ncid = 12\nsocket = @b.sock\nbuiltin = echo:9\n"
+
+static struct zv_dev *A, *app, *other;
+static const char *program, *self;
+
+static int world_start(void **state)
+{
+	(void)state;
+	zw_keep_log = true;
+	if (!zw_start(program, CONF, 2))
+		return -1;
+	A = zw_guest(0, "a.sock", 2);
+	app = zw_app(2, "apps", 1);
+	return A && app ? 0 : -1;
+}
+
+static int world_end(void **state)
+{
+	(void)state;
+	return zw_stop() ? 0 : -1;
+}
+
+static struct zv_conn_info info_of(const struct zw_conn *c)
+{
+	struct zv_conn_info ci = {.size = sizeof(ci)};
+
+	assert_int_equal(zv_conn_info(c->c, &ci), 0);
+	return ci;
+}
+
+static void says(struct zw_conn *from, struct zw_conn *to, const char *text, uint32_t flags)
+{
+	char buf[64];
+	uint32_t got = 0;
+	size_t len = strlen(text);
+
+	assert_true(zw_send(from, text, len, flags));
+	assert_int_equal(zw_recv(to, buf, flags ? sizeof(buf) : len, &got), len);
+	assert_memory_equal(buf, text, len);
+	assert_int_equal(got & flags, flags);
+}
+
+/* Both ways, then an end from each side. */
+static void converse(struct zw_conn *a, struct zw_conn *b, enum zv_type type)
+{
+	uint32_t eom = type == ZV_SEQPACKET ? ZV_EOM : 0;
+	char byte;
+
+	says(a, b, "from the one", eom);
+	says(b, a, "from the other", eom);
+	says(a, b, "and again", eom);
+	assert_int_equal(zv_shutdown(a->c, SHUT_WR), 0);
+	assert_int_equal(zw_recv(b, &byte, 1, NULL), 0);
+	says(b, a, "half closed", eom);
+	zw_close(b);
+	assert_int_equal(zw_recv(a, &byte, 1, NULL), 0);
+	zw_close(a);
+}
+
+static void guests_reach_an_application(void **state)
+{
+	static const enum zv_type types[] = {ZV_STREAM, ZV_SEQPACKET};
+
+	(void)state;
+	for (unsigned i = 0; i < 2; i++) {
+		struct zw_conn *g, *a;
+		int err;
+
+		assert_null(zw_connect(A, i, ZV_CID_HOST, PORT + i, types[i], &err));
+		assert_int_equal(err, -ECONNREFUSED);
+		assert_int_equal(zv_listen(app, PORT + i, types[i], 0), 0);
+		/* of the other type nobody listens */
+		assert_null(zw_connect(A, i, ZV_CID_HOST, PORT + i, types[!i], &err));
+		assert_int_equal(err, -ECONNREFUSED);
+		g = zw_connect(A, i, ZV_CID_HOST, PORT + i, types[i], &err);
+		assert_non_null(g);
+		a = zw_accept(app, PORT + i);
+		assert_non_null(a);
+		assert_int_equal(info_of(a).peer_cid, CID_A);
+		assert_int_equal(info_of(a).peer_port, info_of(g).local_port);
+		assert_int_equal(info_of(a).local_cid, ZV_CID_HOST);
+		converse(i ? g : a, i ? a : g, types[i]);
+		assert_int_equal(zv_unlisten(app, PORT + i), 0);
+		assert_null(zw_connect(A, i, ZV_CID_HOST, PORT + i, types[i], &err));
+		assert_int_equal(err, -ECONNREFUSED);
+	}
+}
+
+static void an_application_reaches_guests(void **state)
+{
+	struct zw_conn *a[2], *g[2];
+	int err;
+
+	(void)state;
+	other = zw_app(3, "apps", 2);
+	assert_non_null(other);
+	assert_int_equal(zv_listen(A, PORT, ZV_STREAM, 0), 0);
+	for (unsigned i = 0; i < 2; i++) { /* they choose the same port, and know nothing of it */
+		a[i] = zw_connect(i ? other : app, 0, CID_A, PORT, ZV_STREAM, &err);
+		assert_non_null(a[i]);
+		g[i] = zw_accept(A, PORT);
+		assert_non_null(g[i]);
+		assert_int_equal(info_of(g[i]).peer_cid, ZV_CID_HOST);
+		assert_int_equal(info_of(a[i]).peer_cid, CID_A);
+	}
+	converse(a[0], g[0], ZV_STREAM);
+	converse(g[1], a[1], ZV_STREAM);
+	assert_null(zw_connect(app, 0, 13, PORT, ZV_STREAM, &err)); /* there is no such guest */
+	assert_int_equal(err, -ECONNREFUSED);
+	assert_null(zw_connect(app, 0, 12, PORT, ZV_STREAM, &err)); /* nobody is attached there */
+	assert_int_equal(err, -ECONNREFUSED);
+	assert_null(zw_connect(app, 0, CID_A, PORT + 1, ZV_STREAM, &err));
+	assert_int_equal(err, -ECONNREFUSED);
+	assert_int_equal(zv_unlisten(A, PORT), 0);
+	assert_true(zw_guest_close(3));
+}
+
+static void applications_reach_each_other(void **state)
+{
+	static const uint64_t cids[] = {ZV_CID_LOCAL, ZV_CID_HOST};
+	struct zw_conn *a, *b;
+	int err;
+
+	(void)state;
+	other = zw_app(3, "apps", 1);
+	assert_non_null(other);
+	assert_int_equal(zv_listen(other, PORT, ZV_STREAM, 0), 0);
+	for (unsigned i = 0; i < 2; i++) {
+		a = zw_connect(app, 0, cids[i], PORT, ZV_STREAM, &err);
+		assert_non_null(a);
+		b = zw_accept(other, PORT);
+		assert_non_null(b);
+		converse(a, b, ZV_STREAM);
+	}
+	assert_null(zw_connect(app, 0, ZV_CID_LOCAL, 9, ZV_STREAM, &err)); /* b's echo is b's */
+	/* and itself */
+	a = zw_connect(other, 0, ZV_CID_LOCAL, PORT, ZV_STREAM, &err);
+	assert_non_null(a);
+	b = zw_accept(other, PORT);
+	assert_non_null(b);
+	converse(a, b, ZV_STREAM);
+	assert_true(zw_guest_close(3));
+}
+
+static void ports_are_given_once(void **state)
+{
+	(void)state;
+	other = zw_app(3, "apps", 1);
+	assert_non_null(other);
+	assert_int_equal(zv_listen(app, PORT, ZV_STREAM, 0), 0);
+	assert_int_equal(zv_listen(app, PORT, ZV_STREAM, 0), -EADDRINUSE);
+	assert_int_equal(zv_listen(other, PORT, ZV_STREAM, 0), -EADDRINUSE);
+	assert_non_null(strstr(zv_error_text(), "another application listens on port 5000"));
+	assert_int_equal(zv_listen(other, 6000, ZV_STREAM, 0), -EACCES);
+	assert_non_null(strstr(zv_error_text(), "application_ports"));
+	assert_int_equal(zv_listen(other, 7, ZV_STREAM, 0), 0); /* zvsockd is of the same user */
+	assert_int_equal(zv_unlisten(app, PORT), 0);
+	assert_int_equal(zv_listen(other, PORT, ZV_STREAM, 0), 0);
+	assert_true(zw_guest_close(3)); /* its ports are free again */
+	for (int left = 1000; zv_listen(app, PORT, ZV_STREAM, 0) && left; left--)
+		usleep(10000);
+	assert_int_equal(zv_unlisten(app, PORT), 0);
+}
+
+struct flow {
+	struct zw_conn *from, *to;
+	size_t sent, got;
+	bool bad;
+};
+
+static uint8_t byte_at(size_t i)
+{
+	return (uint8_t)(i * 31 + (i >> 8) * 7 + (i >> 16));
+}
+
+/* Some of the stream, and a look at what has come. */
+static bool flowed(void *arg)
+{
+	static uint8_t out[8192], in[8192];
+	struct flow *f = arg;
+	size_t len = STREAM - f->sent < sizeof(out) ? STREAM - f->sent : sizeof(out);
+	ssize_t n;
+
+	for (size_t i = 0; i < len; i++)
+		out[i] = byte_at(f->sent + i);
+	n = len ? zv_send(f->from->c, out, len, 0) : 0;
+	f->sent += n > 0 ? (size_t)n : 0;
+	n = zv_recv(f->to->c, in, sizeof(in), NULL);
+	for (ssize_t i = 0; i < n; i++)
+		f->bad |= in[i] != byte_at(f->got++);
+	return f->got == STREAM;
+}
+
+static void much_passes_unchanged(void **state)
+{
+	struct zw_conn *a, *g;
+	struct flow f;
+	int err;
+
+	(void)state;
+	assert_int_equal(zv_listen(app, PORT, ZV_STREAM, 0), 0);
+	g = zw_connect(A, 0, ZV_CID_HOST, PORT, ZV_STREAM, &err);
+	a = zw_accept(app, PORT);
+	assert_true(g && a);
+	f = (struct flow){a, g, 0, 0, false};
+	assert_true(zw_until(flowed, &f) && !f.bad);
+	f = (struct flow){g, a, 0, 0, false};
+	assert_true(zw_until(flowed, &f) && !f.bad);
+	/* A reload does not touch it. */
+	assert_true(zw_reload(CONF "[guest c]\ncid = 13\nsocket = @c.sock\n", 2));
+	assert_true(zw_guest(1, "c.sock", 1) != NULL);
+	converse(a, g, ZV_STREAM);
+	assert_true(zw_guest_close(1));
+	assert_int_equal(zv_unlisten(app, PORT), 0);
+}
+
+/* ---- the end of an application ---- */
+
+static int be_app(const char *uri, const char *port)
+{
+	struct zv_event ev[8];
+	struct zv_conn *c;
+	struct zv_dev *dev;
+
+	if (zv_open(&dev, uri, NULL) || zv_listen(dev, (uint32_t)atoi(port), ZV_STREAM, 0)) {
+		fprintf(stderr, "%s\n", zv_error_text());
+		return 1;
+	}
+	for (;;) {
+		(void)zv_wait(zv_queue(dev, 0), ev, 8, UINT64_MAX);
+		(void)zv_accept(zv_queue(dev, 0), ZV_PORT_ANY, &c);
+	}
+}
+
+static bool failed(void *arg)
+{
+	return ((struct zw_conn *)arg)->err;
+}
+
+static bool listens(void *arg)
+{
+	struct zw_conn **c = arg;
+	int err;
+
+	*c = zw_connect(A, 0, ZV_CID_HOST, PORT + 9, ZV_STREAM, &err);
+	return *c;
+}
+
+static void a_killed_application_is_missed(void **state)
+{
+	char uri[128];
+	unsigned fds = zw_fds();
+
+	(void)state;
+	snprintf(uri, sizeof(uri), "daemon:%sapps", zw_dir);
+	for (unsigned i = 0; i < 3; i++) {
+		struct zw_conn *g;
+		pid_t pid = fork();
+
+		if (pid == 0) {
+			execl(self, self, "app", uri, "5009", (char *)NULL);
+			_exit(127);
+		}
+		assert_true(zw_until(listens, &g));
+		assert_int_equal(kill(pid, SIGKILL), 0);
+		assert_int_equal(waitpid(pid, NULL, 0), pid);
+		assert_true(zw_until(failed, g)); /* no clean end */
+		assert_int_equal(g->err, -ECONNRESET);
+		zw_close(g);
+		assert_true(zw_logged("application=app.1 .*detached"));
+	}
+	for (int left = 1000; zw_fds() > fds && left; left--)
+		usleep(10000);
+	assert_true(zw_fds() <= fds);
+}
+
+/* ---- nonsense on the client socket ---- */
+
+static int raw(void)
+{
+	struct sockaddr_un sa = {.sun_family = AF_UNIX};
+	struct timeval long_time = {.tv_sec = 60};
+	int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+
+	snprintf(sa.sun_path, sizeof(sa.sun_path), "%.90sapps", zw_dir);
+	assert_int_equal(connect(fd, (struct sockaddr *)&sa, sizeof(sa)), 0);
+	(void)setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &long_time, sizeof(long_time));
+	return fd;
+}
+
+/* Sends @m; the result of the answer. */
+static int ask(int fd, struct client_msg *m)
+{
+	uint16_t type = m->type;
+
+	assert_int_equal(send(fd, m, sizeof(*m), MSG_NOSIGNAL), sizeof(*m));
+	assert_int_equal(recv(fd, m, sizeof(*m), 0), sizeof(*m));
+	assert_null(client_msg_refused(m, sizeof(*m)));
+	assert_int_equal(m->type, type);
+	return m->result;
+}
+
+static void hangs_up(int fd)
+{
+	char byte;
+
+	assert_int_equal(recv(fd, &byte, 1, 0), 0);
+	close(fd);
+}
+
+static void nonsense_ends_its_sender_only(void **state)
+{
+	struct client_msg m;
+	char much[4096] = {0};
+	int fd;
+
+	(void)state;
+	client_msg_init(&m, CLIENT_ATTACH);
+	for (size_t i = 0; i < 12; i++) { /* each byte of the head is checked */
+		struct client_msg bad = m;
+
+		((uint8_t *)&bad)[i] ^= 0x80;
+		fd = raw();
+		assert_true(send(fd, &bad, sizeof(bad), 0) > 0);
+		if (i >= 8) /* the result of a question means nothing */
+			assert_true(recv(fd, &bad, sizeof(bad), 0) == (ssize_t)sizeof(bad));
+		else
+			hangs_up(fd);
+		if (i >= 8)
+			close(fd);
+	}
+	fd = raw();
+	assert_int_equal(send(fd, &m, sizeof(m) - 1, 0), sizeof(m) - 1);
+	hangs_up(fd);
+	fd = raw();
+	memcpy(much, &m, sizeof(m));
+	assert_int_equal(send(fd, much, sizeof(much), 0), sizeof(much));
+	hangs_up(fd);
+	fd = raw(); /* questions in the wrong order */
+	client_msg_init(&m, CLIENT_LISTEN);
+	m.port = PORT;
+	m.sock_type = ZV_STREAM;
+	assert_int_equal(ask(fd, &m), -ENOTCONN);
+	client_msg_init(&m, CLIENT_UNLISTEN);
+	assert_int_equal(ask(fd, &m), -ENOTCONN);
+	client_msg_init(&m, CLIENT_ATTACH);
+	m.queues = 17;
+	assert_int_equal(ask(fd, &m), -ERANGE);
+	client_msg_init(&m, CLIENT_ATTACH);
+	m.queues = 1;
+	assert_int_equal(ask(fd, &m), 0);
+	client_msg_init(&m, CLIENT_ATTACH);
+	m.queues = 1;
+	assert_int_equal(ask(fd, &m), -EALREADY);
+	client_msg_init(&m, CLIENT_LISTEN);
+	m.port = PORT;
+	m.sock_type = 3;
+	assert_int_equal(ask(fd, &m), -EINVAL);
+	close(fd);
+	assert_int_equal(zv_listen(app, PORT, ZV_STREAM, 0), 0);
+	assert_int_equal(zv_unlisten(app, PORT), 0);
+}
+
+static void descriptors_are_not_kept(void **state)
+{
+	unsigned before = zw_fds();
+	struct client_msg m;
+	int fd = raw();
+
+	(void)state;
+	for (unsigned i = 0; i < 100; i++) {
+		union {
+			struct cmsghdr align;
+			char buf[CMSG_SPACE(8 * sizeof(int))];
+		} ctl = {0};
+		struct iovec iov = {.iov_base = &m, .iov_len = sizeof(m)};
+		struct msghdr mh = {.msg_iov = &iov,
+				    .msg_iovlen = 1,
+				    .msg_control = ctl.buf,
+				    .msg_controllen = sizeof(ctl.buf)};
+		struct cmsghdr *c = CMSG_FIRSTHDR(&mh);
+		int fds[8];
+
+		for (unsigned k = 0; k < 8; k++)
+			fds[k] = STDIN_FILENO;
+		c->cmsg_level = SOL_SOCKET;
+		c->cmsg_type = SCM_RIGHTS;
+		c->cmsg_len = CMSG_LEN(sizeof(fds));
+		memcpy(CMSG_DATA(c), fds, sizeof(fds));
+		client_msg_init(&m, CLIENT_UNLISTEN);
+		if (sendmsg(fd, &mh, MSG_NOSIGNAL) < 0)
+			break; /* a kernel that can refuse them does */
+		assert_int_equal(recv(fd, &m, sizeof(m), 0), sizeof(m));
+	}
+	assert_true(zw_fds() <= before + 1);
+	close(fd);
+}
+
+static void the_table_of_applications_is_full(void **state)
+{
+	int fd[MANY], late;
+	struct client_msg m;
+
+	(void)state;
+	for (unsigned i = 0; i < MANY - 1; i++) { /* `app` is one */
+		fd[i] = raw();
+		client_msg_init(&m, CLIENT_ATTACH);
+		m.queues = 1;
+		assert_int_equal(ask(fd[i], &m), 0);
+	}
+	late = raw();
+	client_msg_init(&m, CLIENT_ATTACH);
+	m.queues = 1;
+	assert_int_equal(send(late, &m, sizeof(m), 0), sizeof(m));
+	assert_true(zw_logged("64 applications are attached: further ones have to wait"));
+	assert_int_equal(recv(late, &m, sizeof(m), MSG_DONTWAIT), -1);
+	close(fd[0]);
+	assert_int_equal(recv(late, &m, sizeof(m), 0), sizeof(m));
+	assert_int_equal(m.result, 0);
+	for (unsigned i = 1; i < MANY - 1; i++)
+		close(fd[i]);
+	close(late);
+}
+
+int main(int argc, char **argv)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(guests_reach_an_application),
+		cmocka_unit_test(an_application_reaches_guests),
+		cmocka_unit_test(applications_reach_each_other),
+		cmocka_unit_test(ports_are_given_once),
+		cmocka_unit_test(much_passes_unchanged),
+		cmocka_unit_test(a_killed_application_is_missed),
+		cmocka_unit_test(nonsense_ends_its_sender_only),
+		cmocka_unit_test(descriptors_are_not_kept),
+		cmocka_unit_test(the_table_of_applications_is_full),
+	};
+
+	if (argc == 4 && strcmp(argv[1], "app") == 0)
+		return be_app(argv[2], argv[3]);
+	if (argc < 2) {
+		fprintf(stderr, "usage: %s ZVSOCKD\n", argv[0]);
+		return 2;
+	}
+	self = argv[0];
+	program = argv[1];
+	return cmocka_run_group_tests_name("apps", tests, world_start, world_end);
+}
