@@ -23,6 +23,7 @@ from image import Missing
 from procs import Failure
 from world import Bench, Skip, scenarios
 import scenarios_app  # noqa: F401  (importing lists their scenarios)
+import scenarios_apps  # noqa: F401
 import scenarios_bench  # noqa: F401
 import scenarios_capture  # noqa: F401
 import scenarios_credit  # noqa: F401
