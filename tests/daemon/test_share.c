@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* What siblings may have of a queue's connections: share.h, by itself. */
+/* What siblings and applications may have of a queue's connections: share.h, by itself. */
 #include "relay/share.h"
 
 #include <setjmp.h>
@@ -13,14 +13,15 @@
 
 static struct cfg_guest cfg;
 static struct guest guest = {.cfg = &cfg};
+static const struct guest askers[40];
 static struct guest_queue queue = {.guest = &guest};
 
-/* All that guest @cid gets; they go to @s. */
-static unsigned all_of(uint64_t cid, struct share **s)
+/* All that @asker gets; they go to @s. */
+static unsigned all_of(const struct guest *asker, struct share **s)
 {
 	unsigned n = 0;
 
-	while (n < MOST && (s[n] = share_get(&queue, cid)))
+	while (n < MOST && (s[n] = share_get(&queue, asker)))
 		n++;
 	return n;
 }
@@ -38,7 +39,7 @@ static void one_sibling_gets_a_quarter(void **state)
 	(void)state;
 	cfg.max_conns = 1000;
 	for (int i = 0; i < 3; i++) { /* what is given back can be had again */
-		assert_int_equal(all_of(11, s), 250);
+		assert_int_equal(all_of(&askers[0], s), 250);
 		give_back(s, 250);
 		assert_null(queue.shares);
 		assert_int_equal(queue.n_shared, 0);
@@ -54,15 +55,15 @@ static void nobody_gets_all(void **state)
 	(void)state;
 	cfg.max_conns = 1000;
 	for (unsigned i = 0; i < 40; i++)
-		sum += n[i] = all_of(100 + i, s[i]);
+		sum += n[i] = all_of(&askers[i], s[i]);
 	assert_int_equal(n[0], 250);
 	assert_int_equal(n[1], 125);
 	assert_true(n[7] > 0);
 	assert_true(sum <= 500);
 	assert_int_equal(queue.n_shared, sum);
 	give_back(s[0], n[0]); /* room for those who had less */
-	assert_true(share_get(&queue, 107) != NULL);
-	share_put(&queue, s[7][--n[7]]); /* one of 107's, whichever */
+	assert_true(share_get(&queue, &askers[7]) != NULL);
+	share_put(&queue, s[7][--n[7]]); /* one of the eighth's, whichever */
 	for (unsigned i = 1; i < 40; i++)
 		give_back(s[i], n[i]);
 	assert_int_equal(queue.n_shared, 1);
@@ -81,7 +82,7 @@ static void small_tables(void **state)
 	(void)state;
 	for (size_t i = 0; i < sizeof(t) / sizeof(t[0]); i++) {
 		cfg.max_conns = t[i].max_conns;
-		assert_int_equal(all_of(11, s), t[i].one);
+		assert_int_equal(all_of(&askers[0], s), t[i].one);
 		give_back(s, t[i].one);
 	}
 	share_put(&queue, NULL);

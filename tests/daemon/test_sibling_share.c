@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * A guest that takes all the connections of its sibling that it can get: the sibling's host
- * programs still get theirs, and what it gives back it can have again.
+ * programs still get theirs, and what it gives back it can have again. The same of applications of
+ * the host.
  */
 #include "host_side.h"
 #include "zvd_world.h"
@@ -19,7 +20,7 @@
 #define PORT  5000u
 #define MAX   64u /* max_conns of b */
 
-static struct zv_dev *A, *B;
+static struct zv_dev *A, *B, *app, *other;
 static const char *program;
 
 static bool none_left(void *arg)
@@ -28,13 +29,13 @@ static bool none_left(void *arg)
 	return hs_counter("b", "sibling_share") >= 0 && zw_log_lines("guest=b .*its share") > 0;
 }
 
-/* Connects until it is refused. */
-static unsigned take_all(struct zw_conn **a, struct zw_conn **b)
+/* @from connects until it is refused. */
+static unsigned take_all(struct zv_dev *from, struct zw_conn **a, struct zw_conn **b)
 {
 	unsigned n = 0;
 	int err = 0;
 
-	while (n < MAX && (a[n] = zw_connect(A, 0, CID_B, PORT, ZV_STREAM, &err))) {
+	while (n < MAX && (a[n] = zw_connect(from, 0, CID_B, PORT, ZV_STREAM, &err))) {
 		b[n] = zw_accept(B, PORT);
 		assert_non_null(b[n]);
 		n++;
@@ -67,7 +68,7 @@ static bool can_connect(void *arg)
 static void a_sibling_leaves_some(void **state)
 {
 	static struct zw_conn *a[MAX], *b[MAX], *h[MAX];
-	unsigned n = take_all(a, b);
+	unsigned n = take_all(A, a, b);
 	int fd[MAX / 2];
 
 	(void)state;
@@ -90,11 +91,27 @@ static void a_sibling_leaves_some(void **state)
 	give_back(a, b, 1);
 }
 
+/* All applications have CID 2; what one of them takes is nevertheless not another one's. */
+static void an_application_leaves_some_for_another(void **state)
+{
+	static struct zw_conn *a[2][MAX], *b[2][MAX];
+	unsigned n[2];
+
+	(void)state;
+	n[0] = take_all(app, a[0], b[0]);
+	n[1] = take_all(other, a[1], b[1]);
+	assert_int_equal(n[0], MAX / 4);
+	assert_int_equal(n[1], MAX / 8);
+	give_back(a[0], b[0], n[0]);
+	give_back(a[1], b[1], n[1]);
+}
+
 static int group_start(void **state)
 {
 	(void)state;
 	zw_keep_log = true;
 	if (!zw_start(program,
+		      "applications = @apps\n"
 		      "[guest a]\ncid = 11\nsocket = @a.sock\ngroups = x\n"
 		      "[guest b]\ncid = 12\nsocket = @b.sock\ngroups = x\nunix = @u\n"
 		      "max_conns = 64\n",
@@ -102,7 +119,9 @@ static int group_start(void **state)
 		return -1;
 	A = zw_guest(0, "a.sock", 1);
 	B = zw_guest(1, "b.sock", 1);
-	return A && B && zv_listen(B, PORT, ZV_STREAM, 0) == 0 ? 0 : -1;
+	app = zw_app(2, "apps", 1);
+	other = zw_app(3, "apps", 1);
+	return A && B && app && other && zv_listen(B, PORT, ZV_STREAM, 0) == 0 ? 0 : -1;
 }
 
 static int group_end(void **state)
@@ -115,6 +134,7 @@ int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_sibling_leaves_some),
+		cmocka_unit_test(an_application_leaves_some_for_another),
 	};
 
 	if (argc < 2) {

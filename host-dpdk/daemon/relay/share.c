@@ -5,29 +5,30 @@
 #include <stdlib.h>
 
 struct share {
-	uint64_t cid;
-	uint32_t held; /* 0: not in the tree */
+	const struct guest *asker; /* compared, never followed: it may be gone */
+	uint32_t held;		   /* 0: not in the tree */
 };
 
-static int by_cid(const void *a, const void *b)
+static int by_asker(const void *a, const void *b)
 {
-	uint64_t x = ((const struct share *)a)->cid, y = ((const struct share *)b)->cid;
+	uintptr_t x = (uintptr_t)((const struct share *)a)->asker;
+	uintptr_t y = (uintptr_t)((const struct share *)b)->asker;
 
 	return x < y ? -1 : x > y;
 }
 
-static struct share *find_or_make(struct guest_queue *gq, uint64_t cid)
+static struct share *find_or_make(struct guest_queue *gq, const struct guest *asker)
 {
-	const struct share key = {.cid = cid};
-	struct share *const *found = tfind(&key, &gq->shares, by_cid), *s;
+	const struct share key = {.asker = asker};
+	struct share *const *found = tfind(&key, &gq->shares, by_asker), *s;
 
 	if (found)
 		return *found;
 	s = calloc(1, sizeof(*s));
 	if (!s)
 		return NULL;
-	s->cid = cid;
-	if (tsearch(s, &gq->shares, by_cid))
+	s->asker = asker;
+	if (tsearch(s, &gq->shares, by_asker))
 		return s;
 	free(s);
 	return NULL;
@@ -37,18 +38,18 @@ static void drop_if_unused(struct guest_queue *gq, struct share *s)
 {
 	if (s->held)
 		return;
-	(void)tdelete(s, &gq->shares, by_cid);
+	(void)tdelete(s, &gq->shares, by_asker);
 	free(s);
 }
 
-struct share *share_get(struct guest_queue *gq, uint64_t cid)
+struct share *share_get(struct guest_queue *gq, const struct guest *asker)
 {
 	uint32_t half = (guest_cfg(gq->guest)->max_conns + 1) / 2;
 	struct share *s;
 
 	if (gq->n_shared >= half)
 		return NULL;
-	s = find_or_make(gq, cid);
+	s = find_or_make(gq, asker);
 	if (!s)
 		return NULL;
 	if (s->held >= half - gq->n_shared) {

@@ -167,6 +167,7 @@ struct splice *splice_new(struct guest_queue *gq, struct zv_conn *conn,
 	sp->port = info->local_port;
 	sp->src_port = info->peer_port;
 	sp->src_cid = info->peer_cid;
+	sp->asker = gq->guest;
 	sp->type = info->type;
 	for (int i = 0; i < 2; i++) {
 		sp->side[i].sp = sp;
@@ -203,13 +204,13 @@ void splice_connect(struct splice *sp, struct guest_queue *gq)
 		splice_refuse(sp);
 		return;
 	}
-	s->share = share_get(gq, sp->src_cid);
+	s->share = share_get(gq, sp->asker);
 	if (!s->share) {
 		GUEST_COUNT(gq, sibling_share);
 		log_line(ZV_LOG_WARN, gq->guest->name,
-			 "CID %llu has its share of this guest's connections: refusing more; raise "
-			 "max_conns, of which siblings get half",
-			 (unsigned long long)sp->src_cid);
+			 "%s has its share of this guest's connections: refusing more; raise "
+			 "max_conns, of which siblings and applications get half",
+			 sp->asker->name);
 		splice_refuse(sp);
 		return;
 	}

@@ -50,6 +50,7 @@ struct splice {
 	const struct conn_kind *kind;
 	uint32_t port, src_port;
 	uint64_t src_cid;
+	const struct guest *asker; /* lives until its request has arrived (splice_asks_end) */
 	enum zv_type type;
 	struct splice_side side[2];
 };
