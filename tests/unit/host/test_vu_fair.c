@@ -88,6 +88,7 @@ static int setup(void **state)
 	terms.layout = vhost_ring_layout_of(0);
 	for (int i = 0; i < 2; i++) {
 		struct vu_socket_config c = {.path = dev[i].path,
+					     .fd = -1,
 					     .sockmode = -1,
 					     .terms = &terms,
 					     .ops = &ops,
