@@ -170,7 +170,7 @@ static int ask_locked(struct client_sock *s, struct client_msg *m, int *fd, int 
 			      "this device attaches again when it is back",
 			      s->path);
 	ret = send_question(s, m, cancel_fd, deadline);
-	if (ret == 0)
+	if (ret == 0 || ret == -EPIPE) /* before it hung up it may have said why */
 		ret = recv_answer(s, m, &got, cancel_fd, deadline);
 	if (ret == 0 &&
 	    (m->type != type || m->result > 0 || (m->result == 0 && (got >= 0) != (fd != NULL))))

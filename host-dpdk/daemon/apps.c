@@ -269,6 +269,10 @@ static void turn_away(struct app *a, int err, const char *text)
 	client_msg_init(&m, CLIENT_ATTACH);
 	refuse(&m, err, "%s", text);
 	(void)answer(a, &m, -1);
+	/* A socket that is closed with a question in it takes the answer away with itself. */
+	(void)shutdown(a->fd, SHUT_RD);
+	while (recv(a->fd, &m, sizeof(m), MSG_DONTWAIT) > 0)
+		;
 }
 
 /* False: it has been told why. */
