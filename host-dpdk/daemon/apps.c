@@ -204,6 +204,9 @@ static void on_listen(struct daemon *d, struct app *a, struct client_msg *m)
 	ret = app_port_take(a->guest, m->port, (enum zv_type)m->sock_type);
 	if (ret == -EADDRINUSE)
 		refuse(m, ret, "another application listens on port %u", m->port);
+	else if (ret == -ENOSPC)
+		refuse(m, ret, "port %u: an application can listen on %u ports", m->port,
+		       APP_PORTS_MAX);
 	else if (ret)
 		refuse(m, ret, "port %u: %s", m->port, zv_strerror(ret));
 }

@@ -44,7 +44,8 @@ struct app_part {
 	struct guest *guest;
 	bool listed; /* a guest that is in the directory */
 	struct splice_asks asks;
-	struct listened *ports; /* an application's; under the lock */
+	struct listened *ports; /* an application's; under the lock, as is */
+	unsigned n_ports;
 };
 
 static struct {
@@ -105,20 +106,22 @@ static struct guest *guest_find(uint64_t cid)
 int app_port_take(struct guest *app, uint32_t port, enum zv_type type)
 {
 	struct listened *l = calloc(1, sizeof(*l)), *const * found;
+	struct app_part *p = part_of(app);
 	int ret = 0;
 
 	if (!l)
 		return -ENOMEM;
 	*l = (struct listened){.port = port, .type = type, .app = app};
 	pthread_mutex_lock(&dir.lock);
-	found = tsearch(l, &dir.ports, by_port);
+	found = p->n_ports < APP_PORTS_MAX ? tsearch(l, &dir.ports, by_port) : NULL;
 	if (!found) {
-		ret = -ENOMEM;
+		ret = p->n_ports < APP_PORTS_MAX ? -ENOMEM : -ENOSPC;
 	} else if (*found != l) {
 		ret = (*found)->app == app ? -EALREADY : -EADDRINUSE;
 	} else {
-		l->next = part_of(app)->ports;
-		part_of(app)->ports = l;
+		l->next = p->ports;
+		p->ports = l;
+		p->n_ports++;
 	}
 	pthread_mutex_unlock(&dir.lock);
 	if (ret)
@@ -146,6 +149,7 @@ int app_port_release(struct guest *app, uint32_t port)
 		;
 	if (*at) {
 		port_drop(at);
+		part_of(app)->n_ports--;
 		ret = 0;
 	}
 	pthread_mutex_unlock(&dir.lock);
@@ -186,6 +190,7 @@ static void app_stop(struct guest *g)
 	p->listed = false;
 	while (p->ports)
 		port_drop(&p->ports);
+	p->n_ports = 0;
 	pthread_mutex_unlock(&dir.lock);
 }
 

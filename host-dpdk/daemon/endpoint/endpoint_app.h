@@ -8,10 +8,13 @@
 
 #include "core/guest.h"
 
+/* Of an application. Each one costs memory, and time while lcores wait for the directory. */
+#define APP_PORTS_MAX 1024u
+
 /*
  * From now on connections to @port of the host, of socket type @type, are @app's, an application
  * that has been started. 0, -EADDRINUSE: another application has it, -EALREADY: this one has,
- * -ENOMEM.
+ * -ENOSPC: it has APP_PORTS_MAX others, -ENOMEM.
  */
 int app_port_take(struct guest *app, uint32_t port, enum zv_type type);
 
