@@ -104,7 +104,10 @@ static void announce_all(struct daemon_dev *dev)
 {
 	pthread_mutex_lock(&dev->lock);
 	for (const struct port *p = dev->ports; p; p = p->next) {
-		if (announce(dev, CLIENT_LISTEN, p))
+		int ret = announce(dev, CLIENT_LISTEN, p);
+
+		/* -EALREADY: daemon_listen() was faster, between the attachment and this. */
+		if (ret && ret != -EALREADY)
 			zv_log(ZV_LOG_ERR, "daemon %s: port %u is not listened on any more: %s",
 			       dev->client.path, p->port, zv_error_text());
 	}

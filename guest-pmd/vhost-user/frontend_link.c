@@ -4,6 +4,7 @@
 #include "proto/vsock_device.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <sys/socket.h>
 
 static struct frontend *frontend_of(struct guest_dev *g)
@@ -42,6 +43,9 @@ int frontend_link_adopt(struct guest_dev *g, int fd)
 
 	fe->cancel_fd = g->stop_fd;
 	fe->fd = fd;
+	if (fcntl(fd, F_SETFL, O_NONBLOCK) < 0)
+		return zv_err(-errno, "%s: not a socket that can be waited for: %s", g->name,
+			      zv_strerror(-errno));
 	return negotiate(g);
 }
 

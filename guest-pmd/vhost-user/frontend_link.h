@@ -16,7 +16,10 @@ struct frontend_dev {
 
 /* Connects to the socket's path, and negotiates. */
 int frontend_link_connect(struct guest_dev *g);
-/* The same with the connected, non-blocking stream socket @fd, which is the link's from now on. */
+/*
+ * The same with the connected stream socket @fd, which is the link's from now on, and becomes
+ * non-blocking: a backend that does not answer must not hold up its frontend.
+ */
 int frontend_link_adopt(struct guest_dev *g, int fd);
 int frontend_link_start(struct guest_dev *g);
 void frontend_link_disconnect(struct guest_dev *g);

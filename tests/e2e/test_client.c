@@ -39,6 +39,7 @@ static struct broker {
 	struct zv_dev *dev; /* serves it; written under the lock, atomic */
 	struct zv_dev *old; /* served its predecessor; under the lock */
 	uint32_t attached, listened, unlistened, last_port; /* atomic */
+	int silent; /* 1: gives away sockets at whose other end, kept here then, nobody answers */
 	char name[CLIENT_TEXT];
 } broker;
 
@@ -85,6 +86,10 @@ static int new_device(void)
 
 	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0)
 		return -errno;
+	if (broker.silent) {
+		broker.silent = pair[0];
+		return pair[1];
+	}
 	snprintf(text, sizeof(text), "host:fd=%d,cid=2", pair[0]);
 	ret = zv_open(&dev, text, NULL);
 	close(pair[0]);
@@ -345,6 +350,19 @@ static void a_new_daemon_is_told_of_ports(void **state)
 	assert_int_equal(zv_close(app), 0);
 }
 
+/* zvsockd stands still after it has answered: whoever opens a device waits for a time, not for
+ * ever. */
+static void a_daemon_that_hangs_is_given_up(void **state)
+{
+	struct zv_dev *app;
+
+	(void)state;
+	broker.silent = 1;
+	assert_int_equal(zv_open(&app, uri, NULL), -EPROTO);
+	assert_non_null(strstr(zv_error_text(), "did not answer"));
+	close(broker.silent);
+}
+
 static void what_can_go_wrong_is_said(void **state)
 {
 	struct zv_dev *app;
@@ -374,6 +392,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(is_reached_by_guests, setup, teardown),
 		cmocka_unit_test_setup_teardown(ports_are_the_daemons_to_give, setup, teardown),
 		cmocka_unit_test_setup_teardown(a_new_daemon_is_told_of_ports, setup, teardown),
+		cmocka_unit_test_setup_teardown(a_daemon_that_hangs_is_given_up, setup, teardown),
 		cmocka_unit_test(what_can_go_wrong_is_said),
 	};
 	int ret;
