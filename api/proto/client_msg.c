@@ -16,7 +16,7 @@ void client_msg_text(struct client_msg *m, const char *text)
 	size_t i;
 
 	for (i = 0; i < CLIENT_TEXT - 1 && text[i]; i++)
-		m->text[i] = (unsigned char)text[i] < ' ' || text[i] == 0x7f ? '?' : text[i];
+		m->text[i] = text[i] < ' ' || text[i] > '~' ? '?' : text[i];
 	memset(m->text + i, 0, CLIENT_TEXT - i);
 }
 

@@ -55,7 +55,8 @@ _Static_assert(sizeof(struct client_msg) == 256, "the wire form has no holes");
 /* Begins a message: everything that is not set is 0. */
 void client_msg_init(struct client_msg *m, enum client_type type);
 
-/* Copies as much of @text as fits, without control characters. */
+/* Copies as much of @text as fits; what is not printable ASCII becomes '?'. @text may be m->text.
+ */
 void client_msg_text(struct client_msg *m, const char *text);
 
 /*

@@ -141,6 +141,7 @@ static int make_device(struct daemon *d, struct app *a, struct client_msg *m)
 	(void)snprintf(device, sizeof(device), "fd=%d,name=%s", pair[0], name);
 	a->cfg = cfg_app_new(d->cfg, name, device, m->queues);
 	if (a->cfg) {
+		client_msg_text(m, m->text); /* it goes to terminals */
 		(void)snprintf(a->cfg->origin, sizeof(a->cfg->origin), "%.64s, pid %d, uid %u",
 			       m->text, (int)a->who.pid, (unsigned)a->who.uid);
 		a->guest = guest_start(d, a->cfg, why);

@@ -394,6 +394,27 @@ static void nonsense_ends_its_sender_only(void **state)
 	assert_int_equal(zv_unlisten(app, PORT), 0);
 }
 
+/* A name is what the application says: it must not act on a terminal, nor break a list. */
+static void names_are_printable(void **state)
+{
+	char list[8192] = "";
+	struct client_msg m;
+	int fd = raw(), ctl;
+
+	(void)state;
+	client_msg_init(&m, CLIENT_ATTACH);
+	m.queues = 1;
+	memcpy(m.text, "a\x1b[31m\nz", 9);
+	assert_int_equal(ask(fd, &m), 0);
+	ctl = hs_connect("control.sock", "{\"v\":1,\"cmd\":\"guests\"}\n");
+	assert_true(ctl >= 0);
+	for (size_t n = 0; !strchr(list, '\n'); n++)
+		assert_true(n < sizeof(list) - 1 && hs_recv(ctl, list + n, 1) == 1);
+	assert_non_null(strstr(list, "\"a?[31m?z, pid "));
+	close(ctl);
+	close(fd);
+}
+
 static void descriptors_are_not_kept(void **state)
 {
 	unsigned before = zw_fds();
@@ -465,6 +486,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(much_passes_unchanged),
 		cmocka_unit_test(a_killed_application_is_missed),
 		cmocka_unit_test(nonsense_ends_its_sender_only),
+		cmocka_unit_test(names_are_printable),
 		cmocka_unit_test(descriptors_are_not_kept),
 		cmocka_unit_test(the_table_of_applications_is_full),
 	};
