@@ -14,6 +14,13 @@
 
 #define HUGE_PAGE  ((size_t)2 << 20)
 #define PART_ALIGN ((size_t)128)
+/*
+ * Where the IOMMU translates, each page of ours may lie somewhere else for the device, and a device
+ * wants each area of a ring in one piece. Two pages hold those of 256 descriptors: the table is the
+ * first, the other two areas are the second.
+ */
+#define PAGE	      ((size_t)4096)
+#define RING_IN_PAGES (2 * PAGE)
 
 static size_t align_up(size_t n, size_t to)
 {
@@ -54,7 +61,7 @@ static int larger_first(const void *a, const void *b)
 }
 
 bool dma_place(struct dma_run *run, unsigned nruns, struct guest_part *parts, unsigned n,
-	       uint8_t *base, size_t *need)
+	       size_t align, uint8_t *base, size_t *need)
 {
 	struct guest_part *order[GUEST_PARTS_MAX] = {NULL};
 
@@ -63,7 +70,7 @@ bool dma_place(struct dma_run *run, unsigned nruns, struct guest_part *parts, un
 	qsort(order, n, sizeof(*order), larger_first); /* NOLINT: pointers into one array */
 	for (unsigned i = 0; i < n; i++) {
 		struct guest_part *p = order[i];
-		size_t size = align_up(p->size, PART_ALIGN);
+		size_t size = align_up(p->size, align);
 		unsigned r = 0;
 
 		while (r < nruns && run[r].size - run[r].used < size)
@@ -258,7 +265,7 @@ static int make_physical(struct dma_mem *m, struct guest_part *parts, unsigned n
 				      d->how->scheme, d->info.bdf, zv_strerror(ret));
 		if (ret)
 			return no_hugepages(d, ret, least);
-		if (dma_place(m->run, m->nruns, parts, n, m->addr, &need)) {
+		if (dma_place(m->run, m->nruns, parts, n, PART_ALIGN, m->addr, &need)) {
 			return_unused(m);
 			return 0;
 		}
@@ -291,6 +298,15 @@ static int cannot_map(const struct pci_dev *d, int err, size_t size)
 		      err == -ENOMEM ? "; raise the limit of locked memory (ulimit -l)" : "");
 }
 
+static int rings_are_large(const struct pci_dev *d, size_t pages)
+{
+	return zv_err(-ENOMEM,
+		      "%s:%s: rings of more than 256 descriptors take hugepages, so that each lies "
+		      "in one piece for the device: reserve %zu (zv-bind hugepages %zu), or use "
+		      "smaller rings",
+		      d->how->scheme, d->info.bdf, pages, pages);
+}
+
 static int make_iova(struct dma_mem *m, struct guest_part *parts, unsigned n, size_t total)
 {
 	size_t page = HUGE_PAGE, need;
@@ -298,6 +314,9 @@ static int make_iova(struct dma_mem *m, struct guest_part *parts, unsigned n, si
 	int fd = make_file(align_up(total, page) / page, page), ret;
 
 	if (fd < 0) {
+		for (unsigned i = 0; i < n; i++)
+			if (parts[i].ring && parts[i].size > RING_IN_PAGES)
+				return rings_are_large(d, align_up(total, page) / page);
 		page = (size_t)sysconf(_SC_PAGESIZE);
 		fd = make_file(align_up(total, page) / page, page);
 	}
@@ -320,7 +339,7 @@ static int make_iova(struct dma_mem *m, struct guest_part *parts, unsigned n, si
 	} while (ret == -EEXIST);
 	if (ret)
 		return cannot_map(d, ret, m->size);
-	return dma_place(m->run, 1, parts, n, m->addr, &need) ? 0 : -ENOMEM;
+	return dma_place(m->run, 1, parts, n, PAGE, m->addr, &need) ? 0 : -ENOMEM;
 }
 
 int dma_map_runs(struct dma_mem *m)
@@ -353,7 +372,8 @@ int dma_mem_create(struct dma_mem *m, struct pci_dev *d, struct guest_part *part
 	if (n > GUEST_PARTS_MAX)
 		return zv_err(-EINVAL, "%s:%s: too many rings", d->how->scheme, d->info.bdf);
 	for (unsigned i = 0; i < n; i++)
-		if (__builtin_add_overflow(total, align_up(parts[i].size, PART_ALIGN), &total))
+		if (__builtin_add_overflow(
+			    total, align_up(parts[i].size, physical ? PART_ALIGN : PAGE), &total))
 			return zv_err(-ENOMEM, "%s:%s: the buffers are larger than memory can be",
 				      d->how->scheme, d->info.bdf);
 	ret = physical ? make_physical(m, parts, n, total) : make_iova(m, parts, n, total);

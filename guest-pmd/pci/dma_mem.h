@@ -73,10 +73,10 @@ int dma_map_runs(struct dma_mem *m);
 unsigned dma_runs(struct dma_run *run, const uint64_t *phys, unsigned n, size_t page);
 
 /*
- * Puts the parts into the runs, the largest first. False: they do not fit; *need is the size of
- * the first that did not.
+ * Puts the parts into the runs, the largest first, each at a multiple of @align from the beginning
+ * of its run. False: they do not fit; *need is the size of the first that did not.
  */
 bool dma_place(struct dma_run *run, unsigned nruns, struct guest_part *parts, unsigned n,
-	       uint8_t *base, size_t *need);
+	       size_t align, uint8_t *base, size_t *need);
 
 #endif

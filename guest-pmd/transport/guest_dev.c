@@ -36,11 +36,13 @@ static size_t size_parts(struct guest_part *parts, const struct zv_opts *o, unsi
 	    __builtin_mul_overflow(vsock_stride(o->tx_buf), (size_t)o->ring_size, &tx))
 		return 0;
 	parts[EV_RING].size = vsock_rings_bytes(vsock_rings, VSOCK_EVENT_RING);
+	parts[EV_RING].ring = true;
 	parts[EV_BUFS].size = VSOCK_EVENTS * SHM_CACHE_LINE;
 	for (unsigned i = 0; i < pairs; i++) {
 		struct guest_part *p = parts + PARTS(i);
 
 		p[RX_RING].size = p[TX_RING].size = vsock_rings_bytes(vsock_rings, o->ring_size);
+		p[RX_RING].ring = p[TX_RING].ring = true;
 		p[RX_BUFS].size = rx;
 		p[TX_BUFS].size = tx;
 	}

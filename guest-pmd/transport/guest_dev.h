@@ -38,6 +38,7 @@ struct guest_dev;
 /* A piece of the device's memory, contiguous for the CPU and for the device. */
 struct guest_part {
 	size_t size;	/* in: bytes, > 0 */
+	bool ring;	/* in: a ring, which the device may want in one piece */
 	void *addr;	/* out: zeroed, VIRTQ_ALIGN aligned */
 	struct iova at; /* out: the same, as the device sees it */
 };

@@ -240,7 +240,7 @@ static const char *start_error(int err)
 {
 	switch (err) {
 	case -EFAULT:
-		return "a ring is not in guest memory";
+		return "a ring is not in guest memory, or not in one piece";
 	case -EAGAIN:
 		return "the frontend has not told where the guest's IOMMU has its rings";
 	case -EBUSY:
@@ -256,16 +256,18 @@ static const char *start_error(int err)
  */
 static void start_failed(struct vu_dev *d, unsigned pair, bool waited, int err)
 {
+	bool final = err == -EFAULT || err == -EINVAL; /* a further try would not help */
+
 	if (!waited && err == -EAGAIN && d->backend_fd < 0)
 		zv_log_limited(&d->log, ZV_LOG_WARN,
 			       "%s: queue %u waits: %s, and gives no channel to ask for it "
 			       "(SET_BACKEND_REQ_FD)",
 			       d->path, pair, start_error(err));
-	else if (!waited)
+	else if (!waited || final)
 		zv_log_limited(&d->log, err == -EAGAIN ? ZV_LOG_INFO : ZV_LOG_ERR,
 			       "%s: queue %u %s: %s", d->path, pair,
 			       err == -EAGAIN ? "waits" : "cannot start", start_error(err));
-	if (err == -EFAULT || err == -EINVAL)
+	if (final)
 		return;
 	d->waiting |= 1u << pair;
 	vu_server_again(d->socket, START_AGAIN_NS);

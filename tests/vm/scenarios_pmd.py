@@ -103,6 +103,19 @@ def vfio_translated_bonded_64mib(bench):
 
 
 @scenario
+def vfio_translated_in_ordinary_pages(bench):
+    """Without a hugepage, opened again and again in memory that is scattered: no ring may cross a page."""
+    world = pmd_world(bench, 'vfio-pages', shared=False, platform=True, hugepages=0)
+    vm = serve_host(world).vms['pmd']
+    # Single pages, none beside another: these are what the kernel gives away first.
+    vm.guest.run('i=0; while [ $i -lt 12000 ]; do echo x >/tmp/f$i; i=$((i+1)); done; rm /tmp/f*[13579]')
+    for _ in range(8):
+        vm.app.run(f'xfer 2 {XFER} {4 * MIB} {4 * MIB}')
+        vm.app.quit()
+        vm.start_app()
+
+
+@scenario
 def stock_driver_behind_an_iommu(bench):
     """The kernel's own driver with iommu_platform=on: each buffer is translated, 8 MiB each way."""
     world = bench.own(DaemonWorld, {'pmd': {}}, kinds={'pmd': StockBehindIommu})

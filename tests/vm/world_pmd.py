@@ -53,11 +53,12 @@ def one_device(path, queues):
 class PmdVm(Vm):
     """@how: vfio or uio. @devices: so many of one CID; @queues: so many in each, which takes a newer QEMU.
     @platform: VIRTIO_F_ACCESS_PLATFORM is offered, so the device's addresses are translated. @extra: more
-    properties of the devices."""
+    properties of the devices. @hugepages: so many for the driver; 0 takes translated addresses."""
 
-    def __init__(self, world, name, keys, how='vfio', devices=1, queues=1, platform=False, reboots=False, extra=''):
+    def __init__(self, world, name, keys, how='vfio', devices=1, queues=1, platform=False, reboots=False, extra='',
+                 hugepages=HUGEPAGES):
         super().__init__(world, name, keys)
-        self.reboots, self.extra = reboots, extra
+        self.reboots, self.extra, self.hugepages = reboots, extra, hugepages
         self.how, self.platform, self.app = how, platform, None
         self.queues, self.qemu = queues, world.bench.newer_qemu() if queues > 1 else (QEMU,)
         self.sockets = [f'{self.socket}.{i}' for i in range(devices)] if devices > 1 else [self.socket]
@@ -86,7 +87,7 @@ class PmdVm(Vm):
         world = self.world
         self.guest = Guest(world.owner, world.folder, self.log, world.kernel,
                            world.bench.pmd_ramdisk(world.kernel), self.qemu_args(), memory=512, reboots=self.reboots, qemu=self.qemu,
-                           boot=f'{"intel_iommu=on " if self.how == "vfio" else ""}hugepages={HUGEPAGES}')
+                           boot=f'{"intel_iommu=on " if self.how == "vfio" else ""}hugepages={self.hugepages}')
 
     def bind(self):
         """All vsock devices go to the driver; their addresses, as they stand behind vfio: or uio:."""

@@ -100,6 +100,45 @@ static void an_iova_in_use_is_not_taken(void **state)
 	assert_int_equal(nmapped, 1);
 }
 
+/*
+ * Pages of ours are contiguous for the device's addresses, but not for the VMM behind them: no area
+ * of a ring may cross from one to the next. In hugepages it may.
+ */
+static void rings_begin_with_a_page(void **state)
+{
+	struct guest_part parts[] = {{.size = 300},
+				     {.size = 6912, .ring = true},
+				     {.size = MIB + 64},
+				     {.size = 1200, .ring = true}};
+	struct dma_mem m;
+
+	(void)state;
+	assert_int_equal(dma_mem_create(&m, &dev, parts, 4, false), 0);
+	for (unsigned i = 0; i < 4; i++) {
+		assert_int_equal(parts[i].at.v % 4096, 0);
+		assert_true(is_mapped(parts[i].at.v, parts[i].size));
+	}
+	dma_mem_destroy(&m);
+}
+
+static void large_rings_take_hugepages(void **state)
+{
+	struct guest_part parts[] = {{.size = MIB}, {.size = 8193, .ring = true}};
+	struct dma_mem m;
+	int ret = dma_mem_create(&m, &dev, parts, 2, false);
+
+	(void)state;
+	if (ret == 0) { /* there are some */
+		assert_int_equal(m.page_size, 2 * MIB);
+		dma_mem_destroy(&m);
+		return;
+	}
+	assert_int_equal(ret, -ENOMEM);
+	assert_non_null(
+		strstr(zv_error_text(), "rings of more than 256 descriptors take hugepages"));
+	assert_non_null(strstr(zv_error_text(), "reserve 1 (zv-bind hugepages 1)"));
+}
+
 static void when_all_are_in_use_open_fails(void **state)
 {
 	struct guest_part part = {.size = MIB};
@@ -143,6 +182,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		T(an_iova_in_use_is_not_taken),
+		T(rings_begin_with_a_page),
+		T(large_rings_take_hugepages),
 		T(when_all_are_in_use_open_fails),
 		T(physical_memory_is_kept_wherever_there_is_room),
 	};

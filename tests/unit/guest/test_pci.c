@@ -468,7 +468,7 @@ static void parts_lie_in_one_run_each(void **state)
 
 	(void)state;
 	n = dma_runs(run, phys, 5, PAGE);
-	assert_true(dma_place(run, n, parts, 4, base, &need));
+	assert_true(dma_place(run, n, parts, 4, 128, base, &need));
 	for (unsigned i = 0; i < 4; i++) {
 		size_t off = (size_t)((uint8_t *)parts[i].addr - base);
 		unsigned r = off >= 2 * PAGE;
@@ -484,7 +484,7 @@ static void parts_lie_in_one_run_each(void **state)
 	}
 	n = dma_runs(run, phys, 5, PAGE);
 	parts[1].size = 3 * PAGE + 1;
-	assert_false(dma_place(run, n, parts, 4, base, &need));
+	assert_false(dma_place(run, n, parts, 4, 128, base, &need));
 	assert_int_equal(need, 3 * PAGE + 128);
 }
 
