@@ -222,6 +222,14 @@ static void serve(struct fake_backend *b, int fd)
 	}
 }
 
+static void last_look(struct fake_backend *b)
+{
+	const uint16_t *avail = fake_user_va(b, b->ring[1].addr.avail, 4);
+
+	usleep(20000); /* time for a frontend that does not wait */
+	atomic_store(&b->last_avail, avail ? __atomic_load_n(&avail[1], __ATOMIC_ACQUIRE) : -1);
+}
+
 static void *fake_main(void *arg)
 {
 	struct fake_backend *b = arg;
@@ -238,6 +246,8 @@ static void *fake_main(void *arg)
 		atomic_store(&b->fd, fd);
 		serve(b, fd);
 		atomic_store(&b->fd, -1);
+		if (b->lets_go_late)
+			last_look(b);
 		close(fd);
 		drop_session(b);
 		atomic_fetch_add(&b->disconnects, 1);

@@ -43,13 +43,15 @@ struct fake_backend {
 	_Atomic uint64_t cid;
 	uint32_t trick_at; /* request number; 0: never */
 	enum fake_trick trick;
+	bool lets_go_late; /* after the frontend's end, with a last look at ring 1 */
 	/* what it has learnt; read after fake_wait_ready */
 	uint64_t acked, acked_protocol;
 	struct vu_region mem;
 	uint8_t *map;
 	size_t map_size;
 	struct fake_ring ring[FAKE_RINGS];
-	unsigned requests[64]; /* how often each was received */
+	unsigned requests[64];	/* how often each was received */
+	_Atomic int last_avail; /* that look: the avail index, split rings */
 	/* machinery */
 	pthread_mutex_t lock; /* over what it has learnt */
 	char path[108];

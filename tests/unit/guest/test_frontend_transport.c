@@ -459,6 +459,23 @@ static void test_close_any_time(void **state)
 	fake_stop(&b);
 }
 
+/* A backend that still looks at the rings must not find them cleared, and call them broken. */
+static void test_close_waits_for_the_backend(void **state)
+{
+	struct fake_backend b;
+	struct transport_dev *d;
+
+	(void)state;
+	fake_init(&b, path);
+	b.lets_go_late = true;
+	fake_start(&b);
+	d = open_dev(&b, 1);
+	drv_put(ops->queue(d, 0), 1);
+	ops->close(d);
+	fake_stop(&b);
+	assert_int_equal(atomic_load(&b.last_avail), 1);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -469,6 +486,7 @@ int main(void)
 		cmocka_unit_test(test_reset_without_answer),
 		cmocka_unit_test(test_open_errors),
 		cmocka_unit_test(test_close_any_time),
+		cmocka_unit_test(test_close_waits_for_the_backend),
 	};
 
 	return cmocka_run_group_tests_name("frontend_transport", tests, make_dir, remove_dir);
