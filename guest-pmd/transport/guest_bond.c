@@ -73,12 +73,30 @@ static int add_member(struct guest_bond *b, const struct transport_ops *one, con
 	return ret;
 }
 
+/* The first name of the list that stands there twice; its length, 0: none does. */
+static size_t named_twice(const char *names, const char **name)
+{
+	for (const char *a = names; a; a = strchr(a, ',') ? strchr(a, ',') + 1 : NULL) {
+		size_t len = strcspn(a, ",");
+
+		for (const char *b = strchr(a, ','); b && len; b = strchr(b + 1, ',')) {
+			if (strcspn(b + 1, ",") == len && strncmp(a, b + 1, len) == 0) {
+				*name = a;
+				return len;
+			}
+		}
+	}
+	return 0;
+}
+
 int guest_bond_open(struct transport_dev **out, const char *names, const struct zv_opts *opts,
 		    const struct transport_ops *one, const char *noun)
 {
 	struct zv_opts each = *opts;
 	struct guest_bond *b;
+	const char *name;
 	unsigned n = 1;
+	size_t twice;
 	int ret = 0;
 
 	for (const char *p = names; *p; p++)
@@ -88,6 +106,10 @@ int guest_bond_open(struct transport_dev **out, const char *names, const struct 
 			      "%s: %u %ss for %u queues: each is one queue, and there are at most "
 			      "%u; leave queues at 1 or name as many %ss",
 			      one->scheme, n, noun, opts->queues, ZV_QUEUES_MAX, noun);
+	twice = named_twice(names, &name);
+	if (twice)
+		return zv_err(-EINVAL, "%s: the %s %.*s is named twice; name each once",
+			      one->scheme, noun, (int)twice, name);
 	b = calloc(1, sizeof(*b));
 	if (!b)
 		return zv_err(-ENOMEM, "no memory for the device on %s", names);

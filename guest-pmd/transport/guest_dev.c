@@ -280,7 +280,9 @@ static void drain(struct guest_dev *dev)
 
 /*
  * The device has let go of the rings, as it does when its VM is paused; and a VMM may say no more
- * than that. That a stopped ring is empty all of a sudden says that nobody will go on with it.
+ * than that. That a stopped ring is empty all of a sudden says that nobody will go on with it. Not
+ * where the end of a connection says so: the device may not have seen that yet, and would take it
+ * for a broken ring.
  */
 static void wipe_rings(struct guest_dev *dev)
 {
@@ -299,7 +301,8 @@ void guest_dev_close(struct transport_dev *d)
 	drain(dev);
 	guest_control_stop(dev);
 	dev->link->disconnect(dev);
-	wipe_rings(dev);
+	if (dev->link->silent)
+		wipe_rings(dev);
 	dev_free(dev);
 }
 

@@ -88,7 +88,10 @@ struct guest_link_ops {
 	const char *(*lost)(struct guest_dev *d);
 	/* Frees the structure that embeds @d and what the transport keeps in it. */
 	void (*destroy)(struct guest_dev *d);
-	/* The end of the backend may go unnoticed: a watchdog looks whether it takes packets. */
+	/*
+	 * A VMM is between driver and backend, and tells neither that the other has gone: a
+	 * watchdog looks whether packets are taken, and close empties the rings.
+	 */
 	bool silent;
 };
 

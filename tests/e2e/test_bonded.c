@@ -112,6 +112,9 @@ static void sockets_must_fit_together(void **state)
 	assert_int_equal(zv_open(&other, other_uri, NULL), 0);
 	snprintf(uri, sizeof(uri), "vhost-user:,%s/a", dir);
 	assert_int_equal(zv_open(&guest, uri, NULL), -EINVAL);
+	snprintf(uri, sizeof(uri), "vhost-user:%s/a,%s/b,%s/b", dir, dir, dir);
+	assert_int_equal(zv_open(&guest, uri, NULL), -EINVAL);
+	assert_non_null(strstr(zv_error_text(), "/b is named twice"));
 	snprintf(uri, sizeof(uri), "vhost-user:%s/none,%s/a", dir, dir);
 	assert_int_equal(zv_open(&guest, uri, NULL), -ENOENT);
 	assert_non_null(strstr(zv_error_text(), "/none"));

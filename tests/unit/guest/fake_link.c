@@ -144,8 +144,12 @@ static const char *fake_lost(struct guest_dev *g)
 static void fake_destroy(struct guest_dev *g)
 {
 	/* What a backend sees of a device that was closed. */
-	if (of(g)->pipe[0] >= 0 || (of(g)->tx.avail && shm_load16(&of(g)->tx.avail->idx)))
+	bool left = of(g)->tx.avail && shm_load16(&of(g)->tx.avail->idx);
+
+	if (of(g)->pipe[0] >= 0 || (left && get(&world.silent)))
 		count(&world.faults);
+	if (left)
+		count(&world.left);
 	count(&world.destroyed);
 	free(g);
 }
