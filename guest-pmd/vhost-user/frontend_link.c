@@ -2,14 +2,10 @@
 #include "frontend_link.h"
 
 #include "proto/vsock_device.h"
-#include "unix_connect.h"
 
 #include <errno.h>
 #include <fcntl.h>
-#include <poll.h>
 #include <sys/socket.h>
-
-#define LET_GO_MS 1000 /* for a backend to let go of the rings; one that hangs is left */
 
 static struct frontend *frontend_of(struct guest_dev *g)
 {
@@ -82,12 +78,7 @@ int frontend_link_start(struct guest_dev *g)
 
 void frontend_link_disconnect(struct guest_dev *g)
 {
-	struct frontend *fe = frontend_of(g);
-
-	/* Its end of the socket closes once the backend has let go of the rings. */
-	if (fe->fd >= 0 && shutdown(fe->fd, SHUT_WR) == 0)
-		(void)unix_wait(fe->fd, POLLIN, -1, unix_now_ms() + LET_GO_MS);
-	frontend_disconnect(fe);
+	frontend_disconnect(frontend_of(g));
 }
 
 int frontend_link_read_cid(struct guest_dev *g)

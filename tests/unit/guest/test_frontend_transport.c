@@ -460,7 +460,7 @@ static void test_close_any_time(void **state)
 }
 
 /* A backend that still looks at the rings must not find them cleared, and call them broken. */
-static void test_close_waits_for_the_backend(void **state)
+static void test_close_leaves_the_rings(void **state)
 {
 	struct fake_backend b;
 	struct transport_dev *d;
@@ -486,7 +486,7 @@ int main(void)
 		cmocka_unit_test(test_reset_without_answer),
 		cmocka_unit_test(test_open_errors),
 		cmocka_unit_test(test_close_any_time),
-		cmocka_unit_test(test_close_waits_for_the_backend),
+		cmocka_unit_test(test_close_leaves_the_rings),
 	};
 
 	return cmocka_run_group_tests_name("frontend_transport", tests, make_dir, remove_dir);
