@@ -216,15 +216,25 @@ static void one_round(void)
 
 /* ---- counting ---- */
 
-/* All mappings: memory that was taken from a guest is private and anonymous. */
+/*
+ * All mappings: memory that was taken from a guest is private and anonymous. ThreadSanitizer maps
+ * shadows as it pleases: there only files count, which guest memory is before it is taken.
+ */
 static unsigned all_maps(void)
 {
 	FILE *f = fopen("/proc/self/maps", "re");
+	char line[512];
 	unsigned n = 0;
-	int c;
 
-	while (f && (c = fgetc(f)) != EOF)
-		n += c == '\n';
+	while (f && fgets(line, sizeof(line), f)) {
+#ifdef __SANITIZE_THREAD__
+		unsigned long inode = 0;
+
+		n += sscanf(line, "%*s %*s %*s %*s %lu", &inode) == 1 && inode;
+#else
+		n++;
+#endif
+	}
 	if (f)
 		fclose(f);
 	return n;
