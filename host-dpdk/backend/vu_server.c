@@ -196,7 +196,7 @@ static void say_refusal(struct vu_socket *sk, int err)
 /* A duplicate of the connected socket @fd, non-blocking. Or -errno with text. */
 static int adopt(const char *name, int fd)
 {
-	struct sockaddr_un sa;
+	struct sockaddr_un sa = {0};
 	socklen_t len = sizeof(sa);
 	int type = 0, copy;
 
