@@ -262,8 +262,7 @@ const struct zv_role role_source = {.name = "source",
 
 /* ---- the client ---- */
 
-/* Until all connections of the worker have done their part. */
-static int throughput_loop(struct worker *w)
+int worker_until_done(struct worker *w, worker_event_fn event, const char *late)
 {
 	uint64_t limit = w->side->o->duration_ns + BENCH_GRACE_NS / 2;
 	uint64_t deadline = cpu_ticks() + cpu_ns_to_ticks(limit);
@@ -281,14 +280,10 @@ static int throughput_loop(struct worker *w)
 		if (proc_interrupted)
 			return -EINTR;
 		if (cpu_ticks() > deadline)
-			return side_fail_own(w->side, -ETIMEDOUT, "the transfer does not end");
+			return side_fail_own(w->side, -ETIMEDOUT, late);
 		for (int i = 0; i < n; i++) {
-			struct bconn *bc = ev[i].user;
-			int rc;
+			int rc = ev[i].user ? event(w, ev[i].user, ev[i].events) : 0;
 
-			if (!bc || bc->state == BC_DONE)
-				continue;
-			rc = bc_data_event(w, bc, ev[i].events);
 			if (rc < 0)
 				return rc;
 			done += rc > 0;
@@ -297,10 +292,17 @@ static int throughput_loop(struct worker *w)
 	return 0;
 }
 
+static int transfer_event(struct worker *w, void *user, uint32_t events)
+{
+	struct bconn *bc = user;
+
+	return bc->state == BC_DONE ? 0 : bc_data_event(w, bc, events);
+}
+
 int client_transfer(struct worker *w, struct bconn *bcs, struct side_stats *st, int rc)
 {
 	if (rc == 0)
-		rc = throughput_loop(w);
+		rc = worker_until_done(w, transfer_event, "the transfer does not end");
 	for (unsigned i = 0; i < w->nq; i++) {
 		struct bconn *bc = &bcs[i];
 

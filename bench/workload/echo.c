@@ -40,8 +40,9 @@ static int echo_open(struct worker *w, const struct bench_cell *c, struct there_
 }
 
 /* 1: everything is back and the far end has closed, 0: not yet, -errno. */
-static int echo_event(struct worker *w, struct there_and_back *tb, uint32_t events)
+static int echo_event(struct worker *w, void *user, uint32_t events)
 {
+	struct there_and_back *tb = user;
 	struct bconn *in = &tb->in;
 	int rc;
 
@@ -62,36 +63,6 @@ static int echo_event(struct worker *w, struct there_and_back *tb, uint32_t even
 	return 1;
 }
 
-static int echo_loop(struct worker *w)
-{
-	uint64_t limit = w->side->o->duration_ns + BENCH_GRACE_NS / 2;
-	uint64_t deadline = cpu_ticks() + cpu_ns_to_ticks(limit);
-	struct zv_event ev[BENCH_EVENTS];
-	unsigned done = 0;
-
-	while (done < w->nq) {
-		int sent = worker_run_senders(w), n;
-
-		if (sent < 0)
-			return sent;
-		n = worker_wait(w, ev, BENCH_EVENTS, sent ? 0 : 20000000u);
-		if (n < 0 && n != -EINTR)
-			return side_fail(w->side, n, "zv_wait");
-		if (proc_interrupted)
-			return -EINTR;
-		if (cpu_ticks() > deadline)
-			return side_fail_own(w->side, -ETIMEDOUT, "the echo does not end");
-		for (int i = 0; i < n; i++) {
-			int rc = ev[i].user ? echo_event(w, ev[i].user, ev[i].events) : 0;
-
-			if (rc < 0)
-				return rc;
-			done += rc > 0;
-		}
-	}
-	return 0;
-}
-
 static int echo_run(struct zv_run *r)
 {
 	struct there_and_back tb[BENCH_QUEUES_MAX];
@@ -106,7 +77,7 @@ static int echo_run(struct zv_run *r)
 	for (unsigned i = 0; i < w->nq && rc == 0; i++)
 		bc_start_source(w, &tb[i].out);
 	if (rc == 0)
-		rc = echo_loop(w);
+		rc = worker_until_done(w, echo_event, "the echo does not end");
 	for (unsigned i = 0; i < w->nq; i++) {
 		const struct bconn *in = &tb[i].in;
 

@@ -154,40 +154,14 @@ static void fake_destroy(struct guest_dev *g)
 	free(g);
 }
 
-static const struct guest_link_ops link_ops = {
-	.map = fake_map,
-	.connect = fake_connect,
-	.start = fake_start,
-	.disconnect = fake_disconnect,
-	.read_cid = fake_read_cid,
-	.fd = fake_fd,
-	.lost = fake_lost,
-	.destroy = fake_destroy,
-};
+#define FAKE_LINK                                                                                  \
+	.map = fake_map, .connect = fake_connect, .start = fake_start,                             \
+	.disconnect = fake_disconnect, .read_cid = fake_read_cid, .fd = fake_fd,                   \
+	.lost = fake_lost, .destroy = fake_destroy
 
-static const struct guest_link_ops register_ops = {
-	.map = fake_map,
-	.kick = fake_kick,
-	.connect = fake_connect,
-	.start = fake_start,
-	.disconnect = fake_disconnect,
-	.read_cid = fake_read_cid,
-	.fd = fake_fd,
-	.lost = fake_lost,
-	.destroy = fake_destroy,
-};
-
-static const struct guest_link_ops silent_ops = {
-	.map = fake_map,
-	.connect = fake_connect,
-	.start = fake_start,
-	.disconnect = fake_disconnect,
-	.read_cid = fake_read_cid,
-	.fd = fake_fd,
-	.lost = fake_lost,
-	.destroy = fake_destroy,
-	.silent = true,
-};
+static const struct guest_link_ops link_ops = {FAKE_LINK},
+				   register_ops = {FAKE_LINK, .kick = fake_kick},
+				   silent_ops = {FAKE_LINK, .silent = true};
 
 static const struct transport_ops fake_ops;
 
