@@ -341,6 +341,13 @@ int shm_channel_control(struct shm_channel *ch, uint32_t number, uint8_t flags)
 	return 1;
 }
 
+uint32_t shm_channel_places(struct shm_channel *ch, uint32_t want)
+{
+	uint32_t places = ch->err ? 0 : tx_room(ch, want);
+
+	return ch->err ? 0 : places;
+}
+
 uint64_t shm_channel_room(struct shm_channel *ch)
 {
 	struct channel_tx *tx = &ch->tx;

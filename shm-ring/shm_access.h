@@ -57,6 +57,18 @@ SHM_DEFINE_ACCESS(16)
 SHM_DEFINE_ACCESS(32)
 SHM_DEFINE_ACCESS(64)
 
+/* Sets bits: what was written before is visible to who takes them. */
+static inline void shm_or_release64(uint64_t *p, uint64_t bits)
+{
+	(void)__atomic_fetch_or(p, bits, __ATOMIC_RELEASE);
+}
+
+/* Takes all bits, and leaves 0. */
+static inline uint64_t shm_take_acquire64(uint64_t *p)
+{
+	return __atomic_exchange_n(p, 0, __ATOMIC_ACQUIRE);
+}
+
 /*
  * Full barrier: orders an earlier store against a later load. Needed only between publishing an
  * index and reading the peer's wish to be notified, and between arming and the last look.

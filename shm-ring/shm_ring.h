@@ -234,6 +234,12 @@ SHM_API int shm_channel_send(struct shm_channel *ch, const struct shm_msg *msgs,
  */
 SHM_API int shm_channel_control(struct shm_channel *ch, uint32_t number, uint8_t flags);
 
+/*
+ * Places of the ring that are free. A message takes one, one of more than 64 bytes that lies in the
+ * ring two. Looks at the peer's index only if fewer than @want are free as far as known.
+ */
+SHM_API uint32_t shm_channel_places(struct shm_channel *ch, uint32_t want);
+
 /* Bytes of payload that could be taken and sent now, all in all. */
 SHM_API uint64_t shm_channel_room(struct shm_channel *ch);
 

@@ -31,7 +31,8 @@ def _order(code):
     if orders:
         return {'RELAXED': 'rlx', 'ACQUIRE': 'acq', 'RELEASE': 'rel', 'ACQ_REL': 'acq_rel',
                 'SEQ_CST': 'sc'}[orders[0]]
-    for name, order in (('shm_load_acquire', 'acq'), ('shm_store_release', 'rel')):
+    for name, order in (('shm_load_acquire', 'acq'), ('shm_store_release', 'rel'),
+                        ('shm_take_acquire', 'acq'), ('shm_or_release', 'rel')):
         if name in code:
             return order
     return 'rlx'

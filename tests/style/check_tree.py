@@ -54,7 +54,7 @@ NEVER = [
     (r'guest-pmd/transport/', r'guest-pmd/(?!transport/)[^/]+/'),
     # what the public header promises needs nothing private; rings and bells know no channel
     (r'shm-ring/shm_ring\.h', r'shm-ring/'),
-    (r'shm-ring/(shm_access|shm_region|spsc_ring|mark_ring|doorbell)', r'shm-ring/channel'),
+    (r'shm-ring/(shm_access|shm_region|spsc_ring|mark_ring|doorbell|bell_page)', r'shm-ring/channel'),
     # guest memory <- rings <- queue pairs <- the device behind a vhost-user socket
     (r'host-dpdk/backend/(guest_|sigbus)', r'host-dpdk/backend/vhost_'),
     (r'host-dpdk/backend/vhost_(ring|layouts)', r'host-dpdk/backend/vhost_(pair|call)'),
