@@ -192,7 +192,9 @@ struct zv_queue_stats {
 	uint64_t rx_late;	/* no fault: for connections that had just ended; RST for none */
 	uint64_t rx_promised;	/* now: bytes of rx_memory promised to open connections */
 	uint64_t rx_private;	/* now: bytes of private memory with received payload */
-	uint64_t reserved[5];
+	uint64_t chans;		/* now: connections whose payload goes through shared memory */
+	uint64_t chan_broken;	/* peers that broke their channel: connection reset */
+	uint64_t reserved[3];
 };
 
 enum zv_log_level { ZV_LOG_ERR = 1, ZV_LOG_WARN, ZV_LOG_INFO, ZV_LOG_DEBUG };

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "arm.h"
 
+#include "chan.h"
 #include "session.h"
 #include "timer.h"
 #include "tx.h"
@@ -24,20 +25,24 @@ void queue_disarm(struct zv_queue *q)
 	set_armed(q, 0);
 	q->clock.tick = 0; /* look at the clock: time has passed */
 	q->tq->ops->disarm(q->tq);
+	if (q->chans.n)
+		chans_disarm(q);
 	if (q->arm.timerfd >= 0)
 		(void)!read(q->arm.timerfd, &ticks, sizeof(ticks));
 }
 
-int queue_arm_rings(struct zv_queue *q, bool quiet)
+/* What peers are asked for, and the last look at what they have done. */
+static int arm_peers(struct zv_queue *q)
 {
 	unsigned room;
 
-	q->arm.until = UINT64_MAX;
-	if (session_changed(q)) /* zv_poll has work to do */
-		return -EAGAIN;
-	if (q->budgets.due || !TAILQ_EMPTY(&q->more) ||
-	    (!quiet && (!TAILQ_EMPTY(&q->ready) || q->accept.ndue)))
-		return -EAGAIN;
+	if (q->chans.n) {
+		bool work = chans_arm(q);
+
+		q->tq->ops->publish(q->tq); /* it may have woken others by packets */
+		if (work)
+			return -EAGAIN;
+	}
 	if (tx_ctrl_waits(q) || q->hello.due)
 		room = 1;
 	else
@@ -46,6 +51,22 @@ int queue_arm_rings(struct zv_queue *q, bool quiet)
 		return -EAGAIN;
 	set_armed(q, ARMED); /* barrier pair [W] with zv_wake */
 	return queue_woken(q) ? -EAGAIN : 0;
+}
+
+int queue_arm_rings(struct zv_queue *q, bool quiet)
+{
+	int ret;
+
+	q->arm.until = UINT64_MAX;
+	if (session_changed(q)) /* zv_poll has work to do */
+		return -EAGAIN;
+	if (q->budgets.due || !TAILQ_EMPTY(&q->more) ||
+	    (!quiet && (!TAILQ_EMPTY(&q->ready) || q->accept.ndue)))
+		return -EAGAIN;
+	ret = arm_peers(q);
+	if (ret && q->chans.n && !q->arm.state)
+		chans_disarm(q); /* otherwise zv_poll does */
+	return ret;
 }
 
 static void set_timer(struct zv_queue *q, uint64_t when)

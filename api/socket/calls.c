@@ -5,11 +5,11 @@
  * connect.c, wait.c (those that block) and inspect.c (information, counters, the tap).
  */
 #include "calls.h"
+#include "chan_calls.h"
 #include "close.h"
 #include "conn.h"
 #include "poll.h"
 #include "rx_loan.h"
-#include "tx_buf.h"
 
 #include <errno.h>
 #include <string.h>
@@ -209,8 +209,8 @@ ssize_t zv_recv(struct zv_conn *conn, void *data, size_t len, uint32_t *flags)
 	if (flags && check_flags("zv_recv", *flags, ZV_PEEK | ZV_EOM | ZV_EOR | ZV_TRUNC))
 		return -EINVAL;
 	q = call_enter(conn);
-	queued = conn->rx.head != LOAN_NONE;
-	ret = rx_recv(conn, data, len, flags);
+	queued = conn->rx.queued != 0;
+	ret = conn->sock->recv(conn, data, len, flags);
 	if (queued && rx_drained(conn))
 		conn_end_drained(conn);
 	call_leave(q);
@@ -225,7 +225,7 @@ int zv_buf_alloc(struct zv_conn *conn, struct zv_buf *bufs, unsigned n, size_t l
 	if (!conn || !bufs || !n || !len)
 		return zv_err(-EINVAL, "zv_buf_alloc: conn, bufs, n and len must be set");
 	q = call_enter(conn);
-	ret = tx_buf_alloc(conn, bufs, n, len);
+	ret = conn->sock->buf_alloc(conn, bufs, n, len);
 	call_leave(q); /* a packet that ZV_MORE kept open, a CREDIT_REQUEST */
 	return (int)RESULT(conn, ret, "zv_buf_alloc",
 			   "there is no buffer or no credit now: ZV_EV_OUT tells when");
@@ -247,12 +247,18 @@ int zv_buf_send(struct zv_conn *conn, struct zv_buf *bufs, unsigned n)
 void zv_buf_cancel(struct zv_conn *conn, struct zv_buf *bufs, unsigned n)
 {
 	struct zv_queue *q;
+	unsigned odd;
 
 	if (!conn || !bufs)
 		return;
 	q = call_enter(conn);
-	tx_buf_cancel(conn, bufs, n);
+	odd = conn->sock->buf_cancel(conn, bufs, n);
 	queue_leave(q);
+	if (odd < n)
+		zv_err(-EINVAL,
+		       "zv_buf_cancel: buffer %u of %u is not reserved on this connection (sent "
+		       "or cancelled before): ignored",
+		       odd, n);
 }
 
 int zv_buf_recv(struct zv_conn *conn, struct zv_buf *bufs, unsigned n)
@@ -263,7 +269,7 @@ int zv_buf_recv(struct zv_conn *conn, struct zv_buf *bufs, unsigned n)
 	if (!conn || !bufs || !n)
 		return zv_err(-EINVAL, "zv_buf_recv: conn, bufs and n must be set");
 	q = call_enter(conn);
-	ret = rx_buf_recv(conn, bufs, n);
+	ret = conn->sock->buf_recv(conn, bufs, n);
 	queue_leave(q);
 	return (int)RESULT(conn, ret, "zv_buf_recv",
 			   "nothing has arrived yet: ZV_EV_IN tells when");
@@ -271,13 +277,25 @@ int zv_buf_recv(struct zv_conn *conn, struct zv_buf *bufs, unsigned n)
 
 void zv_buf_release(struct zv_queue *q, struct zv_buf *bufs, unsigned n)
 {
-	struct zv_conn *c, *next;
+	struct zv_conn *c = NULL, *next;
+	unsigned done;
 
 	if (!q || !bufs)
 		return;
 	queue_enter(q);
 	session_sync(q);
-	for (c = rx_buf_release(q, bufs, n); c; c = next) {
+	for (unsigned k = 0; k < n; k += done) {
+		done = bufs[k].cookie & CHAN_COOKIE ? chan_buf_release(q, &bufs[k], n - k, &c)
+						    : rx_buf_release(q, &bufs[k], n - k, &c);
+		if (__builtin_expect(done != 0, 1))
+			continue;
+		done = 1;
+		zv_err(-EINVAL,
+		       "zv_buf_release: buffer %u of %u is not on loan from this queue (released "
+		       "twice, or of another queue): ignored",
+		       k, n);
+	}
+	for (; c; c = next) {
 		next = c->drained_next;
 		conn_end_drained(c);
 	}

@@ -35,7 +35,7 @@ int conn_close(struct zv_conn *c)
 		return ret;
 	if (c->flags & CF_MORE)
 		tx_more_flush(q);
-	rx_drop_all(c);
+	c->sock->rx_drop(c);
 	switch (s.action) {
 	case VC_ACT_SEND_SHUTDOWN:
 		if (vsock_shut_done(&c->shut)) {
@@ -43,6 +43,8 @@ int conn_close(struct zv_conn *c)
 			conn_abort(c, 0);
 			break;
 		}
+		if (c->sock->path)
+			c->sock->path->end(c);
 		c->state = s.next;
 		c->shut.local = VSOCK_SHUTDOWN_BOTH;
 		conn_timer_start(c, TIMER_CLOSE, q->dev->opts.close_timeout_ns);
@@ -63,7 +65,7 @@ int conn_reset(struct zv_conn *c)
 
 	if (ret)
 		return ret;
-	rx_drop_all(c);
+	c->sock->rx_drop(c);
 	if (c->state == VC_CLOSED) {
 		conn_free(c);
 		return 0;
@@ -84,6 +86,8 @@ int conn_shutdown(struct zv_conn *c, unsigned how)
 	tx_more_end(c);
 	if ((c->shut.local | bits[how]) == c->shut.local)
 		return 0;
+	if (c->sock->path && bits[how] & VSOCK_SHUTDOWN_SEND)
+		c->sock->path->end(c);
 	c->shut.local |= bits[how];
 	conn_ready(c); /* the end of receiving is an event here as well */
 	if (bits[how] & VSOCK_SHUTDOWN_SEND)
@@ -108,6 +112,8 @@ int conn_answer(struct zv_conn *c, int err)
 		return 0;
 	}
 	c->state = VC_CONNECTED;
+	if (c->sock->path)
+		c->sock->path->opened(c);
 	stats_add(&c->q->tq->stats.conns_accepted, 1);
 	tx_ctrl(c, CP_RESPONSE);
 	return 0;

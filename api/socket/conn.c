@@ -176,7 +176,9 @@ void conn_free(struct zv_conn *c)
 	if (c->flags & CF_IN_TABLE)
 		conn_table_remove(&q->conns, &c->node);
 	conn_uncount(c);
-	rx_drop_all(c);
+	c->sock->rx_drop(c);
+	if (c->sock->path)
+		c->sock->path->free(c);
 	rx_forget(c);
 	rx_promise_back(c);
 	if (q->pool.nfree < FREE_CONNS_KEPT) {
@@ -196,6 +198,8 @@ void conn_over(struct zv_conn *c, int err)
 	if (c->pending & CP_RST)
 		tx_rst_of(c);
 	unlink_all(c);
+	if (c->sock->path)
+		c->sock->path->over(c);
 	if (err)
 		leave_accept_queue(c);
 	if (c->state == VC_CONNECTING)

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* Opening and closing a device and its queues. */
 #include "arm.h"
+#include "chan.h"
 #include "conn.h"
 #include "listener.h"
 #include "opts.h"
@@ -40,7 +41,8 @@ static int queue_open(struct zv_dev *dev, unsigned i)
 	q->dev = dev;
 	q->index = i;
 	q->host = dev->ops->role == ZV_ROLE_HOST;
-	q->arm.epfd = q->arm.timerfd = -1;
+	q->arm.epfd = q->arm.timerfd = q->chans.fd = -1;
+	TAILQ_INIT(&q->chans.hot);
 	q->peer.hello_by = UINT64_MAX;
 	q->session.id = q->tq->session - 1; /* the first call starts this side's session */
 	rx_init(q);
@@ -76,6 +78,7 @@ static void queue_close(struct zv_queue *q)
 		conn_free(c);
 	queue_leave(q);
 	conns_fini(q);
+	chans_fini(q);
 	rx_fini(q);
 	tx_buf_fini(q);
 	tx_fini(q);

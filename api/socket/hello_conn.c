@@ -132,7 +132,7 @@ void hello_data(struct zv_conn *c)
 	uint8_t wire[ZV_CTRL_MAX_LEN];
 	struct hello h;
 	uint32_t flags = ZV_PEEK;
-	ssize_t n = rx_recv(c, wire, sizeof(wire), &flags);
+	ssize_t n = c->sock->recv(c, wire, sizeof(wire), &flags);
 	unsigned expect = q->host ? CTRL_HELLO : CTRL_HELLO_ACK;
 	int len = n > 0 ? hello_get(&h, wire, (size_t)n) : 0;
 
@@ -148,7 +148,7 @@ void hello_data(struct zv_conn *c)
 		conn_abort(c, -ECONNRESET);
 		return;
 	}
-	if (rx_recv(c, wire, (size_t)len, NULL) < 0)
+	if (c->sock->recv(c, wire, (size_t)len, NULL) < 0)
 		return; /* @c is over, and may be gone */
 	q->peer.hello = h;
 	if (expect == CTRL_HELLO) {

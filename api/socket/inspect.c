@@ -70,6 +70,8 @@ static void fill_info(const struct zv_conn *c, struct zv_conn_info *info)
 		.flags = c->flags & CF_INCOMING ? ZV_CONN_INCOMING : 0,
 		.user = c->user,
 	};
+	if (c->sock->path)
+		c->sock->path->info(c, info);
 }
 
 int zv_conn_info(struct zv_conn *c, struct zv_conn_info *out)

@@ -2,6 +2,7 @@
 #include "poll.h"
 
 #include "arm.h"
+#include "chan.h"
 #include "conn.h"
 #include "credit.h"
 #include "hello_conn.h"
@@ -45,7 +46,7 @@ uint32_t conn_events(const struct zv_conn *c)
 	    !(c->shut.local & VSOCK_SHUTDOWN_SEND))
 		ev |= ZV_EV_EPIPE;
 	if ((c->flags & CF_WANT_OUT) && c->flow.turn != TX_WAITING && !tx_behind_ctrl(c) &&
-	    (tx_has_credit(c) || c->state == VC_CLOSED || !vsock_shut_can_send(&c->shut)))
+	    (c->sock->has_room(c) || c->state == VC_CLOSED || !vsock_shut_can_send(&c->shut)))
 		ev |= ZV_EV_OUT;
 	return ev;
 }
@@ -132,6 +133,8 @@ void queue_work(struct zv_queue *q)
 	got = q->tq->ops->rx_burst(q->tq, q->pkts, ZV_BURST);
 	for (int i = 0; i < got; i++)
 		rx_packet(q, &q->pkts[i]);
+	if (__builtin_expect(q->chans.n, 0))
+		chans_poll(q);
 	if (tx_ctrl_waits(q))
 		tx_ctrl_flush(q);
 	if (q->hello.due)

@@ -133,6 +133,8 @@ static void established(struct zv_conn *c)
 {
 	conn_timer_stop(c);
 	stats_add(&c->q->tq->stats.conns_opened, 1);
+	if (c->sock->path)
+		c->sock->path->opened(c);
 	if (c->flags & CF_INTERNAL) {
 		hello_established(c);
 		return;
@@ -143,6 +145,8 @@ static void established(struct zv_conn *c)
 
 static void shut_down(struct zv_conn *c, uint32_t flags)
 {
+	if (c->sock->path && !c->sock->path->shut(c, flags))
+		return;
 	if (!vsock_shut_peer(&c->shut, flags))
 		stats_add(&c->q->tq->stats.rx_bad_state, 1);
 	conn_ready(c);
@@ -156,8 +160,12 @@ static void shut_down(struct zv_conn *c, uint32_t flags)
 
 static void reset_by_peer(struct zv_conn *c)
 {
-	bool clean = c->shut.peer == VSOCK_SHUTDOWN_BOTH || c->shut.local == VSOCK_SHUTDOWN_BOTH ||
-		     (c->shut.peer & c->shut.local & VSOCK_SHUTDOWN_SEND);
+	bool clean;
+
+	if (c->sock->path)
+		c->sock->path->over(c); /* the end of a half may be there, and was before the RST */
+	clean = c->shut.peer == VSOCK_SHUTDOWN_BOTH || c->shut.local == VSOCK_SHUTDOWN_BOTH ||
+		(c->shut.peer & c->shut.local & VSOCK_SHUTDOWN_SEND);
 
 	conn_over(c, clean ? 0 : -ECONNRESET);
 }
@@ -189,6 +197,10 @@ static void act(struct zv_conn *c, struct rx_pkt *p, struct vc_step s)
 	case VC_ACT_SHUTDOWN:
 		shut_down(c, p->hdr.flags);
 		break;
+	case VC_ACT_CREDIT: /* the header's counters were all */
+		if (c->sock->path)
+			c->sock->path->woken(c);
+		break;
 	case VC_ACT_TELL_CREDIT:
 		tx_ctrl(c, CP_CREDIT_UPDATE);
 		break;
@@ -206,7 +218,7 @@ static void act(struct zv_conn *c, struct rx_pkt *p, struct vc_step s)
 		if (from != VC_CLOSING) /* data in flight towards a closed socket is no fault */
 			stats_add(&q->tq->stats.rx_bad_state, 1);
 		break;
-	default: /* VC_ACT_CREDIT, VC_ACT_NONE: the header's counters were all */
+	default: /* VC_ACT_NONE */
 		break;
 	}
 }

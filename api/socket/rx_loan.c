@@ -309,16 +309,6 @@ int rx_empty(struct zv_conn *c)
 	return -EAGAIN;
 }
 
-ssize_t rx_recv(struct zv_conn *c, void *data, size_t len, uint32_t *flags)
-{
-	if (!conn_has_data(c)) {
-		if (flags)
-			*flags = 0;
-		return rx_empty(c);
-	}
-	return c->sock->recv(c, data, len, flags);
-}
-
 int rx_buf_recv(struct zv_conn *c, struct zv_buf *bufs, unsigned n)
 {
 	struct rx_loans *r = &c->q->rx;
@@ -343,22 +333,19 @@ int rx_buf_recv(struct zv_conn *c, struct zv_buf *bufs, unsigned n)
 	return done ? (int)done : rx_empty(c);
 }
 
-struct zv_conn *rx_buf_release(struct zv_queue *q, struct zv_buf *bufs, unsigned n)
+unsigned rx_buf_release(struct zv_queue *q, const struct zv_buf *bufs, unsigned n,
+			struct zv_conn **drained)
 {
 	struct rx_loans *r = &q->rx;
-	struct zv_conn *c = NULL, *drained = NULL;
+	struct zv_conn *c = NULL;
+	unsigned k;
 
-	for (unsigned k = 0; k < n; k++) {
+	for (k = 0; k < n; k++) {
 		uint32_t i = bufs[k].cookie, len;
 		struct rx_entry *e;
 
-		if (i >= r->top || !bufs[k].serial || r->e[i].serial != bufs[k].serial) {
-			zv_err(-EINVAL,
-			       "zv_buf_release: buffer %u of %u is not on loan from this queue "
-			       "(released twice, or of another queue): ignored",
-			       k, n);
-			continue;
-		}
+		if (i >= r->top || !bufs[k].serial || r->e[i].serial != bufs[k].serial)
+			break;
 		e = &r->e[i];
 		if (!c || c->id != e->conn_id)
 			c = (struct zv_conn *)conn_table_get(&q->conns, e->conn_id);
@@ -371,12 +358,12 @@ struct zv_conn *rx_buf_release(struct zv_queue *q, struct zv_buf *bufs, unsigned
 			rx_consumed(c, len, c->sock->framed);
 			if (__builtin_expect(rx_drained(c) && !(c->flags & CF_DRAINED), 0)) {
 				c->flags |= CF_DRAINED;
-				c->drained_next = drained;
-				drained = c;
+				c->drained_next = *drained;
+				*drained = c;
 			}
 		}
 	}
-	return drained;
+	return k;
 }
 
 void rx_drop_all(struct zv_conn *c)

@@ -54,22 +54,21 @@ void rx_drop(struct zv_queue *q, const struct rx_pkt *p);
 /* What a receiving call returns when no payload is queued. */
 int rx_empty(struct zv_conn *c);
 
-/* zv_recv: what the connection's socket type makes of it. */
-ssize_t rx_recv(struct zv_conn *c, void *data, size_t len, uint32_t *flags);
-
 /* zv_buf_recv. */
 int rx_buf_recv(struct zv_conn *c, struct zv_buf *bufs, unsigned n);
 
 /*
- * zv_buf_release. Returns the connections that have nothing more to read and whose peer has closed,
- * linked by drained_next: CF_DRAINED is for the caller to clear.
+ * zv_buf_release, up to the first buffer that is not on loan here; how many. *drained gains the
+ * connections that have nothing more to read and whose peer has closed, linked by drained_next:
+ * CF_DRAINED is for the caller to clear.
  */
-struct zv_conn *rx_buf_release(struct zv_queue *q, struct zv_buf *bufs, unsigned n);
+unsigned rx_buf_release(struct zv_queue *q, const struct zv_buf *bufs, unsigned n,
+			struct zv_conn **drained);
 
 /* The peer has shut down both ways and everything is read. */
 static inline bool rx_drained(const struct zv_conn *c)
 {
-	return vsock_shut_done(&c->shut) && c->rx.head == LOAN_NONE;
+	return vsock_shut_done(&c->shut) && !c->rx.queued;
 }
 
 /*

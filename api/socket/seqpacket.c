@@ -185,7 +185,7 @@ static int seqpacket_buf_send(struct zv_conn *c, struct zv_buf *bufs, unsigned n
 	int ret = check_bufs(c, bufs, n);
 
 	if (ret) {
-		(void)tx_buf_cancel_all(c, bufs, n);
+		(void)tx_buf_cancel(c, bufs, n);
 		return ret;
 	}
 	for (unsigned i = 0; i < n; i++) {
@@ -220,6 +220,11 @@ static ssize_t seqpacket_recv(struct zv_conn *c, void *data, size_t len, uint32_
 	bool peek = flags && (*flags & ZV_PEEK);
 	size_t done = 0;
 
+	if (!conn_has_data(c)) {
+		if (flags)
+			*flags = 0;
+		return rx_empty(c);
+	}
 	while (i != LOAN_NONE && !(end & ZV_EOM)) {
 		struct rx_entry *e = &c->q->rx.e[i];
 		uint32_t n = len - done < e->len ? (uint32_t)(len - done) : e->len;
@@ -250,9 +255,16 @@ const struct sock_type sock_seqpacket = {
 	.framed = true,
 	.rx_cost = 8, /* an entry for each tiny message */
 	.pkt_overhead = CREDIT_MSG_OVERHEAD,
+	.over_chan = &chan_seqpacket,
 	.send = seqpacket_send,
+	.buf_alloc = tx_buf_alloc,
 	.buf_send = seqpacket_buf_send,
+	.buf_cancel = tx_buf_cancel,
+	.more_end = tx_more_commit,
+	.has_room = tx_has_credit,
 	.recv = seqpacket_recv,
+	.buf_recv = rx_buf_recv,
+	.rx_drop = rx_drop_all,
 	.frame = seqpacket_frame,
 	.unconnected = rx_unconnected,
 };

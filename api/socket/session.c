@@ -103,10 +103,9 @@ static void begin_session(struct zv_queue *q)
 	hello_start(q);
 }
 
-void session_sync(struct zv_queue *q)
+void session_leave(struct zv_queue *q)
 {
-	if (q->session.id == q->tq->session ||
-	    (q->session.leaving && q->session.next == q->tq->session))
+	if (q->session.leaving && q->session.next == q->tq->session)
 		return;
 	take_rest(q);
 	q->session.leaving = 1;

@@ -15,12 +15,18 @@
  * received or sent, there are no new connections (-ENETDOWN), and one that is called is reset first
  * (conn_leave).
  */
-void session_sync(struct zv_queue *q);
 void session_go_on(struct zv_queue *q);
 /* The transport has another session than this queue. */
 static inline bool session_changed(const struct zv_queue *q)
 {
 	return q->session.id != q->tq->session;
+}
+/* The slow half of session_sync(). */
+void session_leave(struct zv_queue *q) __attribute__((cold));
+static inline void session_sync(struct zv_queue *q)
+{
+	if (__builtin_expect(session_changed(q), 0))
+		session_leave(q);
 }
 /* A connection of a session that is over: reset, or closed when the peer had closed. On the host's
  * side a RST waits for a session with the same driver. */

@@ -21,7 +21,30 @@ struct rx_pkt;
 struct vsock_hdr;
 struct zv_buf;
 struct zv_conn;
+struct zv_conn_info;
 struct zv_queue;
+
+/*
+ * What a connection needs beside the verbs of its type when its payload does not travel in packets
+ * (chan_state.h). All of them are set.
+ */
+struct sock_path {
+	/* The connection is established: payload may come and go from here on. */
+	void (*opened)(struct zv_conn *c);
+	/* A SHUTDOWN packet with @flags; false: the peer breaks its word, the connection is reset.
+	 */
+	bool (*shut)(struct zv_conn *c, uint32_t flags);
+	/* This side sends no more; a SHUTDOWN packet follows. */
+	void (*end)(struct zv_conn *c);
+	/* A CREDIT_UPDATE: the peer wakes this side. */
+	void (*woken)(struct zv_conn *c);
+	/* The connection is over: takes what has come, the last time. */
+	void (*over)(struct zv_conn *c);
+	/* The connection is freed; loans may be left. */
+	void (*free)(struct zv_conn *c);
+	/* What zv_conn_info says of credit, in terms of this path. */
+	void (*info)(const struct zv_conn *c, struct zv_conn_info *info);
+};
 
 struct sock_type {
 	const char *name;
@@ -38,18 +61,32 @@ struct sock_type {
 	uint8_t rx_cost;
 	/* Bytes of credit that an unread packet costs at a zvsock peer; 0: nothing. */
 	uint32_t pkt_overhead;
+	const struct sock_path *path;	   /* NULL: payload travels in packets */
+	const struct sock_type *over_chan; /* the same type over a channel; NULL: it is that */
 
 	/* ---- verbs: arguments are checked, the caller is in the queue and publishes ---- */
 
 	/* zv_send: bytes sent, >= 0, or -errno. */
 	ssize_t (*send)(struct zv_conn *c, const void *data, size_t len, uint32_t flags);
+	/* zv_buf_alloc: how many, >= 1, or -errno. */
+	int (*buf_alloc)(struct zv_conn *c, struct zv_buf *bufs, unsigned n, size_t len);
 	/* zv_buf_send: all @n or none, then they are cancelled. @n or -errno. */
 	int (*buf_send)(struct zv_conn *c, struct zv_buf *bufs, unsigned n);
+	/* zv_buf_cancel: the first that is not reserved on @c, or @n; all others are taken back. */
+	unsigned (*buf_cancel)(struct zv_conn *c, const struct zv_buf *bufs, unsigned n);
+	/* Sends what ZV_MORE keeps open, CF_MORE; with c->more.len 0 gives it up. */
+	void (*more_end)(struct zv_conn *c);
+	/* What the last blocked call needs is there: credit; a buffer is the scheduler's matter. */
+	bool (*has_room)(const struct zv_conn *c);
 	/*
-	 * zv_recv, of a connection that is readable: bytes, >= 0; -ECONNRESET when the memory that
-	 * they lay in is gone (rx_copy), and @c may be freed.
+	 * zv_recv: bytes, >= 0, or -errno; -ECONNRESET also when the memory that they lay in is
+	 * gone (rx_copy), and @c may be freed.
 	 */
 	ssize_t (*recv)(struct zv_conn *c, void *data, size_t len, uint32_t *flags);
+	/* zv_buf_recv: how many, 0, or -errno. */
+	int (*buf_recv)(struct zv_conn *c, struct zv_buf *bufs, unsigned n);
+	/* Drops what is received and not read. */
+	void (*rx_drop)(struct zv_conn *c);
 	/*
 	 * A data packet of an established connection: *flags are the ZV_EOM and ZV_EOR of its last
 	 * byte. False: the peer breaks the rules, the connection is reset. NULL: packets mean
@@ -62,6 +99,8 @@ struct sock_type {
 
 /* A name for each line of VSOCK_TYPES. */
 extern const struct sock_type sock_stream, sock_seqpacket;
+/* The same over a channel (chan_state.h). */
+extern const struct sock_type chan_stream, chan_seqpacket;
 
 /* The descriptor of a type of the wire or of enum zv_type; NULL: vsock_hdr_check() refuses it. */
 const struct sock_type *sock_type_find(unsigned type);

@@ -186,6 +186,7 @@ struct zv_conn {
 	struct conn_accept accept;
 	struct conn_closed closed;
 	struct zv_conn *drained_next; /* CF_DRAINED */
+	struct chan *chan;	      /* NULL: payload travels in packets. chan.c */
 	uint64_t promised;	      /* of zv_opts.rx_memory: credit.c */
 };
 
@@ -281,6 +282,25 @@ struct tx_loans {
 };
 
 TAILQ_HEAD(accept_list, accept_queue);
+TAILQ_HEAD(chan_list, chan);
+
+/* Connections whose payload goes through shared memory (chan_state.h): chan.c, stages: chan_tx.c.
+ */
+struct queue_chans {
+	uint32_t n;	      /* attached, and in tab */
+	uint32_t size;	      /* of tab */
+	struct chan **tab;    /* by their numbers; NULL: free */
+	struct chan_list hot; /* that zv_poll looks at */
+	uint32_t nhot;
+	struct chan_bells *bells;
+	int fd; /* readable when a bell is rung while this side sleeps; -1: there are no bells */
+	struct {
+		uint8_t **slab;
+		struct chan_out *out;
+		uint32_t *free; /* their numbers */
+		uint32_t size, nfree;
+	} stage; /* memory for reserved buffers that are short enough for the ring */
+};
 
 struct zv_queue {
 	struct transport_queue *tq;
@@ -328,6 +348,7 @@ struct zv_queue {
 	} accept;
 	struct rx_loans rx;
 	struct tx_loans tx;
+	struct queue_chans chans;
 	struct queue_rst rst;
 	struct conn_key ended[ZV_ENDED]; /* conn_ended_lately(): conn.c */
 	struct rx_pkt pkts[ZV_BURST];	 /* of one call */
@@ -368,7 +389,7 @@ static inline void conn_ready(struct zv_conn *c)
 /* A receiving call would find something: a whole message, or any bytes. */
 static inline bool conn_has_data(const struct zv_conn *c)
 {
-	return c->sock->framed ? c->rx.seq.msgs != 0 : c->rx.head != LOAN_NONE;
+	return c->sock->framed ? c->rx.seq.msgs != 0 : c->rx.queued != 0;
 }
 
 /*

@@ -92,7 +92,7 @@ static int stream_buf_send(struct zv_conn *c, struct zv_buf *bufs, unsigned n)
 
 	tx_more_end(c); /* keeps the order of bytes */
 	if (ret) {
-		(void)tx_buf_cancel_all(c, bufs, n);
+		(void)tx_buf_cancel(c, bufs, n);
 		return ret;
 	}
 	for (unsigned i = 0; i < n; i++) {
@@ -121,6 +121,8 @@ static ssize_t stream_recv(struct zv_conn *c, void *data, size_t len, uint32_t *
 
 	if (flags)
 		*flags = 0;
+	if (!conn_has_data(c))
+		return rx_empty(c);
 	if (len == 0)
 		return 0;
 	while (i != LOAN_NONE && done < len) {
@@ -151,8 +153,15 @@ const struct sock_type sock_stream = {
 	.name = "STREAM",
 	.type = VSOCK_TYPE_STREAM,
 	.rx_cost = 1, /* copies share chunks */
+	.over_chan = &chan_stream,
 	.send = stream_send,
+	.buf_alloc = tx_buf_alloc,
 	.buf_send = stream_buf_send,
+	.buf_cancel = tx_buf_cancel,
+	.more_end = tx_more_commit,
+	.has_room = tx_has_credit,
 	.recv = stream_recv,
+	.buf_recv = rx_buf_recv,
+	.rx_drop = rx_drop_all,
 	.unconnected = rx_unconnected,
 };

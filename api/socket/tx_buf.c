@@ -152,8 +152,7 @@ int tx_buf_alloc(struct zv_conn *c, struct zv_buf *bufs, unsigned n, size_t len)
 	return (int)used;
 }
 
-/* Takes back those of @bufs that are reserved on @c. The first that is not, or @n. */
-unsigned tx_buf_cancel_all(struct zv_conn *c, const struct zv_buf *bufs, unsigned n)
+unsigned tx_buf_cancel(struct zv_conn *c, const struct zv_buf *bufs, unsigned n)
 {
 	unsigned odd = n;
 
@@ -166,17 +165,6 @@ unsigned tx_buf_cancel_all(struct zv_conn *c, const struct zv_buf *bufs, unsigne
 			odd = i;
 	}
 	return odd;
-}
-
-void tx_buf_cancel(struct zv_conn *c, struct zv_buf *bufs, unsigned n)
-{
-	unsigned odd = tx_buf_cancel_all(c, bufs, n);
-
-	if (odd < n)
-		zv_err(-EINVAL,
-		       "zv_buf_cancel: buffer %u of %u is not reserved on this connection (sent "
-		       "or cancelled before): ignored",
-		       odd, n);
 }
 
 int tx_buf_bad(const struct zv_buf *b, const struct tx_loan *l, unsigned i, unsigned n)

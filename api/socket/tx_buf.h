@@ -23,9 +23,10 @@ struct tx_loan {
 };
 
 int tx_buf_alloc(struct zv_conn *c, struct zv_buf *bufs, unsigned n, size_t len);
-void tx_buf_cancel(struct zv_conn *c, struct zv_buf *bufs, unsigned n);
+/* Takes back those of @bufs that are reserved on @c. The first that is not, or @n. */
+unsigned tx_buf_cancel(struct zv_conn *c, const struct zv_buf *bufs, unsigned n);
 
-/* ---- for zv_buf_send ---- */
+/* ---- for the verbs of socket types ---- */
 
 /* The record of @b, or NULL when it is not reserved on @c. */
 static inline struct tx_loan *tx_buf_find(const struct zv_conn *c, const struct zv_buf *b)
@@ -63,8 +64,6 @@ static inline struct tx_slot tx_buf_take(struct zv_conn *c, const struct zv_buf 
 	return s;
 }
 
-/* Cancels those of @bufs that are reserved on @c. The first that is not, or @n. */
-unsigned tx_buf_cancel_all(struct zv_conn *c, const struct zv_buf *bufs, unsigned n);
 void tx_buf_fini(struct zv_queue *q);
 
 #endif

@@ -56,7 +56,7 @@ void tx_more_drop(struct zv_conn *c)
 	if (!(c->flags & CF_MORE))
 		return;
 	c->more.len = 0;
-	tx_more_commit(c);
+	c->sock->more_end(c);
 }
 
 void tx_more_flush(struct zv_queue *q)
@@ -64,7 +64,7 @@ void tx_more_flush(struct zv_queue *q)
 	struct zv_conn *c;
 
 	while ((c = TAILQ_FIRST(&q->more)))
-		tx_more_commit(c);
+		c->sock->more_end(c);
 }
 
 /* Bytes of @data that went into the connection's open packet, opening one if there is none. */

@@ -32,7 +32,7 @@ void tx_more_commit(struct zv_conn *c);
 static inline void tx_more_end(struct zv_conn *c)
 {
 	if (c->flags & CF_MORE)
-		tx_more_commit(c);
+		c->sock->more_end(c);
 }
 /* Gives it up. */
 void tx_more_drop(struct zv_conn *c);

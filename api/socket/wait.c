@@ -36,6 +36,7 @@
 #include <time.h>
 
 #define SIGNAL_LOOK_NS 50000u
+#define FDS	       3u /* of a queue: rings, timer, bells of channels (-1: none) */
 
 /* One waiting call. Its first look at the clock is in wait_more(): most calls need none. */
 struct waiting {
@@ -113,8 +114,9 @@ static uint64_t arm_all(const struct waiting *w, struct pollfd *p)
 		if (ret)
 			return 0;
 		next = timer < next ? timer : next;
-		p[2 * i] = (struct pollfd){.fd = q->dev->ops->fd(q->tq), .events = POLLIN};
-		p[2 * i + 1] = (struct pollfd){.fd = q->arm.timerfd, .events = POLLIN};
+		p[FDS * i] = (struct pollfd){.fd = q->dev->ops->fd(q->tq), .events = POLLIN};
+		p[FDS * i + 1] = (struct pollfd){.fd = q->arm.timerfd, .events = POLLIN};
+		p[FDS * i + 2] = (struct pollfd){.fd = q->chans.fd, .events = POLLIN};
 	}
 	return next;
 }
@@ -122,7 +124,7 @@ static uint64_t arm_all(const struct waiting *w, struct pollfd *p)
 /* Sleeps until the rings, a timer, zv_wake or the deadline. 0 or -EINTR. */
 static int doze(struct waiting *w)
 {
-	struct pollfd p[2 * ZV_WAIT_QUEUES_MAX];
+	struct pollfd p[FDS * ZV_WAIT_QUEUES_MAX];
 	uint64_t next, now;
 	struct timespec t;
 	int ret;
@@ -134,7 +136,7 @@ static int doze(struct waiting *w)
 	now = zv_now();
 	next = next > now ? next - now : 0;
 	t = (struct timespec){(time_t)(next / 1000000000u), (long)(next % 1000000000u)};
-	ret = ppoll(p, 2 * w->n, next > INT64_MAX / 2 ? NULL : &t, w->held ? &w->before : NULL);
+	ret = ppoll(p, FDS * w->n, next > INT64_MAX / 2 ? NULL : &t, w->held ? &w->before : NULL);
 	if (ret < 0 && errno == EINTR)
 		ret = -EINTR;
 	for (unsigned i = 0; i < w->n; i++)

@@ -45,7 +45,9 @@
 	X(sessions, TRAFFIC, COUNTER, "times the rings were started")                              \
 	X(rx_late, CONNECTIONS, COUNTER, "packets that crossed the end of their connection")       \
 	X(rx_promised, TRAFFIC, GAUGE, "bytes of rx_memory promised to open connections")          \
-	X(rx_private, TRAFFIC, GAUGE, "bytes of memory that hold payload not yet taken")
+	X(rx_private, TRAFFIC, GAUGE, "bytes of memory that hold payload not yet taken")           \
+	X(chans, TRAFFIC, GAUGE, "connections whose payload goes through shared memory")           \
+	X(chan_broken, ERRORS, COUNTER, "peers that broke their channel: connection reset")
 
 /*
  * Of each guest: its endpoints and what carries their connections. JSON: "endpoints". The names are
