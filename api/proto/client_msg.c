@@ -30,9 +30,8 @@ const char *client_msg_refused(const struct client_msg *m, size_t len)
 		return "it is of another version: use a libzvsock and a zvsockd of one release";
 	if (!client_type_name(m->type))
 		return "it is of an unknown type";
-	for (size_t i = 0; i < sizeof(m->reserved) / sizeof(m->reserved[0]); i++)
-		if (m->reserved[i])
-			return "a reserved field is not 0";
+	if (m->reserved)
+		return "a reserved field is not 0";
 	if (!memchr(m->text, 0, CLIENT_TEXT))
 		return "its text does not end";
 	return NULL;

@@ -13,6 +13,8 @@
  *             First, and once.
  *   LISTEN    port, sock_type -> connections to this port of the host come to this device.
  *   UNLISTEN  port -> no longer.
+ *   REGION    region (an id that zvsockd has announced on one of the device's queues) -> size and
+ *             one descriptor: memory whose size nobody can change.
  *
  * Pure logic: nothing here makes a system call.
  */
@@ -30,7 +32,8 @@
 #define CLIENT_TYPES(X)                                                                            \
 	X(ATTACH, 1, "attach")                                                                     \
 	X(LISTEN, 2, "listen")                                                                     \
-	X(UNLISTEN, 3, "unlisten")
+	X(UNLISTEN, 3, "unlisten")                                                                 \
+	X(REGION, 4, "region")
 
 enum client_type {
 #define X(name, number, text) CLIENT_##name = (number),
@@ -44,10 +47,14 @@ struct client_msg {
 	uint16_t type;	/* enum client_type */
 	int32_t result; /* of an answer: 0 or -errno; of a question 0 */
 	uint32_t port;
-	uint64_t cid;
+	union {
+		uint64_t cid;
+		uint64_t region; /* of a REGION question and its answer: the id */
+	};
 	uint16_t queues;
 	uint16_t sock_type;	/* enum zv_type */
-	uint32_t reserved[3];	/* 0 */
+	uint32_t reserved;	/* 0 */
+	uint64_t size;		/* of the answer to REGION: bytes of the region */
 	char text[CLIENT_TEXT]; /* ends with a 0; of an answer with a result: what is wrong */
 };
 _Static_assert(sizeof(struct client_msg) == 256, "the wire form has no holes");

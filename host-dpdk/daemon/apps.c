@@ -220,6 +220,17 @@ static void on_unlisten(struct app *a, struct client_msg *m)
 		refuse(m, ret, "port %u is not listened on", m->port);
 }
 
+/* The descriptor of a region that the application has been told of; or -1 and the answer in *m. */
+static int on_region(const struct app *a, struct client_msg *m)
+{
+	if (!a->guest)
+		refuse(m, -ENOTCONN, "not attached");
+	else
+		refuse(m, -ENOENT, "region %016llx was not announced to this application",
+		       (unsigned long long)m->region);
+	return -1;
+}
+
 /* Answers *m. False: the application is to be ended. */
 static bool on_question(struct daemon *d, struct app *a, struct client_msg *m)
 {
@@ -234,8 +245,11 @@ static bool on_question(struct daemon *d, struct app *a, struct client_msg *m)
 	case CLIENT_LISTEN:
 		on_listen(d, a, m);
 		break;
-	default:
+	case CLIENT_UNLISTEN:
 		on_unlisten(a, m);
+		break;
+	case CLIENT_REGION:
+		fd = on_region(a, m);
 	}
 	ok = answer(a, m, fd);
 	if (fd >= 0)

@@ -376,6 +376,8 @@ static void nonsense_ends_its_sender_only(void **state)
 	assert_int_equal(ask(fd, &m), -ENOTCONN);
 	client_msg_init(&m, CLIENT_UNLISTEN);
 	assert_int_equal(ask(fd, &m), -ENOTCONN);
+	client_msg_init(&m, CLIENT_REGION);
+	assert_int_equal(ask(fd, &m), -ENOTCONN);
 	client_msg_init(&m, CLIENT_ATTACH);
 	m.queues = 17;
 	assert_int_equal(ask(fd, &m), -ERANGE);
@@ -389,6 +391,9 @@ static void nonsense_ends_its_sender_only(void **state)
 	m.port = PORT;
 	m.sock_type = 3;
 	assert_int_equal(ask(fd, &m), -EINVAL);
+	client_msg_init(&m, CLIENT_REGION); /* of which it has not been told */
+	m.region = 1;
+	assert_int_equal(ask(fd, &m), -ENOENT);
 	close(fd);
 	assert_int_equal(zv_listen(app, PORT, ZV_STREAM, 0), 0);
 	assert_int_equal(zv_unlisten(app, PORT), 0);

@@ -17,11 +17,12 @@ static void what_is_made_is_taken(void **state)
 		assert_string_equal(m.text, "a name");
 	}
 	assert_int_equal(CLIENT_UNLISTEN, 3);
+	assert_int_equal(CLIENT_REGION, 4);
 	assert_null(client_type_name(0));
-	assert_null(client_type_name(4));
+	assert_null(client_type_name(5));
 	assert_string_equal(client_type_name(CLIENT_LISTEN), "listen");
 	/* as bytes, on a little-endian machine */
-	assert_memory_equal(&m, "ZVCL\1\0\3\0", 8);
+	assert_memory_equal(&m, "ZVCL\1\0\4\0", 8);
 }
 
 static void anything_else_is_refused(void **state)
@@ -44,7 +45,7 @@ static void anything_else_is_refused(void **state)
 	REFUSED(m.version = 0, "version");
 	REFUSED(m.type = 0, "type");
 	REFUSED(m.type = 0xffff, "type");
-	REFUSED(m.reserved[2] = 1, "reserved");
+	REFUSED(m.reserved = 1, "reserved");
 	REFUSED(memset(m.text, 'x', sizeof(m.text)), "text");
 #undef REFUSED
 	assert_non_null(client_msg_refused(&good, 0));
