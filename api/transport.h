@@ -33,6 +33,7 @@
 #ifndef ZV_TRANSPORT_H
 #define ZV_TRANSPORT_H
 
+#include "proto/ctrl_msg.h"
 #include "proto/vsock_hdr.h"
 #include "quiesce.h"
 #include "shm_access.h"
@@ -183,6 +184,50 @@ struct transport_queue_ops {
 	void (*disarm)(struct transport_queue *q);
 };
 
+/*
+ * A mapped region of shared memory (docs/protocol.md, "Channels"). It stays mapped until the last
+ * holder lets go of it, whatever becomes of the device. Any thread.
+ */
+struct region_map {
+	void *addr;
+	size_t size;
+	uint32_t refs; /* atomic */
+	void (*free)(struct region_map *m);
+};
+
+static inline struct region_map *region_map_hold(struct region_map *m)
+{
+	(void)__atomic_add_fetch(&m->refs, 1, __ATOMIC_RELAXED);
+	return m;
+}
+
+static inline void region_map_put(struct region_map *m)
+{
+	if (__atomic_sub_fetch(&m->refs, 1, __ATOMIC_ACQ_REL) == 0)
+		m->free(m);
+}
+
+/*
+ * Regions, as a driver gets at them. None of these blocks; what does is the work of the device's
+ * own thread. @queue: on which the region is to be used.
+ */
+struct transport_region_ops {
+	/*
+	 * Memory that this side can offer to the device as a region. 0; -ENOENT: none. NULL: never
+	 * any.
+	 */
+	int (*offer)(struct transport_dev *d, unsigned queue, struct ctrl_offer *out);
+	/*
+	 * Maps the region that *r names, if it is not mapped already. 0, and the caller holds
+	 * *out; -EINPROGRESS: under way, ask again when the queue is woken; another -errno: it
+	 * cannot be had, and the log says why.
+	 */
+	int (*map)(struct transport_dev *d, unsigned queue, const struct ctrl_region *r,
+		   struct region_map **out);
+	/* The device does not use the region any more. */
+	void (*forget)(struct transport_dev *d, unsigned queue, uint64_t id);
+};
+
 /* What a device does as a whole, and the transport by which it is opened. */
 struct transport_ops {
 	const char *scheme; /* what stands before the first ':' of the URI */
@@ -214,6 +259,8 @@ struct transport_ops {
 	 * thread, any time.
 	 */
 	int (*fd)(struct transport_queue *q);
+	/* NULL: payload goes through this device's rings only. */
+	const struct transport_region_ops *regions;
 };
 
 /* ---- registry (registry.c) ---- */

@@ -48,6 +48,7 @@ enum zv_type {
 #define ZV_EV_ERR     (1u << 5) /* the connection is dead, err says why; close it */
 #define ZV_EV_EPIPE   (1u << 6) /* the peer receives no more, zv_send gives -EPIPE; opt-in */
 #define ZV_EV_WAKE    (1u << 7) /* zv_wake was called since the last one; conn is NULL */
+#define ZV_EV_BROKER  (1u << 8) /* ZV_OPT_BROKER: zv_broker_recv has something; conn is NULL */
 
 /* ---- structures ------------------------------------------------------------------------- */
 
@@ -93,9 +94,11 @@ struct zv_opts {
 	 */
 	uint64_t tx_timeout_ns;
 };
-#define ZV_OPT_BUSY_POLL (1u << 0) /* zv_wait never sleeps: a CPU of its own for the thread */
-#define ZV_OPT_NO_HUGE	 (1u << 1) /* never try hugepages */
-#define ZV_OPT_NO_HELLO	 (1u << 2) /* stay with the plain VIRTIO protocol */
+#define ZV_OPT_BUSY_POLL  (1u << 0) /* zv_wait never sleeps: a CPU of its own for the thread */
+#define ZV_OPT_NO_HUGE	  (1u << 1) /* never try hugepages */
+#define ZV_OPT_NO_HELLO	  (1u << 2) /* stay with the plain VIRTIO protocol */
+#define ZV_OPT_NO_CHANNEL (1u << 3) /* guest: payload stays in the rings of the device */
+#define ZV_OPT_BROKER	  (1u << 4) /* host: the application brokers channels, zvsock_broker.h */
 
 /*
  * A buffer on loan: from zv_buf_alloc until zv_buf_send or zv_buf_cancel; from zv_buf_recv until
@@ -122,7 +125,7 @@ struct zv_buf {
 };
 
 struct zv_event {
-	struct zv_conn *conn; /* NULL: ZV_EV_ACCEPT, ZV_EV_WAKE */
+	struct zv_conn *conn; /* NULL: ZV_EV_ACCEPT, ZV_EV_BROKER, zv_wake */
 	void *user;	      /* what zv_set_user stored */
 	uint32_t events;      /* ZV_EV_* */
 	uint32_t port;	      /* ZV_EV_ACCEPT: the listening port; ZV_PORT_ANY: zv_listen_all */

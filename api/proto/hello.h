@@ -6,16 +6,11 @@
  * source port below 1024, and sends one HELLO; the host answers one HELLO_ACK. Nothing else is
  * private: no feature bit, no config space. Pure logic: build, parse, validate.
  *
- * Wire form: little endian, a common frame (magic u32, version u16, type u16, length u32: bytes of
- * the whole message) and then the body. A receiver accepts a longer message of a version it knows
- * and ignores the tail, so fields can be added.
+ * Wire form: the frame of ctrl_frame.h, length HELLO_WIRE_LEN..ZV_CTRL_MAX_LEN, and the body. A
+ * receiver accepts a longer message of a version it knows and ignores the tail, so fields can be
+ * added.
  *
  *   offset size  field
- *        0    4  magic, ZV_CTRL_MAGIC
- *        4    2  version, ZV_CTRL_VERSION
- *        6    2  type, enum ctrl_type
- *        8    4  length of the whole message, HELLO_WIRE_LEN..ZV_CTRL_MAX_LEN
- *       12    4  reserved: sent as 0, ignored
  *       16    8  nonce
  *       24    2  pair
  *       26    2  npairs, 1..128
@@ -27,21 +22,16 @@
 #ifndef ZV_HELLO_H
 #define ZV_HELLO_H
 
-#include <stddef.h>
-#include <stdint.h>
+#include "proto/ctrl_frame.h"
 
 #define ZV_CTRL_PORT	  0x7a76736bu /* "zvsk" */
 #define ZV_CTRL_SRC_LIMIT 1024u	      /* HELLO counts only from source ports below this */
-#define ZV_CTRL_MAGIC	  0x4b53565au /* "ZVSK" as bytes on the wire */
-#define ZV_CTRL_VERSION	  1u
-#define ZV_CTRL_MAX_LEN	  4096u /* longer messages are refused */
-
-enum ctrl_type { CTRL_HELLO = 1, CTRL_HELLO_ACK = 2 };
 
 /* Capabilities: the connection uses what both sides named. */
 #define ZV_CAP_BIG_PKT	 (1u << 0) /* packets above 64 KiB, up to max_pkt */
 #define ZV_CAP_MANY_PKTS (1u << 1) /* no per-packet charge against buf_alloc */
 #define ZV_CAP_EMPTY_MSG (1u << 2) /* an RW packet without payload counts as one byte of credit */
+#define ZV_CAP_CHANNEL	 (1u << 3) /* payload may go through channels in shared memory */
 
 /* HELLO flags. */
 #define ZV_HELLO_INCOMING (1u << 0) /* this pair takes connections that the peer opens */

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* The public calls zv_connect and zv_connect_from. */
+/* The public calls zv_connect, zv_connect_from and zv_connect_granted. */
+#include "broker.h"
 #include "calls.h"
 #include "conn.h"
 #include "timer.h"
@@ -48,8 +49,9 @@ static int route_key(struct zv_queue *q, const struct route *r, struct conn_key 
 		   : 0;
 }
 
+/* @g: what the driver is granted before it sees the REQUEST; NULL: nothing. */
 static int start_connect(struct zv_queue *q, const struct route *r, unsigned type,
-			 struct zv_conn **conn)
+			 const struct zv_grant *g, struct zv_conn **conn)
 {
 	struct conn_key key;
 	struct zv_conn *c;
@@ -69,6 +71,10 @@ static int start_connect(struct zv_queue *q, const struct route *r, unsigned typ
 			ret == -ENOSPC
 				? "the queue has as many connections as option max_conns allows"
 				: zv_strerror(ret));
+	if (g && (ret = broker_grant(c, g))) {
+		conn_free(c);
+		return ret;
+	}
 	conn_timer_start(c, TIMER_CONNECT, q->dev->opts.connect_timeout_ns);
 	tx_ctrl(c, CP_REQUEST);
 	*conn = c;
@@ -76,7 +82,7 @@ static int start_connect(struct zv_queue *q, const struct route *r, unsigned typ
 }
 
 static int connect_route(struct zv_queue *q, const struct route *r, enum zv_type type,
-			 struct zv_conn **conn)
+			 const struct zv_grant *g, struct zv_conn **conn)
 {
 	int ret;
 
@@ -88,7 +94,7 @@ static int connect_route(struct zv_queue *q, const struct route *r, enum zv_type
 			      ZV_PORT_ANY, ZV_CTRL_PORT);
 	queue_enter(q);
 	session_sync(q);
-	ret = start_connect(q, r, type, conn);
+	ret = start_connect(q, r, type, g, conn);
 	call_leave(q);
 	return ret;
 }
@@ -98,7 +104,7 @@ int zv_connect(struct zv_queue *q, uint64_t cid, uint32_t port, enum zv_type typ
 {
 	const struct route r = {.cid = cid, .port = port, .src_port = ZV_PORT_ANY};
 
-	return connect_route(q, &r, type, conn);
+	return connect_route(q, &r, type, NULL, conn);
 }
 
 int zv_connect_from(struct zv_queue *q, uint64_t src_cid, uint32_t src_port, uint64_t cid,
@@ -109,5 +115,17 @@ int zv_connect_from(struct zv_queue *q, uint64_t src_cid, uint32_t src_port, uin
 	if (q && !q->host)
 		return zv_err(-EOPNOTSUPP, "zv_connect_from: only the host speaks for others; a "
 					   "guest has zv_connect");
-	return connect_route(q, &r, type, conn);
+	return connect_route(q, &r, type, NULL, conn);
+}
+
+int zv_connect_granted(struct zv_queue *q, uint64_t src_cid, uint32_t src_port, uint64_t cid,
+		       uint32_t port, enum zv_type type, const struct zv_grant *g,
+		       struct zv_conn **conn)
+{
+	const struct route r = {src_cid, cid, src_port, port};
+
+	if ((q && !q->host) || !g || (g->role != SHM_ROLE_A && g->role != SHM_ROLE_B))
+		return zv_err(-EINVAL, "zv_connect_granted: a queue of the host and a grant are "
+				       "needed");
+	return connect_route(q, &r, type, g, conn);
 }

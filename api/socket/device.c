@@ -3,6 +3,7 @@
 #include "arm.h"
 #include "chan.h"
 #include "conn.h"
+#include "grant.h"
 #include "listener.h"
 #include "opts.h"
 #include "registry.h"
@@ -43,6 +44,9 @@ static int queue_open(struct zv_dev *dev, unsigned i)
 	q->host = dev->ops->role == ZV_ROLE_HOST;
 	q->arm.epfd = q->arm.timerfd = q->chans.fd = -1;
 	TAILQ_INIT(&q->chans.hot);
+	TAILQ_INIT(&q->grants.regions);
+	TAILQ_INIT(&q->grants.pending);
+	STAILQ_INIT(&q->grants.out);
 	q->peer.hello_by = UINT64_MAX;
 	q->session.id = q->tq->session - 1; /* the first call starts this side's session */
 	rx_init(q);
@@ -78,6 +82,7 @@ static void queue_close(struct zv_queue *q)
 		conn_free(c);
 	queue_leave(q);
 	conns_fini(q);
+	grants_fini(q);
 	chans_fini(q);
 	rx_fini(q);
 	tx_buf_fini(q);

@@ -2,6 +2,7 @@
 #include "hello_conn.h"
 
 #include "conn.h"
+#include "grant.h"
 #include "peer.h"
 #include "rx_loan.h"
 #include "timer.h"
@@ -9,6 +10,7 @@
 #include "tx_wait.h"
 
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 
 #define HELLO_SRC_PORT 512u /* + pair index: below ZV_CTRL_SRC_LIMIT */
@@ -34,7 +36,29 @@ static bool send_message(struct zv_conn *c, const void *data, uint32_t len)
 	return true;
 }
 
-void hello_flush(struct zv_queue *q)
+/* Capabilities of this side. */
+static uint32_t own_caps(const struct zv_queue *q)
+{
+	uint32_t caps = ZV_CAP_BIG_PKT | ZV_CAP_MANY_PKTS | ZV_CAP_EMPTY_MSG;
+	uint32_t flags = q->dev->opts.flags;
+
+	if (q->host ? flags & ZV_OPT_BROKER : q->dev->ops->regions && !(flags & ZV_OPT_NO_CHANNEL))
+		caps |= ZV_CAP_CHANNEL;
+	return caps;
+}
+
+static void peer_is_zvsock(struct zv_queue *q)
+{
+	peer_said_hello(q);
+	if (!hello_channels(q))
+		return;
+	if (q->host)
+		q->hello.news = 1;
+	else
+		grants_begin(q);
+}
+
+static void send_due_hello(struct zv_queue *q)
 {
 	struct zv_conn *c = q->hello.conn;
 	struct hello h = {
@@ -43,7 +67,7 @@ void hello_flush(struct zv_queue *q)
 		.nonce = q->dev->nonce,
 		.pair = (uint16_t)q->index,
 		.npairs = (uint16_t)q->dev->nqueues,
-		.caps = ZV_CAP_BIG_PKT | ZV_CAP_MANY_PKTS | ZV_CAP_EMPTY_MSG,
+		.caps = own_caps(q),
 		.max_pkt = ZV_MAX_PKT,
 		.flags = ZV_HELLO_INCOMING,
 	};
@@ -60,8 +84,36 @@ void hello_flush(struct zv_queue *q)
 	q->hello.due = 0;
 	if (q->host) {
 		conn_timer_stop(c);
-		peer_said_hello(q);
+		peer_is_zvsock(q);
 	}
+}
+
+static int send_ctrl(struct zv_queue *q, const struct ctrl_msg *m)
+{
+	struct zv_conn *c = q->hello.conn;
+	uint8_t wire[CTRL_MSG_MAX];
+	uint32_t len = ctrl_msg_put(wire, m);
+
+	return tx_credit_left(c) >= len && send_message(c, wire, len) ? 0 : -EAGAIN;
+}
+
+void hello_flush(struct zv_queue *q)
+{
+	struct ctrl_out *out;
+
+	if (q->hello.due)
+		send_due_hello(q);
+	if (!hello_channels(q))
+		return;
+	while ((out = STAILQ_FIRST(&q->grants.out)) && !send_ctrl(q, &out->m)) {
+		STAILQ_REMOVE_HEAD(&q->grants.out, link);
+		free(out);
+	}
+}
+
+int hello_say(struct zv_queue *q, const struct ctrl_msg *m)
+{
+	return hello_channels(q) ? send_ctrl(q, m) : -EOPNOTSUPP;
 }
 
 static void send_hello(struct zv_conn *c, unsigned type)
@@ -126,35 +178,112 @@ void hello_established(struct zv_conn *c)
 	send_hello(c, CTRL_HELLO);
 }
 
-void hello_data(struct zv_conn *c)
+/* ---- what the peer says ---- */
+
+static void bad_message(struct zv_conn *c)
+{
+	struct zv_queue *q = c->q;
+
+	zv_log_limited(&q->tq->log, ZV_LOG_WARN,
+		       "%s: queue %u: bad message on the control connection (HELLO, or about "
+		       "channels): it is reset",
+		       queue_device_name(q), q->index);
+	stats_add(&q->tq->stats.rx_bad_state, 1);
+	conn_abort(c, -ECONNRESET);
+}
+
+/* Looks at what has arrived, up to @size bytes; how many. */
+static size_t peek(struct zv_conn *c, uint8_t *wire, size_t size)
+{
+	uint32_t flags = ZV_PEEK;
+	ssize_t n = c->sock->recv(c, wire, size, &flags);
+
+	return n > 0 ? (size_t)n : 0;
+}
+
+/* Takes the @len bytes that were looked at. False: @c is over, and may be gone. */
+static bool take(struct zv_conn *c, uint8_t *wire, int len)
+{
+	return c->sock->recv(c, wire, (size_t)len, NULL) >= 0;
+}
+
+/* True: it is done with, and more may follow. */
+static bool on_hello(struct zv_conn *c)
 {
 	struct zv_queue *q = c->q;
 	uint8_t wire[ZV_CTRL_MAX_LEN];
 	struct hello h;
-	uint32_t flags = ZV_PEEK;
-	ssize_t n = c->sock->recv(c, wire, sizeof(wire), &flags);
 	unsigned expect = q->host ? CTRL_HELLO : CTRL_HELLO_ACK;
-	int len = n > 0 ? hello_get(&h, wire, (size_t)n) : 0;
+	size_t n = peek(c, wire, sizeof(wire));
+	int len = hello_get(&h, wire, n);
 
-	if (len == 0 && n < (ssize_t)sizeof(wire))
-		return; /* more to come */
-	/* Once in a session, and an answer not before the question. */
-	if (len <= 0 || h.type != expect || h.pair != q->index || q->peer.state == HELLO_DONE ||
-	    q->hello.due) {
-		zv_log_limited(&q->tq->log, ZV_LOG_WARN,
-			       "%s: queue %u: bad HELLO: control connection reset",
-			       queue_device_name(q), q->index);
-		stats_add(&q->tq->stats.rx_bad_state, 1);
-		conn_abort(c, -ECONNRESET);
-		return;
+	if (len == 0 && n < sizeof(wire))
+		return false; /* more to come */
+	/* An answer not before the question. */
+	if (len <= 0 || h.type != expect || h.pair != q->index || q->hello.due) {
+		bad_message(c);
+		return false;
 	}
-	if (c->sock->recv(c, wire, (size_t)len, NULL) < 0)
-		return; /* @c is over, and may be gone */
+	if (!take(c, wire, len))
+		return false;
 	q->peer.hello = h;
 	if (expect == CTRL_HELLO) {
 		send_hello(c, CTRL_HELLO_ACK);
-		return;
+	} else {
+		conn_timer_stop(c);
+		peer_is_zvsock(q);
 	}
-	conn_timer_stop(c);
-	peer_said_hello(q);
+	return q->hello.conn == c;
+}
+
+/* The next message about channels. 1; 0: not all of it is here; -errno: @c is over, may be gone. */
+static int next_message(struct zv_conn *c, struct ctrl_msg *m)
+{
+	uint8_t wire[ZV_CTRL_MAX_LEN];
+	size_t n = peek(c, wire, sizeof(wire));
+	int len = ctrl_msg_get(m, wire, n);
+
+	if (len == 0 && n < sizeof(wire))
+		return 0;
+	if (len <= 0) {
+		bad_message(c);
+		return -ECONNRESET;
+	}
+	return take(c, wire, len) ? 1 : -ECONNRESET;
+}
+
+static bool from_driver(unsigned type)
+{
+	return type == CTRL_OFFER || type == CTRL_REGION_ACK || type == CTRL_RELEASE;
+}
+
+int hello_next(struct zv_queue *q, struct ctrl_msg *m)
+{
+	struct zv_conn *c = q->hello.conn;
+
+	if (!c || !hello_channels(q) || next_message(c, m) <= 0)
+		return 0;
+	if (from_driver(m->type))
+		return 1;
+	bad_message(c);
+	return 0;
+}
+
+void hello_data(struct zv_conn *c)
+{
+	struct zv_queue *q = c->q;
+	struct ctrl_msg m;
+
+	if (q->peer.state != HELLO_DONE && !on_hello(c))
+		return;
+	if (q->host && (q->hello.due || hello_channels(q)))
+		return; /* the broker's: hello_next() */
+	while (q->hello.conn == c && c->rx.queued) {
+		int ret = hello_channels(q) ? next_message(c, &m) : -EPROTO;
+
+		if (ret == -EPROTO || (ret > 0 && !grant_message(q, &m)))
+			bad_message(c);
+		if (ret <= 0)
+			return;
+	}
 }

@@ -8,8 +8,11 @@
  * poll, for hello_timeout. The host counts the guest as zvsock only once its answer is on its way:
  * what relies on a capability then comes behind that answer, never before it.
  *
- * A new message: its form in proto/hello.[ch], what it asks for in hello_data(), what it says of
- * the peer in peer.[ch].
+ * After HELLO, the connection carries what the two sides say about channels, if both use them: what
+ * a device says is for the driver's grant.c, what a driver says waits here, unread, for the
+ * application of the device to fetch it (hello_next(), broker.c).
+ *
+ * A new message: its form in proto/ctrl_msg.[ch], what it asks for in grant.c or broker.c.
  */
 #ifndef ZV_HELLO_CONN_H
 #define ZV_HELLO_CONN_H
@@ -22,7 +25,32 @@ void hello_start(struct zv_queue *q);
 bool hello_accept(struct zv_queue *q, const struct vsock_hdr *h);
 void hello_established(struct zv_conn *c);
 void hello_data(struct zv_conn *c);
-/* Sends the HELLO or answer that is due, if there is a buffer by now. */
+/* Something waits for a buffer. */
+static inline bool hello_waits(const struct zv_queue *q)
+{
+	return q->hello.due || !STAILQ_EMPTY(&q->grants.out);
+}
+/* Sends what waits, if there are buffers by now: HELLO or its answer, what grant.c has to say. */
 void hello_flush(struct zv_queue *q);
+
+/* Both sides use channels in this session. */
+static inline bool hello_channels(const struct zv_queue *q)
+{
+	return q->hello.conn && queue_caps(q) & ZV_CAP_CHANNEL &&
+	       (q->host ? q->dev->opts.flags & ZV_OPT_BROKER : q->dev->ops->regions != NULL);
+}
+
+/* ---- a device with ZV_OPT_BROKER ---- */
+
+/* Sends @m now. 0; -EAGAIN: there is no room; -EOPNOTSUPP: the driver has no channels. */
+int hello_say(struct zv_queue *q, const struct ctrl_msg *m);
+/* There may be something for hello_next(). */
+static inline bool hello_has_news(const struct zv_queue *q)
+{
+	return q->host &&
+	       (q->hello.news || (q->hello.conn && q->hello.conn->rx.queued && hello_channels(q)));
+}
+/* The next message of the driver. 1, or 0: there is none. A bad one ends the control connection. */
+int hello_next(struct zv_queue *q, struct ctrl_msg *m);
 
 #endif

@@ -9,7 +9,8 @@
 #include <stddef.h>
 #include <string.h>
 
-#define KNOWN_FLAGS (ZV_OPT_BUSY_POLL | ZV_OPT_NO_HUGE | ZV_OPT_NO_HELLO)
+#define KNOWN_FLAGS                                                                                \
+	(ZV_OPT_BUSY_POLL | ZV_OPT_NO_HUGE | ZV_OPT_NO_HELLO | ZV_OPT_NO_CHANNEL | ZV_OPT_BROKER)
 
 static const struct opt {
 	const char *name;

@@ -5,6 +5,7 @@
 #include "chan.h"
 #include "conn.h"
 #include "credit.h"
+#include "grant.h"
 #include "hello_conn.h"
 #include "listener.h"
 #include "rx.h"
@@ -35,6 +36,8 @@ uint32_t conn_events(const struct zv_conn *c)
 		ev |= ZV_EV_CONNECT;
 	if (conn_readable(c))
 		ev |= ZV_EV_IN;
+	if (c->flags & CF_WOKEN)
+		ev |= ZV_EV_WAKE;
 	if (c->state == VC_CLOSED && c->err)
 		return ev | ZV_EV_ERR;
 	if (!conn_has_data(c) && !(c->flags & CF_EOF_SEEN) &&
@@ -64,8 +67,8 @@ static unsigned ready_events(struct zv_queue *q, struct zv_event *events, unsign
 		if (ev) {
 			events[n++] = (struct zv_event){
 				.conn = c, .user = c->user, .events = ev, .err = c->err};
-			if (ev & ZV_EV_CONNECT)
-				c->flags &= ~CF_NEW;
+			c->flags &= ~((ev & ZV_EV_CONNECT ? CF_NEW : 0) |
+				      (ev & ZV_EV_WAKE ? CF_WOKEN : 0));
 			TAILQ_INSERT_TAIL(&q->ready, c,
 					  ready_link); /* level: look again next time */
 		} else {
@@ -137,7 +140,9 @@ void queue_work(struct zv_queue *q)
 		chans_poll(q);
 	if (tx_ctrl_waits(q))
 		tx_ctrl_flush(q);
-	if (q->hello.due)
+	if (__builtin_expect(q->grants.mapping, 0))
+		grants_look(q);
+	if (hello_waits(q))
 		hello_flush(q);
 	if (q->budgets.due)
 		queue_budgets_some(q);
@@ -164,5 +169,7 @@ int queue_poll(struct zv_queue *q, struct zv_event *events, unsigned max)
 	/* First, so that others cannot keep it waiting; the flag is one for any number of wakes. */
 	if (queue_woken(q) && __atomic_exchange_n(&q->arm.wake, 0, __ATOMIC_ACQUIRE))
 		events[n++] = (struct zv_event){.events = ZV_EV_WAKE};
+	if (__builtin_expect(hello_has_news(q), 0) && n < max)
+		events[n++] = (struct zv_event){.events = ZV_EV_BROKER};
 	return (int)(n + report(q, events + n, max - n));
 }

@@ -3,6 +3,7 @@
 
 #include "conn.h"
 #include "credit.h"
+#include "grant.h"
 #include "hello_conn.h"
 #include "listener.h"
 #include "rx_loan.h"
@@ -15,8 +16,11 @@
 
 /* ---- no connection ---- */
 
-static void refuse(struct zv_queue *q, const struct vsock_hdr *h)
+/* @g: its grant, or NULL. */
+static void refuse(struct zv_queue *q, const struct vsock_hdr *h, struct grant *g)
 {
+	if (g)
+		grant_give_up(g);
 	stats_add(&q->tq->stats.conns_refused, 1);
 	tx_rst_reply(q, h);
 }
@@ -31,30 +35,38 @@ static bool for_sibling(const struct zv_queue *q, const struct conn_key *key)
 static void request(struct zv_queue *q, const struct vsock_hdr *h, const struct conn_key *key)
 {
 	bool sibling = for_sibling(q, key);
+	struct grant *g = NULL;
 	struct listener *l;
 	struct zv_conn *c;
 	int err;
 
 	if (h->dst_port == ZV_CTRL_PORT) {
 		if (sibling || !hello_accept(q, h))
-			refuse(q, h);
+			refuse(q, h, NULL);
 		return;
 	}
+	if (__builtin_expect(q->grants.npending, 0))
+		g = grant_take(q, key, h->type);
 	l = sibling ? NULL : listener_find(q->dev, h->dst_port);
 	if (!l)
 		l = listener_catch_all(q->dev);
 	if (!l || (l->type && l->type != h->type) || l->q[q->index].count >= l->backlog) {
-		refuse(q, h);
+		refuse(q, h, g);
 		return;
 	}
 	c = conn_new(q, key, sock_type_find(h->type),
 		     l->port == ZV_PORT_ANY ? VC_REQUESTED : VC_CONNECTED, 0, &err);
 	if (!c) {
-		refuse(q, h);
+		refuse(q, h, g);
 		return;
 	}
 	(void)credit_peer_update(&c->credit, h->buf_alloc, h->fwd_cnt);
 	c->flags |= CF_INCOMING;
+	if (g && grant_use(g, c)) {
+		c->flags |= CF_ORPHAN; /* nobody has the handle */
+		conn_abort(c, -ECONNRESET);
+		return;
+	}
 	accept_put(l, c);
 	if (c->state == VC_REQUESTED) {
 		conn_timer_start(c, TIMER_CONNECT, q->dev->opts.connect_timeout_ns);

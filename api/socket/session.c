@@ -2,6 +2,7 @@
 #include "session.h"
 
 #include "conn.h"
+#include "grant.h"
 #include "hello_conn.h"
 #include "peer.h"
 #include "rx.h"
@@ -92,6 +93,7 @@ static void begin_session(struct zv_queue *q)
 	q->session.own_cid = q->host ? VSOCK_CID_HOST : guest;
 	q->session.peer_cid = q->host ? guest : VSOCK_CID_HOST;
 	peer_reset(q);
+	grants_end(q);
 	if (!q->tq->up)
 		return;
 	/*

@@ -62,6 +62,7 @@
 #define CF_CREQ_SENT	 (1u << 15) /* CREDIT_REQUEST sent; TIMER_CREDIT runs */
 #define CF_CREQ_ANSWERED (1u << 16) /* a packet of the peer has come since */
 #define CF_DRAINED	 (1u << 17) /* in the list that rx_buf_release() returns */
+#define CF_WOKEN	 (1u << 18) /* ZV_EV_WAKE is due: broker.c */
 
 /* zv_conn.pending: control packets to send, in this order */
 #define CP_REQUEST	  (1u << 0)
@@ -225,7 +226,8 @@ struct queue_peer {
 /* The control connection: hello_conn.c, and peer.c when it is over. */
 struct queue_hello {
 	struct zv_conn *conn;
-	uint8_t due; /* enum ctrl_type that waits for a buffer; 0: none */
+	uint8_t due;  /* enum ctrl_type that waits for a buffer; 0: none */
+	uint8_t news; /* host: zv_broker_recv has not told of the peer's HELLO yet */
 };
 
 /* Packet budgets of connections that are to follow what the peer can do: credit.c. */
@@ -302,6 +304,20 @@ struct queue_chans {
 	} stage; /* memory for reserved buffers that are short enough for the ring */
 };
 
+TAILQ_HEAD(region_list, queue_region);
+TAILQ_HEAD(grant_list, grant);
+STAILQ_HEAD(ctrl_out_list, ctrl_out);
+
+/* Regions that the device has announced, and channels that it has granted: grant.c. */
+struct queue_grants {
+	struct region_list regions;
+	uint32_t nregions;
+	uint32_t mapping;	   /* of them: those whose mapping is under way */
+	struct grant_list pending; /* for connections whose REQUEST is still to come */
+	uint32_t npending;
+	struct ctrl_out_list out; /* what this side has to say: sent when there is a buffer */
+};
+
 struct zv_queue {
 	struct transport_queue *tq;
 	struct zv_dev *dev;
@@ -349,6 +365,7 @@ struct zv_queue {
 	struct rx_loans rx;
 	struct tx_loans tx;
 	struct queue_chans chans;
+	struct queue_grants grants;
 	struct queue_rst rst;
 	struct conn_key ended[ZV_ENDED]; /* conn_ended_lately(): conn.c */
 	struct rx_pkt pkts[ZV_BURST];	 /* of one call */

@@ -69,6 +69,21 @@ def credit():
         1) + says(0, 60000) + says(65536, 60000)
 
 
+def ctrl_msg():
+    def msg(kind, body, extra=b''):
+        return b'ZVSK' + u16(1) + u16(kind) + u32(16 + len(body) + len(extra)) + u32(0) + body + extra
+    direction = u32(256) + u32(2) + u32(4096) + u32(32) + u32(65536) + u32(8) + bytes(16)
+    grant = (u64(7) + u64(2) + u32(5000) + u32(49152) + u16(1) + u16(1) + u32(1) + u32(3) + u32(0) + u64(4096) +
+             u64(1 << 21) + direction + direction)
+    yield 'offer', msg(3, u64(1 << 32) + u64(1 << 26))
+    yield 'region', msg(4, u64(7) + u64(1 << 26) + u64((1 << 64) - 1) + u32(0) + u32(0))
+    yield 'gone', msg(4, u64(7) + u64(0) + u64(0) + u32(1) + u32(0)) + msg(5, u64(7) + u32(0) + u32(0))
+    yield 'declined', msg(5, u64(7) + u32(13) + u32(0))
+    yield 'grant', msg(6, grant)
+    yield 'longer', msg(6, grant, b'bells') + msg(7, u64(7) + u64(4096) + u32(3) + u32(0))
+    yield 'release', msg(7, u64(7) + u64(4096) + u32(3) + u32(0))
+
+
 def hello():
     def msg(kind=1, length=44, version=1, pair=0, npairs=2, max_pkt=1 << 20, magic=0x4b53565a):
         return (u32(magic) + u16(version) + u16(kind) + u32(length) + u32(0) + u64(0x1122334455667788)
@@ -303,7 +318,7 @@ def channel():
 
 
 def main():
-    for target in proto, credit, hello, conn_table, frontend, vu_rules, dev_ring, drv_ring, socket, channel:
+    for target in proto, credit, hello, ctrl_msg, conn_table, frontend, vu_rules, dev_ring, drv_ring, socket, channel:
         folder = os.path.join(HERE, 'seeds', target.__name__)
         os.makedirs(folder, exist_ok=True)
         for name, data in target():

@@ -12,16 +12,16 @@ import sys
 
 import tree
 
-LIBRARIES = {  # name: (public header, version map)
-    'libzvsock': ('api/include/zvsock.h', 'api/libzvsock.map'),
-    'libshm-ring': ('shm-ring/shm_ring.h', 'shm-ring/libshm-ring.map'),
-    'libzvsock-host': ('api/include/zvsock_host.h', 'host-dpdk/libzvsock-host.map'),
+LIBRARIES = {  # name: (public headers, version map)
+    'libzvsock': (['api/include/zvsock.h', 'api/include/zvsock_broker.h'], 'api/libzvsock.map'),
+    'libshm-ring': (['shm-ring/shm_ring.h'], 'shm-ring/libshm-ring.map'),
+    'libzvsock-host': (['api/include/zvsock_host.h'], 'host-dpdk/libzvsock-host.map'),
 }
 PROTOTYPE = re.compile(r'^(?:ZV|SHM)_API\s[^;(]*?\b(\w+)\(', re.M)
 
 
-def prototypes(header):
-    return set(PROTOTYPE.findall(tree.read(header)))
+def prototypes(headers):
+    return {name for h in headers for name in PROTOTYPE.findall(tree.read(h))}
 
 
 def map_nodes(path):
@@ -41,12 +41,12 @@ def differ(what, a, a_name, b, b_name):
 
 def maps_name_the_public_functions():
     wrong = []
-    for lib, (header, version_map) in LIBRARIES.items():
+    for lib, (headers, version_map) in LIBRARIES.items():
         named = set()
         for node, names in map_nodes(version_map).items():
             if not node.endswith('_PRIVATE'):
                 named |= names
-        wrong += differ(lib, prototypes(header), header, named, version_map)
+        wrong += differ(lib, prototypes(headers), ', '.join(headers), named, version_map)
     return wrong
 
 
@@ -72,7 +72,7 @@ def libraries_export_their_maps():
 def public_functions_are_documented():
     """A comment stands right above each prototype, or above the group that it belongs to."""
     wrong = []
-    for header, _ in LIBRARIES.values():
+    for header in [h for headers, _ in LIBRARIES.values() for h in headers]:
         text = tree.read(header)
         for m in PROTOTYPE.finditer(text):
             above = text[:m.start()].rstrip(' \t')

@@ -16,7 +16,7 @@ DAEMON = 'host-dpdk/daemon/'
 LAYERS = {
     'shm-ring/': ['shm-ring/'],
     'shm-ring/bench/': ['shm-ring/bench/', 'shm-ring/shm_ring.h', 'shm-ring/shm_access.h'],
-    'api/include/': ['api/include/'],
+    'api/include/': ['api/include/', 'shm-ring/shm_ring.h'],
     'api/proto/': ['api/proto/', 'shm-ring/'],
     'api/': ['api/', 'shm-ring/'],
     'guest-pmd/': ['guest-pmd/', 'api/', 'shm-ring/'],

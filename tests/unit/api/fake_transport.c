@@ -287,8 +287,47 @@ const struct transport_queue_ops fake_queue_ops = {
 	.close = fake_close, .guest_cid = fake_cid, .page_size = fake_page_size, .queue = fake_q,  \
 	.fd = fake_fd
 
-const struct transport_ops fake_guest_ops = {
-	.scheme = "fakeguest", .role = ZV_ROLE_GUEST, .open = open_guest, FAKE_OPS};
+/* ---- regions ---- */
+
+struct fake_regions fake_regions;
+
+static int region_offer(struct transport_dev *d, unsigned queue, struct ctrl_offer *out)
+{
+	(void)d;
+	(void)queue;
+	*out = fake_regions.offer;
+	return out->size ? 0 : -ENOENT;
+}
+
+static int region_map(struct transport_dev *d, unsigned queue, const struct ctrl_region *r,
+		      struct region_map **out)
+{
+	(void)d;
+	(void)queue;
+	if (fake_regions.result)
+		return fake_regions.result;
+	if (r->size != fake_regions.map.size)
+		return -EINVAL;
+	*out = region_map_hold(&fake_regions.map);
+	return 0;
+}
+
+static void region_forget(struct transport_dev *d, unsigned queue, uint64_t id)
+{
+	(void)d;
+	(void)queue;
+	(void)id;
+	fake_regions.forgotten++;
+}
+
+static const struct transport_region_ops region_ops = {
+	.offer = region_offer, .map = region_map, .forget = region_forget};
+
+const struct transport_ops fake_guest_ops = {.scheme = "fakeguest",
+					     .role = ZV_ROLE_GUEST,
+					     .open = open_guest,
+					     .regions = &region_ops,
+					     FAKE_OPS};
 const struct transport_ops fake_host_ops = {
 	.scheme = "fakehost", .role = ZV_ROLE_HOST, .open = open_host, FAKE_OPS};
 

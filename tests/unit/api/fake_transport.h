@@ -23,6 +23,14 @@ extern struct fake_config {
 extern uint32_t fake_faults;
 extern bool fake_zeros;
 
+/* What the guest's side can map as regions, and what was asked of it. */
+extern struct fake_regions {
+	struct region_map map; /* addr, size: set by the test; refs 1 */
+	int result;	       /* of map() */
+	unsigned freed, forgotten;
+	struct ctrl_offer offer; /* size 0: none */
+} fake_regions;
+
 extern const struct transport_ops fake_guest_ops, fake_host_ops;
 extern const struct transport_queue_ops fake_queue_ops; /* of both */
 

@@ -1,0 +1,286 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Channels that a broker grants: announcement, grant, payload past the broker, wake-ups, the end.
+ */
+#include "broker_fix.h"
+
+static struct zv_queue_stats stats(struct zv_queue *q)
+{
+	struct zv_queue_stats s;
+
+	zv_queue_stats(q, &s, sizeof(s));
+	return s;
+}
+
+static uint32_t events_of(struct zv_queue *q, const struct zv_conn *c)
+{
+	struct zv_event ev[16];
+	int n = zv_poll(q, ev, 16);
+
+	for (int i = 0; i < n; i++)
+		if (ev[i].conn == c)
+			return ev[i].events;
+	return 0;
+}
+
+/* ---- before a grant ---- */
+
+static void drivers_say_who_they_are(void **state)
+{
+	struct zv_broker_msg a, b;
+	struct zv_event ev;
+
+	(void)state;
+	assert_int_equal(zv_poll(broker_queue(0), &ev, 1), 1);
+	assert_int_equal(ev.events, ZV_EV_BROKER);
+	assert_null(ev.conn);
+	a = broker_expect(0, ZV_BROKER_HELLO);
+	b = broker_expect(1, ZV_BROKER_HELLO);
+	assert_true(a.nonce && a.nonce == b.nonce);
+	assert_int_equal(zv_poll(broker_queue(0), &ev, 1), 0);
+	fake_new_session(true);
+	pump();
+	assert_true(broker_expect(0, ZV_BROKER_HELLO).nonce == a.nonce);
+	broker_expect_none(0);
+}
+
+static void regions_are_mapped_when_they_can_be(void **state)
+{
+	struct zv_region r = {1, BR_SIZE, ZV_REGION_BY_FD};
+
+	(void)state;
+	(void)broker_expect(0, ZV_BROKER_HELLO);
+	fake_regions.result = -EINPROGRESS;
+	assert_int_equal(zv_region_announce(broker_queue(0), &r), 0);
+	pump();
+	broker_expect_none(0);
+	fake_regions.result = 0;
+	pump();
+	assert_int_equal(broker_expect(0, ZV_BROKER_REGION).result, 0);
+	assert_int_equal(fake_regions.map.refs, 2);
+	r.id = 2;
+	fake_regions.result = -EACCES;
+	assert_int_equal(zv_region_announce(broker_queue(0), &r), 0);
+	pump();
+	assert_int_equal(broker_expect(0, ZV_BROKER_REGION).result, -EACCES);
+	assert_int_equal(zv_region_forget(broker_queue(0), 1), 0);
+	pump();
+	assert_int_equal(fake_regions.map.refs, 1);
+	assert_int_equal(fake_regions.forgotten, 1);
+	broker_expect_none(0);
+}
+
+static void what_a_driver_offers_is_heard_of(void **state)
+{
+	struct zv_broker_msg m;
+
+	(void)state;
+	(void)broker_expect(0, ZV_BROKER_HELLO);
+	fake_regions.offer = (struct ctrl_offer){0x100000000, BR_SIZE};
+	fake_new_session(true);
+	pump();
+	(void)broker_expect(0, ZV_BROKER_HELLO);
+	m = broker_expect(0, ZV_BROKER_OFFER);
+	assert_true(m.gpa == 0x100000000 && m.size == BR_SIZE);
+}
+
+static void without_the_options_there_are_no_channels(void **state)
+{
+	static const uint32_t flags[] = {0, ZV_OPT_BROKER | ZV_OPT_NO_CHANNEL,
+					 ZV_OPT_BROKER | ZV_OPT_NO_HELLO};
+	const struct zv_region r = {1, BR_SIZE, ZV_REGION_BY_FD};
+	struct zv_broker_msg m;
+
+	for (unsigned i = 0; i < 3; i++) {
+		assert_int_equal(pair_teardown(state), 0);
+		assert_int_equal(pair_open(&(struct zv_opts){.flags = flags[i]}), 0);
+		assert_int_equal(zv_broker_recv(P.h, &m), i ? 0 : -EOPNOTSUPP);
+		assert_int_equal(zv_region_announce(P.h, &r), -EOPNOTSUPP);
+		assert_int_equal(zv_region_forget(P.h, 1), -EOPNOTSUPP);
+	}
+	assert_int_equal(zv_broker_recv(P.g, &m), -EOPNOTSUPP);
+}
+
+/* ---- payload ---- */
+
+static void exchange(struct zv_conn *from, struct zv_conn *to, size_t len)
+{
+	static char out[3000], in[3000];
+	uint32_t flags = 0;
+	size_t got = 0;
+
+	for (size_t i = 0; i < len; i++)
+		out[i] = (char)(i * 7 + len);
+	assert_int_equal(zv_send(from, out, len, 0), len);
+	pump();
+	while (got < len) {
+		ssize_t n = zv_recv(to, in + got, sizeof(in) - got, &flags);
+
+		assert_true(n > 0);
+		got += (size_t)n;
+	}
+	assert_int_equal(got, len);
+	assert_memory_equal(in, out, len);
+}
+
+static void payload_goes_past_the_broker(void **state)
+{
+	static const enum zv_type types[] = {ZV_STREAM, ZV_SEQPACKET};
+
+	(void)state;
+	broker_announce();
+	for (unsigned t = 0; t < 2; t++) {
+		uint64_t before[2];
+
+		if (t)
+			assert_int_equal(zv_unlisten(P.guest, BR_PORT), 0);
+		broker_join(types[t]);
+		for (unsigned i = 0; i < 2; i++)
+			before[i] = stats(broker_queue(i)).rx_bytes;
+		for (size_t len = 1; len < 3000; len = len * 3 + 1) {
+			exchange(B.ask_g, B.to_g, len);
+			exchange(B.to_g, B.ask_g, len);
+		}
+		for (unsigned i = 0; i < 2; i++)
+			assert_int_equal(stats(broker_queue(i)).rx_bytes, before[i]);
+		assert_int_equal(zv_send(B.ask_h, "x", 1, 0), -EOPNOTSUPP);
+		assert_int_equal(zv_buf_alloc(B.to_h, &(struct zv_buf){0}, 1, 1), -EOPNOTSUPP);
+		assert_int_equal(zv_conn_close(B.ask_g), 0);
+		assert_int_equal(zv_conn_reset(B.ask_h), 0);
+		assert_int_equal(zv_conn_reset(B.to_h), 0);
+		pump();
+		assert_int_equal(zv_conn_close(B.to_g), 0);
+		pump();
+		(void)broker_expect(0, ZV_BROKER_RELEASE);
+		(void)broker_expect(1, ZV_BROKER_RELEASE);
+	}
+}
+
+static void sleepers_are_woken_by_way_of_the_broker(void **state)
+{
+	(void)state;
+	broker_announce();
+	broker_join(ZV_STREAM);
+	while (zv_arm(guest_queue(1))) /* both ends ask to be woken */
+		pump();
+	assert_int_equal(zv_send(B.ask_g, "ping", 4, 0), 4);
+	assert_int_equal(events_of(broker_queue(0), B.ask_h), ZV_EV_WAKE);
+	assert_int_equal(events_of(broker_queue(0), B.ask_h), 0);
+	assert_int_equal(zv_conn_wake(B.to_h), 0);
+	assert_int_equal(events_of(guest_queue(1), B.to_g), ZV_EV_IN);
+	assert_int_equal(zv_conn_wake(NULL), -EINVAL);
+}
+
+/* ---- the end ---- */
+
+static void an_end_that_is_closed_is_released(void **state)
+{
+	struct zv_broker_msg m;
+	struct zv_buf b;
+
+	(void)state;
+	broker_announce();
+	broker_join(ZV_STREAM);
+	exchange(B.ask_g, B.to_g, 100);
+	assert_int_equal(zv_send(B.ask_g, "last", 4, 0), 4);
+	assert_int_equal(zv_conn_close(B.ask_g), 0);
+	pump();
+	/* In order: the broker hands the end of both halves on. */
+	assert_int_equal(zv_recv(B.ask_h, &m, 1, NULL), 0);
+	assert_int_equal(zv_shutdown(B.to_h, 2), 0);
+	pump();
+	assert_int_equal(zv_buf_recv(B.to_g, &b, 1), 1);
+	assert_memory_equal(b.data, "last", 4);
+	assert_int_equal(zv_recv(B.to_g, &m, 1, NULL), 0);
+	assert_int_equal(zv_conn_close(B.ask_h), 0);
+	assert_int_equal(zv_conn_close(B.to_g), 0);
+	assert_int_equal(zv_conn_close(B.to_h), 0);
+	pump();
+	m = broker_expect(0, ZV_BROKER_RELEASE);
+	assert_true(m.id == BR_REGION && m.offset == B.desc.offset);
+	assert_int_equal(m.generation, B.desc.generation);
+	broker_expect_none(1); /* a buffer is still on loan */
+	assert_memory_equal(b.data, "last", 4);
+	zv_buf_release(guest_queue(1), &b, 1);
+	pump();
+	m = broker_expect(1, ZV_BROKER_RELEASE);
+	assert_int_equal(m.generation, B.desc.generation);
+}
+
+static void a_request_that_is_refused_releases_its_grant(void **state)
+{
+	struct zv_grant g;
+
+	(void)state;
+	broker_announce();
+	B.desc.generation = 7;
+	g = broker_grant_for(SHM_ROLE_B);
+	assert_int_equal(
+		zv_connect_granted(broker_queue(1), 0, ZV_PORT_ANY, 0, 99, ZV_STREAM, &g, &B.to_h),
+		0);
+	pump();
+	assert_int_equal(seen_host.err, -ECONNREFUSED);
+	assert_int_equal(zv_conn_close(B.to_h), 0);
+	assert_int_equal(broker_expect(1, ZV_BROKER_RELEASE).generation, 7);
+	assert_int_equal(fake_regions.map.refs, 3);
+}
+
+static void what_is_released_between_sessions_is_told_in_the_next(void **state)
+{
+	uint32_t generation;
+
+	(void)state;
+	broker_announce();
+	broker_join(ZV_STREAM);
+	generation = B.desc.generation;
+	fake_new_session(false);
+	pump();
+	assert_int_equal(seen_guest.err, -ECONNRESET);
+	assert_int_equal(zv_conn_close(B.ask_g), 0);
+	assert_int_equal(zv_conn_close(B.to_g), 0);
+	assert_int_equal(zv_conn_close(B.ask_h), 0);
+	assert_int_equal(zv_conn_close(B.to_h), 0);
+	fake_new_session(true);
+	pump();
+	for (unsigned i = 0; i < 2; i++) {
+		(void)broker_expect(i, ZV_BROKER_HELLO);
+		assert_int_equal(broker_expect(i, ZV_BROKER_RELEASE).generation, generation);
+	}
+	assert_int_equal(fake_regions.map.refs, 1);
+}
+
+static void no_room_on_the_control_connection_is_told(void **state)
+{
+	const struct zv_region r = {9, BR_SIZE, ZV_REGION_BY_FD};
+	struct zv_grant g = broker_grant_for(SHM_ROLE_B);
+
+	(void)state;
+	(void)broker_expect(0, ZV_BROKER_HELLO);
+	fake_limit_tx(ZV_ROLE_HOST, 0, 0);
+	assert_int_equal(zv_region_announce(broker_queue(0), &r), -EAGAIN);
+	assert_int_equal(zv_connect_granted(broker_queue(0), 0, ZV_PORT_ANY, 0, BR_PORT, ZV_STREAM,
+					    &g, &B.to_h),
+			 -EAGAIN);
+	fake_limit_tx(ZV_ROLE_HOST, 0, -1);
+	assert_int_equal(zv_region_announce(broker_queue(0), &r), 0);
+	pump();
+	assert_int_equal(broker_expect(0, ZV_BROKER_REGION).result, 0);
+}
+
+int main(void)
+{
+#define T(f) cmocka_unit_test_setup_teardown(f, broker_setup, broker_teardown)
+	const struct CMUnitTest tests[] = {
+		T(drivers_say_who_they_are),
+		T(regions_are_mapped_when_they_can_be),
+		T(what_a_driver_offers_is_heard_of),
+		T(without_the_options_there_are_no_channels),
+		T(payload_goes_past_the_broker),
+		T(sleepers_are_woken_by_way_of_the_broker),
+		T(an_end_that_is_closed_is_released),
+		T(a_request_that_is_refused_releases_its_grant),
+		T(what_is_released_between_sessions_is_told_in_the_next),
+		T(no_room_on_the_control_connection_is_told),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
