@@ -6,9 +6,10 @@
 #ifndef ZV_VHOST_LAYOUTS_H
 #define ZV_VHOST_LAYOUTS_H
 
+#include "vhost_ring_packed.h"
 #include "vhost_ring_split.h"
 
-#define VHOST_LAYOUTS(X) X(split)
+#define VHOST_LAYOUTS(X) X(packed) X(split)
 
 /*
  * The instances of the data path: X(instance, layout, iommu). A function that is written once over
@@ -16,6 +17,6 @@
  * file instantiates its own by this list, and vhost_pair_path() chooses one when a session starts.
  */
 #define VHOST_PATHS_OF(X, layout) X(layout, layout, false) X(layout##_iommu, layout, true)
-#define VHOST_PATHS(X)		  VHOST_PATHS_OF(X, split)
+#define VHOST_PATHS(X)		  VHOST_PATHS_OF(X, split) VHOST_PATHS_OF(X, packed)
 
 #endif

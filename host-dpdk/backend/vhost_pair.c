@@ -74,6 +74,8 @@ void vhost_pair_fini(struct vhost_pair *q)
 		free(ep);
 	}
 	vhost_pair_kept_fini(q);
+	vhost_ring_fini(&q->from_guest);
+	vhost_ring_fini(&q->to_guest);
 	free(q->chains);
 	free(q->stack);
 	free(q->ctrl);

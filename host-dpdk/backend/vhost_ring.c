@@ -5,20 +5,22 @@
 #include "vhost_layouts.h"
 
 #include <errno.h>
+#include <stdlib.h>
 
 static const char *const fault_text[] = {
 	[VHOST_RING_OK] = "no fault",
 	[VHOST_RING_BAD_AVAIL] = "avail index offers more than the ring holds",
 	[VHOST_RING_BAD_HEAD] = "head index beyond the descriptor table",
 	[VHOST_RING_BAD_NEXT] = "next index beyond the descriptor table",
-	[VHOST_RING_CHAIN_LONG] = "descriptor chain longer than its table (a loop)",
+	[VHOST_RING_CHAIN_LONG] =
+		"descriptor chain longer than its table (a loop), or than what is free",
 	[VHOST_RING_CHAIN_BYTES] = "descriptor chain of more than 4 GiB",
 	[VHOST_RING_BAD_ADDR] = "buffer outside guest memory",
 	[VHOST_RING_NOT_READABLE] = "writable descriptor where only readable ones may be",
 	[VHOST_RING_NOT_WRITABLE] = "readable descriptor where only writable ones may be",
 	[VHOST_RING_IND_OFF] = "indirect descriptor without the feature",
 	[VHOST_RING_IND_NESTED] = "indirect descriptor inside an indirect table",
-	[VHOST_RING_IND_NEXT] = "indirect descriptor with NEXT",
+	[VHOST_RING_IND_NEXT] = "indirect descriptor with NEXT, or in a list",
 	[VHOST_RING_IND_LEN] = "indirect table length is 0 or no multiple of 16",
 	[VHOST_RING_IND_LONG] = "indirect table too large",
 	[VHOST_RING_IND_ADDR] = "indirect table outside guest memory",
@@ -64,8 +66,25 @@ static bool area_ok(const struct vhost_ring_layout *l, const struct vhost_ring_a
 	for (unsigned i = 0; i < VHOST_RING_PARTS; i++)
 		if ((uintptr_t)a->part[i] & (l->part[i].align - 1))
 			return false;
-	return !l->pos_refused(a->pos) && a->size != 0 && a->size <= VHOST_RING_SIZE_MAX &&
+	return !l->pos_refused(a->pos, a->size) && a->size != 0 && a->size <= VHOST_RING_SIZE_MAX &&
 	       (l->any_size || (a->size & (a->size - 1)) == 0);
+}
+
+/* Makes r->own large enough. 0 or -ENOMEM. */
+static int own_room(struct vhost_ring *r, const struct vhost_ring_layout *l, uint32_t size)
+{
+	size_t want = l->own_bytes ? l->own_bytes(size) : 0;
+	void *own;
+
+	if (want <= r->own_bytes)
+		return 0;
+	own = aligned_alloc(SHM_CACHE_LINE, want);
+	if (!own)
+		return -ENOMEM;
+	free(r->own);
+	r->own = own;
+	r->own_bytes = want;
+	return 0;
 }
 
 int vhost_ring_load(struct vhost_ring *r, const struct vhost_ring_area *a,
@@ -76,6 +95,8 @@ int vhost_ring_load(struct vhost_ring *r, const struct vhost_ring_area *a,
 
 	if (!area_ok(l, a))
 		return -EINVAL;
+	if (own_room(r, l, a->size) < 0)
+		return -ENOMEM;
 	*r = (struct vhost_ring){
 		.area = *a,
 		.mem = mem,
@@ -84,9 +105,18 @@ int vhost_ring_load(struct vhost_ring *r, const struct vhost_ring_area *a,
 		.event_idx = features & VSOCK_FEATURE_EVENT_IDX,
 		.indirect = features & VSOCK_FEATURE_INDIRECT_DESC,
 		.writable = writable,
+		.own = r->own,
+		.own_bytes = r->own_bytes,
 	};
 	l->load(r);
 	return 0;
+}
+
+void vhost_ring_fini(struct vhost_ring *r)
+{
+	free(r->own);
+	r->own = NULL;
+	r->own_bytes = 0;
 }
 
 int vhost_ring_move(struct vhost_ring *r, const struct vhost_ring_area *a,

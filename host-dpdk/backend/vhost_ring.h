@@ -73,14 +73,14 @@ enum vhost_ring_fault {
 	VHOST_RING_BAD_AVAIL,	 /* avail->idx offers more than the ring holds, or ran backwards */
 	VHOST_RING_BAD_HEAD,	 /* head index beyond the descriptor table */
 	VHOST_RING_BAD_NEXT,	 /* next index beyond the descriptor table */
-	VHOST_RING_CHAIN_LONG,	 /* more descriptors than the table has: a loop */
+	VHOST_RING_CHAIN_LONG,	 /* more descriptors than the table has (a loop), or are free */
 	VHOST_RING_CHAIN_BYTES,	 /* more than 4 GiB in a chain */
 	VHOST_RING_BAD_ADDR,	 /* buffer not wholly inside one region */
 	VHOST_RING_NOT_READABLE, /* writable descriptor on a ring of readable ones */
 	VHOST_RING_NOT_WRITABLE, /* readable descriptor on a ring of writable ones */
 	VHOST_RING_IND_OFF,	 /* indirect descriptor, but the feature was not negotiated */
 	VHOST_RING_IND_NESTED,	 /* indirect descriptor inside an indirect table */
-	VHOST_RING_IND_NEXT,	 /* INDIRECT and NEXT together */
+	VHOST_RING_IND_NEXT,	 /* INDIRECT and NEXT together; packed: in a list of several */
 	VHOST_RING_IND_LEN,	 /* table length 0 or not a multiple of 16 */
 	VHOST_RING_IND_LONG,	 /* table too large */
 	VHOST_RING_IND_ADDR,	 /* table not wholly inside one region */
@@ -133,6 +133,7 @@ struct vhost_ring_area {
 };
 
 struct vhost_ring_layout;
+struct vhost_packed; /* vhost_ring_packed.h */
 
 /* State of the split layout. */
 struct vhost_ring_split {
@@ -148,6 +149,7 @@ struct vhost_ring {
 	uint32_t hint;		     /* guest_mem_gpa */
 	union {			     /* what belongs to the layout */
 		struct vhost_ring_split split;
+		struct vhost_packed *packed; /* in `own` */
 	};
 	bool event_idx;
 	bool indirect;
@@ -160,6 +162,8 @@ struct vhost_ring {
 	uint64_t waits_since; /* iommu->changes when it began to */
 	struct guest_iommu *iommu; /* NULL: descriptors hold guest physical addresses */
 	const struct vhost_ring_layout *layout;
+	void *own; /* private memory of the layout, own_bytes of it; copies of *r share it */
+	size_t own_bytes;
 };
 
 /*
@@ -209,8 +213,13 @@ struct vhost_ring_layout {
 		uint32_t fixed, each, align;
 	} part[VHOST_RING_PARTS];
 	bool any_size; /* sizes need not be powers of two */
-	/* A frontend wants a ring to start there: NULL, or why no ring can stand there. */
-	const char *(*pos_refused)(struct vhost_ring_pos pos);
+	/* Private memory that a ring of @size entries needs; NULL: none. */
+	size_t (*own_bytes)(uint32_t size);
+	/*
+	 * A frontend wants a ring of @size entries (0: not known yet) to start there: NULL, or why
+	 * it cannot stand there.
+	 */
+	const char *(*pos_refused)(struct vhost_ring_pos pos, uint32_t size);
 	struct vhost_ring_pos fresh;	    /* a ring that a driver has just set up */
 	void (*load)(struct vhost_ring *r); /* of a ring whose common fields are set: the rest */
 };
@@ -226,8 +235,9 @@ static inline uint64_t vhost_ring_bytes(const struct vhost_ring_layout *l,
 
 /*
  * Starts a session of a ring where it stands: what had been taken and not returned by a
- * predecessor is taken again. @features: VSOCK_FEATURE_*. @iommu: NULL without ACCESS_PLATFORM.
- * -EINVAL: size, alignment, or position.
+ * predecessor is taken again, where the layout can tell. @r is zeroed memory, or was loaded before.
+ * @features: VSOCK_FEATURE_*. @iommu: NULL without ACCESS_PLATFORM. -EINVAL: size, alignment, or
+ * position; -ENOMEM. After an error *r is as before.
  */
 int vhost_ring_load(struct vhost_ring *r, const struct vhost_ring_area *a,
 		    const struct guest_mem *mem, struct guest_iommu *iommu, uint64_t features,
@@ -236,6 +246,9 @@ int vhost_ring_load(struct vhost_ring *r, const struct vhost_ring_area *a,
 /* The same ring and session at other addresses (the memory table was replaced). -EINVAL. */
 int vhost_ring_move(struct vhost_ring *r, const struct vhost_ring_area *a,
 		    const struct guest_mem *mem);
+
+/* Frees what vhost_ring_load() has allocated; *r may be loaded again. */
+void vhost_ring_fini(struct vhost_ring *r);
 
 /* Marks the ring broken; returns -EPROTO. */
 int vhost_ring_break(struct vhost_ring *r, enum vhost_ring_fault why) __attribute__((cold));

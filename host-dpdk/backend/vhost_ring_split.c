@@ -121,8 +121,9 @@ static void load(struct vhost_ring *r)
 	vhost_split_disarm(r);
 }
 
-static const char *pos_refused(struct vhost_ring_pos pos)
+static const char *pos_refused(struct vhost_ring_pos pos, uint32_t size)
 {
+	(void)size;
 	return pos.v > UINT16_MAX ? "an index of a split ring has 16 bits" : NULL;
 }
 

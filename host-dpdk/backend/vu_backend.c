@@ -52,6 +52,7 @@ static void dev_free(struct vu_dev *d)
 {
 	if (d->iommu)
 		d->iommu->ops->free(d->iommu);
+	vhost_ring_fini(&d->evt);
 	free(d->path);
 	free(d);
 }

@@ -103,7 +103,7 @@ static const char *check_num(const struct vu_msg *m, const struct vu_terms *t)
 
 static const char *check_base(const struct vu_msg *m, const struct vu_terms *t)
 {
-	return t->layout->pos_refused((struct vhost_ring_pos){m->payload.state.num});
+	return t->layout->pos_refused((struct vhost_ring_pos){m->payload.state.num}, 0);
 }
 
 static const char *check_enable(const struct vu_msg *m, const struct vu_terms *t)

@@ -259,8 +259,8 @@ def libraries_neither_print_nor_exit():
 
 
 # Files that may look into a ring on the device's side: one layout each, and the union of their states.
-RING_LAYOUTS = re.compile(r'host-dpdk/backend/vhost_(ring_split\.[ch]|ring\.[ch]|layouts\.h)$')
-RING_INSIDES = re.compile(r'\bstruct vring_|\bvhost_split_\w+\s*\(|(?:->|\.)split\b|\b(?:last_avail|used_idx|shadow)\b')
+RING_LAYOUTS = re.compile(r'host-dpdk/backend/vhost_(ring_(?:split|packed)\.[ch]|ring\.[ch]|layouts\.h)$')
+RING_INSIDES = re.compile(r'\bstruct vring_|\bvhost_(?:split|packed)_\w+\s*\(|(?:->|\.)(?:split|packed)\b|\b(?:last_avail|used_idx|shadow)\b')
 
 
 def device_knows_rings_by_verbs():

@@ -4,7 +4,11 @@
 #define RING_FIX_H
 
 #include "guest_fix.h"
+#ifdef RINGS_PACKED
+#include "vhost_ring_packed.h"
+#else
 #include "vhost_ring_split.h"
+#endif
 
 #include <errno.h>
 #include <stdlib.h>
@@ -35,7 +39,8 @@ static inline void load(struct fix *f, uint64_t features, bool writable)
 
 	drv_make(&f->d, &f->g, 0, N);
 	a = drv_area(&f->d, f->g.gm);
-	assert_int_equal(vhost_ring_load(&f->r, &a, f->g.gm, NULL, features, writable), 0);
+	assert_int_equal(vhost_ring_load(&f->r, &a, f->g.gm, NULL, features | DRV_LAYOUT, writable),
+			 0);
 }
 
 static inline int setup(void **state)
@@ -52,6 +57,7 @@ static inline int teardown(void **state)
 {
 	struct fix *f = *state;
 
+	vhost_ring_fini(&f->r);
 	guest_free(&f->g);
 	free(f);
 	return 0;

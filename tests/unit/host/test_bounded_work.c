@@ -6,11 +6,11 @@
 static void offer_empties(struct fix *f, struct drv *d, uint16_t head, uint32_t n, uint32_t len,
 			  uint16_t flags)
 {
-	struct vring_desc *t = (void *)(f->g.mem + G_DATA + 0x80000);
+	void *t = f->g.mem + G_DATA + 0x80000;
 
 	for (uint32_t i = 0; i < n - 1; i++)
-		t[i] = (struct vring_desc){0, 0, (uint16_t)(flags | NEXT), (uint16_t)(i + 1)};
-	t[n - 1] = (struct vring_desc){D + 0x40000, len, flags, 0};
+		drv_table(t, i, 0, 0, flags | NEXT);
+	drv_table(t, n - 1, D + 0x40000, len, flags);
 	drv_desc(d, head, D + 0x80000, 16 * n, IND, 0);
 	drv_offer(d, head);
 }
@@ -86,7 +86,6 @@ static void work_of_an_end_is_bounded(void **state)
 static void work_of_a_revocation_is_bounded(void **state)
 {
 	struct fix *f = *state;
-	struct vring_desc *t = (void *)(f->g.mem + G_DATA + 0x80000);
 	unsigned all = 0, good = 0;
 	uint32_t token[LONG];
 	uint8_t *at[LONG] = {NULL};
@@ -98,7 +97,7 @@ static void work_of_a_revocation_is_bounded(void **state)
 	off = put_packet(f, 8, 8);
 	for (uint16_t i = 0; i < LONG; i++)
 		offer_empties(f, &f->from, i, 1000, 4, 0);
-	t[0] = (struct vring_desc){G_GPA + off, HDR + 4, NEXT, 1};
+	drv_table(f->g.mem + G_DATA + 0x80000, 0, G_GPA + off, HDR + 4, NEXT);
 	memcpy(f->g.mem + G_DATA + 0x40000, f->g.mem + off + HDR + 4, 4);
 	for (unsigned round = 0; all < LONG && round < LONG; round++) {
 		n = f->tq->ops->rx_burst(f->tq, f->pkt, 64);

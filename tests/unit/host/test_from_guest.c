@@ -42,7 +42,7 @@ static void expect_packet(struct fix *f, uint32_t len)
 		f->tq->ops->publish(f->tq);
 	}
 	assert_used(&f->from, 0, 0);
-	assert_int_equal(vhost_split_in_flight(&f->q->from_guest), 0);
+	assert_int_equal(ring_in_flight(&f->q->from_guest), 0);
 }
 
 static void a_header_may_be_split_in_every_way(void **state)
@@ -75,7 +75,8 @@ static void payload_may_lie_in_as_many_descriptors_as_bytes(void **state)
 	assert_int_equal(f->pkt[0].ndesc, HDR + 16);
 	/* the same through a table */
 	for (unsigned i = 0; i < HDR + 16; i++)
-		((struct vring_desc *)(void *)(f->g.mem + G_DATA + 0x80000))[i] = f->from.desc[i];
+		drv_table(f->g.mem + G_DATA + 0x80000, i, f->from.desc[i].addr, f->from.desc[i].len,
+			  f->from.desc[i].flags);
 	drv_desc(&f->from, 0, D + 0x80000, 16 * (HDR + 16), IND, 0);
 	drv_offer(&f->from, 0);
 	expect_packet(f, 16);
@@ -173,12 +174,11 @@ static void a_burst_ends_where_its_segments_do(void **state)
 {
 	struct fix *f = *state;
 	uint64_t off = put_packet(f, 1000, 1000);
-	struct vring_desc *t = (void *)(f->g.mem + G_DATA + 0x80000);
+	void *t = f->g.mem + G_DATA + 0x80000;
 
-	t[0] = (struct vring_desc){G_GPA + off, HDR, NEXT, 1};
+	drv_table(t, 0, G_GPA + off, HDR, NEXT);
 	for (unsigned i = 0; i < 1000; i++)
-		t[i + 1] = (struct vring_desc){G_GPA + off + HDR + i, 1, i < 999 ? NEXT : 0,
-					       (uint16_t)(i + 2)};
+		drv_table(t, i + 1, G_GPA + off + HDR + i, 1, i < 999 ? NEXT : 0);
 	for (unsigned i = 0; i < 4; i++) {
 		drv_desc(&f->from, i, D + 0x80000, 16 * 1001, IND, 0);
 		drv_offer(&f->from, (uint16_t)i);

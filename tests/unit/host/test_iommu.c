@@ -126,13 +126,14 @@ static void a_buffer_can_be_in_pieces(void **state)
 /* A table of two entries that lies across two pages, which are not neighbours in memory. */
 static void offer_table(struct fix *f, struct drv *d, uint64_t table, uint64_t buf, uint16_t flags)
 {
-	struct vring_desc e[2] = {{IO + buf, HDR, (uint16_t)(flags | NEXT), 1},
-				  {IO + buf + HDR, 100, flags, 0}};
+	uint8_t e[2 * sizeof(struct vring_desc)];
 
+	drv_table(e, 0, IO + buf, HDR, flags | NEXT);
+	drv_table(e, 1, IO + buf + HDR, 100, flags);
 	swap_pages(table + PAGE, table + 3 * PAGE);
 	/* 24 bytes on the first page: an entry straddles */
 	memcpy(f->g.mem + table + PAGE - 24, e, 24);
-	memcpy(f->g.mem + table + 3 * PAGE, (uint8_t *)e + 24, 8);
+	memcpy(f->g.mem + table + 3 * PAGE, e + 24, 8);
 	drv_desc(d, 0, IO + table + PAGE - 24, sizeof(e), IND, 0);
 	drv_offer(d, 0);
 }
@@ -381,12 +382,11 @@ static void what_is_denied_breaks_the_ring(void **state)
 static void a_chain_in_too_many_pieces_breaks_the_ring(void **state)
 {
 	struct fix *f = *state;
-	struct vring_desc *e = (void *)(f->g.mem + G_DATA);
+	void *e = f->g.mem + G_DATA;
 	const unsigned n = 1000;
 
 	for (unsigned i = 0; i < n; i++)
-		e[i] = (struct vring_desc){IO + BUF + PAGE - 1, 2, i + 1 < n ? NEXT : 0,
-					   (uint16_t)(i + 1)};
+		drv_table(e, i, IO + BUF + PAGE - 1, 2, i + 1 < n ? NEXT : 0);
 	swap_pages(BUF + PAGE, BUF + 5 * PAGE);
 	drv_desc(&f->from, 0, IO + G_DATA, n * 16, IND, 0);
 	drv_offer(&f->from, 0);
@@ -421,11 +421,11 @@ static void work_of_translations_is_bounded(void **state)
 static void a_chain_of_too_many_translations_breaks_the_ring(void **state)
 {
 	struct fix *f = *state;
-	struct vring_desc *e = (void *)(f->g.mem + G_DATA);
+	void *e = f->g.mem + G_DATA;
 	const unsigned n = 1000;
 
 	for (unsigned i = 0; i < n; i++)
-		e[i] = (struct vring_desc){0, 0, i + 1 < n ? NEXT : 0, (uint16_t)(i + 1)};
+		drv_table(e, i, 0, 0, i + 1 < n ? NEXT : 0);
 	drv_desc(&f->from, 0, IO + G_DATA, n * 16, IND, 0);
 	drv_offer(&f->from, 0);
 	t.bytewise = true;
@@ -443,7 +443,7 @@ static void what_is_kept_ends_where_a_translation_is_missing(void **state)
 		offer_packet(f, i, BUF + i * PAGE, 100);
 	t.page[(BUF + PAGE) / PAGE].state = MISSING;
 	assert_true(vhost_pair_stop(f->q, &b));
-	assert_int_equal(b.base[VHOST_FROM_GUEST].v, 1);
+	assert_int_equal(b.base[VHOST_FROM_GUEST].v, drv_base(&f->from, 1));
 	assert_int_equal(f->tq->ops->rx_rest(f->tq, f->pkt, 64), 1);
 	check_packet(f, 0, 100);
 	assert_int_equal(f->tq->ops->rx_rest(f->tq, f->pkt, 64), 0);

@@ -66,7 +66,7 @@ static void buffers_without_payload_carry_control_packets(void **state)
 	assert_int_equal(f->tq->ops->tx_reserve(f->tq, f->slot, 64, 0, TX_CTRL), 1);
 	send_one(f, &f->slot[0], 0);
 	assert_used(&f->to, 0, HDR);
-	assert_int_equal(vhost_split_in_flight(&f->q->to_guest), 0);
+	assert_int_equal(ring_in_flight(&f->q->to_guest), 0);
 	assert_int_equal(f->tq->up, 1);
 }
 

@@ -483,10 +483,10 @@ static void positions_have_16_bits(void **unused)
 
 	(void)unused;
 	assert_false(l->any_size);
-	assert_null(l->pos_refused((struct vhost_ring_pos){65535}));
-	assert_string_equal(l->pos_refused((struct vhost_ring_pos){65536}),
+	assert_null(l->pos_refused((struct vhost_ring_pos){65535}, 16));
+	assert_string_equal(l->pos_refused((struct vhost_ring_pos){65536}, 16),
 			    "an index of a split ring has 16 bits");
-	assert_non_null(l->pos_refused((struct vhost_ring_pos){UINT32_MAX}));
+	assert_non_null(l->pos_refused((struct vhost_ring_pos){UINT32_MAX}, 16));
 }
 
 static void event_flags(void **state)

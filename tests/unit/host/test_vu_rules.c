@@ -16,14 +16,16 @@
 #define RINGS	9u
 #define MEM_MAX (1ull << 40)
 
-static const char *no_wrap(struct vhost_ring_pos pos)
+static const char *no_wrap(struct vhost_ring_pos pos, uint32_t size)
 {
+	(void)size;
 	return pos.v > UINT16_MAX ? "16 bits" : NULL;
 }
 
 /* Wrap counters in bits 15 and 31, indices below 300. */
-static const char *wrap(struct vhost_ring_pos pos)
+static const char *wrap(struct vhost_ring_pos pos, uint32_t size)
 {
+	(void)size;
 	return (pos.v & 0x7fff) >= 300 || (pos.v >> 16 & 0x7fff) >= 300 ? "beyond the ring" : NULL;
 }
 
