@@ -18,20 +18,17 @@ struct bench {
 	const struct bench_opts *o;
 	struct bench_plan plan;
 	struct bench_facts facts;
-	void *state[TARGETS_MAX]; /* of the targets, by place in their table */
-	struct proc_err *err;	  /* shared with all children */
-	FILE *json;		  /* NULL: none */
+	void *state[BENCH_TARGETS_MAX]; /* of the targets, by place in their table */
+	struct proc_err *err;		/* shared with all children */
+	FILE *json;			/* NULL: none */
 	bool tty;
+	bool failed; /* a target did not start, or did not come to its end */
 };
 
 static int run_cell(struct bench *b, const struct bench_cell *c, struct bench_result *res)
 {
-	unsigned i = 0;
-
-	while (targets[i] != c->target)
-		i++;
 	b->err->text[0] = '\0';
-	return c->target->run(b->state[i], b->o, c, res, b->err);
+	return c->target->run(b->state[target_place(c->target)], b->o, c, res, b->err);
 }
 
 static void describe(char *buf, size_t len, const struct bench *b, const struct bench_cell *c)
@@ -56,6 +53,27 @@ static void progress(const struct bench *b, unsigned done, const char *what)
 		fprintf(stderr, "\r\033[K[%u/%u] %s", done, b->plan.n * b->o->repeat, what);
 }
 
+/*
+ * With --target one that does not work is told of and left out, and the others go on. Without it,
+ * the run ends: true.
+ */
+static bool target_fails(struct bench *b, const struct target *t, const char *what, int rc)
+{
+	char *gone = b->facts.gone[target_place(t)];
+
+	if (rc == -EINTR) {
+		fprintf(stderr, "%svsock-bench: stopped by a signal\n", b->tty ? "\r\033[K" : "");
+		return true;
+	}
+	snprintf(gone, BENCH_GONE_LEN, "%.*s%s%s", 100, what, what[0] ? ": " : "",
+		 b->err->text[0] ? b->err->text : strerror(-rc));
+	fprintf(stderr, "%svsock-bench: %s%s%s\n", b->tty ? "\r\033[K" : "",
+		b->o->targets && !what[0] ? target_id(t) : "",
+		b->o->targets && !what[0] ? ": " : "", gone);
+	b->failed = true;
+	return !b->o->targets;
+}
+
 /* A B A B: the whole plan, then the whole plan again. */
 static int run_all(struct bench *b)
 {
@@ -66,19 +84,13 @@ static int run_all(struct bench *b)
 			struct bench_cell *c = &b->plan.cells[i];
 			int rc;
 
+			if (b->facts.gone[target_place(c->target)][0])
+				continue;
 			describe(what, sizeof(what), b, c);
 			progress(b, r * b->plan.n + i + 1, what);
 			rc = proc_interrupted ? -EINTR : run_cell(b, c, &c->res[r]);
-			if (rc == 0)
-				continue;
-			progress(b, 0, "");
-			if (rc == -EINTR)
-				fprintf(stderr, "%svsock-bench: stopped by a signal\n",
-					b->tty ? "\r\033[K" : "");
-			else
-				fprintf(stderr, "%svsock-bench: %s: %s\n", b->tty ? "\r\033[K" : "",
-					what, b->err->text[0] ? b->err->text : strerror(-rc));
-			return rc;
+			if (rc < 0 && target_fails(b, c->target, what, rc))
+				return rc;
 		}
 	}
 	if (b->tty)
@@ -89,12 +101,17 @@ static int run_all(struct bench *b)
 /* Those of the run that keep something around all cells. */
 static int start_targets(struct bench *b)
 {
-	int rc = 0;
+	for (unsigned i = 0; i < ntargets; i++) {
+		int rc;
 
-	for (unsigned i = 0; i < ntargets && rc == 0; i++)
-		if (targets[i]->start && !targets[i]->absent(b->o))
-			rc = targets[i]->start(&b->state[i], b->o, &b->facts, b->err);
-	return rc;
+		if (!targets[i]->start || target_absent(targets[i], b->o))
+			continue;
+		b->err->text[0] = '\0';
+		rc = targets[i]->start(&b->state[i], b->o, &b->facts, b->err);
+		if (rc < 0 && target_fails(b, targets[i], "", rc))
+			return rc;
+	}
+	return 0;
 }
 
 static void stop_targets(struct bench *b)
@@ -116,10 +133,7 @@ static int start(struct bench *b)
 		fprintf(stderr, "vsock-bench: cannot write %s: %s\n", b->o->json, strerror(-rc));
 		return rc;
 	}
-	rc = start_targets(b);
-	if (rc < 0)
-		fprintf(stderr, "vsock-bench: %s\n", b->err->text);
-	return rc;
+	return start_targets(b);
 }
 
 static int report(struct bench *b)
@@ -147,6 +161,17 @@ static int report(struct bench *b)
 	return rc;
 }
 
+/* Each target of --target is absent, or none can run what was asked for. */
+static int nothing_to_do(const struct bench *b)
+{
+	fprintf(stderr, "vsock-bench: nothing can be measured:\n");
+	for (unsigned i = 0; i < ntargets; i++)
+		if (b->o->targets >> i & 1 && target_absent(targets[i], b->o))
+			fprintf(stderr, "  %s: %s\n", target_id(targets[i]),
+				target_absent(targets[i], b->o));
+	return -ENODEV;
+}
+
 int main(int argc, char **argv)
 {
 	struct bench b = {.tty = isatty(STDERR_FILENO) == 1};
@@ -170,6 +195,8 @@ int main(int argc, char **argv)
 	rc = plan_make(&b.plan, b.o);
 	if (rc < 0)
 		fprintf(stderr, "vsock-bench: no memory for the results\n");
+	else if (b.plan.n == 0)
+		rc = nothing_to_do(&b);
 	else
 		rc = start(&b);
 	if (rc == 0)
@@ -177,6 +204,8 @@ int main(int argc, char **argv)
 	stop_targets(&b);
 	if (rc == 0)
 		rc = report(&b);
+	if (b.failed && rc == 0)
+		rc = -EIO;
 	plan_free(&b.plan);
 	proc_unshare(b.err, sizeof(*b.err));
 	return rc < 0;

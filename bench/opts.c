@@ -90,6 +90,14 @@ static void parse_services(char *arg)
 		option_bad("%s", why);
 }
 
+static void parse_targets(char *arg)
+{
+	char why[200];
+
+	if (targets_parse(&bench_given, arg, why, sizeof(why)) < 0)
+		option_bad("%s", why);
+}
+
 /* ---- the rows ---- */
 
 static char test_help[280];
@@ -141,6 +149,13 @@ static const struct bench_option common[] = {
 	 NUMBER(repeat, 1, 1000)},
 	{"no-baselines", 0, NULL, OPTIONS_TEST, "No AF_UNIX, TCP and raw limits", OFF(baselines)},
 
+	{"target", 0, "LIST", OPTIONS_RUN,
+	 "Measure these beside each other, with commas, or all; one that is absent here is listed "
+	 "with the reason",
+	 CALL(parse_targets)},
+	{"list-targets", 0, NULL, OPTIONS_RUN,
+	 "What --target can name, which of it this machine has, and how to get the others",
+	 ON(list_targets)},
 	{"json", 0, "FILE", OPTIONS_RUN,
 	 "Every run as JSON; - for standard output, without the table", TEXT(json)},
 	{"server", 0, "URI", OPTIONS_RUN, "Only serve tests, on this device", TEXT(server_uri)},
@@ -276,6 +291,8 @@ static void check_common(const struct bench_opts *o)
 {
 	if (o->server_uri && o->client_uri)
 		option_bad("--server and --client are two processes: give one of them here");
+	if (o->targets && (o->server_uri || o->client_uri))
+		option_bad("--target measures within this machine: not with --server or --client");
 	if (o->threads > o->queues)
 		option_bad("%u threads cannot share %u queue%s: --threads is at most --queues",
 			   o->threads, o->queues, o->queues == 1 ? "" : "s");
@@ -322,6 +339,13 @@ const struct bench_opts *opts_parse(int argc, char **argv)
 	/* argp's own messages take two lines, and its own help falls silent without them. */
 	argv[0] = (char[]){"vsock-bench"};
 	argp_parse(&argp, argc, argv, ARGP_NO_ERRS | ARGP_NO_HELP, NULL, NULL);
+	for (unsigned i = 0; i < ntargets; i++)
+		if (targets[i]->prepare)
+			targets[i]->prepare(o);
+	if (o->list_targets) {
+		targets_list(stdout, o);
+		exit(0);
+	}
 	if (!o->zero_copy && !o->copy)
 		o->zero_copy = o->copy = true;
 	check_common(o);

@@ -375,16 +375,45 @@ static void descriptors_are_complete(void **state)
 	for (unsigned i = 0; i < ntargets; i++) {
 		const struct target *t = targets[i];
 
-		assert_true(t->name && t->path && t->label && t->brief);
-		assert_non_null(t->absent);
+		assert_true(t->name && t->path && t->label && t->brief && t->about);
 		assert_non_null(t->run);
+		/* What a machine may lack can be got. */
+		assert_true(!t->missing || t->get);
 		assert_true(!t->start == !t->stop);
 		assert_true(!t->is_device || t->serve);
 		/* What is measured heads the report; what it is compared with has a column. */
-		assert_true(t->ratio || (t->print_run && t->print_foot));
+		assert_true(!t->absent || t->ratio || (t->print_run && t->print_foot));
 		for (unsigned k = 0; k < i; k++)
-			assert_string_not_equal(t->name, targets[k]->name);
+			assert_string_not_equal(target_id(t), target_id(targets[k]));
 	}
+}
+
+/* Without --target the usual ones; with it those that it names, whatever else is there. */
+static void targets_are_chosen(void **state)
+{
+	struct bench_opts o = {.queues = 2, .baselines = true, .nsizes = 1, .sizes = {64}};
+	char all[] = "all", two[] = "af_unix,vhost-kernel", none[] = "", bad[] = "tcp,af_unx";
+	char why[200] = "";
+
+	(void)state;
+	assert_null(target_absent(&target_zvsock, &o));
+	assert_null(target_absent(&target_tcp, &o));
+	assert_string_equal(target_absent(&target_vsock_loopback, &o),
+			    "measured with --target only");
+	assert_ptr_equal(target_measured(&o), &target_zvsock);
+
+	assert_int_equal(targets_parse(&o, two, why, sizeof(why)), 0);
+	assert_string_equal(target_absent(&target_zvsock, &o), "not in --target");
+	assert_null(target_absent(&target_af_unix, &o));
+	/* One queue is all that it has, on any machine. */
+	assert_non_null(target_absent(&target_vhost_kernel, &o));
+	assert_null(target_measured(&o));
+
+	assert_int_equal(targets_parse(&o, all, why, sizeof(why)), 0);
+	assert_int_equal(o.targets, (1ull << ntargets) - 1);
+	assert_int_equal(targets_parse(&o, none, why, sizeof(why)), -EINVAL);
+	assert_int_equal(targets_parse(&o, bad, why, sizeof(why)), -EINVAL);
+	assert_non_null(strstr(why, "af_unx"));
 }
 
 /* The server finds a role by its name or by its port. */
@@ -450,6 +479,7 @@ int main(void)
 		cmocka_unit_test(a_busy_machine_is_told),
 		cmocka_unit_test(a_run_without_the_figure_is_left_out),
 		cmocka_unit_test(descriptors_are_complete),
+		cmocka_unit_test(targets_are_chosen),
 		cmocka_unit_test(roles_are_told_apart),
 		cmocka_unit_test(options_are_told_apart),
 	};

@@ -117,7 +117,7 @@ static int run_server(int fd, void *arg)
 	struct proc_err err = {""};
 
 	(void)fd;
-	return sock_server_run(&abstract_family, arg, &err);
+	return sock_server_run(&abstract_family, arg, -1, &err);
 }
 
 /* Connects until the server is there. */

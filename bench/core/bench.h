@@ -17,9 +17,9 @@
  *                                       server, rows of the table, keys of the JSON
  *   struct target    (core/target.h)    over what: how its two processes start and run a cell
  *
- * Between them are the five ways in which a program carries a workload (enum bench_io, folder io):
+ * Between them are the six ways in which a program carries a workload (enum bench_io, folder io):
  * libzvsock on both sides, two blocking sockets, bare shared memory, libzvsock against a socket
- * with a foreign backend between, and a socket against a far end (core/far_end.h). A workload
+ * with a foreign backend or the kernel between, and a socket against a far end (core/far_end.h). A workload
  * brings its functions for those that it can do, a target uses the functions of one of them. So a
  * kernel's AF_VSOCK is a target that names an address family, and runs every workload that sockets
  * can do.
@@ -38,7 +38,10 @@
 #include <sys/un.h>
 
 #define BENCH_QUEUES_MAX  16u
-#define BENCH_PEERS_MAX	  4u
+#define BENCH_PEERS_MAX	  4u /* --peer */
+#define BENCH_PROGRAMS	  2u /* peers that the bench starts itself */
+#define BENCH_TARGETS_MAX 16u
+#define BENCH_GONE_LEN	  (BENCH_ERR_LEN + 104)
 #define BENCH_BATCH_MAX	  256u
 #define BENCH_MSG_MAX	  (64u << 20)
 #define BENCH_GRACE_NS	  30000000000ull /* a cell may take this much longer than its duration */
@@ -131,9 +134,11 @@ struct bench_cell {
 	struct bench_result *res; /* one for each repetition */
 };
 
-/* A vhost-user backend that somebody has started, with a hybrid Unix socket: --peer. */
+/* A vhost-user backend with a hybrid Unix socket: one that somebody has started (--peer), or one of
+ * which only the program is known (target/peer_program.c), until it runs. */
 struct bench_peer {
 	char name[24];
+	char program[256];					    /* "": it runs already */
 	char uri[16 + sizeof(((struct sockaddr_un *)0)->sun_path)]; /* vhost-user:PATH */
 	char uds[sizeof(((struct sockaddr_un *)0)->sun_path)];
 };
@@ -145,19 +150,21 @@ struct bench_opts {
 	uint32_t sizes[16];
 	unsigned nsizes;
 	uint64_t workloads; /* bit i: that of index i in the table */
+	uint64_t targets;   /* the same of targets, --target; 0: the usual ones */
 	unsigned dir;	    /* enum bench_dir */
 	unsigned cpus;	    /* enum bench_cpus */
 	unsigned type;	    /* enum bench_type */
 	unsigned backend;   /* enum bench_backend */
-	bool zero_copy, copy, busy_poll, touch, baselines;
+	bool zero_copy, copy, busy_poll, touch, baselines, list_targets;
 	uint64_t duration_ns;
 	const char *json;	/* NULL: none; "-": standard output instead of the table */
 	const char *server_uri; /* serve tests here, run none */
 	const char *client_uri; /* run tests against a server started elsewhere */
 	bool services;		/* --client: the far end is zvsockd's services on these ports */
 	uint32_t service[SERVICES_MAX]; /* 0: not there */
-	struct bench_peer peers[BENCH_PEERS_MAX];
-	unsigned npeers;
+	/* Those of --peer from the first place on; programs behind BENCH_PEERS_MAX. */
+	struct bench_peer peers[BENCH_PEERS_MAX + BENCH_PROGRAMS];
+	unsigned npeers; /* --peer */
 };
 
 /* Facts about the run that are known only after the device is open. */
@@ -170,7 +177,10 @@ struct bench_facts {
 		bool zvsock; /* it answered HELLO */
 		bool pinned; /* the backend's threads were put where --cpus says */
 		int pid;     /* 0: unknown */
-	} peers[BENCH_PEERS_MAX];
+	} peers[BENCH_PEERS_MAX + BENCH_PROGRAMS];
+	/* --target: what kept one from starting, or ended it; "": nothing. By place in the table.
+	 */
+	char gone[BENCH_TARGETS_MAX][BENCH_GONE_LEN];
 };
 
 /* Puts the statistics of the two sides together; @rx: the receiver, or who counts. */

@@ -13,6 +13,9 @@ bool workload_can(const struct workload *wl, enum bench_io io)
 	switch (io) {
 	case IO_ZV:
 		return wl->zv.run;
+	case IO_ZV_SOCK: /* the server of io/sock_client.h is told what to do, or has it by the port
+			  */
+		return wl->zv.run && wl->socket.guest;
 	case IO_SOCKET:
 		return wl->socket.guest;
 	case IO_RAW:
@@ -25,17 +28,9 @@ bool workload_can(const struct workload *wl, enum bench_io io)
 	return false;
 }
 
-const struct target *target_measured(const struct bench_opts *o)
-{
-	for (unsigned i = 0; i < ntargets; i++)
-		if (!targets[i]->ratio && !targets[i]->absent(o))
-			return targets[i];
-	return NULL;
-}
-
 const char *cell_how(const struct bench_cell *c)
 {
-	if (c->target->io != IO_ZV || !c->workload->calls)
+	if ((c->target->io != IO_ZV && c->target->io != IO_ZV_SOCK) || !c->workload->calls)
 		return "";
 	return c->coalesce ? "coalesced" : c->zero_copy ? "zero-copy" : "copying";
 }
@@ -69,7 +64,7 @@ static int plan_targets(struct bench_plan *p, const struct bench_opts *o, struct
 	for (unsigned i = 0; i < ntargets && rc == 0; i++) {
 		const struct target *t = targets[i];
 
-		if ((t->ratio != NULL) != compared || t->absent(o) ||
+		if ((t->ratio != NULL) != compared || target_absent(t, o) ||
 		    !workload_can(c.workload, t->io))
 			continue;
 		c.target = t;
@@ -94,6 +89,14 @@ int plan_make(struct bench_plan *p, const struct bench_opts *o)
 			rc = workloads[i]->plan(p, o,
 						(struct bench_cell){.workload = workloads[i]});
 	return rc;
+}
+
+bool cell_ran(const struct bench_cell *c, unsigned repeat)
+{
+	for (unsigned i = 0; i < repeat; i++)
+		if (c->res[i].valid)
+			return true;
+	return false;
 }
 
 void plan_free(struct bench_plan *p)

@@ -27,6 +27,9 @@ const struct bench_cell *plan_beside(const struct bench_plan *p, const struct be
 /* The same cell of the first --peer, or NULL. */
 const struct bench_cell *plan_first_peer(const struct bench_plan *p, const struct bench_cell *c);
 
+/* At least one of its runs came to its end. */
+bool cell_ran(const struct bench_cell *c, unsigned repeat);
+
 /* "zero-copy", "copying", "coalesced"; "" where there is no such choice. */
 const char *cell_how(const struct bench_cell *c);
 

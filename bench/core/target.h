@@ -14,23 +14,33 @@
 
 #include <stdio.h>
 
-#define TARGETS_MAX 16u
-
 struct target {
 	const char *name;  /* in the JSON */
+	const char *id;	   /* for --target, where the name is not enough; NULL: the name */
 	const char *path;  /* in the JSON: what the bytes go through */
 	const char *label; /* of a row */
 	const char *brief; /* in a warning */
+	const char *about; /* for --list-targets: a line */
 	/* Head of the column of ratios to it; NULL: it is measured, nothing is compared with it. */
 	const char *ratio;
 	enum bench_io io;
+	bool seqpacket; /* sockets that keep messages whole, whatever --type says */
 	/* True for a --client or --server URI that it takes; NULL: for none. */
 	bool (*is_device)(const char *uri);
 	struct bench_options options;
 	/* Do the options fit together? 0, or -EINVAL with a sentence in @why. */
 	int (*check)(const struct bench_opts *o, char *why, size_t len);
-	/* Why it is not measured in this run, for the JSON; NULL: it is. */
+	/* Once all options are there: what it adds to them; NULL: nothing. */
+	void (*prepare)(struct bench_opts *o);
+	/* Without --target: why it is not measured, for the JSON; NULL: it is. A target without
+	 * this function is measured with --target only. */
 	const char *(*absent)(const struct bench_opts *o);
+	/*
+	 * With --target: why this machine cannot have it, or not with these options; NULL: it can.
+	 * No function: every machine can. @get: how to get it.
+	 */
+	const char *(*missing)(const struct bench_opts *o);
+	const char *get;
 
 	/* Adds the cells of @c on this target by plan_add(); NULL: one. 0 or -ENOMEM. */
 	int (*plan)(struct bench_plan *p, const struct bench_opts *o, struct bench_cell c);
@@ -59,14 +69,20 @@ struct target {
 /* All of them; in a row of ratios they stand in this order (target/targets.h). */
 extern const struct target *const targets[];
 extern const unsigned ntargets;
-/* Names of the JSON that are no targets of a run of their own, and how else they are measured. */
-struct target_elsewhere {
-	const char *name, *how;
-};
-extern const struct target_elsewhere targets_elsewhere[];
-extern const unsigned ntargets_elsewhere;
+/* What --target calls it. */
+const char *target_id(const struct target *t);
+/* Its place in the table. */
+unsigned target_place(const struct target *t);
 
-/* What is measured in this run, the others being what it is compared with. */
+/* Why it is not measured in this run; NULL: it is. */
+const char *target_absent(const struct target *t, const struct bench_opts *o);
+
+/* --target "zvsock,af_unix" or "all" into o->targets. 0, or -EINVAL with a sentence. */
+int targets_parse(struct bench_opts *o, char *arg, char *why, size_t len);
+/* --list-targets: each, what it is, and whether it can be measured here. */
+void targets_list(FILE *f, const struct bench_opts *o);
+
+/* What is measured in this run, the others being what it is compared with; NULL: nothing is. */
 const struct target *target_measured(const struct bench_opts *o);
 
 /* Who takes --client or --server @uri; libzvsock says what is wrong with one that is nobody's. */
@@ -75,7 +91,7 @@ const struct target *target_of_uri(const char *uri);
 /* libzvsock is on at least one side. */
 static inline bool target_zv(const struct target *t)
 {
-	return t->io == IO_ZV || t->io == IO_PEER;
+	return t->io == IO_ZV || t->io == IO_PEER || t->io == IO_ZV_SOCK;
 }
 
 #endif

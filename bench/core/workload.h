@@ -25,11 +25,12 @@ struct zv_run;
 
 /* How a program carries a workload. */
 enum bench_io {
-	IO_ZV,	   /* libzvsock on both sides (io/zv_side.h) */
-	IO_SOCKET, /* blocking stream sockets of the kernel (io/kernel_socket.h) */
-	IO_RAW,	   /* bare shared memory (io/raw.h) */
-	IO_PEER,   /* libzvsock in the guest, a Unix socket on the host (io/peer.h) */
-	IO_CLIENT, /* a blocking socket of the kernel against a far end (io/sock_client.h) */
+	IO_ZV,	    /* libzvsock on both sides (io/zv_side.h) */
+	IO_ZV_SOCK, /* libzvsock in the guest, sockets of the host's kernel (io/sock_client.h) */
+	IO_SOCKET,  /* blocking stream sockets of the kernel (io/kernel_socket.h) */
+	IO_RAW,	    /* bare shared memory (io/raw.h) */
+	IO_PEER,    /* libzvsock in the guest, a Unix socket on the host (io/peer.h) */
+	IO_CLIENT,  /* a blocking socket of the kernel against a far end (io/sock_client.h) */
 };
 
 /*

@@ -86,6 +86,7 @@ static int stream_make_conns(struct stream_ctx *s, struct stream_thread *t, enum
 		t[i].io = (struct stream_io){.fd = -1,
 					     .size = s->c->msg_size,
 					     .touch = s->o->touch,
+					     .seqpacket = s->type == SOCK_SEQPACKET,
 					     .salt = i,
 					     .duration_ns = s->o->duration_ns};
 		if (s->c->workload->socket.own_conns)
@@ -152,7 +153,7 @@ int socket_run(const struct socket_family *family, const struct bench_opts *o,
 			       .o = o,
 			       .c = c,
 			       .err = err,
-			       .type = SOCK_STREAM,
+			       .type = family->type ? family->type : SOCK_STREAM,
 			       .listen_fd = -1,
 			       .nconns = 1};
 	int rc;

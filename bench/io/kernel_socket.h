@@ -19,6 +19,7 @@
 struct socket_family {
 	const char *name; /* in a sentence for the user */
 	int family;	  /* AF_* */
+	int type;	  /* SOCK_SEQPACKET; 0: SOCK_STREAM */
 	/* Where the host side listens; the kernel chooses what is left open. Returns the length. */
 	socklen_t (*address)(struct sockaddr_storage *ss);
 	/*

@@ -32,8 +32,11 @@ int sock_client_meet(const struct sock_far *far, const struct bench_opts *o, str
 int sock_client_run(const struct sock_far *far, const struct bench_opts *o,
 		    const struct bench_cell *c, struct bench_result *res, struct proc_err *err);
 
-/* Serves connections to any CID of this machine until a signal. 0 or -errno. */
-int sock_server_run(const struct socket_family *family, const struct bench_opts *o,
+/*
+ * Serves connections to any CID of this machine until a signal; where @fd is not -1, also until
+ * that ends, and says 'r' on it when it serves. 0 or -errno with a sentence.
+ */
+int sock_server_run(const struct socket_family *family, const struct bench_opts *o, int fd,
 		    struct proc_err *err);
 
 /* No wait of a connected socket is longer than a cell may take. */

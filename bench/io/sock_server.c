@@ -157,16 +157,17 @@ static int listen_at(const struct socket_family *family, const struct bench_opts
 	return rc < 0 ? rc : s.listen_fd;
 }
 
-int sock_server_run(const struct socket_family *family, const struct bench_opts *o,
+int sock_server_run(const struct socket_family *family, const struct bench_opts *o, int fd,
 		    struct proc_err *err)
 {
 	/* Threads may outlive this function by a moment, until the process ends. */
 	static struct sock_server s = {.lock = PTHREAD_MUTEX_INITIALIZER};
 	static const uint32_t ports[] = {BENCH_PORT_STREAM, BENCH_PORT_SEQ, BENCH_PORT_CONN};
-	struct pollfd p[3];
+	struct pollfd p[4];
 	int rc = 0;
 
 	s.o = o;
+	p[3] = (struct pollfd){.fd = fd, .events = POLLIN};
 	for (unsigned i = 0; i < 3; i++) {
 		bool seq = ports[i] == BENCH_PORT_SEQ;
 
@@ -178,10 +179,12 @@ int sock_server_run(const struct socket_family *family, const struct bench_opts 
 		if (p[i].fd < 0 && !seq && rc == 0)
 			rc = p[i].fd;
 	}
-	if (rc == 0)
+	if (rc == 0 && fd >= 0)
+		rc = proc_child_say(fd, 'r');
+	else if (rc == 0)
 		fprintf(stderr, "vsock-bench: serving on %s; Ctrl-C ends it\n", o->server_uri);
-	while (rc == 0 && !proc_interrupted) {
-		if (poll(p, 3, LOOK_MS) < 0 && errno != EINTR)
+	while (rc == 0 && !proc_interrupted && !p[3].revents) {
+		if (poll(p, 4, LOOK_MS) < 0 && errno != EINTR)
 			rc = -errno;
 		for (unsigned i = 0; i < 3 && rc == 0 && !proc_interrupted; i++)
 			if (p[i].revents & POLLIN)

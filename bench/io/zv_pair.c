@@ -2,13 +2,13 @@
 #include "zv_pair.h"
 
 #include "measure/cpu.h"
+#include "peer.h"
+#include "program.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #define START_NS 30000000000ull
 #define STOP_NS	 10000000000ull
@@ -23,18 +23,23 @@ struct pair_shared {
 
 struct zv_pair {
 	const struct bench_opts *o;
+	const struct zv_pair_spec *spec;
 	struct pair_shared *sh;
-	struct proc guest, host;
+	struct proc guest, host, between;
+	struct peer_daemon cost; /* of the program between */
 	char dir[96];
-	char guest_uri[160], host_uri[160];
+	char guest_uri[ZV_PAIR_URI_LEN], host_uri[ZV_PAIR_URI_LEN];
 };
 
 static int pair_host(int fd, void *arg)
 {
 	struct zv_pair *t = arg;
 	struct zv_side s = {.ctl = &t->sh->ctl};
-	int rc = side_open(&s, t->o, t->host_uri, &t->sh->err[ROLE_HOST]);
+	int rc;
 
+	if (t->spec->serve)
+		return t->spec->serve(fd, t->o, &t->sh->err[ROLE_HOST]) < 0;
+	rc = side_open(&s, t->o, t->host_uri, &t->sh->err[ROLE_HOST]);
 	if (rc == 0 && proc_child_say(fd, 'r') == 0)
 		rc = server_run(&s);
 	side_close(&s);
@@ -99,20 +104,6 @@ static int pair_start_child(struct zv_pair *t, struct proc *p, const char *name,
 	return rc == 1 && c == 'r' ? 0 : pair_explain(t, rc, name, err);
 }
 
-/* Our own directory: the socket, and what a killed backend may have left beside it. */
-static void remove_dir(const char *dir)
-{
-	DIR *d = opendir(dir);
-	struct dirent *e;
-
-	while (d && (e = readdir(d)))
-		if (e->d_name[0] != '.')
-			unlinkat(dirfd(d), e->d_name, 0);
-	if (d)
-		closedir(d);
-	rmdir(dir);
-}
-
 void zv_pair_stop(struct zv_pair *t)
 {
 	/* The guest first: it has an orderly end only while the backend answers. */
@@ -123,21 +114,15 @@ void zv_pair_stop(struct zv_pair *t)
 	proc_finish(&t->guest, cpu_now_ns() + STOP_NS);
 	__atomic_store_n(&t->sh->ctl.stop, 1, __ATOMIC_RELEASE);
 	proc_finish(&t->host, cpu_now_ns() + STOP_NS);
-	if (t->dir[0])
-		remove_dir(t->dir);
+	program_stop(&t->between);
+	bench_dir_remove(t->dir);
 	proc_unshare(t->sh, sizeof(*t->sh));
 	free(t);
 }
 
-static void make_uri(char *buf, size_t len, const char *dir, const struct zv_uri *uri)
-{
-	snprintf(buf, len, "%s%s%s", uri->before, dir, uri->after);
-}
-
-int zv_pair_start(struct zv_pair **out, const struct zv_pair_uris *uris, const struct bench_opts *o,
+int zv_pair_start(struct zv_pair **out, const struct zv_pair_spec *spec, const struct bench_opts *o,
 		  struct bench_facts *facts, struct proc_err *err)
 {
-	const char *tmp = getenv("TMPDIR");
 	struct zv_pair *t = calloc(1, sizeof(*t));
 	int rc = -ENOMEM;
 
@@ -149,29 +134,29 @@ int zv_pair_start(struct zv_pair **out, const struct zv_pair_uris *uris, const s
 		return rc;
 	}
 	t->o = o;
-	/* The whole path must fit sun_path. */
-	if (!tmp || !tmp[0] || strlen(tmp) > 64)
-		tmp = "/tmp";
-	snprintf(t->dir, sizeof(t->dir), "%s/vsock-bench-XXXXXX", tmp);
-	if (!mkdtemp(t->dir)) {
-		rc = -errno;
-		snprintf(err->text, sizeof(err->text), "cannot make a directory %s: %s", t->dir,
-			 strerror(-rc));
-		t->dir[0] = '\0';
-	} else {
-		make_uri(t->host_uri, sizeof(t->host_uri), t->dir, &uris->host);
-		make_uri(t->guest_uri, sizeof(t->guest_uri), t->dir, &uris->guest);
+	t->spec = spec;
+	rc = bench_dir_make(t->dir, sizeof(t->dir), err);
+	if (rc == 0)
+		spec->uris(t->host_uri, t->guest_uri, ZV_PAIR_URI_LEN, t->dir);
+	if (rc == 0 && spec->between)
+		rc = spec->between(&t->between, t->dir, o, err);
+	if (rc == 0)
 		rc = pair_start_child(t, &t->host, "host side", pair_host, err);
-		if (rc == 0)
-			rc = pair_start_child(t, &t->guest, "guest side", pair_guest, err);
-	}
+	if (rc == 0)
+		rc = pair_start_child(t, &t->guest, "guest side", pair_guest, err);
 	if (rc < 0) {
 		zv_pair_stop(t);
 		return rc;
 	}
 	pair_pause(t, true);
-	*facts = t->sh->facts;
-	snprintf(facts->uri, sizeof(facts->uri), "%s", t->guest_uri);
+	peer_daemon_init(&t->cost, t->between.pid);
+	/* Of several pairs the one between two processes of libzvsock stands first, and stays. */
+	if (!facts->uri[0]) {
+		facts->page_size = t->sh->facts.page_size;
+		memcpy(facts->peer, t->sh->facts.peer, sizeof(facts->peer));
+		memcpy(facts->zv_version, t->sh->facts.zv_version, sizeof(facts->zv_version));
+		memcpy(facts->uri, t->guest_uri, sizeof(t->guest_uri));
+	}
 	*out = t;
 	return 0;
 }
@@ -179,7 +164,7 @@ int zv_pair_start(struct zv_pair **out, const struct zv_pair_uris *uris, const s
 int zv_pair_run(struct zv_pair *t, const struct bench_cell *c, struct bench_result *res,
 		struct proc_err *err)
 {
-	uint64_t timeout = client_limit_ns(t->o, c);
+	uint64_t timeout = client_limit_ns(t->o, c), cpu0 = peer_daemon_cpu_ns(&t->cost);
 	char cmd = 'c';
 	int rc;
 
@@ -192,5 +177,7 @@ int zv_pair_run(struct zv_pair *t, const struct bench_cell *c, struct bench_resu
 	if (rc != 1 || cmd != 'd')
 		return pair_explain(t, rc, "guest side", err);
 	*res = t->sh->res;
+	if (cpu0)
+		res->cpu_other_ns = peer_daemon_cpu_ns(&t->cost) - cpu0;
 	return 0;
 }

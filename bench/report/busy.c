@@ -15,6 +15,8 @@ static bool spins(const struct bench_cell *c, const struct bench_opts *o, enum b
 		return o->busy_poll;
 	case IO_PEER:
 		return o->busy_poll && role == ROLE_GUEST;
+	case IO_ZV_SOCK:
+		return o->busy_poll && role == ROLE_GUEST;
 	case IO_SOCKET:
 	case IO_CLIENT:
 		break;

@@ -22,18 +22,21 @@ static void add_setup(json_t *j, const struct bench_cell *c, const struct bench_
 {
 	const struct workload *wl = c->workload;
 	bool zv = target_zv(c->target), raw = c->target->io == IO_RAW, many = many_queues(c);
-	bool typed = zv || c->target->io == IO_CLIENT;
+	unsigned type = zv || c->target->io == IO_CLIENT ? o->type : TYPE_STREAM;
 	/* Socket baselines use one thread for each connection. */
 	unsigned threads = zv ? o->threads : many ? o->queues : 1;
 
+	if (c->target->seqpacket)
+		type = TYPE_SEQPACKET;
 	json_set_str(j, "target", c->target->name);
+	json_set_str(j, "id", target_id(c->target));
 	json_set_str(j, "path", c->target->path);
 	if (c->target->json)
 		c->target->json(j, o, c, facts);
 	json_set_str(j, "test", wl->name);
 	json_set_str(j, "direction", dir_names.name[c->dir]);
 	if (!raw)
-		json_set_str(j, "type", type_names.name[typed ? o->type : TYPE_STREAM]);
+		json_set_str(j, "type", type_names.name[type]);
 	if (c->msg_size)
 		json_set_int(j, "msg_size", c->msg_size);
 	if (zv)
@@ -128,22 +131,30 @@ static json_t *run_object(const struct bench_cell *c, const struct bench_result 
 	return j;
 }
 
-static void add_absent(json_t *runs, const char *target, const char *why)
+static void add_absent(json_t *runs, const struct target *t, const char *why)
 {
 	json_t *j = json_object();
 
-	json_set_str(j, "target", target);
+	/* By its own name, so that it is not taken for a run of its sibling. */
+	json_set_str(j, "target", target_id(t));
+	json_set_str(j, "id", target_id(t));
+	json_set_str(j, "about", t->about);
 	json_set_str(j, "absent", why);
+	if (t->missing && t->get)
+		json_set_str(j, "get", t->get);
 	json_array_append_new(runs, j);
 }
 
-static void add_absents(json_t *runs, const struct bench_opts *o)
+static void add_absents(json_t *runs, const struct bench_opts *o, const struct bench_facts *facts)
 {
-	for (unsigned i = 0; i < ntargets; i++)
-		if (targets[i]->absent(o))
-			add_absent(runs, targets[i]->name, targets[i]->absent(o));
-	for (unsigned i = 0; i < ntargets_elsewhere; i++)
-		add_absent(runs, targets_elsewhere[i].name, targets_elsewhere[i].how);
+	for (unsigned i = 0; i < ntargets; i++) {
+		const char *why = target_absent(targets[i], o);
+
+		if (!why && facts->gone[i][0])
+			why = facts->gone[i];
+		if (why)
+			add_absent(runs, targets[i], why);
+	}
 }
 
 int report_json(FILE *f, const struct bench_plan *p, const struct bench_opts *o,
@@ -169,7 +180,7 @@ int report_json(FILE *f, const struct bench_plan *p, const struct bench_opts *o,
 					runs,
 					run_object(&p->cells[i], &p->cells[i].res[r], o, facts));
 	json_object_set_new(top, "busy", busy_object(p, o));
-	add_absents(runs, o);
+	add_absents(runs, o, facts);
 	json_object_set_new(top, "runs", runs);
 	if (json_dumpf(top, f, JSON_INDENT(1) | JSON_REAL_PRECISION(9)) < 0 ||
 	    fputc('\n', f) == EOF || fflush(f) != 0)

@@ -5,7 +5,45 @@
  * the lines above and below those of the target that is measured.
  */
 #include "core/target.h"
+#include "measure/cpu.h"
 #include "report.h"
+
+#include <zvsock.h>
+
+static void head_of_targets(FILE *f, const struct bench_opts *o, const struct bench_facts *facts)
+{
+	const char *sep = "";
+
+	fprintf(f, "vsock-bench %s: %s, %u CPU%s\n", zv_version(), cpu_model(), cpu_count(),
+		cpu_count() == 1 ? "" : "s");
+	for (unsigned i = 0; i < ntargets; i++)
+		if (!target_absent(targets[i], o) && !facts->gone[i][0]) {
+			fprintf(f, "%s%s", sep, target_id(targets[i]));
+			sep = ", ";
+		}
+	fprintf(f, "\n%u queue%s, --cpus %s, %s; medians of %u runs of %.3g s each, interleaved\n",
+		o->queues, o->queues == 1 ? "" : "s", cpus_names.name[o->cpus],
+		o->busy_poll ? "busy-polling" : "adaptive", o->repeat,
+		(double)o->duration_ns / 1e9);
+}
+
+/* Never silently dropped: what was asked for and is not there. */
+static void foot_of_targets(FILE *f, const struct bench_opts *o, const struct bench_facts *facts)
+{
+	fputs("\ng / h: guest side / host side, CPU seconds of one run; what a program between "
+	      "them "
+	      "uses is in the JSON.\n",
+	      f);
+	for (unsigned i = 0; i < ntargets; i++) {
+		const struct target *t = targets[i];
+		const char *why = target_absent(t, o);
+
+		if (!(o->targets >> i & 1) || (!why && !facts->gone[i][0]))
+			continue;
+		fprintf(f, "absent: %s: %s%s%s\n", target_id(t), why ? why : facts->gone[i],
+			why && t->get ? "; to get it: " : "", why && t->get ? t->get : "");
+	}
+}
 
 void report_table(FILE *f, const struct bench_plan *p, const struct bench_opts *o,
 		  const struct bench_facts *facts)
@@ -13,13 +51,18 @@ void report_table(FILE *f, const struct bench_plan *p, const struct bench_opts *
 	const struct target *t = target_measured(o);
 	const struct bench_cell *prev = NULL;
 
-	t->print_run(f, o, facts);
+	if (o->targets)
+		head_of_targets(f, o, facts);
+	else
+		t->print_run(f, o, facts);
 	for (unsigned i = 0; i < p->n; i++) {
 		const struct bench_cell *c = &p->cells[i];
 		const struct workload *wl = c->workload;
 		const struct workload_table *table =
-			t->io == IO_PEER ? &wl->peer_table : &wl->table;
+			t && t->io == IO_PEER && !o->targets ? &wl->peer_table : &wl->table;
 
+		if (!cell_ran(c, o->repeat))
+			continue;
 		if (!prev || prev->workload != wl ||
 		    (!wl->one_head &&
 		     (prev->msg_size != c->msg_size || prev->in_flight != c->in_flight)))
@@ -27,5 +70,8 @@ void report_table(FILE *f, const struct bench_plan *p, const struct bench_opts *
 		prev = c;
 		table->row(f, p, o, c);
 	}
-	t->print_foot(f, o);
+	if (o->targets)
+		foot_of_targets(f, o, facts);
+	else
+		t->print_foot(f, o);
 }

@@ -27,6 +27,7 @@ const struct target target_af_unix = {
 	.path = "uds",
 	.label = "AF_UNIX",
 	.brief = "AF_UNIX",
+	.about = "AF_UNIX stream sockets",
 	.ratio = "xUNIX",
 	.io = IO_SOCKET,
 	.absent = baseline_absent_beside_peers,

@@ -10,37 +10,15 @@
 #include "report/json_set.h"
 #include "report/stats.h"
 #include "targets.h"
+#include "vsock_family.h"
 
 #include <errno.h>
-#include <linux/vm_sockets.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <zvsock.h>
 
 static const char scheme[] = "af_vsock:";
-
-static socklen_t vsock_port(struct sockaddr_storage *ss, uint32_t cid, uint32_t port)
-{
-	struct sockaddr_vm *vm = (struct sockaddr_vm *)ss;
-
-	*vm = (struct sockaddr_vm){.svm_family = AF_VSOCK, .svm_cid = cid, .svm_port = port};
-	return sizeof(*vm);
-}
-
-/* The same receive credit as that of libzvsock; a kernel may allow less. */
-static void vsock_tune(int fd, const struct bench_opts *o)
-{
-	uint64_t credit = o->buf_alloc;
-	struct timeval limit = {.tv_sec = BENCH_GRACE_NS / 2 / 1000000000u};
-
-	setsockopt(fd, AF_VSOCK, SO_VM_SOCKETS_BUFFER_MAX_SIZE, &credit, sizeof(credit));
-	setsockopt(fd, AF_VSOCK, SO_VM_SOCKETS_BUFFER_SIZE, &credit, sizeof(credit));
-	setsockopt(fd, AF_VSOCK, SO_VM_SOCKETS_CONNECT_TIMEOUT, &limit, sizeof(limit));
-}
-
-static const struct socket_family family = {
-	.name = "af_vsock", .family = AF_VSOCK, .port = vsock_port, .tune = vsock_tune};
 
 static bool is_ours(const char *uri)
 {
@@ -64,8 +42,9 @@ static struct sock_far far_of(const struct bench_opts *o)
 	uint32_t cid = uri_cid(o->client_uri);
 
 	/* Whoever connects to a guest is its host. */
-	return (struct sock_far){
-		.family = &family, .cid = cid, .role = cid > ZV_CID_HOST ? ROLE_HOST : ROLE_GUEST};
+	return (struct sock_far){.family = &vsock_family,
+				 .cid = cid,
+				 .role = cid > ZV_CID_HOST ? ROLE_HOST : ROLE_GUEST};
 }
 
 /* What belongs to libzvsock, and what sockets of a kernel cannot do. */
@@ -106,6 +85,11 @@ static int vsock_check(const struct bench_opts *o, char *why, size_t len)
 static const char *vsock_absent(const struct bench_opts *o)
 {
 	return is_ours(o->client_uri) ? NULL : "no --client af_vsock:";
+}
+
+static const char *vsock_missing(const struct bench_opts *o)
+{
+	return is_ours(o->client_uri) ? NULL : "it has its other end in another machine";
 }
 
 /* In the directions that were asked for. */
@@ -156,7 +140,7 @@ static void vsock_stop(void *state)
 
 static int vsock_serve(const struct bench_opts *o, struct proc_err *err)
 {
-	return sock_server_run(&family, o, err);
+	return sock_server_run(&vsock_family, o, -1, err);
 }
 
 static void vsock_print_run(FILE *f, const struct bench_opts *o, const struct bench_facts *facts)
@@ -192,10 +176,13 @@ const struct target target_af_vsock = {
 	.path = "socket",
 	.label = "AF_VSOCK",
 	.brief = "AF_VSOCK",
+	.about = "the kernel's driver, by its sockets",
 	.io = IO_CLIENT,
 	.is_device = is_ours,
 	.check = vsock_check,
 	.absent = vsock_absent,
+	.missing = vsock_missing,
+	.get = "in a guest, vsock-bench-guest --client af_vsock:2",
 	.plan = vsock_plan,
 	.start = vsock_start,
 	.run = vsock_run,

@@ -1,172 +1,16 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* A foreign backend: starts the programs on its two sides, measures, puts together. See peer.h. */
-#include "io/peer.h"
+/* --peer: vhost-user-vsock backends that run already. */
 #include "measure/cpu.h"
 #include "peer_opts.h"
+#include "peer_target.h"
 #include "report/json_set.h"
 #include "report/stats.h"
 #include "targets.h"
-#include "workload/workloads.h"
 
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
-
-#define START_NS 30000000000ull
-#define STOP_NS	 10000000000ull
-#define TRIAL_NS 2000000ull
-
-struct peer_target {
-	struct peer_shm *sh;
-	struct proc guest;
-	struct peer_daemon daemon;
-	bool pinned;
-};
-
-/* Who had what to say, best first: the host program sees the cause of most troubles. */
-static int peer_explain(struct peer_target *t, int rc, const char *who, struct proc_err *err)
-{
-	const char *host = t->sh->err[ROLE_HOST].text, *guest = t->sh->err[ROLE_GUEST].text;
-
-	if (rc == -EINTR)
-		return rc;
-	if (host[0])
-		snprintf(err->text, sizeof(err->text), "host program: %.260s", host);
-	else if (guest[0])
-		snprintf(err->text, sizeof(err->text), "guest side: %.260s", guest);
-	else
-		snprintf(err->text, sizeof(err->text), "the %s %s", who,
-			 rc == -ETIMEDOUT ? "did not finish in time" : "ended early");
-	return rc < 0 ? rc : -EIO;
-}
-
-/* Waits for @want from a child. 0 or -errno. */
-static int peer_expect(struct peer_target *t, struct proc *p, char want, uint64_t deadline,
-		       struct proc_err *err)
-{
-	char c = 0;
-	ssize_t n = proc_recv(p, &c, 1, deadline);
-
-	return n == 1 && c == want ? 0 : peer_explain(t, n < 0 ? (int)n : -EIO, p->name, err);
-}
-
-static int peer_target_run(struct peer_target *t, const struct bench_cell *c,
-			   struct bench_result *res, struct proc_err *err)
-{
-	uint64_t deadline = cpu_now_ns() + t->sh->o.duration_ns + BENCH_GRACE_NS, cpu0;
-	struct peer_shm *sh = t->sh;
-	struct proc host = {0};
-	bool ready;
-	char cmd = 'c';
-	int rc;
-
-	sh->cell = *c;
-	memset(sh->side, 0, sizeof(sh->side));
-	memset(&sh->rtt, 0, sizeof(sh->rtt));
-	sh->total = 0;
-	rc = proc_spawn(&host, "host program", peer_host_main, sh);
-	if (rc < 0)
-		return peer_explain(t, rc, "host program could not be started and", err);
-	rc = peer_expect(t, &host, 'r', deadline, err);
-	ready = rc == 0;
-	cpu0 = peer_daemon_cpu_ns(&t->daemon);
-	if (rc == 0)
-		rc = proc_send(&host, &cmd, 1);
-	if (rc == 0)
-		rc = proc_send(&t->guest, &cmd, 1);
-	/* A host program that has failed says so at once; the guest side would wait for it. */
-	if (rc == 0 && c->dir == DIR_H2G)
-		rc = peer_expect(t, &host, 'd', deadline, err);
-	if (rc == 0)
-		rc = peer_expect(t, &t->guest, 'd', deadline, err);
-	if (rc == 0 && c->dir != DIR_H2G)
-		rc = peer_expect(t, &host, 'd', deadline, err);
-	if (rc < 0) {
-		proc_kill(&host);
-		if (ready)
-			peer_host_clean(sh);
-		proc_kill(&t->guest); /* in mid-cell */
-		return rc;
-	}
-	result_of_cell(res, c, &sh->side[ROLE_GUEST], &sh->side[ROLE_HOST],
-		       c->dir == DIR_H2G ? ROLE_HOST : ROLE_GUEST, 1);
-	res->rtt = sh->rtt;
-	if (cpu0)
-		res->cpu_other_ns = peer_daemon_cpu_ns(&t->daemon) - cpu0;
-	proc_finish(&host, cpu_now_ns() + STOP_NS);
-	return 0;
-}
-
-static void peer_target_stop(struct peer_target *t)
-{
-	if (proc_interrupted)
-		proc_kill(&t->guest); /* it may be in mid-cell */
-	proc_finish(&t->guest, cpu_now_ns() + STOP_NS);
-	peer_daemon_unpin(&t->daemon);
-	proc_unshare(t->sh, sizeof(*t->sh));
-	free(t);
-}
-
-/* Short runs: do connections arrive both ways, and who is the backend? */
-static int peer_trial(struct peer_target *t, const struct bench_opts *o, struct proc_err *err)
-{
-	struct bench_cell c = {.target = &target_peer,
-			       .workload = &workload_connrate,
-			       .dir = DIR_H2G,
-			       .in_flight = 1};
-	struct bench_result res = {0};
-	int rc;
-
-	t->sh->o.duration_ns = TRIAL_NS;
-	rc = peer_target_run(t, &c, &res, err);
-	c.dir = DIR_G2H;
-	if (rc == 0)
-		rc = peer_target_run(t, &c, &res, err);
-	t->sh->o.duration_ns = o->duration_ns;
-	return rc;
-}
-
-static int peer_target_start(struct peer_target **out, const struct bench_opts *o, unsigned index,
-			     struct bench_facts *facts, struct proc_err *err)
-{
-	struct peer_target *t = calloc(1, sizeof(*t));
-	int rc, cpu = cpu_place(o->cpus, peer_backend_place(o), 0);
-
-	if (t)
-		t->sh = proc_shared(sizeof(*t->sh));
-	if (!t || !t->sh) {
-		snprintf(err->text, sizeof(err->text), "no memory for a peer");
-		free(t);
-		return -ENOMEM;
-	}
-	t->sh->o = *o;
-	t->sh->peer = o->peers[index];
-	rc = proc_spawn(&t->guest, "guest side", peer_guest_main, t->sh);
-	if (rc < 0)
-		peer_explain(t, rc, "guest side could not be started and", err);
-	else
-		rc = peer_expect(t, &t->guest, 'r', cpu_now_ns() + START_NS, err);
-	if (rc == 0)
-		rc = peer_trial(t, o, err);
-	if (rc < 0) {
-		char why[sizeof(err->text)];
-
-		memcpy(why, err->text, sizeof(why));
-		snprintf(err->text, sizeof(err->text), "%s: %.280s", t->sh->peer.name, why);
-		peer_target_stop(t);
-		return rc;
-	}
-	peer_daemon_init(&t->daemon, t->sh->daemon_pid);
-	facts->peers[index].pinned = cpu >= 0 && peer_daemon_pin(&t->daemon, cpu) == 0;
-	facts->peers[index].pid = t->sh->daemon_pid;
-	facts->peers[index].zvsock = strcmp(t->sh->facts.peer, "zvsock") == 0;
-	facts->page_size = t->sh->facts.page_size;
-	memcpy(facts->zv_version, t->sh->facts.zv_version, sizeof(facts->zv_version));
-	*out = t;
-	return 0;
-}
 
 /* ---- options ---- */
 
@@ -212,16 +56,19 @@ static int peer_check(const struct bench_opts *o, char *why, size_t len)
 		snprintf(why, len,
 			 "--peer measures a backend that runs already: not with --server or "
 			 "--client");
+	else if (o->targets)
+		return 0; /* a target that cannot do it is absent */
 	else if (o->npeers && o->type != TYPE_STREAM)
 		snprintf(why, len, "--peer: hybrid Unix sockets are streams, not --type %s",
 			 type_names.name[o->type]);
 	else if (o->npeers && o->queues > 1)
 		snprintf(why, len, "--peer is measured on one queue, not --queues %u", o->queues);
-	for (unsigned i = 0; o->npeers && i < nworkloads && !why[0]; i++)
+	for (unsigned i = 0; o->npeers && !o->targets && i < nworkloads && !why[0]; i++)
 		if (o->workloads >> i & 1 && !workload_can(workloads[i], IO_PEER))
 			snprintf(why, len, "--peer: there is no --test %s of a foreign backend",
 				 workloads[i]->name);
-	if (!why[0] && o->backend != BACKEND_HOST && (!o->npeers || o->cpus != CPUS_2))
+	if (!why[0] && o->backend != BACKEND_HOST &&
+	    ((!o->npeers && !o->targets) || o->cpus != CPUS_2))
 		snprintf(why, len, "--backend goes with --peer and --cpus 2cpu");
 	return why[0] ? -EINVAL : 0;
 }
@@ -276,20 +123,39 @@ static const char *peers_absent(const struct bench_opts *o)
 	return o->npeers ? NULL : "no --peer";
 }
 
-/* Each peer, in the directions that were asked for. */
-static int peers_plan(struct bench_plan *p, const struct bench_opts *o, struct bench_cell c)
+int peer_target_plan(struct bench_plan *p, const struct bench_opts *o, struct bench_cell c)
 {
 	bool both = c.dir == DIR_BOTH;
 	int rc = 0;
 
 	c.zero_copy = o->zero_copy;
-	for (c.peer = 0; c.peer < o->npeers; c.peer++)
-		for (unsigned d = DIR_G2H; d <= DIR_H2G && rc == 0; d++) {
-			c.dir = both ? DIR_BOTH : d;
-			if (both ? d == DIR_G2H : (o->dir & d) != 0)
-				rc = plan_add(p, o, c);
-		}
+	for (unsigned d = DIR_G2H; d <= DIR_H2G && rc == 0; d++) {
+		c.dir = both ? DIR_BOTH : d;
+		if (both ? d == DIR_G2H : (o->dir & d) != 0)
+			rc = plan_add(p, o, c);
+	}
 	return rc;
+}
+
+static int peers_plan(struct bench_plan *p, const struct bench_opts *o, struct bench_cell c)
+{
+	int rc = 0;
+
+	for (c.peer = 0; c.peer < o->npeers && rc == 0; c.peer++)
+		rc = peer_target_plan(p, o, c);
+	return rc;
+}
+
+const char *peer_target_cannot(const struct bench_opts *o)
+{
+	if (o->type != TYPE_STREAM)
+		return "hybrid Unix sockets are streams";
+	return o->queues > 1 ? "a hybrid Unix socket is measured on one queue" : NULL;
+}
+
+static const char *peers_missing(const struct bench_opts *o)
+{
+	return o->npeers ? peer_target_cannot(o) : "no --peer was given";
 }
 
 /* ---- report ---- */
@@ -332,7 +198,7 @@ static void peer_print_foot(FILE *f, const struct bench_opts *o)
 		o->peers[0].name);
 }
 
-static void peer_json(json_t *j, const struct bench_opts *o, const struct bench_cell *c,
+void peer_target_json(json_t *j, const struct bench_opts *o, const struct bench_cell *c,
 		      const struct bench_facts *facts)
 {
 	const struct bench_peer *peer = &o->peers[c->peer];
@@ -350,15 +216,18 @@ const struct target target_peer = {
 	.path = "relay",
 	.label = "peer",
 	.brief = "a peer",
+	.about = "vhost-user-vsock backends that run already (--peer)",
 	.io = IO_PEER,
 	.options = BENCH_OPTIONS(options),
 	.check = peer_check,
 	.absent = peers_absent,
+	.missing = peers_missing,
+	.get = "--peer, for a backend that runs already",
 	.plan = peers_plan,
 	.start = peers_start,
 	.run = peers_run,
 	.stop = peers_stop,
 	.print_run = peer_print_run,
 	.print_foot = peer_print_foot,
-	.json = peer_json,
+	.json = peer_target_json,
 };

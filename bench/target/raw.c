@@ -102,6 +102,7 @@ const struct target target_raw = {
 	.path = "raw",
 	.label = "raw limit",
 	.brief = "raw",
+	.about = "bare loops in shared memory: what the machine can do",
 	.ratio = "xraw",
 	.io = IO_RAW,
 	.absent = baseline_absent,

@@ -4,13 +4,7 @@
 #define ROW(t) &(t),
 const struct target *const targets[] = {TARGETS(ROW)};
 const unsigned ntargets = sizeof(targets) / sizeof(targets[0]);
-_Static_assert(sizeof(targets) / sizeof(targets[0]) <= TARGETS_MAX, "main.c keeps a state of each");
-
-const struct target_elsewhere targets_elsewhere[] = {
-	{"vhost-kernel", "run --server af_vsock: and --client vhost-kernel:cid=N"},
-	{"vsock_loopback", "run --server af_vsock: and --client af_vsock:1"},
-};
-const unsigned ntargets_elsewhere = sizeof(targets_elsewhere) / sizeof(targets_elsewhere[0]);
+_Static_assert(sizeof(targets) / sizeof(targets[0]) <= BENCH_TARGETS_MAX, "the states of each");
 
 const struct target *target_of_uri(const char *uri)
 {

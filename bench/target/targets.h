@@ -7,15 +7,25 @@
 /* Columns of ratios and the absent ones of the JSON stand in this order. */
 #define TARGETS(X)                                                                                 \
 	X(target_zvsock)                                                                           \
+	X(target_zvsock_relay)                                                                     \
+	X(target_vhost_kernel)                                                                     \
+	X(target_vsock_loopback)                                                                   \
 	X(target_af_vsock)                                                                         \
+	X(target_peer)                                                                             \
+	X(target_zvsockd_hybrid)                                                                   \
+	X(target_vhost_device_vsock)                                                               \
 	X(target_af_unix)                                                                          \
+	X(target_af_unix_seqpacket)                                                                \
 	X(target_tcp)                                                                              \
-	X(target_raw)                                                                              \
-	X(target_peer)
+	X(target_raw)
 
 #define TARGET_DECLARE(t) extern const struct target t;
 TARGETS(TARGET_DECLARE)
 #undef TARGET_DECLARE
+
+/* Cells of libzvsock: in the directions and ways of calling that were asked for, where the workload
+ * has such. */
+int zv_plan(struct bench_plan *p, const struct bench_opts *o, struct bench_cell c);
 
 /* Why a baseline is not measured: only AF_UNIX is there beside peers. */
 const char *baseline_absent(const struct bench_opts *o);

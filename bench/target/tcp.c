@@ -41,6 +41,7 @@ const struct target target_tcp = {
 	.path = "socket",
 	.label = "TCP loopback",
 	.brief = "TCP",
+	.about = "TCP over loopback",
 	.ratio = "xTCP",
 	.io = IO_SOCKET,
 	.absent = baseline_absent,

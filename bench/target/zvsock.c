@@ -17,8 +17,13 @@
 
 #define COALESCE_MAX 256u /* messages up to this size get a coalesced row */
 
-static const struct zv_pair_uris uris = {.host = {"host:", "/s.sock,cid=3"},
-					 .guest = {"vhost-user:", "/s.sock"}};
+static void pair_uris(char *host, char *guest, size_t len, const char *dir)
+{
+	snprintf(host, len, "host:%s/s.sock,cid=3", dir);
+	snprintf(guest, len, "vhost-user:%s/s.sock", dir);
+}
+
+static const struct zv_pair_spec spec = {.uris = pair_uris};
 
 /* What the target keeps: both sides forked, or this process is the client of a --server. */
 struct zv_state {
@@ -76,7 +81,7 @@ static int zvsock_start(void **state, const struct bench_opts *o, struct bench_f
 	if (o->client_uri)
 		rc = zv_client_start(&z->client, o, facts, err);
 	else
-		rc = zv_pair_start(&z->forked, &uris, o, facts, err);
+		rc = zv_pair_start(&z->forked, &spec, o, facts, err);
 	if (rc < 0)
 		free(z);
 	else
@@ -122,8 +127,7 @@ static const char *zvsock_absent(const struct bench_opts *o)
 	return o->client_uri && target_of_uri(o->client_uri) != &target_zvsock ? "--client" : NULL;
 }
 
-/* In the directions and ways of calling that were asked for, where the workload has such. */
-static int zvsock_plan(struct bench_plan *p, const struct bench_opts *o, struct bench_cell c)
+int zv_plan(struct bench_plan *p, const struct bench_opts *o, struct bench_cell c)
 {
 	bool oneway = c.workload->oneway;
 	int rc = 0;
@@ -210,10 +214,11 @@ const struct target target_zvsock = {
 	.path = "virtqueue",
 	.label = "zvsock",
 	.brief = "zvsock",
+	.about = "zvsock, two processes and their virtqueues",
 	.io = IO_ZV,
 	.check = zvsock_check,
 	.absent = zvsock_absent,
-	.plan = zvsock_plan,
+	.plan = zv_plan,
 	.start = zvsock_start,
 	.run = zvsock_run,
 	.stop = zvsock_stop,

@@ -207,7 +207,7 @@ static void throughput_head(FILE *f, const struct bench_opts *o, const struct be
 {
 	char size[32];
 
-	fprintf(f, "\nThroughput, %s messages, %s\n  %-20s %-4s %9s %9s  %-17s",
+	fprintf(f, "\nThroughput, %s messages, %s\n  %-25s %-4s %9s %9s  %-17s",
 		size_text(size, sizeof(size), c->msg_size), how_touched(o), "", "dir", "msg/s",
 		"Gbit/s", "[min .. max]");
 	print_ratio_heads(f, c->workload);
@@ -241,7 +241,7 @@ static void throughput_row(FILE *f, const struct bench_plan *p, const struct ben
 {
 	char name[48];
 
-	fprintf(f, "  %-20s", cell_label(name, sizeof(name), c));
+	fprintf(f, "  %-25s", cell_label(name, sizeof(name), c));
 	print_figures(f, o, c);
 	print_ratios(f, p, o, c, result_gbit);
 	print_cpu(f, c, o->repeat);

@@ -220,6 +220,8 @@ def the_benchmark_is_described():
         if not path.startswith(('bench/opts.c', 'bench/workload/', 'bench/target/')):
             continue
         names = re.findall(r'^const struct (?:workload|target) \w+ = \{\s*\.name = "([\w-]+)"', text, re.M)
+        said_only = re.findall(r'^\t\.id = "([\w-]+)"', text, re.M)
+        names += said_only
         for rows in re.findall(r'struct bench_option \w+\[\] = \{\n(.*?)^\};', text, re.S | re.M):
             names += ['--' + n for n in re.findall(r'^\t\{(?:\.name = )?"([\w-]+)"', rows, re.M)]
         found += len(names)

@@ -36,7 +36,7 @@ LAYERS = {
     'bench/': ['bench/', 'api/include/', 'shm-ring/'],
     'bench/measure/': ['bench/measure/'],
     'bench/core/': ['bench/core/', 'bench/measure/'],
-    'bench/report/': ['bench/report/', 'bench/core/', 'bench/measure/'],
+    'bench/report/': ['bench/report/', 'bench/core/', 'bench/measure/', 'api/include/'],
     'bench/io/': ['bench/io/', 'bench/core/', 'bench/measure/', 'api/include/', 'shm-ring/'],
     'bench/workload/': ['bench/workload/', 'bench/report/', 'bench/io/', 'bench/core/', 'bench/measure/',
                         'api/include/', 'shm-ring/'],

@@ -1,0 +1,15 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* AF_VSOCK, as three targets use it. */
+#ifndef BENCH_VSOCK_FAMILY_H
+#define BENCH_VSOCK_FAMILY_H
+
+#include "io/kernel_socket.h"
+
+#include <linux/vm_sockets.h>
+
+/* VM_SOCKETS names it since Linux 5.6. */
+#define VSOCK_CID_LOCAL 1u
+
+extern const struct socket_family vsock_family;
+
+#endif

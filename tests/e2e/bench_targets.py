@@ -1,0 +1,108 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: BSD-3-Clause
+"""vsock-bench --target: what is there is measured, what is not is listed with the reason.
+
+usage: bench_targets.py ZVSOCKD VSOCK_BENCH
+"""
+import json
+import os
+import subprocess
+import sys
+import tempfile
+
+ZVSOCKD, BENCH = map(os.path.abspath, sys.argv[1:])
+ALWAYS = {'zvsock', 'zvsock-relay', 'zvsockd-hybrid', 'af_unix', 'af_unix-seqpacket', 'tcp', 'raw'}
+# What a kernel may have or not, and what is never on one machine.
+ELSEWHERE = {'vhost-kernel', 'vsock_loopback', 'af_vsock', 'vhost-user', 'vhost-device-vsock'}
+
+
+def bench(*args, path=None):
+    env = {**os.environ, 'PATH': os.pathsep.join(filter(None, [path, os.environ['PATH']]))}
+    return subprocess.run([BENCH, '--duration', '0.02', '--repeat', '2', '--json', '-', *args], env=env, timeout=120,
+                          capture_output=True, text=True, check=False)
+
+
+def report(done, code):
+    assert done.returncode == code, f'ended with {done.returncode}: {done.stderr}'
+    return json.loads(done.stdout)['runs']
+
+
+def measured(runs):
+    return {r['id'] for r in runs if 'absent' not in r}
+
+
+def absent(runs):
+    return {r['id']: r for r in runs if 'absent' in r}
+
+
+def program(folder, text):
+    path = os.path.join(folder, 'vhost-device-vsock')
+    with open(path, 'w', encoding='utf-8') as f:
+        f.write('#!/bin/sh\n' + text)
+    os.chmod(path, 0o755)
+
+
+def all_are_measured_or_absent():
+    runs = report(bench('--target', 'all', '--size', '64,5000'), 0)
+    assert ALWAYS <= measured(runs), measured(runs)
+    assert measured(runs) | set(absent(runs)) == ALWAYS | ELSEWHERE
+    assert not measured(runs) & set(absent(runs))
+    for r in runs:
+        if 'absent' in r:
+            assert r['absent'] and r['get'], r
+        else:
+            assert r['errors'] == 0 and r.get('verified', True), r
+    for who in ALWAYS:
+        tests = {r['test'] for r in runs if r['id'] == who and 'absent' not in r}
+        assert {'throughput', 'rtt'} <= tests, (who, tests)
+    relay = [r for r in runs if r['id'] == 'zvsock-relay']
+    assert all(r['target'] == 'zvsock' and r['path'] == 'relay' and r['cpu_s']['daemon'] > 0 for r in relay)
+    assert all(r['type'] == 'seqpacket' for r in runs if r['id'] == 'af_unix-seqpacket')
+    # A B A B
+    order = [r['id'] for r in runs if r.get('test') == 'rtt' and r['id'] in ('tcp', 'raw')]
+    assert order == ['tcp', 'raw'] * 2, order
+
+
+def several_queues():
+    runs = report(bench('--target', 'zvsock,zvsock-relay,zvsockd-hybrid', '--queues', '2', '--size', '64', '--test', 'throughput'), 0)
+    assert measured(runs) == {'zvsock', 'zvsock-relay'}
+    assert 'one queue' in absent(runs)['zvsockd-hybrid']['absent']
+    assert all(min(r['per_queue_msgs']) > 0 for r in runs if 'absent' not in r)
+
+
+def an_installed_backend_is_started(folder):
+    """The options of vhost-device-vsock, by a backend that there is."""
+    program(folder, f'exec {ZVSOCKD} -g "name=x,cid=$2,socket=$4,unix=$6"\n')
+    runs = report(bench('--target', 'vhost-device-vsock,af_unix', '--test', 'rtt,connrate', path=folder), 0)
+    mine = [r for r in runs if r['id'] == 'vhost-device-vsock']
+    assert mine and all(r['name'] == 'vhost-device-vsock' and r['cpu_s']['daemon'] > 0 for r in mine), mine
+
+
+def one_that_does_not_start_is_listed(folder):
+    program(folder, 'echo no vsock for you >&2\nexit 3\n')
+    done = bench('--target', 'vhost-device-vsock,af_unix', '--test', 'rtt', path=folder)
+    runs = report(done, 1)
+    assert measured(runs) == {'af_unix'}
+    assert 'no vsock for you' in absent(runs)['vhost-device-vsock']['absent']
+    assert len(done.stderr.splitlines()) == 1, done.stderr
+
+
+def nothing_to_measure():
+    done = bench('--target', 'af_vsock,vhost-user')
+    assert done.returncode == 1 and 'af_vsock: ' in done.stderr and 'vhost-user: ' in done.stderr, done.stderr
+    done = bench('--target', 'af_unx')
+    assert done.returncode == 2 and done.stderr.count('\n') == 1, done.stderr
+
+
+def list_says_the_same():
+    text = subprocess.run([BENCH, '--list-targets'], capture_output=True, text=True, check=True).stdout
+    assert {line.split()[0] for line in text.splitlines() if not line.startswith(' ')} == ALWAYS | ELSEWHERE, text
+
+
+with tempfile.TemporaryDirectory() as place:
+    all_are_measured_or_absent()
+    several_queues()
+    an_installed_backend_is_started(place)
+    one_that_does_not_start_is_listed(place)
+    nothing_to_measure()
+    list_says_the_same()
