@@ -265,6 +265,8 @@ struct transport_ops {
 
 /* ---- registry (registry.c) ---- */
 
+/* What is below an opened device. */
+struct transport_dev *zv_dev_transport(struct zv_dev *dev);
 /* Adds a transport. 0, -EEXIST, -ENOSPC. libzvsock's own are in guest-pmd/builtin.c. */
 int zv_transport_register(const struct transport_ops *ops);
 /* The transport for @uri; *rest points behind the scheme. NULL when there is none. */

@@ -31,6 +31,49 @@ ZV_API int zv_host_init(void);
  */
 ZV_API int zv_host_catch_sigbus(void);
 
+/*
+ * A region: memory of a guest that programs of the host can map too, such as an NVDIMM. It is
+ * counted, and stays what and where it is until it is put, whatever becomes of guest and device.
+ */
+struct zv_host_region;
+
+#define ZV_HOST_REGION_GONE    (1u << 0) /* the guest does not have it any more: give it up */
+#define ZV_HOST_REGION_CUT_OFF (1u << 1) /* its file was made shorter: zeroes took its place here  \
+					  */
+
+struct zv_host_region_info {
+	void *addr;    /* of its first byte in this process */
+	uint64_t size; /* bytes */
+	uint64_t gpa;  /* of its first byte */
+	/* Which memory it is. Equal in all three: the same bytes, whichever guests have it. */
+	uint64_t dev, ino, fd_offset;
+	uint64_t page_size; /* behind it */
+	int32_t fd;	/* of its file, in which it begins at fd_offset; closed by the last put */
+	uint32_t state; /* ZV_HOST_REGION_*; it can change at any time */
+	uint64_t reserved[4];
+};
+
+/*
+ * Maps @size bytes at guest-physical address @gpa, as a driver offers them on @queue
+ * (ZV_BROKER_OFFER). Both are a driver's word, so they are looked up in the memory that the VMM has
+ * shared: all of it must lie in one piece, whose file is a memfd or on tmpfs or hugetlbfs, backs
+ * nothing else of the guest, holds no ring, and is sealed against being made shorter where it can
+ * be (F_SEAL_SHRINK). Guest RAM is never taken. zv_host_catch_sigbus() protects this process from
+ * files that cannot be sealed. Asked twice for the same, it gives the same. Any thread; maps, but
+ * does not wait for a peer. 0 and *out; or -ENXIO (not there), -EPERM (RAM; not sealed), -EINVAL
+ * (not in memory, not aligned to its pages, or cut off), -EACCES (read-only), -ENOMEM, -EMFILE,
+ * -EOPNOTSUPP (no `host:` device).
+ */
+ZV_API int zv_host_region_import(struct zv_dev *dev, unsigned queue, uint64_t gpa, uint64_t size,
+				 struct zv_host_region **out);
+
+/* Any thread. The descriptor stays the region's. */
+ZV_API void zv_host_region_get_info(const struct zv_host_region *r,
+				    struct zv_host_region_info *info);
+
+/* Drops what an import gave; unmaps with the last. NULL is allowed. Any thread. */
+ZV_API void zv_host_region_put(struct zv_host_region *r);
+
 #ifdef __cplusplus
 }
 #endif

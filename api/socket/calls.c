@@ -81,6 +81,11 @@ uint64_t zv_cid(const struct zv_dev *dev)
 	return dev->ops->role == ZV_ROLE_HOST ? VSOCK_CID_HOST : dev->ops->guest_cid(dev->t);
 }
 
+struct transport_dev *zv_dev_transport(struct zv_dev *dev)
+{
+	return dev->t;
+}
+
 unsigned zv_nqueues(const struct zv_dev *dev)
 {
 	return dev ? dev->nqueues : 0;

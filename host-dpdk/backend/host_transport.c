@@ -258,6 +258,56 @@ static int host_open(struct transport_dev **out, const char *rest, const struct 
 	return 0;
 }
 
+/* ---- regions ---- */
+
+int zv_host_region_import(struct zv_dev *dev, unsigned queue, uint64_t gpa, uint64_t size,
+			  struct zv_host_region **out)
+{
+	struct transport_dev *t = dev ? zv_dev_transport(dev) : NULL;
+	struct guest_shared *r = NULL;
+	struct host_dev *d;
+	struct vu_dev *vu;
+	int ret;
+
+	if (!t || !out || queue >= t->nqueues)
+		return zv_err(-EINVAL, "zv_host_region_import: dev and out must be set, and queue "
+				       "be one of its");
+	if (t->ops != &host_ops)
+		return zv_err(-EOPNOTSUPP, "zv_host_region_import: not a device of `host:`, which "
+					   "alone has a guest's memory");
+	d = host_of(t);
+	pthread_mutex_lock(&d->lock);
+	vu = d->vu[d->uri.npaths > 1 ? queue : 0];
+	ret = vu ? vu_region_import(vu, (struct gpa){gpa}, size, &r) : -ENXIO;
+	pthread_mutex_unlock(&d->lock);
+	if (ret == 0)
+		*out = (struct zv_host_region *)(void *)r;
+	return ret;
+}
+
+void zv_host_region_get_info(const struct zv_host_region *region, struct zv_host_region_info *info)
+{
+	const struct guest_shared *r = (const struct guest_shared *)(const void *)region;
+
+	*info = (struct zv_host_region_info){
+		.addr = r->map.addr,
+		.size = r->size,
+		.gpa = r->gpa.v,
+		.dev = r->dev,
+		.ino = r->ino,
+		.fd_offset = r->offset,
+		.page_size = r->map.page_size,
+		.fd = r->map.fd,
+		.state = (guest_shared_gone(r) ? ZV_HOST_REGION_GONE : 0) |
+			 (guest_shared_cut_off(r) ? ZV_HOST_REGION_CUT_OFF : 0),
+	};
+}
+
+void zv_host_region_put(struct zv_host_region *r)
+{
+	guest_shared_put((struct guest_shared *)(void *)r);
+}
+
 int zv_host_catch_sigbus(void)
 {
 	int ret = sigbus_install();

@@ -50,6 +50,7 @@ static const struct vu_server_ops server_ops = {
 
 static void dev_free(struct vu_dev *d)
 {
+	guest_shares_table(&d->shares, NULL, NULL);
 	if (d->iommu)
 		d->iommu->ops->free(d->iommu);
 	vhost_ring_fini(&d->evt);
@@ -108,6 +109,20 @@ void vu_close(struct vu_dev *d)
 void vu_end_paused(struct vu_dev *d)
 {
 	vu_drop_paused(d);
+}
+
+int vu_region_import(struct vu_dev *d, struct gpa gpa, uint64_t size, struct guest_shared **out)
+{
+	enum guest_shared_fault f;
+	int err;
+
+	f = guest_shared_import(&d->shares, gpa, size, out, &err);
+	if (f == GUEST_SHARED_OK)
+		return 0;
+	return zv_err(err, "host:%s: no region of %llu bytes at guest address 0x%llx: %s%s%s",
+		      d->path, (unsigned long long)size, (unsigned long long)gpa.v,
+		      guest_shared_fault_text(f), f == GUEST_SHARED_SYSTEM ? ": " : "",
+		      f == GUEST_SHARED_SYSTEM ? zv_strerror(err) : "");
 }
 
 uint64_t vu_page_size(struct vu_dev *d)

@@ -39,6 +39,7 @@
 #ifndef ZV_VU_BACKEND_H
 #define ZV_VU_BACKEND_H
 
+#include "guest_shared.h"
 #include "vhost_pair.h"
 
 struct vu_dev;
@@ -66,6 +67,11 @@ int vu_open(struct vu_dev **out, const struct vu_backend_config *c);
 void vu_close(struct vu_dev *d);
 /* Ends the sessions of pairs that are paused. From the control thread. */
 void vu_end_paused(struct vu_dev *d);
+/*
+ * Takes @size bytes at @gpa of the guest's memory as a region (guest_shared.h). Any thread. 0; or
+ * -errno with zv_err() text.
+ */
+int vu_region_import(struct vu_dev *d, struct gpa gpa, uint64_t size, struct guest_shared **out);
 /* Page size of guest memory; 0 while there is none. Any thread. */
 uint64_t vu_page_size(struct vu_dev *d);
 

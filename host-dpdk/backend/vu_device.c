@@ -62,6 +62,7 @@ static int ring_area(struct vu_dev *d, unsigned no, const struct guest_mem *old,
 		if (ret < 0 || !a->part[i])
 			return ret < 0 ? ret : -EFAULT;
 		r->at[i] = a->part[i];
+		guest_shares_ring(&d->shares, a->part[i]);
 	}
 	return 0;
 }
@@ -449,6 +450,7 @@ void vu_forget_frontend(struct vu_dev *d)
 			(void)vhost_pair_set_kick(d->queues[i], k, -1);
 		}
 	}
+	guest_shares_table(&d->shares, NULL, NULL);
 	guest_mem_put(d->rings);
 	d->rings = NULL;
 	forget_sources(d->src, d->nsrc);
@@ -507,6 +509,7 @@ int vu_take_table(struct vu_dev *d, struct vu_exchange *x)
 		return ret;
 	}
 	event_stop(d);
+	guest_shares_table(&d->shares, rings, src);
 	forget_sources(d->src, d->nsrc);
 	memcpy(d->src, src, n * sizeof(src[0]));
 	d->nsrc = n;

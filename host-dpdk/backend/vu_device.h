@@ -8,6 +8,7 @@
 #define ZV_VU_DEVICE_H
 
 #include "guest_iommu.h"
+#include "guest_shared.h"
 #include "proto/vsock_device.h"
 #include "vhost_pair.h"
 #include "vu_rules.h"
@@ -57,6 +58,7 @@ struct vu_dev {
 	struct guest_mem_src src[GUEST_MEM_REGIONS]; /* fds are dups of ours */
 	unsigned nsrc;
 	struct guest_mem *rings; /* NULL: no memory table */
+	struct guest_shares shares;
 	uint64_t page_size;
 	bool reset_due;	  /* a TRANSPORT_RESET waits for the event ring */
 	uint32_t waiting; /* bit i: pair i could not start for want of something of ours */

@@ -1,0 +1,220 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "guest_shared.h"
+
+#include "sigbus.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER; /* all tables, and who has been taken */
+
+/* ---- the table ---- */
+
+/* The entry of @m that has all of [@gpa, @gpa + @size); nregions: none. */
+static uint32_t entry_of(const struct guest_mem *m, struct gpa gpa, uint64_t size)
+{
+	for (uint32_t i = 0; i < m->nregions; i++) {
+		uint64_t off = gpa.v - m->r[i].gpa.v;
+
+		if (off < m->r[i].size && size && size <= m->r[i].size - off)
+			return i;
+	}
+	return m->nregions;
+}
+
+/* Where @gpa of entry @i is in the file. */
+static uint64_t offset_of(const struct guest_mem *m, uint32_t i, struct gpa gpa)
+{
+	return m->map[i].offset + (gpa.v - m->r[i].gpa.v);
+}
+
+static bool same_file(const struct guest_mem *m, uint32_t i, uint32_t k)
+{
+	return m->map[i].dev == m->map[k].dev && m->map[i].ino == m->map[k].ino;
+}
+
+static bool still_there(const struct guest_shared *r, const struct guest_mem *m)
+{
+	uint32_t i = m ? entry_of(m, r->gpa, r->size) : 0;
+
+	return m && i < m->nregions && m->map[i].dev == r->dev && m->map[i].ino == r->ino &&
+	       offset_of(m, i, r->gpa) == r->offset;
+}
+
+void guest_shares_table(struct guest_shares *s, const struct guest_mem *mem,
+			const struct guest_mem_src *src)
+{
+	struct guest_shared *r, *next;
+
+	pthread_mutex_lock(&lock);
+	s->mem = mem;
+	s->rings = 0;
+	for (uint32_t i = 0; mem && i < mem->nregions; i++)
+		s->fd[i] = src[i].fd;
+	for (r = LIST_FIRST(&s->taken); r; r = next) {
+		next = LIST_NEXT(r, link);
+		if (still_there(r, mem))
+			continue;
+		LIST_REMOVE(r, link);
+		__atomic_store_n(&r->gone, 1, __ATOMIC_RELEASE);
+	}
+	pthread_mutex_unlock(&lock);
+}
+
+void guest_shares_ring(struct guest_shares *s, const void *va)
+{
+	pthread_mutex_lock(&lock);
+	for (uint32_t i = 0; s->mem && i < s->mem->nregions; i++)
+		if ((uintptr_t)va - (uintptr_t)s->mem->map[i].addr < s->mem->map[i].len)
+			s->rings |= 1u << i;
+	pthread_mutex_unlock(&lock);
+}
+
+/* The file of entry @i has another entry, or a ring: it is the guest's RAM. */
+static bool is_ram(const struct guest_shares *s, uint32_t i)
+{
+	for (uint32_t k = 0; k < s->mem->nregions; k++)
+		if (same_file(s->mem, i, k) && (k != i || (s->rings & 1u << k)))
+			return true;
+	return false;
+}
+
+/* ---- one region ---- */
+
+const char *guest_shared_fault_text(enum guest_shared_fault f)
+{
+	static const char *const text[] = {
+		[GUEST_SHARED_OK] = "no fault",
+		[GUEST_SHARED_NOT_THERE] =
+			"it is not in one piece of the memory that the VMM has shared",
+		[GUEST_SHARED_RAM] =
+			"it is the guest's RAM (its file has rings, or several pieces of memory)",
+		[GUEST_SHARED_NO_MEMORY] = "its file is neither a memfd nor on tmpfs or hugetlbfs",
+		[GUEST_SHARED_TOO_SHORT] = "its file has been made shorter",
+		[GUEST_SHARED_NOT_SEALED] = "its memfd can be made shorter; seal it (QEMU: "
+					    "memory-backend-memfd,seal=on)",
+		[GUEST_SHARED_NOT_ALIGNED] = "it does not begin with a page of its file",
+		[GUEST_SHARED_READ_ONLY] = "its file is open for reading only",
+		[GUEST_SHARED_SYSTEM] = "it cannot be mapped",
+	};
+
+	return (unsigned)f < sizeof(text) / sizeof(text[0]) ? text[f] : "unknown fault";
+}
+
+/* What shm_region_open_at() has said of @fd. */
+static enum guest_shared_fault map_fault(int err, int fd, uint64_t offset, uint64_t size)
+{
+	struct stat st;
+
+	switch (err) {
+	case -EPERM:
+		return GUEST_SHARED_NOT_SEALED;
+	case -EACCES:
+		return GUEST_SHARED_READ_ONLY;
+	case -EINVAL:
+		if (offset % (uint64_t)sysconf(_SC_PAGESIZE))
+			return GUEST_SHARED_NOT_ALIGNED;
+		return fstat(fd, &st) == 0 && S_ISREG(st.st_mode) &&
+				       offset + size > (uint64_t)st.st_size
+			       ? GUEST_SHARED_TOO_SHORT
+			       : GUEST_SHARED_NO_MEMORY;
+	default:
+		return GUEST_SHARED_SYSTEM;
+	}
+}
+
+static void unmap(struct guest_shared *r)
+{
+	sigbus_unwatch(r->watch);
+	shm_region_destroy(&r->map);
+	free(r);
+}
+
+/* Entry @i has the region: maps it. */
+static int take(struct guest_shares *s, uint32_t i, struct gpa gpa, uint64_t size,
+		struct guest_shared **out)
+{
+	struct guest_shared *r = calloc(1, sizeof(*r));
+	int ret;
+
+	if (!r)
+		return -ENOMEM;
+	*r = (struct guest_shared){.gpa = gpa,
+				   .size = size,
+				   .dev = s->mem->map[i].dev,
+				   .ino = s->mem->map[i].ino,
+				   .offset = offset_of(s->mem, i, gpa),
+				   .refs = 1,
+				   .watch = -1};
+	ret = shm_region_open_at(&r->map, s->fd[i], r->offset, size);
+	if (ret == 0)
+		ret = r->watch = sigbus_watch(r->map.map, r->map.map_size, &r->fault);
+	if (ret < 0) {
+		unmap(r);
+		return ret;
+	}
+	LIST_INSERT_HEAD(&s->taken, r, link);
+	*out = r;
+	return 0;
+}
+
+static struct guest_shared *taken_already(const struct guest_shares *s, struct gpa gpa,
+					  uint64_t size)
+{
+	struct guest_shared *r;
+
+	LIST_FOREACH(r, &s->taken, link)
+		if (r->gpa.v == gpa.v && r->size == size)
+			break;
+	return r;
+}
+
+static enum guest_shared_fault import(struct guest_shares *s, struct gpa gpa, uint64_t size,
+				      struct guest_shared **out, int *err)
+{
+	uint32_t i;
+
+	*err = -ENXIO;
+	if (!s->mem || (i = entry_of(s->mem, gpa, size)) == s->mem->nregions)
+		return GUEST_SHARED_NOT_THERE;
+	*err = -EPERM;
+	if (is_ram(s, i))
+		return GUEST_SHARED_RAM;
+	*err = 0;
+	*out = taken_already(s, gpa, size);
+	if (*out) {
+		(*out)->refs++;
+		return GUEST_SHARED_OK;
+	}
+	*err = take(s, i, gpa, size, out);
+	return *err ? map_fault(*err, s->fd[i], offset_of(s->mem, i, gpa), size) : GUEST_SHARED_OK;
+}
+
+enum guest_shared_fault guest_shared_import(struct guest_shares *s, struct gpa gpa, uint64_t size,
+					    struct guest_shared **out, int *err)
+{
+	enum guest_shared_fault f;
+
+	pthread_mutex_lock(&lock);
+	f = import(s, gpa, size, out, err);
+	pthread_mutex_unlock(&lock);
+	return f;
+}
+
+void guest_shared_put(struct guest_shared *r)
+{
+	bool last;
+
+	if (!r)
+		return;
+	pthread_mutex_lock(&lock);
+	last = --r->refs == 0;
+	if (last && !guest_shared_gone(r))
+		LIST_REMOVE(r, link);
+	pthread_mutex_unlock(&lock);
+	if (last)
+		unmap(r);
+}
