@@ -8,7 +8,7 @@
  * vhost-user socket: from there on it is the frontend and the driver of a virtio-vsock device, as a
  * guest without a VM is (../vhost-user), with CID 2. So the rings, their checks and the zero-copy
  * API are those of every guest. zvsockd joins a connection of this device with one of the guest
- * that it leads to.
+ * that it leads to; where both ends can map a region, payload goes through that.
  *
  * The client socket stays open for as long as the device: it tells zvsockd that the application
  * lives, and which ports it listens on. zvsockd forgets those when it goes, so they are kept here
@@ -23,6 +23,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 struct port {
 	struct port *next;
@@ -167,6 +168,25 @@ static void link_destroy(struct guest_dev *g)
 	free(dev);
 }
 
+/* A region for which zvsockd gives the descriptor to those that it has told the id. */
+static int link_region(struct guest_dev *g, const struct ctrl_region *r, struct shm_region *out)
+{
+	struct client_msg m;
+	int ret, fd;
+
+	if (r->gpa != CTRL_BY_FD)
+		return zv_err(-ENXIO, "it is said to lie at a guest-physical address, where an "
+				      "application has none");
+	client_msg_init(&m, CLIENT_REGION);
+	m.region = r->id;
+	ret = client_sock_ask(&daemon_of(g)->client, &m, &fd, g->stop_fd);
+	if (ret)
+		return ret;
+	ret = shm_region_open(out, fd, r->size);
+	close(fd);
+	return ret ? zv_err(ret, "its file cannot be mapped: %s", zv_strerror(ret)) : 0;
+}
+
 static const struct guest_link_ops link_ops = {
 	.map = guest_dev_map_gpa,
 	.connect = link_connect,
@@ -175,6 +195,7 @@ static const struct guest_link_ops link_ops = {
 	.read_cid = frontend_link_read_cid,
 	.fd = frontend_link_fd,
 	.lost = frontend_link_lost,
+	.region = link_region,
 	.destroy = link_destroy,
 };
 
@@ -215,4 +236,5 @@ const struct transport_ops daemon_transport_ops = {
 	.listen = daemon_listen,
 	.unlisten = daemon_unlisten,
 	.fd = vsock_fd,
+	.regions = &guest_region_ops,
 };

@@ -45,6 +45,34 @@ static struct transport_queue *bond_queue(struct transport_dev *d, unsigned i)
 	return m ? m->ops->queue(m, 0) : NULL;
 }
 
+static int bond_region_offer(struct transport_dev *d, unsigned queue, struct ctrl_offer *out)
+{
+	struct transport_dev *m = ((struct guest_bond *)d)->member[queue];
+
+	return m->ops->regions->offer ? m->ops->regions->offer(m, 0, out) : -ENOENT;
+}
+
+static int bond_region_map(struct transport_dev *d, unsigned queue, const struct ctrl_region *r,
+			   struct region_map **out)
+{
+	struct transport_dev *m = ((struct guest_bond *)d)->member[queue];
+
+	return m->ops->regions->map(m, 0, r, out);
+}
+
+static void bond_region_forget(struct transport_dev *d, unsigned queue, uint64_t id)
+{
+	struct transport_dev *m = ((struct guest_bond *)d)->member[queue];
+
+	m->ops->regions->forget(m, 0, id);
+}
+
+static const struct transport_region_ops bond_region_ops = {
+	.offer = bond_region_offer,
+	.map = bond_region_map,
+	.forget = bond_region_forget,
+};
+
 /* Opens the device at the front of *names as the next member. */
 static int add_member(struct guest_bond *b, const struct transport_ops *one, const char **names,
 		      const char *noun, const struct zv_opts *opts)
@@ -118,6 +146,8 @@ int guest_bond_open(struct transport_dev **out, const char *names, const struct 
 	b->ops.guest_cid = bond_guest_cid;
 	b->ops.page_size = bond_page_size;
 	b->ops.queue = bond_queue;
+	if (one->regions)
+		b->ops.regions = &bond_region_ops;
 	b->d.ops = &b->ops;
 	each.queues = 1;
 	while (n-- && ret == 0)

@@ -4,9 +4,9 @@
  *
  * Theory of operation
  * -------------------
- * The thread sleeps in poll() and has four reasons to wake: something has happened to the
+ * The thread sleeps in poll() and has five reasons to wake: something has happened to the
  * connection, the event queue has something, packets were sent that the device has not taken
- * (guest_watchdog.h), or the device is being closed.
+ * (guest_watchdog.h), a region is to be mapped (guest_region.h), or the device is being closed.
  *
  * When the device is lost, or takes nothing any more, every pair is stopped and its owner woken,
  * and the thread tries to connect until it succeeds, at first quickly and then once a second.
@@ -84,6 +84,7 @@ static void go_down(struct guest_dev *dev, const char *why)
 	dev->link->disconnect(dev);
 	dev->has.events = false;
 	guest_watchdog_forget(dev);
+	guest_regions_lost(dev);
 	stop_all(dev);
 	for (unsigned i = 0; i < dev->d.nqueues; i++)
 		vsock_pair_stop(&dev->pair[i]);
@@ -185,13 +186,14 @@ static void *control_main(void *arg)
 	for (;;) {
 		int fd = dev->link->fd(dev), n;
 		/* poll() ignores negative descriptors. */
-		struct pollfd p[4] = {
+		struct pollfd p[5] = {
 			{.fd = dev->stop_fd, .events = POLLIN},
 			{.fd = fd, .events = POLLIN},
 			{.fd = dev->has.events ? dev->ev.call_fd : -1, .events = POLLIN},
-			{.fd = dev->dog.fd, .events = POLLIN}};
+			{.fd = dev->dog.fd, .events = POLLIN},
+			{.fd = dev->regions.fd, .events = POLLIN}};
 
-		n = poll(p, 4, fd < 0 ? backoff : guest_watchdog_wait(dev));
+		n = poll(p, 5, fd < 0 ? backoff : guest_watchdog_wait(dev));
 		if (n > 0 && p[0].revents)
 			return NULL;
 		if (n > 0 && p[2].revents)
@@ -200,6 +202,8 @@ static void *control_main(void *arg)
 			on_link(dev);
 		if (n > 0 && p[3].revents)
 			guest_watchdog_told(dev);
+		if (n > 0 && p[4].revents && guest_regions_serve(dev))
+			wake_all(dev);
 		if (dev->link->fd(dev) >= 0)
 			on_watchdog(dev);
 		else if (n == 0)

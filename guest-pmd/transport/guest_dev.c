@@ -216,6 +216,7 @@ static void dev_free(struct guest_dev *dev)
 	close_fd(dev->ev.call_fd);
 	close_kick(&dev->ev.kick);
 	guest_watchdog_fini(dev);
+	guest_regions_fini(dev);
 	close_fd(dev->stop_fd);
 	dev->link->destroy(dev);
 	shm_region_destroy(&mem); /* the device has let go of it */
@@ -231,7 +232,9 @@ int guest_dev_open(struct guest_dev *dev, const struct zv_opts *opts)
 	dev->mem.fd = dev->stop_fd = dev->ev.call_fd = -1;
 	dev->ev.kick = virtq_notify_eventfd(-1);
 	quiesce_init();
-	ret = guest_watchdog_init(dev, opts->tx_timeout_ns);
+	ret = guest_regions_init(dev);
+	if (ret == 0)
+		ret = guest_watchdog_init(dev, opts->tx_timeout_ns);
 	if (ret == 0)
 		ret = new_eventfd(&dev->stop_fd);
 	if (ret)

@@ -12,6 +12,7 @@
  *	               eventfds; open, drain, close
  *	guest_control  the control thread: events, the loss of the device, its return
  *	guest_watchdog a device that takes nothing any more
+ *	guest_region   shared memory that the backend announces
  *	guest_bond     several devices of one CID as one device, a queue each
  *
  * What differs is a table of functions, struct guest_link_ops. A transport is a folder with such a
@@ -26,6 +27,7 @@
 #ifndef ZV_GUEST_DEV_H
 #define ZV_GUEST_DEV_H
 
+#include "guest_region.h"
 #include "guest_watchdog.h"
 #include "shm_ring.h"
 #include "vsock_drv.h"
@@ -86,6 +88,12 @@ struct guest_link_ops {
 	int (*fd)(struct guest_dev *d);
 	/* That is readable. NULL, or why the device is lost. */
 	const char *(*lost)(struct guest_dev *d);
+	/*
+	 * Maps a region that the backend has announced; the control thread's. 0, and *out is the
+	 * caller's; -errno with zv_err() text. NULL: the device knows no regions, and its
+	 * transport_ops.regions is NULL.
+	 */
+	int (*region)(struct guest_dev *d, const struct ctrl_region *r, struct shm_region *out);
 	/* Frees the structure that embeds @d and what the transport keeps in it. */
 	void (*destroy)(struct guest_dev *d);
 	/*
@@ -120,6 +128,7 @@ struct guest_dev {
 	struct vsock_pair *pair; /* d.nqueues of them */
 	struct vsock_events ev;
 	struct guest_watchdog dog;
+	struct guest_regions regions;
 	int stop_fd; /* readable: the device is being closed */
 	pthread_t thread;
 	bool thread_runs;

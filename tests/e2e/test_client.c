@@ -20,6 +20,7 @@
 #include <time.h>
 #include <unistd.h>
 #include <zvsock.h>
+#include <zvsock_broker.h>
 #include <zvsock_host.h>
 
 #include "proto/client_msg.h"
@@ -39,6 +40,8 @@ static struct broker {
 	struct zv_dev *dev; /* serves it; written under the lock, atomic */
 	struct zv_dev *old; /* served its predecessor; under the lock */
 	uint32_t attached, listened, unlistened, last_port; /* atomic */
+	struct shm_region region; /* whose descriptor is asked for; addr NULL: there is none */
+	uint32_t asked;		  /* for it; atomic */
 	int silent; /* 1: gives away sockets at whose other end, kept here then, nobody answers */
 	char name[CLIENT_TEXT];
 } broker;
@@ -91,7 +94,8 @@ static int new_device(void)
 		return pair[1];
 	}
 	snprintf(text, sizeof(text), "host:fd=%d,cid=2", pair[0]);
-	ret = zv_open(&dev, text, NULL);
+	ret = zv_open(&dev, text,
+		      &(struct zv_opts){.size = sizeof(struct zv_opts), .flags = ZV_OPT_BROKER});
 	close(pair[0]);
 	if (ret == 0)
 		ret = zv_listen_all(dev, ZV_LISTEN_ANY_CID, 16);
@@ -106,6 +110,19 @@ static int new_device(void)
 	__atomic_store_n(&broker.dev, dev, __ATOMIC_RELEASE);
 	pthread_mutex_unlock(&broker.lock);
 	return pair[1];
+}
+
+#define REGION_ID   0x1234567812345678u
+#define REGION_SIZE (4u << 20)
+
+static void on_region(struct client_msg *m)
+{
+	if (!broker.region.addr || m->region != REGION_ID) {
+		m->result = -ENOENT;
+		client_msg_text(m, "there is no such region");
+	}
+	m->size = REGION_SIZE;
+	__atomic_add_fetch(&broker.asked, 1, __ATOMIC_RELEASE);
 }
 
 static void on_question(int fd, struct client_msg *m)
@@ -130,6 +147,10 @@ static void on_question(int fd, struct client_msg *m)
 		__atomic_store_n(&broker.last_port, m->port, __ATOMIC_RELEASE);
 		__atomic_add_fetch(&broker.listened, 1, __ATOMIC_RELEASE);
 		answer(fd, m, -1);
+		break;
+	case CLIENT_REGION:
+		on_region(m);
+		answer(fd, m, m->result ? -1 : broker.region.fd);
 		break;
 	default:
 		__atomic_add_fetch(&broker.unlistened, 1, __ATOMIC_RELEASE);
@@ -304,6 +325,100 @@ static void ports_are_the_daemons_to_give(void **state)
 	assert_int_equal(zv_close(app), 0);
 }
 
+/* ---- channels ---- */
+
+/* The next message of the application's driver. */
+static struct zv_broker_msg heard(struct zv_dev *app, uint32_t what)
+{
+	struct zv_broker_msg m;
+
+	until(app, zv_broker_recv(zv_queue(served(), 0), &m) == 1);
+	assert_int_equal(m.what, what);
+	return m;
+}
+
+static const struct zv_region the_region = {REGION_ID, REGION_SIZE, ZV_REGION_BY_FD};
+
+static int announce(struct zv_dev *app)
+{
+	until(app, zv_region_announce(zv_queue(served(), 0), &the_region) == 0);
+	return heard(app, ZV_BROKER_REGION).result;
+}
+
+/* Both ends are the application's: it connects to itself by way of zvsockd. */
+static void joined(struct zv_dev *app, struct zv_conn **a, struct zv_conn **b)
+{
+	struct zv_queue *far = zv_queue(served(), 0);
+	struct zv_conn *ask, *to;
+	struct zv_grant g = {.region = REGION_ID, .role = SHM_ROLE_B};
+
+	shm_channel_desc_init(&g.desc, 0, 1);
+	g.desc.length = shm_channel_bytes(&g.desc);
+	assert_int_equal(shm_channel_format(broker.region.addr, REGION_SIZE, &g.desc), 0);
+	assert_int_equal(zv_listen(app, 7, ZV_STREAM, 0), 0);
+	assert_int_equal(zv_connect(zv_queue(app, 0), ZV_CID_LOCAL, 7, ZV_STREAM, a), 0);
+	until(app, zv_accept(far, ZV_PORT_ANY, &ask) == 0);
+	assert_int_equal(
+		zv_connect_granted(far, ZV_CID_LOCAL, ZV_PORT_ANY, 0, 7, ZV_STREAM, &g, &to), 0);
+	until(app, zv_accept(zv_queue(app, 0), 7, b) == 0);
+	g.role = SHM_ROLE_A;
+	assert_int_equal(zv_conn_grant(ask, &g), 0);
+	assert_int_equal(zv_conn_answer(ask, 0), 0);
+	until(app, strcmp(info_of(*a).state, "connected") == 0);
+}
+
+static void payload_goes_through_a_region(void **state)
+{
+	struct zv_dev *app = attached();
+	struct zv_queue_stats s;
+	struct zv_conn *a, *b;
+
+	(void)state;
+	(void)heard(app, ZV_BROKER_HELLO);
+	assert_int_equal(shm_region_create(&broker.region, "zvsock-test", REGION_SIZE, SHM_NO_HUGE),
+			 0);
+	assert_int_equal(announce(app), 0);
+	joined(app, &a, &b);
+	talk(app, a, b);
+	talk(app, b, a);
+	zv_queue_stats(zv_queue(app, 0), &s, sizeof(s));
+	assert_int_equal(s.chans, 2);
+	assert_int_equal(info_of(a).tx_bytes, 5);
+	zv_conn_reset(a);
+	zv_conn_reset(b);
+	assert_int_equal(heard(app, ZV_BROKER_RELEASE).generation, 1);
+	assert_int_equal(heard(app, ZV_BROKER_RELEASE).generation, 1);
+	assert_int_equal(seen(&broker.asked), 1);
+	assert_int_equal(zv_close(app), 0);
+	shm_region_destroy(&broker.region);
+}
+
+/* What zvsockd refuses, or hands out wrongly, is declined; the application goes on without. */
+static void a_region_that_cannot_be_had_is_declined(void **state)
+{
+	struct zv_dev *app = attached();
+	const struct zv_region elsewhere = {1, 4096, 0x100000};
+	struct zv_conn *c, *far;
+
+	(void)state;
+	(void)heard(app, ZV_BROKER_HELLO);
+	assert_int_equal(announce(app), -ENOENT);
+	assert_int_equal(zv_region_forget(zv_queue(served(), 0), REGION_ID), 0);
+	/* smaller than it is said to be */
+	assert_int_equal(shm_region_create(&broker.region, "zvsock-test", 4096, SHM_NO_HUGE), 0);
+	assert_int_equal(announce(app), -EINVAL);
+	shm_region_destroy(&broker.region);
+	assert_int_equal(zv_region_announce(zv_queue(served(), 0), &elsewhere), 0);
+	assert_int_equal(heard(app, ZV_BROKER_REGION).result, -ENXIO);
+	assert_int_equal(zv_connect(zv_queue(app, 0), GUEST_CID, 7, ZV_STREAM, &c), 0);
+	until(app, zv_accept(zv_queue(served(), 0), ZV_PORT_ANY, &far) == 0);
+	assert_int_equal(zv_conn_answer(far, 0), 0);
+	talk(app, c, far);
+	zv_conn_close(c);
+	zv_conn_close(far);
+	assert_int_equal(zv_close(app), 0);
+}
+
 static bool lost(struct zv_dev *app, struct zv_conn *c)
 {
 	struct zv_event ev[8];
@@ -391,6 +506,9 @@ int main(void)
 		cmocka_unit_test_setup_teardown(reaches_guests_and_local_ports, setup, teardown),
 		cmocka_unit_test_setup_teardown(is_reached_by_guests, setup, teardown),
 		cmocka_unit_test_setup_teardown(ports_are_the_daemons_to_give, setup, teardown),
+		cmocka_unit_test_setup_teardown(payload_goes_through_a_region, setup, teardown),
+		cmocka_unit_test_setup_teardown(a_region_that_cannot_be_had_is_declined, setup,
+						teardown),
 		cmocka_unit_test_setup_teardown(a_new_daemon_is_told_of_ports, setup, teardown),
 		cmocka_unit_test_setup_teardown(a_daemon_that_hangs_is_given_up, setup, teardown),
 		cmocka_unit_test(what_can_go_wrong_is_said),

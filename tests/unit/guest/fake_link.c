@@ -159,11 +159,21 @@ static void fake_destroy(struct guest_dev *g)
 	.disconnect = fake_disconnect, .read_cid = fake_read_cid, .fd = fake_fd,                   \
 	.lost = fake_lost, .destroy = fake_destroy
 
+static int fake_region(struct guest_dev *g, const struct ctrl_region *r, struct shm_region *out)
+{
+	(void)g;
+	count(&world.maps);
+	if (world.map_err)
+		return zv_err(world.map_err, "the fake device has no such memory");
+	return shm_region_create(out, "zvsock-test", r->size, SHM_NO_HUGE);
+}
+
 static const struct guest_link_ops link_ops = {FAKE_LINK},
+				   region_ops = {FAKE_LINK, .region = fake_region},
 				   register_ops = {FAKE_LINK, .kick = fake_kick},
 				   silent_ops = {FAKE_LINK, .silent = true};
 
-static const struct transport_ops fake_ops;
+static const struct transport_ops fake_ops, fake_region_ops;
 
 static int fake_open(struct transport_dev **out, const char *rest, const struct zv_opts *opts)
 {
@@ -171,14 +181,16 @@ static int fake_open(struct transport_dev **out, const char *rest, const struct 
 	int ret;
 
 	if (strchr(rest, ','))
-		return guest_bond_open(out, rest, opts, &fake_ops, "card");
+		return guest_bond_open(out, rest, opts,
+				       get(&world.regions) ? &fake_region_ops : &fake_ops, "card");
 	f = calloc(1, sizeof(*f));
 	if (!f)
 		return -ENOMEM;
 	f->pipe[0] = f->pipe[1] = -1;
-	f->g.d.ops = &fake_ops;
+	f->g.d.ops = get(&world.regions) ? &fake_region_ops : &fake_ops;
 	f->g.link = get(&world.registers) ? &register_ops
 		    : get(&world.silent)  ? &silent_ops
+		    : get(&world.regions) ? &region_ops
 					  : &link_ops;
 	pthread_mutex_init(&f->lock, NULL);
 	memset(f->reg, 0xff, sizeof(f->reg));
@@ -190,16 +202,12 @@ static int fake_open(struct transport_dev **out, const char *rest, const struct 
 	return ret;
 }
 
-static const struct transport_ops fake_ops = {
-	.scheme = "fake",
-	.role = ZV_ROLE_GUEST,
-	.open = fake_open,
-	.close = guest_dev_close,
-	.guest_cid = guest_dev_cid,
-	.page_size = guest_dev_page_size,
-	.queue = guest_dev_queue,
-	.fd = vsock_fd,
-};
+#define FAKE_OPS                                                                                   \
+	.scheme = "fake", .role = ZV_ROLE_GUEST, .open = fake_open, .close = guest_dev_close,      \
+	.guest_cid = guest_dev_cid, .page_size = guest_dev_page_size, .queue = guest_dev_queue,    \
+	.fd = vsock_fd
+static const struct transport_ops fake_ops = {FAKE_OPS},
+				  fake_region_ops = {FAKE_OPS, .regions = &guest_region_ops};
 
 int reset(void **state)
 {

@@ -22,6 +22,9 @@ struct fake_world {
 	uint32_t tries, starts, disconnects, destroyed, looks;
 	uint32_t registers; /* kicks are writes to registers */
 	uint32_t silent;    /* the end of its backend goes unnoticed */
+	uint32_t regions;   /* it knows regions: */
+	uint32_t maps;	    /* how many it was asked to map, */
+	int map_err;	    /* and how that ends */
 	uint32_t left;	    /* devices that were closed with something in their transmit ring */
 	uint32_t takes;	    /* work(): 1: packets without payload, 2: all packets */
 	uint32_t told;	    /* log lines that tell of a stuck device, */

@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Regions of shared memory that the backend of a device has announced (docs/protocol.md,
+ * "Channels").
+ *
+ * A queue's owner asks for one and must not block; getting at it may (a question to zvsockd, a
+ * mapping). So the owner leaves an entry here, the control thread does the work
+ * (guest_link_ops.region) and wakes the queues, and the owner asks again. A region that several
+ * queues use is mapped once.
+ *
+ * A mapping stays as long as somebody holds it; the entry here goes with the connection to the
+ * backend, or when the backend says that the region is gone.
+ */
+#ifndef ZV_GUEST_REGION_H
+#define ZV_GUEST_REGION_H
+
+#include "transport.h"
+
+#include <pthread.h>
+
+struct guest_dev;
+struct guest_region;
+
+struct guest_regions {
+	pthread_mutex_t lock;
+	struct guest_region *list;
+	int fd; /* readable: there is something to map; -1: the device has no regions */
+};
+
+/* 0 or -errno. Before the control thread starts. */
+int guest_regions_init(struct guest_dev *dev);
+void guest_regions_fini(struct guest_dev *dev);
+
+/* The control thread's part: maps what is asked for. True: queues have to be woken. */
+bool guest_regions_serve(struct guest_dev *dev);
+/* The backend is gone, and with it what it has announced. */
+void guest_regions_lost(struct guest_dev *dev);
+
+/* For struct transport_ops, where link->region is set. */
+extern const struct transport_region_ops guest_region_ops;
+
+#endif
