@@ -37,9 +37,10 @@ ZV_API int zv_host_catch_sigbus(void);
  */
 struct zv_host_region;
 
-#define ZV_HOST_REGION_GONE    (1u << 0) /* the guest does not have it any more: give it up */
-#define ZV_HOST_REGION_CUT_OFF (1u << 1) /* its file was made shorter: zeroes took its place here  \
-					  */
+#define ZV_HOST_REGION_GONE (1u << 0) /* the guest does not have it any more: give it up */
+#define ZV_HOST_REGION_CUT_OFF                                                                     \
+	(1u << 1) /* its file was made shorter: zeroes took its place here                         \
+		   */
 
 struct zv_host_region_info {
 	void *addr;    /* of its first byte in this process */

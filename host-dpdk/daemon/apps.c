@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "apps.h"
 
+#include "channel/region.h"
 #include "core/clock.h"
 #include "core/log.h"
 #include "endpoint/endpoint_app.h"
@@ -223,12 +224,21 @@ static void on_unlisten(struct app *a, struct client_msg *m)
 /* The descriptor of a region that the application has been told of; or -1 and the answer in *m. */
 static int on_region(const struct app *a, struct client_msg *m)
 {
-	if (!a->guest)
+	struct region_user u;
+	int fd;
+
+	if (!a->guest) {
 		refuse(m, -ENOTCONN, "not attached");
-	else
-		refuse(m, -ENOENT, "region %016llx was not announced to this application",
+		return -1;
+	}
+	u = region_user(a->guest);
+	fd = region_fetch(m->region, &u, &m->size);
+	if (fd == -ENOENT)
+		refuse(m, fd, "region %016llx was not announced to this application",
 		       (unsigned long long)m->region);
-	return -1;
+	else if (fd < 0)
+		refuse(m, fd, "zvsockd has no descriptor left: %s", zv_strerror(fd));
+	return fd < 0 ? -1 : fd;
 }
 
 /* Answers *m. False: the application is to be ended. */

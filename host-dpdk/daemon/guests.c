@@ -4,6 +4,7 @@
 
 #include "as_host.h"
 
+#include "channel/broker.h"
 #include "control/control.h"
 #include "core/log.h"
 #include "endpoint/endpoint.h"
@@ -26,6 +27,8 @@ static void queue_event(struct lcore_queue *lq, const struct zv_event *ev)
 
 	if (ev->events & ZV_EV_ACCEPT)
 		endpoint_accept(gq);
+	else if (ev->events & ZV_EV_BROKER)
+		broker_news(gq);
 	else if (o)
 		o->event(o, ev);
 }
@@ -58,6 +61,7 @@ static void queue_abort(struct lcore *lc, void *arg)
 
 	(void)lc;
 	gq->ending = true;
+	broker_abort(gq);
 	abort_some(gq, ABORTS_AT_ONCE);
 }
 
@@ -67,6 +71,7 @@ static void queue_end(struct lcore *lc, void *arg)
 
 	abort_some(gq, UINT32_MAX);
 	lcore_drain(lc, &gq->n_owners);
+	broker_end(gq);
 	lcore_queue_remove(lc, &gq->lq);
 }
 
@@ -112,6 +117,7 @@ static void write_uri(const struct cfg_guest *cfg, char *uri, size_t size)
 static int open_device(struct guest *g, const struct cfg_guest *cfg)
 {
 	struct zv_opts opts = {.size = sizeof(opts),
+			       .flags = cfg_roles[cfg->role].broker ? ZV_OPT_BROKER : 0,
 			       .queues = cfg->queues,
 			       .ring_size = cfg->ring_size,
 			       .buf_alloc = cfg->buf_alloc,
@@ -266,6 +272,7 @@ void guest_look(struct guest *g)
 
 struct guest *guest_start(struct daemon *d, const struct cfg_guest *cfg, char *why)
 {
+	static uint64_t serial;
 	const char *trouble = cfg_trouble(d->cfg, cfg);
 	char name[CFG_DEVICE_NAME_MAX];
 	struct guest *g;
@@ -278,6 +285,7 @@ struct guest *guest_start(struct daemon *d, const struct cfg_guest *cfg, char *w
 	g = calloc(1, sizeof(*g));
 	if (g) {
 		memcpy(g->name, cfg->name, sizeof(g->name));
+		g->serial = ++serial;
 		g->cfg = cfg;
 		g->why = why;
 		*why = 0;

@@ -3,6 +3,7 @@
 #include "lifecycle.h"
 
 #include "apps.h"
+#include "channel/broker.h"
 #include "control/control.h"
 #include "core/clock.h"
 #include "core/fds.h"
@@ -159,6 +160,7 @@ void daemon_look(const struct daemon *d)
 	for (struct guest *g = d->guests; g; g = g->next)
 		if (!g->cfg->cid)
 			guest_look(g);
+	regions_look();
 }
 
 /* ---- reload ---- */
@@ -182,6 +184,24 @@ static void *guests_by_name(const struct cfg *c, bool *whole)
 	for (unsigned i = 0; i < c->n_guests && *whole; i++)
 		*whole = tsearch(&c->guests[i], &tree, by_name);
 	return tree;
+}
+
+static void own_changed(struct lcore *lc, void *arg)
+{
+	(void)lc;
+	broker_own_changed(arg);
+}
+
+/* The region of applications, as the configuration has it; @apps: there can be some. */
+static void apply_region(const struct daemon *d, bool apps)
+{
+	const struct cfg *c = d->cfg;
+
+	if (!broker_own_region(apps ? c->apps.region : 0, c->channel_size))
+		return;
+	for (struct guest *g = d->guests; g; g = g->next)
+		for (unsigned i = 0; i < g->n_queues; i++)
+			lcore_call(g->queues[i].lc, own_changed, &g->queues[i]);
 }
 
 static void round_over(struct lcore *lc, void *arg)
@@ -241,6 +261,7 @@ int daemon_reload(struct daemon *d, struct cfg *cfg)
 		d->cfg = cfg;
 		cfg_free(old);
 		check_limits(cfg);
+		apply_region(d, d->apps);
 		for (unsigned i = 0; i < cfg->n_guests; i++)
 			if (!kept[i])
 				try_first(d, &cfg->guests[i]);
@@ -279,6 +300,8 @@ int daemon_start(struct daemon *d, struct cfg *cfg)
 	d->guests_end = &d->guests;
 	check_limits(cfg);
 	ret = start_lcores(d, cfg);
+	if (ret == 0)
+		apply_region(d, *cfg->apps.path);
 	for (unsigned i = 0; i < cfg->n_guests && ret == 0; i++)
 		try_first(d, &cfg->guests[i]);
 	return ret;
@@ -334,6 +357,8 @@ void daemon_stop(struct daemon *d)
 		lcore_call(lc, fini_local, NULL);
 		lcore_stop(lc);
 	}
+	(void)broker_own_region(0, 0);
+	regions_look();
 	free(d->lcores);
 	free(d->lcore_queues);
 	cfg_free(d->cfg);

@@ -31,7 +31,7 @@ bool daemon_retry(struct daemon *d);
 void daemon_add(struct daemon *d, struct guest *g);
 void daemon_remove(struct daemon *d, struct guest *g);
 
-/* Now and then: notices devices whose CID has changed. */
+/* Now and then: notices devices whose CID has changed; frees regions that nobody uses. */
 void daemon_look(const struct daemon *d);
 
 /* Takes no new connections, waits up to cfg->drain_ms, or until d->hurry is set, for the others.

@@ -36,11 +36,11 @@ static void list_is_a_table(void **state)
 	assert_int_equal(r.code, CTL_OK);
 	assert_string_equal(r.out,
 			    "Netid  State      Recv-Q  Send-Q   Local     Peer  Guest  Queue  "
-			    "Received  Sent  Credit    Age  Endpoint\n"
+			    "Received  Sent  Credit    Age  Path  Endpoint\n"
 			    "v_str  connected       0       0  2:1024  3:50000  web        0  "
-			    "       0     0       0  1m01s  web's 1024\n"
+			    "       0     0       0  1m01s  copy  web's 1024\n"
 			    "v_seq  connected       0       0  2:1025  3:50001  web        0  "
-			    "       1     0       0  1m01s  -\n");
+			    "       1     0       0  1m01s  copy  -\n");
 	assert_string_equal(r.err, "");
 }
 
@@ -167,7 +167,7 @@ static void wrong_use_is_one_line(void **state)
 		const char *args[4];
 		const char *part;
 	} cases[] = {
-		{{NULL}, "a command is needed: list, guests, stats, capture or qemu-args"},
+		{{NULL}, "a command is needed: list, guests, stats, regions, capture or qemu-args"},
 		{{"frobnicate"}, "no such command"},
 		{{"list", "web", "db"}, "one argument too many"},
 		{{"capture"}, "name of a file"},

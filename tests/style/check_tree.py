@@ -22,14 +22,15 @@ LAYERS = {
     'guest-pmd/': ['guest-pmd/', 'api/', 'shm-ring/'],
     'host-dpdk/common/': ['host-dpdk/common/', 'api/', 'shm-ring/'],
     'host-dpdk/backend/': ['host-dpdk/backend/', 'host-dpdk/common/', 'api/', 'shm-ring/'],
-    # zvsockd: config <- core <- {relay <- endpoint, control} <- main; what else each takes of the tree is named.
+    # zvsockd: config <- core <- channel <- {relay <- endpoint, control} <- main; what else each takes of the tree is named.
     'host-dpdk/daemon/config/': [DAEMON + 'config/', 'host-dpdk/common/vu_limits.h', 'api/include/', 'api/proto/hello.h'],
     'host-dpdk/daemon/core/': [DAEMON + 'core/', DAEMON + 'config/', 'host-dpdk/common/vu_limits.h', 'api/include/',
                                'api/spin.h'],
-    'host-dpdk/daemon/relay/': [DAEMON + 'relay/', DAEMON + 'core/', 'api/include/', 'api/spin.h'],
+    'host-dpdk/daemon/channel/': [DAEMON + 'channel/', DAEMON + 'core/', DAEMON + 'config/', 'api/include/', 'shm-ring/shm_ring.h'],
+    'host-dpdk/daemon/relay/': [DAEMON + 'relay/', DAEMON + 'channel/', DAEMON + 'core/', 'api/include/', 'api/spin.h'],
     'host-dpdk/daemon/endpoint/': [DAEMON + 'endpoint/', DAEMON + 'relay/', DAEMON + 'core/', DAEMON + 'config/',
                                    'host-dpdk/common/sock_claim.h', 'host-dpdk/common/sock_connect.h', 'api/include/', 'api/spin.h'],
-    'host-dpdk/daemon/control/': [DAEMON + 'control/', DAEMON + 'core/', DAEMON + 'config/',
+    'host-dpdk/daemon/control/': [DAEMON + 'control/', DAEMON + 'channel/', DAEMON + 'core/', DAEMON + 'config/',
                                   'host-dpdk/common/sock_claim.h', 'host-dpdk/common/sock_connect.h', 'api/include/', 'shm-ring/spsc_ring.h'],
     'host-dpdk/daemon/ctl/': [DAEMON + 'ctl/', DAEMON + 'core/counters.h', DAEMON + 'control/protocol.h'],
     'host-dpdk/daemon/': ['api/proto/client_msg.h', 'api/proto/hello.h', 'host-dpdk/daemon/', 'host-dpdk/common/', 'api/include/'],
@@ -159,7 +160,7 @@ def zvsockd_is_one_for_both_ends():
     in cfg_roles[], of which relays need none, or a key that says which section lacks it."""
     wrong = []
     for path in tree.files('.c', '.h'):
-        if not re.match(DAEMON + r'(core|relay|endpoint|control)/', path):
+        if not re.match(DAEMON + r'(core|channel|relay|endpoint|control)/', path):
             continue
         text = tree.without_comments(tree.read(path))
         asks = re.compile(r'(?<!\.absent = \{\[)\bCFG_AS_\w+' + (r'|\bcfg_roles\b' if '/relay/' in path else ''))

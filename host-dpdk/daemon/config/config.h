@@ -51,6 +51,7 @@ struct cfg_role_info {
 	bool attached;	     /* comes and goes by itself: there is no such section */
 	bool any_cid;	     /* the peer may connect to CIDs that are not ours */
 	bool host_ports;     /* the peer reaches applications that listen on ports of the host */
+	bool broker;	     /* its driver can be given channels */
 	const char *ours, *peer; /* whose programs are on our side, and on the other */
 	const char *device;	 /* what a message calls one of cfg_guest.devices */
 	const char *verbs[2];	 /* what is done with one of them, by cfg_guest.client */
@@ -104,6 +105,7 @@ struct cfg_apps {
 		uint32_t first, last;
 	} ports[CFG_APP_PORTS_MAX]; /* that may be listened on */
 	unsigned n_ports;	    /* 0: all */
+	uint32_t region;	    /* bytes of the region for channels among them; 0: none */
 };
 
 struct cfg {
@@ -119,6 +121,7 @@ struct cfg {
 	char control_path[CFG_PATH_MAX]; /* control socket for zvsockctl; "": none */
 	mode_t control_mode;
 	struct cfg_apps apps;
+	uint32_t channel_size; /* bytes; 0: by the size of the region */
 	struct cfg_guest *guests;
 	unsigned n_guests;
 	const struct cfg_part *const *parts; /* which have the guests' other keys; ends with NULL */

@@ -54,6 +54,26 @@ void cfg_add_app_ports(struct load *l, void *obj, const struct key *k, char *val
 	}
 }
 
+void cfg_set_region(struct load *l, void *obj, const struct key *k, char *value)
+{
+	if (strcmp(value, "0") == 0)
+		*(uint32_t *)cfg_member(obj, k) = 0;
+	else
+		cfg_set_size(l, obj, k, value);
+}
+
+void cfg_set_channel(struct load *l, void *obj, const struct key *k, char *value)
+{
+	uint32_t *bytes = cfg_member(obj, k);
+
+	cfg_set_size(l, obj, k, value);
+	if (*bytes & (*bytes - 1)) {
+		cfg_wrong(l, "%s = %s is no power of two; take 256K, 512K, 1M and so on", k->name,
+			  value);
+		*bytes = 0;
+	}
+}
+
 /* ---- questions ---------------------------------------------------------------------------- */
 
 static bool has(const uint32_t *ids, unsigned n, uint32_t id)

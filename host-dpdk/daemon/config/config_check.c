@@ -292,6 +292,19 @@ static void parts_ready(const struct cfg *c, struct cfg_guest *g)
 			c->parts[i]->ready(g->part[i]);
 }
 
+/* Of a region of which each may have half, two channels are the least. */
+static void check_region(struct load *l)
+{
+	static const struct pos whole = {0};
+	const struct cfg *c = l->cfg;
+
+	if (*c->apps.path && c->apps.region && c->channel_size > c->apps.region / 2)
+		cfg_fault(l, &whole,
+			  "channel_size is %u KiB and application_region %u KiB: no channel would "
+			  "be made; a region has room for two at least, and 0 is none",
+			  c->channel_size >> 10, c->apps.region >> 10);
+}
+
 void cfg_check(struct load *l)
 {
 	static const struct pos whole = {0};
@@ -303,6 +316,7 @@ void cfg_check(struct load *l)
 			continue;
 		check_guest(l, i);
 	}
+	check_region(l);
 	check_cids(l);
 	check_devices(l);
 	default_owners(l);

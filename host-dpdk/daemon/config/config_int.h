@@ -26,7 +26,8 @@ struct pos {
 
 cfg_setter cfg_set_ring_size, cfg_set_cid, cfg_set_poll, cfg_set_vhost_mode, cfg_set_log_level,
 	cfg_set_cpus, cfg_set_user, cfg_set_group, cfg_set_owner, cfg_set_control, cfg_add_socket,
-	cfg_set_uri, cfg_add_app_user, cfg_add_app_group, cfg_add_app_ports;
+	cfg_set_uri, cfg_add_app_user, cfg_add_app_group, cfg_add_app_ports, cfg_set_region,
+	cfg_set_channel;
 
 extern const struct key cfg_daemon_keys[], cfg_guest_keys[]; /* end with a NULL name */
 

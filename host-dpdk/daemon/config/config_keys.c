@@ -39,6 +39,9 @@ const struct key cfg_daemon_keys[] = {
 	{"application_users", cfg_add_app_user, D(apps.users), .list = true},
 	{"application_groups", cfg_add_app_group, D(apps.groups), .list = true},
 	{"application_ports", cfg_add_app_ports, D(apps.ports), .list = true},
+	{"application_region", cfg_set_region, D(apps.region), .min = 1u << 20, .max = 4095u << 20,
+	 .initial = 256u << 20},
+	{"channel_size", cfg_set_channel, D(channel_size), .min = 256u << 10, .max = 1u << 30},
 	{0},
 };
 

@@ -68,7 +68,7 @@ static void print_keys(const void *obj, const struct key *keys, FILE *to)
 	}
 }
 
-static void print_apps(const struct cfg_apps *a, FILE *to)
+static void print_apps(const struct cfg_apps *a, uint32_t channel, FILE *to)
 {
 	if (!*a->path)
 		return;
@@ -86,6 +86,19 @@ static void print_apps(const struct cfg_apps *a, FILE *to)
 		(void)fprintf(to, "%s %u-%u", i ? "," : "ports", a->ports[i].first,
 			      a->ports[i].last);
 	(void)fprintf(to, "%s, those below 1024 for root\n", a->n_ports ? "" : "all ports");
+	if (!a->region) {
+		(void)fprintf(to, "  region      none: programs are joined by copying\n");
+		return;
+	}
+	(void)fprintf(to, "  region      ");
+	print_size(to, a->region);
+	(void)fprintf(to, " for channels between programs");
+	if (channel) {
+		(void)fprintf(to, ", ");
+		print_size(to, channel);
+		(void)fprintf(to, " each");
+	}
+	(void)fprintf(to, "\n");
 }
 
 static void print_daemon(const struct cfg *c, FILE *to)
@@ -119,7 +132,7 @@ static void print_daemon(const struct cfg *c, FILE *to)
 			      c->control_mode);
 	else
 		(void)fprintf(to, "  control     none, zvsockctl cannot be used\n");
-	print_apps(&c->apps, to);
+	print_apps(&c->apps, c->channel_size, to);
 	print_keys(c, cfg_daemon_keys, to);
 }
 

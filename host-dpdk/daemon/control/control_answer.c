@@ -125,7 +125,7 @@ static const struct {
 			  struct refusal *why);
 } requests[] = {
 	{"guests", control_guests}, {"list", control_list},	 {"stats", control_stats},
-	{"capture", capture_begin}, {"stop", capture_end_early},
+	{"capture", capture_begin}, {"stop", capture_end_early}, {"regions", control_regions},
 };
 
 #define N_REQUESTS (sizeof(requests) / sizeof(requests[0]))

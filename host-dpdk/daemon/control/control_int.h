@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* What the files of the control socket share: control.c (clients), control_answer.c,
- * control_guests.c, control_list.c and control_stats.c (what is asked), control_capture.c
- * (captures). */
+ * control_guests.c, control_list.c, control_regions.c and control_stats.c (what is asked),
+ * control_capture.c (captures). */
 #ifndef ZVD_CONTROL_INT_H
 #define ZVD_CONTROL_INT_H
 
@@ -87,6 +87,8 @@ json_t *control_guests(struct control *ct, struct client *cl, const json_t *requ
 		       struct refusal *why);
 json_t *control_list(struct control *ct, struct client *cl, const json_t *request,
 		     struct refusal *why);
+json_t *control_regions(struct control *ct, struct client *cl, const json_t *request,
+			struct refusal *why);
 json_t *control_stats(struct control *ct, struct client *cl, const json_t *request,
 		      struct refusal *why);
 

@@ -25,6 +25,7 @@
 struct listed {
 	struct zv_conn_info info;
 	const struct conn_kind *kind; /* of its owner; NULL: nobody has taken it */
+	bool channel;		      /* its payload does not come by here */
 };
 
 struct slice {
@@ -40,7 +41,7 @@ static int slice_add(void *ctx, const struct zv_conn_info *info)
 	struct slice *s = ctx;
 
 	if (s->conns)
-		s->conns[s->n] = (struct listed){*info, o ? o->kind : NULL};
+		s->conns[s->n] = (struct listed){*info, o ? o->kind : NULL, o && o->channel};
 	return ++s->n == SLICE;
 }
 
@@ -77,7 +78,7 @@ static json_t *conn_json(const struct guest *g, const struct listed *l, uint64_t
 
 	if (l->kind)
 		l->kind->describe(g, c, endpoint, sizeof(endpoint));
-	return json_pack("{ss ss ss sI sI sI sI sI sI sI sI sI sI sI sI so}", "type",
+	return json_pack("{ss ss ss sI sI sI sI sI sI sI sI sI sI sI sI ss so}", "type",
 			 c->type == ZV_SEQPACKET ? "seqpacket" : "stream", "state", c->state,
 			 "guest", g->cfg->name, "queue", (json_int_t)c->queue, "local_cid",
 			 (json_int_t)c->local_cid, "local_port", (json_int_t)c->local_port,
@@ -86,8 +87,8 @@ static json_t *conn_json(const struct guest *g, const struct listed *l, uint64_t
 			 "rx_unread", (json_int_t)c->rx_unread, "tx_unacked",
 			 (json_int_t)c->tx_unacked, "tx_credit", (json_int_t)c->tx_credit,
 			 "peer_buf_alloc", (json_int_t)c->peer_buf_alloc, "age_ns",
-			 (json_int_t)(now > c->opened_ns ? now - c->opened_ns : 0), "endpoint",
-			 control_text(endpoint));
+			 (json_int_t)(now > c->opened_ns ? now - c->opened_ns : 0), "path",
+			 l->channel ? "channel" : "copy", "endpoint", control_text(endpoint));
 }
 
 /* The queue's connections behind those that @conns has already. False: no memory. */

@@ -60,6 +60,11 @@
 	X(host_refused, CONNECTIONS, COUNTER, "of those, refused by the peer or not answered")     \
 	X(guest_requests, CONNECTIONS, COUNTER, "connections asked for by the peer")               \
 	X(guest_joined, CONNECTIONS, COUNTER, "of those, joined with a local program")             \
+	X(channel_granted, CONNECTIONS, COUNTER, "connections with others here, by a channel")     \
+	X(channel_no_room, CONNECTIONS, COUNTER, "relayed: no room in the region, or no share")    \
+	X(channel_declined, CONNECTIONS, COUNTER, "relayed: a driver has not mapped the region")   \
+	X(channel_failed, ERRORS, COUNTER, "reset: an end of the channel could not be granted")    \
+	X(channel_bad_msg, ERRORS, COUNTER, "answers about regions or channels it does not have")  \
 	X(bad_connect_line, ERRORS, COUNTER, "programs whose first line was no CONNECT")           \
 	X(connect_line_timeout, ERRORS, COUNTER, "programs that sent no whole line in time")       \
 	X(connect_line_closed, ERRORS, COUNTER, "programs that left before their line was whole")  \

@@ -16,6 +16,7 @@
 
 #define GUEST_WHY_MAX 640u
 
+struct broker;
 struct conn_owner;
 struct guest;
 
@@ -29,6 +30,7 @@ struct guest_queue {
 	TAILQ_HEAD(, conn_owner) owners; /* [L] of connections, made or in the making */
 	unsigned n_owners;		 /* [L] read by any thread */
 	bool ending;			 /* [L] being removed: none is moved to another queue */
+	struct broker *broker;		 /* [L] of channels: channel/broker.h */
 	void *shares;			 /* [L] of siblings, and their sum: relay/share.h */
 	uint32_t n_shared;
 	uint64_t round; /* [L] the lcore's round, and the work that is left in it: relay/flow.h */
@@ -40,6 +42,7 @@ struct guest_queue {
 struct guest {
 	struct guest *next;
 	char name[CFG_NAME_MAX];
+	uint64_t serial;	     /* no other one has it, nor had it */
 	const struct cfg_guest *cfg; /* a reload replaces it by its equal: guest_cfg() */
 	struct zv_dev *dev;
 	uint64_t cid; /* as the log has it; the main thread's */

@@ -40,8 +40,9 @@ void conn_log(const struct conn_owner *o, struct zv_conn *conn, const char *what
 		return;
 	o->kind->describe(g, &i, where, sizeof(where));
 	log_line(ZV_LOG_DEBUG, g->name,
-		 "peer port %u, local port %u, %s, queue %u: %s; %llu bytes from the peer, %llu "
-		 "to it",
+		 "peer port %u, local port %u, %s, queue %u: %s%s; %llu bytes from the peer, "
+		 "%llu to it",
 		 i.peer_port, i.local_port, where, o->gq->index, what,
-		 (unsigned long long)i.rx_bytes, (unsigned long long)i.tx_bytes);
+		 o->channel ? " (channel)" : "", (unsigned long long)i.rx_bytes,
+		 (unsigned long long)i.tx_bytes);
 }

@@ -19,6 +19,7 @@ struct conn_owner {
 	/* The guest is being removed: reset the connection, free everything as soon as possible.
 	 * May be called again while that is under way. */
 	void (*abort)(struct conn_owner *o);
+	bool channel; /* payload goes through shared memory, past zvsockd */
 	struct guest_queue *gq;
 	TAILQ_ENTRY(conn_owner) link; /* of gq->owners */
 };

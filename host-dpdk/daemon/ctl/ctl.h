@@ -55,6 +55,7 @@ void ctl_print_json(json_t *answer, bool to_stderr);
 /* Commands: each returns the exit code. */
 int ctl_list(struct ctl *c);
 int ctl_guests(struct ctl *c);
+int ctl_regions(struct ctl *c);
 int ctl_stats(struct ctl *c);
 int ctl_capture(struct ctl *c);
 int ctl_qemu_args(struct ctl *c);

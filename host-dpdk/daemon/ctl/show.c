@@ -46,9 +46,9 @@ static void add_head(struct table *t, const char *const *names)
 
 int ctl_list(struct ctl *c)
 {
-	static const char *const head[] = {"Netid",  "State", "Recv-Q",	  "Send-Q",   "Local",
-					   "Peer",   "Guest", "Queue",	  "Received", "Sent",
-					   "Credit", "Age",   "Endpoint", NULL};
+	static const char *const head[] = {"Netid",  "State", "Recv-Q", "Send-Q",   "Local",
+					   "Peer",   "Guest", "Queue",	"Received", "Sent",
+					   "Credit", "Age",   "Path",	"Endpoint", NULL};
 	json_t *answer = ctl_ask(c, "list"), *conn;
 	struct table *t;
 	size_t i;
@@ -57,7 +57,7 @@ int ctl_list(struct ctl *c)
 		ctl_print_json(answer, false);
 		return CTL_OK;
 	}
-	t = table_new("llrrrrlrrrrrl");
+	t = table_new("llrrrrlrrrrrll");
 	add_head(t, head);
 	json_array_foreach(json_object_get(answer, "connections"), i, conn) {
 		/* The names that ss(8) has for them. */
@@ -74,6 +74,7 @@ int ctl_list(struct ctl *c)
 		table_add(t, "%" PRId64, num(conn, "tx_bytes"));
 		table_add(t, "%" PRId64, num(conn, "tx_credit"));
 		add_age(t, num(conn, "age_ns"));
+		table_add(t, "%s", str(conn, "path"));
 		table_add(t, "%s", str(conn, "endpoint"));
 	}
 	table_print(t);
@@ -126,6 +127,55 @@ int ctl_guests(struct ctl *c)
 			(void)printf("%s is not started: %s\n", str(guest, "name"),
 				     str(guest, "error"));
 	}
+	json_decref(answer);
+	return CTL_OK;
+}
+
+/* ---- regions ---- */
+
+/* In the largest unit of which it is a whole number. */
+static void add_size(struct table *t, int64_t bytes)
+{
+	if (bytes && bytes % (1 << 20) == 0)
+		table_add(t, "%" PRId64 "M", bytes >> 20);
+	else
+		table_add(t, "%" PRId64 "K", bytes >> 10);
+}
+
+int ctl_regions(struct ctl *c)
+{
+	static const char *const head[] = {"Region",  "Origin", "Size",	 "Pages", "Free", "Parts",
+					   "Channel", "Device", "Holds", "Ends",  NULL};
+	json_t *answer = ctl_ask(c, "regions"), *r, *m;
+	struct table *t;
+	size_t i, k;
+
+	if (c->json) {
+		ctl_print_json(answer, false);
+		return CTL_OK;
+	}
+	t = table_new("llrrrrrlrr");
+	add_head(t, head);
+	json_array_foreach(json_object_get(answer, "regions"), i, r) {
+		table_add(t, "%s", str(r, "id"));
+		table_add(t, "%s%s", str(r, "origin"),
+			  json_is_true(json_object_get(r, "retired")) ? " (until it is free)" : "");
+		add_size(t, num(r, "size"));
+		add_size(t, num(r, "page_size"));
+		add_size(t, num(r, "free"));
+		table_add(t, "%" PRId64, num(r, "parts"));
+		add_size(t, num(r, "channel_size"));
+		for (k = 0; k < 3; k++)
+			table_add(t, "%s", "");
+		json_array_foreach(json_object_get(r, "members"), k, m) {
+			for (unsigned blank = 0; blank < 7; blank++)
+				table_add(t, "%s", "");
+			table_add(t, "%s", str(m, "name"));
+			add_size(t, num(m, "bytes"));
+			table_add(t, "%" PRId64, num(m, "ends"));
+		}
+	}
+	table_print(t);
 	json_decref(answer);
 	return CTL_OK;
 }

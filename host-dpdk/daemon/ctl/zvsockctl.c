@@ -35,12 +35,14 @@ static const struct command {
 	const char *name, *args;
 	const char *help; /* a line of --help */
 	int (*run)(struct ctl *c);
-	bool file, needs_guest;
+	bool file, needs_guest, no_guest;
 	char options; /* which group of options it has: 'c'apture, 'q'emu */
 } commands[] = {
 	{"list", "[GUEST]", "connections, as \"ss --vsock\" shows them", .run = ctl_list},
 	{"guests", "[GUEST]", "guests and their sockets", .run = ctl_guests},
 	{"stats", "[GUEST]", "counters of each guest and queue, errors by cause", .run = ctl_stats},
+	{"regions", "", "memory for channels, and who holds how much of it", .run = ctl_regions,
+	 .no_guest = true},
 	{"capture", "FILE [GUEST]", "packets into a pcap file (\"-\": standard output)",
 	 .run = ctl_capture, .file = true, .options = 'c'},
 	{"qemu-args", "GUEST", "what QEMU's command line needs", .run = ctl_qemu_args,
@@ -113,6 +115,8 @@ static void argument(struct line *l, const char *arg)
 			ctl_die(CTL_USAGE, "%s: no such command; --help lists them", arg);
 	} else if (l->cmd->file && !l->ctl.file) {
 		l->ctl.file = arg;
+	} else if (l->cmd->no_guest) {
+		ctl_die(CTL_USAGE, "%s: takes no argument: %s", l->cmd->name, arg);
 	} else if (!l->ctl.guest) {
 		l->ctl.guest = arg;
 	} else {

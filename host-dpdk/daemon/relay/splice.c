@@ -3,15 +3,18 @@
 #include "core/log.h"
 #include "share.h"
 #include "spin.h"
-#include "splice_int.h"
+#include "splice_chan.h"
 
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 
-static void unref(struct splice *sp)
+void splice_unref(struct splice *sp)
 {
-	if (__atomic_sub_fetch(&sp->refs, 1, __ATOMIC_ACQ_REL) == 0)
-		free(sp);
+	if (__atomic_sub_fetch(&sp->refs, 1, __ATOMIC_ACQ_REL))
+		return;
+	splice_chan_free(sp);
+	free(sp);
 }
 
 static void posted(struct lcore *lc, void *arg)
@@ -22,9 +25,10 @@ static void posted(struct lcore *lc, void *arg)
 	/* barrier pair [P]: an exchange, so that what the poker did before is visible from here on
 	 */
 	(void)__atomic_exchange_n(&s->poked, false, __ATOMIC_ACQUIRE);
-	if (splice_state(s) < SPLICE_CLOSED)
+	/* Without an lcore it has not begun: splice_connect() will be called again. */
+	if (__atomic_load_n(&s->lc, __ATOMIC_RELAXED) && splice_state(s) < SPLICE_CLOSED)
 		splice_run(s);
-	unref(s->sp);
+	splice_unref(s->sp);
 }
 
 void splice_poke(struct splice_side *from)
@@ -40,10 +44,10 @@ void splice_poke(struct splice_side *from)
 	/* barrier pair [P]: a poke that is under way will see what this one is for */
 	if (!lc || __atomic_exchange_n(&to->poked, true, __ATOMIC_RELEASE))
 		return;
-	__atomic_add_fetch(&to->sp->refs, 1, __ATOMIC_RELAXED);
+	splice_ref(to->sp);
 	if (lcore_post(lc, posted, to)) { /* no memory: the next poke or event makes up for it */
 		__atomic_store_n(&to->poked, false, __ATOMIC_SEQ_CST);
-		unref(to->sp);
+		splice_unref(to->sp);
 	}
 }
 
@@ -60,13 +64,14 @@ static void end(struct splice_side *s, enum splice_state state)
 	__atomic_store_n(&s->state, state, __ATOMIC_SEQ_CST); /* barrier pair [E] */
 	while (__atomic_load_n(&s->busy, __ATOMIC_SEQ_CST))
 		spin_step(&steps);
+	splice_chan_end(s);
 	splice_take_back(s, s->head);
 	flow_close(&s->f, state != SPLICE_CLOSED);
 	if (s->other != s)
 		splice_poke(s);
 	share_put(s->f.owner.gq, s->share);
 	conn_owner_remove(&s->f.owner);
-	unref(s->sp);
+	splice_unref(s->sp);
 }
 
 void splice_fail(struct splice_side *s)
@@ -92,6 +97,10 @@ static void conn_event(struct conn_owner *o, const struct zv_event *ev)
 		splice_fail(s);
 		return;
 	}
+	if (ev->events & ZV_EV_WAKE)
+		splice_chan_wake(s);
+	if (ev->events == ZV_EV_WAKE)
+		return;
 	if (ev->events & ZV_EV_CONNECT) {
 		conn_log(o, s->f.conn, "opened");
 		__atomic_store_n(&s->state, SPLICE_UP, __ATOMIC_RELEASE);
@@ -105,13 +114,16 @@ static void conn_event(struct conn_owner *o, const struct zv_event *ev)
 /* The asking side, whose answer depends on the other. True: both are connected. */
 static bool opened(struct splice_side *s)
 {
-	int state = splice_state(s->other);
+	int state = splice_state(s->other), ret;
 
 	if (splice_state(s) == SPLICE_UP)
 		return s->other == s || state == SPLICE_UP || state == SPLICE_CLOSED;
 	if (!s->asks || state == SPLICE_OPENING)
 		return false;
-	if (zv_conn_answer(s->f.conn, 0)) {
+	ret = splice_chan_answer(s);
+	if (ret == -EINPROGRESS)
+		return false;
+	if (ret || zv_conn_answer(s->f.conn, 0)) {
 		splice_fail(s);
 		return false;
 	}
@@ -132,6 +144,8 @@ void splice_run(struct splice_side *s)
 	}
 	if (!opened(s))
 		return;
+	if (s->sp->chan)
+		splice_chan_woken(s);
 	splice_lend(s);
 	if (!splice_copy(s))
 		return;
@@ -151,7 +165,7 @@ static void side_init(struct splice *sp, struct splice_side *s, struct guest_que
 {
 	s->f.owner.event = conn_event;
 	s->f.owner.abort = owner_abort;
-	__atomic_add_fetch(&sp->refs, 1, __ATOMIC_RELAXED);
+	splice_ref(sp);
 	flow_init(&s->f, gq, conn, sp->kind, work);
 	__atomic_store_n(&s->lc, gq->lc, __ATOMIC_SEQ_CST);
 }
@@ -168,6 +182,7 @@ struct splice *splice_new(struct guest_queue *gq, struct zv_conn *conn,
 	sp->src_port = info->peer_port;
 	sp->src_cid = info->peer_cid;
 	sp->asker = gq->guest;
+	memcpy(sp->asker_name, gq->guest->name, sizeof(sp->asker_name));
 	sp->type = info->type;
 	for (int i = 0; i < 2; i++) {
 		sp->side[i].sp = sp;
@@ -181,7 +196,7 @@ struct splice *splice_new(struct guest_queue *gq, struct zv_conn *conn,
 		conn_log(&sp->side[0].f.owner, conn, "opened");
 		sp->side[0].state = SPLICE_UP;
 	} else {
-		__atomic_add_fetch(&sp->refs, 1, __ATOMIC_RELAXED); /* connect's or refuse's */
+		splice_ref(sp); /* connect's or refuse's */
 	}
 	return sp;
 }
@@ -190,7 +205,7 @@ void splice_refuse(struct splice *sp)
 {
 	__atomic_store_n(&sp->side[1].state, SPLICE_DEAD, __ATOMIC_SEQ_CST);
 	splice_poke(&sp->side[1]);
-	unref(sp);
+	splice_unref(sp);
 }
 
 void splice_connect(struct splice *sp, struct guest_queue *gq)
@@ -198,7 +213,10 @@ void splice_connect(struct splice *sp, struct guest_queue *gq)
 	struct splice_side *s = &sp->side[1];
 	struct zv_conn *conn;
 	uint32_t src_port;
+	int ret;
 
+	if (sp->chan && !splice_chan_known(sp, gq))
+		return;
 	__atomic_store_n(&s->lc, gq->lc, __ATOMIC_SEQ_CST);
 	if (splice_state(&sp->side[0]) >= SPLICE_CLOSED) {
 		splice_refuse(sp);
@@ -210,17 +228,23 @@ void splice_connect(struct splice *sp, struct guest_queue *gq)
 		log_line(ZV_LOG_WARN, gq->guest->name,
 			 "%s has its share of this guest's connections: refusing more; raise "
 			 "max_conns, of which siblings and applications get half",
-			 sp->asker->name);
+			 sp->asker_name);
 		splice_refuse(sp);
 		return;
 	}
 	/* Ports of guests are theirs; applications of the host share those of CID 2. */
 	src_port = sp->src_cid == ZV_CID_HOST ? ZV_PORT_ANY : sp->src_port;
-	if (zv_connect_from(gq->q, sp->src_cid, src_port, 0, sp->port, sp->type, &conn)) {
+	ret = splice_chan_connect(sp, gq, src_port, &conn);
+	if (ret) {
 		share_put(gq, s->share);
-		splice_refuse(sp);
+		s->share = NULL;
+		if (ret != -EINPROGRESS) {
+			splice_refuse(sp);
+			return;
+		}
+		__atomic_store_n(&s->lc, NULL, __ATOMIC_SEQ_CST);
 		return;
 	}
 	side_init(sp, s, gq, conn);
-	unref(sp);
+	splice_unref(sp);
 }

@@ -26,6 +26,9 @@
  *
  * Opening. The side of the guest that asks waits unanswered; the other connects to its guest, and
  * tells by its state how that ended.
+ *
+ * Two sides whose drivers have memory in common may get a channel there; then no payload comes by
+ * here, and all that is left are ends and wake-ups (splice_chan.h).
  */
 #ifndef ZVD_SPLICE_H
 #define ZVD_SPLICE_H
@@ -42,7 +45,8 @@ struct splice;
 struct splice *splice_new(struct guest_queue *gq, struct zv_conn *conn,
 			  const struct conn_kind *kind, const struct zv_conn_info *info, bool self);
 
-/* Connects the other side, @gq's guest, to what the first one asked for. */
+/* Connects the other side, @gq's guest, to what the first one asked for. It may be called again by
+ * itself, when the two are to have a channel (splice_chan.h). */
 void splice_connect(struct splice *sp, struct guest_queue *gq);
 
 /* There will be no other side: the first one is refused. Any lcore, or the thread of splice_new. */

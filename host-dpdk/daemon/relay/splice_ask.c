@@ -2,6 +2,7 @@
 #include "splice_ask.h"
 
 #include "spin.h"
+#include "splice_chan.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -51,6 +52,7 @@ int splice_ask(struct splice_asks *asks, struct guest_queue *gq, struct zv_conn 
 	}
 	r->from = asks;
 	r->gq = queue_for(to, info);
+	splice_chan_begin(r->sp, gq, r->gq);
 	__atomic_add_fetch(&asks->n, 1, __ATOMIC_RELAXED);
 	if (lcore_post(r->gq->lc, requested, r) < 0) {
 		__atomic_sub_fetch(&asks->n, 1, __ATOMIC_RELAXED);

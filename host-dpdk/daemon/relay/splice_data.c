@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* Splices: payload, from one guest's buffers into the other's; theory in splice.h. */
-#include "splice_int.h"
+#include "splice_chan.h"
 
 #include <errno.h>
 #include <string.h>
@@ -25,7 +25,7 @@ void splice_take_back(struct splice_side *s, uint32_t tail)
 /* Only events that can be acted upon now, because they are level-triggered. */
 static void want_events(struct splice_side *s)
 {
-	uint32_t ev = 0;
+	uint32_t ev = splice_chan_events(s->sp);
 
 	if (!s->from_guest_done && s->head - s->taken_back < SPLICE_SLOTS)
 		ev |= ZV_EV_IN;

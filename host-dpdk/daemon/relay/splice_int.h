@@ -46,11 +46,13 @@ struct splice_side {
 };
 
 struct splice {
-	int refs; /* atomic */
+	int refs;		  /* atomic */
+	struct splice_chan *chan; /* NULL: payload is copied; splice_chan.h */
 	const struct conn_kind *kind;
 	uint32_t port, src_port;
 	uint64_t src_cid;
-	const struct guest *asker; /* lives until its request has arrived (splice_asks_end) */
+	const struct guest *asker; /* compared, never followed: it may be gone */
+	char asker_name[CFG_NAME_MAX];
 	enum zv_type type;
 	struct splice_side side[2];
 };
@@ -60,7 +62,14 @@ static inline enum splice_state splice_state(const struct splice_side *s)
 	return (enum splice_state)__atomic_load_n(&s->state, __ATOMIC_SEQ_CST);
 }
 
+static inline void splice_ref(struct splice *sp)
+{
+	__atomic_add_fetch(&sp->refs, 1, __ATOMIC_RELAXED);
+}
+
 /* ---- splice.c ---- */
+
+void splice_unref(struct splice *sp);
 
 /* Does what there is to do for @s, on its lcore; @s may be gone afterwards. */
 void splice_run(struct splice_side *s);

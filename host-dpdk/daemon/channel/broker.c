@@ -1,0 +1,479 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "broker.h"
+
+#include "core/clock.h"
+#include "core/log.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+#include <zvsock_broker.h>
+
+enum known_state {
+	KNOWN_TELL,	/* to be announced when there is room */
+	KNOWN_TOLD,	/* the driver has not answered */
+	KNOWN_MAPPED,	/* it has it */
+	KNOWN_DECLINED, /* it cannot have it */
+	KNOWN_FORGET,	/* it is to be told that it is gone, when there is room */
+	KNOWN_GONE,	/* it does not have it, but still holds ends in it */
+};
+
+/* A region that the queue's driver knows. */
+struct known {
+	struct region *region;
+	enum known_state state;
+	uint64_t told_ns;
+	uint32_t ends; /* of broker.ends that are in it */
+	TAILQ_ENTRY(known) link;
+};
+
+struct broker {
+	struct guest_queue *gq;
+	uint64_t nonce; /* of the driver that has spoken last */
+	TAILQ_HEAD(, known) known;
+	unsigned n_known;
+	TAILQ_HEAD(wait_list, broker_wait) waits;
+	TAILQ_HEAD(, chan_end) ends;
+	struct lcore_timer retry;
+	unsigned telling; /* other queues that have not yet heard of the driver; atomic */
+};
+
+/* ---- ends ---- */
+
+static struct known *find(const struct broker *b, const struct region *r)
+{
+	struct known *k;
+
+	TAILQ_FOREACH(k, &b->known, link)
+		if (k->region == r)
+			return k;
+	return NULL;
+}
+
+static struct known *find_id(const struct broker *b, uint64_t id)
+{
+	struct known *k;
+
+	TAILQ_FOREACH(k, &b->known, link)
+		if (region_id(k->region) == id)
+			return k;
+	return NULL;
+}
+
+static void drop(struct broker *b, struct known *k)
+{
+	TAILQ_REMOVE(&b->known, k, link);
+	b->n_known--;
+	region_put(k->region);
+	free(k);
+}
+
+static void release(struct broker *b, struct chan_end *e)
+{
+	struct known *k = find(b, e->part->region);
+
+	TAILQ_REMOVE(&b->ends, e, link);
+	end_release(e);
+	if (k && --k->ends == 0 && k->state == KNOWN_GONE)
+		drop(b, k);
+}
+
+static void release_all(struct broker *b)
+{
+	struct chan_end *e;
+
+	while ((e = TAILQ_FIRST(&b->ends)))
+		release(b, e);
+}
+
+void broker_granted(struct guest_queue *gq, struct chan_end *e)
+{
+	struct known *k = find(gq->broker, e->part->region);
+
+	end_granted(e, gq);
+	TAILQ_INSERT_TAIL(&gq->broker->ends, e, link);
+	if (k)
+		k->ends++;
+}
+
+/* ---- waiting ---- */
+
+void broker_wait(struct guest_queue *gq, struct broker_wait *w, struct region *r)
+{
+	w->region = r;
+	TAILQ_INSERT_TAIL(&gq->broker->waits, w, link);
+}
+
+void broker_wait_end(struct guest_queue *gq, struct broker_wait *w)
+{
+	if (!w->region)
+		return;
+	w->region = NULL;
+	TAILQ_REMOVE(&gq->broker->waits, w, link);
+}
+
+/* Those who wait for @r, or (NULL) all, look again; each may wait anew. */
+static void look_again(struct broker *b, const struct region *r)
+{
+	struct wait_list now = TAILQ_HEAD_INITIALIZER(now);
+	struct broker_wait *w;
+
+	TAILQ_CONCAT(&now, &b->waits, link);
+	while ((w = TAILQ_FIRST(&now))) {
+		TAILQ_REMOVE(&now, w, link);
+		if (r && w->region != r) {
+			TAILQ_INSERT_TAIL(&b->waits, w, link);
+			continue;
+		}
+		w->region = NULL;
+		w->look(w);
+	}
+}
+
+/* ---- telling a driver of regions ---- */
+
+static bool is_app(const struct guest *g)
+{
+	return cfg_roles[guest_cfg(g)->role].attached;
+}
+
+static void retry_later(struct broker *b)
+{
+	lcore_timer_start(b->gq->lc, &b->retry, BROKER_RETRY_NS);
+}
+
+static void tell(struct broker *b, struct known *k)
+{
+	const struct zv_region r = {
+		.id = region_id(k->region), .size = region_size(k->region), .gpa = ZV_REGION_BY_FD};
+	const struct region_user u = region_user(b->gq->guest);
+	/* Before it is announced: the driver asks for the descriptor on another socket. */
+	int ret = region_admit(k->region, &u);
+
+	if (ret == 0)
+		ret = zv_region_announce(b->gq->q, &r);
+	if (ret == -EAGAIN) {
+		k->state = KNOWN_TELL;
+		retry_later(b);
+		return;
+	}
+	k->state = ret ? KNOWN_DECLINED : KNOWN_TOLD;
+	k->told_ns = now_ns();
+}
+
+static void forget(struct broker *b, struct known *k)
+{
+	const struct region_user u = region_user(b->gq->guest);
+	int ret = k->state == KNOWN_DECLINED ? 0 : zv_region_forget(b->gq->q, region_id(k->region));
+
+	region_expel(k->region, &u);
+	k->state = ret == -EAGAIN ? KNOWN_FORGET : KNOWN_GONE;
+	if (ret == -EAGAIN)
+		retry_later(b);
+	else if (!k->ends)
+		drop(b, k);
+}
+
+static void retry(struct lcore_timer *t)
+{
+	struct broker *b = (struct broker *)(void *)((char *)t - offsetof(struct broker, retry));
+	struct known *k, *next;
+
+	for (k = TAILQ_FIRST(&b->known); k; k = next) {
+		next = TAILQ_NEXT(k, link);
+		if (k->state == KNOWN_TELL)
+			tell(b, k);
+		else if (k->state == KNOWN_FORGET)
+			forget(b, k);
+	}
+}
+
+/* Announces @r, unless that has been done. NULL: it is retired, no memory, or too many are known.
+ */
+static struct known *make_known(struct broker *b, struct region *r)
+{
+	struct known *k = find(b, r);
+
+	if (k && k->state != KNOWN_GONE && k->state != KNOWN_FORGET)
+		return k;
+	if (region_retired(r))
+		return NULL;
+	if (!k) {
+		k = b->n_known < BROKER_REGIONS_MAX ? calloc(1, sizeof(*k)) : NULL;
+		if (!k)
+			return NULL;
+		k->region = region_get(r);
+		TAILQ_INSERT_TAIL(&b->known, k, link);
+		b->n_known++;
+	}
+	tell(b, k);
+	return k;
+}
+
+enum broker_can broker_can(struct guest_queue *gq, struct region *r)
+{
+	struct broker *b = gq->broker;
+	const struct known *k;
+
+	if (!b || gq->ending)
+		return BROKER_NEVER;
+	k = make_known(b, r);
+	if (!k || k->state == KNOWN_DECLINED)
+		return BROKER_DECLINED;
+	if (k->state == KNOWN_MAPPED)
+		return BROKER_CAN;
+	return k->state == KNOWN_TOLD && now_ns() - k->told_ns > BROKER_PATIENCE_NS
+		       ? BROKER_DECLINED
+		       : BROKER_WAIT;
+}
+
+/* ---- zvsockd's own region ---- */
+
+static struct {
+	pthread_mutex_t lock;
+	struct region *region; /* NULL: none */
+	uint64_t size;	       /* that was asked for */
+} own = {.lock = PTHREAD_MUTEX_INITIALIZER};
+
+static struct region *own_region(void)
+{
+	struct region *r;
+
+	pthread_mutex_lock(&own.lock);
+	r = own.region ? region_get(own.region) : NULL;
+	pthread_mutex_unlock(&own.lock);
+	return r;
+}
+
+static struct region *make_own(uint64_t size, uint64_t channel)
+{
+	struct shm_region mem;
+	struct region *r;
+	int ret = shm_region_create(&mem, "zvsockd channels", size, 0);
+	size_t page = mem.page_size;
+
+	if (ret) {
+		log_line(
+			ZV_LOG_ERR, NULL,
+			"application_region: no memory for %llu bytes: %s; applications are joined "
+			"by copying",
+			(unsigned long long)size, zv_strerror(ret));
+		return NULL;
+	}
+	r = region_new(&mem, "", channel);
+	if (r)
+		log_line(ZV_LOG_INFO, NULL,
+			 "applications share a region of %llu MiB, in pages of %zu KiB%s",
+			 (unsigned long long)region_size(r) >> 20, page >> 10,
+			 page > 1u << 20 ? "" : ": there are not enough free hugepages for it");
+	return r;
+}
+
+bool broker_own_region(uint64_t size, uint64_t channel)
+{
+	struct region *r, *old;
+
+	if (size == own.size) {
+		if (own.region)
+			region_resize_channels(own.region, channel);
+		return false;
+	}
+	r = size ? make_own(size, channel) : NULL;
+	pthread_mutex_lock(&own.lock);
+	old = own.region;
+	own.region = r;
+	own.size = size;
+	pthread_mutex_unlock(&own.lock);
+	if (old)
+		region_retire(old);
+	region_put(old);
+	return true;
+}
+
+void broker_own_changed(struct guest_queue *gq)
+{
+	struct broker *b = gq->broker;
+	struct region *r = own_region();
+	struct known *k, *next;
+
+	for (k = b ? TAILQ_FIRST(&b->known) : NULL; k; k = next) {
+		next = TAILQ_NEXT(k, link);
+		if (region_retired(k->region) && k->state < KNOWN_FORGET)
+			forget(b, k);
+	}
+	if (b && r && is_app(gq->guest) && !gq->ending)
+		(void)make_known(b, r);
+	region_put(r);
+}
+
+struct region *broker_region(const struct guest *a, const struct guest *b)
+{
+	return is_app(a) && is_app(b) ? own_region() : NULL;
+}
+
+/* ---- what the driver says ---- */
+
+struct other_driver {
+	struct broker *from; /* outlives this: queues_end() in guests.c */
+	struct guest_queue *gq;
+	uint64_t nonce;
+};
+
+static void other_driver(struct lcore *lc, void *arg)
+{
+	struct other_driver *o = arg;
+	struct broker *b = o->gq->broker;
+
+	(void)lc;
+	if (b && b->nonce != o->nonce)
+		release_all(b);
+	__atomic_sub_fetch(&o->from->telling, 1, __ATOMIC_RELEASE);
+	free(o);
+}
+
+/*
+ * The driver before this one is gone with all queues, of which this one may have fewer. Queues that
+ * are not told hear it from their own HELLO, or end with the device.
+ */
+static void tell_other_queues(const struct guest_queue *gq, uint64_t nonce)
+{
+	struct broker *b = gq->broker;
+	struct guest *g = gq->guest;
+
+	if (__atomic_load_n(&b->telling, __ATOMIC_ACQUIRE))
+		return; /* who says HELLO again and again fills no mailbox */
+	for (unsigned i = 0; i < g->n_queues; i++) {
+		struct other_driver *o;
+
+		if (&g->queues[i] == gq)
+			continue;
+		o = malloc(sizeof(*o));
+		if (!o)
+			return;
+		*o = (struct other_driver){b, &g->queues[i], nonce};
+		__atomic_add_fetch(&b->telling, 1, __ATOMIC_RELAXED);
+		if (lcore_post(o->gq->lc, other_driver, o)) {
+			__atomic_sub_fetch(&b->telling, 1, __ATOMIC_RELAXED);
+			free(o);
+		}
+	}
+}
+
+static struct broker *broker_new(struct guest_queue *gq)
+{
+	struct broker *b = calloc(1, sizeof(*b));
+
+	if (!b)
+		return NULL;
+	b->gq = gq;
+	b->retry.expired = retry;
+	TAILQ_INIT(&b->known);
+	TAILQ_INIT(&b->waits);
+	TAILQ_INIT(&b->ends);
+	gq->broker = b;
+	return b;
+}
+
+static void on_hello(struct guest_queue *gq, uint64_t nonce)
+{
+	bool first = !gq->broker;
+	struct broker *b = first ? broker_new(gq) : gq->broker;
+	struct known *k, *next;
+	struct region *r;
+
+	if (!b)
+		return;
+	if (!first && b->nonce != nonce) {
+		release_all(b);
+		if (!gq->ending)
+			tell_other_queues(gq, nonce);
+	}
+	b->nonce = nonce;
+	/* What was announced in the session before is forgotten. */
+	for (k = TAILQ_FIRST(&b->known); k; k = next) {
+		next = TAILQ_NEXT(k, link);
+		k->state = KNOWN_GONE;
+		if (!k->ends)
+			drop(b, k);
+	}
+	r = is_app(gq->guest) ? own_region() : NULL;
+	if (r)
+		(void)make_known(b, r);
+	region_put(r);
+	look_again(b, NULL);
+}
+
+static void on_region(struct guest_queue *gq, const struct zv_broker_msg *m)
+{
+	struct broker *b = gq->broker;
+	struct known *k = find_id(b, m->id);
+
+	if (k && k->state >= KNOWN_FORGET) /* it did not know that yet */
+		return;
+	if (!k || k->state != KNOWN_TOLD || m->result > 0) {
+		GUEST_COUNT(gq, channel_bad_msg);
+		return;
+	}
+	k->state = m->result ? KNOWN_DECLINED : KNOWN_MAPPED;
+	if (m->result)
+		log_line(ZV_LOG_WARN, gq->guest->name,
+			 "its driver cannot map the region for channels (%s): its connections are "
+			 "relayed",
+			 zv_strerror(m->result));
+	look_again(b, k->region);
+}
+
+static void on_release(struct guest_queue *gq, const struct zv_broker_msg *m)
+{
+	const struct known *k = find_id(gq->broker, m->id);
+	struct chan_end *e = k ? end_find(k->region, gq, m->offset, m->generation) : NULL;
+
+	if (e)
+		release(gq->broker, e);
+	else
+		GUEST_COUNT(gq, channel_bad_msg);
+}
+
+/* What is left is reported again. */
+void broker_news(struct guest_queue *gq)
+{
+	struct zv_broker_msg m;
+
+	for (unsigned n = 0; n < BROKER_NEWS_ROUND && zv_broker_recv(gq->q, &m) == 1; n++) {
+		if (m.what == ZV_BROKER_HELLO)
+			on_hello(gq, m.nonce);
+		else if (!gq->broker)
+			continue; /* no memory for it when it said HELLO */
+		else if (m.what == ZV_BROKER_REGION)
+			on_region(gq, &m);
+		else if (m.what == ZV_BROKER_RELEASE)
+			on_release(gq, &m);
+	}
+}
+
+/* ---- the end of the queue ---- */
+
+void broker_abort(struct guest_queue *gq)
+{
+	if (gq->broker)
+		look_again(gq->broker, NULL);
+}
+
+void broker_end(struct guest_queue *gq)
+{
+	const struct region_user u = region_user(gq->guest);
+	struct broker *b = gq->broker;
+	struct known *k;
+
+	if (!b)
+		return;
+	release_all(b);
+	while ((k = TAILQ_FIRST(&b->known))) {
+		region_expel(k->region, &u);
+		drop(b, k);
+	}
+	lcore_timer_stop(gq->lc, &b->retry);
+	gq->broker = NULL;
+	free(b);
+}

@@ -1,0 +1,462 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "region.h"
+
+#include "core/log.h"
+#include "parts.h"
+#include "shape.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+
+struct member {
+	struct region_user user;
+	bool admitted;
+	uint64_t bytes;
+	uint32_t ends;
+	TAILQ_ENTRY(member) link;
+};
+
+struct region {
+	TAILQ_ENTRY(region) link; /* of `all` or, without references, `dead` */
+	unsigned refs;		  /* under the lock of `all` */
+	uint64_t id;
+	char origin[CFG_NAME_MAX];
+	struct shm_region mem;
+	uint64_t channel_bytes; /* atomic */
+	pthread_mutex_t lock;	/* of what follows */
+	bool retired;
+	struct parts *parts;
+	struct chan_part **at; /* by offset, in units of CHANNEL_MIN; NULL: no part begins there */
+	uint32_t n_parts;
+	TAILQ_HEAD(, member) members;
+	unsigned n_members;
+};
+
+TAILQ_HEAD(region_list, region);
+
+_Static_assert(2 * CHANNEL_MIN == 512u << 10, "region_new() says so");
+
+static pthread_mutex_t all_lock = PTHREAD_MUTEX_INITIALIZER;
+static struct region_list all = TAILQ_HEAD_INITIALIZER(all), dead = TAILQ_HEAD_INITIALIZER(dead);
+
+struct region_user region_user(const struct guest *g)
+{
+	struct region_user u = {.serial = g->serial};
+
+	memcpy(u.name, g->name, sizeof(u.name));
+	return u;
+}
+
+/* ---- life ---- */
+
+/* With the lock of `all`. */
+static bool id_used(uint64_t id)
+{
+	const struct region *r;
+
+	TAILQ_FOREACH(r, &all, link)
+		if (r->id == id)
+			return true;
+	return false;
+}
+
+static void destroy(struct region *r)
+{
+	struct member *m;
+
+	while ((m = TAILQ_FIRST(&r->members))) {
+		TAILQ_REMOVE(&r->members, m, link);
+		free(m);
+	}
+	shm_region_destroy(&r->mem);
+	parts_destroy(r->parts);
+	free(r->at);
+	pthread_mutex_destroy(&r->lock);
+	free(r);
+}
+
+struct region *region_new(struct shm_region *mem, const char *origin, uint64_t wanted)
+{
+	struct region *r = calloc(1, sizeof(*r));
+
+	if (!r) {
+		shm_region_destroy(mem);
+		return NULL;
+	}
+	TAILQ_INIT(&r->members);
+	pthread_mutex_init(&r->lock, NULL);
+	(void)snprintf(r->origin, sizeof(r->origin), "%s", origin);
+	r->refs = 1;
+	r->mem = *mem;
+	r->channel_bytes = channel_bytes(mem->size, wanted);
+	r->parts = parts_new(mem->size, CHANNEL_MIN);
+	r->at = calloc(mem->size / CHANNEL_MIN + 1, sizeof(struct chan_part *));
+	if (!r->channel_bytes || !r->parts || !r->at) {
+		log_line(ZV_LOG_WARN, *origin ? origin : NULL,
+			 "a region of %zu KiB is not used for channels: %s", mem->size >> 10,
+			 r->channel_bytes ? "no memory to keep account of it"
+					  : "it is too small, make it 512K or larger");
+		destroy(r);
+		return NULL;
+	}
+	pthread_mutex_lock(&all_lock);
+	do {
+		(void)!getrandom(&r->id, sizeof(r->id), 0);
+	} while (!r->id || id_used(r->id));
+	TAILQ_INSERT_TAIL(&all, r, link);
+	pthread_mutex_unlock(&all_lock);
+	return r;
+}
+
+struct region *region_get(struct region *r)
+{
+	pthread_mutex_lock(&all_lock);
+	r->refs++;
+	pthread_mutex_unlock(&all_lock);
+	return r;
+}
+
+void region_put(struct region *r)
+{
+	if (!r)
+		return;
+	pthread_mutex_lock(&all_lock);
+	if (--r->refs == 0) {
+		TAILQ_REMOVE(&all, r, link);
+		TAILQ_INSERT_TAIL(&dead, r, link);
+	}
+	pthread_mutex_unlock(&all_lock);
+}
+
+void regions_look(void)
+{
+	struct region_list gone = TAILQ_HEAD_INITIALIZER(gone);
+	struct region *r;
+
+	pthread_mutex_lock(&all_lock);
+	TAILQ_CONCAT(&gone, &dead, link);
+	pthread_mutex_unlock(&all_lock);
+	while ((r = TAILQ_FIRST(&gone))) {
+		TAILQ_REMOVE(&gone, r, link);
+		destroy(r);
+	}
+}
+
+uint64_t region_id(const struct region *r)
+{
+	return r->id;
+}
+
+uint64_t region_size(const struct region *r)
+{
+	return r->mem.size;
+}
+
+void region_resize_channels(struct region *r, uint64_t wanted)
+{
+	__atomic_store_n(&r->channel_bytes, channel_bytes(r->mem.size, wanted), __ATOMIC_RELAXED);
+}
+
+void region_retire(struct region *r)
+{
+	pthread_mutex_lock(&r->lock);
+	r->retired = true;
+	pthread_mutex_unlock(&r->lock);
+}
+
+bool region_retired(struct region *r)
+{
+	bool retired;
+
+	pthread_mutex_lock(&r->lock);
+	retired = r->retired;
+	pthread_mutex_unlock(&r->lock);
+	return retired;
+}
+
+/* ---- members; with the region's lock ---- */
+
+static struct member *member_find(const struct region *r, uint64_t serial)
+{
+	struct member *m;
+
+	TAILQ_FOREACH(m, &r->members, link)
+		if (m->user.serial == serial)
+			return m;
+	return NULL;
+}
+
+static struct member *member_need(struct region *r, const struct region_user *u)
+{
+	struct member *m = member_find(r, u->serial);
+
+	if (m)
+		return m;
+	m = calloc(1, sizeof(*m));
+	if (!m)
+		return NULL;
+	m->user = *u;
+	TAILQ_INSERT_TAIL(&r->members, m, link);
+	r->n_members++;
+	return m;
+}
+
+static void member_drop(struct region *r, struct member *m)
+{
+	if (!m || m->admitted || m->ends)
+		return;
+	TAILQ_REMOVE(&r->members, m, link);
+	r->n_members--;
+	free(m);
+}
+
+int region_admit(struct region *r, const struct region_user *u)
+{
+	struct member *m;
+
+	pthread_mutex_lock(&r->lock);
+	m = member_need(r, u);
+	if (m)
+		m->admitted = true;
+	pthread_mutex_unlock(&r->lock);
+	return m ? 0 : -ENOMEM;
+}
+
+void region_expel(struct region *r, const struct region_user *u)
+{
+	struct member *m;
+
+	pthread_mutex_lock(&r->lock);
+	m = member_find(r, u->serial);
+	if (m)
+		m->admitted = false;
+	member_drop(r, m);
+	pthread_mutex_unlock(&r->lock);
+}
+
+int region_fetch(uint64_t id, const struct region_user *u, uint64_t *size)
+{
+	const struct member *m = NULL;
+	struct region *r;
+	int ret = -ENOENT;
+
+	pthread_mutex_lock(&all_lock);
+	TAILQ_FOREACH(r, &all, link)
+		if (r->id == id)
+			break;
+	if (r) {
+		pthread_mutex_lock(&r->lock);
+		m = member_find(r, u->serial);
+		if (m && m->admitted) {
+			*size = r->mem.size;
+			ret = fcntl(r->mem.fd, F_DUPFD_CLOEXEC, 0);
+			ret = ret < 0 ? -errno : ret;
+		}
+		pthread_mutex_unlock(&r->lock);
+	}
+	pthread_mutex_unlock(&all_lock);
+	return ret;
+}
+
+/* ---- parts ---- */
+
+/* True: @m may have an end of a part of @bytes more. */
+static bool has_share(const struct region *r, const struct member *m, uint64_t bytes)
+{
+	return m->bytes + bytes <= (m->bytes + parts_left(r->parts)) / 2;
+}
+
+static void charge(struct member *m, uint64_t bytes)
+{
+	m->bytes += bytes;
+	m->ends++;
+}
+
+/* With the lock. */
+static int take(struct region *r, const struct region_user *a, const struct region_user *b,
+		struct chan_part *p, uint64_t bytes)
+{
+	struct member *ma = member_need(r, a), *mb = member_need(r, b);
+	struct part at;
+	int ret = 0;
+
+	if (!ma || !mb)
+		ret = -ENOMEM;
+	else if (r->retired)
+		ret = -ESTALE;
+	else if (!bytes || !has_share(r, ma, bytes) || !has_share(r, mb, bytes))
+		ret = -ENOSPC;
+	else
+		ret = parts_take(r->parts, bytes, &at);
+	if (ret) {
+		member_drop(r, ma);
+		if (mb != ma)
+			member_drop(r, mb);
+		return ret;
+	}
+	charge(ma, at.length);
+	if (mb != ma)
+		charge(mb, at.length);
+	channel_shape(&p->desc, at.length);
+	p->desc.offset = at.offset;
+	p->desc.generation = at.generation;
+	r->at[at.offset / CHANNEL_MIN] = p;
+	r->n_parts++;
+	return 0;
+}
+
+int part_new(struct region *r, const struct region_user *a, const struct region_user *b,
+	     struct chan_part **out)
+{
+	uint64_t bytes = __atomic_load_n(&r->channel_bytes, __ATOMIC_RELAXED);
+	struct chan_part *p = calloc(1, sizeof(*p));
+	int ret;
+
+	if (!p)
+		return -ENOMEM;
+	for (unsigned i = 0; i < 2; i++)
+		p->end[i] =
+			(struct chan_end){.part = p, .serial = (i ? b : a)->serial, .held = true};
+	pthread_mutex_lock(&r->lock);
+	ret = take(r, a, b, p, bytes);
+	pthread_mutex_unlock(&r->lock);
+	if (ret) {
+		free(p);
+		return ret;
+	}
+	p->region = region_get(r);
+	(void)shm_channel_format(r->mem.addr, r->mem.size, &p->desc);
+	*out = p;
+	return 0;
+}
+
+void end_granted(struct chan_end *e, struct guest_queue *gq)
+{
+	struct region *r = e->part->region;
+
+	pthread_mutex_lock(&r->lock);
+	e->gq = gq;
+	pthread_mutex_unlock(&r->lock);
+}
+
+/* With the lock. A member with both ends is charged once. */
+static void discharge(struct region *r, const struct chan_part *p, const struct chan_end *e)
+{
+	const struct chan_end *other = &p->end[e == &p->end[0]];
+	struct member *m = member_find(r, e->serial);
+
+	if (!m || (other->held && other->serial == e->serial))
+		return;
+	m->bytes -= p->desc.length;
+	m->ends--;
+	member_drop(r, m);
+}
+
+void end_release(struct chan_end *e)
+{
+	struct chan_part *p = e->part;
+	struct region *r = p->region;
+	bool last;
+
+	pthread_mutex_lock(&r->lock);
+	e->held = false;
+	e->gq = NULL;
+	discharge(r, p, e);
+	last = !p->end[0].held && !p->end[1].held;
+	if (last) {
+		r->at[p->desc.offset / CHANNEL_MIN] = NULL;
+		r->n_parts--;
+		(void)parts_give(r->parts, p->desc.offset);
+	}
+	pthread_mutex_unlock(&r->lock);
+	if (last) {
+		free(p);
+		region_put(r);
+	}
+}
+
+struct chan_end *end_find(struct region *r, const struct guest_queue *gq, uint64_t offset,
+			  uint32_t generation)
+{
+	struct chan_end *found = NULL;
+	struct chan_part *p = NULL;
+
+	pthread_mutex_lock(&r->lock);
+	if (offset < r->mem.size)
+		p = r->at[offset / CHANNEL_MIN];
+	if (p && p->desc.offset == offset && p->desc.generation == generation)
+		for (unsigned i = 0; i < 2 && !found; i++)
+			if (p->end[i].held && p->end[i].gq == gq)
+				found = &p->end[i];
+	pthread_mutex_unlock(&r->lock);
+	return found;
+}
+
+/* ---- lists ---- */
+
+/* With the lock. False: no memory. */
+static bool info_of(const struct region *r, struct region_info *i)
+{
+	const struct member *m;
+
+	*i = (struct region_info){.id = r->id,
+				  .size = r->mem.size,
+				  .page_size = r->mem.page_size,
+				  .retired = r->retired,
+				  .channel_bytes =
+					  __atomic_load_n(&r->channel_bytes, __ATOMIC_RELAXED),
+				  .free_bytes = parts_left(r->parts),
+				  .largest_free = parts_largest(r->parts),
+				  .parts = r->n_parts};
+	memcpy(i->origin, r->origin, sizeof(i->origin));
+	i->members = calloc(r->n_members + 1, sizeof(*i->members));
+	if (!i->members)
+		return false;
+	TAILQ_FOREACH(m, &r->members, link) {
+		struct region_member_info *to = &i->members[i->n_members++];
+
+		memcpy(to->name, m->user.name, sizeof(to->name));
+		to->admitted = m->admitted;
+		to->bytes = m->bytes;
+		to->ends = m->ends;
+	}
+	return true;
+}
+
+int region_infos(struct region_info **out)
+{
+	struct region_info *infos;
+	struct region *r;
+	bool ok;
+	int n = 0;
+
+	pthread_mutex_lock(&all_lock);
+	TAILQ_FOREACH(r, &all, link)
+		n++;
+	infos = calloc((size_t)n + 1, sizeof(*infos));
+	ok = infos;
+	n = 0;
+	TAILQ_FOREACH(r, &all, link) {
+		pthread_mutex_lock(&r->lock);
+		ok = ok && info_of(r, &infos[n++]);
+		pthread_mutex_unlock(&r->lock);
+	}
+	pthread_mutex_unlock(&all_lock);
+	if (!ok) {
+		region_infos_free(infos, n);
+		return -ENOMEM;
+	}
+	*out = infos;
+	return n;
+}
+
+void region_infos_free(struct region_info *infos, int n)
+{
+	for (int i = 0; infos && i < n; i++)
+		free(infos[i].members);
+	free(infos);
+}

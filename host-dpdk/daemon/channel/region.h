@@ -1,0 +1,133 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Regions: memory that two devices of this zvsockd can both map, and the channels in it.
+ *
+ * Theory of operation
+ * -------------------
+ * A region has members: devices (guests, attached applications) that have been told of it, or hold
+ * parts of it. A member is known by its serial number, never by a pointer: it may be gone while a
+ * part is still held by the other end.
+ *
+ * A part that is taken is a *channel*: it has two ends, each charged to a member. An end is held by
+ * this process until it is granted to a driver, and by the driver until that says it does not touch
+ * it any more, or is gone. When neither end is held the part is free.
+ *
+ * Shares. A member that gives nothing back can keep any part that it has an end of. So it may have
+ * parts of at most half of what the others leave: there is something for who comes later.
+ *
+ * Who is told of a region can write to all of it: a region is one trust domain.
+ *
+ * Threads. A region is shared by lcores; what changes is under its lock, which is held for the
+ * bookkeeping only. It is freed, by the main thread, when nobody refers to it.
+ */
+#ifndef ZVD_REGION_H
+#define ZVD_REGION_H
+
+#include "core/guest.h"
+
+#include <shm_ring.h>
+
+struct region;
+struct chan_part;
+
+/* A device, as a region knows it. */
+struct region_user {
+	uint64_t serial; /* struct guest */
+	char name[CFG_NAME_MAX];
+};
+
+struct region_user region_user(const struct guest *g);
+
+/* Of a channel, on the queue whose driver it has been granted to. */
+struct chan_end {
+	struct chan_part *part;
+	struct guest_queue *gq;	    /* NULL: not granted; under the region's lock */
+	uint64_t serial;	    /* whom it is charged to */
+	bool held;		    /* under the region's lock */
+	TAILQ_ENTRY(chan_end) link; /* of those of the queue: its lcore's */
+};
+
+struct chan_part {
+	struct region *region; /* refers to it */
+	struct shm_channel_desc desc;
+	struct chan_end end[2]; /* by enum shm_role */
+};
+
+/*
+ * A region in @mem, which is the region's from now on, whatever is returned. @origin: whose memory
+ * it is, a guest's name; "": zvsockd's own. @wanted: bytes of a channel, as in channel_bytes(). The
+ * caller has a reference. NULL: no memory, or too small; logged.
+ */
+struct region *region_new(struct shm_region *mem, const char *origin, uint64_t wanted);
+
+struct region *region_get(struct region *r);
+/* NULL: nothing happens. Any thread. */
+void region_put(struct region *r);
+
+uint64_t region_id(const struct region *r);
+uint64_t region_size(const struct region *r);
+
+/* Channels that are made from now on have so many bytes; as in channel_bytes(). */
+void region_resize_channels(struct region *r, uint64_t wanted);
+
+/* No channel is made in it any more. */
+void region_retire(struct region *r);
+bool region_retired(struct region *r);
+
+/* Frees regions to which nobody refers. The main thread, now and then. */
+void regions_look(void);
+
+/* ---- members ---- */
+
+/* The device may fetch the descriptor, from now on, or no longer. 0, -ENOMEM. */
+int region_admit(struct region *r, const struct region_user *u);
+void region_expel(struct region *r, const struct region_user *u);
+
+/* A descriptor of the region with @id, the caller's, and its size. -ENOENT: there is none, or @u
+ * was not admitted to it; -EMFILE, -ENFILE. */
+int region_fetch(uint64_t id, const struct region_user *u, uint64_t *size);
+
+/* ---- parts ---- */
+
+/*
+ * Makes a channel between @a and @b (the same: with itself), with both ends held. 0 or -errno:
+ * -ENOSPC: there is no room, or one of them has its share; -ESTALE: the region is retired; -ENOMEM.
+ */
+int part_new(struct region *r, const struct region_user *a, const struct region_user *b,
+	     struct chan_part **out);
+
+/* The end is granted to a driver, on @gq. */
+void end_granted(struct chan_end *e, struct guest_queue *gq);
+
+/* The end is not held any more; with the last one the part is gone. */
+void end_release(struct chan_end *e);
+
+/* The end at @offset that was granted on @gq and is still held; NULL: there is none. */
+struct chan_end *end_find(struct region *r, const struct guest_queue *gq, uint64_t offset,
+			  uint32_t generation);
+
+/* ---- for lists ---- */
+
+struct region_member_info {
+	char name[CFG_NAME_MAX];
+	bool admitted;
+	uint64_t bytes; /* of parts of which it has an end */
+	uint32_t ends;	/* that are held */
+};
+
+struct region_info {
+	uint64_t id, size, page_size;
+	char origin[CFG_NAME_MAX];
+	bool retired;
+	uint64_t channel_bytes; /* of one that is made now */
+	uint64_t free_bytes, largest_free;
+	uint32_t parts; /* that are taken */
+	unsigned n_members;
+	struct region_member_info *members; /* of region_infos_free() */
+};
+
+/* All regions. Their number, or -ENOMEM. Any thread. */
+int region_infos(struct region_info **out);
+void region_infos_free(struct region_info *infos, int n);
+
+#endif
