@@ -7,6 +7,9 @@
 #ifndef DRV_PACKED_H
 #define DRV_PACKED_H
 
+#include "guest_ram.h"
+#include "vhost_ring_packed.h"
+
 #define DRV_LAYOUT VSOCK_FEATURE_RING_PACKED
 #define DRV_MAX	   258u
 

@@ -3,6 +3,9 @@
 #ifndef DRV_SPLIT_H
 #define DRV_SPLIT_H
 
+#include "guest_ram.h"
+#include "vhost_ring_split.h"
+
 #define DRV_LAYOUT 0u
 
 struct drv {
