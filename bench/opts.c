@@ -98,6 +98,14 @@ static void parse_targets(char *arg)
 		option_bad("%s", why);
 }
 
+static void parse_paths(char *arg)
+{
+	char why[200];
+
+	if (paths_parse(&bench_given, arg, why, sizeof(why)) < 0)
+		option_bad("%s", why);
+}
+
 /* ---- the rows ---- */
 
 static char test_help[280];
@@ -153,6 +161,9 @@ static const struct bench_option common[] = {
 	 "Measure these beside each other, with commas, or all; one that is absent here is listed "
 	 "with the reason",
 	 CALL(parse_targets)},
+	{"path", 0, "PATH", OPTIONS_RUN,
+	 "Which of zvsock's paths: virtqueue, channel or relay; several with commas (all of them)",
+	 CALL(parse_paths)},
 	{"list-targets", 0, NULL, OPTIONS_RUN,
 	 "What --target can name, which of it this machine has, and how to get the others",
 	 ON(list_targets)},
@@ -223,7 +234,7 @@ static const char doc[] =
 	"verified, beside AF_UNIX, TCP loopback and the raw limits of the machine in the same run."
 	"\v"
 	"Examples:\n"
-	"  vsock-bench                                everything, under a minute\n"
+	"  vsock-bench                                everything, two minutes\n"
 	"  vsock-bench --queues 4                     four queue pairs, one thread a side\n"
 	"  vsock-bench --busy-poll --cpus 2cpu        the fastest: both sides spin\n"
 	"  vsock-bench --test throughput --size 64K --direction h2g --duration 5\n"

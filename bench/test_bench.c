@@ -393,6 +393,7 @@ static void targets_are_chosen(void **state)
 {
 	struct bench_opts o = {.queues = 2, .baselines = true, .nsizes = 1, .sizes = {64}};
 	char all[] = "all", two[] = "af_unix,vhost-kernel", none[] = "", bad[] = "tcp,af_unx";
+	char path[] = "channel", paths[] = "virtqueue,relay", no_path[] = "", bad_path[] = "tcp";
 	char why[200] = "";
 
 	(void)state;
@@ -411,6 +412,17 @@ static void targets_are_chosen(void **state)
 
 	assert_int_equal(targets_parse(&o, all, why, sizeof(why)), 0);
 	assert_int_equal(o.targets, (1ull << ntargets) - 1);
+	o.paths = 0;
+	assert_int_equal(paths_parse(&o, path, why, sizeof(why)), 0);
+	assert_string_equal(target_absent(&target_zvsock, &o), "not in --path");
+	assert_string_equal(target_absent(&target_zvsock_relay, &o), "not in --path");
+	assert_ptr_equal(target_measured(&o), &target_zvsock_channel);
+	assert_null(target_absent(&target_tcp, &o));
+	assert_int_equal(paths_parse(&o, paths, why, sizeof(why)), 0);
+	assert_null(target_absent(&target_zvsock, &o));
+	assert_int_equal(paths_parse(&o, no_path, why, sizeof(why)), -EINVAL);
+	assert_int_equal(paths_parse(&o, bad_path, why, sizeof(why)), -EINVAL);
+	o.paths = 0;
 	assert_int_equal(targets_parse(&o, none, why, sizeof(why)), -EINVAL);
 	assert_int_equal(targets_parse(&o, bad, why, sizeof(why)), -EINVAL);
 	assert_non_null(strstr(why, "af_unx"));

@@ -151,6 +151,7 @@ struct bench_opts {
 	unsigned nsizes;
 	uint64_t workloads; /* bit i: that of index i in the table */
 	uint64_t targets;   /* the same of targets, --target; 0: the usual ones */
+	uint64_t paths;	    /* of zvsock's, --path; 0: all that there are */
 	unsigned dir;	    /* enum bench_dir */
 	unsigned cpus;	    /* enum bench_cpus */
 	unsigned type;	    /* enum bench_type */

@@ -18,8 +18,16 @@ unsigned target_place(const struct target *t)
 	return i;
 }
 
+/* zvsock itself, whatever its payload goes through. */
+static bool is_path(const struct target *t)
+{
+	return t->io == IO_ZV && t->absent && !t->ratio;
+}
+
 const char *target_absent(const struct target *t, const struct bench_opts *o)
 {
+	if (o->paths && is_path(t) && !(o->paths >> target_place(t) & 1))
+		return "not in --path";
 	if (!o->targets)
 		return t->absent ? t->absent(o) : "measured with --target only";
 	if (!(o->targets >> target_place(t) & 1))
@@ -59,6 +67,29 @@ int targets_parse(struct bench_opts *o, char *arg, char *why, size_t len)
 	if (o->targets)
 		return 0;
 	snprintf(why, len, "--target takes names with commas, or all; --list-targets shows them");
+	return -EINVAL;
+}
+
+int paths_parse(struct bench_opts *o, char *arg, char *why, size_t len)
+{
+	char *save = NULL;
+
+	o->paths = 0;
+	for (char *s = strtok_r(arg, ",", &save); s; s = strtok_r(NULL, ",", &save)) {
+		unsigned i = 0;
+
+		while (i < ntargets && !(is_path(targets[i]) && strcmp(s, targets[i]->path) == 0))
+			i++;
+		if (i == ntargets) {
+			snprintf(why, len,
+				 "--path: there is no '%s'; choose virtqueue, channel or relay", s);
+			return -EINVAL;
+		}
+		o->paths |= 1ull << i;
+	}
+	if (o->paths)
+		return 0;
+	snprintf(why, len, "--path takes virtqueue, channel or relay, several with commas");
 	return -EINVAL;
 }
 

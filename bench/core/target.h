@@ -79,6 +79,8 @@ const char *target_absent(const struct target *t, const struct bench_opts *o);
 
 /* --target "zvsock,af_unix" or "all" into o->targets. 0, or -EINVAL with a sentence. */
 int targets_parse(struct bench_opts *o, char *arg, char *why, size_t len);
+/* --path "virtqueue,channel" into o->paths: which of zvsock's paths are measured. As above. */
+int paths_parse(struct bench_opts *o, char *arg, char *why, size_t len);
 /* --list-targets: each, what it is, and whether it can be measured here. */
 void targets_list(FILE *f, const struct bench_opts *o);
 

@@ -7,6 +7,7 @@
 /* Columns of ratios and the absent ones of the JSON stand in this order. */
 #define TARGETS(X)                                                                                 \
 	X(target_zvsock)                                                                           \
+	X(target_zvsock_channel)                                                                   \
 	X(target_zvsock_relay)                                                                     \
 	X(target_vhost_kernel)                                                                     \
 	X(target_vsock_loopback)                                                                   \
@@ -26,6 +27,9 @@ TARGETS(TARGET_DECLARE)
 /* Cells of libzvsock: in the directions and ways of calling that were asked for, where the workload
  * has such. */
 int zv_plan(struct bench_plan *p, const struct bench_opts *o, struct bench_cell c);
+/* Lines above and below the tables, of any path of zvsock's. */
+void zv_print_run(FILE *f, const struct bench_opts *o, const struct bench_facts *facts);
+void zv_print_foot(FILE *f, const struct bench_opts *o);
 
 /* Why a baseline is not measured: only AF_UNIX is there beside peers. */
 const char *baseline_absent(const struct bench_opts *o);

@@ -155,7 +155,7 @@ int zv_plan(struct bench_plan *p, const struct bench_opts *o, struct bench_cell 
 	return rc;
 }
 
-static void zvsock_print_run(FILE *f, const struct bench_opts *o, const struct bench_facts *facts)
+void zv_print_run(FILE *f, const struct bench_opts *o, const struct bench_facts *facts)
 {
 	static const char *const places[] = {[CPUS_1] = "both sides on one CPU",
 					     [CPUS_2] = "one CPU each",
@@ -184,7 +184,7 @@ static void zvsock_print_run(FILE *f, const struct bench_opts *o, const struct b
 		(double)o->duration_ns / 1e9);
 }
 
-static void zvsock_print_foot(FILE *f, const struct bench_opts *o)
+void zv_print_foot(FILE *f, const struct bench_opts *o)
 {
 	const char *sep = "";
 
@@ -198,6 +198,15 @@ static void zvsock_print_foot(FILE *f, const struct bench_opts *o)
 		": the figure divided by that of the same repetition there (round trips: less "
 		"is better).\ng / h: guest side / host side, CPU seconds of one run%s.\n",
 		o->services ? "; a service's are not known" : "");
+	for (unsigned i = 0; i < ntargets; i++) {
+		const char *why = targets[i]->missing ? targets[i]->missing(o) : NULL;
+
+		/* One of zvsock's paths that this machine lacks: never silently dropped. */
+		if (why && targets[i]->io == IO_ZV && targets[i]->absent &&
+		    targets[i]->absent(o) == why)
+			fprintf(f, "absent: %s: %s; to get it: %s\n", target_id(targets[i]), why,
+				targets[i]->get);
+	}
 }
 
 static void zvsock_json(json_t *j, const struct bench_opts *o, const struct bench_cell *c,
@@ -223,7 +232,7 @@ const struct target target_zvsock = {
 	.run = zvsock_run,
 	.stop = zvsock_stop,
 	.serve = server_main,
-	.print_run = zvsock_print_run,
-	.print_foot = zvsock_print_foot,
+	.print_run = zv_print_run,
+	.print_foot = zv_print_foot,
 	.json = zvsock_json,
 };
