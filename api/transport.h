@@ -160,6 +160,13 @@ struct transport_queue_ops {
 	bool (*rx_intact)(struct transport_queue *q, uint32_t token);
 
 	/*
+	 * A connection to where @h leads (its addresses, type and buf_alloc are those of the
+	 * REQUEST that follows) is about to be asked for. 0; -EADDRINUSE: somebody outside this
+	 * device has that local port, another one is to be tried; or -errno with zv_err() text:
+	 * no REQUEST is sent then. NULL: local ports are the device's own.
+	 */
+	int (*connect)(struct transport_queue *q, const struct vsock_hdr *h);
+	/*
 	 * Reserves up to @n buffers, about @len payload bytes in each. Returns how many, 0 when
 	 * there is none or the queue is down. TX_CTRL: capacity may be 0.
 	 */
@@ -232,6 +239,11 @@ struct transport_region_ops {
 struct transport_ops {
 	const char *scheme; /* what stands before the first ':' of the URI */
 	enum zv_role role;
+	/*
+	 * Connections are sockets of this machine's kernel: which CIDs can be reached is for it to
+	 * say, and nobody is there whom HELLO could ask.
+	 */
+	bool kernel_sockets;
 
 	/*
 	 * Opens the device; @rest is the URI after the scheme and ':', @opts complete (defaults
@@ -247,11 +259,11 @@ struct transport_ops {
 	uint64_t (*page_size)(struct transport_dev *d);
 	struct transport_queue *(*queue)(struct transport_dev *d, unsigned i);
 	/*
-	 * @port, ZV_PORT_ANY for all, is to be listened on: its connections must reach this device.
-	 * Any thread; blocks at most a few seconds. 0, or -errno with zv_err() text. NULL: all
-	 * connections of the CID do.
+	 * @port, ZV_PORT_ANY for all, is to be listened on: its connections must reach this device,
+	 * of which @backlog may wait. Any thread; blocks at most a few seconds. 0, or -errno with
+	 * zv_err() text. NULL: all connections of the CID do.
 	 */
-	int (*listen)(struct transport_dev *d, uint32_t port, enum zv_type type);
+	int (*listen)(struct transport_dev *d, uint32_t port, enum zv_type type, unsigned backlog);
 	/* No longer. NULL when listen is. */
 	void (*unlisten)(struct transport_dev *d, uint32_t port);
 	/*

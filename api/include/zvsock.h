@@ -95,9 +95,13 @@ ZV_API void zv_set_log(zv_log_fn fn, void *ctx);
  *                          Several sockets: one queue each, all of one CID, in the host's order
  *   vhost-kernel:cid=N     guest side without a VM: the device is the kernel's vhost-vsock, the
  * host side AF_VSOCK sockets of this machine (the guest's CID is N)
- *   daemon:PATH            an application of the host, attached to zvsockd at its client socket
- * PATH, with CID 2: it reaches zvsockd's guests by their CIDs, and other applications by
- * ZV_CID_LOCAL or ZV_CID_HOST; docs/daemon.md
+ *   vsock:                 the kernel's own AF_VSOCK, in a guest or on a host; any number of
+ * processes. Reaches whatever CID the kernel does, ZV_CID_LOCAL and its own too; queues are
+ * threads' shares of the connections. No zv_listen_all. Linux cannot reset a connection:
+ * zv_conn_reset is a close to the peer, and a peer's reset the end of the stream
+ * (docs/guest-driver.md) daemon:PATH            an application of the host, attached to zvsockd at
+ * its client socket PATH, with CID 2: it reaches zvsockd's guests by their CIDs, and other
+ * applications by ZV_CID_LOCAL or ZV_CID_HOST; docs/daemon.md
  *   host:PATH[,PATH...],cid=N[,mode=client|server][,sockmode=0660]
  *                          host side: this process is the vhost-user backend on socket PATH for
  *                          the guest with CID N (libzvsock-host; call zv_host_init first).
@@ -119,6 +123,8 @@ ZV_API void zv_set_log(zv_log_fn fn, void *ctx);
  *                     vhost-user: the backend has closed the connection during the set-up
  *   -EPROTO           vhost-user: the backend broke the protocol
  *   -ERANGE           more queues than the backend or the device has
+ *   -EAFNOSUPPORT, -ENODEV
+ *                     vsock: the kernel has no AF_VSOCK, or nothing that carries it
  *   -ENOMEM, -ENOSPC, -EMFILE, -ENFILE, -EAGAIN
  *                     no memory, descriptors or threads left
  */
@@ -215,11 +221,11 @@ ZV_API int zv_conn_answer(struct zv_conn *conn, int err);
 
 /*
  * Starts a connection to @port of @cid (ZV_CID_HOST, or a sibling that the host connects to, from a
- * guest; the guest's CID, or 0 for it, from a host; any guest's, or ZV_CID_LOCAL, with daemon:) on
- * the pair of @q. Asynchronous: ZV_EV_CONNECT
- * tells the outcome (-ECONNREFUSED, -ETIMEDOUT, -ECONNRESET). Owned by the caller until
- * zv_conn_close. -ENETDOWN (rings not running, or a session has just ended), -EHOSTUNREACH (no such
- * CID here), -EADDRNOTAVAIL (ports exhausted), -ENOSPC (max_conns), -ENOMEM, -EINVAL.
+ * guest; with vsock:, whatever the kernel can reach; the guest's CID, or 0 for it, from a host; any
+ * guest's, or ZV_CID_LOCAL, with daemon:) on the pair of @q. Asynchronous: ZV_EV_CONNECT tells the
+ * outcome (-ECONNREFUSED, -ETIMEDOUT, -ECONNRESET). Owned by the caller until zv_conn_close.
+ * -ENETDOWN (rings not running, or a session has just ended), -EHOSTUNREACH (no such CID here),
+ * -EADDRNOTAVAIL (ports exhausted), -ENOSPC (max_conns), -ENOMEM, -EINVAL.
  */
 ZV_API int zv_connect(struct zv_queue *q, uint64_t cid, uint32_t port, enum zv_type type,
 		      struct zv_conn **conn);

@@ -8,6 +8,8 @@
 
 #include <errno.h>
 
+#define PORT_TRIES 1000u /* local ports that others on this machine have */
+
 /* Where a connection leads, and from where. 0: the host, or the only CID there is. */
 struct route {
 	uint64_t src_cid, cid;
@@ -49,10 +51,31 @@ static int route_key(struct zv_queue *q, const struct route *r, struct conn_key 
 		   : 0;
 }
 
+/* One that the transport can carry, or NULL; *@err -EADDRINUSE: not from that port. */
+static struct zv_conn *new_conn(struct zv_queue *q, const struct conn_key *key, unsigned type,
+				int *err)
+{
+	struct zv_conn *c = conn_new(q, key, sock_type_find(type), VC_CONNECTING, 0, err);
+
+	if (!c) {
+		zv_err(*err, "zv_connect: %s",
+		       *err == -ENOSPC
+			       ? "the queue has as many connections as option max_conns allows"
+			       : zv_strerror(*err));
+		return NULL;
+	}
+	*err = q->tq->ops->connect ? tx_announce(c) : 0;
+	if (!*err)
+		return c;
+	conn_free(c);
+	return NULL;
+}
+
 /* @g: what the driver is granted before it sees the REQUEST; NULL: nothing. */
 static int start_connect(struct zv_queue *q, const struct route *r, unsigned type,
 			 const struct zv_grant *g, struct zv_conn **conn)
 {
+	unsigned tries = PORT_TRIES;
 	struct conn_key key;
 	struct zv_conn *c;
 	int ret = q->session.leaving
@@ -64,13 +87,17 @@ static int start_connect(struct zv_queue *q, const struct route *r, unsigned typ
 
 	if (ret)
 		return ret;
-	c = conn_new(q, &key, sock_type_find(type), VC_CONNECTING, 0, &ret);
+	do
+		c = new_conn(q, &key, type, &ret);
+	while (!c && ret == -EADDRINUSE && r->src_port == ZV_PORT_ANY && tries-- &&
+	       !(ret = route_key(q, r, &key)));
 	if (!c)
-		return zv_err(
-			ret, "zv_connect: %s",
-			ret == -ENOSPC
-				? "the queue has as many connections as option max_conns allows"
-				: zv_strerror(ret));
+		return ret == -EADDRINUSE
+			       ? zv_err(-EADDRNOTAVAIL,
+					"zv_connect: port %u, and %u before it, are taken by other "
+					"programs of this machine",
+					key.local_port, PORT_TRIES - tries - 1)
+			       : ret;
 	if (g && (ret = broker_grant(c, g))) {
 		conn_free(c);
 		return ret;

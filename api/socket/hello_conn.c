@@ -136,6 +136,10 @@ void hello_start(struct zv_queue *q)
 		peer_is_plain(q, "option ZV_OPT_NO_HELLO");
 		return;
 	}
+	if (q->dev->ops->kernel_sockets) {
+		peer_is_plain(q, "its connections are sockets of this machine's kernel");
+		return;
+	}
 	if (q->host) {
 		q->peer.hello_by = time_after(queue_clock(q), q->dev->opts.hello_timeout_ns);
 		return;

@@ -14,7 +14,7 @@ static int listen_here(struct zv_dev *dev, struct listener *l, unsigned type)
 
 	listener_link(dev, l);
 	if (dev->ops->listen)
-		ret = dev->ops->listen(dev->t, l->port, (enum zv_type)type);
+		ret = dev->ops->listen(dev->t, l->port, (enum zv_type)type, l->backlog);
 	if (ret)
 		listener_unlink(dev, l);
 	return ret;

@@ -322,7 +322,8 @@ struct zv_queue {
 	struct transport_queue *tq;
 	struct zv_dev *dev;
 	uint32_t index;
-	uint8_t host; /* this side is the host */
+	uint8_t host;	 /* this side is the host */
+	uint8_t any_cid; /* the transport says which CIDs can be reached */
 	struct queue_session session;
 	struct queue_peer peer;
 	struct queue_hello hello;
@@ -433,8 +434,8 @@ static inline bool cid_is_sibling(const struct zv_queue *q, uint64_t cid)
 {
 	uint64_t own = queue_guest_cid(q);
 
-	return cid != own &&
-	       (vsock_cid_is_guest(cid) || (cid == VSOCK_CID_LOCAL && own == VSOCK_CID_HOST));
+	return q->any_cid || (cid != own && (vsock_cid_is_guest(cid) ||
+					     (cid == VSOCK_CID_LOCAL && own == VSOCK_CID_HOST)));
 }
 
 /*

@@ -23,6 +23,14 @@ static void fill_hdr(struct zv_conn *c, struct vsock_hdr *h, unsigned op, uint32
 	c->pending &= (uint8_t)~CP_CREDIT_UPDATE; /* every packet is one */
 }
 
+int tx_announce(struct zv_conn *c)
+{
+	struct vsock_hdr h;
+
+	fill_hdr(c, &h, VSOCK_OP_REQUEST, 0, 0);
+	return c->q->tq->ops->connect(c->q->tq, &h);
+}
+
 void tx_commit(struct zv_conn *c, const struct tx_slot *s, unsigned op, uint32_t len,
 	       uint32_t flags)
 {

@@ -19,6 +19,9 @@
 
 #define ZV_RST_FIFO 64u /* RST replies to stray packets that may wait for room */
 
+/* Asks the transport, which has a say in that, whether the connection @c can be asked for:
+ * transport_queue_ops.connect. */
+int tx_announce(struct zv_conn *c);
 /* Commits a reserved buffer as a packet of @c with @len bytes of payload. */
 void tx_commit(struct zv_conn *c, const struct tx_slot *s, unsigned op, uint32_t len,
 	       uint32_t flags);

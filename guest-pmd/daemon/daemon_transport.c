@@ -56,12 +56,15 @@ static int announce(struct daemon_dev *dev, enum client_type what, const struct 
 	return client_sock_ask(&dev->client, &m, NULL, dev->f.g.stop_fd);
 }
 
-static int daemon_listen(struct transport_dev *d, uint32_t port, enum zv_type type)
+/* Connections that wait are in this process: @backlog is the socket layer's. */
+static int daemon_listen(struct transport_dev *d, uint32_t port, enum zv_type type,
+			 unsigned backlog)
 {
 	struct daemon_dev *dev = daemon_of((struct guest_dev *)d);
 	struct port *p;
 	int ret;
 
+	(void)backlog;
 	if (port == ZV_PORT_ANY)
 		return zv_err(-EOPNOTSUPP, "daemon: applications share the host's ports: listen on "
 					   "each one that is wanted");

@@ -38,6 +38,7 @@ import scenarios_multi_queue  # noqa: F401
 import scenarios_pmd  # noqa: F401
 import scenarios_recovery  # noqa: F401
 import scenarios_vm  # noqa: F401
+import scenarios_vsock  # noqa: F401
 
 
 def say(verdict, name, seconds, text):

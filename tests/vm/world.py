@@ -175,7 +175,7 @@ class Bench:
         os.makedirs(self.logs, exist_ok=True)
         for old in os.listdir(self.logs):
             os.remove(os.path.join(self.logs, old))
-        self.worlds, self.kernels, self.ramdisks = {}, {}, {}
+        self.worlds, self.kernels, self.ramdisks, self.vsock_ramdisks = {}, {}, {}, {}
         self.stillborn = []  # shared worlds that failed to start
         self.cid = 2
         self.current, self.which = None, 'stable'  # the running scenario: name, kernel

@@ -17,15 +17,15 @@ HUGEPAGES = 96  # of the guest, reserved as it boots; its memory is twice as muc
 class App:
     """vm_pmd_app in a guest: drives the devices, and does what it is told through a FIFO."""
 
-    def __init__(self, vm, uri, *options):
-        self.vm, self.next, self.answers = vm, 1, {}
-        vm.guest.run('rm -f /tmp/app; mkfifo /tmp/app')
-        self.job = vm.guest.start(f'exec vm_pmd_app {uri} {" ".join(options)} <>/tmp/app')
+    def __init__(self, vm, uri, *options, fifo='/tmp/app'):
+        self.vm, self.next, self.answers, self.fifo = vm, 1, {}, fifo
+        vm.guest.run(f'rm -f {fifo}; mkfifo {fifo}')
+        self.job = vm.guest.start(f'exec vm_pmd_app {uri} {" ".join(options)} <>{fifo}')
         self.job.expect('(?m)^serving$')
 
     def start(self, command):
         number, self.next = str(self.next), self.next + 1
-        self.vm.guest.run(f'echo {number} {command} >/tmp/app')
+        self.vm.guest.run(f'echo {number} {command} >{self.fifo}')
         return number
 
     def wait(self, number, limit=LIMIT):

@@ -6,9 +6,10 @@
  *
  *	vm_host_app host:SOCKET,cid=N [OPTION=VALUE...]
  *	vm_pmd_app vfio:BDF[,BDF...] [OPTION=VALUE...]
+ *	vm_pmd_app vsock: [OPTION=VALUE...]
  *
- * Options: queues, ring_size, rx_buf, tx_buf, tx_timeout_ms. Connections are dealt out to the
- * queues in turn.
+ * Options: queues, ring_size, rx_buf, tx_buf, buf_alloc, tx_timeout_ms; shift is added to the ports
+ * of its servers. Connections are dealt out to the queues in turn.
  *
  * Serves echo, seq and xfer. Reads commands from standard input, one a line, and answers each with
  * "ID ok ..." or "ID FAILED ...". Ends with its input.
@@ -38,6 +39,7 @@
 
 static struct zv_dev *dev;
 static unsigned queues;
+static uint32_t shift;
 static bool quit;
 
 static const struct {
@@ -216,7 +218,7 @@ static void accept_all(struct zv_queue *queue, uint32_t port)
 		struct flow *f = NULL;
 
 		for (unsigned i = 0; i < SERVICES; i++)
-			if (services[i].port == port)
+			if (services[i].port + shift == port)
 				f = flow_new(services[i].kind, NULL);
 		if (!f) {
 			zv_conn_close(conn);
@@ -283,10 +285,9 @@ static bool take_option(struct zv_opts *o, const char *text)
 	const struct {
 		const char *name;
 		uint32_t *to;
-	} known[] = {{"queues=", &o->queues},
-		     {"ring_size=", &o->ring_size},
-		     {"rx_buf=", &o->rx_buf},
-		     {"tx_buf=", &o->tx_buf},
+	} known[] = {{"queues=", &o->queues},		{"ring_size=", &o->ring_size},
+		     {"rx_buf=", &o->rx_buf},		{"tx_buf=", &o->tx_buf},
+		     {"buf_alloc=", &o->buf_alloc},	{"shift=", &shift},
 		     {"tx_timeout_ms=", &tx_timeout_ms}};
 
 	for (size_t i = 0; value && i < sizeof(known) / sizeof(known[0]); i++)
@@ -327,7 +328,7 @@ int main(int argc, char **argv)
 	}
 	queues = zv_nqueues(dev);
 	for (unsigned i = 0; i < SERVICES; i++) {
-		if (zv_listen(dev, services[i].port, services[i].type, 256) < 0) {
+		if (zv_listen(dev, services[i].port + shift, services[i].type, 256) < 0) {
 			fprintf(stderr, "%s: %s\n", argv[0], zv_error_text());
 			return 1;
 		}
