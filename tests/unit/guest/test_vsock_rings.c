@@ -52,10 +52,12 @@ static void check_table(const struct vsock_rings *const *all)
 		for (size_t i = 0; i < nfn; i++)
 			assert_non_null(fn[i]);
 		for (size_t i = 0; i < sizeof((*all)->queue) / sizeof(*op); i++)
-			if (&op[i] != (void *const *)(const void *)&(*all)->queue.rx_intact)
+			if (&op[i] != (void *const *)(const void *)&(*all)->queue.rx_intact &&
+			    &op[i] != (void *const *)(const void *)&(*all)->queue.connect)
 				assert_non_null(op[i]);
-		/* A driver owns its memory: nobody can cut it off. */
+		/* A driver owns its memory: nobody can cut it off; and its ports. */
 		assert_null((*all)->queue.rx_intact);
+		assert_null((*all)->queue.connect);
 	}
 }
 
