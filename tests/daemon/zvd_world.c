@@ -28,7 +28,7 @@ char zw_dir[64];
 pid_t zw_pid;
 unsigned zw_nofile;
 bool zw_keep_log;
-uint32_t zw_buf_alloc;
+uint32_t zw_buf_alloc, zw_app_flags;
 
 static struct zv_dev *guests[ZW_GUESTS];
 /* When roles are exchanged: the sockets of the guests, and the configuration that tells of them. */
@@ -162,17 +162,11 @@ static void show_log(void)
 		fclose(f);
 }
 
-bool zw_start(const char *program, const char *conf, unsigned lcores)
+static bool spawn(const char *program)
 {
 	char path[96];
 
-	strcpy(zw_dir, "/tmp/zvd-test.XXXXXX");
-	if (!mkdtemp(zw_dir))
-		return false;
-	strcat(zw_dir, "/");
 	snprintf(path, sizeof(path), "%sconf", zw_dir);
-	if (!write_conf(path, conf, lcores))
-		return false;
 	zw_pid = fork();
 	if (zw_pid == 0) {
 		prctl(PR_SET_PDEATHSIG, SIGKILL);
@@ -182,6 +176,28 @@ bool zw_start(const char *program, const char *conf, unsigned lcores)
 		_exit(127);
 	}
 	return zw_pid > 0;
+}
+
+bool zw_start(const char *program, const char *conf, unsigned lcores)
+{
+	char path[96];
+
+	strcpy(zw_dir, "/tmp/zvd-test.XXXXXX");
+	if (!mkdtemp(zw_dir))
+		return false;
+	strcat(zw_dir, "/");
+	snprintf(path, sizeof(path), "%sconf", zw_dir);
+	return write_conf(path, conf, lcores) && spawn(program);
+}
+
+bool zw_kill(void)
+{
+	return kill(zw_pid, SIGKILL) == 0 && waitpid(zw_pid, NULL, 0) == zw_pid;
+}
+
+bool zw_start_again(const char *program)
+{
+	return spawn(program);
 }
 
 bool zw_reload(const char *conf, unsigned lcores)
@@ -332,7 +348,7 @@ struct zv_dev *zw_zvsock_guest(unsigned i, const char *name, unsigned queues)
 
 struct zv_dev *zw_app(unsigned i, const char *name, unsigned queues)
 {
-	return device_open(i, "daemon", name, queues, 0);
+	return device_open(i, "daemon", name, queues, zw_app_flags);
 }
 
 bool zw_guest_close(unsigned i)

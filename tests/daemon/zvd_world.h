@@ -29,12 +29,17 @@ extern unsigned zw_nofile;
 extern bool zw_keep_log;
 /* Before zw_guest. Not 0: receive credit of its connections. */
 extern uint32_t zw_buf_alloc;
+/* Before zw_app: ZV_OPT_*. */
+extern uint32_t zw_app_flags;
 
 /*
  * Starts @program with the configuration @conf, in which every '@' stands for zw_dir. @lcores > 1:
  * that many threads, not pinned. False: it did not come up; its words are on stderr.
  */
 bool zw_start(const char *program, const char *conf, unsigned lcores);
+/* kill -9 of the daemon; and another one in its place, with the same configuration. */
+bool zw_kill(void);
+bool zw_start_again(const char *program);
 /* Another configuration, and SIGHUP. False: it could not be written. */
 bool zw_reload(const char *conf, unsigned lcores);
 /* SIGTERM; true if it exits with 0. Removes the directory. Closes all guests first. */

@@ -30,7 +30,8 @@ struct known {
 
 struct broker {
 	struct guest_queue *gq;
-	uint64_t nonce; /* of the driver that has spoken last */
+	bool hello;	/* a driver has spoken */
+	uint64_t nonce; /* of the last one */
 	TAILQ_HEAD(, known) known;
 	unsigned n_known;
 	TAILQ_HEAD(wait_list, broker_wait) waits;
@@ -211,14 +212,48 @@ static struct known *make_known(struct broker *b, struct region *r)
 	return k;
 }
 
+static struct broker *broker_new(struct guest_queue *gq)
+{
+	struct broker *b = calloc(1, sizeof(*b));
+
+	if (!b)
+		return NULL;
+	b->gq = gq;
+	b->retry.expired = retry;
+	TAILQ_INIT(&b->known);
+	TAILQ_INIT(&b->waits);
+	TAILQ_INIT(&b->ends);
+	gq->broker = b;
+	return b;
+}
+
+/*
+ * Has the driver of the queue said HELLO in this session? Until it has, or the library has given it
+ * up, it may be under way: an application that connects at once is faster.
+ */
+static enum broker_can said_hello(struct guest_queue *gq)
+{
+	struct zv_dev_info info = {.size = sizeof(info)};
+
+	(void)zv_dev_info(gq->guest->dev, &info);
+	if (info.peer == ZV_PEER_UNKNOWN)
+		return BROKER_WAIT;
+	if (info.peer != ZV_PEER_ZVSOCK || !__atomic_load_n(&gq->guest->channels, __ATOMIC_RELAXED))
+		return BROKER_NEVER;
+	/* On another queue it has: of a device with several it is the same driver. */
+	return gq->broker && gq->broker->hello ? BROKER_CAN : BROKER_WAIT;
+}
+
 enum broker_can broker_can(struct guest_queue *gq, struct region *r)
 {
-	struct broker *b = gq->broker;
+	enum broker_can can = gq->ending ? BROKER_NEVER : said_hello(gq);
 	const struct known *k;
 
-	if (!b || gq->ending)
+	if (can != BROKER_NEVER && !gq->broker && !broker_new(gq))
 		return BROKER_NEVER;
-	k = make_known(b, r);
+	if (can != BROKER_CAN)
+		return can;
+	k = make_known(gq->broker, r);
 	if (!k || k->state == KNOWN_DECLINED)
 		return BROKER_DECLINED;
 	if (k->state == KNOWN_MAPPED)
@@ -302,7 +337,7 @@ void broker_own_changed(struct guest_queue *gq)
 		if (region_retired(k->region) && k->state < KNOWN_FORGET)
 			forget(b, k);
 	}
-	if (b && r && is_app(gq->guest) && !gq->ending)
+	if (b && b->hello && r && is_app(gq->guest) && !gq->ending)
 		(void)make_known(b, r);
 	region_put(r);
 }
@@ -326,7 +361,7 @@ static void other_driver(struct lcore *lc, void *arg)
 	struct broker *b = o->gq->broker;
 
 	(void)lc;
-	if (b && b->nonce != o->nonce)
+	if (b && b->hello && b->nonce != o->nonce)
 		release_all(b);
 	__atomic_sub_fetch(&o->from->telling, 1, __ATOMIC_RELEASE);
 	free(o);
@@ -360,36 +395,22 @@ static void tell_other_queues(const struct guest_queue *gq, uint64_t nonce)
 	}
 }
 
-static struct broker *broker_new(struct guest_queue *gq)
-{
-	struct broker *b = calloc(1, sizeof(*b));
-
-	if (!b)
-		return NULL;
-	b->gq = gq;
-	b->retry.expired = retry;
-	TAILQ_INIT(&b->known);
-	TAILQ_INIT(&b->waits);
-	TAILQ_INIT(&b->ends);
-	gq->broker = b;
-	return b;
-}
-
 static void on_hello(struct guest_queue *gq, uint64_t nonce)
 {
-	bool first = !gq->broker;
-	struct broker *b = first ? broker_new(gq) : gq->broker;
+	struct broker *b = gq->broker ? gq->broker : broker_new(gq);
 	struct known *k, *next;
 	struct region *r;
 
 	if (!b)
 		return;
-	if (!first && b->nonce != nonce) {
+	if (b->hello && b->nonce != nonce) {
 		release_all(b);
 		if (!gq->ending)
 			tell_other_queues(gq, nonce);
 	}
+	b->hello = true;
 	b->nonce = nonce;
+	__atomic_store_n(&gq->guest->channels, true, __ATOMIC_RELAXED);
 	/* What was announced in the session before is forgotten. */
 	for (k = TAILQ_FIRST(&b->known); k; k = next) {
 		next = TAILQ_NEXT(k, link);

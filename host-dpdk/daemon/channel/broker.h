@@ -40,7 +40,7 @@ void broker_news(struct guest_queue *gq);
 enum broker_can {
 	BROKER_NEVER,	 /* it has no channels */
 	BROKER_DECLINED, /* it cannot map the region, or was not answering */
-	BROKER_WAIT,	 /* it has been asked: broker_wait() */
+	BROKER_WAIT, /* it has been asked, or may still say that it has channels: broker_wait() */
 	BROKER_CAN,
 };
 enum broker_can broker_can(struct guest_queue *gq, struct region *r);

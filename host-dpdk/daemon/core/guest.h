@@ -45,7 +45,8 @@ struct guest {
 	uint64_t serial;	     /* no other one has it, nor had it */
 	const struct cfg_guest *cfg; /* a reload replaces it by its equal: guest_cfg() */
 	struct zv_dev *dev;
-	uint64_t cid; /* as the log has it; the main thread's */
+	bool channels; /* its driver can use channels: channel/broker.h; atomic */
+	uint64_t cid;  /* as the log has it; the main thread's */
 	struct guest_queue queues[ZV_QUEUES_MAX];
 	unsigned n_queues;
 	char *why; /* while it is being started: GUEST_WHY_MAX bytes for guest_fails() */
