@@ -199,6 +199,7 @@ struct region_map {
 	void *addr;
 	size_t size;
 	uint32_t refs; /* atomic */
+	uint32_t cut;  /* 1: its file was cut off, and zeroes took its place (sigbus.h) */
 	void (*free)(struct region_map *m);
 };
 

@@ -24,14 +24,6 @@ extern "C" {
 ZV_API int zv_host_init(void);
 
 /*
- * Installs a SIGBUS handler, for the whole process: when a frontend cuts off the file behind its
- * guest's memory, that guest's queues break (ring_broken) instead of the process. Other addresses
- * are passed on to the handler that was there before. Not installed unless you ask: signal handlers
- * are the application's. Idempotent. 0 or -errno.
- */
-ZV_API int zv_host_catch_sigbus(void);
-
-/*
  * A region: memory of a guest that programs of the host can map too, such as an NVDIMM. It is
  * counted, and stays what and where it is until it is put, whatever becomes of guest and device.
  */
@@ -59,7 +51,7 @@ struct zv_host_region_info {
  * (ZV_BROKER_OFFER). Both are a driver's word, so they are looked up in the memory that the VMM has
  * shared: all of it must lie in one piece, whose file is a memfd or on tmpfs or hugetlbfs, backs
  * nothing else of the guest, holds no ring, and is sealed against being made shorter where it can
- * be (F_SEAL_SHRINK). Guest RAM is never taken. zv_host_catch_sigbus() protects this process from
+ * be (F_SEAL_SHRINK). Guest RAM is never taken. zv_catch_sigbus() protects this process from
  * files that cannot be sealed. Asked twice for the same, it gives the same. Any thread; maps, but
  * does not wait for a peer. 0 and *out; or -ENXIO (not there), -EPERM (RAM; not sealed), -EINVAL
  * (not in memory, not aligned to its pages, or cut off), -EACCES (read-only), -ENOMEM, -EMFILE,

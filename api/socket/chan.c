@@ -53,11 +53,16 @@ int chan_broken(struct chan *ch, int err)
 	struct zv_conn *c = ch->c;
 	struct zv_queue *q = ch->q;
 
-	if (ch->over)
+	if (ch->over) { /* it was over in order; what was left to read is lost */
+		if (c->state == VC_CLOSED)
+			c->err = -ECONNRESET;
 		return -ECONNRESET;
+	}
 	stop(ch);
 	if (err != -ENOMEM) {
 		(void)shm_channel_get_stats(ch->ch, &st);
+		if (chan_is_cut(ch))
+			st.fault = "the file of its region was cut off";
 		stats_add(&q->tq->stats.chan_broken, 1);
 		zv_log_limited(&q->tq->log, ZV_LOG_WARN,
 			       "%s: queue %u: the peer's channel for port %u is broken (%s): "
@@ -88,6 +93,8 @@ static int look(struct chan *ch)
 	struct zv_conn *c = ch->c;
 	int news = 0;
 
+	if (chan_is_cut(ch))
+		return -EPROTO;
 	if (hungry(ch)) {
 		news = chan_pull(ch);
 		if (news < 0)
@@ -287,6 +294,8 @@ static int enter(struct zv_queue *q, struct chan *ch)
 	return 0;
 }
 
+static const uint32_t never;
+
 static int open_ends(struct chan *ch, const struct chan_opts *o)
 {
 	const struct shm_channel_opts so = {.size = sizeof(so),
@@ -337,6 +346,7 @@ int chan_attach(struct zv_conn *c, const struct chan_opts *o)
 		return ret;
 	}
 	ch->gone = o->gone;
+	ch->cut = o->cut ? o->cut : &never;
 	ch->gone_arg = o->gone_arg;
 	ch->bells = o->bells;
 	ch->bell = o->bell;

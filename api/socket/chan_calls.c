@@ -328,6 +328,8 @@ int chan_buf_recv(struct zv_conn *c, struct zv_buf *bufs, unsigned n)
 	unsigned got = 0;
 	int ret = 0;
 
+	if (chan_is_cut(ch))
+		return chan_broken(ch, -EPROTO);
 	while (got < n) {
 		if (chan_fifo_empty(ch)) {
 			ret = chan_pull(ch);

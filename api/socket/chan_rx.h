@@ -11,6 +11,20 @@
 #define ZV_CHAN_RX_H
 
 #include "chan_state.h"
+#include "rx_loan.h"
+
+/* The region is lost; use chan_copied() behind a copy. */
+static inline bool chan_is_cut(const struct chan *ch)
+{
+	return __builtin_expect(shm_load32(ch->cut) != 0, 0);
+}
+
+/* Behind a copy to @dst: it is the peer's, not of a region that was lost meanwhile. */
+static inline bool chan_copied(const struct chan *ch, const void *dst)
+{
+	rx_copied(dst);
+	return !chan_is_cut(ch);
+}
 
 /* Messages wait for the application. */
 static inline bool chan_fifo_empty(const struct chan *ch)

@@ -99,6 +99,8 @@ static ssize_t seqpacket_recv(struct zv_conn *c, void *data, size_t len, uint32_
 		total += m->len;
 		end = m->flags;
 	}
+	if (!chan_copied(ch, data))
+		return chan_broken(ch, -EPROTO);
 	if (flags)
 		*flags = end | (done < total ? ZV_TRUNC : 0);
 	if (!peeks) {

@@ -34,6 +34,10 @@
  * An idle channel of the default size costs this side some 5 KiB of private memory: its fifo, what
  * may be on loan, the ends of the channel.
  *
+ * A region whose file is cut off turns to zeroes (sigbus.h). Zeroes in the ring are no messages,
+ *but payload is payload: so who has copied some looks at `cut` before it is handed out, and each
+ *look of zv_poll does, for those who read in place.
+ *
  * The peer is hostile, as everywhere. What shm-ring finds wrong breaks the channel: the connection
  * is reset, which is counted (chan_broken); nothing else is hurt. One poll does a bounded amount of
  * work: CHAN_LOOKS channels, one word of bells a page.
@@ -88,6 +92,7 @@ struct chan_bells {
 struct chan_opts {
 	void *region; /* mapped until gone() is called */
 	size_t size;
+	const uint32_t *cut; /* becomes 1 when the region turns to zeroes; NULL: it cannot */
 	const struct shm_channel_desc *desc;
 	enum shm_role role;
 	/* Wakes the peer; 0 or -errno. NULL: by CREDIT_UPDATE on the connection. */
@@ -102,10 +107,11 @@ struct chan_opts {
 struct chan {
 	struct shm_channel *ch;
 	struct zv_queue *q;
-	struct zv_conn *c; /* NULL: it is gone, and only loans are left */
-	uint32_t index;	   /* in q->chans.tab */
-	uint8_t heat;	   /* enum chan_heat */
-	bool ended;	   /* CHAN_END has come */
+	struct zv_conn *c;   /* NULL: it is gone, and only loans are left */
+	uint32_t index;	     /* in q->chans.tab */
+	const uint32_t *cut; /* *cut: the region is lost, what lies there is not the peer's */
+	uint8_t heat;	     /* enum chan_heat */
+	bool ended;	     /* CHAN_END has come */
 	bool end_sent;
 	bool over;		/* nothing is received: not established, or over, or broken */
 	bool room_told;		/* chan_has_room() was true, and the application was told */

@@ -178,13 +178,17 @@ static ssize_t stream_recv(struct zv_conn *c, void *data, size_t len, uint32_t *
 		if (chan_fifo_empty(ch))
 			return rx_empty(c);
 	}
-	if (peeks)
-		return (ssize_t)peek(ch, data, len);
+	if (peeks) {
+		done = peek(ch, data, len);
+		return chan_copied(ch, data) ? (ssize_t)done : chan_broken(ch, -EPROTO);
+	}
 	while (done < len && ret > 0) {
 		done += take(ch, (uint8_t *)data + done, len - done);
 		if (done < len)
 			ret = chan_pull(ch); /* what fails is found again by the next call */
 	}
+	if (!chan_copied(ch, data))
+		return chan_broken(ch, -EPROTO);
 	chan_was_read(ch);
 	return (ssize_t)done;
 }

@@ -172,6 +172,7 @@ int grant_use(struct grant *g, struct zv_conn *c)
 	if (g->map) {
 		o.region = g->map->addr;
 		o.size = g->map->size;
+		o.cut = &g->map->cut;
 		ret = chan_attach(c, &o);
 	}
 	if (ret) {

@@ -2,6 +2,7 @@
 #include "guest_region.h"
 
 #include "guest_dev.h"
+#include "sigbus.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -16,6 +17,7 @@ struct guest_region {
 	struct guest_region *next;
 	struct ctrl_region at;
 	struct shm_region mem; /* MAPPED */
+	int watch;	       /* MAPPED: of the mapping, sigbus.h; < 0: it is not protected */
 	int state;
 	int err; /* FAILED */
 };
@@ -34,8 +36,10 @@ static void region_free(struct region_map *m)
 {
 	struct guest_region *r = (struct guest_region *)(void *)m;
 
-	if (r->state == MAPPED)
+	if (r->state == MAPPED) {
+		sigbus_unwatch(r->watch);
 		shm_region_destroy(&r->mem);
+	}
 	free(r);
 }
 
@@ -96,6 +100,8 @@ bool guest_regions_serve(struct guest_dev *dev)
 			       "payload goes through the device",
 			       dev->scheme, dev->name, (unsigned long long)(r->at.size >> 20),
 			       zv_error_text());
+		else
+			r->watch = sigbus_watch(r->mem.map, r->mem.map_size, &r->map.cut);
 		pthread_mutex_lock(&dev->regions.lock);
 		r->map.addr = ret ? NULL : r->mem.addr;
 		r->map.size = ret ? 0 : r->at.size;

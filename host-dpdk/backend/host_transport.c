@@ -11,7 +11,6 @@
  */
 #include "eal.h"
 #include "host_uri.h"
-#include "sigbus.h"
 #include "sock_claim.h"
 #include "transport.h"
 #include "vhost_pair.h"
@@ -306,13 +305,6 @@ void zv_host_region_get_info(const struct zv_host_region *region, struct zv_host
 void zv_host_region_put(struct zv_host_region *r)
 {
 	guest_shared_put((struct guest_shared *)(void *)r);
-}
-
-int zv_host_catch_sigbus(void)
-{
-	int ret = sigbus_install();
-
-	return ret < 0 ? zv_err(ret, "zv_host_catch_sigbus: %s", zv_strerror(ret)) : 0;
 }
 
 int zv_host_init(void)

@@ -13,7 +13,7 @@ int as_host_prepare(struct guest *g)
 		guest_fails(g, "%s", zv_error_text());
 		return ret;
 	}
-	ret = zv_host_catch_sigbus();
+	ret = zv_catch_sigbus();
 	if (ret < 0)
 		guest_fails(g, "SIGBUS cannot be caught: %s", zv_strerror(ret));
 	return ret;

@@ -282,7 +282,7 @@ static void memory_is_cut_off(void **state)
 	(void)state;
 	printf("%u rounds\n", CUT_OFF);
 	/* Here, because cmocka has a handler of its own before each test. */
-	assert_int_equal(zv_host_catch_sigbus(), 0);
+	assert_int_equal(zv_catch_sigbus(), 0);
 	for (unsigned i = 0; i < CUT_OFF; i++) {
 		bool still = any(2);
 

@@ -7,6 +7,7 @@
  */
 #include "loop.h"
 #include "sigbus.h"
+#include "socket/chan.h"
 
 #include <errno.h>
 #include <setjmp.h>
@@ -15,6 +16,7 @@
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -149,6 +151,100 @@ static void others_read_on(enum zv_type type)
 	CHECK(drain(0) == 0);
 }
 
+/* ---- the region of a channel ---- */
+
+static struct {
+	int fd;
+	uint8_t *mem;
+	struct shm_channel_desc desc;
+	uint32_t cut;
+} region;
+
+static void attach(struct zv_conn *c, enum shm_role role)
+{
+	const struct chan_opts o = {.region = region.mem,
+				    .size = region.desc.length,
+				    .cut = &region.cut,
+				    .desc = &region.desc,
+				    .role = role};
+
+	CHECK(chan_attach(c, &o) == 0);
+}
+
+/* A guest that has sent MSGS times LEN bytes over a channel in a file that can be cut off. */
+static void begin_channel(enum zv_type type)
+{
+	const struct zv_opts o = {.size = sizeof(o), .queues = 1};
+	uint8_t data[LEN];
+
+	memset(data, 0xa5, sizeof(data));
+	CHECK(sigbus_install() == 0);
+	CHECK(zv_open(&host, "loophost:", &o) == 0 && zv_open(&guest, "loopguest:", &o) == 0);
+	g = zv_queue(guest, 0);
+	h = zv_queue(host, 0);
+	CHECK(zv_listen(host, PORT, type, 0) == 0);
+	CHECK(zv_connect(g, ZV_CID_HOST, PORT, type, &gc) == 0);
+	polls();
+	CHECK(zv_accept(h, PORT, &hc) == 0);
+	shm_channel_desc_init(&region.desc, 0, 1);
+	region.desc.length = shm_channel_bytes(&region.desc);
+	region.fd = memfd_create("cut", MFD_CLOEXEC);
+	CHECK(ftruncate(region.fd, (off_t)region.desc.length) == 0);
+	region.mem =
+		mmap(NULL, region.desc.length, PROT_READ | PROT_WRITE, MAP_SHARED, region.fd, 0);
+	CHECK(region.mem != MAP_FAILED);
+	CHECK(sigbus_watch(region.mem, region.desc.length, &region.cut) >= 0);
+	CHECK(shm_channel_format(region.mem, region.desc.length, &region.desc) == 0);
+	attach(gc, SHM_ROLE_A);
+	attach(hc, SHM_ROLE_B);
+	for (unsigned i = 0; i < MSGS; i++)
+		CHECK(zv_send(gc, data, LEN, 0) == (ssize_t)LEN);
+	polls();
+}
+
+static void cut_and_read_a_channel(enum zv_type type)
+{
+	begin_channel(type);
+	CHECK(ftruncate(region.fd, 0) == 0);
+	CHECK(drain(0) == -ECONNRESET);
+	CHECK(drain(0) == -ECONNRESET);
+	polls();
+	CHECK(zv_send(gc, "x", 1, 0) == -ECONNRESET);
+	CHECK(zv_conn_close(hc) == 0 && zv_conn_close(gc) == 0);
+}
+
+static void cut_and_peek_a_channel(enum zv_type type)
+{
+	begin_channel(type);
+	CHECK(ftruncate(region.fd, 0) == 0);
+	CHECK(drain(ZV_PEEK) == -ECONNRESET);
+}
+
+static void cut_and_borrow_of_a_channel(enum zv_type type)
+{
+	struct zv_buf b;
+
+	begin_channel(type);
+	CHECK(zv_buf_recv(hc, &b, 1) == 1);
+	CHECK(ftruncate(region.fd, 0) == 0);
+	CHECK(*(volatile uint8_t *)b.data == 0); /* in place there is no call that could say so */
+	CHECK(zv_buf_recv(hc, &(struct zv_buf){0}, 1) == -ECONNRESET);
+	zv_buf_release(h, &b, 1);
+	polls();
+	CHECK(zv_send(gc, "x", 1, 0) == -ECONNRESET);
+}
+
+/* The sender has closed in order before: it looks whole, and is not. */
+static void close_and_cut_a_channel(enum zv_type type)
+{
+	begin_channel(type);
+	CHECK(zv_conn_close(gc) == 0);
+	polls();
+	CHECK(ftruncate(region.fd, 0) == 0);
+	CHECK(drain(0) == -ECONNRESET);
+	CHECK(drain(0) == -ECONNRESET);
+}
+
 #define CASE(fn)                                                                                   \
 	static void fn##_of_a_stream(void **state)                                                 \
 	{                                                                                          \
@@ -164,6 +260,10 @@ CASE(cut_and_read)
 CASE(cut_and_peek)
 CASE(cut_and_read_after_others)
 CASE(others_read_on)
+CASE(cut_and_read_a_channel)
+CASE(cut_and_peek_a_channel)
+CASE(cut_and_borrow_of_a_channel)
+CASE(close_and_cut_a_channel)
 
 int main(void)
 {
@@ -176,6 +276,14 @@ int main(void)
 		cmocka_unit_test(cut_and_read_after_others_of_a_message),
 		cmocka_unit_test(others_read_on_of_a_stream),
 		cmocka_unit_test(others_read_on_of_a_message),
+		cmocka_unit_test(cut_and_read_a_channel_of_a_stream),
+		cmocka_unit_test(cut_and_read_a_channel_of_a_message),
+		cmocka_unit_test(cut_and_peek_a_channel_of_a_stream),
+		cmocka_unit_test(cut_and_peek_a_channel_of_a_message),
+		cmocka_unit_test(cut_and_borrow_of_a_channel_of_a_stream),
+		cmocka_unit_test(cut_and_borrow_of_a_channel_of_a_message),
+		cmocka_unit_test(close_and_cut_a_channel_of_a_stream),
+		cmocka_unit_test(close_and_cut_a_channel_of_a_message),
 	};
 
 	return cmocka_run_group_tests_name("memory that is cut off", tests, NULL, NULL);

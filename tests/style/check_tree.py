@@ -57,9 +57,9 @@ NEVER = [
     (r'shm-ring/shm_ring\.h', r'shm-ring/'),
     (r'shm-ring/(shm_access|shm_region|spsc_ring|mark_ring|doorbell|bell_page)', r'shm-ring/channel'),
     # guest memory <- rings <- queue pairs <- the device behind a vhost-user socket
-    (r'host-dpdk/backend/(guest_|sigbus)', r'host-dpdk/backend/vhost_'),
+    (r'host-dpdk/backend/guest_', r'host-dpdk/backend/vhost_'),
     (r'host-dpdk/backend/vhost_(ring|layouts)', r'host-dpdk/backend/vhost_(pair|call)'),
-    (r'host-dpdk/backend/(guest_|sigbus|vhost_|from_guest|to_guest|late|session|epoch|kept)',
+    (r'host-dpdk/backend/(guest_|vhost_|from_guest|to_guest|late|session|epoch|kept)',
      r'host-dpdk/backend/(vu_(?!limits)|host_)'),
     # what a message must look like <- sockets and connections <- the device, which acts on it <- what opens both,
     # and chooses how addresses are translated

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "sigbus.h"
 
+#include "transport.h"
+
 #include <errno.h>
 #include <pthread.h>
 #include <signal.h>
@@ -153,4 +155,11 @@ void sigbus_unwatch(int slot)
 	pthread_mutex_lock(&lock);
 	slot_write(slot_at((uint32_t)slot), 0, 0, NULL);
 	pthread_mutex_unlock(&lock);
+}
+
+int zv_catch_sigbus(void)
+{
+	int ret = sigbus_install();
+
+	return ret < 0 ? zv_err(ret, "zv_catch_sigbus: %s", zv_strerror(ret)) : 0;
 }

@@ -4,14 +4,15 @@
  *
  * Theory of operation
  * -------------------
- * A frontend can shorten the file behind a region after we have mapped it; the next access to a
- * lost page is a SIGBUS, which by default ends the process and so every other guest's service.
- * The handler looks the address up among the watched ranges, sets the range's fault word, puts
- * private zeroes in the place of the whole range and returns: the access is repeated and succeeds.
- * The queue that uses the range looks at the word once a burst and breaks; a call that copies
- * payload looks at sigbus_faults behind the copy. An address that is not
- * watched, and a SIGBUS that somebody sends, go to the handler that was there before, or to the
- * default action; one that is ignored stays so, and the protection with it.
+ * A peer can shorten the file behind memory that we have mapped (a frontend that of its guest's
+ * memory, whoever has made a region that of the region); the next access to a lost page is a
+ * SIGBUS, which by default ends the process, and so whatever else it does. The handler looks the
+ * address up among the watched ranges, sets the range's fault word, puts private zeroes in the
+ * place of the whole range and returns: the access is repeated and succeeds. The queue that uses
+ * the range looks at the word once a burst and breaks; a call that copies payload looks at
+ * sigbus_faults behind the copy. An address that is not watched, and a SIGBUS that somebody sends,
+ * go to the handler that was there before, or to the default action; one that is ignored stays so,
+ * and the protection with it.
  *
  * The handler runs on whatever thread touched the page and takes no lock: the table is made of
  * blocks that never move and are never freed, and a slot has a generation that is odd while the
@@ -19,7 +20,8 @@
  * cannot be the one of the range that faulted, which is in use, and so stays watched. mmap(2) is
  * not on POSIX's list of async-signal-safe functions, but on Linux it is a bare system call.
  *
- * Signal handlers belong to the application: nothing is installed unless it asks (zvsock_host.h).
+ * Signal handlers belong to the application: nothing is installed unless it asks
+ * (zv_catch_sigbus()).
  */
 #ifndef ZV_SIGBUS_H
 #define ZV_SIGBUS_H
