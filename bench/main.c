@@ -2,6 +2,7 @@
 /* vsock-bench: runs the plan, over and over, and reports. See core/bench.h for how it is put
  * together.
  */
+#include "command.h"
 #include "core/plan.h"
 #include "core/target.h"
 #include "measure/cpu.h"
@@ -177,6 +178,7 @@ int main(int argc, char **argv)
 	struct bench b = {.tty = isatty(STDERR_FILENO) == 1};
 	int rc;
 
+	command_run(argc, argv);
 	cpu_init();
 	b.o = opts_parse(argc, argv);
 	cpu_clock_init();

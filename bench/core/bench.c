@@ -58,14 +58,23 @@ void result_of_cell(struct bench_result *res, const struct bench_cell *c,
 	res->cpu_ns[ROLE_HOST] = host->cpu_ns;
 }
 
+const double bench_cdf_shares[BENCH_CDF_POINTS] = {
+	0.001, 0.01, 0.05, 0.1,	  0.15, 0.2,   0.25, 0.3,   0.4,   0.5,	   0.6,	   0.7, 0.75,
+	0.8,   0.85, 0.9,  0.925, 0.95, 0.975, 0.99, 0.995, 0.999, 0.9995, 0.9999, 1,
+};
+
 struct rtt_result rtt_of_ticks(const struct hist *h)
 {
-	return (struct rtt_result){
+	struct rtt_result r = {
 		.p50 = cpu_ticks_to_ns(hist_quantile(h, 0.5)),
 		.p99 = cpu_ticks_to_ns(hist_quantile(h, 0.99)),
 		.p999 = cpu_ticks_to_ns(hist_quantile(h, 0.999)),
 		.max = cpu_ticks_to_ns(h->max),
 	};
+
+	for (unsigned i = 0; i < BENCH_CDF_POINTS; i++)
+		r.cdf[i] = cpu_ticks_to_ns(hist_quantile(h, bench_cdf_shares[i]));
+	return r;
 }
 
 double result_rate(const struct bench_result *r)

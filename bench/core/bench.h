@@ -106,8 +106,13 @@ struct side_stats {
 	uint64_t rss_before, rss_after; /* resident bytes without and with the connections */
 };
 
+/* Points of a distribution: these shares of all round trips took at most so long. */
+#define BENCH_CDF_POINTS 25u
+extern const double bench_cdf_shares[BENCH_CDF_POINTS];
+
 struct rtt_result {
-	uint64_t p50, p99, p999, max; /* ns */
+	uint64_t p50, p99, p999, max;	/* ns */
+	uint64_t cdf[BENCH_CDF_POINTS]; /* ns, at bench_cdf_shares */
 };
 
 /* One run of a cell. */

@@ -23,7 +23,7 @@ bool workload_can(const struct workload *wl, enum bench_io io)
 	case IO_PEER:
 		return wl->peer.guest;
 	case IO_CLIENT:
-		return wl->socket.guest;
+		return wl->socket.guest && !wl->socket.local;
 	}
 	return false;
 }

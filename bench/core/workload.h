@@ -61,6 +61,7 @@ struct workload_socket {
 	void (*host)(struct stream_thread *t, unsigned char *buf, size_t cap);
 	bool per_queue; /* a connection and a thread for each queue; else one */
 	bool own_conns; /* it makes its own connections */
+	bool local;	/* its two sides agree by more than the connection: no --client */
 };
 
 struct workload_raw {

@@ -262,14 +262,14 @@ const struct zv_role role_source = {.name = "source",
 
 /* ---- the client ---- */
 
-int worker_until_done(struct worker *w, worker_event_fn event, const char *late)
+int worker_until_done(struct worker *w, worker_event_fn event, unsigned n_conns, const char *late)
 {
 	uint64_t limit = w->side->o->duration_ns + BENCH_GRACE_NS / 2;
 	uint64_t deadline = cpu_ticks() + cpu_ns_to_ticks(limit);
 	struct zv_event ev[BENCH_EVENTS];
 	unsigned done = 0;
 
-	while (done < w->nq) {
+	while (done < n_conns) {
 		int sent = worker_run_senders(w), n;
 
 		if (sent < 0)
@@ -299,16 +299,16 @@ static int transfer_event(struct worker *w, void *user, uint32_t events)
 	return bc->state == BC_DONE ? 0 : bc_data_event(w, bc, events);
 }
 
-int client_transfer(struct worker *w, struct bconn *bcs, struct side_stats *st, int rc)
+int client_transfer(struct worker *w, struct bconn *bcs, unsigned n, struct side_stats *st, int rc)
 {
 	if (rc == 0)
-		rc = worker_until_done(w, transfer_event, "the transfer does not end");
-	for (unsigned i = 0; i < w->nq; i++) {
+		rc = worker_until_done(w, transfer_event, n, "the transfer does not end");
+	for (unsigned i = 0; i < n; i++) {
 		struct bconn *bc = &bcs[i];
 
 		if (bc->zc)
 			zv_conn_close(bc->zc);
-		st->msgs[bc->qi] = bc->seq;
+		st->msgs[bc->qi] += bc->seq;
 		st->bytes += bc->bytes;
 		st->errors += bc->errors;
 		if (!st->first_ns || bc->first_ns < st->first_ns)

@@ -33,14 +33,14 @@ int bc_data_event(struct worker *w, struct bconn *bc, uint32_t events);
 /* The event of a connection with that user pointer: 1 when its part is done, 0, -errno. */
 typedef int (*worker_event_fn)(struct worker *w, void *user, uint32_t events);
 /*
- * The client's part of a transfer: sends and receives until each connection of the worker has done
- * its part. 0 or -errno, told to the side; when it takes too long, in the words of @late.
+ * The client's part of a transfer: sends and receives until @n_conns connections have done their
+ * part. 0 or -errno, told to the side; when it takes too long, in the words of @late.
  */
-int worker_until_done(struct worker *w, worker_event_fn event, const char *late);
+int worker_until_done(struct worker *w, worker_event_fn event, unsigned n_conns, const char *late);
 /*
- * Runs the connections @bcs, one for each queue of the worker, to their end unless @rc is a failure
+ * Runs the @n connections @bcs to their end unless @rc is a failure
  * already, closes them and adds up what they did. 0 or -errno.
  */
-int client_transfer(struct worker *w, struct bconn *bcs, struct side_stats *st, int rc);
+int client_transfer(struct worker *w, struct bconn *bcs, unsigned n, struct side_stats *st, int rc);
 
 #endif

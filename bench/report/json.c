@@ -131,7 +131,7 @@ static json_t *run_object(const struct bench_cell *c, const struct bench_result 
 	return j;
 }
 
-static void add_absent(json_t *runs, const struct target *t, const char *why)
+static void add_absent(json_t *runs, const struct target *t, const char *why, bool broken)
 {
 	json_t *j = json_object();
 
@@ -140,7 +140,9 @@ static void add_absent(json_t *runs, const struct target *t, const char *why)
 	json_set_str(j, "id", target_id(t));
 	json_set_str(j, "about", t->about);
 	json_set_str(j, "absent", why);
-	if (t->missing && t->get)
+	if (broken)
+		json_set_bool(j, "broken", true);
+	else if (t->missing && t->get)
 		json_set_str(j, "get", t->get);
 	json_array_append_new(runs, j);
 }
@@ -153,7 +155,7 @@ static void add_absents(json_t *runs, const struct bench_opts *o, const struct b
 		if (!why && facts->gone[i][0])
 			why = facts->gone[i];
 		if (why)
-			add_absent(runs, targets[i], why);
+			add_absent(runs, targets[i], why, facts->gone[i][0] != '\0');
 	}
 }
 

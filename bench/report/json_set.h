@@ -48,4 +48,19 @@ static inline void json_set_rtt(json_t *o, const struct rtt_result *r)
 	json_object_set_new(o, "rtt_ns", rtt);
 }
 
+/* [[share, ns], ..] */
+static inline void json_set_cdf(json_t *o, const struct rtt_result *r)
+{
+	json_t *cdf = json_array();
+
+	for (unsigned i = 0; i < BENCH_CDF_POINTS; i++) {
+		json_t *point = json_array();
+
+		json_array_append_new(point, json_real(bench_cdf_shares[i]));
+		json_array_append_new(point, json_integer((json_int_t)r->cdf[i]));
+		json_array_append_new(cdf, point);
+	}
+	json_object_set_new(o, "rtt_cdf", cdf);
+}
+
 #endif

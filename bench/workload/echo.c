@@ -77,7 +77,7 @@ static int echo_run(struct zv_run *r)
 	for (unsigned i = 0; i < w->nq && rc == 0; i++)
 		bc_start_source(w, &tb[i].out);
 	if (rc == 0)
-		rc = worker_until_done(w, echo_event, "the echo does not end");
+		rc = worker_until_done(w, echo_event, w->nq, "the echo does not end");
 	for (unsigned i = 0; i < w->nq; i++) {
 		const struct bconn *in = &tb[i].in;
 

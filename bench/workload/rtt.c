@@ -284,6 +284,7 @@ static void rtt_json(json_t *j, const struct bench_cell *c, const struct bench_r
 	json_set_int(j, "messages", r->messages);
 	json_set_num(j, "msgs_per_s", result_rate(r));
 	json_set_rtt(j, &r->rtt);
+	json_set_cdf(j, &r->rtt);
 }
 
 static int rtt_plan(struct bench_plan *p, const struct bench_opts *o, struct bench_cell c)

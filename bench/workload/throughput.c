@@ -65,7 +65,7 @@ static int throughput_run(struct zv_run *r)
 	rc = worker_buffers(w, r->c->msg_size);
 	if (rc == 0)
 		rc = throughput_open(w, r->c, bcs);
-	return client_transfer(w, bcs, &r->st, rc);
+	return client_transfer(w, bcs, w->nq, &r->st, rc);
 }
 
 static const struct zv_role *const roles[] = {&role_sink, &role_source, NULL};
@@ -95,7 +95,7 @@ static int throughput_peer_guest(struct worker *w, struct peer_shm *sh)
 		if (send)
 			bc_start_source(w, &bc);
 	}
-	return client_transfer(w, &bc, &sh->side[ROLE_GUEST], rc);
+	return client_transfer(w, &bc, 1, &sh->side[ROLE_GUEST], rc);
 }
 
 static int throughput_peer_host(struct peer_shm *sh, int listen_fd)

@@ -11,6 +11,7 @@
 	X(workload_rtt)                                                                            \
 	X(workload_echo)                                                                           \
 	X(workload_connrate)                                                                       \
+	X(workload_conns)                                                                          \
 	X(workload_idle)                                                                           \
 	X(workload_fairness)
 

@@ -86,6 +86,7 @@ def one_that_does_not_start_is_listed(folder):
     runs = report(done, 1)
     assert measured(runs) == {'af_unix'}
     assert 'no vsock for you' in absent(runs)['vhost-device-vsock']['absent']
+    assert absent(runs)['vhost-device-vsock']['broken'] is True
     said = [line for line in done.stderr.splitlines() if ': warning: ' not in line]  # of a machine at work
     assert len(said) == 1, done.stderr
 

@@ -13,6 +13,7 @@ import image
 from guest import Guest, vsock_args
 from procs import Failure, LIMIT, Log, Owner, Process, until
 from world import both_kernels, scenario
+from world_compare import NOTE, CompareWorld, compare
 from world_daemon import DaemonWorld, Vm
 from world_pmd import HUGEPAGES, IOMMU
 
@@ -193,6 +194,30 @@ def bench_stock_guest_serves(bench):
     with open(report, encoding='utf-8') as f:
         runs = runs_of(f.read(), 'zvsock', 'throughput,rtt,echo,connrate')
     return f'{len(runs)} runs, each byte verified'
+
+
+@scenario
+def bench_compare_in_a_vm(bench):
+    """./run vmcompare, shortly: vhost-vsock, vsock_loopback, the kernel's guest driver and zvsock in one run and one report."""
+    world = bench.own(CompareWorld)
+    options = compare.parse(['--rounds', '1', '--duration', '0.02', '--size', '64,5000', '--queues', '1,2', '--conns', '1,5',
+                             '--cpus', '1cpu', '--note', NOTE, '--out', os.path.join(world.folder, 'report')])
+    got = world.measure(options)
+    compare.write(got, options)
+    want = {'zvsock', 'zvsock-relay', 'vhost-kernel', 'vsock_loopback', 'af_vsock', 'zvsockd-hybrid', 'af_unix', 'af_unix-seqpacket',
+            'tcp', 'raw'}
+    if got.failed or got.figures.errors or not want <= set(got.figures.measured()):
+        raise Failure(f'{got.failed}, {got.figures.errors} errors, without {want - set(got.figures.measured())}')
+    for who in want:
+        tests = {k.test for k in got.figures.select(id=who)}
+        if not {'throughput', 'rtt'} <= tests:
+            raise Failure(f'{who}: only {tests}')
+    if bad := [r for runs in got.figures.cells.values() for r in runs.values() if r.get('verified', True) is not True]:
+        raise Failure(f'not verified: {bad[0]}')
+    with open(os.path.join(options.out, 'report.html'), encoding='utf-8') as f:
+        if 'emulation' not in f.read():
+            raise Failure('the report does not say that it was measured in an emulator')
+    return f'{len(got.figures.cells)} cells of {len(want)} targets'
 
 
 class KernelsOwnWorld:

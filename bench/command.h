@@ -1,0 +1,12 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* vsock-bench COMMAND: what is more than a run of tests. */
+#ifndef BENCH_COMMAND_H
+#define BENCH_COMMAND_H
+
+/*
+ * Does not return when argv[1] is a command, and ends with its exit code. Returns when it is none:
+ * the line is that of a run.
+ */
+void command_run(int argc, char **argv);
+
+#endif

@@ -1,0 +1,36 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: BSD-3-Clause
+"""vsock-bench compare inside one VM, whose kernel has vhost-vsock and vsock_loopback.
+
+usage: vmcompare.py BUILDDIR [ARGUMENTS OF vsock-bench compare]
+"""
+import os
+import sys
+
+sys.dont_write_bytecode = True
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))), 'bench', 'compare'))
+
+import compare
+from image import Missing
+from procs import Failure
+from world import Bench, Skip
+from world_compare import NOTE, CompareWorld
+
+
+def main():
+    options = compare.parse(['--cpus', '1cpu', '--note', NOTE, *sys.argv[2:]])
+    if options.source:
+        return compare.finish(options, lambda: compare.load(options))
+    bench = Bench(os.path.abspath(sys.argv[1]), 'compare-logs')
+    bench.current = 'compare'
+    try:
+        return compare.finish(options, lambda: bench.own(CompareWorld).measure(options))
+    finally:
+        bench.close()
+
+
+if __name__ == '__main__':
+    try:
+        sys.exit(main())
+    except (Failure, Missing, Skip) as why:
+        sys.exit(f'vmcompare: {why}')
