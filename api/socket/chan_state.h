@@ -34,9 +34,9 @@
  * An idle channel of the default size costs this side some 5 KiB of private memory: its fifo, what
  * may be on loan, the ends of the channel.
  *
- * A region whose file is cut off turns to zeroes (sigbus.h). Zeroes in the ring are no messages,
- *but payload is payload: so who has copied some looks at `cut` before it is handed out, and each
- *look of zv_poll does, for those who read in place.
+ * A region whose file is cut off turns to zeroes (api/sigbus.h). Zeroes in the ring are no
+ * messages, but payload is payload: who has copied some looks at `cut` before it is handed out, and
+ * each look of zv_poll does, for those who read in place.
  *
  * The peer is hostile, as everywhere. What shm-ring finds wrong breaks the channel: the connection
  * is reset, which is counted (chan_broken); nothing else is hurt. One poll does a bounded amount of

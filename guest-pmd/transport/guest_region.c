@@ -17,7 +17,7 @@ struct guest_region {
 	struct guest_region *next;
 	struct ctrl_region at;
 	struct shm_region mem; /* MAPPED */
-	int watch;	       /* MAPPED: of the mapping, sigbus.h; < 0: it is not protected */
+	int watch;	       /* MAPPED: of the mapping, api/sigbus.h; < 0: not protected */
 	int state;
 	int err; /* FAILED */
 };

@@ -25,7 +25,7 @@
  * bytes that differ from the copy, and takes those over that have not been written again since. It
  * is exact for whoever writes each byte once.
  *
- * A file that its owner cuts short later is caught by sigbus.h, if the application allows: the
+ * A file that its owner cuts short later is caught by api/sigbus.h, if the application allows: the
  * region turns to zeroes and guest_mem.fault says so.
  *
  * Addresses come from the guest and are hostile. An access must lie inside one region with all its
@@ -66,7 +66,7 @@ struct guest_mem {
 	uint32_t nregions; /* >= 1 */
 	uint32_t refs;
 	uint64_t page_size; /* smallest of the regions */
-	uint32_t fault; /* 1: a file was cut off, and zeroes took its place (sigbus.h); atomic */
+	uint32_t fault; /* 1: a file was cut off, and zeroes took its place (api/sigbus.h); atomic */
 	struct {
 		void *addr;
 		size_t len;
@@ -75,7 +75,7 @@ struct guest_mem {
 		dev_t dev;	/* the file, ... */
 		ino_t ino;
 		uint64_t offset; /* ... and where in it the region begins */
-		int watch;	 /* sigbus.h */
+		int watch;	 /* api/sigbus.h */
 	} map[GUEST_MEM_REGIONS];
 };
 

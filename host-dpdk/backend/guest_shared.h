@@ -5,8 +5,8 @@
  * Theory of operation
  * -------------------
  * A region that guest and host programs share reaches the guest as an NVDIMM, as a BAR, or as a
- * further piece of memory without a VM, and so it is an entry of the vhost-user memory table, with
- *a descriptor. The driver names it by its guest-physical address. It is taken (guest_shared_import)
+ * further piece of memory without a VM, and so it is an entry of the vhost-user memory table, with a
+ * descriptor. The driver names it by its guest-physical address. It is taken (guest_shared_import)
  * when
  *	- it lies in one entry with all its bytes,
  *	- its file lies in memory (memfd, tmpfs, hugetlbfs) and cannot be made shorter, if files of
@@ -19,10 +19,10 @@
  * object for all who ask for the same bytes. A live change of the table leaves it alone if the new
  * one has the same bytes of the same file at the same address; otherwise it is *gone*: its holders
  * look at that, and give it up. A file that is cut off turns to zeroes and raises the fault word
- * (sigbus.h), as guest memory does.
+ * (api/sigbus.h), as guest memory does.
  *
- * The control thread keeps the table (guest_shares_table, _ring, _fini); any thread may import,
- *look and put. One lock for the process: all of it is rare, and nothing below it waits for a peer.
+ * The control thread keeps the table (guest_shares_table, _ring, _fini); any thread may import, look
+ * and put. One lock for the process: all of it is rare, and nothing below it waits for a peer.
  */
 #ifndef ZV_GUEST_SHARED_H
 #define ZV_GUEST_SHARED_H
@@ -44,7 +44,7 @@ struct guest_shared {
 	uint32_t refs;	/* with the lock */
 	uint32_t gone;	/* atomic: the guest does not have it any more */
 	uint32_t fault; /* atomic: its file was cut off, and zeroes took its place */
-	int watch;	/* sigbus.h */
+	int watch;	/* api/sigbus.h */
 };
 
 /* Of one device. All zeroes: there is no table. */
