@@ -66,7 +66,8 @@ struct guest_mem {
 	uint32_t nregions; /* >= 1 */
 	uint32_t refs;
 	uint64_t page_size; /* smallest of the regions */
-	uint32_t fault; /* 1: a file was cut off, and zeroes took its place (api/sigbus.h); atomic */
+	uint32_t
+		fault; /* 1: a file was cut off, and zeroes took its place (api/sigbus.h); atomic */
 	struct {
 		void *addr;
 		size_t len;

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""A slot of the watched ranges (host-dpdk/backend/sigbus.c), changed while the signal handler reads it: the copy
+"""A slot of the watched ranges (api/sigbus.c), changed while the signal handler reads it: the copy
 that the handler uses is of one range."""
 from steps import Model, at, branch, check, label, let, load, store
 
-FILE = 'host-dpdk/backend/sigbus.c'
+FILE = 'api/sigbus.c'
 
 
 def writer(changes, whole):
