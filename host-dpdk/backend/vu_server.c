@@ -475,7 +475,7 @@ int vu_server_add(struct vu_socket **out, const struct vu_socket_config *c)
 	struct vu_socket *sk = calloc(1, sizeof(*sk));
 	int ret;
 
-	if (!sk || !(sk->path = strdup(c->path)) || !(sk->bin = fd_bin_new())) {
+	if (!sk || !(sk->path = strdup(c->path)) || !(sk->bin = fd_bin_new(NULL))) {
 		if (sk)
 			free(sk->path);
 		free(sk);

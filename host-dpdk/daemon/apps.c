@@ -5,9 +5,9 @@
 #include "core/clock.h"
 #include "core/log.h"
 #include "endpoint/endpoint_app.h"
-#include "endpoint/endpoint_unix.h"
 #include "guests.h"
 #include "lifecycle.h"
+#include "passed.h"
 #include "proto/client_msg.h"
 #include "proto/hello.h"
 #include "sock_claim.h"
@@ -405,7 +405,7 @@ static int listen_on(struct apps *as, const struct cfg_apps *c)
 	as->listener = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	if (as->ep < 0 || as->listener < 0)
 		return fail(as, "cannot make the socket", -errno);
-	(void)unix_no_descriptors(as->listener);
+	(void)passed_refuse(as->listener);
 	if (bind(as->listener, (struct sockaddr *)&sa, sizeof(sa)) < 0)
 		return fail(as, "cannot bind the socket", -errno);
 	/* Before listen(), so that nobody connects while the rights are wider than configured. */

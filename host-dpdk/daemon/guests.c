@@ -8,6 +8,7 @@
 #include "control/control.h"
 #include "core/log.h"
 #include "endpoint/endpoint.h"
+#include "fd_bin.h"
 #include "sock_claim.h"
 
 #include <errno.h>
@@ -167,6 +168,7 @@ static void guest_free(struct guest *g)
 	if (g->dev && zv_close(g->dev) < 0)
 		log_line(ZV_LOG_ERR, g->name, "cannot close the device: %s", zv_error_text());
 	endpoints_free(g);
+	fd_bin_free(g->bin);
 	free(g);
 }
 

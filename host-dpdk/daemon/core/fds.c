@@ -3,15 +3,20 @@
 
 #include "config/config_part.h"
 #include "log.h"
+#include "passed.h"
 #include "vu_limits.h"
 
 #include <sys/resource.h>
+#include <unistd.h>
 
 #define FDS_ITSELF 64u	/* standard streams, signals, EAL and rte_vhost, files that are read */
 #define FDS_LCORE  2u	/* io_uring, mailbox */
 #define FDS_FEW	   256u /* left for connections: worth a warning */
 
-static uint32_t held, most = UINT32_MAX; /* atomic */
+#define PASSED_READS 16u
+#define PASSED_PART  32u /* of the limit, for what they receive */
+
+static uint32_t held, most = UINT32_MAX, passed_reads; /* atomic */
 
 static uint64_t reserve(const struct cfg *c)
 {
@@ -30,6 +35,28 @@ static uint64_t reserve(const struct cfg *c)
 	return n;
 }
 
+static bool kernel_refuses_passed(void)
+{
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	bool refuses = fd >= 0 && passed_refuse(fd);
+
+	if (fd >= 0)
+		(void)close(fd);
+	return refuses;
+}
+
+/* Descriptors that the reads of all lcores may receive. */
+static uint64_t plan_passed(const struct cfg *c, uint64_t limit)
+{
+	uint64_t each = (uint64_t)(c->n_cpus ? c->n_cpus : 1) * PASSED_MAX;
+	uint64_t reads = kernel_refuses_passed() ? 0 : limit / PASSED_PART / each;
+
+	if (reads > PASSED_READS)
+		reads = PASSED_READS;
+	__atomic_store_n(&passed_reads, (uint32_t)reads, __ATOMIC_RELAXED);
+	return reads * each;
+}
+
 void fds_plan(const struct cfg *c, unsigned others)
 {
 	uint64_t need = reserve(c) + others, limit = UINT32_MAX, left;
@@ -37,6 +64,7 @@ void fds_plan(const struct cfg *c, unsigned others)
 
 	if (getrlimit(RLIMIT_NOFILE, &rl) == 0 && rl.rlim_cur < limit)
 		limit = rl.rlim_cur;
+	need += plan_passed(c, limit);
 	left = limit > need ? limit - need : 0;
 	if (left < limit / 4) /* most VMMs need much less than they may */
 		left = limit / 4;
@@ -61,6 +89,23 @@ bool fds_get(void)
 void fds_put(void)
 {
 	__atomic_sub_fetch(&held, 1, __ATOMIC_RELAXED);
+}
+
+bool fds_room(void)
+{
+	return __atomic_load_n(&held, __ATOMIC_RELAXED) < __atomic_load_n(&most, __ATOMIC_RELAXED);
+}
+
+void fds_take(uint32_t n)
+{
+	__atomic_add_fetch(&held, n, __ATOMIC_RELAXED);
+}
+
+uint32_t fds_passed_reads(void)
+{
+	return __atomic_load_n(&held, __ATOMIC_RELAXED) <= __atomic_load_n(&most, __ATOMIC_RELAXED)
+		       ? __atomic_load_n(&passed_reads, __ATOMIC_RELAXED)
+		       : 0;
 }
 
 uint32_t fds_max(void)

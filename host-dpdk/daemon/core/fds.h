@@ -7,6 +7,10 @@
  * socket, a reload. Otherwise a VMM could not attach while connections hold all descriptors. The
  * reserve is what the guests of the configuration may need in all, however many of them are
  * attached; connections of all guests share the rest.
+ *
+ * On kernels before Linux 6.16 local programs can send descriptors as well (passed.h). Those that
+ * have been received count among those of connections until they are closed; room is reserved for
+ * what the reads under way may receive.
  */
 #ifndef ZVD_FDS_H
 #define ZVD_FDS_H
@@ -22,6 +26,15 @@ void fds_plan(const struct cfg *c, unsigned others);
 /* Any thread: takes one for a connection. False: connections hold all that they may. */
 bool fds_get(void);
 void fds_put(void);
+/* There is room for one more just now. */
+bool fds_room(void);
+
+/* Takes @n that are there already, whether there is room for them or not. */
+void fds_take(uint32_t n);
+
+/* How many reads an lcore may have under way that receive all descriptors of a message; 0: none,
+ * and also none while connections hold all that they may. */
+uint32_t fds_passed_reads(void);
 
 /* What connections may hold in all. */
 uint32_t fds_max(void);

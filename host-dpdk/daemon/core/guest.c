@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "guest.h"
 
+#include "fd_bin.h"
 #include "fds.h"
 #include "log.h"
 
@@ -40,7 +41,8 @@ void guest_counters_read(const struct guest *g, struct guest_counters *to)
 bool guest_fd_get(struct guest_queue *gq)
 {
 	struct guest *g = gq->guest;
-	bool guests = __atomic_add_fetch(&g->fds, 1, __ATOMIC_RELAXED) > g->max_fds;
+	uint32_t others = g->bin ? fd_bin_count(g->bin) : 0;
+	bool guests = __atomic_add_fetch(&g->fds, 1, __ATOMIC_RELAXED) + others > g->max_fds;
 
 	if (!guests && fds_get())
 		return true;
@@ -61,10 +63,43 @@ bool guest_fd_get(struct guest_queue *gq)
 	return false;
 }
 
+bool guest_fd_room(const struct guest *g)
+{
+	uint32_t others = g->bin ? fd_bin_count(g->bin) : 0;
+
+	return __atomic_load_n(&g->fds, __ATOMIC_RELAXED) + others < g->max_fds && fds_room();
+}
+
 void guest_fd_put(struct guest_queue *gq)
 {
 	__atomic_sub_fetch(&gq->guest->fds, 1, __ATOMIC_RELAXED);
 	fds_put();
+}
+
+int guest_expects_passed(struct guest *g)
+{
+	if (!g->bin)
+		g->bin = fd_bin_new(fds_put);
+	return g->bin ? 0 : -ENOMEM;
+}
+
+void guest_fd_discard(struct guest *g, int fd)
+{
+	__atomic_sub_fetch(&g->fds, 1, __ATOMIC_RELAXED);
+	fd_bin_put_all(g->bin, &fd, 1);
+}
+
+void guest_fds_passed(struct guest *g, const int *fd, unsigned n)
+{
+	if (!n)
+		return;
+	fds_take(n);
+	fd_bin_put_all(g->bin, fd, n);
+}
+
+uint32_t guest_passed_reads(const struct guest *g)
+{
+	return fd_bin_count(g->bin) ? 0 : fds_passed_reads();
 }
 
 void guest_fd_refused(struct guest_queue *gq, int err)

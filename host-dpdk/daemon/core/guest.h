@@ -18,6 +18,7 @@
 
 struct broker;
 struct conn_owner;
+struct fd_bin;
 struct guest;
 
 struct guest_queue {
@@ -52,7 +53,8 @@ struct guest {
 	char *why; /* while it is being started: GUEST_WHY_MAX bytes for guest_fails() */
 	struct guest_counters counters; /* atomic */
 	uint32_t fds, max_fds;		/* descriptors that its connections hold, and may; atomic */
-	void *part[CFG_PARTS_MAX];	/* what each endpoint type keeps of it */
+	struct fd_bin *bin; /* what local programs have sent; NULL: there is nobody who can */
+	void *part[CFG_PARTS_MAX]; /* what each endpoint type keeps of it */
 };
 
 /* The guest's configuration; on an lcore valid until its next round. */
@@ -79,7 +81,21 @@ void guest_counters_read(const struct guest *g, struct guest_counters *to);
  * all guests together, have what they may have; counted and logged.
  */
 bool guest_fd_get(struct guest_queue *gq);
+/* The same question, without an answer that lasts. */
+bool guest_fd_room(const struct guest *g);
 void guest_fd_put(struct guest_queue *gq);
+/*
+ * As guest_fd_put() for the connection's descriptor @fd, which others may wait in (passed.h): it is
+ * closed elsewhere, and counts until then.
+ */
+void guest_fd_discard(struct guest *g, int fd);
+/* The same for @n descriptors that a local program has sent and that are not wanted. */
+void guest_fds_passed(struct guest *g, const int *fd, unsigned n);
+/* Before the first of them. 0, -ENOMEM. Main thread. */
+int guest_expects_passed(struct guest *g);
+/* How many reads of its lcore may receive descriptors; 0: look first. */
+uint32_t guest_passed_reads(const struct guest *g);
+
 /* The system has refused a descriptor (@err: -EMFILE, -ENFILE, -ENOBUFS, -ENOMEM). Counts, logs. */
 void guest_fd_refused(struct guest_queue *gq, int err);
 

@@ -22,6 +22,7 @@ struct unix_listener;
 struct unix_guest {
 	struct unix_listener *listener; /* NULL: stopped */
 	struct log_once refused;	/* what host programs were refused */
+	bool passed;			/* they can send descriptors (passed.h) */
 };
 
 static inline struct unix_guest *unix_guest(const struct guest *g)
@@ -41,14 +42,6 @@ static inline const char *unix_path(const struct guest *g)
 
 /* True if low_port_users or low_port_groups names one of the two. */
 bool unix_low_ports_of(const struct cfg_guest *g, uid_t uid, gid_t gid);
-
-/*
- * Nobody can send descriptors to @fd, nor to those that are accepted from it. Whoever reads a
- * message, or closes a socket with unread ones, closes the descriptors in them, and may have to
- * wait for that as long as their sender likes (a TCP socket with SO_LINGER): an lcore must not.
- * From Linux 6.16 on (SO_PASSRIGHTS); false: the kernel has no such thing.
- */
-bool unix_no_descriptors(int fd);
 
 /* 0, or -errno and guest_fails(). Main thread. */
 int unix_listener_start(struct unix_listener **out, struct guest *g);

@@ -10,6 +10,7 @@
 #include "relay/relay.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -44,6 +45,8 @@ static struct client *client_new(struct guest_queue *gq, int fd)
 	if (!c)
 		return NULL;
 	relay_init(&c->r, gq, NULL, &endpoint_unix.kind, fd, 0);
+	if (unix_guest(gq->guest)->passed)
+		relay_expect_passed(&c->r);
 	c->r.f.owner.abort = client_abort;
 	return c;
 }
@@ -165,8 +168,14 @@ static void client_connect(struct client *c)
 
 static void line_read(struct client *c)
 {
-	struct io_uring_sqe *sqe = io_sqe(lcore_io(c->r.f.owner.gq->lc), &c->r.to_guest_poll);
+	struct io *io = lcore_io(c->r.f.owner.gq->lc);
+	struct io_uring_sqe *sqe;
 
+	if (c->r.passed) {
+		io_poll(io, &c->r.to_guest_poll, c->r.fd, POLLIN);
+		return;
+	}
+	sqe = io_sqe(io, &c->r.to_guest_poll);
 	io_uring_prep_recv(sqe, c->r.fd, c->line + c->len, LINE_ROOM - c->len, 0);
 }
 
@@ -189,12 +198,15 @@ static void line_done(struct io_op *op, int res, uint32_t flags)
 		relay_abort(&c->r);
 		return;
 	}
+	if (c->r.passed && res > 0)
+		res = (int)relay_recv(&c->r, c->line + c->len, LINE_ROOM - c->len);
 	if (res == -EINTR || res == -EAGAIN) {
 		line_read(c);
 		return;
 	}
 	if (res <= 0) {
-		GUEST_COUNT(gq, connect_line_closed);
+		if (res != -EPERM)
+			GUEST_COUNT(gq, connect_line_closed);
 		line_failed(c);
 		return;
 	}
@@ -235,6 +247,10 @@ void unix_client_begin(struct guest_queue *gq, int fd)
 
 	if (!c) {
 		guest_fd_refused(gq, -ENOMEM);
+		if (unix_guest(gq->guest)->passed) {
+			guest_fd_discard(gq->guest, fd);
+			return;
+		}
 		guest_fd_put(gq);
 		io_close_fd(lcore_io(gq->lc), fd);
 		return;
@@ -242,5 +258,8 @@ void unix_client_begin(struct guest_queue *gq, int fd)
 	c->r.to_guest_poll.done = line_done;
 	c->timer.expired = line_expired;
 	lcore_timer_start(gq->lc, &c->timer, LINE_TIMEOUT_S * (uint64_t)1000000000);
-	line_read(c);
+	if (c->r.passed) /* most have sent it already */
+		line_done(&c->r.to_guest_poll, POLLIN, 0);
+	else
+		line_read(c);
 }

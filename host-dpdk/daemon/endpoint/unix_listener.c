@@ -8,6 +8,7 @@
  */
 #include "core/log.h"
 #include "endpoint_unix.h"
+#include "passed.h"
 #include "sock_claim.h"
 
 #include <errno.h>
@@ -16,10 +17,6 @@
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <unistd.h>
-
-#ifndef SO_PASSRIGHTS
-#define SO_PASSRIGHTS 83 /* headers before Linux 6.16 */
-#endif
 
 #define BACKLOG	     1024
 #define ACCEPT_PAUSE (100u * (uint64_t)1000000)
@@ -52,6 +49,15 @@ static void client_dealt(struct lcore *lc, void *arg)
 	free(d);
 }
 
+/* Closes what does not count as a connection's descriptor. */
+static void turn_away(struct unix_listener *l, int fd)
+{
+	if (unix_guest(l->guest)->passed && passed_waits(fd, true))
+		guest_fds_passed(l->guest, &fd, 1);
+	else
+		io_close_fd(lcore_io(l->lc), fd);
+}
+
 static void deal(struct unix_listener *l, int fd)
 {
 	struct guest *g = l->guest;
@@ -72,7 +78,7 @@ static void deal(struct unix_listener *l, int fd)
 	}
 	guest_fd_refused(gq, -ENOMEM);
 	guest_fd_put(gq);
-	io_close_fd(lcore_io(l->lc), fd);
+	turn_away(l, fd);
 }
 
 /* ---- the listening socket ---- */
@@ -82,9 +88,9 @@ static void accept_more(struct lcore_timer *t)
 	struct unix_listener *l =
 		(struct unix_listener *)(void *)((char *)t - offsetof(struct unix_listener, pause));
 
-	if (!l->accept.pending)
+	if (!l->accept.pending && guest_fd_room(l->guest))
 		io_accept(lcore_io(l->lc), &l->accept, l->fd);
-	else /* its cancellation is still under way */
+	else /* its cancellation is still under way, or all would be turned away again */
 		lcore_timer_start(l->lc, t, ACCEPT_PAUSE);
 }
 
@@ -101,11 +107,11 @@ static void accepted(struct io_op *op, int res, uint32_t flags)
 
 	(void)flags;
 	if (res >= 0 && l->stopping) {
-		io_close_fd(io, res);
+		turn_away(l, res);
 	} else if (res >= 0 && guest_fd_get(&l->guest->queues[0])) {
 		deal(l, res);
 	} else if (res >= 0) {
-		io_close_fd(io, res);
+		turn_away(l, res);
 		accept_pause(l);
 	} else if (res == -EMFILE || res == -ENFILE || res == -ENOBUFS || res == -ENOMEM) {
 		guest_fd_refused(&l->guest->queues[0], res);
@@ -147,13 +153,6 @@ static int listener_fail(const struct unix_listener *l, const char *what)
 	return -err;
 }
 
-bool unix_no_descriptors(int fd)
-{
-	const int off = 0;
-
-	return setsockopt(fd, SOL_SOCKET, SO_PASSRIGHTS, &off, sizeof(off)) == 0;
-}
-
 /* Binds and listens; the claim is held. */
 static int listener_open(struct unix_listener *l, const struct cfg_guest *cfg)
 {
@@ -163,12 +162,11 @@ static int listener_open(struct unix_listener *l, const struct cfg_guest *cfg)
 	l->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	if (l->fd < 0)
 		return listener_fail(l, "cannot make a socket");
-	if (!unix_no_descriptors(l->fd))
-		log_line(
-			ZV_LOG_INFO, l->guest->name,
-			"%s: this kernel cannot refuse descriptors (Linux 6.16 can): programs that "
-			"connect there can hold up an lcore",
-			l->path);
+	unix_guest(l->guest)->passed = !passed_refuse(l->fd);
+	if (unix_guest(l->guest)->passed && guest_expects_passed(l->guest) < 0) {
+		errno = ENOMEM;
+		return listener_fail(l, "cannot listen");
+	}
 	if (bind(l->fd, (struct sockaddr *)&sa, sizeof(sa)) < 0)
 		return listener_fail(l, "cannot bind the socket");
 	/* Before listen(), so that nobody connects while the rights are wider than configured. */
@@ -185,7 +183,10 @@ void unix_listener_stop(struct unix_listener *l)
 {
 	lcore_call(l->lc, listener_end, l);
 	(void)unlink(l->path);
-	close(l->fd);
+	if (unix_guest(l->guest)->passed) /* clients wait in it */
+		guest_fds_passed(l->guest, &l->fd, 1);
+	else
+		close(l->fd);
 	sock_unclaim(l->path, l->claim);
 	free(l);
 }

@@ -5,6 +5,7 @@
  */
 #include "core/log.h"
 #include "endpoint_unix.h"
+#include "passed.h"
 #include "relay/relay.h"
 #include "sock_connect.h"
 
@@ -164,8 +165,11 @@ int unix_target_serve(struct guest_queue *gq, struct zv_conn *conn, const struct
 		free(t);
 		return -ECONNREFUSED;
 	}
-	(void)unix_no_descriptors(fd);
 	relay_init(&t->r, gq, conn, &endpoint_unix.kind, fd, seq ? RELAY_SEQPACKET : 0);
+	if (unix_guest(gq->guest)->passed)
+		relay_expect_passed(&t->r);
+	else
+		(void)passed_refuse(fd);
 	t->r.f.owner.event = target_event;
 	t->r.f.owner.abort = target_abort;
 	t->retry.expired = target_again;

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* Relays: their life and their ends; theory in relay.h, the data in relay_data.c. */
+#include "core/log.h"
 #include "linger.h"
 #include "relay_int.h"
 
@@ -43,6 +44,29 @@ char *relay_scratch(struct relay *r)
 	return s ? s->msg : NULL;
 }
 
+struct passed_room *relay_room_get(struct relay *r, uint32_t most)
+{
+	struct relay_stock *s = relay_stock(r);
+	struct passed_room *room;
+
+	if (!s)
+		return NULL;
+	if (s->n_rooms_free)
+		return s->rooms_free[--s->n_rooms_free];
+	if (s->n_rooms == RELAY_ROOMS || s->n_rooms >= most)
+		return NULL;
+	room = malloc(sizeof(*room));
+	s->n_rooms += room != NULL;
+	return room;
+}
+
+bool relay_rooms_busy(struct relay *r)
+{
+	struct relay_stock *s = relay_stock(r);
+
+	return s && s->n_rooms > s->n_rooms_free;
+}
+
 struct relay_batch *relay_batch_get(struct relay *r)
 {
 	struct relay_stock *s = relay_stock(r);
@@ -59,6 +83,7 @@ struct relay_batch *relay_batch_get(struct relay *r)
 		b->op.pending = false;
 	}
 	b->r = r;
+	b->room = NULL;
 	b->first = b->n = b->bytes = 0;
 	b->whole = false;
 	return b;
@@ -68,6 +93,11 @@ void relay_batch_put(struct relay *r, struct relay_batch *b)
 {
 	struct relay_stock *s = relay_stock(r);
 
+	if (b->room) {
+		s->rooms_free[s->n_rooms_free++] = b->room;
+		b->msg.msg_control = NULL;
+		b->msg.msg_controllen = 0;
+	}
 	if (s->n_free == BATCHES_KEPT) {
 		free(b);
 		return;
@@ -90,6 +120,8 @@ void relay_lcore_fini(struct lcore *lc)
 		s->free = b->next;
 		free(b);
 	}
+	while (s->n_rooms_free)
+		free(s->rooms_free[--s->n_rooms_free]);
 	free(s->msg);
 	free(s);
 }
@@ -111,6 +143,11 @@ static void close_socket(struct relay *r)
 	int fd = r->fd;
 
 	r->fd = -1;
+	if (r->passed && (!host_eof || r->flags & RELAY_SEQPACKET) &&
+	    passed_waits(fd, !(r->flags & RELAY_SEQPACKET))) {
+		r->left_fd = fd;
+		return;
+	}
 	if (r->flags & RELAY_TCP && !(r->flags & R_ABORT) && !host_eof) {
 		linger_start(r->f.owner.gq, fd);
 		return;
@@ -138,6 +175,10 @@ void relay_end_more(struct relay *r)
 	}
 	if (r->to_guest_poll.pending || r->from_guest_poll.pending)
 		return;
+	if (r->left_fd >= 0) {
+		guest_fd_discard(r->f.owner.gq->guest, r->left_fd);
+		r->left_fd = -1;
+	}
 	r->f.work.run = release; /* not now: callers may look at the relay once more */
 	flow_defer(&r->f);
 }
@@ -192,6 +233,21 @@ void relay_host_failed(struct relay *r, int err)
 	end(r, R_RESET | R_ABORT,
 	    err == -ECONNRESET ? "ended: reset by the program"
 			       : "ended: the program's socket failed");
+}
+
+void relay_passed(struct relay *r, const int *fd, unsigned n)
+{
+	struct guest_queue *gq = r->f.owner.gq;
+	struct ucred who = {.pid = -1, .uid = (uid_t)-1};
+	socklen_t len = sizeof(who);
+
+	guest_fds_passed(gq->guest, fd, n);
+	GUEST_COUNT(gq, fds_passed);
+	(void)getsockopt(r->fd, SOL_SOCKET, SO_PEERCRED, &who, &len);
+	log_line(ZV_LOG_WARN, gq->guest->name,
+		 "pid %d, uid %d has sent descriptors beside its data (SCM_RIGHTS), which no guest "
+		 "can get: connection reset",
+		 (int)who.pid, (int)who.uid);
 }
 
 void relay_no_memory(struct relay *r)
@@ -430,6 +486,13 @@ void relay_init(struct relay *r, struct guest_queue *gq, struct zv_conn *conn,
 	r->fd = fd;
 	r->flags = (uint16_t)flags;
 	r->to_guest_bufs = 1;
+	r->left_fd = -1;
+}
+
+void relay_expect_passed(struct relay *r)
+{
+	r->passed = true;
+	passed_expect(r->fd);
 }
 
 void relay_start(struct relay *r, const char *early, uint32_t early_len)

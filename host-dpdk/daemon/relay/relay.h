@@ -37,6 +37,11 @@
  * A TCP socket whose guest has closed first is left to linger.h, so that no RST overtakes the end
  * of what the guest had sent.
  *
+ * Where local programs can send descriptors (relay_expect_passed()), reads give the kernel room for
+ * them, as many at a time as guest_passed_reads() says; further ones are put off, and when it says
+ * 0, each read looks first. A program that has sent some is reset, and its socket is closed
+ * elsewhere when no poll refers to it any more: whoever lets go of it last waits for them.
+ *
  * SEQPACKET: guest to host, a message goes out when its last piece is there, in one sendmsg; host
  * to guest, the message is looked at (MSG_PEEK) and copied, because zv_send takes a message whole
  * or not at all. A message of more than BATCH pieces, or larger than either side takes, resets the
@@ -58,12 +63,14 @@ struct relay {
 	struct flow f; /* first */
 	int fd;	       /* -1: closed */
 	uint16_t flags;
-	uint16_t to_guest_bufs;			     /* buffers that the next read asks for */
+	uint8_t to_guest_bufs; /* buffers that the next read asks for */
+	bool passed;	       /* a local program can send descriptors beside its data: passed.h */
 	struct io_op to_guest_poll, from_guest_poll; /* of the socket: something to read, room */
 	struct relay_batch *to_guest;		     /* a read under way */
 	struct relay_batch *from_guest;		     /* a send under way, or a full socket's rest */
 	const char *early; /* bytes that were read before the relay began */
 	uint32_t early_len;
+	int left_fd; /* fd, when descriptors may wait in it; -1: none */
 };
 
 /* relay_init flags */
@@ -79,6 +86,18 @@ struct relay {
  */
 void relay_init(struct relay *r, struct guest_queue *gq, struct zv_conn *conn,
 		const struct conn_kind *kind, int fd, unsigned flags);
+
+/*
+ * After relay_init, when nothing has been read yet: the program at the other end of fd can send
+ * descriptors; guest_expects_passed() has been called.
+ */
+void relay_expect_passed(struct relay *r);
+
+/*
+ * recv(2) from the program, without waiting. -errno; -EPERM: it has sent descriptors, which has
+ * been logged and counted: the relay is to be ended. @len: RELAY_MSG_MAX at most.
+ */
+ssize_t relay_recv(struct relay *r, void *buf, size_t len);
 
 /*
  * Both sides are connected: carries data from here on. @early: @early_len bytes from the host that

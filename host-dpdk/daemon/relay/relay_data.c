@@ -186,9 +186,9 @@ void relay_from_guest(struct relay *r)
 static void learn(struct relay *r, unsigned used, unsigned n, bool full)
 {
 	if (full)
-		r->to_guest_bufs = (uint16_t)(n * 2 < RELAY_BATCH ? n * 2 : RELAY_BATCH);
+		r->to_guest_bufs = (uint8_t)(n * 2 < RELAY_BATCH ? n * 2 : RELAY_BATCH);
 	else if (used <= r->to_guest_bufs / 2)
-		r->to_guest_bufs = (uint16_t)(used ? used : 1);
+		r->to_guest_bufs = (uint8_t)(used ? used : 1);
 }
 
 static void to_guest_over(struct relay *r)
@@ -216,6 +216,18 @@ static int forward(struct relay *r, struct relay_batch *b, uint32_t len)
 	return zv_buf_send(r->f.conn, b->buf, used);
 }
 
+/* Descriptors may have come with @res bytes. @res, or -EPERM. */
+static int take_passed(struct relay *r, struct relay_batch *b, int res)
+{
+	int fd[PASSED_MAX];
+	unsigned n = passed_take(&b->msg, fd);
+
+	if (!n && !(b->msg.msg_flags & MSG_CTRUNC))
+		return res;
+	relay_passed(r, fd, n);
+	return -EPERM;
+}
+
 static void received(struct io_op *op, int res, uint32_t flags)
 {
 	struct relay_batch *b = batch_of(op);
@@ -223,6 +235,8 @@ static void received(struct io_op *op, int res, uint32_t flags)
 	int ret = 0;
 
 	(void)flags;
+	if (b->room && res > 0)
+		res = take_passed(r, b, res);
 	if (res > 0 && !(r->flags & R_ENDING))
 		ret = forward(r, b, (uint32_t)res);
 	else
@@ -281,12 +295,42 @@ static unsigned reserve(struct relay *r, struct relay_batch *b, uint32_t bytes)
 	return b->n;
 }
 
+/* Starts the read of a batch. */
+static void receive(struct relay *r, struct relay_batch *b)
+{
+	struct io_uring_sqe *sqe = io_sqe(lcore_io(relay_lcore(r)), &b->op);
+
+	if (b->n == 1 && !b->room) {
+		io_uring_prep_recv(sqe, r->fd, b->buf[0].data, b->buf[0].capacity, MSG_DONTWAIT);
+		return;
+	}
+	b->msg.msg_iov = b->iov;
+	b->msg.msg_iovlen = b->n;
+	if (b->room)
+		passed_room_give(&b->msg, b->room);
+	io_uring_prep_recvmsg(sqe, r->fd, &b->msg, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+}
+
+/* The same at once, looking first. */
+static void receive_safely(struct relay *r, struct relay_batch *b)
+{
+	int n;
+
+	b->msg.msg_iov = b->iov;
+	b->msg.msg_iovlen = b->n;
+	n = (int)passed_read(r->fd, &b->msg);
+	if (n < 0)
+		n = -errno;
+	if (n == -EPERM)
+		relay_passed(r, NULL, 0);
+	received(&b->op, n, 0);
+}
+
 void relay_to_guest(struct relay *r)
 {
-	struct io_uring_sqe *sqe;
+	uint32_t most, reads = r->passed ? guest_passed_reads(r->f.owner.gq->guest) : 0;
+	struct passed_room *room = NULL;
 	struct relay_batch *b;
-	uint32_t most;
-	unsigned n;
 
 	if (!(r->flags & R_IN_READY) || r->to_guest)
 		return;
@@ -303,26 +347,27 @@ void relay_to_guest(struct relay *r)
 		relay_to_guest_seq(r, most);
 		return;
 	}
+	room = reads ? relay_room_get(r, reads) : NULL;
+	if (reads && !room && relay_rooms_busy(r)) {
+		flow_defer(&r->f); /* behind others' reads */
+		return;
+	}
 	b = relay_batch_get(r);
 	if (!b) {
 		relay_no_memory(r);
 		return;
 	}
-	n = reserve(r, b, most);
-	if (!n) {
+	b->room = room;
+	if (!reserve(r, b, most)) {
 		relay_batch_put(r, b);
 		return;
 	}
 	r->to_guest = b;
 	b->op.done = received;
-	sqe = io_sqe(lcore_io(relay_lcore(r)), &b->op);
-	if (n == 1) {
-		io_uring_prep_recv(sqe, r->fd, b->buf[0].data, b->buf[0].capacity, MSG_DONTWAIT);
-	} else {
-		b->msg.msg_iov = b->iov;
-		b->msg.msg_iovlen = n;
-		io_uring_prep_recvmsg(sqe, r->fd, &b->msg, MSG_DONTWAIT);
-	}
+	if (!r->passed || room)
+		receive(r, b);
 	if (!(r->flags & R_HOST_HUP))
 		relay_poll_in(r);
+	if (r->passed && !room)
+		receive_safely(r, b);
 }

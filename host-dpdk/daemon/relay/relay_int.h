@@ -6,6 +6,7 @@
 #ifndef ZVD_RELAY_INT_H
 #define ZVD_RELAY_INT_H
 
+#include "passed.h"
 #include "relay.h"
 
 #include <sys/uio.h>
@@ -25,6 +26,8 @@
 #define R_ABORT		  (1u << 14) /* the end is a RST for the host */
 #define R_GUEST_HUP	  (1u << 15) /* the guest program has closed altogether */
 
+#define RELAY_ROOMS 16u
+
 /* A request that moves data, or the rest that a full socket has left. */
 struct relay_batch {
 	struct io_op op;
@@ -33,6 +36,7 @@ struct relay_batch {
 	uint32_t first, n;	  /* buffers not yet done with, [first, n) */
 	uint32_t bytes;		  /* in them */
 	bool whole;		  /* SEQPACKET: the last piece is there */
+	struct passed_room *room; /* in msg, during a read; NULL: none */
 	struct msghdr msg;
 	struct iovec iov[RELAY_BATCH];
 	struct zv_buf buf[RELAY_BATCH];
@@ -43,6 +47,10 @@ struct relay_stock {
 	struct relay_batch *free;
 	unsigned n_free;
 	char *msg; /* relay_scratch's */
+	/* Room for descriptors; how many there are, those that are free, and for relay_recv. */
+	unsigned n_rooms, n_rooms_free;
+	struct passed_room *rooms_free[RELAY_ROOMS];
+	struct passed_room room;
 };
 
 /* ---- relay.c ---- */
@@ -51,6 +59,10 @@ struct relay_stock {
 struct relay_stock *relay_stock(struct relay *r);
 /* Its RELAY_MSG_MAX bytes of scratch memory, NULL: no memory. */
 char *relay_scratch(struct relay *r);
+/* Room for the descriptors of a message; relay_batch_put() gives back what is in a batch. NULL: all
+ * are taken (relay_rooms_busy()), or no memory. @most: as many as guest_passed_reads() says. */
+struct passed_room *relay_room_get(struct relay *r, uint32_t most);
+bool relay_rooms_busy(struct relay *r);
 struct relay_batch *relay_batch_get(struct relay *r);
 void relay_batch_put(struct relay *r, struct relay_batch *b);
 
@@ -65,6 +77,8 @@ void relay_end(struct relay *r, unsigned how);
 void relay_end_more(struct relay *r);
 /* The socket has failed with @err (negative): RST for the guest. */
 void relay_host_failed(struct relay *r, int err);
+/* The program has sent @n descriptors, or some that have not been taken (0): counts, logs. */
+void relay_passed(struct relay *r, const int *fd, unsigned n);
 /* Memory is short: both sides are reset. */
 void relay_no_memory(struct relay *r);
 /* The host's last byte is with the guest; the guest's last byte is out. */

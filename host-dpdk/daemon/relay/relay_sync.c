@@ -17,18 +17,64 @@
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 
-/* recv(2). Negative: nothing to read now, and the relay waits for more, or has failed. */
-static ssize_t read_host(struct relay *r, char *to, int flags)
+/* Of a stream. What has come is put into the bin, or stays in the socket. */
+static ssize_t read_passed(struct relay *r, struct msghdr *m, int *fd, unsigned *n_fds)
+{
+	struct relay_stock *s = relay_stock(r);
+	ssize_t n;
+
+	if (!s || !guest_passed_reads(r->f.owner.gq->guest))
+		return passed_read(r->fd, m);
+	passed_room_give(m, &s->room);
+	n = recvmsg(r->fd, m, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+	if (n < 0)
+		return n;
+	*n_fds = passed_take(m, fd);
+	errno = EPERM;
+	return *n_fds || m->msg_flags & MSG_CTRUNC ? -1 : n;
+}
+
+/* recv(2), or -errno. @look: at a whole message, which stays. */
+static ssize_t recv_once(struct relay *r, void *buf, size_t len, bool look)
+{
+	struct iovec iov = {buf, len};
+	struct msghdr m = {.msg_iov = &iov, .msg_iovlen = 1};
+	bool seq = r->flags & RELAY_SEQPACKET;
+	int fd[PASSED_MAX];
+	unsigned n_fds = 0;
+	ssize_t n;
+
+	if (r->passed && !look && !seq)
+		n = read_passed(r, &m, fd, &n_fds);
+	else if (r->passed)
+		n = passed_look(r->fd, &m, MSG_TRUNC);
+	else
+		n = recv(r->fd, buf, len, MSG_DONTWAIT | (look ? MSG_PEEK | MSG_TRUNC : 0));
+	if (r->passed && n >= 0 && !look && seq)
+		n = recv(r->fd, buf, len, MSG_DONTWAIT);
+	if (n >= 0 || errno != EPERM || !r->passed)
+		return n < 0 ? -errno : n;
+	relay_passed(r, fd, n_fds);
+	return -EPERM;
+}
+
+ssize_t relay_recv(struct relay *r, void *buf, size_t len)
+{
+	return recv_once(r, buf, len, false);
+}
+
+/* Negative: nothing to read now, and the relay waits for more, or has failed. */
+static ssize_t read_host(struct relay *r, char *to, bool look)
 {
 	ssize_t n;
 
 	do
-		n = recv(r->fd, to, RELAY_MSG_MAX, flags | MSG_DONTWAIT);
-	while (n < 0 && errno == EINTR);
-	if (n < 0 && errno == EAGAIN)
+		n = recv_once(r, to, RELAY_MSG_MAX, look);
+	while (n == -EINTR);
+	if (n == -EAGAIN)
 		relay_poll_in(r);
 	else if (n < 0)
-		relay_host_failed(r, -errno);
+		relay_host_failed(r, (int)n);
 	return n;
 }
 
@@ -88,7 +134,7 @@ void relay_to_guest_seq(struct relay *r, uint32_t most)
 		return;
 	}
 	while (done < most && work_may(r->f.owner.gq)) {
-		ssize_t n = read_host(r, msg, MSG_PEEK | MSG_TRUNC);
+		ssize_t n = read_host(r, msg, true);
 
 		if (n < 0)
 			return;
@@ -120,7 +166,7 @@ void relay_discard(struct relay *r)
 	}
 	r->flags |= R_IN_READY;
 	while (done < FLOW_QUOTA && work_may(r->f.owner.gq)) {
-		ssize_t n = read_host(r, scratch, 0);
+		ssize_t n = read_host(r, scratch, false);
 
 		if (n < 0)
 			return;

@@ -6,22 +6,27 @@
 #include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 struct fd_bin {
 	pthread_mutex_t lock;
 	int *fd; /* from the end: the last one is closed first */
 	unsigned n, size;
+	unsigned count; /* n, and the one that is being closed; read by any thread */
+	void (*closed)(void);
 	bool running; /* the thread; it is closing one even when n is 0 */
 	bool ownerless;
 };
 
-struct fd_bin *fd_bin_new(void)
+struct fd_bin *fd_bin_new(void (*closed)(void))
 {
 	struct fd_bin *b = calloc(1, sizeof(*b));
 
-	if (b)
+	if (b) {
 		(void)pthread_mutex_init(&b->lock, NULL);
+		b->closed = closed;
+	}
 	return b;
 }
 
@@ -46,6 +51,13 @@ void fd_bin_free(struct fd_bin *b)
 		destroy(b);
 }
 
+static void close_one(struct fd_bin *b, int fd)
+{
+	(void)close(fd);
+	if (b->closed)
+		b->closed();
+}
+
 static void *close_them(void *arg)
 {
 	struct fd_bin *b = arg;
@@ -57,8 +69,9 @@ static void *close_them(void *arg)
 	while (b->n) {
 		fd = b->fd[--b->n];
 		pthread_mutex_unlock(&b->lock);
-		(void)close(fd);
+		close_one(b, fd);
 		pthread_mutex_lock(&b->lock);
+		__atomic_store_n(&b->count, b->n, __ATOMIC_RELAXED);
 	}
 	b->running = false;
 	last = b->ownerless;
@@ -86,37 +99,53 @@ static bool start_thread(struct fd_bin *b)
 }
 
 /* With the lock held. */
-static bool push(struct fd_bin *b, int fd)
+static bool push(struct fd_bin *b, const int *fd, unsigned n)
 {
-	unsigned size = b->size ? 2 * b->size : 16;
-	int *p = b->n < b->size ? b->fd : realloc(b->fd, size * sizeof(*p));
+	unsigned size = b->size ? b->size : 16;
 
-	if (!p)
-		return false;
-	if (p != b->fd || b->n == b->size)
+	while (size < b->n + n)
+		size *= 2;
+	if (size > b->size) {
+		int *p = realloc(b->fd, size * sizeof(*p));
+
+		if (!p)
+			return false;
+		b->fd = p;
 		b->size = size;
-	b->fd = p;
-	b->fd[b->n++] = fd;
+	}
+	memcpy(b->fd + b->n, fd, n * sizeof(*fd));
+	b->n += n;
+	__atomic_fetch_add(&b->count, n, __ATOMIC_RELAXED);
 	return true;
 }
 
 void fd_bin_put(struct fd_bin *b, int fd)
 {
+	if (fd_is_harmless(fd))
+		close_one(b, fd);
+	else
+		fd_bin_put_all(b, &fd, 1);
+}
+
+void fd_bin_put_all(struct fd_bin *b, const int *fd, unsigned n)
+{
 	bool taken;
 
-	if (fd_is_harmless(fd)) {
-		(void)close(fd);
-		return;
-	}
 	pthread_mutex_lock(&b->lock);
-	taken = push(b, fd);
+	taken = push(b, fd, n);
 	if (taken && !b->running && !(b->running = start_thread(b))) {
-		b->n--;
+		b->n -= n;
+		__atomic_fetch_sub(&b->count, n, __ATOMIC_RELAXED);
 		taken = false;
 	}
 	pthread_mutex_unlock(&b->lock);
-	if (!taken)
-		(void)close(fd);
+	for (unsigned i = 0; !taken && i < n; i++)
+		close_one(b, fd[i]);
+}
+
+unsigned fd_bin_count(const struct fd_bin *b)
+{
+	return __atomic_load_n(&b->count, __ATOMIC_RELAXED);
 }
 
 bool fd_bin_is_empty(struct fd_bin *b)

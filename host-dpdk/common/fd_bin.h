@@ -12,8 +12,8 @@
 
 struct fd_bin;
 
-/* NULL: no memory. */
-struct fd_bin *fd_bin_new(void);
+/* @closed, if it is not NULL, runs after each close, on any thread. NULL: no memory. */
+struct fd_bin *fd_bin_new(void (*closed)(void));
 /* What is in it is closed nevertheless; nobody waits for that. NULL is allowed. */
 void fd_bin_free(struct fd_bin *b);
 /*
@@ -21,6 +21,10 @@ void fd_bin_free(struct fd_bin *b);
  * all of it when there is no memory or no thread to be had.
  */
 void fd_bin_put(struct fd_bin *b, int fd);
+/* The same for @n of them, without a look at what they are. */
+void fd_bin_put_all(struct fd_bin *b, const int *fd, unsigned n);
+/* How many wait to be closed, or are being closed. */
+unsigned fd_bin_count(const struct fd_bin *b);
 /* All of them are closed. */
 bool fd_bin_is_empty(struct fd_bin *b);
 
