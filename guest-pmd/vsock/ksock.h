@@ -148,7 +148,7 @@ struct ksock_queue {
 	pthread_mutex_t news_lock;
 	LIST_HEAD(, ksock_sender) news;
 	struct pkt_seg seg[KSOCK_BURST];
-};
+} SHM_CACHE_ALIGNED; /* an owner each */
 
 struct ksock_listener {
 	struct ksock_listener *next;

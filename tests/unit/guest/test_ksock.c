@@ -1,0 +1,627 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The `vsock:` transport through the public API, over AF_UNIX sockets (ksock_unix.h): a client and
+ * a server, two devices of one process. tests/vm has the same over AF_VSOCK.
+ */
+#include "ksock_unix.h"
+#include "transport.h"
+#include "vsock/ksock.h"
+#include "vsock/vsock_transport.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+
+#include <cmocka.h>
+#include <errno.h>
+#include <poll.h>
+#include <sched.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <time.h>
+#include <unistd.h>
+
+#define PORT	1234u
+#define SECOND	1000000000ull
+#define BIG	(1u << 20)
+#define MESSAGE 262144u /* the longest */
+#define SLOW	24u	/* readers, more than there are buffers */
+
+static int unix_open(struct transport_dev **out, const char *rest, const struct zv_opts *opts)
+{
+	(void)rest;
+	return ksock_open(out, &ksock_net_unix, opts);
+}
+
+static struct transport_ops unix_ops;
+static struct zv_dev *client, *server;
+static struct zv_queue *cq, *sq;
+static uint8_t *want, *got;
+static char logged[512];
+
+static void on_log(void *ctx, enum zv_log_level level, const char *line)
+{
+	(void)ctx;
+	if (level <= ZV_LOG_WARN)
+		(void)snprintf(logged, sizeof(logged), "%s", line);
+}
+
+static void open_both(const struct zv_opts *c, const struct zv_opts *s)
+{
+	assert_int_equal(zv_open(&client, "kunix:", c), 0);
+	assert_int_equal(zv_open(&server, "kunix:", s), 0);
+	cq = zv_queue(client, 0);
+	sq = zv_queue(server, 0);
+	logged[0] = 0;
+}
+
+static int set_up(void **state)
+{
+	(void)state;
+	if (!unix_ops.scheme) {
+		unix_ops = vsock_transport_ops;
+		unix_ops.scheme = "kunix";
+		unix_ops.open = unix_open;
+		if (zv_transport_register(&unix_ops))
+			return -1;
+		want = malloc(BIG);
+		got = malloc(BIG);
+		for (size_t i = 0; i < BIG; i++)
+			want[i] = (uint8_t)(i * 2654435761u >> 13);
+		zv_set_log(on_log, NULL);
+	}
+	open_both(NULL, NULL);
+	return 0;
+}
+
+static int tear_down(void **state)
+{
+	(void)state;
+	assert_int_equal(zv_close(client), 0);
+	assert_int_equal(zv_close(server), 0);
+	return 0;
+}
+
+static void reopen(const struct zv_opts *c, const struct zv_opts *s)
+{
+	(void)tear_down(NULL);
+	open_both(c, s);
+}
+
+static uint64_t now(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (uint64_t)t.tv_sec * SECOND + (uint64_t)t.tv_nsec;
+}
+
+/* Both sides poll until @cond; a time-out for failure only. */
+#define PUMP(cond)                                                                                 \
+	do {                                                                                       \
+		uint64_t end_ = now() + 30 * SECOND;                                               \
+		struct zv_event ev_[8];                                                            \
+		while (!(cond)) {                                                                  \
+			assert_true(zv_poll(cq, ev_, 8) >= 0);                                     \
+			assert_true(zv_poll(sq, ev_, 8) >= 0);                                     \
+			sched_yield();                                                             \
+			assert_true(now() < end_);                                                 \
+		}                                                                                  \
+	} while (0)
+
+static bool has(struct zv_conn *c, uint32_t events)
+{
+	return (uint32_t)zv_conn_wait(c, events, 0) & events;
+}
+
+static const char *state_of(struct zv_conn *c)
+{
+	struct zv_conn_info i = {.size = sizeof(i)};
+
+	assert_int_equal(zv_conn_info(c, &i), 0);
+	return i.state;
+}
+
+static void join(enum zv_type type, struct zv_conn **c, struct zv_conn **s)
+{
+	int ret = zv_listen(server, PORT, type, 0);
+
+	assert_true(ret == 0 || ret == -EADDRINUSE);
+	assert_int_equal(zv_connect(cq, 2, PORT, type, c), 0);
+	PUMP(zv_accept(sq, PORT, s) == 0);
+	PUMP(strcmp(state_of(*c), "connected") == 0);
+}
+
+/* All of @len bytes of @want from @from to @to, in calls of @piece; @to is read once nothing more
+ * goes. */
+static void carry(struct zv_conn *from, struct zv_conn *to, size_t len, size_t piece)
+{
+	size_t out = 0, in = 0;
+	ssize_t n;
+
+	memset(got, 0, len);
+	while (in < len) {
+		do {
+			size_t most = len - out < piece ? len - out : piece;
+
+			n = out < len ? zv_send(from, want + out, most, 0) : -EAGAIN;
+			out += n > 0 ? (size_t)n : 0;
+		} while (n > 0);
+		assert_int_equal(n, -EAGAIN);
+		PUMP(has(to, ZV_EV_IN) || has(from, ZV_EV_OUT));
+		while ((n = zv_recv(to, got + in, len - in, NULL)) > 0)
+			in += (size_t)n;
+		assert_true(n == -EAGAIN || in == len);
+	}
+	assert_memory_equal(got, want, len);
+}
+
+static void close_both(struct zv_conn *a, struct zv_conn *b)
+{
+	assert_int_equal(zv_conn_close(a), 0);
+	assert_int_equal(zv_conn_close(b), 0);
+}
+
+/* ---- streams ---- */
+
+static void bytes_go_both_ways(void **state)
+{
+	struct zv_conn *c, *s;
+
+	(void)state;
+	join(ZV_STREAM, &c, &s);
+	carry(c, s, BIG, BIG);
+	carry(s, c, BIG, 4096);
+	carry(c, s, 20000, 64);
+	close_both(c, s);
+}
+
+static void buffers_are_given_back_in_any_order(void **state)
+{
+	struct zv_buf b[8], r[8];
+	struct zv_conn *c, *s;
+	int n = 0, k;
+
+	(void)state;
+	join(ZV_STREAM, &c, &s);
+	for (unsigned round = 0; round < 100; round++) {
+		assert_int_equal(zv_buf_alloc(c, b, 4, 1000), 4);
+		for (unsigned i = 0; i < 4; i++) {
+			memset(b[i].data, (int)(round + i), 1000);
+			b[i].len = 1000;
+		}
+		zv_buf_cancel(c, &b[3], 1);
+		for (unsigned i = 0; i < 3; i++) {
+			assert_int_equal(zv_buf_send(c, &b[i], 1), 1);
+			PUMP((k = zv_buf_recv(s, &r[n], 1)) > 0);
+			assert_int_equal(r[n].len, 1000);
+			assert_int_equal(((uint8_t *)r[n].data)[999], (uint8_t)(round + i));
+			n++;
+		}
+		zv_buf_release(sq, &r[n - 1], 1);
+		zv_buf_release(sq, r, (unsigned)n - 1);
+		n = 0;
+	}
+	close_both(c, s);
+}
+
+static void a_half_closed_stream_goes_on_the_other_way(void **state)
+{
+	struct zv_conn *c, *s;
+
+	(void)state;
+	join(ZV_STREAM, &c, &s);
+	assert_int_equal(zv_send(c, "last", 4, 0), 4);
+	assert_int_equal(zv_shutdown(c, 1), 0);
+	PUMP(zv_recv(s, got, 100, NULL) == 4);
+	PUMP(zv_recv(s, got, 100, NULL) == 0);
+	assert_string_equal(state_of(s), "connected");
+	carry(s, c, 100000, 1000);
+	assert_int_equal(zv_conn_close(s), 0);
+	PUMP(zv_recv(c, got, 100, NULL) == 0);
+	PUMP(has(c, ZV_EV_HUP));
+	assert_int_equal(zv_conn_close(c), 0);
+}
+
+static void a_peer_that_stops_receiving_is_noticed(void **state)
+{
+	struct zv_conn *c, *s;
+
+	(void)state;
+	join(ZV_STREAM, &c, &s);
+	assert_int_equal(zv_shutdown(s, 0), 0);
+	PUMP(has(c, ZV_EV_EPIPE));
+	assert_int_equal(zv_send(c, "x", 1, 0), -EPIPE);
+	assert_int_equal(zv_send(s, "y", 1, 0), 1);
+	PUMP(zv_recv(c, got, 1, NULL) == 1);
+	close_both(c, s);
+}
+
+/* The peer has closed: what it sent is read, then the end; nothing is left in either layer. */
+static void what_was_sent_before_a_close_arrives(void **state)
+{
+	struct zv_conn *c, *s;
+	size_t in = 0;
+	ssize_t n;
+
+	(void)state;
+	for (unsigned how = 0; how < 2; how++) {
+		join(ZV_STREAM, &c, &s);
+		assert_int_equal(zv_send(c, want, 200000, 0), 200000);
+		if (how)
+			assert_int_equal(zv_conn_reset(c), 0); /* a close, here */
+		else
+			assert_int_equal(zv_conn_close(c), 0);
+		for (in = 0; in < 200000 && !how; in += n > 0 ? (size_t)n : 0)
+			PUMP((n = zv_recv(s, got + in, BIG - in, NULL)) != -EAGAIN);
+		PUMP((n = zv_recv(s, got, BIG, NULL)) == 0 || n == -ECONNRESET);
+		PUMP(has(s, ZV_EV_HUP) || has(s, ZV_EV_ERR));
+		assert_int_equal(zv_conn_close(s), 0);
+	}
+}
+
+/* Nor is it lost when the device is closed right after, as far as the peer reads. */
+static void closing_the_device_waits_for_the_kernel(void **state)
+{
+	struct zv_conn *c, *s;
+	size_t in = 0;
+	ssize_t n;
+
+	(void)state;
+	join(ZV_SEQPACKET, &c, &s);
+	for (unsigned i = 0; i < 20; i++)
+		assert_int_equal(zv_send(c, want, 1000, 0), 1000);
+	assert_int_equal(zv_conn_close(c), 0);
+	assert_int_equal(zv_close(client), 0);
+	assert_int_equal(zv_open(&client, "kunix:", NULL), 0);
+	cq = zv_queue(client, 0);
+	for (unsigned i = 0; i < 20; i++, in += (size_t)n)
+		PUMP((n = zv_recv(s, got, BIG, NULL)) == 1000);
+	PUMP(zv_recv(s, got, BIG, NULL) == 0);
+	assert_int_equal(zv_conn_close(s), 0);
+}
+
+/* ---- messages ---- */
+
+static void send_messages(struct zv_conn *from, struct zv_conn *to, uint32_t len, unsigned n)
+{
+	unsigned out = 0, in = 0;
+
+	while (in < n) {
+		uint32_t flags = 0;
+		ssize_t r;
+
+		while (out < n && (r = zv_send(from, want + out, len, 0)) >= 0) {
+			assert_int_equal(r, len);
+			out++;
+		}
+		PUMP(has(to, ZV_EV_IN) || (out < n && has(from, ZV_EV_OUT)));
+		while ((r = zv_recv(to, got, BIG, &flags)) >= 0) {
+			assert_int_equal(r, len);
+			assert_true(flags & ZV_EOM);
+			assert_memory_equal(got, want + in, len);
+			in++;
+		}
+		assert_int_equal(r, -EAGAIN);
+	}
+}
+
+static void messages_keep_their_boundaries(void **state)
+{
+	static const uint32_t len[] = {1, 64, 4096, 65536, 65537, 150000, 200000};
+	struct zv_conn *c, *s;
+
+	(void)state;
+	join(ZV_SEQPACKET, &c, &s);
+	for (unsigned i = 0; i < sizeof(len) / sizeof(len[0]); i++) {
+		send_messages(c, s, len[i], len[i] > 10000 ? 10 : 500);
+		send_messages(s, c, len[i], 5);
+	}
+	assert_int_equal(zv_send(c, want, MESSAGE + 1, 0), -EMSGSIZE);
+	close_both(c, s);
+}
+
+/* One that is longer than a receive buffer is held, and given as there is room. */
+static void long_messages_in_small_buffers(void **state)
+{
+	struct zv_opts o = {.size = sizeof(o), .rx_buf = 256, .ring_size = 16};
+	struct zv_conn *c, *s;
+
+	(void)state;
+	reopen(NULL, &o);
+	join(ZV_SEQPACKET, &c, &s);
+	send_messages(c, s, 256, 50);
+	send_messages(c, s, 257, 50);
+	send_messages(c, s, 100000, 5);
+	close_both(c, s);
+}
+
+static void a_message_in_several_calls(void **state)
+{
+	struct zv_conn *c, *s;
+	struct zv_buf b[2];
+	ssize_t n;
+
+	(void)state;
+	join(ZV_SEQPACKET, &c, &s);
+	for (unsigned i = 0; i < 3; i++) {
+		assert_int_equal(zv_buf_alloc(c, b, 1, 1000), 1);
+		memcpy(b[0].data, want + 1000 * i, 1000);
+		b[0].len = 1000;
+		b[0].flags = i == 2 ? ZV_EOM : 0;
+		assert_int_equal(zv_buf_send(c, b, 1), 1);
+		PUMP(1);
+	}
+	PUMP((n = zv_recv(s, got, BIG, NULL)) > 0);
+	assert_int_equal(n, 3000);
+	assert_memory_equal(got, want, 3000);
+	close_both(c, s);
+}
+
+/* What does not fit is no shorter message: the connection ends with an error, and the log says why.
+ */
+static void a_message_beyond_the_credit_resets(void **state)
+{
+	struct zv_opts o = {.size = sizeof(o), .buf_alloc = 8192};
+	struct zv_conn *c, *s;
+
+	(void)state;
+	reopen(NULL, &o);
+	join(ZV_SEQPACKET, &c, &s);
+	send_messages(c, s, 8192, 10);
+	assert_int_equal(zv_send(c, want, 8193, 0), 8193);
+	PUMP(has(s, ZV_EV_ERR));
+	assert_int_equal(zv_recv(s, got, BIG, NULL), -ECONNRESET);
+	assert_non_null(strstr(logged, "longer than the receive credit of 8192 bytes"));
+	close_both(c, s);
+}
+
+/* ---- many ---- */
+
+/* Readers that stand still keep none of the buffers that others need, nor lose a byte. */
+static void slow_readers_cost_others_nothing(void **state)
+{
+	struct zv_opts o = {.size = sizeof(o), .ring_size = 16, .tx_buf = 4096};
+	struct zv_conn *c[SLOW + 1], *s[SLOW + 1];
+	size_t sent[SLOW] = {0};
+
+	(void)state;
+	reopen(&o, NULL);
+	for (unsigned i = 0; i <= SLOW; i++)
+		join(ZV_STREAM, &c[i], &s[i]);
+	/* What the kernel buffers for them, and their credit, are filled. */
+	for (unsigned round = 0; round < 200; round++) {
+		struct zv_event ev[8];
+
+		for (unsigned i = 0; i < SLOW; i++) {
+			ssize_t n = zv_send(c[i], want + sent[i], 4000, 0);
+
+			sent[i] += n > 0 ? (size_t)n : 0;
+		}
+		(void)zv_poll(cq, ev, 8);
+	}
+	carry(c[SLOW], s[SLOW], BIG, 4096);
+	carry(s[SLOW], c[SLOW], BIG, 4096);
+	for (unsigned i = 0; i < SLOW; i++) {
+		size_t in = 0;
+		ssize_t n;
+
+		assert_true(sent[i] > KSOCK_GRANT); /* 64 transmit buffers each */
+		while (in < sent[i]) {
+			PUMP((n = zv_recv(s[i], got + in, BIG - in, NULL)) != -EAGAIN);
+			assert_true(n > 0);
+			in += (size_t)n;
+		}
+		assert_memory_equal(got, want, sent[i]);
+	}
+	for (unsigned i = 0; i <= SLOW; i++)
+		close_both(c[i], s[i]);
+}
+
+static void a_reader_without_credit_is_not_polled(void **state)
+{
+	struct zv_opts o = {.size = sizeof(o), .buf_alloc = 4096};
+	struct zv_conn *c, *s;
+	struct zv_event ev[4];
+	size_t in = 0;
+	ssize_t n;
+
+	(void)state;
+	reopen(NULL, &o);
+	join(ZV_STREAM, &c, &s);
+	assert_int_equal(zv_send(c, want, 100000, 0), 100000);
+	PUMP(has(s, ZV_EV_IN));
+	zv_set_events(s, 0);
+	while (zv_poll(cq, ev, 4) > 0 || zv_poll(sq, ev, 4) > 0)
+		;
+	PUMP(zv_arm(sq) == 0); /* bytes wait in the kernel, and there is nothing to do */
+	zv_set_events(s, ~0u);
+	while (in < 100000) {
+		PUMP((n = zv_recv(s, got + in, BIG - in, NULL)) != -EAGAIN);
+		assert_in_range(n, 1, 4096);
+		in += (size_t)n;
+	}
+	assert_memory_equal(got, want, in);
+	close_both(c, s);
+}
+
+static void several_queues(void **state)
+{
+	struct zv_opts o = {.size = sizeof(o), .queues = 4};
+	unsigned count[4] = {0};
+	struct zv_conn *c, *s;
+
+	(void)state;
+	reopen(&o, &o);
+	assert_int_equal(zv_listen(server, PORT, ZV_STREAM, 0), 0);
+	for (unsigned i = 0; i < 64; i++) {
+		unsigned at = i % 4;
+
+		sq = zv_queue(server, (i / 4) % 4); /* the only one that is polled */
+		cq = zv_queue(client, at);
+		assert_int_equal(zv_connect(cq, 2, PORT, ZV_STREAM, &c), 0);
+		PUMP(zv_accept(sq, PORT, &s) == 0);
+		assert_ptr_equal(zv_conn_queue(s), sq);
+		count[(i / 4) % 4]++;
+		carry(c, s, 1000, 1000);
+		close_both(s, c);
+	}
+	for (unsigned i = 0; i < 4; i++)
+		assert_int_equal(count[i], 16);
+}
+
+/* ---- ports ---- */
+
+static void refusals(void **state)
+{
+	struct zv_event ev[2];
+	struct zv_conn *c;
+
+	(void)state;
+	assert_int_equal(zv_connect_wait(cq, 2, 999, ZV_STREAM, 10 * SECOND, &c), -ECONNREFUSED);
+	assert_int_equal(zv_connect(cq, 999, 1, ZV_STREAM, &c), -EHOSTUNREACH);
+	assert_non_null(strstr(zv_error_text(), "cannot reach CID 999"));
+	assert_int_equal(zv_connect(cq, UINT32_MAX, 1, ZV_STREAM, &c), -EHOSTUNREACH);
+	assert_int_equal(zv_listen_all(server, 0, 0), -EOPNOTSUPP);
+	assert_int_equal(zv_listen(server, PORT, ZV_STREAM, 0), 0);
+	assert_int_equal(zv_listen(client, PORT, ZV_STREAM, 0), -EADDRINUSE);
+	assert_non_null(strstr(zv_error_text(), "port 1234 is taken on this machine"));
+	assert_int_equal(zv_unlisten(server, PORT), 0);
+	assert_int_equal(zv_listen(client, PORT, ZV_STREAM, 0), 0);
+	assert_int_equal(zv_poll(cq, ev, 2), 0);
+}
+
+/* A local port that another process has is passed over. */
+static void ports_of_others_are_passed_over(void **state)
+{
+	struct zv_conn_info i = {.size = sizeof(i)};
+	struct zv_conn *c, *s;
+	int fd[3];
+
+	(void)state;
+	join(ZV_STREAM, &c, &s);
+	assert_int_equal(zv_conn_info(c, &i), 0);
+	close_both(c, s);
+	for (unsigned k = 0; k < 3; k++)
+		fd[k] = ksock_unix_taken(i.local_port + 1 + k);
+	join(ZV_STREAM, &c, &s);
+	{
+		uint32_t before = i.local_port;
+
+		assert_int_equal(zv_conn_info(c, &i), 0);
+		assert_int_equal(i.local_port, before + 4);
+	}
+	carry(c, s, 100, 100);
+	close_both(c, s);
+	for (unsigned k = 0; k < 3; k++)
+		close(fd[k]);
+}
+
+/* Connections for which there is no descriptor are refused, and keep nobody awake. */
+static void no_descriptors_left(void **state)
+{
+	struct rlimit before, low;
+	struct zv_conn *c, *s;
+	int probe = dup(0);
+
+	(void)state;
+	join(ZV_STREAM, &c, &s);
+	close_both(c, s);
+	PUMP(zv_arm(sq) == 0);
+	assert_int_equal(zv_connect(cq, 2, PORT, ZV_STREAM, &c), 0);
+	assert_int_equal(getrlimit(RLIMIT_NOFILE, &before), 0);
+	low = (struct rlimit){(rlim_t)probe, before.rlim_max};
+	close(probe);
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &low), 0);
+	PUMP(logged[0]);
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &before), 0);
+	assert_non_null(strstr(logged, "port 1234 is refused"));
+	PUMP(has(c, ZV_EV_ERR | ZV_EV_HUP));
+	assert_int_equal(zv_accept(sq, PORT, &s), -EAGAIN);
+	assert_int_equal(zv_conn_close(c), 0);
+	join(ZV_STREAM, &c, &s);
+	carry(c, s, 1000, 1000);
+	close_both(c, s);
+}
+
+/* ---- sleeping ---- */
+
+static bool readable(struct zv_queue *q)
+{
+	struct pollfd p = {.fd = zv_fd(q), .events = POLLIN};
+
+	return poll(&p, 1, 0) == 1;
+}
+
+static void an_armed_queue_hears(void **state)
+{
+	struct zv_conn *c, *s;
+	struct zv_event ev[4];
+
+	(void)state;
+	assert_int_equal(zv_listen(server, PORT, ZV_STREAM, 0), 0);
+	PUMP(zv_arm(sq) == 0);
+	assert_false(readable(sq));
+	assert_int_equal(zv_connect(cq, 2, PORT, ZV_STREAM, &c), 0);
+	assert_true(readable(sq));
+	assert_int_equal(zv_wait(sq, ev, 4, 30 * SECOND), 1);
+	assert_int_equal(ev[0].events, ZV_EV_ACCEPT);
+	assert_int_equal(zv_accept(sq, PORT, &s), 0);
+	assert_int_equal(zv_wait(cq, ev, 4, 30 * SECOND), 1);
+	assert_int_equal(ev[0].events, ZV_EV_CONNECT);
+	for (unsigned i = 0; i < 100; i++) {
+		PUMP(zv_arm(sq) == 0);
+		assert_false(readable(sq));
+		assert_int_equal(zv_send(c, want, 10, 0), 10);
+		assert_true(readable(sq));
+		assert_int_equal(zv_wait(sq, ev, 4, 30 * SECOND), 1);
+		assert_int_equal(zv_recv(s, got, 100, NULL), 10);
+	}
+	PUMP(zv_arm(cq) == 0);
+	assert_int_equal(zv_conn_close(s), 0);
+	assert_true(readable(cq));
+	assert_true(zv_wait(cq, ev, 4, 30 * SECOND) > 0);
+	assert_int_equal(zv_conn_close(c), 0);
+}
+
+static void what_is_said_of_it(void **state)
+{
+	struct zv_dev_info i = {.size = sizeof(i)};
+	struct zv_dev *dev;
+
+	(void)state;
+	assert_int_equal(zv_dev_info(client, &i), 0);
+	assert_string_equal(i.transport, "vsock");
+	assert_int_equal(i.cid, KSOCK_UNIX_CID);
+	assert_int_equal(i.queues_up, 1);
+	assert_int_equal(zv_open(&dev, "vsock:3", NULL), -EINVAL);
+	assert_non_null(strstr(zv_error_text(), "nothing stands behind vsock:"));
+}
+
+int main(void)
+{
+#define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+	const struct CMUnitTest tests[] = {
+		TEST(bytes_go_both_ways),
+		TEST(buffers_are_given_back_in_any_order),
+		TEST(a_half_closed_stream_goes_on_the_other_way),
+		TEST(a_peer_that_stops_receiving_is_noticed),
+		TEST(what_was_sent_before_a_close_arrives),
+		TEST(closing_the_device_waits_for_the_kernel),
+		TEST(messages_keep_their_boundaries),
+		TEST(long_messages_in_small_buffers),
+		TEST(a_message_in_several_calls),
+		TEST(a_message_beyond_the_credit_resets),
+		TEST(slow_readers_cost_others_nothing),
+		TEST(a_reader_without_credit_is_not_polled),
+		TEST(several_queues),
+		TEST(refusals),
+		TEST(ports_of_others_are_passed_over),
+		TEST(no_descriptors_left),
+		TEST(an_armed_queue_hears),
+		TEST(what_is_said_of_it),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
