@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* The transports that libzvsock brings. */
+/* What libzvsock brings: transports, and kinds of regions that a VM may have. */
 #include "daemon/daemon_transport.h"
 #include "pci/pci_transport.h"
+#include "region/region_dax.h"
 #include "registry.h"
 #include "vhost-kernel/vhost_kernel_transport.h"
 #include "vhost-user/frontend_transport.h"
@@ -16,3 +17,5 @@ const struct transport_ops *const zv_builtin_transports[] = {&frontend_transport
 							     &vhost_kernel_transport_ops,
 							     &vsock_transport_ops,
 							     NULL};
+
+const struct vm_region_kind *const vm_region_kinds[] = {&vm_region_dax, NULL};

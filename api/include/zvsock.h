@@ -100,9 +100,10 @@ ZV_API int zv_catch_sigbus(void);
 
 /*
  * Opens a device.
- *   vhost-user:PATH[,PATH...]
+ *   vhost-user:PATH[,PATH...][,region=SIZE]
  *                          guest side without a VM: this process is the vhost-user frontend.
- *                          Several sockets: one queue each, all of one CID, in the host's order
+ *                          Several sockets: one queue each, all of one CID, in the host's order.
+ *                          region: makes so much shared memory ("64M") and offers it for channels
  *   vhost-kernel:cid=N     guest side without a VM: the device is the kernel's vhost-vsock, the
  * host side AF_VSOCK sockets of this machine (the guest's CID is N)
  *   vsock:                 the kernel's own AF_VSOCK, in a guest or on a host; any number of

@@ -35,8 +35,9 @@ static int fit_rings(struct pci_link *l, struct zv_opts *o)
 	return 0;
 }
 
-static int open_one(struct transport_dev **out, const char *bdf, const struct zv_opts *opts,
-		    const struct pci_access *how, const struct transport_ops *ops)
+static int open_one(struct transport_dev **out, const char *bdf, const char *region,
+		    const struct zv_opts *opts, const struct pci_access *how,
+		    const struct transport_ops *ops)
 {
 	struct zv_opts fitted = *opts;
 	struct pci_link *l = calloc(1, sizeof(*l));
@@ -54,6 +55,8 @@ static int open_one(struct transport_dev **out, const char *bdf, const struct zv
 	}
 	l->g.name = l->pci.info.bdf;
 	ret = fit_rings(l, &fitted);
+	if (ret == 0)
+		ret = own_region_find(&l->g.own, how->scheme, region, opts);
 	if (ret) {
 		pci_link_fini(l);
 		free(l);
@@ -65,18 +68,49 @@ static int open_one(struct transport_dev **out, const char *bdf, const struct zv
 	return ret;
 }
 
+static int open_several(struct transport_dev **out, const char *bdfs, const char *which,
+			const struct zv_opts *opts, const struct pci_access *how,
+			const struct transport_ops *ops)
+{
+	struct own_region region;
+	int ret = guest_bond_open(out, bdfs, opts, ops, "device");
+
+	if (ret)
+		return ret;
+	ret = own_region_find(&region, how->scheme, which, opts);
+	if (ret)
+		(*out)->ops->close(*out);
+	else
+		guest_bond_share_region(*out, &region);
+	own_region_release(&region);
+	return ret;
+}
+
+static int open_any(struct transport_dev **out, const char *rest, const struct zv_opts *opts,
+		    const struct pci_access *how, const struct transport_ops *ops)
+{
+	const char *which;
+	char *bdfs;
+	int ret = own_region_option(how->scheme, rest, &bdfs, &which);
+
+	if (ret)
+		return ret;
+	ret = strchr(bdfs, ',') ? open_several(out, bdfs, which, opts, how, ops)
+				: open_one(out, bdfs, which, opts, how, ops);
+	free(bdfs);
+	return ret;
+}
+
 static int vfio_transport_open(struct transport_dev **out, const char *rest,
 			       const struct zv_opts *opts)
 {
-	return strchr(rest, ',') ? guest_bond_open(out, rest, opts, &vfio_transport_ops, "device")
-				 : open_one(out, rest, opts, &pci_vfio_access, &vfio_transport_ops);
+	return open_any(out, rest, opts, &pci_vfio_access, &vfio_transport_ops);
 }
 
 static int uio_transport_open(struct transport_dev **out, const char *rest,
 			      const struct zv_opts *opts)
 {
-	return strchr(rest, ',') ? guest_bond_open(out, rest, opts, &uio_transport_ops, "device")
-				 : open_one(out, rest, opts, &pci_uio_access, &uio_transport_ops);
+	return open_any(out, rest, opts, &pci_uio_access, &uio_transport_ops);
 }
 
 const struct transport_ops vfio_transport_ops = {
@@ -88,6 +122,7 @@ const struct transport_ops vfio_transport_ops = {
 	.page_size = guest_dev_page_size,
 	.queue = guest_dev_queue,
 	.fd = vsock_fd,
+	.regions = &own_region_ops,
 };
 
 const struct transport_ops uio_transport_ops = {
@@ -99,4 +134,5 @@ const struct transport_ops uio_transport_ops = {
 	.page_size = guest_dev_page_size,
 	.queue = guest_dev_queue,
 	.fd = vsock_fd,
+	.regions = &own_region_ops,
 };

@@ -5,6 +5,8 @@
  */
 #include "guest_bond.h"
 
+#include "guest_dev.h"
+
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -72,6 +74,16 @@ static const struct transport_region_ops bond_region_ops = {
 	.map = bond_region_map,
 	.forget = bond_region_forget,
 };
+
+void guest_bond_share_region(struct transport_dev *bond, const struct own_region *r)
+{
+	for (unsigned i = 0; r->map && i < bond->nqueues; i++) {
+		struct guest_dev *g = (struct guest_dev *)((struct guest_bond *)bond)->member[i];
+
+		g->own = *r;
+		(void)region_map_hold(r->map);
+	}
+}
 
 /* Opens the device at the front of *names as the next member. */
 static int add_member(struct guest_bond *b, const struct transport_ops *one, const char **names,
@@ -150,6 +162,7 @@ int guest_bond_open(struct transport_dev **out, const char *names, const struct 
 		b->ops.regions = &bond_region_ops;
 	b->d.ops = &b->ops;
 	each.queues = 1;
+	each.flags |= ZV_OPT_NO_CHANNEL; /* the region of a device would be mapped once for each */
 	while (n-- && ret == 0)
 		ret = add_member(b, one, &names, noun, &each);
 	if (ret) {

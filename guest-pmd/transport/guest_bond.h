@@ -2,6 +2,7 @@
 #ifndef ZV_GUEST_BOND_H
 #define ZV_GUEST_BOND_H
 
+#include "own_region.h"
 #include "transport.h"
 
 /*
@@ -13,5 +14,9 @@
  */
 int guest_bond_open(struct transport_dev **out, const char *names, const struct zv_opts *opts,
 		    const struct transport_ops *one, const char *noun);
+
+/* Gives each device of the bond, a struct guest_dev, the region @r: before the socket layer begins.
+ * The caller's reference stays the caller's. */
+void guest_bond_share_region(struct transport_dev *bond, const struct own_region *r);
 
 #endif

@@ -204,6 +204,7 @@ static int build(struct guest_dev *dev, const struct zv_opts *o, unsigned pairs)
 static void dev_free(struct guest_dev *dev)
 {
 	struct shm_region mem = dev->mem;
+	struct own_region own = dev->own;
 
 	for (unsigned i = 0; i < dev->d.nqueues; i++) {
 		close_fd(dev->pair[i].call_fd);
@@ -220,6 +221,7 @@ static void dev_free(struct guest_dev *dev)
 	close_fd(dev->stop_fd);
 	dev->link->destroy(dev);
 	shm_region_destroy(&mem); /* the device has let go of it */
+	own_region_release(&own);
 }
 
 /* ---- opening and closing ---- */

@@ -13,6 +13,7 @@
  *	guest_control  the control thread: events, the loss of the device, its return
  *	guest_watchdog a device that takes nothing any more
  *	guest_region   shared memory that the backend announces
+ *	own_region     shared memory that this side offers it
  *	guest_bond     several devices of one CID as one device, a queue each
  *
  * What differs is a table of functions, struct guest_link_ops. A transport is a folder with such a
@@ -29,6 +30,7 @@
 
 #include "guest_region.h"
 #include "guest_watchdog.h"
+#include "own_region.h"
 #include "shm_ring.h"
 #include "vsock_drv.h"
 
@@ -115,8 +117,9 @@ struct guest_dev {
 	struct transport_dev d; /* first */
 	/* Set by the transport before guest_dev_open(). */
 	const struct guest_link_ops *link;
-	const char *scheme; /* "vhost-user"... and */
-	const char *name;   /* which device, for messages */
+	const char *scheme;    /* "vhost-user"... and */
+	const char *name;      /* which device, for messages */
+	struct own_region own; /* own_region_find(), own_region_make() */
 	/* Set by map(). */
 	struct iova iova; /* of the first byte of mem */
 	/* Set by connect() and read_cid(). */
@@ -152,6 +155,8 @@ static inline void guest_dev_set_cid(struct guest_dev *d, uint64_t cid)
  * being noticed, and not 0, which stays invalid.
  */
 #define GUEST_GPA_BASE ((struct gpa){0x40000000ull})
+/* And a region of its own here, behind all that d->mem can be. */
+#define GUEST_GPA_REGION ((struct gpa){1ull << 44})
 int guest_dev_map_gpa(struct guest_dev *d);
 
 /* For struct transport_ops, with vsock_fd(). */

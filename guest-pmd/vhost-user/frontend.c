@@ -75,12 +75,12 @@ static int lost(const struct frontend *f, uint32_t request, int err)
 	}
 }
 
-/* Sends @m, and @fd (-1: none) with its first byte. */
-static int send_msg(struct frontend *f, const struct vu_msg *m, int fd)
+/* Sends @m, and the @nfds descriptors at @fds, at most FRONTEND_MEM_MAX, with its first byte. */
+static int send_msg_fds(struct frontend *f, const struct vu_msg *m, const int *fds, unsigned nfds)
 {
 	union {
 		struct cmsghdr align;
-		char buf[CMSG_SPACE(sizeof(int))];
+		char buf[CMSG_SPACE(FRONTEND_MEM_MAX * sizeof(int))];
 	} ctl = {0};
 	struct iovec iov = {.iov_base = (void *)(uintptr_t)m, .iov_len = vu_msg_len(m)};
 	struct msghdr mh = {.msg_iov = &iov, .msg_iovlen = 1};
@@ -89,14 +89,14 @@ static int send_msg(struct frontend *f, const struct vu_msg *m, int fd)
 	ssize_t n;
 	int ret;
 
-	if (fd >= 0) {
+	if (nfds) {
 		mh.msg_control = ctl.buf;
-		mh.msg_controllen = sizeof(ctl.buf);
+		mh.msg_controllen = CMSG_SPACE(nfds * sizeof(int));
 		c = CMSG_FIRSTHDR(&mh);
 		c->cmsg_level = SOL_SOCKET;
 		c->cmsg_type = SCM_RIGHTS;
-		c->cmsg_len = CMSG_LEN(sizeof(int));
-		memcpy(CMSG_DATA(c), &fd, sizeof(int));
+		c->cmsg_len = CMSG_LEN(nfds * sizeof(int));
+		memcpy(CMSG_DATA(c), fds, nfds * sizeof(int));
 	}
 	while (iov.iov_len > 0) {
 		n = sendmsg(f->fd, &mh, MSG_NOSIGNAL);
@@ -114,6 +114,12 @@ static int send_msg(struct frontend *f, const struct vu_msg *m, int fd)
 			return lost(f, m->request, ret);
 	}
 	return 0;
+}
+
+/* @fd -1: none. */
+static int send_msg(struct frontend *f, const struct vu_msg *m, int fd)
+{
+	return send_msg_fds(f, m, &fd, fd >= 0);
 }
 
 /* Reads exactly @len bytes. Descriptors that the backend might attach are dropped by the kernel. */
@@ -146,17 +152,13 @@ static int bad_reply(const struct frontend *f, const struct vu_msg *sent, enum f
 		      vu_request_name(sent->request), frontend_fault_text(fault));
 }
 
-/* Sends @m and reads the reply, whose payload has @size bytes, into @reply. */
-static int ask(struct frontend *f, const struct vu_msg *m, int fd, struct vu_msg *reply,
-	       uint32_t size)
+/* Reads the reply to @m, whose payload has @size bytes, into @reply. */
+static int answer(struct frontend *f, const struct vu_msg *m, struct vu_msg *reply, uint32_t size)
 {
 	int64_t deadline = unix_now_ms() + f->timeout_ms;
 	enum frontend_fault fault;
 	int ret;
 
-	ret = send_msg(f, m, fd);
-	if (ret)
-		return ret;
 	memset(reply, 0, sizeof(*reply));
 	ret = recv_all(f, reply, VU_HEAD_LEN, deadline);
 	if (ret)
@@ -168,13 +170,21 @@ static int ask(struct frontend *f, const struct vu_msg *m, int fd, struct vu_msg
 	return ret ? lost(f, m->request, ret) : 0;
 }
 
+/* Sends @m and reads the reply. */
+static int ask(struct frontend *f, const struct vu_msg *m, struct vu_msg *reply, uint32_t size)
+{
+	int ret = send_msg(f, m, -1);
+
+	return ret ? ret : answer(f, m, reply, size);
+}
+
 static int ask_u64(struct frontend *f, uint32_t request, uint64_t *value)
 {
 	struct vu_msg m, reply;
 	int ret;
 
 	frontend_msg_empty(&m, request);
-	ret = ask(f, &m, -1, &reply, sizeof(*value));
+	ret = ask(f, &m, &reply, sizeof(*value));
 	if (ret)
 		return ret;
 	*value = reply.payload.u64;
@@ -309,7 +319,7 @@ int frontend_read_cid(struct frontend *f)
 	int ret;
 
 	frontend_msg_config(&m, 0, sizeof(cid));
-	ret = ask(f, &m, -1, &reply, m.size);
+	ret = ask(f, &m, &reply, m.size);
 	if (ret)
 		return ret;
 	fault = frontend_reply_config(&reply, &m, &cid);
@@ -325,16 +335,25 @@ int frontend_read_cid(struct frontend *f)
 	return 0;
 }
 
-int frontend_set_memory(struct frontend *f, int fd, const void *addr, uint64_t size, struct gpa gpa)
+int frontend_set_memory(struct frontend *f, const struct frontend_mem *mem, unsigned n)
 {
+	bool acked = f->protocol & VU_PROTOCOL_REPLY_ACK;
 	struct vu_msg m, reply;
-	int ret;
+	int fd[FRONTEND_MEM_MAX], ret;
+	uint64_t size = 0;
 
-	frontend_msg_mem(&m, gpa, size, uva_of_ptr(addr));
-	if (!(f->protocol & VU_PROTOCOL_REPLY_ACK))
-		return send_msg(f, &m, fd);
-	m.flags |= VU_FLAG_NEED_REPLY;
-	ret = ask(f, &m, fd, &reply, sizeof(reply.payload.u64));
+	frontend_msg_mem(&m);
+	if (acked)
+		m.flags |= VU_FLAG_NEED_REPLY;
+	for (unsigned i = 0; i < n; i++) {
+		frontend_msg_mem_add(&m, mem[i].gpa, mem[i].size, uva_of_ptr(mem[i].addr));
+		fd[i] = mem[i].fd;
+		size += mem[i].size;
+	}
+	ret = send_msg_fds(f, &m, fd, n);
+	if (ret || !acked)
+		return ret;
+	ret = answer(f, &m, &reply, sizeof(reply.payload.u64));
 	if (ret == 0 && reply.payload.u64 != 0)
 		ret = zv_err(-EPROTO,
 			     "the vhost-user backend at %s cannot map %llu bytes of memory: "

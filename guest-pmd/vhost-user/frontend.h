@@ -53,9 +53,17 @@ bool frontend_may_leave_blank(const struct frontend *f);
 /* Reads the guest's CID; updates guest_cid. */
 int frontend_read_cid(struct frontend *f);
 
-/* Gives the backend the memory behind @fd, mapped here at @addr; guest address @gpa. */
-int frontend_set_memory(struct frontend *f, int fd, const void *addr, uint64_t size,
-			struct gpa gpa);
+/* A piece of memory for the backend: behind @fd from its beginning, mapped here at @addr. */
+struct frontend_mem {
+	int fd;
+	const void *addr;
+	uint64_t size;
+	struct gpa gpa;
+};
+#define FRONTEND_MEM_MAX 2u
+
+/* Gives the backend @n pieces of memory, at most FRONTEND_MEM_MAX: all that the guest has. */
+int frontend_set_memory(struct frontend *f, const struct frontend_mem *mem, unsigned n);
 
 /* Hands over a fresh ring as virtqueue @index and enables it. */
 int frontend_start_ring(struct frontend *f, unsigned index, const struct virtq_areas *ring,

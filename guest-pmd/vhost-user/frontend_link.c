@@ -61,7 +61,12 @@ static int start_ring(struct guest_dev *g, unsigned index, const struct virtq *v
 int frontend_link_start(struct guest_dev *g)
 {
 	struct frontend *fe = frontend_of(g);
-	int ret = frontend_set_memory(fe, g->mem.fd, g->mem.addr, g->mem.size, GUEST_GPA_BASE);
+	const struct own_region *r = &g->own;
+	const struct frontend_mem mem[FRONTEND_MEM_MAX] = {
+		{g->mem.fd, g->mem.addr, g->mem.size, GUEST_GPA_BASE},
+		{r->fd, r->map ? r->map->addr : NULL, r->size, r->gpa},
+	};
+	int ret = frontend_set_memory(fe, mem, r->map ? 2 : 1);
 
 	for (unsigned i = 0; i < g->d.nqueues && ret == 0; i++) {
 		const struct vsock_pair *p = &g->pair[i];

@@ -36,14 +36,20 @@ void frontend_msg_addr(struct vu_msg *m, uint32_t index, struct uva desc, struct
 	m->payload.addr.used = used.v;
 }
 
-void frontend_msg_mem(struct vu_msg *m, struct gpa gpa, uint64_t size, struct uva uva)
+void frontend_msg_mem(struct vu_msg *m)
 {
 	frontend_msg_empty(m, VU_SET_MEM_TABLE);
-	m->size = VU_TABLE_HEAD + sizeof(struct vu_region);
-	m->payload.mem.nregions = 1;
-	m->payload.mem.region[0].gpa = gpa.v;
-	m->payload.mem.region[0].size = size;
-	m->payload.mem.region[0].uva = uva.v;
+	m->size = VU_TABLE_HEAD;
+}
+
+void frontend_msg_mem_add(struct vu_msg *m, struct gpa gpa, uint64_t size, struct uva uva)
+{
+	struct vu_region *r = &m->payload.mem.region[m->payload.mem.nregions++];
+
+	m->size += sizeof(*r);
+	r->gpa = gpa.v;
+	r->size = size;
+	r->uva = uva.v;
 }
 
 void frontend_msg_config(struct vu_msg *m, uint32_t offset, uint32_t len)

@@ -28,17 +28,18 @@ static const struct guest_link_ops link_ops = {
 	.destroy = link_destroy,
 };
 
-static int frontend_open(struct transport_dev **out, const char *rest, const struct zv_opts *opts)
+static int open_one(struct transport_dev **out, const char *path, const char *region,
+		    const struct zv_opts *opts)
 {
-	struct frontend_dev *dev;
+	struct frontend_dev *dev = calloc(1, sizeof(*dev));
 	int ret;
 
-	if (strchr(rest, ','))
-		return guest_bond_open(out, rest, opts, &frontend_transport_ops, "socket");
-	dev = calloc(1, sizeof(*dev));
 	if (!dev)
-		return zv_err(-ENOMEM, "no memory for the device on %s", rest);
-	ret = frontend_init(&dev->fe, rest, -1);
+		return zv_err(-ENOMEM, "no memory for the device on %s", path);
+	ret = frontend_init(&dev->fe, path, -1);
+	if (ret == 0)
+		ret = own_region_make(&dev->g.own, frontend_transport_ops.scheme, region,
+				      GUEST_GPA_REGION, opts);
 	if (ret) {
 		free(dev);
 		return ret;
@@ -54,6 +55,32 @@ static int frontend_open(struct transport_dev **out, const char *rest, const str
 	return 0;
 }
 
+static int open_several(struct transport_dev **out, const char *paths, const char *region,
+			const struct zv_opts *opts)
+{
+	if (region && strcmp(region, "none") != 0)
+		return zv_err(
+			-EINVAL,
+			"vhost-user:%s: region=%s with several sockets, each of which is told "
+			"of memory by itself; open one socket with several queues",
+			paths, region);
+	return guest_bond_open(out, paths, opts, &frontend_transport_ops, "socket");
+}
+
+static int frontend_open(struct transport_dev **out, const char *rest, const struct zv_opts *opts)
+{
+	const char *region;
+	char *paths;
+	int ret = own_region_option(frontend_transport_ops.scheme, rest, &paths, &region);
+
+	if (ret)
+		return ret;
+	ret = strchr(paths, ',') ? open_several(out, paths, region, opts)
+				 : open_one(out, paths, region, opts);
+	free(paths);
+	return ret;
+}
+
 const struct transport_ops frontend_transport_ops = {
 	.scheme = "vhost-user",
 	.role = ZV_ROLE_GUEST,
@@ -63,4 +90,5 @@ const struct transport_ops frontend_transport_ops = {
 	.page_size = guest_dev_page_size,
 	.queue = guest_dev_queue,
 	.fd = vsock_fd,
+	.regions = &own_region_ops,
 };

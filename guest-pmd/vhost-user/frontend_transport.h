@@ -4,7 +4,7 @@
 
 #include "transport.h"
 
-/* `vhost-user:PATH[,PATH...]` */
+/* `vhost-user:PATH[,PATH...][,region=SIZE]` */
 extern const struct transport_ops frontend_transport_ops;
 
 #endif

@@ -6,8 +6,7 @@
  * -------------------
  * A region that guest and host programs share reaches the guest as an NVDIMM, as a BAR, or as a
  * further piece of memory without a VM, and so it is an entry of the vhost-user memory table, with
- * a descriptor. The driver names it by its guest-physical address. It is taken
- * (guest_shared_import) when
+ * a descriptor. The driver names it by its guest-physical address, and it is taken when
  *	- it lies in one entry with all its bytes,
  *	- its file lies in memory (memfd, tmpfs, hugetlbfs) and cannot be made shorter, if files of
  *	  its kind can be sealed at all: whoever maps it later must not be killed by an access,
@@ -21,8 +20,8 @@
  * look at that, and give it up. A file that is cut off turns to zeroes and raises the fault word
  * (api/sigbus.h), as guest memory does.
  *
- * The control thread keeps the table (guest_shares_table, _ring, _fini); any thread may import,
- * look and put. One lock for the process: all of it is rare, and nothing below it waits for a peer.
+ * The control thread keeps the table; any thread may import, look and put. One lock for the
+ * process: all of it is rare, and nothing below it waits for a peer.
  */
 #ifndef ZV_GUEST_SHARED_H
 #define ZV_GUEST_SHARED_H

@@ -52,10 +52,11 @@ LAYERS = {
     'examples/': ['api/include/', 'shm-ring/shm_ring.h'],
 }
 # Within a layer: (who, must not include whom), as patterns of paths. In guest-pmd: the driver <- what
-# transports share <- a folder a transport; builtin.c lists them.
+# transports share, over regions of memory <- a folder a transport; builtin.c lists them and kinds of regions.
 NEVER = [
     (r'guest-pmd/(?!builtin)[^/]+$', r'guest-pmd/[^/]+/'),
-    (r'guest-pmd/transport/', r'guest-pmd/(?!transport/)[^/]+/'),
+    (r'guest-pmd/transport/', r'guest-pmd/(?!transport/|region/)[^/]+/'),
+    (r'guest-pmd/region/', r'guest-pmd/(?!region/)'),
     # what the public header promises needs nothing private; rings and bells know no channel
     (r'shm-ring/shm_ring\.h', r'shm-ring/'),
     (r'shm-ring/(shm_access|shm_region|spsc_ring|mark_ring|doorbell|bell_page)', r'shm-ring/channel'),

@@ -59,7 +59,8 @@ static int shake(struct frontend *f, unsigned pairs)
 	if (ret == 0)
 		ret = frontend_negotiate(f, pairs);
 	if (ret == 0)
-		ret = frontend_set_memory(f, mem, addr, 1 << 16, (struct gpa){0x40000000});
+		ret = frontend_set_memory(
+			f, &(struct frontend_mem){mem, addr, 1 << 16, {0x40000000}}, 1);
 	if (ret == 0)
 		ret = frontend_start_ring(f, 1, &areas, call, kick);
 	if (ret == 0)

@@ -1,0 +1,88 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The region of shared memory that this VM has been given: found, checked and mapped.
+ *
+ * Theory of operation
+ * -------------------
+ * Programs of the host map the same memory, and channels (shm-ring) lie in it. How it reaches the
+ * VM is a *kind*, one complete descriptor in one file, listed in vm_region_kinds:
+ *
+ *	dax	an NVDIMM that the kernel gives to programs as /dev/daxX.Y: ordinary cached memory
+ *		in pages of 2 MiB; no VFIO, no IOMMU, and any driver may be beside it
+ *
+ * The host is told of it by its guest-physical address, which it looks up in the memory that its
+ * VMM has shared. So the address has to be right: the kernel says it in sysfs, and where this
+ * process may see physical addresses (pagemap), the two are compared.
+ *
+ * Nothing is written to the region here: until the host has agreed to use it, it may be something
+ * else. A mapping that is not cached is declined (latency.h).
+ */
+#ifndef ZV_VM_REGION_H
+#define ZV_VM_REGION_H
+
+#include "latency.h"
+#include "proto/vm_addr.h"
+
+#define VM_REGION_NAME	   32u
+#define VM_REGIONS_MAX	   16u /* of a kind that are looked at */
+#define VM_REGION_PAGE_MIN 4096u
+
+struct vm_region_kind;
+
+struct vm_region {
+	const struct vm_region_kind *kind; /* NULL: none */
+	char name[VM_REGION_NAME];	   /* "dax0.0" */
+	void *addr;
+	uint64_t size;	/* bytes */
+	struct gpa gpa; /* of its first byte */
+	uint64_t page_size;
+	struct load_latency latency;
+	void *mine; /* of the kind */
+};
+
+/* @root is "" but for tests, which build a tree of their own. */
+struct vm_region_kind {
+	const char *name;
+	/* Could @name be one of this kind? */
+	bool (*named)(const char *name);
+	/* The names of those that there are, in order. Their number, at most @max; -errno. */
+	int (*find)(const char *root, char name[][VM_REGION_NAME], unsigned max);
+	/*
+	 * Maps r->name, and fills in what *r says of it but for the latency. 0; or -errno with
+	 * zv_err() text, and nothing is mapped.
+	 */
+	int (*map)(struct vm_region *r, const char *root);
+	void (*unmap)(struct vm_region *r);
+};
+
+/* The kinds that are looked for, in order of preference; ends with NULL. In builtin.c. */
+extern const struct vm_region_kind *const vm_region_kinds[];
+
+/*
+ * Opens the region @which: "auto" (that of the first kind of which there is one and which can be
+ * used) or a name. *r stays with the caller. 0; -ENOENT without text: "auto", and there is none; or
+ * -errno with zv_err() text: -EINVAL (no such name), -ENODEV (not there), -EACCES, -EPERM,
+ * -EOPNOTSUPP (uncached), -ENOTUNIQ ("auto", and there are several), or what the kernel said.
+ */
+int vm_region_open(struct vm_region *r, const char *which, const char *root);
+
+/* Harmless when there is none. */
+void vm_region_close(struct vm_region *r);
+
+/* ---- for kinds ---- */
+
+/*
+ * Sizes and addresses that the kernel has named make sense: whole pages, no wrap-around. 0; -EINVAL
+ * with text.
+ */
+int vm_region_check(const struct vm_region *r);
+
+/*
+ * The page at r->addr is r->gpa, as far as this process may know. 0; -EIO with text: it is another
+ * one. Loads from it.
+ */
+int vm_region_check_page(const struct vm_region *r);
+/* The same for an entry of pagemap, of a page that was touched. */
+bool vm_region_page_is(uint64_t entry, uint64_t page_bytes, struct gpa gpa);
+
+#endif

@@ -1,0 +1,240 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "guest_dev.h"
+
+#include "region/vm_region.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define OPTION	      "region="
+#define SIZE_MIN      (1ull << 20)
+#define SIZE_MAX_MADE (1ull << 40)
+
+/* A mapped region, or a part of one. */
+struct held {
+	struct region_map map; /* first */
+	struct vm_region found;
+	struct shm_region made;
+	struct region_map *whole; /* of a part */
+};
+
+static void held_free(struct region_map *m)
+{
+	struct held *h = (struct held *)(void *)m;
+
+	vm_region_close(&h->found);
+	shm_region_destroy(&h->made);
+	if (h->whole)
+		region_map_put(h->whole);
+	free(h);
+}
+
+static struct held *held_new(const char *scheme)
+{
+	struct held *h = calloc(1, sizeof(*h));
+
+	if (!h) {
+		(void)zv_err(-ENOMEM, "%s: no memory for a region", scheme);
+		return NULL;
+	}
+	h->map.refs = 1;
+	h->map.free = held_free;
+	h->made.fd = -1;
+	return h;
+}
+
+/* ---- the option ---- */
+
+int own_region_option(const char *scheme, const char *rest, char **names, const char **which)
+{
+	size_t len = strlen(rest);
+	bool first = true;
+	char *copy = malloc(2 * (len + 1)), *to = copy;
+
+	*names = copy;
+	*which = NULL;
+	if (!copy)
+		return zv_err(-ENOMEM, "%s: no memory for the names of devices", scheme);
+	for (const char *p = rest;; p++) {
+		size_t n = strcspn(p, ",");
+
+		if (strncmp(p, OPTION, strlen(OPTION)) == 0) {
+			if (*which) {
+				free(copy);
+				return zv_err(-EINVAL, "%s:%s: region= is there twice", scheme,
+					      rest);
+			}
+			*which = copy + len + 1;
+			memcpy(copy + len + 1, p + strlen(OPTION), n - strlen(OPTION));
+			copy[len + 1 + n - strlen(OPTION)] = 0;
+		} else {
+			if (!first)
+				*to++ = ',';
+			first = false;
+			memcpy(to, p, n);
+			to += n;
+		}
+		p += n;
+		if (!*p)
+			break;
+	}
+	*to = 0;
+	return 0;
+}
+
+static bool none(const char *which, const struct zv_opts *opts)
+{
+	return (opts->flags & ZV_OPT_NO_CHANNEL) || (which && strcmp(which, "none") == 0);
+}
+
+/* ---- getting one ---- */
+
+int own_region_find(struct own_region *r, const char *scheme, const char *which,
+		    const struct zv_opts *opts)
+{
+	bool named = which && strcmp(which, "auto") != 0;
+	struct held *h;
+	int ret;
+
+	*r = (struct own_region){.fd = -1};
+	if (none(which, opts))
+		return 0;
+	h = held_new(scheme);
+	if (!h)
+		return -ENOMEM;
+	ret = vm_region_open(&h->found, which ? which : "auto", "");
+	if (ret) {
+		free(h);
+		if (named || ret == -ENOENT)
+			return named ? ret : 0;
+		zv_log(ZV_LOG_WARN, "%s: no channels, payload goes through virtqueues: %s", scheme,
+		       zv_error_text());
+		return 0;
+	}
+	h->map.addr = h->found.addr;
+	h->map.size = h->found.size;
+	*r = (struct own_region){&h->map, h->found.gpa, h->found.size, -1};
+	zv_log(ZV_LOG_INFO, "%s: region %s: %llu MiB at guest address 0x%llx", scheme,
+	       h->found.name, (unsigned long long)r->size >> 20, (unsigned long long)r->gpa.v);
+	return 0;
+}
+
+/* "64M". 0: it is no size. */
+static uint64_t parse_size(const char *text)
+{
+	static const char units[] = "KMGT";
+	const char *unit;
+	char *end;
+	uint64_t n;
+
+	if (*text < '0' || *text > '9')
+		return 0;
+	errno = 0;
+	n = strtoull(text, &end, 10);
+	unit = *end ? strchr(units, *end) : NULL;
+	if (errno || (*end && (!unit || end[1])))
+		return 0;
+	for (long shift = unit ? unit - units + 1 : 0; shift > 0; shift--)
+		if (__builtin_mul_overflow(n, 1024, &n))
+			return 0;
+	return n;
+}
+
+int own_region_make(struct own_region *r, const char *scheme, const char *which, struct gpa gpa,
+		    const struct zv_opts *opts)
+{
+	uint64_t size;
+	struct held *h;
+	int ret;
+
+	*r = (struct own_region){.fd = -1};
+	if (!which || none(which, opts))
+		return 0;
+	size = parse_size(which);
+	if (size < SIZE_MIN || size > SIZE_MAX_MADE)
+		return zv_err(
+			-EINVAL,
+			"%s: region=%s: a device without a VM makes its region: write none, or "
+			"its size, from 1M to 1T",
+			scheme, which);
+	h = held_new(scheme);
+	if (!h)
+		return -ENOMEM;
+	ret = shm_region_create(&h->made, "zvsock-region", size,
+				opts->flags & ZV_OPT_NO_HUGE ? SHM_NO_HUGE : 0);
+	if (ret) {
+		free(h);
+		return zv_err(ret, "%s: no region of %llu MiB: %s", scheme,
+			      (unsigned long long)size >> 20, zv_strerror(ret));
+	}
+	h->map.addr = h->made.addr;
+	h->map.size = h->made.size;
+	*r = (struct own_region){&h->map, gpa, h->made.size, h->made.fd};
+	return 0;
+}
+
+void own_region_release(struct own_region *r)
+{
+	if (r->map)
+		region_map_put(r->map);
+	*r = (struct own_region){.fd = -1};
+}
+
+/* ---- what the socket layer calls ---- */
+
+static int offer(struct transport_dev *d, unsigned queue, struct ctrl_offer *out)
+{
+	const struct own_region *r = &((struct guest_dev *)(void *)d)->own;
+
+	(void)queue;
+	if (!r->map)
+		return -ENOENT;
+	*out = (struct ctrl_offer){.gpa = r->gpa.v, .size = r->size};
+	return 0;
+}
+
+/* A part that the host has chosen, by its address. */
+static int map(struct transport_dev *d, unsigned queue, const struct ctrl_region *at,
+	       struct region_map **out)
+{
+	struct guest_dev *g = (struct guest_dev *)(void *)d;
+	const struct own_region *r = &g->own;
+	uint64_t off = at->gpa - r->gpa.v;
+	struct held *h;
+
+	if (!r->map || off >= r->size || !at->size || at->size > r->size - off) {
+		zv_log(ZV_LOG_WARN,
+		       "%s %s: queue %u: the host names a region of %llu bytes at 0x%llx, which is "
+		       "not in ours: declined",
+		       g->scheme, g->name, queue, (unsigned long long)at->size,
+		       (unsigned long long)at->gpa);
+		return -ENXIO;
+	}
+	if (off == 0 && at->size == r->size) {
+		*out = region_map_hold(r->map);
+		return 0;
+	}
+	h = held_new(g->scheme);
+	if (!h)
+		return -ENOMEM;
+	h->map.addr = (uint8_t *)r->map->addr + off;
+	h->map.size = at->size;
+	h->whole = region_map_hold(r->map);
+	*out = &h->map;
+	return 0;
+}
+
+/* A map goes with its last holder. */
+static void forget(struct transport_dev *d, unsigned queue, uint64_t id)
+{
+	(void)d;
+	(void)queue;
+	(void)id;
+}
+
+const struct transport_region_ops own_region_ops = {
+	.offer = offer,
+	.map = map,
+	.forget = forget,
+};

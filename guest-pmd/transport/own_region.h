@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The region of shared memory of a device of the guest's side: what it offers to its host, and maps
+ * when that says which part is used (struct transport_region_ops).
+ *
+ * Which one is said by an option of the URI, "region=...", anywhere in the list:
+ *   in a VM (vfio:, uio:)  auto (the default: what there is), none, or a name (vm_region.h)
+ *   without a VM           none (the default) or a size: a region is made, and is a further piece
+ * of the device's memory A region that was named and cannot be had fails zv_open(); with auto it is
+ * a line in the log, and payload goes through the rings.
+ */
+#ifndef ZV_OWN_REGION_H
+#define ZV_OWN_REGION_H
+
+#include "proto/vm_addr.h"
+#include "transport.h"
+
+struct own_region {
+	struct region_map *map; /* NULL: none */
+	struct gpa gpa;
+	uint64_t size;
+	int fd; /* of a region that was made; the map's */
+};
+
+/*
+ * Takes the option out of the @rest of a URI. *names is what is left, without it, and *which what
+ * it says, NULL: it is not there; both in one piece of memory, which begins at *names and is the
+ * caller's. 0; -EINVAL (twice), -ENOMEM with text.
+ */
+int own_region_option(const char *scheme, const char *rest, char **names, const char **which);
+
+/* The region @which (NULL: auto) of this VM. 0: r->map is it, or NULL; -errno with text. */
+int own_region_find(struct own_region *r, const char *scheme, const char *which,
+		    const struct zv_opts *opts);
+
+/* A region of @which bytes (NULL, "none": none), at @gpa. As above. */
+int own_region_make(struct own_region *r, const char *scheme, const char *which, struct gpa gpa,
+		    const struct zv_opts *opts);
+
+/* The device does not need it any more. Harmless when there is none. */
+void own_region_release(struct own_region *r);
+
+/* For struct transport_ops of devices that embed struct guest_dev. */
+extern const struct transport_region_ops own_region_ops;
+
+#endif
