@@ -7,6 +7,7 @@
 #include "core/target.h"
 #include "measure/cpu.h"
 #include "opts.h"
+#include "report/baseline.h"
 #include "report/busy.h"
 #include "report/report.h"
 
@@ -22,6 +23,7 @@ struct bench {
 	void *state[BENCH_TARGETS_MAX]; /* of the targets, by place in their table */
 	struct proc_err *err;		/* shared with all children */
 	FILE *json;			/* NULL: none */
+	json_t *baseline;		/* the earlier run; NULL: none */
 	bool tty;
 	bool failed; /* a target did not start, or did not come to its end */
 };
@@ -134,7 +136,36 @@ static int start(struct bench *b)
 		fprintf(stderr, "vsock-bench: cannot write %s: %s\n", b->o->json, strerror(-rc));
 		return rc;
 	}
+	if (b->o->baseline) {
+		char why[300];
+
+		b->baseline = baseline_load(b->o->baseline, why, sizeof(why));
+		if (!b->baseline) {
+			fprintf(stderr, "vsock-bench: --baseline: %s\n", why);
+			return -EINVAL;
+		}
+	}
 	return start_targets(b);
+}
+
+/* 0, or -ERANGE when a figure is below what it may fall to. */
+static int beside_baseline(struct bench *b)
+{
+	FILE *f = b->json == stdout ? stderr : stdout;
+	json_t *now = report_object(&b->plan, b->o, &b->facts);
+	struct baseline r = baseline_compare(f, b->baseline, now, b->o->factor);
+
+	json_decref(now);
+	(void)fflush(f);
+	if (r.cells == 0)
+		fprintf(stderr,
+			"vsock-bench: %s has no row of this run: was it run with other "
+			"options?\n",
+			b->o->baseline);
+	else if (r.worse)
+		fprintf(stderr, "vsock-bench: %u of %u rows are below %.2f of %s\n", r.worse,
+			r.cells, b->o->factor, b->o->baseline);
+	return r.worse || r.cells == 0 ? -ERANGE : 0;
 }
 
 static int report(struct bench *b)
@@ -149,10 +180,12 @@ static int report(struct bench *b)
 		rc = report_json(b->json, &b->plan, b->o, &b->facts);
 	if (b->json && b->json != stdout && fclose(b->json) != 0)
 		rc = -errno;
+	if (b->baseline && rc == 0)
+		rc = beside_baseline(b);
 	(void)fflush(stdout); /* one file may be both: the report first, then the warnings */
 	busy_look(&busy, &b->plan, b->o, cpu_count());
 	busy_warn(stderr, &busy);
-	if (rc < 0)
+	if (rc < 0 && rc != -ERANGE)
 		fprintf(stderr, "vsock-bench: cannot write %s: %s\n", b->o->json, strerror(-rc));
 	if (errors) {
 		fprintf(stderr, "vsock-bench: %llu error%s: data was lost, doubled or wrong\n",
@@ -208,6 +241,7 @@ int main(int argc, char **argv)
 		rc = report(&b);
 	if (b.failed && rc == 0)
 		rc = -EIO;
+	json_decref(b.baseline);
 	plan_free(&b.plan);
 	proc_unshare(b.err, sizeof(*b.err));
 	return rc < 0;

@@ -10,6 +10,7 @@
 #include "core/target.h"
 #include "core/workload.h"
 #include "measure/cpu.h"
+#include "report/baseline.h"
 
 #include <argp.h>
 #include <stdio.h>
@@ -71,6 +72,16 @@ static void parse_seconds(char *arg)
 	if (end == arg || *end || !(v >= 0.001 && v <= 3600.0))
 		option_bad("--duration takes seconds from 0.001 to 3600, not '%s'", arg);
 	bench_given.duration_ns = (uint64_t)(v * 1e9);
+}
+
+static void parse_factor(char *arg)
+{
+	char *end;
+	double v = strtod(arg, &end);
+
+	if (end == arg || *end || !(v >= 0.01 && v <= 100))
+		option_bad("--factor takes a ratio from 0.01 to 100, not '%s'", arg);
+	bench_given.factor = v;
 }
 
 static void parse_ring_size(char *arg)
@@ -169,6 +180,12 @@ static const struct bench_option common[] = {
 	 ON(list_targets)},
 	{"json", 0, "FILE", OPTIONS_RUN,
 	 "Every run as JSON; - for standard output, without the table", TEXT(json)},
+	{"baseline", 0, "FILE", OPTIONS_RUN,
+	 "Beside the report of an earlier run (--json): ratios, and exit code 1 when one is below "
+	 "--factor",
+	 TEXT(baseline)},
+	{"factor", 0, "RATIO", OPTIONS_RUN, "What figures may fall to with --baseline (0.8)",
+	 CALL(parse_factor)},
 	{"server", 0, "URI", OPTIONS_RUN, "Only serve tests, on this device", TEXT(server_uri)},
 	{"client", 0, "URI", OPTIONS_RUN, "Only run tests, on this device, against a --server",
 	 TEXT(client_uri)},
@@ -344,6 +361,7 @@ const struct bench_opts *opts_parse(int argc, char **argv)
 				 .cpus = cpu_count() >= 2 ? CPUS_2 : CPUS_1,
 				 .touch = true,
 				 .baselines = true,
+				 .factor = BASELINE_FACTOR,
 				 .duration_ns = 250000000};
 	for (unsigned i = 0; i < nworkloads; i++)
 		o->workloads |= (uint64_t)workloads[i]->by_default << i;

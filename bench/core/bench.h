@@ -164,6 +164,8 @@ struct bench_opts {
 	bool zero_copy, copy, busy_poll, touch, baselines, list_targets;
 	uint64_t duration_ns;
 	const char *json;	/* NULL: none; "-": standard output instead of the table */
+	const char *baseline;	/* the report of an earlier run; NULL: none */
+	double factor;		/* what its figures may fall to */
 	const char *server_uri; /* serve tests here, run none */
 	const char *client_uri; /* run tests against a server started elsewhere */
 	bool services;		/* --client: the far end is zvsockd's services on these ports */

@@ -159,12 +159,11 @@ static void add_absents(json_t *runs, const struct bench_opts *o, const struct b
 	}
 }
 
-int report_json(FILE *f, const struct bench_plan *p, const struct bench_opts *o,
-		const struct bench_facts *facts)
+json_t *report_object(const struct bench_plan *p, const struct bench_opts *o,
+		      const struct bench_facts *facts)
 {
 	json_t *top = json_object(), *machine = json_object(), *runs = json_array();
 	struct utsname un;
-	int rc = 0;
 
 	json_set_int(top, "schema", 1);
 	json_set_str(machine, "cpu", cpu_model());
@@ -184,6 +183,15 @@ int report_json(FILE *f, const struct bench_plan *p, const struct bench_opts *o,
 	json_object_set_new(top, "busy", busy_object(p, o));
 	add_absents(runs, o, facts);
 	json_object_set_new(top, "runs", runs);
+	return top;
+}
+
+int report_json(FILE *f, const struct bench_plan *p, const struct bench_opts *o,
+		const struct bench_facts *facts)
+{
+	json_t *top = report_object(p, o, facts);
+	int rc = 0;
+
 	if (json_dumpf(top, f, JSON_INDENT(1) | JSON_REAL_PRECISION(9)) < 0 ||
 	    fputc('\n', f) == EOF || fflush(f) != 0)
 		rc = -EIO;

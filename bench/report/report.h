@@ -10,6 +10,9 @@
 void report_table(FILE *f, const struct bench_plan *p, const struct bench_opts *o,
 		  const struct bench_facts *facts);
 
+/* The object of the JSON, to be given back by json_decref(). */
+struct json_t *report_object(const struct bench_plan *p, const struct bench_opts *o,
+			     const struct bench_facts *facts);
 /* 0 or -EIO. */
 int report_json(FILE *f, const struct bench_plan *p, const struct bench_opts *o,
 		const struct bench_facts *facts);

@@ -46,7 +46,7 @@ static int by_value(const void *a, const void *b)
 	return (x > y) - (x < y);
 }
 
-static struct spread spread_of(double *v, unsigned n)
+struct spread values_spread(double *v, unsigned n)
 {
 	struct spread s = {.n = n};
 
@@ -67,7 +67,7 @@ struct spread cell_spread(const struct bench_cell *c, unsigned repeat, metric_fn
 	for (unsigned i = 0; i < repeat; i++)
 		if (c->res[i].valid && !isnan(m(&c->res[i])))
 			v[n++] = m(&c->res[i]);
-	return spread_of(v, n);
+	return values_spread(v, n);
 }
 
 double cell_med(const struct bench_cell *c, unsigned repeat, metric_fn m)
@@ -98,7 +98,7 @@ const char *ratio_text(char *buf, size_t len, const struct bench_opts *o,
 		if (c->res[i].valid && base->res[i].valid && m(&base->res[i]) > 0 &&
 		    !isnan(m(&c->res[i])))
 			v[n++] = m(&c->res[i]) / m(&base->res[i]);
-	s = spread_of(v, n);
+	s = values_spread(v, n);
 	if (s.n == 0)
 		snprintf(buf, len, "-");
 	else
@@ -139,6 +139,14 @@ const char *human(char *buf, size_t len, double v)
 		snprintf(buf, len, "%.1f k", v / 1e3);
 	else
 		snprintf(buf, len, "%.0f", v);
+	return buf;
+}
+
+const char *figure_text(char *buf, size_t len, double v)
+{
+	if (v >= 1000)
+		return human(buf, len, v);
+	snprintf(buf, len, v < 10 ? "%.3f" : v < 100 ? "%.2f" : "%.1f", v);
 	return buf;
 }
 

@@ -15,6 +15,8 @@ struct spread {
 	unsigned n;
 };
 
+/* Of @n values, which it sorts. */
+struct spread values_spread(double *v, unsigned n);
 /* Over the repetitions of a cell. */
 struct spread cell_spread(const struct bench_cell *c, unsigned repeat, metric_fn m);
 double cell_med(const struct bench_cell *c, unsigned repeat, metric_fn m);
@@ -49,6 +51,8 @@ const char *cell_label(char *buf, size_t len, const struct bench_cell *c);
 
 /* "1.23 M"; "64 KiB". */
 const char *human(char *buf, size_t len, double v);
+/* The same, with three digits or more below 1000. */
+const char *figure_text(char *buf, size_t len, double v);
 const char *size_text(char *buf, size_t len, uint32_t size);
 
 /* The end of a row: CPU seconds of both sides; what went wrong, if anything, and the newline. */

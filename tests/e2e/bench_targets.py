@@ -98,6 +98,22 @@ def nothing_to_measure():
     assert done.returncode == 2 and done.stderr.count('\n') == 1, done.stderr
 
 
+def a_baseline_guards(folder):
+    """No figure is judged: at a factor of 0.01 nothing is worse, at 100 everything is."""
+    path = os.path.join(folder, 'before.json')
+    done = subprocess.run([BENCH, '--target', 'raw', '--size', '64', '--duration', '0.02', '--repeat', '2', '--json', path],
+                          capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    for factor, code in (('0.01', 0), ('100', 1)):
+        done = bench('--target', 'raw', '--size', '64', '--baseline', path, '--factor', factor)
+        assert done.returncode == code and 'Beside the earlier run' in done.stderr, done.stderr
+        assert json.loads(done.stdout)['runs'] and ('WORSE' in done.stderr) == bool(code)
+    done = bench('--target', 'raw', '--test', 'rtt', '--baseline', '/nonexistent')
+    assert done.returncode == 1 and '/nonexistent' in done.stderr
+    done = bench('--target', 'raw', '--size', '128', '--test', 'throughput', '--baseline', path)
+    assert done.returncode == 1 and 'no row' in done.stderr, done.stderr
+
+
 def list_says_the_same():
     text = subprocess.run([BENCH, '--list-targets'], capture_output=True, text=True, check=True).stdout
     assert {line.split()[0] for line in text.splitlines() if not line.startswith(' ')} == ALWAYS | ELSEWHERE, text
@@ -109,4 +125,5 @@ with tempfile.TemporaryDirectory() as place:
     an_installed_backend_is_started(place)
     one_that_does_not_start_is_listed(place)
     nothing_to_measure()
+    a_baseline_guards(place)
     list_says_the_same()
