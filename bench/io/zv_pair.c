@@ -39,7 +39,7 @@ static int pair_host(int fd, void *arg)
 
 	if (t->spec->serve)
 		return t->spec->serve(fd, t->o, &t->sh->err[ROLE_HOST]) < 0;
-	rc = side_open(&s, t->o, t->host_uri, &t->sh->err[ROLE_HOST]);
+	rc = side_open_server(&s, t->o, t->host_uri, &t->sh->err[ROLE_HOST]);
 	if (rc == 0 && proc_child_say(fd, 'r') == 0)
 		rc = server_run(&s);
 	side_close(&s);

@@ -288,7 +288,7 @@ int server_run(struct zv_side *s)
 int server_main(const struct bench_opts *o, struct proc_err *err)
 {
 	struct zv_side s = {0};
-	int rc = side_open(&s, o, o->server_uri, err);
+	int rc = side_open_server(&s, o, o->server_uri, err);
 
 	if (rc == 0) {
 		fprintf(stderr, "vsock-bench: serving on %s, %u queue%s; Ctrl-C ends it\n",

@@ -103,6 +103,16 @@ int side_open(struct zv_side *s, const struct bench_opts *o, const char *uri, st
 	return 0;
 }
 
+int side_open_server(struct zv_side *s, const struct bench_opts *o, const char *uri,
+		     struct proc_err *err)
+{
+	int rc = side_open(s, o, uri, err);
+
+	if (strncmp(uri, "daemon:", 7) == 0)
+		s->role = ROLE_HOST;
+	return rc;
+}
+
 void side_close(struct zv_side *s)
 {
 	for (unsigned i = 0; s->workers && i < s->nthreads; i++)

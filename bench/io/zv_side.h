@@ -142,6 +142,9 @@ struct worker {
 
 /* Opens the device and allocates the workers. 0 or -errno, sentence in side->err. */
 int side_open(struct zv_side *s, const struct bench_opts *o, const char *uri, struct proc_err *err);
+/* The same for a side that serves: an application of the host is the host's side then. */
+int side_open_server(struct zv_side *s, const struct bench_opts *o, const char *uri,
+		     struct proc_err *err);
 void side_close(struct zv_side *s);
 bool side_is_host_uri(const char *uri);
 /* The CID that connections of this side lead to. */
