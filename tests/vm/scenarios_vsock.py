@@ -1,11 +1,25 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """`vsock:`: programs of the library in a stock guest, over the kernel's AF_VSOCK."""
-from procs import Failure
+from procs import Failure, LIMIT, until
 from scenarios_daemon import until_quiet
-from world import ECHO, SEQ, XFER, every_kernel
+from scenarios_pmd import refused
+from world import ECHO, ENDS, SEQ, XFER, every_kernel
+from world_pmd import App
 from world_vsock import vsock_world
 
 MIB = 1 << 20
+SHIFT = 1000  # of the second process's ports
+
+
+def fails(app, job, *words):
+    """@job of @app ends badly, and with one of @words."""
+    try:
+        text = app.wait(job, LIMIT)
+    except Failure as why:
+        if not any(w in str(why) for w in words):
+            raise
+    else:
+        raise Failure(f'it went well: {text}')
 
 
 def plain(bench):
@@ -51,3 +65,64 @@ def vsock_1000_connects(bench):
     vm.app.run(f'row 2 {ECHO} 1000')
     world.host_peer(vm, 'row', ECHO, 1000)
     until_quiet(world)
+
+
+@every_kernel
+def vsock_two_processes(bench):
+    """Two processes of a guest at once: each serves and connects to the host, to the other and to itself."""
+    world = plain(bench)
+    vm = world.vms['a']
+    other = App(vm, 'vsock:', f'shift={SHIFT}', 'queues=3', fifo='/tmp/other')
+    jobs = [(app, app.start(f'{verb} {where} {port} {count}'))
+            for app in (vm.app, other) for where, port in (('2', ECHO), ('1', ECHO), ('1', ECHO + SHIFT))
+            for verb, count in (('row', 50), ('parallel', '50 20000'))]
+    for app, job in jobs:
+        app.wait(job)
+    world.host_peer(vm, 'xfer', XFER + SHIFT, MIB, MIB)
+    other.run(f'msg 1 {SEQ} 100')
+    other.quit()
+    until_quiet(world)
+
+
+@every_kernel
+def vsock_ends(bench):
+    """Who is not there refuses; a host program that is killed ends its connection, as does zvsockd, with ECONNRESET."""
+    world = vsock_world(bench, None, shared=False)
+    vm = world.vms['a']
+    fails(vm.app, vm.app.start('echo 2 999 100'), 'refused')
+    job = vm.app.start(f'echo 2 {ECHO} forever')
+    until(lambda: world.connections() == 1, 'the connection')
+    world.server.kill()
+    fails(vm.app, job, *ENDS)
+    fails(vm.app, vm.app.start(f'echo 2 {ECHO} 100'), 'refused')
+    world.host_server(vm)
+    vm.app.run(f'echo 2 {ECHO} 100000')
+    until_quiet(world)
+
+
+@every_kernel
+def vsock_driver_goes(bench):
+    """The guest's driver is unbound and bound under traffic: connections end with ECONNRESET, ports are served on."""
+    world = vsock_world(bench, None, shared=False)
+    vm = world.vms['a']
+    job = vm.app.start(f'echo 2 {ECHO} forever')
+    until(lambda: world.connections() == 1, 'the connection')
+    vm.rebind()
+    fails(vm.app, job, *ENDS)
+    until(lambda: world.ctl('guests')['guests'][0]['state'] == 'up', 'the driver to be back')
+    vm.app.run(f'echo 2 {ECHO} 100000')
+    world.host_peer(vm, 'echo', ECHO, 100000)
+
+
+@every_kernel
+def vsock_bad_input(bench):
+    """What a user can get wrong ends in one line that says how to mend it."""
+    world = plain(bench)
+    vm = world.vms['a']
+    refused(vm, 'vsock:2', 'nothing stands behind vsock:')
+    refused(vm, 'vsock:', 'port 5007 is taken on this machine')
+    vm.guest.run('mv /dev/vsock /dev/gone')
+    try:
+        refused(vm, 'vsock:', '/dev/vsock', 'readable')
+    finally:
+        vm.guest.run('mv /dev/gone /dev/vsock')

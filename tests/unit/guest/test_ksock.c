@@ -1,137 +1,15 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * The `vsock:` transport through the public API, over AF_UNIX sockets (ksock_unix.h): a client and
- * a server, two devices of one process. tests/vm has the same over AF_VSOCK.
+ * The `vsock:` transport through the public API: streams, ports, sleeping. Messages are in
+ * test_ksock_msg.c; tests/vm has the same over AF_VSOCK.
  */
-#include "ksock_unix.h"
-#include "transport.h"
-#include "vsock/ksock.h"
-#include "vsock/vsock_transport.h"
+#include "ksock_fix.h"
 
-#include <setjmp.h>
-#include <stdarg.h>
-
-#include <cmocka.h>
-#include <errno.h>
 #include <poll.h>
-#include <sched.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/resource.h>
-#include <time.h>
 #include <unistd.h>
 
-#define PORT	1234u
-#define SECOND	1000000000ull
-#define BIG	(1u << 20)
-#define MESSAGE 262144u /* the longest */
-#define SLOW	24u	/* readers, more than there are buffers */
-
-static int unix_open(struct transport_dev **out, const char *rest, const struct zv_opts *opts)
-{
-	(void)rest;
-	return ksock_open(out, &ksock_net_unix, opts);
-}
-
-static struct transport_ops unix_ops;
-static struct zv_dev *client, *server;
-static struct zv_queue *cq, *sq;
-static uint8_t *want, *got;
-static char logged[512];
-
-static void on_log(void *ctx, enum zv_log_level level, const char *line)
-{
-	(void)ctx;
-	if (level <= ZV_LOG_WARN)
-		(void)snprintf(logged, sizeof(logged), "%s", line);
-}
-
-static void open_both(const struct zv_opts *c, const struct zv_opts *s)
-{
-	assert_int_equal(zv_open(&client, "kunix:", c), 0);
-	assert_int_equal(zv_open(&server, "kunix:", s), 0);
-	cq = zv_queue(client, 0);
-	sq = zv_queue(server, 0);
-	logged[0] = 0;
-}
-
-static int set_up(void **state)
-{
-	(void)state;
-	if (!unix_ops.scheme) {
-		unix_ops = vsock_transport_ops;
-		unix_ops.scheme = "kunix";
-		unix_ops.open = unix_open;
-		if (zv_transport_register(&unix_ops))
-			return -1;
-		want = malloc(BIG);
-		got = malloc(BIG);
-		for (size_t i = 0; i < BIG; i++)
-			want[i] = (uint8_t)(i * 2654435761u >> 13);
-		zv_set_log(on_log, NULL);
-	}
-	open_both(NULL, NULL);
-	return 0;
-}
-
-static int tear_down(void **state)
-{
-	(void)state;
-	assert_int_equal(zv_close(client), 0);
-	assert_int_equal(zv_close(server), 0);
-	return 0;
-}
-
-static void reopen(const struct zv_opts *c, const struct zv_opts *s)
-{
-	(void)tear_down(NULL);
-	open_both(c, s);
-}
-
-static uint64_t now(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (uint64_t)t.tv_sec * SECOND + (uint64_t)t.tv_nsec;
-}
-
-/* Both sides poll until @cond; a time-out for failure only. */
-#define PUMP(cond)                                                                                 \
-	do {                                                                                       \
-		uint64_t end_ = now() + 30 * SECOND;                                               \
-		struct zv_event ev_[8];                                                            \
-		while (!(cond)) {                                                                  \
-			assert_true(zv_poll(cq, ev_, 8) >= 0);                                     \
-			assert_true(zv_poll(sq, ev_, 8) >= 0);                                     \
-			sched_yield();                                                             \
-			assert_true(now() < end_);                                                 \
-		}                                                                                  \
-	} while (0)
-
-static bool has(struct zv_conn *c, uint32_t events)
-{
-	return (uint32_t)zv_conn_wait(c, events, 0) & events;
-}
-
-static const char *state_of(struct zv_conn *c)
-{
-	struct zv_conn_info i = {.size = sizeof(i)};
-
-	assert_int_equal(zv_conn_info(c, &i), 0);
-	return i.state;
-}
-
-static void join(enum zv_type type, struct zv_conn **c, struct zv_conn **s)
-{
-	int ret = zv_listen(server, PORT, type, 0);
-
-	assert_true(ret == 0 || ret == -EADDRINUSE);
-	assert_int_equal(zv_connect(cq, 2, PORT, type, c), 0);
-	PUMP(zv_accept(sq, PORT, s) == 0);
-	PUMP(strcmp(state_of(*c), "connected") == 0);
-}
+#define SLOW 24u /* readers, more than there are buffers */
 
 /* All of @len bytes of @want from @from to @to, in calls of @piece; @to is read once nothing more
  * goes. */
@@ -155,12 +33,6 @@ static void carry(struct zv_conn *from, struct zv_conn *to, size_t len, size_t p
 		assert_true(n == -EAGAIN || in == len);
 	}
 	assert_memory_equal(got, want, len);
-}
-
-static void close_both(struct zv_conn *a, struct zv_conn *b)
-{
-	assert_int_equal(zv_conn_close(a), 0);
-	assert_int_equal(zv_conn_close(b), 0);
 }
 
 /* ---- streams ---- */
@@ -259,122 +131,6 @@ static void what_was_sent_before_a_close_arrives(void **state)
 		PUMP(has(s, ZV_EV_HUP) || has(s, ZV_EV_ERR));
 		assert_int_equal(zv_conn_close(s), 0);
 	}
-}
-
-/* Nor is it lost when the device is closed right after, as far as the peer reads. */
-static void closing_the_device_waits_for_the_kernel(void **state)
-{
-	struct zv_conn *c, *s;
-	size_t in = 0;
-	ssize_t n;
-
-	(void)state;
-	join(ZV_SEQPACKET, &c, &s);
-	for (unsigned i = 0; i < 20; i++)
-		assert_int_equal(zv_send(c, want, 1000, 0), 1000);
-	assert_int_equal(zv_conn_close(c), 0);
-	assert_int_equal(zv_close(client), 0);
-	assert_int_equal(zv_open(&client, "kunix:", NULL), 0);
-	cq = zv_queue(client, 0);
-	for (unsigned i = 0; i < 20; i++, in += (size_t)n)
-		PUMP((n = zv_recv(s, got, BIG, NULL)) == 1000);
-	PUMP(zv_recv(s, got, BIG, NULL) == 0);
-	assert_int_equal(zv_conn_close(s), 0);
-}
-
-/* ---- messages ---- */
-
-static void send_messages(struct zv_conn *from, struct zv_conn *to, uint32_t len, unsigned n)
-{
-	unsigned out = 0, in = 0;
-
-	while (in < n) {
-		uint32_t flags = 0;
-		ssize_t r;
-
-		while (out < n && (r = zv_send(from, want + out, len, 0)) >= 0) {
-			assert_int_equal(r, len);
-			out++;
-		}
-		PUMP(has(to, ZV_EV_IN) || (out < n && has(from, ZV_EV_OUT)));
-		while ((r = zv_recv(to, got, BIG, &flags)) >= 0) {
-			assert_int_equal(r, len);
-			assert_true(flags & ZV_EOM);
-			assert_memory_equal(got, want + in, len);
-			in++;
-		}
-		assert_int_equal(r, -EAGAIN);
-	}
-}
-
-static void messages_keep_their_boundaries(void **state)
-{
-	static const uint32_t len[] = {1, 64, 4096, 65536, 65537, 150000, 200000};
-	struct zv_conn *c, *s;
-
-	(void)state;
-	join(ZV_SEQPACKET, &c, &s);
-	for (unsigned i = 0; i < sizeof(len) / sizeof(len[0]); i++) {
-		send_messages(c, s, len[i], len[i] > 10000 ? 10 : 500);
-		send_messages(s, c, len[i], 5);
-	}
-	assert_int_equal(zv_send(c, want, MESSAGE + 1, 0), -EMSGSIZE);
-	close_both(c, s);
-}
-
-/* One that is longer than a receive buffer is held, and given as there is room. */
-static void long_messages_in_small_buffers(void **state)
-{
-	struct zv_opts o = {.size = sizeof(o), .rx_buf = 256, .ring_size = 16};
-	struct zv_conn *c, *s;
-
-	(void)state;
-	reopen(NULL, &o);
-	join(ZV_SEQPACKET, &c, &s);
-	send_messages(c, s, 256, 50);
-	send_messages(c, s, 257, 50);
-	send_messages(c, s, 100000, 5);
-	close_both(c, s);
-}
-
-static void a_message_in_several_calls(void **state)
-{
-	struct zv_conn *c, *s;
-	struct zv_buf b[2];
-	ssize_t n;
-
-	(void)state;
-	join(ZV_SEQPACKET, &c, &s);
-	for (unsigned i = 0; i < 3; i++) {
-		assert_int_equal(zv_buf_alloc(c, b, 1, 1000), 1);
-		memcpy(b[0].data, want + 1000 * i, 1000);
-		b[0].len = 1000;
-		b[0].flags = i == 2 ? ZV_EOM : 0;
-		assert_int_equal(zv_buf_send(c, b, 1), 1);
-		PUMP(1);
-	}
-	PUMP((n = zv_recv(s, got, BIG, NULL)) > 0);
-	assert_int_equal(n, 3000);
-	assert_memory_equal(got, want, 3000);
-	close_both(c, s);
-}
-
-/* What does not fit is no shorter message: the connection ends with an error, and the log says why.
- */
-static void a_message_beyond_the_credit_resets(void **state)
-{
-	struct zv_opts o = {.size = sizeof(o), .buf_alloc = 8192};
-	struct zv_conn *c, *s;
-
-	(void)state;
-	reopen(NULL, &o);
-	join(ZV_SEQPACKET, &c, &s);
-	send_messages(c, s, 8192, 10);
-	assert_int_equal(zv_send(c, want, 8193, 0), 8193);
-	PUMP(has(s, ZV_EV_ERR));
-	assert_int_equal(zv_recv(s, got, BIG, NULL), -ECONNRESET);
-	assert_non_null(strstr(logged, "longer than the receive credit of 8192 bytes"));
-	close_both(c, s);
 }
 
 /* ---- many ---- */
@@ -608,11 +364,6 @@ int main(void)
 		TEST(a_half_closed_stream_goes_on_the_other_way),
 		TEST(a_peer_that_stops_receiving_is_noticed),
 		TEST(what_was_sent_before_a_close_arrives),
-		TEST(closing_the_device_waits_for_the_kernel),
-		TEST(messages_keep_their_boundaries),
-		TEST(long_messages_in_small_buffers),
-		TEST(a_message_in_several_calls),
-		TEST(a_message_beyond_the_credit_resets),
 		TEST(slow_readers_cost_others_nothing),
 		TEST(a_reader_without_credit_is_not_polled),
 		TEST(several_queues),
