@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "vhost_call.h"
 
+#include "call_watch.h"
 #include "fd_check.h"
 
 #include <errno.h>
@@ -29,8 +30,8 @@ int vhost_call_dup(int fd, struct vhost_call *c)
 {
 	int ret, flags;
 
-	*c = (struct vhost_call){.fd = -1, .socket = fd >= 0 && fd_is_unix_stream(fd)};
-	if (c->socket)
+	*c = (struct vhost_call){.fd = -1};
+	if (fd >= 0 && fd_is_unix_stream(fd))
 		return fd_write_only(fd) ? dup_own(fd, &c->fd) : -EINVAL;
 	ret = vhost_event_dup(fd, &c->fd);
 	if (c->fd < 0)
@@ -39,11 +40,16 @@ int vhost_call_dup(int fd, struct vhost_call *c)
 	flags = fcntl(c->fd, F_GETFL);
 	if (flags >= 0 && !(flags & O_NONBLOCK))
 		(void)fcntl(c->fd, F_SETFL, flags | O_NONBLOCK);
-	return 0;
+	ret = call_watch_begin(&c->watch, c->fd);
+	if (ret < 0)
+		vhost_call_close(c);
+	return ret;
 }
 
 void vhost_call_close(struct vhost_call *c)
 {
+	call_watch_end(c->watch);
+	c->watch = NULL;
 	if (c->fd >= 0)
 		(void)close(c->fd);
 	c->fd = -1;
@@ -64,13 +70,15 @@ static void send_word(int fd, uint64_t word)
 
 bool vhost_call_send(const struct vhost_call *c)
 {
-	uint64_t one = 1;
-
+	if (c->watch)
+		return call_watch_write(c->watch, c->fd);
 	if (c->fd < 0)
 		return false;
-	if (c->socket)
-		send_word(c->fd, one);
-	else
-		(void)!write(c->fd, &one, sizeof(one));
+	send_word(c->fd, 1);
 	return true;
+}
+
+bool vhost_call_blocks(const struct vhost_call *c)
+{
+	return c->watch && call_watch_blocks(c->watch);
 }

@@ -5,9 +5,11 @@
 
 #include <stdbool.h>
 
+struct call_watch;
+
 struct vhost_call {
-	int fd; /* ours; -1: the driver polls */
-	bool socket;
+	int fd;			  /* ours; -1: the driver polls */
+	struct call_watch *watch; /* of an eventfd; NULL: a socket */
 };
 
 /*
@@ -26,12 +28,14 @@ struct vhost_call {
 /* *out: a dup of @fd; -1 for -1. 0; -errno, and -1: -EINVAL for what is no eventfd. */
 int vhost_event_dup(int fd, int *out);
 /*
- * *c: a dup of @fd that never blocks. 0; -errno, and no descriptor in *c: -EINVAL for what is
- * neither an eventfd nor such a socket.
+ * *c: a dup of @fd, calls on which do not last (call_watch.h). 0; -errno, and no descriptor in *c:
+ * -EINVAL for what is neither an eventfd nor such a socket.
  */
 int vhost_call_dup(int fd, struct vhost_call *c);
 void vhost_call_close(struct vhost_call *c);
-/* Calls the guest. False: there is no descriptor. */
+/* Calls the guest. False: there is no descriptor, or it blocks. */
 bool vhost_call_send(const struct vhost_call *c);
+/* The frontend has made it one that blocks: the guest is not called on it any more. */
+bool vhost_call_blocks(const struct vhost_call *c);
 
 #endif

@@ -132,6 +132,8 @@ static void call_guest(struct vhost_pair *q, enum vhost_direction ring)
 {
 	if (vhost_call_send(&q->call[ring]))
 		stats_add(&q->tq.stats.kicks, 1);
+	else if (vhost_call_blocks(&q->call[ring]))
+		(void)vhost_ring_break(&q->from_guest, VHOST_RING_CALL); /* rx_burst() sees it */
 }
 
 VHOST_INLINE void tell(struct vhost_pair *q, const struct vhost_ring_verbs *v)

@@ -88,6 +88,7 @@ enum vhost_ring_fault {
 	VHOST_RING_SHORT,	 /* receive buffer without room for a packet header */
 	VHOST_RING_FAULT,	 /* the memory behind the ring or its buffers was cut off */
 	VHOST_RING_PIECES, /* an IOMMU scatters a chain over more places than are kept track of */
+	VHOST_RING_CALL,   /* calls on the frontend's eventfd block */
 	VHOST_RING_FAULTS,
 };
 

@@ -127,16 +127,6 @@ static void pair_pause(struct vu_dev *d, unsigned pair)
 	zv_log_limited(&d->log, ZV_LOG_INFO, "%s: queue %u is stopped", d->path, pair);
 }
 
-static int set_event_call(struct vu_dev *d, int fd)
-{
-	struct vhost_call own;
-	int ret = vhost_call_dup(fd, &own);
-
-	vhost_call_close(&d->evt_call);
-	d->evt_call = own;
-	return ret;
-}
-
 static bool ring_ready(const struct vu_dev *d, unsigned no)
 {
 	const struct vu_ring *r = &d->ring[no];
@@ -383,43 +373,6 @@ void vu_ring_update(struct vu_dev *d, unsigned no)
 }
 
 /* @ret of the taking of a descriptor, with a line in the log when it failed. */
-static int event_taken(struct vu_dev *d, unsigned vq, const char *what, const char *refusal,
-		       int ret)
-{
-	if (ret < 0)
-		zv_log_limited(&d->log, ZV_LOG_WARN,
-			       "%s: ring %u: cannot use its %s descriptor: %s", d->path, vq, what,
-			       ret == -EINVAL ? refusal : zv_strerror(ret));
-	return ret;
-}
-
-/*
- * Kicks and calls: the pair takes a duplicate, so that its own never blocks. The event ring is
- * never looked at because of a kick: the device has something to say there or has not.
- */
-int vu_set_kick(struct vu_dev *d, unsigned vq, int fd)
-{
-	enum vhost_direction ring;
-	unsigned pair;
-
-	if (!vu_vq_pair(vq, &pair, &ring))
-		return 0;
-	return event_taken(d, vq, "kick", "it is no eventfd",
-			   vhost_pair_set_kick(d->queues[pair], ring, fd));
-}
-
-int vu_set_call(struct vu_dev *d, unsigned vq, int fd)
-{
-	const char *not_callable = "it is neither an eventfd nor a connected stream socket";
-	enum vhost_direction ring;
-	unsigned pair;
-
-	if (!vu_vq_pair(vq, &pair, &ring))
-		return event_taken(d, vq, "call", not_callable, set_event_call(d, fd));
-	return event_taken(d, vq, "call", not_callable,
-			   vhost_pair_set_call(d->queues[pair], ring, fd));
-}
-
 struct vhost_ring_pos vu_ring_stop(struct vu_dev *d, unsigned vq)
 {
 	struct vu_ring *r = &d->ring[vq];
@@ -437,19 +390,14 @@ struct vhost_ring_pos vu_ring_stop(struct vu_dev *d, unsigned vq)
 void vu_forget_frontend(struct vu_dev *d)
 {
 	event_stop(d);
-	(void)set_event_call(d, -1);
 	if (d->backend_fd >= 0)
 		(void)close(d->backend_fd);
 	d->backend_fd = -1;
 	(void)d->iommu->ops->set_channel(d->iommu, -1);
 	vu_forget_translations(d);
-	for (unsigned i = 0; i < d->nqueues; i++) {
+	for (unsigned i = 0; i < d->nqueues; i++)
 		pair_stop(d, i);
-		for (unsigned k = 0; k < 2; k++) {
-			(void)vhost_pair_set_call(d->queues[i], k, -1);
-			(void)vhost_pair_set_kick(d->queues[i], k, -1);
-		}
-	}
+	vu_drop_events(d);
 	guest_shares_table(&d->shares, NULL, NULL);
 	guest_mem_put(d->rings);
 	d->rings = NULL;

@@ -21,6 +21,9 @@
  */
 #define VU_MAP_MAX (1ull << 43)
 
+/* After a call that has blocked (call_watch.h), which may take some hundred ms to be seen. */
+#define VU_UNCALLED_NS 60000000000ull
+
 /* What the frontend has said about a ring. */
 struct vu_ring {
 	uint32_t num;
@@ -65,7 +68,8 @@ struct vu_dev {
 	bool evt_loaded;
 	struct vhost_ring evt;
 	struct vhost_call evt_call;
-	int backend_fd;		   /* of SET_BACKEND_REQ_FD; -1: none */
+	uint64_t uncalled; /* a call has blocked: until when no descriptor for calls is taken */
+	int backend_fd;	   /* of SET_BACKEND_REQ_FD; -1: none */
 	struct guest_iommu *iommu; /* with VIRTIO_F_ACCESS_PLATFORM */
 };
 
@@ -92,10 +96,17 @@ void vu_set_features(struct vu_dev *d, uint64_t features);
 /* Brings what ring @no belongs to (a pair, the event ring) to the state that was asked for. */
 void vu_ring_update(struct vu_dev *d, unsigned no);
 
+/* ---- vu_events.c ---- */
+
 /* Takes a duplicate of @fd (-1: none) as what virtqueue @vq is kicked by. 0; -errno, logged. */
 int vu_set_kick(struct vu_dev *d, unsigned vq, int fd);
-/* The same for what its driver is called by. */
+/* The same for what its driver is called by. -EACCES: calls have blocked lately. */
 int vu_set_call(struct vu_dev *d, unsigned vq, int fd);
+
+/* There is nothing any more to be kicked or called by. */
+void vu_drop_events(struct vu_dev *d);
+
+/* ---- vu_device.c ---- */
 
 /* The sessions of its paused pairs are over. */
 void vu_drop_paused(struct vu_dev *d);

@@ -282,6 +282,76 @@ static void an_eventfd_stays_one(void **state)
 	(void)close(fd);
 }
 
+/* ---- a frontend that makes an eventfd block ---- */
+
+static void *call_once(void *arg)
+{
+	return (void *)(uintptr_t)vhost_call_send(arg);
+}
+
+static _Atomic bool refilling;
+
+static void *refill(void *arg)
+{
+	const int fd = *(const int *)arg;
+	uint64_t full = UINT64_MAX - 1;
+
+	while (atomic_load(&refilling))
+		(void)!write(fd, &full, sizeof(full));
+	return NULL;
+}
+
+static void a_call_that_blocks_is_let_go(int flags, bool again)
+{
+	int fd = eventfd(0, EFD_CLOEXEC | flags), other = eventfd(0, EFD_CLOEXEC);
+	/* The frontend's other threads must not wait: they would be let go as well. */
+	struct vhost_call c, good;
+	struct timespec until;
+	pthread_t thread, filler;
+	void *called;
+
+	assert_int_equal(vhost_call_dup(fd, &c), 0);
+	assert_int_equal(vhost_call_dup(other, &good), 0);
+	assert_int_equal(eventfd_write(fd, UINT64_MAX - 1), 0);
+	assert_int_equal(fcntl(fd, F_SETFL, 0), 0);
+	atomic_store(&refilling, again);
+	if (again)
+		assert_int_equal(pthread_create(&filler, NULL, refill, &fd), 0);
+	assert_int_equal(pthread_create(&thread, NULL, call_once, &c), 0);
+	(void)clock_gettime(CLOCK_REALTIME, &until);
+	until.tv_sec += WAIT_MS / 1000;
+	assert_int_equal(pthread_timedjoin_np(thread, &called, &until), 0);
+	assert_false(called);
+	assert_true(vhost_call_blocks(&c));
+	assert_false(vhost_call_send(&c)); /* at once */
+	assert_false(vhost_call_blocks(&good));
+	assert_true(vhost_call_send(&good));
+	if (again) {
+		eventfd_t n;
+
+		atomic_store(&refilling, false);
+		assert_int_equal(eventfd_read(fd, &n), 0);
+		assert_int_equal(pthread_join(filler, NULL), 0);
+	}
+	vhost_call_close(&c);
+	vhost_call_close(&good);
+	(void)close(fd);
+	(void)close(other);
+}
+
+static void a_full_eventfd_that_blocks_is_not_called_on(void **state)
+{
+	(void)state;
+	a_call_that_blocks_is_let_go(0, false);
+	a_call_that_blocks_is_let_go(EFD_SEMAPHORE, false);
+}
+
+static void an_eventfd_that_is_filled_again_holds_nobody(void **state)
+{
+	(void)state;
+	a_call_that_blocks_is_let_go(0, true);
+}
+
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
@@ -298,6 +368,8 @@ int main(void)
 		T(a_socket_shut_down_later_raises_no_signal),
 		T(a_guest_that_is_late_hears_of_the_last_change),
 		cmocka_unit_test(an_eventfd_stays_one),
+		cmocka_unit_test(a_full_eventfd_that_blocks_is_not_called_on),
+		cmocka_unit_test(an_eventfd_that_is_filled_again_holds_nobody),
 	};
 
 	return cmocka_run_group_tests_name("vhost_call", tests, NULL, NULL);
