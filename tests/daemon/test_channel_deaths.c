@@ -1,0 +1,226 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The end of an application that has channels, and of zvsockd: the other end is told, and no part
+ * of the region is lost. "test_daemon_channel_deaths app URI PORT HOW" is an application in a
+ * process of its own (be_app).
+ */
+#include "chan_side.h"
+
+#include <errno.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#define DEATHS 2000u
+#define ALIVE  8u /* clients at a time */
+
+#define CONF_SMALL CONF "application_region = 8M\nchannel_size = 256K\n"
+
+static const char *program, *self;
+
+static int start_plain(void **state)
+{
+	(void)state;
+	return cs_start(program, CONF);
+}
+
+static int start_small(void **state)
+{
+	(void)state;
+	return cs_start(program, CONF_SMALL);
+}
+
+/*
+ * An application that connects to PORT and says a word, or, by "listen", accepts one that does and
+ * answers; then it waits to be killed, or ("die") kills itself.
+ */
+static int be_app(const char *uri, const char *port, const char *how)
+{
+	bool listens = strcmp(how, "listen") == 0, die = strcmp(how, "die") == 0;
+	struct zv_conn *c = NULL;
+	struct zv_event ev[8];
+	struct zv_dev *dev;
+	struct zv_queue *q;
+
+	if (zv_open(&dev, uri, NULL) ||
+	    (listens && zv_listen(dev, (uint32_t)atoi(port), ZV_STREAM, 0))) {
+		fprintf(stderr, "%s\n", zv_error_text());
+		return 1;
+	}
+	q = zv_queue(dev, 0);
+	if (!listens &&
+	    zv_connect_wait(q, ZV_CID_LOCAL, (uint32_t)atoi(port), ZV_STREAM, UINT64_MAX, &c)) {
+		fprintf(stderr, "%s\n", zv_error_text());
+		return 1;
+	}
+	for (;;) {
+		if (c)
+			(void)zv_send(c, "word", 4, 0); /* or the other end has gone */
+		if (c && die) {
+			(void)zv_poll(q, ev, 8);
+			(void)raise(SIGKILL);
+		}
+		if (zv_wait(q, ev, 8, 1000000000u) > 0 && listens && !c)
+			(void)zv_accept(q, ZV_PORT_ANY, &c);
+	}
+}
+
+static pid_t spawn_app(unsigned port, const char *how)
+{
+	char uri[128], number[16];
+	pid_t pid;
+
+	snprintf(uri, sizeof(uri), "daemon:%sapps", zw_dir);
+	snprintf(number, sizeof(number), "%u", port);
+	pid = fork();
+	if (pid == 0) {
+		execl(self, self, "app", uri, number, how, (char *)NULL);
+		_exit(127);
+	}
+	assert_true(pid > 0);
+	return pid;
+}
+
+static bool failed(void *arg)
+{
+	return ((struct zw_conn *)arg)->err;
+}
+
+static bool listens(void *arg)
+{
+	struct zw_conn **c = arg;
+	int err;
+
+	*c = zw_connect(cs_app, 0, ZV_CID_LOCAL, PORT + 9, ZV_STREAM, &err);
+	return *c;
+}
+
+static void kill_app(pid_t pid)
+{
+	assert_int_equal(kill(pid, SIGKILL), 0);
+	assert_int_equal(waitpid(pid, NULL, 0), pid);
+}
+
+/* Either end: the one that was asked, and the one that has asked. */
+static void the_survivor_is_told(void **state)
+{
+	struct zw_conn *c;
+	char word[4];
+	pid_t pid;
+
+	(void)state;
+	for (unsigned i = 0; i < 6; i++) {
+		pid = spawn_app(i % 2 ? PORT : PORT + 9, i % 2 ? "connect" : "listen");
+		if (i % 2)
+			c = zw_accept(cs_other, PORT);
+		else
+			assert_true(zw_until(listens, &c));
+		assert_non_null(c);
+		assert_int_equal(zw_recv(c, word, 4, NULL), 4);
+		assert_memory_equal(word, "word", 4);
+		assert_int_equal(cs_channels(), 1);
+		kill_app(pid);
+		assert_true(zw_until(failed, c)); /* no clean end */
+		assert_int_equal(c->err, -ECONNRESET);
+		zw_close(c);
+		assert_true(zw_until(cs_all_free, NULL));
+	}
+}
+
+static bool one_has_died(void *arg)
+{
+	return waitpid(-1, arg, WNOHANG) > 0;
+}
+
+/* Processes that die in the middle of a conversation leave no part behind. */
+static void many_deaths_lose_nothing(void **state)
+{
+	unsigned born = 0, died = 0;
+	struct zv_conn *taken;
+	char word[4];
+	int status;
+
+	(void)state;
+	while (died < DEATHS) {
+		if (born < DEATHS && born - died < ALIVE) {
+			(void)spawn_app(PORT, "die");
+			born++;
+			continue;
+		}
+		/* Most of what they have sent arrives; what matters is that they are gone. */
+		assert_true(zw_until(one_has_died, &status));
+		assert_true(WIFSIGNALED(status));
+		died++;
+		for (unsigned q = 0; q < 2; q++)
+			while (zv_accept(zv_queue(cs_other, q), PORT, &taken) == 0) {
+				(void)zv_recv(taken, word, 4, NULL);
+				(void)zv_conn_close(taken);
+			}
+	}
+	for (unsigned q = 0; q < 2; q++)
+		while (zv_accept(zv_queue(cs_other, q), PORT, &taken) == 0)
+			(void)zv_conn_close(taken);
+	assert_true(zw_until(cs_all_free, NULL));
+	assert_true(cs_counted("channel_granted") >= (long)DEATHS / 2);
+	cs_converse(cs_joined(ZV_STREAM), ZV_STREAM);
+}
+
+static bool back(void *arg)
+{
+	struct cs_pair *p = arg;
+	int err;
+
+	p->a = zw_connect(cs_app, 0, ZV_CID_LOCAL, PORT, ZV_STREAM, &err);
+	return p->a;
+}
+
+/* Both are told, attach again by themselves, and have channels again. */
+static void zvsockd_may_die(void **state)
+{
+	struct cs_pair p = cs_joined(ZV_STREAM);
+
+	(void)state;
+	cs_says(p.a, p.b, "before", 0);
+	assert_true(zw_kill());
+	assert_true(zw_until(failed, p.a) && zw_until(failed, p.b));
+	assert_int_equal(p.a->err, -ECONNRESET);
+	assert_int_equal(p.b->err, -ECONNRESET);
+	zw_close(p.a);
+	zw_close(p.b);
+	assert_true(zw_start_again(program));
+	assert_true(zw_until(back, &p));
+	p.b = zw_accept(cs_other, PORT);
+	assert_non_null(p.b);
+	assert_int_equal(cs_channels(), 1);
+	cs_flow(p.a, p.b);
+	cs_converse(p, ZV_STREAM);
+	assert_true(zw_until(cs_all_free, NULL));
+}
+
+int main(int argc, char **argv)
+{
+#define IN(world, test) cmocka_unit_test_setup_teardown(test, start_##world, cs_stop)
+	const struct CMUnitTest tests[] = {
+		IN(plain, the_survivor_is_told),
+		IN(small, many_deaths_lose_nothing),
+		IN(plain, zvsockd_may_die),
+	};
+
+	if (argc == 5 && strcmp(argv[1], "app") == 0)
+		return be_app(argv[2], argv[3], argv[4]);
+	if (argc < 2) {
+		fprintf(stderr, "usage: %s ZVSOCKD [TEST]\n", argv[0]);
+		return 2;
+	}
+	self = argv[0];
+	program = argv[1];
+	cmocka_set_test_filter(argv[2]);
+	return cmocka_run_group_tests_name("channel_deaths", tests, NULL, NULL);
+}
