@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-#include "bind.h"
+#include "bind_int.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -19,8 +19,7 @@
 #define UIO  "uio_pci_generic"
 #define HUGE "sys/kernel/mm/hugepages/hugepages-2048kB"
 
-static void __attribute__((format(printf, 3, 4)))
-say(struct report *r, int err, const char *fmt, ...)
+void bind_say(struct report *r, int err, const char *fmt, ...)
 {
 	va_list ap;
 
@@ -30,8 +29,7 @@ say(struct report *r, int err, const char *fmt, ...)
 	va_end(ap);
 }
 
-static void __attribute__((format(printf, 3, 4)))
-make_path(char path[PATH_MAX], const char *root, const char *fmt, ...)
+void bind_path(char path[PATH_MAX], const char *root, const char *fmt, ...)
 {
 	int n = snprintf(path, PATH_MAX, "%s/", root);
 	va_list ap;
@@ -43,11 +41,11 @@ make_path(char path[PATH_MAX], const char *root, const char *fmt, ...)
 	va_end(ap);
 }
 
-static bool there(const char *root, const char *what)
+bool bind_there(const char *root, const char *what)
 {
 	char path[PATH_MAX];
 
-	make_path(path, root, "%s", what);
+	bind_path(path, root, "%s", what);
 	return access(path, F_OK) == 0;
 }
 
@@ -57,7 +55,7 @@ static int read_info(const char *root, const char *bdf, struct pci_info *i)
 {
 	char sys[PATH_MAX];
 
-	make_path(sys, root, "sys");
+	bind_path(sys, root, "sys");
 	return pci_info_read(i, sys, bdf);
 }
 
@@ -73,7 +71,7 @@ int bind_list(const char *root, struct pci_info *out, unsigned max)
 	unsigned n = 0;
 	DIR *d;
 
-	make_path(path, root, "sys/bus/pci/devices");
+	bind_path(path, root, "sys/bus/pci/devices");
 	d = opendir(path);
 	if (!d)
 		return errno == ENOENT ? 0 : -errno; /* no PCI bus: no device */
@@ -93,7 +91,7 @@ static unsigned count_entries(const char *root, const char *dir)
 	unsigned n = 0;
 	DIR *d;
 
-	make_path(path, root, "%s", dir);
+	bind_path(path, root, "%s", dir);
 	d = opendir(path);
 	while (d && (e = readdir(d)))
 		n += e->d_name[0] != '.';
@@ -106,7 +104,7 @@ static long read_number(const char *root, const char *name)
 {
 	char path[PATH_MAX], text[32];
 
-	make_path(path, root, "%s", name);
+	bind_path(path, root, "%s", name);
 	return pci_read_text(path, text, sizeof(text)) > 0 ? atol(text) : -1;
 }
 
@@ -127,17 +125,17 @@ void bind_machine(const char *root, struct machine *m)
 
 	*m = (struct machine){
 		.iommus = count_entries(root, "sys/class/iommu"),
-		.vfio = there(root, "sys/bus/pci/drivers/" VFIO),
-		.vfio_type1 = there(root, "sys/module/vfio_iommu_type1") ||
-			      there(root, "sys/module/iommufd"),
-		.uio = there(root, "sys/bus/pci/drivers/" UIO),
+		.vfio = bind_there(root, "sys/bus/pci/drivers/" VFIO),
+		.vfio_type1 = bind_there(root, "sys/module/vfio_iommu_type1") ||
+			      bind_there(root, "sys/module/iommufd"),
+		.uio = bind_there(root, "sys/bus/pci/drivers/" UIO),
 		.huge_total = read_number(root, HUGE "/nr_hugepages"),
 		.huge_free = read_number(root, HUGE "/free_hugepages"),
 		.root = has_sys_admin(),
 	};
 	if (uname(&u) == 0)
 		(void)snprintf(m->kernel, sizeof(m->kernel), "%.63s", u.release);
-	make_path(path, root, "sys/module/vfio/parameters/enable_unsafe_noiommu_mode");
+	bind_path(path, root, "sys/module/vfio/parameters/enable_unsafe_noiommu_mode");
 	m->noiommu =
 		pci_read_text(path, text, sizeof(text)) > 0 && (text[0] == 'Y' || text[0] == '1');
 	m->memlock = getrlimit(RLIMIT_MEMLOCK, &lock) == 0 && lock.rlim_cur != RLIM_INFINITY
@@ -147,9 +145,7 @@ void bind_machine(const char *root, struct machine *m)
 
 /* ---- drivers ---- */
 
-/* Loads a module as modprobe does; its words are its own. A test's tree has no kernel to load it,
- * and others than root may not. */
-static void load_module(const char *root, const char *name)
+void bind_load(const char *root, const char *name)
 {
 	pid_t pid;
 	int status;
@@ -172,28 +168,31 @@ static bool have_driver(const char *root, const char *driver, struct report *r)
 	char path[64];
 
 	(void)snprintf(path, sizeof(path), "sys/bus/pci/drivers/%s", driver);
-	if (!there(root, path))
-		load_module(root, driver);
-	if (strcmp(driver, VFIO) == 0 && !there(root, "sys/module/vfio_iommu_type1"))
-		load_module(root, "vfio_iommu_type1");
-	if (there(root, path))
+	if (!bind_there(root, path))
+		bind_load(root, driver);
+	if (strcmp(driver, VFIO) == 0 && !bind_there(root, "sys/module/vfio_iommu_type1"))
+		bind_load(root, "vfio_iommu_type1");
+	if (bind_there(root, path))
 		return true;
 	if (!root[0] && geteuid() != 0) {
-		say(r, -EPERM, "the module %s is not loaded, and only root can load it", driver);
+		bind_say(r, -EPERM, "the module %s is not loaded, and only root can load it",
+			 driver);
 		return false;
 	}
-	say(r, -ENODEV,
-	    "the kernel has no driver %s: modprobe %s did not bring it (a package of modules for "
-	    "this "
-	    "kernel may be missing, or modprobe itself)",
-	    driver, driver);
+	bind_say(r, -ENODEV,
+		 "the kernel has no driver %s: modprobe %s did not bring it (a package of modules "
+		 "for "
+		 "this "
+		 "kernel may be missing, or modprobe itself)",
+		 driver, driver);
 	return false;
 }
 
 static void write_failed(struct report *r, const char *path, int err)
 {
-	say(r, err, "%s: %s%s", path, strerror(-err),
-	    err == -EACCES || err == -EPERM ? "; only root can change the driver of a device" : "");
+	bind_say(r, err, "%s: %s%s", path, strerror(-err),
+		 err == -EACCES || err == -EPERM ? "; only root can change the driver of a device"
+						 : "");
 }
 
 /* Takes the device from its driver, and lets the kernel look for one again. */
@@ -203,14 +202,14 @@ static bool rebind(const char *root, const struct pci_info *i, const char *overr
 	char path[PATH_MAX];
 	int err;
 
-	make_path(path, root, "sys/bus/pci/devices/%s/driver_override", i->bdf);
+	bind_path(path, root, "sys/bus/pci/devices/%s/driver_override", i->bdf);
 	err = pci_write_text(path, override[0] ? override : "\n");
 	if (err == 0 && i->driver[0]) {
-		make_path(path, root, "sys/bus/pci/drivers/%s/unbind", i->driver);
+		bind_path(path, root, "sys/bus/pci/drivers/%s/unbind", i->driver);
 		err = pci_write_text(path, i->bdf);
 	}
 	if (err == 0) {
-		make_path(path, root, "sys/bus/pci/drivers_probe");
+		bind_path(path, root, "sys/bus/pci/drivers_probe");
 		err = pci_write_text(path, i->bdf);
 		/* The kernel says so when no driver has taken it; who asks looks at the outcome. */
 		err = err == -EINVAL || err == -ENODEV ? 0 : err;
@@ -227,19 +226,20 @@ static bool find_device(const char *root, const char *text, struct pci_info *i, 
 
 	*r = (struct report){0};
 	if (!pci_bdf_parse(bdf, text)) {
-		say(r, -EINVAL, "%s is not the address of a PCI device; it looks like 0000:00:05.0",
-		    text);
+		bind_say(r, -EINVAL,
+			 "%s is not the address of a PCI device; it looks like 0000:00:05.0", text);
 		return false;
 	}
 	err = read_info(root, bdf, i);
 	if (err)
-		say(r, err, "%s: %s; \"zv-bind status\" lists the virtio-vsock devices", bdf,
-		    err == -ENODEV ? "there is no such PCI device" : strerror(-err));
+		bind_say(r, err, "%s: %s; \"zv-bind status\" lists the virtio-vsock devices", bdf,
+			 err == -ENODEV ? "there is no such PCI device" : strerror(-err));
 	else if (!pci_info_is_vsock(i))
-		say(r, -ENODEV,
-		    "%s is no virtio-vsock device (vendor %04x, device %04x); \"zv-bind status\" "
-		    "lists those",
-		    bdf, i->vendor, i->device);
+		bind_say(r, -ENODEV,
+			 "%s is no virtio-vsock device (vendor %04x, device %04x); \"zv-bind "
+			 "status\" "
+			 "lists those",
+			 bdf, i->vendor, i->device);
 	return r->err == 0;
 }
 
@@ -257,34 +257,35 @@ void bind_device(const char *root, const char *bdf, const char *driver, struct r
 	if (!driver)
 		driver = i.iommu_group >= 0 ? VFIO : UIO;
 	if (!is_ours(driver)) {
-		say(r, -EINVAL, "the driver %s is none that zvsock can use: " VFIO " or " UIO,
-		    driver);
+		bind_say(r, -EINVAL, "the driver %s is none that zvsock can use: " VFIO " or " UIO,
+			 driver);
 		return;
 	}
 	if (strcmp(i.driver, driver) == 0) {
-		say(r, 0, "%s is bound to %s already", i.bdf, driver);
+		bind_say(r, 0, "%s is bound to %s already", i.bdf, driver);
 		return;
 	}
 	if (strcmp(driver, VFIO) == 0 && i.iommu_group < 0) {
-		say(r, -EOPNOTSUPP,
-		    "%s: no IOMMU translates for it, which " VFIO
-		    " needs. Give the VM one (QEMU: -device "
-		    "intel-iommu,intremap=on,caching-mode=on) and the kernel intel_iommu=on; or "
-		    "use "
-		    "--driver " UIO,
-		    i.bdf);
+		bind_say(r, -EOPNOTSUPP,
+			 "%s: no IOMMU translates for it, which " VFIO
+			 " needs. Give the VM one (QEMU: -device "
+			 "intel-iommu,intremap=on,caching-mode=on) and the kernel intel_iommu=on; "
+			 "or "
+			 "use "
+			 "--driver " UIO,
+			 i.bdf);
 		return;
 	}
 	if (!have_driver(root, driver, r) || !rebind(root, &i, driver, r))
 		return;
 	if (read_info(root, i.bdf, &i) == 0 && strcmp(i.driver, driver) == 0) {
 		r->changed = true;
-		say(r, 0, "%s is bound to %s%s", i.bdf, driver,
-		    strcmp(driver, UIO) == 0 ? "; its DMA is not confined" : "");
+		bind_say(r, 0, "%s is bound to %s%s", i.bdf, driver,
+			 strcmp(driver, UIO) == 0 ? "; its DMA is not confined" : "");
 		return;
 	}
-	say(r, -EIO, "%s: the kernel has not bound it to %s; its log (dmesg) tells why", i.bdf,
-	    driver);
+	bind_say(r, -EIO, "%s: the kernel has not bound it to %s; its log (dmesg) tells why", i.bdf,
+		 driver);
 }
 
 void bind_release(const char *root, const char *bdf, struct report *r)
@@ -294,20 +295,21 @@ void bind_release(const char *root, const char *bdf, struct report *r)
 	if (!find_device(root, bdf, &i, r))
 		return;
 	if (i.driver[0] && !is_ours(i.driver)) {
-		say(r, 0, "%s is bound to %s already", i.bdf, i.driver);
+		bind_say(r, 0, "%s is bound to %s already", i.bdf, i.driver);
 		return;
 	}
-	load_module(root, "virtio_pci");
+	bind_load(root, "virtio_pci");
 	if (!rebind(root, &i, "", r))
 		return;
 	if (read_info(root, i.bdf, &i) == 0 && i.driver[0] && !is_ours(i.driver)) {
 		r->changed = true;
-		say(r, 0, "%s is bound to %s", i.bdf, i.driver);
+		bind_say(r, 0, "%s is bound to %s", i.bdf, i.driver);
 		return;
 	}
-	say(r, -EIO,
-	    "%s: it is bound to %s, and the kernel's own has not taken it; modprobe virtio_pci",
-	    i.bdf, i.driver[0] ? i.driver : "no driver");
+	bind_say(
+		r, -EIO,
+		"%s: it is bound to %s, and the kernel's own has not taken it; modprobe virtio_pci",
+		i.bdf, i.driver[0] ? i.driver : "no driver");
 }
 
 /* ---- memory ---- */
@@ -320,41 +322,43 @@ void bind_hugepages(const char *root, long n, struct report *r)
 
 	*r = (struct report){0};
 	if (have < 0) {
-		say(r, -EOPNOTSUPP, "this kernel has no hugepages of 2 MiB");
+		bind_say(r, -EOPNOTSUPP, "this kernel has no hugepages of 2 MiB");
 		return;
 	}
 	if (have == n) {
-		say(r, 0, "there are %ld hugepages already", n);
+		bind_say(r, 0, "there are %ld hugepages already", n);
 		return;
 	}
 	(void)snprintf(text, sizeof(text), "%ld", n);
 	for (unsigned try = 0; try < 2 && err == 0 && read_number(root, HUGE "/nr_hugepages") != n;
 	     try++) {
 		if (try) {
-			make_path(path, root, "proc/sys/vm/compact_memory");
+			bind_path(path, root, "proc/sys/vm/compact_memory");
 			(void)pci_write_text(path, "1");
 		}
-		make_path(path, root, HUGE "/nr_hugepages");
+		bind_path(path, root, HUGE "/nr_hugepages");
 		err = pci_write_text(path, text);
 	}
 	if (err) {
-		say(r, err, "%s: %s%s", path, strerror(-err),
-		    err == -EACCES || err == -EPERM ? "; only root can reserve hugepages" : "");
+		bind_say(r, err, "%s: %s%s", path, strerror(-err),
+			 err == -EACCES || err == -EPERM ? "; only root can reserve hugepages"
+							 : "");
 		return;
 	}
 	before = have;
 	have = read_number(root, HUGE "/nr_hugepages");
 	r->changed = have != before;
 	if (have == n)
-		say(r, 0, "%ld hugepages of 2 MiB", n);
+		bind_say(r, 0, "%ld hugepages of 2 MiB", n);
 	else if (have < n)
-		say(r, -ENOMEM,
-		    "only %ld of %ld hugepages could be had: memory is full or in pieces; reserve "
-		    "them when "
-		    "the kernel boots, with hugepages=%ld on its command line",
-		    have, n, n);
+		bind_say(r, -ENOMEM,
+			 "only %ld of %ld hugepages could be had: memory is full or in pieces; "
+			 "reserve "
+			 "them when "
+			 "the kernel boots, with hugepages=%ld on its command line",
+			 have, n, n);
 	else
-		say(r, -EBUSY, "%ld hugepages stay, because programs use them", have);
+		bind_say(r, -EBUSY, "%ld hugepages stay, because programs use them", have);
 }
 
 /* ---- checks ---- */
@@ -367,7 +371,7 @@ static bool blocks_group(const char *root, const struct pci_info *i, char other[
 	bool found = false;
 	DIR *d;
 
-	make_path(path, root, "sys/kernel/iommu_groups/%d/devices", i->iommu_group);
+	bind_path(path, root, "sys/kernel/iommu_groups/%d/devices", i->iommu_group);
 	d = opendir(path);
 	while (d && !found && (e = readdir(d))) {
 		struct pci_info o;
@@ -391,40 +395,42 @@ static void check_vfio(const char *root, const struct pci_info *i, const struct 
 
 	(void)snprintf(node, sizeof(node), "dev/vfio/%d", i->iommu_group);
 	if (!m->vfio_type1)
-		say(r, -ENODEV, "%s: VFIO's IOMMU part is not loaded: modprobe vfio_iommu_type1",
-		    i->bdf);
+		bind_say(r, -ENODEV,
+			 "%s: VFIO's IOMMU part is not loaded: modprobe vfio_iommu_type1", i->bdf);
 	else if (blocks_group(root, i, other))
-		say(r, -EPERM,
-		    "%s: IOMMU group %d is not viable, because %s is bound to a driver of the "
-		    "kernel; bind "
-		    "that to " VFIO " as well",
-		    i->bdf, i->iommu_group, other);
-	else if (!there(root, node) && i->vfio_cdev < 0)
-		say(r, -ENOENT, "%s: there is no /%s; is /dev a devtmpfs?", i->bdf, node);
+		bind_say(r, -EPERM,
+			 "%s: IOMMU group %d is not viable, because %s is bound to a driver of the "
+			 "kernel; bind "
+			 "that to " VFIO " as well",
+			 i->bdf, i->iommu_group, other);
+	else if (!bind_there(root, node) && i->vfio_cdev < 0)
+		bind_say(r, -ENOENT, "%s: there is no /%s; is /dev a devtmpfs?", i->bdf, node);
 	else if (m->huge_free <= 0)
-		say(r, 0,
-		    "%s: ready as vfio:%s if the VM's device has iommu_platform=on; without it "
-		    "hugepages are needed, and none is free: zv-bind hugepages N",
-		    i->bdf, i->bdf);
+		bind_say(
+			r, 0,
+			"%s: ready as vfio:%s if the VM's device has iommu_platform=on; without it "
+			"hugepages are needed, and none is free: zv-bind hugepages N",
+			i->bdf, i->bdf);
 	else
-		say(r, 0, "%s: ready as vfio:%s", i->bdf, i->bdf);
+		bind_say(r, 0, "%s: ready as vfio:%s", i->bdf, i->bdf);
 }
 
 static void check_uio(const struct pci_info *i, const struct machine *m, struct report *r)
 {
 	if (i->iommu_group >= 0 && strcmp(i->iommu_type, "identity") != 0)
-		say(r, -EOPNOTSUPP,
-		    "%s: an IOMMU translates for it, which " UIO
-		    " cannot use; zv-bind bind --driver " VFIO " %s",
-		    i->bdf, i->bdf);
+		bind_say(r, -EOPNOTSUPP,
+			 "%s: an IOMMU translates for it, which " UIO
+			 " cannot use; zv-bind bind --driver " VFIO " %s",
+			 i->bdf, i->bdf);
 	else if (!m->root)
-		say(r, -EPERM, "%s: uio:%s is for root only, because its DMA is not confined",
-		    i->bdf, i->bdf);
+		bind_say(r, -EPERM, "%s: uio:%s is for root only, because its DMA is not confined",
+			 i->bdf, i->bdf);
 	else if (m->huge_free <= 0)
-		say(r, -ENOMEM, "%s: uio:%s needs hugepages, and none is free: zv-bind hugepages N",
-		    i->bdf, i->bdf);
+		bind_say(r, -ENOMEM,
+			 "%s: uio:%s needs hugepages, and none is free: zv-bind hugepages N",
+			 i->bdf, i->bdf);
 	else
-		say(r, 0, "%s: ready as uio:%s", i->bdf, i->bdf);
+		bind_say(r, 0, "%s: ready as uio:%s", i->bdf, i->bdf);
 }
 
 void bind_check(const char *root, const struct pci_info *i, const struct machine *m,
@@ -436,6 +442,6 @@ void bind_check(const char *root, const struct pci_info *i, const struct machine
 	else if (strcmp(i->driver, UIO) == 0)
 		check_uio(i, m, r);
 	else
-		say(r, -EBUSY, "%s: bound to %s: zv-bind bind %s", i->bdf,
-		    i->driver[0] ? i->driver : "no driver", i->bdf);
+		bind_say(r, -EBUSY, "%s: bound to %s: zv-bind bind %s", i->bdf,
+			 i->driver[0] ? i->driver : "no driver", i->bdf);
 }

@@ -51,4 +51,15 @@ void bind_hugepages(const char *root, long n, struct report *r);
 void bind_check(const char *root, const struct pci_info *i, const struct machine *m,
 		struct report *r);
 
+/* ---- bind_dax.c ---- */
+
+/*
+ * Makes a dax device of the NVDIMM namespace @name ("namespace0.0"; NULL: the only one that there
+ * is): programs map it as /dev/daxX.Y. What holds data is left alone unless @force; what is in use
+ * in any case.
+ */
+void bind_dax(const char *root, const char *name, bool force, struct report *r);
+/* What became of the namespaces that there are; false: there is none. */
+bool bind_dax_check(const char *root, struct report *r);
+
 #endif

@@ -19,6 +19,7 @@ static const char usage[] =
 	"       zv-bind [--json] bind [--driver vfio-pci|uio_pci_generic] BDF...\n"
 	"       zv-bind [--json] unbind BDF...\n"
 	"       zv-bind [--json] hugepages N\n"
+	"       zv-bind [--json] dax [--force] [NAMESPACE]\n"
 	"\n"
 	"Prepares a guest for the device URIs vfio:BDF and uio:BDF.\n"
 	"\n"
@@ -28,11 +29,14 @@ static const char usage[] =
 	"             uio_pci_generic, whose DMA is not confined; loads the modules\n"
 	"  unbind     gives them back to the kernel's own driver\n"
 	"  hugepages  makes the pool of 2 MiB hugepages N pages large\n"
+	"  dax        makes /dev/daxX.Y of the VM's NVDIMM, the memory that it shares with its "
+	"host;\n"
+	"             --force: though it holds data\n"
 	"\n"
 	"BDF: the address of a PCI function, as 0000:00:05.0. Every command can be repeated.\n";
 
 struct options {
-	bool json;
+	bool json, force;
 	const char *driver;
 	char **arg;
 	int nargs;
@@ -166,6 +170,8 @@ static int cmd_check(const struct options *o)
 		bind_check(ROOT, &dev[i], &m, &r);
 		good &= print_report(o, list, dev[i].bdf, &r);
 	}
+	if (bind_dax_check(ROOT, &r))
+		good &= print_report(o, list, NULL, &r);
 	if (n <= 0) {
 		r.err = n ? n : -ENODEV;
 		(void)snprintf(r.text, sizeof(r.text), "no virtio-vsock device: %s",
@@ -239,13 +245,33 @@ static int cmd_hugepages(const struct options *o)
 	return good ? 0 : EXIT_BAD;
 }
 
+static int cmd_dax(const struct options *o)
+{
+	json_t *list = json_array();
+	struct report r;
+	bool good;
+
+	if (o->nargs > 1) {
+		(void)fputs("zv-bind: dax takes one namespace at a time\n", stderr);
+		json_decref(list);
+		return EXIT_USAGE;
+	}
+	bind_dax(ROOT, o->nargs ? o->arg[0] : NULL, o->force, &r);
+	good = print_report(o, list, o->nargs ? o->arg[0] : NULL, &r);
+	if (o->json)
+		print_json(list);
+	else
+		json_decref(list);
+	return good ? 0 : EXIT_BAD;
+}
+
 static const struct {
 	const char *name;
 	int (*run)(const struct options *o);
 	bool args; /* it takes some */
 } commands[] = {
 	{"status", cmd_status, false}, {"check", cmd_check, false},	   {"bind", cmd_bind, true},
-	{"unbind", cmd_unbind, true},  {"hugepages", cmd_hugepages, true},
+	{"unbind", cmd_unbind, true},  {"hugepages", cmd_hugepages, true}, {"dax", cmd_dax, true},
 };
 
 static int run(const struct options *o, const char *name)
@@ -265,17 +291,18 @@ static int run(const struct options *o, const char *name)
 
 int main(int argc, char **argv)
 {
-	static const struct option longs[] = {{"json", no_argument, NULL, 'j'},
-					      {"driver", required_argument, NULL, 'd'},
-					      {"help", no_argument, NULL, 'h'},
-					      {"version", no_argument, NULL, 'V'},
-					      {0}};
+	static const struct option longs[] = {
+		{"json", no_argument, NULL, 'j'},    {"driver", required_argument, NULL, 'd'},
+		{"force", no_argument, NULL, 'f'},   {"help", no_argument, NULL, 'h'},
+		{"version", no_argument, NULL, 'V'}, {0}};
 	struct options o = {0};
 	int c;
 
 	while ((c = getopt_long(argc, argv, "hV", longs, NULL)) != -1) {
 		if (c == 'j')
 			o.json = true;
+		else if (c == 'f')
+			o.force = true;
 		else if (c == 'd')
 			o.driver = optarg;
 		else if (c == 'V')

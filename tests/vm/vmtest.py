@@ -37,6 +37,7 @@ import scenarios_pause  # noqa: F401
 import scenarios_multi_queue  # noqa: F401
 import scenarios_pmd  # noqa: F401
 import scenarios_recovery  # noqa: F401
+import scenarios_region  # noqa: F401
 import scenarios_vm  # noqa: F401
 import scenarios_vsock  # noqa: F401
 

@@ -1,0 +1,30 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * vm_region WHICH [TEXT]: opens the region of this VM as the driver does, says what it is, and
+ * writes TEXT to its beginning and its end.
+ */
+#include "region/vm_region.h"
+#include "zvsock.h"
+
+#include <stdio.h>
+#include <string.h>
+
+int main(int argc, char **argv)
+{
+	struct vm_region r;
+	int ret = argc >= 2 ? vm_region_open(&r, argv[1], "") : -1;
+	size_t len = argc >= 3 ? strlen(argv[2]) : 0;
+
+	if (ret) {
+		(void)fprintf(stderr, "vm_region: %s\n", argc < 2 ? "which?" : zv_error_text());
+		return 1;
+	}
+	(void)printf("%s %s size=%llu gpa=0x%llx page=%llu load=%u.%03u ordinary=%u.%03u ns\n",
+		     r.kind->name, r.name, (unsigned long long)r.size, (unsigned long long)r.gpa.v,
+		     (unsigned long long)r.page_size, r.latency.here / 1000, r.latency.here % 1000,
+		     r.latency.ordinary / 1000, r.latency.ordinary % 1000);
+	memcpy(r.addr, len ? argv[2] : "", len);
+	memcpy((char *)r.addr + r.size - len, len ? argv[2] : "", len);
+	vm_region_close(&r);
+	return 0;
+}
