@@ -245,6 +245,8 @@ struct transport_ops {
 	 * say, and nobody is there whom HELLO could ask.
 	 */
 	bool kernel_sockets;
+	/* What zv_opts.spin_ns is unless given; 0: as for most. */
+	uint64_t spin_ns;
 
 	/*
 	 * Opens the device; @rest is the URI after the scheme and ':', @opts complete (defaults

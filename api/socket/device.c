@@ -136,6 +136,9 @@ int zv_open(struct zv_dev **out, const char *uri, const struct zv_opts *opts)
 	dev->ops = ops;
 	pthread_mutex_init(&dev->closed_lock, NULL);
 	ret = opts_complete(&dev->opts, opts);
+	if (ops->spin_ns &&
+	    !(opts && opts->size > offsetof(struct zv_opts, spin_ns) && opts->spin_ns))
+		dev->opts.spin_ns = ops->spin_ns;
 	if (ret)
 		goto fail;
 	if (getrandom(&dev->nonce, sizeof(dev->nonce), 0) != sizeof(dev->nonce))

@@ -102,7 +102,7 @@ struct ksock_conn {
 	struct conn_node node; /* first; keys are the layer's */
 	struct ksock_queue *q;
 	TAILQ_ENTRY(ksock_conn) ready_link, flush_link, stuck_link;
-	int fd;
+	int fd;	       /* -1: closed, and RST is due */
 	uint16_t type; /* VSOCK_TYPE_* */
 	uint16_t flags;
 	uint8_t state;

@@ -227,7 +227,7 @@ void ksock_drop(struct ksock_conn *c)
 	if (c->sender) {
 		(void)epoll_ctl(q->epfd, EPOLL_CTL_DEL, c->fd, NULL);
 		ksock_msg_leave(c);
-	} else {
+	} else if (c->fd >= 0) {
 		close(c->fd);
 	}
 	free(c);

@@ -275,7 +275,7 @@ static void connect_done(struct ksock_conn *c)
 	int err = 0;
 	socklen_t len = sizeof(err);
 
-	if (getsockopt(c->fd, SOL_SOCKET, SO_ERROR, &err, &len) < 0)
+	if (c->flags & KF_ENDING && getsockopt(c->fd, SOL_SOCKET, SO_ERROR, &err, &len) < 0)
 		err = errno;
 	if (!err)
 		c->due |= KD_RESPONSE;
@@ -373,9 +373,8 @@ int ksock_arm(struct transport_queue *tq, unsigned room)
 {
 	struct ksock_queue *q = ksock_queue_of(tq);
 
+	/* Events that are there already make the descriptor readable at once. */
 	ksock_publish(tq);
-	if (TAILQ_EMPTY(&q->ready))
-		look(q);
 	if (!TAILQ_EMPTY(&q->ready) || !TAILQ_EMPTY(&q->flush))
 		return 1;
 	return room && ksock_tx_ready(tq) >= room;

@@ -8,6 +8,7 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
+#include <unistd.h>
 
 #define IOV_MOST 64 /* pieces of one sendmsg */
 
@@ -258,7 +259,12 @@ static void flush_shut(struct ksock_conn *c)
 		todo &= VSOCK_SHUTDOWN_RCV;
 	if (!todo || c->sender) /* ksock_msg_shutdown() */
 		return;
-	(void)shutdown(c->fd, how[todo]); /* fails where the peer has closed: the same */
+	if ((c->done_shut | todo) == VSOCK_SHUTDOWN_BOTH) {
+		close(c->fd); /* says the same, and takes it out of the epoll set */
+		c->fd = -1;
+	} else {
+		(void)shutdown(c->fd, how[todo]); /* fails where the peer has closed: the same */
+	}
 	ksock_shut_done(c, todo);
 }
 

@@ -347,6 +347,7 @@ const struct transport_ops vsock_transport_ops = {
 	.scheme = "vsock",
 	.role = ZV_ROLE_GUEST,
 	.kernel_sockets = true,
+	.spin_ns = 1, /* each look is a system call, and it is the kernel that has work to do */
 	.open = vsock_open,
 	.close = ksock_close,
 	.guest_cid = ksock_guest_cid,

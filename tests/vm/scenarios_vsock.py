@@ -1,13 +1,18 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """`vsock:`: programs of the library in a stock guest, over the kernel's AF_VSOCK."""
+import statistics
+
 from procs import Failure, LIMIT, until
+from scenarios_bench import FIGURES, RUNS, SECONDS, SERVICE_KEY, SERVICE_LIST, figure, runs_of
 from scenarios_daemon import until_quiet
 from scenarios_pmd import refused
-from world import ECHO, ENDS, SEQ, XFER, every_kernel
+from world import ECHO, ENDS, SEQ, XFER, both_kernels, every_kernel
+from world_daemon import DaemonWorld
 from world_pmd import App
-from world_vsock import vsock_world
+from world_vsock import VsockVm, vsock_world
 
 MIB = 1 << 20
+TESTS = 'throughput,rtt,echo,connrate'
 SHIFT = 1000  # of the second process's ports
 
 
@@ -126,3 +131,26 @@ def vsock_bad_input(bench):
         refused(vm, 'vsock:', '/dev/vsock', 'readable')
     finally:
         vm.guest.run('mv /dev/gone /dev/vsock')
+
+
+@both_kernels
+def vsock_bench(bench):
+    """vsock-bench by vsock: beside the same by plain AF_VSOCK, in one VM: all reports are right; the ratios are printed."""
+    kinds = {'a': VsockVm}
+    world = bench.own(DaemonWorld, {'a': {'builtin': SERVICE_KEY}}, boot=False, kinds=kinds)
+    vm = world.vms['a']
+    vm.power_on()
+    vm.guest.wait_ready()
+
+    def measure(uri, target, size):
+        text = vm.guest.run(f'exec vsock-bench-guest --client {uri} --services {SERVICE_LIST} --test {TESTS} '
+                            f'--size {size} --duration {SECONDS} --repeat 1 --json - 2>/dev/null')
+        return runs_of(text, target, TESTS)
+
+    lines = []
+    for size in ('64', '4K', '64K'):
+        rounds = [(measure('vsock:', 'zvsock', size), measure('af_vsock:2', 'af_vsock', size)) for _ in range(RUNS)]
+        for what, place in FIGURES.items():
+            pairs = [figure(ours, *place) / figure(plain_, *place) for ours, plain_ in rounds]
+            lines.append(f'{size} {what}: {statistics.median(pairs):.3g}')
+    return 'of plain AF_VSOCK: ' + ', '.join(lines)
