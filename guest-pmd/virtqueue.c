@@ -12,7 +12,8 @@ int virtq_init(struct virtq *vq, void *mem, uint32_t size)
 		return -EINVAL;
 	vq->buf = calloc(size, sizeof(*vq->buf));
 	vq->slot = calloc(size, sizeof(*vq->slot));
-	if (!vq->buf || !vq->slot) {
+	vq->copy = calloc(size, sizeof(*vq->copy));
+	if (!vq->buf || !vq->slot || !vq->copy) {
 		virtq_fini(vq);
 		return -ENOMEM;
 	}
@@ -26,6 +27,8 @@ void virtq_fini(struct virtq *vq)
 {
 	free(vq->buf);
 	free(vq->slot);
+	free(vq->copy);
+	vq->copy = NULL;
 	vq->buf = NULL;
 	vq->slot = NULL;
 }
@@ -38,7 +41,7 @@ void virtq_clear(struct virtq *vq, size_t bytes, bool event_idx)
 	memset(vq->priv, 0, sizeof(vq->priv));
 	vq->posted = vq->published = vq->taken = 0;
 	vq->event_idx = event_idx;
-	vq->armed = false;
+	vq->armed = vq->write = false;
 	vq->fault = VIRTQ_OK;
 }
 

@@ -75,8 +75,10 @@ struct virtq {
 	uint8_t fault;	    /* enum virtq_fault, sticky until the reset */
 	bool event_idx;
 	bool armed;
+	bool write;	  /* the device writes into the buffers; for layouts that need it */
 	uint64_t priv[4]; /* what the layout keeps: a struct of its own; one line up to here */
 	void *mem;	  /* shared with the device; for reset() */
+	uint64_t *copy;	  /* per place of the ring: what a layout has copied of it */
 };
 
 _Static_assert(offsetof(struct virtq, mem) == SHM_CACHE_LINE, "a burst needs one line of it");
@@ -132,7 +134,10 @@ struct virtq_layout {
 	 * is ready any more.
 	 */
 	bool (*take)(struct virtq *vq, bool write, uint16_t *id, uint32_t *len);
-	/* The buffer that the @nth take() from now on gives if the device works in order. */
+	/*
+	 * The buffer that the @nth take() from now on gives, of those that ready() has counted, if
+	 * the device works in order.
+	 */
 	uint16_t (*likely)(const struct virtq *vq, unsigned nth);
 	/*
 	 * Whether the device has used more than @taken buffers since the reset, for a thread that

@@ -12,7 +12,7 @@ struct vsock_rings {
 	struct transport_queue_ops queue;
 };
 
-extern const struct vsock_rings vsock_rings_split;
+extern const struct vsock_rings vsock_rings_packed, vsock_rings_split;
 
 /* All of them, those that are preferred first; ends with NULL. The last one needs no feature. */
 extern const struct vsock_rings *const vsock_rings[];

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "drv_fix.h"
+#include "raw_packed.h"
 #include "ring_toy.h"
 
 #include <setjmp.h>
@@ -19,14 +20,19 @@ void fix_layout(const struct vsock_rings *r)
 	rings = r;
 }
 
-/* For a ring of either layout: the next session may have the other. */
+/* For a ring of any layout: the next session may have another. */
 static void *ring_mem(uint32_t n)
 {
-	return aligned_alloc(VIRTQ_ALIGN, vsock_rings_bytes(toy_and_split, n));
+	static const struct vsock_rings *const all[] = {&toy_rings, &vsock_rings_packed,
+							&vsock_rings_split, NULL};
+
+	return aligned_alloc(VIRTQ_ALIGN, vsock_rings_bytes(all, n));
 }
 
 static struct raw_ring raw_ring(const struct virtq *vq)
 {
+	if (rings == &vsock_rings_packed)
+		return raw_packed(vq, true);
 	return rings == &toy_rings ? raw_toy(vq, true) : raw_split(vq, true);
 }
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * The device side of a virtqueue, written by hand for the tests: it does what a device does and, on
- * request, what no device may do. Of a split ring here; ring_toy.c has another.
+ * request, what no device may do. Of a split ring here; raw_packed.c and ring_toy.c have others.
  */
 #ifndef ZV_TEST_RAW_DEV_H
 #define ZV_TEST_RAW_DEV_H
@@ -25,9 +25,10 @@ struct raw_ops {
 /* Where the ring is, and the device's own positions. */
 struct raw_ring {
 	const struct raw_ops *ops;
-	struct vring_desc *desc; /* of both layouts: by buffer */
+	struct vring_desc *desc; /* of all layouts: by buffer */
 	struct vring_avail *avail;
 	struct vring_used *used;
+	uint32_t *driver_event, *device_event; /* of packed rings */
 	uint32_t size;
 	bool event_idx;
 	uint16_t last_avail;

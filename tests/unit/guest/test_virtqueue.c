@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-#include "raw_dev.h"
+#include "raw_packed.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -10,7 +10,8 @@
 
 #define N 16u
 
-static const struct virtq_layout *L; /* split */
+static const struct virtq_layout *L;
+static struct raw_ring (*raw)(const struct virtq *vq, bool event_idx);
 
 struct fixture {
 	struct virtq vq;
@@ -26,14 +27,13 @@ static void setup(struct fixture *f, uint32_t size, bool event_idx)
 					.count = (uint16_t)size,
 					.write = true};
 
-	L = vsock_rings_split.layout;
 	f->mem = aligned_alloc(VIRTQ_ALIGN, L->bytes(size));
 	assert_non_null(f->mem);
 	memset(f->mem, 0xa5, L->bytes(size)); /* reset must not rely on zeroed memory */
 	assert_int_equal(virtq_init(&f->vq, f->mem, size), 0);
 	L->reset(&f->vq, event_idx);
 	L->set_bufs(&f->vq, &bufs);
-	f->dev = raw_split(&f->vq, event_idx);
+	f->dev = raw(&f->vq, event_idx);
 }
 
 static void teardown(struct fixture *f)
@@ -393,22 +393,28 @@ static void test_bad_len(void **state)
 
 int main(void)
 {
-	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_layout),
+	const struct CMUnitTest split[] = {
+		cmocka_unit_test(test_layout),	     cmocka_unit_test(test_shadows),
+		cmocka_unit_test(test_kick_windows), cmocka_unit_test(test_kick_flags),
+		cmocka_unit_test(test_bad_id),	     cmocka_unit_test(test_index_jump),
+		cmocka_unit_test(test_index_back),
+	};
+	const struct CMUnitTest any[] = {
 		cmocka_unit_test(test_wrap),
 		cmocka_unit_test(test_full_ring),
-		cmocka_unit_test(test_shadows),
-		cmocka_unit_test(test_kick_windows),
-		cmocka_unit_test(test_kick_flags),
 		cmocka_unit_test(test_interrupts_event_idx),
 		cmocka_unit_test(test_interrupts_flags),
-		cmocka_unit_test(test_bad_id),
 		cmocka_unit_test(test_id_twice),
 		cmocka_unit_test(test_id_never_posted),
-		cmocka_unit_test(test_index_jump),
-		cmocka_unit_test(test_index_back),
 		cmocka_unit_test(test_bad_len),
 	};
+	int failed;
 
-	return cmocka_run_group_tests_name("virtqueue_split", tests, NULL, NULL);
+	L = vsock_rings_split.layout;
+	raw = raw_split;
+	failed = cmocka_run_group_tests_name("virtqueue_split", split, NULL, NULL);
+	failed += cmocka_run_group_tests_name("virtqueue, split", any, NULL, NULL);
+	L = vsock_rings_packed.layout;
+	raw = raw_packed;
+	return failed + cmocka_run_group_tests_name("virtqueue, packed", any, NULL, NULL);
 }

@@ -278,6 +278,9 @@ int main(void)
 
 	int failed = cmocka_run_group_tests_name("vsock_drv, split rings", tests, NULL, NULL);
 
-	fix_layout(&toy_rings); /* the same functions, compiled for another layout */
+	/* the same functions, compiled for other layouts */
+	fix_layout(&vsock_rings_packed);
+	failed += cmocka_run_group_tests_name("vsock_drv, packed rings", tests, NULL, NULL);
+	fix_layout(&toy_rings);
 	return failed + cmocka_run_group_tests_name("vsock_drv, toy rings", tests, NULL, NULL);
 }

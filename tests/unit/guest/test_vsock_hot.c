@@ -348,6 +348,9 @@ int main(void)
 
 	int failed = cmocka_run_group_tests_name("vsock_hot, split rings", tests, NULL, NULL);
 
-	fix_layout(&toy_rings); /* the same functions, compiled for another layout */
+	/* the same functions, compiled for other layouts */
+	fix_layout(&vsock_rings_packed);
+	failed += cmocka_run_group_tests_name("vsock_hot, packed rings", tests, NULL, NULL);
+	fix_layout(&toy_rings);
 	return failed + cmocka_run_group_tests_name("vsock_hot, toy rings", tests, NULL, NULL);
 }

@@ -259,6 +259,9 @@ int main(void)
 
 	int failed = cmocka_run_group_tests_name("vsock_mix, split rings", tests, NULL, NULL);
 
-	fix_layout(&toy_rings); /* the same functions, compiled for another layout */
+	/* the same functions, compiled for other layouts */
+	fix_layout(&vsock_rings_packed);
+	failed += cmocka_run_group_tests_name("vsock_mix, packed rings", tests, NULL, NULL);
+	fix_layout(&toy_rings);
 	return failed + cmocka_run_group_tests_name("vsock_mix, toy rings", tests, NULL, NULL);
 }

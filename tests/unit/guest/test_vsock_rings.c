@@ -79,8 +79,10 @@ static void test_a_session_with_another_layout(void **state)
 	(void)state;
 	fix_layout(&vsock_rings_split);
 	setup(&f, 16, 64, false);
-	for (unsigned round = 0; round < 6; round++) {
-		const struct vsock_rings *next = round % 2 ? &vsock_rings_split : &toy_rings;
+	for (unsigned round = 0; round < 9; round++) {
+		static const struct vsock_rings *const all[] = {&toy_rings, &vsock_rings_packed,
+								&vsock_rings_split};
+		const struct vsock_rings *next = all[round % 3];
 		const struct transport_queue_ops *ops = f.q->ops;
 		unsigned seen = 0;
 

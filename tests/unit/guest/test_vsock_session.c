@@ -355,6 +355,8 @@ int main(void)
 	};
 	int failed = cmocka_run_group_tests_name("vsock_session, split rings", tests, NULL, NULL);
 
+	fix_layout(&vsock_rings_packed);
+	failed += cmocka_run_group_tests_name("vsock_session, packed rings", any, NULL, NULL);
 	fix_layout(&toy_rings);
 	return failed + cmocka_run_group_tests_name("vsock_session, toy rings", any, NULL, NULL);
 }
