@@ -1,11 +1,16 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "vsock_rings.h"
 
-const struct vsock_rings *const vsock_rings[] = {&vsock_rings_split, NULL};
+#include "zvsock_types.h"
 
-uint64_t vsock_rings_features(const struct vsock_rings *const *all)
+const struct vsock_rings *const vsock_rings[] = {&vsock_rings_packed, &vsock_rings_split, NULL};
+
+uint64_t vsock_rings_features(const struct vsock_rings *const *all, uint32_t flags)
 {
 	uint64_t features = 0;
+
+	if (!(flags & ZV_OPT_PACKED) || flags & ZV_OPT_SPLIT)
+		return 0;
 
 	for (; *all; all++)
 		features |= (*all)->layout->feature;

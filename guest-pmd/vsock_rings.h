@@ -17,8 +17,8 @@ extern const struct vsock_rings vsock_rings_packed, vsock_rings_split;
 /* All of them, those that are preferred first; ends with NULL. The last one needs no feature. */
 extern const struct vsock_rings *const vsock_rings[];
 
-/* Feature bits that a driver with these layouts asks for. */
-uint64_t vsock_rings_features(const struct vsock_rings *const *all);
+/* Feature bits that a driver with these layouts asks for, opened with @flags (ZV_OPT_*). */
+uint64_t vsock_rings_features(const struct vsock_rings *const *all, uint32_t flags);
 
 /* The first of @all that negotiated @features allow. */
 const struct vsock_rings *vsock_rings_choose(const struct vsock_rings *const *all,

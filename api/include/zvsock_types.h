@@ -100,6 +100,8 @@ struct zv_opts {
 #define ZV_OPT_NO_HELLO	  (1u << 2) /* stay with the plain VIRTIO protocol */
 #define ZV_OPT_NO_CHANNEL (1u << 3) /* guest: payload stays in the rings of the device */
 #define ZV_OPT_BROKER	  (1u << 4) /* host: the application brokers channels, zvsock_broker.h */
+#define ZV_OPT_PACKED	  (1u << 5) /* guest: packed virtqueues where the device has them */
+#define ZV_OPT_SPLIT	  (1u << 6) /* guest: split virtqueues in any case */
 
 /*
  * A buffer on loan: from zv_buf_alloc until zv_buf_send or zv_buf_cancel; from zv_buf_recv until

@@ -10,7 +10,8 @@
 #include <string.h>
 
 #define KNOWN_FLAGS                                                                                \
-	(ZV_OPT_BUSY_POLL | ZV_OPT_NO_HUGE | ZV_OPT_NO_HELLO | ZV_OPT_NO_CHANNEL | ZV_OPT_BROKER)
+	(ZV_OPT_BUSY_POLL | ZV_OPT_NO_HUGE | ZV_OPT_NO_HELLO | ZV_OPT_NO_CHANNEL | ZV_OPT_BROKER | \
+	 ZV_OPT_PACKED | ZV_OPT_SPLIT)
 
 static const struct opt {
 	const char *name;

@@ -12,8 +12,7 @@
 
 #define WANTED                                                                                     \
 	(VSOCK_FEATURE_STREAM | VSOCK_FEATURE_SEQPACKET | VSOCK_FEATURE_EVENT_IDX |                \
-	 VSOCK_FEATURE_VERSION_1 | VSOCK_FEATURE_ACCESS_PLATFORM |                                 \
-	 vsock_rings_features(vsock_rings))
+	 VSOCK_FEATURE_VERSION_1 | VSOCK_FEATURE_ACCESS_PLATFORM)
 
 static struct pci_link *link_of(struct guest_dev *g)
 {
@@ -29,6 +28,7 @@ static int link_err(const struct pci_link *l, int err, const char *what)
 
 static int negotiate(struct pci_link *l)
 {
+	const uint64_t want = WANTED | l->g.want_rings;
 	uint64_t offered;
 	int ret;
 
@@ -45,11 +45,11 @@ static int negotiate(struct pci_link *l)
 	else if (l->features && (l->features ^ offered) & VSOCK_FEATURE_ACCESS_PLATFORM)
 		ret = link_err(l, -EPROTO, "the device has changed its mind about ACCESS_PLATFORM");
 	else
-		ret = virtio_pci_features_set(&l->virtio, offered & WANTED);
+		ret = virtio_pci_features_set(&l->virtio, offered & want);
 	if (ret)
 		virtio_pci_failed(&l->virtio);
 	else
-		l->features = offered & WANTED;
+		l->features = offered & want;
 	return ret;
 }
 

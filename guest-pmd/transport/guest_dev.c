@@ -233,6 +233,7 @@ int guest_dev_open(struct guest_dev *dev, const struct zv_opts *opts)
 
 	dev->mem.fd = dev->stop_fd = dev->ev.call_fd = -1;
 	dev->ev.kick = virtq_notify_eventfd(-1);
+	dev->want_rings = vsock_rings_features(vsock_rings, opts->flags);
 	quiesce_init();
 	ret = guest_regions_init(dev);
 	if (ret == 0)

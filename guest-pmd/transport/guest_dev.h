@@ -120,6 +120,8 @@ struct guest_dev {
 	const char *scheme;    /* "vhost-user"... and */
 	const char *name;      /* which device, for messages */
 	struct own_region own; /* own_region_find(), own_region_make() */
+	/* Set by guest_dev_open(), for connect(): feature bits of layouts to ask for. */
+	uint64_t want_rings;
 	/* Set by map(). */
 	struct iova iova; /* of the first byte of mem */
 	/* Set by connect() and read_cid(). */

@@ -14,7 +14,7 @@
 
 #define WANTED                                                                                     \
 	(VSOCK_FEATURE_STREAM | VSOCK_FEATURE_SEQPACKET | VSOCK_FEATURE_EVENT_IDX |                \
-	 VSOCK_FEATURE_VERSION_1 | vsock_rings_features(vsock_rings))
+	 VSOCK_FEATURE_VERSION_1) /* split rings: it has no others */
 
 void vhost_kernel_init(struct vhost_kernel *v, const char *path, uint64_t cid)
 {

@@ -214,7 +214,7 @@ static int negotiate_features(struct frontend *f)
 	const uint64_t need = VSOCK_FEATURE_VERSION_1 | VU_FEATURE_PROTOCOL;
 	/* INDIRECT is of no use: one packet is one descriptor. IN_ORDER would forbid loans. */
 	const uint64_t want = need | VSOCK_FEATURE_EVENT_IDX | VSOCK_FEATURE_STREAM |
-			      VSOCK_FEATURE_SEQPACKET | vsock_rings_features(vsock_rings);
+			      VSOCK_FEATURE_SEQPACKET | f->want_rings;
 	uint64_t offered;
 	struct vu_msg m;
 	int ret;

@@ -23,10 +23,11 @@
 
 struct frontend {
 	char path[sizeof(((struct sockaddr_un *)0)->sun_path)];
-	int fd;		   /* -1: not connected */
-	int cancel_fd;	   /* -1: none */
-	int timeout_ms;	   /* for a reply; FRONTEND_TIMEOUT_MS */
-	uint64_t features; /* as negotiated */
+	int fd;		     /* -1: not connected */
+	int cancel_fd;	     /* -1: none */
+	int timeout_ms;	     /* for a reply; FRONTEND_TIMEOUT_MS */
+	uint64_t want_rings; /* feature bits of layouts to ask for */
+	uint64_t features;   /* as negotiated */
 	uint64_t protocol;
 	uint64_t guest_cid;
 	bool host_app; /* the device may have CID 2: this is an application of the host */

@@ -15,8 +15,10 @@ static struct frontend *frontend_of(struct guest_dev *g)
 static int negotiate(struct guest_dev *g)
 {
 	struct frontend *fe = frontend_of(g);
-	int ret = frontend_negotiate(fe, g->d.nqueues);
+	int ret;
 
+	fe->want_rings = g->want_rings;
+	ret = frontend_negotiate(fe, g->d.nqueues);
 	if (ret)
 		return ret;
 	g->has = (struct guest_features){.rings = vsock_rings_choose(vsock_rings, fe->features),

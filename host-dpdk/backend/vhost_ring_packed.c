@@ -199,11 +199,58 @@ static size_t own_bytes(uint32_t size)
 	return (n + SHM_CACHE_LINE - 1) & ~(size_t)(SHM_CACHE_LINE - 1);
 }
 
+static uint16_t marks_at(const struct vhost_ring *r, uint32_t i)
+{
+	uint64_t w = le64toh(shm_load64(&vhost_packed_ring(r)[i].word));
+
+	return w >> VHOST_PACKED_FLAGS_SHIFT & VHOST_PACKED_MARKS;
+}
+
+/*
+ * Where the ring stands by its own account: behind the last descriptor that was used in this lap,
+ * or made available again in the next one since. What lies behind is available, or was used in the
+ * lap before. A ring is all zeros before its first lap, as if
+ * it had been used in a lap before that. The driver can make us believe anything, and is the one
+ * who suffers.
+ *
+ * That holds while each list is one descriptor: of a longer one all but the first stay as they are.
+ */
+static uint32_t find(const struct vhost_ring *r)
+{
+	const uint32_t size = r->area.size;
+	const uint16_t first = marks_at(r, 0);
+	const bool used = first == 0 || first == VHOST_PACKED_MARKS;
+	/* The lap, as its wrap counter, in which place 0 has been used last. */
+	const bool lap = used ? first != 0 : first == VHOST_PACKED_USED;
+	const uint16_t done = lap ? VHOST_PACKED_MARKS : 0;
+	const uint16_t again = lap ? VHOST_PACKED_USED : VHOST_PACKED_AVAIL;
+	uint32_t end = 0;
+
+	for (uint32_t i = 0; i < size; i++) {
+		uint16_t marks = marks_at(r, i);
+
+		if (marks == (done ^ VHOST_PACKED_MARKS))
+			break;
+		if (marks == done || marks == again)
+			end = i + 1;
+	}
+	if (end == size)
+		return !lap ? POS_WRAP : 0;
+	return end | (lap ? POS_WRAP : 0);
+}
+
+/*
+ * Where a ring stands is asked of the ring, as of a split one, where its driver can use tables of
+ * indirect descriptors and so makes no lists in it. After the end of a backend a frontend knows no
+ * better than we: QEMU says what it heard when the device was last stopped, and User-mode Linux
+ * always says 0, which is no fresh ring. Only without indirect descriptors its word is taken.
+ */
 static void load(struct vhost_ring *r)
 {
 	const uint32_t size = r->area.size;
-	const uint16_t at = r->area.pos.v & (POS_WRAP - 1);
-	const bool wrap = r->area.pos.v & POS_WRAP;
+	const uint32_t pos = r->indirect ? find(r) : r->area.pos.v;
+	const uint16_t at = pos & (POS_WRAP - 1);
+	const bool wrap = pos & POS_WRAP;
 	struct vhost_packed *b = r->own;
 
 	*b = (struct vhost_packed){

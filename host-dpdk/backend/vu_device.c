@@ -92,8 +92,14 @@ static int pair_setup(struct vu_dev *d, unsigned pair, const struct guest_mem *o
 
 void vu_set_features(struct vu_dev *d, uint64_t features)
 {
+	const struct vhost_ring_layout *was = d->terms.layout;
+
 	d->terms.features = features;
 	d->terms.layout = vhost_ring_layout_of(features);
+	/* A ring whose position nobody tells is a fresh one: of this layout. */
+	for (unsigned i = 0; i < d->terms.nrings && d->terms.layout != was; i++)
+		if (!d->ring[i].based)
+			d->ring[i].base = d->terms.layout->fresh;
 }
 
 static void event_stop(struct vu_dev *d)

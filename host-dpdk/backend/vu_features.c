@@ -16,7 +16,6 @@ void vu_features_text(uint64_t extra, char *buf, size_t size)
 		uint64_t bit;
 		const char *text;
 	} known[] = {
-		{VSOCK_FEATURE_RING_PACKED, " (RING_PACKED: take packed=on off the device)"},
 		{VSOCK_FEATURE_IN_ORDER, " (IN_ORDER: take in_order=on off the device)"},
 		{VSOCK_FEATURE_RING_RESET, " (RING_RESET: give the device queue_reset=off)"},
 	};

@@ -9,7 +9,7 @@
 #define VU_OFFERED                                                                                 \
 	(VSOCK_FEATURE_STREAM | VSOCK_FEATURE_SEQPACKET | VSOCK_FEATURE_INDIRECT_DESC |            \
 	 VSOCK_FEATURE_EVENT_IDX | VSOCK_FEATURE_VERSION_1 | VSOCK_FEATURE_ACCESS_PLATFORM |       \
-	 VU_FEATURE_PROTOCOL)
+	 VSOCK_FEATURE_RING_PACKED | VU_FEATURE_PROTOCOL)
 
 /* Without STATUS: QEMU never completes it for a vsock device. */
 #define VU_PROTOCOL_OFFERED                                                                        \

@@ -324,7 +324,7 @@ const struct msg_case order_cases[] = {
 	{"all rings at one place", rings_overlap, .want = UNKNOWN},
 	{"SET_FEATURES with unknown bits", u64, N(SET_FEATURES), .low = UINT32_MAX,
 	 .high = UINT32_MAX, .answer = REFUSED},
-	{"SET_FEATURES with the packed ring", u64, N(SET_FEATURES), .low = 3, .high = 5,
+	{"SET_FEATURES with IN_ORDER", u64, N(SET_FEATURES), .low = 3, .high = 9,
 	 .answer = REFUSED},
 	{"SET_PROTOCOL_FEATURES with unknown bits", u64, N(SET_PROTOCOL), .low = UINT32_MAX,
 	 .answer = REFUSED},

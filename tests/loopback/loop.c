@@ -15,6 +15,16 @@
 
 #define GPA_BASE 0x100000000ull
 
+/* With RINGS_PACKED, for which the suite is compiled a second time, all rings are packed. */
+#ifdef RINGS_PACKED
+#define RINGS	 vsock_rings_packed
+#define FEATURES (BOTH | VSOCK_FEATURE_RING_PACKED)
+#else
+#define RINGS	 vsock_rings_split
+#define FEATURES BOTH
+#endif
+#define BOTH (VSOCK_FEATURE_EVENT_IDX | VSOCK_FEATURE_INDIRECT_DESC)
+
 static struct world {
 	struct transport_dev guest, host;
 	unsigned n;
@@ -43,7 +53,7 @@ static struct vhost_pair_setup setup_of(unsigned i, struct guest_mem *mem)
 		.ring = {[VHOST_TO_GUEST] = W.area[i][VHOST_TO_GUEST],
 			 [VHOST_FROM_GUEST] = W.area[i][VHOST_FROM_GUEST]},
 		.mem = mem,
-		.features = VSOCK_FEATURE_EVENT_IDX | VSOCK_FEATURE_INDIRECT_DESC,
+		.features = FEATURES,
 	};
 }
 
@@ -68,7 +78,7 @@ static void start(void)
 		struct vhost_pair_setup s;
 
 		quiesce_stop(&W.pair[i].tq.qs);
-		vsock_pair_reset(&W.pair[i], vsock_rings[0], true);
+		vsock_pair_reset(&W.pair[i], &RINGS, true);
 		W.area[i][VHOST_TO_GUEST] = area_of(&W.pair[i], &W.pair[i].rx);
 		W.area[i][VHOST_FROM_GUEST] = area_of(&W.pair[i], &W.pair[i].tx);
 		s = setup_of(i, m);
@@ -142,10 +152,16 @@ int loop_cut_off(void)
 	return 0;
 }
 
-/* The device has returned as many buffers as it has taken. */
-static bool returned(const struct vsock_pair *p, const struct virtq *vq, uint32_t base)
+/* The device has returned as many buffers as it has taken: it stands at @base. */
+static bool returned(const struct vsock_pair *p, const struct virtq *vq, struct vhost_ring_pos base)
 {
-	return !p->layout->used_beyond(vq, (uint16_t)base);
+#ifdef RINGS_PACKED
+	const uint32_t wrap = 1u << VRING_PACKED_EVENT_F_WRAP_CTR;
+	uint32_t n = (base.v & (wrap - 1)) + (base.v & wrap ? 0 : virtq_size(vq));
+#else
+	uint32_t n = base.v;
+#endif
+	return !p->layout->used_beyond(vq, (uint16_t)n);
 }
 
 bool loop_pause(void (*meanwhile)(void *arg), void *arg)
@@ -158,8 +174,8 @@ bool loop_pause(void (*meanwhile)(void *arg), void *arg)
 		quiesce_stop(&W.pair[i].tq.qs);
 		good &= vhost_pair_pause(&W.host_pair[i], rings, &b);
 		/* all that was taken has been returned */
-		good &= returned(&W.pair[i], &W.pair[i].rx, b.base[VHOST_TO_GUEST].v);
-		good &= returned(&W.pair[i], &W.pair[i].tx, b.base[VHOST_FROM_GUEST].v);
+		good &= returned(&W.pair[i], &W.pair[i].rx, b.base[VHOST_TO_GUEST]);
+		good &= returned(&W.pair[i], &W.pair[i].tx, b.base[VHOST_FROM_GUEST]);
 	}
 	meanwhile(arg);
 	for (unsigned i = 0; i < W.n; i++) {

@@ -215,7 +215,7 @@ int reset(void **state)
 	memset(&world, 0, sizeof(world));
 	world.cid = 42;
 	world.has =
-		(struct guest_features){.rings = vsock_rings[0], .event_idx = true, .events = true};
+		(struct guest_features){.rings = &vsock_rings_split, .event_idx = true, .events = true};
 	return 0;
 }
 

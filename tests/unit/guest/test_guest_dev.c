@@ -135,14 +135,14 @@ static void a_device_without_events_is_given_none(void **state)
 	struct fake *f;
 
 	(void)state;
-	world.has = (struct guest_features){.rings = vsock_rings[0], .leaves_blank = true};
+	world.has = (struct guest_features){.rings = &vsock_rings_split, .leaves_blank = true};
 	assert_int_equal(open_fake(&d, "card0", 1), 0);
 	f = (struct fake *)d;
 	assert_null(f->g.pair[0].ev);
 	assert_true(f->g.pair[0].rx_wipe);
 	assert_int_equal(virtq_with_device(&f->g.ev.vq), 0);
 	guest_dev_close(d);
-	world.has = (struct guest_features){.rings = vsock_rings[0], .events = true};
+	world.has = (struct guest_features){.rings = &vsock_rings_split, .events = true};
 	assert_int_equal(open_fake(&d, "card0", 1), 0);
 	f = (struct fake *)d;
 	assert_non_null(f->g.pair[0].ev);

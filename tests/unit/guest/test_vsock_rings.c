@@ -15,7 +15,10 @@ static const struct vsock_rings *const *both = toy_and_split;
 static void test_features_choose_the_layout(void **state)
 {
 	(void)state;
-	assert_int_equal(vsock_rings_features(both), TOY_FEATURE);
+	assert_int_equal(vsock_rings_features(both, ZV_OPT_PACKED), TOY_FEATURE);
+	assert_int_equal(vsock_rings_features(both, 0), 0);
+	assert_int_equal(vsock_rings_features(both, ZV_OPT_SPLIT), 0);
+	assert_int_equal(vsock_rings_features(both, ZV_OPT_SPLIT | ZV_OPT_PACKED), 0);
 	assert_ptr_equal(vsock_rings_choose(both, TOY_FEATURE), &toy_rings);
 	assert_ptr_equal(vsock_rings_choose(both, ~0ull), &toy_rings);
 	assert_ptr_equal(vsock_rings_choose(both, ~TOY_FEATURE), &vsock_rings_split);

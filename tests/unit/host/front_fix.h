@@ -30,7 +30,7 @@ extern const struct transport_ops *ops; /* of `host:`, once zv_host_init has bee
 #define D	 (G_GPA + G_DATA)
 #define NEED_ACK 8u
 #define NRINGS	 5u /* two pairs and the event ring */
-#define FEATURES (1ull << 32 | 1ull << 30 | 1ull << 29 | 1ull << 28 | 3)
+#define FEATURES (1ull << 32 | 1ull << 30 | 1ull << 29 | 1ull << 28 | 3 | DRV_LAYOUT)
 #define EVT	 2u
 
 struct mem_msg {
@@ -184,7 +184,7 @@ static inline void front_free(struct front *f)
 	}
 }
 
-static inline void ring_setup(struct front *f, unsigned i, uint16_t base)
+static inline void ring_setup(struct front *f, unsigned i, uint32_t taken)
 {
 	struct vu_vring_addr a = {
 		.index = i,
@@ -194,7 +194,7 @@ static inline void ring_setup(struct front *f, unsigned i, uint16_t base)
 	};
 
 	send_state(f, VU_SET_VRING_NUM, i, N);
-	send_state(f, 10, i, base);
+	send_state(f, 10, i, drv_base(&f->ring[i], taken));
 	send_acked(f, VU_SET_VRING_ADDR, &a, sizeof(a), -1);
 	send_fd(f, VU_SET_VRING_KICK, i, f->kick[i]);
 	send_fd(f, VU_SET_VRING_CALL, i, f->call[i]);
@@ -263,7 +263,7 @@ static inline void exchange(struct front *f, struct transport_queue *q, unsigned
 	drv_offer(&f->ring[tx], 0);
 	drv_desc(&f->ring[rx], 1, G_GPA + at + 0x1000, 2048, VRING_DESC_F_WRITE, 0);
 	drv_offer(&f->ring[rx], 1);
-	f->ring[rx].avail->ring[N] = f->ring[rx].seen;
+	drv_used_event(&f->ring[rx], (uint16_t)f->ring[rx].seen);
 	eventfd_write(f->kick[tx], 1);
 	assert_true(quiesce_enter(&q->qs));
 	assert_int_equal(q->ops->rx_burst(q, p, 4), 1);

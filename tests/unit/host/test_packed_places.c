@@ -39,6 +39,56 @@ static void a_session_starts_where_the_frontend_says(void **state)
 	}
 }
 
+/* @used descriptors by a device that works in order, and @out more that it has not used. */
+static void by_another_device(struct fix *f, uint16_t size, uint32_t used, uint32_t out)
+{
+	uint32_t done = 0;
+
+	drv_make(&f->d, &f->g, 0, size);
+	for (uint32_t i = 0; i < used + out; i++) {
+		drv_desc(&f->d, i % size, D, 1, 0, 0);
+		drv_offer(&f->d, (uint16_t)(i % size));
+		for (; done < used && (i + 1 - done == size || i + 1 == used + out); done++)
+			f->d.ring[done % size].flags = drv_used_marks(&f->d, done);
+		f->d.seen = done;
+	}
+}
+
+/* With indirect descriptors no frontend needs to know it; those that say 0, or what was long ago.
+ */
+static void the_ring_says_where_it_stands(void **state)
+{
+	struct fix *f = *state;
+	static const uint16_t sizes[] = {1, 2, 3, 5, 16};
+
+	for (unsigned s = 0; s < 5; s++)
+		for (uint32_t used = 0; used < 4u * sizes[s] + 2; used++)
+			for (uint32_t out = 0; out <= sizes[s]; out++) {
+				struct vhost_ring_area a;
+
+				by_another_device(f, sizes[s], used, out);
+				a = drv_area(&f->d, f->g.gm);
+				a.pos.v = 0;
+				assert_int_equal(vhost_ring_load(&f->r, &a, f->g.gm, NULL,
+								 INDIRECT | DRV_LAYOUT, false),
+						 0);
+				assert_int_equal(vhost_ring_position(&f->r).v,
+						 drv_base(&f->d, used));
+				assert_int_equal(vhost_ring_refresh(&f->r), out);
+				if (out + 3 > sizes[s])
+					continue;
+				/* a batch of three behind them, of which the first is not there */
+				for (uint32_t i = used + out + 1; i < used + out + 3; i++)
+					f->d.ring[i % sizes[s]].flags = drv_avail_marks(&f->d, i);
+				assert_int_equal(vhost_ring_load(&f->r, &a, f->g.gm, NULL,
+								 INDIRECT | DRV_LAYOUT, false),
+						 0);
+				assert_int_equal(vhost_ring_position(&f->r).v,
+						 drv_base(&f->d, used));
+				assert_int_equal(vhost_ring_refresh(&f->r), out);
+			}
+}
+
 static void positions_are_two(void **unused)
 {
 	const struct vhost_ring_layout *l = vhost_ring_layout_of(VSOCK_FEATURE_RING_PACKED);
@@ -172,6 +222,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		T(a_session_starts_where_the_frontend_says),
+		T(the_ring_says_where_it_stands),
 		cmocka_unit_test(positions_are_two),
 		T(refused_areas),
 		T(the_driver_is_told_at_the_place_it_asked_for),

@@ -298,8 +298,8 @@ static void unoffered_features_are_named(void **state)
 	char text[400], tiny[8];
 
 	(void)state;
-	vu_features_text(1ull << 34, text, sizeof(text));
-	assert_string_equal(text, "bit 34 (RING_PACKED: take packed=on off the device)");
+	vu_features_text(1ull << 40, text, sizeof(text));
+	assert_string_equal(text, "bit 40 (RING_RESET: give the device queue_reset=off)");
 	vu_features_text(1ull << 35 | 1ull << 5 | 1ull << 63, text, sizeof(text));
 	assert_string_equal(text, "bit 5, 35 (IN_ORDER: take in_order=on off the device), 63");
 	vu_features_text(UINT64_MAX, text, sizeof(text)); /* fits, or is cut */
