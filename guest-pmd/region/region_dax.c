@@ -50,9 +50,12 @@ static int dax_find(const char *root, char name[][VM_REGION_NAME], unsigned max)
 	d = opendir(path);
 	if (!d)
 		return errno == ENOENT ? 0 : -errno;
-	while (n < max && (e = readdir(d)))
-		if (dax_named(e->d_name))
-			(void)snprintf(name[n++], VM_REGION_NAME, "%s", e->d_name);
+	while (n < max && (e = readdir(d))) {
+		size_t size = strlen(e->d_name) + 1;
+
+		if (dax_named(e->d_name) && size <= VM_REGION_NAME)
+			memcpy(name[n++], e->d_name, size);
+	}
 	(void)closedir(d);
 	qsort(name, n, VM_REGION_NAME, by_name);
 	return (int)n;

@@ -28,7 +28,7 @@ static char root[64];
 static void put(const char *text, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 static void put(const char *text, const char *fmt, ...)
 {
-	char path[256], name[200];
+	char path[512], name[200];
 	va_list ap;
 	FILE *f;
 
