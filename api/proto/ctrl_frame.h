@@ -29,6 +29,7 @@ enum ctrl_type {
 	CTRL_REGION_ACK,
 	CTRL_GRANT,
 	CTRL_RELEASE,
+	CTRL_CLAIM,
 };
 
 /* Writes CTRL_FRAME_LEN bytes. */

@@ -12,6 +12,7 @@
 #define LEN_REGION_ACK 32u
 #define LEN_GRANT      CTRL_MSG_MAX
 #define LEN_RELEASE    40u
+#define LEN_CLAIM      40u
 #define GRANT_DIR0     72u
 #define DIR_LEN	       40u
 
@@ -28,6 +29,8 @@ static uint32_t length_of(unsigned type)
 		return LEN_GRANT;
 	case CTRL_RELEASE:
 		return LEN_RELEASE;
+	case CTRL_CLAIM:
+		return LEN_CLAIM;
 	default:
 		return 0;
 	}
@@ -116,6 +119,13 @@ uint32_t ctrl_msg_put(void *buf, const struct ctrl_msg *m)
 		wire_put64(p + 24, m->release.offset);
 		wire_put32(p + 32, m->release.generation);
 		break;
+	case CTRL_CLAIM:
+		wire_put32(p + 16, m->claim.port);
+		wire_put32(p + 20, m->claim.peer_port);
+		wire_put64(p + 24, m->claim.peer_cid);
+		wire_put16(p + 32, m->claim.type);
+		wire_put16(p + 34, m->claim.what);
+		break;
 	default:
 		break;
 	}
@@ -151,6 +161,13 @@ static int get_body(struct ctrl_msg *m, const uint8_t *p)
 		return 0;
 	case CTRL_GRANT:
 		return get_grant(&m->grant, p);
+	case CTRL_CLAIM:
+		m->claim.port = wire_get32(p + 16);
+		m->claim.peer_port = wire_get32(p + 20);
+		m->claim.peer_cid = wire_get64(p + 24);
+		m->claim.type = wire_get16(p + 32);
+		m->claim.what = wire_get16(p + 34);
+		return m->claim.what <= CTRL_CLAIM_NO_LISTEN ? 0 : -EPROTO;
 	default:
 		m->release.region = wire_get64(p + 16);
 		m->release.offset = wire_get64(p + 24);

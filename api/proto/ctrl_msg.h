@@ -13,6 +13,10 @@
  *                       52 reserved, 56 desc.offset u64, 64 desc.length u64, and at 72 and 112 the
  *                       two directions: entries u32, classes u32, 4 times slot_size u32, slots u32
  *   RELEASE     driver  16 region u64, 24 offset u64, 32 generation u32, 36 reserved
+ *   CLAIM       program 16 port u32, 20 peer_port u32, 24 peer_cid u64, 32 type u16, 34 what u16,
+ *                       36 reserved
+ *
+ * CLAIM is for programs on a stock driver, which have a control connection each, to ZV_PROC_PORT.
  */
 #ifndef ZV_CTRL_MSG_H
 #define ZV_CTRL_MSG_H
@@ -57,6 +61,21 @@ struct ctrl_release {
 	uint32_t generation;
 };
 
+enum ctrl_claim_what {
+	CTRL_CLAIM_CONNECT,    /* the next REQUEST from `port` to the peer is the program's */
+	CTRL_CLAIM_NO_CONNECT, /* it is not going to come */
+	CTRL_CLAIM_LISTEN,     /* connections to `port` are the program's */
+	CTRL_CLAIM_NO_LISTEN,  /* no longer */
+};
+
+struct ctrl_claim {
+	uint32_t port; /* of the guest */
+	uint32_t peer_port;
+	uint64_t peer_cid; /* this and peer_port: of the CONNECT ones */
+	uint16_t type;	   /* enum zv_type */
+	uint16_t what;	   /* enum ctrl_claim_what */
+};
+
 struct ctrl_msg {
 	uint16_t type; /* enum ctrl_type, none of HELLO's */
 	union {
@@ -65,6 +84,7 @@ struct ctrl_msg {
 		struct ctrl_region_ack region_ack;
 		struct ctrl_grant grant;
 		struct ctrl_release release;
+		struct ctrl_claim claim;
 	};
 };
 

@@ -25,6 +25,7 @@
 #include "proto/ctrl_frame.h"
 
 #define ZV_CTRL_PORT	  0x7a76736bu /* "zvsk" */
+#define ZV_PROC_PORT	  0x7a76736cu /* "zvsl": of programs on a stock driver, ctrl_msg.h */
 #define ZV_CTRL_SRC_LIMIT 1024u	      /* HELLO counts only from source ports below this */
 
 /* Capabilities: the connection uses what both sides named. */

@@ -69,6 +69,9 @@ static struct ctrl_msg sample(unsigned type)
 		m.grant.desc.dir[0].cls[0] = (struct shm_slot_class){4096, 32};
 		m.grant.desc.dir[1].entries = 64;
 		break;
+	case CTRL_CLAIM:
+		m.claim = (struct ctrl_claim){1025, 5000, 2, 1, CTRL_CLAIM_NO_LISTEN};
+		break;
 	default:
 		m.release.region = 5;
 		m.release.offset = 8192;
@@ -92,7 +95,7 @@ static void a_grant_has_these_bytes(void **state)
 static void every_message_comes_back_as_it_was(void **state)
 {
 	(void)state;
-	for (unsigned type = CTRL_OFFER; type <= CTRL_RELEASE; type++) {
+	for (unsigned type = CTRL_OFFER; type <= CTRL_CLAIM; type++) {
 		uint8_t wire[CTRL_MSG_MAX + 8] = {0};
 		struct ctrl_msg m = sample(type), got;
 		int len = (int)ctrl_msg_put(wire, &m);
@@ -117,10 +120,11 @@ static void what_makes_no_sense_is_refused(void **state)
 	} bad[] = {
 		{CTRL_REGION, 7, 1},	   /* type 260 */
 		{CTRL_REGION, 6, 1},	   /* HELLO */
-		{CTRL_REGION, 6, 8},	   /* unknown */
+		{CTRL_REGION, 6, 9},	   /* unknown */
 		{CTRL_REGION, 25, 0},	   /* size 0 */
 		{CTRL_REGION_ACK, 25, 16}, /* errno 4109 */
 		{CTRL_GRANT, 42, 2},	   /* role */
+		{CTRL_CLAIM, 34, 4},	   /* what */
 	};
 	struct ctrl_msg m, got;
 	uint8_t wire[CTRL_MSG_MAX];
