@@ -11,6 +11,7 @@
 #include "core/workload.h"
 #include "measure/cpu.h"
 #include "report/baseline.h"
+#include "zvsock_types.h"
 
 #include <argp.h>
 #include <stdio.h>
@@ -93,6 +94,16 @@ static void parse_ring_size(char *arg)
 	bench_given.ring_size = n;
 }
 
+static void parse_ring(char *arg)
+{
+	if (!strcmp(arg, "packed"))
+		bench_given.ring_flags = ZV_OPT_PACKED;
+	else if (!strcmp(arg, "split"))
+		bench_given.ring_flags = ZV_OPT_SPLIT;
+	else
+		option_bad("--ring takes split or packed, not '%s'", arg);
+}
+
 static void parse_services(char *arg)
 {
 	char why[200];
@@ -147,6 +158,8 @@ static const struct bench_option common[] = {
 	{"tx-buf", 0, "BYTES", OPTIONS_DEVICE, "Payload bytes of a guest transmit buffer (64K)",
 	 NUMBER(tx_buf, 64, 1u << 20)},
 	{"ring-size", 0, "N", OPTIONS_DEVICE, "Descriptors of a ring (256)", CALL(parse_ring_size)},
+	{"ring", 0, "LAYOUT", OPTIONS_DEVICE,
+	 "split or packed virtqueues (what the library prefers)", CALL(parse_ring)},
 	{"buf-alloc", 0, "BYTES", OPTIONS_DEVICE, "Receive credit of a connection (4M)",
 	 NUMBER(buf_alloc, 64, 1u << 30)},
 

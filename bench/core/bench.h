@@ -152,6 +152,7 @@ struct bench_peer {
 struct bench_opts {
 	uint32_t queues, threads, repeat, batch;
 	uint32_t rx_buf, tx_buf, ring_size, buf_alloc; /* 0: the library's default */
+	uint32_t ring_flags; /* ZV_OPT_PACKED, ZV_OPT_SPLIT; 0: the library's default */
 	uint32_t sizes[16];
 	unsigned nsizes;
 	uint64_t workloads; /* bit i: that of index i in the table */

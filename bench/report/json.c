@@ -6,6 +6,7 @@
 #include "json_set.h"
 #include "measure/cpu.h"
 #include "report.h"
+#include "zvsock_types.h"
 
 #include <errno.h>
 #include <sys/utsname.h>
@@ -41,6 +42,7 @@ static void add_setup(json_t *j, const struct bench_cell *c, const struct bench_
 		json_set_int(j, "msg_size", c->msg_size);
 	if (zv)
 		json_set_int(j, "rx_buf", o->rx_buf ? o->rx_buf : 65536);
+	json_set_str(j, "ring", o->ring_flags & ZV_OPT_PACKED ? "packed" : "split");
 	if (wl->json_setup)
 		wl->json_setup(j, o, c);
 	json_set_int(j, "queues", many ? o->queues : 1);

@@ -65,12 +65,11 @@ static int vsock_check(const struct bench_opts *o, char *why, size_t len)
 	else if (o->queues > 1)
 		snprintf(why, len, "a kernel's vsock device has one queue, not --queues %u",
 			 o->queues);
-	else if (o->busy_poll || !o->copy || o->rx_buf || o->tx_buf || o->ring_size)
+	else if (o->busy_poll || !o->copy || o->rx_buf || o->tx_buf || o->ring_size ||
+		 o->ring_flags)
 		snprintf(why, len,
-			 "--busy-poll, --zero-copy, --rx-buf, --tx-buf and --ring-size belong to "
-			 "libzvsock, "
-			 "not to "
-			 "af_vsock:");
+			 "--busy-poll, --zero-copy, --rx-buf, --tx-buf, --ring and --ring-size "
+			 "belong to libzvsock, not to af_vsock:");
 	else if (o->services && far_of(o).role == ROLE_HOST)
 		snprintf(why, len,
 			 "--services are the host's: a client on the host has a --server in "

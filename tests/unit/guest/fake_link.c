@@ -214,8 +214,8 @@ int reset(void **state)
 	(void)state;
 	memset(&world, 0, sizeof(world));
 	world.cid = 42;
-	world.has =
-		(struct guest_features){.rings = &vsock_rings_split, .event_idx = true, .events = true};
+	world.has = (struct guest_features){
+		.rings = &vsock_rings_split, .event_idx = true, .events = true};
 	return 0;
 }
 
