@@ -66,8 +66,9 @@ def all_are_measured_or_absent():
 
 
 def several_queues():
-    runs = report(bench('--target', 'zvsock,zvsock-relay,zvsockd-hybrid', '--queues', '2', '--size', '64', '--test', 'throughput'), 0)
-    assert measured(runs) == {'zvsock', 'zvsock-relay'}
+    runs = report(bench('--target', 'zvsock,zvsock-channel,zvsock-relay,zvsockd-hybrid', '--queues', '4', '--size', '64',
+                        '--test', 'throughput,connrate'), 0)
+    assert measured(runs) == {'zvsock', 'zvsock-channel', 'zvsock-relay'}
     assert 'one queue' in absent(runs)['zvsockd-hybrid']['absent']
     assert all(min(r['per_queue_msgs']) > 0 for r in runs if 'absent' not in r)
 
