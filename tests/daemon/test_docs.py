@@ -66,7 +66,7 @@ def what_devices_lack_is_said():
     page = between(tree.read('docs/daemon.md'), title, r'^#')
     man = between(tree.read('docs/man/zvsock.conf.5'), '.Sh ' + sh, r'^\.Sh')
     page = re.findall(r'`(\w+)`', re.search(r' but (.*?)[:.]', page, re.S)[1])
-    man = re.findall(r'\b([a-z]+) ,?', re.search(r'\bbut\n\.Cm (.*)', man)[1].replace('and', ','))
+    man = re.findall(r'\b([a-z_]+) ,?', re.search(r'\bbut\n\.Cm (.*)', man)[1].replace('and', ','))
     return compare('docs/daemon.md, not of devices', lacking('device'), page) + compare(
         'zvsock.conf(5), not of devices', lacking('device'), man)
 

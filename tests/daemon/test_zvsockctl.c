@@ -138,6 +138,51 @@ static void qemu_args_are_ready_for_a_shell(void **state)
 	assert_string_equal(r.err, "");
 }
 
+static void region_of(struct fake *f, uint32_t size, const char *path, bool ivshmem)
+{
+	pthread_mutex_lock(&f->main);
+	f->cfgs[0].region = size;
+	strcpy(f->cfgs[0].region_path, path);
+	f->cfgs[0].region_ivshmem = ivshmem;
+	pthread_mutex_unlock(&f->main);
+}
+
+static void the_vm_is_given_its_region(void **state)
+{
+	static const char *const bad[] = {"", "x", "-1G", "2GB", "1P", "99999999999"};
+	struct fake *f = *state;
+	char option[32];
+	struct run r;
+
+	region_of(f, 64u << 20, "/dev/hugepages/a b,c", false);
+	run_ctl(f, &r, ARGS("qemu-args", "web"));
+	assert_int_equal(r.code, CTL_OK);
+	assert_non_null(strstr(r.out, "-m 512M,slots=1,maxmem=576M -object "));
+	assert_non_null(strstr(r.out, "-machine memory-backend=zvmem,nvdimm=on "
+				      "-object 'memory-backend-file,id=zvregion,"
+				      "mem-path=/dev/hugepages/a b,,c,share=on,size=64M' "
+				      "-device nvdimm,memdev=zvregion -chardev"));
+	run_ctl(f, &r, ARGS("qemu-args", "--memory=2G", "web"));
+	assert_non_null(strstr(r.out, "-m 2G,slots=1,maxmem=2112M "));
+	run_ctl(f, &r, ARGS("qemu-args", "--memory=700", "web"));
+	assert_non_null(strstr(r.out, "-m 700,slots=1,maxmem=764M "));
+	run_ctl(f, &r, ARGS("qemu-args", "--memory=1000001k", "web"));
+	assert_non_null(strstr(r.out, "-m 1000001k,slots=1,maxmem=1041M "));
+	for (unsigned i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+		(void)snprintf(option, sizeof(option), "--memory=%s", bad[i]);
+		run_ctl(f, &r, ARGS("qemu-args", option, "web"));
+		run_complains(&r, CTL_USAGE, "is no size; write 512M or 2G");
+	}
+	region_of(f, 128u << 20, "/dev/shm/r", true);
+	run_ctl(f, &r, ARGS("qemu-args", "web"));
+	assert_non_null(strstr(r.out, "-m 512M -object "));
+	assert_non_null(strstr(r.out, "-machine memory-backend=zvmem -object memory-backend-file,"
+				      "id=zvregion,mem-path=/dev/shm/r,share=on,size=128M "
+				      "-device ivshmem-plain,memdev=zvregion -chardev"));
+	run_ctl(f, &r, ARGS("qemu-args", "db"));
+	assert_null(strstr(r.out, "zvregion"));
+}
+
 /* What zvsockd drives as a guest is in the same table; its VMM is none of this machine's business.
  */
 static void a_device_is_in_the_table(void **state)
@@ -301,6 +346,7 @@ int main(int argc, char **argv)
 		CASE(stats_have_totals_and_queues),
 		CASE(json_is_the_answer),
 		CASE(qemu_args_are_ready_for_a_shell),
+		CASE(the_vm_is_given_its_region),
 		cmocka_unit_test(wrong_use_is_one_line),
 		CASE(a_device_is_in_the_table),
 		CASE(a_guest_that_is_not_there_is_named_with_those_that_are),

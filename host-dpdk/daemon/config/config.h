@@ -85,8 +85,11 @@ struct cfg_guest {
 	uint32_t max_conns; /* connections of a queue */
 	uint32_t connect_timeout_ms;
 	uint32_t tx_timeout_ms; /* until a device that takes nothing is reset */
-	mode_t socket_mode;	/* of the vhost-user and hybrid sockets */
-	uid_t socket_uid;	/* -1: as created; never so with user or group in [daemon] */
+	uint32_t region;	/* bytes that QEMU is to share between the VM and us; 0: none */
+	char region_path[CFG_PATH_MAX]; /* the file behind them */
+	bool region_ivshmem;		/* as an ivshmem device, not as an NVDIMM */
+	mode_t socket_mode;		/* of the vhost-user and hybrid sockets */
+	uid_t socket_uid; /* -1: as created; never so with user or group in [daemon] */
 	gid_t socket_gid;
 	void *part[CFG_PARTS_MAX]; /* values of the keys of cfg.parts[i]; NULL: it has none */
 	unsigned n_ports;	   /* ranges of host ports that parts have taken for themselves */

@@ -69,6 +69,7 @@ static void check_guest(struct load *l, unsigned i)
 			cfg_fault(l, &l->sections[i].pos, "%s %s has no %s; write %s",
 				  role->section, g->name, role->needs[k].key, role->needs[k].how);
 	check_queues(l, i);
+	cfg_check_vm_region(l, i);
 }
 
 struct cid_use {

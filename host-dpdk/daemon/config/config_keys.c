@@ -45,6 +45,7 @@ const struct key cfg_daemon_keys[] = {
 	{0},
 };
 
+#define VM_HAS_IT "this VM has been given its region by its host, and the driver finds it"
 const struct key cfg_guest_keys[] = {
 	{"cid", cfg_set_cid, G(cid),
 	 .absent = {[CFG_AS_GUEST] = "the device says which CID it has"}},
@@ -67,6 +68,12 @@ const struct key cfg_guest_keys[] = {
 	{"tx_timeout_ms", cfg_set_u32, G(tx_timeout_ms), .min = 100, .max = 600000, .initial = 5000,
 	 .label = "lost", .words = "ms after it has taken no packet",
 	 .absent = {[CFG_AS_HOST] = "a guest's driver has it, not its host"}},
+	{"region", cfg_set_size, G(region), .min = 16u << 20, .max = 4080u << 20,
+	 .absent = {[CFG_AS_GUEST] = VM_HAS_IT}},
+	{"region_path", cfg_set_region_path, G(region_path),
+	 .absent = {[CFG_AS_GUEST] = VM_HAS_IT}},
+	{"region_kind", cfg_set_region_kind, G(region_ivshmem),
+	 .absent = {[CFG_AS_GUEST] = VM_HAS_IT}},
 	{"socket_mode", cfg_set_mode, G(socket_mode), .max = 0777, .initial = 0600},
 	{"socket_owner", cfg_set_owner, MEMBERS(cfg_guest, socket_uid, socket_gid),
 	 .initial = UINT32_MAX},

@@ -155,6 +155,12 @@ static void print_devices(const struct cfg_guest *g, FILE *to)
 	(void)fprintf(to, " of credit for a connection, %u connections at most on each\n",
 		      g->max_conns);
 	print_keys(g, cfg_guest_keys, to);
+	if (!g->region)
+		return;
+	(void)fprintf(to, "  region      ");
+	print_size(to, g->region);
+	(void)fprintf(to, " shared with the VM, %s as an %s\n", g->region_path,
+		      g->region_ivshmem ? "ivshmem device" : "NVDIMM");
 }
 
 void cfg_print(const struct cfg *c, FILE *to)

@@ -50,6 +50,11 @@ static json_t *described(const struct cfg *c, const struct cfg_guest *cfg, uint6
 			      "queues", (json_int_t)queues, "queues_up", (json_int_t)up,
 			      "ring_size", (json_int_t)cfg->ring_size);
 
+	if (j && cfg->region)
+		(void)json_object_set_new(j, "region",
+					  json_pack("{sI so ss}", "size", (json_int_t)cfg->region,
+						    "path", control_text(cfg->region_path), "kind",
+						    cfg->region_ivshmem ? "ivshmem" : "nvdimm"));
 	for (unsigned i = 0; j && c->parts[i]; i++)
 		if (c->parts[i]->names && cfg_has_part(cfg, c->parts[i]) &&
 		    !add_names(j, c->parts[i], cfg->part[i])) {

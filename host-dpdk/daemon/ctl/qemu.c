@@ -47,18 +47,54 @@ static char *quote_comma(const char *path)
 	return out;
 }
 
-static void add_memory(const struct ctl *c, json_t *args)
+#define MIB (1ull << 20)
+
+/* What QEMU understands of "512", "512M" or "2G", in MiB, rounded up. Dies if that is no size. */
+static uint64_t mib_of(const char *size)
+{
+	static const char units[] = "KMGT";
+	char *end;
+	uint64_t n = strtoull(size, &end, 10);
+	const char *unit = *end ? strchr(units, *end & ~0x20) : "M";
+
+	if (end == size || *size == '-' || !unit || (*end && end[1]) || n > UINT32_MAX)
+		ctl_die(CTL_USAGE, "--memory=%s is no size; write 512M or 2G", size);
+	if (*unit == 'K')
+		return (n + 1023) / 1024;
+	for (; *unit != 'M'; unit--)
+		n *= 1024;
+	return n;
+}
+
+static void add_memory(const struct ctl *c, json_t *args, const json_t *region)
 {
 	const char *size = c->memory ? c->memory : "512M";
+	uint64_t share = (uint64_t)json_integer_value(json_object_get(region, "size")) / MIB;
+	bool nvdimm =
+		share && strcmp(json_string_value(json_object_get(region, "kind")), "nvdimm") == 0;
 
 	/* The backend maps the guest's memory, so it must be shared. */
 	add(args, "-m");
-	add(args, "%s", size);
+	if (nvdimm)
+		add(args, "%s,slots=1,maxmem=%lluM", size,
+		    (unsigned long long)(mib_of(size) + share));
+	else
+		add(args, "%s", size);
 	add(args, "-object");
 	add(args, "memory-backend-memfd,id=zvmem,size=%s,share=on%s", size,
 	    c->hugepages ? ",hugetlb=on,hugetlbsize=2M" : "");
 	add(args, "-machine");
-	add(args, "memory-backend=zvmem");
+	add(args, "memory-backend=zvmem%s", nvdimm ? ",nvdimm=on" : "");
+	if (share) {
+		char *path = quote_comma(json_string_value(json_object_get(region, "path")));
+
+		add(args, "-object");
+		add(args, "memory-backend-file,id=zvregion,mem-path=%s,share=on,size=%lluM", path,
+		    (unsigned long long)share);
+		add(args, "-device");
+		add(args, "%s,memdev=zvregion", nvdimm ? "nvdimm" : "ivshmem-plain");
+		free(path);
+	}
 }
 
 static void add_device(const struct ctl *c, json_t *args, const json_t *guest, unsigned i)
@@ -118,7 +154,7 @@ int ctl_qemu_args(struct ctl *c)
 			"%s is a device that zvsockd drives in this guest; QEMU's arguments are "
 			"what the zvsockd of its host prints",
 			json_string_value(json_object_get(guest, "name")));
-	add_memory(c, args);
+	add_memory(c, args, json_object_get(guest, "region"));
 	for (i = 0; i < n; i++)
 		add_device(c, args, guest, (unsigned)i);
 	if (n == 1 && !c->multi_queue && json_integer_value(json_object_get(guest, "queues")) > 1)
