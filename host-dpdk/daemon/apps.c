@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "apps.h"
 
+#include "as_host.h"
 #include "channel/region.h"
 #include "core/clock.h"
 #include "core/log.h"
@@ -432,6 +433,18 @@ static void apps_free(struct apps *as)
 	free(as);
 }
 
+/* What a device of an application takes of the process, before anybody waits for it. */
+static int prepare(const struct cfg_apps *c)
+{
+	char why[GUEST_WHY_MAX] = "";
+	struct guest g = {.why = why};
+	int ret = as_host_prepare(&g);
+
+	if (ret < 0)
+		log_line(ZV_LOG_ERR, NULL, "applications = %s: %s", c->path, why);
+	return ret;
+}
+
 int apps_start(struct daemon *d)
 {
 	struct apps *as;
@@ -439,6 +452,9 @@ int apps_start(struct daemon *d)
 
 	if (!*d->cfg->apps.path)
 		return 0;
+	ret = prepare(&d->cfg->apps);
+	if (ret < 0)
+		return ret;
 	as = calloc(1, sizeof(*as));
 	if (!as)
 		return -ENOMEM;

@@ -1,9 +1,51 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "as_host.h"
 
+#include "channel/reach.h"
 #include "core/guest.h"
 
 #include <zvsock_host.h>
+
+/* ---- memory of guests for channels ---- */
+
+static void drop(void *arg)
+{
+	zv_host_region_put(arg);
+}
+
+static bool gone(void *arg)
+{
+	struct zv_host_region_info i;
+
+	zv_host_region_get_info(arg, &i);
+	return i.state;
+}
+
+static int import(struct zv_dev *dev, unsigned queue, uint64_t gpa, uint64_t size,
+		  struct region_mem *out)
+{
+	struct zv_host_region_info i;
+	struct zv_host_region *r;
+	int ret = zv_host_region_import(dev, queue, gpa, size, &r);
+
+	if (ret)
+		return ret;
+	zv_host_region_get_info(r, &i);
+	if (i.fd_offset) { /* who gets the descriptor maps the file from its beginning */
+		zv_host_region_put(r);
+		return -EINVAL;
+	}
+	*out = (struct region_mem){
+		.at = {.addr = i.addr, .size = i.size, .fd = i.fd, .page_size = i.page_size},
+		.dev = i.dev,
+		.ino = i.ino,
+		.drop = drop,
+		.gone = gone,
+		.arg = r};
+	return 0;
+}
+
+/* ---- the process ---- */
 
 int as_host_prepare(struct guest *g)
 {
@@ -14,6 +56,7 @@ int as_host_prepare(struct guest *g)
 		return ret;
 	}
 	ret = zv_catch_sigbus();
+	reach_import_by(import);
 	if (ret < 0)
 		guest_fails(g, "SIGBUS cannot be caught: %s", zv_strerror(ret));
 	return ret;

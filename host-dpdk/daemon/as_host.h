@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * What a process needs to be the host of guests: libzvsock-host, and with it DPDK's EAL. It is
- * asked for when the first guest is started, and never where there are devices only; zvsockd-guest
- * is linked without it (no_host.c in the place of as_host.c).
+ * asked for when the first guest is started, or applications are to attach, and never where there
+ * are devices only; zvsockd-guest is linked without it (no_host.c in the place of as_host.c).
  */
 #ifndef ZVD_AS_HOST_H
 #define ZVD_AS_HOST_H

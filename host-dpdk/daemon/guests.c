@@ -5,6 +5,7 @@
 #include "as_host.h"
 
 #include "channel/broker.h"
+#include "channel/reach.h"
 #include "control/control.h"
 #include "core/log.h"
 #include "endpoint/endpoint.h"
@@ -184,6 +185,7 @@ void guest_stop(struct daemon *d, struct guest *g)
 	endpoints_stop(g);
 	(void)zv_unlisten(g->dev, ZV_PORT_ANY);
 	queues_end(g);
+	reach_guest_end(g);
 	give_queues_back(d, g);
 	if (!g->why && !cfg_roles[g->cfg->role].attached)
 		log_line(ZV_LOG_INFO, g->name, "stopped");

@@ -4,6 +4,7 @@
 
 #include "apps.h"
 #include "channel/broker.h"
+#include "channel/reach.h"
 #include "control/control.h"
 #include "core/clock.h"
 #include "core/fds.h"
@@ -155,12 +156,37 @@ bool daemon_retry(struct daemon *d)
 	return d->n_guests != ran;
 }
 
+/* ---- regions ---- */
+
+static void changed(struct lcore *lc, void *arg)
+{
+	(void)lc;
+	broker_regions_changed(arg);
+}
+
+static void regions_changed(const struct daemon *d)
+{
+	for (struct guest *g = d->guests; g; g = g->next)
+		for (unsigned i = 0; i < g->n_queues; i++)
+			lcore_call(g->queues[i].lc, changed, &g->queues[i]);
+}
+
+/* The region of applications, as the configuration has it; @apps: there can be some. */
+static void apply_region(const struct daemon *d, bool apps)
+{
+	const struct cfg *c = d->cfg;
+
+	if (reach_own_size(apps ? c->apps.region : 0, c->channel_size))
+		regions_changed(d);
+}
+
 void daemon_look(const struct daemon *d)
 {
 	for (struct guest *g = d->guests; g; g = g->next)
 		if (!g->cfg->cid)
 			guest_look(g);
-	regions_look();
+	if (regions_look())
+		regions_changed(d);
 }
 
 /* ---- reload ---- */
@@ -184,24 +210,6 @@ static void *guests_by_name(const struct cfg *c, bool *whole)
 	for (unsigned i = 0; i < c->n_guests && *whole; i++)
 		*whole = tsearch(&c->guests[i], &tree, by_name);
 	return tree;
-}
-
-static void own_changed(struct lcore *lc, void *arg)
-{
-	(void)lc;
-	broker_own_changed(arg);
-}
-
-/* The region of applications, as the configuration has it; @apps: there can be some. */
-static void apply_region(const struct daemon *d, bool apps)
-{
-	const struct cfg *c = d->cfg;
-
-	if (!broker_own_region(apps ? c->apps.region : 0, c->channel_size))
-		return;
-	for (struct guest *g = d->guests; g; g = g->next)
-		for (unsigned i = 0; i < g->n_queues; i++)
-			lcore_call(g->queues[i].lc, own_changed, &g->queues[i]);
 }
 
 static void round_over(struct lcore *lc, void *arg)
@@ -357,8 +365,8 @@ void daemon_stop(struct daemon *d)
 		lcore_call(lc, fini_local, NULL);
 		lcore_stop(lc);
 	}
-	(void)broker_own_region(0, 0);
-	regions_look();
+	(void)reach_own_size(0, 0);
+	(void)regions_look();
 	free(d->lcores);
 	free(d->lcore_queues);
 	cfg_free(d->cfg);

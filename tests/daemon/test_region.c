@@ -25,10 +25,10 @@ static struct region *region;
 
 static int make(void **state)
 {
-	struct shm_region mem;
+	struct region_mem mem = {0};
 
 	(void)state;
-	if (shm_region_create(&mem, "test", SIZE, SHM_NO_HUGE))
+	if (shm_region_create(&mem.at, "test", SIZE, SHM_NO_HUGE))
 		return -1;
 	region = region_new(&mem, "", CHANNEL_MIN);
 	return region ? 0 : -1;
@@ -42,7 +42,7 @@ static int unmake(void **state)
 
 	(void)state;
 	region_put(region);
-	regions_look();
+	(void)regions_look();
 	n = region_infos(&infos);
 	region_infos_free(infos, n);
 	return n;
@@ -229,11 +229,72 @@ static void a_retired_region_is_there_until_it_is_free(void **state)
 	assert_int_equal(part_new(region, &users[2], &users[3], &more), -ESTALE);
 	region_get(region);
 	region_put(region);
-	regions_look();
+	assert_true(regions_look()); /* its queues must hear of it */
+	assert_false(regions_look());
 	assert_true(look().retired);
 	assert_int_equal(look().parts, 1);
 	release(p);
 	assert_int_equal(look().n_members, 0);
+}
+
+static unsigned drops;
+static bool is_gone;
+
+static void drop(void *arg)
+{
+	struct shm_region *at = arg;
+
+	shm_region_destroy(at);
+	drops++;
+}
+
+static bool gone(void *arg)
+{
+	(void)arg;
+	return is_gone;
+}
+
+/* A guest's memory: given up with it, and what is still held there is not given to anybody when the
+ * same file comes again. */
+static void memory_of_a_guest_comes_and_goes(void **state)
+{
+	static struct shm_region at[2];
+	struct region_mem mem[2];
+	struct region *r, *again;
+	struct chan_part *p, *q;
+
+	(void)state;
+	assert_int_equal(shm_region_create(&at[0], "guest", SIZE, SHM_NO_HUGE), 0);
+	assert_int_equal(shm_region_open(&at[1], at[0].fd, SIZE), 0);
+	for (unsigned i = 0; i < 2; i++)
+		mem[i] = (struct region_mem){
+			.at = at[i], .dev = 7, .ino = 9, .drop = drop, .gone = gone, .arg = &at[i]};
+	assert_int_equal(region_same(&mem[0], &again), -ENOENT);
+	r = region_new(&mem[0], "guest", CHANNEL_MIN);
+	assert_non_null(r);
+	region_own(r);
+	assert_int_equal(part_new(r, &users[0], &users[1], &p), 0);
+	assert_false(region_gone(r));
+	is_gone = true;
+	assert_true(region_gone(r) && region_retired(r));
+	is_gone = false;
+	region_disown(r);
+	assert_int_equal(part_new(r, &users[0], &users[1], &q), -ESTALE);
+	mem[1].at.size = SIZE / 2;
+	assert_int_equal(region_same(&mem[1], &again), -EBUSY);
+	mem[1].at.size = SIZE;
+	assert_int_equal(region_same(&mem[1], &again), 0);
+	assert_ptr_equal(again, r);
+	assert_int_equal(drops, 1);
+	assert_false(region_retired(r));
+	assert_int_equal(part_new(r, &users[0], &users[1], &q), 0);
+	assert_int_not_equal(q->desc.offset, p->desc.offset);
+	release(p);
+	release(q);
+	region_put(again);
+	region_put(r);
+	(void)regions_look();
+	assert_int_equal(drops, 2);
 }
 
 static void channels_change_their_size(void **state)
@@ -252,10 +313,10 @@ static void channels_change_their_size(void **state)
 
 static void a_region_for_nothing_is_none(void **state)
 {
-	struct shm_region mem;
+	struct region_mem mem = {0};
 
 	(void)state;
-	assert_int_equal(shm_region_create(&mem, "test", CHANNEL_MIN, SHM_NO_HUGE), 0);
+	assert_int_equal(shm_region_create(&mem.at, "test", CHANNEL_MIN, SHM_NO_HUGE), 0);
 	assert_null(region_new(&mem, "small", 0));
 }
 
@@ -270,6 +331,7 @@ int main(void)
 		WITH_REGION(a_device_may_talk_to_itself),
 		WITH_REGION(a_retired_region_is_there_until_it_is_free),
 		WITH_REGION(channels_change_their_size),
+		WITH_REGION(memory_of_a_guest_comes_and_goes),
 		cmocka_unit_test(a_region_for_nothing_is_none),
 	};
 

@@ -3,9 +3,9 @@
 
 #include "core/clock.h"
 #include "core/log.h"
+#include "reach.h"
 
 #include <errno.h>
-#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 #include <zvsock_broker.h>
@@ -31,6 +31,7 @@ struct known {
 struct broker {
 	struct guest_queue *gq;
 	bool hello;	/* a driver has spoken */
+	bool offered;	/* ... and offered memory, in this session */
 	uint64_t nonce; /* of the last one */
 	TAILQ_HEAD(, known) known;
 	unsigned n_known;
@@ -134,11 +135,6 @@ static void look_again(struct broker *b, const struct region *r)
 
 /* ---- telling a driver of regions ---- */
 
-static bool is_app(const struct guest *g)
-{
-	return cfg_roles[guest_cfg(g)->role].attached;
-}
-
 static void retry_later(struct broker *b)
 {
 	lcore_timer_start(b->gq->lc, &b->retry, BROKER_RETRY_NS);
@@ -146,8 +142,9 @@ static void retry_later(struct broker *b)
 
 static void tell(struct broker *b, struct known *k)
 {
-	const struct zv_region r = {
-		.id = region_id(k->region), .size = region_size(k->region), .gpa = ZV_REGION_BY_FD};
+	const struct zv_region r = {.id = region_id(k->region),
+				    .size = region_size(k->region),
+				    .gpa = reach_address(b->gq->guest, k->region)};
 	const struct region_user u = region_user(b->gq->guest);
 	/* Before it is announced: the driver asks for the descriptor on another socket. */
 	int ret = region_admit(k->region, &u);
@@ -263,73 +260,10 @@ enum broker_can broker_can(struct guest_queue *gq, struct region *r)
 		       : BROKER_WAIT;
 }
 
-/* ---- zvsockd's own region ---- */
-
-static struct {
-	pthread_mutex_t lock;
-	struct region *region; /* NULL: none */
-	uint64_t size;	       /* that was asked for */
-} own = {.lock = PTHREAD_MUTEX_INITIALIZER};
-
-static struct region *own_region(void)
-{
-	struct region *r;
-
-	pthread_mutex_lock(&own.lock);
-	r = own.region ? region_get(own.region) : NULL;
-	pthread_mutex_unlock(&own.lock);
-	return r;
-}
-
-static struct region *make_own(uint64_t size, uint64_t channel)
-{
-	struct shm_region mem;
-	struct region *r;
-	int ret = shm_region_create(&mem, "zvsockd channels", size, 0);
-	size_t page = mem.page_size;
-
-	if (ret) {
-		log_line(
-			ZV_LOG_ERR, NULL,
-			"application_region: no memory for %llu bytes: %s; applications are joined "
-			"by copying",
-			(unsigned long long)size, zv_strerror(ret));
-		return NULL;
-	}
-	r = region_new(&mem, "", channel);
-	if (r)
-		log_line(ZV_LOG_INFO, NULL,
-			 "applications share a region of %llu MiB, in pages of %zu KiB%s",
-			 (unsigned long long)region_size(r) >> 20, page >> 10,
-			 page > 1u << 20 ? "" : ": there are not enough free hugepages for it");
-	return r;
-}
-
-bool broker_own_region(uint64_t size, uint64_t channel)
-{
-	struct region *r, *old;
-
-	if (size == own.size) {
-		if (own.region)
-			region_resize_channels(own.region, channel);
-		return false;
-	}
-	r = size ? make_own(size, channel) : NULL;
-	pthread_mutex_lock(&own.lock);
-	old = own.region;
-	own.region = r;
-	own.size = size;
-	pthread_mutex_unlock(&own.lock);
-	if (old)
-		region_retire(old);
-	region_put(old);
-	return true;
-}
-
-void broker_own_changed(struct guest_queue *gq)
+void broker_regions_changed(struct guest_queue *gq)
 {
 	struct broker *b = gq->broker;
-	struct region *r = own_region();
+	struct region *r = reach_own();
 	struct known *k, *next;
 
 	for (k = b ? TAILQ_FIRST(&b->known) : NULL; k; k = next) {
@@ -337,14 +271,9 @@ void broker_own_changed(struct guest_queue *gq)
 		if (region_retired(k->region) && k->state < KNOWN_FORGET)
 			forget(b, k);
 	}
-	if (b && b->hello && r && is_app(gq->guest) && !gq->ending)
+	if (b && b->hello && r && reach_is_app(gq->guest) && !gq->ending)
 		(void)make_known(b, r);
 	region_put(r);
-}
-
-struct region *broker_region(const struct guest *a, const struct guest *b)
-{
-	return is_app(a) && is_app(b) ? own_region() : NULL;
 }
 
 /* ---- what the driver says ---- */
@@ -408,7 +337,9 @@ static void on_hello(struct guest_queue *gq, uint64_t nonce)
 		if (!gq->ending)
 			tell_other_queues(gq, nonce);
 	}
+	reach_driver(gq->guest, nonce);
 	b->hello = true;
+	b->offered = false;
 	b->nonce = nonce;
 	__atomic_store_n(&gq->guest->channels, true, __ATOMIC_RELAXED);
 	/* What was announced in the session before is forgotten. */
@@ -418,11 +349,27 @@ static void on_hello(struct guest_queue *gq, uint64_t nonce)
 		if (!k->ends)
 			drop(b, k);
 	}
-	r = is_app(gq->guest) ? own_region() : NULL;
+	r = reach_is_app(gq->guest) ? reach_own() : NULL;
 	if (r)
 		(void)make_known(b, r);
 	region_put(r);
 	look_again(b, NULL);
+}
+
+/* Once in a session of a queue: a driver does not choose how often something is mapped. */
+static void on_offer(struct guest_queue *gq, const struct zv_broker_msg *m)
+{
+	struct broker *b = gq->broker;
+	struct region *r;
+
+	if (b->offered || reach_is_app(gq->guest) || gq->ending)
+		return;
+	b->offered = true;
+	r = reach_offered(gq, b->nonce, m->gpa, m->size);
+	if (!r)
+		return;
+	(void)make_known(b, r);
+	region_put(r);
 }
 
 static void on_region(struct guest_queue *gq, const struct zv_broker_msg *m)
@@ -466,6 +413,8 @@ void broker_news(struct guest_queue *gq)
 			on_hello(gq, m.nonce);
 		else if (!gq->broker)
 			continue; /* no memory for it when it said HELLO */
+		else if (m.what == ZV_BROKER_OFFER)
+			on_offer(gq, &m);
 		else if (m.what == ZV_BROKER_REGION)
 			on_region(gq, &m);
 		else if (m.what == ZV_BROKER_RELEASE)

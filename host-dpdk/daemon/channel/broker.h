@@ -57,9 +57,6 @@ struct broker_wait {
 void broker_wait(struct guest_queue *gq, struct broker_wait *w, struct region *r);
 void broker_wait_end(struct guest_queue *gq, struct broker_wait *w);
 
-/* The region that both devices can reach, with a reference for the caller; NULL: there is none. */
-struct region *broker_region(const struct guest *a, const struct guest *b);
-
 /* The end has been granted to the driver. */
 void broker_granted(struct guest_queue *gq, struct chan_end *e);
 
@@ -70,13 +67,7 @@ void broker_granted(struct guest_queue *gq, struct chan_end *e);
 void broker_abort(struct guest_queue *gq);
 void broker_end(struct guest_queue *gq);
 
-/* By lcore_call(): zvsockd's own region is another one. */
-void broker_own_changed(struct guest_queue *gq);
-
-/*
- * zvsockd's own region is to have @size bytes, and channels of @channel (0: as it likes): made, or
- * replaced. 0: none. True: it is another one, and broker_own_changed() is due on all queues.
- */
-bool broker_own_region(uint64_t size, uint64_t channel);
+/* By lcore_call(): zvsockd's own region is another one, or regions have been retired. */
+void broker_regions_changed(struct guest_queue *gq);
 
 #endif

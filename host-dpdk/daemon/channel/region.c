@@ -25,9 +25,11 @@ struct region {
 	unsigned refs;		  /* under the lock of `all` */
 	uint64_t id;
 	char origin[CFG_NAME_MAX];
-	struct shm_region mem;
 	uint64_t channel_bytes; /* atomic */
-	pthread_mutex_t lock;	/* of what follows */
+	pthread_mutex_t lock;	/* of what follows; mem.size and from's file do not change */
+	struct region_mem from;
+	struct shm_region mem; /* from.at */
+	unsigned owners;       /* guests whose memory it is */
 	bool retired;
 	struct parts *parts;
 	struct chan_part **at; /* by offset, in units of CHANNEL_MIN; NULL: no part begins there */
@@ -42,6 +44,7 @@ _Static_assert(2 * CHANNEL_MIN == 512u << 10, "region_new() says so");
 
 static pthread_mutex_t all_lock = PTHREAD_MUTEX_INITIALIZER;
 static struct region_list all = TAILQ_HEAD_INITIALIZER(all), dead = TAILQ_HEAD_INITIALIZER(dead);
+static bool some_retired; /* atomic; regions_look() */
 
 struct region_user region_user(const struct guest *g)
 {
@@ -64,6 +67,14 @@ static bool id_used(uint64_t id)
 	return false;
 }
 
+static void drop_mem(struct region_mem *mem)
+{
+	if (mem->drop)
+		mem->drop(mem->arg);
+	else
+		shm_region_destroy(&mem->at);
+}
+
 static void destroy(struct region *r)
 {
 	struct member *m;
@@ -72,25 +83,29 @@ static void destroy(struct region *r)
 		TAILQ_REMOVE(&r->members, m, link);
 		free(m);
 	}
-	shm_region_destroy(&r->mem);
+	drop_mem(&r->from);
 	parts_destroy(r->parts);
 	free(r->at);
 	pthread_mutex_destroy(&r->lock);
 	free(r);
 }
 
-struct region *region_new(struct shm_region *mem, const char *origin, uint64_t wanted)
+struct region *region_new(const struct region_mem *from, const char *origin, uint64_t wanted)
 {
+	const struct shm_region *mem = &from->at;
 	struct region *r = calloc(1, sizeof(*r));
 
 	if (!r) {
-		shm_region_destroy(mem);
+		struct region_mem none = *from;
+
+		drop_mem(&none);
 		return NULL;
 	}
 	TAILQ_INIT(&r->members);
 	pthread_mutex_init(&r->lock, NULL);
 	(void)snprintf(r->origin, sizeof(r->origin), "%s", origin);
 	r->refs = 1;
+	r->from = *from;
 	r->mem = *mem;
 	r->channel_bytes = channel_bytes(mem->size, wanted);
 	r->parts = parts_new(mem->size, CHANNEL_MIN);
@@ -132,7 +147,70 @@ void region_put(struct region *r)
 	pthread_mutex_unlock(&all_lock);
 }
 
-void regions_look(void)
+/* With the lock. */
+static void retire(struct region *r)
+{
+	if (!r->retired)
+		__atomic_store_n(&some_retired, true, __ATOMIC_RELEASE);
+	r->retired = true;
+}
+
+int region_same(const struct region_mem *mem, struct region **out)
+{
+	struct region_mem before;
+	struct region *r;
+	int ret;
+
+	pthread_mutex_lock(&all_lock);
+	TAILQ_FOREACH(r, &all, link)
+		if (r->from.drop && r->from.dev == mem->dev && r->from.ino == mem->ino)
+			break;
+	ret = !r ? -ENOENT : r->mem.size != mem->at.size ? -EBUSY : 0;
+	if (ret == 0) {
+		r->refs++;
+		pthread_mutex_lock(&r->lock);
+		before = r->from;
+		r->from = *mem;
+		r->mem = mem->at;
+		r->retired = false;
+		pthread_mutex_unlock(&r->lock);
+	}
+	pthread_mutex_unlock(&all_lock);
+	if (ret)
+		return ret;
+	drop_mem(&before);
+	*out = r;
+	return 0;
+}
+
+bool region_gone(struct region *r)
+{
+	bool gone;
+
+	pthread_mutex_lock(&r->lock);
+	gone = r->from.gone && r->from.gone(r->from.arg);
+	if (gone)
+		retire(r);
+	pthread_mutex_unlock(&r->lock);
+	return gone;
+}
+
+void region_own(struct region *r)
+{
+	pthread_mutex_lock(&r->lock);
+	r->owners++;
+	pthread_mutex_unlock(&r->lock);
+}
+
+void region_disown(struct region *r)
+{
+	pthread_mutex_lock(&r->lock);
+	if (--r->owners == 0)
+		retire(r);
+	pthread_mutex_unlock(&r->lock);
+}
+
+bool regions_look(void)
 {
 	struct region_list gone = TAILQ_HEAD_INITIALIZER(gone);
 	struct region *r;
@@ -144,6 +222,7 @@ void regions_look(void)
 		TAILQ_REMOVE(&gone, r, link);
 		destroy(r);
 	}
+	return __atomic_exchange_n(&some_retired, false, __ATOMIC_ACQ_REL);
 }
 
 uint64_t region_id(const struct region *r)
@@ -164,7 +243,7 @@ void region_resize_channels(struct region *r, uint64_t wanted)
 void region_retire(struct region *r)
 {
 	pthread_mutex_lock(&r->lock);
-	r->retired = true;
+	retire(r);
 	pthread_mutex_unlock(&r->lock);
 }
 
@@ -306,6 +385,8 @@ static int take(struct region *r, const struct region_user *a, const struct regi
 	p->desc.generation = at.generation;
 	r->at[at.offset / CHANNEL_MIN] = p;
 	r->n_parts++;
+	/* With the lock, because the memory may be mapped anew: some pages are written. */
+	(void)shm_channel_format(r->mem.addr, r->mem.size, &p->desc);
 	return 0;
 }
 
@@ -329,7 +410,6 @@ int part_new(struct region *r, const struct region_user *a, const struct region_
 		return ret;
 	}
 	p->region = region_get(r);
-	(void)shm_channel_format(r->mem.addr, r->mem.size, &p->desc);
 	*out = p;
 	return 0;
 }

@@ -53,12 +53,35 @@ struct chan_part {
 	struct chan_end end[2]; /* by enum shm_role */
 };
 
+/* Memory that is to be a region. */
+struct region_mem {
+	struct shm_region at; /* map, map_size: of shm_region_destroy(), when there is no drop() */
+	uint64_t dev, ino;    /* the file behind it, when others may come with the same one */
+	void (*drop)(void *arg); /* it is not used any more. NULL: it is zvsockd's own */
+	bool (*gone)(void *arg); /* it must not be used any more; any thread */
+	void *arg;
+};
+
 /*
  * A region in @mem, which is the region's from now on, whatever is returned. @origin: whose memory
  * it is, a guest's name; "": zvsockd's own. @wanted: bytes of a channel, as in channel_bytes(). The
  * caller has a reference. NULL: no memory, or too small; logged.
  */
-struct region *region_new(struct shm_region *mem, const char *origin, uint64_t wanted);
+struct region *region_new(const struct region_mem *mem, const char *origin, uint64_t wanted);
+
+/*
+ * The region that is in the same file as @mem, retired or not: it goes on with @mem, in which its
+ * parts are where they were, and the caller has a reference. 0; -ENOENT: there is none, -EBUSY: it
+ * has another size; then @mem is the caller's.
+ */
+int region_same(const struct region_mem *mem, struct region **out);
+
+/* True: its memory is gone; then it has been retired. */
+bool region_gone(struct region *r);
+
+/* Guests whose memory it is; without any it is retired. */
+void region_own(struct region *r);
+void region_disown(struct region *r);
 
 struct region *region_get(struct region *r);
 /* NULL: nothing happens. Any thread. */
@@ -74,8 +97,9 @@ void region_resize_channels(struct region *r, uint64_t wanted);
 void region_retire(struct region *r);
 bool region_retired(struct region *r);
 
-/* Frees regions to which nobody refers. The main thread, now and then. */
-void regions_look(void);
+/* Frees regions to which nobody refers. The main thread, now and then. True: some have been retired
+ * since, and broker_regions_changed() is due on all queues. */
+bool regions_look(void);
 
 /* ---- members ---- */
 

@@ -20,6 +20,7 @@ struct broker;
 struct conn_owner;
 struct fd_bin;
 struct guest;
+struct region;
 
 struct guest_queue {
 	struct lcore_queue lq; /* first */
@@ -46,6 +47,8 @@ struct guest {
 	uint64_t serial;	     /* no other one has it, nor had it */
 	const struct cfg_guest *cfg; /* a reload replaces it by its equal: guest_cfg() */
 	struct zv_dev *dev;
+	struct region *region; /* of its own memory; where, and who offered it: channel/reach.c */
+	uint64_t region_gpa, region_nonce;
 	bool channels; /* its driver can use channels: channel/broker.h; atomic */
 	uint64_t cid;  /* as the log has it; the main thread's */
 	struct guest_queue queues[ZV_QUEUES_MAX];

@@ -2,6 +2,7 @@
 #include "splice_chan.h"
 
 #include "channel/broker.h"
+#include "channel/reach.h"
 #include "core/clock.h"
 
 #include <errno.h>
@@ -126,7 +127,7 @@ static void a_look(struct broker_wait *w)
 
 void splice_chan_begin(struct splice *sp, struct guest_queue *gq, struct guest_queue *to)
 {
-	struct region *r = broker_region(gq->guest, to->guest);
+	struct region *r = reach_region(gq->guest, to->guest);
 	enum broker_can can = r ? broker_can(gq, r) : BROKER_NEVER;
 	struct splice_chan *ch = can == BROKER_NEVER ? NULL : calloc(1, sizeof(*ch));
 

@@ -1,0 +1,199 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "reach.h"
+
+#include "core/log.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <zvsock_broker.h>
+
+bool reach_is_app(const struct guest *g)
+{
+	return cfg_roles[guest_cfg(g)->role].attached;
+}
+
+static struct {
+	pthread_mutex_t lock;  /* of these, and of the region of each guest */
+	struct region *region; /* zvsockd's own; NULL: none */
+	uint64_t size;	       /* that was asked for */
+	uint64_t channel;      /* bytes; atomic */
+	int (*import)(struct zv_dev *dev, unsigned queue, uint64_t gpa, uint64_t size,
+		      struct region_mem *out);
+} own = {.lock = PTHREAD_MUTEX_INITIALIZER};
+
+struct region *reach_own(void)
+{
+	struct region *r;
+
+	pthread_mutex_lock(&own.lock);
+	r = own.region ? region_get(own.region) : NULL;
+	pthread_mutex_unlock(&own.lock);
+	return r;
+}
+
+/* Where a guest finds its own memory; others get a descriptor. */
+uint64_t reach_address(const struct guest *g, const struct region *r)
+{
+	uint64_t gpa;
+
+	pthread_mutex_lock(&own.lock);
+	gpa = g->region == r ? g->region_gpa : ZV_REGION_BY_FD;
+	pthread_mutex_unlock(&own.lock);
+	return gpa;
+}
+
+/* The guest's region is @r (a reference is given away; NULL: none), where it had another one. */
+static void set_region(struct guest *g, struct region *r, uint64_t gpa, uint64_t nonce)
+{
+	struct region *old;
+
+	pthread_mutex_lock(&own.lock);
+	old = g->region;
+	g->region = r;
+	g->region_gpa = gpa;
+	g->region_nonce = nonce;
+	pthread_mutex_unlock(&own.lock);
+	if (r && r != old)
+		region_own(r);
+	if (old && old != r)
+		region_disown(old);
+	region_put(old);
+}
+
+/* ---- zvsockd's own region ---- */
+
+static struct region *make_own(uint64_t size, uint64_t channel)
+{
+	struct region_mem mem = {0};
+	struct region *r;
+	int ret = shm_region_create(&mem.at, "zvsockd channels", size, 0);
+	size_t page = mem.at.page_size;
+
+	if (ret) {
+		log_line(
+			ZV_LOG_ERR, NULL,
+			"application_region: no memory for %llu bytes: %s; applications are joined "
+			"by copying",
+			(unsigned long long)size, zv_strerror(ret));
+		return NULL;
+	}
+	r = region_new(&mem, "", channel);
+	if (r)
+		log_line(ZV_LOG_INFO, NULL,
+			 "applications share a region of %llu MiB, in pages of %zu KiB%s",
+			 (unsigned long long)region_size(r) >> 20, page >> 10,
+			 page > 1u << 20 ? "" : ": there are not enough free hugepages for it");
+	return r;
+}
+
+bool reach_own_size(uint64_t size, uint64_t channel)
+{
+	struct region *r, *old;
+
+	__atomic_store_n(&own.channel, channel, __ATOMIC_RELAXED);
+	if (size == own.size) {
+		if (own.region)
+			region_resize_channels(own.region, channel);
+		return false;
+	}
+	r = size ? make_own(size, channel) : NULL;
+	pthread_mutex_lock(&own.lock);
+	old = own.region;
+	own.region = r;
+	own.size = size;
+	pthread_mutex_unlock(&own.lock);
+	if (old)
+		region_retire(old);
+	region_put(old);
+	return true;
+}
+
+/* ---- a guest's memory ---- */
+
+/* The region in the memory that the driver offers. NULL: there is none; logged. */
+static struct region *import(struct guest_queue *gq, uint64_t gpa, uint64_t size)
+{
+	struct region_mem mem = {0};
+	struct region *r;
+	int ret = own.import ? own.import(gq->guest->dev, gq->index, gpa, size, &mem) : -EOPNOTSUPP;
+
+	if (ret) {
+		log_line(ZV_LOG_WARN, gq->guest->name,
+			 "the memory at %#llx that its driver offers for channels is not used: %s",
+			 (unsigned long long)gpa, zv_error_text());
+		return NULL;
+	}
+	ret = region_same(&mem, &r);
+	if (ret == 0)
+		return r;
+	if (ret == -EBUSY) {
+		log_line(
+			ZV_LOG_WARN, gq->guest->name,
+			"the memory that its driver offers for channels had another size, and some "
+			"of it is still in use: not used");
+		mem.drop(mem.arg);
+		return NULL;
+	}
+	r = region_new(&mem, gq->guest->name, __atomic_load_n(&own.channel, __ATOMIC_RELAXED));
+	if (r)
+		log_line(ZV_LOG_INFO, gq->guest->name,
+			 "its memory at %#llx is a region for channels: %llu MiB, pages of %zu KiB",
+			 (unsigned long long)gpa, (unsigned long long)size >> 20,
+			 mem.at.page_size >> 10);
+	return r;
+}
+
+struct region *reach_offered(struct guest_queue *gq, uint64_t nonce, uint64_t gpa, uint64_t size)
+{
+	struct region *r = import(gq, gpa, size);
+
+	if (r)
+		set_region(gq->guest, region_get(r), gpa, nonce);
+	return r;
+}
+
+void reach_driver(struct guest *g, uint64_t nonce)
+{
+	bool others;
+
+	pthread_mutex_lock(&own.lock);
+	others = g->region && g->region_nonce != nonce;
+	pthread_mutex_unlock(&own.lock);
+	if (others)
+		set_region(g, NULL, 0, 0);
+}
+
+void reach_guest_end(struct guest *g)
+{
+	set_region(g, NULL, 0, 0);
+}
+
+/* ---- both together ---- */
+
+struct region *reach_region(const struct guest *a, const struct guest *b)
+{
+	bool app_a = reach_is_app(a), app_b = reach_is_app(b);
+	struct region *r = NULL;
+
+	pthread_mutex_lock(&own.lock);
+	if (app_a && app_b)
+		r = own.region;
+	else if (a->region && (app_b || a->region == b->region))
+		r = a->region;
+	else if (app_a)
+		r = b->region;
+	if (r)
+		(void)region_get(r);
+	pthread_mutex_unlock(&own.lock);
+	if (r && region_gone(r)) {
+		region_put(r);
+		r = NULL;
+	}
+	return r;
+}
+
+void reach_import_by(int (*how)(struct zv_dev *dev, unsigned queue, uint64_t gpa, uint64_t size,
+				struct region_mem *out))
+{
+	own.import = how;
+}

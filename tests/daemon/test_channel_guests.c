@@ -1,0 +1,157 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Channels between applications of the host and a guest whose memory has a region. */
+#include "chan_side.h"
+
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#define CID   11u
+#define GUEST 2u /* its place in the world */
+
+#define CONF_GUEST CONF "application_region = 0\n[guest a]\ncid = 11\nsocket = @a.sock\n"
+
+static const char *program;
+static struct zv_dev *guest;
+
+static bool offered(void *arg)
+{
+	(void)arg;
+	cs_ask("regions");
+	return cs_times("\"origin\":\"a\"") == 1 && cs_times("\"retired\":true") == 0;
+}
+
+static int start_guest(void **state)
+{
+	(void)state;
+	if (cs_start(program, CONF_GUEST))
+		return -1;
+	guest = zw_zvsock_guest(GUEST, "a.sock,region=64M", 1);
+	return guest && zv_listen(guest, PORT, ZV_STREAM, 0) == 0 && zw_until(offered, NULL) ? 0
+											     : -1;
+}
+
+static struct cs_pair from_guest(void)
+{
+	struct cs_pair p;
+
+	p.a = zw_connect(guest, 0, ZV_CID_HOST, PORT, ZV_STREAM, NULL);
+	assert_non_null(p.a);
+	p.b = zw_accept(cs_other, PORT);
+	assert_non_null(p.b);
+	return p;
+}
+
+static struct cs_pair to_guest(void)
+{
+	struct cs_pair p;
+
+	p.a = zw_connect(cs_app, 0, CID, PORT, ZV_STREAM, NULL);
+	assert_non_null(p.a);
+	p.b = zw_accept(guest, PORT);
+	assert_non_null(p.b);
+	return p;
+}
+
+static void guest_and_applications_share_its_memory(void **state)
+{
+	struct cs_pair p[2];
+
+	(void)state;
+	p[0] = from_guest();
+	p[1] = to_guest();
+	assert_int_equal(cs_channels(), 2);
+	assert_int_equal(cs_region("parts"), 2);
+	for (unsigned i = 0; i < 2; i++) {
+		cs_flow(p[i].a, p[i].b);
+		cs_flow(p[i].b, p[i].a);
+		cs_converse(p[i], ZV_STREAM);
+	}
+	assert_true(zw_until(cs_all_free, NULL));
+	assert_int_equal(cs_region("size"), 64 * MIB);
+}
+
+/* Two applications have no region in common: the guest's is not for them. */
+static void the_region_is_for_those_who_talk_to_the_guest(void **state)
+{
+	struct cs_pair p = cs_joined(ZV_STREAM);
+
+	(void)state;
+	assert_int_equal(cs_channels(), 0);
+	cs_converse(p, ZV_STREAM);
+	cs_ask("regions");
+	assert_int_equal(cs_times("\"name\":\"app."), 0);
+	cs_converse(to_guest(), ZV_STREAM);
+	cs_ask("regions");
+	assert_int_equal(cs_times("\"name\":\"app."), 1);
+}
+
+static bool failed(void *arg)
+{
+	return ((struct zw_conn *)arg)->err;
+}
+
+static void region_name(char id[32])
+{
+	const char *p;
+
+	cs_ask("regions");
+	p = strstr(cs_answer, "\"id\":");
+	assert_non_null(p);
+	snprintf(id, 32, "%.23s", p);
+}
+
+static bool offered_anew(void *arg)
+{
+	return offered(NULL) && !cs_times(arg);
+}
+
+/* The region goes with the guest's memory; another driver brings it again. */
+static void a_guest_that_goes_takes_its_region_along(void **state)
+{
+	char id[32];
+
+	(void)state;
+	for (unsigned i = 0; i < 3; i++) {
+		struct cs_pair p = i % 2 ? to_guest() : from_guest();
+		struct zw_conn *survivor = i % 2 ? p.a : p.b, *dead = i % 2 ? p.b : p.a;
+
+		cs_says(p.a, p.b, "before", 0);
+		assert_int_equal(cs_channels(), 1);
+		region_name(id);
+		assert_true(zw_guest_close(GUEST));
+		free(dead); /* its connection has gone with the device */
+		assert_true(zw_until(failed, survivor));
+		assert_int_equal(survivor->err, -ECONNRESET);
+		zw_close(survivor);
+		guest = zw_zvsock_guest(GUEST, "a.sock,region=64M", 1);
+		assert_non_null(guest);
+		assert_int_equal(zv_listen(guest, PORT, ZV_STREAM, 0), 0);
+		assert_true(zw_until(offered_anew, id)); /* and nothing is left of the other one */
+		assert_true(cs_all_free(NULL));
+	}
+	cs_converse(to_guest(), ZV_STREAM);
+}
+
+int main(int argc, char **argv)
+{
+#define WITH_GUEST(test) cmocka_unit_test_setup_teardown(test, start_guest, cs_stop)
+	const struct CMUnitTest tests[] = {
+		WITH_GUEST(guest_and_applications_share_its_memory),
+		WITH_GUEST(the_region_is_for_those_who_talk_to_the_guest),
+		WITH_GUEST(a_guest_that_goes_takes_its_region_along),
+	};
+
+	if (argc < 2) {
+		fprintf(stderr, "usage: %s ZVSOCKD [TEST]\n", argv[0]);
+		return 2;
+	}
+	program = argv[1];
+	cmocka_set_test_filter(argv[2]);
+	return cmocka_run_group_tests_name("channel_guests", tests, NULL, NULL);
+}
