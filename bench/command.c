@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "command.h"
 
+#include "cost.h"
+
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -10,8 +12,8 @@
 /* Where the programs in Python are: in the build tree, and as installed. */
 static const char *const places[] = {"compare/", "../libexec/zvsock/compare/"};
 
-/* vsock-bench compare: a program of its own, which calls us for each part. */
-static int compare(int argc, char **argv)
+/* A program of its own, which calls us for each part. */
+static int python(int argc, char **argv, const char *name)
 {
 	char self[512], script[600];
 	char **args = calloc((size_t)argc + 4, sizeof(*args));
@@ -25,7 +27,7 @@ static int compare(int argc, char **argv)
 	for (unsigned i = 0; i < sizeof(places) / sizeof(places[0]); i++) {
 		int dir = (int)(strrchr(self, '/') + 1 - self);
 
-		snprintf(script, sizeof(script), "%.*s%scompare.py", dir, self, places[i]);
+		snprintf(script, sizeof(script), "%.*s%s%s.py", dir, self, places[i], name);
 		if (access(script, R_OK) == 0)
 			break;
 	}
@@ -43,9 +45,19 @@ static int compare(int argc, char **argv)
 		return 1;
 	}
 	execvp(args[0], args);
-	fprintf(stderr, "vsock-bench: compare needs python3: %s; apt-get install python3\n",
+	fprintf(stderr, "vsock-bench: %s needs python3: %s; apt-get install python3\n", name,
 		strerror(errno));
 	return 1;
+}
+
+static int compare(int argc, char **argv)
+{
+	return python(argc, argv, "compare");
+}
+
+static int cost(int argc, char **argv)
+{
+	return python(argc, argv, "cost");
 }
 
 static const struct {
@@ -53,6 +65,8 @@ static const struct {
 	int (*run)(int argc, char **argv);
 } commands[] = {
 	{"compare", compare},
+	{"cost", cost},
+	{"cost-cell", cost_cell},
 };
 
 void command_run(int argc, char **argv)

@@ -265,6 +265,7 @@ static const char doc[] =
 	"\v"
 	"Commands:\n"
 	"  compare     all that this machine has beside zvsock, as a report with figures; --help\n"
+	"  cost        instructions of a message over connections and queues; --help\n"
 	"\n"
 	"Examples:\n"
 	"  vsock-bench                                everything, two minutes\n"

@@ -15,6 +15,7 @@ import signal
 import subprocess
 import sys
 
+import cost
 import page
 import plots
 import sections
@@ -45,6 +46,7 @@ def parse(argv):
     p.add_argument('--queues', type=numbers(1, 16), metavar='N', help='numbers of queues (1,2,4,8,16)')
     p.add_argument('--conns', type=numbers(1, 1000), metavar='N', help='numbers of connections (1,10,100,1000)')
     p.add_argument('--busy-poll', action='store_true', help='zvsock never sleeps')
+    p.add_argument('--no-cost', dest='cost', action='store_false', help='do not count instructions: the slowest part')
     p.add_argument('--peer', action='append', default=[], metavar='PEER', help='a backend that runs already, as vsock-bench --peer takes it')
     p.add_argument('--note', action='append', default=[], metavar='TEXT', help='a warning on top of the report')
     p.add_argument('--from', dest='source', metavar='FILE', help='draw the report of an earlier report.json, measure nothing')
@@ -63,6 +65,7 @@ def parse(argv):
         o.duration = min(o.duration, 0.05)
     o.sizes = o.sizes or list((64, 4096, 65536, 1048576) if o.quick else sections.SIZES)
     o.queues = o.queues or list((1, 4) if o.quick else sections.QUEUES)
+    o.cost_grid = cost.cells((1, 4), (1, 100)) if o.quick else cost.cells()
     o.conns = o.conns or list((1, 100) if o.quick else sections.CONNS)
     return o
 
@@ -84,6 +87,7 @@ class Collected:
     def __init__(self, options, head):
         self.options, self.figures = options, Figures()
         self.head, self.reports, self.failed = head, [], []
+        self.cost, self.no_cost = [], ''
 
     def add(self, nth, part, text, code, words):
         """The outcome of one call."""
@@ -143,9 +147,24 @@ def measure(options, call, todo):
         if tty:
             print(f'\r\033[K[{i + 1}/{len(todo)}] round {nth + 1} of {options.rounds}: {part}', end='', file=sys.stderr, flush=True)
         got.add(nth, part, *call(args))
+    if options.cost:
+        count_instructions(got, options, tty)
     if tty:
         print('\r\033[K', end='', file=sys.stderr)
     return got
+
+
+def count_instructions(got, options, tty):
+    def tell(text):
+        if tty:
+            print(f'\r\033[K{text}', end='', file=sys.stderr, flush=True)
+    try:
+        got.cost, failed = cost.measure(options.bench, options.cost_grid, tell)
+        got.failed += failed
+    except cost.NoCounter as why:
+        got.no_cost = str(why)
+    except RuntimeError as why:
+        got.failed.append(f'cost: {why}')
 
 
 def load(options):
@@ -156,8 +175,8 @@ def load(options):
             raise ValueError(f'format {saved["format"]}, not {FORMAT}')
         for name, value in saved['options'].items():
             setattr(options, name, value)
-        got = Collected(options, {n: v for n, v in saved.items() if n not in ('reports', 'failed')})
-        got.failed = saved['failed']
+        got = Collected(options, {n: v for n, v in saved.items() if n not in ('reports', 'failed', 'cost', 'no_cost')})
+        got.failed, got.cost, got.no_cost = saved['failed'], saved['cost'], saved['no_cost']
         for r in saved['reports']:
             got.take(r['round'], r['part'], r['report'])
     except (OSError, ValueError, KeyError, TypeError) as e:
@@ -197,7 +216,7 @@ def write(got, options):
     words = []
     os.makedirs(options.out, exist_ok=True)
     with open(os.path.join(options.out, 'report.json'), 'w', encoding='utf-8') as f:
-        json.dump({**got.head, 'failed': got.failed, 'reports': got.reports}, f, indent=1)
+        json.dump({**got.head, 'failed': got.failed, 'cost': got.cost, 'no_cost': got.no_cost, 'reports': got.reports}, f, indent=1)
     rows = list(got.figures.rows())
     with open(os.path.join(options.out, 'report.csv'), 'w', encoding='utf-8', newline='') as f:
         out = csv.DictWriter(f, list(rows[0]) if rows else ['part'])
@@ -213,7 +232,7 @@ def write(got, options):
                           [page.table(head, ratios)]))
     try:
         count = 0
-        for title, text, figures in sections.drawn(got.figures, options):
+        for title, text, figures in [*sections.drawn(got.figures, options), *sections.cost_drawn(got.cost)]:
             drawn = []
             for p in figures:
                 drawn.append(p.svg(f'fig{count}'))
@@ -222,7 +241,11 @@ def write(got, options):
     except plots.NoGnuplot:
         words.append('gnuplot is missing, so report.html has tables only: apt-get install gnuplot-nox, then '
                      f'vsock-bench compare --from {options.out}/report.json --out {options.out}')
-    warnings = [*got.head['notes'], *words]
+    if got.cost:
+        head = ('', 'least', 'most', 'ratio')
+        parts.append(('How the cost of a message grows', 'Above 1.10 something grows that should not.',
+                      [page.table(head, [(what, f'{a:.0f}', f'{b:.0f}', f'{r:.2f}') for what, a, b, r in cost.growth(got.cost)])]))
+    warnings = [*got.head['notes'], *words, *([got.no_cost] if got.no_cost else [])]
     if got.figures.errors:
         warnings.append(f'{got.figures.errors} errors: data was lost, doubled or wrong')
     warnings += [f'failed: {w}' for w in got.failed[:10]]
@@ -244,6 +267,10 @@ def tell(got, options):
         if ratios:
             bare = [[v.split(' [')[0] for v in row] for row in ratios]
             print(f'\nhow many times better {page.name_text(*ref)} is\n{page.text_table(short, bare)}')
+    if got.cost:
+        print('\ninstructions of a 64-byte message, both sides\n' + '\n'.join(cost.lines(got.cost)))
+    elif got.no_cost:
+        print(f'\n{got.no_cost}')
     rows = absent_rows(got)
     if rows:
         print()

@@ -83,6 +83,21 @@ def drawn(figures, options):
     return [(h, w, p) for h, w, p in out if p]
 
 
+def cost_drawn(found):
+    """The same of instructions a message (cost.py)."""
+    p = Plot('Instructions of a 64-byte message, driver and device', 'open connections', 'instructions of both sides', log='x',
+             extra=['set yrange [0:*]'])
+    for mode in ('active', 'idle'):
+        for queues in sorted({c['queues'] for c in found}):
+            # Idle ones come on top of one that is busy on each queue.
+            mine = [c for c in found if c['queues'] == queues and (c['mode'] == mode or c['conns'] == queues)]
+            p.add(f'{queues} queue{"s" if queues > 1 else ""}, {mode}',
+                  [(c['conns'], c['per_message']) for c in sorted(mine, key=lambda c: c['conns'])], bars=False)
+    words = ('By the copying calls, in one process that is driver and device, counted by the CPU or by callgrind. Active: all connections send in '
+             'turn, a batch of 32 each. Idle: one of each queue sends, the others are open. Flat is what it should be.')
+    return [('Cost of a message over connections and queues', words, [p])] if p.curves else []
+
+
 def millions(curves):
     return {name: [(x, type(s)(s.median / 1e6, s.low / 1e6, s.high / 1e6, s.n)) for x, s in curve] for name, curve in curves.items()}
 

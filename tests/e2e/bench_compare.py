@@ -19,6 +19,7 @@ ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)
 sys.path.insert(0, os.path.join(ROOT, 'bench', 'compare'))
 
 import compare
+import cost
 import page
 import plots
 from figures import Figures, Key, spread
@@ -103,6 +104,46 @@ def numbers_are_read_at_a_glance():
         ['-', '0.0123', '3.14', '42.4', '1234', '12.3 k', '2.5 M', '3 G']
 
 
+def the_cost_grid_is_complete():
+    grid = cost.cells()
+    assert len(set(grid)) == len(grid)
+    assert {(q, c) for q, c, m in grid if m == 'active'} == {(1, 1), (1, 100), (1, 10000), (4, 4), (4, 100), (4, 10000), (16, 16),
+                                                             (16, 100), (16, 10000)}
+    assert all(c > q for q, c, m in grid if m == 'idle')
+
+
+def growth_is_found():
+    made = {(1, 1, 'active'): 100, (1, 100, 'active'): 105, (1, 100, 'idle'): 130, (4, 4, 'active'): 90, (4, 100, 'active'): 126}
+    found = [{'queues': q, 'conns': c, 'mode': m, 'messages': 1, 'instructions': v, 'per_message': v} for (q, c, m), v in made.items()]
+    grown = {what: round(ratio, 2) for what, _, _, ratio in cost.growth(found)}
+    assert grown == {'1 to 100 active connections, 1 queue': 1.05, '4 to 100 active connections, 4 queues': 1.4,
+                     '1 to 4 queues, 100 active connections': 1.2, '1 to 100 idle connections, 1 queue': 1.3}, grown
+    assert sum('GROWS' in line for line in cost.lines(found)) == 3
+
+
+def instructions_are_counted():
+    """Where something can count: the same cell again costs the same, and more messages more. No figure is judged."""
+    try:
+        found, failed = cost.measure(BENCH, [(1, 1, 'active'), (2, 40, 'active'), (2, 40, 'idle')])
+    except cost.NoCounter as why:
+        print(f'instructions are not looked at: {why}')
+        return
+    assert not failed and len(found) == 3, failed
+    assert all(c['per_message'] > 10 and c['messages'] >= cost.MESSAGES for c in found), found
+
+
+def no_counter_is_told(folder):
+    tools = os.path.join(folder, 'bare')
+    os.mkdir(tools)
+    os.symlink(sys.executable, os.path.join(tools, 'python3'))
+    done = subprocess.run([BENCH, 'cost', '--queues', '1', '--conns', '1'], capture_output=True, text=True, check=False,
+                          env={**os.environ, 'PATH': tools})
+    assert done.returncode == 0 or 'apt-get install valgrind' in done.stderr, done.stderr
+    for args in (['cost', '--conns', '0'], ['cost-cell', '0', '1', 'active', '1'], ['cost-cell', '2', '1', 'active', '1'], ['cost-cell']):
+        done = subprocess.run([BENCH, *args], capture_output=True, text=True, check=False)
+        assert done.returncode == 2 and done.stderr, args
+
+
 class Parser(html.parser.HTMLParser):
     """Counts tags and insists that what is opened is closed."""
     EMPTY = {'meta', 'br', 'circle', 'path', 'use', 'rect', 'feflood', 'fecomposite', 'polygon', 'ellipse'}
@@ -149,7 +190,7 @@ def check_report(folder, figures):
 def a_short_run(folder):
     out = os.path.join(folder, 'a')
     done = command('--out', out, '--rounds', '2', '--duration', '0.01', '--size', '64,4096', '--queues', '1,2', '--conns', '1,20',
-                   '--cpus', '1cpu', '--target', 'zvsock,af_unix,raw,vhost-device-vsock', '--note', 'a <note> & more')
+                   '--cpus', '1cpu', '--no-cost', '--target', 'zvsock,af_unix,raw,vhost-device-vsock', '--note', 'a <note> & more')
     assert done.returncode == 0, done.stderr
     assert 'zvsock zero-copy' in done.stdout and 'how many times better' in done.stdout
     assert 'absent: vhost-device-vsock: ' in done.stdout or shutil.which('vhost-device-vsock'), done.stdout
@@ -184,7 +225,7 @@ def mistakes_are_told(folder):
                         (['--from', __file__], 'no report.json'), (['--nonsense'], '--nonsense')):
         done = command('--out', os.path.join(folder, 'c'), *args)
         assert done.returncode and words in done.stderr.splitlines()[-1], (args, done.stderr)
-    done = command('--out', '/proc/nowhere', '--rounds', '1', '--duration', '0.01', '--size', '64', '--queues', '1', '--conns', '1',
+    done = command('--out', '/proc/nowhere', '--no-cost', '--rounds', '1', '--duration', '0.01', '--size', '64', '--queues', '1', '--conns', '1',
                    '--cpus', '1cpu', '--target', 'raw')
     assert done.returncode == 1 and '/proc/nowhere' in done.stderr, done.stderr
 
@@ -195,7 +236,11 @@ a_distribution_is_the_median_of_each_point()
 absent_ones_are_kept()
 rounds_are_interleaved()
 numbers_are_read_at_a_glance()
+the_cost_grid_is_complete()
+growth_is_found()
+instructions_are_counted()
 with tempfile.TemporaryDirectory() as place:
     report = a_short_run(place)
     drawn_again_without_gnuplot(place, report)
     mistakes_are_told(place)
+    no_counter_is_told(place)

@@ -18,7 +18,7 @@ from world_compare import NOTE, CompareWorld
 
 
 def main():
-    options = compare.parse(['--cpus', '1cpu', '--note', NOTE, *sys.argv[2:]])
+    options = compare.parse(['--cpus', '1cpu', '--no-cost', '--note', NOTE, *sys.argv[2:]])
     if options.source:
         return compare.finish(options, lambda: compare.load(options))
     bench = Bench(os.path.abspath(sys.argv[1]), 'compare-logs')
