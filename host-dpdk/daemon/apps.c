@@ -6,6 +6,7 @@
 #include "core/clock.h"
 #include "core/log.h"
 #include "endpoint/endpoint_app.h"
+#include "fd_bin.h"
 #include "guests.h"
 #include "lifecycle.h"
 #include "passed.h"
@@ -40,7 +41,8 @@ struct app {
 struct apps {
 	int listener, claim, ep;
 	bool accepting;
-	uint64_t again_ms; /* while not accepting for want of descriptors or memory */
+	struct fd_bin *bin; /* sockets that take long to close (passed.h); NULL: there are none */
+	uint64_t again_ms;  /* while not accepting for want of descriptors or memory */
 	char path[CFG_PATH_MAX];
 	struct app app[APPS_MAX];
 };
@@ -49,7 +51,7 @@ unsigned apps_fds(const struct cfg *c)
 {
 	const struct cfg_role_info *r = &cfg_roles[CFG_APP];
 
-	return *c->apps.path ? FDS_ITSELF + APPS_MAX * (1 + r->fds_device + r->fds_pair) : 0;
+	return *c->apps.path ? FDS_ITSELF + APPS_MAX * (2 + r->fds_device + r->fds_pair) : 0;
 }
 
 int apps_fd(const struct daemon *d)
@@ -74,6 +76,15 @@ static void accepting(struct apps *as, bool on)
 
 /* ---- an application ---- */
 
+/* Closes @fd, or has it closed: descriptors may wait in it. */
+static void let_go(struct apps *as, int fd)
+{
+	if (as->bin && passed_waits(fd, false))
+		fd_bin_put_all(as->bin, &fd, 1);
+	else
+		(void)close(fd);
+}
+
 static void app_end(struct daemon *d, struct app *a)
 {
 	if (a->guest) {
@@ -83,7 +94,7 @@ static void app_end(struct daemon *d, struct app *a)
 	}
 	if (a->cfg)
 		cfg_app_free(a->cfg);
-	(void)close(a->fd);
+	let_go(d->apps, a->fd);
 	memset(a, 0, sizeof(*a));
 	a->fd = -1;
 	accepting(d->apps, true);
@@ -268,18 +279,28 @@ static bool on_question(struct daemon *d, struct app *a, struct client_msg *m)
 	return ok;
 }
 
+/* recvmsg(2), without waiting. -1 with EPERM: there are descriptors, and nothing has been taken. */
+static ssize_t receive(const struct apps *as, int fd, struct msghdr *mh)
+{
+	if (as->bin && passed_look(fd, mh, 0) < 0)
+		return -1;
+	return recvmsg(fd, mh, MSG_DONTWAIT);
+}
+
 static void app_serve(struct daemon *d, struct app *a)
 {
 	struct client_msg m;
 	struct iovec iov = {.iov_base = &m, .iov_len = sizeof(m)};
-	/* No room for descriptors: the kernel drops them. */
 	struct msghdr mh = {.msg_iov = &iov, .msg_iovlen = 1};
-	ssize_t n = recvmsg(a->fd, &mh, MSG_DONTWAIT);
-	const char *why;
+	ssize_t n = receive(d->apps, a->fd, &mh);
+	const char *why = NULL;
 
 	if (n < 0 && (errno == EAGAIN || errno == EINTR))
 		return;
-	why = n > 0 ? client_msg_refused(&m, mh.msg_flags & MSG_TRUNC ? 0 : (size_t)n) : NULL;
+	if (n > 0)
+		why = client_msg_refused(&m, mh.msg_flags & MSG_TRUNC ? 0 : (size_t)n);
+	else if (n < 0 && errno == EPERM)
+		why = "it comes with descriptors";
 	if (why)
 		log_line(ZV_LOG_WARN, a->guest ? a->guest->name : NULL,
 			 "%s: a message of pid %d, uid %u was refused: %s", d->apps->path,
@@ -291,16 +312,18 @@ static void app_serve(struct daemon *d, struct app *a)
 /* ---- the listening socket ---- */
 
 /* An answer to what has not been asked yet; the application reads it as that to "attach". */
-static void turn_away(struct app *a, int err, const char *text)
+static void turn_away(const struct apps *as, struct app *a, int err, const char *text)
 {
 	struct client_msg m;
+	struct iovec iov = {.iov_base = &m, .iov_len = sizeof(m)};
+	struct msghdr mh = {.msg_iov = &iov, .msg_iovlen = 1};
 
 	client_msg_init(&m, CLIENT_ATTACH);
 	refuse(&m, err, "%s", text);
 	(void)answer(a, &m, -1);
 	/* A socket that is closed with a question in it takes the answer away with itself. */
 	(void)shutdown(a->fd, SHUT_RD);
-	while (recv(a->fd, &m, sizeof(m), MSG_DONTWAIT) > 0)
+	while (receive(as, a->fd, &mh) > 0)
 		;
 }
 
@@ -317,7 +340,7 @@ static bool admitted(const struct daemon *d, struct app *a)
 		 "%s: pid %d, uid %u, gid %u may not attach: it is in neither application_users "
 		 "nor application_groups",
 		 d->apps->path, (int)a->who.pid, (unsigned)a->who.uid, (unsigned)a->who.gid);
-	turn_away(a, -EACCES,
+	turn_away(d->apps, a, -EACCES,
 		  "this user may not attach: application_users and application_groups in zvsockd's "
 		  "configuration name those who may");
 	return false;
@@ -336,6 +359,11 @@ static void on_accept(struct daemon *d)
 		log_line(ZV_LOG_WARN, NULL,
 			 "%s: %u applications are attached: further ones have to wait", as->path,
 			 APPS_MAX);
+		return;
+	}
+	if (as->bin && fd_bin_count(as->bin) >= APPS_MAX) {
+		accepting(as, false);
+		as->again_ms = now_ms() + PAUSE_MS;
 		return;
 	}
 	a->fd = accept4(as->listener, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
@@ -406,7 +434,8 @@ static int listen_on(struct apps *as, const struct cfg_apps *c)
 	as->listener = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	if (as->ep < 0 || as->listener < 0)
 		return fail(as, "cannot make the socket", -errno);
-	(void)passed_refuse(as->listener);
+	if (!passed_refuse(as->listener) && !(as->bin = fd_bin_new(NULL)))
+		return fail(as, "cannot make the socket", -ENOMEM);
 	if (bind(as->listener, (struct sockaddr *)&sa, sizeof(sa)) < 0)
 		return fail(as, "cannot bind the socket", -errno);
 	/* Before listen(), so that nobody connects while the rights are wider than configured. */
@@ -424,12 +453,13 @@ static void apps_free(struct apps *as)
 {
 	if (as->listener >= 0) {
 		(void)unlink(as->path);
-		(void)close(as->listener);
+		let_go(as, as->listener); /* some may not have been accepted */
 	}
 	if (as->ep >= 0)
 		(void)close(as->ep);
 	if (as->claim >= 0)
 		sock_unclaim(as->path, as->claim);
+	fd_bin_free(as->bin);
 	free(as);
 }
 

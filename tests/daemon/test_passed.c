@@ -16,6 +16,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -24,11 +25,13 @@
 #define SERVED	 7101u
 #define SERVED_S 7102u
 #define LINGER_S 3600
-#define GUEST	 "[guest g]\ncid = 11\nsocket = @g\nbuiltin = echo:7\nunix = @u\n"
-#define FLOOD	 200u
-#define AT_ONCE	 253u /* SCM_MAX_FD */
-#define BLOCK	 65536u
-#define BLOCKS	 16u
+#define GUEST                                                                                      \
+	"applications = @apps\napplications_mode = 0600\n"                                         \
+	"[guest g]\ncid = 11\nsocket = @g\nbuiltin = echo:7\nunix = @u\n"
+#define FLOOD	200u
+#define AT_ONCE 253u /* SCM_MAX_FD */
+#define BLOCK	65536u
+#define BLOCKS	16u
 
 static const char *program;
 static struct zv_dev *G;
@@ -262,6 +265,40 @@ static void before_they_are_accepted_and_the_guest_is_removed(void **state)
 	defuse(end);
 }
 
+/* ---- who serves all guests and the control socket ---- */
+
+static int to_applications(void)
+{
+	struct sockaddr_un sa = {.sun_family = AF_UNIX};
+	int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+
+	(void)snprintf(sa.sun_path, sizeof(sa.sun_path), "%sapps", zw_dir);
+	assert_int_equal(connect(fd, (struct sockaddr *)&sa, sizeof(sa)), 0);
+	return fd;
+}
+
+static void to_the_socket_of_applications(void **state)
+{
+	int end, b = bomb(&end), fd = to_applications();
+
+	(void)state;
+	assert_true(send_fds(fd, "to be attached", b, AT_ONCE, 0) > 0);
+	is_closed(fd);
+	close(fd);
+	assert_true(hs_counter("g", "fds_passed") >= 0);
+	/* Behind a message that ends it. */
+	assert_int_equal(kill(zw_pid, SIGSTOP), 0);
+	fd = to_applications();
+	assert_int_equal(send(fd, "x", 1, 0), 1);
+	assert_int_equal(send_fds(fd, "y", b, 1, 0), 1);
+	assert_int_equal(kill(zw_pid, SIGCONT), 0);
+	close(b);
+	is_closed(fd);
+	close(fd);
+	assert_true(hs_counter("g", "fds_passed") >= 0);
+	defuse(end);
+}
+
 /* ---- how many ---- */
 
 /* While one takes its time, others are not even received: they stay in their senders' sockets. */
@@ -338,6 +375,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(unread_at_the_end),
 		cmocka_unit_test(for_a_guest_that_receives_no_more),
 		cmocka_unit_test(before_they_are_accepted_and_the_guest_is_removed),
+		cmocka_unit_test(to_the_socket_of_applications),
 		cmocka_unit_test(many_take_no_places),
 	};
 
