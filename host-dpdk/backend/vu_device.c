@@ -309,6 +309,7 @@ static void pair_resume(struct vu_dev *d, unsigned pair, const struct vu_loaded 
 {
 	struct vhost_pair_setup s = {.mem = NULL};
 	const struct vhost_pair_bases *left = &d->left[pair];
+	struct vhost_pair_bases told;
 	bool same = memcmp(now, &d->loaded[pair], sizeof(*now)) == 0;
 	int ret = -ESTALE;
 
@@ -329,7 +330,11 @@ static void pair_resume(struct vu_dev *d, unsigned pair, const struct vu_loaded 
 	}
 	zv_log_limited(&d->log, ZV_LOG_INFO, "%s: queue %u begins anew: %s", d->path, pair,
 		       ret == -ESTALE ? "not as it was stopped" : start_error(ret));
+	for (unsigned i = 0; i < 2; i++)
+		told.base[i] = d->ring[vu_vq(pair, i)].base;
 	pair_stop(d, pair);
+	for (unsigned i = 0; i < 2; i++) /* where it was stopped is of no use any more */
+		d->ring[vu_vq(pair, i)].base = told.base[i];
 	if (ret == -ESTALE)
 		d->anew(d->ctx);
 }
