@@ -138,7 +138,8 @@ static void call_guest(struct vhost_pair *q, enum vhost_direction ring)
 
 VHOST_INLINE void tell(struct vhost_pair *q, const struct vhost_ring_verbs *v)
 {
-	bool from = v->publish(&q->from_guest), to = v->publish(&q->to_guest);
+	/* What somebody waits for first: the other may wait for a line of the driver's. */
+	bool to = v->publish(&q->to_guest), from = v->publish(&q->from_guest);
 
 	if (!from && !to)
 		return;

@@ -33,6 +33,7 @@ import scenarios_hostile  # noqa: F401
 import scenarios_hugepages  # noqa: F401
 import scenarios_kernel  # noqa: F401
 import scenarios_loopback  # noqa: F401
+import scenarios_packed  # noqa: F401
 import scenarios_pause  # noqa: F401
 import scenarios_multi_queue  # noqa: F401
 import scenarios_pmd  # noqa: F401

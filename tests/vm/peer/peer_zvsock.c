@@ -285,10 +285,10 @@ static bool take_option(struct zv_opts *o, const char *text)
 	const struct {
 		const char *name;
 		uint32_t *to;
-	} known[] = {{"queues=", &o->queues},		{"ring_size=", &o->ring_size},
-		     {"rx_buf=", &o->rx_buf},		{"tx_buf=", &o->tx_buf},
-		     {"buf_alloc=", &o->buf_alloc},	{"shift=", &shift},
-		     {"tx_timeout_ms=", &tx_timeout_ms}};
+	} known[] = {
+		{"queues=", &o->queues}, {"ring_size=", &o->ring_size},	    {"rx_buf=", &o->rx_buf},
+		{"tx_buf=", &o->tx_buf}, {"buf_alloc=", &o->buf_alloc},	    {"flags=", &o->flags},
+		{"shift=", &shift},	 {"tx_timeout_ms=", &tx_timeout_ms}};
 
 	for (size_t i = 0; value && i < sizeof(known) / sizeof(known[0]); i++)
 		if (strncmp(text, known[i].name, strlen(known[i].name)) == 0) {
