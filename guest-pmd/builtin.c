@@ -2,6 +2,7 @@
 /* What libzvsock brings: transports, and kinds of regions that a VM may have. */
 #include "daemon/daemon_transport.h"
 #include "pci/pci_transport.h"
+#include "pci/region_ivshmem.h"
 #include "region/region_dax.h"
 #include "registry.h"
 #include "vhost-kernel/vhost_kernel_transport.h"
@@ -18,4 +19,4 @@ const struct transport_ops *const zv_builtin_transports[] = {&frontend_transport
 							     &vsock_transport_ops,
 							     NULL};
 
-const struct vm_region_kind *const vm_region_kinds[] = {&vm_region_dax, NULL};
+const struct vm_region_kind *const vm_region_kinds[] = {&vm_region_dax, &vm_region_ivshmem, NULL};

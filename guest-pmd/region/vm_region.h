@@ -9,6 +9,7 @@
  *
  *	dax	an NVDIMM that the kernel gives to programs as /dev/daxX.Y: ordinary cached memory
  *		in pages of 2 MiB; no VFIO, no IOMMU, and any driver may be beside it
+ *	ivshmem	the BAR of an ivshmem-plain PCI device, through vfio-pci or sysfs
  *
  * The host is told of it by its guest-physical address, which it looks up in the memory that its
  * VMM has shared. So the address has to be right: the kernel says it in sysfs, and where this

@@ -172,6 +172,7 @@ def zvsockctl_works_there(w):
     """guests, list, stats and capture, and the words are those of a device."""
     _, d = both(w)
     s = connect(w, 'g', 7)
+    until(lambda: device(w)['peer'] != 'unknown', 'HELLO to be answered')  # a connect may be quicker
     info = device(w)
     assert (info['kind'], info['cid'], info['state'], info['peer']) == ('device', 5, 'up', 'zvsock'), info
     assert info['devices'] == [f'vhost-user:{w.path("vm.sock")}'] and 'groups' not in info, info

@@ -9,6 +9,7 @@ import image
 from guest import Guest
 from procs import Failure, Log, Owner
 from world import both_kernels, scenario
+from world_pmd import IOMMU
 
 MIB = 1 << 20
 INFO = 2 * MIB  # the kernel's info block at the beginning of an NVDIMM
@@ -19,7 +20,7 @@ NVDIMM = 64  # MiB
 class RegionWorld:
     """A guest whose region is the @size MiB of a file in /dev/shm, as an NVDIMM or an ivshmem device."""
 
-    def __init__(self, bench, name, size, device, machine=()):
+    def __init__(self, bench, name, size, device, machine=(), boot=''):
         self.owner, self.folder, self.kernel = Owner(), bench.new_folder(), bench.kernel()
         self.log = self.owner.add(Log(bench.log_path(name)))
         self.file = tempfile.NamedTemporaryFile(dir='/dev/shm', prefix='zv-region-')  # pylint: disable=consider-using-with
@@ -30,7 +31,8 @@ class RegionWorld:
         args = [*machine, '-object', f'memory-backend-file,id=region,mem-path={self.file.name},share=on,size={size}M',
                 '-device', f'{device},memdev=region']
         try:
-            self.guest = Guest(self.owner, self.folder, self.log, self.kernel, disk, args, room=256, reboots=True)
+            self.guest = Guest(self.owner, self.folder, self.log, self.kernel, disk, args, room=256, reboots=True,
+                               boot=boot)
             self.guest.wait_ready()
         except BaseException:
             self.close()
@@ -74,12 +76,12 @@ def region_dax(bench):
     writes(world, 'auto')
 
 
-def writes(world, which):
+def writes(world, which, expected=('dax', 'dax0.0', NVDIMM * MIB - INFO), begin=INFO):
     text = f'by-{which}'
     kind, name, size, gpa = opened(world, which, text)
-    if (kind, name, size) != ('dax', 'dax0.0', NVDIMM * MIB - INFO) or gpa % INFO or not gpa:
+    if (kind, name, size) != expected or gpa % INFO or not gpa:
         raise Failure(f'{kind} {name} of {size} bytes at {gpa:#x}')
-    for at in (INFO, NVDIMM * MIB - len(text)):
+    for at in (begin, begin + size - len(text)):
         if world.bytes_at(at, len(text)) != text.encode():
             raise Failure(f'the host does not see at {at:#x} what the guest wrote')
 
@@ -103,3 +105,17 @@ def refused(world, command, words):
     said = world.guest.run(f'! {command} 2>&1')
     if words not in said:
         raise Failure(f'{command}: "{said.strip()}" does not say "{words}"')
+
+
+@both_kernels
+def region_ivshmem(bench):
+    """The BAR of an ivshmem device through sysfs, and when it is bound to vfio-pci through that."""
+    world = bench.own(RegionWorld, NVDIMM, 'ivshmem-plain,addr=6', IOMMU, 'intel_iommu=on')
+    bdf = '0000:00:06.0'
+    for which in ('auto', bdf):
+        writes(world, which, ('ivshmem', bdf, NVDIMM * MIB), 0)
+    device = f'/sys/bus/pci/devices/{bdf}'
+    world.guest.run(f'echo vfio-pci >{device}/driver_override && echo {bdf} >/sys/bus/pci/drivers_probe && '
+                    f'readlink {device}/driver | grep vfio-pci')
+    writes(world, '00:06.0', ('ivshmem', bdf, NVDIMM * MIB), 0)
+    writes(world, 'auto', ('ivshmem', bdf, NVDIMM * MIB), 0)

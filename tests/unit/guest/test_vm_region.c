@@ -230,6 +230,88 @@ static void rights_are_asked_for(void **state)
 	assert_non_null(strstr(zv_error_text(), "chmod a+r"));
 }
 
+/* ---- ivshmem ---- */
+
+#define IVS "/sys/bus/pci/devices/0000:00:06.0"
+#define BARS                                                                                       \
+	"0x00000000febf1000 0x00000000febf10ff 0x0000000000040200\n"                               \
+	"0x0000000000000000 0x0000000000000000 0x0000000000000000\n"
+
+static void add_ivshmem(bool on)
+{
+	char path[256], config[8] = {0};
+	FILE *f;
+
+	put("0x1af4\n", IVS "/vendor");
+	put("0x1110\n", IVS "/device");
+	put("0x01\n", IVS "/revision");
+	put(BARS "0x0000000100000000 0x00000001003fffff 0x000000000014220c\n", IVS "/resource");
+	put("", IVS "/enable");
+	put("", IVS "/resource2");
+	(void)snprintf(path, sizeof(path), "%s" IVS "/resource2", root);
+	assert_int_equal(truncate(path, SIZE), 0);
+	(void)snprintf(path, sizeof(path), "%s" IVS "/config", root);
+	config[4] = on ? 2 : 0;
+	f = fopen(path, "w");
+	assert_non_null(f);
+	assert_int_equal(fwrite(config, 1, sizeof(config), f), sizeof(config));
+	fclose(f);
+}
+
+static void an_ivshmem_bar_is_mapped(void **state)
+{
+	static const char *const which[] = {"auto", "0000:00:06.0", "00:06.0"};
+	struct vm_region r;
+	char path[128], text[4] = "";
+	FILE *f;
+
+	(void)state;
+	for (unsigned i = 0; i < 3; i++) {
+		add_ivshmem(i != 0);
+		assert_int_equal(vm_region_open(&r, which[i], root), 0);
+		assert_string_equal(r.kind->name, "ivshmem");
+		assert_string_equal(r.name, "0000:00:06.0");
+		assert_int_equal(r.size, SIZE);
+		assert_int_equal(r.gpa.v, 0x100000000);
+		((uint8_t *)r.addr)[SIZE - 1] = 1;
+		vm_region_close(&r);
+		/* A device that is off is switched on. */
+		(void)snprintf(path, sizeof(path), "%s" IVS "/enable", root);
+		f = fopen(path, "r");
+		assert_non_null(f);
+		assert_int_equal(fread(text, 1, 1, f), i == 0);
+		fclose(f);
+		assert_int_equal(text[0], '1');
+	}
+	add_dax("dax0.0"); /* is preferred */
+	assert_int_equal(vm_region_open(&r, "auto", root), 0);
+	assert_string_equal(r.name, "dax0.0");
+	vm_region_close(&r);
+}
+
+static void what_is_no_ivshmem_device_is_refused(void **state)
+{
+	(void)state;
+	fails("0000:00:06.0", -ENODEV, "no ivshmem device");
+	add_ivshmem(true);
+	put("0x00\n", IVS "/revision");
+	fails("0000:00:06.0", -ENODEV, "revision 1");
+	fails("auto", -ENOENT, NULL);
+	add_ivshmem(true);
+	put("0x1053\n", IVS "/device");
+	fails("0000:00:06.0", -ENODEV, "no ivshmem device");
+	add_ivshmem(true);
+	put(BARS, IVS "/resource");
+	fails("0000:00:06.0", -EINVAL, "BAR 2");
+	put(BARS "0x0 0x0 0x0\n", IVS "/resource");
+	fails("auto", -EINVAL, "BAR 2");
+	put(BARS "0x100000000 0x100000010 0x14220c\n", IVS "/resource");
+	fails("0000:00:06.0", -EINVAL, "whole pages");
+	add_ivshmem(true);
+	cut(IVS "/resource2");
+	fails("0000:00:06.0", -ENOENT, "resource2");
+}
+
 /* ---- latencies, in picoseconds ---- */
 
 static void uncached_mappings_are_told_from_cached_ones(void **state)
@@ -299,6 +381,8 @@ int main(void)
 		T(sizes_that_make_no_sense_are_refused),
 		T(one_in_pieces_is_refused),
 		T(rights_are_asked_for),
+		T(an_ivshmem_bar_is_mapped),
+		T(what_is_no_ivshmem_device_is_refused),
 		cmocka_unit_test(uncached_mappings_are_told_from_cached_ones),
 		cmocka_unit_test(ordinary_memory_is_cached),
 		cmocka_unit_test(the_page_table_has_the_last_word),
