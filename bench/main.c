@@ -3,17 +3,20 @@
  * together.
  */
 #include "command.h"
+#include "core/live.h"
 #include "core/plan.h"
 #include "core/target.h"
 #include "measure/cpu.h"
 #include "opts.h"
 #include "report/baseline.h"
 #include "report/busy.h"
+#include "report/iperf.h"
 #include "report/report.h"
 
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 struct bench {
@@ -25,14 +28,10 @@ struct bench {
 	FILE *json;			/* NULL: none */
 	json_t *baseline;		/* the earlier run; NULL: none */
 	bool tty;
-	bool failed; /* a target did not start, or did not come to its end */
+	struct live_run live; /* --intervals: of the last transfer */
+	long when;	      /* it began, seconds since 1970 */
+	bool failed;	      /* a target did not start, or did not come to its end */
 };
-
-static int run_cell(struct bench *b, const struct bench_cell *c, struct bench_result *res)
-{
-	b->err->text[0] = '\0';
-	return c->target->run(b->state[target_place(c->target)], b->o, c, res, b->err);
-}
 
 static void describe(char *buf, size_t len, const struct bench *b, const struct bench_cell *c)
 {
@@ -48,6 +47,56 @@ static void describe(char *buf, size_t len, const struct bench *b, const struct 
 	if (c->in_flight)
 		snprintf(buf + strlen(buf), len - strlen(buf), ", %u connection%s", c->in_flight,
 			 c->in_flight == 1 ? "" : "s");
+}
+
+static int run_target(struct bench *b, const struct bench_cell *c, struct bench_result *res)
+{
+	return c->target->run(b->state[target_place(c->target)], b->o, c, res, b->err);
+}
+
+/* ---- a transfer that is looked at while it runs ---- */
+
+static FILE *line_file; /* live_begin() takes a plain function */
+
+static void tell_line(const struct live_interval *i)
+{
+	iperf_line(line_file, i);
+}
+
+static int begin_live(struct bench *b, const struct bench_cell *c)
+{
+	char what[96];
+	int rc;
+
+	line_file = b->json == stdout ? stderr : stdout;
+	if (!b->o->iperf) {
+		describe(what, sizeof(what), b, c);
+		fprintf(line_file, "%s%s\n", b->tty ? "\r\033[K" : "", what);
+		iperf_head(line_file);
+		(void)fflush(line_file); /* before there are children with a copy of it */
+	}
+	b->when = (long)time(NULL);
+	rc = live_begin(b->o->intervals, (double)b->o->duration_ns / 1e9,
+			b->o->iperf ? NULL : tell_line);
+	if (rc < 0)
+		snprintf(b->err->text, sizeof(b->err->text), "cannot look at the transfer");
+	return rc;
+}
+
+static int run_cell(struct bench *b, const struct bench_cell *c, struct bench_result *res)
+{
+	int rc;
+
+	b->err->text[0] = '\0';
+	if (!b->o->intervals || !c->workload->oneway || c->target->io == IO_RAW)
+		return run_target(b, c, res);
+	rc = begin_live(b, c);
+	if (rc < 0)
+		return rc;
+	rc = run_target(b, c, res);
+	free(b->live.at);
+	b->live = live_end();
+	return rc;
 }
 
 static void progress(const struct bench *b, unsigned done, const char *what)
@@ -168,13 +217,28 @@ static int beside_baseline(struct bench *b)
 	return r.worse || r.cells == 0 ? -ERANGE : 0;
 }
 
+static int report_iperf(const struct bench *b)
+{
+	const struct bench_cell *c = &b->plan.cells[0];
+	json_t *j = iperf_object(c, &c->res[0], b->o, &b->live, b->when);
+	int rc = 0;
+
+	if (json_dumpf(j, stdout, JSON_INDENT(1) | JSON_REAL_PRECISION(9)) < 0 ||
+	    putchar('\n') == EOF || fflush(stdout) != 0)
+		rc = -EIO;
+	json_decref(j);
+	return rc;
+}
+
 static int report(struct bench *b)
 {
 	uint64_t errors = report_errors(&b->plan, b->o);
 	struct busy busy;
 	int rc = 0;
 
-	if (b->json != stdout)
+	if (b->o->iperf)
+		rc = report_iperf(b);
+	else if (b->json != stdout)
 		report_table(stdout, &b->plan, b->o, &b->facts);
 	if (b->json)
 		rc = report_json(b->json, &b->plan, b->o, &b->facts);
@@ -186,7 +250,8 @@ static int report(struct bench *b)
 	busy_look(&busy, &b->plan, b->o, cpu_count());
 	busy_warn(stderr, &busy);
 	if (rc < 0 && rc != -ERANGE)
-		fprintf(stderr, "vsock-bench: cannot write %s: %s\n", b->o->json, strerror(-rc));
+		fprintf(stderr, "vsock-bench: cannot write %s: %s\n",
+			b->o->json ? b->o->json : "the report", strerror(-rc));
 	if (errors) {
 		fprintf(stderr, "vsock-bench: %llu error%s: data was lost, doubled or wrong\n",
 			(unsigned long long)errors, errors == 1 ? "" : "s");
@@ -228,6 +293,10 @@ int main(int argc, char **argv)
 		return rc < 0;
 	}
 	rc = plan_make(&b.plan, b.o);
+	if (b.o->iperf)
+		plan_first(&b.plan);
+	if (rc == 0 && b.o->intervals > 0)
+		rc = live_init();
 	if (rc < 0)
 		fprintf(stderr, "vsock-bench: no memory for the results\n");
 	else if (b.plan.n == 0)
@@ -242,6 +311,7 @@ int main(int argc, char **argv)
 	if (b.failed && rc == 0)
 		rc = -EIO;
 	json_decref(b.baseline);
+	free(b.live.at);
 	plan_free(&b.plan);
 	proc_unshare(b.err, sizeof(*b.err));
 	return rc < 0;

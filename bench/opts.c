@@ -20,6 +20,11 @@
 
 #define ROW_KEY 256 /* key of an option without a letter: this and its place in rows[] */
 
+/* What the user said for himself. */
+static struct {
+	bool sizes, duration, tests;
+} given;
+
 /* ---- options whose value is more than a number or a name ---- */
 
 static void parse_sizes(char *arg)
@@ -28,6 +33,7 @@ static void parse_sizes(char *arg)
 	char *save = NULL;
 
 	o->nsizes = 0;
+	given.sizes = true;
 	for (char *s = strtok_r(arg, ",", &save); s; s = strtok_r(NULL, ",", &save)) {
 		if (o->nsizes == sizeof(o->sizes) / sizeof(o->sizes[0]))
 			option_bad("--size takes at most 16 sizes");
@@ -52,6 +58,7 @@ static void parse_tests(char *arg)
 	char *save = NULL, all[200];
 
 	bench_given.workloads = 0;
+	given.tests = true;
 	for (char *s = strtok_r(arg, ",", &save); s; s = strtok_r(NULL, ",", &save)) {
 		unsigned i = 0;
 
@@ -73,6 +80,17 @@ static void parse_seconds(char *arg)
 	if (end == arg || *end || !(v >= 0.001 && v <= 3600.0))
 		option_bad("--duration takes seconds from 0.001 to 3600, not '%s'", arg);
 	bench_given.duration_ns = (uint64_t)(v * 1e9);
+	given.duration = true;
+}
+
+static void parse_intervals(char *arg)
+{
+	char *end;
+	double v = strtod(arg, &end);
+
+	if (end == arg || *end || !(v >= 0.01 && v <= 3600))
+		option_bad("--intervals takes seconds from 0.01 to 3600, not '%s'", arg);
+	bench_given.intervals = v;
 }
 
 static void parse_factor(char *arg)
@@ -193,6 +211,12 @@ static const struct bench_option common[] = {
 	 ON(list_targets)},
 	{"json", 0, "FILE", OPTIONS_RUN,
 	 "Every run as JSON; - for standard output, without the table", TEXT(json)},
+	{"intervals", 'i', "SECONDS", OPTIONS_RUN,
+	 "A line each so many seconds of a transfer, as iperf3 prints them", CALL(parse_intervals)},
+	{"iperf-json", 0, NULL, OPTIONS_RUN,
+	 "One transfer, and what iperf3 -J prints of it, instead of the table (10 s of 128K to the "
+	 "host)",
+	 ON(iperf)},
 	{"baseline", 0, "FILE", OPTIONS_RUN,
 	 "Beside the report of an earlier run (--json): ratios, and exit code 1 when one is below "
 	 "--factor",
@@ -330,6 +354,41 @@ static error_t parse_opt(int key, char *arg, struct argp_state *state)
 	return ARGP_ERR_UNKNOWN;
 }
 
+/* ---- one transfer, as iperf3 has it ---- */
+
+static unsigned throughput_place(void)
+{
+	unsigned i = 0;
+
+	while (strcmp(workloads[i]->name, "throughput") != 0)
+		i++;
+	return i;
+}
+
+/* What is left open is iperf3's own default. */
+static void complete_iperf(struct bench_opts *o)
+{
+	if (o->json)
+		option_bad("--iperf-json and --json are two forms of one report: give one of them");
+	if (o->workloads & ~(1ull << throughput_place()) && given.tests)
+		option_bad("--iperf-json is of --test throughput");
+	o->workloads = 1ull << throughput_place();
+	if (!given.sizes)
+		o->sizes[0] = 131072;
+	o->nsizes = 1;
+	if (!given.duration)
+		o->duration_ns = 10000000000ull;
+	if (o->dir == DIR_BOTH)
+		o->dir = DIR_G2H;
+	o->copy |= !o->zero_copy;
+	o->zero_copy &= !o->copy;
+	o->intervals = o->intervals > 0 ? o->intervals : 1;
+	o->repeat = 1;
+	o->baselines = false;
+	if (!o->targets && !o->paths) /* the first of the table is zvsock by its rings */
+		o->paths = 1;
+}
+
 /* ---- do they fit together? ---- */
 
 static void check_common(const struct bench_opts *o)
@@ -392,6 +451,8 @@ const struct bench_opts *opts_parse(int argc, char **argv)
 		targets_list(stdout, o);
 		exit(0);
 	}
+	if (o->iperf)
+		complete_iperf(o);
 	if (!o->zero_copy && !o->copy)
 		o->zero_copy = o->copy = true;
 	check_common(o);

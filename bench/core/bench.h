@@ -166,6 +166,8 @@ struct bench_opts {
 	uint64_t duration_ns;
 	const char *json;	/* NULL: none; "-": standard output instead of the table */
 	const char *baseline;	/* the report of an earlier run; NULL: none */
+	bool iperf;		/* --iperf-json */
+	double intervals;	/* seconds; 0: none */
 	double factor;		/* what its figures may fall to */
 	const char *server_uri; /* serve tests here, run none */
 	const char *client_uri; /* run tests against a server started elsewhere */

@@ -99,6 +99,12 @@ bool cell_ran(const struct bench_cell *c, unsigned repeat)
 	return false;
 }
 
+void plan_first(struct bench_plan *p)
+{
+	while (p->n > 1)
+		free(p->cells[--p->n].res);
+}
+
 void plan_free(struct bench_plan *p)
 {
 	for (unsigned i = 0; i < p->n; i++)

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "stream_io.h"
 
+#include "core/live.h"
 #include "measure/cpu.h"
 #include "measure/pattern.h"
 
@@ -92,6 +93,7 @@ void stream_source(struct stream_io *s, unsigned char *buf, size_t cap)
 		}
 		s->msgs++;
 		s->bytes += s->size;
+		live_sent(s->size);
 	}
 	source_end(s, buf);
 }
@@ -106,6 +108,7 @@ static bool payload_right(const struct stream_io *s, const unsigned char *p, siz
 void stream_check(struct stream_io *s, const unsigned char *p, size_t len)
 {
 	s->bytes += len;
+	live_received(len);
 	s->errors += s->seqpacket && !s->zeros && len != s->size;
 	while (len > 0) {
 		uint32_t n = bench_min32((uint32_t)len, s->size - s->off);

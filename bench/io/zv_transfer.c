@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "zv_transfer.h"
 
+#include "core/live.h"
 #include "measure/cpu.h"
 #include "measure/pattern.h"
 
@@ -90,6 +91,7 @@ static bool __attribute__((noinline)) all_zeros(const unsigned char *p, uint32_t
 static int bc_send(struct worker *w, struct bconn *bc)
 {
 	bool last = cpu_ticks() >= bc->end_ticks;
+	uint64_t before;
 	int rc;
 
 	if (last && bc->announce && !bc->final) {
@@ -102,7 +104,9 @@ static int bc_send(struct worker *w, struct bconn *bc)
 		rc = bc->announce ? 0 : zv_shutdown(bc->zc, 1);
 		return rc < 0 ? side_fail(w->side, rc, "zv_shutdown") : 0;
 	}
+	before = bc->bytes;
 	rc = bc->zero_copy ? send_zero_copy(bc, last) : send_copy(w, bc, last);
+	live_sent(bc->bytes - before);
 	if (rc > 0 || rc == -EAGAIN)
 		return rc;
 	return side_fail(w->side, rc < 0 ? rc : -EIO, bc->zero_copy ? "zv_buf_send" : "zv_send");
@@ -150,7 +154,7 @@ static inline void bc_check(struct bconn *bc, const unsigned char *p, uint32_t l
 		bc->errors++;
 }
 
-int bc_receive(struct worker *w, struct bconn *bc)
+static inline int bc_take(struct worker *w, struct bconn *bc)
 {
 	/* Batches of one: the program looks at the queue after each message. */
 	int rounds = bc->batch > 1 ? RX_ROUNDS : 1;
@@ -180,6 +184,15 @@ int bc_receive(struct worker *w, struct bconn *bc)
 			break;
 	}
 	return 0;
+}
+
+int bc_receive(struct worker *w, struct bconn *bc)
+{
+	uint64_t before = bc->bytes;
+	int rc = bc_take(w, bc);
+
+	live_received(bc->bytes - before);
+	return rc;
 }
 
 int bc_data_event(struct worker *w, struct bconn *bc, uint32_t events)
