@@ -232,6 +232,8 @@ static enum broker_can said_hello(struct guest_queue *gq)
 {
 	struct zv_dev_info info = {.size = sizeof(info)};
 
+	/* The library may know by now what it reports by its next poll only. */
+	broker_news(gq);
 	(void)zv_dev_info(gq->guest->dev, &info);
 	if (info.peer == ZV_PEER_UNKNOWN)
 		return BROKER_WAIT;
@@ -408,6 +410,9 @@ void broker_news(struct guest_queue *gq)
 {
 	struct zv_broker_msg m;
 
+	if (gq->hearing) /* somebody who waited for this asks */
+		return;
+	gq->hearing = true;
 	for (unsigned n = 0; n < BROKER_NEWS_ROUND && zv_broker_recv(gq->q, &m) == 1; n++) {
 		if (m.what == ZV_BROKER_HELLO)
 			on_hello(gq, m.nonce);
@@ -420,6 +425,7 @@ void broker_news(struct guest_queue *gq)
 		else if (m.what == ZV_BROKER_RELEASE)
 			on_release(gq, &m);
 	}
+	gq->hearing = false;
 }
 
 /* ---- the end of the queue ---- */

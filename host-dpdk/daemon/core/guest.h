@@ -33,6 +33,7 @@ struct guest_queue {
 	unsigned n_owners;		 /* [L] read by any thread */
 	bool ending;			 /* [L] being removed: none is moved to another queue */
 	struct broker *broker;		 /* [L] of channels: channel/broker.h */
+	bool hearing;			 /* [L] broker_news() is at work */
 	void *shares;			 /* [L] of siblings, and their sum: relay/share.h */
 	uint32_t n_shared;
 	uint64_t round; /* [L] the lcore's round, and the work that is left in it: relay/flow.h */
