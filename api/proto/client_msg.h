@@ -13,8 +13,8 @@
  *             First, and once.
  *   LISTEN    port, sock_type -> connections to this port of the host come to this device.
  *   UNLISTEN  port -> no longer.
- *   REGION    region (an id that zvsockd has announced on one of the device's queues) -> size and
- *             one descriptor: memory whose size nobody can change.
+ *   REGION    region (an id that zvsockd has announced on one of the device's queues) -> size,
+ * offset and one descriptor: memory whose size nobody can change.
  *
  * Pure logic: nothing here makes a system call.
  */
@@ -26,7 +26,7 @@
 
 #define CLIENT_MAGIC   0x4c43565au /* "ZVCL" in memory of a little-endian machine */
 #define CLIENT_VERSION 1u
-#define CLIENT_TEXT    216u
+#define CLIENT_TEXT    208u
 
 /* An entry a question: name, number, what it is called in messages. */
 #define CLIENT_TYPES(X)                                                                            \
@@ -54,7 +54,8 @@ struct client_msg {
 	uint16_t queues;
 	uint16_t sock_type;	/* enum zv_type */
 	uint32_t reserved;	/* 0 */
-	uint64_t size;		/* of the answer to REGION: bytes of the region */
+	uint64_t size;		/* of the answer to REGION: bytes of the region, */
+	uint64_t offset;	/* and where it begins in the descriptor's file */
 	char text[CLIENT_TEXT]; /* ends with a 0; of an answer with a result: what is wrong */
 };
 _Static_assert(sizeof(struct client_msg) == 256, "the wire form has no holes");

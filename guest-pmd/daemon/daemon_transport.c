@@ -185,7 +185,7 @@ static int link_region(struct guest_dev *g, const struct ctrl_region *r, struct 
 	ret = client_sock_ask(&daemon_of(g)->client, &m, &fd, g->stop_fd);
 	if (ret)
 		return ret;
-	ret = shm_region_open(out, fd, r->size);
+	ret = shm_region_open_at(out, fd, m.offset, r->size);
 	close(fd);
 	return ret ? zv_err(ret, "its file cannot be mapped: %s", zv_strerror(ret)) : 0;
 }

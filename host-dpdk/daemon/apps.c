@@ -244,7 +244,7 @@ static int on_region(const struct app *a, struct client_msg *m)
 		return -1;
 	}
 	u = region_user(a->guest);
-	fd = region_fetch(m->region, &u, &m->size);
+	fd = region_fetch(m->region, &u, &m->size, &m->offset);
 	if (fd == -ENOENT)
 		refuse(m, fd, "region %016llx was not announced to this application",
 		       (unsigned long long)m->region);

@@ -31,14 +31,11 @@ static int import(struct zv_dev *dev, unsigned queue, uint64_t gpa, uint64_t siz
 	if (ret)
 		return ret;
 	zv_host_region_get_info(r, &i);
-	if (i.fd_offset) { /* who gets the descriptor maps the file from its beginning */
-		zv_host_region_put(r);
-		return -EINVAL;
-	}
 	*out = (struct region_mem){
 		.at = {.addr = i.addr, .size = i.size, .fd = i.fd, .page_size = i.page_size},
 		.dev = i.dev,
 		.ino = i.ino,
+		.offset = i.fd_offset,
 		.drop = drop,
 		.gone = gone,
 		.arg = r};

@@ -78,7 +78,7 @@ static void release(struct chan_part *p)
 static void a_part_is_a_channel(void **state)
 {
 	struct chan_part *p = part(0, 1);
-	uint64_t size = 0;
+	uint64_t size = 0, offset = 1;
 	struct shm_region mem;
 	struct shm_channel *end[2];
 	struct shm_msg m = {.data = (void *)(uintptr_t) "over", .len = 4}, got;
@@ -86,9 +86,10 @@ static void a_part_is_a_channel(void **state)
 
 	(void)state;
 	assert_int_equal(region_admit(region, &users[0]), 0);
-	fd = region_fetch(region_id(region), &users[0], &size);
+	fd = region_fetch(region_id(region), &users[0], &size, &offset);
 	assert_true(fd >= 0);
 	assert_int_equal(size, SIZE);
+	assert_int_equal(offset, 0);
 	assert_int_equal(shm_region_open(&mem, fd, size), 0);
 	for (unsigned i = 0; i < 2; i++)
 		assert_int_equal(shm_channel_attach(&end[i], mem.addr, mem.size, &p->desc,
@@ -109,16 +110,16 @@ static void a_part_is_a_channel(void **state)
 
 static void only_who_was_told_can_fetch(void **state)
 {
-	uint64_t size = 0;
+	uint64_t size = 0, offset = 1;
 	struct stat st;
 	int fd;
 
 	(void)state;
-	assert_int_equal(region_fetch(region_id(region), &users[0], &size), -ENOENT);
+	assert_int_equal(region_fetch(region_id(region), &users[0], &size, &offset), -ENOENT);
 	assert_int_equal(region_admit(region, &users[0]), 0);
-	assert_int_equal(region_fetch(region_id(region), &users[1], &size), -ENOENT);
-	assert_int_equal(region_fetch(region_id(region) + 1, &users[0], &size), -ENOENT);
-	fd = region_fetch(region_id(region), &users[0], &size);
+	assert_int_equal(region_fetch(region_id(region), &users[1], &size, &offset), -ENOENT);
+	assert_int_equal(region_fetch(region_id(region) + 1, &users[0], &size, &offset), -ENOENT);
+	fd = region_fetch(region_id(region), &users[0], &size, &offset);
 	assert_true(fd >= 0 && fcntl(fd, F_GETFD) & FD_CLOEXEC);
 	/* Nobody can change its size, in either direction. */
 	assert_int_equal(ftruncate(fd, 0), -1);
@@ -128,7 +129,7 @@ static void only_who_was_told_can_fetch(void **state)
 	assert_int_equal(st.st_size, SIZE);
 	close(fd);
 	region_expel(region, &users[0]);
-	assert_int_equal(region_fetch(region_id(region), &users[0], &size), -ENOENT);
+	assert_int_equal(region_fetch(region_id(region), &users[0], &size, &offset), -ENOENT);
 }
 
 /* The most that @a and @b get; they give back what they hold. */

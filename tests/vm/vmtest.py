@@ -26,6 +26,7 @@ import scenarios_app  # noqa: F401  (importing lists their scenarios)
 import scenarios_apps  # noqa: F401
 import scenarios_bench  # noqa: F401
 import scenarios_capture  # noqa: F401
+import scenarios_channel  # noqa: F401
 import scenarios_credit  # noqa: F401
 import scenarios_daemon  # noqa: F401
 import scenarios_device  # noqa: F401

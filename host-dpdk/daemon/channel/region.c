@@ -165,7 +165,9 @@ int region_same(const struct region_mem *mem, struct region **out)
 	TAILQ_FOREACH(r, &all, link)
 		if (r->from.drop && r->from.dev == mem->dev && r->from.ino == mem->ino)
 			break;
-	ret = !r ? -ENOENT : r->mem.size != mem->at.size ? -EBUSY : 0;
+	ret = !r ? -ENOENT : 0;
+	if (r && (r->mem.size != mem->at.size || r->from.offset != mem->offset))
+		ret = -EBUSY;
 	if (ret == 0) {
 		r->refs++;
 		pthread_mutex_lock(&r->lock);
@@ -317,7 +319,7 @@ void region_expel(struct region *r, const struct region_user *u)
 	pthread_mutex_unlock(&r->lock);
 }
 
-int region_fetch(uint64_t id, const struct region_user *u, uint64_t *size)
+int region_fetch(uint64_t id, const struct region_user *u, uint64_t *size, uint64_t *offset)
 {
 	const struct member *m = NULL;
 	struct region *r;
@@ -332,6 +334,7 @@ int region_fetch(uint64_t id, const struct region_user *u, uint64_t *size)
 		m = member_find(r, u->serial);
 		if (m && m->admitted) {
 			*size = r->mem.size;
+			*offset = r->from.offset;
 			ret = fcntl(r->mem.fd, F_DUPFD_CLOEXEC, 0);
 			ret = ret < 0 ? -errno : ret;
 		}

@@ -57,6 +57,7 @@ struct chan_part {
 struct region_mem {
 	struct shm_region at; /* map, map_size: of shm_region_destroy(), when there is no drop() */
 	uint64_t dev, ino;    /* the file behind it, when others may come with the same one */
+	uint64_t offset;      /* of its first byte in that file */
 	void (*drop)(void *arg); /* it is not used any more. NULL: it is zvsockd's own */
 	bool (*gone)(void *arg); /* it must not be used any more; any thread */
 	void *arg;
@@ -72,7 +73,7 @@ struct region *region_new(const struct region_mem *mem, const char *origin, uint
 /*
  * The region that is in the same file as @mem, retired or not: it goes on with @mem, in which its
  * parts are where they were, and the caller has a reference. 0; -ENOENT: there is none, -EBUSY: it
- * has another size; then @mem is the caller's.
+ * is another piece of it; then @mem is the caller's.
  */
 int region_same(const struct region_mem *mem, struct region **out);
 
@@ -107,9 +108,9 @@ bool regions_look(void);
 int region_admit(struct region *r, const struct region_user *u);
 void region_expel(struct region *r, const struct region_user *u);
 
-/* A descriptor of the region with @id, the caller's, and its size. -ENOENT: there is none, or @u
- * was not admitted to it; -EMFILE, -ENFILE. */
-int region_fetch(uint64_t id, const struct region_user *u, uint64_t *size);
+/* A descriptor of the file of the region with @id, the caller's, the region's size, and where in
+ * the file it begins. -ENOENT: there is none, or @u was not admitted to it; -EMFILE, -ENFILE. */
+int region_fetch(uint64_t id, const struct region_user *u, uint64_t *size, uint64_t *offset);
 
 /* ---- parts ---- */
 

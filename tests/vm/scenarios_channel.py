@@ -1,0 +1,117 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""Channels: guests of our driver and applications of the host, whose payload goes through memory that both have mapped."""
+import os
+import tempfile
+
+import image
+from guest import Guest
+from procs import Failure, until
+from scenarios_bench import runs_of
+from scenarios_region import MIB, MODULES
+from world import scenario
+from world_daemon import DaemonWorld
+from world_pmd import PmdVm
+
+TESTS = 'throughput,rtt,echo,connrate'
+SIZE = 128  # MiB of the region
+
+
+class ChannelVm(PmdVm):
+    """A guest of our driver with a region of @size MiB, as an NVDIMM or an ivshmem device; @region: which region= it opens."""
+
+    def __init__(self, world, name, keys, memory='dax', size=SIZE, **kw):
+        super().__init__(world, name, keys, **kw)
+        self.memory = memory
+        self.region = tempfile.NamedTemporaryFile(dir='/dev/shm', prefix='zv-region-')  # pylint: disable=consider-using-with
+        self.region.truncate(size * MIB)
+        self.size = size
+        world.owner.add(self.region)
+
+    def region_args(self):
+        device, machine = {'dax': ('nvdimm', ['-machine', 'nvdimm=on']), 'ivshmem': ('ivshmem-plain', [])}[self.memory]
+        return [*machine, '-object', f'memory-backend-file,id=region,mem-path={self.region.name},share=on,size={self.size}M',
+                '-device', f'{device},memdev=region']
+
+    def power_on(self):
+        world, bench = self.world, self.world.bench
+        disk = os.path.join(bench.vmdir, f'initrd-channel-{world.kernel.release}')
+        image.build(world.kernel, [bench.program(p) for p in ('vm_agent', 'vm_pmd_app', 'vsock-bench-guest')], disk,
+                    MODULES, (bench.program('zv-bind'),))
+        self.guest = Guest(world.owner, world.folder, self.log, world.kernel, disk,
+                           [*self.qemu_args(), *self.region_args()], memory=512, room=512, qemu=self.qemu,
+                           boot=f'{"intel_iommu=on " if self.how == "vfio" else ""}hugepages={self.hugepages}')
+
+    def serve(self):
+        if self.memory == 'dax':
+            self.guest.run('zv-bind dax')
+        self.uri = f'{self.how}:{self.bind()}'
+
+    def measure(self, kind, *options):
+        """vsock-bench in the guest, against the application of the host; the number of its runs."""
+        text = self.guest.run(f'exec vsock-bench-guest --client {self.uri} --queues {len(self.sockets)} --test {TESTS} '
+                              f'--type {kind} --rx-buf 4K --size 64,5000,64K --duration 0.1 --repeat 1 {" ".join(options)} '
+                              '--json - 2>/dev/null')
+        return len(runs_of(text, 'zvsock', TESTS))
+
+
+class ChannelWorld(DaemonWorld):
+    """@vms: {name: what ChannelVm is to know}; zvsockd, and a vsock-bench that is an application of the host."""
+
+    def __init__(self, bench, name, vms, daemon_keys=''):
+        self.daemon_keys = daemon_keys
+        super().__init__(bench, name, {n: {} for n in vms}, kinds={
+            n: (lambda *args, kw=kw: ChannelVm(*args, **kw)) for n, kw in vms.items()})
+
+    def write_config(self, *more):
+        self.apps = os.path.join(self.folder, 'apps.sock')
+        super().write_config(*more)
+        with open(self.config, encoding='utf-8') as f:
+            text = f.read()
+        with open(self.config, 'w', encoding='utf-8') as f:
+            f.write(text.replace('[daemon]\n', f'[daemon]\napplications = {self.apps}\n{self.daemon_keys}', 1))
+
+    def application(self):
+        """A vsock-bench that serves."""
+        server = self.program([self.bench.program('vsock-bench'), '--cpus', 'free', '--server', f'daemon:{self.apps}'])
+        until(self.attached, 'the application to be attached')
+        return server
+
+    def attached(self):
+        return any(g['kind'] == 'application' and g['state'] == 'up' for g in self.ctl('guests')['guests'])
+
+    def counter(self, name, of='pmd'):
+        stats = [g for g in self.ctl('stats')['guests'] if g['name'] == of]
+        return stats[0]['endpoints'][name]
+
+    def region(self):
+        """The guest's region, as zvsockd shows it; None: it knows none."""
+        found = [r for r in self.ctl('regions')['regions'] if r['origin'] == 'pmd']
+        return found[0] if found else None
+
+
+def channels(bench, **kw):
+    """Streams and messages of a guest and an application, both directions, each byte checked, none through zvsockd."""
+    world = bench.own(ChannelWorld, {'pmd': kw})
+    vm, count = world.vms['pmd'], 0
+    world.application()
+    for kind in ('stream', 'seqpacket'):
+        count += vm.measure(kind)
+    granted, relayed = world.counter('channel_granted'), world.counter('channel_declined') + world.counter('channel_no_room')
+    if not granted or relayed:
+        raise Failure(f'{granted} connections had a channel, {relayed} had not')
+    # Those of a program that has ended are free when the next one comes; until then it could be standing still.
+    vm.start_app()
+    until(lambda: world.region()['parts'] == 0, 'all parts of the region to come back')
+    return f'{count} runs, each byte verified; {granted} channels'
+
+
+@scenario
+def channel_dax(bench):
+    """Over /dev/dax, one queue."""
+    return channels(bench)
+
+
+@scenario
+def channel_dax_four_queues(bench):
+    """Over /dev/dax, four devices of one CID as four queues."""
+    return channels(bench, devices=4)
