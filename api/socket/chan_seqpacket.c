@@ -79,12 +79,16 @@ static ssize_t seqpacket_recv(struct zv_conn *c, void *data, size_t len, uint32_
 	struct chan *ch = c->chan;
 	size_t done = 0, total = 0;
 	uint32_t i, end = 0;
-	int ret = 1;
+	int ret = 0;
 
 	if (flags)
 		*flags = 0;
-	while (!c->rx.seq.msgs && ret > 0)
-		ret = chan_pull(ch);
+	if (!c->rx.seq.msgs) {
+		/* Once this side reads no more nothing is kept, and a peer could send for ever. */
+		do
+			ret = chan_pull(ch);
+		while (ret > 0 && !c->rx.seq.msgs && !(c->shut.local & VSOCK_SHUTDOWN_RCV));
+	}
 	if (ret < 0)
 		return chan_broken(ch, ret);
 	if (!c->rx.seq.msgs)

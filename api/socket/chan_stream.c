@@ -167,7 +167,7 @@ static ssize_t stream_recv(struct zv_conn *c, void *data, size_t len, uint32_t *
 	bool peeks = flags && (*flags & ZV_PEEK);
 	struct chan *ch = c->chan;
 	size_t done = 0;
-	int ret = 1;
+	int ret;
 
 	if (flags)
 		*flags = 0;
@@ -182,10 +182,11 @@ static ssize_t stream_recv(struct zv_conn *c, void *data, size_t len, uint32_t *
 		done = peek(ch, data, len);
 		return chan_copied(ch, data) ? (ssize_t)done : chan_broken(ch, -EPROTO);
 	}
-	while (done < len && ret > 0) {
+	/* Messages of which nothing is kept end it too: a peer could send such for ever. */
+	while (done < len && !chan_fifo_empty(ch)) {
 		done += take(ch, (uint8_t *)data + done, len - done);
-		if (done < len)
-			ret = chan_pull(ch); /* what fails is found again by the next call */
+		if (done < len && chan_pull(ch) <= 0)
+			break; /* what fails is found again by the next call */
 	}
 	if (!chan_copied(ch, data))
 		return chan_broken(ch, -EPROTO);

@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* A hostile peer at the other end of a channel breaks its own connection, and nothing else. */
 #include "chan_pair.h"
+#include "channel_int.h"
 
 #include <stdlib.h>
+#include <sys/socket.h>
 
 static struct chan_pair C;
 static char got[8192], data[8192];
@@ -95,6 +97,58 @@ static void test_empty_messages_are_no_end(void **state)
 	}
 	assert_int_equal(zv_send(C.guest.c, "x", 1, 0), 1);
 	assert_int_equal(zv_recv(C.host.c, got, 9, NULL), 1);
+	chan_close(&C);
+}
+
+/*
+ * A peer that fills the ring again whenever this side gives places back, in the middle of its call:
+ * what a second CPU could do all the time.
+ */
+#define FEEDS 1000
+
+static struct {
+	struct shm_channel *ch;
+	struct shm_msg m;
+	int left;
+} peer;
+
+static int feed(void *arg)
+{
+	(void)arg;
+	if (peer.left && --peer.left) {
+		while (shm_channel_send(peer.ch, &peer.m, 1) == 1)
+			;
+		(void)shm_channel_arm(peer.ch, SHM_WANT_ROOM, 0);
+	}
+	return 0;
+}
+
+static void begin_to_feed(size_t len)
+{
+	peer.ch = C.guest.c->chan->ch;
+	peer.m = (struct shm_msg){.data = data, .len = (uint32_t)len};
+	peer.left = FEEDS;
+	C.host.c->chan->ch->peer_data.wake = feed;
+	(void)feed(NULL);
+}
+
+static void test_unwanted_messages_keep_nobody(void **state)
+{
+	(void)state;
+	begin(ZV_STREAM, false);
+	assert_int_equal(zv_send(C.guest.c, "abcd", 4, 0), 4);
+	begin_to_feed(0);
+	assert_int_equal(zv_recv(C.host.c, got, sizeof(got), NULL), 4);
+	assert_true(peer.left > FEEDS - 10);
+	peer.left = 0;
+	chan_close(&C);
+
+	begin(ZV_SEQPACKET, false);
+	assert_int_equal(zv_shutdown(C.host.c, SHUT_RD), 0);
+	begin_to_feed(5);
+	assert_int_equal(zv_recv(C.host.c, got, sizeof(got), NULL), 0);
+	assert_true(peer.left > FEEDS - 10);
+	peer.left = 0;
 	chan_close(&C);
 }
 
@@ -222,6 +276,7 @@ int main(void)
 		TEST(test_a_broken_channel_is_reset),
 		TEST(test_data_behind_the_end),
 		TEST(test_empty_messages_are_no_end),
+		TEST(test_unwanted_messages_keep_nobody),
 		TEST(test_random_bytes_in_the_shared_part),
 	};
 
