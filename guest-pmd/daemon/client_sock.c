@@ -117,6 +117,8 @@ static int recv_answer(struct client_sock *s, struct client_msg *m, int *fd, int
 			*fd = descriptor_of(&mh);
 			if (n == 0)
 				return -ECONNRESET;
+			if (*fd < 0 && mh.msg_flags & MSG_CTRUNC)
+				return -EMFILE; /* the kernel found no place for it */
 			return client_msg_refused(m, mh.msg_flags & MSG_TRUNC ? 0 : (size_t)n)
 				       ? -EBADMSG
 				       : 0;
@@ -182,6 +184,14 @@ static int ask_locked(struct client_sock *s, struct client_msg *m, int *fd, int 
 	}
 	if (got >= 0)
 		close(got);
+	if (ret == -EMFILE) {
+		if (type == CLIENT_ATTACH) /* zvsockd has attached nobody */
+			close_locked(s);
+		return zv_err(ret,
+			      "no descriptor is left in this process for what zvsockd at %s gives "
+			      "(\"%s\"): raise its limit (ulimit -n)",
+			      s->path, client_type_name(type));
+	}
 	if (ret)
 		return failed(s, type, ret);
 	return zv_err(m->result, "zvsockd at %s: %s", s->path, m->text);

@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <unistd.h>
@@ -152,6 +153,54 @@ static void a_driver_without_channels_is_served(void **state)
 	cs_converse(p, ZV_STREAM);
 }
 
+#define FEW 256u /* descriptors */
+
+static unsigned declined;
+
+static void count_declined(void *ctx, enum zv_log_level level, const char *line)
+{
+	(void)ctx;
+	(void)level;
+	if (strstr(line, "no descriptor is left in this process"))
+		__atomic_add_fetch(&declined, 1, __ATOMIC_RELAXED);
+}
+
+static bool both_declined(void *arg)
+{
+	(void)arg;
+	return __atomic_load_n(&declined, __ATOMIC_RELAXED) == 2;
+}
+
+/* The region cannot be received: its connections are copied, and the device stays. */
+static void without_descriptors_zvsockd_copies(void **state)
+{
+	struct rlimit was, few;
+	int fd[FEW], n = 0;
+	struct cs_pair p;
+
+	(void)state;
+	declined = 0;
+	zv_set_log(count_declined, NULL);
+	assert_true(zw_reload(CONF_OTHER, 2));
+	assert_true(zw_logged("the new configuration is in force"));
+	assert_int_equal(getrlimit(RLIMIT_NOFILE, &was), 0);
+	few = was;
+	few.rlim_cur = FEW;
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &few), 0);
+	while (n < (int)FEW && (fd[n] = dup(STDERR_FILENO)) >= 0)
+		n++;
+	assert_true(n > 0 && errno == EMFILE);
+	assert_true(zw_until(both_declined, NULL));
+	while (n)
+		close(fd[--n]);
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &was), 0);
+	zv_set_log(NULL, NULL);
+	p = cs_joined(ZV_STREAM);
+	assert_int_equal(cs_channels(), 0);
+	cs_converse(p, ZV_STREAM);
+	assert_int_equal(zw_log_lines("detached"), 0);
+}
+
 static bool one_region(void *arg)
 {
 	const char *what = arg;
@@ -226,6 +275,7 @@ int main(int argc, char **argv)
 		IN(plain, much_passes_unchanged),
 		IN(big, a_full_region_means_copying),
 		IN(none, without_a_region_zvsockd_copies),
+		IN(none, without_descriptors_zvsockd_copies),
 		IN(plain, a_driver_without_channels_is_served),
 		IN(plain, a_reload_changes_the_region),
 		IN(plain, a_region_is_for_those_who_were_told),
