@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * The device's rings and packet layer (vhost_ring_split.c, vhost_pair.c, from_guest.c, to_guest.c)
- * in the memory of a guest that writes what it likes, when it likes.
+ * The device's rings and packet layer (vhost_ring_split.c, or vhost_ring_packed.c with
+ * RINGS_PACKED, vhost_pair.c, from_guest.c, to_guest.c) in the memory of a guest that writes what
+ * it likes, when it likes.
  *
  * The guest's steps: descriptors (in the tables or in an indirect table), heads, the avail index,
  * headers, whole packets and receive buffers, and any bytes anywhere, rings and buffers that the
@@ -18,88 +19,32 @@
  *   - after a stop or in a pause nothing that is still reserved can be written to by us and be seen
  *     by the guest; a session that goes on does so where it was paused.
  */
-#include "fuzz.h"
-#include "guest_world.h"
-#include "vhost_pair_priv.h"
+#ifdef RINGS_PACKED
+#include "dev_ring_packed.h"
+#else
+#include "dev_ring_split.h"
+#endif
 
 #include <errno.h>
 #include <stddef.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
 
-#define HELD 256u
-#define SEGS 8u
-
-struct held {
-	uint32_t token;
-	struct pkt_seg seg[SEGS]; /* rx: the first ones; tx: one */
-	uint32_t nseg;
-};
-
-struct state {
-	struct guest_world w;
-	struct vhost_pair *q;
-	struct transport_queue *tq;
-	struct held rx[HELD], tx[HELD];
-	unsigned nrx, ntx;
-	uint64_t features;
-	struct guest_iommu io;
-	bool with_io;
-	uint64_t missing, denied; /* by granule of 256 bytes, modulo 64 */
-	uint8_t broken[2];
-};
-
 static int eventfds[2];
 
 /* ---- the guest ---- */
 
-static struct vring_avail *avail_of(struct state *s, unsigned ring)
-{
-	return (struct vring_avail *)(void *)s->w.view[ring * 3 + 1];
-}
-
-static uint64_t address(struct state *s, struct fz *z)
-{
-	uint8_t how = fz_u8(z);
-
-	if (how & 0x80)
-		return fz_u64(z);
-	return s->w.gpa[how & 7] + fz_below(z, s->w.size[how & 7] + 1);
-}
-
-static void put_desc(struct state *s, struct fz *z, uint8_t *at)
-{
-	struct vring_desc d = {.addr = address(s, z)};
-	uint8_t how = fz_u8(z);
-
-	d.flags = how & 7;
-	d.len = how & 8 ? fz_u32(z) : fz_u8(z);
-	d.next = how & 16 ? fz_u16(z) : (uint16_t)fz_below(z, s->w.ring_size);
-	if ((d.flags & VRING_DESC_F_INDIRECT) && !(how & 8))
-		d.len *= 16;
-	memcpy(at, &d, sizeof(d));
-}
-
-static void offer(struct state *s, unsigned ring, uint16_t head)
-{
-	struct vring_avail *a = avail_of(s, ring);
-
-	a->ring[a->idx & (s->w.ring_size - 1)] = head;
-	a->idx++;
-}
-
 static void guest_packet(struct state *s, struct fz *z)
 {
 	struct vsock_hdr h = {3, 2, 1, 2, 0, VSOCK_TYPE_STREAM, VSOCK_OP_RW, 0, 0, 0};
-	uint16_t i = (uint16_t)fz_below(z, s->w.ring_size);
+	uint32_t i = fz_below(z, s->w.ring_size);
 	uint32_t off = fz_below(z, SIZE_A - VSOCK_HDR_LEN + 1), room = SIZE_A - off - VSOCK_HDR_LEN;
 	struct vring_desc d = {.addr = GPA_A + off};
 
 	h.len = fz_u8(z);
 	d.len = VSOCK_HDR_LEN + (h.len < room ? h.len : room);
 	vsock_hdr_put(s->w.view[DATA_A] + off, &h);
-	memcpy(s->w.view[3] + 16u * i, &d, sizeof(d));
-	offer(s, VHOST_FROM_GUEST, i);
+	give(s, VHOST_FROM_GUEST, i, &d);
 }
 
 static void guest_buffers(struct state *s, struct fz *z)
@@ -111,8 +56,7 @@ static void guest_buffers(struct state *s, struct fz *z)
 		struct vring_desc d = {
 			.addr = s->w.gpa[DATA_B] + i * 16, .len = len, .flags = VRING_DESC_F_WRITE};
 
-		memcpy(s->w.view[0] + 16 * i, &d, sizeof(d));
-		offer(s, VHOST_TO_GUEST, (uint16_t)i);
+		give(s, VHOST_TO_GUEST, LAYOUT ? k : i, &d);
 	}
 }
 
@@ -139,7 +83,7 @@ static void guest_op(struct state *s, struct fz *z, unsigned op)
 		offer(s, ring, (uint16_t)fz_below(z, s->w.ring_size));
 		break;
 	case 3:
-		avail_of(s, ring)->idx = (uint16_t)(avail_of(s, ring)->idx + fz_u8(z));
+		tell_wish(s, ring, fz_u8(z));
 		break;
 	case 4:
 		scribble(s, z);
@@ -309,7 +253,11 @@ static struct vhost_pair_setup setup_of(struct state *s)
 	for (unsigned i = 0; i < 2; i++)
 		hs.ring[i] = (struct vhost_ring_area){
 			.part = {gm->r[3 * i].va, gm->r[3 * i + 1].va, gm->r[3 * i + 2].va},
-			.size = s->w.ring_size};
+			.size = s->w.ring_size,
+			.pos = s->q->paused ? vhost_ring_position(i == VHOST_TO_GUEST
+									  ? &s->q->to_guest
+									  : &s->q->from_guest)
+					    : vhost_ring_layout_of(LAYOUT)->fresh};
 	return hs;
 }
 
@@ -410,10 +358,8 @@ static void check(struct state *s)
 	FZ_CHECK(nfree + used == s->q->nchains);
 	FZ_CHECK(used == s->nrx + s->ntx + s->q->nstack + s->q->nctrl + s->q->nlate);
 	if (s->q->ep) {
-		FZ_CHECK(vhost_split_in_flight(&s->q->from_guest) == lent &&
-			 lent <= s->w.ring_size);
-		FZ_CHECK(vhost_split_in_flight(&s->q->to_guest) == given &&
-			 given <= s->w.ring_size);
+		FZ_CHECK(ring_in_flight(&s->q->from_guest) == lent && lent <= s->w.ring_size);
+		FZ_CHECK(ring_in_flight(&s->q->to_guest) == given && given <= s->w.ring_size);
 	}
 	world_reap(&s->w);
 }
@@ -501,7 +447,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	world_init(&s.w, (shape & 0x30) == 0x30,
 		   1u << (shape & 7) > RING_MAX ? RING_MAX : 1u << (shape & 7));
 	s.features = (shape & 0x40 ? VSOCK_FEATURE_EVENT_IDX : 0) |
-		     (shape & 0x80 ? VSOCK_FEATURE_INDIRECT_DESC : 0);
+		     (shape & 0x80 ? VSOCK_FEATURE_INDIRECT_DESC : 0) | LAYOUT;
 	s.io.translate = translate;
 	s.with_io = shape & 8;
 	s.q = aligned_alloc(SHM_CACHE_LINE, sizeof(*s.q));

@@ -311,33 +311,6 @@ static void session(void **state)
 	assert_int_equal(access(sock_a, F_OK), -1);
 }
 
-/* Another driver in the same VM, which has no indirect descriptors: its rings begin anew. */
-static void another_driver_begins_where_it_says(void **state)
-{
-	struct transport_dev *d = open_dev(sock_a, 3);
-	struct transport_queue *q = ops->queue(d, 0);
-	uint64_t features = FEATURES & ~(1ull << 28);
-	struct front f;
-
-	(void)state;
-	front_make(&f, sock_a, 3);
-	pair_setup(&f, 0, 1);
-	wait_up(q, 1);
-	exchange(&f, q, 0, 1);
-	for (unsigned i = 0; i < 3; i++) {
-		(void)ring_stop(&f, 0);
-		(void)ring_stop(&f, 1);
-		send_acked(&f, VU_SET_FEATURES, &features, sizeof(features), -1);
-		drv_make(&f.ring[0], &f.g, 0, N);
-		drv_make(&f.ring[1], &f.g, 1, N);
-		pair_setup(&f, 0, 1);
-		wait_up(q, 1);
-		exchange(&f, q, 0, 1);
-	}
-	front_free(&f);
-	ops->close(d);
-}
-
 /* A new connection may be seen before the end of the old one, which it follows. */
 static void successor(void **state)
 {
@@ -554,7 +527,6 @@ int main(void)
 		cmocka_unit_test(registry),
 		cmocka_unit_test(backend_channel),
 		cmocka_unit_test(session),
-		cmocka_unit_test(another_driver_begins_where_it_says),
 		cmocka_unit_test(successor),
 		cmocka_unit_test(broken),
 		cmocka_unit_test(starts_when_loans_come_back),

@@ -1,0 +1,84 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Where rings begin: what the frontend says, with the real rte_vhost. */
+#include "front_fix.h"
+
+#include "registry.h"
+#include <zvsock_host.h>
+
+/* The socket layer's table of its own transports; not needed here. */
+const struct transport_ops *const zv_builtin_transports[] = {NULL};
+
+static char dir[] = "/tmp/zvsock-places-XXXXXX";
+static char sock_a[64];
+const struct transport_ops *ops;
+static const struct zv_opts opts = {.size = sizeof(opts), .queues = 2};
+
+static struct transport_dev *open_dev(const char *path, unsigned cid)
+{
+	struct transport_dev *d = NULL;
+	char rest[128];
+
+	snprintf(rest, sizeof(rest), "%s,cid=%u", path, cid);
+	assert_int_equal(ops->open(&d, rest, &opts), 0);
+	assert_int_equal(ops->guest_cid(d), cid);
+	return d;
+}
+
+static void init(void **state)
+{
+	cpu_set_t before, after;
+	const char *rest;
+
+	(void)state;
+	sched_getaffinity(0, sizeof(before), &before);
+	assert_int_equal(zv_host_init(), 0);
+	assert_int_equal(zv_host_init(), 0);
+	sched_getaffinity(0, sizeof(after), &after);
+	assert_true(CPU_EQUAL(&before, &after));
+	ops = zv_transport_find("host:x", &rest);
+	assert_non_null(ops);
+	assert_string_equal(rest, "x");
+	assert_int_equal(ops->role, ZV_ROLE_HOST);
+}
+
+/* Another driver in the same VM, which has no indirect descriptors: its rings begin anew. */
+static void another_driver_begins_where_it_says(void **state)
+{
+	struct transport_dev *d = open_dev(sock_a, 3);
+	struct transport_queue *q = ops->queue(d, 0);
+	uint64_t features = FEATURES & ~(1ull << 28);
+	struct front f;
+
+	(void)state;
+	front_make(&f, sock_a, 3);
+	pair_setup(&f, 0, 1);
+	wait_up(q, 1);
+	exchange(&f, q, 0, 1);
+	for (unsigned i = 0; i < 3; i++) {
+		(void)ring_stop(&f, 0);
+		(void)ring_stop(&f, 1);
+		send_acked(&f, VU_SET_FEATURES, &features, sizeof(features), -1);
+		drv_make(&f.ring[0], &f.g, 0, N);
+		drv_make(&f.ring[1], &f.g, 1, N);
+		pair_setup(&f, 0, 1);
+		wait_up(q, 1);
+		exchange(&f, q, 0, 1);
+	}
+	front_free(&f);
+	ops->close(d);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(init),
+		cmocka_unit_test(another_driver_begins_where_it_says),
+	};
+	int ret;
+
+	if (!mkdtemp(dir))
+		return 99;
+	snprintf(sock_a, sizeof(sock_a), "%s/a", dir);
+	ret = cmocka_run_group_tests(tests, NULL, NULL);
+	return rmdir(dir) < 0 ? 1 : ret;
+}
