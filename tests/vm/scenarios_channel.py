@@ -115,3 +115,9 @@ def channel_dax(bench):
 def channel_dax_four_queues(bench):
     """Over /dev/dax, four devices of one CID as four queues."""
     return channels(bench, devices=4)
+
+
+@scenario
+def channel_ivshmem(bench):
+    """Over the BAR of an ivshmem-plain device."""
+    return channels(bench, memory='ivshmem')
