@@ -15,14 +15,22 @@ static void channel_uris(char *host, char *guest, size_t len, const char *dir)
 	zvsockd_apps_uri(guest, len, dir);
 }
 
+static bool many_conns(const struct bench_opts *o)
+{
+	for (unsigned i = 0; i < nworkloads; i++)
+		if (o->workloads >> i & 1 && workloads[i]->zv.many_conns)
+			return true;
+	return false;
+}
+
 /* Half of the region is for these two, and each queue has a connection or more of its own. */
 static int channel_daemon(struct proc *p, const char *dir, const struct bench_opts *o,
 			  struct proc_err *err)
 {
 	char more[120];
 
-	snprintf(more, sizeof(more), "application_region = 512M\nchannel_size = %s\n",
-		 o->queues * o->threads > 16 ? "2M" : "8M");
+	snprintf(more, sizeof(more), "application_region = 1024M\nchannel_size = %s\n",
+		 many_conns(o) ? "256K" : "8M");
 	return zvsockd_between(p, dir, o, false, more, err);
 }
 
