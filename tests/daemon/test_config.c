@@ -491,9 +491,24 @@ static void unresolvable_hosts(void **state)
 	cfg_free(c);
 }
 
+/* It says which region the devices have, and is none of them. */
+static void a_region_is_no_device(void **state)
+{
+	struct cfg *c = conf_good("[device d]\nuri = vfio:00:02.0,00:03.0,region=none\n");
+	const struct cfg_guest *g = &c->guests[0];
+
+	(void)state;
+	assert_int_equal(g->n_devices, 2);
+	assert_int_equal(g->queues, 2);
+	assert_string_equal(g->devices[0], "00:02.0");
+	assert_string_equal(g->devices[1], "00:03.0,region=none");
+	cfg_free(c);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(a_region_is_no_device),
 		cmocka_unit_test(defaults),
 		cmocka_unit_test(daemon_values),
 		cmocka_unit_test(applications_values),

@@ -75,6 +75,19 @@ void cfg_add_socket(struct load *l, void *obj, const struct key *k, char *value)
 
 /* ---- devices ------------------------------------------------------------------------------ */
 
+/* "region=..." is no device: it stays with the one before it. False: it is one, or does not fit. */
+static bool add_option(struct cfg_guest *g, const char *item, size_t len)
+{
+	char *last = g->n_devices ? g->devices[g->n_devices - 1] : NULL;
+	size_t have = last ? strlen(last) : 0;
+
+	if (!last || strncmp(item, "region=", 7) != 0 || have + 1 + len >= CFG_PATH_MAX)
+		return false;
+	last[have] = ',';
+	memcpy(last + have + 1, item, len);
+	return true;
+}
+
 /* Takes the devices of the list behind the scheme. False: a fault. */
 static bool add_devices(struct load *l, struct cfg_guest *g, const char *uri, const char *list)
 {
@@ -86,6 +99,8 @@ static bool add_devices(struct load *l, struct cfg_guest *g, const char *uri, co
 				  uri);
 			return false;
 		}
+		if (add_option(g, list, len))
+			continue;
 		if (len >= CFG_PATH_MAX) {
 			cfg_wrong(l,
 				  "uri = %s has a device whose name has %zu bytes, %u can be "
