@@ -181,15 +181,19 @@ static void without_descriptors_zvsockd_copies(void **state)
 	(void)state;
 	declined = 0;
 	zv_set_log(count_declined, NULL);
-	assert_true(zw_reload(CONF_OTHER, 2));
-	assert_true(zw_logged("the new configuration is in force"));
 	assert_int_equal(getrlimit(RLIMIT_NOFILE, &was), 0);
 	few = was;
 	few.rlim_cur = FEW;
 	assert_int_equal(setrlimit(RLIMIT_NOFILE, &few), 0);
 	while (n < (int)FEW && (fd[n] = dup(STDERR_FILENO)) >= 0)
 		n++;
-	assert_true(n > 0 && errno == EMFILE);
+	assert_true(n > 1 && errno == EMFILE);
+	/* One for the file; nothing is polled, and so no region heard of, before it is taken again.
+	 */
+	close(fd[--n]);
+	assert_true(zw_reload(CONF_OTHER, 2));
+	fd[n] = dup(STDERR_FILENO);
+	assert_true(fd[n++] >= 0);
 	assert_true(zw_until(both_declined, NULL));
 	while (n)
 		close(fd[--n]);
