@@ -96,12 +96,17 @@ static void read_holder(const char *root, const char *space, char holder[NAME])
 		holder[0] = 0;
 }
 
+static bool is_dax(const char *holder)
+{
+	return holder[0] == 'd' && holder[1] == 'a' && holder[2] == 'x';
+}
+
 /* The dax device of a namespace that @holder has. False: there is none (yet). */
 static bool find_dax(const char *root, const char *holder, char dax[NAME])
 {
 	char dir[PATH_MAX];
 
-	if (strncmp(holder, "dax", 3) != 0)
+	if (!is_dax(holder))
 		return false;
 	(void)snprintf(dir, sizeof(dir), ND "/%s", holder);
 	return first_entry(root, dir, "dax", dax);
@@ -251,7 +256,7 @@ static void convert(const char *root, const char *space, bool force, struct repo
 		say_ready(root, space, dax, r);
 		return;
 	}
-	if (strncmp(holder, "dax", 3) == 0) {
+	if (is_dax(holder)) {
 		/* Known by its info block; the driver has not come by itself. */
 		if (!put(root, r, holder, "sys/bus/nd/drivers/dax_pmem/bind"))
 			return;
