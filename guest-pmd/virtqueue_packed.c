@@ -176,14 +176,14 @@ static inline bool packed_publish(struct virtq *vq)
 {
 	struct packed *s = packed_of(vq);
 	uint16_t old = vq->published;
+	uint64_t w;
 
 	if (vq->posted == old)
 		return false;
+	w = avail_word(vq, s->first, virtq_len(vq, s->first), old);
 	vq->published = vq->posted;
-	shm_store_release64(
-		&s->desc[old & vq->mask].word,
-		avail_word(vq, s->first, virtq_len(vq, s->first), old)); /* barrier pair [A] */
-	shm_mb();							 /* barrier pair [C] */
+	shm_store_release64(&s->desc[old & vq->mask].word, w); /* barrier pair [A] */
+	shm_mb();					       /* barrier pair [C] */
 	return wants_kick(vq, old, vq->published);
 }
 

@@ -25,12 +25,26 @@
 #define IOVA ((struct iova){0x40000000ull})
 #define MAXN 64u
 
+#ifdef RINGS_PACKED
+#define RINGS vsock_rings_packed
+
+/* A ring as the device sees it. */
+struct dev_ring {
+	struct vring_packed_desc *desc;
+	uint32_t *driver_event, *device_event;
+	uint32_t size, mask;
+};
+#else
+#define RINGS vsock_rings_split
+
 /* A ring as the device sees it. */
 struct dev_ring {
 	struct vring_avail *avail;
 	struct vring_used *used;
 	uint32_t size, mask;
 };
+
+#endif
 
 struct world {
 	struct vsock_pair *p;
@@ -56,9 +70,9 @@ static void make_fds(void)
 		fds[i] = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
 }
 
-static size_t split_bytes(uint32_t size)
+static size_t ring_bytes(uint32_t size)
 {
-	return vsock_rings_split.layout->bytes(size);
+	return RINGS.layout->bytes(size);
 }
 
 static struct virtq *ring_of(struct world *w, unsigned i)
@@ -94,6 +108,78 @@ static void check(struct world *w)
 
 /* ---- the device ---- */
 
+/* The header of a packet in receive buffer @id; the bytes that are written there. */
+static uint32_t packet(struct world *w, struct fz *z, uint16_t id)
+{
+	struct vsock_hdr h = {.src_cid = 2, .dst_cid = 3, .op = VSOCK_OP_RW, .type = 1};
+
+	h.len = fz_below(z, w->payload + 2); /* one byte too much is possible */
+	vsock_hdr_put(w->rx_mem + id * w->stride + VSOCK_HDR_OFF, &h);
+	return VSOCK_HDR_LEN + h.len;
+}
+
+#ifdef RINGS_PACKED
+
+#define AVAIL (1u << VRING_PACKED_DESC_F_AVAIL)
+#define USED  (1u << VRING_PACKED_DESC_F_USED)
+
+static struct dev_ring dev_ring_of(const struct virtq_areas *a)
+{
+	return (struct dev_ring){a->desc, a->driver, a->device, a->size, a->size - 1};
+}
+
+static uint16_t used_marks(const struct dev_ring *r, uint16_t n)
+{
+	return n & r->size ? 0 : AVAIL | USED;
+}
+
+/* Completes the next available buffer of ring @i. */
+static void complete(struct world *w, struct fz *z, unsigned i)
+{
+	struct dev_ring *r = &w->dev[i];
+	uint16_t n = w->dev_used[i];
+	struct vring_packed_desc *d = &r->desc[n & r->mask];
+	uint16_t id = (uint16_t)(d->id & r->mask);
+
+	if ((d->flags & (AVAIL | USED)) != (n & r->size ? USED : AVAIL))
+		return;
+	d->id = id;
+	d->len = i == 0 ? packet(w, z, id) : 0;
+	d->flags = used_marks(r, n);
+	w->dev_used[i]++;
+}
+
+static void dev_entry(struct world *w, struct fz *z)
+{
+	struct dev_ring *r = &w->dev[fz_below(z, 3)];
+	struct vring_packed_desc *d = &r->desc[fz_u8(z) & r->mask];
+	uint8_t how = fz_u8(z);
+
+	d->id = (uint16_t)(how & 1 ? fz_u16(z) : fz_below(z, r->size));
+	d->len = how & 2 ? fz_u32(z) : fz_u8(z);
+	d->flags = (uint16_t)((how & 4 ? AVAIL : 0) | (how & 8 ? USED : 0));
+}
+
+/* What the driver looks at next is used, whatever it is; or another wish. */
+static void dev_index(struct world *w, struct fz *z)
+{
+	unsigned i = fz_below(z, 3);
+	uint16_t n = virtq_taken(ring_of(w, i)), v = fz_u16(z);
+
+	if (v & 0x8000)
+		*w->dev[i].device_event = fz_u32(z);
+	else
+		w->dev[i].desc[(n + (v & 3)) & w->dev[i].mask].flags =
+			used_marks(&w->dev[i], (uint16_t)(n + (v & 3)));
+}
+
+#else
+
+static struct dev_ring dev_ring_of(const struct virtq_areas *a)
+{
+	return (struct dev_ring){a->driver, a->device, a->size, a->size - 1};
+}
+
 /* Completes the next available buffer of ring @i, with the header of a packet when it receives. */
 static void complete(struct world *w, struct fz *z, unsigned i)
 {
@@ -106,32 +192,10 @@ static void complete(struct world *w, struct fz *z, unsigned i)
 	id = (uint16_t)(r->avail->ring[w->dev_avail[i]++ & r->mask] & r->mask);
 	e->id = id;
 	e->len = 0;
-	if (i == 0) {
-		struct vsock_hdr h = {.src_cid = 2, .dst_cid = 3, .op = VSOCK_OP_RW, .type = 1};
-
-		h.len = fz_below(z, w->payload + 2); /* one byte too much is possible */
-		vsock_hdr_put(w->rx_mem + id * w->stride + VSOCK_HDR_OFF, &h);
-		e->len = VSOCK_HDR_LEN + h.len;
-	}
+	if (i == 0)
+		e->len = packet(w, z, id);
 	w->dev_used[i]++;
 	r->used->idx = w->dev_used[i];
-}
-
-/* Overwrites up to 32 bytes of what the device can write to. */
-static void scribble(struct world *w, struct fz *z)
-{
-	uint8_t what = fz_u8(z) % 6, len = fz_u8(z) % 33;
-	uint8_t *base = what < 3    ? w->ring[what]
-			: what == 3 ? w->rx_mem
-			: what == 4 ? w->tx_mem
-				    : w->ev_mem;
-	size_t size = what < 2	  ? split_bytes(w->n)
-		      : what == 2 ? split_bytes(VSOCK_EVENT_RING)
-		      : what == 5 ? VSOCK_EVENTS * SHM_CACHE_LINE
-				  : w->n * w->stride;
-	size_t at = fz_below(z, (uint32_t)size);
-
-	fz_bytes(z, base + at, len < size - at ? len : size - at);
 }
 
 static void dev_entry(struct world *w, struct fz *z)
@@ -153,6 +217,25 @@ static void dev_index(struct world *w, struct fz *z)
 	r->used->idx = v & 0x8000 ? v : (uint16_t)(r->used->idx + (v & 0x7f));
 	if (i < 2)
 		w->dev_used[i] = r->used->idx;
+}
+
+#endif
+
+/* Overwrites up to 32 bytes of what the device can write to. */
+static void scribble(struct world *w, struct fz *z)
+{
+	uint8_t what = fz_u8(z) % 6, len = fz_u8(z) % 33;
+	uint8_t *base = what < 3    ? w->ring[what]
+			: what == 3 ? w->rx_mem
+			: what == 4 ? w->tx_mem
+				    : w->ev_mem;
+	size_t size = what < 2	  ? ring_bytes(w->n)
+		      : what == 2 ? ring_bytes(VSOCK_EVENT_RING)
+		      : what == 5 ? VSOCK_EVENTS * SHM_CACHE_LINE
+				  : w->n * w->stride;
+	size_t at = fz_below(z, (uint32_t)size);
+
+	fz_bytes(z, base + at, len < size - at ? len : size - at);
 }
 
 /* ---- the owner ---- */
@@ -233,13 +316,13 @@ static void restart(struct world *w, bool event_idx)
 	if (w->q->up)
 		vsock_pair_stop(w->p);
 	check(w);
-	vsock_pair_reset(w->p, &vsock_rings_split, event_idx);
-	vsock_events_reset(&w->ev, &vsock_rings_split, event_idx);
+	vsock_pair_reset(w->p, &RINGS, event_idx);
+	vsock_events_reset(&w->ev, &RINGS, event_idx);
 	for (unsigned i = 0; i < 3; i++) {
 		struct virtq_areas a;
 
-		vsock_rings_split.layout->areas(ring_of(w, i), &a);
-		w->dev[i] = (struct dev_ring){a.driver, a.device, a.size, a.size - 1};
+		RINGS.layout->areas(ring_of(w, i), &a);
+		w->dev[i] = dev_ring_of(&a);
 	}
 	memset(w->dev_avail, 0, sizeof(w->dev_avail));
 	memset(w->dev_used, 0, sizeof(w->dev_used));
@@ -280,7 +363,7 @@ static void setup(struct world *w, struct fz *z)
 	w->ev_mem = aligned_alloc(SHM_CACHE_LINE, VSOCK_EVENTS * SHM_CACHE_LINE);
 	for (unsigned i = 0; i < 3; i++)
 		w->ring[i] =
-			aligned_alloc(VIRTQ_ALIGN, split_bytes(i < 2 ? w->n : VSOCK_EVENT_RING));
+			aligned_alloc(VIRTQ_ALIGN, ring_bytes(i < 2 ? w->n : VSOCK_EVENT_RING));
 	memset(w->rx_mem, 0, w->n * w->stride);
 	memset(w->ev_mem, 0, VSOCK_EVENTS * SHM_CACHE_LINE);
 	c.ring_size = w->n;
