@@ -242,7 +242,10 @@ struct transport_ops {
 	enum zv_role role;
 	/*
 	 * Connections are sockets of this machine's kernel: which CIDs can be reached is for it to
-	 * say, and nobody is there whom HELLO could ask.
+	 * say. HELLO is said only where there are regions, of each queue as of one program
+	 * (docs/protocol.md, 6.1), and the end of its connection takes all channels with it, whose
+	 * connections the transport resets. A connection with a channel says so, by a packet that
+	 * grants no credit, at the latest when it is established.
 	 */
 	bool kernel_sockets;
 	/* What zv_opts.spin_ns is unless given; 0: as for most. */

@@ -106,13 +106,17 @@ ZV_API int zv_catch_sigbus(void);
  *                          region: makes so much shared memory ("64M") and offers it for channels
  *   vhost-kernel:cid=N     guest side without a VM: the device is the kernel's vhost-vsock, the
  * host side AF_VSOCK sockets of this machine (the guest's CID is N)
- *   vsock:                 the kernel's own AF_VSOCK, in a guest or on a host; any number of
- * processes. Reaches whatever CID the kernel does, ZV_CID_LOCAL and its own too; queues are
- * threads' shares of the connections. No zv_listen_all. Linux cannot reset a connection:
- * zv_conn_reset is a close to the peer, and a peer's reset the end of the stream
- * (docs/guest-driver.md) daemon:PATH            an application of the host, attached to zvsockd at
- * its client socket PATH, with CID 2: it reaches zvsockd's guests by their CIDs, and other
- * applications by ZV_CID_LOCAL or ZV_CID_HOST; docs/daemon.md
+ *   vsock:[region=auto|none|NAME]
+ *                          the kernel's own AF_VSOCK, in a guest or on a host; any number of
+ *                          processes. Payload goes through the VM's shared region where there is
+ *                          one, the process has CAP_NET_BIND_SERVICE and zvsockd grants channels.
+ *                          Reaches whatever CID the kernel does, ZV_CID_LOCAL and its own too;
+ *                          queues are threads' shares of the connections. No zv_listen_all. Linux
+ *                          cannot reset a connection: zv_conn_reset is a close to the peer, and a
+ *                          peer's reset the end of the stream (docs/guest-driver.md)
+ *   daemon:PATH            an application of the host, attached to zvsockd at its client socket
+ *                          PATH, with CID 2: it reaches zvsockd's guests by their CIDs, and other
+ *                          applications by ZV_CID_LOCAL or ZV_CID_HOST; docs/daemon.md
  *   host:PATH[,PATH...],cid=N[,mode=client|server][,sockmode=0660]
  *                          host side: this process is the vhost-user backend on socket PATH for
  *                          the guest with CID N (libzvsock-host; call zv_host_init first).

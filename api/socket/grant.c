@@ -190,6 +190,9 @@ struct grant *grant_take(struct zv_queue *q, const struct conn_key *key, unsigne
 {
 	struct grant *g;
 
+	/* Over kernel sockets the device takes everything back when the control connection ends. */
+	if (q->dev->ops->kernel_sockets && !q->hello.conn)
+		grants_end(q);
 	TAILQ_FOREACH(g, &q->grants.pending, link) {
 		if (g->key.peer_port != key->peer_port || g->key.local_port != key->local_port ||
 		    g->key.cid != key->cid || g->of.type != type)

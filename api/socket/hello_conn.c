@@ -42,6 +42,8 @@ static uint32_t own_caps(const struct zv_queue *q)
 	uint32_t caps = ZV_CAP_BIG_PKT | ZV_CAP_MANY_PKTS | ZV_CAP_EMPTY_MSG;
 	uint32_t flags = q->dev->opts.flags;
 
+	if (q->dev->ops->kernel_sockets)
+		return ZV_CAP_CHANNEL; /* packets are this machine's kernel's matter */
 	if (q->host ? flags & ZV_OPT_BROKER : q->dev->ops->regions && !(flags & ZV_OPT_NO_CHANNEL))
 		caps |= ZV_CAP_CHANNEL;
 	return caps;
@@ -58,6 +60,12 @@ static void peer_is_zvsock(struct zv_queue *q)
 		grants_begin(q);
 }
 
+/* A queue over kernel sockets is a program to the device, and each program has one pair. */
+static uint16_t own_pair(const struct zv_queue *q)
+{
+	return q->dev->ops->kernel_sockets ? 0 : (uint16_t)q->index;
+}
+
 static void send_due_hello(struct zv_queue *q)
 {
 	struct zv_conn *c = q->hello.conn;
@@ -65,8 +73,8 @@ static void send_due_hello(struct zv_queue *q)
 		.type = q->hello.due,
 		.version = ZV_CTRL_VERSION,
 		.nonce = q->dev->nonce,
-		.pair = (uint16_t)q->index,
-		.npairs = (uint16_t)q->dev->nqueues,
+		.pair = own_pair(q),
+		.npairs = q->dev->ops->kernel_sockets ? 1 : (uint16_t)q->dev->nqueues,
 		.caps = own_caps(q),
 		.max_pkt = ZV_MAX_PKT,
 		.flags = ZV_HELLO_INCOMING,
@@ -136,7 +144,7 @@ void hello_start(struct zv_queue *q)
 		peer_is_plain(q, "option ZV_OPT_NO_HELLO");
 		return;
 	}
-	if (q->dev->ops->kernel_sockets) {
+	if (q->dev->ops->kernel_sockets && !q->dev->ops->regions) {
 		peer_is_plain(q, "its connections are sockets of this machine's kernel");
 		return;
 	}
@@ -224,12 +232,14 @@ static bool on_hello(struct zv_conn *c)
 	if (len == 0 && n < sizeof(wire))
 		return false; /* more to come */
 	/* An answer not before the question. */
-	if (len <= 0 || h.type != expect || h.pair != q->index || q->hello.due) {
+	if (len <= 0 || h.type != expect || h.pair != own_pair(q) || q->hello.due) {
 		bad_message(c);
 		return false;
 	}
 	if (!take(c, wire, len))
 		return false;
+	if (q->dev->ops->kernel_sockets)
+		h.caps &= ZV_CAP_CHANNEL;
 	q->peer.hello = h;
 	if (expect == CTRL_HELLO) {
 		send_hello(c, CTRL_HELLO_ACK);

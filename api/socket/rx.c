@@ -151,6 +151,9 @@ static void established(struct zv_conn *c)
 		hello_established(c);
 		return;
 	}
+	/* The transport has sockets, and has to know which of them carry no payload. */
+	if (c->sock->path && c->q->dev->ops->kernel_sockets)
+		tx_ctrl(c, CP_CREDIT_UPDATE);
 	c->flags |= CF_NEW;
 	conn_ready(c);
 }

@@ -183,11 +183,8 @@ void own_region_release(struct own_region *r)
 
 /* ---- what the socket layer calls ---- */
 
-static int offer(struct transport_dev *d, unsigned queue, struct ctrl_offer *out)
+int own_region_offer(const struct own_region *r, struct ctrl_offer *out)
 {
-	const struct own_region *r = &((struct guest_dev *)(void *)d)->own;
-
-	(void)queue;
 	if (!r->map)
 		return -ENOENT;
 	*out = (struct ctrl_offer){.gpa = r->gpa.v, .size = r->size};
@@ -195,11 +192,9 @@ static int offer(struct transport_dev *d, unsigned queue, struct ctrl_offer *out
 }
 
 /* A part that the host has chosen, by its address. */
-static int map(struct transport_dev *d, unsigned queue, const struct ctrl_region *at,
-	       struct region_map **out)
+int own_region_part(const struct own_region *r, const char *scheme, const char *name,
+		    unsigned queue, const struct ctrl_region *at, struct region_map **out)
 {
-	struct guest_dev *g = (struct guest_dev *)(void *)d;
-	const struct own_region *r = &g->own;
 	uint64_t off = at->gpa - r->gpa.v;
 	struct held *h;
 
@@ -207,7 +202,7 @@ static int map(struct transport_dev *d, unsigned queue, const struct ctrl_region
 		zv_log(ZV_LOG_WARN,
 		       "%s %s: queue %u: the host names a region of %llu bytes at 0x%llx, which is "
 		       "not in ours: declined",
-		       g->scheme, g->name, queue, (unsigned long long)at->size,
+		       scheme, name, queue, (unsigned long long)at->size,
 		       (unsigned long long)at->gpa);
 		return -ENXIO;
 	}
@@ -215,7 +210,7 @@ static int map(struct transport_dev *d, unsigned queue, const struct ctrl_region
 		*out = region_map_hold(r->map);
 		return 0;
 	}
-	h = held_new(g->scheme);
+	h = held_new(scheme);
 	if (!h)
 		return -ENOMEM;
 	h->map.addr = (uint8_t *)r->map->addr + off;
@@ -223,6 +218,20 @@ static int map(struct transport_dev *d, unsigned queue, const struct ctrl_region
 	h->whole = region_map_hold(r->map);
 	*out = &h->map;
 	return 0;
+}
+
+static int offer(struct transport_dev *d, unsigned queue, struct ctrl_offer *out)
+{
+	(void)queue;
+	return own_region_offer(&((struct guest_dev *)(void *)d)->own, out);
+}
+
+static int map(struct transport_dev *d, unsigned queue, const struct ctrl_region *at,
+	       struct region_map **out)
+{
+	struct guest_dev *g = (struct guest_dev *)(void *)d;
+
+	return own_region_part(&g->own, g->scheme, g->name, queue, at, out);
 }
 
 /* A map goes with its last holder. */

@@ -4,7 +4,7 @@
  * when that says which part is used (struct transport_region_ops).
  *
  * Which one is said by an option of the URI, "region=...", anywhere in the list:
- *   in a VM (vfio:, uio:)  auto (the default: what there is), none, or a name (vm_region.h)
+ *   in a VM (vfio:, uio:, vsock:)  auto (the default: what there is), none, or a name (vm_region.h)
  *   without a VM           none (the default) or a size: a region is made, and is a further piece
  * of the device's memory A region that was named and cannot be had fails zv_open(); with auto it is
  * a line in the log, and payload goes through the rings.
@@ -39,6 +39,11 @@ int own_region_make(struct own_region *r, const char *scheme, const char *which,
 
 /* The device does not need it any more. Harmless when there is none. */
 void own_region_release(struct own_region *r);
+
+/* What transport_region_ops.offer and .map do. @scheme, @name: of the device, for the log. */
+int own_region_offer(const struct own_region *r, struct ctrl_offer *out);
+int own_region_part(const struct own_region *r, const char *scheme, const char *name,
+		    unsigned queue, const struct ctrl_region *at, struct region_map **out);
 
 /* For struct transport_ops of devices that embed struct guest_dev. */
 extern const struct transport_region_ops own_region_ops;

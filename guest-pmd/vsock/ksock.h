@@ -36,6 +36,10 @@
  * with one that does not fit: when it may not wait, it sends the part that does, says EAGAIN, and
  * not how much that was.
  *
+ * Channels. A connection whose payload goes through shared memory (the layer grants no credit for
+ * it) is a socket all the same: bytes on it are wake-ups, in both directions, and CREDIT_UPDATE to
+ * the layer. ksock_ctrl.h says how it comes to its channel.
+ *
  * What cannot be carried: Linux has no call that resets a connection, and shows a reset as an end
  * of file to stream sockets (virtio_transport_do_close). So RST is a close in both directions,
  * unless the kernel itself reports an error.
@@ -46,6 +50,7 @@
 #include "ksock_net.h"
 #include "proto/conn_table.h"
 #include "transport.h"
+#include "transport/own_region.h"
 
 #include <pthread.h>
 #include <stddef.h>
@@ -75,6 +80,8 @@ enum ksock_state {
 			       */
 #define KF_PROBE    (1u << 6) /* something has happened that is neither bytes nor room */
 #define KF_HELD_EOR (1u << 7) /* the held message ends a record */
+#define KF_CHAN	    (1u << 8) /* it has a channel: bytes are wake-ups */
+#define KF_WAKE	    (1u << 9) /* one is due, at the next flush */
 
 /* ksock_conn.due: packets to give to the layer, in this order */
 #define KD_REQUEST  (1u << 0)
@@ -133,11 +140,21 @@ struct ksock_bufs {
 	uint32_t *free;
 };
 
+/* The control connection: ksock_ctrl.h. */
+struct ksock_ctrl {
+	struct ksock_conn *c;		/* NULL: none */
+	bool up;			/* a region is in use: claims are worth while */
+	uint32_t ports;			/* ksock_dev.ports, as it was when they were claimed */
+	uint32_t at, len;		/* of rest[] */
+	uint8_t rest[4 * CTRL_MSG_MAX]; /* claims that the kernel has not taken whole */
+};
+
 struct ksock_queue {
 	struct transport_queue tq; /* first */
 	struct ksock_dev *dev;
 	struct conn_table conns;
 	struct ksock_conn *last;
+	struct ksock_ctrl ctrl;
 	struct ksock_list ready, flush, stuck;
 	struct ksock_bufs rx, tx;
 	struct ksock_piece *piece; /* of each transmit buffer */
@@ -154,6 +171,7 @@ struct ksock_listener {
 	struct ksock_listener *next;
 	uint32_t port;
 	uint16_t type; /* VSOCK_TYPE_* */
+	bool claimed;
 	int fd;
 };
 
@@ -168,6 +186,9 @@ struct ksock_dev {
 	pthread_mutex_t lock;
 	pthread_cond_t ended;
 	struct ksock_listener *listeners;
+	struct ksock_listener *gone; /* claimed, and closed since */
+	uint32_t ports;		     /* changes with them; atomic */
+	struct own_region own;
 	unsigned senders; /* threads */
 	int spare;	  /* a descriptor to give up where there are none left: see accept */
 };
@@ -187,8 +208,8 @@ static inline uint64_t ksock_listener_tag(uint32_t port)
 /* ---- ksock_conn.c ---- */
 
 /*
- * A connection with the socket @fd, which it owns from here on, also when this fails. NULL: no
- * memory, or too many.
+ * A connection with the socket @fd, which it owns from here on, also when this fails; < 0: none,
+ * and RST is due. NULL: no memory, or too many.
  */
 struct ksock_conn *ksock_new(struct ksock_queue *q, int fd, const struct conn_key *key,
 			     unsigned type, enum ksock_state state);
@@ -196,6 +217,8 @@ struct ksock_conn *ksock_new(struct ksock_queue *q, int fd, const struct conn_ke
 void ksock_drop(struct ksock_conn *c);
 void ksock_ready(struct ksock_conn *c);
 void ksock_flush_later(struct ksock_conn *c);
+/* The kernel takes nothing now; an event says when it does. */
+void ksock_stick(struct ksock_conn *c);
 void ksock_unstick(struct ksock_conn *c);
 /* The connection is over for a reason that the layer learns by RST. */
 void ksock_fail(struct ksock_conn *c);
@@ -232,8 +255,12 @@ void ksock_out_drop(struct ksock_conn *c);
 
 /* ---- vsock_transport.c ---- */
 
-/* Opens a device over @net. 0 and *@out, or -errno with zv_err() text. */
-int ksock_open(struct transport_dev **out, const struct ksock_net *net, const struct zv_opts *opts);
+/*
+ * Opens a device over @net, which owns *@own from here on, also when this fails: the region in
+ * which it may have channels, or none. 0 and *@out, or -errno with zv_err() text.
+ */
+int ksock_open(struct transport_dev **out, const struct ksock_net *net, struct own_region *own,
+	       const struct zv_opts *opts);
 void ksock_close(struct transport_dev *d);
 uint64_t ksock_guest_cid(struct transport_dev *d);
 uint64_t ksock_page_size(struct transport_dev *d);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* Connections: made by either side, and their end. */
 #include "ksock.h"
+#include "ksock_ctrl.h"
 #include "ksock_msg.h"
 
 #include <errno.h>
@@ -31,6 +32,14 @@ void ksock_flush_later(struct ksock_conn *c)
 	TAILQ_INSERT_TAIL(&c->q->flush, c, flush_link);
 }
 
+void ksock_stick(struct ksock_conn *c)
+{
+	if (c->flags & KF_STUCK)
+		return;
+	c->flags |= KF_STUCK;
+	TAILQ_INSERT_TAIL(&c->q->stuck, c, stuck_link);
+}
+
 void ksock_unstick(struct ksock_conn *c)
 {
 	if (c->flags & KF_STUCK)
@@ -57,12 +66,13 @@ struct ksock_conn *ksock_new(struct ksock_queue *q, int fd, const struct conn_ke
 	if (conn_table_insert(&q->conns, &c->node))
 		goto fail;
 	ev.data.ptr = c;
-	if (epoll_ctl(q->epfd, EPOLL_CTL_ADD, fd, &ev) == 0)
+	if (fd < 0 || epoll_ctl(q->epfd, EPOLL_CTL_ADD, fd, &ev) == 0)
 		return c;
 	conn_table_remove(&q->conns, &c->node);
 fail:
 	free(c);
-	close(fd);
+	if (fd >= 0)
+		close(fd);
 	return NULL;
 }
 
@@ -100,6 +110,7 @@ int ksock_connect(struct transport_queue *tq, const struct vsock_hdr *h)
 	struct ksock_queue *q = ksock_queue_of(tq);
 	const struct conn_key key = {h->dst_cid, h->dst_port, h->src_port};
 	struct ksock_conn *c;
+	bool claimed;
 	int fd, ret;
 
 	if (h->dst_cid >= VSOCK_CID_ANY32)
@@ -108,7 +119,10 @@ int ksock_connect(struct transport_queue *tq, const struct vsock_hdr *h)
 	fd = bound_socket(q->dev, h);
 	if (fd < 0)
 		return fd;
+	claimed = ksock_claim(q, h);
 	ret = q->dev->net->connect(fd, (uint32_t)h->dst_cid, h->dst_port);
+	if (claimed && ret && ret != -EINPROGRESS)
+		ksock_unclaim(q, h);
 	if (ret && ret != -EINPROGRESS && !is_refusal(ret)) {
 		close(fd);
 		return zv_err(ret == -ENODEV || ret == -ENETUNREACH ? -EHOSTUNREACH : ret,
@@ -216,6 +230,8 @@ void ksock_drop(struct ksock_conn *c)
 	if (q->last == c)
 		q->last = NULL;
 	conn_table_remove(&q->conns, &c->node);
+	if (q->ctrl.c == c)
+		ksock_ctrl_lost(q);
 	if (c->flags & KF_READY)
 		TAILQ_REMOVE(&q->ready, c, ready_link);
 	if (c->flags & KF_FLUSH)

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* From the kernel: events, bytes, messages, ends. */
 #include "ksock.h"
+#include "ksock_ctrl.h"
 #include "ksock_msg.h"
 
 #include <errno.h>
@@ -13,6 +14,7 @@
 
 #define EVENTS	   64
 #define LOOK_EVERY 8u /* bursts, while the ready list gives packets without a look */
+#define WAKES	   64 /* receives in one go, of a connection with a channel */
 
 /* ---- events ---- */
 
@@ -253,9 +255,31 @@ static int fetch_message(struct ksock_conn *c, struct rx_pkt *pkt, unsigned at)
 	return give_data(c, pkt, at, most, 0);
 }
 
+/* All the bytes that are there say one thing: look into the channel. The end comes behind them. */
+static int fetch_wakes(struct ksock_conn *c, struct rx_pkt *pkt)
+{
+	uint8_t bytes[512];
+	bool any = false;
+	ssize_t n = 1;
+
+	for (int i = 0; i < WAKES && c->flags & KF_READABLE && n > 0; i++) {
+		n = recv(c->fd, bytes, sizeof(bytes), MSG_DONTWAIT);
+		any |= n > 0;
+		if (n > 0 && c->type == VSOCK_TYPE_STREAM)
+			received(c, (size_t)n, sizeof(bytes));
+		else if (n == 0 && (c->type == VSOCK_TYPE_STREAM || is_end(c)))
+			ended(c);
+		else if (n < 0)
+			failed(c, errno);
+	}
+	return any && !(c->due & KD_RST) ? give(c, pkt, VSOCK_OP_CREDIT_UPDATE, 0, 0) : 0;
+}
+
 /* 1: a packet. 0: none, now; -1: there is no buffer for one. */
 static int fetch(struct ksock_conn *c, struct rx_pkt *pkt, unsigned at)
 {
+	if (c->flags & KF_CHAN)
+		return c->flags & KF_READABLE ? fetch_wakes(c, pkt) : 0;
 	if (c->want_shut & VSOCK_SHUTDOWN_RCV)
 		return 0;
 	if (!c->held.data && !(c->flags & KF_READABLE))
@@ -285,6 +309,12 @@ static void connect_done(struct ksock_conn *c)
 		ksock_fail(c);
 }
 
+static void look_connected(struct ksock_conn *c)
+{
+	if (c->state == KS_CONNECTING && c->flags & KF_EVENT && !c->due)
+		connect_done(c);
+}
+
 /*
  * Looks whether the peer has stopped receiving: a sender learns it from its next send, others only
  * if they ask.
@@ -305,8 +335,7 @@ static int next_packet(struct ksock_conn *c, struct rx_pkt *pkt, unsigned at)
 {
 	int got;
 
-	if (c->state == KS_CONNECTING && c->flags & KF_EVENT && !c->due)
-		connect_done(c);
+	look_connected(c);
 	if (c->due & KD_REQUEST)
 		return give_ctrl(c, pkt, VSOCK_OP_REQUEST, KD_REQUEST);
 	if (c->due & KD_RST)
@@ -331,6 +360,37 @@ static int next_packet(struct ksock_conn *c, struct rx_pkt *pkt, unsigned at)
 	return 0;
 }
 
+/* The layer is about to hear of the connection: what it was granted must have come before. */
+static bool begins(struct ksock_conn *c)
+{
+	look_connected(c);
+	return c != c->q->ctrl.c && c->due & (KD_REQUEST | KD_RESPONSE);
+}
+
+/*
+ * Gives all that the host has said on the control connection. False: some of it is left, for want
+ * of room or credit.
+ */
+static bool take_grants(struct ksock_queue *q, struct rx_pkt *pkts, unsigned *out, unsigned max)
+{
+	struct ksock_conn *c = q->ctrl.c;
+	int got = 0;
+
+	if (c->state != KS_OPEN || c->due & KD_RST)
+		return true;
+	do {
+		if (*out == max)
+			return false;
+		c->flags |= KF_READABLE; /* grants lie there before their connections show up */
+		got = next_packet(c, &pkts[*out], *out);
+		if (got > 0 && pkts[(*out)++].hdr.op == VSOCK_OP_RST) {
+			ksock_drop(c);
+			return true;
+		}
+	} while (got > 0);
+	return got == 0 && !(c->flags & KF_READABLE);
+}
+
 int ksock_rx_burst(struct transport_queue *tq, struct rx_pkt *pkts, unsigned max)
 {
 	struct ksock_queue *q = ksock_queue_of(tq);
@@ -340,9 +400,13 @@ int ksock_rx_burst(struct transport_queue *tq, struct rx_pkt *pkts, unsigned max
 	max = max < KSOCK_BURST ? max : KSOCK_BURST;
 	if (TAILQ_EMPTY(&q->ready) || ++q->looks >= LOOK_EVERY)
 		look(q);
+	if (q->ctrl.up && q->ctrl.ports != __atomic_load_n(&q->dev->ports, __ATOMIC_RELAXED))
+		ksock_claim_ports(q);
 	while (out < max && (c = TAILQ_FIRST(&q->ready)) && c != stop) {
-		int got = next_packet(c, &pkts[out], out);
+		int got = -1;
 
+		if (!q->ctrl.c || !begins(c) || take_grants(q, pkts, &out, max - 1))
+			got = next_packet(c, &pkts[out], out);
 		if (got > 0 && pkts[out++].hdr.op == VSOCK_OP_RST) {
 			ksock_drop(c);
 			continue;
@@ -352,6 +416,10 @@ int ksock_rx_burst(struct transport_queue *tq, struct rx_pkt *pkts, unsigned max
 			TAILQ_INSERT_TAIL(&q->ready, c, ready_link);
 			if (got < 0 && !stop)
 				stop = c;
+			/* Whether it has a channel the layer says before its bytes are looked at.
+			 */
+			if (got > 0 && q->ctrl.c && pkts[out - 1].hdr.op == VSOCK_OP_RESPONSE)
+				break;
 		} else {
 			c->flags &= (uint16_t)~KF_READY;
 		}

@@ -1,11 +1,14 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* To the kernel: what the layer commits, and sending it. */
 #include "ksock.h"
+#include "ksock_ctrl.h"
 #include "ksock_msg.h"
+#include "proto/hello.h"
 
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/epoll.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
 #include <unistd.h>
@@ -131,6 +134,24 @@ static struct ksock_conn *find(struct ksock_queue *q, const struct vsock_hdr *h)
 	return c;
 }
 
+/* No credit: the payload goes through a channel. The first such packet is no wake-up. */
+static void on_channel(struct ksock_conn *c, const struct vsock_hdr *h)
+{
+	/* Nothing waits for room: a peer that takes wake-ups need not wake us. */
+	struct epoll_event ev = {.events = EPOLLIN | EPOLLRDHUP | EPOLLET, .data.ptr = c};
+
+	if (!(c->flags & KF_CHAN)) {
+		c->flags |= KF_CHAN;
+		if (c->fd >= 0)
+			(void)epoll_ctl(c->q->epfd, EPOLL_CTL_MOD, c->fd, &ev);
+		if (!c->q->ctrl.c) /* the host has taken the channel back already */
+			ksock_fail(c);
+	} else if (h->op == VSOCK_OP_CREDIT_UPDATE) {
+		c->flags |= KF_WAKE;
+		ksock_flush_later(c);
+	}
+}
+
 /* What each packet says of the layer's receive credit. */
 static void take_credit(struct ksock_conn *c, const struct vsock_hdr *h)
 {
@@ -138,6 +159,8 @@ static void take_credit(struct ksock_conn *c, const struct vsock_hdr *h)
 
 	c->buf_alloc = h->buf_alloc;
 	c->fwd_cnt = h->fwd_cnt;
+	if (!h->buf_alloc)
+		on_channel(c, h);
 	if (more && c->state == KS_OPEN && (c->flags & KF_READABLE || c->held.data))
 		ksock_ready(c);
 }
@@ -148,6 +171,8 @@ static void commit_data(struct ksock_conn *c, uint32_t token, const struct vsock
 	struct ksock_piece *p = &q->piece[token];
 
 	c->tx_cnt += h->len;
+	if (__builtin_expect(c == q->ctrl.c, 0))
+		ksock_ctrl_said(q, q->tx.base + token * q->tx.stride, h->len);
 	if (c->type == VSOCK_TYPE_SEQPACKET) {
 		int ret = ksock_msg_add(c, q->tx.base + token * q->tx.stride, h->len,
 					h->flags & VSOCK_SEQ_EOM, h->flags & VSOCK_SEQ_EOR);
@@ -175,7 +200,8 @@ static void accepted(struct ksock_conn *c)
 {
 	if (c->state != KS_REQUESTED)
 		return;
-	if (c->buf_alloc != c->q->dev->buf_alloc) /* as the port has it: ksock_listen() */
+	if (c->buf_alloc &&
+	    c->buf_alloc != c->q->dev->buf_alloc) /* as the port has it: ksock_listen() */
 		c->q->dev->net->set_buffer(c->fd, c->buf_alloc);
 	c->state = KS_OPEN;
 	ksock_ready(c);
@@ -184,6 +210,8 @@ static void accepted(struct ksock_conn *c)
 static void shut(struct ksock_conn *c, unsigned flags)
 {
 	c->want_shut |= (uint8_t)flags;
+	if (c->flags & KF_CHAN && flags & VSOCK_SHUTDOWN_SEND)
+		c->flags |= KF_WAKE; /* the end is in the channel */
 	if (c->sender)
 		ksock_msg_shutdown(c, c->want_shut);
 	else if (!(c->flags & KF_STUCK))
@@ -199,6 +227,8 @@ void ksock_tx_commit(struct transport_queue *tq, uint32_t token, const struct vs
 	if (__builtin_expect(!c || c->due & KD_RST, 0)) {
 		if (c && h->op == VSOCK_OP_RST)
 			ksock_drop(c);
+		else if (!c && h->op == VSOCK_OP_REQUEST && h->dst_port == ZV_CTRL_PORT)
+			ksock_ctrl_connect(q, h);
 		ksock_tx_cancel(tq, token);
 		return;
 	}
@@ -255,6 +285,9 @@ static void flush_shut(struct ksock_conn *c)
 	static const int how[] = {0, SHUT_RD, SHUT_WR, SHUT_RDWR};
 	unsigned todo = c->want_shut & ~c->done_shut & VSOCK_SHUTDOWN_BOTH;
 
+	/* With a channel, a half is ended there: this socket could not wake any more. */
+	if (c->flags & KF_CHAN && c->want_shut != VSOCK_SHUTDOWN_BOTH)
+		return;
 	if (!STAILQ_EMPTY(&c->out))
 		todo &= VSOCK_SHUTDOWN_RCV;
 	if (!todo || c->sender) /* ksock_msg_shutdown() */
@@ -289,8 +322,7 @@ static void sent(struct ksock_conn *c, size_t n)
 static void refused(struct ksock_conn *c, int err)
 {
 	if (err == EAGAIN) {
-		c->flags |= KF_STUCK;
-		TAILQ_INSERT_TAIL(&c->q->stuck, c, stuck_link);
+		ksock_stick(c);
 		return;
 	}
 	ksock_out_drop(c);
@@ -304,8 +336,21 @@ static void refused(struct ksock_conn *c, int err)
 	}
 }
 
+/* Where there is no room for a wake-up, there are some that have not been read. */
+static void flush_wake(struct ksock_conn *c)
+{
+	c->flags &= (uint16_t)~KF_WAKE;
+	(void)!send(c->fd, "", 1, MSG_DONTWAIT | MSG_NOSIGNAL);
+}
+
 void ksock_flush(struct ksock_conn *c)
 {
+	if (c->flags & KF_WAKE)
+		flush_wake(c);
+	if (c == c->q->ctrl.c && !ksock_ctrl_flush(c->q)) {
+		ksock_stick(c);
+		return;
+	}
 	while (!STAILQ_EMPTY(&c->out)) {
 		struct iovec iov[IOV_MOST];
 		struct msghdr m = {.msg_iov = iov};

@@ -3,12 +3,13 @@
  * The `vsock:` transport: a program in a guest, or on a host, over the kernel's AF_VSOCK. Any
  * number of processes may do that at once: ports are the kernel's.
  *
- * It says no HELLO (transport_ops.kernel_sockets): that takes a port below 1024 on each pair, and a
- * host has one control connection a pair.
+ * Without a region of shared memory it says no HELLO (transport_ops.kernel_sockets): there is
+ * nothing to agree on. With one it has a control connection of its own: ksock_ctrl.h.
  */
 #include "vsock_transport.h"
 
 #include "ksock.h"
+#include "ksock_ctrl.h"
 #include "ksock_msg.h"
 
 #include <errno.h>
@@ -64,6 +65,7 @@ static int buffers_init(struct ksock_queue *q, const struct zv_opts *o)
 }
 
 static const struct transport_queue_ops queue_ops;
+static const struct transport_ops channel_ops;
 
 static int queue_init(struct ksock_dev *dev, struct ksock_queue *q, const struct zv_opts *o)
 {
@@ -122,24 +124,27 @@ static void free_dev(struct ksock_dev *dev)
 		queue_free(&dev->q[i]);
 	if (dev->spare >= 0)
 		close(dev->spare);
+	own_region_release(&dev->own);
 	pthread_mutex_destroy(&dev->lock);
 	pthread_cond_destroy(&dev->ended);
 	free(dev->q);
 	free(dev);
 }
 
-int ksock_open(struct transport_dev **out, const struct ksock_net *net, const struct zv_opts *opts)
+int ksock_open(struct transport_dev **out, const struct ksock_net *net, struct own_region *own,
+	       const struct zv_opts *opts)
 {
 	struct ksock_dev *dev;
 	uint64_t cid = 0;
 	int ret = net->own_cid(&cid);
 
-	if (ret)
-		return ret;
-	dev = calloc(1, sizeof(*dev));
-	if (!dev)
-		return zv_err(-ENOMEM, "vsock: no memory for the device");
-	dev->d.ops = &vsock_transport_ops;
+	dev = ret ? NULL : calloc(1, sizeof(*dev));
+	if (!dev) {
+		own_region_release(own);
+		return ret ? ret : zv_err(-ENOMEM, "vsock: no memory for the device");
+	}
+	dev->d.ops = own->map ? &channel_ops : &vsock_transport_ops;
+	dev->own = *own;
 	dev->net = net;
 	dev->cid = cid;
 	dev->buf_alloc = opts->buf_alloc;
@@ -196,15 +201,23 @@ void ksock_close(struct transport_dev *d)
 	for (unsigned i = 0; i < DRAIN_MS && drain_some(dev); i++)
 		(void)nanosleep(&ms, NULL);
 	for (unsigned i = 0; i < d->nqueues; i++) {
+		struct ksock_conn *ctrl = dev->q[i].ctrl.c; /* last: its end takes channels back */
 		uint32_t pos = 0;
 
 		while ((c = (struct ksock_conn *)conn_table_next(&dev->q[i].conns, &pos)))
-			ksock_drop(c);
+			if (c != ctrl)
+				ksock_drop(c);
+		if (ctrl)
+			ksock_drop(ctrl);
 	}
 	ksock_msg_wait(dev);
 	while ((l = dev->listeners)) {
 		dev->listeners = l->next;
 		close(l->fd);
+		free(l);
+	}
+	while ((l = dev->gone)) {
+		dev->gone = l->next;
 		free(l);
 	}
 	free_dev(dev);
@@ -294,6 +307,7 @@ int ksock_listen(struct transport_dev *d, uint32_t port, enum zv_type type, unsi
 		pthread_mutex_lock(&dev->lock);
 		l->next = dev->listeners;
 		dev->listeners = l;
+		ksock_ports_changed(dev);
 		pthread_mutex_unlock(&dev->lock);
 		ret = watch(dev, l);
 		if (ret)
@@ -315,16 +329,54 @@ void ksock_unlisten(struct transport_dev *d, uint32_t port)
 	if (l) {
 		*at = l->next;
 		close(l->fd); /* and out of the epoll sets */
-		free(l);
+		if (l->claimed) {
+			l->next = dev->gone;
+			dev->gone = l;
+		} else {
+			free(l);
+		}
+		ksock_ports_changed(dev);
 	}
 	pthread_mutex_unlock(&dev->lock);
 }
 
 static int vsock_open(struct transport_dev **out, const char *rest, const struct zv_opts *opts)
 {
-	if (*rest)
-		return zv_err(-EINVAL, "vsock: '%s': nothing stands behind vsock:", rest);
-	return ksock_open(out, &ksock_net_vsock, opts);
+	struct own_region own;
+	const char *which;
+	char *names;
+	int ret = own_region_option("vsock", rest, &names, &which);
+
+	if (ret)
+		return ret;
+	if (*names)
+		ret = zv_err(-EINVAL, "vsock: '%s': behind vsock: stands nothing, or region=...",
+			     rest);
+	else
+		ret = own_region_find(&own, "vsock", which, opts);
+	free(names);
+	return ret ? ret : ksock_open(out, &ksock_net_vsock, &own, opts);
+}
+
+/* ---- regions ---- */
+
+static int ksock_offer(struct transport_dev *d, unsigned queue, struct ctrl_offer *out)
+{
+	(void)queue;
+	return own_region_offer(&((struct ksock_dev *)d)->own, out);
+}
+
+static int ksock_map(struct transport_dev *d, unsigned queue, const struct ctrl_region *at,
+		     struct region_map **out)
+{
+	return own_region_part(&((struct ksock_dev *)d)->own, "vsock", "", queue, at, out);
+}
+
+static void ksock_forget(struct transport_dev *d, unsigned queue, uint64_t id)
+{
+	(void)d; /* a map goes with its last holder */
+	(void)queue;
+	(void)id;
 }
 
 /* ---- tables ---- */
@@ -343,17 +395,19 @@ static const struct transport_queue_ops queue_ops = {
 	.disarm = ksock_disarm,
 };
 
-const struct transport_ops vsock_transport_ops = {
-	.scheme = "vsock",
-	.role = ZV_ROLE_GUEST,
-	.kernel_sockets = true,
-	.spin_ns = 1, /* each look is a system call, and it is the kernel that has work to do */
-	.open = vsock_open,
-	.close = ksock_close,
-	.guest_cid = ksock_guest_cid,
-	.page_size = ksock_page_size,
-	.queue = ksock_queue,
-	.listen = ksock_listen,
-	.unlisten = ksock_unlisten,
-	.fd = ksock_fd,
+/* spin_ns: each look is a system call, and it is the kernel that has work to do. */
+#define DEVICE                                                                                     \
+	.scheme = "vsock", .role = ZV_ROLE_GUEST, .kernel_sockets = true, .spin_ns = 1,            \
+	.open = vsock_open, .close = ksock_close, .guest_cid = ksock_guest_cid,                    \
+	.page_size = ksock_page_size, .queue = ksock_queue, .listen = ksock_listen,                \
+	.unlisten = ksock_unlisten, .fd = ksock_fd
+
+static const struct transport_region_ops region_ops = {
+	.offer = ksock_offer,
+	.map = ksock_map,
+	.forget = ksock_forget,
 };
+
+const struct transport_ops vsock_transport_ops = {DEVICE};
+/* Of a device with a region. */
+static const struct transport_ops channel_ops = {DEVICE, .regions = &region_ops};

@@ -9,8 +9,12 @@
 
 static int unix_open(struct transport_dev **out, const char *rest, const struct zv_opts *opts)
 {
+	struct own_region own = region;
+
 	(void)rest;
-	return ksock_open(out, &ksock_net_unix, opts);
+	if (own.map)
+		(void)region_map_hold(own.map);
+	return ksock_open(out, &ksock_net_unix, &own, opts);
 }
 
 static struct transport_ops unix_ops;
@@ -18,6 +22,7 @@ struct zv_dev *client, *server;
 struct zv_queue *cq, *sq;
 uint8_t *want, *got;
 char logged[512];
+struct own_region region = {.fd = -1};
 
 static void on_log(void *ctx, enum zv_log_level level, const char *line)
 {

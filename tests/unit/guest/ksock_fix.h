@@ -25,6 +25,7 @@ extern struct zv_dev *client, *server;
 extern struct zv_queue *cq, *sq; /* of each the first */
 extern uint8_t *want, *got;	 /* BIG bytes to send, and to receive into */
 extern char logged[512];	 /* the last warning */
+extern struct own_region region; /* of devices that are opened; none at first */
 
 int set_up(void **state);
 int tear_down(void **state);

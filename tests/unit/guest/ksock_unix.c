@@ -12,12 +12,23 @@
 
 #define NAME "zv-ksock-%d-%u" /* abstract: process, port */
 
+bool ksock_unix_unprivileged;
+void (*ksock_unix_connecting)(uint32_t port);
+
+/* Of the first process: its children have the same ports. */
+static int space(void)
+{
+	static int first;
+
+	return first ? first : (first = (int)getpid());
+}
+
 static socklen_t address(struct sockaddr_un *a, uint32_t port)
 {
 	int n;
 
 	*a = (struct sockaddr_un){.sun_family = AF_UNIX};
-	n = snprintf(a->sun_path + 1, sizeof(a->sun_path) - 1, NAME, (int)getpid(), port);
+	n = snprintf(a->sun_path + 1, sizeof(a->sun_path) - 1, NAME, space(), port);
 	return (socklen_t)(offsetof(struct sockaddr_un, sun_path) + 1 + (size_t)n);
 }
 
@@ -39,6 +50,8 @@ static int bind_port(int fd, uint32_t port)
 	struct sockaddr_un a;
 	socklen_t len = address(&a, port);
 
+	if (ksock_unix_unprivileged && port < 1024)
+		return -EACCES;
 	return bind(fd, (struct sockaddr *)&a, len) < 0 ? -errno : 0;
 }
 
@@ -49,6 +62,8 @@ static int connect_port(int fd, uint32_t cid, uint32_t port)
 
 	if (cid > KSOCK_UNIX_CID)
 		return -ENODEV;
+	if (ksock_unix_connecting)
+		ksock_unix_connecting(port);
 	return connect(fd, (struct sockaddr *)&a, len) < 0 ? -errno : 0;
 }
 
