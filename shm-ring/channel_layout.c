@@ -4,6 +4,8 @@
 #include <errno.h>
 #include <stdbool.h>
 #include <string.h>
+#include <sys/uio.h>
+#include <unistd.h>
 
 _Static_assert(sizeof(struct shm_slot_class) == 8, "sent to other processes as it is");
 _Static_assert(sizeof(struct shm_direction) == 8 + 8 * SHM_CLASSES_MAX, "no padding");
@@ -119,20 +121,50 @@ int shm_channel_check(const struct shm_channel_desc *d, size_t region_size)
 	return 0;
 }
 
+/*
+ * Copies into the shared part, by the kernel. Who has the file can punch holes into it, sealed or
+ * not, and take all hugepages that are left: an access would be SIGBUS then, the end of a process
+ * that serves others. For the kernel it is an error. False where it cannot (seccomp).
+ */
+static bool put_by_kernel(void *to, const void *from, size_t len, int *ret)
+{
+	const struct iovec src = {(void *)(uintptr_t)from, len}, dst = {to, len};
+	ssize_t n = process_vm_writev(getpid(), &src, 1, &dst, 1, 0);
+
+	*ret = n == (ssize_t)len ? 0 : -EFAULT;
+	return n >= 0 || (errno != ENOSYS && errno != EPERM);
+}
+
+static int put(void *to, const void *from, size_t len)
+{
+	int ret;
+
+	if (put_by_kernel(to, from, len, &ret))
+		return ret;
+	memcpy(to, from, len);
+	return 0;
+}
+
 int shm_channel_format(void *region, size_t region_size, const struct shm_channel_desc *d)
 {
+	static const uint8_t zeroes[16384];
+	const struct channel_head head = {.version = d->version, .generation = d->generation};
+	const uint64_t magic = CHANNEL_MAGIC;
 	struct channel_layout l;
-	struct channel_head *h;
 	uint8_t *mem = region;
 
 	if (!mem || (uintptr_t)mem % SHM_CACHE_LINE || shm_channel_check(d, region_size) ||
 	    channel_layout(&l, d))
 		return -EINVAL;
-	h = (struct channel_head *)(mem + d->offset);
-	shm_store64(&h->magic, 0);
-	memset(mem + d->offset + sizeof(*h), 0, l.zeroed - sizeof(*h));
-	shm_store32(&h->version, d->version);
-	shm_store32(&h->generation, d->generation);
-	shm_store_release64(&h->magic, CHANNEL_MAGIC); /* barrier pair [R] */
-	return 0;
+	mem += d->offset;
+	if (put(mem, &head, sizeof(head)))
+		return -EFAULT;
+	for (uint64_t at = sizeof(head); at < l.zeroed; at += sizeof(zeroes)) {
+		uint64_t left = l.zeroed - at;
+
+		if (put(mem + at, zeroes, left < sizeof(zeroes) ? left : sizeof(zeroes)))
+			return -EFAULT;
+	}
+	shm_mb(); /* barrier pair [R] */
+	return put(mem, &magic, sizeof(magic)) ? -EFAULT : 0;
 }

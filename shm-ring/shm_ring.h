@@ -139,7 +139,8 @@ SHM_API int shm_channel_check(const struct shm_channel_desc *d, size_t region_si
 /*
  * Makes the shared part ready: by one party, before either end attaches, and again, with another
  * generation, after both have gone. Touches the rings' heads only: the pages of slots and inline
- * payload are first touched when they are used. @region: 64-byte aligned. 0 or -EINVAL.
+ * payload are first touched when they are used. @region: 64-byte aligned. 0, -EINVAL; -EFAULT: the
+ * memory cannot be had, because pages were taken out of its file and none are left.
  */
 SHM_API int shm_channel_format(void *region, size_t region_size, const struct shm_channel_desc *d);
 

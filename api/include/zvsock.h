@@ -89,10 +89,11 @@ ZV_API void zv_set_log(zv_log_fn fn, void *ctx);
 /*
  * Installs a SIGBUS handler, for the whole process: when somebody cuts off the file behind memory
  * that he shares with this process (a frontend that of its guest's memory, another one that of a
- * region of channels, unless it is sealed), that guest's queues break (ring_broken), or the
- * connections through that region (chan_broken), instead of the process. Other addresses are passed
- * on to the handler that was there before. Not installed unless you ask: signal handlers are the
- * application's. Idempotent. 0 or -errno.
+ * region of channels, unless it is sealed), or takes hugepages out of it when no others are free
+ * (also of a sealed one), that guest's queues break (ring_broken), or the connections through that
+ * region (chan_broken), instead of the process. Other addresses are passed on to the handler that
+ * was there before. Not installed unless you ask: signal handlers are the application's.
+ * Idempotent. 0 or -errno.
  */
 ZV_API int zv_catch_sigbus(void);
 

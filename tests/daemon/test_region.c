@@ -10,6 +10,7 @@
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -106,6 +107,33 @@ static void a_part_is_a_channel(void **state)
 	region_expel(region, &users[0]);
 	release(p);
 	assert_int_equal(look().free_bytes, SIZE);
+}
+
+/* As a hole in a file of hugepages is, of which none is left: an access would be SIGBUS. */
+static void memory_that_is_not_there_ends_nobody(void **state)
+{
+	struct region_mem mem = {0};
+	struct chan_part *p = NULL;
+	struct region *r;
+
+	(void)state;
+	mem.at = (struct shm_region){.size = SIZE, .page_size = 4096};
+	mem.at.fd = memfd_create("cut", MFD_CLOEXEC);
+	assert_true(mem.at.fd >= 0 && ftruncate(mem.at.fd, SIZE) == 0);
+	mem.at.map = mem.at.addr =
+		mmap(NULL, SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, mem.at.fd, 0);
+	mem.at.map_size = SIZE;
+	assert_true(mem.at.map != MAP_FAILED);
+	r = region_new(&mem, "", CHANNEL_MIN);
+	assert_non_null(r);
+	assert_int_equal(ftruncate(mem.at.fd, 0), 0);
+	for (unsigned i = 0; i < 200; i++)
+		assert_int_equal(part_new(r, &users[0], &users[1], &p), -ENOMEM);
+	assert_int_equal(ftruncate(mem.at.fd, SIZE), 0); /* there is some again */
+	assert_int_equal(part_new(r, &users[0], &users[1], &p), 0);
+	release(p);
+	region_put(r);
+	(void)regions_look();
 }
 
 static void only_who_was_told_can_fetch(void **state)
@@ -326,6 +354,7 @@ int main(void)
 #define WITH_REGION(test) cmocka_unit_test_setup_teardown(test, make, unmake)
 	const struct CMUnitTest tests[] = {
 		WITH_REGION(a_part_is_a_channel),
+		cmocka_unit_test(memory_that_is_not_there_ends_nobody),
 		WITH_REGION(only_who_was_told_can_fetch),
 		WITH_REGION(each_has_half_of_what_others_leave),
 		WITH_REGION(an_end_is_found_by_its_holder_only),

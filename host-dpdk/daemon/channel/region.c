@@ -358,12 +358,32 @@ static void charge(struct member *m, uint64_t bytes)
 	m->ends++;
 }
 
+/* With the lock, because the memory may be mapped anew: some pages are written. */
+static int make(struct region *r, struct chan_part *p, uint64_t bytes)
+{
+	struct part at;
+	int ret = parts_take(r->parts, bytes, &at);
+
+	if (ret)
+		return ret;
+	channel_shape(&p->desc, at.length);
+	p->desc.offset = at.offset;
+	p->desc.generation = at.generation;
+	if (!shm_channel_format(r->mem.addr, r->mem.size, &p->desc))
+		return 0;
+	/* Pages were taken out of the file, and there are no others: there may be some later, but
+	 * not where a file of others was cut off. */
+	(void)parts_give(r->parts, at.offset);
+	if (r->from.gone)
+		retire(r);
+	return -ENOMEM;
+}
+
 /* With the lock. */
 static int take(struct region *r, const struct region_user *a, const struct region_user *b,
 		struct chan_part *p, uint64_t bytes)
 {
 	struct member *ma = member_need(r, a), *mb = member_need(r, b);
-	struct part at;
 	int ret = 0;
 
 	if (!ma || !mb)
@@ -373,23 +393,18 @@ static int take(struct region *r, const struct region_user *a, const struct regi
 	else if (!bytes || !has_share(r, ma, bytes) || !has_share(r, mb, bytes))
 		ret = -ENOSPC;
 	else
-		ret = parts_take(r->parts, bytes, &at);
+		ret = make(r, p, bytes);
 	if (ret) {
 		member_drop(r, ma);
 		if (mb != ma)
 			member_drop(r, mb);
 		return ret;
 	}
-	charge(ma, at.length);
+	charge(ma, p->desc.length);
 	if (mb != ma)
-		charge(mb, at.length);
-	channel_shape(&p->desc, at.length);
-	p->desc.offset = at.offset;
-	p->desc.generation = at.generation;
-	r->at[at.offset / CHANNEL_MIN] = p;
+		charge(mb, p->desc.length);
+	r->at[p->desc.offset / CHANNEL_MIN] = p;
 	r->n_parts++;
-	/* With the lock, because the memory may be mapped anew: some pages are written. */
-	(void)shm_channel_format(r->mem.addr, r->mem.size, &p->desc);
 	return 0;
 }
 
