@@ -8,7 +8,7 @@ from guest import Guest
 from procs import Failure, until
 from scenarios_bench import runs_of
 from scenarios_region import MIB, MODULES
-from world import scenario
+from world import HostApp, scenario
 from world_daemon import DaemonWorld
 from world_pmd import PmdVm
 
@@ -17,32 +17,37 @@ SIZE = 128  # MiB of the region
 
 
 class ChannelVm(PmdVm):
-    """A guest of our driver with a region of @size MiB, as an NVDIMM or an ivshmem device; @region: which region= it opens."""
+    """A guest of our driver with a region of @size MiB: an NVDIMM ('dax'), an ivshmem device, an NVDIMM of memory that QEMU
+    keeps to itself ('private'), or none. @like: the guest whose region it has too."""
 
-    def __init__(self, world, name, keys, memory='dax', size=SIZE, **kw):
+    def __init__(self, world, name, keys, memory='dax', size=SIZE, like=None, **kw):
         super().__init__(world, name, keys, **kw)
-        self.memory = memory
-        self.region = tempfile.NamedTemporaryFile(dir='/dev/shm', prefix='zv-region-')  # pylint: disable=consider-using-with
+        self.memory, self.size = memory, size
+        if like:
+            self.region = world.regions[like]
+            return
+        self.region = world.regions[name] = tempfile.NamedTemporaryFile(dir='/dev/shm', prefix='zv-region-')  # pylint: disable=consider-using-with
         self.region.truncate(size * MIB)
-        self.size = size
         world.owner.add(self.region)
 
     def region_args(self):
-        device, machine = {'dax': ('nvdimm', ['-machine', 'nvdimm=on']), 'ivshmem': ('ivshmem-plain', [])}[self.memory]
-        return [*machine, '-object', f'memory-backend-file,id=region,mem-path={self.region.name},share=on,size={self.size}M',
-                '-device', f'{device},memdev=region']
+        if self.memory == 'none':
+            return []
+        device, machine = ('ivshmem-plain', []) if self.memory == 'ivshmem' else ('nvdimm', ['-machine', 'nvdimm=on'])
+        where = 'ram' if self.memory == 'private' else f'file,mem-path={self.region.name},share=on'
+        return [*machine, '-object', f'memory-backend-{where},id=region,size={self.size}M', '-device', f'{device},memdev=region']
 
     def power_on(self):
         world, bench = self.world, self.world.bench
         disk = os.path.join(bench.vmdir, f'initrd-channel-{world.kernel.release}')
-        image.build(world.kernel, [bench.program(p) for p in ('vm_agent', 'vm_pmd_app', 'vsock-bench-guest')], disk,
+        image.build(world.kernel, [bench.program(p) for p in ('vm_agent', 'vm_pmd_app', 'vm_region', 'vsock-bench-guest')], disk,
                     MODULES, (bench.program('zv-bind'),))
         self.guest = Guest(world.owner, world.folder, self.log, world.kernel, disk,
                            [*self.qemu_args(), *self.region_args()], memory=512, room=512, qemu=self.qemu,
                            boot=f'{"intel_iommu=on " if self.how == "vfio" else ""}hugepages={self.hugepages}')
 
     def serve(self):
-        if self.memory == 'dax':
+        if self.memory in ('dax', 'private'):
             self.guest.run('zv-bind dax')
         self.uri = f'{self.how}:{self.bind()}'
 
@@ -55,11 +60,11 @@ class ChannelVm(PmdVm):
 
 
 class ChannelWorld(DaemonWorld):
-    """@vms: {name: what ChannelVm is to know}; zvsockd, and a vsock-bench that is an application of the host."""
+    """@vms: {name: what ChannelVm is to know}; zvsockd, and an application of the host. @keys: {name: of the guest's section}."""
 
-    def __init__(self, bench, name, vms, daemon_keys=''):
-        self.daemon_keys = daemon_keys
-        super().__init__(bench, name, {n: {} for n in vms}, kinds={
+    def __init__(self, bench, name, vms, daemon_keys='', keys=None, boot=True):
+        self.daemon_keys, self.regions = daemon_keys, {}  # files, by guest
+        super().__init__(bench, name, {n: (keys or {}).get(n, {}) for n in vms}, boot, {
             n: (lambda *args, kw=kw: ChannelVm(*args, **kw)) for n, kw in vms.items()})
 
     def write_config(self, *more):
@@ -76,6 +81,12 @@ class ChannelWorld(DaemonWorld):
         until(self.attached, 'the application to be attached')
         return server
 
+    def talker(self):
+        """vm_host_app as an application: it holds the conversations of vm_pmd_app, from both ends."""
+        app = HostApp(self.owner, self.bench.program('vm_host_app'), f'daemon:{self.apps}', self.log)
+        until(self.attached, 'the application to be attached')
+        return app
+
     def attached(self):
         return any(g['kind'] == 'application' and g['state'] == 'up' for g in self.ctl('guests')['guests'])
 
@@ -83,10 +94,18 @@ class ChannelWorld(DaemonWorld):
         stats = [g for g in self.ctl('stats')['guests'] if g['name'] == of]
         return stats[0]['endpoints'][name]
 
-    def region(self):
+    def region(self, of='pmd'):
         """The guest's region, as zvsockd shows it; None: it knows none."""
-        found = [r for r in self.ctl('regions')['regions'] if r['origin'] == 'pmd']
+        found = [r for r in self.ctl('regions')['regions'] if r['origin'] == of and not r['retired']]
         return found[0] if found else None
+
+    def all_free(self, of='pmd'):
+        """No part of the guest's region is held by anybody."""
+        return (r := self.region(of)) is not None and r['parts'] == 0
+
+    def paths(self):
+        """Of the connections that there are: 'channel' or 'relay'."""
+        return [c.get('path') for c in self.ctl('list')['connections']]
 
 
 def channels(bench, **kw):
@@ -101,7 +120,7 @@ def channels(bench, **kw):
         raise Failure(f'{granted} connections had a channel, {relayed} had not')
     # Those of a program that has ended are free when the next one comes; until then it could be standing still.
     vm.start_app()
-    until(lambda: world.region()['parts'] == 0, 'all parts of the region to come back')
+    until(world.all_free, 'all parts of the region to come back')
     return f'{count} runs, each byte verified; {granted} channels'
 
 

@@ -27,6 +27,8 @@ import scenarios_apps  # noqa: F401
 import scenarios_bench  # noqa: F401
 import scenarios_capture  # noqa: F401
 import scenarios_channel  # noqa: F401
+import scenarios_channel_ends  # noqa: F401
+import scenarios_channel_guests  # noqa: F401
 import scenarios_credit  # noqa: F401
 import scenarios_daemon  # noqa: F401
 import scenarios_device  # noqa: F401

@@ -1,0 +1,73 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""Channels of two guests of our driver: with one another, and beside one that scribbles over its region."""
+from procs import Failure, until
+from scenarios_channel import ChannelWorld
+from world import ECHO, SEQ, XFER, scenario
+
+MIB = 1 << 20
+
+
+def two_guests(bench, common):
+    """{guest: channels that its driver was granted} after verified conversations from each to the other."""
+    group = {'groups': 'both'}
+    world = bench.own(ChannelWorld, {'a': {}, 'b': {'like': 'a'} if common else {}}, keys={'a': group, 'b': group}, boot=False)
+    vms = list(world.vms.values())
+    for vm in vms:  # one after the other: the second finds the namespace that the first has made
+        vm.boot()
+        vm.start_app()
+    until(lambda: sum(m['mapped'] for r in world.ctl('regions')['regions'] for m in r['members'] if m['name'] in world.vms) == 2,
+          'both to have a region')
+    for vm, other in (vms, vms[::-1]):
+        vm.app.run(f'xfer {other.cid} {XFER} {8 * MIB} {8 * MIB}')
+        vm.app.run(f'seq {other.cid} {SEQ} 200')
+        vm.app.run(f'parallel {other.cid} {ECHO} 5 100000')
+    if common:
+        until(lambda: all(r['parts'] == 0 for r in world.ctl('regions')['regions']), 'all parts of the region to come back')
+    return {n: world.counter('channel_granted', n) for n in world.vms}
+
+
+@scenario
+def channel_guests_without_common_region(bench):
+    """Two guests with a region each: their connections are joined by zvsockd."""
+    granted = two_guests(bench, False)
+    if any(granted.values()):
+        raise Failure(f'channels that were granted: {granted}')
+
+
+@scenario
+def channel_guest_scribbles(bench):
+    """A guest writes noise all over its region while its channels are used: its own connections suffer, nobody else's."""
+    world = bench.own(ChannelWorld, {'bad': {'size': 32}, 'good': {}}, daemon_keys='channel_size = 1M\n')
+    bad, good, app = world.vms['bad'], world.vms['good'], world.talker()
+    bad.start_app()
+    good.start_app()
+    scribbler = bad.guest.start('exec vm_region auto --scribble')
+    scribbler.expect('scribbling')
+    rounds, broken = 0, 0
+    while rounds < 12:
+        # What these say is anything: wrong bytes, a reset, or all that was sent. That they end is what counts.
+        jobs = [(bad.app, bad.app.start(f'echo 2 {ECHO} 4000000')), (app, app.start(f'echo {bad.cid} {ECHO} 4000000')),
+                (bad.app, bad.app.start(f'seq 2 {SEQ} 50')), (app, app.start(f'seq {bad.cid} {SEQ} 50'))]
+        good.app.run(f'xfer 2 {XFER} {2 * MIB} {2 * MIB}')
+        app.run(f'seq {good.cid} {SEQ} 50')
+        for side, job in jobs:
+            try:
+                side.wait(job)
+            except Failure as why:
+                if 'did not end' in str(why) or 'never said' in str(why):
+                    raise
+                broken += 1
+        rounds += 1
+    if not broken:
+        raise Failure('nothing was broken: the noise hit no channel')
+    if scribbler.ended():
+        raise Failure(f'the scribbler ended: {scribbler.output}')
+    scribbler.kill(9)
+    scribbler.wait()
+    if not world.daemon.alive() or not app.process.alive():
+        raise Failure('zvsockd or the application has ended')
+    bad.app.run(f'xfer 2 {XFER} {MIB} {MIB}')
+    app.run(f'xfer {bad.cid} {XFER} {MIB} {MIB}')
+    for name in world.vms:
+        until(lambda name=name: world.all_free(name), f'all parts of the region of {name} to come back')
+    return f'{broken} of {4 * rounds} connections of that guest were broken, {2 * rounds} of the other passed'
