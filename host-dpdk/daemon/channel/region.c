@@ -1,50 +1,21 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-#include "region.h"
+#include "region_int.h"
 
 #include "core/log.h"
-#include "parts.h"
 #include "shape.h"
 
 #include <errno.h>
 #include <fcntl.h>
-#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
 
-struct member {
-	struct region_user user;
-	bool admitted;
-	uint64_t bytes;
-	uint32_t ends;
-	TAILQ_ENTRY(member) link;
-};
-
-struct region {
-	TAILQ_ENTRY(region) link; /* of `all` or, without references, `dead` */
-	unsigned refs;		  /* under the lock of `all` */
-	uint64_t id;
-	char origin[CFG_NAME_MAX];
-	uint64_t channel_bytes; /* atomic */
-	pthread_mutex_t lock;	/* of what follows; mem.size and from's file do not change */
-	struct region_mem from;
-	struct shm_region mem; /* from.at */
-	unsigned owners;       /* guests whose memory it is */
-	bool retired;
-	struct parts *parts;
-	struct chan_part **at; /* by offset, in units of CHANNEL_MIN; NULL: no part begins there */
-	uint32_t n_parts;
-	TAILQ_HEAD(, member) members;
-	unsigned n_members;
-};
-
-TAILQ_HEAD(region_list, region);
-
 _Static_assert(2 * CHANNEL_MIN == 512u << 10, "region_new() says so");
 
-static pthread_mutex_t all_lock = PTHREAD_MUTEX_INITIALIZER;
-static struct region_list all = TAILQ_HEAD_INITIALIZER(all), dead = TAILQ_HEAD_INITIALIZER(dead);
-static bool some_retired; /* atomic; regions_look() */
+struct regions regions = {.lock = PTHREAD_MUTEX_INITIALIZER,
+			  .all = TAILQ_HEAD_INITIALIZER(regions.all)};
+static struct region_list dead = TAILQ_HEAD_INITIALIZER(dead); /* under regions.lock */
+static bool some_retired;				       /* atomic; regions_look() */
 
 struct region_user region_user(const struct guest *g)
 {
@@ -61,7 +32,7 @@ static bool id_used(uint64_t id)
 {
 	const struct region *r;
 
-	TAILQ_FOREACH(r, &all, link)
+	TAILQ_FOREACH(r, &regions.all, link)
 		if (r->id == id)
 			return true;
 	return false;
@@ -118,20 +89,20 @@ struct region *region_new(const struct region_mem *from, const char *origin, uin
 		destroy(r);
 		return NULL;
 	}
-	pthread_mutex_lock(&all_lock);
+	pthread_mutex_lock(&regions.lock);
 	do {
 		(void)!getrandom(&r->id, sizeof(r->id), 0);
 	} while (!r->id || id_used(r->id));
-	TAILQ_INSERT_TAIL(&all, r, link);
-	pthread_mutex_unlock(&all_lock);
+	TAILQ_INSERT_TAIL(&regions.all, r, link);
+	pthread_mutex_unlock(&regions.lock);
 	return r;
 }
 
 struct region *region_get(struct region *r)
 {
-	pthread_mutex_lock(&all_lock);
+	pthread_mutex_lock(&regions.lock);
 	r->refs++;
-	pthread_mutex_unlock(&all_lock);
+	pthread_mutex_unlock(&regions.lock);
 	return r;
 }
 
@@ -139,12 +110,12 @@ void region_put(struct region *r)
 {
 	if (!r)
 		return;
-	pthread_mutex_lock(&all_lock);
+	pthread_mutex_lock(&regions.lock);
 	if (--r->refs == 0) {
-		TAILQ_REMOVE(&all, r, link);
+		TAILQ_REMOVE(&regions.all, r, link);
 		TAILQ_INSERT_TAIL(&dead, r, link);
 	}
-	pthread_mutex_unlock(&all_lock);
+	pthread_mutex_unlock(&regions.lock);
 }
 
 /* With the lock. */
@@ -161,8 +132,8 @@ int region_same(const struct region_mem *mem, struct region **out)
 	struct region *r;
 	int ret;
 
-	pthread_mutex_lock(&all_lock);
-	TAILQ_FOREACH(r, &all, link)
+	pthread_mutex_lock(&regions.lock);
+	TAILQ_FOREACH(r, &regions.all, link)
 		if (r->from.drop && r->from.dev == mem->dev && r->from.ino == mem->ino)
 			break;
 	ret = !r ? -ENOENT : 0;
@@ -177,7 +148,7 @@ int region_same(const struct region_mem *mem, struct region **out)
 		r->retired = false;
 		pthread_mutex_unlock(&r->lock);
 	}
-	pthread_mutex_unlock(&all_lock);
+	pthread_mutex_unlock(&regions.lock);
 	if (ret)
 		return ret;
 	drop_mem(&before);
@@ -217,9 +188,9 @@ bool regions_look(void)
 	struct region_list gone = TAILQ_HEAD_INITIALIZER(gone);
 	struct region *r;
 
-	pthread_mutex_lock(&all_lock);
+	pthread_mutex_lock(&regions.lock);
 	TAILQ_CONCAT(&gone, &dead, link);
-	pthread_mutex_unlock(&all_lock);
+	pthread_mutex_unlock(&regions.lock);
 	while ((r = TAILQ_FIRST(&gone))) {
 		TAILQ_REMOVE(&gone, r, link);
 		destroy(r);
@@ -325,8 +296,8 @@ int region_fetch(uint64_t id, const struct region_user *u, uint64_t *size, uint6
 	struct region *r;
 	int ret = -ENOENT;
 
-	pthread_mutex_lock(&all_lock);
-	TAILQ_FOREACH(r, &all, link)
+	pthread_mutex_lock(&regions.lock);
+	TAILQ_FOREACH(r, &regions.all, link)
 		if (r->id == id)
 			break;
 	if (r) {
@@ -340,7 +311,7 @@ int region_fetch(uint64_t id, const struct region_user *u, uint64_t *size, uint6
 		}
 		pthread_mutex_unlock(&r->lock);
 	}
-	pthread_mutex_unlock(&all_lock);
+	pthread_mutex_unlock(&regions.lock);
 	return ret;
 }
 
@@ -492,69 +463,4 @@ struct chan_end *end_find(struct region *r, const struct guest_queue *gq, uint64
 				found = &p->end[i];
 	pthread_mutex_unlock(&r->lock);
 	return found;
-}
-
-/* ---- lists ---- */
-
-/* With the lock. False: no memory. */
-static bool info_of(const struct region *r, struct region_info *i)
-{
-	const struct member *m;
-
-	*i = (struct region_info){.id = r->id,
-				  .size = r->mem.size,
-				  .page_size = r->mem.page_size,
-				  .retired = r->retired,
-				  .channel_bytes =
-					  __atomic_load_n(&r->channel_bytes, __ATOMIC_RELAXED),
-				  .free_bytes = parts_left(r->parts),
-				  .largest_free = parts_largest(r->parts),
-				  .parts = r->n_parts};
-	memcpy(i->origin, r->origin, sizeof(i->origin));
-	i->members = calloc(r->n_members + 1, sizeof(*i->members));
-	if (!i->members)
-		return false;
-	TAILQ_FOREACH(m, &r->members, link) {
-		struct region_member_info *to = &i->members[i->n_members++];
-
-		memcpy(to->name, m->user.name, sizeof(to->name));
-		to->admitted = m->admitted;
-		to->bytes = m->bytes;
-		to->ends = m->ends;
-	}
-	return true;
-}
-
-int region_infos(struct region_info **out)
-{
-	struct region_info *infos;
-	struct region *r;
-	bool ok;
-	int n = 0;
-
-	pthread_mutex_lock(&all_lock);
-	TAILQ_FOREACH(r, &all, link)
-		n++;
-	infos = calloc((size_t)n + 1, sizeof(*infos));
-	ok = infos;
-	n = 0;
-	TAILQ_FOREACH(r, &all, link) {
-		pthread_mutex_lock(&r->lock);
-		ok = ok && info_of(r, &infos[n++]);
-		pthread_mutex_unlock(&r->lock);
-	}
-	pthread_mutex_unlock(&all_lock);
-	if (!ok) {
-		region_infos_free(infos, n);
-		return -ENOMEM;
-	}
-	*out = infos;
-	return n;
-}
-
-void region_infos_free(struct region_info *infos, int n)
-{
-	for (int i = 0; infos && i < n; i++)
-		free(infos[i].members);
-	free(infos);
 }

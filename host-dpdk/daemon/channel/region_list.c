@@ -1,0 +1,69 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "region_int.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* With the lock. False: no memory. */
+static bool info_of(const struct region *r, struct region_info *i)
+{
+	const struct member *m;
+
+	*i = (struct region_info){.id = r->id,
+				  .size = r->mem.size,
+				  .page_size = r->mem.page_size,
+				  .retired = r->retired,
+				  .channel_bytes =
+					  __atomic_load_n(&r->channel_bytes, __ATOMIC_RELAXED),
+				  .free_bytes = parts_left(r->parts),
+				  .largest_free = parts_largest(r->parts),
+				  .parts = r->n_parts};
+	memcpy(i->origin, r->origin, sizeof(i->origin));
+	i->members = calloc(r->n_members + 1, sizeof(*i->members));
+	if (!i->members)
+		return false;
+	TAILQ_FOREACH(m, &r->members, link) {
+		struct region_member_info *to = &i->members[i->n_members++];
+
+		memcpy(to->name, m->user.name, sizeof(to->name));
+		to->admitted = m->admitted;
+		to->bytes = m->bytes;
+		to->ends = m->ends;
+	}
+	return true;
+}
+
+int region_infos(struct region_info **out)
+{
+	struct region_info *infos;
+	struct region *r;
+	bool ok;
+	int n = 0;
+
+	pthread_mutex_lock(&regions.lock);
+	TAILQ_FOREACH(r, &regions.all, link)
+		n++;
+	infos = calloc((size_t)n + 1, sizeof(*infos));
+	ok = infos;
+	n = 0;
+	TAILQ_FOREACH(r, &regions.all, link) {
+		pthread_mutex_lock(&r->lock);
+		ok = ok && info_of(r, &infos[n++]);
+		pthread_mutex_unlock(&r->lock);
+	}
+	pthread_mutex_unlock(&regions.lock);
+	if (!ok) {
+		region_infos_free(infos, n);
+		return -ENOMEM;
+	}
+	*out = infos;
+	return n;
+}
+
+void region_infos_free(struct region_info *infos, int n)
+{
+	for (int i = 0; infos && i < n; i++)
+		free(infos[i].members);
+	free(infos);
+}
