@@ -96,6 +96,14 @@ ZV_API int zv_connect_granted(struct zv_queue *q, uint64_t src_cid, uint32_t src
 			      struct zv_conn **conn);
 
 /*
+ * For who has to tell of a connection before it asks for it: would zv_connect_from() do now?
+ * *src_port becomes the port that it would take, if that is ZV_PORT_ANY: name it in the call, which
+ * may still find no memory. 0, or as zv_connect_from().
+ */
+ZV_API int zv_connect_port(struct zv_queue *q, uint64_t src_cid, uint32_t *src_port, uint64_t cid,
+			   uint32_t port);
+
+/*
  * Wakes the driver of a connection with a grant: the other end has put something into the channel.
  * ZV_EV_WAKE with a conn is what the other end's driver asks this for. 0 or -EINVAL.
  */

@@ -145,6 +145,30 @@ int zv_connect_from(struct zv_queue *q, uint64_t src_cid, uint32_t src_port, uin
 	return connect_route(q, &r, type, NULL, conn);
 }
 
+int zv_connect_port(struct zv_queue *q, uint64_t src_cid, uint32_t *src_port, uint64_t cid,
+		    uint32_t port)
+{
+	struct conn_key key;
+	int ret;
+
+	if (!q || !q->host || !src_port)
+		return zv_err(-EINVAL, "zv_connect_port: a queue of the host and src_port are "
+				       "needed");
+	queue_enter(q);
+	session_sync(q);
+	if (q->session.leaving || q->pool.live >= q->dev->opts.max_conns)
+		ret = q->session.leaving ? zv_err(-ENETDOWN, "zv_connect_port: the last session "
+							     "is still being ended: try again")
+					 : zv_err(-ENOSPC, "zv_connect_port: the queue has as "
+							   "many connections as max_conns allows");
+	else
+		ret = route_key(q, &(struct route){src_cid, cid, *src_port, port}, &key);
+	if (ret == 0)
+		*src_port = key.local_port;
+	call_leave(q);
+	return ret;
+}
+
 int zv_connect_granted(struct zv_queue *q, uint64_t src_cid, uint32_t src_port, uint64_t cid,
 		       uint32_t port, enum zv_type type, const struct zv_grant *g,
 		       struct zv_conn **conn)

@@ -224,6 +224,28 @@ static void a_request_that_is_refused_releases_its_grant(void **state)
 	assert_int_equal(fake_regions.map.refs, 3);
 }
 
+/* A port that is named beforehand is the one that is taken; what would fail is said. */
+static void a_port_is_known_before_the_request(void **state)
+{
+	struct zv_queue *q = broker_queue(1);
+	struct zv_conn_info i = {.size = sizeof(i)};
+	uint32_t port = ZV_PORT_ANY, same;
+
+	(void)state;
+	assert_int_equal(zv_connect_port(q, 0, &port, 0, BR_PORT), 0);
+	assert_int_not_equal(port, ZV_PORT_ANY);
+	same = port;
+	assert_int_equal(zv_connect_port(q, 0, &same, 0, BR_PORT), 0);
+	assert_int_equal(same, port);
+	assert_int_equal(zv_connect_from(q, 0, port, 0, BR_PORT, ZV_STREAM, &B.to_h), 0);
+	assert_int_equal(zv_conn_info(B.to_h, &i), 0);
+	assert_int_equal(i.local_port, port);
+	assert_int_equal(zv_connect_port(q, 0, &same, 0, BR_PORT), -EADDRINUSE);
+	assert_int_equal(zv_connect_port(q, 0, &same, 77, BR_PORT), -EHOSTUNREACH);
+	assert_int_equal(zv_connect_port(q, 0, NULL, 0, BR_PORT), -EINVAL);
+	pump();
+}
+
 static void what_is_released_between_sessions_is_told_in_the_next(void **state)
 {
 	uint32_t generation;
@@ -278,6 +300,7 @@ int main(void)
 		T(sleepers_are_woken_by_way_of_the_broker),
 		T(an_end_that_is_closed_is_released),
 		T(a_request_that_is_refused_releases_its_grant),
+		T(a_port_is_known_before_the_request),
 		T(what_is_released_between_sessions_is_told_in_the_next),
 		T(no_room_on_the_control_connection_is_told),
 	};
