@@ -207,6 +207,7 @@ static void on_listen(struct daemon *d, struct app *a, struct client_msg *m)
 	if (!a->guest)
 		refuse(m, -ENOTCONN, "not attached");
 	else if (m->port == 0 || m->port == ZV_PORT_ANY || m->port == ZV_CTRL_PORT ||
+		 m->port == ZV_PROC_PORT ||
 		 (m->sock_type != ZV_STREAM && m->sock_type != ZV_SEQPACKET))
 		refuse(m, -EINVAL, "port %u, type %u cannot be listened on", m->port, m->sock_type);
 	else if (!cfg_app_port(&d->cfg->apps, m->port))

@@ -352,6 +352,7 @@ const struct config_case config_cases[] = {
 	 GUEST "builtin = echo:7x\n",
 	 0,
 	 {{4, "\"7x\" is no vsock port"}}},
+	{"port of programs", GUEST "builtin = echo:2054583148\n", 0, {{4, "zvsock's own"}}},
 	{"port of HELLO", GUEST "builtin = echo:2054583147\n", 0, {{4, "zvsock's own"}}},
 	{"port twice",
 	 GUEST "builtin = echo:7\ntcp = 7=127.0.0.1:7\n",

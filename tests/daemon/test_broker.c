@@ -176,17 +176,24 @@ static void release(const struct chan_part *p, uint64_t id, uint64_t offset, uin
 
 /* ---- tests ---- */
 
+static enum broker_can can(struct region *r)
+{
+	struct broker *b = broker_driver(gq);
+
+	return b ? broker_can(b, r) : BROKER_NEVER;
+}
+
 static void a_driver_is_told_and_answers(void **state)
 {
 	(void)state;
-	assert_int_equal(broker_can(gq, own), BROKER_WAIT); /* HELLO may be on its way */
+	assert_int_equal(can(own), BROKER_WAIT); /* HELLO may be on its way */
 	hello(1);
 	assert_int_equal(n_told, 1);
 	assert_int_equal(told[0].id, region_id(own));
 	assert_true(told[0].gpa == ZV_REGION_BY_FD && told[0].size == SIZE);
-	assert_int_equal(broker_can(gq, own), BROKER_WAIT);
+	assert_int_equal(can(own), BROKER_WAIT);
 	mapped(0);
-	assert_int_equal(broker_can(gq, own), BROKER_CAN);
+	assert_int_equal(can(own), BROKER_CAN);
 	assert_int_equal(n_told, 1);
 	assert_int_equal(bad(), 0);
 }
@@ -195,9 +202,9 @@ static void without_hello_there_is_no_channel(void **state)
 {
 	(void)state;
 	peer = ZV_PEER_PLAIN;
-	assert_int_equal(broker_can(gq, own), BROKER_NEVER);
+	assert_int_equal(can(own), BROKER_NEVER);
 	peer = ZV_PEER_ZVSOCK; /* without channels */
-	assert_int_equal(broker_can(gq, own), BROKER_NEVER);
+	assert_int_equal(can(own), BROKER_NEVER);
 }
 
 static void a_region_can_be_declined(void **state)
@@ -205,13 +212,13 @@ static void a_region_can_be_declined(void **state)
 	(void)state;
 	hello(1);
 	mapped(-ENOMEM);
-	assert_int_equal(broker_can(gq, own), BROKER_DECLINED);
+	assert_int_equal(can(own), BROKER_DECLINED);
 	mapped(0); /* it has answered */
 	assert_int_equal(bad(), 1);
-	assert_int_equal(broker_can(gq, own), BROKER_DECLINED);
+	assert_int_equal(can(own), BROKER_DECLINED);
 	hello(1); /* in the next session it is asked again */
 	mapped(0);
-	assert_int_equal(broker_can(gq, own), BROKER_CAN);
+	assert_int_equal(can(own), BROKER_CAN);
 }
 
 static void nonsense_is_counted_and_changes_nothing(void **state)
@@ -228,8 +235,8 @@ static void nonsense_is_counted_and_changes_nothing(void **state)
 	assert_int_equal(bad(), 3);
 	p = part();
 	release(p, region_id(own), 0, 0); /* not granted */
-	broker_granted(gq, &p->end[0]);
-	broker_granted(gq, &p->end[1]);
+	broker_granted(gq->broker, &p->end[0]);
+	broker_granted(gq->broker, &p->end[1]);
 	release(p, region_id(own) + 1, 0, 0);
 	release(p, region_id(own), CHANNEL_MIN, 0);
 	release(p, region_id(own), UINT64_MAX / 2, 0);
@@ -252,8 +259,8 @@ static void an_end_is_released_once(void **state)
 	hello(1);
 	mapped(0);
 	p = part();
-	broker_granted(gq, &p->end[0]);
-	broker_granted(gq, &p->end[1]);
+	broker_granted(gq->broker, &p->end[0]);
+	broker_granted(gq->broker, &p->end[1]);
 	m.offset = p->desc.offset;
 	m.generation = p->desc.generation;
 	say(&m);
@@ -272,8 +279,8 @@ static void only_another_driver_loses_ends(void **state)
 	hello(1);
 	mapped(0);
 	p = part();
-	broker_granted(gq, &p->end[0]);
-	broker_granted(gq, &p->end[1]);
+	broker_granted(gq->broker, &p->end[0]);
+	broker_granted(gq->broker, &p->end[1]);
 	hello(1); /* another session of the same one: its application may hold buffers */
 	assert_int_equal(left(), SIZE - CHANNEL_MIN);
 	assert_int_equal(n_told, 2);
@@ -292,14 +299,14 @@ static void what_finds_no_room_is_said_later(void **state)
 	hello(1);
 	assert_int_equal(n_told, 0);
 	assert_non_null(timer);
-	assert_int_equal(broker_can(gq, own), BROKER_WAIT);
+	assert_int_equal(can(own), BROKER_WAIT);
 	refuse = 0;
 	t = timer;
 	timer = NULL;
 	t->expired(t);
 	assert_int_equal(n_told, 1);
 	mapped(0);
-	assert_int_equal(broker_can(gq, own), BROKER_CAN);
+	assert_int_equal(can(own), BROKER_CAN);
 }
 
 static void a_session_that_is_over_declines(void **state)
@@ -307,7 +314,7 @@ static void a_session_that_is_over_declines(void **state)
 	(void)state;
 	refuse = -EOPNOTSUPP;
 	hello(1);
-	assert_int_equal(broker_can(gq, own), BROKER_DECLINED);
+	assert_int_equal(can(own), BROKER_DECLINED);
 }
 
 struct waiter {
@@ -325,21 +332,21 @@ static void who_waits_is_told(void **state)
 	struct waiter w[2] = {{.w.look = look}, {.w.look = look}};
 
 	(void)state;
-	assert_int_equal(broker_can(gq, own), BROKER_WAIT);
-	broker_wait(gq, &w[0].w, own);
+	assert_int_equal(can(own), BROKER_WAIT);
+	broker_wait(gq->broker, &w[0].w, own);
 	hello(1);
 	assert_int_equal(w[0].looks, 1);
-	broker_wait(gq, &w[0].w, own);
-	broker_wait(gq, &w[1].w, own);
-	broker_wait_end(gq, &w[1].w);
+	broker_wait(gq->broker, &w[0].w, own);
+	broker_wait(gq->broker, &w[1].w, own);
+	broker_wait_end(gq->broker, &w[1].w);
 	mapped(0);
 	assert_int_equal(w[0].looks, 2);
 	assert_int_equal(w[1].looks, 0);
-	broker_wait(gq, &w[1].w, own);
+	broker_wait(gq->broker, &w[1].w, own);
 	gq->ending = true;
 	broker_abort(gq);
 	assert_int_equal(w[1].looks, 1);
-	assert_int_equal(broker_can(gq, own), BROKER_NEVER);
+	assert_int_equal(can(own), BROKER_NEVER);
 }
 
 static void another_region_takes_the_place(void **state)
@@ -351,21 +358,21 @@ static void another_region_takes_the_place(void **state)
 	hello(1);
 	mapped(0);
 	p = part();
-	broker_granted(gq, &p->end[0]);
-	broker_granted(gq, &p->end[1]);
+	broker_granted(gq->broker, &p->end[0]);
+	broker_granted(gq->broker, &p->end[1]);
 	assert_true(reach_own_size(2 * SIZE, CHANNEL_MIN));
 	broker_regions_changed(gq);
 	assert_int_equal(n_forgotten, 1);
 	assert_int_equal(n_told, 2);
 	assert_int_equal(told[1].size, 2 * SIZE);
-	assert_int_equal(broker_can(gq, before), BROKER_DECLINED);
+	assert_int_equal(can(before), BROKER_DECLINED);
 	release(p, region_id(before), 0, 0); /* what it holds there is still known */
 	release(p, region_id(before), 0, 0);
 	assert_int_equal(bad(), 0);
 	own = reach_own();
 	region_put(before);
 	mapped(0);
-	assert_int_equal(broker_can(gq, own), BROKER_CAN);
+	assert_int_equal(can(own), BROKER_CAN);
 }
 
 int main(void)

@@ -59,6 +59,7 @@ static void defaults(void **state)
 	assert_int_equal(g->ring_size, 0);
 	assert_int_equal(g->buf_alloc, 262144);
 	assert_int_equal(g->max_conns, 65536);
+	assert_int_equal(g->programs, 64);
 	assert_int_equal(g->connect_timeout_ms, 2000);
 	assert_int_equal(g->socket_mode, 0600);
 	assert_int_equal(g->socket_uid, (uid_t)-1);

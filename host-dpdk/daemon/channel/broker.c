@@ -3,6 +3,7 @@
 
 #include "core/clock.h"
 #include "core/log.h"
+#include "line.h"
 #include "reach.h"
 
 #include <errno.h>
@@ -19,7 +20,7 @@ enum known_state {
 	KNOWN_GONE,	/* it does not have it, but still holds ends in it */
 };
 
-/* A region that the queue's driver knows. */
+/* A region that is known at the other end of the line. */
 struct known {
 	struct region *region;
 	enum known_state state;
@@ -30,9 +31,15 @@ struct known {
 
 struct broker {
 	struct guest_queue *gq;
+	const struct line_ops *ops;
+	void *arg;	      /* of the line */
+	struct broker **self; /* what points to it: gq->broker, or the one before in gq->lines */
+	struct broker *next;
+	bool over;	/* the line has been cut */
 	bool hello;	/* a driver has spoken */
 	bool offered;	/* ... and offered memory, in this session */
 	uint64_t nonce; /* of the last one */
+	TAILQ_HEAD(, broker_user) users;
 	TAILQ_HEAD(, known) known;
 	unsigned n_known;
 	TAILQ_HEAD(wait_list, broker_wait) waits;
@@ -89,30 +96,61 @@ static void release_all(struct broker *b)
 		release(b, e);
 }
 
-void broker_granted(struct guest_queue *gq, struct chan_end *e)
+void broker_granted(struct broker *b, struct chan_end *e)
 {
-	struct known *k = find(gq->broker, e->part->region);
+	struct known *k = find(b, e->part->region);
 
-	end_granted(e, gq);
-	TAILQ_INSERT_TAIL(&gq->broker->ends, e, link);
+	end_granted(e, b);
+	TAILQ_INSERT_TAIL(&b->ends, e, link);
 	if (k)
 		k->ends++;
 }
 
 /* ---- waiting ---- */
 
-void broker_wait(struct guest_queue *gq, struct broker_wait *w, struct region *r)
+void broker_wait(struct broker *b, struct broker_wait *w, struct region *r)
 {
 	w->region = r;
-	TAILQ_INSERT_TAIL(&gq->broker->waits, w, link);
+	TAILQ_INSERT_TAIL(&b->waits, w, link);
 }
 
-void broker_wait_end(struct guest_queue *gq, struct broker_wait *w)
+void broker_wait_end(struct broker *b, struct broker_wait *w)
 {
 	if (!w->region)
 		return;
 	w->region = NULL;
-	TAILQ_REMOVE(&gq->broker->waits, w, link);
+	TAILQ_REMOVE(&b->waits, w, link);
+}
+
+/* ---- who speaks on the line ---- */
+
+void broker_attach(struct broker *b, struct broker_user *u)
+{
+	u->b = b;
+	TAILQ_INSERT_TAIL(&b->users, u, link);
+}
+
+void broker_detach(struct broker_user *u)
+{
+	if (u->b)
+		TAILQ_REMOVE(&u->b->users, u, link);
+	u->b = NULL;
+}
+
+int broker_connect(struct broker *b, const struct line_route *to, const struct zv_grant *g,
+		   struct zv_conn **conn)
+{
+	return b->over ? -EOPNOTSUPP : b->ops->connect(b->gq, b->arg, to, g, conn);
+}
+
+int broker_grant(struct broker *b, struct zv_conn *conn, const struct zv_grant *g)
+{
+	return b->over ? -EOPNOTSUPP : b->ops->grant(b->arg, conn, g);
+}
+
+const struct line_ops *broker_line(const struct broker *b)
+{
+	return b->ops;
 }
 
 /* Those who wait for @r, or (NULL) all, look again; each may wait anew. */
@@ -147,10 +185,10 @@ static void tell(struct broker *b, struct known *k)
 				    .gpa = reach_address(b->gq->guest, k->region)};
 	const struct region_user u = region_user(b->gq->guest);
 	/* Before it is announced: the driver asks for the descriptor on another socket. */
-	int ret = region_admit(k->region, &u);
+	int ret = b->ops->fetches ? region_admit(k->region, &u) : 0;
 
 	if (ret == 0)
-		ret = zv_region_announce(b->gq->q, &r);
+		ret = b->ops->announce(b->gq, b->arg, &r);
 	if (ret == -EAGAIN) {
 		k->state = KNOWN_TELL;
 		retry_later(b);
@@ -163,9 +201,11 @@ static void tell(struct broker *b, struct known *k)
 static void forget(struct broker *b, struct known *k)
 {
 	const struct region_user u = region_user(b->gq->guest);
-	int ret = k->state == KNOWN_DECLINED ? 0 : zv_region_forget(b->gq->q, region_id(k->region));
+	int ret = k->state == KNOWN_DECLINED ? 0
+					     : b->ops->forget(b->gq, b->arg, region_id(k->region));
 
-	region_expel(k->region, &u);
+	if (b->ops->fetches)
+		region_expel(k->region, &u);
 	k->state = ret == -EAGAIN ? KNOWN_FORGET : KNOWN_GONE;
 	if (ret == -EAGAIN)
 		retry_later(b);
@@ -209,19 +249,32 @@ static struct known *make_known(struct broker *b, struct region *r)
 	return k;
 }
 
-static struct broker *broker_new(struct guest_queue *gq)
+static struct broker *make(struct guest_queue *gq, const struct line_ops *ops, void *arg,
+			   struct broker **at)
 {
 	struct broker *b = calloc(1, sizeof(*b));
 
 	if (!b)
 		return NULL;
 	b->gq = gq;
+	b->ops = ops;
+	b->arg = arg;
+	TAILQ_INIT(&b->users);
 	b->retry.expired = retry;
 	TAILQ_INIT(&b->known);
 	TAILQ_INIT(&b->waits);
 	TAILQ_INIT(&b->ends);
-	gq->broker = b;
+	b->self = at;
+	b->next = *at;
+	if (b->next)
+		b->next->self = &b->next;
+	*at = b;
 	return b;
+}
+
+struct broker *broker_new(struct guest_queue *gq, const struct line_ops *ops, void *arg)
+{
+	return make(gq, ops, arg, &gq->lines);
 }
 
 /*
@@ -243,16 +296,26 @@ static enum broker_can said_hello(struct guest_queue *gq)
 	return gq->broker && gq->broker->hello ? BROKER_CAN : BROKER_WAIT;
 }
 
-enum broker_can broker_can(struct guest_queue *gq, struct region *r)
+static struct broker *of_driver(struct guest_queue *gq)
 {
-	enum broker_can can = gq->ending ? BROKER_NEVER : said_hello(gq);
+	return gq->broker ? gq->broker : make(gq, &line_driver, gq, &gq->broker);
+}
+
+struct broker *broker_driver(struct guest_queue *gq)
+{
+	return gq->ending || said_hello(gq) == BROKER_NEVER ? NULL : of_driver(gq);
+}
+
+enum broker_can broker_can(struct broker *b, struct region *r)
+{
+	enum broker_can can = b->over || b->gq->ending ? BROKER_NEVER
+			      : b == b->gq->broker     ? said_hello(b->gq)
+						       : BROKER_CAN;
 	const struct known *k;
 
-	if (can != BROKER_NEVER && !gq->broker && !broker_new(gq))
-		return BROKER_NEVER;
 	if (can != BROKER_CAN)
 		return can;
-	k = make_known(gq->broker, r);
+	k = make_known(b, r);
 	if (!k || k->state == KNOWN_DECLINED)
 		return BROKER_DECLINED;
 	if (k->state == KNOWN_MAPPED)
@@ -262,17 +325,26 @@ enum broker_can broker_can(struct guest_queue *gq, struct region *r)
 		       : BROKER_WAIT;
 }
 
-void broker_regions_changed(struct guest_queue *gq)
+static void forget_retired(struct broker *b)
 {
-	struct broker *b = gq->broker;
-	struct region *r = reach_own();
 	struct known *k, *next;
 
-	for (k = b ? TAILQ_FIRST(&b->known) : NULL; k; k = next) {
+	for (k = TAILQ_FIRST(&b->known); k; k = next) {
 		next = TAILQ_NEXT(k, link);
 		if (region_retired(k->region) && k->state < KNOWN_FORGET)
 			forget(b, k);
 	}
+}
+
+void broker_regions_changed(struct guest_queue *gq)
+{
+	struct broker *b = gq->broker, *l;
+	struct region *r = reach_own();
+
+	if (b)
+		forget_retired(b);
+	for (l = gq->lines; l; l = l->next)
+		forget_retired(l);
 	if (b && b->hello && r && reach_is_app(gq->guest) && !gq->ending)
 		(void)make_known(b, r);
 	region_put(r);
@@ -328,7 +400,7 @@ static void tell_other_queues(const struct guest_queue *gq, uint64_t nonce)
 
 static void on_hello(struct guest_queue *gq, uint64_t nonce)
 {
-	struct broker *b = gq->broker ? gq->broker : broker_new(gq);
+	struct broker *b = of_driver(gq);
 	struct known *k, *next;
 	struct region *r;
 
@@ -359,50 +431,66 @@ static void on_hello(struct guest_queue *gq, uint64_t nonce)
 }
 
 /* Once in a session of a queue: a driver does not choose how often something is mapped. */
-static void on_offer(struct guest_queue *gq, const struct zv_broker_msg *m)
+static void on_offer(struct broker *b, const struct zv_broker_msg *m)
 {
-	struct broker *b = gq->broker;
+	struct guest_queue *gq = b->gq;
 	struct region *r;
 
 	if (b->offered || reach_is_app(gq->guest) || gq->ending)
 		return;
 	b->offered = true;
-	r = reach_offered(gq, b->nonce, m->gpa, m->size);
+	r = b->ops->fetches ? reach_offered(gq, b->nonce, m->gpa, m->size)
+			    : reach_offered_by_program(gq, m->gpa, m->size);
 	if (!r)
 		return;
 	(void)make_known(b, r);
 	region_put(r);
 }
 
-static void on_region(struct guest_queue *gq, const struct zv_broker_msg *m)
+static void on_region(struct broker *b, const struct zv_broker_msg *m)
 {
-	struct broker *b = gq->broker;
 	struct known *k = find_id(b, m->id);
 
 	if (k && k->state >= KNOWN_FORGET) /* it did not know that yet */
 		return;
 	if (!k || k->state != KNOWN_TOLD || m->result > 0) {
-		GUEST_COUNT(gq, channel_bad_msg);
+		GUEST_COUNT(b->gq, channel_bad_msg);
 		return;
 	}
 	k->state = m->result ? KNOWN_DECLINED : KNOWN_MAPPED;
 	if (m->result)
-		log_line(ZV_LOG_WARN, gq->guest->name,
-			 "its driver cannot map the region for channels (%s): its connections are "
+		log_line(ZV_LOG_WARN, b->gq->guest->name,
+			 "%s cannot map the region for channels (%s): its connections are "
 			 "relayed",
-			 zv_strerror(m->result));
+			 b->ops->who, zv_strerror(m->result));
 	look_again(b, k->region);
 }
 
-static void on_release(struct guest_queue *gq, const struct zv_broker_msg *m)
+static void on_release(struct broker *b, const struct zv_broker_msg *m)
 {
-	const struct known *k = find_id(gq->broker, m->id);
-	struct chan_end *e = k ? end_find(k->region, gq, m->offset, m->generation) : NULL;
+	const struct known *k = find_id(b, m->id);
+	struct chan_end *e = k ? end_find(k->region, b, m->offset, m->generation) : NULL;
 
 	if (e)
-		release(gq->broker, e);
+		release(b, e);
 	else
-		GUEST_COUNT(gq, channel_bad_msg);
+		GUEST_COUNT(b->gq, channel_bad_msg);
+}
+
+void broker_said(struct broker *b, const struct zv_broker_msg *m)
+{
+	if (m->what == ZV_BROKER_OFFER)
+		on_offer(b, m);
+	else if (m->what == ZV_BROKER_REGION)
+		on_region(b, m);
+	else if (m->what == ZV_BROKER_RELEASE)
+		on_release(b, m);
+}
+
+void broker_hear(struct guest_queue *gq)
+{
+	for (struct broker *b = gq->lines; b; b = b->next)
+		b->ops->hear(b->arg);
 }
 
 /* What is left is reported again. */
@@ -416,19 +504,38 @@ void broker_news(struct guest_queue *gq)
 	for (unsigned n = 0; n < BROKER_NEWS_ROUND && zv_broker_recv(gq->q, &m) == 1; n++) {
 		if (m.what == ZV_BROKER_HELLO)
 			on_hello(gq, m.nonce);
-		else if (!gq->broker)
-			continue; /* no memory for it when it said HELLO */
-		else if (m.what == ZV_BROKER_OFFER)
-			on_offer(gq, &m);
-		else if (m.what == ZV_BROKER_REGION)
-			on_region(gq, &m);
-		else if (m.what == ZV_BROKER_RELEASE)
-			on_release(gq, &m);
+		else if (gq->broker) /* or there was no memory for it when it said HELLO */
+			broker_said(gq->broker, &m);
 	}
 	gq->hearing = false;
 }
 
-/* ---- the end of the queue ---- */
+/* ---- the end of a line, and of the queue ---- */
+
+void broker_cut(struct broker *b)
+{
+	const struct region_user u = region_user(b->gq->guest);
+	struct broker_user *user;
+	struct known *k;
+
+	b->over = true;
+	look_again(b, NULL);
+	while ((user = TAILQ_FIRST(&b->users))) {
+		broker_detach(user);
+		user->cut(user);
+	}
+	release_all(b);
+	while ((k = TAILQ_FIRST(&b->known))) {
+		if (b->ops->fetches)
+			region_expel(k->region, &u);
+		drop(b, k);
+	}
+	lcore_timer_stop(b->gq->lc, &b->retry);
+	*b->self = b->next;
+	if (b->next)
+		b->next->self = b->self;
+	free(b);
+}
 
 void broker_abort(struct guest_queue *gq)
 {
@@ -438,18 +545,6 @@ void broker_abort(struct guest_queue *gq)
 
 void broker_end(struct guest_queue *gq)
 {
-	const struct region_user u = region_user(gq->guest);
-	struct broker *b = gq->broker;
-	struct known *k;
-
-	if (!b)
-		return;
-	release_all(b);
-	while ((k = TAILQ_FIRST(&b->known))) {
-		region_expel(k->region, &u);
-		drop(b, k);
-	}
-	lcore_timer_stop(gq->lc, &b->retry);
-	gq->broker = NULL;
-	free(b);
+	if (gq->broker)
+		broker_cut(gq->broker);
 }

@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Channels, as far as one queue's driver is concerned: what it has said (zvsock_broker.h), which
- * regions it has mapped, and the ends that it holds.
+ * Channels, as far as one *line* is concerned: to the driver of a queue, or to a program on a stock
+ * guest (line.h). What was said there, which regions are mapped at its other end, and which ends of
+ * channels are held there. A queue has one of the driver's, and one for each program; "driver"
+ * means either in what follows.
  *
  * Theory of operation
  * -------------------
@@ -11,9 +13,11 @@
  * waits for that (struct broker_wait), but nobody waits for longer than BROKER_PATIENCE_NS: the
  * connection is then relayed, as all are that have no region in common.
  *
- * Ends that were granted on the queue are released when the driver says so; when another driver has
+ * Ends that were granted on the line are released when the driver says so; when another driver has
  * come (another number: the one before has gone, with all queues of the device); and when the
  * device ends. A session that ends alone releases nothing: the application may still hold buffers.
+ * A program's line is cut (broker_cut()) when its control connection ends, and so are its
+ * connections.
  *
  * What a driver says is looked up and otherwise not believed. It costs a look-up for each message,
  * of which BROKER_NEWS_ROUND are taken in a round; memory is bounded by BROKER_REGIONS_MAX and by
@@ -24,6 +28,7 @@
 #ifndef ZVD_BROKER_H
 #define ZVD_BROKER_H
 
+#include "line.h"
 #include "region.h"
 
 #define BROKER_PATIENCE_NS                                                                         \
@@ -36,6 +41,22 @@
 /* Takes what the driver has said: ZV_EV_BROKER. */
 void broker_news(struct guest_queue *gq);
 
+/* The line to the queue's driver. NULL: it has no channels, and will not have any in this session;
+ * or no memory. */
+struct broker *broker_driver(struct guest_queue *gq);
+
+/* One to a program that has said HELLO, on the queue. NULL: no memory. */
+struct broker *broker_new(struct guest_queue *gq, const struct line_ops *ops, void *arg);
+
+/* What has come on it, but for HELLO. */
+void broker_said(struct broker *b, const struct zv_broker_msg *m);
+
+/* Takes what the programs of the queue have said before their next request. */
+void broker_hear(struct guest_queue *gq);
+
+/* It is gone: users are told, ends are released, and @b is freed. */
+void broker_cut(struct broker *b);
+
 /* Can the driver use @r now? */
 enum broker_can {
 	BROKER_NEVER,	 /* it has no channels */
@@ -43,7 +64,7 @@ enum broker_can {
 	BROKER_WAIT, /* it has been asked, or may still say that it has channels: broker_wait() */
 	BROKER_CAN,
 };
-enum broker_can broker_can(struct guest_queue *gq, struct region *r);
+enum broker_can broker_can(struct broker *b, struct region *r);
 
 /* Somebody who waits for an answer about @r. Zeroed memory waits for nothing. */
 struct broker_wait {
@@ -54,11 +75,28 @@ struct broker_wait {
 };
 
 /* On BROKER_WAIT. */
-void broker_wait(struct guest_queue *gq, struct broker_wait *w, struct region *r);
-void broker_wait_end(struct guest_queue *gq, struct broker_wait *w);
+void broker_wait(struct broker *b, struct broker_wait *w, struct region *r);
+void broker_wait_end(struct broker *b, struct broker_wait *w);
+
+/* Somebody who has a connection, or is to have one, on the line. Zeroed memory has none. */
+struct broker_user {
+	/* The line has been cut, and the user is not attached any more; @b is about to go. */
+	void (*cut)(struct broker_user *u);
+	struct broker *b; /* NULL: not attached */
+	TAILQ_ENTRY(broker_user) link;
+};
+
+void broker_attach(struct broker *b, struct broker_user *u);
+void broker_detach(struct broker_user *u);
+
+/* As those of line_ops, whatever line it is. -EOPNOTSUPP: it is cut. */
+int broker_connect(struct broker *b, const struct line_route *to, const struct zv_grant *g,
+		   struct zv_conn **conn);
+int broker_grant(struct broker *b, struct zv_conn *conn, const struct zv_grant *g);
+const struct line_ops *broker_line(const struct broker *b);
 
 /* The end has been granted to the driver. */
-void broker_granted(struct guest_queue *gq, struct chan_end *e);
+void broker_granted(struct broker *b, struct chan_end *e);
 
 /* ---- the main thread ---- */
 

@@ -152,6 +152,29 @@ struct region *reach_offered(struct guest_queue *gq, uint64_t nonce, uint64_t gp
 	return r;
 }
 
+struct region *reach_offered_by_program(struct guest_queue *gq, uint64_t gpa, uint64_t size)
+{
+	struct region *r;
+	uint64_t at;
+
+	pthread_mutex_lock(&own.lock);
+	r = gq->guest->region ? region_get(gq->guest->region) : NULL;
+	at = gq->guest->region_gpa;
+	pthread_mutex_unlock(&own.lock);
+	if (r && !region_gone(r) && at == gpa && region_size(r) == size)
+		return r;
+	if (r && !region_gone(r)) {
+		log_line(ZV_LOG_WARN, gq->guest->name,
+			 "a program offers memory at %#llx for channels, but the guest's region is "
+			 "at %#llx: not used",
+			 (unsigned long long)gpa, (unsigned long long)at);
+		region_put(r);
+		return NULL;
+	}
+	region_put(r);
+	return reach_offered(gq, 0, gpa, size);
+}
+
 void reach_driver(struct guest *g, uint64_t nonce)
 {
 	bool others;

@@ -35,6 +35,10 @@ void reach_driver(struct guest *g, uint64_t nonce);
  * cannot be used, and the log says why. On the queue's lcore. */
 struct region *reach_offered(struct guest_queue *gq, uint64_t nonce, uint64_t gpa, uint64_t size);
 
+/* The same by a program, of which there may be many: all of a guest have one region, the first that
+ * is offered, until that is gone. */
+struct region *reach_offered_by_program(struct guest_queue *gq, uint64_t gpa, uint64_t size);
+
 /* ---- the main thread ---- */
 
 /*

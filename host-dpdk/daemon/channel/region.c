@@ -403,12 +403,12 @@ int part_new(struct region *r, const struct region_user *a, const struct region_
 	return 0;
 }
 
-void end_granted(struct chan_end *e, struct guest_queue *gq)
+void end_granted(struct chan_end *e, const void *holder)
 {
 	struct region *r = e->part->region;
 
 	pthread_mutex_lock(&r->lock);
-	e->gq = gq;
+	e->holder = holder;
 	pthread_mutex_unlock(&r->lock);
 }
 
@@ -433,7 +433,7 @@ void end_release(struct chan_end *e)
 
 	pthread_mutex_lock(&r->lock);
 	e->held = false;
-	e->gq = NULL;
+	e->holder = NULL;
 	discharge(r, p, e);
 	last = !p->end[0].held && !p->end[1].held;
 	if (last) {
@@ -448,7 +448,7 @@ void end_release(struct chan_end *e)
 	}
 }
 
-struct chan_end *end_find(struct region *r, const struct guest_queue *gq, uint64_t offset,
+struct chan_end *end_find(struct region *r, const void *holder, uint64_t offset,
 			  uint32_t generation)
 {
 	struct chan_end *found = NULL;
@@ -459,7 +459,7 @@ struct chan_end *end_find(struct region *r, const struct guest_queue *gq, uint64
 		p = r->at[offset / CHANNEL_MIN];
 	if (p && p->desc.offset == offset && p->desc.generation == generation)
 		for (unsigned i = 0; i < 2 && !found; i++)
-			if (p->end[i].held && p->end[i].gq == gq)
+			if (p->end[i].held && p->end[i].holder == holder)
 				found = &p->end[i];
 	pthread_mutex_unlock(&r->lock);
 	return found;

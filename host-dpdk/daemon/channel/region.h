@@ -38,13 +38,13 @@ struct region_user {
 
 struct region_user region_user(const struct guest *g);
 
-/* Of a channel, on the queue whose driver it has been granted to. */
+/* Of a channel, of the broker (broker.h) that has granted it. */
 struct chan_end {
 	struct chan_part *part;
-	struct guest_queue *gq;	    /* NULL: not granted; under the region's lock */
+	const void *holder;	    /* NULL: not granted; under the region's lock */
 	uint64_t serial;	    /* whom it is charged to */
 	bool held;		    /* under the region's lock */
-	TAILQ_ENTRY(chan_end) link; /* of those of the queue: its lcore's */
+	TAILQ_ENTRY(chan_end) link; /* of those of the broker: its lcore's */
 };
 
 struct chan_part {
@@ -121,14 +121,14 @@ int region_fetch(uint64_t id, const struct region_user *u, uint64_t *size, uint6
 int part_new(struct region *r, const struct region_user *a, const struct region_user *b,
 	     struct chan_part **out);
 
-/* The end is granted to a driver, on @gq. */
-void end_granted(struct chan_end *e, struct guest_queue *gq);
+/* The end is granted, by @holder. */
+void end_granted(struct chan_end *e, const void *holder);
 
 /* The end is not held any more; with the last one the part is gone. */
 void end_release(struct chan_end *e);
 
-/* The end at @offset that was granted on @gq and is still held; NULL: there is none. */
-struct chan_end *end_find(struct region *r, const struct guest_queue *gq, uint64_t offset,
+/* The end at @offset that was granted by @holder and is still held; NULL: there is none. */
+struct chan_end *end_find(struct region *r, const void *holder, uint64_t offset,
 			  uint32_t generation);
 
 /* ---- for lists ---- */

@@ -31,7 +31,7 @@
 #define CFG_PATH_MAX   108u /* with the final 0, as sun_path */
 #define CFG_SCHEME_MAX 16u
 
-#define CFG_PARTS_MAX 8u /* endpoint types: config_part.h */
+#define CFG_PARTS_MAX 9u /* endpoint types: config_part.h */
 
 #define CFG_APP_IDS_MAX	  32u /* users, and groups, that may attach applications */
 #define CFG_APP_PORTS_MAX 16u /* ranges of ports for them */
@@ -83,6 +83,7 @@ struct cfg_guest {
 	uint32_t buf_alloc; /* receive credit of a connection, bytes */
 	uint32_t rx_memory; /* of all connections together, bytes; 0: as zv_opts has it */
 	uint32_t max_conns; /* connections of a queue */
+	uint32_t programs;  /* on its own driver, that may have channels */
 	uint32_t connect_timeout_ms;
 	uint32_t tx_timeout_ms; /* until a device that takes nothing is reset */
 	uint32_t region;	/* bytes that QEMU is to share between the VM and us; 0: none */

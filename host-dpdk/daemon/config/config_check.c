@@ -275,10 +275,10 @@ static void check_ports(struct load *l)
 
 		if (ignored(l, p->guest))
 			continue;
-		if (p->first == ZV_CTRL_PORT && p->last == ZV_CTRL_PORT)
+		if (p->first == p->last && (p->first == ZV_CTRL_PORT || p->first == ZV_PROC_PORT))
 			cfg_fault(l, &p->pos,
 				  "%s: port %u is zvsock's own, for HELLO; leave it out", p->what,
-				  ZV_CTRL_PORT);
+				  p->first);
 		if (far && far->guest == p->guest && p->first <= far->last)
 			overlap(l, far, p);
 		if (!far || far->guest != p->guest || p->last > far->last)

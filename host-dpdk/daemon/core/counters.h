@@ -65,6 +65,10 @@
 	X(channel_declined, CONNECTIONS, COUNTER, "relayed: a driver has not mapped the region")   \
 	X(channel_failed, ERRORS, COUNTER, "reset: an end of the channel could not be granted")    \
 	X(channel_bad_msg, ERRORS, COUNTER, "answers about regions or channels it does not have")  \
+	X(programs, CONNECTIONS, GAUGE, "programs on the guest's own driver with channels")        \
+	X(program_refused, ERRORS, COUNTER, "such programs refused: port, or key programs")        \
+	X(program_bad_msg, ERRORS, COUNTER, "such programs that sent nonsense: reset")             \
+	X(claim_ignored, ERRORS, COUNTER, "claims of such programs that others had, or too many")  \
 	X(bad_connect_line, ERRORS, COUNTER, "programs whose first line was no CONNECT")           \
 	X(connect_line_timeout, ERRORS, COUNTER, "programs that sent no whole line in time")       \
 	X(connect_line_closed, ERRORS, COUNTER, "programs that left before their line was whole")  \

@@ -17,6 +17,7 @@
 #define GUEST_WHY_MAX 640u
 
 struct broker;
+struct claims;
 struct conn_owner;
 struct fd_bin;
 struct guest;
@@ -34,7 +35,10 @@ struct guest_queue {
 	bool ending;			 /* [L] being removed: none is moved to another queue */
 	struct broker *broker;		 /* [L] of channels: channel/broker.h */
 	bool hearing;			 /* [L] broker_news() is at work */
-	void *shares;			 /* [L] of siblings, and their sum: relay/share.h */
+	struct broker *lines;		 /* [L] the same, of programs of the guest */
+	struct claims *claims;		 /* [L] of those: channel/claims.h; NULL: none */
+	struct broker *asking; /* [L] whose request is being served; NULL: it has not said so */
+	void *shares;	       /* [L] of siblings, and their sum: relay/share.h */
 	uint32_t n_shared;
 	uint64_t round; /* [L] the lcore's round, and the work that is left in it: relay/flow.h */
 	int64_t left;	/* [L] */
@@ -50,8 +54,9 @@ struct guest {
 	struct zv_dev *dev;
 	struct region *region; /* of its own memory; where, and who offered it: channel/reach.c */
 	uint64_t region_gpa, region_nonce;
-	bool channels; /* its driver can use channels: channel/broker.h; atomic */
-	uint64_t cid;  /* as the log has it; the main thread's */
+	unsigned programs; /* endpoint/endpoint_program.c; atomic */
+	bool channels;	   /* its driver can use channels: channel/broker.h; atomic */
+	uint64_t cid;	   /* as the log has it; the main thread's */
 	struct guest_queue queues[ZV_QUEUES_MAX];
 	unsigned n_queues;
 	char *why; /* while it is being started: GUEST_WHY_MAX bytes for guest_fails() */

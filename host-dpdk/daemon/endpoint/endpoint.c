@@ -2,6 +2,7 @@
 /* All endpoint types together; theory in endpoint.h. */
 #include "endpoint.h"
 
+#include "channel/claims.h"
 #include "core/log.h"
 
 #include <errno.h>
@@ -35,9 +36,12 @@ static void serve(struct guest_queue *gq, struct zv_conn *conn)
 	(void)zv_conn_info(conn, &info);
 	/* A device gets what is for its own CID only. */
 	others = own && info.local_cid != own;
+	broker_hear(gq);
+	gq->asking = gq->claims ? claim_take(gq, &info) : NULL;
 	for (unsigned i = 0; i < N_ENDPOINT_TYPES && ret == 0; i++)
 		if (types[i]->others == others)
 			ret = types[i]->serve(gq, conn, &info);
+	gq->asking = NULL;
 	if (ret > 0)
 		return;
 	if (ret == 0) {

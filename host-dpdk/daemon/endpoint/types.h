@@ -8,6 +8,7 @@
 #define ZVD_ENDPOINT_TYPES_H
 
 #define ENDPOINT_TYPES(X)                                                                          \
+	X(program)                                                                                 \
 	X(builtin)                                                                                 \
 	X(tcp)                                                                                     \
 	X(vsock)                                                                                   \

@@ -208,6 +208,12 @@ void splice_refuse(struct splice *sp)
 	splice_unref(sp);
 }
 
+static void give_up(struct splice *sp)
+{
+	splice_chan_end(&sp->side[1]);
+	splice_refuse(sp);
+}
+
 void splice_connect(struct splice *sp, struct guest_queue *gq)
 {
 	struct splice_side *s = &sp->side[1];
@@ -219,7 +225,7 @@ void splice_connect(struct splice *sp, struct guest_queue *gq)
 		return;
 	__atomic_store_n(&s->lc, gq->lc, __ATOMIC_SEQ_CST);
 	if (splice_state(&sp->side[0]) >= SPLICE_CLOSED) {
-		splice_refuse(sp);
+		give_up(sp);
 		return;
 	}
 	s->share = share_get(gq, sp->asker);
@@ -229,7 +235,7 @@ void splice_connect(struct splice *sp, struct guest_queue *gq)
 			 "%s has its share of this guest's connections: refusing more; raise "
 			 "max_conns, of which siblings and applications get half",
 			 sp->asker_name);
-		splice_refuse(sp);
+		give_up(sp);
 		return;
 	}
 	/* Ports of guests are theirs; applications of the host share those of CID 2. */
@@ -239,7 +245,7 @@ void splice_connect(struct splice *sp, struct guest_queue *gq)
 		share_put(gq, s->share);
 		s->share = NULL;
 		if (ret != -EINPROGRESS) {
-			splice_refuse(sp);
+			give_up(sp);
 			return;
 		}
 		__atomic_store_n(&s->lc, NULL, __ATOMIC_SEQ_CST);

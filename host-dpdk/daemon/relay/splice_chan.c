@@ -2,6 +2,7 @@
 #include "splice_chan.h"
 
 #include "channel/broker.h"
+#include "channel/claims.h"
 #include "channel/reach.h"
 #include "core/clock.h"
 
@@ -20,18 +21,26 @@ struct splice_chan {
 	struct chan_part *part; /* B's lcore's until B is up; NULL: there is no channel */
 	bool over;		/* there will be none: B's lcore's */
 	/* Of each side, and its lcore's. */
+	struct broker_user line[2];
 	struct broker_wait wait[2];
 	struct lcore_timer timer[2];
-	struct guest_queue *waits[2]; /* where, while it does */
-	uint64_t since_ns[2];	      /* when it began to */
-	bool granted[2];	      /* the end belongs to the queue */
-	bool wake[2];		      /* the driver is to be woken; atomic */
+	struct guest_queue *waits[2];	  /* where, while it does */
+	uint64_t since_ns[2];		  /* when it began to */
+	bool granted[2];		  /* the end belongs to the queue */
+	bool wake[2];			  /* the driver is to be woken; atomic */
+	const struct line_ops *spoken[2]; /* of the side's grant */
 };
 
 static struct splice_chan *of_wait(struct broker_wait *w, unsigned side)
 {
 	return (struct splice_chan *)(void *)((char *)(w - side) -
 					      offsetof(struct splice_chan, wait));
+}
+
+static struct splice_chan *of_line(struct broker_user *u, unsigned side)
+{
+	return (struct splice_chan *)(void *)((char *)(u - side) -
+					      offsetof(struct splice_chan, line));
 }
 
 static struct splice_chan *of_timer(struct lcore_timer *t, unsigned side)
@@ -63,7 +72,7 @@ static void stop_waiting(struct splice_chan *ch, unsigned side)
 
 	if (!gq)
 		return;
-	broker_wait_end(gq, &ch->wait[side]);
+	broker_wait_end(ch->line[side].b, &ch->wait[side]);
 	lcore_timer_stop(gq->lc, &ch->timer[side]);
 	ch->waits[side] = NULL;
 }
@@ -113,11 +122,10 @@ static void tell_b(struct splice_chan *ch)
 static void a_look(struct broker_wait *w)
 {
 	struct splice_chan *ch = of_wait(w, A);
-	struct guest_queue *gq = ch->waits[A];
-	enum broker_can can = broker_can(gq, ch->region);
+	enum broker_can can = broker_can(ch->line[A].b, ch->region);
 
 	if (can == BROKER_WAIT) {
-		broker_wait(gq, w, ch->region);
+		broker_wait(ch->line[A].b, w, ch->region);
 		return;
 	}
 	stop_waiting(ch, A);
@@ -125,10 +133,35 @@ static void a_look(struct broker_wait *w)
 	tell_b(ch);
 }
 
+/* ---- a line that is cut ---- */
+
+/* Who had its end there cannot go on; who was to get it does without, or fails when it is too late
+ * for that. */
+static void cut(struct splice_chan *ch, unsigned side)
+{
+	stop_waiting(ch, side);
+	if (ch->granted[side])
+		splice_fail(&ch->sp->side[side]);
+}
+
+static void a_cut(struct broker_user *u)
+{
+	struct splice_chan *ch = of_line(u, A);
+
+	__atomic_store_n(&ch->a_can, BROKER_NEVER, __ATOMIC_RELEASE);
+	cut(ch, A);
+}
+
+static void b_cut(struct broker_user *u)
+{
+	cut(of_line(u, B), B);
+}
+
 void splice_chan_begin(struct splice *sp, struct guest_queue *gq, struct guest_queue *to)
 {
 	struct region *r = reach_region(gq->guest, to->guest);
-	enum broker_can can = r ? broker_can(gq, r) : BROKER_NEVER;
+	struct broker *b = !r ? NULL : gq->asking ? gq->asking : broker_driver(gq);
+	enum broker_can can = b ? broker_can(b, r) : BROKER_NEVER;
 	struct splice_chan *ch = can == BROKER_NEVER ? NULL : calloc(1, sizeof(*ch));
 
 	if (!ch) {
@@ -141,14 +174,17 @@ void splice_chan_begin(struct splice *sp, struct guest_queue *gq, struct guest_q
 	ch->user[B] = region_user(to->guest);
 	ch->b_lcore = to->lc;
 	ch->a_can = can;
+	ch->line[A].cut = a_cut;
+	ch->line[B].cut = b_cut;
 	ch->wait[A].look = a_look;
 	ch->wait[B].look = b_look;
 	ch->timer[A].expired = a_timeout;
 	ch->timer[B].expired = b_timeout;
 	sp->chan = ch;
+	broker_attach(b, &ch->line[A]);
 	if (can == BROKER_WAIT) { /* for as long as B does */
 		ch->waits[A] = gq;
-		broker_wait(gq, &ch->wait[A], r);
+		broker_wait(b, &ch->wait[A], r);
 	}
 }
 
@@ -159,7 +195,7 @@ static bool wait_on_b(struct splice_chan *ch, struct guest_queue *gq, uint64_t n
 {
 	if (!wait_until(ch, B, gq, ns))
 		return false;
-	broker_wait(gq, &ch->wait[B], ch->region);
+	broker_wait(ch->line[B].b, &ch->wait[B], ch->region);
 	return true;
 }
 
@@ -167,20 +203,39 @@ static bool wait_on_b(struct splice_chan *ch, struct guest_queue *gq, uint64_t n
 static bool no_channel(struct splice_chan *ch)
 {
 	ch->over = true;
+	broker_detach(&ch->line[B]);
 	return true;
+}
+
+/* B's line: to the program that listens on the port, or to the driver. */
+static struct broker *line_of_b(struct splice_chan *ch, struct guest_queue *gq)
+{
+	struct broker *b = ch->line[B].b;
+
+	if (b)
+		return b;
+	broker_hear(gq);
+	b = claims_listener(gq, ch->sp->port, ch->sp->type);
+	if (!b)
+		b = broker_driver(gq);
+	if (b)
+		broker_attach(b, &ch->line[B]);
+	return b;
 }
 
 bool splice_chan_known(struct splice *sp, struct guest_queue *gq)
 {
 	struct splice_chan *ch = sp->chan;
 	enum broker_can a, b;
+	struct broker *line;
 	int ret;
 
 	stop_waiting(ch, B);
 	if (ch->over || ch->part || splice_state(&sp->side[A]) >= SPLICE_CLOSED)
 		return true;
 	a = (enum broker_can)__atomic_load_n(&ch->a_can, __ATOMIC_ACQUIRE);
-	b = broker_can(gq, ch->region);
+	line = line_of_b(ch, gq);
+	b = line ? broker_can(line, ch->region) : BROKER_NEVER;
 	if (b == BROKER_NEVER)
 		return no_channel(ch);
 	if ((a == BROKER_WAIT || b == BROKER_WAIT) && wait_on_b(ch, gq, BROKER_PATIENCE_NS))
@@ -217,17 +272,20 @@ static void part_free(struct splice_chan *ch)
 int splice_chan_connect(struct splice *sp, struct guest_queue *gq, uint32_t src_port,
 			struct zv_conn **conn)
 {
+	const struct line_route to = {sp->src_cid, src_port, sp->port, sp->type};
 	struct splice_chan *ch = sp->chan;
+	struct broker *b = ch ? ch->line[B].b : NULL;
 	struct zv_grant g;
 	int ret;
 
 	if (!ch || !ch->part)
 		return zv_connect_from(gq->q, sp->src_cid, src_port, 0, sp->port, sp->type, conn);
 	g = grant(ch, SHM_ROLE_B);
-	ret = zv_connect_granted(gq->q, sp->src_cid, src_port, 0, sp->port, sp->type, &g, conn);
+	ret = b ? broker_connect(b, &to, &g, conn) : -EOPNOTSUPP;
 	if (ret == 0) {
 		ch->granted[B] = sp->side[B].f.owner.channel = true;
-		broker_granted(gq, &ch->part->end[B]);
+		ch->spoken[B] = broker_line(b);
+		broker_granted(b, &ch->part->end[B]);
 		GUEST_COUNT(gq, channel_granted);
 		return 0;
 	}
@@ -247,6 +305,7 @@ int splice_chan_answer(struct splice_side *s)
 {
 	struct splice_chan *ch = s->sp->chan;
 	struct guest_queue *gq = s->f.owner.gq;
+	struct broker *b = ch ? ch->line[A].b : NULL;
 	struct zv_grant g;
 	int ret;
 
@@ -254,10 +313,11 @@ int splice_chan_answer(struct splice_side *s)
 		return 0;
 	stop_waiting(ch, A);
 	g = grant(ch, SHM_ROLE_A);
-	ret = zv_conn_grant(s->f.conn, &g);
+	ret = b ? broker_grant(b, s->f.conn, &g) : -ECONNRESET;
 	if (ret == 0) {
 		ch->granted[A] = s->f.owner.channel = true;
-		broker_granted(gq, &ch->part->end[A]);
+		ch->spoken[A] = broker_line(b);
+		broker_granted(b, &ch->part->end[A]);
 		GUEST_COUNT(gq, channel_granted);
 		return 0;
 	}
@@ -269,14 +329,35 @@ int splice_chan_answer(struct splice_side *s)
 
 /* ---- afterwards ---- */
 
-void splice_chan_woken(struct splice_side *s)
+static unsigned index_of(const struct splice_side *s)
+{
+	return (unsigned)(s - s->sp->side);
+}
+
+/* If that is not possible now, ZV_EV_OUT has it tried again. */
+static void wake(struct splice_side *s)
 {
 	struct splice_chan *ch = s->sp->chan;
-	bool *wake = &ch->wake[s - s->sp->side];
+	const struct line_ops *line = ch->spoken[index_of(s)];
 
-	if (__atomic_load_n(wake, __ATOMIC_RELAXED) &&
-	    __atomic_exchange_n(wake, false, __ATOMIC_ACQUIRE))
-		(void)zv_conn_wake(s->f.conn);
+	if (line && line->wake(s->f.conn) == -EAGAIN)
+		__atomic_store_n(&ch->wake[index_of(s)], true, __ATOMIC_RELAXED);
+}
+
+bool splice_chan_bytes(const struct splice_side *s)
+{
+	const struct splice_chan *ch = s->sp->chan;
+
+	return ch && ch->spoken[index_of(s)] && ch->spoken[index_of(s)]->bytes;
+}
+
+void splice_chan_woken(struct splice_side *s)
+{
+	bool *due = &s->sp->chan->wake[index_of(s)];
+
+	if (__atomic_load_n(due, __ATOMIC_RELAXED) &&
+	    __atomic_exchange_n(due, false, __ATOMIC_ACQUIRE))
+		wake(s);
 }
 
 void splice_chan_wake(struct splice_side *s)
@@ -286,21 +367,22 @@ void splice_chan_wake(struct splice_side *s)
 	if (!s->sp->chan || splice_state(other) != SPLICE_UP)
 		return;
 	if (__atomic_load_n(&other->lc, __ATOMIC_SEQ_CST) == s->lc) {
-		(void)zv_conn_wake(other->f.conn);
+		wake(other);
 		return;
 	}
-	__atomic_store_n(&s->sp->chan->wake[other - s->sp->side], true, __ATOMIC_RELEASE);
+	__atomic_store_n(&s->sp->chan->wake[index_of(other)], true, __ATOMIC_RELEASE);
 	splice_poke(s);
 }
 
 void splice_chan_end(struct splice_side *s)
 {
 	struct splice_chan *ch = s->sp->chan;
-	unsigned side = (unsigned)(s - s->sp->side);
+	unsigned side = index_of(s);
 
 	if (!ch)
 		return;
 	stop_waiting(ch, side);
+	broker_detach(&ch->line[side]);
 	/* B's lcore may be waiting, and has begun nothing yet that a poke could reach. */
 	if (side == A && !__atomic_load_n(&s->other->lc, __ATOMIC_SEQ_CST))
 		tell_b(ch);

@@ -42,7 +42,14 @@ void splice_chan_wake(struct splice_side *s);
 /* On the lcore of @s: the other side has called that. */
 void splice_chan_woken(struct splice_side *s);
 
-/* @s has ended, on its lcore. */
+/*
+ * True: what comes from the driver of @s are wake-ups, not payload; and an end of one half alone is
+ * none of its business, because it could not wake anybody after it (line.h).
+ */
+bool splice_chan_bytes(const struct splice_side *s);
+
+/* @s has ended, on its lcore; or there is not going to be a side B, on the lcore where it would
+ * have been. */
 void splice_chan_end(struct splice_side *s);
 /* Nobody refers to the splice. */
 void splice_chan_free(struct splice *sp);

@@ -35,6 +35,33 @@ static void want_events(struct splice_side *s)
 		flow_events(&s->f, s->events = ev);
 }
 
+/* Wake-ups; how many does not matter. As zv_buf_recv(). */
+static int take_wakeups(struct splice_side *s)
+{
+	uint32_t work = 0, most = s->from_guest_done ? 0 : flow_may(&s->f, FLOW_FROM_GUEST);
+	struct zv_buf bufs[OUT_MAX];
+	int n = 1;
+
+	while (n > 0 && work < most) {
+		n = zv_buf_recv(s->f.conn, bufs, OUT_MAX);
+		for (int i = 0; i < n; i++)
+			work += flow_moved(&s->f, FLOW_FROM_GUEST, bufs[i].len);
+		if (n > 0)
+			zv_buf_release(s->f.owner.gq->q, bufs, (unsigned)n);
+	}
+	if (work)
+		splice_chan_wake(s);
+	return n;
+}
+
+/* Of a side that is not told of the end of one half: the other half has not ended either way. */
+static bool half_is_open(const struct splice_side *s)
+{
+	return splice_chan_bytes(s) &&
+	       !((s->to_guest_done || __atomic_load_n(&s->other->eof, __ATOMIC_ACQUIRE)) &&
+		 (s->from_guest_done || __atomic_load_n(&s->shut_rd, __ATOMIC_ACQUIRE)));
+}
+
 void splice_lend(struct splice_side *s)
 {
 	uint32_t head = s->head;
@@ -43,11 +70,14 @@ void splice_lend(struct splice_side *s)
 	int n = 1;
 
 	splice_take_back(s, __atomic_load_n(&s->tail, __ATOMIC_ACQUIRE));
-	if (!s->from_guest_done && __atomic_load_n(&s->shut_rd, __ATOMIC_ACQUIRE)) {
+	if (!s->from_guest_done && __atomic_load_n(&s->shut_rd, __ATOMIC_ACQUIRE) &&
+	    !half_is_open(s)) {
 		(void)zv_shutdown(s->f.conn, 0);
 		s->from_guest_done = true;
 	}
-	if (!s->from_guest_done && head - s->taken_back < SPLICE_SLOTS)
+	if (splice_chan_bytes(s))
+		n = take_wakeups(s);
+	else if (!s->from_guest_done && head - s->taken_back < SPLICE_SLOTS)
 		most = flow_may(&s->f, FLOW_FROM_GUEST);
 	while (n > 0 && bytes < most && head - s->taken_back < SPLICE_SLOTS) {
 		uint32_t at = head % SPLICE_SLOTS, room = SPLICE_SLOTS - (head - s->taken_back);
@@ -218,7 +248,7 @@ static int64_t copy_all(struct splice_side *s, struct splice_side *from)
 		__atomic_store_n(&from->tail, tail, __ATOMIC_RELEASE);
 	if (ret == -EPIPE) {
 		nobody_receives(s, from);
-	} else if (eof && tail == head) {
+	} else if (eof && tail == head && !half_is_open(s)) {
 		(void)zv_shutdown(s->f.conn, 1);
 		s->to_guest_done = true;
 	}

@@ -1,0 +1,441 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The endpoint of programs on a guest whose kernel has the driver: their control connections
+ * (docs/protocol.md, "Programs on a stock driver"). Each is a line (channel/line.h): the messages
+ * that a zvsock driver exchanges with the library come and go here as payload, and which
+ * connections are the program's is what it claims (channel/claims.h).
+ *
+ * A message is taken when it is whole, and checked by the one parser. Whatever is not allowed ends
+ * the control connection, and with it all connections whose channels were granted on it; nothing
+ * else of the guest is affected. A message of ours goes as a whole or not at all.
+ *
+ * What a program can cost: a place of `programs`, a message of memory, CLAIMS_MAX claims, and parts
+ * of the guest's region, of which the guest has a share (channel/region.h). In a turn MSGS_TURN
+ * messages are taken.
+ */
+#include "endpoint.h"
+
+#include "channel/claims.h"
+#include "channel/reach.h"
+#include "core/log.h"
+#include "relay/flow.h"
+
+#include <errno.h>
+#include <proto/ctrl_msg.h>
+#include <proto/hello.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define MSGS_TURN     64u
+#define HELLO_WAIT_NS UINT64_C(5000000000)
+
+struct program {
+	struct flow f;		 /* first */
+	struct broker *b;	 /* NULL: it has not said HELLO */
+	struct claimant claims;	 /* when it has */
+	struct lcore_timer wait; /* for that */
+	uint64_t nonce;
+	bool ack_due;
+	bool doomed;	 /* it has been told what is not so: it ends */
+	bool hearing;	 /* hear() is at work */
+	bool left;	 /* the connection has ended */
+	const char *why; /* what it did wrong; NULL: nothing */
+	bool said_full, said_taken;
+	uint32_t n_in;
+	uint8_t in[ZV_CTRL_MAX_LEN];
+};
+
+/* ---- the end ---- */
+
+/* @why: NULL: in order. */
+static void end(struct program *p, const char *why)
+{
+	struct guest_queue *gq = p->f.owner.gq;
+
+	if (why)
+		log_line(ZV_LOG_WARN, gq->guest->name,
+			 "the control connection of a program of the guest is reset: %s", why);
+	conn_log(&p->f.owner, p->f.conn, why ? "ended: reset by zvsockd" : "ended: by the program");
+	lcore_timer_stop(gq->lc, &p->wait);
+	if (p->b) {
+		claims_end(gq, &p->claims);
+		broker_cut(p->b);
+	}
+	flow_close(&p->f, why != NULL);
+	(void)__atomic_fetch_sub(&gq->guest->programs, 1, __ATOMIC_RELAXED);
+	(void)__atomic_fetch_sub(&gq->guest->counters.programs, 1, __ATOMIC_RELAXED);
+	conn_owner_remove(&p->f.owner);
+	free(p);
+}
+
+static void violation(struct program *p, const char *why)
+{
+	GUEST_COUNT(p->f.owner.gq, program_bad_msg);
+	end(p, why);
+}
+
+/* ---- what it is told ---- */
+
+/* 0, -EAGAIN, or -EOPNOTSUPP: the connection has ended. */
+static int say(struct program *p, const void *wire, uint32_t len)
+{
+	struct zv_buf b;
+	int n = zv_buf_alloc(p->f.conn, &b, 1, len);
+
+	if (n != 1)
+		return n == -EAGAIN || n == -ENOBUFS ? -EAGAIN : -EOPNOTSUPP;
+	if (b.capacity < len) {
+		zv_buf_cancel(p->f.conn, &b, 1);
+		return -EAGAIN;
+	}
+	memcpy(b.data, wire, len);
+	b.len = len;
+	b.flags = 0;
+	return zv_buf_send(p->f.conn, &b, 1) == 1 ? 0 : -EOPNOTSUPP;
+}
+
+static int say_msg(struct program *p, const struct ctrl_msg *m)
+{
+	uint8_t wire[CTRL_MSG_MAX];
+
+	return p->doomed ? -EOPNOTSUPP : say(p, wire, ctrl_msg_put(wire, m));
+}
+
+static int announce(struct guest_queue *gq, void *arg, const struct zv_region *r)
+{
+	const struct ctrl_msg m = {.type = CTRL_REGION,
+				   .region = {.id = r->id, .size = r->size, .gpa = r->gpa}};
+
+	(void)gq;
+	return say_msg(arg, &m);
+}
+
+static int forget(struct guest_queue *gq, void *arg, uint64_t id)
+{
+	const struct ctrl_msg m = {.type = CTRL_REGION,
+				   .region = {.id = id, .flags = CTRL_REGION_GONE}};
+
+	(void)gq;
+	return say_msg(arg, &m);
+}
+
+static int say_grant(struct program *p, const struct zv_grant *g, struct ctrl_grant of)
+{
+	struct ctrl_msg m = {.type = CTRL_GRANT};
+
+	of.region = g->region;
+	of.role = (uint16_t)g->role;
+	of.desc = g->desc;
+	m.grant = of;
+	return say_msg(p, &m);
+}
+
+/* Who has been told of a connection that does not come would take the next one for it. */
+static int program_connect(struct guest_queue *gq, void *arg, const struct line_route *to,
+			   const struct zv_grant *g, struct zv_conn **conn)
+{
+	struct program *p = arg;
+	uint32_t port = to->src_port;
+	int ret = zv_connect_port(gq->q, to->src_cid, &port, 0, to->port);
+
+	if (ret == 0)
+		ret = say_grant(p, g,
+				(struct ctrl_grant){.peer_cid = to->src_cid,
+						    .peer_port = port,
+						    .local_port = to->port,
+						    .type = (uint16_t)to->type});
+	if (ret)
+		return ret;
+	ret = zv_connect_from(gq->q, to->src_cid, port, 0, to->port, to->type, conn);
+	if (ret) {
+		p->doomed = true;
+		flow_defer(&p->f);
+	}
+	return ret;
+}
+
+static int program_grant(void *arg, struct zv_conn *conn, const struct zv_grant *g)
+{
+	struct zv_conn_info i = {.size = sizeof(i)};
+
+	(void)zv_conn_info(conn, &i);
+	return say_grant(arg, g,
+			 (struct ctrl_grant){.peer_cid = i.local_cid,
+					     .peer_port = i.local_port,
+					     .local_port = i.peer_port,
+					     .type = (uint16_t)i.type});
+}
+
+static int program_wake(struct zv_conn *conn)
+{
+	ssize_t ret = zv_send(conn, "", 1, ZV_EOM);
+
+	return ret == -EAGAIN ? -EAGAIN : 0; /* what else it can be is an event of its own */
+}
+
+static void hear(void *arg);
+
+static const struct line_ops line_program = {
+	.who = "a program of the guest",
+	.bytes = true,
+	.announce = announce,
+	.forget = forget,
+	.connect = program_connect,
+	.grant = program_grant,
+	.wake = program_wake,
+	.hear = hear,
+};
+
+/* ---- what it says ---- */
+
+static void acknowledge(struct program *p)
+{
+	const struct hello h = {.type = CTRL_HELLO_ACK,
+				.version = ZV_CTRL_VERSION,
+				.nonce = p->nonce,
+				.npairs = 1,
+				.caps = ZV_CAP_CHANNEL,
+				.max_pkt = 65536};
+	uint8_t wire[HELLO_WIRE_LEN];
+
+	hello_put(wire, &h);
+	p->ack_due = say(p, wire, sizeof(wire)) == -EAGAIN; /* ZV_EV_OUT will tell */
+}
+
+/* NULL: taken; or what is wrong. */
+static const char *on_hello(struct program *p, const struct hello *h)
+{
+	struct guest_queue *gq = p->f.owner.gq;
+
+	if (h->type != CTRL_HELLO || h->pair != 0 || h->npairs != 1)
+		return "its HELLO is not a program's: pair 0 of 1";
+	if (!(h->caps & ZV_CAP_CHANNEL))
+		return "its HELLO does not name CHANNEL, and it is here for nothing else";
+	p->b = broker_new(gq, &line_program, p);
+	if (!p->b) {
+		GUEST_COUNT(gq, no_memory);
+		return "no memory";
+	}
+	claimant_init(&p->claims, p->b);
+	lcore_timer_stop(gq->lc, &p->wait);
+	p->nonce = h->nonce;
+	acknowledge(p);
+	return NULL;
+}
+
+static void on_claim(struct program *p, const struct ctrl_claim *c)
+{
+	struct guest_queue *gq = p->f.owner.gq;
+	int ret = claim_said(gq, &p->claims, c);
+	bool *said = ret == -ENOSPC ? &p->said_full : &p->said_taken;
+
+	if (ret == 0)
+		return;
+	GUEST_COUNT(gq, claim_ignored);
+	if (!*said)
+		log_line(ZV_LOG_WARN, gq->guest->name,
+			 "a program's claim of port %u is ignored (%s): that connection has no "
+			 "channel",
+			 c->port,
+			 ret == -ENOSPC	      ? "it has 1024 claims"
+			 : ret == -EADDRINUSE ? "another program has made it"
+					      : "no memory");
+	*said = true;
+}
+
+static const char *on_message(struct program *p, const struct ctrl_msg *m)
+{
+	struct zv_broker_msg to = {0};
+
+	switch (m->type) {
+	case CTRL_CLAIM:
+		on_claim(p, &m->claim);
+		return NULL;
+	case CTRL_OFFER:
+		to.what = ZV_BROKER_OFFER;
+		to.gpa = m->offer.gpa;
+		to.size = m->offer.size;
+		break;
+	case CTRL_REGION_ACK:
+		to.what = ZV_BROKER_REGION;
+		to.id = m->region_ack.id;
+		to.result = m->region_ack.result;
+		break;
+	case CTRL_RELEASE:
+		to.what = ZV_BROKER_RELEASE;
+		to.id = m->release.region;
+		to.offset = m->release.offset;
+		to.generation = m->release.generation;
+		break;
+	default:
+		return "a message that only zvsockd sends";
+	}
+	broker_said(p->b, &to);
+	return NULL;
+}
+
+/* Takes the message at @at. Its bytes; 0: it is not whole; -1: *why. */
+static int take(struct program *p, uint32_t at, const char **why)
+{
+	struct ctrl_msg m;
+	struct hello h;
+	int n = p->b ? ctrl_msg_get(&m, p->in + at, p->n_in - at)
+		     : hello_get(&h, p->in + at, p->n_in - at);
+
+	*why = NULL;
+	if (n > 0)
+		*why = p->b ? on_message(p, &m) : on_hello(p, &h);
+	else if (n < 0)
+		*why = n == -EPROTONOSUPPORT ? "a message of another version"
+					     : "a malformed message";
+	return *why ? -1 : n;
+}
+
+/* Receives what there is room for. 0: nothing (more) now; 1: something; -1: it has ended. */
+static int receive(struct program *p)
+{
+	uint32_t room = (uint32_t)sizeof(p->in) - p->n_in;
+	ssize_t n;
+
+	if (!room) /* left from the turn before */
+		return 1;
+	n = zv_recv(p->f.conn, p->in + p->n_in, room, NULL);
+	if (n > 0)
+		p->n_in += (uint32_t)n;
+	return n > 0 ? 1 : n == -EAGAIN ? 0 : -1;
+}
+
+/* Takes up to MSGS_TURN messages. False: that many, and there may be more. Ends nothing: others may
+ * be handling events. */
+static bool take_all(struct program *p)
+{
+	unsigned msgs = 0;
+	int got = 1;
+
+	while (got > 0 && msgs < MSGS_TURN && !p->doomed && !p->why) {
+		uint32_t at = 0;
+		int n = 0;
+
+		/* A message fits, so the buffer is never full of what cannot be taken. */
+		got = receive(p);
+		while (msgs < MSGS_TURN && (n = take(p, at, &p->why)) > 0) {
+			at += (uint32_t)n;
+			msgs++;
+		}
+		p->n_in -= at;
+		memmove(p->in, p->in + at, p->n_in);
+	}
+	p->left = got < 0;
+	return msgs < MSGS_TURN;
+}
+
+/*
+ * A request that is behind a claim may be reported before it: whoever serves requests has the
+ * claims read first.
+ */
+static void hear(void *arg)
+{
+	struct program *p = arg;
+
+	if (p->hearing || p->why || p->left) /* a message had it called, or the end is due */
+		return;
+	p->hearing = true;
+	if (!take_all(p) || p->why || p->left)
+		flow_defer(&p->f);
+	p->hearing = false;
+}
+
+static void work(struct lcore_work *w)
+{
+	struct program *p = (struct program *)(void *)flow_of_work(w); /* f is first */
+
+	if (p->ack_due)
+		acknowledge(p);
+	hear(p);
+	if (p->why)
+		violation(p, p->why);
+	else if (p->doomed)
+		end(p, "it was told of a connection for which there was no memory then");
+	else if (p->left)
+		end(p, NULL);
+}
+
+/* ---- a control connection ---- */
+
+static void program_event(struct conn_owner *o, const struct zv_event *ev)
+{
+	(void)ev; /* an error is found by zv_recv(), when nobody's events are being handled */
+	flow_defer((struct flow *)(void *)o);
+}
+
+static void program_abort(struct conn_owner *o)
+{
+	end((struct program *)(void *)o, NULL);
+}
+
+static void waited(struct lcore_timer *t)
+{
+	struct program *p = (struct program *)(void *)((char *)t - offsetof(struct program, wait));
+
+	violation(p, "it has said no HELLO in 5 s");
+}
+
+/* Why it gets none; NULL: it does. */
+static const char *refused(const struct guest_queue *gq, const struct zv_conn_info *info)
+{
+	if (info->type != ZV_STREAM)
+		return "its socket is no stream";
+	if (info->peer_port >= ZV_CTRL_SRC_LIMIT)
+		return "it comes from a port of 1024 or above, which any program can bind";
+	if (__atomic_load_n(&gq->guest->programs, __ATOMIC_RELAXED) >=
+	    guest_cfg(gq->guest)->programs)
+		return "there are as many as the key programs allows";
+	return NULL;
+}
+
+static int serve(struct guest_queue *gq, struct zv_conn *conn, const struct zv_conn_info *info)
+{
+	const char *why;
+	struct program *p;
+
+	if (info->local_port != ZV_PROC_PORT || reach_is_app(gq->guest) ||
+	    !cfg_roles[guest_cfg(gq->guest)->role].own_cid)
+		return 0;
+	why = refused(gq, info);
+	if (why) {
+		GUEST_COUNT(gq, program_refused);
+		log_line(ZV_LOG_WARN, gq->guest->name,
+			 "a program of the guest gets no channels: %s", why);
+		return -ECONNREFUSED;
+	}
+	p = calloc(1, sizeof(*p));
+	if (!p) {
+		GUEST_COUNT(gq, no_memory);
+		return -ENOMEM;
+	}
+	(void)__atomic_fetch_add(&gq->guest->programs, 1, __ATOMIC_RELAXED);
+	GUEST_COUNT(gq, programs);
+	p->f.owner.event = program_event;
+	p->f.owner.abort = program_abort;
+	p->wait.expired = waited;
+	flow_init(&p->f, gq, conn, &endpoint_program.kind, work);
+	lcore_timer_start(gq->lc, &p->wait, HELLO_WAIT_NS);
+	if (zv_conn_answer(conn, 0) == 0)
+		GUEST_COUNT(gq, guest_joined);
+	conn_log(&p->f.owner, conn, "opened");
+	flow_defer(&p->f);
+	return 1;
+}
+
+static void describe(const struct guest *g, const struct zv_conn_info *info, char *buf, size_t len)
+{
+	(void)g;
+	(void)info;
+	(void)snprintf(buf, len, "channels of a program");
+}
+
+const struct endpoint_ops endpoint_program = {
+	.name = "program",
+	.kind = CONN_KIND(endpoint_program.kind, describe),
+	.serve = serve,
+};
