@@ -60,12 +60,13 @@ class ChannelVm(PmdVm):
 
 
 class ChannelWorld(DaemonWorld):
-    """@vms: {name: what ChannelVm is to know}; zvsockd, and an application of the host. @keys: {name: of the guest's section}."""
+    """@vms: {name: what ChannelVm is to know}; zvsockd, and an application of the host. @keys: {name: of the guest's section}.
+    @vm: what a guest is."""
 
-    def __init__(self, bench, name, vms, daemon_keys='', keys=None, boot=True):
+    def __init__(self, bench, name, vms, daemon_keys='', keys=None, boot=True, vm=ChannelVm):
         self.daemon_keys, self.regions = daemon_keys, {}  # files, by guest
         super().__init__(bench, name, {n: (keys or {}).get(n, {}) for n in vms}, boot, {
-            n: (lambda *args, kw=kw: ChannelVm(*args, **kw)) for n, kw in vms.items()})
+            n: (lambda *args, kw=kw: vm(*args, **kw)) for n, kw in vms.items()})
 
     def write_config(self, *more):
         self.apps = os.path.join(self.folder, 'apps.sock')

@@ -13,7 +13,8 @@ from world_pmd import IOMMU
 
 MIB = 1 << 20
 INFO = 2 * MIB  # the kernel's info block at the beginning of an NVDIMM
-MODULES = image.PMD_MODULES + ('libnvdimm', 'nfit', 'nd_pmem', 'dax_pmem', 'device_dax')
+DAX_MODULES = ('libnvdimm', 'nfit', 'nd_pmem', 'dax_pmem', 'device_dax')
+MODULES = image.PMD_MODULES + DAX_MODULES
 NVDIMM = 64  # MiB
 
 

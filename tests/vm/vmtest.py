@@ -29,6 +29,7 @@ import scenarios_capture  # noqa: F401
 import scenarios_channel  # noqa: F401
 import scenarios_channel_ends  # noqa: F401
 import scenarios_channel_guests  # noqa: F401
+import scenarios_channel_stock  # noqa: F401
 import scenarios_credit  # noqa: F401
 import scenarios_daemon  # noqa: F401
 import scenarios_device  # noqa: F401

@@ -1,0 +1,106 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""Channels of programs on a stock driver: `vsock:` in a guest of the kernel's own, an application of the host at the far end."""
+import os
+import tempfile
+
+import image
+from guest import Guest, vsock_args
+from procs import Failure, until
+from scenarios_bench import runs_of
+from scenarios_channel import SIZE, TESTS, ChannelWorld
+from scenarios_region import DAX_MODULES, MIB
+from world import ECHO, SEQ, XFER, scenario
+from world_daemon import Vm
+from world_pmd import App
+
+SHIFT = 1000  # of the second program's ports
+PARALLEL = 8  # connections of each at once, for which the region has room
+
+
+class StockVm(Vm):
+    """A guest of the kernel's driver with a region as an NVDIMM, of @size MiB; None: without."""
+
+    def __init__(self, world, name, keys, size=SIZE):
+        super().__init__(world, name, keys)
+        self.args = []
+        if size:
+            self.region = tempfile.NamedTemporaryFile(dir='/dev/shm', prefix='zv-region-')  # pylint: disable=consider-using-with
+            self.region.truncate(size * MIB)
+            world.owner.add(self.region)
+            self.args = ['-machine', 'nvdimm=on', '-object',
+                         f'memory-backend-file,id=region,mem-path={self.region.name},share=on,size={size}M',
+                         '-device', 'nvdimm,memdev=region']
+
+    def power_on(self):
+        world, bench = self.world, self.world.bench
+        disk = os.path.join(bench.vmdir, f'initrd-channel-stock-{world.kernel.release}')
+        image.build(world.kernel, [bench.program(p) for p in ('vm_agent', 'vsock_peer', 'vm_pmd_app', 'vsock-bench-guest')], disk,
+                    (*world.kernel.stock_modules, *DAX_MODULES), (bench.program('zv-bind'),))
+        self.guest = Guest(world.owner, world.folder, self.log, world.kernel, disk,
+                           [*vsock_args(self.socket), *self.args], memory=512, room=512)
+
+    def serve(self):
+        if self.args:
+            self.guest.run('zv-bind dax')
+
+
+def stock_world(bench, size=SIZE):
+    return bench.own(ChannelWorld, {'pmd': {'size': size}}, vm=StockVm)
+
+
+@scenario
+def channel_stock_bench(bench):
+    """Over /dev/dax: vsock-bench, streams and messages, each byte checked."""
+    world = stock_world(bench)
+    vm, count = world.vms['pmd'], 0
+    world.application()
+    for kind in ('stream', 'seqpacket'):
+        text = vm.guest.run(f'exec vsock-bench-guest --client vsock: --test {TESTS} --type {kind} --size 64,5000,64K --duration 0.1 '
+                            '--repeat 1 --json - 2>/dev/null')
+        count += len(runs_of(text, 'zvsock', TESTS))
+    granted = world.counter('channel_granted')
+    if not granted:
+        raise Failure('no connection had a channel')
+    until(world.all_free, 'all parts of the region to come back')
+    return f'{count} runs, each byte verified; {granted} channels'
+
+
+def two_programs(world):
+    """Two programs at once, each of which serves, connects to the application, and is connected to by it; how many
+    channels that took."""
+    vm, app = world.vms['pmd'], world.talker()
+    first, other = App(vm, 'vsock:'), App(vm, 'vsock:', f'shift={SHIFT}', fifo='/tmp/other')
+    if vm.args:  # connections that come before HELLO and region keep to their sockets
+        for program in (first, other):
+            before = world.counter('channel_granted')
+            until(lambda p=program, n=before: p.run(f'echo 2 {ECHO} 100') and world.counter('channel_granted') > n,
+                  'the first channel of a program')
+    before = world.counter('channel_granted')
+    jobs = [(p, p.start(what)) for p in (first, other)
+            for what in (f'xfer 2 {XFER} {4 * MIB} {4 * MIB}', f'msg 2 {SEQ} 100', f'parallel 2 {ECHO} {PARALLEL} 20000')]
+    jobs += [(app, app.start(f'xfer {vm.cid} {XFER + shift} {4 * MIB} {4 * MIB}')) for shift in (0, SHIFT)]
+    for who, job in jobs:
+        who.wait(job)
+    granted = world.counter('channel_granted') - before
+    for program in (first, other):
+        program.quit()
+    return granted
+
+
+@scenario
+def channel_stock_two_programs(bench):
+    """Over /dev/dax: two programs of a guest at once, connections from both sides."""
+    world = stock_world(bench)
+    granted = two_programs(world)
+    if granted < (most := 2 * (PARALLEL + 3)):
+        raise Failure(f'{granted} of {most} connections had a channel')
+    until(world.all_free, 'all parts of the region to come back')
+    return f'{granted} channels'
+
+
+@scenario
+def channel_stock_without_region(bench):
+    """The same where the VM has no region: the kernel carries everything."""
+    world = stock_world(bench, None)
+    if granted := two_programs(world):
+        raise Failure(f'{granted} channels were granted in no region')
