@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""Channels when one of the ends is gone; and what happens where there can be none."""
+"""Channels when one of the ends is gone, or zvsockd is; and what happens where there can be none."""
 import signal
 
 from procs import Failure, until
@@ -76,6 +76,27 @@ def channel_ends_killed(bench):
     vm.boot()
     vm.start_app()
     until(world.all_free, 'the parts of a killed VM')
+    all_is_well(world, vm, app)
+
+
+@scenario
+def channel_daemon_killed(bench):
+    """kill -9 of zvsockd: both ends are reset; when it is back both are attached to it, and there are channels."""
+    world = bench.own(ChannelWorld, {'pmd': {}}, keys={'pmd': {'mode': 'client'}}, boot=False)
+    vm, app = world.vms['pmd'], None
+    vm.boot()
+    app = world.talker()
+    vm.start_app('tx_timeout_ms=1000')
+    all_is_well(world, vm, app)
+    jobs = [echoes_forever(world, vm.app, 2), echoes_forever(world, app, vm.cid)]
+    world.daemon.kill()
+    must_be_reset(lambda: app.wait(jobs[1]), 'the application')
+    # QEMU does not say so, and channels send the device nothing: it is missed by a connection that is asked for now.
+    jobs.append(vm.app.start(f'echo 2 {ECHO} 1000'))
+    world.start_daemon()
+    for job in (jobs[0], jobs[2]):
+        must_be_reset(lambda job=job: vm.app.wait(job), 'the guest')
+    until(world.attached, 'the application to attach itself again')
     all_is_well(world, vm, app)
 
 

@@ -27,6 +27,14 @@ def two_guests(bench, common):
 
 
 @scenario
+def channel_guest_to_guest(bench):
+    """Two guests with one region, and no host program: all connections between them have channels."""
+    granted = two_guests(bench, True)
+    if granted != {'a': 14, 'b': 14}:
+        raise Failure(f'channels that were granted: {granted}')
+
+
+@scenario
 def channel_guests_without_common_region(bench):
     """Two guests with a region each: their connections are joined by zvsockd."""
     granted = two_guests(bench, False)
