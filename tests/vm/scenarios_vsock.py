@@ -124,7 +124,7 @@ def vsock_bad_input(bench):
     """What a user can get wrong ends in one line that says how to mend it."""
     world = plain(bench)
     vm = world.vms['a']
-    refused(vm, 'vsock:2', 'nothing stands behind vsock:')
+    refused(vm, 'vsock:2', 'behind vsock: stands nothing')
     refused(vm, 'vsock:', 'port 5007 is taken on this machine')
     vm.guest.run('mv /dev/vsock /dev/gone')
     try:
