@@ -100,6 +100,7 @@ static void guests_differ(void **state)
 		"buf_alloc = 8K",
 		"rx_memory = 1M",
 		"max_conns = 5",
+		"programs = 5",
 		"connect_timeout_ms = 100",
 		"socket_mode = 0666",
 		"socket_owner = 1",
