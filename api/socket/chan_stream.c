@@ -60,7 +60,7 @@ static int send_some(struct chan *ch, const uint8_t *data, size_t len, size_t *n
 static ssize_t send_bytes(struct zv_conn *c, const uint8_t *data, size_t len, uint32_t flags)
 {
 	struct chan *ch = c->chan;
-	size_t done = 0, n;
+	size_t done = 0, n = 0;
 	int ret = 1;
 
 	while (done < len && ret > 0) {

@@ -148,7 +148,7 @@ int zv_connect_from(struct zv_queue *q, uint64_t src_cid, uint32_t src_port, uin
 int zv_connect_port(struct zv_queue *q, uint64_t src_cid, uint32_t *src_port, uint64_t cid,
 		    uint32_t port)
 {
-	struct conn_key key;
+	struct conn_key key = {0};
 	int ret;
 
 	if (!q || !q->host || !src_port)

@@ -94,8 +94,8 @@ const char *guest_shared_fault_text(enum guest_shared_fault f)
 			"it is the guest's RAM (its file has rings, or several pieces of memory)",
 		[GUEST_SHARED_NO_MEMORY] = "its file is neither a memfd nor on tmpfs or hugetlbfs",
 		[GUEST_SHARED_TOO_SHORT] = "its file has been made shorter",
-		[GUEST_SHARED_NOT_SEALED] = "its memfd can be made shorter; seal it (QEMU: "
-					    "memory-backend-memfd,seal=on)",
+		[GUEST_SHARED_NOT_SEALED] =
+			"its memfd can be made shorter: memory-backend-memfd,seal=on",
 		[GUEST_SHARED_NOT_ALIGNED] = "it does not begin with a page of its file",
 		[GUEST_SHARED_READ_ONLY] = "its file is open for reading only",
 		[GUEST_SHARED_SYSTEM] = "it cannot be mapped",

@@ -291,8 +291,8 @@ static void to_the_socket_of_applications(void **state)
 	fd = to_applications();
 	assert_int_equal(send(fd, "x", 1, 0), 1);
 	assert_int_equal(send_fds(fd, "y", b, 1, 0), 1);
+	close(b); /* before zvsockd closes: the last one to do so is who waits */
 	assert_int_equal(kill(zw_pid, SIGCONT), 0);
-	close(b);
 	is_closed(fd);
 	close(fd);
 	assert_true(hs_counter("g", "fds_passed") >= 0);

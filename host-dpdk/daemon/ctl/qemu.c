@@ -5,6 +5,7 @@
  */
 #include "ctl.h"
 
+#include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -76,8 +77,7 @@ static void add_memory(const struct ctl *c, json_t *args, const json_t *region)
 	/* The backend maps the guest's memory, so it must be shared. */
 	add(args, "-m");
 	if (nvdimm)
-		add(args, "%s,slots=1,maxmem=%lluM", size,
-		    (unsigned long long)(mib_of(size) + share));
+		add(args, "%s,slots=1,maxmem=%" PRIu64 "M", size, mib_of(size) + share);
 	else
 		add(args, "%s", size);
 	add(args, "-object");
