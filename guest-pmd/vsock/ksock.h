@@ -163,7 +163,7 @@ struct ksock_queue {
 	int epfd;
 	int wake_fd; /* senders have news */
 	pthread_mutex_t news_lock;
-	LIST_HEAD(, ksock_sender) news;
+	LIST_HEAD(ksock_news, ksock_sender) news;
 	struct pkt_seg seg[KSOCK_BURST];
 } SHM_CACHE_ALIGNED; /* an owner each */
 

@@ -51,7 +51,7 @@ struct guest_shares {
 	const struct guest_mem *mem; /* the table as it is mapped for rings; NULL: none */
 	int fd[GUEST_MEM_REGIONS];   /* its descriptors, which are the device's */
 	uint32_t rings;		     /* bit i: a ring has been in entry i */
-	LIST_HEAD(, guest_shared) taken;
+	LIST_HEAD(guest_shared_list, guest_shared) taken;
 };
 
 /*

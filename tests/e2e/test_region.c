@@ -44,7 +44,7 @@ static void poll_both(struct zv_event *of_host, int *n)
 static struct zv_broker_msg news(void)
 {
 	time_t end = time(NULL) + PATIENCE;
-	struct zv_broker_msg m;
+	struct zv_broker_msg m = {0};
 	struct zv_event ev;
 	int n;
 

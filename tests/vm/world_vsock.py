@@ -40,6 +40,7 @@ class VsockVm(Vm):
 
 def vsock_world(bench, name, *options, shared=True):
     """zvsockd with the guest "a", and a host program that serves it."""
+    bench.program('vm_pmd_app')  # not with a sanitizer: each scenario is skipped, and no world comes up in vain
     kinds = {'a': lambda *args: VsockVm(*args, options)}
     args = (DaemonWorld, name) if shared else (DaemonWorld,)
     world = (bench.shared if shared else bench.own)(*args, {'a': {}}, kinds=kinds)
