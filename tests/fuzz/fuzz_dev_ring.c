@@ -56,7 +56,7 @@ static void guest_buffers(struct state *s, struct fz *z)
 		struct vring_desc d = {
 			.addr = s->w.gpa[DATA_B] + i * 16, .len = len, .flags = VRING_DESC_F_WRITE};
 
-		give(s, VHOST_TO_GUEST, LAYOUT ? k : i, &d);
+		give(s, VHOST_TO_GUEST, LAYOUT != 0 ? k : i, &d);
 	}
 }
 
