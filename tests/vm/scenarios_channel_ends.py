@@ -134,6 +134,7 @@ def channel_region_full(bench):
     world = bench.own(ChannelWorld, {'pmd': {}}, daemon_keys='channel_size = 16M\n')
     vm, app = world.vms['pmd'], world.talker()
     vm.start_app()
+    until(world.region, 'the guest to offer its region')
     vm.app.run(f'parallel 2 {ECHO} 40 100000')
     app.run(f'parallel {vm.cid} {ECHO} 40 100000')
     granted, full = world.counter('channel_granted'), world.counter('channel_no_room')
