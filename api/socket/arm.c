@@ -61,7 +61,7 @@ int queue_arm_rings(struct zv_queue *q, bool quiet)
 	if (session_changed(q)) /* zv_poll has work to do */
 		return -EAGAIN;
 	if (q->budgets.due || !TAILQ_EMPTY(&q->more) ||
-	    (!quiet && (!TAILQ_EMPTY(&q->ready) || q->accept.ndue)))
+	    (!quiet && (!TAILQ_EMPTY(&q->ready) || q->accept.ndue || q->hello.news)))
 		return -EAGAIN;
 	ret = arm_peers(q);
 	if (ret && q->chans.n && !q->arm.state)

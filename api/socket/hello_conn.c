@@ -55,7 +55,7 @@ static void peer_is_zvsock(struct zv_queue *q)
 	if (!hello_channels(q))
 		return;
 	if (q->host)
-		q->hello.news = 1;
+		q->hello.news |= HELLO_NEWS_PEER;
 	else
 		grants_begin(q);
 }
@@ -275,8 +275,10 @@ int hello_next(struct zv_queue *q, struct ctrl_msg *m)
 {
 	struct zv_conn *c = q->hello.conn;
 
+	q->hello.news &= (uint8_t)~HELLO_NEWS_DATA; /* half a message is none */
 	if (!c || !hello_channels(q) || next_message(c, m) <= 0)
 		return 0;
+	q->hello.news |= HELLO_NEWS_DATA;
 	if (from_driver(m->type))
 		return 1;
 	bad_message(c);
@@ -290,8 +292,10 @@ void hello_data(struct zv_conn *c)
 
 	if (q->peer.state != HELLO_DONE && !on_hello(c))
 		return;
-	if (q->host && (q->hello.due || hello_channels(q)))
-		return; /* the broker's: hello_next() */
+	if (q->host && (q->hello.due || hello_channels(q))) {
+		q->hello.news |= c->rx.queued ? HELLO_NEWS_DATA : 0; /* hello_next() */
+		return;
+	}
 	while (q->hello.conn == c && c->rx.queued) {
 		int ret = hello_channels(q) ? next_message(c, &m) : -EPROTO;
 

@@ -44,12 +44,6 @@ static inline bool hello_channels(const struct zv_queue *q)
 
 /* Sends @m now. 0; -EAGAIN: there is no room; -EOPNOTSUPP: the driver has no channels. */
 int hello_say(struct zv_queue *q, const struct ctrl_msg *m);
-/* There may be something for hello_next(). */
-static inline bool hello_has_news(const struct zv_queue *q)
-{
-	return q->host &&
-	       (q->hello.news || (q->hello.conn && q->hello.conn->rx.queued && hello_channels(q)));
-}
 /* The next message of the driver. 1, or 0: there is none. A bad one ends the control connection. */
 int hello_next(struct zv_queue *q, struct ctrl_msg *m);
 

@@ -169,7 +169,7 @@ int queue_poll(struct zv_queue *q, struct zv_event *events, unsigned max)
 	/* First, so that others cannot keep it waiting; the flag is one for any number of wakes. */
 	if (queue_woken(q) && __atomic_exchange_n(&q->arm.wake, 0, __ATOMIC_ACQUIRE))
 		events[n++] = (struct zv_event){.events = ZV_EV_WAKE};
-	if (__builtin_expect(hello_has_news(q), 0) && n < max)
+	if (__builtin_expect(q->hello.news != 0, 0) && n < max)
 		events[n++] = (struct zv_event){.events = ZV_EV_BROKER};
 	return (int)(n + report(q, events + n, max - n));
 }

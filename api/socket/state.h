@@ -223,11 +223,14 @@ struct queue_peer {
 	struct hello hello; /* the peer's last one in this session; caps 0: none so far */
 };
 
+#define HELLO_NEWS_PEER (1u << 0) /* the peer has said HELLO */
+#define HELLO_NEWS_DATA (1u << 1) /* something has come since it found no whole message */
+
 /* The control connection: hello_conn.c, and peer.c when it is over. */
 struct queue_hello {
 	struct zv_conn *conn;
 	uint8_t due;  /* enum ctrl_type that waits for a buffer; 0: none */
-	uint8_t news; /* host: zv_broker_recv has not told of the peer's HELLO yet */
+	uint8_t news; /* HELLO_NEWS_*: what zv_broker_recv has to look at */
 };
 
 /* Packet budgets of connections that are to follow what the peer can do: credit.c. */
