@@ -5,15 +5,8 @@
  */
 #include "dev_fix.h"
 
-#include "../read_once.h"
+#include "once_fix.h"
 #include "vhost_ring_split.h"
-
-/* The rings as the device maps them; @r is one of them. */
-static void watch_ring(const struct vhost_ring *r)
-{
-	for (unsigned i = 0; i < VHOST_RING_PARTS; i++)
-		once_watch(r->area.part[i], vhost_ring_bytes(r->layout, i, r->area.size));
-}
 
 /* One look at the ring and the entries [@from, @to), each a chain at the head of its number. */
 static void expect_entries(const struct vhost_ring *r, unsigned from, unsigned to)
@@ -29,11 +22,6 @@ static void expect_desc(const struct vring_desc *d)
 {
 	once_expect(&d->addr);
 	once_expect(&d->len); /* with flags and next */
-}
-
-static const uint8_t *host_va(struct fix *f, uint64_t off)
-{
-	return f->q->ep->mem->r[0].va + off;
 }
 
 static void test_packets_of_one_descriptor_are_read_once(void **state)

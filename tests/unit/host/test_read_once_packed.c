@@ -3,13 +3,7 @@
 #define RINGS_PACKED
 #include "dev_fix.h"
 
-#include "../read_once.h"
-
-static void watch_ring(const struct vhost_ring *r)
-{
-	for (unsigned i = 0; i < VHOST_RING_PARTS; i++)
-		once_watch(r->area.part[i], vhost_ring_bytes(r->layout, i, r->area.size));
-}
+#include "once_fix.h"
 
 /* Descriptors [0, @n) whole; of the one behind them, whether it is there. */
 static void expect_descs(const struct vhost_ring *r, unsigned n)
@@ -21,11 +15,6 @@ static void expect_descs(const struct vhost_ring *r, unsigned n)
 		once_expect(&ring[i].addr);
 	}
 	once_expect(&ring[n].len);
-}
-
-static const uint8_t *host_va(struct fix *f, uint64_t off)
-{
-	return f->q->ep->mem->r[0].va + off;
 }
 
 static void test_packets_of_one_descriptor_are_read_once(void **state)
