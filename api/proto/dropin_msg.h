@@ -1,0 +1,152 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * What AF_VSOCK programs that run under zvsock-run and zvsockd say to each other: questions and
+ * answers on the drop-in socket, and the names that the programs' sockets carry. docs/drop-in.md.
+ *
+ * Theory of operation
+ * -------------------
+ * A program's AF_VSOCK socket is an AF_UNIX socket of the same type (the preloaded library or the
+ * supervisor makes it one in socket(2)). It stays that one open file for its whole life, so that
+ * descriptors of it that were duplicated, registered with epoll or passed on stay valid; the
+ * kernel's own bind, listen, accept and connect are applied to it. Only addresses are translated,
+ * and zvsockd is asked where to. Two sockets of zvsockd make a *drop-in directory* DIR:
+ *
+ *   DIR/ask               SOCK_SEQPACKET: one struct dropin_msg a question, one an answer, in the
+ *                         byte order of the machine. Its mode and owner say who may use it.
+ *   DIR/stream, DIR/seqpacket, DIR/dgram
+ *                         what a program's socket is connected to (connect(2)); nothing is said
+ *                         there, all bytes are payload.
+ *
+ * Guests that share a directory are one namespace: programs that use it reach these guests, and
+ * are reached by these, and ports of the host that they listen on are ports towards these alone.
+ *
+ * Who a socket is stands in its AF_UNIX name, a *label* in the abstract namespace: the local and
+ * the remote address, and a random token. So forked and exec'ed programs, and those that are passed
+ * a descriptor, find it by getsockname(2) and getpeername(2), without asking anybody:
+ *
+ *   P  names the program's own socket: it was bound, or it connected.
+ *   Z  names zvsockd's end of a connection that a guest made to a listening program. The
+ *      addresses are the program's view there, too: local is the program's.
+ *
+ * connect(2), blocking:      CONNECT -> zvsockd connects to the guest, and answers when that is
+ *   decided. With result 0 and a label: the program's socket is bound to it (unless it has been
+ *   bound before) and connected to DIR/TYPE, where zvsockd finds the connection by the label that
+ *   getpeername(2) shows, checks that the same process asked for it, and carries payload.
+ *   With DROPIN_LOCAL: `where` is the label of a listening program of this machine, and the
+ *   socket, bound to `label`, is connected to that: no zvsockd in between.
+ * connect(2), non-blocking:  CONNECT with DROPIN_NONBLOCK is answered at once. The socket is bound
+ * and connected to DIR/TYPE, then filled with zeroes until it takes no more (so that it does not
+ * poll writable), and FILLED says how many bytes and messages; connect(2) fails with EINPROGRESS.
+ *   Once the guest has accepted, zvsockd reads as much: the socket becomes writable. When the guest
+ *   refuses, zvsockd closes its end with these unread: POLLERR and POLLHUP, and ERROR tells
+ *   SO_ERROR what it was.
+ * bind(2):                   BIND -> a free port, or the one asked for, and the label to bind the
+ *   socket to. It is taken as long as a socket has that label: the kernel frees it with the last
+ *   descriptor, and zvsockd looks when it matters. listen(2) is the kernel's.
+ * accept(2):                 the kernel's. For a connection that a guest asks for, zvsockd connects
+ * to the label of the port, from a socket with a Z label, and answers the guest when that worked.
+ *
+ * Answers come in the order of questions, but that of a blocking CONNECT when it is decided: one
+ * question is under way on a socket at a time, further ones wait unread. Closing the socket
+ * withdraws a CONNECT under way. A message that is not understood, or a descriptor passed with it,
+ * ends the socket.
+ *
+ * Pure logic: nothing here makes a system call.
+ */
+#ifndef ZV_DROPIN_MSG_H
+#define ZV_DROPIN_MSG_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define DROPIN_MAGIC   0x4944565au /* "ZVDI" in memory of a little-endian machine */
+#define DROPIN_VERSION 1u
+#define DROPIN_LABEL   100u /* bytes at most, the leading 0 byte and a final one counted */
+#define DROPIN_TEXT    96u
+
+/* An entry a question: name, number, what it is called in messages. */
+#define DROPIN_TYPES(X)                                                                            \
+	X(HELLO, 1, "hello")	 /* -> local.cid */                                                \
+	X(CONNECT, 2, "connect") /* sock_type, local (port ANY: choose), remote, timeout_ms,       \
+				  * flags; label when bound -> local, remote, label, [where] */    \
+	X(FILLED, 3, "filled")	 /* label, bytes, messages -> */                                   \
+	X(ERROR, 4, "error")	 /* label -> error: what SO_ERROR should say; 0: nothing yet */    \
+	X(BIND, 5, "bind")	 /* sock_type, local (port ANY: choose) -> local, label */         \
+	X(NAMES, 6, "names") /* label of a socket that was bound, then connected -> local, remote  \
+			      */
+
+enum dropin_type {
+#define X(name, number, text) DROPIN_##name = (number),
+	DROPIN_TYPES(X)
+#undef X
+};
+
+/* flags */
+#define DROPIN_NONBLOCK (1u << 0) /* of CONNECT: see above */
+#define DROPIN_LOCAL	(1u << 1) /* of its answer: see above */
+
+struct dropin_addr {
+	uint32_t cid, port;
+};
+
+struct dropin_msg {
+	uint32_t magic;
+	uint16_t version;
+	uint16_t type;	/* enum dropin_type */
+	int32_t result; /* of an answer: 0 or -errno, as the kernel's vsock gives it; of a question
+			   0 */
+	uint32_t flags;
+	struct dropin_addr local, remote;
+	uint32_t timeout_ms; /* of CONNECT: 0 is zvsockd's own */
+	uint16_t sock_type;  /* SOCK_STREAM, SOCK_SEQPACKET, SOCK_DGRAM */
+	uint16_t reserved;   /* 0 */
+	int32_t error;
+	uint32_t messages;
+	uint64_t bytes;
+	char label[DROPIN_LABEL]; /* without the leading 0 byte; "": none; ends with a 0 */
+	char where[DROPIN_LABEL];
+	char text[DROPIN_TEXT]; /* of an answer with a result: what is wrong; ends with a 0 */
+};
+_Static_assert(sizeof(struct dropin_msg) == 56 + 2 * DROPIN_LABEL + DROPIN_TEXT,
+	       "the wire form has no holes");
+
+/* Begins a message: everything that is not set is 0. */
+void dropin_msg_init(struct dropin_msg *m, enum dropin_type type);
+
+/* Copies as much of @text as fits; what is not printable ASCII becomes '?'. */
+void dropin_msg_text(struct dropin_msg *m, const char *text);
+
+/*
+ * NULL: the @len bytes at @m (private memory, aligned) are a message of this version whose strings
+ * end. Otherwise what is wrong with it.
+ */
+const char *dropin_msg_refused(const struct dropin_msg *m, size_t len);
+
+/* "connect"...; NULL: there is no such type. */
+const char *dropin_type_name(unsigned type);
+
+/* ---- labels -------------------------------------------------------------------------------- */
+
+struct dropin_label {
+	char view;	/* 'P' or 'Z' */
+	bool connected; /* remote is known */
+	uint16_t sock_type;
+	struct dropin_addr local, remote; /* the program's view */
+	uint64_t token[2];		  /* random */
+};
+
+/* Writes the label as text without the leading 0 byte: "zvsock:P:1:2:1234:3:5678:TOKEN". */
+void dropin_label_write(const struct dropin_label *l, char text[static DROPIN_LABEL]);
+
+/* Reads @len bytes of a name as the kernel has it behind the leading 0 byte. False: no label. */
+bool dropin_label_read(struct dropin_label *l, const char *text, size_t len);
+
+/*
+ * Who a socket is whose own name is @own and whose peer's is @peer (NULL: none, or no label): fills
+ * *out with its local and remote address. False: neither is a label.
+ */
+bool dropin_names(struct dropin_label *out, const struct dropin_label *own,
+		  const struct dropin_label *peer);
+
+#endif
