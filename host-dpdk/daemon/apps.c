@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "apps.h"
 
+#include "apps_who.h"
 #include "as_host.h"
 #include "channel/region.h"
 #include "core/clock.h"
@@ -328,22 +329,44 @@ static void turn_away(const struct apps *as, struct app *a, int err, const char 
 		;
 }
 
+/* Its user has no more places than are left for others. */
+static bool has_share(const struct apps *as, const struct app *a)
+{
+	unsigned own = 0, left = 0;
+
+	for (unsigned i = 0; i < APPS_MAX; i++) {
+		left += as->app[i].fd < 0;
+		own += as->app[i].fd >= 0 && as->app[i].who.uid == a->who.uid;
+	}
+	return own <= left;
+}
+
 /* False: it has been told why. */
 static bool admitted(const struct daemon *d, struct app *a)
 {
-	socklen_t len = sizeof(a->who);
+	const char *const path = d->apps->path;
 
-	if (getsockopt(a->fd, SOL_SOCKET, SO_PEERCRED, &a->who, &len) < 0)
+	if (!app_who(a->fd, &a->who))
 		return false;
-	if (a->who.uid == 0 || cfg_app_admits(&d->cfg->apps, a->who.uid, a->who.gid))
+	if (!app_admitted(&d->cfg->apps, a->fd, &a->who)) {
+		log_line(ZV_LOG_WARN, NULL,
+			 "%s: pid %d, uid %u, gid %u may not attach: it is in neither "
+			 "application_users nor application_groups",
+			 path, (int)a->who.pid, (unsigned)a->who.uid, (unsigned)a->who.gid);
+		turn_away(d->apps, a, -EACCES,
+			  "this user may not attach: application_users and application_groups in "
+			  "zvsockd's configuration name those who may");
+		return false;
+	}
+	if (privileged(a) || has_share(d->apps, a))
 		return true;
 	log_line(ZV_LOG_WARN, NULL,
-		 "%s: pid %d, uid %u, gid %u may not attach: it is in neither application_users "
-		 "nor application_groups",
-		 d->apps->path, (int)a->who.pid, (unsigned)a->who.uid, (unsigned)a->who.gid);
-	turn_away(d->apps, a, -EACCES,
-		  "this user may not attach: application_users and application_groups in zvsockd's "
-		  "configuration name those who may");
+		 "%s: pid %d: uid %u has its share of the %u places for applications, half of "
+		 "what others leave: end some",
+		 path, (int)a->who.pid, (unsigned)a->who.uid, APPS_MAX);
+	turn_away(d->apps, a, -EBUSY,
+		  "this user has its share of the places for applications, half of what others "
+		  "leave: end some");
 	return false;
 }
 

@@ -1,39 +1,61 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * What applications of the host may not do to zvsockd: attach as a user that is not named, listen
- * on more ports than one of them may have. "test_daemon_apps_limits refused URI" is an application
- * of another user, which tries to attach.
+ * What applications of the host may not do to zvsockd: attach as a user that is not named, take all
+ * places, listen on more ports than one of them may have. "test_daemon_apps_limits refused URI" is
+ * an application of another user, which tries to attach; "... member URI" one that may, because of
+ * a group that is not its own.
  */
 #include "zvd_world.h"
 
 #include <errno.h>
+#include <grp.h>
+#include <proto/client_msg.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <cmocka.h>
 
 #define NOT_NAMED  54321 /* a uid and a gid */
+#define NAMED	   54322 /* a uid */
+#define NAMED_TOO  54324
+#define GROUP	   54323 /* a gid that is named */
 #define TRIES	   500u
+#define PLACES	   64u /* for applications: docs/daemon.md */
 #define FIRST_PORT 5000u
 #define MOST_PORTS 1024u /* of an application: docs/protocol.md */
 
 static struct zv_dev *app; /* of the user that runs the test */
 static const char *program, *self;
 
+static bool become(uid_t uid, gid_t other_group)
+{
+	gid_t others[1000];
+	const size_t n = sizeof(others) / sizeof(others[0]);
+
+	for (size_t i = 0; i < n; i++)
+		others[i] = NOT_NAMED;
+	others[n / 2] = other_group;
+	if (setgroups(n, others) || setgid(NOT_NAMED) || setuid(uid)) {
+		perror("setuid");
+		return false;
+	}
+	return true;
+}
+
 static int be_refused(const char *uri)
 {
 	struct zv_dev *dev;
 
-	if (setgid(NOT_NAMED) || setuid(NOT_NAMED)) {
-		perror("setuid");
+	if (!become(NOT_NAMED, NOT_NAMED))
 		return 1;
-	}
 	for (unsigned i = 0; i < TRIES; i++) {
 		int ret = zv_open(&dev, uri, NULL);
 
@@ -45,28 +67,149 @@ static int be_refused(const char *uri)
 	return 0;
 }
 
+static int be_member(const char *uri)
+{
+	struct zv_dev *dev;
+	int ret;
+
+	if (!become(NOT_NAMED, GROUP))
+		return 1;
+	ret = zv_open(&dev, uri, NULL);
+	if (ret) {
+		fprintf(stderr, "%d, %s\n", ret, zv_error_text());
+		return 1;
+	}
+	zv_close(dev);
+	return 0;
+}
+
+/* Connects to the client socket. True: there is a place. */
+static bool take_place(const char *path)
+{
+	struct sockaddr_un sa = {.sun_family = AF_UNIX};
+	int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+	struct client_msg m = {0};
+	struct msghdr mh = {
+		.msg_iov = &(struct iovec){&m, sizeof(m)},
+		.msg_iovlen = 1,
+	};
+
+	memcpy(sa.sun_path, path, strnlen(path, sizeof(sa.sun_path) - 1));
+	if (fd < 0 || connect(fd, (struct sockaddr *)&sa, sizeof(sa)) < 0) {
+		perror(path);
+		return false;
+	}
+	/* Nonsense would end it: this asks for a device with too many queues, and stays. */
+	client_msg_init(&m, CLIENT_ATTACH);
+	m.queues = UINT16_MAX;
+	(void)!send(fd, &m, sizeof(m), MSG_NOSIGNAL);
+	return recvmsg(fd, &mh, 0) == (ssize_t)sizeof(m) && m.result == -ERANGE;
+}
+
+/* Takes what one user can get. */
+static unsigned be_many(const char *path, uid_t uid)
+{
+	unsigned n = 0;
+
+	if (!become(uid, NOT_NAMED))
+		return 0;
+	while (n <= PLACES && take_place(path))
+		n++;
+	return n;
+}
+
+static int run_as_other(const char *what, const char *path)
+{
+	int status = -1;
+	pid_t pid;
+
+	assert_int_equal(chmod(zw_dir, 0711), 0);
+	pid = fork();
+	if (pid == 0) {
+		execl(self, self, what, path, (char *)NULL);
+		_exit(127);
+	}
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	return status;
+}
+
+static void needs_root(void)
+{
+	if (geteuid() == 0)
+		return;
+	print_message("no other user can be had without root\n");
+	skip();
+}
+
 /* However its question and the answer overtake each other. */
 static void who_is_turned_away_learns_why(void **state)
 {
 	char uri[128];
-	int status;
-	pid_t pid;
 
 	(void)state;
-	if (geteuid() != 0) {
-		print_message("no other user can be had without root\n");
-		skip();
-	}
+	needs_root();
 	snprintf(uri, sizeof(uri), "daemon:%sapps", zw_dir);
-	assert_int_equal(chmod(zw_dir, 0711), 0);
+	assert_int_equal(run_as_other("refused", uri), 0);
+	assert_true(zw_logged("may not attach"));
+}
+
+/* A user's groups are all that the process has, not only its first. */
+static void a_member_of_a_group_may_attach(void **state)
+{
+	char uri[128];
+
+	(void)state;
+	needs_root();
+	snprintf(uri, sizeof(uri), "daemon:%sapps", zw_dir);
+	assert_int_equal(run_as_other("member", uri), 0);
+}
+
+/* A child that holds what @uid can get until @go is closed; *n: how many places. */
+static pid_t holder(uid_t uid, const int go[2], unsigned *n)
+{
+	char path[128], b;
+	int told[2];
+	pid_t pid;
+
+	snprintf(path, sizeof(path), "%sapps", zw_dir);
+	assert_int_equal(pipe(told), 0);
 	pid = fork();
 	if (pid == 0) {
-		execl(self, self, "refused", uri, (char *)NULL);
-		_exit(127);
+		unsigned got = be_many(path, uid);
+
+		close(go[1]);
+		_exit(write(told[1], &got, sizeof(got)) != sizeof(got) || read(go[0], &b, 1) != 0);
 	}
-	assert_int_equal(waitpid(pid, &status, 0), pid);
-	assert_int_equal(status, 0);
-	assert_true(zw_logged("may not attach"));
+	close(told[1]);
+	assert_int_equal(read(told[0], n, sizeof(*n)), sizeof(*n));
+	close(told[0]);
+	return pid;
+}
+
+/* Nor with places of which it makes no use. */
+static void one_user_takes_half_of_what_is_left(void **state)
+{
+	unsigned first, second;
+	struct zv_dev *more[2];
+	pid_t pid[2];
+	int go[2];
+
+	(void)state;
+	needs_root();
+	assert_int_equal(chmod(zw_dir, 0711), 0);
+	assert_int_equal(pipe(go), 0);
+	/* One place is that of the test. */
+	pid[0] = holder(NAMED, go, &first);
+	assert_int_equal(first, (PLACES - 1) / 2);
+	assert_true(zw_logged("has its share of the 64 places"));
+	pid[1] = holder(NAMED_TOO, go, &second);
+	assert_int_equal(second, (PLACES - 1 - first) / 2);
+	for (unsigned i = 0; i < 2; i++)
+		assert_non_null(more[i] = zw_app(1 + i, "apps", 1));
+	close(go[0]);
+	close(go[1]);
+	for (unsigned i = 0; i < 2; i++)
+		assert_int_equal(waitpid(pid[i], NULL, 0), pid[i]);
 }
 
 /* What it asks for is memory of zvsockd, and time of whoever looks for a port. */
@@ -93,8 +236,9 @@ static int world_start(void **state)
 
 	(void)state;
 	snprintf(conf, sizeof(conf),
-		 "applications = @apps\napplications_mode = 0666\napplication_users = %u\n",
-		 (unsigned)geteuid());
+		 "applications = @apps\napplications_mode = 0666\napplication_users = %u, %u, %u\n"
+		 "application_groups = %u\n",
+		 (unsigned)geteuid(), NAMED, NAMED_TOO, GROUP);
 	zw_keep_log = true;
 	if (!zw_start(program, conf, 1) || !zw_logged("zvsockd .* is up"))
 		return -1;
@@ -111,12 +255,17 @@ static int world_end(void **state)
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
+		/* First: who is turned away fills the log. */
+		cmocka_unit_test(one_user_takes_half_of_what_is_left),
 		cmocka_unit_test(who_is_turned_away_learns_why),
+		cmocka_unit_test(a_member_of_a_group_may_attach),
 		cmocka_unit_test(ports_are_limited),
 	};
 
 	if (argc == 3 && strcmp(argv[1], "refused") == 0)
 		return be_refused(argv[2]);
+	if (argc == 3 && strcmp(argv[1], "member") == 0)
+		return be_member(argv[2]);
 	if (argc < 2) {
 		fprintf(stderr, "usage: %s ZVSOCKD\n", argv[0]);
 		return 2;

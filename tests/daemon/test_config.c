@@ -102,6 +102,7 @@ static void applications_values(void **state)
 				  "applications_owner = 12:34\napplication_users = 7, 8\n"
 				  "application_groups = 9\napplication_ports = 5, 10-20\n");
 	const struct cfg_apps *a = &c->apps;
+	const gid_t gids[] = {0, 7, 9};
 	struct cfg_guest *g = cfg_app_new(c, "app.1", "fd=7", 3);
 
 	(void)state;
@@ -110,8 +111,9 @@ static void applications_values(void **state)
 	assert_int_equal(a->mode, 0666);
 	assert_int_equal(a->uid, 12);
 	assert_int_equal(a->gid, 34);
-	assert_true(cfg_app_admits(a, 7, 0) && cfg_app_admits(a, 8, 0) && cfg_app_admits(a, 0, 9));
-	assert_false(cfg_app_admits(a, 9, 7));
+	assert_true(cfg_app_admits(a, 7, gids, 1) && cfg_app_admits(a, 8, gids, 1));
+	assert_true(cfg_app_admits(a, 0, gids, 3) && cfg_app_admits(a, 0, gids + 2, 1));
+	assert_false(cfg_app_admits(a, 9, gids, 2) || cfg_app_admits(a, 9, gids, 0));
 	assert_true(cfg_app_port(a, 5) && cfg_app_port(a, 10) && cfg_app_port(a, 20));
 	assert_false(cfg_app_port(a, 4) || cfg_app_port(a, 6) || cfg_app_port(a, 21));
 	assert_int_equal(g->role, CFG_APP);
@@ -123,7 +125,7 @@ static void applications_values(void **state)
 	cfg_app_free(g);
 	c = conf_good("[daemon]\napplications = /s/apps\n");
 	assert_int_equal(c->apps.mode, 0600);
-	assert_true(cfg_app_admits(&c->apps, 7, 7) && cfg_app_port(&c->apps, 1));
+	assert_true(cfg_app_admits(&c->apps, 7, gids, 1) && cfg_app_port(&c->apps, 1));
 	cfg_free(c);
 }
 

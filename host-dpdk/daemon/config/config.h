@@ -154,8 +154,8 @@ struct cfg_guest *cfg_app_new(const struct cfg *c, const char *name, const char 
 			      unsigned queues);
 void cfg_app_free(struct cfg_guest *g);
 
-/* May a process of @uid and @gid attach; may applications listen on @port? */
-bool cfg_app_admits(const struct cfg_apps *a, uid_t uid, gid_t gid);
+/* May a process of @uid, which is in the groups @gids, attach; may applications listen on @port? */
+bool cfg_app_admits(const struct cfg_apps *a, uid_t uid, const gid_t *gids, unsigned n_gids);
 bool cfg_app_port(const struct cfg_apps *a, uint32_t port);
 
 /* VMMs that the guests of @c could have attached at the same time: their vhost-user sockets. */

@@ -84,11 +84,14 @@ static bool has(const uint32_t *ids, unsigned n, uint32_t id)
 	return false;
 }
 
-bool cfg_app_admits(const struct cfg_apps *a, uid_t uid, gid_t gid)
+bool cfg_app_admits(const struct cfg_apps *a, uid_t uid, const gid_t *gids, unsigned n_gids)
 {
-	if (!a->n_users && !a->n_groups)
+	if ((!a->n_users && !a->n_groups) || has(a->users, a->n_users, uid))
 		return true;
-	return has(a->users, a->n_users, uid) || has(a->groups, a->n_groups, gid);
+	for (unsigned i = 0; i < n_gids; i++)
+		if (has(a->groups, a->n_groups, gids[i]))
+			return true;
+	return false;
 }
 
 bool cfg_app_port(const struct cfg_apps *a, uint32_t port)
