@@ -71,7 +71,9 @@
 	X(CONNECT, 2, "connect") /* sock_type, local (port ANY: choose), remote, timeout_ms,       \
 				  * flags; label when bound -> local, remote, label, [where] */    \
 	X(FILLED, 3, "filled")	 /* label, bytes, messages -> */                                   \
-	X(ERROR, 4, "error")	 /* label -> error: what SO_ERROR should say; 0: nothing yet */    \
+	X(ERROR, 4, "error")	 /* label -> error: how connect(2) went: 0: the guest has          \
+				  * accepted, EINPROGRESS: not decided yet, else what SO_ERROR     \
+				  * should say */                                                  \
 	X(BIND, 5, "bind")	 /* sock_type, local (port ANY: choose) -> local, label */         \
 	X(NAMES, 6, "names") /* label of a socket that was bound, then connected -> local, remote  \
 			      */

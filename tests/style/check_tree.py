@@ -38,6 +38,9 @@ LAYERS = {
                                   'host-dpdk/common/sock_claim.h', 'host-dpdk/common/sock_connect.h', 'api/include/', 'shm-ring/spsc_ring.h'],
     'host-dpdk/daemon/ctl/': [DAEMON + 'ctl/', DAEMON + 'core/counters.h', DAEMON + 'control/protocol.h'],
     'host-dpdk/daemon/': ['api/proto/client_msg.h', 'api/proto/hello.h', 'host-dpdk/daemon/', 'host-dpdk/common/', 'api/include/'],
+    # AF_VSOCK programs: common <- {preload, seccomp, run}. Of the tree they know the messages to zvsockd alone.
+    'drop-in/common/': ['drop-in/common/', 'api/proto/dropin_msg.h'],
+    'drop-in/': ['drop-in/', 'api/proto/dropin_msg.h'],
     'bench/': ['bench/', 'api/include/', 'shm-ring/'],
     'bench/measure/': ['bench/measure/'],
     'bench/core/': ['bench/core/', 'bench/measure/'],
@@ -47,7 +50,7 @@ LAYERS = {
                         'api/include/', 'shm-ring/'],
     'bench/target/': ['bench/target/', 'bench/workload/workloads.h', 'bench/report/', 'bench/io/', 'bench/core/',
                       'bench/measure/', 'api/include/', 'shm-ring/'],
-    'tests/': ['tests/', 'bench/', 'host-dpdk/backend/', 'host-dpdk/common/', 'guest-pmd/', 'api/', 'shm-ring/'],
+    'tests/': ['tests/', 'drop-in/', 'bench/', 'host-dpdk/backend/', 'host-dpdk/common/', 'guest-pmd/', 'api/', 'shm-ring/'],
     'tests/daemon/': ['tests/', 'bench/', 'host-dpdk/daemon/', 'host-dpdk/backend/',
                       'host-dpdk/common/', 'guest-pmd/', 'api/', 'shm-ring/'],
     'examples/': ['api/include/', 'shm-ring/shm_ring.h'],
@@ -77,7 +80,7 @@ SOCKET = 'api/socket/'
 # The only files that may know DPDK.
 DPDK_FILES = {f'host-dpdk/backend/{n}' for n in ('vu_rte.c', 'eal.c')}
 # Where a name in quotes or brackets is looked for, after the file's own directory.
-SEARCH = ['shm-ring', 'api', 'api/include', 'guest-pmd', 'host-dpdk/backend', 'host-dpdk/common', 'host-dpdk/daemon', 'bench', 'tests']
+SEARCH = ['drop-in', 'shm-ring', 'api', 'api/include', 'guest-pmd', 'host-dpdk/backend', 'host-dpdk/common', 'host-dpdk/daemon', 'bench', 'tests']
 
 INCLUDE = re.compile(r'^[ \t]*#[ \t]*include[ \t]+([<"])([^>"\n]+)[>"]', re.M)
 
@@ -252,9 +255,9 @@ def libraries_neither_print_nor_exit():
                       r'|assert|rte_panic|rte_exit)\s*\(')
     wrong = []
     for path in tree.files('.c', '.h'):
-        if not path.startswith(('shm-ring/', 'api/', 'guest-pmd/', 'host-dpdk/')):
+        if not path.startswith(('shm-ring/', 'api/', 'guest-pmd/', 'host-dpdk/', 'drop-in/')):
             continue
-        if path.startswith(('host-dpdk/daemon/', 'guest-pmd/bind/', 'shm-ring/bench/')):  # programs
+        if path.startswith(('host-dpdk/daemon/', 'guest-pmd/bind/', 'shm-ring/bench/', 'drop-in/run/')):  # programs
             continue
         text = tree.without_comments(tree.read(path))
         for m in call.finditer(text):

@@ -1,0 +1,108 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * AF_VSOCK sockets that are AF_UNIX sockets: what the preloaded library and the supervisor do with
+ * one. api/proto/dropin_msg.h has the theory; docs/drop-in.md what differs from the kernel's vsock.
+ *
+ * All that is known of a socket is kept by the kernel in the socket itself, so that it is found
+ * again behind a duplicated, inherited or passed descriptor, after fork and exec, and by any
+ * process:
+ *   - who it is, in its names (labels, api/proto/dropin_msg.h);
+ *   - that it stands for an AF_VSOCK socket, whether connect(2) is under way and how long that may
+ *     take, in its *mark*: the value of SO_MAX_PACING_RATE, which means nothing to AF_UNIX.
+ * (SO_VM_SOCKETS_BUFFER_* alone is remembered by the process, by SO_COOKIE.)
+ *
+ * A question to zvsockd opens DIR/ask, asks, and closes it: between calls no descriptor of ours is
+ * in the program for it to close, to leak or to count. So the calls need no lock, no memory, and
+ * nothing at fork; they may be made in any thread, in a signal handler, and after fork or vfork.
+ *
+ * All calls return >= 0 or -errno, as the kernel's vsock gives it (its af_vsock.c);
+ * errno stays as it is, no signal is raised. @fd is any descriptor of the socket in this process:
+ * the supervisor has it from pidfd_getfd(2).
+ */
+#ifndef ZV_DROPIN_DI_H
+#define ZV_DROPIN_DI_H
+
+#include <linux/vm_sockets.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/socket.h>
+
+#define DI_DIR	       "/run/zvsock/af_vsock"
+#define DI_DIR_MAX     97   /* bytes, the final 0 counted: what sockaddr_un has room for */
+#define DI_TIMEOUT_MS  2000 /* of connect(2), unless SO_VM_SOCKETS_CONNECT_TIMEOUT says more */
+#define DI_PATIENCE_MS 5000 /* for an answer that zvsockd gives at once: a stopped one is none */
+
+struct di {
+	char dir[DI_DIR_MAX]; /* "": it is too long, nothing is there */
+	/* One line about a question that failed, without a final newline. NULL: nobody is told. */
+	void (*say)(const char *line);
+	_Atomic int64_t owner; /* uid of the zvsockd that answered last; -1: none has */
+};
+
+/* Where zvsockd's sockets are: @dir, or DI_DIR when it is NULL or "". Asks nothing yet. */
+void di_init(struct di *d, const char *dir);
+
+/* ---- sockets ------------------------------------------------------------------------------- */
+
+/*
+ * socket(2): @type with SOCK_NONBLOCK and SOCK_CLOEXEC in it. Returns the descriptor.
+ * -EAFNOSUPPORT: no zvsockd is there; -EPROTONOSUPPORT, -ESOCKTNOSUPPORT, -EMFILE ...
+ */
+int di_socket(struct di *d, int type, int protocol);
+
+/* 1: @fd stands for an AF_VSOCK socket; 0: it is something else; -EBADF. */
+int di_is(int fd);
+
+/*
+ * The address that a program gave, copied to *out. -EFAULT: too short; -EAFNOSUPPORT; -EINVAL: its
+ * flags. @addr must be readable: the supervisor has copied it.
+ */
+int di_address(const void *addr, socklen_t len, struct sockaddr_vm *out);
+
+/* bind(2). -EINVAL: it is bound; -EADDRINUSE, -EADDRNOTAVAIL, -EACCES; -ENODEV: no zvsockd. */
+int di_bind(struct di *d, int fd, const struct sockaddr_vm *addr);
+
+/*
+ * connect(2). 0, or -EINPROGRESS with @nonblock. @timeout_ms: 0 is the socket's own. Waits for the
+ * answer until that; -EINTR: a signal handler ran, and the attempt is withdrawn. -EISCONN,
+ * -EALREADY, -ECONNRESET: refused, -ETIMEDOUT, -ENODEV, -ENETUNREACH ...
+ */
+int di_connect(struct di *d, int fd, const struct sockaddr_vm *addr, bool nonblock,
+	       unsigned timeout_ms);
+
+/*
+ * After accept(2) returned @fd: 0, and it is marked. -ECONNABORTED: it is no connection of zvsock
+ * (anybody can connect to a name that /proc/net/unix shows): close it and accept the next one.
+ */
+int di_accepted(struct di *d, int fd);
+
+/*
+ * getsockname(2) and getpeername(2); either may be NULL. A socket that is not bound has ANY as
+ * port and CID. -ENOTCONN for @remote: it is not connected, or not yet.
+ */
+int di_names(struct di *d, int fd, struct sockaddr_vm *local, struct sockaddr_vm *remote);
+
+/* shutdown(2) may go on to the kernel's: 0. -ENOTCONN: not connected, or not yet. */
+int di_may_shutdown(struct di *d, int fd);
+
+/*
+ * How connect(2) went: 0: it is connected, or connect(2) was never called, -EINPROGRESS: not
+ * decided yet, -errno: it failed. Does not take SO_ERROR.
+ */
+int di_connect_state(struct di *d, int fd);
+
+/* ---- options ------------------------------------------------------------------------------- */
+
+/*
+ * getsockopt(2) and setsockopt(2), where AF_VSOCK is not what AF_UNIX is: all of level AF_VSOCK;
+ * SO_DOMAIN and SO_ERROR of SOL_SOCKET. 1: the kernel's answer is the right one (ask it).
+ * The supervisor passes copies.
+ */
+int di_getsockopt(struct di *d, int fd, int level, int name, void *val, socklen_t *len);
+int di_setsockopt(struct di *d, int fd, int level, int name, const void *val, socklen_t len);
+
+/* IOCTL_VM_SOCKETS_GET_LOCAL_CID. -ENODEV: no zvsockd is there. The CID is in *cid. */
+int di_local_cid(struct di *d, uint32_t *cid);
+
+#endif
