@@ -15,7 +15,7 @@
  * in the program for it to close, to leak or to count. So the calls need no lock, no memory, and
  * nothing at fork; they may be made in any thread, in a signal handler, and after fork or vfork.
  *
- * All calls return >= 0 or -errno, as the kernel's vsock gives it (its af_vsock.c);
+ * All calls return >= 0 or -errno, as the kernel's vsock gives it;
  * errno stays as it is, no signal is raised. @fd is any descriptor of the socket in this process:
  * the supervisor has it from pidfd_getfd(2).
  */
@@ -91,6 +91,9 @@ int di_may_shutdown(struct di *d, int fd);
  * decided yet, -errno: it failed. Does not take SO_ERROR.
  */
 int di_connect_state(struct di *d, int fd);
+
+/* What SO_ERROR says, where the kernel's has said @said: an errno, or 0. */
+int di_error(struct di *d, int fd, int said);
 
 /* ---- options ------------------------------------------------------------------------------- */
 

@@ -45,7 +45,9 @@ def every_header_compiles_alone():
             paths.append('shm-ring')  # of shm_ring.h, which zvsock_broker.h includes
         if layer == 'api/proto/':
             paths.append('api')
-        for root in ('bench', 'host-dpdk/daemon'):  # its headers name the folder: "core/plan.h"
+        if layer.startswith('drop-in/'):
+            paths.append('api')
+        for root in ('bench', 'host-dpdk/daemon', 'drop-in'):  # its headers name the folder: "core/plan.h"
             if layer.startswith(root + '/'):
                 paths.append(root)
         paths += [os.path.dirname(p) for p in check_tree.LAYERS[layer] if p.endswith('.h')]

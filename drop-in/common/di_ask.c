@@ -1,0 +1,227 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "common/di_int.h"
+#include "common/di_sys.h"
+
+#include <stddef.h>
+#include <string.h>
+
+void di_init(struct di *d, const char *dir)
+{
+	size_t len;
+
+	memset(d, 0, sizeof(*d));
+	atomic_store(&d->owner, -1);
+	if (!dir || !*dir)
+		dir = DI_DIR;
+	len = strlen(dir);
+	if (len < sizeof(d->dir))
+		memcpy(d->dir, dir, len + 1);
+}
+
+int di_path(const struct di *d, const char *name, struct sockaddr_un *un)
+{
+	size_t dir = strlen(d->dir), len = strlen(name);
+
+	_Static_assert(DI_DIR_MAX - 1 + sizeof("/seqpacket") <= sizeof(un->sun_path),
+		       "each path has room");
+	if (!dir)
+		return -ENODEV;
+	memset(un, 0, sizeof(*un));
+	un->sun_family = AF_UNIX;
+	memcpy(un->sun_path, d->dir, dir);
+	un->sun_path[dir] = '/';
+	memcpy(un->sun_path + dir + 1, name, len);
+	return sizeof(*un);
+}
+
+/* Text made of parts, cut at the end of the buffer: snprintf(3) is not for signal handlers. */
+struct line {
+	size_t len;
+	char text[DI_DIR_MAX + DROPIN_TEXT + 128];
+};
+
+static void add(struct line *l, const char *text)
+{
+	while (*text && l->len < sizeof(l->text) - 1)
+		l->text[l->len++] = *text++;
+}
+
+static void say(const struct di *d, const struct dropin_msg *m, const char *what)
+{
+	const char *question = dropin_type_name(m->type);
+	struct line l = {0};
+
+	if (!d->say)
+		return;
+	add(&l, "AF_VSOCK: ");
+	add(&l, question ? question : "question");
+	add(&l, ": ");
+	add(&l, what);
+	d->say(l.text);
+}
+
+static void say_absent(const struct di *d, int rc)
+{
+	struct line l = {0};
+
+	if (!d->say)
+		return;
+	add(&l, "AF_VSOCK: ");
+	add(&l, *d->dir ? d->dir : "the directory that ZVSOCK_AF_VSOCK names");
+	add(&l, *d->dir ? "/ask: " : ": ");
+	if (!*d->dir)
+		add(&l, "its path is longer than the 96 bytes that a socket's has room for");
+	else if (rc == -EACCES || rc == -EPERM)
+		add(&l, "permission denied: see af_vsock_mode in zvsock.conf(5)");
+	else if (rc == -EAGAIN)
+		add(&l, "zvsockd does not answer");
+	else
+		add(&l, "no zvsockd listens there: set af_vsock in its configuration, "
+			"or ZVSOCK_AF_VSOCK to its directory");
+	d->say(l.text);
+}
+
+/* The user of who listens, as this process sees it. */
+static void learn_owner(struct di *d, int ask)
+{
+	struct ucred who;
+	socklen_t len = sizeof(who);
+
+	if (di_sys_getsockopt(ask, SOL_SOCKET, SO_PEERCRED, &who, &len) == 0)
+		atomic_store_explicit(&d->owner, (int64_t)who.uid, memory_order_relaxed);
+}
+
+/* A connection to DIR/ask. */
+static int reach(struct di *d)
+{
+	/* A backlog that is full for longer than that is no zvsockd that works. */
+	struct timeval patience = {.tv_sec = DI_PATIENCE_MS / 1000};
+	struct sockaddr_un un;
+	int len = di_path(d, "ask", &un), fd, rc;
+
+	if (len < 0) {
+		say_absent(d, len);
+		return len;
+	}
+	fd = di_sys_socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+	if (fd < 0)
+		return fd;
+	(void)di_sys_setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof(patience));
+	do
+		rc = di_sys_connect(fd, &un, (socklen_t)len);
+	while (rc == -EINTR);
+	if (rc < 0) {
+		say_absent(d, rc);
+		di_sys_close(fd);
+		return -ENODEV;
+	}
+	learn_owner(d, fd);
+	return fd;
+}
+
+static int send_question(int fd, const struct dropin_msg *m)
+{
+	struct iovec iov = {(void *)m, sizeof(*m)};
+	struct msghdr h = {.msg_iov = &iov, .msg_iovlen = 1};
+	long n = di_sys_sendmsg(fd, &h, MSG_NOSIGNAL | MSG_DONTWAIT);
+
+	return n == (long)sizeof(*m) ? 0 : n < 0 ? (int)n : -EPIPE;
+}
+
+/* 1: there is an answer; 0: not yet; -errno. Its result is checked by the caller. */
+static int take_answer(struct di *d, int fd, const struct dropin_msg *asked, struct dropin_msg *m)
+{
+	struct iovec iov = {m, sizeof(*m)};
+	struct msghdr h = {.msg_iov = &iov, .msg_iovlen = 1};
+	long n = di_sys_recvmsg(fd, &h, MSG_DONTWAIT);
+	const char *wrong;
+
+	if (n == -EAGAIN)
+		return 0;
+	if (n <= 0) {
+		say(d, asked, "zvsockd has ended the conversation");
+		return -ENODEV;
+	}
+	wrong = h.msg_flags & MSG_TRUNC ? "it is too long" : dropin_msg_refused(m, (size_t)n);
+	if (!wrong && (m->type != asked->type || m->result > 0 || m->result < -4095))
+		wrong = "it answers something else";
+	if (wrong) {
+		say(d, asked, wrong);
+		return -ENODEV;
+	}
+	return 1;
+}
+
+static int await_answer(struct di *d, int fd, const struct dropin_msg *asked, struct dropin_msg *m,
+			int64_t deadline, bool signals)
+{
+	int rc = 0;
+
+	while (!rc) {
+		int64_t left = deadline - di_sys_now_ms();
+
+		rc = di_sys_poll(fd, POLLIN, left);
+		if (rc == -EINTR) {
+			if (signals)
+				return rc;
+			rc = 0;
+		} else if (rc > 0) {
+			rc = take_answer(d, fd, asked, m);
+		} else if (!rc && left <= 0) {
+			say(d, asked, "zvsockd does not answer");
+			return -ETIMEDOUT;
+		}
+	}
+	return rc < 0 ? rc : 0;
+}
+
+int di_ask(struct di *d, struct dropin_msg *m, int64_t deadline, bool signals, int *held)
+{
+	struct dropin_msg asked = *m;
+	int fd = reach(d), rc;
+
+	if (held)
+		*held = -1;
+	if (fd < 0)
+		return fd;
+	rc = send_question(fd, &asked);
+	if (rc < 0) {
+		say(d, &asked, "zvsockd has ended the conversation");
+		rc = -ENODEV;
+	} else {
+		rc = await_answer(d, fd, &asked, m, deadline, signals);
+	}
+	if (!rc && m->result) {
+		rc = m->result;
+		if (m->text[0])
+			say(d, &asked, m->text);
+	}
+	if (!rc && held)
+		*held = fd;
+	else
+		di_sys_close(fd);
+	return rc;
+}
+
+int di_ask_now(struct di *d, struct dropin_msg *m)
+{
+	int rc = di_ask(d, m, di_sys_now_ms() + DI_PATIENCE_MS, false, NULL);
+
+	return rc == -ETIMEDOUT ? -ENODEV : rc;
+}
+
+int di_hello(struct di *d, struct dropin_msg *m)
+{
+	dropin_msg_init(m, DROPIN_HELLO);
+	return di_ask_now(d, m);
+}
+
+int di_local_cid(struct di *d, uint32_t *cid)
+{
+	struct dropin_msg m;
+	int rc = di_hello(d, &m);
+
+	if (!rc)
+		*cid = m.local.cid;
+	return rc;
+}

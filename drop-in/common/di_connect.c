@@ -1,0 +1,257 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "common/di_int.h"
+#include "common/di_sys.h"
+
+#include <string.h>
+
+/* What zvsockd's own time-out may be late by, before it is taken for stopped. */
+#define GRACE_MS 1000
+
+static const char *socket_name(int type)
+{
+	return type == SOCK_STREAM ? "stream" : type == SOCK_SEQPACKET ? "seqpacket" : "dgram";
+}
+
+/* ---- how it went ---------------------------------------------------------------------------- */
+
+/* Asks zvsockd about a connect(2) that is not known to be over. 0, or -errno. */
+static int ask_state(struct di *d, int fd, bool gone)
+{
+	struct dropin_msg m;
+	struct di_who w;
+	int rc = di_who(fd, &w);
+
+	if (rc < 0)
+		return rc;
+	dropin_msg_init(&m, DROPIN_ERROR);
+	memcpy(m.label, w.own_text, sizeof(m.label));
+	rc = di_ask_now(d, &m);
+	if (rc || m.error < 0 || m.error > 127 || (gone && m.error == EINPROGRESS))
+		return gone ? -ECONNRESET : -EINPROGRESS;
+	return -m.error;
+}
+
+int di_connect_state(struct di *d, int fd)
+{
+	struct di_mark mark;
+	int rc = di_mark_get(fd, &mark), events;
+
+	if (rc <= 0 || !mark.connecting)
+		return rc < 0 ? rc : 0;
+	if (mark.failed)
+		return -mark.failed;
+	/* The socket takes more only when the zeroes are read, that is, after the guest's answer.
+	 */
+	events = di_sys_poll(fd, POLLOUT, 0);
+	if (events > 0 && !(events & (POLLERR | POLLHUP | POLLNVAL)))
+		rc = 0;
+	else
+		rc = ask_state(d, fd, events > 0);
+	if (rc == -EINPROGRESS)
+		return rc;
+	mark.connecting = rc != 0;
+	mark.failed = (uint8_t)-rc;
+	(void)di_mark_set(fd, &mark);
+	return rc;
+}
+
+int di_error(struct di *d, int fd, int said)
+{
+	struct di_mark mark;
+	int rc;
+
+	if (!said || di_mark_get(fd, &mark) <= 0 || !mark.connecting)
+		return said;
+	rc = di_connect_state(d, fd);
+	return rc == -EINPROGRESS ? said : -rc;
+}
+
+/* A second connect(2) on a socket whose first one is under way: waits for that one. */
+static int await_first(struct di *d, int fd, int64_t deadline)
+{
+	int rc = di_connect_state(d, fd);
+
+	while (rc == -EINPROGRESS) {
+		int64_t left = deadline - di_sys_now_ms();
+		int events = left > 0 ? di_sys_poll(fd, POLLOUT, left) : 0;
+
+		if (events <= 0)
+			return events ? events : -ETIMEDOUT;
+		rc = di_connect_state(d, fd);
+	}
+	return rc;
+}
+
+/* connect(2) on a socket that has been connected, as AF_UNIX sees it. */
+static int connect_again(struct di *d, int fd, const struct di_mark *mark, bool nonblock,
+			 int64_t deadline)
+{
+	int rc;
+
+	if (!mark->connecting)
+		return -EISCONN;
+	rc = nonblock ? di_connect_state(d, fd) : await_first(d, fd, deadline);
+	if (rc == -EINPROGRESS)
+		return -EALREADY;
+	return !rc && nonblock ? -EISCONN : rc;
+}
+
+/* ---- to the other end ----------------------------------------------------------------------- */
+
+/* connect(2) of AF_UNIX, which waits for room in the backlog as long as SO_SNDTIMEO says. */
+static int connect_within(int fd, const struct sockaddr_un *un, socklen_t len, int64_t deadline)
+{
+	int64_t left = deadline - di_sys_now_ms();
+	struct timeval before, wait = {.tv_sec = left > 0 ? left / 1000 : 0,
+				       .tv_usec = left > 0 ? left % 1000 * 1000 : 1000};
+	socklen_t size = sizeof(before);
+	int rc = di_sys_getsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &before, &size);
+
+	if (rc < 0)
+		return rc;
+	(void)di_sys_setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &wait, sizeof(wait));
+	rc = di_sys_connect(fd, un, len);
+	(void)di_sys_setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &before, sizeof(before));
+	return rc;
+}
+
+/*
+ * Fills the socket until it takes no more. 0 and what was sent, or -errno: the other end is gone.
+ * With room for a byte left it would poll writable.
+ */
+static int fill(int fd, uint64_t *bytes, uint32_t *messages)
+{
+	static const char zeroes[4096];
+	struct iovec iov[16];
+	struct msghdr h = {.msg_iov = iov, .msg_iovlen = 16};
+	long n;
+	size_t i;
+	int room = 0;
+	socklen_t len = sizeof(room);
+
+	for (i = 0; i < 16; i++)
+		iov[i] = (struct iovec){(void *)zeroes, sizeof(zeroes)};
+	/* a message must fit into the send buffer */
+	if (di_sys_getsockopt(fd, SOL_SOCKET, SO_SNDBUF, &room, &len) == 0)
+		while (h.msg_iovlen > 1 && h.msg_iovlen * sizeof(zeroes) > (size_t)room / 2)
+			h.msg_iovlen--;
+	if (h.msg_iovlen == 1)
+		iov[0].iov_len = 1024;
+	*bytes = 0;
+	*messages = 0;
+	for (;;) {
+		n = di_sys_sendmsg(fd, &h, MSG_NOSIGNAL | MSG_DONTWAIT);
+		if (n == -EINTR)
+			continue;
+		if (n < 0)
+			return n == -EAGAIN ? 0 : (int)n;
+		*bytes += (uint64_t)n;
+		*messages += 1;
+	}
+}
+
+/* A non-blocking connect(2) that zvsockd has taken up: no POLLOUT before it is decided. */
+static int leave_pending(struct di *d, int fd, const struct sockaddr_un *un, socklen_t len,
+			 const char label[static DROPIN_LABEL], int64_t deadline)
+{
+	struct dropin_msg m;
+	struct di_mark mark;
+	int rc = di_mark_get(fd, &mark);
+
+	if (rc <= 0)
+		return rc < 0 ? rc : -ENOTSOCK;
+	mark.connecting = true;
+	mark.failed = 0;
+	rc = di_mark_set(fd, &mark);
+	if (!rc)
+		rc = connect_within(fd, un, len, deadline);
+	if (rc < 0) {
+		mark.connecting = false;
+		(void)di_mark_set(fd, &mark);
+		return rc;
+	}
+	dropin_msg_init(&m, DROPIN_FILLED);
+	memcpy(m.label, label, sizeof(m.label));
+	rc = fill(fd, &m.bytes, &m.messages);
+	if (!rc)
+		rc = di_ask_now(d, &m);
+	if (!rc)
+		return -EINPROGRESS;
+	rc = di_connect_state(d, fd);
+	return rc == -EINPROGRESS || !rc ? -ECONNRESET : rc;
+}
+
+/* The socket, to where zvsockd has said. */
+static int go(struct di *d, int fd, const struct di_who *w, const struct dropin_msg *m, int type,
+	      bool nonblock, int64_t deadline)
+{
+	bool local = m->flags & DROPIN_LOCAL;
+	const char *label = w->has_own ? w->own_text : m->label;
+	struct sockaddr_un un;
+	int rc = 0, len;
+
+	if (!w->has_own)
+		rc = di_sys_bind(fd, &un, di_label_name(m->label, &un));
+	if (rc < 0)
+		return rc;
+	len = local ? (int)di_label_name(m->where, &un) : di_path(d, socket_name(type), &un);
+	if (len < 0)
+		return len;
+	if (nonblock && !local)
+		rc = leave_pending(d, fd, &un, (socklen_t)len, label, deadline);
+	else
+		rc = connect_within(fd, &un, (socklen_t)len, deadline);
+	if (rc == -EAGAIN) /* its backlog is full; the kernel's vsock resets then */
+		return nonblock || local ? -ECONNRESET : -ETIMEDOUT;
+	if (rc == -ECONNREFUSED || rc == -EPROTOTYPE || rc == -ENOENT)
+		return -ECONNRESET;
+	return rc;
+}
+
+static bool listens(int fd)
+{
+	int on = 0;
+	socklen_t len = sizeof(on);
+
+	return di_sys_getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &on, &len) == 0 && on;
+}
+
+int di_connect(struct di *d, int fd, const struct sockaddr_vm *addr, bool nonblock,
+	       unsigned timeout_ms)
+{
+	int type = di_sock_type(fd), rc, held;
+	struct di_mark mark;
+	struct dropin_msg m;
+	struct di_who w;
+	int64_t deadline;
+
+	if (type < 0)
+		return type;
+	rc = di_mark_get(fd, &mark);
+	if (rc <= 0)
+		return rc < 0 ? rc : -ENOTSOCK;
+	rc = di_who(fd, &w);
+	if (rc < 0)
+		return rc;
+	if (!timeout_ms)
+		timeout_ms = mark.timeout_ms ? mark.timeout_ms : DI_TIMEOUT_MS;
+	deadline = di_sys_now_ms() + timeout_ms + GRACE_MS;
+	if (w.connected)
+		return connect_again(d, fd, &mark, nonblock, deadline);
+	if (listens(fd))
+		return -EINVAL;
+	dropin_msg_init(&m, DROPIN_CONNECT);
+	m.sock_type = (uint16_t)type;
+	m.flags = nonblock ? DROPIN_NONBLOCK : 0;
+	m.timeout_ms = timeout_ms;
+	m.local = w.has_own ? w.own.local : (struct dropin_addr){VMADDR_CID_ANY, VMADDR_PORT_ANY};
+	m.remote = (struct dropin_addr){addr->svm_cid, addr->svm_port};
+	memcpy(m.label, w.own_text, sizeof(m.label));
+	rc = di_ask(d, &m, nonblock ? di_sys_now_ms() + DI_PATIENCE_MS : deadline, !nonblock,
+		    &held);
+	if (rc < 0)
+		return rc == -ETIMEDOUT && nonblock ? -ENODEV : rc;
+	rc = go(d, fd, &w, &m, type, nonblock, deadline);
+	di_sys_close(held);
+	return rc;
+}

@@ -1,0 +1,59 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* What the files of drop-in/common share: questions to zvsockd, marks, names of a socket. */
+#ifndef ZV_DROPIN_DI_INT_H
+#define ZV_DROPIN_DI_INT_H
+
+#include "common/di.h"
+#include "proto/dropin_msg.h"
+
+#include <sys/un.h>
+
+/* ---- questions ------------------------------------------------------------------------------ */
+
+/*
+ * Asks @m and reads the answer over it. Waits until @deadline (di_sys_now_ms()); with @signals,
+ * -EINTR when a signal handler ran. Returns the answer's result, 0 or -errno; -ENODEV: no zvsockd
+ * is there, or no longer; -ETIMEDOUT. *held >= 0: the connection, which the caller closes: until
+ * then zvsockd keeps what it has answered. NULL: it is closed.
+ */
+int di_ask(struct di *d, struct dropin_msg *m, int64_t deadline, bool signals, int *held);
+
+/* One that zvsockd answers at once. */
+int di_ask_now(struct di *d, struct dropin_msg *m);
+
+/* Is zvsockd there? Over *m: its answer. */
+int di_hello(struct di *d, struct dropin_msg *m);
+
+/* The path DIR/@name. Its length for bind(2) and connect(2); -ENODEV: struct di has no path. */
+int di_path(const struct di *d, const char *name, struct sockaddr_un *un);
+
+/* ---- marks ---------------------------------------------------------------------------------- */
+
+struct di_mark {
+	uint32_t timeout_ms; /* of connect(2); 0: DI_TIMEOUT_MS */
+	bool connecting;     /* connect(2) failed with EINPROGRESS: ask how it went */
+	uint8_t failed;	     /* and that is how: an errno */
+};
+
+/* 1 and *m; 0: @fd stands for no AF_VSOCK socket; -EBADF. */
+int di_mark_get(int fd, struct di_mark *m);
+int di_mark_set(int fd, const struct di_mark *m);
+
+/* ---- names ---------------------------------------------------------------------------------- */
+
+struct di_who {
+	bool connected; /* as the AF_UNIX socket is */
+	bool has_own, has_peer;
+	struct dropin_label own, peer;
+	char own_text[DROPIN_LABEL]; /* "": it has none */
+};
+
+int di_who(int fd, struct di_who *w);
+
+/* SOCK_STREAM ..., or -errno. */
+int di_sock_type(int fd);
+
+/* @text as the abstract name of a socket. Its length. */
+socklen_t di_label_name(const char text[static DROPIN_LABEL], struct sockaddr_un *un);
+
+#endif

@@ -1,0 +1,277 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "common/di_int.h"
+#include "common/di_sys.h"
+
+#include <stddef.h>
+#include <string.h>
+
+/* ---- marks ---------------------------------------------------------------------------------- */
+
+/* magic:16 connecting:1 0:8 failed:7 timeout_ms:32 */
+#define MARK_MAGIC	UINT64_C(0x7a76)
+#define MARK_CONNECTING (UINT64_C(1) << 47)
+
+int di_mark_get(int fd, struct di_mark *m)
+{
+	uint64_t v = 0;
+	socklen_t len = sizeof(v);
+	int rc = di_sys_getsockopt(fd, SOL_SOCKET, SO_MAX_PACING_RATE, &v, &len);
+
+	if (rc < 0)
+		return rc == -EBADF ? rc : 0;
+	if (len != sizeof(v) || v >> 48 != MARK_MAGIC)
+		return 0;
+	*m = (struct di_mark){
+		.timeout_ms = (uint32_t)v,
+		.connecting = v & MARK_CONNECTING,
+		.failed = v >> 32 & 127,
+	};
+	return 1;
+}
+
+int di_mark_set(int fd, const struct di_mark *m)
+{
+	uint64_t v = MARK_MAGIC << 48 | (m->connecting ? MARK_CONNECTING : 0) |
+		     (uint64_t)(m->failed & 127) << 32 | m->timeout_ms;
+
+	return di_sys_setsockopt(fd, SOL_SOCKET, SO_MAX_PACING_RATE, &v, sizeof(v));
+}
+
+int di_is(int fd)
+{
+	struct di_mark m;
+
+	return di_mark_get(fd, &m);
+}
+
+/* ---- names ---------------------------------------------------------------------------------- */
+
+socklen_t di_label_name(const char text[static DROPIN_LABEL], struct sockaddr_un *un)
+{
+	size_t len = strnlen(text, DROPIN_LABEL - 1);
+
+	memset(un, 0, sizeof(*un));
+	un->sun_family = AF_UNIX;
+	memcpy(un->sun_path + 1, text, len);
+	return (socklen_t)(offsetof(struct sockaddr_un, sun_path) + 1 + len);
+}
+
+static bool read_label(const struct sockaddr_un *un, socklen_t len, struct dropin_label *l)
+{
+	const size_t before = offsetof(struct sockaddr_un, sun_path) + 1;
+
+	return len > before && len <= sizeof(*un) && un->sun_family == AF_UNIX &&
+	       !un->sun_path[0] && dropin_label_read(l, un->sun_path + 1, len - before);
+}
+
+int di_who(int fd, struct di_who *w)
+{
+	struct sockaddr_un un;
+	socklen_t len = sizeof(un);
+	int rc = di_sys_getsockname(fd, &un, &len);
+
+	memset(w, 0, sizeof(*w));
+	if (rc < 0)
+		return rc;
+	w->has_own = read_label(&un, len, &w->own);
+	if (w->has_own)
+		memcpy(w->own_text, un.sun_path + 1,
+		       len - offsetof(struct sockaddr_un, sun_path) - 1);
+	len = sizeof(un);
+	rc = di_sys_getpeername(fd, &un, &len);
+	w->connected = rc == 0;
+	w->has_peer = w->connected && read_label(&un, len, &w->peer);
+	return rc == -ENOTCONN ? 0 : rc;
+}
+
+static struct sockaddr_vm vm_address(uint32_t cid, uint32_t port)
+{
+	return (struct sockaddr_vm){.svm_family = AF_VSOCK, .svm_cid = cid, .svm_port = port};
+}
+
+/*
+ * Both ends are programs of this machine. What a label of the other says of its CID is its own
+ * word: it has that of this end, or is local.
+ */
+static void local_pair(struct dropin_label *out)
+{
+	if (out->local.cid == VMADDR_CID_ANY)
+		out->local.cid = VMADDR_CID_LOCAL;
+	if (out->remote.cid != out->local.cid)
+		out->remote.cid = VMADDR_CID_LOCAL;
+}
+
+/* The addresses of a socket that is connected. */
+static int connected_names(struct di *d, const struct di_who *w, struct dropin_label *out)
+{
+	struct dropin_msg m;
+	int rc;
+
+	if (w->has_own && w->own.connected) {
+		*out = w->own;
+		return 0;
+	}
+	if (w->has_peer && w->peer.view == 'Z' && w->peer.connected) {
+		*out = w->peer;
+		return 0;
+	}
+	if (w->has_peer && w->peer.view == 'P' && (w->has_own || w->peer.connected)) {
+		out->remote = w->peer.local;
+		out->local = w->peer.connected ? w->peer.remote : w->own.local;
+		local_pair(out);
+		return 0;
+	}
+	if (!w->has_own)
+		return -ENOTCONN;
+	dropin_msg_init(&m, DROPIN_NAMES);
+	memcpy(m.label, w->own_text, sizeof(m.label));
+	rc = di_ask_now(d, &m);
+	out->local = m.local;
+	out->remote = m.remote;
+	return rc ? -ENOTCONN : 0;
+}
+
+int di_names(struct di *d, int fd, struct sockaddr_vm *local, struct sockaddr_vm *remote)
+{
+	struct dropin_label names = {0};
+	struct di_mark mark;
+	struct di_who w;
+	int rc = di_who(fd, &w);
+
+	if (rc < 0)
+		return rc;
+	rc = w.connected ? connected_names(d, &w, &names) : -ENOTCONN;
+	if (local && !rc)
+		*local = vm_address(names.local.cid, names.local.port);
+	else if (local && w.has_own)
+		*local = vm_address(w.own.local.cid, w.own.local.port);
+	else if (local)
+		*local = vm_address(VMADDR_CID_ANY, VMADDR_PORT_ANY);
+	if (!remote)
+		return 0;
+	if (rc)
+		return rc;
+	rc = di_mark_get(fd, &mark);
+	if (rc < 0)
+		return rc;
+	if (rc && mark.connecting && di_connect_state(d, fd) != 0)
+		return -ENOTCONN;
+	*remote = vm_address(names.remote.cid, names.remote.port);
+	return 0;
+}
+
+/* ---- calls ---------------------------------------------------------------------------------- */
+
+int di_socket(struct di *d, int type, int protocol)
+{
+	const struct di_mark fresh = {0};
+	struct dropin_msg m;
+	int fd, rc = 0;
+
+	if (atomic_load_explicit(&d->owner, memory_order_relaxed) < 0)
+		rc = di_hello(d, &m);
+	if (rc < 0)
+		return rc == -EMFILE || rc == -ENFILE || rc == -ENOMEM ? rc : -EAFNOSUPPORT;
+	if (protocol && protocol != AF_VSOCK)
+		return -EPROTONOSUPPORT;
+	switch (type & ~(SOCK_NONBLOCK | SOCK_CLOEXEC)) {
+	case SOCK_STREAM:
+	case SOCK_SEQPACKET:
+		break;
+	case SOCK_DGRAM: /* as a kernel whose transports have none */
+		return -ENODEV;
+	default:
+		return -ESOCKTNOSUPPORT;
+	}
+	fd = di_sys_socket(AF_UNIX, type, 0);
+	if (fd < 0)
+		return fd;
+	rc = di_mark_set(fd, &fresh);
+	if (rc < 0) {
+		di_sys_close(fd);
+		return rc;
+	}
+	return fd;
+}
+
+int di_address(const void *addr, socklen_t len, struct sockaddr_vm *out)
+{
+	if (!addr || len < sizeof(*out))
+		return -EFAULT;
+	memcpy(out, addr, sizeof(*out));
+	if (out->svm_family != AF_VSOCK)
+		return -EAFNOSUPPORT;
+	return out->svm_flags & ~VMADDR_FLAG_TO_HOST ? -EINVAL : 0;
+}
+
+int di_sock_type(int fd)
+{
+	int type = 0;
+	socklen_t len = sizeof(type);
+	int rc = di_sys_getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &len);
+
+	return rc < 0 ? rc : type;
+}
+
+int di_bind(struct di *d, int fd, const struct sockaddr_vm *addr)
+{
+	int type = di_sock_type(fd), held, rc;
+	struct sockaddr_un un;
+	struct dropin_msg m;
+	struct di_who w;
+
+	if (type < 0)
+		return type;
+	rc = di_who(fd, &w);
+	if (rc < 0)
+		return rc;
+	if (w.has_own)
+		return -EINVAL;
+	dropin_msg_init(&m, DROPIN_BIND);
+	m.sock_type = (uint16_t)type;
+	m.local = (struct dropin_addr){addr->svm_cid, addr->svm_port};
+	rc = di_ask(d, &m, di_sys_now_ms() + DI_PATIENCE_MS, false, &held);
+	if (rc < 0)
+		return rc == -ETIMEDOUT ? -ENODEV : rc;
+	rc = di_sys_bind(fd, &un, di_label_name(m.label, &un));
+	di_sys_close(held);
+	return rc;
+}
+
+/* Is the other end, which has a Z label, zvsockd's? Anybody may call his socket so. */
+static bool from_zvsockd(struct di *d, int fd)
+{
+	struct dropin_msg m;
+	struct ucred who;
+	socklen_t len = sizeof(who);
+
+	if (di_sys_getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &who, &len) < 0)
+		return false;
+	if (who.uid == 0 || atomic_load_explicit(&d->owner, memory_order_relaxed) == who.uid)
+		return true;
+	/* another one may be there by now */
+	return di_hello(d, &m) == 0 &&
+	       atomic_load_explicit(&d->owner, memory_order_relaxed) == who.uid;
+}
+
+int di_accepted(struct di *d, int fd)
+{
+	const struct di_mark fresh = {0};
+	struct di_who w;
+	int rc = di_who(fd, &w);
+
+	if (rc < 0)
+		return rc;
+	if (!w.has_peer || (w.peer.view == 'Z' && !from_zvsockd(d, fd)))
+		return -ECONNABORTED;
+	return di_mark_set(fd, &fresh);
+}
+
+int di_may_shutdown(struct di *d, int fd)
+{
+	struct sockaddr_un un;
+	socklen_t len = sizeof(un);
+
+	(void)d;
+	return di_sys_getpeername(fd, &un, &len);
+}

@@ -1,0 +1,245 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The calls on sockets that AF_VSOCK and AF_UNIX answer differently. Each first finds out, by a
+ * comparison of what it was given or of what the kernel has answered, whether it can be about an
+ * AF_VSOCK socket at all; read, write, send, recv and poll are not here.
+ */
+#undef _FORTIFY_SOURCE
+#include "preload/real.h"
+#include "preload/world.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stddef.h>
+#include <string.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+static bool family_is(const struct sockaddr *addr, socklen_t len, sa_family_t family)
+{
+	return addr && len >= sizeof(addr->sa_family) && addr->sa_family == family;
+}
+
+/* Is the call about an AF_VSOCK socket? One that was given another kind of address fails there. */
+static bool vsock_with(int fd, const struct sockaddr *addr, socklen_t len)
+{
+	return family_is(addr, len, AF_VSOCK) ? di_is(fd) == 1 : is_vsock(fd);
+}
+
+EXPORT int socket(int domain, int type, int protocol)
+{
+	int fd;
+
+	if (domain != AF_VSOCK)
+		return REAL(socket)(domain, type, protocol);
+	fd = di_socket(world(), type, protocol);
+	if (fd >= 0)
+		now_vsock(fd);
+	return returned(fd);
+}
+
+EXPORT int bind(int fd, const struct sockaddr *addr, socklen_t len)
+{
+	struct sockaddr_vm vm;
+	int rc;
+
+	if (!vsock_with(fd, addr, len))
+		return REAL(bind)(fd, addr, len);
+	rc = di_address(addr, len, &vm);
+	if (!rc)
+		rc = di_bind(world(), fd, &vm);
+	now_vsock(fd);
+	return returned(rc);
+}
+
+EXPORT int connect(int fd, const struct sockaddr *addr, socklen_t len)
+{
+	struct sockaddr_vm vm;
+	int rc, flags;
+
+	if (!vsock_with(fd, addr, len))
+		return REAL(connect)(fd, addr, len);
+	now_vsock(fd);
+	rc = di_address(addr, len, &vm);
+	if (rc)
+		return returned(rc == -EFAULT ? -EINVAL : rc);
+	flags = fcntl(fd, F_GETFL);
+	return returned(di_connect(world(), fd, &vm, flags >= 0 && flags & O_NONBLOCK, 0));
+}
+
+/* ---- accept --------------------------------------------------------------------------------- */
+
+#define PREFIX "\0zvsock:"
+
+/* Is that the name of an AF_VSOCK socket? @room bytes of the @len of it are at @addr. */
+static bool is_label(const struct sockaddr *addr, socklen_t room, socklen_t len)
+{
+	const size_t begin = offsetof(struct sockaddr_un, sun_path);
+
+	return family_is(addr, room, AF_UNIX) && len >= begin + sizeof(PREFIX) &&
+	       room >= begin + sizeof(PREFIX) - 1 &&
+	       !memcmp((const char *)addr + begin, PREFIX, sizeof(PREFIX) - 1);
+}
+
+/* An accepted socket, which is checked. Its descriptor; -1: it is closed, another may follow. */
+static int welcome(int fd, struct sockaddr *addr, socklen_t *len, socklen_t room)
+{
+	struct sockaddr_vm remote;
+	int rc = di_accepted(world(), fd);
+
+	if (!rc && addr && len)
+		rc = di_names(world(), fd, NULL, &remote);
+	if (rc < 0) {
+		close(fd);
+		return -1;
+	}
+	if (addr && len)
+		put_address(addr, len, room, &remote);
+	now_vsock(fd);
+	return fd;
+}
+
+EXPORT int accept4(int fd, struct sockaddr *addr, socklen_t *len, int flags)
+{
+	bool vsock = is_vsock(fd);
+	socklen_t room = addr && len ? *len : 0;
+	int got, ready;
+
+	for (;;) {
+		if (addr && len)
+			*len = room;
+		got = REAL(accept4)(fd, addr, len, flags);
+		if (got < 0 || !(vsock || (addr && len && is_label(addr, room, *len))))
+			return got;
+		ready = welcome(got, addr, len, room);
+		if (ready >= 0)
+			return ready;
+	}
+}
+
+EXPORT int accept(int fd, struct sockaddr *addr, socklen_t *len)
+{
+	return accept4(fd, addr, len, 0);
+}
+
+/* ---- names ---------------------------------------------------------------------------------- */
+
+EXPORT int getsockname(int fd, struct sockaddr *addr, socklen_t *len)
+{
+	socklen_t room = len ? *len : 0;
+	int rc = REAL(getsockname)(fd, addr, len);
+	struct sockaddr_vm local;
+
+	if (rc < 0 || !family_is(addr, room, AF_UNIX) || di_is(fd) != 1)
+		return rc;
+	rc = di_names(world(), fd, &local, NULL);
+	if (!rc)
+		put_address(addr, len, room, &local);
+	return returned(rc);
+}
+
+EXPORT int getpeername(int fd, struct sockaddr *addr, socklen_t *len)
+{
+	socklen_t room = len ? *len : 0;
+	int rc = REAL(getpeername)(fd, addr, len);
+	struct sockaddr_vm remote;
+
+	if (rc < 0 || !family_is(addr, room, AF_UNIX) || di_is(fd) != 1)
+		return rc;
+	rc = di_names(world(), fd, NULL, &remote);
+	if (!rc)
+		put_address(addr, len, room, &remote);
+	return returned(rc);
+}
+
+/* The name of who sent, as AF_UNIX gives it on a connection; AF_VSOCK gives none there. */
+static bool names_us(const struct sockaddr *addr, socklen_t room, socklen_t len)
+{
+	const char *path = (const char *)addr + offsetof(struct sockaddr_un, sun_path);
+	const char *dir = world()->dir;
+	size_t dir_len = strlen(dir);
+
+	if (is_label(addr, room, len))
+		return true;
+	return family_is(addr, room, AF_UNIX) && dir_len &&
+	       room > offsetof(struct sockaddr_un, sun_path) + dir_len && len > dir_len &&
+	       !memcmp(path, dir, dir_len);
+}
+
+EXPORT ssize_t recvfrom(int fd, void *buf, size_t n, int flags, struct sockaddr *addr,
+			socklen_t *len)
+{
+	socklen_t room = addr && len ? *len : 0;
+	ssize_t r = REAL(recvfrom)(fd, buf, n, flags, addr, len);
+
+	if (r >= 0 && room && names_us(addr, room, *len) && di_is(fd) == 1)
+		*len = 0;
+	return r;
+}
+
+EXPORT ssize_t recvmsg(int fd, struct msghdr *m, int flags)
+{
+	socklen_t room = m && m->msg_name ? m->msg_namelen : 0;
+	ssize_t r = REAL(recvmsg)(fd, m, flags);
+
+	if (r >= 0 && room && names_us(m->msg_name, room, m->msg_namelen) && di_is(fd) == 1)
+		m->msg_namelen = 0;
+	return r;
+}
+
+/* recvfrom(2) of programs that were built with -D_FORTIFY_SOURCE. */
+ssize_t __recvfrom_chk(int fd, void *buf, size_t n, size_t size, int flags, struct sockaddr *addr,
+		       socklen_t *len);
+
+EXPORT ssize_t __recvfrom_chk(int fd, void *buf, size_t n, size_t size, int flags,
+			      struct sockaddr *addr, socklen_t *len)
+{
+	socklen_t room = addr && len ? *len : 0;
+	ssize_t r = REAL(__recvfrom_chk)(fd, buf, n, size, flags, addr, len);
+
+	if (r >= 0 && room && names_us(addr, room, *len) && di_is(fd) == 1)
+		*len = 0;
+	return r;
+}
+
+/* ---- state and options ---------------------------------------------------------------------- */
+
+EXPORT int shutdown(int fd, int how)
+{
+	int rc;
+
+	if (!is_vsock(fd))
+		return REAL(shutdown)(fd, how);
+	rc = how < SHUT_RD || how > SHUT_RDWR ? -EINVAL : di_may_shutdown(world(), fd);
+	return rc ? returned(rc) : REAL(shutdown)(fd, how);
+}
+
+EXPORT int getsockopt(int fd, int level, int name, void *val, socklen_t *len)
+{
+	int rc, said;
+
+	if (level == AF_VSOCK) {
+		rc = di_getsockopt(world(), fd, level, name, val, len);
+		return rc == 1 ? REAL(getsockopt)(fd, level, name, val, len) : returned(rc);
+	}
+	rc = REAL(getsockopt)(fd, level, name, val, len);
+	if (rc || level != SOL_SOCKET || (name != SO_DOMAIN && name != SO_ERROR) ||
+	    *len != sizeof(said))
+		return rc;
+	memcpy(&said, val, sizeof(said));
+	if (name == SO_ERROR)
+		said = di_error(world(), fd, said);
+	else if (said == AF_UNIX && di_is(fd) == 1)
+		said = AF_VSOCK;
+	memcpy(val, &said, sizeof(said));
+	return rc;
+}
+
+EXPORT int setsockopt(int fd, int level, int name, const void *val, socklen_t len)
+{
+	int rc = 1;
+
+	if (level == AF_VSOCK || (level == SOL_SOCKET && name == SO_MAX_PACING_RATE))
+		rc = di_setsockopt(world(), fd, level, name, val, len);
+	return rc == 1 ? REAL(setsockopt)(fd, level, name, val, len) : returned(rc);
+}

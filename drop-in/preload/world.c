@@ -1,0 +1,92 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "preload/world.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+static struct di the_world;
+static _Atomic bool ready;
+
+static void say(const char *line)
+{
+	struct iovec v[2] = {{(void *)line, strlen(line)}, {"\n", 1}};
+	int before = errno;
+
+	if (writev(STDERR_FILENO, v, 2) < 0)
+		errno = before; /* there is nobody to tell */
+}
+
+/*
+ * Early, because a program may change its environment later, and while it has one thread. Other
+ * libraries' constructors run before this one, so world() looks as well.
+ */
+static void __attribute__((constructor)) begin(void)
+{
+	const char *verbose = getenv("ZVSOCK_VERBOSE");
+
+	if (atomic_load(&ready))
+		return;
+	di_init(&the_world, getenv("ZVSOCK_AF_VSOCK"));
+	if (verbose && *verbose)
+		the_world.say = say;
+	atomic_store(&ready, true);
+}
+
+struct di *world(void)
+{
+	if (!atomic_load(&ready))
+		begin();
+	return &the_world;
+}
+
+int returned(int rc)
+{
+	if (rc >= 0)
+		return rc;
+	errno = -rc;
+	return -1;
+}
+
+/*
+ * Numbers of descriptors that are known not to be AF_VSOCK sockets, a bit each. It spares programs
+ * without such sockets a system call a call: the kernel is asked once a number. A number that
+ * becomes one behind our back, by dup2(2) over one that was known, is found by the names of its
+ * connections all the same.
+ */
+#define KNOWN 65536
+static _Atomic uint64_t others[KNOWN / 64];
+
+static bool known_other(unsigned fd)
+{
+	return fd < KNOWN &&
+	       atomic_load_explicit(&others[fd / 64], memory_order_relaxed) >> (fd % 64) & 1;
+}
+
+bool is_vsock(int fd)
+{
+	int rc;
+
+	if (known_other((unsigned)fd))
+		return false;
+	rc = di_is(fd);
+	if (rc == 0 && (unsigned)fd < KNOWN)
+		atomic_fetch_or_explicit(&others[fd / 64], UINT64_C(1) << (fd % 64),
+					 memory_order_relaxed);
+	return rc == 1;
+}
+
+void now_vsock(int fd)
+{
+	if (known_other((unsigned)fd))
+		atomic_fetch_and_explicit(&others[fd / 64], ~(UINT64_C(1) << (fd % 64)),
+					  memory_order_relaxed);
+}
+
+void put_address(void *addr, socklen_t *len, socklen_t room, const struct sockaddr_vm *vm)
+{
+	memcpy(addr, vm, room < sizeof(*vm) ? room : sizeof(*vm));
+	*len = sizeof(*vm);
+}
