@@ -37,7 +37,11 @@ struct di {
 	char dir[DI_DIR_MAX]; /* "": it is too long, nothing is there */
 	/* One line about a question that failed, without a final newline. NULL: nobody is told. */
 	void (*say)(const char *line);
-	_Atomic int64_t owner; /* uid of the zvsockd that answered last; -1: none has */
+	/*
+	 * The user of the zvsockd that answered last, as it was when DIR/ask was made, and as
+	 * that zvsockd says that it is since. -1: none has answered.
+	 */
+	_Atomic int64_t owner, user;
 };
 
 /* Where zvsockd's sockets are: @dir, or DI_DIR when it is NULL or "". Asks nothing yet. */

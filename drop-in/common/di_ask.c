@@ -11,6 +11,7 @@ void di_init(struct di *d, const char *dir)
 
 	memset(d, 0, sizeof(*d));
 	atomic_store(&d->owner, -1);
+	atomic_store(&d->user, -1);
 	if (!dir || !*dir)
 		dir = DI_DIR;
 	len = strlen(dir);
@@ -212,8 +213,13 @@ int di_ask_now(struct di *d, struct dropin_msg *m)
 
 int di_hello(struct di *d, struct dropin_msg *m)
 {
+	int rc;
+
 	dropin_msg_init(m, DROPIN_HELLO);
-	return di_ask_now(d, m);
+	rc = di_ask_now(d, m);
+	if (!rc)
+		atomic_store_explicit(&d->user, (int64_t)m->bytes, memory_order_relaxed);
+	return rc;
 }
 
 int di_local_cid(struct di *d, uint32_t *cid)

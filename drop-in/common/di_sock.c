@@ -247,11 +247,13 @@ static bool from_zvsockd(struct di *d, int fd)
 
 	if (di_sys_getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &who, &len) < 0)
 		return false;
-	if (who.uid == 0 || atomic_load_explicit(&d->owner, memory_order_relaxed) == who.uid)
-		return true;
-	/* another one may be there by now */
-	return di_hello(d, &m) == 0 &&
-	       atomic_load_explicit(&d->owner, memory_order_relaxed) == who.uid;
+	for (int asked = 0;; asked++) {
+		if (!who.uid || (int64_t)who.uid == atomic_load(&d->owner) ||
+		    (int64_t)who.uid == atomic_load(&d->user))
+			return true;
+		if (asked || di_hello(d, &m) < 0) /* another one may be there by now */
+			return false;
+	}
 }
 
 int di_accepted(struct di *d, int fd)
