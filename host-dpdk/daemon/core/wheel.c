@@ -28,6 +28,8 @@ void wheel_stop(struct wheel *w, struct lcore_timer *t)
 		return;
 	t->running = false;
 	w->n_timers--;
+	if (w->next == t)
+		w->next = TAILQ_NEXT(t, link);
 	TAILQ_REMOVE(slot_of(w, t), t, link);
 }
 
@@ -40,16 +42,17 @@ bool wheel_run(struct wheel *w, uint64_t now)
 		w->tick = tick - WHEEL_SLOTS;
 	while (w->n_timers && w->tick < tick) {
 		struct timer_list *slot = &w->slot[++w->tick % WHEEL_SLOTS];
-		struct lcore_timer *t, *next;
+		struct lcore_timer *t;
 
-		for (t = TAILQ_FIRST(slot); t; t = next) {
-			next = TAILQ_NEXT(t, link);
+		/* Each is looked at once, however many of later laps lie between those that are
+		 * due. */
+		for (t = TAILQ_FIRST(slot); t; t = w->next) {
+			w->next = TAILQ_NEXT(t, link);
 			if (t->deadline > now)
 				continue;
 			wheel_stop(w, t);
 			t->expired(t);
 			any = true;
-			next = TAILQ_FIRST(slot); /* expired() may have stopped others */
 		}
 	}
 	return any;

@@ -28,6 +28,7 @@ struct wheel {
 	struct timer_list slot[WHEEL_SLOTS];
 	uint64_t tick; /* slots up to this one have been run */
 	unsigned n_timers;
+	struct lcore_timer *next; /* that wheel_run() will look at; wheel_stop() may take it away */
 };
 
 void wheel_init(struct wheel *w);
