@@ -81,6 +81,35 @@ void __wrap_lcore_timer_stop(struct lcore *lc, struct lcore_timer *t)
 		timer = NULL;
 }
 
+void __wrap_lcore_defer(struct lcore *lc, struct lcore_work *w);
+void __wrap_lcore_defer_cancel(struct lcore *lc, struct lcore_work *w);
+
+static struct lcore_work *work;
+
+void __wrap_lcore_defer(struct lcore *lc, struct lcore_work *w)
+{
+	(void)lc;
+	work = w;
+}
+
+void __wrap_lcore_defer_cancel(struct lcore *lc, struct lcore_work *w)
+{
+	(void)lc;
+	if (work == w)
+		work = NULL;
+}
+
+/* A round of the lcore. False: there was nothing to do. */
+static bool turn(void)
+{
+	struct lcore_work *w = work;
+
+	work = NULL;
+	if (w)
+		w->run(w);
+	return w != NULL;
+}
+
 /* ---- a device of an application ---- */
 
 static struct cfg_guest cfg = {.role = CFG_APP};
@@ -143,7 +172,7 @@ static int end(void **state)
 	(void)regions_look();
 	n = region_infos(&infos);
 	region_infos_free(infos, n);
-	return timer ? -1 : n; /* nothing is left */
+	return timer || work ? -1 : n; /* nothing is left */
 }
 
 static struct chan_part *part(void)
@@ -335,11 +364,13 @@ static void who_waits_is_told(void **state)
 	assert_int_equal(can(own), BROKER_WAIT);
 	broker_wait(gq->broker, &w[0].w, own);
 	hello(1);
+	assert_true(turn());
 	assert_int_equal(w[0].looks, 1);
 	broker_wait(gq->broker, &w[0].w, own);
 	broker_wait(gq->broker, &w[1].w, own);
 	broker_wait_end(gq->broker, &w[1].w);
 	mapped(0);
+	assert_true(turn());
 	assert_int_equal(w[0].looks, 2);
 	assert_int_equal(w[1].looks, 0);
 	broker_wait(gq->broker, &w[1].w, own);
@@ -347,6 +378,54 @@ static void who_waits_is_told(void **state)
 	broker_abort(gq);
 	assert_int_equal(w[1].looks, 1);
 	assert_int_equal(can(own), BROKER_NEVER);
+}
+
+#define MANY (3 * BROKER_LOOKS_ROUND + 5)
+
+static struct waiter many[MANY];
+static unsigned in_all;
+
+static void look_and_wait(struct broker_wait *w)
+{
+	in_all++;
+	broker_wait(gq->broker, w, own);
+}
+
+/* Who says HELLO again and again, and leaves others waiting, does not choose what a round costs. */
+static void a_round_takes_some_of_those_who_wait(void **state)
+{
+	unsigned before = in_all = 0;
+
+	(void)state;
+	assert_int_equal(can(own), BROKER_WAIT);
+	for (unsigned i = 0; i < MANY; i++) {
+		many[i].w.look = look_and_wait;
+		broker_wait(gq->broker, &many[i].w, own);
+	}
+	for (unsigned round = 0; round < 100; round++) {
+		for (unsigned i = 0; i < 10; i++)
+			hello(1);
+		assert_int_equal(in_all, before);
+		assert_true(turn());
+		assert_int_equal(in_all, before + BROKER_LOOKS_ROUND);
+		before = in_all;
+		/* Of those that are due and of those that are not, the last and others. */
+		for (unsigned i = round % MANY; i < MANY; i += 31) {
+			broker_wait_end(gq->broker, &many[i].w);
+			broker_wait(gq->broker, &many[i].w, own);
+		}
+	}
+	while (turn())
+		;
+	for (unsigned i = 0; i < MANY; i++) /* none was forgotten */
+		assert_ptr_equal(many[i].w.region, own);
+	before = in_all;
+	hello(1);
+	while (turn())
+		;
+	assert_int_equal(in_all, before + MANY);
+	for (unsigned i = 0; i < MANY; i++)
+		broker_wait_end(gq->broker, &many[i].w);
 }
 
 static void another_region_takes_the_place(void **state)
@@ -388,6 +467,7 @@ int main(void)
 		ALONE(what_finds_no_room_is_said_later),
 		ALONE(a_session_that_is_over_declines),
 		ALONE(who_waits_is_told),
+		ALONE(a_round_takes_some_of_those_who_wait),
 		ALONE(another_region_takes_the_place),
 	};
 

@@ -21,7 +21,8 @@
  *
  * What a driver says is looked up and otherwise not believed. It costs a look-up for each message,
  * of which BROKER_NEWS_ROUND are taken in a round; memory is bounded by BROKER_REGIONS_MAX and by
- * the parts that it may hold (region.h).
+ * the parts that it may hold (region.h). Those who wait for news look again when there is some,
+ * BROKER_LOOKS_ROUND of them in a round, however often it comes.
  *
  * All of it on the queue's lcore; the queue's fields are its own.
  */
@@ -37,6 +38,7 @@
 #define BROKER_RETRY_NS	   (10u * 1000000u) /* when the library had no room for a message */
 #define BROKER_REGIONS_MAX 64u		    /* that a queue's driver is told of */
 #define BROKER_NEWS_ROUND  64u
+#define BROKER_LOOKS_ROUND 64u /* of those who wait */
 
 /* Takes what the driver has said: ZV_EV_BROKER. */
 void broker_news(struct guest_queue *gq);
@@ -71,6 +73,7 @@ struct broker_wait {
 	/* There is one, or there will not be one: ask broker_can() again. */
 	void (*look)(struct broker_wait *w);
 	struct region *region; /* NULL: does not wait */
+	uint64_t news;	       /* broker.news, when it began to */
 	TAILQ_ENTRY(broker_wait) link;
 };
 

@@ -1,0 +1,257 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Which regions are known at the other end of a line, and who waits to hear of that. */
+#include "broker_int.h"
+#include "core/clock.h"
+#include "reach.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <stdlib.h>
+
+/* ---- waiting ---- */
+
+/* In `waits` are those who wait since the last news; whoever was there before is due. */
+static struct wait_list *list_of(struct broker *b, const struct broker_wait *w)
+{
+	return w->news == b->news ? &b->waits : &b->due;
+}
+
+void broker_wait(struct broker *b, struct broker_wait *w, struct region *r)
+{
+	w->region = r;
+	w->news = b->news;
+	TAILQ_INSERT_TAIL(&b->waits, w, link);
+}
+
+void broker_wait_end(struct broker *b, struct broker_wait *w)
+{
+	if (!w->region)
+		return;
+	w->region = NULL;
+	TAILQ_REMOVE(list_of(b, w), w, link);
+}
+
+static void all_are_due(struct broker *b)
+{
+	b->news++;
+	TAILQ_CONCAT(&b->due, &b->waits, link);
+}
+
+/* The first @most that are due look. */
+static void look(struct broker *b, unsigned most)
+{
+	struct broker_wait *w;
+
+	while (most-- && (w = TAILQ_FIRST(&b->due))) {
+		TAILQ_REMOVE(&b->due, w, link);
+		w->region = NULL;
+		w->look(w);
+	}
+}
+
+static void again(struct lcore_work *w)
+{
+	struct broker *b = (struct broker *)(void *)((char *)w - offsetof(struct broker, again));
+
+	look(b, BROKER_LOOKS_ROUND);
+	if (!TAILQ_EMPTY(&b->due))
+		lcore_defer(b->gq->lc, &b->again);
+}
+
+void broker_look_again(struct broker *b)
+{
+	all_are_due(b);
+	if (!TAILQ_EMPTY(&b->due))
+		lcore_defer(b->gq->lc, &b->again);
+}
+
+void broker_look_now(struct broker *b)
+{
+	all_are_due(b);
+	look(b, UINT_MAX);
+}
+
+/* ---- what is known ---- */
+
+struct known *known_find(const struct broker *b, const struct region *r)
+{
+	struct known *k;
+
+	TAILQ_FOREACH(k, &b->known, link)
+		if (k->region == r)
+			return k;
+	return NULL;
+}
+
+struct known *known_find_id(const struct broker *b, uint64_t id)
+{
+	struct known *k;
+
+	TAILQ_FOREACH(k, &b->known, link)
+		if (region_id(k->region) == id)
+			return k;
+	return NULL;
+}
+
+void known_drop(struct broker *b, struct known *k)
+{
+	TAILQ_REMOVE(&b->known, k, link);
+	b->n_known--;
+	region_put(k->region);
+	free(k);
+}
+
+/* ---- telling a driver of regions ---- */
+
+static void retry_later(struct broker *b)
+{
+	lcore_timer_start(b->gq->lc, &b->retry, BROKER_RETRY_NS);
+}
+
+static void tell(struct broker *b, struct known *k)
+{
+	const struct zv_region r = {.id = region_id(k->region),
+				    .size = region_size(k->region),
+				    .gpa = reach_address(b->gq->guest, k->region)};
+	const struct region_user u = region_user(b->gq->guest);
+	/* Before it is announced: the driver asks for the descriptor on another socket. */
+	int ret = b->ops->fetches ? region_admit(k->region, &u) : 0;
+
+	if (ret == 0)
+		ret = b->ops->announce(b->gq, b->arg, &r);
+	if (ret == -EAGAIN) {
+		k->state = KNOWN_TELL;
+		retry_later(b);
+		return;
+	}
+	k->state = ret ? KNOWN_DECLINED : KNOWN_TOLD;
+	k->told_ns = now_ns();
+}
+
+static void forget(struct broker *b, struct known *k)
+{
+	const struct region_user u = region_user(b->gq->guest);
+	int ret = k->state == KNOWN_DECLINED ? 0
+					     : b->ops->forget(b->gq, b->arg, region_id(k->region));
+
+	if (b->ops->fetches)
+		region_expel(k->region, &u);
+	k->state = ret == -EAGAIN ? KNOWN_FORGET : KNOWN_GONE;
+	if (ret == -EAGAIN)
+		retry_later(b);
+	else if (!k->ends)
+		known_drop(b, k);
+}
+
+static void retry(struct lcore_timer *t)
+{
+	struct broker *b = (struct broker *)(void *)((char *)t - offsetof(struct broker, retry));
+	struct known *k, *next;
+
+	for (k = TAILQ_FIRST(&b->known); k; k = next) {
+		next = TAILQ_NEXT(k, link);
+		if (k->state == KNOWN_TELL)
+			tell(b, k);
+		else if (k->state == KNOWN_FORGET)
+			forget(b, k);
+	}
+}
+
+struct known *known_make(struct broker *b, struct region *r)
+{
+	struct known *k = known_find(b, r);
+
+	if (k && k->state != KNOWN_GONE && k->state != KNOWN_FORGET)
+		return k;
+	if (region_retired(r))
+		return NULL;
+	if (!k) {
+		k = b->n_known < BROKER_REGIONS_MAX ? calloc(1, sizeof(*k)) : NULL;
+		if (!k)
+			return NULL;
+		k->region = region_get(r);
+		TAILQ_INSERT_TAIL(&b->known, k, link);
+		b->n_known++;
+	}
+	tell(b, k);
+	return k;
+}
+
+enum broker_can broker_can(struct broker *b, struct region *r)
+{
+	enum broker_can can = broker_speaks(b);
+	const struct known *k;
+
+	if (can != BROKER_CAN)
+		return can;
+	k = known_make(b, r);
+	if (!k || k->state == KNOWN_DECLINED)
+		return BROKER_DECLINED;
+	if (k->state == KNOWN_MAPPED)
+		return BROKER_CAN;
+	return k->state == KNOWN_TOLD && now_ns() - k->told_ns > BROKER_PATIENCE_NS
+		       ? BROKER_DECLINED
+		       : BROKER_WAIT;
+}
+
+static void forget_retired(struct broker *b)
+{
+	struct known *k, *next;
+
+	for (k = TAILQ_FIRST(&b->known); k; k = next) {
+		next = TAILQ_NEXT(k, link);
+		if (region_retired(k->region) && k->state < KNOWN_FORGET)
+			forget(b, k);
+	}
+}
+
+void broker_regions_changed(struct guest_queue *gq)
+{
+	struct broker *b = gq->broker, *l;
+	struct region *r = reach_own();
+
+	if (b)
+		forget_retired(b);
+	for (l = gq->lines; l; l = l->next)
+		forget_retired(l);
+	if (b && b->hello && r && reach_is_app(gq->guest) && !gq->ending)
+		(void)known_make(b, r);
+	region_put(r);
+}
+
+/* ---- the beginning, and the end ---- */
+
+void known_begin(struct broker *b)
+{
+	struct known *k, *next;
+
+	for (k = TAILQ_FIRST(&b->known); k; k = next) {
+		next = TAILQ_NEXT(k, link);
+		k->state = KNOWN_GONE;
+		if (!k->ends)
+			known_drop(b, k);
+	}
+}
+
+void broker_regions_init(struct broker *b)
+{
+	TAILQ_INIT(&b->known);
+	TAILQ_INIT(&b->waits);
+	TAILQ_INIT(&b->due);
+	b->retry.expired = retry;
+	b->again.run = again;
+}
+
+void broker_regions_fini(struct broker *b)
+{
+	const struct region_user u = region_user(b->gq->guest);
+	struct known *k;
+
+	while ((k = TAILQ_FIRST(&b->known))) {
+		if (b->ops->fetches) /* known_drop(): off the list; NOLINTNEXTLINE(*-unix.Malloc) */
+			region_expel(k->region, &u);
+		known_drop(b, k); /* NOLINT(clang-analyzer-unix.Malloc) */
+	}
+	lcore_timer_stop(b->gq->lc, &b->retry);
+	lcore_defer_cancel(b->gq->lc, &b->again);
+}
