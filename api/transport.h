@@ -129,10 +129,18 @@ static inline void stats_add(uint64_t *counter, uint64_t n)
 	shm_store64(counter, *counter + n);
 }
 
+/* How a driver hears that its device's backend has gone. */
+enum transport_end {
+	END_IS_TOLD,   /* the session ends */
+	END_IS_SILENT, /* not at all */
+	END_IS_MISSED, /* by packets that are not taken, so something must be sent */
+};
+
 /* A device as the socket layer sees it; a transport embeds it as the first member of its own. */
 struct transport_dev {
 	const struct transport_ops *ops;
 	unsigned nqueues; /* fixed at open */
+	uint8_t end;	  /* enum transport_end; fixed at open */
 };
 
 /*

@@ -6,6 +6,7 @@
 #include "conn.h"
 #include "peer.h"
 #include "rx_loan.h"
+#include "timer.h"
 #include "tx.h"
 
 #include <errno.h>
@@ -14,6 +15,9 @@
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
+
+#define TICK_NS	   1000000000u
+#define TICK_LOOKS 1024u /* at places of the table, in one poll */
 
 /* ---- hot, armed, quiet ---- */
 
@@ -59,7 +63,7 @@ int chan_broken(struct chan *ch, int err)
 		return -ECONNRESET;
 	}
 	stop(ch);
-	if (err != -ENOMEM) {
+	if (err == -EPROTO) {
 		(void)shm_channel_get_stats(ch->ch, &st);
 		if (chan_is_cut(ch))
 			st.fault = "the file of its region was cut off";
@@ -226,6 +230,27 @@ void chans_disarm(struct zv_queue *q)
 		bells_disarm(&b->owner);
 }
 
+/* ---- what nobody tells this side ---- */
+
+static void tick_at(struct zv_queue *q, uint64_t now)
+{
+	q->chans.look_at = now - now % TICK_NS + TICK_NS;
+	q->chans.looked = 0;
+}
+
+void chans_tick(struct zv_queue *q)
+{
+	struct queue_chans *cs = &q->chans;
+	uint32_t to = cs->size - cs->looked < TICK_LOOKS ? cs->size : cs->looked + TICK_LOOKS;
+
+	if (cs->looked == 0 && q->dev->t->end == END_IS_MISSED)
+		tx_probe(q);
+	while (cs->looked < to)
+		rung(cs->tab[cs->looked++]);
+	if (cs->n && cs->looked == cs->size)
+		tick_at(q, q->clock.now);
+}
+
 void chan_was_read(struct chan *ch)
 {
 	if (ch->heat != CHAN_HOT || ch->idle)
@@ -238,7 +263,7 @@ static int wake_by_packet(void *arg)
 {
 	const struct chan *ch = arg;
 
-	if (ch->c && ch->c->state == VC_CONNECTED)
+	if (ch->c && ch->c->state == VC_CONNECTED && !ch->q->session.no_tx)
 		tx_ctrl(ch->c, CP_CREDIT_UPDATE);
 	return 0;
 }
@@ -252,7 +277,8 @@ static void destroy(struct chan *ch)
 	chan_tx_fini(ch);
 	if (ch->index != LOAN_NONE) {
 		q->chans.tab[ch->index] = NULL;
-		q->chans.n--;
+		if (--q->chans.n == 0)
+			q->chans.look_at = UINT64_MAX;
 		stats_add(&q->tq->stats.chans, -(uint64_t)1);
 	}
 	if (ch->bells)
@@ -288,7 +314,8 @@ static int enter(struct zv_queue *q, struct chan *ch)
 		q->chans.size = size;
 	}
 	q->chans.tab[i] = ch;
-	q->chans.n++;
+	if (q->chans.n++ == 0 && q->dev->t->end != END_IS_TOLD)
+		tick_at(q, queue_clock(q));
 	ch->index = i;
 	stats_add(&q->tq->stats.chans, 1);
 	return 0;
@@ -443,6 +470,10 @@ static void over(struct zv_conn *c)
 	/* What fails here is cut off by the end of the connection anyway. */
 	if (c->state == VC_CONNECTED && !(c->flags & CF_ORPHAN))
 		(void)chan_pull_all(ch);
+	if (c->q->session.no_tx && !ch->end_sent && c->shut.peer != VSOCK_SHUTDOWN_BOTH) {
+		(void)shm_channel_control(ch->ch, CHAN_CUT, 0);
+		chan_tell(ch);
+	}
 	stop(ch);
 }
 

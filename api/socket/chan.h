@@ -25,6 +25,8 @@ struct chan_bells *chan_bells_new(struct zv_queue *q, void *page);
 
 /* zv_poll's part: bells, and hot channels. Call it when q->chans.n. */
 void chans_poll(struct zv_queue *q);
+/* q->chans.look_at has come: looks after what nobody tells this side. */
+void chans_tick(struct zv_queue *q);
 /* Before sleeping: asks all peers to wake this side. True: do not sleep, there is work. */
 bool chans_arm(struct zv_queue *q);
 void chans_disarm(struct zv_queue *q);
@@ -35,7 +37,8 @@ void chans_fini(struct zv_queue *q);
 /* There is, or will soon be, traffic: zv_poll looks at it from here on. */
 void chan_heat(struct chan *ch);
 /*
- * The peer has broken the channel, or (-ENOMEM) what it sent cannot be held: resets the connection.
+ * The peer has broken the channel (-EPROTO), what it sent cannot be held (-ENOMEM), or it has lost
+ * its session (-ECONNRESET): resets the connection.
  * Returns what a call returns, -ECONNRESET. @ch may be freed.
  */
 int chan_broken(struct chan *ch, int err) __attribute__((cold));

@@ -66,13 +66,13 @@ static void unwanted(struct chan *ch, const struct shm_msg *m)
 static int control(struct chan *ch, const struct shm_msg *m)
 {
 	if (m->len != CHAN_END)
-		return -EPROTO;
+		return m->len == CHAN_CUT ? -ECONNRESET : -EPROTO;
 	ch->ended = true;
 	ch->c->shut.peer |= VSOCK_SHUTDOWN_SEND;
 	return 0;
 }
 
-/* Sorts @n new messages at the tail. 0 or -EPROTO: those before are in the fifo. */
+/* Sorts @n new messages at the tail. 0 or -errno of chan_pull(): those before are in the fifo. */
 static int sort_in(struct chan *ch, unsigned n)
 {
 	struct zv_conn *c = ch->c;

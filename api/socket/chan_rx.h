@@ -34,10 +34,10 @@ static inline bool chan_fifo_empty(const struct chan *ch)
 
 /*
  * Takes what is in the ring, as much as the fifo has room for. 1: something has come, data or the
- * end; 0: nothing; -EPROTO, -ENOMEM: the connection has to be reset.
+ * end; 0: nothing; -EPROTO, -ENOMEM, -ECONNRESET (CHAN_CUT): the connection has to be reset.
  */
 int chan_pull(struct chan *ch);
-/* Takes all that was in the ring at the time of the call. 0, -EPROTO, -ENOMEM. */
+/* Takes all that was in the ring at the time of the call. 0, or -errno as above. */
 int chan_pull_all(struct chan *ch);
 
 /* Tells the peer of what was released. */

@@ -31,6 +31,13 @@
  * A bell that is rung for nothing arms the channel again, because its peer does not ring twice for
  * one arming: so no wake-up is lost, whoever looked first (barrier pair [D]).
  *
+ * Deaths. A RST comes by way of the broker, and when that dies there is none. So an end whose
+ * session is over says so in the ring as well (CHAN_CUT), and one whose transport does not hear of
+ * its backend's end (transport_dev.end) looks at its armed channels once a second, as nobody can
+ * wake it any more. Where the backend's end shows in packets that are not taken, it sends one at
+ * the same time: payload alone would never show it. Seconds are whole ones of the clock, so that
+ * all who sleep in a machine wake together.
+ *
  * An idle channel of the default size costs this side some 5 KiB of private memory: its fifo, what
  * may be on loan, the ends of the channel.
  *
@@ -49,7 +56,9 @@
 #include "shm_ring.h"
 #include "state.h"
 
-#define CHAN_END       1u /* number of a control message: no more data comes */
+/* Numbers of control messages. */
+#define CHAN_END       1u /* no more data comes */
+#define CHAN_CUT       2u /* the sender's session has ended; nothing more comes */
 #define CHAN_FIFO      32u
 #define CHAN_LOOKS     64u   /* hot channels looked at in one poll */
 #define CHAN_IDLE      1024u /* looks for nothing, of all hot channels together, until one is armed */

@@ -44,6 +44,7 @@ static int queue_open(struct zv_dev *dev, unsigned i)
 	q->host = dev->ops->role == ZV_ROLE_HOST;
 	q->any_cid = dev->ops->kernel_sockets;
 	q->arm.epfd = q->arm.timerfd = q->chans.fd = -1;
+	q->chans.look_at = UINT64_MAX;
 	TAILQ_INIT(&q->chans.hot);
 	TAILQ_INIT(&q->grants.regions);
 	TAILQ_INIT(&q->grants.pending);

@@ -155,6 +155,8 @@ void queue_work(struct zv_queue *q)
 	if (clock_due(q, got) && queue_timers_next(q) != UINT64_MAX) {
 		q->clock.now = queue_clock(q);
 		conn_timers_run(q);
+		if (__builtin_expect(q->chans.look_at <= q->clock.now, 0))
+			chans_tick(q);
 	}
 	if (listener_closed(q))
 		conns_unaccepted(q);

@@ -297,6 +297,8 @@ struct queue_chans {
 	struct chan **tab;    /* by their numbers; NULL: free */
 	struct chan_list hot; /* that zv_poll looks at */
 	uint32_t nhot;
+	uint64_t look_at; /* queue_clock() of the next chans_tick(); UINT64_MAX: none is due */
+	uint32_t looked;  /* places of tab that it has looked at so far */
 	struct chan_bells *bells;
 	int fd; /* readable when a bell is rung while this side sleeps; -1: there are no bells */
 	struct {

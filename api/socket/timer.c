@@ -30,6 +30,8 @@ uint64_t queue_timers_next(const struct zv_queue *q)
 	const struct zv_conn *u = TAILQ_FIRST(&q->updates);
 	uint64_t next = u && u->update.at < q->peer.hello_by ? u->update.at : q->peer.hello_by;
 
+	if (q->chans.look_at < next)
+		next = q->chans.look_at;
 	for (unsigned i = 0; i < TIMERS; i++) {
 		const struct zv_conn *c = TAILQ_FIRST(&q->timers[i]);
 

@@ -180,6 +180,17 @@ void tx_rst_of(const struct zv_conn *c)
 	rst_for(c->q, &from_peer, ZV_RST_FIFO + c->q->dev->opts.max_conns);
 }
 
+void tx_probe(struct zv_queue *q)
+{
+	const struct vsock_hdr h = {.src_cid = q->session.own_cid,
+				    .dst_cid = VSOCK_CID_HOST,
+				    .type = VSOCK_TYPE_STREAM,
+				    .op = VSOCK_OP_RST};
+
+	if (q->rst.count == 0)
+		(void)send_rst(q, &h);
+}
+
 /* A large ring is for once. */
 static void rst_drained(struct zv_queue *q)
 {

@@ -40,6 +40,8 @@ static inline bool tx_ctrl_waits(const struct zv_queue *q)
 void tx_rst_reply(struct zv_queue *q, const struct vsock_hdr *in);
 /* The RST of @c, which is over: it goes out as soon as there is room. */
 void tx_rst_of(const struct zv_conn *c);
+/* Sends the device, if there is room, what it takes and ignores: a RST between ports 0. */
+void tx_probe(struct zv_queue *q);
 void tx_fini(struct zv_queue *q);
 
 #endif

@@ -101,6 +101,7 @@ static int add_member(struct guest_bond *b, const struct transport_ops *one, con
 			   noun);
 	if (m) {
 		b->member[b->d.nqueues++] = m;
+		b->d.end = m->end;
 		if (m->ops->guest_cid(m) != bond_guest_cid(&b->d))
 			ret = zv_err(-EINVAL,
 				     "%s %s: the guest's CID is %llu here and %llu on the first "

@@ -31,8 +31,12 @@ int guest_watchdog_init(struct guest_dev *dev, uint64_t timeout_ns)
 	struct guest_watchdog *w = &dev->dog;
 
 	*w = (struct guest_watchdog){.fd = -1, .timeout_ns = timeout_ns};
-	if (!dev->link->silent || timeout_ns == UINT64_MAX)
+	if (!dev->link->silent)
 		return 0;
+	dev->d.end = END_IS_SILENT;
+	if (timeout_ns == UINT64_MAX)
+		return 0;
+	dev->d.end = END_IS_MISSED;
 	w->fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	return w->fd < 0 ? -errno : 0;
 }

@@ -143,6 +143,7 @@ int ksock_open(struct transport_dev **out, const struct ksock_net *net, struct o
 		own_region_release(own);
 		return ret ? ret : zv_err(-ENOMEM, "vsock: no memory for the device");
 	}
+	dev->d.end = END_IS_SILENT; /* a VMM tells the kernel's driver as little as ours */
 	dev->d.ops = own->map ? &channel_ops : &vsock_transport_ops;
 	dev->own = *own;
 	dev->net = net;

@@ -2,21 +2,30 @@
 """Channels of two guests of our driver: with one another, and beside one that scribbles over its region."""
 from procs import Failure, until
 from scenarios_channel import ChannelWorld
+from scenarios_channel_ends import must_be_reset
 from world import ECHO, SEQ, XFER, scenario
 
 MIB = 1 << 20
 
 
+def both_have_a_region(world):
+    return sum(m['mapped'] for r in world.ctl('regions')['regions'] for m in r['members'] if m['name'] in world.vms) == 2
+
+
+def world_of_two(bench, common, keys, *options):
+    group = {'groups': 'both', **keys}
+    world = bench.own(ChannelWorld, {'a': {}, 'b': {'like': 'a'} if common else {}}, keys={'a': group, 'b': group}, boot=False)
+    for vm in world.vms.values():  # one after the other: the second finds the namespace that the first has made
+        vm.boot()
+        vm.start_app(*options)
+    until(lambda: both_have_a_region(world), 'both to have a region')
+    return world
+
+
 def two_guests(bench, common):
     """{guest: channels that its driver was granted} after verified conversations from each to the other."""
-    group = {'groups': 'both'}
-    world = bench.own(ChannelWorld, {'a': {}, 'b': {'like': 'a'} if common else {}}, keys={'a': group, 'b': group}, boot=False)
+    world = world_of_two(bench, common, {})
     vms = list(world.vms.values())
-    for vm in vms:  # one after the other: the second finds the namespace that the first has made
-        vm.boot()
-        vm.start_app()
-    until(lambda: sum(m['mapped'] for r in world.ctl('regions')['regions'] for m in r['members'] if m['name'] in world.vms) == 2,
-          'both to have a region')
     for vm, other in (vms, vms[::-1]):
         vm.app.run(f'xfer {other.cid} {XFER} {8 * MIB} {8 * MIB}')
         vm.app.run(f'seq {other.cid} {SEQ} 200')
@@ -40,6 +49,22 @@ def channel_guests_without_common_region(bench):
     granted = two_guests(bench, False)
     if any(granted.values()):
         raise Failure(f'channels that were granted: {granted}')
+
+
+@scenario
+def channel_guests_daemon_killed(bench):
+    """kill -9 of zvsockd, of which no guest is told: a connection that sends nothing but by its channel is missed all the same."""
+    world = world_of_two(bench, True, {'mode': 'client'}, 'tx_timeout_ms=1000')
+    a, b = world.vms.values()
+    job = a.app.start(f'echo {b.cid} {ECHO} forever')
+    until(lambda: world.counter('channel_granted', 'a') == 1, 'the connection to have a channel')
+    world.daemon.kill()
+    must_be_reset(lambda: a.app.wait(job), 'the guest')
+    world.start_daemon()
+    until(lambda: both_have_a_region(world), 'both to have a region again')
+    b.app.run(f'xfer {a.cid} {XFER} {MIB} {MIB}')
+    if not world.counter('channel_granted', 'a'):
+        raise Failure('new connections have no channels')
 
 
 @scenario

@@ -384,6 +384,17 @@ void fake_new_session(bool up)
 	fake_end_session(up);
 }
 
+void fake_lose_session(enum zv_role of)
+{
+	for (unsigned i = 0; i < FAKE_QUEUES; i++)
+		devs[of]->q[i].tq.session++;
+}
+
+void fake_set_end(enum zv_role of, enum transport_end end)
+{
+	devs[of]->d.end = (uint8_t)end;
+}
+
 void fake_end_session(bool up)
 {
 	epoch++;

@@ -44,6 +44,10 @@ bool fake_peek(enum zv_role to, unsigned q, unsigned i, struct vsock_hdr *h);
 void fake_drain(enum zv_role to, unsigned q);
 /* Ends the session of both sides and starts a new one when @up. */
 void fake_new_session(bool up);
+/* The same on the side of @of alone: the other hears nothing. */
+void fake_lose_session(enum zv_role of);
+/* How @of hears of the other side's end. */
+void fake_set_end(enum zv_role of, enum transport_end end);
 /* How often queue @q of @of has been armed, and for *@what the last time. */
 unsigned fake_arms(enum zv_role of, unsigned q, unsigned *what);
 /* The same, but what is on its way can still be received as the rest of the session. */

@@ -80,6 +80,7 @@ static void a_device_that_takes_nothing_is_reset(void **state)
 	world.silent = 1;
 	zv_set_log(on_log, NULL);
 	assert_int_equal(open_fake(&d, "card0", 2), 0);
+	assert_int_equal(d->end, END_IS_MISSED);
 	q = guest_dev_queue(d, 0);
 	for (uint32_t round = 1; round < 3; round++) {
 		session = session_of(q);
