@@ -10,8 +10,9 @@
  * else of the guest is affected. A message of ours goes as a whole or not at all.
  *
  * What a program can cost: a place of `programs`, a message of memory, CLAIMS_MAX claims, and parts
- * of the guest's region, of which the guest has a share (channel/region.h). In a turn MSGS_TURN
- * messages are taken.
+ * of the guest's region, of which the guest has a share (channel/region.h). In a round MSGS_ROUND
+ * messages are taken in the programs' turns, up to MSGS_TURN of each, and as many again before
+ * requests.
  */
 #include "endpoint.h"
 
@@ -27,6 +28,7 @@
 #include <string.h>
 
 #define MSGS_TURN     64u
+#define MSGS_ROUND    1024u /* of a queue */
 #define HELLO_WAIT_NS UINT64_C(5000000000)
 
 struct program {
@@ -305,20 +307,20 @@ static int receive(struct program *p)
 	return n > 0 ? 1 : n == -EAGAIN ? 0 : -1;
 }
 
-/* Takes up to MSGS_TURN messages. False: that many, and there may be more. Ends nothing: others may
- * be handling events. */
-static bool take_all(struct program *p)
+/* Takes up to @most messages; how many. That many: there may be more. Ends nothing: others may be
+ * handling events. */
+static unsigned take_all(struct program *p, unsigned most)
 {
 	unsigned msgs = 0;
 	int got = 1;
 
-	while (got > 0 && msgs < MSGS_TURN && !p->doomed && !p->why) {
+	while (got > 0 && msgs < most && !p->doomed && !p->why) {
 		uint32_t at = 0;
 		int n = 0;
 
 		/* A message fits, so the buffer is never full of what cannot be taken. */
 		got = receive(p);
-		while (msgs < MSGS_TURN && (n = take(p, at, &p->why)) > 0) {
+		while (msgs < most && (n = take(p, at, &p->why)) > 0) {
 			at += (uint32_t)n;
 			msgs++;
 		}
@@ -326,23 +328,48 @@ static bool take_all(struct program *p)
 		memmove(p->in, p->in + at, p->n_in);
 	}
 	p->left = got < 0;
-	return msgs < MSGS_TURN;
+	return msgs;
+}
+
+static unsigned listen_to(struct program *p, unsigned most)
+{
+	unsigned msgs;
+
+	if (p->hearing || p->why || p->left) /* a message had it called, or the end is due */
+		return 0;
+	p->hearing = true;
+	msgs = take_all(p, most);
+	if (msgs == most || p->why || p->left)
+		flow_defer(&p->f);
+	p->hearing = false;
+	return msgs;
 }
 
 /*
  * A request that is behind a claim may be reported before it: whoever serves requests has the
- * claims read first.
+ * claims read first. There can be dozens of requests in a round, and each has all programs heard.
  */
 static void hear(void *arg)
 {
 	struct program *p = arg;
+	struct guest_queue *gq = p->f.owner.gq;
+	uint64_t round = lcore_round(gq->lc);
 
-	if (p->hearing || p->why || p->left) /* a message had it called, or the end is due */
-		return;
-	p->hearing = true;
-	if (!take_all(p) || p->why || p->left)
-		flow_defer(&p->f);
-	p->hearing = false;
+	if (gq->heard_round != round) {
+		gq->heard_round = round;
+		gq->heard = 0;
+	}
+	if (gq->heard + MSGS_TURN <= MSGS_ROUND)
+		gq->heard += listen_to(p, MSGS_TURN);
+}
+
+/* In its turn. */
+static void hear_own(struct program *p)
+{
+	unsigned all = __atomic_load_n(&p->f.owner.gq->guest->programs, __ATOMIC_RELAXED);
+	unsigned most = all ? MSGS_ROUND / all : MSGS_TURN;
+
+	(void)listen_to(p, most > MSGS_TURN ? MSGS_TURN : most ? most : 1);
 }
 
 static void work(struct lcore_work *w)
@@ -351,7 +378,7 @@ static void work(struct lcore_work *w)
 
 	if (p->ack_due)
 		acknowledge(p);
-	hear(p);
+	hear_own(p);
 	if (p->why)
 		violation(p, p->why);
 	else if (p->doomed)
