@@ -10,6 +10,7 @@
 #include "core/fds.h"
 #include "core/log.h"
 #include "endpoint/endpoint.h"
+#include "endpoint/endpoint_af_vsock.h"
 #include "guests.h"
 #include "relay/relay.h"
 #include "vu_limits.h"
@@ -268,6 +269,7 @@ int daemon_reload(struct daemon *d, struct cfg *cfg)
 		keep_same(d, cfg, tree, kept);
 		d->cfg = cfg;
 		cfg_free(old);
+		av_spaces_reload(cfg);
 		check_limits(cfg);
 		apply_region(d, d->apps);
 		for (unsigned i = 0; i < cfg->n_guests; i++)
@@ -359,6 +361,7 @@ void daemon_stop(struct daemon *d)
 		d->guests = g->next;
 		guest_stop(d, g);
 	}
+	av_spaces_end();
 	while (d->n_lcores) {
 		struct lcore *lc = d->lcores[--d->n_lcores];
 

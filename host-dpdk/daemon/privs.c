@@ -132,6 +132,9 @@ static bool has_visitors(const struct cfg *c, uid_t own, const char *dir)
 			here = dir_of(g->devices[j], other) && strcmp(other, dir) == 0;
 		for (unsigned j = 0; (path = cfg_made_socket(c, g, j)) && !here; j++)
 			here = dir_of(path, other) && strcmp(other, dir) == 0;
+		if (*g->space.dir && strcmp(g->space.dir, dir) == 0 &&
+		    ((g->space.mode & 0077) || (g->space.uid != (uid_t)-1 && g->space.uid != own)))
+			return true;
 		if (here && ((g->socket_mode & 0077) ||
 			     (g->socket_uid != (uid_t)-1 && g->socket_uid != own)))
 			return true;

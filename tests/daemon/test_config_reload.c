@@ -52,7 +52,7 @@ static bool of_every_guest(const char *line)
 	return k->name;
 }
 
-#define LINES_MAX 32u
+#define LINES_MAX 40u
 
 static void all_differ(const struct base *b)
 {
@@ -123,6 +123,11 @@ static void guests_differ(void **state)
 		"unix = /s/v",
 		"groups = y",
 		"tcp = 80=127.0.0.2:80",
+		"af_vsock = /s/d",
+		"af_vsock_mode = 0600\naf_vsock = /s/d",
+		"af_vsock_owner = 1\naf_vsock = /s/d",
+		"af_vsock_low_ports = 1\naf_vsock = /s/d",
+		"af_vsock_low_ports = @1\naf_vsock = /s/d",
 	};
 	(void)state;
 	all_differ(&(const struct base){.role = CFG_AS_HOST,
@@ -151,6 +156,10 @@ static void devices_differ(void **state)
 		"tcp = 80=127.0.0.1:80",
 		"vsock = 5",
 		"builtin = echo:7",
+		"af_vsock = /s/d",
+		"af_vsock_mode = 0600\naf_vsock = /s/d",
+		"af_vsock_owner = 1\naf_vsock = /s/d",
+		"af_vsock_low_ports = 1\naf_vsock = /s/d",
 	};
 	char *names[] = {"--device=name=a,uri=uio:0000:00:02.0", NULL};
 	struct cfg *vfio = conf_good("[device a]\nuri = vfio:0000:00:02.0\n");

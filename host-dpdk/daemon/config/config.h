@@ -36,6 +36,9 @@
 #define CFG_APP_IDS_MAX	  32u /* users, and groups, that may attach applications */
 #define CFG_APP_PORTS_MAX 16u /* ranges of ports for them */
 
+#define CFG_SPACE_SOCKETS 3u  /* of a drop-in directory */
+#define CFG_SPACE_IDS_MAX 16u /* users, and groups, that may bind low ports */
+
 struct cfg_part;
 
 /* What zvsockd is to a guest. */
@@ -69,6 +72,21 @@ struct cfg_role_info {
 
 extern const struct cfg_role_info cfg_roles[CFG_ROLES];
 
+/*
+ * A drop-in directory, where AF_VSOCK programs find zvsockd (api/proto/dropin_msg.h): af_vsock and
+ * af_vsock_*. Guests that have the same one are one namespace. While a file is read, what a guest
+ * does not say itself is [daemon]'s; afterwards it is whole.
+ */
+struct cfg_space {
+	char dir[CFG_PATH_MAX]; /* "": none */
+	mode_t mode;		/* of the sockets in it */
+	uid_t uid;		/* their owner; -1: as created */
+	gid_t gid;
+	uint32_t low_users[CFG_SPACE_IDS_MAX], low_groups[CFG_SPACE_IDS_MAX];
+	unsigned n_low_users, n_low_groups; /* who, besides root, binds ports below 1024 */
+	char sockets[CFG_SPACE_SOCKETS][CFG_PATH_MAX]; /* "ask", "stream", "seqpacket" */
+};
+
 struct cfg_guest {
 	char name[CFG_NAME_MAX];
 	enum cfg_role role;
@@ -92,6 +110,7 @@ struct cfg_guest {
 	mode_t socket_mode;		/* of the vhost-user and hybrid sockets */
 	uid_t socket_uid; /* -1: as created; never so with user or group in [daemon] */
 	gid_t socket_gid;
+	struct cfg_space space;
 	void *part[CFG_PARTS_MAX]; /* values of the keys of cfg.parts[i]; NULL: it has none */
 	unsigned n_ports;	   /* ranges of host ports that parts have taken for themselves */
 	bool any_port;		   /* a part serves all that are left */
@@ -125,7 +144,8 @@ struct cfg {
 	char control_path[CFG_PATH_MAX]; /* control socket for zvsockctl; "": none */
 	mode_t control_mode;
 	struct cfg_apps apps;
-	uint32_t channel_size; /* bytes; 0: by the size of the region */
+	uint32_t channel_size;	/* bytes; 0: by the size of the region */
+	struct cfg_space space; /* of guests that say nothing else */
 	struct cfg_guest *guests;
 	unsigned n_guests;
 	const struct cfg_part *const *parts; /* which have the guests' other keys; ends with NULL */
@@ -157,6 +177,9 @@ void cfg_app_free(struct cfg_guest *g);
 /* May a process of @uid, which is in the groups @gids, attach; may applications listen on @port? */
 bool cfg_app_admits(const struct cfg_apps *a, uid_t uid, const gid_t *gids, unsigned n_gids);
 bool cfg_app_port(const struct cfg_apps *a, uint32_t port);
+
+/* May a process of @uid, which is in the groups @gids, bind ports below 1024? Root may always. */
+bool cfg_space_low(const struct cfg_space *s, uid_t uid, const gid_t *gids, unsigned n_gids);
 
 /* VMMs that the guests of @c could have attached at the same time: their vhost-user sockets. */
 unsigned cfg_vmms(const struct cfg *c);

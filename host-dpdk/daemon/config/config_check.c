@@ -53,6 +53,10 @@ static void default_owners(const struct load *l)
 		if (g->socket_gid == (gid_t)-1)
 			g->socket_gid = gid;
 	}
+	if (l->cfg->space.uid == (uid_t)-1)
+		l->cfg->space.uid = uid;
+	if (l->cfg->space.gid == (gid_t)-1)
+		l->cfg->space.gid = gid;
 	if (l->cfg->apps.uid == (uid_t)-1)
 		l->cfg->apps.uid = uid;
 	if (l->cfg->apps.gid == (gid_t)-1)
@@ -321,6 +325,7 @@ void cfg_check(struct load *l)
 	check_cids(l);
 	check_devices(l);
 	default_owners(l);
+	cfg_check_spaces(l);
 	check_paths(l);
 	check_ports(l);
 	for (unsigned i = 0; i < l->cfg->n_guests; i++)

@@ -42,6 +42,12 @@ const struct key cfg_daemon_keys[] = {
 	{"application_region", cfg_set_region, D(apps.region), .min = 1u << 20, .max = 4095u << 20,
 	 .initial = 256u << 20},
 	{"channel_size", cfg_set_channel, D(channel_size), .min = 256u << 10, .max = 1u << 30},
+	{"af_vsock", cfg_set_space, D(space.dir)},
+	{"af_vsock_mode", cfg_set_mode, D(space.mode), .max = 0777, .initial = 0660},
+	{"af_vsock_owner", cfg_set_owner, MEMBERS(cfg, space.uid, space.gid),
+	 .initial = UINT32_MAX},
+	{"af_vsock_low_ports", cfg_add_low, MEMBERS(cfg, space.low_users, space.n_low_groups),
+	 .list = true},
 	{0},
 };
 
@@ -80,6 +86,12 @@ const struct key cfg_guest_keys[] = {
 	{"socket_mode", cfg_set_mode, G(socket_mode), .max = 0777, .initial = 0600},
 	{"socket_owner", cfg_set_owner, MEMBERS(cfg_guest, socket_uid, socket_gid),
 	 .initial = UINT32_MAX},
+	{"af_vsock", cfg_set_space, G(space.dir)},
+	{"af_vsock_mode", cfg_set_mode, G(space.mode), .max = 0777, .initial = UINT32_MAX},
+	{"af_vsock_owner", cfg_set_owner, MEMBERS(cfg_guest, space.uid, space.gid),
+	 .initial = UINT32_MAX},
+	{"af_vsock_low_ports", cfg_add_low, MEMBERS(cfg_guest, space.low_users, space.n_low_groups),
+	 .list = true},
 	{0},
 };
 

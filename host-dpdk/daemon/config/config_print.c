@@ -155,6 +155,7 @@ static void print_devices(const struct cfg_guest *g, FILE *to)
 	(void)fprintf(to, " of credit for a connection, %u connections at most on each\n",
 		      g->max_conns);
 	print_keys(g, cfg_guest_keys, to);
+	cfg_print_space(&g->space, to);
 	if (!g->region)
 		return;
 	(void)fprintf(to, "  region      ");
@@ -230,6 +231,11 @@ const char *cfg_made_socket(const struct cfg *c, const struct cfg_guest *g, unsi
 	if (i < ours)
 		return g->devices[i];
 	i -= ours;
+	if (*g->space.dir) {
+		if (i < CFG_SPACE_SOCKETS)
+			return g->space.sockets[i];
+		i -= CFG_SPACE_SOCKETS;
+	}
 	for (unsigned k = 0; c->parts[k]; k++) {
 		const char *path = c->parts[k]->socket ? c->parts[k]->socket(g->part[k]) : NULL;
 

@@ -79,6 +79,8 @@
 	X(connect_failed, ERRORS, COUNTER, "refused: the endpoint could not be reached")           \
 	X(connect_timeout, ERRORS, COUNTER, "refused: the endpoint did not accept in time")        \
 	X(low_port_denied, ERRORS, COUNTER, "refused: port below 1024 and server not privileged")  \
+	X(af_vsock_unclaimed, ERRORS, COUNTER, "connections whose program did not come: reset")    \
+	X(af_vsock_denied, ERRORS, COUNTER, "refused: another user has the label of a port")       \
 	X(fds_passed, ERRORS, COUNTER, "connections of programs that sent descriptors: reset")     \
 	X(fd_limit, ERRORS, COUNTER, "refused: no descriptor left")                                \
 	X(no_memory, ERRORS, COUNTER, "refused: no memory left")                                   \

@@ -13,6 +13,7 @@
 	X(tcp)                                                                                     \
 	X(vsock)                                                                                   \
 	X(app_port)                                                                                \
+	X(af_vsock)                                                                                \
 	X(unix)                                                                                    \
 	X(app_guest)                                                                               \
 	X(sibling)

@@ -1,0 +1,281 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Programs that ask at DIR/ask: questions are read one at a time, without waiting, and answered in
+ * order; a blocking CONNECT holds the later ones up until it is decided. Idle programs stay.
+ */
+#include "av.h"
+
+#include "core/fds.h"
+#include "fd_bin.h"
+#include "passed.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#define QUESTIONS_AT_ONCE 16u
+
+static struct lcore *home_of(const struct av_ask *a)
+{
+	return a->space->home;
+}
+
+void av_refuse(struct dropin_msg *m, int err, const char *fmt, ...)
+{
+	char text[DROPIN_TEXT];
+	va_list ap;
+
+	va_start(ap, fmt);
+	(void)vsnprintf(text, sizeof(text), fmt, ap);
+	va_end(ap);
+	m->result = err;
+	dropin_msg_text(m, text);
+}
+
+static bool send_to(int fd, const struct dropin_msg *m)
+{
+	return send(fd, m, sizeof(*m), MSG_DONTWAIT | MSG_NOSIGNAL) == (ssize_t)sizeof(*m);
+}
+
+bool av_answer(struct av_ask *a, const struct dropin_msg *m)
+{
+	if (a->ended)
+		return false;
+	if (send_to(a->fd, m))
+		return true;
+	av_ask_end(a);
+	return false;
+}
+
+/* ---- the end ---- */
+
+static void ask_free(struct lcore_work *w)
+{
+	struct av_ask *a = (struct av_ask *)(void *)((char *)w - offsetof(struct av_ask, work));
+	struct av_space *s = a->space;
+
+	TAILQ_REMOVE(&s->asks, a, link);
+	s->n_asks--;
+	a->user->asks--;
+	av_user_put(s, a->user);
+	free(a);
+}
+
+static void ask_over(struct av_ask *a)
+{
+	lcore_defer_cancel(home_of(a), &a->work);
+	a->work.run = ask_free; /* not now: callers may look at it once more */
+	lcore_defer(home_of(a), &a->work);
+}
+
+void av_ask_end(struct av_ask *a)
+{
+	if (a->ended)
+		return;
+	a->ended = true;
+	av_call_withdraw(a);
+	io_cancel(lcore_io(home_of(a)), &a->poll);
+	av_discard(a->space, a->fd, false);
+	if (!a->poll.pending)
+		ask_over(a);
+}
+
+/* ---- questions ---- */
+
+/* A message without waiting: its length; 0: the program has closed; -errno, -EPERM: it has sent
+ * descriptors. */
+static ssize_t receive(struct av_ask *a, struct dropin_msg *m)
+{
+	struct av_space *s = a->space;
+	struct iovec iov = {.iov_base = m, .iov_len = sizeof(*m)};
+	struct msghdr mh = {.msg_iov = &iov, .msg_iovlen = 1};
+	struct passed_room room;
+	int fd[PASSED_MAX];
+	unsigned n_fds;
+	ssize_t n;
+
+	if (s->bin && !fds_passed_reads() && passed_look(a->fd, &mh, 0) < 0)
+		return -errno;
+	if (s->bin)
+		passed_room_give(&mh, &room);
+	n = recvmsg(a->fd, &mh, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+	if (n < 0)
+		return -errno;
+	n_fds = s->bin ? passed_take(&mh, fd) : 0;
+	if (n_fds) {
+		fds_take(n_fds);
+		fd_bin_put_all(s->bin, fd, n_fds);
+	}
+	if (n_fds || mh.msg_flags & MSG_CTRUNC)
+		return -EPERM;
+	return mh.msg_flags & MSG_TRUNC ? (ssize_t)sizeof(*m) + 1 : n;
+}
+
+static void hello(struct av_ask *a, struct dropin_msg *m)
+{
+	pthread_mutex_lock(&a->space->lock);
+	m->local.cid = av_local_cid(a->space);
+	pthread_mutex_unlock(&a->space->lock);
+}
+
+/* True: *m is the answer. */
+static bool on_question(struct av_ask *a, struct dropin_msg *m)
+{
+	m->result = 0;
+	m->text[0] = 0;
+	switch (m->type) {
+	case DROPIN_CONNECT:
+		return av_connect(a, m);
+	case DROPIN_FILLED:
+		av_filled(a, m);
+		return true;
+	case DROPIN_ERROR:
+		av_error(a, m);
+		return true;
+	case DROPIN_BIND:
+		av_bind(a, m);
+		return true;
+	case DROPIN_NAMES:
+		av_names(a, m);
+		return true;
+	default:
+		hello(a, m);
+		return true;
+	}
+}
+
+static void hostile(struct av_ask *a, const char *why)
+{
+	uint32_t more;
+
+	if (log_once(&a->space->refused, &more))
+		log_line(ZV_LOG_WARN, NULL,
+			 "%s: a message of pid %d, uid %u was refused, and it is hung up on: %s",
+			 a->space->cfg.sockets[AV_ASK], (int)a->who.pid, (unsigned)a->who.uid, why);
+	av_ask_end(a);
+}
+
+static void ask_serve(struct av_ask *a)
+{
+	for (unsigned i = 0; !a->ended && !a->busy; i++) {
+		struct dropin_msg m;
+		const char *why = NULL;
+		ssize_t n;
+
+		if (i == QUESTIONS_AT_ONCE) {
+			lcore_defer(home_of(a), &a->work);
+			return;
+		}
+		n = receive(a, &m);
+		if (n == -EAGAIN)
+			return;
+		if (n == -EINTR)
+			continue;
+		if (n == -EPERM)
+			why = "it comes with descriptors";
+		else if (n > 0)
+			why = dropin_msg_refused(&m, (size_t)n);
+		if (why)
+			hostile(a, why);
+		else if (n <= 0)
+			av_ask_end(a);
+		else if (on_question(a, &m))
+			(void)av_answer(a, &m);
+	}
+}
+
+void av_ask_decided(struct av_ask *a, struct dropin_msg *m)
+{
+	a->busy = NULL;
+	if (av_answer(a, m))
+		lcore_defer(home_of(a), &a->work); /* one may have come meanwhile */
+}
+
+static void ask_work(struct lcore_work *w)
+{
+	ask_serve((struct av_ask *)(void *)((char *)w - offsetof(struct av_ask, work)));
+}
+
+static void ask_polled(struct io_op *op, int res, uint32_t flags)
+{
+	struct av_ask *a = (struct av_ask *)(void *)op; /* first */
+
+	(void)flags;
+	if (a->ended) {
+		if (!op->pending)
+			ask_over(a);
+		return;
+	}
+	if ((res < 0 && res != -ECANCELED) || (res > 0 && res & (POLLHUP | POLLERR) && a->busy)) {
+		av_ask_end(a);
+		return;
+	}
+	if (!op->pending)
+		io_poll_on(lcore_io(home_of(a)), op, a->fd, POLLIN);
+	ask_serve(a);
+}
+
+/* ---- the beginning ---- */
+
+/* Whether the program may bind ports below 1024. */
+static bool may_low(const struct cfg_space *c, int fd, const struct ucred *who)
+{
+	gid_t gids[256];
+	socklen_t len = sizeof(gids);
+
+	if (cfg_space_low(c, who->uid, &who->gid, 1))
+		return true;
+	if (!c->n_low_groups || getsockopt(fd, SOL_SOCKET, SO_PEERGROUPS, gids, &len) < 0)
+		return false;
+	return cfg_space_low(c, who->uid, gids, (unsigned)(len / sizeof(gids[0])));
+}
+
+/* There is no room for @fd: an answer to what has not been asked yet. */
+static void turn_away(struct av_space *s, int fd, const struct ucred *who)
+{
+	struct dropin_msg m;
+	uint32_t more;
+
+	dropin_msg_init(&m, DROPIN_HELLO);
+	av_refuse(&m, -EUSERS,
+		  "zvsockd: as many programs as may be at its drop-in socket are there already");
+	(void)send_to(fd, &m);
+	if (log_once(&s->refused, &more))
+		log_line(ZV_LOG_WARN, NULL,
+			 "%s: pid %d, uid %u is turned away: its user's programs, or all, are as "
+			 "many as may be (%u, %u)",
+			 s->cfg.sockets[AV_ASK], (int)who->pid, (unsigned)who->uid, AV_ASKS_MAX / 4,
+			 AV_ASKS_MAX);
+	(void)shutdown(fd, SHUT_WR);
+	av_discard(s, fd, false);
+}
+
+void av_ask_begin(struct av_space *s, int fd)
+{
+	struct av_ask *a = calloc(1, sizeof(*a));
+	socklen_t len = sizeof(struct ucred);
+	struct ucred who = {0};
+
+	if (a && getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &who, &len) == 0)
+		a->user = av_user(s, who.uid);
+	if (!a || !a->user || !av_user_may(a->user, a->user->asks, s->n_asks, AV_ASKS_MAX)) {
+		turn_away(s, fd, &who);
+		if (a && a->user)
+			av_user_put(s, a->user);
+		free(a);
+		return;
+	}
+	a->space = s;
+	a->who = who;
+	a->fd = fd;
+	a->low = may_low(&s->cfg, fd, &who);
+	a->poll.done = ask_polled;
+	a->work.run = ask_work;
+	TAILQ_INSERT_TAIL(&s->asks, a, link);
+	s->n_asks++;
+	a->user->asks++;
+	io_poll_on(lcore_io(s->home), &a->poll, fd, POLLIN);
+}

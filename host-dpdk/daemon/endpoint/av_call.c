@@ -1,0 +1,536 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Connections that programs ask for, as home sees them: CONNECT, FILLED, ERROR, and the sockets
+ * that come to DIR/TYPE; theory in av.h. */
+#include "av.h"
+
+#include "core/clock.h"
+#include "core/fds.h"
+#include "proto/hello.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+
+#define COME_NS	   5000000000ull  /* from the answer to the program's socket */
+#define FAILED_NS  60000000000ull /* how long an error waits for ERROR */
+#define FAILED_MAX 1024u
+
+void av_call_put(struct av_call *c)
+{
+	if (__atomic_sub_fetch(&c->refs, 1, __ATOMIC_ACQ_REL) == 0)
+		free(c);
+}
+
+/* ---- to the other end ---- */
+
+struct note {
+	struct av_call *call;
+	void (*fn)(struct note *n);
+	int fd;
+	uint64_t bytes;
+	uint32_t messages;
+	bool unclaimed;
+};
+
+static void noted(struct lcore *lc, void *arg)
+{
+	struct note *n = arg;
+
+	(void)lc;
+	n->fn(n);
+	av_call_put(n->call);
+	free(n);
+}
+
+static void note_begin(struct note *n)
+{
+	av_conn_begin(n->call);
+}
+
+static void note_go(struct note *n)
+{
+	av_conn_go(n->call, n->fd, n->bytes, n->messages);
+}
+
+static void note_stop(struct note *n)
+{
+	av_conn_stop(n->call, n->unclaimed);
+}
+
+/* Runs @n's function on the lcore of the guest's queue. False: no memory. */
+static bool tell(const struct note *n)
+{
+	struct av_call *c = n->call;
+	struct note *copy;
+
+	if (c->home == c->lc) {
+		struct note own = *n;
+
+		n->fn(&own);
+		return true;
+	}
+	copy = malloc(sizeof(*copy));
+	if (!copy)
+		return false;
+	*copy = *n;
+	__atomic_add_fetch(&c->refs, 1, __ATOMIC_RELAXED);
+	if (lcore_post(c->lc, noted, copy) == 0)
+		return true;
+	av_call_put(c);
+	free(copy);
+	return false;
+}
+
+/* ---- the end of a call ---- */
+
+static void drop_socket(struct av_call *c)
+{
+	if (c->fd >= 0)
+		av_discard(c->space, c->fd, c->label.sock_type == SOCK_STREAM);
+	c->fd = -1;
+}
+
+/* Home has done with it. */
+static void forget(struct av_call *c)
+{
+	struct av_space *s = c->space;
+
+	drop_socket(c);
+	lcore_timer_stop(c->home, &c->timer);
+	LIST_REMOVE(c, link);
+	if (c->state == AV_FAILED) {
+		TAILQ_REMOVE(&s->failed, c, waiting);
+		s->n_failed--;
+	} else {
+		s->n_calls--;
+		c->user->calls--;
+		av_user_put(s, c->user);
+	}
+	c->ask = NULL;
+	c->space = NULL;
+	av_call_put(c);
+}
+
+/* Ends it at the guest, too. */
+static void stop(struct av_call *c, bool unclaimed)
+{
+	(void)tell(&(struct note){.call = c, .fn = note_stop, .unclaimed = unclaimed});
+	forget(c);
+}
+
+/* It has failed with @err, which the program asks for by ERROR. */
+static void fail(struct av_call *c, int err)
+{
+	struct av_space *s = c->space;
+
+	c->err = err;
+	c->state = AV_FAILED;
+	s->n_calls--;
+	c->user->calls--;
+	av_user_put(s, c->user);
+	c->user = NULL;
+	TAILQ_INSERT_TAIL(&s->failed, c, waiting);
+	s->n_failed++;
+	if (c->filled)
+		drop_socket(c); /* unread, so that the program's end has an error */
+	lcore_timer_start(c->home, &c->timer, FAILED_NS);
+	if (s->n_failed > FAILED_MAX)
+		forget(TAILQ_FIRST(&s->failed));
+}
+
+static void expired(struct lcore_timer *t)
+{
+	struct av_call *c = (struct av_call *)(void *)((char *)t - offsetof(struct av_call, timer));
+	struct av_ask *a = c->ask;
+	struct dropin_msg m;
+
+	if (c->state == AV_FAILED) {
+		forget(c);
+	} else if (!c->nonblock && c->state != AV_UP) { /* the program's own time is over */
+		dropin_msg_init(&m, DROPIN_CONNECT);
+		av_refuse(&m, -ETIMEDOUT, "no answer within %u ms", c->timeout_ms);
+		stop(c, false);
+		if (a)
+			av_ask_decided(a, &m);
+	} else if (c->nonblock && c->filled) {
+		(void)tell(&(struct note){.call = c, .fn = note_stop});
+		fail(c, -ETIMEDOUT);
+	} else {
+		log_line(ZV_LOG_DEBUG, NULL,
+			 "%s: pid %d, uid %u has asked for a connection to CID %u, port %u, and "
+			 "does not come for it: reset",
+			 c->space->cfg.dir, (int)c->who.pid, (unsigned)c->who.uid,
+			 c->label.remote.cid, c->label.remote.port);
+		stop(c, true);
+	}
+}
+
+void av_call_withdraw(struct av_ask *a)
+{
+	struct av_call *c = a->busy;
+
+	a->busy = NULL;
+	if (!c)
+		return;
+	c->ask = NULL;
+	stop(c, false);
+}
+
+void av_calls_end(struct av_space *s)
+{
+	struct av_call *c;
+
+	for (unsigned i = 0; i < AV_BUCKETS; i++)
+		while ((c = LIST_FIRST(&s->calls[i]))) {
+			if (c->state == AV_FAILED)
+				forget(c);
+			else
+				stop(c, false);
+		}
+}
+
+/* ---- on its way ---- */
+
+/* Both ends are there: the relay may begin. */
+static void go_if_ready(struct av_call *c)
+{
+	struct note n = {c, note_go, c->fd, c->bytes, c->messages, false};
+
+	if (c->state != AV_UP || c->fd < 0 || (c->nonblock && !c->filled))
+		return;
+	if (tell(&n))
+		c->fd = -1;
+	forget(c);
+}
+
+static void answer_names(const struct av_call *c, struct dropin_msg *m)
+{
+	m->local = c->label.local;
+	m->remote = c->label.remote;
+	memcpy(m->label, c->text, sizeof(m->label));
+}
+
+static void answer_connect(struct av_call *c, int err)
+{
+	struct av_ask *a = c->ask;
+	struct dropin_msg m;
+
+	c->ask = NULL;
+	dropin_msg_init(&m, DROPIN_CONNECT);
+	if (err) {
+		av_refuse(&m, err, "CID %u, port %u: %s", c->label.remote.cid, c->label.remote.port,
+			  err == -ECONNRESET  ? "nobody listens there"
+			  : err == -ENODEV    ? "the guest is not running"
+			  : err == -ETIMEDOUT ? "no answer within the time for it"
+					      : zv_strerror(err));
+		forget(c);
+	} else {
+		answer_names(c, &m);
+		lcore_timer_start(c->home, &c->timer, COME_NS);
+	}
+	if (a)
+		av_ask_decided(a, &m);
+}
+
+static struct av_port *port_of(const struct av_call *c)
+{
+	struct av_port *p = av_port_at(c->space, c->label.local.cid, c->label.local.port);
+
+	return p && strcmp(p->text, c->text) == 0 ? p : NULL;
+}
+
+/* The connection has its local address. */
+static void name(struct av_call *c, uint32_t local_port)
+{
+	if (c->bound) {
+		struct av_port *p = port_of(c);
+
+		c->label.local.port = local_port;
+		if (p) {
+			p->connected = true;
+			p->from = (struct dropin_addr){c->local_cid, local_port};
+			p->to = c->label.remote;
+		}
+		return;
+	}
+	c->label.local = (struct dropin_addr){c->local_cid, local_port};
+	dropin_label_write(&c->label, c->text);
+}
+
+void av_call_started(struct av_call *c, int err, uint32_t local_port)
+{
+	if (!c->space)
+		return;
+	if (err) {
+		answer_connect(c, err);
+		return;
+	}
+	name(c, local_port);
+	c->state = AV_WAITING;
+	if (c->nonblock)
+		answer_connect(c, 0);
+	else if (c->timeout_ms)
+		lcore_timer_start(c->home, &c->timer, c->timeout_ms * 1000000ull);
+}
+
+void av_call_decided(struct av_call *c, int err)
+{
+	if (!c->space || c->state == AV_FAILED)
+		return;
+	if (c->nonblock && err) {
+		fail(c, err);
+	} else if (c->state == AV_UP || (err && !c->nonblock)) {
+		/* Lost before the program came for it; or not to be had. */
+		if (c->state == AV_UP)
+			forget(c);
+		else
+			answer_connect(c, err);
+	} else {
+		c->state = AV_UP;
+		if (c->nonblock)
+			go_if_ready(c);
+		else
+			answer_connect(c, 0);
+	}
+}
+
+/* ---- questions ---- */
+
+static struct av_call *call_find(const struct av_space *s, const char *text,
+				 const struct dropin_label *l)
+{
+	struct av_call *c;
+
+	LIST_FOREACH(c, &s->calls[l->token[0] % AV_BUCKETS], link)
+		if (strcmp(c->text, text) == 0)
+			return c;
+	return NULL;
+}
+
+/* The call of @a with the label of *m; NULL: there is none. */
+static struct av_call *call_of(const struct av_ask *a, const struct dropin_msg *m)
+{
+	struct dropin_label l;
+	struct av_call *c;
+
+	if (!dropin_label_read(&l, m->label, strlen(m->label)))
+		return NULL;
+	c = call_find(a->space, m->label, &l);
+	return c && c->who.uid == a->who.uid && c->nonblock ? c : NULL;
+}
+
+void av_filled(struct av_ask *a, struct dropin_msg *m)
+{
+	struct av_call *c = call_of(a, m);
+
+	if (!c || c->filled) {
+		av_refuse(m, -ENOENT, "no connection of that label is being made");
+		return;
+	}
+	c->filled = true;
+	c->bytes = m->bytes;
+	c->messages = m->messages;
+	if (c->state == AV_FAILED)
+		drop_socket(c);
+	else if (c->state == AV_UP)
+		go_if_ready(c);
+	else if (c->timeout_ms)
+		lcore_timer_start(c->home, &c->timer, c->timeout_ms * 1000000ull);
+	else
+		lcore_timer_stop(c->home, &c->timer); /* the socket layer's time is running */
+}
+
+void av_error(struct av_ask *a, struct dropin_msg *m)
+{
+	const struct av_call *c = call_of(a, m);
+
+	/* Of a connection that is made nothing is kept. */
+	m->error = !c ? 0 : c->state == AV_FAILED ? -c->err : EINPROGRESS;
+}
+
+/* ---- CONNECT ---- */
+
+static bool connectible(struct dropin_msg *m)
+{
+	if (m->sock_type != SOCK_STREAM && m->sock_type != SOCK_SEQPACKET)
+		av_refuse(m, -EOPNOTSUPP, "sockets of type %u cannot be connected", m->sock_type);
+	else if (!m->label[0] && m->local.port != ZV_PORT_ANY)
+		av_refuse(m, -EINVAL, "a local port takes BIND");
+	else if (m->remote.port == ZV_PORT_ANY || m->remote.port == ZV_CTRL_PORT ||
+		 m->remote.port == ZV_PROC_PORT)
+		av_refuse(m, -ECONNRESET, "nobody listens on port %u", m->remote.port);
+	return m->result == 0;
+}
+
+/* To a program of this machine that listens. */
+static void connect_local(struct av_ask *a, struct dropin_msg *m, const struct av_port *bound)
+{
+	const struct av_port *to = av_port_at(a->space, m->remote.cid, m->remote.port);
+	struct dropin_label l = {
+		.view = 'P', .connected = true, .sock_type = m->sock_type, .remote = m->remote};
+
+	if (!to || to->label.sock_type != m->sock_type) {
+		av_refuse(m, -ECONNRESET, "no program of this machine listens on port %u",
+			  m->remote.port);
+		return;
+	}
+	m->flags = DROPIN_LOCAL;
+	memcpy(m->where, to->text, sizeof(m->where));
+	l.local.cid = m->remote.cid;
+	if (bound) {
+		m->local = (struct dropin_addr){m->remote.cid, bound->label.local.port};
+		return; /* the label stays */
+	}
+	l.local.port = av_port_choose(a, m->remote.cid);
+	l.token[0] = av_random(a->space);
+	l.token[1] = av_random(a->space);
+	dropin_label_write(&l, m->label);
+	m->local = l.local;
+}
+
+static struct av_call *call_new(struct av_ask *a, const struct dropin_msg *m,
+				const struct av_port *bound)
+{
+	struct av_space *s = a->space;
+	struct av_call *c = calloc(1, sizeof(*c));
+
+	if (!c)
+		return NULL;
+	c->refs = 1;
+	c->home = s->home;
+	c->space = s;
+	c->user = a->user;
+	c->ask = a;
+	c->who = a->who;
+	c->nonblock = m->flags & DROPIN_NONBLOCK;
+	c->timeout_ms = m->timeout_ms;
+	c->fd = -1;
+	c->timer.expired = expired;
+	c->local_port = ZV_PORT_ANY;
+	c->label.view = 'P';
+	c->label.connected = true;
+	c->label.sock_type = m->sock_type;
+	if (bound) {
+		c->bound = true;
+		c->label = bound->label;
+		c->local_port = bound->label.local.port;
+		memcpy(c->text, bound->text, sizeof(c->text));
+	} else {
+		c->label.token[0] = av_random(s);
+		c->label.token[1] = av_random(s);
+	}
+	c->label.remote = m->remote;
+	LIST_INSERT_HEAD(&s->calls[c->label.token[0] % AV_BUCKETS], c, link);
+	s->n_calls++;
+	c->user->calls++;
+	return c;
+}
+
+/* Chooses the queue. Under the lock, so that the guest does not go meanwhile. False: no memory. */
+static bool begin(struct av_call *c, struct av_guest *g)
+{
+	struct zv_dev_info dev = {.size = sizeof(dev)};
+	unsigned up;
+
+	(void)zv_dev_info(g->guest->dev, &dev);
+	up = dev.queues_up && dev.queues_up < g->guest->n_queues ? dev.queues_up
+								 : g->guest->n_queues;
+	c->gq = &g->guest->queues[g->next++ % up];
+	c->lc = c->gq->lc;
+	c->local_cid = g->device ? (uint32_t)guest_cid(g->guest) : (uint32_t)ZV_CID_HOST;
+	return c->lc == c->home || tell(&(struct note){.call = c, .fn = note_begin});
+}
+
+bool av_connect(struct av_ask *a, struct dropin_msg *m)
+{
+	struct av_space *s = a->space;
+	const struct av_port *bound = NULL;
+	struct av_guest *g = NULL;
+	struct av_call *c;
+	bool local, begun;
+
+	if (!connectible(m) || (m->label[0] && !(bound = av_port_of(a, m))))
+		return true;
+	if (!av_user_may(a->user, a->user->calls, s->n_calls, AV_CALLS_MAX)) {
+		av_refuse(m, -ENOBUFS,
+			  "programs of uid %u, or all, have as many connections "
+			  "on their way as they may",
+			  (unsigned)a->who.uid);
+		return true;
+	}
+	pthread_mutex_lock(&s->lock);
+	local = m->remote.cid == ZV_CID_LOCAL || m->remote.cid == av_local_cid(s);
+	g = local ? NULL : av_guest_find(s, m->remote.cid);
+	c = g ? call_new(a, m, bound) : NULL;
+	begun = c && begin(c, g);
+	pthread_mutex_unlock(&s->lock);
+	if (local) {
+		connect_local(a, m, bound);
+		return true;
+	}
+	if (!g) {
+		av_refuse(m, -ENODEV, "there is no guest with CID %u", m->remote.cid);
+		return true;
+	}
+	if (!begun) {
+		if (c)
+			forget(c);
+		av_refuse(m, -ENOMEM, "zvsockd has no memory left");
+		return true;
+	}
+	a->busy = c; /* until its local port is known, if it is not a blocking one */
+	if (c->lc == c->home)
+		av_conn_begin(c);
+	return false;
+}
+
+/* ---- DIR/TYPE ---- */
+
+/* The call that the socket @fd is for; NULL: none, or it is somebody else's. */
+static struct av_call *caller(struct av_space *s, int fd, enum av_socket what)
+{
+	int type = what == AV_STREAM ? SOCK_STREAM : SOCK_SEQPACKET;
+	struct sockaddr_un sa;
+	socklen_t len = sizeof(sa), cred_len = sizeof(struct ucred);
+	size_t skip = offsetof(struct sockaddr_un, sun_path) + 1;
+	struct dropin_label l;
+	struct av_call *c;
+	struct ucred who;
+	char text[DROPIN_LABEL] = "";
+
+	if (getpeername(fd, (struct sockaddr *)&sa, &len) < 0 || len <= skip ||
+	    len - skip >= sizeof(text) || sa.sun_path[0])
+		return NULL;
+	memcpy(text, sa.sun_path + 1, len - skip);
+	if (!dropin_label_read(&l, text, len - skip) || l.sock_type != type)
+		return NULL;
+	c = call_find(s, text, &l);
+	if (!c || c->fd >= 0 || c->state == AV_STARTING || (c->state == AV_WAITING && !c->nonblock))
+		return NULL;
+	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &who, &cred_len) < 0 || who.pid != c->who.pid ||
+	    who.uid != c->who.uid)
+		return NULL;
+	return c;
+}
+
+void av_came(struct av_space *s, int fd, enum av_socket what)
+{
+	struct av_call *c = caller(s, fd, what);
+	uint32_t more;
+
+	if (!c) {
+		if (log_once(&s->strangers, &more))
+			log_line(ZV_LOG_INFO, NULL,
+				 "%s: a socket that no connection of its process waits for: closed",
+				 s->cfg.sockets[what]);
+		av_discard(s, fd, what == AV_STREAM);
+		return;
+	}
+	c->fd = fd;
+	if (c->state == AV_FAILED && c->filled)
+		drop_socket(c);
+	else
+		go_if_ready(c);
+}

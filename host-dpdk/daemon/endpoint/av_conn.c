@@ -1,0 +1,315 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Connections that programs ask for, at the guest's end: from zv_connect to the relay, on the lcore
+ * of the queue; theory in av.h. What goes to home is called or posted as in av_call.c.
+ */
+#include "av.h"
+
+#include "core/fds.h"
+#include "passed.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#define FILLING_STEP 16384u
+#define FILLING_TURN 262144u
+
+/* A connection on its way, and then its relay. */
+struct av_conn {
+	struct relay r;	      /* first */
+	struct av_call *call; /* NULL: home has been told all */
+	struct lcore_work filling;
+	uint64_t bytes; /* of what filled the program's socket, still to be read off */
+	uint32_t messages;
+	uint8_t queues_tried;
+	bool up;
+};
+
+static struct av_conn *conn_of(struct conn_owner *o)
+{
+	return (struct av_conn *)(void *)o;
+}
+
+/* ---- to home ---- */
+
+struct news {
+	struct av_call *call;
+	bool decided;
+	int err;
+	uint32_t port;
+};
+
+static void news_tell(const struct news *n)
+{
+	if (n->decided)
+		av_call_decided(n->call, n->err);
+	else
+		av_call_started(n->call, n->err, n->port);
+}
+
+static void news_came(struct lcore *lc, void *arg)
+{
+	struct news *n = arg;
+
+	(void)lc;
+	news_tell(n);
+	av_call_put(n->call);
+	free(n);
+}
+
+static void tell_home(const struct news *n)
+{
+	struct av_call *c = n->call;
+	struct news *copy;
+
+	if (c->home == c->lc) {
+		news_tell(n);
+		return;
+	}
+	copy = malloc(sizeof(*copy));
+	if (!copy)
+		return; /* its timers end it */
+	*copy = *n;
+	__atomic_add_fetch(&c->refs, 1, __ATOMIC_RELAXED);
+	if (lcore_post(c->home, news_came, copy) < 0) {
+		av_call_put(c);
+		free(copy);
+	}
+}
+
+/* The connection and the call know each other no more. */
+static void part(struct av_conn *a)
+{
+	struct av_call *c = a->call;
+
+	if (!c)
+		return;
+	a->call = NULL;
+	c->conn = NULL;
+	av_call_put(c);
+}
+
+/* ---- before the relay ---- */
+
+/* Ends it, without a word to home. */
+static void conn_end(struct av_conn *a)
+{
+	part(a);
+	lcore_defer_cancel(a->r.f.owner.gq->lc, &a->filling);
+	relay_abort(&a->r);
+}
+
+static int as_kernel(int err)
+{
+	switch (err) {
+	case -ECONNREFUSED: /* RST, in the words of AF_VSOCK */
+		return -ECONNRESET;
+	case -ENETDOWN:
+	case -EHOSTUNREACH:
+		return -ENODEV;
+	case -ENOSPC:
+		return -ENOBUFS;
+	default:
+		return err;
+	}
+}
+
+/* It has failed. */
+static void conn_fail(struct av_conn *a, int err, bool started)
+{
+	struct news n = {a->call, started, as_kernel(err), 0};
+
+	if (a->call)
+		tell_home(&n);
+	if (!a->up)
+		GUEST_COUNT(a->r.f.owner.gq, host_refused);
+	conn_end(a);
+}
+
+static void conn_abort(struct conn_owner *o)
+{
+	struct av_conn *a = conn_of(o);
+
+	if (a->r.f.conn)
+		conn_fail(a, -ECONNRESET, true);
+	else
+		conn_end(a); /* again */
+}
+
+static void conn_event(struct conn_owner *o, const struct zv_event *ev)
+{
+	struct av_conn *a = conn_of(o);
+
+	if (ev->events & ZV_EV_ERR || (ev->events & ZV_EV_CONNECT && ev->err)) {
+		if (a->up)
+			GUEST_COUNT(o->gq, guest_resets);
+		conn_fail(a, ev->err, true);
+	} else if (ev->events & ZV_EV_CONNECT) {
+		a->up = true;
+		GUEST_COUNT(o->gq, host_joined);
+		zv_set_events(a->r.f.conn, 0); /* nobody takes what comes before the program does */
+		tell_home(&(struct news){a->call, true, 0, 0});
+	}
+}
+
+static void conn_connect(struct av_conn *a);
+
+static void conn_moved(struct lcore *lc, void *arg)
+{
+	struct av_conn *a = arg;
+
+	(void)lc;
+	conn_owner_add(&a->r.f.owner, a->r.f.owner.gq);
+	conn_connect(a);
+}
+
+/* The queue's rings do not run: another one's of this lcore may. False: all have been tried. */
+static bool conn_move(struct av_conn *a)
+{
+	struct guest_queue *gq = a->r.f.owner.gq;
+	struct guest *g = gq->guest;
+
+	while (!gq->ending && ++a->queues_tried < g->n_queues) {
+		struct guest_queue *to = &g->queues[(gq->index + a->queues_tried) % g->n_queues];
+
+		if (to->lc != gq->lc)
+			continue;
+		conn_owner_remove(&a->r.f.owner);
+		a->r.f.owner.gq = to;
+		conn_moved(to->lc, a);
+		return true;
+	}
+	return false;
+}
+
+static void conn_connect(struct av_conn *a)
+{
+	struct zv_conn_info info = {.size = sizeof(info)};
+	struct guest_queue *gq = a->r.f.owner.gq;
+	const struct av_call *c = a->call;
+	const struct dropin_addr *to = &c->label.remote;
+	enum zv_type type = c->label.sock_type == SOCK_STREAM ? ZV_STREAM : ZV_SEQPACKET;
+	uint64_t cid = cfg_roles[guest_cfg(gq->guest)->role].peer_cid ? to->cid : 0;
+	int ret;
+
+	if (c->local_port == ZV_PORT_ANY)
+		ret = zv_connect(gq->q, cid, to->port, type, &a->r.f.conn);
+	else
+		ret = zv_connect_from(gq->q, 0, c->local_port, cid, to->port, type, &a->r.f.conn);
+	if (ret < 0) {
+		a->r.f.conn = NULL;
+		if (ret != -ENETDOWN || !conn_move(a))
+			conn_fail(a, ret, false);
+		return;
+	}
+	zv_set_user(a->r.f.conn, &a->r.f.owner);
+	(void)zv_conn_info(a->r.f.conn, &info);
+	tell_home(&(struct news){a->call, false, 0, info.local_port});
+}
+
+void av_conn_begin(struct av_call *c)
+{
+	bool seq = c->label.sock_type == SOCK_SEQPACKET;
+	struct av_conn *a = calloc(1, sizeof(*a));
+
+	GUEST_COUNT(c->gq, host_accepted);
+	if (!a) {
+		GUEST_COUNT(c->gq, no_memory);
+		tell_home(&(struct news){c, false, -ENOMEM, 0});
+		return;
+	}
+	relay_init(&a->r, c->gq, NULL, &endpoint_af_vsock.kind, -1, seq ? RELAY_SEQPACKET : 0);
+	a->r.f.owner.event = conn_event;
+	a->r.f.owner.abort = conn_abort;
+	a->call = c;
+	__atomic_add_fetch(&c->refs, 1, __ATOMIC_RELAXED);
+	c->conn = a;
+	conn_connect(a);
+}
+
+void av_conn_stop(struct av_call *c, bool unclaimed)
+{
+	if (!c->conn)
+		return;
+	if (unclaimed)
+		GUEST_COUNT(c->conn->r.f.owner.gq, af_vsock_unclaimed);
+	conn_end(c->conn);
+}
+
+/* ---- the relay ---- */
+
+/* Reads off what filled the program's socket. Then: the relay. */
+static void filling_read(struct lcore_work *w)
+{
+	struct av_conn *a =
+		(struct av_conn *)(void *)((char *)w - offsetof(struct av_conn, filling));
+	bool seq = a->r.flags & RELAY_SEQPACKET;
+	char buf[FILLING_STEP];
+
+	for (uint32_t done = 0; seq ? a->messages : a->bytes;) {
+		size_t most = a->bytes < sizeof(buf) && !seq ? a->bytes : sizeof(buf);
+		ssize_t n = relay_recv(&a->r, buf, most);
+
+		if (n == -EINTR)
+			continue;
+		if (n <= 0 && !(seq && n == 0)) { /* less than it has said, or descriptors */
+			relay_abort(&a->r);
+			return;
+		}
+		a->bytes -= seq ? 0 : (uint64_t)n;
+		a->messages -= seq;
+		done += work_of((uint32_t)n);
+		if (done >= FILLING_TURN) {
+			lcore_defer(a->r.f.owner.gq->lc, w);
+			return;
+		}
+	}
+	relay_start(&a->r, NULL, 0);
+}
+
+static void filling_abort(struct conn_owner *o)
+{
+	struct av_conn *a = conn_of(o);
+
+	lcore_defer_cancel(o->gq->lc, &a->filling);
+	relay_abort(&a->r);
+}
+
+static void filling_event(struct conn_owner *o, const struct zv_event *ev)
+{
+	if (!(ev->events & ZV_EV_ERR))
+		return;
+	GUEST_COUNT(o->gq, guest_resets);
+	filling_abort(o);
+}
+
+void av_conn_go(struct av_call *c, int fd, uint64_t bytes, uint32_t messages)
+{
+	struct av_conn *a = c->conn;
+	struct guest_queue *gq = a ? a->r.f.owner.gq : NULL;
+
+	if (!a || !guest_fd_get(gq)) {
+		if (a)
+			conn_end(a);
+		/* Nothing has been read from it: whoever sent descriptors waits for them himself.
+		 */
+		(void)shutdown(fd, SHUT_RDWR);
+		io_close_fd(lcore_io(c->lc), fd);
+		fds_put();
+		return;
+	}
+	fds_put(); /* it is the guest's now */
+	part(a);
+	a->r.fd = fd;
+	if (gq->guest->bin)
+		relay_expect_passed(&a->r);
+	a->bytes = bytes;
+	a->messages = messages;
+	a->filling.run = filling_read;
+	a->r.f.owner.event = filling_event;
+	a->r.f.owner.abort = filling_abort;
+	filling_read(&a->filling);
+}

@@ -1,0 +1,281 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Ports that programs have bound. STREAM and SEQPACKET share them, as in the kernel; ports of two
+ * CIDs are two, and one of VMADDR_CID_ANY is at all of them. A port is taken as long as a socket
+ * has its label: nobody says when it is closed, so that is looked at when somebody else asks for
+ * the port, and now and then, by trying to bind a socket of our own to it.
+ */
+#include "av.h"
+
+#include "core/clock.h"
+#include "proto/hello.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#define CID_ANY	     UINT32_MAX
+#define TRIES	     24u	  /* as Linux' vsock has it */
+#define UNBOUND_NS   100000000ull /* from the answer to BIND to bind(2) */
+#define SWEPT	     4u		  /* buckets, with each BIND */
+#define BUCKET(port) ((port) % AV_BUCKETS)
+
+socklen_t av_address(struct sockaddr_un *addr, const char *text)
+{
+	size_t len = strlen(text);
+
+	memset(addr, 0, sizeof(*addr));
+	addr->sun_family = AF_UNIX;
+	memcpy(addr->sun_path + 1, text, len);
+	return (socklen_t)(offsetof(struct sockaddr_un, sun_path) + 1 + len);
+}
+
+/* ---- who has it ---- */
+
+static bool overlap(uint32_t a, uint32_t b)
+{
+	return a == b || a == CID_ANY || b == CID_ANY;
+}
+
+struct av_port *av_port_at(const struct av_space *s, uint32_t cid, uint32_t port)
+{
+	struct av_port *p;
+
+	LIST_FOREACH(p, &s->ports[BUCKET(port)], link)
+		if (p->label.local.port == port && overlap(p->label.local.cid, cid))
+			return p;
+	return NULL;
+}
+
+/* True: some socket has the label of @p, or will have it in a moment. */
+static bool is_bound(const struct av_port *p, const struct av_ask *asking)
+{
+	struct sockaddr_un sa;
+	socklen_t len = av_address(&sa, p->text);
+	bool bound;
+	int fd;
+
+	if (now_ns() - p->since_ns < UNBOUND_NS && p->pid != asking->who.pid &&
+	    (kill(p->pid, 0) == 0 || errno != ESRCH))
+		return true;
+	fd = socket(AF_UNIX, p->label.sock_type | SOCK_CLOEXEC, 0);
+	if (fd < 0)
+		return true;
+	bound = bind(fd, (struct sockaddr *)&sa, len) < 0;
+	(void)close(fd);
+	return bound;
+}
+
+static void port_free(struct av_space *s, struct av_port *p)
+{
+	pthread_mutex_lock(&s->lock);
+	LIST_REMOVE(p, link);
+	pthread_mutex_unlock(&s->lock);
+	s->n_ports--;
+	p->user->ports--;
+	av_user_put(s, p->user);
+	free(p);
+}
+
+/* Frees those of the next buckets that are not bound any more. */
+static void sweep(struct av_space *s, const struct av_ask *asking)
+{
+	for (unsigned i = 0; i < SWEPT; i++) {
+		struct av_port *p = LIST_FIRST(&s->ports[s->swept++ % AV_BUCKETS]), *next;
+
+		for (; p; p = next) {
+			next = LIST_NEXT(p, link);
+			if (!is_bound(p, asking))
+				port_free(s, p);
+		}
+	}
+}
+
+/* Somebody has the port. */
+static bool taken(struct av_space *s, const struct av_ask *asking, const struct dropin_addr *addr)
+{
+	struct av_port *p;
+
+	if (addr->port == ZV_CTRL_PORT || addr->port == ZV_PROC_PORT)
+		return true;
+	while ((p = av_port_at(s, addr->cid, addr->port))) {
+		if (is_bound(p, asking))
+			return true;
+		port_free(s, p);
+	}
+	return false;
+}
+
+/* ---- given ---- */
+
+static bool choose(struct av_ask *a, struct dropin_addr *addr)
+{
+	struct av_space *s = a->space;
+
+	if (!s->last_port)
+		s->last_port = AV_LOW_PORTS + (uint32_t)(av_random(s) % (1u << 30));
+	for (unsigned i = 0; i < TRIES; i++) {
+		if (s->last_port == ZV_PORT_ANY || s->last_port < AV_LOW_PORTS)
+			s->last_port = AV_LOW_PORTS;
+		addr->port = s->last_port++;
+		if (!taken(s, a, addr))
+			return true;
+	}
+	return false;
+}
+
+uint32_t av_port_choose(struct av_ask *a, uint32_t cid)
+{
+	struct dropin_addr addr = {.cid = cid};
+
+	(void)choose(a, &addr); /* none is free: one that a listener has will do */
+	return addr.port;
+}
+
+/* True: a program may bind @addr; otherwise *m says why not. */
+static bool may(const struct av_ask *a, const struct dropin_addr *addr, struct dropin_msg *m)
+{
+	struct av_space *s = a->space;
+	uint32_t own;
+	bool guests;
+
+	pthread_mutex_lock(&s->lock);
+	own = av_local_cid(s);
+	guests = s->guests;
+	pthread_mutex_unlock(&s->lock);
+	if (addr->cid != CID_ANY && addr->cid != ZV_CID_LOCAL && addr->cid != own &&
+	    !(guests && addr->cid == ZV_CID_HOST))
+		av_refuse(m, -EADDRNOTAVAIL, "CID %u is not of this machine, which has CID %u",
+			  addr->cid, own);
+	else if (addr->port < AV_LOW_PORTS && !a->low)
+		av_refuse(m, -EACCES,
+			  "port %u: those below %u are for root and who is named by "
+			  "af_vsock_low_ports",
+			  addr->port, AV_LOW_PORTS);
+	return m->result == 0;
+}
+
+static bool connectible(struct dropin_msg *m)
+{
+	if (m->sock_type == SOCK_STREAM || m->sock_type == SOCK_SEQPACKET)
+		return true;
+	av_refuse(m, -EOPNOTSUPP, "sockets of type %u cannot be had", m->sock_type);
+	return false;
+}
+
+static struct av_port *port_new(struct av_ask *a, const struct dropin_label *l)
+{
+	struct av_space *s = a->space;
+	struct av_port *p = calloc(1, sizeof(*p));
+
+	if (!p)
+		return NULL;
+	p->label = *l;
+	dropin_label_write(l, p->text);
+	p->uid = a->who.uid;
+	p->pid = a->who.pid;
+	p->user = a->user;
+	p->since_ns = now_ns();
+	a->user->ports++;
+	s->n_ports++;
+	pthread_mutex_lock(&s->lock);
+	LIST_INSERT_HEAD(&s->ports[BUCKET(l->local.port)], p, link);
+	pthread_mutex_unlock(&s->lock);
+	return p;
+}
+
+/* Gives @a the port of @l, which is free. NULL: *m says why not. */
+static struct av_port *give(struct av_ask *a, const struct dropin_label *l, struct dropin_msg *m)
+{
+	struct av_port *p = NULL;
+
+	if (!av_user_may(a->user, a->user->ports, a->space->n_ports, AV_PORTS_MAX))
+		av_refuse(m, -ENOBUFS, "programs of uid %u, or all, have as many ports as they may",
+			  (unsigned)a->who.uid);
+	else if (!(p = port_new(a, l)))
+		av_refuse(m, -ENOMEM, "zvsockd has no memory left");
+	return p;
+}
+
+void av_bind(struct av_ask *a, struct dropin_msg *m)
+{
+	struct av_space *s = a->space;
+	struct dropin_label l = {.view = 'P', .sock_type = m->sock_type, .local = m->local};
+	const struct av_port *p;
+
+	sweep(s, a);
+	if (!connectible(m) || !may(a, &l.local, m))
+		return;
+	if (l.local.port == ZV_PORT_ANY && !choose(a, &l.local)) {
+		av_refuse(m, -EADDRNOTAVAIL, "no port is free");
+		return;
+	}
+	if (m->local.port != ZV_PORT_ANY && taken(s, a, &l.local)) {
+		av_refuse(m, -EADDRINUSE, "port %u is bound already", l.local.port);
+		return;
+	}
+	l.token[0] = av_random(s);
+	l.token[1] = av_random(s);
+	p = give(a, &l, m);
+	if (!p)
+		return;
+	m->local = l.local;
+	memcpy(m->label, p->text, sizeof(m->label));
+}
+
+/* ---- asked about ---- */
+
+static struct av_port *named(const struct av_space *s, const char *text, struct dropin_label *l)
+{
+	struct av_port *p = NULL;
+
+	if (!dropin_label_read(l, text, strlen(text)) || l->view != 'P' || l->connected)
+		return NULL;
+	LIST_FOREACH(p, &s->ports[BUCKET(l->local.port)], link)
+		if (strcmp(p->text, text) == 0)
+			break;
+	return p;
+}
+
+struct av_port *av_port_of(struct av_ask *a, struct dropin_msg *m)
+{
+	struct dropin_label l;
+	struct av_port *p = named(a->space, m->label, &l);
+
+	if (p && (p->uid == a->who.uid || a->who.uid == 0))
+		return p;
+	/* One that was bound before zvsockd was started anew is taken over. */
+	if (p || l.view != 'P' || l.connected || l.sock_type != m->sock_type ||
+	    l.local.port == ZV_PORT_ANY || taken(a->space, a, &l.local)) {
+		av_refuse(m, -EINVAL,
+			  "the label is not that of a socket that this program has bound");
+		return NULL;
+	}
+	return may(a, &l.local, m) ? give(a, &l, m) : NULL;
+}
+
+void av_names(struct av_ask *a, struct dropin_msg *m)
+{
+	struct dropin_label l;
+	const struct av_port *p = named(a->space, m->label, &l);
+
+	if (!p || !p->connected) {
+		av_refuse(m, -ENOTCONN, "no connection of such a socket is known");
+		return;
+	}
+	m->local = p->from;
+	m->remote = p->to;
+}
+
+void av_ports_end(struct av_space *s)
+{
+	struct av_port *p;
+
+	for (unsigned i = 0; i < AV_BUCKETS; i++)
+		while ((p = LIST_FIRST(&s->ports[i])))
+			port_free(s, p);
+}

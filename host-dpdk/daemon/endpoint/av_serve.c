@@ -1,0 +1,141 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * A guest's connection to a port that a program has bound: from a socket with a Z label to the
+ * label of the program's, without waiting. Who listens there must be of the user who bound the
+ * port: the label is no secret, and free for everybody when the program has closed its socket.
+ */
+#include "av.h"
+
+#include "passed.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+/* What is known of the port, copied out of the table. */
+struct found {
+	char text[DROPIN_LABEL];
+	uint16_t sock_type;
+	uid_t uid;
+	bool passed;
+};
+
+static bool find(const struct guest_queue *gq, const struct zv_conn_info *info, struct found *f)
+{
+	const struct av_guest *g = av_guest(gq->guest);
+	const struct av_port *p;
+
+	if (!g)
+		return false;
+	pthread_mutex_lock(&g->space->lock);
+	p = av_port_at(g->space, (uint32_t)info->local_cid, info->local_port);
+	if (p) {
+		memcpy(f->text, p->text, sizeof(f->text));
+		f->sock_type = p->label.sock_type;
+		f->uid = p->uid;
+	}
+	pthread_mutex_unlock(&g->space->lock);
+	f->passed = g->space->bin;
+	return p;
+}
+
+/* Binds @fd to the program's view of the connection, and connects it. 0, -errno. */
+static int join(int fd, const struct found *f, const struct zv_conn_info *info)
+{
+	struct dropin_label l = {
+		.view = 'Z',
+		.connected = true,
+		.sock_type = f->sock_type,
+		.local = {(uint32_t)info->local_cid, info->local_port},
+		.remote = {(uint32_t)info->peer_cid, info->peer_port},
+	};
+	char text[DROPIN_LABEL];
+	struct sockaddr_un sa;
+	socklen_t len;
+
+	if (getrandom(l.token, sizeof(l.token), 0) != sizeof(l.token))
+		return -EAGAIN;
+	dropin_label_write(&l, text);
+	len = av_address(&sa, text);
+	if (bind(fd, (struct sockaddr *)&sa, len) < 0)
+		return -errno;
+	len = av_address(&sa, f->text);
+	return connect(fd, (struct sockaddr *)&sa, len) < 0 ? -errno : 0;
+}
+
+/* False: the port's program has gone, and somebody else has its label. */
+static bool is_of(struct guest_queue *gq, int fd, const struct found *f, uint32_t port)
+{
+	struct ucred who = {.pid = -1, .uid = (uid_t)-1};
+	socklen_t len = sizeof(who);
+
+	(void)getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &who, &len);
+	if (who.uid == f->uid)
+		return true;
+	GUEST_COUNT(gq, af_vsock_denied);
+	log_line(ZV_LOG_WARN, gq->guest->name,
+		 "port %u was bound by uid %u, and pid %d, uid %u listens with its label: "
+		 "connection refused",
+		 port, (unsigned)f->uid, (int)who.pid, (unsigned)who.uid);
+	return false;
+}
+
+static int refused(struct guest_queue *gq, int err, uint32_t port)
+{
+	/* Not listening, or its backlog is full: RST at once, as the kernel's vsock does it. */
+	if (err == -ECONNREFUSED || err == -EAGAIN)
+		GUEST_COUNT(gq, connect_refused);
+	else
+		GUEST_COUNT(gq, connect_failed);
+	log_line(ZV_LOG_DEBUG, gq->guest->name, "port %u of a program: %s", port,
+		 err == -EAGAIN ? "its backlog is full" : zv_strerror(err));
+	return -ECONNREFUSED;
+}
+
+int av_serve(struct guest_queue *gq, struct zv_conn *conn, const struct zv_conn_info *info)
+{
+	bool seq = info->type == ZV_SEQPACKET;
+	struct relay *r;
+	struct found f;
+	int fd, ret;
+
+	if (!find(gq, info, &f) || (f.sock_type == SOCK_SEQPACKET) != seq)
+		return 0;
+	if (!guest_fd_get(gq))
+		return -ECONNREFUSED;
+	r = calloc(1, sizeof(*r));
+	fd = r ? socket(AF_UNIX, f.sock_type | SOCK_CLOEXEC | SOCK_NONBLOCK, 0) : -1;
+	if (fd < 0) {
+		guest_fd_refused(gq, r ? -errno : -ENOMEM);
+		guest_fd_put(gq);
+		free(r);
+		return -ECONNREFUSED;
+	}
+	ret = join(fd, &f, info);
+	if (ret == 0 && !is_of(gq, fd, &f, info->local_port))
+		ret = -EPERM;
+	else if (ret < 0)
+		ret = refused(gq, ret, info->local_port);
+	if (ret < 0) {
+		io_close_fd(lcore_io(gq->lc), fd);
+		guest_fd_put(gq);
+		free(r);
+		return -ECONNREFUSED;
+	}
+	relay_init(r, gq, conn, &endpoint_af_vsock.kind, fd, seq ? RELAY_SEQPACKET : 0);
+	if (f.passed)
+		relay_expect_passed(r);
+	else
+		(void)passed_refuse(fd);
+	if (zv_conn_answer(conn, 0) < 0) { /* it has given up */
+		relay_abort(r);
+		return 1;
+	}
+	GUEST_COUNT(gq, guest_joined);
+	relay_start(r, NULL, 0);
+	return 1;
+}

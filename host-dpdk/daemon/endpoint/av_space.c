@@ -1,0 +1,431 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Drop-in directories: their sockets, and the guests in them; theory in av.h. */
+#include "av.h"
+#include "endpoint_af_vsock.h"
+
+#include "core/fds.h"
+#include "fd_bin.h"
+#include "passed.h"
+#include "sock_claim.h"
+
+#include <errno.h>
+#include <search.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#define BACKLOG	     1024
+#define ACCEPT_PAUSE (100u * (uint64_t)1000000)
+
+static const int socket_types[AV_SOCKETS] = {SOCK_SEQPACKET, SOCK_STREAM, SOCK_SEQPACKET};
+
+static struct av_space *spaces; /* the main thread's */
+
+/* ---- what home has of it ---- */
+
+uint64_t av_random(struct av_space *s)
+{
+	if (!s->n_random) {
+		/* For less than 256 bytes it neither fails nor is interrupted, once it works. */
+		for (size_t i = 0; i < sizeof(s->random) / 256; i++)
+			while (getrandom(s->random + i * 32, 256, 0) != 256)
+				;
+		s->n_random = sizeof(s->random) / sizeof(s->random[0]);
+	}
+	return s->random[--s->n_random];
+}
+
+static int by_uid(const void *a, const void *b)
+{
+	uid_t x = ((const struct av_user *)a)->uid, y = ((const struct av_user *)b)->uid;
+
+	return x < y ? -1 : x > y;
+}
+
+struct av_user *av_user(struct av_space *s, uid_t uid)
+{
+	struct av_user *u = calloc(1, sizeof(*u)), *const * found;
+
+	if (!u)
+		return NULL;
+	u->uid = uid;
+	found = tsearch(u, &s->users, by_uid);
+	if (!found || *found != u)
+		free(u);
+	return found ? *found : NULL;
+}
+
+void av_user_put(struct av_space *s, struct av_user *u)
+{
+	if (u->asks || u->calls || u->ports)
+		return;
+	(void)tdelete(u, &s->users, by_uid);
+	free(u);
+}
+
+bool av_user_may(const struct av_user *u, unsigned n, unsigned all, unsigned most)
+{
+	return all < most && (u->uid == 0 || n < most / 4);
+}
+
+void av_discard(struct av_space *s, int fd, bool stream)
+{
+	if (s->bin && passed_waits(fd, stream)) {
+		fd_bin_put_all(s->bin, &fd, 1); /* fds_put() follows */
+		return;
+	}
+	io_close_fd(lcore_io(s->home), fd);
+	fds_put();
+}
+
+/* ---- guests ---- */
+
+static int by_cid(const void *a, const void *b)
+{
+	uint64_t x = ((const struct av_guest *)a)->cid, y = ((const struct av_guest *)b)->cid;
+
+	return x < y ? -1 : x > y;
+}
+
+uint32_t av_local_cid(const struct av_space *s)
+{
+	uint64_t cid = s->devices && !s->devices->gone ? guest_cid(s->devices->guest) : 0;
+
+	return cid ? (uint32_t)cid : (uint32_t)ZV_CID_HOST;
+}
+
+struct av_guest *av_guest_find(struct av_space *s, uint32_t cid)
+{
+	const struct av_guest key = {.cid = cid};
+	struct av_guest *const *found = tfind(&key, &s->guests, by_cid);
+	struct av_guest *a = found ? *found : s->devices;
+
+	while (!found && a && a->gone)
+		a = a->more;
+	return a && !a->gone ? a : NULL;
+}
+
+static int af_vsock_start(struct guest *g)
+{
+	const struct cfg_guest *cfg = guest_cfg(g);
+	struct av_guest *a;
+	bool whole = true;
+
+	if (!*cfg->space.dir)
+		return 0;
+	a = calloc(1, sizeof(*a));
+	if (!a)
+		return -ENOMEM;
+	a->space = av_space_get(g, &cfg->space, g->queues[0].lc);
+	if (!a->space || (a->space->bin && guest_expects_passed(g) < 0)) {
+		free(a);
+		return -ENOMEM;
+	}
+	a->guest = g;
+	a->cid = cfg->cid;
+	a->device = !cfg->cid;
+	pthread_mutex_lock(&a->space->lock);
+	if (a->device) {
+		a->more = a->space->devices;
+		a->space->devices = a;
+	} else {
+		whole = tsearch(a, &a->space->guests, by_cid);
+	}
+	pthread_mutex_unlock(&a->space->lock);
+	if (!whole) {
+		free(a);
+		return -ENOMEM;
+	}
+	g->part[ENDPOINT_af_vsock] = a;
+	return 0;
+}
+
+static void af_vsock_stop(struct guest *g)
+{
+	struct av_guest *a = av_guest(g);
+
+	if (!a)
+		return;
+	pthread_mutex_lock(&a->space->lock);
+	a->gone = true;
+	pthread_mutex_unlock(&a->space->lock);
+}
+
+static void af_vsock_free(struct guest *g)
+{
+	struct av_guest *a = av_guest(g), **at;
+
+	if (!a)
+		return;
+	pthread_mutex_lock(&a->space->lock);
+	for (at = &a->space->devices; *at && *at != a; at = &(*at)->more)
+		;
+	if (*at)
+		*at = a->more;
+	else
+		(void)tdelete(a, &a->space->guests, by_cid);
+	pthread_mutex_unlock(&a->space->lock);
+	free(a);
+	g->part[ENDPOINT_af_vsock] = NULL;
+}
+
+/* ---- the listening sockets ---- */
+
+static const char *path_of(const struct av_listener *l)
+{
+	return l->space->cfg.sockets[l->what];
+}
+
+static void accept_more(struct lcore_timer *t)
+{
+	struct av_listener *l =
+		(struct av_listener *)(void *)((char *)t - offsetof(struct av_listener, pause));
+
+	if (!l->accept.pending && fds_room())
+		io_accept(lcore_io(l->space->home), &l->accept, l->fd);
+	else
+		lcore_timer_start(l->space->home, t, ACCEPT_PAUSE);
+}
+
+static void accept_pause(struct av_listener *l, int err)
+{
+	uint32_t more;
+
+	if (log_once(&l->space->refused, &more))
+		log_line(ZV_LOG_WARN, NULL, "%s: cannot accept: %s; programs have to wait",
+			 path_of(l), zv_strerror(err));
+	io_cancel(lcore_io(l->space->home), &l->accept);
+	lcore_timer_start(l->space->home, &l->pause, ACCEPT_PAUSE);
+}
+
+static void accepted(struct io_op *op, int res, uint32_t flags)
+{
+	struct av_listener *l = (struct av_listener *)(void *)op; /* first */
+	struct av_space *s = l->space;
+	struct io *io = lcore_io(s->home);
+
+	(void)flags;
+	if (res >= 0) {
+		bool room = fds_get();
+
+		if (!room || s->ending) {
+			if (!room)
+				fds_take(1); /* until it is closed */
+			av_discard(s, res, l->what == AV_STREAM);
+			if (!room)
+				accept_pause(l, -EMFILE);
+		} else if (l->what == AV_ASK) {
+			av_ask_begin(s, res);
+		} else {
+			av_came(s, res, l->what);
+		}
+	} else if (res == -EINVAL && !io->accept_once) {
+		io->accept_once = true;
+	} else if (res != -ECONNABORTED && res != -EINTR && res != -ECANCELED) {
+		accept_pause(l, res);
+	}
+	if (!op->pending && !s->ending && !l->pause.running)
+		io_accept(io, op, l->fd);
+}
+
+static int open_failed(struct guest *g, const struct av_listener *l, const char *what, int err)
+{
+	guest_fails(g, "af_vsock: %s: %s: %s", path_of(l), what, zv_strerror(err));
+	return err;
+}
+
+static int set_rights(const struct cfg_space *c, enum av_socket what)
+{
+	return sock_set_rights(c->sockets[what], c->mode, c->uid, c->gid);
+}
+
+static int listener_open(struct guest *g, struct av_space *s, enum av_socket what)
+{
+	struct sockaddr_un sa = {.sun_family = AF_UNIX};
+	struct av_listener *l = &s->listener[what];
+	int ret;
+
+	memcpy(sa.sun_path, path_of(l), sizeof(sa.sun_path));
+	l->claim = sock_claim(path_of(l));
+	if (l->claim < 0) {
+		guest_fails(g, "af_vsock: %s", zv_error_text());
+		return l->claim;
+	}
+	l->fd = socket(AF_UNIX, socket_types[what] | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	if (l->fd < 0)
+		return open_failed(g, l, "cannot make a socket", -errno);
+	if (!passed_refuse(l->fd) && !s->bin && !(s->bin = fd_bin_new(fds_put)))
+		return open_failed(g, l, "cannot make a socket", -ENOMEM);
+	if (bind(l->fd, (struct sockaddr *)&sa, sizeof(sa)) < 0)
+		return open_failed(g, l, "cannot bind the socket", -errno);
+	/* Before listen(), so that nobody connects while the rights are wider than configured. */
+	ret = set_rights(&s->cfg, what);
+	if (ret < 0)
+		return open_failed(g, l, "cannot set the socket's mode or owner", ret);
+	return listen(l->fd, BACKLOG) < 0 ? open_failed(g, l, "cannot listen", -errno) : 0;
+}
+
+static void listener_close(struct av_space *s, struct av_listener *l)
+{
+	if (l->fd >= 0) {
+		(void)unlink(path_of(l));
+		if (s->bin) { /* clients may wait in it */
+			fds_take(1);
+			fd_bin_put_all(s->bin, &l->fd, 1);
+		} else {
+			(void)close(l->fd);
+		}
+	}
+	if (l->claim >= 0)
+		sock_unclaim(path_of(l), l->claim);
+}
+
+/* ---- the beginning and the end ---- */
+
+static void space_begin(struct lcore *lc, void *arg)
+{
+	struct av_space *s = arg;
+
+	for (unsigned i = 0; i < AV_SOCKETS; i++) {
+		s->listener[i].accept.done = accepted;
+		s->listener[i].pause.expired = accept_more;
+		io_accept(lcore_io(lc), &s->listener[i].accept, s->listener[i].fd);
+	}
+}
+
+static void space_end(struct lcore *lc, void *arg)
+{
+	struct av_space *s = arg;
+	struct av_ask *a;
+
+	s->ending = true;
+	for (unsigned i = 0; i < AV_SOCKETS; i++) {
+		lcore_timer_stop(lc, &s->listener[i].pause);
+		lcore_cancel(lc, &s->listener[i].accept);
+	}
+	TAILQ_FOREACH(a, &s->asks, link)
+		av_ask_end(a);
+	lcore_drain(lc, &s->n_asks);
+	av_calls_end(s);
+	av_ports_end(s);
+}
+
+static void space_free(struct av_space *s)
+{
+	for (unsigned i = 0; i < AV_SOCKETS; i++)
+		listener_close(s, &s->listener[i]);
+	fd_bin_free(s->bin);
+	pthread_mutex_destroy(&s->lock);
+	free(s);
+}
+
+struct av_space *av_space_get(struct guest *g, const struct cfg_space *c, struct lcore *lc)
+{
+	struct av_space *s = spaces;
+	int ret = 0;
+
+	while (s && strcmp(s->cfg.dir, c->dir) != 0)
+		s = s->next;
+	if (s)
+		return s;
+	s = calloc(1, sizeof(*s));
+	if (!s)
+		return NULL;
+	s->cfg = *c;
+	s->home = lc;
+	pthread_mutex_init(&s->lock, NULL);
+	TAILQ_INIT(&s->asks);
+	TAILQ_INIT(&s->failed);
+	for (unsigned i = 0; i < AV_SOCKETS; i++)
+		s->listener[i] = (struct av_listener){.space = s, .what = i, .fd = -1, .claim = -1};
+	for (unsigned i = 0; i < AV_SOCKETS && ret == 0; i++)
+		ret = listener_open(g, s, i);
+	if (ret < 0) {
+		space_free(s);
+		return NULL;
+	}
+	s->next = spaces;
+	spaces = s;
+	lcore_call(lc, space_begin, s);
+	return s;
+}
+
+struct change {
+	struct av_space *space;
+	const struct cfg_space *to;
+};
+
+static void space_change(struct lcore *lc, void *arg)
+{
+	const struct change *c = arg;
+
+	(void)lc;
+	c->space->cfg = *c->to;
+}
+
+/* What the directory is in @c; NULL: it is not there any more. */
+static const struct cfg_space *configured(const struct cfg *c, const struct av_space *s)
+{
+	for (unsigned i = 0; i < c->n_guests; i++)
+		if (strcmp(c->guests[i].space.dir, s->cfg.dir) == 0)
+			return &c->guests[i].space;
+	return NULL;
+}
+
+void av_spaces_reload(const struct cfg *c)
+{
+	struct av_space **at = &spaces, *s;
+
+	while ((s = *at)) {
+		struct change change = {s, configured(c, s)};
+
+		if (!change.to) {
+			*at = s->next;
+			lcore_call(s->home, space_end, s);
+			space_free(s);
+			continue;
+		}
+		at = &s->next;
+		for (unsigned i = 0; i < AV_SOCKETS; i++) {
+			int ret = set_rights(change.to, i);
+
+			if (ret < 0)
+				log_line(ZV_LOG_WARN, NULL,
+					 "%s: cannot set the socket's mode or owner: %s",
+					 change.to->sockets[i], zv_strerror(ret));
+		}
+		lcore_call(s->home, space_change, &change);
+	}
+}
+
+void av_spaces_end(void)
+{
+	struct av_space *s;
+
+	while ((s = spaces)) {
+		spaces = s->next;
+		lcore_call(s->home, space_end, s);
+		space_free(s);
+	}
+}
+
+/* ---- the endpoint ---- */
+
+static void af_vsock_describe(const struct guest *g, const struct zv_conn_info *info, char *buf,
+			      size_t len)
+{
+	(void)info;
+	(void)snprintf(buf, len, "af_vsock:%s", guest_cfg(g)->space.dir);
+}
+
+const struct endpoint_ops endpoint_af_vsock = {
+	.name = "af_vsock",
+	.kind = CONN_KIND(endpoint_af_vsock.kind, af_vsock_describe),
+	.start = af_vsock_start,
+	.stop = af_vsock_stop,
+	.free = af_vsock_free,
+	.serve = av_serve,
+};
