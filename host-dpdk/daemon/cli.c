@@ -2,15 +2,20 @@
 #include "cli.h"
 
 #include <argp.h>
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
 #include <zvsock.h>
 
 enum { OPT_CHECK = 256, OPT_FOREGROUND };
 
 static const struct argp_option options[] = {
 	{"config", 'c', "FILE", 0,
-	 "Read FILE; without --guest and --device the default is " ZVD_CONFIG_FILE, 0},
+	 "Read FILE; without --guest and --device the default is " ZVD_CONFIG_FILE
+	 ", which \"-s applications=PATH\" does without where there is none",
+	 0},
 	{"check", OPT_CHECK, NULL, 0, "Check the configuration, print what it means, and end", 0},
 	{"guest", 'g', "name=NAME,KEY=VALUE,...", 0,
 	 "A guest more, with the keys of [guest NAME]; a list goes on behind a comma", 0},
@@ -100,6 +105,21 @@ static void print_version(FILE *to, struct argp_state *state)
 	(void)fprintf(to, "zvsockd %s\n", zv_version());
 }
 
+/* --set alone is about a file; but that of a client socket is enough where there is no such file.
+ */
+static bool says_what_to_serve(const char *word)
+{
+	static const char *const client_socket[] = {"--set=applications=",
+						    "--set=daemon.applications="};
+
+	if (word[2] != 's')
+		return true;
+	for (unsigned i = 0; i < 2; i++)
+		if (strncmp(word, client_socket[i], strlen(client_socket[i])) == 0)
+			return access(ZVD_CONFIG_FILE, F_OK) < 0 && errno == ENOENT;
+	return false;
+}
+
 void cli_parse(struct cli *c, int argc, char **argv)
 {
 	static const struct argp argp = {options, parse, "[FILE]", doc, NULL, NULL, NULL};
@@ -110,7 +130,7 @@ void cli_parse(struct cli *c, int argc, char **argv)
 	*c = (struct cli){0};
 	(void)argp_parse(&argp, argc, argv, 0, NULL, c);
 	for (unsigned i = 0; i < c->n_words; i++)
-		given |= c->words[i][2] != 's'; /* --set alone is about a file */
+		given |= says_what_to_serve(c->words[i]);
 	if (!c->file && !given)
 		c->file = ZVD_CONFIG_FILE;
 }

@@ -19,12 +19,22 @@ import tty
 
 sys.dont_write_bytecode = True
 
-from zvd_program import GUEST, LIMIT, case, main, reload, run
+from zvd_program import GUEST, LIMIT, Skip, case, main, reload, run
 
 ECHO_CLIENT = sys.argv[2]
 
 
 # ---- the command line
+
+@case
+def applications_alone_need_no_file(w):
+    if os.path.exists('/etc/zvsock/zvsock.conf'):
+        raise Skip('this machine has a /etc/zvsock/zvsock.conf')
+    rc, out, err = run('--check', '-s', 'applications=' + w.path('clients'))
+    assert rc == 0 and 'clients' in out, (rc, out, err)
+    rc, _, err = run('--check', '-s', 'log_level=debug')
+    assert rc == 2 and '/etc/zvsock/zvsock.conf' in err, (rc, err)
+
 
 @case
 def command_line(w):

@@ -1,0 +1,3 @@
+module zvsock
+
+go 1.19
