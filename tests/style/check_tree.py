@@ -39,9 +39,11 @@ LAYERS = {
                                   'host-dpdk/common/sock_claim.h', 'host-dpdk/common/sock_connect.h', 'api/include/', 'shm-ring/spsc_ring.h'],
     'host-dpdk/daemon/ctl/': [DAEMON + 'ctl/', DAEMON + 'core/counters.h', DAEMON + 'control/protocol.h'],
     'host-dpdk/daemon/': ['api/proto/client_msg.h', 'api/proto/hello.h', 'host-dpdk/daemon/', 'host-dpdk/common/', 'api/include/'],
-    # AF_VSOCK programs: common <- {preload, seccomp, run}. Of the tree they know the messages to zvsockd alone.
+    # AF_VSOCK programs: common <- {preload, seccomp <- run}. Of the tree they know the messages to zvsockd alone.
     'drop-in/common/': ['drop-in/common/', 'api/proto/dropin_msg.h'],
-    'drop-in/': ['drop-in/', 'api/proto/dropin_msg.h'],
+    'drop-in/preload/': ['drop-in/preload/', 'drop-in/common/', 'api/proto/dropin_msg.h'],
+    'drop-in/seccomp/': ['drop-in/seccomp/', 'drop-in/common/'],
+    'drop-in/run/': ['drop-in/run/', 'drop-in/seccomp/super.h', 'drop-in/common/'],
     'bench/': ['bench/', 'api/include/', 'shm-ring/'],
     'bench/measure/': ['bench/measure/'],
     'bench/core/': ['bench/core/', 'bench/measure/'],
@@ -258,7 +260,7 @@ def libraries_neither_print_nor_exit():
     for path in tree.files('.c', '.h'):
         if not path.startswith(('shm-ring/', 'api/', 'guest-pmd/', 'host-dpdk/', 'drop-in/')):
             continue
-        if path.startswith(('host-dpdk/daemon/', 'guest-pmd/bind/', 'shm-ring/bench/', 'drop-in/run/')):  # programs
+        if path.startswith(('host-dpdk/daemon/', 'guest-pmd/bind/', 'shm-ring/bench/', 'drop-in/run/', 'drop-in/seccomp/')):  # programs
             continue
         text = tree.without_comments(tree.read(path))
         for m in call.finditer(text):

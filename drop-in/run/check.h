@@ -1,0 +1,22 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* zvsock-run --check: what works here, and why not. */
+#ifndef ZV_DROPIN_CHECK_H
+#define ZV_DROPIN_CHECK_H
+
+#include "program.h"
+
+/*
+ * Prints a line for each thing that a mode needs. @library: NULL: not found. @program: NULL, or
+ * what is to be run. Returns 0 when zvsockd and at least one mode (with @program: its mode) work,
+ * else 1.
+ */
+int check_print(const char *dir, const char *library, const char *where, const char *linker,
+		const struct program *program);
+
+/* Does a supervisor work here? False: @why. Forks. */
+bool check_seccomp(const char *dir, char *why, size_t size);
+
+/* Is /dev/vsock there and may it be opened? */
+bool check_dev_vsock(void);
+
+#endif

@@ -1,0 +1,152 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "guest.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/time.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#define ANSWER_MAX   65536
+#define PATIENCE_SEC 10 /* as zvsockctl has */
+
+__attribute__((format(printf, 4, 5))) static int failed(int r, char *why, size_t size,
+							const char *format, ...)
+{
+	va_list args;
+
+	va_start(args, format);
+	vsnprintf(why, size, format, args);
+	va_end(args);
+	return r;
+}
+
+const char *guest_json_string(const char *json, const char *name, char *value, size_t size)
+{
+	size_t len = strlen(name), n = 0;
+	const char *at = json;
+
+	for (;; at++) {
+		at = strchr(at, '"');
+		if (!at)
+			return NULL;
+		if (!strncmp(at + 1, name, len) && at[len + 1] == '"') {
+			at += len + 2;
+			at += strspn(at, " ");
+			if (*at == ':')
+				break;
+		} else { /* over this string: what stands in it is no name */
+			for (at++; *at && *at != '"'; at++)
+				if (*at == '\\' && at[1])
+					at++;
+			if (!*at)
+				return NULL;
+		}
+	}
+	at += 1 + strspn(at + 1, " ");
+	if (*at++ != '"')
+		return NULL;
+	for (; *at && *at != '"'; at++) {
+		if (*at == '\\' && (at[1] == '"' || at[1] == '\\' || at[1] == '/'))
+			at++;
+		else if (*at == '\\')
+			return NULL; /* control characters and \u: not in a path of ours */
+		if (n + 1 >= size)
+			return NULL;
+		value[n++] = *at;
+	}
+	value[n] = '\0';
+	return *at == '"' ? value : NULL;
+}
+
+static int connect_control(const char *path, char *why, size_t size)
+{
+	const struct timeval patience = {.tv_sec = PATIENCE_SEC};
+	struct sockaddr_un a = {.sun_family = AF_UNIX};
+	int fd;
+
+	if (strlen(path) >= sizeof(a.sun_path))
+		return failed(-ENAMETOOLONG, why, size, "%s: too long for a Unix socket", path);
+	strcpy(a.sun_path, path);
+	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	if (fd < 0)
+		return failed(-errno, why, size, "a socket: %s", strerror(errno));
+	(void)setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
+	(void)setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof(patience));
+	if (connect(fd, (struct sockaddr *)&a, sizeof(a)) < 0) {
+		int r = -errno;
+
+		close(fd);
+		return failed(r, why, size, "no zvsockd at its control socket %s: %s%s", path,
+			      strerror(-r),
+			      r == -EACCES ? " (control_mode and group say who may ask)"
+					   : " (--control says where it is)");
+	}
+	return fd;
+}
+
+/* One line. */
+static bool read_answer(int fd, char *text, size_t size)
+{
+	size_t n = 0;
+
+	while (n + 1 < size) {
+		ssize_t got = read(fd, text + n, size - n - 1);
+
+		if (got < 0 && errno == EINTR)
+			continue;
+		if (got <= 0)
+			return false;
+		n += (size_t)got;
+		text[n] = '\0';
+		if (text[n - 1] == '\n')
+			return true;
+	}
+	return false;
+}
+
+static bool plain(const char *name)
+{
+	for (const char *c = name; *c; c++)
+		if (*c == '"' || *c == '\\' || (unsigned char)*c < ' ')
+			return false;
+	return *name && strlen(name) < 128;
+}
+
+int guest_dir(const char *control, const char *name, char *dir, size_t dir_size, char *why,
+	      size_t size)
+{
+	static char answer[ANSWER_MAX];
+	char request[256], text[256];
+	int fd, len;
+	bool answered;
+
+	if (!plain(name))
+		return failed(-EINVAL, why, size, "--guest \"%s\": not a name of a guest", name);
+	fd = connect_control(control, why, size);
+	if (fd < 0)
+		return fd;
+	len = snprintf(request, sizeof(request), "{\"v\":1,\"cmd\":\"guests\",\"guest\":\"%s\"}\n",
+		       name);
+	answered = send(fd, request, (size_t)len, MSG_NOSIGNAL) == len &&
+		   read_answer(fd, answer, sizeof(answer));
+	close(fd);
+	if (!answered)
+		return failed(-EPROTO, why, size, "%s: zvsockd did not answer", control);
+	if (strstr(answer, "\"ok\":false") || strstr(answer, "\"ok\": false")) {
+		const char *said = guest_json_string(answer, "error", text, sizeof(text));
+
+		return failed(-ENODEV, why, size, "zvsockd at %s: %s", control,
+			      said ? said : "refused");
+	}
+	if (!guest_json_string(answer, "af_vsock", dir, dir_size))
+		return failed(-ENODEV, why, size,
+			      "guest %s is not reached by AF_VSOCK programs: its section, or "
+			      "[daemon], has no af_vsock = DIR",
+			      name);
+	return 0;
+}

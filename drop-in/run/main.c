@@ -1,0 +1,291 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * zvsock-run: runs a program whose AF_VSOCK sockets reach the guests of zvsockd. It becomes the
+ * program (execve), in either mode: docs/drop-in.md.
+ */
+#include <errno.h>
+#include <getopt.h>
+#include <stdarg.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "check.h"
+#include "common/di.h"
+#include "guest.h"
+#include "modes.h"
+#include "seccomp/super.h"
+
+/* As env(1), nice(1): our own failure, found but not run, not found. */
+enum { EXIT_OURS = 125, EXIT_CANNOT_RUN = 126, EXIT_NO_PROGRAM = 127 };
+
+static const char usage[] =
+	"usage: zvsock-run [OPTIONS] PROGRAM [ARGS]\n"
+	"       zvsock-run [OPTIONS] --check [PROGRAM]\n"
+	"\n"
+	"Runs PROGRAM; its AF_VSOCK sockets reach the guests of zvsockd, and are reached by "
+	"these.\n"
+	"\n"
+	"  --dir DIR        the namespace: af_vsock of zvsockd's configuration; default\n"
+	"                   $ZVSOCK_AF_VSOCK, else " DI_DIR "\n"
+	"  --guest NAME     that of this guest, which zvsockd is asked for\n"
+	"  --control PATH   of zvsockd's control socket, for --guest; default " GUEST_CONTROL "\n"
+	"  --mode MODE      preload: a library, for programs that use this machine's libc;\n"
+	"                   seccomp: a supervisor, for any; auto (default): by looking at PROGRAM\n"
+	"  --verbose        say which mode, and one line on standard error about each refusal\n"
+	"  --check          say what works here and why not; run nothing\n"
+	"  --help, --version\n";
+
+struct options {
+	const char *dir, *guest, *control;
+	enum mode mode;
+	bool verbose, check;
+};
+
+__attribute__((format(printf, 1, 2))) static void say(const char *format, ...)
+{
+	va_list args;
+
+	va_start(args, format);
+	fputs("zvsock-run: ", stderr);
+	vfprintf(stderr, format, args);
+	fputc('\n', stderr);
+	va_end(args);
+}
+
+static void read_options(int argc, char **argv, struct options *o)
+{
+	static const struct option longs[] = {{"dir", required_argument, NULL, 'd'},
+					      {"guest", required_argument, NULL, 'g'},
+					      {"control", required_argument, NULL, 'c'},
+					      {"mode", required_argument, NULL, 'm'},
+					      {"verbose", no_argument, NULL, 'v'},
+					      {"check", no_argument, NULL, 'k'},
+					      {"help", no_argument, NULL, 'h'},
+					      {"version", no_argument, NULL, 'V'},
+					      {0}};
+	int c;
+
+	while ((c = getopt_long(argc, argv, "+", longs, NULL)) != -1) {
+		switch (c) {
+		case 'd':
+			o->dir = optarg;
+			break;
+		case 'g':
+			o->guest = optarg;
+			break;
+		case 'c':
+			o->control = optarg;
+			break;
+		case 'v':
+			o->verbose = true;
+			break;
+		case 'k':
+			o->check = true;
+			break;
+		case 'h':
+			fputs(usage, stdout);
+			exit(0);
+		case 'V':
+			puts("zvsock-run " ZV_VERSION);
+			exit(0);
+		case 'm':
+			if (mode_read(optarg, &o->mode))
+				break;
+			say("--mode %s: not a mode: preload, seccomp or auto", optarg);
+			exit(EXIT_OURS);
+		default:
+			fputs("zvsock-run --help lists the options\n", stderr);
+			exit(EXIT_OURS);
+		}
+	}
+	if (!o->check && optind == argc) {
+		fputs(usage, stderr);
+		exit(EXIT_OURS);
+	}
+	if (o->dir && o->guest) {
+		say("--dir and --guest both say where the guests are: give one");
+		exit(EXIT_OURS);
+	}
+}
+
+/* The library: beside this program in the build tree, else where it is installed. */
+static const char *find_library(char path[static PATH_MAX])
+{
+	ssize_t len = readlink("/proc/self/exe", path, PATH_MAX - 1);
+	const char *const built = "/preload/libzvsock-preload.so";
+	char *end;
+
+	if (len > 0) {
+		path[len] = '\0';
+		for (int up = 0; up < 2 && (end = strrchr(path, '/')); up++)
+			*end = '\0';
+		if (strlen(path) + strlen(built) < PATH_MAX) {
+			strcat(path, built);
+			if (access(path, R_OK) == 0)
+				return path;
+		}
+	}
+	strcpy(path, ZV_PRELOAD);
+	return access(path, R_OK) == 0 ? path : NULL;
+}
+
+static void set_or_die(const char *name, const char *value)
+{
+	if (setenv(name, value, 1) == 0)
+		return;
+	say("the environment: %s", strerror(errno));
+	exit(EXIT_OURS);
+}
+
+static void preload(const char *library)
+{
+	const char *before = getenv("LD_PRELOAD");
+	char *all;
+
+	if (!before || !*before) {
+		set_or_die("LD_PRELOAD", library);
+	} else if (!strstr(before, library) && asprintf(&all, "%s:%s", library, before) > 0) {
+		set_or_die("LD_PRELOAD", all);
+		free(all);
+	}
+}
+
+static void supervise(const struct options *o, const char *dir)
+{
+	const struct di_super_opts so = {
+		.dir = dir, .verbose = o->verbose, .opens = !check_dev_vsock()};
+	const char *outer = getenv("ZVSOCK_SUPERVISED");
+	char why[512];
+	int r = di_super_start(&so, why, sizeof(why));
+
+	if (r == -EBUSY && outer && !strcmp(outer, dir))
+		return; /* a zvsock-run within another: that one's supervisor sees to this one too
+			 */
+	if (r < 0) {
+		say("mode seccomp: %s", why);
+		exit(EXIT_OURS);
+	}
+	set_or_die("ZVSOCK_SUPERVISED", dir);
+}
+
+/* A line when zvsockd is not there. The program then finds what it does without vsock. */
+static void warn_without_zvsockd(const char *dir)
+{
+	uint32_t cid;
+	struct di d;
+	int r;
+
+	di_init(&d, dir);
+	r = di_local_cid(&d, &cid);
+	if (r < 0)
+		say("no zvsockd at %s: %s; the program finds no vsock (zvsock-run --check says "
+		    "more)",
+		    dir, strerror(-r));
+}
+
+static enum mode choose(const struct options *o, const struct program *p, const char *library)
+{
+	const char *why;
+	enum mode mode = mode_of(p, library != NULL, &why);
+
+	if (p->kind == PROGRAM_FOREIGN && o->mode != MODE_SECCOMP) {
+		say("%s is for %s, not for this machine; under an emulator: --mode seccomp",
+		    p->loaded, p->detail);
+		exit(EXIT_CANNOT_RUN);
+	}
+	if (o->mode == MODE_PRELOAD && !library) {
+		say("--mode preload: there is no %s: is zvsock installed whole?", ZV_PRELOAD);
+		exit(EXIT_OURS);
+	}
+	if (p->privileged)
+		say("%s is %s: %s; start it as root, or without that", p->loaded, p->privileged,
+		    o->mode == MODE_PRELOAD ? "ld.so ignores the library, it finds no vsock"
+					    : "in mode seccomp it does not gain these rights");
+	else if (o->mode == MODE_PRELOAD && mode == MODE_SECCOMP)
+		say("%s is %s: %s; --mode seccomp", p->loaded, program_kind_text(p->kind), why);
+	if (o->verbose)
+		say("mode %s: %s is %s", mode_name(o->mode == MODE_AUTO ? mode : o->mode),
+		    p->loaded, program_kind_text(p->kind));
+	return o->mode == MODE_AUTO ? mode : o->mode;
+}
+
+/* The program may go elsewhere, and the supervisor does. */
+static const char *absolute(const char *given, char dir[static DI_DIR_MAX])
+{
+	char here[PATH_MAX];
+
+	if (*given != '/' && getcwd(here, sizeof(here)))
+		snprintf(here + strlen(here), sizeof(here) - strlen(here), "/%s", given);
+	else
+		snprintf(here, sizeof(here), "%s", given);
+	if (strlen(here) >= DI_DIR_MAX) {
+		say("%s: the path of a namespace has at most %d bytes", given, DI_DIR_MAX - 1);
+		exit(EXIT_OURS);
+	}
+	return strcpy(dir, here);
+}
+
+static const char *find_dir(const struct options *o, char dir[static DI_DIR_MAX])
+{
+	const char *env = getenv("ZVSOCK_AF_VSOCK");
+	char why[512];
+
+	if (o->guest) {
+		if (guest_dir(o->control ? o->control : GUEST_CONTROL, o->guest, dir, DI_DIR_MAX,
+			      why, sizeof(why)) < 0) {
+			say("%s", why);
+			exit(EXIT_OURS);
+		}
+		return dir;
+	}
+	return absolute(o->dir ? o->dir : env && *env ? env : DI_DIR, dir);
+}
+
+static int check(const char *dir, const char *name)
+{
+	char linker[PATH_MAX], path[PATH_MAX], why[PATH_MAX + 256];
+	bool own = program_own_linker(linker);
+	struct program p;
+
+	if (name && program_find(name, own ? linker : NULL, &p, why, sizeof(why)) < 0) {
+		say("%s", why);
+		return EXIT_NO_PROGRAM;
+	}
+	return check_print(dir, find_library(path), ZV_PRELOAD, own ? linker : NULL,
+			   name ? &p : NULL);
+}
+
+int main(int argc, char **argv)
+{
+	char dir_room[DI_DIR_MAX], linker[PATH_MAX], library_path[PATH_MAX], why[PATH_MAX + 256];
+	struct options o = {0};
+	const char *dir, *library;
+	struct program p;
+	int r;
+
+	read_options(argc, argv, &o);
+	dir = find_dir(&o, dir_room);
+	if (o.check)
+		return check(dir, argv[optind]);
+	r = program_find(argv[optind], program_own_linker(linker) ? linker : NULL, &p, why,
+			 sizeof(why));
+	if (r < 0) {
+		say("%s", why);
+		return r == -ENOENT ? EXIT_NO_PROGRAM : EXIT_CANNOT_RUN;
+	}
+	library = find_library(library_path);
+	warn_without_zvsockd(dir);
+	set_or_die("ZVSOCK_AF_VSOCK", dir);
+	if (o.verbose)
+		set_or_die("ZVSOCK_VERBOSE", "1");
+	if (choose(&o, &p, library) == MODE_PRELOAD)
+		preload(library);
+	else
+		supervise(&o, dir);
+	execvp(p.path, argv + optind);
+	say("%s: %s", p.path, strerror(errno));
+	return errno == ENOENT ? EXIT_NO_PROGRAM : EXIT_CANNOT_RUN;
+}

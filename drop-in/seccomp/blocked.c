@@ -1,0 +1,219 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "blocked.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <sys/eventfd.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "caller.h"
+#include "syscalls.h"
+
+#define LOOK_MS	     20
+#define LOOK_LAZY_MS 100
+#define LAZY_AFTER   50 /* looks without a new call */
+#define KEEP_MS	     60000
+#define RESTARTSYS   512 /* ERESTARTSYS of the kernel: never seen by a program */
+
+struct di_kept {
+	struct di_kept *next;
+	ino_t listener;
+	int conn, pidfd;
+	int64_t until_ms;
+};
+
+static _Atomic unsigned looks; /* since the last call began to block */
+
+static int64_t now_ms(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
+}
+
+static void nothing(int sig)
+{
+	(void)sig;
+}
+
+static void signal_set(sigset_t *set)
+{
+	sigemptyset(set);
+	sigaddset(set, DI_BLOCKED_SIGNAL);
+}
+
+int di_blocked_init(void)
+{
+	struct sigaction a = {.sa_handler = nothing};
+	sigset_t set;
+
+	signal_set(&set);
+	if (sigaction(DI_BLOCKED_SIGNAL, &a, NULL) < 0)
+		return -errno;
+	return -pthread_sigmask(SIG_BLOCK, &set, NULL);
+}
+
+static void ring(struct di_super *s)
+{
+	looks = 0;
+	(void)eventfd_write(s->bell, 1);
+}
+
+void di_blocked_enter(struct di_super *s, struct di_blocked *b, const struct seccomp_notif *n)
+{
+	sigset_t set;
+
+	*b = (struct di_blocked){.id = n->id, .tid = (pid_t)n->pid, .thread = pthread_self()};
+	pthread_mutex_lock(&s->lock);
+	b->next = s->blocked;
+	s->blocked = b;
+	pthread_mutex_unlock(&s->lock);
+	ring(s);
+	signal_set(&set);
+	pthread_sigmask(SIG_UNBLOCK, &set, NULL);
+}
+
+void di_blocked_leave(struct di_super *s, struct di_blocked *b)
+{
+	const struct timespec now = {0};
+	struct di_blocked **at;
+	sigset_t set;
+
+	signal_set(&set);
+	pthread_sigmask(SIG_BLOCK, &set, NULL);
+	pthread_mutex_lock(&s->lock);
+	for (at = &s->blocked; *at != b; at = &(*at)->next)
+		;
+	*at = b->next;
+	pthread_mutex_unlock(&s->lock);
+	while (sigtimedwait(&set, NULL, &now) > 0) /* none is left for the next call */
+		;
+}
+
+long di_blocked_answer(const struct di_blocked *b, bool restart)
+{
+	if (b->gone)
+		return DI_DONE;
+	if (!b->interrupted)
+		return 0;
+	/* Only a thread that goes through the delivery of signals may be given ERESTARTSYS. */
+	return restart && b->sure ? -RESTARTSYS : -EINTR;
+}
+
+static void look_at(struct di_super *s, struct di_blocked *b)
+{
+	if (!di_call_waits(s, b->id)) {
+		b->gone = true;
+	} else {
+		enum di_signal sig = di_caller_signal(b->tid);
+
+		b->perhaps = sig == DI_SIGNAL_PERHAPS ? b->perhaps + 1 : 0;
+		b->sure |= sig == DI_SIGNAL_SURE;
+		b->interrupted |= b->sure || b->perhaps > 1;
+	}
+	/* Again at every look: the thread may not have been in its system call yet. */
+	if (b->gone || b->interrupted)
+		pthread_kill(b->thread, DI_BLOCKED_SIGNAL);
+}
+
+static bool ended(int pidfd)
+{
+	struct pollfd p = {.fd = pidfd, .events = POLLIN};
+
+	return poll(&p, 1, 0) > 0;
+}
+
+static void free_kept(struct di_kept *k)
+{
+	if (k->conn >= 0)
+		close(k->conn);
+	if (k->pidfd >= 0)
+		close(k->pidfd);
+	free(k);
+}
+
+int di_blocked_look(struct di_super *s)
+{
+	int64_t now = now_ms();
+	bool any;
+
+	pthread_mutex_lock(&s->lock);
+	for (struct di_blocked *b = s->blocked; b; b = b->next)
+		look_at(s, b);
+	for (struct di_kept **at = &s->kept; *at;) {
+		struct di_kept *k = *at;
+
+		if (now < k->until_ms && !ended(k->pidfd)) {
+			at = &k->next;
+			continue;
+		}
+		*at = k->next;
+		free_kept(k);
+	}
+	any = s->blocked || s->kept;
+	pthread_mutex_unlock(&s->lock);
+	if (!any)
+		return -1;
+	return looks++ < LAZY_AFTER ? LOOK_MS : LOOK_LAZY_MS;
+}
+
+static bool inode_of(int fd, ino_t *inode)
+{
+	struct stat st;
+
+	if (fstat(fd, &st) < 0)
+		return false;
+	*inode = st.st_ino;
+	return true;
+}
+
+void di_keep(struct di_super *s, int listener, int pidfd, int conn)
+{
+	struct di_kept *k = malloc(sizeof(*k)), **at;
+	ino_t inode;
+
+	if (!k || !inode_of(listener, &inode)) {
+		free(k);
+		close(conn);
+		return;
+	}
+	*k = (struct di_kept){.listener = inode,
+			      .conn = conn,
+			      .pidfd = fcntl(pidfd, F_DUPFD_CLOEXEC, 3),
+			      .until_ms = now_ms() + KEEP_MS};
+	pthread_mutex_lock(&s->lock);
+	for (at = &s->kept; *at; at = &(*at)->next)
+		;
+	*at = k;
+	pthread_mutex_unlock(&s->lock);
+	ring(s);
+}
+
+int di_kept(struct di_super *s, int listener)
+{
+	struct di_kept *found = NULL;
+	ino_t inode;
+	int conn = -1;
+
+	pthread_mutex_lock(&s->lock);
+	if (s->kept && inode_of(listener, &inode))
+		for (struct di_kept **at = &s->kept; *at; at = &(*at)->next)
+			if ((*at)->listener == inode) {
+				found = *at;
+				*at = found->next;
+				break;
+			}
+	pthread_mutex_unlock(&s->lock);
+	if (found) {
+		conn = found->conn;
+		found->conn = -1;
+		free_kept(found);
+	}
+	return conn;
+}

@@ -1,0 +1,149 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "caller.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+#define PIDFD_OF_THREAD O_EXCL /* PIDFD_THREAD, Linux 6.9 */
+#define STATUS_BYTES	4096
+#define PAGE		4096u
+
+/* /proc/TID/status. False: the thread is gone. */
+static bool read_status(pid_t tid, char text[static STATUS_BYTES])
+{
+	char path[40];
+	ssize_t got;
+	int fd;
+
+	snprintf(path, sizeof(path), "/proc/%d/status", (int)tid);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return false;
+	got = read(fd, text, STATUS_BYTES - 1);
+	close(fd);
+	text[got > 0 ? got : 0] = '\0';
+	return got > 0;
+}
+
+/* The number in the line that begins with "\n@name:". 0: there is none. */
+static uint64_t status_number(const char *text, const char *name, const char *form)
+{
+	const char *at = strstr(text, name);
+	uint64_t value = 0;
+
+	return at && sscanf(at + strlen(name), form, &value) == 1 ? value : 0;
+}
+
+#define HEX " %" SCNx64
+#define DEC " %" SCNu64
+
+int di_caller_open(struct di_caller *t, pid_t tid)
+{
+	char status[STATUS_BYTES];
+
+	t->tid = tid;
+	t->pidfd = (int)syscall(SYS_pidfd_open, tid, PIDFD_OF_THREAD);
+	if (t->pidfd < 0 && errno == EINVAL) { /* a kernel that has pidfds of processes only */
+		if (!read_status(tid, status))
+			return -ESRCH;
+		t->pidfd = (int)syscall(SYS_pidfd_open,
+					(pid_t)status_number(status, "\nTgid:", DEC), 0);
+	}
+	return t->pidfd < 0 ? -errno : 0;
+}
+
+void di_caller_close(struct di_caller *t)
+{
+	if (t->pidfd >= 0)
+		close(t->pidfd);
+	t->pidfd = -1;
+}
+
+int di_caller_fd(const struct di_caller *t, int fd)
+{
+	int ours = (int)syscall(SYS_pidfd_getfd, t->pidfd, fd, 0);
+
+	return ours < 0 ? -errno : ours;
+}
+
+int di_caller_read(const struct di_caller *t, uint64_t at, void *to, size_t len)
+{
+	struct iovec mine = {to, len}, theirs = {(void *)(uintptr_t)at, len};
+	ssize_t got = process_vm_readv(t->tid, &mine, 1, &theirs, 1, 0);
+
+	if (got < 0)
+		return -errno;
+	return (size_t)got == len ? 0 : -EFAULT;
+}
+
+int di_caller_write(const struct di_caller *t, uint64_t at, const void *from, size_t len)
+{
+	struct iovec mine = {(void *)(uintptr_t)from, len}, theirs = {(void *)(uintptr_t)at, len};
+	ssize_t got = process_vm_writev(t->tid, &mine, 1, &theirs, 1, 0);
+
+	if (got < 0)
+		return -errno;
+	return (size_t)got == len ? 0 : -EFAULT;
+}
+
+int di_caller_string(const struct di_caller *t, uint64_t at, char *to, size_t size)
+{
+	size_t got = 0;
+
+	while (got < size) { /* page by page: the one behind the string may not be there */
+		size_t part = PAGE - (size_t)((at + got) % PAGE);
+		int r;
+
+		if (part > size - got)
+			part = size - got;
+		r = di_caller_read(t, at + got, to + got, part);
+		if (r < 0)
+			return r;
+		if (memchr(to + got, '\0', part))
+			return 0;
+		got += part;
+	}
+	return -ENAMETOOLONG;
+}
+
+int di_caller_user(const struct di_caller *t, uid_t *user)
+{
+	char status[STATUS_BYTES];
+
+	if (!read_status(t->tid, status))
+		return -ESRCH;
+	*user = (uid_t)status_number(status, "\nUid:", " %*u" DEC);
+	return 0;
+}
+
+/*
+ * A signal to the process is given to its first thread if that does not block it (signal(7) leaves
+ * it open; the kernel does that), else to any that does not.
+ */
+enum di_signal di_caller_signal(pid_t tid)
+{
+	char status[STATUS_BYTES];
+	uint64_t open, shared;
+	pid_t group;
+
+	if (!read_status(tid, status))
+		return DI_SIGNAL_NONE;
+	open = ~status_number(status, "\nSigBlk:", HEX);
+	shared = status_number(status, "\nShdPnd:", HEX) & open;
+	if (status_number(status, "\nSigPnd:", HEX) & open)
+		return DI_SIGNAL_SURE;
+	if (!shared)
+		return DI_SIGNAL_NONE;
+	group = (pid_t)status_number(status, "\nTgid:", DEC);
+	if (group == tid || status_number(status, "\nThreads:", DEC) == 1)
+		return DI_SIGNAL_SURE;
+	if (read_status(group, status) && (shared & ~status_number(status, "\nSigBlk:", HEX)))
+		return DI_SIGNAL_NONE; /* the first thread's */
+	return DI_SIGNAL_PERHAPS;
+}

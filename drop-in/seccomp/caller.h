@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The thread that made a system call: its descriptors, its memory, its signals. It may end at any
+ * moment and its number become another's, so whoever calls these asks afterwards whether the call
+ * still waits (SECCOMP_IOCTL_NOTIF_ID_VALID) before the outcome is used.
+ */
+#ifndef ZV_DROPIN_CALLER_H
+#define ZV_DROPIN_CALLER_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+struct di_caller {
+	pid_t tid;
+	int pidfd;
+};
+
+/* 0 or -errno: -ESRCH: it is gone. */
+int di_caller_open(struct di_caller *t, pid_t tid);
+void di_caller_close(struct di_caller *t);
+
+/* A descriptor of ours, CLOEXEC, of the open file that is @fd there. -EBADF: none is; -EPERM. */
+int di_caller_fd(const struct di_caller *t, int fd);
+
+/* Copies @len bytes of its memory at @at. 0; -EFAULT: not all of it can be read; -EPERM. */
+int di_caller_read(const struct di_caller *t, uint64_t at, void *to, size_t len);
+int di_caller_write(const struct di_caller *t, uint64_t at, const void *from, size_t len);
+
+/* Copies a string of less than @size bytes. -ENAMETOOLONG, -EFAULT. */
+int di_caller_string(const struct di_caller *t, uint64_t at, char *to, size_t size);
+
+/* The effective user. -errno. */
+int di_caller_user(const struct di_caller *t, uid_t *user);
+
+/*
+ * Does a signal wait for the thread? It cannot get it while it waits for us.
+ * SURE: the kernel has chosen this thread for it. PERHAPS: it, or another thread of the process.
+ */
+enum di_signal { DI_SIGNAL_NONE, DI_SIGNAL_PERHAPS, DI_SIGNAL_SURE };
+enum di_signal di_caller_signal(pid_t tid);
+
+#endif

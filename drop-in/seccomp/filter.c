@@ -1,0 +1,121 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "filter.h"
+
+#include <fcntl.h>
+#include <linux/audit.h>
+#include <linux/seccomp.h>
+#include <linux/vm_sockets.h>
+#include <stddef.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+
+/* What an argument must be: the low half of it, which is all that the kernel takes of an int. */
+struct test {
+	enum { ANY, EQUALS, HAS_NONE_OF } how;
+	unsigned arg;
+	uint32_t value;
+};
+
+struct rule {
+	uint32_t nr;
+	bool opens; /* only with that option */
+	struct test test[2];
+};
+
+/* What opens /dev/vsock would not say. */
+#define NOT_OF_VSOCK (O_CREAT | O_DIRECTORY | O_PATH | O_TRUNC | O_APPEND)
+
+static const struct rule rules[] = {
+	{.nr = SYS_socket, .test = {{EQUALS, 0, AF_VSOCK}}},
+	{.nr = SYS_bind},
+	{.nr = SYS_connect},
+#ifdef SYS_accept
+	{.nr = SYS_accept},
+#endif
+	{.nr = SYS_accept4},
+	{.nr = SYS_shutdown},
+	{.nr = SYS_getsockname},
+	{.nr = SYS_getpeername},
+	{.nr = SYS_getsockopt, .test = {{EQUALS, 1, AF_VSOCK}}},
+	{.nr = SYS_getsockopt, .test = {{EQUALS, 1, SOL_SOCKET}, {EQUALS, 2, SO_ERROR}}},
+	{.nr = SYS_getsockopt, .test = {{EQUALS, 1, SOL_SOCKET}, {EQUALS, 2, SO_DOMAIN}}},
+	{.nr = SYS_setsockopt, .test = {{EQUALS, 1, AF_VSOCK}}},
+	/* where a socket's mark is kept */
+	{.nr = SYS_setsockopt, .test = {{EQUALS, 1, SOL_SOCKET}, {EQUALS, 2, SO_MAX_PACING_RATE}}},
+	{.nr = SYS_ioctl, .test = {{EQUALS, 1, IOCTL_VM_SOCKETS_GET_LOCAL_CID}}},
+#ifdef SYS_open
+	{.nr = SYS_open, .opens = true, .test = {{HAS_NONE_OF, 1, NOT_OF_VSOCK}}},
+#endif
+	{.nr = SYS_openat, .opens = true, .test = {{HAS_NONE_OF, 2, NOT_OF_VSOCK}}},
+};
+
+uint32_t di_filter_arch(void)
+{
+#if defined(__x86_64__) && !defined(__ILP32__)
+	return AUDIT_ARCH_X86_64;
+#elif defined(__aarch64__) && !defined(__AARCH64EB__)
+	return AUDIT_ARCH_AARCH64;
+#else
+	return 0;
+#endif
+}
+
+/* Both architectures are little-endian. */
+static uint32_t low_half(unsigned arg)
+{
+	return (uint32_t)(offsetof(struct seccomp_data, args) + 8 * arg);
+}
+
+static struct sock_filter load(uint32_t offset)
+{
+	return (struct sock_filter)BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offset);
+}
+
+static struct sock_filter answer(uint32_t action)
+{
+	return (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, action);
+}
+
+/* A rule is a block that jumps behind itself as soon as something is otherwise. */
+static size_t add_rule(struct sock_filter *prog, const struct rule *r)
+{
+	size_t n = 0, len = 3;
+
+	for (unsigned i = 0; i < 2; i++)
+		len += r->test[i].how != ANY ? 2 : 0;
+	prog[n++] = load(offsetof(struct seccomp_data, nr));
+	prog[n] = (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, r->nr, 0,
+					       (uint8_t)(len - n - 1));
+	n++;
+	for (unsigned i = 0; i < 2 && r->test[i].how != ANY; i++) {
+		const struct test *t = &r->test[i];
+
+		prog[n++] = load(low_half(t->arg));
+		prog[n] =
+			t->how == EQUALS
+				? (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, t->value,
+							       0, (uint8_t)(len - n - 1))
+				: (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JSET | BPF_K, t->value,
+							       (uint8_t)(len - n - 1), 0);
+		n++;
+	}
+	prog[n++] = answer(SECCOMP_RET_USER_NOTIF);
+	return n;
+}
+
+size_t di_filter(struct sock_filter prog[static DI_FILTER_MAX], bool opens)
+{
+	size_t n = 0;
+
+	if (!di_filter_arch())
+		return 0;
+	prog[n++] = load(offsetof(struct seccomp_data, arch));
+	prog[n++] = (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, di_filter_arch(), 1, 0);
+	prog[n++] = answer(SECCOMP_RET_ALLOW);
+	for (size_t i = 0; i < sizeof(rules) / sizeof(rules[0]); i++)
+		if (opens || !rules[i].opens)
+			n += add_rule(prog + n, &rules[i]);
+	prog[n++] = answer(SECCOMP_RET_ALLOW); /* x32's numbers have a bit that none of these has */
+	return n;
+}

@@ -1,0 +1,128 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "super.h"
+
+#include <errno.h>
+#include <linux/seccomp.h>
+#include <poll.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+#include "blocked.h"
+#include "syscalls.h"
+
+/* Linux 6.6: the one who is woken runs on the caller's CPU, which waits anyway. */
+#ifndef SECCOMP_IOCTL_NOTIF_SET_FLAGS
+#define SECCOMP_IOCTL_NOTIF_SET_FLAGS	   SECCOMP_IOW(4, uint64_t)
+#define SECCOMP_USER_NOTIF_FD_SYNC_WAKE_UP (1UL << 0)
+#endif
+
+#define STACK_BYTES (128u << 10)
+#define IDLE_MAX    4u	  /* threads that are kept for later */
+#define THREADS_MAX 4096u /* calls that block at a time, about */
+
+/* What a notification has on this kernel may be more than our headers know. */
+union notification {
+	struct seccomp_notif n;
+	char room[1024];
+};
+
+static void say(const char *line)
+{
+	char text[512];
+	int len = snprintf(text, sizeof(text), "zvsock-run: %s\n", line);
+
+	if (len > 0)
+		(void)!write(2, text, (size_t)len < sizeof(text) ? (size_t)len : sizeof(text) - 1);
+}
+
+static void *serve(void *arg);
+
+/* With the lock held. */
+static bool add_thread(struct di_super *s)
+{
+	pthread_attr_t attr;
+	pthread_t t;
+	bool made;
+
+	if (s->threads >= THREADS_MAX || pthread_attr_init(&attr))
+		return false;
+	pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
+	made = !pthread_attr_setstacksize(&attr, STACK_BYTES) &&
+	       !pthread_create(&t, &attr, serve, s);
+	pthread_attr_destroy(&attr);
+	s->threads += made;
+	s->idle += made;
+	return made;
+}
+
+static void answer(struct di_super *s, uint64_t id, long r)
+{
+	struct seccomp_notif_resp resp = {.id = id};
+
+	if (r == DI_DONE)
+		return;
+	if (r == DI_CONTINUE)
+		resp.flags = SECCOMP_USER_NOTIF_FLAG_CONTINUE;
+	else if (r < 0)
+		resp.error = (int32_t)r;
+	else
+		resp.val = r;
+	(void)ioctl(s->notify, SECCOMP_IOCTL_NOTIF_SEND, &resp); /* ENOENT: nobody waits */
+}
+
+static void *serve(void *arg)
+{
+	struct di_super *s = arg;
+	union notification u;
+	bool stay = true, others;
+
+	while (stay) {
+		memset(&u, 0, sizeof(u));
+		if (ioctl(s->notify, SECCOMP_IOCTL_NOTIF_RECV, &u) < 0)
+			continue; /* the caller has died; at the end main() ends us */
+		pthread_mutex_lock(&s->lock);
+		s->idle--;
+		others = s->idle > 0 || add_thread(s);
+		pthread_mutex_unlock(&s->lock);
+		answer(s, u.n.id, di_call(s, &u.n, others));
+		pthread_mutex_lock(&s->lock);
+		stay = s->idle < IDLE_MAX;
+		s->idle += stay;
+		s->threads -= !stay;
+		pthread_mutex_unlock(&s->lock);
+	}
+	return NULL;
+}
+
+void di_super_serve(int notify, const struct di_super_opts *o)
+{
+	struct di_super s = {.notify = notify, .lock = PTHREAD_MUTEX_INITIALIZER};
+	struct pollfd p[2] = {{.fd = notify}};
+	int wait_ms = -1;
+	bool made;
+
+	di_init(&s.di, o->dir);
+	s.di.say = o->verbose ? say : NULL;
+	s.bell = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	p[1] = (struct pollfd){.fd = s.bell, .events = POLLIN};
+	(void)ioctl(notify, SECCOMP_IOCTL_NOTIF_SET_FLAGS, SECCOMP_USER_NOTIF_FD_SYNC_WAKE_UP);
+	if (s.bell < 0 || di_blocked_init() < 0)
+		return;
+	pthread_mutex_lock(&s.lock);
+	made = add_thread(&s);
+	pthread_mutex_unlock(&s.lock);
+	while (made) {
+		eventfd_t rings;
+
+		if (poll(p, 2, wait_ms) < 0 && errno != EINTR)
+			break;
+		if (p[0].revents) /* POLLHUP: nobody is under the filter any more */
+			break;
+		(void)eventfd_read(s.bell, &rings);
+		wait_ms = di_blocked_look(&s);
+	}
+	_exit(0); /* threads of ours are in system calls */
+}
