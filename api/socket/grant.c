@@ -30,6 +30,7 @@ struct grant {
 static void say(struct zv_queue *q, struct ctrl_out *out)
 {
 	STAILQ_INSERT_TAIL(&q->grants.out, out, link);
+	q->grants.nout++;
 }
 
 /* Without memory the device is left without an answer, and uses the region not at all. */
@@ -250,6 +251,9 @@ static bool on_grant(struct zv_queue *q, const struct ctrl_grant *of)
 
 bool grant_message(struct zv_queue *q, const struct ctrl_msg *m)
 {
+	/* Each has an answer, if only in the end. */
+	if (q->grants.nout >= GRANT_OUT_MAX)
+		return false;
 	switch (m->type) {
 	case CTRL_REGION:
 		return on_region(q, &m->region);
@@ -270,10 +274,12 @@ static void say_no_more(struct zv_queue *q)
 
 	while ((out = STAILQ_FIRST(&q->grants.out))) {
 		STAILQ_REMOVE_HEAD(&q->grants.out, link);
-		if (out->m.type == CTRL_RELEASE)
+		if (out->m.type == CTRL_RELEASE) {
 			STAILQ_INSERT_TAIL(&keep, out, link);
-		else
+		} else {
+			q->grants.nout--;
 			free(out);
+		}
 	}
 	STAILQ_CONCAT(&q->grants.out, &keep);
 }

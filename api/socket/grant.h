@@ -19,8 +19,9 @@
 
 #include "state.h"
 
-#define GRANT_REGIONS_MAX 64u	/* announced on a queue */
-#define GRANT_PENDING_MAX 1024u /* connections that are granted and not asked for yet */
+#define GRANT_REGIONS_MAX 64u	 /* announced on a queue */
+#define GRANT_OUT_MAX	  16384u /* answers that the device does not take */
+#define GRANT_PENDING_MAX 1024u	 /* connections that are granted and not asked for yet */
 
 /* A message to the device. */
 struct ctrl_out {

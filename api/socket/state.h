@@ -321,6 +321,7 @@ struct queue_grants {
 	struct grant_list pending; /* for connections whose REQUEST is still to come */
 	uint32_t npending;
 	struct ctrl_out_list out; /* what this side has to say: sent when there is a buffer */
+	uint32_t nout;
 };
 
 struct zv_queue {

@@ -2,6 +2,7 @@
 /* A broker and a driver that say to each other what they must not. */
 #include "broker_fix.h"
 
+#include "socket/grant.h"
 #include "socket/state.h"
 
 static struct zv_queue_stats stats(struct zv_queue *q)
@@ -11,6 +12,8 @@ static struct zv_queue_stats stats(struct zv_queue *q)
 	zv_queue_stats(q, &s, sizeof(s));
 	return s;
 }
+
+static uint32_t credit = 65536; /* that the peer gives, from now on */
 
 /* Puts @m on the control connection of queue 0, towards @to, as its peer would. */
 static void say(enum zv_role to, const struct ctrl_msg *m, size_t cut)
@@ -24,7 +27,7 @@ static void say(enum zv_role to, const struct ctrl_msg *m, size_t cut)
 			      .len = len - (uint32_t)cut,
 			      .type = ZV_STREAM,
 			      .op = VSOCK_OP_RW,
-			      .buf_alloc = 65536};
+			      .buf_alloc = credit};
 
 	assert_int_equal(fake_inject(to, 0, &h, wire), 0);
 }
@@ -144,6 +147,36 @@ static void regions_have_a_limit(void **state)
 }
 
 /* The device grants what cannot be used: the connection fails, nothing else. */
+/* A device that does not take answers does not have them kept for ever, not even in the sessions
+ * that follow. */
+static void answers_that_are_not_taken_have_a_limit(void **state)
+{
+	(void)state;
+	credit = 0;
+	for (unsigned i = 0; i < 2 + GRANT_OUT_MAX / GRANT_PENDING_MAX; i++) {
+		uint64_t bad = stats(P.g).rx_bad_state;
+		unsigned n = 0;
+
+		while (stats(P.g).rx_bad_state == bad && n++ < 4 * GRANT_OUT_MAX) {
+			struct ctrl_msg m = grant_msg();
+
+			m.grant.peer_port = 100 + n;
+			if (i == 0) {
+				m.type = CTRL_REGION;
+				m.region = (struct ctrl_region){
+					.id = 100 + n, .size = 4096, .gpa = CTRL_BY_FD};
+			}
+			say(ZV_ROLE_GUEST, &m, 0);
+			pump();
+		}
+		assert_int_equal(stats(P.g).rx_bad_state, bad + 1);
+		assert_true(P.g->grants.nout <= GRANT_OUT_MAX + GRANT_PENDING_MAX);
+		fake_new_session(true);
+		pump();
+	}
+	credit = 65536;
+}
+
 static void a_grant_that_cannot_be_used_resets_its_connection(void **state)
 {
 	struct zv_conn *g, *h;
@@ -274,6 +307,7 @@ int main(void)
 		T(messages_wait_until_they_are_fetched),
 		T(a_region_is_announced_once),
 		T(regions_have_a_limit),
+		T(answers_that_are_not_taken_have_a_limit),
 		T(a_grant_that_cannot_be_used_resets_its_connection),
 		T(a_request_with_a_bad_grant_is_refused),
 		T(grants_without_a_request_have_a_limit),
