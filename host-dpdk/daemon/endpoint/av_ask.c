@@ -15,6 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 #define QUESTIONS_AT_ONCE 16u
 
@@ -118,6 +119,7 @@ static void hello(struct av_ask *a, struct dropin_msg *m)
 {
 	pthread_mutex_lock(&a->space->lock);
 	m->local.cid = av_local_cid(a->space);
+	m->bytes = geteuid();
 	pthread_mutex_unlock(&a->space->lock);
 }
 
