@@ -247,11 +247,12 @@ ZV_API int zv_connect(struct zv_queue *q, uint64_t cid, uint32_t port, enum zv_t
 		      struct zv_conn **conn);
 
 /*
- * zv_connect as coming from @src_port (ZV_PORT_ANY: any free one) of @src_cid (0: own), for a host
- * that speaks for sibling guests. Connections that differ in the local CID only are different ones.
- * A port that is named need not be of this queue's share: keeping it off other queues is up to you.
- * As zv_connect; -EOPNOTSUPP on a guest device, -EADDRINUSE: the queue has a connection of these
- * CIDs and ports, -EINVAL also: @src_cid is reserved or the guest's own.
+ * zv_connect as coming from @src_port (ZV_PORT_ANY: any free one) of @src_cid (0: own; others are
+ * for a host that speaks for sibling guests). Connections that differ in the local CID only are
+ * different ones. A port that is named need not be of this queue's share: keeping it off other
+ * queues is up to you.
+ * As zv_connect; -EOPNOTSUPP: a guest device, and @src_cid is not 0; -EADDRINUSE: the queue has a
+ * connection of these CIDs and ports; -EINVAL also: @src_cid is reserved or the guest's own.
  */
 ZV_API int zv_connect_from(struct zv_queue *q, uint64_t src_cid, uint32_t src_port, uint64_t cid,
 			   uint32_t port, enum zv_type type, struct zv_conn **conn);

@@ -139,9 +139,9 @@ int zv_connect_from(struct zv_queue *q, uint64_t src_cid, uint32_t src_port, uin
 {
 	const struct route r = {src_cid, cid, src_port, port};
 
-	if (q && !q->host)
+	if (q && !q->host && src_cid)
 		return zv_err(-EOPNOTSUPP, "zv_connect_from: only the host speaks for others; a "
-					   "guest has zv_connect");
+					   "guest's src_cid is 0");
 	return connect_route(q, &r, type, NULL, conn);
 }
 

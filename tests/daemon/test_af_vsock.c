@@ -192,6 +192,63 @@ static void a_port_is_taken_as_long_as_it_is_bound(void **state)
 	close(other);
 }
 
+static void what_the_configuration_serves_is_not_bound(void **state)
+{
+	int ask = ds_ask(), fd;
+	struct dropin_msg m;
+
+	(void)state;
+	assert_int_equal(ds_listen(ask, SOCK_STREAM, CID_ANY, 7, &m), -EADDRINUSE);
+	assert_string_equal(m.text, "zvsockd serves port 7 of a itself, by endpoint builtin");
+	fd = ds_listen(ask, SOCK_STREAM, ZV_CID_LOCAL, 7, &m); /* guests do not go there */
+	assert_true(fd >= 0);
+	close(fd);
+	close(ask);
+}
+
+static void a_bound_socket_connects(void **state)
+{
+	int ask = ds_ask(), fd;
+	struct dropin_msg b, m;
+	struct zv_conn_info info = {.size = sizeof(info)};
+	struct zw_conn *c;
+
+	(void)state;
+	assert_int_equal(zv_listen(dev, 80, ZV_STREAM, 0), 0);
+	dropin_msg_init(&b, DROPIN_BIND);
+	b.sock_type = SOCK_STREAM;
+	b.local = (struct dropin_addr){CID_ANY, 900};
+	answered(ask, &b);
+	assert_int_equal(b.result, 0);
+	fd = ds_socket(SOCK_STREAM, b.label);
+	assert_true(fd >= 0);
+	dropin_msg_init(&m, DROPIN_NAMES);
+	memcpy(m.label, b.label, sizeof(m.label));
+	answered(ask, &m);
+	assert_int_equal(m.result, -ENOTCONN);
+	ds_connect_msg(&m, SOCK_STREAM, peer_cid(), 80);
+	memcpy(m.label, b.label, sizeof(m.label));
+	answered(ask, &m);
+	assert_int_equal(m.result, 0);
+	assert_string_equal(m.label, b.label);
+	assert_int_equal(ds_join(fd, SOCK_STREAM), 0);
+	c = zw_accept(dev, 80);
+	assert_non_null(c);
+	assert_int_equal(zv_conn_info(c->c, &info), 0);
+	assert_int_equal(info.peer_port, 900);
+	talk(fd, c, SOCK_STREAM);
+	dropin_msg_init(&m, DROPIN_NAMES);
+	memcpy(m.label, b.label, sizeof(m.label));
+	answered(ask, &m);
+	assert_int_equal(m.result, 0);
+	assert_int_equal(m.local.port, 900);
+	assert_int_equal(m.remote.cid, peer_cid());
+	assert_int_equal(m.remote.port, 80);
+	close(fd);
+	zw_close(c);
+	close(ask);
+}
+
 static void programs_reach_each_other(void **state)
 {
 	int ask = ds_ask(), fd, c, got;
@@ -289,6 +346,9 @@ int main(int argc, char **argv)
 		cmocka_unit_test_setup_teardown(errors_are_the_kernels, up, down),
 		cmocka_unit_test_setup_teardown(guest_reaches_a_listener, up, down),
 		cmocka_unit_test_setup_teardown(a_port_is_taken_as_long_as_it_is_bound, up, down),
+		cmocka_unit_test_setup_teardown(what_the_configuration_serves_is_not_bound, up,
+						down),
+		cmocka_unit_test_setup_teardown(a_bound_socket_connects, up, down),
 		cmocka_unit_test_setup_teardown(programs_reach_each_other, up, down),
 		cmocka_unit_test_setup_teardown(nonblocking_connect_succeeds, up, down),
 		cmocka_unit_test_setup_teardown(nonblocking_connect_is_refused, up, down),

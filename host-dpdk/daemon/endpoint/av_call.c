@@ -428,7 +428,8 @@ static struct av_call *call_new(struct av_ask *a, const struct dropin_msg *m,
 	return c;
 }
 
-/* Chooses the queue. Under the lock, so that the guest does not go meanwhile. False: no memory. */
+/* Chooses the queue: for a given port always the same, which notices when it is in use. Under the
+ * lock, so that the guest does not go meanwhile. False: no memory. */
 static bool begin(struct av_call *c, struct av_guest *g)
 {
 	struct zv_dev_info dev = {.size = sizeof(dev)};
@@ -437,7 +438,8 @@ static bool begin(struct av_call *c, struct av_guest *g)
 	(void)zv_dev_info(g->guest->dev, &dev);
 	up = dev.queues_up && dev.queues_up < g->guest->n_queues ? dev.queues_up
 								 : g->guest->n_queues;
-	c->gq = &g->guest->queues[g->next++ % up];
+	c->gq = &g->guest->queues[(c->bound ? c->local_port ^ c->label.remote.port : g->next++) %
+				  up];
 	c->lc = c->gq->lc;
 	c->local_cid = g->device ? (uint32_t)guest_cid(g->guest) : (uint32_t)ZV_CID_HOST;
 	return c->lc == c->home || tell(&(struct note){.call = c, .fn = note_begin});

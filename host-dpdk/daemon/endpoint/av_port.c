@@ -11,6 +11,7 @@
 #include "proto/hello.h"
 
 #include <errno.h>
+#include <search.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -110,11 +111,50 @@ static bool taken(struct av_space *s, const struct av_ask *asking, const struct 
 	return false;
 }
 
+/* ---- what else serves a port ---- */
+
+struct served {
+	uint32_t port;
+	const char *by;
+	char guest[CFG_NAME_MAX];
+};
+
+static void look(const struct guest *g, struct served *s)
+{
+	const char *by = s->by ? NULL : endpoints_port(g, s->port);
+
+	if (!by)
+		return;
+	s->by = by;
+	memcpy(s->guest, g->name, sizeof(s->guest));
+}
+
+static void visit(const void *node, VISIT which, void *arg)
+{
+	if (which == preorder || which == leaf)
+		look((*(struct av_guest *const *)node)->guest, arg);
+}
+
+/* For some guest of the space the port leads elsewhere, and programs would wait in vain. */
+static bool served(struct av_space *s, const struct dropin_addr *addr, struct served *by)
+{
+	*by = (struct served){.port = addr->port};
+	if (addr->cid == ZV_CID_LOCAL)
+		return false;
+	pthread_mutex_lock(&s->lock);
+	twalk_r(s->guests, visit, by);
+	for (const struct av_guest *g = s->devices; g; g = g->more)
+		look(g->guest, by);
+	pthread_mutex_unlock(&s->lock);
+	return by->by;
+}
+
 /* ---- given ---- */
 
 static bool choose(struct av_ask *a, struct dropin_addr *addr)
 {
 	struct av_space *s = a->space;
+	struct served by;
 
 	if (!s->last_port)
 		s->last_port = AV_LOW_PORTS + (uint32_t)(av_random(s) % (1u << 30));
@@ -122,7 +162,7 @@ static bool choose(struct av_ask *a, struct dropin_addr *addr)
 		if (s->last_port == ZV_PORT_ANY || s->last_port < AV_LOW_PORTS)
 			s->last_port = AV_LOW_PORTS;
 		addr->port = s->last_port++;
-		if (!taken(s, a, addr))
+		if (!taken(s, a, addr) && !served(s, addr, &by))
 			return true;
 	}
 	return false;
@@ -206,6 +246,7 @@ void av_bind(struct av_ask *a, struct dropin_msg *m)
 	struct av_space *s = a->space;
 	struct dropin_label l = {.view = 'P', .sock_type = m->sock_type, .local = m->local};
 	const struct av_port *p;
+	struct served by;
 
 	sweep(s, a);
 	if (!connectible(m) || !may(a, &l.local, m))
@@ -216,6 +257,11 @@ void av_bind(struct av_ask *a, struct dropin_msg *m)
 	}
 	if (m->local.port != ZV_PORT_ANY && taken(s, a, &l.local)) {
 		av_refuse(m, -EADDRINUSE, "port %u is bound already", l.local.port);
+		return;
+	}
+	if (m->local.port != ZV_PORT_ANY && served(s, &l.local, &by)) {
+		av_refuse(m, -EADDRINUSE, "zvsockd serves port %u of %s itself, by endpoint %s",
+			  l.local.port, by.guest, by.by);
 		return;
 	}
 	l.token[0] = av_random(s);

@@ -90,6 +90,14 @@ void endpoints_free(struct guest *g)
 			types[i]->free(g);
 }
 
+const char *endpoints_port(const struct guest *g, uint32_t port)
+{
+	for (unsigned i = 0; i < N_ENDPOINT_TYPES; i++)
+		if (types[i]->has_port && types[i]->has_port(g, port))
+			return types[i]->name;
+	return NULL;
+}
+
 uint32_t endpoints_listen_flags(const struct cfg_guest *c)
 {
 	uint32_t flags = 0;

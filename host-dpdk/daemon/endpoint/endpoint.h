@@ -48,6 +48,8 @@ struct endpoint_ops {
 	bool others;
 	/* Flags of zv_listen_all() that the configuration asks for. May be NULL. */
 	uint32_t (*listen_flags)(const void *values);
+	/* It serves @port of @g as things are, whatever programs bind. May be NULL. Any thread. */
+	bool (*has_port)(const struct guest *g, uint32_t port);
 	/*
 	 * Takes @conn, which waits for its answer, when the endpoint serves its destination:
 	 * 1: taken. 0: not ours. -errno: ours, and refused for that reason; the caller answers,
@@ -71,6 +73,8 @@ int endpoints_start(struct guest *g);
 void endpoints_stop(struct guest *g);
 /* After the last connection is gone. */
 void endpoints_free(struct guest *g);
+/* The type that has @port of @g and looks there before programs do; NULL: none. */
+const char *endpoints_port(const struct guest *g, uint32_t port);
 uint32_t endpoints_listen_flags(const struct cfg_guest *c);
 
 /* Takes what waits in zv_accept of @gq: ZV_EV_ACCEPT. */

@@ -280,12 +280,25 @@ static void describe(const struct guest *g, const struct zv_conn_info *info, cha
 	pthread_mutex_unlock(&dir.lock);
 }
 
+static bool has_port(const struct guest *g, uint32_t port)
+{
+	bool has;
+
+	if (!role_of(g)->host_ports)
+		return false;
+	pthread_mutex_lock(&dir.lock);
+	has = port_find(port);
+	pthread_mutex_unlock(&dir.lock);
+	return has;
+}
+
 const struct endpoint_ops endpoint_app_port = {
 	.name = "app_port",
 	.kind = CONN_KIND(endpoint_app_port.kind, describe),
 	.start = app_start,
 	.stop = app_stop,
 	.free = app_free,
+	.has_port = has_port,
 	.serve = serve_port,
 };
 

@@ -250,6 +250,11 @@ static int builtin_serve(struct guest_queue *gq, struct zv_conn *conn,
 	return ret;
 }
 
+static bool builtin_has_port(const struct guest *g, uint32_t port)
+{
+	return builtin_at(guest_cfg(g), port);
+}
+
 const struct endpoint_ops endpoint_builtin = {
 	.name = "builtin",
 	.cfg = {.keys = builtin_keys,
@@ -259,5 +264,6 @@ const struct endpoint_ops endpoint_builtin = {
 		.same = builtin_same,
 		.print = builtin_print},
 	.kind = CONN_KIND(endpoint_builtin.kind, builtin_describe),
+	.has_port = builtin_has_port,
 	.serve = builtin_serve,
 };

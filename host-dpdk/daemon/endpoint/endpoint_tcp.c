@@ -145,6 +145,11 @@ static int tcp_serve(struct guest_queue *gq, struct zv_conn *conn, const struct 
 		 : 0;
 }
 
+static bool tcp_has_port(const struct guest *g, uint32_t port)
+{
+	return tcp_at(guest_cfg(g), port);
+}
+
 const struct endpoint_ops endpoint_tcp = {
 	.name = "tcp",
 	.cfg = {.keys = tcp_keys,
@@ -159,5 +164,6 @@ const struct endpoint_ops endpoint_tcp = {
 		.keep = lookup_keep,
 		.release_all = lookup_end},
 	.kind = CONN_KIND(endpoint_tcp.kind, tcp_describe),
+	.has_port = tcp_has_port,
 	.serve = tcp_serve,
 };

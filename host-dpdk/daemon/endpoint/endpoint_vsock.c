@@ -118,6 +118,11 @@ static int vsock_serve(struct guest_queue *gq, struct zv_conn *conn,
 		    sizeof(addr));
 }
 
+static bool vsock_has_port(const struct guest *g, uint32_t port)
+{
+	return vsock_at(guest_cfg(g), port);
+}
+
 const struct endpoint_ops endpoint_vsock = {
 	.name = "vsock",
 	.cfg = {.keys = vsock_keys,
@@ -128,5 +133,6 @@ const struct endpoint_ops endpoint_vsock = {
 		.print = vsock_print},
 	.kind = CONN_KIND(endpoint_vsock.kind, vsock_describe),
 	.start = vsock_start,
+	.has_port = vsock_has_port,
 	.serve = vsock_serve,
 };

@@ -167,6 +167,23 @@ static void test_connect_from_a_sibling(void **state)
 	zv_conn_close(h);
 }
 
+static void test_guest_connects_from_a_port(void **state)
+{
+	struct zv_conn *h, *g;
+
+	(void)state;
+	assert_int_equal(zv_listen(P.host, 22, ZV_STREAM, 0), 0);
+	assert_int_equal(zv_connect_from(P.g, 0, 1000, ZV_CID_HOST, 22, ZV_STREAM, &g), 0);
+	pump();
+	assert_int_equal(zv_accept(P.h, 22, &h), 0);
+	assert_int_equal(info_of(h).peer_port, 1000);
+	expect_bytes(g, h, "from a port");
+	assert_int_equal(zv_connect_from(P.g, 0, 1000, ZV_CID_HOST, 22, ZV_STREAM, &h),
+			 -EADDRINUSE);
+	zv_conn_close(g);
+	pump();
+}
+
 /* Equal ports on both ends, three local CIDs: three connections, none of which hears another's. */
 static void test_the_local_cid_tells_connections_apart(void **state)
 {
@@ -252,6 +269,7 @@ int main(void)
 		T(test_refusal_comes_from_the_sibling),
 		T(test_cids_that_nobody_can_have_are_never_offered),
 		T(test_connect_from_a_sibling),
+		T(test_guest_connects_from_a_port),
 		T(test_the_local_cid_tells_connections_apart),
 		T(test_any_free_port_of_a_sibling),
 		T(test_a_late_rst_is_from_the_sibling),
