@@ -16,8 +16,9 @@
 #define ROUNDS 200u
 
 struct flip {
-	uint32_t *word;
+	uint32_t *word; /* NULL: none for now */
 	uint32_t a, b;
+	uint32_t turns;
 	int stop;
 };
 
@@ -25,47 +26,120 @@ static void *flipper(void *arg)
 {
 	struct flip *f = arg;
 
-	while (!__atomic_load_n(&f->stop, __ATOMIC_ACQUIRE))
-		for (int i = 0; i < 64; i++) {
-			__atomic_store_n(f->word, f->a, __ATOMIC_RELAXED);
+	for (uint32_t *word; !__atomic_load_n(&f->stop, __ATOMIC_ACQUIRE);) {
+		word = __atomic_load_n(&f->word, __ATOMIC_ACQUIRE);
+		for (int i = 0; word && i < 64; i++) {
+			__atomic_store_n(word, f->a, __ATOMIC_RELAXED);
 			shm_relax();
-			__atomic_store_n(f->word, f->b, __ATOMIC_RELAXED);
+			__atomic_store_n(word, f->b, __ATOMIC_RELAXED);
 			shm_relax();
 		}
+		__atomic_fetch_add(&f->turns, 1, __ATOMIC_RELEASE);
+	}
 	return NULL;
+}
+
+static void flip_start(struct flip *f, pthread_t *t)
+{
+	assert_int_equal(pthread_create(t, NULL, flipper, f), 0);
+}
+
+static void flip_end(struct flip *f, pthread_t t)
+{
+	__atomic_store_n(&f->stop, 1, __ATOMIC_RELEASE);
+	pthread_join(t, NULL);
+}
+
+/* From now on it writes to no word. */
+static void flip_pause(struct flip *f)
+{
+	uint32_t turns;
+
+	__atomic_store_n(&f->word, NULL, __ATOMIC_RELEASE);
+	turns = __atomic_load_n(&f->turns, __ATOMIC_ACQUIRE);
+	while (__atomic_load_n(&f->turns, __ATOMIC_ACQUIRE) - turns < 2)
+		world_idle();
+}
+
+/* All chains of the transmit ring have come back. False: in vain. */
+static bool all_back(struct raw *r)
+{
+	const struct raw_ring *g = &r->ring[RAW_TX];
+	uint64_t end = raw_now_ms() + 10000;
+
+	for (;;) {
+		raw_pump(r);
+		if (g->used_seen == g->avail_idx)
+			return true;
+		if (!world_victim_up() || raw_now_ms() > end)
+			return false;
+		world_idle(); /* to the other thread, where there is one CPU */
+	}
 }
 
 /* Offers chain D0 again and again while *@word flips. Returns how often it was taken back. */
 static unsigned offer_flipping(struct raw *r, uint32_t *word, uint32_t a, uint32_t b)
 {
-	struct flip f = {word, a, b, 0};
-	struct raw_ring *g = &r->ring[RAW_TX];
+	struct flip f = {.word = word, .a = a, .b = b};
 	unsigned done = 0;
 	pthread_t t;
 
-	assert_int_equal(pthread_create(&t, NULL, flipper, &f), 0);
+	flip_start(&f, &t);
 	for (; done < ROUNDS; done++) {
+		offer(r, D0);
+		if (!all_back(r))
+			break;
+	}
+	flip_end(&f, t);
+	return done;
+}
+
+/*
+ * The same in a packed ring for word @word of the descriptor, which is at another place each time,
+ * and which the device writes too: the flipping thread may hide that it is used. So two good ones
+ * follow, because one may be taken as the end of the list that a flag NEXT begins; when the second
+ * has been used, the first of all has been.
+ */
+static void offer_flipping_place(struct raw *r, unsigned word, uint32_t a, uint32_t b)
+{
+	struct raw_ring *g = &r->ring[RAW_TX];
+	struct flip f = {.a = a, .b = b};
+	pthread_t t;
+
+	flip_start(&f, &t);
+	for (unsigned i = 0; i < ROUNDS && world_victim_up(); i++) {
+		const uint16_t at = g->at;
+		const bool last_wrap = g->wrap ^ (at + 2u >= RAW_N);
+		const uint32_t *last = (uint32_t *)(void *)&raw_place(g, at + 2)->len;
 		uint64_t end = raw_now_ms() + 10000;
 
-		offer(r, D0);
-		while (shm_load_acquire16(&g->used->idx) != g->avail_idx && world_victim_up() &&
-		       raw_now_ms() < end) {
-			raw_pump(r);
-			world_idle(); /* to the other thread, where there is one CPU */
+		if (word == 3) { /* there are the id and the marks of this lap too */
+			f.a = a ^ ((uint32_t)raw_avail_marks(g) << 16 | D0);
+			f.b = b ^ ((uint32_t)raw_avail_marks(g) << 16 | D0);
 		}
-		if (shm_load_acquire16(&g->used->idx) != g->avail_idx)
-			break;
-		raw_pump(r);
+		for (unsigned k = 0; k < 3; k++)
+			raw_offer(r, RAW_TX, (uint16_t)(D0 + k));
+		__atomic_store_n(&f.word, r->layout->words(g, at) + word, __ATOMIC_RELEASE);
+		do {
+			raw_publish(r, RAW_TX);
+			raw_pump_rx(r);
+			world_idle();
+		} while ((shm_load_acquire32(last + 1) >> 16 & RAW_MARKS) !=
+				 raw_used_marks(last_wrap) &&
+			 world_victim_up() && raw_now_ms() < end);
+		flip_pause(&f);
+		g->used_at = g->at;
+		g->used_wrap = g->wrap;
+		g->used_seen = g->avail_idx;
 	}
-	__atomic_store_n(&f.stop, 1, __ATOMIC_RELEASE);
-	pthread_join(t, NULL);
-	return done;
+	flip_end(&f, t);
 }
 
 static void good_chain(struct raw *r)
 {
 	put_good_packet(r);
-	raw_desc(r, RAW_TX, D0, PKT, PKT_LEN, 0, 0);
+	for (unsigned i = 0; i < 3; i++)
+		raw_desc(r, RAW_TX, D0 + i, PKT, PKT_LEN, 0, 0);
 }
 
 /* A value of word @word of a descriptor; of an address it is the lower half. */
@@ -76,16 +150,20 @@ static uint32_t flipped(const struct raw *r, uint64_t v, unsigned word)
 
 static void word_of_desc(struct raw *r, const struct host_case *c, unsigned word)
 {
-	struct vring_desc *d = &r->ring[RAW_TX].desc[D0], *table = raw_at(r, RAW_SCRATCH);
+	const unsigned flags = r->layout == &raw_packed && word == 3 ? 16 : 0; /* their shift */
+	const uint32_t from = flipped(r, c->from, word) << flags;
+	const uint32_t to = flipped(r, c->to, word) << flags;
 
 	good_chain(r);
-	raw_desc_at(r, table, PKT, PKT_LEN, 0, 0);
 	if (c->ind[0].gpa) { /* the flipping word is in an indirect table */
-		raw_desc(r, RAW_TX, D0, T0, sizeof(*table), IND, 0);
-		d = table;
+		put_entry(r, 0, &(struct desc){PKT, PKT_LEN, 0, 0});
+		raw_desc(r, RAW_TX, D0, T0, sizeof(struct vring_desc), IND, 0);
+		(void)offer_flipping(r, (uint32_t *)raw_at(r, RAW_SCRATCH) + word, from, to);
+	} else if (r->layout == &raw_packed) {
+		offer_flipping_place(r, word, from, to);
+	} else {
+		(void)offer_flipping(r, r->layout->words(&r->ring[RAW_TX], D0) + word, from, to);
 	}
-	(void)offer_flipping(r, (uint32_t *)d + word, flipped(r, c->from, word),
-			     flipped(r, c->to, word));
 }
 
 static uint32_t data_bytes(struct raw *r, uint32_t mark)
@@ -165,6 +243,30 @@ static void src_of_header(struct raw *r, const struct host_case *c)
 	assert_int_equal(data_bytes(r, s.mark), s.want);
 }
 
+/* Descriptors of the receive ring, while the host fills them. */
+static void rx_desc(struct raw *r, const struct host_case *c, unsigned word)
+{
+	struct flip f = {.word = r->layout->words(&r->ring[RAW_RX], 5) + word,
+			 .a = flipped(r, c->from, word),
+			 .b = flipped(r, c->to, word)};
+	pthread_t t;
+
+	flip_start(&f, &t);
+	for (unsigned i = 0; i < 4 * ROUNDS && world_victim_up(); i++)
+		if (!raw_pkt(r, VSOCK_OP_CREDIT_REQUEST, NULL, 0))
+			break;
+	flip_end(&f, t);
+	r->bad_used = 0; /* a header may have gone to the other address */
+	raw_desc(r, RAW_RX, 5, RAW_A + RAW_RX_AT + 5 * RAW_RX_SIZE, RAW_RX_SIZE, WR, 0);
+}
+
+/* Packed: id, or marks. */
+static void rest_of_desc(struct raw *r, const struct host_case *c)
+{
+	good_chain(r);
+	offer_flipping_place(r, 3, (uint32_t)c->from, (uint32_t)c->to);
+}
+
 static void avail_entry(struct raw *r, const struct host_case *c)
 {
 	struct raw_ring *g = &r->ring[RAW_TX];
@@ -174,23 +276,6 @@ static void avail_entry(struct raw *r, const struct host_case *c)
 	/* the word holds the entry that is offered next and its neighbour */
 	(void)offer_flipping(r, (uint32_t *)(void *)&g->avail->ring[(g->avail_idx & ~1u) % RAW_N],
 			     D0 | D0 << 16, 0xffffffffu);
-}
-
-/* Descriptors of the receive ring, while the host fills them. */
-static void rx_desc(struct raw *r, const struct host_case *c, unsigned word)
-{
-	struct flip f = {(uint32_t *)&r->ring[RAW_RX].desc[5] + word, flipped(r, c->from, word),
-			 flipped(r, c->to, word), 0};
-	pthread_t t;
-
-	assert_int_equal(pthread_create(&t, NULL, flipper, &f), 0);
-	for (unsigned i = 0; i < 4 * ROUNDS && world_victim_up(); i++)
-		if (!raw_pkt(r, VSOCK_OP_CREDIT_REQUEST, NULL, 0))
-			break;
-	__atomic_store_n(&f.stop, 1, __ATOMIC_RELEASE);
-	pthread_join(t, NULL);
-	r->bad_used = 0; /* a header may have gone to the other address */
-	raw_desc(r, RAW_RX, 5, RAW_A + RAW_RX_AT + 5 * RAW_RX_SIZE, RAW_RX_SIZE, WR, 0);
 }
 
 /* Words of a descriptor: 0 and 1 the address, 2 the length, 3 flags and next. */
@@ -239,7 +324,6 @@ const struct host_case race_cases[] = {
 	 .ind = {{.gpa = 1}}},
 	{"link in an indirect table changed", desc_flags, RACE, .from = 0, .to = NX,
 	 .ind = {{.gpa = 1}}},
-	{"avail entry changed after it was made available", avail_entry, RACE},
 	{"receive buffer's length changed", rx_desc_len, RACE, .from = RAW_RX_SIZE, .to = 45},
 	{"receive buffer's length changed to nothing", rx_desc_len, RACE, .from = RAW_RX_SIZE,
 	 .to = 0},
@@ -247,3 +331,18 @@ const struct host_case race_cases[] = {
 	 .from = RAW_A + RAW_RX_AT + 5 * RAW_RX_SIZE, .to = RAW_HOLE},
 };
 const unsigned n_race_cases = sizeof(race_cases) / sizeof(race_cases[0]);
+
+const struct host_case split_race_cases[] = {
+	{"avail entry changed after it was made available", avail_entry, RACE},
+};
+const unsigned n_split_race_cases = sizeof(split_race_cases) / sizeof(split_race_cases[0]);
+
+/* What changes in the id and, 16 bits further up, in the flags. */
+const struct host_case packed_race_cases[] = {
+	{"marks changed after it was made available: of the next lap", rest_of_desc, RACE,
+	 .to = (uint32_t)RAW_MARKS << 16},
+	{"marks changed after it was made available: used", rest_of_desc, RACE,
+	 .to = (uint32_t)RAW_USED_MARK << 16},
+	{"id changed after it was made available", rest_of_desc, RACE, .to = 0xffff},
+};
+const unsigned n_packed_race_cases = sizeof(packed_race_cases) / sizeof(packed_race_cases[0]);

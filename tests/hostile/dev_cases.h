@@ -47,7 +47,21 @@ struct dev_case {
 	int err;		/* that the guest's connect ends with, positive; 0: ECONNRESET */
 };
 
+#define BREAKS	 .ring = BROKEN, .conn = WHATEVER
+#define DROPPED	 .counter = CNT(rx_bad_hdr), .count = 1
+#define GIVEN_UP .counter = CNT(ring_broken), .count = 1
+
+/* A receive buffer comes back with the id and the length of the case. */
+void rx_used(const struct dev_case *c);
+/* The driver looks at what it has sent when it sends. */
+void look_at_tx(void);
+/* The driver has dealt with what is in the event ring, or given it up, as @c says. */
+void settle_events(const struct dev_case *c);
+
+/* Of all layouts, and of one. */
 extern const struct dev_case dev_ring_cases[], dev_pkt_cases[];
+extern const struct dev_case dev_split_cases[], dev_packed_cases[];
 extern const unsigned n_dev_ring_cases, n_dev_pkt_cases;
+extern const unsigned n_dev_split_cases, n_dev_packed_cases;
 
 #endif

@@ -48,9 +48,10 @@ static void attach(unsigned handshakes)
 		struct gring *r = &G.r[i];
 
 		*r = (struct gring){
+			.size = (uint16_t)f.num,
 			.desc = fake_user_va(&G.b, f.addr.desc, 16 * f.num),
-			.avail = fake_user_va(&G.b, f.addr.avail, 6 + 2 * f.num),
-			.used = fake_user_va(&G.b, f.addr.used, 6 + 8 * f.num),
+			.avail = fake_user_va(&G.b, f.addr.avail, G.layout->driver_bytes(f.num)),
+			.used = fake_user_va(&G.b, f.addr.used, G.layout->device_bytes(f.num)),
 		};
 		assert_non_null(r->desc);
 		assert_non_null(r->avail);
@@ -59,20 +60,13 @@ static void attach(unsigned handshakes)
 	}
 }
 
-static uint32_t size_of(unsigned ring)
-{
-	return ring == EVT ? 16 : G_N;
-}
-
 static bool waiting(unsigned ring)
 {
-	return shm_load_acquire16(&G.r[ring].avail->idx) != G.r[ring].last_avail;
+	return G.layout->posted(&G.r[ring], 1);
 }
 
 uint16_t dev_take(unsigned ring)
 {
-	struct gring *r = &G.r[ring];
-
 	for (unsigned i = 0; i < 10000 && !waiting(ring); i++) {
 		struct zv_event ev[4];
 
@@ -80,12 +74,12 @@ uint16_t dev_take(unsigned ring)
 		zv_poll(G.q[ring / 3], ev, 4);
 	}
 	assert_true(waiting(ring));
-	return r->avail->ring[r->last_avail++ % size_of(ring)];
+	return G.layout->take(&G.r[ring]);
 }
 
 void *dev_buf(unsigned ring, uint16_t id)
 {
-	const struct vring_desc *d = &G.r[ring].desc[id];
+	const struct vring_desc *d = G.layout->buf(&G.r[ring], id);
 	void *p = fake_gpa_va(&G.b, d->addr, d->len);
 
 	assert_non_null(p);
@@ -97,15 +91,16 @@ void dev_used_idx(unsigned ring, uint16_t idx)
 	shm_store_release16(&G.r[ring].used->idx, idx);
 }
 
+void dev_show(unsigned ring)
+{
+	G.layout->show(&G.r[ring]);
+}
+
 void dev_used(unsigned ring, uint32_t id, uint32_t len, bool show)
 {
-	struct gring *r = &G.r[ring];
-	struct vring_used_elem *e = &r->used->ring[r->used_idx++ % size_of(ring)];
-
-	shm_store32(&e->id, id);
-	shm_store32(&e->len, len);
+	G.layout->used(&G.r[ring], id, len);
 	if (show)
-		dev_used_idx(ring, r->used_idx);
+		dev_show(ring);
 }
 
 static void send_on(unsigned ring, const struct vsock_hdr *h, const void *payload, uint32_t have,
@@ -265,7 +260,7 @@ static void open_guest(void)
 			    .tx_buf = G_BUF,
 			    .buf_alloc = G_CREDIT,
 			    .close_timeout_ns = 1000000u,
-			    .flags = ZV_OPT_NO_HUGE};
+			    .flags = ZV_OPT_NO_HUGE | G.layout->opts};
 	unsigned before = atomic_load(&G.b.ready);
 	char uri[160];
 
@@ -321,6 +316,7 @@ void gdev_session(unsigned type)
 	if (G.dev)
 		close_guest();
 	G.seen = 0;
+	G.b.features = (G.b.features & ~gdev_packed.feature) | G.layout->feature;
 	open_guest();
 	gdev_pump();
 	connect_both(type);

@@ -35,15 +35,49 @@
 #define RX1	  3u
 #define TX1	  4u
 
+struct gdev_layout;
+
 struct gring {
+	/* Packed: the ring, and the driver's and the device's area of event suppression. */
 	struct vring_desc *desc;
 	struct vring_avail *avail;
 	struct vring_used *used;
-	uint16_t last_avail, used_idx;
+	uint16_t size;
+	uint16_t last_avail, used_idx; /* buffers taken, and given back: a packed ring's places */
+	bool held;		       /* packed: the first used descriptor is not shown yet */
+	uint16_t first_at;
+	uint64_t first;
+	struct vring_desc buf[G_N]; /* packed: by id, as they were when they were taken */
 };
+
+/* How the device's side reads and writes its rings (VIRTIO 1.2, sections 2.7 and 2.8). */
+struct gdev_layout {
+	const char *prefix; /* of the names of its tests */
+	uint64_t feature;   /* a mask; 0: none */
+	uint32_t opts;	    /* zv_opts.flags of a driver that is to have it */
+	/* Bytes of the driver's and the device's area. */
+	uint32_t (*driver_bytes)(uint32_t size), (*device_bytes)(uint32_t size);
+	/* The first @n buffers that the device has not taken are there. */
+	bool (*posted)(const struct gring *r, unsigned n);
+	/* Takes one. */
+	uint16_t (*take)(struct gring *r);
+	/* Its descriptor. */
+	const struct vring_desc *(*buf)(const struct gring *r, uint16_t id);
+	/* Writes a used entry; the driver may see it from show() on. */
+	void (*used)(struct gring *r, uint32_t id, uint32_t len);
+	void (*show)(struct gring *r);
+	/* The words of the next used entry: its length, and what the id is in, which is @id there.
+	 */
+	uint32_t *(*len_word)(struct gring *r);
+	uint32_t *(*id_word)(struct gring *r);
+	uint32_t (*id_value)(const struct gring *r, uint32_t id);
+};
+
+extern const struct gdev_layout gdev_split, gdev_packed;
 
 struct gdev {
 	struct fake_backend b;
+	const struct gdev_layout *layout; /* set before gdev_session() */
 	struct gring r[5];
 	/* the guest */
 	struct zv_dev *dev;
@@ -79,7 +113,13 @@ uint16_t dev_take(unsigned ring);
 void *dev_buf(unsigned ring, uint16_t id);
 /* Writes a used entry; publishes when @show. */
 void dev_used(unsigned ring, uint32_t id, uint32_t len, bool show);
+void dev_show(unsigned ring);
+/* Split rings. */
 void dev_used_idx(unsigned ring, uint16_t idx);
+/* Packed rings: the marks of the @n-th descriptor, used or available. */
+uint16_t dev_marks(const struct gring *r, uint16_t n, bool used);
+/* Writes the descriptor at the @n-th place. */
+void dev_place(struct gring *r, uint16_t n, uint16_t id, uint32_t len, uint16_t flags);
 /* A header from the host for the guest's connection. */
 struct vsock_hdr dev_hdr(unsigned op, uint32_t len);
 /* Sends it with @have bytes of payload, and says that @used bytes were written (0: the truth). */

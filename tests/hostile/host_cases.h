@@ -3,7 +3,7 @@
 #ifndef ZV_HOSTILE_HOST_CASES_H
 #define ZV_HOSTILE_HOST_CASES_H
 
-#include "raw.h"
+#include "raw_layout.h"
 #include "suite.h"
 #include "world.h"
 
@@ -47,7 +47,7 @@ struct host_case {
 	uint32_t steps;		/* by which an index jumps */
 	uint32_t times;		/* 0: once */
 	bool eom;
-	bool index_too; /* of the used ring */
+	bool index_too; /* a variant: of act, which says what it is */
 	int err;	/* that the host's connect ends with, positive; 0: ECONNRESET */
 };
 
@@ -62,13 +62,29 @@ struct host_case {
 #define WR  VRING_DESC_F_WRITE
 #define IND VRING_DESC_F_INDIRECT
 
+/* Verdicts and chains. */
+#define BREAKS		 .ring = BROKEN, .conn = WHATEVER, .rst = ANY, .rw = ANY
+#define DROPPED		 .counter = CNT(rx_bad_hdr), .count = 1
+#define TAKEN		 .rw = 1
+#define ONE(g, l, f)	 .d = {{g, l, f, 0}}
+#define TWO(l0, g, l, f) .d = {{PKT, l0, NX, D0 + 1}, {g, l, f, 0}}
+#define TABLE(l)	 ONE(T0, l, IND)
+
+/* Of all layouts, and of one. */
 extern const struct host_case ring_cases[], race_cases[], hdr_cases[], conn_cases[], hello_cases[];
+extern const struct host_case split_cases[], split_race_cases[], packed_cases[],
+	packed_race_cases[];
 extern const unsigned n_ring_cases, n_race_cases, n_hdr_cases, n_conn_cases, n_hello_cases;
+extern const unsigned n_split_cases, n_split_race_cases, n_packed_cases, n_packed_race_cases;
 
 /* Writes the good packet to PKT. */
 void put_good_packet(struct raw *r);
+/* Makes the host use up the good receive buffers, so that what was offered last is next. */
+void use_rx(struct raw *r);
 /* Offers a chain of the transmit ring. */
 void offer(struct raw *r, uint16_t head);
+/* Entry @i of the indirect table at T0. */
+void put_entry(struct raw *r, unsigned i, const struct desc *d);
 void offer_chain(struct raw *r, const struct host_case *c);
 
 #endif

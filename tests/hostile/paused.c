@@ -241,6 +241,6 @@ void paused_add(struct suite *s)
 	};
 
 	raw_init(&A);
-	SUITE_TABLE(s, stopped_and_started, cases, sizeof(cases) / sizeof(cases[0]));
+	SUITE_TABLE(s, stopped_and_started, "", cases, sizeof(cases) / sizeof(cases[0]));
 	suite_add_tests(s, others, 2);
 }

@@ -57,7 +57,8 @@
 #define RAW_BIG	   1u /* raw_open: region D too */
 #define RAW_NO_IND 2u /* raw_open: without INDIRECT */
 #define RAW_OLD	   4u /* raw_open: rings that a device has used before; with the event ring */
-#define RAW_USED   5u /* entries of them */
+#define RAW_PACKED 8u /* raw_open: packed rings */
+#define RAW_USED   5u /* entries of old ones */
 #define RAW_EVENT  (RAW_SCRATCH + 0x7000u) /* offset of the buffer on the event ring */
 
 enum raw_req {
@@ -88,13 +89,24 @@ enum raw_req {
 	REQ_SET_INFLIGHT_FD = 32,
 };
 
+struct raw_layout; /* raw_layout.h */
+
 struct raw_ring {
+	/* Packed: the ring, and the driver's and the device's area of event suppression. */
 	struct vring_desc *desc;
 	struct vring_avail *avail;
 	struct vring_used *used;
-	uint16_t avail_idx, used_seen;
+	uint16_t avail_idx, used_seen; /* chains offered and taken back */
 	int kick, call;
 	volatile uint16_t *doorbell; /* NULL: kick */
+	/* Packed: where the next descriptor goes, and where the next used one comes. */
+	uint16_t at, used_at;
+	bool wrap, used_wrap;
+	bool held; /* the word of the first descriptor since the last publish */
+	uint16_t first_at;
+	uint64_t first;
+	struct vring_desc chain[RAW_N]; /* descriptors, addresses as the device is told */
+	uint16_t places[RAW_N];		/* of the chain that begins with this one */
 };
 
 struct raw_pkt {
@@ -113,6 +125,7 @@ struct raw {
 	int sock, memfd;
 	struct raw_window window[RAW_WINDOWS];
 	unsigned flags;
+	const struct raw_layout *layout;
 	uint64_t cid;
 	uint8_t *mem; /* A, B and C, by offset in the file */
 	struct raw_ring ring[RAW_RINGS];
@@ -186,18 +199,19 @@ static inline void *raw_at(struct raw *r, uint64_t off)
 	return r->mem + off;
 }
 /* Writes a descriptor; @gpa as the cases have it. */
-void raw_desc_at(struct raw *r, struct vring_desc *d, uint64_t gpa, uint32_t len, unsigned flags,
-		 unsigned next);
+void raw_desc_at(const struct raw *r, struct vring_desc *d, uint64_t gpa, uint32_t len,
+		 unsigned flags, unsigned next);
 void raw_desc(struct raw *r, unsigned ring, unsigned i, uint64_t gpa, uint32_t len, unsigned flags,
 	      unsigned next);
-/* Puts @head into the avail ring without publishing. */
+/* Offers the chain that begins with descriptor @head, without publishing. */
 void raw_offer(struct raw *r, unsigned ring, uint16_t head);
 void raw_publish(struct raw *r, unsigned ring);
 void raw_kick(struct raw *r, unsigned ring);
-/* Publishes @idx, whatever it is, and kicks. */
+/* Split rings: publishes @idx, whatever it is, and kicks. */
 void raw_publish_idx(struct raw *r, unsigned ring, uint16_t idx);
 /* Takes what the device has used. */
 void raw_pump(struct raw *r);
+void raw_pump_rx(struct raw *r); /* of the receive ring only */
 /*
  * Waits until the device has given back all transmit chains. A case that writes descriptors or used
  * entries of its own needs that: an answer may be seen before the chain of its question is, and the

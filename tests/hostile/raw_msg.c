@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* The vhost-user half of the raw frontend. */
-#include "raw.h"
+#include "raw_layout.h"
 
 #include <endian.h>
 #include <errno.h>
@@ -36,6 +36,7 @@ uint64_t raw_now_ms(void)
 void raw_init(struct raw *r)
 {
 	memset(r, 0, sizeof(*r));
+	r->layout = &raw_split;
 	r->sock = r->memfd = -1;
 	for (unsigned i = 0; i < RAW_RINGS; i++)
 		r->ring[i].kick = r->ring[i].call = -1;
@@ -55,6 +56,7 @@ bool raw_dial(struct raw *r, const char *path, uint64_t cid, unsigned flags)
 	raw_init(r);
 	r->cid = cid;
 	r->flags = flags;
+	r->layout = raw_layout_of(flags);
 	r->next_port = 20000;
 	r->sock = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	strncpy(sa.sun_path, path, sizeof(sa.sun_path) - 1);
@@ -251,7 +253,7 @@ bool raw_handshake(struct raw *r)
 		{RAW_C, RAW_C_SIZE, RAW_UVA + RAW_C_OFF, RAW_C_OFF},
 		{RAW_D, RAW_D_SIZE, RAW_UVA + RAW_D_OFF, RAW_D_OFF},
 	};
-	uint64_t v = 0, features = RAW_FEATURES;
+	uint64_t v = 0, features = RAW_FEATURES | r->layout->feature;
 	struct {
 		uint32_t off, size, flags;
 		uint64_t cid;
@@ -280,7 +282,7 @@ static bool start_ring(struct raw *r, unsigned i)
 	uint64_t no = i;
 
 	return raw_state(r, REQ_SET_VRING_NUM, i, RAW_N) == 0 &&
-	       raw_state(r, REQ_SET_VRING_BASE, i, r->ring[i].used_seen) == 0 &&
+	       raw_state(r, REQ_SET_VRING_BASE, i, r->layout->base(&r->ring[i])) == 0 &&
 	       raw_addr(r, i) == 0 &&
 	       raw_ask(r, REQ_SET_VRING_CALL, &no, 8, &r->ring[i].call, 1) == 0 &&
 	       raw_ask(r, REQ_SET_VRING_KICK, &no, 8, &r->ring[i].kick, 1) == 0 &&

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* The driver half of the raw frontend: rings and packets. */
-#include "raw.h"
+#include "raw_layout.h"
 #include "world.h"
 
 #include <string.h>
@@ -9,8 +9,8 @@
 #define WAIT_MS	  10000u /* far more than anything here takes; only a failure waits that long */
 #define SYNC_PORT 9u	 /* nobody listens there: every REQUEST is answered by RST */
 
-void raw_desc_at(struct raw *r, struct vring_desc *d, uint64_t gpa, uint32_t len, unsigned flags,
-		 unsigned next)
+void raw_desc_at(const struct raw *r, struct vring_desc *d, uint64_t gpa, uint32_t len,
+		 unsigned flags, unsigned next)
 {
 	/* Word by word: a case may have another thread write there. */
 	shm_store64((uint64_t *)(void *)&d->addr, raw_gpa(r, gpa));
@@ -22,14 +22,12 @@ void raw_desc_at(struct raw *r, struct vring_desc *d, uint64_t gpa, uint32_t len
 void raw_desc(struct raw *r, unsigned ring, unsigned i, uint64_t gpa, uint32_t len, unsigned flags,
 	      unsigned next)
 {
-	raw_desc_at(r, &r->ring[ring].desc[i], gpa, len, flags, next);
+	raw_desc_at(r, r->layout->desc(&r->ring[ring], i), gpa, len, flags, next);
 }
 
 void raw_offer(struct raw *r, unsigned ring, uint16_t head)
 {
-	struct raw_ring *g = &r->ring[ring];
-
-	shm_store16(&g->avail->ring[g->avail_idx++ % RAW_N], head);
+	r->layout->offer(&r->ring[ring], head);
 }
 
 void raw_kick(struct raw *r, unsigned ring)
@@ -49,7 +47,9 @@ void raw_publish_idx(struct raw *r, unsigned ring, uint16_t idx)
 
 void raw_publish(struct raw *r, unsigned ring)
 {
-	raw_publish_idx(r, ring, r->ring[ring].avail_idx);
+	r->layout->publish(&r->ring[ring]);
+	shm_mb();
+	raw_kick(r, ring);
 }
 
 void raw_post_rx(struct raw *r, unsigned i)
@@ -61,24 +61,17 @@ void raw_post_rx(struct raw *r, unsigned i)
 
 void raw_rings_reset(struct raw *r)
 {
-	for (unsigned i = 0; i < RAW_RINGS; i++) {
-		struct raw_ring *g = &r->ring[i];
-
-		memset(g->desc, 0, 0x1000);
-		memset(g->avail, 0, 0x1000);
-		memset(g->used, 0, 0x1000);
-		g->avail_idx = g->used_seen = r->flags & RAW_OLD && i != RAW_EVT ? RAW_USED : 0;
-		g->avail->idx = g->used->idx = g->avail_idx;
-	}
+	for (unsigned i = 0; i < RAW_RINGS; i++)
+		r->layout->reset(&r->ring[i], r->flags & RAW_OLD && i != RAW_EVT ? RAW_USED : 0);
 	if (r->flags & RAW_OLD) {
 		raw_desc(r, RAW_EVT, 0, RAW_A + RAW_EVENT, 8, VRING_DESC_F_WRITE, 0);
 		raw_offer(r, RAW_EVT, 0);
-		r->ring[RAW_EVT].avail->idx = 1;
+		r->layout->publish(&r->ring[RAW_EVT]);
 	}
 	memset(r->tx_busy, 0, sizeof(r->tx_busy));
 	for (unsigned i = 0; i < RAW_RX_BUFS; i++)
 		raw_post_rx(r, i);
-	shm_store_release16(&r->ring[RAW_RX].avail->idx, r->ring[RAW_RX].avail_idx);
+	r->layout->publish(&r->ring[RAW_RX]);
 }
 
 static void take_rx(struct raw *r, uint32_t id, uint32_t len)
@@ -100,33 +93,33 @@ static void take_rx(struct raw *r, uint32_t id, uint32_t len)
 		raw_post_rx(r, id);
 }
 
-void raw_pump(struct raw *r)
+void raw_pump_rx(struct raw *r)
 {
-	struct raw_ring *tx = &r->ring[RAW_TX], *rx = &r->ring[RAW_RX];
-	uint16_t idx = shm_load_acquire16(&tx->used->idx);
-	bool got;
+	uint32_t id, len;
+	bool got = false;
+	int ret;
 
-	if ((uint16_t)(idx - tx->used_seen) > RAW_N)
-		r->bad_used++;
-	else
-		for (; tx->used_seen != idx; tx->used_seen++) {
-			uint32_t id = tx->used->ring[tx->used_seen % RAW_N].id;
-
-			if (id < RAW_N)
-				r->tx_busy[id] = false;
-			else
-				r->bad_used++;
-		}
-	idx = shm_load_acquire16(&rx->used->idx);
-	got = idx != rx->used_seen;
-	if ((uint16_t)(idx - rx->used_seen) > RAW_N)
-		r->bad_used++;
-	else
-		for (; rx->used_seen != idx; rx->used_seen++)
-			take_rx(r, rx->used->ring[rx->used_seen % RAW_N].id,
-				rx->used->ring[rx->used_seen % RAW_N].len);
+	while ((ret = r->layout->used(&r->ring[RAW_RX], &id, &len)) > 0) {
+		take_rx(r, id, len);
+		got = true;
+	}
+	r->bad_used += ret < 0;
 	if (got && !r->no_repost)
 		raw_publish(r, RAW_RX);
+}
+
+void raw_pump(struct raw *r)
+{
+	uint32_t id, len;
+	int ret;
+
+	while ((ret = r->layout->used(&r->ring[RAW_TX], &id, &len)) > 0)
+		if (id < RAW_N)
+			r->tx_busy[id] = false;
+		else
+			r->bad_used++;
+	r->bad_used += ret < 0;
+	raw_pump_rx(r);
 }
 
 bool raw_settle(struct raw *r)

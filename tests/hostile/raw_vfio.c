@@ -11,7 +11,7 @@
  */
 #include "pci/dma_mem.h"
 #include "pci/virtio_pci.h"
-#include "raw.h"
+#include "raw_layout.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -114,12 +114,13 @@ static bool start_ring(struct raw *r, unsigned i)
 
 bool raw_open(struct raw *r, const char *path, uint64_t cid, unsigned flags)
 {
-	uint64_t features = FEATURES, offered, ours;
+	uint64_t features = FEATURES | raw_layout_of(flags)->feature, offered, ours;
 
 	(void)path;
 	raw_init(r);
 	r->cid = cid;
 	r->flags = flags;
+	r->layout = raw_layout_of(flags);
 	r->next_port = 20000;
 	if (setting("HOSTILE_WHOLE"))
 		features |= ACCESS_PLATFORM;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "suite.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 
 const struct fault faults[] = {
@@ -14,23 +15,44 @@ const struct fault faults[] = {
 };
 const unsigned n_faults = sizeof(faults) / sizeof(faults[0]);
 
+static void *bigger(void *p, size_t bytes)
+{
+	p = realloc(p, bytes);
+	if (!p)
+		abort();
+	return p;
+}
+
 void suite_add_tests(struct suite *s, const struct CMUnitTest *t, unsigned n)
 {
-	s->t = realloc(s->t, (s->n + n) * sizeof(*t));
-	if (!s->t)
-		abort();
+	s->t = bigger(s->t, (s->n + n) * sizeof(*t));
 	memcpy(s->t + s->n, t, n * sizeof(*t));
 	s->n += n;
 }
 
-void suite_add(struct suite *s, CMUnitTestFunction run, const void *table, size_t size, unsigned n)
+/* @prefix and @name, for as long as the suite lives. */
+static const char *joined(struct suite *s, const char *prefix, const char *name)
+{
+	size_t len = strlen(prefix) + strlen(name) + 1;
+	char *text = bigger(NULL, len);
+
+	(void)snprintf(text, len, "%s%s", prefix, name);
+	s->names = bigger(s->names, (s->n_names + 1) * sizeof(*s->names));
+	s->names[s->n_names++] = text;
+	return text;
+}
+
+void suite_add(struct suite *s, CMUnitTestFunction run, const char *prefix, const void *table,
+	       size_t size, unsigned n)
 {
 	for (unsigned i = 0; i < n; i++) {
 		const char *element = (const char *)table + i * size;
 		struct CMUnitTest t = {.test_func = run,
 				       .initial_state = (void *)(uintptr_t)element};
+		const char *name;
 
-		memcpy(&t.name, element, sizeof(t.name));
+		memcpy(&name, element, sizeof(name));
+		t.name = joined(s, prefix, name);
 		suite_add_tests(s, &t, 1);
 	}
 }
@@ -43,6 +65,9 @@ int suite_run(struct suite *s, const char *name, int argc, char **argv, CMFixtur
 	if (argc > 1)
 		cmocka_set_test_filter(argv[1]);
 	ret = _cmocka_run_group_tests(name, s->t, s->n, setup, teardown);
+	for (unsigned i = 0; i < s->n_names; i++)
+		free(s->names[i]);
+	free(s->names);
 	free(s->t);
 	return ret;
 }

@@ -54,13 +54,17 @@ static inline uint64_t counter_moved(const struct zv_queue_stats *before,
 struct suite {
 	struct CMUnitTest *t;
 	unsigned n;
+	char **names;
+	unsigned n_names;
 };
 
 /* Adds a test for each of the @n elements at @table, of @size bytes, which begin with their names:
- * @run gets the element as its state. */
-void suite_add(struct suite *s, CMUnitTestFunction run, const void *table, size_t size, unsigned n);
+ * @run gets the element as its state. The test's name begins with @prefix. */
+void suite_add(struct suite *s, CMUnitTestFunction run, const char *prefix, const void *table,
+	       size_t size, unsigned n);
 void suite_add_tests(struct suite *s, const struct CMUnitTest *t, unsigned n);
-#define SUITE_TABLE(s, run, table, n) suite_add(s, run, table, sizeof((table)[0]), n)
+#define SUITE_TABLE(s, run, prefix, table, n)                                                      \
+	suite_add(s, run, prefix, table, sizeof((table)[0]), n)
 
 /* Runs them all, or those that the first argument names. The program's exit code. */
 int suite_run(struct suite *s, const char *name, int argc, char **argv, CMFixtureFunction setup,

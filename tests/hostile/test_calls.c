@@ -76,7 +76,7 @@ static void calls_that_block_hold_nobody_up(void **state)
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {cmocka_unit_test(calls_that_block_hold_nobody_up)};
-	struct suite s = {NULL, 0};
+	struct suite s = {0};
 
 	raw_init(&R);
 	world_program = argv[0];

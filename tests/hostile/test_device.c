@@ -77,15 +77,15 @@ static void recovers(void)
 	neighbour_goes_on();
 }
 
-static void run_case(void **state)
+static void run_with(const struct dev_case *c, const struct gdev_layout *layout)
 {
-	const struct dev_case *c = *state;
 	struct zv_queue_stats before;
 	uint32_t mark;
 	unsigned rst;
 	char b[64];
 	ssize_t n;
 
+	G.layout = layout;
 	G.silent = c->silent;
 	G.hello = c->hello;
 	gdev_session(c->seq ? ZV_SEQPACKET : ZV_STREAM);
@@ -109,6 +109,16 @@ static void run_case(void **state)
 	recovers();
 }
 
+static void run_split(void **state)
+{
+	run_with(*state, &gdev_split);
+}
+
+static void run_packed(void **state)
+{
+	run_with(*state, &gdev_packed);
+}
+
 static int group_start(void **state)
 {
 	(void)state;
@@ -123,11 +133,20 @@ static int group_end(void **state)
 	return 0;
 }
 
+/* What there is for all layouts. */
+static void add(struct suite *s, const struct gdev_layout *layout, CMUnitTestFunction run)
+{
+	SUITE_TABLE(s, run, layout->prefix, dev_ring_cases, n_dev_ring_cases);
+	SUITE_TABLE(s, run, layout->prefix, dev_pkt_cases, n_dev_pkt_cases);
+}
+
 int main(int argc, char **argv)
 {
-	struct suite s = {NULL, 0};
+	struct suite s = {0};
 
-	SUITE_TABLE(&s, run_case, dev_ring_cases, n_dev_ring_cases);
-	SUITE_TABLE(&s, run_case, dev_pkt_cases, n_dev_pkt_cases);
+	add(&s, &gdev_split, run_split);
+	SUITE_TABLE(&s, run_split, gdev_split.prefix, dev_split_cases, n_dev_split_cases);
+	add(&s, &gdev_packed, run_packed);
+	SUITE_TABLE(&s, run_packed, gdev_packed.prefix, dev_packed_cases, n_dev_packed_cases);
 	return suite_run(&s, "a hostile device", argc, argv, group_start, group_end);
 }

@@ -64,12 +64,12 @@ static void check_heard(const struct host_case *c, uint32_t mark)
 }
 
 /* Only that session has ended: a new one works, and the bystander has gone on. */
-static void recovers(void)
+static void recovers(const struct raw_layout *layout)
 {
 	const char *fault;
 
 	raw_close(&R);
-	assert_true(raw_open(&R, world_victim, VICTIM_CID, 0));
+	assert_true(raw_open(&R, world_victim, VICTIM_CID, layout->flags));
 	assert_true(raw_connect(&R, 0, PORT_ECHO, VSOCK_TYPE_STREAM));
 	assert_true(raw_echo(&R, "as good as new", 14));
 	fault = world_bystander_fault();
@@ -78,12 +78,11 @@ static void recovers(void)
 	raw_close(&R);
 }
 
-static void run_case(void **state)
+static void run_with(const struct host_case *c, const struct raw_layout *layout)
 {
-	const struct host_case *c = *state;
 	unsigned port = c->port ? c->port : PORT_ECHO;
 	bool seq = port == PORT_SEQ || port == PORT_SEQ_MUTE, broken;
-	const char *lacks = world_lacks(c->needs);
+	const char *lacks = world_lacks(c->needs | (layout->feature ? NEEDS_PACKED : 0));
 	struct zv_queue_stats before;
 	uint32_t mark;
 
@@ -92,7 +91,7 @@ static void run_case(void **state)
 		skip();
 	}
 	raw_close(&R);
-	assert_true(raw_open(&R, world_victim, VICTIM_CID, c->raw_flags));
+	assert_true(raw_open(&R, world_victim, VICTIM_CID, c->raw_flags | layout->flags));
 	assert_true(world_wait_up(true));
 	R.alive = world_victim_up;
 	assert_true(raw_connect(&R, 0, port, seq ? VSOCK_TYPE_SEQPACKET : VSOCK_TYPE_STREAM));
@@ -116,21 +115,42 @@ static void run_case(void **state)
 	if (!broken)
 		check_conn(c);
 	assert_int_equal(R.bad_used, 0);
-	recovers();
+	recovers(layout);
+}
+
+static void run_split(void **state)
+{
+	run_with(*state, &raw_split);
+}
+
+static void run_packed(void **state)
+{
+	run_with(*state, &raw_packed);
+}
+
+/* What there is for all layouts. */
+static void add(struct suite *s, const struct raw_layout *layout, CMUnitTestFunction run)
+{
+	SUITE_TABLE(s, run, layout->prefix, ring_cases, n_ring_cases);
+	SUITE_TABLE(s, run, layout->prefix, race_cases, n_race_cases);
+	SUITE_TABLE(s, run, layout->prefix, hdr_cases, n_hdr_cases);
+	SUITE_TABLE(s, run, layout->prefix, conn_cases, n_conn_cases);
+	SUITE_TABLE(s, run, layout->prefix, hello_cases, n_hello_cases);
 }
 
 int main(int argc, char **argv)
 {
-	struct suite s = {NULL, 0};
+	struct suite s = {0};
 
 	raw_init(&R);
 	world_program = argv[0];
 	if (world_start(true))
 		return 99;
-	SUITE_TABLE(&s, run_case, ring_cases, n_ring_cases);
-	SUITE_TABLE(&s, run_case, race_cases, n_race_cases);
-	SUITE_TABLE(&s, run_case, hdr_cases, n_hdr_cases);
-	SUITE_TABLE(&s, run_case, conn_cases, n_conn_cases);
-	SUITE_TABLE(&s, run_case, hello_cases, n_hello_cases);
+	add(&s, &raw_split, run_split);
+	SUITE_TABLE(&s, run_split, raw_split.prefix, split_cases, n_split_cases);
+	SUITE_TABLE(&s, run_split, raw_split.prefix, split_race_cases, n_split_race_cases);
+	add(&s, &raw_packed, run_packed);
+	SUITE_TABLE(&s, run_packed, raw_packed.prefix, packed_cases, n_packed_cases);
+	SUITE_TABLE(&s, run_packed, raw_packed.prefix, packed_race_cases, n_packed_race_cases);
 	return suite_run(&s, "a hostile guest", argc, argv, NULL, world_group_end);
 }

@@ -318,7 +318,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(memory_is_cut_off),
 	};
 	const char *seed = getenv("HOSTILE_SEED"), *wrong;
-	struct suite s = {NULL, 0};
+	struct suite s = {0};
 	int ret;
 
 	if (frontend_main(argc, argv, &ret))

@@ -67,7 +67,7 @@ static void run_case(void **state)
 
 int main(int argc, char **argv)
 {
-	struct suite s = {NULL, 0};
+	struct suite s = {0};
 	int ret;
 
 	if (frontend_main(argc, argv, &ret))
@@ -76,8 +76,8 @@ int main(int argc, char **argv)
 	world_program = argv[0];
 	if (world_start(true))
 		return 99;
-	SUITE_TABLE(&s, run_case, order_cases, n_order_cases);
-	SUITE_TABLE(&s, run_case, fd_cases, n_fd_cases);
+	SUITE_TABLE(&s, run_case, "", order_cases, n_order_cases);
+	SUITE_TABLE(&s, run_case, "", fd_cases, n_fd_cases);
 	suite_add_tests(&s, session_tests, n_session_tests);
 	paused_add(&s);
 	return suite_run(&s, "a hostile frontend", argc, argv, NULL, world_group_end);

@@ -294,12 +294,12 @@ static const struct vmm vmms[] = {
 
 int main(int argc, char **argv)
 {
-	struct suite s = {NULL, 0};
+	struct suite s = {0};
 
 	raw_init(&R);
 	world_program = argv[0];
 	if (world_start(true))
 		return 99;
-	SUITE_TABLE(&s, run, vmms, sizeof(vmms) / sizeof(vmms[0]));
+	SUITE_TABLE(&s, run, "", vmms, sizeof(vmms) / sizeof(vmms[0]));
 	return suite_run(&s, "frontends of other VMMs", argc, argv, NULL, world_group_end);
 }

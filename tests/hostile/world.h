@@ -44,6 +44,7 @@ enum world_need {
 	NEEDS_EXACT_CREDIT = 16, /* it leaves what arrives in the connection's buffer */
 	NEEDS_EVENT_RING = 64,	 /* the backend is given the event virtqueue */
 	NEEDS_BACKLOG = 32,	 /* its listener's accept queue fills up */
+	NEEDS_PACKED = 128,	 /* the guest can have packed rings */
 };
 
 extern char world_victim[64], world_bystander[64]; /* socket paths */

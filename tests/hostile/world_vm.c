@@ -80,6 +80,8 @@ const char *world_lacks(unsigned needs)
 	       : needs & NEEDS_EXACT_CREDIT    ? "zvsockd empties a connection's buffer at once"
 	       : needs & NEEDS_EVENT_RING && !getenv("HOSTILE_WHOLE")
 		       ? "QEMU's vsock device keeps the event virtqueue"
+	       : needs & NEEDS_PACKED && !getenv("HOSTILE_PACKED")
+		       ? "QEMU's device has split rings only"
 	       : needs & NEEDS_BACKLOG ? "zvsockd asks its endpoint before it accepts"
 				       : NULL;
 }

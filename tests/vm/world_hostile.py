@@ -28,8 +28,8 @@ MUTE = {3: socket.SOCK_STREAM, 7: socket.SOCK_SEQPACKET}  # there is a queue, an
 
 
 class Hostile(Vm):
-    """The guest: its device is vfio-pci's, its memory two regions that meet in the middle. @whole: a device that
-    hands over the event virtqueue too, which takes a newer QEMU."""
+    """The guest: its device is vfio-pci's, its memory two regions that meet in the middle; its rings are split or
+    packed, as each case wants. @whole: a device that hands over the event virtqueue too, which takes a newer QEMU."""
 
     def __init__(self, world, name, keys, whole=False):
         self.whole, self.qemu = whole, world.bench.newer_qemu() if whole else (QEMU,)
@@ -48,11 +48,17 @@ class Hostile(Vm):
             listener.listen(1)
             self.guest = Guest(world.owner, world.folder, self.log, world.kernel,
                                world.bench.hostile_ramdisk(world.kernel),
-                               [*IOMMU, *(one_device(self.socket, 1) if self.whole else vsock_args(self.socket)),
+                               [*IOMMU, *self.device(),
                                 '-chardev', f'socket,id=ask,path={where}',
                                 '-device', 'virtserialport,chardev=ask', '-smp', '2'],
                                memory=MEMORY, halves=True, qemu=self.qemu, boot=f'intel_iommu=on hugepages={HUGEPAGES}')
             self.line = world.owner.add(listener.accept()[0])
+
+    def device(self):
+        if self.whole:
+            return one_device(self.socket, 1)
+        *args, device = vsock_args(self.socket)
+        return [*args, f'{device},packed=on']
 
     def serve(self):
         """The device goes to the program; which comes with play()."""
@@ -105,7 +111,8 @@ class Hostile(Vm):
         bdf, = [w for w in self.guest.run('zv-bind status').split() if w.startswith('0000:')]
         self.guest.run(f'zv-bind bind {bdf}')
         job = self.guest.start(f'HOSTILE_BDF={bdf} HOSTILE_PORT=/dev/vport0p2 HOSTILE_BORDER={MEMORY // 2 * MIB} '
-                               f'HOSTILE_END={MEMORY * MIB} {"HOSTILE_WHOLE=1 " if self.whole else ""}exec hostile_guest {names}')
+                               f'HOSTILE_END={MEMORY * MIB} {"HOSTILE_WHOLE=1" if self.whole else "HOSTILE_PACKED=1"} '
+                               f'exec hostile_guest {names}')
         questions = Stream(self.line.fileno())
         deadline = time.monotonic() + 4 * LIMIT
         while not job.ended():
