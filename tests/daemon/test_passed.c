@@ -5,10 +5,10 @@
  * that nobody reads), so an lcore that closes one never serves the other connection again.
  */
 #include "host_side.h"
+#include "slow_fd.h"
 #include "zvd_world.h"
 
 #include <errno.h>
-#include <netinet/in.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -24,7 +24,6 @@
 #define PORT	 5000u
 #define SERVED	 7101u
 #define SERVED_S 7102u
-#define LINGER_S 3600
 #define GUEST                                                                                      \
 	"applications = @apps\napplications_mode = 0600\n"                                         \
 	"[guest g]\ncid = 11\nsocket = @g\nbuiltin = echo:7\nunix = @u\n"
@@ -39,30 +38,6 @@ static struct zw_conn *echo;
 static unsigned fds_before;
 
 /* ---- descriptors ---- */
-
-/* A descriptor that takes long to close, and the end that can cut that short. */
-static int bomb(int *end)
-{
-	struct linger linger = {.l_onoff = 1, .l_linger = LINGER_S};
-	struct sockaddr_in sa = {.sin_family = AF_INET,
-				 .sin_addr = {.s_addr = htonl(INADDR_LOOPBACK)}};
-	static const char block[65536];
-	socklen_t len = sizeof(sa);
-	int l = socket(AF_INET, SOCK_STREAM, 0), fd = socket(AF_INET, SOCK_STREAM, 0), few = 4096;
-
-	setsockopt(l, SOL_SOCKET, SO_RCVBUF, &few, sizeof(few));
-	assert_int_equal(bind(l, (struct sockaddr *)&sa, len), 0);
-	assert_int_equal(listen(l, 1), 0);
-	assert_int_equal(getsockname(l, (struct sockaddr *)&sa, &len), 0);
-	assert_int_equal(connect(fd, (struct sockaddr *)&sa, len), 0);
-	*end = accept(l, NULL, NULL);
-	assert_true(*end >= 0);
-	close(l);
-	while (send(fd, block, sizeof(block), MSG_DONTWAIT) > 0)
-		;
-	assert_int_equal(setsockopt(fd, SOL_SOCKET, SO_LINGER, &linger, sizeof(linger)), 0);
-	return fd;
-}
 
 /* Sends @text with @fd, @n times. What sendmsg() says. */
 static ssize_t send_fds(int sock, const char *text, int fd, unsigned n, int flags)
@@ -139,7 +114,7 @@ static void joined(int *fd, struct zw_conn **c)
 
 static void with_the_line(void **state)
 {
-	int end, b = bomb(&end), fd = hs_connect("u", NULL);
+	int end, b = slow_fd(&end), fd = hs_connect("u", NULL);
 
 	(void)state;
 	assert_true(send_fds(fd, "CONNECT 5000\n", b, 1, 0) > 0);
@@ -151,7 +126,7 @@ static void with_the_line(void **state)
 
 static void with_data(void **state)
 {
-	int end, b = bomb(&end), fd;
+	int end, b = slow_fd(&end), fd;
 	struct zw_conn *c;
 
 	(void)state;
@@ -168,7 +143,7 @@ static void with_data(void **state)
 /* Reads skip it. */
 static void with_a_byte_out_of_band(void **state)
 {
-	int end, b = bomb(&end), fd;
+	int end, b = slow_fd(&end), fd;
 	struct zw_conn *c;
 
 	(void)state;
@@ -185,7 +160,7 @@ static void with_a_byte_out_of_band(void **state)
 
 static void with_a_message(void **state)
 {
-	int end, b = bomb(&end), listener = hs_listen("u_7102", SOCK_SEQPACKET), fd;
+	int end, b = slow_fd(&end), listener = hs_listen("u_7102", SOCK_SEQPACKET), fd;
 	struct zw_conn *c = zw_connect(G, 0, ZV_CID_HOST, SERVED_S, ZV_SEQPACKET, NULL);
 
 	(void)state;
@@ -203,7 +178,7 @@ static void with_a_message(void **state)
 /* They are behind more data than the guest takes, and are there when the socket is closed. */
 static void unread_at_the_end(void **state)
 {
-	int end, b = bomb(&end), listener = hs_listen("u_7101", SOCK_STREAM), fd;
+	int end, b = slow_fd(&end), listener = hs_listen("u_7101", SOCK_STREAM), fd;
 	struct zw_conn *c = zw_connect(G, 0, ZV_CID_HOST, SERVED, ZV_STREAM, NULL);
 	static char block[BLOCK];
 	unsigned n = 0;
@@ -231,7 +206,7 @@ static void unread_at_the_end(void **state)
 
 static void for_a_guest_that_receives_no_more(void **state)
 {
-	int end, b = bomb(&end), fd;
+	int end, b = slow_fd(&end), fd;
 	struct zw_conn *c;
 
 	(void)state;
@@ -250,7 +225,7 @@ static void for_a_guest_that_receives_no_more(void **state)
 
 static void before_they_are_accepted_and_the_guest_is_removed(void **state)
 {
-	int end, b = bomb(&end), fd;
+	int end, b = slow_fd(&end), fd;
 
 	(void)state;
 	assert_int_equal(kill(zw_pid, SIGSTOP), 0);
@@ -279,7 +254,7 @@ static int to_applications(void)
 
 static void to_the_socket_of_applications(void **state)
 {
-	int end, b = bomb(&end), fd = to_applications();
+	int end, b = slow_fd(&end), fd = to_applications();
 
 	(void)state;
 	assert_true(send_fds(fd, "to be attached", b, AT_ONCE, 0) > 0);
@@ -304,7 +279,7 @@ static void to_the_socket_of_applications(void **state)
 /* While one takes its time, others are not even received: they stay in their senders' sockets. */
 static void many_take_no_places(void **state)
 {
-	int end, b = bomb(&end), fd[FLOOD], first = hs_connect("u", NULL);
+	int end, b = slow_fd(&end), fd[FLOOD], first = hs_connect("u", NULL);
 	static char sent[BLOCK], got[BLOCK];
 	struct zw_conn *c;
 

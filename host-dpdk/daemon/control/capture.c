@@ -83,11 +83,13 @@ static void set_tap(struct lcore *lc, void *arg)
 static int look_at_fd(struct capture *c)
 {
 	int flags = fcntl(c->fd, F_GETFL);
-	struct stat st;
+	struct statx st;
 
-	if (flags < 0 || (flags & O_ACCMODE) == O_RDONLY || fstat(c->fd, &st) < 0)
+	/* Without asking a server, which may take its time (FUSE, NFS). */
+	if (flags < 0 || (flags & O_ACCMODE) == O_RDONLY ||
+	    statx(c->fd, "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC, STATX_TYPE, &st) < 0)
 		return -EBADF;
-	c->pipe = S_ISFIFO(st.st_mode) || S_ISSOCK(st.st_mode) || S_ISCHR(st.st_mode);
+	c->pipe = S_ISFIFO(st.stx_mode) || S_ISSOCK(st.stx_mode) || S_ISCHR(st.stx_mode);
 	return 0;
 }
 
@@ -109,10 +111,8 @@ int capture_start(struct capture **out, int fd, const struct capture_opts *o, in
 	struct capture *c = calloc(1, sizeof(*c));
 	int ret = -ENOMEM;
 
-	if (!c) {
-		(void)close(fd);
+	if (!c)
 		return -ENOMEM;
-	}
 	c->opts = *o;
 	c->fd = fd;
 	c->start = now_ns();
@@ -135,7 +135,6 @@ int capture_start(struct capture **out, int fd, const struct capture_opts *o, in
 		(void)close(c->notify);
 	free(c->out);
 	free(c);
-	(void)close(fd);
 	return ret;
 }
 
@@ -240,7 +239,6 @@ void capture_free(struct capture *c, struct capture_result *r)
 		free(s);
 	}
 	(void)close(c->notify);
-	(void)close(c->fd);
 	free(c->out);
 	free(c);
 }

@@ -48,9 +48,9 @@ struct capture_result {
 };
 
 /*
- * Starts to write to @fd, which is the capture's from now on, whatever is returned. @notify: an
- * eventfd that is written when the capture is over. 0, -EBADF (not open for writing), -ENOMEM or
- * what pthread_create says.
+ * Starts to write to @fd, which the capture's thread closes in the end. @notify: an eventfd that is
+ * written when the capture is over. 0; -EBADF (not open for writing), -ENOMEM or what
+ * pthread_create says, and @fd is still the caller's.
  */
 int capture_start(struct capture **out, int fd, const struct capture_opts *o, int notify);
 

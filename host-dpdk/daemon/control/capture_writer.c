@@ -202,6 +202,7 @@ void *capture_writer(void *arg)
 		c->res.end = CAPTURE_FAILED;
 		c->res.err = ret;
 	}
+	(void)close(c->fd); /* which may take as long as writing */
 	__atomic_store_n(&c->over, 1, __ATOMIC_RELEASE);
 	(void)eventfd_write(c->notify, 1);
 	return NULL;

@@ -2,6 +2,8 @@
 /* See control.h. Clients, lines and descriptors; control_answer.c serves the requests. */
 #include "control_int.h"
 #include "core/log.h"
+#include "fd_bin.h"
+#include "passed.h"
 #include "sock_claim.h"
 
 #include <errno.h>
@@ -17,7 +19,8 @@
 #include <time.h>
 #include <unistd.h>
 
-#define TICKS 10u /* of the timer, in the patience that a client gets */
+#define TICKS	 10u /* of the timer, in the patience that a client gets */
+#define BIN_FULL 64u /* descriptors that wait to be closed: no client is served meanwhile */
 
 /* What epoll reports: a client by its place, the others by these. */
 enum { EV_LISTENER = CONTROL_CLIENTS, EV_TIMER, EV_NOTIFY };
@@ -72,18 +75,29 @@ static void client_watch(struct control *ct, struct client *cl)
 	(void)watch(ct, EPOLL_CTL_MOD, cl->fd, events, (uint32_t)(cl - ct->clients));
 }
 
-static void client_drop_passed(struct client *cl)
+static void client_drop_passed(struct control *ct, struct client *cl)
 {
 	if (cl->passed >= 0)
-		(void)close(cl->passed);
+		fd_bin_put(ct->bin, cl->passed);
 	cl->passed = -1;
+}
+
+/* Closes the socket @fd, or has it closed: descriptors may wait in it. */
+static void let_go(struct control *ct, int fd, bool stream)
+{
+	if (!passed_waits(fd, stream)) {
+		(void)close(fd);
+		return;
+	}
+	(void)shutdown(fd, SHUT_WR); /* its peer need not wait */
+	fd_bin_put_all(ct->bin, &fd, 1);
 }
 
 static void client_close(struct control *ct, struct client *cl)
 {
 	captures_orphan(ct, cl);
-	client_drop_passed(cl);
-	(void)close(cl->fd);
+	client_drop_passed(ct, cl);
+	let_go(ct, cl->fd, true);
 	cl->fd = -1;
 	ct->unsent -= cl->out_len - cl->out_off;
 	free(cl->out);
@@ -99,8 +113,9 @@ static void client_new(struct control *ct)
 	for (unsigned i = 0; i < CONTROL_CLIENTS && !cl; i++)
 		if (ct->clients[i].fd < 0)
 			cl = &ct->clients[i];
-	if (!cl) {
-		accepting(ct, false); /* until somebody leaves */
+	if (!cl || fd_bin_count(ct->bin) >= BIN_FULL) {
+		accepting(ct, false); /* until somebody leaves, or the next tick */
+		tick(ct, true);
 		return;
 	}
 	fd = accept4(ct->listener, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
@@ -117,6 +132,7 @@ static void client_new(struct control *ct)
 	memset(cl, 0, sizeof(*cl));
 	cl->fd = fd;
 	cl->passed = -1;
+	passed_expect(fd);
 	client_touch(cl);
 	if (watch(ct, EPOLL_CTL_ADD, fd, EPOLLIN, (uint32_t)(cl - ct->clients)) < 0)
 		client_close(ct, cl);
@@ -203,7 +219,7 @@ static void client_line(struct control *ct, struct client *cl, const char *line,
 		(void)control_refuse(&why, "request", "the request is not JSON: %s", err.text);
 	else
 		answer = control_answer(ct, cl, request, &why);
-	client_drop_passed(cl);
+	client_drop_passed(ct, cl);
 	if (answer) {
 		(void)json_object_set_new(answer, "v", json_integer(CONTROL_PROTOCOL));
 		(void)json_object_set_new(answer, "daemon", json_string(zv_version()));
@@ -244,43 +260,29 @@ static bool client_lines(struct control *ct, struct client *cl)
 	return true;
 }
 
-/* Keeps the first descriptor of the line; others are closed. */
-static void take_passed(struct client *cl, struct msghdr *m)
+/* False: the client has gone, or passes more descriptors than can be closed. */
+static bool client_read(struct control *ct, struct client *cl)
 {
-	for (struct cmsghdr *c = CMSG_FIRSTHDR(m); c; c = CMSG_NXTHDR(m, c)) {
-		size_t n = (c->cmsg_len - CMSG_LEN(0)) / sizeof(int);
-
-		if (c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS)
-			continue;
-		for (size_t i = 0; i < n; i++) {
-			int fd;
-
-			memcpy(&fd, CMSG_DATA(c) + i * sizeof(fd), sizeof(fd));
-			if (cl->passed < 0)
-				cl->passed = fd;
-			else
-				(void)close(fd);
-		}
-	}
-}
-
-/* False: the client has gone. */
-static bool client_read(struct client *cl)
-{
-	union {
-		char bytes[CMSG_SPACE(sizeof(int))];
-		struct cmsghdr align;
-	} ctl;
 	struct iovec iov = {cl->in + cl->in_len, sizeof(cl->in) - cl->in_len};
-	struct msghdr m = {.msg_iov = &iov,
-			   .msg_iovlen = 1,
-			   .msg_control = &ctl,
-			   .msg_controllen = sizeof(ctl)};
-	ssize_t n = recvmsg(cl->fd, &m, MSG_CMSG_CLOEXEC | MSG_DONTWAIT);
+	struct msghdr m = {.msg_iov = &iov, .msg_iovlen = 1};
+	struct passed_room room;
+	int fd[PASSED_MAX];
+	unsigned n_fds;
+	ssize_t n;
 
+	if (fd_bin_count(ct->bin) >= BIN_FULL)
+		return false;
+	passed_room_give(&m, &room);
+	n = recvmsg(cl->fd, &m, MSG_CMSG_CLOEXEC | MSG_DONTWAIT);
 	if (n < 0)
 		return errno == EAGAIN || errno == EINTR;
-	take_passed(cl, &m);
+	/* The first one of the line is kept. */
+	n_fds = passed_take(&m, fd);
+	for (unsigned i = 0; i < n_fds; i++)
+		if (cl->passed < 0)
+			cl->passed = fd[i];
+		else
+			fd_bin_put(ct->bin, fd[i]);
 	cl->in_len += (size_t)n;
 	return n > 0;
 }
@@ -294,7 +296,7 @@ static void client_event(struct control *ct, struct client *cl, uint32_t events)
 	if (events & EPOLLOUT)
 		alive = client_flush(ct, cl);
 	else if (events & EPOLLIN)
-		alive = client_read(cl);
+		alive = client_read(ct, cl);
 	else
 		alive = false;
 	if (alive)
@@ -436,6 +438,11 @@ int control_start(struct daemon *d)
 	ct = calloc(1, sizeof(*ct));
 	if (!ct)
 		return -ENOMEM;
+	ct->bin = fd_bin_new(NULL);
+	if (!ct->bin) {
+		free(ct);
+		return -ENOMEM;
+	}
 	ct->d = d;
 	ct->accepting = true;
 	memcpy(ct->path, d->cfg->control_path, sizeof(ct->path));
@@ -467,12 +474,15 @@ void control_stop(struct daemon *d)
 		(void)unlink(ct->path);
 	if (ct->claim >= 0)
 		sock_unclaim(ct->path, ct->claim);
-	for (unsigned i = 0; i < 4; i++) {
-		int fd = (const int[]){ct->listener, ct->ep, ct->timer, ct->notify}[i];
+	if (ct->listener >= 0)
+		let_go(ct, ct->listener, false); /* some may not have been accepted */
+	for (unsigned i = 0; i < 3; i++) {
+		int fd = (const int[]){ct->ep, ct->timer, ct->notify}[i];
 
 		if (fd >= 0)
 			(void)close(fd);
 	}
+	fd_bin_free(ct->bin);
 	d->control = NULL;
 	free(ct);
 }

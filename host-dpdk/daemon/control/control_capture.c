@@ -115,7 +115,8 @@ json_t *capture_begin(struct control *ct, struct client *cl, const json_t *reque
 		return NULL;
 	*cc = (struct control_capture){.client = cl, .all = !only};
 	ret = capture_start(&cc->c, cl->passed, &o, ct->notify);
-	cl->passed = -1;
+	if (ret == 0)
+		cl->passed = -1;
 	if (ret == -EBADF)
 		return control_refuse(why, "request", "the capture's file is not open for writing");
 	if (ret == 0) {

@@ -36,8 +36,11 @@ struct control_capture {
 	unsigned guests;
 };
 
+struct fd_bin;
+
 struct control {
 	struct daemon *d;
+	struct fd_bin *bin; /* descriptors of clients that may take long to close */
 	int listener, claim, ep, timer, notify;
 	char path[CFG_PATH_MAX];
 	bool bound, accepting, ticking;

@@ -146,7 +146,6 @@ static void regions_have_a_limit(void **state)
 	assert_int_equal(refused, 6);
 }
 
-/* The device grants what cannot be used: the connection fails, nothing else. */
 /* A device that does not take answers does not have them kept for ever, not even in the sessions
  * that follow. */
 static void answers_that_are_not_taken_have_a_limit(void **state)
@@ -177,6 +176,7 @@ static void answers_that_are_not_taken_have_a_limit(void **state)
 	credit = 65536;
 }
 
+/* The device grants what cannot be used: the connection fails, nothing else. */
 static void a_grant_that_cannot_be_used_resets_its_connection(void **state)
 {
 	struct zv_conn *g, *h;
