@@ -76,6 +76,14 @@ int di_connect(struct di *d, int fd, const struct sockaddr_vm *addr, bool nonblo
 	       unsigned timeout_ms);
 
 /*
+ * A non-blocking connect(2) on @fd has failed, and that was told: AF_UNIX connects a socket once.
+ * Returns a descriptor (close-on-exec) of a new socket with the options of the old, for the caller
+ * to put under the number of @fd, so that the next connect(2) can be made. -EALREADY: there is no
+ * such failure, or the program has bound the socket, and its port cannot be moved.
+ */
+int di_renew(int fd);
+
+/*
  * After accept(2) returned @fd: 0, and it is marked. -ECONNABORTED: it is no connection of zvsock
  * (anybody can connect to a name that /proc/net/unix shows): close it and accept the next one.
  */

@@ -2,6 +2,7 @@
 #include "common/di_int.h"
 #include "common/di_sys.h"
 
+#include <fcntl.h>
 #include <string.h>
 
 /* What zvsockd's own time-out may be late by, before it is taken for stopped. */
@@ -94,6 +95,50 @@ static int connect_again(struct di *d, int fd, const struct di_mark *mark, bool 
 	if (rc == -EINPROGRESS)
 		return -EALREADY;
 	return !rc && nonblock ? -EISCONN : rc;
+}
+
+static void copy_option(int from, int to, int name)
+{
+	char v[64];
+	socklen_t len = sizeof(v);
+
+	if (di_sys_getsockopt(from, SOL_SOCKET, name, v, &len) == 0)
+		(void)di_sys_setsockopt(to, SOL_SOCKET, name, v, len);
+}
+
+int di_renew(int fd)
+{
+	static const int options[] = {SO_SNDTIMEO, SO_RCVTIMEO, SO_LINGER, SO_RCVLOWAT};
+	int rc, type, fresh;
+	struct di_mark mark;
+	struct di_who w;
+
+	rc = di_mark_get(fd, &mark);
+	if (rc < 0)
+		return rc;
+	if (!rc || !mark.failed)
+		return -EALREADY;
+	rc = di_who(fd, &w);
+	type = di_sock_type(fd);
+	if (rc < 0 || type < 0)
+		return rc < 0 ? rc : type;
+	if (w.has_own && !w.own.connected)
+		return -EALREADY;
+	rc = (int)di_sys(SYS_fcntl, fd, F_GETFL, 0, 0, 0);
+	fresh = di_sys_socket(
+		AF_UNIX, type | SOCK_CLOEXEC | (rc >= 0 && rc & O_NONBLOCK ? SOCK_NONBLOCK : 0), 0);
+	if (fresh < 0)
+		return fresh;
+	mark.connecting = false;
+	mark.failed = 0;
+	rc = di_mark_set(fresh, &mark);
+	if (rc < 0) {
+		di_sys_close(fresh);
+		return rc;
+	}
+	for (unsigned i = 0; i < sizeof(options) / sizeof(options[0]); i++)
+		copy_option(fd, fresh, options[i]);
+	return fresh;
 }
 
 /* ---- to the other end ----------------------------------------------------------------------- */

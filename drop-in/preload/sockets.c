@@ -52,6 +52,17 @@ EXPORT int bind(int fd, const struct sockaddr *addr, socklen_t len)
 	return returned(rc);
 }
 
+/* The number goes on with a new socket, if that is what it takes. */
+static void renew(int fd)
+{
+	int fresh = di_renew(fd), flags = fcntl(fd, F_GETFD);
+
+	if (fresh < 0)
+		return;
+	(void)dup3(fresh, fd, flags >= 0 && flags & FD_CLOEXEC ? O_CLOEXEC : 0);
+	close(fresh);
+}
+
 EXPORT int connect(int fd, const struct sockaddr *addr, socklen_t len)
 {
 	struct sockaddr_vm vm;
@@ -63,6 +74,7 @@ EXPORT int connect(int fd, const struct sockaddr *addr, socklen_t len)
 	rc = di_address(addr, len, &vm);
 	if (rc)
 		return returned(rc == -EFAULT ? -EINVAL : rc);
+	renew(fd);
 	flags = fcntl(fd, F_GETFL);
 	return returned(di_connect(world(), fd, &vm, flags >= 0 && flags & O_NONBLOCK, 0));
 }
@@ -152,18 +164,22 @@ EXPORT int getpeername(int fd, struct sockaddr *addr, socklen_t *len)
 	return returned(rc);
 }
 
-/* The name of who sent, as AF_UNIX gives it on a connection; AF_VSOCK gives none there. */
+/*
+ * The name of who sent, as AF_UNIX gives it on a connection; AF_VSOCK gives none there. It is a
+ * label or a path in zvsockd's directory, of which the program's buffer may have the beginning
+ * only.
+ */
 static bool names_us(const struct sockaddr *addr, socklen_t room, socklen_t len)
 {
-	const char *path = (const char *)addr + offsetof(struct sockaddr_un, sun_path);
+	const socklen_t begin = offsetof(struct sockaddr_un, sun_path);
 	const char *dir = world()->dir;
-	size_t dir_len = strlen(dir);
+	size_t n = strlen(dir);
 
 	if (is_label(addr, room, len))
 		return true;
-	return family_is(addr, room, AF_UNIX) && dir_len &&
-	       room > offsetof(struct sockaddr_un, sun_path) + dir_len && len > dir_len &&
-	       !memcmp(path, dir, dir_len);
+	if (!family_is(addr, room, AF_UNIX) || room <= begin || len <= begin + n)
+		return false;
+	return n && !memcmp((const char *)addr + begin, dir, n < room - begin ? n : room - begin);
 }
 
 EXPORT ssize_t recvfrom(int fd, void *buf, size_t n, int flags, struct sockaddr *addr,

@@ -1,0 +1,399 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: BSD-3-Clause
+"""AF_VSOCK programs, as one writes them with Python's socket module: they know nothing of zvsock.
+
+usage: dropin_prog.py WHAT ARGUMENT...
+"""
+import array
+import asyncio
+import errno
+import fcntl
+import hashlib
+import os
+import random
+import select
+import selectors
+import socket
+import struct
+import subprocess
+import sys
+import threading
+
+LIMIT = 60
+VSOCK, ANY, STREAM, SEQPACKET = socket.AF_VSOCK, socket.VMADDR_CID_ANY, socket.SOCK_STREAM, socket.SOCK_SEQPACKET
+
+
+def new(kind=STREAM):
+    s = socket.socket(VSOCK, kind)
+    s.settimeout(LIMIT)
+    return s
+
+
+def listen(port, kind=STREAM):
+    s = new(kind)
+    s.bind((ANY, int(port)))
+    s.listen(256)
+    return s
+
+
+def echo(c):
+    with c:
+        while data := c.recv(65536):
+            c.sendall(data)
+        c.shutdown(socket.SHUT_WR)
+
+
+# ---- servers: each takes COUNT connections, answers all that they say, and ends ----
+
+def echo_threads(port, count):
+    s, threads = listen(port), []
+    for _ in range(count):
+        c, peer = s.accept()
+        assert c.getpeername() == peer and c.family == VSOCK, (c, peer)
+        threads.append(threading.Thread(target=echo, args=(c,)))
+        threads[-1].start()
+    for t in threads:
+        t.join(LIMIT)
+
+
+def echo_fork(port, count):
+    s, children = listen(port), []
+    for _ in range(count):
+        c, peer = s.accept()
+        pid = os.fork()
+        if not pid:
+            s.close()
+            assert c.getpeername() == peer, c
+            echo(c)
+            os._exit(0)
+        c.close()
+        children.append(pid)
+    for pid in children:
+        assert os.waitpid(pid, 0)[1] == 0
+
+
+def echo_exec(port, count):
+    """Another program serves what it was given, and finds out by itself what that is."""
+    s, children = listen(port), []
+    for _ in range(count):
+        c, peer = s.accept()
+        children.append(subprocess.Popen([sys.executable, __file__, 'serve_given', str(c.fileno()), repr(peer)],
+                                         pass_fds=[c.fileno()]))
+        c.close()
+    for p in children:
+        assert p.wait(LIMIT) == 0
+
+
+def serve_given(fd, peer):
+    c = socket.socket(fileno=int(fd))
+    assert c.family == VSOCK and c.type == STREAM, c
+    assert repr(c.getpeername()) == peer, (c.getpeername(), peer)
+    assert c.getsockname()[0] in (2, 5), c.getsockname()
+    echo(c)
+
+
+def echo_pass(port, count):
+    """Each connection goes to a process that was there before, by SCM_RIGHTS."""
+    here, there = socket.socketpair()
+    there.settimeout(LIMIT)
+    pid = os.fork()
+    if not pid:
+        here.close()
+        for _ in range(count):
+            peer, anc, _, _ = there.recvmsg(100, socket.CMSG_SPACE(4))
+            c = socket.socket(fileno=array.array('i', anc[0][2])[0])
+            assert c.family == VSOCK and repr(c.getpeername()) == peer.decode(), c
+            echo(c)
+        os._exit(0)
+    s = listen(port)
+    for _ in range(count):
+        c, peer = s.accept()
+        here.sendmsg([repr(peer).encode().ljust(100)[:len(repr(peer))]],
+                     [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array('i', [c.fileno()]))])
+        c.close()
+    assert os.waitpid(pid, 0)[1] == 0
+
+
+def echo_asyncio(port, count):
+    async def serve():
+        done, s = asyncio.Semaphore(0), listen(port)
+
+        async def one(reader, writer):
+            assert writer.get_extra_info('peername')[0] in (2, 5), writer.get_extra_info('peername')
+            while data := await reader.read(65536):
+                writer.write(data)
+                await writer.drain()
+            writer.close()
+            done.release()
+        s.setblocking(False)
+        async with await asyncio.start_server(one, sock=s):
+            for _ in range(count):
+                await asyncio.wait_for(done.acquire(), LIMIT)
+    asyncio.run(serve())
+
+
+def echo_selectors(port, count):
+    s, sel, over = listen(port), selectors.DefaultSelector(), 0
+    s.setblocking(False)
+    sel.register(s, selectors.EVENT_READ)
+    while over < count:
+        for key, _ in sel.select(LIMIT):
+            if key.fileobj is s:
+                c, _ = s.accept()
+                c.setblocking(False)
+                sel.register(c, selectors.EVENT_READ)
+                continue
+            data = key.fileobj.recv(65536)
+            if not data:
+                sel.unregister(key.fileobj)
+                key.fileobj.close()
+                over += 1
+                continue
+            key.fileobj.settimeout(LIMIT)
+            key.fileobj.sendall(data)
+            key.fileobj.setblocking(False)
+
+
+# ---- clients: COUNT connections at once, each with bytes of its own ----
+
+def payload(i):
+    return random.Random(i).randbytes(1 + i * 311 % 60000)
+
+
+def client_threads(cid, port, count):
+    wrong = []
+
+    def one(i):
+        with new() as s:
+            s.connect((cid, port))
+            if s.getpeername() != (cid, port) or s.family != VSOCK:
+                wrong.append(s.getpeername())
+            s.sendall(payload(i))
+            s.shutdown(socket.SHUT_WR)
+            back = b''
+            while data := s.recv(65536):
+                back += data
+            if back != payload(i):
+                wrong.append(f'connection {i}: {len(back)} bytes of {len(payload(i))}')
+    threads = [threading.Thread(target=one, args=(i,)) for i in range(count)]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join(LIMIT)
+    assert not wrong and not any(t.is_alive() for t in threads), wrong
+
+
+def client_asyncio(cid, port, count):
+    async def one(i):
+        loop, s = asyncio.get_running_loop(), socket.socket(VSOCK, STREAM)
+        s.setblocking(False)
+        await loop.sock_connect(s, (cid, port))
+        assert s.getpeername() == (cid, port), s
+        reader, writer = await asyncio.open_connection(sock=s)
+        writer.write(payload(i))
+        await writer.drain()
+        writer.write_eof()
+        back = await reader.read()
+        assert back == payload(i), f'connection {i}: {len(back)} bytes of {len(payload(i))}'
+        writer.close()
+
+    async def every():
+        await asyncio.wait_for(asyncio.gather(*(one(i) for i in range(count))), LIMIT)
+    asyncio.run(every())
+
+
+# ---- what calls answer ----
+
+def fails(err, call, *args):
+    try:
+        got = call(*args)
+    except OSError as e:
+        assert e.errno == err, f'{errno.errorcode[e.errno]}, not {errno.errorcode[err]}'
+        return
+    raise AssertionError(f'{errno.errorcode[err]} expected, not {got}')
+
+
+def answers_without_peer(cid, port):
+    """Errors of calls, as af_vsock.c gives them; nobody listens on @port of @cid."""
+    s, t = new(), new()
+    fails(errno.ENOTCONN, s.getpeername)
+    fails(errno.ENOTCONN, s.shutdown, socket.SHUT_RDWR)
+    fails(errno.EINVAL, s.listen, 1)
+    fails(errno.EINVAL, s.accept)
+    fails(errno.ENOTCONN, s.send, b'x')
+    assert s.getsockname() == (0xffffffff, 0xffffffff), s.getsockname()
+    fails(errno.ECONNRESET, s.connect, (cid, port))
+    if cid != 2:  # a guest asks its host
+        fails(errno.ENODEV, s.connect, (77, port))
+    fails(errno.ECONNRESET, s.connect, (cid, port))  # the same socket again
+    s.close()
+    s = socket.socket(VSOCK, STREAM)
+    fails(errno.ECONNRESET, s.connect, (cid, port))  # and one that blocks
+    fails(errno.ECONNRESET, s.connect, (cid, port))
+    s.bind((ANY, port))
+    assert s.getsockname() == (ANY, port)
+    fails(errno.EINVAL, s.bind, (ANY, port + 1))
+    fails(errno.EADDRINUSE, t.bind, (ANY, port))
+    fails(errno.EADDRNOTAVAIL, t.bind, (99, port + 2))
+    fails(errno.EAFNOSUPPORT, raw_bind, t)
+    fails(errno.EPROTONOSUPPORT, socket.socket, VSOCK, STREAM, 5)
+    fails(errno.ESOCKTNOSUPPORT, socket.socket, VSOCK, socket.SOCK_RAW)
+    fails(errno.ENOPROTOOPT, s.setsockopt, VSOCK, 3, 0)
+    s.setsockopt(VSOCK, socket.SO_VM_SOCKETS_BUFFER_SIZE, 100000)
+    assert s.getsockopt(VSOCK, socket.SO_VM_SOCKETS_BUFFER_SIZE) == 100000
+    assert s.getsockopt(socket.SOL_SOCKET, 39) == VSOCK  # SO_DOMAIN
+    assert s.getsockopt(socket.SOL_SOCKET, socket.SO_TYPE) == STREAM
+    s.close()
+    t.bind((ANY, port))  # it is free again
+    t.close()
+    with open('/dev/vsock', 'rb') as f:
+        local = struct.unpack('I', fcntl.ioctl(f, socket.IOCTL_VM_SOCKETS_GET_LOCAL_CID, b'\0' * 4))[0]
+    assert local == (2 if cid != 2 else 5), local
+    nonblocking_refused(cid, port)
+
+
+def raw_bind(s):
+    """bind(2) with an address of another family."""
+    import ctypes
+    libc = ctypes.CDLL(None, use_errno=True)
+    a = struct.pack('H14x', socket.AF_INET)
+    if libc.bind(s.fileno(), a, len(a)) < 0:
+        raise OSError(ctypes.get_errno(), 'bind')
+
+
+def nonblocking_refused(cid, port):
+    s = socket.socket(VSOCK, STREAM)
+    s.setblocking(False)
+    assert s.connect_ex((cid, port)) == errno.EINPROGRESS
+    assert select.select([], [s], [], LIMIT)[1], 'the refusal does not make it writable'
+    assert s.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) == errno.ECONNRESET
+    assert s.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) == 0
+    fails(errno.ENOTCONN, s.getpeername)
+    assert s.connect_ex((cid, port)) == errno.EINPROGRESS
+    s.close()
+
+
+def nonblocking_accepted(cid, port):
+    s = socket.socket(VSOCK, STREAM)
+    s.setblocking(False)
+    assert s.connect_ex((cid, port)) == errno.EINPROGRESS
+    assert select.select([], [s], [], LIMIT)[1]
+    assert s.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) == 0
+    assert s.getpeername() == (cid, port)
+    assert s.connect_ex((cid, port)) == errno.EISCONN
+    s.settimeout(LIMIT)
+    return s
+
+
+def ends_client(cid, port):
+    """Against ends_server: the ends of connections, and what recv(2) does with its flags."""
+    with nonblocking_accepted(cid, port) as s:  # PEEK, WAITALL, half-close
+        s.sendall(b'question')
+        s.shutdown(socket.SHUT_WR)
+        fails(errno.EPIPE, s.send, b'x')
+        assert s.recv(3, socket.MSG_PEEK) == b'ans'
+        assert s.recv(6, socket.MSG_WAITALL) == b'answer'
+        assert s.recvfrom(10)[1] is None
+        assert s.recv(1) == b''
+    with new() as s:  # its peer reads no more
+        s.connect((cid, port))
+        assert s.recv(1) == b'r'
+        try:
+            while True:
+                s.send(b'x' * 65536)
+        except BrokenPipeError:
+            pass
+    with new() as s:  # its peer goes with our bytes unread
+        s.connect((cid, port))
+        s.sendall(b'x' * 100000)
+        try:
+            while s.recv(1000):
+                pass
+        except ConnectionResetError:
+            pass
+    with new(SEQPACKET) as s:
+        s.connect((cid, port + 1))
+        s.send(b'first message')
+        s.send(b'second')
+        s.send(b'x' * 60000)
+        assert s.recv(100) == hashlib.sha256(b'x' * 60000).digest()
+        assert s.recv(100) == b''
+    with new() as s:  # bound before
+        s.bind((ANY, port + 2))
+        s.connect((cid, port))
+        assert s.getsockname()[1] == port + 2, s.getsockname()
+        assert s.recv(100) == str(port + 2).encode()
+
+
+def ends_server(port):
+    s, q = listen(port), listen(port + 1, SEQPACKET)
+    c, peer = s.accept()
+    assert c.recvfrom(4) == (b'ques', None)
+    assert c.recv(100, socket.MSG_WAITALL) == b'tion'
+    c.sendall(b'answer.')
+    c.close()
+    c, _ = s.accept()
+    c.shutdown(socket.SHUT_RD)
+    c.send(b'r')
+    assert select.select([], [], [c], 0) and c.recv(1) == b''
+    p = select.poll()
+    p.register(c, 0)
+    assert p.poll(LIMIT * 1000), 'the peer has gone, and nothing says so'
+    c.close()
+    c, _ = s.accept()
+    assert c.recv(10) == b'x' * 10
+    c.close()
+    c, _ = q.accept()
+    data, _, flags, _ = c.recvmsg(5)
+    assert data == b'first' and flags & socket.MSG_TRUNC, (data, flags)
+    assert c.recv(100) == b'second'
+    c.send(hashlib.sha256(c.recv(100000)).digest())
+    c.close()
+    c, peer = s.accept()
+    c.sendall(str(peer[1]).encode())
+    c.close()
+
+
+def hold(port):
+    """Takes a connection, says so, and stays until it is killed."""
+    s = listen(port)
+    c, _ = s.accept()
+    c.sendall(b'here')
+    while True:
+        c.recv(65536)
+
+
+def held(cid, port):
+    """Until the other is gone."""
+    with new() as s:
+        s.connect((cid, port))
+        assert s.recv(4, socket.MSG_WAITALL) == b'here'
+        print('held', flush=True)
+        try:
+            assert s.recv(1) == b''
+        except ConnectionResetError:
+            pass
+
+
+def local(port):
+    """Both ends here, by CID 1."""
+    s = listen(port)
+    with new() as a:
+        a.connect((socket.VMADDR_CID_LOCAL if hasattr(socket, 'VMADDR_CID_LOCAL') else 1, port))
+        b, peer = s.accept()
+        assert peer == a.getsockname() and b.getsockname() == a.getpeername() == (1, port), (a, b, peer)
+        a.sendall(b'to')
+        assert b.recv(10) == b'to'
+        b.sendall(b'fro')
+        assert a.recv(10) == b'fro'
+        b.close()
+        assert a.recv(1) == b''
+
+
+def no_vsock():
+    fails(errno.EAFNOSUPPORT, socket.socket, VSOCK, STREAM)
+    fails(errno.ENOENT, open, '/dev/vsock')
+
+
+if __name__ == '__main__':
+    globals()[sys.argv[1]](*(int(a) if a.isdigit() else a for a in sys.argv[2:]))

@@ -1,0 +1,259 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: BSD-3-Clause
+"""AF_VSOCK programs as they are, under zvsock-run: on the host, on a zvsockd, and in a guest, on a zvsockd-guest that has
+the device. Each case is run with the server on either side.
+
+usage: test_dropin_programs.py ZVSOCKD ZVSOCKD-GUEST ZVSOCK-RUN MODE [CASE...]
+"""
+import hashlib
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import zvd_program
+from zvd_program import LIMIT, Skip, case, main
+
+ZVSOCKD_GUEST, ZVSOCK_RUN, MODE = sys.argv[2:5]
+PROG = os.path.join(os.path.dirname(os.path.realpath(__file__)), 'dropin_prog.py')
+MIB = 1 << 20
+HOST = '[daemon]\ncontrol = DIR/hc\naf_vsock = DIR/host\n[guest vm]\ncid = 5\nsocket = DIR/vm.sock\n'
+DEVICE = '[daemon]\ncontrol = DIR/gc\naf_vsock = DIR/guest\n[device vm0]\nuri = vhost-user:DIR/vm.sock\n'
+MANY = 200
+PORT = 10000 + os.getpid() * 50  # names of ports are seen by all tests of the machine: see listening()
+
+
+def until(condition, what):
+    end = time.monotonic() + LIMIT
+    while not (got := condition()):
+        assert time.monotonic() < end, f'waited in vain for {what}'
+        time.sleep(0.02)
+    return got
+
+
+class Side:
+    """Where programs run: what they know is a directory, and which CID the other side has."""
+
+    def __init__(self, w, name, peer_cid):
+        self.w, self.peer = w, peer_cid
+        self.env = {**os.environ, 'ZVSOCK_AF_VSOCK': w.path(name)}
+
+    def start(self, *args, **more):
+        more.setdefault('stdin', subprocess.DEVNULL)
+        more.setdefault('stdout', subprocess.PIPE)
+        p = subprocess.Popen([ZVSOCK_RUN, '--mode', MODE, *map(str, args)], env=self.env, **more)
+        self.w.procs.append(p)
+        return p
+
+    def prog(self, *args, **more):
+        return self.start(sys.executable, PROG, *args, **more)
+
+    def run(self, *args, data=None, rc=0):
+        """What the program prints, when it ends well."""
+        p = self.start(*args, stdin=subprocess.PIPE)
+        out, _ = p.communicate(data, timeout=LIMIT)
+        assert p.returncode == rc, f'{args}: ended with {p.returncode}'
+        return out
+
+    def run_prog(self, *args):
+        return self.run(sys.executable, PROG, *args)
+
+
+class Pair:
+    def __init__(self, w):
+        self.host_d = w.up('-c', w.write('h.conf', HOST), log='host.log')
+        self.guest_d = w.up('-c', w.write('g.conf', DEVICE), program=ZVSOCKD_GUEST)
+        self.host, self.guest = Side(w, 'host', 5), Side(w, 'guest', 2)
+
+    def both_ways(self):
+        """(server's side, client's side, a port that is new) in both directions."""
+        yield self.host, self.guest, PORT
+        yield self.guest, self.host, PORT + 20
+
+
+def listening(port, kind=1):
+    """Some program listens on @port: its name says so, as /proc/net/unix shows it."""
+    name = re.compile(rf'00010000 000{kind} 01 +\d+ @zvsock:P:{1 if kind == 1 else 5}:\d+:{port}:-:-:')
+    with open('/proc/net/unix', encoding='utf-8', errors='replace') as f:
+        return name.search(f.read())
+
+
+def serve(side, port, *command, **more):
+    assert not listening(port), f'port {port} is taken by another test'
+    p = side.start(*command, **more)
+
+    def up():
+        assert p.poll() is None, f'{command}: ended with {p.returncode}'
+        return listening(port)
+    until(up, f'{command} to listen')
+    return p
+
+
+def serve_prog(side, what, port, *args):
+    return serve(side, port, sys.executable, PROG, what, port, *args)
+
+
+def ended(p, rc=0):
+    assert p.wait(LIMIT) == rc, f'{p.args}: ended with {p.returncode}'
+
+
+def needs(*programs):
+    lacks = [p for p in programs if not shutil.which(p)]
+    if lacks:
+        raise Skip(f'not installed: {", ".join(lacks)}')
+
+
+def echo_case(server, client):
+    def run(w):
+        for there, here, port in Pair(w).both_ways():
+            p = serve_prog(there, server, port, MANY)
+            here.run_prog(client, here.peer, port, MANY)
+            ended(p)
+    run.__name__ = f'python_{server.removeprefix("echo_")}_server_{client.removeprefix("client_")}_client'
+    return case(run)
+
+
+echo_case('echo_threads', 'client_threads')
+echo_case('echo_asyncio', 'client_asyncio')
+echo_case('echo_selectors', 'client_threads')
+
+
+@case
+def python_forks_execs_and_passes(w):
+    """Whoever has a descriptor finds out by getpeername(2) whose it is."""
+    pair = Pair(w)
+    for i, what in enumerate(('echo_fork', 'echo_exec', 'echo_pass')):
+        for there, here, port in pair.both_ways():
+            p = serve_prog(there, what, port + i, 10)
+            here.run_prog('client_threads', here.peer, port + i, 10)
+            ended(p)
+
+
+@case
+def what_calls_answer(w):
+    for _, here, port in Pair(w).both_ways():
+        here.run_prog('answers_without_peer', here.peer, port)
+
+
+@case
+def ends_of_connections(w):
+    for there, here, port in Pair(w).both_ways():
+        p = serve_prog(there, 'ends_server', port)
+        until(lambda: listening(port + 1, kind=5), 'the second socket')
+        here.run_prog('ends_client', here.peer, port)
+        ended(p)
+
+
+@case
+def both_ends_on_one_side(w):
+    pair = Pair(w)
+    pair.host.run_prog('local', PORT)
+    pair.guest.run_prog('local', PORT)
+
+
+@case
+def python_tests_of_its_own(w):
+    """CPython's test_socket, in the guest: it connects to the CID that it has."""
+    tests = ['test.test_socket.BasicVSOCKTest', 'test.test_socket.ThreadedVSOCKSocketStreamTest']
+    if subprocess.run([sys.executable, '-c', 'import test.test_socket'], capture_output=True, check=False).returncode:
+        raise Skip('this Python comes without its tests')
+    pair = Pair(w)
+    p = pair.guest.start(sys.executable, '-m', 'unittest', '-v', *tests, stderr=subprocess.PIPE)
+    _, err = p.communicate(timeout=LIMIT)
+    print(err.decode())
+    assert p.returncode == 0
+    assert b'testStream' in err and b'skipped=' not in err
+
+
+@case
+def killed(w):
+    """kill -9 of a program: its peer learns it, and its port is free."""
+    for there, here, port in Pair(w).both_ways():
+        for victim in range(2):
+            p = serve_prog(there, 'hold', port)
+            c = here.prog('held', here.peer, port)
+            assert c.stdout.readline() == b'held\n'
+            (p, c)[victim].kill()
+            if victim == 0:
+                ended(c)
+            else:
+                p.kill()
+            ended((p, c)[victim], -signal.SIGKILL)
+            p.wait()
+            until(lambda: not listening(port), 'the port to be free')
+
+
+@case
+def zvsockd_is_killed(w):
+    """Programs learn it; then it is as on a machine without vsock. They go on with the next one."""
+    pair = Pair(w)
+    p = serve_prog(pair.host, 'hold', PORT)
+    c = pair.guest.prog('held', 2, PORT)
+    assert c.stdout.readline() == b'held\n'
+    pair.guest_d.kill()
+    ended(c)
+    pair.guest.run_prog('no_vsock')
+    p.kill()
+    pair.guest_d.wait()
+    w.up('-c', w.path('g.conf'), program=ZVSOCKD_GUEST)
+    p = serve_prog(pair.guest, 'echo_threads', PORT, 1)
+    pair.host.run_prog('client_threads', 5, PORT, 1)
+    ended(p)
+
+
+@case
+def socat_as_it_is(w):
+    needs('socat')
+    data = os.urandom(4 * MIB)
+    pair = Pair(w)
+    for there, here, port in pair.both_ways():
+        p = serve(there, port, 'socat', f'VSOCK-LISTEN:{port},fork', 'EXEC:sha256sum')
+        back = here.run('socat', '-t', LIMIT, '-', f'VSOCK-CONNECT:{here.peer}:{port}', data=data)
+        assert back.split()[0].decode() == hashlib.sha256(data).hexdigest(), back
+        p.terminate()
+        p.wait()
+        p = serve(there, port + 1, 'socat', f'VSOCK-LISTEN:{port + 1},fork,backlog=250', 'PIPE')
+        here.run_prog('client_threads', here.peer, port + 1, MANY)
+        p.terminate()
+        p.wait()
+
+
+@case
+def ncat_as_it_is(w):
+    needs('ncat')
+    data = os.urandom(4 * MIB)
+    for there, here, port in Pair(w).both_ways():
+        with open(w.path('got'), 'w+b') as f:
+            p = serve(there, port, 'ncat', '--vsock', '-l', port, '--recv-only', stdout=f)
+            here.run('ncat', '--vsock', '--send-only', here.peer, port, data=data)
+            ended(p)
+            f.seek(0)
+            assert f.read() == data
+
+
+@case
+def nbdkit_and_nbdcopy(w):
+    """A block device over vsock: written, read back, and asked about."""
+    needs('nbdkit', 'nbdcopy', 'nbdinfo')
+    with open(w.path('image'), 'wb') as f:
+        f.write(os.urandom(8 * MIB))
+    for there, here, port in Pair(w).both_ways():
+        p = serve(there, port, 'nbdkit', '-f', '--vsock', '--port', port, 'memory', '8M')
+        uri = f'nbd+vsock://{here.peer}:{port}'
+        here.run('nbdcopy', w.path('image'), uri)
+        here.run('nbdcopy', '--connections=4', uri, w.path('back'))
+        assert here.run('nbdinfo', '--size', uri).strip() == str(8 * MIB).encode()
+        with open(w.path('image'), 'rb') as a, open(w.path('back'), 'rb') as b:
+            assert a.read() == b.read()
+        os.unlink(w.path('back'))
+        p.terminate()
+        p.wait(LIMIT)
+
+
+if __name__ == '__main__':
+    if sys.argv[5:]:
+        zvd_program.CASES[:] = [c for c in zvd_program.CASES if c.__name__ in sys.argv[5:]]
+    sys.exit(main())
