@@ -108,6 +108,9 @@ struct transport_queue {
 	 * memory went, and not all of it could be copied before.
 	 */
 	uint32_t lost;
+	/* [C] Counts peers that were gone for good when their session ended, or since: `session`
+	 * has changed when it does. */
+	uint32_t gone;
 	uint32_t inherited; /* [C] 1: the session met a driver that has been running, which
 			       may hold connections of former sessions */
 	/*

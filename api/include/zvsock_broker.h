@@ -45,6 +45,7 @@ enum zv_broker_news {
 	ZV_BROKER_OFFER,     /* it offers memory to be a region: gpa, size */
 	ZV_BROKER_REGION,  /* a region is mapped, or (result < 0) is not going to be: id, result */
 	ZV_BROKER_RELEASE, /* its end of a channel is not used any more: id, offset, generation */
+	ZV_BROKER_GONE,	   /* its process, or VM, has ended, and holds nothing any more */
 };
 
 struct zv_broker_msg {

@@ -38,6 +38,11 @@ static int next_news(struct zv_queue *q, struct zv_broker_msg *to)
 	struct ctrl_msg m;
 
 	memset(to, 0, sizeof(*to));
+	if (q->hello.news & HELLO_NEWS_GONE) {
+		q->hello.news &= (uint8_t)~HELLO_NEWS_GONE;
+		to->what = ZV_BROKER_GONE;
+		return 1;
+	}
 	if (q->hello.news & HELLO_NEWS_PEER) {
 		q->hello.news &= (uint8_t)~HELLO_NEWS_PEER;
 		to->what = ZV_BROKER_HELLO;

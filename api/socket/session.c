@@ -94,6 +94,9 @@ static void begin_session(struct zv_queue *q)
 	q->session.peer_cid = q->host ? guest : VSOCK_CID_HOST;
 	peer_reset(q);
 	grants_end(q);
+	if (q->session.gone != q->tq->gone && q->dev->opts.flags & ZV_OPT_BROKER)
+		q->hello.news |= HELLO_NEWS_GONE;
+	q->session.gone = q->tq->gone;
 	if (!q->tq->up)
 		return;
 	/*

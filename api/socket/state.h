@@ -205,6 +205,7 @@ struct queue_session {
 	uint32_t id;		    /* tq->session of it; not yet tq's while `leaving` */
 	uint32_t next, leave_at;    /* the session to come; next place of the table */
 	uint32_t lost;		    /* tq->lost, as far as it has been looked at */
+	uint32_t gone;		    /* tq->gone, the same */
 	/* 1: connections of the former session have still to be ended (session_sync) */
 	uint8_t leaving;
 	/* 1: unread payload of theirs that lies in guest memory may be wrong (tq->lost) */
@@ -224,6 +225,7 @@ struct queue_peer {
 };
 
 #define HELLO_NEWS_PEER (1u << 0) /* the peer has said HELLO */
+#define HELLO_NEWS_GONE (1u << 2) /* the peer of the session before has gone for good */
 #define HELLO_NEWS_DATA (1u << 1) /* something has come since it found no whole message */
 
 /* The control connection: hello_conn.c, and peer.c when it is over. */

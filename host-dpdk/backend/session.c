@@ -319,6 +319,15 @@ bool vhost_pair_stop(struct vhost_pair *q, struct vhost_pair_bases *b)
 	return true;
 }
 
+void vhost_pair_bury(struct vhost_pair *q)
+{
+	quiesce_stop(&q->tq.qs);
+	q->tq.gone++;
+	q->tq.session++; /* the owner looks */
+	quiesce_resume(&q->tq.qs);
+	vhost_pair_wake(q);
+}
+
 /* The memory of a ring is not all in @now, or at another address of the guest's. */
 static bool ring_moved(const struct vhost_pair *q, const struct vhost_ring *r,
 		       const struct guest_mem *now)

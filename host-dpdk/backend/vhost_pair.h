@@ -195,6 +195,8 @@ void vhost_pair_fini(struct vhost_pair *q);
 int vhost_pair_start(struct vhost_pair *q, const struct vhost_pair_setup *s);
 /* Ends it, if there is one. True: *b is filled in. */
 bool vhost_pair_stop(struct vhost_pair *q, struct vhost_pair_bases *b);
+/* The driver of the session that has ended is gone for good: tq.gone. */
+void vhost_pair_bury(struct vhost_pair *q);
 /*
  * Stops the rings, which lie in the map @rings, and keeps the session. True: *b is filled in.
  * False: there is none, or it is paused already.

@@ -33,6 +33,14 @@ static void on_gone(void *ctx)
 	vu_forget_frontend(ctx);
 }
 
+static void on_died(void *ctx)
+{
+	const struct vu_dev *d = ctx;
+
+	for (unsigned i = 0; i < d->nqueues; i++)
+		vhost_pair_bury(d->queues[i]);
+}
+
 static void on_again(void *ctx)
 {
 	vu_start_again(ctx);
@@ -43,6 +51,7 @@ static const struct vu_server_ops server_ops = {
 	.message = on_message,
 	.refused = on_refused,
 	.gone = on_gone,
+	.died = on_died,
 	.again = on_again,
 };
 

@@ -36,6 +36,7 @@ void vu_conn_end(struct vu_conn *c)
 		sk->front = NULL;
 		sk->c.ops->gone(sk->c.ctx);
 		zv_log_limited(sk->c.log, ZV_LOG_INFO, "%s: frontend gone", sk->c.path);
+		vu_life_hung_up(sk);
 	}
 	if (sk->c.client && sk->retry == UINT64_MAX)
 		sk->retry = vu_in(VU_RETRY_NS);
@@ -162,7 +163,7 @@ static void link_ready(struct vu_source *s, uint32_t events)
 
 /* ---- messages ---- */
 
-static bool hung_up(const struct vu_conn *c)
+bool vu_hung_up(const struct vu_conn *c)
 {
 	struct pollfd p = {.fd = c->sock.fd, .events = POLLRDHUP};
 
@@ -174,10 +175,11 @@ static bool may_speak(struct vu_conn *c)
 {
 	struct vu_socket *sk = c->sk;
 
-	if (sk->front && sk->front != c && hung_up(sk->front))
+	if (sk->front && sk->front != c && vu_hung_up(sk->front))
 		vu_conn_end(sk->front);
 	if (!sk->front) {
 		sk->front = c;
+		vu_life_begin(sk, c->sock.fd);
 		zv_log_limited(sk->c.log, ZV_LOG_INFO, "%s: frontend connected", path_of(c));
 		sk->c.ops->attached(sk->c.ctx);
 	}

@@ -260,6 +260,7 @@ static int socket_stop(struct vu_socket *sk)
 	vu_unwatch_drop(&sk->listen);
 	while ((c = TAILQ_FIRST(&sk->conns)))
 		vu_conn_end(c);
+	vu_life_over(sk);
 	TAILQ_REMOVE(&server.sockets, sk, next);
 	return 0;
 }
@@ -486,6 +487,7 @@ int vu_server_add(struct vu_socket **out, const struct vu_socket_config *c)
 	if (!sk->c.stall_ns)
 		sk->c.stall_ns = VU_STALL_NS;
 	sk->listen = (struct vu_source){on_accept, -1, sk};
+	sk->life.fd = -1;
 	sk->retry = sk->again = sk->rest = UINT64_MAX;
 	TAILQ_INIT(&sk->conns);
 	*out = sk;

@@ -65,6 +65,11 @@ struct vu_server_ops {
 	void (*gone)(void *ctx);
 	/* The time of vu_server_again() has come. NULL: it is never called. */
 	void (*again)(void *ctx);
+	/*
+	 * After gone(): its process has ended too, and no other frontend has come. NULL: that is
+	 * not of interest.
+	 */
+	void (*died)(void *ctx);
 };
 
 /* Who keeps the state of feature negotiation. One link a frontend. */

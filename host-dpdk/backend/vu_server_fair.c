@@ -36,6 +36,7 @@ static void rest(struct vu_socket *sk, uint64_t ns)
 
 	sk->rest = vu_in(ns);
 	watch_only(&sk->listen, NO_EVENTS);
+	watch_only(&sk->life, NO_EVENTS);
 	TAILQ_FOREACH(c, &sk->conns, next) {
 		watch_only(&c->sock, NO_EVENTS);
 		watch_only(&c->link, NO_EVENTS);
@@ -62,6 +63,7 @@ static void go_on(struct vu_socket *sk)
 	sk->bin_ns = BIN_NS;
 	if (sk->retry == UINT64_MAX || sk->c.client)
 		watch_only(&sk->listen, EPOLLIN);
+	watch_only(&sk->life, EPOLLIN);
 	TAILQ_FOREACH(c, &sk->conns, next) {
 		watch_only(&c->sock, events_of(c));
 		watch_only(&c->link, EPOLLIN);

@@ -38,6 +38,9 @@ struct vu_socket {
 	struct vu_conns conns;
 	unsigned nconns;
 	struct vu_conn *front; /* the one that speaks for the socket; NULL: none */
+	struct vu_source life; /* the process of the last front; fd -1: nothing is known of it */
+	bool dying;	       /* it has ended, and the front has hung up */
+	uint64_t life_until;   /* no front: what becomes of it until then is believed */
 	bool bound;	       /* the socket file is ours */
 	int dial_error;	       /* client: of the last attempt */
 	uint64_t retry;	       /* when to connect or accept again; UINT64_MAX: not at all */
@@ -73,7 +76,19 @@ void vu_serve(struct vu_source *s, uint32_t events);
 /* The end of a rest, or a longer one. */
 void vu_rest_over(struct vu_socket *sk);
 
+/* ---- vu_server_life.c ---- */
+
+/* @fd is the socket of the front, which begins to speak. */
+void vu_life_begin(struct vu_socket *sk, int fd);
+/* The front has hung up: ops->died will be called if its process has ended, or does by and by. */
+void vu_life_hung_up(struct vu_socket *sk);
+/* It is not of interest any more. */
+void vu_life_over(struct vu_socket *sk);
+
 /* ---- vu_conn.c ---- */
+
+/* The frontend has closed its end, though there may be messages left. */
+bool vu_hung_up(const struct vu_conn *c);
 
 /* Takes over @fd, a connected non-blocking socket. */
 void vu_conn_new(struct vu_socket *sk, int fd);

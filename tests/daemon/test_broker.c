@@ -319,6 +319,26 @@ static void only_another_driver_loses_ends(void **state)
 	assert_int_equal(left(), SIZE);
 }
 
+static void a_driver_that_is_gone_for_good_holds_nothing(void **state)
+{
+	struct chan_part *p;
+
+	(void)state;
+	say(&(struct zv_broker_msg){.what = ZV_BROKER_GONE}); /* it never said HELLO */
+	hello(1);
+	mapped(0);
+	p = part();
+	broker_granted(gq->broker, &p->end[0]);
+	broker_granted(gq->broker, &p->end[1]);
+	say(&(struct zv_broker_msg){.what = ZV_BROKER_GONE});
+	assert_int_equal(left(), SIZE);
+	assert_int_equal(can(own), BROKER_WAIT);
+	hello(2);
+	mapped(0);
+	assert_int_equal(can(own), BROKER_CAN);
+	assert_int_equal(bad(), 0);
+}
+
 static void what_finds_no_room_is_said_later(void **state)
 {
 	struct lcore_timer *t;
@@ -464,6 +484,7 @@ int main(void)
 		ALONE(nonsense_is_counted_and_changes_nothing),
 		ALONE(an_end_is_released_once),
 		ALONE(only_another_driver_loses_ends),
+		ALONE(a_driver_that_is_gone_for_good_holds_nothing),
 		ALONE(what_finds_no_room_is_said_later),
 		ALONE(a_session_that_is_over_declines),
 		ALONE(who_waits_is_told),

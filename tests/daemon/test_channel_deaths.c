@@ -23,12 +23,21 @@
 
 #define CONF_SMALL CONF "application_region = 8M\nchannel_size = 256K\n"
 
+#define CID	   11u
+#define CONF_GUEST CONF "application_region = 0\n[guest a]\ncid = 11\nsocket = @a.sock\n"
+
 static const char *program, *self;
 
 static int start_plain(void **state)
 {
 	(void)state;
 	return cs_start(program, CONF);
+}
+
+static int start_guest(void **state)
+{
+	(void)state;
+	return cs_start(program, CONF_GUEST);
 }
 
 static int start_small(void **state)
@@ -38,8 +47,8 @@ static int start_small(void **state)
 }
 
 /*
- * An application that connects to PORT and says a word, or, by "listen", accepts one that does and
- * answers; then it waits to be killed, or ("die") kills itself.
+ * An application (or a guest) that connects to PORT and says a word, or, by "listen",
+ * accepts one that does and answers; then it waits to be killed, or ("die") kills itself.
  */
 static int be_app(const char *uri, const char *port, const char *how)
 {
@@ -72,12 +81,11 @@ static int be_app(const char *uri, const char *port, const char *how)
 	}
 }
 
-static pid_t spawn_app(unsigned port, const char *how)
+static pid_t spawn(const char *uri, unsigned port, const char *how)
 {
-	char uri[128], number[16];
+	char number[16];
 	pid_t pid;
 
-	snprintf(uri, sizeof(uri), "daemon:%sapps", zw_dir);
 	snprintf(number, sizeof(number), "%u", port);
 	pid = fork();
 	if (pid == 0) {
@@ -86,6 +94,14 @@ static pid_t spawn_app(unsigned port, const char *how)
 	}
 	assert_true(pid > 0);
 	return pid;
+}
+
+static pid_t spawn_app(unsigned port, const char *how)
+{
+	char uri[128];
+
+	snprintf(uri, sizeof(uri), "daemon:%sapps", zw_dir);
+	return spawn(uri, port, how);
 }
 
 static bool failed(void *arg)
@@ -131,6 +147,45 @@ static void the_survivor_is_told(void **state)
 		assert_int_equal(c->err, -ECONNRESET);
 		zw_close(c);
 		assert_true(zw_until(cs_all_free, NULL));
+	}
+}
+
+/* A guest whose process ends, as QEMU when a VM is killed: nobody waits for the next one. */
+static bool offers(void *arg)
+{
+	(void)arg;
+	cs_ask("regions");
+	return cs_times("\"origin\":\"a\"") == 1;
+}
+
+static bool guest_listens(void *arg)
+{
+	struct zw_conn **c = arg;
+
+	*c = zw_connect(cs_app, 0, CID, PORT + 9, ZV_STREAM, NULL);
+	return *c;
+}
+
+static void twenty_guests_lose_nothing(void **state)
+{
+	char uri[128];
+
+	(void)state;
+	snprintf(uri, sizeof(uri), "vhost-user:%sa.sock,region=16M", zw_dir);
+	for (unsigned i = 0; i < 20; i++) {
+		pid_t pid = spawn(uri, PORT + 9, "listen");
+		struct zw_conn *c = NULL;
+		char word[4];
+
+		assert_true(zw_until(offers, NULL));
+		assert_true(zw_until(guest_listens, &c));
+		assert_int_equal(zw_recv(c, word, 4, NULL), 4);
+		assert_int_equal(cs_region("parts"), 1);
+		kill_app(pid);
+		assert_true(zw_until(failed, c));
+		assert_int_equal(c->err, -ECONNRESET);
+		zw_close(c);
+		assert_true(zw_until(cs_no_region, NULL)); /* its memory went with it */
 	}
 }
 
@@ -209,6 +264,7 @@ int main(int argc, char **argv)
 #define IN(world, test) cmocka_unit_test_setup_teardown(test, start_##world, cs_stop)
 	const struct CMUnitTest tests[] = {
 		IN(plain, the_survivor_is_told),
+		IN(guest, twenty_guests_lose_nothing),
 		IN(small, many_deaths_lose_nothing),
 		IN(plain, zvsockd_may_die),
 	};

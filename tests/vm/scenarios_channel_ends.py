@@ -74,9 +74,9 @@ def channel_ends_killed(bench):
     job = echoes_forever(world, app, vm.cid)
     vm.guest.kill()
     must_be_reset(lambda: app.wait(job), 'the application')
+    until(lambda: all(r['origin'] != vm.name for r in world.ctl('regions')['regions']), 'the region of a killed VM to be given up')
     vm.boot()
     vm.start_app()
-    until(world.all_free, 'the parts of a killed VM')
     all_is_well(world, vm, app)
 
 

@@ -205,6 +205,19 @@ static void on_hello(struct guest_queue *gq, uint64_t nonce)
 	broker_look_again(b);
 }
 
+/* All that it held is free, and so is its memory, but for what others hold in it. */
+static void on_gone(struct guest_queue *gq)
+{
+	struct broker *b = gq->broker;
+
+	reach_driver_gone(gq->guest, b && b->hello ? b->nonce : 0); /* 0: of programs */
+	if (!b)
+		return;
+	release_all(b);
+	known_begin(b);
+	b->hello = false;
+}
+
 /* Once in a session of a queue: a driver does not choose how often something is mapped. */
 static void on_offer(struct broker *b, const struct zv_broker_msg *m)
 {
@@ -279,6 +292,8 @@ void broker_news(struct guest_queue *gq)
 	for (unsigned n = 0; n < BROKER_NEWS_ROUND && zv_broker_recv(gq->q, &m) == 1; n++) {
 		if (m.what == ZV_BROKER_HELLO)
 			on_hello(gq, m.nonce);
+		else if (m.what == ZV_BROKER_GONE)
+			on_gone(gq);
 		else if (gq->broker) /* or there was no memory for it when it said HELLO */
 			broker_said(gq->broker, &m);
 	}

@@ -186,6 +186,17 @@ void reach_driver(struct guest *g, uint64_t nonce)
 		set_region(g, NULL, 0, 0);
 }
 
+void reach_driver_gone(struct guest *g, uint64_t nonce)
+{
+	bool its;
+
+	pthread_mutex_lock(&own.lock);
+	its = g->region && g->region_nonce == nonce;
+	pthread_mutex_unlock(&own.lock);
+	if (its)
+		set_region(g, NULL, 0, 0);
+}
+
 void reach_guest_end(struct guest *g)
 {
 	set_region(g, NULL, 0, 0);

@@ -390,6 +390,14 @@ void fake_lose_session(enum zv_role of)
 		devs[of]->q[i].tq.session++;
 }
 
+void fake_bury(enum zv_role of)
+{
+	for (unsigned i = 0; i < FAKE_QUEUES; i++) {
+		devs[of]->q[i].tq.gone++;
+		devs[of]->q[i].tq.session++;
+	}
+}
+
 void fake_set_end(enum zv_role of, enum transport_end end)
 {
 	devs[of]->d.end = (uint8_t)end;

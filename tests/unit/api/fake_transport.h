@@ -46,6 +46,8 @@ void fake_drain(enum zv_role to, unsigned q);
 void fake_new_session(bool up);
 /* The same on the side of @of alone: the other hears nothing. */
 void fake_lose_session(enum zv_role of);
+/* @of hears that the other side has gone for good. */
+void fake_bury(enum zv_role of);
 /* How @of hears of the other side's end. */
 void fake_set_end(enum zv_role of, enum transport_end end);
 /* How often queue @q of @of has been armed, and for *@what the last time. */

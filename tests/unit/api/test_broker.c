@@ -270,6 +270,27 @@ static void what_is_released_between_sessions_is_told_in_the_next(void **state)
 	assert_int_equal(fake_regions.map.refs, 1);
 }
 
+static void a_driver_that_is_gone_for_good_is_told_of(void **state)
+{
+	struct zv_event ev;
+
+	(void)state;
+	broker_announce();
+	fake_new_session(false);
+	pump();
+	assert_int_equal(zv_poll(broker_queue(0), &ev, 1), 0);
+	fake_bury(ZV_ROLE_HOST);
+	assert_int_equal(zv_poll(broker_queue(0), &ev, 1), 1);
+	assert_int_equal(ev.events, ZV_EV_BROKER);
+	(void)broker_expect(0, ZV_BROKER_GONE);
+	broker_expect_none(0);
+	fake_new_session(true);
+	pump();
+	(void)broker_expect(0, ZV_BROKER_HELLO);
+	(void)broker_expect(1, ZV_BROKER_GONE); /* this one was not looked at: in order */
+	(void)broker_expect(1, ZV_BROKER_HELLO);
+}
+
 static void no_room_on_the_control_connection_is_told(void **state)
 {
 	const struct zv_region r = {9, BR_SIZE, ZV_REGION_BY_FD};
@@ -302,6 +323,7 @@ int main(void)
 		T(a_request_that_is_refused_releases_its_grant),
 		T(a_port_is_known_before_the_request),
 		T(what_is_released_between_sessions_is_told_in_the_next),
+		T(a_driver_that_is_gone_for_good_is_told_of),
 		T(no_room_on_the_control_connection_is_told),
 	};
 

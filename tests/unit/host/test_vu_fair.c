@@ -79,7 +79,7 @@ static int no_link(void **link)
 	return zv_err(-EMFILE, "no link");
 }
 
-static const struct vu_server_ops ops = {nothing, on_message, on_refused, nothing, nothing};
+static const struct vu_server_ops ops = {nothing, on_message, on_refused, nothing, nothing, NULL};
 static const struct vu_link_ops link_ops = {no_link, nothing};
 
 static int setup(void **state)

@@ -128,7 +128,7 @@ static void on_gone(void *ctx)
 	__atomic_add_fetch(&((struct device *)ctx)->gone, 1, __ATOMIC_SEQ_CST);
 }
 
-static const struct vu_server_ops ops = {on_attached, on_message, on_refused, on_gone, NULL};
+static const struct vu_server_ops ops = {on_attached, on_message, on_refused, on_gone, NULL, NULL};
 
 static struct vu_terms terms = {.nrings = 3, .mem_max = 1ull << 40};
 
