@@ -23,6 +23,39 @@ static uint64_t file_page_size(const struct stat *st)
 	return blk > page && (blk & (blk - 1)) == 0 ? blk : page;
 }
 
+static uint64_t mapped; /* bytes of all maps, of all guests; atomic */
+
+/* False: the rest is for smaller ones. */
+static bool space_take(uint64_t len)
+{
+	uint64_t all = __atomic_add_fetch(&mapped, len, __ATOMIC_RELAXED);
+
+	if (len <= GUEST_MEM_SMALL || all <= GUEST_MEM_LARGE_ALL)
+		return true;
+	__atomic_sub_fetch(&mapped, len, __ATOMIC_RELAXED);
+	return false;
+}
+
+static void *space_map(int fd, uint64_t start, uint64_t len)
+{
+	void *addr = MAP_FAILED;
+
+	if (!space_take(len)) {
+		errno = ENOMEM;
+		return addr;
+	}
+	addr = mmap(NULL, len, PROT_READ | PROT_WRITE, MAP_SHARED, fd, (off_t)start);
+	if (addr == MAP_FAILED)
+		__atomic_sub_fetch(&mapped, len, __ATOMIC_RELAXED);
+	return addr;
+}
+
+static void space_unmap(void *addr, size_t len)
+{
+	(void)munmap(addr, len);
+	__atomic_sub_fetch(&mapped, len, __ATOMIC_RELAXED);
+}
+
 static int map_region(struct guest_mem *m, unsigned i, const struct guest_mem_src *s)
 {
 	struct stat st;
@@ -44,12 +77,12 @@ static int map_region(struct guest_mem *m, unsigned i, const struct guest_mem_sr
 	if (len < s->size || len > SIZE_MAX / 2 || start > INT64_MAX)
 		return -EINVAL;
 	len = (len + page - 1) & ~(page - 1);
-	addr = mmap(NULL, len, PROT_READ | PROT_WRITE, MAP_SHARED, s->fd, (off_t)start);
+	addr = space_map(s->fd, start, len);
 	if (addr == MAP_FAILED)
 		return -errno;
 	watch = sigbus_watch(addr, len, &m->fault);
 	if (watch < 0) {
-		(void)munmap(addr, len);
+		space_unmap(addr, len);
 		return watch;
 	}
 	m->map[i].addr = addr;
@@ -102,7 +135,7 @@ void guest_mem_put(struct guest_mem *m)
 		return;
 	for (uint32_t i = 0; i < m->nregions; i++) {
 		sigbus_unwatch(m->map[i].watch);
-		(void)munmap(m->map[i].addr, m->map[i].len);
+		space_unmap(m->map[i].addr, m->map[i].len);
 	}
 	free(m);
 }

@@ -86,6 +86,14 @@ struct guest_mem {
  */
 int guest_mem_import(struct guest_mem **out, const struct guest_mem_src *src, unsigned n);
 
+/*
+ * Address space for all guests of the process is 2^47 bytes, and sparse files cost a frontend
+ * nothing: large maps are refused (-ENOMEM) once all maps together have 64 TiB, so that room is
+ * left for those of up to 64 GiB.
+ */
+#define GUEST_MEM_SMALL	    (1ull << 36)
+#define GUEST_MEM_LARGE_ALL (1ull << 46)
+
 struct guest_mem *guest_mem_get(struct guest_mem *m);
 /* Drops a reference; unmaps with the last. NULL is allowed. */
 void guest_mem_put(struct guest_mem *m);

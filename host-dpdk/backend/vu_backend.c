@@ -69,6 +69,7 @@ static void dev_free(struct vu_dev *d)
 
 int vu_open(struct vu_dev **out, const struct vu_backend_config *c)
 {
+	const uint64_t map_max = c->fd >= 0 ? VU_MAP_MAX_FD : VU_MAP_MAX;
 	struct vu_dev *d = calloc(1, sizeof(*d));
 	struct vu_socket_config sc = {.path = c->path,
 				      .client = c->client,
@@ -86,7 +87,7 @@ int vu_open(struct vu_dev **out, const struct vu_backend_config *c)
 	}
 	d->evt_call.fd = d->backend_fd = -1;
 	d->terms.nrings = VSOCK_VQS(c->nqueues);
-	d->terms.mem_max = VU_MAP_MAX / (c->nqueues + 1);
+	d->terms.mem_max = map_max / (c->nqueues + 1);
 	vu_set_features(d, 0);
 	d->cid = c->cid;
 	d->queues = c->queues;
@@ -94,7 +95,7 @@ int vu_open(struct vu_dev **out, const struct vu_backend_config *c)
 	d->anew = c->anew;
 	d->ctx = c->ctx;
 	for (unsigned i = 0; i < c->nqueues; i++) {
-		c->queues[i]->retired_max = VU_MAP_MAX / c->nqueues;
+		c->queues[i]->retired_max = map_max / c->nqueues;
 		/* All pairs may end at once, and the control thread copies it. */
 		c->queues[i]->kept_max = VHOST_KEPT_MAX / c->nqueues;
 	}

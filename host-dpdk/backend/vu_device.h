@@ -20,6 +20,9 @@
  * Sparse files cost a frontend nothing, and our address space has 2^47 bytes for all guests.
  */
 #define VU_MAP_MAX (1ull << 43)
+/* The same for a device that has a connected socket in the place of a path: an application, which
+ * shares its rings and buffers, and of which any local user may have dozens. */
+#define VU_MAP_MAX_FD (1ull << 36)
 
 /* After a call that has blocked (call_watch.h), which may take some hundred ms to be seen. */
 #define VU_UNCALLED_NS 60000000000ull

@@ -5,16 +5,19 @@
  * an application of another user, which tries to attach; "... member URI" one that may, because of
  * a group that is not its own.
  */
+#include "raw_client.h"
 #include "zvd_world.h"
 
 #include <errno.h>
 #include <grp.h>
 #include <proto/client_msg.h>
+#include <proto/vhost_user.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -212,6 +215,78 @@ static void one_user_takes_half_of_what_is_left(void **state)
 		assert_int_equal(waitpid(pid[i], NULL, 0), pid[i]);
 }
 
+/* Attaches with a device of its own. Its socket, or -1; *fd: the client socket. */
+static int attach_raw(int *fd)
+{
+	union {
+		struct cmsghdr align;
+		char buf[CMSG_SPACE(sizeof(int))];
+	} ctl;
+	struct client_msg m;
+	struct iovec iov = {&m, sizeof(m)};
+	struct msghdr mh = {.msg_iov = &iov,
+			    .msg_iovlen = 1,
+			    .msg_control = ctl.buf,
+			    .msg_controllen = sizeof(ctl.buf)};
+	struct sockaddr_un sa = {.sun_family = AF_UNIX};
+	int dev;
+
+	*fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+	snprintf(sa.sun_path, sizeof(sa.sun_path), "%sapps", zw_dir);
+	client_msg_init(&m, CLIENT_ATTACH);
+	m.queues = 1;
+	if (connect(*fd, (struct sockaddr *)&sa, sizeof(sa)) < 0 ||
+	    send(*fd, &m, sizeof(m), MSG_NOSIGNAL) != (ssize_t)sizeof(m) ||
+	    recvmsg(*fd, &mh, 0) != (ssize_t)sizeof(m) || m.result || !CMSG_FIRSTHDR(&mh))
+		return -1;
+	memcpy(&dev, CMSG_DATA(CMSG_FIRSTHDR(&mh)), sizeof(dev));
+	return dev;
+}
+
+static bool say_raw(int dev, uint32_t request, uint64_t value)
+{
+	const struct vu_msg m = {.request = request,
+				 .flags = VU_VERSION,
+				 .size = request == VU_SET_OWNER ? 0 : sizeof(value),
+				 .payload.u64 = value};
+
+	return raw_send(dev, &m, vu_msg_len(&m), NULL, 0);
+}
+
+/* Hands over a table with one region of @bytes, which cost nothing. True: it is taken. */
+static bool table_raw(int dev, uint64_t bytes)
+{
+	struct vu_msg m = {
+		.request = VU_SET_MEM_TABLE,
+		.flags = VU_VERSION | VU_FLAG_NEED_REPLY,
+		.size = VU_TABLE_HEAD + sizeof(struct vu_region),
+		.payload.mem = {.nregions = 1, .region = {{1ull << 32, bytes, 1ull << 40, 0}}},
+	};
+	int fd = memfd_create("sparse", MFD_CLOEXEC);
+	bool sent = fd >= 0 && ftruncate(fd, (off_t)bytes) == 0 &&
+		    raw_send(dev, &m, vu_msg_len(&m), &fd, 1);
+
+	close(fd);
+	return sent && recv(dev, &m, sizeof(m), 0) == VU_HEAD_LEN + 8 && m.payload.u64 == 0;
+}
+
+/* Of zvsockd's address space. */
+static void memory_is_limited(void **state)
+{
+	int fd, dev = attach_raw(&fd);
+
+	(void)state;
+	assert_true(dev >= 0);
+	assert_true(say_raw(dev, VU_SET_OWNER, 0) &&
+		    say_raw(dev, VU_SET_FEATURES, VU_FEATURE_PROTOCOL) &&
+		    say_raw(dev, VU_SET_PROTOCOL_FEATURES, VU_PROTOCOL_REPLY_ACK));
+	assert_true(table_raw(dev, 32ull << 30)); /* of 64 GiB: one map for the queue as well */
+	assert_false(table_raw(dev, 33ull << 30));
+	assert_true(zw_logged("SET_MEM_TABLE .* was refused: its regions have more bytes"));
+	close(dev);
+	close(fd);
+}
+
 /* What it asks for is memory of zvsockd, and time of whoever looks for a port. */
 static void ports_are_limited(void **state)
 {
@@ -260,6 +335,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(who_is_turned_away_learns_why),
 		cmocka_unit_test(a_member_of_a_group_may_attach),
 		cmocka_unit_test(ports_are_limited),
+		cmocka_unit_test(memory_is_limited),
 	};
 
 	if (argc == 3 && strcmp(argv[1], "refused") == 0)

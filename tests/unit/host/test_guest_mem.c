@@ -297,6 +297,43 @@ static void regions_within_hugepages(void **state)
 	close(fd);
 }
 
+/* Sparse ones, as many as one likes: small ones still fit in. */
+static void large_maps_leave_room(void **state)
+{
+	struct guest_mem *large[100], *small[100];
+	struct guest_mem_src s = {
+		.gpa = {0x1000},
+		.uva = {G_UVA},
+		.size = 1ull << 42,
+		.fd = memfd_create("sparse", MFD_CLOEXEC),
+	};
+	unsigned n = 0;
+	int ret = 0;
+
+	(void)state;
+#ifdef __SANITIZE_THREAD__
+	print_message("the thread sanitizer has the address space for itself\n");
+	close(s.fd);
+	skip();
+#endif
+	assert_int_equal(ftruncate(s.fd, (off_t)s.size), 0);
+	while (n < 100 && (ret = guest_mem_import(&large[n], &s, 1)) == 0)
+		n++;
+	assert_int_equal(ret, -ENOMEM);
+	assert_in_range(n, 1, 16); /* 64 TiB */
+	s.size = GUEST_MEM_SMALL;
+	for (unsigned i = 0; i < 100; i++)
+		assert_int_equal(guest_mem_import(&small[i], &s, 1), 0);
+	while (n)
+		guest_mem_put(large[--n]);
+	s.size = 1ull << 42;
+	assert_int_equal(guest_mem_import(&large[0], &s, 1), 0);
+	guest_mem_put(large[0]);
+	for (unsigned i = 0; i < 100; i++)
+		guest_mem_put(small[i]);
+	close(s.fd);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -306,6 +343,7 @@ int main(void)
 		cmocka_unit_test(references),
 		cmocka_unit_test(revocation),
 		cmocka_unit_test(written_meanwhile),
+		cmocka_unit_test(large_maps_leave_room),
 		cmocka_unit_test(regions_within_hugepages),
 	};
 
