@@ -1,0 +1,235 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* AF_VSOCK programs that listen, and their end; many connections; a reload. */
+#include "dropin_side.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#define CID_ANY UINT32_MAX
+#define MANY	200
+
+static const char *program;
+static struct zv_dev *dev;
+
+static const char conf[] = "af_vsock = @\n"
+			   "af_vsock_mode = 0666\n"
+			   "log_level = debug\n"
+			   "[guest a]\n"
+			   "cid = 3\n"
+			   "socket = @a.sock\n";
+
+static int up(void **state)
+{
+	(void)state;
+	zw_keep_log = true;
+	if (!zw_start(program, conf, 2) || chmod(zw_dir, 0711) < 0)
+		return -1;
+	dev = zw_guest(0, "a.sock", 1);
+	return dev && zv_listen(dev, 80, ZV_STREAM, 1024) == 0 ? 0 : -1;
+}
+
+/* The daemon serves, and ends well. */
+static int down(void **state)
+{
+	int ask = ds_ask(), fd = ds_connect(ask, SOCK_STREAM, 3, 80);
+
+	(void)state;
+	if (ask < 0 || fd < 0)
+		return -1;
+	close(fd);
+	close(ask);
+	return zw_stop() ? 0 : -1;
+}
+
+/* Polls the guest until the other end of @fd is closed, or has sent something. */
+static bool hung_up(int fd)
+{
+	char c;
+
+	return ds_poll(fd, POLLIN) && recv(fd, &c, 1, 0) <= 0;
+}
+
+static int ready;
+
+/* ---- listeners ---- */
+
+static void a_full_backlog_refuses(void **state)
+{
+	int ask = ds_ask(), fd, err = 0;
+	struct dropin_msg m;
+	struct zw_conn *c[8];
+	unsigned n = 0;
+
+	(void)state;
+	fd = ds_listen(ask, SOCK_STREAM, CID_ANY, 5000, &m); /* a backlog of 1 */
+	assert_true(fd >= 0);
+	while (n < 8 && (c[n] = zw_connect(dev, 0, ZV_CID_HOST, 5000, ZV_STREAM, &err)))
+		n++;
+	assert_true(n > 0 && n < 8);
+	assert_int_equal(err, -ECONNREFUSED);
+	while (n)
+		zw_close(c[--n]);
+	close(fd);
+	assert_null(zw_connect(dev, 0, ZV_CID_HOST, 5000, ZV_STREAM, &err));
+	close(ask);
+}
+
+static void listen_and_wait(const struct dropin_msg *m)
+{
+	struct dropin_msg b;
+	int fd = ds_listen(ds_ask(), SOCK_STREAM, CID_ANY, 6000, &b);
+
+	(void)m;
+	if (fd < 0 || write(ready, "", 1) != 1)
+		_exit(1);
+	pause();
+}
+
+static void a_killed_listener_frees_its_port(void **state)
+{
+	int ask = ds_ask(), fd, pipes[2], err;
+	struct dropin_msg m;
+	struct zw_conn *c;
+	pid_t pid;
+	char b;
+
+	(void)state;
+	assert_int_equal(pipe(pipes), 0);
+	ready = pipes[1];
+	pid = fork();
+	if (pid == 0) {
+		listen_and_wait(NULL);
+		_exit(0);
+	}
+	assert_int_equal(read(pipes[0], &b, 1), 1);
+	assert_int_equal(ds_listen(ask, SOCK_STREAM, CID_ANY, 6000, &m), -EADDRINUSE);
+	c = zw_connect(dev, 0, ZV_CID_HOST, 6000, ZV_STREAM, &err);
+	assert_non_null(c);
+	kill(pid, SIGKILL);
+	waitpid(pid, NULL, 0);
+	assert_true(zw_recv(c, &b, 1, NULL) <= 0);
+	zw_close(c);
+	assert_null(zw_connect(dev, 0, ZV_CID_HOST, 6000, ZV_STREAM, &err));
+	assert_int_equal(err, -ECONNREFUSED);
+	fd = ds_listen(ask, SOCK_STREAM, CID_ANY, 6000, &m);
+	assert_true(fd >= 0);
+	c = zw_connect(dev, 0, ZV_CID_HOST, 6000, ZV_STREAM, &err);
+	assert_non_null(c);
+	zw_close(c);
+	close(fd);
+	close(pipes[0]);
+	close(pipes[1]);
+	close(ask);
+}
+
+/* ---- many, and the daemon's end ---- */
+
+static void two_hundred_at_once(void **state)
+{
+	int ask = ds_ask(), fd[MANY], got[MANY], listener;
+	struct zw_conn *c[MANY], *back[MANY];
+	struct dropin_msg m;
+	char buf[16];
+
+	(void)state;
+	listener = ds_listen(ask, SOCK_STREAM, CID_ANY, 7000, &m);
+	assert_int_equal(listen(listener, MANY), 0);
+	for (int i = 0; i < MANY; i++) {
+		fd[i] = ds_connect(ask, SOCK_STREAM, 3, 80);
+		assert_true(fd[i] >= 0);
+		c[i] = zw_accept(dev, 80);
+		assert_non_null(c[i]);
+		back[i] = zw_connect(dev, 0, ZV_CID_HOST, 7000, ZV_STREAM, NULL);
+		assert_non_null(back[i]);
+		assert_true((got[i] = accept(listener, NULL, NULL)) >= 0);
+	}
+	for (int i = 0; i < MANY; i++) {
+		assert_int_equal(send(fd[i], &i, sizeof(i), 0), sizeof(i));
+		assert_int_equal(send(got[i], &i, sizeof(i), 0), sizeof(i));
+	}
+	for (int i = 0; i < MANY; i++) {
+		assert_int_equal(zw_recv(c[i], buf, sizeof(i), NULL), sizeof(i));
+		assert_memory_equal(buf, &i, sizeof(i));
+		assert_int_equal(zw_recv(back[i], buf, sizeof(i), NULL), sizeof(i));
+		assert_memory_equal(buf, &i, sizeof(i));
+	}
+	for (int i = 0; i < MANY; i++) {
+		close(fd[i]);
+		close(got[i]);
+		zw_close(c[i]);
+		zw_close(back[i]);
+	}
+	close(listener);
+	close(ask);
+}
+
+static void a_reload_keeps_ports_and_takes_directories(void **state)
+{
+	static const char other[] = "af_vsock_mode = 0600\naf_vsock = @\nlog_level = debug\n"
+				    "[guest a]\ncid = 4\nsocket = @b.sock\n";
+	static const char none[] = "log_level = debug\n[guest a]\ncid = 4\nsocket = @b.sock\n";
+	int ask = ds_ask(), fd, idle = ds_ask();
+	struct zw_conn *c;
+	struct dropin_msg m;
+
+	(void)state;
+	fd = ds_listen(ask, SOCK_STREAM, CID_ANY, 8000, &m);
+	assert_true(fd >= 0);
+	assert_true(zw_guest_close(0));
+	assert_true(zw_reload(other, 2));
+	dev = zw_guest(0, "b.sock", 1);
+	assert_non_null(dev);
+	c = zw_connect(dev, 0, ZV_CID_HOST, 8000, ZV_STREAM, NULL);
+	assert_non_null(c);
+	zw_close(c);
+	assert_int_equal(ds_connect(ask, SOCK_STREAM, 3, 80), -ENODEV);
+	assert_int_equal(zv_listen(dev, 80, ZV_STREAM, 0), 0);
+	m.result = ds_connect(ask, SOCK_STREAM, 4, 80);
+	assert_true(m.result >= 0);
+	assert_true(zw_guest_close(0));
+	assert_true(zw_reload(none, 2));
+	assert_true(hung_up(idle));
+	assert_true(hung_up(ask));
+	assert_true(hung_up(m.result));
+	close(m.result);
+	close(fd);
+	close(ask);
+	close(idle);
+}
+
+static int down_only(void **state)
+{
+	(void)state;
+	return zw_stop() ? 0 : -1;
+}
+
+#define T(fn) cmocka_unit_test_setup_teardown(fn, up, down)
+
+int main(int argc, char **argv)
+{
+	const struct CMUnitTest tests[] = {
+		T(a_full_backlog_refuses),
+		T(a_killed_listener_frees_its_port),
+		T(two_hundred_at_once),
+		cmocka_unit_test_setup_teardown(a_reload_keeps_ports_and_takes_directories, up,
+						down_only),
+	};
+
+	if (argc < 2)
+		return 2;
+	program = argv[1];
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
