@@ -171,19 +171,20 @@ static void supervise(const struct options *o, const char *dir)
 	set_or_die("ZVSOCK_SUPERVISED", dir);
 }
 
+static void warn(const char *line)
+{
+	say("%s; the program finds no vsock", line);
+}
+
 /* A line when zvsockd is not there. The program then finds what it does without vsock. */
 static void warn_without_zvsockd(const char *dir)
 {
 	uint32_t cid;
 	struct di d;
-	int r;
 
 	di_init(&d, dir);
-	r = di_local_cid(&d, &cid);
-	if (r < 0)
-		say("no zvsockd at %s: %s; the program finds no vsock (zvsock-run --check says "
-		    "more)",
-		    dir, strerror(-r));
+	d.say = warn;
+	(void)di_local_cid(&d, &cid);
 }
 
 static enum mode choose(const struct options *o, const struct program *p, const char *library)
@@ -264,6 +265,7 @@ int main(int argc, char **argv)
 	struct options o = {0};
 	const char *dir, *library;
 	struct program p;
+	enum mode mode;
 	int r;
 
 	read_options(argc, argv, &o);
@@ -277,11 +279,12 @@ int main(int argc, char **argv)
 		return r == -ENOENT ? EXIT_NO_PROGRAM : EXIT_CANNOT_RUN;
 	}
 	library = find_library(library_path);
+	mode = choose(&o, &p, library);
 	warn_without_zvsockd(dir);
 	set_or_die("ZVSOCK_AF_VSOCK", dir);
 	if (o.verbose)
 		set_or_die("ZVSOCK_VERBOSE", "1");
-	if (choose(&o, &p, library) == MODE_PRELOAD)
+	if (mode == MODE_PRELOAD)
 		preload(library);
 	else
 		supervise(&o, dir);

@@ -6,6 +6,7 @@
 #include <poll.h>
 #include <signal.h>
 #include <stdlib.h>
+#include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/stat.h>
 #include <time.h>
@@ -65,11 +66,15 @@ static void ring(struct di_super *s)
 	(void)eventfd_write(s->bell, 1);
 }
 
-void di_blocked_enter(struct di_super *s, struct di_blocked *b, const struct seccomp_notif *n)
+void di_blocked_enter(struct di_super *s, struct di_blocked *b, const struct seccomp_notif *n,
+		      int pidfd)
 {
+	struct epoll_event once = {.events = EPOLLIN | EPOLLONESHOT, .data.fd = pidfd};
 	sigset_t set;
 
-	*b = (struct di_blocked){.id = n->id, .tid = (pid_t)n->pid, .thread = pthread_self()};
+	*b = (struct di_blocked){
+		.id = n->id, .tid = (pid_t)n->pid, .thread = pthread_self(), .pidfd = pidfd};
+	(void)epoll_ctl(s->epoll, EPOLL_CTL_ADD, pidfd, &once);
 	pthread_mutex_lock(&s->lock);
 	b->next = s->blocked;
 	s->blocked = b;
@@ -87,6 +92,7 @@ void di_blocked_leave(struct di_super *s, struct di_blocked *b)
 
 	signal_set(&set);
 	pthread_sigmask(SIG_BLOCK, &set, NULL);
+	(void)epoll_ctl(s->epoll, EPOLL_CTL_DEL, b->pidfd, NULL);
 	pthread_mutex_lock(&s->lock);
 	for (at = &s->blocked; *at != b; at = &(*at)->next)
 		;

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * Calls that block: a thread of the supervisor is in connect(2) or accept(2) on behalf of one of
- * the program, which cannot get a signal meanwhile. The main thread looks after them every 20 to
- * 100 ms: when the caller has died or a signal waits for it, the thread is interrupted, and the
- * call is answered so that the kernel delivers the signal and then restarts the call or lets it
- * fail with EINTR, as its rules say.
+ * the program, which cannot get a signal meanwhile. The main thread looks after them when a caller
+ * has died, and every 20 to 100 ms: then, and when a signal waits for it, the thread is
+ * interrupted, and the call is answered so that the kernel delivers the signal and then restarts
+ * the call or lets it fail with EINTR, as its rules say.
  *
  * And connections that were accepted for a call that nobody waits for any more: they are kept for
  * the next accept(2) on that listener.
@@ -23,6 +23,7 @@ struct di_blocked {
 	uint64_t id;
 	pid_t tid;
 	pthread_t thread;
+	int pidfd;
 	unsigned perhaps; /* how many looks in a row found a signal for some thread */
 	bool gone;	  /* the caller does not wait any more */
 	bool sure, interrupted;
@@ -31,8 +32,12 @@ struct di_blocked {
 /* Once, before threads are made. */
 int di_blocked_init(void);
 
-/* From here on the calling thread's system calls may fail with EINTR; until leave(). */
-void di_blocked_enter(struct di_super *s, struct di_blocked *b, const struct seccomp_notif *n);
+/*
+ * From here on the calling thread's system calls may fail with EINTR; until leave(). @pidfd stands
+ * for who made the call, and stays open as long.
+ */
+void di_blocked_enter(struct di_super *s, struct di_blocked *b, const struct seccomp_notif *n,
+		      int pidfd);
 void di_blocked_leave(struct di_super *s, struct di_blocked *b);
 
 /*

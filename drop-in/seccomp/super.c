@@ -3,9 +3,9 @@
 
 #include <errno.h>
 #include <linux/seccomp.h>
-#include <poll.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/ioctl.h>
 #include <unistd.h>
@@ -97,29 +97,46 @@ static void *serve(void *arg)
 	return NULL;
 }
 
+static bool watch(struct di_super *s, int fd, uint32_t events)
+{
+	struct epoll_event e = {.events = events, .data.fd = fd};
+
+	return epoll_ctl(s->epoll, EPOLL_CTL_ADD, fd, &e) == 0;
+}
+
+static bool begin(struct di_super *s)
+{
+	bool made;
+
+	s->bell = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	s->epoll = epoll_create1(EPOLL_CLOEXEC);
+	(void)ioctl(s->notify, SECCOMP_IOCTL_NOTIF_SET_FLAGS, SECCOMP_USER_NOTIF_FD_SYNC_WAKE_UP);
+	if (s->bell < 0 || s->epoll < 0 || di_blocked_init() < 0 || !watch(s, s->bell, EPOLLIN) ||
+	    !watch(s, s->notify, 0))
+		return false;
+	pthread_mutex_lock(&s->lock);
+	made = add_thread(s);
+	pthread_mutex_unlock(&s->lock);
+	return made;
+}
+
 void di_super_serve(int notify, const struct di_super_opts *o)
 {
 	struct di_super s = {.notify = notify, .lock = PTHREAD_MUTEX_INITIALIZER};
-	struct pollfd p[2] = {{.fd = notify}};
 	int wait_ms = -1;
-	bool made;
+	bool go_on;
 
 	di_init(&s.di, o->dir);
 	s.di.say = o->verbose ? say : NULL;
-	s.bell = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	p[1] = (struct pollfd){.fd = s.bell, .events = POLLIN};
-	(void)ioctl(notify, SECCOMP_IOCTL_NOTIF_SET_FLAGS, SECCOMP_USER_NOTIF_FD_SYNC_WAKE_UP);
-	if (s.bell < 0 || di_blocked_init() < 0)
-		return;
-	pthread_mutex_lock(&s.lock);
-	made = add_thread(&s);
-	pthread_mutex_unlock(&s.lock);
-	while (made) {
+	for (go_on = begin(&s); go_on;) {
+		struct epoll_event e;
 		eventfd_t rings;
+		int n = epoll_wait(s.epoll, &e, 1, wait_ms);
 
-		if (poll(p, 2, wait_ms) < 0 && errno != EINTR)
+		if (n < 0 && errno != EINTR)
 			break;
-		if (p[0].revents) /* POLLHUP: nobody is under the filter any more */
+		if (n > 0 &&
+		    e.data.fd == notify) /* EPOLLHUP: nobody is under the filter any more */
 			break;
 		(void)eventfd_read(s.bell, &rings);
 		wait_ms = di_blocked_look(&s);

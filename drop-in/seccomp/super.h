@@ -53,7 +53,8 @@ struct di_super {
 	unsigned idle, threads;
 	struct di_blocked *blocked;
 	struct di_kept *kept;
-	int bell; /* eventfd: there is something to look at again and again */
+	int bell;  /* eventfd: there is something to look at again and again */
+	int epoll; /* of the main thread: notify, bell, pidfds of callers that block */
 };
 
 struct di_super_opts {

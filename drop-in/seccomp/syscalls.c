@@ -167,7 +167,7 @@ static long call_connect(struct call *c)
 		return di_connect(&c->s->di, c->fd, &addr, true, 0);
 	if (!c->may_block)
 		return -ENOBUFS;
-	di_blocked_enter(c->s, &b, c->n);
+	di_blocked_enter(c->s, &b, c->n, c->t.pidfd);
 	r = di_connect(&c->s->di, c->fd, &addr, false, 0);
 	di_blocked_leave(c->s, &b);
 	answer = r == -EINTR ? di_blocked_answer(&b, false) : 0;
@@ -201,7 +201,7 @@ static long accept_blocking(struct call *c, int flags)
 	do {
 		struct di_blocked b;
 
-		di_blocked_enter(c->s, &b, c->n);
+		di_blocked_enter(c->s, &b, c->n, c->t.pidfd);
 		fd = accept_ours(c, flags);
 		di_blocked_leave(c->s, &b);
 		answer = fd == -EINTR ? di_blocked_answer(&b, !limit.tv_sec && !limit.tv_usec) : 0;

@@ -58,7 +58,11 @@ static void guests_are_told(void **state)
 
 	fake_conns(f, 1, 0, 3);
 	fake_conns(f, 1, 1, 4);
+	strcpy(f->cfgs[2].space.dir, "/run/x");
 	j = raw_ask(fd, ASK("guests"));
+	assert_null(json_object_get(json_array_get(json_object_get(j, "guests"), 1), "af_vsock"));
+	assert_string_equal(text(json_array_get(json_object_get(j, "guests"), 2), "af_vsock"),
+			    "/run/x");
 	assert_int_equal(json_integer_value(json_object_get(j, "v")), 1);
 	assert_string_equal(text(j, "daemon"), zv_version());
 	assert_int_equal(json_array_size(json_object_get(j, "guests")), 3);

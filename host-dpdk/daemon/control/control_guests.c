@@ -55,6 +55,8 @@ static json_t *described(const struct cfg *c, const struct cfg_guest *cfg, uint6
 					  json_pack("{sI so ss}", "size", (json_int_t)cfg->region,
 						    "path", control_text(cfg->region_path), "kind",
 						    cfg->region_ivshmem ? "ivshmem" : "nvdimm"));
+	if (j && *cfg->space.dir)
+		(void)json_object_set_new(j, "af_vsock", control_text(cfg->space.dir));
 	for (unsigned i = 0; j && c->parts[i]; i++)
 		if (c->parts[i]->names && cfg_has_part(cfg, c->parts[i]) &&
 		    !add_names(j, c->parts[i], cfg->part[i])) {

@@ -1,0 +1,397 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: BSD-3-Clause
+"""zvsock-run with programs that make their own system calls: static C, Go, Rust; each as client and as server.
+
+A real zvsockd; its guest is zvsockd-guest, which drives the device without a VM: its service echo answers the
+programs, and what connects to its Unix socket reaches them.
+usage: dropin_static.py ZVSOCKD ZVSOCKD_GUEST ZVSOCK_RUN RAW
+"""
+import concurrent.futures
+import glob
+import os
+import pwd
+import re
+import resource
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+HERE = os.path.dirname(os.path.realpath(__file__))
+sys.path.insert(0, os.path.join(HERE, '..', 'daemon'))
+# pylint: disable=wrong-import-position
+from zvd_program import LIMIT, Skip, case, main  # noqa: E402
+
+ZVSOCKD, GUEST, RUN, RAW = sys.argv[1:5]
+GO_PATH, CRATES = '/usr/share/gocode', '/usr/share/cargo/registry'
+
+
+def ended(pid):
+    """Its descriptors are closed; whether its parent has seen that or not."""
+    try:
+        with open(f'/proc/{pid}/stat', encoding='utf-8') as f:
+            dead = f.read().rsplit(')', 1)[1].split()[0] == 'Z'
+        return dead and len(os.listdir(f'/proc/{pid}/task')) == 1  # its first thread alone may be a zombie
+    except OSError:
+        return True
+
+
+class Programs:
+    """zvsockd, its guest, and programs under zvsock-run."""
+
+    def __init__(self, w, guest=True, daemon=True):
+        self.w, self.dir, self.seen = w, w.path('av'), set()
+        if not daemon:
+            return
+        w.write('host.conf', '[daemon]\naf_vsock = DIR/av\ncontrol = DIR/control\n'
+                        '[guest web]\ncid = 3\nsocket = DIR/web.sock\n')
+        w.write('guest.conf', '[device d]\nuri = vhost-user:DIR/web.sock\nbuiltin = echo:7\nunix = DIR/guest\n')
+        self.host = w.up('-c', w.path('host.conf'))
+        if guest:
+            self.guest = w.up('-c', w.path('guest.conf'), program=GUEST, log='guest.log')
+
+    def args(self, program, *args, mode=None, options=()):
+        return [RUN, '--dir', self.dir, *(['--mode', mode] if mode else []), *options, program, *map(str, args)]
+
+    def run(self, program, *args, rc=0, mode=None, options=(), **more):
+        """Its lines on standard output, and on standard error."""
+        done = subprocess.run(self.args(program, *args, mode=mode, options=options), capture_output=True, text=True,
+                              timeout=LIMIT, check=False, **{'stdin': subprocess.DEVNULL, **more})
+        assert done.returncode == rc, f'{args} ended with {done.returncode}:\n{done.stdout}{done.stderr}{self.w.log()}'
+        return done.stdout.splitlines(), done.stderr.splitlines()
+
+    def start(self, program, *args, mode=None, word='listening', **more):
+        """Started, and it has said @word."""
+        proc = subprocess.Popen(self.args(program, *args, mode=mode), stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                                stderr=subprocess.STDOUT, text=True, **more)
+        self.w.procs.append(proc)
+        line = proc.stdout.readline()
+        assert word in line, line + proc.stdout.read()
+        return proc
+
+    def from_guest(self, port, text=b'from the guest', read=True):
+        """A program of the guest connects to the host's @port; what comes back."""
+        s = socket.socket(socket.AF_UNIX)
+        s.settimeout(LIMIT)
+        s.connect(self.w.path('guest'))
+        f = s.makefile('rwb', buffering=0)
+        f.write(b'CONNECT %d\n' % port)
+        line = f.readline()
+        assert line.startswith(b'OK '), line
+        if not read:
+            return s
+        f.write(text)
+        s.shutdown(socket.SHUT_WR)
+        back = f.read()
+        s.close()
+        return back
+
+    def supervisors(self):
+        """Processes that supervise programs of this world."""
+        found = []
+        for path in glob.glob('/proc/[0-9]*'):
+            try:
+                with open(path + '/comm', encoding='utf-8') as f:
+                    name = f.read().strip()
+                with open(path + '/cmdline', encoding='utf-8') as f:
+                    ours = self.dir in f.read().split('\0')
+            except OSError:
+                continue
+            if name == 'zvsock-super' and ours:
+                found.append(int(path.rsplit('/', 1)[1]))
+        self.seen.update(found)
+        return found
+
+    def no_supervisor(self):
+        """Until those that have been seen have ended, and there are no others."""
+        end = time.monotonic() + LIMIT
+        while self.supervisors() or not all(map(ended, self.seen)):
+            assert time.monotonic() < end, f'left behind: {self.seen}'
+            time.sleep(0.02)
+
+
+def rest(proc, rc=0):
+    out = proc.communicate(timeout=LIMIT)[0]
+    assert proc.returncode == rc, f'{proc.returncode}: {out}'
+    return out.splitlines()
+
+
+# ---- static C -------------------------------------------------------------------------------------------------
+
+
+@case
+def static_client(w):
+    p = Programs(w)
+    for kind in 'stream', 'seqpacket':
+        assert p.run(RAW, 'client', 3, 7, 200, kind)[0] == ['200 ok']
+    p.no_supervisor()
+
+
+@case
+def static_server(w):
+    p = Programs(w)
+    proc = p.start(RAW, 'server', 5000, 20)
+    for i in range(20):
+        text = b'%d ' % i * 5000
+        assert p.from_guest(5000, text) == text
+    assert rest(proc) == ['peer 3'] * 20
+
+
+@case
+def fork_and_exec(w):
+    assert Programs(w).run(RAW, 'exec', 3, 7)[0] == ['ok']
+
+
+@case
+def registered_with_epoll_before_it_is_connected(w):
+    p = Programs(w)
+    assert p.run(RAW, 'epoll', 3, 7)[0] == ['ok']
+    assert p.run(RAW, 'epoll', 3, 99)[0] == ['SO_ERROR Connection reset by peer']
+
+
+@case
+def threads_that_block(w):
+    assert Programs(w, guest=False).run(RAW, 'threads', 6000, 100)[0] == ['ok']
+
+
+@case
+def errors_are_the_kernels(w):
+    p = Programs(w)
+    expected = ['short address: Bad address', 'bad address: Bad address', 'no descriptor: Bad file descriptor',
+                'taken: Address already in use', 'not listening: Invalid argument', 'raw: Socket type not supported',
+                'no guest: No such device']
+    said = p.run(RAW, 'errno', 5000)[0]
+    assert said[:-1] == expected, said
+    if os.getuid() == 0:
+        assert said[-1] == 'low port: ', said
+        said = p.run(RAW, 'drop', 5001)[0]
+        assert said[:-1] == expected, said
+    assert os.getuid() == 0 and said[-1] == 'low port: Permission denied' or os.getuid(), said
+
+
+@case
+def sockets_of_others(w):
+    """AF_UNIX stays what it is; /dev/vsock; no child that the program has not started."""
+    try:
+        os.close(os.open('/dev/vsock', os.O_RDONLY))
+    except OSError:
+        print('the machine has no /dev/vsock: open(2) is watched')
+    assert Programs(w).run(RAW, 'others')[0] == ['cid 2']
+
+
+@case
+def no_descriptor_left_for_accept(w):
+    p = Programs(w)
+    proc = p.start(RAW, 'full', 5000, preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64)))
+    assert p.from_guest(5000) == b'late'
+    assert rest(proc) == ['Too many open files', 'ok']
+
+
+# ---- signals and deaths ---------------------------------------------------------------------------------------
+
+
+@case
+def a_signal_interrupts_accept(w):
+    assert Programs(w).run(RAW, 'accept', 5000, 'interrupt')[0][-1] == 'Interrupted system call after 1'
+
+
+@case
+def a_signal_restarts_accept(w):
+    p = Programs(w)
+    proc = p.start(RAW, 'accept', 5000, 'restart')
+    time.sleep(1)  # for the signal; if it comes later, the connection is there before
+    p.from_guest(5000, read=False)
+    assert rest(proc)[-1].startswith('accepted after ')
+
+
+@case
+def a_signal_interrupts_connect(w):
+    """Which can then be made again, on the same socket."""
+    p = Programs(w)
+    p.guest.send_signal(signal.SIGSTOP)
+    proc = p.start(RAW, 'connect', 3, 7, word='connecting')
+    assert proc.stdout.readline() == 'Interrupted system call after 1\n'
+    p.guest.send_signal(signal.SIGCONT)
+    proc.stdin.write('\n')
+    assert rest(proc) == ['ok']
+
+
+@case
+def the_program_is_killed(w):
+    p = Programs(w)
+    waits = p.start(RAW, 'server', 5000, 1)
+    p.guest.send_signal(signal.SIGSTOP)
+    connects = p.start(RAW, 'connect', 3, 7, word='connecting')
+    assert len(p.supervisors()) == 2
+    for proc in waits, connects:
+        proc.kill()
+        assert proc.wait(LIMIT) == -signal.SIGKILL
+    p.no_supervisor()
+    p.guest.send_signal(signal.SIGCONT)
+    assert p.run(RAW, 'errno', 5000)[0]  # the port is free again
+
+
+@case
+def the_supervisor_is_killed(w):
+    p = Programs(w)
+    proc = p.start(RAW, 'orphan', 3, 7, word='connected')
+    one, = p.supervisors()
+    os.kill(one, signal.SIGKILL)
+    p.no_supervisor()
+    proc.stdin.write('\n')
+    assert rest(proc) == ['socket: Function not implemented', 'connect: Function not implemented', 'ok']
+
+
+@case
+def a_child_outlives_the_program(w):
+    p = Programs(w)
+    out, _ = p.run('sh', '-c', f'({RAW} client 3 7 1; sleep 0.2; {RAW} client 3 7 2) & exit 3', rc=3, mode='seccomp')
+    assert out == ['1 ok', '2 ok']  # the pipe is closed by the last one
+    p.no_supervisor()
+
+
+@case
+def the_process_is_the_programs(w):
+    p = Programs(w)
+    for mode in 'seccomp', 'preload':
+        proc = p.start('sh', '-c', 'echo $$ $PPID; read x; kill -USR1 $$', mode=mode, word=f' {os.getpid()}\n')
+        proc.stdin.write('\n')
+        assert rest(proc, -signal.SIGUSR1) == []
+        p.run('sh', '-c', 'exit 77', rc=77, mode=mode)
+        proc = subprocess.Popen(p.args('sleep', LIMIT * 2, mode=mode))
+        w.procs.append(proc)
+        proc.terminate()
+        assert proc.wait(LIMIT) == -signal.SIGTERM
+    p.no_supervisor()
+
+
+# ---- Go and Rust ----------------------------------------------------------------------------------------------
+
+
+def both_ways(p, program, **more):
+    assert p.run(program, 'client', 7, 200, **more)[0] == ['200 ok']
+    proc = p.start(program, 'server', 5000, 200, **more)
+
+    def one(i):
+        text = b'%d ' % i * 1000
+        return p.from_guest(5000, text) == text
+
+    with concurrent.futures.ThreadPoolExecutor(100) as guest:  # the backlog of the Rust program is 128
+        good = list(guest.map(one, range(200)))
+    said = rest(proc)
+    assert all(good) and len(said) == 200 and all(re.match(r'peer (cid: )?3\b', s) for s in said), said
+
+
+def built(args, **more):
+    done = subprocess.run(args, capture_output=True, text=True, timeout=600, check=False, **more)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@case
+def go_program(w):
+    if not shutil.which('go') or not os.path.isdir(GO_PATH + '/src/github.com/mdlayher/vsock'):
+        raise Skip('golang-go or golang-github-mdlayher-vsock-dev is not installed')
+    built(['go', 'build', '-o', w.path('echo'), HERE + '/dropin/echo.go'],
+          env={**os.environ, 'GO111MODULE': 'off', 'GOPATH': GO_PATH, 'GOCACHE': w.path('gocache'), 'GOFLAGS': '',
+               'GOPROXY': 'off', 'CGO_ENABLED': '0'})
+    both_ways(Programs(w), w.path('echo'))
+
+
+@case
+def rust_program(w):
+    cargo = shutil.which('cargo') or os.path.expanduser('~/.cargo/bin/cargo')
+    if not os.path.exists(cargo) or not glob.glob(CRATES + '/vsock-*'):
+        raise Skip('cargo or librust-vsock-dev is not installed')
+    os.makedirs(w.path('rust/.cargo'))
+    w.write('rust/.cargo/config.toml', '[source.crates-io]\nreplace-with = "debian"\n'
+                                       f'[source.debian]\ndirectory = "{CRATES}"\n')
+    w.write('rust/Cargo.toml', '[package]\nname = "echo"\nversion = "0.0.0"\nedition = "2018"\n'
+                               f'[[bin]]\nname = "echo"\npath = "{HERE}/dropin/echo.rs"\n'
+                               '[dependencies]\nvsock = "*"\n')
+    built([cargo, 'build', '--offline'], cwd=w.path('rust'))
+    p = Programs(w)
+    for mode in 'seccomp', 'preload':
+        both_ways(p, w.path('rust/target/debug/echo'), mode=mode)
+
+
+# ---- zvsock-run itself ----------------------------------------------------------------------------------------
+
+
+@case
+def one_line_for_each_error(w):
+    p = Programs(w)
+    w.write('data', 'x')
+    w.write('lost', '#!/nowhere/sh\n')
+    os.chmod(w.path('lost'), 0o755)
+    w.write('foreign', '')
+    with open(RAW, 'rb') as f:
+        elf = bytearray(f.read())
+    elf[18:20] = (243 if elf[18] != 243 else 62).to_bytes(2, sys.byteorder)
+    with open(w.path('foreign'), 'wb') as f:
+        f.write(elf)
+    os.chmod(w.path('foreign'), 0o755)
+    for rc, words, args in [
+            (127, r'not found in \$PATH', ['no-such-program']),
+            (127, 'No such file', ['/nowhere/program']),
+            (126, 'Permission denied', [w.path('data')]),
+            (127, 'its interpreter /nowhere/sh', [w.path('lost')]),
+            (126, 'is for ', [w.path('foreign')]),
+            (125, 'not a mode', ['--mode', 'ptrace', 'true']),
+            (125, 'nobody', ['--control', w.path('control'), '--guest', 'nobody', 'true']),
+            (125, 'no zvsockd at its control socket', ['--control', w.path('none'), '--guest', 'web', 'true']),
+            (125, 'give one', ['--dir', '/x', '--guest', 'web', 'true']),
+            (125, 'at most', ['--dir', '/' + 'x' * 100, 'true'])]:
+        done = subprocess.run([RUN, *args], capture_output=True, text=True, check=False, timeout=LIMIT)
+        assert done.returncode == rc and re.search(words, done.stderr) and done.stderr.count('\n') == 1, (args, done)
+    done = subprocess.run([RUN, '--control', w.path('control'), '--guest', 'web', RAW, 'client', '3', '7', '1'],
+                          capture_output=True, text=True, check=False, timeout=LIMIT)
+    assert done.stdout == '1 ok\n' and not done.stderr, done
+    p.no_supervisor()
+
+
+@case
+def without_zvsockd(w):
+    """A line, and the program finds what it finds without vsock."""
+    p = Programs(w, daemon=False)
+    for mode in 'seccomp', 'preload':
+        out, err = p.run('sh', '-c', 'echo hello', mode=mode)
+        assert out == ['hello'] and len(err) == 1 and 'no zvsockd listens there' in err[0], err
+    out, err = p.run(RAW, 'client', 3, 7, 1, rc=1)
+    assert out == ['socket: Address family not supported by protocol'], out
+
+
+@case
+def who_may_not_use_it(w):
+    if os.getuid() != 0:
+        raise Skip('not root: no other user to be')
+    p = Programs(w)
+    nobody = pwd.getpwnam('nobody')
+    for f in RUN, RAW:
+        if subprocess.run(['setpriv', '--reuid', str(nobody.pw_uid), '--clear-groups', 'test', '-x', f],
+                          check=False).returncode:
+            raise Skip(f'{f}: nobody may not execute it')
+    out, err = p.run(RAW, 'client', 3, 7, 1, rc=1, options=['--verbose'], user=nobody.pw_uid, group=nobody.pw_gid,
+                     extra_groups=[])
+    assert out == ['socket: Address family not supported by protocol'] and 'permission denied: see af_vsock_mode' in err[1], (
+        out, err)
+
+
+@case
+def check_says_what_works(w):
+    p = Programs(w, guest=False)
+    for options, rc, words in [((), 0, ['zvsockd +yes: at .*local CID 2', 'mode seccomp +yes', 'mode preload +yes']),
+                               ((RAW,), 0, ['seccomp: .* a static program']),
+                               (('sh',), 0, ['preload: .*dynamic'])]:
+        done = subprocess.run([RUN, '--dir', p.dir, '--check', *options], capture_output=True, text=True, check=False,
+                              timeout=LIMIT)
+        assert done.returncode == rc and all(re.search(x, done.stdout) for x in words), done
+    p.no_supervisor()
+    done = subprocess.run([RUN, '--dir', w.path('none'), '--check'], capture_output=True, text=True, check=False,
+                          timeout=LIMIT)
+    assert done.returncode == 1 and re.search('zvsockd +no: ', done.stdout), done
+
+
+if __name__ == '__main__':
+    sys.exit(main())
