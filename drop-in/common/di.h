@@ -58,6 +58,9 @@ int di_socket(struct di *d, int type, int protocol);
 /* 1: @fd stands for an AF_VSOCK socket; 0: it is something else; -EBADF. */
 int di_is(int fd);
 
+/* The same, but 2: it is one for di_renew(). */
+int di_is_failed(int fd);
+
 /*
  * The address that a program gave, copied to *out. -EFAULT: too short; -EAFNOSUPPORT; -EINVAL: its
  * flags. @addr must be readable: the supervisor has copied it.

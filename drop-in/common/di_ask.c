@@ -92,11 +92,10 @@ static void learn_owner(struct di *d, int ask)
 		atomic_store_explicit(&d->owner, (int64_t)who.uid, memory_order_relaxed);
 }
 
-/* A connection to DIR/ask. */
+/* A connection to DIR/ask. A backlog that is full for long is no zvsockd that works. */
 static int reach(struct di *d)
 {
-	/* A backlog that is full for longer than that is no zvsockd that works. */
-	struct timeval patience = {.tv_sec = DI_PATIENCE_MS / 1000};
+	int64_t deadline = 0;
 	struct sockaddr_un un;
 	int len = di_path(d, "ask", &un), fd, rc;
 
@@ -104,19 +103,21 @@ static int reach(struct di *d)
 		say_absent(d, len);
 		return len;
 	}
-	fd = di_sys_socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+	fd = di_sys_socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	if (fd < 0)
 		return fd;
-	(void)di_sys_setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof(patience));
-	do
-		rc = di_sys_connect(fd, &un, (socklen_t)len);
-	while (rc == -EINTR);
+	while ((rc = di_sys_connect(fd, &un, (socklen_t)len)) == -EAGAIN || rc == -EINTR) {
+		if (!deadline)
+			deadline = di_sys_now_ms() + DI_PATIENCE_MS;
+		else if (di_sys_now_ms() > deadline)
+			break;
+		(void)di_sys_poll(fd, 0, 5); /* sleeps: it has no events yet */
+	}
 	if (rc < 0) {
 		say_absent(d, rc);
 		di_sys_close(fd);
 		return -ENODEV;
 	}
-	learn_owner(d, fd);
 	return fd;
 }
 
@@ -185,6 +186,8 @@ int di_ask(struct di *d, struct dropin_msg *m, int64_t deadline, bool signals, i
 		*held = -1;
 	if (fd < 0)
 		return fd;
+	if (asked.type == DROPIN_HELLO)
+		learn_owner(d, fd);
 	rc = send_question(fd, &asked);
 	if (rc < 0) {
 		say(d, &asked, "zvsockd has ended the conversation");

@@ -109,9 +109,9 @@ static void copy_option(int from, int to, int name)
 int di_renew(int fd)
 {
 	static const int options[] = {SO_SNDTIMEO, SO_RCVTIMEO, SO_LINGER, SO_RCVLOWAT};
-	int rc, type, fresh;
 	struct di_mark mark;
 	struct di_who w;
+	int rc, fresh;
 
 	rc = di_mark_get(fd, &mark);
 	if (rc < 0)
@@ -119,14 +119,14 @@ int di_renew(int fd)
 	if (!rc || !mark.failed)
 		return -EALREADY;
 	rc = di_who(fd, &w);
-	type = di_sock_type(fd);
-	if (rc < 0 || type < 0)
-		return rc < 0 ? rc : type;
+	if (rc < 0)
+		return rc;
 	if (w.has_own && !w.own.connected)
 		return -EALREADY;
 	rc = (int)di_sys(SYS_fcntl, fd, F_GETFL, 0, 0, 0);
 	fresh = di_sys_socket(
-		AF_UNIX, type | SOCK_CLOEXEC | (rc >= 0 && rc & O_NONBLOCK ? SOCK_NONBLOCK : 0), 0);
+		AF_UNIX,
+		mark.type | SOCK_CLOEXEC | (rc >= 0 && rc & O_NONBLOCK ? SOCK_NONBLOCK : 0), 0);
 	if (fresh < 0)
 		return fresh;
 	mark.connecting = false;
@@ -245,7 +245,8 @@ static int go(struct di *d, int fd, const struct di_who *w, const struct dropin_
 	if (nonblock && !local)
 		rc = leave_pending(d, fd, &un, (socklen_t)len, label, deadline);
 	else
-		rc = connect_within(fd, &un, (socklen_t)len, deadline);
+		rc = local ? connect_within(fd, &un, (socklen_t)len, deadline)
+			   : di_sys_connect(fd, &un, (socklen_t)len);
 	if (rc == -EAGAIN) /* its backlog is full; the kernel's vsock resets then */
 		return nonblock || local ? -ECONNRESET : -ETIMEDOUT;
 	if (rc == -ECONNREFUSED || rc == -EPROTOTYPE || rc == -ENOENT)
@@ -264,14 +265,12 @@ static bool listens(int fd)
 int di_connect(struct di *d, int fd, const struct sockaddr_vm *addr, bool nonblock,
 	       unsigned timeout_ms)
 {
-	int type = di_sock_type(fd), rc, held;
+	int rc, held;
 	struct di_mark mark;
 	struct dropin_msg m;
 	struct di_who w;
 	int64_t deadline;
 
-	if (type < 0)
-		return type;
 	rc = di_mark_get(fd, &mark);
 	if (rc <= 0)
 		return rc < 0 ? rc : -ENOTSOCK;
@@ -283,10 +282,10 @@ int di_connect(struct di *d, int fd, const struct sockaddr_vm *addr, bool nonblo
 	deadline = di_sys_now_ms() + timeout_ms + GRACE_MS;
 	if (w.connected)
 		return connect_again(d, fd, &mark, nonblock, deadline);
-	if (listens(fd))
+	if (w.has_own && listens(fd))
 		return -EINVAL;
 	dropin_msg_init(&m, DROPIN_CONNECT);
-	m.sock_type = (uint16_t)type;
+	m.sock_type = (uint16_t)mark.type;
 	m.flags = nonblock ? DROPIN_NONBLOCK : 0;
 	m.timeout_ms = timeout_ms;
 	m.local = w.has_own ? w.own.local : (struct dropin_addr){VMADDR_CID_ANY, VMADDR_PORT_ANY};
@@ -296,7 +295,7 @@ int di_connect(struct di *d, int fd, const struct sockaddr_vm *addr, bool nonblo
 		    &held);
 	if (rc < 0)
 		return rc == -ETIMEDOUT && nonblock ? -ENODEV : rc;
-	rc = go(d, fd, &w, &m, type, nonblock, deadline);
+	rc = go(d, fd, &w, &m, mark.type, nonblock, deadline);
 	di_sys_close(held);
 	return rc;
 }

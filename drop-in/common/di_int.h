@@ -30,6 +30,7 @@ int di_path(const struct di *d, const char *name, struct sockaddr_un *un);
 /* ---- marks ---------------------------------------------------------------------------------- */
 
 struct di_mark {
+	int type;	     /* SOCK_STREAM ...: spares a call */
 	uint32_t timeout_ms; /* of connect(2); 0: DI_TIMEOUT_MS */
 	bool connecting;     /* connect(2) failed with EINPROGRESS: ask how it went */
 	uint8_t failed;	     /* and that is how: an errno */
@@ -49,9 +50,6 @@ struct di_who {
 };
 
 int di_who(int fd, struct di_who *w);
-
-/* SOCK_STREAM ..., or -errno. */
-int di_sock_type(int fd);
 
 /* @text as the abstract name of a socket. Its length. */
 socklen_t di_label_name(const char text[static DROPIN_LABEL], struct sockaddr_un *un);

@@ -7,7 +7,7 @@
 
 /* ---- marks ---------------------------------------------------------------------------------- */
 
-/* magic:16 connecting:1 0:8 failed:7 timeout_ms:32 */
+/* magic:16 connecting:1 0:4 type:4 failed:7 timeout_ms:32 */
 #define MARK_MAGIC	UINT64_C(0x7a76)
 #define MARK_CONNECTING (UINT64_C(1) << 47)
 
@@ -22,6 +22,7 @@ int di_mark_get(int fd, struct di_mark *m)
 	if (len != sizeof(v) || v >> 48 != MARK_MAGIC)
 		return 0;
 	*m = (struct di_mark){
+		.type = v >> 39 & 15,
 		.timeout_ms = (uint32_t)v,
 		.connecting = v & MARK_CONNECTING,
 		.failed = v >> 32 & 127,
@@ -32,7 +33,8 @@ int di_mark_get(int fd, struct di_mark *m)
 int di_mark_set(int fd, const struct di_mark *m)
 {
 	uint64_t v = MARK_MAGIC << 48 | (m->connecting ? MARK_CONNECTING : 0) |
-		     (uint64_t)(m->failed & 127) << 32 | m->timeout_ms;
+		     (uint64_t)(m->type & 15) << 39 | (uint64_t)(m->failed & 127) << 32 |
+		     m->timeout_ms;
 
 	return di_sys_setsockopt(fd, SOL_SOCKET, SO_MAX_PACING_RATE, &v, sizeof(v));
 }
@@ -42,6 +44,14 @@ int di_is(int fd)
 	struct di_mark m;
 
 	return di_mark_get(fd, &m);
+}
+
+int di_is_failed(int fd)
+{
+	struct di_mark m;
+	int rc = di_mark_get(fd, &m);
+
+	return rc == 1 && m.failed ? 2 : rc;
 }
 
 /* ---- names ---------------------------------------------------------------------------------- */
@@ -77,6 +87,8 @@ int di_who(int fd, struct di_who *w)
 	if (w->has_own)
 		memcpy(w->own_text, un.sun_path + 1,
 		       len - offsetof(struct sockaddr_un, sun_path) - 1);
+	if (!w->has_own) /* whoever is connected has one: its own, or that it was accepted at */
+		return 0;
 	len = sizeof(un);
 	rc = di_sys_getpeername(fd, &un, &len);
 	w->connected = rc == 0;
@@ -164,7 +176,7 @@ int di_names(struct di *d, int fd, struct sockaddr_vm *local, struct sockaddr_vm
 
 int di_socket(struct di *d, int type, int protocol)
 {
-	const struct di_mark fresh = {0};
+	const struct di_mark fresh = {.type = type & 15};
 	struct dropin_msg m;
 	int fd, rc = 0;
 
@@ -204,31 +216,25 @@ int di_address(const void *addr, socklen_t len, struct sockaddr_vm *out)
 	return out->svm_flags & ~VMADDR_FLAG_TO_HOST ? -EINVAL : 0;
 }
 
-int di_sock_type(int fd)
-{
-	int type = 0;
-	socklen_t len = sizeof(type);
-	int rc = di_sys_getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &len);
-
-	return rc < 0 ? rc : type;
-}
-
 int di_bind(struct di *d, int fd, const struct sockaddr_vm *addr)
 {
-	int type = di_sock_type(fd), held, rc;
+	int rc, held;
 	struct sockaddr_un un;
 	struct dropin_msg m;
+	struct di_mark mark;
 	struct di_who w;
 
-	if (type < 0)
-		return type;
-	rc = di_who(fd, &w);
+	rc = di_mark_get(fd, &mark);
+	if (rc > 0)
+		rc = di_who(fd, &w);
+	else if (!rc)
+		rc = -ENOTSOCK;
 	if (rc < 0)
 		return rc;
 	if (w.has_own)
 		return -EINVAL;
 	dropin_msg_init(&m, DROPIN_BIND);
-	m.sock_type = (uint16_t)type;
+	m.sock_type = (uint16_t)mark.type;
 	m.local = (struct dropin_addr){addr->svm_cid, addr->svm_port};
 	rc = di_ask(d, &m, di_sys_now_ms() + DI_PATIENCE_MS, false, &held);
 	if (rc < 0)
@@ -258,12 +264,13 @@ static bool from_zvsockd(struct di *d, int fd)
 
 int di_accepted(struct di *d, int fd)
 {
-	const struct di_mark fresh = {0};
+	struct di_mark fresh = {0};
 	struct di_who w;
 	int rc = di_who(fd, &w);
 
 	if (rc < 0)
 		return rc;
+	fresh.type = w.own.sock_type;
 	if (!w.has_peer || (w.peer.view == 'Z' && !from_zvsockd(d, fd)))
 		return -ECONNABORTED;
 	return di_mark_set(fd, &fresh);

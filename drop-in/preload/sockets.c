@@ -65,16 +65,17 @@ static void renew(int fd)
 
 EXPORT int connect(int fd, const struct sockaddr *addr, socklen_t len)
 {
+	bool known = !family_is(addr, len, AF_VSOCK) && !is_vsock(fd);
+	int rc = known ? 0 : di_is_failed(fd), flags;
 	struct sockaddr_vm vm;
-	int rc, flags;
 
-	if (!vsock_with(fd, addr, len))
+	if (rc <= 0)
 		return REAL(connect)(fd, addr, len);
 	now_vsock(fd);
-	rc = di_address(addr, len, &vm);
-	if (rc)
-		return returned(rc == -EFAULT ? -EINVAL : rc);
-	renew(fd);
+	if (di_address(addr, len, &vm) < 0)
+		return returned(-EINVAL);
+	if (rc == 2)
+		renew(fd);
 	flags = fcntl(fd, F_GETFL);
 	return returned(di_connect(world(), fd, &vm, flags >= 0 && flags & O_NONBLOCK, 0));
 }

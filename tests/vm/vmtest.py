@@ -33,6 +33,7 @@ import scenarios_channel_stock  # noqa: F401
 import scenarios_credit  # noqa: F401
 import scenarios_daemon  # noqa: F401
 import scenarios_device  # noqa: F401
+import scenarios_dropin  # noqa: F401
 import scenarios_hostile  # noqa: F401
 import scenarios_hugepages  # noqa: F401
 import scenarios_kernel  # noqa: F401

@@ -87,8 +87,11 @@ class DaemonWorld:
 
     def write_config(self, *more):
         with open(self.config, 'w', encoding='utf-8') as f:
-            f.write(f'[daemon]\ncontrol = {self.control}\nlog_level = info\n')
+            f.write(f'[daemon]\ncontrol = {self.control}\nlog_level = info\n{self.daemon_keys()}')
             f.writelines(vm.section() for vm in [*self.vms.values(), *more])
+
+    def daemon_keys(self):
+        return ''
 
     def start_daemon(self):
         self.daemon = Process(self.owner, [self.programs[0], '-c', self.config], self.log)
