@@ -156,6 +156,25 @@ static void so_many_and_no_more(void **state)
 	assert_ptr_equal(comes(CLAIMS_MAX), line(1));
 }
 
+/* All at once would be so many for each of a guest's programs. */
+static void old_ones_are_forgotten_piece_by_piece(void **state)
+{
+	unsigned left = CLAIMS_MAX - CLAIMS_FORGET - 1;
+
+	(void)state;
+	for (uint32_t i = 0; i < CLAIMS_MAX; i++)
+		assert_int_equal(says(&one, CTRL_CLAIM_CONNECT, i), 0);
+	now_s += 5;
+	assert_null(comes(CLAIMS_MAX - 1)); /* it is one of them, wherever it stands */
+	assert_int_equal(one.n, left);
+	assert_int_equal(says(&other, CTRL_CLAIM_CONNECT, CLAIMS_MAX - 2), 0);
+	assert_int_equal(one.n, left - CLAIMS_FORGET - 1);
+	assert_ptr_equal(comes(CLAIMS_MAX - 2), line(1));
+	for (unsigned i = 0; i < CLAIMS_MAX / CLAIMS_FORGET; i++)
+		assert_null(comes(CLAIMS_MAX));
+	assert_int_equal(one.n, 0);
+}
+
 int main(void)
 {
 #define T(test) cmocka_unit_test_setup_teardown(test, begin, finish)
@@ -164,6 +183,7 @@ int main(void)
 		T(a_claim_is_forgotten),
 		T(a_claim_is_its_makers),
 		T(so_many_and_no_more),
+		T(old_ones_are_forgotten_piece_by_piece),
 	};
 
 	return cmocka_run_group_tests_name("claims", tests, NULL, NULL);

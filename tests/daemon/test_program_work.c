@@ -24,7 +24,7 @@
 #define MOST	 1024u /* messages: docs/threat-model.md */
 
 struct zv_conn {
-	bool helloed;
+	bool helloed, over;
 	struct lcore_work *work; /* NULL: none is put off */
 	unsigned claims;
 };
@@ -32,6 +32,7 @@ struct zv_conn {
 static struct zv_conn conns[PROGRAMS];
 static uint64_t the_round = 1;
 static struct zv_conn *now; /* being received from */
+static struct claimant *claimed[PROGRAMS];
 
 /* ---- the lcore ---- */
 
@@ -57,7 +58,9 @@ void __wrap_lcore_defer(struct lcore *lc, struct lcore_work *w)
 void __wrap_lcore_defer_cancel(struct lcore *lc, struct lcore_work *w)
 {
 	(void)lc;
-	flow_of_work(w)->conn->work = NULL;
+	for (unsigned i = 0; i < PROGRAMS; i++)
+		if (conns[i].work == w)
+			conns[i].work = NULL;
 }
 
 void __wrap_lcore_timer_start(struct lcore *lc, struct lcore_timer *t, uint64_t ns)
@@ -76,9 +79,9 @@ void __wrap_lcore_timer_stop(struct lcore *lc, struct lcore_timer *t)
 int __wrap_claim_said(struct guest_queue *gq, struct claimant *who, const struct ctrl_claim *m)
 {
 	(void)gq;
-	(void)who;
 	(void)m;
 	now->claims++;
+	claimed[now - conns] = who;
 	return 0;
 }
 
@@ -88,6 +91,8 @@ ssize_t __wrap_zv_recv(struct zv_conn *c, void *data, size_t len, uint32_t *flag
 int __wrap_zv_conn_answer(struct zv_conn *c, int err);
 int __wrap_zv_buf_alloc(struct zv_conn *c, struct zv_buf *bufs, unsigned n, uint32_t len);
 void __wrap_zv_set_user(struct zv_conn *c, void *user);
+int __wrap_zv_conn_close(struct zv_conn *c);
+int __wrap_zv_conn_reset(struct zv_conn *c);
 
 ssize_t __wrap_zv_recv(struct zv_conn *c, void *data, size_t len, uint32_t *flags)
 {
@@ -105,6 +110,8 @@ ssize_t __wrap_zv_recv(struct zv_conn *c, void *data, size_t len, uint32_t *flag
 
 	(void)flags;
 	now = c;
+	if (c->over)
+		return -ECONNRESET;
 	if (!c->helloed) {
 		hello_put(data, &h);
 		c->helloed = true;
@@ -134,6 +141,17 @@ void __wrap_zv_set_user(struct zv_conn *c, void *user)
 {
 	(void)c;
 	(void)user;
+}
+
+int __wrap_zv_conn_close(struct zv_conn *c)
+{
+	c->work = NULL;
+	return 0;
+}
+
+int __wrap_zv_conn_reset(struct zv_conn *c)
+{
+	return __wrap_zv_conn_close(c);
 }
 
 /* ---- a guest with programs ---- */
@@ -209,11 +227,33 @@ static void work_before_requests_is_bounded(void **state)
 	}
 }
 
+static unsigned programs_left(void)
+{
+	return __atomic_load_n(&g.programs, __ATOMIC_RELAXED);
+}
+
+/* All hang up at the same time, each with as many claims as it may have. */
+static void work_of_their_ends_is_bounded(void **state)
+{
+	unsigned before;
+
+	(void)state;
+	for (unsigned i = 0; i < PROGRAMS; i++)
+		conns[i].over = true;
+	for (unsigned i = 0; i < PROGRAMS; i++)
+		claimed[i]->n += CLAIMS_MAX;
+	for (before = programs_left(); before; before = programs_left()) {
+		(void)turns();
+		assert_in_range(before - programs_left(), 1, 2);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(work_of_their_turns_is_bounded),
 		cmocka_unit_test(work_before_requests_is_bounded),
+		cmocka_unit_test(work_of_their_ends_is_bounded),
 	};
 
 	return cmocka_run_group_tests_name("program_work", tests, setup, NULL);

@@ -69,13 +69,31 @@ static void drop(struct guest_queue *gq, struct claim *c)
 	gq->claims = NULL;
 }
 
-static void forget_old(struct guest_queue *gq)
+/* Some of the old ones: all programs of a guest may have let theirs grow old at the same time. */
+static void forget_old(struct guest_queue *gq, uint64_t now)
+{
+	struct claim *c;
+
+	for (unsigned i = 0; i < CLAIMS_FORGET && gq->claims; i++) {
+		c = TAILQ_FIRST(&gq->claims->ages);
+		if (!c || c->until_ns > now)
+			return;
+		drop(gq, c);
+	}
+}
+
+/* NULL: there is none, or it is old, and gone now. */
+static struct claim *find_new(struct guest_queue *gq, const struct claim_key *key)
 {
 	uint64_t now = gq->claims ? now_ns() : 0;
 	struct claim *c;
 
-	while (gq->claims && (c = TAILQ_FIRST(&gq->claims->ages)) && c->until_ns <= now)
-		drop(gq, c);
+	forget_old(gq, now);
+	c = find(gq->claims, key);
+	if (!c || key->listens || c->until_ns > now)
+		return c;
+	drop(gq, c);
+	return NULL;
 }
 
 void claimant_init(struct claimant *who, struct broker *b)
@@ -133,8 +151,7 @@ int claim_said(struct guest_queue *gq, struct claimant *who, const struct ctrl_c
 				      .listens = listens};
 	struct claim *c;
 
-	forget_old(gq);
-	c = find(gq->claims, &key);
+	c = find_new(gq, &key);
 	if (c && c->who != who)
 		return no ? 0 : -EADDRINUSE;
 	if (c && (no || !listens)) /* said again, it counts anew */
@@ -161,8 +178,7 @@ struct broker *claim_take(struct guest_queue *gq, const struct zv_conn_info *inf
 	struct claim *c;
 	struct broker *b;
 
-	forget_old(gq);
-	c = find(gq->claims, &key);
+	c = find_new(gq, &key);
 	b = c ? c->who->b : NULL;
 	if (c)
 		drop(gq, c);

@@ -20,8 +20,9 @@
 
 #include "broker.h"
 
-#define CLAIMS_MAX 1024u
-#define CLAIM_NS   UINT64_C(5000000000)
+#define CLAIMS_MAX    1024u
+#define CLAIMS_FORGET 64u /* old ones, with each claim or request */
+#define CLAIM_NS      UINT64_C(5000000000)
 
 struct ctrl_claim; /* proto/ctrl_msg.h */
 

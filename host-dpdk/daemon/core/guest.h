@@ -37,8 +37,9 @@ struct guest_queue {
 	bool hearing;			 /* [L] broker_news() is at work */
 	struct broker *lines;		 /* [L] the same, of programs of the guest */
 	struct claims *claims;		 /* [L] of those: channel/claims.h; NULL: none */
-	uint64_t heard_round;  /* [L] the lcore's round, and messages of programs that requests */
-	unsigned heard;	       /* [L] ... had read in it: endpoint/endpoint_program.c */
+	uint64_t heard_round;  /* [L] the lcore's round, and in it: messages of programs that */
+	unsigned heard;	       /* [L] ... requests had read, */
+	unsigned claims_gone;  /* [L] ... and claims of programs that ended: endpoint_program.c */
 	struct broker *asking; /* [L] whose request is being served; NULL: it has not said so */
 	void *shares;	       /* [L] of siblings, and their sum: relay/share.h */
 	uint32_t n_shared;

@@ -345,6 +345,19 @@ static unsigned listen_to(struct program *p, unsigned most)
 	return msgs;
 }
 
+/* What the round holds: it begins with nothing. */
+static struct guest_queue *of_round(struct program *p)
+{
+	struct guest_queue *gq = p->f.owner.gq;
+	uint64_t round = lcore_round(gq->lc);
+
+	if (gq->heard_round != round) {
+		gq->heard_round = round;
+		gq->heard = gq->claims_gone = 0;
+	}
+	return gq;
+}
+
 /*
  * A request that is behind a claim may be reported before it: whoever serves requests has the
  * claims read first. There can be dozens of requests in a round, and each has all programs heard.
@@ -352,13 +365,8 @@ static unsigned listen_to(struct program *p, unsigned most)
 static void hear(void *arg)
 {
 	struct program *p = arg;
-	struct guest_queue *gq = p->f.owner.gq;
-	uint64_t round = lcore_round(gq->lc);
+	struct guest_queue *gq = of_round(p);
 
-	if (gq->heard_round != round) {
-		gq->heard_round = round;
-		gq->heard = 0;
-	}
 	if (gq->heard + MSGS_TURN <= MSGS_ROUND)
 		gq->heard += listen_to(p, MSGS_TURN);
 }
@@ -372,6 +380,22 @@ static void hear_own(struct program *p)
 	(void)listen_to(p, most > MSGS_TURN ? MSGS_TURN : most ? most : 1);
 }
 
+static bool is_over(const struct program *p)
+{
+	return p->why || p->doomed || p->left;
+}
+
+/* Its claims go with it; in a round those of a few programs, not of all that a guest has. */
+static bool may_end(struct program *p)
+{
+	struct guest_queue *gq = of_round(p);
+
+	if (gq->claims_gone >= CLAIMS_MAX)
+		return false;
+	gq->claims_gone += p->b ? p->claims.n : 0;
+	return true;
+}
+
 static void work(struct lcore_work *w)
 {
 	struct program *p = (struct program *)(void *)flow_of_work(w); /* f is first */
@@ -379,7 +403,9 @@ static void work(struct lcore_work *w)
 	if (p->ack_due)
 		acknowledge(p);
 	hear_own(p);
-	if (p->why)
+	if (is_over(p) && !may_end(p))
+		flow_defer(&p->f);
+	else if (p->why)
 		violation(p, p->why);
 	else if (p->doomed)
 		end(p, "it was told of a connection for which there was no memory then");
