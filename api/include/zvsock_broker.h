@@ -46,6 +46,12 @@ enum zv_broker_news {
 	ZV_BROKER_REGION,  /* a region is mapped, or (result < 0) is not going to be: id, result */
 	ZV_BROKER_RELEASE, /* its end of a channel is not used any more: id, offset, generation */
 	ZV_BROKER_GONE,	   /* its process, or VM, has ended, and holds nothing any more */
+	/*
+	 * It still holds this end, which was granted in a former session (id 0: none): id, offset,
+	 * generation, and how many such messages follow. With the last one, `left` 0, it holds no
+	 * others of former sessions: a grant, or a release, was lost with the session.
+	 */
+	ZV_BROKER_HOLDS,
 };
 
 struct zv_broker_msg {
@@ -56,7 +62,7 @@ struct zv_broker_msg {
 	uint64_t gpa, size; /* ZV_BROKER_OFFER */
 	uint64_t offset;    /* in the region: shm_channel_desc.offset */
 	uint32_t generation;
-	uint32_t reserved;
+	uint32_t left; /* ZV_BROKER_HOLDS */
 };
 
 /*

@@ -30,6 +30,7 @@ enum ctrl_type {
 	CTRL_GRANT,
 	CTRL_RELEASE,
 	CTRL_CLAIM,
+	CTRL_HOLDS,
 };
 
 /* Writes CTRL_FRAME_LEN bytes. */

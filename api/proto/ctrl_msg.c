@@ -13,6 +13,7 @@
 #define LEN_GRANT      CTRL_MSG_MAX
 #define LEN_RELEASE    40u
 #define LEN_CLAIM      40u
+#define LEN_HOLDS      40u
 #define GRANT_DIR0     72u
 #define DIR_LEN	       40u
 
@@ -31,6 +32,8 @@ static uint32_t length_of(unsigned type)
 		return LEN_RELEASE;
 	case CTRL_CLAIM:
 		return LEN_CLAIM;
+	case CTRL_HOLDS:
+		return LEN_HOLDS;
 	default:
 		return 0;
 	}
@@ -115,9 +118,12 @@ uint32_t ctrl_msg_put(void *buf, const struct ctrl_msg *m)
 		put_grant(p, &m->grant);
 		break;
 	case CTRL_RELEASE:
+	case CTRL_HOLDS:
 		wire_put64(p + 16, m->release.region);
 		wire_put64(p + 24, m->release.offset);
 		wire_put32(p + 32, m->release.generation);
+		if (m->type == CTRL_HOLDS)
+			wire_put32(p + 36, m->release.left);
 		break;
 	case CTRL_CLAIM:
 		wire_put32(p + 16, m->claim.port);
@@ -172,6 +178,7 @@ static int get_body(struct ctrl_msg *m, const uint8_t *p)
 		m->release.region = wire_get64(p + 16);
 		m->release.offset = wire_get64(p + 24);
 		m->release.generation = wire_get32(p + 32);
+		m->release.left = m->type == CTRL_HOLDS ? wire_get32(p + 36) : 0;
 		return 0;
 	}
 }

@@ -15,6 +15,7 @@
  *   RELEASE     driver  16 region u64, 24 offset u64, 32 generation u32, 36 reserved
  *   CLAIM       program 16 port u32, 20 peer_port u32, 24 peer_cid u64, 32 type u16, 34 what u16,
  *                       36 reserved
+ *   HOLDS       driver  16 region u64, 24 offset u64, 32 generation u32, 36 left u32
  *
  * CLAIM is for programs on a stock driver, which have a control connection each, to ZV_PROC_PORT.
  */
@@ -55,10 +56,12 @@ struct ctrl_grant {
 	struct shm_channel_desc desc;
 };
 
+/* CTRL_RELEASE, CTRL_HOLDS */
 struct ctrl_release {
 	uint64_t region;
 	uint64_t offset; /* of the channel */
 	uint32_t generation;
+	uint32_t left; /* CTRL_HOLDS: how many follow; the last may name none: region 0 */
 };
 
 enum ctrl_claim_what {

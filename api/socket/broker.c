@@ -26,10 +26,11 @@ static void news(struct zv_broker_msg *to, const struct ctrl_msg *m)
 		to->result = m->region_ack.result;
 		break;
 	default:
-		to->what = ZV_BROKER_RELEASE;
+		to->what = m->type == CTRL_HOLDS ? ZV_BROKER_HOLDS : ZV_BROKER_RELEASE;
 		to->id = m->release.region;
 		to->offset = m->release.offset;
 		to->generation = m->release.generation;
+		to->left = m->release.left;
 	}
 }
 

@@ -18,6 +18,7 @@ struct queue_region {
 /* One end of a channel, from GRANT to RELEASE. */
 struct grant {
 	TAILQ_ENTRY(grant) link; /* while it waits for its REQUEST */
+	TAILQ_ENTRY(grant) held;
 	struct zv_queue *q;
 	struct conn_key key;
 	struct region_map *map; /* NULL: the region is not mapped here, it cannot be used */
@@ -46,12 +47,59 @@ static void say_mapped(struct zv_queue *q, uint64_t id, int result)
 	say(q, out);
 }
 
+static struct ctrl_out *holds(const struct grant *g, uint32_t left)
+{
+	struct ctrl_out *out = calloc(1, sizeof(*out));
+
+	if (!out)
+		return NULL;
+	out->m.type = CTRL_HOLDS;
+	out->m.release.left = left;
+	if (g) {
+		out->m.release.region = g->of.region;
+		out->m.release.offset = g->of.desc.offset;
+		out->m.release.generation = g->of.desc.generation;
+	}
+	return out;
+}
+
+/* All of it or nothing: the device takes back what is not in a list that is complete. */
+static void say_held(struct zv_queue *q)
+{
+	struct ctrl_out_list list = STAILQ_HEAD_INITIALIZER(list);
+	uint32_t left = q->grants.nheld;
+	struct ctrl_out *out;
+	const struct grant *g;
+
+	TAILQ_FOREACH(g, &q->grants.held, held)
+		if ((out = holds(g, --left)))
+			STAILQ_INSERT_TAIL(&list, out, link);
+		else
+			goto none;
+	if (!q->grants.nheld && (out = holds(NULL, 0)))
+		STAILQ_INSERT_TAIL(&list, out, link);
+	while ((out = STAILQ_FIRST(&list))) {
+		STAILQ_REMOVE_HEAD(&list, link);
+		say(q, out);
+	}
+	return;
+none:
+	while ((out = STAILQ_FIRST(&list))) {
+		STAILQ_REMOVE_HEAD(&list, link);
+		free(out);
+	}
+}
+
 void grants_begin(struct zv_queue *q)
 {
 	const struct transport_region_ops *ops = q->dev->ops->regions;
 	struct ctrl_out *out;
 	struct ctrl_offer offer;
 
+	/* Over kernel sockets the end of the control connection has taken everything back. */
+	if (q->grants.spoken && !q->dev->ops->kernel_sockets)
+		say_held(q);
+	q->grants.spoken = true;
 	if (!ops->offer || ops->offer(q->dev->t, q->index, &offer))
 		return;
 	out = calloc(1, sizeof(*out));
@@ -152,6 +200,8 @@ static void released(void *arg)
 	out->m.release.offset = g->of.desc.offset;
 	out->m.release.generation = g->of.desc.generation;
 	say(g->q, out);
+	TAILQ_REMOVE(&g->q->grants.held, g, held);
+	g->q->grants.nheld--;
 	free(g);
 }
 
@@ -221,6 +271,8 @@ static struct grant *grant_new(struct zv_queue *q, const struct ctrl_grant *of)
 	g->key = (struct conn_key){of->peer_cid, of->peer_port, of->local_port};
 	if (r && r->map)
 		g->map = region_map_hold(r->map);
+	TAILQ_INSERT_TAIL(&q->grants.held, g, held);
+	q->grants.nheld++;
 	return g;
 }
 

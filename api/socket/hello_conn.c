@@ -269,7 +269,8 @@ static int next_message(struct zv_conn *c, struct ctrl_msg *m)
 
 static bool from_driver(unsigned type)
 {
-	return type == CTRL_OFFER || type == CTRL_REGION_ACK || type == CTRL_RELEASE;
+	return type == CTRL_OFFER || type == CTRL_REGION_ACK || type == CTRL_RELEASE ||
+	       type == CTRL_HOLDS;
 }
 
 int hello_next(struct zv_queue *q, struct ctrl_msg *m)

@@ -322,6 +322,9 @@ struct queue_grants {
 	uint32_t mapping;	   /* of them: those whose mapping is under way */
 	struct grant_list pending; /* for connections whose REQUEST is still to come */
 	uint32_t npending;
+	struct grant_list held; /* all of them, until they are released */
+	uint32_t nheld;
+	bool spoken; /* there was a session before, whose messages may have been lost */
 	struct ctrl_out_list out; /* what this side has to say: sent when there is a buffer */
 	uint32_t nout;
 };

@@ -319,6 +319,48 @@ static void only_another_driver_loses_ends(void **state)
 	assert_int_equal(left(), SIZE);
 }
 
+static void holds(const struct chan_part *p, uint32_t n)
+{
+	say(&(struct zv_broker_msg){.what = ZV_BROKER_HOLDS,
+				    .id = p ? region_id(own) : 0,
+				    .offset = p ? p->desc.offset : 0,
+				    .generation = p ? p->desc.generation : 0,
+				    .left = n});
+}
+
+static void grant_both(struct chan_part *p)
+{
+	broker_granted(gq->broker, &p->end[0]);
+	broker_granted(gq->broker, &p->end[1]);
+}
+
+static void what_a_driver_does_not_name_is_free(void **state)
+{
+	struct chan_part *p[4];
+
+	(void)state;
+	hello(1);
+	mapped(0);
+	for (unsigned i = 0; i < 3; i++)
+		grant_both(p[i] = part());
+	hello(1);
+	mapped(0);
+	grant_both(p[3] = part()); /* before it has said a word */
+	holds(p[1], 3);
+	holds(p[1], 2); /* its other end */
+	assert_int_equal(left(), SIZE - 4 * CHANNEL_MIN);
+	say(&(struct zv_broker_msg){.what = ZV_BROKER_HOLDS, .id = 77, .left = 1});
+	holds(p[2], 0); /* of which it has one end only */
+	assert_int_equal(left(), SIZE - 3 * CHANNEL_MIN);
+	assert_int_equal(bad(), 0);
+	holds(NULL, 0); /* once in a session */
+	assert_int_equal(bad(), 1);
+	assert_int_equal(left(), SIZE - 3 * CHANNEL_MIN);
+	hello(1);
+	holds(NULL, 0);
+	assert_int_equal(left(), SIZE);
+}
+
 static void a_driver_that_is_gone_for_good_holds_nothing(void **state)
 {
 	struct chan_part *p;
@@ -484,6 +526,7 @@ int main(void)
 		ALONE(nonsense_is_counted_and_changes_nothing),
 		ALONE(an_end_is_released_once),
 		ALONE(only_another_driver_loses_ends),
+		ALONE(what_a_driver_does_not_name_is_free),
 		ALONE(a_driver_that_is_gone_for_good_holds_nothing),
 		ALONE(what_finds_no_room_is_said_later),
 		ALONE(a_session_that_is_over_declines),

@@ -84,6 +84,7 @@ def ctrl_msg():
     yield 'claim', msg(8, u32(1025) + u32(5000) + u64(2) + u16(1) + u16(0) + u32(0)) + msg(
         8, u32(99) + bytes(12) + u16(2) + u16(2) + u32(0))
     yield 'release', msg(7, u64(7) + u64(4096) + u32(3) + u32(0))
+    yield 'holds', msg(9, u64(7) + u64(4096) + u32(3) + u32(2))
 
 
 def hello():

@@ -34,6 +34,7 @@ void broker_granted(struct broker *b, struct chan_end *e)
 	struct known *k = known_find(b, e->part->region);
 
 	end_granted(e, b);
+	e->session = b->session;
 	TAILQ_INSERT_TAIL(&b->ends, e, link);
 	if (k)
 		k->ends++;
@@ -194,7 +195,8 @@ static void on_hello(struct guest_queue *gq, uint64_t nonce)
 	}
 	reach_driver(gq->guest, nonce);
 	b->hello = true;
-	b->offered = false;
+	b->offered = b->listed = false;
+	b->session++;
 	b->nonce = nonce;
 	__atomic_store_n(&gq->guest->channels, true, __ATOMIC_RELAXED);
 	known_begin(b);
@@ -265,6 +267,32 @@ static void on_release(struct broker *b, const struct zv_broker_msg *m)
 		GUEST_COUNT(b->gq, channel_bad_msg);
 }
 
+/*
+ * An end that the driver has of a former session. When it has named all, the others are free: what
+ * granted or released them was lost with the session. Those that were named are behind them in the
+ * list, so the driver chooses not how often one is looked at.
+ */
+static void on_holds(struct broker *b, const struct zv_broker_msg *m)
+{
+	const struct known *k = known_find_id(b, m->id);
+	struct chan_end *e = k ? end_find(k->region, b, m->offset, m->generation) : NULL;
+
+	if (b->listed) {
+		GUEST_COUNT(b->gq, channel_bad_msg);
+		return;
+	}
+	if (e) { /* or it was granted by the zvsockd before this one */
+		e->session = b->session;
+		TAILQ_REMOVE(&b->ends, e, link);
+		TAILQ_INSERT_TAIL(&b->ends, e, link);
+	}
+	if (m->left)
+		return;
+	b->listed = true;
+	while ((e = TAILQ_FIRST(&b->ends)) && e->session != b->session)
+		release(b, e);
+}
+
 void broker_said(struct broker *b, const struct zv_broker_msg *m)
 {
 	if (m->what == ZV_BROKER_OFFER)
@@ -273,6 +301,8 @@ void broker_said(struct broker *b, const struct zv_broker_msg *m)
 		on_region(b, m);
 	else if (m->what == ZV_BROKER_RELEASE)
 		on_release(b, m);
+	else if (m->what == ZV_BROKER_HOLDS)
+		on_holds(b, m);
 }
 
 void broker_hear(struct guest_queue *gq)

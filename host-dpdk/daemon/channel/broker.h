@@ -16,7 +16,8 @@
  * Ends that were granted on the line are released when the driver says so; when another driver has
  * come (another number: the one before has gone, with all queues of the device); when its process
  * has ended, as a VM that is killed does; and when the device ends. A session that ends alone
- * releases nothing: the application may still hold buffers.
+ * releases nothing: the application may still hold buffers. The driver says in the next one what it
+ * holds (HOLDS), and what is not in that list is free.
  * A program's line is cut (broker_cut()) when its control connection ends, and so are its
  * connections.
  *

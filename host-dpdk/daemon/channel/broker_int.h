@@ -31,18 +31,20 @@ struct broker {
 	void *arg;	      /* of the line */
 	struct broker **self; /* what points to it: gq->broker, or the one before in gq->lines */
 	struct broker *next;
-	bool over;	/* the line has been cut */
-	bool hello;	/* a driver has spoken */
-	bool offered;	/* ... and offered memory, in this session */
-	uint64_t nonce; /* of the last one */
+	bool over;	  /* the line has been cut */
+	bool hello;	  /* a driver has spoken */
+	bool offered;	  /* ... and offered memory, in this session */
+	bool listed;	  /* ... and named all ends of former sessions */
+	uint64_t session; /* counts them */
+	uint64_t nonce;	  /* of the last one */
 	TAILQ_HEAD(, broker_user) users;
 	TAILQ_HEAD(, known) known;
 	unsigned n_known;
-	struct wait_list waits;	 /* for news */
-	struct wait_list due;	 /* there was some: each looks, BROKER_LOOKS_ROUND in a round */
-	uint64_t news;		 /* counts it: who waits since the last is in `waits` */
-	struct lcore_work again; /* while some are due */
-	TAILQ_HEAD(, chan_end) ends;
+	struct wait_list waits;	     /* for news */
+	struct wait_list due;	     /* there was some: each looks, BROKER_LOOKS_ROUND in a round */
+	uint64_t news;		     /* counts it: who waits since the last is in `waits` */
+	struct lcore_work again;     /* while some are due */
+	TAILQ_HEAD(, chan_end) ends; /* in the order of their sessions */
 	struct lcore_timer retry;
 	unsigned telling; /* other queues that have not yet heard of the driver; atomic */
 };

@@ -41,9 +41,10 @@ struct region_user region_user(const struct guest *g);
 /* Of a channel, of the broker (broker.h) that has granted it. */
 struct chan_end {
 	struct chan_part *part;
-	const void *holder;	    /* NULL: not granted; under the region's lock */
-	uint64_t serial;	    /* whom it is charged to */
-	bool held;		    /* under the region's lock */
+	const void *holder; /* NULL: not granted; under the region's lock */
+	uint64_t serial;    /* whom it is charged to */
+	bool held;	    /* under the region's lock */
+	uint64_t session;   /* of the broker, in which it was granted or named: its lcore's */
 	TAILQ_ENTRY(chan_end) link; /* of those of the broker: its lcore's */
 };
 

@@ -54,6 +54,15 @@ struct zv_broker_msg broker_expect(unsigned i, uint32_t what)
 	return m;
 }
 
+void broker_expect_holds(unsigned i, uint32_t generation)
+{
+	struct zv_broker_msg m = broker_expect(i, ZV_BROKER_HOLDS);
+
+	assert_true(m.id == (generation ? BR_REGION : 0));
+	assert_int_equal(m.generation, generation);
+	assert_int_equal(m.left, 0);
+}
+
 void broker_expect_none(unsigned i)
 {
 	struct zv_broker_msg m;

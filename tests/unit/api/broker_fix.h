@@ -33,6 +33,8 @@ struct zv_queue *guest_queue(unsigned i);
 
 /* The next message of the driver on queue @i must be of kind @what. */
 struct zv_broker_msg broker_expect(unsigned i, uint32_t what);
+/* The driver holds that end of former sessions and no other; 0: none. */
+void broker_expect_holds(unsigned i, uint32_t generation);
 /* There is none. */
 void broker_expect_none(unsigned i);
 

@@ -40,6 +40,7 @@ static void drivers_say_who_they_are(void **state)
 	fake_new_session(true);
 	pump();
 	assert_true(broker_expect(0, ZV_BROKER_HELLO).nonce == a.nonce);
+	broker_expect_holds(0, 0);
 	broker_expect_none(0);
 }
 
@@ -79,6 +80,7 @@ static void what_a_driver_offers_is_heard_of(void **state)
 	fake_new_session(true);
 	pump();
 	(void)broker_expect(0, ZV_BROKER_HELLO);
+	broker_expect_holds(0, 0);
 	m = broker_expect(0, ZV_BROKER_OFFER);
 	assert_true(m.gpa == 0x100000000 && m.size == BR_SIZE);
 }
@@ -270,6 +272,49 @@ static void what_is_released_between_sessions_is_told_in_the_next(void **state)
 	assert_int_equal(fake_regions.map.refs, 1);
 }
 
+/* Nothing of a grant reaches the driver, and the driver holds an end of another one. */
+static void what_is_held_is_told_in_the_next_session(void **state)
+{
+	uint32_t generation;
+	struct zv_grant g;
+	struct zv_buf b;
+
+	(void)state;
+	broker_announce();
+	broker_join(ZV_STREAM);
+	generation = B.desc.generation;
+	assert_int_equal(zv_send(B.ask_g, "data", 4, 0), 4);
+	assert_int_equal(zv_buf_recv(B.to_g, &b, 1), 1);
+	B.desc.generation++;
+	g = broker_grant_for(SHM_ROLE_B);
+	assert_int_equal(zv_connect_granted(broker_queue(1), 0, ZV_PORT_ANY, 0, BR_PORT, ZV_STREAM,
+					    &g, &(struct zv_conn *){NULL}),
+			 0);
+	fake_new_session(true);
+	pump();
+	assert_int_equal(zv_conn_close(B.ask_g), 0);
+	assert_int_equal(zv_conn_close(B.to_g), 0);
+	assert_int_equal(zv_conn_close(B.ask_h), 0);
+	assert_int_equal(zv_conn_close(B.to_h), 0);
+	pump();
+	for (unsigned i = 0; i < 2; i++) {
+		(void)broker_expect(i, ZV_BROKER_HELLO);
+		broker_expect_holds(i, generation); /* and not the one after it */
+	}
+	assert_int_equal(broker_expect(0, ZV_BROKER_RELEASE).generation, generation);
+	broker_expect_none(1);
+	zv_buf_release(guest_queue(1), &b, 1);
+	pump();
+	assert_int_equal(broker_expect(1, ZV_BROKER_RELEASE).generation, generation);
+	fake_new_session(true);
+	pump();
+	for (unsigned i = 0; i < 2; i++) {
+		(void)broker_expect(i, ZV_BROKER_HELLO);
+		broker_expect_holds(i, 0);
+		broker_expect_none(i);
+	}
+}
+
 static void a_driver_that_is_gone_for_good_is_told_of(void **state)
 {
 	struct zv_event ev;
@@ -323,6 +368,7 @@ int main(void)
 		T(a_request_that_is_refused_releases_its_grant),
 		T(a_port_is_known_before_the_request),
 		T(what_is_released_between_sessions_is_told_in_the_next),
+		T(what_is_held_is_told_in_the_next_session),
 		T(a_driver_that_is_gone_for_good_is_told_of),
 		T(no_room_on_the_control_connection_is_told),
 	};

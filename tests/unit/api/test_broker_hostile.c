@@ -52,6 +52,8 @@ static void a_driver_says_only_what_drivers_say(void **state)
 		uint64_t bad = stats(P.h).rx_bad_state;
 
 		(void)broker_expect(0, ZV_BROKER_HELLO);
+		if (i)
+			broker_expect_holds(0, 0);
 		m.type = types[i];
 		if (i == 0)
 			m.region = (struct ctrl_region){.id = 1, .size = 4096, .gpa = CTRL_BY_FD};
@@ -68,10 +70,10 @@ static void a_driver_says_only_what_drivers_say(void **state)
 
 static void a_device_says_only_what_devices_say(void **state)
 {
-	static const uint16_t types[] = {CTRL_OFFER, CTRL_REGION_ACK, CTRL_RELEASE};
+	static const uint16_t types[] = {CTRL_OFFER, CTRL_REGION_ACK, CTRL_RELEASE, CTRL_HOLDS};
 
 	(void)state;
-	for (unsigned i = 0; i < 3; i++) {
+	for (unsigned i = 0; i < 4; i++) {
 		struct ctrl_msg m = {.type = types[i]};
 		uint64_t bad = stats(P.g).rx_bad_state;
 

@@ -76,6 +76,7 @@ static struct ctrl_msg sample(unsigned type)
 		m.release.region = 5;
 		m.release.offset = 8192;
 		m.release.generation = 77;
+		m.release.left = type == CTRL_HOLDS ? 3 : 0;
 	}
 	return m;
 }
@@ -95,7 +96,7 @@ static void a_grant_has_these_bytes(void **state)
 static void every_message_comes_back_as_it_was(void **state)
 {
 	(void)state;
-	for (unsigned type = CTRL_OFFER; type <= CTRL_CLAIM; type++) {
+	for (unsigned type = CTRL_OFFER; type <= CTRL_HOLDS; type++) {
 		uint8_t wire[CTRL_MSG_MAX + 8] = {0};
 		struct ctrl_msg m = sample(type), got;
 		int len = (int)ctrl_msg_put(wire, &m);
@@ -120,7 +121,7 @@ static void what_makes_no_sense_is_refused(void **state)
 	} bad[] = {
 		{CTRL_REGION, 7, 1},	   /* type 260 */
 		{CTRL_REGION, 6, 1},	   /* HELLO */
-		{CTRL_REGION, 6, 9},	   /* unknown */
+		{CTRL_REGION, 6, 10},	   /* unknown */
 		{CTRL_REGION, 25, 0},	   /* size 0 */
 		{CTRL_REGION_ACK, 25, 16}, /* errno 4109 */
 		{CTRL_GRANT, 42, 2},	   /* role */
