@@ -4,11 +4,13 @@
 
 #include <errno.h>
 #include <poll.h>
+#include <regex.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -21,7 +23,7 @@
 #define CID_ANY UINT32_MAX
 #define MANY	200
 
-static const char *program;
+static const char *program, *zvsockctl;
 static struct zv_dev *dev;
 
 static const char conf[] = "af_vsock = @\n"
@@ -210,6 +212,82 @@ static void a_reload_keeps_ports_and_takes_directories(void **state)
 	close(idle);
 }
 
+/* What "zvsockctl ss" prints, in @text. */
+static void ss(char *text, size_t size)
+{
+	char command[512];
+	size_t n = 0;
+	FILE *f;
+
+	(void)snprintf(command, sizeof(command), "%s -s %scontrol.sock ss", zvsockctl, zw_dir);
+	f = popen(command, "r");
+	assert_non_null(f);
+	while (n < size - 1 && fgets(text + n, (int)(size - n), f))
+		n += strlen(text + n);
+	text[n] = 0;
+	assert_int_equal(pclose(f), 0);
+}
+
+/* A line has a match of the extended regular expression @re. */
+static bool matches(const char *text, const char *re)
+{
+	regex_t r;
+	bool is;
+
+	assert_int_equal(regcomp(&r, re, REG_EXTENDED | REG_NOSUB | REG_NEWLINE), 0);
+	is = regexec(&r, text, 0, NULL, 0) == 0;
+	regfree(&r);
+	return is;
+}
+
+static void ss_shows_what_programs_have(void **state)
+{
+	static char text[65536];
+	int ask = ds_ask(), fd, got, out, bound;
+	char line[256];
+	struct dropin_msg m, b;
+	struct zw_conn *c;
+
+	(void)state;
+	fd = ds_listen(ask, SOCK_SEQPACKET, CID_ANY, 9000, &m);
+	c = zw_connect(dev, 0, ZV_CID_HOST, 9000, ZV_SEQPACKET, NULL);
+	got = accept(fd, NULL, NULL);
+	out = ds_connect(ask, SOCK_STREAM, 3, 80);
+	assert_true(fd >= 0 && c && got >= 0 && out >= 0);
+	dropin_msg_init(&b, DROPIN_BIND);
+	b.sock_type = SOCK_STREAM;
+	b.local = (struct dropin_addr){CID_ANY, 901};
+	assert_true(ds_question(ask, &b));
+	bound = ds_socket(SOCK_STREAM, b.label);
+	ss(text, sizeof(text));
+	print_message("%s", text);
+	assert_null(strstr(text, "\"zvsockd"));
+	assert_true(matches(text, "^Netid +State +Recv-Q +Send-Q +Local Address:Port +"
+				  "Peer Address:Port +Process$"));
+	(void)snprintf(line, sizeof(line),
+		       "^v_seq +LISTEN +0 +[0-9]+ +\\*:9000 +\\*:\\* +users:\\(\\(\"[^\"]+\","
+		       "pid=%d,fd=%d\\)\\)$",
+		       (int)getpid(), fd);
+	assert_true(matches(text, line));
+	assert_true(matches(text, "^v_seq +ESTAB +0 +0 +2:9000 +3:[0-9]+ +users:"));
+	(void)snprintf(line, sizeof(line), "^v_str +ESTAB +0 +0 +2:[0-9]+ +3:80 +users:.*fd=%d\\)",
+		       out);
+	assert_true(matches(text, line));
+	assert_true(matches(text, "^v_str +UNCONN +0 +0 +\\*:901 +\\*:\\* +users:"));
+	ds_connect_msg(&m, SOCK_STREAM, 3, 80);
+	memcpy(m.label, b.label, sizeof(m.label));
+	assert_true(ds_question(ask, &m));
+	assert_int_equal(ds_join(bound, SOCK_STREAM), 0);
+	ss(text, sizeof(text));
+	assert_true(matches(text, "^v_str +ESTAB +0 +0 +2:901 +3:80 +users:"));
+	zw_close(c);
+	close(got);
+	close(out);
+	close(bound);
+	close(fd);
+	close(ask);
+}
+
 static int down_only(void **state)
 {
 	(void)state;
@@ -224,12 +302,14 @@ int main(int argc, char **argv)
 		T(a_full_backlog_refuses),
 		T(a_killed_listener_frees_its_port),
 		T(two_hundred_at_once),
+		T(ss_shows_what_programs_have),
 		cmocka_unit_test_setup_teardown(a_reload_keeps_ports_and_takes_directories, up,
 						down_only),
 	};
 
-	if (argc < 2)
+	if (argc < 3)
 		return 2;
 	program = argv[1];
+	zvsockctl = argv[2];
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -212,7 +212,8 @@ static void wrong_use_is_one_line(void **state)
 		const char *args[4];
 		const char *part;
 	} cases[] = {
-		{{NULL}, "a command is needed: list, guests, stats, regions, capture or qemu-args"},
+		{{NULL},
+		 "a command is needed: list, ss, guests, stats, regions, capture or qemu-args"},
 		{{"frobnicate"}, "no such command"},
 		{{"list", "web", "db"}, "one argument too many"},
 		{{"capture"}, "name of a file"},

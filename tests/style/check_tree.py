@@ -38,7 +38,7 @@ LAYERS = {
     'host-dpdk/daemon/control/': [DAEMON + 'control/', DAEMON + 'channel/', DAEMON + 'core/', DAEMON + 'config/',
                                   'host-dpdk/common/passed.h', 'host-dpdk/common/fd_bin.h', 'host-dpdk/common/sock_claim.h',
                                   'host-dpdk/common/sock_connect.h', 'api/include/', 'shm-ring/spsc_ring.h'],
-    'host-dpdk/daemon/ctl/': [DAEMON + 'ctl/', DAEMON + 'core/counters.h', DAEMON + 'control/protocol.h'],
+    'host-dpdk/daemon/ctl/': [DAEMON + 'ctl/', DAEMON + 'core/counters.h', DAEMON + 'control/protocol.h', 'api/proto/dropin_msg.h'],
     'host-dpdk/daemon/': ['api/proto/client_msg.h', 'api/proto/hello.h', 'host-dpdk/daemon/', 'host-dpdk/common/', 'api/include/'],
     # AF_VSOCK programs: common <- {preload, seccomp <- run}. Of the tree they know the messages to zvsockd alone.
     'drop-in/common/': ['drop-in/common/', 'api/proto/dropin_msg.h'],

@@ -54,6 +54,7 @@ void ctl_print_json(json_t *answer, bool to_stderr);
 
 /* Commands: each returns the exit code. */
 int ctl_list(struct ctl *c);
+int ctl_ss(struct ctl *c);
 int ctl_guests(struct ctl *c);
 int ctl_regions(struct ctl *c);
 int ctl_stats(struct ctl *c);

@@ -39,6 +39,8 @@ static const struct command {
 	char options; /* which group of options it has: 'c'apture, 'q'emu */
 } commands[] = {
 	{"list", "[GUEST]", "connections, as \"ss --vsock\" shows them", .run = ctl_list},
+	{"ss", "", "vsock sockets of programs here, as \"ss --vsock -ap\"", .run = ctl_ss,
+	 .no_guest = true},
 	{"guests", "[GUEST]", "guests and their sockets", .run = ctl_guests},
 	{"stats", "[GUEST]", "counters of each guest and queue, errors by cause", .run = ctl_stats},
 	{"regions", "", "memory for channels, and who holds how much of it", .run = ctl_regions,
