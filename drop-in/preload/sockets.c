@@ -135,6 +135,15 @@ EXPORT int accept(int fd, struct sockaddr *addr, socklen_t *len)
 	return accept4(fd, addr, len, 0);
 }
 
+/*
+ * One that was accepted without this library knowing (by a program without it, by io_uring, behind
+ * a duplicate of a descriptor) has no mark yet.
+ */
+static bool is_or_becomes_vsock(int fd)
+{
+	return di_is(fd) == 1 || di_accepted(world(), fd) == 0;
+}
+
 /* ---- names ---------------------------------------------------------------------------------- */
 
 EXPORT int getsockname(int fd, struct sockaddr *addr, socklen_t *len)
@@ -143,7 +152,8 @@ EXPORT int getsockname(int fd, struct sockaddr *addr, socklen_t *len)
 	int rc = REAL(getsockname)(fd, addr, len);
 	struct sockaddr_vm local;
 
-	if (rc < 0 || !family_is(addr, room, AF_UNIX) || di_is(fd) != 1)
+	if (rc < 0 || !family_is(addr, room, AF_UNIX) ||
+	    !(is_label(addr, room, *len) ? is_or_becomes_vsock(fd) : di_is(fd) == 1))
 		return rc;
 	rc = di_names(world(), fd, &local, NULL);
 	if (!rc)
@@ -157,7 +167,8 @@ EXPORT int getpeername(int fd, struct sockaddr *addr, socklen_t *len)
 	int rc = REAL(getpeername)(fd, addr, len);
 	struct sockaddr_vm remote;
 
-	if (rc < 0 || !family_is(addr, room, AF_UNIX) || di_is(fd) != 1)
+	if (rc < 0 || !family_is(addr, room, AF_UNIX) ||
+	    !(is_label(addr, room, *len) ? is_or_becomes_vsock(fd) : di_is(fd) == 1))
 		return rc;
 	rc = di_names(world(), fd, NULL, &remote);
 	if (!rc)
@@ -246,7 +257,7 @@ EXPORT int getsockopt(int fd, int level, int name, void *val, socklen_t *len)
 	memcpy(&said, val, sizeof(said));
 	if (name == SO_ERROR)
 		said = di_error(world(), fd, said);
-	else if (said == AF_UNIX && di_is(fd) == 1)
+	else if (said == AF_UNIX && is_or_becomes_vsock(fd))
 		said = AF_VSOCK;
 	memcpy(val, &said, sizeof(said));
 	return rc;

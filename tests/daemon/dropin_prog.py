@@ -92,6 +92,29 @@ def serve_given(fd, peer):
     echo(c)
 
 
+def echo_dup(port, count):
+    """The listening socket gets a number that was known to be something else."""
+    old = socket.socket(socket.AF_UNIX)
+    fails(errno.EINVAL, old.accept)
+    s = listen(port)
+    s.setblocking(True)
+    os.dup2(s.fileno(), old.fileno())
+    s.close()
+    for _ in range(count):
+        c = socket.socket(fileno=libc_accept(old.fileno()))
+        assert c.family == VSOCK and c.getsockname()[1] == port and c.getpeername()[0] > 1, c
+        echo(c)
+
+
+def libc_accept(fd):
+    import ctypes
+    libc = ctypes.CDLL(None, use_errno=True)
+    c = libc.accept(fd, None, None)
+    if c < 0:
+        raise OSError(ctypes.get_errno(), 'accept')
+    return c
+
+
 def echo_pass(port, count):
     """Each connection goes to a process that was there before, by SCM_RIGHTS."""
     here, there = socket.socketpair()

@@ -125,7 +125,7 @@ echo_case('echo_selectors', 'client_threads')
 def python_forks_execs_and_passes(w):
     """Whoever has a descriptor finds out by getpeername(2) whose it is."""
     pair = Pair(w)
-    for i, what in enumerate(('echo_fork', 'echo_exec', 'echo_pass')):
+    for i, what in enumerate(('echo_fork', 'echo_exec', 'echo_pass', 'echo_dup')):
         for there, here, port in pair.both_ways():
             p = serve_prog(there, what, port + i, 10)
             here.run_prog('client_threads', here.peer, port + i, 10)
