@@ -17,6 +17,7 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/un.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -57,6 +58,33 @@ static ssize_t send_fds(int sock, const char *text, int fd, unsigned n, int flag
 	for (unsigned i = 0; i < n; i++)
 		memcpy(CMSG_DATA(&ctl.align) + i * sizeof(fd), &fd, sizeof(fd));
 	return sendmsg(sock, &m, MSG_NOSIGNAL | flags);
+}
+
+static void hold(void)
+{
+	int status = 0;
+
+	assert_int_equal(kill(zw_pid, SIGSTOP), 0);
+	assert_int_equal(waitpid(zw_pid, &status, WUNTRACED), zw_pid);
+	assert_true(WIFSTOPPED(status));
+}
+
+static void go_on(void)
+{
+	assert_int_equal(kill(zw_pid, SIGCONT), 0);
+}
+
+/* Sends @text with @b, which only zvsockd has from then on: the last one to close it is who waits.
+ */
+static ssize_t send_bomb(int sock, const char *text, int b)
+{
+	ssize_t n;
+
+	hold();
+	n = send_fds(sock, text, b, 1, 0);
+	close(b);
+	go_on();
+	return n;
 }
 
 /* The other connection is served. */
@@ -117,8 +145,7 @@ static void with_the_line(void **state)
 	int end, b = slow_fd(&end), fd = hs_connect("u", NULL);
 
 	(void)state;
-	assert_true(send_fds(fd, "CONNECT 5000\n", b, 1, 0) > 0);
-	close(b);
+	assert_true(send_bomb(fd, "CONNECT 5000\n", b) > 0);
 	is_closed(fd);
 	close(fd);
 	defuse(end);
@@ -131,8 +158,7 @@ static void with_data(void **state)
 
 	(void)state;
 	joined(&fd, &c);
-	assert_int_equal(send_fds(fd, "data", b, 1, 0), 4);
-	close(b);
+	assert_int_equal(send_bomb(fd, "data", b), 4);
 	assert_true(zw_until(has_failed, c));
 	is_closed(fd);
 	zw_close(c);
@@ -148,9 +174,11 @@ static void with_a_byte_out_of_band(void **state)
 
 	(void)state;
 	joined(&fd, &c);
+	hold();
 	assert_int_equal(send_fds(fd, "d", b, 1, MSG_OOB), 1);
 	close(b);
 	assert_int_equal(send(fd, "ata", 3, MSG_NOSIGNAL | MSG_DONTWAIT) < 0, 0);
+	go_on();
 	assert_true(zw_until(has_failed, c));
 	is_closed(fd);
 	zw_close(c);
@@ -166,8 +194,7 @@ static void with_a_message(void **state)
 	(void)state;
 	assert_non_null(c);
 	fd = hs_accept(listener);
-	assert_int_equal(send_fds(fd, "", b, 1, 0), 0);
-	close(b);
+	assert_int_equal(send_bomb(fd, "", b), 0);
 	assert_true(zw_until(has_failed, c));
 	zw_close(c);
 	close(fd);
@@ -211,12 +238,12 @@ static void for_a_guest_that_receives_no_more(void **state)
 
 	(void)state;
 	joined(&fd, &c);
-	assert_int_equal(kill(zw_pid, SIGSTOP), 0); /* until both are there */
+	hold(); /* until both are there */
 	assert_int_equal(send_fds(fd, "data", b, 1, 0), 4);
 	close(b);
 	assert_int_equal(zv_shutdown(c->c, 0), 0);
 	zw_poll();
-	assert_int_equal(kill(zw_pid, SIGCONT), 0);
+	go_on();
 	is_closed(fd);
 	zw_close(c);
 	close(fd);
@@ -228,13 +255,13 @@ static void before_they_are_accepted_and_the_guest_is_removed(void **state)
 	int end, b = slow_fd(&end), fd;
 
 	(void)state;
-	assert_int_equal(kill(zw_pid, SIGSTOP), 0);
+	hold();
 	fd = hs_connect("r", NULL);
 	assert_true(fd >= 0);
 	assert_true(send_fds(fd, "CONNECT 5000\n", b, 1, 0) > 0);
 	close(b);
 	assert_true(zw_reload(GUEST, 1));
-	assert_int_equal(kill(zw_pid, SIGCONT), 0);
+	go_on();
 	is_closed(fd);
 	close(fd);
 	defuse(end);
@@ -262,12 +289,12 @@ static void to_the_socket_of_applications(void **state)
 	close(fd);
 	assert_true(hs_counter("g", "fds_passed") >= 0);
 	/* Behind a message that ends it. */
-	assert_int_equal(kill(zw_pid, SIGSTOP), 0);
+	hold();
 	fd = to_applications();
 	assert_int_equal(send(fd, "x", 1, 0), 1);
 	assert_int_equal(send_fds(fd, "y", b, 1, 0), 1);
-	close(b); /* before zvsockd closes: the last one to do so is who waits */
-	assert_int_equal(kill(zw_pid, SIGCONT), 0);
+	close(b);
+	go_on();
 	is_closed(fd);
 	close(fd);
 	assert_true(hs_counter("g", "fds_passed") >= 0);
