@@ -25,6 +25,7 @@
 #include "proto/vsock_credit.h"
 #include "proto/vsock_seqpacket.h"
 #include "sock_type.h"
+#include "spin.h"
 #include "transport.h"
 #include "tx_sched.h"
 
@@ -345,9 +346,9 @@ struct zv_queue {
 		uint64_t now;	 /* last look at queue_clock() */
 	} clock;
 	struct queue_arm arm;
-	struct {	       /* wait.c */
-		uint32_t next; /* zv_wait_queues: index of the queue that it polls first */
-		bool crowded;  /* somebody else wants this CPU: spin.h */
+	struct {		  /* wait.c */
+		uint32_t next;	  /* zv_wait_queues: index of the queue that it polls first */
+		struct idle idle; /* spin.h */
 	} wait;
 	struct queue_tap tap;
 	struct conn_table conns; /* conn.c */

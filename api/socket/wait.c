@@ -162,6 +162,8 @@ static uint64_t spin_ns(const struct waiting *w)
 /* After polls that brought nothing. 0: poll again; -EAGAIN: the time is over; -EINTR. */
 static int wait_more(struct waiting *w)
 {
+	struct idle *idle = &w->queues[0]->wait.idle;
+	uint64_t spin;
 	int ret = 0;
 
 	if (w->timeout_ns == 0)
@@ -174,10 +176,14 @@ static int wait_more(struct waiting *w)
 	if (w->now >= w->deadline)
 		return -EAGAIN;
 	w->idle++;
-	w->now = idle_moment(&w->queues[0]->wait.crowded, w->idle, w->now);
+	spin = spin_ns(w);
+	if (spin != UINT64_MAX && idle_sleeps(idle, w->now))
+		spin = 0;
+	else
+		w->now = idle_moment(idle, w->idle, w->now);
 	if (w->now - w->looked >= SIGNAL_LOOK_NS && signals_look(w))
 		return -EINTR;
-	if (w->now - w->start < spin_ns(w))
+	if (w->now - w->start < spin)
 		return 0;
 	ret = doze(w);
 	w->start = w->now = zv_now();

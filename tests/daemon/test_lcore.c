@@ -8,6 +8,8 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
+#include <stdint.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -124,6 +126,39 @@ static void mail_is_in_order_and_wakes_a_sleeper(void **state)
 	assert_int_equal(b.mails, MAILS);
 }
 
+/* ---- a CPU that others want ---- */
+
+static bool slices; /* a sched_yield takes as long as if another program had used up its slice */
+
+int __real_sched_yield(void);
+int __wrap_sched_yield(void);
+
+int __wrap_sched_yield(void)
+{
+	static const struct timespec slice = {.tv_nsec = 2000000};
+
+	return __atomic_load_n(&slices, __ATOMIC_RELAXED) ? nanosleep(&slice, NULL)
+							  : __real_sched_yield();
+}
+
+static void beside_a_program_that_computes_it_sleeps(void **state)
+{
+	static const struct timespec moment = {.tv_nsec = 1000000};
+	struct lcore_stats st = {0};
+	struct lcore *lc;
+
+	(void)state;
+	__atomic_store_n(&slices, true, __ATOMIC_RELAXED);
+	assert_int_equal(lcore_start(&lc, -1, false, UINT32_MAX), 0);
+	while (!st.counters.sleeps) { /* or the alarm */
+		lcore_call(lc, nothing, NULL);
+		(void)nanosleep(&moment, NULL);
+		lcore_stats(lc, &st);
+	}
+	lcore_stop(lc);
+	__atomic_store_n(&slices, false, __ATOMIC_RELAXED);
+}
+
 static int group_start(void **state)
 {
 	alarm(LONG_S);
@@ -143,6 +178,7 @@ int main(void)
 		cmocka_unit_test(work_that_is_put_off_again_waits_for_the_next_round),
 		cmocka_unit_test(mail_does_not_keep_work_waiting),
 		cmocka_unit_test(mail_is_in_order_and_wakes_a_sleeper),
+		cmocka_unit_test(beside_a_program_that_computes_it_sleeps),
 	};
 
 	return cmocka_run_group_tests(tests, group_start, group_end);

@@ -35,7 +35,8 @@ struct lcore {
 	struct lcore_work work_end; /* marks where the present round ends */
 	struct wheel wheel;
 	void *local;
-	bool busy_poll, crowded, stopping;
+	bool busy_poll, stopping;
+	struct idle idle;
 	uint64_t spin_ns;
 	struct lcore_counters counters; /* read by any thread */
 	struct io_op mail_op;
@@ -318,6 +319,7 @@ static void doze(struct lcore *lc)
 static void serve(struct lcore *lc)
 {
 	uint64_t start = 0, now = 0;
+	bool sleeps;
 
 	for (unsigned idle = 0, busy = 0; !lc->stopping;) {
 		if (one_round(lc)) {
@@ -328,10 +330,12 @@ static void serve(struct lcore *lc)
 		}
 		if (!idle++)
 			start = now = idle_clock();
-		now = idle_moment(&lc->crowded, idle, now);
+		sleeps = !lc->busy_poll && idle_sleeps(&lc->idle, now);
+		if (!sleeps)
+			now = idle_moment(&lc->idle, idle, now);
 		if (idle % IDLE_POLLS_PER_YIELD == 0 && lc->wheel.n_timers && run_timers(lc))
 			continue;
-		if (lc->busy_poll || now - start < lc->spin_ns)
+		if (lc->busy_poll || (now - start < lc->spin_ns && !sleeps))
 			continue;
 		doze(lc);
 		if (lc->wheel.n_timers)
