@@ -4,6 +4,7 @@
 #include "pci/pci_transport.h"
 #include "pci/region_ivshmem.h"
 #include "region/region_dax.h"
+#include "region/region_virtio.h"
 #include "registry.h"
 #include "vhost-kernel/vhost_kernel_transport.h"
 #include "vhost-user/frontend_transport.h"
@@ -19,4 +20,5 @@ const struct transport_ops *const zv_builtin_transports[] = {&frontend_transport
 							     &vsock_transport_ops,
 							     NULL};
 
-const struct vm_region_kind *const vm_region_kinds[] = {&vm_region_dax, &vm_region_ivshmem, NULL};
+const struct vm_region_kind *const vm_region_kinds[] = {&vm_region_dax, &vm_region_virtio,
+							&vm_region_ivshmem, NULL};

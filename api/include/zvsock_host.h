@@ -31,8 +31,9 @@ struct zv_host_region;
 
 #define ZV_HOST_REGION_GONE (1u << 0) /* the guest does not have it any more: give it up */
 #define ZV_HOST_REGION_CUT_OFF                                                                     \
-	(1u << 1) /* its file was made shorter: zeroes took its place here                         \
-		   */
+	(1u << 1)			 /* its file was made shorter: zeroes took its place here  \
+					  */
+#define ZV_HOST_REGION_PENDING (1u << 2) /* the VMM has not mapped it yet */
 
 struct zv_host_region_info {
 	void *addr;    /* of its first byte in this process */
@@ -51,11 +52,12 @@ struct zv_host_region_info {
  * (ZV_BROKER_OFFER). Both are a driver's word, so they are looked up in the memory that the VMM has
  * shared: all of it must lie in one piece, whose file is a memfd or on tmpfs or hugetlbfs, backs
  * nothing else of the guest, holds no ring, and is sealed against being made shorter where it can
- * be (F_SEAL_SHRINK). Guest RAM is never taken. zv_catch_sigbus() protects this process from
- * files that cannot be sealed. Asked twice for the same, it gives the same. Any thread; maps, but
- * does not wait for a peer. 0 and *out; or -ENXIO (not there), -EPERM (RAM; not sealed), -EINVAL
- * (not in memory, not aligned to its pages, or cut off), -EACCES (read-only), -ENOMEM, -EMFILE,
- * -EOPNOTSUPP (no `host:` device).
+ * be (F_SEAL_SHRINK). Guest RAM is never taken. zv_catch_sigbus() protects this process from files
+ * that cannot be sealed. VIRTIO shared memory with which the device was opened ("region=64M" in its
+ * URI) is also taken before the VMM has mapped it, and is pending until then. Asked twice for the
+ * same, it gives the same. Any thread; maps, but does not wait for a peer. 0 and *out; or -ENXIO
+ * (not there), -EPERM (RAM; not sealed), -EINVAL (not in memory, not aligned to its pages, or cut
+ * off), -EACCES (read-only), -ENOMEM, -EMFILE, -EOPNOTSUPP (no `host:` device).
  */
 ZV_API int zv_host_region_import(struct zv_dev *dev, unsigned queue, uint64_t gpa, uint64_t size,
 				 struct zv_host_region **out);

@@ -37,7 +37,8 @@
 	X(SET_BACKEND_REQ_FD, 21)                                                                  \
 	X(IOTLB_MSG, 22)                                                                           \
 	X(GET_CONFIG, 24)                                                                          \
-	X(SET_CONFIG, 25)
+	X(SET_CONFIG, 25)                                                                          \
+	X(GET_SHMEM_CONFIG, 44)
 
 enum vu_request {
 #define VU_ENUM(name, number) VU_##name = (number),
@@ -58,6 +59,7 @@ enum vu_request {
 #define VU_PROTOCOL_BACKEND_REQ	    (1ULL << 5)
 #define VU_PROTOCOL_CONFIG	    (1ULL << 9)
 #define VU_PROTOCOL_BACKEND_SEND_FD (1ULL << 10)
+#define VU_PROTOCOL_SHMEM	    (1ULL << 22)
 
 /* Payload of SET_VRING_KICK, _CALL, _ERR. */
 #define VU_VRING_INDEX 0xffu
@@ -66,6 +68,7 @@ enum vu_request {
 #define VU_VRING_SIZE_MAX 32768u /* VIRTIO 1.2, section 2.7 */
 #define VU_REGIONS	  8u	 /* of a memory table, at most */
 #define VU_CONFIG_SIZE	  256u	 /* bytes of configuration space, at most */
+#define VU_SHMEM_IDS	  256u	 /* of VIRTIO shared memory regions */
 
 struct vu_vring_state {
 	uint32_t index;
@@ -102,8 +105,28 @@ struct vu_config_space {
 	uint8_t data[VU_CONFIG_SIZE];
 } __attribute__((packed));
 
+/* Sizes of the device's VIRTIO shared memory regions (VIRTIO 1.2, 2.10), in bytes. */
+struct vu_shmem_config {
+	uint32_t nregions; /* whose size is not 0 */
+	uint32_t padding;
+	uint64_t size[VU_SHMEM_IDS]; /* by id */
+} __attribute__((packed));
+
 /* Requests of the backend to the frontend, on a channel of their own. */
 #define VU_BACKEND_IOTLB_MSG 1u
+#define VU_BACKEND_SHMEM_MAP 9u
+
+/* SHMEM_MAP, with a descriptor: its bytes become a part of a VIRTIO shared memory region. */
+struct vu_shmem_map {
+	uint8_t id; /* of the region */
+	uint8_t padding[7];
+	uint64_t fd_offset;  /* bytes */
+	uint64_t shm_offset; /* in the region */
+	uint64_t len;
+	uint64_t flags;
+} __attribute__((packed));
+
+#define VU_SHMEM_MAP_RW 1u /* flags: the driver may write */
 
 /* IOTLB_MSG, both ways (struct vhost_iotlb_msg of <linux/vhost_types.h>). */
 enum vu_iotlb_perm { VU_IOTLB_READ = 1, VU_IOTLB_WRITE = 2 };
@@ -134,6 +157,8 @@ struct vu_msg {
 		struct vu_mem_table mem;
 		struct vu_config_space config;
 		struct vu_iotlb iotlb;
+		struct vu_shmem_config shmem;
+		struct vu_shmem_map shmem_map;
 	} __attribute__((packed)) payload;
 } __attribute__((packed));
 
@@ -145,6 +170,8 @@ _Static_assert(sizeof(struct vu_vring_state) == 8, "on the wire");
 _Static_assert(sizeof(struct vu_vring_addr) == 40, "on the wire");
 _Static_assert(sizeof(struct vu_iotlb) == 32, "on the wire");
 _Static_assert(sizeof(struct vu_region) == 32, "on the wire");
+_Static_assert(sizeof(struct vu_shmem_config) == 8 + 8 * VU_SHMEM_IDS, "on the wire");
+_Static_assert(sizeof(struct vu_shmem_map) == 40, "on the wire");
 _Static_assert(offsetof(struct vu_mem_table, region) == VU_TABLE_HEAD, "on the wire");
 _Static_assert(offsetof(struct vu_config_space, data) == VU_CONFIG_HEAD, "on the wire");
 

@@ -33,6 +33,12 @@
 /* Virtqueues of a device with @pairs queue pairs. */
 #define VSOCK_VQS(pairs) (1u + 2u * (pairs))
 
+/*
+ * The VIRTIO shared memory region that a device of zvsockd may have (VIRTIO 1.2, 2.10): memory for
+ * channels (docs/protocol.md, section 6).
+ */
+#define VSOCK_SHM_ID 0u
+
 /* The number of a pair's virtqueue; @ring is VSOCK_VQ_RX or VSOCK_VQ_TX. */
 static inline unsigned vsock_vq(unsigned pair, unsigned ring)
 {

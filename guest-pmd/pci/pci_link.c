@@ -363,6 +363,26 @@ int pci_link_init(struct pci_link *l, const struct pci_access *how, const char *
 	return ret;
 }
 
+int pci_link_shm(struct pci_link *l, struct vm_region_own *out)
+{
+	const struct virtio_pci_shm *s = &l->virtio.caps.shm;
+	uint64_t start, size;
+	int ret;
+
+	if (!s->length)
+		return -ENOENT;
+	ret = pci_bar_range(PCI_SYSFS, l->pci.info.bdf, s->bar, &start, &size);
+	if (ret)
+		return link_err(l, ret, "sysfs does not say where its shared memory is");
+	ret = pci_dev_bar(&l->pci, s->bar);
+	if (ret)
+		return ret;
+	*out = (struct vm_region_own){.addr = l->pci.bar[s->bar].addr + s->offset,
+				      .size = s->length,
+				      .gpa = {start + s->offset}};
+	return 0;
+}
+
 static void close_fd(int fd)
 {
 	if (fd >= 0)

@@ -27,6 +27,7 @@
 #define ZV_PCI_LINK_H
 
 #include "dma_mem.h"
+#include "region/vm_region.h"
 #include "transport/guest_dev.h"
 #include "virtio_pci.h"
 
@@ -58,6 +59,11 @@ extern const struct guest_link_ops pci_link_ops;
 
 /* Opens the device and learns what it is; no memory is needed yet. 0 or -errno with text. */
 int pci_link_init(struct pci_link *l, const struct pci_access *how, const char *bdf);
+/*
+ * The device's shared memory, mapped as long as it is open, and its address. 0; -ENOENT: it has
+ * none; -errno with text.
+ */
+int pci_link_shm(struct pci_link *l, struct vm_region_own *out);
 /* Undoes it. */
 void pci_link_fini(struct pci_link *l);
 

@@ -152,6 +152,28 @@ int pci_info_read(struct pci_info *i, const char *root, const char *bdf)
 	return ret;
 }
 
+/* A line "START END FLAGS" for each BAR. */
+int pci_bar_range(const char *root, const char *bdf, unsigned bar, uint64_t *start, uint64_t *size)
+{
+	unsigned long long first = 0, last = 0, flags = 0;
+	char path[PATH_MAX], line[128] = "";
+	FILE *f;
+
+	(void)snprintf(path, sizeof(path), "%s/bus/pci/devices/%s/resource", root, bdf);
+	f = fopen(path, "re");
+	if (!f)
+		return -errno;
+	for (unsigned i = 0; i <= bar; i++)
+		if (!fgets(line, sizeof(line), f))
+			line[0] = 0;
+	(void)fclose(f);
+	if (sscanf(line, "%llx %llx %llx", &first, &last, &flags) != 3 || last < first || !first)
+		return -EINVAL;
+	*start = first;
+	*size = last - first + 1;
+	return 0;
+}
+
 bool pci_info_is_vsock(const struct pci_info *i)
 {
 	return i->vendor == PCI_VENDOR_VIRTIO &&

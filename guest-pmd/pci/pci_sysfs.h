@@ -37,6 +37,12 @@ bool pci_bdf_parse(char bdf[PCI_BDF_CHARS], const char *text);
 /* Fills *@i for @bdf. 0; -ENODEV: there is no such device; -errno. */
 int pci_info_read(struct pci_info *i, const char *root, const char *bdf);
 
+/*
+ * Where BAR @bar of the device is in the guest's physical memory, and its bytes. 0; -EINVAL: it is
+ * no memory, or has no address; -errno.
+ */
+int pci_bar_range(const char *root, const char *bdf, unsigned bar, uint64_t *start, uint64_t *size);
+
 bool pci_info_is_vsock(const struct pci_info *i);
 
 /* One line of text from a file, without its end. Length, or -errno. @size >= 1. */

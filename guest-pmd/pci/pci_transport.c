@@ -35,12 +35,29 @@ static int fit_rings(struct pci_link *l, struct zv_opts *o)
 	return 0;
 }
 
+/* The shared memory of the first of the devices that has some; NULL: none has. */
+static const struct vm_region_own *shm_of(struct vm_region_own *shm, struct transport_dev *const *d,
+					  unsigned n)
+{
+	for (unsigned i = 0; i < n; i++) {
+		int ret = pci_link_shm((struct pci_link *)(void *)d[i], shm);
+
+		if (ret == 0)
+			return shm;
+		if (ret != -ENOENT)
+			zv_log(ZV_LOG_WARN, "%s; it is not used", zv_error_text());
+	}
+	return NULL;
+}
+
 static int open_one(struct transport_dev **out, const char *bdf, const char *region,
 		    const struct zv_opts *opts, const struct pci_access *how,
 		    const struct transport_ops *ops)
 {
 	struct zv_opts fitted = *opts;
 	struct pci_link *l = calloc(1, sizeof(*l));
+	struct transport_dev *d = (struct transport_dev *)(void *)l;
+	struct vm_region_own shm;
 	int ret;
 
 	if (!l)
@@ -56,7 +73,7 @@ static int open_one(struct transport_dev **out, const char *bdf, const char *reg
 	l->g.name = l->pci.info.bdf;
 	ret = fit_rings(l, &fitted);
 	if (ret == 0)
-		ret = own_region_find(&l->g.own, how->scheme, region, opts);
+		ret = own_region_find(&l->g.own, how->scheme, region, opts, shm_of(&shm, &d, 1));
 	if (ret) {
 		pci_link_fini(l);
 		free(l);
@@ -72,12 +89,14 @@ static int open_several(struct transport_dev **out, const char *bdfs, const char
 			const struct zv_opts *opts, const struct pci_access *how,
 			const struct transport_ops *ops)
 {
+	struct vm_region_own shm;
 	struct own_region region;
 	int ret = guest_bond_open(out, bdfs, opts, ops, "device");
 
 	if (ret)
 		return ret;
-	ret = own_region_find(&region, how->scheme, which, opts);
+	ret = own_region_find(&region, how->scheme, which, opts,
+			      shm_of(&shm, guest_bond_members(*out), (*out)->nqueues));
 	if (ret)
 		(*out)->ops->close(*out);
 	else

@@ -60,7 +60,7 @@ static int by_name(const void *a, const void *b)
 	return strcmp(a, b);
 }
 
-static int ivshmem_find(const char *root, char name[][VM_REGION_NAME], unsigned max)
+static int ivshmem_find(const struct vm_region_place *p, char name[][VM_REGION_NAME], unsigned max)
 {
 	char path[PATH_MAX], bdf[PCI_BDF_CHARS];
 	struct pci_info i;
@@ -68,39 +68,31 @@ static int ivshmem_find(const char *root, char name[][VM_REGION_NAME], unsigned 
 	unsigned n = 0;
 	DIR *d;
 
-	(void)snprintf(path, sizeof(path), "%s" PCI_DIR, root);
+	(void)snprintf(path, sizeof(path), "%s" PCI_DIR, p->root);
 	d = opendir(path);
 	if (!d)
 		return errno == ENOENT ? 0 : -errno; /* no PCI bus */
 	while (n < max && (e = readdir(d)))
-		if (pci_bdf_parse(bdf, e->d_name) && read_device(&i, root, bdf) == 0)
+		if (pci_bdf_parse(bdf, e->d_name) && read_device(&i, p->root, bdf) == 0)
 			memcpy(name[n++], bdf, sizeof(bdf));
 	(void)closedir(d);
 	qsort(name, n, VM_REGION_NAME, by_name);
 	return (int)n;
 }
 
-/* Where BAR 2 is, and how large: a line "START END FLAGS" for each BAR. */
+/* Where BAR 2 is, and how large. */
 static int read_bar(struct vm_region *r, const char *root)
 {
-	unsigned long long start = 0, end = 0, flags = 0;
-	char path[PATH_MAX], line[128] = "";
-	FILE *f;
+	char path[PATH_MAX];
+	int ret;
 
-	device_path(path, root, r->name, "resource");
-	f = fopen(path, "re");
-	for (unsigned i = 0; f && i <= MEMORY_BAR; i++)
-		if (!fgets(line, sizeof(line), f))
-			line[0] = 0;
-	if (f)
-		(void)fclose(f);
-	if (sscanf(line, "%llx %llx %llx", &start, &end, &flags) != 3 || end < start || !start)
+	(void)snprintf(path, sizeof(path), "%s/sys", root);
+	ret = pci_bar_range(path, r->name, MEMORY_BAR, &r->gpa.v, &r->size);
+	if (ret)
 		return zv_err(-EINVAL,
-			      "region %s: %s names no memory in BAR 2: is the VM's device "
-			      "ivshmem-plain?",
-			      r->name, path);
-	r->gpa.v = start;
-	r->size = end - start + 1;
+			      "region %s: its file \"resource\" in sysfs names no memory in BAR 2: "
+			      "is the VM's device ivshmem-plain?",
+			      r->name);
 	r->page_size = VM_REGION_PAGE_MIN;
 	return vm_region_check(r);
 }
@@ -190,8 +182,9 @@ static int map_vfio(struct vm_region *r, const struct pci_info *info)
 	return 0;
 }
 
-static int ivshmem_map(struct vm_region *r, const char *root)
+static int ivshmem_map(struct vm_region *r, const struct vm_region_place *p)
 {
+	const char *root = p->root;
 	char bdf[PCI_BDF_CHARS];
 	struct pci_info info;
 	int ret = pci_bdf_parse(bdf, r->name) ? read_device(&info, root, bdf) : -ENODEV;

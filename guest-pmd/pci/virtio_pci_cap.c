@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "virtio_pci_cap.h"
 
+#include "proto/vsock_device.h"
+
 #include <linux/pci_regs.h>
 #include <linux/virtio_pci.h>
 #include <stdbool.h>
@@ -12,6 +14,8 @@
 #define NOTIFY_LEN 2u
 #define ISR_LEN	   1u
 #define DEVICE_LEN 8u /* guest_cid (VIRTIO 1.2, 5.10.4) */
+#define SHM_ID_AT  5u /* the id of a shared memory region in its capability; Linux: padding */
+#define SHM_PAGE   4096u
 
 static uint32_t get32(const uint8_t *p)
 {
@@ -33,6 +37,24 @@ static bool take(struct virtio_pci_area *slot, const struct virtio_pci_area *a, 
 		return false;
 	*slot = *a;
 	return true;
+}
+
+static void take_shm(struct virtio_pci_caps *caps, const uint8_t *cap, uint32_t room,
+		     const uint64_t bar_size[PCI_BARS])
+{
+	struct virtio_pci_shm s = {.bar = cap[offsetof(struct virtio_pci_cap, bar)]};
+
+	if (room < sizeof(struct virtio_pci_cap64) || cap[SHM_ID_AT] != VSOCK_SHM_ID ||
+	    s.bar >= PCI_BARS || caps->shm.length)
+		return;
+	s.offset = get32(cap + offsetof(struct virtio_pci_cap, offset)) |
+		   (uint64_t)get32(cap + offsetof(struct virtio_pci_cap64, offset_hi)) << 32;
+	s.length = get32(cap + offsetof(struct virtio_pci_cap, length)) |
+		   (uint64_t)get32(cap + offsetof(struct virtio_pci_cap64, length_hi)) << 32;
+	if ((s.offset | s.length) % SHM_PAGE || s.length > bar_size[s.bar] ||
+	    s.offset > bar_size[s.bar] - s.length)
+		return;
+	caps->shm = s;
 }
 
 static void take_cap(struct virtio_pci_caps *caps, const uint8_t *cap, uint32_t room,
@@ -60,7 +82,10 @@ static void take_cap(struct virtio_pci_caps *caps, const uint8_t *cap, uint32_t 
 	case VIRTIO_PCI_CAP_DEVICE_CFG:
 		(void)take(&caps->device, &a, DEVICE_LEN, 4, bar_size);
 		break;
-	default: /* another way to the configuration, shared memory, or of a later specification */
+	case VIRTIO_PCI_CAP_SHARED_MEMORY_CFG:
+		take_shm(caps, cap, room, bar_size);
+		break;
+	default: /* another way to the configuration, or of a later specification */
 		break;
 	}
 }

@@ -20,9 +20,16 @@ struct virtio_pci_area {
 	uint32_t offset, length; /* bytes */
 };
 
+/* A shared memory region (VIRTIO 1.2, 4.1.4.7); length 0: the device has none. */
+struct virtio_pci_shm {
+	uint8_t bar;
+	uint64_t offset, length; /* bytes, of whole pages */
+};
+
 struct virtio_pci_caps {
 	struct virtio_pci_area common, notify, isr, device;
 	uint32_t notify_multiplier; /* bytes; 0: one doorbell for all queues */
+	struct virtio_pci_shm shm;  /* that with the id VSOCK_SHM_ID */
 };
 
 enum virtio_pci_cap_fault {

@@ -39,14 +39,14 @@ static int by_name(const void *a, const void *b)
 	return strcmp(a, b);
 }
 
-static int dax_find(const char *root, char name[][VM_REGION_NAME], unsigned max)
+static int dax_find(const struct vm_region_place *p, char name[][VM_REGION_NAME], unsigned max)
 {
 	char path[PATH_MAX];
 	struct dirent *e;
 	unsigned n = 0;
 	DIR *d;
 
-	(void)snprintf(path, sizeof(path), "%s" DAX_DIR, root);
+	(void)snprintf(path, sizeof(path), "%s" DAX_DIR, p->root);
 	d = opendir(path);
 	if (!d)
 		return errno == ENOENT ? 0 : -errno;
@@ -140,8 +140,9 @@ static int cannot_open(const struct vm_region *r, const char *path, int err)
 	return zv_err(err, "region %s: %s: %s%s", r->name, path, zv_strerror(err), mend);
 }
 
-static int dax_map(struct vm_region *r, const char *root)
+static int dax_map(struct vm_region *r, const struct vm_region_place *p)
 {
+	const char *root = p->root;
 	char path[PATH_MAX];
 	int ret = read_place(r, root), fd;
 

@@ -57,7 +57,7 @@ int vm_region_check_page(const struct vm_region *r)
 		      (unsigned long long)((entry & PAGEMAP_PFN) * page));
 }
 
-static int check_latency(struct vm_region *r)
+int vm_region_measure(struct vm_region *r)
 {
 	const struct load_latency *l = &r->latency;
 
@@ -75,28 +75,29 @@ static int check_latency(struct vm_region *r)
 /* ---- opening ---- */
 
 static int open_one(struct vm_region *r, const struct vm_region_kind *kind, const char *name,
-		    const char *root)
+		    const struct vm_region_place *p)
 {
 	int ret;
 
 	*r = (struct vm_region){.kind = kind};
 	(void)snprintf(r->name, sizeof(r->name), "%s", name);
-	ret = kind->map(r, root);
+	ret = kind->map(r, p);
 	if (ret) {
 		r->kind = NULL;
 		return ret;
 	}
-	ret = check_latency(r);
+	ret = kind->late ? 0 : vm_region_measure(r);
 	if (ret)
 		vm_region_close(r);
 	return ret;
 }
 
 /* The region of @kind, if there is one. -ENOENT: none. */
-static int open_kind(struct vm_region *r, const struct vm_region_kind *kind, const char *root)
+static int open_kind(struct vm_region *r, const struct vm_region_kind *kind,
+		     const struct vm_region_place *p)
 {
 	char name[VM_REGIONS_MAX][VM_REGION_NAME];
-	int n = kind->find(root, name, VM_REGIONS_MAX);
+	int n = kind->find(p, name, VM_REGIONS_MAX);
 
 	if (n == 0)
 		return -ENOENT;
@@ -107,10 +108,10 @@ static int open_kind(struct vm_region *r, const struct vm_region_kind *kind, con
 			      "%s and %s could both be the region that is shared with the host: "
 			      "say which, as region=%s, or region=none",
 			      name[0], name[1], name[0]);
-	return open_one(r, kind, name[0], root);
+	return open_one(r, kind, name[0], p);
 }
 
-int vm_region_open(struct vm_region *r, const char *which, const char *root)
+int vm_region_open(struct vm_region *r, const char *which, const struct vm_region_place *p)
 {
 	int ret = -ENOENT, other;
 
@@ -118,11 +119,11 @@ int vm_region_open(struct vm_region *r, const char *which, const char *root)
 	for (unsigned i = 0; vm_region_kinds[i]; i++) {
 		if (strcmp(which, "auto") != 0) {
 			if (vm_region_kinds[i]->named(which))
-				return open_one(r, vm_region_kinds[i], which, root);
+				return open_one(r, vm_region_kinds[i], which, p);
 			continue;
 		}
 		/* Of several that cannot be used, the last one's text is the one that counts. */
-		other = open_kind(r, vm_region_kinds[i], root);
+		other = open_kind(r, vm_region_kinds[i], p);
 		if (other == 0)
 			return 0;
 		if (other != -ENOENT)
@@ -131,8 +132,9 @@ int vm_region_open(struct vm_region *r, const char *which, const char *root)
 	if (strcmp(which, "auto") == 0)
 		return ret;
 	return zv_err(-EINVAL,
-		      "region=%s: write auto, none, the name of a dax device (dax0.0) or the "
-		      "address of an ivshmem device (0000:00:06.0)",
+		      "region=%s: write auto, none, the name of a dax device (dax0.0), virtio "
+		      "(shared memory of the vsock device) or the address of an ivshmem device "
+		      "(0000:00:06.0)",
 		      which);
 }
 

@@ -9,11 +9,15 @@
  *
  *	dax	an NVDIMM that the kernel gives to programs as /dev/daxX.Y: ordinary cached memory
  *		in pages of 2 MiB; no VFIO, no IOMMU, and any driver may be beside it
+ *	virtio	shared memory of the virtio-vsock device itself, which its driver has mapped
  *	ivshmem	the BAR of an ivshmem-plain PCI device, through vfio-pci or sysfs
  *
  * The host is told of it by its guest-physical address, which it looks up in the memory that its
  * VMM has shared. So the address has to be right: the kernel says it in sysfs, and where this
  * process may see physical addresses (pagemap), the two are compared.
+ *
+ * Behind VIRTIO shared memory there is nothing before the device runs and the VMM has mapped it,
+ * and the host announces the region when it has. Until then it is offered, but not looked at.
  *
  * Nothing is written to the region here: until the host has agreed to use it, it may be something
  * else. A mapping that is not cached is declined (latency.h).
@@ -41,18 +45,31 @@ struct vm_region {
 	void *mine; /* of the kind */
 };
 
-/* @root is "" but for tests, which build a tree of their own. */
+/* Shared memory of the driver's device (VIRTIO 1.2, 2.10). */
+struct vm_region_own {
+	void *addr; /* stays mapped as long as the device is open */
+	uint64_t size;
+	struct gpa gpa;
+};
+
+/* Where to look. */
+struct vm_region_place {
+	const char *root;		 /* "" but for tests, which build a tree of their own */
+	const struct vm_region_own *own; /* NULL: none */
+};
+
 struct vm_region_kind {
 	const char *name;
+	bool late; /* there is no memory yet: vm_region_measure() when there is */
 	/* Could @name be one of this kind? */
 	bool (*named)(const char *name);
 	/* The names of those that there are, in order. Their number, at most @max; -errno. */
-	int (*find)(const char *root, char name[][VM_REGION_NAME], unsigned max);
+	int (*find)(const struct vm_region_place *p, char name[][VM_REGION_NAME], unsigned max);
 	/*
 	 * Maps r->name, and fills in what *r says of it but for the latency. 0; or -errno with
 	 * zv_err() text, and nothing is mapped.
 	 */
-	int (*map)(struct vm_region *r, const char *root);
+	int (*map)(struct vm_region *r, const struct vm_region_place *p);
 	void (*unmap)(struct vm_region *r);
 };
 
@@ -65,7 +82,11 @@ extern const struct vm_region_kind *const vm_region_kinds[];
  * -errno with zv_err() text: -EINVAL (no such name), -ENODEV (not there), -EACCES, -EPERM,
  * -EOPNOTSUPP (uncached), -ENOTUNIQ ("auto", and there are several), or what the kernel said.
  */
-int vm_region_open(struct vm_region *r, const char *which, const char *root);
+int vm_region_open(struct vm_region *r, const char *which, const struct vm_region_place *p);
+
+/* Sets r->latency. 0; -EOPNOTSUPP with text: the mapping is not cached. As vm_region_open() does
+ * it, but for a kind that is late. */
+int vm_region_measure(struct vm_region *r);
 
 /* Harmless when there is none. */
 void vm_region_close(struct vm_region *r);

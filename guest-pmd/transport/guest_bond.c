@@ -75,6 +75,11 @@ static const struct transport_region_ops bond_region_ops = {
 	.forget = bond_region_forget,
 };
 
+struct transport_dev *const *guest_bond_members(struct transport_dev *bond)
+{
+	return ((struct guest_bond *)bond)->member;
+}
+
 void guest_bond_share_region(struct transport_dev *bond, const struct own_region *r)
 {
 	for (unsigned i = 0; r->map && i < bond->nqueues; i++) {

@@ -15,6 +15,9 @@
 int guest_bond_open(struct transport_dev **out, const char *names, const struct zv_opts *opts,
 		    const struct transport_ops *one, const char *noun);
 
+/* The devices of the bond, nqueues of them. */
+struct transport_dev *const *guest_bond_members(struct transport_dev *bond);
+
 /* Gives each device of the bond, a struct guest_dev, the region @r: before the socket layer begins.
  * The caller's reference stays the caller's. */
 void guest_bond_share_region(struct transport_dev *bond, const struct own_region *r);

@@ -11,12 +11,15 @@
 #define SIZE_MIN      (1ull << 20)
 #define SIZE_MAX_MADE (1ull << 40)
 
+enum held_state { NOT_MEASURED, CACHED, NOT_CACHED };
+
 /* A mapped region, or a part of one. */
 struct held {
 	struct region_map map; /* first */
 	struct vm_region found;
 	struct shm_region made;
 	struct region_map *whole; /* of a part */
+	enum held_state cached;	  /* of a region that is late; atomic */
 };
 
 static void held_free(struct region_map *m)
@@ -91,8 +94,9 @@ static bool none(const char *which, const struct zv_opts *opts)
 /* ---- getting one ---- */
 
 int own_region_find(struct own_region *r, const char *scheme, const char *which,
-		    const struct zv_opts *opts)
+		    const struct zv_opts *opts, const struct vm_region_own *own)
 {
+	const struct vm_region_place place = {.root = "", .own = own};
 	bool named = which && strcmp(which, "auto") != 0;
 	struct held *h;
 	int ret;
@@ -103,7 +107,7 @@ int own_region_find(struct own_region *r, const char *scheme, const char *which,
 	h = held_new(scheme);
 	if (!h)
 		return -ENOMEM;
-	ret = vm_region_open(&h->found, which ? which : "auto", "");
+	ret = vm_region_open(&h->found, which ? which : "auto", &place);
 	if (ret) {
 		free(h);
 		if (named || ret == -ENOENT)
@@ -191,12 +195,36 @@ int own_region_offer(const struct own_region *r, struct ctrl_offer *out)
 	return 0;
 }
 
+/*
+ * A region that is late can be looked at now, because the host has seen that it is there. Two
+ * queues may do so at once.
+ */
+static int check_late(const struct own_region *r, const char *scheme, const char *name)
+{
+	struct held *h = (struct held *)(void *)r->map;
+	enum held_state cached = __atomic_load_n(&h->cached, __ATOMIC_RELAXED);
+	struct vm_region measured = h->found;
+
+	if (!measured.kind || !measured.kind->late || cached == CACHED)
+		return 0;
+	if (cached == NOT_MEASURED && vm_region_measure(&measured) == 0) {
+		__atomic_store_n(&h->cached, CACHED, __ATOMIC_RELAXED);
+		return 0;
+	}
+	if (cached == NOT_MEASURED)
+		zv_log(ZV_LOG_WARN, "%s %s: no channels, payload goes through virtqueues: %s",
+		       scheme, name, zv_error_text());
+	__atomic_store_n(&h->cached, NOT_CACHED, __ATOMIC_RELAXED);
+	return -EOPNOTSUPP;
+}
+
 /* A part that the host has chosen, by its address. */
 int own_region_part(const struct own_region *r, const char *scheme, const char *name,
 		    unsigned queue, const struct ctrl_region *at, struct region_map **out)
 {
 	uint64_t off = at->gpa - r->gpa.v;
 	struct held *h;
+	int ret;
 
 	if (!r->map || off >= r->size || !at->size || at->size > r->size - off) {
 		zv_log(ZV_LOG_WARN,
@@ -206,6 +234,9 @@ int own_region_part(const struct own_region *r, const char *scheme, const char *
 		       (unsigned long long)at->gpa);
 		return -ENXIO;
 	}
+	ret = check_late(r, scheme, name);
+	if (ret)
+		return ret;
 	if (off == 0 && at->size == r->size) {
 		*out = region_map_hold(r->map);
 		return 0;

@@ -29,9 +29,14 @@ struct own_region {
  */
 int own_region_option(const char *scheme, const char *rest, char **names, const char **which);
 
-/* The region @which (NULL: auto) of this VM. 0: r->map is it, or NULL; -errno with text. */
+struct vm_region_own;
+
+/*
+ * The region @which (NULL: auto) of this VM. @own: shared memory of the device, NULL: none. 0:
+ * r->map is it, or NULL; -errno with text.
+ */
 int own_region_find(struct own_region *r, const char *scheme, const char *which,
-		    const struct zv_opts *opts);
+		    const struct zv_opts *opts, const struct vm_region_own *own);
 
 /* A region of @which bytes (NULL, "none": none), at @gpa. As above. */
 int own_region_make(struct own_region *r, const char *scheme, const char *which, struct gpa gpa,

@@ -354,7 +354,7 @@ static int vsock_open(struct transport_dev **out, const char *rest, const struct
 		ret = zv_err(-EINVAL, "vsock: '%s': behind vsock: stands nothing, or region=...",
 			     rest);
 	else
-		ret = own_region_find(&own, "vsock", which, opts);
+		ret = own_region_find(&own, "vsock", which, opts, NULL);
 	free(names);
 	return ret ? ret : ksock_open(out, &ksock_net_vsock, &own, opts);
 }

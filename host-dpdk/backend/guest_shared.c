@@ -56,7 +56,11 @@ void guest_shares_table(struct guest_shares *s, const struct guest_mem *mem,
 		s->fd[i] = src[i].fd;
 	for (r = LIST_FIRST(&s->taken); r; r = next) {
 		next = LIST_NEXT(r, link);
-		if (still_there(r, mem))
+		if (still_there(r, mem)) {
+			__atomic_store_n(&r->there, 1, __ATOMIC_RELEASE);
+			continue;
+		}
+		if (mem && guest_shared_pending(r))
 			continue;
 		LIST_REMOVE(r, link);
 		__atomic_store_n(&r->gone, 1, __ATOMIC_RELEASE);
@@ -71,6 +75,24 @@ void guest_shares_ring(struct guest_shares *s, const void *va)
 		if ((uintptr_t)va - (uintptr_t)s->mem->map[i].addr < s->mem->map[i].len)
 			s->rings |= 1u << i;
 	pthread_mutex_unlock(&lock);
+}
+
+static bool is_file(const struct stat *st, const struct guest_mem *m, uint32_t i)
+{
+	return m->map[i].dev == st->st_dev && m->map[i].ino == st->st_ino;
+}
+
+bool guest_shares_has_given(struct guest_shares *s)
+{
+	struct stat st;
+	bool has = false;
+
+	pthread_mutex_lock(&lock);
+	if (s->mem && s->given && fstat(s->given->fd, &st) == 0)
+		for (uint32_t i = 0; i < s->mem->nregions; i++)
+			has = has || is_file(&st, s->mem, i);
+	pthread_mutex_unlock(&lock);
+	return has;
 }
 
 /* The file of entry @i has another entry, or a ring: it is the guest's RAM. */
@@ -133,23 +155,19 @@ static void unmap(struct guest_shared *r)
 	free(r);
 }
 
-/* Entry @i has the region: maps it. */
-static int take(struct guest_shares *s, uint32_t i, struct gpa gpa, uint64_t size,
+/* Maps what is in @fd, as *what has it but for the map. */
+static int take(struct guest_shares *s, int fd, const struct guest_shared *what,
 		struct guest_shared **out)
 {
-	struct guest_shared *r = calloc(1, sizeof(*r));
+	struct guest_shared *r = malloc(sizeof(*r));
 	int ret;
 
 	if (!r)
 		return -ENOMEM;
-	*r = (struct guest_shared){.gpa = gpa,
-				   .size = size,
-				   .dev = s->mem->map[i].dev,
-				   .ino = s->mem->map[i].ino,
-				   .offset = offset_of(s->mem, i, gpa),
-				   .refs = 1,
-				   .watch = -1};
-	ret = shm_region_open_at(&r->map, s->fd[i], r->offset, size);
+	*r = *what;
+	r->refs = 1;
+	r->watch = -1;
+	ret = shm_region_open_at(&r->map, fd, r->offset, r->size);
 	if (ret == 0)
 		ret = r->watch = sigbus_watch(r->map.map, r->map.map_size, &r->fault);
 	if (ret < 0) {
@@ -159,6 +177,37 @@ static int take(struct guest_shares *s, uint32_t i, struct gpa gpa, uint64_t siz
 	LIST_INSERT_HEAD(&s->taken, r, link);
 	*out = r;
 	return 0;
+}
+
+/* Entry @i has the region. */
+static int take_entry(struct guest_shares *s, uint32_t i, struct gpa gpa, uint64_t size,
+		      struct guest_shared **out)
+{
+	const struct guest_shared what = {.gpa = gpa,
+					  .size = size,
+					  .dev = s->mem->map[i].dev,
+					  .ino = s->mem->map[i].ino,
+					  .offset = offset_of(s->mem, i, gpa),
+					  .there = 1};
+
+	return take(s, s->fd[i], &what, out);
+}
+
+/* No entry has it: it is what was given, and the VMM has not mapped it yet. */
+static int take_given(struct guest_shares *s, struct gpa gpa, uint64_t size,
+		      struct guest_shared **out)
+{
+	struct guest_shared what = {.gpa = gpa, .size = size};
+	struct stat st;
+
+	if (!s->given || size != s->given->size || gpa.v % (uint64_t)sysconf(_SC_PAGESIZE) ||
+	    !vm_range_ok(gpa.v, size))
+		return -ENXIO;
+	if (fstat(s->given->fd, &st) < 0)
+		return -errno;
+	what.dev = st.st_dev;
+	what.ino = st.st_ino;
+	return take(s, s->given->fd, &what, out);
 }
 
 static struct guest_shared *taken_already(const struct guest_shares *s, struct gpa gpa,
@@ -178,10 +227,11 @@ static enum guest_shared_fault import(struct guest_shares *s, struct gpa gpa, ui
 	uint32_t i;
 
 	*err = -ENXIO;
-	if (!s->mem || (i = entry_of(s->mem, gpa, size)) == s->mem->nregions)
+	if (!s->mem)
 		return GUEST_SHARED_NOT_THERE;
+	i = entry_of(s->mem, gpa, size);
 	*err = -EPERM;
-	if (is_ram(s, i))
+	if (i < s->mem->nregions && is_ram(s, i))
 		return GUEST_SHARED_RAM;
 	*err = 0;
 	*out = taken_already(s, gpa, size);
@@ -189,7 +239,13 @@ static enum guest_shared_fault import(struct guest_shares *s, struct gpa gpa, ui
 		(*out)->refs++;
 		return GUEST_SHARED_OK;
 	}
-	*err = take(s, i, gpa, size, out);
+	if (i == s->mem->nregions) {
+		*err = take_given(s, gpa, size, out);
+		return *err == -ENXIO ? GUEST_SHARED_NOT_THERE
+		       : *err	      ? GUEST_SHARED_SYSTEM
+				      : GUEST_SHARED_OK;
+	}
+	*err = take_entry(s, i, gpa, size, out);
 	return *err ? map_fault(*err, s->fd[i], offset_of(s->mem, i, gpa), size) : GUEST_SHARED_OK;
 }
 

@@ -14,6 +14,10 @@
  *	  never handed on, even if a driver should ask for that. (RAM that is one file and one entry
  *	  without a ring is not known as such: it is the guest's own to give.)
  *
+ * A region can also be *given*: memory of ours that is sent to the VMM for the driver, as VIRTIO
+ * shared memory (vu_shmem.c). The driver may name it before the VMM has mapped it. So it is taken
+ * at any address where the table has nothing, and is *there* when the table has it.
+ *
  * What is taken has a descriptor and a map of its own, so it outlives the table. It is counted, one
  * object for all who ask for the same bytes. A live change of the table leaves it alone if the new
  * one has the same bytes of the same file at the same address; otherwise it is *gone*: its holders
@@ -41,6 +45,7 @@ struct guest_shared {
 	ino_t ino;
 	uint64_t offset;
 	uint32_t refs;	/* with the lock */
+	uint32_t there; /* atomic: the table has it, or has had it */
 	uint32_t gone;	/* atomic: the guest does not have it any more */
 	uint32_t fault; /* atomic: its file was cut off, and zeroes took its place */
 	int watch;	/* api/sigbus.h */
@@ -48,9 +53,10 @@ struct guest_shared {
 
 /* Of one device. All zeroes: there is no table. */
 struct guest_shares {
-	const struct guest_mem *mem; /* the table as it is mapped for rings; NULL: none */
-	int fd[GUEST_MEM_REGIONS];   /* its descriptors, which are the device's */
-	uint32_t rings;		     /* bit i: a ring has been in entry i */
+	const struct guest_mem *mem;	/* the table as it is mapped for rings; NULL: none */
+	int fd[GUEST_MEM_REGIONS];	/* its descriptors, which are the device's */
+	uint32_t rings;			/* bit i: a ring has been in entry i */
+	const struct shm_region *given; /* outlives the device; NULL: none */
 	LIST_HEAD(guest_shared_list, guest_shared) taken;
 };
 
@@ -62,6 +68,8 @@ void guest_shares_table(struct guest_shares *s, const struct guest_mem *mem,
 			const struct guest_mem_src *src);
 /* A ring, or a part of one, is at @va in the map. */
 void guest_shares_ring(struct guest_shares *s, const void *va);
+/* The table has an entry of s->given. */
+bool guest_shares_has_given(struct guest_shares *s);
 
 /* Why a region is not taken. */
 enum guest_shared_fault {
@@ -90,6 +98,12 @@ void guest_shared_put(struct guest_shared *r);
 static inline bool guest_shared_gone(const struct guest_shared *r)
 {
 	return __atomic_load_n(&r->gone, __ATOMIC_ACQUIRE);
+}
+
+/* Not yet: the VMM has not mapped it. */
+static inline bool guest_shared_pending(const struct guest_shared *r)
+{
+	return !__atomic_load_n(&r->there, __ATOMIC_ACQUIRE);
 }
 
 static inline bool guest_shared_cut_off(const struct guest_shared *r)

@@ -28,6 +28,7 @@ struct host_dev {
 	pthread_mutex_t lock; /* of vu[]: the control thread goes from one to the others */
 	struct vu_dev *vu[HOST_PATHS_MAX];
 	int claim[HOST_PATHS_MAX];
+	struct shm_region shmem; /* VIRTIO shared memory for the guest; fd -1: none */
 	struct host_dev *next;
 };
 
@@ -129,7 +130,21 @@ static void host_close(struct transport_dev *t)
 		if (d->claim[i] >= 0)
 			sock_unclaim(d->uri.path[i], d->claim[i]);
 	registry_remove(d);
+	shm_region_destroy(&d->shmem);
 	free(d);
+}
+
+/* Its pages have the content of former VMs of the same guest, as those of an NVDIMM have. */
+static int make_shmem(struct host_dev *d)
+{
+	int ret = 0;
+
+	if (d->uri.region)
+		ret = shm_region_create(&d->shmem, "zvsock-region", d->uri.region, 0);
+	return ret == 0 ? 0
+			: zv_err(ret, "host:%s: no memory for a region of %llu MiB: %s",
+				 d->uri.path[0], (unsigned long long)d->uri.region >> 20,
+				 zv_strerror(ret));
 }
 
 static int make_queues(struct host_dev *d)
@@ -191,6 +206,8 @@ static int host_setup(struct host_dev *d)
 	struct vu_dev *vu;
 	int ret = make_queues(d);
 
+	if (ret == 0)
+		ret = make_shmem(d);
 	/* All claims first: what cannot be opened is not opened by half. */
 	for (unsigned i = 0; i < d->uri.npaths && ret == 0 && !d->uri.client && d->uri.fd < 0;
 	     i++) {
@@ -204,6 +221,8 @@ static int host_setup(struct host_dev *d)
 			.fd = d->uri.fd,
 			.sockmode = d->uri.sockmode,
 			.cid = d->uri.cid,
+			.shmem = d->shmem.addr ? &d->shmem : NULL,
+			.shmem_here = i == 0,
 			.queues = &d->q[i],
 			.nqueues = bonded ? 1 : d->base.nqueues,
 			.anew = on_anew,
@@ -239,6 +258,7 @@ static int host_open(struct transport_dev **out, const char *rest, const struct 
 	d->base.ops = &host_ops;
 	d->base.nqueues = uri.npaths > 1 ? uri.npaths : opts->queues;
 	d->uri = uri;
+	d->shmem.fd = -1;
 	pthread_mutex_init(&d->lock, NULL);
 	for (unsigned i = 0; i < HOST_PATHS_MAX; i++)
 		d->claim[i] = -1;
@@ -298,6 +318,7 @@ void zv_host_region_get_info(const struct zv_host_region *region, struct zv_host
 		.page_size = r->map.page_size,
 		.fd = r->map.fd,
 		.state = (guest_shared_gone(r) ? ZV_HOST_REGION_GONE : 0) |
+			 (guest_shared_pending(r) ? ZV_HOST_REGION_PENDING : 0) |
 			 (guest_shared_cut_off(r) ? ZV_HOST_REGION_CUT_OFF : 0),
 	};
 }

@@ -6,8 +6,11 @@
 #include <errno.h>
 
 #define USE                                                                                        \
-	"write host:PATH[,PATH...],cid=N[,mode=client|server][,sockmode=0660], or "                \
+	"write host:PATH[,PATH...],cid=N[,mode=client|server][,sockmode=0660][,region=SIZE], or "  \
 	"host:fd=N,cid=N[,name=TEXT] with a connected socket"
+
+#define REGION_MIN (2ull << 20) /* bytes, and its unit: a hugepage */
+#define REGION_MAX (1ull << 40)
 
 _Static_assert(HOST_PATHS_MAX == ZV_QUEUES_MAX, "a socket is a queue");
 
@@ -87,6 +90,37 @@ static int parse_name(struct host_uri *u, struct word w)
 	return 0;
 }
 
+/* "64M". 0: it is no size. */
+static uint64_t parse_size(struct word w)
+{
+	static const char units[] = "KMGT";
+	const char *unit = w.len ? strchr(units, w.s[w.len - 1]) : NULL;
+	size_t digits = unit ? w.len - 1 : w.len;
+	uint64_t v = 0;
+
+	if (digits == 0 || digits > 15)
+		return 0;
+	for (size_t i = 0; i < digits; i++) {
+		if (w.s[i] < '0' || w.s[i] > '9')
+			return 0;
+		v = v * 10 + (uint64_t)(w.s[i] - '0');
+	}
+	for (long shift = unit ? unit - units + 1 : 0; shift > 0; shift--)
+		v = v > REGION_MAX ? v : v * 1024;
+	return v;
+}
+
+static int parse_region(struct host_uri *u, struct word w)
+{
+	u->region = parse_size(w);
+	if (u->region < REGION_MIN || u->region > REGION_MAX || u->region % REGION_MIN)
+		return zv_err(-EINVAL,
+			      "host:%s: region is '%.*s', must be a multiple of 2M up to 1T, such "
+			      "as 64M",
+			      u->path[0], (int)w.len, w.s);
+	return 0;
+}
+
 static int add_path(struct host_uri *u, struct word w)
 {
 	char *path;
@@ -116,7 +150,8 @@ static int parse_word(struct host_uri *u, struct word w)
 	} keys[] = {{"cid=", parse_cid},
 		    {"mode=", parse_mode},
 		    {"sockmode=", parse_sockmode},
-		    {"name=", parse_name}};
+		    {"name=", parse_name},
+		    {"region=", parse_region}};
 
 	for (size_t i = 0; i < sizeof(keys) / sizeof(keys[0]); i++) {
 		size_t n = strlen(keys[i].key);
@@ -154,9 +189,10 @@ int host_uri_parse(struct host_uri *u, const char *rest)
 		return ret;
 	if (u->cid == 0)
 		return zv_err(-EINVAL, "host:%s: the guest's CID is missing; " USE, u->path[0]);
-	if (u->fd >= 0 && (u->client || u->sockmode >= 0))
+	if (u->fd >= 0 && (u->client || u->sockmode >= 0 || u->region))
 		return zv_err(-EINVAL,
-			      "host:%s: mode and sockmode go with a path: the socket is connected",
+			      "host:%s: mode, sockmode and region go with a path: the socket is "
+			      "connected",
 			      u->path[0]);
 	if (u->client && u->sockmode >= 0)
 		return zv_err(-EINVAL,

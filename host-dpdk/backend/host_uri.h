@@ -12,16 +12,17 @@ struct host_uri {
 	char path[HOST_PATHS_MAX][HOST_PATH_MAX + 1];
 	unsigned npaths;
 	uint64_t cid;
-	bool client;  /* the VMM listens, we connect */
-	int fd;	      /* a connected socket in the place of a path; -1: there are paths */
-	int sockmode; /* permission bits of the sockets, -1: as umask has them */
+	bool client;	 /* the VMM listens, we connect */
+	int fd;		 /* a connected socket in the place of a path; -1: there are paths */
+	int sockmode;	 /* permission bits of the sockets, -1: as umask has them */
+	uint64_t region; /* bytes of VIRTIO shared memory for the guest; 0: none */
 };
 
 /*
- * Parses "PATH[,PATH...],cid=N[,mode=client|server][,sockmode=0660]" or "fd=N,cid=N[,name=TEXT]"
- * (the URI behind "host:"). All but the first path must contain a '/', so that a misspelt key is
- * not taken for one. With fd, path[0] is the name, or "fd=N", for messages. 0, or -EINVAL with
- * zv_err() text.
+ * Parses "PATH[,PATH...],cid=N[,mode=client|server][,sockmode=0660][,region=SIZE]" or
+ * "fd=N,cid=N[,name=TEXT]" (the URI behind "host:"). All but the first path must contain a '/', so
+ * that a misspelt key is not taken for one. With fd, path[0] is the name, or "fd=N", for messages.
+ * 0, or -EINVAL with zv_err() text.
  */
 int host_uri_parse(struct host_uri *u, const char *rest);
 

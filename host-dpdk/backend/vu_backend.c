@@ -8,6 +8,7 @@
 
 #include <errno.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 /* ---- what the sockets say ---- */
 
@@ -63,6 +64,8 @@ static void dev_free(struct vu_dev *d)
 	if (d->iommu)
 		d->iommu->ops->free(d->iommu);
 	vhost_ring_fini(&d->evt);
+	if (d->shmem_fd >= 0)
+		(void)close(d->shmem_fd);
 	free(d->path);
 	free(d);
 }
@@ -80,12 +83,15 @@ int vu_open(struct vu_dev **out, const struct vu_backend_config *c)
 				      .ctx = d};
 	int ret;
 
+	if (d)
+		d->evt_call.fd = d->backend_fd = d->shmem_fd = -1;
 	if (!d || !(d->path = strdup(c->path)) || !(d->iommu = iotlb_new())) {
 		if (d)
 			dev_free(d);
 		return zv_err(-ENOMEM, "host:%s: out of memory", c->path);
 	}
-	d->evt_call.fd = d->backend_fd = -1;
+	d->shares.given = c->shmem;
+	d->terms.shmem = c->shmem && c->shmem_here ? c->shmem->size : 0;
 	d->terms.nrings = VSOCK_VQS(c->nqueues);
 	d->terms.mem_max = map_max / (c->nqueues + 1);
 	vu_set_features(d, 0);

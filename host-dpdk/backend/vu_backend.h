@@ -7,6 +7,7 @@
  *	vu_server    sockets and connections of all devices (vu_conn, vu_stream, vu_rules)
  *	vu_messages  what each message means for the device; vu_rules: what it must look like
  *	vu_device    the device's memory and rings, pairs up and down
+ *	vu_shmem     VIRTIO shared memory that the frontend is given
  *	vu_rte       features: rte_vhost, behind a private socket
  *
  * A picture of each ring is kept: size, addresses, kicked, enabled. A pair is loaded when both its
@@ -50,6 +51,13 @@ struct vu_backend_config {
 	int fd;		  /* a connected socket in the place of the path; -1: none */
 	int sockmode;	  /* server: permission bits of the socket; -1: as umask has them */
 	uint64_t cid;
+	/*
+	 * Memory that the guest may name as a region before its VMM has mapped it (guest_shared.h);
+	 * borrowed until vu_close. NULL: none. shmem_here: it is this frontend's to map, as VIRTIO
+	 * shared memory of this device.
+	 */
+	const struct shm_region *shmem;
+	bool shmem_here;
 	struct vhost_pair *const *queues; /* initialised; borrowed until vu_close */
 	unsigned nqueues;
 	/*

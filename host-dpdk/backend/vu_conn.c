@@ -118,6 +118,7 @@ static int to_link(struct vu_conn *c)
 			return -ENOMEM;
 	}
 	m.flags |= VU_FLAG_NEED_REPLY;
+	m.payload.u64 &= ~vu_rule_of(m.request)->hide;
 	/* At most one small message is under way, so the socket has room for it. */
 	if (vu_write(&w, c->link.fd, &m) != 1)
 		return -EPIPE;

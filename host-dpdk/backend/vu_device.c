@@ -369,6 +369,7 @@ void vu_start_again(struct vu_dev *d)
 		if (d->waiting >> i & 1)
 			pair_update(d, i);
 	send_reset(d);
+	vu_shmem_look(d);
 }
 
 void vu_ring_update(struct vu_dev *d, unsigned no)
@@ -388,6 +389,7 @@ struct vhost_ring_pos vu_ring_stop(struct vu_dev *d, unsigned vq)
 {
 	struct vu_ring *r = &d->ring[vq];
 
+	vu_shmem_stop(d);
 	r->kicked = r->have_addr = false;
 	vu_ring_update(d, vq);
 	r->stopped = true;
@@ -401,6 +403,7 @@ struct vhost_ring_pos vu_ring_stop(struct vu_dev *d, unsigned vq)
 void vu_forget_frontend(struct vu_dev *d)
 {
 	event_stop(d);
+	vu_shmem_stop(d);
 	if (d->backend_fd >= 0)
 		(void)close(d->backend_fd);
 	d->backend_fd = -1;
@@ -498,5 +501,6 @@ int vu_take_table(struct vu_dev *d, struct vu_exchange *x)
 	}
 	guest_mem_put(old);
 	send_reset(d);
+	vu_shmem_table(d);
 	return 0;
 }

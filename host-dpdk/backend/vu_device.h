@@ -44,6 +44,13 @@ struct vu_loaded {
 	uint32_t num[2];
 };
 
+/* Of the VIRTIO shared memory that the frontend is given, since it has started the rings. */
+enum vu_shmem_state {
+	VU_SHMEM_IDLE, /* nothing is to be sent: no table, or it has it */
+	VU_SHMEM_DUE,
+	VU_SHMEM_SENT,
+};
+
 struct vu_dev {
 	struct vu_socket *socket;
 	struct zv_log_limit log; /* what the frontend can cause */
@@ -74,6 +81,8 @@ struct vu_dev {
 	uint64_t uncalled; /* a call has blocked: until when no descriptor for calls is taken */
 	int backend_fd;	   /* of SET_BACKEND_REQ_FD; -1: none */
 	struct guest_iommu *iommu; /* with VIRTIO_F_ACCESS_PLATFORM */
+	enum vu_shmem_state shmem;
+	int shmem_fd; /* the channel of the last SHMEM_MAP; -1: there was none */
 };
 
 /* The number of a pair's virtqueue. */
@@ -123,6 +132,15 @@ struct vhost_ring_pos vu_ring_stop(struct vu_dev *d, unsigned vq);
 /* SET_MEM_TABLE, checked: the same sessions go on in new maps. 0; -errno: refused, as it was
  * before. */
 int vu_take_table(struct vu_dev *d, struct vu_exchange *x);
+
+/* ---- vu_shmem.c ---- */
+
+/* The frontend has said a memory table. */
+void vu_shmem_table(struct vu_dev *d);
+/* It has stopped a ring, or is gone. */
+void vu_shmem_stop(struct vu_dev *d);
+/* Sends what is due, if that is possible by now. */
+void vu_shmem_look(struct vu_dev *d);
 
 /* ---- vu_translate.c ---- */
 

@@ -16,6 +16,9 @@
 	(VU_PROTOCOL_MQ | VU_PROTOCOL_REPLY_ACK | VU_PROTOCOL_BACKEND_REQ | VU_PROTOCOL_CONFIG |   \
 	 VU_PROTOCOL_BACKEND_SEND_FD)
 
+/* Those that rte_vhost knows nothing of. A device with VIRTIO shared memory offers them as well. */
+#define VU_PROTOCOL_OURS VU_PROTOCOL_SHMEM
+
 /*
  * The features of @all that a frontend is told, which has negotiated the protocol features
  * @protocol so far. ACCESS_PLATFORM is for those that can translate (vhost-user, "IOMMU support"):

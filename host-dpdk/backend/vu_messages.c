@@ -27,6 +27,13 @@ static int get_features(struct vu_dev *d, struct vu_exchange *x)
 	return 1;
 }
 
+static int get_protocol_features(struct vu_dev *d, struct vu_exchange *x)
+{
+	if (d->terms.shmem)
+		x->answer.payload.u64 |= VU_PROTOCOL_OURS;
+	return 1;
+}
+
 static int set_protocol_features(struct vu_dev *d, struct vu_exchange *x)
 {
 	d->protocol = x->msg->payload.u64;
@@ -74,10 +81,10 @@ static int get_queue_num(struct vu_dev *d, struct vu_exchange *x)
 }
 
 /*
- * The channel for requests of ours to the frontend: missing translations. A frontend (QEMU) takes
- * the end of the channel for a fault. Owners of queues write there, so it must be a socket whose
- * lock nobody else can hold: in TCP, whoever sends from memory that does not come holds it for as
- * long as he likes.
+ * The channel for requests of ours to the frontend: missing translations, and shared memory for the
+ * driver. A frontend (QEMU) takes the end of the channel for a fault. Owners of queues write there,
+ * so it must be a socket whose lock nobody else can hold: in TCP, whoever sends from memory that
+ * does not come holds it for as long as he likes.
  */
 static int set_backend_req_fd(struct vu_dev *d, struct vu_exchange *x)
 {
@@ -90,6 +97,7 @@ static int set_backend_req_fd(struct vu_dev *d, struct vu_exchange *x)
 	if (fit)
 		x->fd[0] = -1;
 	ret = d->iommu->ops->set_channel(d->iommu, d->backend_fd);
+	vu_shmem_look(d);
 	if (fit)
 		return ret;
 	zv_log_limited(
@@ -121,6 +129,18 @@ static int get_config(struct vu_dev *d, struct vu_exchange *x)
 		memcpy(a->data, (const uint8_t *)&cid + c->offset,
 		       c->size < sizeof(cid) - c->offset ? c->size : sizeof(cid) - c->offset);
 	x->answer.size = x->msg->size;
+	return 1;
+}
+
+/* ---- VIRTIO shared memory ---- */
+
+static int get_shmem_config(struct vu_dev *d, struct vu_exchange *x)
+{
+	struct vu_shmem_config *a = &x->answer.payload.shmem;
+
+	x->answer.size = sizeof(*a);
+	*a = (struct vu_shmem_config){.nregions = 1};
+	a->size[VSOCK_SHM_ID] = d->terms.shmem;
 	return 1;
 }
 

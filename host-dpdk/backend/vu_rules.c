@@ -3,6 +3,7 @@
 
 #include "proto/vm_addr.h"
 #include "vhost_ring.h"
+#include "vu_features.h"
 
 /* ---- configuration space, translations ---- */
 
@@ -27,6 +28,21 @@ static const char *check_iotlb(const struct vu_msg *m, const struct vu_terms *t)
 			       (p->type == VU_IOTLB_INVALIDATE || vm_range_ok(p->uva, p->size))
 		       ? NULL
 		       : "it is empty, or runs past the end of the address space";
+}
+
+/* ---- VIRTIO shared memory ---- */
+
+static const char *check_protocol(const struct vu_msg *m, const struct vu_terms *t)
+{
+	return m->payload.u64 & VU_PROTOCOL_OURS && !t->shmem
+		       ? "it has protocol features that were not offered"
+		       : NULL;
+}
+
+static const char *check_shmem(const struct vu_msg *m, const struct vu_terms *t)
+{
+	(void)m;
+	return t->shmem ? NULL : "the device has no shared memory";
 }
 
 static unsigned one_fd(const struct vu_msg *m)
@@ -127,6 +143,7 @@ static const char *check_enable(const struct vu_msg *m, const struct vu_terms *t
 #define CONFIG		BYTES(VU_CONFIG_HEAD, sizeof(struct vu_config_space)), .check = check_config
 #define IOTLB		EXACTLY(struct vu_iotlb), .check = check_iotlb
 #define CHECK(function) .check = (function)
+#define HIDE(bits)	.hide = (bits)
 #define TABLE                                                                                      \
 	BYTES(VU_TABLE_HEAD + sizeof(struct vu_region), sizeof(struct vu_mem_table)),              \
 		.nfds = region_fds, .check = check_table
@@ -144,13 +161,17 @@ const struct vu_rule *vu_rule_of(uint32_t request)
 
 /* ---- checks ---- */
 
+/* Of a request, bytes; an answer of ours can be longer. */
+#define PAYLOAD_MAX sizeof(struct vu_config_space)
+_Static_assert(PAYLOAD_MAX >= sizeof(struct vu_mem_table), "a table fits");
+
 const char *vu_head_refused(const struct vu_msg *m)
 {
 	if ((m->flags & VU_FLAG_VERSION) != VU_VERSION)
 		return "its version is not 1";
 	if (m->flags & VU_FLAG_REPLY)
 		return "it says that it is an answer";
-	return m->size > sizeof(m->payload) ? "it is longer than any message" : NULL;
+	return m->size > PAYLOAD_MAX ? "it is longer than any message" : NULL;
 }
 
 const char *vu_answer_refused(const struct vu_msg *m)

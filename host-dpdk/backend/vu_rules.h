@@ -25,8 +25,9 @@
 #define VU_MESSAGES(X)                                                                             \
 	X(GET_FEATURES, get_features, NO_PAYLOAD, TO_RTE, ANSWERED)                                \
 	X(SET_FEATURES, set_features, U64, TO_RTE)                                                 \
-	X(GET_PROTOCOL_FEATURES, rte_only, NO_PAYLOAD, TO_RTE, ANSWERED)                           \
-	X(SET_PROTOCOL_FEATURES, set_protocol_features, U64, TO_RTE)                               \
+	X(GET_PROTOCOL_FEATURES, get_protocol_features, NO_PAYLOAD, TO_RTE, ANSWERED)              \
+	X(SET_PROTOCOL_FEATURES, set_protocol_features, U64, CHECK(check_protocol), TO_RTE,        \
+	  HIDE(VU_PROTOCOL_OURS))                                                                  \
 	X(SET_OWNER, rte_only, NO_PAYLOAD, TO_RTE)                                                 \
 	X(RESET_OWNER, reset_owner, NO_PAYLOAD, TO_RTE)                                            \
 	X(SET_MEM_TABLE, vu_take_table, TABLE)                                                     \
@@ -42,15 +43,17 @@
 	X(SET_BACKEND_REQ_FD, set_backend_req_fd, NO_PAYLOAD, ONE_FD)                              \
 	X(IOTLB_MSG, iotlb_msg, IOTLB)                                                             \
 	X(GET_CONFIG, get_config, CONFIG, ANSWERED)                                                \
-	X(SET_CONFIG, ignore, CONFIG)
+	X(SET_CONFIG, ignore, CONFIG)                                                              \
+	X(GET_SHMEM_CONFIG, get_shmem_config, NO_PAYLOAD, CHECK(check_shmem), ANSWERED)
 
 struct vhost_ring_layout;
 
 /* What the messages of one socket are checked by. */
 struct vu_terms {
-	unsigned nrings;			/* virtqueues of the device */
-	uint64_t mem_max;			/* bytes of guest memory a table may have */
-	uint64_t features;			/* negotiated; 0: none yet */
+	unsigned nrings;   /* virtqueues of the device */
+	uint64_t mem_max;  /* bytes of guest memory a table may have */
+	uint64_t shmem;	   /* bytes of VIRTIO shared memory that the device has; 0: none */
+	uint64_t features; /* negotiated; 0: none yet */
 	const struct vhost_ring_layout *layout; /* that they choose */
 };
 
@@ -63,6 +66,7 @@ struct vu_rule {
 	/* What else must hold: NULL, or why it is refused. */
 	const char *(*check)(const struct vu_msg *m, const struct vu_terms *t);
 	bool to_rte;   /* rte_vhost is asked first (vu_rte.h) */
+	uint64_t hide; /* bits of payload.u64 that it is not told of: it does not know them */
 	bool answered; /* always, not only when it wants a reply */
 };
 

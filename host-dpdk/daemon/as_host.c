@@ -18,7 +18,15 @@ static bool gone(void *arg)
 	struct zv_host_region_info i;
 
 	zv_host_region_get_info(arg, &i);
-	return i.state;
+	return i.state & (ZV_HOST_REGION_GONE | ZV_HOST_REGION_CUT_OFF);
+}
+
+static bool pending(void *arg)
+{
+	struct zv_host_region_info i;
+
+	zv_host_region_get_info(arg, &i);
+	return i.state & ZV_HOST_REGION_PENDING;
 }
 
 static int import(struct zv_dev *dev, unsigned queue, uint64_t gpa, uint64_t size,
@@ -38,6 +46,7 @@ static int import(struct zv_dev *dev, unsigned queue, uint64_t gpa, uint64_t siz
 		.offset = i.fd_offset,
 		.drop = drop,
 		.gone = gone,
+		.pending = pending,
 		.arg = r};
 	return 0;
 }

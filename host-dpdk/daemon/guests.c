@@ -112,8 +112,11 @@ static void write_uri(const struct cfg_guest *cfg, char *uri, size_t size)
 		len += (size_t)snprintf(uri + len, size - len, "%s%s", i ? "," : "",
 					cfg->devices[i]);
 	if (cfg->cid)
-		(void)snprintf(uri + len, size - len, ",cid=%llu%s", (unsigned long long)cfg->cid,
-			       cfg->client ? ",mode=client" : "");
+		len += (size_t)snprintf(uri + len, size - len, ",cid=%llu%s",
+					(unsigned long long)cfg->cid,
+					cfg->client ? ",mode=client" : "");
+	if (cfg->region && cfg->region_kind == CFG_VIRTIO)
+		(void)snprintf(uri + len, size - len, ",region=%uK", cfg->region >> 10);
 }
 
 static int open_device(struct guest *g, const struct cfg_guest *cfg)
@@ -127,7 +130,8 @@ static int open_device(struct guest *g, const struct cfg_guest *cfg)
 			       .max_conns = cfg->max_conns,
 			       .connect_timeout_ns = cfg->connect_timeout_ms * 1000000ull,
 			       .tx_timeout_ns = cfg->tx_timeout_ms * 1000000ull};
-	char uri[CFG_SCHEME_MAX + sizeof(",cid=18446744073709551615,mode=client") +
+	char uri[CFG_SCHEME_MAX +
+		 sizeof(",cid=18446744073709551615,mode=client,region=4294967295K") +
 		 CFG_PATHS_MAX * CFG_PATH_MAX];
 	int ret = prepare[cfg->role] ? prepare[cfg->role](g) : 0;
 

@@ -108,6 +108,7 @@ static void guests_differ(void **state)
 		"region = 16M\nregion_path = /r",
 		"region_path = /q\nregion = 16M",
 		"region_kind = ivshmem\nregion = 16M\nregion_path = /q",
+		"region_kind = virtio\nregion = 16M",
 		"low_port_users = 1",
 		"low_port_groups = 1",
 		"groups = x",

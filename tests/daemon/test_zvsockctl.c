@@ -138,12 +138,12 @@ static void qemu_args_are_ready_for_a_shell(void **state)
 	assert_string_equal(r.err, "");
 }
 
-static void region_of(struct fake *f, uint32_t size, const char *path, bool ivshmem)
+static void region_of(struct fake *f, uint32_t size, const char *path, enum cfg_region_kind kind)
 {
 	pthread_mutex_lock(&f->main);
 	f->cfgs[0].region = size;
 	strcpy(f->cfgs[0].region_path, path);
-	f->cfgs[0].region_ivshmem = ivshmem;
+	f->cfgs[0].region_kind = kind;
 	pthread_mutex_unlock(&f->main);
 }
 
@@ -154,7 +154,7 @@ static void the_vm_is_given_its_region(void **state)
 	char option[32];
 	struct run r;
 
-	region_of(f, 64u << 20, "/dev/hugepages/a b,c", false);
+	region_of(f, 64u << 20, "/dev/hugepages/a b,c", CFG_NVDIMM);
 	run_ctl(f, &r, ARGS("qemu-args", "web"));
 	assert_int_equal(r.code, CTL_OK);
 	assert_non_null(strstr(r.out, "-m 512M,slots=1,maxmem=576M -object "));
@@ -173,14 +173,20 @@ static void the_vm_is_given_its_region(void **state)
 		run_ctl(f, &r, ARGS("qemu-args", option, "web"));
 		run_complains(&r, CTL_USAGE, "is no size; write 512M or 2G");
 	}
-	region_of(f, 128u << 20, "/dev/shm/r", true);
+	region_of(f, 128u << 20, "/dev/shm/r", CFG_IVSHMEM);
 	run_ctl(f, &r, ARGS("qemu-args", "web"));
 	assert_non_null(strstr(r.out, "-m 512M -object "));
 	assert_non_null(strstr(r.out, "-machine memory-backend=zvmem -object memory-backend-file,"
 				      "id=zvregion,mem-path=/dev/shm/r,share=on,size=128M "
 				      "-device ivshmem-plain,memdev=zvregion -chardev"));
+	region_of(f, 64u << 20, "", CFG_VIRTIO); /* the daemon's, through the generic device */
+	run_ctl(f, &r, ARGS("qemu-args", "web"));
+	assert_null(strstr(r.out, "zvregion"));
+	assert_non_null(strstr(r.out, "-m 512M -object "));
+	assert_non_null(strstr(r.out, "-device vhost-user-test-device-pci,chardev=zvsock0,"));
 	run_ctl(f, &r, ARGS("qemu-args", "db"));
 	assert_null(strstr(r.out, "zvregion"));
+	assert_null(strstr(r.out, "vhost-user-test-device-pci"));
 }
 
 /* What zvsockd drives as a guest is in the same table; its VMM is none of this machine's business.

@@ -45,6 +45,13 @@ def has_device(argv):
     return None
 
 
+def version(argv):
+    """(11, 1, 3), of the QEMU that @argv starts."""
+    done = subprocess.run([*argv, '--version'], text=True, capture_output=True, check=False, stdin=subprocess.DEVNULL)
+    found = re.search(r'version (\d+)\.(\d+)\.(\d+)', done.stdout)
+    return tuple(map(int, found.groups())) if found else (0, 0, 0)
+
+
 def find(vmdir, usual):
     """Arguments that start a QEMU with the device; @usual is the machine's own. Missing says what to do."""
     if path := os.environ.get('ZV_QEMU'):

@@ -17,12 +17,16 @@ SIZE = 128  # MiB of the region
 
 
 class ChannelVm(PmdVm):
-    """A guest of our driver with a region of @size MiB: an NVDIMM ('dax'), an ivshmem device, an NVDIMM of memory that QEMU
-    keeps to itself ('private'), or none. @like: the guest whose region it has too."""
+    """A guest of our driver with a region of @size MiB: an NVDIMM ('dax'), an ivshmem device, VIRTIO shared memory of its
+    device, an NVDIMM of memory that QEMU keeps to itself ('private'), or none. @like: the guest whose region it has too."""
 
     def __init__(self, world, name, keys, memory='dax', size=SIZE, like=None, **kw):
-        super().__init__(world, name, keys, **kw)
+        super().__init__(world, name, keys, generic=memory == 'virtio', **kw)
         self.memory, self.size = memory, size
+        if memory == 'virtio':
+            world.bench.needs_qemu(self.qemu, 11, 'VIRTIO shared memory')
+            self.keys.update(region=f'{size}M', region_kind='virtio')
+            return
         if like:
             self.region = world.regions[like]
             return
@@ -31,7 +35,7 @@ class ChannelVm(PmdVm):
         world.owner.add(self.region)
 
     def region_args(self):
-        if self.memory == 'none':
+        if self.memory in ('none', 'virtio'):
             return []
         device, machine = ('ivshmem-plain', []) if self.memory == 'ivshmem' else ('nvdimm', ['-machine', 'nvdimm=on'])
         where = 'ram' if self.memory == 'private' else f'file,mem-path={self.region.name},share=on'
@@ -53,7 +57,7 @@ class ChannelVm(PmdVm):
 
     def measure(self, kind, *options):
         """vsock-bench in the guest, against the application of the host; the number of its runs."""
-        text = self.guest.run(f'exec vsock-bench-guest --client {self.uri} --queues {len(self.sockets)} --test {TESTS} '
+        text = self.guest.run(f'exec vsock-bench-guest --client {self.uri} --queues {self.n_queues} --test {TESTS} '
                               f'--type {kind} --rx-buf 4K --size 64,5000,64K --duration 0.1 --repeat 1 {" ".join(options)} '
                               '--json - 2>/dev/null')
         return len(runs_of(text, 'zvsock', TESTS))
@@ -141,3 +145,15 @@ def channel_dax_four_queues(bench):
 def channel_ivshmem(bench):
     """Over the BAR of an ivshmem-plain device."""
     return channels(bench, memory='ivshmem')
+
+
+@scenario
+def channel_virtio(bench):
+    """Over VIRTIO shared memory of the vsock device, through vfio-pci; four queues of one device."""
+    return channels(bench, memory='virtio', queues=4)
+
+
+@scenario
+def channel_virtio_uio(bench):
+    """The same through uio_pci_generic, one queue."""
+    return channels(bench, memory='virtio', how='uio')

@@ -258,6 +258,12 @@ class Bench:
         except image.Missing as why:
             raise Skip(str(why)) from None
 
+    def needs_qemu(self, argv, major, what):
+        """Skips the scenario where the QEMU that @argv starts is older."""
+        have = qemu.version(argv)
+        if have[0] < major:
+            raise Skip(f'{what} takes QEMU {major} or later; this is {".".join(map(str, have))}')
+
     def own(self, kind, *args, **kw):
         """A world for this scenario alone."""
         return self.temporary.add(kind(self, self.current, *args, **kw))

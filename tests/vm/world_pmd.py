@@ -51,16 +51,18 @@ def one_device(path, queues):
 
 
 class PmdVm(Vm):
-    """@how: vfio or uio. @devices: so many of one CID; @queues: so many in each, which takes a newer QEMU.
+    """@how: vfio or uio. @devices: so many of one CID; @queues: so many in each, and @generic: QEMU's generic device,
+    which both take a newer QEMU.
     @platform: VIRTIO_F_ACCESS_PLATFORM is offered, so the device's addresses are translated. @extra: more
     properties of the devices. @hugepages: so many for the driver; 0 takes translated addresses."""
 
     def __init__(self, world, name, keys, how='vfio', devices=1, queues=1, platform=False, reboots=False, extra='',
-                 hugepages=HUGEPAGES):
+                 hugepages=HUGEPAGES, generic=False):
         super().__init__(world, name, keys)
         self.reboots, self.extra, self.hugepages = reboots, extra, hugepages
         self.how, self.platform, self.app = how, platform, None
-        self.queues, self.qemu = queues, world.bench.newer_qemu() if queues > 1 else (QEMU,)
+        self.queues, self.generic = queues, generic or queues > 1
+        self.qemu = world.bench.newer_qemu() if self.generic else (QEMU,)
         self.sockets = [f'{self.socket}.{i}' for i in range(devices)] if devices > 1 else [self.socket]
         self.every = self.sockets  # the VM's; zvsockd may be given fewer
         self.n_queues = devices * queues  # that the program has opened
@@ -74,7 +76,7 @@ class PmdVm(Vm):
     def qemu_args(self):
         args = list(IOMMU) if self.how == 'vfio' else []
         for i, path in enumerate(self.every):
-            one = (one_device(path, self.queues) if self.queues > 1 else
+            one = (one_device(path, self.queues) if self.generic else
                    vsock_args(path, self.keys.get('mode') == 'client'))
             one = [a.replace('id=vsock', f'id=vsock{i}').replace('chardev=vsock', f'chardev=vsock{i}') for a in one]
             if self.platform:

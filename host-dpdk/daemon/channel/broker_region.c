@@ -110,13 +110,13 @@ static void retry_later(struct broker *b)
 
 static void tell(struct broker *b, struct known *k)
 {
-	const struct zv_region r = {.id = region_id(k->region),
-				    .size = region_size(k->region),
-				    .gpa = reach_address(b->gq->guest, k->region)};
+	struct zv_region r = {.id = region_id(k->region), .size = region_size(k->region)};
 	const struct region_user u = region_user(b->gq->guest);
-	/* Before it is announced: the driver asks for the descriptor on another socket. */
-	int ret = b->ops->fetches ? region_admit(k->region, &u) : 0;
+	int ret = reach_address(b->gq->guest, k->region, &r.gpa);
 
+	/* Before it is announced: the driver asks for the descriptor on another socket. */
+	if (ret == 0 && b->ops->fetches)
+		ret = region_admit(k->region, &u);
 	if (ret == 0)
 		ret = b->ops->announce(b->gq, b->arg, &r);
 	if (ret == -EAGAIN) {

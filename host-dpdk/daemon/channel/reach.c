@@ -1,11 +1,14 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "reach.h"
 
+#include "core/clock.h"
 #include "core/log.h"
 
 #include <errno.h>
 #include <pthread.h>
 #include <zvsock_broker.h>
+
+#define REACH_MAP_NS 10000000000ull /* for a VMM to map what it was sent */
 
 bool reach_is_app(const struct guest *g)
 {
@@ -31,15 +34,25 @@ struct region *reach_own(void)
 	return r;
 }
 
-/* Where a guest finds its own memory; others get a descriptor. */
-uint64_t reach_address(const struct guest *g, const struct region *r)
+int reach_address(const struct guest *g, struct region *r, uint64_t *gpa)
 {
-	uint64_t gpa;
+	uint64_t since;
+	bool its_own;
 
 	pthread_mutex_lock(&own.lock);
-	gpa = g->region == r ? g->region_gpa : ZV_REGION_BY_FD;
+	its_own = g->region == r;
+	*gpa = its_own ? g->region_gpa : ZV_REGION_BY_FD;
+	since = g->region_ns;
 	pthread_mutex_unlock(&own.lock);
-	return gpa;
+	if (!its_own || !region_pending(r))
+		return 0;
+	if (now_ns() - since < REACH_MAP_NS)
+		return -EAGAIN;
+	log_line(ZV_LOG_WARN, g->name,
+		 "its VMM has not mapped the region for channels (vhost-user SHMEM_MAP) at %#llx, "
+		 "where the driver looks for it; the VMM's own log may say why: not used",
+		 (unsigned long long)*gpa);
+	return -ETIMEDOUT;
 }
 
 /* The guest's region is @r (a reference is given away; NULL: none), where it had another one. */
@@ -51,6 +64,7 @@ static void set_region(struct guest *g, struct region *r, uint64_t gpa, uint64_t
 	old = g->region;
 	g->region = r;
 	g->region_gpa = gpa;
+	g->region_ns = now_ns();
 	g->region_nonce = nonce;
 	pthread_mutex_unlock(&own.lock);
 	if (r && r != old)

@@ -25,8 +25,11 @@ struct region *reach_region(const struct guest *a, const struct guest *b);
 /* zvsockd's own, with a reference for the caller; NULL: none. Any thread. */
 struct region *reach_own(void);
 
-/* For zv_region.gpa: where the guest finds its own memory; others get a descriptor. */
-uint64_t reach_address(const struct guest *g, const struct region *r);
+/*
+ * *gpa for zv_region: where the guest finds its own memory; others get a descriptor. 0; -EAGAIN: it
+ * does not have it yet; -ETIMEDOUT: nor will it, and the log says so.
+ */
+int reach_address(const struct guest *g, struct region *r, uint64_t *gpa);
 
 /* The driver that calls itself @nonce has come: what another one has offered is given up. */
 void reach_driver(struct guest *g, uint64_t nonce);

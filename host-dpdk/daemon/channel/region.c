@@ -168,6 +168,16 @@ bool region_gone(struct region *r)
 	return gone;
 }
 
+bool region_pending(struct region *r)
+{
+	bool pending;
+
+	pthread_mutex_lock(&r->lock);
+	pending = r->from.pending && r->from.pending(r->from.arg);
+	pthread_mutex_unlock(&r->lock);
+	return pending;
+}
+
 void region_own(struct region *r)
 {
 	pthread_mutex_lock(&r->lock);

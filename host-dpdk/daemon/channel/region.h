@@ -59,8 +59,9 @@ struct region_mem {
 	struct shm_region at; /* map, map_size: of shm_region_destroy(), when there is no drop() */
 	uint64_t dev, ino;    /* the file behind it, when others may come with the same one */
 	uint64_t offset;      /* of its first byte in that file */
-	void (*drop)(void *arg); /* it is not used any more. NULL: it is zvsockd's own */
-	bool (*gone)(void *arg); /* it must not be used any more; any thread */
+	void (*drop)(void *arg);    /* it is not used any more. NULL: it is zvsockd's own */
+	bool (*gone)(void *arg);    /* it must not be used any more; any thread */
+	bool (*pending)(void *arg); /* its guest does not have it yet; any thread. NULL: it has */
 	void *arg;
 };
 
@@ -80,6 +81,9 @@ int region_same(const struct region_mem *mem, struct region **out);
 
 /* True: its memory is gone; then it has been retired. */
 bool region_gone(struct region *r);
+
+/* True: the guest whose memory it is does not have it yet. */
+bool region_pending(struct region *r);
 
 /* Guests whose memory it is; without any it is retired. */
 void region_own(struct region *r);

@@ -106,7 +106,7 @@ struct cfg_guest {
 	uint32_t tx_timeout_ms; /* until a device that takes nothing is reset */
 	uint32_t region;	/* bytes that QEMU is to share between the VM and us; 0: none */
 	char region_path[CFG_PATH_MAX]; /* the file behind them */
-	bool region_ivshmem;		/* as an ivshmem device, not as an NVDIMM */
+	uint32_t region_kind;		/* enum cfg_region_kind */
 	mode_t socket_mode;		/* of the vhost-user and hybrid sockets */
 	uid_t socket_uid; /* -1: as created; never so with user or group in [daemon] */
 	gid_t socket_gid;
@@ -115,6 +115,17 @@ struct cfg_guest {
 	unsigned n_ports;	   /* ranges of host ports that parts have taken for themselves */
 	bool any_port;		   /* a part serves all that are left */
 };
+
+/* How the VM has its region. */
+enum cfg_region_kind {
+	CFG_NVDIMM,
+	CFG_IVSHMEM,
+	CFG_VIRTIO, /* shared memory of the vsock device, which zvsockd makes and sends to the VMM
+		     */
+	CFG_REGION_KINDS,
+};
+
+extern const char *const cfg_region_kinds[CFG_REGION_KINDS]; /* their names */
 
 /* Who may attach applications of the host, and what they may: applications and application_*. */
 struct cfg_apps {

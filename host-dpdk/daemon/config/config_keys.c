@@ -81,7 +81,7 @@ const struct key cfg_guest_keys[] = {
 	 .absent = {[CFG_AS_GUEST] = VM_HAS_IT}},
 	{"region_path", cfg_set_region_path, G(region_path),
 	 .absent = {[CFG_AS_GUEST] = VM_HAS_IT}},
-	{"region_kind", cfg_set_region_kind, G(region_ivshmem),
+	{"region_kind", cfg_set_region_kind, G(region_kind),
 	 .absent = {[CFG_AS_GUEST] = VM_HAS_IT}},
 	{"socket_mode", cfg_set_mode, G(socket_mode), .max = 0777, .initial = 0600},
 	{"socket_owner", cfg_set_owner, MEMBERS(cfg_guest, socket_uid, socket_gid),

@@ -160,8 +160,12 @@ static void print_devices(const struct cfg_guest *g, FILE *to)
 		return;
 	(void)fprintf(to, "  region      ");
 	print_size(to, g->region);
-	(void)fprintf(to, " shared with the VM, %s as an %s\n", g->region_path,
-		      g->region_ivshmem ? "ivshmem device" : "NVDIMM");
+	(void)fprintf(to, " shared with the VM, ");
+	if (g->region_kind == CFG_VIRTIO)
+		(void)fprintf(to, "VIRTIO shared memory of its device\n");
+	else
+		(void)fprintf(to, "%s as an %s\n", g->region_path,
+			      g->region_kind == CFG_IVSHMEM ? "ivshmem device" : "NVDIMM");
 }
 
 void cfg_print(const struct cfg *c, FILE *to)

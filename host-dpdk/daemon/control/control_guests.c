@@ -54,7 +54,7 @@ static json_t *described(const struct cfg *c, const struct cfg_guest *cfg, uint6
 		(void)json_object_set_new(j, "region",
 					  json_pack("{sI so ss}", "size", (json_int_t)cfg->region,
 						    "path", control_text(cfg->region_path), "kind",
-						    cfg->region_ivshmem ? "ivshmem" : "nvdimm"));
+						    cfg_region_kinds[cfg->region_kind]));
 	if (j && *cfg->space.dir)
 		(void)json_object_set_new(j, "af_vsock", control_text(cfg->space.dir));
 	for (unsigned i = 0; j && c->parts[i]; i++)

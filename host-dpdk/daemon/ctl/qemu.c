@@ -67,12 +67,21 @@ static uint64_t mib_of(const char *size)
 	return n;
 }
 
+/* @region: the VM's, as "guests" shows it; NULL: it has none. */
+static bool is_kind(const json_t *region, const char *kind)
+{
+	return region && strcmp(json_string_value(json_object_get(region, "kind")), kind) == 0;
+}
+
 static void add_memory(const struct ctl *c, json_t *args, const json_t *region)
 {
 	const char *size = c->memory ? c->memory : "512M";
-	uint64_t share = (uint64_t)json_integer_value(json_object_get(region, "size")) / MIB;
-	bool nvdimm =
-		share && strcmp(json_string_value(json_object_get(region, "kind")), "nvdimm") == 0;
+	/* VIRTIO shared memory comes from the daemon, with the vsock device. */
+	uint64_t share =
+		is_kind(region, "virtio")
+			? 0
+			: (uint64_t)json_integer_value(json_object_get(region, "size")) / MIB;
+	bool nvdimm = is_kind(region, "nvdimm");
 
 	/* The backend maps the guest's memory, so it must be shared. */
 	add(args, "-m");
@@ -97,8 +106,18 @@ static void add_memory(const struct ctl *c, json_t *args, const json_t *region)
 	}
 }
 
+/*
+ * True: the generic device, as which QEMU has VIRTIO shared memory too. That is the first one's of
+ * several.
+ */
+static bool is_generic(const struct ctl *c, const json_t *guest, unsigned i)
+{
+	return c->multi_queue || (i == 0 && is_kind(json_object_get(guest, "region"), "virtio"));
+}
+
 static void add_device(const struct ctl *c, json_t *args, const json_t *guest, unsigned i)
 {
+	bool several = json_array_size(json_object_get(guest, "sockets")) > 1; /* a pair each */
 	const char *mode = json_string_value(json_object_get(guest, "mode"));
 	json_int_t pairs = json_integer_value(json_object_get(guest, "queues"));
 	json_int_t ring = json_integer_value(json_object_get(guest, "ring_size"));
@@ -111,11 +130,11 @@ static void add_device(const struct ctl *c, json_t *args, const json_t *guest, u
 	    mode && strcmp(mode, "client") == 0 ? ",server=on" : "");
 	add(args, "-device");
 	/* iommu_platform: the bit passes without it as well, but QEMU would not translate. */
-	if (c->multi_queue)
+	if (is_generic(c, guest, i))
 		add(args,
 		    "vhost-user-test-device-pci,chardev=zvsock%u,virtio-id=%d,num_vqs=%d,"
 		    "vq_size=%d,config_size=%d,iommu_platform=on",
-		    i, VIRTIO_ID_VSOCK, (int)pairs * 2 + EVENT_QUEUES,
+		    i, VIRTIO_ID_VSOCK, (several ? 1 : (int)pairs) * 2 + EVENT_QUEUES,
 		    ring ? (int)ring : RING_SIZE_DEFAULT, CONFIG_BYTES);
 	else
 		add(args, "vhost-user-vsock-pci,chardev=zvsock%u", i);
@@ -157,7 +176,8 @@ int ctl_qemu_args(struct ctl *c)
 	add_memory(c, args, json_object_get(guest, "region"));
 	for (i = 0; i < n; i++)
 		add_device(c, args, guest, (unsigned)i);
-	if (n == 1 && !c->multi_queue && json_integer_value(json_object_get(guest, "queues")) > 1)
+	if (n == 1 && !is_generic(c, guest, 0) &&
+	    json_integer_value(json_object_get(guest, "queues")) > 1)
 		(void)fprintf(stderr,
 			      "zvsockctl: this device carries one queue pair of the guest's "
 			      "several; --multi-queue (QEMU 10.2 and later) carries all\n");

@@ -1,15 +1,12 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* PCI devices as far as no device is needed: addresses, sysfs, capabilities, places of DMA memory.
+/* PCI devices as far as no device is needed: addresses, sysfs, places of DMA memory.
  */
 #include "bind/bind.h"
 #include "pci/dma_mem.h"
-#include "pci/virtio_pci_cap.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <ftw.h>
-#include <linux/pci_regs.h>
-#include <linux/virtio_pci.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -301,145 +298,6 @@ static void checks_name_the_mend(void **state)
 	assert_int_equal(r.err, -EBUSY);
 }
 
-/* ---- capabilities ---- */
-
-static const uint64_t bars[PCI_BARS] = {[1] = 0x1000, [4] = 0x4000};
-
-struct cap {
-	uint8_t type, bar;
-	uint32_t offset, length, multiplier;
-	uint8_t len;
-};
-
-/* Good capabilities of a vsock device, as QEMU has them. */
-static const struct cap good[4] = {
-	{VIRTIO_PCI_CAP_COMMON_CFG, 4, 0x0000, 0x1000, 0, 16},
-	{VIRTIO_PCI_CAP_ISR_CFG, 4, 0x1000, 0x1000, 0, 16},
-	{VIRTIO_PCI_CAP_DEVICE_CFG, 4, 0x2000, 0x1000, 0, 16},
-	{VIRTIO_PCI_CAP_NOTIFY_CFG, 4, 0x3000, 0x1000, 4, 20},
-};
-
-static void put32(uint8_t *p, uint32_t v)
-{
-	for (unsigned i = 0; i < 4; i++)
-		p[i] = (uint8_t)(v >> 8 * i);
-}
-
-static void make_config(uint8_t cfg[PCI_CONFIG_SPACE], const struct cap *cap, unsigned n)
-{
-	unsigned at = 0x40;
-
-	memset(cfg, 0, PCI_CONFIG_SPACE);
-	cfg[PCI_STATUS] = PCI_STATUS_CAP_LIST;
-	cfg[PCI_CAPABILITY_LIST] = (uint8_t)at;
-	for (unsigned i = 0; i < n; i++, at += 24) {
-		uint8_t *p = cfg + at;
-
-		p[0] = PCI_CAP_ID_VNDR;
-		p[1] = (uint8_t)(i + 1 < n ? at + 24 : 0);
-		p[2] = cap[i].len;
-		p[3] = cap[i].type;
-		p[4] = cap[i].bar;
-		put32(p + 8, cap[i].offset);
-		put32(p + 12, cap[i].length);
-		put32(p + 16, cap[i].multiplier);
-	}
-}
-
-static void capabilities_of_a_good_device(void **state)
-{
-	uint8_t cfg[PCI_CONFIG_SPACE];
-	struct virtio_pci_caps c;
-
-	(void)state;
-	make_config(cfg, good, 4);
-	assert_int_equal(virtio_pci_caps_parse(&c, cfg, bars), VIRTIO_PCI_CAP_OK);
-	assert_int_equal(c.common.bar, 4);
-	assert_int_equal(c.device.offset, 0x2000);
-	assert_int_equal(c.notify.offset, 0x3000);
-	assert_int_equal(c.notify_multiplier, 4);
-}
-
-static void capabilities_that_cannot_be_used(void **state)
-{
-	static const struct {
-		unsigned which; /* of good[] */
-		struct cap is;
-		enum virtio_pci_cap_fault fault;
-	} t[] = {
-		{0, {VIRTIO_PCI_CAP_COMMON_CFG, 4, 0, 55, 0, 16}, VIRTIO_PCI_CAP_NO_COMMON},
-		{0, {VIRTIO_PCI_CAP_COMMON_CFG, 4, 2, 0x1000, 0, 16}, VIRTIO_PCI_CAP_NO_COMMON},
-		{0, {VIRTIO_PCI_CAP_COMMON_CFG, 4, 0x3ffc, 56, 0, 16}, VIRTIO_PCI_CAP_NO_COMMON},
-		{0, {VIRTIO_PCI_CAP_COMMON_CFG, 6, 0, 0x1000, 0, 16}, VIRTIO_PCI_CAP_NO_COMMON},
-		{0, {VIRTIO_PCI_CAP_COMMON_CFG, 255, 0, 0x1000, 0, 16}, VIRTIO_PCI_CAP_NO_COMMON},
-		{0, {VIRTIO_PCI_CAP_COMMON_CFG, 0, 0, 0x1000, 0, 16}, VIRTIO_PCI_CAP_NO_COMMON},
-		{0,
-		 {VIRTIO_PCI_CAP_COMMON_CFG, 4, 0xfffffffc, 0x1000, 0, 16},
-		 VIRTIO_PCI_CAP_NO_COMMON},
-		{0, {VIRTIO_PCI_CAP_COMMON_CFG, 4, 0, 0x1000, 0, 15}, VIRTIO_PCI_CAP_NO_COMMON},
-		{1, {VIRTIO_PCI_CAP_ISR_CFG, 4, 0x4000, 1, 0, 16}, VIRTIO_PCI_CAP_NO_ISR},
-		{2, {VIRTIO_PCI_CAP_DEVICE_CFG, 4, 0, 7, 0, 16}, VIRTIO_PCI_CAP_NO_DEVICE},
-		{3, {VIRTIO_PCI_CAP_NOTIFY_CFG, 4, 1, 8, 4, 20}, VIRTIO_PCI_CAP_NO_NOTIFY},
-		{3, {VIRTIO_PCI_CAP_NOTIFY_CFG, 4, 0, 8, 4, 19}, VIRTIO_PCI_CAP_NO_NOTIFY},
-	};
-	uint8_t cfg[PCI_CONFIG_SPACE];
-	struct virtio_pci_caps c;
-
-	(void)state;
-	for (size_t i = 0; i < sizeof(t) / sizeof(t[0]); i++) {
-		struct cap cap[4];
-
-		memcpy(cap, good, sizeof(cap));
-		cap[t[i].which] = t[i].is;
-		make_config(cfg, cap, 4);
-		assert_int_equal(virtio_pci_caps_parse(&c, cfg, bars), t[i].fault);
-	}
-}
-
-/* The specification: a driver takes the first that it can use. */
-static void first_usable_capability_counts(void **state)
-{
-	const struct cap cap[6] = {
-		{VIRTIO_PCI_CAP_COMMON_CFG, 9, 0, 0x1000, 0, 16},
-		good[0],
-		{VIRTIO_PCI_CAP_COMMON_CFG, 1, 0, 0x1000, 0, 16},
-		good[1],
-		good[2],
-		good[3],
-	};
-	uint8_t cfg[PCI_CONFIG_SPACE];
-	struct virtio_pci_caps c;
-
-	(void)state;
-	make_config(cfg, cap, 6);
-	assert_int_equal(virtio_pci_caps_parse(&c, cfg, bars), VIRTIO_PCI_CAP_OK);
-	assert_int_equal(c.common.bar, 4);
-}
-
-static void capability_lists_that_do_not_end(void **state)
-{
-	uint8_t cfg[PCI_CONFIG_SPACE];
-	struct virtio_pci_caps c;
-
-	(void)state;
-	make_config(cfg, good, 3); /* without the doorbell: the list is followed to its end */
-	cfg[0x40 + 48 + 1] = 0x40;
-	assert_int_equal(virtio_pci_caps_parse(&c, cfg, bars), VIRTIO_PCI_CAP_NO_NOTIFY);
-	cfg[0x40 + 1] = 0x40;
-	assert_int_equal(virtio_pci_caps_parse(&c, cfg, bars), VIRTIO_PCI_CAP_NO_NOTIFY);
-	memset(cfg, 0, sizeof(cfg));
-	assert_int_equal(virtio_pci_caps_parse(&c, cfg, bars), VIRTIO_PCI_CAP_NONE);
-	memset(cfg, 0xff, sizeof(cfg)); /* unplugged */
-	assert_int_not_equal(virtio_pci_caps_parse(&c, cfg, bars), VIRTIO_PCI_CAP_OK);
-	cfg[PCI_STATUS] = PCI_STATUS_CAP_LIST;
-	for (unsigned at = 0; at < PCI_CONFIG_SPACE; at++) { /* any pointer, into any bytes */
-		make_config(cfg, good, 4);
-		memset(cfg + 0xa0, (int)at, 0x60);
-		cfg[0x40 + 72 + 1] = (uint8_t)at;
-		(void)virtio_pci_caps_parse(&c, cfg, bars);
-	}
-}
-
 /* ---- DMA memory ---- */
 
 static void runs_are_neighbours(void **state)
@@ -500,10 +358,6 @@ int main(void)
 		IN_SYSFS(release_clears_what_binding_wrote),
 		IN_SYSFS(hugepages_are_set_once),
 		IN_SYSFS(checks_name_the_mend),
-		cmocka_unit_test(capabilities_of_a_good_device),
-		cmocka_unit_test(capabilities_that_cannot_be_used),
-		cmocka_unit_test(first_usable_capability_counts),
-		cmocka_unit_test(capability_lists_that_do_not_end),
 		cmocka_unit_test(runs_are_neighbours),
 		cmocka_unit_test(parts_lie_in_one_run_each),
 	};

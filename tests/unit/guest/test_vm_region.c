@@ -22,6 +22,7 @@
 #define GPA  0x100200000ull
 
 static char root[64];
+static struct vm_region_place place = {.root = root};
 
 /* ---- the tree ---- */
 
@@ -90,7 +91,7 @@ static void fails(const char *which, int err, const char *words)
 {
 	struct vm_region r;
 
-	assert_int_equal(vm_region_open(&r, which, root), err);
+	assert_int_equal(vm_region_open(&r, which, &place), err);
 	assert_null(r.kind);
 	if (words && !strstr(zv_error_text(), words))
 		fail_msg("\"%s\" does not say \"%s\"", zv_error_text(), words);
@@ -108,7 +109,7 @@ static void a_dax_device_is_mapped(void **state)
 	(void)state;
 	add_dax("dax0.0");
 	for (unsigned i = 0; i < 2; i++) {
-		assert_int_equal(vm_region_open(&r, which[i], root), 0);
+		assert_int_equal(vm_region_open(&r, which[i], &place), 0);
 		assert_string_equal(r.name, "dax0.0");
 		assert_string_equal(r.kind->name, "dax");
 		assert_int_equal(r.size, SIZE);
@@ -135,7 +136,7 @@ static void looking_does_not_write(void **state)
 
 	(void)state;
 	add_dax("dax0.0");
-	assert_int_equal(vm_region_open(&r, "auto", root), 0);
+	assert_int_equal(vm_region_open(&r, "auto", &place), 0);
 	for (uint64_t i = 0; i < SIZE; i++)
 		assert_int_equal(((uint8_t *)r.addr)[i], 0);
 	vm_region_close(&r);
@@ -150,7 +151,7 @@ static void which_one_is_not_guessed(void **state)
 	add_dax("dax1.0");
 	add_dax("dax0.1");
 	fails("auto", -ENOTUNIQ, "region=dax0.1");
-	assert_int_equal(vm_region_open(&r, "dax1.0", root), 0);
+	assert_int_equal(vm_region_open(&r, "dax1.0", &place), 0);
 	vm_region_close(&r);
 }
 
@@ -224,7 +225,7 @@ static void rights_are_asked_for(void **state)
 	assert_int_equal(chmod(path, 0400), 0);
 	assert_int_equal(chmod(root, 0755), 0);
 	assert_int_equal(seteuid(65534), 0);
-	ret = vm_region_open(&r, "dax0.0", root);
+	ret = vm_region_open(&r, "dax0.0", &place);
 	assert_int_equal(seteuid(0), 0);
 	assert_int_equal(ret, -EACCES);
 	assert_non_null(strstr(zv_error_text(), "chmod a+r"));
@@ -268,7 +269,7 @@ static void an_ivshmem_bar_is_mapped(void **state)
 	(void)state;
 	for (unsigned i = 0; i < 3; i++) {
 		add_ivshmem(i != 0);
-		assert_int_equal(vm_region_open(&r, which[i], root), 0);
+		assert_int_equal(vm_region_open(&r, which[i], &place), 0);
 		assert_string_equal(r.kind->name, "ivshmem");
 		assert_string_equal(r.name, "0000:00:06.0");
 		assert_int_equal(r.size, SIZE);
@@ -284,7 +285,7 @@ static void an_ivshmem_bar_is_mapped(void **state)
 		assert_int_equal(text[0], '1');
 	}
 	add_dax("dax0.0"); /* is preferred */
-	assert_int_equal(vm_region_open(&r, "auto", root), 0);
+	assert_int_equal(vm_region_open(&r, "auto", &place), 0);
 	assert_string_equal(r.name, "dax0.0");
 	vm_region_close(&r);
 }
@@ -310,6 +311,42 @@ static void what_is_no_ivshmem_device_is_refused(void **state)
 	add_ivshmem(true);
 	cut(IVS "/resource2");
 	fails("0000:00:06.0", -ENOENT, "resource2");
+}
+
+/* ---- virtio ---- */
+
+static void shared_memory_of_the_device_is_taken_unseen(void **state)
+{
+	void *memory = mmap(NULL, SIZE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	const struct vm_region_own own = {.addr = memory, .size = SIZE, .gpa = {0xf0000000}};
+	struct vm_region_own odd = own;
+	struct vm_region r;
+
+	(void)state;
+	assert_ptr_not_equal(memory, MAP_FAILED);
+	fails("virtio", -ENODEV, "region_kind = virtio");
+	place.own = &own;
+	add_ivshmem(true);
+	assert_int_equal(vm_region_open(&r, "auto", &place), 0); /* no load: there is nothing yet */
+	assert_string_equal(r.kind->name, "virtio");
+	assert_true(r.kind->late);
+	assert_ptr_equal(r.addr, memory);
+	assert_int_equal(r.size, SIZE);
+	assert_int_equal(r.gpa.v, 0xf0000000);
+	assert_int_equal(mprotect(memory, SIZE, PROT_READ), 0);
+	assert_int_equal(vm_region_measure(&r), 0);
+	assert_true(r.latency.here);
+	vm_region_close(&r);
+	assert_int_equal(*(volatile uint8_t *)memory, 0); /* the device's mapping stays */
+	add_dax("dax0.0");				  /* is preferred */
+	assert_int_equal(vm_region_open(&r, "auto", &place), 0);
+	assert_string_equal(r.name, "dax0.0");
+	vm_region_close(&r);
+	odd.gpa.v = 0;
+	place.own = &odd;
+	fails("virtio", -EINVAL, "whole pages");
+	place.own = NULL;
+	munmap(memory, SIZE);
 }
 
 /* ---- latencies, in picoseconds ---- */
@@ -383,6 +420,7 @@ int main(void)
 		T(rights_are_asked_for),
 		T(an_ivshmem_bar_is_mapped),
 		T(what_is_no_ivshmem_device_is_refused),
+		T(shared_memory_of_the_device_is_taken_unseen),
 		cmocka_unit_test(uncached_mappings_are_told_from_cached_ones),
 		cmocka_unit_test(ordinary_memory_is_cached),
 		cmocka_unit_test(the_page_table_has_the_last_word),

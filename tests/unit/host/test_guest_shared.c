@@ -307,6 +307,61 @@ static void another_file_at_that_address_is_another_region(void **state)
 	done(&w);
 }
 
+/* VIRTIO shared memory of ours, which the VMM maps when the driver has started the device. */
+static void what_was_given_is_taken_before_it_is_there(void **state)
+{
+	struct guest_shared *r, *again, *other;
+	struct shm_region given;
+	struct world w;
+
+	(void)state;
+	assert_int_equal(shm_region_create(&given, "given", REGION_SIZE, SHM_NO_HUGE), 0);
+	make(&w, memory_file(REGION_SIZE, SEALS));
+	w.shares.given = &given;
+	assert_false(guest_shares_has_given(&w.shares));
+	refused(&w, 2 * REGION_GPA, REGION_SIZE - 0x1000, GUEST_SHARED_NOT_THERE, ENXIO);
+	refused(&w, 2 * REGION_GPA, 2 * REGION_SIZE, GUEST_SHARED_NOT_THERE, ENXIO);
+	refused(&w, 2 * REGION_GPA + 1, REGION_SIZE, GUEST_SHARED_NOT_THERE, ENXIO);
+	refused(&w, UINT64_MAX - 0xfff, REGION_SIZE, GUEST_SHARED_NOT_THERE, ENXIO);
+	r = take(&w, 2 * REGION_GPA, REGION_SIZE);
+	assert_ptr_equal(take(&w, 2 * REGION_GPA, REGION_SIZE), r);
+	guest_shared_put(r);
+	strcpy(given.addr, "ours");
+	assert_string_equal(r->map.addr, "ours");
+	assert_true(guest_shared_pending(r));
+	new_table(&w);
+	assert_true(guest_shared_pending(r));
+	assert_false(guest_shared_gone(r));
+	other = take(&w, 3 * REGION_GPA, REGION_SIZE); /* a driver that names another place */
+
+	close(w.src[2].fd);
+	w.src[2].fd = fcntl(given.fd, F_DUPFD_CLOEXEC, 0);
+	w.src[2].gpa.v = 2 * REGION_GPA;
+	new_table(&w);
+	assert_true(guest_shares_has_given(&w.shares));
+	assert_false(guest_shared_pending(r));
+	assert_true(guest_shared_pending(other));
+	assert_ptr_equal(take(&w, 2 * REGION_GPA, REGION_SIZE), r);
+	guest_shared_put(r);
+
+	w.src[2].gpa.v = 4 * REGION_GPA; /* the driver has reset the device */
+	new_table(&w);
+	assert_true(guest_shared_gone(r));
+	assert_false(guest_shared_gone(other));
+	again = take(&w, 2 * REGION_GPA, REGION_SIZE);
+	assert_ptr_not_equal(again, r);
+	assert_true(guest_shared_pending(again));
+	no_table(&w);
+	assert_true(guest_shared_gone(again));
+	assert_true(guest_shared_gone(other));
+	refused(&w, 2 * REGION_GPA, REGION_SIZE, GUEST_SHARED_NOT_THERE, ENXIO);
+	guest_shared_put(r);
+	guest_shared_put(again);
+	guest_shared_put(other);
+	done(&w);
+	shm_region_destroy(&given);
+}
+
 /* Two guests that have one file are recognised by its identity. */
 static void a_common_file_is_a_common_region(void **state)
 {
@@ -384,6 +439,7 @@ int main(void)
 		cmocka_unit_test(a_read_only_file_is_refused),
 		cmocka_unit_test(a_region_outlives_the_table_and_knows_that_it_is_gone),
 		cmocka_unit_test(another_file_at_that_address_is_another_region),
+		cmocka_unit_test(what_was_given_is_taken_before_it_is_there),
 		cmocka_unit_test(a_common_file_is_a_common_region),
 		cmocka_unit_test(a_file_that_is_cut_off_is_survived),
 		cmocka_unit_test(every_fault_has_its_words),

@@ -151,7 +151,7 @@ static void the_header_must_be_that_of_a_request(void **unused)
 	m = message(VU_SET_FEATURES, 0), refused(&m, 0, "size");
 	m = message(VU_SET_FEATURES, 16), refused(&m, 0, "size");
 	m = message(VU_SET_MEM_TABLE, UINT32_MAX), refused(&m, 0, "longer");
-	m = message(77, sizeof(m.payload)), assert_null(vu_head_refused(&m)); /* it is answered */
+	m = message(77, sizeof(m.payload.config)), assert_null(vu_head_refused(&m)); /* answered */
 	m.size++, assert_non_null(vu_head_refused(&m));
 	assert_null(vu_head_refused(&(struct vu_msg){.request = 3, .flags = VU_VERSION}));
 }
@@ -293,6 +293,26 @@ static void descriptors_are_as_many_as_the_message_uses(void **unused)
 	m = message(VU_SET_BACKEND_REQ_FD, 0), refused(&m, 0, "missing");
 }
 
+static void shared_memory_is_for_a_device_that_has_some(void **unused)
+{
+	const struct vu_terms with = {.nrings = 3, .shmem = 1 << 21}, *none = &terms;
+	struct vu_msg m = word(VU_SET_PROTOCOL_FEATURES, 0x629 | VU_PROTOCOL_SHMEM);
+
+	(void)unused;
+	assert_null(vu_msg_refused(&m, 0, &with));
+	assert_non_null(strstr(vu_msg_refused(&m, 0, none), "not offered"));
+	/* rte_vhost would refuse a bit that it does not know. */
+	assert_int_equal(vu_rule_of(m.request)->hide, VU_PROTOCOL_SHMEM);
+	m = message(VU_GET_SHMEM_CONFIG, 0);
+	assert_null(vu_msg_refused(&m, 0, &with));
+	assert_non_null(strstr(vu_msg_refused(&m, 0, none), "no shared memory"));
+	assert_non_null(strstr(vu_msg_refused(&m, 1, &with), "more descriptors"));
+	m = message(VU_GET_SHMEM_CONFIG, sizeof(struct vu_shmem_config));
+	assert_non_null(strstr(vu_head_refused(&m), "longer than any"));
+	m = message(VU_GET_SHMEM_CONFIG, 8);
+	assert_non_null(strstr(vu_msg_refused(&m, 0, &with), "wrong size"));
+}
+
 static void unoffered_features_are_named(void **state)
 {
 	char text[400], tiny[8];
@@ -324,6 +344,7 @@ int main(void)
 		cmocka_unit_test(a_guest_has_so_many_bytes_at_most),
 		cmocka_unit_test(config_stays_within_its_space),
 		cmocka_unit_test(descriptors_are_as_many_as_the_message_uses),
+		cmocka_unit_test(shared_memory_is_for_a_device_that_has_some),
 		cmocka_unit_test(unoffered_features_are_named),
 	};
 

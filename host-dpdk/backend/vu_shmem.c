@@ -1,0 +1,126 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * VIRTIO shared memory that the frontend is given for its driver (vhost-user, SHMEM_MAP).
+ *
+ * A frontend that has negotiated it asks for its size once (GET_SHMEM_CONFIG), when it makes the
+ * device. The memory itself has to be sent each time that the driver has started the device: at a
+ * reset the frontend forgets the mapping. So it is sent after a memory table, which a frontend says
+ * when it starts the rings, if that table does not have the memory; after a pause it does. (QEMU
+ * 11.1 ends by a fault when it comes while the rings are stopped.)
+ *
+ * No reply is asked for: the channel is shut in that direction, and none can be lost or made up.
+ * That the memory is mapped is seen in the memory table, where it has a guest-physical address. A
+ * VMM that fails says so in its own log, and who waits for the region is told after a while.
+ *
+ * A descriptor that was sent and not received counts against what this process may have under way.
+ * So one waits at most, whatever channels the frontends of the device have had.
+ */
+#include "vu_device.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/sockios.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#define AGAIN_NS 100000000u
+#define NEEDED	 (VU_PROTOCOL_SHMEM | VU_PROTOCOL_BACKEND_REQ | VU_PROTOCOL_BACKEND_SEND_FD)
+
+/* 0 or -errno. */
+static int send_map(int channel, int fd, uint64_t size)
+{
+	struct vu_msg m = {
+		.request = VU_BACKEND_SHMEM_MAP,
+		.flags = VU_VERSION,
+		.size = sizeof(m.payload.shmem_map),
+		.payload.shmem_map = {.id = VSOCK_SHM_ID, .len = size, .flags = VU_SHMEM_MAP_RW}};
+	struct iovec iov = {&m, vu_msg_len(&m)};
+	union {
+		struct cmsghdr align;
+		char buf[CMSG_SPACE(sizeof(int))];
+	} ctl = {.buf = {0}};
+	struct msghdr mh = {.msg_iov = &iov,
+			    .msg_iovlen = 1,
+			    .msg_control = ctl.buf,
+			    .msg_controllen = sizeof(ctl.buf)};
+	struct cmsghdr *c = CMSG_FIRSTHDR(&mh);
+	ssize_t n;
+
+	c->cmsg_level = SOL_SOCKET;
+	c->cmsg_type = SCM_RIGHTS;
+	c->cmsg_len = CMSG_LEN(sizeof(int));
+	memcpy(CMSG_DATA(c), &fd, sizeof(fd));
+	n = sendmsg(channel, &mh, MSG_DONTWAIT | MSG_NOSIGNAL);
+	return n == (ssize_t)iov.iov_len ? 0 : n < 0 ? -errno : -EPIPE;
+}
+
+/* The other end has not read all that was sent there, and is open. */
+static bool unread(int channel)
+{
+	int bytes = 0;
+
+	return channel >= 0 && ioctl(channel, SIOCOUTQ, &bytes) == 0 && bytes > 0;
+}
+
+/* 0; -EAGAIN: later; -errno: it will not be. */
+static int send_due(struct vu_dev *d)
+{
+	int channel, ret;
+
+	if (unread(d->shmem_fd))
+		return -EAGAIN;
+	channel = fcntl(d->backend_fd, F_DUPFD_CLOEXEC, 0);
+	if (channel < 0)
+		return -EAGAIN;
+	ret = send_map(channel, d->shares.given->fd, d->terms.shmem);
+	if (ret < 0) {
+		(void)close(channel);
+		return ret == -EWOULDBLOCK || ret == -EINTR || ret == -ETOOMANYREFS ||
+				       ret == -ENOMEM || ret == -ENOBUFS
+			       ? -EAGAIN
+			       : ret;
+	}
+	if (d->shmem_fd >= 0)
+		(void)close(d->shmem_fd);
+	d->shmem_fd = channel;
+	return 0;
+}
+
+void vu_shmem_look(struct vu_dev *d)
+{
+	int ret;
+
+	if (d->shmem != VU_SHMEM_DUE || d->backend_fd < 0)
+		return;
+	ret = send_due(d);
+	if (ret == -EAGAIN) {
+		vu_server_again(d->socket, AGAIN_NS);
+		return;
+	}
+	d->shmem = VU_SHMEM_SENT;
+	if (ret < 0)
+		zv_log_limited(&d->log, ZV_LOG_WARN,
+			       "%s: the VMM does not take the shared memory for its driver "
+			       "(SHMEM_MAP): %s",
+			       d->path, zv_strerror(ret));
+	else
+		zv_log_limited(&d->log, ZV_LOG_INFO,
+			       "%s: %llu MiB of shared memory were sent to the VMM for its driver",
+			       d->path, (unsigned long long)d->terms.shmem >> 20);
+}
+
+void vu_shmem_table(struct vu_dev *d)
+{
+	if (!d->terms.shmem || (d->protocol & NEEDED) != NEEDED || d->shmem != VU_SHMEM_IDLE ||
+	    guest_shares_has_given(&d->shares))
+		return;
+	d->shmem = VU_SHMEM_DUE;
+	vu_shmem_look(d);
+}
+
+void vu_shmem_stop(struct vu_dev *d)
+{
+	d->shmem = VU_SHMEM_IDLE;
+}
