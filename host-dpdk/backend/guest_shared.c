@@ -95,11 +95,15 @@ bool guest_shares_has_given(struct guest_shares *s)
 	return has;
 }
 
-/* The file of entry @i has another entry, or a ring: it is the guest's RAM. */
+/*
+ * The file of entry @i has another entry, a ring, or address 0: it is the guest's RAM. (A driver
+ * can keep its rings out of it.)
+ */
 static bool is_ram(const struct guest_shares *s, uint32_t i)
 {
 	for (uint32_t k = 0; k < s->mem->nregions; k++)
-		if (same_file(s->mem, i, k) && (k != i || (s->rings & 1u << k)))
+		if (same_file(s->mem, i, k) &&
+		    (k != i || (s->rings & 1u << k) || s->mem->r[k].gpa.v == 0))
 			return true;
 	return false;
 }
@@ -112,8 +116,8 @@ const char *guest_shared_fault_text(enum guest_shared_fault f)
 		[GUEST_SHARED_OK] = "no fault",
 		[GUEST_SHARED_NOT_THERE] =
 			"it is not in one piece of the memory that the VMM has shared",
-		[GUEST_SHARED_RAM] =
-			"it is the guest's RAM (its file has rings, or several pieces of memory)",
+		[GUEST_SHARED_RAM] = "it is the guest's RAM (its file has rings, several pieces of "
+				     "memory, or address 0)",
 		[GUEST_SHARED_NO_MEMORY] = "its file is neither a memfd nor on tmpfs or hugetlbfs",
 		[GUEST_SHARED_TOO_SHORT] = "its file has been made shorter",
 		[GUEST_SHARED_NOT_SEALED] =

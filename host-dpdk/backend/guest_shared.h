@@ -10,9 +10,11 @@
  *	- it lies in one entry with all its bytes,
  *	- its file lies in memory (memfd, tmpfs, hugetlbfs) and cannot be made shorter, if files of
  *	  its kind can be sealed at all: whoever maps it later must not be killed by an access,
- *	- no other entry of the table is of the same file, and no ring of the guest is in it. RAM is
- *	  never handed on, even if a driver should ask for that. (RAM that is one file and one entry
- *	  without a ring is not known as such: it is the guest's own to give.)
+ *	- no other entry of the table is of the same file, it does not begin at address 0, where a
+ *	  PC has RAM and nothing else, and no ring of the guest is in it. RAM is never handed on,
+ *	  even if a driver should ask for that. (A further file of RAM, such as that of a second
+ *	  NUMA node, in which the driver has no ring, cannot be told from a region: what a driver
+ *	  names there is the guest's own to give, and nobody else's.)
  *
  * A region can also be *given*: memory of ours that is sent to the VMM for the driver, as VIRTIO
  * shared memory (vu_shmem.c). The driver may name it before the VMM has mapped it. So it is taken

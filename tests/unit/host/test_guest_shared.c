@@ -178,6 +178,27 @@ static void ram_is_not_handed_out(void **state)
 	done(&w);
 }
 
+/* All of RAM is one piece of one file, and a hostile driver has its rings in the region. */
+static void ram_without_a_ring_is_not_handed_out(void **state)
+{
+	struct world w;
+
+	(void)state;
+	make(&w, memory_file(REGION_SIZE, SEALS));
+	close(w.ram);
+	w.ram = memory_file(0x20000, SEALS);
+	w.src[0].fd = w.ram;
+	w.src[1].fd = memory_file(0x20000, SEALS); /* of a second node */
+	new_table(&w);
+	guest_shares_ring(&w.shares, w.mem->r[2].va + 0x1000);
+	refused(&w, 0, 0x10000, GUEST_SHARED_RAM, EPERM);
+	refused(&w, 0x2000, 0x1000, GUEST_SHARED_RAM, EPERM);
+	refused(&w, REGION_GPA, REGION_SIZE, GUEST_SHARED_RAM, EPERM);
+	guest_shared_put(take(&w, 0x20000, 0x10000)); /* docs/threat-model.md */
+	close(w.src[1].fd);
+	done(&w);
+}
+
 static void a_file_that_can_be_cut_off_is_sealed_or_refused(void **state)
 {
 	struct world w;
@@ -433,6 +454,7 @@ int main(void)
 		cmocka_unit_test(the_region_is_the_guests_memory),
 		cmocka_unit_test(what_is_not_wholly_in_one_entry_is_not_there),
 		cmocka_unit_test(ram_is_not_handed_out),
+		cmocka_unit_test(ram_without_a_ring_is_not_handed_out),
 		cmocka_unit_test(a_file_that_can_be_cut_off_is_sealed_or_refused),
 		cmocka_unit_test(a_file_on_disk_is_refused),
 		cmocka_unit_test(pages_are_not_cut),
