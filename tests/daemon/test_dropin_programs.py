@@ -39,7 +39,7 @@ class Side:
 
     def __init__(self, w, name, peer_cid):
         self.w, self.peer = w, peer_cid
-        self.env = {**os.environ, 'ZVSOCK_AF_VSOCK': w.path(name)}
+        self.env = {**os.environ, 'ZVSOCK_AF_VSOCK': w.path(name), 'DROPIN_MODE': MODE}
 
     def start(self, *args, **more):
         more.setdefault('stdin', subprocess.DEVNULL)
@@ -199,8 +199,8 @@ def zvsockd_is_killed(w):
     p.kill()
     pair.guest_d.wait()
     w.up('-c', w.path('g.conf'), program=ZVSOCKD_GUEST)
-    p = serve_prog(pair.guest, 'echo_threads', PORT, 1)
-    pair.host.run_prog('client_threads', 5, PORT, 1)
+    p = serve_prog(pair.guest, 'echo_threads', PORT + 20, 1)
+    pair.host.run_prog('client_threads', 5, PORT + 20, 1)
     ended(p)
 
 
