@@ -7,6 +7,7 @@
 
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 
 /* A region that the device has announced on this queue. */
 struct queue_region {
@@ -34,10 +35,33 @@ static void say(struct zv_queue *q, struct ctrl_out *out)
 	q->grants.nout++;
 }
 
-/* Without memory the device is left without an answer, and uses the region not at all. */
-static void say_mapped(struct zv_queue *q, uint64_t id, int result)
+/* A message; of those that the device waits for, one can be had without memory. NULL: none. */
+static struct ctrl_out *out_new(struct zv_queue *q)
 {
 	struct ctrl_out *out = calloc(1, sizeof(*out));
+
+	if (!out && q->grants.spare) {
+		out = q->grants.spare;
+		q->grants.spare = NULL;
+		memset(out, 0, sizeof(*out));
+	}
+	return out;
+}
+
+void grants_said(struct zv_queue *q, struct ctrl_out *out)
+{
+	q->grants.nout--;
+	if (!q->grants.spare)
+		q->grants.spare = out;
+	else
+		free(out);
+}
+
+/* Without memory for two of them the device is left without an answer, and uses the region not at
+ * all. */
+static void say_mapped(struct zv_queue *q, uint64_t id, int result)
+{
+	struct ctrl_out *out = out_new(q);
 
 	if (!out)
 		return;
@@ -100,6 +124,8 @@ void grants_begin(struct zv_queue *q)
 	if (q->grants.spoken && !q->dev->ops->kernel_sockets)
 		say_held(q);
 	q->grants.spoken = true;
+	if (!q->grants.spare)
+		q->grants.spare = calloc(1, sizeof(*q->grants.spare));
 	if (!ops->offer || ops->offer(q->dev->t, q->index, &offer))
 		return;
 	out = calloc(1, sizeof(*out));
@@ -187,19 +213,23 @@ static bool on_region(struct zv_queue *q, const struct ctrl_region *at)
 
 /* ---- grants ---- */
 
+static void say_release(struct zv_queue *q, struct ctrl_out *out, const struct ctrl_grant *of)
+{
+	out->m.type = CTRL_RELEASE;
+	out->m.release.region = of->region;
+	out->m.release.offset = of->desc.offset;
+	out->m.release.generation = of->desc.generation;
+	say(q, out);
+}
+
 /* The end is not touched any more, or never was. */
 static void released(void *arg)
 {
 	struct grant *g = arg;
-	struct ctrl_out *out = g->release;
 
 	if (g->map)
 		region_map_put(g->map);
-	out->m.type = CTRL_RELEASE;
-	out->m.release.region = g->of.region;
-	out->m.release.offset = g->of.desc.offset;
-	out->m.release.generation = g->of.desc.generation;
-	say(g->q, out);
+	say_release(g->q, g->release, &g->of);
 	TAILQ_REMOVE(&g->q->grants.held, g, held);
 	g->q->grants.nheld--;
 	free(g);
@@ -276,14 +306,37 @@ static struct grant *grant_new(struct zv_queue *q, const struct ctrl_grant *of)
 	return g;
 }
 
+/*
+ * The connection cannot be had, and says so at once: one that waits for its answer here, one that
+ * comes because it has neither grant nor credit (rx.c). If the device cannot be told, it will hear
+ * in the next session that the end is not held. Over kernel sockets the end of the control
+ * connection takes back what was granted.
+ */
+static bool no_memory(struct zv_queue *q, const struct ctrl_grant *of, const struct conn_key *key)
+{
+	struct ctrl_out *out;
+	struct zv_conn *c;
+
+	if (q->dev->ops->kernel_sockets)
+		return false;
+	out = out_new(q);
+	if (out)
+		say_release(q, out, of);
+	c = (struct zv_conn *)conn_table_find(&q->conns, key);
+	if (c && c->state == VC_CONNECTING && c->type == of->type && !(c->flags & CF_INTERNAL))
+		conn_abort(c, -ENOMEM);
+	return true;
+}
+
 static bool on_grant(struct zv_queue *q, const struct ctrl_grant *of)
 {
+	const struct conn_key key = {of->peer_cid, of->peer_port, of->local_port};
 	struct grant *g = grant_new(q, of);
 	struct zv_conn *c;
 
-	if (!g) /* the control connection goes, and with it what was granted */
-		return false;
-	c = (struct zv_conn *)conn_table_find(&q->conns, &g->key);
+	if (!g)
+		return no_memory(q, of, &key);
+	c = (struct zv_conn *)conn_table_find(&q->conns, &key);
 	if (c) {
 		/* Given up by its application already, or none that could have been granted. */
 		if (c->state != VC_CONNECTING || c->type != of->type || c->flags & CF_INTERNAL)
@@ -361,4 +414,5 @@ void grants_fini(struct zv_queue *q)
 		STAILQ_REMOVE_HEAD(&q->grants.out, link);
 		free(out);
 	}
+	free(q->grants.spare);
 }

@@ -33,6 +33,8 @@ struct ctrl_out {
 void grants_begin(struct zv_queue *q);
 /* The session is over: what was announced and granted in it is void. */
 void grants_end(struct zv_queue *q);
+/* @out, which was the first of q->grants.out, has been sent, and is off the list. */
+void grants_said(struct zv_queue *q, struct ctrl_out *out);
 /* No more messages either: the queue is closed, and with it all channels. */
 void grants_fini(struct zv_queue *q);
 

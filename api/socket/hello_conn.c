@@ -115,8 +115,7 @@ void hello_flush(struct zv_queue *q)
 		return;
 	while ((out = STAILQ_FIRST(&q->grants.out)) && !send_ctrl(q, &out->m)) {
 		STAILQ_REMOVE_HEAD(&q->grants.out, link);
-		q->grants.nout--;
-		free(out);
+		grants_said(q, out);
 	}
 }
 

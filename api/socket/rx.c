@@ -31,6 +31,16 @@ static bool for_sibling(const struct zv_queue *q, const struct conn_key *key)
 	return q->host && key->cid != VSOCK_CID_HOST;
 }
 
+/*
+ * A broker grants no credit on a connection with a channel. So one that has neither was granted a
+ * channel for which there was no memory (grant.c): nothing could ever be sent on it.
+ */
+static bool grant_is_lost(const struct zv_queue *q, const struct vsock_hdr *h)
+{
+	return !h->buf_alloc && !q->host && q->peer.hello.caps & ZV_CAP_CHANNEL &&
+	       !q->dev->ops->kernel_sockets;
+}
+
 /* REQUEST for no existing connection: section 5.10.6.5, "Connection establishment". */
 static void request(struct zv_queue *q, const struct vsock_hdr *h, const struct conn_key *key)
 {
@@ -47,6 +57,10 @@ static void request(struct zv_queue *q, const struct vsock_hdr *h, const struct 
 	}
 	if (__builtin_expect(q->grants.npending, 0))
 		g = grant_take(q, key, h->type);
+	if (!g && __builtin_expect(grant_is_lost(q, h), 0)) {
+		refuse(q, h, NULL);
+		return;
+	}
 	l = sibling ? NULL : listener_find(q->dev, h->dst_port);
 	if (!l)
 		l = listener_catch_all(q->dev);
@@ -191,6 +205,11 @@ static void act(struct zv_conn *c, struct rx_pkt *p, struct vc_step s)
 	struct zv_queue *q = c->q;
 	enum vc_state from = c->state;
 
+	if (s.action == VC_ACT_ESTABLISHED && !c->sock->path && grant_is_lost(q, &p->hdr)) {
+		rx_drop(q, p);
+		conn_abort(c, -ECONNRESET);
+		return;
+	}
 	if (s.next != VC_CLOSED && s.next != VC_NONE) /* conn_over() makes that step itself */
 		c->state = s.next;
 	if (s.action == VC_ACT_DATA) {

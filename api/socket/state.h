@@ -325,7 +325,8 @@ struct queue_grants {
 	uint32_t npending;
 	struct grant_list held; /* all of them, until they are released */
 	uint32_t nheld;
-	bool spoken; /* there was a session before, whose messages may have been lost */
+	struct ctrl_out *spare; /* for when there is no memory */
+	bool spoken;		/* there was a session before, whose messages may have been lost */
 	struct ctrl_out_list out; /* what this side has to say: sent when there is a buffer */
 	uint32_t nout;
 };
