@@ -159,6 +159,20 @@ static void sends(const char *where, unsigned mib)
 	close(fd);
 }
 
+/* Of a socket that nobody looks at: what the supervisor's filter costs a system call. */
+static void moves(unsigned n)
+{
+	char buf[64] = "";
+	int fd[2];
+
+	if (socketpair(AF_UNIX, SOCK_STREAM, 0, fd))
+		fail("socketpair");
+	while (n--)
+		if (write(fd[0], buf, sizeof(buf)) != sizeof(buf) ||
+		    read(fd[1], buf, sizeof(buf)) != sizeof(buf))
+			fail("write and read");
+}
+
 int main(int argc, char **argv)
 {
 	unsigned n = argc == 4 ? (unsigned)atoi(argv[3]) : 0;
@@ -166,13 +180,16 @@ int main(int argc, char **argv)
 
 	if (!n) {
 		fprintf(stderr,
-			"usage: dropin-bench vsock:CID|hybrid:PATH|unix connect|rtt|send COUNT\n");
+			"usage: dropin-bench vsock:CID|hybrid:PATH|unix connect|rtt|send COUNT\n"
+			"       dropin-bench pair move COUNT\n");
 		return 2;
 	}
 	if (strcmp(argv[1], "unix") == 0)
 		child_accepts(n);
 	begin = now();
-	if (strcmp(argv[2], "connect") == 0)
+	if (strcmp(argv[2], "move") == 0)
+		moves(n);
+	else if (strcmp(argv[2], "connect") == 0)
 		connects(argv[1], n);
 	else if (strcmp(argv[2], "rtt") == 0)
 		rtt(argv[1], n);

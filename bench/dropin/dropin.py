@@ -81,6 +81,9 @@ def main(folder):
         words = ['unix', 'connect', '20000']
         compare('a program without vsock: AF_UNIX connect', 'connections', 20000, lambda: measure(folder, words),
                 {m: lambda m=m: measure(folder, words, m) for m in MODES})
+        moves = ['pair', 'move', '300000']
+        compare('a program without vsock: write and read of 64 bytes', 'pairs', 300000, lambda: measure(folder, moves),
+                {m: lambda m=m: measure(folder, moves, m) for m in MODES})
     finally:
         for p in (guest, host):
             p.send_signal(signal.SIGTERM)

@@ -46,6 +46,7 @@ import scenarios_recovery  # noqa: F401
 import scenarios_region  # noqa: F401
 import scenarios_vm  # noqa: F401
 import scenarios_vsock  # noqa: F401
+import scenarios_vsock_test  # noqa: F401
 
 
 def say(verdict, name, seconds, text):
