@@ -189,6 +189,8 @@ void av_user_put(struct av_space *s, struct av_user *u);
 bool av_user_may(const struct av_user *u, unsigned n, unsigned all, unsigned most);
 /* Closes @fd, in which descriptors may wait; it was taken by fds_get(). */
 void av_discard(struct av_space *s, int fd, bool stream);
+/* The same for one that came to [G] too late, when the space may be gone. */
+void av_discard_late(struct lcore *lc, int fd, bool stream);
 /* The local CID that programs see. Any lcore, under the lock. */
 uint32_t av_local_cid(const struct av_space *s);
 /* The guest that @cid leads to; NULL: none. Under the lock. */

@@ -88,9 +88,8 @@ void av_ask_end(struct av_ask *a)
 
 /* A message without waiting: its length; 0: the program has closed; -errno, -EPERM: it has sent
  * descriptors. */
-static ssize_t receive(struct av_ask *a, struct dropin_msg *m)
+static ssize_t receive(struct av_space *s, int from, struct dropin_msg *m)
 {
-	struct av_space *s = a->space;
 	struct iovec iov = {.iov_base = m, .iov_len = sizeof(*m)};
 	struct msghdr mh = {.msg_iov = &iov, .msg_iovlen = 1};
 	struct passed_room room;
@@ -98,11 +97,11 @@ static ssize_t receive(struct av_ask *a, struct dropin_msg *m)
 	unsigned n_fds;
 	ssize_t n;
 
-	if (s->bin && !fds_passed_reads() && passed_look(a->fd, &mh, 0) < 0)
+	if (s->bin && !fds_passed_reads() && passed_look(from, &mh, 0) < 0)
 		return -errno;
 	if (s->bin)
 		passed_room_give(&mh, &room);
-	n = recvmsg(a->fd, &mh, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+	n = recvmsg(from, &mh, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
 	if (n < 0)
 		return -errno;
 	n_fds = s->bin ? passed_take(&mh, fd) : 0;
@@ -171,7 +170,7 @@ static void ask_serve(struct av_ask *a)
 			lcore_defer(home_of(a), &a->work);
 			return;
 		}
-		n = receive(a, &m);
+		n = receive(a->space, a->fd, &m);
 		if (n == -EAGAIN)
 			return;
 		if (n == -EINTR)
@@ -251,7 +250,10 @@ static void turn_away(struct av_space *s, int fd, const struct ucred *who)
 			 "many as may be (%u, %u)",
 			 s->cfg.sockets[AV_ASK], (int)who->pid, (unsigned)who->uid, AV_ASKS_MAX / 4,
 			 AV_ASKS_MAX);
-	(void)shutdown(fd, SHUT_WR);
+	/* A socket that is closed with a question in it takes the answer away with itself. */
+	(void)shutdown(fd, SHUT_RD);
+	while (receive(s, fd, &m) > 0)
+		;
 	av_discard(s, fd, false);
 }
 

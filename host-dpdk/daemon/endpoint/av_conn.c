@@ -12,7 +12,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <unistd.h>
 
 #define FILLING_STEP 16384u
 #define FILLING_TURN 262144u

@@ -23,6 +23,8 @@
 static const int socket_types[AV_SOCKETS] = {SOCK_SEQPACKET, SOCK_STREAM, SOCK_SEQPACKET};
 
 static struct av_space *spaces; /* the main thread's */
+/* Made with the first space, if there can be anything for it; lcores may need it to the very end. */
+static struct fd_bin *late_bin;
 
 /* ---- what home has of it ---- */
 
@@ -78,6 +80,16 @@ void av_discard(struct av_space *s, int fd, bool stream)
 		return;
 	}
 	io_close_fd(lcore_io(s->home), fd);
+	fds_put();
+}
+
+void av_discard_late(struct lcore *lc, int fd, bool stream)
+{
+	if (late_bin && passed_waits(fd, stream)) {
+		fd_bin_put_all(late_bin, &fd, 1);
+		return;
+	}
+	io_close_fd(lcore_io(lc), fd);
 	fds_put();
 }
 
@@ -257,8 +269,14 @@ static int listener_open(struct guest *g, struct av_space *s, enum av_socket wha
 	l->fd = socket(AF_UNIX, socket_types[what] | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	if (l->fd < 0)
 		return open_failed(g, l, "cannot make a socket", -errno);
-	if (!passed_refuse(l->fd) && !s->bin && !(s->bin = fd_bin_new(fds_put)))
-		return open_failed(g, l, "cannot make a socket", -ENOMEM);
+	if (!passed_refuse(l->fd)) {
+		if (!s->bin)
+			s->bin = fd_bin_new(fds_put);
+		if (!late_bin)
+			late_bin = fd_bin_new(fds_put);
+		if (!s->bin || !late_bin)
+			return open_failed(g, l, "cannot make a socket", -ENOMEM);
+	}
 	if (bind(l->fd, (struct sockaddr *)&sa, sizeof(sa)) < 0)
 		return open_failed(g, l, "cannot bind the socket", -errno);
 	/* Before listen(), so that nobody connects while the rights are wider than configured. */
