@@ -18,17 +18,31 @@ static void set_armed(struct zv_queue *q, uint8_t armed)
 	__atomic_store_n(&q->arm.state, armed, __ATOMIC_SEQ_CST);
 }
 
-void queue_disarm(struct zv_queue *q)
+void queue_timer_was_set(struct zv_queue *q)
+{
+	__atomic_store_n(&q->arm.timer, 1, __ATOMIC_RELEASE);
+}
+
+/* The descriptor of a timer that has run out is not readable any more. */
+static void quiet_timer(struct zv_queue *q)
 {
 	uint64_t ticks;
 
+	if (!__atomic_load_n(&q->arm.timer, __ATOMIC_ACQUIRE))
+		return;
+	__atomic_store_n(&q->arm.timer, 0, __ATOMIC_RELAXED); /* first: zv_wake may set it now */
+	if (read(q->arm.timerfd, &ticks, sizeof(ticks)) < 0)
+		queue_timer_was_set(q); /* it runs still */
+}
+
+void queue_disarm(struct zv_queue *q)
+{
 	set_armed(q, 0);
 	q->clock.tick = 0; /* look at the clock: time has passed */
 	q->tq->ops->disarm(q->tq);
 	if (q->chans.n)
 		chans_disarm(q);
-	if (q->arm.timerfd >= 0)
-		(void)!read(q->arm.timerfd, &ticks, sizeof(ticks));
+	quiet_timer(q);
 }
 
 /* What peers are asked for, and the last look at what they have done. */
@@ -75,6 +89,7 @@ static void set_timer(struct zv_queue *q, uint64_t when)
 					    .tv_nsec = (long)(when % 1000000000u)}};
 
 	(void)timerfd_settime(q->arm.timerfd, TFD_TIMER_ABSTIME, &t, NULL);
+	queue_timer_was_set(q);
 	q->arm.until = when;
 }
 

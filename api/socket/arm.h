@@ -45,6 +45,8 @@ static inline bool queue_woken(const struct zv_queue *q)
 {
 	return __atomic_load_n(&q->arm.wake, __ATOMIC_SEQ_CST);
 }
+/* After the timer has been set, so that the end of the sleep reads its descriptor. Any thread. */
+void queue_timer_was_set(struct zv_queue *q);
 int queue_fds_open(struct zv_queue *q);
 void queue_fds_close(struct zv_queue *q);
 

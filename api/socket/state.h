@@ -254,6 +254,7 @@ enum { ARMED = 1, ARMED_READABLE };
 struct queue_arm {
 	uint64_t until; /* what the timer is set to */
 	uint32_t wake;	/* 1: zv_wake was called, not reported yet; any thread */
+	uint32_t timer; /* 1: the timer has been set, and not been read since; any thread */
 	uint8_t state;	/* 0; ARMED; ARMED_READABLE: zv_fd was made readable since, because a call
 			   left work. Written by the owner */
 	int epfd, timerfd;

@@ -285,8 +285,10 @@ void zv_wake(struct zv_queue *q)
 	/* Barrier pair [W]. Whoever raises the flag sets the timer; a wake() that finds it raised
 	 * need not do so again. */
 	if (__atomic_exchange_n(&q->arm.wake, 1, __ATOMIC_SEQ_CST) == 0 &&
-	    __atomic_load_n(&q->arm.state, __ATOMIC_SEQ_CST))
+	    __atomic_load_n(&q->arm.state, __ATOMIC_SEQ_CST)) {
 		(void)timerfd_settime(q->arm.timerfd, 0, &now, NULL);
+		queue_timer_was_set(q);
+	}
 	errno = saved;
 }
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Polling on a CPU that others want. Time is the test's: a sched_yield takes yield_ns, as one does
- * that gave the CPU to somebody else.
+ * Polling on a CPU that others want, and system calls around a sleep. Time is the test's: a
+ * sched_yield takes yield_ns, as one does that gave the CPU to somebody else.
  */
 #include "pair.h"
 #include "spin.h"
@@ -12,11 +12,13 @@
 #define FOREVER (1ull << 60)
 
 static uint64_t yield_ns, skew;
-static unsigned yields;
+static unsigned yields, reads;
 
 int __real_clock_gettime(clockid_t clock, struct timespec *t);
 int __wrap_clock_gettime(clockid_t clock, struct timespec *t);
 int __wrap_sched_yield(void);
+ssize_t __real_read(int fd, void *buf, size_t len);
+ssize_t __wrap_read(int fd, void *buf, size_t len);
 
 int __wrap_clock_gettime(clockid_t clock, struct timespec *t)
 {
@@ -33,6 +35,12 @@ int __wrap_sched_yield(void)
 	yields++;
 	skew += yield_ns;
 	return 0;
+}
+
+ssize_t __wrap_read(int fd, void *buf, size_t len)
+{
+	reads++;
+	return __real_read(fd, buf, len);
 }
 
 static int group_setup(void **state)
@@ -131,6 +139,32 @@ static void a_wait_that_never_sleeps_yields(void **state)
 	assert_in_range(yields, 9, 11);
 }
 
+/* The timer's descriptor is read when there is something to read. */
+static void who_slept_without_a_timer_reads_none(void **state)
+{
+	struct zv_opts o = {.size = sizeof(o), .flags = ZV_OPT_NO_HELLO};
+	struct zv_event ev;
+	struct zv_dev *dev;
+	struct zv_queue *q;
+
+	(void)state;
+	assert_int_equal(zv_open(&dev, "fakeguest:", &o), 0);
+	q = zv_queue(dev, 0);
+	assert_int_equal(zv_poll(q, &ev, 1), 0);
+	reads = 0;
+	for (unsigned i = 0; i < 3; i++) {
+		assert_int_equal(zv_arm(q), 0);
+		assert_int_equal(zv_poll(q, &ev, 1), 0);
+	}
+	assert_int_equal(reads, 0);
+	assert_int_equal(zv_arm(q), 0);
+	zv_wake(q);
+	while (zv_poll(q, &ev, 1) == 0)
+		;
+	assert_true(reads > 0);
+	zv_close(dev);
+}
+
 int main(void)
 {
 #define CASE(f) cmocka_unit_test_setup(f, group_setup)
@@ -140,6 +174,7 @@ int main(void)
 		CASE(one_lost_slice_is_soon_forgotten),
 		CASE(a_wait_sleeps_beside_a_program_that_computes),
 		CASE(a_wait_that_never_sleeps_yields),
+		CASE(who_slept_without_a_timer_reads_none),
 	};
 
 	return cmocka_run_group_tests_name("idle", tests, NULL, NULL);
