@@ -371,7 +371,8 @@ bool grant_message(struct zv_queue *q, const struct ctrl_msg *m)
 
 /* ---- the end ---- */
 
-/* Of the messages, only RELEASE says something to the next session of the same device. */
+/* Of the messages, only RELEASE says something to the next session of the same device; and nothing
+ * to the next control connection of a program. */
 static void say_no_more(struct zv_queue *q)
 {
 	struct ctrl_out_list keep = STAILQ_HEAD_INITIALIZER(keep);
@@ -379,7 +380,7 @@ static void say_no_more(struct zv_queue *q)
 
 	while ((out = STAILQ_FIRST(&q->grants.out))) {
 		STAILQ_REMOVE_HEAD(&q->grants.out, link);
-		if (out->m.type == CTRL_RELEASE) {
+		if (out->m.type == CTRL_RELEASE && !q->dev->ops->kernel_sockets) {
 			STAILQ_INSERT_TAIL(&keep, out, link);
 		} else {
 			q->grants.nout--;

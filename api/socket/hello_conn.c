@@ -163,6 +163,17 @@ void hello_start(struct zv_queue *q)
 	tx_ctrl(c, CP_REQUEST);
 }
 
+void hello_again(struct zv_queue *q)
+{
+	q->peer.again_at = UINT64_MAX;
+	if (q->hello.conn)
+		return;
+	grants_end(q); /* what was announced and granted on the last one */
+	hello_start(q);
+	if (!q->hello.conn) /* no memory */
+		q->peer.again_at = time_after(queue_clock(q), q->peer.again_ns);
+}
+
 bool hello_accept(struct zv_queue *q, const struct vsock_hdr *h)
 {
 	struct conn_key key = {VSOCK_CID_HOST, h->src_port, h->dst_port};

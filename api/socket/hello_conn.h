@@ -21,6 +21,8 @@
 
 /* A session has begun: the guest says hello on this pair, the host waits for it. */
 void hello_start(struct zv_queue *q);
+/* q->peer.again_at has come: a peer that has hung up may be back. */
+void hello_again(struct zv_queue *q);
 /* Host: a REQUEST for ZV_CTRL_PORT. False: refused, by RST. */
 bool hello_accept(struct zv_queue *q, const struct vsock_hdr *h);
 void hello_established(struct zv_conn *c);

@@ -2,8 +2,13 @@
 #include "peer.h"
 
 #include "credit.h"
+#include "timer.h"
 
 #include <errno.h>
+
+/* Between two attempts to say HELLO to a peer that has hung up, each twice as long as the last. */
+#define AGAIN_MIN_NS 1000000000u
+#define AGAIN_MAX_NS (32u * (uint64_t)AGAIN_MIN_NS)
 
 static void set_state(struct zv_queue *q, enum peer_state state)
 {
@@ -14,7 +19,8 @@ void peer_reset(struct zv_queue *q)
 {
 	set_state(q, HELLO_OFF);
 	q->peer.hello.caps = 0;
-	q->peer.hello_by = UINT64_MAX;
+	q->peer.hello_by = q->peer.again_at = UINT64_MAX;
+	q->peer.again_ns = 0;
 	q->peer.max_pkt = ZV_PLAIN_PKT;
 }
 
@@ -39,6 +45,8 @@ void peer_said_hello(struct zv_queue *q)
 	const struct hello *h = &q->peer.hello;
 
 	set_state(q, HELLO_DONE);
+	if (q->dev->ops->kernel_sockets)
+		q->peer.again_ns = AGAIN_MIN_NS;
 	q->peer.max_pkt =
 		h->caps & ZV_CAP_BIG_PKT && h->max_pkt > ZV_PLAIN_PKT ? h->max_pkt : ZV_PLAIN_PKT;
 	if (q->peer.max_pkt > ZV_MAX_PKT)
@@ -61,4 +69,8 @@ void peer_hung_up(const struct zv_conn *c)
 	peer_is_plain(q, c->err == -ETIMEDOUT ? "no answer to HELLO" : "HELLO refused");
 	q->peer.max_pkt = ZV_PLAIN_PKT;
 	queue_budgets_begin(q);
+	if (!q->peer.again_ns)
+		return;
+	q->peer.again_at = time_after(queue_clock(q), q->peer.again_ns);
+	q->peer.again_ns *= q->peer.again_ns < AGAIN_MAX_NS ? 2 : 1;
 }

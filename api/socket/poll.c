@@ -157,6 +157,8 @@ void queue_work(struct zv_queue *q)
 		conn_timers_run(q);
 		if (__builtin_expect(q->chans.look_at <= q->clock.now, 0))
 			chans_tick(q);
+		if (__builtin_expect(q->peer.again_at <= q->clock.now, 0))
+			hello_again(q);
 	}
 	if (listener_closed(q))
 		conns_unaccepted(q);

@@ -223,6 +223,9 @@ struct queue_peer {
 	uint8_t state;	    /* enum peer_state; read by any thread */
 	uint64_t hello_by;  /* host: when a guest that has not said HELLO runs plain */
 	struct hello hello; /* the peer's last one in this session; caps 0: none so far */
+	/* Over kernel sockets, where no session ends with the control connection: */
+	uint64_t again_at; /* queue_clock() of the next HELLO; UINT64_MAX: none is due */
+	uint64_t again_ns; /* until then, if it fails; 0: there never was a zvsock peer */
 };
 
 #define HELLO_NEWS_PEER (1u << 0) /* the peer has said HELLO */

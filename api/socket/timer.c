@@ -32,6 +32,8 @@ uint64_t queue_timers_next(const struct zv_queue *q)
 
 	if (q->chans.look_at < next)
 		next = q->chans.look_at;
+	if (q->peer.again_at < next)
+		next = q->peer.again_at;
 	for (unsigned i = 0; i < TIMERS; i++) {
 		const struct zv_conn *c = TAILQ_FIRST(&q->timers[i]);
 

@@ -218,6 +218,11 @@ static void answer(void)
 	while ((fd = ksock_net_unix.accept(listen_fd, &cid, &port)) >= 0) {
 		struct ctrl *c = ctrls;
 
+		if (zvd.away) {
+			zvd.refused++;
+			close(fd);
+			continue;
+		}
 		assert_in_range(port, 512, 1023);
 		zvd.low_port = port;
 		while (c->fd > 0)

@@ -14,8 +14,10 @@
 #define ZVD_PORTS  16u
 
 struct zvd {
-	bool grants;	/* else it declines */
-	bool deaf;	/* reads nothing */
+	bool grants; /* else it declines */
+	bool deaf;   /* reads nothing */
+	bool away;   /* control connections are hung up at once: */
+	unsigned refused;
 	bool split;	/* GRANT comes in pieces */
 	unsigned ctrls; /* that are there */
 	/* How often which message has come, and channels that were granted. */

@@ -239,6 +239,7 @@ static void its_end_resets_what_it_granted(void **state)
 	join_chan(ZV_STREAM, &c, &s);
 	had = zvd.connects;
 	assert_int_equal(zv_send(c, "abc", 3, 0), 3);
+	zvd.away = true;
 	zvd_hang_up(1); /* the client's */
 	RUN(has(c, ZV_EV_ERR) && has(s, ZV_EV_HUP | ZV_EV_ERR));
 	assert_int_equal(zv_send(c, "x", 1, 0), -ECONNRESET);
@@ -250,6 +251,34 @@ static void its_end_resets_what_it_granted(void **state)
 	carry(c, s, 100000, 1000);
 	close_both(c, s);
 	assert_int_equal(zvd.connects, had);
+}
+
+/* Another zvsockd in the place of one that has ended: it is asked again, more and more rarely. */
+static void the_next_zvsockd_is_found(void **state)
+{
+	struct zv_conn *c, *s;
+	unsigned mapped;
+
+	(void)state;
+	zvd_ready();
+	assert_int_equal(zv_listen(server, PORT, ZV_STREAM, 0), 0);
+	for (unsigned round = 0; round < 2; round++) {
+		join_chan(ZV_STREAM, &c, &s);
+		zvd.refused = 0;
+		zvd.away = true;
+		zvd_hang_up(2);
+		RUN(has(c, ZV_EV_ERR) && has(s, ZV_EV_HUP | ZV_EV_ERR));
+		close_both(c, s);
+		if (round == 0)
+			RUN(zvd.refused >= 2);
+		mapped = zvd.mapped;
+		zvd.away = false;
+		RUN(zvd.mapped == mapped + 2);
+		RUN(zvd.listens == round + 2);
+	}
+	join_chan(ZV_STREAM, &c, &s);
+	carry(c, s, BIG, BIG);
+	close_both(c, s);
 }
 
 /* A grant that has come, and the connection control with which it goes, before accept. */
@@ -398,6 +427,7 @@ int main(void)
 		TEST(a_half_is_ended_in_the_channel),
 		TEST(what_was_sent_before_a_close_arrives),
 		TEST(its_end_resets_what_it_granted),
+		TEST(the_next_zvsockd_is_found),
 		TEST(a_grant_goes_with_it),
 		TEST(two_processes_at_once),
 	};
