@@ -102,6 +102,9 @@ struct zv_opts {
 #define ZV_OPT_BROKER	  (1u << 4) /* host: the application brokers channels, zvsock_broker.h */
 #define ZV_OPT_PACKED	  (1u << 5) /* guest: packed virtqueues where the device has them */
 #define ZV_OPT_SPLIT	  (1u << 6) /* guest: split virtqueues in any case */
+/* host: the guest's memory may lie in files on local disks. Then a thread that serves one of its
+ * queues waits for such a disk, and so do other guests that it serves. */
+#define ZV_OPT_DISK_MEMORY (1u << 7)
 
 /*
  * A buffer on loan: from zv_buf_alloc until zv_buf_send or zv_buf_cancel; from zv_buf_recv until

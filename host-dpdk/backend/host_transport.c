@@ -200,7 +200,7 @@ static const struct transport_ops host_ops = {
 	.fd = vhost_pair_fd,
 };
 
-static int host_setup(struct host_dev *d)
+static int host_setup(struct host_dev *d, uint32_t flags)
 {
 	bool bonded = d->uri.npaths > 1;
 	struct vu_dev *vu;
@@ -223,6 +223,7 @@ static int host_setup(struct host_dev *d)
 			.cid = d->uri.cid,
 			.shmem = d->shmem.addr ? &d->shmem : NULL,
 			.shmem_here = i == 0,
+			.disk = flags & ZV_OPT_DISK_MEMORY,
 			.queues = &d->q[i],
 			.nqueues = bonded ? 1 : d->base.nqueues,
 			.anew = on_anew,
@@ -268,7 +269,7 @@ static int host_open(struct transport_dev **out, const char *rest, const struct 
 		return ret;
 	}
 	quiesce_init();
-	ret = host_setup(d);
+	ret = host_setup(d, opts->flags);
 	if (ret < 0) {
 		host_close(&d->base);
 		return ret;

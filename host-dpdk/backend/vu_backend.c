@@ -96,6 +96,7 @@ int vu_open(struct vu_dev **out, const struct vu_backend_config *c)
 	d->terms.mem_max = map_max / (c->nqueues + 1);
 	vu_set_features(d, 0);
 	d->cid = c->cid;
+	d->disk = c->disk;
 	d->queues = c->queues;
 	d->nqueues = c->nqueues;
 	d->anew = c->anew;

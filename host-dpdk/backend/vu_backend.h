@@ -58,6 +58,7 @@ struct vu_backend_config {
 	 */
 	const struct shm_region *shmem;
 	bool shmem_here;
+	bool disk;			  /* ZV_OPT_DISK_MEMORY */
 	struct vhost_pair *const *queues; /* initialised; borrowed until vu_close */
 	unsigned nqueues;
 	/*

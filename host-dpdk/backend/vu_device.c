@@ -433,7 +433,7 @@ static int copy_table(struct vu_dev *d, const struct vu_exchange *x, struct gues
 	const struct vu_mem_table *t = &x->msg->payload.mem;
 
 	for (*n = 0; *n < t->nregions; (*n)++) {
-		const char *why = fd_no_memory(x->fd[*n]);
+		const char *why = fd_no_memory(x->fd[*n], d->disk);
 		struct guest_mem_src *s = &src[*n];
 
 		*s = (struct guest_mem_src){.gpa = {t->region[*n].gpa},

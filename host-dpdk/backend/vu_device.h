@@ -56,6 +56,7 @@ struct vu_dev {
 	struct zv_log_limit log; /* what the frontend can cause */
 	char *path;
 	uint64_t cid;
+	bool disk; /* memory may be on disks */
 	struct vhost_pair *const *queues;
 	unsigned nqueues;
 

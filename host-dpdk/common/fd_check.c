@@ -129,6 +129,10 @@ static bool mount_is_one_of(uint64_t mount, const char *const *names)
 static const char *const not_local =
 	"its file system is neither tmpfs, hugetlbfs nor on a local disk";
 
+static const char *const on_disk =
+	"it is on a disk, and who touches it would wait for that; ZV_OPT_DISK_MEMORY (zvsockd: "
+	"memory = disk) allows it";
+
 /*
  * File systems without a block device. To ask a file what it is on (fstatfs, and fstat as well) may
  * take as long as some server likes (FUSE, NFS); statx() with AT_STATX_DONT_SYNC asks nobody.
@@ -150,7 +154,7 @@ static const char *no_local_mount(int fd)
 										   : not_local;
 }
 
-const char *fd_no_memory(int fd)
+const char *fd_no_memory(int fd, bool disk)
 {
 	const char *why = in_memory(fd) ? NULL : no_local_mount(fd);
 	struct statfs fs;
@@ -168,13 +172,14 @@ const char *fd_no_memory(int fd)
 	case TMPFS_MAGIC:
 	case HUGETLBFS_MAGIC:
 	case RAMFS_MAGIC:
+		return NULL;
 	case EXT4_SUPER_MAGIC: /* ext2 and ext3 as well */
 	case XFS_SUPER_MAGIC:
 	case BTRFS_SUPER_MAGIC:
 	case F2FS_SUPER_MAGIC:
 	case ZFS_MAGIC:
 	case BCACHEFS_MAGIC:
-		return NULL;
+		return disk ? NULL : on_disk;
 	default:
 		return not_local;
 	}

@@ -26,10 +26,10 @@ bool fd_is_harmless(int fd);
 
 /*
  * NULL when @fd is a file that guest memory may be mapped from: on tmpfs (memfd, /dev/shm),
- * hugetlbfs or a local disk file system, or a DAX device. Else why it may not: a page of a file
- * that some program serves (FUSE, network file systems) may never come, and whoever touches it
- * waits.
+ * hugetlbfs or (@disk) a local disk file system, or a DAX device. Else why it may not: a page of a
+ * file that some program serves (FUSE, network file systems) may never come, one on a disk may take
+ * a second while somebody writes the file back, and whoever touches it waits.
  */
-const char *fd_no_memory(int fd);
+const char *fd_no_memory(int fd, bool disk);
 
 #endif

@@ -54,7 +54,7 @@ static void defaults(void **state)
 	assert_int_equal(g->cid, 3);
 	assert_int_equal(g->n_devices, 1);
 	assert_string_equal(g->devices[0], "/s/a.sock");
-	assert_false(g->client);
+	assert_false(g->client || g->disk);
 	assert_int_equal(g->queues, 1);
 	assert_int_equal(g->ring_size, 0);
 	assert_int_equal(g->buf_alloc, 262144);
@@ -131,18 +131,18 @@ static void applications_values(void **state)
 
 static void guest_values(void **state)
 {
-	struct cfg *c =
-		conf_good("[guest big-1_Z]\n"
-			  "cid = 4294967294\n"
-			  "socket = /s/a, /s/b\nsocket = /s/c\n"
-			  "mode = client\nring_size = 32768\nbuf_alloc = 1024M\nmax_conns = 1\n"
-			  "socket_mode = 660\nsocket_owner = 1234:5678\n"
-			  "low_port_users = 0, 99999\nlow_port_groups = 7\n"
-			  "groups = x, y\ngroups = z\n"
-			  "unix = /s/u\n"
-			  "tcp = 80=127.0.0.1:8080, 81=[::1]:1\ntcp = 82=localhost:65535\n"
-			  "vsock = 1, 100-200, 4294967294\n"
-			  "builtin = echo:7, discard:9\nbuiltin = source:19\n");
+	struct cfg *c = conf_good("[guest big-1_Z]\n"
+				  "cid = 4294967294\n"
+				  "socket = /s/a, /s/b\nsocket = /s/c\n"
+				  "mode = client\nmemory = disk\nring_size = 32768\nbuf_alloc = "
+				  "1024M\nmax_conns = 1\n"
+				  "socket_mode = 660\nsocket_owner = 1234:5678\n"
+				  "low_port_users = 0, 99999\nlow_port_groups = 7\n"
+				  "groups = x, y\ngroups = z\n"
+				  "unix = /s/u\n"
+				  "tcp = 80=127.0.0.1:8080, 81=[::1]:1\ntcp = 82=localhost:65535\n"
+				  "vsock = 1, 100-200, 4294967294\n"
+				  "builtin = echo:7, discard:9\nbuiltin = source:19\n");
 	const struct cfg_guest *g = &c->guests[0];
 	const struct unix_values *u = unix_values(g);
 	const struct tcp_values *tcp = tcp_values(g);
@@ -157,7 +157,7 @@ static void guest_values(void **state)
 	assert_int_equal(g->n_devices, 3);
 	assert_string_equal(g->devices[2], "/s/c");
 	assert_int_equal(g->queues, 3); /* a device a socket */
-	assert_true(g->client);
+	assert_true(g->client && g->disk);
 	assert_int_equal(g->ring_size, 32768);
 	assert_int_equal(g->buf_alloc, 1u << 30);
 	assert_int_equal(g->max_conns, 1);

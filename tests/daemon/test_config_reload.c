@@ -95,6 +95,7 @@ static void guests_differ(void **state)
 	static const char *const lines[] = {
 		"socket = /s/b",
 		"mode = client",
+		"memory = disk",
 		"queues = 2",
 		"ring_size = 64",
 		"buf_alloc = 8K",

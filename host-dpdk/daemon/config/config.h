@@ -96,6 +96,7 @@ struct cfg_guest {
 	char devices[CFG_PATHS_MAX][CFG_PATH_MAX]; /* vhost-user sockets, PCI addresses... */
 	unsigned n_devices;
 	bool client;	    /* connect to the VMM's socket instead of listening */
+	bool disk;	    /* its memory may be files on local disks */
 	uint32_t queues;    /* queue pairs; with several devices as many as there are devices */
 	uint32_t ring_size; /* of a device that lets one choose; 0: its own */
 	uint32_t buf_alloc; /* receive credit of a connection, bytes */

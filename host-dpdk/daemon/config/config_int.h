@@ -24,10 +24,11 @@ struct pos {
 	const char *word; /* of the command line, as typed */
 };
 
-cfg_setter cfg_set_ring_size, cfg_set_cid, cfg_set_poll, cfg_set_vhost_mode, cfg_set_log_level,
-	cfg_set_cpus, cfg_set_user, cfg_set_group, cfg_set_owner, cfg_set_control, cfg_add_socket,
-	cfg_set_uri, cfg_add_app_user, cfg_add_app_group, cfg_add_app_ports, cfg_set_region,
-	cfg_set_channel, cfg_set_region_path, cfg_set_region_kind, cfg_set_space, cfg_add_low;
+cfg_setter cfg_set_ring_size, cfg_set_cid, cfg_set_poll, cfg_set_vhost_mode, cfg_set_memory,
+	cfg_set_log_level, cfg_set_cpus, cfg_set_user, cfg_set_group, cfg_set_owner,
+	cfg_set_control, cfg_add_socket, cfg_set_uri, cfg_add_app_user, cfg_add_app_group,
+	cfg_add_app_ports, cfg_set_region, cfg_set_channel, cfg_set_region_path,
+	cfg_set_region_kind, cfg_set_space, cfg_add_low;
 
 /* config_space.c: completes the drop-in directories, and checks them. After default owners are
  * known, before paths are checked. */

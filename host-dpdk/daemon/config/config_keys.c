@@ -59,6 +59,8 @@ const struct key cfg_guest_keys[] = {
 	 .absent = {[CFG_AS_GUEST] = "uri says which device it is"}},
 	{"mode", cfg_set_vhost_mode, G(client),
 	 .absent = {[CFG_AS_GUEST] = "zvsockd connects to the device, which is there first"}},
+	{"memory", cfg_set_memory, G(disk),
+	 .absent = {[CFG_AS_GUEST] = "the memory of a device is zvsockd's own"}},
 	{"uri", cfg_set_uri, MEMBERS(cfg_guest, scheme, n_devices),
 	 .absent = {[CFG_AS_HOST] = "it names a device that zvsockd drives as a guest, and a guest "
 				    "has a socket"}},

@@ -144,6 +144,8 @@ static void print_devices(const struct cfg_guest *g, FILE *to)
 		cfg_device_name(g, i, name, sizeof(name));
 		(void)fprintf(to, "  %-11s %s\n", cfg_roles[g->role].verbs[g->client], name);
 	}
+	if (g->disk)
+		(void)fprintf(to, "  disk        the guest's memory may be files on local disks\n");
 	(void)fprintf(to, "  modes       sockets %04o", g->socket_mode);
 	if (g->socket_uid != (uid_t)-1)
 		(void)fprintf(to, ", user %u", g->socket_uid);

@@ -156,6 +156,19 @@ void cfg_set_vhost_mode(struct load *l, void *obj, const struct key *k, char *va
 		*(bool *)cfg_member(obj, k) = client;
 }
 
+void cfg_set_memory(struct load *l, void *obj, const struct key *k, char *value)
+{
+	bool disk = strcmp(value, "disk") == 0;
+
+	if (!disk && strcmp(value, "ram") != 0)
+		cfg_wrong(l,
+			  "memory = %s is unknown; write ram (memfd, /dev/shm, hugepages, DAX) or "
+			  "disk (files on local disks as well)",
+			  value);
+	else
+		*(bool *)cfg_member(obj, k) = disk;
+}
+
 void cfg_set_log_level(struct load *l, void *obj, const struct key *k, char *value)
 {
 	static const char *const names[] = {"err", "warn", "info", "debug"};

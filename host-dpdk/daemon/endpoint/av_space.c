@@ -23,7 +23,8 @@
 static const int socket_types[AV_SOCKETS] = {SOCK_SEQPACKET, SOCK_STREAM, SOCK_SEQPACKET};
 
 static struct av_space *spaces; /* the main thread's */
-/* Made with the first space, if there can be anything for it; lcores may need it to the very end. */
+/* Made with the first space, if there can be anything for it; lcores may need it to the very end.
+ */
 static struct fd_bin *late_bin;
 
 /* ---- what home has of it ---- */

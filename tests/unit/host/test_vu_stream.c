@@ -257,13 +257,34 @@ static void memory_comes_from_files_that_nobody_serves(void **state)
 	    proc = open("/proc/self/status", O_RDONLY);
 	const struct ends *e = *state;
 
-	assert_null(fd_no_memory(mem));
-	assert_non_null(fd_no_memory(event));
-	assert_non_null(fd_no_memory(null));
-	assert_non_null(fd_no_memory(proc));
-	assert_non_null(fd_no_memory(e->backend));
-	assert_non_null(fd_no_memory(-1));
+	assert_null(fd_no_memory(mem, true));
+	assert_null(fd_no_memory(mem, false));
+	assert_non_null(fd_no_memory(event, true));
+	assert_non_null(fd_no_memory(null, true));
+	assert_non_null(fd_no_memory(proc, true));
+	assert_non_null(fd_no_memory(e->backend, true));
+	assert_non_null(fd_no_memory(-1, true));
 	(void)close(event), (void)close(mem), (void)close(null), (void)close(proc);
+}
+
+/* Whoever touches a page of such a file waits for the disk. */
+static void memory_on_a_disk_is_for_those_who_say_so(void **state)
+{
+	int file = open(".", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+
+	(void)state;
+	if (file < 0 || fd_no_memory(file, true)) {
+		print_message("the test does not run on a disk\n");
+		if (file >= 0)
+			(void)close(file);
+		skip();
+	}
+	if (fcntl(file, F_GET_SEALS) < 0) {
+		assert_non_null(strstr(fd_no_memory(file, false), "memory = disk"));
+	} else {
+		assert_null(fd_no_memory(file, false)); /* tmpfs */
+	}
+	(void)close(file);
 }
 
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
@@ -280,6 +301,7 @@ int main(void)
 		T(an_answer_waits_for_room),
 		T(only_an_eventfd_is_one),
 		T(memory_comes_from_files_that_nobody_serves),
+		T(memory_on_a_disk_is_for_those_who_say_so),
 	};
 
 	return cmocka_run_group_tests_name("vu_stream", tests, NULL, NULL);
