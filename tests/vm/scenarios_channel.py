@@ -68,17 +68,16 @@ class ChannelWorld(DaemonWorld):
     @vm: what a guest is."""
 
     def __init__(self, bench, name, vms, daemon_keys='', keys=None, boot=True, vm=ChannelVm):
-        self.daemon_keys, self.regions = daemon_keys, {}  # files, by guest
+        self.more_keys, self.regions = daemon_keys, {}  # files, by guest
         super().__init__(bench, name, {n: (keys or {}).get(n, {}) for n in vms}, boot, {
             n: (lambda *args, kw=kw: vm(*args, **kw)) for n, kw in vms.items()})
 
     def write_config(self, *more):
         self.apps = os.path.join(self.folder, 'apps.sock')
         super().write_config(*more)
-        with open(self.config, encoding='utf-8') as f:
-            text = f.read()
-        with open(self.config, 'w', encoding='utf-8') as f:
-            f.write(text.replace('[daemon]\n', f'[daemon]\napplications = {self.apps}\n{self.daemon_keys}', 1))
+
+    def daemon_keys(self):
+        return f'applications = {self.apps}\n{self.more_keys}'
 
     def application(self):
         """A vsock-bench that serves."""
