@@ -382,6 +382,7 @@ void vu_ring_update(struct vu_dev *d, unsigned no)
 	else if (!ring_ready(d, no))
 		event_stop(d);
 	send_reset(d);
+	vu_shmem_look(d);
 }
 
 /* @ret of the taking of a descriptor, with a line in the log when it failed. */

@@ -140,7 +140,7 @@ int vu_take_table(struct vu_dev *d, struct vu_exchange *x);
 void vu_shmem_table(struct vu_dev *d);
 /* It has stopped a ring, or is gone. */
 void vu_shmem_stop(struct vu_dev *d);
-/* Sends what is due, if that is possible by now. */
+/* Sends what is due, if a pair runs and that is possible by now. */
 void vu_shmem_look(struct vu_dev *d);
 
 /* ---- vu_translate.c ---- */

@@ -4,9 +4,10 @@
  *
  * A frontend that has negotiated it asks for its size once (GET_SHMEM_CONFIG), when it makes the
  * device. The memory itself has to be sent each time that the driver has started the device: at a
- * reset the frontend forgets the mapping. So it is sent after a memory table, which a frontend says
- * when it starts the rings, if that table does not have the memory; after a pause it does. (QEMU
- * 11.1 ends by a fault when it comes while the rings are stopped.)
+ * reset the frontend forgets the mapping. So it is sent when a pair runs, if the memory table,
+ * which a frontend says before it starts the rings, does not have it; after a pause the table does.
+ * (QEMU 11.1 ends by a fault when it comes while the rings are stopped, or before it could start
+ * them.)
  *
  * No reply is asked for: the channel is shut in that direction, and none can be lost or made up.
  * That the memory is mapped is seen in the memory table, where it has a guest-physical address. A
@@ -88,11 +89,19 @@ static int send_due(struct vu_dev *d)
 	return 0;
 }
 
+static bool runs(const struct vu_dev *d)
+{
+	for (unsigned i = 0; i < d->nqueues; i++)
+		if (d->queues[i]->loaded && !d->queues[i]->paused)
+			return true;
+	return false;
+}
+
 void vu_shmem_look(struct vu_dev *d)
 {
 	int ret;
 
-	if (d->shmem != VU_SHMEM_DUE || d->backend_fd < 0)
+	if (d->shmem != VU_SHMEM_DUE || d->backend_fd < 0 || !runs(d))
 		return;
 	ret = send_due(d);
 	if (ret == -EAGAIN) {

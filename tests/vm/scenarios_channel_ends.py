@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Channels when one of the ends is gone, or zvsockd is; and what happens where there can be none."""
 import signal
+import time
 
 from procs import Failure, until
 from scenarios_channel import ChannelWorld
@@ -47,13 +48,23 @@ def all_is_well(world, vm, app):
     until(world.all_free, 'all parts of the region to come back')
 
 
-@scenario
-def channel_ends_killed(bench):
+def pauses(vm, app):
+    """Three pauses of the VM under checked transfers."""
+    jobs = [vm.app.start(f'xfer 2 {XFER} {64 * MIB} {64 * MIB}'), app.start(f'xfer {vm.cid} {XFER} {64 * MIB} {64 * MIB}')]
+    for _ in range(3):
+        vm.guest.monitor.pause(lambda: time.sleep(0.2))
+    vm.app.wait(jobs[0])
+    app.wait(jobs[1])
+
+
+def ends_killed(world, first=None):
     """kill -9 of the application, of the guest's program, of QEMU: the other end is reset, no part of the region is lost."""
-    world = bench.own(ChannelWorld, {'pmd': {}})
     vm, app = world.vms['pmd'], world.talker()
     vm.start_app()
     all_is_well(world, vm, app)
+    if first:
+        first(vm, app)
+        all_is_well(world, vm, app)
 
     job = echoes_forever(world, vm.app, 2)
     app.process.kill()
@@ -78,6 +89,18 @@ def channel_ends_killed(bench):
     vm.boot()
     vm.start_app()
     all_is_well(world, vm, app)
+
+
+@scenario
+def channel_ends_killed(bench):
+    """kill -9 of the application, of the guest's program, of QEMU: the other end is reset, no part of the region is lost."""
+    ends_killed(bench.own(ChannelWorld, {'pmd': {}}))
+
+
+@scenario
+def channel_virtio_ends(bench):
+    """The same with VIRTIO shared memory, which QEMU forgets at each reset of the device, but not at a pause."""
+    ends_killed(bench.own(ChannelWorld, {'pmd': {'memory': 'virtio'}}), pauses)
 
 
 @scenario

@@ -182,8 +182,9 @@ static void it_is_sent_at_each_start_of_the_device(void **state)
 	ask_size(&v);
 	assert_false(was_sent(&v)); /* QEMU would end by a fault */
 	table(&v, false);
-	assert_true(was_sent(&v));
+	assert_false(was_sent(&v)); /* it may still fail to start the rings */
 	start(&v, d);
+	assert_true(was_sent(&v));
 	guest = mmap(NULL, SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, v.shm, 0);
 	assert_ptr_not_equal(guest, MAP_FAILED);
 	table(&v, true);
@@ -203,8 +204,8 @@ static void it_is_sent_at_each_start_of_the_device(void **state)
 	give_channel(&v); /* stopped, so not yet */
 	assert_false(was_sent(&v));
 	table(&v, false);
-	assert_true(was_sent(&v));
 	start(&v, d);
+	assert_true(was_sent(&v));
 	munmap(guest, SIZE);
 	disconnect(&v);
 	ops->close(d);
@@ -304,8 +305,8 @@ static void what_a_frontend_says_there_is_not_heard(void **state)
 	connect_vmm(&v, SHMEM);
 	give_channel(&v);
 	table(&v, false);
-	assert_true(was_sent(&v));
 	start(&v, d);
+	assert_true(was_sent(&v));
 	assert_int_equal(send(v.channel, &nack, vu_msg_len(&nack), MSG_NOSIGNAL), -1);
 	assert_int_equal(errno, EPIPE);
 	table(&v, true);
