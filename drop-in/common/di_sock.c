@@ -225,10 +225,9 @@ int di_bind(struct di *d, int fd, const struct sockaddr_vm *addr)
 	struct di_who w;
 
 	rc = di_mark_get(fd, &mark);
-	if (rc > 0)
-		rc = di_who(fd, &w);
-	else if (!rc)
-		rc = -ENOTSOCK;
+	if (rc <= 0)
+		return rc < 0 ? rc : -ENOTSOCK;
+	rc = di_who(fd, &w);
 	if (rc < 0)
 		return rc;
 	if (w.has_own)
