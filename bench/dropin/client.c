@@ -9,12 +9,14 @@
  * 64 KiB, port 9 (discard), until the peer has ended as well. unix: a child takes the connections.
  * Prints the seconds that it took.
  */
+#include <sys/socket.h> /* first: linux/vm_sockets.h of some kernels needs it */
+
 #include <linux/vm_sockets.h>
+
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
 #include <sys/un.h>
 #include <sys/wait.h>
 #include <time.h>

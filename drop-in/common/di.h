@@ -22,11 +22,13 @@
 #ifndef ZV_DROPIN_DI_H
 #define ZV_DROPIN_DI_H
 
+#include <sys/socket.h> /* first: linux/vm_sockets.h of some kernels needs it */
+
 #include <linux/vm_sockets.h>
+
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
-#include <sys/socket.h>
 
 #define DI_DIR	       "/run/zvsock/af_vsock"
 #define DI_DIR_MAX     97   /* bytes, the final 0 counted: what sockaddr_un has room for */

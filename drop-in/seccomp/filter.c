@@ -1,13 +1,15 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "filter.h"
 
+#include <sys/socket.h> /* first: linux/vm_sockets.h of some kernels needs it */
+
+#include <linux/vm_sockets.h>
+
 #include <fcntl.h>
 #include <linux/audit.h>
 #include <linux/seccomp.h>
-#include <linux/vm_sockets.h>
 #include <stddef.h>
 #include <sys/ioctl.h>
-#include <sys/socket.h>
 #include <sys/syscall.h>
 
 /* What an argument must be: the low half of it, which is all that the kernel takes of an int. */

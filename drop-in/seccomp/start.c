@@ -180,8 +180,6 @@ int di_super_start(const struct di_super_opts *o, char *why, size_t size)
 		return failed(-EAGAIN, why, size, "the supervisor cannot be started: %s",
 			      strerror(errno));
 	}
-	/* Where Yama lets only ancestors look into a process: this one, though not its children. */
-	(void)prctl(PR_SET_PTRACER, pid, 0, 0, 0);
 	notify = filter_self(o->opens);
 	if (notify < 0) {
 		close(line[0]);
@@ -192,6 +190,8 @@ int di_super_start(const struct di_super_opts *o, char *why, size_t size)
 			      notify == -EBUSY ? ": this process is under a supervisor already"
 					       : ": Linux 5.14 or later is needed");
 	}
+	/* Where Yama lets only ancestors look into a process: this one, though not its children. */
+	(void)prctl(PR_SET_PTRACER, pid, 0, 0, 0);
 	ready = send_fd(line[0], notify);
 	close(notify);
 	ready = ready && read(line[0], &byte, 1) == 1;

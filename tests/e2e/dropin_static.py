@@ -41,11 +41,11 @@ def ended(pid):
 class Programs:
     """zvsockd, its guest, and programs under zvsock-run."""
 
-    def __init__(self, w, guest=True, daemon=True):
+    def __init__(self, w, guest=True, daemon=True, keys=''):
         self.w, self.dir, self.seen = w, w.path('av'), set()
         if not daemon:
             return
-        w.write('host.conf', '[daemon]\naf_vsock = DIR/av\ncontrol = DIR/control\n'
+        w.write('host.conf', f'[daemon]\naf_vsock = DIR/av\ncontrol = DIR/control\n{keys}'
                         '[guest web]\ncid = 3\nsocket = DIR/web.sock\n')
         w.write('guest.conf', '[device d]\nuri = vhost-user:DIR/web.sock\nbuiltin = echo:7\nunix = DIR/guest\n')
         self.host = w.up('-c', w.path('host.conf'))
@@ -378,6 +378,34 @@ def who_may_not_use_it(w):
                      extra_groups=[])
     assert out == ['socket: Address family not supported by protocol'] and 'permission denied: see af_vsock_mode' in err[1], (
         out, err)
+
+
+@case
+def an_ordinary_user(w):
+    """Without privileges the filter needs no_new_privs."""
+    if os.getuid() != 0:
+        raise Skip('not root: the other cases are run by an ordinary user')
+    p, nobody = Programs(w, keys='af_vsock_mode = 0666\n'), pwd.getpwnam('nobody')
+    for f in RUN, RAW:
+        if subprocess.run(['setpriv', '--reuid', str(nobody.pw_uid), '--clear-groups', 'test', '-x', f],
+                          check=False).returncode:
+            raise Skip(f'{f}: nobody may not execute it')
+    who = {'user': nobody.pw_uid, 'group': nobody.pw_gid, 'extra_groups': []}
+    assert p.run(RAW, 'client', 3, 7, 20, **who)[0] == ['20 ok']
+    assert p.run(RAW, 'exec', 3, 7, **who)[0] == ['ok']
+    assert p.run(RAW, 'errno', 5000, **who)[0][-1] == 'low port: Permission denied'
+    assert p.run('grep', 'NoNewPrivs', '/proc/self/status', mode='seccomp', **who)[0] == ['NoNewPrivs:\t1']
+    assert p.run('grep', 'NoNewPrivs', '/proc/self/status', mode='seccomp')[0] == ['NoNewPrivs:\t0']
+
+
+@case
+def one_within_another(w):
+    """The outer one's supervisor serves both; for another directory there can be no second."""
+    p = Programs(w)
+    again = [RUN, '--mode', 'seccomp', '--dir']
+    assert p.run(*again, p.dir, RAW, 'client', 3, 7, 1, mode='seccomp')[0] == ['1 ok']
+    _, err = p.run(*again, w.path('none'), RAW, 'client', 3, 7, 1, mode='seccomp', rc=125)
+    assert 'under a supervisor already' in err[-1], err
 
 
 @case

@@ -5,9 +5,12 @@
  *
  * usage: raw COMMAND ARGS
  */
+#include <sys/socket.h> /* first: linux/vm_sockets.h of some kernels needs it */
+
+#include <linux/vm_sockets.h>
+
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/vm_sockets.h>
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
@@ -19,7 +22,6 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/ioctl.h>
-#include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/time.h>
 #include <sys/un.h>

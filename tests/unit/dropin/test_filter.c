@@ -6,13 +6,15 @@
 
 #include <cmocka.h>
 
+#include <sys/socket.h> /* first: linux/vm_sockets.h of some kernels needs it */
+
+#include <linux/vm_sockets.h>
+
 #include <fcntl.h>
 #include <linux/audit.h>
 #include <linux/seccomp.h>
-#include <linux/vm_sockets.h>
 #include <string.h>
 #include <sys/ioctl.h>
-#include <sys/socket.h>
 #include <sys/syscall.h>
 
 #include "seccomp/filter.h"
