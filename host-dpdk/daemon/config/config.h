@@ -85,6 +85,7 @@ struct cfg_space {
 	uint32_t low_users[CFG_SPACE_IDS_MAX], low_groups[CFG_SPACE_IDS_MAX];
 	unsigned n_low_users, n_low_groups; /* who, besides root, binds ports below 1024 */
 	char sockets[CFG_SPACE_SOCKETS][CFG_PATH_MAX]; /* "ask", "stream", "seqpacket" */
+	uid_t becomes;				       /* whom zvsockd becomes; -1: nobody else */
 };
 
 struct cfg_guest {

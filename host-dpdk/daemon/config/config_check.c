@@ -53,6 +53,7 @@ static void default_owners(const struct load *l)
 		if (g->socket_gid == (gid_t)-1)
 			g->socket_gid = gid;
 	}
+	l->cfg->space.becomes = uid;
 	if (l->cfg->space.uid == (uid_t)-1)
 		l->cfg->space.uid = uid;
 	if (l->cfg->space.gid == (gid_t)-1)

@@ -183,7 +183,9 @@ void cfg_print(const struct cfg *c, FILE *to)
 			(void)fprintf(to, ", CID %" PRIu64, g->cid);
 		(void)fprintf(to, "\n");
 		print_devices(g, to);
-		if (!g->n_ports && !g->any_port)
+		if (*g->space.dir)
+			(void)fprintf(to, "  port        of a program: those that it has bound\n");
+		else if (!g->n_ports && !g->any_port)
 			(void)fprintf(
 				to, "  port        none: whatever the %s connects to is refused\n",
 				cfg_roles[g->role].peer);

@@ -84,6 +84,7 @@ static void inherit(struct load *l, unsigned i)
 			*s = *d;
 		return;
 	}
+	s->becomes = d->becomes;
 	if (s->mode == (mode_t)-1)
 		s->mode = d->mode;
 	if (s->uid == (uid_t)-1)

@@ -148,6 +148,8 @@ struct av_space {
 	struct cfg_space cfg;  /* [H] */
 	struct lcore *home;
 	struct av_listener listener[AV_SOCKETS];
+	int keep;	    /* DIR/ports; -1: none */
+	unsigned n_kept;    /* lines in it */
 	struct fd_bin *bin; /* what programs have sent; NULL: they cannot */
 	/* [H] */
 	bool ending;
@@ -220,9 +222,19 @@ void av_names(struct av_ask *a, struct dropin_msg *m);
 struct av_port *av_port_of(struct av_ask *a, struct dropin_msg *m);
 /* Who has @port at @cid; under the lock or at home. NULL: nobody. */
 struct av_port *av_port_at(const struct av_space *s, uint32_t cid, uint32_t port);
+/* One that was bound before zvsockd was started, if it is still. Before home serves. */
+void av_port_restore(struct av_space *s, const struct dropin_label *l, uid_t uid, pid_t pid);
 void av_ports_end(struct av_space *s);
 /* Fills *addr with the abstract name of @text; returns its length. */
 socklen_t av_address(struct sockaddr_un *addr, const char *text);
+
+/* ---- av_keep.c: DIR/ports, by which ports survive zvsockd ---- */
+
+/* Reads it, before home serves. A file that is not to be trusted, or cannot be had, is logged. */
+void av_keep_begin(struct av_space *s);
+/* Notes @p. [H] */
+void av_keep(struct av_space *s, const struct av_port *p);
+void av_keep_end(struct av_space *s);
 
 /* ---- av_call.c, [H] ---- */
 

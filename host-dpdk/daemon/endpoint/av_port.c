@@ -52,23 +52,26 @@ struct av_port *av_port_at(const struct av_space *s, uint32_t cid, uint32_t port
 	return NULL;
 }
 
-/* True: some socket has the label of @p, or will have it in a moment. */
-static bool is_bound(const struct av_port *p, const struct av_ask *asking)
+/* True: some socket has the label of @p. */
+static bool has_label(const struct av_port *p)
 {
 	struct sockaddr_un sa;
 	socklen_t len = av_address(&sa, p->text);
-	bool bound;
-	int fd;
+	int fd = socket(AF_UNIX, p->label.sock_type | SOCK_CLOEXEC, 0);
+	bool bound = fd < 0 || bind(fd, (struct sockaddr *)&sa, len) < 0;
 
+	if (fd >= 0)
+		(void)close(fd);
+	return bound;
+}
+
+/* The same, or it will have it in a moment. */
+static bool is_bound(const struct av_port *p, const struct av_ask *asking)
+{
 	if (now_ns() - p->since_ns < UNBOUND_NS && p->pid != asking->who.pid &&
 	    (kill(p->pid, 0) == 0 || errno != ESRCH))
 		return true;
-	fd = socket(AF_UNIX, p->label.sock_type | SOCK_CLOEXEC, 0);
-	if (fd < 0)
-		return true;
-	bound = bind(fd, (struct sockaddr *)&sa, len) < 0;
-	(void)close(fd);
-	return bound;
+	return has_label(p);
 }
 
 static void port_free(struct av_space *s, struct av_port *p)
@@ -207,20 +210,20 @@ static bool connectible(struct dropin_msg *m)
 	return false;
 }
 
-static struct av_port *port_new(struct av_ask *a, const struct dropin_label *l)
+static struct av_port *port_new(struct av_space *s, struct av_user *u, pid_t pid,
+				const struct dropin_label *l)
 {
-	struct av_space *s = a->space;
 	struct av_port *p = calloc(1, sizeof(*p));
 
 	if (!p)
 		return NULL;
 	p->label = *l;
 	dropin_label_write(l, p->text);
-	p->uid = a->who.uid;
-	p->pid = a->who.pid;
-	p->user = a->user;
+	p->uid = u->uid;
+	p->pid = pid;
+	p->user = u;
 	p->since_ns = now_ns();
-	a->user->ports++;
+	u->ports++;
 	s->n_ports++;
 	pthread_mutex_lock(&s->lock);
 	LIST_INSERT_HEAD(&s->ports[BUCKET(l->local.port)], p, link);
@@ -236,9 +239,26 @@ static struct av_port *give(struct av_ask *a, const struct dropin_label *l, stru
 	if (!av_user_may(a->user, a->user->ports, a->space->n_ports, AV_PORTS_MAX))
 		av_refuse(m, -ENOBUFS, "programs of uid %u, or all, have as many ports as they may",
 			  (unsigned)a->who.uid);
-	else if (!(p = port_new(a, l)))
+	else if (!(p = port_new(a->space, a->user, a->who.pid, l)))
 		av_refuse(m, -ENOMEM, "zvsockd has no memory left");
+	else
+		av_keep(a->space, p);
 	return p;
+}
+
+void av_port_restore(struct av_space *s, const struct dropin_label *l, uid_t uid, pid_t pid)
+{
+	struct av_user *u;
+	struct av_port *p;
+
+	if (l->view != 'P' || l->connected || av_port_at(s, l->local.cid, l->local.port) ||
+	    !(u = av_user(s, uid)))
+		return;
+	p = av_user_may(u, u->ports, s->n_ports, AV_PORTS_MAX) ? port_new(s, u, pid, l) : NULL;
+	if (!p)
+		av_user_put(s, u);
+	else if (!has_label(p))
+		port_free(s, p);
 }
 
 void av_bind(struct av_ask *a, struct dropin_msg *m)

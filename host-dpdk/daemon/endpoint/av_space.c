@@ -336,6 +336,7 @@ static void space_free(struct av_space *s)
 {
 	for (unsigned i = 0; i < AV_SOCKETS; i++)
 		listener_close(s, &s->listener[i]);
+	av_keep_end(s);
 	fd_bin_free(s->bin);
 	pthread_mutex_destroy(&s->lock);
 	free(s);
@@ -355,6 +356,7 @@ struct av_space *av_space_get(struct guest *g, const struct cfg_space *c, struct
 		return NULL;
 	s->cfg = *c;
 	s->home = lc;
+	s->keep = -1;
 	pthread_mutex_init(&s->lock, NULL);
 	TAILQ_INIT(&s->asks);
 	TAILQ_INIT(&s->failed);
@@ -366,6 +368,7 @@ struct av_space *av_space_get(struct guest *g, const struct cfg_space *c, struct
 		space_free(s);
 		return NULL;
 	}
+	av_keep_begin(s);
 	s->next = spaces;
 	spaces = s;
 	lcore_call(lc, space_begin, s);

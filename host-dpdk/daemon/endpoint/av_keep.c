@@ -1,0 +1,154 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Bound ports in a file, DIR/ports, a line each: user, process, label. Programs that listen do not
+ * notice when zvsockd ends and is started anew, so it has to know their sockets again. Whoever
+ * could write the file could have guests' connections: it must be of zvsockd's user, or root,
+ * alone.
+ *
+ * Lines are only added, until there are many more than ports; then it is written anew. What is in
+ * it and not bound any more is left out when it is read.
+ */
+#include "av.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define LINES_SPARE 1024u
+#define KEEP_LINE   (DROPIN_LABEL + 32u)
+#define KEEP_MAX    (4ll * AV_PORTS_MAX * KEEP_LINE)
+
+static void path_of(const struct av_space *s, char path[static CFG_PATH_MAX])
+{
+	(void)snprintf(path, CFG_PATH_MAX, "%.*s/ports", (int)(CFG_PATH_MAX - sizeof("/ports")),
+		       s->cfg.dir);
+}
+
+static void warn(const struct av_space *s, const char *why)
+{
+	char path[CFG_PATH_MAX];
+
+	path_of(s, path);
+	log_line(ZV_LOG_WARN, NULL,
+		 "%s: %s: programs that listen have to be started again when zvsockd is", path,
+		 why);
+}
+
+/* Why the file is not to be believed; NULL: it is. */
+static const char *untrusted(const struct av_space *s, const struct stat *st)
+{
+	bool ours = st->st_uid == geteuid() || st->st_uid == 0 || st->st_uid == s->cfg.becomes;
+
+	if (!S_ISREG(st->st_mode) || st->st_nlink != 1)
+		return "it is no plain file of one name; remove it";
+	if (!ours || st->st_mode & 0077)
+		return "others may write to it or own it; remove it";
+	return st->st_size > KEEP_MAX ? "it is too large; remove it" : NULL;
+}
+
+static size_t line_of(const struct av_port *p, char line[static KEEP_LINE])
+{
+	return (size_t)snprintf(line, KEEP_LINE, "%u %d %s\n", (unsigned)p->uid, (int)p->pid,
+				p->text);
+}
+
+static void append(struct av_space *s, const char *data, size_t len, unsigned lines)
+{
+	if (write(s->keep, data, len) == (ssize_t)len) {
+		s->n_kept += lines;
+		return;
+	}
+	warn(s, "it cannot be written");
+	av_keep_end(s);
+}
+
+static void write_all(struct av_space *s)
+{
+	char *all = malloc(((size_t)s->n_ports + 1) * KEEP_LINE);
+	const struct av_port *p;
+	size_t len = 0;
+
+	if (!all)
+		return; /* it grows until there is */
+	for (unsigned i = 0; i < AV_BUCKETS; i++)
+		LIST_FOREACH(p, &s->ports[i], link)
+			len += line_of(p, all + len);
+	s->n_kept = 0;
+	if (ftruncate(s->keep, 0) == 0)
+		append(s, all, len, s->n_ports);
+	free(all);
+}
+
+static void read_line(struct av_space *s, const char *line)
+{
+	char text[DROPIN_LABEL];
+	struct dropin_label l;
+	unsigned uid;
+	int pid;
+
+	/* 99: what DROPIN_LABEL has room for. */
+	if (sscanf(line, "%u %d %99s", &uid, &pid, text) == 3 &&
+	    dropin_label_read(&l, text, strlen(text)))
+		av_port_restore(s, &l, (uid_t)uid, (pid_t)pid);
+}
+
+static void read_all(struct av_space *s)
+{
+	FILE *f = fdopen(fcntl(s->keep, F_DUPFD_CLOEXEC, 0), "r");
+	char line[KEEP_LINE];
+
+	while (f && fgets(line, sizeof(line), f))
+		read_line(s, line);
+	if (f)
+		(void)fclose(f);
+	if (s->n_ports)
+		log_line(ZV_LOG_INFO, NULL, "%s: %u ports that programs have bound are known again",
+			 s->cfg.dir, s->n_ports);
+}
+
+void av_keep_begin(struct av_space *s)
+{
+	char path[CFG_PATH_MAX];
+	const char *why = NULL;
+	struct stat st;
+
+	path_of(s, path);
+	s->keep =
+		open(path, O_RDWR | O_CREAT | O_APPEND | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC, 0600);
+	if (s->keep < 0 || fstat(s->keep, &st) < 0)
+		why = strerror(errno);
+	else
+		why = untrusted(s, &st);
+	if (why) {
+		warn(s, why);
+		av_keep_end(s);
+		return;
+	}
+	/* As the sockets: who we become must be able to read it the next time. */
+	if (geteuid() == 0 && fchown(s->keep, s->cfg.becomes, (gid_t)-1) < 0)
+		warn(s, "it cannot be given away");
+	read_all(s);
+	write_all(s);
+}
+
+void av_keep(struct av_space *s, const struct av_port *p)
+{
+	char line[KEEP_LINE];
+
+	if (s->keep < 0)
+		return;
+	if (s->n_kept > 2 * s->n_ports + LINES_SPARE)
+		write_all(s); /* @p is in it */
+	else
+		append(s, line, line_of(p, line), 1);
+}
+
+void av_keep_end(struct av_space *s)
+{
+	if (s->keep >= 0)
+		(void)close(s->keep);
+	s->keep = -1;
+}
