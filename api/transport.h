@@ -34,6 +34,7 @@
 #define ZV_TRANSPORT_H
 
 #include "proto/ctrl_msg.h"
+#include "proto/vm_addr.h"
 #include "proto/vsock_hdr.h"
 #include "quiesce.h"
 #include "shm_access.h"
@@ -88,6 +89,29 @@ struct zv_log_limit {
 	uint32_t left_out;
 };
 
+/*
+ * Packets whose payload lies in memory of the application (zvsock_mem.h): which of them the device
+ * has done with. A ring of @mask + 1 entries, at least as many as packets can be out. The transport
+ * appends, the owner takes; both only inside the queue, or with the queue stopped.
+ */
+struct transport_sent {
+	struct transport_sent_entry {
+		uint32_t cookie; /* of tx_commit_mem */
+		int32_t err;	 /* 0 or -ECONNRESET */
+	} * ring;		 /* NULL: there never are any */
+	uint32_t mask, head, tail;
+	uint32_t out; /* with the device */
+	uint32_t on;  /* [C] 1: tx_commit_mem can be used in this session */
+};
+
+/* Memory of the application. */
+struct transport_mem {
+	void *addr;
+	size_t len;
+	int fd; /* borrowed for the call; -1: none */
+	uint64_t offset;
+};
+
 struct transport_ops;
 struct transport_queue_ops;
 
@@ -121,6 +145,7 @@ struct transport_queue {
 	const uint32_t *faults;
 	uint64_t paused_at; /* [C] 0, or since when (CLOCK_MONOTONIC) the rings are paused */
 	uint64_t paused_ns; /* [C] how long they have been in former pauses */
+	struct transport_sent sent;
 };
 
 /*
@@ -186,6 +211,13 @@ struct transport_queue_ops {
 	/* Queues a reserved buffer: header @h, h->len payload bytes (<= capacity). */
 	void (*tx_commit)(struct transport_queue *q, uint32_t token, const struct vsock_hdr *h);
 	void (*tx_cancel)(struct transport_queue *q, uint32_t token);
+	/*
+	 * As tx_commit, but the payload is what the device has at @at, inside memory of
+	 * transport_ops.mem_map. @cookie comes back in tq->sent, of which the caller has taken all
+	 * entries before. While tq->sent.on. NULL where that is never set.
+	 */
+	void (*tx_commit_mem)(struct transport_queue *q, uint32_t token, const struct vsock_hdr *h,
+			      struct iova at, uint32_t cookie);
 	/* Makes commits and releases visible to the peer and notifies it if it asked for that. */
 	void (*publish)(struct transport_queue *q);
 	/* Largest number of buffers tx_reserve can ever give at once, without TX_CTRL. */
@@ -288,6 +320,13 @@ struct transport_ops {
 	 * thread, any time.
 	 */
 	int (*fd)(struct transport_queue *q);
+	/*
+	 * Lets the device read @m: *at is where it has it. 0; -errno with zv_err() text: it cannot,
+	 * payload is copied. Blocks a few seconds at most. NULL: it never can.
+	 */
+	int (*mem_map)(struct transport_dev *d, const struct transport_mem *m, struct iova *at);
+	/* No longer. Nothing of it is with the device. NULL when mem_map is. */
+	void (*mem_unmap)(struct transport_dev *d, struct iova at);
 	/* NULL: payload goes through this device's rings only. */
 	const struct transport_region_ops *regions;
 };

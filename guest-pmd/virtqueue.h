@@ -59,13 +59,21 @@ enum virtq_fault {
 };
 
 #define VIRTQ_IN_FLIGHT (1u << 31)
+#define VIRTQ_TABLE	(1u << 30) /* posted as a table of indirect descriptors */
+#define VIRTQ_LEN	(VIRTQ_TABLE - 1)
+
+/* Memory as the device has it. */
+struct virtq_piece {
+	struct iova at;
+	uint32_t len;
+};
 
 /*
  * A ring. All of it is private memory. The counters run freely, mod 2^16, from 0 at the reset.
  * Outside of the layouts' files only the functions below look into it.
  */
 struct virtq {
-	uint32_t *buf;	/* per buffer: its length as last posted, and VIRTQ_IN_FLIGHT */
+	uint32_t *buf;	/* per buffer: its length as last posted, VIRTQ_IN_FLIGHT, VIRTQ_TABLE */
 	uint16_t *slot; /* per place of the ring: the buffer last posted there */
 	uint16_t size;
 	uint16_t mask;
@@ -121,6 +129,15 @@ struct virtq_layout {
 
 	/* Queues buffer @id, which is not in flight, with @len bytes. Seen at the next publish. */
 	void (*post)(struct virtq *vq, uint16_t id, uint32_t len);
+	/*
+	 * The same of the @n pieces at @piece instead of the buffer's memory, for the device to
+	 * read: they are written to @table, 16 bytes each, which the device has at @at and which
+	 * stays as it is until the buffer is back. VIRTIO_F_INDIRECT_DESC has been negotiated.
+	 */
+	void (*post_table)(struct virtq *vq, uint16_t id, void *table, struct iova at,
+			   const struct virtq_piece *piece, unsigned n);
+	/* It is back: the buffer's memory, which the device has at @own, is what counts again. */
+	void (*end_table)(struct virtq *vq, uint16_t id, struct iova own);
 	/* Hands what was posted to the device. True: it wants a kick. */
 	bool (*publish)(struct virtq *vq);
 	/*
@@ -216,7 +233,7 @@ static inline bool virtq_has(const struct virtq *vq, uint16_t id)
 /* Bytes with which buffer @id was last posted. */
 static inline uint32_t virtq_len(const struct virtq *vq, uint16_t id)
 {
-	return vq->buf[id] & ~VIRTQ_IN_FLIGHT;
+	return vq->buf[id] & VIRTQ_LEN;
 }
 
 /* ---- for the layouts' files ---- */
@@ -248,7 +265,7 @@ static inline bool virtq_book_take(struct virtq *vq, bool write, uint32_t id, ui
 		vq->fault = VIRTQ_NOT_POSTED;
 		return false;
 	}
-	b &= ~VIRTQ_IN_FLIGHT;
+	b &= VIRTQ_LEN;
 	if (__builtin_expect(write && len > b, 0)) {
 		vq->fault = VIRTQ_BAD_LEN;
 		return false;

@@ -139,24 +139,55 @@ static void packed_areas(const struct virtq *vq, struct virtq_areas *a)
 /* ---- posting ---- */
 
 /* The second word of buffer @id, which is the @n-th that is posted. */
-static inline uint64_t avail_word(const struct virtq *vq, uint16_t id, uint32_t len, uint16_t n)
+static inline uint64_t avail_word(const struct virtq *vq, uint16_t id, uint32_t len, uint16_t n,
+				  bool table)
 {
-	uint64_t flags = avail_marks(vq, n) | (vq->write ? VRING_DESC_F_WRITE : 0);
+	uint64_t flags = avail_marks(vq, n) | (vq->write ? VRING_DESC_F_WRITE : 0) |
+			 (table ? VRING_DESC_F_INDIRECT : 0);
 
 	return flags << PACKED_FLAGS_SHIFT | (uint64_t)id << PACKED_ID_SHIFT | len;
 }
 
-static inline void packed_post(struct virtq *vq, uint16_t id, uint32_t len)
+/* Writes buffer @id as what the device has at @at. */
+static inline void post_at(struct virtq *vq, uint16_t id, uint32_t len, uint64_t at, bool table)
 {
 	struct packed *s = packed_of(vq);
 	struct packed_desc *d = &s->desc[vq->posted & vq->mask];
 
-	shm_store64(&d->addr, s->iova + (uint64_t)id * s->stride);
+	shm_store64(&d->addr, at);
 	if (vq->posted == vq->published)
 		s->first = id;
 	else
-		shm_store64(&d->word, avail_word(vq, id, len, vq->posted));
+		shm_store64(&d->word, avail_word(vq, id, len, vq->posted, table));
 	virtq_book_post(vq, id, len);
+}
+
+static inline void packed_post(struct virtq *vq, uint16_t id, uint32_t len)
+{
+	const struct packed *s = packed_of(vq);
+
+	post_at(vq, id, len, s->iova + (uint64_t)id * s->stride, false);
+}
+
+/* In a table all descriptors count, one behind the other (section 2.8.7). */
+static inline void packed_post_table(struct virtq *vq, uint16_t id, void *table, struct iova at,
+				     const struct virtq_piece *piece, unsigned n)
+{
+	for (unsigned i = 0; i < n; i++) {
+		const struct packed_desc e = {piece[i].at.v, piece[i].len};
+
+		memcpy((struct packed_desc *)table + i, &e, sizeof(e));
+	}
+	post_at(vq, id, n * (uint32_t)sizeof(struct packed_desc), at.v, true);
+	vq->buf[id] |= VIRTQ_TABLE; /* should it be the first: publish() writes its word */
+}
+
+/* Address and flags are written each time. */
+static inline void packed_end_table(struct virtq *vq, uint16_t id, struct iova own)
+{
+	(void)vq;
+	(void)id;
+	(void)own;
 }
 
 /* The device wants to be told of one of the descriptors from @old on to those before @now. */
@@ -180,7 +211,7 @@ static inline bool packed_publish(struct virtq *vq)
 
 	if (vq->posted == old)
 		return false;
-	w = avail_word(vq, s->first, virtq_len(vq, s->first), old);
+	w = avail_word(vq, s->first, virtq_len(vq, s->first), old, vq->buf[s->first] & VIRTQ_TABLE);
 	vq->published = vq->posted;
 	shm_store_release64(&s->desc[old & vq->mask].word, w); /* barrier pair [A] */
 	shm_mb();					       /* barrier pair [C] */
@@ -294,6 +325,8 @@ static const struct virtq_layout packed = {
 	.set_bufs = packed_set_bufs,
 	.areas = packed_areas,
 	.post = packed_post,
+	.post_table = packed_post_table,
+	.end_table = packed_end_table,
 	.publish = packed_publish,
 	.ready = packed_ready,
 	.take = packed_take,

@@ -114,6 +114,33 @@ static inline void split_post(struct virtq *vq, uint16_t id, uint32_t len)
 	}
 }
 
+static inline void split_post_table(struct virtq *vq, uint16_t id, void *table, struct iova at,
+				    const struct virtq_piece *piece, unsigned n)
+{
+	struct vring_desc *d = &split_of(vq)->desc[id];
+
+	for (unsigned i = 0; i < n; i++) {
+		const struct vring_desc e = {.addr = piece[i].at.v,
+					     .len = piece[i].len,
+					     .flags = i + 1 < n ? VRING_DESC_F_NEXT : 0,
+					     .next = (uint16_t)(i + 1)};
+
+		/* Not visible to the device before a publish. */
+		memcpy((struct vring_desc *)table + i, &e, sizeof(e));
+	}
+	shm_store64((uint64_t *)(void *)&d->addr, at.v);
+	shm_store16(&d->flags, VRING_DESC_F_INDIRECT);
+	split_post(vq, id, n * (uint32_t)sizeof(*d));
+}
+
+static inline void split_end_table(struct virtq *vq, uint16_t id, struct iova own)
+{
+	struct vring_desc *d = &split_of(vq)->desc[id];
+
+	shm_store64((uint64_t *)(void *)&d->addr, own.v);
+	shm_store16(&d->flags, 0);
+}
+
 static inline bool split_publish(struct virtq *vq)
 {
 	struct split *s = split_of(vq);
@@ -246,6 +273,8 @@ static const struct virtq_layout split = {
 	.set_bufs = split_set_bufs,
 	.areas = split_areas,
 	.post = split_post,
+	.post_table = split_post_table,
+	.end_table = split_end_table,
 	.publish = split_publish,
 	.ready = split_ready,
 	.take = split_take,

@@ -216,6 +216,22 @@ VSOCK_INLINE void burst_rx_release(const struct virtq_layout *ring, struct trans
 
 /* ---- transmit ---- */
 
+/* Where the device has buffer @id: header and payload. */
+VSOCK_INLINE struct iova burst_tx_iova(const struct vsock_pair *p, uint16_t id)
+{
+	return iova_add(p->tx_bufs.iova, (uint64_t)id * p->tx_bufs.stride + VSOCK_HDR_OFF);
+}
+
+/* Buffer @id is back; tables are out. */
+VSOCK_INLINE void burst_table_back(const struct virtq_layout *ring, struct vsock_pair *p,
+				   uint16_t id)
+{
+	if (p->tx_state[id] != TX_TABLE)
+		return;
+	ring->end_table(&p->tx, id, burst_tx_iova(p, id));
+	vsock_table_over(p, id, 0);
+}
+
 /* Takes back what the device has sent. */
 VSOCK_INLINE void burst_reclaim(const struct virtq_layout *ring, struct vsock_pair *p)
 {
@@ -225,6 +241,8 @@ VSOCK_INLINE void burst_reclaim(const struct virtq_layout *ring, struct vsock_pa
 	for (unsigned n = ring->ready(&p->tx, UINT_MAX); n; n--) {
 		if (!ring->take(&p->tx, false, &id, &ignored))
 			break;
+		if (__builtin_expect(p->tq.sent.out, 0))
+			burst_table_back(ring, p, id);
 		hot_tx_put(&p->hot_tx, id, virtq_in_flight(&p->tx));
 	}
 	if (__builtin_expect(virtq_fault(&p->tx), 0))
@@ -282,6 +300,27 @@ VSOCK_INLINE void burst_tx_commit(const struct virtq_layout *ring, struct transp
 	ring->post(&p->tx, (uint16_t)token, VSOCK_HDR_LEN + h->len);
 }
 
+/*
+ * The header stays in the buffer; the table lies where payload would. One descriptor of the ring is
+ * one buffer still.
+ */
+VSOCK_INLINE void burst_tx_commit_mem(const struct virtq_layout *ring, struct transport_queue *q,
+				      uint32_t token, const struct vsock_hdr *h, struct iova at,
+				      uint32_t cookie)
+{
+	struct vsock_pair *p = vsock_pair_of(q);
+	const uint16_t id = (uint16_t)token;
+	uint8_t *buf = burst_buf(&p->tx_bufs, id);
+	struct virtq_piece piece[2] = {{burst_tx_iova(p, id), VSOCK_HDR_LEN}, {at, h->len}};
+
+	p->cookie[id] = cookie;
+	p->tx_state[id] = TX_TABLE;
+	q->sent.out++;
+	vsock_hdr_put(buf + VSOCK_HDR_OFF, h);
+	ring->post_table(&p->tx, id, buf + VSOCK_PAYLOAD_OFF, iova_add(piece[0].at, VSOCK_HDR_LEN),
+			 piece, 2);
+}
+
 VSOCK_INLINE unsigned burst_tx_ready(const struct virtq_layout *ring, struct transport_queue *q)
 {
 	struct vsock_pair *p = vsock_pair_of(q);
@@ -326,6 +365,16 @@ VSOCK_INLINE int burst_arm(const struct virtq_layout *ring, struct transport_que
 	burst_watch(p);
 	if (!ring->arm(&p->rx) && !burst_held_by_event(ring, p))
 		return 1;
+	if (__builtin_expect(q->sent.out, 0)) {
+		const uint32_t out = q->sent.out;
+
+		burst_reclaim(ring, p);
+		if (!q->up || q->sent.out != out || !ring->arm(&p->tx)) {
+			ring->disarm(&p->rx);
+			ring->disarm(&p->tx);
+			return 1;
+		}
+	}
 	if (room && (burst_tx_ready(ring, q) >= room || !ring->arm(&p->tx))) {
 		/* Also when a ring was found broken: the owner must learn that its session is over.
 		 */
@@ -372,6 +421,12 @@ VSOCK_INLINE void burst_disarm(const struct virtq_layout *ring, struct transport
 	{                                                                                          \
 		burst_tx_commit(&(LAYOUT), q, token, h);                                           \
 	}                                                                                          \
+	static void NAME##_tx_commit_mem(struct transport_queue *q, uint32_t token,                \
+					 const struct vsock_hdr *h, struct iova at,                \
+					 uint32_t cookie)                                          \
+	{                                                                                          \
+		burst_tx_commit_mem(&(LAYOUT), q, token, h, at, cookie);                           \
+	}                                                                                          \
 	static void NAME##_publish(struct transport_queue *q)                                      \
 	{                                                                                          \
 		burst_publish(&(LAYOUT), q);                                                       \
@@ -396,6 +451,7 @@ VSOCK_INLINE void burst_disarm(const struct virtq_layout *ring, struct transport
 			  .tx_reserve = NAME##_tx_reserve,                                         \
 			  .tx_commit = NAME##_tx_commit,                                           \
 			  .tx_cancel = vsock_tx_cancel,                                            \
+			  .tx_commit_mem = NAME##_tx_commit_mem,                                   \
 			  .publish = NAME##_publish,                                               \
 			  .tx_max = vsock_tx_max,                                                  \
 			  .tx_ready = NAME##_tx_ready,                                             \

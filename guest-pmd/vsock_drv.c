@@ -50,6 +50,15 @@ void vsock_tx_cancel(struct transport_queue *q, uint32_t token)
 	hot_tx_put(&p->hot_tx, (uint16_t)token, virtq_in_flight(&p->tx));
 }
 
+void vsock_table_over(struct vsock_pair *p, uint16_t id, int err)
+{
+	struct transport_sent *t = &p->tq.sent;
+
+	p->tx_state[id] = TX_FREE;
+	t->out--;
+	t->ring[t->tail++ & t->mask] = (struct transport_sent_entry){p->cookie[id], err};
+}
+
 unsigned vsock_tx_max(struct transport_queue *q)
 {
 	struct vsock_pair *p = vsock_pair_of(q);

@@ -24,6 +24,9 @@
  *   rx, used                kept for rx_rest: what a device has sent before it went arrives
  *   rx, lent                stays lent; posted when it is released, if a session runs by then
  *   tx, with the device     free again
+ *   tx, a table             its payload is the application's again once the device can no longer
+ *                           read it: after the end of a backend, a reset of the device, or when
+ *                           the next session begins
  *   tx, reserved            stays reserved, and stale: a commit only gives it back, because the
  *                           packet belongs to a connection that is dead
  * vsock_pair_stop, _reset and _start are for the control thread and need the queue stopped
@@ -110,6 +113,7 @@ struct vsock_pair {
 	uint32_t ctrl_keep;   /* buffers kept for TX_CTRL */
 	struct vsock_watchdog dog;
 	uint8_t *tx_state; /* per buffer: enum tx_state */
+	uint32_t *cookie;  /* per buffer that is a table: tx_commit_mem's */
 
 	/* notifications; owned by the transport */
 	int call_fd; /* both rings' interrupts and the control thread's wake-ups */
@@ -134,6 +138,11 @@ size_t vsock_stride(uint32_t payload);
 int vsock_pair_init(struct vsock_pair *p, const struct vsock_pair_conf *conf);
 void vsock_pair_fini(struct vsock_pair *p);
 
+/*
+ * The device cannot read memory of this side any more: ends what it had of the application's. The
+ * pair is down. vsock_pair_reset() does the same.
+ */
+void vsock_pair_let_go(struct vsock_pair *p);
 /* Ends the session; the pair is down. */
 void vsock_pair_stop(struct vsock_pair *p);
 /*
@@ -141,7 +150,10 @@ void vsock_pair_stop(struct vsock_pair *p);
  * the device has let go of the rings.
  */
 void vsock_pair_reset(struct vsock_pair *p, const struct vsock_rings *rings, bool event_idx);
-/* Starts a session: posts the receive buffers, kicks. The device knows the rings. */
+/*
+ * Starts a session: posts the receive buffers, kicks. The device knows the rings; p->tq.sent.on has
+ * been set.
+ */
 void vsock_pair_start(struct vsock_pair *p, const struct vsock_events *ev);
 /* Ends the session and begins another on the same rings: for TRANSPORT_RESET. */
 void vsock_pair_renew(struct vsock_pair *p);

@@ -14,6 +14,7 @@ enum tx_state {
 	TX_FREE = 0, /* in the deque, or with the device */
 	TX_HELD,     /* reserved by the socket layer in this session */
 	TX_STALE,    /* reserved in an earlier one */
+	TX_TABLE,    /* with the device, as a table: payload is the application's memory */
 };
 
 enum rx_state {
@@ -46,6 +47,8 @@ static inline uint32_t vsock_room(const struct vsock_bufs *b)
 	return VSOCK_HDR_LEN + b->payload;
 }
 
+/* The device has done (@err 0), or never will, with the table that was posted as buffer @id. */
+void vsock_table_over(struct vsock_pair *p, uint16_t id, int err);
 /* Ends the session: the device has broken ring @vq. */
 void vsock_broken(struct vsock_pair *p, const struct virtq *vq);
 /* Kicks and counts it. */

@@ -32,7 +32,10 @@ int vsock_pair_init(struct vsock_pair *p, const struct vsock_pair_conf *conf)
 		p->rx_state = calloc(n, sizeof(*p->rx_state));
 		p->rest = calloc(n, sizeof(*p->rest));
 		p->tx_state = calloc(n, sizeof(*p->tx_state));
-		if (!p->rx_state || !p->rest || !p->tx_state)
+		p->cookie = calloc(n, sizeof(*p->cookie));
+		p->tq.sent.ring = calloc(n, sizeof(*p->tq.sent.ring));
+		p->tq.sent.mask = n - 1;
+		if (!p->rx_state || !p->rest || !p->tx_state || !p->cookie || !p->tq.sent.ring)
 			ret = -ENOMEM;
 	}
 	if (ret == 0)
@@ -63,9 +66,13 @@ void vsock_pair_fini(struct vsock_pair *p)
 	free(p->rx_state);
 	free(p->rest);
 	free(p->tx_state);
+	free(p->cookie);
+	free(p->tq.sent.ring);
 	hot_rx_fini(&p->hot_rx);
 	hot_tx_fini(&p->hot_tx);
 	p->rx_state = p->tx_state = NULL;
+	p->cookie = NULL;
+	p->tq.sent.ring = NULL;
 	p->rest = NULL;
 }
 
@@ -96,6 +103,13 @@ static void keep_rest(struct vsock_pair *p)
 		p->rx_state[r->id] = RX_REST;
 		p->rest_n++;
 	}
+}
+
+void vsock_pair_let_go(struct vsock_pair *p)
+{
+	for (uint32_t i = 0; p->tq.sent.out && i < virtq_size(&p->tx); i++)
+		if (p->tx_state[i] == TX_TABLE)
+			vsock_table_over(p, (uint16_t)i, -ECONNRESET);
 }
 
 void vsock_pair_stop(struct vsock_pair *p)
@@ -134,6 +148,7 @@ void vsock_pair_reset(struct vsock_pair *p, const struct vsock_rings *rings, boo
 	struct virtq_bufs rx = packets_of(&p->rx_bufs, n, true);
 	struct virtq_bufs tx = packets_of(&p->tx_bufs, n, false);
 
+	vsock_pair_let_go(p);
 	for (uint32_t i = 0; i < n; i++)
 		if (virtq_has(&p->tx, (uint16_t)i))
 			hot_tx_append(&p->hot_tx, (uint16_t)i);

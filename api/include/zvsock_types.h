@@ -48,6 +48,7 @@ enum zv_type {
 #define ZV_EV_ERR     (1u << 5) /* the connection is dead, err says why; close it */
 #define ZV_EV_EPIPE   (1u << 6) /* the peer receives no more, zv_send gives -EPIPE; opt-in */
 #define ZV_EV_WAKE    (1u << 7) /* zv_wake was called since the last one; conn is NULL */
+#define ZV_EV_SENT    (1u << 9) /* zv_mem_done has something (zvsock_mem.h); conn is NULL */
 #define ZV_EV_BROKER  (1u << 8) /* ZV_OPT_BROKER: zv_broker_recv has something; conn is NULL */
 
 /* ---- structures ------------------------------------------------------------------------- */
@@ -131,7 +132,7 @@ struct zv_buf {
 };
 
 struct zv_event {
-	struct zv_conn *conn; /* NULL: ZV_EV_ACCEPT, ZV_EV_BROKER, zv_wake */
+	struct zv_conn *conn; /* NULL: ZV_EV_ACCEPT, ZV_EV_BROKER, ZV_EV_SENT, zv_wake */
 	void *user;	      /* what zv_set_user stored */
 	uint32_t events;      /* ZV_EV_* */
 	uint32_t port;	      /* ZV_EV_ACCEPT: the listening port; ZV_PORT_ANY: zv_listen_all */

@@ -4,7 +4,7 @@
 #include "chan.h"
 #include "session.h"
 #include "timer.h"
-#include "tx.h"
+#include "tx_mem.h"
 
 #include <errno.h>
 #include <sys/epoll.h>
@@ -64,7 +64,8 @@ static int arm_peers(struct zv_queue *q)
 	if (q->tq->ops->arm(q->tq, room))
 		return -EAGAIN;
 	set_armed(q, ARMED); /* barrier pair [W] with zv_wake */
-	return queue_woken(q) ? -EAGAIN : 0;
+	/* Arming may have found packets done with, and the control thread may have before. */
+	return queue_woken(q) || q->tq->sent.head != q->tq->sent.tail ? -EAGAIN : 0;
 }
 
 int queue_arm_rings(struct zv_queue *q, bool quiet)
@@ -75,7 +76,8 @@ int queue_arm_rings(struct zv_queue *q, bool quiet)
 	if (session_changed(q)) /* zv_poll has work to do */
 		return -EAGAIN;
 	if (q->budgets.due || !TAILQ_EMPTY(&q->more) ||
-	    (!quiet && (!TAILQ_EMPTY(&q->ready) || q->accept.ndue || q->hello.news)))
+	    (!quiet &&
+	     (!TAILQ_EMPTY(&q->ready) || q->accept.ndue || q->hello.news || mem_send_over(q))))
 		return -EAGAIN;
 	ret = arm_peers(q);
 	if (ret && q->chans.n && !q->arm.state)

@@ -38,13 +38,8 @@ static const char *why_over(int err)
 	}
 }
 
-/*
- * Leaves the sentence for what any call on a connection can return: that it is over, not there yet,
- * shut down, or -EAGAIN (@again). Other failures have left theirs where they were found. Returns
- * @ret.
- */
-static __attribute__((noinline)) ssize_t failed(const struct zv_conn *c, ssize_t ret,
-						const char *call, const char *again)
+__attribute__((noinline)) ssize_t call_failed(const struct zv_conn *c, ssize_t ret,
+					      const char *call, const char *again)
 {
 	uint32_t port = c->node.key.peer_port;
 	unsigned long long cid = conn_peer_cid(c);
@@ -69,8 +64,7 @@ static __attribute__((noinline)) ssize_t failed(const struct zv_conn *c, ssize_t
 }
 
 /* What a call on @c returns; @again says what -EAGAIN means. */
-#define RESULT(c, ret, call, again)                                                                \
-	(__builtin_expect((ret) < 0, 0) ? failed(c, ret, call, call ": " again) : (ret))
+#define RESULT(c, ret, call, again) call_result(c, ret, call, call ": " again)
 
 /* ---- device ---- */
 

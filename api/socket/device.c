@@ -5,6 +5,7 @@
 #include "conn.h"
 #include "grant.h"
 #include "listener.h"
+#include "mem.h"
 #include "opts.h"
 #include "registry.h"
 #include "rx_loan.h"
@@ -12,6 +13,7 @@
 #include "timer.h"
 #include "tx.h"
 #include "tx_buf.h"
+#include "tx_mem.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -64,6 +66,7 @@ static int queue_open(struct zv_dev *dev, unsigned i)
 	TAILQ_INIT(&q->accept.due);
 	for (unsigned t = 0; t < TIMERS; t++)
 		TAILQ_INIT(&q->timers[t]);
+	mem_sends_init(q);
 	dev->queues[i] = q;
 	if (getrandom(&seed, sizeof(seed), 0) != sizeof(seed))
 		seed = zv_now() ^ (uintptr_t)q;
@@ -89,6 +92,7 @@ static void queue_close(struct zv_queue *q)
 	chans_fini(q);
 	rx_fini(q);
 	tx_buf_fini(q);
+	mem_sends_fini(q);
 	tx_fini(q);
 	free(q->tap.iov);
 	conn_table_fini(&q->conns);
@@ -102,6 +106,7 @@ static void dev_free(struct zv_dev *dev)
 		queue_close(dev->queues[i]);
 	if (dev->t)
 		dev->ops->close(dev->t);
+	mems_fini(dev);
 	listeners_fini(dev);
 	pthread_mutex_destroy(&dev->closed_lock);
 	free(dev->queues);

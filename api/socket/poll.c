@@ -13,6 +13,7 @@
 #include "session.h"
 #include "timer.h"
 #include "tx_data.h"
+#include "tx_mem.h"
 
 #define POLLS_PER_CLOCK 32u
 #define POLLS_BEHIND	1024u /* bursts in the largest ring */
@@ -148,6 +149,8 @@ void queue_work(struct zv_queue *q)
 		queue_budgets_some(q);
 	if (!TAILQ_EMPTY(&q->more))
 		tx_more_flush(q);
+	if (__builtin_expect(q->mem.out, 0))
+		mem_sends_look(q);
 	if (!tx_sched_waiting(&q->sched))
 		tx_sched_idle(&q->sched);
 	else if ((buffers = q->tq->ops->tx_ready(q->tq)))
@@ -175,5 +178,7 @@ int queue_poll(struct zv_queue *q, struct zv_event *events, unsigned max)
 		events[n++] = (struct zv_event){.events = ZV_EV_WAKE};
 	if (__builtin_expect(q->hello.news != 0, 0) && n < max)
 		events[n++] = (struct zv_event){.events = ZV_EV_BROKER};
+	if (__builtin_expect(mem_send_over(q), 0) && n < max)
+		events[n++] = (struct zv_event){.events = ZV_EV_SENT};
 	return (int)(n + report(q, events + n, max - n));
 }

@@ -8,6 +8,7 @@
 #include "rx_loan.h"
 #include "tx_buf.h"
 #include "tx_data.h"
+#include "tx_mem.h"
 
 #include <errno.h>
 #include <string.h>
@@ -138,6 +139,52 @@ static ssize_t seqpacket_send(struct zv_conn *c, const void *data, size_t len, u
 	return (ssize_t)len;
 }
 
+/*
+ * The same of memory that the device reads in place: a packet is as long as the peer takes them,
+ * and needs a buffer for its header only.
+ */
+static ssize_t seqpacket_send_mem(struct zv_conn *c, const struct mem_part *part, uint32_t flags)
+{
+	struct zv_queue *q = c->q;
+	uint32_t max = q->tq->ops->tx_max(q->tq), got;
+	uint64_t want = (part->len + q->peer.max_pkt - 1) / q->peer.max_pkt;
+	uint32_t before = c->credit.pkt_unread;
+	size_t done = 0;
+	int n = tx_may_send(c);
+
+	if (n)
+		return n;
+	if (tx_behind_ctrl(c))
+		return tx_blocked_on_buffers(c, 1, 1);
+	n = may_begin(c, part->len, part->len);
+	if (n)
+		return n;
+	max = max < ZV_SLOTS ? max : ZV_SLOTS;
+	if (want > max)
+		return too_few_buffers(c, part->len, (size_t)max * q->peer.max_pkt, max, max);
+	if (want > credit_tx_packets(&c->credit))
+		return too_many_packets(c, part->len, (unsigned)want);
+	got = q->tq->ops->tx_reserve(q->tq, q->slots, (unsigned)want, 0, 0);
+	if (got < want) {
+		for (uint32_t i = 0; i < got; i++)
+			q->tq->ops->tx_cancel(q->tq, q->slots[i].token);
+		return tx_blocked_on_buffers(c, (uint32_t)part->len, (uint32_t)want);
+	}
+	for (uint32_t i = 0; i < want; i++) {
+		uint32_t some = part->len - done < q->peer.max_pkt ? (uint32_t)(part->len - done)
+								   : q->peer.max_pkt;
+
+		tx_mem_commit(
+			c, &q->slots[i], part, done, some,
+			seq_tx_flags((uint32_t)(done + some), (uint32_t)part->len, flags & ZV_EOR));
+		tx_turn_charge(c, some);
+		done += some;
+	}
+	c->flags &= ~CF_WANT_OUT;
+	tx_credit_ahead(c, before);
+	return (ssize_t)part->len;
+}
+
 static uint32_t end_flags(const struct zv_buf *b)
 {
 	if (!(b->flags & (ZV_EOM | ZV_EOR)))
@@ -257,6 +304,7 @@ const struct sock_type sock_seqpacket = {
 	.pkt_overhead = CREDIT_MSG_OVERHEAD,
 	.over_chan = &chan_seqpacket,
 	.send = seqpacket_send,
+	.send_mem = seqpacket_send_mem,
 	.buf_alloc = tx_buf_alloc,
 	.buf_send = seqpacket_buf_send,
 	.buf_cancel = tx_buf_cancel,

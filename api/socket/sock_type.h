@@ -17,6 +17,7 @@
 #include <sys/types.h>
 
 struct conn_key;
+struct mem_part;
 struct rx_pkt;
 struct vsock_hdr;
 struct zv_buf;
@@ -68,6 +69,11 @@ struct sock_type {
 
 	/* zv_send: bytes sent, >= 0, or -errno. */
 	ssize_t (*send)(struct zv_conn *c, const void *data, size_t len, uint32_t flags);
+	/*
+	 * The same of memory that the device reads in place (tx_mem.h). NULL: payload is copied in
+	 * any case.
+	 */
+	ssize_t (*send_mem)(struct zv_conn *c, const struct mem_part *part, uint32_t flags);
 	/* zv_buf_alloc: how many, >= 1, or -errno. */
 	int (*buf_alloc)(struct zv_conn *c, struct zv_buf *bufs, unsigned n, size_t len);
 	/* zv_buf_send: all @n or none, then they are cancelled. @n or -errno. */

@@ -285,6 +285,14 @@ struct rx_loans {
 	uint32_t faults_seen;	/* *faults when the last look found nothing on loan */
 };
 
+/* Sends from memory of the application: tx_mem.c. */
+struct mem_sends {
+	struct mem_send *s;
+	uint32_t size, free;  /* records allocated; head of the free list */
+	uint32_t first, last; /* of those that are over, in this order; LOAN_NONE: none */
+	uint32_t out;	      /* packets that the device has */
+};
+
 /* Buffers reserved for sending: tx_buf.c. */
 struct tx_loans {
 	struct tx_loan *l;
@@ -382,6 +390,7 @@ struct zv_queue {
 	} accept;
 	struct rx_loans rx;
 	struct tx_loans tx;
+	struct mem_sends mem;
 	struct queue_chans chans;
 	struct queue_grants grants;
 	struct queue_rst rst;
@@ -405,6 +414,7 @@ struct zv_dev {
 	struct listener *closed;     /* unlinked, not yet seen by all queues */
 	uint32_t listen_gen;	     /* counts unlistens */
 	pthread_mutex_t closed_lock; /* closed, acked, seen_closed */
+	struct zv_mem *mems;	     /* registered: mem.c */
 };
 
 static inline struct zv_conn *conn_of_flow(struct tx_flow *f)

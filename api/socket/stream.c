@@ -5,6 +5,7 @@
 #include "rx_loan.h"
 #include "tx_buf.h"
 #include "tx_data.h"
+#include "tx_mem.h"
 
 #include <errno.h>
 #include <string.h>
@@ -51,6 +52,53 @@ static ssize_t send_bytes(struct zv_conn *c, const uint8_t *data, size_t len, ui
 		(void)tx_blocked_on_buffers(c, 1, 1);
 	else
 		(void)tx_blocked_on_credit(c, 1, 1);
+	tx_credit_ahead(c, before);
+	return done ? (ssize_t)done : -EAGAIN;
+}
+
+/* As much of @part as there is room for: 0 is none, and why not has been noted. */
+static size_t mem_bytes(struct zv_conn *c, const struct mem_part *part)
+{
+	struct zv_queue *q = c->q;
+	size_t done = 0;
+
+	while (done < part->len) {
+		uint32_t left = tx_credit_left(c), n;
+		struct tx_slot s;
+
+		if (!left) {
+			(void)tx_blocked_on_credit(c, 1, 1);
+			return done;
+		}
+		if (!tx_turn_left(c) || !q->tq->ops->tx_reserve(q->tq, &s, 1, 0, 0)) {
+			(void)tx_blocked_on_buffers(c, 1, 1);
+			return done;
+		}
+		n = part->len - done < left ? (uint32_t)(part->len - done) : left;
+		n = n < q->peer.max_pkt ? n : q->peer.max_pkt;
+		if (__builtin_expect(c->credit.pkt_limit != 0, 0))
+			n = credit_tx_cut(&c->credit, n, 0, c->tx.loans);
+		tx_mem_commit(c, &s, part, done, n, 0);
+		tx_turn_charge(c, n);
+		done += n;
+	}
+	c->flags &= ~CF_WANT_OUT;
+	return done;
+}
+
+static ssize_t stream_send_mem(struct zv_conn *c, const struct mem_part *part, uint32_t flags)
+{
+	uint32_t before = c->credit.pkt_unread;
+	int ret = tx_may_send(c);
+	size_t done;
+
+	(void)flags; /* what marks messages means nothing here */
+	if (ret)
+		return ret;
+	if (tx_behind_ctrl(c))
+		return tx_blocked_on_buffers(c, 1, 1);
+	tx_more_end(c); /* keeps the order of bytes */
+	done = mem_bytes(c, part);
 	tx_credit_ahead(c, before);
 	return done ? (ssize_t)done : -EAGAIN;
 }
@@ -155,6 +203,7 @@ const struct sock_type sock_stream = {
 	.rx_cost = 1, /* copies share chunks */
 	.over_chan = &chan_stream,
 	.send = stream_send,
+	.send_mem = stream_send_mem,
 	.buf_alloc = tx_buf_alloc,
 	.buf_send = stream_buf_send,
 	.buf_cancel = tx_buf_cancel,

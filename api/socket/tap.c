@@ -37,9 +37,9 @@ void tap_received(struct zv_queue *q, const struct rx_pkt *p)
 	show(q, false, &p->hdr, p->seg, p->nseg);
 }
 
-void tap_sent(struct zv_queue *q, const struct vsock_hdr *h, uint8_t *data)
+void tap_sent(struct zv_queue *q, const struct vsock_hdr *h, const uint8_t *data)
 {
-	const struct pkt_seg seg = {data, h->len};
+	const struct pkt_seg seg = {(uint8_t *)(uintptr_t)data, h->len};
 
 	show(q, true, h, &seg, h->len != 0);
 }

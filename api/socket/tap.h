@@ -7,6 +7,7 @@
 
 /* Called only while there is one: q->tap.fn. */
 void tap_received(struct zv_queue *q, const struct rx_pkt *p) __attribute__((cold));
-void tap_sent(struct zv_queue *q, const struct vsock_hdr *h, uint8_t *data) __attribute__((cold));
+void tap_sent(struct zv_queue *q, const struct vsock_hdr *h, const uint8_t *data)
+	__attribute__((cold));
 
 #endif

@@ -51,6 +51,22 @@ void tx_commit(struct zv_conn *c, const struct tx_slot *s, unsigned op, uint32_t
 	}
 }
 
+void tx_commit_mem(struct zv_conn *c, const struct tx_slot *s, const uint8_t *data, struct iova at,
+		   uint32_t len, uint32_t flags, uint32_t cookie)
+{
+	struct zv_queue *q = c->q;
+	struct vsock_hdr h;
+
+	fill_hdr(c, &h, VSOCK_OP_RW, len, flags);
+	if (__builtin_expect(q->tap.fn != NULL, 0))
+		tap_sent(q, &h, data);
+	q->tq->ops->tx_commit_mem(q->tq, s->token, &h, at, cookie);
+	stats_add(&q->tq->stats.tx_packets, 1);
+	stats_add(&q->tq->stats.tx_bytes, len);
+	credit_tx_sent(&c->credit, len, 0);
+	c->totals.tx_bytes += len;
+}
+
 /* ---- control packets ---- */
 
 static const struct {

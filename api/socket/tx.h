@@ -25,6 +25,12 @@ int tx_announce(struct zv_conn *c);
 /* Commits a reserved buffer as a packet of @c with @len bytes of payload. */
 void tx_commit(struct zv_conn *c, const struct tx_slot *s, unsigned op, uint32_t len,
 	       uint32_t flags);
+/*
+ * The same of @len bytes of data at @data, which the device has at @at (transport_queue_ops
+ * .tx_commit_mem); @s is for the header.
+ */
+void tx_commit_mem(struct zv_conn *c, const struct tx_slot *s, const uint8_t *data, struct iova at,
+		   uint32_t len, uint32_t flags, uint32_t cookie);
 /* Marks control packets as due and tries to send them. */
 void tx_ctrl(struct zv_conn *c, unsigned pending);
 /* Off the list of those that wait, and nothing is due any more. */

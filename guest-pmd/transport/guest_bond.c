@@ -164,6 +164,8 @@ int guest_bond_open(struct transport_dev **out, const char *names, const struct 
 	b->ops.guest_cid = bond_guest_cid;
 	b->ops.page_size = bond_page_size;
 	b->ops.queue = bond_queue;
+	b->ops.mem_map = NULL; /* each member has memory of its own: payload is copied */
+	b->ops.mem_unmap = NULL;
 	if (one->regions)
 		b->ops.regions = &bond_region_ops;
 	b->d.ops = &b->ops;

@@ -4,9 +4,10 @@
  *
  * Theory of operation
  * -------------------
- * The thread sleeps in poll() and has five reasons to wake: something has happened to the
+ * The thread sleeps in poll() and has six reasons to wake: something has happened to the
  * connection, the event queue has something, packets were sent that the device has not taken
- * (guest_watchdog.h), a region is to be mapped (guest_region.h), or the device is being closed.
+ * (guest_watchdog.h), a region is to be mapped (guest_region.h), memory of the application comes or
+ * goes (app_mem.h), or the device is being closed.
  *
  * When the device is lost, or takes nothing any more, every pair is stopped and its owner woken,
  * and the thread tries to connect until it succeeds, at first quickly and then once a second.
@@ -66,6 +67,7 @@ int guest_bring_up(struct guest_dev *dev)
 	stop_all(dev);
 	for (unsigned i = 0; i < dev->d.nqueues; i++) {
 		dev->pair[i].rx_wipe = dev->has.leaves_blank;
+		dev->pair[i].tq.sent.on = dev->has.tables && dev->link->set_memory;
 		vsock_pair_start(&dev->pair[i], dev->has.events ? &dev->ev : NULL);
 	}
 	resume_all(dev);
@@ -86,8 +88,12 @@ static void go_down(struct guest_dev *dev, const char *why)
 	guest_watchdog_forget(dev);
 	guest_regions_lost(dev);
 	stop_all(dev);
-	for (unsigned i = 0; i < dev->d.nqueues; i++)
+	for (unsigned i = 0; i < dev->d.nqueues; i++) {
 		vsock_pair_stop(&dev->pair[i]);
+		if (dev->gone)
+			vsock_pair_let_go(&dev->pair[i]);
+	}
+	dev->gone = false;
 	resume_all(dev);
 	wake_all(dev);
 }
@@ -186,14 +192,15 @@ static void *control_main(void *arg)
 	for (;;) {
 		int fd = dev->link->fd(dev), n;
 		/* poll() ignores negative descriptors. */
-		struct pollfd p[5] = {
+		struct pollfd p[6] = {
 			{.fd = dev->stop_fd, .events = POLLIN},
 			{.fd = fd, .events = POLLIN},
 			{.fd = dev->has.events ? dev->ev.call_fd : -1, .events = POLLIN},
 			{.fd = dev->dog.fd, .events = POLLIN},
-			{.fd = dev->regions.fd, .events = POLLIN}};
+			{.fd = dev->regions.fd, .events = POLLIN},
+			{.fd = dev->app.fd, .events = POLLIN}};
 
-		n = poll(p, 5, fd < 0 ? backoff : guest_watchdog_wait(dev));
+		n = poll(p, 6, fd < 0 ? backoff : guest_watchdog_wait(dev));
 		if (n > 0 && p[0].revents)
 			return NULL;
 		if (n > 0 && p[2].revents)
@@ -204,6 +211,8 @@ static void *control_main(void *arg)
 			guest_watchdog_told(dev);
 		if (n > 0 && p[4].revents && guest_regions_serve(dev))
 			wake_all(dev);
+		if (n > 0 && p[5].revents && !app_mems_serve(dev))
+			go_down(dev, zv_error_text());
 		if (dev->link->fd(dev) >= 0)
 			on_watchdog(dev);
 		else if (n == 0)

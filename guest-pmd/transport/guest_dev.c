@@ -218,6 +218,7 @@ static void dev_free(struct guest_dev *dev)
 	close_kick(&dev->ev.kick);
 	guest_watchdog_fini(dev);
 	guest_regions_fini(dev);
+	app_mems_fini(dev);
 	close_fd(dev->stop_fd);
 	dev->link->destroy(dev);
 	shm_region_destroy(&mem); /* the device has let go of it */
@@ -236,6 +237,8 @@ int guest_dev_open(struct guest_dev *dev, const struct zv_opts *opts)
 	dev->want_rings = vsock_rings_features(vsock_rings, opts->flags);
 	quiesce_init();
 	ret = guest_regions_init(dev);
+	if (ret == 0)
+		ret = app_mems_init(dev);
 	if (ret == 0)
 		ret = guest_watchdog_init(dev, opts->tx_timeout_ns);
 	if (ret == 0)

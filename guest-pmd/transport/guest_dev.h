@@ -14,6 +14,7 @@
  *	guest_watchdog a device that takes nothing any more
  *	guest_region   shared memory that the backend announces
  *	own_region     shared memory that this side offers it
+ *	app_mem        memory of the application that the device reads in place
  *	guest_bond     several devices of one CID as one device, a queue each
  *
  * What differs is a table of functions, struct guest_link_ops. A transport is a folder with such a
@@ -28,6 +29,7 @@
 #ifndef ZV_GUEST_DEV_H
 #define ZV_GUEST_DEV_H
 
+#include "app_mem.h"
 #include "guest_region.h"
 #include "guest_watchdog.h"
 #include "own_region.h"
@@ -96,6 +98,12 @@ struct guest_link_ops {
 	 * transport_ops.regions is NULL.
 	 */
 	int (*region)(struct guest_dev *d, const struct ctrl_region *r, struct shm_region *out);
+	/*
+	 * Tells the device, which is connected, of all memory that it is to have from now on, with
+	 * that of the application (app_mem.h); the rings run. 0: it has it; -errno with zv_err()
+	 * text. NULL: the device takes none.
+	 */
+	int (*set_memory)(struct guest_dev *d);
 	/* Frees the structure that embeds @d and what the transport keeps in it. */
 	void (*destroy)(struct guest_dev *d);
 	/*
@@ -110,6 +118,7 @@ struct guest_features {
 	const struct vsock_rings *rings; /* the layout of all its rings */
 	bool event_idx;
 	bool events;	   /* it shall be given the event queue */
+	bool tables;	   /* it takes tables of indirect descriptors */
 	bool leaves_blank; /* it may give a receive buffer back unwritten: rx_wipe in vsock_drv.h */
 };
 
@@ -134,6 +143,8 @@ struct guest_dev {
 	struct vsock_events ev;
 	struct guest_watchdog dog;
 	struct guest_regions regions;
+	struct app_mems app;
+	bool gone;   /* lost(): the device cannot read our memory any more */
 	int stop_fd; /* readable: the device is being closed */
 	pthread_t thread;
 	bool thread_runs;

@@ -212,9 +212,9 @@ static int tell_state(struct frontend *f, uint32_t request, unsigned index, uint
 static int negotiate_features(struct frontend *f)
 {
 	const uint64_t need = VSOCK_FEATURE_VERSION_1 | VU_FEATURE_PROTOCOL;
-	/* INDIRECT is of no use: one packet is one descriptor. IN_ORDER would forbid loans. */
+	/* INDIRECT: payload in memory of the application. IN_ORDER would forbid loans. */
 	const uint64_t want = need | VSOCK_FEATURE_EVENT_IDX | VSOCK_FEATURE_STREAM |
-			      VSOCK_FEATURE_SEQPACKET | f->want_rings;
+			      VSOCK_FEATURE_SEQPACKET | VSOCK_FEATURE_INDIRECT_DESC | f->want_rings;
 	uint64_t offered;
 	struct vu_msg m;
 	int ret;
@@ -296,6 +296,11 @@ bool frontend_event_idx(const struct frontend *f)
 	return f->features & VSOCK_FEATURE_EVENT_IDX;
 }
 
+bool frontend_takes_tables(const struct frontend *f)
+{
+	return f->features & VSOCK_FEATURE_INDIRECT_DESC;
+}
+
 /*
  * Backends without SEQPACKET are of a generation that never sends an event and mistakes a third
  * running virtqueue for trouble.
@@ -346,7 +351,8 @@ int frontend_set_memory(struct frontend *f, const struct frontend_mem *mem, unsi
 	if (acked)
 		m.flags |= VU_FLAG_NEED_REPLY;
 	for (unsigned i = 0; i < n; i++) {
-		frontend_msg_mem_add(&m, mem[i].gpa, mem[i].size, uva_of_ptr(mem[i].addr));
+		frontend_msg_mem_add(&m, mem[i].gpa, mem[i].size, uva_of_ptr(mem[i].addr),
+				     mem[i].offset);
 		fd[i] = mem[i].fd;
 		size += mem[i].size;
 	}

@@ -13,6 +13,7 @@
 #ifndef ZV_FRONTEND_H
 #define ZV_FRONTEND_H
 
+#include "proto/vhost_user.h"
 #include "virtqueue.h"
 
 #include <stdbool.h>
@@ -44,6 +45,8 @@ void frontend_disconnect(struct frontend *f);
 int frontend_negotiate(struct frontend *f, unsigned pairs);
 
 bool frontend_event_idx(const struct frontend *f);
+/* Tables of indirect descriptors. */
+bool frontend_takes_tables(const struct frontend *f);
 
 /* Whether the backend shall be given the event queue. */
 bool frontend_wants_events(const struct frontend *f);
@@ -54,14 +57,15 @@ bool frontend_may_leave_blank(const struct frontend *f);
 /* Reads the guest's CID; updates guest_cid. */
 int frontend_read_cid(struct frontend *f);
 
-/* A piece of memory for the backend: behind @fd from its beginning, mapped here at @addr. */
+/* A piece of memory for the backend: behind @fd at @offset, mapped here at @addr. */
 struct frontend_mem {
 	int fd;
 	const void *addr;
 	uint64_t size;
 	struct gpa gpa;
+	uint64_t offset;
 };
-#define FRONTEND_MEM_MAX 2u
+#define FRONTEND_MEM_MAX VU_REGIONS
 
 /* Gives the backend @n pieces of memory, at most FRONTEND_MEM_MAX: all that the guest has. */
 int frontend_set_memory(struct frontend *f, const struct frontend_mem *mem, unsigned n);

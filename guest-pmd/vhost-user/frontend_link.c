@@ -24,6 +24,7 @@ static int negotiate(struct guest_dev *g)
 	g->has = (struct guest_features){.rings = vsock_rings_choose(vsock_rings, fe->features),
 					 .event_idx = frontend_event_idx(fe),
 					 .events = frontend_wants_events(fe),
+					 .tables = frontend_takes_tables(fe),
 					 .leaves_blank = frontend_may_leave_blank(fe)};
 	guest_dev_set_cid(g, fe->guest_cid);
 	return 0;
@@ -60,15 +61,35 @@ static int start_ring(struct guest_dev *g, unsigned index, const struct virtq *v
 	return frontend_start_ring(frontend_of(g), index, &areas, call_fd, kick->fd);
 }
 
+_Static_assert(2 + ZV_MEM_MAX <= FRONTEND_MEM_MAX, "all fit into one table");
+
+/* All memory that the backend is to have. */
+static int set_memory(struct guest_dev *g)
+{
+	const struct own_region *r = &g->own;
+	struct frontend_mem mem[FRONTEND_MEM_MAX] = {
+		{g->mem.fd, g->mem.addr, g->mem.size, GUEST_GPA_BASE, 0},
+		{r->fd, r->map ? r->map->addr : NULL, r->size, r->gpa, 0},
+	};
+	unsigned n = r->map ? 2 : 1;
+
+	for (const struct app_mem *m = NULL; (m = app_mem_next(g, m));)
+		mem[n++] = (struct frontend_mem){m->m.fd, m->m.addr, m->m.len, app_mem_gpa(g, m),
+						 m->m.offset};
+	return frontend_set_memory(frontend_of(g), mem, n);
+}
+
+int frontend_link_set_memory(struct guest_dev *g)
+{
+	int ret = set_memory(g);
+
+	return ret ? ret : frontend_barrier(frontend_of(g));
+}
+
 int frontend_link_start(struct guest_dev *g)
 {
 	struct frontend *fe = frontend_of(g);
-	const struct own_region *r = &g->own;
-	const struct frontend_mem mem[FRONTEND_MEM_MAX] = {
-		{g->mem.fd, g->mem.addr, g->mem.size, GUEST_GPA_BASE},
-		{r->fd, r->map ? r->map->addr : NULL, r->size, r->gpa},
-	};
-	int ret = frontend_set_memory(fe, mem, r->map ? 2 : 1);
+	int ret = set_memory(g);
 
 	for (unsigned i = 0; i < g->d.nqueues && ret == 0; i++) {
 		const struct vsock_pair *p = &g->pair[i];
@@ -109,6 +130,7 @@ const char *frontend_link_lost(struct guest_dev *g)
 
 	if (n < 0 && (errno == EAGAIN || errno == EINTR))
 		return NULL;
+	g->gone = n <= 0; /* nobody reads our memory any more */
 	if (n > 0)
 		return "the backend sent a message that nobody asked for";
 	return n == 0 ? "the backend has closed the connection" : zv_strerror(-errno);

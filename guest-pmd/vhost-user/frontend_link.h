@@ -22,6 +22,7 @@ int frontend_link_connect(struct guest_dev *g);
  */
 int frontend_link_adopt(struct guest_dev *g, int fd);
 int frontend_link_start(struct guest_dev *g);
+int frontend_link_set_memory(struct guest_dev *g);
 void frontend_link_disconnect(struct guest_dev *g);
 int frontend_link_read_cid(struct guest_dev *g);
 int frontend_link_fd(struct guest_dev *g);

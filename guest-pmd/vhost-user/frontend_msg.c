@@ -42,7 +42,8 @@ void frontend_msg_mem(struct vu_msg *m)
 	m->size = VU_TABLE_HEAD;
 }
 
-void frontend_msg_mem_add(struct vu_msg *m, struct gpa gpa, uint64_t size, struct uva uva)
+void frontend_msg_mem_add(struct vu_msg *m, struct gpa gpa, uint64_t size, struct uva uva,
+			  uint64_t offset)
 {
 	struct vu_region *r = &m->payload.mem.region[m->payload.mem.nregions++];
 
@@ -50,6 +51,7 @@ void frontend_msg_mem_add(struct vu_msg *m, struct gpa gpa, uint64_t size, struc
 	r->gpa = gpa.v;
 	r->size = size;
 	r->uva = uva.v;
+	r->offset = offset;
 }
 
 void frontend_msg_config(struct vu_msg *m, uint32_t offset, uint32_t len)

@@ -15,9 +15,11 @@ void frontend_msg_u64(struct vu_msg *m, uint32_t request, uint64_t value);
 void frontend_msg_state(struct vu_msg *m, uint32_t request, uint32_t index, uint32_t num);
 void frontend_msg_addr(struct vu_msg *m, uint32_t index, struct uva desc, struct uva avail,
 		       struct uva used);
-/* A memory table without regions, and one more; @uva is its address in this process. */
+/* A memory table without regions, and one more; @uva is its address in this process,
+ * @offset where it is in its file. */
 void frontend_msg_mem(struct vu_msg *m);
-void frontend_msg_mem_add(struct vu_msg *m, struct gpa gpa, uint64_t size, struct uva uva);
+void frontend_msg_mem_add(struct vu_msg *m, struct gpa gpa, uint64_t size, struct uva uva,
+			  uint64_t offset);
 /* Asks for @len (<= VU_CONFIG_SIZE) bytes of config space from @offset. */
 void frontend_msg_config(struct vu_msg *m, uint32_t offset, uint32_t len);
 

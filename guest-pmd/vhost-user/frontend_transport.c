@@ -21,6 +21,7 @@ static const struct guest_link_ops link_ops = {
 	.map = guest_dev_map_gpa,
 	.connect = frontend_link_connect,
 	.start = frontend_link_start,
+	.set_memory = frontend_link_set_memory,
 	.disconnect = frontend_link_disconnect,
 	.read_cid = frontend_link_read_cid,
 	.fd = frontend_link_fd,
@@ -90,5 +91,7 @@ const struct transport_ops frontend_transport_ops = {
 	.page_size = guest_dev_page_size,
 	.queue = guest_dev_queue,
 	.fd = vsock_fd,
+	.mem_map = app_mem_map,
+	.mem_unmap = app_mem_unmap,
 	.regions = &own_region_ops,
 };

@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: BSD-3-Clause
 # Runs the examples as a reader of the README would: two processes and a socket between them.
-# usage: examples.sh ECHO_SERVER ECHO_CLIENT PIPELINE_CONSUMER PIPELINE_PRODUCER
+# usage: examples.sh ECHO_SERVER ECHO_CLIENT PIPELINE_CONSUMER PIPELINE_PRODUCER REGISTERED_PRODUCER
 set -uo pipefail
 
-echo_server=$1 echo_client=$2 consumer=$3 producer=$4
+echo_server=$1 echo_client=$2 consumer=$3 producer=$4 registered=$5
 dir=$(mktemp -d)
 server='' failed=0
 
@@ -94,6 +94,15 @@ pipeline_loses_no_byte() {
 		grep -qxF 'consumed 33554432 bytes, 0 wrong, complete' "$dir/server.out"
 }
 
+registered_memory_is_read_in_place() {
+	serve "$consumer" || return 1
+	timeout 60 "$registered" "vhost-user:$dir/s" 32 >"$dir/out" || return 1
+	end_server || return 1
+	cat "$dir/out" "$dir/server.out"
+	grep -qxF 'produced 33554432 bytes, 0 of them copied' "$dir/out" &&
+		grep -qxF 'consumed 33554432 bytes, 0 wrong, complete' "$dir/server.out"
+}
+
 # Each mistake of a user: one clear line, and an exit code that is not 0.
 mistakes_are_told_in_one_line() {
 	local rc=0 uri
@@ -112,7 +121,7 @@ mistakes_are_told_in_one_line() {
 	return "$rc"
 }
 
-for t in echo_returns_a_line echo_returns_a_file_twice pipeline_loses_no_byte \
+for t in echo_returns_a_line echo_returns_a_file_twice pipeline_loses_no_byte registered_memory_is_read_in_place \
 	mistakes_are_told_in_one_line; do
 	echo "[ RUN      ] $t"
 	rc=0

@@ -13,10 +13,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <time.h>
 #include <unistd.h>
 #include <zvsock.h>
 #include <zvsock_host.h>
+#include <zvsock_mem.h>
 
 #define QUEUES 2u
 #define PORT   7u
@@ -64,6 +66,19 @@ static bool said_hello(struct zv_dev *dev, unsigned queue)
 	return s.rx_bytes > 0 && info_of(dev).peer == ZV_PEER_ZVSOCK;
 }
 
+/* Each socket has a memory table of its own. */
+static void registered_memory_is_copied(void)
+{
+	static uint8_t memory[8192] __attribute__((aligned(4096)));
+	int fd = memfd_create("bonded", MFD_CLOEXEC);
+	struct zv_mem *m;
+
+	assert_int_equal(ftruncate(fd, sizeof(memory)), 0);
+	assert_int_equal(zv_mem_register(guest, memory, sizeof(memory), fd, 0, &m), 1);
+	assert_int_equal(zv_mem_unregister(m), 0);
+	close(fd);
+}
+
 static void every_queue_carries_its_connections(void **state)
 {
 	struct zv_conn *g[QUEUES], *h[QUEUES];
@@ -77,6 +92,7 @@ static void every_queue_carries_its_connections(void **state)
 	assert_int_equal(zv_nqueues(guest), QUEUES);
 	assert_int_equal(zv_cid(guest), 9);
 	until(info_of(host).queues_up == QUEUES && info_of(guest).queues_up == QUEUES);
+	registered_memory_is_copied();
 	for (unsigned i = 0; i < QUEUES; i++)
 		until(said_hello(host, i) && said_hello(guest, i));
 	assert_int_equal(zv_listen(host, PORT, ZV_STREAM, 0), 0);

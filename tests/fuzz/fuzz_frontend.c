@@ -131,7 +131,8 @@ static void talk(struct frontend *f, unsigned pairs)
 	FZ_CHECK(f->features & VSOCK_FEATURE_VERSION_1 && f->protocol & VU_PROTOCOL_CONFIG);
 	FZ_CHECK((frontend_event_idx(f), frontend_wants_events(f), true));
 	if (frontend_set_memory(
-		    f, &(struct frontend_mem){STDERR_FILENO, memory, sizeof(memory), {0x40000000}},
+		    f,
+		    &(struct frontend_mem){STDERR_FILENO, memory, sizeof(memory), {0x40000000}, 0},
 		    1) == 0 &&
 	    frontend_barrier(f) == 0)
 		(void)frontend_read_cid(f);

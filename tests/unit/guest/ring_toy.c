@@ -91,6 +91,26 @@ static inline void toy_post(struct virtq *vq, uint16_t id, uint32_t len)
 	e->len = len;
 }
 
+/* As in a split ring. */
+static inline void toy_post_table(struct virtq *vq, uint16_t id, void *table, struct iova at,
+				  const struct virtq_piece *piece, unsigned n)
+{
+	struct vring_desc *d = &toy_of(vq)->desc[id], *e = table;
+
+	for (unsigned i = 0; i < n; i++)
+		e[i] = (struct vring_desc){piece[i].at.v, piece[i].len,
+					   i + 1 < n ? VRING_DESC_F_NEXT : 0, (uint16_t)(i + 1)};
+	d->addr = at.v;
+	d->flags = VRING_DESC_F_INDIRECT;
+	toy_post(vq, id, n * (uint32_t)sizeof(*e));
+}
+
+static inline void toy_end_table(struct virtq *vq, uint16_t id, struct iova own)
+{
+	toy_of(vq)->desc[id].addr = own.v;
+	toy_of(vq)->desc[id].flags = 0;
+}
+
 static inline bool toy_publish(struct virtq *vq)
 {
 	for (; vq->published != vq->posted; vq->published++)
@@ -161,6 +181,8 @@ static const struct virtq_layout toy = {
 	.set_bufs = toy_set_bufs,
 	.areas = toy_areas,
 	.post = toy_post,
+	.post_table = toy_post_table,
+	.end_table = toy_end_table,
 	.publish = toy_publish,
 	.ready = toy_ready,
 	.take = toy_take,

@@ -60,7 +60,7 @@ static int shake(struct frontend *f, unsigned pairs)
 		ret = frontend_negotiate(f, pairs);
 	if (ret == 0)
 		ret = frontend_set_memory(
-			f, &(struct frontend_mem){mem, addr, 1 << 16, {0x40000000}}, 1);
+			f, &(struct frontend_mem){mem, addr, 1 << 16, {0x40000000}, 0}, 1);
 	if (ret == 0)
 		ret = frontend_start_ring(f, 1, &areas, call, kick);
 	if (ret == 0)
@@ -88,7 +88,7 @@ static void test_handshake(void **state)
 	/* what is offered and wanted, nothing else */
 	assert_int_equal(b.acked, VSOCK_FEATURE_VERSION_1 | VU_FEATURE_PROTOCOL |
 					  VSOCK_FEATURE_EVENT_IDX | VSOCK_FEATURE_STREAM |
-					  VSOCK_FEATURE_SEQPACKET);
+					  VSOCK_FEATURE_SEQPACKET | VSOCK_FEATURE_INDIRECT_DESC);
 	assert_int_equal(b.acked_protocol, 0x209);
 	assert_int_equal(b.requests[VU_SET_OWNER], 1);
 	assert_int_equal(b.mem.gpa, 0x40000000);

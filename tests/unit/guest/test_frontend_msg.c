@@ -48,7 +48,7 @@ static void test_build(void **state)
 	expect_bytes(&m, addr, sizeof(addr));
 	memset(&m, 0xff, sizeof(m));
 	frontend_msg_mem(&m);
-	frontend_msg_mem_add(&m, (struct gpa){0x40000000}, 0x1000, (struct uva){0x2000});
+	frontend_msg_mem_add(&m, (struct gpa){0x40000000}, 0x1000, (struct uva){0x2000}, 0);
 	expect_bytes(&m, mem, sizeof(mem));
 	memset(&m, 0xff, sizeof(m));
 	frontend_msg_config(&m, 0, 8);

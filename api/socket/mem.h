@@ -1,0 +1,11 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Registered memory of a device. */
+#ifndef ZV_MEM_H
+#define ZV_MEM_H
+
+struct zv_dev;
+
+/* The device is closed: ends all registrations. */
+void mems_fini(struct zv_dev *dev);
+
+#endif
