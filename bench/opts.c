@@ -189,6 +189,8 @@ static const struct bench_option common[] = {
 	{"type", 0, "TYPE", OPTIONS_TEST, "stream or seqpacket (stream)", CHOICE(type, type_names)},
 	{"zero-copy", 0, NULL, OPTIONS_TEST, "Only the zero-copy calls", ON(zero_copy)},
 	{"copy", 0, NULL, OPTIONS_TEST, "Only the copying calls", ON(copy)},
+	{"registered", 0, NULL, OPTIONS_TEST,
+	 "Also guest to host from memory that the program has registered", ON(registered)},
 	{"batch", 0, "N", OPTIONS_TEST, "Most messages of one call, 1 to 256 (32)",
 	 NUMBER(batch, 1, BENCH_BATCH_MAX)},
 	{"no-touch", 0, NULL, OPTIONS_TEST, "By reference: payload is neither written nor verified",

@@ -17,7 +17,7 @@ def how(run):
     """The way of calling, where there is a choice."""
     if 'zero_copy' not in run or run['target'] not in ('zvsock', 'vhost-kernel'):
         return ''
-    return 'coalesced' if run.get('coalesced') else 'zero-copy' if run['zero_copy'] else 'copying'
+    return 'registered' if run.get('registered') else 'coalesced' if run.get('coalesced') else 'zero-copy' if run['zero_copy'] else 'copying'
 
 
 def key_of(part, run):

@@ -132,7 +132,8 @@ struct bench_cell {
 	enum bench_dir dir;
 	unsigned peer; /* --peer: which one */
 	bool zero_copy;
-	bool coalesce; /* several messages may share a packet (copying calls, stream) */
+	bool coalesce;	 /* several messages may share a packet (copying calls, stream) */
+	bool registered; /* copying calls, but the guest sends from memory that it has registered */
 	uint32_t msg_size;
 	uint32_t in_flight;	  /* connects under way, or open connections */
 	unsigned variant;	  /* of the workload; its own numbers */
@@ -162,7 +163,7 @@ struct bench_opts {
 	unsigned cpus;	    /* enum bench_cpus */
 	unsigned type;	    /* enum bench_type */
 	unsigned backend;   /* enum bench_backend */
-	bool zero_copy, copy, busy_poll, touch, baselines, list_targets;
+	bool zero_copy, copy, registered, busy_poll, touch, baselines, list_targets;
 	uint64_t duration_ns;
 	const char *json;	/* NULL: none; "-": standard output instead of the table */
 	const char *baseline;	/* the report of an earlier run; NULL: none */

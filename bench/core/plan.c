@@ -32,7 +32,10 @@ const char *cell_how(const struct bench_cell *c)
 {
 	if ((c->target->io != IO_ZV && c->target->io != IO_ZV_SOCK) || !c->workload->calls)
 		return "";
-	return c->coalesce ? "coalesced" : c->zero_copy ? "zero-copy" : "copying";
+	return c->registered  ? "registered"
+	       : c->coalesce  ? "coalesced"
+	       : c->zero_copy ? "zero-copy"
+			      : "copying";
 }
 
 int plan_add(struct bench_plan *p, const struct bench_opts *o, struct bench_cell c)

@@ -33,7 +33,7 @@ const struct bench_cell *plan_first_peer(const struct bench_plan *p, const struc
 /* At least one of its runs came to its end. */
 bool cell_ran(const struct bench_cell *c, unsigned repeat);
 
-/* "zero-copy", "copying", "coalesced"; "" where there is no such choice. */
+/* "zero-copy", "copying", "coalesced", "registered"; "" where there is no such choice. */
 const char *cell_how(const struct bench_cell *c);
 
 #endif

@@ -99,8 +99,9 @@ struct workload {
 	/* What the far end of a --client does, by direction of the cell, the client being the
 	 * guest. */
 	enum far_part far[DIR_BOTH + 1];
-	bool oneway; /* payload goes one way: a cell a direction, the receiver's figures count */
-	bool calls;  /* zero-copy and copying calls are different cells */
+	bool oneway;	/* payload goes one way: a cell a direction, the receiver's figures count */
+	bool registers; /* and its guest may send from registered memory */
+	bool calls;	/* zero-copy and copying calls are different cells */
 
 	struct workload_zv zv;
 	struct workload_socket socket;

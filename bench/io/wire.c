@@ -19,7 +19,7 @@ void wire_init(struct wire_msg *m, enum wire_kind kind, const struct bench_opts 
 	m->version = BENCH_WIRE_VERSION;
 	m->kind = (uint8_t)kind;
 	m->flags = (uint8_t)((c->zero_copy ? W_ZERO_COPY : 0) | (o->touch ? W_TOUCH : 0) |
-			     (c->coalesce ? W_COALESCE : 0));
+			     (c->coalesce ? W_COALESCE : 0) | (c->registered ? W_REGISTERED : 0));
 	m->msg_size = c->msg_size;
 	m->batch = o->batch;
 	m->duration_ns = o->duration_ns;

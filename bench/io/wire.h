@@ -26,9 +26,10 @@ enum wire_kind {
 	W_ACK,
 };
 
-#define W_ZERO_COPY (1u << 0)
-#define W_TOUCH	    (1u << 1)
-#define W_COALESCE  (1u << 2)
+#define W_ZERO_COPY  (1u << 0)
+#define W_TOUCH	     (1u << 1)
+#define W_COALESCE   (1u << 2)
+#define W_REGISTERED (1u << 3)
 
 /* Everything that is said, little endian, 64 bytes. */
 struct wire_msg {

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "zv_side.h"
 
+#include "zv_mem.h"
+
 #include "measure/cpu.h"
 
 #include <errno.h>
@@ -115,13 +117,13 @@ int side_open_server(struct zv_side *s, const struct bench_opts *o, const char *
 
 void side_close(struct zv_side *s)
 {
+	if (s->dev)
+		zv_close(s->dev); /* ends registrations of the workers' memory */
+	s->dev = NULL;
 	for (unsigned i = 0; s->workers && i < s->nthreads; i++)
 		worker_free(&s->workers[i]);
 	free(s->workers);
 	s->workers = NULL;
-	if (s->dev)
-		zv_close(s->dev);
-	s->dev = NULL;
 }
 
 int worker_init(struct worker *w, struct zv_side *s, unsigned index, unsigned nthreads,
@@ -168,6 +170,7 @@ void worker_free(struct worker *w)
 	}
 	free(w->txbuf);
 	free(w->rxbuf);
+	mem_free(w);
 	memset(w, 0, sizeof(*w));
 }
 

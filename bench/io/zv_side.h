@@ -67,6 +67,7 @@ enum bc_state {
 };
 
 struct bconn;
+struct bmem; /* zv_mem.c */
 
 /* What the server can be on a connection. */
 struct zv_role {
@@ -97,6 +98,8 @@ struct bconn {
 	void *own;		    /* of the role */
 	uint8_t state, qi;	    /* qi: index of the queue in the device */
 	bool blocked, zero_copy, touch, coalesce, seqpacket;
+	bool registered, has_slot, no_slot; /* zv_mem.h */
+	unsigned slot;
 	bool zeros;	    /* SINK: of a service, which sends zeros without end; until end_ticks */
 	uint32_t size, off; /* of a message; position in the present one */
 	uint32_t batch, hello_len;
@@ -134,6 +137,7 @@ struct worker {
 	size_t buf_len;
 	const struct bconn *tx_owner; /* whose message txbuf holds, and which */
 	uint64_t tx_seq;
+	struct bmem *mem; /* NULL: nothing has been sent from registered memory */
 	pthread_t tid;
 	int rc;
 };

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "zv_transfer.h"
 
+#include "zv_mem.h"
+
 #include "core/live.h"
 #include "measure/cpu.h"
 #include "measure/pattern.h"
@@ -15,6 +17,8 @@ void bc_set_task(struct bconn *bc, const struct wire_msg *m, bool seqpacket)
 	bc->zero_copy = m->flags & W_ZERO_COPY;
 	bc->touch = m->flags & W_TOUCH;
 	bc->coalesce = m->flags & W_COALESCE;
+	bc->registered = m->flags & W_REGISTERED;
+	bc->has_slot = bc->no_slot = false;
 	bc->seqpacket = seqpacket;
 	bc->size = m->msg_size;
 	bc->batch = m->batch;
@@ -31,18 +35,6 @@ void bc_start_source(struct worker *w, struct bconn *bc)
 	bc->first_ns = cpu_now_ns();
 	bc->end_ticks = cpu_ticks() + cpu_ns_to_ticks(bc->duration_ns);
 	w->senders[w->nsenders++] = bc;
-}
-
-/* Moves on by @len sent bytes; true at the end of a message. */
-static inline bool bc_advance(struct bconn *bc, uint32_t len)
-{
-	bc->bytes += len;
-	bc->off += len;
-	if (bc->off < bc->size)
-		return false;
-	bc->off = 0;
-	bc->seq++;
-	return true;
 }
 
 static int send_zero_copy(struct bconn *bc, bool last)
@@ -101,11 +93,14 @@ static int bc_send(struct worker *w, struct bconn *bc)
 	if (last && bc->off == 0 && bc->seq >= bc->final) {
 		bc->last_ns = cpu_now_ns();
 		bc->state = BC_DRAIN;
+		mem_drop(w, bc);
 		rc = bc->announce ? 0 : zv_shutdown(bc->zc, 1);
 		return rc < 0 ? side_fail(w->side, rc, "zv_shutdown") : 0;
 	}
 	before = bc->bytes;
-	rc = bc->zero_copy ? send_zero_copy(bc, last) : send_copy(w, bc, last);
+	rc = bc->registered  ? mem_send(w, bc, last)
+	     : bc->zero_copy ? send_zero_copy(bc, last)
+			     : send_copy(w, bc, last);
 	live_sent(bc->bytes - before);
 	if (rc > 0 || rc == -EAGAIN)
 		return rc;
@@ -118,7 +113,13 @@ int worker_run_senders(struct worker *w)
 
 	for (unsigned i = 0; i < w->nsenders;) {
 		struct bconn *bc = w->senders[i];
-		int rc = bc->blocked ? -EAGAIN : bc_send(w, bc);
+		int rc;
+
+		if (bc->no_slot) {
+			mem_reap(w);
+			bc->blocked &= !mem_has_slot(w);
+		}
+		rc = bc->blocked ? -EAGAIN : bc_send(w, bc);
 
 		if (rc > 0) {
 			sent = 1;

@@ -7,6 +7,9 @@
  *            batch, payload compared in place, zv_buf_release
  * copying    payload written to private memory, zv_send; zv_recv to private memory, compared there
  *
+ * registered as copying, but a message is written to memory that the program has registered, and
+ *            sent with zv_send_mem; written again after its completion. Guest to host only
+ *
  * A buffer never holds parts of two messages, so a message is one packet when it fits a buffer.
  * Only the coalesced variant (copying, ZV_MORE) puts several messages into one packet.
  */
@@ -21,6 +24,17 @@ extern const struct zv_role role_sink, role_source;
 /* What a connection is to do, as the message says that asks for a role. */
 void bc_set_task(struct bconn *bc, const struct wire_msg *m, bool seqpacket);
 void bc_start_source(struct worker *w, struct bconn *bc);
+/* Moves on by @len sent bytes; true at the end of a message. */
+static inline bool bc_advance(struct bconn *bc, uint32_t len)
+{
+	bc->bytes += len;
+	bc->off += len;
+	if (bc->off < bc->size)
+		return false;
+	bc->off = 0;
+	bc->seq++;
+	return true;
+}
 /* Receives from a service that sends zeros without end, for the duration of the task. */
 void bc_start_zeros(struct bconn *bc);
 /* Receives and verifies what there is. 1 end of stream, 0, -errno. */

@@ -9,9 +9,9 @@
 
 /* What two runs of one cell have in common. What a run lacks, its earlier self lacked too. */
 static const char *const keys[] = {
-	"target",  "path",	"name",	     "test",	"direction", "type",	  "msg_size",
-	"rx_buf",  "batch",	"queues",    "threads", "cpus",	     "busy_poll", "zero_copy",
-	"touched", "coalesced", "in_flight", "conns",	"far_end",
+	"target",  "path",	"name",	      "test",	   "direction", "type",	     "msg_size",
+	"rx_buf",  "batch",	"queues",     "threads",   "cpus",	"busy_poll", "zero_copy",
+	"touched", "coalesced", "registered", "in_flight", "conns",	"far_end",
 };
 #define KEYS (sizeof(keys) / sizeof(keys[0]))
 
@@ -148,10 +148,11 @@ static void label(char *buf, size_t len, const json_t *run)
 	snprintf(buf, len, "%s %s %s%s%s %s%s%s%s%s", text(run, "target"), text(run, "path"),
 		 text(run, "test"), scene_of(run)[0] ? " " : "", scene_of(run),
 		 text(run, "direction"), size ? " " : "", bytes,
-		 json_is_true(json_object_get(run, "coalesced")) ? " coalesced"
-		 : json_is_true(zc)				 ? " zero-copy"
-		 : zc						 ? " copying"
-								 : "",
+		 json_is_true(json_object_get(run, "registered"))  ? " registered"
+		 : json_is_true(json_object_get(run, "coalesced")) ? " coalesced"
+		 : json_is_true(zc)				   ? " zero-copy"
+		 : zc						   ? " copying"
+								   : "",
 		 many);
 	if (queues > 1)
 		snprintf(buf + strlen(buf), len - strlen(buf), ", %d queues", queues);

@@ -151,6 +151,10 @@ int zv_plan(struct bench_plan *p, const struct bench_opts *o, struct bench_cell 
 		    c.msg_size <= COALESCE_MAX && !(o->services && d == DIR_H2G))
 			rc = plan_add(p, o, c);
 		c.coalesce = false;
+		c.registered = true;
+		if (o->registered && rc == 0 && c.workload->registers && d == DIR_G2H)
+			rc = plan_add(p, o, c);
+		c.registered = false;
 	}
 	return rc;
 }

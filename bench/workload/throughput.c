@@ -282,6 +282,8 @@ static void throughput_json_setup(json_t *j, const struct bench_opts *o, const s
 		json_set_int(j, "batch", o->batch);
 	if (c->coalesce)
 		json_set_bool(j, "coalesced", true);
+	if (c->registered)
+		json_set_bool(j, "registered", true);
 	if (c->target->io == IO_RAW)
 		json_set_int(j, "slots", raw_slots(c->msg_size));
 }
@@ -315,6 +317,7 @@ const struct workload workload_throughput = {
 	.far = {[DIR_G2H] = FAR_SINK, [DIR_H2G] = FAR_SOURCE},
 	.oneway = true,
 	.calls = true,
+	.registers = true,
 	.zv = {.run = throughput_run, .threads = true, .roles = roles},
 	.socket = {.guest = socket_transfer, .host = socket_transfer, .per_queue = true},
 	.raw = {.guest = raw_guest, .host = raw_host},
