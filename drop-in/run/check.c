@@ -53,7 +53,7 @@ static bool check_zvsockd(const char *dir, uint32_t *cid, char *text, size_t siz
 /* What the child does: the calls that a program makes, up to those that need a guest. */
 static int try_socket(void)
 {
-	struct sockaddr_vm a;
+	struct sockaddr_vm a = {0};
 	socklen_t len = sizeof(a);
 	int fd = socket(AF_VSOCK, SOCK_STREAM | SOCK_CLOEXEC, 0);
 

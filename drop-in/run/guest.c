@@ -71,7 +71,7 @@ static int connect_control(const char *path, char *why, size_t size)
 
 	if (strlen(path) >= sizeof(a.sun_path))
 		return failed(-ENAMETOOLONG, why, size, "%s: too long for a Unix socket", path);
-	strcpy(a.sun_path, path);
+	memcpy(a.sun_path, path, strlen(path) + 1);
 	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	if (fd < 0)
 		return failed(-errno, why, size, "a socket: %s", strerror(errno));

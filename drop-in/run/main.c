@@ -115,20 +115,21 @@ static void read_options(int argc, char **argv, struct options *o)
 static const char *find_library(char path[static PATH_MAX])
 {
 	ssize_t len = readlink("/proc/self/exe", path, PATH_MAX - 1);
-	const char *const built = "/preload/libzvsock-preload.so";
+	static const char built[] = "/preload/libzvsock-preload.so";
 	char *end;
 
 	if (len > 0) {
 		path[len] = '\0';
 		for (int up = 0; up < 2 && (end = strrchr(path, '/')); up++)
 			*end = '\0';
-		if (strlen(path) + strlen(built) < PATH_MAX) {
-			strcat(path, built);
+		len = (ssize_t)strlen(path);
+		if ((size_t)len + sizeof(built) <= PATH_MAX) {
+			memcpy(path + len, built, sizeof(built));
 			if (access(path, R_OK) == 0)
 				return path;
 		}
 	}
-	strcpy(path, ZV_PRELOAD);
+	snprintf(path, PATH_MAX, "%s", ZV_PRELOAD);
 	return access(path, R_OK) == 0 ? path : NULL;
 }
 
@@ -226,7 +227,7 @@ static const char *absolute(const char *given, char dir[static DI_DIR_MAX])
 		say("%s: the path of a namespace has at most %d bytes", given, DI_DIR_MAX - 1);
 		exit(EXIT_OURS);
 	}
-	return strcpy(dir, here);
+	return memcpy(dir, here, strlen(here) + 1);
 }
 
 static const char *find_dir(const struct options *o, char dir[static DI_DIR_MAX])

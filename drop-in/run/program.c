@@ -89,7 +89,7 @@ static int look_up(const char *name, char path[static PATH_MAX])
 	if (!*name || strlen(name) >= PATH_MAX)
 		return *name ? -ENAMETOOLONG : -ENOENT;
 	if (strchr(name, '/')) {
-		strcpy(path, name);
+		memcpy(path, name, strlen(name) + 1);
 		return 0;
 	}
 	for (const char *d = dirs ? dirs : "/bin:/usr/bin", *end; d; d = *end ? end + 1 : NULL) {
@@ -122,7 +122,7 @@ static bool script(int fd, char interpreter[static SCRIPT_LINE])
 	line[got] = '\0';
 	at = line + 2 + strspn(line + 2, " \t");
 	at[strcspn(at, " \t\n")] = '\0';
-	strcpy(interpreter, at);
+	memmove(interpreter, at, strlen(at) + 1);
 	return *at != '\0';
 }
 
@@ -197,7 +197,7 @@ static int inspect(struct program *p, const char *linker, char *why, size_t size
 			return 0;
 		}
 		close(fd);
-		strcpy(p->loaded, interpreter);
+		memcpy(p->loaded, interpreter, sizeof(interpreter));
 	}
 	return failed(-ELOOP, why, size,
 		      "%s: its interpreter is a script, whose interpreter is "
@@ -213,6 +213,6 @@ int program_find(const char *name, const char *linker, struct program *p, char *
 		return failed(r, why, size, "%s: %s", name,
 			      r == -ENOENT && !strchr(name, '/') ? "not found in $PATH"
 								 : strerror(-r));
-	strcpy(p->loaded, p->path);
+	memcpy(p->loaded, p->path, sizeof(p->loaded));
 	return inspect(p, linker, why, size);
 }

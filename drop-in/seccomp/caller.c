@@ -3,8 +3,8 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
@@ -31,17 +31,13 @@ static bool read_status(pid_t tid, char text[static STATUS_BYTES])
 	return got > 0;
 }
 
-/* The number in the line that begins with "\n@name:". 0: there is none. */
-static uint64_t status_number(const char *text, const char *name, const char *form)
+/* The number behind "@name", which begins with a newline. 0: there is none. */
+static uint64_t status_number(const char *text, const char *name, int base)
 {
 	const char *at = strstr(text, name);
-	uint64_t value = 0;
 
-	return at && sscanf(at + strlen(name), form, &value) == 1 ? value : 0;
+	return at ? strtoull(at + strlen(name), NULL, base) : 0;
 }
-
-#define HEX " %" SCNx64
-#define DEC " %" SCNu64
 
 int di_caller_open(struct di_caller *t, pid_t tid)
 {
@@ -52,8 +48,8 @@ int di_caller_open(struct di_caller *t, pid_t tid)
 	if (t->pidfd < 0 && errno == EINVAL) { /* a kernel that has pidfds of processes only */
 		if (!read_status(tid, status))
 			return -ESRCH;
-		t->pidfd = (int)syscall(SYS_pidfd_open,
-					(pid_t)status_number(status, "\nTgid:", DEC), 0);
+		t->pidfd = (int)syscall(SYS_pidfd_open, (pid_t)status_number(status, "\nTgid:", 10),
+					0);
 	}
 	return t->pidfd < 0 ? -errno : 0;
 }
@@ -114,11 +110,16 @@ int di_caller_string(const struct di_caller *t, uint64_t at, char *to, size_t si
 
 int di_caller_user(const struct di_caller *t, uid_t *user)
 {
-	char status[STATUS_BYTES];
+	char status[STATUS_BYTES], *end;
+	const char *uid;
 
 	if (!read_status(t->tid, status))
 		return -ESRCH;
-	*user = (uid_t)status_number(status, "\nUid:", " %*u" DEC);
+	uid = strstr(status, "\nUid:");
+	if (!uid)
+		return -ESRCH;
+	(void)strtoull(uid + strlen("\nUid:"), &end, 10); /* the real one */
+	*user = (uid_t)strtoull(end, NULL, 10);
 	return 0;
 }
 
@@ -134,16 +135,16 @@ enum di_signal di_caller_signal(pid_t tid)
 
 	if (!read_status(tid, status))
 		return DI_SIGNAL_NONE;
-	open = ~status_number(status, "\nSigBlk:", HEX);
-	shared = status_number(status, "\nShdPnd:", HEX) & open;
-	if (status_number(status, "\nSigPnd:", HEX) & open)
+	open = ~status_number(status, "\nSigBlk:", 16);
+	shared = status_number(status, "\nShdPnd:", 16) & open;
+	if (status_number(status, "\nSigPnd:", 16) & open)
 		return DI_SIGNAL_SURE;
 	if (!shared)
 		return DI_SIGNAL_NONE;
-	group = (pid_t)status_number(status, "\nTgid:", DEC);
-	if (group == tid || status_number(status, "\nThreads:", DEC) == 1)
+	group = (pid_t)status_number(status, "\nTgid:", 10);
+	if (group == tid || status_number(status, "\nThreads:", 10) == 1)
 		return DI_SIGNAL_SURE;
-	if (read_status(group, status) && (shared & ~status_number(status, "\nSigBlk:", HEX)))
+	if (read_status(group, status) && (shared & ~status_number(status, "\nSigBlk:", 16)))
 		return DI_SIGNAL_NONE; /* the first thread's */
 	return DI_SIGNAL_PERHAPS;
 }

@@ -90,7 +90,7 @@ static long give_and_close(const struct call *c, int ours, bool cloexec)
 static long put_address(const struct call *c, const struct sockaddr_vm *a, uint64_t at,
 			uint64_t len_at)
 {
-	int room;
+	int room = 0;
 	int r = di_caller_read(&c->t, len_at, &room, sizeof(room));
 
 	if (r < 0)
@@ -288,9 +288,9 @@ static long call_getpeername(struct call *c)
 
 static long call_getsockopt(struct call *c)
 {
-	char val[OPTION_MAX];
+	char val[OPTION_MAX] = {0};
 	socklen_t len;
-	int room;
+	int room = 0;
 	long r = take_socket(c, 0);
 
 	if (r == 0)
@@ -311,7 +311,7 @@ static long call_getsockopt(struct call *c)
 
 static long call_setsockopt(struct call *c)
 {
-	char val[OPTION_MAX];
+	char val[OPTION_MAX] = {0};
 	int len = int_arg(c, 4);
 	long r = take_socket(c, 0);
 
