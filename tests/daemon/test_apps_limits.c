@@ -26,10 +26,10 @@
 
 #include <cmocka.h>
 
-#define NOT_NAMED  54321 /* a uid and a gid */
-#define NAMED	   54322 /* a uid */
-#define NAMED_TOO  54324
-#define GROUP	   54323 /* a gid that is named */
+#define NOT_NAMED  54321  /* a uid and a gid */
+#define NAMED	   54322u /* a uid */
+#define NAMED_TOO  54324u
+#define GROUP	   54323u /* a gid that is named */
 #define TRIES	   500u
 #define PLACES	   64u /* for applications: docs/daemon.md */
 #define FIRST_PORT 5000u

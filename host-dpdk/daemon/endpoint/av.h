@@ -155,7 +155,7 @@ struct av_space {
 	bool ending;
 	TAILQ_HEAD(, av_ask) asks;
 	unsigned n_asks, n_calls, n_failed;
-	LIST_HEAD(, av_call) calls[AV_BUCKETS];
+	LIST_HEAD(av_calls, av_call) calls[AV_BUCKETS];
 	TAILQ_HEAD(av_failed, av_call) failed; /* oldest first */
 	void *users;			       /* tree */
 	uint32_t last_port, swept;
@@ -166,7 +166,7 @@ struct av_space {
 	pthread_mutex_t lock;
 	void *guests; /* tree, by CID */
 	struct av_guest *devices;
-	LIST_HEAD(, av_port) ports[AV_BUCKETS];
+	LIST_HEAD(av_ports, av_port) ports[AV_BUCKETS];
 	unsigned n_ports; /* [H] */
 };
 

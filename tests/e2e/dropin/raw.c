@@ -112,7 +112,7 @@ static struct sockaddr_vm name_of(int fd, long call, const char *what)
 /* Sends a text and reads it again. */
 static void talk(int fd, unsigned number)
 {
-	char text[64], back[64];
+	char text[64], back[64] = {0};
 	int len = snprintf(text, sizeof(text), "this is %u", number), got = 0, n;
 
 	if (write(fd, text, (size_t)len) != len)
