@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
 
@@ -191,4 +192,42 @@ void ds_fill(int fd, int type, struct dropin_msg *filled)
 		filled->bytes += (uint64_t)n;
 		filled->messages++;
 	}
+}
+
+bool ds_hung_up(int fd)
+{
+	char c;
+
+	return ds_poll(fd, POLLIN) && recv(fd, &c, 1, 0) <= 0;
+}
+
+/* ---- the daemon ---- */
+
+const char ds_conf[] = "af_vsock = @\n"
+		       "af_vsock_mode = 0666\n"
+		       "log_level = debug\n"
+		       "[guest a]\n"
+		       "cid = 3\n"
+		       "socket = @a.sock\n";
+
+struct zv_dev *ds_up(const char *program)
+{
+	struct zv_dev *dev;
+
+	zw_keep_log = true;
+	if (!zw_start(program, ds_conf, 2) || chmod(zw_dir, 0711) < 0)
+		return NULL;
+	dev = zw_guest(0, "a.sock", 1);
+	return dev && zv_listen(dev, 80, ZV_STREAM, 1024) == 0 ? dev : NULL;
+}
+
+bool ds_down(void)
+{
+	int ask = ds_ask(), fd = ds_connect(ask, SOCK_STREAM, 3, 80);
+
+	if (ask < 0 || fd < 0)
+		return false;
+	close(fd);
+	close(ask);
+	return zw_stop();
 }

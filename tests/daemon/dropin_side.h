@@ -7,6 +7,11 @@
 #include "proto/dropin_msg.h"
 #include "zvd_world.h"
 
+/* A daemon with guest a, CID 3, whose port 80 is listened on: the guest's device; NULL. */
+extern const char ds_conf[];
+struct zv_dev *ds_up(const char *program);
+/* The daemon still serves, and ends well. */
+bool ds_down(void);
 /* Connects to DIR/ask, as soon as that is there. -1: it never was. */
 int ds_ask(void);
 /* Sends the question *m and receives the answer there. False: hung up on. */
@@ -26,6 +31,8 @@ int ds_connect(int ask, int type, uint32_t cid, uint32_t port);
 int ds_listen(int ask, int type, uint32_t cid, uint32_t port, struct dropin_msg *m);
 /* Waits until poll(2) of @fd says one of @events. What it says; 0: never. */
 short ds_poll(int fd, short events);
+/* Polls the guests until @fd has something: is it the end? */
+bool ds_hung_up(int fd);
 /* Reads the label of the peer of @fd, or its own. */
 bool ds_peer(int fd, struct dropin_label *l);
 bool ds_own(int fd, struct dropin_label *l);

@@ -14,7 +14,6 @@
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -27,42 +26,17 @@
 static const char *program;
 static struct zv_dev *dev;
 
-static const char conf[] = "af_vsock = @\n"
-			   "af_vsock_mode = 0666\n"
-			   "log_level = debug\n"
-			   "[guest a]\n"
-			   "cid = 3\n"
-			   "socket = @a.sock\n";
-
 static int up(void **state)
 {
 	(void)state;
-	zw_keep_log = true;
-	if (!zw_start(program, conf, 2) || chmod(zw_dir, 0711) < 0)
-		return -1;
-	dev = zw_guest(0, "a.sock", 1);
-	return dev && zv_listen(dev, 80, ZV_STREAM, 1024) == 0 ? 0 : -1;
+	dev = ds_up(program);
+	return dev ? 0 : -1;
 }
 
-/* The daemon serves, and ends well. */
 static int down(void **state)
 {
-	int ask = ds_ask(), fd = ds_connect(ask, SOCK_STREAM, 3, 80);
-
 	(void)state;
-	if (ask < 0 || fd < 0)
-		return -1;
-	close(fd);
-	close(ask);
-	return zw_stop() ? 0 : -1;
-}
-
-/* Polls the guest until the other end of @fd is closed, or has sent something. */
-static bool hung_up(int fd)
-{
-	char c;
-
-	return ds_poll(fd, POLLIN) && recv(fd, &c, 1, 0) <= 0;
+	return ds_down() ? 0 : -1;
 }
 
 /* Runs @fn in a child, as @uid. Its exit status. */
@@ -103,11 +77,11 @@ static void sockets_without_a_call_are_closed(void **state)
 
 		assert_true(fd >= 0);
 		assert_int_equal(ds_join(fd, SOCK_STREAM), 0);
-		assert_true(hung_up(fd));
+		assert_true(ds_hung_up(fd));
 		close(fd);
 		fd = ds_socket(SOCK_SEQPACKET, labels[i]);
 		assert_int_equal(ds_join(fd, SOCK_SEQPACKET), 0);
-		assert_true(hung_up(fd));
+		assert_true(ds_hung_up(fd));
 		close(fd);
 	}
 }
@@ -137,7 +111,7 @@ static void a_label_is_its_process_s(void **state)
 	assert_int_equal(ds_join(fd, SOCK_STREAM), 0);
 	assert_int_equal(send(fd, "x", 1, 0), 1);
 	zw_close(zw_accept(dev, 80));
-	assert_true(hung_up(fd));
+	assert_true(ds_hung_up(fd));
 	/* It was for one socket. */
 	assert_int_equal(as(0, steal, &m), 1); /* the name is taken */
 	close(fd);
@@ -207,7 +181,7 @@ static void nonsense_is_hung_up_on(void **state)
 		if (i == 3)
 			memset(m.label, 'x', sizeof(m.label));
 		assert_int_equal(send(ask, &m, i == 4 ? 7 : sizeof(m), 0), i == 4 ? 7 : sizeof(m));
-		assert_true(hung_up(ask));
+		assert_true(ds_hung_up(ask));
 		close(ask);
 	}
 	assert_true(zw_logged("was refused, and it is hung up on"));
@@ -243,7 +217,7 @@ static void descriptors_are_hung_up_on(void **state)
 	if (!send_descriptor(ask, &m, sizeof(m))) { /* from Linux 6.16 on */
 		assert_int_equal(errno, EPERM);
 	} else {
-		assert_true(hung_up(ask));
+		assert_true(ds_hung_up(ask));
 	}
 	/* Among what fills a socket. */
 	connect_answer(other, DROPIN_NONBLOCK, &m);
@@ -254,7 +228,7 @@ static void descriptors_are_hung_up_on(void **state)
 		memcpy(f.label, m.label, sizeof(f.label));
 		f.bytes = 1;
 		assert_true(ds_question(other, &f));
-		assert_true(hung_up(fd));
+		assert_true(ds_hung_up(fd));
 	}
 	close(fd);
 	close(ask);
@@ -365,7 +339,7 @@ static void who_does_not_come_is_reset(void **state)
 	connect_answer(ask, DROPIN_NONBLOCK, &m);
 	fd = ds_socket(SOCK_STREAM, m.label);
 	assert_int_equal(ds_join(fd, SOCK_STREAM), 0);
-	assert_true(hung_up(fd));
+	assert_true(ds_hung_up(fd));
 	close(fd);
 	close(ask);
 }
@@ -384,7 +358,7 @@ static void filled_is_true(void **state)
 	memcpy(f.label, m.label, sizeof(f.label));
 	f.bytes = UINT64_MAX;
 	assert_true(ds_question(ask, &f));
-	assert_true(hung_up(fd));
+	assert_true(ds_hung_up(fd));
 	assert_true(ds_question(ask, &f)); /* a second time */
 	assert_int_equal(f.result, -ENOENT);
 	close(fd);

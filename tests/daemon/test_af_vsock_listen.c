@@ -26,42 +26,17 @@
 static const char *program, *zvsockctl;
 static struct zv_dev *dev;
 
-static const char conf[] = "af_vsock = @\n"
-			   "af_vsock_mode = 0666\n"
-			   "log_level = debug\n"
-			   "[guest a]\n"
-			   "cid = 3\n"
-			   "socket = @a.sock\n";
-
 static int up(void **state)
 {
 	(void)state;
-	zw_keep_log = true;
-	if (!zw_start(program, conf, 2) || chmod(zw_dir, 0711) < 0)
-		return -1;
-	dev = zw_guest(0, "a.sock", 1);
-	return dev && zv_listen(dev, 80, ZV_STREAM, 1024) == 0 ? 0 : -1;
+	dev = ds_up(program);
+	return dev ? 0 : -1;
 }
 
-/* The daemon serves, and ends well. */
 static int down(void **state)
 {
-	int ask = ds_ask(), fd = ds_connect(ask, SOCK_STREAM, 3, 80);
-
 	(void)state;
-	if (ask < 0 || fd < 0)
-		return -1;
-	close(fd);
-	close(ask);
-	return zw_stop() ? 0 : -1;
-}
-
-/* Polls the guest until the other end of @fd is closed, or has sent something. */
-static bool hung_up(int fd)
-{
-	char c;
-
-	return ds_poll(fd, POLLIN) && recv(fd, &c, 1, 0) <= 0;
+	return ds_down() ? 0 : -1;
 }
 
 static int ready;
@@ -203,9 +178,9 @@ static void a_reload_keeps_ports_and_takes_directories(void **state)
 	assert_true(m.result >= 0);
 	assert_true(zw_guest_close(0));
 	assert_true(zw_reload(none, 2));
-	assert_true(hung_up(idle));
-	assert_true(hung_up(ask));
-	assert_true(hung_up(m.result));
+	assert_true(ds_hung_up(idle));
+	assert_true(ds_hung_up(ask));
+	assert_true(ds_hung_up(m.result));
 	close(m.result);
 	close(fd);
 	close(ask);
