@@ -42,10 +42,12 @@ static uint32_t own_cid(void)
 static int up(void **state)
 {
 	(void)state;
+	zw_keep_log = true;
 	if (!zw_start(program, conf, 1))
 		return -1;
 	dev = zw_guest(0, "a.sock", 1);
-	return dev ? 0 : -1;
+	/* DIR/ask is there before guests and devices are. */
+	return dev && zw_logged("zvsockd .* is up") ? 0 : -1;
 }
 
 static int down(void **state)

@@ -12,7 +12,7 @@ ALL = sum(BURSTS)
 NEVER, ALWAYS = 0, -1  # what a sleeper can want beside the number of a descriptor
 
 PUBLISH = {  # (store of all but the first, of the first, barrier, look at the wish), each with its place
-    'kick': ((at(DRIVER, 'packed_post'), 'shm_store64(&d->word, avail_word(vq, id, len, vq->posted))'),
+    'kick': ((at(DRIVER, 'post_at'), 'shm_store64(&d->word, avail_word(vq, id, len, vq->posted, table))'),
              (at(DRIVER, 'packed_publish'),
               'shm_store_release64(&s->desc[old & vq->mask].word, w)'),
              (at(DRIVER, 'packed_publish'), 'shm_mb()'),

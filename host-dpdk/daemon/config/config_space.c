@@ -159,8 +159,9 @@ void cfg_check_spaces(struct load *l)
 			continue;
 		inherit(l, i);
 		for (unsigned k = 0; *g->space.dir && k < CFG_SPACE_SOCKETS; k++)
-			(void)snprintf(g->space.sockets[k], sizeof(g->space.sockets[k]), "%s/%s",
-				       g->space.dir, names[k]);
+			(void)snprintf(g->space.sockets[k], sizeof(g->space.sockets[k]), "%.*s/%s",
+				       (int)(CFG_PATH_MAX - sizeof("/seqpacket")), g->space.dir,
+				       names[k]);
 		uses[i] = (struct space_use){&g->space, g->name};
 		found = *g->space.dir ? tsearch(&uses[i], &tree, by_dir) : NULL;
 		if (!found)
