@@ -155,7 +155,10 @@ struct zv_dev_info {
 	uint64_t page_size; /* of the memory behind the rings and buffers; 0: the peer's, unknown */
 	enum zv_peer_kind peer;
 	const char *transport; /* scheme of the URI: "vhost-user", ...; static storage */
+	uint32_t flags;	       /* ZV_DEV_* */
+	uint32_t reserved;
 };
+#define ZV_DEV_CHANNELS (1u << 0) /* the peer is zvsock and can use channels */
 
 struct zv_conn_info {
 	size_t size; /* set by the caller: sizeof(struct zv_conn_info) */

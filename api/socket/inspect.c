@@ -21,9 +21,12 @@ int zv_dev_info(struct zv_dev *dev, struct zv_dev_info *out)
 	info.page_size = dev->ops->page_size(dev->t);
 	info.transport = dev->ops->scheme;
 	for (unsigned i = 0; i < dev->nqueues; i++) {
-		uint8_t hello = __atomic_load_n(&dev->queues[i]->peer.state, __ATOMIC_RELAXED);
+		uint8_t hello = __atomic_load_n(&dev->queues[i]->peer.state, __ATOMIC_ACQUIRE);
 
 		info.queues_up += __atomic_load_n(&dev->queues[i]->tq->up, __ATOMIC_RELAXED);
+		if (hello == HELLO_DONE &&
+		    __atomic_load_n(&dev->queues[i]->peer.channels, __ATOMIC_RELAXED))
+			info.flags |= ZV_DEV_CHANNELS;
 		if (hello == HELLO_DONE)
 			info.peer = ZV_PEER_ZVSOCK;
 		else if (hello == HELLO_PLAIN && info.peer == ZV_PEER_UNKNOWN)

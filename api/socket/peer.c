@@ -12,7 +12,11 @@
 
 static void set_state(struct zv_queue *q, enum peer_state state)
 {
-	__atomic_store_n(&q->peer.state, (uint8_t)state, __ATOMIC_RELAXED); /* zv_dev_info looks */
+	/* zv_dev_info looks, in any thread */
+	__atomic_store_n(&q->peer.channels,
+			 state == HELLO_DONE && q->peer.hello.caps & ZV_CAP_CHANNEL,
+			 __ATOMIC_RELAXED);
+	__atomic_store_n(&q->peer.state, (uint8_t)state, __ATOMIC_RELEASE);
 }
 
 void peer_reset(struct zv_queue *q)

@@ -221,6 +221,7 @@ enum peer_state { HELLO_OFF, HELLO_WAIT, HELLO_DONE, HELLO_PLAIN };
 struct queue_peer {
 	uint32_t max_pkt;   /* payload bytes of the largest packet that may be sent */
 	uint8_t state;	    /* enum peer_state; read by any thread */
+	bool channels;	    /* it can use them; as state, and set before */
 	uint64_t hello_by;  /* host: when a guest that has not said HELLO runs plain */
 	struct hello hello; /* the peer's last one in this session; caps 0: none so far */
 	/* Over kernel sockets, where no session ends with the control connection: */

@@ -104,6 +104,7 @@ int zv_dev_info(struct zv_dev *dev, struct zv_dev_info *info)
 	info->queues_up = 1;
 	info->guest_cid = dev->cid;
 	info->peer = ZV_PEER_PLAIN;
+	info->flags = 0;
 	return 0;
 }
 

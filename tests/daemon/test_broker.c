@@ -25,6 +25,7 @@ static struct zv_region told[N];
 static unsigned n_told, n_forgotten;
 static int refuse; /* what announcements get */
 static enum zv_peer_kind peer;
+static uint32_t peer_flags;
 
 int __wrap_zv_broker_recv(struct zv_queue *q, struct zv_broker_msg *m);
 int __wrap_zv_region_announce(struct zv_queue *q, const struct zv_region *r);
@@ -62,6 +63,7 @@ int __wrap_zv_dev_info(struct zv_dev *dev, struct zv_dev_info *out)
 {
 	(void)dev;
 	out->peer = peer;
+	out->flags = peer_flags;
 	return 0;
 }
 
@@ -129,6 +131,7 @@ static void say(const struct zv_broker_msg *m)
 static void hello(uint64_t nonce)
 {
 	peer = ZV_PEER_ZVSOCK;
+	peer_flags = ZV_DEV_CHANNELS;
 	say(&(struct zv_broker_msg){.what = ZV_BROKER_HELLO, .nonce = nonce});
 }
 
@@ -147,11 +150,12 @@ static int begin(void **state)
 {
 	(void)state;
 	memset(&app.counters, 0, sizeof(app.counters));
-	app.channels = gq->ending = false;
+	gq->ending = false;
 	gq->guest = &app;
 	n_told = n_forgotten = n_said = n_heard = 0;
 	refuse = 0;
 	peer = ZV_PEER_UNKNOWN;
+	peer_flags = 0;
 	if (!reach_own_size(SIZE, CHANNEL_MIN))
 		return -1;
 	own = reach_own();
@@ -234,6 +238,9 @@ static void without_hello_there_is_no_channel(void **state)
 	assert_int_equal(can(own), BROKER_NEVER);
 	peer = ZV_PEER_ZVSOCK; /* without channels */
 	assert_int_equal(can(own), BROKER_NEVER);
+	/* With them: it has said so on a queue of another lcore, which has not heard of it yet. */
+	peer_flags = ZV_DEV_CHANNELS;
+	assert_int_equal(can(own), BROKER_WAIT);
 }
 
 static void a_region_can_be_declined(void **state)

@@ -110,7 +110,7 @@ static enum broker_can said_hello(struct guest_queue *gq)
 	(void)zv_dev_info(gq->guest->dev, &info);
 	if (info.peer == ZV_PEER_UNKNOWN)
 		return BROKER_WAIT;
-	if (info.peer != ZV_PEER_ZVSOCK || !__atomic_load_n(&gq->guest->channels, __ATOMIC_RELAXED))
+	if (!(info.flags & ZV_DEV_CHANNELS))
 		return BROKER_NEVER;
 	/* On another queue it has: of a device with several it is the same driver. */
 	return gq->broker && gq->broker->hello ? BROKER_CAN : BROKER_WAIT;
@@ -198,7 +198,6 @@ static void on_hello(struct guest_queue *gq, uint64_t nonce)
 	b->offered = b->listed = false;
 	b->session++;
 	b->nonce = nonce;
-	__atomic_store_n(&gq->guest->channels, true, __ATOMIC_RELAXED);
 	known_begin(b);
 	r = reach_is_app(gq->guest) ? reach_own() : NULL;
 	if (r)

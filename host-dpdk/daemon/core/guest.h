@@ -58,8 +58,7 @@ struct guest {
 	struct region *region; /* of its own memory; where, and who offered it: channel/reach.c */
 	uint64_t region_gpa, region_nonce, region_ns; /* ns: when it was offered */
 	unsigned programs;			      /* endpoint/endpoint_program.c; atomic */
-	bool channels; /* its driver can use channels: channel/broker.h; atomic */
-	uint64_t cid;  /* as the log has it; the main thread's */
+	uint64_t cid;				      /* as the log has it; the main thread's */
 	struct guest_queue queues[ZV_QUEUES_MAX];
 	unsigned n_queues;
 	char *why; /* while it is being started: GUEST_WHY_MAX bytes for guest_fails() */
