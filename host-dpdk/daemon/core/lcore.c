@@ -288,8 +288,8 @@ static bool one_round(struct lcore *lc)
 	return any;
 }
 
-/* Sleeps, unless there is work to do. */
-static void doze(struct lcore *lc)
+/* Sleeps, at most @limit ns, unless there is work to do. */
+static void doze(struct lcore *lc, uint64_t limit)
 {
 	struct lcore_queue *lq;
 	bool may = true;
@@ -310,7 +310,9 @@ static void doze(struct lcore *lc)
 			io_poll(&lc->io, &lq->poll, zv_fd(lq->q), POLLIN);
 	}
 	if (may) {
-		io_sleep(&lc->io, timers_next(lc));
+		uint64_t next = timers_next(lc);
+
+		io_sleep(&lc->io, next < limit ? next : limit);
 		LCORE_COUNT(lc, sleeps);
 	}
 	__atomic_store_n(&lc->asleep, 0, __ATOMIC_RELAXED);
@@ -337,7 +339,7 @@ static void serve(struct lcore *lc)
 			continue;
 		if (lc->busy_poll || (now - start < lc->spin_ns && !sleeps))
 			continue;
-		doze(lc);
+		doze(lc, sleeps ? IDLE_SLEEP_NS : UINT64_MAX);
 		if (lc->wheel.n_timers)
 			(void)run_timers(lc);
 		idle = 0;
