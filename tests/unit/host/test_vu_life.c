@@ -155,7 +155,7 @@ static void who_is_killed_does_not_come_back(void **state)
 		assert_int_equal(kill(pid, SIGKILL), 0);
 		assert_int_equal(waitpid(pid, NULL, 0), pid);
 		until(&died, i);
-		assert_int_equal(gone, i);
+		assert_int_equal(__atomic_load_n(&gone, __ATOMIC_ACQUIRE), i);
 	}
 	settle();
 }
