@@ -194,6 +194,25 @@ void ds_fill(int fd, int type, struct dropin_msg *filled)
 	}
 }
 
+void ds_about(struct dropin_msg *m, enum dropin_type type, const char *label)
+{
+	dropin_msg_init(m, type);
+	memcpy(m->label, label, sizeof(m->label));
+}
+
+int ds_pending(int type, const char *label, struct dropin_msg *filled)
+{
+	int fd = ds_socket(type, label);
+
+	if (ds_join(fd, type) < 0) {
+		close(fd);
+		return -1;
+	}
+	ds_about(filled, DROPIN_FILLED, label);
+	ds_fill(fd, type, filled);
+	return fd;
+}
+
 bool ds_hung_up(int fd)
 {
 	char c;

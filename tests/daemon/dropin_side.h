@@ -36,6 +36,11 @@ bool ds_hung_up(int fd);
 /* Reads the label of the peer of @fd, or its own. */
 bool ds_peer(int fd, struct dropin_label *l);
 bool ds_own(int fd, struct dropin_label *l);
+/* A question about the socket of that label. */
+void ds_about(struct dropin_msg *m, enum dropin_type type, const char *label);
+/* A non-blocking connect(2) behind the answer with @label: the socket, full; *filled is the
+ * FILLED that is due. -1: it could not be connected. */
+int ds_pending(int type, const char *label, struct dropin_msg *filled);
 /* Fills the socket until it takes no more, as a non-blocking connect(2) does. */
 void ds_fill(int fd, int type, struct dropin_msg *filled);
 

@@ -224,8 +224,7 @@ static void descriptors_are_hung_up_on(void **state)
 	fd = ds_socket(SOCK_STREAM, m.label);
 	assert_int_equal(ds_join(fd, SOCK_STREAM), 0);
 	if (send_descriptor(fd, "0", 1)) {
-		dropin_msg_init(&f, DROPIN_FILLED);
-		memcpy(f.label, m.label, sizeof(f.label));
+		ds_about(&f, DROPIN_FILLED, m.label);
 		f.bytes = 1;
 		assert_true(ds_question(other, &f));
 		assert_true(ds_hung_up(fd));
@@ -354,8 +353,7 @@ static void filled_is_true(void **state)
 	fd = ds_socket(SOCK_STREAM, m.label);
 	assert_int_equal(ds_join(fd, SOCK_STREAM), 0);
 	assert_int_equal(send(fd, "0123456789", 10, 0), 10);
-	dropin_msg_init(&f, DROPIN_FILLED);
-	memcpy(f.label, m.label, sizeof(f.label));
+	ds_about(&f, DROPIN_FILLED, m.label);
 	f.bytes = UINT64_MAX;
 	assert_true(ds_question(ask, &f));
 	assert_true(ds_hung_up(fd));
@@ -392,18 +390,14 @@ static void time_is_over(void **state)
 	ds_send(ask, &m);
 	assert_true(answer_alone(ask, &m));
 	assert_int_equal(m.result, 0);
-	fd = ds_socket(SOCK_STREAM, m.label);
-	assert_int_equal(ds_join(fd, SOCK_STREAM), 0);
-	dropin_msg_init(&f, DROPIN_FILLED);
-	memcpy(f.label, m.label, sizeof(f.label));
-	ds_fill(fd, SOCK_STREAM, &f);
+	fd = ds_pending(SOCK_STREAM, m.label, &f);
+	assert_true(fd >= 0);
 	ds_send(ask, &f);
 	assert_true(answer_alone(ask, &f));
 	p = (struct pollfd){.fd = fd, .events = POLLOUT};
 	assert_int_equal(poll(&p, 1, 60000), 1);
 	assert_true(p.revents & POLLERR);
-	dropin_msg_init(&f, DROPIN_ERROR);
-	memcpy(f.label, m.label, sizeof(f.label));
+	ds_about(&f, DROPIN_ERROR, m.label);
 	ds_send(ask, &f);
 	assert_true(answer_alone(ask, &f));
 	assert_int_equal(f.error, ETIMEDOUT);

@@ -37,7 +37,7 @@
 #define ZVD_AV_H
 
 #include "core/log.h"
-#include "endpoint.h"
+#include "endpoint/endpoint.h"
 #include "proto/dropin_msg.h"
 #include "relay/relay.h"
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* Drop-in directories: their sockets, and the guests in them; theory in av.h. */
 #include "av.h"
-#include "endpoint_af_vsock.h"
+#include "endpoint/endpoint_af_vsock.h"
 
 #include "core/fds.h"
 #include "fd_bin.h"
