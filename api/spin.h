@@ -16,8 +16,7 @@
  * of its own. Each further one would cost a slice, for a thread that yields gets nothing for
  * having waited. Whoever sleeps does: the wake-up interrupts such a program. So for a while a
  * poller that may sleep does so at once (idle_sleeps): IDLE_SLEEP_NS, then one yield to see whether
- * that program is still there, and twice as long each time that it is. No such sleep is longer than
- * IDLE_SLEEP_NS: a guest behind a vIOMMU was seen to stand still beside sleepers without that.
+ * that program is still there, and twice as long each time that it is.
  */
 #ifndef ZV_SPIN_H
 #define ZV_SPIN_H

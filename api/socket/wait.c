@@ -121,8 +121,8 @@ static uint64_t arm_all(const struct waiting *w, struct pollfd *p)
 	return next;
 }
 
-/* Sleeps until the rings, a timer, zv_wake or the deadline, at most @limit ns. 0 or -EINTR. */
-static int doze(struct waiting *w, uint64_t limit)
+/* Sleeps until the rings, a timer, zv_wake or the deadline. 0 or -EINTR. */
+static int doze(struct waiting *w)
 {
 	struct pollfd p[FDS * ZV_WAIT_QUEUES_MAX];
 	uint64_t next, now;
@@ -135,7 +135,6 @@ static int doze(struct waiting *w, uint64_t limit)
 		return 0;
 	now = zv_now();
 	next = next > now ? next - now : 0;
-	next = next < limit ? next : limit;
 	t = (struct timespec){(time_t)(next / 1000000000u), (long)(next % 1000000000u)};
 	ret = ppoll(p, FDS * w->n, next > INT64_MAX / 2 ? NULL : &t, w->held ? &w->before : NULL);
 	if (ret < 0 && errno == EINTR)
@@ -164,7 +163,7 @@ static uint64_t spin_ns(const struct waiting *w)
 static int wait_more(struct waiting *w)
 {
 	struct idle *idle = &w->queues[0]->wait.idle;
-	uint64_t spin, limit = UINT64_MAX;
+	uint64_t spin;
 	int ret = 0;
 
 	if (w->timeout_ns == 0)
@@ -179,14 +178,14 @@ static int wait_more(struct waiting *w)
 	w->idle++;
 	spin = spin_ns(w);
 	if (spin != UINT64_MAX && idle_sleeps(idle, w->now))
-		spin = 0, limit = IDLE_SLEEP_NS;
+		spin = 0;
 	else
 		w->now = idle_moment(idle, w->idle, w->now);
 	if (w->now - w->looked >= SIGNAL_LOOK_NS && signals_look(w))
 		return -EINTR;
 	if (w->now - w->start < spin)
 		return 0;
-	ret = doze(w, limit);
+	ret = doze(w);
 	w->start = w->now = zv_now();
 	return ret;
 }

@@ -288,8 +288,8 @@ static bool one_round(struct lcore *lc)
 	return any;
 }
 
-/* Sleeps, at most @limit ns, unless there is work to do. */
-static void doze(struct lcore *lc, uint64_t limit)
+/* Sleeps, unless there is work to do. */
+static void doze(struct lcore *lc)
 {
 	struct lcore_queue *lq;
 	bool may = true;
@@ -310,9 +310,7 @@ static void doze(struct lcore *lc, uint64_t limit)
 			io_poll(&lc->io, &lq->poll, zv_fd(lq->q), POLLIN);
 	}
 	if (may) {
-		uint64_t next = timers_next(lc);
-
-		io_sleep(&lc->io, next < limit ? next : limit);
+		io_sleep(&lc->io, timers_next(lc));
 		LCORE_COUNT(lc, sleeps);
 	}
 	__atomic_store_n(&lc->asleep, 0, __ATOMIC_RELAXED);
@@ -339,7 +337,7 @@ static void serve(struct lcore *lc)
 			continue;
 		if (lc->busy_poll || (now - start < lc->spin_ns && !sleeps))
 			continue;
-		doze(lc, sleeps ? IDLE_SLEEP_NS : UINT64_MAX);
+		doze(lc);
 		if (lc->wheel.n_timers)
 			(void)run_timers(lc);
 		idle = 0;
