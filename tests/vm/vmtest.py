@@ -4,6 +4,7 @@
 each of them, and at the end: N passed, N failed, N skipped.
 
 usage: vmtest.py BUILDDIR [NAME...]          a NAME may be the beginning of one, or a pattern with *
+       vmtest.py BUILDDIR --kernel KERNEL[,KERNEL...]   those with these kernels: stable, backports, uml
        vmtest.py BUILDDIR --list
        vmtest.py BUILDDIR --test KERNEL     the scenarios with that kernel, as a test of ./run test: cmocka's lines;
                                             exit code 77 and the reason when there is no such kernel
@@ -98,6 +99,14 @@ def choose(names):
     return [s for s in every if not names or s in chosen]
 
 
+def of_kernels(kernels):
+    every = scenarios()
+    unknown = set(kernels) - {s.kernel for s in every}
+    if unknown:
+        sys.exit(f'vmtest: no scenario has the kernel {unknown.pop()}: {", ".join(sorted({s.kernel for s in every}))}')
+    return [s for s in every if s.kernel in kernels]
+
+
 def as_test(build, kernel):
     """Runs what has @kernel, and ends the program."""
     bench = Bench(build, f'logs-{kernel}')
@@ -138,7 +147,7 @@ def main():
         signal.signal(sig, lambda *_: sys.exit(130))
     if names[:1] == ['--test']:
         as_test(build, *names[1:])
-    chosen = choose(names)
+    chosen = of_kernels(names[1].split(',')) if names[:1] == ['--kernel'] and names[1:] else choose(names)
     bench = Bench(build)
     count = {'passed': 0, 'failed': 0, 'skipped': 0}
     try:
