@@ -13,7 +13,9 @@
  *   vhost-user:PATH   in place, when the memory is a file's (@fd) and the backend takes tables of
  *                     indirect descriptors (VIRTIO_F_INDIRECT_DESC): it is one more region of the
  *                     memory table that the backend has (VHOST_USER_SET_MEM_TABLE)
- *   all others        copied; likewise several sockets in one URI
+ *   vfio:BDF          in place, where an IOMMU translates for the device
+ *                     (VIRTIO_F_ACCESS_PLATFORM; QEMU: iommu_platform=on); @fd is not needed
+ *   all others        copied; likewise several sockets or devices in one URI
  *   anywhere          copied: less than ZV_MEM_INLINE bytes; connections whose payload goes through
  *                     a channel, which is memory of its own
  */
@@ -34,8 +36,9 @@ struct zv_mem;
 /*
  * Registers @len bytes at @addr with @dev. @fd: the file that is mapped there, MAP_SHARED (a memfd,
  * with MFD_HUGETLB for hugepages, or a file of hugetlbfs or /dev/shm), and @offset where in it; the
- * descriptor may be closed afterwards. -1: memory without a file, which a process of its own
- * cannot read. @addr, @len and @offset are multiples of 4096, and for hugepages of their size.
+ * descriptor may be closed afterwards. -1: memory without a file, which a backend that is a process
+ * of this machine cannot read. @addr, @len and @offset are multiples of 4096, and for hugepages of
+ * their size.
  *
  * The memory stays yours; it must stay mapped until zv_mem_unregister, or zv_close, which ends all
  * registrations of the device. The backend can read and write all of it from here on, as it can the

@@ -5,6 +5,7 @@
 #include "zv_transfer.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -21,12 +22,25 @@ struct bmem {
 	unsigned slots, nfree;
 	unsigned free[SLOTS_MAX];
 	unsigned refs[SLOTS_MAX]; /* sends without completion, and one while it is being sent */
+	bool told;		  /* that payload is copied */
+	char why[256];
 };
 
 static void put_slot(struct bmem *m, unsigned slot)
 {
 	if (--m->refs[slot] == 0)
 		m->free[m->nfree++] = slot;
+}
+
+/* The cell is not what it is meant to be. */
+static void tell_copied(struct bmem *m)
+{
+	m->told = true;
+	fprintf(stderr, "vsock-bench: payload in registered memory is copied: %s\n",
+		m->why[0]
+			? m->why
+			: "the device takes no tables of descriptors (VIRTIO_F_INDIRECT_DESC), or "
+			  "connections have a channel");
 }
 
 void mem_reap(struct worker *w)
@@ -36,8 +50,12 @@ void mem_reap(struct worker *w)
 
 	for (unsigned i = 0; w->mem && i < w->nq; i++)
 		while ((n = zv_mem_done(w->q[i], done, 64)) > 0)
-			for (int k = 0; k < n; k++)
+			for (int k = 0; k < n; k++) {
 				put_slot(w->mem, (unsigned)(uintptr_t)done[k].user);
+				if (done[k].flags & ZV_MEM_COPIED && done[k].len >= ZV_MEM_INLINE &&
+				    !w->mem->told)
+					tell_copied(w->mem);
+			}
 }
 
 bool mem_has_slot(const struct worker *w)
@@ -74,6 +92,8 @@ static int make(struct worker *w)
 	}
 	if (fd >= 0)
 		close(fd);
+	if (rc == 1)
+		(void)snprintf(m->why, sizeof(m->why), "%s", zv_error_text());
 	return rc < 0 ? rc : 0;
 }
 

@@ -337,6 +337,7 @@ static int make_iova(struct dma_mem *m, struct guest_part *parts, unsigned n, si
 				      d->how->scheme, d->info.bdf, total >> 20);
 		ret = map_run(m, &m->run[0], m->run[0].at);
 	} while (ret == -EEXIST);
+	m->run[0].lent = true;
 	if (ret)
 		return cannot_map(d, ret, m->size);
 	return dma_place(m->run, 1, parts, n, PAGE, m->addr, &need) ? 0 : -ENOMEM;
@@ -351,10 +352,11 @@ int dma_map_runs(struct dma_mem *m)
 		struct iova at = r->at;
 		int ret;
 
+		r->lent = false;
 		if (!r->used)
 			continue;
 		while ((ret = map_run(m, r, at)) == -EEXIST)
-			if (d->how->iova(d, r->size, &at))
+			if (!(r->lent = d->how->iova(d, r->size, &at) == 0))
 				break;
 		if (ret)
 			return cannot_map(d, ret, r->size);
@@ -396,10 +398,16 @@ struct iova dma_mem_iova(const struct dma_mem *m, const void *p)
 
 void dma_mem_unmap(struct dma_mem *m)
 {
+	const struct pci_access *how = m->dev ? m->dev->how : NULL;
+
 	for (unsigned i = 0; i < m->nruns; i++) {
-		if (m->run[i].mapped)
-			m->dev->how->dma_unmap(m->dev, m->run[i].size, m->run[i].map_at);
-		m->run[i].mapped = false;
+		struct dma_run *r = &m->run[i];
+
+		if (r->mapped)
+			how->dma_unmap(m->dev, r->size, r->map_at);
+		if (r->mapped && r->lent)
+			how->iova_put(m->dev, r->size, r->map_at);
+		r->mapped = false;
 	}
 }
 

@@ -41,6 +41,7 @@ struct dma_mem {
 		struct iova at;	     /* for the device */
 		struct iova map_at;  /* for dma_map; differs where the device goes past the IOMMU */
 		bool mapped;	     /* dma_map was called */
+		bool lent;	     /* map_at is of iova() */
 	} * run;
 	unsigned nruns;
 };

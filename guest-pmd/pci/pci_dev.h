@@ -63,6 +63,8 @@ struct pci_access {
 	 * -ENOSPC.
 	 */
 	int (*iova)(struct pci_dev *d, uint64_t len, struct iova *at);
+	/* That memory is unmapped: others may have the IOVA. Where iova() gives some. */
+	void (*iova_put)(struct pci_dev *d, uint64_t len, struct iova at);
 	/* Makes @len bytes at @va, whole pages, reachable for the device at @at. NULL: all is. */
 	int (*dma_map)(struct pci_dev *d, void *va, uint64_t len, struct iova at);
 	void (*dma_unmap)(struct pci_dev *d, uint64_t len, struct iova at);

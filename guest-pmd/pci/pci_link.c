@@ -12,7 +12,7 @@
 
 #define WANTED                                                                                     \
 	(VSOCK_FEATURE_STREAM | VSOCK_FEATURE_SEQPACKET | VSOCK_FEATURE_EVENT_IDX |                \
-	 VSOCK_FEATURE_VERSION_1 | VSOCK_FEATURE_ACCESS_PLATFORM)
+	 VSOCK_FEATURE_INDIRECT_DESC | VSOCK_FEATURE_VERSION_1 | VSOCK_FEATURE_ACCESS_PLATFORM)
 
 static struct pci_link *link_of(struct guest_dev *g)
 {
@@ -77,6 +77,7 @@ static int link_connect(struct guest_dev *g)
 	g->has = (struct guest_features){.rings = vsock_rings_choose(vsock_rings, l->features),
 					 .event_idx = l->features & VSOCK_FEATURE_EVENT_IDX,
 					 .events = true,
+					 .tables = l->features & VSOCK_FEATURE_INDIRECT_DESC,
 					 .leaves_blank = !(l->features & VSOCK_FEATURE_SEQPACKET)};
 	guest_dev_set_cid(g, cid);
 	return 0;
@@ -211,10 +212,12 @@ static void link_disconnect(struct guest_dev *g)
 	struct pci_link *l = link_of(g);
 
 	l->connected = false;
-	if (l->pci.fd < 0)
+	g->gone = l->pci.fd < 0;
+	if (g->gone)
 		return;
-	/* A device that does not finish its reset is left without a way to our memory at close. */
-	(void)virtio_pci_stop(&l->virtio); /* whose failure would hide why */
+	/* A device that does not finish its reset is left without a way to our memory at close.
+	 * The text of that failure would hide why. */
+	g->gone = virtio_pci_stop(&l->virtio) == 0;
 }
 
 static int link_read_cid(struct guest_dev *g)
@@ -245,6 +248,7 @@ static const char *give_back(struct pci_link *l, const char *why)
 	(void)virtio_pci_stop(&l->virtio);
 	pci_dev_stop_dma(&l->pci);
 	dma_mem_unmap(&l->dma);
+	pci_app_mems_end(l);
 	pci_dev_detach(&l->pci);
 	return why;
 }
@@ -345,6 +349,7 @@ int pci_link_init(struct pci_link *l, const struct pci_access *how, const char *
 	int ret;
 
 	l->irq_fd = l->timer_fd = l->epfd = -1;
+	pci_app_mems_init(&l->app);
 	ret = pci_dev_open(&l->pci, how, bdf);
 	if (ret)
 		return ret;
@@ -393,6 +398,7 @@ void pci_link_fini(struct pci_link *l)
 {
 	pci_dev_stop_dma(&l->pci);
 	dma_mem_destroy(&l->dma);
+	pci_app_mems_end(l);
 	if (l->irq == PCI_IRQ_SHARED)
 		close_fd(l->irq_fd);
 	close_fd(l->timer_fd);

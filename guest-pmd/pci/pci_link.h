@@ -27,6 +27,7 @@
 #define ZV_PCI_LINK_H
 
 #include "dma_mem.h"
+#include "pci_app_mem.h"
 #include "region/vm_region.h"
 #include "transport/guest_dev.h"
 #include "virtio_pci.h"
@@ -46,6 +47,7 @@ struct pci_link {
 	struct pci_dev pci;
 	struct virtio_pci virtio;
 	struct dma_mem dma;
+	struct pci_app_mems app;
 	uint64_t features; /* as negotiated; 0: not yet */
 	enum pci_irq irq;
 	bool irqs_set; /* once, and irq is valid */

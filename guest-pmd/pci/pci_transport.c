@@ -141,6 +141,8 @@ const struct transport_ops vfio_transport_ops = {
 	.page_size = guest_dev_page_size,
 	.queue = guest_dev_queue,
 	.fd = vsock_fd,
+	.mem_map = pci_app_mem_map,
+	.mem_unmap = pci_app_mem_unmap,
 	.regions = &own_region_ops,
 };
 

@@ -169,6 +169,11 @@ static int vfio_iova(struct pci_dev *d, uint64_t len, struct iova *at)
 	return vfio_iommu_iova(((struct vfio_priv *)d->mine)->iommu, len, at);
 }
 
+static void vfio_iova_put(struct pci_dev *d, uint64_t len, struct iova at)
+{
+	vfio_iommu_iova_put(((struct vfio_priv *)d->mine)->iommu, len, at);
+}
+
 static int vfio_dma_map(struct pci_dev *d, void *va, uint64_t len, struct iova at)
 {
 	return vfio_iommu_map(((struct vfio_priv *)d->mine)->iommu, va, len, at);
@@ -230,6 +235,7 @@ const struct pci_access pci_vfio_access = {
 	.config = vfio_config,
 	.map_bar = vfio_map_bar,
 	.iova = vfio_iova,
+	.iova_put = vfio_iova_put,
 	.dma_map = vfio_dma_map,
 	.dma_unmap = vfio_dma_unmap,
 	.msix_set = vfio_msix_set,

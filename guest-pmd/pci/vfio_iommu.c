@@ -2,6 +2,7 @@
 #include "vfio_iommu.h"
 
 #include "iommufd_abi.h"
+#include "iova_space.h"
 #include "transport.h"
 
 #include <errno.h>
@@ -14,9 +15,6 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
-#define IOVA_ALIGN (2ull << 20)
-/* Where our addresses begin: above what firmware and interrupt windows of PCs occupy. */
-#define IOVA_FIRST (4ull << 30)
 #define RANGES_MAX 16u
 
 struct vfio_iommu {
@@ -26,8 +24,7 @@ struct vfio_iommu {
 	int fd;	       /* of the container, or /dev/iommu */
 	int group_fd;  /* -1: iommufd */
 	uint32_t ioas; /* iommufd: its address space; 0: none yet */
-	uint64_t next_iova;
-	uint64_t last_iova; /* of the range that next_iova lies in */
+	struct iova_space space;
 };
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
@@ -35,31 +32,19 @@ static struct vfio_iommu *open_groups;
 
 /* ---- IOVA ---- */
 
-/* Takes over the range @start..@last when it is the first that holds IOVA_FIRST or lies above. */
-static void use_range(struct vfio_iommu *m, uint64_t start, uint64_t last)
-{
-	uint64_t first = start > IOVA_FIRST ? start : IOVA_FIRST;
-
-	first = (first + IOVA_ALIGN - 1) & ~(IOVA_ALIGN - 1);
-	if (last < first || (m->next_iova && m->next_iova <= first))
-		return;
-	m->next_iova = first;
-	m->last_iova = last;
-}
-
 int vfio_iommu_iova(struct vfio_iommu *m, uint64_t len, struct iova *at)
 {
-	int ret = -ENOSPC;
-
-	len = (len + IOVA_ALIGN - 1) & ~(IOVA_ALIGN - 1);
 	(void)pthread_mutex_lock(&lock);
-	if (m->next_iova && len && m->last_iova - m->next_iova >= len) {
-		at->v = m->next_iova;
-		m->next_iova += len;
-		ret = 0;
-	}
+	at->v = iova_space_take(&m->space, len);
 	(void)pthread_mutex_unlock(&lock);
-	return ret;
+	return at->v ? 0 : -ENOSPC;
+}
+
+void vfio_iommu_iova_put(struct vfio_iommu *m, uint64_t len, struct iova at)
+{
+	(void)pthread_mutex_lock(&lock);
+	iova_space_give(&m->space, at.v, len);
+	(void)pthread_mutex_unlock(&lock);
 }
 
 /* ---- groups and containers ---- */
@@ -79,7 +64,7 @@ static void use_ranges(struct vfio_iommu *m, const uint8_t *buf, size_t len, siz
 	at += sizeof(cap);
 	for (uint32_t i = 0; i < cap.nr_iovas && at + sizeof(r) <= len; i++, at += sizeof(r)) {
 		memcpy(&r, buf + at, sizeof(r));
-		use_range(m, r.start, r.end);
+		iova_space_range(&m->space, r.start, r.end);
 	}
 }
 
@@ -102,8 +87,8 @@ static int container_ranges(struct vfio_iommu *m)
 			use_ranges(m, (const uint8_t *)&buf, sizeof(buf), at);
 		at = h.next;
 	}
-	if (!m->next_iova) /* an old kernel: 39 bits, the least that IOMMUs of PCs have */
-		use_range(m, 0, (1ull << 39) - 1);
+	if (!m->space.next) /* an old kernel: 39 bits, the least that IOMMUs of PCs have */
+		iova_space_range(&m->space, 0, (1ull << 39) - 1);
 	return 0;
 }
 
@@ -189,7 +174,7 @@ static int iommufd_ranges(struct vfio_iommu *m)
 	if (ioctl(m->fd, ZV_IOMMU_IOAS_IOVA_RANGES, &ask) < 0 && errno != EMSGSIZE)
 		return -errno;
 	for (uint32_t i = 0; i < ask.num_iovas && i < RANGES_MAX; i++)
-		use_range(m, ranges[i].start, ranges[i].last);
+		iova_space_range(&m->space, ranges[i].start, ranges[i].last);
 	return 0;
 }
 
@@ -221,7 +206,7 @@ static int cdev_device(struct vfio_iommu *m, const struct pci_info *i)
 		ret = group_fail(i, -errno, path);
 		goto fail;
 	}
-	ret = m->next_iova ? 0 : iommufd_ranges(m);
+	ret = m->space.next ? 0 : iommufd_ranges(m);
 	if (ret == 0)
 		return fd;
 	ret = group_fail(i, ret, "/dev/iommu");

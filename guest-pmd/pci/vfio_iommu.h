@@ -26,6 +26,8 @@ void vfio_iommu_put(struct vfio_iommu *m);
 
 /* @len bytes of IOVA, aligned to 2 MiB, that nothing else of this address space has. -ENOSPC. */
 int vfio_iommu_iova(struct vfio_iommu *m, uint64_t len, struct iova *at);
+/* Gives it back, when nothing is mapped there any more. */
+void vfio_iommu_iova_put(struct vfio_iommu *m, uint64_t len, struct iova at);
 /* 0 or -errno: -EEXIST (mapped already), -ENOMEM (RLIMIT_MEMLOCK), -EINVAL (outside the IOMMU). */
 int vfio_iommu_map(struct vfio_iommu *m, void *va, uint64_t len, struct iova at);
 void vfio_iommu_unmap(struct vfio_iommu *m, uint64_t len, struct iova at);

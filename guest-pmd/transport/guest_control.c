@@ -67,7 +67,7 @@ int guest_bring_up(struct guest_dev *dev)
 	stop_all(dev);
 	for (unsigned i = 0; i < dev->d.nqueues; i++) {
 		dev->pair[i].rx_wipe = dev->has.leaves_blank;
-		dev->pair[i].tq.sent.on = dev->has.tables && dev->link->set_memory;
+		dev->pair[i].tq.sent.on = dev->has.tables && dev->d.ops->mem_map;
 		vsock_pair_start(&dev->pair[i], dev->has.events ? &dev->ev : NULL);
 	}
 	resume_all(dev);

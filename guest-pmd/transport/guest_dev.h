@@ -144,7 +144,7 @@ struct guest_dev {
 	struct guest_watchdog dog;
 	struct guest_regions regions;
 	struct app_mems app;
-	bool gone;   /* lost(): the device cannot read our memory any more */
+	bool gone;   /* lost(), disconnect(): the device cannot read our memory any more */
 	int stop_fd; /* readable: the device is being closed */
 	pthread_t thread;
 	bool thread_runs;

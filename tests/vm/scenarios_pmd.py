@@ -183,6 +183,30 @@ def vfio_bench_4_queues(bench):
     return bench_runs(bench, 4)
 
 
+def registered(bench, **kw):
+    """Payload in memory that vsock-bench in the guest has registered, each byte verified. What it says of that."""
+    world = bench.temporary.add(BenchWorld(bench, bench.current, **kw))
+    report = world.measure('--registered', '--test', 'throughput', '--size', '4096,65536', '--duration', '0.1', '--repeat', '1')
+    runs = [r for r in report['runs'] if r.get('registered')]
+    if len(runs) < 2 or any(r['errors'] or not r['verified'] or not r['messages'] for r in runs):
+        raise Failure(f'vsock-bench --registered in the guest: {runs}')
+    return world.said
+
+
+@scenario
+def vfio_registered_memory(bench):
+    """Memory that the program has registered is read where it lies, through the VM's IOMMU."""
+    if 'copied' in (said := registered(bench, platform=True)):
+        raise Failure(said)
+
+
+@scenario
+def uio_registered_memory(bench):
+    """With uio it is copied, and vsock-bench says so."""
+    if 'payload is copied' not in (said := registered(bench, how='uio')):
+        raise Failure(f'vsock-bench says: {said}')
+
+
 @scenario
 def vfio_guest_rebooted(bench):
     """The guest reboots under traffic: the host program's connection ends, and all works again after."""

@@ -131,12 +131,12 @@ def pmd_world(bench, name, how='vfio', shared=True, keys=None, beside=None, boot
 class BenchWorld:
     """`vsock-bench --server` is the backend of a guest of our driver; there is no zvsockd."""
 
-    def __init__(self, bench, name, how='vfio', devices=1):
+    def __init__(self, bench, name, how='vfio', devices=1, platform=False):
         self.bench, self.name, self.kernel = bench, name, bench.kernel()
         self.owner, self.folder = Owner(), bench.new_folder()
         self.log = self.owner.add(Log(bench.log_path(name)))
         try:
-            self.vm = PmdVm(self, 'pmd', {}, how, devices)
+            self.vm = PmdVm(self, 'pmd', {}, how, devices, platform=platform)
             self.server = Process(self.owner, [bench.program('vsock-bench'), '--queues', str(devices), '--server',
                                                f'host:{",".join(self.vm.sockets)},cid={self.vm.cid}'], self.log)
             until(lambda: all(map(os.path.exists, self.vm.sockets)), 'vsock-bench to listen')
@@ -147,10 +147,11 @@ class BenchWorld:
             raise
 
     def measure(self, *options):
-        """What vsock-bench in the guest says, as data."""
+        """What vsock-bench in the guest says, as data; what it complains of is in self.said."""
         uri = f'{self.vm.how}:{self.vm.bind()}'
         text = self.vm.guest.run(f'exec vsock-bench-guest --client {uri} --queues {len(self.vm.sockets)} '
-                                 f'{" ".join(options)} --json - 2>/dev/null')
+                                 f'{" ".join(options)} --json - 2>/tmp/said')
+        self.said = self.vm.guest.run('cat /tmp/said')
         return json.loads(text[text.index('{'):])
 
     def close(self):

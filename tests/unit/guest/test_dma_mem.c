@@ -20,7 +20,7 @@
 static struct range {
 	uint64_t at, len;
 } mapped[16];
-static unsigned nmapped;
+static unsigned nmapped, nput;
 static uint64_t next, last;
 
 static int fake_iova(struct pci_dev *d, uint64_t len, struct iova *at)
@@ -32,6 +32,15 @@ static int fake_iova(struct pci_dev *d, uint64_t len, struct iova *at)
 	at->v = next;
 	next += len;
 	return 0;
+}
+
+static void fake_iova_put(struct pci_dev *d, uint64_t len, struct iova at)
+{
+	(void)d;
+	assert_true(at.v >= FIRST && at.v + len <= next); /* it was given out */
+	for (unsigned i = 0; i < nmapped; i++)
+		assert_true(mapped[i].at != at.v);
+	nput++;
 }
 
 static int fake_map(struct pci_dev *d, void *va, uint64_t len, struct iova at)
@@ -60,6 +69,7 @@ static const struct pci_access access_of_fake = {.scheme = "fake",
 						 .driver = "fake",
 						 .confined = true,
 						 .iova = fake_iova,
+						 .iova_put = fake_iova_put,
 						 .dma_map = fake_map,
 						 .dma_unmap = fake_unmap};
 static struct pci_dev dev = {.how = &access_of_fake, .info = {.bdf = "0000:00:05.0"}};
@@ -67,7 +77,7 @@ static struct pci_dev dev = {.how = &access_of_fake, .info = {.bdf = "0000:00:05
 static int begin(void **state)
 {
 	(void)state;
-	nmapped = 0;
+	nmapped = nput = 0;
 	next = FIRST;
 	last = FIRST + 64 * MIB;
 	return 0;
@@ -98,6 +108,7 @@ static void an_iova_in_use_is_not_taken(void **state)
 	}
 	dma_mem_destroy(&m);
 	assert_int_equal(nmapped, 1);
+	assert_int_equal(nput, 1);
 }
 
 /*
@@ -169,6 +180,7 @@ static void physical_memory_is_kept_wherever_there_is_room(void **state)
 	assert_true(run[2].map_at.v == 64 * MIB);
 	dma_mem_unmap(&m);
 	assert_int_equal(nmapped, 1);
+	assert_int_equal(nput, 1); /* the other address was not given out */
 	/* No room: said, and nothing is left behind. */
 	next = last;
 	assert_int_equal(dma_map_runs(&m), -EEXIST);
