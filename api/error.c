@@ -3,11 +3,14 @@
 #include "transport.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <pthread.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
+
+#define LEFT_OUT_MAX 96 /* of a line: how many were left out before it */
 
 static _Thread_local char err_line[512];
 /* What zv_error_text() returns: err_line, or a sentence that needs no formatting. */
@@ -73,16 +76,24 @@ void zv_set_log(zv_log_fn fn, void *ctx)
 		pthread_mutex_unlock(&one);
 }
 
-static void log_line(enum zv_log_level level, const char *fmt, va_list ap)
+/* @left_out: lines like it that were left out before it. */
+static void log_line(enum zv_log_level level, uint32_t left_out, const char *fmt, va_list ap)
 {
 	char line[512];
+	size_t n, room = left_out ? sizeof(line) - LEFT_OUT_MAX : sizeof(line);
 	unsigned round;
 	zv_log_fn fn;
 	void *ctx;
 
 	if (!__atomic_load_n(&sink.on, __ATOMIC_RELAXED))
 		return;
-	(void)vsnprintf(line, sizeof(line), fmt, ap);
+	n = (size_t)vsnprintf(line, room, fmt, ap);
+	n = n < room ? n : room - 1;
+	if (left_out)
+		(void)snprintf(line + n, sizeof(line) - n,
+			       " (and %" PRIu32
+			       " lines before this one, left out as they came too fast)",
+			       left_out);
 	pthread_mutex_lock(&sink.lock);
 	fn = sink.fn;
 	ctx = sink.ctx;
@@ -104,10 +115,11 @@ void zv_log(enum zv_log_level level, const char *fmt, ...)
 	va_list ap;
 
 	va_start(ap, fmt);
-	log_line(level, fmt, ap);
+	log_line(level, 0, fmt, ap);
 	va_end(ap);
 }
 
+/* The number is part of the next line, so that it says whom it is about. */
 void zv_log_limited(struct zv_log_limit *l, enum zv_log_level level, const char *fmt, ...)
 {
 	struct timespec now;
@@ -117,10 +129,6 @@ void zv_log_limited(struct zv_log_limit *l, enum zv_log_level level, const char 
 	if (l->second != (uint64_t)now.tv_sec) {
 		l->second = (uint64_t)now.tv_sec;
 		l->lines = 0;
-		if (l->left_out)
-			zv_log(level, "%u more lines like the last ones were left out",
-			       l->left_out);
-		l->left_out = 0;
 	}
 	if (l->lines == ZV_LOG_BURST) {
 		l->left_out++;
@@ -128,8 +136,9 @@ void zv_log_limited(struct zv_log_limit *l, enum zv_log_level level, const char 
 	}
 	l->lines++;
 	va_start(ap, fmt);
-	log_line(level, fmt, ap);
+	log_line(level, l->left_out, fmt, ap);
 	va_end(ap);
+	l->left_out = 0;
 }
 
 const char *zv_strerror(int err)

@@ -79,8 +79,8 @@ static inline bool pkt_in_small_pieces(uint32_t pieces, uint32_t len)
 #define TX_CTRL 1u /* a packet without payload: may use the last buffers, kept for control */
 
 /*
- * Lines that a peer can cause at will go through one of these: ZV_LOG_BURST a second, then a count
- * of those left out. One thread at a time.
+ * Lines that a peer can cause at will go through one of these: ZV_LOG_BURST a second; the next
+ * one says how many were left out before it. One thread at a time.
  */
 #define ZV_LOG_BURST 10u
 struct zv_log_limit {

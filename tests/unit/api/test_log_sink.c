@@ -6,6 +6,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -106,11 +107,44 @@ static void test_the_function_may_end_itself(void **state)
 	assert_int_equal(calls, 1);
 }
 
+static void keep_line(void *ctx, enum zv_log_level level, const char *line)
+{
+	(void)level;
+	(void)snprintf(ctx, 512, "%s", line);
+}
+
+/* Whoever collects the lines of one peer must not have to guess whose flood it was. */
+static void test_what_was_left_out_is_said_with_its_subject(void **state)
+{
+	struct zv_log_limit limit = {0};
+	char last[512], wide[512];
+
+	(void)state;
+	zv_set_log(keep_line, last);
+	for (unsigned i = 0; i < 100; i++)
+		zv_log_limited(&limit, ZV_LOG_WARN, "/run/guest: line %u", i);
+	limit.second--; /* the next one begins */
+	limit.left_out = 90;
+	zv_log_limited(&limit, ZV_LOG_WARN, "/run/guest: one more");
+	assert_string_equal(last, "/run/guest: one more (and 90 lines before this one, left out as "
+				  "they came too fast)");
+	assert_int_equal(limit.left_out, 0);
+	/* There is room for it, however long the line. */
+	memset(wide, 'w', sizeof(wide) - 1);
+	wide[sizeof(wide) - 1] = 0;
+	limit.left_out = UINT32_MAX;
+	zv_log_limited(&limit, ZV_LOG_WARN, "%s", wide);
+	zv_set_log(NULL, NULL);
+	assert_non_null(strstr(last, "w (and 4294967295 lines before this one, left out as they "
+				     "came too fast)"));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_function_and_context_change_as_one),
 		cmocka_unit_test(test_the_function_may_end_itself),
+		cmocka_unit_test(test_what_was_left_out_is_said_with_its_subject),
 	};
 
 	return cmocka_run_group_tests_name("log sink", tests, NULL, NULL);
