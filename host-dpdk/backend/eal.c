@@ -11,8 +11,9 @@
  * and the main lcore is given all CPUs that the process may use, because EAL places its control
  * threads on what the lcores leave, or, when they leave nothing, on the main lcore's CPUs.
  *
- * EAL and rte_vhost log to a stdio stream; ours hands each line to zv_log(). Messages below
- * "notice" (rte_vhost has several for every protocol message) are not even formatted.
+ * EAL and rte_vhost log to a stdio stream; ours hands each line to zv_log(), with the name of the
+ * frontend that it is about in front, since a frontend can cause as many as it likes. Messages
+ * below "notice" (rte_vhost has several for every protocol message) are not even formatted.
  */
 #include "eal.h"
 
@@ -29,6 +30,7 @@
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
+#include <string.h>
 #include <unistd.h>
 
 /* ---- log ---- */
@@ -42,6 +44,54 @@ static enum zv_log_level level_of(int rte)
 	return rte == (int)RTE_LOG_DEBUG ? ZV_LOG_DEBUG : ZV_LOG_INFO;
 }
 
+static struct {
+	pthread_mutex_t lock;
+	TAILQ_HEAD(, eal_device) all;
+} devices = {.lock = PTHREAD_MUTEX_INITIALIZER, .all = TAILQ_HEAD_INITIALIZER(devices.all)};
+
+void eal_device_add(struct eal_device *d)
+{
+	pthread_mutex_lock(&devices.lock);
+	TAILQ_INSERT_TAIL(&devices.all, d, link);
+	pthread_mutex_unlock(&devices.lock);
+}
+
+void eal_device_remove(struct eal_device *d)
+{
+	pthread_mutex_lock(&devices.lock);
+	TAILQ_REMOVE(&devices.all, d, link);
+	pthread_mutex_unlock(&devices.lock);
+}
+
+/* "NAME: " of the device that @line has in brackets, or "". */
+static void about(const char *line, size_t len, char *name, size_t size)
+{
+	const char *from = memchr(line, '(', len), *to;
+	const struct eal_device *d;
+
+	name[0] = 0;
+	to = from ? memchr(from, ')', len - (size_t)(from - line)) : NULL;
+	if (!to)
+		return;
+	from++;
+	len = (size_t)(to - from);
+	pthread_mutex_lock(&devices.lock);
+	TAILQ_FOREACH(d, &devices.all, link)
+		if (strlen(d->path) == len && memcmp(d->path, from, len) == 0)
+			break;
+	if (d)
+		(void)snprintf(name, size, "%s: ", d->name);
+	pthread_mutex_unlock(&devices.lock);
+}
+
+static void log_one(enum zv_log_level level, const char *line, size_t len)
+{
+	char name[256];
+
+	about(line, len, name, sizeof(name));
+	zv_log(level, "%sdpdk: %.*s", name, (int)len, line);
+}
+
 /* EAL flushes after each message, so what arrives is one message, perhaps of several lines. */
 static ssize_t log_write(void *cookie, const char *buf, size_t size)
 {
@@ -52,7 +102,7 @@ static ssize_t log_write(void *cookie, const char *buf, size_t size)
 		if (i < size && buf[i] != '\n')
 			continue;
 		if (i > start)
-			zv_log(level, "dpdk: %.*s", (int)(i - start), buf + start);
+			log_one(level, buf + start, i - start);
 		start = i + 1;
 	}
 	return (ssize_t)size;

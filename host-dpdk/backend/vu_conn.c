@@ -107,7 +107,7 @@ static int to_link(struct vu_conn *c)
 	int fd;
 
 	if (c->link.fd < 0) {
-		fd = c->sk->c.link->open(&c->link_ctx);
+		fd = c->sk->c.link->open(path_of(c), &c->link_ctx);
 		if (fd < 0) {
 			zv_log_limited(c->sk->c.log, ZV_LOG_ERR, "%s: %s", path_of(c),
 				       zv_error_text());
@@ -143,7 +143,7 @@ static void link_ready(struct vu_source *s, uint32_t events)
 		zv_log_limited(
 			c->sk->c.log, ZV_LOG_ERR,
 			"%s: DPDK's rte_vhost gave up on the VMM, which is disconnected: the "
-			"lines before this one that begin with \"dpdk:\" say why; when that "
+			"lines before this one that have \"dpdk:\" in them say why; when that "
 			"is mended, start the VM again",
 			path_of(c));
 		vu_conn_end(c);

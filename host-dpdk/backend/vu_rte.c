@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "vu_rte.h"
 
+#include "eal.h"
 #include "fd_check.h"
 #include "fd_cloexec.h"
 #include "vu_features.h"
@@ -32,6 +33,7 @@ SAME(VU_PROTOCOL_BACKEND_SEND_FD, VHOST_USER_PROTOCOL_F_BACKEND_SEND_FD);
 struct link {
 	int name;      /* O_PATH descriptor of the listening socket: the N of its path */
 	char path[32]; /* under which rte_vhost knows the device */
+	struct eal_device logged;
 };
 
 /* Control thread only. */
@@ -192,12 +194,13 @@ static void link_close(void *ctx)
 	struct link *l = ctx;
 
 	(void)rte_vhost_driver_unregister(l->path);
+	eal_device_remove(&l->logged);
 	(void)close(l->name);
 	free(l);
 	rte.links--;
 }
 
-static int link_open(void **out)
+static int link_open(const char *name, void **out)
 {
 	int ret = rte.listener < 0 ? make_listener() : 0;
 	struct link *l;
@@ -219,7 +222,11 @@ static int link_open(void **out)
 	ret = l->name < 0 ? -errno : 0;
 	if (ret == 0) {
 		(void)snprintf(l->path, sizeof(l->path), "/proc/self/fd/%d", l->name);
+		l->logged = (struct eal_device){.path = l->path, .name = name};
+		eal_device_add(&l->logged);
 		ret = attach(l);
+		if (ret < 0)
+			eal_device_remove(&l->logged);
 	}
 	if (ret < 0) {
 		if (l->name >= 0)

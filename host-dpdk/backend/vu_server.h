@@ -75,8 +75,9 @@ struct vu_server_ops {
 /* Who keeps the state of feature negotiation. One link a frontend. */
 struct vu_link_ops {
 	/* A connected, non-blocking stream socket that takes and answers messages; *link is the
-	 * caller's for vu_link_ops.close. -errno, with zv_err() text. */
-	int (*open)(void **link);
+	 * caller's for vu_link_ops.close. @name: of the frontend's socket, in the log; it outlives
+	 * the link. -errno, with zv_err() text. */
+	int (*open)(const char *name, void **link);
 	void (*close)(void *link);
 };
 

@@ -130,6 +130,36 @@ static void nothing_of_a_guest_is_a_warning(void **state)
 	assert_int_equal(zw_log_lines("level=(warn|err)"), 0);
 }
 
+/* A vhost-user message with a payload of 8 bytes, or none; its answer has 8 as well. */
+static bool ask(int fd, uint32_t request, uint32_t flags, const uint64_t *payload)
+{
+	uint32_t m[5] = {request, 1 | flags, payload ? 8 : 0};
+
+	if (payload)
+		memcpy(&m[3], payload, 8);
+	return send(fd, m, 12 + m[2], MSG_NOSIGNAL) == 12 + m[2] && hs_recv(fd, m, 20) == 20;
+}
+
+/*
+ * What DPDK says about a frontend counts as that guest's: else one that is refused again and again
+ * would fill the log, and push out of it what zvsockd itself has to say.
+ */
+static void lines_of_dpdk_are_the_guests(void **state)
+{
+	enum { GET_FEATURES = 1, SET_FEATURES = 2, GET_PROTOCOL = 15, NEED_REPLY = 8 };
+	const uint64_t none_has = 1ull << 60;
+	int fd = hs_connect("gg", NULL);
+
+	(void)state;
+	assert_true(fd >= 0 && ask(fd, GET_FEATURES, 0, NULL) && ask(fd, GET_PROTOCOL, 0, NULL));
+	for (unsigned i = 0; i < 500; i++)
+		assert_true(ask(fd, SET_FEATURES, NEED_REPLY, &none_has));
+	close(fd);
+	assert_true(zw_logged("level=err guest=h cid=12 msg=\"[^\"]*/gg: dpdk: "));
+	assert_int_equal(zw_log_lines("level=[a-z]* msg=\"[^\"]*dpdk: "), 0);
+	assert_int_equal(zw_log_lines("level=[a-z]* msg=\"[0-9]+ more lines"), 0);
+}
+
 static int group_start(void **state)
 {
 	(void)state;
@@ -160,6 +190,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(a_guests_connection_is_told),
 		cmocka_unit_test(a_builtins_connection_is_told),
 		cmocka_unit_test(nothing_of_a_guest_is_a_warning),
+		cmocka_unit_test(lines_of_dpdk_are_the_guests),
 	};
 
 	if (argc < 2) {

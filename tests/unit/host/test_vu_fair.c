@@ -73,8 +73,9 @@ static int on_message(void *ctx, struct vu_exchange *x)
 	return 1;
 }
 
-static int no_link(void **link)
+static int no_link(const char *name, void **link)
 {
+	(void)name;
 	(void)link;
 	return zv_err(-EMFILE, "no link");
 }
