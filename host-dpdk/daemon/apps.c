@@ -44,6 +44,7 @@ struct apps {
 	bool accepting;
 	struct fd_bin *bin; /* sockets that take long to close (passed.h); NULL: there are none */
 	uint64_t again_ms;  /* while not accepting for want of descriptors or memory */
+	struct log_once strangers, greedy, full, nonsense; /* lines that concern no guest */
 	char path[CFG_PATH_MAX];
 	struct app app[APPS_MAX];
 };
@@ -303,7 +304,7 @@ static void app_serve(struct daemon *d, struct app *a)
 		why = client_msg_refused(&m, mh.msg_flags & MSG_TRUNC ? 0 : (size_t)n);
 	else if (n < 0 && errno == EPERM)
 		why = "it comes with descriptors";
-	if (why)
+	if (why && (a->guest || log_once(&d->apps->nonsense, NULL)))
 		log_line(ZV_LOG_WARN, a->guest ? a->guest->name : NULL,
 			 "%s: a message of pid %d, uid %u was refused: %s", d->apps->path,
 			 (int)a->who.pid, (unsigned)a->who.uid, why);
@@ -344,27 +345,30 @@ static bool has_share(const struct apps *as, const struct app *a)
 /* False: it has been told why. */
 static bool admitted(const struct daemon *d, struct app *a)
 {
-	const char *const path = d->apps->path;
+	struct apps *as = d->apps;
 
 	if (!app_who(a->fd, &a->who))
 		return false;
 	if (!app_admitted(&d->cfg->apps, a->fd, &a->who)) {
-		log_line(ZV_LOG_WARN, NULL,
-			 "%s: pid %d, uid %u, gid %u may not attach: it is in neither "
-			 "application_users nor application_groups",
-			 path, (int)a->who.pid, (unsigned)a->who.uid, (unsigned)a->who.gid);
-		turn_away(d->apps, a, -EACCES,
+		if (log_once(&as->strangers, NULL))
+			log_line(ZV_LOG_WARN, NULL,
+				 "%s: pid %d, uid %u, gid %u may not attach: it is in neither "
+				 "application_users nor application_groups",
+				 as->path, (int)a->who.pid, (unsigned)a->who.uid,
+				 (unsigned)a->who.gid);
+		turn_away(as, a, -EACCES,
 			  "this user may not attach: application_users and application_groups in "
 			  "zvsockd's configuration name those who may");
 		return false;
 	}
-	if (privileged(a) || has_share(d->apps, a))
+	if (privileged(a) || has_share(as, a))
 		return true;
-	log_line(ZV_LOG_WARN, NULL,
-		 "%s: pid %d: uid %u has its share of the %u places for applications, half of "
-		 "what others leave: end some",
-		 path, (int)a->who.pid, (unsigned)a->who.uid, APPS_MAX);
-	turn_away(d->apps, a, -EBUSY,
+	if (log_once(&as->greedy, NULL))
+		log_line(ZV_LOG_WARN, NULL,
+			 "%s: pid %d: uid %u has its share of the %u places for applications, half "
+			 "of what others leave: end some",
+			 as->path, (int)a->who.pid, (unsigned)a->who.uid, APPS_MAX);
+	turn_away(as, a, -EBUSY,
 		  "this user has its share of the places for applications, half of what others "
 		  "leave: end some");
 	return false;
@@ -380,9 +384,10 @@ static void on_accept(struct daemon *d)
 			a = &as->app[i];
 	if (!a) {
 		accepting(as, false); /* until somebody leaves */
-		log_line(ZV_LOG_WARN, NULL,
-			 "%s: %u applications are attached: further ones have to wait", as->path,
-			 APPS_MAX);
+		if (log_once(&as->full, NULL))
+			log_line(ZV_LOG_WARN, NULL,
+				 "%s: %u applications are attached: further ones have to wait",
+				 as->path, APPS_MAX);
 		return;
 	}
 	if (as->bin && fd_bin_count(as->bin) >= APPS_MAX) {

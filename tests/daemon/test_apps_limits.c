@@ -154,6 +154,8 @@ static void who_is_turned_away_learns_why(void **state)
 	snprintf(uri, sizeof(uri), "daemon:%sapps", zw_dir);
 	assert_int_equal(run_as_other("refused", uri), 0);
 	assert_true(zw_logged("may not attach"));
+	/* Not one line each, which would push out what zvsockd has to say of itself. */
+	assert_int_equal(zw_log_lines("level=warn msg=\"[0-9]+ more lines"), 0);
 }
 
 /* A user's groups are all that the process has, not only its first. */

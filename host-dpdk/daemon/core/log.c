@@ -209,7 +209,8 @@ bool log_once(struct log_once *o, uint32_t *left_out)
 		__atomic_fetch_add(&o->left_out, 1, __ATOMIC_RELAXED);
 		return false;
 	}
-	*left_out = __atomic_exchange_n(&o->left_out, 0, __ATOMIC_RELAXED);
+	if (left_out)
+		*left_out = __atomic_exchange_n(&o->left_out, 0, __ATOMIC_RELAXED);
 	return true;
 }
 

@@ -38,8 +38,8 @@ void log_guest_socket(const char *guest, const char *path);
 /* True if lines of @level are written. */
 bool log_wants(enum zv_log_level level);
 
-/* Limits lines that peers can cause at any rate: true once a second; *left_out gets how often it
- * was false since then. Zeroed memory is a fresh one. Any thread. */
+/* Limits lines that peers can cause at any rate: true once a second; *left_out (may be NULL) gets
+ * how often it was false since then. Zeroed memory is a fresh one. Any thread. */
 struct log_once {
 	uint64_t second; /* atomic */
 	uint32_t left_out;
