@@ -234,7 +234,12 @@ void conn_over(struct zv_conn *c, int err)
 
 void conn_abort(struct zv_conn *c, int err)
 {
-	tx_ctrl(c, CP_RST);
+	/* What was never answered is refused as by a port that nobody listens on: without credit.
+	 */
+	if (c->state == VC_REQUESTED)
+		tx_rst_of(c);
+	else
+		tx_ctrl(c, CP_RST);
 	conn_over(c, err);
 }
 
