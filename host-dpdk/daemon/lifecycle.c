@@ -244,6 +244,7 @@ static void keep_same(struct daemon *d, const struct cfg *cfg, void *tree, bool 
 		} else if (found && cfg_guest_same(cfg, *found, g->cfg) && !has_gone(g)) {
 			cfg_keep(cfg, *found, g->cfg);
 			__atomic_store_n(&g->cfg, *found, __ATOMIC_RELEASE);
+			endpoints_trim(g);
 			kept[*found - cfg->guests] = true;
 			p = &g->next;
 		} else {
@@ -272,6 +273,8 @@ int daemon_reload(struct daemon *d, struct cfg *cfg)
 		av_spaces_reload(cfg);
 		check_limits(cfg);
 		apply_region(d, d->apps);
+		for (struct guest *g = d->guests; g; g = g->next)
+			endpoints_extend(g);
 		for (unsigned i = 0; i < cfg->n_guests; i++)
 			if (!kept[i])
 				try_first(d, &cfg->guests[i]);

@@ -18,6 +18,7 @@ static int setup(void **state)
 	(void)state;
 	cfg = conf_good("[guest web]\ncid = 3\nsocket = /s/web\nunix = /run/web.v\n"
 			"builtin = echo:1024, discard:1025, source:1026\n"
+			"listen = /run/h:50000, [::1]:8080:50000, /run/other:80\n"
 			"tcp = 1027=[::1]:80, 1028=localhost:81\nvsock = 1029-1040\n");
 	guest.cfg = &cfg->guests[0];
 	return 0;
@@ -56,6 +57,7 @@ static void each_type_knows_its_own(void **state)
 	described(&endpoint_tcp, 1028, ZV_CONN_INCOMING, "tcp:localhost:81");
 	described(&endpoint_vsock, 1030, ZV_CONN_INCOMING, "vsock:1030");
 	described(&endpoint_unix, 1050, ZV_CONN_INCOMING, "unix:/run/web.v_1050");
+	described(&endpoint_listen, 50001, 0, "listen:/run/h,[::1]:8080");
 	described(&endpoint_unix, 50001, 0, "unix:/run/web.v"); /* a host program has asked */
 }
 

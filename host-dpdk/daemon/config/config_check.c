@@ -200,8 +200,8 @@ static void check_path_pair(struct load *l, const struct path_use *a, const stru
 	if (strncmp(a->path, b->path, len) != 0)
 		return;
 	if (!*rest)
-		cfg_fault(l, &b->pos, "%s = %s is the %s of %s already; choose another path",
-			  b->what, b->path, a->what, owner_of(l, a));
+		cfg_fault(l, &b->pos, "%s = %s is the %s of %s already; choose another %s", b->what,
+			  b->path, a->what, owner_of(l, a), b->address ? "address" : "path");
 	else if (strcmp(rest, ".lock") == 0)
 		cfg_fault(l, &b->pos, "%s = %s is the lock file of %s's %s; choose another path",
 			  b->what, b->path, owner_of(l, a), a->what);

@@ -47,13 +47,14 @@ bool cfg_same(const void *a, const void *b, const struct key *k);
 /* Writes @text, which fits, into the member and zeroes the rest of it. */
 void cfg_keep_text(void *obj, const struct key *k, const char *text);
 
-/* A socket in the file system that zvsockd or a VMM makes. */
+/* A socket in the file system that zvsockd or a VMM makes, or a TCP address that it listens at. */
 struct path_use {
 	const char *what; /* the key: "socket", "unix", "control" */
 	char path[CFG_PATH_MAX];
 	struct pos pos;
 	unsigned guest; /* index; UINT_MAX: the daemon's */
 	bool ports;	/* programs of the host listen at PATH_PORT */
+	bool address;	/* no path: ADDRESS:PORT */
 };
 
 /* Host ports that an endpoint of a guest serves. */

@@ -68,7 +68,8 @@ struct cfg_part {
 	void (*ready)(void *values);
 	/* What @values points to; not @values. */
 	void (*release)(void *values);
-	/* True: nothing that a running guest depends on differs. */
+	/* True: nothing that a running guest depends on differs. NULL: the part sees to what
+	 * differs while the guest runs (endpoint_ops.trim and extend). */
 	bool (*same)(const void *a, const void *b);
 	/*
 	 * Lines for --check about what the peer of @g connects to. *scratch is NULL at the first
@@ -78,8 +79,8 @@ struct cfg_part {
 	void (*print)(const struct cfg *c, const struct cfg_guest *g, const void *values,
 		      void **scratch, FILE *to);
 
-	/* The socket that it makes in the file system for the guest, or NULL. */
-	const char *(*socket)(const void *values);
+	/* The i-th socket that it makes in the file system for the guest, or NULL: no more. */
+	const char *(*socket)(const void *values, unsigned i);
 	/* Descriptors that it holds for the guest, besides those of connections. */
 	unsigned (*fds)(const void *values);
 	/* A list of names that "zvsockctl guests --json" shows: its key, and the i-th name or NULL.
@@ -131,6 +132,10 @@ bool cfg_port(struct load *l, const struct key *k, const char *text, uint32_t *p
 
 /* The guest's host ports @p are served by the part: nobody else may have them. */
 bool cfg_take_ports(struct load *l, const struct key *k, const struct cfg_ports *p);
+/*
+ * @address, "ADDRESS:PORT", is where zvsockd listens for TCP: nobody else may. False: no memory.
+ */
+bool cfg_take_address(struct load *l, const struct key *k, const char *address);
 /* The part serves all ports that nobody else has. */
 void cfg_take_rest(struct load *l);
 

@@ -52,6 +52,18 @@ bool cfg_take_path(struct load *l, const struct key *k, const char *value, bool 
 	return true;
 }
 
+bool cfg_take_address(struct load *l, const struct key *k, const char *address)
+{
+	struct path_use *use = cfg_more(l, &l->paths, &l->n_paths, sizeof(*use));
+
+	if (!use)
+		return false;
+	*use = (struct path_use){
+		.what = k->name, .pos = l->now, .guest = l->guest, .address = true};
+	(void)snprintf(use->path, sizeof(use->path), "%s", address);
+	return true;
+}
+
 void cfg_set_control(struct load *l, void *obj, const struct key *k, char *value)
 {
 	if (cfg_take_path(l, k, value, false))

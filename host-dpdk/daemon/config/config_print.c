@@ -245,10 +245,14 @@ const char *cfg_made_socket(const struct cfg *c, const struct cfg_guest *g, unsi
 		i -= CFG_SPACE_SOCKETS;
 	}
 	for (unsigned k = 0; c->parts[k]; k++) {
-		const char *path = c->parts[k]->socket ? c->parts[k]->socket(g->part[k]) : NULL;
+		const char *path = NULL;
+		unsigned n = 0;
 
-		if (path && i-- == 0)
+		while (c->parts[k]->socket && (path = c->parts[k]->socket(g->part[k], n)) && n < i)
+			n++;
+		if (path)
 			return path;
+		i -= n;
 	}
 	return NULL;
 }

@@ -39,7 +39,7 @@ static void serve(struct guest_queue *gq, struct zv_conn *conn)
 	broker_hear(gq);
 	gq->asking = gq->claims ? claim_take(gq, &info) : NULL;
 	for (unsigned i = 0; i < N_ENDPOINT_TYPES && ret == 0; i++)
-		if (types[i]->others == others)
+		if (types[i]->serve && types[i]->others == others)
 			ret = types[i]->serve(gq, conn, &info);
 	gq->asking = NULL;
 	if (ret > 0)
@@ -81,6 +81,20 @@ void endpoints_stop(struct guest *g)
 	for (unsigned i = 0; i < N_ENDPOINT_TYPES; i++)
 		if (types[i]->stop)
 			types[i]->stop(g);
+}
+
+void endpoints_trim(struct guest *g)
+{
+	for (unsigned i = 0; i < N_ENDPOINT_TYPES; i++)
+		if (types[i]->trim)
+			types[i]->trim(g);
+}
+
+void endpoints_extend(struct guest *g)
+{
+	for (unsigned i = 0; i < N_ENDPOINT_TYPES; i++)
+		if (types[i]->extend)
+			types[i]->extend(g);
 }
 
 void endpoints_free(struct guest *g)

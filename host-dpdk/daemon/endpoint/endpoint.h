@@ -13,16 +13,17 @@
  * goes wrong before is RST and a counter. Then a relay, a splice or a service of the type's own
  * moves the payload; all of them are flows (relay/flow.h).
  *
- * The other way round, an endpoint that listens on the host (endpoint_unix) makes a connection to
- * the guest with zv_connect, and joins the two when the guest has said RESPONSE.
+ * The other way round, an endpoint that listens on the host (unix, listen; acceptor.h) makes a
+ * connection to the guest with zv_connect, and joins the two when the guest has said RESPONSE
+ * (call_guest.h).
  *
  * All that is known of a type stands in its struct endpoint_ops: the keys that configure it and
  * what --check prints of them, what it serves, how it describes a connection. A new type is a file
  * with that constant, and a line in types.h; what it counts is lines in core/counters.h. Nothing
  * else tells the types apart.
  *
- * Threads: start(), stop() and free() are called by the main thread, describe() by any, serve() by
- * the lcore of the queue.
+ * Threads: start(), stop(), trim(), extend() and free() are called by the main thread, describe()
+ * by any, serve() by the lcore of the queue.
  */
 #ifndef ZVD_ENDPOINT_H
 #define ZVD_ENDPOINT_H
@@ -42,6 +43,13 @@ struct endpoint_ops {
 	int (*start)(struct guest *g);
 	/* Ends what start() has made. On return nothing new begins. May be NULL. */
 	void (*stop)(struct guest *g);
+	/*
+	 * A reload has given the running guest its equal, but for what the part does not compare
+	 * (cfg_part.same is NULL): trim() ends what is not configured any more, of all guests
+	 * first; then extend() makes what is new. What fails is logged. May be NULL.
+	 */
+	void (*trim)(struct guest *g);
+	void (*extend)(struct guest *g);
 	/* Frees what stop() had to leave, after the last connection. May be NULL. */
 	void (*free)(struct guest *g);
 	/* It serves what is meant for a CID that is not ours, and nothing else. */
@@ -53,7 +61,7 @@ struct endpoint_ops {
 	/*
 	 * Takes @conn, which waits for its answer, when the endpoint serves its destination:
 	 * 1: taken. 0: not ours. -errno: ours, and refused for that reason; the caller answers,
-	 * closes, and counts nothing.
+	 * closes, and counts nothing. NULL: it serves nothing.
 	 */
 	int (*serve)(struct guest_queue *gq, struct zv_conn *conn, const struct zv_conn_info *info);
 };
@@ -71,6 +79,9 @@ extern const struct cfg_part *const endpoint_parts[];
 int endpoints_start(struct guest *g);
 /* No more new connections, from either side. */
 void endpoints_stop(struct guest *g);
+/* After a reload that keeps @g: endpoint_ops.trim, extend. */
+void endpoints_trim(struct guest *g);
+void endpoints_extend(struct guest *g);
 /* After the last connection is gone. */
 void endpoints_free(struct guest *g);
 /* The type that has @port of @g and looks there before programs do; NULL: none. */

@@ -91,16 +91,16 @@ static void unix_print(const struct cfg *c, const struct cfg_guest *g, const voi
 	(void)fprintf(to, "\n");
 }
 
-static const char *unix_socket(const void *values)
+static const char *unix_socket(const void *values, unsigned i)
 {
 	const struct unix_values *v = values;
 
-	return *v->path ? v->path : NULL;
+	return i == 0 && *v->path ? v->path : NULL;
 }
 
 static unsigned unix_fds(const void *values)
 {
-	return unix_socket(values) ? FDS_LISTENER : 0;
+	return unix_socket(values, 0) ? FDS_LISTENER : 0;
 }
 
 bool unix_low_ports_of(const struct cfg_guest *g, uid_t uid, gid_t gid)
@@ -115,6 +115,7 @@ bool unix_low_ports_of(const struct cfg_guest *g, uid_t uid, gid_t gid)
 static int unix_start(struct guest *g)
 {
 	struct unix_guest *u;
+	int ret;
 
 	if (!*unix_path(g))
 		return 0;
@@ -122,7 +123,10 @@ static int unix_start(struct guest *g)
 	if (!u)
 		return -ENOMEM;
 	g->part[ENDPOINT_unix] = u;
-	return unix_listener_start(&u->listener, g);
+	ret = acceptor_start_unix(&u->listener, g, unix_path(g), unix_client_begin, 0);
+	if (ret == 0)
+		u->passed = acceptor_passed(u->listener);
+	return ret;
 }
 
 static void unix_stop(struct guest *g)
@@ -131,7 +135,7 @@ static void unix_stop(struct guest *g)
 
 	if (!u || !u->listener)
 		return;
-	unix_listener_stop(u->listener);
+	acceptor_stop(u->listener);
 	u->listener = NULL;
 }
 

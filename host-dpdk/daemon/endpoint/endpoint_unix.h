@@ -2,12 +2,13 @@
 /*
  * The unix endpoint: hybrid vsock as Firecracker and vhost-device-vsock speak it.
  *
- * Host to guest: programs connect to PATH (unix_listener.c) and write "CONNECT <port>"
- * (unix_client.c). Guest to host: the guest's connection goes to PATH_<port> (unix_target.c).
+ * Host to guest: programs connect to PATH and write "CONNECT <port>" (unix_client.c). Guest to
+ * host: the guest's connection goes to PATH_<port> (unix_target.c).
  */
 #ifndef ZVD_ENDPOINT_UNIX_H
 #define ZVD_ENDPOINT_UNIX_H
 
+#include "acceptor.h"
 #include "core/log.h"
 #include "endpoint.h"
 
@@ -16,13 +17,11 @@ struct unix_values {
 	struct cfg_array low_uids, low_gids; /* of uid_t, gid_t: who may serve ports below 1024 */
 };
 
-struct unix_listener;
-
 /* What it keeps of a guest that has a path. */
 struct unix_guest {
-	struct unix_listener *listener; /* NULL: stopped */
-	struct log_once refused;	/* what host programs were refused */
-	bool passed;			/* they can send descriptors (passed.h) */
+	struct acceptor *listener; /* NULL: stopped */
+	struct log_once refused;   /* what host programs were refused */
+	bool passed;		   /* they can send descriptors: passed.h */
 };
 
 static inline struct unix_guest *unix_guest(const struct guest *g)
@@ -43,13 +42,8 @@ static inline const char *unix_path(const struct guest *g)
 /* True if low_port_users or low_port_groups names one of the two. */
 bool unix_low_ports_of(const struct cfg_guest *g, uid_t uid, gid_t gid);
 
-/* 0, or -errno and guest_fails(). Main thread. */
-int unix_listener_start(struct unix_listener **out, struct guest *g);
-/* On return there are no new clients. Main thread. */
-void unix_listener_stop(struct unix_listener *l);
-
-/* Takes the accepted client @fd, which counts against the guest's descriptors; its lcore only. */
-void unix_client_begin(struct guest_queue *gq, int fd);
+/* Takes a program that has connected to the socket. */
+accepted_fn unix_client_begin;
 
 /* endpoint_ops.serve */
 int unix_target_serve(struct guest_queue *gq, struct zv_conn *conn,

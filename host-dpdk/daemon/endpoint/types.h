@@ -14,6 +14,7 @@
 	X(vsock)                                                                                   \
 	X(app_port)                                                                                \
 	X(af_vsock)                                                                                \
+	X(listen)                                                                                  \
 	X(unix)                                                                                    \
 	X(app_guest)                                                                               \
 	X(sibling)

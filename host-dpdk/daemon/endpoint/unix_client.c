@@ -5,9 +5,9 @@
  * out and the relay begins, with the bytes that had come early. A client that says nothing,
  * something else, or too much is closed and counted.
  */
+#include "call_guest.h"
 #include "connect_line.h"
 #include "endpoint_unix.h"
-#include "relay/relay.h"
 
 #include <errno.h>
 #include <poll.h>
@@ -20,11 +20,9 @@
 #define OK_ROOM	       sizeof("OK 4294967295\n")
 
 struct client {
-	struct relay r; /* first. in: the line is read; out: OK is sent */
+	struct call_guest t; /* first. in: the line is read; out: OK is sent */
 	struct lcore_timer timer;
-	uint32_t port;
 	uint8_t len, line_len; /* bytes in line; of them the line itself */
-	uint8_t queues_tried;
 	char ok[OK_ROOM];
 	char line[LINE_ROOM];
 };
@@ -35,171 +33,87 @@ static void client_abort(struct conn_owner *o)
 	struct client *c = (struct client *)(void *)o;
 
 	lcore_timer_stop(o->gq->lc, &c->timer);
-	relay_abort(&c->r);
-}
-
-static struct client *client_new(struct guest_queue *gq, int fd)
-{
-	struct client *c = calloc(1, sizeof(*c));
-
-	if (!c)
-		return NULL;
-	relay_init(&c->r, gq, NULL, &endpoint_unix.kind, fd, 0);
-	if (unix_guest(gq->guest)->passed)
-		relay_expect_passed(&c->r);
-	c->r.f.owner.abort = client_abort;
-	return c;
+	relay_abort(&c->t.r);
 }
 
 /* ---- the guest ---- */
 
-static void client_connect(struct client *c);
-
-static void client_moved(struct lcore *lc, void *arg)
+static struct client *client_of(struct call_guest *t)
 {
-	struct client *c = arg;
-
-	(void)lc;
-	conn_owner_add(&c->r.f.owner, c->r.f.owner.gq);
-	client_connect(c);
+	return (struct client *)(void *)t; /* first */
 }
 
-/* The queue's rings do not run: another one's may. False: all have been tried. */
-static bool client_move(struct client *c)
+static void client_refused(struct call_guest *t, const char *why)
 {
-	struct guest_queue *gq = c->r.f.owner.gq;
-	struct guest *g = gq->guest;
-	struct guest_queue *to = &g->queues[(gq->index + 1) % g->n_queues];
+	char what[sizeof("CONNECT 4294967295")];
 
-	if (gq->ending || ++c->queues_tried >= g->n_queues)
-		return false;
-	conn_owner_remove(&c->r.f.owner);
-	c->r.f.owner.gq = to;
-	if (lcore_post(to->lc, client_moved, c) == 0)
-		return true;
-	conn_owner_add(&c->r.f.owner, gq);
-	return false;
-}
-
-static const char *refusal(const struct cfg_role_info *role, int err)
-{
-	switch (err) {
-	case -ECONNREFUSED:
-		return "refused: nobody listens there";
-	case -ETIMEDOUT:
-		return "no answer within connect_timeout_ms";
-	case -ENETDOWN:
-		return role->down;
-	case -ECONNRESET:
-		return "the other end or its driver went away";
-	default:
-		return zv_strerror(err);
-	}
-}
-
-static void client_refuse(struct client *c, int err)
-{
-	struct guest *g = c->r.f.owner.gq->guest;
-	const char *why = refusal(&cfg_roles[guest_cfg(g)->role], err);
-	uint32_t more;
-
-	GUEST_COUNT(c->r.f.owner.gq, host_refused);
-	if (!log_once(&unix_guest(g)->refused, &more))
-		log_line(ZV_LOG_DEBUG, g->name, "CONNECT %u: %s", c->port, why);
-	else if (more)
-		log_line(ZV_LOG_INFO, g->name, "CONNECT %u: %s; %u more since the last such line",
-			 c->port, why, more);
-	else
-		log_line(ZV_LOG_INFO, g->name, "CONNECT %u: %s", c->port, why);
-	relay_abort(&c->r);
+	(void)snprintf(what, sizeof(what), "CONNECT %u", t->port);
+	call_guest_log(t, &unix_guest(t->r.f.owner.gq->guest)->refused, what, why);
 }
 
 static void ok_sent(struct io_op *op, int res, uint32_t flags)
 {
-	struct client *c =
-		(struct client *)(void *)((char *)op - offsetof(struct client, r.from_guest_poll));
+	struct relay *r =
+		(struct relay *)(void *)((char *)op - offsetof(struct relay, from_guest_poll));
 
 	(void)flags;
 	/* A client that has left may have sent something before: the relay finds out. */
-	if (c->r.fd < 0 || (res < 0 && res != -EPIPE && res != -ECONNRESET))
-		relay_abort(&c->r);
+	if (r->fd < 0 || (res < 0 && res != -EPIPE && res != -ECONNRESET))
+		relay_abort(r);
 }
 
-/* The outcome of zv_connect. */
-static void client_event(struct conn_owner *o, const struct zv_event *ev)
-{
-	struct client *c = (struct client *)(void *)o;
-	struct io_uring_sqe *sqe;
-
-	if (ev->events & ZV_EV_ERR || (ev->events & ZV_EV_CONNECT && ev->err)) {
-		client_refuse(c, ev->err);
-		return;
-	}
-	if (!(ev->events & ZV_EV_CONNECT))
-		return;
-	GUEST_COUNT(o->gq, host_joined);
-	sqe = io_sqe(lcore_io(o->gq->lc), &c->r.from_guest_poll);
-	c->r.from_guest_poll.done = ok_sent;
-	io_uring_prep_send(sqe, c->r.fd, c->ok, strlen(c->ok), MSG_DONTWAIT | MSG_NOSIGNAL);
-	relay_start(&c->r, c->line + c->line_len, (uint32_t)(c->len - c->line_len));
-}
-
-static void client_connect(struct client *c)
+static void client_joined(struct call_guest *t)
 {
 	struct zv_conn_info info = {.size = sizeof(info)};
-	struct guest_queue *gq = c->r.f.owner.gq;
-	uint64_t cid = cfg_roles[guest_cfg(gq->guest)->role].peer_cid;
-	int ret = zv_connect(gq->q, cid, c->port, ZV_STREAM, &c->r.f.conn);
+	struct client *c = client_of(t);
+	struct io_uring_sqe *sqe = io_sqe(lcore_io(t->r.f.owner.gq->lc), &t->r.from_guest_poll);
 
-	if (ret == -ENETDOWN && client_move(c))
-		return;
-	if (ret < 0) {
-		c->r.f.conn = NULL;
-		client_refuse(c, ret);
-		return;
-	}
-	zv_set_user(c->r.f.conn, &c->r.f.owner);
-	c->r.f.owner.event = client_event;
-	(void)zv_conn_info(c->r.f.conn, &info);
+	(void)zv_conn_info(t->r.f.conn, &info);
 	(void)snprintf(c->ok, sizeof(c->ok), "OK %u\n", info.local_port);
+	t->r.from_guest_poll.done = ok_sent;
+	io_uring_prep_send(sqe, t->r.fd, c->ok, strlen(c->ok), MSG_DONTWAIT | MSG_NOSIGNAL);
+	relay_start(&t->r, c->line + c->line_len, (uint32_t)(c->len - c->line_len));
 }
+
+static const struct call_guest_ops client_ops = {.joined = client_joined,
+						 .refused = client_refused};
 
 /* ---- the line ---- */
 
 static void line_read(struct client *c)
 {
-	struct io *io = lcore_io(c->r.f.owner.gq->lc);
+	struct io *io = lcore_io(c->t.r.f.owner.gq->lc);
 	struct io_uring_sqe *sqe;
 
-	if (c->r.passed) {
-		io_poll(io, &c->r.to_guest_poll, c->r.fd, POLLIN);
+	if (c->t.r.passed) {
+		io_poll(io, &c->t.r.to_guest_poll, c->t.r.fd, POLLIN);
 		return;
 	}
-	sqe = io_sqe(io, &c->r.to_guest_poll);
-	io_uring_prep_recv(sqe, c->r.fd, c->line + c->len, LINE_ROOM - c->len, 0);
+	sqe = io_sqe(io, &c->t.r.to_guest_poll);
+	io_uring_prep_recv(sqe, c->t.r.fd, c->line + c->len, LINE_ROOM - c->len, 0);
 }
 
 /* The client has sent something else, or has left. */
 static void line_failed(struct client *c)
 {
-	lcore_timer_stop(c->r.f.owner.gq->lc, &c->timer);
-	relay_abort(&c->r);
+	lcore_timer_stop(c->t.r.f.owner.gq->lc, &c->timer);
+	relay_abort(&c->t.r);
 }
 
 static void line_done(struct io_op *op, int res, uint32_t flags)
 {
 	struct client *c =
-		(struct client *)(void *)((char *)op - offsetof(struct client, r.to_guest_poll));
-	struct guest_queue *gq = c->r.f.owner.gq;
+		(struct client *)(void *)((char *)op - offsetof(struct client, t.r.to_guest_poll));
+	struct guest_queue *gq = c->t.r.f.owner.gq;
 	int n;
 
 	(void)flags;
-	if (c->r.fd < 0) { /* ended meanwhile */
-		relay_abort(&c->r);
+	if (c->t.r.fd < 0) { /* ended meanwhile */
+		relay_abort(&c->t.r);
 		return;
 	}
-	if (c->r.passed && res > 0)
-		res = (int)relay_recv(&c->r, c->line + c->len, LINE_ROOM - c->len);
+	if (c->t.r.passed && res > 0)
+		res = (int)relay_recv(&c->t.r, c->line + c->len, LINE_ROOM - c->len);
 	if (res == -EINTR || res == -EAGAIN) {
 		line_read(c);
 		return;
@@ -211,12 +125,12 @@ static void line_done(struct io_op *op, int res, uint32_t flags)
 		return;
 	}
 	c->len = (uint8_t)(c->len + res);
-	n = connect_line_parse(c->line, c->len, &c->port);
+	n = connect_line_parse(c->line, c->len, &c->t.port);
 	if (n == 0) {
 		line_read(c);
 		return;
 	}
-	if (n < 0 || c->port == ZV_PORT_ANY) {
+	if (n < 0 || c->t.port == ZV_PORT_ANY) {
 		GUEST_COUNT(gq, bad_connect_line);
 		log_line(ZV_LOG_INFO, gq->guest->name,
 			 "a client of %s did not begin with \"CONNECT <port>\\n\": closed",
@@ -226,13 +140,13 @@ static void line_done(struct io_op *op, int res, uint32_t flags)
 	}
 	c->line_len = (uint8_t)n;
 	lcore_timer_stop(gq->lc, &c->timer);
-	client_connect(c);
+	call_guest(&c->t);
 }
 
 static void line_expired(struct lcore_timer *t)
 {
 	struct client *c = (struct client *)(void *)((char *)t - offsetof(struct client, timer));
-	struct guest_queue *gq = c->r.f.owner.gq;
+	struct guest_queue *gq = c->t.r.f.owner.gq;
 
 	GUEST_COUNT(gq, connect_line_timeout);
 	log_line(ZV_LOG_INFO, gq->guest->name,
@@ -241,25 +155,33 @@ static void line_expired(struct lcore_timer *t)
 	line_failed(c);
 }
 
-void unix_client_begin(struct guest_queue *gq, int fd)
+static struct client *client_new(const struct accepted *a)
 {
-	struct client *c = client_new(gq, fd);
+	struct client *c = calloc(1, sizeof(*c));
+
+	if (!c)
+		return NULL;
+	relay_init(&c->t.r, a->gq, NULL, &endpoint_unix.kind, a->fd, 0);
+	if (a->passed)
+		relay_expect_passed(&c->t.r);
+	c->t.r.f.owner.abort = client_abort;
+	c->t.ops = &client_ops;
+	return c;
+}
+
+void unix_client_begin(const struct accepted *a)
+{
+	struct client *c = client_new(a);
 
 	if (!c) {
-		guest_fd_refused(gq, -ENOMEM);
-		if (unix_guest(gq->guest)->passed) {
-			guest_fd_discard(gq->guest, fd);
-			return;
-		}
-		guest_fd_put(gq);
-		io_close_fd(lcore_io(gq->lc), fd);
+		accepted_drop(a);
 		return;
 	}
-	c->r.to_guest_poll.done = line_done;
+	c->t.r.to_guest_poll.done = line_done;
 	c->timer.expired = line_expired;
-	lcore_timer_start(gq->lc, &c->timer, LINE_TIMEOUT_S * (uint64_t)1000000000);
-	if (c->r.passed) /* most have sent it already */
-		line_done(&c->r.to_guest_poll, POLLIN, 0);
+	lcore_timer_start(a->gq->lc, &c->timer, LINE_TIMEOUT_S * (uint64_t)1000000000);
+	if (c->t.r.passed) /* most have sent it already */
+		line_done(&c->t.r.to_guest_poll, POLLIN, 0);
 	else
 		line_read(c);
 }
