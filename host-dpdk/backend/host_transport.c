@@ -9,12 +9,12 @@
  * against the CID of the socket they came from, and a second guest with that CID could forge them.
  * CID 2 is no guest's: any number of applications of the host may be attached under it ("fd=N").
  */
-#include "eal.h"
+#include "dpdk/eal.h"
 #include "host_uri.h"
+#include "pair/vhost_pair.h"
 #include "sock_claim.h"
 #include "transport.h"
-#include "vhost_pair.h"
-#include "vu_backend.h"
+#include "vhost-user/vu_backend.h"
 
 #include <errno.h>
 #include <pthread.h>

@@ -5,7 +5,7 @@
 
 #include "fuzz.h"
 #include "guest_world.h"
-#include "vhost_pair_priv.h"
+#include "pair/vhost_pair_priv.h"
 
 #define HELD 256u
 #define SEGS 8u

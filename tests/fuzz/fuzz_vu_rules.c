@@ -10,10 +10,10 @@
  * left of it.
  */
 #include "fuzz.h"
-#include "vhost_ring.h"
+#include "ring/vhost_ring.h"
+#include "vhost-user/vu_rules.h"
+#include "vhost-user/vu_stream.h"
 #include "vu_limits.h"
-#include "vu_rules.h"
-#include "vu_stream.h"
 
 #include <string.h>
 #include <sys/socket.h>

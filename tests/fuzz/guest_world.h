@@ -15,7 +15,7 @@
 #ifndef ZV_GUEST_WORLD_H
 #define ZV_GUEST_WORLD_H
 
-#include "guest_mem.h"
+#include "mem/guest_mem.h"
 
 #include <stdbool.h>
 

@@ -5,8 +5,8 @@
  * may take a private copy apart and load a field again for each use, and gcc 12 did.
  */
 #include "proto/vsock_hdr.h"
+#include "ring/vhost_ring_split.h"
 #include "shm_access.h"
-#include "vhost_ring_split.h"
 
 #include <pthread.h>
 #include <setjmp.h>

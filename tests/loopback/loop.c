@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "loop.h"
 
+#include "pair/vhost_pair.h"
 #include "shm_ring.h"
 #include "sigbus.h"
-#include "vhost_pair.h"
 #include "vsock_drv.h"
 
 #include <errno.h>

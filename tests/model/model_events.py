@@ -26,7 +26,7 @@ def owner(first):
 def threads(first='packets'):
     return {
         'device': [
-            at('host-dpdk/backend/vhost_ring_split.h', 'vhost_split_publish'),
+            at('host-dpdk/backend/ring/vhost_ring_split.h', 'vhost_split_publish'),
             store('event_idx', 1, 'shm_store_release16(&used->idx, htole16(r->split.used_idx))', need='rlx'),
             {**store('rx_idx', 1, 'shm_store_release16(&used->idx, htole16(r->split.used_idx))'),
              'need': 'rel'},

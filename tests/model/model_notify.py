@@ -3,7 +3,7 @@
 sleeper takes them, arms and sleeps until it has all. If it sleeps for ever, a wake-up was lost."""
 from steps import (Model, at, branch, check, eventfd_write, goto, label, let, load, mb, sleep_on, store)
 
-SPLIT = 'host-dpdk/backend/vhost_ring_split.h'
+SPLIT = 'host-dpdk/backend/ring/vhost_ring_split.h'
 
 BURSTS = (1, 2, 1)
 ALL = sum(BURSTS)
@@ -23,7 +23,7 @@ PUBLISH = {  # (store of the index, barrier, look at the event index, at the fla
              (at('guest-pmd/virtqueue_split.c', 'split_publish'), 'shm_load16(&s->used->flags)')),
     'interrupt': ((at(SPLIT, 'vhost_split_publish'),
                    'shm_store_release16(&used->idx, htole16(r->split.used_idx))'),
-                  (at('host-dpdk/backend/vhost_pair.c', 'tell'), 'shm_mb()'),
+                  (at('host-dpdk/backend/pair/vhost_pair.c', 'tell'), 'shm_mb()'),
                   (at(SPLIT, 'vhost_split_want_call'),
                    'shm_load16(&avail->ring[r->area.size])'),
                   (at(SPLIT, 'vhost_split_want_call'), 'shm_load16(&avail->flags)')),
@@ -33,7 +33,7 @@ SLEEP = {  # (look, wish by event index, wish by flag, barrier, last look, wish 
              (at(SPLIT, 'vhost_split_arm'),
               'shm_store16((uint16_t *)(void *)&used->ring[r->area.size], htole16(event))'),
              (at(SPLIT, 'vhost_split_arm'), 'shm_store16(&used->flags, 0)'),
-             (at('host-dpdk/backend/vhost_pair.c', 'arm'), 'shm_mb()'),
+             (at('host-dpdk/backend/pair/vhost_pair.c', 'arm'), 'shm_mb()'),
              (at(SPLIT, 'vhost_split_refresh'), 'shm_load_acquire16(&avail->idx)'),
              (at(SPLIT, 'vhost_split_disarm'),
               'shm_store16(&used->flags, htole16(VRING_USED_F_NO_NOTIFY))')),

@@ -4,8 +4,8 @@ it is there, and the first of a burst is written last. The publisher offers entr
 takes them, arms and sleeps until it has all. If it sleeps for ever, a wake-up was lost."""
 from steps import (Model, at, branch, check, eventfd_write, goto, label, let, load, mb, sleep_on, store)
 
-DEVICE, DRIVER, PAIR = ('host-dpdk/backend/vhost_ring_packed.h', 'guest-pmd/virtqueue_packed.c',
-                        'host-dpdk/backend/vhost_pair.c')
+DEVICE, DRIVER, PAIR = ('host-dpdk/backend/ring/vhost_ring_packed.h', 'guest-pmd/virtqueue_packed.c',
+                        'host-dpdk/backend/pair/vhost_pair.c')
 
 BURSTS = (1, 2, 1)
 ALL = sum(BURSTS)

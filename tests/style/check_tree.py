@@ -69,20 +69,20 @@ NEVER = [
     (r'shm-ring/shm_ring\.h', r'shm-ring/'),
     (r'shm-ring/(shm_access|shm_region|spsc_ring|mark_ring|doorbell|bell_page)', r'shm-ring/channel'),
     # guest memory <- rings <- queue pairs <- the device behind a vhost-user socket
-    (r'host-dpdk/backend/guest_', r'host-dpdk/backend/vhost_'),
-    (r'host-dpdk/backend/vhost_(ring|layouts)', r'host-dpdk/backend/vhost_(pair|call)'),
-    (r'host-dpdk/backend/(guest_|vhost_|from_guest|to_guest|late|session|epoch|kept)',
-     r'host-dpdk/backend/(vu_(?!limits)|host_)'),
+    (r'host-dpdk/backend/mem/', r'host-dpdk/backend/(?!mem/)'),
+    (r'host-dpdk/backend/ring/', r'host-dpdk/backend/(?!mem/|ring/)'),
+    (r'host-dpdk/backend/pair/', r'host-dpdk/backend/(?!mem/|ring/|pair/)'),
     # what a message must look like <- sockets and connections <- the device, which acts on it <- what opens both,
     # and chooses how addresses are translated
-    (r'host-dpdk/backend/vu_(rules|stream|features)', r'host-dpdk/backend/(vu_(?!rules|stream|features|limits)|iotlb)'),
-    (r'host-dpdk/backend/vu_(server|conn)', r'host-dpdk/backend/(vu_(?!rules|stream|server|limits)|vhost_|guest_|iotlb)'),
-    (r'host-dpdk/backend/vu_(device|messages|translate)', r'host-dpdk/backend/(vu_(backend|rte|conn|server_priv)|iotlb)'),
+    (r'host-dpdk/backend/vhost-user/vu_(rules|stream|features)', r'host-dpdk/backend/(?!ring/|vhost-user/vu_(rules|stream|features))'),
+    (r'host-dpdk/backend/vhost-user/vu_(server|conn)', r'host-dpdk/backend/(?!vhost-user/vu_(rules|stream|server))'),
+    (r'host-dpdk/backend/vhost-user/vu_(device|messages|translate)',
+     r'host-dpdk/backend/(dpdk/|vhost-user/vu_(backend|conn|server_priv)|mem/iotlb)'),
 ]
 # The socket layer: docs/architecture.md has the order of its files.
 SOCKET = 'api/socket/'
 # The only files that may know DPDK.
-DPDK_FILES = {f'host-dpdk/backend/{n}' for n in ('vu_rte.c', 'eal.c')}
+DPDK_FILES = {f'host-dpdk/backend/dpdk/{n}' for n in ('vu_rte.c', 'eal.c')}
 # Where a name in quotes or brackets is looked for, after the file's own directory.
 SEARCH = ['drop-in', 'shm-ring', 'api', 'api/include', 'guest-pmd', 'host-dpdk/backend', 'host-dpdk/common', 'host-dpdk/daemon', 'bench', 'tests']
 
@@ -272,7 +272,7 @@ def libraries_neither_print_nor_exit():
 
 
 # Files that may look into a ring on the device's side: one layout each, and the union of their states.
-RING_LAYOUTS = re.compile(r'host-dpdk/backend/vhost_(ring_(?:split|packed)\.[ch]|ring\.[ch]|layouts\.h)$')
+RING_LAYOUTS = re.compile(r'host-dpdk/backend/ring/')
 RING_INSIDES = re.compile(r'\bstruct vring_|\bvhost_(?:split|packed)_\w+\s*\(|(?:->|\.)(?:split|packed)\b|\b(?:last_avail|used_idx|shadow)\b')
 
 

@@ -4,7 +4,7 @@
 #define DEV_FIX_H
 
 #include "guest_fix.h"
-#include "vhost_pair_priv.h"
+#include "pair/vhost_pair_priv.h"
 
 #include <stdlib.h>
 

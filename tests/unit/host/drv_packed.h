@@ -8,7 +8,7 @@
 #define DRV_PACKED_H
 
 #include "guest_ram.h"
-#include "vhost_ring_packed.h"
+#include "ring/vhost_ring_packed.h"
 
 #define DRV_LAYOUT VSOCK_FEATURE_RING_PACKED
 #define DRV_MAX	   258u

@@ -4,7 +4,7 @@
 #define DRV_SPLIT_H
 
 #include "guest_ram.h"
-#include "vhost_ring_split.h"
+#include "ring/vhost_ring_split.h"
 
 #define DRV_LAYOUT 0u
 

@@ -19,9 +19,9 @@
 #include <sys/un.h>
 #include <time.h>
 
+#include "pair/vhost_pair.h"
 #include "proto/vhost_user.h"
 #include "registry.h"
-#include "vhost_pair.h"
 #include <zvsock_host.h>
 
 extern const struct transport_ops *ops; /* of `host:`, once zv_host_init has been called */

@@ -14,8 +14,8 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#include "guest_mem.h"
-#include "vhost_ring.h"
+#include "mem/guest_mem.h"
+#include "ring/vhost_ring.h"
 
 #define G_GPA  0x100000ull
 #define G_UVA  0x7f0000000000ull

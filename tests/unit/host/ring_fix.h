@@ -5,9 +5,9 @@
 
 #include "guest_fix.h"
 #ifdef RINGS_PACKED
-#include "vhost_ring_packed.h"
+#include "ring/vhost_ring_packed.h"
 #else
-#include "vhost_ring_split.h"
+#include "ring/vhost_ring_split.h"
 #endif
 
 #include <errno.h>

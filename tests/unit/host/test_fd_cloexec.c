@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* Which descriptors that somebody else has opened become close-on-exec. */
-#include "fd_cloexec.h"
+#include "dpdk/fd_cloexec.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

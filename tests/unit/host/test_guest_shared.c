@@ -4,7 +4,7 @@
  * the first, the region a file of its own behind a hole.
  */
 #include "guest_fix.h"
-#include "guest_shared.h"
+#include "mem/guest_shared.h"
 #include "sigbus.h"
 
 #include <errno.h>

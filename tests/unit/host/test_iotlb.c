@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* The table of translations: against a plain array of pages, its bounds, and what it asks for. */
-#include "iotlb.h"
+#include "mem/iotlb.h"
 
 #include <errno.h>
 #include <setjmp.h>

@@ -6,7 +6,7 @@
 #include "dev_fix.h"
 
 #include "once_fix.h"
-#include "vhost_ring_split.h"
+#include "ring/vhost_ring_split.h"
 
 /* One look at the ring and the entries [@from, @to), each a chain at the head of its number. */
 static void expect_entries(const struct vhost_ring *r, unsigned from, unsigned to)

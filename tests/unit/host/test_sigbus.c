@@ -4,7 +4,7 @@
  * the lost page goes on, on zeroes; guest_mem.fault tells; another guest's memory is not touched;
  * an address that nobody watches still ends the process, or reaches the earlier handler.
  */
-#include "guest_mem.h"
+#include "mem/guest_mem.h"
 #include "sigbus.h"
 
 #include <errno.h>

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* What a guest may be called on, and that no call holds its caller up. */
-#include "vhost_call.h"
+#include "pair/vhost_call.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* The control thread has other sockets too: dear messages, and descriptors that take for ever to
  * close. */
-#include "vhost_ring.h"
-#include "vu_rules.h"
-#include "vu_server.h"
+#include "ring/vhost_ring.h"
+#include "vhost-user/vu_rules.h"
+#include "vhost-user/vu_server.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* A frontend that hangs up may come back, one whose process has ended does not (vu_server_life.c).
  */
-#include "vhost_ring.h"
-#include "vu_rules.h"
-#include "vu_server.h"
+#include "ring/vhost_ring.h"
+#include "vhost-user/vu_rules.h"
+#include "vhost-user/vu_server.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* Which vhost-user messages pass, and which do not, with the reason. */
-#include "vhost_ring.h"
-#include "vu_features.h"
+#include "ring/vhost_ring.h"
+#include "vhost-user/vu_features.h"
+#include "vhost-user/vu_rules.h"
 #include "vu_limits.h"
-#include "vu_rules.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

@@ -3,9 +3,9 @@
  * The control thread with several sockets: no frontend can hold it up. The device is a counter, the
  * link a thread that answers as rte_vhost does, when it is told to.
  */
-#include "vhost_ring.h"
-#include "vu_rules.h"
-#include "vu_server.h"
+#include "ring/vhost_ring.h"
+#include "vhost-user/vu_rules.h"
+#include "vhost-user/vu_server.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* Messages in pieces, their descriptors, answers that find no room, and what a descriptor is. */
 #include "fd_check.h"
-#include "vu_rules.h"
-#include "vu_stream.h"
+#include "vhost-user/vu_rules.h"
+#include "vhost-user/vu_stream.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

@@ -40,8 +40,8 @@
 #ifndef ZV_VU_BACKEND_H
 #define ZV_VU_BACKEND_H
 
-#include "guest_shared.h"
-#include "vhost_pair.h"
+#include "mem/guest_shared.h"
+#include "pair/vhost_pair.h"
 
 struct vu_dev;
 

@@ -46,8 +46,8 @@
 #ifndef ZV_VHOST_RING_H
 #define ZV_VHOST_RING_H
 
-#include "guest_iommu.h"
-#include "guest_mem.h"
+#include "mem/guest_iommu.h"
+#include "mem/guest_mem.h"
 #include "proto/vsock_device.h"
 #include "shm_access.h"
 #include "transport.h"

@@ -2,7 +2,7 @@
 #include "vu_rules.h"
 
 #include "proto/vm_addr.h"
-#include "vhost_ring.h"
+#include "ring/vhost_ring.h"
 #include "vu_features.h"
 
 /* ---- configuration space, translations ---- */

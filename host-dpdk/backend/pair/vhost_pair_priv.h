@@ -3,7 +3,7 @@
 #ifndef ZV_VHOST_PAIR_PRIV_H
 #define ZV_VHOST_PAIR_PRIV_H
 
-#include "vhost_layouts.h"
+#include "ring/vhost_layouts.h"
 #include "vhost_pair.h"
 
 /* ---- chains ---- */

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "vu_backend.h"
 
-#include "iotlb.h"
+#include "dpdk/vu_rte.h"
+#include "mem/iotlb.h"
 #include "vu_device.h"
 #include "vu_messages.h"
-#include "vu_rte.h"
 
 #include <errno.h>
 #include <stdlib.h>

@@ -74,10 +74,10 @@
 #ifndef ZV_VHOST_PAIR_H
 #define ZV_VHOST_PAIR_H
 
-#include "guest_mem.h"
+#include "mem/guest_mem.h"
+#include "ring/vhost_ring.h"
 #include "transport.h"
 #include "vhost_call.h"
-#include "vhost_ring.h"
 
 #define VHOST_CTRL_KEEP	  8u	/* receive buffers of the guest kept back for control packets */
 #define VHOST_BURST	  32u	/* packets that one rx_burst looks at */

@@ -20,8 +20,8 @@
 #ifndef ZV_VU_RTE_H
 #define ZV_VU_RTE_H
 
+#include "vhost-user/vu_server.h"
 #include "vu_limits.h"
-#include "vu_server.h"
 
 /* A link for each frontend of a device that offers the features of VIRTIO's vsock device. */
 extern const struct vu_link_ops vu_rte_link;

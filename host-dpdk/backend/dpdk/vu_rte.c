@@ -4,7 +4,7 @@
 #include "eal.h"
 #include "fd_check.h"
 #include "fd_cloexec.h"
-#include "vu_features.h"
+#include "vhost-user/vu_features.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -7,10 +7,10 @@
 #ifndef ZV_VU_DEVICE_H
 #define ZV_VU_DEVICE_H
 
-#include "guest_iommu.h"
-#include "guest_shared.h"
+#include "mem/guest_iommu.h"
+#include "mem/guest_shared.h"
+#include "pair/vhost_pair.h"
 #include "proto/vsock_device.h"
-#include "vhost_pair.h"
 #include "vu_rules.h"
 #include "vu_server.h"
 
