@@ -419,7 +419,8 @@ int vhost_pair_switch_mem(struct vhost_pair *q, const struct vhost_pair_setup *s
 	quiesce_stop(&q->tq.qs);
 	old = from = q->from_guest;
 	to = q->to_guest;
-	if (vhost_ring_move(&to, &s->ring[VHOST_TO_GUEST], s->mem) < 0 ||
+	if (vhost_ring_layout_of(s->features) != from.layout || /* parts of other lengths */
+	    vhost_ring_move(&to, &s->ring[VHOST_TO_GUEST], s->mem) < 0 ||
 	    vhost_ring_move(&from, &s->ring[VHOST_FROM_GUEST], s->mem) < 0)
 		ret = -EINVAL;
 	else if (q->ep && !(ep = vhost_epoch_new(s->mem, q->ep->session)))

@@ -63,6 +63,12 @@ static int set_features(struct vu_dev *d, struct vu_exchange *x)
 		return -EINVAL;
 	vu_set_features(d, x->msg->payload.u64);
 	vu_forget_translations(d);
+	/*
+	 * Rings that run were loaded with other ones: how long their parts are, and so what was
+	 * looked up in the memory table, is a matter of features. They do not run on.
+	 */
+	for (unsigned i = 0; i < d->terms.nrings; i++)
+		vu_ring_update(d, i);
 	return 0;
 }
 
