@@ -59,9 +59,9 @@ void look_at_tx(void);
 void settle_events(const struct dev_case *c);
 
 /* Of all layouts, and of one. */
-extern const struct dev_case dev_ring_cases[], dev_pkt_cases[];
+extern const struct dev_case dev_ring_cases[], dev_pkt_cases[], dev_mem_cases[];
 extern const struct dev_case dev_split_cases[], dev_packed_cases[];
-extern const unsigned n_dev_ring_cases, n_dev_pkt_cases;
+extern const unsigned n_dev_ring_cases, n_dev_pkt_cases, n_dev_mem_cases;
 extern const unsigned n_dev_split_cases, n_dev_packed_cases;
 
 #endif

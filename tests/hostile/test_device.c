@@ -138,6 +138,7 @@ static void add(struct suite *s, const struct gdev_layout *layout, CMUnitTestFun
 {
 	SUITE_TABLE(s, run, layout->prefix, dev_ring_cases, n_dev_ring_cases);
 	SUITE_TABLE(s, run, layout->prefix, dev_pkt_cases, n_dev_pkt_cases);
+	SUITE_TABLE(s, run, layout->prefix, dev_mem_cases, n_dev_mem_cases);
 }
 
 int main(int argc, char **argv)

@@ -20,15 +20,20 @@ static void nap(void)
 	nanosleep(&ms, NULL);
 }
 
-/* Reads @len bytes, and a descriptor if one comes with them. False: end of file or quit. */
-static bool read_all(struct fake_backend *b, int fd, void *buf, size_t len, int *rights)
+struct rights {
+	int fd[FAKE_MEM];
+	unsigned n;
+};
+
+/* Reads @len bytes, and descriptors if some come with them. False: end of file or quit. */
+static bool read_all(struct fake_backend *b, int fd, void *buf, size_t len, struct rights *rights)
 {
 	size_t have = 0;
 
 	while (have < len) {
 		union {
 			struct cmsghdr align;
-			char buf[CMSG_SPACE(sizeof(int))];
+			char buf[CMSG_SPACE(sizeof(rights->fd))];
 		} ctl;
 		struct iovec iov = {(char *)buf + have, len - have};
 		struct msghdr mh = {.msg_iov = &iov,
@@ -48,8 +53,10 @@ static bool read_all(struct fake_backend *b, int fd, void *buf, size_t len, int 
 			return false;
 		have += (size_t)n;
 		c = CMSG_FIRSTHDR(&mh);
-		if (c && c->cmsg_type == SCM_RIGHTS && rights)
-			memcpy(rights, CMSG_DATA(c), sizeof(int));
+		if (c && c->cmsg_type == SCM_RIGHTS) {
+			rights->n = (unsigned)((c->cmsg_len - CMSG_LEN(0)) / sizeof(int));
+			memcpy(rights->fd, CMSG_DATA(c), rights->n * sizeof(int));
+		}
 	}
 	return true;
 }
@@ -97,12 +104,19 @@ static bool reply(struct fake_backend *b, int fd, struct vu_msg *m)
 	return send(fd, m, len, MSG_NOSIGNAL) == (ssize_t)len;
 }
 
+static void drop_more(struct fake_backend *b)
+{
+	for (; b->n_more; b->n_more--)
+		munmap(b->more[b->n_more - 1].map, b->more[b->n_more - 1].mem.size);
+}
+
 static void drop_session(struct fake_backend *b)
 {
 	pthread_mutex_lock(&b->lock);
 	if (b->map)
 		munmap(b->map, b->map_size);
 	b->map = NULL;
+	drop_more(b);
 	for (unsigned i = 0; i < FAKE_RINGS; i++) {
 		if (b->ring[i].call_fd > 0)
 			close(b->ring[i].call_fd);
@@ -113,20 +127,37 @@ static void drop_session(struct fake_backend *b)
 	pthread_mutex_unlock(&b->lock);
 }
 
-static bool set_mem(struct fake_backend *b, const struct vu_msg *m, int rights)
+static uint8_t *map_region(const struct vu_region *r, int fd)
 {
-	b->mem = m->payload.mem.region[0];
-	if (rights < 0 || m->payload.mem.nregions != 1)
-		return false;
-	b->map_size = b->mem.size;
-	b->map = mmap(NULL, b->map_size, PROT_READ | PROT_WRITE, MAP_SHARED, rights, 0);
-	close(rights);
-	if (b->map == MAP_FAILED)
-		b->map = NULL;
-	return b->map;
+	void *p = mmap(NULL, r->size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, (off_t)r->offset);
+
+	return p == MAP_FAILED ? NULL : p;
 }
 
-static bool handle_ring(struct fake_backend *b, const struct vu_msg *m, int rights)
+static bool set_mem(struct fake_backend *b, const struct vu_msg *m, struct rights *rights)
+{
+	const struct vu_region *r = m->payload.mem.region;
+	bool good = rights->n && m->payload.mem.nregions == rights->n;
+
+	drop_more(b);
+	if (good && !b->map) {
+		b->mem = r[0];
+		b->map_size = b->mem.size;
+		b->map = map_region(&r[0], rights->fd[0]);
+		good = b->map;
+	}
+	for (unsigned i = 1; i < rights->n && good; i++) {
+		b->more[i - 1].mem = r[i];
+		b->more[i - 1].map = map_region(&r[i], rights->fd[i]);
+		good = b->more[i - 1].map;
+		b->n_more += good;
+	}
+	while (rights->n)
+		close(rights->fd[--rights->n]);
+	return good;
+}
+
+static bool handle_ring(struct fake_backend *b, const struct vu_msg *m, struct rights *rights)
 {
 	uint32_t i = m->payload.state.index & 0xff;
 	struct fake_ring *r = &b->ring[i];
@@ -144,10 +175,10 @@ static bool handle_ring(struct fake_backend *b, const struct vu_msg *m, int righ
 		r->addr = m->payload.addr;
 		break;
 	case VU_SET_VRING_CALL:
-		r->call_fd = rights;
+		r->call_fd = rights->n ? rights->fd[0] : -1;
 		break;
 	case VU_SET_VRING_KICK:
-		r->kick_fd = rights;
+		r->kick_fd = rights->n ? rights->fd[0] : -1;
 		break;
 	case VU_SET_VRING_ENABLE:
 		r->enabled = (int)m->payload.state.num;
@@ -158,7 +189,7 @@ static bool handle_ring(struct fake_backend *b, const struct vu_msg *m, int righ
 	return true;
 }
 
-static bool handle(struct fake_backend *b, int fd, struct vu_msg *m, int rights)
+static bool handle(struct fake_backend *b, int fd, struct vu_msg *m, struct rights *rights)
 {
 	bool wants_reply = m->flags & VU_FLAG_NEED_REPLY;
 	unsigned enabled = 0;
@@ -206,7 +237,7 @@ static void serve(struct fake_backend *b, int fd)
 {
 	for (;;) {
 		struct vu_msg m = {0};
-		int rights = -1;
+		struct rights rights = {.n = 0};
 		bool good;
 
 		if (!read_all(b, fd, &m, VU_HEAD_LEN, &rights) || m.size > sizeof(m.payload) ||
@@ -215,7 +246,7 @@ static void serve(struct fake_backend *b, int fd)
 		pthread_mutex_lock(&b->lock);
 		if (m.request < 64)
 			b->requests[m.request]++;
-		good = handle(b, fd, &m, rights);
+		good = handle(b, fd, &m, &rights);
 		pthread_mutex_unlock(&b->lock);
 		if (!good)
 			return;
@@ -358,5 +389,15 @@ void *fake_user_va(struct fake_backend *b, uint64_t uaddr, size_t len)
 
 void *fake_gpa_va(struct fake_backend *b, uint64_t gpa, size_t len)
 {
-	return locate(b, gpa, false, len);
+	void *p = locate(b, gpa, false, len);
+
+	pthread_mutex_lock(&b->lock);
+	for (unsigned i = 0; i < b->n_more && !p; i++) {
+		const struct vu_region *r = &b->more[i].mem;
+
+		if (gpa >= r->gpa && gpa - r->gpa < r->size && len <= r->size - (gpa - r->gpa))
+			p = b->more[i].map + (gpa - r->gpa);
+	}
+	pthread_mutex_unlock(&b->lock);
+	return p;
 }

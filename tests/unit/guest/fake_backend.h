@@ -2,6 +2,7 @@
 /*
  * A vhost-user backend in a thread: answers what a frontend asks, keeps what it is told, and
  * misbehaves on demand. It maps the memory and knows the rings, so a test can play the device.
+ * Memory tables that follow keep the first region where it is.
  */
 #ifndef ZV_TEST_FAKE_BACKEND_H
 #define ZV_TEST_FAKE_BACKEND_H
@@ -15,6 +16,7 @@
 #include <stdint.h>
 
 #define FAKE_RINGS 33
+#define FAKE_MEM   8u /* regions */
 
 enum fake_trick {
 	FAKE_GOOD = 0,
@@ -49,6 +51,11 @@ struct fake_backend {
 	struct vu_region mem;
 	uint8_t *map;
 	size_t map_size;
+	struct {
+		struct vu_region mem;
+		uint8_t *map;
+	} more[FAKE_MEM - 1]; /* regions behind the first, which has the rings */
+	unsigned n_more;
 	struct fake_ring ring[FAKE_RINGS];
 	unsigned requests[64];	/* how often each was received */
 	_Atomic int last_avail; /* that look: the avail index, split rings */
