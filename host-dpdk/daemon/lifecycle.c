@@ -340,6 +340,7 @@ void daemon_drain(struct daemon *d)
 {
 	uint64_t end = now_ms() + d->cfg->drain_ms;
 
+	d->join = NULL;
 	for (struct guest *g = d->guests; g; g = g->next) {
 		endpoints_stop(g);
 		(void)zv_unlisten(g->dev, ZV_PORT_ANY);

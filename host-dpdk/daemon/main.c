@@ -16,6 +16,7 @@
 #include "core/heap.h"
 #include "core/log.h"
 #include "endpoint/endpoint.h"
+#include "endpoint/given.h"
 #include "lifecycle.h"
 #include "notify.h"
 #include "privs.h"
@@ -218,6 +219,7 @@ static int start(struct daemon *d, struct cfg *c)
 			 d->down && d->down->cfg->role == CFG_AS_GUEST ? "devices" : "guests");
 		ret = -ENOENT;
 	}
+	d->join = given_join;
 	if (ret == 0)
 		ret = control_start(d);
 	if (ret == 0)

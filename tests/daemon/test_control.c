@@ -214,7 +214,7 @@ static void wrong_requests_are_refused_one_by_one(void **state)
 		{"{\"v\":1}\n", "request", "cmd"},
 		{"{\"v\":1,\"cmd\":1}\n", "request", "string"},
 		{"{\"v\":1,\"cmd\":\"reboot\"}\n", "request",
-		 "must be guests, list, stats, capture, stop or regions"},
+		 "must be guests, list, stats, capture, stop, regions or connect"},
 		{"{\"v\":1,\"cmd\":\"list\",\"guest\":7}\n", "request", "string"},
 		{"{\"v\":1,\"cmd\":\"list\",\"guest\":\"we\"}\n", "guest", "web, db, a-b"},
 		{"{\"v\":1,\"cmd\":\"stats\",\"guest\":\"\\u00e4\"}\n", "guest", "web"},

@@ -219,7 +219,8 @@ static void wrong_use_is_one_line(void **state)
 		const char *part;
 	} cases[] = {
 		{{NULL},
-		 "a command is needed: list, ss, guests, stats, regions, capture or qemu-args"},
+		 "a command is needed: list, ss, guests, stats, regions, capture, connect "
+		 "or qemu-args"},
 		{{"frobnicate"}, "no such command"},
 		{{"list", "web", "db"}, "one argument too many"},
 		{{"capture"}, "name of a file"},

@@ -97,6 +97,9 @@ static void client_close(struct control *ct, struct client *cl)
 {
 	captures_orphan(ct, cl);
 	client_drop_passed(ct, cl);
+	/* The socket may stay open elsewhere (let_go(), "connect"), and epoll reports sockets, not
+	 * descriptors: somebody else would get its events with this place. */
+	(void)watch(ct, EPOLL_CTL_DEL, cl->fd, 0, 0);
 	let_go(ct, cl->fd, true);
 	cl->fd = -1;
 	ct->unsent -= cl->out_len - cl->out_off;

@@ -124,8 +124,9 @@ static const struct {
 	json_t *(*answer)(struct control *ct, struct client *cl, const json_t *request,
 			  struct refusal *why);
 } requests[] = {
-	{"guests", control_guests}, {"list", control_list},	 {"stats", control_stats},
-	{"capture", capture_begin}, {"stop", capture_end_early}, {"regions", control_regions},
+	{"guests", control_guests},   {"list", control_list},	   {"stats", control_stats},
+	{"capture", capture_begin},   {"stop", capture_end_early}, {"regions", control_regions},
+	{"connect", control_connect},
 };
 
 #define N_REQUESTS (sizeof(requests) / sizeof(requests[0]))

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* What the files of the control socket share: control.c (clients), control_answer.c,
- * control_guests.c, control_list.c, control_regions.c and control_stats.c (what is asked),
- * control_capture.c (captures). */
+ * control_connect.c, control_guests.c, control_list.c, control_regions.c and control_stats.c (what
+ * is asked), control_capture.c (captures). */
 #ifndef ZVD_CONTROL_INT_H
 #define ZVD_CONTROL_INT_H
 
@@ -86,6 +86,8 @@ json_t *control_wrap(const char *name, json_t *array, bool complete, struct refu
 /* Connections of the guest. */
 size_t control_count(const struct guest *g);
 
+json_t *control_connect(struct control *ct, struct client *cl, const json_t *request,
+			struct refusal *why);
 json_t *control_guests(struct control *ct, struct client *cl, const json_t *request,
 		       struct refusal *why);
 json_t *control_list(struct control *ct, struct client *cl, const json_t *request,

@@ -21,6 +21,13 @@
 
 #include "guest.h"
 
+/* Whom to tell how a connection has ended, by one of two lines: in order in both directions, or
+ * cut off by a reset. */
+struct end_told {
+	int fd;
+	const char *whole, *cut; /* static */
+};
+
 /* A guest of the configuration that could not be started, and is tried again. */
 struct guest_down {
 	struct guest_down *next;
@@ -45,7 +52,9 @@ struct daemon {
 	unsigned n_lcores;
 	struct control *control; /* control/control.h; NULL: no control socket */
 	struct apps *apps;	 /* apps.h; NULL: no client socket */
-	int hurry;		 /* atomic; set by a signal: daemon_drain() waits no longer */
+	/* "connect" of the control socket: endpoint/given.h; NULL: not any more. */
+	int (*join)(struct guest *g, uint32_t port, int fd, const struct end_told *told);
+	int hurry; /* atomic; set by a signal: daemon_drain() waits no longer */
 };
 
 #endif

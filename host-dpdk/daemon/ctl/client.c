@@ -44,18 +44,30 @@ static void die_denied(const char *path)
 		path);
 }
 
-void ctl_connect(struct ctl *c)
+int ctl_socket(const char *what, const char *path)
 {
 	struct sockaddr_un sa = {.sun_family = AF_UNIX};
+	int fd, err;
 
-	if (strlen(c->socket) >= sizeof(sa.sun_path))
-		ctl_die(CTL_USAGE, "--socket %s: longer than a socket's path can be (%zu bytes)",
-			c->socket, sizeof(sa.sun_path) - 1);
-	memcpy(sa.sun_path, c->socket, strlen(c->socket) + 1);
-	c->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	if (c->fd < 0)
+	if (strlen(path) >= sizeof(sa.sun_path))
+		ctl_die(CTL_USAGE, "%s %s: longer than a socket's path can be (%zu bytes)", what,
+			path, sizeof(sa.sun_path) - 1);
+	memcpy(sa.sun_path, path, strlen(path) + 1);
+	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	if (fd < 0)
 		ctl_die(CTL_FAILED, "cannot make a socket: %s", strerror(errno));
-	if (connect(c->fd, (struct sockaddr *)&sa, sizeof(sa)) == 0)
+	if (connect(fd, (struct sockaddr *)&sa, sizeof(sa)) == 0)
+		return fd;
+	err = errno;
+	(void)close(fd);
+	errno = err;
+	return -1;
+}
+
+void ctl_connect(struct ctl *c)
+{
+	c->fd = ctl_socket("--socket", c->socket);
+	if (c->fd >= 0)
 		return;
 	if (errno == EACCES || errno == EPERM)
 		die_denied(c->socket);

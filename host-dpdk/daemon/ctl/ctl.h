@@ -25,7 +25,8 @@ struct ctl {
 	const char *socket;
 	const char *guest; /* NULL: all */
 	const char *file;  /* capture */
-	bool json, hugepages, multi_queue;
+	bool json, hugepages, multi_queue, pass_fd;
+	uint32_t port;			      /* connect; 0: not given */
 	uint64_t snaplen, count, duration_ms; /* UINT64_MAX: not given */
 	const char *memory;
 	int fd;	  /* of the control socket, -1 before ctl_connect */
@@ -35,6 +36,10 @@ struct ctl {
 
 /* One line to standard error, and the end. */
 void ctl_die(int code, const char *fmt, ...) __attribute__((format(printf, 2, 3), noreturn));
+
+/* A socket connected to the Unix socket @path. -1 and errno; dies when @path is too long: @what
+ * says where it stands. */
+int ctl_socket(const char *what, const char *path);
 
 /* Connects to the daemon, or dies. */
 void ctl_connect(struct ctl *c);
@@ -60,5 +65,6 @@ int ctl_regions(struct ctl *c);
 int ctl_stats(struct ctl *c);
 int ctl_capture(struct ctl *c);
 int ctl_qemu_args(struct ctl *c);
+int ctl_join(struct ctl *c);
 
 #endif

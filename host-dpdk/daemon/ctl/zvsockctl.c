@@ -12,7 +12,7 @@
 
 #define SOCKET_DEFAULT "/run/zvsock/control.sock"
 
-enum { OPT_SNAPLEN = 0x100, OPT_COUNT, OPT_DURATION, OPT_HUGEPAGES, OPT_MEMORY, OPT_MQ };
+enum { OPT_SNAPLEN = 0x100, OPT_COUNT, OPT_DURATION, OPT_HUGEPAGES, OPT_MEMORY, OPT_MQ, OPT_PASS };
 
 const char *argp_program_version = "zvsockctl " ZV_VERSION_TEXT;
 
@@ -27,7 +27,9 @@ static const struct argp_option options[] = {
 	{"memory", OPT_MEMORY, "SIZE", 0, "memory of the guest, as QEMU's -m takes it (512M)", 3},
 	{"hugepages", OPT_HUGEPAGES, 0, 0, "guest memory in hugepages of 2 MiB", 3},
 	{"multi-queue", OPT_MQ, 0, 0, "a device that has all queue pairs (QEMU 10.2 and later)", 3},
-	{0, 0, 0, 0, "", 4},
+	{0, 0, 0, 0, "connect:", 4},
+	{"pass-fd", OPT_PASS, 0, 0, "hand the socket over (ssh's ProxyUseFdpass)", 4},
+	{0, 0, 0, 0, "", 5},
 	{0},
 };
 
@@ -35,8 +37,8 @@ static const struct command {
 	const char *name, *args;
 	const char *help; /* a line of --help */
 	int (*run)(struct ctl *c);
-	bool file, needs_guest, no_guest;
-	char options; /* which group of options it has: 'c'apture, 'q'emu */
+	bool file, needs_guest, no_guest, port;
+	char options; /* which group of options it has: 'c'apture, 'q'emu, 'j'oin */
 } commands[] = {
 	{"list", "[GUEST]", "connections, as \"ss --vsock\" shows them", .run = ctl_list},
 	{"ss", "", "vsock sockets of programs here, as \"ss --vsock -ap\"", .run = ctl_ss,
@@ -47,6 +49,8 @@ static const struct command {
 	 .no_guest = true},
 	{"capture", "FILE [GUEST]", "packets into a pcap file (\"-\": standard output)",
 	 .run = ctl_capture, .file = true, .options = 'c'},
+	{"connect", "GUEST PORT", "joins standard input and output with a port of the guest",
+	 .run = ctl_join, .needs_guest = true, .port = true, .options = 'j'},
 	{"qemu-args", "GUEST", "what QEMU's command line needs", .run = ctl_qemu_args,
 	 .needs_guest = true, .options = 'q'},
 };
@@ -83,7 +87,7 @@ struct line {
 	char option_of;
 };
 
-static uint64_t number(const char *option, const char *text, uint64_t min, uint64_t max)
+static uint64_t number_of(const char *what, const char *text, uint64_t min, uint64_t max)
 {
 	unsigned long long v;
 	char *end;
@@ -91,7 +95,7 @@ static uint64_t number(const char *option, const char *text, uint64_t min, uint6
 	errno = 0;
 	v = strtoull(text, &end, 10);
 	if (*text < '0' || *text > '9' || *end || errno || v < min || v > max)
-		ctl_die(CTL_USAGE, "--%s %s: a number from %llu to %llu", option, text,
+		ctl_die(CTL_USAGE, "%s %s: a number from %llu to %llu", what, text,
 			(unsigned long long)min, (unsigned long long)max);
 	return v;
 }
@@ -121,6 +125,8 @@ static void argument(struct line *l, const char *arg)
 		ctl_die(CTL_USAGE, "%s: takes no argument: %s", l->cmd->name, arg);
 	} else if (!l->ctl.guest) {
 		l->ctl.guest = arg;
+	} else if (l->cmd->port && !l->ctl.port) {
+		l->ctl.port = (uint32_t)number_of("port", arg, 1, UINT32_MAX - 1);
 	} else {
 		ctl_die(CTL_USAGE, "%s %s: one argument too many: %s", l->cmd->name, l->ctl.guest,
 			arg);
@@ -152,6 +158,8 @@ static void finish(const struct line *l)
 		ctl_die(CTL_USAGE,
 			"%s: the name of a guest is needed; \"zvsockctl guests\" lists them",
 			l->cmd->name);
+	else if (l->cmd->port && !l->ctl.port)
+		ctl_die(CTL_USAGE, "%s %s: the port is needed", l->cmd->name, l->ctl.guest);
 	else if (l->option && l->option_of != l->cmd->options)
 		ctl_die(CTL_USAGE, "--%s is no option of %s", l->option, l->cmd->name);
 }
@@ -177,11 +185,11 @@ static error_t parse(int key, char *arg, struct argp_state *st)
 		c->json = true;
 		break;
 	case OPT_SNAPLEN:
-		c->snaplen = number("snaplen", arg, 0, 1u << 20);
+		c->snaplen = number_of("--snaplen", arg, 0, 1u << 20);
 		belongs_to(l, "snaplen", 'c');
 		break;
 	case OPT_COUNT:
-		c->count = number("count", arg, 1, INT64_MAX);
+		c->count = number_of("--count", arg, 1, INT64_MAX);
 		belongs_to(l, "count", 'c');
 		break;
 	case OPT_DURATION:
@@ -200,6 +208,10 @@ static error_t parse(int key, char *arg, struct argp_state *st)
 		c->multi_queue = true;
 		belongs_to(l, "multi-queue", 'q');
 		break;
+	case OPT_PASS:
+		c->pass_fd = true;
+		belongs_to(l, "pass-fd", 'j');
+		break;
 	case ARGP_KEY_ARG:
 		argument(l, arg);
 		break;
@@ -216,7 +228,7 @@ int main(int argc, char **argv)
 {
 	static const struct argp argp = {.options = options,
 					 .parser = parse,
-					 .args_doc = "COMMAND [FILE] [GUEST]",
+					 .args_doc = "COMMAND [FILE] [GUEST] [PORT]",
 					 .doc = "Asks a running zvsockd.",
 					 .help_filter = help_text};
 	struct line l = {.ctl = {.socket = SOCKET_DEFAULT,

@@ -5,6 +5,10 @@
 #include "core/log.h"
 
 #include <errno.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
 
 static void moved(struct lcore *lc, void *arg)
 {
@@ -72,6 +76,29 @@ void call_guest_log(const struct call_guest *t, struct log_once *once, const cha
 			 more);
 	else
 		log_line(ZV_LOG_INFO, guest, "%s: %s", what, why);
+}
+
+static void ok_sent(struct io_op *op, int res, uint32_t flags)
+{
+	struct relay *r =
+		(struct relay *)(void *)((char *)op - offsetof(struct relay, from_guest_poll));
+
+	(void)flags;
+	/* A client that has left may have sent something before: the relay finds out. */
+	if (r->fd < 0 || (res < 0 && res != -EPIPE && res != -ECONNRESET))
+		relay_abort(r);
+}
+
+void call_guest_ok(struct call_guest *t, char *room, const char *early, uint32_t early_len)
+{
+	struct io_uring_sqe *sqe = io_sqe(lcore_io(t->r.f.owner.gq->lc), &t->r.from_guest_poll);
+	struct zv_conn_info info = {.size = sizeof(info)};
+
+	(void)zv_conn_info(t->r.f.conn, &info);
+	(void)snprintf(room, CALL_OK_ROOM, "OK %u\n", info.local_port);
+	t->r.from_guest_poll.done = ok_sent;
+	io_uring_prep_send(sqe, t->r.fd, room, strlen(room), MSG_DONTWAIT | MSG_NOSIGNAL);
+	relay_start(&t->r, early, early_len);
 }
 
 /* The outcome of zv_connect. */

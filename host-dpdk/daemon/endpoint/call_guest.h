@@ -26,6 +26,13 @@ struct call_guest {
 	uint8_t queues_tried;
 };
 
+/*
+ * For joined(), when the program waits for it: "OK PORT\n" with our port goes out from @room, and
+ * the relay starts. @room, and @early (relay_start()), stay as long as @t.
+ */
+#define CALL_OK_ROOM sizeof("OK 4294967295\n")
+void call_guest_ok(struct call_guest *t, char *room, const char *early, uint32_t early_len);
+
 /* Connects; one of the two functions follows, at once or later, unless the guest is removed. */
 void call_guest(struct call_guest *t);
 

@@ -17,13 +17,12 @@
 
 #define LINE_TIMEOUT_S 5u
 #define LINE_ROOM      64u /* the line, and what may follow it at once */
-#define OK_ROOM	       sizeof("OK 4294967295\n")
 
 struct client {
 	struct call_guest t; /* first. in: the line is read; out: OK is sent */
 	struct lcore_timer timer;
 	uint8_t len, line_len; /* bytes in line; of them the line itself */
-	char ok[OK_ROOM];
+	char ok[CALL_OK_ROOM];
 	char line[LINE_ROOM];
 };
 
@@ -51,28 +50,11 @@ static void client_refused(struct call_guest *t, const char *why)
 	call_guest_log(t, &unix_guest(t->r.f.owner.gq->guest)->refused, what, why);
 }
 
-static void ok_sent(struct io_op *op, int res, uint32_t flags)
-{
-	struct relay *r =
-		(struct relay *)(void *)((char *)op - offsetof(struct relay, from_guest_poll));
-
-	(void)flags;
-	/* A client that has left may have sent something before: the relay finds out. */
-	if (r->fd < 0 || (res < 0 && res != -EPIPE && res != -ECONNRESET))
-		relay_abort(r);
-}
-
 static void client_joined(struct call_guest *t)
 {
-	struct zv_conn_info info = {.size = sizeof(info)};
 	struct client *c = client_of(t);
-	struct io_uring_sqe *sqe = io_sqe(lcore_io(t->r.f.owner.gq->lc), &t->r.from_guest_poll);
 
-	(void)zv_conn_info(t->r.f.conn, &info);
-	(void)snprintf(c->ok, sizeof(c->ok), "OK %u\n", info.local_port);
-	t->r.from_guest_poll.done = ok_sent;
-	io_uring_prep_send(sqe, t->r.fd, c->ok, strlen(c->ok), MSG_DONTWAIT | MSG_NOSIGNAL);
-	relay_start(&t->r, c->line + c->line_len, (uint32_t)(c->len - c->line_len));
+	call_guest_ok(t, c->ok, c->line + c->line_len, (uint32_t)(c->len - c->line_len));
 }
 
 static const struct call_guest_ops client_ops = {.joined = client_joined,

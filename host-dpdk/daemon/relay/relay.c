@@ -142,6 +142,8 @@ static void close_socket(struct relay *r)
 	bool host_eof = (r->flags & (R_TO_GUEST_DONE | R_GUEST_SHUT_RD)) == R_TO_GUEST_DONE;
 	int fd = r->fd;
 
+	if (r->ended)
+		r->ended(r, !(r->flags & (R_RESET | R_ABORT)));
 	r->fd = -1;
 	if (r->passed && (!host_eof || r->flags & RELAY_SEQPACKET) &&
 	    passed_waits(fd, !(r->flags & RELAY_SEQPACKET))) {

@@ -76,6 +76,8 @@ struct relay {
 	const char *early; /* bytes that were read before the relay began */
 	uint32_t early_len;
 	int left_fd; /* fd, when descriptors may wait in it; -1: none */
+	/* The owner's, or NULL: fd is about to be closed; @whole: not by a reset of either side. */
+	void (*ended)(struct relay *r, bool whole);
 };
 
 /* relay_init flags */
