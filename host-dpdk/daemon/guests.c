@@ -57,14 +57,19 @@ static void abort_some(struct guest_queue *gq, unsigned most)
 	}
 }
 
+struct queue_abort {
+	struct guest_queue *gq;
+	bool waits; /* there are some who wait for its driver */
+};
+
 static void queue_abort(struct lcore *lc, void *arg)
 {
-	struct guest_queue *gq = arg;
+	struct queue_abort *a = arg;
 
 	(void)lc;
-	gq->ending = true;
-	broker_abort(gq);
-	abort_some(gq, ABORTS_AT_ONCE);
+	a->gq->ending = true;
+	a->waits = broker_abort(a->gq);
+	abort_some(a->gq, ABORTS_AT_ONCE);
 }
 
 static void queue_end(struct lcore *lc, void *arg)
@@ -89,8 +94,10 @@ static void queues_end(struct guest *g)
 	do {
 		left = 0;
 		for (unsigned i = 0; i < g->n_queues; i++) {
-			lcore_call(g->queues[i].lc, queue_abort, &g->queues[i]);
-			left += __atomic_load_n(&g->queues[i].n_owners, __ATOMIC_ACQUIRE);
+			struct queue_abort a = {.gq = &g->queues[i]};
+
+			lcore_call(a.gq->lc, queue_abort, &a);
+			left += __atomic_load_n(&a.gq->n_owners, __ATOMIC_ACQUIRE) + a.waits;
 		}
 	} while (left);
 	for (unsigned i = 0; i < g->n_queues; i++)

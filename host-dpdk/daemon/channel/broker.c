@@ -5,6 +5,7 @@
 #include "reach.h"
 
 #include <errno.h>
+#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 #include <zvsock_broker.h>
@@ -71,6 +72,15 @@ const struct line_ops *broker_line(const struct broker *b)
 	return b->ops;
 }
 
+static void link_line(struct broker *b, struct broker **at)
+{
+	b->self = at;
+	b->next = *at;
+	if (b->next)
+		b->next->self = &b->next;
+	*at = b;
+}
+
 static struct broker *make(struct guest_queue *gq, const struct line_ops *ops, void *arg,
 			   struct broker **at)
 {
@@ -84,11 +94,7 @@ static struct broker *make(struct guest_queue *gq, const struct line_ops *ops, v
 	TAILQ_INIT(&b->users);
 	broker_regions_init(b);
 	TAILQ_INIT(&b->ends);
-	b->self = at;
-	b->next = *at;
-	if (b->next)
-		b->next->self = &b->next;
-	*at = b;
+	link_line(b, at);
 	return b;
 }
 
@@ -331,32 +337,80 @@ void broker_news(struct guest_queue *gq)
 
 /* ---- the end of a line, and of the queue ---- */
 
-void broker_cut(struct broker *b)
+static void unlink_line(struct broker *b)
 {
-	struct broker_user *user;
-
-	b->over = true;
-	broker_look_now(b);
-	while ((user = TAILQ_FIRST(&b->users))) {
-		broker_detach(user);
-		user->cut(user);
-	}
-	release_all(b);
-	broker_regions_fini(b);
 	*b->self = b->next;
 	if (b->next)
 		b->next->self = b->self;
+}
+
+/* Tells @most of those who wait, users and ends, in this order. True: there was no more of them. */
+static bool cut_some(struct broker *b, unsigned most)
+{
+	struct broker_user *user;
+	struct chan_end *e;
+
+	if (broker_look_now(b, &most))
+		return false;
+	for (; most && (user = TAILQ_FIRST(&b->users)); most--) {
+		broker_detach(user);
+		user->cut(user);
+	}
+	for (; most && (e = TAILQ_FIRST(&b->ends)); most--)
+		release(b, e);
+	return most != 0;
+}
+
+static void cut_free(struct broker *b)
+{
+	broker_regions_fini(b);
+	unlink_line(b);
 	free(b);
 }
 
-void broker_abort(struct guest_queue *gq)
+static void cut_on(struct lcore_work *w)
 {
-	if (gq->broker)
-		broker_look_now(gq->broker);
+	struct broker *b = (struct broker *)(void *)((char *)w - offsetof(struct broker, again));
+
+	if (cut_some(b, BROKER_CUT_ROUND))
+		cut_free(b);
+	else
+		lcore_defer(b->gq->lc, &b->again);
+}
+
+/* Nobody hears or is asked on it from now on: what @arg belongs to may be gone. */
+static void cut_begin(struct broker *b)
+{
+	b->over = true;
+	b->arg = NULL;
+	lcore_timer_stop(b->gq->lc, &b->retry);
+	unlink_line(b);
+	link_line(b, &b->gq->cut_lines);
+}
+
+void broker_cut(struct broker *b)
+{
+	cut_begin(b);
+	b->again.run = cut_on;
+	cut_on(&b->again);
+}
+
+bool broker_abort(struct guest_queue *gq)
+{
+	unsigned most = BROKER_LOOKS_ROUND;
+
+	return gq->broker && broker_look_now(gq->broker, &most);
 }
 
 void broker_end(struct guest_queue *gq)
 {
+	struct broker *b;
+
 	if (gq->broker)
-		broker_cut(gq->broker);
+		cut_begin(gq->broker);
+	while ((b = gq->cut_lines)) {
+		while (!cut_some(b, BROKER_CUT_ROUND))
+			;
+		cut_free(b);
+	}
 }

@@ -41,6 +41,7 @@
 #define BROKER_REGIONS_MAX 64u		    /* that a queue's driver is told of */
 #define BROKER_NEWS_ROUND  64u
 #define BROKER_LOOKS_ROUND 64u /* of those who wait */
+#define BROKER_CUT_ROUND   64u /* of what goes with a line */
 
 /* Takes what the driver has said: ZV_EV_BROKER. */
 void broker_news(struct guest_queue *gq);
@@ -58,7 +59,10 @@ void broker_said(struct broker *b, const struct zv_broker_msg *m);
 /* Takes what the programs of the queue have said before their next request. */
 void broker_hear(struct guest_queue *gq);
 
-/* It is gone: users are told, ends are released, and @b is freed. */
+/*
+ * It is gone, and nothing is said on it any more. Those who wait, users and ends go with it,
+ * BROKER_CUT_ROUND now and in each later round; then @b is freed.
+ */
 void broker_cut(struct broker *b);
 
 /* Can the driver use @r now? */
@@ -105,9 +109,9 @@ void broker_granted(struct broker *b, struct chan_end *e);
 
 /* ---- the main thread ---- */
 
-/* By lcore_call(): the device is being removed. Nobody waits any more; and, when its connections
- * are gone, it holds no ends. */
-void broker_abort(struct guest_queue *gq);
+/* By lcore_call(): the device is being removed. Some of those who wait look; true: others still do.
+ * And, when its connections are gone: nobody waits, and it holds no ends. */
+bool broker_abort(struct guest_queue *gq);
 void broker_end(struct guest_queue *gq);
 
 /* By lcore_call(): zvsockd's own region is another one, or regions have been retired. */

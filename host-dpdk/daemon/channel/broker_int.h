@@ -57,8 +57,8 @@ void broker_regions_fini(struct broker *b);
 
 /* There is news: all who wait look again, soon; each may wait anew. */
 void broker_look_again(struct broker *b);
-/* The same, before it returns: the line is over. */
-void broker_look_now(struct broker *b);
+/* The same, the first *@most before it returns, which are taken off. True: others wait still. */
+bool broker_look_now(struct broker *b, unsigned *most);
 
 struct known *known_find(const struct broker *b, const struct region *r);
 struct known *known_find_id(const struct broker *b, uint64_t id);

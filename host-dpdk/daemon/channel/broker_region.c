@@ -5,7 +5,6 @@
 #include "reach.h"
 
 #include <errno.h>
-#include <limits.h>
 #include <stdlib.h>
 
 /* ---- waiting ---- */
@@ -37,12 +36,12 @@ static void all_are_due(struct broker *b)
 	TAILQ_CONCAT(&b->due, &b->waits, link);
 }
 
-/* The first @most that are due look. */
-static void look(struct broker *b, unsigned most)
+/* The first *@most that are due look. */
+static void look(struct broker *b, unsigned *most)
 {
 	struct broker_wait *w;
 
-	while (most-- && (w = TAILQ_FIRST(&b->due))) {
+	for (; *most && (w = TAILQ_FIRST(&b->due)); --*most) {
 		TAILQ_REMOVE(&b->due, w, link);
 		w->region = NULL;
 		w->look(w);
@@ -53,7 +52,9 @@ static void again(struct lcore_work *w)
 {
 	struct broker *b = (struct broker *)(void *)((char *)w - offsetof(struct broker, again));
 
-	look(b, BROKER_LOOKS_ROUND);
+	unsigned most = BROKER_LOOKS_ROUND;
+
+	look(b, &most);
 	if (!TAILQ_EMPTY(&b->due))
 		lcore_defer(b->gq->lc, &b->again);
 }
@@ -65,10 +66,11 @@ void broker_look_again(struct broker *b)
 		lcore_defer(b->gq->lc, &b->again);
 }
 
-void broker_look_now(struct broker *b)
+bool broker_look_now(struct broker *b, unsigned *most)
 {
 	all_are_due(b);
-	look(b, UINT_MAX);
+	look(b, most);
+	return !TAILQ_EMPTY(&b->due) || !TAILQ_EMPTY(&b->waits);
 }
 
 /* ---- what is known ---- */

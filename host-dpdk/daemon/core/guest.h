@@ -36,9 +36,10 @@ struct guest_queue {
 	struct broker *broker;		 /* [L] of channels: channel/broker.h */
 	bool hearing;			 /* [L] broker_news() is at work */
 	struct broker *lines;		 /* [L] the same, of programs of the guest */
-	struct claims *claims;		 /* [L] of those: channel/claims.h; NULL: none */
-	uint64_t heard_round;  /* [L] the lcore's round, and in it: messages of programs that */
-	unsigned heard;	       /* [L] ... requests had read, */
+	struct broker *cut_lines; /* [L] ... whose users have not all been told that it is over */
+	struct claims *claims;	  /* [L] of those: channel/claims.h; NULL: none */
+	uint64_t heard_round;	  /* [L] the lcore's round, and in it: messages of programs that */
+	unsigned heard;		  /* [L] ... requests had read, */
 	unsigned claims_gone;  /* [L] ... and claims of programs that ended: endpoint_program.c */
 	struct broker *asking; /* [L] whose request is being served; NULL: it has not said so */
 	void *shares;	       /* [L] of siblings, and their sum: relay/share.h */
