@@ -112,6 +112,58 @@ static void a_killed_listener_frees_its_port(void **state)
 	close(ask);
 }
 
+/* Binds and listens, closes the socket when told, and lives on: as a supervisor that asked for a
+ * program. */
+static void listen_until_told(int in)
+{
+	struct dropin_msg m;
+	int fd = ds_listen(ds_ask(), SOCK_STREAM, CID_ANY, 6001, &m);
+	char b;
+
+	if (fd < 0 || write(ready, "", 1) != 1 || read(in, &b, 1) != 1)
+		_exit(1);
+	close(fd);
+	if (write(ready, "", 1) != 1)
+		_exit(1);
+	pause();
+}
+
+/* At once, though its bind(2) was a moment ago and who asked for it is alive. */
+static void a_closed_listener_frees_its_port(void **state)
+{
+	int ask = ds_ask(), fd, out[2], in[2];
+	struct dropin_msg m;
+	struct zw_conn *c;
+	pid_t pid;
+	char b;
+
+	(void)state;
+	assert_int_equal(pipe(out), 0);
+	assert_int_equal(pipe(in), 0);
+	ready = out[1];
+	pid = fork();
+	if (pid == 0) {
+		listen_until_told(in[0]);
+		_exit(0);
+	}
+	assert_int_equal(read(out[0], &b, 1), 1);
+	c = zw_connect(dev, 0, ZV_CID_HOST, 6001, ZV_STREAM, NULL);
+	assert_non_null(c);
+	assert_int_equal(write(in[1], "", 1), 1);
+	assert_int_equal(read(out[0], &b, 1), 1);
+	fd = ds_listen(ask, SOCK_STREAM, CID_ANY, 6001, &m);
+	assert_true(fd >= 0);
+	zw_close(c);
+	kill(pid, SIGKILL);
+	waitpid(pid, NULL, 0);
+	close(fd);
+	for (int i = 0; i < 2; i++) {
+		close(out[i]);
+		close(in[i]);
+	}
+	close(ask);
+}
+
 /* ---- many, and the daemon's end ---- */
 
 static void two_hundred_at_once(void **state)
@@ -345,6 +397,7 @@ int main(int argc, char **argv)
 	const struct CMUnitTest tests[] = {
 		T(a_full_backlog_refuses),
 		T(a_killed_listener_frees_its_port),
+		T(a_closed_listener_frees_its_port),
 		T(two_hundred_at_once),
 		T(ss_shows_what_programs_have),
 		T(ports_survive_the_daemon),

@@ -93,6 +93,7 @@ struct av_port {
 	pid_t pid;
 	struct av_user *user; /* [H] */
 	uint64_t since_ns;    /* [H] */
+	bool seen;	      /* atomic: bind(2) was made, a guest has been connected */
 	bool connected;	      /* [H] for NAMES, as the next two */
 	struct dropin_addr from, to;
 };
@@ -222,6 +223,9 @@ void av_names(struct av_ask *a, struct dropin_msg *m);
 struct av_port *av_port_of(struct av_ask *a, struct dropin_msg *m);
 /* Who has @port at @cid; under the lock or at home. NULL: nobody. */
 struct av_port *av_port_at(const struct av_space *s, uint32_t cid, uint32_t port);
+/* A guest has been connected to the socket that has the label @text: what it says of bind(2) holds.
+ */
+void av_port_seen(struct av_space *s, const char *text);
 /* One that was bound before zvsockd was started, if it is still. Before home serves. */
 void av_port_restore(struct av_space *s, const struct dropin_label *l, uid_t uid, pid_t pid);
 void av_ports_end(struct av_space *s);

@@ -68,8 +68,8 @@ static bool has_label(const struct av_port *p)
 /* The same, or it will have it in a moment. */
 static bool is_bound(const struct av_port *p, const struct av_ask *asking)
 {
-	if (now_ns() - p->since_ns < UNBOUND_NS && p->pid != asking->who.pid &&
-	    (kill(p->pid, 0) == 0 || errno != ESRCH))
+	if (!__atomic_load_n(&p->seen, __ATOMIC_RELAXED) && now_ns() - p->since_ns < UNBOUND_NS &&
+	    p->pid != asking->who.pid && (kill(p->pid, 0) == 0 || errno != ESRCH))
 		return true;
 	return has_label(p);
 }
@@ -322,6 +322,18 @@ struct av_port *av_port_of(struct av_ask *a, struct dropin_msg *m)
 		return NULL;
 	}
 	return may(a, &l.local, m) ? give(a, &l, m) : NULL;
+}
+
+void av_port_seen(struct av_space *s, const char *text)
+{
+	struct dropin_label l;
+	struct av_port *p;
+
+	pthread_mutex_lock(&s->lock);
+	p = named(s, text, &l);
+	if (p)
+		__atomic_store_n(&p->seen, true, __ATOMIC_RELAXED);
+	pthread_mutex_unlock(&s->lock);
 }
 
 void av_names(struct av_ask *a, struct dropin_msg *m)
