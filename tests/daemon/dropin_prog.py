@@ -6,9 +6,11 @@ usage: dropin_prog.py WHAT ARGUMENT...
 """
 import array
 import asyncio
+import base64
 import errno
 import fcntl
 import hashlib
+import json
 import os
 import random
 import select
@@ -401,6 +403,31 @@ def held(cid, port):
             assert s.recv(1) == b''
         except ConnectionResetError:
             pass
+
+
+def guest_agent(cid, port, path):
+    """Talks to qemu-guest-agent, in lines of JSON."""
+    with new() as s:
+        s.connect((cid, port))
+        f = s.makefile('rwb', buffering=0)
+
+        def ask(what, **args):
+            f.write(json.dumps({'execute': what, 'arguments': args}).encode() + b'\n')
+            return json.loads(f.readline())['return']
+        assert ask('guest-sync', id=port) == port
+        assert ask('guest-ping') == {}
+        assert any(c['name'] == 'guest-file-write' for c in ask('guest-info')['supported_commands'])
+        data = os.urandom(100000)
+        h = ask('guest-file-open', path=path, mode='w+')
+        done = 0
+        while done < len(data):
+            done += ask('guest-file-write', handle=h, **{'buf-b64': base64.b64encode(data[done:]).decode()})['count']
+        ask('guest-file-seek', handle=h, offset=0, whence='set')
+        back = b''
+        while len(back) < len(data):
+            back += base64.b64decode(ask('guest-file-read', handle=h, count=65536)['buf-b64'])
+        ask('guest-file-close', handle=h)
+        assert back == data
 
 
 def local(port):

@@ -1,0 +1,176 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: BSD-3-Clause
+"""Services over vsock with the programs that people run them with, under zvsock-run: iperf3 through socat, ssh and sftp
+through a ProxyCommand, qemu-guest-agent, and ttrpc as Kata Containers uses it. The server is on either side.
+
+usage: test_dropin_services.py ZVSOCKD ZVSOCKD-GUEST ZVSOCK-RUN MODE [CASE...]
+"""
+import hashlib
+import json
+import os
+import pwd
+import shutil
+import socket
+import subprocess
+import sys
+
+import zvd_program
+from dropin_pair import MIB, MODE, PORT, ZVSOCK_RUN, Pair, needs, serve, until
+from zvd_program import LIMIT, Skip, case, main
+
+GO_PATH = '/usr/share/gocode'
+TTRPC = os.path.join(os.path.dirname(os.path.realpath(__file__)), '..', 'e2e', 'dropin', 'ttrpc.go')
+TTRPC_PORT = 1024  # of Kata's agent
+
+
+def stop(*programs):
+    for p in programs:
+        p.terminate()
+        p.wait(LIMIT)
+
+
+def tcp_port():
+    """One that was free a moment ago."""
+    with socket.socket() as s:
+        s.bind(('127.0.0.1', 0))
+        return s.getsockname()[1]
+
+
+def tcp_up(port, p):
+    """Until something listens on @port of the loopback."""
+    def up():
+        assert p.poll() is None, f'{p.args}: ended with {p.returncode}'
+        with open('/proc/net/tcp', encoding='ascii') as f:
+            return f' 0100007F:{port:04X} 00000000:0000 0A ' in f.read()
+    until(up, f'port {port}')
+
+
+@case
+def iperf3_through_socat(w):
+    """Both directions of iperf3, four connections each, from TCP to vsock and back to TCP."""
+    needs('iperf3', 'socat')
+    for there, here, port in Pair(w).both_ways():
+        far, near = tcp_port(), tcp_port()
+        server = subprocess.Popen(['iperf3', '-s', '-B', '127.0.0.1', '-p', str(far)], stdout=subprocess.DEVNULL)
+        w.procs.append(server)
+        bridge = serve(there, port, 'socat', f'VSOCK-LISTEN:{port},fork', f'TCP:127.0.0.1:{far}',
+                       stderr=subprocess.DEVNULL)
+        entry = here.start('socat', f'TCP-LISTEN:{near},bind=127.0.0.1,fork,reuseaddr', f'VSOCK-CONNECT:{here.peer}:{port}',
+                           stderr=subprocess.DEVNULL)
+        tcp_up(far, server)
+        tcp_up(near, entry)
+        for way in [], ['-R']:
+            done = subprocess.run(['iperf3', '-J', '-c', '127.0.0.1', '-p', str(near), '-n', str(8 * MIB), '-P', '4', *way],
+                                  stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, timeout=LIMIT, check=False)
+            said = json.loads(done.stdout)
+            # It ends by word of the first connection, and leaves what the bridges have of the others.
+            assert done.returncode == 0 and 'error' not in said, said.get('error')
+            assert said['end']['sum_sent']['bytes'] >= 8 * MIB and said['end']['sum_received']['bytes'] > 0, said['end']
+        stop(entry, bridge, server)
+
+
+class Ssh:
+    """A key of the host and one of the user, and what both programs are told about them."""
+
+    def __init__(self, w):
+        needs('socat', 'ssh', 'sftp', 'ssh-keygen')
+        self.sshd = shutil.which('sshd') or '/usr/sbin/sshd'  # it wants to be called by its path
+        if not os.path.exists(self.sshd):
+            raise Skip('not installed: openssh-server')
+        if os.getuid() == 0:
+            os.makedirs('/run/sshd', 0o755, exist_ok=True)  # as its service does; without it root's sshd does not start
+        self.user = pwd.getpwuid(os.getuid()).pw_name
+        for name in 'host_key', 'user_key':
+            subprocess.run(['ssh-keygen', '-q', '-t', 'ed25519', '-N', '', '-f', w.path(name)], check=True)
+        self.conf = w.write('sshd_config', 'HostKey DIR/host_key\nAuthorizedKeysFile DIR/user_key.pub\nStrictModes no\nUsePAM no\n'
+                            'PasswordAuthentication no\nPermitRootLogin yes\nPidFile none\nSubsystem sftp internal-sftp\n')
+        with open(w.path('host_key.pub'), encoding='ascii') as f:
+            w.write('known', f'vsock {f.read()}')
+        self.options = ['-F', 'none', '-i', w.path('user_key'), '-o', 'BatchMode=yes', '-o', f'UserKnownHostsFile={w.path("known")}',
+                        '-o', 'HostKeyAlias=vsock', '-o', f'User={self.user}']
+
+    def proxies(self, side, port):
+        yield f'{ZVSOCK_RUN} --mode {MODE} socat - VSOCK-CONNECT:{side.peer}:{port}'
+        if 'ZVSOCKCTL' in os.environ:
+            control, name = ('hc', 'vm') if side.peer == 5 else ('gc', 'vm0')
+            yield f'{os.environ["ZVSOCKCTL"]} --socket {side.w.path(control)} connect {name} {port}'
+
+
+def sessions(w, options, env, data):
+    """Three at once with a command that reads @data, whose exit status comes back; a file to and fro."""
+    def start(program, *args):
+        p = subprocess.Popen([program, *options, *args], env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        w.procs.append(p)
+        return p
+    jobs = [start('ssh', 'vsock', 'sha256sum; exit 7') for _ in range(3)]
+    for p in jobs:
+        out, _ = p.communicate(data, timeout=LIMIT)
+        assert p.returncode == 7 and out.split()[0].decode() == hashlib.sha256(data).hexdigest(), (p.returncode, out)
+    p = start('sftp', '-b', '-', 'vsock')
+    p.communicate(f'put {w.path("data")} {w.path("sent")}\nget {w.path("sent")} {w.path("back")}\n'.encode(), timeout=LIMIT)
+    assert p.returncode == 0
+    with open(w.path('back'), 'rb') as f:
+        assert f.read() == data
+    os.unlink(w.path('back'))
+
+
+@case
+def ssh_by_proxy_command(w):
+    """The ProxyCommand is socat under zvsock-run, and `zvsockctl connect`; sshd is behind socat, as behind inetd."""
+    ssh, data = Ssh(w), os.urandom(4 * MIB)
+    with open(w.path('data'), 'wb') as f:
+        f.write(data)
+    for there, here, port in Pair(w).both_ways():
+        server = serve(there, port, 'socat', f'VSOCK-LISTEN:{port},fork', f'EXEC:{ssh.sshd} -i -f {ssh.conf}')
+        for proxy in ssh.proxies(here, port):
+            sessions(w, [*ssh.options, '-o', f'ProxyCommand={proxy}'], here.env, data)
+        stop(server)
+
+
+@case
+def qemu_guest_agent(w):
+    """Questions to it, a file written and read back through it, and once more after the client has gone."""
+    ga = shutil.which('qemu-ga') or '/usr/sbin/qemu-ga'
+    if not os.path.exists(ga):
+        raise Skip('not installed: qemu-guest-agent')
+    os.mkdir(w.path('ga'))
+    for (there, here, port), own in zip(Pair(w).both_ways(), (2, 5)):
+        server = serve(there, port, ga, '-m', 'vsock-listen', '-p', f'{own}:{port}', '-t', w.path('ga'), '-f', w.path('ga/pid'),
+                       stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        for _ in range(2):
+            here.run_prog('guest_agent', here.peer, port, w.path('ga/file'))
+        stop(server)
+
+
+def ttrpc_program(w):
+    lacks = [p for p in ('github.com/containerd/ttrpc', 'github.com/mdlayher/vsock') if not os.path.isdir(f'{GO_PATH}/src/{p}')]
+    if lacks or not shutil.which('go'):
+        raise Skip('not installed: golang-go, golang-github-containerd-ttrpc-dev or golang-github-mdlayher-vsock-dev')
+    # With the user's cache: what is compiled here takes half a minute the first time.
+    cache = {} if 'GOCACHE' in os.environ or 'HOME' in os.environ else {'GOCACHE': w.path('gocache')}
+    subprocess.run(['go', 'build', '-o', w.path('ttrpc'), TTRPC], check=True, timeout=600, env={
+        **os.environ, **cache, 'GO111MODULE': 'off', 'GOPATH': GO_PATH, 'GOFLAGS': '', 'GOPROXY': 'off', 'CGO_ENABLED': '0'})
+    return w.path('ttrpc')
+
+
+def ttrpc_of_kata(w):
+    """Calls at once on one connection, one that is cancelled, one that is not there; then after kill -9 of the server."""
+    program = ttrpc_program(w)
+    for there, here, _ in Pair(w).both_ways():
+        for _ in range(2):
+            server = there.start(program, 'server', TTRPC_PORT)
+            line = server.stdout.readline()
+            assert b'listening' in line, line
+            assert here.run(program, 'client', here.peer, TTRPC_PORT, 50) == b'50 ok\n'
+            server.kill()
+            server.wait()
+
+
+if MODE == 'seccomp':  # it is a Go program, which makes its own system calls
+    case(ttrpc_of_kata)
+
+
+if __name__ == '__main__':
+    if sys.argv[5:]:
+        zvd_program.CASES[:] = [c for c in zvd_program.CASES if c.__name__ in sys.argv[5:]]
+    sys.exit(main())
