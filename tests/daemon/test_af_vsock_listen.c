@@ -15,6 +15,7 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -267,6 +268,60 @@ static bool matches(const char *text, const char *re)
 	return is;
 }
 
+static int at_path(struct sockaddr_un *sa, const char *name, int type, int backlog)
+{
+	int fd = socket(AF_UNIX, type | SOCK_CLOEXEC, 0);
+
+	*sa = (struct sockaddr_un){.sun_family = AF_UNIX};
+	(void)snprintf(sa->sun_path, sizeof(sa->sun_path), "%selsewhere/%s", zw_dir, name);
+	if (fd >= 0 &&
+	    (bind(fd, (struct sockaddr *)sa, sizeof(*sa)) < 0 || listen(fd, backlog) < 0))
+		return -1;
+	return fd;
+}
+
+/*
+ * Anybody can give sockets the names that programs' have, and paths of a directory of his own,
+ * whose "ask" nobody serves. It is not asked: ss would wait there for ever.
+ */
+static void ss_asks_nobody_but_zvsockd(void **state)
+{
+	int ask = ds_ask(), stream, other, mine, got, full[8];
+	struct sockaddr_un sa, where;
+	static char text[65536];
+	struct dropin_msg b;
+	char dir[128];
+
+	(void)state;
+	(void)snprintf(dir, sizeof(dir), "%selsewhere", zw_dir);
+	assert_int_equal(mkdir(dir, 0700), 0);
+	other = at_path(&sa, "ask", SOCK_SEQPACKET, 0);
+	for (unsigned i = 0; i < 8; i++) { /* its backlog is full */
+		full[i] = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+		(void)connect(full[i], (struct sockaddr *)&sa, sizeof(sa));
+	}
+	stream = at_path(&where, "stream", SOCK_STREAM, 1);
+	dropin_msg_init(&b, DROPIN_BIND);
+	b.sock_type = SOCK_STREAM;
+	b.local = (struct dropin_addr){CID_ANY, 903};
+	assert_true(ds_question(ask, &b));
+	mine = ds_socket(SOCK_STREAM, b.label);
+	assert_true(other >= 0 && stream >= 0 && mine >= 0);
+	assert_int_equal(connect(mine, (struct sockaddr *)&where, sizeof(where)), 0);
+	got = accept(stream, NULL, NULL); /* before that the kernel does not say who has it */
+	assert_true(got >= 0);
+	ss(text, sizeof(text));
+	assert_true(matches(text, "^v_str +ESTAB +0 +0 +\\*:903 +\\*:\\* +users:"));
+	for (unsigned i = 0; i < 8; i++)
+		close(full[i]);
+	close(mine);
+	close(got);
+	close(stream);
+	close(other);
+	close(ask);
+	assert_int_equal(unlink(sa.sun_path) + unlink(where.sun_path) + rmdir(dir), 0);
+}
+
 static void ss_shows_what_programs_have(void **state)
 {
 	static char text[65536];
@@ -400,6 +455,7 @@ int main(int argc, char **argv)
 		T(a_closed_listener_frees_its_port),
 		T(two_hundred_at_once),
 		T(ss_shows_what_programs_have),
+		T(ss_asks_nobody_but_zvsockd),
 		T(ports_survive_the_daemon),
 		T(a_file_that_others_can_write_is_not_believed),
 		cmocka_unit_test_setup_teardown(a_reload_keeps_ports_and_takes_directories, up,

@@ -34,6 +34,23 @@ static bool label_of(const struct unix_socket *u, struct dropin_label *l)
 	       dropin_label_read(l, u->name + 1, u->name_len - 1u);
 }
 
+static json_t *guests; /* that the daemon has */
+
+/* Whoever binds a socket chooses its path, and would have us wait for him, or connect to others. */
+static bool is_the_daemons(const char *dir, size_t len)
+{
+	json_t *guest;
+	size_t i;
+
+	json_array_foreach(guests, i, guest) {
+		const char *own = json_string_value(json_object_get(guest, "af_vsock"));
+
+		if (own && strlen(own) == len && memcmp(own, dir, len) == 0)
+			return true;
+	}
+	return false;
+}
+
 /* @label, bound and connected to DIR/TYPE, whose path is the name of @peer. */
 static bool ask_names(const struct unix_socket *u, const struct unix_socket *peer,
 		      struct dropin_label *l)
@@ -50,11 +67,14 @@ static bool ask_names(const struct unix_socket *u, const struct unix_socket *pee
 		return false;
 	memcpy(sa.sun_path, peer->name, peer->name_len);
 	slash = strrchr(sa.sun_path, '/');
+	if (!is_the_daemons(sa.sun_path, (size_t)(slash - sa.sun_path)))
+		return false;
 	memcpy(slash, "/ask", sizeof("/ask")); /* shorter than "/stream" */
 	dropin_msg_init(&m, DROPIN_NAMES);
 	memcpy(m.label, u->name + 1, u->name_len - 1u);
 	fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
 	ok = fd >= 0 && setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience)) == 0 &&
+	     setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof(patience)) == 0 &&
 	     connect(fd, (const struct sockaddr *)&sa, sizeof(sa)) == 0 &&
 	     send(fd, &m, sizeof(m), MSG_NOSIGNAL) == (ssize_t)sizeof(m) &&
 	     recv(fd, &m, sizeof(m), 0) == (ssize_t)sizeof(m) &&
@@ -198,10 +218,12 @@ static bool wanted(const struct unix_socket *u)
 
 int ctl_ss(struct ctl *c)
 {
-	json_t *answer = ctl_ask(c, "list"), *list = c->json ? json_array() : NULL;
+	json_t *said = ctl_ask(c, "guests"), *answer = ctl_ask(c, "list");
+	json_t *list = c->json ? json_array() : NULL;
 	struct table *t = NULL;
 	struct dropin_label l;
 
+	guests = json_object_get(said, "guests");
 	all = unix_sockets(&n_all);
 	if (!all)
 		ctl_die(CTL_FAILED,
@@ -224,6 +246,7 @@ int ctl_ss(struct ctl *c)
 	show_others(json_object_get(answer, "connections"), t, list);
 	free(all);
 	json_decref(answer);
+	json_decref(said);
 	if (t)
 		table_print(t);
 	else
