@@ -259,6 +259,31 @@ static inline void region_map_put(struct region_map *m)
 }
 
 /*
+ * A page of bells (shm-ring/bell_page.h) that is mapped, of this side or of another one. It stays
+ * until the last holder lets go of it, whatever becomes of the device. Any thread.
+ */
+struct bell_map {
+	void *page;
+	uint32_t id; /* of this use of the page: bells_open(), bell_attach() */
+	int fd; /* this side's page: an event of it (EPOLLIN, edge-triggered) wakes this side, and
+		 * nothing need be read; another one's: of a pipe, a byte there wakes its owner */
+	uint32_t refs; /* atomic */
+	void (*free)(struct bell_map *m);
+};
+
+static inline struct bell_map *bell_map_hold(struct bell_map *m)
+{
+	(void)__atomic_add_fetch(&m->refs, 1, __ATOMIC_RELAXED);
+	return m;
+}
+
+static inline void bell_map_put(struct bell_map *m)
+{
+	if (__atomic_sub_fetch(&m->refs, 1, __ATOMIC_ACQ_REL) == 0)
+		m->free(m);
+}
+
+/*
  * Regions, as a driver gets at them. None of these blocks; what does is the work of the device's
  * own thread. @queue: on which the region is to be used.
  */
@@ -277,6 +302,12 @@ struct transport_region_ops {
 		   struct region_map **out);
 	/* The device does not use the region any more. */
 	void (*forget)(struct transport_dev *d, unsigned queue, uint64_t id);
+	/* The queue's own page of bells, held, once a region has been mapped. NULL: it has none.
+	 * Where the function is NULL it never has. */
+	struct bell_map *(*bells)(struct transport_dev *d, unsigned queue);
+	/* What it takes to ring in page @id. 0, and the caller holds *out; -EINPROGRESS: under way,
+	 * ask again; another -errno: it cannot be had. NULL when bells is. */
+	int (*ringer)(struct transport_dev *d, uint32_t id, struct bell_map **out);
 };
 
 /* What a device does as a whole, and the transport by which it is opened. */

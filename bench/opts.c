@@ -171,6 +171,8 @@ static const struct bench_option common[] = {
 	 CHOICE(cpus, cpus_names)},
 	{"busy-poll", 0, NULL, OPTIONS_DEVICE, "zvsock never sleeps (default: adaptive)",
 	 ON(busy_poll)},
+	{"sleep", 0, NULL, OPTIONS_DEVICE,
+	 "zvsock sleeps at once, and the raw round trip is one of eventfds", ON(sleep)},
 	{"rx-buf", 0, "BYTES", OPTIONS_DEVICE, "Payload bytes of a guest receive buffer (64K)",
 	 NUMBER(rx_buf, 64, 1u << 20)},
 	{"tx-buf", 0, "BYTES", OPTIONS_DEVICE, "Payload bytes of a guest transmit buffer (64K)",

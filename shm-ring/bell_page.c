@@ -3,13 +3,25 @@
 
 #include <errno.h>
 
-int bells_open(struct bell_owner *o, void *mem, int fd)
+static bool usable(const void *mem, uint64_t id)
+{
+	return mem && (uintptr_t)mem % SHM_CACHE_LINE == 0 && id;
+}
+
+int bells_open(struct bell_owner *o, void *mem, uint64_t id)
 {
 	*o = (struct bell_owner){.page = mem};
-	if (!mem || (uintptr_t)mem % SHM_CACHE_LINE)
+	if (!usable(mem, id))
 		return -EINVAL;
-	o->sleep = (struct doorbell){.word = &o->page->sleep, .fd = fd};
+	o->sleep = (struct doorbell){.word = &o->page->sleep, .fd = -1};
+	shm_store64(&o->page->sleep.need_wakeup, 0);
+	shm_store_release64(&o->page->heard, id);
 	return 0;
+}
+
+void bells_close(struct bell_owner *o)
+{
+	shm_store64(&o->page->heard, 0);
 }
 
 bool bells_take(struct bell_owner *o, uint32_t *first, uint64_t *bits)
@@ -28,27 +40,22 @@ bool bells_take(struct bell_owner *o, uint32_t *first, uint64_t *bits)
 	return true;
 }
 
-int bell_attach(struct bell_ringer *r, void *mem, uint32_t bell, int fd)
+int bell_attach(struct bell_ringer *r, void *mem, uint64_t id, int (*wake)(void *arg), void *arg)
 {
-	*r = (struct bell_ringer){.page = mem, .owner = {.fd = -1}, .bell = bell};
-	if (!mem || (uintptr_t)mem % SHM_CACHE_LINE || bell >= BELLS)
+	*r = (struct bell_ringer){.page = mem, .id = id};
+	if (!usable(mem, id))
 		return -EINVAL;
-	return doorbell_attach(&r->owner, &r->page->sleep, fd);
+	doorbell_attach_wake(&r->owner, &r->page->sleep, wake, arg);
+	return 0;
 }
 
-void bell_detach(struct bell_ringer *r)
+int bell_ring(struct bell_ringer *r, uint32_t bell)
 {
-	doorbell_detach(&r->owner);
-}
-
-int bell_ring(void *ringer)
-{
-	struct bell_ringer *r = ringer;
-	uint32_t i = r->bell / 64;
+	uint32_t i = bell / 64;
 	int ret;
 
 	/* Barrier pair [K]: the bit, then where it is. */
-	shm_or_release64(&r->page->bits[i], UINT64_C(1) << r->bell % 64); /* barrier pair [K] */
+	shm_or_release64(&r->page->bits[i], UINT64_C(1) << bell % 64); /* barrier pair [K] */
 	shm_or_release64(&r->page->words, UINT64_C(1) << i);
 	ret = doorbell_ring(&r->owner);
 	return ret < 0 ? ret : 0;

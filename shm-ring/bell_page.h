@@ -11,7 +11,13 @@
  * the cache until somebody rings.
  *
  * The page has a doorbell of its own for the time when its owner sleeps: a ringer that finds it
- * armed writes to the owner's eventfd. Its "ring" is the summary word (barrier pair [D]).
+ * armed wakes the owner, by whatever means it has. Its "ring" is the summary word (barrier pair
+ * [D]).
+ *
+ * Pages are used again. So each use has an id, never one that was used before, and the owner says
+ * in the page which one it hears. A ringer that does not find its own there rings in vain, and has
+ * to reach the owner otherwise. Nothing depends on when it sees the id: the owner says it while it
+ * is awake, and looks at the page from then on.
  *
  * Ringers set the bit first and then the summary; the owner takes the summary first and then the
  * bits, one word of them at a time: barrier pair [K]. It may take a bit before its summary comes;
@@ -33,43 +39,50 @@
 
 #define BELLS 4096u /* of a page */
 
-/* The shared part, zeroed at the beginning. */
+/* The shared part, zeroed before its first use. */
 struct bell_page {
 	uint64_t words; /* bit i: there may be bits in bits[i] */
 	uint8_t pad0[2 * SHM_CACHE_LINE - sizeof(uint64_t)];
 	struct doorbell_word sleep; /* of the owner */
-	uint8_t pad1[SHM_CACHE_LINE];
+	uint64_t heard;		    /* the id by which the owner hears it; 0: by none */
+	uint8_t pad1[SHM_CACHE_LINE - sizeof(uint64_t)];
 	uint64_t bits[BELLS / 64];
 } SHM_CACHE_ALIGNED;
 _Static_assert(sizeof(struct bell_page) == 768, "shared layout");
 
-/* The owner's end; private. Several pages may share an owner and its eventfd. */
+/* The owner's end; private. */
 struct bell_owner {
 	struct bell_page *page;
 	struct doorbell sleep;
 	uint64_t words; /* of the summary: taken, and bits[] not yet looked at */
 };
 
-/* The end of one bell's ringer; private. */
+/* A ringer's end, for any bells of a page; private. One thread at a time. */
 struct bell_ringer {
 	struct bell_page *page;
 	struct doorbell_peer owner;
-	uint32_t bell;
+	uint64_t id;
 };
 
 /*
- * Takes the owner's end of a page: @mem, of sizeof(struct bell_page) zeroed bytes, 64-byte aligned.
- * @fd is the eventfd on which the owner sleeps, and which ringers need; it remains the caller's. 0,
- * -EINVAL.
+ * Takes the owner's end of a page: @mem, of sizeof(struct bell_page) bytes, 64-byte aligned. @id:
+ * of this use, not 0. What the owner sleeps on is its own affair. 0, -EINVAL.
  */
-int bells_open(struct bell_owner *o, void *mem, int fd);
+int bells_open(struct bell_owner *o, void *mem, uint64_t id);
+/* Rings are not heard any more. */
+void bells_close(struct bell_owner *o);
 
-/* Takes the ringer's end of @bell < BELLS; duplicates @fd. 0, -EINVAL, -EBADF, -EMFILE. */
-int bell_attach(struct bell_ringer *r, void *mem, uint32_t bell, int fd);
-void bell_detach(struct bell_ringer *r);
+/* Takes a ringer's end. @wake(@arg) wakes the owner: 0 or -errno. 0, -EINVAL. */
+int bell_attach(struct bell_ringer *r, void *mem, uint64_t id, int (*wake)(void *arg), void *arg);
 
-/* Rings. @ringer: struct bell_ringer; fit for shm_channel_opts.wake. 0 or -errno. */
-int bell_ring(void *ringer);
+/* The owner hears what is rung from now on. */
+static inline bool bells_heard(const struct bell_ringer *r)
+{
+	return shm_load64(&r->page->heard) == r->id;
+}
+
+/* Rings @bell < BELLS. 0 or -errno of the wake-up. */
+int bell_ring(struct bell_ringer *r, uint32_t bell);
 
 /* Some bell may have been rung. */
 static inline bool bells_any(const struct bell_owner *o)

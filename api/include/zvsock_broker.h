@@ -87,6 +87,12 @@ struct zv_grant {
 	uint64_t region; /* id of one that the driver has mapped on this queue */
 	struct shm_channel_desc desc;
 	enum shm_role role;
+	/*
+	 * How the two ends wake each other without this process (docs/protocol.md, "Bells"); 0: by
+	 * zv_conn_wake(). A driver that cannot ring falls back to that.
+	 */
+	uint32_t bell;		       /* by which the other end wakes this one */
+	uint32_t ring_page, ring_bell; /* by which this one wakes the other end */
 };
 
 /*

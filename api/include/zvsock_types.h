@@ -207,7 +207,8 @@ struct zv_queue_stats {
 	uint64_t rx_private;	/* now: bytes of private memory with received payload */
 	uint64_t chans;		/* now: connections whose payload goes through shared memory */
 	uint64_t chan_broken;	/* peers that broke their channel: connection reset */
-	uint64_t reserved[3];
+	uint64_t chan_rings;	/* wake-ups of the other end of a channel, past the device */
+	uint64_t reserved[2];
 };
 
 enum zv_log_level { ZV_LOG_ERR = 1, ZV_LOG_WARN, ZV_LOG_INFO, ZV_LOG_DEBUG };

@@ -15,6 +15,11 @@
  *   UNLISTEN  port -> no longer.
  *   REGION    region (an id that zvsockd has announced on one of the device's queues) -> size,
  * offset and one descriptor: memory whose size nobody can change.
+ *   BELLS     -> size and one descriptor: memory with pages of bells, one for each queue that asks.
+ *   BELL      queues (the index of a queue) -> page (its id), offset (in that memory) and one
+ * descriptor: a pipe, in which something comes when the queue is to wake. Never need it be read.
+ *   RING      page (of a queue of another application) -> offset and one descriptor: the pipe in
+ * which a byte wakes it, for reading as well: who finds it full empties it.
  *
  * Pure logic: nothing here makes a system call.
  */
@@ -33,7 +38,10 @@
 	X(ATTACH, 1, "attach")                                                                     \
 	X(LISTEN, 2, "listen")                                                                     \
 	X(UNLISTEN, 3, "unlisten")                                                                 \
-	X(REGION, 4, "region")
+	X(REGION, 4, "region")                                                                     \
+	X(BELLS, 5, "bells")                                                                       \
+	X(BELL, 6, "bell")                                                                         \
+	X(RING, 7, "ring")
 
 enum client_type {
 #define X(name, number, text) CLIENT_##name = (number),
@@ -46,7 +54,10 @@ struct client_msg {
 	uint16_t version;
 	uint16_t type;	/* enum client_type */
 	int32_t result; /* of an answer: 0 or -errno; of a question 0 */
-	uint32_t port;
+	union {
+		uint32_t port;
+		uint32_t page; /* BELL, RING: never used before */
+	};
 	union {
 		uint64_t cid;
 		uint64_t region; /* of a REGION question and its answer: the id */
@@ -54,8 +65,8 @@ struct client_msg {
 	uint16_t queues;
 	uint16_t sock_type;	/* enum zv_type */
 	uint32_t reserved;	/* 0 */
-	uint64_t size;		/* of the answer to REGION: bytes of the region, */
-	uint64_t offset;	/* and where it begins in the descriptor's file */
+	uint64_t size;		/* of the answers to REGION, BELLS: bytes of the memory, */
+	uint64_t offset;	/* and where it, or the page, begins in the descriptor's file */
 	char text[CLIENT_TEXT]; /* ends with a 0; of an answer with a result: what is wrong */
 };
 _Static_assert(sizeof(struct client_msg) == 256, "the wire form has no holes");

@@ -10,7 +10,8 @@
 #define LEN_OFFER      32u
 #define LEN_REGION     48u
 #define LEN_REGION_ACK 32u
-#define LEN_GRANT      CTRL_MSG_MAX
+#define LEN_GRANT      152u
+#define LEN_GRANT_MORE CTRL_MSG_MAX /* with bells */
 #define LEN_RELEASE    40u
 #define LEN_CLAIM      40u
 #define LEN_HOLDS      40u
@@ -59,6 +60,11 @@ static void get_direction(struct shm_direction *d, const uint8_t *p)
 	}
 }
 
+static bool has_bells(const struct ctrl_grant *g)
+{
+	return g->bells.bell || g->bells.ring_page || g->bells.ring_bell;
+}
+
 static void put_grant(uint8_t *p, const struct ctrl_grant *g)
 {
 	wire_put64(p + 16, g->region);
@@ -73,9 +79,14 @@ static void put_grant(uint8_t *p, const struct ctrl_grant *g)
 	wire_put64(p + 64, g->desc.length);
 	for (unsigned i = 0; i < 2; i++)
 		put_direction(p + GRANT_DIR0 + i * DIR_LEN, &g->desc.dir[i]);
+	if (!has_bells(g))
+		return;
+	wire_put32(p + 152, g->bells.bell);
+	wire_put32(p + 156, g->bells.ring_page);
+	wire_put32(p + 160, g->bells.ring_bell);
 }
 
-static int get_grant(struct ctrl_grant *g, const uint8_t *p)
+static int get_grant(struct ctrl_grant *g, const uint8_t *p, uint32_t len)
 {
 	g->region = wire_get64(p + 16);
 	g->peer_cid = wire_get64(p + 24);
@@ -89,12 +100,18 @@ static int get_grant(struct ctrl_grant *g, const uint8_t *p)
 	g->desc.length = wire_get64(p + 64);
 	for (unsigned i = 0; i < 2; i++)
 		get_direction(&g->desc.dir[i], p + GRANT_DIR0 + i * DIR_LEN);
+	if (len >= LEN_GRANT_MORE) {
+		g->bells.bell = wire_get32(p + 152);
+		g->bells.ring_page = wire_get32(p + 156);
+		g->bells.ring_bell = wire_get32(p + 160);
+	}
 	return g->role == SHM_ROLE_A || g->role == SHM_ROLE_B ? 0 : -EPROTO;
 }
 
 uint32_t ctrl_msg_put(void *buf, const struct ctrl_msg *m)
 {
-	uint32_t len = length_of(m->type);
+	uint32_t len =
+		m->type == CTRL_GRANT && has_bells(&m->grant) ? LEN_GRANT_MORE : length_of(m->type);
 	uint8_t *p = buf;
 
 	memset(p, 0, len); /* the reserved bytes are 0 */
@@ -146,7 +163,7 @@ static bool region_ok(const struct ctrl_region *r)
 }
 
 /* 0, or -EPROTO: a value is out of its range. */
-static int get_body(struct ctrl_msg *m, const uint8_t *p)
+static int get_body(struct ctrl_msg *m, const uint8_t *p, uint32_t len)
 {
 	switch (m->type) {
 	case CTRL_OFFER:
@@ -166,7 +183,7 @@ static int get_body(struct ctrl_msg *m, const uint8_t *p)
 		m->region_ack.result = -(int32_t)wire_get32(p + 24);
 		return 0;
 	case CTRL_GRANT:
-		return get_grant(&m->grant, p);
+		return get_grant(&m->grant, p, len);
 	case CTRL_CLAIM:
 		m->claim.port = wire_get32(p + 16);
 		m->claim.peer_port = wire_get32(p + 20);
@@ -197,7 +214,7 @@ int ctrl_msg_get(struct ctrl_msg *m, const void *buf, size_t len)
 		return -EPROTO;
 	if (len < (size_t)total)
 		return 0;
-	if (get_body(&got, buf))
+	if (get_body(&got, buf, (uint32_t)total))
 		return -EPROTO;
 	*m = got;
 	return total;

@@ -11,7 +11,9 @@
  *   GRANT       device  16 region u64, 24 peer_cid u64, 32 peer_port u32, 36 local_port u32,
  *                       40 type u16, 42 role u16, 44 desc.version u32, 48 desc.generation u32,
  *                       52 reserved, 56 desc.offset u64, 64 desc.length u64, and at 72 and 112 the
- *                       two directions: entries u32, classes u32, 4 times slot_size u32, slots u32
+ *                       two directions: entries u32, classes u32, 4 times slot_size u32, slots u32;
+ *                       if there are bells, 152 bell u32, 156 ring_page u32, 160 ring_bell u32, 164
+ *                       reserved
  *   RELEASE     driver  16 region u64, 24 offset u64, 32 generation u32, 36 reserved
  *   CLAIM       program 16 port u32, 20 peer_port u32, 24 peer_cid u64, 32 type u16, 34 what u16,
  *                       36 reserved
@@ -25,7 +27,7 @@
 #include "proto/ctrl_frame.h"
 #include "shm_ring.h"
 
-#define CTRL_MSG_MAX	 152u	    /* bytes of the longest message that is sent */
+#define CTRL_MSG_MAX	 168u	    /* bytes of the longest message that is sent */
 #define CTRL_BY_FD	 UINT64_MAX /* ctrl_region.gpa: not there; by a descriptor, otherwise */
 #define CTRL_REGION_GONE (1u << 0)  /* ctrl_region.flags: no more; only id counts */
 #define CTRL_ERRNO_MAX	 4095u
@@ -54,6 +56,10 @@ struct ctrl_grant {
 	uint16_t type; /* enum zv_type */
 	uint16_t role; /* enum shm_role of the receiver */
 	struct shm_channel_desc desc;
+	struct ctrl_bells {
+		uint32_t bell; /* which the other end rings, in this queue's page; 0: none */
+		uint32_t ring_page, ring_bell; /* what wakes the other end; 0: a packet does */
+	} bells;
 };
 
 /* CTRL_RELEASE, CTRL_HOLDS */

@@ -2,6 +2,7 @@
 #include "arm.h"
 
 #include "chan.h"
+#include "chan_bell.h"
 #include "session.h"
 #include "timer.h"
 #include "tx_mem.h"
@@ -40,8 +41,8 @@ void queue_disarm(struct zv_queue *q)
 	set_armed(q, 0);
 	q->clock.tick = 0; /* look at the clock: time has passed */
 	q->tq->ops->disarm(q->tq);
-	if (q->chans.n)
-		chans_disarm(q);
+	if (q->chans.bells)
+		chan_bells_disarm(q);
 	quiet_timer(q);
 }
 
@@ -80,8 +81,8 @@ int queue_arm_rings(struct zv_queue *q, bool quiet)
 	     (!TAILQ_EMPTY(&q->ready) || q->accept.ndue || q->hello.news || mem_send_over(q))))
 		return -EAGAIN;
 	ret = arm_peers(q);
-	if (ret && q->chans.n && !q->arm.state)
-		chans_disarm(q); /* otherwise zv_poll does */
+	if (ret && q->chans.bells && !q->arm.state)
+		chan_bells_disarm(q); /* otherwise zv_poll does */
 	return ret;
 }
 

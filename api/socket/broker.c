@@ -124,7 +124,8 @@ int broker_grant(struct zv_conn *c, const struct zv_grant *g)
 				       .local_port = c->node.key.peer_port,
 				       .type = c->type,
 				       .role = (uint16_t)g->role,
-				       .desc = g->desc}};
+				       .desc = g->desc,
+				       .bells = {g->bell, g->ring_page, g->ring_bell}}};
 	int ret;
 
 	if (!granted_can(c))

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "chan.h"
 
+#include "chan_bell.h"
 #include "chan_rx.h"
 #include "chan_tx.h"
 #include "conn.h"
@@ -12,9 +13,6 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/epoll.h>
-#include <sys/eventfd.h>
-#include <unistd.h>
 
 #define TICK_NS	   1000000000u
 #define TICK_LOOKS 1024u /* at places of the table, in one poll */
@@ -192,9 +190,8 @@ void chans_poll(struct zv_queue *q)
 	bool all = n == cs->nhot;
 	struct chan *ch, *next;
 
-	for (struct chan_bells *b = cs->bells; b; b = b->next)
-		if (__builtin_expect(bells_any(&b->owner), 0))
-			hear(b);
+	if (__builtin_expect(chan_bells_any(q), 0))
+		hear(cs->bells);
 	for (ch = TAILQ_FIRST(&cs->hot); ch && n--; ch = next) {
 		next = TAILQ_NEXT(ch, link);
 		if (!all) { /* others have their turn next time */
@@ -219,15 +216,7 @@ bool chans_arm(struct zv_queue *q)
 			(void)chan_broken(ch, ret);
 		work |= ret != 1;
 	}
-	for (struct chan_bells *b = q->chans.bells; b && !work; b = b->next)
-		work = bells_arm(&b->owner);
-	return work;
-}
-
-void chans_disarm(struct zv_queue *q)
-{
-	for (struct chan_bells *b = q->chans.bells; b; b = b->next)
-		bells_disarm(&b->owner);
+	return work || chan_bells_arm(q);
 }
 
 /* ---- what nobody tells this side ---- */
@@ -259,10 +248,12 @@ void chan_was_read(struct chan *ch)
 
 /* ---- life ---- */
 
-static int wake_by_packet(void *arg)
+static int wake_peer(void *arg)
 {
-	const struct chan *ch = arg;
+	struct chan *ch = arg;
 
+	if (chan_bell_ring(ch))
+		return 0;
 	if (ch->c && ch->c->state == VC_CONNECTED && !ch->q->session.no_tx)
 		tx_ctrl(ch->c, CP_CREDIT_UPDATE);
 	return 0;
@@ -281,8 +272,7 @@ static void destroy(struct chan *ch)
 			q->chans.look_at = UINT64_MAX;
 		stats_add(&q->tq->stats.chans, -(uint64_t)1);
 	}
-	if (ch->bells)
-		ch->bells->of[ch->bell] = NULL;
+	chan_bell_leave(ch);
 	if (ch->gone)
 		ch->gone(ch->gone_arg);
 	free(ch);
@@ -325,10 +315,8 @@ static const uint32_t never;
 
 static int open_ends(struct chan *ch, const struct chan_opts *o)
 {
-	const struct shm_channel_opts so = {.size = sizeof(so),
-					    .wake = o->wake ? o->wake : wake_by_packet,
-					    .wake_arg = o->wake ? o->wake_arg : ch,
-					    .wake_fd = -1};
+	const struct shm_channel_opts so = {
+		.size = sizeof(so), .wake = wake_peer, .wake_arg = ch, .wake_fd = -1};
 	int ret = shm_channel_attach(&ch->ch, o->region, o->size, o->desc, o->role, &so);
 
 	if (!ret)
@@ -357,7 +345,7 @@ int chan_attach(struct zv_conn *c, const struct chan_opts *o)
 	int ret;
 
 	if (!c->sock->over_chan || c->flags & CF_INTERNAL || c->state > VC_CONNECTED ||
-	    (o->bells && (o->bell >= BELLS || o->bells->of[o->bell])))
+	    o->ring_bell >= BELLS)
 		return -EINVAL;
 	if (used(c))
 		return -EBUSY;
@@ -368,17 +356,19 @@ int chan_attach(struct zv_conn *c, const struct chan_opts *o)
 	ch->c = c;
 	ch->index = LOAN_NONE;
 	ret = open_ends(ch, o);
+	ch->bell = o->bell;
+	if (!ret)
+		ret = chan_bell_enter(ch);
 	if (ret) {
+		ch->bell = 0; /* it is not this one's */
 		destroy(ch);
 		return ret;
 	}
 	ch->gone = o->gone;
 	ch->cut = o->cut ? o->cut : &never;
 	ch->gone_arg = o->gone_arg;
-	ch->bells = o->bells;
-	ch->bell = o->bell;
-	if (o->bells)
-		o->bells->of[o->bell] = ch;
+	ch->ring_page = o->ring_page;
+	ch->ring_bell = o->ring_bell;
 	c->chan = ch;
 	c->sock = c->sock->over_chan;
 	c->credit.buf_alloc = 0;
@@ -389,40 +379,11 @@ int chan_attach(struct zv_conn *c, const struct chan_opts *o)
 	return 0;
 }
 
-struct chan_bells *chan_bells_new(struct zv_queue *q, void *page)
-{
-	struct epoll_event ev = {.events = EPOLLIN};
-	struct chan_bells *b = calloc(1, sizeof(*b));
-
-	if (!b)
-		return NULL;
-	if (q->chans.fd < 0) {
-		q->chans.fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-		if (q->chans.fd < 0 || epoll_ctl(q->arm.epfd, EPOLL_CTL_ADD, q->chans.fd, &ev) < 0)
-			goto fail;
-	}
-	if (bells_open(&b->owner, page, q->chans.fd))
-		goto fail;
-	b->next = q->chans.bells;
-	q->chans.bells = b;
-	return b;
-fail:
-	free(b);
-	return NULL;
-}
-
 void chans_fini(struct zv_queue *q)
 {
-	struct chan_bells *b;
-
-	while ((b = q->chans.bells)) {
-		q->chans.bells = b->next;
-		free(b);
-	}
+	chan_bells_fini(q);
 	free((void *)q->chans.tab);
 	chan_stages_fini(q);
-	if (q->chans.fd >= 0)
-		close(q->chans.fd);
 }
 
 /* ---- what happens to the connection ---- */

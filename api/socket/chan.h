@@ -11,17 +11,10 @@
  * Puts @c's payload on a channel, which takes effect when it is established: before REQUEST is
  * answered by the peer, or RESPONSE is sent, or at least before any payload. *o is copied, *o->desc
  * too. From here on @c grants no credit. 0 or -errno: as shm_channel_attach(); -EINVAL also: @c has
- * a channel, or the bell is out of range or somebody's; -EBUSY: payload has been sent, received or
+ * a channel, or a bell is out of range or somebody's; -EBUSY: payload has been sent, received or
  * reserved. After a failure @c is as before, and gone() is not called.
  */
 int chan_attach(struct zv_conn *c, const struct chan_opts *o);
-
-/*
- * Bells for channels of one region: @page of sizeof(struct bell_page) zeroed bytes in it, mapped
- * until the queue is closed. Ringers need q->chans.fd, and the page. NULL: no memory, no
- * descriptor.
- */
-struct chan_bells *chan_bells_new(struct zv_queue *q, void *page);
 
 /* zv_poll's part: bells, and hot channels. Call it when q->chans.n. */
 void chans_poll(struct zv_queue *q);
@@ -29,7 +22,6 @@ void chans_poll(struct zv_queue *q);
 void chans_tick(struct zv_queue *q);
 /* Before sleeping: asks all peers to wake this side. True: do not sleep, there is work. */
 bool chans_arm(struct zv_queue *q);
-void chans_disarm(struct zv_queue *q);
 void chans_fini(struct zv_queue *q);
 
 /* ---- for the verbs of types ---- */

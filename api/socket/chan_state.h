@@ -20,7 +20,7 @@
  *
  * Of a thousand channels few have traffic. Those are *hot*: each zv_poll looks into their rings.
  * One that was looked at for nothing for a while is *armed*: its peer has to wake this side, by
- * a bell (shm-ring/bell_page.h) or by a CREDIT_UPDATE of the connection, and until then it costs
+ * a bell (chan_bell.h) or by a CREDIT_UPDATE of the connection, and until then it costs
  * nothing. One whose application does not read what is there is *quiet*: there is nothing to look
  * for.
  *
@@ -90,10 +90,10 @@ struct chan_out {
 	uint8_t width; /* places of the ring that are promised to it */
 };
 
-/* Bells of channels that lie in one region: chan.c. */
+/* The bells of a queue's channels: chan_bell.c. */
 struct chan_bells {
 	struct bell_owner owner;
-	struct chan_bells *next;
+	struct bell_map *map;
 	struct chan *of[BELLS]; /* NULL: nobody's */
 };
 
@@ -104,11 +104,9 @@ struct chan_opts {
 	const uint32_t *cut; /* becomes 1 when the region turns to zeroes; NULL: it cannot */
 	const struct shm_channel_desc *desc;
 	enum shm_role role;
-	/* Wakes the peer; 0 or -errno. NULL: by CREDIT_UPDATE on the connection. */
-	int (*wake)(void *arg);
-	void *wake_arg;
-	struct chan_bells *bells; /* the peer rings `bell` of these; NULL: it sends CREDIT_UPDATE */
-	uint32_t bell;
+	/* How ends wake each other: by bells where that is possible, otherwise by CREDIT_UPDATE. */
+	uint32_t bell;		       /* that the peer rings in this queue's page; 0: none */
+	uint32_t ring_page, ring_bell; /* where this end rings for its peer; 0: nowhere */
 	void (*gone)(void *arg); /* this end does not touch the region any more; may be NULL */
 	void *gone_arg;
 };
@@ -154,8 +152,8 @@ struct chan {
 	uint32_t msg_slots, msg_places;
 	struct shm_msg more; /* while CF_MORE: the slot that is being filled */
 
-	struct chan_bells *bells;
-	uint32_t bell;
+	uint32_t bell, ring_page, ring_bell; /* as in chan_opts; bell 0 also: nobody hears it */
+	struct chan_ringer *ringer;	     /* NULL: not needed yet, or not to be had */
 	void (*gone)(void *arg);
 	void *gone_arg;
 };

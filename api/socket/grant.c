@@ -2,6 +2,7 @@
 #include "grant.h"
 
 #include "chan.h"
+#include "chan_bell.h"
 #include "conn.h"
 #include "peer.h"
 
@@ -159,6 +160,16 @@ static void region_free(struct zv_queue *q, struct queue_region *r)
 	free(r);
 }
 
+/* Without bells of its own this side is woken by packets. */
+static void bells_look(struct zv_queue *q)
+{
+	const struct transport_region_ops *ops = q->dev->ops->regions;
+	struct bell_map *m = ops->bells && !q->chans.bells ? ops->bells(q->dev->t, q->index) : NULL;
+
+	if (m)
+		(void)chan_bells_open(q, m);
+}
+
 /* Asks for the mapping of @r, and tells the device when that is decided. */
 static void region_look(struct zv_queue *q, struct queue_region *r)
 {
@@ -166,6 +177,8 @@ static void region_look(struct zv_queue *q, struct queue_region *r)
 
 	if (ret == -EINPROGRESS)
 		return;
+	if (!ret)
+		bells_look(q); /* the device grants nothing before it hears of the region */
 	say_mapped(q, r->at.id, ret);
 	if (ret) {
 		r->map = NULL;
@@ -245,6 +258,9 @@ int grant_use(struct grant *g, struct zv_conn *c)
 	struct chan_opts o = {
 		.desc = &g->of.desc,
 		.role = (enum shm_role)g->of.role,
+		.bell = g->of.bells.bell,
+		.ring_page = g->of.bells.ring_page,
+		.ring_bell = g->of.bells.ring_bell,
 		.gone = released,
 		.gone_arg = g,
 	};
@@ -396,7 +412,7 @@ void grants_end(struct zv_queue *q)
 	struct grant *g;
 
 	say_no_more(q);
-
+	chan_bells_close(q);
 	while ((g = TAILQ_FIRST(&q->grants.pending))) {
 		TAILQ_REMOVE(&q->grants.pending, g, link);
 		grant_give_up(g);

@@ -304,6 +304,7 @@ struct tx_loans {
 
 TAILQ_HEAD(accept_list, accept_queue);
 TAILQ_HEAD(chan_list, chan);
+LIST_HEAD(ringer_list, chan_ringer);
 
 /* Connections whose payload goes through shared memory (chan_state.h): chan.c, stages: chan_tx.c.
  */
@@ -315,7 +316,8 @@ struct queue_chans {
 	uint32_t nhot;
 	uint64_t look_at; /* queue_clock() of the next chans_tick(); UINT64_MAX: none is due */
 	uint32_t looked;  /* places of tab that it has looked at so far */
-	struct chan_bells *bells;
+	struct chan_bells *bells; /* chan_bell.c; NULL: peers send packets */
+	struct ringer_list ringers;
 	int fd; /* readable when a bell is rung while this side sleeps; -1: there are no bells */
 	struct {
 		uint8_t **slab;
@@ -416,6 +418,7 @@ struct zv_dev {
 	uint32_t listen_gen;	     /* counts unlistens */
 	pthread_mutex_t closed_lock; /* closed, acked, seen_closed */
 	struct zv_mem *mems;	     /* registered: mem.c */
+			      atomic */
 };
 
 static inline struct zv_conn *conn_of_flow(struct tx_flow *f)

@@ -89,3 +89,8 @@ double result_gbit(const struct bench_result *r)
 {
 	return r->elapsed_ns ? (double)r->bytes * 8 / (double)r->elapsed_ns : 0;
 }
+
+const char *bench_polling(const struct bench_opts *o)
+{
+	return o->busy_poll ? "busy-polling" : o->sleep ? "sleeping" : "adaptive";
+}

@@ -163,7 +163,7 @@ struct bench_opts {
 	unsigned cpus;	    /* enum bench_cpus */
 	unsigned type;	    /* enum bench_type */
 	unsigned backend;   /* enum bench_backend */
-	bool zero_copy, copy, registered, busy_poll, touch, baselines, list_targets;
+	bool zero_copy, copy, registered, busy_poll, sleep, touch, baselines, list_targets;
 	uint64_t duration_ns;
 	const char *json;	/* NULL: none; "-": standard output instead of the table */
 	const char *baseline;	/* the report of an earlier run; NULL: none */
@@ -218,5 +218,8 @@ static inline uint32_t bench_min32(uint32_t a, uint32_t b)
 {
 	return a < b ? a : b;
 }
+
+/* How zvsock waits: "adaptive"... */
+const char *bench_polling(const struct bench_opts *o);
 
 #endif

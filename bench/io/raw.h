@@ -43,6 +43,7 @@ struct raw_ctx {
 	unsigned char *slots;
 	uint32_t nslots, stride;
 	uint32_t batch;
+	int wake[2]; /* --sleep: eventfds on which guest and host sleep */
 };
 
 /*

@@ -81,6 +81,7 @@ int side_open(struct zv_side *s, const struct bench_opts *o, const char *uri, st
 		.buf_alloc = o->buf_alloc,
 		/* A side that gets no CPU for a while is slow, which is no error. */
 		.connect_timeout_ns = BENCH_GRACE_NS / 2,
+		.spin_ns = o->sleep ? 1 : 0, /* 0: the library's default */
 		.flags = (o->busy_poll ? ZV_OPT_BUSY_POLL : 0) | o->ring_flags,
 	};
 	int rc;

@@ -9,9 +9,9 @@
 
 /* What two runs of one cell have in common. What a run lacks, its earlier self lacked too. */
 static const char *const keys[] = {
-	"target",  "path",	"name",	      "test",	   "direction", "type",	     "msg_size",
-	"rx_buf",  "batch",	"queues",     "threads",   "cpus",	"busy_poll", "zero_copy",
-	"touched", "coalesced", "registered", "in_flight", "conns",	"far_end",
+	"target",    "path",	"name",	     "test",	   "direction", "type",	     "msg_size",
+	"rx_buf",    "batch",	"queues",    "threads",	   "cpus",	"busy_poll", "sleep",
+	"zero_copy", "touched", "coalesced", "registered", "in_flight", "conns",     "far_end",
 };
 #define KEYS (sizeof(keys) / sizeof(keys[0]))
 

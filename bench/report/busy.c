@@ -10,7 +10,7 @@ static bool spins(const struct bench_cell *c, const struct bench_opts *o, enum b
 {
 	switch (c->target->io) {
 	case IO_RAW:
-		return true;
+		return !o->sleep;
 	case IO_ZV:
 		return o->busy_poll;
 	case IO_PEER:

@@ -48,7 +48,9 @@ static void add_setup(json_t *j, const struct bench_cell *c, const struct bench_
 	json_set_int(j, "queues", many ? o->queues : 1);
 	json_set_int(j, "threads", wl->zv.threads ? threads : 1);
 	json_set_str(j, "cpus", cpus_names.name[o->cpus]);
-	json_set_bool(j, "busy_poll", raw || (zv && o->busy_poll));
+	json_set_bool(j, "busy_poll", raw ? !o->sleep : zv && o->busy_poll);
+	if (o->sleep)
+		json_set_bool(j, "sleep", raw || zv);
 	if (wl->calls) {
 		json_set_bool(j, "zero_copy", c->zero_copy);
 		/* A bare round trip has no payload. */

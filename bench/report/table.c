@@ -22,9 +22,8 @@ static void head_of_targets(FILE *f, const struct bench_opts *o, const struct be
 			sep = ", ";
 		}
 	fprintf(f, "\n%u queue%s, --cpus %s, %s; medians of %u runs of %.3g s each, interleaved\n",
-		o->queues, o->queues == 1 ? "" : "s", cpus_names.name[o->cpus],
-		o->busy_poll ? "busy-polling" : "adaptive", o->repeat,
-		(double)o->duration_ns / 1e9);
+		o->queues, o->queues == 1 ? "" : "s", cpus_names.name[o->cpus], bench_polling(o),
+		o->repeat, (double)o->duration_ns / 1e9);
 }
 
 /* Never silently dropped: what was asked for and is not there. */

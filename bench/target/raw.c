@@ -7,7 +7,9 @@
 
 #include <errno.h>
 #include <stdio.h>
+#include <sys/eventfd.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
 static int raw_side(int fd, struct raw_ctx *r, enum bench_role role)
 {
@@ -58,7 +60,7 @@ static void *raw_slots_map(size_t *len)
 static int raw_run(void *state, const struct bench_opts *o, const struct bench_cell *c,
 		   struct bench_result *res, struct proc_err *err)
 {
-	struct raw_ctx r = {.o = o, .c = c, .batch = o->batch};
+	struct raw_ctx r = {.o = o, .c = c, .batch = o->batch, .wake = {-1, -1}};
 	size_t len;
 	int rc;
 
@@ -73,10 +75,13 @@ static int raw_run(void *state, const struct bench_opts *o, const struct bench_c
 	len = (size_t)r.nslots * r.stride;
 	r.shm = proc_shared(sizeof(*r.shm));
 	r.slots = raw_slots_map(&len);
-	if (r.shm && r.slots) {
+	for (unsigned i = 0; i < 2 && o->sleep; i++)
+		r.wake[i] = eventfd(0, EFD_CLOEXEC);
+	if (r.shm && r.slots && (!o->sleep || (r.wake[0] >= 0 && r.wake[1] >= 0))) {
 		rc = proc_pair(raw_guest, raw_host, &r, o->duration_ns + BENCH_GRACE_NS, err);
 	} else {
-		snprintf(err->text, sizeof(err->text), "no memory for the raw limits");
+		snprintf(err->text, sizeof(err->text),
+			 "no memory or descriptors for the raw limits");
 		rc = -ENOMEM;
 	}
 	if (rc == 0) {
@@ -85,6 +90,9 @@ static int raw_run(void *state, const struct bench_opts *o, const struct bench_c
 		result_of_cell(res, c, &side[ROLE_GUEST], &side[ROLE_HOST], ROLE_GUEST, 1);
 		res->rtt = r.shm->rtt;
 	}
+	for (unsigned i = 0; i < 2; i++)
+		if (r.wake[i] >= 0)
+			close(r.wake[i]);
 	if (r.slots)
 		munmap(r.slots, len);
 	proc_unshare(r.shm, sizeof(*r.shm));

@@ -174,7 +174,7 @@ void zv_print_run(FILE *f, const struct bench_opts *o, const struct bench_facts 
 		"%u queue%s, %u thread%s a side, %s, zvsock %s, %s, RX buffers %s, credit %s, "
 		"batch %u\n",
 		o->queues, o->queues == 1 ? "" : "s", o->threads, o->threads == 1 ? "" : "s",
-		places[o->cpus], o->busy_poll ? "busy-polling" : "adaptive",
+		places[o->cpus], bench_polling(o),
 		o->type == TYPE_SEQPACKET ? "SEQPACKET" : "STREAM", rx_buf, credit, o->batch);
 	if (facts->page_size >= 2u << 20)
 		fprintf(f, "buffers in hugepages of %llu MiB; ",

@@ -19,6 +19,7 @@
 
 #include <errno.h>
 #include <string.h>
+#include <sys/eventfd.h>
 
 #define RAW_PING_END UINT32_MAX
 
@@ -191,7 +192,21 @@ static void socket_echo(struct stream_thread *t, unsigned char *buf, size_t cap)
 	stream_echo(&t->io, buf, cap);
 }
 
-/* ---- two words ---- */
+/* ---- two words, or two eventfds ---- */
+
+/* The other side has written the word before: it has a new value. */
+static void raw_sleep(const struct raw_ctx *r, enum bench_role role)
+{
+	eventfd_t n;
+
+	(void)eventfd_read(r->wake[role], &n);
+}
+
+static void raw_wake(const struct raw_ctx *r, enum bench_role role)
+{
+	if (r->o->sleep)
+		(void)eventfd_write(r->wake[role], 1);
+}
 
 static void raw_ping(struct raw_ctx *r, struct side_stats *st)
 {
@@ -205,12 +220,16 @@ static void raw_ping(struct raw_ctx *r, struct side_stats *st)
 		i++;
 		t0 = cpu_ticks();
 		shm_store_release32(&r->shm->ping, i);
+		raw_wake(r, ROLE_HOST);
+		if (r->o->sleep)
+			raw_sleep(r, ROLE_GUEST);
 		while (shm_load_acquire32(&r->shm->pong) != i)
 			raw_relax(r, &spins);
 		t1 = cpu_ticks();
 		hist_add(&h, t1 - t0);
 	} while (t1 < end && i < RAW_PING_END - 1);
 	shm_store_release32(&r->shm->ping, RAW_PING_END);
+	raw_wake(r, ROLE_HOST);
 	st->msgs[0] = i;
 	r->shm->rtt = rtt_of_ticks(&h);
 }
@@ -221,6 +240,8 @@ static void raw_pong(struct raw_ctx *r, struct side_stats *st)
 	unsigned spins = 0;
 
 	for (;;) {
+		if (r->o->sleep)
+			raw_sleep(r, ROLE_HOST);
 		v = shm_load_acquire32(&r->shm->ping);
 		if (v == RAW_PING_END)
 			break;
@@ -230,6 +251,7 @@ static void raw_pong(struct raw_ctx *r, struct side_stats *st)
 		}
 		last = v;
 		shm_store_release32(&r->shm->pong, v);
+		raw_wake(r, ROLE_GUEST);
 	}
 	st->msgs[0] = last;
 }

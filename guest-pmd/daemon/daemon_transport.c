@@ -17,6 +17,7 @@
 #include "daemon_transport.h"
 
 #include "client_sock.h"
+#include "daemon_bells.h"
 #include "transport/guest_dev.h"
 #include "vhost-user/frontend_link.h"
 
@@ -34,6 +35,7 @@ struct port {
 struct daemon_dev {
 	struct frontend_dev f; /* first */
 	struct client_sock client;
+	struct daemon_bells bells;
 	pthread_mutex_t lock; /* ports; held over a question, so that zvsockd hears of changes in
 				 the order in which they are made */
 	struct port *ports;
@@ -154,6 +156,7 @@ static int link_start(struct guest_dev *g)
 static void link_disconnect(struct guest_dev *g)
 {
 	frontend_link_disconnect(g);
+	daemon_bells_lost(&daemon_of(g)->bells);
 	client_sock_close(&daemon_of(g)->client);
 }
 
@@ -162,6 +165,7 @@ static void link_destroy(struct guest_dev *g)
 	struct daemon_dev *dev = daemon_of(g);
 	struct port *p;
 
+	daemon_bells_fini(&dev->bells);
 	client_sock_fini(&dev->client);
 	while ((p = dev->ports)) {
 		dev->ports = p->next;
@@ -187,8 +191,37 @@ static int link_region(struct guest_dev *g, const struct ctrl_region *r, struct 
 		return ret;
 	ret = shm_region_open_at(out, fd, m.offset, r->size);
 	close(fd);
-	return ret ? zv_err(ret, "its file cannot be mapped: %s", zv_strerror(ret)) : 0;
+	if (ret)
+		return zv_err(ret, "its file cannot be mapped: %s", zv_strerror(ret));
+	daemon_bells_attach(&daemon_of(g)->bells, &daemon_of(g)->client, g->d.nqueues, g->stop_fd);
+	return 0;
 }
+
+static void link_serve(struct guest_dev *g)
+{
+	daemon_bells_serve(&daemon_of(g)->bells, &daemon_of(g)->client, g->stop_fd);
+}
+
+/* ---- regions, and bells ---- */
+
+static struct bell_map *own_bells(struct transport_dev *d, unsigned queue)
+{
+	return daemon_bells_own(&daemon_of((struct guest_dev *)d)->bells, queue);
+}
+
+static int ringer(struct transport_dev *d, uint32_t id, struct bell_map **out)
+{
+	struct guest_dev *g = (struct guest_dev *)d;
+
+	return daemon_bells_ringer(&daemon_of(g)->bells, id, g->regions.fd, out);
+}
+
+static const struct transport_region_ops daemon_region_ops = {
+	.map = guest_region_map,
+	.forget = guest_region_forget,
+	.bells = own_bells,
+	.ringer = ringer,
+};
 
 static const struct guest_link_ops link_ops = {
 	.map = guest_dev_map_gpa,
@@ -199,6 +232,7 @@ static const struct guest_link_ops link_ops = {
 	.fd = frontend_link_fd,
 	.lost = frontend_link_lost,
 	.region = link_region,
+	.serve = link_serve,
 	.destroy = link_destroy,
 };
 
@@ -210,6 +244,7 @@ static int daemon_open(struct transport_dev **out, const char *rest, const struc
 	if (!dev)
 		return zv_err(-ENOMEM, "no memory for the device on %s", rest);
 	pthread_mutex_init(&dev->lock, NULL);
+	daemon_bells_init(&dev->bells);
 	ret = client_sock_init(&dev->client, rest);
 	if (ret == 0)
 		ret = frontend_init(&dev->f.fe, rest, -1);
@@ -239,5 +274,5 @@ const struct transport_ops daemon_transport_ops = {
 	.listen = daemon_listen,
 	.unlisten = daemon_unlisten,
 	.fd = vsock_fd,
-	.regions = &guest_region_ops,
+	.regions = &daemon_region_ops,
 };

@@ -98,6 +98,8 @@ struct guest_link_ops {
 	 * transport_ops.regions is NULL.
 	 */
 	int (*region)(struct guest_dev *d, const struct ctrl_region *r, struct shm_region *out);
+	/* regions.fd was readable: does what else the transport has to do then. May be NULL. */
+	void (*serve)(struct guest_dev *d);
 	/*
 	 * Tells the device, which is connected, of all memory that it is to have from now on, with
 	 * that of the application (app_mem.h); the rings run. 0: it has it; -errno with zv_err()

@@ -111,6 +111,8 @@ bool guest_regions_serve(struct guest_dev *dev)
 		region_map_put(&r->map);
 		any = true;
 	}
+	if (dev->link->serve)
+		dev->link->serve(dev);
 	return any;
 }
 
@@ -140,8 +142,8 @@ static int ask(struct guest_dev *dev, struct guest_region **at, const struct ctr
 	return -EINPROGRESS;
 }
 
-static int region_map(struct transport_dev *d, unsigned queue, const struct ctrl_region *r,
-		      struct region_map **out)
+int guest_region_map(struct transport_dev *d, unsigned queue, const struct ctrl_region *r,
+		     struct region_map **out)
 {
 	struct guest_dev *dev = (struct guest_dev *)d;
 	struct guest_region **at, *found;
@@ -163,7 +165,7 @@ static int region_map(struct transport_dev *d, unsigned queue, const struct ctrl
 	return ret;
 }
 
-static void region_forget(struct transport_dev *d, unsigned queue, uint64_t id)
+void guest_region_forget(struct transport_dev *d, unsigned queue, uint64_t id)
 {
 	struct guest_dev *dev = (struct guest_dev *)d;
 	struct guest_region **at, *found;
@@ -180,6 +182,6 @@ static void region_forget(struct transport_dev *d, unsigned queue, uint64_t id)
 }
 
 const struct transport_region_ops guest_region_ops = {
-	.map = region_map,
-	.forget = region_forget,
+	.map = guest_region_map,
+	.forget = guest_region_forget,
 };

@@ -36,7 +36,10 @@ bool guest_regions_serve(struct guest_dev *dev);
 /* The backend is gone, and with it what it has announced. */
 void guest_regions_lost(struct guest_dev *dev);
 
-/* For struct transport_ops, where link->region is set. */
+/* For struct transport_ops, where link->region is set; and its functions. */
+int guest_region_map(struct transport_dev *d, unsigned queue, const struct ctrl_region *r,
+		     struct region_map **out);
+void guest_region_forget(struct transport_dev *d, unsigned queue, uint64_t id);
 extern const struct transport_region_ops guest_region_ops;
 
 #endif

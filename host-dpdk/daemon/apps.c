@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "apps.h"
 
+#include "apps_memory.h"
 #include "apps_who.h"
 #include "as_host.h"
-#include "channel/region.h"
+#include "channel/bells.h"
 #include "core/clock.h"
 #include "core/log.h"
 #include "endpoint/endpoint_app.h"
@@ -16,7 +17,6 @@
 #include "sock_claim.h"
 
 #include <errno.h>
-#include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -29,7 +29,7 @@
 #define PAUSE_MS       200u   /* after a failure to accept */
 #define EVENTS_AT_ONCE 8
 #define LOW_PORTS      1024u
-#define FDS_ITSELF     3u /* listener, lock file, epoll set */
+#define FDS_ITSELF     (3u + BELLS_FDS) /* listener, lock file, epoll set */
 
 struct app {
 	int fd; /* of the client socket; -1: a free place */
@@ -53,7 +53,9 @@ unsigned apps_fds(const struct cfg *c)
 {
 	const struct cfg_role_info *r = &cfg_roles[CFG_APP];
 
-	return *c->apps.path ? FDS_ITSELF + APPS_MAX * (2 + r->fds_device + r->fds_pair) : 0;
+	return *c->apps.path
+		       ? FDS_ITSELF + APPS_MAX * (2 + BELLS_FDS_QUEUE + r->fds_device + r->fds_pair)
+		       : 0;
 }
 
 int apps_fd(const struct daemon *d)
@@ -91,6 +93,7 @@ static void app_end(struct daemon *d, struct app *a)
 {
 	if (a->guest) {
 		log_line(ZV_LOG_INFO, a->guest->name, "detached");
+		bells_gone(a->guest->serial);
 		daemon_remove(d, a->guest);
 		guest_stop(d, a->guest);
 	}
@@ -126,19 +129,6 @@ static bool answer(const struct app *a, const struct client_msg *m, int fd)
 	return sendmsg(a->fd, &mh, MSG_DONTWAIT | MSG_NOSIGNAL) == (ssize_t)sizeof(*m);
 }
 
-/* The question in *m is refused. Its answer is written there. */
-ZV_PRINTF(3, 4) static void refuse(struct client_msg *m, int err, const char *fmt, ...)
-{
-	char text[CLIENT_TEXT];
-	va_list ap;
-
-	va_start(ap, fmt);
-	(void)vsnprintf(text, sizeof(text), fmt, ap);
-	va_end(ap);
-	m->result = err;
-	client_msg_text(m, text);
-}
-
 /* ---- questions ---- */
 
 /* Makes the device of @a on one end of a socket pair; the other one, or -1 and the answer in *m. */
@@ -149,7 +139,7 @@ static int make_device(struct daemon *d, struct app *a, struct client_msg *m)
 	int pair[2];
 
 	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0) {
-		refuse(m, -errno, "no descriptors left: %s", strerror(errno));
+		app_refuse(m, -errno, "no descriptors left: %s", strerror(errno));
 		return -1;
 	}
 	(void)snprintf(name, sizeof(name), "app.%u", place); /* no guest has a dot in its name */
@@ -165,7 +155,7 @@ static int make_device(struct daemon *d, struct app *a, struct client_msg *m)
 	if (a->guest)
 		return pair[1];
 	(void)close(pair[1]);
-	refuse(m, -ENOMEM, "the device cannot be made: %s", *why ? why : "no memory");
+	app_refuse(m, -ENOMEM, "the device cannot be made: %s", *why ? why : "no memory");
 	return -1;
 }
 
@@ -174,11 +164,11 @@ static int on_attach(struct daemon *d, struct app *a, struct client_msg *m)
 	int fd;
 
 	if (a->guest) {
-		refuse(m, -EALREADY, "attached already");
+		app_refuse(m, -EALREADY, "attached already");
 		return -1;
 	}
 	if (m->queues < 1 || m->queues > ZV_QUEUES_MAX) {
-		refuse(m, -ERANGE, "%u queues; choose 1 to %u", m->queues, ZV_QUEUES_MAX);
+		app_refuse(m, -ERANGE, "%u queues; choose 1 to %u", m->queues, ZV_QUEUES_MAX);
 		return -1;
 	}
 	fd = make_device(d, a, m);
@@ -207,25 +197,26 @@ static void on_listen(struct daemon *d, struct app *a, struct client_msg *m)
 	int ret;
 
 	if (!a->guest)
-		refuse(m, -ENOTCONN, "not attached");
+		app_refuse(m, -ENOTCONN, "not attached");
 	else if (m->port == 0 || m->port == ZV_PORT_ANY || m->port == ZV_CTRL_PORT ||
 		 m->port == ZV_PROC_PORT ||
 		 (m->sock_type != ZV_STREAM && m->sock_type != ZV_SEQPACKET))
-		refuse(m, -EINVAL, "port %u, type %u cannot be listened on", m->port, m->sock_type);
+		app_refuse(m, -EINVAL, "port %u, type %u cannot be listened on", m->port,
+			   m->sock_type);
 	else if (!cfg_app_port(&d->cfg->apps, m->port))
-		refuse(m, -EACCES, "port %u is not among application_ports", m->port);
+		app_refuse(m, -EACCES, "port %u is not among application_ports", m->port);
 	else if (m->port < LOW_PORTS && !privileged(a))
-		refuse(m, -EACCES, "port %u: those below %u are for root", m->port, LOW_PORTS);
+		app_refuse(m, -EACCES, "port %u: those below %u are for root", m->port, LOW_PORTS);
 	if (m->result)
 		return;
 	ret = app_port_take(a->guest, m->port, (enum zv_type)m->sock_type);
 	if (ret == -EADDRINUSE)
-		refuse(m, ret, "another application listens on port %u", m->port);
+		app_refuse(m, ret, "another application listens on port %u", m->port);
 	else if (ret == -ENOSPC)
-		refuse(m, ret, "port %u: an application can listen on %u ports", m->port,
-		       APP_PORTS_MAX);
+		app_refuse(m, ret, "port %u: an application can listen on %u ports", m->port,
+			   APP_PORTS_MAX);
 	else if (ret)
-		refuse(m, ret, "port %u: %s", m->port, zv_strerror(ret));
+		app_refuse(m, ret, "port %u: %s", m->port, zv_strerror(ret));
 }
 
 static void on_unlisten(struct app *a, struct client_msg *m)
@@ -233,27 +224,7 @@ static void on_unlisten(struct app *a, struct client_msg *m)
 	int ret = a->guest ? app_port_release(a->guest, m->port) : -ENOTCONN;
 
 	if (ret)
-		refuse(m, ret, "port %u is not listened on", m->port);
-}
-
-/* The descriptor of a region that the application has been told of; or -1 and the answer in *m. */
-static int on_region(const struct app *a, struct client_msg *m)
-{
-	struct region_user u;
-	int fd;
-
-	if (!a->guest) {
-		refuse(m, -ENOTCONN, "not attached");
-		return -1;
-	}
-	u = region_user(a->guest);
-	fd = region_fetch(m->region, &u, &m->size, &m->offset);
-	if (fd == -ENOENT)
-		refuse(m, fd, "region %016llx was not announced to this application",
-		       (unsigned long long)m->region);
-	else if (fd < 0)
-		refuse(m, fd, "zvsockd has no descriptor left: %s", zv_strerror(fd));
-	return fd < 0 ? -1 : fd;
+		app_refuse(m, ret, "port %u is not listened on", m->port);
 }
 
 /* Answers *m. False: the application is to be ended. */
@@ -274,7 +245,12 @@ static bool on_question(struct daemon *d, struct app *a, struct client_msg *m)
 		on_unlisten(a, m);
 		break;
 	case CLIENT_REGION:
-		fd = on_region(a, m);
+		fd = app_region(a->guest, m);
+		break;
+	case CLIENT_BELLS:
+	case CLIENT_BELL:
+	case CLIENT_RING:
+		fd = app_bells(a->guest, m);
 	}
 	ok = answer(a, m, fd);
 	if (fd >= 0)
@@ -322,7 +298,7 @@ static void turn_away(const struct apps *as, struct app *a, int err, const char 
 	struct msghdr mh = {.msg_iov = &iov, .msg_iovlen = 1};
 
 	client_msg_init(&m, CLIENT_ATTACH);
-	refuse(&m, err, "%s", text);
+	app_refuse(&m, err, "%s", text);
 	(void)answer(a, &m, -1);
 	/* A socket that is closed with a question in it takes the answer away with itself. */
 	(void)shutdown(a->fd, SHUT_RD);

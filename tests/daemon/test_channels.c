@@ -6,7 +6,9 @@
 #include "chan_side.h"
 
 #include <errno.h>
+#include <pthread.h>
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -246,10 +248,134 @@ static int ask(int fd, struct client_msg *m)
 	return m->result;
 }
 
+/* Both sides sleep, again and again: the one sends a byte, the other wakes and sends it back. */
+struct pong {
+	struct zv_conn *c;
+	unsigned left;
+	int err;
+};
+
+static int asleep_until_in(struct zv_conn *c, char *byte)
+{
+	ssize_t n;
+
+	while ((n = zv_recv(c, byte, 1, NULL)) == -EAGAIN) {
+		int ret = zv_conn_wait(c, ZV_EV_IN, 20000000000u);
+
+		if (ret <= 0)
+			return ret ? ret : -ETIMEDOUT;
+	}
+	return n == 1 ? 0 : n ? (int)n : -ECONNRESET;
+}
+
+static void *pong_main(void *arg)
+{
+	struct pong *p = arg;
+	char byte;
+
+	while (p->left && !p->err) {
+		p->err = asleep_until_in(p->c, &byte);
+		if (!p->err && zv_send(p->c, &byte, 1, 0) != 1)
+			p->err = -EPIPE;
+		p->left--;
+	}
+	return NULL;
+}
+
+static void to_and_fro(struct cs_pair p, unsigned n)
+{
+	struct pong pong = {.c = p.b->c, .left = n};
+	pthread_t t;
+	char byte;
+
+	assert_int_equal(pthread_create(&t, NULL, pong_main, &pong), 0);
+	for (unsigned i = 0; i < n; i++) {
+		assert_int_equal(zv_send(p.a->c, "x", 1, 0), 1);
+		assert_int_equal(asleep_until_in(p.a->c, &byte), 0);
+		/* The other one has gone to sleep, most of the time. */
+		(void)usleep(200);
+	}
+	pthread_join(t, NULL);
+	assert_int_equal(pong.err, 0);
+}
+
+static bool rings(const struct zw_conn *c)
+{
+	struct zv_queue_stats s;
+
+	assert_int_equal(zv_queue_stats(zv_conn_queue(c->c), &s, sizeof(s)), 0);
+	return s.chan_rings > 0;
+}
+
+static int start_sleepers(void **state)
+{
+	(void)state;
+	zw_app_spin_ns = 1;
+	return cs_start(program, CONF);
+}
+
+static int stop_sleepers(void **state)
+{
+	zw_app_spin_ns = 0;
+	return cs_stop(state);
+}
+
+/* zvsockd stands still: who has the means by then wakes the other without it. */
+static void sleepers_wake_each_other(void **state)
+{
+	struct cs_pair p = cs_joined(ZV_STREAM);
+
+	(void)state;
+	/* The first wake-ups go by zvsockd, and the means are asked for. */
+	for (unsigned i = 0; i < 1000 && !(rings(p.a) && rings(p.b)); i++)
+		to_and_fro(p, 10);
+	assert_true(rings(p.a) && rings(p.b));
+	assert_int_equal(kill(zw_pid, SIGSTOP), 0);
+	to_and_fro(p, 200);
+	assert_int_equal(kill(zw_pid, SIGCONT), 0);
+	cs_converse(p, ZV_STREAM);
+}
+
+static int client(void)
+{
+	struct sockaddr_un sa = {.sun_family = AF_UNIX};
+	int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+
+	snprintf(sa.sun_path, sizeof(sa.sun_path), "%.90sapps", zw_dir);
+	assert_int_equal(connect(fd, (struct sockaddr *)&sa, sizeof(sa)), 0);
+	return fd;
+}
+
+/* A page that is not of a queue, and questions out of order. */
+static void bells_are_for_queues_of_applications(void **state)
+{
+	int fd = client();
+	struct client_msg m;
+
+	(void)state;
+	for (unsigned type = CLIENT_BELLS; type <= CLIENT_RING; type++) {
+		client_msg_init(&m, (enum client_type)type);
+		assert_int_equal(ask(fd, &m), -ENOTCONN);
+	}
+	client_msg_init(&m, CLIENT_ATTACH);
+	m.queues = 1;
+	assert_int_equal(ask(fd, &m), 0);
+	client_msg_init(&m, CLIENT_BELL);
+	m.queues = 1; /* it has queue 0 */
+	assert_int_equal(ask(fd, &m), -ENOENT);
+	m.queues = 0;
+	m.result = 0;
+	assert_int_equal(ask(fd, &m), 0);
+	m.type = CLIENT_RING;
+	assert_int_equal(ask(fd, &m), 0); /* its own, which is harmless */
+	m.page += 1024;
+	assert_int_equal(ask(fd, &m), -ENOENT);
+	close(fd);
+}
+
 /* Who knows the id of a region, but was not told of it: it is attached, and its driver silent. */
 static void a_region_is_for_those_who_were_told(void **state)
 {
-	struct sockaddr_un sa = {.sun_family = AF_UNIX};
 	struct client_msg m;
 	uint64_t id;
 	int fd;
@@ -257,9 +383,7 @@ static void a_region_is_for_those_who_were_told(void **state)
 	(void)state;
 	cs_ask("regions");
 	id = strtoull(strstr(cs_answer, "\"id\":\"") + 6, NULL, 16);
-	fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
-	snprintf(sa.sun_path, sizeof(sa.sun_path), "%.90sapps", zw_dir);
-	assert_int_equal(connect(fd, (struct sockaddr *)&sa, sizeof(sa)), 0);
+	fd = client();
 	client_msg_init(&m, CLIENT_ATTACH);
 	m.queues = 1;
 	assert_int_equal(ask(fd, &m), 0);
@@ -283,6 +407,9 @@ int main(int argc, char **argv)
 		IN(plain, a_driver_without_channels_is_served),
 		IN(plain, a_reload_changes_the_region),
 		IN(plain, a_region_is_for_those_who_were_told),
+		IN(plain, bells_are_for_queues_of_applications),
+		cmocka_unit_test_setup_teardown(sleepers_wake_each_other, start_sleepers,
+						stop_sleepers),
 	};
 
 	if (argc < 2) {

@@ -29,6 +29,7 @@ pid_t zw_pid;
 unsigned zw_nofile;
 bool zw_keep_log;
 uint32_t zw_buf_alloc, zw_app_flags;
+uint64_t zw_app_spin_ns;
 
 static struct zv_dev *guests[ZW_GUESTS];
 /* When roles are exchanged: the sockets of the guests, and the configuration that tells of them. */
@@ -315,6 +316,7 @@ static struct zv_dev *device_open(unsigned i, const char *scheme, const char *na
 			    .queues = queues,
 			    .buf_alloc = zw_buf_alloc,
 			    .connect_timeout_ns = LONG_S * 1000000000ull,
+			    .spin_ns = zw_app_spin_ns,
 			    .flags = flags};
 	time_t end = now() + LONG_S;
 	char uri[128];

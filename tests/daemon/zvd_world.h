@@ -31,6 +31,7 @@ extern bool zw_keep_log;
 extern uint32_t zw_buf_alloc;
 /* Before zw_app: ZV_OPT_*. */
 extern uint32_t zw_app_flags;
+extern uint64_t zw_app_spin_ns; /* 0: the library's default */
 
 /*
  * Starts @program with the configuration @conf, in which every '@' stands for zw_dir. @lcores > 1:

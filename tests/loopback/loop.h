@@ -13,6 +13,9 @@
 
 extern const struct transport_ops loop_guest_ops, loop_host_ops;
 
+/* What both sides can ring in; NULL: nothing. */
+extern struct bell_map *loop_ring[2];
+
 /* Stops all rings (as a lost backend does) and starts fresh ones; owners may be running. */
 void loop_restart(void);
 /* Replaces the host's memory table by a new import of the same memory, live. */

@@ -6,8 +6,10 @@
  */
 #include "loop.h"
 #include "socket/chan.h"
+#include "socket/chan_bell.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <pthread.h>
 #include <sched.h>
@@ -17,6 +19,7 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -32,8 +35,7 @@ static struct pair {
 	struct shm_region region;
 	struct shm_channel_desc desc;
 	struct zv_conn *g, *h;
-	struct chan_bells *bells[2];
-	struct bell_ringer ringer[2];
+	struct bell_map own[2], ring[2]; /* of the guest, of the host */
 } C;
 
 static void open_both(void)
@@ -59,16 +61,20 @@ static void connect_both(enum zv_type type)
 	(void)zv_poll(gq, ev, 16);
 }
 
+static void free_map(struct bell_map *m)
+{
+	close(m->fd);
+}
+
 static void attach(struct zv_conn *c, enum shm_role role, bool bells)
 {
 	struct chan_opts o = {.region = C.region.addr,
 			      .size = C.region.size,
 			      .desc = &C.desc,
 			      .role = role,
-			      .wake = bells ? bell_ring : NULL,
-			      .wake_arg = &C.ringer[!role],
-			      .bells = bells ? C.bells[role] : NULL,
-			      .bell = 4095};
+			      .bell = bells ? 4095 : 0,
+			      .ring_page = bells ? C.ring[!role].id : 0,
+			      .ring_bell = bells ? 4095 : 0};
 
 	assert_int_equal(chan_attach(c, &o), 0);
 }
@@ -92,12 +98,14 @@ static void begin(enum zv_type type, bool bells)
 	assert_int_equal(shm_channel_format(C.region.addr, C.region.size, &C.desc), 0);
 	pages = (uint8_t *)C.region.addr + C.desc.length;
 	for (int i = 0; i < 2 && bells; i++) {
-		struct zv_queue *q = i ? hq : gq;
+		uint8_t *page = pages + (size_t)i * 4096;
+		int fds[2];
 
-		C.bells[i] = chan_bells_new(q, pages + (size_t)i * 4096);
-		assert_non_null(C.bells[i]);
-		assert_int_equal(
-			bell_attach(&C.ringer[i], pages + (size_t)i * 4096, 4095, q->chans.fd), 0);
+		assert_int_equal(pipe2(fds, O_CLOEXEC | O_NONBLOCK), 0);
+		C.own[i] = (struct bell_map){page, 7u + (uint32_t)i, fds[0], 1, free_map};
+		C.ring[i] = (struct bell_map){page, 7u + (uint32_t)i, fds[1], 1, free_map};
+		loop_ring[i] = &C.ring[i];
+		assert_int_equal(chan_bells_open(i ? hq : gq, &C.own[i]), 0);
 	}
 	attach(C.g, SHM_ROLE_A, bells);
 	attach(C.h, SHM_ROLE_B, bells);
@@ -108,7 +116,7 @@ static void finish(bool bells)
 	assert_int_equal(zv_close(guest), 0);
 	assert_int_equal(zv_close(host), 0);
 	for (int i = 0; i < 2 && bells; i++)
-		bell_detach(&C.ringer[i]);
+		bell_map_put(&C.ring[i]);
 	shm_region_destroy(&C.region);
 }
 

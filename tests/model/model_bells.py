@@ -18,7 +18,7 @@ def reg(name, then=''):
 def ringer(n, messages, bit_first):
     bit = [at(PAGE, 'bell_ring'),
            exchange('_', 'bits', lambda _: _ | 1 << n,
-                    'shm_or_release64(&r->page->bits[i], UINT64_C(1) << r->bell % 64)', BIT)]
+                    'shm_or_release64(&r->page->bits[i], UINT64_C(1) << bell % 64)', BIT)]
     word = [exchange('_', 'words', lambda _: _ | 1, 'shm_or_release64(&r->page->words, UINT64_C(1) << i)')]
     steps = []
     for i in range(messages):

@@ -444,6 +444,7 @@ void end_release(struct chan_end *e)
 	pthread_mutex_lock(&r->lock);
 	e->held = false;
 	e->holder = NULL;
+	bell_give(&e->bell);
 	discharge(r, p, e);
 	last = !p->end[0].held && !p->end[1].held;
 	if (last) {

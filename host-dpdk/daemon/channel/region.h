@@ -23,6 +23,7 @@
 #ifndef ZVD_REGION_H
 #define ZVD_REGION_H
 
+#include "bells.h"
 #include "core/guest.h"
 
 #include <shm_ring.h>
@@ -44,7 +45,8 @@ struct chan_end {
 	const void *holder; /* NULL: not granted; under the region's lock */
 	uint64_t serial;    /* whom it is charged to */
 	bool held;	    /* under the region's lock */
-	uint64_t session;   /* of the broker, in which it was granted or named: its lcore's */
+	struct bell bell; /* that is rung for it; of who has made the part, until it is released */
+	uint64_t session; /* of the broker, in which it was granted or named: its lcore's */
 	TAILQ_ENTRY(chan_end) link; /* of those of the broker: its lcore's */
 };
 

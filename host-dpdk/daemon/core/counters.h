@@ -47,7 +47,8 @@
 	X(rx_promised, TRAFFIC, GAUGE, "bytes of rx_memory promised to open connections")          \
 	X(rx_private, TRAFFIC, GAUGE, "bytes of memory that hold payload not yet taken")           \
 	X(chans, TRAFFIC, GAUGE, "connections whose payload goes through shared memory")           \
-	X(chan_broken, ERRORS, COUNTER, "peers that broke their channel: connection reset")
+	X(chan_broken, ERRORS, COUNTER, "peers that broke their channel: connection reset")        \
+	X(chan_rings, TRAFFIC, COUNTER, "wake-ups of a channel's other end, past the device")
 
 /*
  * Of each guest: its endpoints and what carries their connections. JSON: "endpoints". The names are

@@ -16,6 +16,7 @@ struct splice_chan {
 	struct splice *sp;
 	struct region *region;
 	struct region_user user[2];
+	unsigned a_queue; /* A's */
 	struct lcore *b_lcore;
 	uint32_t a_can;		/* enum broker_can: A's lcore writes it, B's reads it; atomic */
 	struct chan_part *part; /* B's lcore's until B is up; NULL: there is no channel */
@@ -171,6 +172,7 @@ void splice_chan_begin(struct splice *sp, struct guest_queue *gq, struct guest_q
 	ch->sp = sp;
 	ch->region = r;
 	ch->user[A] = region_user(gq->guest);
+	ch->a_queue = gq->index;
 	ch->user[B] = region_user(to->guest);
 	ch->b_lcore = to->lc;
 	ch->a_can = can;
@@ -256,7 +258,14 @@ bool splice_chan_known(struct splice *sp, struct guest_queue *gq)
 
 static struct zv_grant grant(const struct splice_chan *ch, enum shm_role role)
 {
-	return (struct zv_grant){region_id(ch->region), ch->part->desc, role};
+	const struct chan_end *own = &ch->part->end[role], *other = &ch->part->end[!role];
+
+	return (struct zv_grant){.region = region_id(ch->region),
+				 .desc = ch->part->desc,
+				 .role = role,
+				 .bell = own->bell.nr,
+				 .ring_page = other->bell.page,
+				 .ring_bell = other->bell.nr};
 }
 
 static void part_free(struct splice_chan *ch)
@@ -280,6 +289,9 @@ int splice_chan_connect(struct splice *sp, struct guest_queue *gq, uint32_t src_
 
 	if (!ch || !ch->part)
 		return zv_connect_from(gq->q, sp->src_cid, src_port, 0, sp->port, sp->type, conn);
+	if (!ch->part->end[B].bell.nr)
+		(void)bells_take(ch->user[A].serial, ch->a_queue, &ch->part->end[A].bell,
+				 ch->user[B].serial, gq->index, &ch->part->end[B].bell);
 	g = grant(ch, SHM_ROLE_B);
 	ret = b ? broker_connect(b, &to, &g, conn) : -EOPNOTSUPP;
 	if (ret == 0) {

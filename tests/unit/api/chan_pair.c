@@ -1,10 +1,21 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "chan_pair.h"
 
+#include <fcntl.h>
 #include <poll.h>
+#include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
 
-static struct bell_page pages[2]; /* they have to outlive the queues */
+/* They have to outlive the queues. */
+static struct bell_page pages[2];
+static struct bell_map own[2], ring[2];
+
+static void free_map(struct bell_map *m)
+{
+	close(m->fd);
+	m->fd = -1;
+}
 
 struct shm_channel_desc chan_default(void)
 {
@@ -43,27 +54,36 @@ static void attach(struct chan_pair *p, struct chan_end *e, enum shm_role role, 
 
 	e->gone = 0;
 	if (bells) {
-		enum zv_role own = role == SHM_ROLE_A ? ZV_ROLE_GUEST : ZV_ROLE_HOST;
-
-		o.wake = bell_ring;
-		o.wake_arg = &p->ringer[!own];
-		o.bells = p->bells[own];
-		o.bell = 70;
+		o.bell = o.ring_bell = PAIR_BELL;
+		o.ring_page = ring[role == SHM_ROLE_A ? ZV_ROLE_HOST : ZV_ROLE_GUEST].id;
 	}
 	assert_int_equal(chan_attach(e->c, &o), 0);
 	assert_int_equal(chan_attach(e->c, &o), -EINVAL); /* one is enough */
 }
 
+/* Of the two queues, for all pairs of a test. */
 static void make_bells(struct chan_pair *p)
 {
+	static uint32_t id;
+	char path[32];
+	int fds[2];
+
 	for (int role = 0; role < 2; role++) {
 		struct zv_queue *q = role == ZV_ROLE_GUEST ? P.g : P.h;
 
 		p->page[role] = &pages[role];
+		if (q->chans.bells)
+			continue;
 		memset(p->page[role], 0, sizeof(struct bell_page));
-		p->bells[role] = chan_bells_new(q, p->page[role]);
-		assert_non_null(p->bells[role]);
-		assert_int_equal(bell_attach(&p->ringer[role], p->page[role], 70, q->chans.fd), 0);
+		assert_int_equal(pipe2(fds, O_CLOEXEC | O_NONBLOCK), 0);
+		snprintf(path, sizeof(path), "/proc/self/fd/%d", fds[1]);
+		own[role] = (struct bell_map){&pages[role], ++id, fds[0], 1, free_map};
+		ring[role] = (struct bell_map){
+			&pages[role], id, open(path, O_RDWR | O_NONBLOCK | O_CLOEXEC), 1, free_map};
+		assert_true(ring[role].fd >= 0);
+		close(fds[1]);
+		fake_regions.ring[role] = &ring[role];
+		assert_int_equal(chan_bells_open(q, &own[role]), 0);
 	}
 }
 
@@ -93,9 +113,6 @@ void chan_connect(struct chan_pair *p, enum zv_type type, const struct shm_chann
 
 void chan_free_memory(struct chan_pair *p)
 {
-	for (int role = 0; role < 2; role++)
-		if (p->page[role])
-			bell_detach(&p->ringer[role]);
 	free(p->mem);
 }
 

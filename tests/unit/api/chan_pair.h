@@ -6,6 +6,7 @@
 #include "channel_layout.h"
 #include "pair.h"
 #include "socket/chan.h"
+#include "socket/chan_bell.h"
 
 /* The channel of the pair that was connected last, and what became of it. */
 struct chan_end {
@@ -19,10 +20,10 @@ struct chan_pair {
 	struct shm_channel_desc desc;
 	struct channel_layout l;
 	struct chan_end guest, host; /* the guest is SHM_ROLE_A */
-	struct chan_bells *bells[2]; /* [ZV_ROLE_GUEST]: that the guest hears */
-	struct bell_page *page[2];
-	struct bell_ringer ringer[2]; /* that ring these */
+	struct bell_page *page[2];   /* [ZV_ROLE_GUEST]: that the guest hears; NULL: no bells */
 };
+
+#define PAIR_BELL 70u /* of both */
 
 /* Like the default, and small: rings of 16, 3 slots of 256 bytes and 4 of 1024, both ways. */
 struct shm_channel_desc chan_small(void);

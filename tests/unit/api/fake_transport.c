@@ -320,16 +320,36 @@ static void region_forget(struct transport_dev *d, unsigned queue, uint64_t id)
 	fake_regions.forgotten++;
 }
 
-static const struct transport_region_ops region_ops = {
-	.offer = region_offer, .map = region_map, .forget = region_forget};
+static int ringer(struct transport_dev *d, uint32_t id, struct bell_map **out)
+{
+	(void)d;
+	for (int i = 0; i < 2; i++) {
+		struct bell_map *m = fake_regions.ring[i];
+
+		if (!m || m->id != id)
+			continue;
+		*out = bell_map_hold(m);
+		return 0;
+	}
+	return -EINPROGRESS;
+}
+
+static const struct transport_region_ops region_ops = {.offer = region_offer,
+						       .map = region_map,
+						       .forget = region_forget,
+						       .ringer = ringer},
+					 host_region_ops = {.ringer = ringer};
 
 const struct transport_ops fake_guest_ops = {.scheme = "fakeguest",
 					     .role = ZV_ROLE_GUEST,
 					     .open = open_guest,
 					     .regions = &region_ops,
 					     FAKE_OPS};
-const struct transport_ops fake_host_ops = {
-	.scheme = "fakehost", .role = ZV_ROLE_HOST, .open = open_host, FAKE_OPS};
+const struct transport_ops fake_host_ops = {.scheme = "fakehost",
+					    .role = ZV_ROLE_HOST,
+					    .open = open_host,
+					    .regions = &host_region_ops,
+					    FAKE_OPS};
 
 const struct transport_ops *const zv_builtin_transports[] = {&fake_guest_ops, &fake_host_ops, NULL};
 

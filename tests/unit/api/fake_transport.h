@@ -28,7 +28,8 @@ extern struct fake_regions {
 	struct region_map map; /* addr, size: set by the test; refs 1 */
 	int result;	       /* of map() */
 	unsigned freed, forgotten;
-	struct ctrl_offer offer; /* size 0: none */
+	struct ctrl_offer offer;  /* size 0: none */
+	struct bell_map *ring[2]; /* what either side can ring in; NULL: nothing */
 } fake_regions;
 
 extern const struct transport_ops fake_guest_ops, fake_host_ops;

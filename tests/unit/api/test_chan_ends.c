@@ -2,6 +2,9 @@
 /* How a connection with a channel begins, is woken, and ends. */
 #include "chan_pair.h"
 
+#include <errno.h>
+#include <unistd.h>
+
 static struct chan_pair C;
 static char got[8192], data[8192];
 
@@ -285,7 +288,7 @@ static void woken_when_idle(bool bells)
 	/* Rung for nothing: it is armed again, and the next one is heard. */
 	go_idle(P.h);
 	for (int i = 0; bells && i < 3; i++) {
-		assert_int_equal(bell_ring(&C.ringer[ZV_ROLE_HOST]), 0);
+		assert_true(chan_bell_ring(C.guest.c->chan));
 		assert_int_equal(chan_events_of(P.h, C.host.c), 0);
 		assert_int_equal(P.h->chans.nhot, 0);
 	}
@@ -382,6 +385,47 @@ static void test_sleep(void **state)
 	chan_close(&C);
 }
 
+/* One byte for an armed host: it is woken by a packet, or by its bell. */
+static void wakes_by(bool packet)
+{
+	go_idle(P.h);
+	assert_int_equal(zv_arm(P.h), 0);
+	assert_int_equal(zv_send(C.guest.c, "x", 1, 0), 1);
+	assert_int_equal(fake_pending(ZV_ROLE_HOST, 0), packet);
+	if (!packet)
+		assert_true(chan_readable(P.h));
+	assert_int_equal(chan_events_of(P.h, C.host.c), ZV_EV_IN);
+	assert_int_equal(zv_recv(C.host.c, got, 9, NULL), 1);
+	assert_false(chan_readable(P.h));
+}
+
+static void test_bells_that_cannot_be_rung(void **state)
+{
+	struct bell_map *ring;
+	uint64_t page;
+
+	(void)state;
+	begin(ZV_STREAM, true);
+	ring = fake_regions.ring[ZV_ROLE_HOST];
+	fake_regions.ring[ZV_ROLE_HOST] = NULL;
+	wakes_by(true); /* the transport is about to get it */
+	fake_regions.ring[ZV_ROLE_HOST] = ring;
+	wakes_by(false);
+	while (write(ring->fd, got, 4096) > 0) /* somebody has filled the pipe */
+		;
+	assert_int_equal(errno, EAGAIN);
+	(void)zv_poll(P.h, &(struct zv_event){0}, 1);
+	wakes_by(false);
+	page = C.page[ZV_ROLE_HOST]->heard;
+	C.page[ZV_ROLE_HOST]->heard = page + 1; /* the page is another one's by now */
+	wakes_by(true);
+	C.page[ZV_ROLE_HOST]->heard = page;
+	wakes_by(false);
+	chan_bells_close(P.h);
+	wakes_by(true);
+	chan_close(&C);
+}
+
 static void test_a_thousand_channels(void **state)
 {
 	static struct chan_pair many[1000];
@@ -428,6 +472,7 @@ int main(void)
 		TEST(test_a_blocked_sender_is_woken),
 		TEST(test_woken_for_too_little),
 		TEST(test_sleep),
+		TEST(test_bells_that_cannot_be_rung),
 		TEST(test_a_thousand_channels),
 	};
 

@@ -7,9 +7,11 @@
 #include <errno.h>
 #include <string.h>
 
+#define GRANT_LEN 152 /* without bells */
+
 /* Written by hand from docs/protocol.md, section 6. */
 static const uint8_t
-	golden_grant[CTRL_MSG_MAX] =
+	golden_grant[GRANT_LEN] =
 		{
 			'Z',  'V',  'S',  'K',	1,    0,    6,	  0,	152, 0,	   0,  0, 0,  0,
 			0,    0,					/* frame */
@@ -87,9 +89,37 @@ static void a_grant_has_these_bytes(void **state)
 	struct ctrl_msg m = sample(CTRL_GRANT), got;
 
 	(void)state;
-	assert_int_equal(ctrl_msg_put(wire, &m), CTRL_MSG_MAX);
-	assert_memory_equal(wire, golden_grant, CTRL_MSG_MAX);
-	assert_int_equal(ctrl_msg_get(&got, golden_grant, CTRL_MSG_MAX), CTRL_MSG_MAX);
+	assert_int_equal(ctrl_msg_put(wire, &m), GRANT_LEN);
+	assert_memory_equal(wire, golden_grant, GRANT_LEN);
+	assert_int_equal(ctrl_msg_get(&got, golden_grant, GRANT_LEN), GRANT_LEN);
+	assert_memory_equal(&got, &m, sizeof(m));
+}
+
+/* A driver that does not know of bells reads the first part, as it always did. */
+static void bells_come_behind_it(void **state)
+{
+	static const uint8_t tail[] = {70, 0, 0, 0, 1, 4, 0, 0, 2, 1, 0, 0, 0, 0, 0, 0};
+	struct ctrl_msg m = sample(CTRL_GRANT), got;
+	uint8_t wire[CTRL_MSG_MAX];
+	int len;
+
+	(void)state;
+	m.grant.bells = (struct ctrl_bells){70, 1025, 258};
+	len = (int)ctrl_msg_put(wire, &m);
+	assert_int_equal(len, CTRL_MSG_MAX);
+	assert_int_equal(wire[8], CTRL_MSG_MAX);
+	wire[8] = GRANT_LEN;
+	assert_memory_equal(wire, golden_grant, GRANT_LEN);
+	assert_memory_equal(wire + GRANT_LEN, tail, sizeof(tail));
+	assert_int_equal(ctrl_msg_get(&got, wire, (size_t)len), GRANT_LEN);
+	assert_int_equal(got.grant.bells.ring_page, 0);
+	wire[8] = CTRL_MSG_MAX - 1; /* half a tail is none */
+	assert_int_equal(ctrl_msg_get(&got, wire, (size_t)len), CTRL_MSG_MAX - 1);
+	assert_int_equal(got.grant.bells.bell, 0);
+	wire[8] = CTRL_MSG_MAX;
+	for (int n = 0; n < len; n++)
+		assert_int_equal(ctrl_msg_get(&got, wire, (size_t)n), 0);
+	assert_int_equal(ctrl_msg_get(&got, wire, (size_t)len), len);
 	assert_memory_equal(&got, &m, sizeof(m));
 }
 
@@ -157,6 +187,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_grant_has_these_bytes),
+		cmocka_unit_test(bells_come_behind_it),
 		cmocka_unit_test(every_message_comes_back_as_it_was),
 		cmocka_unit_test(what_makes_no_sense_is_refused),
 	};

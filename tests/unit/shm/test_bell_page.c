@@ -15,6 +15,7 @@
 
 #define RINGERS 3
 #define ROUNDS	20000
+#define ID	7u
 
 static struct bell_page page;
 static struct bell_owner owner;
@@ -25,7 +26,17 @@ static int setup(void **state)
 	(void)state;
 	page = (struct bell_page){0};
 	fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	return fd < 0 || bells_open(&owner, &page, fd);
+	if (fd < 0 || bells_open(&owner, &page, ID))
+		return -1;
+	owner.sleep.fd = fd; /* what this owner sleeps on */
+	return 0;
+}
+
+/* How ringers wake it. */
+static int wake(void *arg)
+{
+	(void)arg;
+	return eventfd_write(fd, 1) ? -errno : 0;
 }
 
 static int teardown(void **state)
@@ -43,11 +54,10 @@ static void test_each_bell_is_heard_once(void **state)
 
 	(void)state;
 	assert_false(bells_any(&owner));
+	assert_int_equal(bell_attach(&r, &page, ID, wake, NULL), 0);
 	for (int i = 0; i < 4; i++) {
-		assert_int_equal(bell_attach(&r, &page, bell[i], fd), 0);
-		assert_int_equal(bell_ring(&r), 0);
-		assert_int_equal(bell_ring(&r), 0);
-		bell_detach(&r);
+		assert_int_equal(bell_ring(&r, bell[i]), 0);
+		assert_int_equal(bell_ring(&r, bell[i]), 0);
 	}
 	assert_true(bells_take(&owner, &first, &bits));
 	assert_int_equal(first, 0);
@@ -85,10 +95,50 @@ static void test_what_is_refused(void **state)
 	struct bell_ringer r;
 
 	(void)state;
-	assert_int_equal(bell_attach(&r, &page, BELLS, fd), -EINVAL);
-	assert_int_equal(bell_attach(&r, (uint8_t *)&page + 8, 0, fd), -EINVAL);
-	assert_int_equal(bell_attach(&r, &page, 0, -1), -EBADF);
-	assert_int_equal(bells_open(&owner, (uint8_t *)&page + 8, fd), -EINVAL);
+	assert_int_equal(bell_attach(&r, &page, 0, wake, NULL), -EINVAL);
+	assert_int_equal(bell_attach(&r, (uint8_t *)&page + 8, ID, wake, NULL), -EINVAL);
+	assert_int_equal(bells_open(&owner, (uint8_t *)&page + 8, ID), -EINVAL);
+	assert_int_equal(bells_open(&owner, &page, 0), -EINVAL);
+}
+
+/* A ringer of a former use of the page is told from one of this use. */
+static void test_who_is_heard(void **state)
+{
+	struct bell_ringer now, before;
+
+	(void)state;
+	assert_int_equal(bell_attach(&now, &page, ID, wake, NULL), 0);
+	assert_int_equal(bell_attach(&before, &page, ID - 1, wake, NULL), 0);
+	assert_true(bells_heard(&now));
+	assert_false(bells_heard(&before));
+	bells_close(&owner);
+	assert_false(bells_heard(&now));
+}
+
+static int fails(void *arg)
+{
+	return ++*(int *)arg == 1 ? -EPIPE : 0;
+}
+
+/* One sleep costs one wake-up, however many bells are rung; and a failure is told. */
+static void test_one_wakeup_a_sleep(void **state)
+{
+	struct bell_ringer r;
+	int n = 0;
+
+	(void)state;
+	assert_int_equal(bell_attach(&r, &page, ID, fails, &n), 0);
+	assert_int_equal(bell_ring(&r, 1), 0);
+	assert_int_equal(n, 0);		/* the owner is awake */
+	assert_true(bells_arm(&owner)); /* ... and finds it */
+	assert_int_equal(bell_ring(&r, 2), -EPIPE);
+	assert_int_equal(bell_ring(&r, 3), 0);
+	assert_int_equal(n, 1);
+	bells_disarm(&owner);
+	(void)bells_arm(&owner);
+	assert_int_equal(bell_ring(&r, 4), 0);
+	assert_int_equal(n, 2);
+	bells_disarm(&owner);
 }
 
 static uint64_t sent[RINGERS];
@@ -98,13 +148,12 @@ static void *ring_thread(void *arg)
 	uint64_t *mine = arg;
 	struct bell_ringer r;
 
-	if (bell_attach(&r, &page, (uint32_t)(mine - sent) * 100, fd))
+	if (bell_attach(&r, &page, ID, wake, NULL))
 		return NULL;
 	for (uint64_t i = 1; i <= ROUNDS; i++) {
 		shm_store_release64(mine, i);
-		(void)bell_ring(&r);
+		(void)bell_ring(&r, (uint32_t)(mine - sent) * 100);
 	}
-	bell_detach(&r);
 	return NULL;
 }
 
@@ -140,6 +189,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_each_bell_is_heard_once, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_words_take_turns, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_what_is_refused, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_who_is_heard, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_one_wakeup_a_sleep, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_no_bell_is_lost, setup, teardown),
 	};
 

@@ -1,0 +1,61 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "apps_memory.h"
+
+#include "channel/bells.h"
+#include "channel/reach.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+
+void app_refuse(struct client_msg *m, int err, const char *fmt, ...)
+{
+	char text[CLIENT_TEXT];
+	va_list ap;
+
+	va_start(ap, fmt);
+	(void)vsnprintf(text, sizeof(text), fmt, ap);
+	va_end(ap);
+	m->result = err;
+	client_msg_text(m, text);
+}
+
+int app_region(const struct guest *app, struct client_msg *m)
+{
+	struct region_user u;
+	int fd;
+
+	if (!app) {
+		app_refuse(m, -ENOTCONN, "not attached");
+		return -1;
+	}
+	u = region_user(app);
+	fd = region_fetch(m->region, &u, &m->size, &m->offset);
+	if (fd == -ENOENT)
+		app_refuse(m, fd, "region %016llx was not announced to this application",
+			   (unsigned long long)m->region);
+	else if (fd < 0)
+		app_refuse(m, fd, "zvsockd has no descriptor left: %s", zv_strerror(fd));
+	return fd < 0 ? -1 : fd;
+}
+
+int app_bells(const struct guest *app, struct client_msg *m)
+{
+	struct region *own = app ? reach_own() : NULL;
+	int fd = -ENOENT;
+
+	if (!app)
+		fd = -ENOTCONN;
+	else if (own && m->type == CLIENT_BELLS)
+		fd = bells_file(&m->size);
+	else if (own && m->type == CLIENT_RING)
+		fd = bells_ringer(m->page, &m->offset);
+	else if (own && m->type == CLIENT_BELL && m->queues < app->n_queues)
+		fd = bells_page(app->serial, m->queues, &m->page, &m->offset);
+	region_put(own);
+	if (fd == -ENOTCONN)
+		app_refuse(m, fd, "not attached");
+	else if (fd < 0)
+		app_refuse(m, fd, "no bells: %s; zvsockd wakes sleepers", zv_strerror(fd));
+	return fd < 0 ? -1 : fd;
+}

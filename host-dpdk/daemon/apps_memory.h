@@ -1,0 +1,20 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Questions of an application about memory that it may share, and their refusals (apps.h). */
+#ifndef ZVD_APPS_MEMORY_H
+#define ZVD_APPS_MEMORY_H
+
+#include "core/guest.h"
+#include "proto/client_msg.h"
+
+/* The question in *m is refused. Its answer is written there. */
+void app_refuse(struct client_msg *m, int err, const char *fmt, ...) ZV_PRINTF(3, 4);
+
+/* @app: its device; NULL: it is not attached. A descriptor for the answer, which is in *m; or -1,
+ * and a refusal is. */
+
+/* CLIENT_REGION: one that the application has been told of. */
+int app_region(const struct guest *app, struct client_msg *m);
+/* CLIENT_BELLS, CLIENT_BELL, CLIENT_RING: for those that zvsockd's own region is for. */
+int app_bells(const struct guest *app, struct client_msg *m);
+
+#endif
