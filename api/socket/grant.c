@@ -23,6 +23,7 @@ struct grant {
 	TAILQ_ENTRY(grant) held;
 	struct zv_queue *q;
 	struct conn_key key;
+	bool own;		/* in memory that this side offers */
 	struct region_map *map; /* NULL: the region is not mapped here, it cannot be used */
 	struct ctrl_grant of;
 	struct ctrl_out *release; /* to be sent in the end: allocated before it is needed */
@@ -115,18 +116,13 @@ none:
 	}
 }
 
-void grants_begin(struct zv_queue *q)
+static void say_offer(struct zv_queue *q)
 {
 	const struct transport_region_ops *ops = q->dev->ops->regions;
 	struct ctrl_out *out;
 	struct ctrl_offer offer;
 
-	/* Over kernel sockets the end of the control connection has taken everything back. */
-	if (q->grants.spoken && !q->dev->ops->kernel_sockets)
-		say_held(q);
-	q->grants.spoken = true;
-	if (!q->grants.spare)
-		q->grants.spare = calloc(1, sizeof(*q->grants.spare));
+	q->grants.offer_due = false;
 	if (!ops->offer || ops->offer(q->dev->t, q->index, &offer))
 		return;
 	out = calloc(1, sizeof(*out));
@@ -135,6 +131,30 @@ void grants_begin(struct zv_queue *q)
 	out->m.type = CTRL_OFFER;
 	out->m.offer = offer;
 	say(q, out);
+}
+
+/* What a device that has never granted it does not know of: it would give the memory to others. */
+static bool holds_of_former(const struct zv_queue *q)
+{
+	return __atomic_load_n(&q->dev->held_own, __ATOMIC_ACQUIRE) != 0;
+}
+
+void grants_begin(struct zv_queue *q)
+{
+	uint64_t device = q->peer.hello.nonce;
+	bool other = device != q->grants.device;
+
+	/* Over kernel sockets the end of the control connection has taken everything back. */
+	if (q->grants.spoken && !q->dev->ops->kernel_sockets)
+		say_held(q);
+	q->grants.spoken = true;
+	if (!q->grants.spare)
+		q->grants.spare = calloc(1, sizeof(*q->grants.spare));
+	q->grants.device = device;
+	if (other && holds_of_former(q))
+		q->grants.offer_due = true;
+	else
+		say_offer(q);
 }
 
 /* ---- regions ---- */
@@ -239,12 +259,17 @@ static void say_release(struct zv_queue *q, struct ctrl_out *out, const struct c
 static void released(void *arg)
 {
 	struct grant *g = arg;
+	struct zv_queue *q = g->q;
 
 	if (g->map)
 		region_map_put(g->map);
-	say_release(g->q, g->release, &g->of);
-	TAILQ_REMOVE(&g->q->grants.held, g, held);
-	g->q->grants.nheld--;
+	say_release(q, g->release, &g->of);
+	TAILQ_REMOVE(&q->grants.held, g, held);
+	q->grants.nheld--;
+	if (g->own)
+		(void)__atomic_sub_fetch(&q->dev->held_own, 1, __ATOMIC_ACQ_REL);
+	if (q->grants.offer_due && !holds_of_former(q))
+		say_offer(q);
 	free(g);
 }
 
@@ -317,6 +342,9 @@ static struct grant *grant_new(struct zv_queue *q, const struct ctrl_grant *of)
 	g->key = (struct conn_key){of->peer_cid, of->peer_port, of->local_port};
 	if (r && r->map)
 		g->map = region_map_hold(r->map);
+	g->own = r && r->at.gpa != CTRL_BY_FD;
+	if (g->own)
+		(void)__atomic_add_fetch(&q->dev->held_own, 1, __ATOMIC_RELAXED);
 	TAILQ_INSERT_TAIL(&q->grants.held, g, held);
 	q->grants.nheld++;
 	return g;
@@ -413,6 +441,9 @@ void grants_end(struct zv_queue *q)
 
 	say_no_more(q);
 	chan_bells_close(q);
+	if (q->grants.offer_due)
+		q->grants.device = 0; /* the next one is another one still */
+	q->grants.offer_due = false;
 	while ((g = TAILQ_FIRST(&q->grants.pending))) {
 		TAILQ_REMOVE(&q->grants.pending, g, link);
 		grant_give_up(g);

@@ -342,6 +342,8 @@ struct queue_grants {
 	uint32_t nheld;
 	struct ctrl_out *spare; /* for when there is no memory */
 	bool spoken;		/* there was a session before, whose messages may have been lost */
+	bool offer_due;	 /* in this session, once nothing is held in the memory to be offered */
+	uint64_t device; /* whose grants are held: the nonce of its HELLO_ACK */
 	struct ctrl_out_list out; /* what this side has to say: sent when there is a buffer */
 	uint32_t nout;
 };
@@ -418,6 +420,7 @@ struct zv_dev {
 	uint32_t listen_gen;	     /* counts unlistens */
 	pthread_mutex_t closed_lock; /* closed, acked, seen_closed */
 	struct zv_mem *mems;	     /* registered: mem.c */
+	uint32_t held_own; /* ends of channels in memory that this side offers, of all queues;
 			      atomic */
 };
 

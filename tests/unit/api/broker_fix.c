@@ -127,3 +127,8 @@ void broker_join(enum zv_type type)
 	assert_true(seen_guest.events & ZV_EV_CONNECT);
 	assert_int_equal(seen_guest.err, 0);
 }
+
+void broker_another_device(void)
+{
+	P.h->dev->nonce++;
+}

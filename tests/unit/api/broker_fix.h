@@ -45,4 +45,7 @@ void broker_join(enum zv_type type);
 /* The request waits: formats the channel and returns the grant for @role. */
 struct zv_grant broker_grant_for(enum shm_role role);
 
+/* From its next session on the host's device is another one. */
+void broker_another_device(void);
+
 #endif

@@ -272,6 +272,68 @@ static void what_is_released_between_sessions_is_told_in_the_next(void **state)
 	assert_int_equal(fake_regions.map.refs, 1);
 }
 
+/* In one session: HELLO, what is held, and whether memory is offered. */
+static void offered(bool offers)
+{
+	struct zv_broker_msg m;
+
+	assert_int_equal(zv_broker_recv(broker_queue(1), &m), 1);
+	assert_int_equal(m.what, ZV_BROKER_HELLO);
+	assert_int_equal(zv_broker_recv(broker_queue(1), &m), 1);
+	assert_int_equal(m.what, ZV_BROKER_HOLDS);
+	while (m.what != ZV_BROKER_OFFER && zv_broker_recv(broker_queue(1), &m) == 1)
+		;
+	assert_int_equal(m.what == ZV_BROKER_OFFER, offers);
+}
+
+/*
+ * A buffer is on loan in memory that the driver offers, and another zvsockd comes: that one knows
+ * nothing of it, and would give the memory to others.
+ */
+static void what_is_on_loan_is_not_offered_to_another_device(void **state)
+{
+	const struct zv_region r = {BR_REGION, BR_SIZE, 0x100000000};
+	struct zv_broker_msg m;
+	struct zv_buf b;
+
+	(void)state;
+	fake_regions.offer = (struct ctrl_offer){r.gpa, BR_SIZE};
+	for (unsigned i = 0; i < 2; i++) {
+		(void)broker_expect(i, ZV_BROKER_HELLO);
+		assert_int_equal(zv_region_announce(broker_queue(i), &r), 0);
+	}
+	pump();
+	broker_join(ZV_STREAM);
+	assert_int_equal(zv_send(B.ask_g, "data", 4, 0), 4);
+	assert_int_equal(zv_buf_recv(B.to_g, &b, 1), 1);
+	while (zv_broker_recv(broker_queue(1), &m) == 1)
+		;
+	fake_new_session(true); /* the same one knows what it has granted */
+	pump();
+	assert_int_equal(zv_conn_close(B.ask_g), 0);
+	assert_int_equal(zv_conn_close(B.to_g), 0);
+	assert_int_equal(zv_conn_close(B.ask_h), 0);
+	assert_int_equal(zv_conn_close(B.to_h), 0);
+	pump();
+	offered(true);
+	broker_another_device();
+	for (int i = 0; i < 2; i++) { /* nor in the session after the next one */
+		fake_new_session(true);
+		pump();
+		offered(false);
+	}
+	assert_memory_equal(b.data, "data", 4);
+	zv_buf_release(guest_queue(1), &b, 1);
+	pump();
+	do
+		assert_int_equal(zv_broker_recv(broker_queue(1), &m), 1);
+	while (m.what != ZV_BROKER_OFFER);
+	assert_true(m.gpa == r.gpa);
+	fake_new_session(true);
+	pump();
+	offered(true);
+}
+
 /* Nothing of a grant reaches the driver, and the driver holds an end of another one. */
 static void what_is_held_is_told_in_the_next_session(void **state)
 {
@@ -369,6 +431,7 @@ int main(void)
 		T(a_port_is_known_before_the_request),
 		T(what_is_released_between_sessions_is_told_in_the_next),
 		T(what_is_held_is_told_in_the_next_session),
+		T(what_is_on_loan_is_not_offered_to_another_device),
 		T(a_driver_that_is_gone_for_good_is_told_of),
 		T(no_room_on_the_control_connection_is_told),
 	};
