@@ -60,7 +60,7 @@ static bool of_every_guest(const char *line)
 	return k->name;
 }
 
-#define LINES_MAX 40u
+#define LINES_MAX 48u
 
 static void all_differ(const struct base *b)
 {
@@ -124,6 +124,8 @@ static void guests_differ(void **state)
 		"unix = /s/u",
 		"tcp = 80=127.0.0.1:80",
 		"vsock = 5",
+		"tcp_out = 5",
+		"tcp_allow = 10.0.0.0/8:443",
 		"builtin = echo:7",
 		"builtin = discard:7",
 		"tcp = 81=127.0.0.1:80",
@@ -165,6 +167,8 @@ static void devices_differ(void **state)
 		"unix = /s/u",
 		"tcp = 80=127.0.0.1:80",
 		"vsock = 5",
+		"tcp_out = 5",
+		"tcp_allow = 10.0.0.0/8:443",
 		"builtin = echo:7",
 		"af_vsock = /s/d",
 		"af_vsock_mode = 0600\naf_vsock = /s/d",

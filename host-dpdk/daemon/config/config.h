@@ -31,7 +31,7 @@
 #define CFG_PATH_MAX   108u /* with the final 0, as sun_path */
 #define CFG_SCHEME_MAX 16u
 
-#define CFG_PARTS_MAX 10u /* endpoint types: config_part.h */
+#define CFG_PARTS_MAX 11u /* endpoint types: config_part.h */
 
 #define CFG_APP_IDS_MAX	  32u /* users, and groups, that may attach applications */
 #define CFG_APP_PORTS_MAX 16u /* ranges of ports for them */

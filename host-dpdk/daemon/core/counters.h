@@ -82,6 +82,8 @@
 	X(low_port_denied, ERRORS, COUNTER, "refused: port below 1024 and server not privileged")  \
 	X(af_vsock_unclaimed, ERRORS, COUNTER, "connections whose program did not come: reset")    \
 	X(af_vsock_denied, ERRORS, COUNTER, "refused: another user has the label of a port")       \
+	X(tcp_out_denied, ERRORS, COUNTER, "refused: no rule of tcp_allow has the address")        \
+	X(tcp_out_bad, ERRORS, COUNTER, "requests to tcp_out that were none: reset")               \
 	X(fds_passed, ERRORS, COUNTER, "connections of programs that sent descriptors: reset")     \
 	X(fd_limit, ERRORS, COUNTER, "refused: no descriptor left")                                \
 	X(no_memory, ERRORS, COUNTER, "refused: no memory left")                                   \

@@ -11,6 +11,7 @@
 	X(program)                                                                                 \
 	X(builtin)                                                                                 \
 	X(tcp)                                                                                     \
+	X(tcp_out)                                                                                 \
 	X(vsock)                                                                                   \
 	X(app_port)                                                                                \
 	X(af_vsock)                                                                                \

@@ -225,6 +225,11 @@ void relay_abort(struct relay *r)
 		relay_end(r, R_RESET | R_ABORT);
 }
 
+void relay_close(struct relay *r)
+{
+	relay_end(r, 0);
+}
+
 void relay_host_failed(struct relay *r, int err)
 {
 	if (err == -EPIPE) {

@@ -120,6 +120,9 @@ void relay_start(struct relay *r, const char *early, uint32_t early_len);
  * relay_start. */
 void relay_abort(struct relay *r);
 
+/* Before relay_start: ends both sides in order, after what the owner has sent to the guest. */
+void relay_close(struct relay *r);
+
 /* Frees the lcore's stock of batches. */
 void relay_lcore_fini(struct lcore *lc);
 

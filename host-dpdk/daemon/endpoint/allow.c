@@ -1,0 +1,249 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "allow.h"
+
+#include <arpa/inet.h>
+#include <netinet/in.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+#define V4_BITS 96u /* of ::ffff:0:0/96 */
+
+/* Networks that a name, or a rule that is wider, does not lead to. */
+static const struct special {
+	const char *net;
+	uint8_t bits;
+} specials[] = {
+	{"0.0.0.0", 8}, {"127.0.0.0", 8}, {"169.254.0.0", 16}, {"224.0.0.0", 4}, {"240.0.0.0", 4},
+	{"::", 128},	{"::1", 128},	  {"fe80::", 10},      {"ff00::", 8},
+};
+
+static bool in_net(const struct allow_addr *a, const struct allow_addr *net, unsigned bits)
+{
+	unsigned bytes = bits / 8, rest = bits % 8;
+
+	if (memcmp(a->b, net->b, bytes) != 0)
+		return false;
+	return !rest || ((a->b[bytes] ^ net->b[bytes]) & (uint8_t)(0xff00u >> rest)) == 0;
+}
+
+struct allow_addr allow_addr_make(const uint8_t *bytes, unsigned len)
+{
+	struct allow_addr a = {.b = {[10] = 0xff, [11] = 0xff}};
+
+	if (len == 4)
+		memcpy(a.b + 12, bytes, 4);
+	else
+		memcpy(a.b, bytes, sizeof(a.b));
+	return a;
+}
+
+struct allow_addr allow_addr_of(const struct sockaddr *sa)
+{
+	if (sa->sa_family == AF_INET)
+		return allow_addr_make(
+			(const uint8_t *)&((const struct sockaddr_in *)(const void *)sa)->sin_addr,
+			4);
+	return allow_addr_make(
+		(const uint8_t *)&((const struct sockaddr_in6 *)(const void *)sa)->sin6_addr, 16);
+}
+
+static bool is_v4(const struct allow_addr *a)
+{
+	static const struct allow_addr mapped = {.b = {[10] = 0xff, [11] = 0xff}};
+
+	return in_net(a, &mapped, V4_BITS);
+}
+
+socklen_t allow_sockaddr(const struct allow_addr *a, uint16_t port, struct sockaddr_storage *ss)
+{
+	struct sockaddr_in6 *six = (struct sockaddr_in6 *)ss;
+	struct sockaddr_in *four = (struct sockaddr_in *)ss;
+
+	memset(ss, 0, sizeof(*ss));
+	if (is_v4(a)) {
+		four->sin_family = AF_INET;
+		four->sin_port = htons(port);
+		memcpy(&four->sin_addr, a->b + 12, 4);
+		return sizeof(*four);
+	}
+	six->sin6_family = AF_INET6;
+	six->sin6_port = htons(port);
+	memcpy(&six->sin6_addr, a->b, sizeof(a->b));
+	return sizeof(*six);
+}
+
+/* Reads an address in digits; its bits: 32 or 128; 0: it is none. */
+static unsigned read_address(struct allow_addr *a, const char *text)
+{
+	uint8_t b[16];
+
+	if (inet_pton(AF_INET, text, b) == 1) {
+		*a = allow_addr_make(b, 4);
+		return 32;
+	}
+	if (inet_pton(AF_INET6, text, b) != 1)
+		return 0;
+	*a = allow_addr_make(b, 16);
+	return 128;
+}
+
+/* How many bits the special network of @a has; 0: it is in none. */
+static unsigned special_bits(const struct allow_addr *a)
+{
+	for (unsigned i = 0; i < sizeof(specials) / sizeof(specials[0]); i++) {
+		struct allow_addr net;
+		unsigned all = read_address(&net, specials[i].net);
+		unsigned bits = specials[i].bits + (128 - all);
+
+		if (in_net(a, &net, bits))
+			return bits;
+	}
+	return 0;
+}
+
+/* ---- reading a rule ---- */
+
+static bool read_number(const char *text, unsigned max, unsigned *v)
+{
+	char *end;
+	unsigned long n = strtoul(text, &end, 10);
+
+	*v = (unsigned)n;
+	return *text >= '0' && *text <= '9' && !*end && n <= max;
+}
+
+static bool read_ports(struct allow_rule *r, char *text)
+{
+	char *dash = strchr(text, '-');
+	unsigned first, last;
+
+	if (strcmp(text, "*") == 0) {
+		r->first = 1;
+		r->last = UINT16_MAX;
+		return true;
+	}
+	if (dash)
+		*dash++ = 0;
+	if (!read_number(text, UINT16_MAX, &first) ||
+	    !read_number(dash ? dash : text, UINT16_MAX, &last) || !first || last < first)
+		return false;
+	r->first = (uint16_t)first;
+	r->last = (uint16_t)last;
+	return true;
+}
+
+/* Letters, digits, "-", "_" and "." as names of hosts have them, and no number at the end. */
+static bool read_name(struct allow_rule *r, const char *text)
+{
+	size_t len = strlen(text);
+	const char *last = strrchr(text, '.');
+
+	last = last ? last + 1 : text;
+	if (!len || len >= sizeof(r->name) || strspn(last, "0123456789") == strlen(last) ||
+	    strspn(text, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.") !=
+		    len)
+		return false;
+	memcpy(r->name, text, len + 1);
+	return true;
+}
+
+/* "ADDRESS", "ADDRESS/BITS", "[ADDRESS]", "[ADDRESS]/BITS" or "[ADDRESS/BITS]". */
+static bool read_net(struct allow_rule *r, char *text)
+{
+	char *slash = strchr(text, '/'), *close;
+	unsigned all, bits;
+
+	if (*text == '[') {
+		close = strchr(text, ']');
+		if (!close || (close[1] && close + 1 != slash))
+			return false;
+		text++;
+		*close = 0;
+	} else if (strchr(text, ':')) {
+		return false; /* IPv6 without brackets: where does the port begin? */
+	}
+	if (slash)
+		*slash++ = 0;
+	all = read_address(&r->net, text);
+	if (!all)
+		return false;
+	bits = all;
+	if (slash && !read_number(slash, all, &bits))
+		return false;
+	r->bits = (uint8_t)(bits + (128 - all));
+	for (unsigned i = r->bits; i < 128; i++) /* 10.1.2.3/8 is 10.0.0.0/8 */
+		r->net.b[i / 8] &= (uint8_t) ~(0x80u >> (i % 8));
+	return true;
+}
+
+bool allow_read(struct allow_rule *r, const char *text)
+{
+	char copy[ALLOW_TEXT_MAX], *colon;
+	size_t len = strlen(text);
+
+	memset(r, 0, sizeof(*r));
+	if (len >= sizeof(copy))
+		return false;
+	memcpy(copy, text, len + 1);
+	memcpy(r->text, text, len + 1);
+	colon = strrchr(copy, ':');
+	if (!colon)
+		return false;
+	*colon = 0;
+	if (!read_ports(r, colon + 1))
+		return false;
+	if (strpbrk(copy, "[/"))
+		return read_net(r, copy);
+	return read_net(r, copy) || read_name(r, copy);
+}
+
+/* ---- asking ---- */
+
+static bool has_port(const struct allow_rule *r, uint16_t port)
+{
+	return port >= r->first && port <= r->last;
+}
+
+bool allow_address(const struct allow_rule *rules, unsigned n, const struct allow_addr *a,
+		   uint16_t port)
+{
+	unsigned special = special_bits(a);
+
+	for (unsigned i = 0; i < n; i++)
+		if (!*rules[i].name && has_port(&rules[i], port) && rules[i].bits >= special &&
+		    is_v4(&rules[i].net) == is_v4(a) && in_net(a, &rules[i].net, rules[i].bits))
+			return true;
+	return false;
+}
+
+static bool same_name(const char *a, const char *b)
+{
+	size_t len = strlen(a), other = strlen(b);
+
+	len -= len && a[len - 1] == '.';
+	other -= other && b[other - 1] == '.';
+	return len == other && strncasecmp(a, b, len) == 0;
+}
+
+bool allow_name(const struct allow_rule *rules, unsigned n, const char *name, uint16_t port)
+{
+	for (unsigned i = 0; i < n; i++)
+		if (*rules[i].name && has_port(&rules[i], port) && same_name(rules[i].name, name))
+			return true;
+	return false;
+}
+
+bool allow_some(const struct allow_rule *rules, unsigned n, uint16_t port)
+{
+	for (unsigned i = 0; i < n; i++)
+		if (!*rules[i].name && has_port(&rules[i], port))
+			return true;
+	return false;
+}
+
+bool allow_resolved(const struct allow_rule *rules, unsigned n, const struct allow_addr *a,
+		    uint16_t port)
+{
+	return !special_bits(a) || allow_address(rules, n, a, port);
+}
