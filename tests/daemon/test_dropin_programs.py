@@ -122,12 +122,12 @@ def socat_as_it_is(w):
     data = os.urandom(4 * MIB)
     pair = Pair(w)
     for there, here, port in pair.both_ways():
-        p = serve(there, port, 'socat', f'VSOCK-LISTEN:{port},fork', 'EXEC:sha256sum')
+        p = serve(there, port, 'socat', '-t', LIMIT, f'VSOCK-LISTEN:{port},fork', 'EXEC:sha256sum')
         back = here.run('socat', '-t', LIMIT, '-', f'VSOCK-CONNECT:{here.peer}:{port}', data=data)
         assert back.split()[0].decode() == hashlib.sha256(data).hexdigest(), back
         p.terminate()
         p.wait()
-        p = serve(there, port + 1, 'socat', f'VSOCK-LISTEN:{port + 1},fork,backlog=250', 'PIPE')
+        p = serve(there, port + 1, 'socat', '-t', LIMIT, f'VSOCK-LISTEN:{port + 1},fork,backlog=250', 'PIPE')
         here.run_prog('client_threads', here.peer, port + 1, MANY)
         p.terminate()
         p.wait()

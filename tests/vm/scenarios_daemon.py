@@ -241,7 +241,7 @@ def daemon_ncat_host_to_guest(bench):
 def daemon_request_and_answer(bench):
     """`socat - UNIX-CONNECT` with a request and its end gets the whole answer: half-close."""
     world = trio(bench)
-    _, s = serve_one(world, world.vms['a'], 6005, "socat VSOCK-LISTEN:6005 SYSTEM:'sha256sum'")
+    _, s = serve_one(world, world.vms['a'], 6005, "socat -t 60 VSOCK-LISTEN:6005 SYSTEM:'sha256sum'")
     with s:
         s.sendall(b'request')
         s.shutdown(socket.SHUT_WR)
