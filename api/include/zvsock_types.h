@@ -27,6 +27,7 @@ struct zv_conn;
 enum zv_type {
 	ZV_STREAM = 1,	  /* bytes, no boundaries (SOCK_STREAM) */
 	ZV_SEQPACKET = 2, /* messages, boundaries kept (SOCK_SEQPACKET) */
+	ZV_DGRAM = 3,	  /* datagrams, without connection (SOCK_DGRAM): zvsock_dgram.h */
 };
 
 /* Buffer and message flags. Those of the other connection type have no effect. */
@@ -37,8 +38,8 @@ enum zv_type {
 #define ZV_PEEK	 (1u << 4) /* zv_recv: leave the bytes in place */
 
 /*
- * Events. Level-triggered: reported by every zv_poll while true; only ZV_EV_CONNECT and ZV_EV_WAKE
- * are reported once.
+ * Events. Level-triggered: reported by every zv_poll while true; only ZV_EV_CONNECT, ZV_EV_WAKE and
+ * ZV_EV_DGRAM_OUT are reported once.
  */
 #define ZV_EV_IN      (1u << 0) /* bytes to receive, or end of stream not yet returned by a call */
 #define ZV_EV_OUT     (1u << 1) /* room to send; only after a call found none (-EAGAIN or short) */
@@ -50,6 +51,10 @@ enum zv_type {
 #define ZV_EV_WAKE    (1u << 7) /* zv_wake was called since the last one; conn is NULL */
 #define ZV_EV_SENT    (1u << 9) /* zv_mem_done has something (zvsock_mem.h); conn is NULL */
 #define ZV_EV_BROKER  (1u << 8) /* ZV_OPT_BROKER: zv_broker_recv has something; conn is NULL */
+/* zvsock_dgram.h; conn is NULL. Datagrams wait for port; zv_dgram_send may be tried again (once).
+ */
+#define ZV_EV_DGRAM	(1u << 10)
+#define ZV_EV_DGRAM_OUT (1u << 11)
 
 /* ---- structures ------------------------------------------------------------------------- */
 
@@ -106,6 +111,7 @@ struct zv_opts {
 /* host: the guest's memory may lie in files on local disks. Then a thread that serves one of its
  * queues waits for such a disk, and so do other guests that it serves. */
 #define ZV_OPT_DISK_MEMORY (1u << 7)
+#define ZV_OPT_NO_DGRAM	   (1u << 8) /* this side neither takes nor sends datagrams */
 
 /*
  * A buffer on loan: from zv_buf_alloc until zv_buf_send or zv_buf_cancel; from zv_buf_recv until
@@ -132,12 +138,14 @@ struct zv_buf {
 };
 
 struct zv_event {
-	struct zv_conn *conn; /* NULL: ZV_EV_ACCEPT, ZV_EV_BROKER, ZV_EV_SENT, zv_wake */
+	struct zv_conn *conn; /* NULL: ZV_EV_ACCEPT, _BROKER, _SENT, _DGRAM, _DGRAM_OUT, zv_wake */
 	void *user;	      /* what zv_set_user stored */
 	uint32_t events;      /* ZV_EV_* */
-	uint32_t port;	      /* ZV_EV_ACCEPT: the listening port; ZV_PORT_ANY: zv_listen_all */
-	int32_t err;	      /* ZV_EV_CONNECT: 0 or -errno; ZV_EV_ERR: -errno */
-	uint32_t queue;	      /* zv_wait_queues: index in its array; else 0 */
+	/* ZV_EV_ACCEPT: the listening port; ZV_PORT_ANY: zv_listen_all. ZV_EV_DGRAM: the bound
+	 * port; ZV_PORT_ANY: zv_dgram_bind_all */
+	uint32_t port;
+	int32_t err;	/* ZV_EV_CONNECT: 0 or -errno; ZV_EV_ERR: -errno */
+	uint32_t queue; /* zv_wait_queues: index in its array; else 0 */
 };
 
 enum zv_peer_kind {
@@ -159,6 +167,7 @@ struct zv_dev_info {
 	uint32_t reserved;
 };
 #define ZV_DEV_CHANNELS (1u << 0) /* the peer is zvsock and can use channels */
+#define ZV_DEV_DGRAM	(1u << 1) /* the peer is zvsock, and both sides use datagrams */
 
 struct zv_conn_info {
 	size_t size; /* set by the caller: sizeof(struct zv_conn_info) */
@@ -208,7 +217,9 @@ struct zv_queue_stats {
 	uint64_t chans;		/* now: connections whose payload goes through shared memory */
 	uint64_t chan_broken;	/* peers that broke their channel: connection reset */
 	uint64_t chan_rings;	/* wake-ups of the other end of a channel, past the device */
-	uint64_t reserved[2];
+	uint64_t dgram_dropped; /* datagrams lost for want of room in the queue of their port */
+	uint64_t dgram_unbound; /* datagrams to a port that nobody has bound */
+	uint64_t reserved[4];
 };
 
 enum zv_log_level { ZV_LOG_ERR = 1, ZV_LOG_WARN, ZV_LOG_INFO, ZV_LOG_DEBUG };

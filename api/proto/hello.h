@@ -33,6 +33,7 @@
 #define ZV_CAP_MANY_PKTS (1u << 1) /* no per-packet charge against buf_alloc */
 #define ZV_CAP_EMPTY_MSG (1u << 2) /* an RW packet without payload counts as one byte of credit */
 #define ZV_CAP_CHANNEL	 (1u << 3) /* payload may go through channels in shared memory */
+#define ZV_CAP_DGRAM	 (1u << 4) /* packets of type DGRAM are welcome */
 
 /* HELLO flags. */
 #define ZV_HELLO_INCOMING (1u << 0) /* this pair takes connections that the peer opens */

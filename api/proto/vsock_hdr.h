@@ -28,8 +28,12 @@ _Static_assert(sizeof(struct virtio_vsock_hdr) == VSOCK_HDR_LEN, "wire header is
 #define VSOCK_CID_ANY32	     0xffffffffULL
 #define VSOCK_CID_ANY	     UINT64_MAX
 
-/* The names of this header file: older <linux/virtio_vsock.h> lack some of them. */
-enum vsock_type { VSOCK_TYPE_STREAM = 1, VSOCK_TYPE_SEQPACKET = 2 };
+/*
+ * The names of this header file: older <linux/virtio_vsock.h> lack some of them. DGRAM is not in
+ * VIRTIO 1.2; the number is that of the proposals for Linux and VIRTIO (docs/protocol.md,
+ * "Datagrams").
+ */
+enum vsock_type { VSOCK_TYPE_STREAM = 1, VSOCK_TYPE_SEQPACKET = 2, VSOCK_TYPE_DGRAM = 3 };
 
 /*
  * The types that a packet may have: number and name. The socket layer makes its table of
@@ -37,7 +41,8 @@ enum vsock_type { VSOCK_TYPE_STREAM = 1, VSOCK_TYPE_SEQPACKET = 2 };
  */
 #define VSOCK_TYPES(X)                                                                             \
 	X(VSOCK_TYPE_STREAM, stream)                                                               \
-	X(VSOCK_TYPE_SEQPACKET, seqpacket)
+	X(VSOCK_TYPE_SEQPACKET, seqpacket)                                                         \
+	X(VSOCK_TYPE_DGRAM, dgram)
 
 static inline bool vsock_type_known(unsigned type)
 {

@@ -272,9 +272,12 @@ void conns_unaccepted(struct zv_queue *q)
 	struct accept_queue *a = NULL;
 	struct zv_conn *c;
 
-	while ((a = listener_closed_next(q, a)))
+	while ((a = listener_closed_next(q, a))) {
 		while ((c = TAILQ_FIRST(&a->conns)))
 			unaccepted(c); /* and off the list: NOLINT(clang-analyzer-unix.Malloc) */
+		if (a->count)
+			accept_waiting(q, a, 0); /* datagrams, which nobody can receive any more */
+	}
 }
 
 void conns_fini(struct zv_queue *q)

@@ -113,7 +113,7 @@ static int connect_route(struct zv_queue *q, const struct route *r, enum zv_type
 {
 	int ret;
 
-	if (!q || !conn || !sock_type_find(type) || r->port == ZV_PORT_ANY ||
+	if (!q || !conn || !sock_type_of_conns(type) || r->port == ZV_PORT_ANY ||
 	    r->port == ZV_CTRL_PORT || r->src_port == ZV_CTRL_PORT)
 		return zv_err(-EINVAL,
 			      "zv_connect: queue, conn, a type and a port other than %u and %u are "

@@ -46,6 +46,8 @@ static uint32_t own_caps(const struct zv_queue *q)
 		return ZV_CAP_CHANNEL; /* packets are this machine's kernel's matter */
 	if (q->host ? flags & ZV_OPT_BROKER : q->dev->ops->regions && !(flags & ZV_OPT_NO_CHANNEL))
 		caps |= ZV_CAP_CHANNEL;
+	if (!(flags & ZV_OPT_NO_DGRAM))
+		caps |= ZV_CAP_DGRAM;
 	return caps;
 }
 

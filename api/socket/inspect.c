@@ -27,6 +27,9 @@ int zv_dev_info(struct zv_dev *dev, struct zv_dev_info *out)
 		if (hello == HELLO_DONE &&
 		    __atomic_load_n(&dev->queues[i]->peer.channels, __ATOMIC_RELAXED))
 			info.flags |= ZV_DEV_CHANNELS;
+		if (hello == HELLO_DONE &&
+		    __atomic_load_n(&dev->queues[i]->peer.dgrams, __ATOMIC_RELAXED))
+			info.flags |= ZV_DEV_DGRAM;
 		if (hello == HELLO_DONE)
 			info.peer = ZV_PEER_ZVSOCK;
 		else if (hello == HELLO_PLAIN && info.peer == ZV_PEER_UNKNOWN)

@@ -25,13 +25,13 @@ int zv_listen(struct zv_dev *dev, uint32_t port, enum zv_type type, unsigned bac
 	struct listener *l;
 
 	if (!dev || port == 0 || port == ZV_PORT_ANY || port == ZV_CTRL_PORT ||
-	    !sock_type_find(type))
+	    !sock_type_of_conns(type))
 		return zv_err(-EINVAL,
 			      "zv_listen: port %u, type %d: the port must not be 0, %u or %u and "
 			      "the type ZV_STREAM or ZV_SEQPACKET",
 			      port, (int)type, ZV_PORT_ANY, ZV_CTRL_PORT);
 	listeners_reap(dev);
-	if (listener_find(dev, port))
+	if (listener_find(dev, PORTS_CONN, port))
 		return zv_err(-EADDRINUSE, "zv_listen: this device listens on port %u already",
 			      port);
 	l = listener_new(dev, port, backlog);
@@ -52,7 +52,7 @@ int zv_listen_all(struct zv_dev *dev, uint32_t flags, unsigned backlog)
 		return zv_err(-EOPNOTSUPP, "zv_listen_all: ZV_LISTEN_ANY_CID is for host devices: "
 					   "a guest receives for its own CID only");
 	listeners_reap(dev);
-	if (dev->catch_all)
+	if (listener_catch_all(dev, PORTS_CONN))
 		return zv_err(-EADDRINUSE,
 			      "zv_listen_all: this device has a catch-all listener already");
 	l = listener_new(dev, ZV_PORT_ANY, backlog);
@@ -64,7 +64,7 @@ int zv_listen_all(struct zv_dev *dev, uint32_t flags, unsigned backlog)
 
 int zv_unlisten(struct zv_dev *dev, uint32_t port)
 {
-	struct listener *l = dev ? listener_of(dev, port) : NULL;
+	struct listener *l = dev ? listener_of(dev, PORTS_CONN, port) : NULL;
 
 	if (!l && port == ZV_PORT_ANY)
 		return zv_err(-ENOENT, "zv_unlisten: there is no catch-all listener");
@@ -108,7 +108,7 @@ int zv_set_accept(struct zv_queue *q, uint32_t port, bool report)
 	if (!q)
 		return zv_err(-EINVAL, "zv_set_accept: queue must not be NULL");
 	queue_enter(q);
-	l = listener_of(q->dev, port);
+	l = listener_of(q->dev, PORTS_CONN, port);
 	if (l)
 		accept_report(q, l, report);
 	queue_leave(q);

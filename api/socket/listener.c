@@ -6,15 +6,23 @@
 
 /* ---- the table ---- */
 
-static struct listener **bucket(struct zv_dev *dev, uint32_t port)
+static struct listener **bucket(struct zv_dev *dev, enum port_space space, uint32_t port)
 {
-	return &dev->listeners[(port * 2654435761u) >> 26];
+	return &dev->listeners[space][(port * 2654435761u) >> 26];
 }
 _Static_assert(ZV_LISTEN_HASH == 64, "bucket() takes the top 6 bits");
 
-struct listener *listener_find(struct zv_dev *dev, uint32_t port)
+/* Where @l is linked. */
+static struct listener **home(struct zv_dev *dev, const struct listener *l)
 {
-	struct listener *l = __atomic_load_n(bucket(dev, port), __ATOMIC_ACQUIRE);
+	enum port_space space = l->type == VSOCK_TYPE_DGRAM ? PORTS_DGRAM : PORTS_CONN;
+
+	return l->port == ZV_PORT_ANY ? &dev->catch_all[space] : bucket(dev, space, l->port);
+}
+
+struct listener *listener_find(struct zv_dev *dev, enum port_space space, uint32_t port)
+{
+	struct listener *l = __atomic_load_n(bucket(dev, space, port), __ATOMIC_ACQUIRE);
 
 	while (l && l->port != port)
 		l = __atomic_load_n(&l->next, __ATOMIC_ACQUIRE);
@@ -40,7 +48,7 @@ struct listener *listener_new(struct zv_dev *dev, uint32_t port, unsigned backlo
 
 void listener_link(struct zv_dev *dev, struct listener *l)
 {
-	struct listener **head = l->port == ZV_PORT_ANY ? &dev->catch_all : bucket(dev, l->port);
+	struct listener **head = home(dev, l);
 
 	l->next = *head;
 	__atomic_store_n(head, l, __ATOMIC_RELEASE);
@@ -48,7 +56,7 @@ void listener_link(struct zv_dev *dev, struct listener *l)
 
 void listener_unlink(struct zv_dev *dev, struct listener *l)
 {
-	struct listener **pp = l->port == ZV_PORT_ANY ? &dev->catch_all : bucket(dev, l->port);
+	struct listener **pp = home(dev, l);
 
 	while (*pp != l)
 		pp = &(*pp)->next;
@@ -61,6 +69,13 @@ void listener_unlink(struct zv_dev *dev, struct listener *l)
 }
 
 /* ---- the end of a listener ---- */
+
+static void listener_free(const struct zv_dev *dev, struct listener *l)
+{
+	for (unsigned i = 0; i < dev->nqueues; i++)
+		free(l->q[i].fifo);
+	free(l);
+}
 
 /* Counts the queues that cannot see @l again; after quiesce_barrier(). */
 static void count_outside(struct zv_dev *dev, struct listener *l)
@@ -89,7 +104,7 @@ void listeners_reap(struct zv_dev *dev)
 			continue;
 		}
 		*pp = l->next_closed;
-		free(l);
+		listener_free(dev, l);
 	}
 	pthread_mutex_unlock(&dev->closed_lock);
 }
@@ -98,15 +113,18 @@ void listeners_fini(struct zv_dev *dev)
 {
 	struct listener *l;
 
-	for (unsigned i = 0; i < ZV_LISTEN_HASH; i++)
-		while ((l = dev->listeners[i])) {
-			dev->listeners[i] = l->next;
-			free(l);
-		}
-	free(dev->catch_all);
+	for (unsigned s = 0; s < PORT_SPACES; s++) {
+		for (unsigned i = 0; i < ZV_LISTEN_HASH; i++)
+			while ((l = dev->listeners[s][i])) {
+				dev->listeners[s][i] = l->next;
+				listener_free(dev, l);
+			}
+		if (dev->catch_all[s])
+			listener_free(dev, dev->catch_all[s]);
+	}
 	while ((l = dev->closed)) {
 		dev->closed = l->next_closed;
-		free(l);
+		listener_free(dev, l);
 	}
 }
 
@@ -145,6 +163,15 @@ static void relink(struct zv_queue *q, struct accept_queue *a)
 	q->accept.ndue += due;
 }
 
+void accept_waiting(struct zv_queue *q, struct accept_queue *a, uint32_t count)
+{
+	bool more = count > a->count;
+
+	a->count = count;
+	if (!more || !a->linked)
+		relink(q, a);
+}
+
 void accept_put(struct listener *l, struct zv_conn *c)
 {
 	struct accept_queue *a = &l->q[c->q->index];
@@ -170,16 +197,18 @@ void accept_take(struct zv_conn *c)
 
 struct zv_conn *accept_next(struct zv_queue *q, uint32_t port, bool *found)
 {
-	struct listener *l = listener_of(q->dev, port);
+	struct listener *l = listener_of(q->dev, PORTS_CONN, port);
+	struct accept_queue *a;
 	struct zv_conn *c = l ? TAILQ_FIRST(&l->q[q->index].conns) : NULL;
 
 	*found = l || port == ZV_PORT_ANY;
 	if (l || port != ZV_PORT_ANY)
 		return c;
-	if (!TAILQ_EMPTY(&q->accept.due))
-		return TAILQ_FIRST(&TAILQ_FIRST(&q->accept.due)->conns);
+	TAILQ_FOREACH(a, &q->accept.due, link)
+		if ((c = TAILQ_FIRST(&a->conns)))
+			return c;
 	for (unsigned i = 0; i < ZV_LISTEN_HASH && !c; i++) { /* the quiet ones */
-		l = __atomic_load_n(&q->dev->listeners[i], __ATOMIC_ACQUIRE);
+		l = __atomic_load_n(&q->dev->listeners[PORTS_CONN][i], __ATOMIC_ACQUIRE);
 		for (; l && !c; l = __atomic_load_n(&l->next, __ATOMIC_ACQUIRE))
 			c = TAILQ_FIRST(&l->q[q->index].conns);
 	}
@@ -190,10 +219,19 @@ unsigned accept_events(struct zv_queue *q, struct zv_event *events, unsigned max
 {
 	unsigned n = 0;
 
+	if (q->accept.room && max && *left) {
+		q->accept.room = 0;
+		q->accept.ndue--;
+		--*left;
+		events[n++] = (struct zv_event){.events = ZV_EV_DGRAM_OUT};
+	}
 	for (; n < max && *left; --*left) {
 		struct accept_queue *a = TAILQ_FIRST(&q->accept.due);
 
-		events[n++] = (struct zv_event){.events = ZV_EV_ACCEPT, .port = a->listener->port};
+		events[n++] = (struct zv_event){.events = a->listener->type == VSOCK_TYPE_DGRAM
+								  ? ZV_EV_DGRAM
+								  : ZV_EV_ACCEPT,
+						.port = a->listener->port};
 		relink(q, a);
 	}
 	return n;

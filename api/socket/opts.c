@@ -11,7 +11,7 @@
 
 #define KNOWN_FLAGS                                                                                \
 	(ZV_OPT_BUSY_POLL | ZV_OPT_NO_HUGE | ZV_OPT_NO_HELLO | ZV_OPT_NO_CHANNEL | ZV_OPT_BROKER | \
-	 ZV_OPT_PACKED | ZV_OPT_SPLIT | ZV_OPT_DISK_MEMORY)
+	 ZV_OPT_PACKED | ZV_OPT_SPLIT | ZV_OPT_DISK_MEMORY | ZV_OPT_NO_DGRAM)
 
 static const struct opt {
 	const char *name;

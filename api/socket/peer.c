@@ -2,6 +2,7 @@
 #include "peer.h"
 
 #include "credit.h"
+#include "listener.h"
 #include "timer.h"
 
 #include <errno.h>
@@ -16,7 +17,15 @@ static void set_state(struct zv_queue *q, enum peer_state state)
 	__atomic_store_n(&q->peer.channels,
 			 state == HELLO_DONE && q->peer.hello.caps & ZV_CAP_CHANNEL,
 			 __ATOMIC_RELAXED);
+	__atomic_store_n(&q->peer.dgrams,
+			 state == HELLO_DONE && q->peer.hello.caps & ZV_CAP_DGRAM &&
+				 !(q->dev->opts.flags & ZV_OPT_NO_DGRAM),
+			 __ATOMIC_RELAXED);
 	__atomic_store_n(&q->peer.state, (uint8_t)state, __ATOMIC_RELEASE);
+	if (q->dgram.waits && (state == HELLO_DONE || state == HELLO_PLAIN)) {
+		q->dgram.waits = false;
+		accept_room(q);
+	}
 }
 
 void peer_reset(struct zv_queue *q)

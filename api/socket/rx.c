@@ -61,9 +61,9 @@ static void request(struct zv_queue *q, const struct vsock_hdr *h, const struct 
 		refuse(q, h, NULL);
 		return;
 	}
-	l = sibling ? NULL : listener_find(q->dev, h->dst_port);
+	l = sibling ? NULL : listener_find(q->dev, PORTS_CONN, h->dst_port);
 	if (!l)
-		l = listener_catch_all(q->dev);
+		l = listener_catch_all(q->dev, PORTS_CONN);
 	if (!l || (l->type && l->type != h->type) || l->q[q->index].count >= l->backlog) {
 		refuse(q, h, g);
 		return;
@@ -97,7 +97,7 @@ void rx_unconnected(struct zv_queue *q, struct rx_pkt *p, const struct conn_key 
 
 	rx_drop(q, p);
 	if (for_sibling(q, key)) {
-		const struct listener *l = listener_catch_all(q->dev);
+		const struct listener *l = listener_catch_all(q->dev, PORTS_CONN);
 
 		if (!l || !(l->flags & ZV_LISTEN_ANY_CID)) {
 			stats_add(&q->tq->stats.rx_bad_cid, 1);
@@ -304,6 +304,21 @@ static struct zv_conn *find(struct zv_queue *q, const struct conn_key *key)
 	return c;
 }
 
+/* A packet with the addresses of a connection of another type. */
+static __attribute__((noinline, cold)) void other_type(struct zv_queue *q, struct rx_pkt *p,
+						       const struct conn_key *key)
+{
+	const struct sock_type *t = sock_type_find(p->hdr.type);
+
+	if (t->connectionless) { /* its ports are others */
+		t->unconnected(q, p, key);
+		return;
+	}
+	stats_add(&q->tq->stats.rx_bad_type, 1);
+	rx_drop(q, p);
+	tx_rst_reply(q, &p->hdr);
+}
+
 void rx_packet(struct zv_queue *q, struct rx_pkt *p)
 {
 	struct conn_key key = {q->host ? p->hdr.dst_cid : p->hdr.src_cid, p->hdr.src_port,
@@ -323,9 +338,7 @@ void rx_packet(struct zv_queue *q, struct rx_pkt *p)
 		return;
 	}
 	if (p->hdr.type != c->type) {
-		stats_add(&q->tq->stats.rx_bad_type, 1);
-		rx_drop(q, p);
-		tx_rst_reply(q, &p->hdr);
+		other_type(q, p, &key);
 		return;
 	}
 	if (credit_peer_update(&c->credit, p->hdr.buf_alloc, p->hdr.fwd_cnt)) {

@@ -11,3 +11,10 @@ const struct sock_type *sock_type_find(unsigned type)
 {
 	return type < sizeof(types) / sizeof(types[0]) ? types[type] : NULL;
 }
+
+const struct sock_type *sock_type_of_conns(unsigned type)
+{
+	const struct sock_type *t = sock_type_find(type);
+
+	return t && !t->connectionless ? t : NULL;
+}

@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * What a socket type is: one descriptor, in a file of its own (stream.c, seqpacket.c), in one table
- * (sock_type.c), which is made of the types that a packet may have (VSOCK_TYPES, vsock_hdr.h).
+ * What a socket type is: one descriptor, in a file of its own (stream.c, seqpacket.c, dgram.c), in
+ * one table (sock_type.c), which is made of the types that a packet may have (VSOCK_TYPES,
+ * vsock_hdr.h).
  *
  * Everything below calls a type through its descriptor and asks for its properties, never for its
  * number. A connection has its descriptor at hand (c->sock); a packet that reaches no connection
  * finds it by the type in its header. That is where a connectionless type (SOCK_DGRAM) differs: its
- * `unconnected` takes the payload of such packets, and its `send` needs no REQUEST.
+ * `unconnected` takes the payload of such packets, and it has no other verb.
  */
 #ifndef ZV_SOCK_TYPE_H
 #define ZV_SOCK_TYPE_H
@@ -52,6 +53,9 @@ struct sock_type {
 	uint16_t type; /* enum zv_type, which is VIRTIO_VSOCK_TYPE_* */
 
 	/* ---- properties ---- */
+
+	/* There are no connections of this type: no packet of it belongs to one. */
+	bool connectionless;
 
 	/* Payload keeps its boundaries, and is readable when a whole message is here. */
 	bool framed;
@@ -104,11 +108,13 @@ struct sock_type {
 };
 
 /* A name for each line of VSOCK_TYPES. */
-extern const struct sock_type sock_stream, sock_seqpacket;
+extern const struct sock_type sock_stream, sock_seqpacket, sock_dgram;
 /* The same over a channel (chan_state.h). */
 extern const struct sock_type chan_stream, chan_seqpacket;
 
 /* The descriptor of a type of the wire or of enum zv_type; NULL: vsock_hdr_check() refuses it. */
 const struct sock_type *sock_type_find(unsigned type);
+/* The same of a type that can be listened on and connected; NULL also: it has no connections. */
+const struct sock_type *sock_type_of_conns(unsigned type);
 
 #endif

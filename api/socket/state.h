@@ -222,6 +222,7 @@ struct queue_peer {
 	uint32_t max_pkt;   /* payload bytes of the largest packet that may be sent */
 	uint8_t state;	    /* enum peer_state; read by any thread */
 	bool channels;	    /* it can use them; as state, and set before */
+	bool dgrams;	    /* both sides use them; the same */
 	uint64_t hello_by;  /* host: when a guest that has not said HELLO runs plain */
 	struct hello hello; /* the peer's last one in this session; caps 0: none so far */
 	/* Over kernel sockets, where no session ends with the control connection: */
@@ -377,21 +378,27 @@ struct zv_queue {
 	struct conn_list updates;	 /* CREDIT_UPDATEs that wait a moment: credit.c */
 	struct conn_list timers[TIMERS]; /* timer.c */
 	struct tx_sched sched;		 /* tx_sched.c */
-	struct {			 /* conn.c */
-		struct conn_list list;	 /* out of the table; the application has the handle, or
-					    will get it by zv_accept */
-		uint64_t seq;		 /* of the last that was put there */
+	struct {			 /* datagrams: dgram.c */
+		struct tx_flow flow;	 /* all that are sent */
+		bool waits;		 /* a sender, for the end of HELLO */
+	} dgram;
+	struct {		       /* conn.c */
+		struct conn_list list; /* out of the table; the application has the handle, or
+					  will get it by zv_accept */
+		uint64_t seq;	       /* of the last that was put there */
 	} closed;
 	struct {		/* conn.c */
 		uint32_t live;	/* connections that count as max_conns: CF_COUNTED */
 		uint32_t nfree; /* structures kept for the next connections */
 		struct zv_conn *free;
 	} pool;
-	struct {			/* listener.c; first: poll.c */
-		struct accept_list due; /* what ZV_EV_ACCEPT is due for, the next first */
-		uint32_t ndue;		/* of them */
-		uint32_t listen_gen;	/* dev->listen_gen, as far as it has been looked at */
-		uint8_t first; /* 1: ports get the larger half of an odd number of events */
+	struct { /* listener.c; first: poll.c */
+		/* What ZV_EV_ACCEPT or ZV_EV_DGRAM is due for, the next first. */
+		struct accept_list due;
+		uint32_t ndue;	     /* of them, and `room` */
+		uint32_t listen_gen; /* dev->listen_gen, as far as it has been looked at */
+		uint8_t first;	     /* 1: ports get the larger half of an odd number of events */
+		uint8_t room;	     /* 1: ZV_EV_DGRAM_OUT is due */
 	} accept;
 	struct rx_loans rx;
 	struct tx_loans tx;
@@ -406,6 +413,9 @@ struct zv_queue {
 
 /* ---- a device ---- */
 
+/* Two kinds of ports: a number of the one is not taken by the other. */
+enum port_space { PORTS_CONN, PORTS_DGRAM, PORT_SPACES };
+
 struct zv_dev {
 	struct transport_dev *t;
 	const struct transport_ops *ops;
@@ -414,12 +424,12 @@ struct zv_dev {
 	uint64_t nonce; /* of its HELLOs */
 	struct zv_queue **queues;
 	/* listener.c */
-	struct listener *listeners[ZV_LISTEN_HASH];
-	struct listener *catch_all;  /* read without lock, as the chains */
-	struct listener *closed;     /* unlinked, not yet seen by all queues */
-	uint32_t listen_gen;	     /* counts unlistens */
-	pthread_mutex_t closed_lock; /* closed, acked, seen_closed */
-	struct zv_mem *mems;	     /* registered: mem.c */
+	struct listener *listeners[PORT_SPACES][ZV_LISTEN_HASH];
+	struct listener *catch_all[PORT_SPACES]; /* read without lock, as the chains */
+	struct listener *closed;		 /* unlinked, not yet seen by all queues */
+	uint32_t listen_gen;			 /* counts unlistens */
+	pthread_mutex_t closed_lock;		 /* closed, acked, seen_closed */
+	struct zv_mem *mems;			 /* registered: mem.c */
 	uint32_t held_own; /* ends of channels in memory that this side offers, of all queues;
 			      atomic */
 };

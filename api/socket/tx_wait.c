@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "tx_wait.h"
 
+#include "listener.h"
 #include "timer.h"
 #include "tx.h"
 
@@ -20,8 +21,12 @@ void tx_wake_waiters(struct zv_queue *q, unsigned buffers)
 {
 	struct tx_flow *f = tx_sched_wake(&q->sched, buffers);
 
-	for (; f; f = TAILQ_NEXT(f, link))
-		conn_ready(conn_of_flow(f));
+	for (; f; f = TAILQ_NEXT(f, link)) {
+		if (f == &q->dgram.flow)
+			accept_room(q);
+		else
+			conn_ready(conn_of_flow(f));
+	}
 }
 
 /* ---- credit of a stock peer ---- */

@@ -129,7 +129,9 @@ static void write_uri(const struct cfg_guest *cfg, char *uri, size_t size)
 static int open_device(struct guest *g, const struct cfg_guest *cfg)
 {
 	struct zv_opts opts = {.size = sizeof(opts),
-			       .flags = (cfg_roles[cfg->role].broker ? ZV_OPT_BROKER : 0) |
+			       /* A datagram would reach nobody here, unnoticed. */
+			       .flags = ZV_OPT_NO_DGRAM |
+					(cfg_roles[cfg->role].broker ? ZV_OPT_BROKER : 0) |
 					(cfg->disk ? ZV_OPT_DISK_MEMORY : 0),
 			       .queues = cfg->queues,
 			       .ring_size = cfg->ring_size,

@@ -29,7 +29,7 @@ static enum vsock_hdr_fault expect_fault(const struct vsock_hdr *h, const struct
 {
 	if (h->op < VSOCK_OP_REQUEST || h->op > VSOCK_OP_CREDIT_REQUEST)
 		return VSOCK_HDR_BAD_OP;
-	if (h->type < 1 || h->type > 2)
+	if (h->type < 1 || h->type > 3)
 		return VSOCK_HDR_BAD_TYPE;
 	if (h->src_cid != m->peer)
 		return VSOCK_HDR_BAD_SRC;
@@ -114,7 +114,7 @@ static void packet(struct model *m, struct fz *z, unsigned how)
 	}
 	if (how & 2) {
 		h.op = (uint16_t)(h.op % (VSOCK_OP_MAX + 1));
-		h.type = (uint16_t)(h.type % 3);
+		h.type = (uint16_t)(h.type % 4);
 	}
 	if (how & 4)
 		h.len %= 1024;

@@ -2,6 +2,7 @@
 #include "host_app.h"
 
 #include "world.h"
+#include "zvsock_dgram.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -45,7 +46,8 @@ bool app_listen(struct zv_dev *dev)
 		if (zv_listen(dev, services[i].port, services[i].type,
 			      services[i].port == PORT_BACKLOG ? BACKLOG : 256) < 0)
 			return false;
-	return true;
+	return zv_dgram_bind(dev, &(uint32_t){PORT_DGRAM}, 0) == 0 &&
+	       zv_dgram_bind(dev, &(uint32_t){PORT_DGRAM_MUTE}, DGRAM_BYTES) == 0;
 }
 
 static struct client *client_new(struct zv_conn *c, unsigned port, bool victim)
@@ -182,6 +184,17 @@ static void serve(struct client *cl, const struct zv_event *e)
 		client_close(cl);
 }
 
+/* What finds no room on its way back is lost, as datagrams are. */
+static void dgram_echo(struct zv_queue *q)
+{
+	static uint8_t data[ZV_DGRAM_MAX];
+	struct zv_dgram_addr from;
+	ssize_t n;
+
+	while ((n = zv_dgram_recv(q, PORT_DGRAM, data, sizeof(data), NULL, &from)) >= 0)
+		(void)zv_dgram_send(q, &from, data, (size_t)n, 0);
+}
+
 unsigned app_poll(struct zv_queue *q, bool is_victim)
 {
 	struct zv_event ev[32];
@@ -191,9 +204,11 @@ unsigned app_poll(struct zv_queue *q, bool is_victim)
 	for (int i = 0; i < n; i++) {
 		if (ev[i].events & ZV_EV_ACCEPT)
 			accept_all(q, ev[i].port, is_victim);
-		else
+		else if (ev[i].events & ZV_EV_DGRAM && ev[i].port == PORT_DGRAM)
+			dgram_echo(q);
+		else if (!(ev[i].events & (ZV_EV_DGRAM | ZV_EV_DGRAM_OUT)))
 			serve(ev[i].user, &ev[i]);
-		work += ev[i].port != PORT_BACKLOG;
+		work += ev[i].port != PORT_BACKLOG && ev[i].port != PORT_DGRAM_MUTE;
 	}
 	return work;
 }

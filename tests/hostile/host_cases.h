@@ -71,10 +71,12 @@ struct host_case {
 #define TABLE(l)	 ONE(T0, l, IND)
 
 /* Of all layouts, and of one. */
-extern const struct host_case ring_cases[], race_cases[], hdr_cases[], conn_cases[], hello_cases[];
+extern const struct host_case ring_cases[], race_cases[], hdr_cases[], conn_cases[], hello_cases[],
+	dgram_cases[];
 extern const struct host_case split_cases[], split_race_cases[], packed_cases[],
 	packed_race_cases[];
-extern const unsigned n_ring_cases, n_race_cases, n_hdr_cases, n_conn_cases, n_hello_cases;
+extern const unsigned n_ring_cases, n_race_cases, n_hdr_cases, n_conn_cases, n_hello_cases,
+	n_dgram_cases;
 extern const unsigned n_split_cases, n_split_race_cases, n_packed_cases, n_packed_race_cases;
 
 /* Writes the good packet to PKT. */

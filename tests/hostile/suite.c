@@ -9,8 +9,9 @@ const struct fault faults[] = {
 	{                                                                                          \
 #f, CNT(f)                                                                         \
 	}
-	F(rx_bad_hdr), F(rx_bad_cid),	 F(rx_bad_type),  F(rx_no_conn),  F(rx_bad_state),
-	F(rx_overrun), F(rx_bad_credit), F(rx_bad_chain), F(ring_broken), F(rx_late),
+	F(rx_bad_hdr),	 F(rx_bad_cid), F(rx_bad_type),	  F(rx_no_conn),
+	F(rx_bad_state), F(rx_overrun), F(rx_bad_credit), F(rx_bad_chain),
+	F(ring_broken),	 F(rx_late),	F(dgram_dropped), F(dgram_unbound),
 #undef F
 };
 const unsigned n_faults = sizeof(faults) / sizeof(faults[0]);

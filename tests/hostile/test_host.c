@@ -136,6 +136,7 @@ static void add(struct suite *s, const struct raw_layout *layout, CMUnitTestFunc
 	SUITE_TABLE(s, run, layout->prefix, hdr_cases, n_hdr_cases);
 	SUITE_TABLE(s, run, layout->prefix, conn_cases, n_conn_cases);
 	SUITE_TABLE(s, run, layout->prefix, hello_cases, n_hello_cases);
+	SUITE_TABLE(s, run, layout->prefix, dgram_cases, n_dgram_cases);
 }
 
 int main(int argc, char **argv)

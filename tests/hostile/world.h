@@ -21,6 +21,7 @@
 #define BUF_ALLOC     65536u /* receive credit of the host's connections */
 #define MAX_CONNS     512u   /* of the victim's queue */
 #define BACKLOG	      16u
+#define DGRAM_BYTES   4096u
 
 /* What the host does on each port, on both devices. */
 enum port {
@@ -31,8 +32,10 @@ enum port {
 	PORT_HOLD = 5,	  /* keeps zero-copy loans until world_release() */
 	PORT_BACKLOG = 6, /* listens, never accepts */
 	PORT_SEQ_MUTE = 7,
-	PORT_CLOSED = 9,  /* nobody there */
-	PORT_SOURCE = 10, /* sends a pattern as fast as it can */
+	PORT_CLOSED = 9,      /* nobody there */
+	PORT_SOURCE = 10,     /* sends a pattern as fast as it can */
+	PORT_DGRAM = 11,      /* DGRAM: sends back what it gets */
+	PORT_DGRAM_MUTE = 12, /* DGRAM: is bound with DGRAM_BYTES, and never receives */
 };
 
 /* What a case needs of its world beyond the ports above. */
@@ -45,6 +48,7 @@ enum world_need {
 	NEEDS_EVENT_RING = 64,	 /* the backend is given the event virtqueue */
 	NEEDS_BACKLOG = 32,	 /* its listener's accept queue fills up */
 	NEEDS_PACKED = 128,	 /* the guest can have packed rings */
+	NEEDS_DGRAM = 256,	 /* the host takes datagrams */
 };
 
 extern char world_victim[64], world_bystander[64]; /* socket paths */

@@ -13,7 +13,7 @@ import sys
 import tree
 
 LIBRARIES = {  # name: (public headers, version map)
-    'libzvsock': (['api/include/zvsock.h', 'api/include/zvsock_broker.h', 'api/include/zvsock_mem.h'], 'api/libzvsock.map'),
+    'libzvsock': (['api/include/zvsock.h', 'api/include/zvsock_broker.h', 'api/include/zvsock_dgram.h', 'api/include/zvsock_mem.h'], 'api/libzvsock.map'),
     'libshm-ring': (['shm-ring/shm_ring.h'], 'shm-ring/libshm-ring.map'),
     'libzvsock-host': (['api/include/zvsock_host.h'], 'host-dpdk/libzvsock-host.map'),
 }

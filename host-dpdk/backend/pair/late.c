@@ -80,6 +80,12 @@ static int copy_late(struct vhost_pair *q, struct vhost_pair_late *l, uint32_t t
 	struct vsock_hdr h = l->h;
 	int ret;
 
+	if (h.len > to->cap && h.type == VSOCK_TYPE_DGRAM) { /* whole or not at all */
+		stats_add(&q->tq.stats.dgram_dropped, 1);
+		vhost_pair_push(q, token);
+		l->h.len = 0;
+		return 0;
+	}
 	if (h.len > to->cap) {
 		h.len = to->cap;
 		h.flags = 0; /* of SEQPACKET: the end of the message is in the last piece */

@@ -48,7 +48,9 @@
 	X(rx_private, TRAFFIC, GAUGE, "bytes of memory that hold payload not yet taken")           \
 	X(chans, TRAFFIC, GAUGE, "connections whose payload goes through shared memory")           \
 	X(chan_broken, ERRORS, COUNTER, "peers that broke their channel: connection reset")        \
-	X(chan_rings, TRAFFIC, COUNTER, "wake-ups of a channel's other end, past the device")
+	X(chan_rings, TRAFFIC, COUNTER, "wake-ups of a channel's other end, past the device")      \
+	X(dgram_dropped, ERRORS, COUNTER, "datagrams lost for want of room")                       \
+	X(dgram_unbound, ERRORS, COUNTER, "datagrams lost: nobody has bound their port")
 
 /*
  * Of each guest: its endpoints and what carries their connections. JSON: "endpoints". The names are

@@ -361,10 +361,10 @@ static void test_the_tap_sees_what_goes_by(void **state)
 
 	l.n = 0; /* a header that is refused is not shown, what answers it is */
 	bad = hdr_like(g, VSOCK_OP_RW, 4);
-	bad.type = 3;
+	bad.type = 4;
 	assert_int_equal(fake_inject(ZV_ROLE_HOST, 0, &bad, "evil"), 0);
 	assert_true(zv_poll(P.h, &(struct zv_event){0}, 1) >= 0);
-	assert_int_equal(only(&l, true, VSOCK_OP_RST)->h.type, 3);
+	assert_int_equal(only(&l, true, VSOCK_OP_RST)->h.type, 4);
 	assert_int_equal(l.n, 1);
 	fake_drain(ZV_ROLE_GUEST, 0);
 

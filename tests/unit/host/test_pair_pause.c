@@ -150,6 +150,31 @@ static void a_late_message_fits_smaller_buffers(void **state)
 	assert_int_equal(f->q->nctrl, 1);
 }
 
+/* A datagram is whole or not there: one that finds smaller buffers is dropped, and counted. */
+static void a_late_datagram_stays_whole(void **state)
+{
+	struct fix *f = *state;
+	struct vsock_hdr h = hdr_of(25), got;
+
+	h.type = VSOCK_TYPE_DGRAM;
+	offer_empty(f, 0, 1000);
+	offer_empty(f, 1, 1000);
+	assert_int_equal(f->tq->ops->tx_reserve(f->tq, f->slot, 2, 1, 0), 2);
+	pause_it(f);
+	assert_int_equal(resume(f), 0);
+	f->tq->ops->tx_commit(f->tq, f->slot[0].token, &h);
+	h.len = 10;
+	memcpy(f->slot[1].data, "0123456789", 10);
+	f->tq->ops->tx_commit(f->tq, f->slot[1].token, &h);
+	offer_empty(f, 2, HDR + 10);
+	f->tq->ops->publish(f->tq);
+	assert_int_equal(f->tq->stats.dgram_dropped, 1);
+	assert_int_equal(f->q->nlate, 0);
+	vsock_hdr_get(&got, f->g.mem + G_DATA + 0x2000);
+	assert_int_equal(got.len, 10);
+	assert_memory_equal(f->g.mem + G_DATA + 0x2000 + HDR, "0123456789", 10);
+}
+
 /* Packets in several pieces: what is kept is what was lent, wherever it lay. */
 static void a_loan_in_pieces_is_kept(void **state)
 {
@@ -353,6 +378,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		T(loans_live_through_a_pause),
 		T(a_late_message_fits_smaller_buffers),
+		T(a_late_datagram_stays_whole),
 		T(a_loan_in_pieces_is_kept),
 		T(a_loan_that_cannot_be_found_again_is_counted),
 		T(a_pause_copies_so_many_bytes_at_most),
