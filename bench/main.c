@@ -265,9 +265,12 @@ static int nothing_to_do(const struct bench *b)
 {
 	fprintf(stderr, "vsock-bench: nothing can be measured:\n");
 	for (unsigned i = 0; i < ntargets; i++)
-		if (b->o->targets >> i & 1 && target_absent(targets[i], b->o))
+		if (b->o->targets >> i & 1) {
+			const char *why = target_absent(targets[i], b->o);
+
 			fprintf(stderr, "  %s: %s\n", target_id(targets[i]),
-				target_absent(targets[i], b->o));
+				why ? why : "does not run what --test names");
+		}
 	return -ENODEV;
 }
 

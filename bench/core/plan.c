@@ -68,7 +68,7 @@ static int plan_targets(struct bench_plan *p, const struct bench_opts *o, struct
 		const struct target *t = targets[i];
 
 		if ((t->ratio != NULL) != compared || target_absent(t, o) ||
-		    !workload_can(c.workload, t->io))
+		    !workload_can(c.workload, t->io) || (c.workload->datagrams && !t->datagrams))
 			continue;
 		c.target = t;
 		rc = t->plan ? t->plan(p, o, c) : plan_add(p, o, c);

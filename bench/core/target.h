@@ -25,6 +25,7 @@ struct target {
 	const char *ratio;
 	enum bench_io io;
 	bool seqpacket; /* sockets that keep messages whole, whatever --type says */
+	bool datagrams; /* of libzvsock, from end to end */
 	/* True for a --client or --server URI that it takes; NULL: for none. */
 	bool (*is_device)(const char *uri);
 	struct bench_options options;

@@ -101,6 +101,7 @@ struct workload {
 	enum far_part far[DIR_BOTH + 1];
 	bool oneway;	/* payload goes one way: a cell a direction, the receiver's figures count */
 	bool registers; /* and its guest may send from registered memory */
+	bool datagrams; /* only over targets that carry them */
 	bool calls;	/* zero-copy and copying calls are different cells */
 
 	struct workload_zv zv;

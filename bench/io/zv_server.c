@@ -218,9 +218,13 @@ static int server_worker(struct worker *w)
 			return side_fail(s, n, "zv_wait");
 		}
 		for (int i = 0; i < n; i++) {
-			if (!ev[i].conn)
+			struct bconn *dgram = w->dgram[w->qi[ev[i].queue]];
+
+			if (ev[i].events & ZV_EV_DGRAM && dgram)
+				server_conn_event(w, dgram, ZV_EV_DGRAM);
+			else if (ev[i].events & ZV_EV_ACCEPT)
 				server_accept(w, w->qi[ev[i].queue], ev[i].port);
-			else if (ev[i].user)
+			else if (ev[i].conn && ev[i].user)
 				server_conn_event(w, ev[i].user, ev[i].events);
 		}
 	}

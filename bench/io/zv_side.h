@@ -80,7 +80,8 @@ struct zv_role {
 	int (*start)(struct worker *w, struct bconn *bc);
 	/* The client said GO, after a start that left BC_GO. NULL: there is no GO. */
 	void (*go)(struct worker *w, struct bconn *bc);
-	/* Events. 1: the connection has done its part, 0: not yet, -errno. */
+	/* Events, ZV_EV_DGRAM among them where w->dgram says so. 1: the connection has done its
+	 * part, 0: not yet, -errno. */
 	int (*event)(struct worker *w, struct bconn *bc, uint32_t events);
 	/*
 	 * The connection has ended, @rc as from event: adds what it did to the run by run_add() or
@@ -138,6 +139,8 @@ struct worker {
 	const struct bconn *tx_owner; /* whose message txbuf holds, and which */
 	uint64_t tx_seq;
 	struct bmem *mem; /* NULL: nothing has been sent from registered memory */
+	/* Server: whose role hears of datagrams on a queue of the device (workload/dgram.c). */
+	struct bconn *dgram[BENCH_QUEUES_MAX];
 	pthread_t tid;
 	int rc;
 };

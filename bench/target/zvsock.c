@@ -229,6 +229,7 @@ const struct target target_zvsock = {
 	.brief = "zvsock",
 	.about = "zvsock, two processes and their virtqueues",
 	.io = IO_ZV,
+	.datagrams = true,
 	.check = zvsock_check,
 	.absent = zvsock_absent,
 	.plan = zv_plan,

@@ -13,7 +13,8 @@
 	X(workload_connrate)                                                                       \
 	X(workload_conns)                                                                          \
 	X(workload_idle)                                                                           \
-	X(workload_fairness)
+	X(workload_fairness)                                                                       \
+	X(workload_dgram)
 
 #define WORKLOAD_DECLARE(wl) extern const struct workload wl;
 WORKLOADS(WORKLOAD_DECLARE)
