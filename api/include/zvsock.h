@@ -181,8 +181,8 @@ ZV_API int zv_set_tap(struct zv_queue *q, zv_tap_fn fn, void *ctx);
  * it is accepted stays, with what was sent on it; one that is reset goes.
  * -EADDRINUSE, -EINVAL (type, port 0 or ZV_PORT_ANY or reserved), -ENOMEM. daemon: asks zvsockd,
  * which takes a few milliseconds, and five seconds if it hangs: also -EACCES (zvsockd gives the
- * port to others, or to root only), -EADDRINUSE of another application. While zvsockd is away the
- * port is kept, and asked for when it is back.
+ * port to others, or to root only), -EADDRINUSE of another application or of an AF_VSOCK program.
+ * While zvsockd is away the port is kept, and asked for when it is back.
  */
 ZV_API int zv_listen(struct zv_dev *dev, uint32_t port, enum zv_type type, unsigned backlog);
 

@@ -46,7 +46,10 @@ static bool check_zvsockd(const char *dir, uint32_t *cid, char *text, size_t siz
 		snprintf(text, size, "%s", *said ? said : strerror(-r));
 		return false;
 	}
-	snprintf(text, size, "at %s, local CID %u", d.dir, (unsigned)*cid);
+	if (*cid == VMADDR_CID_ANY)
+		snprintf(text, size, "at %s, no local CID: no device is attached", d.dir);
+	else
+		snprintf(text, size, "at %s, local CID %u", d.dir, (unsigned)*cid);
 	return true;
 }
 

@@ -7,6 +7,7 @@
 #include "channel/bells.h"
 #include "core/clock.h"
 #include "core/log.h"
+#include "endpoint/endpoint_af_vsock.h"
 #include "endpoint/endpoint_app.h"
 #include "fd_bin.h"
 #include "guests.h"
@@ -194,6 +195,7 @@ static bool privileged(const struct app *a)
 
 static void on_listen(struct daemon *d, struct app *a, struct client_msg *m)
 {
+	const char *program;
 	int ret;
 
 	if (!a->guest)
@@ -217,6 +219,12 @@ static void on_listen(struct daemon *d, struct app *a, struct client_msg *m)
 			   APP_PORTS_MAX);
 	else if (ret)
 		app_refuse(m, ret, "port %u: %s", m->port, zv_strerror(ret));
+	program = ret ? NULL : av_spaces_port(m->port);
+	if (program) { /* it would be cut off from the guests, and not know it */
+		(void)app_port_release(a->guest, m->port);
+		app_refuse(m, -EADDRINUSE, "an AF_VSOCK program has bound port %u, by %s", m->port,
+			   program);
+	}
 }
 
 static void on_unlisten(struct app *a, struct client_msg *m)

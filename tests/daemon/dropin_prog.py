@@ -274,10 +274,34 @@ def answers_without_peer(cid, port):
     s.close()
     t.bind((ANY, port))  # it is free again
     t.close()
-    with open('/dev/vsock', 'rb') as f:
-        local = struct.unpack('I', fcntl.ioctl(f, socket.IOCTL_VM_SOCKETS_GET_LOCAL_CID, b'\0' * 4))[0]
+    local = local_cid()
     assert local == (2 if cid != 2 else 5), local
     nonblocking_refused(cid, port)
+
+
+def local_cid():
+    with open('/dev/vsock', 'rb') as f:
+        return struct.unpack('I', fcntl.ioctl(f, socket.IOCTL_VM_SOCKETS_GET_LOCAL_CID, b'\0' * 4))[0]
+
+
+def without_device(port):
+    """zvsockd is there, its device is not: no CID, nobody to connect to; a server may listen already, and waits."""
+    assert local_cid() == ANY, local_cid()
+    fails(errno.ENODEV, new().connect, (2, port))
+    fails(errno.EADDRNOTAVAIL, new().bind, (2, port))
+    s = listen(port)
+    print('waits', flush=True)
+    c, _ = s.accept()
+    assert c.getsockname() == (local_cid(), port) == (5, port), c
+    c.sendall(c.recv(1000, socket.MSG_WAITALL))
+    c.close()
+
+
+def question(cid, port):
+    with new() as s:
+        s.connect((cid, port))
+        s.sendall(b'?' * 1000)
+        assert s.recv(1000, socket.MSG_WAITALL) == b'?' * 1000
 
 
 def raw_bind(s):

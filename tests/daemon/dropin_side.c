@@ -222,7 +222,9 @@ bool ds_hung_up(int fd)
 
 /* ---- the daemon ---- */
 
-const char ds_conf[] = "af_vsock = @\n"
+const char ds_conf[] = "applications = @apps\n"
+		       "application_ports = 6002-6003\n"
+		       "af_vsock = @\n"
 		       "af_vsock_mode = 0666\n"
 		       "log_level = debug\n"
 		       "[guest a]\n"

@@ -165,6 +165,28 @@ static void a_closed_listener_frees_its_port(void **state)
 	close(ask);
 }
 
+/* Neither takes a port from the other: an application of the host and a program. */
+static void an_application_takes_no_port(void **state)
+{
+	int ask = ds_ask(), fd;
+	struct zv_dev *app = zw_app(2, "apps", 1);
+	struct dropin_msg m;
+
+	(void)state;
+	assert_non_null(app);
+	fd = ds_listen(ask, SOCK_STREAM, CID_ANY, 6002, &m);
+	assert_true(fd >= 0);
+	assert_int_equal(zv_listen(app, 6002, ZV_STREAM, 0), -EADDRINUSE);
+	assert_non_null(strstr(zv_error_text(), "an AF_VSOCK program has bound port 6002"));
+	assert_int_equal(zv_listen(app, 6003, ZV_STREAM, 0), 0);
+	assert_int_equal(ds_listen(ask, SOCK_STREAM, CID_ANY, 6003, &m), -EADDRINUSE);
+	close(fd);
+	assert_int_equal(zv_listen(app, 6002, ZV_STREAM, 0), 0);
+	assert_int_equal(ds_listen(ask, SOCK_STREAM, CID_ANY, 6002, &m), -EADDRINUSE);
+	assert_true(zw_guest_close(2));
+	close(ask);
+}
+
 /* ---- many, and the daemon's end ---- */
 
 static void two_hundred_at_once(void **state)
@@ -453,6 +475,7 @@ int main(int argc, char **argv)
 		T(a_full_backlog_refuses),
 		T(a_killed_listener_frees_its_port),
 		T(a_closed_listener_frees_its_port),
+		T(an_application_takes_no_port),
 		T(two_hundred_at_once),
 		T(ss_shows_what_programs_have),
 		T(ss_asks_nobody_but_zvsockd),

@@ -12,7 +12,7 @@ import subprocess
 import sys
 
 import zvd_program
-from dropin_pair import MIB, PORT, ZVSOCKD_GUEST, Pair, ended, listening, needs, serve, serve_prog, until
+from dropin_pair import DEVICE, HOST, MIB, PORT, ZVSOCK_RUN, ZVSOCKD_GUEST, Pair, Side, ended, listening, needs, serve, serve_prog, until
 from zvd_program import LIMIT, Skip, case, main
 
 MANY = 200
@@ -113,6 +113,33 @@ def zvsockd_is_killed(w):
     w.up('-c', w.path('g.conf'), program=ZVSOCKD_GUEST)
     p = serve_prog(pair.guest, 'echo_threads', PORT + 20, 1)
     pair.host.run_prog('client_threads', 5, PORT + 20, 1)
+    ended(p)
+
+
+@case
+def while_the_guest_has_no_device(w):
+    """There is no CID then, nor anybody to connect to; who listens already is reached later."""
+    other = '[guest other]\ncid = 6\nsocket = DIR/other.sock\naf_vsock = none\n'
+    other_device = '[device other]\nuri = vhost-user:DIR/other.sock\naf_vsock = none\n'
+    w.up('-c', w.write('h.conf', HOST + other), log='host.log')
+    guest_d = w.up('-c', w.write('g.conf', DEVICE + other_device), program=ZVSOCKD_GUEST)
+    guest, host = Side(w, 'guest', 2), Side(w, 'host', 5)
+
+    def reload(conf):
+        w.write('g.conf', conf + other_device)
+        w.told = ''
+        guest_d.send_signal(signal.SIGHUP)
+        w.wait_told('READY=1', guest_d)
+    reload(DEVICE.replace('vm.sock', 'none.sock'))
+    p = guest.prog('without_device', PORT)
+    assert p.stdout.readline() == b'waits\n'
+    said = subprocess.run([ZVSOCK_RUN, '--dir', w.path('guest'), '--check'], stdout=subprocess.PIPE, check=False).stdout
+    assert b'no local CID: no device is attached' in said, said
+    reload(DEVICE)
+
+    def reached():
+        return host.prog('question', 5, PORT, stderr=subprocess.DEVNULL).wait(LIMIT) == 0
+    until(reached, 'the device to be attached')
     ended(p)
 
 

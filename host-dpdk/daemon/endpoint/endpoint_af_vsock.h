@@ -5,8 +5,15 @@
 
 #include "config/config.h"
 
+#include <stdint.h>
+
 /* After a reload: rights that have changed; directories that @c does not have any more end. */
 void av_spaces_reload(const struct cfg *c);
+/*
+ * A program has bound @port towards guests: the directory that it did so by, which lives as long as
+ * that does; NULL: none has.
+ */
+const char *av_spaces_port(uint32_t port);
 /* The end, after that of all guests. */
 void av_spaces_end(void);
 

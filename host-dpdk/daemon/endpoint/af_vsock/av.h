@@ -145,8 +145,9 @@ struct av_guest {
 };
 
 struct av_space {
-	struct av_space *next; /* the main thread's */
-	struct cfg_space cfg;  /* [H] */
+	struct av_space *next; /* the main thread's, as the next */
+	bool begun;
+	struct cfg_space cfg; /* [H] */
 	struct lcore *home;
 	struct av_listener listener[AV_SOCKETS];
 	int keep;	    /* DIR/ports; -1: none */
@@ -167,6 +168,7 @@ struct av_space {
 	pthread_mutex_t lock;
 	void *guests; /* tree, by CID */
 	struct av_guest *devices;
+	bool of_device; /* there was one */
 	LIST_HEAD(av_ports, av_port) ports[AV_BUCKETS];
 	unsigned n_ports; /* [H] */
 };
@@ -223,6 +225,8 @@ void av_names(struct av_ask *a, struct dropin_msg *m);
 struct av_port *av_port_of(struct av_ask *a, struct dropin_msg *m);
 /* Who has @port at @cid; under the lock or at home. NULL: nobody. */
 struct av_port *av_port_at(const struct av_space *s, uint32_t cid, uint32_t port);
+/* A socket has the label of the port that guests reach as @port of their host. */
+bool av_port_bound(struct av_space *s, uint32_t port);
 /* A guest has been connected to the socket that has the label @text: what it says of bind(2) holds.
  */
 void av_port_seen(struct av_space *s, const char *text);

@@ -463,7 +463,8 @@ bool av_connect(struct av_ask *a, struct dropin_msg *m)
 		return true;
 	}
 	pthread_mutex_lock(&s->lock);
-	local = m->remote.cid == ZV_CID_LOCAL || m->remote.cid == av_local_cid(s);
+	local = m->remote.cid == ZV_CID_LOCAL ||
+		(m->remote.cid == av_local_cid(s) && m->remote.cid != UINT32_MAX);
 	g = local ? NULL : av_guest_find(s, m->remote.cid);
 	c = g ? call_new(a, m, bound) : NULL;
 	begun = c && begin(c, g);

@@ -52,17 +52,38 @@ struct av_port *av_port_at(const struct av_space *s, uint32_t cid, uint32_t port
 	return NULL;
 }
 
-/* True: some socket has the label of @p. */
-static bool has_label(const struct av_port *p)
+/* True: some socket of that type has this label. */
+static bool label_is_there(const char *text, int sock_type)
 {
 	struct sockaddr_un sa;
-	socklen_t len = av_address(&sa, p->text);
-	int fd = socket(AF_UNIX, p->label.sock_type | SOCK_CLOEXEC, 0);
+	socklen_t len = av_address(&sa, text);
+	int fd = socket(AF_UNIX, sock_type | SOCK_CLOEXEC, 0);
 	bool bound = fd < 0 || bind(fd, (struct sockaddr *)&sa, len) < 0;
 
 	if (fd >= 0)
 		(void)close(fd);
 	return bound;
+}
+
+static bool has_label(const struct av_port *p)
+{
+	return label_is_there(p->text, p->label.sock_type);
+}
+
+bool av_port_bound(struct av_space *s, uint32_t port)
+{
+	char text[DROPIN_LABEL];
+	const struct av_port *p;
+	int type = 0;
+
+	pthread_mutex_lock(&s->lock);
+	p = s->guests ? av_port_at(s, ZV_CID_HOST, port) : NULL;
+	if (p) {
+		memcpy(text, p->text, sizeof(text));
+		type = p->label.sock_type;
+	}
+	pthread_mutex_unlock(&s->lock);
+	return p && label_is_there(text, type);
 }
 
 /* The same, or it will have it in a moment. */

@@ -107,7 +107,10 @@ uint32_t av_local_cid(const struct av_space *s)
 {
 	uint64_t cid = s->devices && !s->devices->gone ? guest_cid(s->devices->guest) : 0;
 
-	return cid ? (uint32_t)cid : (uint32_t)ZV_CID_HOST;
+	if (cid)
+		return (uint32_t)cid;
+	/* Without a device there is no CID, as with a kernel whose only transport has none. */
+	return s->of_device && !s->guests ? UINT32_MAX : (uint32_t)ZV_CID_HOST;
 }
 
 struct av_guest *av_guest_find(struct av_space *s, uint32_t cid)
@@ -120,6 +123,8 @@ struct av_guest *av_guest_find(struct av_space *s, uint32_t cid)
 		a = a->more;
 	return a && !a->gone ? a : NULL;
 }
+
+static void space_begin(struct lcore *lc, void *arg);
 
 static int af_vsock_start(struct guest *g)
 {
@@ -144,6 +149,7 @@ static int af_vsock_start(struct guest *g)
 	if (a->device) {
 		a->more = a->space->devices;
 		a->space->devices = a;
+		a->space->of_device = true;
 	} else {
 		whole = tsearch(a, &a->space->guests, by_cid);
 	}
@@ -153,6 +159,10 @@ static int af_vsock_start(struct guest *g)
 		return -ENOMEM;
 	}
 	g->part[ENDPOINT_af_vsock] = a;
+	/* Not before: the first question is answered as all others are. */
+	if (!a->space->begun)
+		lcore_call(a->space->home, space_begin, a->space);
+	a->space->begun = true;
 	return 0;
 }
 
@@ -371,7 +381,6 @@ struct av_space *av_space_get(struct guest *g, const struct cfg_space *c, struct
 	av_keep_begin(s);
 	s->next = spaces;
 	spaces = s;
-	lcore_call(lc, space_begin, s);
 	return s;
 }
 
@@ -421,6 +430,14 @@ void av_spaces_reload(const struct cfg *c)
 		}
 		lcore_call(s->home, space_change, &change);
 	}
+}
+
+const char *av_spaces_port(uint32_t port)
+{
+	for (struct av_space *s = spaces; s; s = s->next)
+		if (av_port_bound(s, port))
+			return s->cfg.dir;
+	return NULL;
 }
 
 void av_spaces_end(void)
