@@ -265,8 +265,8 @@ static inline void region_map_put(struct region_map *m)
 struct bell_map {
 	void *page;
 	uint32_t id; /* of this use of the page: bells_open(), bell_attach() */
-	int fd; /* this side's page: an event of it (EPOLLIN, edge-triggered) wakes this side, and
-		 * nothing need be read; another one's: of a pipe, a byte there wakes its owner */
+	int fd; /* an eventfd. An event of it (EPOLLIN, edge-triggered) wakes the owner of the page,
+		 * who need not read */
 	uint32_t refs; /* atomic */
 	void (*free)(struct bell_map *m);
 };

@@ -17,9 +17,9 @@
  * offset and one descriptor: memory whose size nobody can change.
  *   BELLS     -> size and one descriptor: memory with pages of bells, one for each queue that asks.
  *   BELL      queues (the index of a queue) -> page (its id), offset (in that memory) and one
- * descriptor: a pipe, in which something comes when the queue is to wake. Never need it be read.
- *   RING      page (of a queue of another application) -> offset and one descriptor: the pipe in
- * which a byte wakes it, for reading as well: who finds it full empties it.
+ * descriptor: an eventfd, an event of which wakes the queue. It need not be read.
+ *   RING      page (of a queue of another application of the same user) -> offset and one
+ * descriptor: the eventfd that wakes it.
  *
  * Pure logic: nothing here makes a system call.
  */

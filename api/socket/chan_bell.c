@@ -6,8 +6,6 @@
 #include <sys/epoll.h>
 #include <unistd.h>
 
-#define PIPE_PAGE 4096u /* of a pipe of bells: what one read empties */
-
 /* What it takes to ring in another queue's page. */
 struct chan_ringer {
 	LIST_ENTRY(chan_ringer) link;
@@ -130,15 +128,15 @@ void chan_bells_disarm(struct zv_queue *q)
 static int wake_owner(void *arg)
 {
 	const struct chan_ringer *r = arg;
-	uint8_t full[PIPE_PAGE];
+	uint64_t n = 1;
 
 	for (int i = 0; i < 2; i++) {
-		if (write(r->map->fd, "", 1) == 1)
+		if (write(r->map->fd, &n, sizeof(n)) == (ssize_t)sizeof(n))
 			return 0;
-		/* Full: of bytes that nobody reads. An empty one takes the next, and that is an
-		 * event. */
-		if (errno != EAGAIN || read(r->map->fd, full, sizeof(full)) < 0)
+		/* Full. It takes the next when it is empty, and that is an event. */
+		if (errno != EAGAIN || read(r->map->fd, &n, sizeof(n)) < 0)
 			break;
+		n = 1;
 	}
 	return -errno;
 }

@@ -15,11 +15,10 @@
  * All channels to one page share a ringer, and with it the descriptor and the number that was rung
  * for last: one sleep of the peer costs one system call.
  *
- * What wakes is a byte in a pipe, whose ends are opened separately: no flag of one process's end
- * is another's. The owner waits for the event, edge-triggered, and never reads, so nothing that
- * lies there can delay it. A ringer that finds the pipe full empties it, without waiting, and
- * writes again, and else sends a packet. Nobody can do more to another with it than wake it for
- * nothing, which he can do by the bells themselves.
+ * What wakes is an eventfd. The owner waits for the event, edge-triggered, and never reads, so
+ * nothing that is there can delay it. A ringer that finds it full empties it, without waiting, and
+ * writes again, and else sends a packet. Whoever has it can clear its O_NONBLOCK, and let others
+ * wait who write: so who gives it away (zvsockd) does that among processes of one user only.
  */
 #ifndef ZV_CHAN_BELL_H
 #define ZV_CHAN_BELL_H

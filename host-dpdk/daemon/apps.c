@@ -258,7 +258,7 @@ static bool on_question(struct daemon *d, struct app *a, struct client_msg *m)
 	case CLIENT_BELLS:
 	case CLIENT_BELL:
 	case CLIENT_RING:
-		fd = app_bells(a->guest, m);
+		fd = app_bells(a->guest, a->who.uid, m);
 	}
 	ok = answer(a, m, fd);
 	if (fd >= 0)

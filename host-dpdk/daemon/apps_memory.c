@@ -39,7 +39,7 @@ int app_region(const struct guest *app, struct client_msg *m)
 	return fd < 0 ? -1 : fd;
 }
 
-int app_bells(const struct guest *app, struct client_msg *m)
+int app_bells(const struct guest *app, uid_t uid, struct client_msg *m)
 {
 	struct region *own = app ? reach_own() : NULL;
 	int fd = -ENOENT;
@@ -49,9 +49,9 @@ int app_bells(const struct guest *app, struct client_msg *m)
 	else if (own && m->type == CLIENT_BELLS)
 		fd = bells_file(&m->size);
 	else if (own && m->type == CLIENT_RING)
-		fd = bells_ringer(m->page, &m->offset);
+		fd = bells_ringer(m->page, uid, &m->offset);
 	else if (own && m->type == CLIENT_BELL && m->queues < app->n_queues)
-		fd = bells_page(app->serial, m->queues, &m->page, &m->offset);
+		fd = bells_page(app->serial, m->queues, uid, &m->page, &m->offset);
 	region_put(own);
 	if (fd == -ENOTCONN)
 		app_refuse(m, fd, "not attached");

@@ -14,7 +14,8 @@ void app_refuse(struct client_msg *m, int err, const char *fmt, ...) ZV_PRINTF(3
 
 /* CLIENT_REGION: one that the application has been told of. */
 int app_region(const struct guest *app, struct client_msg *m);
-/* CLIENT_BELLS, CLIENT_BELL, CLIENT_RING: for those that zvsockd's own region is for. */
-int app_bells(const struct guest *app, struct client_msg *m);
+/* CLIENT_BELLS, CLIENT_BELL, CLIENT_RING: for those that zvsockd's own region is for, @uid's among
+ * themselves. */
+int app_bells(const struct guest *app, uid_t uid, struct client_msg *m);
 
 #endif

@@ -5,22 +5,22 @@
 #include <fcntl.h>
 #include <pthread.h>
 #include <shm_ring.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <sys/random.h>
 #include <unistd.h>
 
 #define PAGES	   1024u
 #define PAGE_BYTES 1024u /* of which an owner uses 768: shm-ring/bell_page.h */
 #define BELLS	   4096u /* of a page; the first one stays unused, 0 is none */
-#define PIPE_BYTES 4096	 /* a page of memory: how many bytes are in it means nothing */
 
 struct page {
 	uint64_t serial; /* whose */
 	unsigned queue;
 	uint32_t id;
-	int pipe;		    /* for reading and writing */
+	uid_t uid; /* of that */
+	int event;
 	uint64_t taken[BELLS / 64]; /* bits */
 };
 
@@ -34,28 +34,11 @@ static struct {
 
 /* ---- descriptors ---- */
 
-/* The pipe once more, as nobody else has it. */
-static int open_again(int pipe, int how)
+static int dup_of(int fd)
 {
-	char path[32];
-	int fd;
+	int own = fcntl(fd, F_DUPFD_CLOEXEC, 0);
 
-	(void)snprintf(path, sizeof(path), "/proc/self/fd/%d", pipe);
-	fd = open(path, how | O_NONBLOCK | O_CLOEXEC);
-	return fd < 0 ? -errno : fd;
-}
-
-static int make_pipe(void)
-{
-	int both[2], fd;
-
-	if (pipe2(both, O_NONBLOCK | O_CLOEXEC) < 0)
-		return -errno;
-	(void)fcntl(both[1], F_SETPIPE_SZ, PIPE_BYTES); /* else it is larger, which does no harm */
-	fd = open_again(both[0], O_RDWR);
-	(void)close(both[0]);
-	(void)close(both[1]);
-	return fd;
+	return own < 0 ? -errno : own;
 }
 
 int bells_file(uint64_t *size)
@@ -68,8 +51,7 @@ int bells_file(uint64_t *size)
 					SHM_NO_HUGE);
 	if (!ret) {
 		*size = all.file.size;
-		ret = fcntl(all.file.fd, F_DUPFD_CLOEXEC, 0);
-		ret = ret < 0 ? -errno : ret;
+		ret = dup_of(all.file.fd);
 	}
 	pthread_mutex_unlock(&all.lock);
 	return ret;
@@ -105,11 +87,11 @@ static uint32_t next_id(unsigned place)
 	return all.turn * PAGES + place;
 }
 
-static int make_page(uint64_t serial, unsigned queue, struct page **out)
+static int make_page(uint64_t serial, unsigned queue, uid_t uid, struct page **out)
 {
 	unsigned i = 0;
 	struct page *p;
-	int fd;
+	int err;
 
 	while (i < PAGES && all.page[i])
 		i++;
@@ -118,13 +100,17 @@ static int make_page(uint64_t serial, unsigned queue, struct page **out)
 	p = calloc(1, sizeof(*p));
 	if (!p)
 		return -ENOMEM;
-	fd = make_pipe();
-	if (fd < 0) {
+	*p = (struct page){.serial = serial,
+			   .queue = queue,
+			   .id = next_id(i),
+			   .uid = uid,
+			   .event = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK),
+			   .taken = {1}};
+	if (p->event < 0) {
+		err = -errno;
 		free(p);
-		return fd;
+		return err;
 	}
-	*p = (struct page){
-		.serial = serial, .queue = queue, .id = next_id(i), .pipe = fd, .taken = {1}};
 	all.page[i] = p;
 	all.used = i >= all.used ? i + 1 : all.used;
 	*out = p;
@@ -136,7 +122,7 @@ static uint64_t place_of(const struct page *p)
 	return (uint64_t)(p->id % PAGES) * PAGE_BYTES;
 }
 
-int bells_page(uint64_t serial, unsigned queue, uint32_t *id, uint64_t *offset)
+int bells_page(uint64_t serial, unsigned queue, uid_t uid, uint32_t *id, uint64_t *offset)
 {
 	struct page *p;
 	int ret = 0;
@@ -144,26 +130,26 @@ int bells_page(uint64_t serial, unsigned queue, uint32_t *id, uint64_t *offset)
 	pthread_mutex_lock(&all.lock);
 	p = find(serial, queue);
 	if (!p)
-		ret = make_page(serial, queue, &p);
+		ret = make_page(serial, queue, uid, &p);
 	if (!ret) {
 		*id = p->id;
 		*offset = place_of(p);
-		ret = open_again(p->pipe, O_RDONLY);
+		ret = dup_of(p->event);
 	}
 	pthread_mutex_unlock(&all.lock);
 	return ret;
 }
 
-int bells_ringer(uint32_t id, uint64_t *offset)
+int bells_ringer(uint32_t id, uid_t uid, uint64_t *offset)
 {
 	struct page *p;
 	int ret = -ENOENT;
 
 	pthread_mutex_lock(&all.lock);
 	p = find_id(id);
-	if (p) {
+	if (p && p->uid == uid) {
 		*offset = place_of(p);
-		ret = open_again(p->pipe, O_RDWR);
+		ret = dup_of(p->event);
 	}
 	pthread_mutex_unlock(&all.lock);
 	return ret;
@@ -178,7 +164,7 @@ void bells_gone(uint64_t serial)
 		if (!p || p->serial != serial)
 			continue;
 		all.page[i] = NULL;
-		(void)close(p->pipe);
+		(void)close(p->event);
 		free(p);
 	}
 	while (all.used && !all.page[all.used - 1])
@@ -221,7 +207,7 @@ bool bells_take(uint64_t serial_a, unsigned queue_a, struct bell *a, uint64_t se
 	pthread_mutex_lock(&all.lock);
 	pa = find(serial_a, queue_a);
 	pb = pa ? find(serial_b, queue_b) : NULL;
-	if (pb && take(pa, a)) {
+	if (pb && pa->uid == pb->uid && take(pa, a)) {
 		got = take(pb, b);
 		if (!got) {
 			give(a);
