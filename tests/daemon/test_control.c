@@ -446,8 +446,9 @@ static void descriptors_nobody_wants_are_closed(void **state)
 		j = raw_line(fd);
 		assert_true(json_is_true(json_object_get(j, "ok")));
 		json_decref(j);
+		/* They are closed elsewhere, and who sends more than that manages is cut off. */
+		assert_true(raw_fds_are(before));
 	}
-	assert_true(raw_fds_are(before)); /* they are closed elsewhere */
 	(void)close(p[0]);
 	(void)close(p[1]);
 	(void)close(fd);
