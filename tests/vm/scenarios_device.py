@@ -17,6 +17,7 @@ from world_pmd import HUGEPAGES, PmdVm
 
 UNIX = '/run/host.vsock'  # in the guest: to the host, and what the host connects to
 CONTROL = '/run/zvsock.sock'
+AF_VSOCK = '/run/av'
 
 
 def device_ramdisk(bench, kernel):
@@ -24,7 +25,7 @@ def device_ramdisk(bench, kernel):
     key = (kernel, 'device')
     if key not in bench.ramdisks:
         path = os.path.join(bench.vmdir, f'initrd-device-{kernel.release}')
-        dynamic = [bench.program(p) for p in ('zv-bind', 'zvsockd-guest', 'zvsockctl')]
+        dynamic = [bench.program(p) for p in ('zv-bind', 'zvsockd-guest', 'zvsockctl', 'zvsock-run', 'libzvsock-preload.so')]
         image.build(kernel, [bench.program(p) for p in ('vm_agent', 'vsock_peer')], path, image.PMD_MODULES,
                     (*image.PROGRAMS, *dynamic))
         bench.ramdisks[key] = path
@@ -33,7 +34,7 @@ def device_ramdisk(bench, kernel):
 
 def start_zvsockd(guest, uri, options=''):
     """zvsockd in @guest, which drives @uri. On a loaded machine the host may stand still for seconds."""
-    words = f'name=host,uri={uri},unix={UNIX},builtin=echo:7,connect_timeout_ms=120000,tx_timeout_ms=60000'
+    words = f'name=host,uri={uri},unix={UNIX},af_vsock={AF_VSOCK},builtin=echo:7,connect_timeout_ms=120000,tx_timeout_ms=60000'
     job = guest.start(f'exec zvsockd-guest -d {words} -s control={CONTROL} {options}')
     job.expect('is up; devices: 1 of 1')
     return job

@@ -18,9 +18,9 @@ PORT = 20000 + os.getpid() * 50  # the names that listening() looks for are seen
 class DropinWorld(DaemonWorld):
     """One guest; `af_vsock` is the directory of the host's programs."""
 
-    def __init__(self, bench, name, guests):
+    def __init__(self, bench, name, guests, **kw):
         self.run = bench.program('zvsock-run')
-        super().__init__(bench, name, guests)
+        super().__init__(bench, name, guests, **kw)
 
     def daemon_keys(self):
         return f'af_vsock = {self.folder}/af_vsock\n'
@@ -64,10 +64,9 @@ def ended(job):
         raise Failure(f'{job.name} ended with {job.popen.returncode}: {job.output().strip()}')
 
 
-def to_host(bench, port, server, client):
-    """@client in the guest sends /tmp/data to @server on the host; the hashes are compared."""
-    world = world_of(bench)
-    vm, where = world.vms['a'], os.path.join(world.folder, f'got-{port}')
+def to_host(world, port, server, client, name='a'):
+    """@client in the guest @name sends /tmp/data to @server on the host; the hashes are compared."""
+    vm, where = world.vms[name], os.path.join(world.folder, f'got-{port}')
     digest = vm.guest.run('dd if=/dev/urandom of=/tmp/data bs=1M count=16 2>/dev/null; sha256sum </tmp/data').split()[0]
     with open(where, 'wb') as f:
         pass
@@ -80,10 +79,9 @@ def to_host(bench, port, server, client):
     vm.guest.run('rm /tmp/data')
 
 
-def to_guest(bench, port, server, client):
-    """@client of the host sends its standard input to @server in the guest, once that listens."""
-    world = world_of(bench)
-    vm, data, where = world.vms['a'], os.urandom(16 * MIB), os.path.join(world.folder, f'data-{port}')
+def to_guest(world, port, server, client, name='a'):
+    """@client of the host sends its standard input to @server in the guest @name, once that listens."""
+    vm, data, where = world.vms[name], os.urandom(16 * MIB), os.path.join(world.folder, f'data-{port}')
     with open(where, 'wb') as f:
         f.write(data)
     job = vm.guest.start(f'{server} | sha256sum')
@@ -103,21 +101,21 @@ def to_guest(bench, port, server, client):
 @scenario
 def dropin_socat_guest_to_host(bench):
     """socat in the guest sends 16 MiB to socat's VSOCK-LISTEN on the host."""
-    to_host(bench, PORT, f'socat -u VSOCK-LISTEN:{PORT} -', f'socat -u OPEN:/tmp/data VSOCK-CONNECT:2:{PORT}')
+    to_host(world_of(bench), PORT, f'socat -u VSOCK-LISTEN:{PORT} -', f'socat -u OPEN:/tmp/data VSOCK-CONNECT:2:{PORT}')
 
 
 @also_in_uml
 @scenario
 def dropin_socat_host_to_guest(bench):
     """socat's VSOCK-CONNECT on the host sends 16 MiB to socat in the guest."""
-    to_guest(bench, 6102, 'socat -u VSOCK-LISTEN:6102 -', 'socat -u - VSOCK-CONNECT:{cid}:6102')
+    to_guest(world_of(bench), 6102, 'socat -u VSOCK-LISTEN:6102 -', 'socat -u - VSOCK-CONNECT:{cid}:6102')
 
 
 @also_in_uml
 @scenario
 def dropin_ncat_guest_to_host(bench):
     """ncat in the guest sends 16 MiB to `ncat --vsock -l` on the host."""
-    to_host(bench, PORT + 1, f'ncat --vsock --recv-only -l {PORT + 1}',
+    to_host(world_of(bench), PORT + 1, f'ncat --vsock --recv-only -l {PORT + 1}',
             f'ncat --vsock --send-only 2 {PORT + 1} </tmp/data')
 
 
@@ -125,7 +123,7 @@ def dropin_ncat_guest_to_host(bench):
 @scenario
 def dropin_ncat_host_to_guest(bench):
     """`ncat --vsock` on the host sends 16 MiB to ncat in the guest."""
-    to_guest(bench, 6104, 'ncat --vsock --recv-only -l 6104', 'ncat --vsock --send-only {cid} 6104')
+    to_guest(world_of(bench), 6104, 'ncat --vsock --recv-only -l 6104', 'ncat --vsock --send-only {cid} 6104')
 
 
 @every_kernel

@@ -196,7 +196,7 @@ class Bench:
         return os.path.join(self.logs, name + '.log')
 
     def program(self, name):
-        for folder in ('tests/vm', 'tests/hostile', 'tests/daemon', 'host-dpdk/daemon', 'host-dpdk/daemon/ctl', 'drop-in/run', 'guest-pmd', 'bench'):
+        for folder in ('tests/vm', 'tests/hostile', 'tests/daemon', 'host-dpdk/daemon', 'host-dpdk/daemon/ctl', 'drop-in/run', 'drop-in/preload', 'guest-pmd', 'bench'):
             path = os.path.join(self.build, folder, name)
             if os.path.isfile(path):
                 return path
