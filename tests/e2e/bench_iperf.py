@@ -126,10 +126,17 @@ def lines_are_those_of_iperf3():
 
 def they_come_while_it_runs():
     """The first line is there long before the transfer has ended."""
-    with subprocess.Popen([BENCH, '--target', 'af_unix', '--test', 'throughput', '--size', '64', '--intervals', '0.1', '--duration', '60',
-                           '--repeat', '1'], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as run:
-        begin = time.monotonic()
-        assert any(LINE.match(line) for line in run.stdout), 'it ended without a line'
+    with tempfile.TemporaryFile('w+') as err, \
+            subprocess.Popen([BENCH, '--target', 'af_unix', '--test', 'throughput', '--size', '64', '--intervals', '0.1', '--duration', '60',
+                              '--repeat', '1'], stdout=subprocess.PIPE, stderr=err, text=True) as run:
+        begin, lines = time.monotonic(), []
+        for line in run.stdout:
+            lines.append(line)
+            if LINE.match(line):
+                break
+        else:
+            err.seek(0)
+            raise AssertionError(f'it ended after {time.monotonic() - begin:.0f} s with {run.wait()}, without a line: {lines} {err.read()[-2000:]}')
         assert time.monotonic() - begin < 55
         run.terminate()
 
