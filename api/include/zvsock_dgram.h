@@ -15,7 +15,8 @@
  * be had:
  *
  *   a stock guest, or the kernel's vhost-vsock     -EOPNOTSUPP from zv_dgram_send
- *   zvsockd, as either end                         -EOPNOTSUPP from zv_dgram_send
+ *   zvsockd                                        between guests of a group (docs/daemon.md); a
+ *                                                  guest in none: -EOPNOTSUPP from zv_dgram_send
  *   vsock:, daemon:                                -EOPNOTSUPP from zv_dgram_bind
  *
  * Ports of datagrams are not those of connections: both may have the same number. A port belongs to

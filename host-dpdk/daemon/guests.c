@@ -16,6 +16,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <zvsock_dgram.h>
 
 #define ACCEPT_BACKLOG 1024u
 #define ABORTS_AT_ONCE 256u /* connections of a guest that is removed */
@@ -31,6 +32,8 @@ static void queue_event(struct lcore_queue *lq, const struct zv_event *ev)
 		endpoint_accept(gq);
 	else if (ev->events & ZV_EV_BROKER)
 		broker_news(gq);
+	else if (ev->events & ZV_EV_DGRAM)
+		endpoint_datagrams(gq);
 	else if (o)
 		o->event(o, ev);
 }
@@ -128,9 +131,10 @@ static void write_uri(const struct cfg_guest *cfg, char *uri, size_t size)
 
 static int open_device(struct guest *g, const struct cfg_guest *cfg)
 {
+	/* Where they would reach nobody, their sender is told. */
+	bool datagrams = endpoints_take_datagrams(cfg);
 	struct zv_opts opts = {.size = sizeof(opts),
-			       /* A datagram would reach nobody here, unnoticed. */
-			       .flags = ZV_OPT_NO_DGRAM |
+			       .flags = (datagrams ? 0 : ZV_OPT_NO_DGRAM) |
 					(cfg_roles[cfg->role].broker ? ZV_OPT_BROKER : 0) |
 					(cfg->disk ? ZV_OPT_DISK_MEMORY : 0),
 			       .queues = cfg->queues,
@@ -154,6 +158,8 @@ static int open_device(struct guest *g, const struct cfg_guest *cfg)
 				    endpoints_listen_flags(cfg) |
 					    (cfg_roles[cfg->role].any_cid ? ZV_LISTEN_ANY_CID : 0),
 				    ACCEPT_BACKLOG);
+	if (ret == 0 && datagrams)
+		ret = zv_dgram_bind_all(g->dev, ZV_LISTEN_ANY_CID, 0);
 	if (ret < 0)
 		guest_fails(g, "%s", zv_error_text());
 	return ret;

@@ -82,7 +82,7 @@ const char *world_lacks(unsigned needs)
 		       ? "QEMU's vsock device keeps the event virtqueue"
 	       : needs & NEEDS_PACKED && !getenv("HOSTILE_PACKED")
 		       ? "QEMU's device has split rings only"
-	       : needs & NEEDS_DGRAM   ? "zvsockd takes no datagrams"
+	       : needs & NEEDS_DGRAM   ? "zvsockd binds no port of datagrams"
 	       : needs & NEEDS_BACKLOG ? "zvsockd asks its endpoint before it accepts"
 				       : NULL;
 }

@@ -64,6 +64,19 @@ void endpoint_accept(struct guest_queue *gq)
 	}
 }
 
+void endpoint_datagrams(struct guest_queue *gq)
+{
+	for (unsigned i = 0; i < N_ENDPOINT_TYPES; i++)
+		if (types[i]->datagrams)
+			types[i]->datagrams(gq);
+}
+
+/* Between siblings only, so far: whoever speaks for them has datagrams. */
+bool endpoints_take_datagrams(const struct cfg_guest *c)
+{
+	return endpoints_listen_flags(c) & ZV_LISTEN_ANY_CID;
+}
+
 /* ---- a guest's endpoints as a whole ---- */
 
 int endpoints_start(struct guest *g)

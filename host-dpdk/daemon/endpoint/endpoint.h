@@ -64,6 +64,9 @@ struct endpoint_ops {
 	 * closes, and counts nothing. NULL: it serves nothing.
 	 */
 	int (*serve)(struct guest_queue *gq, struct zv_conn *conn, const struct zv_conn_info *info);
+	/* Takes datagrams that wait on @gq, a bounded number. NULL: it has nothing to do with them.
+	 */
+	void (*datagrams)(struct guest_queue *gq);
 };
 
 #define ENDPOINT_DECLARE(type) extern const struct endpoint_ops endpoint_##type;
@@ -90,5 +93,9 @@ uint32_t endpoints_listen_flags(const struct cfg_guest *c);
 
 /* Takes what waits in zv_accept of @gq: ZV_EV_ACCEPT. */
 void endpoint_accept(struct guest_queue *gq);
+/* Takes datagrams that wait on @gq: ZV_EV_DGRAM. */
+void endpoint_datagrams(struct guest_queue *gq);
+/* Datagrams of this guest lead somewhere. */
+bool endpoints_take_datagrams(const struct cfg_guest *c);
 
 #endif

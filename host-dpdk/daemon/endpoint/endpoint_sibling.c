@@ -17,6 +17,7 @@
 #include "core/log.h"
 #include "endpoint.h"
 #include "relay/splice_ask.h"
+#include "sibling_dgram.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -216,6 +217,7 @@ struct group {
 /* What the endpoint keeps of a guest that is in groups. */
 struct memberships {
 	struct splice_asks asks;
+	struct dgram_parcels parcels;
 	unsigned n;
 	struct member member[GROUPS_MAX];
 };
@@ -290,8 +292,10 @@ static void sibling_free(struct guest *g)
 		pthread_mutex_unlock(&in->lock);
 		group_put(in);
 	}
-	if (ms)
+	if (ms) {
 		splice_asks_end(&ms->asks);
+		dgram_parcels_end(&ms->parcels);
+	}
 	free(ms);
 	g->part[ENDPOINT_sibling] = NULL;
 }
@@ -375,6 +379,37 @@ static int sibling_serve(struct guest_queue *gq, struct zv_conn *conn,
 	return -ECONNREFUSED;
 }
 
+/* ---- datagrams ---- */
+
+static bool with_sibling(struct guest *g, uint64_t cid, void (*fn)(void *arg, struct guest *to),
+			 void *arg)
+{
+	struct memberships *ms = memberships(g);
+	const struct member key = {.cid = cid};
+	bool there = false;
+
+	for (unsigned i = 0; ms && i < ms->n && !there; i++) {
+		struct group *in = ms->member[i].group;
+		struct member *const *found;
+
+		pthread_mutex_lock(&in->lock);
+		found = tfind(&key, &in->members, by_cid);
+		there = found && !(*found)->gone && (*found)->guest != g;
+		if (there)
+			fn(arg, (*found)->guest);
+		pthread_mutex_unlock(&in->lock);
+	}
+	return there;
+}
+
+static void sibling_datagrams(struct guest_queue *gq)
+{
+	struct memberships *ms = memberships(gq->guest);
+
+	if (ms)
+		sibling_dgrams(gq, &ms->parcels, with_sibling);
+}
+
 /* "guest:NAME", of the guest at the other end. */
 static void sibling_describe(const struct guest *g, const struct zv_conn_info *info, char *buf,
 			     size_t len)
@@ -411,4 +446,5 @@ const struct endpoint_ops endpoint_sibling = {
 	.listen_flags = sibling_listen_flags,
 	.others = true,
 	.serve = sibling_serve,
+	.datagrams = sibling_datagrams,
 };

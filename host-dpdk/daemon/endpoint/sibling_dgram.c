@@ -1,0 +1,125 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "sibling_dgram.h"
+
+#include "spin.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <zvsock_dgram.h>
+
+/* One datagram on its way. */
+struct parcel {
+	struct dgram_parcels *from; /* NULL: it stays on its lcore */
+	struct guest_queue *gq, *to;
+	struct zv_dgram_addr addr; /* as the sibling's device sees it */
+	uint32_t len;
+	const uint8_t *data;
+	uint8_t copy[];
+};
+
+static void lost(struct guest_queue *gq)
+{
+	GUEST_COUNT(gq, dgram_lost);
+}
+
+static void deliver(const struct parcel *p)
+{
+	if (zv_dgram_send(p->to->q, &p->addr, p->data, p->len, 0) < 0)
+		lost(p->gq);
+	else
+		GUEST_COUNT(p->gq, dgram_passed_on);
+}
+
+static void arrived(struct lcore *lc, void *arg)
+{
+	struct parcel *p = arg;
+
+	(void)lc;
+	deliver(p);
+	__atomic_sub_fetch(&p->from->n, 1, __ATOMIC_RELEASE);
+	free(p);
+}
+
+static void post(const struct parcel *here, struct dgram_parcels *parcels)
+{
+	struct parcel *p = NULL;
+
+	if (__atomic_load_n(&parcels->n, __ATOMIC_RELAXED) < DGRAM_PARCELS)
+		p = malloc(sizeof(*p) + here->len);
+	if (!p) {
+		lost(here->gq);
+		return;
+	}
+	*p = *here;
+	memcpy(p->copy, here->data, here->len);
+	p->data = p->copy;
+	p->from = parcels;
+	__atomic_add_fetch(&parcels->n, 1, __ATOMIC_RELAXED);
+	if (lcore_post(p->to->lc, arrived, p) < 0) {
+		__atomic_sub_fetch(&parcels->n, 1, __ATOMIC_RELAXED);
+		lost(here->gq);
+		free(p);
+	}
+}
+
+/* The same ports always go by the same queue, so they keep their order. */
+static struct guest_queue *queue_for(struct guest *to, const struct zv_dgram_addr *addr)
+{
+	struct zv_dev_info dev = {.size = sizeof(dev)};
+	unsigned up;
+
+	(void)zv_dev_info(to->dev, &dev);
+	up = dev.queues_up && dev.queues_up < to->n_queues ? dev.queues_up : to->n_queues;
+	return &to->queues[(addr->peer_port ^ addr->local_port) % up];
+}
+
+struct sending {
+	struct parcel *here;
+	struct dgram_parcels *parcels;
+};
+
+static void send_to(void *arg, struct guest *to)
+{
+	const struct sending *s = arg;
+	struct parcel *p = s->here;
+
+	p->to = queue_for(to, &p->addr);
+	if (p->to->lc != p->gq->lc)
+		post(p, s->parcels);
+}
+
+void sibling_dgrams(struct guest_queue *gq, struct dgram_parcels *parcels,
+		    bool (*with)(struct guest *g, uint64_t cid,
+				 void (*fn)(void *arg, struct guest *to), void *arg))
+{
+	static _Thread_local uint8_t data[ZV_DGRAM_MAX];
+	struct zv_dgram_addr from;
+	struct parcel here = {.gq = gq, .data = data};
+	struct sending s = {.here = &here, .parcels = parcels};
+	ssize_t n;
+
+	for (uint32_t bytes = 0; bytes<DGRAM_TURN_BYTES; bytes += (uint32_t)n> DGRAM_CHARGE
+					 ? (uint32_t)n
+					 : DGRAM_CHARGE) {
+		n = zv_dgram_recv(gq->q, ZV_PORT_ANY, data, sizeof(data), NULL, &from);
+		if (n < 0)
+			return;
+		here.len = (uint32_t)n;
+		here.addr = (struct zv_dgram_addr){.local_cid = from.peer_cid,
+						   .local_port = from.peer_port,
+						   .peer_port = from.local_port};
+		if (!with(gq->guest, from.local_cid, send_to, &s))
+			lost(gq);
+		else if (here.to->lc ==
+			 gq->lc) /* it is not taken off this lcore before we return */
+			deliver(&here);
+	}
+}
+
+void dgram_parcels_end(struct dgram_parcels *parcels)
+{
+	unsigned steps = 0;
+
+	while (__atomic_load_n(&parcels->n, __ATOMIC_ACQUIRE))
+		spin_step(&steps); /* the lcores take them within a round or two */
+}
