@@ -2,7 +2,8 @@
 /*
  * Descriptors of a peer that are closed elsewhere. close() takes as long as whoever made the
  * descriptor likes: a TCP socket with SO_LINGER waits for its data to go, a file of FUSE for its
- * server, and a Unix socket closes the descriptors that wait in it. So a thread of the bin closes
+ * server, a Unix socket closes the descriptors that wait in it, and the last one
+ * of a file in memory frees that. So a thread of the bin closes
  * them one after another, while there are any. One bin for each peer: none waits for another's.
  */
 #ifndef ZV_FD_BIN_H
@@ -17,8 +18,8 @@ struct fd_bin *fd_bin_new(void (*closed)(void));
 /* What is in it is closed nevertheless; nobody waits for that. NULL is allowed. */
 void fd_bin_free(struct fd_bin *b);
 /*
- * Takes over @fd. At once: what cannot take long (an eventfd, a file on tmpfs or hugetlbfs), and
- * all of it when there is no memory or no thread to be had.
+ * Takes over @fd. At once: what cannot take long (an eventfd, a small file on tmpfs or hugetlbfs),
+ * and all of it when there is no memory or no thread to be had.
  */
 void fd_bin_put(struct fd_bin *b, int fd);
 /* The same for @n of them, without a look at what they are. */

@@ -21,7 +21,7 @@ bool fd_is_unix_stream(int fd);
  */
 bool fd_write_only(int fd);
 
-/* close() of it ends soon: an eventfd, or a file on tmpfs or hugetlbfs. */
+/* close() of it ends soon: an eventfd, or a file on tmpfs or hugetlbfs that has 4 MiB at most. */
 bool fd_is_harmless(int fd);
 
 /*

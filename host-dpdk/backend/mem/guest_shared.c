@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "guest_shared.h"
 
+#include "fd_bin.h"
 #include "sigbus.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <sys/stat.h>
@@ -151,11 +153,28 @@ static enum guest_shared_fault map_fault(int err, int fd, uint64_t offset, uint6
 	}
 }
 
+static struct fd_bin *bin; /* once there is one, it stays */
+
+static void make_bin(void)
+{
+	bin = fd_bin_new(NULL);
+}
+
+/* By lcores as well, of a VMM that may have ended: then the last descriptor frees all of the file.
+ */
 static void unmap(struct guest_shared *r)
 {
+	static pthread_once_t once = PTHREAD_ONCE_INIT;
+	int fd = r->map.fd >= 0 ? fcntl(r->map.fd, F_DUPFD_CLOEXEC, 0) : -1;
+
+	(void)pthread_once(&once, make_bin);
 	sigbus_unwatch(r->watch);
 	shm_region_destroy(&r->map);
 	free(r);
+	if (fd >= 0 && bin)
+		fd_bin_put(bin, fd);
+	else if (fd >= 0)
+		(void)close(fd);
 }
 
 /* Maps what is in @fd, as *what has it but for the map. */

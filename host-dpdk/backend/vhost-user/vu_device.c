@@ -15,10 +15,11 @@ _Static_assert(GUEST_MEM_REGIONS == VU_REGIONS, "a memory table fits");
 
 /* ---- memory ---- */
 
-static void forget_sources(struct guest_mem_src *src, unsigned n)
+/* After the maps, so that what frees the memory of a frontend that has ended is this. */
+static void forget_sources(struct vu_dev *d, struct guest_mem_src *src, unsigned n)
 {
 	for (unsigned i = 0; i < n; i++)
-		(void)close(src[i].fd);
+		vu_server_drop(d->socket, src[i].fd);
 }
 
 static bool translated(const struct vu_dev *d)
@@ -416,7 +417,7 @@ void vu_forget_frontend(struct vu_dev *d)
 	guest_shares_table(&d->shares, NULL, NULL);
 	guest_mem_put(d->rings);
 	d->rings = NULL;
-	forget_sources(d->src, d->nsrc);
+	forget_sources(d, d->src, d->nsrc);
 	d->nsrc = 0;
 	vu_set_features(d, 0);
 	d->reset_due = false;
@@ -449,7 +450,7 @@ static int copy_table(struct vu_dev *d, const struct vu_exchange *x, struct gues
 			"%s: memory region %u cannot be shared: %s; use memory-backend-memfd "
 			"or memory-backend-file on /dev/shm or hugetlbfs, with share=on",
 			d->path, *n, why ? why : zv_strerror(errno));
-		forget_sources(src, *n);
+		forget_sources(d, src, *n);
 		return -EINVAL;
 	}
 	return 0;
@@ -457,9 +458,9 @@ static int copy_table(struct vu_dev *d, const struct vu_exchange *x, struct gues
 
 int vu_take_table(struct vu_dev *d, struct vu_exchange *x)
 {
-	struct guest_mem_src src[GUEST_MEM_REGIONS] = {0};
+	struct guest_mem_src src[GUEST_MEM_REGIONS] = {0}, was[GUEST_MEM_REGIONS];
 	struct guest_mem *old = d->rings, *rings;
-	unsigned n;
+	unsigned n, nwas;
 	int ret = copy_table(d, x, src, &n);
 
 	if (ret < 0)
@@ -468,12 +469,13 @@ int vu_take_table(struct vu_dev *d, struct vu_exchange *x)
 	if (ret < 0) {
 		zv_log_limited(&d->log, ZV_LOG_ERR, "%s: cannot map the guest's memory: %s",
 			       d->path, zv_strerror(ret));
-		forget_sources(src, n);
+		forget_sources(d, src, n);
 		return ret;
 	}
 	event_stop(d);
 	guest_shares_table(&d->shares, rings, src);
-	forget_sources(d->src, d->nsrc);
+	memcpy(was, d->src, d->nsrc * sizeof(was[0]));
+	nwas = d->nsrc;
 	memcpy(d->src, src, n * sizeof(src[0]));
 	d->nsrc = n;
 	d->rings = rings;
@@ -501,6 +503,7 @@ int vu_take_table(struct vu_dev *d, struct vu_exchange *x)
 		pair_update(d, i);
 	}
 	guest_mem_put(old);
+	forget_sources(d, was, nwas);
 	send_reset(d);
 	vu_shmem_table(d);
 	return 0;

@@ -514,6 +514,11 @@ void vu_server_again(struct vu_socket *sk, uint64_t ns)
 	sk->again = vu_in(ns);
 }
 
+void vu_server_drop(struct vu_socket *sk, int fd)
+{
+	fd_bin_put(sk->bin, fd);
+}
+
 void vu_server_remove(struct vu_socket *sk)
 {
 	pthread_mutex_lock(&server.life);
