@@ -5,11 +5,13 @@
  * AF_VSOCK socket at all; read, write, send, recv and poll are not here.
  */
 #undef _FORTIFY_SOURCE
+#include "preload/leave.h"
 #include "preload/real.h"
 #include "preload/world.h"
 
 #include <errno.h>
 #include <fcntl.h>
+#include <netinet/in.h>
 #include <stddef.h>
 #include <string.h>
 #include <sys/un.h>
@@ -69,6 +71,8 @@ EXPORT int connect(int fd, const struct sockaddr *addr, socklen_t len)
 	int rc = known ? 0 : di_is_failed(fd), flags;
 	struct sockaddr_vm vm;
 
+	if (rc <= 0 && tcp_is_ours(fd, addr, len))
+		return returned(tcp_connect(fd, addr, len));
 	if (rc <= 0)
 		return REAL(connect)(fd, addr, len);
 	now_vsock(fd);
@@ -146,12 +150,28 @@ static bool is_or_becomes_vsock(int fd)
 
 /* ---- names ---------------------------------------------------------------------------------- */
 
+/* Of a connection by TCP (leave.h). False: @fd is none. */
+static bool put_tcp_name(struct sockaddr *addr, socklen_t *len, socklen_t room, int fd, bool remote)
+{
+	struct sockaddr_storage ss;
+	socklen_t size;
+
+	if (!tcp_names(fd, remote ? &ss : NULL, remote ? NULL : &ss))
+		return false;
+	size = ss.ss_family == AF_INET ? sizeof(struct sockaddr_in) : sizeof(struct sockaddr_in6);
+	memcpy(addr, &ss, room < size ? room : size);
+	*len = size;
+	return true;
+}
+
 EXPORT int getsockname(int fd, struct sockaddr *addr, socklen_t *len)
 {
 	socklen_t room = len ? *len : 0;
 	int rc = REAL(getsockname)(fd, addr, len);
 	struct sockaddr_vm local;
 
+	if (rc == 0 && put_tcp_name(addr, len, room, fd, false))
+		return 0;
 	if (rc < 0 || !family_is(addr, room, AF_UNIX) ||
 	    !(is_label(addr, room, *len) ? is_or_becomes_vsock(fd) : di_is(fd) == 1))
 		return rc;
@@ -167,6 +187,8 @@ EXPORT int getpeername(int fd, struct sockaddr *addr, socklen_t *len)
 	int rc = REAL(getpeername)(fd, addr, len);
 	struct sockaddr_vm remote;
 
+	if (rc == 0 && put_tcp_name(addr, len, room, fd, true))
+		return 0;
 	if (rc < 0 || !family_is(addr, room, AF_UNIX) ||
 	    !(is_label(addr, room, *len) ? is_or_becomes_vsock(fd) : di_is(fd) == 1))
 		return rc;
@@ -242,10 +264,21 @@ EXPORT int shutdown(int fd, int how)
 	return rc ? returned(rc) : REAL(shutdown)(fd, how);
 }
 
+/* Options of TCP and IP that a vsock socket does not have: 0, and set without effect. */
+static bool of_tcp(int fd, int level)
+{
+	return (level == IPPROTO_TCP || level == IPPROTO_IP || level == IPPROTO_IPV6) &&
+	       tcp_names(fd, NULL, NULL);
+}
+
 EXPORT int getsockopt(int fd, int level, int name, void *val, socklen_t *len)
 {
 	int rc, said;
 
+	if (of_tcp(fd, level)) {
+		memset(val, 0, *len);
+		return 0;
+	}
 	if (level == AF_VSOCK) {
 		rc = di_getsockopt(world(), fd, level, name, val, len);
 		return rc == 1 ? REAL(getsockopt)(fd, level, name, val, len) : returned(rc);
@@ -267,6 +300,8 @@ EXPORT int setsockopt(int fd, int level, int name, const void *val, socklen_t le
 {
 	int rc = 1;
 
+	if (of_tcp(fd, level))
+		return 0;
 	if (level == AF_VSOCK || (level == SOL_SOCKET && name == SO_MAX_PACING_RATE))
 		rc = di_setsockopt(world(), fd, level, name, val, len);
 	return rc == 1 ? REAL(setsockopt)(fd, level, name, val, len) : returned(rc);

@@ -9,6 +9,7 @@
 
 static struct di the_world;
 static _Atomic bool ready;
+static unsigned tcp_port;
 
 static void say(const char *line)
 {
@@ -25,13 +26,15 @@ static void say(const char *line)
  */
 static void __attribute__((constructor)) begin(void)
 {
-	const char *verbose = getenv("ZVSOCK_VERBOSE");
+	const char *verbose = getenv("ZVSOCK_VERBOSE"), *tcp = getenv("ZVSOCK_TCP");
 
 	if (atomic_load(&ready))
 		return;
 	di_init(&the_world, getenv("ZVSOCK_AF_VSOCK"));
 	if (verbose && *verbose)
 		the_world.say = say;
+	if (tcp)
+		tcp_port = (unsigned)strtoul(tcp, NULL, 10);
 	atomic_store(&ready, true);
 }
 
@@ -40,6 +43,12 @@ struct di *world(void)
 	if (!atomic_load(&ready))
 		begin();
 	return &the_world;
+}
+
+unsigned world_tcp(void)
+{
+	(void)world();
+	return tcp_port;
 }
 
 int returned(int rc)

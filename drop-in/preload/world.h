@@ -10,6 +10,9 @@
 /* As the environment said it when the program began. */
 struct di *world(void);
 
+/* The host's port for TCP connections (zvsock-run --tcp); 0: they are the kernel's. */
+unsigned world_tcp(void);
+
 /* @rc as a function of libc returns it: -1 and errno when it is negative. */
 int returned(int rc);
 

@@ -21,6 +21,8 @@
 /* As env(1), nice(1): our own failure, found but not run, not found. */
 enum { EXIT_OURS = 125, EXIT_CANNOT_RUN = 126, EXIT_NO_PROGRAM = 127 };
 
+#define TCP_PORT 1080 /* of SOCKS5 */
+
 static const char usage[] =
 	"usage: zvsock-run [OPTIONS] PROGRAM [ARGS]\n"
 	"       zvsock-run [OPTIONS] --check [PROGRAM]\n"
@@ -34,6 +36,8 @@ static const char usage[] =
 	"  --control PATH   of zvsockd's control socket, for --guest; default " GUEST_CONTROL "\n"
 	"  --mode MODE      preload: a library, for programs that use this machine's libc;\n"
 	"                   seccomp: a supervisor, for any; auto (default): by looking at PROGRAM\n"
+	"  --tcp[=PORT]     in a guest: connections by TCP leave through this port of the host,\n"
+	"                   tcp_out of zvsockd's configuration (1080); mode preload\n"
 	"  --verbose        say which mode, and one line on standard error about each refusal\n"
 	"  --check          say what works here and why not; run nothing\n"
 	"  --help, --version\n";
@@ -42,6 +46,7 @@ struct options {
 	const char *dir, *guest, *control;
 	enum mode mode;
 	bool verbose, check;
+	unsigned tcp; /* 0: not given */
 };
 
 __attribute__((format(printf, 1, 2))) static void say(const char *format, ...)
@@ -55,17 +60,30 @@ __attribute__((format(printf, 1, 2))) static void say(const char *format, ...)
 	va_end(args);
 }
 
+/* --tcp: the port, or the one by default. */
+static unsigned read_port(const char *text)
+{
+	unsigned long port = TCP_PORT;
+	char *end = "";
+
+	errno = 0;
+	if (text)
+		port = strtoul(text, &end, 10);
+	if (text && (*text < '0' || *text > '9' || *end || errno || !port || port >= UINT32_MAX)) {
+		say("--tcp=%s: not a vsock port", text);
+		exit(EXIT_OURS);
+	}
+	return (unsigned)port;
+}
+
 static void read_options(int argc, char **argv, struct options *o)
 {
-	static const struct option longs[] = {{"dir", required_argument, NULL, 'd'},
-					      {"guest", required_argument, NULL, 'g'},
-					      {"control", required_argument, NULL, 'c'},
-					      {"mode", required_argument, NULL, 'm'},
-					      {"verbose", no_argument, NULL, 'v'},
-					      {"check", no_argument, NULL, 'k'},
-					      {"help", no_argument, NULL, 'h'},
-					      {"version", no_argument, NULL, 'V'},
-					      {0}};
+	static const struct option longs[] = {
+		{"dir", required_argument, NULL, 'd'},	   {"guest", required_argument, NULL, 'g'},
+		{"control", required_argument, NULL, 'c'}, {"mode", required_argument, NULL, 'm'},
+		{"tcp", optional_argument, NULL, 't'},	   {"verbose", no_argument, NULL, 'v'},
+		{"check", no_argument, NULL, 'k'},	   {"help", no_argument, NULL, 'h'},
+		{"version", no_argument, NULL, 'V'},	   {0}};
 	int c;
 
 	while ((c = getopt_long(argc, argv, "+", longs, NULL)) != -1) {
@@ -78,6 +96,9 @@ static void read_options(int argc, char **argv, struct options *o)
 			break;
 		case 'c':
 			o->control = optarg;
+			break;
+		case 't':
+			o->tcp = read_port(optarg);
 			break;
 		case 'v':
 			o->verbose = true;
@@ -188,6 +209,16 @@ static void warn_without_zvsockd(const char *dir)
 	(void)di_local_cid(&d, &cid);
 }
 
+/* Then --tcp needs no zvsockd in this guest. */
+static bool kernel_has_vsock(void)
+{
+	int fd = socket(AF_VSOCK, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	if (fd >= 0)
+		close(fd);
+	return fd >= 0;
+}
+
 static enum mode choose(const struct options *o, const struct program *p, const char *library)
 {
 	const char *why;
@@ -267,6 +298,7 @@ int main(int argc, char **argv)
 	const char *dir, *library;
 	struct program p;
 	enum mode mode;
+	char port[16];
 	int r;
 
 	read_options(argc, argv, &o);
@@ -281,7 +313,17 @@ int main(int argc, char **argv)
 	}
 	library = find_library(library_path);
 	mode = choose(&o, &p, library);
-	warn_without_zvsockd(dir);
+	if (o.tcp && mode == MODE_SECCOMP) {
+		say("--tcp: %s is %s, and connections by TCP are seen in mode preload only",
+		    p.loaded, program_kind_text(p.kind));
+		return EXIT_OURS;
+	}
+	if (!o.tcp || !kernel_has_vsock())
+		warn_without_zvsockd(dir);
+	if (o.tcp) {
+		snprintf(port, sizeof(port), "%u", o.tcp);
+		set_or_die("ZVSOCK_TCP", port);
+	}
 	set_or_die("ZVSOCK_AF_VSOCK", dir);
 	if (o.verbose)
 		set_or_die("ZVSOCK_VERBOSE", "1");

@@ -1,0 +1,202 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: BSD-3-Clause
+"""TCP programs as they are, under zvsock-run --tcp, in a network namespace without a network card: curl and Python reach
+a server that only zvsockd's side can reach, by name and by address.
+
+usage: test_tcp_programs.py ZVSOCKD ZVSOCKD-GUEST ZVSOCK-RUN ZVSOCKCTL
+"""
+import os
+import shutil
+import subprocess
+import sys
+import time
+
+from zvd_program import LIMIT, Skip, case, main
+
+ZVSOCKD, ZVSOCKD_GUEST, ZVSOCK_RUN, ZVSOCKCTL = sys.argv[1:5]
+HOST = '''[daemon]
+control = DIR/hc
+[guest vm]
+cid = 5
+socket = DIR/vm.sock
+tcp_out = 1080
+tcp_allow = web.zvsock.test:8000, 192.0.2.2:8000
+'''
+DEVICE = '[daemon]\ncontrol = DIR/gc\naf_vsock = DIR/guest\n[device vm0]\nuri = vhost-user:DIR/vm.sock\nlisten = DIR/socks:1080\n'
+SERVER = '''
+import http.server, os
+class Page(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        body = os.urandom(1 << 20) if self.path == '/large' else b'hello\\n'
+        self.send_response(200)
+        self.send_header('Content-Length', str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+    def do_POST(self):
+        body = self.rfile.read(int(self.headers['Content-Length']))
+        self.send_response(200)
+        self.send_header('Content-Length', str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+    def log_message(self, *args):
+        pass
+http.server.ThreadingHTTPServer(('', 8000), Page).serve_forever()
+'''
+
+
+def until(condition, what):
+    end = time.monotonic() + LIMIT
+    while not condition():
+        assert time.monotonic() < end, f'waited in vain for {what}'
+        time.sleep(0.02)
+
+
+def needs():
+    for program in ('unshare', 'nsenter', 'ip', 'mount'):
+        if not shutil.which(program):
+            raise Skip(f'{program} is not installed')
+    done = subprocess.run(['unshare', '-nm', 'ip', 'link', 'set', 'lo', 'up'], capture_output=True, text=True,
+                          timeout=LIMIT, check=False)
+    if done.returncode:
+        raise Skip(f'no namespaces here: {done.stderr.strip()}')
+
+
+class Guest:
+    """A guest without a network card: an empty network namespace."""
+
+    def __init__(self, w):
+        needs()
+        self.w = w
+        hosts = w.write('hosts', '127.0.0.1 localhost\n192.0.2.1 web.zvsock.test\n127.0.0.1 bound.zvsock.test\n')
+        side = f'''mount --bind {hosts} /etc/hosts && ip link set lo up && ip addr add 192.0.2.1/32 dev lo &&
+ip addr add 192.0.2.2/32 dev lo && ip addr add 192.0.2.3/32 dev lo && exec "$@"'''
+        host = w.up('-nm', 'sh', '-c', side, 'sh', ZVSOCKD, '-c', w.write('h.conf', HOST), program='unshare',
+                    log='host.log')
+        w.procs.append(subprocess.Popen(['nsenter', '-t', str(host.pid), '-n', sys.executable,
+                                         w.write('server.py', SERVER)], stdin=subprocess.DEVNULL,
+                                        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL))
+        w.up('-c', w.write('g.conf', DEVICE), program=ZVSOCKD_GUEST, log='guest.log')
+        self.env = {**os.environ, 'ZVSOCK_AF_VSOCK': w.path('guest'), 'no_proxy': '*'}
+        until(lambda: self.run(*self.tcp('curl', '-s', 'http://192.0.2.2:8000/')).returncode == 0, 'the server')
+
+    def run(self, *args, data=None):
+        return subprocess.run(['unshare', '-n', *args], input=data, capture_output=True, env=self.env, timeout=LIMIT,
+                              check=False)
+
+    @staticmethod
+    def tcp(*args):
+        return [ZVSOCK_RUN, '--mode', 'preload', '--tcp', *args]
+
+    def out(self, *args, data=None):
+        done = self.run(*self.tcp(*args), data=data)
+        assert done.returncode == 0, (args, done)
+        return done.stdout
+
+
+@case
+def curl_by_name_and_by_address(w):
+    if not shutil.which('curl'):
+        raise Skip('curl is not installed')
+    g = Guest(w)
+    for where in ('web.zvsock.test', '192.0.2.2'):
+        assert g.out('curl', '-sS', f'http://{where}:8000/') == b'hello\n'
+    assert len(g.out('curl', '-sS', 'http://web.zvsock.test:8000/large')) == 1 << 20
+    data = os.urandom(1 << 20)
+    assert g.out('curl', '-sS', '--data-binary', '@-', 'http://web.zvsock.test:8000/', data=data) == data
+    # Without it there is no way out; and what no rule allows there is none either.
+    assert g.run('curl', '-sS', 'http://192.0.2.2:8000/').returncode != 0
+    for where in ('192.0.2.3:8000', '192.0.2.2:8001', 'bound.zvsock.test:8000', 'nobody.zvsock.test:8000'):
+        done = g.run(*g.tcp('curl', '-sS', f'http://{where}/'))
+        assert done.returncode == 7 and b'onnect' in done.stderr, (where, done)
+
+
+PYTHON = '''
+import errno, socket, sys, urllib.request
+assert urllib.request.urlopen('http://web.zvsock.test:8000/', timeout=50).read() == b'hello\\n'
+s = socket.create_connection(('web.zvsock.test', 8000), 50)
+assert s.getpeername()[1] == 8000 and s.getsockname()[0] == '0.0.0.0', s
+s.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+d = s.dup()
+assert d.getpeername() == s.getpeername()
+s.sendall(b'GET / HTTP/1.0\\r\\n\\r\\n')
+s.shutdown(socket.SHUT_WR)
+got = b''
+while more := d.recv(100):
+    got += more
+assert got.endswith(b'hello\\n'), got
+six = socket.socket(socket.AF_INET6)
+six.connect(socket.getaddrinfo('web.zvsock.test', 8000, socket.AF_INET6)[0][4])
+assert six.getpeername()[1] == 8000
+for where, why in ((('192.0.2.3', 8000), errno.EACCES), (('nobody.zvsock.test', 8000), errno.EHOSTUNREACH)):
+    try:
+        socket.create_connection(where, 50)
+        sys.exit(f'{where} was reached')
+    except OSError as e:
+        assert e.errno == why, e
+# The loopback is the guest's own.
+server = socket.create_server(('127.0.0.1', 0))
+c = socket.create_connection(server.getsockname())
+assert c.family == socket.AF_INET and c.getpeername() == server.getsockname()
+n = socket.socket()
+n.setblocking(False)
+assert n.connect_ex(('192.0.2.2', 8000)) == 0
+n.sendall(b'GET / HTTP/1.0\\r\\n\\r\\n')
+try:
+    n.recv(1)
+except BlockingIOError:
+    pass # the socket that has its number is as it was
+'''
+
+ASYNC = '''
+import asyncio
+async def one():
+    r, w = await asyncio.open_connection('web.zvsock.test', 8000)
+    w.write(b'GET / HTTP/1.0\\r\\n\\r\\n')
+    assert (await r.read()).endswith(b'hello\\n')
+    w.close()
+async def many():
+    await asyncio.gather(*(one() for _ in range(50)))
+asyncio.run(many())
+'''
+
+
+@case
+def python(w):
+    g = Guest(w)
+    done = g.run('ip', 'link', 'set', 'lo', 'up')
+    assert done.returncode == 0, done
+    lo = ['sh', '-c', 'ip link set lo up && exec "$@"', 'sh']
+    for text in (PYTHON, ASYNC):
+        done = g.run(*lo, *g.tcp(sys.executable, '-c', text))
+        assert done.returncode == 0, done
+
+
+@case
+def curl_by_a_forward(w):
+    """SOCKS5 as curl speaks it, through zvsockd-guest's listen: a name that the guest does not know."""
+    if not shutil.which('curl') or not shutil.which('socat'):
+        raise Skip('curl or socat is not installed')
+    g = Guest(w)
+    text = (f'ip link set lo up && socat TCP-LISTEN:1080,bind=127.0.0.1,fork UNIX-CONNECT:{w.path("socks")} & '
+            'until socat -u OPEN:/dev/null TCP:127.0.0.1:1080 2>/dev/null; do sleep 0.05; done; '
+            'curl -sS --noproxy "" --socks5-hostname 127.0.0.1:1080 http://web.zvsock.test:8000/; code=$?; kill $!; exit $code')
+    done = g.run('sh', '-c', text)
+    assert done.returncode == 0 and done.stdout == b'hello\n', done
+
+
+@case
+def what_is_wrong_is_said(w):
+    g = Guest(w)
+    done = g.run(ZVSOCK_RUN, '--mode', 'seccomp', '--tcp', 'true')
+    assert done.returncode == 125 and b'in mode preload only' in done.stderr, done
+    done = g.run(ZVSOCK_RUN, '--tcp=x', 'true')
+    assert done.returncode == 125 and b'--tcp=x: not a vsock port' in done.stderr, done
+    done = g.run(ZVSOCK_RUN, '--tcp=1081', '--mode', 'preload', 'curl', '-sS', 'http://192.0.2.2:8000/')
+    assert done.returncode == 7, done  # nobody is at that port: as without a network
+    answer = subprocess.run([ZVSOCKCTL, '-s', w.path('hc'), 'stats', 'vm'], capture_output=True, text=True, timeout=LIMIT,
+                            check=True)
+    assert 'tcp_out_denied' in answer.stdout
+
+
+if __name__ == '__main__':
+    sys.exit(main())
