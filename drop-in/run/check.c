@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "common/di.h"
+#include "guest.h"
 #include "modes.h"
 #include "seccomp/super.h"
 
@@ -125,14 +126,32 @@ static void check_program(const struct program *p, const char *library)
 	printf("%-14s %s: %s\n", p->path, mode_name(mode), text);
 }
 
-int check_print(const char *dir, const char *library, const char *where, const char *linker,
-		const struct program *program)
+static void print_guest(const struct guest_seen *g)
+{
+	printf("%-14s CID %u: guest %s, %s\n", "", g->cid, g->name, g->state);
+}
+
+static void check_guests(const char *dir, const char *control)
+{
+	char why[512];
+	int n = guest_list(control, dir, print_guest, why, sizeof(why));
+
+	if (n < 0)
+		printf("%-14s which guests it has is not known here: %s\n", "", why);
+	else if (n == 0)
+		printf("%-14s no guest of its configuration is reached by this directory\n", "");
+}
+
+int check_print(const char *dir, const char *control, const char *library, const char *where,
+		const char *linker, const struct program *program)
 {
 	char text[512];
 	uint32_t cid;
 	bool zvsockd = check_zvsockd(dir, &cid, text, sizeof(text)), seccomp;
 
 	line("zvsockd", zvsockd, text);
+	if (zvsockd && cid == VMADDR_CID_HOST)
+		check_guests(dir, control);
 	if (!linker)
 		line("mode preload", false, "zvsock-run itself is static: which libc is this?");
 	else if (library)

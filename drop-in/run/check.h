@@ -6,12 +6,13 @@
 #include "program.h"
 
 /*
- * Prints a line for each thing that a mode needs. @library: NULL: not found. @program: NULL, or
+ * Prints a line for each thing that a mode needs, and the guests that zvsockd's control socket
+ * @control knows of. @library: NULL: not found. @program: NULL, or
  * what is to be run. Returns 0 when zvsockd and at least one mode (with @program: its mode) work,
  * else 1.
  */
-int check_print(const char *dir, const char *library, const char *where, const char *linker,
-		const struct program *program);
+int check_print(const char *dir, const char *control, const char *library, const char *where,
+		const char *linker, const struct program *program);
 
 /* Does a supervisor work here? False: @why. Forks. */
 bool check_seccomp(const char *dir, char *why, size_t size);

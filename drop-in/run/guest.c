@@ -11,8 +11,9 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-#define ANSWER_MAX   65536
-#define PATIENCE_SEC 10 /* as zvsockctl has */
+#define ANSWER_MAX   (1 << 20) /* some 3,000 guests */
+#define GUEST_MAX    4096      /* of one of them */
+#define PATIENCE_SEC 10	       /* as zvsockctl has */
 
 __attribute__((format(printf, 4, 5))) static int failed(int r, char *why, size_t size,
 							const char *format, ...)
@@ -117,21 +118,17 @@ static bool plain(const char *name)
 	return *name && strlen(name) < 128;
 }
 
-int guest_dir(const char *control, const char *name, char *dir, size_t dir_size, char *why,
-	      size_t size)
+/* @request to @control, and the line that comes back. 0, -errno and *why. */
+static int ask(const char *control, const char *request, const char **back, char *why, size_t size)
 {
 	static char answer[ANSWER_MAX];
-	char request[256], text[256];
-	int fd, len;
+	ssize_t len = (ssize_t)strlen(request);
+	char text[256];
+	int fd = connect_control(control, why, size);
 	bool answered;
 
-	if (!plain(name))
-		return failed(-EINVAL, why, size, "--guest \"%s\": not a name of a guest", name);
-	fd = connect_control(control, why, size);
 	if (fd < 0)
 		return fd;
-	len = snprintf(request, sizeof(request), "{\"v\":1,\"cmd\":\"guests\",\"guest\":\"%s\"}\n",
-		       name);
 	answered = send(fd, request, (size_t)len, MSG_NOSIGNAL) == len &&
 		   read_answer(fd, answer, sizeof(answer));
 	close(fd);
@@ -143,10 +140,81 @@ int guest_dir(const char *control, const char *name, char *dir, size_t dir_size,
 		return failed(-ENODEV, why, size, "zvsockd at %s: %s", control,
 			      said ? said : "refused");
 	}
+	*back = answer;
+	return 0;
+}
+
+int guest_dir(const char *control, const char *name, char *dir, size_t dir_size, char *why,
+	      size_t size)
+{
+	const char *answer;
+	char request[256];
+	int r;
+
+	if (!plain(name))
+		return failed(-EINVAL, why, size, "--guest \"%s\": not a name of a guest", name);
+	snprintf(request, sizeof(request), "{\"v\":1,\"cmd\":\"guests\",\"guest\":\"%s\"}\n", name);
+	r = ask(control, request, &answer, why, size);
+	if (r < 0)
+		return r;
 	if (!guest_json_string(answer, "af_vsock", dir, dir_size))
 		return failed(-ENODEV, why, size,
 			      "guest %s is not reached by AF_VSOCK programs: its section, or "
 			      "[daemon], has no af_vsock = DIR",
 			      name);
 	return 0;
+}
+
+/* The next object of an array at *at, as text. False: there is no further one. */
+static bool next_object(const char **at, char *text, size_t size)
+{
+	const char *from = strchr(*at, '{'), *c;
+	bool in_string = false;
+	unsigned depth = 0;
+
+	if (!from)
+		return false;
+	for (c = from; *c; c++) {
+		if (in_string && *c == '\\' && c[1])
+			c++;
+		else if (*c == '"')
+			in_string = !in_string;
+		else if (!in_string && *c == '{')
+			depth++;
+		else if (!in_string && *c == '}' && --depth == 0)
+			break;
+	}
+	if (!*c || (size_t)(c + 2 - from) > size)
+		return false;
+	memcpy(text, from, (size_t)(c + 1 - from));
+	text[c + 1 - from] = '\0';
+	*at = c + 1;
+	return true;
+}
+
+int guest_list(const char *control, const char *dir, void (*each)(const struct guest_seen *g),
+	       char *why, size_t size)
+{
+	char text[GUEST_MAX], value[256];
+	const char *at, *cid;
+	int n = 0, r = ask(control, "{\"v\":1,\"cmd\":\"guests\"}\n", &at, why, size);
+
+	if (r < 0)
+		return r;
+	for (at = strchr(at, '['); at && next_object(&at, text, sizeof(text));) {
+		struct guest_seen g = {0};
+
+		cid = strstr(text, "\"cid\"");
+		if (!guest_json_string(text, "af_vsock", value, sizeof(value)) ||
+		    strcmp(value, dir) != 0 ||
+		    !guest_json_string(text, "kind", value, sizeof(value)) ||
+		    strcmp(value, "guest") != 0 || !cid ||
+		    sscanf(cid, "\"cid\" : %u", &g.cid) != 1 ||
+		    !guest_json_string(text, "name", g.name, sizeof(g.name)) ||
+		    !guest_json_string(text, "state", g.state, sizeof(g.state)))
+			continue;
+		each(&g);
+		n++;
+	}
+	return n;
 }

@@ -33,7 +33,8 @@ static const char usage[] =
 	"  --dir DIR        the namespace: af_vsock of zvsockd's configuration; default\n"
 	"                   $ZVSOCK_AF_VSOCK, else " DI_DIR "\n"
 	"  --guest NAME     that of this guest, which zvsockd is asked for\n"
-	"  --control PATH   of zvsockd's control socket, for --guest; default " GUEST_CONTROL "\n"
+	"  --control PATH   of zvsockd's control socket, for --guest and --check; "
+	"default " GUEST_CONTROL "\n"
 	"  --mode MODE      preload: a library, for programs that use this machine's libc;\n"
 	"                   seccomp: a supervisor, for any; auto (default): by looking at PROGRAM\n"
 	"  --tcp[=PORT]     in a guest: connections by TCP leave through this port of the host,\n"
@@ -277,7 +278,7 @@ static const char *find_dir(const struct options *o, char dir[static DI_DIR_MAX]
 	return absolute(o->dir ? o->dir : env && *env ? env : DI_DIR, dir);
 }
 
-static int check(const char *dir, const char *name)
+static int check(const char *dir, const char *control, const char *name)
 {
 	char linker[PATH_MAX], path[PATH_MAX], why[PATH_MAX + 256];
 	bool own = program_own_linker(linker);
@@ -287,7 +288,7 @@ static int check(const char *dir, const char *name)
 		say("%s", why);
 		return EXIT_NO_PROGRAM;
 	}
-	return check_print(dir, find_library(path), ZV_PRELOAD, own ? linker : NULL,
+	return check_print(dir, control, find_library(path), ZV_PRELOAD, own ? linker : NULL,
 			   name ? &p : NULL);
 }
 
@@ -304,7 +305,7 @@ int main(int argc, char **argv)
 	read_options(argc, argv, &o);
 	dir = find_dir(&o, dir_room);
 	if (o.check)
-		return check(dir, argv[optind]);
+		return check(dir, o.control ? o.control : GUEST_CONTROL, argv[optind]);
 	r = program_find(argv[optind], program_own_linker(linker) ? linker : NULL, &p, why,
 			 sizeof(why));
 	if (r < 0) {

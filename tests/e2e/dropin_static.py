@@ -411,7 +411,9 @@ def one_within_another(w):
 @case
 def check_says_what_works(w):
     p = Programs(w, guest=False)
-    for options, rc, words in [((), 0, ['zvsockd +yes: at .*local CID 2', 'mode seccomp +yes', 'mode preload +yes']),
+    for options, rc, words in [(('--control', w.path('control')), 0, ['\n +CID 3: guest web, ']),
+                               (('--control', w.path('none')), 0, ['is not known here: .*/none']),
+                               ((), 0, ['zvsockd +yes: at .*local CID 2', 'mode seccomp +yes', 'mode preload +yes']),
                                ((RAW,), 0, ['seccomp: .* a static program']),
                                (('sh',), 0, ['preload: .*dynamic'])]:
         done = subprocess.run([RUN, '--dir', p.dir, '--check', *options], capture_output=True, text=True, check=False,

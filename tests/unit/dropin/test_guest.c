@@ -65,6 +65,16 @@ static void *serve(void *arg)
 	return NULL;
 }
 
+static char listed[512];
+
+static void note(const struct guest_seen *g)
+{
+	size_t n = strlen(listed);
+
+	snprintf(listed + n, sizeof(listed) - n, "%u %s %s;", g->cid, g->name, g->state);
+}
+
+/* @name NULL: guest_list() of "/run/x". */
 static int ask(const char *answer, const char *name, char dir[64], char why[256], char asked[256])
 {
 	struct sockaddr_un a = {.sun_family = AF_UNIX};
@@ -79,7 +89,9 @@ static int ask(const char *answer, const char *name, char dir[64], char why[256]
 	assert_int_equal(bind(d.listener, (struct sockaddr *)&a, sizeof(a)), 0);
 	assert_int_equal(listen(d.listener, 1), 0);
 	assert_int_equal(pthread_create(&t, NULL, serve, &d), 0);
-	r = guest_dir(a.sun_path, name, dir, 64, why, 256);
+	*listed = '\0';
+	r = name ? guest_dir(a.sun_path, name, dir, 64, why, 256)
+		 : guest_list(a.sun_path, "/run/x", note, why, 256);
 	pthread_join(t, NULL);
 	close(d.listener);
 	unlink(a.sun_path);
@@ -112,6 +124,42 @@ static void the_daemon_is_asked(void **state)
 	assert_int_equal(ask("{\"ok\":true", "web", dir, why, asked), -EPROTO);
 }
 
+#define G(name, kind, cid, dir)                                                                    \
+	"{\"name\":\"" name "\",\"kind\":\"" kind "\",\"cid\":" cid                                \
+	",\"state\":\"up\",\"sockets\":[{}],"                                                      \
+	"\"af_vsock\":\"" dir "\"}"
+
+#define A	  G("a", "guest", "3", "/run/x")
+#define ELSEWHERE G("b", "guest", "4", "/run/y")
+#define DEVICE	  G("c", "device", "5", "/run/x")
+#define ODD	  G("}d{", "guest", "6", "/run/x")
+#define NO_NUMBER G("a", "guest", "\"x\"", "/run/x")
+
+static void guests_are_listed(void **state)
+{
+	static const struct {
+		const char *answer, *listed;
+		int ret;
+	} cases[] = {
+		{"{\"ok\":true,\"guests\":[" A "," ELSEWHERE "," DEVICE "," ODD "],\"failed\":0}\n",
+		 "3 a up;6 }d{ up;", 2},
+		{"{\"ok\":true,\"guests\":[]}\n", "", 0},
+		{"{\"ok\":true}\n", "", 0},
+		{"{\"guests\":[" NO_NUMBER "]}\n", "", 0},
+		{"{\"guests\":[{\"name\":\"unfinished\n", "", 0},
+		{"{\"ok\":false,\"error\":\"no\"}\n", "", -ENODEV},
+		{"", "", -EPROTO},
+	};
+	char why[256], asked[256];
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		assert_int_equal(ask(cases[i].answer, NULL, NULL, why, asked), cases[i].ret);
+		assert_string_equal(listed, cases[i].listed);
+		assert_string_equal(asked, "{\"v\":1,\"cmd\":\"guests\"}\n");
+	}
+}
+
 static void what_cannot_be_asked_is_said(void **state)
 {
 	char dir[64], why[256], longer[200];
@@ -131,6 +179,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(strings_are_found),
 		cmocka_unit_test(the_daemon_is_asked),
+		cmocka_unit_test(guests_are_listed),
 		cmocka_unit_test(what_cannot_be_asked_is_said),
 	};
 
