@@ -43,7 +43,7 @@ def every_header_compiles_alone():
             paths.append('api/include')
         if 'api/include' in paths:
             paths.append('shm-ring')  # of shm_ring.h, which zvsock_broker.h includes
-        if layer == 'api/proto/':
+        if layer in ('api/proto/', 'host-dpdk/daemon/'):  # "proto/client_msg.h"
             paths.append('api')
         if layer.startswith('drop-in/'):
             paths.append('api')

@@ -19,10 +19,11 @@ static void what_is_made_is_taken(void **state)
 	assert_int_equal(CLIENT_UNLISTEN, 3);
 	assert_int_equal(CLIENT_REGION, 4);
 	assert_null(client_type_name(0));
-	assert_null(client_type_name(5));
+	assert_int_equal(CLIENT_RING, 7);
+	assert_null(client_type_name(8));
 	assert_string_equal(client_type_name(CLIENT_LISTEN), "listen");
 	/* as bytes, on a little-endian machine */
-	assert_memory_equal(&m, "ZVCL\1\0\4\0", 8);
+	assert_memory_equal(&m, "ZVCL\1\0\7\0", 8);
 }
 
 static void anything_else_is_refused(void **state)
