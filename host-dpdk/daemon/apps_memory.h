@@ -6,6 +6,8 @@
 #include "core/guest.h"
 #include "proto/client_msg.h"
 
+#include <sys/types.h>
+
 /* The question in *m is refused. Its answer is written there. */
 void app_refuse(struct client_msg *m, int err, const char *fmt, ...) ZV_PRINTF(3, 4);
 
