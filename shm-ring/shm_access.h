@@ -69,6 +69,17 @@ static inline uint64_t shm_take_acquire64(uint64_t *p)
 	return __atomic_exchange_n(p, 0, __ATOMIC_ACQUIRE);
 }
 
+/* @was becomes @now, if it is there. What was written before is visible to who reads @now. */
+static inline int shm_swap64(uint64_t *p, uint64_t was, uint64_t now)
+{
+	return __atomic_compare_exchange_n(p, &was, now, 0, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED);
+}
+
+static inline int shm_swap32(uint32_t *p, uint32_t was, uint32_t now)
+{
+	return __atomic_compare_exchange_n(p, &was, now, 0, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED);
+}
+
 /*
  * Full barrier: orders an earlier store against a later load. Needed only between publishing an
  * index and reading the peer's wish to be notified, and between arming and the last look.

@@ -66,6 +66,23 @@ ZV_API int zv_host_region_import(struct zv_dev *dev, unsigned queue, uint64_t gp
 ZV_API void zv_host_region_get_info(const struct zv_host_region *r,
 				    struct zv_host_region_info *info);
 
+/* At the end of a region, where a driver says that it lives: nothing else may be there. */
+#define ZV_HOST_REGION_KEPT 4096u
+
+/*
+ * The process of the driver of the guest @cid, which has offered this region, has died, although
+ * its VM goes on: the guest's kernel says so there (docs/protocol.md, "The death of a driver"). 1,
+ * once for each death; 0. To be asked now and then, by any thread.
+ */
+ZV_API int zv_host_region_orphaned(const struct zv_host_region *r, uint64_t cid);
+
+/*
+ * Ends all sessions of the device, those of a VM that seems to be paused too, because their driver
+ * has died: connections fail with -ECONNRESET, and ZV_BROKER_GONE is reported on all queues. Any
+ * thread, while the device is open. 0, -EINVAL (no `host:` device).
+ */
+ZV_API int zv_host_driver_died(struct zv_dev *dev);
+
 /* Drops what an import gave; unmaps with the last. NULL is allowed. Any thread. */
 ZV_API void zv_host_region_put(struct zv_host_region *r);
 

@@ -12,7 +12,7 @@
 #include <pthread.h>
 #include <sys/un.h>
 
-#define CLIENT_TIMEOUT_MS 5000
+#define CLIENT_TIMEOUT_MS 30000 /* a busy machine makes zvsockd slow, which is no fault */
 
 struct client_sock {
 	char path[sizeof(((struct sockaddr_un *)0)->sun_path)];

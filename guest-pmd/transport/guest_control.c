@@ -17,6 +17,8 @@
  */
 #include "guest_control.h"
 
+#include "guest_alive.h"
+
 #include <errno.h>
 #include <poll.h>
 #include <signal.h>
@@ -188,7 +190,9 @@ static void *control_main(void *arg)
 {
 	struct guest_dev *dev = arg;
 	int backoff = BACKOFF_MIN_MS;
+	struct guest_alive alive;
 
+	guest_alive_begin(&alive);
 	for (;;) {
 		int fd = dev->link->fd(dev), n;
 		/* poll() ignores negative descriptors. */
@@ -200,9 +204,12 @@ static void *control_main(void *arg)
 			{.fd = dev->regions.fd, .events = POLLIN},
 			{.fd = dev->app.fd, .events = POLLIN}};
 
+		guest_alive_look(&alive, &dev->own, dev->guest_cid);
 		n = poll(p, 6, fd < 0 ? backoff : guest_watchdog_wait(dev));
-		if (n > 0 && p[0].revents)
+		if (n > 0 && p[0].revents) {
+			guest_alive_end(&alive);
 			return NULL;
+		}
 		if (n > 0 && p[2].revents)
 			on_events(dev);
 		if (n > 0 && p[1].revents && dev->link->fd(dev) >= 0)

@@ -178,6 +178,13 @@ int own_region_make(struct own_region *r, const char *scheme, const char *which,
 	return 0;
 }
 
+bool own_region_there(const struct own_region *r)
+{
+	const struct held *h = (const struct held *)(const void *)r->map;
+
+	return h && !(h->found.kind && h->found.kind->late);
+}
+
 void own_region_release(struct own_region *r)
 {
 	if (r->map)

@@ -42,6 +42,9 @@ int own_region_find(struct own_region *r, const char *scheme, const char *which,
 int own_region_make(struct own_region *r, const char *scheme, const char *which, struct gpa gpa,
 		    const struct zv_opts *opts);
 
+/* There is one that is not late: it can be written to from the beginning. */
+bool own_region_there(const struct own_region *r);
+
 /* The device does not need it any more. Harmless when there is none. */
 void own_region_release(struct own_region *r);
 

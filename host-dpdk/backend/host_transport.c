@@ -12,6 +12,7 @@
 #include "dpdk/eal.h"
 #include "host_uri.h"
 #include "pair/vhost_pair.h"
+#include "proto/alive.h"
 #include "sock_claim.h"
 #include "transport.h"
 #include "vhost-user/vu_backend.h"
@@ -322,6 +323,35 @@ void zv_host_region_get_info(const struct zv_host_region *region, struct zv_host
 			 (guest_shared_pending(r) ? ZV_HOST_REGION_PENDING : 0) |
 			 (guest_shared_cut_off(r) ? ZV_HOST_REGION_CUT_OFF : 0),
 	};
+}
+
+int zv_host_region_orphaned(const struct zv_host_region *region, uint64_t cid)
+{
+	const struct guest_shared *r = (const struct guest_shared *)(const void *)region;
+	struct alive_slot *s;
+
+	if (r->size < 2 * ALIVE_BYTES || guest_shared_gone(r) || guest_shared_pending(r))
+		return 0;
+	s = alive_find(alive_slots(r->map.addr, r->size), cid, 0);
+	return s && shm_load32(&s->owner) == ALIVE_DIED && shm_swap32(&s->owner, ALIVE_DIED, 0);
+}
+
+int zv_host_driver_died(struct zv_dev *dev)
+{
+	struct transport_dev *t = dev ? zv_dev_transport(dev) : NULL;
+	struct vu_dev *vu[HOST_PATHS_MAX];
+	struct host_dev *d;
+
+	if (!t || t->ops != &host_ops)
+		return zv_err(-EINVAL, "zv_host_driver_died: not a device of `host:`");
+	d = host_of(t);
+	pthread_mutex_lock(&d->lock);
+	memcpy((void *)vu, (void *)d->vu, sizeof(vu));
+	pthread_mutex_unlock(&d->lock);
+	for (unsigned i = 0; i < HOST_PATHS_MAX; i++)
+		if (vu[i])
+			vu_driver_died(vu[i]);
+	return 0;
 }
 
 void zv_host_region_put(struct zv_host_region *r)

@@ -3,6 +3,7 @@
 
 #include "channel/reach.h"
 #include "core/guest.h"
+#include "core/log.h"
 
 #include <zvsock_host.h>
 
@@ -29,6 +30,11 @@ static bool pending(void *arg)
 	return i.state & ZV_HOST_REGION_PENDING;
 }
 
+static bool orphaned(void *arg, uint64_t cid)
+{
+	return zv_host_region_orphaned(arg, cid);
+}
+
 static int import(struct zv_dev *dev, unsigned queue, uint64_t gpa, uint64_t size,
 		  struct region_mem *out)
 {
@@ -47,8 +53,22 @@ static int import(struct zv_dev *dev, unsigned queue, uint64_t gpa, uint64_t siz
 		.drop = drop,
 		.gone = gone,
 		.pending = pending,
+		.orphaned = orphaned,
+		.kept = ZV_HOST_REGION_KEPT,
 		.arg = r};
 	return 0;
+}
+
+bool as_host_look(const struct guest *g)
+{
+	bool lent, orphaned = reach_orphaned(g, &lent);
+
+	if (orphaned) {
+		log_line(ZV_LOG_INFO, g->name,
+			 "the process of its driver has died: its connections are reset");
+		(void)zv_host_driver_died(g->dev);
+	}
+	return lent;
 }
 
 /* ---- the process ---- */

@@ -7,9 +7,15 @@
 #ifndef ZVD_AS_HOST_H
 #define ZVD_AS_HOST_H
 
+#include <stdbool.h>
+
 struct guest;
 
 /* 0; or -errno and guest_fails(). May be called again. Main thread. */
 int as_host_prepare(struct guest *g);
+
+/* Now and then: has the guest's driver died, while its VM goes on? True: it could be seen. Main
+ * thread. */
+bool as_host_look(const struct guest *g);
 
 #endif

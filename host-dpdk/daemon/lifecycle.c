@@ -3,6 +3,7 @@
 #include "lifecycle.h"
 
 #include "apps.h"
+#include "as_host.h"
 #include "channel/broker.h"
 #include "channel/reach.h"
 #include "control/control.h"
@@ -22,6 +23,7 @@
 #include <string.h>
 
 #define DRAIN_STEP_MS	20
+#define DEATHS_MS	300u /* between two looks whether drivers have died */
 #define RETRY_FIRST_MS	1000u
 #define RETRY_LAST_MS	60000u
 #define RETRIES_AT_ONCE 16u /* guests: each blocks this thread a bit */
@@ -181,13 +183,24 @@ static void apply_region(const struct daemon *d, bool apps)
 		regions_changed(d);
 }
 
-void daemon_look(const struct daemon *d)
+bool daemon_look(const struct daemon *d)
 {
-	for (struct guest *g = d->guests; g; g = g->next)
+	static uint64_t next_ms; /* applications choose how often this is called */
+	static bool lent;
+	uint64_t now = now_ms();
+	bool due = now >= next_ms;
+
+	next_ms = due ? now + DEATHS_MS : next_ms;
+	lent &= !due;
+	for (struct guest *g = d->guests; g; g = g->next) {
 		if (!g->cfg->cid)
 			guest_look(g);
+		if (due)
+			lent |= as_host_look(g);
+	}
 	if (regions_look())
 		regions_changed(d);
+	return lent;
 }
 
 /* ---- reload ---- */

@@ -31,8 +31,9 @@ bool daemon_retry(struct daemon *d);
 void daemon_add(struct daemon *d, struct guest *g);
 void daemon_remove(struct daemon *d, struct guest *g);
 
-/* Now and then: notices devices whose CID has changed; frees regions that nobody uses. */
-void daemon_look(const struct daemon *d);
+/* Now and then: notices devices whose CID has changed, and drivers that have died; frees regions
+ * that nobody uses. True: drivers are watched, SOON_MS is when to come again. */
+bool daemon_look(const struct daemon *d);
 
 /* Takes no new connections, waits up to cfg->drain_ms, or until d->hurry is set, for the others.
  * Serves the control socket meanwhile. */

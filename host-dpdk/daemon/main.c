@@ -32,6 +32,7 @@
 #include <zvsock.h>
 
 #define TICK_MS 1000 /* while lines have been left out, or guests are to be tried again */
+#define SOON_MS 350  /* while the death of a driver can be seen */
 #define LOOK_MS 5000 /* lines that an lcore has left out since wake nobody */
 
 enum { EXIT_OK = 0, EXIT_RUN = 1, EXIT_WRONG = 2 };
@@ -173,9 +174,10 @@ static int serve(struct daemon *d, const struct cli *cli, int sigfd)
 				{.fd = control_fd(d), .events = POLLIN},
 				{.fd = apps_fd(d), .events = POLLIN}};
 	struct signalfd_siginfo info;
+	bool soon = false;
 
 	for (;;) {
-		int n = poll(fds, 3, log_tick() || d->down ? TICK_MS : LOOK_MS);
+		int n = poll(fds, 3, soon ? SOON_MS : log_tick() || d->down ? TICK_MS : LOOK_MS);
 
 		if (n < 0 && errno != EINTR) {
 			log_line(ZV_LOG_ERR, NULL, "poll: %s", zv_strerror(errno));
@@ -188,7 +190,7 @@ static int serve(struct daemon *d, const struct cli *cli, int sigfd)
 		apps_look(d);
 		if (d->down && daemon_retry(d))
 			say_ready(d, "");
-		daemon_look(d);
+		soon = daemon_look(d);
 		heap_look();
 		if (n <= 0 || !fds[0].revents || read(sigfd, &info, sizeof(info)) != sizeof(info))
 			continue;

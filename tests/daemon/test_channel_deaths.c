@@ -7,6 +7,7 @@
 #include "chan_side.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -52,7 +53,8 @@ static int start_small(void **state)
  */
 static int be_app(const char *uri, const char *port, const char *how)
 {
-	bool listens = strcmp(how, "listen") == 0, die = strcmp(how, "die") == 0;
+	const char *vm = strncmp(how, "vm=", 3) ? NULL : how + 3;
+	bool listens = strcmp(how, "listen") == 0 || vm, die = strcmp(how, "die") == 0;
 	/* On a busy machine the other end may be slow, which is no death. */
 	struct zv_opts o = {.size = sizeof(o), .connect_timeout_ns = UINT64_MAX};
 	struct zv_conn *c = NULL;
@@ -70,6 +72,12 @@ static int be_app(const char *uri, const char *port, const char *how)
 	    zv_connect_wait(q, ZV_CID_LOCAL, (uint32_t)atoi(port), ZV_STREAM, UINT64_MAX, &c)) {
 		fprintf(stderr, "%s\n", zv_error_text());
 		return 1;
+	}
+	if (vm &&
+	    fork() == 0) { /* the VM: it has all that is open, and ends when there is the file */
+		while (unlink(vm))
+			usleep(20000);
+		_exit(0);
 	}
 	for (;;) {
 		if (c)
@@ -191,6 +199,46 @@ static void twenty_guests_lose_nothing(void **state)
 	}
 }
 
+static bool vm_has_ended(void *arg)
+{
+	return access(arg, F_OK) != 0;
+}
+
+/*
+ * A driver that dies in a VM that goes on: a process that it has forked keeps what is open, so its
+ * vhost-user socket stays, as QEMU's would. And one that stands still for longer than anybody looks
+ * has not died.
+ */
+static void a_driver_dies_in_a_living_vm(void **state)
+{
+	char uri[128], vm[128], word[4];
+
+	(void)state;
+	snprintf(uri, sizeof(uri), "vhost-user:%sa.sock,region=16M", zw_dir);
+	snprintf(vm, sizeof(vm), "vm=%svm", zw_dir);
+	for (unsigned i = 0; i < 3; i++) {
+		pid_t pid = spawn(uri, PORT + 9, vm);
+		struct zw_conn *c = NULL;
+
+		assert_true(zw_until(offers, NULL));
+		assert_true(zw_until(guest_listens, &c));
+		assert_int_equal(zw_recv(c, word, 4, NULL), 4);
+		assert_int_equal(cs_region("parts"), 1);
+		assert_int_equal(kill(pid, SIGSTOP), 0);
+		for (unsigned k = 0; k < 30; k++) {
+			usleep(100000);
+			assert_int_equal(zv_recv(c->c, word, 4, NULL), -EAGAIN);
+		}
+		kill_app(pid); /* not its child */
+		assert_true(zw_until(failed, c));
+		assert_int_equal(c->err, -ECONNRESET);
+		zw_close(c);
+		assert_true(zw_until(cs_no_region, NULL));
+		close(open(vm + 3, O_CREAT | O_CLOEXEC | O_WRONLY, 0600));
+		assert_true(zw_until(vm_has_ended, vm + 3));
+	}
+}
+
 static bool one_has_died(void *arg)
 {
 	return waitpid(-1, arg, WNOHANG) > 0;
@@ -267,6 +315,7 @@ int main(int argc, char **argv)
 	const struct CMUnitTest tests[] = {
 		IN(plain, the_survivor_is_told),
 		IN(guest, twenty_guests_lose_nothing),
+		IN(guest, a_driver_dies_in_a_living_vm),
 		IN(small, many_deaths_lose_nothing),
 		IN(plain, zvsockd_may_die),
 	};

@@ -42,6 +42,16 @@ static void on_died(void *ctx)
 		vhost_pair_bury(d->queues[i]);
 }
 
+static void driver_died(void *ctx)
+{
+	vu_forget_driver(ctx);
+}
+
+void vu_driver_died(struct vu_dev *d)
+{
+	vu_server_do(d->socket, driver_died);
+}
+
 static void on_again(void *ctx)
 {
 	vu_start_again(ctx);

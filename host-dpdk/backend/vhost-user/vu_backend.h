@@ -72,6 +72,8 @@ struct vu_backend_config {
 
 /* Listens or connects. 0 and *out, or -errno of vu_server_add() with zv_err() text. */
 int vu_open(struct vu_dev **out, const struct vu_backend_config *c);
+/* The driver of the device has died, as zv_host_driver_died() has it. Not the control thread. */
+void vu_driver_died(struct vu_dev *d);
 /* Stops all pairs, closes the connection and, as server, removes the socket. */
 void vu_close(struct vu_dev *d);
 /* Ends the sessions of pairs that are paused. From the control thread. */

@@ -402,6 +402,14 @@ struct vhost_ring_pos vu_ring_stop(struct vu_dev *d, unsigned vq)
 	return r->base;
 }
 
+void vu_forget_driver(struct vu_dev *d)
+{
+	for (unsigned i = 0; i < d->nqueues; i++) {
+		pair_stop(d, i);
+		vhost_pair_bury(d->queues[i]);
+	}
+}
+
 void vu_forget_frontend(struct vu_dev *d)
 {
 	event_stop(d);

@@ -152,6 +152,9 @@ int vu_translation(struct vu_dev *d, const struct vu_iotlb *t);
 /* The frontend will tell them anew: after a stop, and when features change. */
 void vu_forget_translations(struct vu_dev *d);
 
+/* Its driver has died, with a frontend that goes on: all sessions end, paused ones too, and nothing
+ * is held. */
+void vu_forget_driver(struct vu_dev *d);
 /* Everything of the frontend is gone or about to go. */
 void vu_forget_frontend(struct vu_dev *d);
 

@@ -24,7 +24,8 @@
 
 /* Work that another thread hands over, and waits for. */
 struct task {
-	int (*fn)(struct vu_socket *sk);
+	int (*fn)(struct vu_socket *sk); /* NULL: @call */
+	void (*call)(void *ctx);
 	struct vu_socket *sk;
 	int ret;
 	bool done;
@@ -354,7 +355,10 @@ static void run_tasks(void)
 	while ((t = STAILQ_FIRST(&server.tasks))) {
 		STAILQ_REMOVE_HEAD(&server.tasks, next);
 		pthread_mutex_unlock(&server.lock);
-		t->ret = t->fn(t->sk);
+		if (t->fn)
+			t->ret = t->fn(t->sk);
+		else
+			t->call(t->sk->c.ctx);
 		pthread_mutex_lock(&server.lock);
 		t->done = true;
 		pthread_cond_broadcast(&server.done);
@@ -418,19 +422,32 @@ static int thread_start(void)
 	return 0;
 }
 
-/* Has the control thread do @fn and waits for the result. */
-static int in_thread(int (*fn)(struct vu_socket *sk), struct vu_socket *sk)
+/* Has the control thread do *t and waits for that. */
+static void have_done(struct task *t)
 {
-	struct task t = {.fn = fn, .sk = sk};
 	uint64_t one = 1;
 
 	pthread_mutex_lock(&server.lock);
-	STAILQ_INSERT_TAIL(&server.tasks, &t, next);
+	STAILQ_INSERT_TAIL(&server.tasks, t, next);
 	(void)!write(server.wake, &one, sizeof(one));
-	while (!t.done)
+	while (!t->done)
 		pthread_cond_wait(&server.done, &server.lock);
 	pthread_mutex_unlock(&server.lock);
+}
+
+static int in_thread(int (*fn)(struct vu_socket *sk), struct vu_socket *sk)
+{
+	struct task t = {.fn = fn, .sk = sk};
+
+	have_done(&t);
 	return t.ret;
+}
+
+void vu_server_do(struct vu_socket *sk, void (*fn)(void *ctx))
+{
+	struct task t = {.call = fn, .sk = sk};
+
+	have_done(&t);
 }
 
 /* With `life` held, by the last user. */

@@ -113,6 +113,8 @@ int vu_server_add(struct vu_socket **out, const struct vu_socket_config *c);
 void vu_server_remove(struct vu_socket *e);
 /* Closes @fd, which a message has brought; not in this thread if that can take long. */
 void vu_server_drop(struct vu_socket *sk, int fd);
+/* The control thread calls @fn with the ctx of ops, and this waits for that. Any other thread. */
+void vu_server_do(struct vu_socket *sk, void (*fn)(void *ctx));
 /* ops->again once, in @ns; an earlier call is replaced. From an op only. */
 void vu_server_again(struct vu_socket *sk, uint64_t ns);
 

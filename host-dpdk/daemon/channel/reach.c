@@ -211,6 +211,20 @@ void reach_driver_gone(struct guest *g, uint64_t nonce)
 		set_region(g, NULL, 0, 0);
 }
 
+bool reach_orphaned(const struct guest *g, bool *lent)
+{
+	struct region *r;
+	bool orphaned;
+
+	pthread_mutex_lock(&own.lock);
+	r = g->region && g->region_nonce ? region_get(g->region) : NULL; /* 0: of programs */
+	pthread_mutex_unlock(&own.lock);
+	*lent = r;
+	orphaned = r && region_orphaned(r, guest_cid(g));
+	region_put(r);
+	return orphaned;
+}
+
 void reach_guest_end(struct guest *g)
 {
 	set_region(g, NULL, 0, 0);

@@ -42,6 +42,10 @@ struct region *reach_offered(struct guest_queue *gq, uint64_t nonce, uint64_t gp
  * is offered, until that is gone. */
 struct region *reach_offered_by_program(struct guest_queue *gq, uint64_t gpa, uint64_t size);
 
+/* Once: the driver that lends the guest's memory has died in a VM that goes on. *lent: there is
+ * one. The main thread. */
+bool reach_orphaned(const struct guest *g, bool *lent);
+
 /* That driver has gone for good, and does not lend its memory any more. */
 void reach_driver_gone(struct guest *g, uint64_t nonce);
 

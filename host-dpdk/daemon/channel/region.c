@@ -178,6 +178,16 @@ bool region_pending(struct region *r)
 	return pending;
 }
 
+bool region_orphaned(struct region *r, uint64_t cid)
+{
+	bool orphaned;
+
+	pthread_mutex_lock(&r->lock);
+	orphaned = r->from.orphaned && r->from.orphaned(r->from.arg, cid);
+	pthread_mutex_unlock(&r->lock);
+	return orphaned;
+}
+
 void region_own(struct region *r)
 {
 	pthread_mutex_lock(&r->lock);
@@ -347,7 +357,9 @@ static int make(struct region *r, struct chan_part *p, uint64_t bytes)
 
 	if (ret)
 		return ret;
-	channel_shape(&p->desc, at.length);
+	channel_shape(&p->desc,
+		      at.length - (at.offset + at.length > r->mem.size - r->from.kept ? r->from.kept
+										      : 0));
 	p->desc.offset = at.offset;
 	p->desc.generation = at.generation;
 	if (!shm_channel_format(r->mem.addr, r->mem.size, &p->desc))

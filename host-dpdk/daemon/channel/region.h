@@ -64,6 +64,10 @@ struct region_mem {
 	void (*drop)(void *arg);    /* it is not used any more. NULL: it is zvsockd's own */
 	bool (*gone)(void *arg);    /* it must not be used any more; any thread */
 	bool (*pending)(void *arg); /* its guest does not have it yet; any thread. NULL: it has */
+	/* Once: the driver of the guest with this CID, which has offered it, has died. NULL: never
+	 */
+	bool (*orphaned)(void *arg, uint64_t cid);
+	uint64_t kept; /* bytes at the end that no channel may use */
 	void *arg;
 };
 
@@ -86,6 +90,9 @@ bool region_gone(struct region *r);
 
 /* True: the guest whose memory it is does not have it yet. */
 bool region_pending(struct region *r);
+
+/* Once: the driver that has offered it, of the guest with @cid, has died in a VM that goes on. */
+bool region_orphaned(struct region *r, uint64_t cid);
 
 /* Guests whose memory it is; without any it is retired. */
 void region_own(struct region *r);

@@ -1,0 +1,29 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The death of this process is seen by the host, although the VM lives (proto/alive.h): the
+ * driver's part, all of it the control thread's.
+ */
+#ifndef ZV_GUEST_ALIVE_H
+#define ZV_GUEST_ALIVE_H
+
+#include "own_region.h"
+
+#include <linux/futex.h>
+
+struct guest_alive {
+	struct robust_list_head head;
+	struct robust_list node; /* of the one word */
+	struct region_map *map;	 /* NULL: no word is kept */
+	uint64_t cid;
+	uint32_t *word;
+};
+
+/* Before the first look: robust lists of the C library are this thread's no more, so it must not
+ * take robust mutexes. */
+void guest_alive_begin(struct guest_alive *a);
+/* Keeps the word for @cid in the region, if there is one that is not late (own_region_there()). */
+void guest_alive_look(struct guest_alive *a, const struct own_region *own, uint64_t cid);
+/* The device is being closed, in order. */
+void guest_alive_end(struct guest_alive *a);
+
+#endif
