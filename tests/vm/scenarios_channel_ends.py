@@ -33,9 +33,12 @@ def must_be_reset(job, who):
 
 def echoes_forever(world, side, where):
     """Traffic in both directions that only a death ends; it flows through a channel."""
-    before = world.counter('channel_granted')
+    def granted():
+        return sum(g['endpoints']['channel_granted'] for g in world.ctl('stats')['guests'])
+    before = granted()
     job = side.start(f'echo {where} {ECHO} forever')
-    until(lambda: world.counter('channel_granted') > before, 'the connection to have a channel')
+    # Who is asked has its end before the connection is made, who asks when it is.
+    until(lambda: granted() >= before + 2, 'both ends of the connection to have a channel')
     return job
 
 
