@@ -147,7 +147,7 @@ static int ask(const char *control, const char *request, const char **back, char
 int guest_dir(const char *control, const char *name, char *dir, size_t dir_size, char *why,
 	      size_t size)
 {
-	const char *answer;
+	const char *answer = "";
 	char request[256];
 	int r;
 
@@ -196,7 +196,7 @@ int guest_list(const char *control, const char *dir, void (*each)(const struct g
 	       char *why, size_t size)
 {
 	char text[GUEST_MAX], value[256];
-	const char *at, *cid;
+	const char *at = "", *cid;
 	int n = 0, r = ask(control, "{\"v\":1,\"cmd\":\"guests\"}\n", &at, why, size);
 
 	if (r < 0)
