@@ -149,6 +149,7 @@ static struct chan_ringer *ringer_of(struct zv_queue *q, uint32_t page)
 	struct bell_map *m;
 
 	LIST_FOREACH(r, &q->chans.ringers, link)
+		/* cppcheck-suppress nullPointerRedundantCheck ; not NULL in the loop */
 		if (r->map->id == page)
 			break;
 	if (r || !ops || !ops->ringer || ops->ringer(q->dev->t, page, &m))

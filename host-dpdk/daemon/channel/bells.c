@@ -131,7 +131,7 @@ int bells_page(uint64_t serial, unsigned queue, uid_t uid, uint32_t *id, uint64_
 	p = find(serial, queue);
 	if (!p)
 		ret = make_page(serial, queue, uid, &p);
-	if (!ret) {
+	if (p) {
 		*id = p->id;
 		*offset = place_of(p);
 		ret = dup_of(p->event);
