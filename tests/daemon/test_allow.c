@@ -186,7 +186,7 @@ static bool whole(int (*more)(const uint8_t *, size_t), const uint8_t *msg, size
 static void greetings(void **state)
 {
 	static const uint8_t none[] = {5, 1, 0}, two[] = {5, 2, 2, 0}, other[] = {5, 1, 2},
-			     empty[] = {5, 0}, four[] = {4, 1};
+			     empty[3] = {5, 0}, four[] = {4, 1};
 	uint8_t all[2 + 255] = {5, 255};
 
 	(void)state;

@@ -92,7 +92,7 @@ static unsigned read_address(struct allow_addr *a, const char *text)
 static unsigned special_bits(const struct allow_addr *a)
 {
 	for (unsigned i = 0; i < sizeof(specials) / sizeof(specials[0]); i++) {
-		struct allow_addr net;
+		struct allow_addr net = {{0}};
 		unsigned all = read_address(&net, specials[i].net);
 		unsigned bits = specials[i].bits + (128 - all);
 
