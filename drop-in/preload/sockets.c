@@ -170,7 +170,7 @@ EXPORT int getsockname(int fd, struct sockaddr *addr, socklen_t *len)
 	int rc = REAL(getsockname)(fd, addr, len);
 	struct sockaddr_vm local;
 
-	if (rc == 0 && put_tcp_name(addr, len, room, fd, false))
+	if (rc == 0 && len && put_tcp_name(addr, len, room, fd, false))
 		return 0;
 	if (rc < 0 || !family_is(addr, room, AF_UNIX) ||
 	    !(is_label(addr, room, *len) ? is_or_becomes_vsock(fd) : di_is(fd) == 1))
@@ -187,7 +187,7 @@ EXPORT int getpeername(int fd, struct sockaddr *addr, socklen_t *len)
 	int rc = REAL(getpeername)(fd, addr, len);
 	struct sockaddr_vm remote;
 
-	if (rc == 0 && put_tcp_name(addr, len, room, fd, true))
+	if (rc == 0 && len && put_tcp_name(addr, len, room, fd, true))
 		return 0;
 	if (rc < 0 || !family_is(addr, room, AF_UNIX) ||
 	    !(is_label(addr, room, *len) ? is_or_becomes_vsock(fd) : di_is(fd) == 1))
