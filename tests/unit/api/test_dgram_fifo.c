@@ -70,7 +70,7 @@ static void as_a_list_would(void **state)
 	(void)state;
 	for (unsigned s = 0; s < SIZES; s++) {
 		struct dgram_fifo *f = dgram_fifo_new(sizes[s]);
-		uint32_t first = 0, next = 0, used = 0, seed = s, lens[9000];
+		uint32_t first = 0, next = 0, used = 0, seed = s, lens[9000] = {0};
 
 		assert_non_null(f);
 		for (unsigned step = 0; step < 20000; step++) {
