@@ -45,7 +45,7 @@ def queue():
         at(QUIESCE, 'quiesce_enter'),
         store('busy', 1, '__atomic_store_n(&q->busy, 1, __ATOMIC_RELAXED)'),
         at(FILE, 'listener_find'),
-        load('l', 'head', '__atomic_load_n(bucket(dev, port), __ATOMIC_ACQUIRE)'),
+        load('l', 'head', '__atomic_load_n(bucket(dev, space, port), __ATOMIC_ACQUIRE)'),
         branch(lambda l: l is None, 'sync'),
         load('p', 'port'),
         check(lambda p: p == 'new', 'a listener is used that is not there'),
