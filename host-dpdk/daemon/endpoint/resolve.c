@@ -3,15 +3,17 @@
 
 #include <errno.h>
 #include <pthread.h>
+#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 struct resolve {
 	struct resolve *next; /* of all */
 	uint64_t owner;
-	bool unwanted;
-	struct gaicb req;
+	bool unwanted, over; /* over: atomic */
+	struct addrinfo *found;
 	char name[];
 };
 
@@ -20,15 +22,40 @@ static const struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static struct resolve *all;
 
-/* glibc's thread writes it. */
-static int state_of(const struct resolve *r)
-{
-	return gai_error((struct gaicb *)(uintptr_t)&r->req);
-}
-
 bool resolve_is_over(const struct resolve *r)
 {
-	return state_of(r) != EAI_INPROGRESS;
+	return __atomic_load_n(&r->over, __ATOMIC_ACQUIRE);
+}
+
+/* A thread of its own, on any CPU: an lcore, which has made it, may be pinned to one. */
+static void *look_up(void *arg)
+{
+	struct resolve *r = arg;
+	struct addrinfo *found;
+	cpu_set_t cpus;
+
+	if (sched_getaffinity(getpid(), sizeof(cpus), &cpus) == 0)
+		(void)sched_setaffinity(0, sizeof(cpus), &cpus);
+	if (getaddrinfo(r->name, NULL, &hints, &found) == 0)
+		r->found = found;
+	__atomic_store_n(&r->over, true, __ATOMIC_RELEASE);
+	return NULL;
+}
+
+/* Nor has it an lcore's real-time priority. False: there is no thread. */
+static bool start(struct resolve *r)
+{
+	pthread_attr_t attr;
+	pthread_t thread;
+	bool ok;
+
+	if (pthread_attr_init(&attr))
+		return false;
+	ok = !pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED) &&
+	     !pthread_attr_setinheritsched(&attr, PTHREAD_EXPLICIT_SCHED) &&
+	     !pthread_create(&thread, &attr, look_up, r);
+	(void)pthread_attr_destroy(&attr);
+	return ok;
 }
 
 /* Frees those that nobody wants and whose answer has come; counts the others. Under the lock. */
@@ -46,8 +73,8 @@ static unsigned sweep(uint64_t owner, unsigned *owners)
 			continue;
 		}
 		*p = r->next;
-		if (r->req.ar_result)
-			freeaddrinfo(r->req.ar_result);
+		if (r->found)
+			freeaddrinfo(r->found);
 		free(r);
 	}
 	return n;
@@ -56,12 +83,11 @@ static unsigned sweep(uint64_t owner, unsigned *owners)
 /* Asks. Under the lock. */
 static int begin(struct resolve *r)
 {
-	struct gaicb *list[1] = {&r->req};
 	unsigned owners, n = sweep(r->owner, &owners);
 
 	if (n >= RESOLVE_MAX || owners >= RESOLVE_SHARE)
 		return -EBUSY;
-	if (getaddrinfo_a(GAI_NOWAIT, list, 1, NULL))
+	if (!start(r))
 		return -ENOMEM;
 	r->next = all;
 	all = r;
@@ -78,8 +104,6 @@ int resolve_begin(struct resolve **out, const char *name, uint64_t owner)
 		return -ENOMEM;
 	memcpy(r->name, name, len);
 	r->owner = owner;
-	r->req.ar_name = r->name;
-	r->req.ar_request = &hints;
 	pthread_mutex_lock(&lock);
 	ret = begin(r);
 	pthread_mutex_unlock(&lock);
@@ -92,15 +116,13 @@ int resolve_begin(struct resolve **out, const char *name, uint64_t owner)
 
 const struct addrinfo *resolve_result(const struct resolve *r)
 {
-	return state_of(r) == 0 ? r->req.ar_result : NULL;
+	return r->found;
 }
 
 void resolve_end(struct resolve *r)
 {
 	unsigned owners;
 
-	if (!resolve_is_over(r))
-		(void)gai_cancel(&r->req);
 	pthread_mutex_lock(&lock);
 	r->unwanted = true;
 	(void)sweep(0, &owners);

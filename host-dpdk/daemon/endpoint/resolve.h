@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Host names that guests connect to, looked up by glibc's threads (getaddrinfo_a), while an lcore
+ * Host names that guests connect to, looked up by a thread each (getaddrinfo), while an lcore
  * asks now and then whether the answer is there. So nothing waits for a name server: neither an
  * lcore, nor the end of a guest or of zvsockd. RESOLVE_MAX are under way at a time, of an owner
  * RESOLVE_SHARE; what nobody wants any more counts until its answer has come. Any thread; a
