@@ -69,11 +69,13 @@ int hs_connect(const char *name, const char *line)
 	struct sockaddr_un sa;
 	int fd = make(name, SOCK_STREAM, &sa);
 
-	if (fd < 0 || connect(fd, (struct sockaddr *)&sa, sizeof(sa)) < 0)
+	if (fd < 0)
 		return -1;
-	if (line && send(fd, line, strlen(line), MSG_NOSIGNAL) != (ssize_t)strlen(line))
-		return -1;
-	return fd;
+	if (connect(fd, (struct sockaddr *)&sa, sizeof(sa)) == 0 &&
+	    (!line || send(fd, line, strlen(line), MSG_NOSIGNAL) == (ssize_t)strlen(line)))
+		return fd;
+	close(fd); /* some try again and again */
+	return -1;
 }
 
 ssize_t hs_recv(int fd, void *data, size_t len)
