@@ -19,7 +19,7 @@ static struct {
 	pthread_t tid;
 	pthread_mutex_t lock;
 	pthread_cond_t cond;
-	bool stop;
+	bool started, stop;
 	double seconds;
 	void (*tell)(const struct live_interval *i);
 	uint64_t received; /* before the run */
@@ -77,6 +77,8 @@ static void *look(void *arg)
 
 	(void)arg;
 	pthread_mutex_lock(&looker.lock);
+	looker.started = true;
+	pthread_cond_signal(&looker.cond);
 	while (on && moved() == 0)
 		on = sleep_until(cpu_now_ns() + LOOK_NS);
 	t0 = cpu_now_ns();
@@ -101,6 +103,7 @@ static void *look(void *arg)
 int live_begin(double seconds, double longest, void (*tell)(const struct live_interval *i))
 {
 	unsigned cap = (unsigned)(longest / seconds) + MORE_ROOM;
+	int rc;
 
 	looker.run = (struct live_run){.at = calloc(cap, sizeof(struct live_interval)), .cap = cap};
 	if (!looker.run.at)
@@ -109,8 +112,17 @@ int live_begin(double seconds, double longest, void (*tell)(const struct live_in
 	looker.received = __atomic_load_n(&bench_live->received, __ATOMIC_RELAXED);
 	looker.seconds = seconds;
 	looker.tell = tell;
-	looker.stop = false;
-	return -pthread_create(&looker.tid, NULL, look, NULL);
+	looker.started = looker.stop = false;
+	/*
+	 * The caller forks next. A thread that begins takes locks of the allocator (a sanitizer's
+	 * is not released in the child); one that waits has none.
+	 */
+	pthread_mutex_lock(&looker.lock);
+	rc = pthread_create(&looker.tid, NULL, look, NULL);
+	while (rc == 0 && !looker.started)
+		pthread_cond_wait(&looker.cond, &looker.lock);
+	pthread_mutex_unlock(&looker.lock);
+	return -rc;
 }
 
 struct live_run live_end(void)
