@@ -398,9 +398,8 @@ struct iova dma_mem_iova(const struct dma_mem *m, const void *p)
 
 void dma_mem_unmap(struct dma_mem *m)
 {
-	const struct pci_access *how = m->dev ? m->dev->how : NULL;
-
-	for (unsigned i = 0; i < m->nruns; i++) {
+	for (unsigned i = 0; m->dev && i < m->nruns; i++) {
+		const struct pci_access *how = m->dev->how;
 		struct dma_run *r = &m->run[i];
 
 		if (r->mapped)
