@@ -169,27 +169,22 @@ int di_blocked_look(struct di_super *s)
 	return looks++ < LAZY_AFTER ? LOOK_MS : LOOK_LAZY_MS;
 }
 
-static bool inode_of(int fd, ino_t *inode)
+ino_t di_listener(int fd)
 {
 	struct stat st;
 
-	if (fstat(fd, &st) < 0)
-		return false;
-	*inode = st.st_ino;
-	return true;
+	return fstat(fd, &st) < 0 ? 0 : st.st_ino;
 }
 
-void di_keep(struct di_super *s, int listener, int pidfd, int conn)
+void di_keep(struct di_super *s, ino_t listener, int pidfd, int conn)
 {
-	struct di_kept *k = malloc(sizeof(*k)), **at;
-	ino_t inode;
+	struct di_kept *k = listener ? malloc(sizeof(*k)) : NULL, **at;
 
-	if (!k || !inode_of(listener, &inode)) {
-		free(k);
+	if (!k) {
 		close(conn);
 		return;
 	}
-	*k = (struct di_kept){.listener = inode,
+	*k = (struct di_kept){.listener = listener,
 			      .conn = conn,
 			      .pidfd = fcntl(pidfd, F_DUPFD_CLOEXEC, 3),
 			      .until_ms = now_ms() + KEEP_MS};
@@ -201,20 +196,18 @@ void di_keep(struct di_super *s, int listener, int pidfd, int conn)
 	ring(s);
 }
 
-int di_kept(struct di_super *s, int listener)
+int di_kept(struct di_super *s, ino_t listener)
 {
 	struct di_kept *found = NULL;
-	ino_t inode;
 	int conn = -1;
 
 	pthread_mutex_lock(&s->lock);
-	if (s->kept && inode_of(listener, &inode))
-		for (struct di_kept **at = &s->kept; *at; at = &(*at)->next)
-			if ((*at)->listener == inode) {
-				found = *at;
-				*at = found->next;
-				break;
-			}
+	for (struct di_kept **at = &s->kept; *at; at = &(*at)->next)
+		if ((*at)->listener == listener) {
+			found = *at;
+			*at = found->next;
+			break;
+		}
 	pthread_mutex_unlock(&s->lock);
 	if (found) {
 		conn = found->conn;

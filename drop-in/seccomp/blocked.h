@@ -13,6 +13,7 @@
 #define ZV_DROPIN_BLOCKED_H
 
 #include <linux/seccomp.h>
+#include <sys/types.h>
 
 #include "super.h"
 
@@ -49,13 +50,16 @@ long di_blocked_answer(const struct di_blocked *b, bool restart);
 /* Looks at all. Returns after how many ms to look again; -1: when the bell rings. */
 int di_blocked_look(struct di_super *s);
 
+/* What the listener @fd is known by. 0: it is not known. */
+ino_t di_listener(int fd);
+
 /*
  * Takes @conn, a descriptor of ours, accepted from @listener for a process that @pidfd (which is
  * duplicated) stands for: it is closed when that ends, or after a minute.
  */
-void di_keep(struct di_super *s, int listener, int pidfd, int conn);
+void di_keep(struct di_super *s, ino_t listener, int pidfd, int conn);
 
 /* The oldest one of @listener. -1: none. */
-int di_kept(struct di_super *s, int listener);
+int di_kept(struct di_super *s, ino_t listener);
 
 #endif

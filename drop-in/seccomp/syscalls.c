@@ -213,13 +213,15 @@ static long do_accept(struct call *c, int flags)
 {
 	struct sockaddr_vm remote;
 	long r = take_socket(c, 0);
+	ino_t listener;
 	int conn;
 
 	if (r)
 		return r;
 	if (flags & ~(SOCK_CLOEXEC | SOCK_NONBLOCK))
 		return -EINVAL;
-	conn = di_kept(c->s, c->fd);
+	listener = di_listener(c->fd);
+	conn = di_kept(c->s, listener);
 	if (conn >= 0)
 		fcntl(conn, F_SETFL, flags & SOCK_NONBLOCK ? O_NONBLOCK : 0);
 	else if (fcntl(c->fd, F_GETFL) & O_NONBLOCK)
@@ -238,10 +240,16 @@ static long do_accept(struct call *c, int flags)
 		close(conn);
 		return r;
 	}
+	/*
+	 * With its answer the program goes on, and may close the listener to bind the port again:
+	 * ours must not keep the name taken.
+	 */
+	close(c->fd);
+	c->fd = -1;
 	if (r == 0)
 		r = give(c, conn, flags & SOCK_CLOEXEC);
 	if (r < 0) /* it does not wait any more, or has no descriptor left: for the next call */
-		di_keep(c->s, c->fd, c->t.pidfd, conn);
+		di_keep(c->s, listener, c->t.pidfd, conn);
 	else
 		close(conn);
 	return r == 0 || r == -ENOENT ? DI_DONE : r;

@@ -189,6 +189,18 @@ def no_descriptor_left_for_accept(w):
     assert rest(proc) == ['Too many open files', 'ok']
 
 
+@case
+def a_port_is_bound_again_at_once(w):
+    """Nobody but the program holds a listener that it has closed."""
+    p = Programs(w)
+    n = 200
+    proc = p.start(RAW, 'again', 5000, n)
+    for i in range(n):
+        p.from_guest(5000, read=False).close()
+        line = proc.stdout.readline()
+        assert line == ('listening\n' if i < n - 1 else 'ok\n'), f'{i}: {line}{proc.stdout.read()}'
+
+
 # ---- signals and deaths ---------------------------------------------------------------------------------------
 
 

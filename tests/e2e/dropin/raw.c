@@ -448,6 +448,21 @@ static void full(char **argv)
 	say("ok");
 }
 
+/* again PORT N: a listener for each connection, always on the same port. */
+static void again(char **argv)
+{
+	for (int n = atoi(argv[1]); n; n--) {
+		struct sockaddr_vm far;
+		socklen_t len = sizeof(far);
+		int l = serve(SOCK_STREAM, (unsigned)atol(argv[0]));
+
+		say("listening");
+		check(syscall(SYS_accept, l, &far, &len), "accept");
+		close(l);
+	}
+	say("ok");
+}
+
 static const struct {
 	const char *name;
 	void (*run)(char **argv);
@@ -465,6 +480,7 @@ static const struct {
 	{"errno", errors},
 	{"drop", drop},
 	{"full", full},
+	{"again", again},
 };
 
 int main(int argc, char **argv)
