@@ -127,6 +127,46 @@ static void seqpacket_connects(void **state)
 	connect_of(SOCK_SEQPACKET);
 }
 
+/*
+ * A program that answers and closes without having read all: the answer arrives, and an end, as
+ * with the kernel's vsock (AF_UNIX says ECONNRESET of such a close).
+ */
+static void an_answer_survives_unread_bytes(void **state)
+{
+	int ask = ds_ask();
+
+	(void)state;
+	for (int i = 0; i < 200; i++) {
+		bool seq = i % 2, late = i % 4 < 2;
+		struct zw_conn *c;
+		char buf[8];
+		int fd;
+
+		if (i < 2)
+			assert_int_equal(zv_listen(dev, 80 + i, seq ? ZV_SEQPACKET : ZV_STREAM, 0),
+					 0);
+		fd = ds_connect(ask, seq ? SOCK_SEQPACKET : SOCK_STREAM, peer_cid(),
+				80 + (seq ? 1 : 0));
+		assert_true(fd >= 0);
+		c = zw_accept(dev, 80 + (seq ? 1 : 0));
+		assert_non_null(c);
+		assert_true(zw_send(c, "unread", 6, seq ? ZV_EOM : 0));
+		assert_true(ds_poll(fd, POLLIN) & POLLIN);
+		assert_int_equal(send(fd, "answer", 6, 0), 6);
+		if (late) /* zvsockd writes into a socket that is closed */
+			assert_true(zw_send(c, "unread", 6, seq ? ZV_EOM : 0));
+		close(fd);
+		assert_int_equal(zw_recv(c, buf, 6, NULL), 6);
+		assert_memory_equal(buf, "answer", 6);
+		assert_int_equal(zw_recv(c, buf, sizeof(buf), NULL), 0);
+		assert_int_equal(c->err, 0);
+		zw_close(c);
+	}
+	assert_int_equal(zv_unlisten(dev, 80), 0);
+	assert_int_equal(zv_unlisten(dev, 81), 0);
+	close(ask);
+}
+
 static void errors_are_the_kernels(void **state)
 {
 	int ask = ds_ask();
@@ -336,6 +376,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test_setup_teardown(hello_tells_the_cid, up, down),
 		cmocka_unit_test_setup_teardown(stream_connects, up, down),
 		cmocka_unit_test_setup_teardown(seqpacket_connects, up, down),
+		cmocka_unit_test_setup_teardown(an_answer_survives_unread_bytes, up, down),
 		cmocka_unit_test_setup_teardown(errors_are_the_kernels, up, down),
 		cmocka_unit_test_setup_teardown(guest_reaches_a_listener, up, down),
 		cmocka_unit_test_setup_teardown(a_port_is_taken_as_long_as_it_is_bound, up, down),

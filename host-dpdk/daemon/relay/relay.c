@@ -366,7 +366,8 @@ static void host_changed(struct relay *r, int res)
 	socklen_t len = sizeof(int);
 	int err = 0;
 
-	if (res & POLLERR && getsockopt(r->fd, SOL_SOCKET, SO_ERROR, &err, &len) == 0 && err)
+	if (res & POLLERR && getsockopt(r->fd, SOL_SOCKET, SO_ERROR, &err, &len) == 0 && err &&
+	    !relay_closed_unread(r, -err))
 		relay_host_failed(r, -err);
 	else if (res & (POLLERR | POLLHUP))
 		relay_end(r, 0);
@@ -500,6 +501,11 @@ void relay_expect_passed(struct relay *r)
 {
 	r->passed = true;
 	passed_expect(r->fd);
+}
+
+void relay_is_af_vsock(struct relay *r)
+{
+	r->af_vsock = true;
 }
 
 void relay_start(struct relay *r, const char *early, uint32_t early_len)

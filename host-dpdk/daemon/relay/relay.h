@@ -34,6 +34,10 @@
  * means something), an error of the socket becomes RST. The relay is freed when no request names
  * it.
  *
+ * AF_UNIX says ECONNRESET of a program that has closed with bytes unread, behind what it had sent.
+ * That is a RST, but for programs that believe to have an AF_VSOCK socket (relay_is_af_vsock()):
+ * there the kernel's vsock sends SHUTDOWN, as at every close, and no RST may overtake an answer.
+ *
  * A TCP socket whose guest has closed first is left to linger.h, so that no RST overtakes the end
  * of what the guest had sent.
  *
@@ -65,6 +69,7 @@ struct relay {
 	uint16_t flags;
 	uint8_t to_guest_bufs; /* buffers that the next read asks for */
 	bool passed;	       /* a local program can send descriptors beside its data: passed.h */
+	bool af_vsock;	       /* the program believes that its AF_UNIX socket is one of AF_VSOCK */
 	struct io_op to_guest_poll, from_guest_poll; /* of the socket: something to read, room */
 	struct relay_batch *to_guest;		     /* a read under way */
 	struct relay_batch *from_guest;		     /* a send under way, or a full socket's rest */
@@ -94,6 +99,9 @@ void relay_init(struct relay *r, struct guest_queue *gq, struct zv_conn *conn,
  * descriptors; guest_expects_passed() has been called.
  */
 void relay_expect_passed(struct relay *r);
+
+/* After relay_init: closes are those of AF_VSOCK (above). */
+void relay_is_af_vsock(struct relay *r);
 
 /*
  * recv(2) from the program, without waiting. -errno; -EPERM: it has sent descriptors, which has

@@ -62,6 +62,8 @@ static bool send_over(struct relay *r, struct relay_batch *b, int res)
 			GUEST_COUNT(r->f.owner.gq, msg_too_long);
 		if (res == -ENOMEM || res == -ENOBUFS)
 			relay_no_memory(r);
+		else if (relay_closed_unread(r, res)) /* what it had sent is still to be read */
+			relay_host_shut_rd(r);
 		else
 			relay_host_failed(r, res);
 		return false;
@@ -249,7 +251,7 @@ static void received(struct io_op *op, int res, uint32_t flags)
 		relay_guest_shut_rd(r);
 	else if (res == 0)
 		relay_host_eof(r);
-	else if (res < 0 && res != -EAGAIN && res != -EINTR)
+	else if (res < 0 && res != -EAGAIN && res != -EINTR && !relay_closed_unread(r, res))
 		relay_host_failed(r, res);
 	else if (r->flags & R_HOST_HUP) /* nothing more to poll for: on to the end of file */
 		flow_defer(&r->f);

@@ -9,6 +9,7 @@
 #include "passed.h"
 #include "relay.h"
 
+#include <errno.h>
 #include <sys/uio.h>
 
 /* relay.flags, above those of relay_init */
@@ -75,6 +76,17 @@ static inline struct lcore *relay_lcore(const struct relay *r)
 void relay_end(struct relay *r, unsigned how);
 /* A request of an ending relay is over: goes on with the end. */
 void relay_end_more(struct relay *r);
+/*
+ * @err (negative) of the socket only says that an AF_VSOCK program has closed with bytes unread,
+ * which it says once, of SEQPACKET ahead of what is still to be read: notes the close.
+ */
+static inline bool relay_closed_unread(struct relay *r, int err)
+{
+	if (err != -ECONNRESET || !r->af_vsock)
+		return false;
+	r->flags |= R_HOST_HUP;
+	return true;
+}
 /* The socket has failed with @err (negative): RST for the guest. */
 void relay_host_failed(struct relay *r, int err);
 /* The program has sent @n descriptors, or some that have not been taken (0): counts, logs. */

@@ -70,7 +70,7 @@ static ssize_t read_host(struct relay *r, char *to, bool look)
 
 	do
 		n = recv_once(r, to, RELAY_MSG_MAX, look);
-	while (n == -EINTR);
+	while (n == -EINTR || relay_closed_unread(r, (int)n));
 	if (n == -EAGAIN)
 		relay_poll_in(r);
 	else if (n < 0)
@@ -124,6 +124,20 @@ static bool send_message(struct relay *r, const char *msg, size_t len)
 	}
 }
 
+/* Takes the message out that has been looked at. False: the socket has failed. */
+static bool take_message(struct relay *r)
+{
+	char none;
+	int err;
+
+	do
+		err = recv(r->fd, &none, 0, MSG_TRUNC | MSG_DONTWAIT) < 0 ? -errno : 0;
+	while (err == -EINTR || relay_closed_unread(r, err));
+	if (err)
+		relay_host_failed(r, err);
+	return !err;
+}
+
 void relay_to_guest_seq(struct relay *r, uint32_t most)
 {
 	char *msg = relay_scratch(r);
@@ -148,7 +162,8 @@ void relay_to_guest_seq(struct relay *r, uint32_t most)
 		}
 		if (!send_message(r, msg, (size_t)n))
 			return;
-		(void)recv(r->fd, msg, 0, MSG_TRUNC | MSG_DONTWAIT);
+		if (!take_message(r))
+			return;
 		(void)flow_moved(&r->f, FLOW_TO_GUEST, (uint32_t)n);
 		done += work_done(r->f.owner.gq, (uint32_t)n);
 	}

@@ -80,6 +80,8 @@ struct av_ask {
 	int fd;
 	bool low; /* it may bind ports below 1024 */
 	bool ended;
+	bool unread; /* poll(2) has said something since the first question: look when busy is over
+		      */
 	struct av_call *busy; /* a CONNECT that is not answered yet */
 	TAILQ_ENTRY(av_ask) link;
 };

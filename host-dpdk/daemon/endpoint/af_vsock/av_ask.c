@@ -191,13 +191,16 @@ static void ask_serve(struct av_ask *a)
 void av_ask_decided(struct av_ask *a, struct dropin_msg *m)
 {
 	a->busy = NULL;
-	if (av_answer(a, m))
-		lcore_defer(home_of(a), &a->work); /* one may have come meanwhile */
+	if (av_answer(a, m) && a->unread)
+		lcore_defer(home_of(a), &a->work); /* one has come meanwhile */
 }
 
 static void ask_work(struct lcore_work *w)
 {
-	ask_serve((struct av_ask *)(void *)((char *)w - offsetof(struct av_ask, work)));
+	struct av_ask *a = (struct av_ask *)(void *)((char *)w - offsetof(struct av_ask, work));
+
+	a->unread = true;
+	ask_serve(a);
 }
 
 static void ask_polled(struct io_op *op, int res, uint32_t flags)
@@ -216,6 +219,7 @@ static void ask_polled(struct io_op *op, int res, uint32_t flags)
 	}
 	if (!op->pending)
 		io_poll_on(lcore_io(home_of(a)), op, a->fd, POLLIN);
+	a->unread = true;
 	ask_serve(a);
 }
 
@@ -281,5 +285,7 @@ void av_ask_begin(struct av_space *s, int fd)
 	TAILQ_INSERT_TAIL(&s->asks, a, link);
 	s->n_asks++;
 	a->user->asks++;
-	io_poll_on(lcore_io(s->home), &a->poll, fd, POLLIN);
+	ask_serve(a);  /* a program asks as soon as it has connected */
+	if (!a->ended) /* says so at once if there is more */
+		io_poll_on(lcore_io(s->home), &a->poll, fd, POLLIN);
 }

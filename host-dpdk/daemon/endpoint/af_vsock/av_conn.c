@@ -221,6 +221,7 @@ void av_conn_begin(struct av_call *c)
 		return;
 	}
 	relay_init(&a->r, c->gq, NULL, &endpoint_af_vsock.kind, -1, seq ? RELAY_SEQPACKET : 0);
+	relay_is_af_vsock(&a->r);
 	a->r.f.owner.event = conn_event;
 	a->r.f.owner.abort = conn_abort;
 	a->call = c;

@@ -130,6 +130,7 @@ int av_serve(struct guest_queue *gq, struct zv_conn *conn, const struct zv_conn_
 	if (!f.seen)
 		av_port_seen(av_guest(gq->guest)->space, f.text);
 	relay_init(r, gq, conn, &endpoint_af_vsock.kind, fd, seq ? RELAY_SEQPACKET : 0);
+	relay_is_af_vsock(r);
 	if (f.passed)
 		relay_expect_passed(r);
 	else
