@@ -83,6 +83,17 @@ int plan_cells(struct bench_plan *p, const struct bench_opts *o, struct bench_ce
 	return rc < 0 ? rc : plan_targets(p, o, c, true);
 }
 
+int plan_sizes(struct bench_plan *p, const struct bench_opts *o, struct bench_cell c)
+{
+	int rc = 0;
+
+	for (unsigned i = 0; i < o->nsizes && rc == 0; i++) {
+		c.msg_size = o->sizes[i];
+		rc = plan_cells(p, o, c);
+	}
+	return rc;
+}
+
 int plan_make(struct bench_plan *p, const struct bench_opts *o)
 {
 	int rc = 0;

@@ -17,6 +17,8 @@ void plan_free(struct bench_plan *p);
 /* Adds @c on each target of the run that can carry it: first what is measured, then what that is
  * compared with. 0 or -ENOMEM. */
 int plan_cells(struct bench_plan *p, const struct bench_opts *o, struct bench_cell c);
+/* The same with each of the sizes that were asked for. */
+int plan_sizes(struct bench_plan *p, const struct bench_opts *o, struct bench_cell c);
 /* Leaves only the first cell. */
 void plan_first(struct bench_plan *p);
 

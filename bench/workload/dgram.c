@@ -292,14 +292,8 @@ static int dgram_check(const struct bench_opts *o, char *why, size_t len)
 
 static int dgram_plan(struct bench_plan *p, const struct bench_opts *o, struct bench_cell c)
 {
-	int rc = 0;
-
 	c.dir = DIR_G2H;
-	for (unsigned i = 0; i < o->nsizes && rc == 0; i++) {
-		c.msg_size = o->sizes[i];
-		rc = plan_cells(p, o, c);
-	}
-	return rc;
+	return plan_sizes(p, o, c);
 }
 
 const struct workload workload_dgram = {

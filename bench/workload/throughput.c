@@ -299,14 +299,8 @@ static void throughput_json(json_t *j, const struct bench_cell *c, const struct 
 
 static int throughput_plan(struct bench_plan *p, const struct bench_opts *o, struct bench_cell c)
 {
-	int rc = 0;
-
 	c.dir = DIR_G2H;
-	for (unsigned i = 0; i < o->nsizes && rc == 0; i++) {
-		c.msg_size = o->sizes[i];
-		rc = plan_cells(p, o, c);
-	}
-	return rc;
+	return plan_sizes(p, o, c);
 }
 
 const struct workload workload_throughput = {

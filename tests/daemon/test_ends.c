@@ -89,11 +89,6 @@ static void all_is_there(struct jam *j)
 	assert_int_equal(got, j->from_guest);
 }
 
-static bool conns_gone(void *arg)
-{
-	return zw_fds() <= *(unsigned *)arg;
-}
-
 static void guest_goes(int listener, uint32_t port, enum zv_type type)
 {
 	unsigned before = zw_fds();
@@ -106,7 +101,7 @@ static void guest_goes(int listener, uint32_t port, enum zv_type type)
 		assert_true(zw_until(write_fails, &j));
 	all_is_there(&j);
 	close(j.fd);
-	assert_true(zw_until(conns_gone, &before));
+	assert_true(zw_fds_back(before));
 }
 
 static void guest_goes_unix(void **state)
@@ -148,7 +143,7 @@ static void tcp_program_that_stays(void **state)
 	jam(&j, tcp_listener, TCP_PORT, ZV_STREAM);
 	zw_close(j.c);
 	all_is_there(&j);
-	assert_true(zw_until(conns_gone, &before));
+	assert_true(zw_fds_back(before));
 	close(j.fd);
 }
 
@@ -177,7 +172,7 @@ static void host_goes(int listener, uint32_t port, enum zv_type type)
 	assert_true(zw_until(guest_hears, &j));
 	assert_true(zw_until(guest_write_fails, &j));
 	zw_close(j.c);
-	assert_true(zw_until(conns_gone, &before));
+	assert_true(zw_fds_back(before));
 }
 
 static void host_goes_unix(void **state)
@@ -227,7 +222,7 @@ static int cut(int listener, uint32_t port, bool host_sends)
 	}
 	assert_int_equal(zv_conn_reset(j.c->c), 0);
 	free(j.c);
-	assert_true(zw_until(conns_gone, &before));
+	assert_true(zw_fds_back(before));
 	do {
 		assert_true(hs_readable(j.fd));
 		n = recv(j.fd, buf, sizeof(buf), MSG_DONTWAIT);

@@ -65,11 +65,6 @@ static bool both_closed(void *arg)
 	return l->silent < 0 && l->slow < 0;
 }
 
-static bool fds_are(void *arg)
-{
-	return zw_fds() <= *(unsigned *)arg;
-}
-
 static void the_line_has_its_time(void **state)
 {
 	struct late l = {.next = now()};
@@ -94,7 +89,7 @@ static void the_line_has_its_time(void **state)
 	assert_int_equal(hs_counter("g", "connect_line_timeout"), 2);
 	assert_int_equal(hs_counter("g", "connect_line_closed"), 0);
 	assert_int_equal(hs_counter("g", "bad_connect_line"), 0);
-	assert_true(zw_until(fds_are, &fds));
+	assert_true(zw_fds_back(fds));
 	assert_int_equal(send(idle, "x", 1, MSG_NOSIGNAL), 1); /* its time was over long ago */
 	assert_int_equal(zw_recv(c, &b, 1, NULL), 1);
 	assert_int_equal(b, 'x');

@@ -83,17 +83,11 @@ static int connect_tcp6(uint16_t port)
 	return fd;
 }
 
-static bool all_closed(void *arg)
-{
-	(void)arg;
-	return zw_fds() <= fds_before;
-}
-
 static void close_both(struct zw_conn *c, int fd)
 {
 	close(fd);
 	zw_close(c);
-	assert_true(zw_until(all_closed, NULL));
+	assert_true(zw_fds_back(fds_before));
 }
 
 /* ---- data ---- */
@@ -115,7 +109,7 @@ static void carry_beside_others(struct zv_dev *dev, int fd)
 static void carry(struct zv_dev *dev, int fd)
 {
 	carry_beside_others(dev, fd);
-	assert_true(zw_until(all_closed, NULL));
+	assert_true(zw_fds_back(fds_before));
 }
 
 static void data_over_unix(void **state)
@@ -212,7 +206,7 @@ static void reset_by_the_guest(void **state)
 		}
 		close(fd);
 	}
-	assert_true(zw_until(all_closed, NULL));
+	assert_true(zw_fds_back(fds_before));
 }
 
 static void reset_by_the_program(void **state)
@@ -228,7 +222,7 @@ static void reset_by_the_program(void **state)
 	close(fd);
 	assert_int_equal(zw_recv(c, &b, 1, NULL), -ECONNRESET);
 	zw_close(c);
-	assert_true(zw_until(all_closed, NULL));
+	assert_true(zw_fds_back(fds_before));
 }
 
 /* ---- refusals ---- */
@@ -249,7 +243,7 @@ static void refused_by_the_guest(void **state)
 	assert_int_equal(hs_counter("a", "host_refused"), before + 2);
 	assert_true(zw_logged("listen:/.*/nobody,127\\.0\\.0\\.1:[0-9]+, port 81: refused: nobody "
 			      "listens there"));
-	assert_true(zw_until(all_closed, NULL));
+	assert_true(zw_fds_back(fds_before));
 }
 
 /* One that the limit of connections turns away does no harm to those that are there. */
@@ -279,7 +273,7 @@ static void max_conns_holds(void **state)
 		close(fd[i]);
 		zw_close(c[i]);
 	}
-	assert_true(zw_until(all_closed, NULL));
+	assert_true(zw_fds_back(fds_before));
 }
 
 static void many_connections(void **state)
@@ -308,7 +302,7 @@ static void many_connections(void **state)
 		if (!(i % 3))
 			close(fd[i]);
 	}
-	assert_true(zw_until(all_closed, NULL));
+	assert_true(zw_fds_back(fds_before));
 }
 
 static void sockets_have_their_mode(void **state)

@@ -114,18 +114,12 @@ static void is_closed(int fd)
 		;
 }
 
-static bool all_are_closed(void *arg)
-{
-	(void)arg;
-	return zw_fds() <= fds_before;
-}
-
 /* Nothing waits any more: all that zvsockd had received, and the sockets of who had sent it. */
 static void defuse(int end)
 {
 	others_go_on();
 	close(end);
-	assert_true(zw_until(all_are_closed, NULL));
+	assert_true(zw_fds_back(fds_before));
 	others_go_on();
 }
 

@@ -31,12 +31,6 @@ static int listener, other;
 static uint16_t open_port, other_port, dead_port; /* 127.0.0.1; other: by name alone */
 static unsigned fds_before;
 
-static bool all_closed(void *arg)
-{
-	(void)arg;
-	return zw_fds() <= fds_before;
-}
-
 static struct zw_conn *hello(void)
 {
 	struct zw_conn *c = zw_connect(G, 0, ZV_CID_HOST, PORT, ZV_STREAM, NULL);
@@ -137,7 +131,7 @@ static void address_and_bytes(void **state)
 	close(fd);
 	assert_int_equal(zw_recv(c, buf, 8, NULL), 3);
 	zw_close(c);
-	assert_true(zw_until(all_closed, NULL));
+	assert_true(zw_fds_back(fds_before));
 }
 
 static void a_name_that_resolves(void **state)
@@ -159,7 +153,7 @@ static void a_name_that_resolves(void **state)
 	assert_int_equal(code(c), 0);
 	close(hs_accept(listener));
 	zw_close(c);
-	assert_true(zw_until(all_closed, NULL));
+	assert_true(zw_fds_back(fds_before));
 }
 
 static void reset_by_the_server(void **state)
@@ -177,7 +171,7 @@ static void reset_by_the_server(void **state)
 	close(fd);
 	assert_int_equal(zw_recv(c, &b, 1, NULL), -ECONNRESET);
 	zw_close(c);
-	assert_true(zw_until(all_closed, NULL));
+	assert_true(zw_fds_back(fds_before));
 }
 
 /* ---- what is not ---- */
@@ -202,7 +196,7 @@ static void rules_are_kept(void **state)
 	assert_int_equal(asked_name("nobody.invalid", 22), 2);
 	assert_int_equal(hs_counter("g", "tcp_out_denied"), before + 6);
 	assert_true(nobody_came(listener) && nobody_came(other));
-	assert_true(zw_until(all_closed, NULL));
+	assert_true(zw_fds_back(fds_before));
 }
 
 static void failures_have_codes(void **state)
@@ -210,7 +204,7 @@ static void failures_have_codes(void **state)
 	(void)state;
 	assert_int_equal(asked_address(HERE, dead_port), 5); /* refused */
 	assert_int_equal(asked_name("nobody.invalid", open_port), 4);
-	assert_true(zw_until(all_closed, NULL));
+	assert_true(zw_fds_back(fds_before));
 }
 
 /* ---- requests that are none ---- */
@@ -267,7 +261,7 @@ static void nonsense_is_refused(void **state)
 	assert_int_equal(zw_recv(c, back, 1, NULL), -ECONNRESET);
 	zw_close(c);
 	assert_true(hs_counter("g", "tcp_out_bad") >= before + 5);
-	assert_true(zw_until(all_closed, NULL));
+	assert_true(zw_fds_back(fds_before));
 }
 
 /* Thousands of half requests; whoever asks for something meanwhile gets it. */
@@ -302,7 +296,7 @@ static void many_half_requests(void **state)
 		assert_int_equal(n, -ECONNRESET);
 		zw_close(c[i]);
 	}
-	assert_true(zw_until(all_closed, NULL));
+	assert_true(zw_fds_back(fds_before));
 }
 
 /* Many names at once: some are refused for that, none is forgotten. */
@@ -325,7 +319,7 @@ static void many_names(void **state)
 	}
 	assert_int_equal(none + busy, 100);
 	assert_true(none > 0);
-	assert_true(zw_until(all_closed, NULL));
+	assert_true(zw_fds_back(fds_before));
 }
 
 static int group_start(void **state)

@@ -56,17 +56,11 @@ static int guest_to_host(enum zv_type type, struct zw_conn **c)
 	return fd;
 }
 
-static bool all_closed(void *arg)
-{
-	(void)arg;
-	return zw_fds() <= fds_before;
-}
-
 static void close_both(struct zw_conn *c, int fd)
 {
 	close(fd);
 	zw_close(c);
-	assert_true(zw_until(all_closed, NULL));
+	assert_true(zw_fds_back(fds_before));
 }
 
 /* ---- data ---- */
@@ -181,7 +175,7 @@ static void half_close_by_the_host(void **state)
 	zw_close(c);
 	assert_int_equal(hs_recv(fd, buf, 1), 0);
 	close(fd);
-	assert_true(zw_until(all_closed, NULL));
+	assert_true(zw_fds_back(fds_before));
 }
 
 static void half_close_by_the_guest(void **state)
@@ -200,7 +194,7 @@ static void half_close_by_the_guest(void **state)
 	close(fd);
 	assert_int_equal(zw_recv(c, buf, 1, NULL), 0);
 	zw_close(c);
-	assert_true(zw_until(all_closed, NULL));
+	assert_true(zw_fds_back(fds_before));
 }
 
 static bool has_failed(void *arg)
@@ -222,7 +216,7 @@ static void reset_by_the_guest(void **state)
 	free(c);
 	assert_true(hs_recv(fd, buf, 1) <= 0);
 	close(fd);
-	assert_true(zw_until(all_closed, NULL));
+	assert_true(zw_fds_back(fds_before));
 }
 
 static void reset_by_the_host(void **state)
@@ -238,7 +232,7 @@ static void reset_by_the_host(void **state)
 	assert_true(zw_until(has_failed, c));
 	assert_int_equal(c->err, -ECONNRESET);
 	zw_close(c);
-	assert_true(zw_until(all_closed, NULL));
+	assert_true(zw_fds_back(fds_before));
 }
 
 /* Fills a flow until it stands still: nobody at the other end reads. */
@@ -306,7 +300,7 @@ static void host_dies_while_the_guest_sends(void **state)
 	waitpid(pid, NULL, 0);
 	assert_true(zw_until(has_failed, c));
 	zw_close(c);
-	assert_true(zw_until(all_closed, NULL));
+	assert_true(zw_fds_back(fds_before));
 }
 
 /* ---- refusals ---- */
@@ -335,7 +329,7 @@ static void refused_by_the_host(void **state)
 	assert_int_equal(err, -ECONNREFUSED);
 	assert_int_equal(hs_counter("g", "connect_refused"), 2);
 	assert_int_equal(hs_counter("g", "connect_failed"), 0);
-	assert_true(zw_until(all_closed, NULL));
+	assert_true(zw_fds_back(fds_before));
 }
 
 static void bad_clients(void **state)
@@ -373,7 +367,7 @@ static void bad_clients(void **state)
 		assert_int_equal(zw_recv(g, &c, 1, NULL), 0);
 		zw_close(g);
 	}
-	assert_true(zw_until(all_closed, NULL));
+	assert_true(zw_fds_back(fds_before));
 }
 
 /* ---- messages ---- */
@@ -438,7 +432,7 @@ static void many_connections(void **state)
 	}
 	free(c);
 	free(fd);
-	assert_true(zw_until(all_closed, NULL));
+	assert_true(zw_fds_back(fds_before));
 }
 
 /* ---- the guest dies ---- */

@@ -280,6 +280,16 @@ unsigned zw_fds(void)
 	return n;
 }
 
+static bool fds_are_back(void *most)
+{
+	return zw_fds() <= *(unsigned *)most;
+}
+
+bool zw_fds_back(unsigned most)
+{
+	return zw_until(fds_are_back, &most);
+}
+
 /* ---- guests ---- */
 
 uint64_t zw_daemon_cid(struct zv_dev *dev)

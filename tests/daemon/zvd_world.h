@@ -63,6 +63,8 @@ bool zw_logged(const char *re);
 unsigned zw_log_lines(const char *re);
 /* Open descriptors of the daemon. */
 unsigned zw_fds(void);
+/* Waits until there are no more than @most. False: in vain. */
+bool zw_fds_back(unsigned most);
 
 /* Behind zv_set_user of connections that zw_connect and zw_accept give. */
 struct zw_conn {
