@@ -428,6 +428,28 @@ static void targets_are_chosen(void **state)
 	assert_non_null(strstr(why, "af_unx"));
 }
 
+/* Ratios to zvsock's own cells are of the same direction and calls; sockets have one of either. */
+static void ratios_are_to_the_same_calls(void **state)
+{
+	struct bench_cell cells[] = {
+		{.workload = workloads[0], .target = &target_zvsock, .dir = DIR_H2G},
+		{.workload = workloads[0], .target = &target_tcp, .dir = DIR_G2H},
+		{.workload = workloads[0], .target = &target_zvsock_beside, .dir = DIR_G2H},
+		{.workload = workloads[0],
+		 .target = &target_zvsock_beside,
+		 .dir = DIR_H2G,
+		 .zero_copy = true},
+		{.workload = workloads[0], .target = &target_zvsock_beside, .dir = DIR_H2G},
+	};
+	const struct bench_plan p = {cells, sizeof(cells) / sizeof(cells[0]), 0};
+
+	(void)state;
+	assert_ptr_equal(plan_beside(&p, &cells[0], &target_tcp), &cells[1]);
+	assert_ptr_equal(plan_beside(&p, &cells[0], &target_zvsock_beside), &cells[4]);
+	cells[0].dir = DIR_BOTH;
+	assert_null(plan_beside(&p, &cells[0], &target_zvsock_beside));
+}
+
 /* The server finds a role by its name or by its port. */
 static void roles_are_told_apart(void **state)
 {
@@ -492,6 +514,7 @@ int main(void)
 		cmocka_unit_test(a_run_without_the_figure_is_left_out),
 		cmocka_unit_test(descriptors_are_complete),
 		cmocka_unit_test(targets_are_chosen),
+		cmocka_unit_test(ratios_are_to_the_same_calls),
 		cmocka_unit_test(roles_are_told_apart),
 		cmocka_unit_test(options_are_told_apart),
 	};

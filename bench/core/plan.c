@@ -140,6 +140,13 @@ const struct bench_cell *plan_first_peer(const struct bench_plan *p, const struc
 	return NULL;
 }
 
+/* Sockets are measured one way, and have one way of calling. */
+static bool same_calls(const struct bench_cell *a, const struct bench_cell *b)
+{
+	return a->dir == b->dir && a->zero_copy == b->zero_copy && a->coalesce == b->coalesce &&
+	       a->registered == b->registered && a->variant == b->variant;
+}
+
 const struct bench_cell *plan_beside(const struct bench_plan *p, const struct bench_cell *c,
 				     const struct target *target)
 {
@@ -147,7 +154,8 @@ const struct bench_cell *plan_beside(const struct bench_plan *p, const struct be
 		const struct bench_cell *o = &p->cells[i];
 
 		if (o->target == target && o->workload == c->workload &&
-		    o->msg_size == c->msg_size && o->in_flight == c->in_flight)
+		    o->msg_size == c->msg_size && o->in_flight == c->in_flight &&
+		    (target->io != IO_ZV || same_calls(o, c)))
 			return o;
 	}
 	return NULL;

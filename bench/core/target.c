@@ -35,6 +35,11 @@ const char *target_absent(const struct target *t, const struct bench_opts *o)
 	return t->missing ? t->missing(o) : NULL;
 }
 
+bool target_has_column(const struct target *t, const struct bench_opts *o)
+{
+	return t->ratio && !(t->opts && target_absent(t, o));
+}
+
 const struct target *target_measured(const struct bench_opts *o)
 {
 	for (unsigned i = 0; i < ntargets; i++)

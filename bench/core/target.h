@@ -33,6 +33,8 @@ struct target {
 	int (*check)(const struct bench_opts *o, char *why, size_t len);
 	/* Once all options are there: what it adds to them; NULL: nothing. */
 	void (*prepare)(struct bench_opts *o);
+	/* The options that its sides run with, made of those of the run; NULL: these. */
+	const struct bench_opts *(*opts)(const struct bench_opts *o);
 	/* Without --target: why it is not measured, for the JSON; NULL: it is. A target without
 	 * this function is measured with --target only. */
 	const char *(*absent)(const struct bench_opts *o);
@@ -84,6 +86,16 @@ int targets_parse(struct bench_opts *o, char *arg, char *why, size_t len);
 int paths_parse(struct bench_opts *o, char *arg, char *why, size_t len);
 /* --list-targets: each, what it is, and whether it can be measured here. */
 void targets_list(FILE *f, const struct bench_opts *o);
+
+/* The options that the sides of @t run with. */
+static inline const struct bench_opts *target_opts(const struct target *t,
+						   const struct bench_opts *o)
+{
+	return t->opts ? t->opts(o) : o;
+}
+
+/* Tables have a column of ratios to it: those of sockets and raw limits always, measured or not. */
+bool target_has_column(const struct target *t, const struct bench_opts *o);
 
 /* What is measured in this run, the others being what it is compared with; NULL: nothing is. */
 const struct target *target_measured(const struct bench_opts *o);

@@ -30,8 +30,8 @@ double busy_share(const struct bench_cell *c, const struct bench_result *r,
 	bool one = c->target->io == IO_RAW || c->workload->one_thread;
 	unsigned threads = one ? 1 : o->threads;
 
-	if (!r->valid || !r->elapsed_ns || !spins(c, o, role) || !c->workload->steady ||
-	    o->cpus == CPUS_1 || 2 * threads > ncpus)
+	if (!r->valid || !r->elapsed_ns || !spins(c, target_opts(c->target, o), role) ||
+	    !c->workload->steady || o->cpus == CPUS_1 || 2 * threads > ncpus)
 		return -1;
 	return (double)r->cpu_ns[role] / (double)r->elapsed_ns / threads;
 }

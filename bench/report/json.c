@@ -18,9 +18,10 @@ static bool many_queues(const struct bench_cell *c)
 	       (c->target->io == IO_SOCKET && c->workload->socket.per_queue);
 }
 
-static void add_setup(json_t *j, const struct bench_cell *c, const struct bench_opts *o,
+static void add_setup(json_t *j, const struct bench_cell *c, const struct bench_opts *of_run,
 		      const struct bench_facts *facts)
 {
+	const struct bench_opts *o = target_opts(c->target, of_run);
 	const struct workload *wl = c->workload;
 	bool zv = target_zv(c->target), raw = c->target->io == IO_RAW, many = many_queues(c);
 	unsigned type = zv || c->target->io == IO_CLIENT ? o->type : TYPE_STREAM;

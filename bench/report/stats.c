@@ -106,10 +106,10 @@ const char *ratio_text(char *buf, size_t len, const struct bench_opts *o,
 	return buf;
 }
 
-void print_ratio_heads(FILE *f, const struct workload *wl)
+void print_ratio_heads(FILE *f, const struct bench_opts *o, const struct workload *wl)
 {
 	for (unsigned i = 0; i < ntargets; i++)
-		if (targets[i]->ratio && workload_can(wl, targets[i]->io))
+		if (target_has_column(targets[i], o) && workload_can(wl, targets[i]->io))
 			fprintf(f, " %7s", targets[i]->ratio);
 }
 
@@ -119,7 +119,7 @@ void print_ratios(FILE *f, const struct bench_plan *p, const struct bench_opts *
 	char text[16];
 
 	for (unsigned i = 0; i < ntargets; i++)
-		if (targets[i]->ratio && workload_can(c->workload, targets[i]->io))
+		if (target_has_column(targets[i], o) && workload_can(c->workload, targets[i]->io))
 			fprintf(f, " %7s",
 				ratio_text(text, sizeof(text), o, c, plan_beside(p, c, targets[i]),
 					   m));

@@ -42,7 +42,7 @@ const char *ratio_text(char *buf, size_t len, const struct bench_opts *o,
  * A column for each target that others are compared with and that can run the workload: its head,
  * its ratio.
  */
-void print_ratio_heads(FILE *f, const struct workload *wl);
+void print_ratio_heads(FILE *f, const struct bench_opts *o, const struct workload *wl);
 void print_ratios(FILE *f, const struct bench_plan *p, const struct bench_opts *o,
 		  const struct bench_cell *c, metric_fn m);
 

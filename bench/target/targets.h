@@ -9,6 +9,7 @@
 	X(target_zvsock)                                                                           \
 	X(target_zvsock_channel)                                                                   \
 	X(target_zvsock_relay)                                                                     \
+	X(target_zvsock_beside)                                                                    \
 	X(target_vhost_kernel)                                                                     \
 	X(target_vsock_loopback)                                                                   \
 	X(target_af_vsock)                                                                         \
@@ -23,6 +24,10 @@
 #define TARGET_DECLARE(t) extern const struct target t;
 TARGETS(TARGET_DECLARE)
 #undef TARGET_DECLARE
+
+/* zvsock over virtqueues, the host's side in a process of its own. */
+struct zv_pair_spec;
+extern const struct zv_pair_spec zv_virtqueues;
 
 /* Cells of libzvsock: in the directions and ways of calling that were asked for, where the workload
  * has such. */

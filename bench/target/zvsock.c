@@ -23,7 +23,7 @@ static void pair_uris(char *host, char *guest, size_t len, const char *dir)
 	snprintf(guest, len, "vhost-user:%s/s.sock", dir);
 }
 
-static const struct zv_pair_spec spec = {.uris = pair_uris};
+const struct zv_pair_spec zv_virtqueues = {.uris = pair_uris};
 
 /* What the target keeps: both sides forked, or this process is the client of a --server. */
 struct zv_state {
@@ -81,7 +81,7 @@ static int zvsock_start(void **state, const struct bench_opts *o, struct bench_f
 	if (o->client_uri)
 		rc = zv_client_start(&z->client, o, facts, err);
 	else
-		rc = zv_pair_start(&z->forked, &spec, o, facts, err);
+		rc = zv_pair_start(&z->forked, &zv_virtqueues, o, facts, err);
 	if (rc < 0)
 		free(z);
 	else
@@ -194,7 +194,7 @@ void zv_print_foot(FILE *f, const struct bench_opts *o)
 
 	fputc('\n', f);
 	for (unsigned i = 0; i < ntargets; i++)
-		if (targets[i]->ratio) {
+		if (target_has_column(targets[i], o)) {
 			fprintf(f, "%s%s", sep, targets[i]->ratio);
 			sep = ", ";
 		}

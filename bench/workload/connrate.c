@@ -264,10 +264,9 @@ static void socket_accepts(struct stream_thread *t, unsigned char *buf, size_t c
 
 static void connrate_head(FILE *f, const struct bench_opts *o, const struct bench_cell *c)
 {
-	(void)o;
 	fprintf(f, "\nConnect + close, %u in flight\n  %-25s %9s  %-21s", c->in_flight, "",
 		"conn/s", "[min .. max]");
-	print_ratio_heads(f, c->workload);
+	print_ratio_heads(f, o, c->workload);
 	fprintf(f, " %15s\n", "CPU s g / h");
 }
 

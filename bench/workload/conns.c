@@ -233,11 +233,10 @@ static void conns_head(FILE *f, const struct bench_opts *o, const struct bench_c
 {
 	char size[32];
 
-	(void)o;
 	fprintf(f, "\nThroughput over %u connection%s, %s messages\n  %-25s %9s %9s  %-17s",
 		c->in_flight, c->in_flight == 1 ? "" : "s",
 		size_text(size, sizeof(size), c->msg_size), "", "msg/s", "Gbit/s", "[min .. max]");
-	print_ratio_heads(f, c->workload);
+	print_ratio_heads(f, o, c->workload);
 	fprintf(f, " %15s\n", "CPU s g / h");
 }
 

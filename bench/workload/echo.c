@@ -117,7 +117,7 @@ static void echo_head(FILE *f, const struct bench_opts *o, const struct bench_ce
 		size_text(size, sizeof(size), c->msg_size),
 		o->touch ? "written and verified in full" : "by reference (payload not touched)",
 		"", "msg/s", "Gbit/s", "[min .. max]");
-	print_ratio_heads(f, c->workload);
+	print_ratio_heads(f, o, c->workload);
 	fprintf(f, " %15s\n", "CPU s g / h");
 }
 

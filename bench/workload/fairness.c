@@ -9,7 +9,7 @@
  *
  * Rates are taken in the middle half of the run, when all have begun and none has ended, at the end
  * of the connection that the client has: what it has sent (g2h) or received (h2g). The pings are
- * driven from the same loop as the bulk stream; both programs handle one message of that, 16 KiB
+ * driven from the same loop as the bulk stream; both programs handle one message of that,
  * written or verified in full, between two looks at the queue, so most of what a ping waits for is
  * their work. --no-touch shows what is left without it.
  */
@@ -29,7 +29,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define FAIR_BULK   16384u /* a message of the bulk stream */
 #define FAIR_MSG    4096u
 #define FAIR_CONNS  200u
 #define FAIR_ACTIVE 1000u
@@ -70,6 +69,14 @@ struct fair {
 	uint32_t unsent;
 	bool waiting;
 	struct hist rtt;
+};
+
+static uint32_t bulk = 16384; /* bytes of a message of the bulk stream */
+
+static const struct bench_option options[] = {
+	{"bulk", 0, "BYTES", OPTIONS_TEST,
+	 "Messages of the stream beside the pings of --test fairness (16K)", .kind = OPTION_NUMBER,
+	 .value = &bulk, .min = 64, .max = 1u << 20},
 };
 
 static const struct zv_role *const roles[] = {&role_holds, &role_reserves, &role_feeds, NULL};
@@ -143,7 +150,7 @@ static int fair_begin(struct fair *f)
 
 	for (unsigned i = 0; i < f->n && rc == 0; i++) {
 		rc = fair_open(f, &f->bcs[i], i, send ? &role_sink : &role_source,
-			       pings(f->c) ? FAIR_BULK : f->c->msg_size);
+			       pings(f->c) ? bulk : f->c->msg_size);
 		f->bcs[i].state = send ? BC_GO : BC_SINK;
 	}
 	if (rc == 0 && pings(f->c))
@@ -347,7 +354,7 @@ static int fair_run(struct zv_run *r)
 	if (!f->bcs || !f->at)
 		side_fail_own(w->side, rc, "connections");
 	else
-		rc = worker_buffers(w, FAIR_BULK > c->msg_size ? FAIR_BULK : c->msg_size);
+		rc = worker_buffers(w, bulk > c->msg_size ? bulk : c->msg_size);
 	w->nsenders = 0;
 	w->tx_owner = NULL;
 	if (rc == 0)
@@ -396,7 +403,8 @@ static const struct bench_cell *undisturbed(const struct bench_plan *p, const st
 										  : 0;
 
 	for (unsigned i = 0; want && i < p->n; i++)
-		if (p->cells[i].workload == c->workload && p->cells[i].variant == want &&
+		if (p->cells[i].workload == c->workload && p->cells[i].target == c->target &&
+		    p->cells[i].variant == want &&
 		    (want == SCENE_PING || p->cells[i].dir == c->dir))
 			return &p->cells[i];
 	return NULL;
@@ -464,6 +472,8 @@ static void fair_json(json_t *j, const struct bench_cell *c, const struct bench_
 	json_set_str(fair, "scene", scene_names[c->variant]);
 	if (pings(c) && r->rtt.max)
 		json_set_rtt(j, &r->rtt);
+	if (c->variant == SCENE_PING_BULK)
+		json_set_int(fair, "bulk", bulk);
 	if (!pings(c))
 		json_set_int(fair, "conns", c->in_flight);
 	if (!pings(c) && !isnan(r->own[OWN_MEAN])) {
@@ -495,6 +505,7 @@ static int fair_plan(struct bench_plan *p, const struct bench_opts *o, struct be
 const struct workload workload_fairness = {
 	.name = "fairness",
 	.help = "what connections of one queue do to each other",
+	.options = BENCH_OPTIONS(options),
 	.plan = fair_plan,
 	.zv = {.run = fair_run, .many_conns = true, .durations = RUN_TIMES, .roles = roles},
 	.table = {fair_head, fair_row},

@@ -262,10 +262,9 @@ static void rtt_head(FILE *f, const struct bench_opts *o, const struct bench_cel
 {
 	char size[32];
 
-	(void)o;
 	fprintf(f, "\nRound trip, %s, us\n  %-25s %8s %8s %8s %8s",
 		size_text(size, sizeof(size), c->msg_size), "", "p50", "p99", "p99.9", "max");
-	print_ratio_heads(f, c->workload);
+	print_ratio_heads(f, o, c->workload);
 	fprintf(f, " %15s\n", "CPU s g / h");
 }
 

@@ -210,7 +210,7 @@ static void throughput_head(FILE *f, const struct bench_opts *o, const struct be
 	fprintf(f, "\nThroughput, %s messages, %s\n  %-25s %-4s %9s %9s  %-17s",
 		size_text(size, sizeof(size), c->msg_size), how_touched(o), "", "dir", "msg/s",
 		"Gbit/s", "[min .. max]");
-	print_ratio_heads(f, c->workload);
+	print_ratio_heads(f, o, c->workload);
 	fprintf(f, " %15s\n", "CPU s g / h");
 }
 
