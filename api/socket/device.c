@@ -53,7 +53,7 @@ static int queue_open(struct zv_dev *dev, unsigned i)
 	TAILQ_INIT(&q->grants.held);
 	STAILQ_INIT(&q->grants.out);
 	q->peer.hello_by = q->peer.again_at = UINT64_MAX;
-	q->session.id = q->tq->session - 1; /* the first call starts this side's session */
+	q->session.id = SESSION_NONE; /* the first call starts this side's session */
 	rx_init(q);
 	q->tx.free = LOAN_NONE;
 	q->rx.serial = q->tx.serial = first_serial(i);

@@ -200,6 +200,12 @@ TAILQ_HEAD(conn_list, zv_conn);
 
 /* ---- a queue ---- */
 
+/*
+ * tq->session counts from 0, a few times a second at most. That of a new queue is not read for a
+ * start: a VMM that has waited for the socket may attach while zv_open is still at work.
+ */
+#define SESSION_NONE UINT32_MAX
+
 /* Which session of the rings the connections belong to: session.c. */
 struct queue_session {
 	uint64_t own_cid, peer_cid; /* of the device, and of whom it leads to */

@@ -24,6 +24,7 @@
 
 #define THREADS	 4
 #define ROUNDS	 25
+#define QUEUES	 8
 #define PATIENCE 60000000000u /* a wait ends in vain after that */
 
 static char dir[] = "/tmp/zvsock-threads-XXXXXX";
@@ -83,6 +84,64 @@ static const char *in_and_out(unsigned id)
 	return zv_open(&host, uri, NULL) || zv_close(host) ? zv_error_text() : NULL;
 }
 
+/* Atomic: the guest has been here; the host device is closed; a thread has failed. */
+static bool attached, gone, round_failed;
+
+/*
+ * Its queues are not polled before the other thread's guest is here: nothing but the calls on the
+ * device itself orders what the threads of both do.
+ */
+static const char *wait_for_guest(void)
+{
+	const struct zv_opts o = {.size = sizeof(o), .queues = QUEUES};
+	struct zv_event ev[4];
+	struct zv_dev *host;
+	char uri[128];
+
+	snprintf(uri, sizeof(uri), "host:%s/w,cid=8", dir);
+	if (zv_open(&host, uri, &o))
+		return zv_error_text();
+	while (!__atomic_load_n(&attached, __ATOMIC_RELAXED))
+		usleep(100);
+	for (unsigned i = 0; i < QUEUES; i++)
+		(void)zv_poll(zv_queue(host, i), ev, 4);
+	return zv_close(host) ? zv_error_text() : NULL;
+}
+
+/* The first thread opens a host device, and the guest of the other one does not wait until it has.
+ */
+static const char *guest_is_early(unsigned id)
+{
+	const struct zv_opts o = {
+		.size = sizeof(o), .queues = QUEUES, .connect_timeout_ns = PATIENCE};
+	const char *failed = NULL;
+	struct zv_dev *guest;
+	char uri[128];
+	int ret;
+
+	(void)pthread_barrier_wait(&start);
+	if (id == 0) {
+		failed = wait_for_guest();
+		__atomic_store_n(&gone, true, __ATOMIC_RELAXED);
+	} else {
+		snprintf(uri, sizeof(uri), "vhost-user:%s/w", dir);
+		do
+			ret = zv_open(&guest, uri, &o);
+		while ((ret == -ENOENT || ret == -ECONNREFUSED) &&
+		       !__atomic_load_n(&gone, __ATOMIC_RELAXED));
+		__atomic_store_n(&attached, true, __ATOMIC_RELAXED);
+		if (ret || zv_close(guest))
+			failed = zv_error_text();
+	}
+	if (failed)
+		__atomic_store_n(&round_failed, true, __ATOMIC_RELAXED);
+	(void)pthread_barrier_wait(&start);
+	__atomic_store_n(id == 0 ? &gone : &attached, false, __ATOMIC_RELAXED);
+	return failed || !__atomic_load_n(&round_failed, __ATOMIC_RELAXED)
+		       ? failed
+		       : "the other thread has failed";
+}
+
 static const char *(*round_fn)(unsigned id);
 static unsigned nrounds;
 
@@ -129,6 +188,14 @@ static void the_first_and_the_last_device_meet(void **state)
 	(void)state;
 	round_fn = in_and_out;
 	nrounds = 20 * ROUNDS;
+	run(2);
+}
+
+static void a_guest_waits_for_the_socket(void **state)
+{
+	(void)state;
+	round_fn = guest_is_early;
+	nrounds = ROUNDS;
 	run(2);
 }
 
@@ -209,6 +276,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(devices_of_several_threads),
 		cmocka_unit_test(the_first_and_the_last_device_meet),
+		cmocka_unit_test(a_guest_waits_for_the_socket),
 		cmocka_unit_test(signals_are_the_applications),
 	};
 
