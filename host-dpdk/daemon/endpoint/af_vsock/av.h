@@ -51,6 +51,9 @@
 #define AV_CALLS_MAX 4096u
 #define AV_PORTS_MAX 16384u
 
+/* Questions, and looks at names, in a round; the last one ends what it began. */
+#define AV_TURN_WORK 16
+
 enum av_socket { AV_ASK, AV_STREAM, AV_SEQPACKET, AV_SOCKETS };
 
 struct av_space;
@@ -68,12 +71,14 @@ struct av_listener {
 struct av_user {
 	uid_t uid;
 	unsigned asks, calls, ports;
+	TAILQ_HEAD(, av_ask) turn;   /* its programs that wait for their turn */
+	TAILQ_ENTRY(av_user) turner; /* of users that have some */
 };
 
 /* A program that asks: one connection to DIR/ask. [H] */
 struct av_ask {
 	struct io_op poll;	/* first */
-	struct lcore_work work; /* more questions, after others have had their turn */
+	struct lcore_work work; /* its end */
 	struct av_space *space;
 	struct av_user *user;
 	struct ucred who;
@@ -83,6 +88,8 @@ struct av_ask {
 	bool unread; /* poll(2) has said something since the first question: look when busy is over
 		      */
 	struct av_call *busy; /* a CONNECT that is not answered yet */
+	bool waits;	      /* for its turn: in user->turn, by */
+	TAILQ_ENTRY(av_ask) turn;
 	TAILQ_ENTRY(av_ask) link;
 };
 
@@ -93,10 +100,11 @@ struct av_port {
 	char text[DROPIN_LABEL];
 	uid_t uid; /* of the program */
 	pid_t pid;
-	struct av_user *user; /* [H] */
-	uint64_t since_ns;    /* [H] */
-	bool seen;	      /* atomic: bind(2) was made, a guest has been connected */
-	bool connected;	      /* [H] for NAMES, as the next two */
+	struct av_user *user;	     /* [H] */
+	uint64_t since_ns;	     /* [H] */
+	TAILQ_ENTRY(av_port) looked; /* [H] */
+	bool seen;		     /* atomic: bind(2) was made, a guest has been connected */
+	bool connected;		     /* [H] for NAMES, as the next two */
 	struct dropin_addr from, to;
 };
 
@@ -162,7 +170,12 @@ struct av_space {
 	LIST_HEAD(av_calls, av_call) calls[AV_BUCKETS];
 	TAILQ_HEAD(av_failed, av_call) failed; /* oldest first */
 	void *users;			       /* tree */
-	uint32_t last_port, swept;
+	struct lcore_work serve;	       /* those that wait for their turn */
+	TAILQ_HEAD(, av_user) turn;	       /* their users */
+	uint64_t round;			       /* of home, in which */
+	int left;			       /* may be done; av_turn.c */
+	uint32_t last_port;
+	TAILQ_HEAD(av_order, av_port) looked; /* longest ago first */
 	uint64_t random[64];
 	unsigned n_random;
 	struct log_once refused, strangers;
@@ -172,6 +185,7 @@ struct av_space {
 	struct av_guest *devices;
 	bool of_device; /* there was one */
 	LIST_HEAD(av_ports, av_port) ports[AV_BUCKETS];
+	uint64_t seed;	  /* of their buckets */
 	unsigned n_ports; /* [H] */
 };
 
@@ -214,6 +228,26 @@ bool av_answer(struct av_ask *a, const struct dropin_msg *m);
 void av_refuse(struct dropin_msg *m, int err, const char *fmt, ...) ZV_PRINTF(3, 4);
 /* The blocking CONNECT of @a is over: answers *m, goes on with the next question. */
 void av_ask_decided(struct av_ask *a, struct dropin_msg *m);
+
+/* Reads and answers questions of @a while it may; puts off the rest. */
+void av_ask_serve(struct av_ask *a);
+
+/* ---- av_turn.c: what programs may cost home in a round ---- */
+
+void av_turn_init(struct av_space *s);
+/* @a may have something to read: serves it now, or when it is its turn. */
+void av_turn(struct av_ask *a);
+/* It is to be served again, behind others. */
+void av_turn_wait(struct av_ask *a);
+/* It waits no more. */
+void av_turn_leave(struct av_ask *a);
+/* False: nothing more in this round. */
+bool av_turn_may(struct av_space *s);
+/* A question, or a look at a socket's name: one of AV_TURN_WORK in a round. */
+static inline void av_turn_done(struct av_space *s)
+{
+	s->left--;
+}
 
 /* ---- av_port.c ---- */
 

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * Programs that ask at DIR/ask: questions are read one at a time, without waiting, and answered in
- * order; a blocking CONNECT holds the later ones up until it is decided. Idle programs stay.
+ * order; a blocking CONNECT holds the later ones up until it is decided. How many in a round is
+ * said by av_turn.c. Idle programs stay.
  */
 #include "av.h"
 
@@ -17,7 +18,8 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#define QUESTIONS_AT_ONCE 16u
+#define QUESTIONS_AT_ONCE 4u /* of one program, before others have their turn */
+#define LEFT_UNREAD	  4u /* taken from one that is turned away; an honest one has sent 1 */
 
 static struct lcore *home_of(const struct av_ask *a)
 {
@@ -67,9 +69,7 @@ static void ask_free(struct lcore_work *w)
 
 static void ask_over(struct av_ask *a)
 {
-	lcore_defer_cancel(home_of(a), &a->work);
-	a->work.run = ask_free; /* not now: callers may look at it once more */
-	lcore_defer(home_of(a), &a->work);
+	lcore_defer(home_of(a), &a->work); /* not now: callers may look at it once more */
 }
 
 void av_ask_end(struct av_ask *a)
@@ -77,6 +77,7 @@ void av_ask_end(struct av_ask *a)
 	if (a->ended)
 		return;
 	a->ended = true;
+	av_turn_leave(a);
 	av_call_withdraw(a);
 	io_cancel(lcore_io(home_of(a)), &a->poll);
 	av_discard(a->space, a->fd, false);
@@ -159,20 +160,21 @@ static void hostile(struct av_ask *a, const char *why)
 	av_ask_end(a);
 }
 
-static void ask_serve(struct av_ask *a)
+void av_ask_serve(struct av_ask *a)
 {
 	for (unsigned i = 0; !a->ended && !a->busy; i++) {
 		struct dropin_msg m;
 		const char *why = NULL;
 		ssize_t n;
 
-		if (i == QUESTIONS_AT_ONCE) {
-			lcore_defer(home_of(a), &a->work);
+		if (i == QUESTIONS_AT_ONCE || !av_turn_may(a->space)) {
+			av_turn_wait(a);
 			return;
 		}
 		n = receive(a->space, a->fd, &m);
 		if (n == -EAGAIN)
 			return;
+		av_turn_done(a->space);
 		if (n == -EINTR)
 			continue;
 		if (n == -EPERM)
@@ -192,15 +194,7 @@ void av_ask_decided(struct av_ask *a, struct dropin_msg *m)
 {
 	a->busy = NULL;
 	if (av_answer(a, m) && a->unread)
-		lcore_defer(home_of(a), &a->work); /* one has come meanwhile */
-}
-
-static void ask_work(struct lcore_work *w)
-{
-	struct av_ask *a = (struct av_ask *)(void *)((char *)w - offsetof(struct av_ask, work));
-
-	a->unread = true;
-	ask_serve(a);
+		av_turn_wait(a); /* one has come meanwhile */
 }
 
 static void ask_polled(struct io_op *op, int res, uint32_t flags)
@@ -220,7 +214,7 @@ static void ask_polled(struct io_op *op, int res, uint32_t flags)
 	if (!op->pending)
 		io_poll_on(lcore_io(home_of(a)), op, a->fd, POLLIN);
 	a->unread = true;
-	ask_serve(a);
+	av_turn(a);
 }
 
 /* ---- the beginning ---- */
@@ -256,7 +250,7 @@ static void turn_away(struct av_space *s, int fd, const struct ucred *who)
 			 AV_ASKS_MAX);
 	/* A socket that is closed with a question in it takes the answer away with itself. */
 	(void)shutdown(fd, SHUT_RD);
-	while (receive(s, fd, &m) > 0)
+	for (unsigned i = 0; i < LEFT_UNREAD && receive(s, fd, &m) > 0; i++)
 		;
 	av_discard(s, fd, false);
 }
@@ -281,11 +275,11 @@ void av_ask_begin(struct av_space *s, int fd)
 	a->fd = fd;
 	a->low = may_low(&s->cfg, fd, &who);
 	a->poll.done = ask_polled;
-	a->work.run = ask_work;
+	a->work.run = ask_free;
 	TAILQ_INSERT_TAIL(&s->asks, a, link);
 	s->n_asks++;
 	a->user->asks++;
-	ask_serve(a);  /* a program asks as soon as it has connected */
+	av_turn(a);    /* a program asks as soon as it has connected */
 	if (!a->ended) /* says so at once if there is more */
 		io_poll_on(lcore_io(s->home), &a->poll, fd, POLLIN);
 }

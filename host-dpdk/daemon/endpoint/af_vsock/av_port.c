@@ -19,11 +19,10 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-#define CID_ANY	     UINT32_MAX
-#define TRIES	     24u	  /* as Linux' vsock has it */
-#define UNBOUND_NS   100000000ull /* from the answer to BIND to bind(2) */
-#define SWEPT	     4u		  /* buckets, with each BIND */
-#define BUCKET(port) ((port) % AV_BUCKETS)
+#define CID_ANY	   UINT32_MAX
+#define TRIES	   24u		/* as Linux' vsock has it */
+#define UNBOUND_NS 100000000ull /* from the answer to BIND to bind(2) */
+#define SWEPT	   4u		/* ports, with each BIND */
 
 socklen_t av_address(struct sockaddr_un *addr, const char *text)
 {
@@ -37,6 +36,12 @@ socklen_t av_address(struct sockaddr_un *addr, const char *text)
 
 /* ---- who has it ---- */
 
+/* Seeded: programs choose the ports, and could have them all in one. */
+static unsigned bucket(const struct av_space *s, uint32_t port)
+{
+	return (unsigned)(port * s->seed >> 32) % AV_BUCKETS;
+}
+
 static bool overlap(uint32_t a, uint32_t b)
 {
 	return a == b || a == CID_ANY || b == CID_ANY;
@@ -46,7 +51,7 @@ struct av_port *av_port_at(const struct av_space *s, uint32_t cid, uint32_t port
 {
 	struct av_port *p;
 
-	LIST_FOREACH(p, &s->ports[BUCKET(port)], link)
+	LIST_FOREACH(p, &s->ports[bucket(s, port)], link)
 		if (p->label.local.port == port && overlap(p->label.local.cid, cid))
 			return p;
 	return NULL;
@@ -89,6 +94,7 @@ bool av_port_bound(struct av_space *s, uint32_t port)
 /* The same, or it will have it in a moment. */
 static bool is_bound(const struct av_port *p, const struct av_ask *asking)
 {
+	av_turn_done(asking->space);
 	if (!__atomic_load_n(&p->seen, __ATOMIC_RELAXED) && now_ns() - p->since_ns < UNBOUND_NS &&
 	    p->pid != asking->who.pid && (kill(p->pid, 0) == 0 || errno != ESRCH))
 		return true;
@@ -100,23 +106,27 @@ static void port_free(struct av_space *s, struct av_port *p)
 	pthread_mutex_lock(&s->lock);
 	LIST_REMOVE(p, link);
 	pthread_mutex_unlock(&s->lock);
+	TAILQ_REMOVE(&s->looked, p, looked);
 	s->n_ports--;
 	p->user->ports--;
 	av_user_put(s, p->user);
 	free(p);
 }
 
-/* Frees those of the next buckets that are not bound any more. */
+/* Frees the next ones if they are not bound any more. */
 static void sweep(struct av_space *s, const struct av_ask *asking)
 {
-	for (unsigned i = 0; i < SWEPT; i++) {
-		struct av_port *p = LIST_FIRST(&s->ports[s->swept++ % AV_BUCKETS]), *next;
+	unsigned n = s->n_ports < SWEPT ? s->n_ports : SWEPT;
 
-		for (; p; p = next) {
-			next = LIST_NEXT(p, link);
-			if (!is_bound(p, asking))
-				port_free(s, p);
+	while (n--) {
+		struct av_port *p = TAILQ_FIRST(&s->looked);
+
+		if (!is_bound(p, asking)) {
+			port_free(s, p);
+			continue;
 		}
+		TAILQ_REMOVE(&s->looked, p, looked);
+		TAILQ_INSERT_TAIL(&s->looked, p, looked);
 	}
 }
 
@@ -246,8 +256,9 @@ static struct av_port *port_new(struct av_space *s, struct av_user *u, pid_t pid
 	p->since_ns = now_ns();
 	u->ports++;
 	s->n_ports++;
+	TAILQ_INSERT_TAIL(&s->looked, p, looked);
 	pthread_mutex_lock(&s->lock);
-	LIST_INSERT_HEAD(&s->ports[BUCKET(l->local.port)], p, link);
+	LIST_INSERT_HEAD(&s->ports[bucket(s, l->local.port)], p, link);
 	pthread_mutex_unlock(&s->lock);
 	return p;
 }
@@ -322,7 +333,7 @@ static struct av_port *named(const struct av_space *s, const char *text, struct 
 
 	if (!dropin_label_read(l, text, strlen(text)) || l->view != 'P' || l->connected)
 		return NULL;
-	LIST_FOREACH(p, &s->ports[BUCKET(l->local.port)], link)
+	LIST_FOREACH(p, &s->ports[bucket(s, l->local.port)], link)
 		if (strcmp(p->text, text) == 0)
 			break;
 	return p;

@@ -55,6 +55,7 @@ struct av_user *av_user(struct av_space *s, uid_t uid)
 	if (!u)
 		return NULL;
 	u->uid = uid;
+	TAILQ_INIT(&u->turn);
 	found = tsearch(u, &s->users, by_uid);
 	if (!found || *found != u)
 		free(u);
@@ -338,6 +339,7 @@ static void space_end(struct lcore *lc, void *arg)
 	TAILQ_FOREACH(a, &s->asks, link)
 		av_ask_end(a);
 	lcore_drain(lc, &s->n_asks);
+	lcore_defer_cancel(lc, &s->serve);
 	av_calls_end(s);
 	av_ports_end(s);
 }
@@ -370,6 +372,9 @@ struct av_space *av_space_get(struct guest *g, const struct cfg_space *c, struct
 	pthread_mutex_init(&s->lock, NULL);
 	TAILQ_INIT(&s->asks);
 	TAILQ_INIT(&s->failed);
+	TAILQ_INIT(&s->looked);
+	s->seed = av_random(s) | 1;
+	av_turn_init(s);
 	for (unsigned i = 0; i < AV_SOCKETS; i++)
 		s->listener[i] = (struct av_listener){.space = s, .what = i, .fd = -1, .claim = -1};
 	for (unsigned i = 0; i < AV_SOCKETS && ret == 0; i++)
