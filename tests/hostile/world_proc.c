@@ -5,6 +5,7 @@
 #include <dirent.h>
 #include <malloc.h>
 #include <stdio.h>
+#include <unistd.h>
 
 unsigned world_fds(void)
 {
@@ -61,6 +62,23 @@ static bool as_few(void *arg)
 	return world_fds() <= c->fds && world_maps() <= c->maps;
 }
 
+/* Which ones are open: what is left over is among them. */
+static void show_fds(void)
+{
+	DIR *d = opendir("/proc/self/fd");
+	char target[128];
+	struct dirent *e;
+
+	while (d && (e = readdir(d))) {
+		ssize_t n = readlinkat(dirfd(d), e->d_name, target, sizeof(target));
+
+		if (n > 0)
+			(void)fprintf(stderr, "descriptor %s: %.*s\n", e->d_name, (int)n, target);
+	}
+	if (d)
+		closedir(d);
+}
+
 const char *world_left_over(const struct world_counts *before)
 {
 	static char text[128];
@@ -68,6 +86,7 @@ const char *world_left_over(const struct world_counts *before)
 
 	if (world_until(as_few, &c))
 		return NULL;
+	show_fds();
 	(void)snprintf(text, sizeof(text), "%u descriptors, before %u; %u mappings, before %u",
 		       world_fds(), c.fds, world_maps(), c.maps);
 	return text;
