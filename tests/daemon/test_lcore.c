@@ -24,6 +24,9 @@ struct busy {
 	unsigned mails;
 };
 
+/* What zv_poll() of an lcore_queue finds is this file's. */
+static char dear, cheap; /* two of them */
+
 static void nothing(struct lcore *lc, void *arg)
 {
 	(void)lc;
@@ -172,6 +175,93 @@ static int group_end(void **state)
 	return 0;
 }
 
+/* ---- queues ---- */
+
+#define POLLS 2000u /* of the queue that costs nothing */
+#define COSTS 32u   /* charges of an event of the other one */
+
+struct polled {
+	struct lcore_queue dear, cheap;
+	unsigned dear_polls, cheap_polls;
+	bool enough;
+};
+
+int __wrap_zv_poll(struct zv_queue *q, struct zv_event *events, unsigned max);
+
+int __wrap_zv_poll(struct zv_queue *q, struct zv_event *events, unsigned max)
+{
+	(void)q;
+	(void)max;
+	events[0] = (struct zv_event){.events = ZV_EV_IN};
+	return 1;
+}
+
+static void dear_event(struct lcore_queue *lq, const struct zv_event *ev)
+{
+	struct polled *p = (struct polled *)(void *)((char *)lq - offsetof(struct polled, dear));
+
+	(void)ev;
+	p->dear_polls++;
+	for (unsigned i = 0; i < COSTS; i++)
+		lcore_charge(lq);
+}
+
+static void cheap_event(struct lcore_queue *lq, const struct zv_event *ev)
+{
+	struct polled *p = (struct polled *)(void *)((char *)lq - offsetof(struct polled, cheap));
+
+	(void)ev;
+	if (++p->cheap_polls == POLLS)
+		__atomic_store_n(&p->enough, true, __ATOMIC_RELEASE);
+}
+
+static void queues_begin(struct lcore *lc, void *arg)
+{
+	struct polled *p = arg;
+
+	lcore_queue_add(lc, &p->dear);
+	lcore_queue_add(lc, &p->cheap);
+}
+
+/* In the round in which there is enough. */
+static void queues_end(struct lcore *lc, void *arg)
+{
+	struct polled *p = arg;
+
+	lcore_queue_remove(lc, &p->dear);
+	lcore_queue_remove(lc, &p->cheap);
+}
+
+/* Each poll of the one costs what it may pay in four rounds. */
+static void who_costs_much_is_polled_less(void **state)
+{
+	struct polled p = {.dear = {.q = (struct zv_queue *)&dear, .event = dear_event},
+			   .cheap = {.q = (struct zv_queue *)&cheap, .event = cheap_event}};
+
+	lcore_call(*state, queues_begin, &p);
+	while (!__atomic_load_n(&p.enough, __ATOMIC_ACQUIRE))
+		(void)usleep(1000);
+	lcore_call(*state, queues_end, &p);
+	assert_in_range(p.dear_polls, p.cheap_polls / 4 / (COSTS / LCORE_PAYS) - 1,
+			p.cheap_polls / 4 / (COSTS / LCORE_PAYS) + 1);
+}
+
+/* What one is charged beyond all measure is forgotten: it is polled again before long. */
+static void debts_are_forgotten(void **state)
+{
+	struct polled p = {.dear = {.q = (struct zv_queue *)&dear, .event = dear_event},
+			   .cheap = {.q = (struct zv_queue *)&cheap, .event = cheap_event}};
+
+	for (unsigned i = 0; i < 1000000; i++)
+		lcore_charge(&p.dear);
+	assert_int_equal(p.dear.debt, LCORE_DEBT_MAX);
+	lcore_call(*state, queues_begin, &p);
+	while (!__atomic_load_n(&p.enough, __ATOMIC_ACQUIRE))
+		(void)usleep(1000);
+	lcore_call(*state, queues_end, &p);
+	assert_true(p.dear_polls > 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -179,6 +269,8 @@ int main(void)
 		cmocka_unit_test(mail_does_not_keep_work_waiting),
 		cmocka_unit_test(mail_is_in_order_and_wakes_a_sleeper),
 		cmocka_unit_test(beside_a_program_that_computes_it_sleeps),
+		cmocka_unit_test(who_costs_much_is_polled_less),
+		cmocka_unit_test(debts_are_forgotten),
 	};
 
 	return cmocka_run_group_tests(tests, group_start, group_end);

@@ -255,6 +255,15 @@ void lcore_drain(struct lcore *lc, const unsigned *left)
 	}
 }
 
+/* True: it is not polled in this round. */
+static bool pays(struct lcore_queue *lq)
+{
+	unsigned most = lq->pays ? lq->pays : LCORE_PAYS;
+
+	lq->debt -= lq->debt < most ? lq->debt : most;
+	return lq->debt;
+}
+
 static bool poll_queues(struct lcore *lc)
 {
 	struct zv_event events[EVENTS];
@@ -264,7 +273,11 @@ static bool poll_queues(struct lcore *lc)
 	TAILQ_FOREACH(lq, &lc->queues, link) {
 		int n = (int)EVENTS;
 
-		for (unsigned k = 0; k < POLLS_A_ROUND && n > 0; k++) {
+		if (__builtin_expect(lq->debt != 0, 0) && pays(lq)) {
+			any = true; /* there may be something for the next round */
+			continue;
+		}
+		for (unsigned k = 0; k < POLLS_A_ROUND && n > 0 && !lq->debt; k++) {
 			n = zv_poll(lq->q, events, EVENTS);
 			for (int i = 0; i < n; i++)
 				lq->event(lq, &events[i]);

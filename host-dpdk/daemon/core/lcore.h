@@ -15,6 +15,12 @@
  * completion, a timer or a message from another thread ends it. The socket layer's own timers
  * are behind zv_fd; the lcore's timers are the sleep's timeout.
  *
+ * A connection that is made or ended costs far more than a packet: sockets, names, connect(2). Who
+ * makes an lcore do that is charged for it (lcore_charge()), and a queue that has been charged more
+ * than LCORE_PAYS in a round is not polled in the next rounds, until that is paid: meanwhile its
+ * peer waits with what is in its ring, and others have theirs. Alone on its lcore it waits for
+ * nothing, since such rounds are over at once.
+ *
  * Other threads reach what an lcore owns through its mailbox only: lcore_call() and lcore_post()
  * run a function between two rounds, in the order in which they were asked to.
  */
@@ -72,8 +78,22 @@ struct lcore_queue {
 	void (*event)(struct lcore_queue *lq, const struct zv_event *ev);
 	struct io_op poll; /* zv_fd, while the lcore sleeps */
 	struct lcore *lc;
+	unsigned debt; /* what it has been charged and has not paid */
+	unsigned pays; /* in a round; 0: LCORE_PAYS */
 	TAILQ_ENTRY(lcore_queue) link;
 };
+
+#define LCORE_PAYS 8u /* of all queues of a guest together */
+#define LCORE_DEBT_MAX                                                                             \
+	256u /* more is forgotten: nobody waits much longer than he was waited for                 \
+	      */
+
+/* Something has been done for the peer of @lq that costs some system calls. */
+static inline void lcore_charge(struct lcore_queue *lq)
+{
+	lq->debt += lq->debt < LCORE_DEBT_MAX;
+}
+
 void lcore_queue_add(struct lcore *lc, struct lcore_queue *lq);
 /* On return nothing refers to @lq any more. */
 void lcore_queue_remove(struct lcore *lc, struct lcore_queue *lq);

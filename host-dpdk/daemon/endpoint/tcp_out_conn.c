@@ -212,6 +212,7 @@ static void dial_next(struct out *o)
 		refuse(o, SOCKS_FAILURE, "no descriptor left");
 		return;
 	}
+	lcore_charge(&gq->lq);
 	len = allow_sockaddr(&o->addr[o->next++], o->req.port, &ss);
 	o->r.fd = socket(ss.ss_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	if (o->r.fd < 0) {

@@ -142,6 +142,7 @@ static void close_socket(struct relay *r)
 	bool host_eof = (r->flags & (R_TO_GUEST_DONE | R_GUEST_SHUT_RD)) == R_TO_GUEST_DONE;
 	int fd = r->fd;
 
+	lcore_charge(&r->f.owner.gq->lq);
 	if (r->ended)
 		r->ended(r, !(r->flags & (R_RESET | R_ABORT)));
 	r->fd = -1;
@@ -488,6 +489,7 @@ static void owner_abort(struct conn_owner *o)
 void relay_init(struct relay *r, struct guest_queue *gq, struct zv_conn *conn,
 		const struct conn_kind *kind, int fd, unsigned flags)
 {
+	lcore_charge(&gq->lq);
 	flow_init(&r->f, gq, conn, kind, work);
 	r->f.owner.event = conn_event;
 	r->f.owner.abort = owner_abort;
