@@ -111,7 +111,7 @@ def curl_by_name_and_by_address(w):
 
 
 PYTHON = '''
-import errno, socket, sys, urllib.request
+import errno, socket, sys, threading, urllib.request
 assert urllib.request.urlopen('http://web.zvsock.test:8000/', timeout=50).read() == b'hello\\n'
 s = socket.create_connection(('web.zvsock.test', 8000), 50)
 assert s.getpeername()[1] == 8000 and s.getsockname()[0] == '0.0.0.0', s
@@ -133,6 +133,19 @@ for where, why in ((('192.0.2.3', 8000), errno.EACCES), (('nobody.zvsock.test', 
         sys.exit(f'{where} was reached')
     except OSError as e:
         assert e.errno == why, e
+# More names at once than zvsockd looks up at a time for a guest.
+errors = []
+def by_name():
+    try:
+        socket.create_connection(('web.zvsock.test', 8000), 50).close()
+    except OSError as e:
+        errors.append(e)
+threads = [threading.Thread(target=by_name) for _ in range(40)]
+for t in threads:
+    t.start()
+for t in threads:
+    t.join()
+assert not errors, errors
 # The loopback is the guest's own.
 server = socket.create_server(('127.0.0.1', 0))
 c = socket.create_connection(server.getsockname())

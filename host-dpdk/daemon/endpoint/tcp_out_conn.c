@@ -266,11 +266,26 @@ static void resolved(struct out *o)
 		dial(o);
 }
 
+/* Has the name looked up, or comes back when others' are: the request's time goes on. */
+static void look_up(struct out *o)
+{
+	int rc = resolve_begin(&o->name, o->req.name, o->r.f.owner.gq->guest->serial);
+
+	if (rc < 0)
+		o->name = NULL;
+	if (rc < 0 && rc != -EBUSY)
+		refuse(o, SOCKS_FAILURE, "no memory to look up the name");
+	else
+		lcore_timer_start(lcore_of(o), &o->look, LOOK_NS);
+}
+
 static void look(struct lcore_timer *t)
 {
 	struct out *o = (struct out *)(void *)((char *)t - offsetof(struct out, look));
 
-	if (resolve_is_over(o->name))
+	if (!o->name)
+		look_up(o);
+	else if (resolve_is_over(o->name))
 		resolved(o);
 	else
 		lcore_timer_start(lcore_of(o), t, LOOK_NS);
@@ -285,13 +300,8 @@ static void begin_name(struct out *o, const struct tcp_out_values *v)
 		refuse(o, SOCKS_DENIED, "no rule of tcp_allow has it");
 		return;
 	}
-	if (resolve_begin(&o->name, o->req.name, o->r.f.owner.gq->guest->serial) < 0) {
-		o->name = NULL;
-		refuse(o, SOCKS_FAILURE, "too many names are being looked up");
-		return;
-	}
 	o->state = RESOLVING;
-	lcore_timer_start(lcore_of(o), &o->look, LOOK_NS);
+	look_up(o);
 }
 
 static void begin_request(struct out *o)
