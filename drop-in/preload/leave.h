@@ -2,12 +2,9 @@
 /*
  * zvsock-run --tcp: TCP connections of a program in a guest without a network card.
  *
- * connect(2) of an AF_INET or AF_INET6 stream socket makes a vsock connection to a port of the host
- * where zvsockd speaks SOCKS5 (its key tcp_out), asks for the address, and puts what it gets under
- * the socket's number: a vsock socket, of zvsockd's drop-in directory where there is one, else of
- * the kernel. The loopback interface stays the guest's own. A name that the guest cannot resolve
- * gets an address of 198.18.0.0/15, which is for tests of networks and nobody's; the name goes to
- * zvsockd when the program connects to that address.
+ * connect(2) of an AF_INET or AF_INET6 stream socket makes the connection of common/di_tcp.h and
+ * puts it under the socket's number. The loopback interface stays the guest's own. getaddrinfo(3)
+ * gives a name that the guest cannot resolve an address that stands for it.
  *
  * Nothing here takes a lock or memory, but for getaddrinfo(3).
  */

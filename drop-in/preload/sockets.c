@@ -73,6 +73,8 @@ EXPORT int connect(int fd, const struct sockaddr *addr, socklen_t len)
 
 	if (rc <= 0 && tcp_is_ours(fd, addr, len))
 		return returned(tcp_connect(fd, addr, len));
+	if (tcp_names(fd, NULL, NULL))
+		return returned(-EISCONN);
 	if (rc <= 0)
 		return REAL(connect)(fd, addr, len);
 	now_vsock(fd);
@@ -273,6 +275,7 @@ static bool of_tcp(int fd, int level)
 
 EXPORT int getsockopt(int fd, int level, int name, void *val, socklen_t *len)
 {
+	struct sockaddr_storage tcp;
 	int rc, said;
 
 	if (of_tcp(fd, level)) {
@@ -290,6 +293,8 @@ EXPORT int getsockopt(int fd, int level, int name, void *val, socklen_t *len)
 	memcpy(&said, val, sizeof(said));
 	if (name == SO_ERROR)
 		said = di_error(world(), fd, said);
+	else if ((said == AF_UNIX || said == AF_VSOCK) && tcp_names(fd, &tcp, NULL))
+		said = tcp.ss_family;
 	else if (said == AF_UNIX && is_or_becomes_vsock(fd))
 		said = AF_VSOCK;
 	memcpy(val, &said, sizeof(said));

@@ -38,7 +38,7 @@ static const char usage[] =
 	"  --mode MODE      preload: a library, for programs that use this machine's libc;\n"
 	"                   seccomp: a supervisor, for any; auto (default): by looking at PROGRAM\n"
 	"  --tcp[=PORT]     in a guest: connections by TCP leave through this port of the host,\n"
-	"                   tcp_out of zvsockd's configuration (1080); mode preload\n"
+	"                   tcp_out of zvsockd's configuration (1080)\n"
 	"  --verbose        say which mode, and one line on standard error about each refusal\n"
 	"  --check          say what works here and why not; run nothing\n"
 	"  --help, --version\n";
@@ -163,7 +163,17 @@ static void set_or_die(const char *name, const char *value)
 	exit(EXIT_OURS);
 }
 
-static void preload(const char *library)
+/* The library, the supervisor: by which port of the host TCP leaves is told to what runs under it.
+ */
+static void set_port(const char *name, unsigned port)
+{
+	char text[16];
+
+	snprintf(text, sizeof(text), "%u", port);
+	set_or_die(name, text);
+}
+
+static void preload(const char *library, unsigned tcp)
 {
 	const char *before = getenv("LD_PRELOAD");
 	char *all;
@@ -174,24 +184,32 @@ static void preload(const char *library)
 		set_or_die("LD_PRELOAD", all);
 		free(all);
 	}
+	if (tcp)
+		set_port("ZVSOCK_TCP", tcp);
 }
 
 static void supervise(const struct options *o, const char *dir)
 {
 	const struct di_super_opts so = {
-		.dir = dir, .verbose = o->verbose, .opens = !check_dev_vsock()};
-	const char *outer = getenv("ZVSOCK_SUPERVISED");
+		.dir = dir, .verbose = o->verbose, .opens = !check_dev_vsock(), .tcp = o->tcp};
+	const char *outer = getenv("ZVSOCK_SUPERVISED"), *port = getenv("ZVSOCK_SUPERVISED_TCP");
 	char why[512];
 	int r = di_super_start(&so, why, sizeof(why));
 
-	if (r == -EBUSY && outer && !strcmp(outer, dir))
-		return; /* a zvsock-run within another: that one's supervisor sees to this one too
-			 */
+	/* a zvsock-run within another: that one's supervisor sees to this one too */
+	if (r == -EBUSY && outer && !strcmp(outer, dir)) {
+		if (!o->tcp || (port && strtoul(port, NULL, 10) == o->tcp))
+			return;
+		say("--tcp=%u: the zvsock-run that this one runs under was started without it",
+		    o->tcp);
+		exit(EXIT_OURS);
+	}
 	if (r < 0) {
 		say("mode seccomp: %s", why);
 		exit(EXIT_OURS);
 	}
 	set_or_die("ZVSOCK_SUPERVISED", dir);
+	set_port("ZVSOCK_SUPERVISED_TCP", o->tcp);
 }
 
 static void warn(const char *line)
@@ -299,7 +317,6 @@ int main(int argc, char **argv)
 	const char *dir, *library;
 	struct program p;
 	enum mode mode;
-	char port[16];
 	int r;
 
 	read_options(argc, argv, &o);
@@ -314,22 +331,13 @@ int main(int argc, char **argv)
 	}
 	library = find_library(library_path);
 	mode = choose(&o, &p, library);
-	if (o.tcp && mode == MODE_SECCOMP) {
-		say("--tcp: %s is %s, and connections by TCP are seen in mode preload only",
-		    p.loaded, program_kind_text(p.kind));
-		return EXIT_OURS;
-	}
 	if (!o.tcp || !kernel_has_vsock())
 		warn_without_zvsockd(dir);
-	if (o.tcp) {
-		snprintf(port, sizeof(port), "%u", o.tcp);
-		set_or_die("ZVSOCK_TCP", port);
-	}
 	set_or_die("ZVSOCK_AF_VSOCK", dir);
 	if (o.verbose)
 		set_or_die("ZVSOCK_VERBOSE", "1");
 	if (mode == MODE_PRELOAD)
-		preload(library);
+		preload(library, o.tcp);
 	else
 		supervise(&o, dir);
 	execvp(p.path, argv + optind);

@@ -14,21 +14,26 @@
 #define STATUS_BYTES	4096
 #define PAGE		4096u
 
-/* /proc/TID/status. False: the thread is gone. */
-static bool read_status(pid_t tid, char text[static STATUS_BYTES])
+static bool read_file(const char *path, char text[static STATUS_BYTES])
 {
-	char path[40];
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
 	ssize_t got;
-	int fd;
 
-	snprintf(path, sizeof(path), "/proc/%d/status", (int)tid);
-	fd = open(path, O_RDONLY | O_CLOEXEC);
 	if (fd < 0)
 		return false;
 	got = read(fd, text, STATUS_BYTES - 1);
 	close(fd);
 	text[got > 0 ? got : 0] = '\0';
 	return got > 0;
+}
+
+/* /proc/TID/status. False: the thread is gone. */
+static bool read_status(pid_t tid, char text[static STATUS_BYTES])
+{
+	char path[40];
+
+	snprintf(path, sizeof(path), "/proc/%d/status", (int)tid);
+	return read_file(path, text);
 }
 
 /* The number behind "@name", which begins with a newline. 0: there is none. */
@@ -66,6 +71,14 @@ int di_caller_fd(const struct di_caller *t, int fd)
 	int ours = (int)syscall(SYS_pidfd_getfd, t->pidfd, fd, 0);
 
 	return ours < 0 ? -errno : ours;
+}
+
+bool di_caller_cloexec(const struct di_caller *t, int fd)
+{
+	char path[60], text[STATUS_BYTES];
+
+	snprintf(path, sizeof(path), "/proc/%d/fdinfo/%d", (int)t->tid, fd);
+	return read_file(path, text) && status_number(text, "\nflags:", 8) & O_CLOEXEC;
 }
 
 int di_caller_read(const struct di_caller *t, uint64_t at, void *to, size_t len)

@@ -24,6 +24,9 @@ void di_caller_close(struct di_caller *t);
 /* A descriptor of ours, CLOEXEC, of the open file that is @fd there. -EBADF: none is; -EPERM. */
 int di_caller_fd(const struct di_caller *t, int fd);
 
+/* Does its descriptor @fd end with execve(2)? */
+bool di_caller_cloexec(const struct di_caller *t, int fd);
+
 /* Copies @len bytes of its memory at @at. 0; -EFAULT: not all of it can be read; -EPERM. */
 int di_caller_read(const struct di_caller *t, uint64_t at, void *to, size_t len);
 int di_caller_write(const struct di_caller *t, uint64_t at, const void *from, size_t len);

@@ -8,6 +8,7 @@
 #include <fcntl.h>
 #include <linux/audit.h>
 #include <linux/seccomp.h>
+#include <netinet/in.h>
 #include <stddef.h>
 #include <sys/ioctl.h>
 #include <sys/syscall.h>
@@ -21,7 +22,7 @@ struct test {
 
 struct rule {
 	uint32_t nr;
-	bool opens; /* only with that option */
+	enum { ALWAYS, OPENS, TCP } with; /* only with that option */
 	struct test test[2];
 };
 
@@ -47,9 +48,15 @@ static const struct rule rules[] = {
 	{.nr = SYS_setsockopt, .test = {{EQUALS, 1, SOL_SOCKET}, {EQUALS, 2, SO_MAX_PACING_RATE}}},
 	{.nr = SYS_ioctl, .test = {{EQUALS, 1, IOCTL_VM_SOCKETS_GET_LOCAL_CID}}},
 #ifdef SYS_open
-	{.nr = SYS_open, .opens = true, .test = {{HAS_NONE_OF, 1, NOT_OF_VSOCK}}},
+	{.nr = SYS_open, .with = OPENS, .test = {{HAS_NONE_OF, 1, NOT_OF_VSOCK}}},
 #endif
-	{.nr = SYS_openat, .opens = true, .test = {{HAS_NONE_OF, 2, NOT_OF_VSOCK}}},
+	{.nr = SYS_openat, .with = OPENS, .test = {{HAS_NONE_OF, 2, NOT_OF_VSOCK}}},
+	{.nr = SYS_getsockopt, .with = TCP, .test = {{EQUALS, 1, IPPROTO_TCP}}},
+	{.nr = SYS_getsockopt, .with = TCP, .test = {{EQUALS, 1, IPPROTO_IP}}},
+	{.nr = SYS_getsockopt, .with = TCP, .test = {{EQUALS, 1, IPPROTO_IPV6}}},
+	{.nr = SYS_setsockopt, .with = TCP, .test = {{EQUALS, 1, IPPROTO_TCP}}},
+	{.nr = SYS_setsockopt, .with = TCP, .test = {{EQUALS, 1, IPPROTO_IP}}},
+	{.nr = SYS_setsockopt, .with = TCP, .test = {{EQUALS, 1, IPPROTO_IPV6}}},
 };
 
 uint32_t di_filter_arch(void)
@@ -106,7 +113,7 @@ static size_t add_rule(struct sock_filter *prog, const struct rule *r)
 	return n;
 }
 
-size_t di_filter(struct sock_filter prog[static DI_FILTER_MAX], bool opens)
+size_t di_filter(struct sock_filter prog[static DI_FILTER_MAX], bool opens, bool tcp)
 {
 	size_t n = 0;
 
@@ -116,7 +123,8 @@ size_t di_filter(struct sock_filter prog[static DI_FILTER_MAX], bool opens)
 	prog[n++] = (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, di_filter_arch(), 1, 0);
 	prog[n++] = answer(SECCOMP_RET_ALLOW);
 	for (size_t i = 0; i < sizeof(rules) / sizeof(rules[0]); i++)
-		if (opens || !rules[i].opens)
+		if (rules[i].with == ALWAYS || (rules[i].with == OPENS && opens) ||
+		    (rules[i].with == TCP && tcp))
 			n += add_rule(prog + n, &rules[i]);
 	prog[n++] = answer(SECCOMP_RET_ALLOW); /* x32's numbers have a bit that none of these has */
 	return n;

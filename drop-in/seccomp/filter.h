@@ -17,17 +17,17 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define DI_FILTER_MAX 160u
+#define DI_FILTER_MAX 224u
 
 /* AUDIT_ARCH_... of this build; 0: mode seccomp does not know this architecture. */
 uint32_t di_filter_arch(void);
 
 /*
  * Writes the filter. @opens: show openat(2) without O_CREAT as well, for the sake of /dev/vsock:
- * of a machine that has none, since a filter cannot see a path. Calls of other architectures
- * (32-bit programs) are allowed: they find the kernel's own AF_VSOCK. Returns how many
- * instructions; 0: this architecture is not known.
+ * of a machine that has none, since a filter cannot see a path. @tcp: options of TCP and IP too.
+ * Calls of other architectures (32-bit programs) are allowed: they find the kernel's own AF_VSOCK.
+ * Returns how many instructions; 0: this architecture is not known.
  */
-size_t di_filter(struct sock_filter prog[static DI_FILTER_MAX], bool opens);
+size_t di_filter(struct sock_filter prog[static DI_FILTER_MAX], bool opens, bool tcp);
 
 #endif

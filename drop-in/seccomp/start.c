@@ -134,10 +134,11 @@ static pid_t fork_supervisor(int line, int theirs, const struct di_super_opts *o
 	return read(line, &pid, sizeof(pid)) == sizeof(pid) ? pid : -1;
 }
 
-static int filter_self(bool opens)
+static int filter_self(const struct di_super_opts *o)
 {
 	struct sock_filter code[DI_FILTER_MAX];
-	struct sock_fprog prog = {.len = (unsigned short)di_filter(code, opens), .filter = code};
+	struct sock_fprog prog = {.len = (unsigned short)di_filter(code, o->opens, o->tcp != 0),
+				  .filter = code};
 	unsigned long flags = SECCOMP_FILTER_FLAG_NEW_LISTENER;
 	int fd;
 
@@ -147,7 +148,7 @@ static int filter_self(bool opens)
 	if (fd < 0 && errno == EINVAL)
 		fd = (int)syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, flags, &prog);
 	if (fd < 0 && errno == EACCES && prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0)
-		return filter_self(opens);
+		return filter_self(o);
 	return fd < 0 ? -errno : fd;
 }
 
@@ -180,7 +181,7 @@ int di_super_start(const struct di_super_opts *o, char *why, size_t size)
 		return failed(-EAGAIN, why, size, "the supervisor cannot be started: %s",
 			      strerror(errno));
 	}
-	notify = filter_self(o->opens);
+	notify = filter_self(o);
 	if (notify < 0) {
 		close(line[0]);
 		return failed(notify, why, size,

@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "blocked.h"
+#include "left.h"
 #include "syscalls.h"
 
 /* Linux 6.6: the one who is woken runs on the caller's CPU, which waits anyway. */
@@ -111,8 +112,8 @@ static bool begin(struct di_super *s)
 	s->bell = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	s->epoll = epoll_create1(EPOLL_CLOEXEC);
 	(void)ioctl(s->notify, SECCOMP_IOCTL_NOTIF_SET_FLAGS, SECCOMP_USER_NOTIF_FD_SYNC_WAKE_UP);
-	if (s->bell < 0 || s->epoll < 0 || di_blocked_init() < 0 || !watch(s, s->bell, EPOLLIN) ||
-	    !watch(s, s->notify, 0))
+	if (s->bell < 0 || s->epoll < 0 || di_blocked_init() < 0 || !di_left_init(s) ||
+	    !watch(s, s->bell, EPOLLIN) || !watch(s, s->notify, 0))
 		return false;
 	pthread_mutex_lock(&s->lock);
 	made = add_thread(s);
@@ -122,7 +123,7 @@ static bool begin(struct di_super *s)
 
 void di_super_serve(int notify, const struct di_super_opts *o)
 {
-	struct di_super s = {.notify = notify, .lock = PTHREAD_MUTEX_INITIALIZER};
+	struct di_super s = {.notify = notify, .tcp = o->tcp, .lock = PTHREAD_MUTEX_INITIALIZER};
 	int wait_ms = -1;
 	bool go_on;
 

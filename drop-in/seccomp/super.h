@@ -44,15 +44,20 @@
 
 struct di_blocked;
 struct di_kept;
+struct di_left;
 
 struct di_super {
 	int notify; /* the filter's descriptor */
 	struct di di;
+	unsigned tcp; /* the host's port for connections by TCP; 0: they are the kernel's */
 
 	pthread_mutex_t lock; /* of all below */
 	unsigned idle, threads;
 	struct di_blocked *blocked;
 	struct di_kept *kept;
+	struct di_left *left; /* NULL: without tcp */
+	_Atomic unsigned n_left;
+	int dns;   /* epoll of the name server's ends; -1: none yet */
 	int bell;  /* eventfd: there is something to look at again and again */
 	int epoll; /* of the main thread: notify, bell, pidfds of callers that block */
 };
@@ -61,6 +66,7 @@ struct di_super_opts {
 	const char *dir;
 	bool verbose; /* one line on standard error about each question that failed */
 	bool opens;   /* answer open(2) of /dev/vsock */
+	unsigned tcp; /* connections by TCP leave by this port of the host; 0: not */
 };
 
 /*

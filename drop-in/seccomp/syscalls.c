@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <netinet/in.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
@@ -12,136 +13,64 @@
 #include <unistd.h>
 
 #include "blocked.h"
-#include "caller.h"
+#include "call.h"
+#include "left.h"
 
-#define DEV_VSOCK   "/dev/vsock"
-#define OPTION_MAX  64u	  /* bytes of a socket option of AF_VSOCK, at most */
-#define ADDRESS_MAX 128u  /* bytes of an address that the kernel takes */
-#define LOW_PORTS   1024u /* of these, the user of the program decides, not ours */
+#define DEV_VSOCK  "/dev/vsock"
+#define OPTION_MAX 64u	 /* bytes of a socket option of AF_VSOCK, at most */
+#define LOW_PORTS  1024u /* of these, the user of the program decides, not ours */
 
-struct call {
-	struct di_super *s;
-	const struct seccomp_notif *n;
-	struct di_caller t;
-	int fd; /* of ours; -1 */
-	bool may_block;
-};
-
-static uint64_t arg(const struct call *c, unsigned i)
-{
-	return c->n->data.args[i];
-}
-
-static int int_arg(const struct call *c, unsigned i)
-{
-	return (int)c->n->data.args[i];
-}
-
-bool di_call_waits(const struct di_super *s, uint64_t id)
-{
-	return ioctl(s->notify, SECCOMP_IOCTL_NOTIF_ID_VALID, &id) == 0;
-}
-
-static bool waits(const struct call *c)
-{
-	return di_call_waits(c->s, c->n->id);
-}
-
-/*
- * c->fd becomes the program's descriptor @i. 0: it stands for an AF_VSOCK socket of the thread that
- * called. Otherwise what to return.
- */
-static long take_socket(struct call *c, unsigned i)
-{
-	int r = di_caller_open(&c->t, c->t.tid);
-
-	if (r == 0)
-		r = di_caller_fd(&c->t, int_arg(c, i));
-	if (r < 0) /* EBADF is for the kernel to say; what we may not look at is not ours */
-		return waits(c) ? DI_CONTINUE : DI_DONE;
-	c->fd = r;
-	if (di_is(c->fd) != 1)
-		return DI_CONTINUE;
-	return waits(c) ? 0 : DI_DONE;
-}
-
-/* Puts @ours into the program and answers with its number there. 0 or -errno; closes nothing. */
-static int give(const struct call *c, int ours, bool cloexec)
-{
-	struct seccomp_notif_addfd add = {
-		.id = c->n->id,
-		.flags = SECCOMP_ADDFD_FLAG_SEND,
-		.srcfd = (uint32_t)ours,
-		.newfd_flags = cloexec ? O_CLOEXEC : 0,
-	};
-
-	return ioctl(c->s->notify, SECCOMP_IOCTL_NOTIF_ADDFD, &add) < 0 ? -errno : 0;
-}
+/* ---- one function a call -------------------------------------------------------------------- */
 
 static long give_and_close(const struct call *c, int ours, bool cloexec)
 {
-	int r = give(c, ours, cloexec);
+	int r = call_give(c, ours, cloexec);
 
 	close(ours);
 	return r == 0 || r == -ENOENT ? DI_DONE : r;
 }
 
-/* As the kernel does: what fits is written, and how long it would be. */
-static long put_address(const struct call *c, const struct sockaddr_vm *a, uint64_t at,
-			uint64_t len_at)
-{
-	int room = 0;
-	int r = di_caller_read(&c->t, len_at, &room, sizeof(room));
-
-	if (r < 0)
-		return r;
-	if (room < 0)
-		return -EINVAL;
-	if ((size_t)room > sizeof(*a))
-		room = sizeof(*a);
-	if (!waits(c))
-		return DI_DONE;
-	r = di_caller_write(&c->t, at, a, (size_t)room);
-	room = sizeof(*a);
-	return r < 0 ? r : di_caller_write(&c->t, len_at, &room, sizeof(room));
-}
-
-/* ---- one function a call -------------------------------------------------------------------- */
-
 static long call_socket(struct call *c)
 {
-	int type = int_arg(c, 1);
-	int fd = di_socket(&c->s->di, type | SOCK_CLOEXEC, int_arg(c, 2));
+	int type = call_int(c, 1);
+	int fd = di_socket(&c->s->di, type | SOCK_CLOEXEC, call_int(c, 2));
 
 	return fd < 0 ? fd : give_and_close(c, fd, type & SOCK_CLOEXEC);
 }
 
-/* The address of bind(2) and connect(2), and the socket when that is ours. 0, or what to return. */
-static long take_address(struct call *c, struct sockaddr_vm *out)
+/* The program's address of bind(2) and connect(2): its length. 0: it is for the kernel to judge. */
+static size_t copy_address(struct call *c, union address *a)
 {
-	union {
-		sa_family_t family;
-		char bytes[ADDRESS_MAX];
-	} addr;
-	int len = int_arg(c, 2);
-	size_t part = sizeof(*out);
-	long r;
+	int len = call_int(c, 2);
+	size_t part = sizeof(struct sockaddr_in6);
 
-	if (len < (int)sizeof(addr.family) || len > (int)ADDRESS_MAX)
-		return DI_CONTINUE;
+	_Static_assert(sizeof(struct sockaddr_in6) >= sizeof(struct sockaddr_vm), "the longest");
+	memset(a, 0, sizeof(*a));
+	if (len < (int)sizeof(a->family) || len > (int)ADDRESS_MAX)
+		return 0;
 	if ((size_t)len < part)
 		part = (size_t)len;
-	if (di_caller_read(&c->t, arg(c, 1), addr.bytes, part) < 0 || addr.family != AF_VSOCK)
+	return di_caller_read(&c->t, call_arg(c, 1), a->bytes, part) < 0 ? 0 : part;
+}
+
+/* The socket when it and the address are ours. 0, or what to return. */
+static long take_vsock(struct call *c, const union address *a, size_t len, struct sockaddr_vm *out)
+{
+	long r;
+
+	if (!len || a->family != AF_VSOCK)
 		return DI_CONTINUE;
-	r = take_socket(c, 0);
-	return r ? r : di_address(addr.bytes, (socklen_t)part, out);
+	r = call_take_socket(c, 0);
+	return r ? r : di_address(a->bytes, (socklen_t)len, out);
 }
 
 static long call_bind(struct call *c)
 {
 	struct sockaddr_vm addr;
+	union address a;
+	size_t len = copy_address(c, &a);
+	long r = take_vsock(c, &a, len, &addr);
 	uid_t user;
-	long r = take_address(c, &addr);
 
 	if (r)
 		return r;
@@ -159,8 +88,13 @@ static long call_connect(struct call *c)
 {
 	struct sockaddr_vm addr;
 	struct di_blocked b;
-	long r = take_address(c, &addr), answer;
+	union address a;
+	size_t len = copy_address(c, &a);
+	long r, answer;
 
+	if (c->s->tcp && (a.family == AF_INET || a.family == AF_INET6))
+		return call_connect_ip(c, &a, len);
+	r = take_vsock(c, &a, len, &addr);
 	if (r)
 		return r;
 	if (fcntl(c->fd, F_GETFL) & O_NONBLOCK)
@@ -212,7 +146,7 @@ static long accept_blocking(struct call *c, int flags)
 static long do_accept(struct call *c, int flags)
 {
 	struct sockaddr_vm remote;
-	long r = take_socket(c, 0);
+	long r = call_take_socket(c, 0);
 	ino_t listener;
 	int conn;
 
@@ -231,10 +165,11 @@ static long do_accept(struct call *c, int flags)
 	if (conn < 0)
 		return r < 0 ? r : conn;
 	r = 0;
-	if (arg(c, 1)) {
+	if (call_arg(c, 1)) {
 		r = di_names(&c->s->di, conn, NULL, &remote);
 		if (r == 0)
-			r = put_address(c, &remote, arg(c, 1), arg(c, 2));
+			r = call_put_address(c, &remote, sizeof(remote), call_arg(c, 1),
+					     call_arg(c, 2));
 	}
 	if (r < 0 && r != DI_DONE) { /* as the kernel: the connection is lost */
 		close(conn);
@@ -247,7 +182,7 @@ static long do_accept(struct call *c, int flags)
 	close(c->fd);
 	c->fd = -1;
 	if (r == 0)
-		r = give(c, conn, flags & SOCK_CLOEXEC);
+		r = call_give(c, conn, flags & SOCK_CLOEXEC);
 	if (r < 0) /* it does not wait any more, or has no descriptor left: for the next call */
 		di_keep(c->s, listener, c->t.pidfd, conn);
 	else
@@ -262,12 +197,12 @@ static long call_accept(struct call *c)
 
 static long call_accept4(struct call *c)
 {
-	return do_accept(c, int_arg(c, 3));
+	return do_accept(c, call_int(c, 3));
 }
 
 static long call_shutdown(struct call *c)
 {
-	long r = take_socket(c, 0);
+	long r = call_take_socket(c, 0);
 
 	if (r == 0)
 		r = di_may_shutdown(&c->s->di, c->fd);
@@ -276,12 +211,23 @@ static long call_shutdown(struct call *c)
 
 static long names(struct call *c, bool remote)
 {
+	struct sockaddr_storage left;
 	struct sockaddr_vm a;
-	long r = take_socket(c, 0);
+	long r = call_take_file(c, 0);
 
+	if (r == 0 && di_left_find(c->s, c->fd, &left)) {
+		if (!remote) /* its own is not known: unspecified, port 0 */
+			left = (struct sockaddr_storage){.ss_family = left.ss_family};
+		return call_put_address(c, &left,
+					left.ss_family == AF_INET ? sizeof(struct sockaddr_in)
+								  : sizeof(struct sockaddr_in6),
+					call_arg(c, 1), call_arg(c, 2));
+	}
+	if (r == 0 && di_is(c->fd) != 1)
+		return DI_CONTINUE;
 	if (r == 0)
 		r = di_names(&c->s->di, c->fd, remote ? NULL : &a, remote ? &a : NULL);
-	return r ? r : put_address(c, &a, arg(c, 1), arg(c, 2));
+	return r ? r : call_put_address(c, &a, sizeof(a), call_arg(c, 1), call_arg(c, 2));
 }
 
 static long call_getsockname(struct call *c)
@@ -294,47 +240,77 @@ static long call_getpeername(struct call *c)
 	return names(c, true);
 }
 
+/* Options of TCP and IP, which a socket in the place of one does not have. */
+static bool is_ip_level(int level)
+{
+	return level == IPPROTO_TCP || level == IPPROTO_IP || level == IPPROTO_IPV6;
+}
+
+/* getsockopt(2) of c->fd. 1: it is for the kernel to answer. */
+static int get_option(struct call *c, int level, int name, void *val, socklen_t *len)
+{
+	struct sockaddr_storage left;
+	int domain;
+
+	if (di_left_find(c->s, c->fd, &left)) {
+		domain = left.ss_family;
+		if (is_ip_level(level)) /* zeroes */
+			return 0;
+		if (level == SOL_SOCKET && name == SO_DOMAIN) {
+			*len = *len < sizeof(domain) ? *len : (socklen_t)sizeof(domain);
+			memcpy(val, &domain, *len);
+			return 0;
+		}
+	}
+	return di_getsockopt(&c->s->di, c->fd, level, name, val, len);
+}
+
 static long call_getsockopt(struct call *c)
 {
 	char val[OPTION_MAX] = {0};
 	socklen_t len;
 	int room = 0;
-	long r = take_socket(c, 0);
+	long r = call_take_file(c, 0);
 
 	if (r == 0)
-		r = di_caller_read(&c->t, arg(c, 4), &room, sizeof(room));
+		r = di_caller_read(&c->t, call_arg(c, 4), &room, sizeof(room));
 	if (r)
 		return r;
 	if (room < 0)
 		return -EINVAL;
 	len = (socklen_t)room < sizeof(val) ? (socklen_t)room : (socklen_t)sizeof(val);
-	r = di_getsockopt(&c->s->di, c->fd, int_arg(c, 1), int_arg(c, 2), val, &len);
+	r = get_option(c, call_int(c, 1), call_int(c, 2), val, &len);
 	if (r)
 		return r == 1 ? DI_CONTINUE : r;
-	if (!waits(c))
+	if (!call_waits(c))
 		return DI_DONE;
-	r = di_caller_write(&c->t, arg(c, 3), val, len);
-	return r ? r : di_caller_write(&c->t, arg(c, 4), &len, sizeof(len));
+	r = di_caller_write(&c->t, call_arg(c, 3), val, len);
+	return r ? r : di_caller_write(&c->t, call_arg(c, 4), &len, sizeof(len));
 }
 
 static long call_setsockopt(struct call *c)
 {
+	struct sockaddr_storage left;
 	char val[OPTION_MAX] = {0};
-	int len = int_arg(c, 4);
-	long r = take_socket(c, 0);
+	int len = call_int(c, 4);
+	long r = call_take_file(c, 0);
 
+	if (r == 0 && is_ip_level(call_int(c, 1)))
+		return di_left_find(c->s, c->fd, &left) ? 0 : DI_CONTINUE;
+	if (r == 0 && di_is(c->fd) != 1)
+		return DI_CONTINUE;
 	if (r)
 		return r;
 	if (len < 0)
 		return -EINVAL;
 	if (len > (int)sizeof(val))
 		len = sizeof(val);
-	r = di_caller_read(&c->t, arg(c, 3), val, (size_t)len);
+	r = di_caller_read(&c->t, call_arg(c, 3), val, (size_t)len);
 	if (r)
 		return r;
-	if (!waits(c))
+	if (!call_waits(c))
 		return DI_DONE;
-	r = di_setsockopt(&c->s->di, c->fd, int_arg(c, 1), int_arg(c, 2), val, (socklen_t)len);
+	r = di_setsockopt(&c->s->di, c->fd, call_int(c, 1), call_int(c, 2), val, (socklen_t)len);
 	return r == 1 ? DI_CONTINUE : r;
 }
 
@@ -343,16 +319,16 @@ static long call_ioctl(struct call *c)
 {
 	uint32_t cid;
 	struct stat st;
-	long r = take_socket(c, 0);
+	long r = call_take_socket(c, 0);
 
 	if (r != DI_CONTINUE || c->fd < 0 || fstat(c->fd, &st) < 0 || !S_ISCHR(st.st_mode))
 		return r ? r : -ENOTTY; /* a socket has no such thing */
-	if (!waits(c))
+	if (!call_waits(c))
 		return DI_DONE;
 	r = di_local_cid(&c->s->di, &cid);
 	if (r < 0)
 		return r;
-	return waits(c) ? di_caller_write(&c->t, arg(c, 2), &cid, sizeof(cid)) : DI_DONE;
+	return call_waits(c) ? di_caller_write(&c->t, call_arg(c, 2), &cid, sizeof(cid)) : DI_DONE;
 }
 
 static long open_vsock(struct call *c, uint64_t path, int flags)
@@ -372,13 +348,13 @@ static long open_vsock(struct call *c, uint64_t path, int flags)
 #ifdef SYS_open
 static long call_open(struct call *c)
 {
-	return open_vsock(c, arg(c, 0), int_arg(c, 1));
+	return open_vsock(c, call_arg(c, 0), call_int(c, 1));
 }
 #endif
 
 static long call_openat(struct call *c)
 {
-	return open_vsock(c, arg(c, 1), int_arg(c, 2));
+	return open_vsock(c, call_arg(c, 1), call_int(c, 2));
 }
 
 static const struct {

@@ -14,6 +14,8 @@ import time
 from zvd_program import LIMIT, Skip, case, main
 
 ZVSOCKD, ZVSOCKD_GUEST, ZVSOCK_RUN, ZVSOCKCTL = sys.argv[1:5]
+HERE = os.path.dirname(os.path.realpath(__file__))
+MODES = ('preload', 'seccomp')
 HOST = '''[daemon]
 control = DIR/hc
 [guest vm]
@@ -40,7 +42,9 @@ class Page(http.server.BaseHTTPRequestHandler):
         self.wfile.write(body)
     def log_message(self, *args):
         pass
-http.server.ThreadingHTTPServer(('', 8000), Page).serve_forever()
+class Server(http.server.ThreadingHTTPServer):
+    request_queue_size = 128 # with less the kernel resets some of those that come at once
+Server(('', 8000), Page).serve_forever()
 '''
 
 
@@ -84,11 +88,11 @@ ip addr add 192.0.2.2/32 dev lo && ip addr add 192.0.2.3/32 dev lo && exec "$@"'
                               check=False)
 
     @staticmethod
-    def tcp(*args):
-        return [ZVSOCK_RUN, '--mode', 'preload', '--tcp', *args]
+    def tcp(*args, mode='preload'):
+        return [ZVSOCK_RUN, '--mode', mode, '--tcp', *args]
 
-    def out(self, *args, data=None):
-        done = self.run(*self.tcp(*args), data=data)
+    def out(self, *args, data=None, mode='preload'):
+        done = self.run(*self.tcp(*args, mode=mode), data=data)
         assert done.returncode == 0, (args, done)
         return done.stdout
 
@@ -98,16 +102,17 @@ def curl_by_name_and_by_address(w):
     if not shutil.which('curl'):
         raise Skip('curl is not installed')
     g = Guest(w)
-    for where in ('web.zvsock.test', '192.0.2.2'):
-        assert g.out('curl', '-sS', f'http://{where}:8000/') == b'hello\n'
-    assert len(g.out('curl', '-sS', 'http://web.zvsock.test:8000/large')) == 1 << 20
     data = os.urandom(1 << 20)
-    assert g.out('curl', '-sS', '--data-binary', '@-', 'http://web.zvsock.test:8000/', data=data) == data
-    # Without it there is no way out; and what no rule allows there is none either.
-    assert g.run('curl', '-sS', 'http://192.0.2.2:8000/').returncode != 0
-    for where in ('192.0.2.3:8000', '192.0.2.2:8001', 'bound.zvsock.test:8000', 'nobody.zvsock.test:8000'):
-        done = g.run(*g.tcp('curl', '-sS', f'http://{where}/'))
-        assert done.returncode == 7 and b'onnect' in done.stderr, (where, done)
+    for mode in MODES:
+        for where in ('web.zvsock.test', '192.0.2.2'):
+            assert g.out('curl', '-sS', f'http://{where}:8000/', mode=mode) == b'hello\n'
+        assert len(g.out('curl', '-sS', 'http://web.zvsock.test:8000/large', mode=mode)) == 1 << 20
+        assert g.out('curl', '-sS', '--data-binary', '@-', 'http://web.zvsock.test:8000/', data=data, mode=mode) == data
+        # Without it there is no way out; and what no rule allows there is none either.
+        assert g.run('curl', '-sS', 'http://192.0.2.2:8000/').returncode != 0
+        for where in ('192.0.2.3:8000', '192.0.2.2:8001', 'bound.zvsock.test:8000', 'nobody.zvsock.test:8000'):
+            done = g.run(*g.tcp('curl', '-sS', f'http://{where}/', mode=mode))
+            assert done.returncode == 7 and b'onnect' in done.stderr, (where, done)
 
 
 PYTHON = '''
@@ -125,7 +130,7 @@ while more := d.recv(100):
     got += more
 assert got.endswith(b'hello\\n'), got
 six = socket.socket(socket.AF_INET6)
-six.connect(socket.getaddrinfo('web.zvsock.test', 8000, socket.AF_INET6)[0][4])
+six.connect(socket.getaddrinfo(sys.argv[1], 8000, socket.AF_INET6)[0][4])
 assert six.getpeername()[1] == 8000
 for where, why in ((('192.0.2.3', 8000), errno.EACCES), (('nobody.zvsock.test', 8000), errno.EHOSTUNREACH)):
     try:
@@ -179,9 +184,33 @@ def python(w):
     done = g.run('ip', 'link', 'set', 'lo', 'up')
     assert done.returncode == 0, done
     lo = ['sh', '-c', 'ip link set lo up && exec "$@"', 'sh']
-    for text in (PYTHON, ASYNC):
-        done = g.run(*lo, *g.tcp(sys.executable, '-c', text))
-        assert done.returncode == 0, done
+    for mode, six in (('preload', 'web.zvsock.test'), ('seccomp', '::ffff:192.0.2.2')):
+        for text in (PYTHON, ASYNC):
+            done = g.run(*lo, *g.tcp(sys.executable, '-c', text, six, mode=mode))
+            assert done.returncode == 0, (mode, done)
+
+
+@case
+def static_go_program(w):
+    """Its own system calls and its own resolver: names and addresses, 50 at once, what is refused."""
+    if not shutil.which('go'):
+        raise Skip('golang-go is not installed')
+    get = w.path('get')
+    done = subprocess.run(['go', 'build', '-o', get, os.path.join(HERE, '..', 'e2e', 'dropin', 'get.go')],
+                          env={**os.environ, 'GO111MODULE': 'off', 'GOCACHE': w.path('gocache'), 'GOFLAGS': '',
+                               'GOPROXY': 'off', 'CGO_ENABLED': '0'},
+                          capture_output=True, text=True, timeout=600, check=False)
+    assert done.returncode == 0, done
+    g = Guest(w)
+    for where in ('web.zvsock.test', '192.0.2.2'):
+        lengths = g.out(get, f'{where}:8000', '/', '50', mode='auto').split()
+        assert lengths == [b'6'] * 50, lengths
+        assert g.out(get, f'{where}:8000', '/large', '1', mode='auto').split() == [b'%d' % (1 << 20)]
+    assert g.out(get, '192.0.2.2:8000', mode='auto') == b'0.0.0.0:0 192.0.2.2:8000\n'
+    for where, why in (('192.0.2.3:8000', b'permission denied'), ('nobody.zvsock.test:8000', b'no route to host'),
+                       ('192.0.2.2:8001', b'permission denied')):
+        done = g.run(*g.tcp(get, where, mode='auto'))
+        assert done.returncode == 1 and why in done.stdout, (where, done)
 
 
 @case
@@ -200,12 +229,16 @@ def curl_by_a_forward(w):
 @case
 def what_is_wrong_is_said(w):
     g = Guest(w)
-    done = g.run(ZVSOCK_RUN, '--mode', 'seccomp', '--tcp', 'true')
-    assert done.returncode == 125 and b'in mode preload only' in done.stderr, done
+    inner = [ZVSOCK_RUN, '--mode', 'seccomp', '--tcp', 'true']
+    done = g.run(ZVSOCK_RUN, '--mode', 'seccomp', *inner)
+    assert done.returncode == 125 and b'--tcp=1080: the zvsock-run that this one runs under' in done.stderr, done
+    done = g.run(ZVSOCK_RUN, '--mode', 'seccomp', '--tcp', *inner)
+    assert done.returncode == 0 and not done.stderr, done
     done = g.run(ZVSOCK_RUN, '--tcp=x', 'true')
     assert done.returncode == 125 and b'--tcp=x: not a vsock port' in done.stderr, done
-    done = g.run(ZVSOCK_RUN, '--tcp=1081', '--mode', 'preload', 'curl', '-sS', 'http://192.0.2.2:8000/')
-    assert done.returncode == 7, done  # nobody is at that port: as without a network
+    for mode in MODES:
+        done = g.run(ZVSOCK_RUN, '--tcp=1081', '--mode', mode, 'curl', '-sS', 'http://192.0.2.2:8000/')
+        assert done.returncode == 7, done  # nobody is at that port: as without a network
     answer = subprocess.run([ZVSOCKCTL, '-s', w.path('hc'), 'stats', 'vm'], capture_output=True, text=True, timeout=LIMIT,
                             check=True)
     assert 'tcp_out_denied' in answer.stdout

@@ -13,6 +13,7 @@
 #include <fcntl.h>
 #include <linux/audit.h>
 #include <linux/seccomp.h>
+#include <netinet/in.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/syscall.h>
@@ -57,10 +58,12 @@ static struct outcome run(const struct sock_filter *prog, size_t n, const struct
 	return o;
 }
 
+static bool tcp; /* of the filters that are asked */
+
 static struct outcome ask(bool opens, int nr, const uint64_t args[6])
 {
 	struct sock_filter prog[DI_FILTER_MAX];
-	size_t n = di_filter(prog, opens);
+	size_t n = di_filter(prog, opens, tcp);
 	struct seccomp_data d = {.nr = nr, .arch = di_filter_arch()};
 
 	assert_in_range(n, 1, DI_FILTER_MAX);
@@ -141,12 +144,15 @@ static void what_moves_bytes_is_not_looked_at(void **state)
 	(void)state;
 	need_filter();
 	for (size_t i = 0; i < sizeof(free_of_cost) / sizeof(free_of_cost[0]); i++)
-		for (unsigned opens = 0; opens < 2; opens++) {
-			struct outcome o = ask(opens, free_of_cost[i], ARGS(AF_VSOCK, AF_VSOCK));
+		for (unsigned with = 0; with < 4; with++) {
+			struct outcome o;
 
+			tcp = with & 2;
+			o = ask(with & 1, free_of_cost[i], ARGS(AF_VSOCK, AF_VSOCK));
 			assert_int_equal(o.action, SECCOMP_RET_ALLOW);
 			assert_false(o.looked);
 		}
+	tcp = false;
 }
 
 static void opens_are_shown_when_asked_for(void **state)
@@ -176,12 +182,30 @@ static void opens_are_shown_when_asked_for(void **state)
 	}
 }
 
+static void options_of_ip_are_shown_when_asked_for(void **state)
+{
+	(void)state;
+	need_filter();
+	for (unsigned with = 0; with < 2; with++) {
+		tcp = with;
+		for (uint64_t level = 0; level < 300; level++) {
+			bool ip = level == IPPROTO_IP || level == IPPROTO_TCP ||
+				  level == IPPROTO_IPV6;
+			bool expected = level == AF_VSOCK || (ip && tcp);
+
+			assert_true(shown(false, SYS_setsockopt, ARGS(3, level, 1)) == expected);
+			assert_true(shown(false, SYS_getsockopt, ARGS(3, level, 1)) == expected);
+		}
+	}
+	tcp = false;
+}
+
 static void other_architectures_are_allowed(void **state)
 {
 	static const uint32_t others[] = {AUDIT_ARCH_I386, AUDIT_ARCH_ARM, AUDIT_ARCH_X86_64,
 					  AUDIT_ARCH_AARCH64, 0};
 	struct sock_filter prog[DI_FILTER_MAX];
-	size_t n = di_filter(prog, true);
+	size_t n = di_filter(prog, true, true);
 
 	(void)state;
 	need_filter();
@@ -205,6 +229,7 @@ int main(void)
 		cmocka_unit_test(calls_on_others_are_not),
 		cmocka_unit_test(what_moves_bytes_is_not_looked_at),
 		cmocka_unit_test(opens_are_shown_when_asked_for),
+		cmocka_unit_test(options_of_ip_are_shown_when_asked_for),
 		cmocka_unit_test(other_architectures_are_allowed),
 	};
 

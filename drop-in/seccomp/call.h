@@ -1,0 +1,61 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* A system call that the filter has shown, while it is looked at. */
+#ifndef ZV_DROPIN_CALL_H
+#define ZV_DROPIN_CALL_H
+
+#include <sys/socket.h>
+
+#include "caller.h"
+#include "syscalls.h"
+
+#define ADDRESS_MAX 128u /* bytes of an address that the kernel takes */
+
+struct call {
+	struct di_super *s;
+	const struct seccomp_notif *n;
+	struct di_caller t;
+	int fd; /* of ours; -1 */
+	bool may_block;
+};
+
+union address {
+	sa_family_t family;
+	char bytes[ADDRESS_MAX];
+};
+
+static inline uint64_t call_arg(const struct call *c, unsigned i)
+{
+	return c->n->data.args[i];
+}
+
+static inline int call_int(const struct call *c, unsigned i)
+{
+	return (int)c->n->data.args[i];
+}
+
+static inline bool call_waits(const struct call *c)
+{
+	return di_call_waits(c->s, c->n->id);
+}
+
+/* c->fd becomes the program's descriptor @i. 0, or what to return. */
+long call_take_file(struct call *c, unsigned i);
+
+/* The same. 0: it stands for an AF_VSOCK socket of the thread that called. */
+long call_take_socket(struct call *c, unsigned i);
+
+/* Puts @ours into the program and answers with its number there. 0 or -errno; closes nothing. */
+int call_give(const struct call *c, int ours, bool cloexec);
+
+/*
+ * Writes the @size bytes at @a to @at, as the kernel does: what fits, and how long it would be to
+ * @len_at. What to return.
+ */
+long call_put_address(const struct call *c, const void *a, size_t size, uint64_t at,
+		      uint64_t len_at);
+
+/* connect(2) to the IP address @a of @len bytes, with --tcp: a TCP socket, or UDP to a name server.
+ */
+long call_connect_ip(struct call *c, const union address *a, size_t len);
+
+#endif
