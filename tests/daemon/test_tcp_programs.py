@@ -11,10 +11,13 @@ import subprocess
 import sys
 import time
 
-from zvd_program import LIMIT, Skip, case, main
+HERE = os.path.dirname(os.path.realpath(__file__))
+sys.path.insert(0, os.path.join(HERE, '..', 'e2e', 'dropin'))
+# pylint: disable=wrong-import-position
+import build  # noqa: E402
+from zvd_program import LIMIT, Skip, case, main  # noqa: E402
 
 ZVSOCKD, ZVSOCKD_GUEST, ZVSOCK_RUN, ZVSOCKCTL = sys.argv[1:5]
-HERE = os.path.dirname(os.path.realpath(__file__))
 MODES = ('preload', 'seccomp')
 HOST = '''[daemon]
 control = DIR/hc
@@ -193,14 +196,10 @@ def python(w):
 @case
 def static_go_program(w):
     """Its own system calls and its own resolver: names and addresses, 50 at once, what is refused."""
-    if not shutil.which('go'):
-        raise Skip('golang-go is not installed')
-    get = w.path('get')
-    done = subprocess.run(['go', 'build', '-o', get, os.path.join(HERE, '..', 'e2e', 'dropin', 'get.go')],
-                          env={**os.environ, 'GO111MODULE': 'off', 'GOCACHE': w.path('gocache'), 'GOFLAGS': '',
-                               'GOPROXY': 'off', 'CGO_ENABLED': '0'},
-                          capture_output=True, text=True, timeout=600, check=False)
-    assert done.returncode == 0, done
+    try:
+        get = build.go('get.go', w.path('get'), w.path('gocache'))
+    except build.Lacking as why:
+        raise Skip(str(why)) from None
     g = Guest(w)
     for where in ('web.zvsock.test', '192.0.2.2'):
         lengths = g.out(get, f'{where}:8000', '/', '50', mode='auto').split()

@@ -41,7 +41,7 @@ class DropinWorld(DaemonWorld):
 
 
 def world_of(bench):
-    return bench.shared(DropinWorld, 'dropin', {'a': {}})
+    return bench.shared(DropinWorld, 'dropin', {'a': {'tcp_out': 1080, 'tcp_allow': '127.0.0.1:*'}})
 
 
 def listening(port):

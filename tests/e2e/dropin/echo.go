@@ -2,8 +2,8 @@
 
 // An AF_VSOCK program in Go, as one writes it on the mdlayher package.
 //
-//	echo client PORT N    N goroutines, each with a connection to CID 3
-//	echo server PORT N    N connections, each with a goroutine
+//	echo client PORT N [CID]    N goroutines, each with a connection to CID 3, or CID
+//	echo server PORT N          N connections, each with a goroutine
 package main
 
 import (
@@ -23,8 +23,8 @@ func must(err error, what string) {
 	}
 }
 
-func client(port uint32, i int) {
-	c, err := vsock.Dial(3, port, nil)
+func client(cid, port uint32, i int) {
+	c, err := vsock.Dial(cid, port, nil)
 	must(err, "dial")
 	defer c.Close()
 	text := fmt.Sprintf("this is %d", i)
@@ -43,13 +43,18 @@ func main() {
 	must(err, "port")
 	n, err := strconv.Atoi(os.Args[3])
 	must(err, "number")
+	cid := uint64(3)
+	if len(os.Args) > 4 {
+		cid, err = strconv.ParseUint(os.Args[4], 10, 32)
+		must(err, "CID")
+	}
 	var all sync.WaitGroup
 	if os.Args[1] == "client" {
 		for i := 0; i < n; i++ {
 			all.Add(1)
 			go func(i int) {
 				defer all.Done()
-				client(uint32(port), i)
+				client(uint32(cid), uint32(port), i)
 			}(i)
 		}
 		all.Wait()

@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: BSD-3-Clause
 //! An AF_VSOCK program in Rust, as one writes it on the vsock crate.
 //!
-//!     echo client PORT N    N threads, each with a connection to CID 3
-//!     echo server PORT N    N connections, each with a thread
+//!     echo client PORT N [CID]    N threads, each with a connection to CID 3, or CID
+//!     echo server PORT N          N connections, each with a thread
 use std::io::{Read, Write};
 use std::net::Shutdown;
 use std::thread;
 
-fn client(port: u32, i: usize) {
-    let mut c = vsock::VsockStream::connect_with_cid_port(3, port).expect("connect");
+fn client(cid: u32, port: u32, i: usize) {
+    let mut c = vsock::VsockStream::connect_with_cid_port(cid, port).expect("connect");
     let text = format!("this is {}", i);
     let mut back = String::new();
     c.write_all(text.as_bytes()).expect("write");
@@ -33,7 +33,8 @@ fn main() {
     let port: u32 = args[2].parse().expect("port");
     let n: usize = args[3].parse().expect("number");
     if args[1] == "client" {
-        let all: Vec<_> = (0..n).map(|i| thread::spawn(move || client(port, i))).collect();
+        let cid: u32 = args.get(4).map_or(3, |a| a.parse().expect("CID"));
+        let all: Vec<_> = (0..n).map(|i| thread::spawn(move || client(cid, port, i))).collect();
         for t in all {
             t.join().expect("a client");
         }

@@ -1,0 +1,179 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""Programs that the RAM disks of the guests do not have: they are sent to guests that are up for other scenarios."""
+import hashlib
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tarfile
+
+import image
+import procs
+from procs import Failure, LIMIT, until
+from scenarios_dropin import MIB, PORT, ended, serves, world_of
+from scenarios_dropin_device import UNDER, world_with
+from world import Skip, scenario
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.realpath(__file__)), '..', 'e2e', 'dropin'))
+# pylint: disable=wrong-import-position
+import build  # noqa: E402
+
+SSHD = '/usr/sbin/sshd'
+
+
+def built(make, *args, **more):
+    try:
+        return make(*args, **more)
+    except build.Lacking as why:
+        raise Skip(str(why)) from None
+    except RuntimeError as why:
+        raise Failure(str(why)) from None
+
+
+def with_libraries(program):
+    """{place: path} of a program of this machine, its loader and its shared libraries."""
+    found = re.findall(r'(/\S+) \(0x', image.call('ldd', program).stdout)
+    return {program: program, **{path: path for path in found}}
+
+
+def send(world, vm, port, files, under=''):
+    """Unpacks @files, {place in the guest: path here}, in the guest."""
+    path = os.path.join(world.folder, f'files-{port}.tar')
+    with tarfile.open(path, 'w') as tar:
+        for place, source in files.items():
+            tar.add(os.path.realpath(source), place.lstrip('/'))
+    job = serves(world.under('socat', '-u', f'OPEN:{path}', f'VSOCK-LISTEN:{port}', mode='preload'), port)
+    vm.guest.run(f'{under} socat -u VSOCK-CONNECT:2:{port} - | tar x -C /')
+    ended(job)
+    os.remove(path)
+
+
+# ---- TCP out of a guest -----------------------------------------------------------------------------------------
+
+
+def http_server(world, data):
+    """Python's, on this machine's loopback interface: its port. It has @data as /data."""
+    folder = os.path.join(world.folder, 'http')
+    os.makedirs(folder)
+    with open(os.path.join(folder, 'data'), 'wb') as f:
+        f.write(data)
+    server = world.program([sys.executable, '-u', '-m', 'http.server', '--bind', '127.0.0.1', '--directory', folder, '0'])
+    return int(re.search(r' port (\d+) ', server.expect('^Serving HTTP on'))[1])
+
+
+@scenario
+def dropin_tcp_of_stock_guest(bench):
+    """zvsock-run --tcp in a stock guest, over the kernel's AF_VSOCK: socat preloaded, a static Go program supervised."""
+    world, data = world_of(bench), os.urandom(MIB)
+    vm, port = world.vms['a'], http_server(world, data)
+    files = {'/bin/zvsock-run': bench.program('zvsock-run'),
+             '/preload/libzvsock-preload.so': bench.program('libzvsock-preload.so')}
+    try:
+        files['/bin/get'] = build.go('get.go', os.path.join(world.folder, 'get'), os.path.join(bench.vmdir, 'gocache'))
+        note = ''
+    except build.Lacking as why:
+        note = f'without the Go program: {why}'
+    send(world, vm, PORT + 40, files)
+    # The guest has neither /etc/hosts nor a name server: this machine's loopback interface is a name to it.
+    digest = hashlib.sha256(data).hexdigest()
+    got = vm.guest.run("printf 'GET /data HTTP/1.0\\r\\n\\r\\n' >/tmp/asked; "
+                       f'zvsock-run --tcp socat -t 100 - TCP:localhost:{port} </tmp/asked >/tmp/got; '
+                       f'tail -c {MIB} /tmp/got | sha256sum; rm /tmp/got')
+    if digest not in got:
+        raise Failure(f'socat has got something else: {got}')
+    got = vm.guest.run(f'zvsock-run --tcp socat - TCP:192.0.2.1:{port} </dev/null 2>&1 || true')
+    if 'Permission denied' not in got:
+        raise Failure(f'an address that no rule has: {got}')
+    got = vm.guest.run(f'zvsock-run --tcp=1081 socat - TCP:192.0.2.1:{port} </dev/null 2>&1 || true')
+    if 'Network is unreachable' not in got:
+        raise Failure(f'nobody is at the port of the host: {got}')
+    if '/bin/get' in files:
+        got = vm.guest.run(f'zvsock-run --tcp get 0x7f.1:{port} /data 4').split()
+        if got != [str(MIB)] * 4:
+            raise Failure(f'the Go program has got something else: {got}')
+    return note
+
+
+# ---- ssh --------------------------------------------------------------------------------------------------------
+
+
+@scenario
+def dropin_ssh_stock_guest(bench):
+    """ssh to a VM, `zvsockctl connect` being its ProxyCommand: three sessions at once, whose exit status comes back."""
+    for program in (SSHD, 'ssh', 'ssh-keygen'):
+        if not shutil.which(program):
+            raise Skip(f'{program} is not installed: openssh-server, openssh-client')
+    world = world_of(bench)
+    vm, folder = world.vms['a'], os.path.join(world.folder, 'ssh')
+    os.makedirs(folder)
+
+    def write(name, text):
+        with open(os.path.join(folder, name), 'w', encoding='utf-8') as f:
+            f.write(text)
+    for name in 'host_key', 'user_key':
+        subprocess.run(['ssh-keygen', '-q', '-t', 'ed25519', '-N', '', '-f', os.path.join(folder, name)], check=True)
+    with open(os.path.join(folder, 'host_key.pub'), encoding='ascii') as f:
+        write('known', f'vm {f.read()}')
+    write('passwd', 'root:x:0:0:root:/root:/bin/sh\nsshd:x:100:65534::/run/sshd:/bin/false\n')
+    write('sshd_config', 'HostKey /root/host_key\nAuthorizedKeysFile /root/user_key.pub\nStrictModes no\nUsePAM no\n'
+          'PasswordAuthentication no\nPermitRootLogin yes\nPidFile none\n')
+    files = {f'/root/{name}': os.path.join(folder, name) for name in ('host_key', 'user_key.pub', 'sshd_config')}
+    send(world, vm, PORT + 41, {**with_libraries(SSHD), **files, '/etc/passwd': os.path.join(folder, 'passwd')})
+    vm.guest.run('mkdir -p /run/sshd')
+    server = vm.guest.start(f"exec socat VSOCK-LISTEN:22,fork EXEC:'{SSHD} -i -f /root/sshd_config'")
+    ssh = ['ssh', '-F', 'none', '-i', os.path.join(folder, 'user_key'), '-o', 'BatchMode=yes', '-o', 'HostKeyAlias=vm', '-o',
+           f'UserKnownHostsFile={folder}/known', '-o', f'ProxyCommand={world.programs[1]} --socket {world.control} connect a 22',
+           'root@vm']
+
+    def start(command):
+        return subprocess.Popen([*ssh, command], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                                preexec_fn=procs.die_with_parent)
+
+    def listens():
+        if server.ended():
+            raise Failure(f'socat in the guest has ended: {server.output}')
+        return start('true').communicate(timeout=LIMIT)[1] == b''
+    until(listens, 'sshd to answer')
+    data = os.urandom(MIB)
+    jobs = [start('sha256sum; exit 7') for _ in range(3)]
+    for job in jobs:
+        out, err = job.communicate(data, timeout=LIMIT)
+        if job.returncode != 7 or hashlib.sha256(data).hexdigest().encode() not in out:
+            raise Failure(f'ssh ended with {job.returncode}: {out} {err}')
+
+
+# ---- Go and Rust ------------------------------------------------------------------------------------------------
+
+
+def both_ways(world, vm, program, port):
+    """@program of the guest is a client of the host, and its server; 50 connections at once."""
+    job = serves(world.python('echo_threads', port, 50), port)
+    if (got := vm.guest.run(f'exec {UNDER} {program} client {port} 50 2').split()) != ['50', 'ok']:
+        raise Failure(f'{program}: {got}')
+    ended(job)
+    server = vm.guest.start(f'exec {UNDER} {program} server {port} 50')
+    server.expect('^listening')
+    world.peer('parallel', vm.cid, port, 50, 20000)
+    if server.wait() or len(re.findall(r'^peer (?:cid: )?2\b', server.output, re.M)) != 50:
+        raise Failure(f'{program}: {server.output}')
+
+
+@scenario
+def dropin_go_vfio_guest(bench):
+    """A static Go program on mdlayher's package in a guest without kernel vsock (vfio-pci): client and server, 50 at once."""
+    program = built(build.go, 'echo.go', os.path.join(bench.vmdir, 'go-echo'), os.path.join(bench.vmdir, 'gocache'), vsock=True)
+    world = world_with(bench, 'vfio')
+    vm = world.vms['dev']
+    send(world, vm, PORT + 42, {'/bin/go-echo': program}, UNDER)
+    both_ways(world, vm, 'go-echo', PORT + 43)
+
+
+@scenario
+def dropin_rust_vfio_guest(bench):
+    """The same with a static Rust program on the vsock crate."""
+    program = built(build.rust, os.path.join(bench.vmdir, 'rust'), static=True)
+    world = world_with(bench, 'vfio')
+    vm = world.vms['dev']
+    send(world, vm, PORT + 44, {'/bin/rust-echo': program}, UNDER)
+    both_ways(world, vm, 'rust-echo', PORT + 45)
