@@ -158,9 +158,12 @@ static inline void bc_check(struct bconn *bc, const unsigned char *p, uint32_t l
 static inline int bc_take(struct worker *w, struct bconn *bc)
 {
 	/* Batches of one: the program looks at the queue after each message. */
-	int rounds = bc->batch > 1 ? RX_ROUNDS : 1;
+	unsigned rounds = bc->batch > 1 ? RX_ROUNDS : 1;
 
-	for (int round = 0; round < rounds; round++) {
+	/* One call of zv_recv takes one message of a SEQPACKET, and all there is of a stream. */
+	if (bc->seqpacket && !bc->zero_copy)
+		rounds *= bc->batch;
+	for (unsigned round = 0; round < rounds; round++) {
 		struct zv_buf b[BENCH_BATCH_MAX];
 		uint32_t flags = 0;
 		ssize_t n;
