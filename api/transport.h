@@ -189,7 +189,8 @@ struct transport_queue_ops {
 	 * again by now makes no difference. NULL: such packets are lost.
 	 */
 	int (*rx_rest)(struct transport_queue *q, struct rx_pkt *pkts, unsigned max);
-	/* Gives a received packet's buffer back. Visible to the peer at the next publish. */
+	/* Gives a received packet's buffer back. Visible to the peer at a publish, of which some
+	 * may leave a few for the next ones: not once rx_burst finds nothing, nor after arm. */
 	void (*rx_release)(struct transport_queue *q, uint32_t token);
 	/* The bytes of a received packet are the peer's: no zeros are in their place. NULL where
 	 * tq->faults is. */

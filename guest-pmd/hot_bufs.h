@@ -37,6 +37,7 @@
 #define HOT_BYTES (4u << 20) /* payload that circulates for large ones */
 #define HOT_LEARN 64u	     /* received packets from which a mean size is taken */
 #define HOT_ROUND 65536u     /* received packets after which all buffers are posted */
+#define HOT_LOOK  8u	     /* small messages for which one look at what is back is enough */
 #define HOT_IDLE  4096u	     /* empty looks after which all buffers are posted */
 
 /* Of @size buffers with @payload bytes: how many should circulate for messages of @len bytes. */
@@ -60,6 +61,7 @@ struct hot_tx {
 	uint32_t ncold;
 	uint32_t hot;	  /* buffers that circulate */
 	uint32_t len;	  /* message size for which `hot` was chosen */
+	uint32_t looked;  /* small messages since the last look for buffers that are back */
 	uint32_t payload; /* bytes of a buffer */
 	uint32_t mask;	  /* number of buffers, a power of two, less one */
 };
@@ -98,18 +100,34 @@ static inline void hot_tx_expect(struct hot_tx *h, uint32_t len)
 
 /*
  * Whether to look for buffers that the device has sent, before @n are taken for messages of @len
- * bytes. Small messages want the ones that have just come back. Large ones wait until half of those
- * that circulate are gone: many entries come in one go, but not so many that the device has run dry
- * before the first of them is sent again.
+ * bytes and @keep others stay. Small messages want the ones that have just come back, but a look
+ * takes two cache lines from the device, so there is one for HOT_LOOK messages. Large ones wait
+ * until half of those that circulate are gone: many entries come in one go, but not so many that
+ * the device has run dry before the first of them is sent again.
  */
-static inline bool hot_tx_wants_reclaim(const struct hot_tx *h, uint32_t n, uint32_t len)
+static inline bool hot_tx_wants_reclaim(struct hot_tx *h, uint32_t n, uint32_t keep, uint32_t len)
 {
-	uint32_t left;
+	uint32_t left = h->tail - h->head;
 
-	if (len <= HOT_SMALL)
-		return true;
-	left = h->tail - h->head;
-	return left < n || left < h->hot / 2;
+	if (len > HOT_SMALL)
+		return left < n + keep || left < h->hot / 2;
+	h->looked += n;
+	if (h->looked < HOT_LOOK && left >= n + keep)
+		return false;
+	h->looked = 0;
+	return true;
+}
+
+/* Free buffers in the deque, and the number of the one that the @i-th take from now, for a small
+ * message, gives. */
+static inline uint32_t hot_tx_near(const struct hot_tx *h)
+{
+	return h->tail - h->head;
+}
+
+static inline uint16_t hot_tx_peek(const struct hot_tx *h, uint32_t i)
+{
+	return h->deque[(h->tail - 1 - i) & h->mask];
 }
 
 /* A free buffer, of which there is one, for a message of @len bytes. */

@@ -17,7 +17,8 @@ void rx_used(const struct dev_case *c)
 
 void look_at_tx(void)
 {
-	(void)zv_send(G.c[0], "more", 4, 0);
+	for (unsigned i = 0; i < HOT_LOOK; i++)
+		(void)zv_send(G.c[0], "more", 4, 0);
 }
 
 static void tx_used(const struct dev_case *c)

@@ -206,6 +206,7 @@ VHOST_INLINE void rx_release(struct vhost_pair *q, uint32_t token, const struct 
 	c = &q->chains[token];
 	if (likely(c->ep == q->ep) || vhost_chain_stale(q, c))
 		v->put(&q->from_guest, c->id, 0);
+	q->released++;
 	vhost_chain_free(q, token);
 }
 
@@ -240,6 +241,10 @@ VHOST_INLINE int rx_burst(struct vhost_pair *q, struct rx_pkt *pkts, unsigned ma
 	n = vhost_ready(r, v, iommu);
 	if (n == 0)
 		n = vhost_ready_now(r, v, iommu);
+	if (n)
+		q->idle = 0;
+	else if (q->released && ++q->idle >= VHOST_IDLE)
+		q->released = VHOST_RELEASED;
 	n = n < max ? n : max;
 	n = peek_chains(r, pk, n < VHOST_BURST ? n : VHOST_BURST, v, iommu);
 	for (uint32_t i = 0; i < n; i++) {
@@ -258,13 +263,16 @@ VHOST_INLINE int rx_burst(struct vhost_pair *q, struct rx_pkt *pkts, unsigned ma
 		if (unlikely(ret == 0)) {
 			stats_add(&q->tq.stats.rx_bad_hdr, 1);
 			v->put(r, pk[i].id, 0);
+			q->released++;
 			continue;
 		}
 		got++;
-		if (p->nseg)
+		if (p->nseg) {
 			lend(q, p, pk[i].id);
-		else
+		} else {
 			v->put(r, pk[i].id, 0);
+			q->released++;
+		}
 	}
 	if (unlikely(r->broken || q->to_guest.broken)) {
 		rx_broken(q, pkts, got);

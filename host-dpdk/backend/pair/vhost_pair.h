@@ -81,6 +81,8 @@
 
 #define VHOST_CTRL_KEEP	  8u	/* receive buffers of the guest kept back for control packets */
 #define VHOST_BURST	  32u	/* packets that one rx_burst looks at */
+#define VHOST_RELEASED	  32u	/* released chains that are published at once, at the latest */
+#define VHOST_IDLE	  64u	/* empty rx_bursts after which all are */
 #define VHOST_WORK	  8192u /* see "Work" above */
 #define VHOST_KEPT_MAX	  (32u << 20) /* bytes kept of what a guest had sent when it went */
 #define VHOST_TX_KEPT_MAX (16u << 20) /* bytes of reserved buffers that a pause copies */
@@ -141,6 +143,8 @@ struct vhost_pair {
 	uint32_t *stack; /* cancelled chains with room for payload */
 	uint32_t *ctrl;	 /* those without */
 	uint32_t nstack, nctrl;
+	uint32_t released;   /* chains of from_guest that may wait for a publish: release_due() */
+	uint32_t idle;	     /* rx_bursts in a row that found nothing */
 	uint32_t taken;	     /* chains of to_guest since the last rx_burst: see VHOST_WORK */
 	uint32_t nlate;	     /* packets in `late` */
 	struct pkt_seg *seg; /* scratch for rx_burst */

@@ -159,15 +159,20 @@ static void test_when_to_reclaim(void **state)
 	assert_int_equal(hot_tx_init(&h, 256, 1u << 15), 0);
 	hot_tx_expect(&h, 1u << 15);
 	assert_int_equal(h.hot, 128);
-	assert_true(hot_tx_wants_reclaim(&h, 1, HOT_SMALL)); /* always: what is back is hottest */
-	assert_false(hot_tx_wants_reclaim(&h, 1, 1u << 15));
-	assert_false(hot_tx_wants_reclaim(&h, 256, 1u << 15));
-	assert_true(hot_tx_wants_reclaim(&h, 257, 1u << 15)); /* there are not so many */
+	/* Small ones: each HOT_LOOK messages, or when there are too few. */
+	for (unsigned i = 1; i <= 2 * HOT_LOOK; i++)
+		assert_int_equal(hot_tx_wants_reclaim(&h, 1, 8, HOT_SMALL), i % HOT_LOOK == 0);
+	assert_true(hot_tx_wants_reclaim(&h, HOT_LOOK, 8, HOT_SMALL));
+	assert_false(hot_tx_wants_reclaim(&h, 1, 255, HOT_SMALL));
+	assert_true(hot_tx_wants_reclaim(&h, 1, 256, HOT_SMALL));
+	assert_false(hot_tx_wants_reclaim(&h, 1, 0, 1u << 15));
+	assert_false(hot_tx_wants_reclaim(&h, 250, 6, 1u << 15));
+	assert_true(hot_tx_wants_reclaim(&h, 250, 7, 1u << 15)); /* there are not so many */
 	for (unsigned i = 0; i < 256 - 64; i++)
 		(void)hot_tx_take(&h, 1u << 15);
-	assert_false(hot_tx_wants_reclaim(&h, 1, 1u << 15));
+	assert_false(hot_tx_wants_reclaim(&h, 1, 0, 1u << 15));
 	(void)hot_tx_take(&h, 1u << 15);
-	assert_true(hot_tx_wants_reclaim(&h, 1, 1u << 15)); /* half of those that circulate */
+	assert_true(hot_tx_wants_reclaim(&h, 1, 0, 1u << 15)); /* half of those that circulate */
 	hot_tx_fini(&h);
 }
 

@@ -193,6 +193,68 @@ static void a_burst_ends_where_its_segments_do(void **state)
 	assert_int_equal(f->tq->up, 1);
 }
 
+/* How many chains the driver has got back since the last call. */
+static unsigned returned(struct fix *f)
+{
+	uint32_t id, len;
+	unsigned n = 0;
+
+	while (drv_used(&f->from, &id, &len))
+		n++;
+	return n;
+}
+
+static unsigned release_one(struct fix *f, unsigned i)
+{
+	f->tq->ops->rx_release(f->tq, f->pkt[i].token);
+	f->tq->ops->publish(f->tq);
+	return returned(f);
+}
+
+/* The driver sends @n packets, which arrive in f->pkt. */
+static void sent(struct fix *f, unsigned n)
+{
+	uint64_t off = put_packet(f, 8, 8);
+
+	for (unsigned i = 0; i < n; i++) {
+		drv_desc(&f->from, i, G_GPA + off, HDR + 8, 0, 0);
+		drv_offer(&f->from, (uint16_t)i);
+	}
+	assert_int_equal(f->tq->ops->rx_burst(f->tq, f->pkt, 64), n);
+}
+
+/* A quarter of what the driver has in the ring at most waits for company, and not for ever. */
+static void released_chains_are_published_in_groups(void **state)
+{
+	struct fix *f = *state;
+	unsigned i = 0, polls = 0, back = 0;
+	struct vhost_pair_bases b;
+
+	sent(f, 1);
+	assert_int_equal(release_one(f, 0), 1); /* it has nothing else */
+	sent(f, 32);
+	for (; i < 7; i++)
+		assert_int_equal(release_one(f, i), 0);
+	assert_int_equal(release_one(f, i++), 8);
+	assert_int_equal(release_one(f, i++), 0);
+	for (; !back && polls < 2 * VHOST_IDLE; polls++) {
+		assert_int_equal(f->tq->ops->rx_burst(f->tq, f->pkt + 32, 1), 0);
+		f->tq->ops->publish(f->tq);
+		back = returned(f);
+	}
+	assert_int_equal(back, 1);
+	assert_int_equal(polls, VHOST_IDLE);
+	assert_int_equal(release_one(f, i++), 0);
+	assert_int_equal(f->tq->ops->arm(f->tq, 0), 0);
+	assert_int_equal(returned(f), 1);	  /* before it sleeps */
+	assert_int_equal(release_one(f, i++), 1); /* and while it does */
+	f->tq->ops->disarm(f->tq);
+	assert_int_equal(release_one(f, i++), 0);
+	/* Stopped rings have nothing left: what waited, and what was on loan. */
+	assert_true(vhost_pair_stop(f->q, &b));
+	assert_int_equal(returned(f), 32 - i + 1);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -201,6 +263,7 @@ int main(void)
 		T(a_length_beyond_the_chain_is_dropped),
 		T(packets_come_back_in_any_order),
 		T(a_burst_ends_where_its_segments_do),
+		T(released_chains_are_published_in_groups),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

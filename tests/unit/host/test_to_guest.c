@@ -124,9 +124,43 @@ static void some_buffers_are_kept_for_control_packets(void **state)
 	assert_int_equal(f->tq->ops->tx_reserve(f->tq, f->slot, 64, 1, 0), 4);
 }
 
+/* Who sends a packet a call has chains taken ahead, and uses them in the order of the ring. */
+static void chains_taken_ahead_keep_their_order(void **state)
+{
+	struct fix *f = *state;
+	struct vhost_pair_bases b;
+	uint32_t id, len;
+	unsigned rest = 0, all, got;
+
+	for (unsigned i = 0; i < 32; i++)
+		offer_empty(f, (uint16_t)i, 1000);
+	all = f->tq->ops->tx_ready(f->tq);
+	assert_in_range(all, 24, 31);
+	for (unsigned i = 0; i < 20; i++) {
+		/* What is taken ahead is there still. */
+		assert_int_equal(f->tq->ops->tx_ready(f->tq), all - i);
+		assert_int_equal(f->tq->ops->tx_reserve(f->tq, f->slot, 1, 1, 0), 1);
+		send_one(f, f->slot, 100);
+		assert_used(&f->to, i, HDR + 100);
+	}
+	got = f->tq->ops->tx_reserve(f->tq, f->slot, 64, 1, 0);
+	assert_int_equal(got, all - 20);
+	for (unsigned i = 0; i < got; i++) {
+		send_one(f, &f->slot[i], 8);
+		assert_used(&f->to, 20 + i, HDR + 8);
+	}
+	/* A stop gives the others back, unused. */
+	assert_int_equal(f->tq->ops->tx_reserve(f->tq, f->slot, 1, 1, TX_CTRL), 1);
+	assert_true(vhost_pair_stop(f->q, &b));
+	for (; drv_used(&f->to, &id, &len); rest++)
+		assert_int_equal(len, 0);
+	assert_in_range(rest, 1, 8);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		T(chains_taken_ahead_keep_their_order),
 		T(a_buffer_of_any_shape_is_used),
 		T(buffers_without_payload_carry_control_packets),
 		T(a_cancelled_buffer_is_the_next_one),
