@@ -231,8 +231,9 @@ struct transport_queue_ops {
 	 * buffers to send. 0 armed; 1 there is work already (not armed).
 	 */
 	int (*arm)(struct transport_queue *q, unsigned room);
-	/* Undoes arm and clears fd. */
-	void (*disarm)(struct transport_queue *q);
+	/* Undoes arm, and clears fd; unless @rung it has not been seen readable and may stay as it
+	 * is: then it wakes once more for nothing. */
+	void (*disarm)(struct transport_queue *q, bool rung);
 };
 
 /*

@@ -403,13 +403,15 @@ VSOCK_INLINE int burst_arm(const struct virtq_layout *ring, struct transport_que
 	return 0;
 }
 
-VSOCK_INLINE void burst_disarm(const struct virtq_layout *ring, struct transport_queue *q)
+VSOCK_INLINE void burst_disarm(const struct virtq_layout *ring, struct transport_queue *q,
+			       bool rung)
 {
 	struct vsock_pair *p = vsock_pair_of(q);
 
 	ring->disarm(&p->rx);
 	ring->disarm(&p->tx);
-	vsock_clear_call(p);
+	if (rung)
+		vsock_clear_call(p);
 }
 
 /*
@@ -457,9 +459,9 @@ VSOCK_INLINE void burst_disarm(const struct virtq_layout *ring, struct transport
 	{                                                                                          \
 		return burst_arm(&(LAYOUT), q, room);                                              \
 	}                                                                                          \
-	static void NAME##_disarm(struct transport_queue *q)                                       \
+	static void NAME##_disarm(struct transport_queue *q, bool rung)                            \
 	{                                                                                          \
-		burst_disarm(&(LAYOUT), q);                                                        \
+		burst_disarm(&(LAYOUT), q, rung);                                                  \
 	}                                                                                          \
 	const struct vsock_rings NAME = {                                                          \
 		.layout = &(LAYOUT),                                                               \

@@ -414,9 +414,11 @@ ZV_API int zv_fd(struct zv_queue *q);
  * with ZV_OPT_BUSY_POLL it polls all the time). Beside a program that computes on the same CPU it
  * does not poll for long: such a program would get a time slice with each yield. Returns the number
  * of events, 0 on timeout; -EINTR: a signal handler has run, whether it slept or polled, whatever
- * SA_RESTART says. While it waits, signals are held back for short times (not those of faults,
- * SIGPROF and SIGVTALRM). One that is sent to the whole process may meanwhile go to another thread
- * that does not block it; the threads of this library block all.
+ * SA_RESTART says; one that runs as the call begins, or as its first sleep begins or ends, may not
+ * be told: a handler that must end the wait calls zv_wake. While it waits, signals are held back
+ * for short times (not those of faults, SIGPROF and SIGVTALRM). One that is sent to the whole
+ * process may meanwhile go to another thread that does not block it; the threads of this library
+ * block all.
  */
 ZV_API int zv_wait(struct zv_queue *q, struct zv_event *events, unsigned max, uint64_t timeout_ns);
 

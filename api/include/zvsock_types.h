@@ -80,7 +80,7 @@ struct zv_opts {
 	uint64_t close_timeout_ns;   /* default 8 s */
 	uint64_t hello_timeout_ns;   /* default 1 s */
 	uint64_t spin_ns;	     /* zv_wait: how long to poll before sleeping; default 50 us,
-				vsock: not at all */
+				vsock: not at all. 1 (below 1 us): it sleeps at once */
 	/*
 	 * Bytes that received payload may take in all connections of the device together, at least
 	 * 65536; default 256 MiB, or 64 * buf_alloc * queues where that is more. A connection is

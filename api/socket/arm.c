@@ -34,16 +34,40 @@ static void quiet_timer(struct zv_queue *q)
 	__atomic_store_n(&q->arm.timer, 0, __ATOMIC_RELAXED); /* first: zv_wake may set it now */
 	if (read(q->arm.timerfd, &ticks, sizeof(ticks)) < 0)
 		queue_timer_was_set(q); /* it runs still */
+	else
+		q->arm.runs = UINT64_MAX;
+}
+
+void queue_fds_seen(struct zv_queue *q, const struct epoll_event *ev, int n)
+{
+	q->arm.seen = FD_LOOKED;
+	for (int i = 0; i < n; i++)
+		q->arm.seen |= (uint8_t)ev[i].data.u32;
+}
+
+/* Takes the event of the bells, and learns of the others. */
+static void queue_fds_look(struct zv_queue *q)
+{
+	struct epoll_event ev[FDS];
+	int n = epoll_wait(q->arm.epfd, ev, FDS, 0);
+
+	if (n >= 0)
+		queue_fds_seen(q, ev, n);
 }
 
 void queue_disarm(struct zv_queue *q)
 {
 	set_armed(q, 0);
 	q->clock.tick = 0; /* look at the clock: time has passed */
-	q->tq->ops->disarm(q->tq);
-	if (q->chans.bells)
+	if (q->chans.bells) {
 		chan_bells_disarm(q);
-	quiet_timer(q);
+		if (!q->arm.seen)
+			queue_fds_look(q);
+	}
+	q->tq->ops->disarm(q->tq, !q->arm.seen || q->arm.seen & FD_RINGS);
+	if (!q->arm.seen || q->arm.seen & FD_TIMER)
+		quiet_timer(q);
+	q->arm.seen = 0;
 }
 
 /* What peers are asked for, and the last look at what they have done. */
@@ -74,6 +98,7 @@ int queue_arm_rings(struct zv_queue *q, bool quiet)
 	int ret;
 
 	q->arm.until = UINT64_MAX;
+	q->arm.seen = 0;	/* of the last sleep */
 	if (session_changed(q)) /* zv_poll has work to do */
 		return -EAGAIN;
 	if (q->budgets.due || !TAILQ_EMPTY(&q->more) ||
@@ -81,7 +106,7 @@ int queue_arm_rings(struct zv_queue *q, bool quiet)
 	     (!TAILQ_EMPTY(&q->ready) || q->accept.ndue || q->hello.news || mem_send_over(q))))
 		return -EAGAIN;
 	ret = arm_peers(q);
-	if (ret && q->chans.bells && !q->arm.state)
+	if (ret && !q->arm.state)
 		chan_bells_disarm(q); /* otherwise zv_poll does */
 	return ret;
 }
@@ -93,7 +118,7 @@ static void set_timer(struct zv_queue *q, uint64_t when)
 
 	(void)timerfd_settime(q->arm.timerfd, TFD_TIMER_ABSTIME, &t, NULL);
 	queue_timer_was_set(q);
-	q->arm.until = when;
+	q->arm.until = q->arm.runs = when;
 }
 
 /* After queue_arm_rings. -EAGAIN: zv_wake has set the timer before us, and that is lost. */
@@ -103,6 +128,11 @@ static int arm_timer(struct zv_queue *q, uint64_t when)
 		return 0;
 	set_timer(q, when);
 	return queue_woken(q) ? -EAGAIN : 0;
+}
+
+int queue_timer_by(struct zv_queue *q, uint64_t when)
+{
+	return q->arm.runs <= when ? 0 : arm_timer(q, when);
 }
 
 int queue_arm(struct zv_queue *q)
@@ -140,13 +170,14 @@ void queue_rearm(struct zv_queue *q)
 
 int queue_fds_open(struct zv_queue *q)
 {
-	struct epoll_event ev = {.events = EPOLLIN};
+	struct epoll_event timer = {.events = EPOLLIN, .data.u32 = FD_TIMER};
+	struct epoll_event rings = {.events = EPOLLIN, .data.u32 = FD_RINGS};
 
 	q->arm.epfd = epoll_create1(EPOLL_CLOEXEC);
 	q->arm.timerfd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
 	if (q->arm.epfd < 0 || q->arm.timerfd < 0 ||
-	    epoll_ctl(q->arm.epfd, EPOLL_CTL_ADD, q->arm.timerfd, &ev) < 0 ||
-	    epoll_ctl(q->arm.epfd, EPOLL_CTL_ADD, q->dev->ops->fd(q->tq), &ev) < 0)
+	    epoll_ctl(q->arm.epfd, EPOLL_CTL_ADD, q->arm.timerfd, &timer) < 0 ||
+	    epoll_ctl(q->arm.epfd, EPOLL_CTL_ADD, q->dev->ops->fd(q->tq), &rings) < 0)
 		return -errno;
 	return 0;
 }

@@ -9,6 +9,8 @@
 #include "spin.h"
 #include "state.h"
 
+#include <sys/epoll.h>
+
 /* Enters a queue for a public call: waits, for a bounded time, while the control thread has it. */
 static inline void queue_enter(struct zv_queue *q)
 {
@@ -36,10 +38,17 @@ static inline void queue_leave(struct zv_queue *q)
  * there is work or, unless @quiet, an event to report.
  */
 int queue_arm_rings(struct zv_queue *q, bool quiet);
+/*
+ * For who sleeps on what zv_fd is: it becomes readable by @when (UINT64_MAX: no matter), maybe
+ * before. -EAGAIN: zv_wake was called.
+ */
+int queue_timer_by(struct zv_queue *q, uint64_t when);
 int queue_arm(struct zv_queue *q);
 /* queue_arm for a queue that was armed before; where that is not to be had, zv_fd is readable. */
 void queue_arm_again(struct zv_queue *q);
 void queue_disarm(struct zv_queue *q);
+/* A sleep on zv_fd has ended with these @n events: spares queue_disarm() looking for itself. */
+void queue_fds_seen(struct zv_queue *q, const struct epoll_event *ev, int n);
 /* zv_wake was called and zv_poll has not reported it. */
 static inline bool queue_woken(const struct zv_queue *q)
 {

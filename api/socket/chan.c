@@ -381,7 +381,7 @@ int chan_attach(struct zv_conn *c, const struct chan_opts *o)
 
 void chans_fini(struct zv_queue *q)
 {
-	chan_bells_fini(q);
+	chan_bells_close(q);
 	free((void *)q->chans.tab);
 	chan_stages_fini(q);
 }

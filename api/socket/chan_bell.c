@@ -16,24 +16,12 @@ struct chan_ringer {
 
 /* ---- this side's page ---- */
 
-/* Edge-triggered: the event is taken by looking at it, and nothing is read. */
+/* Edge-triggered: the event is taken by looking at it (queue_fds_look), and nothing is read. */
 static int listen_to(struct zv_queue *q, int fd)
 {
-	struct epoll_event edge = {.events = EPOLLIN | EPOLLET}, level = {.events = EPOLLIN};
+	struct epoll_event edge = {.events = EPOLLIN | EPOLLET, .data.u32 = FD_BELLS};
 
-	if (q->chans.fd < 0) {
-		int set = epoll_create1(EPOLL_CLOEXEC);
-
-		if (set < 0 || epoll_ctl(q->arm.epfd, EPOLL_CTL_ADD, set, &level) < 0) {
-			int err = -errno;
-
-			if (set >= 0)
-				close(set);
-			return err;
-		}
-		q->chans.fd = set;
-	}
-	return epoll_ctl(q->chans.fd, EPOLL_CTL_ADD, fd, &edge) < 0 ? -errno : 0;
+	return epoll_ctl(q->arm.epfd, EPOLL_CTL_ADD, fd, &edge) < 0 ? -errno : 0;
 }
 
 int chan_bells_open(struct zv_queue *q, struct bell_map *m)
@@ -46,12 +34,13 @@ int chan_bells_open(struct zv_queue *q, struct bell_map *m)
 		return ret;
 	}
 	b = calloc(1, sizeof(*b));
-	ret = b ? listen_to(q, m->fd) : -ENOMEM;
-	if (!ret)
-		ret = bells_open(&b->owner, m->page, m->id);
+	ret = b ? bells_open(&b->owner, m->page, m->id) : -ENOMEM;
+	if (!ret) {
+		ret = listen_to(q, m->fd);
+		if (ret)
+			bells_close(&b->owner);
+	}
 	if (ret) {
-		if (b && q->chans.fd >= 0)
-			(void)epoll_ctl(q->chans.fd, EPOLL_CTL_DEL, m->fd, NULL);
 		free(b);
 		bell_map_put(m);
 		return ret;
@@ -72,7 +61,7 @@ void chan_bells_close(struct zv_queue *q)
 	for (uint32_t i = 0; i < BELLS; i++)
 		if (b->of[i])
 			b->of[i]->bell = 0;
-	(void)epoll_ctl(q->chans.fd, EPOLL_CTL_DEL, b->map->fd, NULL);
+	(void)epoll_ctl(q->arm.epfd, EPOLL_CTL_DEL, b->map->fd, NULL);
 	bell_map_put(b->map);
 	free(b);
 }
@@ -112,16 +101,8 @@ bool chan_bells_arm(struct zv_queue *q)
 
 void chan_bells_disarm(struct zv_queue *q)
 {
-	struct chan_bells *b = q->chans.bells;
-	struct epoll_event ev;
-
-	/* An edge that came late is taken after the sleep that it ends: without channels none arms.
-	 */
-	if (!b || (!b->owner.sleep.armed && q->chans.n))
-		return;
-	bells_disarm(&b->owner);
-	(void)epoll_wait(q->chans.fd, &ev, 1,
-			 0); /* the edge; one that comes later wakes once more */
+	if (q->chans.bells)
+		bells_disarm(&q->chans.bells->owner);
 }
 
 /* ---- ringing ---- */
@@ -179,12 +160,4 @@ bool chan_bell_ring(struct chan *ch)
 		return false;
 	stats_add(&ch->q->tq->stats.chan_rings, 1);
 	return true;
-}
-
-void chan_bells_fini(struct zv_queue *q)
-{
-	chan_bells_close(q);
-	if (q->chans.fd >= 0)
-		close(q->chans.fd);
-	q->chans.fd = -1;
 }

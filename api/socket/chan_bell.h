@@ -33,8 +33,6 @@
 int chan_bells_open(struct zv_queue *q, struct bell_map *m);
 /* Its session is over. Ringers that are in use remain. */
 void chan_bells_close(struct zv_queue *q);
-/* All, and the descriptor. */
-void chan_bells_fini(struct zv_queue *q);
 
 /* @ch is rung for by its bell, if the queue has a page. -EINVAL: the bell is taken, or none. */
 int chan_bell_enter(struct chan *ch);
@@ -49,7 +47,10 @@ static inline bool chan_bells_any(const struct zv_queue *q)
 	return q->chans.bells && bells_any(&q->chans.bells->owner);
 }
 
-/* Before sleeping. True: there are bells. chan_bells_disarm() in any case. */
+/*
+ * Before sleeping. True: there are bells. chan_bells_disarm() in any case; it leaves the event,
+ * which queue_disarm() takes if a sleep has not. One that comes later wakes once more.
+ */
 bool chan_bells_arm(struct zv_queue *q);
 void chan_bells_disarm(struct zv_queue *q);
 

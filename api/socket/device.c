@@ -45,7 +45,8 @@ static int queue_open(struct zv_dev *dev, unsigned i)
 	q->index = i;
 	q->host = dev->ops->role == ZV_ROLE_HOST;
 	q->any_cid = dev->ops->kernel_sockets;
-	q->arm.epfd = q->arm.timerfd = q->chans.fd = -1;
+	q->arm.epfd = q->arm.timerfd = -1;
+	q->arm.runs = UINT64_MAX;
 	q->chans.look_at = UINT64_MAX;
 	TAILQ_INIT(&q->chans.hot);
 	TAILQ_INIT(&q->grants.regions);

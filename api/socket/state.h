@@ -260,14 +260,20 @@ struct queue_rst {
 };
 
 enum { ARMED = 1, ARMED_READABLE };
+/* What is behind zv_fd. FD_LOOKED: somebody has looked which of the others are readable. */
+enum { FD_RINGS = 1, FD_TIMER = 2, FD_BELLS = 4, FD_LOOKED = 8 };
+#define FDS 3u
 
 /* Asking for notifications, and zv_fd: arm.c. */
 struct queue_arm {
-	uint64_t until; /* what the timer is set to */
+	uint64_t until; /* what the timer is set to, for who sleeps on zv_fd */
+	uint64_t
+		runs; /* the timer runs out then, or by zv_wake before; UINT64_MAX: it is not set */
 	uint32_t wake;	/* 1: zv_wake was called, not reported yet; any thread */
 	uint32_t timer; /* 1: the timer has been set, and not been read since; any thread */
 	uint8_t state;	/* 0; ARMED; ARMED_READABLE: zv_fd was made readable since, because a call
 			   left work. Written by the owner */
+	uint8_t seen;	/* what a sleep of zv_wait has seen readable: FD_*; 0: unknown */
 	int epfd, timerfd;
 };
 
@@ -325,7 +331,6 @@ struct queue_chans {
 	uint32_t looked;  /* places of tab that it has looked at so far */
 	struct chan_bells *bells; /* chan_bell.c; NULL: peers send packets */
 	struct ringer_list ringers;
-	int fd; /* readable when a bell is rung while this side sleeps; -1: there are no bells */
 	struct {
 		uint8_t **slab;
 		struct chan_out *out;

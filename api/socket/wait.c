@@ -10,7 +10,13 @@
  * A signal handler that runs while a call polls leaves no trace that a later system call could
  * return -EINTR for. So once it has been idle for a while, and before it sleeps, a call blocks
  * signals; ppoll lets them in, and says so, at intervals or in its sleep. What came before is as
- * if it had come before the call.
+ * if it had come before the call. A call that sleeps without having polled has done nothing yet in
+ * which it could miss one, as any system call that sleeps: it blocks signals if that sleep brings
+ * it nothing.
+ *
+ * A sleep is one system call (epoll_pwait2 on what zv_fd is) and costs no timer: the queue's is
+ * left running when it runs out before the time-out, which mostly is a second or more after a sleep
+ * of microseconds. It wakes once for nothing, and is then set to what is due.
  *
  * Calls that wait for one connection (zv_conn_wait and what is made of it) do the work of its queue
  * and report nothing: events are computed from state, so those of other connections are still there
@@ -32,11 +38,12 @@
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
+#include <sys/epoll.h>
 #include <sys/timerfd.h>
 #include <time.h>
 
 #define SIGNAL_LOOK_NS 50000u
-#define FDS	       3u /* of a queue: rings, timer, bells of channels (-1: none) */
+#define SPIN_NONE_NS   1000u /* who polls for less does not poll */
 
 /* One waiting call. Its first look at the clock is in wait_more(): most calls need none. */
 struct waiting {
@@ -44,9 +51,10 @@ struct waiting {
 	unsigned n;
 	bool quiet;	     /* events do not keep it awake */
 	uint64_t timeout_ns; /* UINT64_MAX: no limit */
-	uint64_t deadline;   /* valid once start is */
+	uint64_t deadline;   /* 0: not known yet */
 	uint64_t start, now; /* of this spell of polling; 0: not begun */
 	unsigned idle;	     /* empty polls */
+	bool slept;	     /* in this call */
 	bool held;	     /* signals are */
 	sigset_t before;     /* the caller's mask, while held */
 	uint64_t looked;     /* when they were let in, or began to be held */
@@ -95,7 +103,7 @@ static int done(struct waiting *w, int ret)
 /* ---- sleep ---- */
 
 /* Arms all queues. The time of the first timer, 0: there is work. */
-static uint64_t arm_all(const struct waiting *w, struct pollfd *p)
+static uint64_t arm_all(const struct waiting *w)
 {
 	uint64_t next = w->deadline;
 
@@ -114,31 +122,72 @@ static uint64_t arm_all(const struct waiting *w, struct pollfd *p)
 		if (ret)
 			return 0;
 		next = timer < next ? timer : next;
-		p[FDS * i] = (struct pollfd){.fd = q->dev->ops->fd(q->tq), .events = POLLIN};
-		p[FDS * i + 1] = (struct pollfd){.fd = q->arm.timerfd, .events = POLLIN};
-		p[FDS * i + 2] = (struct pollfd){.fd = q->chans.fd, .events = POLLIN};
 	}
 	return next;
 }
 
-/* Sleeps until the rings, a timer, zv_wake or the deadline. 0 or -EINTR. */
+/*
+ * Sleeps on the one queue, and takes what has woken it in the same system call. <0: -errno;
+ * -ENOSYS: Linux before 5.11, or a filter that does not know the call.
+ */
+static int sleep_on_one(const struct waiting *w, uint64_t until, const sigset_t *mask)
+{
+	static bool missing;
+	struct zv_queue *q = w->queues[0];
+	struct epoll_event ev[FDS];
+	int n;
+
+	if (__atomic_load_n(&missing, __ATOMIC_RELAXED))
+		return -ENOSYS;
+	if (queue_timer_by(q, until))
+		return 0;
+	n = epoll_pwait2(q->arm.epfd, ev, FDS, NULL, mask);
+	if (n >= 0) {
+		queue_fds_seen(q, ev, n);
+		return n;
+	}
+	if (errno != ENOSYS && errno != EPERM)
+		return -errno;
+	__atomic_store_n(&missing, true, __ATOMIC_RELAXED);
+	return -ENOSYS;
+}
+
+static int sleep_on_all(const struct waiting *w, uint64_t until, const sigset_t *mask)
+{
+	uint64_t now = until == UINT64_MAX ? 0 : zv_now(), left = until > now ? until - now : 0;
+	struct timespec t = {(time_t)(left / 1000000000u), (long)(left % 1000000000u)};
+	struct pollfd p[ZV_WAIT_QUEUES_MAX];
+	int n;
+
+	for (unsigned i = 0; i < w->n; i++)
+		p[i] = (struct pollfd){.fd = w->queues[i]->arm.epfd, .events = POLLIN};
+	n = ppoll(p, w->n, until == UINT64_MAX ? NULL : &t, mask);
+	if (n < 0)
+		return -errno;
+	for (unsigned i = 0; i < w->n; i++)
+		if (!p[i].revents)
+			queue_fds_seen(w->queues[i], NULL, 0);
+	return n;
+}
+
+/* Sleeps until the rings, bells, a timer, zv_wake or the deadline. 0 or -EINTR. */
 static int doze(struct waiting *w)
 {
-	struct pollfd p[FDS * ZV_WAIT_QUEUES_MAX];
-	uint64_t next, now;
-	struct timespec t;
-	int ret;
+	const sigset_t *mask;
+	uint64_t until;
+	int ret = -ENOSYS;
 
-	signals_hold(w);
-	next = arm_all(w, p);
-	if (!next)
+	if (w->idle || w->slept)
+		signals_hold(w);
+	w->slept = true;
+	mask = w->held ? &w->before : NULL;
+	until = arm_all(w);
+	if (!until)
 		return 0;
-	now = zv_now();
-	next = next > now ? next - now : 0;
-	t = (struct timespec){(time_t)(next / 1000000000u), (long)(next % 1000000000u)};
-	ret = ppoll(p, FDS * w->n, next > INT64_MAX / 2 ? NULL : &t, w->held ? &w->before : NULL);
-	if (ret < 0 && errno == EINTR)
-		ret = -EINTR;
+	if (w->n == 1)
+		ret = sleep_on_one(w, until, mask);
+	if (ret == -ENOSYS)
+		ret = sleep_on_all(w, until, mask);
 	for (unsigned i = 0; i < w->n; i++)
 		stats_add(&w->queues[i]->tq->stats.wakeups, 1);
 	return ret == -EINTR ? ret : 0;
@@ -159,35 +208,40 @@ static uint64_t spin_ns(const struct waiting *w)
 	return spin;
 }
 
+/* The first look at the clock in this spell of polling. */
+static void begin_spell(struct waiting *w)
+{
+	w->start = w->now = zv_now();
+	if (w->deadline) {
+		signals_hold(w); /* it has slept */
+		return;
+	}
+	w->looked = w->now;
+	w->deadline = w->timeout_ns < UINT64_MAX - w->now ? w->now + w->timeout_ns : UINT64_MAX;
+}
+
 /* After polls that brought nothing. 0: poll again; -EAGAIN: the time is over; -EINTR. */
 static int wait_more(struct waiting *w)
 {
 	struct idle *idle = &w->queues[0]->wait.idle;
 	uint64_t spin;
-	int ret = 0;
 
 	if (w->timeout_ns == 0)
 		return -EAGAIN;
-	if (!w->start) {
-		w->start = w->now = w->looked = zv_now();
-		w->deadline = w->timeout_ns < UINT64_MAX - w->start ? w->start + w->timeout_ns
-								    : UINT64_MAX;
-	}
+	if (!w->start)
+		begin_spell(w);
 	if (w->now >= w->deadline)
 		return -EAGAIN;
-	w->idle++;
 	spin = spin_ns(w);
-	if (spin != UINT64_MAX && idle_sleeps(idle, w->now))
-		spin = 0;
-	else
-		w->now = idle_moment(idle, w->idle, w->now);
-	if (w->now - w->looked >= SIGNAL_LOOK_NS && signals_look(w))
-		return -EINTR;
-	if (w->now - w->start < spin)
-		return 0;
-	ret = doze(w);
-	w->start = w->now = zv_now();
-	return ret;
+	/* There was a poll since the last look at the clock: a peer that was given this CPU may
+	 * have answered. */
+	if (w->now - w->start >= spin || spin < SPIN_NONE_NS ||
+	    (spin != UINT64_MAX && idle_sleeps(idle, w->now))) {
+		w->start = 0;
+		return doze(w);
+	}
+	w->now = idle_moment(idle, ++w->idle, w->now);
+	return w->now - w->looked >= SIGNAL_LOOK_NS && signals_look(w) ? -EINTR : 0;
 }
 
 /* ---- any event of queues ---- */

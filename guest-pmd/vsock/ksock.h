@@ -234,7 +234,7 @@ void ksock_accept(struct ksock_queue *q, uint32_t port);
 int ksock_rx_burst(struct transport_queue *tq, struct rx_pkt *pkts, unsigned max);
 void ksock_rx_release(struct transport_queue *tq, uint32_t token);
 int ksock_arm(struct transport_queue *tq, unsigned room);
-void ksock_disarm(struct transport_queue *tq);
+void ksock_disarm(struct transport_queue *tq, bool rung);
 
 /* ---- ksock_tx.c ---- */
 

@@ -448,7 +448,7 @@ int ksock_arm(struct transport_queue *tq, unsigned room)
 	return room && ksock_tx_ready(tq) >= room;
 }
 
-void ksock_disarm(struct transport_queue *tq)
+void ksock_disarm(struct transport_queue *tq, bool rung)
 {
-	(void)tq; /* events stay until they are looked at */
+	(void)tq, (void)rung; /* events stay until they are looked at */
 }

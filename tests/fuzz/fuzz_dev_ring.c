@@ -203,7 +203,7 @@ static void notify(struct state *s, struct fz *z)
 		FZ_CHECK(s->tq->ops->arm(s->tq, how & 4 ? 1u + (how >> 5) * 9 : 0) <= 1);
 		break;
 	case 1:
-		s->tq->ops->disarm(s->tq);
+		s->tq->ops->disarm(s->tq, true);
 		break;
 	case 2:
 		FZ_CHECK(vhost_pair_set_call(s->q, how >> 2 & 1, how & 8 ? eventfds[0] : -1) == 0);

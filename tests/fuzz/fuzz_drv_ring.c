@@ -428,7 +428,7 @@ static void owner_op(struct world *w, struct fz *z, unsigned op)
 		FZ_CHECK(w->q->ops->arm(w->q, fz_u8(z)) <= 1);
 		break;
 	case 7:
-		w->q->ops->disarm(w->q);
+		w->q->ops->disarm(w->q, true);
 		break;
 	default:
 		FZ_CHECK(!w->q->ops->tx_ready(w->q) || w->q->up);

@@ -6,15 +6,21 @@
 #include "loop.h"
 
 #include <errno.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
 #include <poll.h>
 #include <pthread.h>
 #include <sched.h>
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <time.h>
 
 #include <cmocka.h>
 
@@ -26,11 +32,12 @@
 
 static struct zv_dev *guest, *host;
 
-static void open_both(uint32_t flags)
+static void open_both(uint32_t flags, uint64_t spin_ns)
 {
 	struct zv_opts o = {.size = sizeof(o),
 			    .queues = QUEUES,
 			    .flags = flags | ZV_OPT_NO_HUGE,
+			    .spin_ns = spin_ns,
 			    .connect_timeout_ns = 60 * SECOND};
 
 	assert_int_equal(zv_open(&host, "loophost:", &o), 0);
@@ -49,6 +56,25 @@ static void close_both(void)
 static int wait_asleep(struct zv_queue *q, struct zv_event *ev)
 {
 	return zv_wait(q, ev, 1, UINT64_MAX);
+}
+
+/* Where the kernel does not know the system call that sleeps, for this thread. */
+static int wait_old_kernel(struct zv_queue *q, struct zv_event *ev)
+{
+	static _Thread_local bool filtered;
+	struct sock_filter f[] = {
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_epoll_pwait2, 0, 1),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | ENOSYS),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+	};
+	const struct sock_fprog prog = {.len = sizeof(f) / sizeof(f[0]), .filter = f};
+
+	if (!filtered && (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) ||
+			  prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &prog)))
+		return -errno;
+	filtered = true;
+	return wait_asleep(q, ev);
 }
 
 static int wait_epoll(struct zv_queue *q, struct zv_event *ev)
@@ -141,14 +167,22 @@ static void every_wake_arrives(void **state)
 static int setup_asleep(void **state)
 {
 	(void)state;
-	open_both(0);
+	open_both(0, 0);
+	return 0;
+}
+
+/* It does not poll before it sleeps. */
+static int setup_at_once(void **state)
+{
+	(void)state;
+	open_both(0, 1);
 	return 0;
 }
 
 static int setup_busy(void **state)
 {
 	(void)state;
-	open_both(ZV_OPT_BUSY_POLL);
+	open_both(ZV_OPT_BUSY_POLL, 0);
 	return 0;
 }
 
@@ -157,6 +191,75 @@ static int teardown(void **state)
 	(void)state;
 	close_both();
 	return 0;
+}
+
+/* ---- time-outs and signals of who sleeps at once ---- */
+
+static uint64_t now(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (uint64_t)t.tv_sec * SECOND + (uint64_t)t.tv_nsec;
+}
+
+/* A wait that is woken leaves its time-out behind; those after it have their own. */
+static void each_wait_has_its_own_time_out(void **state)
+{
+	static const unsigned ms[] = {20, 1000, 40, 10, 30};
+	struct zv_queue *q = zv_queue(host, 0);
+	struct zv_event ev;
+
+	(void)state;
+	for (unsigned i = 0; i < sizeof(ms) / sizeof(ms[0]); i++) {
+		uint64_t t = now();
+
+		if (i % 2) { /* asleep, or about to be */
+			zv_wake(q);
+			assert_int_equal(zv_wait(q, &ev, 1, ms[i] * (SECOND / 1000)), 1);
+			assert_int_equal(ev.events, ZV_EV_WAKE);
+			continue;
+		}
+		assert_int_equal(zv_wait(q, &ev, 1, ms[i] * (SECOND / 1000)), 0);
+		assert_true(now() - t >= ms[i] * (SECOND / 1000));
+	}
+}
+
+static int reported;
+
+static void on_signal(int sig)
+{
+	(void)sig;
+}
+
+static void *signalled(void *arg)
+{
+	int *result = arg;
+	struct zv_event ev;
+
+	*result = zv_wait(zv_queue(host, 0), &ev, 1, UINT64_MAX);
+	__atomic_store_n(&reported, 1, __ATOMIC_RELEASE);
+	return NULL;
+}
+
+/* Signals come until one is reported: the first may come before the wait has begun. */
+static void a_signal_ends_a_wait_that_sleeps_at_once(void **state)
+{
+	struct sigaction sa = {.sa_handler = on_signal, .sa_flags = SA_RESTART}, before;
+	int result = 0;
+	pthread_t t;
+
+	(void)state;
+	reported = 0;
+	assert_int_equal(sigaction(SIGUSR1, &sa, &before), 0);
+	assert_int_equal(pthread_create(&t, NULL, signalled, &result), 0);
+	while (!__atomic_load_n(&reported, __ATOMIC_ACQUIRE)) {
+		(void)pthread_kill(t, SIGUSR1);
+		nanosleep(&(struct timespec){0, 1000000}, NULL);
+	}
+	assert_int_equal(pthread_join(t, NULL), 0);
+	assert_int_equal(sigaction(SIGUSR1, &before, NULL), 0);
+	assert_int_equal(result, -EINTR);
 }
 
 /* ---- a client that blocks, a server that waits for all queues ---- */
@@ -257,18 +360,28 @@ int main(void)
 	static struct sleeper sleepers[] = {{.wait = wait_asleep},
 					    {.wait = wait_epoll},
 					    {.wait = wait_both_queues},
-					    {.wait = wait_blocked}};
+					    {.wait = wait_blocked},
+					    {.wait = wait_old_kernel}};
 #define WAKES(name, setup, i)                                                                      \
 	{                                                                                          \
 		name, every_wake_arrives, setup, teardown, &sleepers[i]                            \
 	}
 	const struct CMUnitTest tests[] = {
 		WAKES("every wake ends a zv_wait", setup_asleep, 0),
+		WAKES("every wake ends a zv_wait that sleeps at once", setup_at_once, 0),
 		WAKES("every wake ends a zv_wait that never sleeps", setup_busy, 0),
 		WAKES("every wake makes zv_fd readable", setup_asleep, 1),
 		WAKES("every wake ends a wait for several queues", setup_asleep, 2),
 		WAKES("every wake ends a blocking connect", setup_asleep, 3),
 		cmocka_unit_test_setup_teardown(a_conversation_of_blocking_calls, setup_asleep,
+						teardown),
+		cmocka_unit_test_setup_teardown(each_wait_has_its_own_time_out, setup_at_once,
+						teardown),
+		cmocka_unit_test_setup_teardown(a_signal_ends_a_wait_that_sleeps_at_once,
+						setup_at_once, teardown),
+		/* From here on the library does without. */
+		WAKES("every wake ends a zv_wait on an old kernel", setup_asleep, 4),
+		cmocka_unit_test_setup_teardown(each_wait_has_its_own_time_out, setup_at_once,
 						teardown),
 	};
 

@@ -79,10 +79,10 @@ def threads(ringers=2, messages=1, bit_first=True, last_look=True, rearm=True):
         load('w', 'words', 'shm_load64(&o->page->words)'),
         *([branch(lambda w: w, 'awake')] if last_look else []),
         sleep_on('eventfd'),
+        system('eventfd', lambda n: 0),  # the sleep takes its event; who is awake anyway leaves it
         label('awake'),
         at(BELL_C, 'doorbell_disarm'),
         store('sleep', 0, 'shm_store64(&d->word->need_wakeup, 0)'),
-        system('eventfd', lambda n: 0),
         goto('poll'),
         label('end'),
     ]

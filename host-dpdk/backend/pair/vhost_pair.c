@@ -226,7 +226,7 @@ VHOST_INLINE int arm(struct vhost_pair *q, unsigned room, const struct vhost_rin
 	return 1;
 }
 
-static void disarm(struct transport_queue *tq)
+static void disarm(struct transport_queue *tq, bool rung)
 {
 	struct vhost_pair *q = vhost_pair_of(tq);
 	struct epoll_event ev[4];
@@ -238,7 +238,8 @@ static void disarm(struct transport_queue *tq)
 		vhost_ring_disarm(&q->from_guest);
 		vhost_ring_disarm(&q->to_guest);
 	}
-	(void)epoll_wait(q->epfd, ev, 4, 0);
+	if (rung)
+		(void)epoll_wait(q->epfd, ev, 4, 0);
 }
 
 int vhost_pair_fd(struct transport_queue *tq)

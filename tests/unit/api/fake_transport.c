@@ -251,9 +251,10 @@ static int fake_arm(struct transport_queue *tq, unsigned room)
 	return rx_lane(tq)->count != 0 || (room && fake_tx_ready(tq) >= room);
 }
 
-static void fake_disarm(struct transport_queue *tq)
+static void fake_disarm(struct transport_queue *tq, bool rung)
 {
 	(void)tq;
+	(void)rung;
 }
 
 static int fake_fd(struct transport_queue *tq)

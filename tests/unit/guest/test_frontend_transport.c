@@ -150,7 +150,7 @@ static void await(struct transport_queue *q, uint32_t old_session, uint32_t up)
 		(void)poll(&p, 1, 1);
 		if (!quiesce_enter(&q->qs))
 			continue;
-		q->ops->disarm(q);
+		q->ops->disarm(q, true);
 		there = q->session != old_session && q->up == up;
 		quiesce_leave(&q->qs);
 		if (there)
@@ -257,7 +257,7 @@ static void test_reconnect(void **state)
 		q->ops->rx_release(q, kept.token);
 		q->ops->tx_commit(q, s.token, &h); /* of a dead connection */
 		assert_int_equal(q->ops->arm(q, 0), 0);
-		q->ops->disarm(q);
+		q->ops->disarm(q, true);
 		quiesce_leave(&q->qs);
 		assert_int_equal(shm_load16(&rx.avail->idx), 16);
 		assert_int_equal(shm_load16(&tx.avail->idx), 0);

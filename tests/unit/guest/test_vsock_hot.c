@@ -220,7 +220,7 @@ static void test_posted_when_armed(void **state)
 	assert_int_equal(f.q->ops->arm(f.q, 0), 0);
 	assert_int_equal(f.p->hot_rx.nspare, 0);
 	assert_int_equal(dev_gather(&f, ids, 0), 256);
-	f.q->ops->disarm(f.q);
+	f.q->ops->disarm(f.q, true);
 	teardown(&f);
 }
 
@@ -262,7 +262,7 @@ static void one_large_message(struct fixture *f, unsigned before, bool sleep)
 	for (uint32_t i = 0; i < ring; i++)
 		dev_fill(f, ids[i], 256, (uint8_t)i);
 	assert_int_equal(raw_flush(&f->rx), sleep);
-	f->q->ops->disarm(f->q);
+	f->q->ops->disarm(f->q, true);
 	while (got < ring) {
 		n = f->q->ops->rx_burst(f->q, pkts, VSOCK_BURST);
 		assert_true(n > 0);
@@ -320,7 +320,7 @@ static void test_restart_with_spares(void **state)
 			f.q->ops->rx_release(f.q, pkts[i].token);
 		}
 		assert_int_equal(f.q->ops->arm(f.q, 0), 0);
-		f.q->ops->disarm(f.q);
+		f.q->ops->disarm(f.q, true);
 		assert_int_equal(dev_gather(&f, ids, 251), 256);
 		/* those with the device come back as well */
 		assert_int_equal(f.q->ops->tx_reserve(f.q, s, 256, 64, TX_CTRL), 256);

@@ -217,7 +217,7 @@ static void wakes(void)
 	assert_int_equal(f.q->ops->arm(f.q, 0), 0);
 	id = dev_table(&f, 3000);
 	assert_true(raw_push(&f.tx, id, 0)); /* the driver wants an interrupt */
-	f.q->ops->disarm(f.q);
+	f.q->ops->disarm(f.q, true);
 	assert_int_equal(f.q->ops->arm(f.q, 0), 1); /* there is one: no sleep */
 	over(&f, 1, 0);
 	assert_int_equal(f.q->ops->arm(f.q, 0), 0);

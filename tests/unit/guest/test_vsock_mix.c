@@ -219,7 +219,7 @@ static void run_mix(uint32_t ring, uint32_t payload, uint32_t rounds, bool shuff
 		mix_dev_tx(m, shuffle);
 		if (rnd(m, 50) == 0) {
 			(void)m->f.q->ops->arm(m->f.q, rnd(m, 2) ? rnd(m, 12) : 0);
-			m->f.q->ops->disarm(m->f.q);
+			m->f.q->ops->disarm(m->f.q, true);
 		} else {
 			m->f.q->ops->publish(m->f.q);
 		}

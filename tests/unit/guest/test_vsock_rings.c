@@ -128,7 +128,7 @@ static void test_a_session_with_another_layout(void **state)
 		assert_int_equal(f.q->ops->tx_ready(f.q), f.q->ops->tx_max(f.q));
 		assert_int_equal(f.q->ops->arm(f.q, 0), 0);
 		assert_int_equal(virtq_with_device(&f.p->rx), 16);
-		f.q->ops->disarm(f.q);
+		f.q->ops->disarm(f.q, true);
 	}
 	assert_int_equal(f.q->stats.ring_broken, 0);
 	teardown(&f);

@@ -35,7 +35,7 @@ static void test_broken_ring(void **state)
 	assert_false(f.q->ops->tx_ready(f.q));
 	f.q->ops->publish(f.q);
 	assert_int_equal(f.q->ops->arm(f.q, 1), 0);
-	f.q->ops->disarm(f.q);
+	f.q->ops->disarm(f.q, true);
 	drv_commit(&f, &held, 1, 1);
 	/* the next session works, with all buffers */
 	restart(&f);
@@ -219,7 +219,7 @@ static void test_arm(void **state)
 	vsock_pair_wake(f.p);
 	assert_true(readable(vsock_fd(f.q)));
 	assert_int_equal(f.q->ops->arm(f.q, 0), 1);
-	f.q->ops->disarm(f.q);
+	f.q->ops->disarm(f.q, true);
 	assert_false(readable(vsock_fd(f.q)));
 	assert_int_equal(f.q->ops->rx_burst(f.q, &pkt, 1), 1);
 	assert_true(dev_send(&f, 1, 1, false));
@@ -237,7 +237,7 @@ static void test_arm(void **state)
 	raw_put(&f.tx, s[0].token, 0);
 	assert_true(raw_flush(&f.tx));
 	assert_int_equal(f.q->ops->arm(f.q, 1), 1);
-	f.q->ops->disarm(f.q);
+	f.q->ops->disarm(f.q, true);
 	teardown(&f);
 }
 
@@ -319,7 +319,7 @@ static void test_nothing_is_received_between_reset_and_replenished_events(void *
 		drv_commit(&f, &s, 1, 1); /* of the old session */
 		f.q->ops->publish(f.q);
 		assert_int_equal(dev_recv(&f, &fill, true), -1);
-		f.q->ops->disarm(f.q);
+		f.q->ops->disarm(f.q, true);
 	}
 	/* an unknown event is none */
 	dev_event(&f, 77);

@@ -235,7 +235,7 @@ static inline void wait_up(struct transport_queue *q, uint32_t up)
 		bool done = false, mine = quiesce_enter(&q->qs);
 
 		if (mine) {
-			q->ops->disarm(q);
+			q->ops->disarm(q, true);
 			done = q->up == up;
 			if (!done)
 				(void)q->ops->arm(q, 0);

@@ -175,7 +175,7 @@ static void work_of_a_late_packet_is_bounded(void **state)
 		f->tq->ops->publish(f->tq);
 		assert_in_range(f->q->to_guest.walked + f->q->taken, 1, VHOST_WORK + 1001);
 		assert_int_equal(f->tq->ops->arm(f->tq, 0), f->q->nlate);
-		f->tq->ops->disarm(f->tq);
+		f->tq->ops->disarm(f->tq, true);
 	}
 	assert_true(rounds >= LONG * 1000 / (VHOST_WORK + 1001));
 	assert_int_equal(f->q->nctrl, LONG);

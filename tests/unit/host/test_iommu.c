@@ -19,13 +19,13 @@ static void expect_wait(struct fix *f, uint64_t off)
 	f->tq->ops->publish(f->tq);
 	assert_false(drv_used(&f->from, &(uint32_t){0}, &(uint32_t){0}));
 	assert_int_equal(f->tq->ops->arm(f->tq, 0), 0);
-	f->tq->ops->disarm(f->tq);
+	f->tq->ops->disarm(f->tq, true);
 	assert_int_equal(f->tq->ops->arm(f->tq, 0), 0);
 	assert_false(readable(vhost_pair_fd(f->tq)));
 	set_page(f, off, KNOWN);
 	assert_true(readable(vhost_pair_fd(f->tq)));
 	assert_int_equal(f->tq->ops->arm(f->tq, 0), 1);
-	f->tq->ops->disarm(f->tq);
+	f->tq->ops->disarm(f->tq, true);
 }
 
 /* ---- from the guest ---- */
@@ -55,7 +55,7 @@ static void a_missing_packet_holds_back_what_is_behind_it(void **state)
 	assert_int_equal(burst(f), 0);
 	set_page(f, BUF + 5 * PAGE, KNOWN);
 	assert_int_equal(f->tq->ops->arm(f->tq, 0), 1);
-	f->tq->ops->disarm(f->tq);
+	f->tq->ops->disarm(f->tq, true);
 	expect_wait(f, BUF);
 	assert_int_equal(burst(f), 1);
 	check_packet(f, 0, 5);
@@ -172,13 +172,13 @@ static void expect_no_buffer(struct fix *f, uint64_t off)
 	assert_int_equal(f->tq->ops->tx_reserve(f->tq, f->slot, 1, 0, TX_CTRL), 0);
 	assert_int_equal(t.asked, asked);
 	assert_int_equal(f->tq->ops->arm(f->tq, 1), 0);
-	f->tq->ops->disarm(f->tq);
+	f->tq->ops->disarm(f->tq, true);
 	assert_int_equal(f->tq->ops->arm(f->tq, 1), 0);
 	assert_false(readable(vhost_pair_fd(f->tq)));
 	set_page(f, off, KNOWN);
 	assert_true(readable(vhost_pair_fd(f->tq)));
 	assert_int_equal(f->tq->ops->arm(f->tq, 1), 1);
-	f->tq->ops->disarm(f->tq);
+	f->tq->ops->disarm(f->tq, true);
 }
 
 static void a_missing_buffer_is_no_buffer(void **state)
@@ -271,12 +271,12 @@ static void a_header_whose_place_is_forgotten_is_sent_later(void **state)
 		f->tq->ops->tx_commit(f->tq, slot[i].token, &h);
 	asked = t.asked;
 	f->tq->ops->publish(f->tq);
-	f->tq->ops->disarm(f->tq);
+	f->tq->ops->disarm(f->tq, true);
 	assert_false(drv_used(&f->to, &(uint32_t){0}, &(uint32_t){0}));
 	assert_int_equal(reserve(f, 1), 0);
 	assert_int_equal(t.asked, asked);
 	assert_int_equal(f->tq->ops->arm(f->tq, 1), 0);
-	f->tq->ops->disarm(f->tq);
+	f->tq->ops->disarm(f->tq, true);
 	set_page(f, BUF + PAGE, KNOWN);
 	assert_int_equal(f->tq->ops->arm(f->tq, 0), 1);
 	f->tq->ops->publish(f->tq);

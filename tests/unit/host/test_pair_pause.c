@@ -76,7 +76,7 @@ static void loans_live_through_a_pause(void **state)
 	memcpy(f->slot[1].data, "xyz", 3);
 	f->tq->ops->tx_commit(f->tq, f->slot[1].token, &h); /* not in the order of the chains */
 	assert_int_equal(f->tq->ops->arm(f->tq, 1), 0);
-	f->tq->ops->disarm(f->tq);
+	f->tq->ops->disarm(f->tq, true);
 	f->tq->ops->publish(f->tq);
 	for (unsigned i = 0; i < 0x8000; i++)
 		assert_int_equal(f->g.mem[G_DATA + i], 0x77);
@@ -292,12 +292,12 @@ static void a_driver_that_is_gone_is_noticed(void **state)
 
 	offer_empty(f, 0, 1000);
 	pause_it(f);
-	f->tq->ops->disarm(f->tq);
+	f->tq->ops->disarm(f->tq, true);
 	for (int i = 0; i < 3; i++) { /* nothing happens: it is woken, and sees that */
 		while (f->tq->ops->arm(f->tq, 0))
-			f->tq->ops->disarm(f->tq);
+			f->tq->ops->disarm(f->tq, true);
 		assert_int_equal(poll(&p, 1, 30000), 1);
-		f->tq->ops->disarm(f->tq);
+		f->tq->ops->disarm(f->tq, true);
 		assert_int_equal(f->tq->ops->rx_burst(f->tq, f->pkt, 64), 0);
 		assert_int_equal(f->tq->up, 1);
 	}
@@ -305,7 +305,7 @@ static void a_driver_that_is_gone_is_noticed(void **state)
 	while (f->tq->up) {
 		assert_int_equal(f->tq->ops->arm(f->tq, 0), 0);
 		assert_int_equal(poll(&p, 1, 30000), 1);
-		f->tq->ops->disarm(f->tq);
+		f->tq->ops->disarm(f->tq, true);
 		(void)f->tq->ops->rx_burst(f->tq, f->pkt, 64);
 	}
 	assert_int_equal(f->tq->session, session + 1);

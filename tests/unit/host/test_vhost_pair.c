@@ -348,7 +348,7 @@ static void an_armed_pair_is_woken(void **state)
 	assert_int_equal(vhost_pair_set_kick(f->q, VHOST_FROM_GUEST, tx), 0);
 	assert_true(readable(fd)); /* vhost_pair_start has woken the owner */
 	assert_int_equal(f->tq->ops->arm(f->tq, 0), 0);
-	f->tq->ops->disarm(f->tq);
+	f->tq->ops->disarm(f->tq, true);
 	assert_false(readable(fd));
 	drv_desc(&f->from, 0, G_GPA + off, HDR, 0, 0);
 	/* armed at the next index; a kick wakes, once, without anybody reading the eventfd */
@@ -357,7 +357,7 @@ static void an_armed_pair_is_woken(void **state)
 	drv_offer(&f->from, 0);
 	kick(tx);
 	assert_true(readable(fd));
-	f->tq->ops->disarm(f->tq);
+	f->tq->ops->disarm(f->tq, true);
 	assert_false(readable(fd));
 	assert_int_equal(f->tq->ops->arm(f->tq, 0), 1); /* work is there */
 	assert_int_equal(f->tq->ops->rx_burst(f->tq, f->pkt, 64), 1);
@@ -365,14 +365,14 @@ static void an_armed_pair_is_woken(void **state)
 	assert_int_equal(drv_avail_event(&f->from), 1);
 	kick(tx);
 	assert_true(readable(fd));
-	f->tq->ops->disarm(f->tq);
+	f->tq->ops->disarm(f->tq, true);
 	/* room to send: none at all, any buffer wakes */
 	assert_int_equal(f->tq->ops->arm(f->tq, 1), 0);
 	assert_int_equal(drv_avail_event(&f->to), 0);
 	offer_empty(f, 0, 100);
 	kick(rx);
 	assert_true(readable(fd));
-	f->tq->ops->disarm(f->tq);
+	f->tq->ops->disarm(f->tq, true);
 	assert_int_equal(f->tq->ops->arm(f->tq, 1), 1);
 	/* only those kept for control are left: woken when there is one more */
 	for (unsigned i = 1; i < N; i++)
@@ -381,32 +381,32 @@ static void an_armed_pair_is_woken(void **state)
 	assert_int_equal(f->tq->ops->tx_reserve(f->tq, f->slot + N - KEEP, 3, 0, TX_CTRL), 3);
 	assert_int_equal(f->tq->ops->arm(f->tq, 1), 0);
 	assert_int_equal(drv_avail_event(&f->to), N + 3);
-	f->tq->ops->disarm(f->tq);
+	f->tq->ops->disarm(f->tq, true);
 	/* five wanted: woken when there are as many, and those for control */
 	assert_int_equal(f->tq->ops->arm(f->tq, 5), 0);
 	assert_int_equal(drv_avail_event(&f->to), N + 3 + 4);
-	f->tq->ops->disarm(f->tq);
+	f->tq->ops->disarm(f->tq, true);
 	for (unsigned i = 0; i < 3; i++)
 		f->tq->ops->tx_cancel(f->tq, f->slot[i].token);
 	assert_int_equal(f->tq->ops->arm(f->tq, 1), 0);
 	assert_int_equal(drv_avail_event(&f->to), N);
-	f->tq->ops->disarm(f->tq);
+	f->tq->ops->disarm(f->tq, true);
 	f->tq->ops->tx_cancel(f->tq, f->slot[3].token);
 	assert_int_equal(f->tq->ops->arm(f->tq, 1), 1);
 	assert_int_equal(f->tq->ops->arm(f->tq, 2), 0);
 	assert_int_equal(drv_avail_event(&f->to), N);
-	f->tq->ops->disarm(f->tq);
+	f->tq->ops->disarm(f->tq, true);
 	for (unsigned i = 4; i < N; i++)
 		f->tq->ops->tx_cancel(f->tq, f->slot[i].token);
 	assert_int_equal(f->tq->ops->arm(f->tq, N - KEEP), 1);
 	/* the control thread wakes too, up or down */
-	f->tq->ops->disarm(f->tq);
+	f->tq->ops->disarm(f->tq, true);
 	assert_false(readable(fd));
 	fresh(f, N);
 	assert_true(readable(fd));
 	/* a kick that nobody has seen yet outlives its descriptor */
 	assert_int_equal(f->tq->ops->arm(f->tq, 0), 0);
-	f->tq->ops->disarm(f->tq);
+	f->tq->ops->disarm(f->tq, true);
 	assert_false(readable(fd));
 	kick(tx);
 	assert_int_equal(vhost_pair_set_kick(f->q, VHOST_FROM_GUEST, other), 0);
@@ -463,7 +463,7 @@ static void *own(void *arg)
 		}
 		tq->ops->publish(tq);
 		if (tq->ops->arm(tq, 1) == 0)
-			tq->ops->disarm(tq);
+			tq->ops->disarm(tq, true);
 		quiesce_leave(&tq->qs);
 	}
 	return NULL;
