@@ -15,8 +15,9 @@
  * be had:
  *
  *   a stock guest, or the kernel's vhost-vsock     -EOPNOTSUPP from zv_dgram_send
- *   zvsockd                                        between guests of a group (docs/daemon.md); a
- *                                                  guest in none: -EOPNOTSUPP from zv_dgram_send
+ *   zvsockd                                        between guests of a group, and to AF_VSOCK
+ *                                                  programs (docs/daemon.md); a guest that has
+ *                                                  neither: -EOPNOTSUPP from zv_dgram_send
  *   vsock:, daemon:                                -EOPNOTSUPP from zv_dgram_bind
  *
  * Ports of datagrams are not those of connections: both may have the same number. A port belongs to

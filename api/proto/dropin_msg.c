@@ -53,6 +53,12 @@ const char *dropin_msg_refused(const struct dropin_msg *m, size_t len)
 	return NULL;
 }
 
+bool dropin_dgram_ok(const struct dropin_dgram *d, size_t len)
+{
+	return len >= sizeof(*d) && d->magic == DROPIN_MAGIC && d->version == DROPIN_VERSION &&
+	       !d->reserved;
+}
+
 /* ---- labels -------------------------------------------------------------------------------- */
 
 #define PREFIX "zvsock:"

@@ -13,9 +13,10 @@
  *
  *   DIR/ask               SOCK_SEQPACKET: one struct dropin_msg a question, one an answer, in the
  *                         byte order of the machine. Its mode and owner say who may use it.
- *   DIR/stream, DIR/seqpacket, DIR/dgram
+ *   DIR/stream, DIR/seqpacket
  *                         what a program's socket is connected to (connect(2)); nothing is said
  *                         there, all bytes are payload.
+ *   DIR/dgram             where datagrams are sent to: below.
  *
  * Guests that share a directory are one namespace: programs that use it reach these guests, and
  * are reached by these, and ports of the host that they listen on are ports towards these alone.
@@ -45,6 +46,18 @@
  *   descriptor, and zvsockd looks when it matters. listen(2) is the kernel's.
  * accept(2):                 the kernel's. For a connection that a guest asks for, zvsockd connects
  * to the label of the port, from a socket with a Z label, and answers the guest when that worked.
+ *
+ * Datagrams: the program's socket is an AF_UNIX SOCK_DGRAM socket that BIND gives a label. All go
+ * by zvsockd, those between two programs as well. To the program: from a socket of zvsockd's with a
+ * Z label, a socket for each peer: recvfrom(2) learns by it who has sent. So that nobody else can
+ * send to the program, each ends with a key, `bytes` of the answer to BIND, which the program's
+ * socket checks and takes off by a filter (SO_ATTACH_FILTER) set before it is bound. BOUND says
+ * that it is: zvsockd connects a socket of its own to it, and knows by that which socket the label
+ * is about when another has it later. From the program: sendto(2) sends to DIR/dgram, with a struct
+ * dropin_dgram before the payload; REACH says first whether there is somebody who takes datagrams.
+ * connect(2) asks CONNECT, and connects to the label `where`, a socket of zvsockd's for that peer
+ * alone, which is connected to the program's: what is written there is payload, and the kernel lets
+ * no other one send.
  *
  * Answers come in the order of questions, but that of a blocking CONNECT when it is decided: one
  * question is under way on a socket at a time, further ones wait unread. Closing the socket
@@ -77,7 +90,9 @@
 				  * should say */                                                  \
 	X(BIND, 5, "bind")	 /* sock_type, local (port ANY: choose) -> local, label */         \
 	X(NAMES, 6, "names") /* label of a socket that was bound, then connected -> local, remote  \
-			      */
+			      */                                                                   \
+	X(BOUND, 7, "bound") /* label of a datagram socket, which has it by now -> */              \
+	X(REACH, 8, "reach") /* remote -> datagrams to it can be sent; EAGAIN: not known yet */
 
 enum dropin_type {
 #define X(name, number, text) DROPIN_##name = (number),
@@ -114,6 +129,17 @@ struct dropin_msg {
 _Static_assert(sizeof(struct dropin_msg) == 56 + 2 * DROPIN_LABEL + DROPIN_TEXT,
 	       "the wire form has no holes");
 
+/* What a datagram that is sent to DIR/dgram begins with. */
+struct dropin_dgram {
+	uint32_t magic;
+	uint16_t version;
+	uint16_t reserved;     /* 0 */
+	struct dropin_addr to; /* whom it is for */
+};
+_Static_assert(sizeof(struct dropin_dgram) == 16, "the wire form has no holes");
+
+#define DROPIN_DGRAM_MAX 65536u /* bytes of payload, at most */
+
 /* Begins a message: everything that is not set is 0. */
 void dropin_msg_init(struct dropin_msg *m, enum dropin_type type);
 
@@ -125,6 +151,9 @@ void dropin_msg_text(struct dropin_msg *m, const char *text);
  * end. Otherwise what is wrong with it.
  */
 const char *dropin_msg_refused(const struct dropin_msg *m, size_t len);
+
+/* The @len bytes at @d (private memory, aligned) begin a datagram of this version. */
+bool dropin_dgram_ok(const struct dropin_dgram *d, size_t len);
 
 /* "connect"...; NULL: there is no such type. */
 const char *dropin_type_name(unsigned type);

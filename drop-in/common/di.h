@@ -44,6 +44,8 @@ struct di {
 	 * that zvsockd says that it is since. -1: none has answered.
 	 */
 	_Atomic int64_t owner, user;
+	/* Who uses this sees all calls that a datagram's address takes (di_dgram.c). */
+	bool dgrams;
 };
 
 /* Where zvsockd's sockets are: @dir, or DI_DIR when it is NULL or "". Asks nothing yet. */
@@ -54,11 +56,15 @@ void di_init(struct di *d, const char *dir);
 /*
  * socket(2): @type with SOCK_NONBLOCK and SOCK_CLOEXEC in it. Returns the descriptor.
  * -EAFNOSUPPORT: no zvsockd is there; -EPROTONOSUPPORT, -ESOCKTNOSUPPORT, -EMFILE ...
+ * -EOPNOTSUPP: SOCK_DGRAM without di.dgrams.
  */
 int di_socket(struct di *d, int type, int protocol);
 
 /* 1: @fd stands for an AF_VSOCK socket; 0: it is something else; -EBADF. */
 int di_is(int fd);
+
+/* The type of the AF_VSOCK socket that @fd stands for; 0: it is something else. */
+int di_type(int fd);
 
 /* The same, but 2: it is one for di_renew(). */
 int di_is_failed(int fd);
@@ -111,6 +117,22 @@ int di_connect_state(struct di *d, int fd);
 
 /* What SO_ERROR says, where the kernel's has said @said: an errno, or 0. */
 int di_error(struct di *d, int fd, int said);
+
+/* ---- datagrams ----------------------------------------------------------------------------- */
+
+/*
+ * sendmsg(2) of a datagram socket to @to: what m->msg_iov has; the rest of *m is not looked at.
+ * Bytes; -EOPNOTSUPP: the guest has no datagrams; -ENODEV: there is no such guest, or no zvsockd;
+ * -EMSGSIZE, -EAGAIN, -EINTR ... Binds the socket if it is not yet.
+ */
+long di_sendto(struct di *d, int fd, const struct msghdr *m, int flags,
+	       const struct sockaddr_vm *to);
+
+/*
+ * Who has sent what recvmsg(2) of AF_UNIX says came from the name @un, of @len bytes. False: it
+ * does not say (it was not a datagram of zvsockd's).
+ */
+bool di_sender(const void *un, socklen_t len, struct sockaddr_vm *from);
 
 /* ---- options ------------------------------------------------------------------------------- */
 

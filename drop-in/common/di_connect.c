@@ -10,7 +10,7 @@
 
 static const char *socket_name(int type)
 {
-	return type == SOCK_STREAM ? "stream" : type == SOCK_SEQPACKET ? "seqpacket" : "dgram";
+	return type == SOCK_STREAM ? "stream" : "seqpacket";
 }
 
 /* ---- how it went ---------------------------------------------------------------------------- */
@@ -274,6 +274,8 @@ int di_connect(struct di *d, int fd, const struct sockaddr_vm *addr, bool nonblo
 	rc = di_mark_get(fd, &mark);
 	if (rc <= 0)
 		return rc < 0 ? rc : -ENOTSOCK;
+	if (mark.type == SOCK_DGRAM)
+		return di_dgram_connect(d, fd, addr);
 	rc = di_who(fd, &w);
 	if (rc < 0)
 		return rc;

@@ -54,4 +54,17 @@ int di_who(int fd, struct di_who *w);
 /* @text as the abstract name of a socket. Its length. */
 socklen_t di_label_name(const char text[static DROPIN_LABEL], struct sockaddr_un *un);
 
+bool di_read_label(const struct sockaddr_un *un, socklen_t len, struct dropin_label *l);
+
+struct sockaddr_vm di_vm_address(uint32_t cid, uint32_t port);
+
+/* ---- datagrams ------------------------------------------------------------------------------ */
+
+/* Before bind(2): from now on @fd takes only messages that end with @key, which it takes off. */
+int di_dgram_guard(int fd, uint64_t key);
+/* Behind bind(2): zvsockd is told. */
+int di_dgram_bound(struct di *d, const char label[static DROPIN_LABEL]);
+/* connect(2) of a datagram socket. */
+int di_dgram_connect(struct di *d, int fd, const struct sockaddr_vm *addr);
+
 #endif

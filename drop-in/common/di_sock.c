@@ -46,6 +46,13 @@ int di_is(int fd)
 	return di_mark_get(fd, &m);
 }
 
+int di_type(int fd)
+{
+	struct di_mark m;
+
+	return di_mark_get(fd, &m) == 1 ? m.type : 0;
+}
+
 int di_is_failed(int fd)
 {
 	struct di_mark m;
@@ -66,7 +73,7 @@ socklen_t di_label_name(const char text[static DROPIN_LABEL], struct sockaddr_un
 	return (socklen_t)(offsetof(struct sockaddr_un, sun_path) + 1 + len);
 }
 
-static bool read_label(const struct sockaddr_un *un, socklen_t len, struct dropin_label *l)
+bool di_read_label(const struct sockaddr_un *un, socklen_t len, struct dropin_label *l)
 {
 	const size_t before = offsetof(struct sockaddr_un, sun_path) + 1;
 
@@ -83,7 +90,7 @@ int di_who(int fd, struct di_who *w)
 	memset(w, 0, sizeof(*w));
 	if (rc < 0)
 		return rc;
-	w->has_own = read_label(&un, len, &w->own);
+	w->has_own = di_read_label(&un, len, &w->own);
 	if (w->has_own)
 		memcpy(w->own_text, un.sun_path + 1,
 		       len - offsetof(struct sockaddr_un, sun_path) - 1);
@@ -92,11 +99,11 @@ int di_who(int fd, struct di_who *w)
 	len = sizeof(un);
 	rc = di_sys_getpeername(fd, &un, &len);
 	w->connected = rc == 0;
-	w->has_peer = w->connected && read_label(&un, len, &w->peer);
+	w->has_peer = w->connected && di_read_label(&un, len, &w->peer);
 	return rc == -ENOTCONN ? 0 : rc;
 }
 
-static struct sockaddr_vm vm_address(uint32_t cid, uint32_t port)
+struct sockaddr_vm di_vm_address(uint32_t cid, uint32_t port)
 {
 	return (struct sockaddr_vm){.svm_family = AF_VSOCK, .svm_cid = cid, .svm_port = port};
 }
@@ -154,11 +161,11 @@ int di_names(struct di *d, int fd, struct sockaddr_vm *local, struct sockaddr_vm
 		return rc;
 	rc = w.connected ? connected_names(d, &w, &names) : -ENOTCONN;
 	if (local && !rc)
-		*local = vm_address(names.local.cid, names.local.port);
+		*local = di_vm_address(names.local.cid, names.local.port);
 	else if (local && w.has_own)
-		*local = vm_address(w.own.local.cid, w.own.local.port);
+		*local = di_vm_address(w.own.local.cid, w.own.local.port);
 	else if (local)
-		*local = vm_address(VMADDR_CID_ANY, VMADDR_PORT_ANY);
+		*local = di_vm_address(VMADDR_CID_ANY, VMADDR_PORT_ANY);
 	if (!remote)
 		return 0;
 	if (rc)
@@ -168,7 +175,7 @@ int di_names(struct di *d, int fd, struct sockaddr_vm *local, struct sockaddr_vm
 		return rc;
 	if (rc && mark.connecting && di_connect_state(d, fd) != 0)
 		return -ENOTCONN;
-	*remote = vm_address(names.remote.cid, names.remote.port);
+	*remote = di_vm_address(names.remote.cid, names.remote.port);
 	return 0;
 }
 
@@ -190,8 +197,14 @@ int di_socket(struct di *d, int type, int protocol)
 	case SOCK_STREAM:
 	case SOCK_SEQPACKET:
 		break;
-	case SOCK_DGRAM: /* as a kernel whose transports have none */
-		return -ENODEV;
+	case SOCK_DGRAM:
+		if (d->dgrams)
+			break;
+		if (d->say)
+			d->say("AF_VSOCK: socket: no datagrams: their addresses are not seen in "
+			       "this "
+			       "mode; docs/drop-in.md");
+		return -EOPNOTSUPP;
 	default:
 		return -ESOCKTNOSUPPORT;
 	}
@@ -238,7 +251,12 @@ int di_bind(struct di *d, int fd, const struct sockaddr_vm *addr)
 	rc = di_ask(d, &m, di_sys_now_ms() + DI_PATIENCE_MS, false, &held);
 	if (rc < 0)
 		return rc == -ETIMEDOUT ? -ENODEV : rc;
-	rc = di_sys_bind(fd, &un, di_label_name(m.label, &un));
+	if (mark.type == SOCK_DGRAM)
+		rc = di_dgram_guard(fd, m.bytes);
+	if (!rc)
+		rc = di_sys_bind(fd, &un, di_label_name(m.label, &un));
+	if (!rc && mark.type == SOCK_DGRAM)
+		rc = di_dgram_bound(d, m.label);
 	di_sys_close(held);
 	return rc;
 }

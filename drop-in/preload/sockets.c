@@ -17,17 +17,6 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-static bool family_is(const struct sockaddr *addr, socklen_t len, sa_family_t family)
-{
-	return addr && len >= sizeof(addr->sa_family) && addr->sa_family == family;
-}
-
-/* Is the call about an AF_VSOCK socket? One that was given another kind of address fails there. */
-static bool vsock_with(int fd, const struct sockaddr *addr, socklen_t len)
-{
-	return family_is(addr, len, AF_VSOCK) ? di_is(fd) == 1 : is_vsock(fd);
-}
-
 EXPORT int socket(int domain, int type, int protocol)
 {
 	int fd;
@@ -75,7 +64,7 @@ EXPORT int connect(int fd, const struct sockaddr *addr, socklen_t len)
 		return returned(tcp_connect(fd, addr, len));
 	if (tcp_names(fd, NULL, NULL))
 		return returned(-EISCONN);
-	if (rc <= 0)
+	if (rc <= 0 || (family_is(addr, len, AF_UNSPEC) && di_type(fd) == SOCK_DGRAM))
 		return REAL(connect)(fd, addr, len);
 	now_vsock(fd);
 	if (di_address(addr, len, &vm) < 0)
@@ -87,18 +76,6 @@ EXPORT int connect(int fd, const struct sockaddr *addr, socklen_t len)
 }
 
 /* ---- accept --------------------------------------------------------------------------------- */
-
-#define PREFIX "\0zvsock:"
-
-/* Is that the name of an AF_VSOCK socket? @room bytes of the @len of it are at @addr. */
-static bool is_label(const struct sockaddr *addr, socklen_t room, socklen_t len)
-{
-	const size_t begin = offsetof(struct sockaddr_un, sun_path);
-
-	return family_is(addr, room, AF_UNIX) && len >= begin + sizeof(PREFIX) &&
-	       room >= begin + sizeof(PREFIX) - 1 &&
-	       !memcmp((const char *)addr + begin, PREFIX, sizeof(PREFIX) - 1);
-}
 
 /* An accepted socket, which is checked. Its descriptor; -1: it is closed, another may follow. */
 static int welcome(int fd, struct sockaddr *addr, socklen_t *len, socklen_t room)
@@ -198,60 +175,6 @@ EXPORT int getpeername(int fd, struct sockaddr *addr, socklen_t *len)
 	if (!rc)
 		put_address(addr, len, room, &remote);
 	return returned(rc);
-}
-
-/*
- * The name of who sent, as AF_UNIX gives it on a connection; AF_VSOCK gives none there. It is a
- * label or a path in zvsockd's directory, of which the program's buffer may have the beginning
- * only.
- */
-static bool names_us(const struct sockaddr *addr, socklen_t room, socklen_t len)
-{
-	const socklen_t begin = offsetof(struct sockaddr_un, sun_path);
-	const char *dir = world()->dir;
-	size_t n = strlen(dir);
-
-	if (is_label(addr, room, len))
-		return true;
-	if (!family_is(addr, room, AF_UNIX) || room <= begin || len <= begin + n)
-		return false;
-	return n && !memcmp((const char *)addr + begin, dir, n < room - begin ? n : room - begin);
-}
-
-EXPORT ssize_t recvfrom(int fd, void *buf, size_t n, int flags, struct sockaddr *addr,
-			socklen_t *len)
-{
-	socklen_t room = addr && len ? *len : 0;
-	ssize_t r = REAL(recvfrom)(fd, buf, n, flags, addr, len);
-
-	if (r >= 0 && room && names_us(addr, room, *len) && di_is(fd) == 1)
-		*len = 0;
-	return r;
-}
-
-EXPORT ssize_t recvmsg(int fd, struct msghdr *m, int flags)
-{
-	socklen_t room = m && m->msg_name ? m->msg_namelen : 0;
-	ssize_t r = REAL(recvmsg)(fd, m, flags);
-
-	if (r >= 0 && room && names_us(m->msg_name, room, m->msg_namelen) && di_is(fd) == 1)
-		m->msg_namelen = 0;
-	return r;
-}
-
-/* recvfrom(2) of programs that were built with -D_FORTIFY_SOURCE. */
-ssize_t __recvfrom_chk(int fd, void *buf, size_t n, size_t size, int flags, struct sockaddr *addr,
-		       socklen_t *len);
-
-EXPORT ssize_t __recvfrom_chk(int fd, void *buf, size_t n, size_t size, int flags,
-			      struct sockaddr *addr, socklen_t *len)
-{
-	socklen_t room = addr && len ? *len : 0;
-	ssize_t r = REAL(__recvfrom_chk)(fd, buf, n, size, flags, addr, len);
-
-	if (r >= 0 && room && names_us(addr, room, *len) && di_is(fd) == 1)
-		*len = 0;
-	return r;
 }
 
 /* ---- state and options ---------------------------------------------------------------------- */

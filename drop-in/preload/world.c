@@ -2,9 +2,11 @@
 #include "preload/world.h"
 
 #include <errno.h>
+#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/uio.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 static struct di the_world;
@@ -31,6 +33,7 @@ static void __attribute__((constructor)) begin(void)
 	if (atomic_load(&ready))
 		return;
 	di_init(&the_world, getenv("ZVSOCK_AF_VSOCK"));
+	the_world.dgrams = true;
 	if (verbose && *verbose)
 		the_world.say = say;
 	if (tcp)
@@ -92,6 +95,27 @@ void now_vsock(int fd)
 	if (known_other((unsigned)fd))
 		atomic_fetch_and_explicit(&others[fd / 64], ~(UINT64_C(1) << (fd % 64)),
 					  memory_order_relaxed);
+}
+
+bool family_is(const struct sockaddr *addr, socklen_t len, sa_family_t family)
+{
+	return addr && len >= sizeof(addr->sa_family) && addr->sa_family == family;
+}
+
+bool vsock_with(int fd, const struct sockaddr *addr, socklen_t len)
+{
+	return family_is(addr, len, AF_VSOCK) ? di_is(fd) == 1 : is_vsock(fd);
+}
+
+#define PREFIX "\0zvsock:"
+
+bool is_label(const struct sockaddr *addr, socklen_t room, socklen_t len)
+{
+	const size_t begin = offsetof(struct sockaddr_un, sun_path);
+
+	return family_is(addr, room, AF_UNIX) && len >= begin + sizeof(PREFIX) &&
+	       room >= begin + sizeof(PREFIX) - 1 &&
+	       !memcmp((const char *)addr + begin, PREFIX, sizeof(PREFIX) - 1);
 }
 
 void put_address(void *addr, socklen_t *len, socklen_t room, const struct sockaddr_vm *vm)

@@ -22,6 +22,14 @@ bool is_vsock(int fd);
 /* @fd is one: the number may have been something else before. */
 void now_vsock(int fd);
 
+bool family_is(const struct sockaddr *addr, socklen_t len, sa_family_t family);
+
+/* Is the call about an AF_VSOCK socket? One that was given another kind of address fails there. */
+bool vsock_with(int fd, const struct sockaddr *addr, socklen_t len);
+
+/* Is that the name of an AF_VSOCK socket? @room bytes of the @len of it are at @addr. */
+bool is_label(const struct sockaddr *addr, socklen_t room, socklen_t len);
+
 /* Copies @vm to a caller with room for @room bytes and sets *len, as the kernel does. */
 void put_address(void *addr, socklen_t *len, socklen_t room, const struct sockaddr_vm *vm);
 

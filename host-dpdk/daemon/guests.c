@@ -159,7 +159,7 @@ static int open_device(struct guest *g, const struct cfg_guest *cfg)
 					    (cfg_roles[cfg->role].any_cid ? ZV_LISTEN_ANY_CID : 0),
 				    ACCEPT_BACKLOG);
 	if (ret == 0 && datagrams)
-		ret = zv_dgram_bind_all(g->dev, ZV_LISTEN_ANY_CID, 0);
+		ret = zv_dgram_bind_all(g->dev, endpoints_listen_flags(cfg), 0);
 	if (ret < 0)
 		guest_fails(g, "%s", zv_error_text());
 	return ret;

@@ -36,7 +36,7 @@
 #define CFG_APP_IDS_MAX	  32u /* users, and groups, that may attach applications */
 #define CFG_APP_PORTS_MAX 16u /* ranges of ports for them */
 
-#define CFG_SPACE_SOCKETS 3u  /* of a drop-in directory */
+#define CFG_SPACE_SOCKETS 4u  /* of a drop-in directory */
 #define CFG_SPACE_IDS_MAX 16u /* users, and groups, that may bind low ports */
 
 struct cfg_part;
@@ -84,7 +84,7 @@ struct cfg_space {
 	gid_t gid;
 	uint32_t low_users[CFG_SPACE_IDS_MAX], low_groups[CFG_SPACE_IDS_MAX];
 	unsigned n_low_users, n_low_groups; /* who, besides root, binds ports below 1024 */
-	char sockets[CFG_SPACE_SOCKETS][CFG_PATH_MAX]; /* "ask", "stream", "seqpacket" */
+	char sockets[CFG_SPACE_SOCKETS][CFG_PATH_MAX]; /* "ask", "stream", "seqpacket", "dgram" */
 	uid_t becomes;				       /* whom zvsockd becomes; -1: nobody else */
 };
 

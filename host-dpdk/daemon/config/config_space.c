@@ -10,7 +10,7 @@
 #define NONE "none"
 
 /* In the order of cfg_space.sockets. */
-static const char *const names[CFG_SPACE_SOCKETS] = {"ask", "stream", "seqpacket"};
+static const char *const names[CFG_SPACE_SOCKETS] = {"ask", "stream", "seqpacket", "dgram"};
 
 /* ---- keys --------------------------------------------------------------------------------- */
 

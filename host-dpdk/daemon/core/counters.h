@@ -86,6 +86,8 @@
 	X(low_port_denied, ERRORS, COUNTER, "refused: port below 1024 and server not privileged")  \
 	X(af_vsock_unclaimed, ERRORS, COUNTER, "connections whose program did not come: reset")    \
 	X(af_vsock_denied, ERRORS, COUNTER, "refused: another user has the label of a port")       \
+	X(af_vsock_dgrams, TRAFFIC, COUNTER, "datagrams carried between the peer and programs")    \
+	X(af_vsock_dgrams_lost, ERRORS, COUNTER, "datagrams lost: nobody at the port, or no room") \
 	X(tcp_out_denied, ERRORS, COUNTER, "refused: no rule of tcp_allow has the address")        \
 	X(tcp_out_bad, ERRORS, COUNTER, "requests to tcp_out that were none: reset")               \
 	X(fds_passed, ERRORS, COUNTER, "connections of programs that sent descriptors: reset")     \

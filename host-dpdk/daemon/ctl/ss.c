@@ -101,7 +101,7 @@ static bool is_program(struct unix_socket *all, size_t n, const struct unix_sock
 	if (!u->inode || (named ? own.view == 'Z' : !told || other.view != 'Z') ||
 	    !dropin_names(l, named ? &own : NULL, told ? &other : NULL))
 		return false;
-	if (!l->connected && u->state == TCP_ESTABLISHED)
+	if (!l->connected && u->state == TCP_ESTABLISHED && u->type != SOCK_DGRAM)
 		(void)ask_names(u, peer, l);
 	return true;
 }
@@ -156,16 +156,21 @@ static void show(const struct row *r, struct table *t, json_t *list)
 	table_add(t, "%s%s%s", *r->users ? "users:(" : "", r->users, *r->users ? ")" : "");
 }
 
-static const char *state_name(uint8_t state)
+/* A datagram socket that another one is connected to is "established", too, in the kernel. */
+static const char *state_name(uint8_t type, uint8_t state, bool connected)
 {
+	if (type == SOCK_DGRAM)
+		return connected ? "ESTAB" : "UNCONN";
 	return state == TCP_LISTEN ? "LISTEN" : state == TCP_ESTABLISHED ? "ESTAB" : "UNCONN";
 }
 
 static void show_program(const struct unix_socket *u, const struct dropin_label *l, struct table *t,
 			 json_t *list)
 {
-	struct row r = {.netid = u->type == SOCK_STREAM ? "v_str" : "v_seq",
-			.state = state_name(u->state),
+	struct row r = {.netid = u->type == SOCK_STREAM	 ? "v_str"
+				 : u->type == SOCK_DGRAM ? "v_dgr"
+							 : "v_seq",
+			.state = state_name(u->type, u->state, l->connected),
 			.recv_q = u->recv_q,
 			.send_q = u->send_q,
 			.cid = {l->local.cid, ANY},

@@ -32,6 +32,8 @@
 #include "core/owner.h"
 #include "types.h"
 
+#include <zvsock_dgram.h>
+
 /* A type. */
 struct endpoint_ops {
 	const char *name;
@@ -64,9 +66,15 @@ struct endpoint_ops {
 	 * closes, and counts nothing. NULL: it serves nothing.
 	 */
 	int (*serve)(struct guest_queue *gq, struct zv_conn *conn, const struct zv_conn_info *info);
-	/* Takes datagrams that wait on @gq, a bounded number. NULL: it has nothing to do with them.
+	/* Datagrams of such a guest may be the endpoint's. NULL: never. */
+	bool (*has_datagrams)(const struct cfg_guest *c);
+	/*
+	 * Takes a datagram of @len bytes that the peer has sent to *from's local address, as
+	 * .others says, and counts what becomes of it. False: nobody of ours is there. @data is the
+	 * caller's. NULL: it takes none.
 	 */
-	void (*datagrams)(struct guest_queue *gq);
+	bool (*datagram)(struct guest_queue *gq, const struct zv_dgram_addr *from, const void *data,
+			 uint32_t len);
 };
 
 #define ENDPOINT_DECLARE(type) extern const struct endpoint_ops endpoint_##type;
@@ -93,7 +101,7 @@ uint32_t endpoints_listen_flags(const struct cfg_guest *c);
 
 /* Takes what waits in zv_accept of @gq: ZV_EV_ACCEPT. */
 void endpoint_accept(struct guest_queue *gq);
-/* Takes datagrams that wait on @gq: ZV_EV_DGRAM. */
+/* Takes datagrams that wait on @gq, a bounded number: ZV_EV_DGRAM. */
 void endpoint_datagrams(struct guest_queue *gq);
 /* Datagrams of this guest lead somewhere. */
 bool endpoints_take_datagrams(const struct cfg_guest *c);

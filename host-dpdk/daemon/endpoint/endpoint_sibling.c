@@ -402,12 +402,17 @@ static bool with_sibling(struct guest *g, uint64_t cid, void (*fn)(void *arg, st
 	return there;
 }
 
-static void sibling_datagrams(struct guest_queue *gq)
+static bool sibling_has_datagrams(const struct cfg_guest *c)
+{
+	return values_of(c)->n;
+}
+
+static bool sibling_datagram(struct guest_queue *gq, const struct zv_dgram_addr *from,
+			     const void *data, uint32_t len)
 {
 	struct memberships *ms = memberships(gq->guest);
 
-	if (ms)
-		sibling_dgrams(gq, &ms->parcels, with_sibling);
+	return ms && sibling_dgram(gq, &ms->parcels, from, data, len, with_sibling);
 }
 
 /* "guest:NAME", of the guest at the other end. */
@@ -446,5 +451,6 @@ const struct endpoint_ops endpoint_sibling = {
 	.listen_flags = sibling_listen_flags,
 	.others = true,
 	.serve = sibling_serve,
-	.datagrams = sibling_datagrams,
+	.has_datagrams = sibling_has_datagrams,
+	.datagram = sibling_datagram,
 };

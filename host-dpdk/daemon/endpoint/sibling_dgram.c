@@ -5,7 +5,6 @@
 
 #include <stdlib.h>
 #include <string.h>
-#include <zvsock_dgram.h>
 
 /* One datagram on its way. */
 struct parcel {
@@ -88,32 +87,24 @@ static void send_to(void *arg, struct guest *to)
 		post(p, s->parcels);
 }
 
-void sibling_dgrams(struct guest_queue *gq, struct dgram_parcels *parcels,
-		    bool (*with)(struct guest *g, uint64_t cid,
-				 void (*fn)(void *arg, struct guest *to), void *arg))
+bool sibling_dgram(struct guest_queue *gq, struct dgram_parcels *parcels,
+		   const struct zv_dgram_addr *from, const void *data, uint32_t len,
+		   bool (*with)(struct guest *g, uint64_t cid,
+				void (*fn)(void *arg, struct guest *to), void *arg))
 {
-	static _Thread_local uint8_t data[ZV_DGRAM_MAX];
-	struct zv_dgram_addr from;
-	struct parcel here = {.gq = gq, .data = data};
+	struct parcel here = {.gq = gq,
+			      .data = data,
+			      .len = len,
+			      .addr = {.local_cid = from->peer_cid,
+				       .local_port = from->peer_port,
+				       .peer_port = from->local_port}};
 	struct sending s = {.here = &here, .parcels = parcels};
-	ssize_t n;
 
-	for (uint32_t bytes = 0; bytes<DGRAM_TURN_BYTES; bytes += (uint32_t)n> DGRAM_CHARGE
-					 ? (uint32_t)n
-					 : DGRAM_CHARGE) {
-		n = zv_dgram_recv(gq->q, ZV_PORT_ANY, data, sizeof(data), NULL, &from);
-		if (n < 0)
-			return;
-		here.len = (uint32_t)n;
-		here.addr = (struct zv_dgram_addr){.local_cid = from.peer_cid,
-						   .local_port = from.peer_port,
-						   .peer_port = from.local_port};
-		if (!with(gq->guest, from.local_cid, send_to, &s))
-			lost(gq);
-		else if (here.to->lc ==
-			 gq->lc) /* it is not taken off this lcore before we return */
-			deliver(&here);
-	}
+	if (!with(gq->guest, from->local_cid, send_to, &s))
+		return false;
+	if (here.to->lc == gq->lc) /* it is not taken off this lcore before we return */
+		deliver(&here);
+	return true;
 }
 
 void dgram_parcels_end(struct dgram_parcels *parcels)

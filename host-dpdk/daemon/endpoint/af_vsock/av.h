@@ -38,6 +38,7 @@
 
 #include "core/log.h"
 #include "endpoint/endpoint.h"
+#include "endpoint/sibling_dgram.h"
 #include "proto/dropin_msg.h"
 #include "relay/relay.h"
 
@@ -54,11 +55,12 @@
 /* Questions, and looks at names, in a round; the last one ends what it began. */
 #define AV_TURN_WORK 16
 
-enum av_socket { AV_ASK, AV_STREAM, AV_SEQPACKET, AV_SOCKETS };
+enum av_socket { AV_ASK, AV_STREAM, AV_SEQPACKET, AV_DGRAM, AV_SOCKETS };
+#define AV_LISTENING AV_DGRAM /* those before it are accepted from */
 
 struct av_space;
 
-/* A listening socket of the directory. */
+/* A socket of the directory. */
 struct av_listener {
 	struct io_op accept; /* first */
 	struct lcore_timer pause;
@@ -106,6 +108,7 @@ struct av_port {
 	bool seen;		     /* atomic: bind(2) was made, a guest has been connected */
 	bool connected;		     /* [H] for NAMES, as the next two */
 	struct dropin_addr from, to;
+	struct av_box *box; /* [H] of one for datagrams: av_dgram.h */
 };
 
 enum av_state {
@@ -148,10 +151,11 @@ struct av_guest {
 	uint64_t cid; /* by which it is found */
 	struct guest *guest;
 	struct av_space *space;
-	bool device;	       /* zvsockd is the guest: what no guest has goes there */
-	bool gone;	       /* under the lock */
-	unsigned next;	       /* queue; under the lock */
-	struct av_guest *more; /* of the space's devices */
+	bool device;		       /* zvsockd is the guest: what no guest has goes there */
+	bool gone;		       /* under the lock */
+	unsigned next;		       /* queue; under the lock */
+	struct dgram_parcels to, from; /* datagrams on their way to the guest, and from it */
+	struct av_guest *more;	       /* of the space's devices */
 };
 
 struct av_space {
@@ -179,6 +183,7 @@ struct av_space {
 	uint64_t random[64];
 	unsigned n_random;
 	struct log_once refused, strangers;
+	struct av_mail *mail; /* datagrams: av_dgram.h */
 	/* under the lock */
 	pthread_mutex_t lock;
 	void *guests; /* tree, by CID */
@@ -259,15 +264,19 @@ uint32_t av_port_choose(struct av_ask *a, uint32_t cid);
 void av_names(struct av_ask *a, struct dropin_msg *m);
 /* The port that the program of @a has bound by the label @text; NULL: none, and *m says why. */
 struct av_port *av_port_of(struct av_ask *a, struct dropin_msg *m);
-/* Who has @port at @cid; under the lock or at home. NULL: nobody. */
-struct av_port *av_port_at(const struct av_space *s, uint32_t cid, uint32_t port);
+/* Who has @port at @cid, for datagrams or for connections; under the lock or at home. NULL: nobody.
+ */
+struct av_port *av_port_at(const struct av_space *s, int sock_type, uint32_t cid, uint32_t port);
+/* The port of that label, whoever says so; *l is what the label says. At home. NULL: none. */
+struct av_port *av_port_named(const struct av_space *s, const char *text, struct dropin_label *l);
 /* A socket has the label of the port that guests reach as @port of their host. */
 bool av_port_bound(struct av_space *s, uint32_t port);
 /* A guest has been connected to the socket that has the label @text: what it says of bind(2) holds.
  */
 void av_port_seen(struct av_space *s, const char *text);
 /* One that was bound before zvsockd was started, if it is still. Before home serves. */
-void av_port_restore(struct av_space *s, const struct dropin_label *l, uid_t uid, pid_t pid);
+void av_port_restore(struct av_space *s, const struct dropin_label *l, uid_t uid, pid_t pid,
+		     uint64_t key);
 void av_ports_end(struct av_space *s);
 /* Fills *addr with the abstract name of @text; returns its length. */
 socklen_t av_address(struct sockaddr_un *addr, const char *text);

@@ -4,7 +4,7 @@
  * order; a blocking CONNECT holds the later ones up until it is decided. How many in a round is
  * said by av_turn.c. Idle programs stay.
  */
-#include "av.h"
+#include "av_dgram.h"
 
 #include "core/fds.h"
 #include "fd_bin.h"
@@ -130,6 +130,10 @@ static bool on_question(struct av_ask *a, struct dropin_msg *m)
 	m->text[0] = 0;
 	switch (m->type) {
 	case DROPIN_CONNECT:
+		if (m->sock_type == SOCK_DGRAM) {
+			av_dgram_connect(a, m);
+			return true;
+		}
 		return av_connect(a, m);
 	case DROPIN_FILLED:
 		av_filled(a, m);
@@ -142,6 +146,12 @@ static bool on_question(struct av_ask *a, struct dropin_msg *m)
 		return true;
 	case DROPIN_NAMES:
 		av_names(a, m);
+		return true;
+	case DROPIN_BOUND:
+		av_bound(a, m);
+		return true;
+	case DROPIN_REACH:
+		av_reach(a, m);
 		return true;
 	default:
 		hello(a, m);

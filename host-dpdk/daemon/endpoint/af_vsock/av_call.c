@@ -236,7 +236,8 @@ static void answer_connect(struct av_call *c, int err)
 
 static struct av_port *port_of(const struct av_call *c)
 {
-	struct av_port *p = av_port_at(c->space, c->label.local.cid, c->label.local.port);
+	struct av_port *p =
+		av_port_at(c->space, c->label.sock_type, c->label.local.cid, c->label.local.port);
 
 	return p && strcmp(p->text, c->text) == 0 ? p : NULL;
 }
@@ -367,7 +368,8 @@ static bool connectible(struct dropin_msg *m)
 /* To a program of this machine that listens. */
 static void connect_local(struct av_ask *a, struct dropin_msg *m, const struct av_port *bound)
 {
-	const struct av_port *to = av_port_at(a->space, m->remote.cid, m->remote.port);
+	const struct av_port *to =
+		av_port_at(a->space, m->sock_type, m->remote.cid, m->remote.port);
 	struct dropin_label l = {
 		.view = 'P', .connected = true, .sock_type = m->sock_type, .remote = m->remote};
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Bound ports in a file, DIR/ports, a line each: user, process, label. Programs that listen do not
+ * Bound ports in a file, DIR/ports, a line each: user, process, label, and of datagrams the
+ * key. Programs that listen do not
  * notice when zvsockd ends and is started anew, so it has to know their sockets again. Whoever
  * could write the file could have guests' connections: it must be of zvsockd's user, or root,
  * alone.
@@ -8,17 +9,19 @@
  * Lines are only added, until there are many more than ports; then it is written anew. What is in
  * it and not bound any more is left out when it is read.
  */
-#include "av.h"
+#include "av_dgram.h"
 
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #define LINES_SPARE 1024u
-#define KEEP_LINE   (DROPIN_LABEL + 32u)
+#define KEEP_LINE   (DROPIN_LABEL + 48u)
 #define KEEP_MAX    (4ll * AV_PORTS_MAX * KEEP_LINE)
 
 static void path_of(const struct av_space *s, char path[static CFG_PATH_MAX])
@@ -51,8 +54,8 @@ static const char *untrusted(const struct av_space *s, const struct stat *st)
 
 static size_t line_of(const struct av_port *p, char line[static KEEP_LINE])
 {
-	return (size_t)snprintf(line, KEEP_LINE, "%u %d %s\n", (unsigned)p->uid, (int)p->pid,
-				p->text);
+	return (size_t)snprintf(line, KEEP_LINE, "%u %d %s %" PRIx64 "\n", (unsigned)p->uid,
+				(int)p->pid, p->text, p->box ? av_box_key(p->box) : 0);
 }
 
 static void append(struct av_space *s, const char *data, size_t len, unsigned lines)
@@ -86,13 +89,14 @@ static void read_line(struct av_space *s, const char *line)
 {
 	char text[DROPIN_LABEL];
 	struct dropin_label l;
+	uint64_t key = 0;
 	unsigned uid;
 	int pid;
 
-	/* 99: what DROPIN_LABEL has room for. */
-	if (sscanf(line, "%u %d %99s", &uid, &pid, text) == 3 &&
-	    dropin_label_read(&l, text, strlen(text)))
-		av_port_restore(s, &l, (uid_t)uid, (pid_t)pid);
+	/* 99: what DROPIN_LABEL has room for. A key is there since there are datagrams. */
+	if (sscanf(line, "%u %d %99s %" SCNx64, &uid, &pid, text, &key) >= 3 &&
+	    dropin_label_read(&l, text, strlen(text)) && !(l.sock_type == SOCK_DGRAM && !key))
+		av_port_restore(s, &l, (uid_t)uid, (pid_t)pid, key);
 }
 
 static void read_all(struct av_space *s)

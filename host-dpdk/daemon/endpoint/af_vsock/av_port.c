@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Ports that programs have bound. STREAM and SEQPACKET share them, as in the kernel; ports of two
+ * Ports that programs have bound. STREAM and SEQPACKET share them, as in the kernel, and those of
+ * DGRAM are others; ports of two
  * CIDs are two, and one of VMADDR_CID_ANY is at all of them. A port is taken as long as a socket
  * has its label: nobody says when it is closed, so that is looked at when somebody else asks for
  * the port, and now and then, by trying to bind a socket of our own to it.
  */
-#include "av.h"
+#include "av_dgram.h"
 
 #include "core/clock.h"
 #include "proto/hello.h"
@@ -19,10 +20,12 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-#define CID_ANY	   UINT32_MAX
-#define TRIES	   24u		/* as Linux' vsock has it */
-#define UNBOUND_NS 100000000ull /* from the answer to BIND to bind(2) */
-#define SWEPT	   4u		/* ports, with each BIND */
+#define CID_ANY	    UINT32_MAX
+#define TRIES	    24u		  /* as Linux' vsock has it */
+#define UNBOUND_NS  100000000ull  /* from the answer to BIND to bind(2) */
+#define SWEPT	    4u		  /* ports, with each BIND */
+#define SWEPT_BOXES 16u		  /* ports, with each turn of the timer for datagrams */
+#define NEW_NS	    1000000000ull /* after BIND that leaves a port alone as long */
 
 socklen_t av_address(struct sockaddr_un *addr, const char *text)
 {
@@ -47,12 +50,14 @@ static bool overlap(uint32_t a, uint32_t b)
 	return a == b || a == CID_ANY || b == CID_ANY;
 }
 
-struct av_port *av_port_at(const struct av_space *s, uint32_t cid, uint32_t port)
+struct av_port *av_port_at(const struct av_space *s, int sock_type, uint32_t cid, uint32_t port)
 {
+	bool dgram = sock_type == SOCK_DGRAM;
 	struct av_port *p;
 
 	LIST_FOREACH(p, &s->ports[bucket(s, port)], link)
-		if (p->label.local.port == port && overlap(p->label.local.cid, cid))
+		if (p->label.local.port == port && overlap(p->label.local.cid, cid) &&
+		    (p->label.sock_type == SOCK_DGRAM) == dgram)
 			return p;
 	return NULL;
 }
@@ -72,6 +77,8 @@ static bool label_is_there(const char *text, int sock_type)
 
 static bool has_label(const struct av_port *p)
 {
+	if (p->box)
+		return av_box_has_socket(p->box);
 	return label_is_there(p->text, p->label.sock_type);
 }
 
@@ -82,7 +89,7 @@ bool av_port_bound(struct av_space *s, uint32_t port)
 	int type = 0;
 
 	pthread_mutex_lock(&s->lock);
-	p = s->guests ? av_port_at(s, ZV_CID_HOST, port) : NULL;
+	p = s->guests ? av_port_at(s, SOCK_STREAM, ZV_CID_HOST, port) : NULL;
 	if (p) {
 		memcpy(text, p->text, sizeof(text));
 		type = p->label.sock_type;
@@ -110,6 +117,7 @@ static void port_free(struct av_space *s, struct av_port *p)
 	s->n_ports--;
 	p->user->ports--;
 	av_user_put(s, p->user);
+	av_box_end(p->box);
 	free(p);
 }
 
@@ -130,14 +138,29 @@ static void sweep(struct av_space *s, const struct av_ask *asking)
 	}
 }
 
+void av_port_sweep_boxes(struct av_space *s)
+{
+	unsigned n = s->n_ports < SWEPT_BOXES ? s->n_ports : SWEPT_BOXES;
+
+	while (n--) {
+		struct av_port *p = TAILQ_FIRST(&s->looked);
+
+		TAILQ_REMOVE(&s->looked, p, looked);
+		TAILQ_INSERT_TAIL(&s->looked, p, looked);
+		if (now_ns() - p->since_ns > NEW_NS && !has_label(p))
+			port_free(s, p);
+	}
+}
+
 /* Somebody has the port. */
-static bool taken(struct av_space *s, const struct av_ask *asking, const struct dropin_addr *addr)
+static bool taken(struct av_space *s, const struct av_ask *asking, int sock_type,
+		  const struct dropin_addr *addr)
 {
 	struct av_port *p;
 
 	if (addr->port == ZV_CTRL_PORT || addr->port == ZV_PROC_PORT)
 		return true;
-	while ((p = av_port_at(s, addr->cid, addr->port))) {
+	while ((p = av_port_at(s, sock_type, addr->cid, addr->port))) {
 		if (is_bound(p, asking))
 			return true;
 		port_free(s, p);
@@ -170,10 +193,11 @@ static void visit(const void *node, VISIT which, void *arg)
 }
 
 /* For some guest of the space the port leads elsewhere, and programs would wait in vain. */
-static bool served(struct av_space *s, const struct dropin_addr *addr, struct served *by)
+static bool served(struct av_space *s, int sock_type, const struct dropin_addr *addr,
+		   struct served *by)
 {
 	*by = (struct served){.port = addr->port};
-	if (addr->cid == ZV_CID_LOCAL)
+	if (addr->cid == ZV_CID_LOCAL || sock_type == SOCK_DGRAM)
 		return false;
 	pthread_mutex_lock(&s->lock);
 	twalk_r(s->guests, visit, by);
@@ -185,7 +209,7 @@ static bool served(struct av_space *s, const struct dropin_addr *addr, struct se
 
 /* ---- given ---- */
 
-static bool choose(struct av_ask *a, struct dropin_addr *addr)
+static bool choose(struct av_ask *a, int sock_type, struct dropin_addr *addr)
 {
 	struct av_space *s = a->space;
 	struct served by;
@@ -196,7 +220,7 @@ static bool choose(struct av_ask *a, struct dropin_addr *addr)
 		if (s->last_port == ZV_PORT_ANY || s->last_port < AV_LOW_PORTS)
 			s->last_port = AV_LOW_PORTS;
 		addr->port = s->last_port++;
-		if (!taken(s, a, addr) && !served(s, addr, &by))
+		if (!taken(s, a, sock_type, addr) && !served(s, sock_type, addr, &by))
 			return true;
 	}
 	return false;
@@ -206,7 +230,7 @@ uint32_t av_port_choose(struct av_ask *a, uint32_t cid)
 {
 	struct dropin_addr addr = {.cid = cid};
 
-	(void)choose(a, &addr); /* none is free: one that a listener has will do */
+	(void)choose(a, SOCK_STREAM, &addr); /* none is free: one that a listener has will do */
 	return addr.port;
 }
 
@@ -235,19 +259,24 @@ static bool may(const struct av_ask *a, const struct dropin_addr *addr, struct d
 
 static bool connectible(struct dropin_msg *m)
 {
-	if (m->sock_type == SOCK_STREAM || m->sock_type == SOCK_SEQPACKET)
+	if (m->sock_type == SOCK_STREAM || m->sock_type == SOCK_SEQPACKET ||
+	    m->sock_type == SOCK_DGRAM)
 		return true;
 	av_refuse(m, -EOPNOTSUPP, "sockets of type %u cannot be had", m->sock_type);
 	return false;
 }
 
 static struct av_port *port_new(struct av_space *s, struct av_user *u, pid_t pid,
-				const struct dropin_label *l)
+				const struct dropin_label *l, uint64_t key)
 {
 	struct av_port *p = calloc(1, sizeof(*p));
 
-	if (!p)
+	if (p && l->sock_type == SOCK_DGRAM)
+		p->box = av_box_new(s, p, key);
+	if (!p || (l->sock_type == SOCK_DGRAM && !p->box)) {
+		free(p);
 		return NULL;
+	}
 	p->label = *l;
 	dropin_label_write(l, p->text);
 	p->uid = u->uid;
@@ -271,25 +300,26 @@ static struct av_port *give(struct av_ask *a, const struct dropin_label *l, stru
 	if (!av_user_may(a->user, a->user->ports, a->space->n_ports, AV_PORTS_MAX))
 		av_refuse(m, -ENOBUFS, "programs of uid %u, or all, have as many ports as they may",
 			  (unsigned)a->who.uid);
-	else if (!(p = port_new(a->space, a->user, a->who.pid, l)))
+	else if (!(p = port_new(a->space, a->user, a->who.pid, l, av_random(a->space))))
 		av_refuse(m, -ENOMEM, "zvsockd has no memory left");
 	else
 		av_keep(a->space, p);
 	return p;
 }
 
-void av_port_restore(struct av_space *s, const struct dropin_label *l, uid_t uid, pid_t pid)
+void av_port_restore(struct av_space *s, const struct dropin_label *l, uid_t uid, pid_t pid,
+		     uint64_t key)
 {
 	struct av_user *u;
 	struct av_port *p;
 
-	if (l->view != 'P' || l->connected || av_port_at(s, l->local.cid, l->local.port) ||
-	    !(u = av_user(s, uid)))
+	if (l->view != 'P' || l->connected ||
+	    av_port_at(s, l->sock_type, l->local.cid, l->local.port) || !(u = av_user(s, uid)))
 		return;
-	p = av_user_may(u, u->ports, s->n_ports, AV_PORTS_MAX) ? port_new(s, u, pid, l) : NULL;
+	p = av_user_may(u, u->ports, s->n_ports, AV_PORTS_MAX) ? port_new(s, u, pid, l, key) : NULL;
 	if (!p)
 		av_user_put(s, u);
-	else if (!has_label(p))
+	else if (!p->box && !has_label(p)) /* a box is home's; the timer looks */
 		port_free(s, p);
 }
 
@@ -303,15 +333,15 @@ void av_bind(struct av_ask *a, struct dropin_msg *m)
 	sweep(s, a);
 	if (!connectible(m) || !may(a, &l.local, m))
 		return;
-	if (l.local.port == ZV_PORT_ANY && !choose(a, &l.local)) {
+	if (l.local.port == ZV_PORT_ANY && !choose(a, l.sock_type, &l.local)) {
 		av_refuse(m, -EADDRNOTAVAIL, "no port is free");
 		return;
 	}
-	if (m->local.port != ZV_PORT_ANY && taken(s, a, &l.local)) {
+	if (m->local.port != ZV_PORT_ANY && taken(s, a, l.sock_type, &l.local)) {
 		av_refuse(m, -EADDRINUSE, "port %u is bound already", l.local.port);
 		return;
 	}
-	if (m->local.port != ZV_PORT_ANY && served(s, &l.local, &by)) {
+	if (m->local.port != ZV_PORT_ANY && served(s, l.sock_type, &l.local, &by)) {
 		av_refuse(m, -EADDRINUSE, "zvsockd serves port %u of %s itself, by endpoint %s",
 			  l.local.port, by.guest, by.by);
 		return;
@@ -322,12 +352,13 @@ void av_bind(struct av_ask *a, struct dropin_msg *m)
 	if (!p)
 		return;
 	m->local = l.local;
+	m->bytes = p->box ? av_box_key(p->box) : 0;
 	memcpy(m->label, p->text, sizeof(m->label));
 }
 
 /* ---- asked about ---- */
 
-static struct av_port *named(const struct av_space *s, const char *text, struct dropin_label *l)
+struct av_port *av_port_named(const struct av_space *s, const char *text, struct dropin_label *l)
 {
 	struct av_port *p = NULL;
 
@@ -342,13 +373,14 @@ static struct av_port *named(const struct av_space *s, const char *text, struct 
 struct av_port *av_port_of(struct av_ask *a, struct dropin_msg *m)
 {
 	struct dropin_label l;
-	struct av_port *p = named(a->space, m->label, &l);
+	struct av_port *p = av_port_named(a->space, m->label, &l);
 
 	if (p && (p->uid == a->who.uid || a->who.uid == 0))
 		return p;
 	/* One that was bound before zvsockd was started anew is taken over. */
 	if (p || l.view != 'P' || l.connected || l.sock_type != m->sock_type ||
-	    l.local.port == ZV_PORT_ANY || taken(a->space, a, &l.local)) {
+	    l.local.port == ZV_PORT_ANY || l.sock_type == SOCK_DGRAM ||
+	    taken(a->space, a, l.sock_type, &l.local)) {
 		av_refuse(m, -EINVAL,
 			  "the label is not that of a socket that this program has bound");
 		return NULL;
@@ -362,7 +394,7 @@ void av_port_seen(struct av_space *s, const char *text)
 	struct av_port *p;
 
 	pthread_mutex_lock(&s->lock);
-	p = named(s, text, &l);
+	p = av_port_named(s, text, &l);
 	if (p)
 		__atomic_store_n(&p->seen, true, __ATOMIC_RELAXED);
 	pthread_mutex_unlock(&s->lock);
@@ -371,7 +403,7 @@ void av_port_seen(struct av_space *s, const char *text)
 void av_names(struct av_ask *a, struct dropin_msg *m)
 {
 	struct dropin_label l;
-	const struct av_port *p = named(a->space, m->label, &l);
+	const struct av_port *p = av_port_named(a->space, m->label, &l);
 
 	if (!p || !p->connected) {
 		av_refuse(m, -ENOTCONN, "no connection of such a socket is known");

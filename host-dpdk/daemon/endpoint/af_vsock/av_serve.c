@@ -32,7 +32,7 @@ static bool find(const struct guest_queue *gq, const struct zv_conn_info *info, 
 	if (!g)
 		return false;
 	pthread_mutex_lock(&g->space->lock);
-	p = av_port_at(g->space, (uint32_t)info->local_cid, info->local_port);
+	p = av_port_at(g->space, SOCK_STREAM, (uint32_t)info->local_cid, info->local_port);
 	if (p) {
 		memcpy(f->text, p->text, sizeof(f->text));
 		f->sock_type = p->label.sock_type;

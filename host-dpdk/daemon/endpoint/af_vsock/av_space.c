@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* Drop-in directories: their sockets, and the guests in them; theory in av.h. */
-#include "av.h"
+#include "av_dgram.h"
 #include "endpoint/endpoint_af_vsock.h"
 
 #include "core/fds.h"
@@ -20,7 +20,8 @@
 #define BACKLOG	     1024
 #define ACCEPT_PAUSE (100u * (uint64_t)1000000)
 
-static const int socket_types[AV_SOCKETS] = {SOCK_SEQPACKET, SOCK_STREAM, SOCK_SEQPACKET};
+static const int socket_types[AV_SOCKETS] = {SOCK_SEQPACKET, SOCK_STREAM, SOCK_SEQPACKET,
+					     SOCK_DGRAM};
 
 static struct av_space *spaces; /* the main thread's */
 /* Made with the first space, if there can be anything for it; lcores may need it to the very end.
@@ -184,6 +185,8 @@ static void af_vsock_free(struct guest *g)
 
 	if (!a)
 		return;
+	dgram_parcels_end(&a->to);
+	dgram_parcels_end(&a->from);
 	pthread_mutex_lock(&a->space->lock);
 	for (at = &a->space->devices; *at && *at != a; at = &(*at)->more)
 		;
@@ -270,6 +273,7 @@ static int listener_open(struct guest *g, struct av_space *s, enum av_socket wha
 {
 	struct sockaddr_un sa = {.sun_family = AF_UNIX};
 	struct av_listener *l = &s->listener[what];
+	const int on = 1;
 	int ret;
 
 	memcpy(sa.sun_path, path_of(l), sizeof(sa.sun_path));
@@ -289,12 +293,16 @@ static int listener_open(struct guest *g, struct av_space *s, enum av_socket wha
 		if (!s->bin || !late_bin)
 			return open_failed(g, l, "cannot make a socket", -ENOMEM);
 	}
+	if (what == AV_DGRAM && setsockopt(l->fd, SOL_SOCKET, SO_PASSCRED, &on, sizeof(on)) < 0)
+		return open_failed(g, l, "cannot learn who sends", -errno);
 	if (bind(l->fd, (struct sockaddr *)&sa, sizeof(sa)) < 0)
 		return open_failed(g, l, "cannot bind the socket", -errno);
 	/* Before listen(), so that nobody connects while the rights are wider than configured. */
 	ret = set_rights(&s->cfg, what);
 	if (ret < 0)
 		return open_failed(g, l, "cannot set the socket's mode or owner", ret);
+	if (what == AV_DGRAM)
+		return 0;
 	return listen(l->fd, BACKLOG) < 0 ? open_failed(g, l, "cannot listen", -errno) : 0;
 }
 
@@ -319,11 +327,12 @@ static void space_begin(struct lcore *lc, void *arg)
 {
 	struct av_space *s = arg;
 
-	for (unsigned i = 0; i < AV_SOCKETS; i++) {
+	for (unsigned i = 0; i < AV_LISTENING; i++) {
 		s->listener[i].accept.done = accepted;
 		s->listener[i].pause.expired = accept_more;
 		io_accept(lcore_io(lc), &s->listener[i].accept, s->listener[i].fd);
 	}
+	av_mail_begin(s);
 }
 
 static void space_end(struct lcore *lc, void *arg)
@@ -332,7 +341,7 @@ static void space_end(struct lcore *lc, void *arg)
 	struct av_ask *a;
 
 	s->ending = true;
-	for (unsigned i = 0; i < AV_SOCKETS; i++) {
+	for (unsigned i = 0; i < AV_LISTENING; i++) {
 		lcore_timer_stop(lc, &s->listener[i].pause);
 		lcore_cancel(lc, &s->listener[i].accept);
 	}
@@ -342,6 +351,7 @@ static void space_end(struct lcore *lc, void *arg)
 	lcore_defer_cancel(lc, &s->serve);
 	av_calls_end(s);
 	av_ports_end(s);
+	av_mail_end(s);
 }
 
 static void space_free(struct av_space *s)
@@ -349,6 +359,7 @@ static void space_free(struct av_space *s)
 	for (unsigned i = 0; i < AV_SOCKETS; i++)
 		listener_close(s, &s->listener[i]);
 	av_keep_end(s);
+	av_mail_free(s->mail);
 	fd_bin_free(s->bin);
 	pthread_mutex_destroy(&s->lock);
 	free(s);
@@ -377,6 +388,9 @@ struct av_space *av_space_get(struct guest *g, const struct cfg_space *c, struct
 	av_turn_init(s);
 	for (unsigned i = 0; i < AV_SOCKETS; i++)
 		s->listener[i] = (struct av_listener){.space = s, .what = i, .fd = -1, .claim = -1};
+	s->mail = av_mail_new(s);
+	if (!s->mail)
+		ret = -ENOMEM;
 	for (unsigned i = 0; i < AV_SOCKETS && ret == 0; i++)
 		ret = listener_open(g, s, i);
 	if (ret < 0) {
@@ -465,6 +479,11 @@ static void af_vsock_describe(const struct guest *g, const struct zv_conn_info *
 	(void)snprintf(buf, len, "af_vsock:%s", guest_cfg(g)->space.dir);
 }
 
+static bool af_vsock_has_datagrams(const struct cfg_guest *c)
+{
+	return *c->space.dir;
+}
+
 const struct endpoint_ops endpoint_af_vsock = {
 	.name = "af_vsock",
 	.kind = CONN_KIND(endpoint_af_vsock.kind, af_vsock_describe),
@@ -472,4 +491,6 @@ const struct endpoint_ops endpoint_af_vsock = {
 	.stop = af_vsock_stop,
 	.free = af_vsock_free,
 	.serve = av_serve,
+	.has_datagrams = af_vsock_has_datagrams,
+	.datagram = av_datagram,
 };

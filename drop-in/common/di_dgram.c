@@ -1,0 +1,197 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Datagrams: api/proto/dropin_msg.h has how they go. */
+#include "common/di_int.h"
+#include "common/di_sys.h"
+
+#include <fcntl.h>
+#include <limits.h>
+#include <linux/filter.h>
+#include <string.h>
+
+#define REACH_MS 2000 /* while the guest has not said what it can do */
+#define LOOK_MS	 5
+
+/* ---- sockets -------------------------------------------------------------------------------- */
+
+/*
+ * A classic filter: of a message that is longer than the key and ends with it, all but the key. The
+ * kernel runs it in the sender's call, so that nothing else gets into the queue.
+ */
+int di_dgram_guard(int fd, uint64_t key)
+{
+	const uint8_t *k = (const uint8_t *)&key; /* in memory as zvsockd sends it */
+	const uint32_t high =
+		(uint32_t)k[0] << 24 | (uint32_t)k[1] << 16 | (uint32_t)k[2] << 8 | k[3];
+	const uint32_t low =
+		(uint32_t)k[4] << 24 | (uint32_t)k[5] << 16 | (uint32_t)k[6] << 8 | k[7];
+	struct sock_filter code[] = {
+		BPF_STMT(BPF_LD | BPF_W | BPF_LEN, 0),
+		BPF_JUMP(BPF_JMP | BPF_JGT | BPF_K, sizeof(key), 0, 8),
+		BPF_STMT(BPF_ALU | BPF_SUB | BPF_K, sizeof(key)),
+		BPF_STMT(BPF_MISC | BPF_TAX, 0),
+		BPF_STMT(BPF_LD | BPF_W | BPF_IND, 0),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, high, 0, 4),
+		BPF_STMT(BPF_LD | BPF_W | BPF_IND, 4),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, low, 0, 2),
+		BPF_STMT(BPF_MISC | BPF_TXA, 0),
+		BPF_STMT(BPF_RET | BPF_A, 0),
+		BPF_STMT(BPF_RET | BPF_K, 0),
+	};
+	const struct sock_fprog program = {sizeof(code) / sizeof(code[0]), code};
+	const int on = 1;
+	int rc = di_sys_setsockopt(fd, SOL_SOCKET, SO_ATTACH_FILTER, &program, sizeof(program));
+
+	return rc ? rc : di_sys_setsockopt(fd, SOL_SOCKET, SO_LOCK_FILTER, &on, sizeof(on));
+}
+
+int di_dgram_bound(struct di *d, const char label[static DROPIN_LABEL])
+{
+	struct dropin_msg m;
+
+	dropin_msg_init(&m, DROPIN_BOUND);
+	memcpy(m.label, label, sizeof(m.label));
+	return di_ask_now(d, &m);
+}
+
+/* A port, if it has none yet: as the kernel does it. */
+static int autobind(struct di *d, int fd, struct di_who *w)
+{
+	const struct sockaddr_vm any = di_vm_address(VMADDR_CID_ANY, VMADDR_PORT_ANY);
+	int rc = di_who(fd, w);
+
+	if (rc < 0 || w->has_own)
+		return rc;
+	rc = di_bind(d, fd, &any);
+	/* -EINVAL: another thread was quicker */
+	return rc < 0 && rc != -EINVAL ? rc : di_who(fd, w);
+}
+
+static int disconnect(int fd)
+{
+	const sa_family_t none = AF_UNSPEC;
+
+	return di_sys_connect(fd, &none, sizeof(none));
+}
+
+int di_dgram_connect(struct di *d, int fd, const struct sockaddr_vm *addr)
+{
+	struct sockaddr_un un;
+	struct dropin_msg m;
+	struct di_who w;
+	int rc, held;
+
+	rc = autobind(d, fd, &w);
+	if (rc < 0)
+		return rc;
+	/* zvsockd connects a socket to this one, which takes that from its own peer only. */
+	if (w.connected && (rc = disconnect(fd)) < 0)
+		return rc;
+	dropin_msg_init(&m, DROPIN_CONNECT);
+	m.sock_type = SOCK_DGRAM;
+	m.remote = (struct dropin_addr){addr->svm_cid, addr->svm_port};
+	memcpy(m.label, w.own_text, sizeof(m.label));
+	rc = di_ask(d, &m, di_sys_now_ms() + DI_PATIENCE_MS, false, &held);
+	if (rc < 0)
+		return rc == -ETIMEDOUT ? -ENODEV : rc;
+	rc = di_sys_connect(fd, &un, di_label_name(m.where, &un));
+	di_sys_close(held);
+	return rc;
+}
+
+bool di_sender(const void *un, socklen_t len, struct sockaddr_vm *from)
+{
+	struct dropin_label l;
+
+	if (!di_read_label(un, len, &l) || l.view != 'Z' || !l.connected)
+		return false;
+	*from = di_vm_address(l.remote.cid, l.remote.port);
+	return true;
+}
+
+/* ---- who takes them ------------------------------------------------------------------------- */
+
+/*
+ * The CIDs of whom zvsockd has said lately that they take datagrams: the CID, and the second in
+ * which that was said. What is sent to somebody who has gone meanwhile is lost, as datagrams are.
+ */
+static _Atomic uint64_t reached[64];
+
+static int reach(struct di *d, uint32_t cid, bool nonblock)
+{
+	_Atomic uint64_t *known = &reached[cid % 64];
+	int64_t now = di_sys_now_ms(), deadline = now + REACH_MS;
+	struct dropin_msg m;
+	int rc;
+
+	if (atomic_load_explicit(known, memory_order_relaxed) ==
+	    ((uint64_t)cid << 32 | (uint32_t)(now / 1000)))
+		return 0;
+	for (;;) {
+		dropin_msg_init(&m, DROPIN_REACH);
+		m.sock_type = SOCK_DGRAM;
+		m.remote.cid = cid;
+		rc = di_ask_now(d, &m);
+		if (rc != -EAGAIN || nonblock || di_sys_now_ms() > deadline)
+			break;
+		(void)di_sys(SYS_ppoll, 0, 0,
+			     (long)&(struct timespec){.tv_nsec = LOOK_MS * 1000000}, 0, 0);
+	}
+	if (!rc)
+		atomic_store_explicit(known,
+				      (uint64_t)cid << 32 | (uint32_t)(di_sys_now_ms() / 1000),
+				      memory_order_relaxed);
+	return rc;
+}
+
+/* ---- sending -------------------------------------------------------------------------------- */
+
+/* The bytes of a message; -EMSGSIZE: more than a datagram has. */
+static long length(const struct msghdr *m)
+{
+	size_t sum = 0;
+
+	for (size_t i = 0; i < m->msg_iovlen; i++) {
+		if (m->msg_iov[i].iov_len > DROPIN_DGRAM_MAX - sum)
+			return -EMSGSIZE;
+		sum += m->msg_iov[i].iov_len;
+	}
+	return (long)sum;
+}
+
+long di_sendto(struct di *d, int fd, const struct msghdr *m, int flags,
+	       const struct sockaddr_vm *to)
+{
+	struct dropin_dgram head = {.magic = DROPIN_MAGIC,
+				    .version = DROPIN_VERSION,
+				    .to = {to->svm_cid, to->svm_port}};
+	struct iovec iov[IOV_MAX];
+	struct sockaddr_un un;
+	struct msghdr h = {.msg_name = &un, .msg_iov = iov, .msg_iovlen = 1 + m->msg_iovlen};
+	bool nonblock;
+	struct di_who w;
+	long rc;
+
+	if (flags & MSG_OOB)
+		return -EOPNOTSUPP;
+	if (to->svm_port == VMADDR_PORT_ANY || m->msg_iovlen >= IOV_MAX)
+		return m->msg_iovlen >= IOV_MAX ? -EMSGSIZE : -EINVAL;
+	rc = length(m);
+	if (rc < 0)
+		return rc;
+	rc = di_sys(SYS_fcntl, fd, F_GETFL, 0, 0, 0);
+	nonblock = flags & MSG_DONTWAIT || (rc >= 0 && rc & O_NONBLOCK);
+	rc = reach(d, to->svm_cid, nonblock);
+	if (!rc)
+		rc = autobind(d, fd, &w);
+	if (!rc)
+		rc = di_path(d, "dgram", &un);
+	if (rc < 0)
+		return rc;
+	h.msg_namelen = (socklen_t)rc;
+	iov[0] = (struct iovec){&head, sizeof(head)};
+	memcpy(iov + 1, m->msg_iov, m->msg_iovlen * sizeof(iov[0]));
+	rc = di_sys_sendmsg(fd, &h, flags | MSG_NOSIGNAL);
+	if (rc >= 0)
+		return rc - (long)sizeof(head);
+	return rc == -ENOENT || rc == -ECONNREFUSED ? -ENODEV : rc;
+}

@@ -1,0 +1,502 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* What programs send to DIR/dgram, and datagrams between home and guests; theory in av_dgram.h. */
+#include "av_dgram.h"
+
+#include "core/fds.h"
+#include "fd_bin.h"
+#include "passed.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+
+/* Datagrams of all programs together that are taken in a round: of DIR/dgram, of connected ones. */
+#define READS_UNCONNECTED 16u
+#define READS_CONNECTED	  16u
+#define SWEEP_NS	  1000000000ull
+
+struct av_mail {
+	struct io_op poll; /* first: of DIR/dgram */
+	struct lcore_work turn;
+	bool unread;			 /* there may be more at DIR/dgram */
+	TAILQ_HEAD(, av_reader) readers; /* one datagram of each in turn */
+	struct lcore_timer sweep;
+	struct av_space *space;
+	unsigned n_boxes;
+	uint32_t bytes; /* that wait in boxes */
+	bool begun, ended;
+};
+
+/* ---- receiving ---- */
+
+/* Room for who sends, and for descriptors, which nobody wants. */
+struct room {
+	union {
+		char bytes[CMSG_SPACE(sizeof(struct ucred)) + CMSG_SPACE(PASSED_MAX * sizeof(int))];
+		struct cmsghdr align;
+	} u;
+};
+
+static void read_sender(struct msghdr *mh, const struct sockaddr_un *sa, struct av_sender *from)
+{
+	const size_t skip = offsetof(struct sockaddr_un, sun_path) + 1;
+
+	memset(from, 0, sizeof(*from));
+	from->uid = (uid_t)-1;
+	if (mh->msg_namelen > skip && mh->msg_namelen - skip < sizeof(from->text) &&
+	    !sa->sun_path[0])
+		memcpy(from->text, sa->sun_path + 1, mh->msg_namelen - skip);
+	for (struct cmsghdr *c = CMSG_FIRSTHDR(mh); c; c = CMSG_NXTHDR(mh, c)) {
+		struct ucred who;
+
+		if (c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_CREDENTIALS ||
+		    c->cmsg_len < CMSG_LEN(sizeof(who)))
+			continue;
+		memcpy(&who, CMSG_DATA(c), sizeof(who));
+		from->uid = who.uid;
+	}
+}
+
+ssize_t av_receive(struct av_space *s, int fd, void *data, size_t len, struct av_sender *from)
+{
+	struct iovec iov = {.iov_base = data, .iov_len = len};
+	struct sockaddr_un sa = {0};
+	struct room room;
+	struct msghdr mh = {.msg_name = &sa,
+			    .msg_namelen = sizeof(sa),
+			    .msg_iov = &iov,
+			    .msg_iovlen = 1,
+			    .msg_control = &room.u,
+			    .msg_controllen = sizeof(room.u)};
+	ssize_t n = recvmsg(fd, &mh, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+	int fds[PASSED_MAX];
+	unsigned n_fds;
+
+	if (n < 0)
+		return errno == EINTR ? -EAGAIN : -errno;
+	if (from)
+		read_sender(&mh, &sa, from);
+	n_fds = s->bin ? passed_take(&mh, fds) : 0;
+	if (!n_fds)
+		return n;
+	fds_take(n_fds);
+	fd_bin_put_all(s->bin, fds, n_fds);
+	return -EPERM;
+}
+
+/* ---- between home and a guest ---- */
+
+/* A datagram on its way to another lcore. */
+struct parcel {
+	struct dgram_parcels *of;
+	struct av_space *space;
+	struct guest_queue *gq;
+	struct zv_dgram_addr addr;
+	uint32_t len;
+	uint8_t data[];
+};
+
+static void count(struct guest_queue *gq, bool carried)
+{
+	if (carried)
+		GUEST_COUNT(gq, af_vsock_dgrams);
+	else
+		GUEST_COUNT(gq, af_vsock_dgrams_lost);
+}
+
+/* False: too many are on their way, or there is no memory. */
+static bool post(struct lcore *to, void (*fn)(struct lcore *lc, void *arg), const struct parcel *p,
+		 const void *data)
+{
+	struct parcel *copy = NULL;
+
+	if (__atomic_load_n(&p->of->n, __ATOMIC_RELAXED) < DGRAM_PARCELS)
+		copy = malloc(sizeof(*copy) + p->len);
+	if (!copy)
+		return false;
+	*copy = *p;
+	memcpy(copy->data, data, p->len);
+	__atomic_add_fetch(&p->of->n, 1, __ATOMIC_RELAXED);
+	if (lcore_post(to, fn, copy) == 0)
+		return true;
+	__atomic_sub_fetch(&p->of->n, 1, __ATOMIC_RELAXED);
+	free(copy);
+	return false;
+}
+
+static void parcel_end(struct parcel *p)
+{
+	__atomic_sub_fetch(&p->of->n, 1, __ATOMIC_RELEASE);
+	free(p);
+}
+
+static void send_to_guest(const struct parcel *p, const void *data)
+{
+	count(p->gq, zv_dgram_send(p->gq->q, &p->addr, data, p->len, 0) >= 0);
+}
+
+static void came_to_guest(struct lcore *lc, void *arg)
+{
+	struct parcel *p = arg;
+
+	(void)lc;
+	send_to_guest(p, p->data);
+	parcel_end(p);
+}
+
+/* The same ports always go by the same queue, so they keep their order. */
+static struct guest_queue *queue_for(struct guest *g, uint32_t a, uint32_t b)
+{
+	struct zv_dev_info dev = {.size = sizeof(dev)};
+	unsigned up;
+
+	(void)zv_dev_info(g->dev, &dev);
+	up = dev.queues_up && dev.queues_up < g->n_queues ? dev.queues_up : g->n_queues;
+	return &g->queues[(a ^ b) % up];
+}
+
+static void to_guest(struct av_space *s, uint32_t local_port, const struct dropin_addr *to,
+		     const void *data, uint32_t len)
+{
+	struct parcel p = {.space = s, .len = len};
+	struct av_guest *g;
+	bool here = false;
+
+	pthread_mutex_lock(&s->lock);
+	g = av_guest_find(s, to->cid);
+	if (g) {
+		p.gq = queue_for(g->guest, local_port, to->port);
+		p.of = &g->to;
+		p.addr = (struct zv_dgram_addr){
+			.peer_cid = cfg_roles[guest_cfg(g->guest)->role].peer_cid ? to->cid : 0,
+			.local_port = local_port,
+			.peer_port = to->port};
+		here = p.gq->lc == s->home;
+		/* Under the lock, so that it arrives before the guest goes. */
+		if (len > ZV_DGRAM_MAX || (!here && !post(p.gq->lc, came_to_guest, &p, data))) {
+			count(p.gq, false);
+			here = false;
+		}
+	}
+	pthread_mutex_unlock(&s->lock);
+	if (here) /* it is not taken off this lcore before we return */
+		send_to_guest(&p, data);
+}
+
+/* To the program at @at. @gq: of the guest that it comes from; NULL: a program. */
+static void to_program(struct av_space *s, struct guest_queue *gq, const struct dropin_addr *at,
+		       const struct dropin_addr *from, const void *data, uint32_t len)
+{
+	struct av_port *p = av_port_at(s, SOCK_DGRAM, at->cid, at->port);
+	bool carried = p && av_box_put(p->box, at->cid, from, data, len);
+
+	if (gq)
+		count(gq, carried);
+	else if (!carried)
+		log_line(ZV_LOG_DEBUG, NULL,
+			 "%s: a datagram from port %u to port %u of this machine is lost: nobody "
+			 "has that, or there is no room",
+			 s->cfg.dir, from->port, at->port);
+}
+
+static void from_guest(const struct parcel *p, const void *data)
+{
+	const struct dropin_addr at = {(uint32_t)p->addr.local_cid, p->addr.local_port};
+	const struct dropin_addr from = {(uint32_t)p->addr.peer_cid, p->addr.peer_port};
+
+	to_program(p->space, p->gq, &at, &from, data, p->len);
+}
+
+static void came_home(struct lcore *lc, void *arg)
+{
+	struct parcel *p = arg;
+
+	(void)lc;
+	from_guest(p, p->data);
+	parcel_end(p);
+}
+
+bool av_datagram(struct guest_queue *gq, const struct zv_dgram_addr *from, const void *data,
+		 uint32_t len)
+{
+	struct av_guest *g = av_guest(gq->guest);
+	struct parcel p = {.gq = gq, .addr = *from, .len = len};
+
+	if (!g)
+		return false;
+	p.space = g->space;
+	p.of = &g->from;
+	if (gq->lc == g->space->home)
+		from_guest(&p, data);
+	else if (!post(g->space->home, came_home, &p, data))
+		count(gq, false);
+	return true;
+}
+
+/* ---- from programs ---- */
+
+static bool is_local(struct av_space *s, uint32_t cid)
+{
+	uint32_t own;
+
+	pthread_mutex_lock(&s->lock);
+	own = av_local_cid(s);
+	pthread_mutex_unlock(&s->lock);
+	return cid == ZV_CID_LOCAL || (cid == own && cid != UINT32_MAX);
+}
+
+void av_route(struct av_space *s, const struct av_port *p, const struct dropin_addr *to,
+	      const void *data, uint32_t len)
+{
+	const struct dropin_addr from = {to->cid, p->label.local.port};
+
+	if (is_local(s, to->cid))
+		to_program(s, NULL, to, &from, data, len);
+	else
+		to_guest(s, p->label.local.port, to, data, len);
+}
+
+/* Whose datagram it is; NULL: nobody's who may send. */
+static struct av_port *sender(struct av_space *s, const struct av_sender *from)
+{
+	struct dropin_label l;
+	struct av_port *p = *from->text ? av_port_named(s, from->text, &l) : NULL;
+
+	if (!p || !p->box)
+		return NULL;
+	return from->uid == p->uid || av_box_hold(p->box) == 0 ? p : NULL;
+}
+
+/* One from DIR/dgram. False: there is none left. */
+static bool mail_read(struct av_mail *m)
+{
+	static _Thread_local struct {
+		struct dropin_dgram head;
+		uint8_t data[DROPIN_DGRAM_MAX + 1];
+	} in;
+	struct av_space *s = m->space;
+	struct av_sender from = {.uid = (uid_t)-1};
+	const struct av_port *p = NULL;
+	uint32_t more;
+	ssize_t n = av_receive(s, s->listener[AV_DGRAM].fd, &in, sizeof(in), &from);
+
+	if (n < 0 && n != -EPERM)
+		return false;
+	if (n >= 0 && dropin_dgram_ok(&in.head, (size_t)n))
+		p = sender(s, &from);
+	if (p)
+		av_route(s, p, &in.head.to, in.data, (uint32_t)((size_t)n - sizeof(in.head)));
+	else if (log_once(&s->strangers, &more))
+		log_line(ZV_LOG_INFO, NULL,
+			 "%s: a datagram of uid %u that no program with a port has sent, or which "
+			 "is none: dropped",
+			 s->cfg.sockets[AV_DGRAM], (unsigned)from.uid);
+	return true;
+}
+
+static void mail_turn(struct lcore_work *w)
+{
+	struct av_mail *m = (struct av_mail *)(void *)((char *)w - offsetof(struct av_mail, turn));
+	struct av_reader *r;
+
+	for (unsigned i = 0; m->unread && i < READS_UNCONNECTED; i++)
+		m->unread = mail_read(m);
+	for (unsigned i = 0; i < READS_CONNECTED && (r = TAILQ_FIRST(&m->readers)); i++) {
+		av_mail_leave(m, r);
+		if (av_box_read(r))
+			av_mail_wait(m, r);
+	}
+	if (m->unread || !TAILQ_EMPTY(&m->readers))
+		lcore_defer(m->space->home, w);
+}
+
+void av_mail_wait(struct av_mail *m, struct av_reader *r)
+{
+	if (r->waits)
+		return;
+	r->waits = true;
+	TAILQ_INSERT_TAIL(&m->readers, r, link);
+	lcore_defer(m->space->home, &m->turn);
+}
+
+void av_mail_leave(struct av_mail *m, struct av_reader *r)
+{
+	if (r->waits)
+		TAILQ_REMOVE(&m->readers, r, link);
+	r->waits = false;
+}
+
+static void mail_polled(struct io_op *op, int res, uint32_t flags)
+{
+	struct av_mail *m = (struct av_mail *)(void *)op; /* first */
+
+	(void)flags;
+	(void)res;
+	if (m->ended)
+		return;
+	if (!op->pending)
+		io_poll_on(lcore_io(m->space->home), op, m->space->listener[AV_DGRAM].fd, POLLIN);
+	m->unread = true;
+	lcore_defer(m->space->home, &m->turn);
+}
+
+/* ---- questions ---- */
+
+void av_bound(struct av_ask *a, struct dropin_msg *m)
+{
+	struct dropin_label l;
+	struct av_port *p = av_port_named(a->space, m->label, &l);
+	int err;
+
+	if (!p || !p->box || p->pid != a->who.pid || p->uid != a->who.uid) {
+		av_refuse(m, -EINVAL,
+			  "the label is not that of a datagram socket which this program binds");
+		return;
+	}
+	err = av_box_hold(p->box);
+	if (err < 0)
+		av_refuse(m, err == -EMFILE ? -ENOBUFS : -EINVAL,
+			  "zvsockd cannot reach the socket that was bound: %s", zv_strerror(err));
+}
+
+/* Whether datagrams for @to may be sent. */
+static int reach(struct av_space *s, const struct dropin_addr *to)
+{
+	struct zv_dev_info dev = {.size = sizeof(dev)};
+	const struct av_guest *g;
+
+	if (is_local(s, to->cid))
+		return 0;
+	pthread_mutex_lock(&s->lock);
+	g = av_guest_find(s, to->cid);
+	if (g)
+		(void)zv_dev_info(g->guest->dev, &dev);
+	pthread_mutex_unlock(&s->lock);
+	if (!g || !dev.queues_up)
+		return -ENODEV;
+	if (dev.flags & ZV_DEV_DGRAM)
+		return 0;
+	return dev.peer == ZV_PEER_UNKNOWN ? -EAGAIN : -EOPNOTSUPP;
+}
+
+static void refuse(struct dropin_msg *m, int err)
+{
+	av_refuse(m, err, "CID %u, port %u: %s", m->remote.cid, m->remote.port,
+		  err == -ENODEV       ? "there is no such guest, or it is not running"
+		  : err == -EOPNOTSUPP ? "the guest has no datagrams: its driver is not zvsock's"
+		  : err == -EAGAIN     ? "the guest has not said yet what it can do"
+				       : zv_strerror(err));
+}
+
+void av_reach(struct av_ask *a, struct dropin_msg *m)
+{
+	int err = reach(a->space, &m->remote);
+
+	if (err < 0)
+		refuse(m, err);
+}
+
+void av_dgram_connect(struct av_ask *a, struct dropin_msg *m)
+{
+	struct av_space *s = a->space;
+	const struct av_port *p;
+	uint32_t local;
+	int err;
+
+	if (!m->label[0]) {
+		av_refuse(m, -EINVAL, "a datagram socket is bound first");
+		return;
+	}
+	p = av_port_of(a, m);
+	if (!p)
+		return;
+	err = reach(s, &m->remote);
+	if (is_local(s, m->remote.cid)) {
+		local = m->remote.cid;
+	} else {
+		pthread_mutex_lock(&s->lock);
+		local = av_local_cid(s);
+		pthread_mutex_unlock(&s->lock);
+	}
+	if (err == 0)
+		err = av_box_connect(p->box, local, &m->remote, m->where);
+	if (err < 0) {
+		refuse(m, err == -EMFILE ? -ENOBUFS : err);
+		return;
+	}
+	m->local = (struct dropin_addr){local, p->label.local.port};
+}
+
+/* ---- as a whole ---- */
+
+void av_mail_box(struct av_mail *m, bool there)
+{
+	m->n_boxes += there ? 1u : -1u;
+	if (there && m->begun && !m->sweep.running)
+		lcore_timer_start(m->space->home, &m->sweep, SWEEP_NS);
+}
+
+bool av_mail_room(struct av_mail *m, uint32_t bytes)
+{
+	if (bytes > MAIL_BYTES - m->bytes)
+		return false;
+	m->bytes += bytes;
+	return true;
+}
+
+void av_mail_gone(struct av_mail *m, uint32_t bytes)
+{
+	m->bytes -= bytes;
+}
+
+static void sweep(struct lcore_timer *t)
+{
+	struct av_mail *m = (struct av_mail *)(void *)((char *)t - offsetof(struct av_mail, sweep));
+
+	av_port_sweep_boxes(m->space);
+	if (m->n_boxes)
+		lcore_timer_start(m->space->home, t, SWEEP_NS);
+}
+
+struct av_mail *av_mail_new(struct av_space *s)
+{
+	struct av_mail *m = calloc(1, sizeof(*m));
+
+	if (!m)
+		return NULL;
+	m->space = s;
+	m->poll.done = mail_polled;
+	m->turn.run = mail_turn;
+	TAILQ_INIT(&m->readers);
+	m->sweep.expired = sweep;
+	return m;
+}
+
+void av_mail_free(struct av_mail *m)
+{
+	free(m);
+}
+
+void av_mail_begin(struct av_space *s)
+{
+	struct av_mail *m = s->mail;
+
+	m->begun = true;
+	io_poll_on(lcore_io(s->home), &m->poll, s->listener[AV_DGRAM].fd, POLLIN);
+	if (m->n_boxes)
+		lcore_timer_start(s->home, &m->sweep, SWEEP_NS);
+}
+
+void av_mail_end(struct av_space *s)
+{
+	struct av_mail *m = s->mail;
+
+	m->ended = true;
+	lcore_timer_stop(s->home, &m->sweep);
+	lcore_defer_cancel(s->home, &m->turn);
+	lcore_cancel(s->home, &m->poll);
+	lcore_drain(s->home, &m->n_boxes);
+}

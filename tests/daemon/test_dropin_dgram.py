@@ -1,0 +1,243 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: BSD-3-Clause
+"""Datagrams of AF_VSOCK programs under zvsock-run, on the host and in a guest, and what others do to them.
+
+usage: test_dropin_dgram.py ZVSOCKD ZVSOCKD-GUEST ZVSOCK-RUN MODE [CASE...]
+"""
+import json
+import os
+import re
+import signal
+import socket
+import struct
+import subprocess
+import sys
+
+import zvd_program
+from dropin_pair import DEVICE, HOST, PORT, ZVSOCKD_GUEST, Pair, Side, ended, serve_prog, until
+from zvd_program import LIMIT, case, main
+
+PROG = os.path.join(os.path.dirname(os.path.realpath(__file__)), 'dropin_dgram.py')
+MANY = 1000
+NOBODY = 65534
+
+
+def dgram(side, *args, **more):
+    return side.start(sys.executable, PROG, *args, **more)
+
+
+def serve(side, *args, **more):
+    p = dgram(side, *args, **more)
+    assert p.stdout.readline() == b'ready\n', f'{args}: ended with {p.wait(LIMIT)}'
+    return p
+
+
+def run(side, *args):
+    return side.run(sys.executable, PROG, *args)
+
+
+def counters(w, guest='vm'):
+    said = subprocess.run([os.environ['ZVSOCKCTL'], '--json', '-s', w.path('hc'), 'stats'], stdout=subprocess.PIPE,
+                          check=True).stdout
+    return next(g for g in json.loads(said)['guests'] if g['name'] == guest)['endpoints']
+
+
+def lost(w):
+    return counters(w)['af_vsock_dgrams_lost']
+
+
+def label_of(port):
+    """The name of the datagram socket that has @port; None: nobody has."""
+    with open('/proc/net/unix', encoding='utf-8', errors='replace') as f:
+        found = re.search(rf'@(zvsock:P:2:\d+:{port}:-:-:\w+)', f.read())
+    return found and '\0' + found.group(1)
+
+
+@case
+def there_and_back(w):
+    pair = Pair(w)
+    for i, server in enumerate(('echo', 'echo_selected', 'echo_asyncio')):
+        for there, here, port in pair.both_ways():
+            p = serve(there, server, port + i)
+            run(here, 'talk', here.peer, port + i)
+            ended(p)
+
+
+@case
+def both_ends_on_one_side(w):
+    pair = Pair(w)
+    for side, own in ((pair.host, 2), (pair.guest, 5)):
+        for cid in (1, own):
+            p = serve(side, 'echo', PORT)
+            run(side, 'talk', cid, PORT)
+            ended(p)
+
+
+@case
+def forked_executed_and_passed(w):
+    for there, here, port in Pair(w).both_ways():
+        p = serve(there, 'echo_given', port)
+        run(here, 'ask', here.peer, port, 3)
+        run(here, 'say_end', here.peer, port)
+        ended(p)
+
+
+@case
+def what_calls_answer(w):
+    """A device whose guest has datagrams for nobody is as a stock guest's: EOPNOTSUPP."""
+    more = '[guest plain]\ncid = 6\nsocket = DIR/plain.sock\n'
+    w.up('-c', w.write('h.conf', HOST + more), log='host.log')
+    w.up('-c', w.write('g.conf', DEVICE + '[device plain]\nuri = vhost-user:DIR/plain.sock\naf_vsock = none\n'),
+         program=ZVSOCKD_GUEST)
+    run(Side(w, 'host', 5), 'answers', 5, PORT, 6)
+
+
+@case
+def on_two_lcores(w):
+    """The first guest's lcore is home to all programs; the other guest is on another one."""
+    first = '[daemon]\ncpus = any, any\n'
+    w.up('-c', w.write('h.conf', HOST.replace('[daemon]\n', first).replace(
+        '[guest vm]', '[guest first]\ncid = 9\nsocket = DIR/first.sock\n[guest vm]')), log='host.log')
+    w.up('-c', w.write('g.conf', DEVICE), program=ZVSOCKD_GUEST)
+    host, guest = Side(w, 'host', 5), Side(w, 'guest', 2)
+    for there, here in ((host, guest), (guest, host)):
+        p = serve(there, 'echo', PORT)
+        run(here, 'flood', here.peer, PORT + 1, MANY)
+        run(here, 'settle', here.peer, PORT)
+        run(here, 'talk', here.peer, PORT)
+        ended(p)
+
+
+@case
+def a_reader_that_never_reads(w):
+    """What it has no room for is lost and counted; a stream of the same guest goes on, and other datagrams do."""
+    pair = Pair(w)
+    p = serve(pair.host, 'never_reads', PORT, stdin=subprocess.PIPE)
+    q = serve(pair.host, 'echo', PORT + 1)
+    stream = serve_prog(pair.host, 'echo_threads', PORT + 2, 20)
+    floods = [dgram(pair.guest, 'flood', 2, PORT, MANY) for _ in range(2)]
+    pair.guest.run_prog('client_threads', 2, PORT + 2, 20)
+    ended(stream)
+    for f in floods:
+        ended(f)
+    # it has all that fits, of what has come
+    run(pair.guest, 'settle', 2, PORT + 1)
+    run(pair.guest, 'talk', 2, PORT + 1)
+    ended(q)
+    was = counters(w)
+    assert was['af_vsock_dgrams_lost'] > 0 and was['af_vsock_dgrams'] > 0, was
+    out, _ = p.communicate(b'', timeout=LIMIT)
+    assert 0 < int(out) < 2 * MANY, out
+
+
+@case
+def a_flood_to_nobody(w):
+    pair = Pair(w)
+    p = serve(pair.guest, 'echo', PORT)
+    run(pair.host, 'flood', 5, PORT + 1, MANY)
+    run(pair.host, 'settle', 5, PORT)
+    run(pair.host, 'talk', 5, PORT)
+    ended(p)
+
+
+@case
+def forged(w):
+    """Who is not zvsockd sends nothing to a program; who has no port sends nothing to zvsockd."""
+    pair = Pair(w)
+    before = lost(w)
+    p = serve(pair.host, 'echo', PORT)
+    name = label_of(PORT)
+    s = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    s.bind(name.replace(':P:', ':Z:').replace(':-:-:', ':5:77:'))
+    for data in (b'', b'x', b'end', b'end' + b'\0' * 8, b'x' * 70000):
+        try:
+            s.sendto(data, socket.MSG_DONTWAIT, name)
+        except BlockingIOError as e:  # it would be in its queue
+            raise AssertionError(data[:20]) from e
+    head = struct.pack('IHHII', 0x4944565a, 1, 0, 2, PORT)
+    unnamed = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    for sender in (s, unnamed):
+        for data in (b'', head[:5], head + b'end', b'\0' * 16 + b'end', head[:6] + b'\1\0' + head[8:] + b'end'):
+            sender.sendto(data, w.path('host/dgram'))
+    run(pair.guest, 'talk', 2, PORT)  # the echo has not ended: nothing of that has come
+    ended(p)
+    assert lost(w) == before
+
+
+@case
+def too_long_for_a_datagram(w):
+    """A program that has connected can write more than a datagram has, and AF_UNIX takes it: lost, and counted."""
+    pair = Pair(w)
+    before = lost(w)
+    p = serve(pair.guest, 'echo', PORT)
+    run(pair.host, 'too_long', 5, PORT)
+    ended(p)
+    assert lost(w) == before + 1
+
+
+@case
+def the_label_of_a_closed_socket(w):
+    """Whoever takes it gets none of the port's datagrams."""
+    pair = Pair(w)
+    p = serve(pair.host, 'echo', PORT)
+    name = label_of(PORT)
+    run(pair.guest, 'ask', 2, PORT, 1)
+    p.kill()
+    p.wait()
+    s = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    s.bind(name)
+    run(pair.guest, 'flood', 2, PORT, 20)
+    p = serve(pair.host, 'echo', PORT)  # the port is free
+    run(pair.guest, 'settle', 2, PORT)
+    run(pair.guest, 'talk', 2, PORT)
+    ended(p)
+    s.setblocking(False)
+    try:
+        raise AssertionError(s.recv(100))
+    except BlockingIOError:
+        pass
+
+
+@case
+def zvsockd_is_killed(w):
+    """A bound port is known again; a connected socket learns it, and connects anew."""
+    pair = Pair(w)
+    p = serve(pair.host, 'echo', PORT)
+    c = serve(pair.host, 'connected_to_killed', 1, PORT, stdin=subprocess.PIPE)
+    pair.host_d.kill()
+    pair.host_d.wait()
+    c.stdin.write(b'\n')
+    c.stdin.flush()
+    assert c.stdout.readline() == b'ready\n'
+    w.up('-c', w.path('h.conf'), log='host2.log')
+    c.stdin.write(b'\n')
+    c.stdin.flush()
+    ended(c)
+    ended(p)
+
+
+@case
+def zvsockctl_lists_them(w):
+    pair = Pair(w)
+    p = serve(pair.host, 'echo', PORT)
+    c = serve(pair.host, 'connected_to_killed', 1, PORT, stdin=subprocess.PIPE)
+    said = subprocess.run([os.environ['ZVSOCKCTL'], '-s', w.path('hc'), 'ss'], stdout=subprocess.PIPE, check=True).stdout
+    rows = [row.split() for row in said.decode().splitlines() if row.startswith('v_dgr')]
+    assert [r for r in rows if r[4] == f'*:{PORT}' and r[5] == '*:*' and r[1] == 'UNCONN' and f'pid={p.pid},' in r[6]], said
+    assert [r for r in rows if r[5] == f'1:{PORT}' and r[1] == 'ESTAB' and f'pid={c.pid},' in r[6]], said
+    p.kill()
+    c.kill()
+
+
+def seccomp_only(w):
+    """Mode seccomp does not see addresses of datagrams."""
+    run(Pair(w).host, 'unsupported')
+
+
+if __name__ == '__main__':
+    if sys.argv[4] == 'seccomp':
+        zvd_program.CASES[:] = []
+        case(seccomp_only)
+    if sys.argv[5:]:
+        zvd_program.CASES[:] = [c for c in zvd_program.CASES if c.__name__ in sys.argv[5:]]
+    sys.exit(main())
