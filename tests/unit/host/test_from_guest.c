@@ -248,7 +248,7 @@ static void released_chains_are_published_in_groups(void **state)
 	assert_int_equal(f->tq->ops->arm(f->tq, 0), 0);
 	assert_int_equal(returned(f), 1);	  /* before it sleeps */
 	assert_int_equal(release_one(f, i++), 1); /* and while it does */
-	f->tq->ops->disarm(f->tq);
+	f->tq->ops->disarm(f->tq, true);
 	assert_int_equal(release_one(f, i++), 0);
 	/* Stopped rings have nothing left: what waited, and what was on loan. */
 	assert_true(vhost_pair_stop(f->q, &b));

@@ -97,6 +97,8 @@ static int posix_connect(struct flow *f, const char *where, uint32_t port)
 	bool hybrid = a.sa.sa_family == AF_UNIX;
 	int type = f->kind == SEQ_CLIENT ? SOCK_SEQPACKET : SOCK_STREAM;
 	int fd = socket(a.sa.sa_family, type | SOCK_CLOEXEC | (hybrid ? 0 : SOCK_NONBLOCK), 0);
+	/* The kernel's 2 s are little where many programs want the CPUs. */
+	const struct timeval patience = {.tv_sec = 60};
 	char line[32];
 
 	if (fd < 0)
@@ -105,6 +107,9 @@ static int posix_connect(struct flow *f, const char *where, uint32_t port)
 		close(fd);
 		return -EMFILE;
 	}
+	if (a.sa.sa_family == AF_VSOCK)
+		(void)setsockopt(fd, AF_VSOCK, SO_VM_SOCKETS_CONNECT_TIMEOUT, &patience,
+				 sizeof(patience));
 	if (connect(fd, &a.sa, len) < 0 && errno != EINPROGRESS)
 		return -errno;
 	f->want = WANT_OUT;
