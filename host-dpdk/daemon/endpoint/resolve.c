@@ -85,7 +85,7 @@ static int begin(struct resolve *r)
 {
 	unsigned owners, n = sweep(r->owner, &owners);
 
-	if (n >= RESOLVE_MAX || owners >= RESOLVE_SHARE)
+	if (n >= RESOLVE_MAX || owners >= RESOLVE_SHARE || owners >= RESOLVE_MAX - n)
 		return -EBUSY;
 	if (!start(r))
 		return -ENOMEM;

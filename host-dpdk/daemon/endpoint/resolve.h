@@ -3,8 +3,8 @@
  * Host names that guests connect to, looked up by a thread each (getaddrinfo), while an lcore
  * asks now and then whether the answer is there. So nothing waits for a name server: neither an
  * lcore, nor the end of a guest or of zvsockd. RESOLVE_MAX are under way at a time, of an owner
- * RESOLVE_SHARE; what nobody wants any more counts until its answer has come. Any thread; a
- * look-up belongs to one.
+ * RESOLVE_SHARE, and no more than are left for others then; what nobody wants any more counts until
+ * its answer has come. Any thread; a look-up belongs to one.
  */
 #ifndef ZVD_RESOLVE_H
 #define ZVD_RESOLVE_H

@@ -6,7 +6,7 @@
  *
  * A guest that says something else, or nothing for REQUEST_S, is reset and counted. From the
  * request to the reply it has DIAL_S. A name is looked up only if a rule could allow it; each
- * guest has a quarter of the look-ups (resolve.h). The rules are those of the request's moment.
+ * guest has a share of the look-ups (resolve.h). The rules are those of the request's moment.
  */
 #include "core/log.h"
 #include "endpoint_tcp_out.h"
