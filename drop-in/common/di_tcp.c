@@ -10,8 +10,12 @@
 #include <strings.h>
 #include <sys/time.h>
 
-#define ANSWER_SEC 30 /* zvsockd has 20 s for name and connection */
+#define ANSWER_SEC 30 /* of the host; of its zvsockd, which has 20 s for name and connection */
 #define NAMES_MAX  512u
+
+#ifndef SO_VM_SOCKETS_CONNECT_TIMEOUT_OLD /* glibc 2.36 has the numbers of Linux 4 */
+#define SO_VM_SOCKETS_CONNECT_TIMEOUT_OLD SO_VM_SOCKETS_CONNECT_TIMEOUT
+#endif
 
 /* ---- names that have no address here -------------------------------------------------------- */
 
@@ -130,19 +134,22 @@ static int reach_host(struct di *d, unsigned port, bool signals)
 {
 	const struct sockaddr_vm vm = {
 		.svm_family = AF_VSOCK, .svm_cid = VMADDR_CID_HOST, .svm_port = port};
+	const struct timeval patience = {.tv_sec = ANSWER_SEC};
 	int fd = di_socket(d, SOCK_STREAM | SOCK_CLOEXEC, 0), rc;
 
 	if (fd >= 0) {
-		rc = di_connect(d, fd, &vm, false, 0);
+		rc = di_connect(d, fd, &vm, false, ANSWER_SEC * 1000);
 	} else {
 		fd = di_sys_socket(AF_VSOCK, SOCK_STREAM | SOCK_CLOEXEC, 0);
 		if (fd < 0)
 			return -ENETUNREACH;
+		(void)di_sys_setsockopt(fd, AF_VSOCK, SO_VM_SOCKETS_CONNECT_TIMEOUT_OLD, &patience,
+					sizeof(patience));
 		rc = di_sys_connect(fd, &vm, sizeof(vm));
 	}
 	if (rc < 0) {
 		(void)di_sys_close(fd);
-		return rc == -EINTR && signals ? rc : -ENETUNREACH;
+		return (rc == -EINTR && signals) || rc == -ETIMEDOUT ? rc : -ENETUNREACH;
 	}
 	return fd;
 }

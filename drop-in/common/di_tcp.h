@@ -33,9 +33,9 @@ int di_tcp_type(int fd);
 
 /*
  * A connection to @t by @port of the host, for the caller to put under the number of @fd: a
- * descriptor, close-on-exec, with O_NONBLOCK and the time-outs of @fd. Waits for the outcome, 30 s
- * at most. @signals: -EINTR when a signal handler ran. -EACCES: no rule of zvsockd allows it;
- * -ECONNREFUSED, -ETIMEDOUT, -EHOSTUNREACH, -ENETUNREACH ...
+ * descriptor, close-on-exec, with O_NONBLOCK and the time-outs of @fd. Waits for the host and for
+ * the outcome, 30 s at most each. @signals: -EINTR when a signal handler ran. -EACCES: no rule of
+ * zvsockd allows it; -ECONNREFUSED, -ETIMEDOUT, -EHOSTUNREACH, -ENETUNREACH ...
  */
 int di_tcp_connect(struct di *d, unsigned port, const struct di_tcp_target *t, int fd,
 		   bool signals);
