@@ -66,9 +66,6 @@ int di_is(int fd);
 /* The type of the AF_VSOCK socket that @fd stands for; 0: it is something else. */
 int di_type(int fd);
 
-/* The same, but 2: it is one for di_renew(). */
-int di_is_failed(int fd);
-
 /*
  * The address that a program gave, copied to *out. -EFAULT: too short; -EAFNOSUPPORT; -EINVAL: its
  * flags. @addr must be readable: the supervisor has copied it.
@@ -85,6 +82,12 @@ int di_bind(struct di *d, int fd, const struct sockaddr_vm *addr);
  */
 int di_connect(struct di *d, int fd, const struct sockaddr_vm *addr, bool nonblock,
 	       unsigned timeout_ms);
+
+/*
+ * The same for a caller that renews: -ERESTART: a non-blocking connect(2) has failed, and nothing
+ * is done: di_renew(), and again. -ENOTSOCK: @fd stands for no AF_VSOCK socket.
+ */
+int di_connect_or_renew(struct di *d, int fd, const struct sockaddr_vm *addr, bool nonblock);
 
 /*
  * A non-blocking connect(2) on @fd has failed, and that was told: AF_UNIX connects a socket once.

@@ -262,32 +262,29 @@ static bool listens(int fd)
 	return di_sys_getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &on, &len) == 0 && on;
 }
 
-int di_connect(struct di *d, int fd, const struct sockaddr_vm *addr, bool nonblock,
-	       unsigned timeout_ms)
+/* Of a socket with @mark. */
+static int connect_marked(struct di *d, int fd, const struct di_mark *mark,
+			  const struct sockaddr_vm *addr, bool nonblock, unsigned timeout_ms)
 {
 	int rc, held;
-	struct di_mark mark;
 	struct dropin_msg m;
 	struct di_who w;
 	int64_t deadline;
 
-	rc = di_mark_get(fd, &mark);
-	if (rc <= 0)
-		return rc < 0 ? rc : -ENOTSOCK;
-	if (mark.type == SOCK_DGRAM)
+	if (mark->type == SOCK_DGRAM)
 		return di_dgram_connect(d, fd, addr);
 	rc = di_who(fd, &w);
 	if (rc < 0)
 		return rc;
 	if (!timeout_ms)
-		timeout_ms = mark.timeout_ms ? mark.timeout_ms : DI_TIMEOUT_MS;
+		timeout_ms = mark->timeout_ms ? mark->timeout_ms : DI_TIMEOUT_MS;
 	deadline = di_sys_now_ms() + timeout_ms + GRACE_MS;
 	if (w.connected)
-		return connect_again(d, fd, &mark, nonblock, deadline);
+		return connect_again(d, fd, mark, nonblock, deadline);
 	if (w.has_own && listens(fd))
 		return -EINVAL;
 	dropin_msg_init(&m, DROPIN_CONNECT);
-	m.sock_type = (uint16_t)mark.type;
+	m.sock_type = (uint16_t)mark->type;
 	m.flags = nonblock ? DROPIN_NONBLOCK : 0;
 	m.timeout_ms = timeout_ms;
 	m.local = w.has_own ? w.own.local : (struct dropin_addr){VMADDR_CID_ANY, VMADDR_PORT_ANY};
@@ -297,7 +294,28 @@ int di_connect(struct di *d, int fd, const struct sockaddr_vm *addr, bool nonblo
 		    &held);
 	if (rc < 0)
 		return rc == -ETIMEDOUT && nonblock ? -ENODEV : rc;
-	rc = go(d, fd, &w, &m, mark.type, nonblock, deadline);
+	rc = go(d, fd, &w, &m, mark->type, nonblock, deadline);
 	di_sys_close(held);
 	return rc;
+}
+
+int di_connect(struct di *d, int fd, const struct sockaddr_vm *addr, bool nonblock,
+	       unsigned timeout_ms)
+{
+	struct di_mark mark;
+	int rc = di_mark_get(fd, &mark);
+
+	if (rc <= 0)
+		return rc < 0 ? rc : -ENOTSOCK;
+	return connect_marked(d, fd, &mark, addr, nonblock, timeout_ms);
+}
+
+int di_connect_or_renew(struct di *d, int fd, const struct sockaddr_vm *addr, bool nonblock)
+{
+	struct di_mark mark;
+	int rc = di_mark_get(fd, &mark);
+
+	if (rc <= 0)
+		return rc < 0 ? rc : -ENOTSOCK;
+	return mark.failed ? -ERESTART : connect_marked(d, fd, &mark, addr, nonblock, 0);
 }

@@ -53,14 +53,6 @@ int di_type(int fd)
 	return di_mark_get(fd, &m) == 1 ? m.type : 0;
 }
 
-int di_is_failed(int fd)
-{
-	struct di_mark m;
-	int rc = di_mark_get(fd, &m);
-
-	return rc == 1 && m.failed ? 2 : rc;
-}
-
 /* ---- names ---------------------------------------------------------------------------------- */
 
 socklen_t di_label_name(const char text[static DROPIN_LABEL], struct sockaddr_un *un)

@@ -54,25 +54,38 @@ static void renew(int fd)
 	close(fresh);
 }
 
+static int connect_vsock(int fd, const struct sockaddr_vm *vm)
+{
+	int flags = fcntl(fd, F_GETFL), rc;
+	bool nonblock = flags >= 0 && flags & O_NONBLOCK;
+
+	rc = di_connect_or_renew(world(), fd, vm, nonblock);
+	if (rc != -ERESTART)
+		return rc;
+	renew(fd);
+	return di_connect(world(), fd, vm, nonblock, 0);
+}
+
 EXPORT int connect(int fd, const struct sockaddr *addr, socklen_t len)
 {
-	bool known = !family_is(addr, len, AF_VSOCK) && !is_vsock(fd);
-	int rc = known ? 0 : di_is_failed(fd), flags;
+	bool vsock = family_is(addr, len, AF_VSOCK);
 	struct sockaddr_vm vm;
+	int rc = -ENOTSOCK;
 
-	if (rc <= 0 && tcp_is_ours(fd, addr, len))
+	if (tcp_is_ours(fd, addr, len))
 		return returned(tcp_connect(fd, addr, len));
 	if (tcp_names(fd, NULL, NULL))
 		return returned(-EISCONN);
-	if (rc <= 0 || (family_is(addr, len, AF_UNSPEC) && di_type(fd) == SOCK_DGRAM))
+	if (vsock && di_address(addr, len, &vm) == 0)
+		rc = connect_vsock(fd, &vm);
+	else if (vsock ? di_is(fd) == 1
+		       : is_vsock(fd) && !(family_is(addr, len, AF_UNSPEC) &&
+					   di_type(fd) == SOCK_DGRAM))
+		rc = -EINVAL;
+	if (rc == -ENOTSOCK || rc == -EBADF) /* it stands for no AF_VSOCK socket */
 		return REAL(connect)(fd, addr, len);
 	now_vsock(fd);
-	if (di_address(addr, len, &vm) < 0)
-		return returned(-EINVAL);
-	if (rc == 2)
-		renew(fd);
-	flags = fcntl(fd, F_GETFL);
-	return returned(di_connect(world(), fd, &vm, flags >= 0 && flags & O_NONBLOCK, 0));
+	return returned(rc);
 }
 
 /* ---- accept --------------------------------------------------------------------------------- */
