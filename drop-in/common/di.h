@@ -98,10 +98,12 @@ int di_connect_or_renew(struct di *d, int fd, const struct sockaddr_vm *addr, bo
 int di_renew(int fd);
 
 /*
- * After accept(2) returned @fd: 0, and it is marked. -ECONNABORTED: it is no connection of zvsock
- * (anybody can connect to a name that /proc/net/unix shows): close it and accept the next one.
+ * After accept(2) on @listener (-1: not known) returned @fd: 0, it is marked, and has of the
+ * listener's options those that AF_VSOCK inherits (SO_VM_SOCKETS_*). -ECONNABORTED: it is no
+ * connection of zvsock (anybody can connect to a name that /proc/net/unix shows): close it and
+ * accept the next one.
  */
-int di_accepted(struct di *d, int fd);
+int di_accepted(struct di *d, int listener, int fd);
 
 /*
  * getsockname(2) and getpeername(2); either may be NULL. A socket that is not bound has ANY as

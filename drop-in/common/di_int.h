@@ -40,6 +40,9 @@ struct di_mark {
 int di_mark_get(int fd, struct di_mark *m);
 int di_mark_set(int fd, const struct di_mark *m);
 
+/* What has been set of SO_VM_SOCKETS_BUFFER_* of @from goes for @to. */
+void di_inherit_buffers(int from, int to);
+
 /* ---- names ---------------------------------------------------------------------------------- */
 
 struct di_who {

@@ -28,6 +28,8 @@ static struct buffer {
 	_Atomic uint64_t cookie, size, min, max;
 } buffers[256];
 
+static _Atomic bool any; /* spares those who set none a call */
+
 static uint64_t cookie_of(int fd)
 {
 	uint64_t cookie = 0;
@@ -52,10 +54,21 @@ static void buffer_get(int fd, uint64_t *size, uint64_t *min, uint64_t *max)
 	*max = set ? atomic_load(&b->max) : BUFFER_SIZE;
 }
 
+static void buffer_store(uint64_t cookie, uint64_t size, uint64_t min, uint64_t max)
+{
+	struct buffer *b = place_of(cookie);
+
+	atomic_store(&any, true);
+	atomic_store(&b->cookie, 0);
+	atomic_store(&b->size, size);
+	atomic_store(&b->min, min);
+	atomic_store(&b->max, max);
+	atomic_store(&b->cookie, cookie);
+}
+
 static int buffer_set(int fd, int name, uint64_t value)
 {
 	uint64_t size, min, max, cookie = cookie_of(fd);
-	struct buffer *b = place_of(cookie);
 
 	buffer_get(fd, &size, &min, &max);
 	if (name == SO_VM_SOCKETS_BUFFER_SIZE)
@@ -68,12 +81,19 @@ static int buffer_set(int fd, int name, uint64_t value)
 		size = max;
 	if (size < min)
 		size = min;
-	atomic_store(&b->cookie, 0);
-	atomic_store(&b->size, size);
-	atomic_store(&b->min, min);
-	atomic_store(&b->max, max);
-	atomic_store(&b->cookie, cookie);
+	buffer_store(cookie, size, min, max);
 	return 0;
+}
+
+void di_inherit_buffers(int from, int to)
+{
+	uint64_t size, min, max;
+
+	if (!atomic_load_explicit(&any, memory_order_relaxed))
+		return;
+	buffer_get(from, &size, &min, &max);
+	if (size != BUFFER_SIZE || min != BUFFER_MIN || max != BUFFER_SIZE)
+		buffer_store(cookie_of(to), size, min, max);
 }
 
 /* ---- time of connect(2) --------------------------------------------------------------------- */

@@ -271,7 +271,7 @@ static bool from_zvsockd(struct di *d, int fd)
 	}
 }
 
-int di_accepted(struct di *d, int fd)
+int di_accepted(struct di *d, int listener, int fd)
 {
 	struct di_mark fresh = {0};
 	struct di_who w;
@@ -279,9 +279,13 @@ int di_accepted(struct di *d, int fd)
 
 	if (rc < 0)
 		return rc;
-	fresh.type = w.own.sock_type;
+	if (listener >= 0)
+		(void)di_mark_get(listener, &fresh);
+	fresh = (struct di_mark){.type = w.own.sock_type, .timeout_ms = fresh.timeout_ms};
 	if (!w.has_peer || (w.peer.view == 'Z' && !from_zvsockd(d, fd)))
 		return -ECONNABORTED;
+	if (listener >= 0)
+		di_inherit_buffers(listener, fd);
 	return di_mark_set(fd, &fresh);
 }
 

@@ -79,8 +79,8 @@ EXPORT int connect(int fd, const struct sockaddr *addr, socklen_t len)
 	if (vsock && di_address(addr, len, &vm) == 0)
 		rc = connect_vsock(fd, &vm);
 	else if (vsock ? di_is(fd) == 1
-		       : is_vsock(fd) && !(family_is(addr, len, AF_UNSPEC) &&
-					   di_type(fd) == SOCK_DGRAM))
+		       : is_vsock(fd) &&
+				 !(family_is(addr, len, AF_UNSPEC) && di_type(fd) == SOCK_DGRAM))
 		rc = -EINVAL;
 	if (rc == -ENOTSOCK || rc == -EBADF) /* it stands for no AF_VSOCK socket */
 		return REAL(connect)(fd, addr, len);
@@ -91,10 +91,10 @@ EXPORT int connect(int fd, const struct sockaddr *addr, socklen_t len)
 /* ---- accept --------------------------------------------------------------------------------- */
 
 /* An accepted socket, which is checked. Its descriptor; -1: it is closed, another may follow. */
-static int welcome(int fd, struct sockaddr *addr, socklen_t *len, socklen_t room)
+static int welcome(int listener, int fd, struct sockaddr *addr, socklen_t *len, socklen_t room)
 {
 	struct sockaddr_vm remote;
-	int rc = di_accepted(world(), fd);
+	int rc = di_accepted(world(), listener, fd);
 
 	if (!rc && addr && len)
 		rc = di_names(world(), fd, NULL, &remote);
@@ -120,7 +120,7 @@ EXPORT int accept4(int fd, struct sockaddr *addr, socklen_t *len, int flags)
 		got = REAL(accept4)(fd, addr, len, flags);
 		if (got < 0 || !(vsock || (addr && len && is_label(addr, room, *len))))
 			return got;
-		ready = welcome(got, addr, len, room);
+		ready = welcome(fd, got, addr, len, room);
 		if (ready >= 0)
 			return ready;
 	}
@@ -137,7 +137,7 @@ EXPORT int accept(int fd, struct sockaddr *addr, socklen_t *len)
  */
 static bool is_or_becomes_vsock(int fd)
 {
-	return di_is(fd) == 1 || di_accepted(world(), fd) == 0;
+	return di_is(fd) == 1 || di_accepted(world(), -1, fd) == 0;
 }
 
 /* ---- names ---------------------------------------------------------------------------------- */

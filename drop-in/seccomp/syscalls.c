@@ -116,7 +116,7 @@ static int accept_ours(struct call *c, int flags)
 
 		if (fd < 0)
 			return -errno;
-		if (di_accepted(&c->s->di, fd) == 0)
+		if (di_accepted(&c->s->di, c->fd, fd) == 0)
 			return fd;
 		close(fd);
 	}

@@ -455,12 +455,14 @@ def guest_agent(cid, port, path):
 
 
 def local(port):
-    """Both ends here, by CID 1."""
+    """Both ends here, by CID 1; what is accepted has the listener's options."""
     s = listen(port)
+    s.setsockopt(VSOCK, socket.SO_VM_SOCKETS_BUFFER_SIZE, 100000)
     with new() as a:
         a.connect((socket.VMADDR_CID_LOCAL if hasattr(socket, 'VMADDR_CID_LOCAL') else 1, port))
         b, peer = s.accept()
         assert peer == a.getsockname() and b.getsockname() == a.getpeername() == (1, port), (a, b, peer)
+        assert b.getsockopt(VSOCK, socket.SO_VM_SOCKETS_BUFFER_SIZE) == 100000
         a.sendall(b'to')
         assert b.recv(10) == b'to'
         b.sendall(b'fro')

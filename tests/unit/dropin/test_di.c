@@ -131,7 +131,7 @@ static void accepting(void **state)
 	guest = fake_guest_connects(1234, 5000);
 	assert_true(guest >= 0);
 	got = accept(fd, NULL, NULL);
-	assert_int_equal(di_accepted(&di, got), 0);
+	assert_int_equal(di_accepted(&di, fd, got), 0);
 	assert_int_equal(di_is(got), 1);
 	assert_names(got, VMADDR_CID_HOST, 1234, FAKE_GUEST, 5000);
 	assert_int_equal(di_names(&di, fd, NULL, &r), -ENOTCONN);
@@ -141,6 +141,52 @@ static void accepting(void **state)
 	close(got);
 	close(guest);
 	close(fd);
+}
+
+/* As the kernel's vsock does it for what it accepts. */
+static void accepted_sockets_inherit_options(void **state)
+{
+	static const int names[] = {SO_VM_SOCKETS_BUFFER_MAX_SIZE, SO_VM_SOCKETS_BUFFER_SIZE,
+				    SO_VM_SOCKETS_BUFFER_MIN_SIZE};
+	static const uint64_t defaults[] = {256 << 10, 256 << 10, 128};
+	const struct timeval seven = {.tv_sec = 7};
+	struct timeval tv;
+	uint64_t v;
+
+	(void)state;
+	for (unsigned set = 0; set < 2; set++) {
+		int fd = new_socket(SOCK_STREAM), guest, got;
+		socklen_t len = sizeof(tv);
+
+		for (uint64_t i = 0; set && i < 3; i++) {
+			v = (1 << 20) - i * 1000;
+			assert_int_equal(di_setsockopt(&di, fd, AF_VSOCK, names[i], &v, sizeof(v)),
+					 0);
+		}
+		if (set)
+			assert_int_equal(di_setsockopt(&di, fd, AF_VSOCK,
+						       SO_VM_SOCKETS_CONNECT_TIMEOUT, &seven,
+						       sizeof(seven)),
+					 0);
+		assert_int_equal(bind_to(fd, VMADDR_CID_ANY, 1234 + set), 0);
+		assert_int_equal(listen(fd, 8), 0);
+		guest = fake_guest_connects(1234 + set, 5000);
+		got = accept(fd, NULL, NULL);
+		assert_int_equal(di_accepted(&di, fd, got), 0);
+		for (uint64_t i = 0; i < 3; i++) {
+			socklen_t size = sizeof(v);
+
+			assert_int_equal(di_getsockopt(&di, got, AF_VSOCK, names[i], &v, &size), 0);
+			assert_int_equal(v, set ? (1 << 20) - i * 1000 : defaults[i]);
+		}
+		assert_int_equal(
+			di_getsockopt(&di, got, AF_VSOCK, SO_VM_SOCKETS_CONNECT_TIMEOUT, &tv, &len),
+			0);
+		assert_int_equal(tv.tv_sec, set ? 7 : 2);
+		close(got);
+		close(guest);
+		close(fd);
+	}
 }
 
 /* The name of a listening socket is no secret. */
@@ -153,14 +199,14 @@ static void strangers_are_no_guests(void **state)
 	assert_int_equal(listen(fd, 8), 0);
 	stranger = fake_stranger_connects(1234, 0);
 	got = accept(fd, NULL, NULL);
-	assert_int_equal(di_accepted(&di, got), -ECONNABORTED);
+	assert_int_equal(di_accepted(&di, fd, got), -ECONNABORTED);
 	close(got);
 	close(stranger);
 
 	/* It may be a program of this machine, but not a guest's. */
 	stranger = fake_stranger_connects(1234, 'P');
 	got = accept(fd, NULL, NULL);
-	assert_int_equal(di_accepted(&di, got), 0);
+	assert_int_equal(di_accepted(&di, fd, got), 0);
 	assert_names(got, VMADDR_CID_HOST, 1234, VMADDR_CID_LOCAL, 7);
 	close(got);
 	close(stranger);
@@ -175,7 +221,7 @@ static void strangers_are_no_guests(void **state)
 	assert_int_equal(syscall(SYS_setresuid, -1, 0, -1), 0);
 	assert_true(stranger >= 0);
 	got = accept(fd, NULL, NULL);
-	assert_int_equal(di_accepted(&di, got), -ECONNABORTED);
+	assert_int_equal(di_accepted(&di, fd, got), -ECONNABORTED);
 	close(got);
 	close(stranger);
 	close(fd);
@@ -339,6 +385,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(addresses, setup, teardown),
 		cmocka_unit_test_setup_teardown(binding, setup, teardown),
 		cmocka_unit_test_setup_teardown(accepting, setup, teardown),
+		cmocka_unit_test_setup_teardown(accepted_sockets_inherit_options, setup, teardown),
 		cmocka_unit_test_setup_teardown(strangers_are_no_guests, setup, teardown),
 		cmocka_unit_test_setup_teardown(found_again_after_dup_and_fork, setup, teardown),
 		cmocka_unit_test_setup_teardown(nothing_stays_open, setup, teardown),

@@ -298,7 +298,7 @@ static void local(void **state)
 			assert_int_equal(bind_to(fd, VMADDR_CID_ANY, 4000), 0);
 		assert_int_equal(connect_to(fd, VMADDR_CID_LOCAL, 1234, bound), 0);
 		got = accept(to, NULL, NULL);
-		assert_int_equal(di_accepted(&di, got), 0);
+		assert_int_equal(di_accepted(&di, fd, got), 0);
 		if (bound) {
 			assert_names(fd, VMADDR_CID_LOCAL, 4000, VMADDR_CID_LOCAL, 1234);
 			assert_names(got, VMADDR_CID_LOCAL, 1234, VMADDR_CID_LOCAL, 4000);
