@@ -185,8 +185,12 @@ def connected(s, cid, port):
     assert data == b'to another' and peer == (1, s.getsockname()[1]), (data, peer)
     other.sendto(b'and back', peer)
     assert s.recvfrom(100) == (b'and back', (1, 0xfffffff0))
+    other.sendto(b'is dropped', peer)
+    assert select.select([s], [], [], LIMIT)[0]
     disconnect(s)
     fails(errno.ENOTCONN, s.getpeername)
+    other.sendto(b'comes', peer)
+    assert s.recvfrom(100) == (b'comes', (1, 0xfffffff0))
     s.sendto(b'alone', (cid, port))
     assert s.recvfrom(10) == (b'alone', (cid, port))
 

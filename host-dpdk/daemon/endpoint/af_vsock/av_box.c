@@ -206,13 +206,20 @@ void av_box_end(struct av_box *b)
 
 /* ---- to the program ---- */
 
-/* 0, -EAGAIN: it is full, -errno. */
+/*
+ * 0, -EAGAIN: it is full, -errno. A program that dissolves its connection leaves ECONNRESET at the
+ * socket, for the next call, whatever that is.
+ */
 static int put_now(const struct av_peer *p, const void *data, uint32_t len)
 {
 	struct iovec iov[] = {{(void *)data, len}, {(void *)&p->box->key, sizeof(p->box->key)}};
 	struct msghdr m = {.msg_iov = iov, .msg_iovlen = 2};
 
-	return sendmsg(p->fd, &m, MSG_DONTWAIT | MSG_NOSIGNAL) < 0 ? -errno : 0;
+	if (sendmsg(p->fd, &m, MSG_DONTWAIT | MSG_NOSIGNAL) >= 0)
+		return 0;
+	if (errno == ECONNRESET && sendmsg(p->fd, &m, MSG_DONTWAIT | MSG_NOSIGNAL) >= 0)
+		return 0;
+	return -errno;
 }
 
 static void await_room(struct av_box *b)
@@ -365,7 +372,7 @@ static bool peer_read(struct av_peer *p)
 	/* One that is too long is for av_route() to count. */
 	if (n >= 0)
 		av_route(b->space, b->port, &p->remote, data, (uint32_t)n);
-	return n >= 0 || n == -EPERM;
+	return n >= 0 || n == -EPERM || n == -ECONNRESET;
 }
 
 bool av_box_read(struct av_reader *r)
