@@ -1,0 +1,221 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Datagram sockets of programs at a drop-in directory, step by step: what zvsockd answers, and who
+ * may not send. Programs that know nothing of this: test_dropin_dgram.py. */
+#include "dropin_side.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#define CID_ANY UINT32_MAX
+#define NOBODY	65534
+#define PORT	1234u
+
+static const char *program;
+
+static int up(void **state)
+{
+	(void)state;
+	return ds_up(program) ? 0 : -1;
+}
+
+static int down(void **state)
+{
+	(void)state;
+	return ds_down() ? 0 : -1;
+}
+
+static int32_t bind_port(int ask, int type, uint32_t port, struct dropin_msg *m)
+{
+	dropin_msg_init(m, DROPIN_BIND);
+	m->sock_type = (uint16_t)type;
+	m->local = (struct dropin_addr){CID_ANY, port};
+	assert_true(ds_question(ask, m));
+	return m->result;
+}
+
+static int32_t about(int ask, enum dropin_type type, const char *label)
+{
+	struct dropin_msg m;
+
+	ds_about(&m, type, label);
+	assert_true(ds_question(ask, &m));
+	return m.result;
+}
+
+/* A socket with that name that takes any datagram. */
+static int taker(const char *label)
+{
+	return ds_socket(SOCK_DGRAM, label);
+}
+
+static void ports_and_keys(void **state)
+{
+	struct dropin_msg m, other;
+	int ask = ds_ask(), fd;
+
+	(void)state;
+	assert_int_equal(bind_port(ask, SOCK_DGRAM, PORT, &m), 0);
+	assert_true(m.bytes != 0);
+	assert_int_equal(about(ask, DROPIN_BOUND, m.label), -EINVAL); /* it is not */
+	fd = taker(m.label);
+	assert_true(fd >= 0);
+	assert_int_equal(about(ask, DROPIN_BOUND, m.label), 0);
+	assert_int_equal(about(ask, DROPIN_BOUND, "zvsock:P:2"), -EINVAL);
+	assert_int_equal(bind_port(ask, SOCK_DGRAM, PORT, &other), -EADDRINUSE);
+	/* connections have ports of their own, and no key */
+	assert_int_equal(bind_port(ask, SOCK_STREAM, PORT, &other), 0);
+	assert_int_equal(other.bytes, 0);
+	assert_int_equal(about(ask, DROPIN_BOUND, other.label), -EINVAL);
+	assert_int_equal(bind_port(ask, SOCK_DGRAM, CID_ANY, &other), 0);
+	assert_true(other.local.port >= 1024 && other.bytes != m.bytes);
+	close(fd);
+	assert_int_equal(bind_port(ask, SOCK_DGRAM, PORT, &other), 0); /* it is free */
+	close(ask);
+}
+
+/* Until the guest has, or has not, said what it can do. */
+static int32_t asked(int ask, struct dropin_msg *m, const struct dropin_msg *question)
+{
+	do {
+		*m = *question;
+		assert_true(ds_question(ask, m));
+	} while (m->result == -EAGAIN);
+	return m->result;
+}
+
+static void a_stock_guest_has_none(void **state)
+{
+	struct dropin_msg question, m, bound;
+	int ask = ds_ask(), fd;
+
+	(void)state;
+	dropin_msg_init(&question, DROPIN_REACH);
+	question.sock_type = SOCK_DGRAM;
+	question.remote = (struct dropin_addr){3, PORT};
+	assert_int_equal(asked(ask, &m, &question), -EOPNOTSUPP);
+	question.remote.cid = 77;
+	assert_int_equal(asked(ask, &m, &question), -ENODEV);
+	question.remote.cid = ZV_CID_LOCAL;
+	assert_int_equal(asked(ask, &m, &question), 0);
+	assert_int_equal(bind_port(ask, SOCK_DGRAM, PORT, &bound), 0);
+	fd = taker(bound.label);
+	ds_connect_msg(&question, SOCK_DGRAM, 3, PORT);
+	assert_int_equal(asked(ask, &m, &question), -EINVAL); /* no label */
+	memcpy(question.label, bound.label, sizeof(question.label));
+	assert_int_equal(asked(ask, &m, &question), -EOPNOTSUPP);
+	close(fd);
+	close(ask);
+}
+
+static void low_port(const struct dropin_msg *m)
+{
+	struct dropin_msg own;
+
+	(void)m;
+	_exit(bind_port(ds_ask(), SOCK_DGRAM, 1023, &own) == -EACCES ? 0 : 1);
+}
+
+/* Sends "end" to the port of CID 1. */
+static bool send_end(int fd)
+{
+	struct {
+		struct dropin_dgram head;
+		char text[3];
+	} d = {{DROPIN_MAGIC, DROPIN_VERSION, 0, {ZV_CID_LOCAL, PORT}}, "end"};
+	struct sockaddr_un sa = {.sun_family = AF_UNIX};
+
+	(void)snprintf(sa.sun_path, sizeof(sa.sun_path), "%sdgram", zw_dir);
+	return sendto(fd, &d, sizeof(d.head) + 3, 0, (struct sockaddr *)&sa, sizeof(sa)) ==
+	       (ssize_t)sizeof(d.head) + 3;
+}
+
+/* From a socket with the label of *m. */
+static void forge(const struct dropin_msg *m)
+{
+	int fd = taker(m->label);
+
+	_exit(fd >= 0 && send_end(fd) ? 0 : 1);
+}
+
+/* Runs @fn in a child of that user. */
+static int as(uid_t uid, void (*fn)(const struct dropin_msg *m), const struct dropin_msg *m)
+{
+	pid_t pid = fork();
+	int status = -1;
+
+	if (pid == 0) {
+		if (setresgid(uid, uid, uid) < 0 || setresuid(uid, uid, uid) < 0)
+			_exit(99);
+		fn(m);
+	}
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+}
+
+/* Receives one; its length without the key. */
+static ssize_t got(int fd, const char *text)
+{
+	char buf[64] = "";
+	ssize_t n = ds_poll(fd, POLLIN) ? recv(fd, buf, sizeof(buf), 0) : -1;
+
+	return n > 8 && strncmp(buf, text, strlen(text)) == 0 ? n - 8 : -1;
+}
+
+static void another_users_socket_sends_nothing(void **state)
+{
+	struct dropin_msg to, from;
+	int ask = ds_ask(), fd, source;
+
+	(void)state;
+	if (geteuid() != 0) {
+		print_message("not root: skipped\n");
+		skip();
+	}
+	assert_int_equal(as(NOBODY, low_port, NULL), 0);
+	assert_int_equal(bind_port(ask, SOCK_DGRAM, PORT, &to), 0);
+	fd = taker(to.label);
+	assert_int_equal(about(ask, DROPIN_BOUND, to.label), 0);
+	assert_int_equal(bind_port(ask, SOCK_DGRAM, 53, &from), 0);
+	source = taker(from.label);
+	assert_int_equal(about(ask, DROPIN_BOUND, from.label), 0);
+	close(source);
+	assert_int_equal(as(NOBODY, forge, &from), 0); /* as port 53 */
+	assert_true(zw_logged("dgram: a datagram of uid 65534 that no program with a port"));
+	assert_int_equal(bind_port(ask, SOCK_DGRAM, 54, &from), 0);
+	source = taker(from.label);
+	assert_int_equal(about(ask, DROPIN_BOUND, from.label), 0);
+	assert_true(send_end(source));
+	assert_int_equal(got(fd, "end"), 3);
+	assert_int_equal(recv(fd, &to, 1, MSG_DONTWAIT), -1);
+	close(source);
+	close(fd);
+	close(ask);
+}
+
+int main(int argc, char **argv)
+{
+#define T(fn) cmocka_unit_test_setup_teardown(fn, up, down)
+	const struct CMUnitTest tests[] = {
+		T(ports_and_keys),
+		T(a_stock_guest_has_none),
+		T(another_users_socket_sends_nothing),
+	};
+#undef T
+
+	if (argc < 2)
+		return 2;
+	program = argv[1];
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
