@@ -61,6 +61,7 @@ static int be_app(const char *uri, const char *port, const char *how)
 	struct zv_event ev[8];
 	struct zv_dev *dev;
 	struct zv_queue *q;
+	int ret = -ECONNREFUSED;
 
 	if (zv_open(&dev, uri, &o) ||
 	    (listens && zv_listen(dev, (uint32_t)atoi(port), ZV_STREAM, 0))) {
@@ -68,8 +69,11 @@ static int be_app(const char *uri, const char *port, const char *how)
 		return 1;
 	}
 	q = zv_queue(dev, 0);
-	if (!listens &&
-	    zv_connect_wait(q, ZV_CID_LOCAL, (uint32_t)atoi(port), ZV_STREAM, UINT64_MAX, &c)) {
+	/* zvsockd says that it is refused when who listens has had no CPU for 2 s. */
+	while (!listens && ret == -ECONNREFUSED)
+		ret = zv_connect_wait(q, ZV_CID_LOCAL, (uint32_t)atoi(port), ZV_STREAM, UINT64_MAX,
+				      &c);
+	if (!listens && ret) {
 		fprintf(stderr, "%s\n", zv_error_text());
 		return 1;
 	}
