@@ -76,7 +76,8 @@ static long call_bind(struct call *c)
 		return r;
 	/* zvsockd sees us: a program that has given up its rights must not have ours. */
 	if (addr.svm_port < LOW_PORTS) {
-		if (di_caller_user(&c->t, &user) < 0)
+		/* Its number may be another's by now. */
+		if (di_caller_user(&c->t, &user) < 0 || !call_waits(c))
 			return DI_DONE;
 		if (user != geteuid() && user != 0)
 			return -EACCES;
