@@ -47,10 +47,13 @@ int di_dgram_guard(int fd, uint64_t key)
 int di_dgram_bound(struct di *d, const char label[static DROPIN_LABEL])
 {
 	struct dropin_msg m;
+	int rc;
 
 	dropin_msg_init(&m, DROPIN_BOUND);
 	memcpy(m.label, label, sizeof(m.label));
-	return di_ask_now(d, &m);
+	/* -EINVAL: zvsockd does not know the label any more, and would drop all */
+	rc = di_ask_now(d, &m);
+	return rc == -EINVAL ? -EADDRNOTAVAIL : rc;
 }
 
 /* A port, if it has none yet: as the kernel does it. */

@@ -85,6 +85,23 @@ static void ports_and_keys(void **state)
 	close(ask);
 }
 
+/* A program that gets no CPU between the answer to BIND and bind(2) keeps its port: the timer that
+ * looks for closed sockets runs each second. */
+static void who_binds_late_has_the_port(void **state)
+{
+	struct dropin_msg m, other;
+	int ask = ds_ask(), fd;
+
+	(void)state;
+	assert_int_equal(bind_port(ask, SOCK_DGRAM, PORT, &m), 0);
+	sleep(3);
+	assert_int_equal(bind_port(ask, SOCK_DGRAM, PORT, &other), -EADDRINUSE);
+	fd = taker(m.label);
+	assert_int_equal(about(ask, DROPIN_BOUND, m.label), 0);
+	close(fd);
+	close(ask);
+}
+
 /* Until the guest has, or has not, said what it can do. */
 static int32_t asked(int ask, struct dropin_msg *m, const struct dropin_msg *question)
 {
@@ -209,6 +226,7 @@ int main(int argc, char **argv)
 #define T(fn) cmocka_unit_test_setup_teardown(fn, up, down)
 	const struct CMUnitTest tests[] = {
 		T(ports_and_keys),
+		T(who_binds_late_has_the_port),
 		T(a_stock_guest_has_none),
 		T(another_users_socket_sends_nothing),
 	};

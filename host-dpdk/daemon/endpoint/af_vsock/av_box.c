@@ -41,6 +41,7 @@ struct av_box {
 	struct av_port *port; /* NULL: it is over */
 	uint64_t key;
 	int hold; /* -1: none yet */
+	bool given;
 	unsigned n_peers;
 	TAILQ_HEAD(, av_peer) peers;   /* oldest first */
 	struct av_peer *with;	       /* whom the program's socket is connected to */
@@ -123,6 +124,16 @@ int av_box_hold(struct av_box *b)
 bool av_box_has_socket(struct av_box *b)
 {
 	return av_box_hold(b) != -ECONNREFUSED;
+}
+
+void av_box_given(struct av_box *b)
+{
+	b->given = true;
+}
+
+bool av_box_is_new(const struct av_box *b)
+{
+	return b->given && b->hold < 0;
 }
 
 uint64_t av_box_key(const struct av_box *b)

@@ -54,6 +54,10 @@ uint64_t av_box_key(const struct av_box *b);
 /* Connects the box's own socket to the program's, if it is not yet. 0: the socket that has the
  * label is the program's; -EPERM: or would be, but takes from its own peer only; -errno. */
 int av_box_hold(struct av_box *b);
+/* The label is given to a program, which has to bind its socket to it. */
+void av_box_given(struct av_box *b);
+/* It was, and no socket has been seen with it. */
+bool av_box_is_new(const struct av_box *b);
 /* The program's socket is still there, as far as can be told. */
 bool av_box_has_socket(struct av_box *b);
 /* A datagram for the program, from @from to its @local_cid. False: it is lost. */
@@ -107,7 +111,7 @@ bool av_datagram(struct guest_queue *gq, const struct zv_dgram_addr *from, const
 
 /* ---- av_port.c ---- */
 
-/* Looks at some ports: those whose sockets are closed are freed. [H] */
+/* Looks at some ports: those for datagrams whose sockets are closed are freed. [H] */
 void av_port_sweep_boxes(struct av_space *s);
 
 #endif

@@ -21,11 +21,12 @@
 #include <unistd.h>
 
 #define CID_ANY	    UINT32_MAX
-#define TRIES	    24u		  /* as Linux' vsock has it */
-#define UNBOUND_NS  100000000ull  /* from the answer to BIND to bind(2) */
-#define SWEPT	    4u		  /* ports, with each BIND */
-#define SWEPT_BOXES 16u		  /* ports, with each turn of the timer for datagrams */
-#define NEW_NS	    1000000000ull /* after BIND that leaves a port alone as long */
+#define TRIES	    24u		   /* as Linux' vsock has it */
+#define UNBOUND_NS  100000000ull   /* from the answer to BIND to bind(2) */
+#define SWEPT	    4u		   /* ports, with each BIND */
+#define SWEPT_BOXES 16u		   /* ports, with each turn of the timer for datagrams */
+#define SETTLED_NS  1000000000ull  /* after BIND that leaves a port alone as long */
+#define NEW_NS	    60000000000ull /* from the answer to BIND to bind(2) for datagrams */
 
 socklen_t av_address(struct sockaddr_un *addr, const char *text)
 {
@@ -98,10 +99,19 @@ bool av_port_bound(struct av_space *s, uint32_t port)
 	return p && label_is_there(text, type);
 }
 
+/* A program that has been given a label for datagrams may be stopped before it binds its socket. */
+static bool may_come(const struct av_port *p)
+{
+	return p->box && av_box_is_new(p->box) && now_ns() - p->since_ns < NEW_NS &&
+	       (kill(p->pid, 0) == 0 || errno != ESRCH);
+}
+
 /* The same, or it will have it in a moment. */
 static bool is_bound(const struct av_port *p, const struct av_ask *asking)
 {
 	av_turn_done(asking->space);
+	if (may_come(p))
+		return true;
 	if (!__atomic_load_n(&p->seen, __ATOMIC_RELAXED) && now_ns() - p->since_ns < UNBOUND_NS &&
 	    p->pid != asking->who.pid && (kill(p->pid, 0) == 0 || errno != ESRCH))
 		return true;
@@ -147,7 +157,7 @@ void av_port_sweep_boxes(struct av_space *s)
 
 		TAILQ_REMOVE(&s->looked, p, looked);
 		TAILQ_INSERT_TAIL(&s->looked, p, looked);
-		if (now_ns() - p->since_ns > NEW_NS && !has_label(p))
+		if (p->box && now_ns() - p->since_ns > SETTLED_NS && !may_come(p) && !has_label(p))
 			port_free(s, p);
 	}
 }
@@ -304,6 +314,8 @@ static struct av_port *give(struct av_ask *a, const struct dropin_label *l, stru
 		av_refuse(m, -ENOMEM, "zvsockd has no memory left");
 	else
 		av_keep(a->space, p);
+	if (p && p->box)
+		av_box_given(p->box);
 	return p;
 }
 
