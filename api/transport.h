@@ -329,8 +329,8 @@ struct transport_ops {
 
 	/*
 	 * Opens the device; @rest is the URI after the scheme and ':', @opts complete (defaults
-	 * filled in) and within their ranges (socket/opts.c). 0 and *out, or -errno with zv_err()
-	 * text. Blocks at most a few seconds.
+	 * filled in) and within their ranges (socket/call/opts.c). 0 and *out, or -errno with
+	 * zv_err() text. Blocks at most a few seconds.
 	 */
 	int (*open)(struct transport_dev **out, const char *rest, const struct zv_opts *opts);
 	/* Stops everything and frees the device. No token is out any more. */

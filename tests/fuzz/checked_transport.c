@@ -2,7 +2,7 @@
 #include "checked_transport.h"
 
 #include "fuzz.h"
-#include "socket/state.h"
+#include "socket/core/state.h"
 
 #include <sys/random.h>
 #include <sys/uio.h>

@@ -17,8 +17,8 @@
 #include "checked_transport.h"
 #include "fuzz.h"
 #include "proto/hello.h"
-#include "socket/rx_loan.h"
-#include "socket/tx.h"
+#include "socket/conn/rx_loan.h"
+#include "socket/tx/tx.h"
 
 #include <errno.h>
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "gdev.h"
 
-#include "socket/state.h"
+#include "socket/core/state.h"
 
 #include <stdio.h>
 #include <stdlib.h>

@@ -5,8 +5,8 @@
  * A wake-up that is lost hangs the test.
  */
 #include "loop.h"
-#include "socket/chan.h"
-#include "socket/chan_bell.h"
+#include "socket/chan/chan.h"
+#include "socket/chan/chan_bell.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -7,7 +7,7 @@
  */
 #include "loop.h"
 #include "sigbus.h"
-#include "socket/chan.h"
+#include "socket/chan/chan.h"
 
 #include <errno.h>
 #include <setjmp.h>

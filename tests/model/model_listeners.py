@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""Listeners (api/socket/listener.c): linked and unlinked by one thread while a queue looks them up without a lock.
+"""Listeners (api/socket/core/listener.c): linked and unlinked by one thread while a queue looks them up without a lock.
 The queue uses no listener that is not complete, or that has been freed."""
 from steps import Model, at, branch, check, goto, label, load, lock, maybe, membarrier, store, system, unlock
 
-FILE, HEADER, QUIESCE = 'api/socket/listener.c', 'api/socket/listener.h', 'api/quiesce.h'
+FILE, HEADER, QUIESCE = 'api/socket/core/listener.c', 'api/socket/core/listener.h', 'api/quiesce.h'
 LOCK, UNLOCK = 'pthread_mutex_lock(&dev->closed_lock)', 'pthread_mutex_unlock(&dev->closed_lock)'
 
 

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""zv_wake (api/socket/wait.c): two threads each leave a word and wake the queue's owner, who arms, sets its own
+"""zv_wake (api/socket/call/wait.c): two threads each leave a word and wake the queue's owner, who arms, sets its own
 time-out and sleeps. If it sleeps for ever, a wake was lost."""
 from steps import (Model, at, branch, check, exchange, goto, label, let, load, store, system)
 
-WAIT, POLL, ARM, ARM_H = (f'api/socket/{f}' for f in ('wait.c', 'poll.c', 'arm.c', 'arm.h'))
+WAIT, POLL, ARM, ARM_H = (f'api/socket/{f}' for f in ('call/wait.c', 'queue/poll.c', 'queue/arm.c', 'queue/arm.h'))
 WOKEN = '__atomic_load_n(&q->arm.wake, __ATOMIC_SEQ_CST)'
 ARMED = '__atomic_store_n(&q->arm.state, armed, __ATOMIC_SEQ_CST)'
 # The flag spares a read(2); without its orders the timer stays readable for longer, and the owner looks once too often.

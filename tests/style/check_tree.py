@@ -124,8 +124,9 @@ def includes_point_one_way():
 
 def socket_layer_order():
     """Place of each file of api/socket/ in the order of docs/architecture.md, lowest first."""
-    table = tree.read('docs/architecture.md').split('\n| file of api/socket |')[1].split('\n\n')[0]
-    names = [n for row in table.split('\n')[2:] for n in row.split('|')[1].strip().split(', ')]
+    table = tree.read('docs/architecture.md').split('\n| folder of api/socket |')[1].split('\n\n')[0]
+    rows = [[cell.strip() for cell in row.split('|')] for row in table.split('\n')[2:]]
+    names = [f'{folder}/{name}' for _, folder, files, *_ in rows for name in files.split(', ')]
     return {f'{SOCKET}{name}.{s}': i for i, name in enumerate(names) for s in 'hc'}
 
 

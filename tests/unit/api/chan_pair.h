@@ -5,8 +5,8 @@
 
 #include "channel_layout.h"
 #include "pair.h"
-#include "socket/chan.h"
-#include "socket/chan_bell.h"
+#include "socket/chan/chan.h"
+#include "socket/chan/chan_bell.h"
 
 /* The channel of the pair that was connected last, and what became of it. */
 struct chan_end {

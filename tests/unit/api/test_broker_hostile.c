@@ -2,8 +2,8 @@
 /* A broker and a driver that say to each other what they must not. */
 #include "broker_fix.h"
 
-#include "socket/grant.h"
-#include "socket/state.h"
+#include "socket/chan/grant.h"
+#include "socket/core/state.h"
 
 static struct zv_queue_stats stats(struct zv_queue *q)
 {

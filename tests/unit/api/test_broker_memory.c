@@ -4,7 +4,7 @@
  * cannot have its channel fails at once. None is there for ever and never carries a byte.
  */
 #include "broker_fix.h"
-#include "socket/state.h"
+#include "socket/core/state.h"
 
 #include <stdlib.h>
 

@@ -4,7 +4,7 @@
  * is in between, to one's own.
  */
 #include "chan_pair.h"
-#include "socket/timer.h"
+#include "socket/core/timer.h"
 
 static struct chan_pair C;
 static char got[100];

@@ -5,8 +5,8 @@
  */
 #include "pair.h"
 
-#include "socket/timer.h"
-#include "socket/tx_wait.h"
+#include "socket/core/timer.h"
+#include "socket/tx/tx_wait.h"
 
 #include <unistd.h>
 

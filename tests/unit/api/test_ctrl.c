@@ -4,7 +4,7 @@
  * long as it lives, and an honest sender of empty messages is held up, never reset.
  */
 #include "pair.h"
-#include "socket/conn.h"
+#include "socket/conn/conn.h"
 
 #include "proto/hello.h"
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* Datagrams over the fake transport: both ways, ports, full queues, full rings, wrong calls. */
 #include "pair.h"
-#include "socket/listener.h"
+#include "socket/core/listener.h"
 #include "zvsock_dgram.h"
 
 #define PORT 5000u

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* The ring of waiting datagrams, alone: beside a plain list of what must be in it. */
-#include "socket/dgram_fifo.h"
+#include "socket/core/dgram_fifo.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

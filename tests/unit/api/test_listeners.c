@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* Listeners that come and go on a device of which one queue is not polled, or by another thread. */
 #include "pair.h"
-#include "socket/listener.h"
+#include "socket/core/listener.h"
 
 #include <pthread.h>
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* What received payload may cost: zv_opts.rx_memory, and that it comes back. */
 #include "pair.h"
-#include "socket/rx_loan.h"
+#include "socket/conn/rx_loan.h"
 
 #define QUEUE_MEMORY (1u << 20) /* of each of the two queues */
 #define BUF_ALLOC    65536u

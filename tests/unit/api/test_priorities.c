@@ -3,7 +3,7 @@
  * One CPU, two real-time priorities: whoever waits for a thread of lower priority must let it run.
  * Each case is a child of its own: one that hangs keeps its CPU, so an alarm ends it.
  */
-#include "socket/arm.h"
+#include "socket/queue/arm.h"
 
 #include <pthread.h>
 #include <sched.h>

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* Sentences of zvsock.h, call by call, that a user relies on and no other test looks at. */
 #include "pair.h"
-#include "socket/state.h"
+#include "socket/core/state.h"
 
 #include <poll.h>
 

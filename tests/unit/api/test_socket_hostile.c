@@ -7,7 +7,7 @@
 #include "pair.h"
 
 #include "proto/hello.h"
-#include "socket/sock_type.h"
+#include "socket/core/sock_type.h"
 
 static struct zv_queue_stats stats(struct zv_queue *q)
 {

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* The scheduler of transmit buffers alone: no connection, no ring, any order of calls. */
-#include "socket/tx_sched.h"
+#include "socket/core/tx_sched.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

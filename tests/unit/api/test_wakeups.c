@@ -4,8 +4,8 @@
  * Each of these was wrong once.
  */
 #include "pair.h"
-#include "socket/timer.h"
-#include "socket/tx_wait.h"
+#include "socket/core/timer.h"
+#include "socket/tx/tx_wait.h"
 
 static void test_order_of_more_and_reserved_buffers(void **state)
 {

@@ -26,7 +26,7 @@
 #ifdef WITH_HOST
 #include <zvsock_host.h>
 #else
-#include "socket/state.h"
+#include "socket/core/state.h"
 #include "vsock_drv.h"
 #endif
 

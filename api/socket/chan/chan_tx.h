@@ -1,0 +1,122 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Sending over a channel: places of the ring, slots, and the memory of short reserved buffers.
+ *
+ * Theory of operation
+ * -------------------
+ * Up to SHM_INLINE_MAX bytes are copied into the ring; more lies in slots. zv_buf_send cannot fail
+ * for want of room, so each buffer that the application has reserved has its place in the ring
+ * promised, and whatever else is sent leaves that many free.
+ *
+ * Places of the ring have to be sent in the order in which they are reserved, reserved buffers in
+ * any order. So a short one is memory of ours (a *stage* of the queue), copied when it is sent: one
+ * cache line that is at hand, where a slot would cost the peer another one.
+ */
+#ifndef ZV_CHAN_TX_H
+#define ZV_CHAN_TX_H
+
+#include "chan_state.h"
+#include "socket/tx/tx_wait.h"
+
+/* Places that @len bytes take in the ring. */
+static inline uint32_t chan_width(size_t len)
+{
+	return len > SHM_CACHE_LINE ? 2 : 1;
+}
+
+/* The slow half of chan_places(). */
+bool chan_places_look(struct chan *ch, uint32_t n);
+
+/* There are @n free places that are promised to nobody. */
+static inline bool chan_places(struct chan *ch, uint32_t n)
+{
+	return __builtin_expect(ch->places >= ch->promised + n, 1) || chan_places_look(ch, n);
+}
+
+/* Copies a short message into the ring. 1; 0: no place; -EPROTO. */
+static inline int chan_send_line(struct chan *ch, const void *data, size_t len, uint32_t flags)
+{
+	struct shm_msg m = {
+		.data = (void *)(uintptr_t)data, .len = (uint32_t)len, .flags = (uint8_t)flags};
+	int n;
+
+	if (!chan_places(ch, chan_width(len)))
+		return shm_channel_error(ch->ch);
+	n = shm_channel_send(ch->ch, &m, 1);
+	ch->places -= n > 0 ? chan_width(len) : 0;
+	return n;
+}
+
+/*
+ * Takes up to @max slots for @len bytes together, large ones first. How many; *room: bytes in them.
+ * -EPROTO. Each needs a place in the ring as well (chan_places).
+ */
+int chan_slots(struct chan *ch, struct shm_msg *msgs, unsigned max, size_t len, size_t *room);
+
+/* No room: what for is remembered. @pieces 1: any buffer for @bytes will do; 0: for all. -EAGAIN.
+ */
+int chan_blocked(struct zv_conn *c, size_t bytes, uint32_t pieces);
+bool chan_has_room(const struct zv_conn *c);
+
+/* Counts what was sent. */
+static inline void chan_sent(struct zv_conn *c, uint64_t bytes)
+{
+	c->totals.tx_bytes += bytes;
+	stats_add(&c->q->tq->stats.tx_bytes, bytes);
+}
+
+/* Up to @n buffers of @len bytes, with a place each. How many, 0, -EPROTO. */
+int chan_reserve(struct zv_conn *c, struct zv_buf *bufs, unsigned n, size_t len);
+
+/* Where records are: the same for all buffers of a call. */
+struct chan_outs {
+	struct chan_out *stage, *slot;
+	uint32_t stages, slots, chan;
+};
+
+static inline struct chan_outs chan_outs(const struct chan *ch)
+{
+	return (struct chan_outs){.stage = ch->q->chans.stage.out,
+				  .slot = ch->out,
+				  .stages = ch->q->chans.stage.size,
+				  .slots = ch->tx_slots,
+				  .chan = ch->index};
+}
+
+/* The record that the cookie of @b names, or NULL. */
+static inline struct chan_out *chan_out_at(const struct chan_outs *r, const struct zv_buf *b)
+{
+	uint32_t i = b->cookie & ~CHAN_COOKIE;
+
+	if (b->cookie & CHAN_COOKIE)
+		return i < r->stages ? &r->stage[i] : NULL;
+	return i < r->slots ? &r->slot[i] : NULL;
+}
+
+/* The record of @b, or NULL when it is not reserved on that channel. */
+static inline struct chan_out *chan_out_find(const struct chan_outs *r, const struct zv_buf *b)
+{
+	struct chan_out *o = chan_out_at(r, b);
+
+	return o && b->serial && o->serial == b->serial && o->chan == r->chan ? o : NULL;
+}
+
+/* The message that a reserved slot becomes. */
+static inline struct shm_msg chan_slot_msg(const struct zv_buf *b, const struct chan_out *o)
+{
+	return (struct shm_msg){.data = b->data,
+				.len = b->len,
+				.kind = SHM_MSG_SLOT,
+				.gen = o->gen,
+				.id = b->cookie};
+}
+
+/* Gives @b back unsent: the place is nobody's again. */
+void chan_out_cancel(struct chan *ch, const struct zv_buf *b, struct chan_out *o);
+
+/* 0 or -ENOMEM. */
+int chan_tx_init(struct chan *ch, const struct shm_direction *d);
+void chan_tx_fini(struct chan *ch);
+void chan_stages_fini(struct zv_queue *q);
+
+#endif

@@ -1,0 +1,184 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "poll.h"
+
+#include "arm.h"
+#include "session.h"
+#include "socket/chan/chan.h"
+#include "socket/chan/grant.h"
+#include "socket/conn/conn.h"
+#include "socket/conn/rx_loan.h"
+#include "socket/core/credit.h"
+#include "socket/core/listener.h"
+#include "socket/core/timer.h"
+#include "socket/rx/hello_conn.h"
+#include "socket/rx/rx.h"
+#include "socket/tx/tx_data.h"
+#include "socket/tx/tx_mem.h"
+
+#define POLLS_PER_CLOCK 32u
+#define POLLS_BEHIND	1024u /* bursts in the largest ring */
+
+/* ---- events ---- */
+
+/*
+ * The application wants to hear of what has arrived. Only events ask this: receiving calls and the
+ * end of the stream depend on conn_has_data(), so what is here can always be read.
+ */
+static bool conn_readable(const struct zv_conn *c)
+{
+	return conn_has_data(c);
+}
+
+uint32_t conn_events(const struct zv_conn *c)
+{
+	uint32_t ev = 0;
+
+	if (c->flags & CF_NEW)
+		ev |= ZV_EV_CONNECT;
+	if (conn_readable(c))
+		ev |= ZV_EV_IN;
+	if (c->flags & CF_WOKEN)
+		ev |= ZV_EV_WAKE;
+	if (c->state == VC_CLOSED && c->err)
+		return ev | ZV_EV_ERR;
+	if (!conn_has_data(c) && !(c->flags & CF_EOF_SEEN) &&
+	    (c->state == VC_CLOSED || !vsock_shut_can_recv(&c->shut)))
+		ev |= ZV_EV_IN;
+	if (c->state == VC_CLOSED || c->shut.peer == VSOCK_SHUTDOWN_BOTH)
+		ev |= ZV_EV_HUP;
+	if ((c->state == VC_CLOSED || c->shut.peer & VSOCK_SHUTDOWN_RCV) &&
+	    !(c->shut.local & VSOCK_SHUTDOWN_SEND))
+		ev |= ZV_EV_EPIPE;
+	if ((c->flags & CF_WANT_OUT) && c->flow.turn != TX_WAITING && !tx_behind_ctrl(c) &&
+	    (c->sock->has_room(c) || c->state == VC_CLOSED || !vsock_shut_can_send(&c->shut)))
+		ev |= ZV_EV_OUT;
+	return ev;
+}
+
+static unsigned ready_events(struct zv_queue *q, struct zv_event *events, unsigned max)
+{
+	struct zv_conn *last = TAILQ_LAST(&q->ready, conn_list), *c;
+	unsigned n = 0;
+
+	while (n < max && (c = TAILQ_FIRST(&q->ready))) {
+		uint32_t ev = conn_events(c) & (c->mask | ZV_EV_ERR);
+		bool end = c == last;
+
+		TAILQ_REMOVE(&q->ready, c, ready_link);
+		if (ev) {
+			events[n++] = (struct zv_event){
+				.conn = c, .user = c->user, .events = ev, .err = c->err};
+			c->flags &= ~((ev & ZV_EV_CONNECT ? CF_NEW : 0) |
+				      (ev & ZV_EV_WAKE ? CF_WOKEN : 0));
+			TAILQ_INSERT_TAIL(&q->ready, c,
+					  ready_link); /* level: look again next time */
+		} else {
+			c->flags &= ~CF_READY;
+		}
+		if (end)
+			break;
+	}
+	return n;
+}
+
+/*
+ * Ports and connections share the places, so that those which nobody looks after cannot hide the
+ * others; an odd place, or the only one, goes to either in turn.
+ */
+static unsigned report(struct zv_queue *q, struct zv_event *events, unsigned max)
+{
+	uint32_t ports = q->accept.ndue;
+	unsigned n;
+
+	if (TAILQ_EMPTY(&q->ready))
+		return ports ? accept_events(q, events, max, &ports) : 0;
+	if (!ports)
+		return ready_events(q, events, max);
+	q->accept.first ^= 1;
+	n = accept_events(q, events, (max + q->accept.first) / 2, &ports);
+	n += ready_events(q, events + n, max - n);
+	return n + accept_events(q, events + n, max - n, &ports);
+}
+
+/* ---- work ---- */
+
+/*
+ * Time to look at the timers, after a burst of @got packets. Answers that lie in the ring come
+ * before their time-outs: this thread may have been off the CPU for seconds. Not for ever, though:
+ * a ring may never be empty.
+ */
+static bool clock_due(struct zv_queue *q, int got)
+{
+	if (q->clock.tick++ % POLLS_PER_CLOCK)
+		return false;
+	if (got == ZV_BURST && q->clock.behind < POLLS_BEHIND) {
+		q->clock.behind++;
+		q->clock.tick = 0;
+		return false;
+	}
+	q->clock.behind = 0;
+	return true;
+}
+
+void queue_work(struct zv_queue *q)
+{
+	unsigned buffers;
+	int got;
+
+	session_sync(q);
+	if (q->arm.state)
+		queue_disarm(q);
+	if (q->session.leaving) {
+		session_go_on(q);
+		q->tq->ops->publish(q->tq);
+		return;
+	}
+	rx_faults_look(q);
+	got = q->tq->ops->rx_burst(q->tq, q->pkts, ZV_BURST);
+	for (int i = 0; i < got; i++)
+		rx_packet(q, &q->pkts[i]);
+	if (__builtin_expect(q->chans.n, 0))
+		chans_poll(q);
+	if (tx_ctrl_waits(q))
+		tx_ctrl_flush(q);
+	if (__builtin_expect(q->grants.mapping, 0))
+		grants_look(q);
+	if (hello_waits(q))
+		hello_flush(q);
+	if (q->budgets.due)
+		queue_budgets_some(q);
+	if (!TAILQ_EMPTY(&q->more))
+		tx_more_flush(q);
+	if (__builtin_expect(q->mem.out, 0))
+		mem_sends_look(q);
+	if (!tx_sched_waiting(&q->sched))
+		tx_sched_idle(&q->sched);
+	else if ((buffers = q->tq->ops->tx_ready(q->tq)))
+		tx_wake_waiters(q, buffers);
+	if (clock_due(q, got) && queue_timers_next(q) != UINT64_MAX) {
+		q->clock.now = queue_clock(q);
+		conn_timers_run(q);
+		if (__builtin_expect(q->chans.look_at <= q->clock.now, 0))
+			chans_tick(q);
+		if (__builtin_expect(q->peer.again_at <= q->clock.now, 0))
+			hello_again(q);
+	}
+	if (listener_closed(q))
+		conns_unaccepted(q);
+	q->tq->ops->publish(q->tq);
+}
+
+int queue_poll(struct zv_queue *q, struct zv_event *events, unsigned max)
+{
+	unsigned n = 0;
+
+	queue_work(q);
+	/* First, so that others cannot keep it waiting; the flag is one for any number of wakes. */
+	if (queue_woken(q) && __atomic_exchange_n(&q->arm.wake, 0, __ATOMIC_ACQUIRE))
+		events[n++] = (struct zv_event){.events = ZV_EV_WAKE};
+	if (__builtin_expect(q->hello.news != 0, 0) && n < max)
+		events[n++] = (struct zv_event){.events = ZV_EV_BROKER};
+	if (__builtin_expect(mem_send_over(q), 0) && n < max)
+		events[n++] = (struct zv_event){.events = ZV_EV_SENT};
+	return (int)(n + report(q, events + n, max - n));
+}
