@@ -164,7 +164,7 @@ EXPORT int getsockname(int fd, struct sockaddr *addr, socklen_t *len)
 
 	if (rc == 0 && len && put_tcp_name(addr, len, room, fd, false))
 		return 0;
-	if (rc < 0 || !family_is(addr, room, AF_UNIX) ||
+	if (rc < 0 || !len || !family_is(addr, room, AF_UNIX) ||
 	    !(is_label(addr, room, *len) ? is_or_becomes_vsock(fd) : di_is(fd) == 1))
 		return rc;
 	rc = di_names(world(), fd, &local, NULL);
@@ -181,7 +181,7 @@ EXPORT int getpeername(int fd, struct sockaddr *addr, socklen_t *len)
 
 	if (rc == 0 && len && put_tcp_name(addr, len, room, fd, true))
 		return 0;
-	if (rc < 0 || !family_is(addr, room, AF_UNIX) ||
+	if (rc < 0 || !len || !family_is(addr, room, AF_UNIX) ||
 	    !(is_label(addr, room, *len) ? is_or_becomes_vsock(fd) : di_is(fd) == 1))
 		return rc;
 	rc = di_names(world(), fd, NULL, &remote);
