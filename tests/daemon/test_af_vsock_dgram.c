@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <poll.h>
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -136,6 +137,33 @@ static void a_stock_guest_has_none(void **state)
 	close(ask);
 }
 
+static bool send_end(int fd);
+static ssize_t got(int fd, const char *text);
+
+/* What a program has sent last arrives, whatever zvsockd looks at first: its datagram, or that its
+ * socket is closed. */
+static void who_has_closed_is_heard(void **state)
+{
+	struct dropin_msg to, from;
+	int ask = ds_ask(), fd, source;
+
+	(void)state;
+	assert_int_equal(bind_port(ask, SOCK_DGRAM, PORT, &to), 0);
+	fd = taker(to.label);
+	assert_int_equal(about(ask, DROPIN_BOUND, to.label), 0);
+	assert_int_equal(bind_port(ask, SOCK_DGRAM, PORT + 1, &from), 0);
+	source = taker(from.label);
+	assert_int_equal(about(ask, DROPIN_BOUND, from.label), 0);
+	assert_int_equal(kill(zw_pid, SIGSTOP), 0);
+	assert_true(send_end(source));
+	close(source);
+	sleep(2); /* the timer is due */
+	assert_int_equal(kill(zw_pid, SIGCONT), 0);
+	assert_int_equal(got(fd, "end"), 3);
+	close(fd);
+	close(ask);
+}
+
 static void low_port(const struct dropin_msg *m)
 {
 	struct dropin_msg own;
@@ -227,6 +255,7 @@ int main(int argc, char **argv)
 	const struct CMUnitTest tests[] = {
 		T(ports_and_keys),
 		T(who_binds_late_has_the_port),
+		T(who_has_closed_is_heard),
 		T(a_stock_guest_has_none),
 		T(another_users_socket_sends_nothing),
 	};

@@ -82,6 +82,8 @@ void av_mail_free(struct av_mail *m);
 /* Begins to take what programs send; ends it, after all ports have gone. */
 void av_mail_begin(struct av_space *s);
 void av_mail_end(struct av_space *s);
+/* Takes what waits at DIR/dgram, as it may have been sent by a program that has closed since. */
+void av_mail_take(struct av_space *s);
 /* A box is there; is gone. */
 void av_mail_box(struct av_mail *m, bool there);
 /* @bytes more may wait; false: there is no room. */

@@ -16,6 +16,7 @@
 /* Datagrams of all programs together that are taken in a round: of DIR/dgram, of connected ones. */
 #define READS_UNCONNECTED 16u
 #define READS_CONNECTED	  16u
+#define LAST_WORDS	  64u /* before a port is freed */
 #define SWEEP_NS	  1000000000ull
 
 struct av_mail {
@@ -295,6 +296,12 @@ static bool mail_read(struct av_mail *m)
 			 "is none: dropped",
 			 s->cfg.sockets[AV_DGRAM], (unsigned)from.uid);
 	return true;
+}
+
+void av_mail_take(struct av_space *s)
+{
+	for (unsigned i = 0; i < LAST_WORDS && mail_read(s->mail); i++)
+		;
 }
 
 static void mail_turn(struct lcore_work *w)

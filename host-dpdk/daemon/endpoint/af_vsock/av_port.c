@@ -120,6 +120,8 @@ static bool is_bound(const struct av_port *p, const struct av_ask *asking)
 
 static void port_free(struct av_space *s, struct av_port *p)
 {
+	if (p->box)
+		av_mail_take(s); /* while it is known whose they are */
 	pthread_mutex_lock(&s->lock);
 	LIST_REMOVE(p, link);
 	pthread_mutex_unlock(&s->lock);
