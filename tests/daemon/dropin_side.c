@@ -197,7 +197,7 @@ void ds_fill(int fd, int type, struct dropin_msg *filled)
 void ds_about(struct dropin_msg *m, enum dropin_type type, const char *label)
 {
 	dropin_msg_init(m, type);
-	memcpy(m->label, label, sizeof(m->label));
+	memcpy(m->label, label, strnlen(label, sizeof(m->label)));
 }
 
 int ds_pending(int type, const char *label, struct dropin_msg *filled)

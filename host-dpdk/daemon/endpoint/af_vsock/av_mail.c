@@ -16,13 +16,14 @@
 /* Datagrams of all programs together that are taken in a round: of DIR/dgram, of connected ones. */
 #define READS_UNCONNECTED 16u
 #define READS_CONNECTED	  16u
-#define LAST_WORDS	  64u /* before a port is freed */
+#define LAST_WORDS	  64u /* before ports are freed, in a round and a sweep */
 #define SWEEP_NS	  1000000000ull
 
 struct av_mail {
 	struct io_op poll; /* first: of DIR/dgram */
 	struct lcore_work turn;
 	bool unread;			 /* there may be more at DIR/dgram */
+	uint8_t last_words;		 /* that may still be read: av_mail_take() */
 	TAILQ_HEAD(, av_reader) readers; /* one datagram of each in turn */
 	struct lcore_timer sweep;
 	struct av_space *space;
@@ -300,8 +301,8 @@ static bool mail_read(struct av_mail *m)
 
 void av_mail_take(struct av_space *s)
 {
-	for (unsigned i = 0; i < LAST_WORDS && mail_read(s->mail); i++)
-		;
+	while (s->mail->last_words && mail_read(s->mail))
+		s->mail->last_words--;
 }
 
 static void mail_turn(struct lcore_work *w)
@@ -309,6 +310,7 @@ static void mail_turn(struct lcore_work *w)
 	struct av_mail *m = (struct av_mail *)(void *)((char *)w - offsetof(struct av_mail, turn));
 	struct av_reader *r;
 
+	m->last_words = LAST_WORDS;
 	for (unsigned i = 0; m->unread && i < READS_UNCONNECTED; i++)
 		m->unread = mail_read(m);
 	for (unsigned i = 0; i < READS_CONNECTED && (r = TAILQ_FIRST(&m->readers)); i++) {
@@ -463,6 +465,7 @@ static void sweep(struct lcore_timer *t)
 {
 	struct av_mail *m = (struct av_mail *)(void *)((char *)t - offsetof(struct av_mail, sweep));
 
+	m->last_words = LAST_WORDS;
 	av_port_sweep_boxes(m->space);
 	if (m->n_boxes)
 		lcore_timer_start(m->space->home, t, SWEEP_NS);
@@ -475,6 +478,7 @@ struct av_mail *av_mail_new(struct av_space *s)
 	if (!m)
 		return NULL;
 	m->space = s;
+	m->last_words = LAST_WORDS;
 	m->poll.done = mail_polled;
 	m->turn.run = mail_turn;
 	TAILQ_INIT(&m->readers);
