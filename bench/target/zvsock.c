@@ -206,7 +206,7 @@ void zv_print_foot(FILE *f, const struct bench_opts *o)
 		const char *why = targets[i]->missing ? targets[i]->missing(o) : NULL;
 
 		/* One of zvsock's paths that this machine lacks: never silently dropped. */
-		if (why && targets[i]->io == IO_ZV && targets[i]->absent &&
+		if (why && targets[i]->io == IO_ZV && !targets[i]->ratio && targets[i]->absent &&
 		    targets[i]->absent(o) == why)
 			fprintf(f, "absent: %s: %s; to get it: %s\n", target_id(targets[i]), why,
 				targets[i]->get);

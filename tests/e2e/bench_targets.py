@@ -116,6 +116,12 @@ def a_baseline_guards(folder):
     assert done.returncode == 1 and 'no row' in done.stderr, done.stderr
 
 
+def what_was_not_asked_for_is_not_missing():
+    done = subprocess.run([BENCH, '--no-baselines', '--path', 'virtqueue', '--test', 'rtt', '--size', '64', '--duration', '0.02',
+                           '--repeat', '1'], capture_output=True, text=True, check=True)
+    assert 'zvsock' in done.stdout and 'absent' not in done.stdout, done.stdout
+
+
 def list_says_the_same():
     text = subprocess.run([BENCH, '--list-targets'], capture_output=True, text=True, check=True).stdout
     assert {line.split()[0] for line in text.splitlines() if not line.startswith(' ')} == ALWAYS | ELSEWHERE, text
@@ -128,4 +134,5 @@ with tempfile.TemporaryDirectory() as place:
     one_that_does_not_start_is_listed(place)
     nothing_to_measure()
     a_baseline_guards(place)
+    what_was_not_asked_for_is_not_missing()
     list_says_the_same()
