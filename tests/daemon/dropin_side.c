@@ -9,6 +9,7 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 static int to_path(int fd, const char *name)
@@ -251,4 +252,20 @@ bool ds_down(void)
 	close(fd);
 	close(ask);
 	return zw_stop();
+}
+
+int ds_as(uid_t uid, void (*fn)(const struct dropin_msg *m), const struct dropin_msg *m)
+{
+	pid_t pid = fork();
+	int status = -1;
+
+	if (pid == 0) {
+		if (setresgid(uid, uid, uid) < 0 || setresuid(uid, uid, uid) < 0)
+			_exit(99);
+		fn(m);
+		_exit(0);
+	}
+	if (pid < 0 || waitpid(pid, &status, 0) != pid)
+		return -1;
+	return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
 }

@@ -33,6 +33,8 @@ int ds_listen(int ask, int type, uint32_t cid, uint32_t port, struct dropin_msg 
 short ds_poll(int fd, short events);
 /* Polls the guests until @fd has something: is it the end? */
 bool ds_hung_up(int fd);
+/* Runs @fn in a child, as @uid. Its exit status; -1: it has none. */
+int ds_as(uid_t uid, void (*fn)(const struct dropin_msg *m), const struct dropin_msg *m);
 /* Reads the label of the peer of @fd, or its own. */
 bool ds_peer(int fd, struct dropin_label *l);
 bool ds_own(int fd, struct dropin_label *l);

@@ -194,21 +194,6 @@ static void forge(const struct dropin_msg *m)
 	_exit(fd >= 0 && send_end(fd) ? 0 : 1);
 }
 
-/* Runs @fn in a child of that user. */
-static int as(uid_t uid, void (*fn)(const struct dropin_msg *m), const struct dropin_msg *m)
-{
-	pid_t pid = fork();
-	int status = -1;
-
-	if (pid == 0) {
-		if (setresgid(uid, uid, uid) < 0 || setresuid(uid, uid, uid) < 0)
-			_exit(99);
-		fn(m);
-	}
-	assert_int_equal(waitpid(pid, &status, 0), pid);
-	return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
-}
-
 /* Receives one; its length without the key. */
 static ssize_t got(int fd, const char *text)
 {
@@ -228,7 +213,7 @@ static void another_users_socket_sends_nothing(void **state)
 		print_message("not root: skipped\n");
 		skip();
 	}
-	assert_int_equal(as(NOBODY, low_port, NULL), 0);
+	assert_int_equal(ds_as(NOBODY, low_port, NULL), 0);
 	assert_int_equal(bind_port(ask, SOCK_DGRAM, PORT, &to), 0);
 	fd = taker(to.label);
 	assert_int_equal(about(ask, DROPIN_BOUND, to.label), 0);
@@ -236,7 +221,7 @@ static void another_users_socket_sends_nothing(void **state)
 	source = taker(from.label);
 	assert_int_equal(about(ask, DROPIN_BOUND, from.label), 0);
 	close(source);
-	assert_int_equal(as(NOBODY, forge, &from), 0); /* as port 53 */
+	assert_int_equal(ds_as(NOBODY, forge, &from), 0); /* as port 53 */
 	assert_true(zw_logged("dgram: a datagram of uid 65534 that no program with a port"));
 	assert_int_equal(bind_port(ask, SOCK_DGRAM, 54, &from), 0);
 	source = taker(from.label);

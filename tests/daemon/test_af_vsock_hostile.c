@@ -39,22 +39,6 @@ static int down(void **state)
 	return ds_down() ? 0 : -1;
 }
 
-/* Runs @fn in a child, as @uid. Its exit status. */
-static int as(uid_t uid, void (*fn)(const struct dropin_msg *m), const struct dropin_msg *m)
-{
-	pid_t pid = fork();
-	int status = -1;
-
-	if (pid == 0) {
-		if (setresgid(uid, uid, uid) < 0 || setresuid(uid, uid, uid) < 0)
-			_exit(99);
-		fn(m);
-		_exit(0);
-	}
-	assert_int_equal(waitpid(pid, &status, 0), pid);
-	return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
-}
-
 static void connect_answer(int ask, uint32_t flags, struct dropin_msg *m)
 {
 	ds_connect_msg(m, SOCK_STREAM, 3, 80);
@@ -105,17 +89,17 @@ static void a_label_is_its_process_s(void **state)
 
 	(void)state;
 	connect_answer(ask, 0, &m);
-	assert_int_equal(as(0, steal, &m), 0);
-	assert_int_equal(as(NOBODY, steal, &m), 0);
+	assert_int_equal(ds_as(0, steal, &m), 0);
+	assert_int_equal(ds_as(NOBODY, steal, &m), 0);
 	fd = ds_socket(SOCK_STREAM, m.label); /* it waits for its own still */
 	assert_int_equal(ds_join(fd, SOCK_STREAM), 0);
 	assert_int_equal(send(fd, "x", 1, 0), 1);
 	zw_close(zw_accept(dev, 80));
 	assert_true(ds_hung_up(fd));
 	/* It was for one socket. */
-	assert_int_equal(as(0, steal, &m), 1); /* the name is taken */
+	assert_int_equal(ds_as(0, steal, &m), 1); /* the name is taken */
 	close(fd);
-	assert_int_equal(as(0, steal, &m), 0);
+	assert_int_equal(ds_as(0, steal, &m), 0);
 	close(ask);
 }
 
@@ -299,7 +283,7 @@ static void ask_too_often(const struct dropin_msg *unused)
 static void one_user_does_not_take_all_places(void **state)
 {
 	(void)state;
-	assert_int_equal(as(NOBODY, ask_too_often, NULL), 0);
+	assert_int_equal(ds_as(NOBODY, ask_too_often, NULL), 0);
 }
 
 static void bind_low(const struct dropin_msg *unused)
@@ -316,7 +300,7 @@ static void bind_low(const struct dropin_msg *unused)
 static void low_ports_are_for_root(void **state)
 {
 	(void)state;
-	assert_int_equal(as(NOBODY, bind_low, NULL), 0);
+	assert_int_equal(ds_as(NOBODY, bind_low, NULL), 0);
 }
 
 /* ---- half of a dialogue ---- */

@@ -17,6 +17,14 @@ int tx_may_send(struct zv_conn *c)
 	return c->state == VC_CLOSED && c->err ? c->err : -EPIPE;
 }
 
+int tx_message_open(const struct zv_conn *c)
+{
+	return zv_err(-EINVAL,
+		      "zv_send: zv_buf_send has begun a message (%u bytes so far): end that with "
+		      "ZV_EOM first",
+		      c->tx.msg_bytes);
+}
+
 void tx_wake_waiters(struct zv_queue *q, unsigned buffers)
 {
 	struct tx_flow *f = tx_sched_wake(&q->sched, buffers);

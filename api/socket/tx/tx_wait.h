@@ -11,6 +11,12 @@
 
 /* 0, or why the connection cannot send at all. */
 int tx_may_send(struct zv_conn *c);
+/* 0, or -EINVAL: zv_buf_send has begun a message, which zv_send does not join. */
+int tx_message_open(const struct zv_conn *c) __attribute__((cold));
+static inline int tx_may_begin(const struct zv_conn *c)
+{
+	return __builtin_expect(c->tx.msg_pkts, 0) ? tx_message_open(c) : 0;
+}
 /* Bytes that @c may send in its turn; 0: others are before it. */
 static inline uint32_t tx_turn_left(const struct zv_conn *c)
 {

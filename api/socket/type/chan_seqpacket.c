@@ -36,12 +36,10 @@ static int send_slots(struct chan *ch, const uint8_t *data, size_t len, uint8_t 
 
 static int may_begin(const struct zv_conn *c, size_t len)
 {
-	if (c->tx.msg_pkts)
-		return zv_err(
-			-EINVAL,
-			"zv_send: zv_buf_send has begun a message (%u bytes so far): end that "
-			"with ZV_EOM first",
-			c->tx.msg_bytes);
+	int ret = tx_may_begin(c);
+
+	if (ret)
+		return ret;
 	if (len > c->chan->max_msg)
 		return zv_err(-EMSGSIZE,
 			      "zv_send: message of %zu bytes, but the connection's channel takes "

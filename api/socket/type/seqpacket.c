@@ -29,14 +29,13 @@ static int empty_ok(const struct zv_queue *q, const char *call)
 /* 0, or why a message of @len bytes, which counts @charge, cannot begin now. */
 static int may_begin(struct zv_conn *c, size_t len, size_t charge)
 {
+	int ret;
+
 	if (!len && empty_ok(c->q, "zv_send"))
 		return -EINVAL;
-	if (c->tx.msg_pkts)
-		return zv_err(
-			-EINVAL,
-			"zv_send: zv_buf_send has begun a message (%u bytes so far): end that "
-			"with ZV_EOM first",
-			c->tx.msg_bytes);
+	ret = tx_may_begin(c);
+	if (ret)
+		return ret;
 	if (charge > c->credit.peer_buf_alloc)
 		return zv_err(-EMSGSIZE,
 			      "zv_send: message of %zu bytes, but the peer takes at most %u", len,
