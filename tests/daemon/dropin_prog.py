@@ -20,6 +20,7 @@ import struct
 import subprocess
 import sys
 import threading
+import time
 
 LIMIT = 60
 # What mode seccomp does not see, or leaves to AF_UNIX: docs/drop-in.md.
@@ -425,6 +426,35 @@ def held(cid, port):
         print('held', flush=True)
         try:
             assert s.recv(1) == b''
+        except ConnectionResetError:
+            pass
+
+
+def greeted(cid, port, count, text):
+    """COUNT connections, all there at the same time, each of which is told TEXT, perhaps with more."""
+    text, conns, end = text.encode(), [], time.monotonic() + LIMIT
+    while len(conns) < count:
+        s = new()
+        try:
+            s.connect((cid, port))
+            conns.append(s)
+        except ConnectionResetError:  # ncat's backlog is 10
+            assert time.monotonic() < end, f'refused after {len(conns)}'
+            time.sleep(0.005)
+    for i, s in enumerate(conns):
+        assert (said := s.recv(len(text), socket.MSG_WAITALL)) == text, (i, said)
+    for s in conns:
+        s.close()
+
+
+def until_over(cid, port):
+    """Connected until the other is gone, whatever it says."""
+    with new() as s:
+        s.connect((cid, port))
+        print('held', flush=True)
+        try:
+            while s.recv(65536):
+                pass
         except ConnectionResetError:
             pass
 

@@ -10,17 +10,21 @@ import json
 import os
 import pwd
 import shutil
+import signal
 import socket
 import subprocess
 import sys
 
 import zvd_program
-from dropin_pair import MIB, MODE, PORT, ZVSOCK_RUN, Pair, needs, serve, until
+from dropin_pair import MIB, MODE, PORT, ZVSOCK_RUN, Pair, listening, needs, serve, until
 from zvd_program import LIMIT, Skip, case, main
 
-GO_PATH = '/usr/share/gocode'
-TTRPC = os.path.join(os.path.dirname(os.path.realpath(__file__)), '..', 'e2e', 'dropin', 'ttrpc.go')
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.realpath(__file__)), '..', 'e2e', 'dropin'))
+# pylint: disable=wrong-import-position
+import build  # noqa: E402
+
 TTRPC_PORT = 1024  # of Kata's agent
+MANY = 200
 
 
 def stop(*programs):
@@ -131,8 +135,7 @@ def ssh_by_proxy_command(w):
 @case
 def qemu_guest_agent(w):
     """Questions to it, a file written and read back through it, and once more after the client has gone."""
-    ga = shutil.which('qemu-ga') or '/usr/sbin/qemu-ga'
-    if not os.path.exists(ga):
+    if not (ga := qemu_ga()):
         raise Skip('not installed: qemu-guest-agent')
     os.mkdir(w.path('ga'))
     for (there, here, port), own in zip(Pair(w).both_ways(), (2, 5)):
@@ -143,26 +146,82 @@ def qemu_guest_agent(w):
         stop(server)
 
 
+def qemu_ga():
+    path = shutil.which('qemu-ga') or '/usr/sbin/qemu-ga'
+    return path if os.path.exists(path) else None
+
+
+def servers(w):
+    """Servers of others, by what they are called: what one is started by on a port of its own, and what it says first."""
+    if shutil.which('socat'):
+        yield 'socat', lambda cid, port: ['socat', f'VSOCK-LISTEN:{port},fork,backlog=250', 'SYSTEM:printf here; cat'], 'here'
+    if shutil.which('ncat'):
+        yield 'ncat', lambda cid, port: ['ncat', '--vsock', '-l', '-k', '-m', '250', '--sh-exec', 'printf here; cat', port], 'here'
+    if shutil.which('nbdkit'):
+        yield 'nbdkit', lambda cid, port: ['nbdkit', '-f', '--vsock', '--port', port, 'memory', '8M'], 'NBDMAGIC'
+    if ga := qemu_ga():
+        os.makedirs(w.path('ga'), exist_ok=True)
+        yield 'qemu-ga', lambda cid, port: [ga, '-m', 'vsock-listen', '-p', f'{cid}:{port}', '-t', w.path('ga'), '-f',
+                                            w.path(f'ga/pid-{os.urandom(4).hex()}')], None
+
+
+def every_server(w, pair):
+    """(name, a function that starts it, what it says first, the client's side, the port), each on either side."""
+    for i, (name, command, says) in enumerate(servers(w)):
+        for (there, here, port), own in zip(pair.both_ways(), (2, 5)):
+            def start(there=there, command=command, own=own, port=port + i):
+                return serve(there, port, *command(own, port), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+                             start_new_session=True)
+            yield name, start, says, here, port + i
+
+
+@case
+def killed_with_9(w):
+    """kill -9 of each server with what it has started, amid a connection: the peer learns it, and the port is free for the
+    next one."""
+    for name, start, _, here, port in every_server(w, Pair(w)):
+        for _ in range(2):
+            server = start()
+            client = here.prog('until_over', here.peer, port)
+            assert client.stdout.readline() == b'held\n', name
+            os.killpg(server.pid, signal.SIGKILL)
+            server.wait()
+            assert client.wait(LIMIT) == 0, name
+            until(lambda port=port: not listening(port), f'the port of {name} to be free')
+
+
+@case
+def many_at_once(w):
+    """200 connections that are there at the same time, each of which the server serves. qemu-ga has one at a time."""
+    for name, start, says, here, port in every_server(w, Pair(w)):
+        if says is None:
+            continue
+        server = start()
+        here.run_prog('greeted', here.peer, port, MANY, says)
+        assert server.poll() is None, name
+        os.killpg(server.pid, signal.SIGKILL)
+        server.wait()
+
+
 def ttrpc_program(w):
-    lacks = [p for p in ('github.com/containerd/ttrpc', 'github.com/mdlayher/vsock') if not os.path.isdir(f'{GO_PATH}/src/{p}')]
-    if lacks or not shutil.which('go'):
-        raise Skip('not installed: golang-go, golang-github-containerd-ttrpc-dev or golang-github-mdlayher-vsock-dev')
     # With the user's cache: what is compiled here takes half a minute the first time.
-    cache = {} if 'GOCACHE' in os.environ or 'HOME' in os.environ else {'GOCACHE': w.path('gocache')}
-    subprocess.run(['go', 'build', '-o', w.path('ttrpc'), TTRPC], check=True, timeout=600, env={
-        **os.environ, **cache, 'GO111MODULE': 'off', 'GOPATH': GO_PATH, 'GOFLAGS': '', 'GOPROXY': 'off', 'CGO_ENABLED': '0'})
-    return w.path('ttrpc')
+    cache = os.environ.get('GOCACHE') or ('HOME' in os.environ and os.path.expanduser('~/.cache/go-build')) or w.path('gocache')
+    try:
+        return build.go('ttrpc.go', w.path('ttrpc'), cache, ['mdlayher/vsock', 'containerd/ttrpc'])
+    except build.Lacking as why:
+        raise Skip(str(why)) from None
 
 
 def ttrpc_of_kata(w):
-    """Calls at once on one connection, one that is cancelled, one that is not there; then after kill -9 of the server."""
+    """Calls at once on one connection, and on 200; one that is cancelled, one that is not there; then after kill -9 of the server."""
     program = ttrpc_program(w)
     for there, here, _ in Pair(w).both_ways():
         for _ in range(2):
             server = there.start(program, 'server', TTRPC_PORT)
             line = server.stdout.readline()
             assert b'listening' in line, line
-            assert here.run(program, 'client', here.peer, TTRPC_PORT, 50) == b'50 ok\n'
+            assert here.run(program, 'client', here.peer, TTRPC_PORT, 50, 1) == b'50 ok\n'
+            assert here.run(program, 'client', here.peer, TTRPC_PORT, MANY, MANY) == b'200 ok\n'
             server.kill()
             server.wait()
 

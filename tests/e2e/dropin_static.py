@@ -308,7 +308,7 @@ def built(make, *args, **more):
 
 @case
 def go_program(w):
-    both_ways(Programs(w), built(build.go, 'echo.go', w.path('echo'), w.path('gocache'), vsock=True))
+    both_ways(Programs(w), built(build.go, 'echo.go', w.path('echo'), w.path('gocache'), ['mdlayher/vsock']))
 
 
 @case

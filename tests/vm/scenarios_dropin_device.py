@@ -36,12 +36,12 @@ def both_ways(bench, how, port):
 
 
 def static(world, vm, port):
-    """Bytes, messages and 50 at once, by a program that makes its own system calls, from either side."""
+    """Bytes, messages and 200 at once, by a program that makes its own system calls, from either side."""
     world.peer('xfer', vm.cid, XFER, 4 * MIB, 4 * MIB)
     world.peer('msg', vm.cid, SEQ, 100)
-    world.peer('parallel', vm.cid, ECHO, 50, 20000)
-    job = serves(world.python('echo_threads', port, 50), port)
-    vm.guest.run(f'exec {UNDER} vsock_peer parallel 2 {port} 50 20000')
+    world.peer('parallel', vm.cid, ECHO, 200, 20000)
+    job = serves(world.python('echo_threads', port, 200), port)
+    vm.guest.run(f'exec {UNDER} vsock_peer parallel 2 {port} 200 20000')
     ended(job)
     until(lambda: not world.connections(), 'the connections to end')
     if world.daemon.popen.poll() is not None:
@@ -50,7 +50,7 @@ def static(world, vm, port):
 
 @scenario
 def dropin_vfio_guest(bench):
-    """socat, ncat and a static program, unmodified, in a guest without kernel vsock (vfio-pci): 16 MiB each way by hash, 50 at once."""
+    """socat, ncat and a static program, unmodified, in a guest without kernel vsock (vfio-pci): 16 MiB each way by hash, 200 at once."""
     both_ways(bench, 'vfio', PORT + 20)
 
 

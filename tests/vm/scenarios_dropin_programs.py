@@ -98,32 +98,30 @@ def dropin_tcp_of_stock_guest(bench):
 # ---- ssh --------------------------------------------------------------------------------------------------------
 
 
-@scenario
-def dropin_ssh_stock_guest(bench):
-    """ssh to a VM, `zvsockctl connect` being its ProxyCommand: three sessions at once, whose exit status comes back."""
+def ssh_sessions(world, name, port, under=''):
+    """Three sessions at once with sshd in the guest @name, behind a socat that runs @under."""
     for program in (SSHD, 'ssh', 'ssh-keygen'):
         if not shutil.which(program):
             raise Skip(f'{program} is not installed: openssh-server, openssh-client')
-    world = world_of(bench)
-    vm, folder = world.vms['a'], os.path.join(world.folder, 'ssh')
+    vm, folder = world.vms[name], os.path.join(world.folder, 'ssh')
     os.makedirs(folder)
 
-    def write(name, text):
-        with open(os.path.join(folder, name), 'w', encoding='utf-8') as f:
+    def write(file, text):
+        with open(os.path.join(folder, file), 'w', encoding='utf-8') as f:
             f.write(text)
-    for name in 'host_key', 'user_key':
-        subprocess.run(['ssh-keygen', '-q', '-t', 'ed25519', '-N', '', '-f', os.path.join(folder, name)], check=True)
+    for key in 'host_key', 'user_key':
+        subprocess.run(['ssh-keygen', '-q', '-t', 'ed25519', '-N', '', '-f', os.path.join(folder, key)], check=True)
     with open(os.path.join(folder, 'host_key.pub'), encoding='ascii') as f:
         write('known', f'vm {f.read()}')
     write('passwd', 'root:x:0:0:root:/root:/bin/sh\nsshd:x:100:65534::/run/sshd:/bin/false\n')
     write('sshd_config', 'HostKey /root/host_key\nAuthorizedKeysFile /root/user_key.pub\nStrictModes no\nUsePAM no\n'
           'PasswordAuthentication no\nPermitRootLogin yes\nPidFile none\n')
-    files = {f'/root/{name}': os.path.join(folder, name) for name in ('host_key', 'user_key.pub', 'sshd_config')}
-    send(world, vm, PORT + 41, {**with_libraries(SSHD), **files, '/etc/passwd': os.path.join(folder, 'passwd')})
+    files = {f'/root/{key}': os.path.join(folder, key) for key in ('host_key', 'user_key.pub', 'sshd_config')}
+    send(world, vm, port, {**with_libraries(SSHD), **files, '/etc/passwd': os.path.join(folder, 'passwd')}, under)
     vm.guest.run('mkdir -p /run/sshd')
-    server = vm.guest.start(f"exec socat VSOCK-LISTEN:22,fork EXEC:'{SSHD} -i -f /root/sshd_config'")
+    server = vm.guest.start(f"exec {under} socat VSOCK-LISTEN:22,fork EXEC:'{SSHD} -i -f /root/sshd_config'")
     ssh = ['ssh', '-F', 'none', '-i', os.path.join(folder, 'user_key'), '-o', 'BatchMode=yes', '-o', 'HostKeyAlias=vm', '-o',
-           f'UserKnownHostsFile={folder}/known', '-o', f'ProxyCommand={world.programs[1]} --socket {world.control} connect a 22',
+           f'UserKnownHostsFile={folder}/known', '-o', f'ProxyCommand={world.programs[1]} --socket {world.control} connect {name} 22',
            'root@vm']
 
     def start(command):
@@ -143,26 +141,39 @@ def dropin_ssh_stock_guest(bench):
             raise Failure(f'ssh ended with {job.returncode}: {out} {err}')
 
 
+@scenario
+def dropin_ssh_stock_guest(bench):
+    """ssh to a VM, `zvsockctl connect` being its ProxyCommand: three sessions at once, whose exit status comes back."""
+    ssh_sessions(world_of(bench), 'a', PORT + 41)
+
+
+@scenario
+def dropin_ssh_vfio_guest(bench):
+    """The same in a guest without kernel vsock (vfio-pci)."""
+    ssh_sessions(world_with(bench, 'vfio'), 'dev', PORT + 46, UNDER)
+
+
 # ---- Go and Rust ------------------------------------------------------------------------------------------------
 
 
-def both_ways(world, vm, program, port):
-    """@program of the guest is a client of the host, and its server; 50 connections at once."""
-    job = serves(world.python('echo_threads', port, 50), port)
-    if (got := vm.guest.run(f'exec {UNDER} {program} client {port} 50 2').split()) != ['50', 'ok']:
+def both_ways(world, vm, program, port, many=200):
+    """@program of the guest is a client of the host, and its server; @many connections at once."""
+    job = serves(world.python('echo_threads', port, many), port)
+    if (got := vm.guest.run(f'exec {UNDER} {program} client {port} {many} 2').split()) != [str(many), 'ok']:
         raise Failure(f'{program}: {got}')
     ended(job)
-    server = vm.guest.start(f'exec {UNDER} {program} server {port} 50')
+    server = vm.guest.start(f'exec {UNDER} {program} server {port} {many}')
     server.expect('^listening')
-    world.peer('parallel', vm.cid, port, 50, 20000)
-    if server.wait() or len(re.findall(r'^peer (?:cid: )?2\b', server.output, re.M)) != 50:
+    world.peer('parallel', vm.cid, port, many, 20000)
+    if server.wait() or len(re.findall(r'^peer (?:cid: )?2\b', server.output, re.M)) != many:
         raise Failure(f'{program}: {server.output}')
 
 
 @scenario
 def dropin_go_vfio_guest(bench):
-    """A static Go program on mdlayher's package in a guest without kernel vsock (vfio-pci): client and server, 50 at once."""
-    program = built(build.go, 'echo.go', os.path.join(bench.vmdir, 'go-echo'), os.path.join(bench.vmdir, 'gocache'), vsock=True)
+    """A static Go program on mdlayher's package in a guest without kernel vsock (vfio-pci): client and server, 200 at once."""
+    program = built(build.go, 'echo.go', os.path.join(bench.vmdir, 'go-echo'), os.path.join(bench.vmdir, 'gocache'),
+                    ['mdlayher/vsock'])
     world = world_with(bench, 'vfio')
     vm = world.vms['dev']
     send(world, vm, PORT + 42, {'/bin/go-echo': program}, UNDER)
@@ -171,9 +182,9 @@ def dropin_go_vfio_guest(bench):
 
 @scenario
 def dropin_rust_vfio_guest(bench):
-    """The same with a static Rust program on the vsock crate."""
+    """The same with a static Rust program on the vsock crate, whose backlog is 128: 100 at once."""
     program = built(build.rust, os.path.join(bench.vmdir, 'rust'), static=True)
     world = world_with(bench, 'vfio')
     vm = world.vms['dev']
     send(world, vm, PORT + 44, {'/bin/rust-echo': program}, UNDER)
-    both_ways(world, vm, 'rust-echo', PORT + 45)
+    both_ways(world, vm, 'rust-echo', PORT + 45, 100)

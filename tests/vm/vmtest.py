@@ -37,6 +37,7 @@ import scenarios_device  # noqa: F401
 import scenarios_dropin  # noqa: F401
 import scenarios_dropin_device  # noqa: F401
 import scenarios_dropin_programs  # noqa: F401
+import scenarios_dropin_services  # noqa: F401
 import scenarios_hostile  # noqa: F401
 import scenarios_hugepages  # noqa: F401
 import scenarios_kernel  # noqa: F401

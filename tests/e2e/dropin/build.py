@@ -20,12 +20,13 @@ def run(args, **more):
         raise RuntimeError(f'{" ".join(args)}:\n{done.stdout}{done.stderr}')
 
 
-def go(source, program, cache, vsock=False):
-    """@source, which makes its own system calls and is static, as @program. @vsock: it wants mdlayher's package."""
+def go(source, program, cache, packages=()):
+    """@source, which makes its own system calls and is static, as @program. It wants @packages of GitHub."""
     if not shutil.which('go'):
         raise Lacking('golang-go is not installed')
-    if vsock and not os.path.isdir(GO_PATH + '/src/github.com/mdlayher/vsock'):
-        raise Lacking('golang-github-mdlayher-vsock-dev is not installed')
+    for package in packages:
+        if not os.path.isdir(f'{GO_PATH}/src/github.com/{package}'):
+            raise Lacking(f'golang-github-{package.replace("/", "-")}-dev is not installed')
     run(['go', 'build', '-o', program, os.path.join(HERE, source)],
         env={**os.environ, 'GO111MODULE': 'off', 'GOPATH': GO_PATH, 'GOCACHE': cache, 'GOFLAGS': '', 'GOPROXY': 'off',
              'CGO_ENABLED': '0'})

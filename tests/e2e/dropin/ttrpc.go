@@ -2,8 +2,8 @@
 
 // ttrpc over AF_VSOCK, as the agent of Kata Containers and its client speak it, by containerd's package.
 //
-//	ttrpc server PORT        serves until it is killed
-//	ttrpc client CID PORT N  N calls at once on a connection, then what goes wrong
+//	ttrpc server PORT              serves until it is killed
+//	ttrpc client CID PORT N CONNS  N calls at once, over CONNS connections, then what goes wrong
 package main
 
 import (
@@ -57,10 +57,13 @@ func server(port uint32) {
 	must(s.Serve(context.Background(), l), "serve")
 }
 
-func client(cid, port uint32, n int) {
-	conn, err := vsock.Dial(cid, port, nil)
-	must(err, "dial")
-	c := ttrpc.NewClient(conn)
+func client(cid, port uint32, n, conns int) {
+	clients := make([]*ttrpc.Client, conns)
+	for i := range clients {
+		conn, err := vsock.Dial(cid, port, nil)
+		must(err, "dial")
+		clients[i] = ttrpc.NewClient(conn)
+	}
 	var all sync.WaitGroup
 	for i := 0; i < n; i++ {
 		all.Add(1)
@@ -68,13 +71,14 @@ func client(cid, port uint32, n int) {
 			defer all.Done()
 			text := strings.Repeat(fmt.Sprint(i), 10000)
 			var out types.StringValue
-			must(c.Call(context.Background(), service, "Twice", &types.StringValue{Value: text}, &out), "call")
+			must(clients[i%conns].Call(context.Background(), service, "Twice", &types.StringValue{Value: text}, &out), "call")
 			if out.Value != text+text {
 				must(fmt.Errorf("call %d", i), "other bytes came back:")
 			}
 		}(i)
 	}
 	all.Wait()
+	c := clients[0]
 	var out types.StringValue
 	ctx, cancel := context.WithCancel(context.Background())
 	go cancel()
@@ -84,7 +88,9 @@ func client(cid, port uint32, n int) {
 	if err := c.Call(context.Background(), service, "None", &types.StringValue{}, &out); err == nil || !strings.Contains(err.Error(), "None") {
 		must(fmt.Errorf("%v", err), "a method that is not there:")
 	}
-	must(c.Close(), "close")
+	for _, c := range clients {
+		must(c.Close(), "close")
+	}
 	fmt.Println(n, "ok")
 }
 
@@ -93,5 +99,5 @@ func main() {
 		server(number(os.Args[2]))
 		return
 	}
-	client(number(os.Args[2]), number(os.Args[3]), int(number(os.Args[4])))
+	client(number(os.Args[2]), number(os.Args[3]), int(number(os.Args[4])), int(number(os.Args[5])))
 }
