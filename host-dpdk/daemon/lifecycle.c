@@ -308,7 +308,7 @@ static int start_lcores(struct daemon *d, const struct cfg *cfg)
 	if (!d->lcores || !d->lcore_queues)
 		return -ENOMEM;
 	for (; d->n_lcores < cfg->n_cpus; d->n_lcores++) {
-		int ret = lcore_start(&d->lcores[d->n_lcores], cfg->cpus[d->n_lcores],
+		int ret = lcore_start(&d->lcores[d->n_lcores], d->n_lcores, cfg->cpus[d->n_lcores],
 				      cfg->busy_poll, cfg->spin_us);
 
 		if (ret < 0)

@@ -18,8 +18,10 @@ static pthread_mutex_t lcore_lock = PTHREAD_MUTEX_INITIALIZER;
 
 /* ---- what the library and the lcores would do ---- */
 
-void lcore_call(struct lcore *lc, void (*fn)(struct lcore *lc, void *arg), void *arg)
+void lcore_call_named(struct lcore *lc, void (*fn)(struct lcore *lc, void *arg), void *arg,
+		      const char *name)
 {
+	(void)name;
 	pthread_mutex_lock(&lcore_lock);
 	fn(lc, arg);
 	pthread_mutex_unlock(&lcore_lock);

@@ -4,11 +4,14 @@
  * it is on. What fails here does not come back; the alarm ends it.
  */
 #include "core/lcore.h"
+#include "core/log.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
+#include <string.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -129,6 +132,45 @@ static void mail_is_in_order_and_wakes_a_sleeper(void **state)
 	assert_int_equal(b.mails, MAILS);
 }
 
+/* ---- an lcore that does not answer ---- */
+
+static char lines[2][256];
+static unsigned n_lines; /* atomic */
+
+void __wrap_log_line(enum zv_log_level level, const char *guest, const char *fmt, ...);
+
+void __wrap_log_line(enum zv_log_level level, const char *guest, const char *fmt, ...)
+{
+	va_list ap;
+
+	va_start(ap, fmt);
+	(void)vsnprintf(lines[n_lines % 2], sizeof(lines[0]), fmt, ap);
+	va_end(ap);
+	assert_int_equal(level, ZV_LOG_WARN);
+	assert_null(guest);
+	__atomic_add_fetch(&n_lines, 1, __ATOMIC_RELEASE);
+}
+
+/* Stands still until that has been noticed, or the alarm ends it. */
+static void silence(struct lcore *lc, void *arg)
+{
+	(void)lc;
+	(void)arg;
+	while (!__atomic_load_n(&n_lines, __ATOMIC_ACQUIRE))
+		(void)usleep(1000);
+}
+
+static void who_waits_for_an_lcore_says_so(void **state)
+{
+	n_lines = 0;
+	lcore_call(*state, silence, NULL);
+	assert_int_equal(n_lines, 2);
+	assert_non_null(strstr(lines[0], "lcore 7 has not answered for "));
+	assert_non_null(strstr(lines[0], "in silence"));
+	assert_non_null(strstr(lines[1], "lcore 7 has answered after "));
+	assert_non_null(strstr(lines[1], "(silence)"));
+}
+
 /* ---- a CPU that others want ---- */
 
 static bool slices; /* a sched_yield takes as long as if another program had used up its slice */
@@ -152,7 +194,7 @@ static void beside_a_program_that_computes_it_sleeps(void **state)
 
 	(void)state;
 	__atomic_store_n(&slices, true, __ATOMIC_RELAXED);
-	assert_int_equal(lcore_start(&lc, -1, false, UINT32_MAX), 0);
+	assert_int_equal(lcore_start(&lc, 1, -1, false, UINT32_MAX), 0);
 	while (!st.counters.sleeps) { /* or the alarm */
 		lcore_call(lc, nothing, NULL);
 		(void)nanosleep(&moment, NULL);
@@ -166,7 +208,7 @@ static int group_start(void **state)
 {
 	alarm(LONG_S);
 	/* No spinning: it sleeps whenever it may. */
-	return lcore_start((struct lcore **)state, -1, false, 0);
+	return lcore_start((struct lcore **)state, 7, -1, false, 0);
 }
 
 static int group_end(void **state)
@@ -268,6 +310,7 @@ int main(void)
 		cmocka_unit_test(work_that_is_put_off_again_waits_for_the_next_round),
 		cmocka_unit_test(mail_does_not_keep_work_waiting),
 		cmocka_unit_test(mail_is_in_order_and_wakes_a_sleeper),
+		cmocka_unit_test(who_waits_for_an_lcore_says_so),
 		cmocka_unit_test(beside_a_program_that_computes_it_sleeps),
 		cmocka_unit_test(who_costs_much_is_polled_less),
 		cmocka_unit_test(debts_are_forgotten),

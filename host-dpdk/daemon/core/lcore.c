@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "lcore.h"
 
+#include "clock.h"
 #include "log.h"
 #include "spin.h"
 
@@ -41,6 +42,7 @@ struct lcore {
 	struct lcore_counters counters; /* read by any thread */
 	struct io_op mail_op;
 	int mail_fd;
+	unsigned number;
 	int cpu;
 	pthread_t thread;
 	/* other threads' */
@@ -139,16 +141,41 @@ static void mail_put(struct lcore *lc, struct mail *m)
 		(void)eventfd_write(lc->mail_fd, 1);
 }
 
-void lcore_call(struct lcore *lc, void (*fn)(struct lcore *lc, void *arg), void *arg)
+/* With mail_lock. True: *@done within LCORE_LATE_NS from @start. */
+static bool done_in_time(struct lcore *lc, const bool *done, uint64_t start)
 {
-	bool done = false;
+	const uint64_t end = start + LCORE_LATE_NS;
+	const struct timespec until = {.tv_sec = (time_t)(end / 1000000000u),
+				       .tv_nsec = (long)(end % 1000000000u)};
+
+	while (!*done)
+		if (pthread_cond_timedwait(&lc->mail_done, &lc->mail_lock, &until))
+			return *done;
+	return true;
+}
+
+void lcore_call_named(struct lcore *lc, void (*fn)(struct lcore *lc, void *arg), void *arg,
+		      const char *name)
+{
+	bool done = false, late;
 	struct mail m = {.fn = fn, .arg = arg, .done = &done};
+	uint64_t start = now_ns();
 
 	mail_put(lc, &m);
 	pthread_mutex_lock(&lc->mail_lock);
+	late = !done_in_time(lc, &done, start);
+	if (late)
+		log_line(
+			ZV_LOG_WARN, NULL,
+			"lcore %u has not answered for %llu ms, waiting for it in %s: does another "
+			"program have its CPU?",
+			lc->number, (unsigned long long)(now_ns() - start) / 1000000, name);
 	while (!done)
 		pthread_cond_wait(&lc->mail_done, &lc->mail_lock);
 	pthread_mutex_unlock(&lc->mail_lock);
+	if (late)
+		log_line(ZV_LOG_WARN, NULL, "lcore %u has answered after %llu ms (%s)", lc->number,
+			 (unsigned long long)(now_ns() - start) / 1000000, name);
 }
 
 int lcore_post(struct lcore *lc, void (*fn)(struct lcore *lc, void *arg), void *arg)
@@ -402,13 +429,15 @@ static void lcore_free(struct lcore *lc)
 	free(lc);
 }
 
-int lcore_start(struct lcore **out, int cpu, bool busy_poll, uint32_t spin_us)
+int lcore_start(struct lcore **out, unsigned number, int cpu, bool busy_poll, uint32_t spin_us)
 {
 	struct lcore *lc = calloc(1, sizeof(*lc));
+	pthread_condattr_t monotonic;
 	int ret;
 
 	if (!lc)
 		return -ENOMEM;
+	lc->number = number;
 	lc->cpu = cpu;
 	lc->busy_poll = busy_poll;
 	lc->spin_ns = (uint64_t)spin_us * 1000u;
@@ -419,7 +448,10 @@ int lcore_start(struct lcore **out, int cpu, bool busy_poll, uint32_t spin_us)
 	STAILQ_INIT(&lc->mail);
 	wheel_init(&lc->wheel);
 	pthread_mutex_init(&lc->mail_lock, NULL);
-	pthread_cond_init(&lc->mail_done, NULL);
+	pthread_condattr_init(&monotonic);
+	pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC); /* now_ns() */
+	pthread_cond_init(&lc->mail_done, &monotonic);
+	pthread_condattr_destroy(&monotonic);
 	lc->mail_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	ret = lc->mail_fd < 0 ? -errno : -pthread_create(&lc->thread, NULL, lcore_main, lc);
 	if (ret < 0) {

@@ -36,18 +36,22 @@
 
 struct lcore;
 
-/* Starts the thread, pinned to @cpu (-1: not). 0 or -errno, with one log line that says what
- * forbids io_uring and how to allow it, or what else is wrong. */
-int lcore_start(struct lcore **out, int cpu, bool busy_poll, uint32_t spin_us);
+/* Starts the thread, pinned to @cpu (-1: not); @number is its name in the log. 0 or -errno, with
+ * one log line that says what forbids io_uring and how to allow it, or what else is wrong. */
+int lcore_start(struct lcore **out, unsigned number, int cpu, bool busy_poll, uint32_t spin_us);
 
 /* Ends the thread; every queue must have been removed. */
 void lcore_stop(struct lcore *lc);
 
 /*
  * Runs fn(arg) on the lcore's thread, between two rounds, and returns when it has run. Any thread
- * but an lcore's. @fn must not block.
+ * but an lcore's. @fn must not block. When it has not run after LCORE_LATE_NS, a line in the log
+ * says which lcore does not answer and what it was asked for, and another one when it has.
  */
-void lcore_call(struct lcore *lc, void (*fn)(struct lcore *lc, void *arg), void *arg);
+#define lcore_call(lc, fn, arg) lcore_call_named(lc, fn, arg, #fn)
+void lcore_call_named(struct lcore *lc, void (*fn)(struct lcore *lc, void *arg), void *arg,
+		      const char *name);
+#define LCORE_LATE_NS 1000000000u
 
 /* As lcore_call, but does not wait; @arg belongs to @fn. Any thread. 0, -ENOMEM. */
 int lcore_post(struct lcore *lc, void (*fn)(struct lcore *lc, void *arg), void *arg);
