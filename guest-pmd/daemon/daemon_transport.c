@@ -12,7 +12,8 @@
  *
  * The client socket stays open for as long as the device: it tells zvsockd that the application
  * lives, and which ports it listens on. zvsockd forgets those when it goes, so they are kept here
- * and announced anew after each attachment.
+ * and announced after each attachment, when the rings run: it has connections made to a port as
+ * soon as it has heard of it, and refuses them where no ring runs.
  */
 #include "daemon_transport.h"
 
@@ -39,6 +40,7 @@ struct daemon_dev {
 	pthread_mutex_t lock; /* ports; held over a question, so that zvsockd hears of changes in
 				 the order in which they are made */
 	struct port *ports;
+	bool announced; /* all of them, and zvsockd is to hear of changes; under the lock */
 };
 
 static struct daemon_dev *daemon_of(struct guest_dev *g)
@@ -76,7 +78,7 @@ static int daemon_listen(struct transport_dev *d, uint32_t port, enum zv_type ty
 	p->port = port;
 	p->type = type;
 	pthread_mutex_lock(&dev->lock);
-	ret = announce(dev, CLIENT_LISTEN, p);
+	ret = dev->announced ? announce(dev, CLIENT_LISTEN, p) : 0;
 	if (ret == -ENOTCONN || ret == -EPROTO) /* zvsockd is away: announce_all() */
 		ret = 0;
 	if (ret == 0) {
@@ -99,24 +101,30 @@ static void daemon_unlisten(struct transport_dev *d, uint32_t port)
 		;
 	if (p) {
 		*at = p->next;
-		(void)announce(dev, CLIENT_UNLISTEN, p); /* zvsockd is gone: so is the port */
+		if (dev->announced)
+			(void)announce(dev, CLIENT_UNLISTEN,
+				       p); /* zvsockd is gone: so is the port */
 		free(p);
 	}
 	pthread_mutex_unlock(&dev->lock);
 }
 
-/* After an attachment. A port that somebody else has taken meanwhile is tried again next time. */
+/* The rings run. A port that somebody else has taken meanwhile is tried again next time. */
 static void announce_all(struct daemon_dev *dev)
 {
 	pthread_mutex_lock(&dev->lock);
-	for (const struct port *p = dev->ports; p; p = p->next) {
-		int ret = announce(dev, CLIENT_LISTEN, p);
-
-		/* -EALREADY: daemon_listen() was faster, between the attachment and this. */
-		if (ret && ret != -EALREADY)
+	for (const struct port *p = dev->ports; p; p = p->next)
+		if (announce(dev, CLIENT_LISTEN, p))
 			zv_log(ZV_LOG_ERR, "daemon %s: port %u is not listened on any more: %s",
 			       dev->client.path, p->port, zv_error_text());
-	}
+	dev->announced = true;
+	pthread_mutex_unlock(&dev->lock);
+}
+
+static void announce_no_more(struct daemon_dev *dev)
+{
+	pthread_mutex_lock(&dev->lock);
+	dev->announced = false;
 	pthread_mutex_unlock(&dev->lock);
 }
 
@@ -155,6 +163,7 @@ static int link_start(struct guest_dev *g)
 
 static void link_disconnect(struct guest_dev *g)
 {
+	announce_no_more(daemon_of(g));
 	frontend_link_disconnect(g);
 	daemon_bells_lost(&daemon_of(g)->bells);
 	client_sock_close(&daemon_of(g)->client);

@@ -1,8 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/*
- * An application of the host on a client socket (`daemon:`): a thread is zvsockd as far as that
- * socket is concerned, and serves the application's device through `host:fd=N`.
- */
+/* An application of the host on a client socket (`daemon:`), with client_daemon.h as zvsockd. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -10,8 +7,6 @@
 /* cmocka wants the four above first */
 #include <cmocka.h>
 #include <errno.h>
-#include <poll.h>
-#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -23,191 +18,12 @@
 #include <zvsock_broker.h>
 #include <zvsock_host.h>
 
-#include "proto/client_msg.h"
+#include "client_daemon.h"
 
-#define GUEST_CID  3u
-#define TAKEN_PORT 99u
+#define GUEST_CID 3u
 
 static char dir[] = "/tmp/zvsock-client-XXXXXX";
-static char path[64], uri[80];
-
-/* What answers on the client socket: one application at a time, until `fd` is shut down. */
-static struct broker {
-	pthread_t thread;
-	int listener;
-	int fd; /* the application's; -1: none; atomic */
-	pthread_mutex_t lock;
-	struct zv_dev *dev; /* serves it; written under the lock, atomic */
-	struct zv_dev *old; /* served its predecessor; under the lock */
-	uint32_t attached, listened, unlistened, last_port; /* atomic */
-	struct shm_region region; /* whose descriptor is asked for; addr NULL: there is none */
-	uint32_t asked;		  /* for it; atomic */
-	int silent; /* 1: gives away sockets at whose other end, kept here then, nobody answers */
-	char name[CLIENT_TEXT];
-} broker;
-
-static uint32_t seen(const uint32_t *word)
-{
-	return __atomic_load_n(word, __ATOMIC_ACQUIRE);
-}
-
-static struct zv_dev *served(void)
-{
-	return __atomic_load_n(&broker.dev, __ATOMIC_ACQUIRE);
-}
-
-/* Sends @m, and @fd (-1: none) with it. */
-static void answer(int to, const struct client_msg *m, int fd)
-{
-	union {
-		struct cmsghdr align;
-		char buf[CMSG_SPACE(sizeof(int))];
-	} ctl = {0};
-	struct iovec iov = {.iov_base = (void *)(uintptr_t)m, .iov_len = sizeof(*m)};
-	struct msghdr mh = {.msg_iov = &iov, .msg_iovlen = 1};
-
-	if (fd >= 0) {
-		struct cmsghdr *c;
-
-		mh.msg_control = ctl.buf;
-		mh.msg_controllen = sizeof(ctl.buf);
-		c = CMSG_FIRSTHDR(&mh);
-		c->cmsg_level = SOL_SOCKET;
-		c->cmsg_type = SCM_RIGHTS;
-		c->cmsg_len = CMSG_LEN(sizeof(int));
-		memcpy(CMSG_DATA(c), &fd, sizeof(int));
-	}
-	(void)!sendmsg(to, &mh, MSG_NOSIGNAL);
-}
-
-/* A device for the application, and the other end of its socket. -errno. */
-static int new_device(void)
-{
-	struct zv_dev *dev;
-	char text[64];
-	int pair[2], ret;
-
-	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0)
-		return -errno;
-	if (broker.silent) {
-		broker.silent = pair[0];
-		return pair[1];
-	}
-	snprintf(text, sizeof(text), "host:fd=%d,cid=2", pair[0]);
-	ret = zv_open(&dev, text,
-		      &(struct zv_opts){.size = sizeof(struct zv_opts), .flags = ZV_OPT_BROKER});
-	close(pair[0]);
-	if (ret == 0)
-		ret = zv_listen_all(dev, ZV_LISTEN_ANY_CID, 16);
-	if (ret < 0) {
-		close(pair[1]);
-		return ret;
-	}
-	pthread_mutex_lock(&broker.lock);
-	if (broker.old)
-		zv_close(broker.old);
-	broker.old = broker.dev;
-	__atomic_store_n(&broker.dev, dev, __ATOMIC_RELEASE);
-	pthread_mutex_unlock(&broker.lock);
-	return pair[1];
-}
-
-#define REGION_ID   0x1234567812345678u
-#define REGION_SIZE (4u << 20)
-
-static void on_region(struct client_msg *m)
-{
-	if (!broker.region.addr || m->region != REGION_ID) {
-		m->result = -ENOENT;
-		client_msg_text(m, "there is no such region");
-	}
-	m->size = REGION_SIZE;
-	__atomic_add_fetch(&broker.asked, 1, __ATOMIC_RELEASE);
-}
-
-static void on_question(int fd, struct client_msg *m)
-{
-	int ret;
-
-	switch (m->type) {
-	case CLIENT_ATTACH:
-		memcpy(broker.name, m->text, sizeof(broker.name));
-		ret = new_device();
-		m->result = ret < 0 ? ret : 0;
-		__atomic_add_fetch(&broker.attached, 1, __ATOMIC_RELEASE);
-		answer(fd, m, ret);
-		if (ret >= 0)
-			close(ret);
-		break;
-	case CLIENT_LISTEN:
-		if (m->port == TAKEN_PORT) {
-			m->result = -EADDRINUSE;
-			client_msg_text(m, "port 99 belongs to another application");
-		}
-		__atomic_store_n(&broker.last_port, m->port, __ATOMIC_RELEASE);
-		__atomic_add_fetch(&broker.listened, 1, __ATOMIC_RELEASE);
-		answer(fd, m, -1);
-		break;
-	case CLIENT_REGION:
-		on_region(m);
-		answer(fd, m, m->result ? -1 : broker.region.fd);
-		break;
-	default:
-		__atomic_add_fetch(&broker.unlistened, 1, __ATOMIC_RELEASE);
-		answer(fd, m, -1);
-	}
-}
-
-static void *broker_main(void *arg)
-{
-	int fd;
-
-	(void)arg;
-	while ((fd = accept(broker.listener, NULL, NULL)) >= 0) {
-		struct client_msg m;
-		ssize_t n;
-
-		__atomic_store_n(&broker.fd, fd, __ATOMIC_RELEASE);
-		while ((n = recv(fd, &m, sizeof(m), 0)) > 0)
-			if (!client_msg_refused(&m, (size_t)n))
-				on_question(fd, &m);
-		__atomic_store_n(&broker.fd, -1, __ATOMIC_RELEASE);
-		close(fd);
-	}
-	return NULL;
-}
-
-static int setup(void **state)
-{
-	struct sockaddr_un sa = {.sun_family = AF_UNIX};
-
-	(void)state;
-	memset(&broker, 0, sizeof(broker));
-	broker.fd = -1;
-	pthread_mutex_init(&broker.lock, NULL);
-	unlink(path);
-	broker.listener = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
-	memcpy(sa.sun_path, path, sizeof(path));
-	if (bind(broker.listener, (struct sockaddr *)&sa, sizeof(sa)) < 0 ||
-	    listen(broker.listener, 4) < 0)
-		return -1;
-	return pthread_create(&broker.thread, NULL, broker_main, NULL) ? -1 : 0;
-}
-
-static int teardown(void **state)
-{
-	int fd = __atomic_load_n(&broker.fd, __ATOMIC_ACQUIRE);
-
-	(void)state;
-	shutdown(broker.listener, SHUT_RDWR);
-	if (fd >= 0) /* a test has failed and left its application open */
-		shutdown(fd, SHUT_RDWR);
-	pthread_join(broker.thread, NULL);
-	close(broker.listener);
-	zv_close(broker.old);
-	zv_close(broker.dev);
-	return 0;
-}
+static char uri[80];
 
 static void poll_all(struct zv_dev *app)
 {
@@ -433,7 +249,7 @@ static bool lost(struct zv_dev *app, struct zv_conn *c)
 /* zvsockd is killed and comes back: connections end, the device attaches again, ports stay. */
 static void a_new_daemon_is_told_of_ports(void **state)
 {
-	struct zv_dev *app = attached(), *before = served();
+	struct zv_dev *app = attached();
 	struct zv_conn *c, *far;
 
 	(void)state;
@@ -442,13 +258,7 @@ static void a_new_daemon_is_told_of_ports(void **state)
 	until(app, zv_accept(zv_queue(served(), 0), ZV_PORT_ANY, &far) == 0);
 	assert_int_equal(zv_conn_answer(far, 0), 0);
 	talk(app, far, c);
-	pthread_mutex_lock(&broker.lock);
-	zv_close(broker.old);
-	broker.old = NULL;
-	__atomic_store_n(&broker.dev, NULL, __ATOMIC_RELEASE);
-	pthread_mutex_unlock(&broker.lock);
-	shutdown(__atomic_load_n(&broker.fd, __ATOMIC_ACQUIRE), SHUT_RDWR);
-	zv_close(before); /* with it goes the vhost-user socket */
+	daemon_dies();
 	until(app, lost(app, c));
 	zv_conn_close(c);
 	until(app, seen(&broker.listened) == 2);
@@ -465,6 +275,34 @@ static void a_new_daemon_is_told_of_ports(void **state)
 	assert_int_equal(zv_close(app), 0);
 }
 
+/*
+ * Between the attachment and the start of the rings nobody can be connected: zvsockd hears of
+ * ports afterwards, also of one that the application begins to listen on meanwhile.
+ */
+static void ports_wait_for_the_rings(void **state)
+{
+	struct zv_dev *app = attached();
+
+	(void)state;
+	assert_int_equal(zv_listen(app, 7, ZV_STREAM, 0), 0);
+	assert_int_equal(seen(&broker.listened), 1);
+	__atomic_store_n(&broker.silent, 1, __ATOMIC_RELEASE);
+	daemon_dies();
+	until(app, seen(&broker.attached) == 2);
+	assert_int_equal(zv_listen(app, 8, ZV_STREAM, 0), 0);
+	assert_int_equal(zv_listen(app, 9, ZV_STREAM, 0), 0);
+	assert_int_equal(zv_unlisten(app, 9), 0);
+	assert_int_equal(seen(&broker.listened), 1);
+	assert_int_equal(seen(&broker.unlistened), 0);
+	close(__atomic_exchange_n(&broker.silent, 0, __ATOMIC_ACQ_REL));
+	until(app, seen(&broker.listened) == 3);
+	until(app, up(app) && served() && up(served()));
+	assert_int_equal(seen(&broker.attached), 3);
+	assert_int_equal(zv_unlisten(app, 8), 0);
+	assert_int_equal(seen(&broker.unlistened), 1);
+	assert_int_equal(zv_close(app), 0);
+}
+
 /* zvsockd stands still after it has answered: whoever opens a device waits for a time, not for
  * ever. */
 static void a_daemon_that_hangs_is_given_up(void **state)
@@ -472,10 +310,10 @@ static void a_daemon_that_hangs_is_given_up(void **state)
 	struct zv_dev *app;
 
 	(void)state;
-	broker.silent = 1;
+	__atomic_store_n(&broker.silent, 1, __ATOMIC_RELEASE);
 	assert_int_equal(zv_open(&app, uri, NULL), -EPROTO);
 	assert_non_null(strstr(zv_error_text(), "did not answer"));
-	close(broker.silent);
+	close(__atomic_load_n(&broker.silent, __ATOMIC_ACQUIRE));
 }
 
 static void what_can_go_wrong_is_said(void **state)
@@ -510,6 +348,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(a_region_that_cannot_be_had_is_declined, setup,
 						teardown),
 		cmocka_unit_test_setup_teardown(a_new_daemon_is_told_of_ports, setup, teardown),
+		cmocka_unit_test_setup_teardown(ports_wait_for_the_rings, setup, teardown),
 		cmocka_unit_test_setup_teardown(a_daemon_that_hangs_is_given_up, setup, teardown),
 		cmocka_unit_test(what_can_go_wrong_is_said),
 	};
@@ -521,10 +360,10 @@ int main(void)
 	}
 	if (!mkdtemp(dir))
 		return 1;
-	snprintf(path, sizeof(path), "%s/clients", dir);
-	snprintf(uri, sizeof(uri), "daemon:%s", path);
+	snprintf(cd_path, sizeof(cd_path), "%s/clients", dir);
+	snprintf(uri, sizeof(uri), "daemon:%s", cd_path);
 	ret = cmocka_run_group_tests_name("client", tests, NULL, NULL);
-	unlink(path);
+	unlink(cd_path);
 	rmdir(dir);
 	return ret;
 }
