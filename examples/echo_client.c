@@ -40,7 +40,7 @@ int main(int argc, char **argv)
 	ssize_t n;
 	int rc = 0;
 
-	if (argc != 2) {
+	if (argc != 2 || argv[1][0] == '-') {
 		fprintf(stderr, "usage: echo_client vhost-user:SOCKET\n");
 		return 2;
 	}

@@ -65,7 +65,7 @@ int main(int argc, char **argv)
 	struct zv_dev *dev;
 	int n, stop = 0;
 
-	if (argc != 2) {
+	if (argc != 2 || argv[1][0] == '-') {
 		fprintf(stderr, "usage: echo_server host:SOCKET,cid=N\n");
 		return 2;
 	}

@@ -57,7 +57,7 @@ int main(int argc, char **argv)
 	struct zv_dev *dev;
 	int stop = 0;
 
-	if (argc != 2) {
+	if (argc != 2 || argv[1][0] == '-') {
 		fprintf(stderr, "usage: pipeline_consumer host:SOCKET,cid=N\n");
 		return 2;
 	}

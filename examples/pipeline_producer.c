@@ -55,7 +55,7 @@ int main(int argc, char **argv)
 	struct zv_dev *dev;
 	int rc;
 
-	if (argc < 2) {
+	if (argc < 2 || argc > 3 || argv[1][0] == '-' || !total) {
 		fprintf(stderr, "usage: pipeline_producer vhost-user:SOCKET [MEBIBYTES]\n");
 		return 2;
 	}

@@ -68,9 +68,13 @@ def judge(test):
 
 
 def main():
-    if len(sys.argv) < 2:
-        sys.exit(__doc__)
-    build, args = sys.argv[1], sys.argv[2:]
+    build, args = (sys.argv[1:2] or [''])[0], sys.argv[2:]
+    if build in ('-h', '--help'):
+        print(__doc__.strip())
+        return
+    if not os.path.isfile(os.path.join(build, 'build.ninja')):
+        print(f'{build or "(nothing)"} is not a build directory\nusage: summary.py BUILDDIR [ARGUMENTS OF meson test...]', file=sys.stderr)
+        sys.exit(2)
     log = os.path.join(build, 'meson-logs', 'testlog.json')
     if os.path.exists(log):
         os.remove(log)

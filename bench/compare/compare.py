@@ -24,7 +24,7 @@ from figures import Figures
 FORMAT = 1
 
 
-def parse(argv):
+def parser():
     def numbers(least, most):
         def read(text):
             values = [int(v) for v in text.split(',')]
@@ -51,6 +51,11 @@ def parse(argv):
     p.add_argument('--note', action='append', default=[], metavar='TEXT', help='a warning on top of the report')
     p.add_argument('--from', dest='source', metavar='FILE', help='draw the report of an earlier report.json, measure nothing')
     p.add_argument('--bench', default='vsock-bench', help=argparse.SUPPRESS)  # by vsock-bench itself
+    return p
+
+
+def parse(argv):
+    p = parser()
     o = p.parse_args(argv)
     if not 0.001 <= o.duration <= 60:
         p.error('--duration takes seconds from 0.001 to 60')

@@ -117,6 +117,8 @@ def main(argv):
     o = p.parse_args(argv)
     if not 1 <= min(o.conns) <= max(o.conns) <= 50000:
         p.error('--conns takes numbers from 1 to 50000')
+    if not shutil.which(o.bench):
+        p.error(f'{o.bench} is not in $PATH; run "vsock-bench cost", or name the program with --bench')
     try:
         found, failed = measure(o.bench, cells(o.queues, o.conns))
     except (NoCounter, RuntimeError) as why:

@@ -3,12 +3,11 @@
 """What an AF_VSOCK program costs under zvsock-run: beside the same program on the hybrid socket, and, where it uses no
 vsock, beside itself.
 
-usage: dropin.py BUILDDIR [ROUNDS]
-
 zvsockd and zvsockd-guest, whose `builtin` services answer, are started in a temporary directory. Each round runs all
 kinds one after another, so that what else the machine does meets all of them; printed are the medians of what each did
 in a second, and of the ratios within a round. Nothing is judged.
 """
+import argparse
 import os
 import signal
 import statistics
@@ -17,8 +16,29 @@ import sys
 import tempfile
 import time
 
-BUILD = os.path.realpath(sys.argv[1])
-ROUNDS = int(sys.argv[2]) if len(sys.argv) > 2 else 9
+
+def build_dir(path):
+    path = os.path.realpath(path)
+    if not os.path.exists(f'{path}/bench/dropin-bench'):
+        raise argparse.ArgumentTypeError(f'no bench/dropin-bench in {path}: name a build directory, after ninja')
+    return path
+
+
+def rounds(text):
+    if not text.isdigit() or not int(text):
+        raise argparse.ArgumentTypeError(f'{text} is not a number of rounds')
+    return int(text)
+
+
+def parse():
+    p = argparse.ArgumentParser(description=__doc__, allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p.add_argument('build', metavar='BUILDDIR', type=build_dir, help='where zvsock was built')
+    p.add_argument('rounds', metavar='ROUNDS', type=rounds, nargs='?', default=9, help='9 when nothing is said')
+    return p.parse_args()
+
+
+OPTIONS = parse()
+BUILD, ROUNDS = OPTIONS.build, OPTIONS.rounds
 CLIENT, RUN = f'{BUILD}/bench/dropin-bench', f'{BUILD}/drop-in/run/zvsock-run'
 # test, how many, unit, what one of them is in that unit
 TESTS = (('connect', 3000, 'connections', 1), ('rtt', 20000, 'round trips', 1), ('send', 1000, 'Gbit', 8 * 2**20 / 1e9))

@@ -11,8 +11,6 @@ import shutil
 import sys
 import tempfile
 
-from cffi import FFI
-
 CONSTANTS = """
 ZV_CID_LOCAL ZV_CID_HOST ZV_PORT_ANY ZV_QUEUES_MAX ZV_WAIT_QUEUES_MAX ZV_EOM ZV_EOR ZV_MORE ZV_TRUNC ZV_PEEK
 ZV_EV_IN ZV_EV_OUT ZV_EV_CONNECT ZV_EV_ACCEPT ZV_EV_HUP ZV_EV_ERR ZV_EV_EPIPE ZV_EV_WAKE
@@ -91,6 +89,13 @@ dgram_dropped dgram_unbound
 
 
 def main():
+    if '-h' in sys.argv[1:] or '--help' in sys.argv[1:]:
+        print(__doc__.strip())
+        return
+    if not 4 <= len(sys.argv) <= 5 or any(a.startswith('-') for a in sys.argv[1:]):
+        print('usage: zvsock_build.py OUT_DIR INCLUDE_DIR LIB_DIR [RPATH]', file=sys.stderr)
+        sys.exit(2)
+    from cffi import FFI  # after the above: --help needs no package  # pylint: disable=import-outside-toplevel
     out, include, lib = sys.argv[1:4]
     ffi = FFI()
     ffi.cdef(''.join(f'#define {c} ...\n' for c in CONSTANTS) + DECLARATIONS % ', '.join(STATS))

@@ -309,8 +309,10 @@ int main(int argc, char **argv)
 			return puts("zv-bind " ZV_VERSION_TEXT) == EOF;
 		else if (c == 'h')
 			return fputs(usage, stdout) == EOF;
-		else
+		else {
+			(void)fputs("zv-bind --help lists the options\n", stderr);
 			return EXIT_USAGE;
+		}
 	}
 	if (optind == argc) {
 		(void)fputs(usage, stderr);

@@ -238,7 +238,8 @@ int main(int argc, char **argv)
 		else if (opt != 'c' || sscanf(optarg, "%d,%d", &cpu[0], &cpu[1]) != 2)
 			usage(opt == 'h' ? 0 : 2);
 	}
-	if (repeat < 1 || repeat > REPEAT_MAX || !(seconds > 0 && seconds < 1000))
+	if (optind != argc || repeat < 1 || repeat > REPEAT_MAX ||
+	    !(seconds > 0 && seconds < 1000) || only < 0 || only > (int)CELLS)
 		usage(2);
 	sh = mmap(NULL, sizeof(*sh), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	if (sh == MAP_FAILED || shm_region_create(&region, "shm-ring-bench", 40u << 20, 0))

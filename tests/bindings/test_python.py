@@ -2,7 +2,9 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """The Python module, between two applications of a zvsockd.
 
-usage: test_python.py ZVSOCKD (with the built module on PYTHONPATH)
+usage: test_python.py ZVSOCKD
+
+The built module must be on PYTHONPATH.
 """
 import os
 import select

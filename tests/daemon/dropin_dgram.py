@@ -13,7 +13,7 @@ import socket
 import subprocess
 import sys
 
-from dropin_prog import ANY, LIMIT, VSOCK, fails
+from dropin_prog import ANY, LIMIT, VSOCK, fails, run_named
 
 DGRAM, MOST = socket.SOCK_DGRAM, 65536
 
@@ -306,4 +306,4 @@ def unsupported():
 
 
 if __name__ == '__main__':
-    globals()[sys.argv[1]](*(int(a) if a.isdigit() else a for a in sys.argv[2:]))
+    run_named(globals(), __doc__)

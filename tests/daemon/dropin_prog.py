@@ -507,5 +507,17 @@ def no_vsock():
         fails(errno.ENOENT, open, '/dev/vsock')
 
 
+def run_named(programs, doc):
+    """Calls the function of @programs that the command line names."""
+    what, *words = sys.argv[1:] or ['']
+    if what in ('-h', '--help'):
+        print(doc.strip())
+    elif callable(programs.get(what)):
+        programs[what](*(int(w) if w.isdigit() else w for w in words))
+    else:
+        print(f'no such program: {what or "(none)"}\n{doc.strip().splitlines()[-1]}', file=sys.stderr)
+        sys.exit(2)
+
+
 if __name__ == '__main__':
-    globals()[sys.argv[1]](*(int(a) if a.isdigit() else a for a in sys.argv[2:]))
+    run_named(globals(), __doc__)

@@ -16,7 +16,7 @@ sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.realpath(__file__)), '..', 'style'))
 import tree  # noqa: E402  pylint: disable=wrong-import-position
 
-ZVSOCKD = sys.argv[1]
+ZVSOCKD = tree.usage.arguments()[0]
 SECTIONS = {'daemon': ('### [daemon]', 'DAEMON SECTION'),
             'guest': ('### [guest NAME]', 'GUEST SECTIONS'),
             'device': ('### [device NAME]', 'DEVICE SECTIONS')}

@@ -15,8 +15,11 @@ import tempfile
 import time
 import traceback
 
+sys.path.append(os.path.join(os.path.dirname(os.path.realpath(__file__)), '..'))
+import usage  # noqa: E402 pylint: disable=wrong-import-position
+
 LIMIT = 60
-ZVSOCKD = sys.argv[1]
+ZVSOCKD = usage.arguments()[0]
 
 
 class Skip(Exception):

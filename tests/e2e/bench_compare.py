@@ -16,15 +16,16 @@ import tempfile
 
 sys.dont_write_bytecode = True
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-sys.path.insert(0, os.path.join(ROOT, 'bench', 'compare'))
+sys.path[:0] = [os.path.join(ROOT, 'bench', 'compare'), os.path.join(ROOT, 'tests')]
 
 import compare
 import cost
 import page
 import plots
+import usage
 from figures import Figures, Key, spread
 
-BENCH = os.path.abspath(sys.argv[1])
+BENCH = os.path.abspath(usage.arguments()[0])
 
 
 def run_of(ident, gbit, p50=1000, **more):

@@ -12,7 +12,10 @@ import sys
 import tempfile
 import time
 
-BENCH = os.path.abspath(sys.argv[1])
+sys.path.append(os.path.join(os.path.dirname(os.path.realpath(__file__)), '..'))
+import usage  # noqa: E402  pylint: disable=wrong-import-position
+
+BENCH = os.path.abspath(usage.arguments()[0])
 
 SUM = {'start': 0, 'end': 1.003649, 'seconds': 1.0036489963531494, 'bytes': 855900160, 'bits_per_second': 6822306707.7035227,
        'retransmits': 1, 'omitted': False, 'sender': True}

@@ -4,6 +4,8 @@
 # usage: bench_server.sh VSOCK_BENCH
 set -uo pipefail
 
+# shellcheck source=tests/e2e/usage.sh
+. "$(dirname -- "$0")/usage.sh"
 bench=$1
 dir=$(mktemp -d)
 server='' client=''

@@ -4,6 +4,8 @@
 # usage: examples.sh ECHO_SERVER ECHO_CLIENT PIPELINE_CONSUMER PIPELINE_PRODUCER REGISTERED_PRODUCER
 set -uo pipefail
 
+# shellcheck source=tests/e2e/usage.sh
+. "$(dirname -- "$0")/usage.sh"
 echo_server=$1 echo_client=$2 consumer=$3 producer=$4 registered=$5
 dir=$(mktemp -d)
 server='' failed=0
@@ -121,8 +123,24 @@ mistakes_are_told_in_one_line() {
 	return "$rc"
 }
 
+usage_is_shown() {
+	local rc=0 got program
+	for program in "$echo_server" "$echo_client" "$consumer" "$producer" "$registered"; do
+		for words in '' --help 'x y z'; do
+			got=0
+			# shellcheck disable=SC2086 # words
+			timeout 20 "$program" $words </dev/null >"$dir/out" 2>"$dir/err" || got=$?
+			[ "$got" = 2 ] && grep -q '^usage: ' "$dir/err" && continue
+			echo "$program $words: exit code $got:"
+			cat "$dir/err"
+			rc=1
+		done
+	done
+	return "$rc"
+}
+
 for t in echo_returns_a_line echo_returns_a_file_twice pipeline_loses_no_byte registered_memory_is_read_in_place \
-	mistakes_are_told_in_one_line; do
+	mistakes_are_told_in_one_line usage_is_shown; do
 	echo "[ RUN      ] $t"
 	rc=0
 	$t || rc=$?

@@ -4,6 +4,8 @@
 # usage: services.sh ZVSOCKD VSOCK_BENCH
 set -uo pipefail
 
+# shellcheck source=tests/e2e/usage.sh
+. "$(dirname -- "$0")/usage.sh"
 zvsockd=$1 bench=$2
 dir=$(mktemp -d)
 daemon=''

@@ -10,6 +10,10 @@ usage: make_seeds.py
 """
 import os
 import struct
+import sys
+
+sys.path.append(os.path.join(os.path.dirname(os.path.realpath(__file__)), '..'))
+import usage  # noqa: E402  pylint: disable=wrong-import-position
 
 HERE = os.path.dirname(os.path.realpath(__file__))
 REQUEST, RESPONSE, RST, SHUTDOWN, RW, CREDIT_UPDATE, CREDIT_REQUEST = range(1, 8)
@@ -321,6 +325,7 @@ def channel():
 
 
 def main():
+    usage.arguments()
     for target in proto, credit, hello, ctrl_msg, conn_table, frontend, vu_rules, dev_ring, drv_ring, socket, channel:
         folder = os.path.join(HERE, 'seeds', target.__name__)
         os.makedirs(folder, exist_ok=True)

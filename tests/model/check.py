@@ -10,9 +10,11 @@ import sys
 import time
 
 sys.dont_write_bytecode = True
+sys.path.append(os.path.join(os.path.dirname(os.path.realpath(__file__)), '..'))
 
 import machine
 import steps
+import usage  # noqa: E402  pylint: disable=wrong-import-position
 
 KINDS = {'tso': 'x86-64', 'weak': 'aarch64', 'c11': 'C11'}
 HERE = os.path.dirname(os.path.realpath(__file__))
@@ -96,8 +98,12 @@ def run(model, cases):
 
 
 def main():
-    names = sys.argv[1:] or sorted(f[6:-3] for f in os.listdir(HERE)
-                                   if f.startswith('model_') and f.endswith('.py'))
+    there = sorted(f[6:-3] for f in os.listdir(HERE) if f.startswith('model_') and f.endswith('.py'))
+    names = usage.arguments() or there
+    for name in names:
+        if name not in there:
+            print(f'there is no model {name}, only {", ".join(there)}', file=sys.stderr)
+            sys.exit(2)
     sys.path.insert(0, HERE)
     cases = Cases()
     for name in names:

@@ -1,7 +1,10 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: BSD-3-Clause
 """Does machine.py know its machines? Litmus tests with their known verdicts: those of the x86-TSO and
-the Armv8 memory model for what gcc makes of the accesses (herd7 says the same)."""
+the Armv8 memory model for what gcc makes of the accesses (herd7 says the same).
+
+usage: litmus.py
+"""
 import sys
 
 sys.dont_write_bytecode = True
@@ -145,6 +148,7 @@ def possible(kind, threads, outcome):
 
 
 def main():
+    check.usage.arguments()
     cases = check.Cases()
     for name, (threads, outcome, *known) in TESTS.items():
         known += known[-1:] if len(known) == 2 else []

@@ -2,14 +2,18 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """A capture of one guest, as `zvsockctl capture` writes it, as a trace that replay plays: README.md.
 
-usage: from_pcap.py CAPTURE.pcap CID >TRACE.json
+usage: from_pcap.py CAPTURE.pcap CID
 
-Packets that the guest has sent are `send`, those that it was given `receive`. What programs of the host did is not in a
+The trace goes to standard output. Packets that the guest has sent are `send`, those that it was given `receive`. What programs of the host did is not in a
 capture: a trace of a connection to one of them needs the sock-... commands added by hand.
 """
 import json
+import os
 import struct
 import sys
+
+sys.path.append(os.path.join(os.path.dirname(os.path.realpath(__file__)), '..'))
+import usage  # noqa: E402  pylint: disable=wrong-import-position
 
 LINKTYPE_VSOCK = 271
 PCAP_NS = 0xa1b23c4d
@@ -45,5 +49,11 @@ def commands(data, cid):
 
 
 if __name__ == '__main__':
-    with open(sys.argv[1], 'rb') as f:
-        print(json.dumps(list(commands(f.read(), int(sys.argv[2]))), indent='\t'))
+    capture, guest = usage.arguments()
+    if not guest.isdigit():
+        sys.exit(f'{guest} is not a CID')
+    try:
+        with open(capture, 'rb') as f:
+            print(json.dumps(list(commands(f.read(), int(guest))), indent='\t'))
+    except OSError as why:
+        sys.exit(f'{capture}: {why.strerror}')

@@ -5,6 +5,8 @@
 In a document, what stands in backticks counts: paths (from the root, or the last parts of one; `*` and {a,b}
 as in a shell, NAME and N for any word), and names in lower case that have a _ in them. In a comment, the names
 of files count. CHANGELOG.md speaks of the past and is left out.
+
+usage: check_docs.py [BUILDDIR]
 """
 import fnmatch
 import os

@@ -3,6 +3,8 @@
 """Each header compiles alone; the public ones in C99, C11 and C++ as well.
 
 A header sees only the include paths of its layer, so this checks the arrows once more.
+
+usage: check_headers.py [BUILDDIR]
 """
 import os
 import shlex

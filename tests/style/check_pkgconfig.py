@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """What the pkg-config files hand to users: our headers and libraries, nothing that only the build needs.
 
-usage: check_pkgconfig.py BUILDDIR
+usage: check_pkgconfig.py [BUILDDIR]
 """
 import glob
 import os

@@ -1,6 +1,9 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: BSD-3-Clause
-"""The scripts parse, and the entry points keep the promises that cost nothing to check."""
+"""The scripts parse, and the entry points keep the promises that cost nothing to check.
+
+usage: check_scripts.py [BUILDDIR]
+"""
 import os
 import subprocess
 import sys
@@ -47,12 +50,38 @@ def run_works_from_anywhere():
 def run_refuses_in_one_line():
     wrong = []
     for args in (['nonsense'], ['build', '--sanitize=nonsense'], ['bench', '--hugepages'],
-                 ['fmt', '--nonsense', '--no-install']):
+                 ['fmt', '--nonsense', '--no-install'], ['fuzz', 'nonsense'], ['test', '--sanitize', 'address']):
         done = call(RUN, *args)
         errors = [s for s in done.stderr.splitlines() if s.startswith('run: ')]
-        if not done.returncode or len(errors) != 1:
+        if done.returncode != 2 or len(errors) != 1:
             wrong.append(f'run {" ".join(args)}: exit code {done.returncode}: {done.stderr}')
     return wrong
+
+
+# The binding's example imports the module, which is built elsewhere.
+WITHOUT_USAGE = {'bindings/python/examples/echo.py'}
+
+
+def scripts_explain_themselves():
+    """--help shows the usage and ends with 0, an unknown option is refused with 2, and neither leaves a file."""
+    wrong, before = [], set(tree.files(''))
+    scripts = [p for p in tree.files('.py') if "__name__ == '__main__'" in tree.read(p) and p not in WITHOUT_USAGE]
+    with tempfile.TemporaryDirectory(prefix='zv style ') as folder:
+        for path in scripts + [p for p in tree.files('.sh') if p != 'tests/e2e/usage.sh']:
+            runner = [sys.executable, '-B'] if path.endswith('.py') else ['bash']
+            for option, code in (('--help', 0), ('--nonsense', 2)):
+                done = call(*runner, os.path.join(tree.ROOT, path), option, cwd=folder, timeout=60)
+                said = done.stdout if code == 0 else done.stderr
+                if done.returncode != code or not said.strip() or code == 0 and 'usage: ' not in said:
+                    wrong.append(f'{path} {option}: exit code {done.returncode}: {done.stdout}{done.stderr}')
+        wrong += [f'left by a script: {name}' for name in os.listdir(folder)]
+    return wrong + [f'left by a script: {path}' for path in sorted(set(tree.files('')) - before)]
+
+
+def run_explains_its_commands():
+    return [f'run {command} --help: exit code {done.returncode}: {done.stderr}'
+            for command in ('compare', 'vmcompare', 'test', 'vmtest', 'vm', 'fuzz', 'build', 'fmt')
+            if (done := call(RUN, command, '--help', timeout=60)).returncode or 'usage: ' not in done.stdout]
 
 
 def readme_shows_the_example_as_it_is():
@@ -63,6 +92,5 @@ def readme_shows_the_example_as_it_is():
 
 if __name__ == '__main__':
     sys.dont_write_bytecode = True
-    tree.run(shell_scripts_parse, python_scripts_parse, run_works_from_anywhere,
-             readme_shows_the_example_as_it_is,
-             run_refuses_in_one_line)
+    tree.run(shell_scripts_parse, python_scripts_parse, run_works_from_anywhere, scripts_explain_themselves,
+             run_explains_its_commands, readme_shows_the_example_as_it_is, run_refuses_in_one_line)

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Prototypes in the public headers = the version maps = what the shared libraries export.
 
-usage: check_symbols.py BUILDDIR
+usage: check_symbols.py [BUILDDIR]
 """
 import glob
 import os

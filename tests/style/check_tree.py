@@ -1,6 +1,9 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: BSD-3-Clause
-"""Rules of the tree that no compiler checks: who includes whom, what a file must and must not say."""
+"""Rules of the tree that no compiler checks: who includes whom, what a file must and must not say.
+
+usage: check_tree.py [BUILDDIR]
+"""
 import os
 import re
 

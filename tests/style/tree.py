@@ -4,6 +4,9 @@ import os
 import re
 import sys
 
+sys.path.append(os.path.join(os.path.dirname(os.path.realpath(__file__)), '..'))
+import usage  # noqa: E402 pylint: disable=wrong-import-position
+
 ROOT = os.path.realpath(os.path.join(os.path.dirname(__file__), '..', '..'))
 
 
@@ -45,6 +48,7 @@ class Skip(Exception):
 
 def run(*checks):
     """Runs the checks: functions that return a list of complaints. Exits 1 when there is one."""
+    usage.arguments()
     bad = 0
     for check in checks:
         print(f'[ RUN      ] {check.__name__}')

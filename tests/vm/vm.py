@@ -1,9 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: BSD-3-Clause
-"""One interactive guest on this terminal, attached to a zvsockd; all is gone when it ends.
-
-usage: vm.py BUILDDIR [--uml]
-"""
+"""One interactive guest on this terminal, attached to a zvsockd. Nothing is left when it ends."""
 import os
 import pty
 import select
@@ -15,6 +12,7 @@ import tty
 
 sys.dont_write_bytecode = True
 
+import cli
 import uml
 from guest import BOOT, CPU, Memory, QEMU, vsock_args
 from image import Missing
@@ -99,12 +97,13 @@ def in_uml(world, vm):
 
 
 def main():
-    if sys.argv[2:] not in ([], ['--uml']):
-        sys.exit(__doc__)
+    p = cli.parser('vm', '[--uml]', __doc__)
+    p.add_argument('--uml', action='store_true', help='in User-mode Linux, which needs no emulation; otherwise in QEMU')
+    options = p.parse_args()
     for sig in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(sig, lambda *_: sys.exit(130))
-    bench = Bench(os.path.abspath(sys.argv[1]), 'logs-vm')
-    bench.which = 'uml' if '--uml' in sys.argv else 'stable'
+    bench = Bench(options.build, 'logs-vm')
+    bench.which = 'uml' if options.uml else 'stable'
     world = None
     try:
         world = DaemonWorld(bench, 'interactive', {'vm': {'builtin': 'echo:7'}}, boot=False)

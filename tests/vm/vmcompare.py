@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """vsock-bench compare inside one VM, whose kernel has vhost-vsock and vsock_loopback.
 
-usage: vmcompare.py BUILDDIR [ARGUMENTS OF vsock-bench compare]
+usage: vmcompare.py BUILDDIR [OPTIONS OF vsock-bench compare]
 """
 import os
 import sys
@@ -10,6 +10,7 @@ import sys
 sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))), 'bench', 'compare'))
 
+import cli
 import compare
 from image import Missing
 from procs import Failure
@@ -18,10 +19,13 @@ from world_compare import NOTE, CompareWorld
 
 
 def main():
+    p = cli.parser('vmcompare', '[OPTIONS]', (__doc__ or '').splitlines()[0] + '\n\nOPTIONS are those of "vsock-bench compare":\n\n'
+                   + compare.parser().format_help())
+    build = p.parse_args(sys.argv[1:2]).build
     options = compare.parse(['--cpus', '1cpu', '--no-cost', '--note', NOTE, *sys.argv[2:]])
     if options.source:
         return compare.finish(options, lambda: compare.load(options))
-    bench = Bench(os.path.abspath(sys.argv[1]), 'compare-logs')
+    bench = Bench(build, 'compare-logs')
     bench.current = 'compare'
     try:
         return compare.finish(options, lambda: bench.own(CompareWorld).measure(options))

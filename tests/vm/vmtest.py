@@ -1,15 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: BSD-3-Clause
-"""Runs the scenarios of the VM tests; prints "ok NAME", "FAILED NAME: why" or "skipped NAME: why" for
-each of them, and at the end: N passed, N failed, N skipped.
-
-usage: vmtest.py BUILDDIR [NAME...]          a NAME may be the beginning of one, or a pattern with *
-       vmtest.py BUILDDIR --kernel KERNEL[,KERNEL...]   those with these kernels: stable, backports, uml
-       vmtest.py BUILDDIR --list
-       vmtest.py BUILDDIR --test KERNEL     the scenarios with that kernel, as a test of ./run test: cmocka's lines;
-                                            exit code 77 and the reason when there is no such kernel
-       vmtest.py BUILDDIR --fetch-qemu       gets a QEMU for scenarios of one device with many queues
-"""
+"""Runs the scenarios of the VM tests. Prints "ok NAME", "FAILED NAME: why" or "skipped NAME: why" for
+each of them, and at the end: N passed, N failed, N skipped."""
 import fnmatch
 import os
 import signal
@@ -19,6 +11,7 @@ import traceback
 
 sys.dont_write_bytecode = True
 
+import cli
 import qemu
 from image import Missing
 from procs import Failure
@@ -90,6 +83,11 @@ def one(bench, scenario, tell=say):
     return 'failed'
 
 
+def misused(text):
+    print(f'vmtest: {text}', file=sys.stderr)
+    sys.exit(2)
+
+
 def choose(names):
     """The scenarios called so; where a name is none, those that begin with it or match it."""
     every, chosen = scenarios(), set()
@@ -97,7 +95,7 @@ def choose(names):
         hits = [s for s in every if s.name == n] \
             or [s for s in every if fnmatch.fnmatchcase(s.name, n if '*' in n else n + '*')]
         if not hits:
-            sys.exit(f'vmtest: no scenario is called {n}; --list shows them')
+            misused(f'no scenario is called {n}; --list shows them')
         chosen.update(hits)
     return [s for s in every if not names or s in chosen]
 
@@ -106,7 +104,7 @@ def of_kernels(kernels):
     every = scenarios()
     unknown = set(kernels) - {s.kernel for s in every}
     if unknown:
-        sys.exit(f'vmtest: no scenario has the kernel {unknown.pop()}: {", ".join(sorted({s.kernel for s in every}))}')
+        misused(f'no scenario has the kernel {unknown.pop()}; there are {", ".join(sorted({s.kernel for s in every}))}')
     return [s for s in every if s.kernel in kernels]
 
 
@@ -135,22 +133,38 @@ def fetch_qemu(vmdir):
         sys.exit(f'vmtest: {why}')
 
 
+def parse():
+    p = cli.parser('vmtest', '[NAME... | --kernel KERNEL,... | --list | --fetch-qemu]', __doc__)
+    p.add_argument('names', metavar='NAME', nargs='*', help='scenarios to run; also the beginning of a name, or a pattern with *')
+    one_of = p.add_mutually_exclusive_group()
+    one_of.add_argument('--kernel', metavar='KERNEL,...', help='run the scenarios with these kernels: stable, backports, uml')
+    one_of.add_argument('--list', action='store_true', help='list the scenarios, and what must hold in each')
+    one_of.add_argument('--fetch-qemu', action='store_true',
+                        help='download a newer QEMU into BUILDDIR/vm, for the scenarios of one device with many queues')
+    one_of.add_argument('--test', metavar='KERNEL', help="run the scenarios with that kernel and print cmocka's lines, "
+                        'as a test of ./run test; exit code 77 when there is no such kernel')
+    options = p.parse_intermixed_args()
+    if options.names and (options.kernel or options.list or options.fetch_qemu or options.test):
+        p.error('NAME goes with none of the options')
+    return options
+
+
 def main():
-    if len(sys.argv) < 2:
-        sys.exit(__doc__)
-    build, names = os.path.abspath(sys.argv[1]), sys.argv[2:]
-    if names == ['--fetch-qemu']:
+    options = parse()
+    build = options.build
+    if options.fetch_qemu:
         fetch_qemu(os.path.join(build, 'vm'))
         return
-    if names == ['--list']:
+    if options.list:
         for s in scenarios():
             print(f'{s.name:45} {s.says}')
         return
     for sig in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(sig, lambda *_: sys.exit(130))
-    if names[:1] == ['--test']:
-        as_test(build, *names[1:])
-    chosen = of_kernels(names[1].split(',')) if names[:1] == ['--kernel'] and names[1:] else choose(names)
+    if options.test:
+        of_kernels([options.test])
+        as_test(build, options.test)
+    chosen = of_kernels(options.kernel.split(',')) if options.kernel else choose(options.names)
     bench = Bench(build)
     count = {'passed': 0, 'failed': 0, 'skipped': 0}
     try:
