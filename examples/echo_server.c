@@ -77,6 +77,7 @@ int main(int argc, char **argv)
 	queue = zv_queue(dev, 0);
 	signal(SIGINT, on_signal);
 	signal(SIGTERM, on_signal);
+	fprintf(stderr, "echo_server: ready, listening on port %d\n", PORT);
 	while (!stop) {
 		n = zv_wait(queue, events, 32, UINT64_MAX);
 		for (int i = 0; i < n; i++) {

@@ -69,6 +69,7 @@ int main(int argc, char **argv)
 	queue = zv_queue(dev, 0);
 	signal(SIGINT, on_signal);
 	signal(SIGTERM, on_signal);
+	fprintf(stderr, "pipeline_consumer: ready, listening on port %d\n", PORT);
 	while (!stop) {
 		int n = zv_wait(queue, events, 32, UINT64_MAX);
 
