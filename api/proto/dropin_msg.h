@@ -54,10 +54,11 @@
  * socket checks and takes off by a filter (SO_ATTACH_FILTER) set before it is bound. BOUND says
  * that it is: zvsockd connects a socket of its own to it, and knows by that which socket the label
  * is about when another has it later. From the program: sendto(2) sends to DIR/dgram, with a struct
- * dropin_dgram before the payload; REACH says first whether there is somebody who takes datagrams.
- * connect(2) asks CONNECT, and connects to the label `where`, a socket of zvsockd's for that peer
- * alone, which is connected to the program's: what is written there is payload, and the kernel lets
- * no other one send.
+ * dropin_dgram before the payload, which has the key, too: a name proves nothing, as a program in
+ * another network namespace can give its socket the same. REACH says first whether there is
+ * somebody who takes datagrams. connect(2) asks CONNECT, and connects to the label `where`, a
+ * socket of zvsockd's for that peer alone, which is connected to the program's: what is written
+ * there is payload, and the kernel lets no other one send.
  *
  * Answers come in the order of questions, but that of a blocking CONNECT when it is decided: one
  * question is under way on a socket at a time, further ones wait unread. Closing the socket
@@ -135,8 +136,9 @@ struct dropin_dgram {
 	uint16_t version;
 	uint16_t reserved;     /* 0 */
 	struct dropin_addr to; /* whom it is for */
+	uint64_t key;	       /* of the socket that sends it */
 };
-_Static_assert(sizeof(struct dropin_dgram) == 16, "the wire form has no holes");
+_Static_assert(sizeof(struct dropin_dgram) == 24, "the wire form has no holes");
 
 #define DROPIN_DGRAM_MAX 65536u /* bytes of payload, at most */
 

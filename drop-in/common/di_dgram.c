@@ -11,6 +11,11 @@
 #define REACH_MS 2000 /* while the guest has not said what it can do */
 #define LOOK_MS	 5
 
+/* The filter of a socket: its instructions, and those that have the halves of the key. */
+#define GUARD_LENGTH 11
+#define GUARD_HIGH   5
+#define GUARD_LOW    7
+
 /* ---- sockets -------------------------------------------------------------------------------- */
 
 /*
@@ -24,24 +29,43 @@ int di_dgram_guard(int fd, uint64_t key)
 		(uint32_t)k[0] << 24 | (uint32_t)k[1] << 16 | (uint32_t)k[2] << 8 | k[3];
 	const uint32_t low =
 		(uint32_t)k[4] << 24 | (uint32_t)k[5] << 16 | (uint32_t)k[6] << 8 | k[7];
-	struct sock_filter code[] = {
+	struct sock_filter code[GUARD_LENGTH] = {
 		BPF_STMT(BPF_LD | BPF_W | BPF_LEN, 0),
 		BPF_JUMP(BPF_JMP | BPF_JGT | BPF_K, sizeof(key), 0, 8),
 		BPF_STMT(BPF_ALU | BPF_SUB | BPF_K, sizeof(key)),
 		BPF_STMT(BPF_MISC | BPF_TAX, 0),
 		BPF_STMT(BPF_LD | BPF_W | BPF_IND, 0),
-		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, high, 0, 4),
+		[GUARD_HIGH] = BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, high, 0, 4),
 		BPF_STMT(BPF_LD | BPF_W | BPF_IND, 4),
-		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, low, 0, 2),
+		[GUARD_LOW] = BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, low, 0, 2),
 		BPF_STMT(BPF_MISC | BPF_TXA, 0),
 		BPF_STMT(BPF_RET | BPF_A, 0),
 		BPF_STMT(BPF_RET | BPF_K, 0),
 	};
-	const struct sock_fprog program = {sizeof(code) / sizeof(code[0]), code};
+	const struct sock_fprog program = {GUARD_LENGTH, code};
 	const int on = 1;
 	int rc = di_sys_setsockopt(fd, SOL_SOCKET, SO_ATTACH_FILTER, &program, sizeof(program));
 
 	return rc ? rc : di_sys_setsockopt(fd, SOL_SOCKET, SO_LOCK_FILTER, &on, sizeof(on));
+}
+
+/* The key in the filter of @fd, so that whoever is passed the socket has it as well. */
+static int key_of(int fd, uint64_t *key)
+{
+	struct sock_filter code[GUARD_LENGTH];
+	socklen_t n = GUARD_LENGTH; /* instructions */
+	int rc = di_sys_getsockopt(fd, SOL_SOCKET, SO_GET_FILTER, code, &n);
+	uint8_t *k = (uint8_t *)key;
+
+	if (rc < 0)
+		return rc;
+	if (n != GUARD_LENGTH)
+		return -EINVAL;
+	for (unsigned i = 0; i < 4; i++) {
+		k[i] = (uint8_t)(code[GUARD_HIGH].k >> (24 - 8 * i));
+		k[4 + i] = (uint8_t)(code[GUARD_LOW].k >> (24 - 8 * i));
+	}
+	return 0;
 }
 
 int di_dgram_bound(struct di *d, const char label[static DROPIN_LABEL])
@@ -186,6 +210,8 @@ long di_sendto(struct di *d, int fd, const struct msghdr *m, int flags,
 	rc = reach(d, to->svm_cid, nonblock);
 	if (!rc)
 		rc = autobind(d, fd, &w);
+	if (!rc)
+		rc = key_of(fd, &head.key);
 	if (!rc)
 		rc = di_path(d, "dgram", &un);
 	if (rc < 0)

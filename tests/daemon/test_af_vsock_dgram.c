@@ -5,6 +5,7 @@
 
 #include <errno.h>
 #include <poll.h>
+#include <sched.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -137,7 +138,7 @@ static void a_stock_guest_has_none(void **state)
 	close(ask);
 }
 
-static bool send_end(int fd);
+static bool send_end(int fd, const struct dropin_msg *of);
 static ssize_t got(int fd, const char *text);
 
 /* What a program has sent last arrives, whatever zvsockd looks at first: its datagram, or that its
@@ -155,7 +156,7 @@ static void who_has_closed_is_heard(void **state)
 	source = taker(from.label);
 	assert_int_equal(about(ask, DROPIN_BOUND, from.label), 0);
 	assert_int_equal(kill(zw_pid, SIGSTOP), 0);
-	assert_true(send_end(source));
+	assert_true(send_end(source, &from));
 	close(source);
 	sleep(2); /* the timer is due */
 	assert_int_equal(kill(zw_pid, SIGCONT), 0);
@@ -172,13 +173,13 @@ static void low_port(const struct dropin_msg *m)
 	_exit(bind_port(ds_ask(), SOCK_DGRAM, 1023, &own) == -EACCES ? 0 : 1);
 }
 
-/* Sends "end" to the port of CID 1. */
-static bool send_end(int fd)
+/* Sends "end" to the port of CID 1, from the socket that was bound by *of. */
+static bool send_end(int fd, const struct dropin_msg *of)
 {
 	struct {
 		struct dropin_dgram head;
 		char text[3];
-	} d = {{DROPIN_MAGIC, DROPIN_VERSION, 0, {ZV_CID_LOCAL, PORT}}, "end"};
+	} d = {{DROPIN_MAGIC, DROPIN_VERSION, 0, {ZV_CID_LOCAL, PORT}, of->bytes}, "end"};
 	struct sockaddr_un sa = {.sun_family = AF_UNIX};
 
 	(void)snprintf(sa.sun_path, sizeof(sa.sun_path), "%sdgram", zw_dir);
@@ -186,12 +187,14 @@ static bool send_end(int fd)
 	       (ssize_t)sizeof(d.head) + 3;
 }
 
-/* From a socket with the label of *m. */
+/* From a socket with the label of *m, whose key is not known. */
 static void forge(const struct dropin_msg *m)
 {
+	struct dropin_msg guess = *m;
 	int fd = taker(m->label);
 
-	_exit(fd >= 0 && send_end(fd) ? 0 : 1);
+	guess.bytes++;
+	_exit(fd >= 0 && send_end(fd, &guess) ? 0 : 1);
 }
 
 /* Receives one; its length without the key. */
@@ -226,8 +229,42 @@ static void another_users_socket_sends_nothing(void **state)
 	assert_int_equal(bind_port(ask, SOCK_DGRAM, 54, &from), 0);
 	source = taker(from.label);
 	assert_int_equal(about(ask, DROPIN_BOUND, from.label), 0);
-	assert_true(send_end(source));
+	assert_true(send_end(source, &from));
 	assert_int_equal(got(fd, "end"), 3);
+	assert_int_equal(recv(fd, &to, 1, MSG_DONTWAIT), -1);
+	close(source);
+	close(fd);
+	close(ask);
+}
+
+/* The same in a network namespace of its own, where the label is free. */
+static void forge_elsewhere(const struct dropin_msg *m)
+{
+	if (unshare(CLONE_NEWUSER | CLONE_NEWNET) < 0)
+		_exit(2);
+	forge(m);
+}
+
+/* There a socket can have the label of one that is bound here. */
+static void another_network_namespace_sends_nothing(void **state)
+{
+	struct dropin_msg to, from;
+	int ask = ds_ask(), fd, source, status;
+
+	(void)state;
+	assert_int_equal(bind_port(ask, SOCK_DGRAM, PORT, &to), 0);
+	fd = taker(to.label);
+	assert_int_equal(about(ask, DROPIN_BOUND, to.label), 0);
+	assert_int_equal(bind_port(ask, SOCK_DGRAM, PORT + 1, &from), 0);
+	source = taker(from.label);
+	assert_int_equal(about(ask, DROPIN_BOUND, from.label), 0);
+	status = ds_as(geteuid() ? geteuid() : NOBODY, forge_elsewhere, &from);
+	if (status == 2) {
+		print_message("no namespaces for users: skipped\n");
+		skip();
+	}
+	assert_int_equal(status, 0);
+	assert_true(zw_logged("dgram: a datagram of uid"));
 	assert_int_equal(recv(fd, &to, 1, MSG_DONTWAIT), -1);
 	close(source);
 	close(fd);
@@ -243,6 +280,7 @@ int main(int argc, char **argv)
 		T(who_has_closed_is_heard),
 		T(a_stock_guest_has_none),
 		T(another_users_socket_sends_nothing),
+		T(another_network_namespace_sends_nothing),
 	};
 #undef T
 

@@ -154,10 +154,10 @@ def forged(w):
             s.sendto(data, socket.MSG_DONTWAIT, name)
         except BlockingIOError as e:  # it would be in its queue
             raise AssertionError(data[:20]) from e
-    head = struct.pack('IHHII', 0x4944565a, 1, 0, 2, PORT)
+    head = struct.pack('IHHIIQ', 0x4944565a, 1, 0, 2, PORT, 0)
     unnamed = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
     for sender in (s, unnamed):
-        for data in (b'', head[:5], head + b'end', b'\0' * 16 + b'end', head[:6] + b'\1\0' + head[8:] + b'end'):
+        for data in (b'', head[:5], head + b'end', b'\0' * 24 + b'end', head[:6] + b'\1\0' + head[8:] + b'end'):
             sender.sendto(data, w.path('host/dgram'))
     run(pair.guest, 'talk', 2, PORT)  # the echo has not ended: nothing of that has come
     ended(p)

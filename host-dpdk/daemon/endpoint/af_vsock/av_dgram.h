@@ -21,8 +21,8 @@
  * the port's datagrams nor send as it. A box *holds* the program's socket: a socket of the box is
  * connected to it as soon as it is bound, and has a message in its queue. Connected once more to
  * whoever has the label now, it loses that message (the kernel empties the queue of a datagram
- * socket that changes its peer) if that is another socket. A sender must be of the port's user, or
- * be that very socket.
+ * socket that changes its peer) if that is another socket. What is sent must have the key of the
+ * port, which only who has its socket knows.
  */
 #ifndef ZVD_AV_DGRAM_H
 #define ZVD_AV_DGRAM_H

@@ -261,15 +261,16 @@ void av_route(struct av_space *s, const struct av_port *p, const struct dropin_a
 		to_guest(s, p->label.local.port, to, data, len);
 }
 
-/* Whose datagram it is; NULL: nobody's who may send. */
-static struct av_port *sender(struct av_space *s, const struct av_sender *from)
+/*
+ * Whose datagram it is; NULL: nobody's who may send. The label only finds the port: in a network
+ * namespace of his own anybody can have it.
+ */
+static struct av_port *sender(struct av_space *s, const struct av_sender *from, uint64_t key)
 {
 	struct dropin_label l;
 	struct av_port *p = *from->text ? av_port_named(s, from->text, &l) : NULL;
 
-	if (!p || !p->box)
-		return NULL;
-	return from->uid == p->uid || av_box_hold(p->box) == 0 ? p : NULL;
+	return p && p->box && av_box_key(p->box) == key ? p : NULL;
 }
 
 /* One from DIR/dgram. False: there is none left. */
@@ -288,7 +289,7 @@ static bool mail_read(struct av_mail *m)
 	if (n < 0 && n != -EPERM)
 		return false;
 	if (n >= 0 && dropin_dgram_ok(&in.head, (size_t)n))
-		p = sender(s, &from);
+		p = sender(s, &from, in.head.key);
 	if (p)
 		av_route(s, p, &in.head.to, in.data, (uint32_t)((size_t)n - sizeof(in.head)));
 	else if (log_once(&s->strangers, &more))
