@@ -31,6 +31,7 @@
 #define EVENTS_AT_ONCE 8
 #define LOW_PORTS      1024u
 #define FDS_ITSELF     (3u + BELLS_FDS) /* listener, lock file, epoll set */
+#define UNREAD_BYTES   4096		/* of answers, as SIOCOUTQ counts them: a few of them */
 
 struct app {
 	int fd; /* of the client socket; -1: a free place */
@@ -104,30 +105,6 @@ static void app_end(struct daemon *d, struct app *a)
 	memset(a, 0, sizeof(*a));
 	a->fd = -1;
 	accepting(d->apps, true);
-}
-
-/* Sends @m, and @fd (-1: none) with it. False: the application does not take it. */
-static bool answer(const struct app *a, const struct client_msg *m, int fd)
-{
-	union {
-		struct cmsghdr align;
-		char buf[CMSG_SPACE(sizeof(int))];
-	} ctl = {0};
-	struct iovec iov = {.iov_base = (void *)(uintptr_t)m, .iov_len = sizeof(*m)};
-	struct msghdr mh = {.msg_iov = &iov, .msg_iovlen = 1};
-
-	if (fd >= 0) {
-		struct cmsghdr *c;
-
-		mh.msg_control = ctl.buf;
-		mh.msg_controllen = sizeof(ctl.buf);
-		c = CMSG_FIRSTHDR(&mh);
-		c->cmsg_level = SOL_SOCKET;
-		c->cmsg_type = SCM_RIGHTS;
-		c->cmsg_len = CMSG_LEN(sizeof(int));
-		memcpy(CMSG_DATA(c), &fd, sizeof(int));
-	}
-	return sendmsg(a->fd, &mh, MSG_DONTWAIT | MSG_NOSIGNAL) == (ssize_t)sizeof(*m);
 }
 
 /* ---- questions ---- */
@@ -260,7 +237,13 @@ static bool on_question(struct daemon *d, struct app *a, struct client_msg *m)
 	case CLIENT_RING:
 		fd = app_bells(a->guest, a->who.uid, m);
 	}
-	ok = answer(a, m, fd);
+	ok = app_answer(a->fd, m, fd);
+	if (!ok && errno == ETOOMANYREFS) { /* others of our user have so many under way */
+		app_refuse(m, -EMFILE,
+			   "as many descriptors as may be are on their way to programs that do not "
+			   "take them: raise zvsockd's limit (LimitNOFILE= or \"ulimit -Hn\")");
+		ok = app_answer(a->fd, m, -1) && m->type != CLIENT_ATTACH;
+	}
 	if (fd >= 0)
 		(void)close(fd);
 	return ok;
@@ -288,6 +271,8 @@ static void app_serve(struct daemon *d, struct app *a)
 		why = client_msg_refused(&m, mh.msg_flags & MSG_TRUNC ? 0 : (size_t)n);
 	else if (n < 0 && errno == EPERM)
 		why = "it comes with descriptors";
+	if (n > 0 && !why && app_reads_nothing(a->fd))
+		why = "the answers to those before were not read";
 	if (why && (a->guest || log_once(&d->apps->nonsense, NULL)))
 		log_line(ZV_LOG_WARN, a->guest ? a->guest->name : NULL,
 			 "%s: a message of pid %d, uid %u was refused: %s", d->apps->path,
@@ -307,7 +292,7 @@ static void turn_away(const struct apps *as, struct app *a, int err, const char 
 
 	client_msg_init(&m, CLIENT_ATTACH);
 	app_refuse(&m, err, "%s", text);
-	(void)answer(a, &m, -1);
+	(void)app_answer(a->fd, &m, -1);
 	/* A socket that is closed with a question in it takes the answer away with itself. */
 	(void)shutdown(a->fd, SHUT_RD);
 	while (receive(as, a->fd, &mh) > 0)

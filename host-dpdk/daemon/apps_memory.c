@@ -5,8 +5,14 @@
 #include "channel/reach.h"
 
 #include <errno.h>
+#include <linux/sockios.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+
+#define UNREAD_BYTES 4096 /* of answers, as SIOCOUTQ counts them: a few of them */
 
 void app_refuse(struct client_msg *m, int err, const char *fmt, ...)
 {
@@ -18,6 +24,36 @@ void app_refuse(struct client_msg *m, int err, const char *fmt, ...)
 	va_end(ap);
 	m->result = err;
 	client_msg_text(m, text);
+}
+
+bool app_answer(int to, const struct client_msg *m, int fd)
+{
+	union {
+		struct cmsghdr align;
+		char buf[CMSG_SPACE(sizeof(int))];
+	} ctl = {0};
+	struct iovec iov = {.iov_base = (void *)(uintptr_t)m, .iov_len = sizeof(*m)};
+	struct msghdr mh = {.msg_iov = &iov, .msg_iovlen = 1};
+
+	if (fd >= 0) {
+		struct cmsghdr *c;
+
+		mh.msg_control = ctl.buf;
+		mh.msg_controllen = sizeof(ctl.buf);
+		c = CMSG_FIRSTHDR(&mh);
+		c->cmsg_level = SOL_SOCKET;
+		c->cmsg_type = SCM_RIGHTS;
+		c->cmsg_len = CMSG_LEN(sizeof(int));
+		memcpy(CMSG_DATA(c), &fd, sizeof(int));
+	}
+	return sendmsg(to, &mh, MSG_DONTWAIT | MSG_NOSIGNAL) == (ssize_t)sizeof(*m);
+}
+
+bool app_reads_nothing(int to)
+{
+	int bytes = 0;
+
+	return ioctl(to, SIOCOUTQ, &bytes) == 0 && bytes > UNREAD_BYTES;
 }
 
 int app_region(const struct guest *app, struct client_msg *m)

@@ -32,6 +32,7 @@
 #define GROUP	   54323u /* a gid that is named */
 #define TRIES	   500u
 #define PLACES	   64u /* for applications: docs/daemon.md */
+#define FEW	   16u /* answers that one may leave unread */
 #define FIRST_PORT 5000u
 #define MOST_PORTS 1024u /* of an application: docs/protocol.md */
 
@@ -289,6 +290,30 @@ static void memory_is_limited(void **state)
 	close(fd);
 }
 
+/* Descriptors on their way to somebody who takes none are among those that all others need. */
+static void who_reads_no_answer_is_hung_up_on(void **state)
+{
+	struct client_msg m;
+	int fd, dev = attach_raw(&fd);
+	const struct timeval patience = {.tv_sec = RAW_PATIENCE_MS / 1000};
+	unsigned answers = 0, asked = 0;
+	ssize_t n;
+
+	(void)state;
+	assert_true(dev >= 0);
+	client_msg_init(&m, CLIENT_BELLS);
+	assert_int_equal(setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience)), 0);
+	while (asked < TRIES && send(fd, &m, sizeof(m), MSG_NOSIGNAL) == (ssize_t)sizeof(m))
+		asked++;
+	/* What it has asked since is unread: ECONNRESET first. */
+	while ((n = recv(fd, &m, sizeof(m), 0)) > 0 || (n < 0 && errno == ECONNRESET))
+		answers += n > 0;
+	assert_int_equal(n, 0);
+	assert_true(answers > 0 && answers <= FEW);
+	close(dev);
+	close(fd);
+}
+
 /* What it asks for is memory of zvsockd, and time of whoever looks for a port. */
 static void ports_are_limited(void **state)
 {
@@ -338,6 +363,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(a_member_of_a_group_may_attach),
 		cmocka_unit_test(ports_are_limited),
 		cmocka_unit_test(memory_is_limited),
+		cmocka_unit_test(who_reads_no_answer_is_hung_up_on),
 	};
 
 	if (argc == 3 && strcmp(argv[1], "refused") == 0)
