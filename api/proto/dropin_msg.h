@@ -34,7 +34,8 @@
  *   bound before) and connected to DIR/TYPE, where zvsockd finds the connection by the label that
  *   getpeername(2) shows, checks that the same process asked for it, and carries payload.
  *   With DROPIN_LOCAL: `where` is the label of a listening program of this machine, and the
- *   socket, bound to `label`, is connected to that: no zvsockd in between.
+ *   socket, bound to `label`, is connected to that: no zvsockd in between. `bytes` is the user
+ *   whose that is, as anybody could have the label when it is closed.
  * connect(2), non-blocking:  CONNECT with DROPIN_NONBLOCK is answered at once. The socket is bound
  * and connected to DIR/TYPE, then filled with zeroes until it takes no more (so that it does not
  * poll writable), and FILLED says how many bytes and messages; connect(2) fails with EINPROGRESS.
@@ -84,14 +85,15 @@
 	X(HELLO, 1, "hello")	 /* -> local.cid; bytes: the user that zvsockd runs as by now,     \
 				  * whose sockets may have a Z label */                            \
 	X(CONNECT, 2, "connect") /* sock_type, local (port ANY: choose), remote, timeout_ms,       \
-				  * flags; label when bound -> local, remote, label, [where] */    \
+				  * flags; label when bound -> local, remote, label, [where, and   \
+				  * bytes: the user who must be there] */                          \
 	X(FILLED, 3, "filled")	 /* label, bytes, messages -> */                                   \
 	X(ERROR, 4, "error")	 /* label -> error: how connect(2) went: 0: the guest has          \
 				  * accepted, EINPROGRESS: not decided yet, else what SO_ERROR     \
 				  * should say */                                                  \
 	X(BIND, 5, "bind")	 /* sock_type, local (port ANY: choose) -> local, label */         \
-	X(NAMES, 6, "names") /* label of a socket that was bound, then connected -> local, remote  \
-			      */                                                                   \
+	X(NAMES, 6, "names") /* label of a socket that was bound, then connected -> local, remote, \
+			      * bytes: the user who has bound it, also with ENOTCONN */            \
 	X(BOUND, 7, "bound") /* label of a datagram socket, which has it by now -> */              \
 	X(REACH, 8, "reach") /* remote -> datagrams to it can be sent; EAGAIN: not known yet */
 

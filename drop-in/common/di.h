@@ -44,6 +44,8 @@ struct di {
 	 * that zvsockd says that it is since. -1: none has answered.
 	 */
 	_Atomic int64_t owner, user;
+	/* The CID that it has said to be this machine's; -1: none has. */
+	_Atomic int64_t cid;
 	/* Who uses this sees all calls that a datagram's address takes (di_dgram.c). */
 	bool dgrams;
 };

@@ -12,6 +12,7 @@ void di_init(struct di *d, const char *dir)
 	memset(d, 0, sizeof(*d));
 	atomic_store(&d->owner, -1);
 	atomic_store(&d->user, -1);
+	atomic_store(&d->cid, -1);
 	if (!dir || !*dir)
 		dir = DI_DIR;
 	len = strlen(dir);
@@ -220,8 +221,10 @@ int di_hello(struct di *d, struct dropin_msg *m)
 
 	dropin_msg_init(m, DROPIN_HELLO);
 	rc = di_ask_now(d, m);
-	if (!rc)
+	if (!rc) {
 		atomic_store_explicit(&d->user, (int64_t)m->bytes, memory_order_relaxed);
+		atomic_store_explicit(&d->cid, (int64_t)m->local.cid, memory_order_relaxed);
+	}
 	return rc;
 }
 

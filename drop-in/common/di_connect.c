@@ -226,6 +226,28 @@ static int leave_pending(struct di *d, int fd, const struct sockaddr_un *un, soc
 	return rc == -EINPROGRESS || !rc ? -ECONNRESET : rc;
 }
 
+/*
+ * Connected to the label of the port of a program of @user. When that has closed its socket,
+ * anybody can have the label: another one is not what was asked for.
+ */
+static int reached_user(int fd, int64_t user)
+{
+	const int64_t uid = di_peer_user(fd);
+	struct di_mark mark;
+	int rc;
+
+	if (uid == user || !uid || uid == di_sys_geteuid())
+		return 0;
+	(void)di_sys(SYS_shutdown, fd, SHUT_RDWR, 0, 0, 0);
+	rc = di_mark_get(fd, &mark);
+	if (rc > 0) { /* di_renew() helps */
+		mark.connecting = true;
+		mark.failed = ECONNRESET;
+		(void)di_mark_set(fd, &mark);
+	}
+	return -ECONNRESET;
+}
+
 /* The socket, to where zvsockd has said. */
 static int go(struct di *d, int fd, const struct di_who *w, const struct dropin_msg *m, int type,
 	      bool nonblock, int64_t deadline)
@@ -247,6 +269,8 @@ static int go(struct di *d, int fd, const struct di_who *w, const struct dropin_
 	else
 		rc = local ? connect_within(fd, &un, (socklen_t)len, deadline)
 			   : di_sys_connect(fd, &un, (socklen_t)len);
+	if (local && !rc)
+		rc = reached_user(fd, (int64_t)m->bytes);
 	if (rc == -EAGAIN) /* its backlog is full; the kernel's vsock resets then */
 		return nonblock || local ? -ECONNRESET : -ETIMEDOUT;
 	if (rc == -ECONNREFUSED || rc == -EPROTOTYPE || rc == -ENOENT)

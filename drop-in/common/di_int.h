@@ -57,6 +57,9 @@ int di_who(int fd, struct di_who *w);
 /* @text as the abstract name of a socket. Its length. */
 socklen_t di_label_name(const char text[static DROPIN_LABEL], struct sockaddr_un *un);
 
+/* The user at the other end of @fd, for listening sockets and those that they gave; -1: nobody. */
+int64_t di_peer_user(int fd);
+
 bool di_read_label(const struct sockaddr_un *un, socklen_t len, struct dropin_label *l);
 
 struct sockaddr_vm di_vm_address(uint32_t cid, uint32_t port);

@@ -53,6 +53,8 @@ int di_type(int fd)
 	return di_mark_get(fd, &m) == 1 ? m.type : 0;
 }
 
+#define LOW_PORTS 1024u /* of those who may */
+
 /* ---- names ---------------------------------------------------------------------------------- */
 
 socklen_t di_label_name(const char text[static DROPIN_LABEL], struct sockaddr_un *un)
@@ -100,13 +102,31 @@ struct sockaddr_vm di_vm_address(uint32_t cid, uint32_t port)
 	return (struct sockaddr_vm){.svm_family = AF_VSOCK, .svm_cid = cid, .svm_port = port};
 }
 
-/*
- * Both ends are programs of this machine. What a label of the other says of its CID is its own
- * word: it has that of this end, or is local.
- */
-static void local_pair(struct dropin_label *out)
+int64_t di_peer_user(int fd)
 {
-	if (out->local.cid == VMADDR_CID_ANY)
+	struct ucred who;
+	socklen_t len = sizeof(who);
+
+	return di_sys_getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &who, &len) < 0 ? -1
+									      : (int64_t)who.uid;
+}
+
+static bool is_own_cid(struct di *d, uint32_t cid)
+{
+	struct dropin_msg m;
+
+	if (cid == VMADDR_CID_LOCAL || (int64_t)cid == atomic_load(&d->cid))
+		return true;
+	return di_hello(d, &m) == 0 && cid == m.local.cid; /* it may be another one by now */
+}
+
+/*
+ * Both ends are programs of this machine. What a label of the other says of CIDs, its own and the
+ * one that it has connected to, is its own word: they are this machine's, or local.
+ */
+static void local_pair(struct di *d, struct dropin_label *out)
+{
+	if (out->local.cid == VMADDR_CID_ANY || !is_own_cid(d, out->local.cid))
 		out->local.cid = VMADDR_CID_LOCAL;
 	if (out->remote.cid != out->local.cid)
 		out->remote.cid = VMADDR_CID_LOCAL;
@@ -129,7 +149,7 @@ static int connected_names(struct di *d, const struct di_who *w, struct dropin_l
 	if (w->has_peer && w->peer.view == 'P' && (w->has_own || w->peer.connected)) {
 		out->remote = w->peer.local;
 		out->local = w->peer.connected ? w->peer.remote : w->own.local;
-		local_pair(out);
+		local_pair(d, out);
 		return 0;
 	}
 	if (!w->has_own)
@@ -256,19 +276,34 @@ int di_bind(struct di *d, int fd, const struct sockaddr_vm *addr)
 /* Is the other end, which has a Z label, zvsockd's? Anybody may call his socket so. */
 static bool from_zvsockd(struct di *d, int fd)
 {
+	const int64_t uid = di_peer_user(fd);
 	struct dropin_msg m;
-	struct ucred who;
-	socklen_t len = sizeof(who);
 
-	if (di_sys_getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &who, &len) < 0)
+	if (uid < 0)
 		return false;
 	for (int asked = 0;; asked++) {
-		if (!who.uid || (int64_t)who.uid == atomic_load(&d->owner) ||
-		    (int64_t)who.uid == atomic_load(&d->user))
+		if (!uid || uid == atomic_load(&d->owner) || uid == atomic_load(&d->user))
 			return true;
 		if (asked || di_hello(d, &m) < 0) /* another one may be there by now */
 			return false;
 	}
+}
+
+/* Has the other end, which has a P label, a port below 1024 only if its user has bound that? */
+static bool may_have_port(struct di *d, int fd, const struct dropin_label *peer)
+{
+	const int64_t uid = di_peer_user(fd);
+	struct dropin_msg m;
+	int rc;
+
+	if (peer->local.port >= LOW_PORTS || !uid || uid == di_sys_geteuid())
+		return true;
+	if (uid < 0 || peer->connected) /* zvsockd has chosen another one then */
+		return false;
+	dropin_msg_init(&m, DROPIN_NAMES);
+	dropin_label_write(peer, m.label);
+	rc = di_ask_now(d, &m);
+	return (!rc || rc == -ENOTCONN) && (int64_t)m.bytes == uid;
 }
 
 int di_accepted(struct di *d, int listener, int fd)
@@ -282,7 +317,8 @@ int di_accepted(struct di *d, int listener, int fd)
 	if (listener >= 0)
 		(void)di_mark_get(listener, &fresh);
 	fresh = (struct di_mark){.type = w.own.sock_type, .timeout_ms = fresh.timeout_ms};
-	if (!w.has_peer || (w.peer.view == 'Z' && !from_zvsockd(d, fd)))
+	if (!w.has_peer ||
+	    !(w.peer.view == 'Z' ? from_zvsockd(d, fd) : may_have_port(d, fd, &w.peer)))
 		return -ECONNABORTED;
 	if (listener >= 0)
 		di_inherit_buffers(listener, fd);

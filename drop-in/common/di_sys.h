@@ -75,6 +75,11 @@ static inline long di_sys_recvmsg(int fd, struct msghdr *m, int flags)
 	return di_sys(SYS_recvmsg, fd, (long)m, flags, 0, 0);
 }
 
+static inline int64_t di_sys_geteuid(void)
+{
+	return di_sys(SYS_geteuid, 0, 0, 0, 0, 0);
+}
+
 static inline int64_t di_sys_now_ms(void)
 {
 	struct timespec t;

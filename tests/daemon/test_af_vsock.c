@@ -268,6 +268,11 @@ static void a_bound_socket_connects(void **state)
 	ds_about(&m, DROPIN_NAMES, b.label);
 	answered(ask, &m);
 	assert_int_equal(m.result, -ENOTCONN);
+	assert_int_equal(m.bytes, geteuid());
+	ds_about(&m, DROPIN_NAMES, "zvsock:P:1:1:900:-:-:00000000000000000000000000000000");
+	answered(ask, &m);
+	assert_int_equal(m.result, -ENOENT);
+	assert_int_equal(m.bytes, 0);
 	ds_connect_msg(&m, SOCK_STREAM, peer_cid(), 80);
 	memcpy(m.label, b.label, sizeof(m.label));
 	answered(ask, &m);
@@ -299,6 +304,10 @@ static void programs_reach_each_other(void **state)
 
 	(void)state;
 	fd = ds_listen(ask, SOCK_STREAM, CID_ANY, 3000, &m);
+	ds_connect_msg(&m, SOCK_STREAM, ZV_CID_LOCAL, 3000);
+	answered(ask, &m);
+	assert_int_equal(m.flags, DROPIN_LOCAL);
+	assert_int_equal(m.bytes, geteuid());
 	c = ds_connect(ask, SOCK_STREAM, ZV_CID_LOCAL, 3000);
 	assert_true(fd >= 0 && c >= 0);
 	got = accept(fd, NULL, NULL);

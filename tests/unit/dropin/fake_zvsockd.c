@@ -132,6 +132,7 @@ static bool on_connect(unsigned i, struct dropin_msg *m)
 		to = bound_at(m->remote.port);
 		m->flags |= DROPIN_LOCAL;
 		m->local.cid = VMADDR_CID_LOCAL;
+		m->bytes = getuid();
 		if (to)
 			dropin_label_write(to, m->where);
 		else
@@ -410,4 +411,18 @@ int fake_stranger_connects(uint32_t port, char view)
 		l.remote = (struct dropin_addr){FAKE_GUEST, 7};
 	}
 	return connect_from(port, view ? &l : NULL);
+}
+
+int fake_program_connects(uint32_t cid, uint32_t port, uint32_t from)
+{
+	const struct dropin_label l = {
+		.view = 'P',
+		.connected = true,
+		.sock_type = SOCK_STREAM,
+		.local = {cid, from},
+		.remote = {cid, port},
+		.token = {3, from},
+	};
+
+	return connect_from(port, &l);
 }

@@ -44,4 +44,7 @@ int fake_guest_connects(uint32_t port, uint32_t from);
 /* The same by somebody else: the label's view, or 0: no label. */
 int fake_stranger_connects(uint32_t port, char view);
 
+/* By a program that says of both ends that they have @cid, and of its own port that it is @from. */
+int fake_program_connects(uint32_t cid, uint32_t port, uint32_t from);
+
 #endif

@@ -227,6 +227,44 @@ static void strangers_are_no_guests(void **state)
 	close(fd);
 }
 
+/* Nor do programs that say that they have the CID of a guest, or a port below 1024. */
+static void programs_are_of_this_machine(void **state)
+{
+	static const struct {
+		uint32_t cid, port, shown;
+		uid_t uid;
+		int rc;
+	} by[] = {
+		{FAKE_GUEST, 5000, VMADDR_CID_LOCAL, 0, 0},
+		{VMADDR_CID_HOST, 5001, VMADDR_CID_HOST, 0, 0},
+		{VMADDR_CID_LOCAL, 5002, VMADDR_CID_LOCAL, 65534, 0},
+		{VMADDR_CID_LOCAL, 1023, VMADDR_CID_LOCAL, 0, 0},
+		{VMADDR_CID_LOCAL, 1022, 0, 65534, -ECONNABORTED},
+	};
+	int fd = new_socket(SOCK_STREAM);
+
+	(void)state;
+	assert_int_equal(bind_to(fd, VMADDR_CID_ANY, 1234), 0);
+	assert_int_equal(listen(fd, 8), 0);
+	for (size_t i = 0; i < sizeof(by) / sizeof(by[0]); i++) {
+		int other, got;
+
+		if (by[i].uid && syscall(SYS_setresuid, -1, by[i].uid, -1) < 0)
+			continue; /* we are not root */
+		other = fake_program_connects(by[i].cid, 1234, by[i].port);
+		if (by[i].uid)
+			assert_int_equal(syscall(SYS_setresuid, -1, 0, -1), 0);
+		assert_true(other >= 0);
+		got = accept(fd, NULL, NULL);
+		assert_int_equal(di_accepted(&di, fd, got), by[i].rc);
+		if (!by[i].rc)
+			assert_names(got, by[i].shown, 1234, by[i].shown, by[i].port);
+		close(got);
+		close(other);
+	}
+	close(fd);
+}
+
 /* A socket is what it is wherever its descriptor goes. */
 static void found_again_after_dup_and_fork(void **state)
 {
@@ -387,6 +425,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(accepting, setup, teardown),
 		cmocka_unit_test_setup_teardown(accepted_sockets_inherit_options, setup, teardown),
 		cmocka_unit_test_setup_teardown(strangers_are_no_guests, setup, teardown),
+		cmocka_unit_test_setup_teardown(programs_are_of_this_machine, setup, teardown),
 		cmocka_unit_test_setup_teardown(found_again_after_dup_and_fork, setup, teardown),
 		cmocka_unit_test_setup_teardown(nothing_stays_open, setup, teardown),
 		cmocka_unit_test_setup_teardown(buffer_sizes, setup, teardown),

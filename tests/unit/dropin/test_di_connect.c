@@ -6,6 +6,8 @@
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
+#include <sys/syscall.h>
+#include <sys/un.h>
 #include <sys/wait.h>
 #include <time.h>
 
@@ -320,6 +322,37 @@ static void local(void **state)
 	close(fd);
 }
 
+/* When a program has closed its socket, another user's can have the name. */
+static void not_to_a_stranger(void **state)
+{
+	int to = new_socket(SOCK_STREAM), fd, other;
+	struct sockaddr_un un;
+	socklen_t len = sizeof(un);
+
+	(void)state;
+	if (geteuid() != 0) {
+		print_message("not root: a stranger cannot be another user\n");
+		close(to);
+		skip();
+	}
+	assert_int_equal(bind_to(to, VMADDR_CID_ANY, 1234), 0);
+	assert_int_equal(getsockname(to, (struct sockaddr *)&un, &len), 0);
+	close(to);
+	other = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	assert_int_equal(bind(other, (struct sockaddr *)&un, len), 0);
+	assert_int_equal(syscall(SYS_setresuid, -1, 65534, -1), 0);
+	assert_int_equal(listen(other, 4), 0);
+	assert_int_equal(syscall(SYS_setresuid, -1, 0, -1), 0);
+	fd = new_socket(SOCK_STREAM);
+	assert_int_equal(connect_to(fd, VMADDR_CID_LOCAL, 1234, false), -ECONNRESET);
+	assert_int_equal(send(fd, "x", 1, MSG_NOSIGNAL), -1);
+	to = di_renew(fd); /* the next one can be made */
+	assert_true(to >= 0);
+	close(to);
+	close(fd);
+	close(other);
+}
+
 /* In a child that shares this memory: nothing of it changes but the child's own descriptors. */
 static void in_a_vfork_child(void **state)
 {
@@ -394,6 +427,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(second_connect_waits, setup, teardown),
 		cmocka_unit_test_setup_teardown(a_full_socket_is_connected, setup, teardown),
 		cmocka_unit_test_setup_teardown(local, setup, teardown),
+		cmocka_unit_test_setup_teardown(not_to_a_stranger, setup, teardown),
 		cmocka_unit_test_setup_teardown(in_a_vfork_child, setup, teardown),
 		cmocka_unit_test_setup_teardown(many_threads, setup, teardown),
 	};

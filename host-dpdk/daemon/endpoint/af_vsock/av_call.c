@@ -380,6 +380,7 @@ static void connect_local(struct av_ask *a, struct dropin_msg *m, const struct a
 	}
 	m->flags = DROPIN_LOCAL;
 	memcpy(m->where, to->text, sizeof(m->where));
+	m->bytes = to->uid;
 	l.local.cid = m->remote.cid;
 	if (bound) {
 		m->local = (struct dropin_addr){m->remote.cid, bound->label.local.port};

@@ -419,7 +419,12 @@ void av_names(struct av_ask *a, struct dropin_msg *m)
 	struct dropin_label l;
 	const struct av_port *p = av_port_named(a->space, m->label, &l);
 
-	if (!p || !p->connected) {
+	if (!p) {
+		av_refuse(m, -ENOENT, "no socket of that label is known");
+		return;
+	}
+	m->bytes = p->uid;
+	if (!p->connected) {
 		av_refuse(m, -ENOTCONN, "no connection of such a socket is known");
 		return;
 	}
