@@ -232,6 +232,7 @@ static void deal_queues(struct daemon *d, struct guest *g)
 		gq->lc = d->lcores[best];
 		gq->lq.event = queue_event;
 		TAILQ_INIT(&gq->owners);
+		TAILQ_INIT(&gq->waiting);
 		gq->lq.pays = LCORE_PAYS / n ? LCORE_PAYS / n : 1;
 		g->n_queues = i + 1;
 	}

@@ -20,6 +20,7 @@ struct broker;
 struct claims;
 struct conn_owner;
 struct fd_bin;
+struct flow;
 struct guest;
 struct region;
 
@@ -45,7 +46,10 @@ struct guest_queue {
 	void *shares;	       /* [L] of siblings, and their sum: relay/share.h */
 	uint32_t n_shared;
 	uint64_t round; /* [L] the lcore's round, and the work that is left in it: relay/flow.h */
-	int64_t left;	/* [L] */
+	int64_t left;	/* [L] < 0: was overdrawn, which the next rounds make up for */
+	TAILQ_HEAD(flow_list, flow) waiting; /* [L] for a share of that */
+	struct lcore_work turns;	     /* [L] gives it to them */
+	const struct flow *called;	     /* [L] who is just getting it */
 	uint32_t to_guest_cap; /* [L] size of the guest's receive buffers, as last seen; 0: not
 				  known */
 };

@@ -1,6 +1,52 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "flow.h"
 
+/* ---- the line for a share of a round ---- */
+
+static void leave_line(struct flow *f)
+{
+	struct guest_queue *gq = f->owner.gq;
+
+	if (!f->waits)
+		return;
+	f->waits = false;
+	TAILQ_REMOVE(&gq->waiting, f, turn);
+	if (TAILQ_EMPTY(&gq->waiting))
+		lcore_defer_cancel(gq->lc, &gq->turns);
+}
+
+/* Who has waited longest comes first. One that has had a turn, and has more, is behind all others.
+ */
+static void give_turns(struct lcore_work *w)
+{
+	struct guest_queue *gq =
+		(struct guest_queue *)(void *)((char *)w - offsetof(struct guest_queue, turns));
+	struct flow *f;
+
+	while (work_may(gq) && (f = TAILQ_FIRST(&gq->waiting))) {
+		leave_line(f);
+		gq->called = f;
+		f->work.run(&f->work); /* may free it */
+		gq->called = NULL;
+	}
+	if (!TAILQ_EMPTY(&gq->waiting))
+		lcore_defer(gq->lc, w);
+}
+
+void flow_wait(struct flow *f)
+{
+	struct guest_queue *gq = f->owner.gq;
+
+	if (f->waits)
+		return;
+	f->waits = true;
+	TAILQ_INSERT_TAIL(&gq->waiting, f, turn);
+	gq->turns.run = give_turns;
+	lcore_defer(gq->lc, &gq->turns);
+}
+
+/* ---- flows ---- */
+
 void flow_init(struct flow *f, struct guest_queue *gq, struct zv_conn *conn,
 	       const struct conn_kind *kind, void (*run)(struct lcore_work *w))
 {
@@ -15,6 +61,7 @@ void flow_init(struct flow *f, struct guest_queue *gq, struct zv_conn *conn,
 void flow_close(struct flow *f, bool reset)
 {
 	lcore_defer_cancel(f->owner.gq->lc, &f->work);
+	leave_line(f);
 	if (f->conn)
 		conn_owner_close(&f->owner, f->conn, reset);
 	f->conn = NULL;
@@ -22,9 +69,15 @@ void flow_close(struct flow *f, bool reset)
 
 uint32_t flow_may(struct flow *f, enum flow_dir dir)
 {
-	(void)f;
-	(void)dir;
-	return FLOW_QUOTA;
+	struct guest_queue *gq = f->owner.gq;
+
+	if (dir == FLOW_FROM_GUEST)
+		return FLOW_QUOTA;
+	/* Nobody overtakes the line. */
+	if (work_may(gq) && (TAILQ_EMPTY(&gq->waiting) || gq->called == f))
+		return FLOW_QUOTA;
+	flow_wait(f);
+	return 0;
 }
 
 int flow_alloc(struct flow *f, struct zv_buf *bufs, unsigned n, uint32_t len)
@@ -44,7 +97,7 @@ bool work_may(struct guest_queue *gq)
 
 	if (gq->round != round) {
 		gq->round = round;
-		gq->left = WORK_ROUND;
+		gq->left = (gq->left < 0 ? gq->left : 0) + WORK_ROUND;
 	}
 	return gq->left > 0;
 }

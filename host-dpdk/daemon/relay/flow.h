@@ -26,10 +26,12 @@
  * bounded by FLOW_QUOTA in a turn and by work_may() in a round.
  *
  * Work is counted in bytes, and a buffer or a message counts WORK_UNIT at least, however small it
- * is: each costs something. What is done for host programs without the guest having to make room
- * for it (messages that are looked at, what is read for a guest that receives no more) also has a
- * limit for all connections of a queue: a host program can have thousands. When it is used up, work
- * is put off, behind that of all others.
+ * is: each costs something. What is done for host programs and siblings, be it payload to the guest
+ * or what is read for a guest that receives no more, also has a limit for all connections of a
+ * queue together, in a round: there can be thousands, and other guests of the lcore wait meanwhile.
+ * When it is used up, a flow waits in line (flow_wait()), and those at the head of it have the next
+ * round's share. How much a read will bring is not known before; what was too little is made up for
+ * in the next rounds.
  *
  * On the lcore of the queue.
  */
@@ -49,6 +51,8 @@ struct flow {
 	struct conn_owner owner; /* first */
 	struct zv_conn *conn;	 /* NULL: there is none yet, or it has been given back */
 	struct lcore_work work;
+	TAILQ_ENTRY(flow) turn; /* of gq->waiting */
+	bool waits;
 };
 
 /* @f, zeroed memory, is the owner of @conn (NULL: of none yet) and on the list of @gq. */
@@ -61,6 +65,9 @@ void flow_close(struct flow *f, bool reset);
 /* Bytes that may be moved in direction @dir in this turn. 0: none now; the work is put off. */
 uint32_t flow_may(struct flow *f, enum flow_dir dir);
 
+/* Runs the flow's work when it is its turn in the line for a share of a round. */
+void flow_wait(struct flow *f);
+
 static inline uint32_t work_of(uint32_t bytes)
 {
 	return bytes > WORK_UNIT ? bytes : WORK_UNIT;
@@ -69,9 +76,11 @@ static inline uint32_t work_of(uint32_t bytes)
 /* @bytes, a buffer or a message, have been moved. Returns the work that they count as. */
 static inline uint32_t flow_moved(struct flow *f, enum flow_dir dir, uint32_t bytes)
 {
-	(void)f;
-	(void)dir;
-	return work_of(bytes);
+	uint32_t work = work_of(bytes);
+
+	if (dir == FLOW_TO_GUEST)
+		f->owner.gq->left -= work;
+	return work;
 }
 
 /* Which events of the connection are wanted (ZV_EV_*). */
@@ -99,9 +108,9 @@ static inline uint32_t flow_buffer(const struct flow *f)
 /* As zv_buf_alloc, and learns the size of the guest's buffers. */
 int flow_alloc(struct flow *f, struct zv_buf *bufs, unsigned n, uint32_t len);
 
-/* ---- what is done for host programs ---- */
+/* ---- what a queue's connections may do in a round ---- */
 
-/* False: the queue has had its share of this round; flow_defer(), for the next one. */
+/* False: the queue has had its share of this round; flow_wait(), for the next one. */
 bool work_may(struct guest_queue *gq);
 
 /* A buffer or message of @bytes has been dealt with. Returns what it counts. */

@@ -6,7 +6,8 @@
 #include <string.h>
 #include <sys/socket.h>
 
-#define RECV_STEP 16u
+#define RECV_STEP  16u
+#define READ_GUESS (4 * WORK_UNIT) /* bytes that a read into one buffer may bring */
 
 static struct relay_batch *batch_of(struct io_op *op)
 {
@@ -193,8 +194,16 @@ static void learn(struct relay *r, unsigned used, unsigned n, bool full)
 		r->to_guest_bufs = (uint8_t)(used ? used : 1);
 }
 
+/* A read costs what it brings, which counts when it has come: until then, what it may be. */
+static void charge_read(struct relay *r, struct relay_batch *b)
+{
+	b->charged = b->n > 1 ? b->bytes : READ_GUESS;
+	r->f.owner.gq->left -= b->charged;
+}
+
 static void to_guest_over(struct relay *r)
 {
+	r->f.owner.gq->left += r->to_guest->charged;
 	relay_batch_put(r, r->to_guest);
 	r->to_guest = NULL;
 }
@@ -365,6 +374,7 @@ void relay_to_guest(struct relay *r)
 		return;
 	}
 	r->to_guest = b;
+	charge_read(r, b);
 	b->op.done = received;
 	if (!r->passed || room)
 		receive(r, b);

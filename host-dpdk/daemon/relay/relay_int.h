@@ -36,6 +36,7 @@ struct relay_batch {
 	struct relay_batch *next; /* in the stock */
 	uint32_t first, n;	  /* buffers not yet done with, [first, n) */
 	uint32_t bytes;		  /* in them */
+	uint32_t charged;	  /* for a read, before it was known what it brings */
 	bool whole;		  /* SEQPACKET: the last piece is there */
 	struct passed_room *room; /* in msg, during a read; NULL: none */
 	struct msghdr msg;

@@ -164,10 +164,9 @@ void relay_to_guest_seq(struct relay *r, uint32_t most)
 			return;
 		if (!take_message(r))
 			return;
-		(void)flow_moved(&r->f, FLOW_TO_GUEST, (uint32_t)n);
-		done += work_done(r->f.owner.gq, (uint32_t)n);
+		done += flow_moved(&r->f, FLOW_TO_GUEST, (uint32_t)n);
 	}
-	flow_defer(&r->f); /* behind all others */
+	flow_wait(&r->f); /* behind all others */
 }
 
 void relay_discard(struct relay *r)
@@ -192,5 +191,5 @@ void relay_discard(struct relay *r)
 		}
 		done += work_done(r->f.owner.gq, (uint32_t)n);
 	}
-	flow_defer(&r->f);
+	flow_wait(&r->f);
 }
