@@ -129,6 +129,8 @@ int vhost_ring_move(struct vhost_ring *r, const struct vhost_ring_area *a,
 	r->area = *a;
 	r->mem = mem;
 	r->hint = 0;
+	if (r->layout->moved)
+		r->layout->moved(r);
 	return 0;
 }
 

@@ -223,6 +223,8 @@ struct vhost_ring_layout {
 	const char *(*pos_refused)(struct vhost_ring_pos pos, uint32_t size);
 	struct vhost_ring_pos fresh;	    /* a ring that a driver has just set up */
 	void (*load)(struct vhost_ring *r); /* of a ring whose common fields are set: the rest */
+	/* It lies elsewhere now; NULL: that is all the same. */
+	void (*moved)(struct vhost_ring *r);
 };
 
 /* The layout that @features choose. */

@@ -113,11 +113,25 @@ int vhost_split_walk_iommu(struct vhost_ring *r, uint16_t id, struct pkt_seg *se
 	return walk(r, true, id, &(struct vhost_segs){.seg = seg, .max = max}, ndesc);
 }
 
+static size_t own_bytes(uint32_t size)
+{
+	size_t lines = (size * sizeof(uint64_t) + SHM_CACHE_LINE - 1) / SHM_CACHE_LINE;
+
+	return lines * SHM_CACHE_LINE;
+}
+
+/* What is in the used ring is not known. No id is so large. */
+static void forget(struct vhost_ring *r)
+{
+	memset(r->own, 0xff, own_bytes(r->area.size));
+}
+
 static void load(struct vhost_ring *r)
 {
 	uint16_t idx = le16toh(shm_load16(&vhost_split_used(r)->idx));
 
 	r->split = (struct vhost_ring_split){idx, idx, idx, idx};
+	forget(r);
 	vhost_split_disarm(r);
 }
 
@@ -137,6 +151,8 @@ const struct vhost_ring_layout vhost_ring_split = {
 		 [VHOST_DEVICE_AREA] = {.fixed = 6,
 					.each = sizeof(struct vring_used_elem),
 					.align = 4}},
+	.own_bytes = own_bytes,
 	.pos_refused = pos_refused,
 	.load = load,
+	.moved = forget,
 };

@@ -7,6 +7,11 @@
  * ring stands even after a backend that has died. A chain's id is the index of its first
  * descriptor.
  *
+ * What we have written into the used ring is kept in `own`, and written again only when it differs:
+ * buffers that circulate in one order come round to the same places, and then the driver keeps
+ * these lines in its cache. The ring itself is never read, so what a driver writes there is its own
+ * affair.
+ *
  * With EVENT_IDX each side writes the index at which it wants to be told, behind the last entry of
  * its ring; without, a flag.
  */
@@ -108,10 +113,15 @@ VHOST_INLINE void vhost_split_take(struct vhost_ring *r)
 VHOST_INLINE void vhost_split_put(struct vhost_ring *r, uint16_t id, uint32_t len)
 {
 	struct vring_used_elem e = {.id = htole32(id), .len = htole32(len)};
+	uint32_t at = r->split.used_idx++ & (r->area.size - 1);
+	uint64_t *wrote = (uint64_t *)r->own + at, now;
 
+	memcpy(&now, &e, sizeof(now));
+	if (*wrote == now)
+		return;
+	*wrote = now;
 	/* One 8-byte store; the ring is 4-byte aligned only. */
-	memcpy(&vhost_split_used(r)->ring[r->split.used_idx & (r->area.size - 1)], &e, sizeof(e));
-	r->split.used_idx++;
+	memcpy(&vhost_split_used(r)->ring[at], &now, sizeof(now));
 }
 _Static_assert(sizeof(struct vring_used_elem) == 8, "used element is 8 bytes");
 
