@@ -88,7 +88,7 @@ static int run_cell(struct bench *b, const struct bench_cell *c, struct bench_re
 	int rc;
 
 	b->err->text[0] = '\0';
-	if (b->o->intervals <= 0 || !c->workload->oneway || c->target->io == IO_RAW)
+	if (b->o->intervals <= 0 || !c->workload->oneway || io_is_bare(c->target->io))
 		return run_target(b, c, res);
 	rc = begin_live(b, c);
 	if (rc < 0)

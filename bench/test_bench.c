@@ -364,6 +364,7 @@ static void descriptors_are_complete(void **state)
 			assert_true(!workload_can(wl, IO_CLIENT) || d < DIR_BOTH || n > 0);
 		}
 		assert_true(!wl->raw.guest == !wl->raw.host);
+		assert_true(!wl->ring.guest == !wl->ring.host);
 		assert_true(!wl->peer.guest == !wl->peer.host);
 		if (workload_can(wl, IO_PEER)) {
 			assert_true(wl->peer.port != 0);

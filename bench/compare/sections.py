@@ -30,7 +30,7 @@ def steps(options):
 
 
 PLACES = {'1cpu': 'both sides on one CPU', '2cpu': 'one CPU each', 'free': 'not pinned'}
-NO_PEER = {'raw'}  # nobody's transport: no part of CPU figures
+NO_PEER = {'raw', 'raw-split', 'raw-packed'}  # nobody's transport: no part of CPU figures
 
 
 def points(curve):

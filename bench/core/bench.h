@@ -17,12 +17,12 @@
  *                                       server, rows of the table, keys of the JSON
  *   struct target    (core/target.h)    over what: how its two processes start and run a cell
  *
- * Between them are the six ways in which a program carries a workload (enum bench_io, folder io):
- * libzvsock on both sides, two blocking sockets, bare shared memory, libzvsock against a socket
- * with a foreign backend or the kernel between, and a socket against a far end (core/far_end.h). A
- * workload brings its functions for those that it can do, a target uses the functions of one of
- * them. So a kernel's AF_VSOCK is a target that names an address family, and runs every workload
- * that sockets can do.
+ * Between them are the seven ways in which a program carries a workload (enum bench_io, folder io):
+ * libzvsock on both sides, two blocking sockets, bare shared memory, bare virtqueues, libzvsock
+ * against a socket with a foreign backend or the kernel between, and a socket against a far end
+ * (core/far_end.h). A workload brings its functions for those that it can do, a target uses the
+ * functions of one of them. So a kernel's AF_VSOCK is a target that names an address family, and
+ * runs every workload that sockets can do.
  *
  * Folders include one way: measure <- core <- {report, io} <- workload <- target <- main.c, opts.c.
  */

@@ -20,6 +20,8 @@ bool workload_can(const struct workload *wl, enum bench_io io)
 		return wl->socket.guest;
 	case IO_RAW:
 		return wl->raw.guest;
+	case IO_RING:
+		return wl->ring.guest;
 	case IO_PEER:
 		return wl->peer.guest;
 	case IO_CLIENT:
@@ -155,7 +157,8 @@ const struct bench_cell *plan_beside(const struct bench_plan *p, const struct be
 
 		if (o->target == target && o->workload == c->workload &&
 		    o->msg_size == c->msg_size && o->in_flight == c->in_flight &&
-		    (target->io != IO_ZV || same_calls(o, c)))
+		    (target->io != IO_ZV || same_calls(o, c)) &&
+		    (target->io != IO_RING || o->dir == c->dir))
 			return o;
 	}
 	return NULL;

@@ -29,6 +29,7 @@ enum bench_io {
 	IO_ZV_SOCK, /* libzvsock in the guest, sockets of the host's kernel (io/sock_client.h) */
 	IO_SOCKET,  /* blocking stream sockets of the kernel (io/kernel_socket.h) */
 	IO_RAW,	    /* bare shared memory (io/raw.h) */
+	IO_RING,    /* bare virtqueues (io/raw_ring.h) */
 	IO_PEER,    /* libzvsock in the guest, a Unix socket on the host (io/peer.h) */
 	IO_CLIENT,  /* a blocking socket of the kernel against a far end (io/sock_client.h) */
 };
@@ -106,7 +107,7 @@ struct workload {
 
 	struct workload_zv zv;
 	struct workload_socket socket;
-	struct workload_raw raw;
+	struct workload_raw raw, ring;
 	struct workload_peer peer;
 
 	struct workload_table table, peer_table;
@@ -129,5 +130,11 @@ extern const unsigned nworkloads;
 
 /* True when it can be carried in this way. */
 bool workload_can(const struct workload *wl, enum bench_io io);
+
+/* Nobody's transport: no API on either side, one queue, both sides spin. */
+static inline bool io_is_bare(enum bench_io io)
+{
+	return io == IO_RAW || io == IO_RING;
+}
 
 #endif

@@ -7,6 +7,7 @@
  *   ring        the bare loop: payload slots and a single-producer ring of slot offsets, published
  *               in batches; the sender writes each slot in full, the receiver compares it in full,
  *               both with the functions that the other targets use
+ *   rings       the same over virtqueues: raw_ring.h
  *
  * Both sides spin. Where the other may need the same CPU, a spinner would burn its whole time slice
  * before the other runs, so it yields: at once on one CPU, after a while elsewhere. This is not the
@@ -16,6 +17,7 @@
 #define BENCH_RAW_H
 
 #include "core/bench.h"
+#include "raw_ring.h"
 
 #include <sched.h>
 
@@ -32,6 +34,7 @@ struct raw_shm {
 	uint64_t tail __attribute__((aligned(128))); /* written by the sender */
 	uint64_t head __attribute__((aligned(128))); /* written by the receiver */
 	uint64_t ring[RAW_RING] __attribute__((aligned(128)));
+	struct raw_vq_mem vq[2]; /* from the guest, to the guest */
 	struct side_stats side[2];
 	struct rtt_result rtt;
 };
@@ -39,12 +42,21 @@ struct raw_shm {
 struct raw_ctx {
 	const struct bench_opts *o;
 	const struct bench_cell *c;
+	const struct workload_raw *loops; /* of the workload */
 	struct raw_shm *shm;
 	unsigned char *slots;
 	uint32_t nslots, stride;
 	uint32_t batch;
+	struct raw_vq *vq; /* two virtqueues with nslots buffers each, as raw_shm.vq; NULL: none */
+	bool packed;
 	int wake[2]; /* --sleep: eventfds on which guest and host sleep */
 };
+
+/*
+ * Forks two processes that run r->loops, once. The caller has set what says how, not the memory. 0
+ * and *@res, or -errno and a sentence.
+ */
+int raw_run(struct raw_ctx *r, struct bench_result *res, struct proc_err *err);
 
 /*
  * Payload in flight at once. 4 MiB was the fastest on the machines at hand for large messages (they

@@ -10,6 +10,7 @@ static bool spins(const struct bench_cell *c, const struct bench_opts *o, enum b
 {
 	switch (c->target->io) {
 	case IO_RAW:
+	case IO_RING:
 		return !o->sleep;
 	case IO_ZV:
 		return o->busy_poll;
@@ -27,7 +28,7 @@ static bool spins(const struct bench_cell *c, const struct bench_opts *o, enum b
 double busy_share(const struct bench_cell *c, const struct bench_result *r,
 		  const struct bench_opts *o, unsigned ncpus, enum bench_role role)
 {
-	bool one = c->target->io == IO_RAW || c->workload->one_thread;
+	bool one = io_is_bare(c->target->io) || c->workload->one_thread;
 	unsigned threads = one ? 1 : o->threads;
 
 	if (!r->valid || !r->elapsed_ns || !spins(c, target_opts(c->target, o), role) ||

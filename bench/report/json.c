@@ -23,7 +23,7 @@ static void add_setup(json_t *j, const struct bench_cell *c, const struct bench_
 {
 	const struct bench_opts *o = target_opts(c->target, of_run);
 	const struct workload *wl = c->workload;
-	bool zv = target_zv(c->target), raw = c->target->io == IO_RAW, many = many_queues(c);
+	bool zv = target_zv(c->target), raw = io_is_bare(c->target->io), many = many_queues(c);
 	unsigned type = zv || c->target->io == IO_CLIENT ? o->type : TYPE_STREAM;
 	/* Socket baselines use one thread for each connection. */
 	unsigned threads = zv ? o->threads : many ? o->queues : 1;
@@ -43,7 +43,8 @@ static void add_setup(json_t *j, const struct bench_cell *c, const struct bench_
 		json_set_int(j, "msg_size", c->msg_size);
 	if (zv)
 		json_set_int(j, "rx_buf", o->rx_buf ? o->rx_buf : 65536);
-	json_set_str(j, "ring", o->ring_flags & ZV_OPT_PACKED ? "packed" : "split");
+	if (!raw)
+		json_set_str(j, "ring", o->ring_flags & ZV_OPT_PACKED ? "packed" : "split");
 	if (wl->json_setup)
 		wl->json_setup(j, o, c);
 	json_set_int(j, "queues", many ? o->queues : 1);
@@ -55,7 +56,7 @@ static void add_setup(json_t *j, const struct bench_cell *c, const struct bench_
 	if (wl->calls) {
 		json_set_bool(j, "zero_copy", c->zero_copy);
 		/* A bare round trip has no payload. */
-		json_set_bool(j, "touched", wl->touches ? !raw : o->touch);
+		json_set_bool(j, "touched", wl->touches ? c->target->io != IO_RAW : o->touch);
 	}
 }
 
@@ -123,7 +124,7 @@ static json_t *run_object(const struct bench_cell *c, const struct bench_result 
 	add_setup(j, c, o, facts);
 	add_figures(j, c, r, o);
 	add_share(j, c, r, o);
-	if (c->target->io != IO_RAW && !c->workload->no_per_queue) {
+	if (!io_is_bare(c->target->io) && !c->workload->no_per_queue) {
 		json_t *per = json_array();
 
 		for (unsigned i = 0; i < (many_queues(c) ? o->queues : 1); i++)

@@ -19,7 +19,9 @@
 	X(target_af_unix)                                                                          \
 	X(target_af_unix_seqpacket)                                                                \
 	X(target_tcp)                                                                              \
-	X(target_raw)
+	X(target_raw)                                                                              \
+	X(target_raw_split)                                                                        \
+	X(target_raw_packed)
 
 #define TARGET_DECLARE(t) extern const struct target t;
 TARGETS(TARGET_DECLARE)

@@ -196,6 +196,160 @@ static void raw_host(struct raw_ctx *r, struct side_stats *st)
 	(r->c->dir != DIR_H2G ? raw_receive : raw_send)(r, st);
 }
 
+/* ---- bare virtqueues ---- */
+
+/* Writes the next message, the @n-th, into a buffer; @len 0: the end. */
+RAW_INLINE void ring_fill(const struct raw_ctx *r, unsigned char *hdr, uint32_t len, uint64_t n)
+{
+	const struct raw_hdr h = {.len = len};
+
+	memcpy(hdr, &h, sizeof(h));
+	if (len && r->o->touch)
+		pattern_fill(hdr + RAW_HDR_LEN, len, RAW_SALT, n, 0);
+}
+
+/* True: it was the last. */
+RAW_INLINE bool ring_check(const struct raw_ctx *r, const unsigned char *hdr, struct side_stats *st)
+{
+	struct raw_hdr h;
+
+	shm_copy_in(&h, hdr, sizeof(h));
+	if (!h.len)
+		return true;
+	st->errors += h.len != r->c->msg_size;
+	if (r->o->touch)
+		st->errors +=
+			!pattern_check(hdr + RAW_HDR_LEN, r->c->msg_size, RAW_SALT, st->msgs[0], 0);
+	st->msgs[0]++;
+	return false;
+}
+
+/* The driver sends. */
+RAW_INLINE void ring_drv_send(struct raw_ctx *r, struct side_stats *st, const bool packed)
+{
+	uint64_t end = cpu_ticks() + cpu_ns_to_ticks(r->o->duration_ns), sent = 0;
+	struct raw_vq *v = &r->vq[0];
+	bool last = false;
+	unsigned spins = 0;
+
+	while (!last) {
+		uint32_t n = v->nbufs - (uint16_t)(v->made - v->got);
+
+		/* A look takes a line from the device: not before it is needed. */
+		if (n < r->batch)
+			while (raw_vq_back(v, packed))
+				n++;
+		if (n < r->batch) {
+			raw_relax(r, &spins);
+			continue;
+		}
+		spins = 0;
+		last = cpu_ticks() >= end;
+		for (n = last ? 1 : r->batch; n; n--) {
+			ring_fill(r, raw_vq_buf(v, v->made) + RAW_HDR_OFF,
+				  last ? 0 : r->c->msg_size, sent++);
+			raw_vq_post(v, packed);
+		}
+		raw_vq_offer(v, packed);
+	}
+	st->msgs[0] = sent - 1;
+	st->bytes = st->msgs[0] * r->c->msg_size;
+}
+
+/* The device receives. */
+RAW_INLINE void ring_dev_receive(struct raw_ctx *r, struct side_stats *st, const bool packed)
+{
+	struct raw_vq *v = &r->vq[0];
+	bool last = false;
+	unsigned spins = 0;
+
+	while (!last) {
+		const unsigned char *hdr = NULL;
+		uint32_t n = 0;
+
+		for (; n < r->batch && !last && (hdr = raw_vq_next(v, packed)); n++) {
+			last = ring_check(r, hdr, st);
+			raw_vq_put(v, packed);
+		}
+		raw_vq_tell(v, packed);
+		if (n)
+			spins = 0;
+		else
+			raw_relax(r, &spins);
+	}
+	st->bytes = st->msgs[0] * r->c->msg_size;
+}
+
+/* The device sends. */
+RAW_INLINE void ring_dev_send(struct raw_ctx *r, struct side_stats *st, const bool packed)
+{
+	uint64_t end = cpu_ticks() + cpu_ns_to_ticks(r->o->duration_ns), sent = 0;
+	struct raw_vq *v = &r->vq[1];
+	bool last = false;
+	unsigned spins = 0;
+
+	while (!last) {
+		bool late = cpu_ticks() >= end;
+		unsigned char *hdr = NULL;
+		uint32_t n = 0;
+
+		for (; n < r->batch && !last && (hdr = raw_vq_next(v, packed)); n++) {
+			last = late;
+			ring_fill(r, hdr, last ? 0 : r->c->msg_size, sent++);
+			raw_vq_put(v, packed);
+		}
+		raw_vq_tell(v, packed);
+		if (n)
+			spins = 0;
+		else
+			raw_relax(r, &spins);
+	}
+	st->msgs[0] = sent - 1;
+	st->bytes = st->msgs[0] * r->c->msg_size;
+}
+
+/* The driver receives. */
+RAW_INLINE void ring_drv_receive(struct raw_ctx *r, struct side_stats *st, const bool packed)
+{
+	struct raw_vq *v = &r->vq[1];
+	bool last = false;
+	unsigned spins = 0;
+
+	for (uint32_t i = 0; i < v->nbufs; i++)
+		raw_vq_post(v, packed);
+	while (!last) {
+		const unsigned char *buf = NULL;
+		uint32_t n = 0;
+
+		raw_vq_offer(v, packed);
+		for (; n < r->batch && !last && (buf = raw_vq_back(v, packed)); n++) {
+			last = ring_check(r, buf + RAW_HDR_OFF, st);
+			raw_vq_post(v, packed);
+		}
+		if (n)
+			spins = 0;
+		else
+			raw_relax(r, &spins);
+	}
+	st->bytes = st->msgs[0] * r->c->msg_size;
+}
+
+static void ring_guest(struct raw_ctx *r, struct side_stats *st)
+{
+	if (r->c->dir == DIR_G2H)
+		r->packed ? ring_drv_send(r, st, true) : ring_drv_send(r, st, false);
+	else
+		r->packed ? ring_drv_receive(r, st, true) : ring_drv_receive(r, st, false);
+}
+
+static void ring_host(struct raw_ctx *r, struct side_stats *st)
+{
+	if (r->c->dir == DIR_G2H)
+		r->packed ? ring_dev_receive(r, st, true) : ring_dev_receive(r, st, false);
+	else
+		r->packed ? ring_dev_send(r, st, true) : ring_dev_send(r, st, false);
+}
+
 /* ---- report ---- */
 
 static const char *how_touched(const struct bench_opts *o)
@@ -245,7 +399,7 @@ static void throughput_row(FILE *f, const struct bench_plan *p, const struct ben
 	print_figures(f, o, c);
 	print_ratios(f, p, o, c, result_gbit);
 	print_cpu(f, c, o->repeat);
-	if (o->queues > 1 && c->target->io != IO_RAW) {
+	if (o->queues > 1 && !io_is_bare(c->target->io)) {
 		double worst = 1;
 
 		for (unsigned i = 0; i < o->repeat; i++)
@@ -315,6 +469,7 @@ const struct workload workload_throughput = {
 	.zv = {.run = throughput_run, .threads = true, .roles = roles},
 	.socket = {.guest = socket_transfer, .host = socket_transfer, .per_queue = true},
 	.raw = {.guest = raw_guest, .host = raw_host},
+	.ring = {.guest = ring_guest, .host = ring_host},
 	.peer = {.guest = throughput_peer_guest,
 		 .host = throughput_peer_host,
 		 .port = PEER_PORT_DATA},

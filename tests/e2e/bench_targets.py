@@ -14,7 +14,8 @@ sys.path.append(os.path.join(os.path.dirname(os.path.realpath(__file__)), '..'))
 import usage  # noqa: E402  pylint: disable=wrong-import-position
 
 ZVSOCKD, BENCH = map(os.path.abspath, usage.arguments())
-ALWAYS = {'zvsock', 'zvsock-channel', 'zvsock-relay', 'zvsockd-hybrid', 'af_unix', 'af_unix-seqpacket', 'tcp', 'raw'}
+ALWAYS = {'zvsock', 'zvsock-channel', 'zvsock-relay', 'zvsockd-hybrid', 'af_unix', 'af_unix-seqpacket', 'tcp', 'raw', 'raw-split',
+          'raw-packed'}
 # What a kernel may have or not, what is never on one machine, and what another option asks for.
 ELSEWHERE = {'vhost-kernel', 'vsock_loopback', 'af_vsock', 'vhost-user', 'vhost-device-vsock', 'zvsock-beside'}
 

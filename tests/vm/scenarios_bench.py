@@ -205,7 +205,7 @@ def bench_compare_in_a_vm(bench):
     got = world.measure(options)
     compare.write(got, options)
     want = {'zvsock', 'zvsock-relay', 'vhost-kernel', 'vsock_loopback', 'af_vsock', 'zvsockd-hybrid', 'af_unix', 'af_unix-seqpacket',
-            'tcp', 'raw'}
+            'tcp', 'raw', 'raw-split', 'raw-packed'}
     if got.failed or got.figures.errors or not want <= set(got.figures.measured()):
         raise Failure(f'{got.failed}, {got.figures.errors} errors, without {want - set(got.figures.measured())}')
     for who in want:
