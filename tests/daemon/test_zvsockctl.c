@@ -276,7 +276,9 @@ static void without_a_daemon_it_says_so(void **state)
 	(void)state;
 	run_start(&r, ARGS("-s", "/tmp/zv/no/such.sock", "list"), (struct how){.out = -1});
 	run_finish(&r);
-	run_complains(&r, CTL_NO_DAEMON, "/tmp/zv/no/such.sock: no daemon listens here");
+	run_complains(&r, CTL_NO_DAEMON,
+		      "/tmp/zv/no/such.sock: no daemon listens here; start zvsockd with "
+		      "\"control = /tmp/zv/no/such.sock\"");
 	memset(path, 'x', sizeof(path) - 1);
 	path[sizeof(path) - 1] = 0;
 	run_start(&r, ARGS("-s", path, "list"), (struct how){.out = -1});

@@ -4,6 +4,7 @@ import os
 import pty
 import re
 import signal
+import subprocess
 import sys
 import time
 
@@ -48,6 +49,26 @@ def vm_keeps_its_hints_on_the_screen(bench):
     # "Reset", "erase the display", "cursor home": each hides what was there.
     if wiped := re.search(r'\x1bc|\x1b\[[0-3]?J|\x1b\[(1;1)?H', text[hints:]):
         raise Failure(f'{wiped[0]!r} after the hints: {text[hints:]!r}')
+
+
+@also_in_uml
+@scenario
+def vm_hints_work(bench):
+    """An AF_VSOCK program of the host reaches the guest by the command that ./run vm shows."""
+    bench.kernel()
+    pid, terminal = start(bench)
+    screen, deadline = Stream(terminal), time.monotonic() + LIMIT
+    try:
+        while not re.search(PROMPT, screen.data) and screen.fill(deadline):
+            pass
+        os.write(terminal, b'socat VSOCK-LISTEN:1234,fork PIPE &\n')
+        command = re.search(r'host\$ +(\S+/zvsock-run .*?)\r?\n', screen.data.decode(errors='replace'))[1]
+        until(lambda: subprocess.run(command.split(), input=b'hi', capture_output=True, timeout=LIMIT, check=False,
+                                     preexec_fn=die_with_parent).stdout == b'hi', f'an answer to {command}')
+    finally:
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+        os.close(terminal)
 
 
 def processes_of(pid):

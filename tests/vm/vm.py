@@ -21,20 +21,37 @@ from world import Bench, Skip
 from world_daemon import DaemonWorld
 
 WELCOME = '''vm: kernel {release}, {memory}
-vm: zvsockd serves this guest, CID {cid}. Its log: {log}
-vm: in the guest    echo hello | socat -t 9 - VSOCK-CONNECT:2:7     (echo, by zvsockd itself)
-vm:                 socat - VSOCK-CONNECT:2:1234       reaches, on the host,
-vm: on the host     socat - UNIX-LISTEN:{unix}_1234
-vm: in the guest    socat - VSOCK-LISTEN:1234          is reached, on the host, by
-vm: on the host     socat - UNIX-CONNECT:{unix}        and the line  CONNECT 1234
-vm: on the host     {ctl} -s {control} list
-vm: the guest ends with  exit  (or Ctrl-A X)'''
+vm: zvsockd serves this guest, CID {cid}; its log: {log}
+vm: commands to try, guest# here and host$ in another terminal:
+vm: zvsockd's echo service
+      guest# echo hello | socat -t 9 - VSOCK-CONNECT:2:7
+vm: from the guest to the host
+      host$  socat - UNIX-LISTEN:{unix}_1234
+      guest# socat - VSOCK-CONNECT:2:1234
+vm: from the host to the guest, by a Unix socket, or by AF_VSOCK without vsock in the host's kernel
+      guest# socat - VSOCK-LISTEN:1234
+      host$  socat - UNIX-CONNECT:{unix}        then type: CONNECT 1234
+      host$  {run} --dir {dropin} socat - VSOCK-CONNECT:{cid}:1234
+vm: all connections
+      host$  {ctl} -s {control} list
+vm: the guest ends with  exit  or Ctrl-A X'''
 CTRL_A = 1
+
+
+class VmWorld(DaemonWorld):
+    """With a directory for AF_VSOCK programs of the host."""
+
+    def dropin(self):
+        return os.path.join(self.folder, 'af_vsock')
+
+    def daemon_keys(self):
+        return f'af_vsock = {self.dropin()}\n'
 
 
 def welcome(world, vm, memory):
     print(WELCOME.format(release=world.kernel.release, memory=memory, cid=vm.cid, unix=vm.unix,
-                         log=world.log.path, ctl=world.programs[1], control=world.control),
+                         log=world.log.path, ctl=world.programs[1], control=world.control,
+                         run=world.bench.program('zvsock-run'), dropin=world.dropin()),
           file=sys.stderr)
 
 
@@ -106,7 +123,7 @@ def main():
     bench.which = 'uml' if options.uml else 'stable'
     world = None
     try:
-        world = DaemonWorld(bench, 'interactive', {'vm': {'builtin': 'echo:7'}}, boot=False)
+        world = VmWorld(bench, 'interactive', {'vm': {'builtin': 'echo:7'}}, boot=False)
         run = in_uml if bench.which == 'uml' else in_qemu
         run(world, world.vms['vm'])
     except (Skip, Failure, Missing) as why:

@@ -73,9 +73,9 @@ void ctl_connect(struct ctl *c)
 		die_denied(c->socket);
 	if (errno == ENOENT || errno == ECONNREFUSED)
 		ctl_die(CTL_NO_DAEMON,
-			"%s: no daemon listens here; start zvsockd, or name its control socket "
-			"with --socket",
-			c->socket);
+			"%s: no daemon listens here; start zvsockd with \"control = %s\" in "
+			"[daemon], or name its control socket with --socket",
+			c->socket, c->socket);
 	ctl_die(CTL_NO_DAEMON, "%s: %s", c->socket, strerror(errno));
 }
 
