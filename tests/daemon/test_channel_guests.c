@@ -138,6 +138,70 @@ static void a_guest_that_goes_takes_its_region_along(void **state)
 	cs_converse(to_guest(), ZV_STREAM);
 }
 
+static bool lent(void *arg)
+{
+	struct zv_buf *loan = arg;
+
+	return zv_buf_recv(loan->data, loan, 1) == 1;
+}
+
+static bool connected_again(void *arg)
+{
+	struct cs_pair *p = arg;
+
+	p->a = zw_connect(cs_app, 0, CID, PORT, ZV_STREAM, NULL);
+	return p->a;
+}
+
+static void to_guest_again(struct cs_pair *p)
+{
+	assert_true(zw_until(connected_again, p));
+	p->b = zw_accept(guest, PORT);
+	assert_non_null(p->b);
+}
+
+/*
+ * Payload that an application has on loan in the guest's memory stays as it is, though zvsockd is
+ * killed and the next one, which knows nothing of it, is offered the same memory.
+ */
+static void a_loan_outlives_zvsockd(void **state)
+{
+	struct cs_pair p = to_guest();
+	struct zv_buf loan = {.data = p.a->c};
+	char sent[4096];
+
+	(void)state;
+	memset(sent, '!', sizeof(sent));
+	assert_true(zw_send(p.b, sent, sizeof(sent), 0));
+	assert_true(zw_until(lent, &loan));
+	assert_true(zw_kill());
+	assert_true(zw_until(failed, p.a) && zw_until(failed, p.b));
+	zw_close(p.a);
+	zw_close(p.b);
+	assert_true(zw_start_again(program));
+	to_guest_again(&p);
+	cs_converse(p, ZV_STREAM);
+	assert_true(zw_until(offered, NULL));
+	for (unsigned i = 0; i < 2; i++) {
+		to_guest_again(&p);
+		assert_int_equal(cs_channels(), 0);
+		cs_flow(p.b, p.a);
+		cs_flow(p.a, p.b);
+		cs_converse(p, ZV_STREAM);
+	}
+	assert_true(
+		zw_logged("applications have its region mapped since before zvsockd was started"));
+	assert_true(loan.len > 0 && loan.len <= sizeof(sent));
+	assert_memory_equal(loan.data, sent, loan.len);
+	zv_buf_release(zv_queue(cs_app, 0), &loan, 1);
+	to_guest_again(&p);
+	assert_int_equal(cs_channels(), 1);
+	assert_true(zw_logged("its region is free of what was there before zvsockd was started"));
+	cs_flow(p.b, p.a);
+	cs_converse(p, ZV_STREAM);
+	assert_true(zw_until(cs_all_free, NULL));
+}
+
 int main(int argc, char **argv)
 {
 #define WITH_GUEST(test) cmocka_unit_test_setup_teardown(test, start_guest, cs_stop)
@@ -145,6 +209,7 @@ int main(int argc, char **argv)
 		WITH_GUEST(guest_and_applications_share_its_memory),
 		WITH_GUEST(the_region_is_for_those_who_talk_to_the_guest),
 		WITH_GUEST(a_guest_that_goes_takes_its_region_along),
+		WITH_GUEST(a_loan_outlives_zvsockd),
 	};
 
 	if (argc < 2) {

@@ -247,7 +247,7 @@ struct region *reach_region(const struct guest *a, const struct guest *b)
 	if (r)
 		(void)region_get(r);
 	pthread_mutex_unlock(&own.lock);
-	if (r && region_gone(r)) {
+	if (r && (region_gone(r) || !region_settled(r))) {
 		region_put(r);
 		r = NULL;
 	}

@@ -2,6 +2,7 @@
 #include "region_int.h"
 
 #include "core/log.h"
+#include "region_lock.h"
 #include "shape.h"
 
 #include <errno.h>
@@ -77,6 +78,7 @@ struct region *region_new(const struct region_mem *from, const char *origin, uin
 	(void)snprintf(r->origin, sizeof(r->origin), "%s", origin);
 	r->refs = 1;
 	r->from = *from;
+	r->settled = !from->drop;
 	r->mem = *mem;
 	r->channel_bytes = channel_bytes(mem->size, wanted);
 	r->parts = parts_new(mem->size, CHANNEL_MIN);
@@ -186,6 +188,27 @@ bool region_orphaned(struct region *r, uint64_t cid)
 	orphaned = r->from.orphaned && r->from.orphaned(r->from.arg, cid);
 	pthread_mutex_unlock(&r->lock);
 	return orphaned;
+}
+
+bool region_settled(struct region *r)
+{
+	bool settled, said;
+
+	pthread_mutex_lock(&r->lock);
+	said = r->waits;
+	if (!r->settled)
+		r->settled = !region_locked_before(r->mem.fd, region_life());
+	settled = r->settled;
+	r->waits = !settled;
+	pthread_mutex_unlock(&r->lock);
+	if (settled == said)
+		log_line(ZV_LOG_INFO, r->origin,
+			 settled ? "its region is free of what was there before zvsockd was started"
+				 : "applications have its region mapped since before zvsockd was "
+				   "started: its connections with others are relayed until they "
+				   "have "
+				   "given back what they have on loan there");
+	return settled;
 }
 
 void region_own(struct region *r)
@@ -310,6 +333,17 @@ void region_expel(struct region *r, const struct region_user *u)
 	pthread_mutex_unlock(&r->lock);
 }
 
+/* With the lock. For an application: what may outlive zvsockd is marked as its own. */
+static int file_of(const struct region *r)
+{
+	int fd;
+
+	if (r->from.drop)
+		return region_lock_fd(r->mem.fd, region_life());
+	fd = fcntl(r->mem.fd, F_DUPFD_CLOEXEC, 0);
+	return fd < 0 ? -errno : fd;
+}
+
 int region_fetch(uint64_t id, const struct region_user *u, uint64_t *size, uint64_t *offset)
 {
 	const struct member *m = NULL;
@@ -326,8 +360,7 @@ int region_fetch(uint64_t id, const struct region_user *u, uint64_t *size, uint6
 		if (m && m->admitted) {
 			*size = r->mem.size;
 			*offset = r->from.offset;
-			ret = fcntl(r->mem.fd, F_DUPFD_CLOEXEC, 0);
-			ret = ret < 0 ? -errno : ret;
+			ret = file_of(r);
 		}
 		pthread_mutex_unlock(&r->lock);
 	}

@@ -94,6 +94,9 @@ bool region_pending(struct region *r);
 /* Once: the driver that has offered it, of the guest with @cid, has died in a VM that goes on. */
 bool region_orphaned(struct region *r, uint64_t cid);
 
+/* False: applications of a former zvsockd have it mapped still, and no channel is to be made. */
+bool region_settled(struct region *r);
+
 /* Guests whose memory it is; without any it is retired. */
 void region_own(struct region *r);
 void region_disown(struct region *r);

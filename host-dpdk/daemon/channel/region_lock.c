@@ -1,0 +1,71 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "region_lock.h"
+
+#include "core/log.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/random.h>
+
+#define LIFE_AT ((off_t)1 << 62) /* of life 0 */
+
+static uint32_t life_of_process;
+
+static void choose(void)
+{
+	uint32_t random = 0;
+
+	(void)!getrandom(&random, sizeof(random), 0);
+	life_of_process = random % (UINT32_MAX - 1) + 1;
+}
+
+uint32_t region_life(void)
+{
+	static pthread_once_t once = PTHREAD_ONCE_INIT;
+
+	(void)pthread_once(&once, choose);
+	return life_of_process;
+}
+
+int region_lock_fd(int fd, uint32_t life)
+{
+	static struct log_once limit;
+	struct flock lock = {
+		.l_type = F_RDLCK, .l_whence = SEEK_SET, .l_start = LIFE_AT + life, .l_len = 1};
+	char path[32];
+	int own;
+
+	(void)snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+	own = open(path, O_RDWR | O_CLOEXEC);
+	if (own >= 0 && fcntl(own, F_OFD_SETLK, &lock) == 0)
+		return own;
+	if (errno != EMFILE && errno != ENFILE && log_once(&limit, NULL))
+		log_line(
+			ZV_LOG_WARN, NULL,
+			"the file of a guest's region cannot be %s by zvsockd (%s): should zvsockd "
+			"be started again, payload that applications still have on loan there may "
+			"be "
+			"overwritten",
+			own < 0 ? "opened" : "locked", strerror(errno));
+	if (own >= 0)
+		return own;
+	own = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+	return own < 0 ? -errno : own;
+}
+
+/* A lock on one of @n bytes from @start. */
+static bool locked(int fd, off_t start, off_t n)
+{
+	struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = start, .l_len = n};
+
+	return fcntl(fd, F_OFD_GETLK, &lock) == 0 && lock.l_type != F_UNLCK;
+}
+
+bool region_locked_before(int fd, uint32_t life)
+{
+	return locked(fd, LIFE_AT, life) ||
+	       locked(fd, LIFE_AT + life + 1, (off_t)(UINT32_MAX - life));
+}

@@ -1,0 +1,102 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Locks that tell who has a region mapped since before zvsockd was started (channel/region_lock.h).
+ */
+#include "channel/region_lock.h"
+
+#include <fcntl.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#define SIZE 8192u
+
+static const uint32_t lives[] = {1, 2, 0x12345678, UINT32_MAX - 2, UINT32_MAX - 1};
+#define LIVES (sizeof(lives) / sizeof(lives[0]))
+
+static int file(void)
+{
+	int fd = memfd_create("zvsock-test", MFD_CLOEXEC);
+
+	assert_true(fd >= 0 && ftruncate(fd, SIZE) == 0);
+	return fd;
+}
+
+static void every_life_but_its_own_is_seen(void **state)
+{
+	(void)state;
+	for (unsigned i = 0; i < LIVES; i++) {
+		int fd = file(), given = region_lock_fd(fd, lives[i]);
+
+		assert_true(given >= 0);
+		for (unsigned k = 0; k < LIVES; k++)
+			assert_int_equal(region_locked_before(fd, lives[k]), k != i);
+		close(given);
+		for (unsigned k = 0; k < LIVES; k++)
+			assert_false(region_locked_before(fd, lives[k]));
+		close(fd);
+	}
+}
+
+/* As long as a page is mapped, and there is one application. */
+static void a_mapping_is_enough(void **state)
+{
+	int fd = file(), a = region_lock_fd(fd, 1), b = region_lock_fd(fd, 1);
+	void *map = mmap(NULL, SIZE, PROT_READ, MAP_SHARED, a, 0);
+
+	(void)state;
+	assert_true(a >= 0 && b >= 0);
+	assert_ptr_not_equal(map, MAP_FAILED);
+	close(a);
+	close(b);
+	assert_true(region_locked_before(fd, 2));
+	munmap(map, SIZE / 2);
+	assert_true(region_locked_before(fd, 2));
+	munmap((char *)map + SIZE / 2, SIZE / 2);
+	assert_false(region_locked_before(fd, 2));
+	close(fd);
+}
+
+/* zvsockd ends, and leaves the descriptor to another process, which is killed. */
+static void the_end_of_a_process_is_enough(void **state)
+{
+	int fd = file(), given = region_lock_fd(fd, 1);
+	pid_t pid = fork();
+
+	(void)state;
+	if (pid == 0) {
+		(void)pause();
+		_exit(0);
+	}
+	assert_true(pid > 0);
+	close(given);
+	assert_true(region_locked_before(fd, 2));
+	assert_int_equal(kill(pid, SIGKILL), 0);
+	assert_int_equal(waitpid(pid, NULL, 0), pid);
+	assert_false(region_locked_before(fd, 2));
+	close(fd);
+}
+
+static void a_life_has_one_number(void **state)
+{
+	(void)state;
+	assert_int_equal(region_life(), region_life());
+	assert_in_range(region_life(), 1, UINT32_MAX - 1);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(every_life_but_its_own_is_seen),
+		cmocka_unit_test(a_mapping_is_enough),
+		cmocka_unit_test(the_end_of_a_process_is_enough),
+		cmocka_unit_test(a_life_has_one_number),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
