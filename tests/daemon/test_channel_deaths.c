@@ -19,13 +19,17 @@
 
 #include <cmocka.h>
 
-#define DEATHS 2000u
-#define ALIVE  8u /* clients at a time */
+#define DEATHS		2000u
+#define DEATHS_AT_GUEST 300u
+#define ALIVE		8u /* clients at a time */
 
 #define CONF_SMALL CONF "application_region = 8M\nchannel_size = 256K\n"
 
-#define CID	   11u
-#define CONF_GUEST CONF "application_region = 0\n[guest a]\ncid = 11\nsocket = @a.sock\n"
+#define CID		 11u
+#define GUEST		 2u /* its place in the world */
+#define A_GUEST		 "application_region = 0\n[guest a]\ncid = 11\nsocket = @a.sock\n"
+#define CONF_GUEST	 CONF A_GUEST
+#define CONF_SMALL_GUEST CONF "channel_size = 256K\n" A_GUEST
 
 static const char *program, *self;
 
@@ -41,6 +45,12 @@ static int start_guest(void **state)
 	return cs_start(program, CONF_GUEST);
 }
 
+static int start_small_guest(void **state)
+{
+	(void)state;
+	return cs_start(program, CONF_SMALL_GUEST);
+}
+
 static int start_small(void **state)
 {
 	(void)state;
@@ -49,12 +59,14 @@ static int start_small(void **state)
 
 /*
  * An application (or a guest) that connects to PORT and says a word, or, by "listen",
- * accepts one that does and answers; then it waits to be killed, or ("die") kills itself.
+ * accepts one that does and answers; then it waits to be killed, or ("die") kills itself. It
+ * connects to another application, or ("die at guest") to the guest.
  */
 static int be_app(const char *uri, const char *port, const char *how)
 {
 	const char *vm = strncmp(how, "vm=", 3) ? NULL : how + 3;
-	bool listens = strcmp(how, "listen") == 0 || vm, die = strcmp(how, "die") == 0;
+	bool listens = strcmp(how, "listen") == 0 || vm, die = strncmp(how, "die", 3) == 0;
+	uint64_t to = strcmp(how, "die at guest") ? ZV_CID_LOCAL : CID;
 	/* On a busy machine the other end may be slow, which is no death. */
 	struct zv_opts o = {.size = sizeof(o), .connect_timeout_ns = UINT64_MAX};
 	struct zv_conn *c = NULL;
@@ -71,8 +83,7 @@ static int be_app(const char *uri, const char *port, const char *how)
 	q = zv_queue(dev, 0);
 	/* zvsockd says that it is refused when who listens has had no CPU for 2 s. */
 	while (!listens && ret == -ECONNREFUSED)
-		ret = zv_connect_wait(q, ZV_CID_LOCAL, (uint32_t)atoi(port), ZV_STREAM, UINT64_MAX,
-				      &c);
+		ret = zv_connect_wait(q, to, (uint32_t)atoi(port), ZV_STREAM, UINT64_MAX, &c);
 	if (!listens && ret) {
 		fprintf(stderr, "%s\n", zv_error_text());
 		return 1;
@@ -180,6 +191,20 @@ static bool guest_listens(void *arg)
 	return *c;
 }
 
+static bool lent(void *arg)
+{
+	struct zv_buf *loan = arg;
+
+	return zv_buf_recv(loan->data, loan, 1) == 1;
+}
+
+static bool given_up(void *arg)
+{
+	(void)arg;
+	cs_ask("regions");
+	return cs_times("\"retired\":true") == 1;
+}
+
 static void twenty_guests_lose_nothing(void **state)
 {
 	char uri[128];
@@ -189,16 +214,23 @@ static void twenty_guests_lose_nothing(void **state)
 	for (unsigned i = 0; i < 20; i++) {
 		pid_t pid = spawn(uri, PORT + 9, "listen");
 		struct zw_conn *c = NULL;
-		char word[4];
+		struct zv_buf loan;
 
 		assert_true(zw_until(offers, NULL));
 		assert_true(zw_until(guest_listens, &c));
-		assert_int_equal(zw_recv(c, word, 4, NULL), 4);
+		loan.data = c->c;
+		assert_true(zw_until(lent, &loan));
 		assert_int_equal(cs_region("parts"), 1);
 		kill_app(pid);
 		assert_true(zw_until(failed, c));
 		assert_int_equal(c->err, -ECONNRESET);
 		zw_close(c);
+		/* The survivor has a word on loan there: its part is not free, and stays as it is.
+		 */
+		assert_true(zw_until(given_up, NULL));
+		assert_int_equal(cs_region("parts"), 1);
+		assert_true(loan.len == 4 && memcmp(loan.data, "word", 4) == 0);
+		zv_buf_release(zv_queue(cs_app, 0), &loan, 1);
 		assert_true(zw_until(cs_no_region, NULL)); /* its memory went with it */
 	}
 }
@@ -248,18 +280,27 @@ static bool one_has_died(void *arg)
 	return waitpid(-1, arg, WNOHANG) > 0;
 }
 
-/* Processes that die in the middle of a conversation leave no part behind. */
-static void many_deaths_lose_nothing(void **state)
+static void take_all(struct zv_dev *dev)
 {
-	unsigned born = 0, died = 0;
 	struct zv_conn *taken;
 	char word[4];
+
+	for (unsigned q = 0; q < zv_nqueues(dev); q++)
+		while (zv_accept(zv_queue(dev, q), PORT, &taken) == 0) {
+			(void)zv_recv(taken, word, 4, NULL);
+			(void)zv_conn_close(taken);
+		}
+}
+
+/* @n processes that die in the middle of a conversation with @dev leave no part behind. */
+static void deaths(unsigned n, const char *how, struct zv_dev *dev)
+{
+	unsigned born = 0, died = 0;
 	int status;
 
-	(void)state;
-	while (died < DEATHS) {
-		if (born < DEATHS && born - died < ALIVE) {
-			(void)spawn_app(PORT, "die");
+	while (died < n) {
+		if (born < n && born - died < ALIVE) {
+			(void)spawn_app(PORT, how);
 			born++;
 			continue;
 		}
@@ -267,18 +308,38 @@ static void many_deaths_lose_nothing(void **state)
 		assert_true(zw_until(one_has_died, &status));
 		assert_true(WIFSIGNALED(status));
 		died++;
-		for (unsigned q = 0; q < 2; q++)
-			while (zv_accept(zv_queue(cs_other, q), PORT, &taken) == 0) {
-				(void)zv_recv(taken, word, 4, NULL);
-				(void)zv_conn_close(taken);
-			}
+		take_all(dev);
 	}
-	for (unsigned q = 0; q < 2; q++)
-		while (zv_accept(zv_queue(cs_other, q), PORT, &taken) == 0)
-			(void)zv_conn_close(taken);
+	take_all(dev);
 	assert_true(zw_until(cs_all_free, NULL));
+}
+
+static void many_deaths_lose_nothing(void **state)
+{
+	(void)state;
+	deaths(DEATHS, "die", cs_other);
 	assert_true(cs_counted("channel_granted") >= (long)DEATHS / 2);
 	cs_converse(cs_joined(ZV_STREAM), ZV_STREAM);
+}
+
+/* The same in the memory of a guest, which lives on. */
+static void many_deaths_leave_a_guest_its_memory(void **state)
+{
+	struct zv_dev *guest = zw_zvsock_guest(GUEST, "a.sock,region=16M", 1);
+	struct cs_pair p = {0};
+
+	(void)state;
+	assert_non_null(guest);
+	assert_int_equal(zv_listen(guest, PORT, ZV_STREAM, 0), 0);
+	assert_true(zw_until(offers, NULL));
+	deaths(DEATHS_AT_GUEST, "die at guest", guest);
+	p.a = zw_connect(cs_app, 0, CID, PORT, ZV_STREAM, NULL);
+	assert_non_null(p.a);
+	p.b = zw_accept(guest, PORT);
+	assert_non_null(p.b);
+	assert_int_equal(cs_channels(), 1);
+	cs_converse(p, ZV_STREAM);
+	assert_true(zw_until(cs_all_free, NULL));
 }
 
 static bool back(void *arg)
@@ -321,6 +382,7 @@ int main(int argc, char **argv)
 		IN(guest, twenty_guests_lose_nothing),
 		IN(guest, a_driver_dies_in_a_living_vm),
 		IN(small, many_deaths_lose_nothing),
+		IN(small_guest, many_deaths_leave_a_guest_its_memory),
 		IN(plain, zvsockd_may_die),
 	};
 
