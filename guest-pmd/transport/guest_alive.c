@@ -15,23 +15,27 @@ void guest_alive_begin(struct guest_alive *a)
 	a->head.list.next = &a->head.list; /* empty */
 }
 
-static void let_go(struct guest_alive *a)
+/* @there: so is the word. */
+static void let_go(struct guest_alive *a, bool there)
 {
 	a->head.list.next = &a->head.list;
 	if (!a->map)
 		return;
-	(void)shm_swap32(a->word, (uint32_t)gettid(), 0);
+	if (there)
+		(void)shm_swap32(a->word, (uint32_t)gettid(), 0);
 	region_map_put(a->map);
 	a->map = NULL;
 }
 
 void guest_alive_look(struct guest_alive *a, const struct own_region *own, uint64_t cid)
 {
+	bool there = own_region_there(own);
 	struct alive_slot *s;
 
-	if (a->map && a->cid != cid)
-		let_go(a);
-	if (a->map || !cid || !own_region_there(own) || own->map->size < 2 * ALIVE_BYTES)
+	/* Another host may have put other memory there since. */
+	if (a->map && (!there || a->cid != cid || shm_load32(a->word) != (uint32_t)gettid()))
+		let_go(a, there);
+	if (a->map || !cid || !there || own->map->size < 2 * ALIVE_BYTES)
 		return;
 	s = alive_find(alive_slots(own->map->addr, own->map->size), cid, 1);
 	if (!s)
@@ -44,10 +48,10 @@ void guest_alive_look(struct guest_alive *a, const struct own_region *own, uint6
 	a->head.list.next = &a->node;
 	shm_store_release32(a->word, (uint32_t)gettid());
 	if (syscall(SYS_set_robust_list, &a->head, sizeof(a->head)) < 0)
-		let_go(a);
+		let_go(a, true);
 }
 
 void guest_alive_end(struct guest_alive *a)
 {
-	let_go(a);
+	let_go(a, true);
 }

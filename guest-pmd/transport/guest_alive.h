@@ -21,7 +21,7 @@ struct guest_alive {
 /* Before the first look: robust lists of the C library are this thread's no more, so it must not
  * take robust mutexes. */
 void guest_alive_begin(struct guest_alive *a);
-/* Keeps the word for @cid in the region, if there is one that is not late (own_region_there()). */
+/* Keeps the word for @cid in the region while there is one (own_region_there()). */
 void guest_alive_look(struct guest_alive *a, const struct own_region *own, uint64_t cid);
 /* The device is being closed, in order. */
 void guest_alive_end(struct guest_alive *a);

@@ -90,6 +90,7 @@ static void go_down(struct guest_dev *dev, const char *why)
 	guest_watchdog_forget(dev);
 	guest_regions_lost(dev);
 	stop_all(dev);
+	own_region_lost(&dev->own);
 	for (unsigned i = 0; i < dev->d.nqueues; i++) {
 		vsock_pair_stop(&dev->pair[i]);
 		if (dev->gone)

@@ -19,7 +19,8 @@ struct held {
 	struct vm_region found;
 	struct shm_region made;
 	struct region_map *whole; /* of a part */
-	enum held_state cached;	  /* of a region that is late; atomic */
+	enum held_state cached;	  /* of a region that is late, as is `there`; atomic */
+	uint32_t there;		  /* the host has announced it */
 };
 
 static void held_free(struct region_map *m)
@@ -178,11 +179,22 @@ int own_region_make(struct own_region *r, const char *scheme, const char *which,
 	return 0;
 }
 
+static bool is_late(const struct held *h)
+{
+	return h->found.kind && h->found.kind->late;
+}
+
 bool own_region_there(const struct own_region *r)
 {
 	const struct held *h = (const struct held *)(const void *)r->map;
 
-	return h && !(h->found.kind && h->found.kind->late);
+	return h && (!is_late(h) || __atomic_load_n(&h->there, __ATOMIC_ACQUIRE));
+}
+
+void own_region_lost(const struct own_region *r)
+{
+	if (r->map)
+		__atomic_store_n(&((struct held *)(void *)r->map)->there, 0, __ATOMIC_RELAXED);
 }
 
 void own_region_release(struct own_region *r)
@@ -212,10 +224,11 @@ static int check_late(const struct own_region *r, const char *scheme, const char
 	enum held_state cached = __atomic_load_n(&h->cached, __ATOMIC_RELAXED);
 	struct vm_region measured = h->found;
 
-	if (!measured.kind || !measured.kind->late || cached == CACHED)
+	if (!is_late(h))
 		return 0;
-	if (cached == NOT_MEASURED && vm_region_measure(&measured) == 0) {
+	if (cached == CACHED || (cached == NOT_MEASURED && vm_region_measure(&measured) == 0)) {
 		__atomic_store_n(&h->cached, CACHED, __ATOMIC_RELAXED);
+		__atomic_store_n(&h->there, 1, __ATOMIC_RELEASE);
 		return 0;
 	}
 	if (cached == NOT_MEASURED)
@@ -268,8 +281,11 @@ static int map(struct transport_dev *d, unsigned queue, const struct ctrl_region
 	       struct region_map **out)
 {
 	struct guest_dev *g = (struct guest_dev *)(void *)d;
+	int ret = own_region_part(&g->own, g->scheme, g->name, queue, at, out);
 
-	return own_region_part(&g->own, g->scheme, g->name, queue, at, out);
+	if (ret == 0)
+		eventfd_signal(g->regions.fd); /* guest_alive_look() */
+	return ret;
 }
 
 /* A map goes with its last holder. */

@@ -42,8 +42,12 @@ int own_region_find(struct own_region *r, const char *scheme, const char *which,
 int own_region_make(struct own_region *r, const char *scheme, const char *which, struct gpa gpa,
 		    const struct zv_opts *opts);
 
-/* There is one that is not late: it can be written to from the beginning. */
+/* There is one, and memory behind it: from the beginning or, if it is late, while the host has
+ * announced it. The control thread is told when that begins, in the way of regions.fd. */
 bool own_region_there(const struct own_region *r);
+
+/* The device has been lost, and with it what is late; no queue is at work. */
+void own_region_lost(const struct own_region *r);
 
 /* The device does not need it any more. Harmless when there is none. */
 void own_region_release(struct own_region *r);

@@ -14,6 +14,7 @@ from world_pmd import PmdVm
 
 TESTS = 'throughput,rtt,echo,connrate'
 SIZE = 128  # MiB of the region
+UNIT = 256 << 10  # bytes of the smallest part of one
 
 
 class ChannelVm(PmdVm):
@@ -104,8 +105,8 @@ class ChannelWorld(DaemonWorld):
         return found[0] if found else None
 
     def all_free(self, of='pmd'):
-        """No part of the guest's region is held by anybody."""
-        return (r := self.region(of)) is not None and r['parts'] == 0
+        """No part of the guest's region is held by anybody, and all bytes of it can be had."""
+        return (r := self.region(of)) is not None and r['parts'] == 0 and r['size'] - r['free'] < UNIT
 
     def paths(self):
         """Of the connections that there are: 'channel' or 'relay'."""

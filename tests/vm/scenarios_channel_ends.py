@@ -60,7 +60,7 @@ def pauses(vm, app):
     app.wait(jobs[1])
 
 
-def ends_killed(world, first=None, late=False):
+def ends_killed(world, first=None):
     """kill -9 of the application, of the guest's program, of QEMU: the other end is reset, no part of the region is lost."""
     vm, app = world.vms['pmd'], world.talker()
     vm.start_app()
@@ -80,11 +80,8 @@ def ends_killed(world, first=None, late=False):
     job = echoes_forever(world, app, vm.cid)
     vm.app.job.kill(signal.SIGKILL)
     vm.app.job.wait()
-    if late:
-        vm.start_app()  # before that, the device could be standing still
-    must_be_reset(lambda: app.wait(job), 'the application')
-    if not late:
-        vm.start_app()
+    must_be_reset(lambda: app.wait(job), 'the application')  # nobody has opened the device again
+    vm.start_app()
     until(world.all_free, 'the parts of a killed program')
     all_is_well(world, vm, app)
 
@@ -106,7 +103,7 @@ def channel_ends_killed(bench):
 @scenario
 def channel_virtio_ends(bench):
     """The same with VIRTIO shared memory, which QEMU forgets at each reset of the device, but not at a pause."""
-    ends_killed(bench.own(ChannelWorld, {'pmd': {'memory': 'virtio'}}), pauses, late=True)
+    ends_killed(bench.own(ChannelWorld, {'pmd': {'memory': 'virtio'}}), pauses)
 
 
 @scenario

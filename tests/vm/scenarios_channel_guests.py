@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Channels of two guests of our driver: with one another, and beside one that scribbles over its region."""
+import signal
+
 from procs import Failure, until
 from scenarios_channel import ChannelWorld
 from scenarios_channel_ends import must_be_reset
@@ -22,6 +24,10 @@ def world_of_two(bench, common, keys, *options):
     return world
 
 
+def all_parts_free(world):
+    return all(world.all_free(r['origin']) for r in world.ctl('regions')['regions'] if not r['retired'])
+
+
 def two_guests(bench, common):
     """{guest: channels that its driver was granted} after verified conversations from each to the other."""
     world = world_of_two(bench, common, {})
@@ -31,7 +37,7 @@ def two_guests(bench, common):
         vm.app.run(f'seq {other.cid} {SEQ} 200')
         vm.app.run(f'parallel {other.cid} {ECHO} 5 100000')
     if common:
-        until(lambda: all(r['parts'] == 0 for r in world.ctl('regions')['regions']), 'all parts of the region to come back')
+        until(lambda: all_parts_free(world), 'all parts of the region to come back')
     return {n: world.counter('channel_granted', n) for n in world.vms}
 
 
@@ -65,6 +71,34 @@ def channel_guests_daemon_killed(bench):
     b.app.run(f'xfer {a.cid} {XFER} {MIB} {MIB}')
     if not world.counter('channel_granted', 'a'):
         raise Failure('new connections have no channels')
+
+
+@scenario
+def channel_guests_killed(bench):
+    """kill -9 of a guest's program, and of its VM: the other guest, which would not miss zvsockd for minutes, is reset, whoever
+    has connected; no part of the common region is lost."""
+    patient = ('tx_timeout_ms=600000',)
+    world = world_of_two(bench, True, {}, *patient)
+    a, b = world.vms.values()
+    for end in 'program', 'program', 'VM':
+        jobs = [(b, b.app.start(f'echo {a.cid} {ECHO} forever')), (a, a.app.start(f'echo {b.cid} {ECHO} forever'))]
+        until(lambda: sum(r['parts'] for r in world.ctl('regions')['regions']) == 2, 'both connections to have a channel')
+        if end == 'VM':
+            a.guest.kill()
+        else:
+            a.app.job.kill(signal.SIGKILL)
+            a.app.job.wait()
+        must_be_reset(lambda job=jobs[0][1]: b.app.wait(job), f'the guest, of the death of the {end},')
+        until(lambda: all_parts_free(world), f'the parts of a killed {end}')
+        if end == 'VM':
+            a.boot()
+        a.start_app(*patient)
+        until(lambda: both_have_a_region(world), 'both to have a region again')
+        before = world.counter('channel_granted', 'b')
+        for vm, other in ((a, b), (b, a)):
+            vm.app.run(f'xfer {other.cid} {XFER} {MIB} {MIB}')
+        if world.counter('channel_granted', 'b') != before + 2:
+            raise Failure('new connections have no channels')
 
 
 @scenario
