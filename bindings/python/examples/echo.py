@@ -5,9 +5,9 @@
 usage: echo.py serve URI PORT          answers every connection, prints "listening" when it is ready
        echo.py send URI CID PORT       sends standard input and prints what comes back
 
-Two programs of one machine, joined by a zvsockd whose client socket is ./clients:
-    echo.py serve daemon:clients 7 &
-    echo hello | echo.py send daemon:clients 1 7
+Two programs on one machine, connected by a zvsockd with the client socket /tmp/clients:
+    echo.py serve daemon:/tmp/clients 7 &
+    echo hello | echo.py send daemon:/tmp/clients 1 7
 """
 import sys
 
