@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* An end of a channel: life, sleeping and waking, counters. See channel_int.h. */
 #include "channel_int.h"
+#include "channel_slots.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -37,11 +38,10 @@ static void make_pools(struct slot_pool *pool, uint8_t *mem, const struct shm_di
 }
 
 static int make_tx(struct shm_channel *ch, uint8_t *mem, const struct shm_direction *d,
-		   const struct direction_layout *l)
+		   const struct direction_layout *l, bool nested)
 {
 	struct channel_ctl *ctl = (struct channel_ctl *)(mem + l->ctl);
 	struct channel_tx *tx = &ch->tx;
-	uint16_t *ids;
 
 	*tx = (struct channel_tx){
 		.marks = (uint64_t *)(mem + l->marks),
@@ -52,27 +52,11 @@ static int make_tx(struct shm_channel *ch, uint8_t *mem, const struct shm_direct
 		.ret_shift = l->ret_shift,
 		.nslots = l->nslots,
 		.pools = d->classes,
+		.nested = nested,
 	};
 	make_pools(tx->pool, mem, d, l);
 	ch->room.word = &ctl->room;
-	if (!l->nslots)
-		return 0;
-	tx->slots = calloc(l->nslots, sizeof(*tx->slots) + sizeof(*ids));
-	if (!tx->slots)
-		return -ENOMEM;
-	ids = (uint16_t *)(tx->slots + l->nslots);
-	for (uint32_t c = 0; c < tx->pools; c++) {
-		struct slot_pool *p = &tx->pool[c];
-
-		p->ids = ids + p->first;
-		p->free = p->slots;
-		/* The first ones first: what is never used is never touched. */
-		for (uint32_t i = 0; i < p->slots; i++) {
-			p->ids[i] = (uint16_t)(p->first + i);
-			tx->slots[p->first + i].cls = (uint8_t)c;
-		}
-	}
-	return 0;
+	return l->nslots ? slots_init(tx) : 0;
 }
 
 static int make_rx(struct shm_channel *ch, uint8_t *mem, const struct shm_direction *d,
@@ -142,7 +126,7 @@ int shm_channel_attach(struct shm_channel **out, void *region, size_t region_siz
 	ch = calloc(1, sizeof(*ch));
 	if (!ch)
 		return -ENOMEM;
-	rc = make_tx(ch, mem, &d->dir[role], &l.dir[role]);
+	rc = make_tx(ch, mem, &d->dir[role], &l.dir[role], d->version == SHM_CHANNEL_NESTED);
 	if (!rc)
 		rc = make_rx(ch, mem, &d->dir[!role], &l.dir[!role]);
 	if (!rc)
@@ -227,7 +211,7 @@ int shm_channel_arm(struct shm_channel *ch, unsigned want, uint32_t len)
 		rc = tx_collect(ch);
 	if (rc)
 		return rc;
-	return tx_places(&ch->tx) >= 2 && (len <= SHM_INLINE_MAX || tx_slot_free(&ch->tx, len));
+	return tx_places(&ch->tx) >= 2 && (len <= SHM_INLINE_MAX || slots_have(&ch->tx, len));
 }
 
 void shm_channel_disarm(struct shm_channel *ch)
@@ -243,9 +227,7 @@ int shm_channel_get_stats(const struct shm_channel *ch, struct shm_channel_stats
 
 	if (size < STATS_MIN)
 		return -EINVAL;
-	now.slots_out = 0;
-	for (uint32_t i = 0; i < ch->tx.nslots; i++)
-		now.slots_out += ch->tx.slots[i].state == SLOT_SENT;
+	now.slots_out = ch->tx.out;
 	memset(st, 0, size);
 	memcpy(st, &now, size < sizeof(now) ? size : sizeof(now));
 	st->size = size;

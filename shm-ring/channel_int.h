@@ -38,20 +38,31 @@ enum ring_kind { RING_LINE1 = 1, RING_LINE2, RING_SLOT, RING_CONTROL, RING_SKIP 
 /* Places that only control messages may use. */
 #define RING_CONTROL_KEPT 4u
 
-enum slot_state { SLOT_FREE, SLOT_TAKEN, SLOT_SENT };
+/* INSIDE: a part of a larger slot that is not split. */
+enum slot_state { SLOT_INSIDE, SLOT_FREE, SLOT_TAKEN, SLOT_SENT, SLOT_SPLIT };
 
 struct slot {
 	uint16_t gen;
 	uint8_t state; /* enum slot_state */
 	uint8_t cls;
+	uint32_t next, prev; /* in a list */
+	uint32_t parts;	     /* SPLIT: how many of its parts are free, or whole */
 };
+
+/* Slots of one class, the one that has been in it longest first. */
+struct slot_list {
+	uint32_t head, tail; /* ids; SLOT_NONE */
+	uint32_t n;
+};
+
+#define SLOT_NONE UINT32_MAX
 
 struct slot_pool {
 	uint8_t *mem;
 	uint32_t size, first, slots; /* bytes of a slot; ids first .. first + slots - 1 */
-	uint32_t free;		     /* how many */
-	uint32_t take, put;	     /* places in ids, a ring */
-	uint16_t *ids;
+	unsigned parts_shift;	     /* nested: log2 of the slots of the class below in one */
+	struct slot_list free;
+	struct slot_list whole; /* split, and all parts are free: they can be put together */
 };
 
 struct channel_tx {
@@ -67,6 +78,8 @@ struct channel_tx {
 	const uint32_t *cons_word;
 	struct slot *slots;
 	uint32_t nslots, pools;
+	uint32_t out; /* slots that are sent */
+	bool nested;
 	struct slot_pool pool[SHM_CLASSES_MAX];
 };
 
@@ -107,9 +120,6 @@ int tx_collect(struct shm_channel *ch);
 
 /* Loads and checks the receiver's index. 0 or -EPROTO. */
 int tx_refresh(struct shm_channel *ch);
-
-/* Is there a slot for a message of @len bytes, as far as known? */
-bool tx_slot_free(struct channel_tx *tx, uint32_t len);
 
 /* Places of the ring that data may use, as far as known. */
 static inline uint32_t tx_places(const struct channel_tx *tx)

@@ -24,7 +24,16 @@ static unsigned log2_up(uint32_t n)
 	return n <= 1 ? 0 : 32 - (unsigned)__builtin_clz(n - 1);
 }
 
-static bool direction_valid(const struct shm_direction *d, uint32_t *nslots)
+/* Each slot of @c is a number of slots of @sub, the next smaller class: a power of two. */
+static bool nests(const struct shm_slot_class *sub, const struct shm_slot_class *c)
+{
+	uint32_t parts = c->slot_size / sub->slot_size;
+
+	return c->slot_size % sub->slot_size == 0 && !(parts & (parts - 1)) &&
+	       (uint64_t)c->slots * parts <= sub->slots;
+}
+
+static bool direction_valid(const struct shm_direction *d, bool nested, uint32_t *nslots)
 {
 	uint32_t last = 0;
 
@@ -39,6 +48,8 @@ static bool direction_valid(const struct shm_direction *d, uint32_t *nslots)
 		    c->slot_size % SHM_CACHE_LINE || !c->slots ||
 		    c->slots > SHM_SLOTS_MAX - *nslots)
 			return false;
+		if (nested && i && !nests(c - 1, c))
+			return false;
 		last = c->slot_size;
 		*nslots += c->slots;
 	}
@@ -48,18 +59,20 @@ static bool direction_valid(const struct shm_direction *d, uint32_t *nslots)
 /* No sum overflows: a direction has at most 2^16 slots of at most 2^30 bytes. */
 int channel_layout(struct channel_layout *l, const struct shm_channel_desc *d)
 {
+	bool nested = d->version == SHM_CHANNEL_NESTED;
 	uint64_t at = sizeof(struct channel_head);
 
 	*l = (struct channel_layout){0};
-	if (d->version != SHM_CHANNEL_VERSION)
+	if (d->version != SHM_CHANNEL_VERSION && !nested)
 		return -EINVAL;
 	for (int i = 0; i < 2; i++) {
 		struct direction_layout *o = &l->dir[i];
 
-		if (!direction_valid(&d->dir[i], &o->nslots))
+		if (!direction_valid(&d->dir[i], nested, &o->nslots))
 			return -EINVAL;
 		o->shift = log2_up(d->dir[i].entries);
-		o->ret_shift = log2_up(o->nslots);
+		/* As many as can be under way. */
+		o->ret_shift = log2_up(nested && o->nslots ? d->dir[i].cls[0].slots : o->nslots);
 		o->ctl = at;
 		at += sizeof(struct channel_ctl);
 	}
@@ -81,6 +94,10 @@ int channel_layout(struct channel_layout *l, const struct shm_channel_desc *d)
 		for (uint32_t c = 0; c < d->dir[i].classes; c++) {
 			const struct shm_slot_class *cls = &d->dir[i].cls[c];
 
+			if (nested && c) { /* in the memory of the smallest ones */
+				l->dir[i].slots[c] = l->dir[i].slots[0];
+				continue;
+			}
 			at = align_up(at, SHM_CHANNEL_ALIGN);
 			l->dir[i].slots[c] = at;
 			at += (uint64_t)cls->slot_size * cls->slots;

@@ -10,7 +10,8 @@
  *	returns	of both: the completion ring's words
  *	lines	of both: 64 bytes an entry, and one line more, because a message of two lines that
  *		begins in the last entry goes on behind it
- *	slots	of both: the classes one after the other, each at a page of its own
+ *	slots	of both: the classes one after the other, each at a page of its own; of version
+ *		SHM_CHANNEL_NESTED all from the same address
  *
  * Marks and returns are the only part that must be zeroed, and all that an idle channel touches:
  * 6 KiB for two rings of 256 entries and 40 slots each. All offsets follow from the description,

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* The sending half of an end of a channel. See channel_int.h. */
 #include "channel_int.h"
+#include "channel_slots.h"
 
 #include <string.h>
 
@@ -29,22 +30,6 @@ static uint32_t tx_room(struct shm_channel *ch, uint32_t n)
 	return tx_places(&ch->tx);
 }
 
-static inline void pool_put(struct slot_pool *p, uint32_t id)
-{
-	p->ids[p->put] = (uint16_t)id;
-	p->put = p->put + 1 == p->slots ? 0 : p->put + 1;
-	p->free++;
-}
-
-static inline uint32_t pool_take(struct slot_pool *p)
-{
-	uint32_t id = p->ids[p->take];
-
-	p->take = p->take + 1 == p->slots ? 0 : p->take + 1;
-	p->free--;
-	return id;
-}
-
 int tx_collect(struct shm_channel *ch)
 {
 	struct channel_tx *tx = &ch->tx;
@@ -54,7 +39,6 @@ int tx_collect(struct shm_channel *ch)
 	if (!tx->nslots)
 		return 0;
 	for (uint32_t n = 0; n < 1u << tx->ret_shift; n++) {
-		struct slot_pool *p;
 		struct slot *s;
 		uint32_t id;
 
@@ -67,32 +51,11 @@ int tx_collect(struct shm_channel *ch)
 		s = &tx->slots[id];
 		if (s->state != SLOT_SENT || s->gen != (uint16_t)(word >> RING_GEN_SHIFT))
 			return channel_fault(ch, "a slot came back that was not sent, or twice");
-		s->state = SLOT_FREE;
-		p = &tx->pool[s->cls];
-		pool_put(p, id);
+		slot_put(tx, id);
+		tx->out--;
 		tx->ret_pos++;
 	}
 	return rc < 0 ? channel_fault(ch, "a returned slot's mark is of no lap") : 0;
-}
-
-/* The pool to serve messages of @len bytes from; NULL: nothing is free for them. */
-static struct slot_pool *tx_pool(struct channel_tx *tx, uint32_t len)
-{
-	struct slot_pool *p = tx->pool, *last = tx->pool + tx->pools - 1;
-
-	while (p < last && p->size < len)
-		p++;
-	if (p->free)
-		return p;
-	/* Small messages may use larger slots, but not so that large ones starve. */
-	if (p < last && p[1].free > p[1].slots / 2)
-		return p + 1;
-	return NULL;
-}
-
-bool tx_slot_free(struct channel_tx *tx, uint32_t len)
-{
-	return tx->pools && tx_pool(tx, len);
 }
 
 int shm_channel_alloc(struct shm_channel *ch, struct shm_msg *msgs, unsigned n, uint32_t len)
@@ -106,7 +69,7 @@ int shm_channel_alloc(struct shm_channel *ch, struct shm_msg *msgs, unsigned n, 
 	if (!tx->pools || !len)
 		return -EINVAL;
 	while (got < n) {
-		struct slot_pool *p = tx_pool(tx, len);
+		struct slot_pool *p = slots_pool(tx, len);
 		uint32_t id;
 
 		if (!p) {
@@ -117,8 +80,7 @@ int shm_channel_alloc(struct shm_channel *ch, struct shm_msg *msgs, unsigned n, 
 			collected = true;
 			continue;
 		}
-		id = pool_take(p);
-		tx->slots[id].state = SLOT_TAKEN;
+		id = slot_take(tx, p);
 		msgs[got++] = (struct shm_msg){
 			.data = p->mem + (size_t)(id - p->first) * p->size,
 			.room = p->size,
@@ -188,8 +150,7 @@ int shm_channel_cancel(struct shm_channel *ch, const struct shm_msg *msgs, unsig
 		s = m->kind == SHM_MSG_SLOT ? taken_slot(tx, m) : NULL;
 		if (!s)
 			return -EINVAL;
-		s->state = SLOT_FREE;
-		pool_put(&tx->pool[s->cls], m->id);
+		slot_put(tx, m->id);
 	}
 	return 0;
 }
@@ -258,6 +219,7 @@ static inline int put_slot(struct shm_channel *ch, const struct shm_msg *m)
 		return ch->err;
 	ref = (struct channel_slot_ref){.id = m->id, .offset = (uint32_t)offset, .gen = ++s->gen};
 	s->state = SLOT_SENT;
+	tx->out++;
 	memcpy(tx_line(tx, tx->pos), &ref, sizeof(ref));
 	return 1;
 }
@@ -359,7 +321,9 @@ uint64_t shm_channel_room(struct shm_channel *ch)
 	places = tx_places(tx);
 	for (uint32_t i = tx->pools; i--;) {
 		const struct slot_pool *p = &tx->pool[i];
-		uint32_t n = p->free < places ? p->free : places;
+		uint32_t n = slots_left(tx, i);
+
+		n = n < places ? n : places;
 
 		room += (uint64_t)n * p->size;
 		places -= n;

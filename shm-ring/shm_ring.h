@@ -91,7 +91,8 @@ SHM_API void shm_region_destroy(struct shm_region *r);
 
 /* ---- what a channel looks like ------------------------------------------------------------ */
 
-#define SHM_CHANNEL_VERSION 1u
+#define SHM_CHANNEL_VERSION 1u	  /* slots of each size have memory of their own */
+#define SHM_CHANNEL_NESTED  2u	  /* all sizes share the memory of the smallest ones, see below */
 #define SHM_CHANNEL_ALIGN   4096u /* of its offset */
 #define SHM_CLASSES_MAX	    4u	  /* sizes of slots in one direction */
 #define SHM_ENTRIES_MIN	    16u	  /* of a ring */
@@ -111,9 +112,17 @@ struct shm_direction {
 	struct shm_slot_class cls[SHM_CLASSES_MAX]; /* smaller slots first; sizes differ */
 };
 
+/*
+ * With version SHM_CHANNEL_NESTED a slot of a larger class is made of slots of the smaller ones:
+ * slot k of each class begins at k times its size. The sender takes care that no two that are in
+ * use overlap. Sizes are then powers of two of the one before, and a class has no more memory than
+ * the one before: {4 KiB, 1000}, {64 KiB, 62}, {1 MiB, 3} is 4,000 KiB, all of which messages of
+ * any one size can use.
+ */
+
 /* Has no padding, so that it can be sent to a process of the same byte order as it is. */
 struct shm_channel_desc {
-	uint32_t version;    /* SHM_CHANNEL_VERSION */
+	uint32_t version;    /* SHM_CHANNEL_VERSION or SHM_CHANNEL_NESTED */
 	uint32_t generation; /* another one each time that this part of a region is used again */
 	uint64_t offset;     /* in the region; a multiple of SHM_CHANNEL_ALIGN */
 	uint64_t length;     /* at least shm_channel_bytes() */
@@ -198,10 +207,11 @@ struct shm_msg {
 
 /*
  * Takes up to @n free slots for messages of @len bytes: of the smallest class that they fit in, or
- * of the next one while more than half of that is free. Longer messages than any slot get slots of
- * the largest class: see room. Fill data[0..room), set len and flags, send or cancel, in any order.
- * A payload may begin behind data: move data and reduce room by as much. Returns how many, 0: none
- * is free now, -EINVAL (@len 0, or the channel has no slots), -EPROTO.
+ * of the next one while more than half of that is free; nested classes are split and put together
+ * as needed instead. Longer messages than any slot get slots of the largest class: see room. Fill
+ * data[0..room), set len and flags, send or cancel, in any order. A payload may begin behind data:
+ * move data and reduce room by as much. Returns how many, 0: none is free now, -EINVAL (@len 0, or
+ * the channel has no slots), -EPROTO.
  */
 SHM_API int shm_channel_alloc(struct shm_channel *ch, struct shm_msg *msgs, unsigned n,
 			      uint32_t len);

@@ -25,6 +25,7 @@ struct world {
 	unsigned nheld, ntaken;
 	uint32_t pos, ret_pos; /* the honest peer's places */
 	uint64_t sink;
+	bool nested;
 };
 
 static bool within(const struct world *w, const void *data, uint64_t len)
@@ -48,22 +49,41 @@ static bool apart(const struct shm_msg *list, unsigned n, const struct shm_msg *
 	return true;
 }
 
+/* What is free, taken or sent is, in bytes, all there is. */
+static void check_bytes(const struct channel_tx *tx, bool nested)
+{
+	uint64_t all = 0, used = 0;
+
+	for (uint32_t i = 0; i < tx->nslots; i++) {
+		const struct slot *s = &tx->slots[i];
+
+		if (!nested || s->cls == 0)
+			all += tx->pool[s->cls].size;
+		if (s->state != SLOT_INSIDE && s->state != SLOT_SPLIT)
+			used += tx->pool[s->cls].size;
+	}
+	FZ_CHECK(used == all);
+}
+
 static void check(const struct world *w, int before)
 {
 	struct shm_channel_stats st = {.size = sizeof(st)};
 	const struct channel_tx *tx = &w->ch->tx;
-	uint32_t n[3] = {0}, free_slots = 0;
+	uint32_t n[SLOT_SPLIT + 1] = {0}, free_slots = 0;
 
 	FZ_CHECK(shm_channel_get_stats(w->ch, &st) == 0);
 	FZ_CHECK(before == 0 || shm_channel_error(w->ch) == before);
 	FZ_CHECK(st.faults == (shm_channel_error(w->ch) != 0));
 	FZ_CHECK((st.fault != NULL) == (st.faults == 1));
 	for (uint32_t i = 0; i < tx->nslots; i++) {
-		FZ_CHECK(tx->slots[i].state <= SLOT_SENT);
+		FZ_CHECK(tx->slots[i].state <= SLOT_SPLIT);
 		n[tx->slots[i].state]++;
 	}
 	for (uint32_t i = 0; i < tx->pools; i++)
-		free_slots += tx->pool[i].free;
+		free_slots += tx->pool[i].free.n;
+	FZ_CHECK(w->nested || n[SLOT_INSIDE] + n[SLOT_SPLIT] == 0);
+	if (tx->pools)
+		check_bytes(tx, w->nested);
 	FZ_CHECK(n[SLOT_FREE] == free_slots && st.slots_out == n[SLOT_SENT]);
 	FZ_CHECK(tx->pos - tx->cons + tx->reserved <= 1u << tx->shift);
 	FZ_CHECK(w->ch->rx.pos - w->ch->rx.head <= 1u << w->ch->rx.shift);
@@ -199,7 +219,8 @@ static void receive(struct world *w, struct fz *z)
 		if (m[i].kind == SHM_MSG_CONTROL)
 			continue;
 		FZ_CHECK(within(w, m[i].data, m[i].room) && m[i].len <= m[i].room);
-		FZ_CHECK(apart(w->held, w->nheld, &m[i], m[i].len));
+		/* A forging peer's nested slots may overlap: what is read there is its own. */
+		FZ_CHECK(w->nested || apart(w->held, w->nheld, &m[i], m[i].len));
 		for (uint32_t k = 0; k < m[i].len; k++)
 			w->sink += ((uint8_t *)m[i].data)[k];
 		w->held[w->nheld++] = m[i];
@@ -250,9 +271,18 @@ static int make(struct world *w, struct fz *z)
 
 		w->desc.dir[i].entries = SHM_ENTRIES_MIN << (shape & 1);
 		w->desc.dir[i].classes = shape >> 1 & 3;
-		for (uint32_t c = 0; c < 3; c++)
-			w->desc.dir[i].cls[c] =
-				(struct shm_slot_class){192 << (2 * c), 1 + (shape >> 4 & 3)};
+		if (!i && shape & 0x40) {
+			w->nested = true;
+			w->desc.version = SHM_CHANNEL_NESTED;
+		}
+		for (uint32_t c = 0; c < 3; c++) {
+			uint32_t slots = 1 + (shape >> 4 & 3);
+
+			/* Nested: four in one, and some that are in none. */
+			for (uint32_t k = c + 1; w->nested && k < 3; k++)
+				slots = 4 * slots + (shape >> 7);
+			w->desc.dir[i].cls[c] = (struct shm_slot_class){192 << (2 * c), slots};
+		}
 	}
 	w->size = (size_t)shm_channel_bytes(&w->desc);
 	w->desc.length = w->size;

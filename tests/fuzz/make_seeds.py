@@ -288,6 +288,7 @@ def socket():
 
 def channel():
     start = u8(0x36, 0x36)  # both ways three classes of four slots
+    nested = u8(0xf6, 0xb6)  # of the largest, and smaller ones in them
     line, two, slot, control = range(4)
 
     def peer(kind, length=0, ident=0, offset=0, forged=0):
@@ -310,6 +311,8 @@ def channel():
                               + receive + release * 3 + bells(1)) * 8
     yield 'send', start + (alloc(4, 100) + send * 3 + cancel + copy(64) + copy(127) + freed(6) + back(3) + back(2)
                            + bells(0x1f)) * 6
+    yield 'nested', nested + (alloc(4, 1400) + send * 3 + alloc(4, 200) + cancel + send * 3 + freed(9) + back(3) + back(89)
+                              + alloc(2, 800) + bells(0x1f)) * 6
     yield 'reserve', start + (reserve(3, 64) + copy(1) + send * 3 + freed(255) + reserve(2, 129) + send * 2
                               + freed(5) + bells(1)) * 6
     yield 'held', start + b''.join(peer(slot, 10, i) for i in range(12)) + (receive + release * 2) * 8 + bells(31)

@@ -7,9 +7,11 @@
 
 #define STAGES 64u /* of a slab */
 
-int chan_tx_init(struct chan *ch, const struct shm_direction *d)
+int chan_tx_init(struct chan *ch, const struct shm_direction *d, bool nested)
 {
 	uint32_t places = d->entries / 2 < CHAN_PIECES ? d->entries / 2 : CHAN_PIECES;
+	/* Of nested slots: those of the smallest size are all there is. */
+	uint64_t left = nested ? (uint64_t)d->cls[0].slots * d->cls[0].slot_size : UINT64_MAX;
 
 	ch->classes = d->classes;
 	ch->room = shm_channel_room(ch->ch);
@@ -19,7 +21,10 @@ int chan_tx_init(struct chan *ch, const struct shm_direction *d)
 		uint32_t n = d->cls[i].slots < places ? d->cls[i].slots : places;
 
 		ch->slot_size[i] = d->cls[i].slot_size;
-		ch->max_msg += (uint64_t)n * d->cls[i].slot_size;
+		if (n > left / ch->slot_size[i])
+			n = (uint32_t)(left / ch->slot_size[i]);
+		ch->max_msg += (uint64_t)n * ch->slot_size[i];
+		left -= (uint64_t)n * ch->slot_size[i];
 		places -= n;
 		ch->tx_slots += d->cls[i].slots;
 	}

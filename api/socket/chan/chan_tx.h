@@ -115,7 +115,7 @@ static inline struct shm_msg chan_slot_msg(const struct zv_buf *b, const struct 
 void chan_out_cancel(struct chan *ch, const struct zv_buf *b, struct chan_out *o);
 
 /* 0 or -ENOMEM. */
-int chan_tx_init(struct chan *ch, const struct shm_direction *d);
+int chan_tx_init(struct chan *ch, const struct shm_direction *d, bool nested);
 void chan_tx_fini(struct chan *ch);
 void chan_stages_fini(struct zv_queue *q);
 

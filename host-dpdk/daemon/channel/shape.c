@@ -1,30 +1,41 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "shape.h"
 
-#define SMALL  (4u << 10)
-#define MEDIUM (64u << 10)
-#define LARGE  (1u << 20)
+#define SMALL	(4u << 10)
+#define SMALL_2 (16u << 10) /* where those were more than SHM_SLOTS_MAX */
+#define MEDIUM	(64u << 10)
+#define LARGE	(1u << 20)
 
 #define DEFAULT_SHARE 32u
 #define DEFAULT_MAX   (8u << 20)
 
+/* Slots in @room bytes: of the sizes that there is room for. */
+static void classes(struct shm_direction *dir, uint32_t small, uint64_t room)
+{
+	const uint32_t size[] = {small, MEDIUM, LARGE};
+
+	for (dir->classes = 0; dir->classes < 3; dir->classes++) {
+		uint64_t slots = room / small * small / size[dir->classes];
+
+		if (!slots)
+			break;
+		dir->cls[dir->classes] =
+			(struct shm_slot_class){size[dir->classes], (uint32_t)slots};
+	}
+}
+
 void channel_shape(struct shm_channel_desc *d, uint64_t bytes)
 {
-	uint64_t half = bytes / 2, large = half / 4 / LARGE, medium = half / 2 / MEDIUM;
-	uint64_t small = (half - large * LARGE - medium * MEDIUM) / SMALL, need;
-	struct shm_direction dir = {
-		.entries = bytes < 2u << 20 ? 512 : 1024,
-		.classes = large ? 3 : 2,
-		.cls = {{SMALL, (uint32_t)small},
-			{MEDIUM, (uint32_t)medium},
-			{LARGE, (uint32_t)large}},
-	};
+	struct shm_direction dir = {.entries = bytes < 2u << 20 ? 512 : 1024};
+	uint32_t small = bytes > 256u << 20 ? SMALL_2 : SMALL;
+	uint64_t rings;
 
-	*d = (struct shm_channel_desc){.version = SHM_CHANNEL_VERSION, .length = bytes};
+	*d = (struct shm_channel_desc){.version = SHM_CHANNEL_NESTED, .length = bytes};
+	classes(&dir, small, bytes / 2);
 	d->dir[0] = d->dir[1] = dir;
-	/* The rings come out of the small slots. */
-	need = shm_channel_bytes(d) - bytes;
-	dir.cls[0].slots -= (uint32_t)((need + 2 * SMALL - 1) / (2 * SMALL));
+	/* The rings come out of the slots. */
+	rings = shm_channel_bytes(d) - 2ull * dir.cls[0].slots * small;
+	classes(&dir, small, (bytes - rings) / 2);
 	d->dir[0] = d->dir[1] = dir;
 }
 

@@ -2,10 +2,10 @@
 /*
  * What a channel of a given size looks like.
  *
- * Both directions are alike, and get half of it. Half of that are slots of 64 KiB, for streams; a
- * quarter, from 8 MiB on, slots of 1 MiB; the rest, small messages' slots of 4 KiB. What is up to
- * 128 bytes long rides in the ring, whose entries are enough for some batches of 32 such messages
- * on their way.
+ * Both directions are alike, and get half of it. What the rings leave is slots of 4 KiB, which the
+ * sender joins to slots of 64 KiB and 1 MiB as its messages need them (SHM_CHANNEL_NESTED):
+ * messages of any size can use all of the memory. What is up to 128 bytes long rides in the ring,
+ * whose entries are enough for some batches of 32 such messages on their way.
  */
 #ifndef ZVD_SHAPE_H
 #define ZVD_SHAPE_H

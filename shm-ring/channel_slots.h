@@ -1,0 +1,142 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The sender's slots: which are free, and what they are made of.
+ *
+ * Theory of operation
+ * -------------------
+ * Slots are used in the order in which they came back, so that memory goes round: what was written
+ * long ago has left the caches of both CPUs, and is written faster than what the other CPU has just
+ * read. For the same reason nested slots (SHM_CHANNEL_NESTED) are split and put together before
+ * the completion ring is looked at: messages of one size soon use all of the memory.
+ *
+ * A nested slot is in one of these states:
+ *
+ *	inside	a part of a larger one that is not split
+ *	free	in its pool's list
+ *	taken, sent
+ *	split	its parts are slots of the class below; it is *whole* while all of them are free, or
+ *		whole themselves, and in its pool's list of those
+ *
+ * Of a split slot `parts` says how many parts are free or whole. Joining takes its parts out of
+ * their lists; nothing is looked for.
+ */
+#ifndef ZV_CHANNEL_SLOTS_H
+#define ZV_CHANNEL_SLOTS_H
+
+#include "channel_int.h"
+
+/* All are free, the largest ones unsplit. 0 or -ENOMEM. */
+int slots_init(struct channel_tx *tx);
+
+/* Splits larger slots, or puts smaller ones together, until class @c has a free one. */
+bool slots_make(struct channel_tx *tx, uint32_t c);
+
+/* Slots of class @c that are free, or whole, and no part of a larger one that is. */
+uint32_t slots_left(const struct channel_tx *tx, uint32_t c);
+
+static inline void slot_list_add(struct channel_tx *tx, struct slot_list *l, uint32_t id)
+{
+	struct slot *s = &tx->slots[id];
+
+	s->next = SLOT_NONE;
+	s->prev = l->tail;
+	if (l->tail == SLOT_NONE)
+		l->head = id;
+	else
+		tx->slots[l->tail].next = id;
+	l->tail = id;
+	l->n++;
+}
+
+static inline void slot_list_remove(struct channel_tx *tx, struct slot_list *l, uint32_t id)
+{
+	const struct slot *s = &tx->slots[id];
+
+	if (l->head == id) /* whose prev means nothing */
+		l->head = s->next;
+	else
+		tx->slots[s->prev].next = s->next;
+	if (l->tail == id)
+		l->tail = l->head == SLOT_NONE ? SLOT_NONE : s->prev;
+	else if (s->next != SLOT_NONE)
+		tx->slots[s->next].prev = s->prev;
+	l->n--;
+}
+
+/* The slot that @id of class @c is a part of; SLOT_NONE. */
+static inline uint32_t slot_above(const struct channel_tx *tx, uint32_t c, uint32_t id)
+{
+	const struct slot_pool *p = &tx->pool[c];
+	uint32_t k;
+
+	if (!tx->nested || c + 1 == tx->pools)
+		return SLOT_NONE;
+	k = (id - p->first) >> p[1].parts_shift;
+	return k < p[1].slots ? p[1].first + k : SLOT_NONE;
+}
+
+/* @id of class @c is free, or whole, from now on, or is no more. */
+static inline void slot_part(struct channel_tx *tx, uint32_t c, uint32_t id, bool there)
+{
+	while ((id = slot_above(tx, c, id)) != SLOT_NONE) {
+		struct slot_pool *p = &tx->pool[++c];
+		struct slot *s = &tx->slots[id];
+		uint32_t all = 1u << p->parts_shift;
+
+		if (there) {
+			if (++s->parts < all)
+				return;
+			slot_list_add(tx, &p->whole, id);
+		} else {
+			if (s->parts-- < all)
+				return;
+			slot_list_remove(tx, &p->whole, id);
+		}
+	}
+}
+
+/* @id is free. */
+static inline void slot_put(struct channel_tx *tx, uint32_t id)
+{
+	struct slot *s = &tx->slots[id];
+
+	s->state = SLOT_FREE;
+	slot_list_add(tx, &tx->pool[s->cls].free, id);
+	slot_part(tx, s->cls, id, true);
+}
+
+/* A free slot of @p, which has one. */
+static inline uint32_t slot_take(struct channel_tx *tx, struct slot_pool *p)
+{
+	uint32_t id = p->free.head;
+
+	slot_list_remove(tx, &p->free, id);
+	tx->slots[id].state = SLOT_TAKEN;
+	slot_part(tx, (uint32_t)(p - tx->pool), id, false);
+	return id;
+}
+
+/* The pool to serve messages of @len bytes from; NULL: nothing is free for them. */
+static inline struct slot_pool *slots_pool(struct channel_tx *tx, uint32_t len)
+{
+	struct slot_pool *p = tx->pool, *last = tx->pool + tx->pools - 1;
+
+	while (p < last && p->size < len)
+		p++;
+	if (p->free.n)
+		return p;
+	if (tx->nested)
+		return slots_make(tx, (uint32_t)(p - tx->pool)) ? p : NULL;
+	/* Small messages may use larger slots, but not so that large ones starve. */
+	if (p < last && p[1].free.n > p[1].slots / 2)
+		return p + 1;
+	return NULL;
+}
+
+/* Is there a slot for a message of @len bytes, as far as known? */
+static inline bool slots_have(struct channel_tx *tx, uint32_t len)
+{
+	return tx->pools && slots_pool(tx, len);
+}
+
+#endif
