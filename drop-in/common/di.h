@@ -127,6 +127,8 @@ int di_error(struct di *d, int fd, int said);
 
 /* ---- datagrams ----------------------------------------------------------------------------- */
 
+#define DI_DGRAM_MAX 65536u /* bytes of payload, at most */
+
 /*
  * sendmsg(2) of a datagram socket to @to: what m->msg_iov has; the rest of *m is not looked at.
  * Bytes; -EOPNOTSUPP: the guest has no datagrams; -ENODEV: there is no such guest, or no zvsockd;

@@ -11,6 +11,8 @@
 #define REACH_MS 2000 /* while the guest has not said what it can do */
 #define LOOK_MS	 5
 
+_Static_assert(DI_DGRAM_MAX == DROPIN_DGRAM_MAX, "what zvsockd takes");
+
 /* The filter of a socket: its instructions, and those that have the halves of the key. */
 #define GUARD_LENGTH 11
 #define GUARD_HIGH   5

@@ -213,9 +213,8 @@ int di_socket(struct di *d, int type, int protocol)
 		if (d->dgrams)
 			break;
 		if (d->say)
-			d->say("AF_VSOCK: socket: no datagrams: their addresses are not seen in "
-			       "this "
-			       "mode; docs/drop-in.md");
+			d->say("AF_VSOCK: socket: no datagrams in mode seccomp without "
+			       "zvsock-run --dgram");
 		return -EOPNOTSUPP;
 	default:
 		return -ESOCKTNOSUPPORT;

@@ -42,6 +42,8 @@ static const char usage[] =
 	"  --tcp[=PORT]     in a guest: TCP connections leave through this port of the host, "
 	"which\n"
 	"                   tcp_out names in zvsockd's configuration (1080)\n"
+	"  --dgram          mode seccomp: datagrams as well, which slows down sendmsg and recvmsg\n"
+	"                   of all sockets. Mode preload always has them\n"
 	"  --verbose        print the mode, and a line on standard error for each refusal\n"
 	"  --check          print what works on this machine, and why other things do not; run "
 	"nothing\n"
@@ -50,7 +52,7 @@ static const char usage[] =
 struct options {
 	const char *dir, *guest, *control;
 	enum mode mode;
-	bool verbose, check;
+	bool verbose, check, dgrams;
 	unsigned tcp; /* 0: not given */
 };
 
@@ -83,12 +85,17 @@ static unsigned read_port(const char *text)
 
 static void read_options(int argc, char **argv, struct options *o)
 {
-	static const struct option longs[] = {
-		{"dir", required_argument, NULL, 'd'},	   {"guest", required_argument, NULL, 'g'},
-		{"control", required_argument, NULL, 'c'}, {"mode", required_argument, NULL, 'm'},
-		{"tcp", optional_argument, NULL, 't'},	   {"verbose", no_argument, NULL, 'v'},
-		{"check", no_argument, NULL, 'k'},	   {"help", no_argument, NULL, 'h'},
-		{"version", no_argument, NULL, 'V'},	   {0}};
+	static const struct option longs[] = {{"dir", required_argument, NULL, 'd'},
+					      {"guest", required_argument, NULL, 'g'},
+					      {"control", required_argument, NULL, 'c'},
+					      {"mode", required_argument, NULL, 'm'},
+					      {"tcp", optional_argument, NULL, 't'},
+					      {"dgram", no_argument, NULL, 'D'},
+					      {"verbose", no_argument, NULL, 'v'},
+					      {"check", no_argument, NULL, 'k'},
+					      {"help", no_argument, NULL, 'h'},
+					      {"version", no_argument, NULL, 'V'},
+					      {0}};
 	int c;
 
 	while ((c = getopt_long(argc, argv, "+", longs, NULL)) != -1) {
@@ -104,6 +111,9 @@ static void read_options(int argc, char **argv, struct options *o)
 			break;
 		case 't':
 			o->tcp = read_port(optarg);
+			break;
+		case 'D':
+			o->dgrams = true;
 			break;
 		case 'v':
 			o->verbose = true;
@@ -192,28 +202,45 @@ static void preload(const char *library, unsigned tcp)
 		set_port("ZVSOCK_TCP", tcp);
 }
 
+/* A zvsock-run within another: that one's supervisor sees to this one too, as it was told. */
+static bool is_served(const struct options *o, const char *dir)
+{
+	const char *outer = getenv("ZVSOCK_SUPERVISED"), *port = getenv("ZVSOCK_SUPERVISED_TCP");
+
+	if (!outer || strcmp(outer, dir) != 0)
+		return false;
+	if (o->tcp && (!port || strtoul(port, NULL, 10) != o->tcp))
+		say("--tcp=%u: the zvsock-run that this one runs under was started without it",
+		    o->tcp);
+	else if (o->dgrams && !getenv("ZVSOCK_SUPERVISED_DGRAM"))
+		say("--dgram: the zvsock-run that this one runs under was started without it");
+	else
+		return true;
+	exit(EXIT_OURS);
+}
+
 static void supervise(const struct options *o, const char *dir)
 {
-	const struct di_super_opts so = {
-		.dir = dir, .verbose = o->verbose, .opens = !check_dev_vsock(), .tcp = o->tcp};
-	const char *outer = getenv("ZVSOCK_SUPERVISED"), *port = getenv("ZVSOCK_SUPERVISED_TCP");
+	const struct di_super_opts so = {.dir = dir,
+					 .verbose = o->verbose,
+					 .opens = !check_dev_vsock(),
+					 .tcp = o->tcp,
+					 .dgrams = o->dgrams};
 	char why[512];
 	int r = di_super_start(&so, why, sizeof(why));
 
-	/* a zvsock-run within another: that one's supervisor sees to this one too */
-	if (r == -EBUSY && outer && !strcmp(outer, dir)) {
-		if (!o->tcp || (port && strtoul(port, NULL, 10) == o->tcp))
-			return;
-		say("--tcp=%u: the zvsock-run that this one runs under was started without it",
-		    o->tcp);
-		exit(EXIT_OURS);
-	}
+	if (r == -EBUSY && is_served(o, dir))
+		return;
 	if (r < 0) {
 		say("mode seccomp: %s", why);
 		exit(EXIT_OURS);
 	}
 	set_or_die("ZVSOCK_SUPERVISED", dir);
 	set_port("ZVSOCK_SUPERVISED_TCP", o->tcp);
+	if (o->dgrams)
+		set_or_die("ZVSOCK_SUPERVISED_DGRAM", "1");
+	else
+		unsetenv("ZVSOCK_SUPERVISED_DGRAM");
 }
 
 static void warn(const char *line)

@@ -3,6 +3,8 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <netinet/in.h>
+#include <string.h>
 #include <sys/ioctl.h>
 
 bool di_call_waits(const struct di_super *s, uint64_t id)
@@ -39,6 +41,19 @@ int call_give(const struct call *c, int ours, bool cloexec)
 	};
 
 	return ioctl(c->s->notify, SECCOMP_IOCTL_NOTIF_ADDFD, &add) < 0 ? -errno : 0;
+}
+
+size_t call_get_address(const struct call *c, uint64_t at, int len, union address *a)
+{
+	size_t part = sizeof(struct sockaddr_in6);
+
+	_Static_assert(sizeof(struct sockaddr_in6) >= sizeof(struct sockaddr_vm), "the longest");
+	memset(a, 0, sizeof(*a));
+	if (len < (int)sizeof(a->family) || len > (int)ADDRESS_MAX)
+		return 0;
+	if ((size_t)len < part)
+		part = (size_t)len;
+	return di_caller_read(&c->t, at, a->bytes, part) < 0 ? 0 : part;
 }
 
 long call_put_address(const struct call *c, const void *a, size_t size, uint64_t at,

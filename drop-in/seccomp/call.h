@@ -48,6 +48,12 @@ long call_take_socket(struct call *c, unsigned i);
 int call_give(const struct call *c, int ours, bool cloexec);
 
 /*
+ * The program's address of @len bytes at @at: how many of them are in *a, zeroes behind them. 0: it
+ * is for the kernel to judge.
+ */
+size_t call_get_address(const struct call *c, uint64_t at, int len, union address *a);
+
+/*
  * Writes the @size bytes at @a to @at, as the kernel does: what fits, and how long it would be to
  * @len_at. What to return.
  */

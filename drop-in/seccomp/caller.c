@@ -7,7 +7,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/syscall.h>
-#include <sys/uio.h>
 #include <unistd.h>
 
 #define PIDFD_OF_THREAD O_EXCL /* PIDFD_THREAD, Linux 6.9 */
@@ -81,24 +80,40 @@ bool di_caller_cloexec(const struct di_caller *t, int fd)
 	return read_file(path, text) && status_number(text, "\nflags:", 8) & O_CLOEXEC;
 }
 
-int di_caller_read(const struct di_caller *t, uint64_t at, void *to, size_t len)
+int di_caller_gather(const struct di_caller *t, const struct iovec *at, size_t n, void *to,
+		     size_t len)
 {
-	struct iovec mine = {to, len}, theirs = {(void *)(uintptr_t)at, len};
-	ssize_t got = process_vm_readv(t->tid, &mine, 1, &theirs, 1, 0);
+	const struct iovec mine = {to, len};
+	ssize_t got = len ? process_vm_readv(t->tid, &mine, 1, at, n, 0) : 0;
 
 	if (got < 0)
 		return -errno;
 	return (size_t)got == len ? 0 : -EFAULT;
 }
 
-int di_caller_write(const struct di_caller *t, uint64_t at, const void *from, size_t len)
+int di_caller_scatter(const struct di_caller *t, const struct iovec *at, size_t n, const void *from,
+		      size_t len)
 {
-	struct iovec mine = {(void *)(uintptr_t)from, len}, theirs = {(void *)(uintptr_t)at, len};
-	ssize_t got = process_vm_writev(t->tid, &mine, 1, &theirs, 1, 0);
+	const struct iovec mine = {(void *)(uintptr_t)from, len};
+	ssize_t got = len ? process_vm_writev(t->tid, &mine, 1, at, n, 0) : 0;
 
 	if (got < 0)
 		return -errno;
 	return (size_t)got == len ? 0 : -EFAULT;
+}
+
+int di_caller_read(const struct di_caller *t, uint64_t at, void *to, size_t len)
+{
+	const struct iovec theirs = {(void *)(uintptr_t)at, len};
+
+	return di_caller_gather(t, &theirs, 1, to, len);
+}
+
+int di_caller_write(const struct di_caller *t, uint64_t at, const void *from, size_t len)
+{
+	const struct iovec theirs = {(void *)(uintptr_t)at, len};
+
+	return di_caller_scatter(t, &theirs, 1, from, len);
 }
 
 int di_caller_string(const struct di_caller *t, uint64_t at, char *to, size_t size)

@@ -11,6 +11,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>
+#include <sys/uio.h>
 
 struct di_caller {
 	pid_t tid;
@@ -30,6 +31,12 @@ bool di_caller_cloexec(const struct di_caller *t, int fd);
 /* Copies @len bytes of its memory at @at. 0; -EFAULT: not all of it can be read; -EPERM. */
 int di_caller_read(const struct di_caller *t, uint64_t at, void *to, size_t len);
 int di_caller_write(const struct di_caller *t, uint64_t at, const void *from, size_t len);
+
+/* The same with @len bytes of the @n pieces @at of its memory, which may be more. */
+int di_caller_gather(const struct di_caller *t, const struct iovec *at, size_t n, void *to,
+		     size_t len);
+int di_caller_scatter(const struct di_caller *t, const struct iovec *at, size_t n, const void *from,
+		      size_t len);
 
 /* Copies a string of less than @size bytes. -ENAMETOOLONG, -EFAULT. */
 int di_caller_string(const struct di_caller *t, uint64_t at, char *to, size_t size);

@@ -2,6 +2,8 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/seccomp.h>
+#include <pthread.h>
+#include <semaphore.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -77,6 +79,43 @@ static bool send_fd(int line, int fd)
 	return sendmsg(line, &m, MSG_NOSIGNAL) == 1;
 }
 
+/*
+ * Hands the filter's descriptor over: a thread that is not under the filter, which may stop
+ * sendmsg(2) before anybody answers.
+ */
+struct courier {
+	pthread_t thread;
+	sem_t go;
+	int line, fd; /* -1: nothing to hand over */
+	bool sent;
+};
+
+static void *carry(void *arg)
+{
+	struct courier *c = arg;
+
+	while (sem_wait(&c->go) < 0)
+		;
+	c->sent = c->fd >= 0 && send_fd(c->line, c->fd);
+	return NULL;
+}
+
+static bool courier_start(struct courier *c, int line)
+{
+	*c = (struct courier){.line = line};
+	return sem_init(&c->go, 0, 0) == 0 && pthread_create(&c->thread, NULL, carry, c) == 0;
+}
+
+/* The thread has ended: execve(2) may follow. */
+static bool courier_send(struct courier *c, int fd)
+{
+	c->fd = fd;
+	sem_post(&c->go);
+	pthread_join(c->thread, NULL);
+	sem_destroy(&c->go);
+	return c->sent;
+}
+
 static int receive_fd(int line)
 {
 	char byte;
@@ -137,8 +176,9 @@ static pid_t fork_supervisor(int line, int theirs, const struct di_super_opts *o
 static int filter_self(const struct di_super_opts *o)
 {
 	struct sock_filter code[DI_FILTER_MAX];
-	struct sock_fprog prog = {.len = (unsigned short)di_filter(code, o->opens, o->tcp != 0),
-				  .filter = code};
+	unsigned with = (o->opens ? DI_FILTER_OPENS : 0) | (o->tcp ? DI_FILTER_TCP : 0) |
+			(o->dgrams ? DI_FILTER_DGRAM : 0);
+	struct sock_fprog prog = {.len = (unsigned short)di_filter(code, with), .filter = code};
 	unsigned long flags = SECCOMP_FILTER_FLAG_NEW_LISTENER;
 	int fd;
 
@@ -165,6 +205,7 @@ __attribute__((format(printf, 4, 5))) static int failed(int r, char *why, size_t
 
 int di_super_start(const struct di_super_opts *o, char *why, size_t size)
 {
+	struct courier courier;
 	int line[2], notify;
 	bool ready;
 	pid_t pid;
@@ -176,13 +217,14 @@ int di_super_start(const struct di_super_opts *o, char *why, size_t size)
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, line) < 0)
 		return failed(-errno, why, size, "a socket pair: %s", strerror(errno));
 	pid = fork_supervisor(line[0], line[1], o);
-	if (pid < 0) {
+	if (pid < 0 || !courier_start(&courier, line[0])) {
 		close(line[0]);
 		return failed(-EAGAIN, why, size, "the supervisor cannot be started: %s",
 			      strerror(errno));
 	}
 	notify = filter_self(o);
 	if (notify < 0) {
+		courier_send(&courier, -1);
 		close(line[0]);
 		return failed(notify, why, size,
 			      "this kernel or container takes no seccomp filter with user "
@@ -193,7 +235,7 @@ int di_super_start(const struct di_super_opts *o, char *why, size_t size)
 	}
 	/* Where Yama lets only ancestors look into a process: this one, though not its children. */
 	(void)prctl(PR_SET_PTRACER, pid, 0, 0, 0);
-	ready = send_fd(line[0], notify);
+	ready = courier_send(&courier, notify);
 	close(notify);
 	ready = ready && read(line[0], &byte, 1) == 1;
 	close(line[0]);

@@ -129,6 +129,7 @@ void di_super_serve(int notify, const struct di_super_opts *o)
 
 	di_init(&s.di, o->dir);
 	s.di.say = o->verbose ? say : NULL;
+	s.di.dgrams = o->dgrams;
 	for (go_on = begin(&s); go_on;) {
 		struct epoll_event e;
 		eventfd_t rings;

@@ -67,6 +67,7 @@ struct di_super_opts {
 	bool verbose; /* one line on standard error about each question that failed */
 	bool opens;   /* answer open(2) of /dev/vsock */
 	unsigned tcp; /* connections by TCP leave by this port of the host; 0: not */
+	bool dgrams;  /* SOCK_DGRAM: messages.c sees what it takes */
 };
 
 /*

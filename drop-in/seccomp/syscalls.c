@@ -15,6 +15,7 @@
 #include "blocked.h"
 #include "call.h"
 #include "left.h"
+#include "messages.h"
 
 #define DEV_VSOCK  "/dev/vsock"
 #define OPTION_MAX 64u	 /* bytes of a socket option of AF_VSOCK, at most */
@@ -38,19 +39,10 @@ static long call_socket(struct call *c)
 	return fd < 0 ? fd : give_and_close(c, fd, type & SOCK_CLOEXEC);
 }
 
-/* The program's address of bind(2) and connect(2): its length. 0: it is for the kernel to judge. */
+/* The program's address of bind(2) and connect(2). */
 static size_t copy_address(struct call *c, union address *a)
 {
-	int len = call_int(c, 2);
-	size_t part = sizeof(struct sockaddr_in6);
-
-	_Static_assert(sizeof(struct sockaddr_in6) >= sizeof(struct sockaddr_vm), "the longest");
-	memset(a, 0, sizeof(*a));
-	if (len < (int)sizeof(a->family) || len > (int)ADDRESS_MAX)
-		return 0;
-	if ((size_t)len < part)
-		part = (size_t)len;
-	return di_caller_read(&c->t, call_arg(c, 1), a->bytes, part) < 0 ? 0 : part;
+	return call_get_address(c, call_arg(c, 1), call_int(c, 2), a);
 }
 
 /* The socket when it and the address are ours. 0, or what to return. */
@@ -379,6 +371,12 @@ static const struct {
 	{SYS_socket, call_socket},
 	{SYS_bind, call_bind},
 	{SYS_ioctl, call_ioctl},
+	{SYS_recvfrom, call_recvfrom}, /* from here on with --dgram */
+	{SYS_sendto, call_sendto},
+	{SYS_recvmsg, call_recvmsg},
+	{SYS_sendmsg, call_sendmsg},
+	{SYS_recvmmsg, call_recvmmsg},
+	{SYS_sendmmsg, call_sendmmsg},
 };
 
 long di_call(struct di_super *s, const struct seccomp_notif *n, bool may_block)

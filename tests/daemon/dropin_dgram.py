@@ -301,6 +301,10 @@ def too_long(cid, port):
     assert s.recv(10) == b'end'
 
 
+def answers_alone():
+    new(ANY).close()
+
+
 def unsupported():
     fails(errno.EOPNOTSUPP, socket.socket, VSOCK, DGRAM)
 

@@ -29,6 +29,7 @@ def until(condition, what):
 
 class Side:
     """Where programs run: what they know is a directory, and which CID the other side has."""
+    options = []  # of zvsock-run
 
     def __init__(self, w, name, peer_cid):
         self.w, self.peer = w, peer_cid
@@ -37,7 +38,7 @@ class Side:
     def start(self, *args, **more):
         more.setdefault('stdin', subprocess.DEVNULL)
         more.setdefault('stdout', subprocess.PIPE)
-        p = subprocess.Popen([ZVSOCK_RUN, '--mode', MODE, *map(str, args)], env=self.env, **more)
+        p = subprocess.Popen([ZVSOCK_RUN, '--mode', MODE, *self.options, *map(str, args)], env=self.env, **more)
         self.w.procs.append(p)
         return p
 

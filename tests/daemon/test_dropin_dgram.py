@@ -14,7 +14,7 @@ import subprocess
 import sys
 
 import zvd_program
-from dropin_pair import DEVICE, HOST, PORT, ZVSOCKD_GUEST, Pair, Side, ended, serve_prog, until
+from dropin_pair import DEVICE, HOST, MODE, PORT, ZVSOCK_RUN, ZVSOCKD_GUEST, Pair, Side, ended, serve_prog, until
 from zvd_program import LIMIT, case, main
 
 PROG = os.path.join(os.path.dirname(os.path.realpath(__file__)), 'dropin_dgram.py')
@@ -229,15 +229,29 @@ def zvsockctl_lists_them(w):
     c.kill()
 
 
-def seccomp_only(w):
-    """Mode seccomp does not see addresses of datagrams."""
-    run(Pair(w).host, 'unsupported')
+@case
+def unless_asked_for(w):
+    """Mode seccomp has them with --dgram only, and says so."""
+    pair = Pair(w)
+    plain = Side(w, 'host', 5)
+    plain.options = ['--verbose']
+    if MODE == 'preload':
+        run(plain, 'answers_alone')
+        return
+    p = dgram(plain, 'unsupported', stderr=subprocess.PIPE)
+    _, err = p.communicate(timeout=LIMIT)
+    assert p.returncode == 0 and b'zvsock-run --dgram' in err, err
+    # it is the first one's supervisor that would have to see them
+    inner = pair.host.start(ZVSOCK_RUN, '--mode', MODE, '--dgram', 'true')
+    ended(inner)
+    inner = plain.start(ZVSOCK_RUN, '--mode', MODE, '--dgram', 'true', stderr=subprocess.PIPE)
+    _, err = inner.communicate(timeout=LIMIT)
+    assert inner.returncode == 125 and b'was started without it' in err, err
 
 
 if __name__ == '__main__':
-    if sys.argv[4] == 'seccomp':
-        zvd_program.CASES[:] = []
-        case(seccomp_only)
+    if MODE == 'seccomp':
+        Side.options = ['--dgram']
     if sys.argv[5:]:
         zvd_program.CASES[:] = [c for c in zvd_program.CASES if c.__name__ in sys.argv[5:]]
     sys.exit(main())

@@ -4,7 +4,7 @@
 
 A real zvsockd; its guest is zvsockd-guest, which drives the device without a VM: its service echo answers the
 programs, and what connects to its Unix socket reaches them.
-usage: dropin_static.py ZVSOCKD ZVSOCKD_GUEST ZVSOCK_RUN RAW
+usage: dropin_static.py ZVSOCKD ZVSOCKD_GUEST ZVSOCK_RUN RAW RAW_DGRAM [CASE...]
 """
 import concurrent.futures
 import glob
@@ -23,9 +23,10 @@ HERE = os.path.dirname(os.path.realpath(__file__))
 sys.path[:0] = [os.path.join(HERE, '..', 'daemon'), os.path.join(HERE, 'dropin')]
 # pylint: disable=wrong-import-position
 import build  # noqa: E402
+import zvd_program  # noqa: E402
 from zvd_program import LIMIT, Skip, case, main  # noqa: E402
 
-ZVSOCKD, GUEST, RUN, RAW = sys.argv[1:5]
+ZVSOCKD, GUEST, RUN, RAW, RAW_DGRAM = sys.argv[1:6]
 
 
 def ended(pid):
@@ -62,9 +63,9 @@ class Programs:
         assert done.returncode == rc, f'{args} ended with {done.returncode}:\n{done.stdout}{done.stderr}{self.w.log()}'
         return done.stdout.splitlines(), done.stderr.splitlines()
 
-    def start(self, program, *args, mode=None, word='listening', **more):
+    def start(self, program, *args, mode=None, word='listening', options=(), **more):
         """Started, and it has said @word."""
-        proc = subprocess.Popen(self.args(program, *args, mode=mode), stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+        proc = subprocess.Popen(self.args(program, *args, mode=mode, options=options), stdin=subprocess.PIPE, stdout=subprocess.PIPE,
                                 stderr=subprocess.STDOUT, text=True, **more)
         self.w.procs.append(proc)
         line = proc.stdout.readline()
@@ -200,6 +201,17 @@ def a_port_is_bound_again_at_once(w):
         p.from_guest(5000, read=False).close()
         line = proc.stdout.readline()
         assert line == ('listening\n' if i < n - 1 else 'ok\n'), f'{i}: {line}{proc.stdout.read()}'
+
+
+@case
+def datagrams(w):
+    """With --dgram; without it there are none."""
+    p = Programs(w, guest=False)
+    proc = p.start(RAW_DGRAM, 'echo', 5000, options=['--dgram'])
+    assert p.run(RAW_DGRAM, 'calls', 1, 5000, options=['--dgram'])[0] == ['ok']
+    assert rest(proc) == []
+    assert p.run(RAW_DGRAM, 'echo', 5000, rc=1)[0] == ['socket: Operation not supported']
+    p.no_supervisor()
 
 
 # ---- signals and deaths ---------------------------------------------------------------------------------------
@@ -427,4 +439,6 @@ def check_says_what_works(w):
 
 
 if __name__ == '__main__':
+    if sys.argv[6:]:
+        zvd_program.CASES[:] = [c for c in zvd_program.CASES if c.__name__ in sys.argv[6:]]
     sys.exit(main())

@@ -14,6 +14,7 @@
 #include <linux/audit.h>
 #include <linux/seccomp.h>
 #include <netinet/in.h>
+#include <stdbool.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/syscall.h>
@@ -58,12 +59,12 @@ static struct outcome run(const struct sock_filter *prog, size_t n, const struct
 	return o;
 }
 
-static bool tcp; /* of the filters that are asked */
+static unsigned more; /* of the filters that are asked */
 
 static struct outcome ask(bool opens, int nr, const uint64_t args[6])
 {
 	struct sock_filter prog[DI_FILTER_MAX];
-	size_t n = di_filter(prog, opens, tcp);
+	size_t n = di_filter(prog, more | (opens ? DI_FILTER_OPENS : 0));
 	struct seccomp_data d = {.nr = nr, .arch = di_filter_arch()};
 
 	assert_in_range(n, 1, DI_FILTER_MAX);
@@ -147,12 +148,12 @@ static void what_moves_bytes_is_not_looked_at(void **state)
 		for (unsigned with = 0; with < 4; with++) {
 			struct outcome o;
 
-			tcp = with & 2;
+			more = with & 2 ? DI_FILTER_TCP : 0;
 			o = ask(with & 1, free_of_cost[i], ARGS(AF_VSOCK, AF_VSOCK));
 			assert_int_equal(o.action, SECCOMP_RET_ALLOW);
 			assert_false(o.looked);
 		}
-	tcp = false;
+	more = 0;
 }
 
 static void opens_are_shown_when_asked_for(void **state)
@@ -187,17 +188,38 @@ static void options_of_ip_are_shown_when_asked_for(void **state)
 	(void)state;
 	need_filter();
 	for (unsigned with = 0; with < 2; with++) {
-		tcp = with;
+		more = with ? DI_FILTER_TCP : 0;
 		for (uint64_t level = 0; level < 300; level++) {
 			bool ip = level == IPPROTO_IP || level == IPPROTO_TCP ||
 				  level == IPPROTO_IPV6;
-			bool expected = level == AF_VSOCK || (ip && tcp);
+			bool expected = level == AF_VSOCK || (ip && with);
 
 			assert_true(shown(false, SYS_setsockopt, ARGS(3, level, 1)) == expected);
 			assert_true(shown(false, SYS_getsockopt, ARGS(3, level, 1)) == expected);
 		}
 	}
-	tcp = false;
+	more = 0;
+}
+
+static void addresses_of_messages_are_shown_when_asked_for(void **state)
+{
+	static const int messages[] = {SYS_sendmsg, SYS_recvmsg, SYS_sendmmsg, SYS_recvmmsg};
+	static const int with_address[] = {SYS_sendto, SYS_recvfrom};
+	static const uint64_t pointers[] = {0, 8, JUNK, JUNK | 8, UINT64_C(1) << 63};
+
+	(void)state;
+	need_filter();
+	for (unsigned with = 0; with < 2; with++) {
+		more = with ? DI_FILTER_DGRAM : 0;
+		for (size_t i = 0; i < sizeof(messages) / sizeof(messages[0]); i++)
+			assert_true(shown(false, messages[i], ARGS(3)) == with);
+		for (size_t i = 0; i < sizeof(with_address) / sizeof(with_address[0]); i++)
+			for (size_t j = 0; j < sizeof(pointers) / sizeof(pointers[0]); j++)
+				assert_true(shown(false, with_address[i],
+						  ARGS(3, 8, 9, 0, pointers[j], 16)) ==
+					    (with && pointers[j]));
+	}
+	more = 0;
 }
 
 static void other_architectures_are_allowed(void **state)
@@ -205,7 +227,7 @@ static void other_architectures_are_allowed(void **state)
 	static const uint32_t others[] = {AUDIT_ARCH_I386, AUDIT_ARCH_ARM, AUDIT_ARCH_X86_64,
 					  AUDIT_ARCH_AARCH64, 0};
 	struct sock_filter prog[DI_FILTER_MAX];
-	size_t n = di_filter(prog, true, true);
+	size_t n = di_filter(prog, DI_FILTER_OPENS | DI_FILTER_TCP | DI_FILTER_DGRAM);
 
 	(void)state;
 	need_filter();
@@ -230,6 +252,7 @@ int main(void)
 		cmocka_unit_test(what_moves_bytes_is_not_looked_at),
 		cmocka_unit_test(opens_are_shown_when_asked_for),
 		cmocka_unit_test(options_of_ip_are_shown_when_asked_for),
+		cmocka_unit_test(addresses_of_messages_are_shown_when_asked_for),
 		cmocka_unit_test(other_architectures_are_allowed),
 	};
 
