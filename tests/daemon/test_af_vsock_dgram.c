@@ -23,6 +23,9 @@
 #define CID_ANY UINT32_MAX
 #define NOBODY	65534
 #define PORT	1234u
+#define PEERS	16u   /* for which zvsockd has a socket for each port: docs/threat-model.md */
+#define HOARD	200u  /* ports, whose sockets would be more than FEW_FDS */
+#define FEW_FDS 1000u /* that zvsockd may have */
 
 static const char *program;
 
@@ -30,6 +33,16 @@ static int up(void **state)
 {
 	(void)state;
 	return ds_up(program) ? 0 : -1;
+}
+
+static int up_with_few_fds(void **state)
+{
+	int ret;
+
+	zw_nofile = FEW_FDS;
+	ret = up(state);
+	zw_nofile = 0;
+	return ret;
 }
 
 static int down(void **state)
@@ -173,18 +186,23 @@ static void low_port(const struct dropin_msg *m)
 	_exit(bind_port(ds_ask(), SOCK_DGRAM, 1023, &own) == -EACCES ? 0 : 1);
 }
 
-/* Sends "end" to the port of CID 1, from the socket that was bound by *of. */
-static bool send_end(int fd, const struct dropin_msg *of)
+/* Sends "end" to @port of CID 1, from the socket that was bound by *of. */
+static bool send_to(int fd, const struct dropin_msg *of, uint32_t port)
 {
 	struct {
 		struct dropin_dgram head;
 		char text[3];
-	} d = {{DROPIN_MAGIC, DROPIN_VERSION, 0, {ZV_CID_LOCAL, PORT}, of->bytes}, "end"};
+	} d = {{DROPIN_MAGIC, DROPIN_VERSION, 0, {ZV_CID_LOCAL, port}, of->bytes}, "end"};
 	struct sockaddr_un sa = {.sun_family = AF_UNIX};
 
 	(void)snprintf(sa.sun_path, sizeof(sa.sun_path), "%sdgram", zw_dir);
 	return sendto(fd, &d, sizeof(d.head) + 3, 0, (struct sockaddr *)&sa, sizeof(sa)) ==
 	       (ssize_t)sizeof(d.head) + 3;
+}
+
+static bool send_end(int fd, const struct dropin_msg *of)
+{
+	return send_to(fd, of, PORT);
 }
 
 /* From a socket with the label of *m, whose key is not known. */
@@ -237,7 +255,68 @@ static void another_users_socket_sends_nothing(void **state)
 	close(ask);
 }
 
-/* The same in a network namespace of its own, where the label is free. */
+/* Binds ports, and sends from others, for as long as zvsockd lets it; says so to @told, and stays.
+ */
+static void hoard(int told)
+{
+	static int source[PEERS];
+	static struct dropin_msg from[PEERS];
+	struct dropin_msg to;
+	int ask = ds_ask();
+
+	for (unsigned i = 0; i < PEERS; i++) {
+		if (bind_port(ask, SOCK_DGRAM, CID_ANY, &from[i]))
+			break;
+		source[i] = taker(from[i].label);
+	}
+	for (unsigned n = 0; n < HOARD && !bind_port(ask, SOCK_DGRAM, CID_ANY, &to); n++) {
+		if (taker(to.label) < 0 || about(ask, DROPIN_BOUND, to.label))
+			break;
+		for (unsigned i = 0; i < PEERS; i++)
+			(void)send_to(source[i], &from[i], to.local.port);
+	}
+	if (write(told, "", 1) == 1)
+		pause();
+	_exit(0);
+}
+
+/* The sockets of zvsockd that datagrams take are a part of those that all share. */
+static void one_user_takes_no_descriptors_of_others(void **state)
+{
+	struct dropin_msg m;
+	int told[2], ask, fd;
+	pid_t pid;
+	char b;
+
+	(void)state;
+	if (geteuid() != 0) {
+		print_message("not root: skipped\n");
+		skip();
+	}
+	assert_int_equal(pipe(told), 0);
+	pid = fork();
+	if (pid == 0) {
+		if (setresgid(NOBODY, NOBODY, NOBODY) < 0 || setresuid(NOBODY, NOBODY, NOBODY) < 0)
+			_exit(1);
+		hoard(told[1]);
+	}
+	close(told[1]);
+	assert_int_equal(read(told[0], &b, 1), 1);
+	assert_true(zw_fds() < FEW_FDS / 2);
+	ask = ds_ask();
+	assert_int_equal(bind_port(ask, SOCK_DGRAM, PORT, &m), 0);
+	fd = taker(m.label);
+	assert_int_equal(about(ask, DROPIN_BOUND, m.label), 0);
+	assert_true(send_end(fd, &m));
+	assert_int_equal(got(fd, "end"), 3);
+	close(fd);
+	close(ask);
+	assert_int_equal(kill(pid, SIGKILL), 0);
+	assert_int_equal(waitpid(pid, NULL, 0), pid);
+	close(told[0]);
+}
+
+/* The same as forge() in a network namespace of its own, where the label is free. */
 static void forge_elsewhere(const struct dropin_msg *m)
 {
 	if (unshare(CLONE_NEWUSER | CLONE_NEWNET) < 0)
@@ -280,6 +359,8 @@ int main(int argc, char **argv)
 		T(who_has_closed_is_heard),
 		T(a_stock_guest_has_none),
 		T(another_users_socket_sends_nothing),
+		cmocka_unit_test_setup_teardown(one_user_takes_no_descriptors_of_others,
+						up_with_few_fds, down),
 		T(another_network_namespace_sends_nothing),
 	};
 #undef T

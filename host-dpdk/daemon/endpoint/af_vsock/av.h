@@ -55,6 +55,14 @@
 /* Questions, and looks at names, in a round; the last one ends what it began. */
 #define AV_TURN_WORK 16
 
+/*
+ * Of the descriptors that connections of all guests and these programs share: all programs have
+ * half at most, each user but root this part of all, and half of that for peers of its datagrams,
+ * which others choose.
+ */
+#define AV_FDS_PART	  8u
+#define AV_FDS_PEERS_PART (2 * AV_FDS_PART)
+
 enum av_socket { AV_ASK, AV_STREAM, AV_SEQPACKET, AV_DGRAM, AV_SOCKETS };
 #define AV_LISTENING AV_DGRAM /* those before it are accepted from */
 
@@ -73,6 +81,7 @@ struct av_listener {
 struct av_user {
 	uid_t uid;
 	unsigned asks, calls, ports;
+	unsigned fds;		     /* for its questions, and for its datagrams */
 	TAILQ_HEAD(, av_ask) turn;   /* its programs that wait for their turn */
 	TAILQ_ENTRY(av_user) turner; /* of users that have some */
 };
@@ -213,6 +222,10 @@ struct av_user *av_user(struct av_space *s, uid_t uid);
 void av_user_put(struct av_space *s, struct av_user *u);
 /* May @u have one more, of @n that it has, of @all that there are? */
 bool av_user_may(const struct av_user *u, unsigned n, unsigned all, unsigned most);
+/* One descriptor more for @u, which may have a @part of all. False: no. av_fd_give() gives it back.
+ */
+bool av_fd_take(struct av_user *u, unsigned part);
+void av_fd_give(struct av_user *u);
 /* Closes @fd, in which descriptors may wait; it was taken by fds_get(). */
 void av_discard(struct av_space *s, int fd, bool stream);
 /* The same for one that came to [G] too late, when the space may be gone. */

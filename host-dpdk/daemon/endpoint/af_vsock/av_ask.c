@@ -63,6 +63,7 @@ static void ask_free(struct lcore_work *w)
 	TAILQ_REMOVE(&s->asks, a, link);
 	s->n_asks--;
 	a->user->asks--;
+	av_fd_give(a->user);
 	av_user_put(s, a->user);
 	free(a);
 }
@@ -273,7 +274,8 @@ void av_ask_begin(struct av_space *s, int fd)
 
 	if (a && getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &who, &len) == 0)
 		a->user = av_user(s, who.uid);
-	if (!a || !a->user || !av_user_may(a->user, a->user->asks, s->n_asks, AV_ASKS_MAX)) {
+	if (!a || !a->user || !av_user_may(a->user, a->user->asks, s->n_asks, AV_ASKS_MAX) ||
+	    !av_fd_take(a->user, AV_FDS_PART)) {
 		turn_away(s, fd, &who);
 		if (a && a->user)
 			av_user_put(s, a->user);

@@ -6,6 +6,7 @@
 #include "passed.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
@@ -56,21 +57,33 @@ static struct io *io_of(const struct av_box *b)
 
 /* ---- which socket it is ---- */
 
-/* A socket of ours; fds_get() is done. -errno. */
-static int new_socket(const struct av_space *s)
+/* A socket of ours, one of the descriptors of the port's user, who may have a @part. -errno. */
+static int new_socket(const struct av_box *b, unsigned part)
 {
+	struct av_user *u = b->port->user;
 	int fd;
 
-	if (!fds_get())
+	if (!av_fd_take(u, part))
 		return -EMFILE;
+	if (!fds_get()) {
+		av_fd_give(u);
+		return -EMFILE;
+	}
 	fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	if (fd < 0) {
 		fd = -errno;
 		fds_put();
-	} else if (!s->bin) {
+		av_fd_give(u);
+	} else if (!b->space->bin) {
 		(void)passed_refuse(fd);
 	}
 	return fd;
+}
+
+static void end_socket(const struct av_box *b, int fd)
+{
+	av_discard(b->space, fd, false);
+	av_fd_give(b->port->user);
 }
 
 /* Connects @fd to who has the label now. */
@@ -85,21 +98,24 @@ static int join(const struct av_box *b, int fd)
 /* A socket with the key in its queue, connected. */
 static int hold_first(struct av_box *b)
 {
-	const sa_family_t any = AF_UNIX; /* the kernel chooses the name */
-	int fd = new_socket(b->space), ret;
+	int fd = new_socket(b, AV_FDS_PART), ret;
+	char text[DROPIN_LABEL];
 	struct sockaddr_un sa;
-	socklen_t len = sizeof(sa);
+	socklen_t len;
 
 	if (fd < 0)
 		return fd;
-	if (bind(fd, (const struct sockaddr *)(const void *)&any, sizeof(any)) < 0 ||
-	    getsockname(fd, (struct sockaddr *)&sa, &len) < 0 ||
+	/* Until it is connected, anybody who has guessed its name could send to it. */
+	(void)snprintf(text, sizeof(text), "zvsock:H:%016" PRIx64 "%016" PRIx64,
+		       av_random(b->space), av_random(b->space));
+	len = av_address(&sa, text);
+	if (bind(fd, (const struct sockaddr *)&sa, len) < 0 ||
 	    sendto(fd, &b->key, sizeof(b->key), 0, (struct sockaddr *)&sa, len) < 0)
 		ret = -errno;
 	else
 		ret = join(b, fd);
 	if (ret < 0)
-		av_discard(b->space, fd, false);
+		end_socket(b, fd);
 	else
 		b->hold = fd;
 	return ret;
@@ -174,7 +190,7 @@ static void peer_end(struct av_peer *p)
 		b->with = NULL;
 	av_mail_leave(b->space->mail, &p->reader);
 	io_cancel(io_of(b), &p->in);
-	av_discard(b->space, p->fd, false);
+	end_socket(b, p->fd);
 	if (!p->in.pending)
 		peer_free(p);
 }
@@ -204,7 +220,7 @@ void av_box_end(struct av_box *b)
 		drop_first(b);
 	io_cancel(io_of(b), &b->room);
 	if (b->hold >= 0)
-		av_discard(b->space, b->hold, false);
+		end_socket(b, b->hold);
 	b->hold = -1;
 	/* The last of them may take the box with it, but not while it has a port. */
 	for (p = TAILQ_FIRST(&b->peers); p; p = next) {
@@ -279,19 +295,28 @@ static bool keep(struct av_box *b, struct av_peer *p, const void *data, uint32_t
 	return true;
 }
 
-/* Makes room for one more. False: something waits for each. */
+/* Ends the oldest one. False: something waits for each. */
 static bool evict(struct av_box *b)
 {
 	struct av_peer *p;
 
-	if (b->n_peers < BOX_PEERS)
-		return true;
 	TAILQ_FOREACH(p, &b->peers, link)
 		if (!p->ended && !p->n_waiting && p != b->with) {
 			peer_end(p);
 			return true;
 		}
 	return false;
+}
+
+/* A socket for one more peer, in the place of another when there is no room. -errno. */
+static int peer_socket(struct av_box *b)
+{
+	int fd;
+
+	if (b->n_peers >= BOX_PEERS && !evict(b))
+		return -ENOBUFS;
+	fd = new_socket(b, AV_FDS_PEERS_PART);
+	return fd == -EMFILE && evict(b) ? new_socket(b, AV_FDS_PEERS_PART) : fd;
 }
 
 static struct av_peer *peer_new(struct av_box *b, uint32_t local_cid,
@@ -304,7 +329,7 @@ static struct av_peer *peer_new(struct av_box *b, uint32_t local_cid,
 				 .local = {local_cid, b->port->label.local.port},
 				 .remote = *remote,
 				 .token = {av_random(b->space), av_random(b->space)}};
-	struct av_peer *p = evict(b) ? calloc(1, sizeof(*p)) : NULL;
+	struct av_peer *p = calloc(1, sizeof(*p));
 	struct sockaddr_un sa;
 	socklen_t len;
 	int fd;
@@ -314,15 +339,18 @@ static struct av_peer *peer_new(struct av_box *b, uint32_t local_cid,
 		return NULL;
 	dropin_label_write(&l, text);
 	len = av_address(&sa, text);
-	fd = new_socket(b->space);
+	fd = peer_socket(b);
 	*err = fd;
-	/* Connected first: who has the label afterwards had it meanwhile, if he is the same. */
-	if (fd >= 0 && (*err = bind(fd, (struct sockaddr *)&sa, len) < 0 ? -errno : 0) == 0 &&
-	    (*err = join(b, fd)) == 0)
+	/*
+	 * Connected before it has a name, so that at no time anybody else can send to it; and
+	 * before the look: who has the label afterwards had it meanwhile, if he is the same.
+	 */
+	if (fd >= 0 && (*err = join(b, fd)) == 0 &&
+	    (*err = bind(fd, (struct sockaddr *)&sa, len) < 0 ? -errno : 0) == 0)
 		*err = av_box_hold(b);
 	if (*err < 0) {
 		if (fd >= 0)
-			av_discard(b->space, fd, false);
+			end_socket(b, fd);
 		free(p);
 		return NULL;
 	}

@@ -127,9 +127,9 @@ static void port_free(struct av_space *s, struct av_port *p)
 	pthread_mutex_unlock(&s->lock);
 	TAILQ_REMOVE(&s->looked, p, looked);
 	s->n_ports--;
+	av_box_end(p->box);
 	p->user->ports--;
 	av_user_put(s, p->user);
-	av_box_end(p->box);
 	free(p);
 }
 

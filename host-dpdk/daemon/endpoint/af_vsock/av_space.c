@@ -27,6 +27,7 @@ static struct av_space *spaces; /* the main thread's */
 /* Made with the first space, if there can be anything for it; lcores may need it to the very end.
  */
 static struct fd_bin *late_bin;
+static uint32_t programs_fds; /* of all spaces; atomic */
 
 /* ---- what home has of it ---- */
 
@@ -74,6 +75,26 @@ void av_user_put(struct av_space *s, struct av_user *u)
 bool av_user_may(const struct av_user *u, unsigned n, unsigned all, unsigned most)
 {
 	return all < most && (u->uid == 0 || n < most / 4);
+}
+
+bool av_fd_take(struct av_user *u, unsigned part)
+{
+	const uint32_t most = fds_max();
+
+	if (u->uid && u->fds >= most / part)
+		return false;
+	if (__atomic_add_fetch(&programs_fds, 1, __ATOMIC_RELAXED) > most / 2) {
+		__atomic_sub_fetch(&programs_fds, 1, __ATOMIC_RELAXED);
+		return false;
+	}
+	u->fds++;
+	return true;
+}
+
+void av_fd_give(struct av_user *u)
+{
+	u->fds--;
+	__atomic_sub_fetch(&programs_fds, 1, __ATOMIC_RELAXED);
 }
 
 void av_discard(struct av_space *s, int fd, bool stream)
