@@ -11,8 +11,12 @@ _Static_assert(ALIVE_DIED == FUTEX_OWNER_DIED, "what the kernel writes");
 
 void guest_alive_begin(struct guest_alive *a)
 {
+	size_t len;
+
 	memset(a, 0, sizeof(*a));
 	a->head.list.next = &a->head.list; /* empty */
+	if (syscall(SYS_get_robust_list, 0, &a->was, &len) < 0)
+		a->was = NULL;
 }
 
 /* @there: so is the word. */
@@ -54,4 +58,5 @@ void guest_alive_look(struct guest_alive *a, const struct own_region *own, uint6
 void guest_alive_end(struct guest_alive *a)
 {
 	let_go(a, true);
+	(void)syscall(SYS_set_robust_list, a->was, sizeof(a->head));
 }

@@ -12,18 +12,19 @@
 
 struct guest_alive {
 	struct robust_list_head head;
-	struct robust_list node; /* of the one word */
-	struct region_map *map;	 /* NULL: no word is kept */
+	struct robust_list node;      /* of the one word */
+	struct robust_list_head *was; /* the thread's own list, which it gets back */
+	struct region_map *map;	      /* NULL: no word is kept */
 	uint64_t cid;
 	uint32_t *word;
 };
 
-/* Before the first look: robust lists of the C library are this thread's no more, so it must not
- * take robust mutexes. */
+/* Before the first look: until guest_alive_end() the C library has no robust list of this thread,
+ * so it must not take robust mutexes. */
 void guest_alive_begin(struct guest_alive *a);
 /* Keeps the word for @cid in the region while there is one (own_region_there()). */
 void guest_alive_look(struct guest_alive *a, const struct own_region *own, uint64_t cid);
-/* The device is being closed, in order. */
+/* The device is being closed, in order. The kernel does not look at *a any more. */
 void guest_alive_end(struct guest_alive *a);
 
 #endif

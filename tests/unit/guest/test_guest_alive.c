@@ -13,6 +13,7 @@
 #include <pthread.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #define SIZE 65536u
@@ -73,8 +74,19 @@ static void on_a_thread(void *(*fn)(void *arg))
 	own_region_release(&region);
 }
 
+/* What the kernel looks at when this thread ends. */
+static const void *list_of_thread(void)
+{
+	struct robust_list_head *head = NULL;
+	size_t len;
+
+	assert_int_equal(syscall(SYS_get_robust_list, 0, &head, &len), 0);
+	return head;
+}
+
 static void *comes_and_goes(void *arg)
 {
+	const void *was = list_of_thread();
 	struct guest_alive a;
 
 	guest_alive_begin(&a);
@@ -91,8 +103,10 @@ static void *comes_and_goes(void *arg)
 	assert_int_equal(word(), 0);
 	announced();
 	look(&a, true);
+	assert_ptr_equal(list_of_thread(), &a.head);
 	guest_alive_end(&a);
 	assert_int_equal(word(), 0);
+	assert_ptr_equal(list_of_thread(), was);
 	return arg;
 }
 
