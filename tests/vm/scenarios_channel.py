@@ -148,6 +148,12 @@ def channel_ivshmem(bench):
 
 
 @scenario
+def channel_ivshmem_four_queues(bench):
+    """The same, four devices of one CID as four queues."""
+    return channels(bench, memory='ivshmem', devices=4)
+
+
+@scenario
 def channel_virtio(bench):
     """Over VIRTIO shared memory of the vsock device, through vfio-pci; four queues of one device."""
     return channels(bench, memory='virtio', queues=4)

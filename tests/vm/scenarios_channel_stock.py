@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Channels of programs on a stock driver: `vsock:` in a guest of the kernel's own, an application of the host at the far end."""
 import os
+import signal
 import tempfile
 
 import image
@@ -8,6 +9,7 @@ from guest import Guest, vsock_args
 from procs import Failure, until
 from scenarios_bench import runs_of
 from scenarios_channel import SIZE, TESTS, ChannelWorld
+from scenarios_channel_ends import echoes_forever, must_be_reset
 from scenarios_region import DAX_MODULES, MIB
 from world import ECHO, SEQ, XFER, scenario
 from world_daemon import Vm
@@ -65,16 +67,22 @@ def channel_stock_bench(bench):
     return f'{count} runs, each byte verified; {granted} channels'
 
 
+def start_program(world, shift=0):
+    """One that serves, and has channels where the VM has a region."""
+    vm = world.vms['pmd']
+    program = App(vm, 'vsock:', f'shift={shift}', fifo=f'/tmp/app{shift}')
+    before = world.counter('channel_granted')
+    if vm.args:  # connections that come before HELLO and region keep to their sockets
+        until(lambda: program.run(f'echo 2 {ECHO} 100') and world.counter('channel_granted') > before,
+              'the first channel of a program')
+    return program
+
+
 def two_programs(world):
     """Two programs at once, each of which serves, connects to the application, and is connected to by it; how many
     channels that took."""
     vm, app = world.vms['pmd'], world.talker()
-    first, other = App(vm, 'vsock:'), App(vm, 'vsock:', f'shift={SHIFT}', fifo='/tmp/other')
-    if vm.args:  # connections that come before HELLO and region keep to their sockets
-        for program in (first, other):
-            before = world.counter('channel_granted')
-            until(lambda p=program, n=before: p.run(f'echo 2 {ECHO} 100') and world.counter('channel_granted') > n,
-                  'the first channel of a program')
+    first, other = start_program(world), start_program(world, SHIFT)
     before = world.counter('channel_granted')
     jobs = [(p, p.start(what)) for p in (first, other)
             for what in (f'xfer 2 {XFER} {4 * MIB} {4 * MIB}', f'msg 2 {SEQ} 100', f'parallel 2 {ECHO} {PARALLEL} 20000')]
@@ -96,6 +104,37 @@ def channel_stock_two_programs(bench):
         raise Failure(f'{granted} of {most} connections had a channel')
     until(world.all_free, 'all parts of the region to come back')
     return f'{granted} channels'
+
+
+@scenario
+def channel_stock_ends_killed(bench):
+    """kill -9 of the application, of one of two programs, of QEMU: the other end is reset, the other program goes on, no part of
+    the region is lost."""
+    world = stock_world(bench)
+    vm, app = world.vms['pmd'], world.talker()
+    first, other = start_program(world), start_program(world, SHIFT)
+
+    job = echoes_forever(world, first, 2)
+    app.process.kill()
+    must_be_reset(lambda: first.wait(job), 'the program')
+    until(world.all_free, 'the parts of a killed application')
+    until(lambda: not world.attached(), 'zvsockd to miss the application')
+    app = world.talker()
+
+    lasting = app.start(f'echo {vm.cid} {ECHO + SHIFT} 1000000')
+    job = echoes_forever(world, app, vm.cid)
+    first.job.kill(signal.SIGKILL)
+    first.job.wait()
+    must_be_reset(lambda: app.wait(job), 'the application, of the death of a program,')
+    app.wait(lasting)
+    other.run(f'xfer 2 {XFER} {MIB} {MIB}')
+    until(world.all_free, 'the parts of a killed program')
+
+    first = start_program(world)
+    job = echoes_forever(world, app, vm.cid)
+    vm.guest.kill()
+    must_be_reset(lambda: app.wait(job), 'the application, of the death of a VM,')
+    until(lambda: all(r['origin'] != vm.name for r in world.ctl('regions')['regions']), 'the region of a killed VM to be given up')
 
 
 @scenario
