@@ -122,6 +122,8 @@ static int unix_start(struct guest *g)
 	u = calloc(1, sizeof(*u));
 	if (!u)
 		return -ENOMEM;
+	for (unsigned i = 0; i < ZV_QUEUES_MAX; i++)
+		TAILQ_INIT(&u->line[i].waiting);
 	g->part[ENDPOINT_unix] = u;
 	ret = acceptor_start_unix(&u->listener, g, unix_path(g), unix_client_begin, 0);
 	if (ret == 0)

@@ -3,7 +3,9 @@
  * The unix endpoint: hybrid vsock as Firecracker and vhost-device-vsock speak it.
  *
  * Host to guest: programs connect to PATH and write "CONNECT <port>" (unix_client.c). Guest to
- * host: the guest's connection goes to PATH_<port> (unix_target.c).
+ * host: the guest's connection goes to PATH_<port> (unix_target.c). Where the backlog there is full
+ * it waits in line with others of its queue, of which some are tried at a time: a guest may have
+ * thousands of them, and each try costs several system calls.
  */
 #ifndef ZVD_ENDPOINT_UNIX_H
 #define ZVD_ENDPOINT_UNIX_H
@@ -17,8 +19,17 @@ struct unix_values {
 	struct cfg_array low_uids, low_gids; /* of uid_t, gid_t: who may serve ports below 1024 */
 };
 
+struct unix_target;
+
+/* Of a queue, on its lcore: connections that find a full backlog. */
+struct unix_line {
+	TAILQ_HEAD(unix_targets, unix_target) waiting;
+	struct lcore_timer again;
+};
+
 /* What it keeps of a guest that has a path. */
 struct unix_guest {
+	struct unix_line line[ZV_QUEUES_MAX];
 	struct acceptor *listener; /* NULL: stopped */
 	struct log_once refused;   /* what host programs were refused */
 	bool passed;		   /* they can send descriptors: passed.h */

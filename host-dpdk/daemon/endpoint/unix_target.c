@@ -17,19 +17,20 @@
 #include <unistd.h>
 
 #define LOW_PORTS 1024u
-/* The first wait, doubled so often at most: a guest may have thousands of these. */
-#define BACKLOG_RETRY	(20u * (uint64_t)1000000)
-#define BACKLOG_DOUBLED 4u
+/* Full backlogs: how often some are tried, how many of a queue, and how many in vain. */
+#define AGAIN_NS   (20u * (uint64_t)1000000)
+#define AGAIN_TRY  64u
+#define AGAIN_FAIL 8u
 
 /* A guest's connection on its way to PATH_<port>. */
-struct target {
-	struct relay r;		  /* first */
-	struct lcore_timer retry; /* the backlog is full */
-	unsigned waits;		  /* so far, no more than BACKLOG_DOUBLED */
+struct unix_target {
+	struct relay r; /* first */
 	uint32_t port;
+	bool waits; /* in line: the backlog is full */
+	TAILQ_ENTRY(unix_target) link;
 };
 
-static int target_connect(const struct target *t)
+static int target_connect(const struct unix_target *t)
 {
 	char path[sizeof(((struct sockaddr_un *)0)->sun_path)];
 
@@ -49,7 +50,7 @@ static const char *refusal(int err)
 				  : zv_strerror(err);
 }
 
-static void target_refuse(struct target *t, int err)
+static void target_refuse(struct unix_target *t, int err)
 {
 	struct guest_queue *gq = t->r.f.owner.gq;
 	/* Nobody listens there with this type of socket. Not a warning: a guest may try as often as
@@ -88,14 +89,66 @@ static bool may_serve(struct guest_queue *gq, int fd, uint32_t port)
 	return false;
 }
 
+/* ---- full backlogs ---- */
+
+static void target_step(struct unix_target *t, int err);
+
+static struct unix_line *line_of(struct guest_queue *gq)
+{
+	return &unix_guest(gq->guest)->line[gq->index];
+}
+
+static void leave_line(struct unix_target *t)
+{
+	struct guest_queue *gq = t->r.f.owner.gq;
+
+	if (!t->waits)
+		return;
+	t->waits = false;
+	TAILQ_REMOVE(&line_of(gq)->waiting, t, link);
+	if (TAILQ_EMPTY(&line_of(gq)->waiting))
+		lcore_timer_stop(gq->lc, &line_of(gq)->again);
+}
+
+/* Each of the first in line is tried once. Those that fail go to its end. */
+static void try_again(struct lcore_timer *timer)
+{
+	struct unix_line *l =
+		(struct unix_line *)(void *)((char *)timer - offsetof(struct unix_line, again));
+	struct unix_target *t = NULL, *last = TAILQ_LAST(&l->waiting, unix_targets);
+	unsigned failed = 0;
+
+	for (unsigned i = 0; i < AGAIN_TRY && failed < AGAIN_FAIL && t != last; i++) {
+		t = TAILQ_FIRST(&l->waiting);
+		leave_line(t);
+		lcore_charge(&t->r.f.owner.gq->lq);
+		target_step(t, target_connect(t));
+		failed += TAILQ_LAST(&l->waiting, unix_targets) == t;
+	}
+	t = TAILQ_FIRST(&l->waiting);
+	if (t && !failed) /* else it runs */
+		lcore_timer_start(t->r.f.owner.gq->lc, &l->again, 1);
+}
+
+static void wait_in_line(struct unix_target *t)
+{
+	struct guest_queue *gq = t->r.f.owner.gq;
+	struct unix_line *l = line_of(gq);
+
+	t->waits = true;
+	TAILQ_INSERT_TAIL(&l->waiting, t, link);
+	l->again.expired = try_again;
+	if (!l->again.running)
+		lcore_timer_start(gq->lc, &l->again, AGAIN_NS);
+}
+
 /* Goes on with the result of connect(2). */
-static void target_step(struct target *t, int err)
+static void target_step(struct unix_target *t, int err)
 {
 	struct guest_queue *gq = t->r.f.owner.gq;
 
 	if (err == -EAGAIN || err == -EINTR) {
-		lcore_timer_start(gq->lc, &t->retry, BACKLOG_RETRY << t->waits);
-		t->waits += t->waits < BACKLOG_DOUBLED;
+		wait_in_line(t);
 		return;
 	}
 	if (err < 0) {
@@ -115,30 +168,22 @@ static void target_step(struct target *t, int err)
 	relay_start(&t->r, NULL, 0);
 }
 
-static void target_again(struct lcore_timer *timer)
-{
-	struct target *t =
-		(struct target *)(void *)((char *)timer - offsetof(struct target, retry));
-
-	target_step(t, target_connect(t));
-}
-
 static void target_abort(struct conn_owner *o)
 {
-	struct target *t = (struct target *)(void *)o;
+	struct unix_target *t = (struct unix_target *)(void *)o;
 
-	lcore_timer_stop(o->gq->lc, &t->retry);
+	leave_line(t);
 	relay_abort(&t->r);
 }
 
 /* While the backlog is full: the guest's connect has timed out, or the guest has given up. */
 static void target_event(struct conn_owner *o, const struct zv_event *ev)
 {
-	struct target *t = (struct target *)(void *)o;
+	struct unix_target *t = (struct unix_target *)(void *)o;
 
 	if (!(ev->events & ZV_EV_ERR))
 		return;
-	lcore_timer_stop(o->gq->lc, &t->retry);
+	leave_line(t);
 	if (ev->err == -ETIMEDOUT)
 		target_refuse(t, ev->err);
 	else
@@ -148,7 +193,7 @@ static void target_event(struct conn_owner *o, const struct zv_event *ev)
 int unix_target_serve(struct guest_queue *gq, struct zv_conn *conn, const struct zv_conn_info *info)
 {
 	bool seq = info->type == ZV_SEQPACKET;
-	struct target *t;
+	struct unix_target *t;
 	int fd;
 
 	if (!*unix_path(gq->guest))
@@ -172,7 +217,6 @@ int unix_target_serve(struct guest_queue *gq, struct zv_conn *conn, const struct
 		(void)passed_refuse(fd);
 	t->r.f.owner.event = target_event;
 	t->r.f.owner.abort = target_abort;
-	t->retry.expired = target_again;
 	t->port = info->local_port;
 	target_step(t, target_connect(t));
 	return 1;
