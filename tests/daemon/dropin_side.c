@@ -240,7 +240,9 @@ struct zv_dev *ds_up(const char *program)
 	if (!zw_start(program, ds_conf, 2) || chmod(zw_dir, 0711) < 0)
 		return NULL;
 	dev = zw_guest(0, "a.sock", 1);
-	return dev && zv_listen(dev, 80, ZV_STREAM, 1024) == 0 ? dev : NULL;
+	if (!dev || zv_listen(dev, 80, ZV_STREAM, 1024))
+		return NULL;
+	return zw_logged("zvsockd .* is up") ? dev : NULL; /* it serves its control socket */
 }
 
 bool ds_down(void)
