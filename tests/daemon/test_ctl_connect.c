@@ -273,7 +273,7 @@ static void the_program_is_killed(void **state)
 static void many_at_once(void **state)
 {
 	struct zw_conn *c[MANY];
-	struct run r[MANY];
+	struct run r[MANY], more;
 	char b;
 
 	(void)state;
@@ -286,6 +286,10 @@ static void many_at_once(void **state)
 	}
 	for (unsigned i = 0; i < MANY; i++)
 		assert_int_equal(get(r[i].out, &b, 1), 1);
+	/* Each holds two descriptors, and these are all that they may. */
+	start(&more, CONNECT, false);
+	complains(&more, 1, "g: no connection: no descriptor left for it; the daemon's log says");
+	assert_true(zw_logged("its connections hold 80 descriptors.*raise max_fds"));
 	for (unsigned i = 0; i < MANY; i++)
 		zw_close(c[i]); /* in another order than the programs */
 	for (unsigned i = 0; i < MANY; i++)
@@ -449,8 +453,10 @@ static int group_start(void **state)
 {
 	(void)state;
 	(void)signal(SIGPIPE, SIG_IGN);
+	zw_keep_log = true;
 	if (!hs_raise_fd_limit(1000) ||
 	    !zw_start(program,
+		      "max_fds = 80\n"
 		      "[guest g]\ncid = 11\nsocket = @g\nqueues = 2\nunix = @u\n"
 		      "[guest off]\ncid = 12\nsocket = @off\n",
 		      2))

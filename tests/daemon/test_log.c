@@ -171,8 +171,10 @@ static void floods_are_cut(void **state)
 	(void)state;
 	flood("noisy", LOG_BURST + 25);
 	log_line(ZV_LOG_INFO, "quiet", "heard"); /* another guest has its own share */
+	log_line(ZV_LOG_INFO, "noisy", "lower"); /* and so has another level */
 	text = written();
-	assert_int_equal(count(text, "guest=noisy"), LOG_BURST);
+	assert_int_equal(count(text, "msg=\"lower\""), 1);
+	assert_int_equal(count(text, "level=warn guest=noisy"), LOG_BURST);
 	assert_int_equal(count(text, "guest=quiet"), 1);
 	free(text);
 	new_second();

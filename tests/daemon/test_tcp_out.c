@@ -16,6 +16,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -24,6 +25,7 @@
 #define PORT  1080u /* rules */
 #define MANY  1500u
 #define SHORT 10u /* bytes of a reply */
+#define FDS   8u  /* max_fds */
 
 static struct zv_dev *G;
 static const char *program;
@@ -207,6 +209,51 @@ static void failures_have_codes(void **state)
 	assert_true(zw_fds_back(fds_before));
 }
 
+/* ---- descriptors ---- */
+
+/* Who comes too late is told, the log says what to do, and those that are there go on. */
+static void descriptors_of_the_guest_are_used_up(void **state)
+{
+	long before = hs_counter("g", "fd_limit");
+	struct zw_conn *c[FDS];
+	int fd[FDS];
+	char b;
+
+	(void)state;
+	for (unsigned i = 0; i < FDS; i++) {
+		c[i] = hello();
+		ask_address(c[i], HERE, open_port);
+		assert_int_equal(code(c[i]), 0);
+		fd[i] = hs_accept(listener);
+	}
+	assert_int_equal(asked_address(HERE, open_port), 1);
+	assert_int_equal(hs_counter("g", "fd_limit"), before + 1);
+	assert_true(zw_logged("guest=g .*its connections hold 8 descriptors.*raise max_fds"));
+	for (unsigned i = 0; i < FDS; i++) {
+		assert_true(zw_send(c[i], "x", 1, 0));
+		assert_int_equal(hs_recv(fd[i], &b, 1), 1);
+		close(fd[i]);
+		zw_close(c[i]);
+	}
+	assert_true(zw_fds_back(fds_before));
+}
+
+static void zvsockd_has_no_descriptor_left(void **state)
+{
+	long before = hs_counter("g", "fd_limit");
+	struct rlimit was, none;
+
+	(void)state;
+	assert_int_equal(prlimit(zw_pid, RLIMIT_NOFILE, NULL, &was), 0);
+	none = (struct rlimit){0, was.rlim_max};
+	assert_int_equal(prlimit(zw_pid, RLIMIT_NOFILE, &none, NULL), 0);
+	assert_int_equal(asked_address(HERE, open_port), 1);
+	assert_int_equal(prlimit(zw_pid, RLIMIT_NOFILE, &was, NULL), 0);
+	assert_int_equal(hs_counter("g", "fd_limit"), before + 1);
+	assert_true(zw_logged("guest=g .*no descriptor for another connection.*ulimit -n"));
+	assert_true(zw_fds_back(fds_before));
+}
+
 /* ---- requests that are none ---- */
 
 static void says(const char *msg, size_t len, int want)
@@ -328,11 +375,12 @@ static int group_start(void **state)
 
 	(void)state;
 	(void)signal(SIGPIPE, SIG_IGN);
+	zw_keep_log = true;
 	listener = hs_listen_tcp(&open_port);
 	other = hs_listen_tcp(&other_port);
 	close(hs_listen_tcp(&dead_port));
 	snprintf(conf, sizeof(conf),
-		 "[guest g]\ncid = 11\nsocket = @g\nqueues = 2\ntcp_out = %u\n"
+		 "max_fds = 8\n[guest g]\ncid = 11\nsocket = @g\nqueues = 2\ntcp_out = %u\n"
 		 "tcp_allow = 127.0.0.1:%u, 127.0.0.1:%u\ntcp_allow = localhost:%u, 0.0.0.0/0:81\n",
 		 PORT, open_port, dead_port, other_port);
 	if (listener < 0 || other < 0 || !zw_start(program, conf, 2))
@@ -359,10 +407,16 @@ static int group_end(void **state)
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(address_and_bytes),   cmocka_unit_test(a_name_that_resolves),
-		cmocka_unit_test(reset_by_the_server), cmocka_unit_test(rules_are_kept),
-		cmocka_unit_test(failures_have_codes), cmocka_unit_test(nonsense_is_refused),
-		cmocka_unit_test(many_half_requests),  cmocka_unit_test(many_names),
+		cmocka_unit_test(address_and_bytes),
+		cmocka_unit_test(a_name_that_resolves),
+		cmocka_unit_test(reset_by_the_server),
+		cmocka_unit_test(rules_are_kept),
+		cmocka_unit_test(descriptors_of_the_guest_are_used_up),
+		cmocka_unit_test(zvsockd_has_no_descriptor_left),
+		cmocka_unit_test(failures_have_codes),
+		cmocka_unit_test(nonsense_is_refused),
+		cmocka_unit_test(many_half_requests),
+		cmocka_unit_test(many_names),
 	};
 
 	if (argc < 2) {

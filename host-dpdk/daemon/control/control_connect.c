@@ -75,6 +75,8 @@ json_t *control_connect(struct control *ct, struct client *cl, const json_t *req
 		return control_refuse(why, "busy", "the daemon is stopping");
 	told.fd = fcntl(cl->fd, F_DUPFD_CLOEXEC, 0);
 	ret = told.fd < 0 ? -errno : ct->d->join(g, (uint32_t)port, cl->passed, &told);
+	if (told.fd < 0)
+		guest_fd_refused(&g->queues[0], ret);
 	if (ret < 0) {
 		if (told.fd >= 0)
 			(void)close(told.fd);

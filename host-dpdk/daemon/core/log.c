@@ -24,7 +24,7 @@ struct source {
 	const char *kind; /* "guest", "device" */
 	uint64_t cid;
 	uint64_t second; /* of the monotonic clock in which `lines` were counted */
-	unsigned lines, debug_lines, left_out, burst;
+	unsigned lines[ZV_LOG_DEBUG + 1], left_out, burst;
 	char name[]; /* "": the daemon */
 };
 
@@ -179,7 +179,7 @@ static unsigned take_left_out(struct source *s, uint64_t second)
 	if (s->second != second) {
 		n = s->left_out;
 		s->second = second;
-		s->lines = s->debug_lines = 0;
+		memset(s->lines, 0, sizeof(s->lines));
 		s->left_out = 0;
 	}
 	return n;
@@ -231,8 +231,8 @@ void log_line(enum zv_log_level level, const char *guest, const char *fmt, ...)
 	if (s) {
 		left_out = take_left_out(s, second);
 		a = about(s);
-		write_it = level == ZV_LOG_DEBUG ? s->debug_lines++ < LOG_BURST_DEBUG
-						 : s->lines++ < s->burst;
+		write_it = s->lines[level]++ <
+			   (level == ZV_LOG_DEBUG ? LOG_BURST_DEBUG : s->burst);
 		s->left_out += !write_it;
 	}
 	pthread_mutex_unlock(&lg.lock);

@@ -6,9 +6,9 @@
  *
  * Under systemd (JOURNAL_STREAM names our standard error) the time, which the journal knows, gives
  * way to sd-daemon(3)'s "<4>" prefix. Any thread may log, and none waits (log_out.h). Each
- * guest gets LOG_BURST lines a second, so that no peer can fill the disk; how many were left out is
- * said with its next line, or by log_tick(). Lines at debug have a limit of their own: they do not
- * push out warnings.
+ * guest gets LOG_BURST lines of each level a second, so that no peer can fill the disk, nor push
+ * warnings out by what it does otherwise; how many were left out is said with its next line, or by
+ * log_tick().
  */
 #ifndef ZVD_LOG_H
 #define ZVD_LOG_H
@@ -17,9 +17,9 @@
 #include <stdint.h>
 #include <zvsock.h>
 
-#define LOG_BURST	 10u   /* lines of a guest in a second */
-#define LOG_BURST_DAEMON 200u  /* lines in a second that concern no guest */
-#define LOG_BURST_DEBUG	 1000u /* lines of a guest at debug, which do not count as others */
+#define LOG_BURST	 10u   /* lines of a guest in a second, of each level */
+#define LOG_BURST_DAEMON 200u  /* those that concern no guest */
+#define LOG_BURST_DEBUG	 1000u /* lines at debug */
 
 /* Looks where standard error goes, takes the library's lines too (zv_set_log). */
 void log_init(void);

@@ -198,6 +198,20 @@ static void dial_polled(struct io_op *op, int res, uint32_t flags)
 		reply(o, SOCKS_OK);
 }
 
+/* Of the next address's family there are no sockets, or there is none to be had. */
+static void no_socket(struct out *o, int err)
+{
+	struct guest_queue *gq = o->r.f.owner.gq;
+
+	if (err != EAFNOSUPPORT) {
+		guest_fd_refused(gq, -err);
+		o->next = o->n_addr;
+	}
+	guest_fd_put(gq);
+	o->err = err;
+	dial_next(o);
+}
+
 static void dial_next(struct out *o)
 {
 	struct guest_queue *gq = o->r.f.owner.gq;
@@ -216,9 +230,7 @@ static void dial_next(struct out *o)
 	len = allow_sockaddr(&o->addr[o->next++], o->req.port, &ss);
 	o->r.fd = socket(ss.ss_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	if (o->r.fd < 0) {
-		o->err = errno;
-		guest_fd_put(gq);
-		dial_next(o);
+		no_socket(o, errno);
 		return;
 	}
 	(void)setsockopt(o->r.fd, IPPROTO_TCP, TCP_NODELAY, &(int){1}, sizeof(int));
