@@ -1,24 +1,24 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * For a process that stands between zvsock peers, as zvsockd does: it joins connections of two
- * devices, and lets their payload go through shared memory instead of through itself
- * (libzvsock-host; docs/protocol.md, "Channels").
+ * For a process between zvsock peers, such as zvsockd, that connects two devices and lets the
+ * payload of their connections bypass it through shared memory (libzvsock-host; docs/protocol.md,
+ * "Channels").
  *
  * Theory of operation
  * -------------------
- * Both ends of a joined connection are drivers of devices whose backend this process is (`host:`
- * with ZV_OPT_BROKER). A *region* is memory that some of them can map. This process announces it
- * on each queue on which it is to be used, and hears whether the driver has it. Then, for a
- * connection between two such queues, it takes a part of the region, formats a channel there
- * (shm_channel_format()) and *grants* one end to each driver: to the one that is asked before its
- * REQUEST, to the one that asks before its RESPONSE. From there on the connection carries SHUTDOWN,
- * RST and wake-ups (ZV_EV_WAKE, zv_conn_wake) only, which this process hands on. A driver says when
- * it does not touch its end any more (ZV_BROKER_RELEASE); when both have, or are gone, the part can
- * be used again, with another generation.
+ * Both ends of such a connection are drivers of devices whose backend this process is (`host:` with
+ * ZV_OPT_BROKER). A *region* is memory that some of these drivers can map. This process announces
+ * it on each queue on which it is to be used, and learns whether the driver has mapped it. Then,
+ * for a connection between two such queues, it takes a part of the region, formats a channel there
+ * (shm_channel_format()) and *grants* one end to each driver: to the one being connected to before
+ * its REQUEST, to the connecting one before its RESPONSE. From then on the connection carries only
+ * SHUTDOWN, RST and wake-ups (ZV_EV_WAKE, zv_conn_wake), which this process forwards. A driver
+ * reports when it no longer uses its end (ZV_BROKER_RELEASE); when both have, or are gone, the part
+ * can be reused, with another generation.
  *
- * What drivers say is a hostile peer's word: ids, offsets and generations need to be looked up.
+ * What drivers report comes from a hostile peer: look up ids, offsets and generations.
  *
- * All calls are for the queue's owner.
+ * All calls are made by the queue's owner.
  */
 #ifndef ZVSOCK_BROKER_H
 #define ZVSOCK_BROKER_H
@@ -42,7 +42,7 @@ struct zv_region {
 
 enum zv_broker_news {
 	ZV_BROKER_HELLO = 1, /* a driver that can use channels has begun a session: nonce */
-	ZV_BROKER_OFFER,     /* it offers memory to be a region: gpa, size */
+	ZV_BROKER_OFFER,     /* it offers memory as a region: gpa, size */
 	ZV_BROKER_REGION,  /* a region is mapped, or (result < 0) is not going to be: id, result */
 	ZV_BROKER_RELEASE, /* its end of a channel is not used any more: id, offset, generation */
 	ZV_BROKER_GONE,	   /* its process, or VM, has ended, and holds nothing any more */
@@ -66,20 +66,20 @@ struct zv_broker_msg {
 };
 
 /*
- * What the driver of the queue has said, oldest first: while there is something, zv_poll reports
- * ZV_EV_BROKER. What is not fetched waits, and holds up what comes behind it. 1, 0: nothing;
- * -EOPNOTSUPP: a device without ZV_OPT_BROKER.
+ * Receives a message from the queue's driver, oldest first; while there are any, zv_poll reports
+ * ZV_EV_BROKER. Messages that are not received wait, and delay what comes after them. 1; 0: there
+ * is none; -EOPNOTSUPP: a device without ZV_OPT_BROKER.
  */
 ZV_API int zv_broker_recv(struct zv_queue *q, struct zv_broker_msg *m);
 
 /*
- * Tells the driver of a region; ZV_BROKER_REGION will answer, unless the session ends before.
- * 0; -EAGAIN: no room now, try later; -EOPNOTSUPP: the driver has no channels (no ZV_BROKER_HELLO
- * in this session).
+ * Announces a region to the driver, which answers with ZV_BROKER_REGION unless the session ends
+ * before. 0; -EAGAIN: no room now, try later; -EOPNOTSUPP: the driver has no channels (no
+ * ZV_BROKER_HELLO in this session).
  */
 ZV_API int zv_region_announce(struct zv_queue *q, const struct zv_region *r);
 
-/* The region will not be used on this queue again. As above. */
+/* Tells the driver that the region will not be used on this queue again. Returns as above. */
 ZV_API int zv_region_forget(struct zv_queue *q, uint64_t id);
 
 /* One end of a channel. The shared part must have been formatted. */
@@ -96,29 +96,32 @@ struct zv_grant {
 };
 
 /*
- * Grants an end to a connection whose request waits for an answer (zv_listen_all); zv_conn_answer()
- * comes next. From here on no payload can be sent or received on it: zv_send and zv_buf_alloc
- * fail with -EOPNOTSUPP, receiving calls know the end of stream alone. 0; -EAGAIN: no room now,
- * try later; -EINVAL: not such a connection; -EOPNOTSUPP as above.
+ * Grants an end to a connection whose request waits for an answer (zv_listen_all); call
+ * zv_conn_answer() next. From then on no payload can be sent or received on the connection: zv_send
+ * and zv_buf_alloc fail with -EOPNOTSUPP, and receiving calls return only the end of the stream. 0;
+ * -EAGAIN: no room now, try later; -EINVAL: not such a connection; -EOPNOTSUPP as above.
  */
 ZV_API int zv_conn_grant(struct zv_conn *conn, const struct zv_grant *g);
 
-/* zv_connect_from() for a connection with a channel. Further errors: as zv_conn_grant(). */
+/*
+ * zv_connect_from() for a connection with a channel. Additional errors: those of zv_conn_grant().
+ */
 ZV_API int zv_connect_granted(struct zv_queue *q, uint64_t src_cid, uint32_t src_port, uint64_t cid,
 			      uint32_t port, enum zv_type type, const struct zv_grant *g,
 			      struct zv_conn **conn);
 
 /*
- * For who has to tell of a connection before it asks for it: would zv_connect_from() do now?
- * *src_port becomes the port that it would take, if that is ZV_PORT_ANY: name it in the call, which
- * may still find no memory. 0, or as zv_connect_from().
+ * Checks whether zv_connect_from() would succeed now, for a process that has to announce a
+ * connection before it makes it. If *src_port is ZV_PORT_ANY, it becomes the port that would be
+ * used: pass that to the call, which may still run out of memory. 0, or the errors of
+ * zv_connect_from().
  */
 ZV_API int zv_connect_port(struct zv_queue *q, uint64_t src_cid, uint32_t *src_port, uint64_t cid,
 			   uint32_t port);
 
 /*
  * Wakes the driver of a connection with a grant: the other end has put something into the channel.
- * ZV_EV_WAKE with a conn is what the other end's driver asks this for. 0 or -EINVAL.
+ * ZV_EV_WAKE with a conn is such a request from the other end's driver. 0 or -EINVAL.
  */
 ZV_API int zv_conn_wake(struct zv_conn *conn);
 

@@ -13,23 +13,25 @@ extern "C" {
 
 /*
  * Registers the `host:` transport and, unless the application has initialised EAL itself, runs
- * rte_eal_init with "--no-huge --no-pci" (EAL memory is off the data path). Idempotent. Call it
- * before threads are pinned: EAL binds the calling thread to a CPU, which is undone before return.
- * 0, -ENOMEM, -EIO (EAL refused; zv_error_text says why).
+ * rte_eal_init with "--no-huge --no-pci" (EAL memory is not used on the data path). Idempotent.
+ * Call it before pinning threads: EAL binds the calling thread to a CPU, which is undone before the
+ * call returns. 0, -ENOMEM, -EIO (EAL refused; zv_error_text says why).
  *
- * Every descriptor of this library is closed on exec: neither guest memory nor sockets reach a
- * program that the process executes. DPDK's own are marked right after it has opened them (whatever
- * else is opened during zv_host_init is as well), so do not execute programs during this call.
+ * All descriptors of this library are close-on-exec: neither guest memory nor sockets reach a
+ * program that the process executes. DPDK's own descriptors are marked right after DPDK has opened
+ * them (as is whatever else is opened during zv_host_init), so do not execute programs during this
+ * call.
  */
 ZV_API int zv_host_init(void);
 
 /*
  * A region: memory of a guest that programs of the host can map too, such as an NVDIMM. It is
- * counted, and stays what and where it is until it is put, whatever becomes of guest and device.
+ * reference-counted, and stays mapped at the same address until the last put, whatever happens to
+ * the guest and the device.
  */
 struct zv_host_region;
 
-#define ZV_HOST_REGION_GONE (1u << 0) /* the guest does not have it any more: give it up */
+#define ZV_HOST_REGION_GONE (1u << 0) /* the guest no longer has it: give it up */
 #define ZV_HOST_REGION_CUT_OFF                                                                     \
 	(1u << 1)			 /* its file was made shorter: zeroes took its place here  \
 					  */
@@ -48,42 +50,47 @@ struct zv_host_region_info {
 };
 
 /*
- * Maps @size bytes at guest-physical address @gpa, as a driver offers them on @queue
- * (ZV_BROKER_OFFER). Both are a driver's word, so they are looked up in the memory that the VMM has
- * shared: all of it must lie in one piece, whose file is a memfd or on tmpfs or hugetlbfs, backs
- * nothing else of the guest, holds no ring, and is sealed against being made shorter where it can
- * be (F_SEAL_SHRINK). Guest RAM is never taken. zv_catch_sigbus() protects this process from files
- * that cannot be sealed. VIRTIO shared memory with which the device was opened ("region=64M" in its
- * URI) is also taken before the VMM has mapped it, and is pending until then. Asked twice for the
- * same, it gives the same. Any thread; maps, but does not wait for a peer. 0 and *out; or -ENXIO
- * (not there), -EPERM (RAM; not sealed), -EINVAL (not in memory, not aligned to its pages, or cut
- * off), -EACCES (read-only), -ENOMEM, -EMFILE, -EOPNOTSUPP (no `host:` device).
+ * Maps @size bytes at guest-physical address @gpa, as offered by a driver on @queue
+ * (ZV_BROKER_OFFER). Both values come from the driver and are not trusted. They are looked up in
+ * the memory that the VMM has shared: the region must be contiguous in a file that is a memfd or on
+ * tmpfs or hugetlbfs, backs nothing else of the guest, holds no ring, and is sealed against
+ * truncation where that is possible (F_SEAL_SHRINK). Guest RAM is never accepted. zv_catch_sigbus()
+ * protects this process from files that cannot be sealed. VIRTIO shared memory with which the
+ * device was opened ("region=64M" in its URI) is accepted even before the VMM has mapped it, and is
+ * pending until then. Importing the same memory twice returns the same region. Any thread; it maps,
+ * but does not wait for a peer.
+ *
+ * 0 and *out; or -ENXIO (not there), -EPERM (RAM; not sealed), -EINVAL (not in memory, not aligned
+ * to its pages, or truncated), -EACCES (read-only), -ENOMEM, -EMFILE, -EOPNOTSUPP (no `host:`
+ * device).
  */
 ZV_API int zv_host_region_import(struct zv_dev *dev, unsigned queue, uint64_t gpa, uint64_t size,
 				 struct zv_host_region **out);
 
-/* Any thread. The descriptor stays the region's. */
+/* Any thread. The descriptor still belongs to the region. */
 ZV_API void zv_host_region_get_info(const struct zv_host_region *r,
 				    struct zv_host_region_info *info);
 
-/* At the end of a region, where a driver says that it lives: nothing else may be there. */
+/*
+ * Size of the end of a region, in which a driver says that it is alive: do not use it otherwise.
+ */
 #define ZV_HOST_REGION_KEPT 4096u
 
 /*
- * The process of the driver of the guest @cid, which has offered this region, has died, although
- * its VM goes on: the guest's kernel says so there (docs/protocol.md, "The death of a driver"). 1,
- * once for each death; 0. To be asked now and then, by any thread.
+ * Whether the driver process of guest @cid, which has offered this region, has died although its VM
+ * goes on; the guest's kernel records that in the region (docs/protocol.md, "The death of a
+ * driver"). 1, once for each death; otherwise 0. Call it periodically; any thread.
  */
 ZV_API int zv_host_region_orphaned(const struct zv_host_region *r, uint64_t cid);
 
 /*
- * Ends all sessions of the device, those of a VM that seems to be paused too, because their driver
- * has died: connections fail with -ECONNRESET, and ZV_BROKER_GONE is reported on all queues. Any
- * thread, while the device is open. 0, -EINVAL (no `host:` device).
+ * Ends all sessions of the device, including those of a VM that seems to be paused, because their
+ * driver has died: connections fail with -ECONNRESET, and ZV_BROKER_GONE is reported on all queues.
+ * Any thread, while the device is open. 0, -EINVAL (no `host:` device).
  */
 ZV_API int zv_host_driver_died(struct zv_dev *dev);
 
-/* Drops what an import gave; unmaps with the last. NULL is allowed. Any thread. */
+/* Drops a reference; the last one unmaps the region. NULL is allowed. Any thread. */
 ZV_API void zv_host_region_put(struct zv_host_region *r);
 
 #ifdef __cplusplus

@@ -18,9 +18,9 @@ struct zv_conn;
 
 /* ---- constants -------------------------------------------------------------------------- */
 
-#define ZV_CID_LOCAL	   1u	      /* applications on a zvsockd, among themselves: daemon: */
+#define ZV_CID_LOCAL	   1u	      /* this machine; with daemon:, the other applications */
 #define ZV_CID_HOST	   2u	      /* the host, as every guest sees it */
-#define ZV_PORT_ANY	   UINT32_MAX /* zv_accept: whichever listener; zv_connect_from: a free one */
+#define ZV_PORT_ANY	   UINT32_MAX /* zv_accept: any listener; zv_connect_from: a free port */
 #define ZV_QUEUES_MAX	   16u	      /* most queue pairs of a device */
 #define ZV_WAIT_QUEUES_MAX 256u	      /* zv_wait_queues: most queues of a call */
 
@@ -33,7 +33,7 @@ enum zv_type {
 /* Buffer and message flags. Those of the other connection type have no effect. */
 #define ZV_EOM	 (1u << 0) /* SEQPACKET: last buffer of a message */
 #define ZV_EOR	 (1u << 1) /* SEQPACKET: the application's record mark (MSG_EOR); implies EOM */
-#define ZV_MORE	 (1u << 2) /* zv_send, STREAM: more follows at once; may be put into one packet */
+#define ZV_MORE	 (1u << 2) /* zv_send, STREAM: more follows at once; may share a packet */
 #define ZV_TRUNC (1u << 3) /* zv_recv: the message was longer than the buffer; the rest is lost */
 #define ZV_PEEK	 (1u << 4) /* zv_recv: leave the bytes in place */
 
@@ -42,12 +42,12 @@ enum zv_type {
  * ZV_EV_DGRAM_OUT are reported once.
  */
 #define ZV_EV_IN      (1u << 0) /* bytes to receive, or end of stream not yet returned by a call */
-#define ZV_EV_OUT     (1u << 1) /* room to send; only after a call found none (-EAGAIN or short) */
-#define ZV_EV_CONNECT (1u << 2) /* zv_connect is over, err says how; reported once */
+#define ZV_EV_OUT     (1u << 1) /* room to send; only after a call found too little */
+#define ZV_EV_CONNECT (1u << 2) /* zv_connect has completed, see err; reported once */
 #define ZV_EV_ACCEPT  (1u << 3) /* a connection waits in zv_accept; conn is NULL, port is set */
 #define ZV_EV_HUP     (1u << 4) /* the peer has closed: no more data will arrive */
-#define ZV_EV_ERR     (1u << 5) /* the connection is dead, err says why; close it */
-#define ZV_EV_EPIPE   (1u << 6) /* the peer receives no more, zv_send gives -EPIPE; opt-in */
+#define ZV_EV_ERR     (1u << 5) /* the connection is dead, see err; close it */
+#define ZV_EV_EPIPE   (1u << 6) /* the peer receives no more, zv_send fails; opt-in */
 #define ZV_EV_WAKE    (1u << 7) /* zv_wake was called since the last one; conn is NULL */
 #define ZV_EV_SENT    (1u << 9) /* zv_mem_done has something (zvsock_mem.h); conn is NULL */
 #define ZV_EV_BROKER  (1u << 8) /* ZV_OPT_BROKER: zv_broker_recv has something; conn is NULL */
@@ -60,8 +60,8 @@ enum zv_type {
 
 /*
  * Options of zv_open. Set size to sizeof(struct zv_opts) and everything else to 0; a field that is
- * 0 has the default given. Newer fields are added at the end, size tells which ones are there; one
- * that the library is too old to know, and is not 0, is refused, as are unknown flags.
+ * 0 means the default stated. New fields are added at the end, and size tells which ones are
+ * present; a non-zero field that the library is too old to know is refused, as are unknown flags.
  */
 struct zv_opts {
 	size_t size;
@@ -70,12 +70,12 @@ struct zv_opts {
 	uint32_t rx_buf;    /* guest: payload bytes of a receive buffer, 64..1 MiB; default 65536 */
 	uint32_t tx_buf; /* guest: payload bytes of a transmit buffer, 64..1 MiB; default 65536 */
 	uint32_t buf_alloc; /* receive credit of a connection, bytes; default 262144 */
-	/* Connections of a queue, those included that wait in an accept queue; up to 16777216,
-	 * default 65536. Those that zv_conn_close has left finishing do not count. When they are as
-	 * many, the oldest is reset, as after close_timeout. */
+	/* Connections of a queue, including those that wait in an accept queue; up to 16777216,
+	 * default 65536. Those still finishing after zv_conn_close do not count; when there are as
+	 * many of these, the oldest is reset, as after close_timeout. */
 	uint32_t max_conns;
 	uint32_t flags; /* ZV_OPT_* */
-	/* Time-outs; UINT64_MAX, or what ends beyond the clock's range: never. */
+	/* Time-outs; UINT64_MAX, or a time beyond the clock's range: never. */
 	uint64_t connect_timeout_ns; /* default 2 s */
 	uint64_t close_timeout_ns;   /* default 8 s */
 	uint64_t hello_timeout_ns;   /* default 1 s */
@@ -83,50 +83,52 @@ struct zv_opts {
 				vsock: not at all. 1 (below 1 us): it sleeps at once */
 	/*
 	 * Bytes that received payload may take in all connections of the device together, at least
-	 * 65536; default 256 MiB, or 64 * buf_alloc * queues where that is more. A connection is
-	 * promised buf_alloc of it as receive credit when it is made (8 times that for SEQPACKET,
-	 * where tiny messages cost more than their bytes), but at most a 64th of what is left, and
-	 * 4096 in any case: so with very many connections the windows of later ones are smaller,
-	 * and nothing has to be dropped. A peer that does not charge itself for each message (any
-	 * but zvsock) and sends more tiny ones than its promise covers is reset, once the memory
-	 * is used up.
+	 * 65536; default 256 MiB, or 64 * buf_alloc * queues if that is more. When a connection is
+	 * made, it is promised buf_alloc of it as receive credit (8 times that for SEQPACKET, where
+	 * tiny messages cost more than their bytes), but at most a 64th of what is left, and 4096
+	 * in any case. So with very many connections, later ones have smaller windows, and nothing
+	 * has to be dropped. A peer that does not charge itself for each message (any but zvsock)
+	 * and sends more tiny messages than its promise covers is reset once the memory is used up.
 	 */
 	uint64_t rx_memory;
 	/*
-	 * guest, vfio: and uio: (elsewhere the end of a backend shows at once): how long the device
-	 * may leave packets untaken before it is reset, as a network driver's transmit watchdog has
-	 * it; connections end with -ECONNRESET, listeners stay. What a host program has not read
-	 * has been taken, and time in which the VM or the process stands still does not count. At
-	 * least 100 ms; UINT64_MAX: never; default 5 s. docs/guest-driver.md.
+	 * guest, vfio: and uio: (with other devices the end of a backend is noticed at once): how
+	 * long the device may leave packets untaken before it is reset, like the transmit watchdog
+	 * of a network driver; connections end with -ECONNRESET, listeners stay. Packets that a
+	 * host program has not read have been taken, and time in which the VM or the process is
+	 * stopped does not count. At least 100 ms; UINT64_MAX: never; default 5 s.
+	 * docs/guest-driver.md.
 	 */
 	uint64_t tx_timeout_ns;
 };
-#define ZV_OPT_BUSY_POLL  (1u << 0) /* zv_wait never sleeps: a CPU of its own for the thread */
+#define ZV_OPT_BUSY_POLL  (1u << 0) /* zv_wait never sleeps: give the thread its own CPU */
 #define ZV_OPT_NO_HUGE	  (1u << 1) /* never try hugepages */
-#define ZV_OPT_NO_HELLO	  (1u << 2) /* stay with the plain VIRTIO protocol */
-#define ZV_OPT_NO_CHANNEL (1u << 3) /* guest: payload stays in the rings of the device */
+#define ZV_OPT_NO_HELLO	  (1u << 2) /* use the plain VIRTIO protocol, without extensions */
+#define ZV_OPT_NO_CHANNEL (1u << 3) /* guest: no shared memory beside the rings */
 #define ZV_OPT_BROKER	  (1u << 4) /* host: the application brokers channels, zvsock_broker.h */
 #define ZV_OPT_PACKED	  (1u << 5) /* guest: packed virtqueues where the device has them */
-#define ZV_OPT_SPLIT	  (1u << 6) /* guest: split virtqueues in any case */
-/* host: the guest's memory may lie in files on local disks. Then a thread that serves one of its
- * queues waits for such a disk, and so do other guests that it serves. */
+#define ZV_OPT_SPLIT	  (1u << 6) /* guest: split virtqueues always */
+/*
+ * host: the guest's memory may be in files on local disks. A thread that serves one of its queues
+ * may then have to wait for the disk, and so may other guests that it serves.
+ */
 #define ZV_OPT_DISK_MEMORY (1u << 7)
 #define ZV_OPT_NO_DGRAM	   (1u << 8) /* this side neither takes nor sends datagrams */
 
 /*
  * A buffer on loan: from zv_buf_alloc until zv_buf_send or zv_buf_cancel; from zv_buf_recv until
  * zv_buf_release. data, capacity, cookie and serial belong to the library; do not change them.
- * Copies of the structure are as good as the original. Each loan has a serial number of its own: a
- * buffer that is given back a second time, or to where it is not from, is refused.
+ * Copies of the structure are equivalent to the original. Each loan has its own serial number:
+ * returning a buffer a second time, or to the wrong place, is refused.
  *
- * A loan is yours whatever becomes of the peer. When a guest goes, or its memory, what the host has
- * on loan stays where it is and keeps what it holds, and so does what is received and not read yet;
- * only the guest does not see it any more. While a VM is paused its connections stay: nothing
- * arrives, nothing but what was reserved before can be sent (it leaves when the VM goes on), and
- * time-outs of connections do not run. A reserved buffer may move to other memory behind its
- * address at that moment, even while it is being written; what is written there once arrives, but a
- * byte that is written twice, the second time with the value that it had before the first, may
- * arrive with the first. Do not have devices write there (O_DIRECT, RDMA).
+ * A loan stays valid whatever happens to the peer. When a guest goes, or its memory, what the host
+ * has on loan stays where it is and keeps its contents, and so does what was received and not read
+ * yet; only the guest no longer sees it. While a VM is paused its connections stay: nothing
+ * arrives, nothing can be sent except what was reserved before (it leaves when the VM continues),
+ * and time-outs of connections do not run. At that moment the memory behind a reserved buffer may
+ * be replaced, at the same address, even while it is being written. Bytes that are written once
+ * arrive; but a byte that is written twice, the second time with its original value, may arrive
+ * with the first. Do not have devices write there (O_DIRECT, RDMA).
  */
 struct zv_buf {
 	void *data;   /* first payload byte */
@@ -189,7 +191,7 @@ struct zv_conn_info {
 };
 #define ZV_CONN_INCOMING (1u << 0) /* the peer asked for it */
 
-/* Counters of a queue since zv_open; every cause of a drop, reset or broken ring has one. */
+/* Counters of a queue since zv_open. Every cause of a drop, a reset or a broken ring has one. */
 struct zv_queue_stats {
 	uint64_t rx_packets, rx_bytes; /* received, all ops; payload bytes */
 	uint64_t tx_packets, tx_bytes; /* sent, all ops; payload bytes */
@@ -211,13 +213,14 @@ struct zv_queue_stats {
 	uint64_t rx_bad_chain;	/* descriptor chains refused: ring broken */
 	uint64_t ring_broken;	/* times a ring of this queue was declared broken */
 	uint64_t sessions;	/* times the rings were started */
-	uint64_t rx_late;	/* no fault: for connections that had just ended; RST for none */
+	uint64_t rx_late; /* not an error: packets for connections that just ended, RST for unknown
+			     ones */
 	uint64_t rx_promised;	/* now: bytes of rx_memory promised to open connections */
 	uint64_t rx_private;	/* now: bytes of private memory with received payload */
 	uint64_t chans;		/* now: connections whose payload goes through shared memory */
 	uint64_t chan_broken;	/* peers that broke their channel: connection reset */
-	uint64_t chan_rings;	/* wake-ups of the other end of a channel, past the device */
-	uint64_t dgram_dropped; /* datagrams lost for want of room in the queue of their port */
+	uint64_t chan_rings;	/* direct wake-ups of the other end of a channel */
+	uint64_t dgram_dropped; /* datagrams dropped: the queue of their port was full */
 	uint64_t dgram_unbound; /* datagrams to a port that nobody has bound */
 	uint64_t reserved[4];
 };
@@ -226,9 +229,9 @@ enum zv_log_level { ZV_LOG_ERR = 1, ZV_LOG_WARN, ZV_LOG_INFO, ZV_LOG_DEBUG };
 typedef void (*zv_log_fn)(void *ctx, enum zv_log_level level, const char *line);
 
 /*
- * Sees one packet. @hdr: its 44 bytes as on the wire (little endian), a private copy. @iov: the @n
- * pieces of its payload, in place, 0 when it has none; a hostile peer may change payload that it
- * has sent while you look. All of it is valid during the call.
+ * Receives one packet. @hdr: its 44 bytes as on the wire (little endian), a private copy. @iov: the
+ * @n pieces of its payload, in place; 0 if it has none. A hostile peer may change payload that it
+ * has sent while you look at it. Everything is valid during the call only.
  */
 struct iovec; /* <sys/uio.h> */
 typedef void (*zv_tap_fn)(void *ctx, bool sent, const void *hdr, const struct iovec *iov, int n);
