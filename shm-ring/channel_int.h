@@ -43,8 +43,7 @@ enum slot_state { SLOT_INSIDE, SLOT_FREE, SLOT_TAKEN, SLOT_SENT, SLOT_SPLIT };
 
 struct slot {
 	uint16_t gen;
-	uint8_t state; /* enum slot_state */
-	uint8_t cls;
+	uint8_t state;	     /* enum slot_state */
 	uint32_t next, prev; /* in a list */
 	uint32_t parts;	     /* SPLIT: how many of its parts are free, or whole */
 };

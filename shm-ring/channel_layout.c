@@ -138,35 +138,67 @@ int shm_channel_check(const struct shm_channel_desc *d, size_t region_size)
 	return 0;
 }
 
-/*
- * Copies into the shared part, by the kernel. Who has the file can punch holes into it, sealed or
- * not, and take all hugepages that are left: an access would be SIGBUS then, the end of a process
- * that serves others. For the kernel it is an error. False where it cannot (seccomp).
- */
-static bool put_by_kernel(void *to, const void *from, size_t len, int *ret)
-{
-	const struct iovec src = {(void *)(uintptr_t)from, len}, dst = {to, len};
-	ssize_t n = process_vm_writev(getpid(), &src, 1, &dst, 1, 0);
+/* What is written in one call of put(). */
+#define PIECES 17
 
-	*ret = n == (ssize_t)len ? 0 : -EFAULT;
-	return n >= 0 || (errno != ENOSYS && errno != EPERM);
+/*
+ * Copies pieces into the shared part, one behind the other, by the kernel. Who has the file can
+ * punch holes into it, sealed or not, and take all hugepages that are left: an access would be
+ * SIGBUS then, the end of a process that serves others. For the kernel it is an error. False where
+ * it cannot (seccomp).
+ */
+static bool put_by_kernel(uint8_t *to, const struct iovec *from, unsigned n, size_t len, int *ret)
+{
+	const struct iovec dst = {to, len};
+	ssize_t done = process_vm_writev(getpid(), from, n, &dst, 1, 0);
+
+	*ret = done == (ssize_t)len ? 0 : -EFAULT;
+	return done >= 0 || (errno != ENOSYS && errno != EPERM);
 }
 
-static int put(void *to, const void *from, size_t len)
+static int put(uint8_t *to, const struct iovec *from, unsigned n)
 {
+	size_t len = 0;
 	int ret;
 
-	if (put_by_kernel(to, from, len, &ret))
+	for (unsigned i = 0; i < n; i++)
+		len += from[i].iov_len;
+	if (put_by_kernel(to, from, n, len, &ret))
 		return ret;
-	memcpy(to, from, len);
+	for (unsigned i = 0; i < n; to += from[i++].iov_len)
+		memcpy(to, from[i].iov_base, from[i].iov_len);
+	return 0;
+}
+
+/* Writes @head and zeroes, @len bytes in all. 0 or -EFAULT. */
+static int put_zeroed(uint8_t *mem, const struct channel_head *head, uint64_t len)
+{
+	static const uint8_t zeroes[16384];
+	struct iovec v[PIECES] = {{(void *)(uintptr_t)head, sizeof(*head)}};
+	uint64_t at = sizeof(*head), from = 0;
+	unsigned n = 1;
+
+	while (at < len) {
+		uint64_t left = len - at;
+
+		v[n].iov_base = (void *)(uintptr_t)zeroes;
+		v[n].iov_len = left < sizeof(zeroes) ? (size_t)left : sizeof(zeroes);
+		at += v[n++].iov_len;
+		if (n < PIECES && at < len)
+			continue;
+		if (put(mem + from, v, n))
+			return -EFAULT;
+		from = at;
+		n = 0;
+	}
 	return 0;
 }
 
 int shm_channel_format(void *region, size_t region_size, const struct shm_channel_desc *d)
 {
-	static const uint8_t zeroes[16384];
 	const struct channel_head head = {.version = d->version, .generation = d->generation};
-	const uint64_t magic = CHANNEL_MAGIC;
+	uint64_t magic = CHANNEL_MAGIC;
+	const struct iovec last = {&magic, sizeof(magic)};
 	struct channel_layout l;
 	uint8_t *mem = region;
 
@@ -174,14 +206,8 @@ int shm_channel_format(void *region, size_t region_size, const struct shm_channe
 	    channel_layout(&l, d))
 		return -EINVAL;
 	mem += d->offset;
-	if (put(mem, &head, sizeof(head)))
+	if (put_zeroed(mem, &head, l.zeroed))
 		return -EFAULT;
-	for (uint64_t at = sizeof(head); at < l.zeroed; at += sizeof(zeroes)) {
-		uint64_t left = l.zeroed - at;
-
-		if (put(mem + at, zeroes, left < sizeof(zeroes) ? left : sizeof(zeroes)))
-			return -EFAULT;
-	}
 	shm_mb(); /* barrier pair [R] */
-	return put(mem, &magic, sizeof(magic)) ? -EFAULT : 0;
+	return put(mem, &last, 1);
 }

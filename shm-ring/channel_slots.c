@@ -17,14 +17,14 @@ int slots_init(struct channel_tx *tx)
 	}
 	for (uint32_t c = 0; c < tx->pools; c++) {
 		struct slot_pool *p = &tx->pool[c];
+		uint32_t k = 0;
 
+		if (tx->nested && c + 1 < tx->pools) /* the rest is inside larger ones */
+			k = p[1].slots << p[1].parts_shift;
 		/* The first ones first: what is never used is never touched. */
-		for (uint32_t id = p->first; id < p->first + p->slots; id++) {
-			tx->slots[id].cls = (uint8_t)c;
-			if (slot_above(tx, c, id) != SLOT_NONE)
-				continue;
-			tx->slots[id].state = SLOT_FREE;
-			slot_list_add(tx, &p->free, id);
+		for (; k < p->slots; k++) {
+			tx->slots[p->first + k].state = SLOT_FREE;
+			slot_list_add(tx, &p->free, p->first + k);
 		}
 	}
 	return 0;

@@ -95,48 +95,62 @@ static inline void slot_part(struct channel_tx *tx, uint32_t c, uint32_t id, boo
 	}
 }
 
+/* The class of @id, one of the slots. */
+static inline uint32_t slot_class(const struct channel_tx *tx, uint32_t id)
+{
+	uint32_t c = 0;
+
+	while (id - tx->pool[c].first >= tx->pool[c].slots)
+		c++;
+	return c;
+}
+
 /* @id is free. */
 static inline void slot_put(struct channel_tx *tx, uint32_t id)
 {
-	struct slot *s = &tx->slots[id];
+	uint32_t c = slot_class(tx, id);
 
-	s->state = SLOT_FREE;
-	slot_list_add(tx, &tx->pool[s->cls].free, id);
-	slot_part(tx, s->cls, id, true);
+	tx->slots[id].state = SLOT_FREE;
+	slot_list_add(tx, &tx->pool[c].free, id);
+	slot_part(tx, c, id, true);
 }
 
-/* A free slot of @p, which has one. */
-static inline uint32_t slot_take(struct channel_tx *tx, struct slot_pool *p)
+/* A free slot of class @c, which has one. */
+static inline uint32_t slot_take(struct channel_tx *tx, uint32_t c)
 {
-	uint32_t id = p->free.head;
+	uint32_t id = tx->pool[c].free.head;
 
-	slot_list_remove(tx, &p->free, id);
+	slot_list_remove(tx, &tx->pool[c].free, id);
 	tx->slots[id].state = SLOT_TAKEN;
-	slot_part(tx, (uint32_t)(p - tx->pool), id, false);
+	slot_part(tx, c, id, false);
 	return id;
 }
 
-/* The pool to serve messages of @len bytes from; NULL: nothing is free for them. */
-static inline struct slot_pool *slots_pool(struct channel_tx *tx, uint32_t len)
+/* The class to serve messages of @len bytes from. How many slots it has free for them; 0. */
+static inline uint32_t slots_for(struct channel_tx *tx, uint32_t len, uint32_t *cls)
 {
-	struct slot_pool *p = tx->pool, *last = tx->pool + tx->pools - 1;
+	uint32_t c = 0, last = tx->pools - 1;
+	const struct slot_pool *p;
 
-	while (p < last && p->size < len)
-		p++;
-	if (p->free.n)
-		return p;
-	if (tx->nested)
-		return slots_make(tx, (uint32_t)(p - tx->pool)) ? p : NULL;
+	while (c < last && tx->pool[c].size < len)
+		c++;
+	*cls = c;
+	p = &tx->pool[c];
+	if (p->free.n || (tx->nested && slots_make(tx, c)))
+		return p->free.n;
 	/* Small messages may use larger slots, but not so that large ones starve. */
-	if (p < last && p[1].free.n > p[1].slots / 2)
-		return p + 1;
-	return NULL;
+	if (tx->nested || c == last || p[1].free.n <= p[1].slots / 2)
+		return 0;
+	*cls = c + 1;
+	return p[1].free.n - p[1].slots / 2;
 }
 
 /* Is there a slot for a message of @len bytes, as far as known? */
 static inline bool slots_have(struct channel_tx *tx, uint32_t len)
 {
-	return tx->pools && slots_pool(tx, len);
+	uint32_t c;
+
+	return tx->pools && slots_for(tx, len, &c);
 }
 
 #endif

@@ -5,7 +5,7 @@
 
 #include <string.h>
 
-/* Messages that become visible together. */
+/* Places that become visible together. */
 #define BATCH 32u
 
 int tx_refresh(struct shm_channel *ch)
@@ -58,6 +58,20 @@ int tx_collect(struct shm_channel *ch)
 	return rc < 0 ? channel_fault(ch, "a returned slot's mark is of no lap") : 0;
 }
 
+static inline void take_slot(struct channel_tx *tx, uint32_t c, struct shm_msg *m)
+{
+	const struct slot_pool *p = &tx->pool[c];
+	uint32_t id = slot_take(tx, c);
+
+	m->data = p->mem + (size_t)(id - p->first) * p->size;
+	m->len = 0;
+	m->room = p->size;
+	m->kind = SHM_MSG_SLOT;
+	m->flags = 0;
+	m->gen = tx->slots[id].gen;
+	m->id = id;
+}
+
 int shm_channel_alloc(struct shm_channel *ch, struct shm_msg *msgs, unsigned n, uint32_t len)
 {
 	struct channel_tx *tx = &ch->tx;
@@ -69,10 +83,9 @@ int shm_channel_alloc(struct shm_channel *ch, struct shm_msg *msgs, unsigned n, 
 	if (!tx->pools || !len)
 		return -EINVAL;
 	while (got < n) {
-		struct slot_pool *p = slots_pool(tx, len);
-		uint32_t id;
+		uint32_t c, some = slots_for(tx, len, &c);
 
-		if (!p) {
+		if (!some) {
 			if (collected)
 				break;
 			if (tx_collect(ch))
@@ -80,14 +93,8 @@ int shm_channel_alloc(struct shm_channel *ch, struct shm_msg *msgs, unsigned n, 
 			collected = true;
 			continue;
 		}
-		id = slot_take(tx, p);
-		msgs[got++] = (struct shm_msg){
-			.data = p->mem + (size_t)(id - p->first) * p->size,
-			.room = p->size,
-			.kind = SHM_MSG_SLOT,
-			.gen = tx->slots[id].gen,
-			.id = id,
-		};
+		for (; some && got < n; some--, got++)
+			take_slot(tx, c, &msgs[got]);
 	}
 	return (int)got;
 }
@@ -169,10 +176,9 @@ static inline uint32_t tx_width(const struct shm_msg *m)
 }
 
 /* The following write everything of a message but its word. 1; 0: no room; -errno. */
-static inline int put_user(struct shm_channel *ch, const struct shm_msg *m)
+static inline int put_user(struct shm_channel *ch, const struct shm_msg *m, uint32_t width)
 {
 	struct channel_tx *tx = &ch->tx;
-	uint32_t width = tx_width(m);
 
 	if (m->len > SHM_INLINE_MAX)
 		return -EINVAL;
@@ -209,7 +215,7 @@ static inline int put_slot(struct shm_channel *ch, const struct shm_msg *m)
 
 	if (!s)
 		return -EINVAL;
-	p = &tx->pool[s->cls];
+	p = &tx->pool[slot_class(tx, m->id)];
 	offset = (uintptr_t)m->data - (uintptr_t)(p->mem + (size_t)(m->id - p->first) * p->size);
 	if (offset > p->size || m->len > p->size - offset)
 		return -EINVAL;
@@ -224,65 +230,94 @@ static inline int put_slot(struct shm_channel *ch, const struct shm_msg *m)
 	return 1;
 }
 
-/* Makes a message visible whose places begin at @pos. */
-static inline void tx_publish(struct channel_tx *tx, uint32_t pos, uint32_t width,
-			      enum ring_kind kind, uint8_t flags, uint32_t len)
+/* The word of a message. */
+static inline uint64_t tx_word(enum ring_kind kind, uint8_t flags, uint32_t len)
 {
-	/* Every place is written once a lap, see mark_ring.h. */
-	if (width == 2)
-		mark_put(tx->marks, pos + 1, tx->shift, (uint64_t)RING_SKIP << RING_KIND_SHIFT);
-	mark_put(tx->marks, pos, tx->shift,
-		 (uint64_t)flags << RING_FLAGS_SHIFT | (uint64_t)kind << RING_KIND_SHIFT | len);
+	return (uint64_t)flags << RING_FLAGS_SHIFT | (uint64_t)kind << RING_KIND_SHIFT | len;
 }
+
+/* Words of messages that become visible together. */
+struct words {
+	uint64_t at[BATCH + 1];
+	unsigned n;
+};
 
 /*
  * The words of a batch are written last, and the first one last of all: the receiver polls that
  * one, and would take the line that it shares with seven others away after each of them.
  */
-static inline void tx_publish_batch(struct channel_tx *tx, const struct shm_msg *msgs, unsigned n)
+static inline void tx_publish(struct channel_tx *tx, struct words *w)
 {
+	uint64_t *marks = tx->marks;
+	unsigned shift = tx->shift;
 	uint32_t pos = tx->pos;
 
-	while (n--) {
-		const struct shm_msg *m = &msgs[n];
-		uint32_t width = tx_width(m);
+	while (w->n)
+		mark_put(marks, --pos, shift, w->at[--w->n]);
+}
 
-		pos -= width;
-		tx_publish(tx, pos, width,
-			   m->kind == SHM_MSG_SLOT ? RING_SLOT
-			   : width == 2		   ? RING_LINE2
-						   : RING_LINE1,
-			   m->flags, m->len);
+/* Writes everything of *m but its words, which are added to @w. 1; 0: no room; -errno. */
+static inline int tx_put(struct shm_channel *ch, const struct shm_msg *m, struct words *w)
+{
+	struct channel_tx *tx = &ch->tx;
+	uint32_t width = tx_width(m);
+	int rc = m->kind == SHM_MSG_USER   ? put_user(ch, m, width)
+		 : m->kind == SHM_MSG_SLOT ? put_slot(ch, m)
+		 : m->kind == SHM_MSG_LINE ? put_line(tx, m)
+					   : -EINVAL;
+
+	if (__builtin_expect(rc <= 0, 0))
+		return rc;
+	w->at[w->n++] = tx_word(m->kind == SHM_MSG_SLOT ? RING_SLOT : (enum ring_kind)width,
+				m->flags, m->len);
+	/* Every place is written once a lap, see mark_ring.h. */
+	if (width == 2)
+		w->at[w->n++] = (uint64_t)RING_SKIP << RING_KIND_SHIFT;
+	tx->pos += width;
+	return 1;
+}
+
+/* One message of up to a line, without what only batches need. 1; 0: no room; -errno. */
+static inline int send_line(struct shm_channel *ch, const struct shm_msg *m)
+{
+	struct channel_tx *tx = &ch->tx;
+	int rc = put_user(ch, m, 1);
+
+	if (__builtin_expect(rc <= 0, 0))
+		return rc;
+	mark_put(tx->marks, tx->pos++, tx->shift, tx_word(RING_LINE1, m->flags, m->len));
+	ch->sent = true;
+	ch->stats.sent++;
+	return 1;
+}
+
+static int send_batch(struct shm_channel *ch, const struct shm_msg *msgs, unsigned n)
+{
+	struct words w;
+	unsigned done;
+	int rc = 1;
+
+	w.n = 0;
+	for (done = 0; done < n; done++) {
+		rc = tx_put(ch, &msgs[done], &w);
+		if (rc <= 0)
+			break;
+		if (w.n >= BATCH)
+			tx_publish(&ch->tx, &w);
 	}
+	tx_publish(&ch->tx, &w);
+	ch->sent |= done > 0;
+	ch->stats.sent += done;
+	return done ? (int)done : n ? rc : 0;
 }
 
 int shm_channel_send(struct shm_channel *ch, const struct shm_msg *msgs, unsigned n)
 {
-	struct channel_tx *tx = &ch->tx;
-	unsigned done, shown = 0;
-	int rc = 1;
-
 	if (ch->err)
 		return ch->err;
-	for (done = 0; done < n; done++) {
-		const struct shm_msg *m = &msgs[done];
-
-		rc = m->kind == SHM_MSG_LINE   ? put_line(tx, m)
-		     : m->kind == SHM_MSG_SLOT ? put_slot(ch, m)
-		     : m->kind == SHM_MSG_USER ? put_user(ch, m)
-					       : -EINVAL;
-		if (rc <= 0)
-			break;
-		tx->pos += tx_width(m);
-		if (done - shown == BATCH - 1) {
-			tx_publish_batch(tx, msgs + shown, BATCH);
-			shown = done + 1;
-		}
-	}
-	tx_publish_batch(tx, msgs + shown, done - shown);
-	ch->sent |= done > 0;
-	ch->stats.sent += done;
-	return done ? (int)done : n ? rc : 0;
+	if (n == 1 && msgs->kind == SHM_MSG_USER && msgs->len <= SHM_CACHE_LINE)
+		return send_line(ch, msgs);
+	return send_batch(ch, msgs, n);
 }
 
 int shm_channel_control(struct shm_channel *ch, uint32_t number, uint8_t flags)
@@ -297,7 +332,7 @@ int shm_channel_control(struct shm_channel *ch, uint32_t number, uint8_t flags)
 		return ch->err;
 	if (tx->pos - tx->cons == 1u << tx->shift)
 		return 0;
-	tx_publish(tx, tx->pos++, 1, RING_CONTROL, flags, number);
+	mark_put(tx->marks, tx->pos++, tx->shift, tx_word(RING_CONTROL, flags, number));
 	ch->sent = true;
 	ch->stats.sent++;
 	return 1;

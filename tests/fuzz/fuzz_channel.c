@@ -10,7 +10,7 @@
  *   - a fault is counted once, named, and final;
  *   - no slot is lost: free + taken + sent = all.
  */
-#include "channel_int.h"
+#include "channel_slots.h"
 #include "fuzz.h"
 
 #define HELD_MAX 64u
@@ -57,10 +57,12 @@ static void check_bytes(const struct channel_tx *tx, bool nested)
 	for (uint32_t i = 0; i < tx->nslots; i++) {
 		const struct slot *s = &tx->slots[i];
 
-		if (!nested || s->cls == 0)
-			all += tx->pool[s->cls].size;
+		uint32_t c = slot_class(tx, i);
+
+		if (!nested || c == 0)
+			all += tx->pool[c].size;
 		if (s->state != SLOT_INSIDE && s->state != SLOT_SPLIT)
-			used += tx->pool[s->cls].size;
+			used += tx->pool[c].size;
 	}
 	FZ_CHECK(used == all);
 }
