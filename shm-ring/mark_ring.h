@@ -1,21 +1,22 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Rings in which each entry says itself that it is there.
+ * Rings in which each entry itself tells that it is present.
  *
  * Theory of operation
  * -------------------
  * A ring that announces entries by an index costs its reader two cache lines, one after the other:
  * the index, then the entry. Here the reader polls the entry itself. Each entry is one 64-bit word
  * whose upper 16 bits, the *mark*, are the number of the lap: a word with this lap's mark is a new
- * entry, one with the last lap's mark is an old one, and anything else was not written by an
- * honest peer. The word is loaded once and has all that decides what to do; eight of them share a
- * cache line. What belongs to an entry and does not fit the word lies in memory of its own, written
- * before the word: barrier pair [R].
+ * entry, one with the last lap's mark is an old one, and anything else was not written by an honest
+ * peer. The word is loaded once and contains everything needed to decide what to do; eight words
+ * share a cache line. Data of an entry that does not fit into the word is in separate memory,
+ * written before the word: barrier pair [R].
  *
- * The writer must not pass the reader; how it knows is not the matter of this file. A lap is as
- * long as the ring, and each position is written once a lap, used or not: so a mark that is one lap
- * old is the oldest that there can be. Marks start at 1, on zeroed memory, and wrap; as sizes are
- * powers of two up to 65536, a position's wrap at 2^32 falls on a mark's wrap.
+ * The writer must not overtake the reader; how it knows the reader's position is not handled in
+ * this file. A lap is as long as the ring, and each position is written once per lap, used or not,
+ * so a mark that is one lap old is the oldest possible. Marks start at 1, on zeroed memory, and
+ * wrap; as sizes are powers of two up to 65536, a position's wrap at 2^32 coincides with a mark's
+ * wrap.
  */
 #ifndef ZV_MARK_RING_H
 #define ZV_MARK_RING_H

@@ -1,70 +1,76 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * What AF_VSOCK programs that run under zvsock-run and zvsockd say to each other: questions and
- * answers on the drop-in socket, and the names that the programs' sockets carry. docs/drop-in.md.
+ * The protocol between zvsockd and AF_VSOCK programs that run under zvsock-run: questions and
+ * answers on the drop-in socket, and the names of the programs' sockets. docs/drop-in.md.
  *
  * Theory of operation
  * -------------------
  * A program's AF_VSOCK socket is an AF_UNIX socket of the same type (the preloaded library or the
- * supervisor makes it one in socket(2)). It stays that one open file for its whole life, so that
- * descriptors of it that were duplicated, registered with epoll or passed on stay valid; the
- * kernel's own bind, listen, accept and connect are applied to it. Only addresses are translated,
- * and zvsockd is asked where to. Two sockets of zvsockd make a *drop-in directory* DIR:
+ * supervisor creates it in socket(2)). It stays the same open file for its whole life, so
+ * descriptors that were duplicated, registered with epoll or passed on stay valid; bind, listen,
+ * accept and connect are the kernel's own. Only addresses are translated, and zvsockd is asked for
+ * that. A *drop-in directory* DIR contains the sockets of zvsockd:
  *
- *   DIR/ask               SOCK_SEQPACKET: one struct dropin_msg a question, one an answer, in the
- *                         byte order of the machine. Its mode and owner say who may use it.
+ *   DIR/ask               SOCK_SEQPACKET: a struct dropin_msg for each question and each answer, in
+ *                         the byte order of the machine. Its mode and owner say who may use it.
  *   DIR/stream, DIR/seqpacket
- *                         what a program's socket is connected to (connect(2)); nothing is said
- *                         there, all bytes are payload.
- *   DIR/dgram             where datagrams are sent to: below.
+ *                         what a program's socket is connected to (connect(2)); all bytes on it
+ *                         are payload.
+ *   DIR/dgram             where datagrams are sent to: see below.
  *
- * Guests that share a directory are one namespace: programs that use it reach these guests, and
- * are reached by these, and ports of the host that they listen on are ports towards these alone.
+ * Guests with the same directory form one namespace: programs that use it can connect to these
+ * guests and accept connections from them, and host ports that they listen on exist for these
+ * guests only.
  *
- * Who a socket is stands in its AF_UNIX name, a *label* in the abstract namespace: the local and
- * the remote address, and a random token. So forked and exec'ed programs, and those that are passed
- * a descriptor, find it by getsockname(2) and getpeername(2), without asking anybody:
+ * A socket is identified by its AF_UNIX name, a *label* in the abstract namespace, which contains
+ * the local address, the remote address, and a random token. So forked and exec'ed programs, and
+ * those that are passed a descriptor, find the addresses by getsockname(2) and getpeername(2),
+ * without asking anybody. There are two kinds:
  *
  *   P  names the program's own socket: it was bound, or it connected.
- *   Z  names zvsockd's end of a connection that a guest made to a listening program. The
- *      addresses are the program's view there, too: local is the program's.
+ *   Z  names zvsockd's end of a connection that a guest made to a listening program. Its addresses
+ *      are those that the program sees: local is the program's.
  *
- * connect(2), blocking:      CONNECT -> zvsockd connects to the guest, and answers when that is
- *   decided. With result 0 and a label: the program's socket is bound to it (unless it has been
- *   bound before) and connected to DIR/TYPE, where zvsockd finds the connection by the label that
- *   getpeername(2) shows, checks that the same process asked for it, and carries payload.
- *   With DROPIN_LOCAL: `where` is the label of a listening program of this machine, and the
- *   socket, bound to `label`, is connected to that: no zvsockd in between. `bytes` is the user
- *   whose that is, as anybody could have the label when it is closed.
- * connect(2), non-blocking:  CONNECT with DROPIN_NONBLOCK is answered at once. The socket is bound
- * and connected to DIR/TYPE, then filled with zeroes until it takes no more (so that it does not
- * poll writable), and FILLED says how many bytes and messages; connect(2) fails with EINPROGRESS.
- *   Once the guest has accepted, zvsockd reads as much: the socket becomes writable. When the guest
- *   refuses, zvsockd closes its end with these unread: POLLERR and POLLHUP, and ERROR tells
- *   SO_ERROR what it was.
- * bind(2):                   BIND -> a free port, or the one asked for, and the label to bind the
- *   socket to. It is taken as long as a socket has that label: the kernel frees it with the last
- *   descriptor, and zvsockd looks when it matters. listen(2) is the kernel's.
- * accept(2):                 the kernel's. For a connection that a guest asks for, zvsockd connects
- * to the label of the port, from a socket with a Z label, and answers the guest when that worked.
+ * connect(2), blocking: the program sends CONNECT; zvsockd connects to the guest, and answers when
+ * the result is known. With result 0 and a label, the program's socket is bound to the label
+ * (unless it was bound before) and connected to DIR/TYPE. There zvsockd finds the connection by the
+ * label that getpeername(2) returns, checks that the same process asked for it, and carries
+ * payload. With DROPIN_LOCAL, `where` is the label of a listening program on this machine, and the
+ * socket, bound to `label`, is connected to that, without zvsockd in between; `bytes` is the user
+ * who owns it, since anybody could take the label once it is closed.
  *
- * Datagrams: the program's socket is an AF_UNIX SOCK_DGRAM socket that BIND gives a label. All go
- * by zvsockd, those between two programs as well. To the program: from a socket of zvsockd's with a
- * Z label, a socket for each peer: recvfrom(2) learns by it who has sent. So that nobody else can
- * send to the program, each ends with a key, `bytes` of the answer to BIND, which the program's
- * socket checks and takes off by a filter (SO_ATTACH_FILTER) set before it is bound. BOUND says
- * that it is: zvsockd connects a socket of its own to it, and knows by that which socket the label
- * is about when another has it later. From the program: sendto(2) sends to DIR/dgram, with a struct
- * dropin_dgram before the payload, which has the key, too: a name proves nothing, as a program in
- * another network namespace can give its socket the same. REACH says first whether there is
- * somebody who takes datagrams. connect(2) asks CONNECT, and connects to the label `where`, a
- * socket of zvsockd's for that peer alone, which is connected to the program's: what is written
- * there is payload, and the kernel lets no other one send.
+ * connect(2), non-blocking: CONNECT with DROPIN_NONBLOCK is answered at once. The socket is bound
+ * and connected to DIR/TYPE, then filled with zeroes until it takes no more (so that poll does not
+ * report it writable), and FILLED says how many bytes and messages that were; connect(2) fails with
+ * EINPROGRESS. Once the guest has accepted, zvsockd reads as much, and the socket becomes writable.
+ * If the guest refuses, zvsockd closes its end with these unread: POLLERR and POLLHUP, and ERROR
+ * supplies the value for SO_ERROR.
  *
- * Answers come in the order of questions, but that of a blocking CONNECT when it is decided: one
- * question is under way on a socket at a time, further ones wait unread. Closing the socket
- * withdraws a CONNECT under way. A message that is not understood, or a descriptor passed with it,
- * ends the socket.
+ * bind(2): the answer to BIND has a free port, or the requested one, and the label to bind the
+ * socket to. The port is taken as long as a socket has that label: the kernel frees the label with
+ * the last descriptor, and zvsockd checks when it matters. listen(2) is the kernel's.
+ *
+ * accept(2) is the kernel's. When a guest asks for a connection, zvsockd connects to the label of
+ * the port, from a socket with a Z label, and answers the guest when that has succeeded.
+ *
+ * Datagrams: the program's socket is an AF_UNIX SOCK_DGRAM socket that BIND gives a label. All
+ * datagrams go through zvsockd, including those between two programs. To the program, zvsockd sends
+ * from a socket with a Z label, one for each peer, by which recvfrom(2) learns who has sent. So
+ * that nobody else can send to the program, each datagram ends with a key, `bytes` of the answer to
+ * BIND, which a filter of the program's socket (SO_ATTACH_FILTER), set before bind, checks and
+ * removes. BOUND reports that the socket is bound: zvsockd connects a socket of its own to it, and
+ * can tell by that which socket the label refers to if another one takes it later. From the
+ * program, sendto(2) sends to DIR/dgram, with a struct dropin_dgram before the payload, which
+ * contains the key as well: a name proves nothing, since a program in another network namespace can
+ * give its socket the same name. REACH asks beforehand whether somebody accepts datagrams.
+ * connect(2) sends CONNECT, and connects to the label `where`, a socket of zvsockd's for that peer
+ * alone, which is connected to the program's: what is written there is payload, and the kernel
+ * accepts it from nobody else.
+ *
+ * Answers come in the order of questions, except that of a blocking CONNECT, which comes when its
+ * result is known: one question is processed on a socket at a time, further ones wait unread.
+ * Closing the socket withdraws a pending CONNECT. A message that is not understood, or that has a
+ * descriptor with it, ends the connection.
  *
  * Pure logic: nothing here makes a system call.
  */

@@ -1,23 +1,25 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * AF_VSOCK sockets that are AF_UNIX sockets: what the preloaded library and the supervisor do with
- * one. api/proto/dropin_msg.h has the theory; docs/drop-in.md what differs from the kernel's vsock.
+ * one. api/proto/dropin_msg.h has the theory; docs/drop-in.md lists the differences from the
+ * kernel's vsock.
  *
- * All that is known of a socket is kept by the kernel in the socket itself, so that it is found
- * again behind a duplicated, inherited or passed descriptor, after fork and exec, and by any
- * process:
- *   - who it is, in its names (labels, api/proto/dropin_msg.h);
- *   - that it stands for an AF_VSOCK socket, whether connect(2) is under way and how long that may
- *     take, in its *mark*: the value of SO_MAX_PACING_RATE, which means nothing to AF_UNIX.
- * (SO_VM_SOCKETS_BUFFER_* alone is remembered by the process, by SO_COOKIE.)
+ * Everything known about a socket is kept by the kernel in the socket itself, so it is found
+ * through a duplicated, inherited or passed descriptor, after fork and exec, and by any process:
  *
- * A question to zvsockd opens DIR/ask, asks, and closes it: between calls no descriptor of ours is
- * in the program for it to close, to leak or to count. So the calls need no lock, no memory, and
- * nothing at fork; they may be made in any thread, in a signal handler, and after fork or vfork.
+ *   - its addresses, in its names (labels, api/proto/dropin_msg.h);
+ *   - that it stands for an AF_VSOCK socket, whether connect(2) is in progress and how long that
+ * may take, in its *mark*: the value of SO_MAX_PACING_RATE, which means nothing to AF_UNIX.
  *
- * All calls return >= 0 or -errno, as the kernel's vsock gives it;
- * errno stays as it is, no signal is raised. @fd is any descriptor of the socket in this process:
- * the supervisor has it from pidfd_getfd(2).
+ * (Only SO_VM_SOCKETS_BUFFER_* is remembered by the process, by SO_COOKIE.)
+ *
+ * A question to zvsockd opens DIR/ask, asks, and closes it: between calls there is no descriptor of
+ * ours in the program that it could close, leak or count. So the calls need no lock, no memory, and
+ * nothing at fork; they may be made by any thread, in a signal handler, and after fork or vfork.
+ *
+ * All calls return >= 0 or -errno, as the kernel's vsock does; errno is not changed, and no signal
+ * is raised. @fd is any descriptor of the socket in this process: the supervisor gets it by
+ * pidfd_getfd(2).
  */
 #ifndef ZV_DROPIN_DI_H
 #define ZV_DROPIN_DI_H

@@ -4,25 +4,25 @@
  *
  * Theory of operation
  * -------------------
- * Nothing on the data path is shared between lcores, so nothing there has a lock. An lcore goes
- * round: zv_poll its queues and hand the events to their owners, run the work that was put off to
- * this point (so that a connection sends once for all that has come in), submit everything that
- * was queued for io_uring in one system call, take what has completed.
+ * Nothing on the data path is shared between lcores, so there are no locks. An lcore works in
+ * rounds: it calls zv_poll on its queues and passes the events to their owners, runs the work that
+ * was put off to this point (so that a connection sends once for everything that has arrived),
+ * submits everything that was queued for io_uring in one system call, and takes the completions.
  *
- * When nothing happens it spins, as zv_wait does: an idle spinner offers the CPU now and then, and
- * after every empty round once it has noticed that somebody else wants it. After spin_us it arms
- * its queues (zv_arm), has io_uring poll their descriptors, and sleeps in io_uring until a kick, a
- * completion, a timer or a message from another thread ends it. The socket layer's own timers
- * are behind zv_fd; the lcore's timers are the sleep's timeout.
+ * When nothing happens it spins, as zv_wait does: while idle it yields the CPU now and then, and
+ * after every empty round once it has noticed that another program wants the CPU. After spin_us it
+ * arms its queues (zv_arm), has io_uring poll their descriptors, and sleeps in io_uring until a
+ * kick, a completion, a timer or a message from another thread wakes it. The socket layer's own
+ * timers are behind zv_fd; the lcore's timers determine the sleep's timeout.
  *
- * A connection that is made or ended costs far more than a packet: sockets, names, connect(2). Who
- * makes an lcore do that is charged for it (lcore_charge()), and a queue that has been charged more
- * than LCORE_PAYS in a round is not polled in the next rounds, until that is paid: meanwhile its
- * peer waits with what is in its ring, and others have theirs. Alone on its lcore it waits for
- * nothing, since such rounds are over at once.
+ * Making or ending a connection costs far more than a packet: sockets, names, connect(2). The queue
+ * that causes such work is charged for it (lcore_charge()). A queue that was charged more than
+ * LCORE_PAYS in a round is not polled in the next rounds, until the charge is paid off: meanwhile
+ * its peer's packets wait in the ring, and other queues get their turn. If it is alone on its lcore
+ * it waits for nothing, since such rounds are over at once.
  *
- * Other threads reach what an lcore owns through its mailbox only: lcore_call() and lcore_post()
- * run a function between two rounds, in the order in which they were asked to.
+ * Other threads access what an lcore owns only through its mailbox: lcore_call() and lcore_post()
+ * run a function between two rounds, in the order of the calls.
  */
 #ifndef ZVD_LCORE_H
 #define ZVD_LCORE_H

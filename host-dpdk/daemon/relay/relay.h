@@ -1,54 +1,55 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * A relay: one connection of a guest joined with one connected socket of the host.
+ * A relay: one connection of a guest, coupled with one connected socket of the host.
  *
  * Theory of operation
  * -------------------
  * Payload is copied once, by the kernel, between the socket and the guest's memory.
  *
  * Host to guest: io_uring polls the socket. Only when there is something to read are buffers of the
- * guest reserved (zv_buf_alloc), the socket read into them, and sent (zv_buf_send); with the read
- * goes the next poll, so that a turn costs one system call however it ends. As many buffers are
- * reserved as the last reads have filled. What the guest has no room for stays in the socket:
- * credit is the backpressure.
+ * guest reserved (zv_buf_alloc), filled by a read from the socket, and sent (zv_buf_send). The next
+ * poll is submitted together with the read, so a turn costs one system call however it ends. As
+ * many buffers are reserved as the last reads have filled. What the guest has no room for stays in
+ * the socket: credit is the backpressure.
  *
- * Guest to host: buffers that have been received (zv_buf_recv) go out together, up to BATCH of them
- * or FLOW_QUOTA bytes a round, in one sendmsg, and are released when the kernel has copied them. A
- * socket that takes no more is polled for room; meanwhile the rest of that one batch is held, and
- * the connection's ZV_EV_IN is off.
+ * Guest to host: received buffers (zv_buf_recv) are sent together, up to BATCH of them or
+ * FLOW_QUOTA bytes a round, in one sendmsg, and released when the kernel has copied them. A socket
+ * that takes no more is polled for room; meanwhile the rest of that one batch is held, and the
+ * connection's ZV_EV_IN is off.
  *
- * Both data requests say MSG_DONTWAIT, so they are over within the submission: no pointer into
- * guest memory stays in the kernel, and removing a guest means cancelling polls. A relay at rest
- * holds one poll and no buffer. The batch (iovecs and buffer records, some 4 KiB) is taken from the
- * lcore's stock while a request is under way, or while a socket is full.
+ * Both data requests use MSG_DONTWAIT, so they complete during submission: no pointer into guest
+ * memory stays in the kernel, and removing a guest means cancelling polls. An idle relay holds one
+ * poll and no buffer. The batch (iovecs and buffer records, some 4 KiB) is taken from the lcore's
+ * stock while a request is in progress, or while a socket is full.
  *
- * Ends. Each direction ends for itself: the guest's SHUTDOWN becomes shutdown(2) once everything
- * before it is out, the host's end of file becomes SHUTDOWN. That the guest receives no more
- * (ZV_EV_EPIPE) becomes shutdown(SHUT_RD) at once, so that the host program's next write fails;
- * TCP has no such message. What the host has sent until then, and over TCP later as well, is read
- * and thrown away: a program that polls a full socket for room is not woken by SHUT_RD, so room
- * must be made until its next write fails. That the host program receives no more shows only when a
- * write fails. A host program that has closed altogether (POLLHUP) ends both, also when it has
- * half-closed before. What it had sent until then goes to the guest first: while the guest has no
- * room, its socket is not even looked at. RST becomes a close at once (with SO_LINGER 0 where it
- * means something), an error of the socket becomes RST. The relay is freed when no request names
- * it.
+ * Ends. Each direction ends by itself: the guest's SHUTDOWN becomes shutdown(2) once everything
+ * before it was sent, the host's end of file becomes SHUTDOWN. When the guest receives no more
+ * (ZV_EV_EPIPE), that becomes shutdown(SHUT_RD) at once, so that the host program's next write
+ * fails; TCP has no such message. What the host program has sent until then, and over TCP later as
+ * well, is read and discarded: a program that polls a full socket for room is not woken by SHUT_RD,
+ * so room must be made until its next write fails. That the host program receives no more shows
+ * only when a write fails. A host program that has closed completely (POLLHUP) ends both
+ * directions, also when it has half-closed before. What it had sent until then goes to the guest
+ * first: while the guest has no room, the socket is not even looked at. RST becomes an immediate
+ * close (with SO_LINGER 0 where it means something), and an error of the socket becomes RST. The
+ * relay is freed when no request refers to it.
  *
- * AF_UNIX says ECONNRESET of a program that has closed with bytes unread, behind what it had sent.
- * That is a RST, but for programs that believe to have an AF_VSOCK socket (relay_is_af_vsock()):
- * there the kernel's vsock sends SHUTDOWN, as at every close, and no RST may overtake an answer.
+ * AF_UNIX reports ECONNRESET, after the data, for a program that has closed with unread bytes. This
+ * becomes a RST, except for programs that believe they have an AF_VSOCK socket
+ * (relay_is_af_vsock()): there the kernel's vsock would send SHUTDOWN, as at every close, and no
+ * RST may overtake an answer.
  *
- * A TCP socket whose guest has closed first is left to linger.h, so that no RST overtakes the end
+ * A TCP socket whose guest has closed first is handed to linger.h, so that no RST overtakes the end
  * of what the guest had sent.
  *
  * Where local programs can send descriptors (relay_expect_passed()), reads give the kernel room for
- * them, as many at a time as guest_passed_reads() says; further ones are put off, and when it says
- * 0, each read looks first. A program that has sent some is reset, and its socket is closed
- * elsewhere when no poll refers to it any more: whoever lets go of it last waits for them.
+ * them, as many at a time as guest_passed_reads() allows; further ones are put off, and when it
+ * returns 0, each read looks first. A program that has sent descriptors is reset, and its socket is
+ * closed elsewhere once no poll refers to it: whoever closes it last has to wait for them.
  *
- * SEQPACKET: guest to host, a message goes out when its last piece is there, in one sendmsg; host
- * to guest, the message is looked at (MSG_PEEK) and copied, because zv_send takes a message whole
- * or not at all. A message of more than BATCH pieces, or larger than either side takes, resets the
+ * SEQPACKET: guest to host, a message is sent when its last piece has arrived, in one sendmsg; host
+ * to guest, the message is read with MSG_PEEK and copied, because zv_send takes a message whole or
+ * not at all. A message of more than BATCH pieces, or larger than either side takes, resets the
  * connection.
  */
 #ifndef ZVD_RELAY_H

@@ -1,34 +1,35 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * A splice: two connections of guests joined with each other, or one with itself (echo).
+ * A splice: two connections of guests coupled with each other, or one with itself (echo).
  *
  * Theory of operation
  * -------------------
- * Each connection is a *side*, owned by the lcore of its queue; the two may be different threads.
- * A side lends what its guest has sent (zv_buf_recv) to the other through a ring of its own, of
- * SPLICE_SLOTS buffer records: the side fills it, the other copies the payload into buffers of its
- * own guest and advances the tail, and the side gives the buffers back (zv_buf_release). So payload
- * is copied once, memory is bounded by the ring and by the socket layer's loan limits, and credit
- * of the receiving guest, which keeps the ring full, is the backpressure of the sending one.
+ * Each connection is a *side*, owned by the lcore of its queue; the two lcores may be different
+ * threads. A side lends what its guest has sent (zv_buf_recv) to the other side through a ring of
+ * SPLICE_SLOTS buffer records: it fills the ring, the other side copies the payload into buffers of
+ * its own guest and advances the tail, and the first returns the buffers (zv_buf_release). So
+ * payload is copied once, and memory is bounded by the ring and by the socket layer's loan limits.
+ * When the receiving guest has no credit the ring stays full, which is the backpressure for the
+ * sending guest.
  *
- * Packets are not forwarded one to one: the guests' buffers have different sizes. A stream is cut
- * anew; of a SEQPACKET connection the message boundaries and record marks are carried over.
+ * Packets are not forwarded one to one, because the guests' buffers have different sizes. A stream
+ * is split anew; on a SEQPACKET connection message boundaries and record marks are kept.
  *
- * A side that has done something for the other pokes it: its work is put off to the end of the
- * round on the same lcore, or posted to the other lcore.
+ * A side that has done something for the other pokes it: the other's work is queued for the end of
+ * the round on the same lcore, or posted to the other lcore.
  *
- * Ends. End of stream travels behind the data, and that a guest receives nothing more against it,
- * at once (ZV_EV_EPIPE): what has not been copied by then is dropped; when both directions have
- * ended a side closes. A connection that fails, or whose guest goes away, resets the other. A side
- * that ends for good takes its buffers back at once: it waits for `busy`, which the other holds
- * while it copies from the ring (at most FLOW_QUOTA bytes), and for nothing else. The memory goes
- * with the last reference: of a side, or of a poke under way.
+ * Ends. The end of a stream travels behind the data. That a guest receives nothing more travels in
+ * the opposite direction, at once (ZV_EV_EPIPE), and what has not been copied by then is dropped.
+ * When both directions have ended a side closes. If a connection fails, or its guest goes away, the
+ * other is reset. A side that ends for good takes its buffers back at once: it waits only for
+ * `busy`, which the other holds while it copies from the ring (at most FLOW_QUOTA bytes). The
+ * memory is freed with the last reference: of a side, or of a pending poke.
  *
- * Opening. The side of the guest that asks waits unanswered; the other connects to its guest, and
- * tells by its state how that ended.
+ * Opening. The side of the guest that asks for the connection stays unanswered; the other side
+ * connects to its guest, and its state tells the result.
  *
- * Two sides whose drivers have memory in common may get a channel there; then no payload comes by
- * here, and all that is left are ends and wake-ups (splice_chan.h).
+ * Two sides whose drivers have memory in common may get a channel there; then no payload passes
+ * through the splice, only ends and wake-ups (splice_chan.h).
  */
 #ifndef ZVD_SPLICE_H
 #define ZVD_SPLICE_H
