@@ -29,7 +29,8 @@ static void head_of_targets(FILE *f, const struct bench_opts *o, const struct be
 /* Never silently dropped: what was asked for and is not there. */
 static void foot_of_targets(FILE *f, const struct bench_opts *o, const struct bench_facts *facts)
 {
-	fputs("\ng / h: guest side / host side, CPU seconds of one run; what a program between "
+	fputs("\ng2h: guest to host; h2g: host to guest. g / h: guest side / host side, CPU "
+	      "seconds of one run; what a program between "
 	      "them "
 	      "uses is in the JSON.\n",
 	      f);

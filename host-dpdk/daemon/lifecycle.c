@@ -78,8 +78,8 @@ static void try_first(struct daemon *d, const struct cfg_guest *cfg)
 		return;
 	}
 	gd = calloc(1, sizeof(*gd));
-	log_line(ZV_LOG_ERR, cfg->name, "not started: %s; the next try is %s", why,
-		 gd ? "by itself, or at a reload" : "at a reload");
+	log_line(ZV_LOG_ERR, cfg->name, "not started: %s; tried again %s", why,
+		 gd ? "automatically, and at a reload" : "at a reload");
 	if (!gd)
 		return;
 	gd->cfg = cfg;

@@ -198,7 +198,7 @@ static int serve(struct daemon *d, const struct cli *cli, int sigfd)
 			reload(d, cli);
 			continue;
 		}
-		log_line(ZV_LOG_INFO, NULL, "%s: connections get %u ms to end",
+		log_line(ZV_LOG_INFO, NULL, "%s: ending; waiting up to %u ms for open connections",
 			 info.ssi_signo == SIGTERM ? "SIGTERM" : "SIGINT", d->cfg->drain_ms);
 		return EXIT_OK;
 	}

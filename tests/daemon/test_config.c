@@ -323,11 +323,11 @@ static void check_prints(void **state)
 			  "[guest far]\ncid = 5\nsocket = /s/f\ngroups = y\n");
 	static const char want[] =
 		"daemon\n"
-		"  lcores      1: 1 not pinned; idle for 50 us they sleep\n"
-		"  log         info and worse, to standard error\n"
-		"  stop        connections get 5000 ms to end\n"
-		"  limit       all guests' connections share what RLIMIT_NOFILE leaves\n"
-		"  becomes     nobody else, stays the user who starts it\n"
+		"  lcores      1: 1 not pinned; an idle one sleeps after 50 us\n"
+		"  log         info and more severe, to standard error\n"
+		"  stop        waits up to 5000 ms for open connections\n"
+		"  limit       the connections of all guests share what RLIMIT_NOFILE leaves\n"
+		"  runs as     the user who starts it\n"
 		"  control     /s/c, mode 0600\n"
 		"guest web, CID 3\n"
 		"  listens at  /s/a\n"

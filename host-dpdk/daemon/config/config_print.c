@@ -26,7 +26,7 @@ static void print_lcores(const struct cfg *c, FILE *to)
 	if (c->busy_poll)
 		(void)fprintf(to, "; they never sleep\n");
 	else
-		(void)fprintf(to, "; idle for %u us they sleep\n", c->spin_us);
+		(void)fprintf(to, "; an idle one sleeps after %u us\n", c->spin_us);
 }
 
 unsigned cfg_vmms(const struct cfg *c)
@@ -107,26 +107,26 @@ static void print_daemon(const struct cfg *c, FILE *to)
 
 	(void)fprintf(to, "daemon\n");
 	print_lcores(c, to);
-	(void)fprintf(to, "  log         %s and worse, to standard error\n", levels[c->log_level]);
-	(void)fprintf(to, "  stop        connections get %u ms to end\n", c->drain_ms);
+	(void)fprintf(to, "  log         %s and more severe, to standard error\n",
+		      levels[c->log_level]);
+	(void)fprintf(to, "  stop        waits up to %u ms for open connections\n", c->drain_ms);
 	if (c->max_fds)
 		(void)fprintf(to, "  limit       %u descriptors for the connections of a guest\n",
 			      c->max_fds);
 	else
-		(void)fprintf(
-			to,
-			"  limit       all guests' connections share what RLIMIT_NOFILE leaves\n");
+		(void)fprintf(to, "  limit       the connections of all guests share what "
+				  "RLIMIT_NOFILE leaves\n");
 	if (cfg_vmms(c) > VU_RTE_FRONTENDS)
 		(void)fprintf(to,
 			      "  limit       %u VMMs at a time of these %u sockets: start another "
 			      "zvsockd for some guests\n",
 			      VU_RTE_FRONTENDS, cfg_vmms(c));
 	if (*c->user || *c->group)
-		(void)fprintf(to, "  becomes     %s%s%s%s%s, which takes root at the start\n",
+		(void)fprintf(to, "  runs as     %s%s%s%s%s; start it as root\n",
 			      *c->user ? "user " : "", c->user, *c->user && *c->group ? ", " : "",
 			      *c->group ? "group " : "", c->group);
 	else
-		(void)fprintf(to, "  becomes     nobody else, stays the user who starts it\n");
+		(void)fprintf(to, "  runs as     the user who starts it\n");
 	if (*c->control_path)
 		(void)fprintf(to, "  control     %s, mode %04o\n", c->control_path,
 			      c->control_mode);

@@ -323,7 +323,7 @@ static void listen_extend(struct guest *g)
 		g->why = NULL;
 		if (ret < 0)
 			log_line(ZV_LOG_ERR, g->name,
-				 "listen = %s does not work: %s; the next try is at a reload",
+				 "listen = %s does not work: %s; tried again at a reload",
 				 listen_at(v, i)->text, *why ? why : zv_strerror(ret));
 	}
 }
