@@ -193,7 +193,7 @@ static const struct bench_option common[] = {
 	{"copy", 0, NULL, OPTIONS_TEST, "Only the copying calls", ON(copy)},
 	{"registered", 0, NULL, OPTIONS_TEST,
 	 "Also guest to host from memory that the program has registered", ON(registered)},
-	{"batch", 0, "N", OPTIONS_TEST, "Most messages of one call, 1 to 256 (32)",
+	{"batch", 0, "N", OPTIONS_TEST, "Maximum messages per call, 1 to 256 (32)",
 	 NUMBER(batch, 1, BENCH_BATCH_MAX)},
 	{"no-touch", 0, NULL, OPTIONS_TEST, "By reference: payload is neither written nor verified",
 	 OFF(touch)},
@@ -204,8 +204,8 @@ static const struct bench_option common[] = {
 	{"no-baselines", 0, NULL, OPTIONS_TEST, "No AF_UNIX, TCP and raw limits", OFF(baselines)},
 
 	{"target", 0, "LIST", OPTIONS_RUN,
-	 "Measure these beside each other, with commas, or all; one that is absent here is listed "
-	 "with the reason",
+	 "Measure these targets, separated by commas, or all; unavailable ones are listed with the "
+	 "reason",
 	 CALL(parse_targets)},
 	{"path", 0, "PATH", OPTIONS_RUN,
 	 "Which of zvsock's paths: virtqueue, channel or relay; several with commas (all of them)",
@@ -216,16 +216,15 @@ static const struct bench_option common[] = {
 	{"json", 0, "FILE", OPTIONS_RUN,
 	 "Every run as JSON; - for standard output, without the table", TEXT(json)},
 	{"intervals", 'i', "SECONDS", OPTIONS_RUN,
-	 "A line each so many seconds of a transfer, as iperf3 prints them", CALL(parse_intervals)},
+	 "A line every SECONDS of a transfer, as iperf3 prints them", CALL(parse_intervals)},
 	{"iperf-json", 0, NULL, OPTIONS_RUN,
-	 "One transfer, and what iperf3 -J prints of it, instead of the table (10 s of 128K to the "
-	 "host)",
+	 "One transfer, reported as by iperf3 -J instead of the table (10 s of 128K to the host)",
 	 ON(iperf)},
 	{"baseline", 0, "FILE", OPTIONS_RUN,
-	 "Beside the report of an earlier run (--json): ratios, and exit code 1 when one is below "
-	 "--factor",
+	 "Compare with the report of an earlier run (--json): ratios, and exit code 1 when one is "
+	 "below --factor",
 	 TEXT(baseline)},
-	{"factor", 0, "RATIO", OPTIONS_RUN, "What figures may fall to with --baseline (0.8)",
+	{"factor", 0, "RATIO", OPTIONS_RUN, "Lowest ratio allowed with --baseline (0.8)",
 	 CALL(parse_factor)},
 	{"server", 0, "URI", OPTIONS_RUN, "Only serve tests, on this device", TEXT(server_uri)},
 	{"client", 0, "URI", OPTIONS_RUN, "Only run tests, on this device, against a --server",

@@ -28,7 +28,8 @@ static struct bench_opts other; /* those of the run, changed; it outlives the pr
 
 static const struct bench_option rows[] = {
 	{"beside", 0, "OPTION", OPTIONS_DEVICE,
-	 "Also zvsock with busy-poll, adaptive, sleep, split or packed instead of what it has",
+	 "Also measure zvsock with this option changed: busy-poll, adaptive, sleep, split or "
+	 "packed",
 	 .kind = OPTION_CHOICE, .value = &given, .names = &names},
 };
 

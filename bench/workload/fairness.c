@@ -75,8 +75,8 @@ static uint32_t bulk = 16384; /* bytes of a message of the bulk stream */
 
 static const struct bench_option options[] = {
 	{"bulk", 0, "BYTES", OPTIONS_TEST,
-	 "Messages of the stream beside the pings of --test fairness (16K)", .kind = OPTION_NUMBER,
-	 .value = &bulk, .min = 64, .max = 1u << 20},
+	 "Message size of the stream beside the pings in --test fairness (16K)",
+	 .kind = OPTION_NUMBER, .value = &bulk, .min = 64, .max = 1u << 20},
 };
 
 static const struct zv_role *const roles[] = {&role_holds, &role_reserves, &role_feeds, NULL};

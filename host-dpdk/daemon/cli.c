@@ -13,19 +13,18 @@ enum { OPT_CHECK = 256, OPT_FOREGROUND };
 
 static const struct argp_option options[] = {
 	{"config", 'c', "FILE", 0,
-	 "Read FILE; without --guest and --device the default is " ZVD_CONFIG_FILE
-	 ", which \"-s applications=PATH\" does without where there is none",
+	 "Read FILE. Without --guest and --device the default is " ZVD_CONFIG_FILE
+	 ", which need not exist if \"-s applications=PATH\" is given",
 	 0},
-	{"check", OPT_CHECK, NULL, 0, "Check the configuration, print what it means, and end", 0},
+	{"check", OPT_CHECK, NULL, 0, "Check the configuration, print what it means, and exit", 0},
 	{"guest", 'g', "name=NAME,KEY=VALUE,...", 0,
-	 "A guest more, with the keys of [guest NAME]; a list goes on behind a comma", 0},
+	 "Add a guest, with the keys of [guest NAME]; commas also separate the values of a list",
+	 0},
 	{"device", 'd', "name=NAME,uri=URI,KEY=VALUE,...", 0,
-	 "A device more, of which zvsockd is the guest, with the keys of [device NAME]", 0},
+	 "Add a device of which zvsockd is the guest, with the keys of [device NAME]", 0},
 	{"set", 's', "[SECTION.]KEY=VALUE", 0,
-	 "Set a key of [daemon] or, with its name as SECTION, of a guest or device; lists grow, "
-	 "other values "
-	 "are "
-	 "replaced",
+	 "Set a key of [daemon] or, with its name as SECTION, of a guest or device; adds to "
+	 "lists, replaces other values",
 	 0},
 	{"foreground", OPT_FOREGROUND, NULL, 0, "Stay in the foreground, as zvsockd always does",
 	 0},
@@ -33,13 +32,12 @@ static const struct argp_option options[] = {
 };
 
 static const char doc[] =
-	"Serves vsock to virtual machines over vhost-user; inside one, to the programs there."
+	"Serves vsock to virtual machines over vhost-user, or inside a virtual machine to its "
+	"programs."
 	"\v"
 	"Signals: HUP reads the configuration again and adds, removes and replaces guests without "
-	"touching "
-	"the others; TERM and INT take no new connections, wait drain_ms for the others, and end; "
-	"a second "
-	"one ends at once.\n\n"
+	"affecting the others. TERM and INT refuse new connections, wait up to drain_ms for the "
+	"open ones, and exit; a second signal ends zvsockd at once.\n\n"
 	"Exit status: 0 after a signal, or when the checked configuration is good; 1 when it "
 	"cannot run, or, with --check, a guest could not be started now; 2 when the command line "
 	"or the configuration is wrong.\n\n"
