@@ -15,7 +15,9 @@
  *   tx  Free buffers wait in a deque. Small messages take the newest, large ones the oldest. When a
  *       buffer comes back and the deque and the device have more than circulate, the oldest of the
  *       deque goes on the stack of cold ones, which are used when the deque is empty.
- *   rx  A buffer is posted only while fewer than circulate are with the device or lent; the others
+ *   rx  Twice as many small ones circulate: half are with the device while the owner releases the
+ *       other half, and 64 would leave the device waiting for each group (two thirds of the rate).
+ *       A buffer is posted only while fewer than circulate are with the device or lent; the others
  *       are spare. They are all posted before the owner sleeps, after HOT_IDLE empty looks, and
  * once in HOT_ROUND packets, because a device may wait for more buffers at once than circulate, for
  * one message of many packets.
@@ -32,13 +34,14 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#define HOT_SMALL 2048u	     /* payload bytes of a small message, at most */
-#define HOT_MIN	  64u	     /* buffers that circulate for small messages */
-#define HOT_BYTES (4u << 20) /* payload that circulates for large ones */
-#define HOT_LEARN 64u	     /* received packets from which a mean size is taken */
-#define HOT_ROUND 65536u     /* received packets after which all buffers are posted */
-#define HOT_LOOK  8u	     /* small messages for which one look at what is back is enough */
-#define HOT_IDLE  4096u	     /* empty looks after which all buffers are posted */
+#define HOT_SMALL  2048u      /* payload bytes of a small message, at most */
+#define HOT_MIN	   64u	      /* buffers that circulate for small messages */
+#define HOT_RX_MIN 128u	      /* and of those that are received */
+#define HOT_BYTES  (4u << 20) /* payload that circulates for large ones */
+#define HOT_LEARN  64u	      /* received packets from which a mean size is taken */
+#define HOT_ROUND  65536u     /* received packets after which all buffers are posted */
+#define HOT_LOOK   8u	      /* small messages for which one look at what is back is enough */
+#define HOT_IDLE   4096u      /* empty looks after which all buffers are posted */
 
 /* Of @size buffers with @payload bytes: how many should circulate for messages of @len bytes. */
 static inline uint32_t hot_count(uint32_t len, uint32_t payload, uint32_t size)
@@ -140,6 +143,16 @@ static inline uint16_t hot_tx_take(struct hot_tx *h, uint32_t len)
 
 /* ---- receive: the buffers that are kept back ---- */
 
+/* How many of @size should circulate for messages of @len bytes. */
+static inline uint32_t hot_rx_count(uint32_t len, uint32_t payload, uint32_t size)
+{
+	uint32_t n = hot_count(len, payload, size);
+
+	if (len <= HOT_SMALL && n < HOT_RX_MIN)
+		n = HOT_RX_MIN;
+	return n < size ? n : size;
+}
+
 struct hot_rx {
 	uint16_t *spare; /* stack */
 	uint32_t nspare;
@@ -185,7 +198,7 @@ static inline uint32_t hot_rx_learn(struct hot_rx *h, uint32_t n, uint32_t bytes
 	h->bytes += bytes;
 	h->idle = 0;
 	if (h->pkts >= HOT_LEARN) {
-		h->hot = hot_count(h->bytes / h->pkts, h->payload, h->size);
+		h->hot = hot_rx_count(h->bytes / h->pkts, h->payload, h->size);
 		h->round += h->pkts;
 		h->pkts = h->bytes = 0;
 		if (h->round >= HOT_ROUND) {

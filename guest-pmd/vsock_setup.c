@@ -53,7 +53,7 @@ int vsock_pair_init(struct vsock_pair *p, const struct vsock_pair_conf *conf)
 	p->kick_tx = conf->kick_tx;
 	p->dog.fd = -1;
 	p->ctrl_keep = n / 8 < VSOCK_TX_CTRL ? n / 8 : VSOCK_TX_CTRL;
-	p->rx_lazy = (uint16_t)(n / 8 < 32 ? n / 8 : 32);
+	p->rx_lazy = (uint16_t)(n / 16 < 16 ? n / 16 : 16);
 	p->tq.rx_descs = n;
 	p->tq.tx_descs = n;
 	return 0;

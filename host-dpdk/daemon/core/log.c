@@ -231,8 +231,7 @@ void log_line(enum zv_log_level level, const char *guest, const char *fmt, ...)
 	if (s) {
 		left_out = take_left_out(s, second);
 		a = about(s);
-		write_it = s->lines[level]++ <
-			   (level == ZV_LOG_DEBUG ? LOG_BURST_DEBUG : s->burst);
+		write_it = s->lines[level]++ < (level == ZV_LOG_DEBUG ? LOG_BURST_DEBUG : s->burst);
 		s->left_out += !write_it;
 	}
 	pthread_mutex_unlock(&lg.lock);

@@ -33,6 +33,12 @@ static void test_how_many_circulate(void **state)
 	assert_int_equal(hot_count(1u << 20, 1u << 20, 256), HOT_MIN);
 	assert_int_equal(hot_count(UINT32_MAX, 64, 256), HOT_MIN);
 	assert_int_equal(hot_count(64, 4096, 16), 16);
+	/* more of the small ones that are received; as many of the large ones */
+	assert_int_equal(hot_rx_count(HOT_SMALL, 4096, 256), HOT_RX_MIN);
+	assert_int_equal(hot_rx_count(HOT_SMALL + 1, 4096, 4096), HOT_BYTES / (HOT_SMALL + 1));
+	assert_int_equal(hot_rx_count(65536, 65536, 256), HOT_BYTES / 65536);
+	assert_int_equal(hot_rx_count(64, 4096, 64), 64);
+	assert_int_equal(hot_rx_count(64, 64, 32768), 32768);
 }
 
 /* ---- transmit ---- */
@@ -243,8 +249,8 @@ static void test_learning(void **state)
 	assert_int_equal(hot_rx_init(&h, 256, 1u << 15), 0);
 	assert_int_equal(hot_rx_learn(&h, HOT_LEARN - 1, 64 * (HOT_LEARN - 1)), 128);
 	assert_int_equal(h.hot, 256);
-	assert_int_equal(hot_rx_learn(&h, 1, 64), HOT_MIN / 2);
-	assert_int_equal(h.hot, HOT_MIN);
+	assert_int_equal(hot_rx_learn(&h, 1, 64), HOT_RX_MIN / 2);
+	assert_int_equal(h.hot, HOT_RX_MIN);
 	(void)hot_rx_learn(&h, HOT_LEARN, HOT_LEARN << 15);
 	assert_int_equal(h.hot, HOT_BYTES >> 15);
 	/* a session begins with everything posted, and learns anew */
