@@ -175,7 +175,8 @@ static inline void visit(struct chan *ch)
 		(void)chan_broken(ch, ret);
 		return;
 	}
-	if (ch->tell)
+	/* A few lines of the ring can wait for the look that finds nothing. */
+	if (ch->tell && (!ret || ch->tell >= CHAN_TELL_SLOT))
 		chan_tell(ch);
 	if (ret)
 		ch->idle = 0;

@@ -4,8 +4,8 @@
  *
  * What is given back is seen by a peer that polls. Waking one that sleeps costs a full barrier
  * (barrier pair [D]), so it is told at the end of a burst: after CHAN_TELL messages, or by the next
- * call that sends, finds nothing to receive, or polls or arms the queue. A channel whose peer has
- * to be told, `tell`, is hot.
+ * call that sends, finds nothing to receive, or arms the queue, or polls it and finds nothing new;
+ * of a slot by any poll. A channel whose peer has to be told, `tell`, is hot.
  */
 #ifndef ZV_CHAN_RX_H
 #define ZV_CHAN_RX_H
