@@ -29,11 +29,13 @@ static int file(void)
 
 static void every_life_but_its_own_is_seen(void **state)
 {
+	int err;
+
 	(void)state;
 	for (unsigned i = 0; i < LIVES; i++) {
-		int fd = file(), given = region_lock_fd(fd, lives[i]);
+		int fd = file(), given = region_lock_fd(fd, lives[i], &err);
 
-		assert_true(given >= 0);
+		assert_true(given >= 0 && err == 0);
 		for (unsigned k = 0; k < LIVES; k++)
 			assert_int_equal(region_locked_before(fd, lives[k]), k != i);
 		close(given);
@@ -46,7 +48,7 @@ static void every_life_but_its_own_is_seen(void **state)
 /* As long as a page is mapped, and there is one application. */
 static void a_mapping_is_enough(void **state)
 {
-	int fd = file(), a = region_lock_fd(fd, 1), b = region_lock_fd(fd, 1);
+	int err, fd = file(), a = region_lock_fd(fd, 1, &err), b = region_lock_fd(fd, 1, &err);
 	void *map = mmap(NULL, SIZE, PROT_READ, MAP_SHARED, a, 0);
 
 	(void)state;
@@ -65,7 +67,7 @@ static void a_mapping_is_enough(void **state)
 /* zvsockd ends, and leaves the descriptor to another process, which is killed. */
 static void the_end_of_a_process_is_enough(void **state)
 {
-	int fd = file(), given = region_lock_fd(fd, 1);
+	int err, fd = file(), given = region_lock_fd(fd, 1, &err);
 	pid_t pid = fork();
 
 	(void)state;
@@ -82,6 +84,20 @@ static void the_end_of_a_process_is_enough(void **state)
 	close(fd);
 }
 
+/* What nobody can open for writing, as a directory, is handed on as it is. */
+static void without_a_lock_there_is_a_descriptor(void **state)
+{
+	int fd = open("/", O_RDONLY | O_CLOEXEC), err = 0, given;
+
+	(void)state;
+	assert_true(fd >= 0);
+	given = region_lock_fd(fd, 1, &err);
+	assert_true(given >= 0 && err < 0);
+	assert_false(region_locked_before(fd, 2));
+	close(given);
+	close(fd);
+}
+
 static void a_life_has_one_number(void **state)
 {
 	(void)state;
@@ -95,6 +111,7 @@ int main(void)
 		cmocka_unit_test(every_life_but_its_own_is_seen),
 		cmocka_unit_test(a_mapping_is_enough),
 		cmocka_unit_test(the_end_of_a_process_is_enough),
+		cmocka_unit_test(without_a_lock_there_is_a_descriptor),
 		cmocka_unit_test(a_life_has_one_number),
 	};
 

@@ -334,14 +334,25 @@ void region_expel(struct region *r, const struct region_user *u)
 }
 
 /* With the lock. For an application: what may outlive zvsockd is marked as its own. */
-static int file_of(const struct region *r)
+static int file_of(struct region *r)
 {
-	int fd;
+	int fd, err;
 
-	if (r->from.drop)
-		return region_lock_fd(r->mem.fd, region_life());
-	fd = fcntl(r->mem.fd, F_DUPFD_CLOEXEC, 0);
-	return fd < 0 ? -errno : fd;
+	if (!r->from.drop) {
+		fd = fcntl(r->mem.fd, F_DUPFD_CLOEXEC, 0);
+		return fd < 0 ? -errno : fd;
+	}
+	fd = region_lock_fd(r->mem.fd, region_life(), &err);
+	if (fd >= 0 && err && !r->unmarked)
+		log_line(
+			ZV_LOG_WARN, r->origin,
+			"zvsockd cannot open and lock the file of its region (%s): when zvsockd is "
+			"started again, payload of this guest that applications have on loan may "
+			"be "
+			"overwritten",
+			zv_strerror(err));
+	r->unmarked |= fd >= 0 && err;
+	return fd;
 }
 
 int region_fetch(uint64_t id, const struct region_user *u, uint64_t *size, uint64_t *offset)

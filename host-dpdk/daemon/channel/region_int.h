@@ -27,8 +27,9 @@ struct region {
 	struct shm_region mem; /* from.at */
 	unsigned owners;       /* guests whose memory it is */
 	bool retired;
-	bool settled; /* only applications of this zvsockd can have it mapped: region_lock.h */
-	bool waits;   /* ... and the log has said that it is not */
+	bool settled;  /* only applications of this zvsockd can have it mapped: region_lock.h */
+	bool waits;    /* ... and the log has said that it is not */
+	bool unmarked; /* somebody has a descriptor without a lock, as the log has said */
 	struct parts *parts;
 	struct chan_part **at; /* by offset, in units of CHANNEL_MIN; NULL: no part begins there */
 	uint32_t n_parts;

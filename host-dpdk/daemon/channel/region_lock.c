@@ -1,13 +1,10 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "region_lock.h"
 
-#include "core/log.h"
-
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
 #include <stdio.h>
-#include <string.h>
 #include <sys/random.h>
 
 #define LIFE_AT ((off_t)1 << 62) /* of life 0 */
@@ -30,29 +27,21 @@ uint32_t region_life(void)
 	return life_of_process;
 }
 
-int region_lock_fd(int fd, uint32_t life)
+int region_lock_fd(int fd, uint32_t life, int *err)
 {
-	static struct log_once limit;
 	struct flock lock = {
 		.l_type = F_RDLCK, .l_whence = SEEK_SET, .l_start = LIFE_AT + life, .l_len = 1};
 	char path[32];
 	int own;
 
+	*err = 0;
 	(void)snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
 	own = open(path, O_RDWR | O_CLOEXEC);
 	if (own >= 0 && fcntl(own, F_OFD_SETLK, &lock) == 0)
 		return own;
-	if (errno != EMFILE && errno != ENFILE && log_once(&limit, NULL))
-		log_line(
-			ZV_LOG_WARN, NULL,
-			"the file of a guest's region cannot be %s by zvsockd (%s): should zvsockd "
-			"be started again, payload that applications still have on loan there may "
-			"be "
-			"overwritten",
-			own < 0 ? "opened" : "locked", strerror(errno));
-	if (own >= 0)
-		return own;
-	own = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+	*err = -errno;
+	if (own < 0)
+		own = fcntl(fd, F_DUPFD_CLOEXEC, 0);
 	return own < 0 ? -errno : own;
 }
 

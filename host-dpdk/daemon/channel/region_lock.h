@@ -28,9 +28,9 @@
 /* Of this process. Not 0, and not the last one that there can be. */
 uint32_t region_life(void);
 
-/* A descriptor of the file behind @fd for an application, with the lock of the process @life.
- * -errno: no descriptor is left. */
-int region_lock_fd(int fd, uint32_t life);
+/* A descriptor of the file behind @fd for an application, with the lock of the process @life; *err:
+ * without, and why (-errno), or 0. -errno: no descriptor is left. */
+int region_lock_fd(int fd, uint32_t life, int *err);
 
 /* Somebody has one that a process other than @life has given away. */
 bool region_locked_before(int fd, uint32_t life);
