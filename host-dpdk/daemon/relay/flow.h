@@ -26,12 +26,11 @@
  * bounded by FLOW_QUOTA in a turn and by work_may() in a round.
  *
  * Work is counted in bytes, and a buffer or a message counts WORK_UNIT at least, however small it
- * is: each costs something. What is done for host programs and siblings, be it payload to the guest
- * or what is read for a guest that receives no more, also has a limit for all connections of a
- * queue together, in a round: there can be thousands, and other guests of the lcore wait meanwhile.
- * When it is used up, a flow waits in line (flow_wait()), and those at the head of it have the next
- * round's share. How much a read will bring is not known before; what was too little is made up for
- * in the next rounds.
+ * is: each costs something. What is moved, either way (WORK_BYTES), and what is read for a guest
+ * that receives no more, also has a limit for all connections of a queue together, in a round:
+ * there can be thousands, and other guests of the lcore wait meanwhile. When it is used up, a flow
+ * waits in line (flow_wait()), and those at the head of it have the next round's share. How much a
+ * read will bring is not known before; what was too little is made up for in the next rounds.
  *
  * On the lcore of the queue.
  */
@@ -43,6 +42,7 @@
 #define FLOW_QUOTA	262144u	   /* bytes of a connection, per direction and turn */
 #define WORK_UNIT	4096u	   /* what a buffer or message counts at least */
 #define WORK_ROUND	(1u << 20) /* of a queue and round */
+#define WORK_BYTES	4u	   /* bytes of payload that count as one of these */
 #define FLOW_ANY_BUFFER 65536u
 
 enum flow_dir { FLOW_FROM_GUEST, FLOW_TO_GUEST };
@@ -76,11 +76,9 @@ static inline uint32_t work_of(uint32_t bytes)
 /* @bytes, a buffer or a message, have been moved. Returns the work that they count as. */
 static inline uint32_t flow_moved(struct flow *f, enum flow_dir dir, uint32_t bytes)
 {
-	uint32_t work = work_of(bytes);
-
-	if (dir == FLOW_TO_GUEST)
-		f->owner.gq->left -= work;
-	return work;
+	(void)dir;
+	f->owner.gq->left -= work_of(bytes / WORK_BYTES);
+	return work_of(bytes);
 }
 
 /* Which events of the connection are wanted (ZV_EV_*). */

@@ -416,9 +416,10 @@ static void out_polled(struct io_op *op, int res, uint32_t flags)
 		io_cancel(lcore_io(relay_lcore(r)), op);
 	else if (res < 0 && res != -ECANCELED)
 		relay_host_failed(r, res);
-	else if (res > 0 && res & (POLLOUT | POLLERR | POLLHUP))
+	else if (res > 0 && res & (POLLOUT | POLLERR | POLLHUP)) {
+		r->out_ready = true;
 		relay_from_guest_resume(r);
-	else if (!op->pending)
+	} else if (!op->pending)
 		io_poll_on(lcore_io(relay_lcore(r)), op, r->fd, POLLOUT);
 }
 
@@ -427,6 +428,7 @@ void relay_poll_out(struct relay *r)
 	struct io *io = lcore_io(relay_lcore(r));
 
 	r->flags |= R_FULL;
+	r->out_ready = false;
 	relay_want_events(r);
 	r->from_guest_poll.done = out_polled;
 	if (r->from_guest_poll.pending)
@@ -445,8 +447,10 @@ static void work(struct lcore_work *w)
 {
 	struct relay *r = relay_of_work(w);
 
-	if (!(r->flags & R_ENDING))
+	if (!(r->flags & R_ENDING)) {
+		relay_from_guest_resume(r);
 		relay_from_guest(r);
+	}
 	if (!(r->flags & R_ENDING))
 		relay_to_guest(r);
 }

@@ -70,7 +70,8 @@ struct relay {
 	uint16_t flags;
 	uint8_t to_guest_bufs; /* buffers that the next read asks for */
 	bool passed;	       /* a local program can send descriptors beside its data: passed.h */
-	bool af_vsock;	       /* the program believes that its AF_UNIX socket is one of AF_VSOCK */
+	bool out_ready; /* a full socket has room again, and the rest may go when it is its turn */
+	bool af_vsock;	/* the program believes that its AF_UNIX socket is one of AF_VSOCK */
 	struct io_op to_guest_poll, from_guest_poll; /* of the socket: something to read, room */
 	struct relay_batch *to_guest;		     /* a read under way */
 	struct relay_batch *from_guest;		     /* a send under way, or a full socket's rest */

@@ -6,8 +6,7 @@
 #include <string.h>
 #include <sys/socket.h>
 
-#define RECV_STEP  16u
-#define READ_GUESS (4 * WORK_UNIT) /* bytes that a read into one buffer may bring */
+#define RECV_STEP 16u
 
 static struct relay_batch *batch_of(struct io_op *op)
 {
@@ -134,8 +133,13 @@ static void send_batch(struct relay *r, struct relay_batch *b)
 
 void relay_from_guest_resume(struct relay *r)
 {
-	if (r->from_guest && !r->from_guest->op.pending)
-		send_batch(r, r->from_guest);
+	struct relay_batch *b = r->from_guest;
+
+	if (!r->out_ready || !b || b->op.pending || !flow_may(&r->f, FLOW_FROM_GUEST))
+		return;
+	r->out_ready = false;
+	(void)flow_moved(&r->f, FLOW_FROM_GUEST, b->bytes);
+	send_batch(r, b);
 }
 
 void relay_from_guest(struct relay *r)
@@ -197,7 +201,7 @@ static void learn(struct relay *r, unsigned used, unsigned n, bool full)
 /* A read costs what it brings, which counts when it has come: until then, what it may be. */
 static void charge_read(struct relay *r, struct relay_batch *b)
 {
-	b->charged = b->n > 1 ? b->bytes : READ_GUESS;
+	b->charged = work_of(b->bytes / WORK_BYTES);
 	r->f.owner.gq->left -= b->charged;
 }
 

@@ -117,7 +117,7 @@ void relay_wait_out(struct relay *r);
 /* Moves what there is. */
 void relay_from_guest(struct relay *r);
 void relay_to_guest(struct relay *r);
-/* POLLOUT: sends the rest. */
+/* After POLLOUT (out_ready): sends the rest, when it is its turn. */
 void relay_from_guest_resume(struct relay *r);
 /* Gives the buffers of a batch that is not under way back. */
 void relay_from_guest_drop(struct relay *r);
