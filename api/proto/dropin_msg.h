@@ -47,8 +47,9 @@
  * supplies the value for SO_ERROR.
  *
  * bind(2): the answer to BIND has a free port, or the requested one, and the label to bind the
- * socket to. The port is taken as long as a socket has that label: the kernel frees the label with
- * the last descriptor, and zvsockd checks when it matters. listen(2) is the kernel's.
+ * socket to. The port is taken while the connection to DIR/ask is open, which the program closes
+ * after bind(2), and as long as a socket has that label: the kernel frees the label with the last
+ * descriptor, and zvsockd checks when it matters. listen(2) is the kernel's.
  *
  * accept(2) is the kernel's. When a guest asks for a connection, zvsockd connects to the label of
  * the port, from a socket with a Z label, and answers the guest when that has succeeded.

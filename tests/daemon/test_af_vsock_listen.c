@@ -118,15 +118,60 @@ static void a_killed_listener_frees_its_port(void **state)
 static void listen_until_told(int in)
 {
 	struct dropin_msg m;
-	int fd = ds_listen(ds_ask(), SOCK_STREAM, CID_ANY, 6001, &m);
+	int ask = ds_ask(), fd = ds_listen(ask, SOCK_STREAM, CID_ANY, 6001, &m);
 	char b;
 
+	close(ask); /* as it does after bind(2) */
 	if (fd < 0 || write(ready, "", 1) != 1 || read(in, &b, 1) != 1)
 		_exit(1);
 	close(fd);
 	if (write(ready, "", 1) != 1)
 		_exit(1);
 	pause();
+}
+
+static int bind_question(int ask, uint32_t port, struct dropin_msg *m)
+{
+	dropin_msg_init(m, DROPIN_BIND);
+	m->sock_type = SOCK_STREAM;
+	m->local = (struct dropin_addr){CID_ANY, port};
+	assert_true(ds_question(ask, m));
+	return m->result;
+}
+
+/* A program that is stopped before its bind(2) keeps the port: others are told, however late. */
+static void a_slow_program_keeps_its_port(void **state)
+{
+	int slow = ds_ask(), other = ds_ask(), fd, conn;
+	struct dropin_msg m, n;
+	struct zw_conn *c;
+
+	(void)state;
+	assert_int_equal(bind_question(slow, 6010, &m), 0);
+	usleep(300000);
+	assert_int_equal(bind_question(other, 6010, &n), -EADDRINUSE);
+	fd = ds_socket(SOCK_STREAM, m.label);
+	assert_true(fd >= 0);
+	assert_int_equal(listen(fd, 1), 0);
+	close(slow);
+	assert_int_equal(bind_question(other, 6010, &n), -EADDRINUSE);
+	c = zw_connect(dev, 0, ZV_CID_HOST, 6010, ZV_STREAM, NULL);
+	assert_non_null(c);
+	conn = accept(fd, NULL, NULL);
+	assert_true(conn >= 0);
+	zw_close(c);
+	close(conn);
+	close(fd);
+	/* One that hangs up without a bind(2) has had it. */
+	slow = ds_ask();
+	assert_int_equal(bind_question(slow, 6010, &m), 0);
+	assert_int_equal(bind_question(slow, 6010, &m), 0); /* asks again: it has not bound it */
+	close(slow);
+	while ((fd = ds_listen(other, SOCK_STREAM, CID_ANY, 6010, &n)) == -EADDRINUSE)
+		zw_poll(); /* zvsockd may see the one before the other */
+	assert_true(fd >= 0);
+	close(fd);
+	close(other);
 }
 
 /* At once, though its bind(2) was a moment ago and who asked for it is alive. */
@@ -475,6 +520,7 @@ int main(int argc, char **argv)
 		T(a_full_backlog_refuses),
 		T(a_killed_listener_frees_its_port),
 		T(a_closed_listener_frees_its_port),
+		T(a_slow_program_keeps_its_port),
 		T(an_application_takes_no_port),
 		T(two_hundred_at_once),
 		T(ss_shows_what_programs_have),

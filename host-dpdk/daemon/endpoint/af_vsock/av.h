@@ -98,8 +98,9 @@ struct av_ask {
 	bool ended;
 	bool unread; /* poll(2) has said something since the first question: look when busy is over
 		      */
-	struct av_call *busy; /* a CONNECT that is not answered yet */
-	bool waits;	      /* for its turn: in user->turn, by */
+	struct av_call *busy;	    /* a CONNECT that is not answered yet */
+	LIST_HEAD(, av_port) given; /* ports that it was given */
+	bool waits;		    /* for its turn: in user->turn, by */
 	TAILQ_ENTRY(av_ask) turn;
 	TAILQ_ENTRY(av_ask) link;
 };
@@ -114,8 +115,9 @@ struct av_port {
 	struct av_user *user;	     /* [H] */
 	uint64_t since_ns;	     /* [H] */
 	TAILQ_ENTRY(av_port) looked; /* [H] */
-	bool seen;		     /* atomic: bind(2) was made, a guest has been connected */
-	bool connected;		     /* [H] for NAMES, as the next two */
+	struct av_ask *asker;	   /* [H]; NULL: it has hung up, and bind(2) was made or never is */
+	LIST_ENTRY(av_port) given; /* [H] of asker */
+	bool connected;		   /* [H] for NAMES, as the next two */
 	struct dropin_addr from, to;
 	struct av_box *box; /* [H] of one for datagrams: av_dgram.h */
 };
@@ -271,6 +273,8 @@ static inline void av_turn_done(struct av_space *s)
 
 /* BIND, in *m, and its answer there. */
 void av_bind(struct av_ask *a, struct dropin_msg *m);
+/* @a has hung up: ports that it was given and has not bound are free. */
+void av_ports_given(struct av_ask *a);
 /* A port that nobody has bound, for a socket that connects. */
 uint32_t av_port_choose(struct av_ask *a, uint32_t cid);
 /* NAMES. */
@@ -284,9 +288,6 @@ struct av_port *av_port_at(const struct av_space *s, int sock_type, uint32_t cid
 struct av_port *av_port_named(const struct av_space *s, const char *text, struct dropin_label *l);
 /* A socket has the label of the port that guests reach as @port of their host. */
 bool av_port_bound(struct av_space *s, uint32_t port);
-/* A guest has been connected to the socket that has the label @text: what it says of bind(2) holds.
- */
-void av_port_seen(struct av_space *s, const char *text);
 /* One that was bound before zvsockd was started, if it is still. Before home serves. */
 void av_port_restore(struct av_space *s, const struct dropin_label *l, uid_t uid, pid_t pid,
 		     uint64_t key);

@@ -22,7 +22,6 @@
 
 #define CID_ANY	    UINT32_MAX
 #define TRIES	    24u		   /* as Linux' vsock has it */
-#define UNBOUND_NS  100000000ull   /* from the answer to BIND to bind(2) */
 #define SWEPT	    4u		   /* ports, with each BIND */
 #define SWEPT_BOXES 16u		   /* ports, with each turn of the timer for datagrams */
 #define SETTLED_NS  1000000000ull  /* after BIND that leaves a port alone as long */
@@ -106,16 +105,13 @@ static bool may_come(const struct av_port *p)
 	       (kill(p->pid, 0) == 0 || errno != ESRCH);
 }
 
-/* The same, or it will have it in a moment. */
+/* The same, or who was given it may be about to bind its socket: it hangs up behind that. */
 static bool is_bound(const struct av_port *p, const struct av_ask *asking)
 {
 	av_turn_done(asking->space);
 	if (may_come(p))
 		return true;
-	if (!__atomic_load_n(&p->seen, __ATOMIC_RELAXED) && now_ns() - p->since_ns < UNBOUND_NS &&
-	    p->pid != asking->who.pid && (kill(p->pid, 0) == 0 || errno != ESRCH))
-		return true;
-	return has_label(p);
+	return (p->asker && p->asker != asking) || has_label(p);
 }
 
 static void port_free(struct av_space *s, struct av_port *p)
@@ -126,6 +122,8 @@ static void port_free(struct av_space *s, struct av_port *p)
 	LIST_REMOVE(p, link);
 	pthread_mutex_unlock(&s->lock);
 	TAILQ_REMOVE(&s->looked, p, looked);
+	if (p->asker)
+		LIST_REMOVE(p, given);
 	s->n_ports--;
 	av_box_end(p->box);
 	p->user->ports--;
@@ -278,6 +276,16 @@ static bool connectible(struct dropin_msg *m)
 	return false;
 }
 
+void av_ports_given(struct av_ask *a)
+{
+	struct av_port *p;
+
+	while ((p = LIST_FIRST(&a->given))) {
+		LIST_REMOVE(p, given);
+		p->asker = NULL;
+	}
+}
+
 static struct av_port *port_new(struct av_space *s, struct av_user *u, pid_t pid,
 				const struct dropin_label *l, uint64_t key)
 {
@@ -316,7 +324,11 @@ static struct av_port *give(struct av_ask *a, const struct dropin_label *l, stru
 		av_refuse(m, -ENOMEM, "zvsockd has no memory left");
 	else
 		av_keep(a->space, p);
-	if (p && p->box)
+	if (!p)
+		return NULL;
+	p->asker = a;
+	LIST_INSERT_HEAD(&a->given, p, given);
+	if (p->box)
 		av_box_given(p->box);
 	return p;
 }
@@ -400,18 +412,6 @@ struct av_port *av_port_of(struct av_ask *a, struct dropin_msg *m)
 		return NULL;
 	}
 	return may(a, &l.local, m) ? give(a, &l, m) : NULL;
-}
-
-void av_port_seen(struct av_space *s, const char *text)
-{
-	struct dropin_label l;
-	struct av_port *p;
-
-	pthread_mutex_lock(&s->lock);
-	p = av_port_named(s, text, &l);
-	if (p)
-		__atomic_store_n(&p->seen, true, __ATOMIC_RELAXED);
-	pthread_mutex_unlock(&s->lock);
 }
 
 void av_names(struct av_ask *a, struct dropin_msg *m)

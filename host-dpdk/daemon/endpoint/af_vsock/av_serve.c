@@ -21,7 +21,7 @@ struct found {
 	char text[DROPIN_LABEL];
 	uint16_t sock_type;
 	uid_t uid;
-	bool passed, seen;
+	bool passed;
 };
 
 static bool find(const struct guest_queue *gq, const struct zv_conn_info *info, struct found *f)
@@ -37,7 +37,6 @@ static bool find(const struct guest_queue *gq, const struct zv_conn_info *info, 
 		memcpy(f->text, p->text, sizeof(f->text));
 		f->sock_type = p->label.sock_type;
 		f->uid = p->uid;
-		f->seen = __atomic_load_n(&p->seen, __ATOMIC_RELAXED);
 	}
 	pthread_mutex_unlock(&g->space->lock);
 	f->passed = g->space->bin;
@@ -127,8 +126,6 @@ int av_serve(struct guest_queue *gq, struct zv_conn *conn, const struct zv_conn_
 		free(r);
 		return -ECONNREFUSED;
 	}
-	if (!f.seen)
-		av_port_seen(av_guest(gq->guest)->space, f.text);
 	relay_init(r, gq, conn, &endpoint_af_vsock.kind, fd, seq ? RELAY_SEQPACKET : 0);
 	relay_is_af_vsock(r);
 	if (f.passed)
