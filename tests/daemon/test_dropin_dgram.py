@@ -141,6 +141,19 @@ def a_flood_to_nobody(w):
 
 
 @case
+def lost_between_programs(w):
+    """No guest's counter has these: the log says so, not more than once a second."""
+    pair = Pair(w)
+    run(pair.host, 'flood', 1, PORT, MANY)
+
+    def said():
+        with open(w.path('host.log'), encoding='utf-8') as f:
+            return [line for line in f if f'to port {PORT} of this machine is lost' in line]
+    until(said, 'a line in the log')
+    assert len(said()) < MANY / 10, said()
+
+
+@case
 def forged(w):
     """Who is not zvsockd sends nothing to a program; who has no port sends nothing to zvsockd."""
     pair = Pair(w)

@@ -193,7 +193,7 @@ struct av_space {
 	TAILQ_HEAD(av_order, av_port) looked; /* longest ago first */
 	uint64_t random[64];
 	unsigned n_random;
-	struct log_once refused, strangers;
+	struct log_once refused, strangers, lost;
 	struct av_mail *mail; /* datagrams: av_dgram.h */
 	/* under the lock */
 	pthread_mutex_t lock;

@@ -194,14 +194,15 @@ static void to_program(struct av_space *s, struct guest_queue *gq, const struct 
 {
 	struct av_port *p = av_port_at(s, SOCK_DGRAM, at->cid, at->port);
 	bool carried = p && av_box_put(p->box, at->cid, from, data, len);
+	uint32_t before;
 
 	if (gq)
 		count(gq, carried);
-	else if (!carried)
-		log_line(ZV_LOG_DEBUG, NULL,
+	else if (!carried && log_once(&s->lost, &before)) /* no guest's counter has it */
+		log_line(ZV_LOG_INFO, NULL,
 			 "%s: a datagram from port %u to port %u of this machine is lost: nobody "
-			 "has that, or there is no room",
-			 s->cfg.dir, from->port, at->port);
+			 "has that port, or there is no room; %u others since the last such line",
+			 s->cfg.dir, from->port, at->port, before);
 }
 
 static void from_guest(const struct parcel *p, const void *data)
