@@ -477,7 +477,9 @@ bool av_connect(struct av_ask *a, struct dropin_msg *m)
 		return true;
 	}
 	if (!g) {
-		av_refuse(m, -ENODEV, "there is no guest with CID %u", m->remote.cid);
+		av_refuse(m, -ENODEV,
+			  "there is no guest with CID %u: zvsock-run --check lists those that are",
+			  m->remote.cid);
 		return true;
 	}
 	if (!begun) {

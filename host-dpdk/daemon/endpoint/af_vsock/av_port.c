@@ -364,7 +364,8 @@ void av_bind(struct av_ask *a, struct dropin_msg *m)
 		return;
 	}
 	if (m->local.port != ZV_PORT_ANY && taken(s, a, l.sock_type, &l.local)) {
-		av_refuse(m, -EADDRINUSE, "port %u is bound already", l.local.port);
+		av_refuse(m, -EADDRINUSE, "port %u is bound already: zvsockctl ss shows by whom",
+			  l.local.port);
 		return;
 	}
 	if (m->local.port != ZV_PORT_ANY && served(s, l.sock_type, &l.local, &by)) {
