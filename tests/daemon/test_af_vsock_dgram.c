@@ -298,8 +298,7 @@ static void one_user_takes_no_descriptors_of_others(void **state)
 	pid = fork();
 	if (pid == 0) {
 		if (setresgid(NOBODY, NOBODY, NOBODY) < 0 ||
-		    setresuid(NOBODY, NOBODY, NOBODY) < 0 ||
-		    prctl(PR_SET_PDEATHSIG, SIGKILL) < 0)
+		    setresuid(NOBODY, NOBODY, NOBODY) < 0 || prctl(PR_SET_PDEATHSIG, SIGKILL) < 0)
 			_exit(1);
 		hoard(told[1]);
 	}

@@ -47,7 +47,7 @@ static void echo(const char *port)
 {
 	struct sockaddr_vm a = address(NULL, port);
 	int fd = new_socket();
-	char data[70000];
+	static char data[70000];
 	ssize_t n = 0;
 
 	check(!bind(fd, (struct sockaddr *)&a, sizeof(a)), "bind");
@@ -66,7 +66,7 @@ static void echo(const char *port)
 static void several(int fd, struct sockaddr_vm *to)
 {
 	char digits[] = "012", rest[] = "rest", got[3][2][8] = {0};
-	struct sockaddr_vm from[3];
+	struct sockaddr_vm from[3] = {0};
 	struct iovec out[3][2], in[3][2];
 	struct mmsghdr v[3], w[3];
 	int n = 0;

@@ -96,11 +96,10 @@ struct av_ask {
 	int fd;
 	bool low; /* it may bind ports below 1024 */
 	bool ended;
-	bool unread; /* poll(2) has said something since the first question: look when busy is over
-		      */
-	struct av_call *busy;	    /* a CONNECT that is not answered yet */
-	LIST_HEAD(, av_port) given; /* ports that it was given */
-	bool waits;		    /* for its turn: in user->turn, by */
+	bool unread; /* poll(2) has reported data while busy: look again when that is answered */
+	struct av_call *busy;		    /* a CONNECT that is not answered yet */
+	LIST_HEAD(av_given, av_port) given; /* ports that it was given */
+	bool waits;			    /* for its turn: in user->turn, by */
 	TAILQ_ENTRY(av_ask) turn;
 	TAILQ_ENTRY(av_ask) link;
 };
