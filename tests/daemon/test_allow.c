@@ -7,8 +7,8 @@
 /* cmocka wants the four above first */
 #include <cmocka.h>
 
-#include "endpoint/allow.h"
-#include "endpoint/socks.h"
+#include "endpoint/tcp_out/allow.h"
+#include "endpoint/tcp_out/socks.h"
 
 #include <arpa/inet.h>
 #include <errno.h>

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* Who may have names looked up while no name server answers. getaddrinfo(3) is played here. */
-#include "endpoint/resolve.h"
+#include "endpoint/tcp_out/resolve.h"
 
 #include <errno.h>
 #include <pthread.h>

@@ -8,7 +8,7 @@
 #define ZVD_ENDPOINT_TCP_OUT_H
 
 #include "allow.h"
-#include "endpoint.h"
+#include "endpoint/endpoint.h"
 
 struct tcp_out_values {
 	struct cfg_array ports; /* of struct cfg_ports, in their order */
