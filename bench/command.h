@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* vsock-bench COMMAND: what is more than a run of tests. */
+/* vsock-bench COMMAND: the commands that do something other than run tests (compare, cost). */
 #ifndef BENCH_COMMAND_H
 #define BENCH_COMMAND_H
 

@@ -1,18 +1,18 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * What a message costs, in instructions, when there are many connections or queues.
+ * vsock-bench cost: instructions per message, with many connections or queues.
  *
  * Theory of operation
  * -------------------
- * Driver and device are two devices of this one process and one thread works for both, so that
- * nobody polls in vain and the count is the same each time: for each queue a batch of 64-byte
- * messages is sent by the copying calls, on one connection after the other (active) or always on
- * the first of the queue, while the others are open and idle; then each queue of the host is
- * polled until nothing is left, then each of the guest. Counted are the user's instructions of both
- * sides, divided by the messages.
+ * Driver and device are two devices of this process, and one thread works for both. So nothing
+ * polls in vain, and the count is the same each time. On each queue a batch of 64-byte messages is
+ * sent with the copying calls: on one connection after the other ("active"), or always on the
+ * first connection of the queue while the others are open and idle ("idle"). Then each queue of
+ * the host is polled until nothing is left, then each queue of the guest. The result is the
+ * user-space instructions of both sides, divided by the messages.
  *
- * The counter is that of the CPU, where the kernel gives it (perf_event_open). Otherwise
- * compare/cost.py runs us under callgrind, which counts within cost_messages().
+ * The CPU's counter is used where the kernel provides it (perf_event_open). Otherwise
+ * compare/cost.py runs this program under callgrind, which counts within cost_messages().
  */
 #include "cost.h"
 

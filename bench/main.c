@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* vsock-bench: runs the plan, over and over, and reports. See core/bench.h for how it is put
- * together.
+/*
+ * vsock-bench: runs all cells of the plan, --repeat times, and reports. core/bench.h describes the
+ * parts of the program.
  */
 #include "command.h"
 #include "core/live.h"

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* vsock-bench-guest has no host's side: what the rest of the program calls of it. */
+/*
+ * vsock-bench-guest is linked without the host side: stubs for what the rest of the program calls
+ * of it.
+ */
 #include <zvsock_host.h>
 
 #include <errno.h>

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * The command line: argp reads it, from the rows of options (core/option.h) that stand here and in
- * the files of workloads and targets.
+ * The command line. argp parses it, from rows of options (core/option.h): the common ones are
+ * here, those of a workload or a target in its file.
  */
 #include "opts.h"
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* --baseline on recorded reports. */
+/* Tests of --baseline, with recorded reports. */
 #include "report/baseline.h"
 
 #include <setjmp.h>

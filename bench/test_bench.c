@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* The bench's own instruments: a benchmark that cannot see a wrong byte proves nothing. */
+/* Tests of the bench's own checks: a benchmark that does not detect a wrong byte proves nothing. */
 #include "io/peer.h"
 #include "measure/cpu.h"
 #include "measure/hist.h"

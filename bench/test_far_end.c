@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Who answers a --client: the services that it names, the server and the client of plain sockets.
+/*
+ * Tests of the far ends of a --client: its --services, and the server and client of plain sockets.
  */
 #include "core/far_end.h"
 #include "io/sock_client.h"

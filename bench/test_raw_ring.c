@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Bare virtqueues: what one side hands over is what the other finds, lap after lap. */
+/*
+ * Tests of the bare virtqueues: each side finds what the other has put into the ring, also after
+ * the indices have wrapped.
+ */
 #include "io/raw_ring.h"
 
 #include "core/plan.h"

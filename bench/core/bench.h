@@ -4,27 +4,29 @@
  *
  * Theory of operation
  * -------------------
- * The unit of measurement is a *cell*: one workload on one target with one message size, direction
- * and way of calling. core/plan.c makes the list of cells from the options; main.c runs all of
- * them, then all of them again, --repeat times, so that what is compared is interleaved (A B A B)
- * and a drift of the machine hits every cell alike. report/ prints medians and ratios.
+ * The unit of measurement is a *cell*: one workload on one target, with one message size,
+ * direction and kind of calls. core/plan.c makes the list of cells from the options. main.c runs
+ * all of them, then all of them again, --repeat times. So the cells that are compared are
+ * interleaved (A B A B), and a drift of the machine affects all of them alike. report/ prints
+ * medians and ratios.
  *
  * Each cell runs in two processes, the "guest" side and the "host" side.
  *
- * What can be added is described by one structure in one file, listed in one table:
+ * Workloads and targets can be added. Each is one structure in one file, listed in one table:
  *
  *   struct workload  (core/workload.h)  what is done and reported: options, cells, client and
  *                                       server, rows of the table, keys of the JSON
- *   struct target    (core/target.h)    over what: how its two processes start and run a cell
+ *   struct target    (core/target.h)    on what: how its two processes start and run a cell
  *
- * Between them are the seven ways in which a program carries a workload (enum bench_io, folder io):
- * libzvsock on both sides, two blocking sockets, bare shared memory, bare virtqueues, libzvsock
- * against a socket with a foreign backend or the kernel between, and a socket against a far end
- * (core/far_end.h). A workload brings its functions for those that it can do, a target uses the
- * functions of one of them. So a kernel's AF_VSOCK is a target that names an address family, and
- * runs every workload that sockets can do.
+ * They meet in enum bench_io (code in io/), the seven ways to carry a workload: libzvsock on both
+ * sides; two blocking sockets; bare shared memory; bare virtqueues; libzvsock in the guest and a
+ * socket on the host, with a foreign backend or the kernel between them (two ways); a socket
+ * against a far end (core/far_end.h). A workload has functions for the ways that it supports, a
+ * target works in one of them. So the kernel's AF_VSOCK is a target that names an address family,
+ * and runs every workload that supports sockets.
  *
- * Folders include one way: measure <- core <- {report, io} <- workload <- target <- main.c, opts.c.
+ * Includes between folders go one way: measure <- core <- {report, io} <- workload <- target <-
+ * main.c, opts.c.
  */
 #ifndef BENCH_H
 #define BENCH_H

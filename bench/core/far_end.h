@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Who answers a --client: a vsock-bench --server, or the builtin services of zvsockd.
+ * The far end of a --client: a vsock-bench --server, or the builtin services of zvsockd.
  *
- * A server is told what to do on each connection and says at the end what it has counted. A service
- * is a port and nothing else: what the client saw is all there is. Both are told apart by one
- * structure, so that clients of either kind (libzvsock, sockets of the kernel) meet the same ones.
+ * A server is told what to do on each connection, and reports at the end what it has counted. A
+ * service is only a port: the client's own counts are all there is. One structure describes both,
+ * so that libzvsock and kernel sockets can be the client of either.
  */
 #ifndef BENCH_FAR_END_H
 #define BENCH_FAR_END_H

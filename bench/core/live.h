@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Payload of a cell while it runs, for --intervals: the sides count in shared memory, a batch at a
- * time, and a thread of the parent looks at it. Nobody counts when nobody looks.
+ * The payload of a cell while it runs, for --intervals. The sides count in shared memory, a batch
+ * at a time, and a thread of the parent reads the counters. Without --intervals nothing is
+ * counted.
  */
 #ifndef BENCH_LIVE_H
 #define BENCH_LIVE_H

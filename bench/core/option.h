@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * An option of the command line is one row: its help, where its value goes, what it may be. Those
- * of a single workload or target stand in its file, the others in opts.c.
+ * An option of the command line is one row: its help, where its value goes, which values are
+ * allowed. Options of a single workload or target are in its file, all others in opts.c.
  */
 #ifndef BENCH_OPTION_H
 #define BENCH_OPTION_H

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Which cells a run has. */
+/* The plan: the list of cells that a run measures. */
 #ifndef BENCH_PLAN_H
 #define BENCH_PLAN_H
 

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * A target: over what a workload runs. Everything that the bench knows about it stands in one file
- * of target/ and ends in one struct target there. Adding one takes that file, a line in
- * target/targets.h and a line in meson.build; it then runs every workload that its way of carrying
- * one (enum bench_io) allows.
+ * A target: what a workload runs on. All that the bench knows about a target is in one file of
+ * target/, which defines one struct target. To add one, write that file and add a line to
+ * target/targets.h and one to meson.build. The target then runs every workload that supports its
+ * way of carrying one (enum bench_io).
  */
 #ifndef BENCH_TARGET_H
 #define BENCH_TARGET_H

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * A workload: everything that the bench knows about it stands in one file of workload/, and ends in
- * one struct workload there. Adding one takes that file, a line in workload/workloads.h and a line
- * in meson.build.
+ * A workload: what is measured. All that the bench knows about it is in one file of workload/,
+ * which defines one struct workload. To add one, write that file and add a line to
+ * workload/workloads.h and one to meson.build.
  *
- * It has a function for each way (enum bench_io) in which it can be carried; where there is none,
- * the targets that work in this way do not run it, and no cell and no column is made for them.
+ * A workload has functions for each way in which it can be carried (enum bench_io). Targets that
+ * work in another way do not run it: they get no cell and no column.
  */
 #ifndef BENCH_WORKLOAD_H
 #define BENCH_WORKLOAD_H

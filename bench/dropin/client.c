@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * A program with one connection, or many in a row, over the sockets that it is told: what
- * bench/dropin/dropin.py runs under zvsock-run and beside it. It knows nothing of zvsock.
+ * A client program with one connection, or many in a row, on the sockets named by its argument.
+ * bench/dropin/dropin.py runs it under zvsock-run and without it. It does not know zvsock.
  *
  *	dropin-bench vsock:CID|hybrid:PATH|unix connect|rtt|send COUNT
  *
- * connect: connect and close; rtt: 64 bytes there and back, port 7 (echo); send: MiB in writes of
- * 64 KiB, port 9 (discard), until the peer has ended as well. unix: a child takes the connections.
- * Prints the seconds that it took.
+ * connect: COUNT times connect and close. rtt: COUNT round trips of 64 bytes, port 7 (echo). send:
+ * COUNT MiB in writes of 64 KiB, port 9 (discard), until the peer has ended as well. unix: a child
+ * process accepts the connections. Prints the seconds that it took.
  */
 #include <sys/socket.h> /* first: linux/vm_sockets.h of some kernels needs it */
 

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Workloads over stream sockets of the kernel, whatever their address family.
+ * Workloads over stream sockets of the kernel, of any address family.
  *
- * Plain blocking sockets, one connection for each queue and one thread for each connection, because
- * that is how sockets are fast; stream_io.h says how they are used. Both sides are forked for each
- * cell. The guest side always connects; throughput is measured guest to host only, the way back is
- * the same.
+ * Plain blocking sockets, with one connection for each queue and one thread for each connection,
+ * because that is how sockets are fast; stream_io.h has the calls. Both sides are forked for each
+ * cell. The guest side always connects. Throughput is measured guest to host only, since the way
+ * back is the same.
  */
 #ifndef BENCH_KERNEL_SOCKET_H
 #define BENCH_KERNEL_SOCKET_H

@@ -1,24 +1,24 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * A foreign vhost-user-vsock backend as a target.
+ * A foreign vhost-user-vsock backend as a target (--peer).
  *
  * Theory of operation
  * -------------------
- * The backend runs already and is not ours: we know its vhost-user socket and its hybrid Unix
- * socket (the convention of Firecracker: a host program connects to UDS and writes "CONNECT
- * port\n", the answer is "OK port\n"; a guest's connect to host port P arrives at a socket that
- * listens on UDS_P). So there are three processes:
+ * The backend is already running and is not ours. We know its vhost-user socket and its hybrid
+ * Unix socket UDS, with Firecracker's convention: a host program connects to UDS and writes
+ * "CONNECT port\n", and the answer is "OK port\n"; a guest's connection to host port P arrives at
+ * the socket UDS_P, on which the host program listens. So there are three processes:
  *
  *     guest side                    backend              host program
  *     libzvsock, vhost-user: URI == virtqueues == ? ==== AF_UNIX stream, blocking
  *
  * The guest side is forked once and keeps its device through all cells (peer_guest.c). The host
  * program is forked for each cell (peer_host.c) and uses its socket as the AF_UNIX baseline does.
- * target/peer.c starts both and puts the figures together; peer_daemon.c looks after the
- * backend's process. What the two do in a cell stands in the workload's file.
+ * target/peer.c starts both and combines their figures; peer_daemon.c measures and pins the
+ * backend's process. What the two do in a cell is in the workload's file.
  *
- * The side that sends, or counts connections, makes the connection; in round trips the guest. What
- * the two programs must know of each other (how much was sent) they tell each other through
+ * The side that sends, or that counts connections, opens the connection; in round trips the guest
+ * does. What the two programs must know of each other, such as how much was sent, goes through
  * shared memory, because backends differ in how they carry the end of a stream.
  */
 #ifndef BENCH_PEER_H

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* The backend's process: what it costs, and where it runs. */
+/* The process of a foreign backend: its CPU time, and the CPU that its threads are pinned to. */
 #include "peer.h"
 
 #include <dirent.h>

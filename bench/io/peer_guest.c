@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* The guest side of a foreign backend: one device, told which cell to run next. */
+/*
+ * The guest side of a foreign backend: it opens one device and runs the cells that it is told to.
+ */
 #include "measure/cpu.h"
 #include "peer.h"
 

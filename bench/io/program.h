@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Programs that the bench starts for a target, and directories for their sockets. */
+/* Programs that the bench starts for a target, and the directories of their sockets. */
 #ifndef BENCH_PROGRAM_H
 #define BENCH_PROGRAM_H
 

@@ -1,17 +1,18 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Raw limits: what two processes reach with no API, no protocol and no credit between them. They
- * say how much of the machine a transport leaves on the table.
+ * Raw limits: what two processes reach with no API, protocol or credit between them. They show how
+ * much of what the machine allows a transport does not use.
  *
- *   ping, pong  two words in two cache lines, each side spins on the other's
+ *   ping, pong  two words in two cache lines; each side spins on the other's
  *   ring        the bare loop: payload slots and a single-producer ring of slot offsets, published
  *               in batches; the sender writes each slot in full, the receiver compares it in full,
  *               both with the functions that the other targets use
  *   rings       the same over virtqueues: raw_ring.h
  *
- * Both sides spin. Where the other may need the same CPU, a spinner would burn its whole time slice
- * before the other runs, so it yields: at once on one CPU, after a while elsewhere. This is not the
- * waiting of shm-ring and api/spin.h: a limit must not contain what it is the limit of.
+ * Both sides spin. Where the other side may need the same CPU, a spinner would use its whole time
+ * slice before the other runs, so it yields: at once on one CPU, after a while elsewhere. The
+ * waiting code of shm-ring and api/spin.h is not used here: it is part of what is compared with
+ * these limits.
  */
 #ifndef BENCH_RAW_H
 #define BENCH_RAW_H

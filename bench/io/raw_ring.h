@@ -1,17 +1,17 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * The barest loop over a virtqueue: what the layout of a ring lets through, with no protocol, no
- * API, no credit and no check of what the other side says.
+ * The bare loop over a virtqueue: what the layout of a ring allows, with no protocol, API or
+ * credit, and without checking what the other side writes.
  *
  * Theory of operation
  * -------------------
- * As in the data path, a packet is a header of 44 bytes and payload in one buffer that one
- * descriptor covers: the header ends a cache line, payload begins on the next. The guest is the
- * driver, the host the device. Both sides spin and never ask to be notified, so there are no kicks,
- * no calls and no barriers but those of publishing.
+ * As in the data path, a packet is a header of 44 bytes and payload, in one buffer with one
+ * descriptor. The header ends at the end of a cache line, and the payload begins on the next one.
+ * The guest is the driver, the host the device. Both sides spin and never ask to be notified, so
+ * there are no kicks, no calls, and no barriers except those of publishing.
  *
- * Buffers circulate in one order, and their number divides the size of the ring. So in a split ring
- * nothing but the two indices changes: descriptors and avail entries are written once, and an entry
+ * Buffers circulate in one order, and their number divides the size of the ring. So in a split
+ * ring only the two indices change: descriptors and avail entries are written once, and an entry
  * of the used ring only when it differs from what is there. In a packed ring a descriptor is
  * written twice for each message, by the driver and by the device.
  *

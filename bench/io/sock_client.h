@@ -1,19 +1,20 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * A --client and a --server that are a program's plain sockets: a kernel's own vsock driver.
+ * A --client or --server that uses plain sockets: a kernel's own vsock driver.
  *
  * Theory of operation
  * -------------------
- * The same conversation as libzvsock's client and server have (wire.h), over blocking sockets of an
- * address family that knows CIDs and ports (struct socket_family, .port). So a kernel's driver is
- * measured against a vsock-bench --server on any device, against zvsockd's services, and against
- * this server; and this server is the far end of any client of ours.
+ * Client and server exchange the same messages as libzvsock's client and server (wire.h), over
+ * blocking sockets of an address family that has CIDs and ports (struct socket_family, .port). So
+ * this client can measure a kernel's driver against a vsock-bench --server on any device, against
+ * the services of zvsockd and against the server here; and the server here serves any of our
+ * clients.
  *
- * The client is one thread and has one connection for data, for such a device has one queue; what
- * it does on it is the guest's function of the workload (struct workload_socket). The server has a
- * thread for each connection, which does what the first message says.
+ * The client is one thread with one connection for data, because such a device has one queue. On
+ * it the client runs the guest's function of the workload (struct workload_socket). The server has
+ * a thread for each connection, which does what the first message says.
  *
- * A peer that goes silent is noticed by the time-outs of the sockets.
+ * Time-outs of the sockets detect a peer that goes silent.
  */
 #ifndef BENCH_SOCK_CLIENT_H
 #define BENCH_SOCK_CLIENT_H

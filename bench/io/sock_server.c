@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* The server of sock_client.h: a thread for each connection. */
+/* The server of sock_client.h, with a thread for each connection. */
 #include "measure/cpu.h"
 #include "sock_client.h"
 #include "wire.h"

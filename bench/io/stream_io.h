@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * What a program does with one connected, blocking socket: shared by the socket baselines, by the
- * host program of a foreign backend and by both sides of a kernel's AF_VSOCK, so that all are
+ * What a program does with one connected, blocking socket. The socket baselines, the host program
+ * of a foreign backend and both sides of a kernel's AF_VSOCK share this code, so that all are
  * measured with the same calls.
  *
- * One send() a message; reads into 64 KiB (or one message, when that is more), which may return
+ * One send() per message; reads into 64 KiB (or one message, if that is more), which may return
  * several messages at once, as zv_recv may.
  */
 #ifndef BENCH_STREAM_IO_H

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * What a client and a server of vsock-bench say to each other, over the connections that they
- * measure. It is the same whether a side is libzvsock or a kernel's socket.
+ * The messages between a client and a server of vsock-bench, over the connections that they
+ * measure. They are the same for libzvsock and for kernel sockets.
  *
- * A control connection (BENCH_PORT_STREAM) carries BEGIN, MARK and END; the answer to each is
- * struct side_stats, what the server has counted since BEGIN. A connection for data (there, or
- * BENCH_PORT_SEQ) starts with ROLE, which the server answers by ACK; a source waits for GO. On
- * BENCH_PORT_CONN nothing is said.
+ * A control connection (to BENCH_PORT_STREAM) carries BEGIN, MARK and END. The answer to each is
+ * struct side_stats: what the server has counted since BEGIN. A data connection (to the same port,
+ * or to BENCH_PORT_SEQ) starts with ROLE, which the server answers by ACK; a source then waits for
+ * GO. Connections to BENCH_PORT_CONN carry no messages.
  */
 #ifndef BENCH_WIRE_H
 #define BENCH_WIRE_H

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Messages to and fro over zvsock. */
+/* Echo over zvsock: the server's role and the client's loop. */
 #ifndef BENCH_ZV_ECHO_H
 #define BENCH_ZV_ECHO_H
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* A connection whose program takes buffers of the queue and never gives one back. */
+/* A connection whose program takes buffers of the queue and never gives any back. */
 #ifndef BENCH_ZV_HOG_H
 #define BENCH_ZV_HOG_H
 

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Messages in memory that the program has registered (zvsock_mem.h): a worker has one piece of it,
- * cut into slots of the size of a message, and writes a slot again when its completion has come.
+ * Messages in memory that the program has registered (zvsock_mem.h). A worker has one piece of it,
+ * cut into slots of the size of a message, and writes to a slot again once its completion has
+ * arrived.
  */
 #ifndef BENCH_ZV_MEM_H
 #define BENCH_ZV_MEM_H

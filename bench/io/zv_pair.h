@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * libzvsock between two forked processes: the host side is the server, the guest side the client.
- * Both live through all cells; while other targets are measured the guest waits for a command and
+ * Both live through all cells. While other targets are measured the guest waits for a command and
  * the host is paused.
  */
 #ifndef BENCH_ZV_PAIR_H

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* The server: accepts, learns what each connection is for, does it, counts. */
+/* The server: accepts connections, learns what each is for, does that, and counts. */
 #include "measure/cpu.h"
 #include "zv_side.h"
 #include "zv_transfer.h"

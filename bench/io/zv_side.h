@@ -4,20 +4,20 @@
  *
  * Theory of operation
  * -------------------
- * The *client* drives the tests, the *server* does what it is told; the guest side is the client
- * unless the user says otherwise. Only the public API is used, in the ways that it documents, and
- * all agreement between the sides travels over zvsock itself, so that forked processes, two
- * terminals and a real guest run the same code.
+ * The *client* drives the tests, the *server* does what it is told. The guest side is the client
+ * unless the user says otherwise. Both use the public API only, as documented, and exchange all
+ * messages over zvsock itself, so that forked processes, two terminals and a real guest run the
+ * same code.
  *
- * For each test the client opens a control connection and says BEGIN, MARK (when connections were
- * opened that are only looked at) and END; the answer to END holds what the server counted. Data
- * connections start with one 64-byte message (wire.h) that names the role that the server shall
- * play (struct zv_role): SINK receives and verifies, SOURCE sends, and so on. The server answers
- * each with an ACK, and a role that waits for it starts on GO; then the data flows, and its end is
- * the sender's zv_shutdown. A role may have a port of its own instead, where there are no messages.
- * A far end that is no server of ours (core/far_end.h) is told nothing of all that.
+ * For each test the client opens a control connection and sends BEGIN, MARK (in a test that opens
+ * its connections before the clock runs, once they are open) and END; the answer to END holds what
+ * the server counted. A data connection starts with one 64-byte message (wire.h) that names the
+ * role of the server (struct zv_role): SINK receives and verifies, SOURCE sends, and so on. The
+ * server answers with ACK, and a role that waits for GO starts on it. Then the data flows, until
+ * the sender's zv_shutdown. A role may have a port of its own instead, on which there are no
+ * messages. A far end that is not our server (core/far_end.h) gets none of these messages.
  *
- * Which roles there are is known to the workloads; here is only how connections come to them.
+ * The workloads define the roles. The code here only assigns connections to them.
  *
  * Each side has T threads; thread t owns the queues t, t + T, t + 2T, ... and all that is on them.
  */

@@ -3,15 +3,14 @@
  * Messages one way over zvsock: one side sends as fast as it can, the other receives and verifies
  * each byte. Both are event loops over all their queues.
  *
- * zero-copy  zv_buf_alloc of a batch, payload written in place, zv_buf_send; zv_buf_recv of a
- *            batch, payload compared in place, zv_buf_release
- * copying    payload written to private memory, zv_send; zv_recv to private memory, compared there
+ * zero-copy   zv_buf_alloc of a batch, payload written in place, zv_buf_send; zv_buf_recv of a
+ *             batch, payload compared in place, zv_buf_release
+ * copying     payload written to private memory, zv_send; zv_recv to private memory, compared there
+ * registered  as copying, but a message is written to memory that the program has registered, sent
+ *             with zv_send_mem, and written again after its completion. Guest to host only
  *
- * registered as copying, but a message is written to memory that the program has registered, and
- *            sent with zv_send_mem; written again after its completion. Guest to host only
- *
- * A buffer never holds parts of two messages, so a message is one packet when it fits a buffer.
- * Only the coalesced variant (copying, ZV_MORE) puts several messages into one packet.
+ * A buffer never holds parts of two messages, so a message is one packet if it fits a buffer. Only
+ * the coalesced variant (copying, ZV_MORE) puts several messages into one packet.
  */
 #ifndef BENCH_ZV_TRANSFER_H
 #define BENCH_ZV_TRANSFER_H

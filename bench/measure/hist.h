@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * A log-linear histogram: exact below 256, then 128 buckets to each power of two, so a reported
- * percentile is at most 0.8 % above the true one. Our own because Debian 12 packages no C library
- * of HDR histograms, and because one add must cost about as much as one store.
+ * A log-linear histogram: exact below 256, then 128 buckets for each power of two, so a reported
+ * percentile is at most 0.8 % above the true one. It is our own because Debian 12 has no package
+ * of a C library for HDR histograms, and because adding a value must cost about as much as one
+ * store.
  */
 #ifndef BENCH_HIST_H
 #define BENCH_HIST_H

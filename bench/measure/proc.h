@@ -4,10 +4,10 @@
  *
  * Theory of operation
  * -------------------
- * A child is forked with one end of a SEQPACKET socket pair: commands go down, answers come up, and
- * the end of file tells the parent at once that a child has died. Results are too large for that:
- * they lie in memory shared with proc_shared(). Every wait of the parent has a deadline; a child
- * that misses it is killed by its pid. Children die with their parent (PR_SET_PDEATHSIG).
+ * A child is forked with one end of a SEQPACKET socket pair. Commands go down and answers come up;
+ * end of file tells the parent at once that a child has died. Results are too large for that
+ * socket: they are in memory shared by proc_shared(). Every wait of the parent has a deadline; a
+ * child that misses it is killed by its pid. Children die with their parent (PR_SET_PDEATHSIG).
  */
 #ifndef BENCH_PROC_H
 #define BENCH_PROC_H

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* This run beside an earlier one: has anything become slower? */
+/* --baseline: compares this run with an earlier one. */
 #ifndef BENCH_BASELINE_H
 #define BENCH_BASELINE_H
 

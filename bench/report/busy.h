@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Was the machine busy with something else? Then the figures say little, and the user is told. */
+/*
+ * Detects and reports that the machine was busy with something else, which makes figures
+ * unreliable.
+ */
 #ifndef BENCH_BUSY_H
 #define BENCH_BUSY_H
 

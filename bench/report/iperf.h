@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* A cell in iperf3's words: lines of --intervals, the object of --iperf-json. */
+/* Output in the format of iperf3: lines of --intervals, the object of --iperf-json. */
 #ifndef BENCH_IPERF_H
 #define BENCH_IPERF_H
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* The JSON of --json: one object, each run of each cell in the order in which they ran. */
+/* The output of --json: one object, with each run of each cell in the order in which they ran. */
 #include "busy.h"
 #include "core/far_end.h"
 #include "core/target.h"

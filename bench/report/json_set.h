@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* One key of an object of the JSON. */
+/* Functions that set one key of a JSON object. */
 #ifndef BENCH_JSON_SET_H
 #define BENCH_JSON_SET_H
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* What the rows of all workloads with --peer have in common. */
+/* Columns that the rows of all workloads have with --peer. */
 #ifndef BENCH_PEER_ROW_H
 #define BENCH_PEER_ROW_H
 

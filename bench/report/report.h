@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* What the user gets: a table (table.c), JSON (json.c). */
+/* The reports: a table (table.c), JSON (json.c). */
 #ifndef BENCH_REPORT_H
 #define BENCH_REPORT_H
 

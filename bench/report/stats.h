@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* What the tables are made of: metrics of a run, medians of a cell, ratios between two. */
+/* The figures of the tables: metrics of a run, medians of a cell, ratios between two cells. */
 #ifndef BENCH_REPORT_STATS_H
 #define BENCH_REPORT_STATS_H
 

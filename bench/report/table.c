@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * The table. Every figure is the median of the repetitions; a ratio is the median of the ratios
- * within each repetition, which a drift of the machine does not move. Rows are the workloads' own,
- * the lines above and below those of the target that is measured.
+ * The table. Every figure is the median of the repetitions. A ratio is the median of the ratios
+ * within each repetition, which a drift of the machine does not change. The rows come from the
+ * workloads, the lines above and below the tables from the target that is measured.
  */
 #include "core/target.h"
 #include "measure/cpu.h"

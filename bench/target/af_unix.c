@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* AF_UNIX stream sockets, in the abstract name space, so that nothing is left behind. */
+/* AF_UNIX stream sockets, with abstract names, so that no file is left behind. */
 #include "io/kernel_socket.h"
 #include "targets.h"
 

@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* AF_UNIX sockets that keep messages whole. A message is as long as the send buffer, at most. */
+/*
+ * AF_UNIX sockets that keep message boundaries. A message has at most the size of the send buffer.
+ */
 #include "io/kernel_socket.h"
 #include "targets.h"
 

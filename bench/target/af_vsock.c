@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * A kernel's vsock driver: AF_VSOCK sockets of a plain program, --client af_vsock:CID or --server
- * af_vsock:. In a guest the CID is 2; on a host with vhost-vsock it is the guest's; 1 is this
- * machine, where the kernel has vsock_loopback.
+ * The vsock driver of a kernel: AF_VSOCK sockets of a plain program, --client af_vsock:CID or
+ * --server af_vsock:. The CID is 2 in a guest, that of the guest on a host with vhost-vsock, and 1
+ * for this machine itself, where the kernel has vsock_loopback.
  */
 #include "core/far_end.h"
 #include "io/sock_client.h"

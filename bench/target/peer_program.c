@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Backends with a hybrid Unix socket whose programs are installed: each is started for the run. */
+/*
+ * Backends with a hybrid Unix socket that are installed here: the program is started for the run.
+ */
 #include "io/program.h"
 #include "peer_target.h"
 #include "targets.h"

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Starts the programs on the two sides of a foreign backend, measures, puts together. */
+/*
+ * Starts the programs on the two sides of a foreign backend, runs the cells, and combines the
+ * figures of all processes.
+ */
 #include "peer_target.h"
 
 #include "io/peer.h"

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* A backend with a hybrid Unix socket between libzvsock and a host program, see io/peer.h. */
+/*
+ * A target with a foreign backend between libzvsock and a host program on its hybrid Unix socket;
+ * io/peer.h describes it.
+ */
 #ifndef BENCH_PEER_TARGET_H
 #define BENCH_PEER_TARGET_H
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Raw limits of the machine, see io/raw.h: both sides are forked for each cell. */
+/* The raw limits of the machine (io/raw.h). Both sides are forked for each cell. */
 #include "io/raw.h"
 #include "core/target.h"
 #include "targets.h"

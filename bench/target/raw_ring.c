@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* What the layout of a virtqueue lets through, see io/raw_ring.h. */
+/* The bare virtqueues, split and packed (io/raw_ring.h). */
 #include "io/raw_ring.h"
 #include "core/target.h"
 #include "io/raw.h"

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * The kernel's vhost-vsock: libzvsock drives the device in the guest's place (vhost-kernel:), and
- * the host side is a program with AF_VSOCK sockets.
+ * The kernel's vhost-vsock: libzvsock drives the device in the place of a guest (vhost-kernel:),
+ * and the host side is a program with AF_VSOCK sockets.
  */
 #include "io/sock_client.h"
 #include "io/zv_pair.h"

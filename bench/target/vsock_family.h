@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* AF_VSOCK, as three targets use it. */
+/* The address family AF_VSOCK, for the three targets that use it. */
 #ifndef BENCH_VSOCK_FAMILY_H
 #define BENCH_VSOCK_FAMILY_H
 

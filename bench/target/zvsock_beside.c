@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * --beside: zvsock between two more processes that differ from the first in one option, so that
- * what an option is worth is measured within one run.
+ * --beside: zvsock between two more processes that differ from the first two in one option, so
+ * that the effect of the option is measured within one run.
  */
 #include "io/zv_pair.h"
 #include "targets.h"

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * zvsock through a channel: both sides are applications of the host (daemon:), joined by a zvsockd
- * that is started for it; payload goes through shared memory, past zvsockd.
+ * zvsock through a channel: both sides are applications of the host (daemon:), connected by a
+ * zvsockd that is started for the run. Payload goes through shared memory and bypasses zvsockd.
  */
 #include "io/zv_pair.h"
 #include "targets.h"

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * zvsock through zvsockd: the guest side is the driver of a guest of zvsockd, the host side an
- * application of the host (daemon:). zvsockd is started for it.
+ * zvsock through zvsockd, which is started for the run: the guest side is the driver of a guest,
+ * the host side an application of the host (daemon:).
  */
 #include "io/zv_pair.h"
 #include "targets.h"

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* A zvsockd that is started between the two sides of a target. */
+/* A zvsockd that is started for the run, between the two sides of a target. */
 #ifndef BENCH_ZVSOCKD_PAIR_H
 #define BENCH_ZVSOCKD_PAIR_H
 

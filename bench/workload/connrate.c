@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Connects per second: `in_flight` connects are under way; one that is over is closed at once and
- * the next begins, on the queues in turn. The server accepts each, and closes it when the client's
- * close has arrived; a test is right when it saw every single one begin and end.
+ * Connects per second. `in_flight` connects are under way; a connection is closed as soon as it is
+ * established, and the next connect begins, on the queues in turn. The server accepts each
+ * connection, and closes it when the client's close has arrived. The test fails unless the server
+ * saw each connection begin and end.
  *
- * Over sockets `in_flight` connections are opened, then closed, and so on; a connect is over when
- * connect(2) returns, with a foreign backend when it has answered CONNECT.
+ * Over sockets `in_flight` connections are opened, then closed, and so on. A connect is complete
+ * when connect(2) returns; with a foreign backend, when that has answered CONNECT.
  */
 #include "io/kernel_socket.h"
 #include "io/peer.h"

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Throughput over many connections: all of them send, in turn, a batch each (over sockets a message
- * each), and one thread receives from all. What a connection costs beyond the first shows in how
- * the rate falls.
+ * Throughput over many connections: all of them send in turn, a batch each (over sockets a message
+ * each), and one thread receives from all. The fall of the rate shows what further connections
+ * cost.
  */
 #include "io/kernel_socket.h"
 #include "io/zv_transfer.h"

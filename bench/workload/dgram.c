@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Datagrams: the client sends them as fast as its ring takes them, by all its queues in turn, and
- * the server receives and verifies what its ports have room for. The figures are what was sent,
- * what was received, and the share that was dropped: there is no credit, so a sender that is faster
- * than its receiver loses some, which is no error. One that arrives changed, twice or out of order
- * is.
+ * Datagrams. The client sends them as fast as its ring takes them, through all its queues in turn.
+ * The server receives and verifies those for which its ports have room. The figures are what was
+ * sent, what was received, and the share that was dropped. There is no credit, so a sender that is
+ * faster than its receiver loses some, which is no error. A datagram that arrives changed, twice
+ * or out of order is an error.
  *
- * Each queue has a connection beside them. Over it the server says when its port is bound, and,
- * once it has read to the end, what it has received: the end comes behind the last datagram.
+ * Each queue also has a connection. Over it the server reports that its port is bound and, once it
+ * has read to the end, what it has received; the end of the connection arrives after the last
+ * datagram.
  */
 #include "io/zv_transfer.h"
 #include "measure/cpu.h"

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Echo: the client sends messages as fast as they go and receives and verifies what the far end
- * sends back, in one thread. Unlike rtt it has as many messages under way as fit. What counts is
- * what came back, from the first message sent to the end of the stream.
+ * Echo: the client sends messages as fast as they go, and the same thread receives and verifies
+ * what the far end sends back. Unlike rtt, it has as many messages under way as fit. What came
+ * back counts, from the first message sent to the end of the stream.
  */
 #include "io/kernel_socket.h"
 #include "io/zv_echo.h"

@@ -1,16 +1,17 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Fairness: what connections of one queue get beside each other.
+ * Fairness: what the connections of one queue do to each other.
  *
- * alone, holds, reserves  many connections transfer; beside them none, or one more that receives
- *                         and never releases, or one that reserves buffers and never sends them
+ * alone, holds, reserves  many connections transfer; in addition there are none, or one that
+ *                         receives and never releases, or one that reserves buffers and never
+ *                         sends them
  * active                  five times as many transfer: the slowest against the mean
- * ping, ping-bulk         one small message goes to and fro, alone or beside one bulk stream
+ * ping, ping-bulk         round trips of one small message, alone or beside one bulk stream
  *
- * Rates are taken in the middle half of the run, when all have begun and none has ended, at the end
- * of the connection that the client has: what it has sent (g2h) or received (h2g). The pings are
- * driven from the same loop as the bulk stream; both programs handle one message of that,
- * written or verified in full, between two looks at the queue, so most of what a ping waits for is
+ * Rates are taken in the middle half of the run, when all transfers have begun and none has ended,
+ * at the client's end of the connections: what it has sent (g2h) or received (h2g). The pings are
+ * driven from the same loop as the bulk stream. Both programs handle one message of that stream,
+ * written or verified in full, between two polls of the queue, so most of what a ping waits for is
  * their work. --no-touch shows what is left without it.
  */
 

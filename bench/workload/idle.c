@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Idle: what it costs to do nothing. A number of connections are opened and left alone; each side
- * reports the CPU time it used meanwhile and how much its resident memory grew for each of them.
+ * Idle: the cost of connections that do nothing. A number of connections are opened and left
+ * alone. Each side reports the CPU time that it used meanwhile, and how much its resident memory
+ * grew per connection.
  */
 #include "io/zv_side.h"
 #include "measure/cpu.h"

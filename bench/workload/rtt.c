@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Round trip: one message is under way at any time, the client writes and verifies it, the server
+ * Round trip: one message is under way at any time. The client writes and verifies it, the server
  * sends back what it received. With several queues the messages take turns, so that each queue is
- * used and all are polled. Times are taken before the payload is written and after it is verified.
+ * used and all are polled. The clock runs from before the payload is written until after it is
+ * verified.
  */
 #include "io/kernel_socket.h"
 #include "io/peer.h"

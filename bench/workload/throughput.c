@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * Throughput: one side sends messages of one size as fast as it can, the other receives and
- * verifies each byte; see io/zv_transfer.h for how that is done over zvsock.
+ * verifies each byte. io/zv_transfer.h describes how that is done over zvsock.
  */
 #include "io/kernel_socket.h"
 #include "io/peer.h"
