@@ -1,33 +1,33 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Many bells, one who hears them: which of a thousand channels has something to look at.
+ * Many bells, one owner: which of a thousand channels needs attention.
  *
  * Theory of operation
  * -------------------
- * Who serves many channels cannot look at each of them all the time. A channel that is quiet is
- * armed (doorbell.h), and its peer, which then has to wake this side, sets the channel's bit in a
- * page that all of them share, and a bit of a summary word that says in which word of the page to
- * look. So a round over any number of quiet channels costs one load of the summary, which stays in
- * the cache until somebody rings.
+ * A thread that serves many channels cannot poll all of them all the time. It arms a quiet channel
+ * (doorbell.h). The peer of an armed channel has to wake this side: it sets the channel's bit in a
+ * page shared by all these channels, and a bit in a summary word that tells which word of the page
+ * to look at. Checking any number of quiet channels thus costs one load of the summary, which stays
+ * in the cache until somebody rings.
  *
- * The page has a doorbell of its own for the time when its owner sleeps: a ringer that finds it
- * armed wakes the owner, by whatever means it has. Its "ring" is the summary word (barrier pair
- * [D]).
+ * The page has a doorbell of its own for when its owner sleeps: a ringer that finds it armed wakes
+ * the owner, by whatever means it has. The "ring" that this doorbell guards is the summary word
+ * (barrier pair [D]).
  *
- * Pages are used again. So each use has an id, never one that was used before, and the owner says
- * in the page which one it hears. A ringer that does not find its own there rings in vain, and has
- * to reach the owner otherwise. Nothing depends on when it sees the id: the owner says it while it
- * is awake, and looks at the page from then on.
+ * Pages are reused, so each use has an id that was never used before, and the owner stores in the
+ * page the id it listens to. A ringer that does not find its own id there rings in vain and has to
+ * reach the owner by other means. It does not matter when the ringer sees the id: the owner stores
+ * it while awake, and checks the page from then on.
  *
  * Ringers set the bit first and then the summary; the owner takes the summary first and then the
- * bits, one word of them at a time: barrier pair [K]. It may take a bit before its summary comes;
- * then it looks once for nothing.
+ * bits, one word at a time: barrier pair [K]. It may take a bit before the summary bit for it is
+ * visible; the summary bit then causes one look that finds nothing.
  *
- * Who can write to the page can ring for nothing, and take back the bells of others: it lies in one
- * region with the channels of those that share it, and they could do worse to each other there.
- * The owner copes with any content: it does a bounded amount of work each time, and a bit that
- * belongs to nobody is dropped. What it has to look at is for it to find out; a bell says no more
- * than "look".
+ * Anyone who can write to the page can ring for nothing, and clear the bells of others. The page
+ * lies in the same region as the channels of those who share it, where they could do each other
+ * worse harm. The owner copes with any content: it does a bounded amount of work each time, and
+ * drops a bit that belongs to no channel. A bell only says "look"; the owner finds out what there
+ * is to do.
  */
 #ifndef ZV_BELL_PAGE_H
 #define ZV_BELL_PAGE_H
@@ -37,14 +37,14 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#define BELLS 4096u /* of a page */
+#define BELLS 4096u /* per page */
 
 /* The shared part, zeroed before its first use. */
 struct bell_page {
-	uint64_t words; /* bit i: there may be bits in bits[i] */
+	uint64_t words; /* bit i: bits[i] may have bits set */
 	uint8_t pad0[2 * SHM_CACHE_LINE - sizeof(uint64_t)];
-	struct doorbell_word sleep; /* of the owner */
-	uint64_t heard;		    /* the id by which the owner hears it; 0: by none */
+	struct doorbell_word sleep; /* the owner's doorbell */
+	uint64_t heard;		    /* id the owner listens to; 0: it does not listen */
 	uint8_t pad1[SHM_CACHE_LINE - sizeof(uint64_t)];
 	uint64_t bits[BELLS / 64];
 } SHM_CACHE_ALIGNED;
@@ -54,10 +54,10 @@ _Static_assert(sizeof(struct bell_page) == 768, "shared layout");
 struct bell_owner {
 	struct bell_page *page;
 	struct doorbell sleep;
-	uint64_t words; /* of the summary: taken, and bits[] not yet looked at */
+	uint64_t words; /* bits taken from the summary whose bits[] were not looked at yet */
 };
 
-/* A ringer's end, for any bells of a page; private. One thread at a time. */
+/* A ringer's end, for any bells of a page; private. Used by one thread at a time. */
 struct bell_ringer {
 	struct bell_page *page;
 	struct doorbell_peer owner;
@@ -65,23 +65,25 @@ struct bell_ringer {
 };
 
 /*
- * Takes the owner's end of a page: @mem, of sizeof(struct bell_page) bytes, 64-byte aligned. @id:
- * of this use, not 0. What the owner sleeps on is its own affair. 0, -EINVAL.
+ * Takes the owner's end of a page. @mem: sizeof(struct bell_page) bytes, 64-byte aligned. @id: of
+ * this use, not 0. How the owner is woken is up to the caller. Returns 0 or -EINVAL.
  */
 int bells_open(struct bell_owner *o, void *mem, uint64_t id);
-/* Rings are not heard any more. */
+/* The owner no longer listens. */
 void bells_close(struct bell_owner *o);
 
-/* Takes a ringer's end. @wake(@arg) wakes the owner: 0 or -errno. 0, -EINVAL. */
+/*
+ * Takes a ringer's end. @wake(@arg) wakes the owner and returns 0 or -errno. Returns 0 or -EINVAL.
+ */
 int bell_attach(struct bell_ringer *r, void *mem, uint64_t id, int (*wake)(void *arg), void *arg);
 
-/* The owner hears what is rung from now on. */
+/* True when the owner listens to the ringer's id, so bells rung from now on are heard. */
 static inline bool bells_heard(const struct bell_ringer *r)
 {
 	return shm_load64(&r->page->heard) == r->id;
 }
 
-/* Rings @bell < BELLS. 0 or -errno of the wake-up. */
+/* Rings @bell < BELLS. Returns 0, or -errno of the wake-up. */
 int bell_ring(struct bell_ringer *r, uint32_t bell);
 
 /* Some bell may have been rung. */
@@ -91,12 +93,15 @@ static inline bool bells_any(const struct bell_owner *o)
 }
 
 /*
- * Takes the bells of one word, whose turn it is: those that have a bit in *bits, *first being the
- * number of bit 0. False: none.
+ * Takes the bells of the next word: *bits has the bits that were set, *first is the number of bit
+ * 0. False: there are none.
  */
 bool bells_take(struct bell_owner *o, uint32_t *first, uint64_t *bits);
 
-/* The owner is about to sleep. True: do not, there are bells. bells_disarm() in any case. */
+/*
+ * To be called before sleeping. True: there are bells, do not sleep. Call bells_disarm() in any
+ * case.
+ */
 static inline bool bells_arm(struct bell_owner *o)
 {
 	doorbell_arm(&o->sleep);

@@ -1,21 +1,21 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Where everything lies in a channel's part of a region.
+ * Layout of a channel's part of a region.
  *
  * Theory of operation
  * -------------------
- *	head	magic, version, generation: is this the channel that was meant?
- *	ctl	of both directions: the words that are written often, each two lines from the next
- *	marks	of both: the ring's words, 8 bytes an entry
- *	returns	of both: the completion ring's words
- *	lines	of both: 64 bytes an entry, and one line more, because a message of two lines that
- *		begins in the last entry goes on behind it
- *	slots	of both: the classes one after the other, each at a page of its own; of version
- *		SHM_CHANNEL_NESTED all from the same address
+ *	head	magic, version, generation: is this the expected channel?
+ *	ctl	per direction: the frequently written words, two cache lines apart
+ *	marks	per direction: words of the message ring, 8 bytes per entry
+ *	returns	per direction: words of the completion ring
+ *	lines	per direction: 64 bytes per entry, and one line more, because a message of two
+ *		lines that begins in the last entry continues behind it
+ *	slots	per direction: the classes one after the other, each starting at a page of its own;
+ *		in version SHM_CHANNEL_NESTED all start at the same address
  *
- * Marks and returns are the only part that must be zeroed, and all that an idle channel touches:
- * 6 KiB for two rings of 256 entries and 40 slots each. All offsets follow from the description,
- * so there is nothing else to agree on, and nothing else to check.
+ * Everything before the lines is zeroed by shm_channel_format(), and is all that an idle channel
+ * touches: 6 KiB for two rings of 256 entries and 40 slots each. All offsets follow from the
+ * description, so there is nothing else to agree on, and nothing else to check.
  */
 #ifndef ZV_CHANNEL_LAYOUT_H
 #define ZV_CHANNEL_LAYOUT_H
@@ -35,7 +35,7 @@ _Static_assert(sizeof(struct channel_head) == 128, "shared layout");
 
 /* Two lines apart: adjacent lines are fetched in pairs on some CPUs. */
 struct channel_ctl {
-	uint32_t cons; /* entries ever released by the receiver, who writes it */
+	uint32_t cons; /* entries ever released; written by the receiver */
 	uint8_t pad0[2 * SHM_CACHE_LINE - sizeof(uint32_t)];
 	struct doorbell_word data; /* the receiver sleeps until there is data */
 	uint8_t pad1[SHM_CACHE_LINE];
@@ -44,7 +44,7 @@ struct channel_ctl {
 } SHM_CACHE_ALIGNED;
 _Static_assert(sizeof(struct channel_ctl) == 384, "shared layout");
 
-/* What the second place of a message that lies in a slot says. */
+/* Inline data of a ring entry whose message lies in a slot. */
 struct channel_slot_ref {
 	uint32_t id;
 	uint32_t offset; /* of the payload in the slot */
@@ -53,19 +53,19 @@ struct channel_slot_ref {
 };
 
 struct direction_layout {
-	uint64_t ctl, marks, returns, lines; /* offsets from the channel's beginning */
+	uint64_t ctl, marks, returns, lines; /* offsets from the start of the channel */
 	uint64_t slots[SHM_CLASSES_MAX];
 	uint32_t nslots;
-	unsigned shift, ret_shift; /* log2 of the entries of ring and completion ring */
+	unsigned shift, ret_shift; /* log2 of the entries of the message and completion rings */
 };
 
 struct channel_layout {
 	struct direction_layout dir[2];
-	uint64_t zeroed; /* bytes from the beginning that shm_channel_format() clears */
+	uint64_t zeroed; /* bytes from the start that shm_channel_format() clears */
 	uint64_t total;
 };
 
-/* 0, or -EINVAL: version or directions are not valid. */
+/* Returns 0, or -EINVAL when the version or a direction is not valid. */
 int channel_layout(struct channel_layout *l, const struct shm_channel_desc *d);
 
 #endif

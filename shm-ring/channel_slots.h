@@ -1,37 +1,39 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * The sender's slots: which are free, and what they are made of.
+ * The sender's slots: which are free, and how nested ones are split and joined.
  *
  * Theory of operation
  * -------------------
- * Slots are used in the order in which they came back, so that memory goes round: what was written
+ * Slots are used in the order in which they came back, so that memory rotates: what was written
  * long ago has left the caches of both CPUs, and is written faster than what the other CPU has just
- * read. For the same reason nested slots (SHM_CHANNEL_NESTED) are split and put together before
- * the completion ring is looked at: messages of one size soon use all of the memory.
+ * read. For the same reason nested slots (SHM_CHANNEL_NESTED) are split and joined before the
+ * completion ring is looked at, so messages of one size soon use all of the memory.
  *
  * A nested slot is in one of these states:
  *
- *	inside	a part of a larger one that is not split
- *	free	in its pool's list
+ *	inside	part of a larger slot that is not split
+ *	free	in its pool's free list
  *	taken, sent
- *	split	its parts are slots of the class below; it is *whole* while all of them are free, or
- *		whole themselves, and in its pool's list of those
+ *	split	its parts are slots of the class below; it is *whole* while all of them are free or
+ *		whole themselves, and is then in its pool's list of whole slots
  *
- * Of a split slot `parts` says how many parts are free or whole. Joining takes its parts out of
- * their lists; nothing is looked for.
+ * In a split slot, `parts` counts the parts that are free or whole. Joining takes the parts out of
+ * their lists; nothing is searched.
  */
 #ifndef ZV_CHANNEL_SLOTS_H
 #define ZV_CHANNEL_SLOTS_H
 
 #include "channel_int.h"
 
-/* All are free, the largest ones unsplit. 0 or -ENOMEM. */
+/* Makes all slots free, the largest ones unsplit. 0 or -ENOMEM. */
 int slots_init(struct channel_tx *tx);
 
-/* Splits larger slots, or puts smaller ones together, until class @c has a free one. */
+/*
+ * Splits larger slots, or joins smaller ones, until class @c has a free slot. False: not possible.
+ */
 bool slots_make(struct channel_tx *tx, uint32_t c);
 
-/* Slots of class @c that are free, or whole, and no part of a larger one that is. */
+/* Slots of class @c that are free or whole, and not part of a larger slot that is. */
 uint32_t slots_left(const struct channel_tx *tx, uint32_t c);
 
 static inline void slot_list_add(struct channel_tx *tx, struct slot_list *l, uint32_t id)
@@ -52,7 +54,7 @@ static inline void slot_list_remove(struct channel_tx *tx, struct slot_list *l, 
 {
 	const struct slot *s = &tx->slots[id];
 
-	if (l->head == id) /* whose prev means nothing */
+	if (l->head == id) /* prev of the head is not valid */
 		l->head = s->next;
 	else
 		tx->slots[s->prev].next = s->next;
@@ -63,7 +65,7 @@ static inline void slot_list_remove(struct channel_tx *tx, struct slot_list *l, 
 	l->n--;
 }
 
-/* The slot that @id of class @c is a part of; SLOT_NONE. */
+/* The slot that @id of class @c is part of, or SLOT_NONE. */
 static inline uint32_t slot_above(const struct channel_tx *tx, uint32_t c, uint32_t id)
 {
 	const struct slot_pool *p = &tx->pool[c];
@@ -75,7 +77,9 @@ static inline uint32_t slot_above(const struct channel_tx *tx, uint32_t c, uint3
 	return k < p[1].slots ? p[1].first + k : SLOT_NONE;
 }
 
-/* @id of class @c is free, or whole, from now on, or is no more. */
+/*
+ * Updates the slots above when @id of class @c becomes free or whole (@there), or stops being so.
+ */
 static inline void slot_part(struct channel_tx *tx, uint32_t c, uint32_t id, bool there)
 {
 	while ((id = slot_above(tx, c, id)) != SLOT_NONE) {
@@ -95,7 +99,7 @@ static inline void slot_part(struct channel_tx *tx, uint32_t c, uint32_t id, boo
 	}
 }
 
-/* The class of @id, one of the slots. */
+/* The class of @id, which must be a valid slot. */
 static inline uint32_t slot_class(const struct channel_tx *tx, uint32_t id)
 {
 	uint32_t c = 0;
@@ -105,7 +109,7 @@ static inline uint32_t slot_class(const struct channel_tx *tx, uint32_t id)
 	return c;
 }
 
-/* @id is free. */
+/* Returns @id to its free list. */
 static inline void slot_put(struct channel_tx *tx, uint32_t id)
 {
 	uint32_t c = slot_class(tx, id);
@@ -115,7 +119,7 @@ static inline void slot_put(struct channel_tx *tx, uint32_t id)
 	slot_part(tx, c, id, true);
 }
 
-/* A free slot of class @c, which has one. */
+/* Takes a free slot of class @c, which must have one. */
 static inline uint32_t slot_take(struct channel_tx *tx, uint32_t c)
 {
 	uint32_t id = tx->pool[c].free.head;
@@ -126,7 +130,9 @@ static inline uint32_t slot_take(struct channel_tx *tx, uint32_t c)
 	return id;
 }
 
-/* The class to serve messages of @len bytes from. How many slots it has free for them; 0. */
+/*
+ * Selects the class for messages of @len bytes. Returns how many free slots it has for them, or 0.
+ */
 static inline uint32_t slots_for(struct channel_tx *tx, uint32_t len, uint32_t *cls)
 {
 	uint32_t c = 0, last = tx->pools - 1;

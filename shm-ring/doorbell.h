@@ -2,27 +2,25 @@
 /*
  * Waking a sleeper, without a system call while it is awake.
  *
- * Theory of operation
- * -------------------
- * Beside the ring lies one shared word, need_wakeup, in a cache line of its own. Only the sleeper
+ * Next to the ring lies one shared word, need_wakeup, in a cache line of its own. Only the sleeper
  * writes it: 0 while it polls, a fresh number each time it is about to sleep. The ringer looks at
- * it after each publish, and writes to the eventfd (or calls a function, where a sleeper is woken
- * by other means) once for each number: a line that nobody writes stays in the ringer's cache, and
- * a sleeper that is slow to wake costs one system call, not one a message. The number has 64 bits
- * because a ringer that meets the number it rang for last does not ring: one that comes round
- * while the ringer is quiet would be a lost wake-up.
+ * it after each publish, and writes to the eventfd (or calls a function, where the sleeper is woken
+ * by other means) once per number: a line that nobody writes stays in the ringer's cache, and a
+ * sleeper that is slow to wake costs one system call, not one per message. The number has 64 bits
+ * because a ringer does not ring for the number it rang for last: a smaller number could wrap to it
+ * while the ringer is quiet, and that wake-up would be lost.
  *
  * The lost wake-up is excluded by barrier pair [D], a Dekker pair:
  *	sleeper: store need_wakeup, full barrier, look at the ring again, sleep if it is empty;
  *	ringer:  publish to the ring, full barrier, look at need_wakeup.
  * One of the two sees the other's store.
  *
- * The word is the peer's to write. A hostile sleeper can make the ringer write to the eventfd as
- * often as the ringer publishes; a hostile ringer can wake the sleeper for nothing. Both cost the
- * time of a system call, and a sleeper always looks at its ring again. One thing remains: who
- * shares an eventfd shares its O_NONBLOCK flag and its counter, so a peer that clears the one and
- * fills the other can block the ringer. doorbell_ring therefore asks poll(2) first; ring towards a
- * peer that is not trusted even to lose that race from a thread that may stall.
+ * The peer can write anything to the word. A hostile sleeper can make the ringer write to the
+ * eventfd as often as the ringer publishes; a hostile ringer can wake the sleeper for nothing. Both
+ * cost the time of a system call, and a sleeper always looks at its ring again. One risk remains:
+ * whoever shares an eventfd shares its O_NONBLOCK flag and its counter, so a peer that clears the
+ * flag and fills the counter can block the ringer. doorbell_ring() therefore asks poll(2) first. If
+ * a peer is not even trusted to lose that race, ring it from a thread that may stall.
  */
 #ifndef ZV_DOORBELL_H
 #define ZV_DOORBELL_H
@@ -53,7 +51,7 @@ struct doorbell_peer {
 	int fd;			/* a duplicate of the sleeper's, owned; -1: none */
 	int (*wake)(void *arg); /* instead of the eventfd; 0 or -errno */
 	void *arg;
-	uint64_t rung;	/* the number that has been rung for */
+	uint64_t rung;	/* the number last rung for */
 	uint64_t rings; /* system calls made to wake the peer */
 };
 
@@ -64,8 +62,7 @@ void doorbell_fini(struct doorbell *d);
 /* Takes the ringer's end; duplicates @fd. 0, -EINVAL (no eventfd), -EBADF, -EMFILE. */
 int doorbell_attach(struct doorbell_peer *p, const struct doorbell_word *word, int fd);
 
-/* For a sleeper who is woken by other means than an eventfd. doorbell_detach() need not be called.
- */
+/* For a sleeper that is woken by other means than an eventfd. Needs no doorbell_detach(). */
 static inline void doorbell_attach_wake(struct doorbell_peer *p, const struct doorbell_word *word,
 					int (*wake)(void *arg), void *arg)
 {
@@ -74,7 +71,7 @@ static inline void doorbell_attach_wake(struct doorbell_peer *p, const struct do
 
 void doorbell_detach(struct doorbell_peer *p);
 
-/* The first step of doorbell_arm(), for who arms several words with one barrier behind them. */
+/* First step of doorbell_arm(), for callers that arm several words with one barrier after them. */
 static inline void doorbell_announce(struct doorbell *d)
 {
 	d->armed = true;
@@ -82,8 +79,8 @@ static inline void doorbell_announce(struct doorbell *d)
 }
 
 /*
- * Announces that the owner is about to sleep. Look at the ring again after this: sleep (poll on
- * d->fd, or doorbell_wait) if it is empty, doorbell_disarm in any case when awake.
+ * Announces that the owner is about to sleep. Look at the ring again after this, and sleep (poll on
+ * d->fd, or doorbell_wait()) only if it is empty. Call doorbell_disarm() in any case when awake.
  */
 static inline void doorbell_arm(struct doorbell *d)
 {
@@ -91,14 +88,16 @@ static inline void doorbell_arm(struct doorbell *d)
 	shm_mb(); /* barrier pair [D] */
 }
 
-/* Awake again: no more rings are wanted; a ring that has come is taken off the eventfd. */
+/* Awake again: no more rings are wanted; a ring that has arrived is read from the eventfd. */
 void doorbell_disarm(struct doorbell *d);
 
 /* Sleeps until rung or for @timeout_ns (UINT64_MAX: no limit). 1 rung, 0 time out, -EINTR. */
 int doorbell_wait(struct doorbell *d, uint64_t timeout_ns);
 
-/* Does the peer sleep, and has not been rung for yet? Behind a full barrier. Then
- * doorbell_signal(). */
+/*
+ * True when the peer sleeps and was not rung for this sleep yet; the caller then has to call
+ * doorbell_signal(). Call it after a full barrier.
+ */
 static inline bool doorbell_due(struct doorbell_peer *p)
 {
 	uint64_t turn = shm_load64(&p->word->need_wakeup);

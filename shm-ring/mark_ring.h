@@ -9,14 +9,14 @@
  * whose upper 16 bits, the *mark*, are the number of the lap: a word with this lap's mark is a new
  * entry, one with the last lap's mark is an old one, and anything else was not written by an honest
  * peer. The word is loaded once and contains everything needed to decide what to do; eight words
- * share a cache line. Data of an entry that does not fit into the word is in separate memory,
- * written before the word: barrier pair [R].
+ * share a cache line. Data that does not fit into the word is in separate memory, written before
+ * the word: barrier pair [R].
  *
- * The writer must not overtake the reader; how it knows the reader's position is not handled in
+ * The writer must not overtake the reader; how it learns the reader's position is not handled in
  * this file. A lap is as long as the ring, and each position is written once per lap, used or not,
  * so a mark that is one lap old is the oldest possible. Marks start at 1, on zeroed memory, and
- * wrap; as sizes are powers of two up to 65536, a position's wrap at 2^32 coincides with a mark's
- * wrap.
+ * wrap. Sizes are powers of two up to 65536, so a position that wraps at 2^32 wraps together with
+ * the mark.
  */
 #ifndef ZV_MARK_RING_H
 #define ZV_MARK_RING_H
@@ -32,7 +32,7 @@ static inline uint16_t mark_of(uint32_t pos, unsigned shift)
 	return (uint16_t)((pos >> shift) + 1);
 }
 
-/* Writes the entry at @pos: what was written before is visible to who sees it. */
+/* Writes the entry at @pos: what was written before is visible to a reader that sees it. */
 static inline void mark_put(uint64_t *words, uint32_t pos, unsigned shift, uint64_t word)
 {
 	uint64_t marked = (uint64_t)mark_of(pos, shift) << MARK_SHIFT | word;

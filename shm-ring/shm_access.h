@@ -57,7 +57,7 @@ SHM_DEFINE_ACCESS(16)
 SHM_DEFINE_ACCESS(32)
 SHM_DEFINE_ACCESS(64)
 
-/* Sets bits: what was written before is visible to who takes them. */
+/* Sets bits: what was written before is visible to whoever takes them. */
 static inline void shm_or_release64(uint64_t *p, uint64_t bits)
 {
 	(void)__atomic_fetch_or(p, bits, __ATOMIC_RELEASE);
@@ -69,7 +69,10 @@ static inline uint64_t shm_take_acquire64(uint64_t *p)
 	return __atomic_exchange_n(p, 0, __ATOMIC_ACQUIRE);
 }
 
-/* @was becomes @now, if it is there. What was written before is visible to who reads @now. */
+/*
+ * Replaces @was by @now if *p is @was; true when it did. What was written before is visible to a
+ * reader of @now.
+ */
 static inline int shm_swap64(uint64_t *p, uint64_t was, uint64_t now)
 {
 	return __atomic_compare_exchange_n(p, &was, now, 0, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED);

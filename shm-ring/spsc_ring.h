@@ -16,12 +16,12 @@
  * the ring end is broken for good and every call returns -EPROTO. What a peer can still do is to
  * change entries at any time: copy an entry out (shm_copy_in), check the copy, use the copy.
  *
- * Ordering is barrier pair [S]: publishing an index is a release, loading the peer's an acquire;
- * in both directions, because an entry must not be overwritten before it has been read.
+ * Ordering is barrier pair [S]: publishing an index is a release, loading the peer's an acquire; in
+ * both directions, because an entry must not be overwritten before it has been read.
  *
- * Verbs are those of AF_XDP: the producer reserves, fills and submits; the consumer peeks, reads
- * and releases. Reserved entries may be submitted, and peeked entries released, in several parts,
- * but always oldest first.
+ * The verbs are those of AF_XDP: the producer reserves, fills and submits; the consumer peeks,
+ * reads and releases. Reserved entries may be submitted, and peeked entries released, in several
+ * steps, but always oldest first.
  */
 #ifndef ZV_SPSC_RING_H
 #define ZV_SPSC_RING_H
@@ -75,7 +75,7 @@ struct spsc_cons {
 size_t spsc_bytes(uint32_t entries, uint32_t entry_size);
 
 /*
- * Sets both indices to zero. By the owner of the memory, before either end exists. @mem: of
+ * Sets both indices to zero. Called by the owner of the memory before either end exists. @mem:
  * spsc_bytes() bytes, 64-byte aligned. 0 or -EINVAL.
  */
 int spsc_format(void *mem, uint32_t entries, uint32_t entry_size);
