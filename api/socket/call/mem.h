@@ -5,7 +5,7 @@
 
 struct zv_dev;
 
-/* The device is closed: ends all registrations. */
+/* Ends all registrations when the device is closed. */
 void mems_fini(struct zv_dev *dev);
 
 #endif

@@ -4,7 +4,7 @@
 
 #include "zvsock.h"
 
-/* *o is @in (NULL: nothing), checked, with defaults where it has 0. 0 or -EINVAL. */
+/* Copies @in (NULL: all 0) to *o, checks it, and sets defaults where it has 0. 0 or -EINVAL. */
 int opts_complete(struct zv_opts *o, const struct zv_opts *in);
 
 #endif

@@ -1,24 +1,25 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Bells: how an end of a channel wakes its peer past the device (shm-ring/bell_page.h;
+ * Bells: how an end of a channel wakes its peer without the device (shm-ring/bell_page.h;
  * docs/protocol.md, "Bells").
  *
  * Theory of operation
  * -------------------
- * A queue may have a page of bells, which its transport gives it with the first region
- * (transport_region_ops.bells). A grant says which of its bells the peer rings, and in which page
- * which bell wakes the peer. What it takes to ring in another queue's page is asked for when it is
- * needed for the first time, that is, when the peer sleeps: connections that nobody sleeps on cost
- * nothing. Until it is there, where it cannot be had, and while the owner of the page does not hear
- * it, the peer is woken by a packet, so neither side has to know what the other has got.
+ * A queue may have a page of bells, which its transport provides with the first region
+ * (transport_region_ops.bells). A grant tells which of its bells the peer rings, and which bell in
+ * which page wakes the peer. The means to ring in another queue's page are requested the first time
+ * they are needed, that is, when the peer sleeps: connections that nobody sleeps on cost nothing.
+ * While they are pending or unavailable, and while the owner of the page does not listen, the peer
+ * is woken by a packet. So neither side has to know what the other one supports.
  *
- * All channels to one page share a ringer, and with it the descriptor and the number that was rung
- * for last: one sleep of the peer costs one system call.
+ * All channels to one page share a ringer, and with it the descriptor and the number last rung for:
+ * one sleep of the peer costs one system call.
  *
- * What wakes is an eventfd. The owner waits for the event, edge-triggered, and never reads, so
- * nothing that is there can delay it. A ringer that finds it full empties it, without waiting, and
- * writes again, and else sends a packet. Whoever has it can clear its O_NONBLOCK, and let others
- * wait who write: so who gives it away (zvsockd) does that among processes of one user only.
+ * The wake-up is an eventfd. The owner waits for it edge-triggered and never reads it, so nothing
+ * that is in it can delay the owner. A ringer that finds it full reads it without blocking and
+ * writes again; if that fails, it sends a packet. Anyone who has the eventfd can clear its
+ * O_NONBLOCK and so block those who write to it; therefore whoever hands it out (zvsockd) does so
+ * only among processes of one user.
  */
 #ifndef ZV_CHAN_BELL_H
 #define ZV_CHAN_BELL_H
@@ -26,30 +27,33 @@
 #include "chan_state.h"
 
 /*
- * The queue's page is @m, which is the queue's from here on, whatever is returned: channels that
- * are attached from now on can be rung for. 0, -EINVAL (the map is not what bells_open() takes),
- * -EALREADY, -ENOMEM, -EMFILE.
+ * Makes @m the queue's page and takes ownership of it, whatever is returned: channels attached from
+ * now on can be woken by bells. 0, -EINVAL (bells_open() refuses the map), -EALREADY, -ENOMEM,
+ * -EMFILE.
  */
 int chan_bells_open(struct zv_queue *q, struct bell_map *m);
-/* Its session is over. Ringers that are in use remain. */
+/* To be called when the session is over. Ringers in use remain. */
 void chan_bells_close(struct zv_queue *q);
 
-/* @ch is rung for by its bell, if the queue has a page. -EINVAL: the bell is taken, or none. */
+/*
+ * Assigns its bell to @ch, if the queue has a page. -EINVAL: the bell is taken or does not exist.
+ */
 int chan_bell_enter(struct chan *ch);
 void chan_bell_leave(struct chan *ch);
 
-/* Rings for the peer. False: it has to be woken by a packet. */
+/* Rings the peer's bell. False: the peer has to be woken by a packet. */
 bool chan_bell_ring(struct chan *ch);
 
-/* Of zv_poll: bits of one word of bells; see bells_take(). */
+/* Some bell may have been rung; see bells_any(). */
 static inline bool chan_bells_any(const struct zv_queue *q)
 {
 	return q->chans.bells && bells_any(&q->chans.bells->owner);
 }
 
 /*
- * Before sleeping. True: there are bells. chan_bells_disarm() in any case; it leaves the event,
- * which queue_disarm() takes if a sleep has not. One that comes later wakes once more.
+ * To be called before sleeping. True: there are bells. Call chan_bells_disarm() in any case; it
+ * leaves a pending event, which queue_disarm() takes if the sleep has not. An event that comes
+ * later causes one more wake-up.
  */
 bool chan_bells_arm(struct zv_queue *q);
 void chan_bells_disarm(struct zv_queue *q);

@@ -1,16 +1,17 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Sending over a channel: places of the ring, slots, and the memory of short reserved buffers.
+ * Sending over a channel: ring entries, slots, and the memory of short reserved buffers.
  *
  * Theory of operation
  * -------------------
- * Up to SHM_INLINE_MAX bytes are copied into the ring; more lies in slots. zv_buf_send cannot fail
- * for want of room, so each buffer that the application has reserved has its place in the ring
- * promised, and whatever else is sent leaves that many free.
+ * Up to SHM_INLINE_MAX bytes are copied into the ring; longer messages lie in slots. zv_buf_send
+ * cannot fail for lack of room, so ring entries are promised to each buffer that the application
+ * has reserved, and everything else that is sent leaves that many free.
  *
- * Places of the ring have to be sent in the order in which they are reserved, reserved buffers in
- * any order. So a short one is memory of ours (a *stage* of the queue), copied when it is sent: one
- * cache line that is at hand, where a slot would cost the peer another one.
+ * Ring entries have to be sent in the order in which they are reserved, but reserved buffers may be
+ * sent in any order. So a short reserved buffer is private memory (a *stage* of the queue), copied
+ * into the ring when it is sent. That touches one cache line that is at hand; a slot would cost the
+ * peer one more.
  */
 #ifndef ZV_CHAN_TX_H
 #define ZV_CHAN_TX_H
@@ -18,7 +19,7 @@
 #include "chan_state.h"
 #include "socket/tx/tx_wait.h"
 
-/* Places that @len bytes take in the ring. */
+/* Ring entries that @len bytes take. */
 static inline uint32_t chan_width(size_t len)
 {
 	return len > SHM_CACHE_LINE ? 2 : 1;
@@ -27,13 +28,13 @@ static inline uint32_t chan_width(size_t len)
 /* The slow half of chan_places(). */
 bool chan_places_look(struct chan *ch, uint32_t n);
 
-/* There are @n free places that are promised to nobody. */
+/* There are @n free ring entries that are not promised to a reserved buffer. */
 static inline bool chan_places(struct chan *ch, uint32_t n)
 {
 	return __builtin_expect(ch->places >= ch->promised + n, 1) || chan_places_look(ch, n);
 }
 
-/* Copies a short message into the ring. 1; 0: no place; -EPROTO. */
+/* Copies a short message into the ring. 1; 0: the ring is full; -EPROTO. */
 static inline int chan_send_line(struct chan *ch, const void *data, size_t len, uint32_t flags)
 {
 	struct shm_msg m = {
@@ -48,12 +49,14 @@ static inline int chan_send_line(struct chan *ch, const void *data, size_t len, 
 }
 
 /*
- * Takes up to @max slots for @len bytes together, large ones first. How many; *room: bytes in them.
- * -EPROTO. Each needs a place in the ring as well (chan_places).
+ * Takes up to @max slots for @len bytes in total, large ones first. Returns how many, or -EPROTO;
+ * *room: bytes in them. Each also needs a ring entry (chan_places()).
  */
 int chan_slots(struct chan *ch, struct shm_msg *msgs, unsigned max, size_t len, size_t *room);
 
-/* No room: what for is remembered. @pieces 1: any buffer for @bytes will do; 0: for all. -EAGAIN.
+/*
+ * Remembers what the caller has no room for. @pieces 1: any buffer for @bytes will do; 0: room for
+ * all @bytes. Returns -EAGAIN.
  */
 int chan_blocked(struct zv_conn *c, size_t bytes, uint32_t pieces);
 bool chan_has_room(const struct zv_conn *c);
@@ -65,10 +68,12 @@ static inline void chan_sent(struct zv_conn *c, uint64_t bytes)
 	stats_add(&c->q->tq->stats.tx_bytes, bytes);
 }
 
-/* Up to @n buffers of @len bytes, with a place each. How many, 0, -EPROTO. */
+/*
+ * Reserves up to @n buffers of @len bytes, each with a promised ring entry. How many, 0, -EPROTO.
+ */
 int chan_reserve(struct zv_conn *c, struct zv_buf *bufs, unsigned n, size_t len);
 
-/* Where records are: the same for all buffers of a call. */
+/* Where the records are; computed once per call. */
 struct chan_outs {
 	struct chan_out *stage, *slot;
 	uint32_t stages, slots, chan;
@@ -111,7 +116,7 @@ static inline struct shm_msg chan_slot_msg(const struct zv_buf *b, const struct 
 				.id = b->cookie};
 }
 
-/* Gives @b back unsent: the place is nobody's again. */
+/* Gives @b back unsent and withdraws the promise of its ring entry. */
 void chan_out_cancel(struct chan *ch, const struct zv_buf *b, struct chan_out *o);
 
 /* 0 or -ENOMEM. */

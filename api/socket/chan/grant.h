@@ -3,25 +3,26 @@
  * Channels for the connections of a driver (docs/protocol.md, "Channels"): regions that the device
  * announces, and ends of channels that it grants, on the control connection (hello_conn.c).
  *
- * A region is mapped when it is announced, by the device's own thread, and the device is told how
- * that ended. A grant for a connection that this side has asked for takes effect at once; one for
- * a connection that the device is about to ask for waits for its REQUEST. Control connection and
- * connections share the pair, so a grant comes before the REQUEST or RESPONSE that it is for.
+ * An announced region is mapped by the device's control thread, and the result is reported to the
+ * device. A grant for a connection that this side has requested takes effect at once; a grant for a
+ * connection that the device is about to request waits for its REQUEST. The control connection and
+ * the connections share the queue pair, so a grant comes before the REQUEST or RESPONSE that it is
+ * for.
  *
- * When an end is not used any more, its application having given back the last buffer, the device
- * is told (RELEASE), in this session or the next: the memory can then be used for something else.
+ * When an end is no longer used, and its application has given back the last buffer, the device is
+ * told (RELEASE), in this session or the next: the memory can then be reused.
  *
- * What this side has to say waits in a list for a buffer. It is as long as there are channels and
- * regions, at most.
+ * Messages to the device wait in a list for a transmit buffer. The list is at most as long as there
+ * are channels and regions.
  */
 #ifndef ZV_GRANT_H
 #define ZV_GRANT_H
 
 #include "socket/core/state.h"
 
-#define GRANT_REGIONS_MAX 64u	 /* announced on a queue */
-#define GRANT_OUT_MAX	  16384u /* answers that the device does not take */
-#define GRANT_PENDING_MAX 1024u	 /* connections that are granted and not asked for yet */
+#define GRANT_REGIONS_MAX 64u	 /* most that may be announced per queue */
+#define GRANT_OUT_MAX	  16384u /* answers waiting because the device does not take them */
+#define GRANT_PENDING_MAX 1024u	 /* grants whose connection is not requested yet */
 
 /* A message to the device. */
 struct ctrl_out {
@@ -29,25 +30,28 @@ struct ctrl_out {
 	struct ctrl_msg m;
 };
 
-/* The device has answered HELLO, and both sides use channels: offers what there is. */
+/*
+ * To be called when the device has answered HELLO and both sides use channels: after an earlier
+ * session reports what is still held, and offers regions of this side.
+ */
 void grants_begin(struct zv_queue *q);
-/* The session is over: what was announced and granted in it is void. */
+/* To be called when the session is over: what was announced and granted in it is void. */
 void grants_end(struct zv_queue *q);
 /* @out, which was the first of q->grants.out, has been sent, and is off the list. */
 void grants_said(struct zv_queue *q, struct ctrl_out *out);
-/* No more messages either: the queue is closed, and with it all channels. */
+/* The queue is closed, and with it all channels; no more messages are sent. */
 void grants_fini(struct zv_queue *q);
 
-/* What the device says. False: it breaks the rules. */
+/* Handles a message of the device. False: it breaks the rules. */
 bool grant_message(struct zv_queue *q, const struct ctrl_msg *m);
-/* Looks after regions whose mapping is under way; of zv_poll, while q->grants.mapping. */
+/* Checks on regions being mapped; called by zv_poll while q->grants.mapping is not 0. */
 void grants_look(struct zv_queue *q);
 
-/* The grant for a REQUEST of @key, which is the caller's from now on; NULL: there is none. */
+/* The grant for a REQUEST of @key, owned by the caller from now on; NULL: there is none. */
 struct grant *grant_take(struct zv_queue *q, const struct conn_key *key, unsigned type);
-/* Gives @c its channel. 0; or -errno: the grant is given up, and the connection must not live. */
+/* Gives @c its channel. 0; or -errno: the grant is given up, and the connection must be refused. */
 int grant_use(struct grant *g, struct zv_conn *c);
-/* There will be no such connection. */
+/* Gives up a grant whose connection will not come. */
 void grant_give_up(struct grant *g);
 
 #endif

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* What the application does with a connection beside sending and receiving; after argument checks.
- */
+/* Calls on a connection other than sending and receiving; arguments are checked. */
 #ifndef ZV_CLOSE_H
 #define ZV_CLOSE_H
 

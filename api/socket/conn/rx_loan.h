@@ -2,21 +2,19 @@
 /*
  * Received payload, from the packet to the application and back.
  *
- * Theory of operation
- * -------------------
  * Received payload waits in *entries*, linked per connection, oldest first. An entry points either
- * into the ring's buffer (the descriptor is withheld from the peer: a loan) or into private memory.
+ * into a ring buffer (whose descriptor is withheld from the device: a loan) or into private memory.
  * A packet that lies in several pieces gives several entries; the first of them holds the rx token
  * and counts the others, and the descriptor goes back when the last is released.
  *
  * Loans never stall a ring: a queue withholds at most half of its descriptors, and one connection
- * at most its fair share of those (half divided by the connections that hold some, and one more).
- * Beyond that, payload is copied to private memory, which credit bounds, and the descriptor goes
- * back at once. So a slow reader costs a copy, not the queue. Consecutive copies of a stream share
- * one chunk, so one-byte packets do not cost a chunk each.
+ * at most its fair share of those (half divided by the number of connections that hold some plus
+ * one). Beyond that, payload is copied to private memory, which credit bounds, and the descriptor
+ * goes back at once. So a slow reader costs a copy, not the queue. Consecutive copies of a stream
+ * share one chunk, so one-byte packets do not cost a chunk each.
  *
- * Entries live in a growing array and are named by index, so they may move; serial numbers protect
- * those that the application has, as in tx_buf.h.
+ * Entries live in a growing array and are named by index, so the array may move; serial numbers
+ * protect the entries that the application has, as in tx_buf.h.
  */
 #ifndef ZV_RX_LOAN_H
 #define ZV_RX_LOAN_H
@@ -29,26 +27,26 @@ struct rx_entry {
 	uint8_t *data;
 	uint32_t len;
 	uint32_t next; /* in the connection's list, or the free list */
-	/* the buffer behind: valid in the entry that `holder` names */
+	/* the buffer; valid in the entry that `holder` names */
 	uint32_t holder;   /* index of the entry that holds the buffer; itself for single pieces */
 	uint32_t refs;	   /* holder only: entries that use the buffer */
 	uint32_t token;	   /* holder only: rx token */
 	uint16_t ndesc;	   /* holder only: descriptors withheld; 0: private memory */
 	uint8_t flags;	   /* ZV_EOM, ZV_EOR */
-	uint64_t conn_id;  /* whose credit it is; stale ids find nothing */
+	uint64_t conn_id;  /* connection whose credit it uses; stale ids find nothing */
 	uint8_t *priv;	   /* holder only: private memory, NULL for ring buffers */
 	uint32_t priv_cap; /* holder only: bytes of priv */
-	uint32_t extra;	   /* credit that it counts beyond len: ZV_CAP_EMPTY_MSG */
-	uint64_t serial;   /* of its loan to the application; 0: it is not lent */
+	uint32_t extra;	   /* credit used beyond len: ZV_CAP_EMPTY_MSG */
+	uint64_t serial;   /* of its loan to the application; 0: not lent */
 };
 
 /*
- * Takes a packet's payload for @c; an empty one counts @extra bytes of credit. 0; -ENOMEM or, when
- * the memory that it lay in is gone, -ECONNRESET: nothing of it is held, its buffer is given back.
+ * Queues a packet's payload on @c; an empty one uses @extra bytes of credit. 0; -ENOMEM or, when
+ * the memory that it lay in is gone, -ECONNRESET: nothing is held, and its buffer is given back.
  */
 int rx_take(struct zv_conn *c, struct rx_pkt *p, unsigned flags, uint32_t extra);
 
-/* Gives the buffer of a packet back that nobody has seen. */
+/* Gives back the buffer of a packet that was not queued. */
 void rx_drop(struct zv_queue *q, const struct rx_pkt *p);
 
 /* What a receiving call returns when no payload is queued. */
@@ -58,14 +56,14 @@ int rx_empty(struct zv_conn *c);
 int rx_buf_recv(struct zv_conn *c, struct zv_buf *bufs, unsigned n);
 
 /*
- * zv_buf_release, up to the first buffer that is not on loan here; how many. *drained gains the
- * connections that have nothing more to read and whose peer has closed, linked by drained_next:
- * CF_DRAINED is for the caller to clear.
+ * zv_buf_release, up to the first buffer that is not on loan from this queue; returns how many.
+ * *drained gets the connections that have nothing more to read and whose peer has closed, linked by
+ * drained_next; the caller clears CF_DRAINED.
  */
 unsigned rx_buf_release(struct zv_queue *q, const struct zv_buf *bufs, unsigned n,
 			struct zv_conn **drained);
 
-/* The peer has shut down both ways and everything is read. */
+/* The peer has shut down both directions and everything is read. */
 static inline bool rx_drained(const struct zv_conn *c)
 {
 	return vsock_shut_done(&c->shut) && !c->rx.queued;
@@ -73,9 +71,9 @@ static inline bool rx_drained(const struct zv_conn *c)
 
 /*
  * Bytes that wait for the application: received, and neither consumed nor on loan to it. An empty
- * message may count as one (ZV_CAP_EMPTY_MSG). Of a connection that was reset the answer means
- * nothing. Credit counts the bytes anyway, so this costs receiving calls nothing, and zv_buf_recv
- * and zv_buf_release one addition a buffer.
+ * message may count as one (ZV_CAP_EMPTY_MSG). Not meaningful for a connection that was reset.
+ * Credit counts the bytes anyway, so this costs receiving calls nothing, and zv_buf_recv and
+ * zv_buf_release one addition per buffer.
  */
 static inline uint32_t rx_waiting(const struct zv_conn *c)
 {
@@ -84,16 +82,16 @@ static inline uint32_t rx_waiting(const struct zv_conn *c)
 
 /* Drops what @c has received and not read. */
 void rx_drop_all(struct zv_conn *c);
-/* Drops it when some of it lies in memory of the peer's. False: none does, nothing is dropped. */
+/* Drops it when some of it lies in the peer's memory. False: none does, and nothing is dropped. */
 bool rx_drop_lost(struct zv_conn *c);
 /*
- * @c receives no more: it is not counted among those that share the descriptors from here on, even
- * though some may still be on loan to its application.
+ * @c receives no more: from here on it is not counted among the connections that share the
+ * descriptors, even if its application still has loans.
  */
 void rx_forget(struct zv_conn *c);
 void rx_init(struct zv_queue *q);
 void rx_fini(struct zv_queue *q);
-/* Before a burst is received: forgets faults that are none of what is on loan. */
+/* Before a burst is received: ignores faults so far when nothing is on loan. */
 static inline void rx_faults_look(struct zv_queue *q)
 {
 	uint32_t now = shm_load32(q->rx.faults);
@@ -125,7 +123,7 @@ static inline uint32_t rx_pop(struct zv_conn *c)
 /* The slow half of rx_copy(). */
 bool rx_intact(const struct zv_queue *q, const struct rx_entry *e) __attribute__((cold));
 
-/* The compiler has finished the copy to @dst before it looks at the count of faults. */
+/* Compiler barrier: the copy to @dst is complete before the count of faults is loaded. */
 static inline void rx_copied(const void *dst)
 {
 	/* As long as any copy may be; nothing is read. */
@@ -137,8 +135,8 @@ static inline void rx_copied(const void *dst)
 }
 
 /*
- * Copies the first @n bytes of an entry. False: they may be zeros that have taken the place of the
- * peer's memory, because its file was cut off (transport_queue.faults).
+ * Copies the first @n bytes of an entry. False: they may be zeros in place of the peer's memory,
+ * because its file was truncated (transport_queue.faults).
  */
 static inline bool rx_copy(const struct zv_queue *q, void *dst, const struct rx_entry *e, size_t n)
 {
@@ -154,7 +152,9 @@ void rx_release(struct zv_queue *q, struct zv_conn *c, uint32_t i);
 /* The slow half of rx_consumed(): tells the peer, now (@due) or soon. */
 void rx_tell(struct zv_conn *c, bool due);
 
-/* Accounts consumed bytes, of SEQPACKET packets too, and tells the peer when that is due. */
+/*
+ * Accounts consumed bytes, and @pkts packets of a SEQPACKET, and tells the peer when that is due.
+ */
 static inline void rx_consumed(struct zv_conn *c, uint32_t len, uint32_t pkts)
 {
 	bool due;

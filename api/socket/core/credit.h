@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * Credit of a connection as its queue sees it: what it may send beyond what is reserved, what the
- * peer is told and when, and how much it is promised of the device's memory. The arithmetic is in
+ * peer is told and when, and how much receive memory is promised to it. The arithmetic is in
  * proto/vsock_credit.h.
  */
 #ifndef ZV_CREDIT_H
@@ -9,7 +9,7 @@
 
 #include "state.h"
 
-#define ZV_RX_SHARE 64u /* of the receive memory that is left, for one connection */
+#define ZV_RX_SHARE 64u /* one connection gets at most 1/64 of the receive memory left */
 
 /* ---- towards the peer ---- */
 
@@ -29,8 +29,8 @@ uint32_t tx_credit_now(const struct zv_conn *c);
 bool tx_has_credit(const struct zv_conn *c);
 
 /*
- * The peer of @c, if it is a stock one, joins small packets of a stream in its queue: it is a
- * guest, whose kernel has posted buffers and keeps what is left of them. A host kernel's have no
+ * The peer of @c, if it is not zvsock, merges small packets of a stream in its queue. That holds
+ * for a guest, whose kernel keeps the unused room of the buffers it posted; a host kernel has no
  * such room.
  */
 static inline bool tx_joins(const struct zv_conn *c)
@@ -38,12 +38,12 @@ static inline bool tx_joins(const struct zv_conn *c)
 	return c->q->host && !c->sock->framed;
 }
 
-/* Sets the budget of unread packets that the peer calls for (vsock_credit.h). */
+/* Sets the budget of unread packets that suits the peer (vsock_credit.h). */
 void conn_pkt_budget(struct zv_conn *c);
 /*
- * What the peer can do has changed: so has what its connections may have unread. A guest may say
- * HELLO, or hang up, as often as it likes, so the polls to come go through the table, piece by
- * piece: a table of usual size in the next one.
+ * To be called when the peer's capabilities have changed, and with them the packet budgets of its
+ * connections. A guest may send HELLO, or hang up, as often as it likes, so the next polls go
+ * through the table in parts; a table of usual size takes one poll.
  */
 void queue_budgets_begin(struct zv_queue *q);
 void queue_budgets_some(struct zv_queue *q);
@@ -51,17 +51,17 @@ void queue_budgets_some(struct zv_queue *q);
 /* ---- from the peer ---- */
 
 /*
- * Receive credit for a new connection, out of what the queue has left (zv_opts.rx_memory). What it
- * can cost is promised with it: bytes, and the entry of each message of a SEQPACKET (rx_loan.c
- * bounds these).
+ * Receive credit for a new connection, out of what the queue has left (zv_opts.rx_memory). This
+ * promises all the memory that the connection can cost: the bytes, and an entry for each message of
+ * a SEQPACKET (rx_loan.c bounds these).
  */
 uint32_t rx_promise(struct zv_conn *c);
 void rx_promise_back(struct zv_conn *c);
 
-/* The peer is told of consumed bytes a moment from now, unless a packet does before. */
+/* Sends a CREDIT_UPDATE a moment from now, unless another packet tells the peer before. */
 void credit_update_later(struct zv_conn *c);
 void credit_update_cancel(struct zv_conn *c);
-/* The next connection whose moment has come at q->clock.now, off the list; NULL: none. */
+/* The next connection whose update is due at q->clock.now, taken off the list; NULL: none. */
 struct zv_conn *credit_update_next(struct zv_queue *q);
 
 #endif

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * The clock of a queue and the timers of its connections. A connection has one timer. Each kind of
- * timer has one timeout and one list, so a list is in the order of deadlines. What happens at a
- * deadline is for conn.c to say.
+ * timer has a fixed timeout and a list of its own, so each list is ordered by deadline. conn.c
+ * defines what happens at a deadline.
  */
 #ifndef ZV_TIMER_H
 #define ZV_TIMER_H
@@ -20,7 +20,7 @@ static inline uint64_t queue_clock(const struct zv_queue *q)
 	return (at ? at : zv_now()) - q->tq->paused_ns;
 }
 
-/* @ns after @now; UINT64_MAX, never, when that is beyond the clock's range. */
+/* @ns after @now; UINT64_MAX (never) when that is out of range. */
 static inline uint64_t time_after(uint64_t now, uint64_t ns)
 {
 	return ns < UINT64_MAX - now ? now + ns : UINT64_MAX;

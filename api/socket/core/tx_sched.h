@@ -1,33 +1,34 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Who may have the next transmit buffer: the scheduler of one queue.
+ * Transmit scheduler of one queue: decides which connection gets the next transmit buffer.
  *
  * Theory of operation
  * -------------------
- * A *flow* is a connection in so far as it sends. While there are buffers for everybody, all flows
+ * A *flow* is the sending side of a connection. While there are buffers for everybody, all flows
  * are idle here and the scheduler does nothing. A flow that finds no buffer waits in line. When
  * buffers are free again, a poll wakes the first flows in line: each has a turn, in which it may
- * send TX_QUANTUM bytes before it goes to the end of the line. The turn of a flow that was woken
- * when nobody else waited has no limit, and lasts until it has to wait.
+ * send TX_QUANTUM bytes before it goes to the end of the line. A flow that is woken while nobody
+ * else waits has a turn without limit, which lasts until it has to wait.
  *
  * Invariant
  * ---------
  *  - A flow is in one state: idle or sending (on no list), waiting (on `waiters`) or woken (on
  *    `woken`, whose length is `nwoken`).
- *  - While a flow is waiting or woken, an idle one gets nothing: nobody overtakes the line.
- *  - A flow is woken only when there are as many buffers as it needs at a time. A waiting flow is
- *    not writable, so one that cannot send lets its program sleep.
+ *  - While a flow is waiting or woken, an idle one gets nothing: nobody overtakes the line. - A flow
+ * is woken only when there are as many buffers as it needs at a time. A waiting flow is
+ *    not writable, so a program that cannot send can sleep.
  *  - Every waiting flow gets to the head of the line. Each flow before it leaves the head: woken;
  *    or, when it needs more buffers than are free, to the end of the line after TX_MISSES looks.
- *    One that was woken and finds too few buffers comes back to the head, because it has had
- *    nothing, but only TX_MISSES times in a row. One that was woken and does not try to send loses
- *    its turn after TX_IDLE_POLLS polls that had buffers for the next.
+ *    A flow that was woken and finds too few buffers returns to the head, because it has sent
+ *    nothing, but only TX_MISSES times in a row. A woken flow that does not try to send loses its
+ *    turn after TX_IDLE_POLLS polls that had buffers for the next one.
  *  - While others wait (`limited`), a turn ends once TX_QUANTUM is charged. A packet is charged at
  *    least TX_PKT_CHARGE, because it takes a buffer, however small it is. So in one round of the
- *    line no flow has more than the quantum and its last packet or message. A turn that runs out
- *    of buffers is over as well, and may have been shorter.
+ *    line no flow gets more than the quantum plus its last packet or message. A turn that runs out
+ *    of buffers also ends, and may have been shorter.
  *
- * This file knows neither connections nor rings; tests/unit/api/test_tx_sched.c uses it alone.
+ * This file depends on neither connections nor rings; tests/unit/api/test_tx_sched.c tests it
+ * alone.
  */
 #ifndef ZV_TX_SCHED_H
 #define ZV_TX_SCHED_H
@@ -38,13 +39,13 @@
 #include <sys/queue.h>
 
 #define TX_QUANTUM    65536u /* bytes that a flow may send in one turn while others wait */
-#define TX_PKT_CHARGE 4096u  /* least that a packet counts */
-#define TX_IDLE_POLLS 16u    /* so long the line waits for woken flows that do not send */
-#define TX_MISSES     32u    /* times that a flow finds too few buffers and keeps its place */
+#define TX_PKT_CHARGE 4096u  /* least charge of a packet */
+#define TX_IDLE_POLLS 16u    /* polls that the line waits for woken flows that do not send */
+#define TX_MISSES     32u    /* times a flow may find too few buffers and keep its place */
 
 enum tx_turn {
-	TX_IDLE,    /* does not wait, has no turn */
-	TX_WAITING, /* on waiters: needs a buffer */
+	TX_IDLE,    /* not waiting, no turn */
+	TX_WAITING, /* on waiters: needs buffers */
 	TX_WOKEN,   /* on woken: has a turn and has not sent in it */
 	TX_SENDING, /* has a turn and has sent in it */
 };
@@ -72,19 +73,20 @@ struct tx_sched {
 
 void tx_sched_init(struct tx_sched *s);
 
-/* @f waits in line for @need buffers. No-op when it does already, but for @need. */
+/* Puts @f in line for @need buffers. If it is in line already, only updates @need. */
 void tx_sched_wait(struct tx_sched *s, struct tx_flow *f, uint32_t need);
 
-/* @f does not want to send now: out of the line, and its turn is over. */
+/* @f does not want to send now: takes it out of the line and ends its turn. */
 void tx_sched_leave(struct tx_sched *s, struct tx_flow *f);
 
 /*
- * A poll that found @buffers free, >= 1, while somebody waits: wakes the first in line. Returns the
- * first flow that was woken by this call, NULL when none was; TAILQ_NEXT(f, link) are the others.
+ * Called by a poll that found @buffers free, >= 1, while somebody waits: wakes the first in line.
+ * Returns the first flow woken by this call, NULL when none was; TAILQ_NEXT(f, link) gives the
+ * others.
  */
 struct tx_flow *tx_sched_wake(struct tx_sched *s, unsigned buffers);
 
-/* The fewest buffers with which a waiting flow could go on; 0: nobody waits. */
+/* The smallest number of buffers that lets a waiting flow go on; 0: nobody waits. */
 unsigned tx_sched_least_need(const struct tx_sched *s);
 
 static inline bool tx_sched_waiting(const struct tx_sched *s)
@@ -92,7 +94,9 @@ static inline bool tx_sched_waiting(const struct tx_sched *s)
 	return !TAILQ_EMPTY(&s->waiters);
 }
 
-/* A poll while nobody waits: turns have no limit once those woken last have had theirs. */
+/*
+ * Called by a poll while nobody waits: lifts the limit once those woken last have had their turn.
+ */
 static inline void tx_sched_idle(struct tx_sched *s)
 {
 	s->limited &= s->nwoken != 0;
