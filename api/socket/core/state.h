@@ -1,20 +1,21 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * What a device, a queue and a connection are made of.
+ * State of a device, a queue and a connection.
  *
  * Theory of operation
  * -------------------
- * A device (struct zv_dev) has N queues (struct zv_queue), each over one struct transport_queue of
- * a transport. A queue owns all its state: connection table, buffers on loan, lists, timers. Its
- * owner thread is the only one that touches it, so there is no lock; what is shared between queues
- * is the table of listeners (read without lock, see listener.h) and a few words of the device.
+ * A device (struct zv_dev) has N queues (struct zv_queue), each on one struct transport_queue of a
+ * transport. A queue owns all its state: connection table, buffers on loan, lists, timers. Only its
+ * owner thread touches it, so there is no lock. Queues share only the table of listeners (read
+ * without a lock, see listener.h) and a few words of the device.
  *
  * The structures consist of groups. The header or comment of each names the file that owns it: only
- * that file changes the group, others look. docs/architecture.md has the files in their order.
+ * that file changes the group, others only read it. docs/architecture.md lists the files in their
+ * order.
  *
  * Events are not queued. A connection that may have something to report is on its queue's ready
- * list; zv_poll walks the list, computes each connection's events from its state, reports what is
- * there and drops those that have nothing. So events are level-triggered and cost nothing to undo.
+ * list; zv_poll walks the list, computes each connection's events from its state, reports them, and
+ * removes connections that have none. So events are level-triggered and cost nothing to undo.
  */
 #ifndef ZV_STATE_H
 #define ZV_STATE_H
@@ -34,9 +35,9 @@
 #include <sys/queue.h>
 
 #define ZV_BURST       32u    /* packets received by one zv_poll */
-#define ZV_SLOTS       512u   /* most buffers one sending call reserves at a time */
-#define ZV_ENDED       256u   /* connections whose end is remembered */
-#define ZV_PLAIN_PKT   65536u /* largest packet towards a peer that has not said hello */
+#define ZV_SLOTS       512u   /* most buffers that one sending call reserves at a time */
+#define ZV_ENDED       256u   /* ended connections that are remembered */
+#define ZV_PLAIN_PKT   65536u /* largest packet to a peer without HELLO */
 #define ZV_MAX_PKT     (1u << 20)
 #define ZV_LISTEN_HASH 64u
 #define ZV_PORT_LO     49152u /* ephemeral ports */
@@ -58,10 +59,10 @@
 #define CF_COUNTED	 (1u << 10) /* one of max_conns: in the table, neither internal nor closed */
 #define CF_INCOMING	 (1u << 11) /* the peer sent the REQUEST */
 #define CF_NEW		 (1u << 12) /* ZV_EV_CONNECT is due */
-#define CF_EOF_SEEN	 (1u << 13) /* the application has got its 0 */
+#define CF_EOF_SEEN	 (1u << 13) /* the application has received its 0 (end of file) */
 #define CF_WANT_OUT	 (1u << 14) /* a call found no room: report ZV_EV_OUT */
 #define CF_CREQ_SENT	 (1u << 15) /* CREDIT_REQUEST sent; TIMER_CREDIT runs */
-#define CF_CREQ_ANSWERED (1u << 16) /* a packet of the peer has come since */
+#define CF_CREQ_ANSWERED (1u << 16) /* the peer has sent a packet since */
 #define CF_DRAINED	 (1u << 17) /* in the list that rx_buf_release() returns */
 #define CF_WOKEN	 (1u << 18) /* ZV_EV_WAKE is due: broker.c */
 
@@ -73,8 +74,10 @@
 #define CP_SHUTDOWN	  (1u << 4)
 #define CP_RST		  (1u << 5)
 
-/* TIMER_CREDIT to TIMER_CREDIT_LAST: the longer a stock peer gives no credit, the rarer requests
- * for it are. */
+/*
+ * TIMER_CREDIT to TIMER_CREDIT_LAST: the longer a peer that is not zvsock gives no credit, the less
+ * often it is requested.
+ */
 enum {
 	TIMER_CONNECT,
 	TIMER_CLOSE,
@@ -92,29 +95,29 @@ struct conn_rx {
 	uint32_t head, tail; /* entries of q->rx, oldest first; LOAN_NONE when empty */
 	uint32_t queued;     /* entries in the list */
 	uint32_t lent_descs; /* ring descriptors withheld from the peer by this connection */
-	uint32_t app_bytes;  /* that the application has on loan, as credit counts them */
+	uint32_t app_bytes;  /* bytes on loan to the application, as credit counts them */
 	struct seq_rx seq;   /* SEQPACKET: messages */
 };
 
-/* Buffers reserved by the application: tx_buf.c; the message they make: seqpacket.c. */
+/* Buffers reserved by the application: tx_buf.c; the message that they form: seqpacket.c. */
 struct conn_tx {
 	uint32_t loans;	    /* buffers reserved */
-	uint32_t reserved;  /* credit reserved with them, and by an open packet */
-	uint32_t msg_bytes; /* SEQPACKET: sent of the message that zv_buf_send has begun */
-	uint32_t msg_pkts;  /* and packets of it; 0: none is open */
+	uint32_t reserved;  /* credit reserved by them and by an open packet */
+	uint32_t msg_bytes; /* SEQPACKET: bytes sent of the message that zv_buf_send has begun */
+	uint32_t msg_pkts;  /* packets sent of it; 0: no message is open */
 };
 
-/* What the last call found missing, while CF_WANT_OUT: tx_wait.c. */
+/* What the last blocked call needs, while CF_WANT_OUT: tx_wait.c. */
 struct conn_blocked {
 	uint32_t bytes; /* of credit */
 	uint32_t pkts;	/* of the packet budget */
 };
 
-/* CREDIT_REQUESTs to a stock peer whose packet budget is used up: tx_wait.c. */
+/* CREDIT_REQUESTs to a peer that is not zvsock, when its packet budget is used up: tx_wait.c. */
 struct conn_creq {
-	uint32_t fwd_cnt; /* the peer's, at the last request */
+	uint32_t fwd_cnt; /* the peer's value at the last request */
 	uint8_t sent;	  /* requests in a row that brought no room */
-	uint8_t unread;	  /* answers in a row after which the peer had read nothing */
+	uint8_t unread;	  /* answers in a row that showed nothing read */
 };
 
 /* The packet that ZV_MORE keeps open, while CF_MORE: tx_data.c. */
@@ -132,7 +135,7 @@ struct conn_timer {
 	uint8_t which;	   /* TIMER_* */
 };
 
-/* A CREDIT_UPDATE that waits for more to tell, while CF_UPDATE: credit.c. */
+/* A delayed CREDIT_UPDATE, while CF_UPDATE: credit.c. */
 struct conn_update {
 	TAILQ_ENTRY(zv_conn) link;
 	uint64_t at;
@@ -144,10 +147,10 @@ struct conn_accept {
 	struct listener *listener;
 };
 
-/* Closed, and the application has the handle still, while CF_CLOSED: conn.c. */
+/* Closed, but the application still has the handle, while CF_CLOSED: conn.c. */
 struct conn_closed {
 	TAILQ_ENTRY(zv_conn) link;
-	uint64_t seq; /* rises along q->closed */
+	uint64_t seq; /* ascending along q->closed */
 };
 
 /* For zv_conn_info. */
@@ -156,7 +159,7 @@ struct conn_totals {
 	uint64_t opened_ns;
 };
 
-/* What each packet touches comes first. */
+/* Fields that each packet touches come first. */
 struct zv_conn {
 	struct conn_node node; /* first: the table's node is the connection */
 	struct zv_queue *q;
@@ -176,7 +179,7 @@ struct zv_conn {
 	uint32_t mask;		/* ZV_EV_* that the application wants; see zv_set_events */
 	union {
 		void *user;		   /* of the application: zv_set_user */
-		struct zv_conn *next_free; /* of a structure in q->pool.free */
+		struct zv_conn *next_free; /* while in q->pool.free */
 	};
 	TAILQ_ENTRY(zv_conn) ready_link; /* CF_READY */
 	struct conn_blocked blocked;
@@ -189,10 +192,12 @@ struct zv_conn {
 	struct conn_closed closed;
 	struct zv_conn *drained_next; /* CF_DRAINED */
 	struct chan *chan;	      /* NULL: payload travels in packets. chan.c */
-	uint64_t promised;	      /* of zv_opts.rx_memory: credit.c */
+	uint64_t promised;	      /* share of zv_opts.rx_memory: credit.c */
 };
 
-/* Two lines to find a connection and take a packet; what else a packet touches follows them. */
+/*
+ * Two cache lines to find a connection and take a packet; what else a packet touches follows them.
+ */
 _Static_assert(offsetof(struct zv_conn, credit) <= 128 && offsetof(struct zv_conn, shut) <= 384,
 	       "a packet touches few cache lines of a connection");
 
@@ -201,23 +206,23 @@ TAILQ_HEAD(conn_list, zv_conn);
 /* ---- a queue ---- */
 
 /*
- * tq->session counts from 0, a few times a second at most. That of a new queue is not read for a
- * start: a VMM that has waited for the socket may attach while zv_open is still at work.
+ * tq->session counts from 0, a few times a second at most. A new queue does not start with its
+ * current value: a VMM that has waited for the socket may attach while zv_open is still running.
  */
 #define SESSION_NONE UINT32_MAX
 
 /* Which session of the rings the connections belong to: session.c. */
 struct queue_session {
-	uint64_t own_cid, peer_cid; /* of the device, and of whom it leads to */
-	uint32_t id;		    /* tq->session of it; not yet tq's while `leaving` */
-	uint32_t next, leave_at;    /* the session to come; next place of the table */
-	uint32_t lost;		    /* tq->lost, as far as it has been looked at */
-	uint32_t gone;		    /* tq->gone, the same */
-	/* 1: connections of the former session have still to be ended (session_sync) */
+	uint64_t own_cid, peer_cid; /* of the device, and of its peer */
+	uint32_t id;		    /* tq->session of that session; the old one while `leaving` */
+	uint32_t next, leave_at;    /* next session; next table entry to end */
+	uint32_t lost;		    /* tq->lost as last seen */
+	uint32_t gone;		    /* tq->gone as last seen */
+	/* 1: connections of the former session still have to be ended (session_sync()) */
 	uint8_t leaving;
-	/* 1: unread payload of theirs that lies in guest memory may be wrong (tq->lost) */
+	/* 1: their unread payload that lies in guest memory may be wrong (tq->lost) */
 	uint8_t gaps;
-	/* 1: what is received belongs to a session that is over, so nothing is sent */
+	/* 1: what is received belongs to a session that is over, so nothing may be sent */
 	uint8_t no_tx;
 };
 
@@ -225,32 +230,33 @@ enum peer_state { HELLO_OFF, HELLO_WAIT, HELLO_DONE, HELLO_PLAIN };
 
 /* What the peer of this session can do: peer.c. */
 struct queue_peer {
-	uint32_t max_pkt;   /* payload bytes of the largest packet that may be sent */
-	uint8_t state;	    /* enum peer_state; read by any thread */
-	bool channels;	    /* it can use them; as state, and set before */
-	bool dgrams;	    /* both sides use them; the same */
-	uint64_t hello_by;  /* host: when a guest that has not said HELLO runs plain */
-	struct hello hello; /* the peer's last one in this session; caps 0: none so far */
-	/* Over kernel sockets, where no session ends with the control connection: */
+	uint32_t max_pkt;  /* payload bytes of the largest packet that may be sent */
+	uint8_t state;	   /* enum peer_state; read by any thread */
+	bool channels;	   /* the peer can use channels; read like state, set before it */
+	bool dgrams;	   /* both sides use datagrams; the same */
+	uint64_t hello_by; /* host: deadline after which a guest without HELLO is plain virtio-vsock
+			    */
+	struct hello hello; /* the peer's last HELLO in this session; caps 0: none yet */
+	/* For kernel sockets, where the end of the control connection does not end the session: */
 	uint64_t again_at; /* queue_clock() of the next HELLO; UINT64_MAX: none is due */
-	uint64_t again_ns; /* until then, if it fails; 0: there never was a zvsock peer */
+	uint64_t again_ns; /* delay of the next try if it fails; 0: there never was a zvsock peer */
 };
 
 #define HELLO_NEWS_PEER (1u << 0) /* the peer has said HELLO */
-#define HELLO_NEWS_GONE (1u << 2) /* the peer of the session before has gone for good */
-#define HELLO_NEWS_DATA (1u << 1) /* something has come since it found no whole message */
+#define HELLO_NEWS_GONE (1u << 2) /* the peer of the previous session has gone for good */
+#define HELLO_NEWS_DATA (1u << 1) /* data has arrived since no whole message was found */
 
-/* The control connection: hello_conn.c, and peer.c when it is over. */
+/* The control connection: hello_conn.c; peer.c when it has ended. */
 struct queue_hello {
 	struct zv_conn *conn;
 	uint8_t due;  /* enum ctrl_type that waits for a buffer; 0: none */
-	uint8_t news; /* HELLO_NEWS_*: what zv_broker_recv has to look at */
+	uint8_t news; /* HELLO_NEWS_*: what zv_broker_recv has to check */
 };
 
-/* Packet budgets of connections that are to follow what the peer can do: credit.c. */
+/* Update of all connections' packet budgets after the peer's capabilities changed: credit.c. */
 struct queue_budgets {
-	uint32_t at; /* next place of the table */
-	uint8_t due; /* there are places left */
+	uint32_t at; /* next table entry */
+	uint8_t due; /* entries are left */
 };
 
 /* RSTs that wait for a buffer: tx.c. */
@@ -260,24 +266,23 @@ struct queue_rst {
 };
 
 enum { ARMED = 1, ARMED_READABLE };
-/* What is behind zv_fd. FD_LOOKED: somebody has looked which of the others are readable. */
+/* Descriptors behind zv_fd. FD_LOOKED: the readable ones of them are known. */
 enum { FD_RINGS = 1, FD_TIMER = 2, FD_BELLS = 4, FD_LOOKED = 8 };
 #define FDS 3u
 
 /* Asking for notifications, and zv_fd: arm.c. */
 struct queue_arm {
-	uint64_t until; /* what the timer is set to, for who sleeps on zv_fd */
-	uint64_t
-		runs; /* the timer runs out then, or by zv_wake before; UINT64_MAX: it is not set */
-	uint32_t wake;	/* 1: zv_wake was called, not reported yet; any thread */
-	uint32_t timer; /* 1: the timer has been set, and not been read since; any thread */
+	uint64_t until; /* deadline asked for by the sleeper on zv_fd */
+	uint64_t runs;	/* expiry of the timer, zv_wake aside; UINT64_MAX: not set */
+	uint32_t wake;	/* 1: zv_wake was called and not reported yet; any thread */
+	uint32_t timer; /* 1: the timer was set and its descriptor not read since; any thread */
 	uint8_t state;	/* 0; ARMED; ARMED_READABLE: zv_fd was made readable since, because a call
 			   left work. Written by the owner */
-	uint8_t seen;	/* what a sleep of zv_wait has seen readable: FD_*; 0: unknown */
+	uint8_t seen;	/* descriptors that zv_wait found readable: FD_*; 0: unknown */
 	int epfd, timerfd;
 };
 
-/* Who sees every packet: tap.c, zv_set_tap. */
+/* The tap, which sees every packet: tap.c, zv_set_tap. */
 struct queue_tap {
 	zv_tap_fn fn; /* NULL: off */
 	void *ctx;
@@ -292,19 +297,19 @@ struct rx_loans {
 	uint32_t top;		/* entries from here on have never been used */
 	uint32_t used;		/* entries in use */
 	uint32_t lent_descs;	/* descriptors withheld from the peer */
-	uint32_t holders;	/* connections that withhold some */
+	uint32_t holders;	/* connections that withhold descriptors */
 	uint32_t app_loans;	/* entries that the application has */
 	uint64_t serial;	/* of the last loan */
 	const uint32_t *faults; /* tq->faults, or a word that is always 0 */
-	uint32_t faults_seen;	/* *faults when the last look found nothing on loan */
+	uint32_t faults_seen;	/* *faults when nothing was last on loan */
 };
 
 /* Sends from memory of the application: tx_mem.c. */
 struct mem_sends {
 	struct mem_send *s;
 	uint32_t size, free;  /* records allocated; head of the free list */
-	uint32_t first, last; /* of those that are over, in this order; LOAN_NONE: none */
-	uint32_t out;	      /* packets that the device has */
+	uint32_t first, last; /* completed ones, in order; LOAN_NONE: none */
+	uint32_t out;	      /* packets with the device */
 };
 
 /* Buffers reserved for sending: tx_buf.c. */
@@ -325,10 +330,10 @@ struct queue_chans {
 	uint32_t n;	      /* attached, and in tab */
 	uint32_t size;	      /* of tab */
 	struct chan **tab;    /* by their numbers; NULL: free */
-	struct chan_list hot; /* that zv_poll looks at */
+	struct chan_list hot; /* checked by each zv_poll */
 	uint32_t nhot;
 	uint64_t look_at; /* queue_clock() of the next chans_tick(); UINT64_MAX: none is due */
-	uint32_t looked;  /* places of tab that it has looked at so far */
+	uint32_t looked;  /* entries of tab that it has checked so far */
 	struct chan_bells *bells; /* chan_bell.c; NULL: peers send packets */
 	struct ringer_list ringers;
 	struct {
@@ -347,16 +352,16 @@ STAILQ_HEAD(ctrl_out_list, ctrl_out);
 struct queue_grants {
 	struct region_list regions;
 	uint32_t nregions;
-	uint32_t mapping;	   /* of them: those whose mapping is under way */
-	struct grant_list pending; /* for connections whose REQUEST is still to come */
+	uint32_t mapping;	   /* of these, being mapped */
+	struct grant_list pending; /* for connections whose REQUEST has not arrived */
 	uint32_t npending;
 	struct grant_list held; /* all of them, until they are released */
 	uint32_t nheld;
-	struct ctrl_out *spare; /* for when there is no memory */
-	bool spoken;		/* there was a session before, whose messages may have been lost */
-	bool offer_due;	 /* in this session, once nothing is held in the memory to be offered */
-	uint64_t device; /* whose grants are held: the nonce of its HELLO_ACK */
-	struct ctrl_out_list out; /* what this side has to say: sent when there is a buffer */
+	struct ctrl_out *spare;	  /* used when there is no memory */
+	bool spoken;		  /* there was an earlier session, whose messages may be lost */
+	bool offer_due;		  /* a region is to be offered once nothing is held in it */
+	uint64_t device;	  /* device whose grants are held: the nonce of its HELLO_ACK */
+	struct ctrl_out_list out; /* messages to the device: sent when there is a buffer */
 	uint32_t nout;
 };
 
@@ -371,9 +376,9 @@ struct zv_queue {
 	struct queue_hello hello;
 	struct queue_budgets budgets;
 	struct {		 /* poll.c, timer.c */
-		uint32_t tick;	 /* polls, to look at the clock only now and then */
-		uint32_t behind; /* full bursts for which that look has waited */
-		uint64_t now;	 /* last look at queue_clock() */
+		uint32_t tick;	 /* counts polls, to read the clock only now and then */
+		uint32_t behind; /* full bursts since the clock read was due */
+		uint64_t now;	 /* last read of queue_clock() */
 	} clock;
 	struct queue_arm arm;
 	struct {		  /* wait.c */
@@ -390,13 +395,13 @@ struct zv_queue {
 	struct conn_list timers[TIMERS]; /* timer.c */
 	struct tx_sched sched;		 /* tx_sched.c */
 	struct {			 /* datagrams: dgram.c */
-		struct tx_flow flow;	 /* all that are sent */
-		bool waits;		 /* a sender, for the end of HELLO */
+		struct tx_flow flow;	 /* all datagrams sent */
+		bool waits;		 /* a sender waits for the end of HELLO */
 	} dgram;
 	struct {		       /* conn.c */
 		struct conn_list list; /* out of the table; the application has the handle, or
 					  will get it by zv_accept */
-		uint64_t seq;	       /* of the last that was put there */
+		uint64_t seq;	       /* of the last one added */
 	} closed;
 	struct {		/* conn.c */
 		uint32_t live;	/* connections that count as max_conns: CF_COUNTED */
@@ -404,10 +409,10 @@ struct zv_queue {
 		struct zv_conn *free;
 	} pool;
 	struct { /* listener.c; first: poll.c */
-		/* What ZV_EV_ACCEPT or ZV_EV_DGRAM is due for, the next first. */
+		/* Accept queues with ZV_EV_ACCEPT or ZV_EV_DGRAM due, the next one first. */
 		struct accept_list due;
-		uint32_t ndue;	     /* of them, and `room` */
-		uint32_t listen_gen; /* dev->listen_gen, as far as it has been looked at */
+		uint32_t ndue;	     /* entries of `due`, plus `room` */
+		uint32_t listen_gen; /* dev->listen_gen as last seen */
 		uint8_t first;	     /* 1: ports get the larger half of an odd number of events */
 		uint8_t room;	     /* 1: ZV_EV_DGRAM_OUT is due */
 	} accept;
@@ -424,7 +429,7 @@ struct zv_queue {
 
 /* ---- a device ---- */
 
-/* Two kinds of ports: a number of the one is not taken by the other. */
+/* Two separate port spaces: a number in one does not occupy it in the other. */
 enum port_space { PORTS_CONN, PORTS_DGRAM, PORT_SPACES };
 
 struct zv_dev {
@@ -432,17 +437,16 @@ struct zv_dev {
 	const struct transport_ops *ops;
 	struct zv_opts opts; /* complete */
 	unsigned nqueues;
-	uint64_t nonce; /* of its HELLOs */
+	uint64_t nonce; /* sent in its HELLOs */
 	struct zv_queue **queues;
 	/* listener.c */
 	struct listener *listeners[PORT_SPACES][ZV_LISTEN_HASH];
-	struct listener *catch_all[PORT_SPACES]; /* read without lock, as the chains */
+	struct listener *catch_all[PORT_SPACES]; /* read without lock, like the chains */
 	struct listener *closed;		 /* unlinked, not yet seen by all queues */
 	uint32_t listen_gen;			 /* counts unlistens */
 	pthread_mutex_t closed_lock;		 /* closed, acked, seen_closed */
 	struct zv_mem *mems;			 /* registered: mem.c */
-	uint32_t held_own; /* ends of channels in memory that this side offers, of all queues;
-			      atomic */
+	uint32_t held_own; /* ends of channels in this side's region, over all queues; atomic */
 };
 
 static inline struct zv_conn *conn_of_flow(struct tx_flow *f)
@@ -450,7 +454,7 @@ static inline struct zv_conn *conn_of_flow(struct tx_flow *f)
 	return (struct zv_conn *)((char *)f - offsetof(struct zv_conn, flow));
 }
 
-/* Puts the connection on the ready list: it may have an event. */
+/* Puts the connection on the ready list, because it may have an event. */
 static inline void conn_ready(struct zv_conn *c)
 {
 	if (c->flags & (CF_READY | CF_INTERNAL | CF_ORPHAN | CF_ACCEPTQ))
@@ -459,15 +463,15 @@ static inline void conn_ready(struct zv_conn *c)
 	TAILQ_INSERT_TAIL(&c->q->ready, c, ready_link);
 }
 
-/* A receiving call would find something: a whole message, or any bytes. */
+/* A receiving call would find data: a whole message, or any bytes. */
 static inline bool conn_has_data(const struct zv_conn *c)
 {
 	return c->sock->framed ? c->rx.seq.msgs != 0 : c->rx.queued != 0;
 }
 
 /*
- * One end of every connection is the guest of the device; the other is the host, or a sibling
- * guest for which the host speaks: that is the CID of the connection's key.
+ * One end of every connection is the guest of the device. The other is the host, or a sibling guest
+ * on whose behalf the host speaks; its CID is in the connection's key.
  */
 static inline uint64_t queue_guest_cid(const struct zv_queue *q)
 {
@@ -484,7 +488,7 @@ static inline uint64_t conn_peer_cid(const struct zv_conn *c)
 	return c->q->host ? c->q->session.peer_cid : c->node.key.cid;
 }
 
-/* To an application of the host, which has CID 2 itself, the others are guests and CID 1. */
+/* For an application of the host, which itself has CID 2, all guests and CID 1 are siblings. */
 static inline bool cid_is_sibling(const struct zv_queue *q, uint64_t cid)
 {
 	uint64_t own = queue_guest_cid(q);
@@ -494,8 +498,8 @@ static inline bool cid_is_sibling(const struct zv_queue *q, uint64_t cid)
 }
 
 /*
- * Capabilities that what we send may rely on. Those that what we receive relies on are
- * peer.hello.caps: they outlive the control connection, as do packets that are on their way.
+ * Capabilities that sending may rely on. Receiving uses peer.hello.caps instead: those outlive the
+ * control connection, as do packets in flight.
  */
 static inline uint32_t queue_caps(const struct zv_queue *q)
 {

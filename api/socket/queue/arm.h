@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Entering and leaving a queue, and asking for notifications so that its owner may sleep. Waiting
- * for them is wait.c.
+ * Entering and leaving a queue, and enabling notifications so that its owner may sleep. Waiting for
+ * them is in wait.c.
  */
 #ifndef ZV_ARM_H
 #define ZV_ARM_H
@@ -11,7 +11,9 @@
 
 #include <sys/epoll.h>
 
-/* Enters a queue for a public call: waits, for a bounded time, while the control thread has it. */
+/*
+ * Enters a queue for a public call; waits, for a bounded time, while the control thread holds it.
+ */
 static inline void queue_enter(struct zv_queue *q)
 {
 	unsigned steps = 0;
@@ -21,8 +23,8 @@ static inline void queue_enter(struct zv_queue *q)
 }
 
 /*
- * After zv_arm: what a call has left to do (an event, a timer, something that waits for a buffer)
- * must make zv_fd readable as well.
+ * After zv_arm: makes zv_fd readable if the call has left work (an event, a timer, something that
+ * waits for a buffer).
  */
 void queue_rearm(struct zv_queue *q) __attribute__((cold));
 
@@ -34,27 +36,30 @@ static inline void queue_leave(struct zv_queue *q)
 }
 
 /*
- * Asks for notifications of rings and of zv_wake; the timers are up to the caller. 0, or -EAGAIN:
+ * Enables notifications of rings and of zv_wake; timers are left to the caller. 0, or -EAGAIN:
  * there is work or, unless @quiet, an event to report.
  */
 int queue_arm_rings(struct zv_queue *q, bool quiet);
 /*
- * For who sleeps on what zv_fd is: it becomes readable by @when (UINT64_MAX: no matter), maybe
- * before. -EAGAIN: zv_wake was called.
+ * For sleepers on zv_fd: makes it readable by @when (UINT64_MAX: not needed), maybe earlier.
+ * -EAGAIN: zv_wake was called.
  */
 int queue_timer_by(struct zv_queue *q, uint64_t when);
 int queue_arm(struct zv_queue *q);
-/* queue_arm for a queue that was armed before; where that is not to be had, zv_fd is readable. */
+/* queue_arm() for a queue that was armed before; if it cannot be armed, makes zv_fd readable. */
 void queue_arm_again(struct zv_queue *q);
 void queue_disarm(struct zv_queue *q);
-/* A sleep on zv_fd has ended with these @n events: spares queue_disarm() looking for itself. */
+/* A sleep on zv_fd has ended with these @n events: saves queue_disarm() from checking itself. */
 void queue_fds_seen(struct zv_queue *q, const struct epoll_event *ev, int n);
-/* zv_wake was called and zv_poll has not reported it. */
+/* zv_wake was called and zv_poll has not reported it yet. */
 static inline bool queue_woken(const struct zv_queue *q)
 {
 	return __atomic_load_n(&q->arm.wake, __ATOMIC_SEQ_CST);
 }
-/* After the timer has been set, so that the end of the sleep reads its descriptor. Any thread. */
+/*
+ * To be called after the timer was set, so that its descriptor is read when the sleep ends. Any
+ * thread.
+ */
 void queue_timer_was_set(struct zv_queue *q);
 int queue_fds_open(struct zv_queue *q);
 void queue_fds_close(struct zv_queue *q);

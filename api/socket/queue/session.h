@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Sessions of the rings (transport.h), as connections see them: when one is over they are reset,
- * and the next one begins when none is left.
+ * Sessions of the rings (transport.h) as connections see them: when a session is over its
+ * connections are reset, and the next session begins when none of them is left.
  */
 #ifndef ZV_SESSION_H
 #define ZV_SESSION_H
@@ -9,14 +9,14 @@
 #include "socket/core/state.h"
 
 /*
- * After quiesce_enter: resets the connections when the session has changed. There may be tens of
- * thousands, and others wait for this thread, so this does some of them, and each poll more
- * (session_go_on). Until all are done the new session has not begun for this queue: nothing is
- * received or sent, there are no new connections (-ENETDOWN), and one that is called is reset first
- * (conn_leave).
+ * To be called after quiesce_enter(): resets the connections when the session has changed. There
+ * may be tens of thousands, and others wait for this thread, so the first call handles some of
+ * them, and each poll more (session_go_on()). Until all are done the new session has not begun for
+ * this queue: nothing is received or sent, no connections are made (-ENETDOWN), and a connection
+ * that a call is made on is reset first (conn_leave()).
  */
 void session_go_on(struct zv_queue *q);
-/* The transport has another session than this queue. */
+/* The transport has changed session and this queue has not yet. */
 static inline bool session_changed(const struct zv_queue *q)
 {
 	return q->session.id != q->tq->session;
@@ -28,10 +28,12 @@ static inline void session_sync(struct zv_queue *q)
 	if (__builtin_expect(session_changed(q), 0))
 		session_leave(q);
 }
-/* A connection of a session that is over: reset, or closed when the peer had closed. On the host's
- * side a RST waits for a session with the same driver. */
+/*
+ * Ends a connection of a session that is over: resets it, or closes it when the peer had closed. On
+ * the host's side a RST waits for a session with the same driver.
+ */
 void conn_leave(struct zv_conn *c);
-/* All of them, at once: the queue is closed. */
+/* Ends all connections at once: the queue is closed. */
 void session_end(struct zv_queue *q);
 
 #endif
