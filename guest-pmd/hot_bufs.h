@@ -1,32 +1,32 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Hot buffers: which of a ring's buffers circulate. Pure logic over private memory; the rings
- * themselves are virtqueue.h's.
+ * Hot buffers: which of a ring's buffers circulate. Pure logic over private memory; virtqueue.h
+ * handles the rings themselves.
  *
  * Theory of operation
  * -------------------
- * What a message costs is cache lines that change owner, and how fast they do depends on where they
- * are. Measured between two CPUs: 64-byte messages pass at 14 million a second over 64 circulating
- * buffers, which fit into the first-level caches of both, and at 5 to 6 over 128 or 256. Large
- * payload is fastest while about 4 MiB circulate: it has then left the sender's own caches when it
- * is read, and is still in the shared one; with one 64 KiB buffer after the other it comes at a
- * tenth of that rate, and with 64 MiB at a third. So a ring does not use all its buffers all the
- * time, but hot_count() of them:
+ * The cost of a message is cache lines that change owner, and how fast they do depends on where
+ * they are. Measured between two CPUs: 64-byte messages pass at 14 million a second over 64
+ * circulating buffers, which fit into the first-level caches of both, and at 5 to 6 million over
+ * 128 or 256. Large payload is fastest while about 4 MiB circulate: it has then left the sender's
+ * own caches when it is read, and is still in the shared one. With a single 64 KiB buffer at a time
+ * it passes at a tenth of that rate, and with 64 MiB at a third. So a ring does not use all its
+ * buffers all the time, but hot_count() of them:
  *   tx  Free buffers wait in a deque. Small messages take the newest, large ones the oldest. When a
- *       buffer comes back and the deque and the device have more than circulate, the oldest of the
- *       deque goes on the stack of cold ones, which are used when the deque is empty.
- *   rx  Twice as many small ones circulate: half are with the device while the owner releases the
- *       other half, and 64 would leave the device waiting for each group (two thirds of the rate).
- *       A buffer is posted only while fewer than circulate are with the device or lent; the others
- *       are spare. They are all posted before the owner sleeps, after HOT_IDLE empty looks, and
- * once in HOT_ROUND packets, because a device may wait for more buffers at once than circulate, for
- * one message of many packets.
+ *       buffer comes back and more than hot_count() are in the deque and with the device, the
+ * oldest of the deque goes on the stack of cold ones, which are used when the deque is empty. rx
+ * Twice as many circulate for small messages: half are with the device while the owner releases the
+ * other half, and 64 would leave the device waiting for each group (two thirds of the rate). A
+ * buffer is posted only while fewer than hot_count() are with the device or lent; the others are
+ * spare. All spare buffers are posted before the owner sleeps, after HOT_IDLE empty looks, and once
+ * in HOT_ROUND packets, because one message of many packets may make a device wait for more buffers
+ * at once than circulate.
  *
  * Invariants, while every buffer is given back once and taken only from here:
- *   tx  a free buffer is in the deque or on the stack of cold ones, and in one place only; no other
- *       buffer is in either. HOT_MIN <= hot <= size, or hot = size where the ring is smaller.
- *   rx  a buffer is on the stack of spare ones once, and neither with the device nor lent then. hot
- *       is bounded as above. While fewer than hot / 2 are with the device, none becomes spare.
+ *   tx  a free buffer is in the deque or on the stack of cold ones, once; no other buffer is in
+ *       either. HOT_MIN <= hot <= size, or hot = size where the ring is smaller.
+ *   rx  a spare buffer is on the stack once, and neither with the device nor lent. hot is bounded
+ * as above. While fewer than hot / 2 are with the device, none becomes spare.
  */
 #ifndef ZV_HOT_BUFS_H
 #define ZV_HOT_BUFS_H
@@ -36,19 +36,19 @@
 
 #define HOT_SMALL  2048u      /* payload bytes of a small message, at most */
 #define HOT_MIN	   64u	      /* buffers that circulate for small messages */
-#define HOT_RX_MIN 128u	      /* and of those that are received */
-#define HOT_BYTES  (4u << 20) /* payload that circulates for large ones */
-#define HOT_LEARN  64u	      /* received packets from which a mean size is taken */
+#define HOT_RX_MIN 128u	      /* the same for received ones */
+#define HOT_BYTES  (4u << 20) /* payload bytes that circulate for large messages */
+#define HOT_LEARN  64u	      /* received packets per estimate of the mean size */
 #define HOT_ROUND  65536u     /* received packets after which all buffers are posted */
-#define HOT_LOOK   8u	      /* small messages for which one look at what is back is enough */
+#define HOT_LOOK   8u	      /* small messages per look for returned buffers */
 #define HOT_IDLE   4096u      /* empty looks after which all buffers are posted */
 
-/* Of @size buffers with @payload bytes: how many should circulate for messages of @len bytes. */
+/* How many of @size buffers of @payload bytes should circulate for messages of @len bytes. */
 static inline uint32_t hot_count(uint32_t len, uint32_t payload, uint32_t size)
 {
 	uint32_t n = HOT_MIN;
 
-	/* A full buffer, however small, may be a piece of something large. */
+	/* A full buffer, however small, may be part of a large message. */
 	if (len > HOT_SMALL || len >= payload)
 		n = HOT_BYTES / (len ? len : 1);
 	n = n < HOT_MIN ? HOT_MIN : n;
@@ -64,12 +64,15 @@ struct hot_tx {
 	uint32_t ncold;
 	uint32_t hot;	  /* buffers that circulate */
 	uint32_t len;	  /* message size for which `hot` was chosen */
-	uint32_t looked;  /* small messages since the last look for buffers that are back */
+	uint32_t looked;  /* small messages since the last look for returned buffers */
 	uint32_t payload; /* bytes of a buffer */
-	uint32_t mask;	  /* number of buffers, a power of two, less one */
+	uint32_t mask;	  /* number of buffers, a power of two, minus one */
 };
 
-/* All of @size buffers of @payload bytes are free. 0 or -ENOMEM; hot_tx_fini() either way. */
+/*
+ * Starts with all @size buffers of @payload bytes free. 0 or -ENOMEM; call hot_tx_fini() either
+ * way.
+ */
 int hot_tx_init(struct hot_tx *h, uint32_t size, uint32_t payload);
 void hot_tx_fini(struct hot_tx *h);
 
@@ -78,13 +81,15 @@ static inline uint32_t hot_tx_free(const struct hot_tx *h)
 	return h->tail - h->head + h->ncold;
 }
 
-/* Adds a free buffer, whatever should circulate: for those of a ring that is reset. */
+/*
+ * Adds a free buffer to the deque, however many circulate: for the buffers of a ring that is reset.
+ */
 static inline void hot_tx_append(struct hot_tx *h, uint16_t id)
 {
 	h->deque[h->tail++ & h->mask] = id;
 }
 
-/* A buffer is free; @in_flight others are with the device. */
+/* A buffer has come back; @in_flight others are with the device. */
 static inline void hot_tx_put(struct hot_tx *h, uint16_t id, uint32_t in_flight)
 {
 	hot_tx_append(h, id);
@@ -102,11 +107,11 @@ static inline void hot_tx_expect(struct hot_tx *h, uint32_t len)
 }
 
 /*
- * Whether to look for buffers that the device has sent, before @n are taken for messages of @len
- * bytes and @keep others stay. Small messages want the ones that have just come back, but a look
- * takes two cache lines from the device, so there is one for HOT_LOOK messages. Large ones wait
- * until half of those that circulate are gone: many entries come in one go, but not so many that
- * the device has run dry before the first of them is sent again.
+ * Whether to look for buffers that the device has returned, before @n are taken for messages of
+ * @len bytes and @keep others stay. Small messages want the buffers that have just come back, but a
+ * look takes two cache lines from the device, so there is one look per HOT_LOOK messages. Large
+ * messages wait until half of the circulating buffers are gone: many entries are then taken in one
+ * go, but not so many that the device runs dry before the first of them is sent again.
  */
 static inline bool hot_tx_wants_reclaim(struct hot_tx *h, uint32_t n, uint32_t keep, uint32_t len)
 {
@@ -121,8 +126,10 @@ static inline bool hot_tx_wants_reclaim(struct hot_tx *h, uint32_t n, uint32_t k
 	return true;
 }
 
-/* Free buffers in the deque, and the number of the one that the @i-th take from now, for a small
- * message, gives. */
+/*
+ * Number of free buffers in the deque. hot_tx_peek(): the buffer that the @i-th next hot_tx_take()
+ * for a small message returns.
+ */
 static inline uint32_t hot_tx_near(const struct hot_tx *h)
 {
 	return h->tail - h->head;
@@ -133,7 +140,7 @@ static inline uint16_t hot_tx_peek(const struct hot_tx *h, uint32_t i)
 	return h->deque[(h->tail - 1 - i) & h->mask];
 }
 
-/* A free buffer, of which there is one, for a message of @len bytes. */
+/* Takes a free buffer for a message of @len bytes; there must be one. */
 static inline uint16_t hot_tx_take(struct hot_tx *h, uint32_t len)
 {
 	if (h->tail == h->head)
@@ -141,7 +148,7 @@ static inline uint16_t hot_tx_take(struct hot_tx *h, uint32_t len)
 	return h->deque[(len <= HOT_SMALL ? --h->tail : h->head++) & h->mask];
 }
 
-/* ---- receive: the buffers that are kept back ---- */
+/* ---- receive: the spare buffers ---- */
 
 /* How many of @size should circulate for messages of @len bytes. */
 static inline uint32_t hot_rx_count(uint32_t len, uint32_t payload, uint32_t size)
@@ -159,20 +166,20 @@ struct hot_rx {
 	uint32_t hot;	      /* buffers that circulate */
 	uint32_t lent;	      /* buffers that the socket layer has; counted by the caller */
 	uint32_t pkts, bytes; /* received since `hot` was chosen */
-	uint32_t round, idle; /* packets, and empty looks, since all were posted */
+	uint32_t round, idle; /* packets since all were posted; consecutive empty looks */
 	uint32_t payload;     /* bytes of a buffer */
 	uint32_t size;	      /* number of buffers */
 };
 
-/* None is spare, all circulate. 0 or -ENOMEM; hot_rx_fini() either way. */
+/* Starts with no spare buffers: all circulate. 0 or -ENOMEM; call hot_rx_fini() either way. */
 int hot_rx_init(struct hot_rx *h, uint32_t size, uint32_t payload);
 void hot_rx_fini(struct hot_rx *h);
-/* A session begins: none is spare, all circulate; what is lent stays so. */
+/* A session begins: no buffer is spare, all circulate; lent ones stay lent. */
 void hot_rx_restart(struct hot_rx *h);
 
 /*
- * Buffer @id has come back while @in_flight are with the device. True: it is spare now. False: it
- * is to be posted.
+ * Buffer @id has come back while @in_flight are with the device. True: it is spare now. False: the
+ * caller has to post it.
  */
 static inline bool hot_rx_keep(struct hot_rx *h, uint16_t id, uint32_t in_flight)
 {
@@ -182,15 +189,15 @@ static inline bool hot_rx_keep(struct hot_rx *h, uint16_t id, uint32_t in_flight
 	return true;
 }
 
-/* The newest of the spare ones, of which there is one. */
+/* Takes the newest spare buffer; there must be one. */
 static inline uint16_t hot_rx_take(struct hot_rx *h)
 {
 	return h->spare[--h->nspare];
 }
 
 /*
- * A burst of @n packets with @bytes of payload has been received. Returns to how many in flight
- * spare buffers are to be posted now.
+ * A burst of @n packets with @bytes of payload has been received. Returns the number in flight up
+ * to which spare buffers are to be posted now.
  */
 static inline uint32_t hot_rx_learn(struct hot_rx *h, uint32_t n, uint32_t bytes)
 {
@@ -206,11 +213,11 @@ static inline uint32_t hot_rx_learn(struct hot_rx *h, uint32_t n, uint32_t bytes
 			return h->size;
 		}
 	}
-	/* Half: what the owner is about to release is hotter than what was kept. */
+	/* Half: buffers that the owner is about to release are hotter than spare ones. */
 	return h->hot / 2;
 }
 
-/* A look found nothing. True: the device may be waiting for all that there is, to the last. */
+/* An empty look. True: post all spare buffers, because the device may be waiting for them. */
 static inline bool hot_rx_idle(struct hot_rx *h)
 {
 	return ++h->idle >= HOT_IDLE;

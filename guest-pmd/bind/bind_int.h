@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* What the parts of zv-bind share. */
+/* Shared by the parts of zv-bind. */
 #ifndef ZV_BIND_INT_H
 #define ZV_BIND_INT_H
 
@@ -14,8 +14,8 @@ void bind_path(char path[PATH_MAX], const char *root, const char *fmt, ...)
 	__attribute__((format(printf, 3, 4)));
 bool bind_there(const char *root, const char *what);
 /*
- * Loads a module as modprobe does; its words are its own. A test's tree has no kernel to load it,
- * and others than root may not.
+ * Loads a module by modprobe, which prints its own messages. Does nothing in the tree of a test, or
+ * when not root.
  */
 void bind_load(const char *root, const char *name);
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * The application's end of zvsockd's client socket: questions and answers (proto/client_msg.h).
+ * The application's end of zvsockd's client socket: requests and replies (proto/client_msg.h).
  *
- * Threads: any. A question holds the lock until it is answered, at most CLIENT_TIMEOUT_MS.
+ * Threads: any. A request holds the lock until the reply has come, at most CLIENT_TIMEOUT_MS.
  */
 #ifndef ZV_CLIENT_SOCK_H
 #define ZV_CLIENT_SOCK_H
@@ -12,7 +12,7 @@
 #include <pthread.h>
 #include <sys/un.h>
 
-#define CLIENT_TIMEOUT_MS 30000 /* a busy machine makes zvsockd slow, which is no fault */
+#define CLIENT_TIMEOUT_MS 30000 /* generous: zvsockd may be slow on a busy machine */
 
 struct client_sock {
 	char path[sizeof(((struct sockaddr_un *)0)->sun_path)];
@@ -30,9 +30,10 @@ int client_unix_connect(struct client_sock *s, int cancel_fd);
 void client_sock_close(struct client_sock *s);
 
 /*
- * Asks @m and puts the answer there. @fd: where the descriptor goes that must come with the answer,
- * the caller's from then on; NULL: there must be none. 0; or -errno with zv_err() text: the result
- * of the answer, or -ENOTCONN, -EPROTO (zvsockd is gone, silent, or says nonsense), -ECANCELED.
+ * Sends the request @m and stores the reply in @m. @fd: gets the descriptor that must come with the
+ * reply, owned by the caller from then on; NULL: there must be none. 0; or -errno with zv_err()
+ * text: the result in the reply, or -ENOTCONN, -EPROTO (zvsockd is gone, silent, or sends an
+ * invalid reply), -ECANCELED.
  */
 int client_sock_ask(struct client_sock *s, struct client_msg *m, int *fd, int cancel_fd);
 

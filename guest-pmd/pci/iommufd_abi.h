@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * What is used of the kernel's iommufd interface (<linux/iommufd.h> of Linux 6.2, and the
- * VFIO_DEVICE_* additions of 6.6), which Debian 12's headers do not have yet.
+ * The subset in use of the kernel's iommufd interface (<linux/iommufd.h> of Linux 6.2, and the
+ * VFIO_DEVICE_* additions of 6.6), which Debian 12's headers do not have.
  */
 #ifndef ZV_IOMMUFD_ABI_H
 #define ZV_IOMMUFD_ABI_H

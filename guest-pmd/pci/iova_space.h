@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Which addresses of an IOMMU's address space are free: a range, and holes in what was taken. */
+/* Allocator of an IOMMU's address space: a free range, and holes in what was allocated. */
 #ifndef ZV_IOVA_SPACE_H
 #define ZV_IOVA_SPACE_H
 
@@ -9,7 +9,7 @@
 #define IOVA_FIRST     (4ull << 30) /* above what firmware and interrupt windows of PCs occupy */
 #define IOVA_HOLES_MAX 64u
 
-/* Zero at first: nothing is free. The caller locks. */
+/* Initially zero: nothing is free. The caller locks. */
 struct iova_space {
 	uint64_t next, last; /* free: next to last; next 0: no range yet */
 	struct iova_hole {
@@ -17,11 +17,13 @@ struct iova_space {
 	} holes[IOVA_HOLES_MAX];
 };
 
-/* Takes over the range @start..@last when it is the first that holds IOVA_FIRST or lies above. */
+/* Uses the range @start..@last if it is the first that contains IOVA_FIRST or lies above it. */
 void iova_space_range(struct iova_space *s, uint64_t start, uint64_t last);
-/* @len bytes, aligned to IOVA_ALIGN, that nobody has. 0: there are none. */
+/* Allocates @len bytes, aligned to IOVA_ALIGN. 0: none are left. */
 uint64_t iova_space_take(struct iova_space *s, uint64_t len);
-/* Nothing is mapped at these @len bytes any more. More than IOVA_HOLES_MAX holes are forgotten. */
+/*
+ * Frees these @len bytes, where nothing is mapped any more. Holes beyond IOVA_HOLES_MAX are lost.
+ */
 void iova_space_give(struct iova_space *s, uint64_t at, uint64_t len);
 
 #endif

@@ -3,9 +3,9 @@
  * Memory of the application that a PCI device reads in place (zvsock_mem.h).
  *
  * With vfio and an IOMMU that translates for the device, each piece gets an IOVA, and the kernel
- * keeps its pages where they are until it is unmapped. Where the device's addresses are physical
- * ones, a piece would have to be contiguous, and to stay where it is without the kernel's word for
- * it: payload is copied.
+ * pins its pages until it is unmapped. Where the device uses physical addresses, a piece would have
+ * to be contiguous, and nothing would guarantee that its pages stay in place: payload is copied
+ * instead.
  */
 #ifndef ZV_PCI_APP_MEM_H
 #define ZV_PCI_APP_MEM_H
@@ -28,7 +28,10 @@ struct pci_app_mems {
 };
 
 void pci_app_mems_init(struct pci_app_mems *m);
-/* The device reads nothing of it any more, and is about to go. Harmless twice. */
+/*
+ * Ends all mappings before the device goes; it no longer reads this memory. Harmless when called
+ * twice.
+ */
 void pci_app_mems_end(struct pci_link *l);
 
 /* For struct transport_ops. */

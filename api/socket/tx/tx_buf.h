@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Transmit buffers that the application has reserved (zv_buf_alloc). What is left to a socket type
- * is zv_buf_send: which packet a buffer becomes.
+ * Transmit buffers reserved by the application (zv_buf_alloc). Only zv_buf_send is left to the
+ * socket type: which packet a buffer becomes.
  *
- * Each has a record. Records live in a growing array and are named by index, so they may move. What
- * the application holds is the index (zv_buf.cookie) and the serial number of the loan: an index is
- * used again, a number never. So a buffer that is sent twice, or on another queue (the numbers of a
- * queue begin at a random one), is refused instead of taking somebody else's.
+ * Each buffer has a record. Records live in a growing array and are named by index, so the array
+ * may move. The application holds the index (zv_buf.cookie) and the serial number of the loan: an
+ * index is reused, a number never. So a buffer that is sent twice, or on another queue (each
+ * queue's numbers start at a random one), is refused and does not hit another buffer.
  */
 #ifndef ZV_TX_BUF_H
 #define ZV_TX_BUF_H
@@ -17,18 +17,21 @@ struct tx_loan {
 	uint64_t conn_id;
 	uint64_t serial; /* 0: free */
 	uint32_t token;
-	uint32_t capacity; /* what the application may use */
-	uint32_t room;	   /* and what the buffer holds */
+	uint32_t capacity; /* bytes that the application may use */
+	uint32_t room;	   /* bytes that the buffer holds */
 	uint32_t next;	   /* free list */
 };
 
 int tx_buf_alloc(struct zv_conn *c, struct zv_buf *bufs, unsigned n, size_t len);
-/* Takes back those of @bufs that are reserved on @c. The first that is not, or @n. */
+/*
+ * Takes back those of @bufs that are reserved on @c. Returns the index of the first that is not, or
+ * @n.
+ */
 unsigned tx_buf_cancel(struct zv_conn *c, const struct zv_buf *bufs, unsigned n);
 
 /* ---- for the verbs of socket types ---- */
 
-/* The record of @b, or NULL when it is not reserved on @c. */
+/* The record of @b, or NULL when @b is not reserved on @c. */
 static inline struct tx_loan *tx_buf_find(const struct zv_conn *c, const struct zv_buf *b)
 {
 	const struct tx_loans *t = &c->q->tx;
@@ -37,13 +40,13 @@ static inline struct tx_loan *tx_buf_find(const struct zv_conn *c, const struct 
 	return l && b->serial && l->serial == b->serial && l->conn_id == c->id ? l : NULL;
 }
 
-/* @b can be sent as a buffer: it is reserved, with a length and flags that it may have. */
+/* @b may be sent: it is reserved, and its length and flags are valid. */
 static inline bool tx_buf_good(const struct zv_buf *b, const struct tx_loan *l)
 {
 	return l && b->len <= l->capacity && !(b->flags & ~(ZV_EOM | ZV_EOR));
 }
 
-/* The sentence for buffer @i of @n that is not; -EINVAL. */
+/* Sets the error text for buffer @i of @n, which may not be sent. Returns -EINVAL. */
 int tx_buf_bad(const struct zv_buf *b, const struct tx_loan *l, unsigned i, unsigned n)
 	__attribute__((cold));
 

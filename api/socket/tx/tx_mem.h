@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Sends from memory of the application, which the device reads in place (zvsock_mem.h).
+ * Sending from memory of the application, which the device reads in place (zvsock_mem.h).
  *
- * A call of zv_send_mem has a record (struct mem_send) from when it has taken something until the
- * application has taken its completion. Each of its packets names the record by its number, and the
- * transport says which packets the device has done with (struct transport_sent); the record is over
- * with the last of them. A call that has copied is over at once.
+ * A call of zv_send_mem has a record (struct mem_send) from the time it has taken data until the
+ * application has taken its completion. Each of its packets carries the number of the record, and
+ * the transport reports which packets the device has finished with (struct transport_sent). The
+ * record is complete when the last of them is finished. A call that copied its data is complete at
+ * once.
  */
 #ifndef ZV_TX_MEM_H
 #define ZV_TX_MEM_H
@@ -17,9 +18,9 @@ struct zv_mem {
 	struct zv_mem *next; /* dev->mems */
 	uint8_t *addr;
 	size_t len;
-	struct iova at; /* where the device has it, when it is shared */
+	struct iova at; /* its address for the device, when it is shared */
 	bool shared;
-	uint32_t busy; /* records of it; atomic, of several queues' owners */
+	uint32_t busy; /* records that use it; atomic, changed by the owners of several queues */
 };
 
 /* A record. */
@@ -28,7 +29,7 @@ struct mem_send {
 	void *user;
 	size_t len;	 /* bytes taken */
 	uint32_t pieces; /* packets that the device has */
-	uint32_t next;	 /* in the list of those that are over, or of the free ones */
+	uint32_t next;	 /* in the list of completed or of free records */
 	int32_t err;
 	uint32_t flags; /* ZV_MEM_* */
 };
@@ -41,28 +42,28 @@ struct mem_part {
 	uint32_t record;
 };
 
-/* A record, which is not over; LOAN_NONE: no memory. */
+/* Allocates a record, not complete; LOAN_NONE: no memory. */
 uint32_t mem_send_new(struct zv_queue *q);
-/* The call has failed: as if it had never been. */
+/* Frees the record of a call that has failed. */
 void mem_send_drop(struct zv_queue *q, uint32_t record);
-/* It has taken @len bytes of @mem. */
+/* Fills the record in when the call has taken data. */
 void mem_send_begin(struct zv_queue *q, uint32_t record, const struct mem_send *of);
-/* Takes one that is over off the list. False: there is none. */
+/* Takes a completed record off the list. False: there is none. */
 bool mem_send_take(struct zv_queue *q, struct mem_send *out);
 
-/* There is one that is over. */
+/* There is a completed record. */
 static inline bool mem_send_over(const struct zv_queue *q)
 {
 	return q->mem.first != LOAN_NONE;
 }
 
-/* Enters in the records what the transport has found the device to have done with. */
+/* Updates the records with what the transport reports the device to have finished. */
 void mem_sends_update(struct zv_queue *q);
-/* Looks for that first. */
+/* The same, but makes the transport check first. */
 void mem_sends_look(struct zv_queue *q);
 
 /*
- * Sends a packet of @len bytes of @part from @done on, with the header in @s, which has been
+ * Sends a packet with @len bytes of @part from offset @done on; the header goes into @s, which is
  * reserved.
  */
 void tx_mem_commit(struct zv_conn *c, const struct tx_slot *s, const struct mem_part *part,
