@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * What sysfs says of a PCI device: names, kernel driver, IOMMU group. Reads only; no device is
- * touched. The root of sysfs is a parameter, so that tests can build one of their own.
+ * PCI device data from sysfs: names, kernel driver, IOMMU group. Only reads; no device is touched.
+ * The root of sysfs is a parameter, so that tests can build their own.
  */
 #ifndef ZV_PCI_SYSFS_H
 #define ZV_PCI_SYSFS_H
@@ -21,7 +21,7 @@
 struct pci_info {
 	char bdf[PCI_BDF_CHARS];
 	uint16_t vendor, device;
-	char driver[32];     /* of the kernel, that is bound; "": none */
+	char driver[32];     /* kernel driver bound; "": none */
 	int iommu_group;     /* -1: no IOMMU translates for it */
 	char iommu_type[16]; /* of the group: "DMA", "DMA-FQ", "identity"; "": unknown */
 	int uio;	     /* N of /dev/uioN; -1: none */

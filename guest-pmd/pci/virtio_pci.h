@@ -2,9 +2,9 @@
 /*
  * A modern virtio device on PCI: initialisation, features, virtqueues (VIRTIO 1.2, 3.1 and 4.1).
  *
- * Order of calls, as the specification has it: init, reset, features, features_set, queue_*,
- * driver_ok. Registers are read and written by one thread, the device's control thread; only
- * doorbells are rung by the queues' owners.
+ * Order of calls, as in the specification: init, reset, features, features_set, queue_*, driver_ok.
+ * Registers are accessed by one thread, the device's control thread; only doorbells are rung by the
+ * owners of the queues.
  *
  * The device may be hostile, or unplugged (all registers read as ones): each wait is bounded, and
  * what is read is checked. Functions return 0 or -errno with zv_err() text.
@@ -26,7 +26,7 @@ struct virtio_pci {
 	volatile uint8_t *isr, *config;
 };
 
-/* One virtqueue, as it is told to the device. */
+/* One virtqueue, as the device is told of it. */
 struct virtio_pci_queue {
 	uint16_t index, size;
 	uint16_t vector;		  /* MSI-X, or VIRTIO_PCI_NO_VECTOR */
@@ -36,11 +36,13 @@ struct virtio_pci_queue {
 
 /* Finds and maps the device's structures. */
 int virtio_pci_init(struct virtio_pci *v, struct pci_dev *pci);
-/* Resets the device and waits until it is, for the end of its use. 0; -errno as below, no text. */
+/*
+ * Resets the device at the end of its use and waits until it is done. 0; -errno as below, no text.
+ */
 int virtio_pci_stop(struct virtio_pci *v);
-/* Resets the device and waits until it is. -ETIMEDOUT, -ENODEV (it has been unplugged). */
+/* Resets the device and waits until it is done. -ETIMEDOUT, -ENODEV (it has been unplugged). */
 int virtio_pci_reset(struct virtio_pci *v);
-/* After a reset: ACKNOWLEDGE and DRIVER are set; what the device offers. */
+/* After a reset: sets ACKNOWLEDGE and DRIVER, and returns the features that the device offers. */
 uint64_t virtio_pci_features(struct virtio_pci *v);
 /* Accepts @features. -EPROTONOSUPPORT: the device does not take them. */
 int virtio_pci_features_set(struct virtio_pci *v, uint64_t features);
@@ -48,25 +50,26 @@ int virtio_pci_features_set(struct virtio_pci *v, uint64_t features);
 unsigned virtio_pci_queues(struct virtio_pci *v);
 unsigned virtio_pci_queue_max(struct virtio_pci *v, uint16_t index);
 /*
- * The 16 bits to which the index of a virtqueue is written (VIRTIO 1.2, 4.1.5.2), the same as long
- * as the device is open. NULL: it would be out of bounds, and the virtqueue cannot be started.
+ * The 16-bit register to which the index of a virtqueue is written (VIRTIO 1.2, 4.1.5.2). It does
+ * not change while the device is open. NULL: it would be out of bounds, and the virtqueue cannot be
+ * started.
  */
 volatile uint16_t *virtio_pci_doorbell(struct virtio_pci *v, uint16_t index);
 /* Sets a virtqueue up and enables it. */
 int virtio_pci_queue_start(struct virtio_pci *v, const struct virtio_pci_queue *q);
-/* Changes of the configuration raise this MSI-X vector. */
+/* Selects the MSI-X vector for configuration changes. */
 int virtio_pci_config_vector(struct virtio_pci *v, uint16_t vector);
 void virtio_pci_driver_ok(struct virtio_pci *v);
-/* The driver gives up: FAILED. */
+/* Sets FAILED: the driver gives up. */
 void virtio_pci_failed(struct virtio_pci *v);
 /*
- * After virtio_pci_driver_ok(): 0 all is well; -ENODEV it has been unplugged; -EIO it asks for a
+ * After virtio_pci_driver_ok(): 0: works; -ENODEV: it has been unplugged; -EIO: it asks for a
  * reset, or somebody else has reset it. No text.
  */
 int virtio_pci_check(struct virtio_pci *v);
 /* Reads, and thereby clears, the reasons of an INTx interrupt. */
 uint8_t virtio_pci_isr(struct virtio_pci *v);
-/* The guest's CID, of the configuration. -ETIMEDOUT: it does not stop changing. */
+/* Reads the guest's CID from the configuration space. -ETIMEDOUT: it does not stop changing. */
 int virtio_pci_cid(struct virtio_pci *v, uint64_t *cid);
 
 #endif

@@ -3,7 +3,7 @@
  * Where a virtio device's structures lie in its BARs: the vendor-specific capabilities of its PCI
  * configuration space (VIRTIO 1.2, 4.1.4). Pure logic over a copy of the configuration space.
  *
- * The device wrote what is parsed here. Nothing of it is believed: offsets and lengths are checked
+ * The device wrote what is parsed here, and it is not trusted: offsets and lengths are checked
  * against the BARs' sizes, and a list that loops ends.
  */
 #ifndef ZV_VIRTIO_PCI_CAP_H
@@ -43,8 +43,8 @@ enum virtio_pci_cap_fault {
 
 /*
  * Finds the first usable structure of each type in the configuration space @cfg, as the
- * specification wants it; @bar_size: bytes of each BAR, 0: not a memory BAR. One that lies outside
- * its BAR is no usable one.
+ * specification requires; @bar_size: bytes of each BAR, 0: not a memory BAR. A structure that lies
+ * outside its BAR is not usable.
  */
 enum virtio_pci_cap_fault virtio_pci_caps_parse(struct virtio_pci_caps *caps,
 						const uint8_t cfg[PCI_CONFIG_SPACE],

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Regions of the kind "dax": an NVDIMM, or a part of one, as /dev/daxX.Y. */
+/* Regions of kind "dax": an NVDIMM, or a part of one, as /dev/daxX.Y. */
 #ifndef ZV_REGION_DAX_H
 #define ZV_REGION_DAX_H
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Regions of the kind "virtio": shared memory of the virtio-vsock device (VIRTIO 1.2, 2.10). */
+/* Regions of kind "virtio": shared memory of the virtio-vsock device (VIRTIO 1.2, 2.10). */
 #ifndef ZV_REGION_VIRTIO_H
 #define ZV_REGION_VIRTIO_H
 

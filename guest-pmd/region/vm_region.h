@@ -5,19 +5,19 @@
  * Theory of operation
  * -------------------
  * Programs of the host map the same memory, and channels (shm-ring) lie in it. How it reaches the
- * VM is a *kind*, one complete descriptor in one file, listed in vm_region_kinds:
+ * VM is a *kind*: one complete descriptor in one file, listed in vm_region_kinds:
  *
  *	dax	an NVDIMM that the kernel gives to programs as /dev/daxX.Y: ordinary cached memory
- *		in pages of 2 MiB; no VFIO, no IOMMU, and any driver may be beside it
+ *		in pages of 2 MiB; needs no VFIO and no IOMMU, and works with any driver
  *	virtio	shared memory of the virtio-vsock device itself, which its driver has mapped
  *	ivshmem	the BAR of an ivshmem-plain PCI device, through vfio-pci or sysfs
  *
- * The host is told of it by its guest-physical address, which it looks up in the memory that its
- * VMM has shared. So the address has to be right: the kernel says it in sysfs, and where this
- * process may see physical addresses (pagemap), the two are compared.
+ * The host is told the region's guest-physical address, which it looks up in the memory that the
+ * VMM has shared with it. So the address has to be right: the kernel gives it in sysfs, and where
+ * this process may see physical addresses (pagemap), the two are compared.
  *
- * Behind VIRTIO shared memory there is nothing before the device runs and the VMM has mapped it,
- * and the host announces the region when it has. Until then it is offered, but not looked at.
+ * VIRTIO shared memory has nothing behind it until the device runs and the VMM has mapped it; the
+ * host announces the region when it has. Until then it is offered, but not accessed.
  *
  * Nothing is written to the region here: until the host has agreed to use it, it may be something
  * else. A mapping that is not cached is declined (latency.h).
@@ -29,7 +29,7 @@
 #include "proto/vm_addr.h"
 
 #define VM_REGION_NAME	   32u
-#define VM_REGIONS_MAX	   16u /* of a kind that are looked at */
+#define VM_REGIONS_MAX	   16u /* examined per kind */
 #define VM_REGION_PAGE_MIN 4096u
 
 struct vm_region_kind;
@@ -42,7 +42,7 @@ struct vm_region {
 	struct gpa gpa; /* of its first byte */
 	uint64_t page_size;
 	struct load_latency latency;
-	void *mine; /* of the kind */
+	void *mine; /* private to the kind */
 };
 
 /* Shared memory of the driver's device (VIRTIO 1.2, 2.10). */
@@ -54,38 +54,43 @@ struct vm_region_own {
 
 /* Where to look. */
 struct vm_region_place {
-	const char *root;		 /* "" but for tests, which build a tree of their own */
+	const char *root;		 /* "" except in tests, which build their own tree */
 	const struct vm_region_own *own; /* NULL: none */
 };
 
 struct vm_region_kind {
 	const char *name;
-	bool late; /* there is no memory yet: vm_region_measure() when there is */
+	bool late; /* memory appears later; then call vm_region_measure() */
 	/* Could @name be one of this kind? */
 	bool (*named)(const char *name);
-	/* The names of those that there are, in order. Their number, at most @max; -errno. */
+	/*
+	 * Lists the names of existing regions, in order. Returns their number, at most @max, or
+	 * -errno.
+	 */
 	int (*find)(const struct vm_region_place *p, char name[][VM_REGION_NAME], unsigned max);
 	/*
-	 * Maps r->name, and fills in what *r says of it but for the latency. 0; or -errno with
-	 * zv_err() text, and nothing is mapped.
+	 * Maps r->name, and fills in *r except for the latency. 0; or -errno with zv_err() text,
+	 * and nothing is mapped.
 	 */
 	int (*map)(struct vm_region *r, const struct vm_region_place *p);
 	void (*unmap)(struct vm_region *r);
 };
 
-/* The kinds that are looked for, in order of preference; ends with NULL. In builtin.c. */
+/* The kinds to look for, in order of preference; ends with NULL. In builtin.c. */
 extern const struct vm_region_kind *const vm_region_kinds[];
 
 /*
- * Opens the region @which: "auto" (that of the first kind of which there is one and which can be
- * used) or a name. *r stays with the caller. 0; -ENOENT without text: "auto", and there is none; or
- * -errno with zv_err() text: -EINVAL (no such name), -ENODEV (not there), -EACCES, -EPERM,
- * -EOPNOTSUPP (uncached), -ENOTUNIQ ("auto", and there are several), or what the kernel said.
+ * Opens the region @which: "auto" (one of the first kind that has a usable region) or a name. The
+ * caller owns *r. 0; -ENOENT without text: "auto", and there is none; or -errno with zv_err() text:
+ * -EINVAL (no such name), -ENODEV (not there), -EACCES, -EPERM, -EOPNOTSUPP (uncached), -ENOTUNIQ
+ * ("auto", and there are several), or an error of the kernel.
  */
 int vm_region_open(struct vm_region *r, const char *which, const struct vm_region_place *p);
 
-/* Sets r->latency. 0; -EOPNOTSUPP with text: the mapping is not cached. As vm_region_open() does
- * it, but for a kind that is late. */
+/*
+ * Sets r->latency. 0; -EOPNOTSUPP with text: the mapping is not cached. vm_region_open() does this
+ * itself, except for a late kind.
+ */
 int vm_region_measure(struct vm_region *r);
 
 /* Harmless when there is none. */
@@ -93,18 +98,15 @@ void vm_region_close(struct vm_region *r);
 
 /* ---- for kinds ---- */
 
-/*
- * Sizes and addresses that the kernel has named make sense: whole pages, no wrap-around. 0; -EINVAL
- * with text.
- */
+/* Checks sizes and addresses from the kernel: whole pages, no wrap-around. 0; -EINVAL with text. */
 int vm_region_check(const struct vm_region *r);
 
 /*
- * The page at r->addr is r->gpa, as far as this process may know. 0; -EIO with text: it is another
- * one. Loads from it.
+ * Checks, as far as this process may know, that the page at r->addr is r->gpa. 0; -EIO with text:
+ * it is another one. Loads from the page.
  */
 int vm_region_check_page(const struct vm_region *r);
-/* The same for an entry of pagemap, of a page that was touched. */
+/* The same for a pagemap entry of a page that was touched. */
 bool vm_region_page_is(uint64_t entry, uint64_t page_bytes, struct gpa gpa);
 
 #endif

@@ -4,11 +4,11 @@
  *
  * Theory of operation
  * -------------------
- * A thread of the application asks for a piece and waits. The device's connection is the control
- * thread's, so that tells the device (guest_link_ops.set_memory: of all that there is), and again
- * of what is left when a piece goes. While there is no connection a piece is only noted: the device
- * hears of it when it is connected. Where the device has a piece is the piece's number times
- * APP_MEM_STEP, behind all other memory.
+ * A thread of the application requests a piece and waits. Only the control thread uses the device's
+ * connection, so it tells the device (guest_link_ops.set_memory, with all memory that there is),
+ * and tells it what is left when a piece goes. While there is no connection, a piece is only
+ * recorded: the device is told when it is connected. The device's address of a piece is the number
+ * of the piece times APP_MEM_STEP, above all other memory.
  */
 #ifndef ZV_APP_MEM_H
 #define ZV_APP_MEM_H
@@ -26,26 +26,26 @@ struct guest_dev;
 struct app_mem {
 	struct transport_mem m; /* m.fd is ours */
 	uint8_t state;		/* enum in app_mem.c */
-	uint8_t told;		/* the device has, or is being told of it; the control thread's */
+	uint8_t told;		/* the device has it or is being told; control thread only */
 };
 
 struct app_mems {
 	pthread_mutex_t lock;
 	pthread_cond_t served;
 	struct app_mem mem[ZV_MEM_MAX];
-	int fd; /* readable: something is asked for; -1: the device takes no such memory */
+	int fd; /* readable: there is a request; -1: the device takes no such memory */
 };
 
 /* 0 or -errno. Before the control thread starts. */
 int app_mems_init(struct guest_dev *dev);
 void app_mems_fini(struct guest_dev *dev);
 
-/* The control thread's part. False: the device is lost, zv_error_text() says why. */
+/* Run by the control thread. False: the device is lost, zv_error_text() says why. */
 bool app_mems_serve(struct guest_dev *dev);
 
 /* For a link: the pieces that the device is to have, one after the other. NULL: no more. */
 const struct app_mem *app_mem_next(const struct guest_dev *dev, const struct app_mem *m);
-/* Where the device has it. */
+/* The device's address of @m. */
 struct gpa app_mem_gpa(const struct guest_dev *dev, const struct app_mem *m);
 
 /* For struct transport_ops, where link->set_memory is set. */

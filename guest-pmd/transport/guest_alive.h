@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * The death of this process is seen by the host, although the VM lives (proto/alive.h): the
- * driver's part, all of it the control thread's.
+ * Lets the host see the death of this process although the VM lives (proto/alive.h). This is the
+ * driver's part; only the control thread uses it.
  */
 #ifndef ZV_GUEST_ALIVE_H
 #define ZV_GUEST_ALIVE_H
@@ -13,18 +13,20 @@
 struct guest_alive {
 	struct robust_list_head head;
 	struct robust_list node;      /* of the one word */
-	struct robust_list_head *was; /* the thread's own list, which it gets back */
+	struct robust_list_head *was; /* the thread's own list, restored at the end */
 	struct region_map *map;	      /* NULL: no word is kept */
 	uint64_t cid;
 	uint32_t *word;
 };
 
-/* Before the first look: until guest_alive_end() the C library has no robust list of this thread,
- * so it must not take robust mutexes. */
+/*
+ * To be called before guest_alive_look(). Until guest_alive_end() the C library has no robust list
+ * of this thread, so it must not take robust mutexes.
+ */
 void guest_alive_begin(struct guest_alive *a);
-/* Keeps the word for @cid in the region while there is one (own_region_there()). */
+/* Maintains the word for @cid in the region while there is one (own_region_there()). */
 void guest_alive_look(struct guest_alive *a, const struct own_region *own, uint64_t cid);
-/* The device is being closed, in order. The kernel does not look at *a any more. */
+/* The device is being closed in order: the kernel no longer uses *a. */
 void guest_alive_end(struct guest_alive *a);
 
 #endif

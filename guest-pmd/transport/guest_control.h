@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Between guest_dev.c, which builds and frees a device, and guest_control.c, which runs it. */
+/*
+ * Interface between guest_dev.c, which builds and frees a device, and guest_control.c, which runs
+ * it.
+ */
 #ifndef ZV_GUEST_CONTROL_H
 #define ZV_GUEST_CONTROL_H
 
@@ -13,7 +16,7 @@ int guest_bring_up(struct guest_dev *dev);
 
 /* Starts the control thread of a device that is up. 0 or -errno with zv_err() text. */
 int guest_control_start(struct guest_dev *dev);
-/* Stops it and waits for it: no longer than for one step of a connect. */
+/* Stops it and waits for it, at most for one step of a connect. */
 void guest_control_stop(struct guest_dev *dev);
 
 #endif

@@ -1,30 +1,30 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * What all transports of the guest's side have in common.
+ * Common part of all transports of the guest's side.
  *
  * Theory of operation
  * -------------------
  * A transport finds a virtio-vsock device and hands it rings and buffers, and the driver
- * (vsock_drv.h) moves packets over them. Whether the device is at the other end of a socket or on a
- * PCI bus, the remainder is the same:
+ * (vsock_drv.h) moves packets over them. Everything else is the same whether the device is at the
+ * other end of a socket or on a PCI bus:
  *
  *	guest_dev      one region of memory with all rings and buffers, the pairs and their
  *	               eventfds; open, drain, close
  *	guest_control  the control thread: events, the loss of the device, its return
- *	guest_watchdog a device that takes nothing any more
+ *	guest_watchdog detects a device that no longer takes packets
  *	guest_region   shared memory that the backend announces
- *	own_region     shared memory that this side offers it
+ *	own_region     shared memory that this side offers to the backend
  *	app_mem        memory of the application that the device reads in place
- *	guest_bond     several devices of one CID as one device, a queue each
+ *	guest_bond     several devices of one CID as one device with a queue each
  *
  * What differs is a table of functions, struct guest_link_ops. A transport is a folder with such a
- * table and with the struct transport_ops that makes it known by its URI (builtin.c lists those).
- * Its device embeds struct guest_dev as the first member; open() reads the URI and calls
+ * table and with the struct transport_ops that registers its URI (builtin.c lists those). Its
+ * device embeds struct guest_dev as the first member; open() parses the URI and calls
  * guest_dev_open(), and the other entries are functions of this file.
  *
- * A device goes through map, connect, start, ..., disconnect; from connect() on again and again, by
- * the control thread, until it is closed. It keeps its memory all that time, because buffers may be
- * on loan; its rings are fresh each time.
+ * A device goes through map, connect, start, ..., disconnect. The control thread repeats this from
+ * connect() on until the device is closed. The device keeps its memory all that time, because
+ * buffers may be on loan; its rings are fresh each time.
  */
 #ifndef ZV_GUEST_DEV_H
 #define ZV_GUEST_DEV_H
@@ -41,47 +41,52 @@
 
 struct guest_dev;
 
-/* A piece of the device's memory, contiguous for the CPU and for the device. */
+/* A part of the device's memory, contiguous for the CPU and for the device. */
 struct guest_part {
 	size_t size;	/* in: bytes, > 0 */
-	bool ring;	/* in: a ring, which the device may want in one piece */
+	bool ring;	/* in: it is a ring, which the device may need in one piece */
 	void *addr;	/* out: zeroed, VIRTQ_ALIGN aligned */
-	struct iova at; /* out: the same, as the device sees it */
+	struct iova at; /* out: its address for the device */
 };
 
 #define GUEST_PARTS_MAX (2 + 4 * ZV_QUEUES_MAX)
 
-/* How a transport reaches its device. Called by one thread at a time: open's, then the control's.
+/*
+ * How a transport reaches its device. Called by one thread at a time: that of open, then the
+ * control thread.
  */
 struct guest_link_ops {
 	/*
-	 * Allocates the device's memory, once; sets d->page_size. It goes with destroy(). 0; or
-	 * -errno with zv_err() text. NULL: all parts lie in one region that can be shared, d->mem,
-	 * and map() is called.
+	 * Allocates the device's memory, once; sets d->page_size. destroy() frees it. 0; or -errno
+	 * with zv_err() text. NULL: all parts lie in one region that can be shared, d->mem, and
+	 * map() is called.
 	 */
 	int (*alloc)(struct guest_dev *d, struct guest_part *parts, unsigned n);
 	/*
-	 * d->mem has been made, and stays where it is until destroy(): lets the device have it and
-	 * sets d->iova. 0; or -errno with zv_err() text.
+	 * d->mem has been allocated, and does not move until destroy(): makes it available to the
+	 * device and sets d->iova. 0; or -errno with zv_err() text.
 	 */
 	int (*map)(struct guest_dev *d);
 	/*
-	 * How virtqueue @vq is kicked; asked once, when there is memory. NULL: by eventfds, which
-	 * are made here and which start() hands over.
+	 * How virtqueue @vq is kicked; called once, when there is memory. NULL: by eventfds, which
+	 * are made here and handed over by start().
 	 */
 	struct virtq_notify (*kick)(struct guest_dev *d, unsigned vq);
 	/*
-	 * Reaches the device and agrees on features; d->d.nqueues pairs are needed. Fills in d->has
-	 * and the CID (guest_dev_set_cid()). Waits no longer than until d->stop_fd is readable. 0;
+	 * Connects to the device and negotiates features; d->d.nqueues pairs are needed. Fills in
+	 * d->has and the CID (guest_dev_set_cid()). Stops waiting when d->stop_fd is readable. 0;
 	 * or -errno with zv_err() text, which zv_open() passes on (-ECANCELED: stop_fd).
 	 */
 	int (*connect)(struct guest_dev *d);
 	/*
 	 * Hands over the memory, the rings of all pairs, and the event ring if d->has.events. 0:
-	 * the device works on them; -errno as above.
+	 * the device runs them; -errno as above.
 	 */
 	int (*start)(struct guest_dev *d);
-	/* The device lets go of the rings. At any time, also when there is no connection. */
+	/*
+	 * Makes the device stop using the rings. May be called at any time, also without a
+	 * connection.
+	 */
 	void (*disconnect)(struct guest_dev *d);
 	/*
 	 * Reads the CID again, after TRANSPORT_RESET. 0; or -errno as above: the device is lost.
@@ -90,27 +95,27 @@ struct guest_link_ops {
 	int (*read_cid)(struct guest_dev *d);
 	/* Readable when something has happened to the connection; -1: there is no connection. */
 	int (*fd)(struct guest_dev *d);
-	/* That is readable. NULL, or why the device is lost. */
+	/* To be called when fd() is readable. NULL, or why the device is lost. */
 	const char *(*lost)(struct guest_dev *d);
 	/*
-	 * Maps a region that the backend has announced; the control thread's. 0, and *out is the
-	 * caller's; -errno with zv_err() text. NULL: the device knows no regions, and its
+	 * Maps a region that the backend has announced; control thread. 0, and the caller owns
+	 * *out; -errno with zv_err() text. NULL: the device has no regions, and its
 	 * transport_ops.regions is NULL.
 	 */
 	int (*region)(struct guest_dev *d, const struct ctrl_region *r, struct shm_region *out);
-	/* regions.fd was readable: does what else the transport has to do then. May be NULL. */
+	/* Further work of the transport when regions.fd was readable. May be NULL. */
 	void (*serve)(struct guest_dev *d);
 	/*
-	 * Tells the device, which is connected, of all memory that it is to have from now on, with
-	 * that of the application (app_mem.h); the rings run. 0: it has it; -errno with zv_err()
-	 * text. NULL: the device takes none.
+	 * Tells the connected device all memory that it is to have from now on, including the
+	 * application's (app_mem.h), while the rings run. 0: it has it; -errno with zv_err() text.
+	 * NULL: the device takes no application memory.
 	 */
 	int (*set_memory)(struct guest_dev *d);
 	/* Frees the structure that embeds @d and what the transport keeps in it. */
 	void (*destroy)(struct guest_dev *d);
 	/*
 	 * A VMM is between driver and backend, and tells neither that the other has gone: a
-	 * watchdog looks whether packets are taken, and close empties the rings.
+	 * watchdog checks that packets are taken, and close drains the rings.
 	 */
 	bool silent;
 };
@@ -119,26 +124,26 @@ struct guest_link_ops {
 struct guest_features {
 	const struct vsock_rings *rings; /* the layout of all its rings */
 	bool event_idx;
-	bool events;	   /* it shall be given the event queue */
+	bool events;	   /* to be given the event queue */
 	bool tables;	   /* it takes tables of indirect descriptors */
-	bool leaves_blank; /* it may give a receive buffer back unwritten: rx_wipe in vsock_drv.h */
+	bool leaves_blank; /* may return receive buffers unwritten: rx_wipe in vsock_drv.h */
 };
 
 struct guest_dev {
 	struct transport_dev d; /* first */
 	/* Set by the transport before guest_dev_open(). */
 	const struct guest_link_ops *link;
-	const char *scheme;    /* "vhost-user"... and */
-	const char *name;      /* which device, for messages */
+	const char *scheme;    /* URI scheme: "vhost-user"... */
+	const char *name;      /* name of the device for messages */
 	struct own_region own; /* own_region_find(), own_region_make() */
-	/* Set by guest_dev_open(), for connect(): feature bits of layouts to ask for. */
+	/* Set by guest_dev_open() for connect(): feature bits of the ring layouts to ask for. */
 	uint64_t want_rings;
 	/* Set by map(). */
 	struct iova iova; /* of the first byte of mem */
 	/* Set by connect() and read_cid(). */
 	struct guest_features has;
 	uint64_t guest_cid; /* guest_dev_set_cid() */
-	/* The remainder is ours; start() reads it. */
+	/* Private to guest_dev; start() reads it. */
 	struct shm_region mem;	 /* fd -1: alloc() */
 	uint64_t page_size;	 /* behind rings and buffers */
 	struct vsock_pair *pair; /* d.nqueues of them */
@@ -146,15 +151,15 @@ struct guest_dev {
 	struct guest_watchdog dog;
 	struct guest_regions regions;
 	struct app_mems app;
-	bool gone;   /* lost(), disconnect(): the device cannot read our memory any more */
+	bool gone;   /* after lost() or disconnect(): the device can no longer read this memory */
 	int stop_fd; /* readable: the device is being closed */
 	pthread_t thread;
 	bool thread_runs;
 };
 
 /*
- * Builds the device after @opts, connects it and starts its control thread. 0; or -errno with
- * zv_err() text, and then the device has been destroyed.
+ * Builds the device according to @opts, connects it and starts its control thread. 0; or -errno
+ * with zv_err() text, and then the device has been destroyed.
  */
 int guest_dev_open(struct guest_dev *d, const struct zv_opts *opts);
 
@@ -165,12 +170,12 @@ static inline void guest_dev_set_cid(struct guest_dev *d, uint64_t cid)
 
 /*
  * For guest_link_ops.map of a process that is its own VMM, and so without VIRTIO_F_ACCESS_PLATFORM:
- * d->mem begins at this guest-physical address. It is no address of the process, so that a
- * descriptor's address and a ring's (a user address) cannot be mistaken for one another without
- * being noticed, and not 0, which stays invalid.
+ * d->mem begins at this guest-physical address. It differs from any address of the process, so that
+ * confusing a descriptor's address with a ring's (a user address) is noticed, and it is not 0,
+ * which stays invalid.
  */
 #define GUEST_GPA_BASE ((struct gpa){0x40000000ull})
-/* And a region of its own here, behind all that d->mem can be. */
+/* And its own region begins here, above the largest possible d->mem. */
 #define GUEST_GPA_REGION ((struct gpa){1ull << 44})
 int guest_dev_map_gpa(struct guest_dev *d);
 

@@ -3,8 +3,8 @@
  * Regions of shared memory that the backend of a device has announced (docs/protocol.md,
  * "Channels").
  *
- * A queue's owner asks for one and must not block; getting at it may (a question to zvsockd, a
- * mapping). So the owner leaves an entry here, the control thread does the work
+ * A queue's owner requests a region and must not block, but obtaining it may block (a request to
+ * zvsockd, a mapping). So the owner leaves an entry here, the control thread does the work
  * (guest_link_ops.region) and wakes the queues, and the owner asks again. A region that several
  * queues use is mapped once.
  *
@@ -31,12 +31,12 @@ struct guest_regions {
 int guest_regions_init(struct guest_dev *dev);
 void guest_regions_fini(struct guest_dev *dev);
 
-/* The control thread's part: maps what is asked for. True: queues have to be woken. */
+/* Run by the control thread: maps what was requested. True: queues have to be woken. */
 bool guest_regions_serve(struct guest_dev *dev);
-/* The backend is gone, and with it what it has announced. */
+/* The backend is gone, and with it all regions that it has announced. */
 void guest_regions_lost(struct guest_dev *dev);
 
-/* For struct transport_ops, where link->region is set; and its functions. */
+/* For struct transport_ops, where link->region is set. */
 int guest_region_map(struct transport_dev *d, unsigned queue, const struct ctrl_region *r,
 		     struct region_map **out);
 void guest_region_forget(struct transport_dev *d, unsigned queue, uint64_t id);

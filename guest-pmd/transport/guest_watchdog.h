@@ -4,17 +4,17 @@
  *
  * Theory of operation
  * -------------------
- * A pair that has sent something tells the control thread, which from then on looks at all pairs
- * several times in a timeout, until all of them are calm. A look that comes late does not count:
- * the process, or the VM around it, has stood still, and the device perhaps with it.
+ * A pair that has sent something tells the control thread, which from then on checks all pairs
+ * several times per timeout, until all of them are calm. A check that comes late does not count:
+ * the process, or the VM around it, was stopped, and perhaps the device with it.
  *
  * A device that was reset because it was stuck is suspect: a VMM may start one without a backend
- * and not say so. It is in use again only when it has taken a packet, for which it is given more
- * and more time, up to the timeout: a backend that starves must not be reset over and over before
- * it could answer. Until then it is tried again, as a device that cannot be reached is.
+ * and not say so. It is used again only when it has taken a packet. It gets more time for that in
+ * each attempt, up to the timeout, so that a slow backend is not reset over and over before it can
+ * answer. Until then it is retried, like a device that cannot be reached.
  *
- * None of this is for a transport that hears of the end of its backend: there a device that takes
- * nothing is busy, and a reset would not mend it.
+ * None of this applies to a transport that learns of the end of its backend: there a device that
+ * takes nothing is busy, and a reset would not help.
  */
 #ifndef ZV_GUEST_WATCHDOG_H
 #define ZV_GUEST_WATCHDOG_H
@@ -25,10 +25,10 @@
 struct guest_dev;
 
 struct guest_watchdog {
-	int fd;		     /* readable: a pair has sent something; -1: there is no watchdog */
+	int fd;		     /* readable: a pair has sent something; -1: no watchdog */
 	uint64_t timeout_ns; /* as zv_opts has it */
-	uint64_t due_ns;     /* the next look; 0: no pair has anything to be looked at */
-	uint64_t last_ns;    /* the last one */
+	uint64_t due_ns;     /* next check; 0: none is needed */
+	uint64_t last_ns;    /* last check */
 	uint64_t
 		trial_ns; /* how long a suspect device has to take a packet; 0: it is not suspect */
 };
@@ -36,20 +36,20 @@ struct guest_watchdog {
 /* Before pairs are made. @timeout_ns: UINT64_MAX is never. 0 or -errno, no text. */
 int guest_watchdog_init(struct guest_dev *dev, uint64_t timeout_ns);
 void guest_watchdog_fini(struct guest_dev *dev);
-/* The rings begin anew. */
+/* The rings start afresh. */
 void guest_watchdog_forget(struct guest_dev *dev);
 
-/* Milliseconds until the next look; -1: there is none. For poll(). */
+/* Milliseconds until the next check, for poll(); -1: none. */
 int guest_watchdog_wait(const struct guest_dev *dev);
-/* The descriptor is readable: there is something to look at. */
+/* To be called when the descriptor is readable: starts checking. */
 void guest_watchdog_told(struct guest_dev *dev);
-/* Looks when it is time to. The index of a pair that is stuck; -1: none is. */
+/* Checks when it is time. Returns the index of a stuck pair, or -1. */
 int guest_watchdog_look(struct guest_dev *dev);
 
-/* The device was stuck: it has to prove that it works, the next time it is started. */
+/* The device was stuck: it has to take a packet the next time it is started. */
 void guest_watchdog_suspect(struct guest_dev *dev);
 /*
- * Rings have been handed over, and pairs are down: has a suspect device taken a packet? 0; or
+ * Waits for a suspect device to take a packet; the rings are handed over, the pairs are down. 0; or
  * -errno with zv_err() text (-ETIMEDOUT; -ECANCELED: the device is being closed).
  */
 int guest_watchdog_prove(struct guest_dev *dev);
