@@ -12,21 +12,22 @@
  * own caches when it is read, and is still in the shared one. With a single 64 KiB buffer at a time
  * it passes at a tenth of that rate, and with 64 MiB at a third. So a ring does not use all its
  * buffers all the time, but hot_count() of them:
- *   tx  Free buffers wait in a deque. Small messages take the newest, large ones the oldest. When a
- *       buffer comes back and more than hot_count() are in the deque and with the device, the
- * oldest of the deque goes on the stack of cold ones, which are used when the deque is empty. rx
- * Twice as many circulate for small messages: half are with the device while the owner releases the
- * other half, and 64 would leave the device waiting for each group (two thirds of the rate). A
- * buffer is posted only while fewer than hot_count() are with the device or lent; the others are
- * spare. All spare buffers are posted before the owner sleeps, after HOT_IDLE empty looks, and once
- * in HOT_ROUND packets, because one message of many packets may make a device wait for more buffers
- * at once than circulate.
+ *   tx  Free buffers wait in a deque. Small messages take the newest, large ones the oldest. When
+ *       a buffer comes back and more than hot_count() are in the deque and with the device, the
+ *       oldest of the deque goes on the stack of cold ones, which are used when the deque is
+ *       empty.
+ *   rx  Twice as many circulate for small messages: half are with the device while the owner
+ *       releases the other half, and 64 would leave the device waiting for each group (two thirds
+ *       of the rate). A buffer is posted only while fewer than hot_count() are with the device or
+ *       lent; the others are spare. All spare buffers are posted before the owner sleeps, after
+ *       HOT_IDLE empty looks, and once in HOT_ROUND packets, because one message of many packets
+ *       may make a device wait for more buffers at once than circulate.
  *
  * Invariants, while every buffer is given back once and taken only from here:
  *   tx  a free buffer is in the deque or on the stack of cold ones, once; no other buffer is in
  *       either. HOT_MIN <= hot <= size, or hot = size where the ring is smaller.
  *   rx  a spare buffer is on the stack once, and neither with the device nor lent. hot is bounded
- * as above. While fewer than hot / 2 are with the device, none becomes spare.
+ *       as above. While fewer than hot / 2 are with the device, none becomes spare.
  */
 #ifndef ZV_HOT_BUFS_H
 #define ZV_HOT_BUFS_H

@@ -8,14 +8,15 @@
  * for the device. How this is done depends on the device's addresses:
  *
  *  IOVA      An IOMMU translates, so any pages will do. Hugepages are tried first, because each
- * page costs an entry of the IOMMU's TLB, and of the host's if it has one for the device
- *            (VIRTIO_F_ACCESS_PLATFORM).
- *  physical  The device uses the guest's physical addresses: without an IOMMU, or with one that the
- *            device bypasses because VIRTIO_F_ACCESS_PLATFORM is not offered. Then each part must
- * lie in physically contiguous memory, and only hugepages are large enough. The kernel hands them
- * out in any order, so they are mapped in the order of their addresses, and each part is placed in
- * a run of adjacent pages that has room for it. If the pages needed contain no such run, more are
- * allocated, up to the last free one, and those that stay unused are freed again.
+ *            page costs an entry of the IOMMU's TLB, and of the host's if it has one for the
+ *            device (VIRTIO_F_ACCESS_PLATFORM).
+ *  physical  The device uses the guest's physical addresses: without an IOMMU, or with one that
+ *            the device bypasses because VIRTIO_F_ACCESS_PLATFORM is not offered. Then each part
+ *            must lie in physically contiguous memory, and only hugepages are large enough. The
+ *            kernel hands them out in any order, so they are mapped in the order of their
+ *            addresses, and each part is placed in a run of adjacent pages that has room for it.
+ *            If the pages needed contain no such run, more are allocated, up to the last free one,
+ *            and those that stay unused are freed again.
  *
  * In both cases the memory is registered with the device's kernel driver (dma_map), which also
  * keeps the pages in place until it has reset the device, should this process die. Devices of one

@@ -8,12 +8,14 @@
  * the layers above (virtio_pci.c, the transports) use nothing else.
  *
  *  vfio-pci         The device reaches only memory that was mapped for it (dma_map), at addresses
- * of our choice (IOVA). The kernel's file descriptors give access to BARs, and deliver MSI-X
- * interrupts as eventfds. Needs an IOMMU, which a VM has if it is configured with one. When the
- * process dies, the kernel disables bus mastering, which stops a virtio device, and resets the
- * device if it can be reset, before it frees the memory. uio_pci_generic  BARs are files in sysfs,
- * the only interrupt is the INTx line. The device reaches all memory, by physical addresses:
- * nothing confines a wrong address, so the kernel allows it to root only.
+ *                   of our choice (IOVA). The kernel's file descriptors give access to BARs, and
+ *                   deliver MSI-X interrupts as eventfds. Needs an IOMMU, which a VM has if it is
+ *                   configured with one. When the process dies, the kernel disables bus mastering,
+ *                   which stops a virtio device, and resets the device if it can be reset, before
+ *                   it frees the memory.
+ *  uio_pci_generic  BARs are files in sysfs, the only interrupt is the INTx line. The device
+ *                   reaches all memory, by physical addresses: nothing confines a wrong address,
+ *                   so the kernel allows it to root only.
  *
  * A device is opened by one process at a time, in the state in which it is found. Close gives it
  * back to the same kernel driver with bus mastering disabled.

@@ -14,12 +14,12 @@
  * ---------
  *  - A flow is in one state: idle or sending (on no list), waiting (on `waiters`) or woken (on
  *    `woken`, whose length is `nwoken`).
- *  - While a flow is waiting or woken, an idle one gets nothing: nobody overtakes the line. - A flow
- * is woken only when there are as many buffers as it needs at a time. A waiting flow is
+ *  - While a flow is waiting or woken, an idle one gets nothing: nobody overtakes the line.
+ *  - A flow is woken only when there are as many buffers as it needs at a time. A waiting flow is
  *    not writable, so a program that cannot send can sleep.
  *  - Every waiting flow gets to the head of the line. Each flow before it leaves the head: woken;
- *    or, when it needs more buffers than are free, to the end of the line after TX_MISSES looks.
- *    A flow that was woken and finds too few buffers returns to the head, because it has sent
+ *    or, when it needs more buffers than are free, to the end of the line after TX_MISSES looks. A
+ *    flow that was woken and finds too few buffers returns to the head, because it has sent
  *    nothing, but only TX_MISSES times in a row. A woken flow that does not try to send loses its
  *    turn after TX_IDLE_POLLS polls that had buffers for the next one.
  *  - While others wait (`limited`), a turn ends once TX_QUANTUM is charged. A packet is charged at
