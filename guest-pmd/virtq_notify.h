@@ -3,12 +3,13 @@
  * How a driver tells the device that a ring has new buffers (VIRTIO 1.2, section 2.9, "available
  * buffer notification"; here: a kick).
  *
- * Behind vhost-user a kick is a write to an eventfd. A device on a bus has a register instead: of a
- * PCI device it is 16 bits wide (section 4.1.5.2), of virtio-mmio 32 (section 4.2.2, QueueNotify);
- * the number of the virtqueue is written to it. VIRTIO_F_NOTIFICATION_DATA, which adds the ring's
- * position to what is written (section 2.9.1), is not negotiated; it would be a kind of its own.
+ * With vhost-user a kick is a write to an eventfd. A device on a bus has a register instead, to
+ * which the number of the virtqueue is written: 16 bits wide for a PCI device (section 4.1.5.2), 32
+ * for virtio-mmio (section 4.2.2, QueueNotify). VIRTIO_F_NOTIFICATION_DATA, which adds the ring's
+ * position (section 2.9.1), is not negotiated; it would be a kind of its own.
  *
- * A kick is rare: the device says when it wants one. So the branch on the kind costs nothing.
+ * Kicks are rare, because the device says when it wants one. So the branch on the kind costs
+ * nothing.
  */
 #ifndef ZV_VIRTQ_NOTIFY_H
 #define ZV_VIRTQ_NOTIFY_H
@@ -58,9 +59,9 @@ static inline void eventfd_signal(int fd)
 }
 
 /*
- * What was stored to the rings before is visible to a device before it sees the register written.
- * x86 keeps the order of stores by itself. On others the ring's full barrier orders memory among
- * CPUs only, not against a device register.
+ * Makes earlier stores to the rings visible to a device before it sees the register written. x86
+ * keeps the order of stores by itself. Elsewhere the ring's full barrier orders memory among CPUs
+ * only, not against a device register.
  */
 static inline void virtq_notify_wmb(void)
 {
@@ -73,7 +74,7 @@ static inline void virtq_notify_wmb(void)
 #endif
 }
 
-/* Kicks. After the ring's index has been published. */
+/* Kicks the device. Call it after publishing the ring's index. */
 static inline void virtq_notify(const struct virtq_notify *n)
 {
 	if (n->kind == VIRTQ_NOTIFY_EVENTFD) {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * The kernel's vsock device, /dev/vhost-vsock: a file that is one device, with one queue pair and
- * without an event queue, worked on by a thread of the kernel (<linux/vhost.h>). Who opens it is
+ * The kernel's vsock device, /dev/vhost-vsock: an open file is one device, with one queue pair and
+ * no event queue, served by a kernel thread (<linux/vhost.h>). The process that opens it acts as
  * the VMM. Programs reach the device by AF_VSOCK sockets, at its CID.
  *
  * No call waits for a peer. All return 0 or -errno with zv_err() text.
@@ -18,17 +18,17 @@
 struct vhost_kernel {
 	const char *path;
 	uint64_t cid;
-	int fd;		   /* -1: not open */
-	int err_fd;	   /* eventfd: the kernel finds a ring broken; -1 likewise */
+	int fd;	    /* -1: not open */
+	int err_fd; /* eventfd: signalled when the kernel finds a ring broken; -1: not open */
 	uint64_t features; /* as negotiated */
 };
 
 void vhost_kernel_init(struct vhost_kernel *v, const char *path, uint64_t cid);
 
 /*
- * Opens the device; agrees on features; takes the CID. -ENOENT, -ENODEV, -ENXIO (there is no
+ * Opens the device, negotiates features and takes the CID. -ENOENT, -ENODEV, -ENXIO (there is no
  * device), -EACCES, -EPERM, -ENOTTY (@path is something else), -EPROTONOSUPPORT, -EADDRINUSE (the
- * CID is in use) and others from the system. vhost_kernel_close() after a failure, too.
+ * CID is in use) and other system errors. Call vhost_kernel_close() after a failure, too.
  */
 int vhost_kernel_open(struct vhost_kernel *v);
 
@@ -40,10 +40,12 @@ int vhost_kernel_set_memory(struct vhost_kernel *v, const void *addr, uint64_t s
 int vhost_kernel_set_ring(struct vhost_kernel *v, unsigned index, const struct virtq_areas *ring,
 			  int call_fd, int kick_fd);
 
-/* It works on the rings. */
+/* Starts the device on the rings. */
 int vhost_kernel_run(struct vhost_kernel *v);
 
-/* It has let go of rings and memory when this returns, and the CID is free. Harmless when closed.
+/*
+ * When this returns, the device no longer uses rings and memory, and the CID is free. Harmless when
+ * closed.
  */
 void vhost_kernel_close(struct vhost_kernel *v);
 

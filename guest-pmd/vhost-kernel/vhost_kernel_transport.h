@@ -7,7 +7,7 @@
 /* `vhost-kernel:cid=N` */
 extern const struct transport_ops vhost_kernel_transport_ops;
 
-/* @rest, what follows the scheme, into *cid. 0; or -EINVAL with zv_err() text. */
+/* Parses @rest, the part after the scheme, into *cid. 0; or -EINVAL with zv_err() text. */
 int vhost_kernel_parse(uint64_t *cid, const char *rest);
 
 #endif

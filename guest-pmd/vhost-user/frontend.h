@@ -2,11 +2,11 @@
 /*
  * The frontend's end of a vhost-user connection: socket and handshake.
  *
- * Everything that waits, waits at most timeout_ms, and no longer than until cancel_fd becomes
- * readable. Failures leave the connection closed or to be closed: there is no way to go on after
- * half a message. All functions return 0 or -errno with zv_err() text:
- *   -EPROTO           the backend closed, was silent too long, or answered nonsense
- *   -EPROTONOSUPPORT  it lacks a needed feature
+ * Waiting ends after timeout_ms, or when cancel_fd becomes readable. After a failure the connection
+ * is closed or must be closed: there is no way to go on after half a message. All functions return
+ * 0 or -errno with zv_err() text:
+ *   -EPROTO           the backend closed, was silent too long, or sent an invalid reply
+ *   -EPROTONOSUPPORT  it lacks a required feature
  *   -ERANGE           it has too few queues
  *   -ECANCELED        cancel_fd
  */
@@ -27,11 +27,11 @@ struct frontend {
 	int fd;		     /* -1: not connected */
 	int cancel_fd;	     /* -1: none */
 	int timeout_ms;	     /* for a reply; FRONTEND_TIMEOUT_MS */
-	uint64_t want_rings; /* feature bits of layouts to ask for */
+	uint64_t want_rings; /* feature bits of ring layouts to ask for */
 	uint64_t features;   /* as negotiated */
 	uint64_t protocol;
 	uint64_t guest_cid;
-	bool host_app; /* the device may have CID 2: this is an application of the host */
+	bool host_app; /* this is an application of the host: the device may have CID 2 */
 };
 
 /* Checks and stores @path. -EINVAL (empty), -ENAMETOOLONG. */
@@ -41,17 +41,19 @@ int frontend_init(struct frontend *f, const char *path, int cancel_fd);
 int frontend_connect(struct frontend *f);
 void frontend_disconnect(struct frontend *f);
 
-/* Owner, features, number of queues (@pairs pairs and the event queue are needed), CID. */
+/*
+ * Negotiates owner, features, number of queues (@pairs pairs and the event queue are needed), CID.
+ */
 int frontend_negotiate(struct frontend *f, unsigned pairs);
 
 bool frontend_event_idx(const struct frontend *f);
-/* Tables of indirect descriptors. */
+/* The backend takes tables of indirect descriptors. */
 bool frontend_takes_tables(const struct frontend *f);
 
-/* Whether the backend shall be given the event queue. */
+/* Whether the backend is to be given the event queue. */
 bool frontend_wants_events(const struct frontend *f);
 
-/* Whether it may give a receive buffer back unwritten: rx_wipe in vsock_drv.h. */
+/* Whether the backend may return a receive buffer unwritten: rx_wipe in vsock_drv.h. */
 bool frontend_may_leave_blank(const struct frontend *f);
 
 /* Reads the guest's CID; updates guest_cid. */
@@ -67,7 +69,9 @@ struct frontend_mem {
 };
 #define FRONTEND_MEM_MAX VU_REGIONS
 
-/* Gives the backend @n pieces of memory, at most FRONTEND_MEM_MAX: all that the guest has. */
+/*
+ * Gives the backend the memory table: all @n pieces that the guest has, at most FRONTEND_MEM_MAX.
+ */
 int frontend_set_memory(struct frontend *f, const struct frontend_mem *mem, unsigned n);
 
 /* Hands over a fresh ring as virtqueue @index and enables it. */

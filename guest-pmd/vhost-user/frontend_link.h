@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * A device at the other end of a vhost-user socket: functions of struct guest_link_ops for the
- * transports that reach theirs so. Such a device embeds struct frontend_dev as the first member.
+ * transports that use one. Such a device embeds struct frontend_dev as the first member.
  */
 #ifndef ZV_FRONTEND_LINK_H
 #define ZV_FRONTEND_LINK_H
@@ -17,8 +17,8 @@ struct frontend_dev {
 /* Connects to the socket's path, and negotiates. */
 int frontend_link_connect(struct guest_dev *g);
 /*
- * The same with the connected stream socket @fd, which is the link's from now on, and becomes
- * non-blocking: a backend that does not answer must not hold up its frontend.
+ * The same with the connected stream socket @fd, which the link owns from now on and makes
+ * non-blocking: a backend that does not answer must not block its frontend.
  */
 int frontend_link_adopt(struct guest_dev *g, int fd);
 int frontend_link_start(struct guest_dev *g);

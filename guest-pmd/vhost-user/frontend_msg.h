@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Messages as the frontend builds them, and the checks of a backend's answers. Pure logic: no I/O.
- * What they look like on the wire is in proto/vhost_user.h.
+ * Builds the frontend's messages and checks a backend's replies. Pure logic: no I/O. The wire
+ * format is in proto/vhost_user.h.
  */
 #ifndef ZV_FRONTEND_MSG_H
 #define ZV_FRONTEND_MSG_H
@@ -15,8 +15,10 @@ void frontend_msg_u64(struct vu_msg *m, uint32_t request, uint64_t value);
 void frontend_msg_state(struct vu_msg *m, uint32_t request, uint32_t index, uint32_t num);
 void frontend_msg_addr(struct vu_msg *m, uint32_t index, struct uva desc, struct uva avail,
 		       struct uva used);
-/* A memory table without regions, and one more; @uva is its address in this process,
- * @offset where it is in its file. */
+/*
+ * An empty memory table; adds a region to it. @uva is its address in this process, @offset its
+ * offset in its file.
+ */
 void frontend_msg_mem(struct vu_msg *m);
 void frontend_msg_mem_add(struct vu_msg *m, struct gpa gpa, uint64_t size, struct uva uva,
 			  uint64_t offset);
@@ -30,7 +32,7 @@ enum frontend_fault {
 	FRONTEND_BAD_VERSION,
 	FRONTEND_NOT_REPLY, /* the reply flag is missing */
 	FRONTEND_BAD_SIZE,
-	FRONTEND_BAD_CONFIG, /* another part of the config space than was asked for, or none */
+	FRONTEND_BAD_CONFIG, /* not the part of the config space that was requested */
 };
 
 const char *frontend_fault_text(enum frontend_fault f);
