@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * The data path of a pair, written once for all layouts of rings: called by the queue's owner.
+ * The data path of a pair, written once for all ring layouts; called by the queue's owner.
  *
  * Theory of operation
  * -------------------
  * Each function takes the layout as its first argument, always a constant, and is always inlined,
- * so the compiler sees through the table of verbs. VSOCK_RINGS() makes the functions of one layout
- * and is the last line of the layout's file, virtqueue_NAME.c. Which layout a pair has is chosen
- * once a session (vsock_pair_reset), by the function table of its queue. What has nothing to do
- * with the layout is in vsock_drv.c, what the control thread does in vsock_setup.c.
+ * so the compiler resolves the verbs at compile time. VSOCK_RINGS() defines the functions of one
+ * layout and is the last line of the layout's file, virtqueue_NAME.c. The layout of a pair is
+ * chosen once per session (vsock_pair_reset()), by the function table of its queue. Code that does
+ * not depend on the layout is in vsock_drv.c, the control thread's code in vsock_setup.c.
  */
 #ifndef ZV_VSOCK_BURST_H
 #define ZV_VSOCK_BURST_H
@@ -32,8 +32,8 @@ VSOCK_INLINE void burst_publish_ring(const struct virtq_layout *ring, struct vso
 }
 
 /*
- * Something was sent that the control thread does not watch yet. Called where the owner finds
- * nothing to do, so that it costs no message anything.
+ * Starts the watchdog if something was sent that the control thread does not watch yet. Called
+ * where the owner finds nothing to do, so that it costs nothing per message.
  */
 VSOCK_INLINE void burst_watch(struct vsock_pair *p)
 {
@@ -58,7 +58,7 @@ VSOCK_INLINE void burst_rx_top_up(const struct virtq_layout *ring, struct vsock_
 		ring->post(&p->rx, hot_rx_take(&p->hot_rx), vsock_room(&p->rx_bufs));
 }
 
-/* True while the device has sent an event that the control thread has not dealt with. */
+/* True while an event of the device waits for the control thread. */
 VSOCK_INLINE bool burst_held_by_event(const struct virtq_layout *ring, struct vsock_pair *p)
 {
 	uint16_t seen;
@@ -70,9 +70,10 @@ VSOCK_INLINE bool burst_held_by_event(const struct virtq_layout *ring, struct vs
 }
 
 /*
- * What was used names the buffer, but it comes from the other CPU as well, and only then could the
- * header be fetched. A device that works in order gives the buffers back as they were posted, so
- * headers and first payload lines are fetched on that guess, together with the used entries.
+ * Prefetches a buffer by guess. The used entry names the buffer, but it comes from the other CPU as
+ * well, and only then could the header be fetched. A device that works in order returns buffers as
+ * they were posted, so headers and first payload lines are fetched on that guess, together with the
+ * used entries.
  */
 VSOCK_INLINE void burst_prefetch(const struct vsock_pair *p, uint16_t id)
 {
@@ -88,7 +89,7 @@ struct burst_used {
 	uint16_t id;
 };
 
-/* Takes @n of them. False: the ring is broken. */
+/* Takes @n used buffers. False: the ring is broken. */
 VSOCK_INLINE bool burst_rx_take(const struct virtq_layout *ring, struct vsock_pair *p,
 				struct burst_used *used, unsigned n)
 {
@@ -106,8 +107,8 @@ VSOCK_INLINE bool burst_rx_take(const struct virtq_layout *ring, struct vsock_pa
 }
 
 /*
- * The packet of @len bytes in buffer @id, which is lent when there is payload. False: bad, and
- * counted.
+ * Parses the packet of @len bytes in buffer @id, which is lent when there is payload. False: bad,
+ * and counted.
  */
 VSOCK_INLINE bool burst_rx_parse(struct vsock_pair *p, uint16_t id, uint32_t len,
 				 struct rx_pkt *pkt, struct pkt_seg *seg)
@@ -132,7 +133,7 @@ VSOCK_INLINE bool burst_rx_parse(struct vsock_pair *p, uint16_t id, uint32_t len
 	}
 	return true;
 bad:
-	/* 0: unused; a device that stops its rings returns what it holds. */
+	/* Length 0 is not an error: a device that stops its rings returns buffers unused. */
 	stats_add(&p->tq.stats.rx_bad_hdr, len != 0);
 	return false;
 }
@@ -216,13 +217,13 @@ VSOCK_INLINE void burst_rx_release(const struct virtq_layout *ring, struct trans
 
 /* ---- transmit ---- */
 
-/* Where the device has buffer @id: header and payload. */
+/* The device's address of buffer @id: header and payload. */
 VSOCK_INLINE struct iova burst_tx_iova(const struct vsock_pair *p, uint16_t id)
 {
 	return iova_add(p->tx_bufs.iova, (uint64_t)id * p->tx_bufs.stride + VSOCK_HDR_OFF);
 }
 
-/* Buffer @id is back; tables are out. */
+/* Buffer @id is back, while some buffers are posted as tables. */
 VSOCK_INLINE void burst_table_back(const struct virtq_layout *ring, struct vsock_pair *p,
 				   uint16_t id)
 {
@@ -250,8 +251,8 @@ VSOCK_INLINE void burst_reclaim(const struct virtq_layout *ring, struct vsock_pa
 }
 
 /*
- * Who takes one buffer at a time would wait for its lines, which were last in the device's cache,
- * at the barrier of each publish. So the next few are fetched side by side.
+ * A caller that takes one buffer at a time would wait, at the barrier of each publish, for its
+ * cache lines, which were last in the device's cache. So the next few are fetched in parallel.
  */
 VSOCK_INLINE void burst_tx_ahead(struct vsock_pair *p)
 {
@@ -291,7 +292,7 @@ VSOCK_INLINE unsigned burst_tx_reserve(const struct virtq_layout *ring, struct t
 		uint16_t id = hot_tx_take(&p->hot_tx, len);
 		uint8_t *buf = burst_buf(&p->tx_bufs, id);
 
-		/* Both lines were last in the device's cache: their transfers run side by side. */
+		/* Both lines were last in the device's cache: fetch them in parallel. */
 		shm_prefetch_write(buf);
 		shm_prefetch_write(buf + VSOCK_PAYLOAD_OFF);
 		p->tx_state[id] = TX_HELD;
@@ -319,8 +320,8 @@ VSOCK_INLINE void burst_tx_commit(const struct virtq_layout *ring, struct transp
 }
 
 /*
- * The header stays in the buffer; the table lies where payload would. One descriptor of the ring is
- * one buffer still.
+ * The header stays in the buffer; the table lies where payload would. One ring descriptor still is
+ * one buffer.
  */
 VSOCK_INLINE void burst_tx_commit_mem(const struct virtq_layout *ring, struct transport_queue *q,
 				      uint32_t token, const struct vsock_hdr *h, struct iova at,
@@ -346,7 +347,7 @@ VSOCK_INLINE unsigned burst_tx_ready(const struct virtq_layout *ring, struct tra
 
 	if (!q->up)
 		return 0;
-	burst_reclaim(ring, p); /* all there are: somebody waits for more than one */
+	burst_reclaim(ring, p); /* all of them: somebody waits for more than one */
 	have = hot_tx_free(&p->hot_tx);
 	return q->up && have > p->ctrl_keep ? have - p->ctrl_keep : 0;
 }
@@ -355,9 +356,9 @@ VSOCK_INLINE unsigned burst_tx_ready(const struct virtq_layout *ring, struct tra
 
 /*
  * Released receive buffers are published in groups: a publish takes a cache line away from the
- * device and costs a barrier, and a device that still has a quarter of those that circulate does
- * not miss them. Small rings have small groups; burst_arm() and HOT_IDLE empty looks leave nothing
- * behind.
+ * device and costs a barrier, and a device that still has a quarter of the circulating buffers does
+ * not need them yet. Small rings have small groups; burst_arm() and HOT_IDLE empty looks publish
+ * the rest.
  */
 VSOCK_INLINE void burst_publish(const struct virtq_layout *ring, struct transport_queue *q)
 {
@@ -415,8 +416,8 @@ VSOCK_INLINE void burst_disarm(const struct virtq_layout *ring, struct transport
 }
 
 /*
- * Makes the functions above for LAYOUT, a constant of this file, and the table NAME of type struct
- * vsock_rings by which they are chosen (vsock_rings.c).
+ * Defines the functions above for LAYOUT, a constant of this file, and the table NAME of type
+ * struct vsock_rings by which they are chosen (vsock_rings.c).
  */
 #define VSOCK_RINGS(NAME, LAYOUT)                                                                  \
 	static int NAME##_rx_burst(struct transport_queue *q, struct rx_pkt *pkts, unsigned max)   \

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* What vsock_burst.h, vsock_drv.c and vsock_setup.c share, and nobody else. */
+/* Private to vsock_burst.h, vsock_drv.c and vsock_setup.c. */
 #ifndef ZV_VSOCK_PRIV_H
 #define ZV_VSOCK_PRIV_H
 
 #include "vsock_drv.h"
 
-/* In a buffer: the header ends where the line ends, payload begins with the next. */
+/* In a buffer the header ends with the first cache line, and payload begins with the next. */
 #define VSOCK_HDR_OFF	  (SHM_CACHE_LINE - VSOCK_HDR_LEN)
 #define VSOCK_PAYLOAD_OFF SHM_CACHE_LINE
 _Static_assert(VSOCK_HDR_OFF == 20, "header and payload are contiguous");
@@ -29,9 +29,9 @@ static inline struct vsock_pair *vsock_pair_of(struct transport_queue *q)
 }
 
 /*
- * The device has sent an event that the control thread has not dealt with, which it has with @seen
- * of them. To be asked after a look at a ring (ready(), arm()), before anything of that ring is
- * used: barrier pair [T].
+ * The device has sent an event that the control thread has not handled; *seen: how many it has
+ * handled. Call it after a look at a ring (ready(), arm()), before anything of that ring is used:
+ * barrier pair [T].
  */
 static inline __attribute__((always_inline)) bool vsock_event_waits(const struct virtq_layout *ring,
 								    const struct vsock_events *ev,
@@ -41,24 +41,28 @@ static inline __attribute__((always_inline)) bool vsock_event_waits(const struct
 	return ring->used_beyond(&ev->vq, *seen);
 }
 
-/* What a descriptor of a whole buffer spans: header and payload. */
+/* Bytes that the descriptor of a whole buffer covers: header and payload. */
 static inline uint32_t vsock_room(const struct vsock_bufs *b)
 {
 	return VSOCK_HDR_LEN + b->payload;
 }
 
-/* The device has done (@err 0), or never will, with the table that was posted as buffer @id. */
+/*
+ * The device has finished (@err 0), or will never finish, with the table that was posted as buffer
+ * @id.
+ */
 void vsock_table_over(struct vsock_pair *p, uint16_t id, int err);
 /* Ends the session: the device has broken ring @vq. */
 void vsock_broken(struct vsock_pair *p, const struct virtq *vq);
 /* Kicks and counts it. */
 void vsock_kick(struct vsock_pair *p, const struct virtq_notify *kick);
 /*
- * Tells the control thread that there are events beyond @seen: a device need not have signalled.
- * Once for each value of @seen is enough, because the control thread looks again when it is done.
+ * Tells the control thread that there are events beyond @seen, because a device need not have
+ * signalled them. Once per value of @seen is enough: the control thread checks again when it is
+ * done.
  */
 void vsock_nudge(struct vsock_pair *p, uint16_t seen);
-/* Makes call_fd unreadable. */
+/* Drains call_fd. */
 void vsock_clear_call(struct vsock_pair *p);
 
 #endif
