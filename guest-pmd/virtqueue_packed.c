@@ -2,15 +2,16 @@
 /*
  * The packed layout (VIRTIO 1.2, section 2.8).
  *
- * There is one ring, in which driver and device write in turn, each in its order. Two flags, in the
- * lap in which they were written, say whose a descriptor is; the n-th of all descriptors is at
- * place n mod size, and its lap is even or odd by one bit of n. One buffer is one descriptor, so
- * the counters of struct virtq are the positions.
+ * There is one ring, in which driver and device write in turn, each in ring order. Two flags tell
+ * who owns a descriptor, depending on the lap in which they were written. The n-th of all
+ * descriptors is at position n mod size, and one bit of n tells whether its lap is even or odd. One
+ * buffer is one descriptor, so the counters of struct virtq are the positions.
  *
  * A descriptor is two words of 64 bits: address; length, id and flags. The device changes the
- * second, and may the first, so both are stored each time. Of a batch the second word of the first
- * descriptor is stored last: the device looks at that place only, and it announces the rest. What
- * the device has written is loaded once, as one word, and kept in virtq.copy until it is taken.
+ * second, and may change the first, so both are stored each time. In a batch the second word of the
+ * first descriptor is stored last: the device polls that position only, and it announces the rest.
+ * What the device has written is loaded once, as one word, and kept in virtq.copy until it is
+ * taken.
  */
 #include "proto/vsock_device.h"
 #include "vsock_burst.h"

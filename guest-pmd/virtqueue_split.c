@@ -2,11 +2,11 @@
 /*
  * The split layout (VIRTIO 1.2, section 2.7).
  *
- * Descriptor i belongs to buffer i for ever. A receive descriptor is written once and its cache
- * line stays shared between the two CPUs; of a transmit descriptor only len ever changes, and it is
- * stored only when it differs from the last one. The same goes for the entries of the avail ring:
- * buffers that circulate in FIFO order come round to the same places, and then a message costs no
- * store to the descriptor table or the avail ring at all, only the avail index.
+ * Descriptor i always belongs to buffer i. A receive descriptor is written once and its cache line
+ * stays shared between the two CPUs; of a transmit descriptor only len ever changes, and it is
+ * stored only when it differs from the last one. The same holds for the entries of the avail ring:
+ * buffers that circulate in FIFO order return to the same positions, and then a message costs no
+ * store to the descriptor table or the avail ring at all, only to the avail index.
  */
 #include "vsock_burst.h"
 

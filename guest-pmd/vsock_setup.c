@@ -8,9 +8,10 @@
 #include <string.h>
 
 /*
- * An odd number of lines. With a stride of 64 KiB plus a line rounded to a power of two, the
- * headers of all buffers would have the same low address bits and compete for the eight or so ways
- * of one cache set; an odd multiple of the line size visits every set before it comes round.
+ * The stride is an odd number of cache lines. If 64 KiB plus a line were rounded up to a power of
+ * two, the headers of all buffers would have the same low address bits and compete for the eight or
+ * so ways of one cache set; an odd multiple of the line size visits every set before it repeats
+ * one.
  */
 size_t vsock_stride(uint32_t payload)
 {

@@ -5,15 +5,15 @@
  * Theory of operation
  * -------------------
  * The application asks zvsockd's client socket for a device of its own, and gets a connected
- * vhost-user socket: from there on it is the frontend and the driver of a virtio-vsock device, as a
- * guest without a VM is (../vhost-user), with CID 2. So the rings, their checks and the zero-copy
- * API are those of every guest. zvsockd joins a connection of this device with one of the guest
- * that it leads to; where both ends can map a region, payload goes through that.
+ * vhost-user socket. From there on it is the frontend and the driver of a virtio-vsock device with
+ * CID 2, like a guest without a VM (../vhost-user). So the rings, their checks and the zero-copy
+ * API are those of every guest. zvsockd joins each connection of this device with one of the guest
+ * at its other end; if both ends can map a region, payload goes through that.
  *
- * The client socket stays open for as long as the device: it tells zvsockd that the application
- * lives, and which ports it listens on. zvsockd forgets those when it goes, so they are kept here
- * and announced after each attachment, when the rings run: it has connections made to a port as
- * soon as it has heard of it, and refuses them where no ring runs.
+ * The client socket stays open as long as the device: it tells zvsockd that the application lives,
+ * and which ports it listens on. zvsockd forgets those ports when it goes, so they are kept here
+ * and announced after each attachment, when the rings run: zvsockd makes connections to a port as
+ * soon as it has been told of it, and they are refused while no ring runs.
  */
 #include "daemon_transport.h"
 

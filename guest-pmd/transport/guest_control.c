@@ -2,15 +2,13 @@
 /*
  * The control thread of a device.
  *
- * Theory of operation
- * -------------------
- * The thread sleeps in poll() and has six reasons to wake: something has happened to the
- * connection, the event queue has something, packets were sent that the device has not taken
- * (guest_watchdog.h), a region is to be mapped (guest_region.h), memory of the application comes or
- * goes (app_mem.h), or the device is being closed.
+ * The thread sleeps in poll() and has six reasons to wake: an event of the connection, an event in
+ * the event queue, packets sent that the device has not taken (guest_watchdog.h), a region to be
+ * mapped (guest_region.h), application memory that comes or goes (app_mem.h), or the device is
+ * being closed.
  *
  * When the device is lost, or takes nothing any more, every pair is stopped and its owner woken,
- * and the thread tries to connect until it succeeds, at first quickly and then once a second.
+ * and the thread tries to connect until it succeeds, at first often and then once a second.
  *
  * Pairs belong to their owners; the thread touches one only between quiesce_stop() and
  * quiesce_resume(), and never waits for the device in between.

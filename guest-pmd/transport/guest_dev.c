@@ -288,10 +288,10 @@ static void drain(struct guest_dev *dev)
 }
 
 /*
- * The device has let go of the rings, as it does when its VM is paused; and a VMM may say no more
- * than that. That a stopped ring is empty all of a sudden says that nobody will go on with it. Not
- * where the end of a connection says so: the device may not have seen that yet, and would take it
- * for a broken ring.
+ * A device also stops its rings when its VM is paused, and a VMM may tell it no more than that. A
+ * stopped ring that is suddenly empty tells it that nobody will continue. Not done where the end of
+ * a connection tells so: the device may not have seen that yet, and would take the ring for a
+ * broken one.
  */
 static void wipe_rings(struct guest_dev *dev)
 {

@@ -1,11 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * A queue pair of packets over the kernel's own sockets.
+ * A queue pair over the kernel's own sockets.
  *
- * Theory of operation
- * -------------------
- * To the socket layer this is a virtio-vsock device: packets go in and come out. Behind them is no
- * ring but one kernel socket a connection, and what packets say becomes calls on it:
+ * To the socket layer this is a virtio-vsock device: packets go in and come out. Behind it is no
+ * ring but one kernel socket per connection, and packets are translated into calls on it:
  *
  *	from the layer				to the kernel
  *	connect(), then REQUEST			socket, bind, connect
@@ -22,27 +20,27 @@
  *	end of file, EPIPE			SHUTDOWN
  *	error					RST
  *
- * Receiving. Sockets are in the queue's epoll set for good, edge-triggered: an event puts the
- * connection on the ready list, where it stays until its socket has nothing more, or the layer has
- * no credit for more. Bytes are received into the queue's own buffers, which the layer lends to the
- * application. A message is received whole; what the layer has no room for yet is held.
+ * Receiving. Sockets stay in the queue's epoll set, edge-triggered. An event puts the connection on
+ * the ready list, where it stays until its socket is drained or the layer has no credit for more.
+ * Bytes are received into the queue's own buffers, which the layer lends to the application. A
+ * message is received whole; the part that the layer has no room for yet is held.
  *
  * Sending. The layer may have KSOCK_GRANT bytes committed that the kernel has not taken; fwd_cnt
- * follows what it takes. Transmit buffers wait in the connection's list for that, and where they
- * run short the bytes of connections that are stuck move to private memory (ksock_spill), so a slow
+ * follows what the kernel takes. Until then transmit buffers wait in the connection's list. When
+ * buffers run short, the bytes of stuck connections move to private memory (ksock_spill), so a slow
  * reader costs no other connection a buffer.
  *
- * Messages are sent by a thread of the connection's own (ksock_msg.h), because of what Linux does
- * with one that does not fit: when it may not wait, it sends the part that does, says EAGAIN, and
- * not how much that was.
+ * Messages are sent by a thread per connection (ksock_msg.h), because of what Linux does with a
+ * message that does not fit: without waiting, it sends the part that fits and returns EAGAIN, and
+ * does not tell how much that was.
  *
  * Channels. A connection whose payload goes through shared memory (the layer grants no credit for
- * it) is a socket all the same: bytes on it are wake-ups, in both directions, and CREDIT_UPDATE to
- * the layer. ksock_ctrl.h says how it comes to its channel.
+ * it) still has a socket: bytes on it are wake-ups, in both directions, and CREDIT_UPDATE to the
+ * layer. How it gets its channel: ksock_ctrl.h.
  *
- * What cannot be carried: Linux has no call that resets a connection, and shows a reset as an end
- * of file to stream sockets (virtio_transport_do_close). So RST is a close in both directions,
- * unless the kernel itself reports an error.
+ * Limitation: Linux has no call that resets a connection, and shows a reset to stream sockets as
+ * end of file (virtio_transport_do_close). So RST becomes a close in both directions, unless the
+ * kernel itself reports an error.
  */
 #ifndef ZV_KSOCK_H
 #define ZV_KSOCK_H
@@ -56,7 +54,7 @@
 #include <stddef.h>
 #include <sys/queue.h>
 
-#define KSOCK_GRANT 262144u    /* credit of the layer: bytes that wait for the kernel */
+#define KSOCK_GRANT 262144u    /* credit of the layer: bytes waiting for the kernel */
 #define KSOCK_BURST 32u	       /* packets of one rx_burst */
 #define KSOCK_NONE  UINT32_MAX /* token of a packet without payload */
 
@@ -64,30 +62,30 @@
 
 enum ksock_state {
 	KS_CONNECTING,
-	KS_REQUESTED, /* accepted from the kernel, the layer has not answered */
+	KS_REQUESTED, /* accepted from the kernel, not yet answered by the layer */
 	KS_OPEN,
-	KS_SILENT, /* the kernel has given up connecting; the layer will, by its own clock */
+	KS_SILENT, /* connecting has failed in the kernel; the layer's own timer will end it */
 };
 
 /* ksock_conn.flags */
 #define KF_READY    (1u << 0) /* on q->ready */
 #define KF_FLUSH    (1u << 1) /* on q->flush */
-#define KF_STUCK    (1u << 2) /* on q->stuck: the kernel takes nothing now */
+#define KF_STUCK    (1u << 2) /* on q->stuck: the kernel takes no data now */
 #define KF_EVENT    (1u << 3) /* the socket had an event */
-#define KF_READABLE (1u << 4) /* a receive would find something, or the end */
+#define KF_READABLE (1u << 4) /* a receive would return data or end of file */
 #define KF_ENDING                                                                                  \
 	(1u << 5)	      /* the kernel says that an end is near: a short read is not the last \
 			       */
-#define KF_PROBE    (1u << 6) /* something has happened that is neither bytes nor room */
+#define KF_PROBE    (1u << 6) /* an event that is neither data nor room */
 #define KF_HELD_EOR (1u << 7) /* the held message ends a record */
-#define KF_CHAN	    (1u << 8) /* it has a channel: bytes are wake-ups */
-#define KF_WAKE	    (1u << 9) /* one is due, at the next flush */
+#define KF_CHAN	    (1u << 8) /* has a channel: bytes are wake-ups */
+#define KF_WAKE	    (1u << 9) /* a wake-up is due at the next flush */
 
 /* ksock_conn.due: packets to give to the layer, in this order */
 #define KD_REQUEST  (1u << 0)
 #define KD_RESPONSE (1u << 1)
 #define KD_CREDIT   (1u << 2)
-#define KD_SHUTDOWN (1u << 3) /* behind what there is to receive */
+#define KD_SHUTDOWN (1u << 3) /* after all received data */
 #define KD_RST	    (1u << 4) /* the last one */
 
 /* Payload that waits for the kernel. */
@@ -95,11 +93,11 @@ struct ksock_piece {
 	STAILQ_ENTRY(ksock_piece) link;
 	uint8_t *data;
 	uint32_t len;
-	uint32_t token; /* of its transmit buffer; KSOCK_NONE: private memory behind this */
+	uint32_t token; /* of its transmit buffer; KSOCK_NONE: private memory follows */
 };
 STAILQ_HEAD(ksock_pieces, ksock_piece);
 
-/* The rest of a received message, and one that is being put together for sending. */
+/* The rest of a received message, or a message being assembled for sending. */
 struct ksock_bytes {
 	uint8_t *data;
 	uint32_t at, len, size;
@@ -116,17 +114,17 @@ struct ksock_conn {
 	uint8_t due;
 	uint8_t peer_shut; /* VSOCK_SHUTDOWN_* that the layer is told */
 	uint8_t want_shut; /* that the layer has asked for */
-	uint8_t done_shut; /* that the kernel was asked for */
-	/* receiving: what the layer allows */
+	uint8_t done_shut; /* requested from the kernel */
+	/* receiving: credit granted by the layer */
 	uint32_t buf_alloc, fwd_cnt;
 	uint32_t rx_cnt;
-	/* sending: what it may, by the packets that it gets */
+	/* sending: credit granted to the layer */
 	uint32_t tx_cnt;
 	uint32_t tx_done; /* taken by the kernel: fwd_cnt */
 	uint32_t tx_told;
 	struct ksock_pieces out;
 	struct ksock_bytes held, msg;
-	struct ksock_sender *sender; /* NULL: no message was sent yet */
+	struct ksock_sender *sender; /* NULL: no message sent yet */
 };
 TAILQ_HEAD(ksock_list, ksock_conn);
 
@@ -143,10 +141,10 @@ struct ksock_bufs {
 /* The control connection: ksock_ctrl.h. */
 struct ksock_ctrl {
 	struct ksock_conn *c;		/* NULL: none */
-	bool up;			/* a region is in use: claims are worth while */
-	uint32_t ports;			/* ksock_dev.ports, as it was when they were claimed */
+	bool up;			/* a region is in use, so claims make sense */
+	uint32_t ports;			/* ksock_dev.ports when ports were last claimed */
 	uint32_t at, len;		/* of rest[] */
-	uint8_t rest[4 * CTRL_MSG_MAX]; /* claims that the kernel has not taken whole */
+	uint8_t rest[4 * CTRL_MSG_MAX]; /* claims not completely written to the kernel */
 };
 
 struct ksock_queue {
@@ -158,14 +156,14 @@ struct ksock_queue {
 	struct ksock_list ready, flush, stuck;
 	struct ksock_bufs rx, tx;
 	struct ksock_piece *piece; /* of each transmit buffer */
-	uint8_t *long_msg; /* room for the part of a message that its buffer has not; or NULL */
+	uint8_t *long_msg;	   /* holds the part of a message beyond its buffer; or NULL */
 	uint32_t looks;
 	int epfd;
-	int wake_fd; /* senders have news */
+	int wake_fd; /* signalled by senders that have news */
 	pthread_mutex_t news_lock;
 	LIST_HEAD(ksock_news, ksock_sender) news;
 	struct pkt_seg seg[KSOCK_BURST];
-} SHM_CACHE_ALIGNED; /* an owner each */
+} SHM_CACHE_ALIGNED; /* each has its own owner thread */
 
 struct ksock_listener {
 	struct ksock_listener *next;
@@ -179,18 +177,18 @@ struct ksock_dev {
 	struct transport_dev d; /* first */
 	const struct ksock_net *net;
 	uint64_t cid;
-	uint32_t buf_alloc;	     /* of connections that have not got another */
-	uint64_t connect_timeout_ns; /* of the layer: the kernel must not give up before */
+	uint32_t buf_alloc;	     /* default for connections */
+	uint64_t connect_timeout_ns; /* the layer's: the kernel must not give up earlier */
 	struct ksock_queue *q;
 	size_t mem_size; /* of a queue's buffers */
 	pthread_mutex_t lock;
 	pthread_cond_t ended;
 	struct ksock_listener *listeners;
-	struct ksock_listener *gone; /* claimed, and closed since */
-	uint32_t ports;		     /* changes with them; atomic */
+	struct ksock_listener *gone; /* claimed, but closed since */
+	uint32_t ports;		     /* changes when listeners do; atomic */
 	struct own_region own;
 	unsigned senders; /* threads */
-	int spare;	  /* a descriptor to give up where there are none left: see accept */
+	int spare;	  /* spare descriptor, closed when none are left: see accept */
 };
 
 static inline struct ksock_queue *ksock_queue_of(struct transport_queue *tq)
@@ -198,7 +196,7 @@ static inline struct ksock_queue *ksock_queue_of(struct transport_queue *tq)
 	return (struct ksock_queue *)(void *)tq;
 }
 
-/* What epoll says of a socket: a connection's address, or a port with the lowest bit set. */
+/* epoll data of a socket: a connection's address, or a port with the lowest bit set. */
 static inline uint64_t ksock_listener_tag(uint32_t port)
 {
 	return (uint64_t)port << 1 | 1;
@@ -208,25 +206,25 @@ static inline uint64_t ksock_listener_tag(uint32_t port)
 /* ---- ksock_conn.c ---- */
 
 /*
- * A connection with the socket @fd, which it owns from here on, also when this fails; < 0: none,
+ * Makes a connection that owns the socket @fd from here on, also on failure; @fd < 0: no socket,
  * and RST is due. NULL: no memory, or too many.
  */
 struct ksock_conn *ksock_new(struct ksock_queue *q, int fd, const struct conn_key *key,
 			     unsigned type, enum ksock_state state);
-/* Forgets it; what has not been sent is lost. */
+/* Frees @c; unsent data is lost. */
 void ksock_drop(struct ksock_conn *c);
 void ksock_ready(struct ksock_conn *c);
 void ksock_flush_later(struct ksock_conn *c);
-/* The kernel takes nothing now; an event says when it does. */
+/* The kernel takes no data now; an event tells when it does. */
 void ksock_stick(struct ksock_conn *c);
 void ksock_unstick(struct ksock_conn *c);
-/* The connection is over for a reason that the layer learns by RST. */
+/* Ends the connection; the layer is told by RST. */
 void ksock_fail(struct ksock_conn *c);
-/* The peer has ended @shut, and the layer is told. */
+/* The peer has shut down @shut: tells the layer. */
 void ksock_peer_shut(struct ksock_conn *c, unsigned shut);
 
 int ksock_connect(struct transport_queue *tq, const struct vsock_hdr *h);
-/* Of @port; called for an event, may find nothing. */
+/* Accepts a connection of @port after an event, if there is one. */
 void ksock_accept(struct ksock_queue *q, uint32_t port);
 
 /* ---- ksock_rx.c ---- */
@@ -245,19 +243,19 @@ void ksock_tx_cancel(struct transport_queue *tq, uint32_t token);
 void ksock_publish(struct transport_queue *tq);
 unsigned ksock_tx_max(struct transport_queue *tq);
 unsigned ksock_tx_ready(struct transport_queue *tq);
-/* Sends what it can of @c, and shuts down behind it. */
+/* Sends what it can of @c, and then does a requested shutdown. */
 void ksock_flush(struct ksock_conn *c);
-/* The kernel has taken @n bytes more. */
+/* The kernel has taken @n more bytes. */
 void ksock_taken(struct ksock_conn *c, uint32_t n);
-/* The kernel has been asked for all that the layer has asked for. */
+/* All shutdowns requested by the layer were requested from the kernel. */
 void ksock_shut_done(struct ksock_conn *c, unsigned shut);
 void ksock_out_drop(struct ksock_conn *c);
 
 /* ---- vsock_transport.c ---- */
 
 /*
- * Opens a device over @net, which owns *@own from here on, also when this fails: the region in
- * which it may have channels, or none. 0 and *@out, or -errno with zv_err() text.
+ * Opens a device over @net, which owns *@own from here on, also on failure: the region for its
+ * channels, or none. 0 and *@out, or -errno with zv_err() text.
  */
 int ksock_open(struct transport_dev **out, const struct ksock_net *net, struct own_region *own,
 	       const struct zv_opts *opts);

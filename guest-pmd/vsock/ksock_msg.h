@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Sending messages (SOCK_SEQPACKET), each whole, by a thread of the connection that may wait.
+ * Sends whole messages (SOCK_SEQPACKET) by a thread per connection, which may block.
  *
- * The owner hands messages over under the sender's lock; the thread sends one after the other, then
- * shuts down if it was asked to. What it has done it leaves in the structure, puts itself on the
- * queue's list of news and wakes the owner by the queue's eventfd, whose event ksock_news() deals
- * with. Once the owner has let go of it, the thread closes the socket and frees everything.
+ * The owner hands messages over under the sender's lock; the thread sends them one after the other,
+ * then shuts down if requested. It leaves its results in the structure, puts itself on the queue's
+ * list of news and wakes the owner by the queue's eventfd, whose event ksock_news() handles. Once
+ * the owner has let go of it, the thread closes the socket and frees everything.
  */
 #ifndef ZV_KSOCK_MSG_H
 #define ZV_KSOCK_MSG_H
@@ -14,15 +14,15 @@
 
 /* Takes a packet of a message; @last: it is complete. 0 or -errno: the connection cannot go on. */
 int ksock_msg_add(struct ksock_conn *c, const uint8_t *data, uint32_t len, bool last, bool eor);
-/* Behind the messages that were sent. */
+/* Shuts down after the messages handed over before. */
 void ksock_msg_shutdown(struct ksock_conn *c, unsigned shut);
-/* Messages wait. */
+/* Messages are waiting to be sent. */
 bool ksock_msg_busy(struct ksock_conn *c);
-/* The owner lets go: the thread ends, at once, and closes the socket. */
+/* The owner lets go: the thread ends at once and closes the socket. */
 void ksock_msg_leave(struct ksock_conn *c);
-/* What senders have done since the last call. */
+/* Handles what senders have done since the last call. */
 void ksock_news(struct ksock_queue *q);
-/* Waits until no thread is left that was let go. */
+/* Waits until all threads that were let go have ended. */
 void ksock_msg_wait(struct ksock_dev *dev);
 
 #endif

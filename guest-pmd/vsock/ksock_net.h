@@ -9,7 +9,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-/* What Linux gives a socket unless told otherwise. */
+/* Linux defaults of a socket. */
 #define KSOCK_BUFFER	 262144u
 #define KSOCK_CONNECT_NS 2000000000u
 
@@ -19,7 +19,7 @@ struct ksock_net {
 	/* @type: SOCK_STREAM, SOCK_SEQPACKET. A descriptor, close-on-exec and non-blocking, or
 	 * -errno. */
 	int (*socket)(int type);
-	/* To @port of all own CIDs. 0 or -errno; -EADDRINUSE: somebody has it. */
+	/* Binds to @port of all own CIDs. 0 or -errno; -EADDRINUSE: the port is taken. */
 	int (*bind)(int fd, uint32_t port);
 	/* 0: connected; -EINPROGRESS; or -errno. */
 	int (*connect)(int fd, uint32_t cid, uint32_t port);

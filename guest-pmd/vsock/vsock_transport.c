@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * The `vsock:` transport: a program in a guest, or on a host, over the kernel's AF_VSOCK. Any
- * number of processes may do that at once: ports are the kernel's.
+ * number of processes may use it at once, because the kernel owns the ports.
  *
- * Without a region of shared memory it says no HELLO (transport_ops.kernel_sockets): there is
- * nothing to agree on. With one it has a control connection of its own: ksock_ctrl.h.
+ * Without a region of shared memory it sends no HELLO (transport_ops.kernel_sockets): there is
+ * nothing to negotiate. With one it has a control connection of its own: ksock_ctrl.h.
  */
 #include "vsock_transport.h"
 
