@@ -142,10 +142,10 @@ int shm_channel_check(const struct shm_channel_desc *d, size_t region_size)
 #define PIECES 17
 
 /*
- * Copies pieces into the shared part, one behind the other, by the kernel. Who has the file can
- * punch holes into it, sealed or not, and take all hugepages that are left: an access would be
- * SIGBUS then, the end of a process that serves others. For the kernel it is an error. False where
- * it cannot (seccomp).
+ * Copies pieces into the shared part, one after the other, by a system call. Whoever has the file
+ * can punch holes into it, sealed or not, and take all free hugepages: an access would then raise
+ * SIGBUS and end a process that serves others. For the kernel it is an error. False where the
+ * system call is not available (seccomp).
  */
 static bool put_by_kernel(uint8_t *to, const struct iovec *from, unsigned n, size_t len, int *ret)
 {

@@ -3,17 +3,17 @@
  * Theory of operation
  * -------------------
  * The creator makes a sealed memfd: its size can never change again, so nobody who holds the
- * descriptor can make an access of the other side fault by truncating the file. Hugepages are
- * tried first, because packet buffers of many megabytes in 4 KiB pages miss the TLB on every
- * packet; normal pages are the fall-back, never an error.
+ * descriptor can make an access of the other side fault by truncating the file. Hugepages are tried
+ * first, because packet buffers of many megabytes in 4 KiB pages miss the TLB on every packet;
+ * normal pages are the fall-back, never an error.
  *
  * Hugepages come from a pool. mmap() reserves them, but a cgroup limit strikes only at the first
  * touch, with SIGBUS. So every hugepage is allocated at creation: a region that could be created
  * can be used. The same holds for a file that is created on tmpfs, which may be full.
  *
  * The receiver trusts neither the size that it was told nor the file behind the descriptor: both
- * are checked before the mapping is made, and the mapping belongs to a private duplicate. What
- * begins in the middle of a hugepage is mapped from the page's beginning.
+ * are checked before the mapping is made, and the mapping uses a private duplicate. A region that
+ * begins in the middle of a hugepage is mapped from the start of that page.
  */
 #include "shm_ring.h"
 

@@ -2,18 +2,17 @@
 /*
  * An NVDIMM as a dax device.
  *
- * Theory of operation
- * -------------------
- * The kernel finds NVDIMMs (nfit), and offers each as a namespace, which is a block device to begin
- * with (nd_pmem: /dev/pmem0). A namespace becomes a dax device when a device of the type "dax" on
- * the nd bus, of which each region has one to spare (dax_seed), is given it and bound to dax_pmem;
- * then device_dax makes /dev/daxX.Y. This is what "ndctl create-namespace -m devdax" does; the
- * kernel writes an info block into the first 2 MiB of the memory, by which it knows the namespace
- * at the next boot.
+ * The kernel finds NVDIMMs (nfit), and offers each as a namespace, at first a block device
+ * (nd_pmem: /dev/pmem0). Each region on the nd bus has a spare device of type "dax" (dax_seed). A
+ * namespace becomes a dax device when it is assigned to that device, which is then bound to
+ * dax_pmem; device_dax then makes /dev/daxX.Y. This is what "ndctl create-namespace -m devdax"
+ * does. The kernel writes an info block into the first 2 MiB of the memory, by which it recognizes
+ * the namespace at the next boot.
  *
- * A namespace in the file of a region is empty. One that is not may be somebody's disk: so its
- * first and last MiB must be zeroes, or the user has to say so; and the kernel is asked whether
- * something has it open (O_EXCL fails for what is mounted, swapped to, or part of another device).
+ * A namespace backed by the file of a region is empty. One that is not may be somebody's disk: so
+ * its first and last MiB must be zeros, or the user has to force it. The kernel is also asked
+ * whether something has it open (O_EXCL fails for what is mounted, swapped to, or part of another
+ * device).
  */
 #include "bind_int.h"
 

@@ -15,9 +15,9 @@
 #define HUGE_PAGE  ((size_t)2 << 20)
 #define PART_ALIGN ((size_t)128)
 /*
- * Where the IOMMU translates, each page of ours may lie somewhere else for the device, and a device
- * wants each area of a ring in one piece. Two pages hold those of 256 descriptors: the table is the
- * first, the other two areas are the second.
+ * Where the IOMMU translates, each page may lie elsewhere for the device, but the device needs each
+ * area of a ring in one piece. Two pages hold the areas of 256 descriptors: the table is in the
+ * first, the other two areas are in the second.
  */
 #define PAGE	      ((size_t)4096)
 #define RING_IN_PAGES (2 * PAGE)

@@ -2,7 +2,7 @@
 /*
  * Devices of uio_pci_generic: BARs and configuration space through sysfs, the INTx line through
  * /dev/uioN. The kernel masks the line when it is raised; it is unmasked by
- * PCI_COMMAND_INTX_DISABLE in the configuration space, because this driver has no other way.
+ * PCI_COMMAND_INTX_DISABLE in the configuration space, because uio_pci_generic offers no other way.
  */
 #include "pci_dev.h"
 

@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * The device has no driver in Linux. BAR 2 is the memory; where it is bound to vfio-pci it is
- * mapped through that, otherwise through sysfs, which is for root. Neither makes the mapping
- * cached: that is the hypervisor's doing, and measured (latency.h). Its physical address is that of
- * the BAR.
+ * The device has no Linux driver. Its memory is BAR 2, mapped through vfio-pci if it is bound to
+ * that, otherwise through sysfs, which needs root. Neither makes the mapping cached: that is up to
+ * the hypervisor, and is measured (latency.h). The region's physical address is that of the BAR.
  */
 #include "region_ivshmem.h"
 

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * The kernel has made a character device of the NVDIMM (zv-bind does that), and mmap of it is the
- * memory itself. Its sysfs folder says where that is; pages are as large as its alignment. A device
- * of volatile memory can consist of several ranges, which are in one piece for nobody but the CPU,
- * so such a device is refused. A device that the kernel has taken for its own RAM (dax_kmem) has no
- * driver that would let us open it.
+ * The NVDIMM is a character device (zv-bind makes it one), and mmap of it maps the memory itself.
+ * Its sysfs folder gives the physical address; pages are as large as its alignment. A device of
+ * volatile memory can consist of several ranges, which are contiguous only for the CPU, so such a
+ * device is refused. A device that the kernel uses as its own RAM (dax_kmem) has no driver that
+ * would let us open it.
  */
 #include "region_dax.h"
 

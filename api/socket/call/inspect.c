@@ -97,9 +97,10 @@ int zv_conn_info(struct zv_conn *c, struct zv_conn_info *out)
 }
 
 /*
- * A walk goes through the table by position, which a connection keeps while it is there, and then
- * through the dead ones by their number, in which order they lie. So the cursor names no
- * connection that could go. An empty place costs a look too: a table that was once large stays so.
+ * A walk goes through the table by position, which a connection keeps while it is in the table, and
+ * then through the closed connections by their sequence number, in whose order they are listed. So
+ * the cursor names no connection that could be freed. An empty table entry costs a step too,
+ * because a table never shrinks.
  */
 #define CURSOR_OVER (UINT64_C(1) << 63) /* in a cursor: the table is done; the rest is over_seq */
 #define LOOKS	    8192		/* of a call */

@@ -1,33 +1,34 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * The calls that block, and zv_wake, which ends their sleep.
+ * Blocking calls, and zv_wake, which ends their sleep.
  *
  * Theory of operation
  * -------------------
- * A waiting call polls for spin_ns, offering the CPU as spin.h says, and then arms its queues and
- * sleeps.
+ * A waiting call polls for spin_ns, yielding the CPU as described in spin.h, and then arms its
+ * queues and sleeps.
  *
- * A signal handler that runs while a call polls leaves no trace that a later system call could
- * return -EINTR for. So once it has been idle for a while, and before it sleeps, a call blocks
- * signals; ppoll lets them in, and says so, at intervals or in its sleep. What came before is as
- * if it had come before the call. A call that sleeps without having polled has done nothing yet in
- * which it could miss one, as any system call that sleeps: it blocks signals if that sleep brings
+ * A signal handler that runs while a call polls leaves no trace that would make a later system call
+ * return -EINTR. So once it has been idle for a while, and before it sleeps, a call blocks signals;
+ * ppoll lets them in, and reports them, at intervals or while sleeping. A signal before that counts
+ * as one before the call. A call that sleeps without having polled has done nothing yet during
+ * which it could miss one, like any system call that sleeps: it blocks signals if that sleep brings
  * it nothing.
  *
- * A sleep is one system call (epoll_pwait2 on what zv_fd is) and costs no timer: the queue's is
- * left running when it runs out before the time-out, which mostly is a second or more after a sleep
- * of microseconds. It wakes once for nothing, and is then set to what is due.
+ * A sleep is one system call (epoll_pwait2 on what is behind zv_fd) and usually sets no timer: if
+ * the queue's timer expires before the time-out, it is left running, which mostly is a second or
+ * more after a sleep of microseconds. At worst it causes one useless wake-up, and is then set to
+ * what is due.
  *
- * Calls that wait for one connection (zv_conn_wait and what is made of it) do the work of its queue
- * and report nothing: events are computed from state, so those of other connections are still there
- * for the next zv_poll. Nor do such events keep the call awake: it arms *quietly*, that is,
- * although other connections have something to report.
+ * Calls that wait for one connection (zv_conn_wait and those built on it) do the work of its queue
+ * and report no events: events are computed from state, so those of other connections are still
+ * there for the next zv_poll. Such events do not keep the call awake either: it arms *quietly*,
+ * that is, although other connections have something to report.
  *
- * zv_wake raises q->arm.wake, and lets the queue's timer run out at once if the queue is armed: the
+ * zv_wake sets q->arm.wake and, if the queue is armed, makes the queue's timer expire at once: the
  * timer's descriptor is part of zv_fd and of what a waiting call sleeps on. Waker [store wake; load
  * armed] and owner [store armed; load wake] are a Dekker pair (barrier pair [W]): one of the two
- * sees the other. The owner sets its own time-out before it looks at wake for the last time, so
- * that it cannot undo the waker's. A waker that comes late lets the timer run out once for nothing.
+ * sees the other. The owner sets its own time-out before it checks wake for the last time, so it
+ * cannot undo the waker's setting. A late waker makes the timer expire once for nothing.
  */
 #include "socket/core/timer.h"
 #include "socket/queue/arm.h"

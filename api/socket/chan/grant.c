@@ -351,8 +351,8 @@ static struct grant *grant_new(struct zv_queue *q, const struct ctrl_grant *of)
 }
 
 /*
- * The connection cannot be had, and says so at once: one that waits for its answer here, one that
- * comes because it has neither grant nor credit (rx.c). If the device cannot be told, it will hear
+ * Refuses the connection at once: one that waits for its answer here is ended, and one that the
+ * device asks for has neither grant nor credit (rx.c). If the device cannot be told now, it learns
  * in the next session that the end is not held. Over kernel sockets the end of the control
  * connection takes back what was granted.
  */

@@ -9,10 +9,10 @@
 
 #define PRIV_CHUNK 4096u /* least private memory of a copy, so that small packets can share it */
 /*
- * Entries of one connection. Its credit pays for one each CREDIT_MSG_OVERHEAD bytes: as many as a
- * peer may use that charges so much for each message. ENTRIES_SPARE more are for a stock peer,
- * which does not, and for packets that came in pieces, as long as the receive memory of the queue
- * is not used up. A peer that sends more tiny messages is reset.
+ * Most entries of one connection. Its credit pays for one per CREDIT_MSG_OVERHEAD bytes: as many as
+ * a peer may use that charges that much per message. ENTRIES_SPARE more are for a peer that is not
+ * zvsock, which does not charge it, and for packets that came in pieces, as long as the receive
+ * memory of the queue is not used up. A peer that sends more tiny messages is reset.
  */
 #define ENTRIES_SPARE 1024u
 #define ENTRY_BYTES   (sizeof(struct rx_entry) + 32) /* and the least that malloc gives */

@@ -103,9 +103,9 @@ static unsigned report(struct zv_queue *q, struct zv_event *events, unsigned max
 /* ---- work ---- */
 
 /*
- * Time to look at the timers, after a burst of @got packets. Answers that lie in the ring come
- * before their time-outs: this thread may have been off the CPU for seconds. Not for ever, though:
- * a ring may never be empty.
+ * Whether to check the timers after a burst of @got packets. Answers that lie in the ring are
+ * handled before their time-outs, because this thread may have been off the CPU for seconds. But
+ * timers are not postponed for ever, because a ring may never be empty.
  */
 static bool clock_due(struct zv_queue *q, int got)
 {

@@ -260,9 +260,9 @@ static void act(struct zv_conn *c, struct rx_pkt *p, struct vc_step s)
 /* ---- any packet ---- */
 
 /*
- * False: the header is refused, and what that calls for is done. @far is the CID of the end that is
- * not this device's guest. It need not be the host's: whether somebody speaks for the sibling that
- * it names is for the connection table and the listeners to say.
+ * Checks a header. False: it is refused, and the reaction to that is done. @far is the CID of the
+ * end that is not this device's guest. It need not be the host's: the connection table and the
+ * listeners decide whether somebody speaks for the sibling that it names.
  */
 static bool check_hdr(struct zv_queue *q, const struct rx_pkt *p, uint64_t far)
 {

@@ -38,9 +38,9 @@ static uint32_t tx_loan_get(struct tx_loans *t, const struct tx_loan *loan)
 }
 
 /*
- * How many of @n more buffers @c may hold unsent: a queue lends at most half of what it has, a
- * connection at most half of what the others leave of that. So whoever comes next finds some, also
- * beside several that never send theirs.
+ * How many of @n more buffers @c may hold unsent: a queue lends at most half of its buffers, and a
+ * connection gets at most half of what the others leave of that. So the next connection always
+ * finds some, even beside several that never send theirs.
  */
 static unsigned may_hold(const struct zv_conn *c, unsigned n)
 {

@@ -48,9 +48,9 @@ static int may_begin(struct zv_conn *c, size_t len, size_t charge)
 }
 
 /*
- * The @n buffers of q->slots, of which @max can ever be had, hold @room bytes: too few for a
- * message of @len bytes. Waits for as many as it would need of these, and for one more than there
- * are.
+ * The @n buffers in q->slots, of at most @max that exist, hold @room bytes: too few for a message
+ * of @len bytes. Waits for as many as the message would need at this size, and at least for one
+ * more than there are.
  */
 static int too_few_buffers(struct zv_conn *c, size_t len, size_t room, unsigned n, unsigned max)
 {
