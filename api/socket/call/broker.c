@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* The public calls of zvsock_broker.h but for zv_connect_granted (connect.c). */
+/* Public calls of zvsock_broker.h, except zv_connect_granted (connect.c). */
 #include "broker.h"
 
 #include "calls.h"
@@ -10,7 +10,7 @@
 
 #include <errno.h>
 
-/* ---- what the driver says ---- */
+/* ---- messages of the driver ---- */
 
 static void news(struct zv_broker_msg *to, const struct ctrl_msg *m)
 {
@@ -72,7 +72,7 @@ int zv_broker_recv(struct zv_queue *q, struct zv_broker_msg *m)
 	return ret;
 }
 
-/* ---- what it is told ---- */
+/* ---- messages to the driver ---- */
 
 static int said(int ret, const char *call)
 {

@@ -63,7 +63,7 @@ __attribute__((noinline)) ssize_t call_failed(const struct zv_conn *c, ssize_t r
 	return ret;
 }
 
-/* What a call on @c returns; @again says what -EAGAIN means. */
+/* What a call on @c returns; @again is the text for -EAGAIN. */
 #define RESULT(c, ret, call, again) call_result(c, ret, call, call ": " again)
 
 /* ---- device ---- */
@@ -174,7 +174,7 @@ void zv_set_events(struct zv_conn *conn, uint32_t events)
 
 /* ---- data ---- */
 
-/* 0, or -EINVAL for flags that are not @known to @call. */
+/* 0, or -EINVAL for flags other than @known. */
 static int check_flags(const char *call, uint32_t flags, uint32_t known)
 {
 	if (!(flags & ~known))

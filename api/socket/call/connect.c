@@ -8,9 +8,9 @@
 
 #include <errno.h>
 
-#define PORT_TRIES 1000u /* local ports that others on this machine have */
+#define PORT_TRIES 1000u /* local ports to try; others on this machine may use some */
 
-/* Where a connection leads, and from where. 0: the host, or the only CID there is. */
+/* Destination and source of a connection. CID 0: the host, or the only CID there is. */
 struct route {
 	uint64_t src_cid, cid;
 	uint32_t src_port, port; /* src_port ZV_PORT_ANY: any free one */
@@ -51,7 +51,10 @@ static int route_key(struct zv_queue *q, const struct route *r, struct conn_key 
 		   : 0;
 }
 
-/* One that the transport can carry, or NULL; *@err -EADDRINUSE: not from that port. */
+/*
+ * Makes a connection that the transport accepts, or NULL; *@err -EADDRINUSE: the local port is
+ * taken.
+ */
 static struct zv_conn *new_conn(struct zv_queue *q, const struct conn_key *key, unsigned type,
 				int *err)
 {
@@ -71,7 +74,7 @@ static struct zv_conn *new_conn(struct zv_queue *q, const struct conn_key *key, 
 	return NULL;
 }
 
-/* @g: what the driver is granted before it sees the REQUEST; NULL: nothing. */
+/* @g: grant sent to the driver before the REQUEST; NULL: none. */
 static int start_connect(struct zv_queue *q, const struct route *r, unsigned type,
 			 const struct zv_grant *g, struct zv_conn **conn)
 {

@@ -20,7 +20,10 @@
 #include <string.h>
 #include <sys/random.h>
 
-/* A number from which no other queue counts, so that buffers of two queues are not mixed up. */
+/*
+ * A start value for serial numbers that no other queue uses, so that buffers of two queues are not
+ * mixed up.
+ */
 static uint64_t first_serial(unsigned i)
 {
 	uint64_t n;
@@ -71,7 +74,7 @@ static int queue_open(struct zv_dev *dev, unsigned i)
 	dev->queues[i] = q;
 	if (getrandom(&seed, sizeof(seed), 0) != sizeof(seed))
 		seed = zv_now() ^ (uintptr_t)q;
-	/* As many again may be finishing; and HELLO. */
+	/* As many again may be closing; one more for HELLO. */
 	ret = conn_table_init(&q->conns, 2 * dev->opts.max_conns + 1, seed, i, dev->nqueues,
 			      ZV_PORT_LO, ZV_PORT_HI);
 	return ret ? ret : queue_fds_open(q);

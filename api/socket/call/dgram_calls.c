@@ -15,7 +15,7 @@ _Static_assert(ZV_DGRAM_COST == DGRAM_COST, "the header tells what dgram_fifo.h 
 
 /* ---- ports ---- */
 
-/* A port that is not bound, or ZV_PORT_ANY: there is none. */
+/* Finds a port that is not bound. ZV_PORT_ANY: there is none. */
 static uint32_t free_port(struct zv_dev *dev)
 {
 	const uint32_t n = ZV_PORT_HI - ZV_PORT_LO + 1;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* The public calls for whoever watches: information, counters, the tap. */
+/* Public calls for monitoring: information, counters, the tap. */
 #include "calls.h"
 #include "socket/core/credit.h"
 
@@ -45,7 +45,7 @@ int zv_queue_stats(const struct zv_queue *q, struct zv_queue_stats *stats, size_
 {
 	if (!q || !stats)
 		return zv_err(-EINVAL, "zv_queue_stats: queue and stats must not be NULL");
-	/* Counters of another thread: each word is whole, the set is not a snapshot. */
+	/* Reads counters of another thread: each word is consistent, the set is not a snapshot. */
 	for (size_t i = 0; i < size / sizeof(uint64_t); i++)
 		((uint64_t *)stats)[i] = i < sizeof(*stats) / sizeof(uint64_t)
 						 ? shm_load64((const uint64_t *)&q->tq->stats + i)
@@ -104,7 +104,7 @@ int zv_conn_info(struct zv_conn *c, struct zv_conn_info *out)
  */
 #define CURSOR_OVER (UINT64_C(1) << 63) /* in a cursor: the table is done; the rest is over_seq */
 #define LOOKS	    8192		/* of a call */
-#define LOOKS_CONN  32			/* what a connection costs, measured in empty places */
+#define LOOKS_CONN  32			/* cost of a connection in units of an empty entry */
 
 struct walk {
 	int (*fn)(void *ctx, const struct zv_conn_info *info);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* The public calls on ports: listen and accept. Theory in listener.h. */
+/* Public calls on ports: listen and accept. Theory in listener.h. */
 #include "socket/conn/conn.h"
 #include "socket/core/listener.h"
 #include "socket/queue/arm.h"
@@ -7,7 +7,7 @@
 
 #include <errno.h>
 
-/* @l is there before anybody is told, so that no connection is refused that was sent to it. */
+/* Links @l before anybody is told, so that no connection sent to it is refused. */
 static int listen_here(struct zv_dev *dev, struct listener *l, unsigned type)
 {
 	int ret = 0;
@@ -87,9 +87,9 @@ int zv_accept(struct zv_queue *q, uint32_t port, struct zv_conn **conn)
 	queue_enter(q);
 	session_sync(q);
 	if (!q->session.leaving && listener_closed(q))
-		conns_unaccepted(q); /* what waited for a port that is closed now */
+		conns_unaccepted(q); /* connections that waited for a port closed meanwhile */
 	while ((c = accept_next(q, port, &found)) && q->session.leaving && c->flags & CF_IN_TABLE)
-		conn_leave(c); /* it waits no more, or it had been closed: then it stays */
+		conn_leave(c); /* leaves the accept queue, or stays if the peer had closed it */
 	if (c) {
 		accept_take(c);
 		conn_ready(c); /* data may have come before */

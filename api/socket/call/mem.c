@@ -114,7 +114,7 @@ void mems_fini(struct zv_dev *dev)
 
 /* ---- sending ---- */
 
-/* The device reads @len bytes of @mem in place, where @c is concerned. */
+/* The device can read @len bytes of @mem in place for @c. */
 static bool in_place(const struct zv_conn *c, const struct zv_mem *mem, size_t len)
 {
 	return mem->shared && len >= ZV_MEM_INLINE && c->q->tq->sent.on && c->sock->send_mem;

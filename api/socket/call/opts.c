@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* struct zv_opts: what each option may be and what it is when it is 0, in one table. */
+/* struct zv_opts: range and default of each option, in one table. */
 #include "opts.h"
 
 #include "socket/core/credit.h"
@@ -41,7 +41,7 @@ static const struct opt {
 #undef OPT
 };
 
-/* The caller's structure may be newer, that is, larger than ours: what we do not know must be 0. */
+/* The caller's structure may be newer and therefore larger: fields unknown here must be 0. */
 static int check_unknown(const struct zv_opts *in)
 {
 	const unsigned char *p = (const unsigned char *)in;

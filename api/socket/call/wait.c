@@ -44,7 +44,7 @@
 #include <time.h>
 
 #define SIGNAL_LOOK_NS 50000u
-#define SPIN_NONE_NS   1000u /* who polls for less does not poll */
+#define SPIN_NONE_NS   1000u /* below this spin_ns a call does not poll */
 
 /* One waiting call. Its first look at the clock is in wait_more(): most calls need none. */
 struct waiting {
@@ -64,7 +64,9 @@ struct waiting {
 
 /* ---- signals ---- */
 
-/* From here on signals wait for ppoll. Not those of faults (guest memory may go), nor profilers'.
+/*
+ * From here on signals wait for ppoll. Not those of faults (guest memory may go), nor those of
+ * profilers.
  */
 static void signals_hold(struct waiting *w)
 {
@@ -80,7 +82,7 @@ static void signals_hold(struct waiting *w)
 	w->held = pthread_sigmask(SIG_BLOCK, &most, &w->before) == 0;
 }
 
-/* Lets in what waits. True: there was a handler to run. */
+/* Delivers pending signals. True: a handler ran. */
 static bool signals_look(struct waiting *w)
 {
 	const struct timespec none = {0, 0};
@@ -103,7 +105,7 @@ static int done(struct waiting *w, int ret)
 
 /* ---- sleep ---- */
 
-/* Arms all queues. The time of the first timer, 0: there is work. */
+/* Arms all queues. Returns the time of the first timer, 0: there is work. */
 static uint64_t arm_all(const struct waiting *w)
 {
 	uint64_t next = w->deadline;
@@ -114,7 +116,7 @@ static uint64_t arm_all(const struct waiting *w)
 		int ret;
 
 		if (!quiesce_enter(&q->tq->qs)) {
-			spin_nap(); /* the control thread may need this CPU to get on */
+			spin_nap(); /* the control thread may need this CPU */
 			return 0;
 		}
 		ret = queue_arm_rings(q, w->quiet);
@@ -128,8 +130,8 @@ static uint64_t arm_all(const struct waiting *w)
 }
 
 /*
- * Sleeps on the one queue, and takes what has woken it in the same system call. <0: -errno;
- * -ENOSYS: Linux before 5.11, or a filter that does not know the call.
+ * Sleeps on a single queue, and gets what woke it in the same system call. <0: -errno; -ENOSYS:
+ * Linux before 5.11, or a seccomp filter that does not know the call.
  */
 static int sleep_on_one(const struct waiting *w, uint64_t until, const sigset_t *mask)
 {
@@ -221,7 +223,7 @@ static void begin_spell(struct waiting *w)
 	w->deadline = w->timeout_ns < UINT64_MAX - w->now ? w->now + w->timeout_ns : UINT64_MAX;
 }
 
-/* After polls that brought nothing. 0: poll again; -EAGAIN: the time is over; -EINTR. */
+/* To be called after polls that found nothing. 0: poll again; -EAGAIN: the time is over; -EINTR. */
 static int wait_more(struct waiting *w)
 {
 	struct idle *idle = &w->queues[0]->wait.idle;
@@ -234,8 +236,10 @@ static int wait_more(struct waiting *w)
 	if (w->now >= w->deadline)
 		return -EAGAIN;
 	spin = spin_ns(w);
-	/* There was a poll since the last look at the clock: a peer that was given this CPU may
-	 * have answered. */
+	/*
+	 * There was a poll since the clock was last read: a peer that was given this CPU may have
+	 * answered.
+	 */
 	if (w->now - w->start >= spin || spin < SPIN_NONE_NS ||
 	    (spin != UINT64_MAX && idle_sleeps(idle, w->now))) {
 		w->start = 0;
@@ -285,7 +289,7 @@ int zv_wait(struct zv_queue *q, struct zv_event *events, unsigned max, uint64_t 
 	return n || !timeout_ns ? n : wait_queue(q, events, max, timeout_ns);
 }
 
-/* Events of all queues, those of a different one first each time that there are any. */
+/* Events of all queues, starting with a different queue each time that there are any. */
 static unsigned poll_all(const struct waiting *w, struct zv_event *events, unsigned max)
 {
 	uint32_t *first = &w->queues[0]->wait.next;
@@ -337,8 +341,10 @@ void zv_wake(struct zv_queue *q)
 
 	if (!q)
 		return;
-	/* Barrier pair [W]. Whoever raises the flag sets the timer; a wake() that finds it raised
-	 * need not do so again. */
+	/*
+	 * Barrier pair [W]. Whoever sets the flag also sets the timer; a zv_wake that finds it set
+	 * need not.
+	 */
 	if (__atomic_exchange_n(&q->arm.wake, 1, __ATOMIC_SEQ_CST) == 0 &&
 	    __atomic_load_n(&q->arm.state, __ATOMIC_SEQ_CST)) {
 		(void)timerfd_settime(q->arm.timerfd, 0, &now, NULL);

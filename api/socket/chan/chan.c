@@ -42,7 +42,7 @@ static void cool(struct chan *ch, enum chan_heat to)
 	ch->heat = (uint8_t)to;
 }
 
-/* Nothing is received any more, and there is nothing to wait for. */
+/* Nothing more is received, and there is nothing to wait for. */
 static void stop(struct chan *ch)
 {
 	ch->over = true;
@@ -78,7 +78,7 @@ int chan_broken(struct chan *ch, int err)
 
 /* ---- looking ---- */
 
-/* What comes would be news. */
+/* Newly arrived data would be reported. */
 static bool hungry(const struct chan *ch)
 {
 	return !ch->over && !ch->ended && !conn_has_data(ch->c);
@@ -89,7 +89,10 @@ static bool wants_room(const struct chan *ch)
 	return (ch->c->flags & CF_WANT_OUT) && !ch->room_told;
 }
 
-/* Looks for data, and for room if that is wanted. 1: news; 0: nothing; -errno: see chan_pull(). */
+/*
+ * Checks for data, and for room if that is wanted. 1: something new; 0: nothing; -errno: see
+ * chan_pull().
+ */
 static int look(struct chan *ch)
 {
 	struct zv_conn *c = ch->c;
@@ -112,8 +115,8 @@ static int look(struct chan *ch)
 }
 
 /*
- * Leaves the hot list if nothing is new: armed, or quiet if there is nothing to wait for. 1; 0:
- * there is news, and @ch is hot; -errno.
+ * Leaves the hot list if nothing is new: becomes armed, or quiet if there is nothing to wait for.
+ * 1; 0: something is new, and @ch stays hot; -errno.
  */
 static int settle(struct chan *ch)
 {
@@ -126,8 +129,10 @@ static int settle(struct chan *ch)
 		return 1;
 	}
 	ch->tell = 0;
-	/* Its own last look cannot know how much room is wanted; ours comes behind its barrier. A
-	 * peer that cannot be woken is no fault of the channel. */
+	/*
+	 * shm_channel_arm() cannot know how much room is wanted; the check here comes after its
+	 * barrier. A peer that cannot be woken is not a fault of the channel.
+	 */
 	(void)shm_channel_arm(ch->ch, want, ch->c->blocked.bytes);
 	ret = shm_channel_error(ch->ch);
 	if (!ret)
@@ -140,7 +145,7 @@ static int settle(struct chan *ch)
 	return !ret;
 }
 
-/* The peer says that there is something. */
+/* Handles a wake-up by the peer. */
 static void rung(struct chan *ch)
 {
 	int ret;
@@ -175,7 +180,7 @@ static inline void visit(struct chan *ch)
 		(void)chan_broken(ch, ret);
 		return;
 	}
-	/* A few lines of the ring can wait for the look that finds nothing. */
+	/* A few lines of the ring can wait until a poll finds nothing. */
 	if (ch->tell && (!ret || ch->tell >= CHAN_TELL_SLOT))
 		chan_tell(ch);
 	if (ret)
@@ -220,7 +225,7 @@ bool chans_arm(struct zv_queue *q)
 	return work || chan_bells_arm(q);
 }
 
-/* ---- what nobody tells this side ---- */
+/* ---- checks for what no peer reports ---- */
 
 static void tick_at(struct zv_queue *q, uint64_t now)
 {
@@ -395,12 +400,15 @@ static bool shut(struct zv_conn *c, uint32_t flags)
 	struct chan *ch = c->chan;
 	int ret = 0;
 
-	/* One that the application has closed reads nothing: what is said last is good enough. */
+	/*
+	 * A connection that the application has closed reads nothing: its last message is good
+	 * enough.
+	 */
 	if (!(flags & VSOCK_SHUTDOWN_SEND) || ch->over || c->flags & CF_ORPHAN)
 		return true;
 	ret = chan_pull_all(ch);
 	if (!ret && !ch->ended)
-		ret = -EPROTO; /* it has ended the stream without its end: it would look whole */
+		ret = -EPROTO; /* without CHAN_END a truncated stream would look complete */
 	if (ret)
 		(void)chan_broken(ch, ret);
 	return !ret;
@@ -410,7 +418,10 @@ static void end(struct zv_conn *c)
 {
 	struct chan *ch = c->chan;
 
-	/* Places are kept for it. If the peer has broken the channel, the next look finds out. */
+	/*
+	 * Ring entries are reserved for it. If the peer has broken the channel, the next poll finds
+	 * out.
+	 */
 	if (!ch->end_sent)
 		(void)shm_channel_control(ch->ch, CHAN_END, 0);
 	ch->end_sent = true;
@@ -430,7 +441,7 @@ static void over(struct zv_conn *c)
 
 	if (ch->over)
 		return;
-	/* What fails here is cut off by the end of the connection anyway. */
+	/* A failure here does not matter: the end of the connection cuts the channel off. */
 	if (c->state == VC_CONNECTED && !(c->flags & CF_ORPHAN))
 		(void)chan_pull_all(ch);
 	if (c->q->session.no_tx && !ch->end_sent && c->shut.peer != VSOCK_SHUTDOWN_BOTH) {

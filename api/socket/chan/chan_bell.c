@@ -6,17 +6,17 @@
 #include <sys/epoll.h>
 #include <unistd.h>
 
-/* What it takes to ring in another queue's page. */
+/* The means to ring in another queue's page. */
 struct chan_ringer {
 	LIST_ENTRY(chan_ringer) link;
 	struct bell_ringer r;
 	struct bell_map *map;
-	uint32_t chans; /* that use it */
+	uint32_t chans; /* that use this ringer */
 };
 
 /* ---- this side's page ---- */
 
-/* Edge-triggered: the event is taken by looking at it (queue_fds_look), and nothing is read. */
+/* Edge-triggered: the event is taken by queue_fds_look(), and nothing is read. */
 static int listen_to(struct zv_queue *q, int fd)
 {
 	struct epoll_event edge = {.events = EPOLLIN | EPOLLET, .data.u32 = FD_BELLS};
@@ -73,7 +73,7 @@ int chan_bell_enter(struct chan *ch)
 	if (ch->bell >= BELLS || (b && ch->bell && b->of[ch->bell]))
 		return -EINVAL;
 	if (!b)
-		ch->bell = 0; /* the peer sees that nobody hears it */
+		ch->bell = 0; /* the peer sees that nobody listens */
 	else if (ch->bell)
 		b->of[ch->bell] = ch;
 	return 0;
@@ -116,7 +116,10 @@ static int wake_owner(void *arg)
 	for (int i = 0; i < 2; i++) {
 		if (write(r->map->fd, &n, sizeof(n)) == (ssize_t)sizeof(n))
 			return 0;
-		/* Full. It takes the next when it is empty, and that is an event. */
+		/*
+		 * The counter is full. When emptied it accepts the next write, and that is an
+		 * event.
+		 */
 		if (errno != EAGAIN || read(r->map->fd, &n, sizeof(n)) < 0)
 			break;
 		n = 1;
@@ -124,7 +127,7 @@ static int wake_owner(void *arg)
 	return -errno;
 }
 
-/* NULL: there is none yet, or none to be had. */
+/* NULL: not there yet, or not available. */
 static struct chan_ringer *ringer_of(struct zv_queue *q, uint32_t page)
 {
 	const struct transport_region_ops *ops = q->dev->ops->regions;

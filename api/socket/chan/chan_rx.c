@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* zv_buf.serial: the lower two bits say what it is, a line by its width. */
+/* zv_buf.serial: the lower two bits are the kind; for a line its width. */
 #define LENT_SLOT     3u
 #define LENT_ID_SHIFT 2
 #define SLOT_NR_SHIFT 18
@@ -18,7 +18,9 @@ int chan_rx_init(struct chan *ch, const struct shm_direction *d)
 	ch->line_mask = d->entries - 1;
 	ch->most = d->entries + ch->nslots;
 	ch->size = CHAN_FIFO < ch->most ? CHAN_FIFO : ch->most;
-	/* No other channel of this number counts from here, so that loans are not mixed up. */
+	/*
+	 * A start value that no other channel of this number uses, so that loans are not mixed up.
+	 */
 	ch->line_pos = (++ch->q->rx.serial * UINT64_C(0x9e3779b97f4a7c15)) >> 34 << 32;
 	ch->fifo = malloc(ch->size * sizeof(*ch->fifo));
 	ch->line_lent = calloc(d->entries, 1);
@@ -35,7 +37,7 @@ void chan_rx_fini(struct chan *ch)
 
 /* ---- out of the ring ---- */
 
-/* Makes room at the end of the fifo, which holds something: all that is held fits `most`. */
+/* Makes room at the end of the fifo, which is not empty: all that is held fits `most`. */
 static bool fifo_grow(struct chan *ch)
 {
 	uint32_t n = ch->tail - ch->head, size;
@@ -56,7 +58,7 @@ static bool fifo_grow(struct chan *ch)
 	return true;
 }
 
-/* Messages that are not for the application: gives them back. */
+/* Gives back messages that are not for the application. */
 static void unwanted(struct chan *ch, const struct shm_msg *m)
 {
 	(void)shm_channel_release(ch->ch, m, 1);
@@ -72,7 +74,10 @@ static int control(struct chan *ch, const struct shm_msg *m)
 	return 0;
 }
 
-/* Sorts @n new messages at the tail. 0 or -errno of chan_pull(): those before are in the fifo. */
+/*
+ * Handles @n new messages at the tail. 0 or -errno of chan_pull(): the messages before are in the
+ * fifo.
+ */
 static int sort_in(struct chan *ch, unsigned n)
 {
 	struct zv_conn *c = ch->c;
@@ -140,7 +145,7 @@ int chan_pull(struct chan *ch)
 
 int chan_pull_all(struct chan *ch)
 {
-	/* A peer that goes on sending meanwhile does not keep us here. */
+	/* Bounded even if the peer keeps sending meanwhile. */
 	uint32_t left = ch->line_mask + 1;
 	int n;
 
@@ -185,7 +190,7 @@ void chan_lend(struct chan *ch, struct zv_buf *b)
 	}
 }
 
-/* The message that @b is a loan of; false: it is none, or given back. It is not lent any more. */
+/* Ends the loan @b and returns its message; false: it is no loan, or was given back before. */
 static inline bool take_back(struct chan *ch, const struct zv_buf *b, struct shm_msg *m)
 {
 	uint64_t pos = b->serial >> LENT_ID_SHIFT;

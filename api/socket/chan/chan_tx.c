@@ -10,7 +10,7 @@
 int chan_tx_init(struct chan *ch, const struct shm_direction *d, bool nested)
 {
 	uint32_t places = d->entries / 2 < CHAN_PIECES ? d->entries / 2 : CHAN_PIECES;
-	/* Of nested slots: those of the smallest size are all there is. */
+	/* Nested slots: the smallest class covers all memory. */
 	uint64_t left = nested ? (uint64_t)d->cls[0].slots * d->cls[0].slot_size : UINT64_MAX;
 
 	ch->classes = d->classes;
@@ -47,7 +47,7 @@ bool chan_places_look(struct chan *ch, uint32_t n)
 	return ch->places >= ch->promised + n;
 }
 
-/* The largest size of slots below that from which messages of @len bytes are served; 0: none. */
+/* The largest slot size below the class that serves messages of @len bytes; 0: none. */
 static uint32_t smaller_slots(const struct chan *ch, size_t len)
 {
 	uint32_t i = 0;
@@ -99,7 +99,7 @@ bool chan_has_room(const struct zv_conn *c)
 	int n;
 
 	if (ch->over)
-		return true; /* the next call says why it has none */
+		return true; /* the next call reports why there is none */
 	if (!ch->classes || bytes <= SHM_INLINE_MAX)
 		return chan_places(ch, chan_width(ch->classes ? bytes : 1));
 	n = chan_slots(ch, m, c->blocked.pkts ? 1 : CHAN_PIECES, bytes, &room);
@@ -193,7 +193,10 @@ static int reserve_stages(struct chan *ch, struct zv_buf *bufs, unsigned n, uint
 	return (int)k;
 }
 
-/* Slots for up to @n buffers: at once, or where those that fit are out, smaller ones one by one. */
+/*
+ * Slots for up to @n buffers: in one call, or, when slots of the right size are used up, smaller
+ * ones one by one.
+ */
 static int some_slots(struct chan *ch, struct shm_msg *m, unsigned n, size_t len)
 {
 	int got = shm_channel_alloc(ch->ch, m, n, len < UINT32_MAX ? (uint32_t)len : UINT32_MAX);

@@ -29,7 +29,7 @@ struct grant {
 	struct ctrl_out *release; /* to be sent in the end: allocated before it is needed */
 };
 
-/* ---- what this side says ---- */
+/* ---- messages to the device ---- */
 
 static void say(struct zv_queue *q, struct ctrl_out *out)
 {
@@ -37,7 +37,9 @@ static void say(struct zv_queue *q, struct ctrl_out *out)
 	q->grants.nout++;
 }
 
-/* A message; of those that the device waits for, one can be had without memory. NULL: none. */
+/*
+ * Allocates a message; one that the device waits for is available even without memory. NULL: none.
+ */
 static struct ctrl_out *out_new(struct zv_queue *q)
 {
 	struct ctrl_out *out = calloc(1, sizeof(*out));
@@ -59,8 +61,7 @@ void grants_said(struct zv_queue *q, struct ctrl_out *out)
 		free(out);
 }
 
-/* Without memory for two of them the device is left without an answer, and uses the region not at
- * all. */
+/* Without memory for two of them the device gets no answer, and does not use the region. */
 static void say_mapped(struct zv_queue *q, uint64_t id, int result)
 {
 	struct ctrl_out *out = out_new(q);
@@ -89,7 +90,7 @@ static struct ctrl_out *holds(const struct grant *g, uint32_t left)
 	return out;
 }
 
-/* All of it or nothing: the device takes back what is not in a list that is complete. */
+/* All or nothing: the device takes back whatever is not in a complete list. */
 static void say_held(struct zv_queue *q)
 {
 	struct ctrl_out_list list = STAILQ_HEAD_INITIALIZER(list);
@@ -133,7 +134,10 @@ static void say_offer(struct zv_queue *q)
 	say(q, out);
 }
 
-/* What a device that has never granted it does not know of: it would give the memory to others. */
+/*
+ * Ends of channels in this side's region are still held from another device; this one does not know
+ * of them and would reuse their memory.
+ */
 static bool holds_of_former(const struct zv_queue *q)
 {
 	return __atomic_load_n(&q->dev->held_own, __ATOMIC_ACQUIRE) != 0;
@@ -190,7 +194,7 @@ static void bells_look(struct zv_queue *q)
 		(void)chan_bells_open(q, m);
 }
 
-/* Asks for the mapping of @r, and tells the device when that is decided. */
+/* Requests the mapping of @r, and tells the device when it is mapped or refused. */
 static void region_look(struct zv_queue *q, struct queue_region *r)
 {
 	int ret = q->dev->ops->regions->map(q->dev->t, q->index, &r->at, &r->map);
@@ -198,7 +202,7 @@ static void region_look(struct zv_queue *q, struct queue_region *r)
 	if (ret == -EINPROGRESS)
 		return;
 	if (!ret)
-		bells_look(q); /* the device grants nothing before it hears of the region */
+		bells_look(q); /* the device grants nothing before it is told of the region */
 	say_mapped(q, r->at.id, ret);
 	if (ret) {
 		r->map = NULL;
@@ -255,7 +259,7 @@ static void say_release(struct zv_queue *q, struct ctrl_out *out, const struct c
 	say(q, out);
 }
 
-/* The end is not touched any more, or never was. */
+/* The end is no longer used, or never was. */
 static void released(void *arg)
 {
 	struct grant *g = arg;
@@ -382,7 +386,7 @@ static bool on_grant(struct zv_queue *q, const struct ctrl_grant *of)
 		return no_memory(q, of, &key);
 	c = (struct zv_conn *)conn_table_find(&q->conns, &key);
 	if (c) {
-		/* Given up by its application already, or none that could have been granted. */
+		/* Already given up by its application, or one that could not have been granted. */
 		if (c->state != VC_CONNECTING || c->type != of->type || c->flags & CF_INTERNAL)
 			grant_give_up(g);
 		else if (grant_use(g, c))
@@ -400,7 +404,7 @@ static bool on_grant(struct zv_queue *q, const struct ctrl_grant *of)
 
 bool grant_message(struct zv_queue *q, const struct ctrl_msg *m)
 {
-	/* Each has an answer, if only in the end. */
+	/* Each message gets an answer, if only at the end. */
 	if (q->grants.nout >= GRANT_OUT_MAX)
 		return false;
 	switch (m->type) {
@@ -415,8 +419,10 @@ bool grant_message(struct zv_queue *q, const struct ctrl_msg *m)
 
 /* ---- the end ---- */
 
-/* Of the messages, only RELEASE says something to the next session of the same device; and nothing
- * to the next control connection of a program. */
+/*
+ * Only RELEASE messages have a meaning in the next session of the same device; none has for the
+ * next control connection of a program.
+ */
 static void say_no_more(struct zv_queue *q)
 {
 	struct ctrl_out_list keep = STAILQ_HEAD_INITIALIZER(keep);

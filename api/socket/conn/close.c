@@ -8,7 +8,7 @@
 
 #include <errno.h>
 
-/* The application gives its handle back: 0 or -EBUSY. */
+/* Takes the handle back from the application: 0 or -EBUSY. */
 static int give_back(struct zv_conn *c, const char *call)
 {
 	if (c->tx.loans)
@@ -39,7 +39,7 @@ int conn_close(struct zv_conn *c)
 	switch (s.action) {
 	case VC_ACT_SEND_SHUTDOWN:
 		if (vsock_shut_done(&c->shut)) {
-			/* The peer has closed before: it waits for our RST, not for a SHUTDOWN. */
+			/* The peer has already closed: it waits for a RST, not for a SHUTDOWN. */
 			conn_abort(c, 0);
 			break;
 		}
@@ -98,7 +98,7 @@ int conn_shutdown(struct zv_conn *c, unsigned how)
 
 int conn_answer(struct zv_conn *c, int err)
 {
-	if (c->state == VC_CLOSED && c->err) /* the guest or the clock was faster */
+	if (c->state == VC_CLOSED && c->err) /* reset by the peer or timed out before */
 		return c->err;
 	if (c->state != VC_REQUESTED || err > 0)
 		return zv_err(-EINVAL, "zv_conn_answer: %s %s",

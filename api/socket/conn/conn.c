@@ -17,14 +17,14 @@
 
 static void timed_out(struct zv_conn *c);
 
-/* Room in the table for one more. False: the application has max_conns of them. */
+/* Makes room in the table for one more. False: the application has max_conns of them. */
 static bool make_room(struct zv_queue *q)
 {
 	struct zv_conn *c = TAILQ_FIRST(&q->timers[TIMER_CLOSE]);
 
 	if (q->pool.live >= q->dev->opts.max_conns)
 		return false;
-	/* Those that are finishing may be as many again; then the oldest has had its time. */
+	/* As many again may be closing; beyond that the oldest is dropped. */
 	if (q->conns.count >= q->conns.max && c)
 		timed_out(c);
 	return true;
@@ -103,7 +103,10 @@ static void timed_out(struct zv_conn *c)
 		conn_abort(c, 0);
 		break;
 	default:
-		/* An established HELLO connection without an answer: the peer runs plain. */
+		/*
+		 * A HELLO connection that is established but not answered: the peer runs plain
+		 * virtio-vsock.
+		 */
 		if (c->flags & CF_INTERNAL)
 			conn_abort(c, -ETIMEDOUT);
 	}
@@ -125,7 +128,7 @@ void conn_timers_run(struct zv_queue *q)
 
 /* ---- the end ---- */
 
-/* Takes the connection off every list of its queue but the ready list. */
+/* Takes the connection off every list of its queue except the ready list. */
 static void unlink_all(struct zv_conn *c)
 {
 	struct zv_queue *q = c->q;
@@ -234,7 +237,9 @@ void conn_over(struct zv_conn *c, int err)
 
 void conn_abort(struct zv_conn *c, int err)
 {
-	/* What was never answered is refused as by a port that nobody listens on: without credit.
+	/*
+	 * A connection that was never answered is refused as by a port without listener: without
+	 * credit.
 	 */
 	if (c->state == VC_REQUESTED)
 		tx_rst_of(c);
@@ -257,7 +262,7 @@ void conn_end_drained(struct zv_conn *c)
 		conn_abort(c, 0);
 }
 
-/* Nobody will accept @c, which is in an accept queue. */
+/* Ends @c, which is in an accept queue and will not be accepted. */
 static void unaccepted(struct zv_conn *c)
 {
 	if (c->state == VC_CLOSED) {

@@ -15,12 +15,12 @@
  * memory of the queue is not used up. A peer that sends more tiny messages is reset.
  */
 #define ENTRIES_SPARE 1024u
-#define ENTRY_BYTES   (sizeof(struct rx_entry) + 32) /* and the least that malloc gives */
+#define ENTRY_BYTES   (sizeof(struct rx_entry) + 32) /* plus the smallest block of malloc */
 #define ENTRIES_KEPT  4096u			     /* when none is in use */
 
 /* ---- entries ---- */
 
-/* What is not in use yet is not touched either: some memory of a large array never comes to be. */
+/* Unused entries are not touched, so a large array does not use all its memory. */
 static bool entries_grow(struct rx_loans *r)
 {
 	uint32_t size = r->size ? r->size * 2 : 64;
@@ -86,7 +86,7 @@ static void withhold(struct zv_conn *c, uint32_t ndesc)
 	c->q->rx.lent_descs += ndesc;
 }
 
-/* The packet that entry @h holds has been released whole. */
+/* All entries of the packet that entry @h holds have been released. */
 static inline void holder_put(struct zv_queue *q, struct zv_conn *c, uint32_t h)
 {
 	struct rx_loans *r = &q->rx;
@@ -131,7 +131,7 @@ static bool may_withhold(const struct zv_conn *c, uint32_t ndesc)
 {
 	const struct rx_loans *r = &c->q->rx;
 	uint32_t limit = c->q->tq->rx_descs / 2;
-	/* One more than there are: whoever comes next finds something. */
+	/* One more than hold some, so that the next connection finds descriptors. */
 	uint32_t share = limit / (r->holders + (c->rx.lent_descs == 0) + 1);
 
 	return r->lent_descs + ndesc <= limit && c->rx.lent_descs + ndesc <= share;
@@ -174,7 +174,7 @@ static int take_loan(struct zv_conn *c, struct rx_pkt *p, unsigned flags)
 	return 0;
 }
 
-/* The tail entry, when it is a private chunk of a stream with room for more bytes; or NULL. */
+/* The tail entry if it is a private chunk of a stream with room left; or NULL. */
 static struct rx_entry *tail_room(struct zv_conn *c)
 {
 	struct rx_entry *e;
@@ -240,7 +240,7 @@ static __attribute__((noinline)) int take_copy(struct zv_conn *c, struct rx_pkt 
 	} while (left);
 	if (__builtin_expect(shm_load32(r->faults) != r->faults_seen, 0) && p->nseg &&
 	    !q->tq->ops->rx_intact(q->tq, p->token)) {
-		rx_drop_all(c); /* what was copied before may share a chunk with it */
+		rx_drop_all(c); /* earlier copies may share a chunk with it */
 		c->rx.seq.msgs = 0;
 		ret = -ECONNRESET;
 	}
@@ -251,7 +251,7 @@ nomem:
 	return -ENOMEM;
 }
 
-/* Received payload takes all that it may in this queue. */
+/* Received payload has used up the receive memory of this queue. */
 static bool memory_used_up(const struct zv_queue *q)
 {
 	return q->tq->stats.rx_private + q->rx.used * (uint64_t)ENTRY_BYTES >
@@ -277,7 +277,7 @@ int rx_take(struct zv_conn *c, struct rx_pkt *p, unsigned flags, uint32_t extra)
 			c->q->tq->ops->rx_release(c->q->tq, p->token);
 		return -ENOMEM;
 	}
-	/* A stream that is full of small pieces is gathered into chunks from here on. */
+	/* A stream with many small pieces is copied into chunks from here on. */
 	if (p->nseg && !full && !pkt_in_small_pieces(p->nseg, p->hdr.len) &&
 	    may_withhold(c, p->ndesc))
 		return take_loan(c, p, flags);

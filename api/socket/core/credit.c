@@ -3,7 +3,7 @@
 
 #include "timer.h"
 
-#define UPDATE_AFTER_NS 1000000u /* small amounts of credit are told no more often than that */
+#define UPDATE_AFTER_NS 1000000u /* least interval of updates for small amounts of credit */
 #define BUDGET_LOOKS	4096u	 /* at places of the table, in one poll */
 #define BUDGET_CONN	16u	 /* what a connection costs, measured in empty places */
 #define PROMISE_LEAST	4096u
@@ -19,7 +19,9 @@ uint32_t tx_credit_now(const struct zv_conn *c)
 
 bool tx_has_credit(const struct zv_conn *c)
 {
-	/* The peer's buffer has shrunk: the next call says -EMSGSIZE. One byte just waits. */
+	/*
+	 * The peer's buffer has shrunk: the next call returns -EMSGSIZE. A single byte just waits.
+	 */
 	if (c->blocked.bytes > 1 && c->blocked.bytes > c->credit.peer_buf_alloc)
 		return true;
 	if (c->blocked.pkts > 1 && c->credit.pkt_limit && c->blocked.pkts > c->credit.pkt_limit)

@@ -6,8 +6,8 @@
 
 struct dgram_fifo {
 	uint32_t size;
-	uint32_t head;	/* where the oldest begins; a multiple of 8, below size */
-	uint32_t used;	/* bytes of those that are whole */
+	uint32_t head;	/* offset of the oldest; a multiple of 8, below size */
+	uint32_t used;	/* bytes of complete datagrams */
 	uint32_t count; /* of them */
 	uint32_t begun; /* bytes of the one that is being written: all, and */
 	uint32_t added; /* those that are there */
@@ -28,7 +28,7 @@ static uint32_t after(const struct dgram_fifo *f, uint32_t bytes)
 	return (uint32_t)(((uint64_t)f->head + bytes) % f->size);
 }
 
-/* What a datagram of @len bytes takes; more than any size when @len is not to be had. */
+/* Bytes that a datagram of @len bytes takes; more than any size when @len is too large. */
 static uint64_t cost(uint32_t len)
 {
 	return DGRAM_COST + (((uint64_t)len + 7) & ~UINT64_C(7));

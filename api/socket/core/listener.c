@@ -77,7 +77,7 @@ static void listener_free(const struct zv_dev *dev, struct listener *l)
 	free(l);
 }
 
-/* Counts the queues that cannot see @l again; after quiesce_barrier(). */
+/* Counts the queues that cannot access @l again; call it after quiesce_barrier(). */
 static void count_outside(struct zv_dev *dev, struct listener *l)
 {
 	for (unsigned i = 0; i < dev->nqueues; i++) {
@@ -149,7 +149,7 @@ struct accept_queue *listener_closed_next(struct zv_queue *q, struct accept_queu
 
 /* ---- connections that wait ---- */
 
-/* Puts @a where it belongs: at the end of the list, or off it. */
+/* Puts @a at the end of the list, or takes it off. */
 static void relink(struct zv_queue *q, struct accept_queue *a)
 {
 	bool due = a->count && !a->quiet;

@@ -7,7 +7,7 @@
 
 #include <errno.h>
 
-/* Between two attempts to say HELLO to a peer that has hung up, each twice as long as the last. */
+/* Delay between attempts to send HELLO to a peer that has hung up, doubled each time. */
 #define AGAIN_MIN_NS 1000000000u
 #define AGAIN_MAX_NS (32u * (uint64_t)AGAIN_MIN_NS)
 
@@ -65,7 +65,7 @@ void peer_said_hello(struct zv_queue *q)
 	if (q->peer.max_pkt > ZV_MAX_PKT)
 		q->peer.max_pkt = ZV_MAX_PKT;
 	queue_budgets_begin(q);
-	/* Queues that log the same number lead to the same opened device. */
+	/* Queues that log the same number belong to the same opened device. */
 	zv_log_limited(&q->tq->log, ZV_LOG_INFO,
 		       "%s: queue %u: peer is zvsock, pair %u of %u of its device %016llx",
 		       queue_device_name(q), q->index, h->pair, h->npairs,

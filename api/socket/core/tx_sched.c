@@ -28,7 +28,10 @@ void tx_sched_wait(struct tx_sched *s, struct tx_flow *f, uint32_t need)
 	tx_sched_leave(s, f);
 	f->turn = TX_WAITING;
 	f->misses = unused ? f->misses + 1 : 0;
-	/* Not for ever: a message may need more buffers than will ever be free at a time. */
+	/*
+	 * A flow keeps its place only for a while: a message may need more buffers than are ever
+	 * free at a time.
+	 */
 	if (unused && f->misses < TX_MISSES) {
 		TAILQ_INSERT_HEAD(&s->waiters, f, link);
 		return;
@@ -37,7 +40,7 @@ void tx_sched_wait(struct tx_sched *s, struct tx_flow *f, uint32_t need)
 	TAILQ_INSERT_TAIL(&s->waiters, f, link);
 }
 
-/* Those who were woken and have not tried to send lose their turn. */
+/* Flows that were woken and have not tried to send lose their turn. */
 static void turns_expire(struct tx_sched *s)
 {
 	struct tx_flow *f;
@@ -46,7 +49,7 @@ static void turns_expire(struct tx_sched *s)
 		tx_sched_leave(s, f);
 }
 
-/* The first in line can have what it needs. */
+/* There are enough buffers for the first in line. */
 static bool first_can(struct tx_sched *s, unsigned buffers)
 {
 	struct tx_flow *f = TAILQ_FIRST(&s->waiters);
@@ -63,7 +66,10 @@ static bool first_can(struct tx_sched *s, unsigned buffers)
 
 struct tx_flow *tx_sched_wake(struct tx_sched *s, unsigned buffers)
 {
-	/* As many as can have a whole turn of small packets each; the others keep their place. */
+	/*
+	 * Wakes as many as can have a whole turn of small packets each; the others keep their
+	 * place.
+	 */
 	unsigned n = 1 + buffers / (TX_QUANTUM / TX_PKT_CHARGE);
 	struct tx_flow *f, *first = NULL;
 

@@ -24,7 +24,7 @@ void queue_timer_was_set(struct zv_queue *q)
 	__atomic_store_n(&q->arm.timer, 1, __ATOMIC_RELEASE);
 }
 
-/* The descriptor of a timer that has run out is not readable any more. */
+/* Makes the descriptor of an expired timer unreadable again. */
 static void quiet_timer(struct zv_queue *q)
 {
 	uint64_t ticks;
@@ -45,7 +45,7 @@ void queue_fds_seen(struct zv_queue *q, const struct epoll_event *ev, int n)
 		q->arm.seen |= (uint8_t)ev[i].data.u32;
 }
 
-/* Takes the event of the bells, and learns of the others. */
+/* Takes the event of the bells, and finds out about the others. */
 static void queue_fds_look(struct zv_queue *q)
 {
 	struct epoll_event ev[FDS];
@@ -70,7 +70,7 @@ void queue_disarm(struct zv_queue *q)
 	q->arm.seen = 0;
 }
 
-/* What peers are asked for, and the last look at what they have done. */
+/* Requests to peers, and the last check of what they have done. */
 static int arm_peers(struct zv_queue *q)
 {
 	unsigned room;
@@ -89,7 +89,7 @@ static int arm_peers(struct zv_queue *q)
 	if (q->tq->ops->arm(q->tq, room))
 		return -EAGAIN;
 	set_armed(q, ARMED); /* barrier pair [W] with zv_wake */
-	/* Arming may have found packets done with, and the control thread may have before. */
+	/* Arming may have found packets finished, and so may the control thread before. */
 	return queue_woken(q) || q->tq->sent.head != q->tq->sent.tail ? -EAGAIN : 0;
 }
 
@@ -121,7 +121,10 @@ static void set_timer(struct zv_queue *q, uint64_t when)
 	q->arm.until = q->arm.runs = when;
 }
 
-/* After queue_arm_rings. -EAGAIN: zv_wake has set the timer before us, and that is lost. */
+/*
+ * To be called after queue_arm_rings(). -EAGAIN: zv_wake has set the timer before, and that setting
+ * is lost.
+ */
 static int arm_timer(struct zv_queue *q, uint64_t when)
 {
 	if (when == UINT64_MAX)

@@ -21,8 +21,8 @@
 /* ---- events ---- */
 
 /*
- * The application wants to hear of what has arrived. Only events ask this: receiving calls and the
- * end of the stream depend on conn_has_data(), so what is here can always be read.
+ * The application wants an event for what has arrived. Only events use this: receiving calls and
+ * the end of the stream depend on conn_has_data(), so what is here can always be read.
  */
 static bool conn_readable(const struct zv_conn *c)
 {
@@ -71,7 +71,7 @@ static unsigned ready_events(struct zv_queue *q, struct zv_event *events, unsign
 			c->flags &= ~((ev & ZV_EV_CONNECT ? CF_NEW : 0) |
 				      (ev & ZV_EV_WAKE ? CF_WOKEN : 0));
 			TAILQ_INSERT_TAIL(&q->ready, c,
-					  ready_link); /* level: look again next time */
+					  ready_link); /* level-triggered: check again next time */
 		} else {
 			c->flags &= ~CF_READY;
 		}
@@ -82,8 +82,8 @@ static unsigned ready_events(struct zv_queue *q, struct zv_event *events, unsign
 }
 
 /*
- * Ports and connections share the places, so that those which nobody looks after cannot hide the
- * others; an odd place, or the only one, goes to either in turn.
+ * Ports and connections share the slots of @events, so that neither can crowd out the other; an odd
+ * slot, or the only one, goes to each in turn.
  */
 static unsigned report(struct zv_queue *q, struct zv_event *events, unsigned max)
 {
@@ -173,7 +173,7 @@ int queue_poll(struct zv_queue *q, struct zv_event *events, unsigned max)
 	unsigned n = 0;
 
 	queue_work(q);
-	/* First, so that others cannot keep it waiting; the flag is one for any number of wakes. */
+	/* First, so that other events cannot delay it; any number of wakes is one flag. */
 	if (queue_woken(q) && __atomic_exchange_n(&q->arm.wake, 0, __ATOMIC_ACQUIRE))
 		events[n++] = (struct zv_event){.events = ZV_EV_WAKE};
 	if (__builtin_expect(q->hello.news != 0, 0) && n < max)

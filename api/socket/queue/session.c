@@ -12,7 +12,7 @@
 #include <errno.h>
 
 #define LEAVE_LOOKS 4096 /* at places of the table, in one go */
-#define LEAVE_CONN  16	 /* what a connection costs, measured in empty places */
+#define LEAVE_CONN  16	 /* cost of a connection in units of an empty entry */
 
 void conn_leave(struct zv_conn *c)
 {
@@ -22,13 +22,13 @@ void conn_leave(struct zv_conn *c)
 	if (!(c->flags & CF_IN_TABLE))
 		return;
 	gap = q->session.gaps && rx_drop_lost(c);
-	/* A peer that has not been asked yet knows nothing of it. */
+	/* A peer that has not received the REQUEST does not know of it. */
 	unknown = c->state == VC_CONNECTING && (c->pending & CP_REQUEST);
 	c->pending = 0;	      /* the session that would carry it is over */
 	q->session.no_tx = 1; /* RSTs wait: see session_sync */
 	if (q->host && !unknown)
 		tx_rst_of(c);
-	/* Closed by the peer: all that it had sent is here, and it wants nothing more. */
+	/* Closed by the peer: all its data is here, and it expects nothing more. */
 	conn_over(c, c->shut.peer == VSOCK_SHUTDOWN_BOTH && !gap ? 0 : -ECONNRESET);
 	q->session.no_tx = 0;
 }
@@ -65,11 +65,11 @@ static bool leave_some(struct zv_queue *q)
 
 /*
  * The last bytes of a peer that has closed and gone lie in the ring with its SHUTDOWN. Nothing is
- * sent meanwhile: the rings may run again by now, for another peer.
+ * sent meanwhile, because the rings may already serve another peer.
  */
 static void take_rest(struct zv_queue *q)
 {
-	/* The session of what comes never began here: no connection is of it. */
+	/* The session of these packets never began here, so no connection belongs to it. */
 	bool late = q->session.leaving;
 	int got;
 
@@ -101,7 +101,7 @@ static void begin_session(struct zv_queue *q)
 		return;
 	/*
 	 * A driver that has been running may hold connections of former sessions, whoever served
-	 * them; a fresh one does not, and may have new ones by now from the same ports.
+	 * them; a fresh one does not, and may already have new ones from the same ports.
 	 */
 	if (!q->tq->inherited)
 		q->rst.count = 0;

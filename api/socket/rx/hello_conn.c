@@ -23,7 +23,10 @@ static bool send_message(struct zv_conn *c, const void *data, uint32_t len)
 
 	if (q->session.no_tx || tx_behind_ctrl(c))
 		return false;
-	/* Of those kept for control packets only when need be: they may hold a header alone. */
+	/*
+	 * Uses the buffers reserved for control packets only when necessary: they may hold only a
+	 * header.
+	 */
 	if (!q->tq->ops->tx_reserve(q->tq, &s, 1, len, 0) &&
 	    !q->tq->ops->tx_reserve(q->tq, &s, 1, len, TX_CTRL))
 		return false;
@@ -43,7 +46,7 @@ static uint32_t own_caps(const struct zv_queue *q)
 	uint32_t flags = q->dev->opts.flags;
 
 	if (q->dev->ops->kernel_sockets)
-		return ZV_CAP_CHANNEL; /* packets are this machine's kernel's matter */
+		return ZV_CAP_CHANNEL; /* packets are handled by this machine's kernel */
 	if (q->host ? flags & ZV_OPT_BROKER : q->dev->ops->regions && !(flags & ZV_OPT_NO_CHANNEL))
 		caps |= ZV_CAP_CHANNEL;
 	if (!(flags & ZV_OPT_NO_DGRAM))
@@ -62,7 +65,7 @@ static void peer_is_zvsock(struct zv_queue *q)
 		grants_begin(q);
 }
 
-/* A queue over kernel sockets is a program to the device, and each program has one pair. */
+/* To the device a queue over kernel sockets is a program, and each program has one pair. */
 static uint16_t own_pair(const struct zv_queue *q)
 {
 	return q->dev->ops->kernel_sockets ? 0 : (uint16_t)q->index;
@@ -84,7 +87,7 @@ static void send_due_hello(struct zv_queue *q)
 	uint8_t wire[HELLO_WIRE_LEN];
 
 	if (tx_credit_left(c) < sizeof(wire)) {
-		/* No room for 44 bytes on a fresh connection: this peer will not do. */
+		/* No room for 44 bytes on a fresh connection: the peer is not usable. */
 		conn_abort(c, -ECONNRESET);
 		return;
 	}
@@ -131,7 +134,7 @@ static void send_hello(struct zv_conn *c, unsigned type)
 	struct zv_queue *q = c->q;
 
 	q->hello.due = (uint8_t)type;
-	/* The guest's answer, or ours, has the same time as the connection had. */
+	/* The answer, the peer's or ours, has the same time limit as the connection had. */
 	conn_timer_start(c, TIMER_HELLO, q->dev->opts.hello_timeout_ns);
 	hello_flush(q);
 }
@@ -182,7 +185,7 @@ bool hello_accept(struct zv_queue *q, const struct vsock_hdr *h)
 	struct zv_conn *c;
 	int err;
 
-	/* An unprivileged program of a stock guest must not speak for its guest. */
+	/* An unprivileged program in a guest without zvsock must not speak for its guest. */
 	if (!q->host || h->type != ZV_STREAM || h->src_port >= ZV_CTRL_SRC_LIMIT ||
 	    q->dev->opts.flags & ZV_OPT_NO_HELLO)
 		return false;
@@ -203,7 +206,7 @@ void hello_established(struct zv_conn *c)
 	send_hello(c, CTRL_HELLO);
 }
 
-/* ---- what the peer says ---- */
+/* ---- messages of the peer ---- */
 
 static void bad_message(struct zv_conn *c)
 {
@@ -217,7 +220,7 @@ static void bad_message(struct zv_conn *c)
 	conn_abort(c, -ECONNRESET);
 }
 
-/* Looks at what has arrived, up to @size bytes; how many. */
+/* Peeks at up to @size bytes that have arrived. Returns how many. */
 static size_t peek(struct zv_conn *c, uint8_t *wire, size_t size)
 {
 	uint32_t flags = ZV_PEEK;
@@ -226,13 +229,13 @@ static size_t peek(struct zv_conn *c, uint8_t *wire, size_t size)
 	return n > 0 ? (size_t)n : 0;
 }
 
-/* Takes the @len bytes that were looked at. False: @c is over, and may be gone. */
+/* Consumes @len peeked bytes. False: @c is over, and may be freed. */
 static bool take(struct zv_conn *c, uint8_t *wire, int len)
 {
 	return c->sock->recv(c, wire, (size_t)len, NULL) >= 0;
 }
 
-/* True: it is done with, and more may follow. */
+/* True: the message is handled, and more may follow. */
 static bool on_hello(struct zv_conn *c)
 {
 	struct zv_queue *q = c->q;
@@ -244,7 +247,7 @@ static bool on_hello(struct zv_conn *c)
 
 	if (len == 0 && n < sizeof(wire))
 		return false; /* more to come */
-	/* An answer not before the question. */
+	/* No answer before the request. */
 	if (len <= 0 || h.type != expect || h.pair != own_pair(q) || q->hello.due) {
 		bad_message(c);
 		return false;
@@ -263,7 +266,9 @@ static bool on_hello(struct zv_conn *c)
 	return q->hello.conn == c;
 }
 
-/* The next message about channels. 1; 0: not all of it is here; -errno: @c is over, may be gone. */
+/*
+ * Gets the next message about channels. 1; 0: it is not complete; -errno: @c is over, may be freed.
+ */
 static int next_message(struct zv_conn *c, struct ctrl_msg *m)
 {
 	uint8_t wire[ZV_CTRL_MAX_LEN];

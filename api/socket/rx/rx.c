@@ -32,8 +32,9 @@ static bool for_sibling(const struct zv_queue *q, const struct conn_key *key)
 }
 
 /*
- * A broker grants no credit on a connection with a channel. So one that has neither was granted a
- * channel for which there was no memory (grant.c): nothing could ever be sent on it.
+ * A broker grants no credit on a connection with a channel. So a connection without channel and
+ * without credit was granted a channel for which there was no memory (grant.c): nothing could ever
+ * be sent on it.
  */
 static bool grant_is_lost(const struct zv_queue *q, const struct vsock_hdr *h)
 {
@@ -109,7 +110,10 @@ void rx_unconnected(struct zv_queue *q, struct rx_pkt *p, const struct conn_key 
 		request(q, h, key);
 		return;
 	}
-	/* A RST needs no answer, whoever sends it: Linux has one left when a program closes. */
+	/*
+	 * A RST needs no answer, whoever sends it: Linux may send another one when a program
+	 * closes.
+	 */
 	if (h->op == VSOCK_OP_RST || conn_ended_lately(q, key))
 		stats_add(&q->tq->stats.rx_late, 1);
 	else
@@ -126,7 +130,9 @@ static void data(struct zv_conn *c, struct rx_pkt *p)
 	uint32_t len = p->hdr.len, charge = len, flags = 0;
 
 	if (!vsock_shut_can_recv(&c->shut)) {
-		/* After SHUTDOWN of this direction: the peer broke its word, or did not know yet.
+		/*
+		 * Data after SHUTDOWN of this direction: the peer broke its promise, or had not
+		 * seen ours yet.
 		 */
 		stats_add(&q->tq->stats.rx_bad_state, !!(c->shut.peer & VSOCK_SHUTDOWN_SEND));
 		rx_drop(q, p);
@@ -165,7 +171,7 @@ static void established(struct zv_conn *c)
 		hello_established(c);
 		return;
 	}
-	/* The transport has sockets, and has to know which of them carry no payload. */
+	/* The transport has sockets, and must be told which of them carry no payload. */
 	if (c->sock->path && c->q->dev->ops->kernel_sockets)
 		tx_ctrl(c, CP_CREDIT_UPDATE);
 	c->flags |= CF_NEW;
@@ -192,7 +198,7 @@ static void reset_by_peer(struct zv_conn *c)
 	bool clean;
 
 	if (c->sock->path)
-		c->sock->path->over(c); /* the end of a half may be there, and was before the RST */
+		c->sock->path->over(c); /* CHAN_END may be in the ring, and came before the RST */
 	clean = c->shut.peer == VSOCK_SHUTDOWN_BOTH || c->shut.local == VSOCK_SHUTDOWN_BOTH ||
 		(c->shut.peer & c->shut.local & VSOCK_SHUTDOWN_SEND);
 
@@ -249,7 +255,7 @@ static void act(struct zv_conn *c, struct rx_pkt *p, struct vc_step s)
 		conn_abort(c, -ECONNRESET);
 		break;
 	case VC_ACT_DROP:
-		if (from != VC_CLOSING) /* data in flight towards a closed socket is no fault */
+		if (from != VC_CLOSING) /* data in flight to a closed socket is not an error */
 			stats_add(&q->tq->stats.rx_bad_state, 1);
 		break;
 	default: /* VC_ACT_NONE */
@@ -347,7 +353,7 @@ void rx_packet(struct zv_queue *q, struct rx_pkt *p)
 		if (c->flags & CF_WANT_OUT)
 			conn_ready(c);
 	} else if (p->hdr.op !=
-		   VSOCK_OP_RST) { /* its sender may have no connection, and so no counters */
+		   VSOCK_OP_RST) { /* the sender may have no connection and no counters */
 		stats_add(&q->tq->stats.rx_bad_credit, 1);
 	}
 	act(c, p, vc_step(c->state, p->hdr.op));

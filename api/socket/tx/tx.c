@@ -44,7 +44,7 @@ void tx_commit(struct zv_conn *c, const struct tx_slot *s, unsigned op, uint32_t
 	stats_add(&q->tq->stats.tx_packets, 1);
 	stats_add(&q->tq->stats.tx_bytes, len);
 	if (op == VSOCK_OP_RW) {
-		/* Empty packets go to those only who count them, too: see seqpacket.c. */
+		/* Empty packets go only to peers that count them: see seqpacket.c. */
 		credit_tx_sent(&c->credit, len ? len : 1,
 			       c->credit.pkt_limit && tx_joins(c) ? s->capacity : 0);
 		c->totals.tx_bytes += len;
@@ -106,7 +106,7 @@ void tx_ctrl(struct zv_conn *c, unsigned pending)
 
 	c->pending |= (uint8_t)pending;
 	if (c->flags & CF_CTRL)
-		return; /* waits its turn already */
+		return; /* already waits its turn */
 	if (!q->rst.count && send_pending(c))
 		return;
 	c->flags |= CF_CTRL;
@@ -137,7 +137,7 @@ static bool send_rst(struct zv_queue *q, const struct vsock_hdr *h)
 	return true;
 }
 
-/* The ring of waiting RSTs has room for one more, @most being as many as may wait. */
+/* Makes room for one more waiting RST; at most @most may wait. */
 static bool rst_room(struct zv_queue *q, uint32_t most)
 {
 	uint32_t size = q->rst.size ? 2 * q->rst.size : ZV_RST_FIFO;
@@ -165,8 +165,8 @@ static void rst_for(struct zv_queue *q, const struct vsock_hdr *in, uint32_t mos
 
 	vsock_hdr_rst_for(&h, in);
 	/*
-	 * From whom it was sent to, even if nobody can have that CID, or the guest's kernel will
-	 * not know what it is about. A guest speaks for itself alone.
+	 * The source is the destination of @in, even if nobody can have that CID; otherwise the
+	 * guest's kernel could not match it. A guest speaks only for itself.
 	 */
 	if (!q->host)
 		h.src_cid = q->session.own_cid;
@@ -207,7 +207,7 @@ void tx_probe(struct zv_queue *q)
 		(void)send_rst(q, &h);
 }
 
-/* A large ring is for once. */
+/* A large ring is not kept. */
 static void rst_drained(struct zv_queue *q)
 {
 	if (q->rst.size == ZV_RST_FIFO)

@@ -7,8 +7,8 @@
 #include <stdlib.h>
 
 /*
- * A record for a reserved buffer, with what @loan says of it and the serial t->serial; its index or
- * LOAN_NONE (no memory).
+ * Makes a record for a reserved buffer, a copy of @loan with the serial t->serial. Returns its
+ * index or LOAN_NONE (no memory).
  */
 static uint32_t tx_loan_get(struct tx_loans *t, const struct tx_loan *loan)
 {
@@ -58,7 +58,7 @@ static unsigned may_hold(const struct zv_conn *c, unsigned n)
 
 /*
  * The open message fills the peer's buffer, or its packets the budget: its reader waits for the
- * end, and nothing will come back before. What is reserved may still end it.
+ * end, so no credit comes back before. Buffers already reserved may still end it.
  */
 static bool message_full(const struct zv_conn *c)
 {
@@ -69,7 +69,7 @@ static bool message_full(const struct zv_conn *c)
 		(cr->pkt_limit && c->tx.msg_pkts >= cr->pkt_limit));
 }
 
-/* Bytes that the open message, or the next one, may still have. */
+/* Bytes that the open message, or else the next one, may still have. */
 static uint32_t message_room(const struct zv_conn *c)
 {
 	uint32_t most = c->credit.peer_buf_alloc;
@@ -107,7 +107,7 @@ int tx_buf_alloc(struct zv_conn *c, struct zv_buf *bufs, unsigned n, size_t len)
 	want = len < q->peer.max_pkt ? (uint32_t)len : q->peer.max_pkt;
 	n = n < ZV_SLOTS ? n : ZV_SLOTS;
 	n = n < pkts ? n : pkts;
-	/* No more buffers than credit fills: what is left over would have to be cancelled. */
+	/* No more buffers than credit can fill: the rest would have to be cancelled. */
 	if ((uint64_t)n * want > left)
 		n = (left + want - 1) / want;
 	each = want > TX_PKT_CHARGE ? want : TX_PKT_CHARGE;

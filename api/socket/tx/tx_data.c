@@ -6,8 +6,8 @@
 #define MOST_PIECES (CREDIT_TAIL_MAX / CREDIT_SMALL) /* no larger buffer is cut */
 
 /*
- * Sends the payload of @s in pieces that the peer joins (vsock_credit.h): the first stays where it
- * is, the others are copied. False: there are not that many buffers, and nothing has been sent.
+ * Sends the payload of @s in pieces that the peer merges (vsock_credit.h): the first stays where it
+ * is, the others are copied. False: there are not enough buffers, and nothing has been sent.
  */
 bool tx_data_pieces(struct zv_conn *c, const struct tx_slot *s, uint32_t len)
 {

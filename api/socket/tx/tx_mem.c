@@ -82,7 +82,7 @@ void mem_sends_update(struct zv_queue *q)
 		q->mem.out--;
 		if (e->err)
 			s->err = e->err;
-		/* One that its call has not ended yet is looked at there. */
+		/* If its call is still running, mem_send_begin() completes it. */
 		if (--s->pieces == 0 && s->mem)
 			is_over(q, e->cookie);
 	}

@@ -37,15 +37,15 @@ void tx_wake_waiters(struct zv_queue *q, unsigned buffers)
 	}
 }
 
-/* ---- credit of a stock peer ---- */
+/* ---- credit of a peer that is not zvsock ---- */
 
 /*
- * A stock peer tells its fwd_cnt late (Linux: once less than 64 KiB of its buffer is untold), too
- * late for a packet budget: ask, and ask again.
+ * Such a peer reports its fwd_cnt late (Linux: once less than 64 KiB of its buffer is unreported),
+ * too late for a packet budget: ask, and ask again.
  */
 static void request_credit(struct zv_conn *c)
 {
-	/* The peer's answer is late by no more than the connection has waited already. */
+	/* The answer is delayed by no more than the connection has waited already. */
 	static const uint64_t pace_ns[] = {5000000u, 50000000u, 500000000u};
 	unsigned pace = c->creq.sent < 16 ? 0 : c->creq.sent < 16 + 40 ? 1 : 2;
 
@@ -79,8 +79,8 @@ void tx_credit_answer(struct zv_conn *c)
 }
 
 /*
- * True when the question has an answer that shows a peer that is alive, has heard of all that was
- * sent before, and has read nothing. One is counted, however many packets have come since.
+ * True when the answer shows a peer that is alive, has seen everything sent before, and has read
+ * nothing. It is counted once, however many packets have come since.
  */
 static bool peer_reads_nothing(struct zv_conn *c)
 {
