@@ -28,7 +28,7 @@ bool bells_take(struct bell_owner *o, uint32_t *first, uint64_t *bits)
 {
 	uint32_t i;
 
-	/* New words wait until those from before have had their turn. */
+	/* New words wait until the earlier ones have been served. */
 	if (!o->words)
 		o->words = shm_take_acquire64(&o->page->words); /* barrier pair [K] */
 	if (!o->words)

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* An end of a channel: life, sleeping and waking, counters. See channel_int.h. */
+/* An end of a channel: attach and detach, sleeping and waking, counters. See channel_int.h. */
 #include "channel_int.h"
 #include "channel_slots.h"
 
@@ -20,7 +20,7 @@ int channel_fault(struct shm_channel *ch, const char *what)
 	return ch->err;
 }
 
-/* The pools of a direction; their free lists are not made yet. */
+/* Fills in the pools of a direction, without their free lists. */
 static void make_pools(struct slot_pool *pool, uint8_t *mem, const struct shm_direction *d,
 		       const struct direction_layout *l)
 {
@@ -91,7 +91,7 @@ static int attach_bells(struct shm_channel *ch, uint8_t *mem, const struct chann
 	struct channel_ctl *in = (struct channel_ctl *)(mem + l->dir[!role].ctl);
 
 	ch->data.fd = ch->room.fd = -1;
-	/* One wake-up serves both words; it is known to the first. */
+	/* One wake-up serves both words; the first one records it. */
 	doorbell_attach_wake(&ch->peer_data, &out->data, o->wake, o->wake_arg);
 	doorbell_attach_wake(&ch->peer_room, &in->room, NULL, NULL);
 	if (o->wake || o->wake_fd < 0)
@@ -157,7 +157,10 @@ int shm_channel_error(const struct shm_channel *ch)
 
 /* ---- waking and sleeping ------------------------------------------------------------------ */
 
-/* Behind a full barrier: wakes the peer if it waits for what has been done since the last time. */
+/*
+ * To be called after a full barrier: wakes the peer if it waits for what has been done since the
+ * last time.
+ */
 static int wake_peer(struct shm_channel *ch)
 {
 	bool due = false;

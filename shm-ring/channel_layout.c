@@ -71,7 +71,7 @@ int channel_layout(struct channel_layout *l, const struct shm_channel_desc *d)
 		if (!direction_valid(&d->dir[i], nested, &o->nslots))
 			return -EINVAL;
 		o->shift = log2_up(d->dir[i].entries);
-		/* As many as can be under way. */
+		/* As many as can be in flight. */
 		o->ret_shift = log2_up(nested && o->nslots ? d->dir[i].cls[0].slots : o->nslots);
 		o->ctl = at;
 		at += sizeof(struct channel_ctl);
@@ -170,7 +170,7 @@ static int put(uint8_t *to, const struct iovec *from, unsigned n)
 	return 0;
 }
 
-/* Writes @head and zeroes, @len bytes in all. 0 or -EFAULT. */
+/* Writes @head and then zeros, @len bytes in total. 0 or -EFAULT. */
 static int put_zeroed(uint8_t *mem, const struct channel_head *head, uint64_t len)
 {
 	static const uint8_t zeroes[16384];

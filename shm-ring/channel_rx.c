@@ -4,7 +4,7 @@
 
 _Static_assert(RING_LINE1 == 1 && RING_LINE2 == 2, "the kind says how many places");
 
-/* Moves the head over what has been released. */
+/* Advances the head over released entries. */
 static inline void rx_advance(struct channel_rx *rx)
 {
 	uint32_t mask = (1u << rx->shift) - 1;
@@ -17,7 +17,7 @@ static inline void rx_advance(struct channel_rx *rx)
 		rx->head += *held & ~HELD_DONE;
 		*held = 0;
 	}
-	/* At the end of a burst it is published in any case, see shm_channel_notify(). */
+	/* The end of a burst publishes it in any case, see shm_channel_notify(). */
 	if (rx->head - rx->published > mask / 4)
 		rx_publish(rx);
 }
@@ -27,7 +27,7 @@ static inline uint8_t *rx_line(const struct channel_rx *rx, uint32_t pos)
 	return rx->lines + (size_t)(pos & ((1u << rx->shift) - 1)) * SHM_CACHE_LINE;
 }
 
-/* Fills in *m from the place at @pos. NULL, or what is wrong. */
+/* Fills in *m from the entry at @pos. NULL, or what is wrong. */
 static const char *rx_slot(struct channel_rx *rx, uint32_t pos, struct shm_msg *m)
 {
 	const struct slot_pool *p = rx->pool;
@@ -61,7 +61,7 @@ static inline const char *rx_lines(struct channel_rx *rx, uint32_t pos, uint32_t
 
 	if ((uint32_t)word > width * SHM_CACHE_LINE)
 		return "a message that is longer than its place";
-	/* The ring never holds more than it has places for. */
+	/* The ring never holds more than it has entries. */
 	if (pos + width - rx->head > mask + 1)
 		return "a message in a place that has not been released";
 	m->data = rx_line(rx, pos);
@@ -75,7 +75,8 @@ static inline const char *rx_lines(struct channel_rx *rx, uint32_t pos, uint32_t
 	return NULL;
 }
 
-/* Any other message. Its place is free again: what it says has been copied. NULL, or what is wrong.
+/*
+ * Any other message. Its entry is free again: its content has been copied. NULL, or what is wrong.
  */
 static const char *rx_other(struct channel_rx *rx, uint32_t pos, uint64_t word, struct shm_msg *m)
 {
@@ -102,7 +103,7 @@ static const char *rx_other(struct channel_rx *rx, uint32_t pos, uint64_t word, 
 	return NULL;
 }
 
-/* Takes the message at @pos. How many places it takes; 0: there is none; -EPROTO. */
+/* Takes the message at @pos. Returns how many entries it takes; 0: there is none; -EPROTO. */
 static inline int rx_take(struct shm_channel *ch, uint32_t pos, struct shm_msg *m)
 {
 	struct channel_rx *rx = &ch->rx;
@@ -153,7 +154,7 @@ int shm_channel_recv(struct shm_channel *ch, struct shm_msg *msgs, unsigned n)
 	}
 	rx->pos = pos;
 	if (!got) {
-		/* The payload moves over while its word is being waited for. */
+		/* Fetches the payload while its word is being waited for. */
 		shm_prefetch(rx_line(rx, pos));
 		return ch->err;
 	}

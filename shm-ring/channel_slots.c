@@ -21,7 +21,7 @@ int slots_init(struct channel_tx *tx)
 
 		if (tx->nested && c + 1 < tx->pools) /* the rest is inside larger ones */
 			k = p[1].slots << p[1].parts_shift;
-		/* The first ones first: what is never used is never touched. */
+		/* In ascending order: slots that are never used are never touched. */
 		for (; k < p->slots; k++) {
 			tx->slots[p->first + k].state = SLOT_FREE;
 			slot_list_add(tx, &p->free, p->first + k);
@@ -38,7 +38,7 @@ static uint32_t first_part(const struct channel_tx *tx, uint32_t c, uint32_t id)
 	return p[-1].first + ((id - p->first) << p->parts_shift);
 }
 
-/* A free slot of class @c becomes its parts. */
+/* Splits a free slot of class @c. */
 static void split(struct channel_tx *tx, uint32_t c)
 {
 	struct slot_pool *p = &tx->pool[c];
@@ -54,7 +54,7 @@ static void split(struct channel_tx *tx, uint32_t c)
 	}
 }
 
-/* The whole slot @id of class @c is one again, in no list. */
+/* Joins the whole slot @id of class @c, which is then in no list. */
 static void join(struct channel_tx *tx, uint32_t c, uint32_t id)
 {
 	uint32_t part = first_part(tx, c, id);

@@ -5,7 +5,7 @@
 
 #include <string.h>
 
-/* Places that become visible together. */
+/* Entries that become visible together. */
 #define BATCH 32u
 
 int tx_refresh(struct shm_channel *ch)
@@ -20,7 +20,7 @@ int tx_refresh(struct shm_channel *ch)
 	return 0;
 }
 
-/* Looks at the receiver's index if fewer than @n places are free as far as known. */
+/* Loads the receiver's index if fewer than @n entries are known to be free. */
 static uint32_t tx_room(struct shm_channel *ch, uint32_t n)
 {
 	uint32_t room = tx_places(&ch->tx);
@@ -142,7 +142,7 @@ int shm_channel_cancel(struct shm_channel *ch, const struct shm_msg *msgs, unsig
 {
 	struct channel_tx *tx = &ch->tx;
 
-	/* From the last one: places of the ring are given back youngest first. */
+	/* From the last one: ring entries are given back youngest first. */
 	while (n--) {
 		const struct shm_msg *m = &msgs[n];
 		struct slot *s;
@@ -167,7 +167,7 @@ static inline uint8_t *tx_line(const struct channel_tx *tx, uint32_t pos)
 	return tx->lines + (size_t)(pos & ((1u << tx->shift) - 1)) * SHM_CACHE_LINE;
 }
 
-/* Places that a message takes. */
+/* Entries that a message takes. */
 static inline uint32_t tx_width(const struct shm_msg *m)
 {
 	return m->kind == SHM_MSG_LINE	 ? m->gen
@@ -175,7 +175,7 @@ static inline uint32_t tx_width(const struct shm_msg *m)
 					 : 1;
 }
 
-/* The following write everything of a message but its word. 1; 0: no room; -errno. */
+/* The following functions write all of a message except its word. 1; 0: no room; -errno. */
 static inline int put_user(struct shm_channel *ch, const struct shm_msg *m, uint32_t width)
 {
 	struct channel_tx *tx = &ch->tx;
@@ -243,8 +243,8 @@ struct words {
 };
 
 /*
- * The words of a batch are written last, and the first one last of all: the receiver polls that
- * one, and would take the line that it shares with seven others away after each of them.
+ * The words of a batch are written last, and the first of them last of all: the receiver polls that
+ * one, and would otherwise take away the line that it shares with seven others after each write.
  */
 static inline void tx_publish(struct channel_tx *tx, struct words *w)
 {
@@ -256,7 +256,7 @@ static inline void tx_publish(struct channel_tx *tx, struct words *w)
 		mark_put(marks, --pos, shift, w->at[--w->n]);
 }
 
-/* Writes everything of *m but its words, which are added to @w. 1; 0: no room; -errno. */
+/* Writes all of *m except its words, which are added to @w. 1; 0: no room; -errno. */
 static inline int tx_put(struct shm_channel *ch, const struct shm_msg *m, struct words *w)
 {
 	struct channel_tx *tx = &ch->tx;
@@ -270,14 +270,17 @@ static inline int tx_put(struct shm_channel *ch, const struct shm_msg *m, struct
 		return rc;
 	w->at[w->n++] = tx_word(m->kind == SHM_MSG_SLOT ? RING_SLOT : (enum ring_kind)width,
 				m->flags, m->len);
-	/* Every place is written once a lap, see mark_ring.h. */
+	/* Every entry is written once per lap, see mark_ring.h. */
 	if (width == 2)
 		w->at[w->n++] = (uint64_t)RING_SKIP << RING_KIND_SHIFT;
 	tx->pos += width;
 	return 1;
 }
 
-/* One message of up to a line, without what only batches need. 1; 0: no room; -errno. */
+/*
+ * Sends one message of up to a cache line, without the work that only batches need. 1; 0: no room;
+ * -errno.
+ */
 static inline int send_line(struct shm_channel *ch, const struct shm_msg *m)
 {
 	struct channel_tx *tx = &ch->tx;

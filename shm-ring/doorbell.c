@@ -56,7 +56,7 @@ void doorbell_disarm(struct doorbell *d)
 	shm_store64(&d->word->need_wakeup, 0);
 	if (d->fd < 0)
 		return;
-	/* What fails, or comes later, leaves the eventfd readable: one wake-up for nothing. */
+	/* A failure, or a later ring, leaves the eventfd readable: one useless wake-up. */
 	if (doorbell_wait(d, 0) == 1 && read(d->fd, &count, sizeof(count)) < 0)
 		return;
 }

@@ -59,7 +59,7 @@ static int map_region(struct shm_region *r, uint64_t offset)
 	return 0;
 }
 
-/* Gives r->fd its size and its pages. */
+/* Sets the size of r->fd and allocates its pages. */
 static int fill_region(struct shm_region *r, size_t size, bool allocate)
 {
 	int rc;
@@ -72,7 +72,7 @@ static int fill_region(struct shm_region *r, size_t size, bool allocate)
 	rc = map_region(r, 0);
 	if (rc)
 		return rc;
-	/* What a limit forbids is an error here and would be SIGBUS later. */
+	/* Exceeding a limit is an error here, and would be SIGBUS later. */
 	return allocate && fallocate(r->fd, 0, 0, (off_t)r->size) ? -errno : 0;
 }
 
@@ -112,8 +112,8 @@ int shm_region_create(struct shm_region *r, const char *name, size_t size, unsig
 }
 
 /*
- * The page size of a file that lies in memory; 0 with errno, EINVAL if it does not. A page that a
- * program (FUSE) or another machine serves could take for ever, on any access.
+ * The page size of a file that lies in memory; 0 with errno, EINVAL if it does not. Any access to a
+ * page served by a program (FUSE) or another machine could block for ever.
  */
 static size_t page_size_of(int fd)
 {
@@ -166,8 +166,8 @@ int shm_region_open_at(struct shm_region *r, int fd, uint64_t offset, size_t siz
 		return -EINVAL;
 
 	/*
-	 * F_SEAL_SEAL without F_SEAL_SHRINK is what a file on tmpfs or hugetlbfs shows: nobody can
-	 * seal it, so nothing can be asked of it. Other file systems fail the call.
+	 * A file on tmpfs or hugetlbfs shows F_SEAL_SEAL without F_SEAL_SHRINK: nobody can seal it,
+	 * so it is accepted. Other file systems fail the call.
 	 */
 	seals = fcntl(fd, F_GET_SEALS);
 	if (seals >= 0 && !(seals & (F_SEAL_SHRINK | F_SEAL_SEAL)))

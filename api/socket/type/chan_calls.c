@@ -17,7 +17,7 @@ bool chan_no_packets(struct zv_conn *c, const struct vsock_hdr *h, uint32_t *fla
 
 /* ---- reserved buffers ---- */
 
-/* All that the peer holds is part of a message that has no end yet: nothing will come back. */
+/* All that the peer holds is part of an unfinished message: nothing will come back. */
 static bool nothing_comes_back(struct chan *ch)
 {
 	struct shm_channel_stats st = {.size = sizeof(st)};
@@ -96,13 +96,13 @@ static int check_bufs(struct zv_conn *c, const struct zv_buf *bufs, unsigned n)
 	return ret;
 }
 
-/* What goes into the ring in one call of the channel, and what that does to the counters. */
+/* What goes into the ring in one channel call, and its effect on the counters. */
 struct batch {
 	struct shm_msg m[CHAN_FIFO];
 	unsigned n;
 	uint32_t places;   /* that they take */
 	uint32_t promised; /* that their buffers had */
-	uint32_t *free;	   /* where the next stage goes that is free again */
+	uint32_t *free;	   /* where the next stage that becomes free goes */
 	unsigned loans;
 	uint64_t bytes;
 };
@@ -141,14 +141,16 @@ static inline uint8_t end_flags(const struct zv_conn *c, const struct zv_buf *b)
 	return (uint8_t)(SHM_EOM | (b->flags & ZV_EOR));
 }
 
-/* Adds buffer @b, which is the library's from here on. */
+/* Adds buffer @b, which the library owns from here on. */
 static inline void gather(struct zv_conn *c, struct batch *g, const struct zv_buf *b,
 			  struct chan_out *o)
 {
 	struct shm_msg *m = &g->m[g->n++];
 
-	/* Field by field: put together elsewhere and copied, they would have to leave the CPU's
-	 * store buffer first. */
+	/*
+	 * Assigned field by field: a structure built elsewhere and copied would first have to leave
+	 * the CPU's store buffer.
+	 */
 	m->data = b->data;
 	m->len = b->len;
 	m->flags = 0;
@@ -214,7 +216,7 @@ static int flush(struct zv_conn *c, struct batch *g)
 	return ret == -EPROTO ? chan_broken(ch, ret) : ret;
 }
 
-/* A buffer of no bytes: the end of a message, which needs no slot, or nothing at all. */
+/* An empty buffer: the end of a message, which needs no slot, or nothing at all. */
 static int send_empty(struct zv_conn *c, struct batch *g, const struct zv_buf *b,
 		      struct chan_out *o)
 {
@@ -231,7 +233,7 @@ static int send_empty(struct zv_conn *c, struct batch *g, const struct zv_buf *b
 	return 0;
 }
 
-/* What most calls send: a few buffers of a stream, all of them good. False: nothing has changed. */
+/* The common case: a few buffers of a stream, all of them valid. False: nothing has changed. */
 static bool gather_all(struct zv_conn *c, struct batch *g, const struct zv_buf *bufs, unsigned n)
 {
 	struct chan_outs r = chan_outs(c->chan);
@@ -253,7 +255,7 @@ static bool gather_all(struct zv_conn *c, struct batch *g, const struct zv_buf *
 	return false;
 }
 
-/* One by one, after a look at all of them. */
+/* One by one, after checking all of them. */
 static int send_each(struct zv_conn *c, struct batch *g, const struct zv_buf *bufs, unsigned n)
 {
 	int ret = check_bufs(c, bufs, n);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * SOCK_SEQPACKET over a channel: a message is one message of the ring, or several slots of which
- * the last has SHM_EOM.
+ * SOCK_SEQPACKET over a channel: a message is one ring message, or several slots of which the last
+ * has SHM_EOM.
  */
 #include "chan_calls.h"
 #include "socket/rx/rx.h"
@@ -82,7 +82,7 @@ static ssize_t seqpacket_recv(struct zv_conn *c, void *data, size_t len, uint32_
 	if (flags)
 		*flags = 0;
 	if (!c->rx.seq.msgs) {
-		/* Once this side reads no more nothing is kept, and a peer could send for ever. */
+		/* Once this side reads no more, nothing is kept, and a peer could send for ever. */
 		do
 			ret = chan_pull(ch);
 		while (ret > 0 && !c->rx.seq.msgs && !(c->shut.local & VSOCK_SHUTDOWN_RCV));

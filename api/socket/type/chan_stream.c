@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* SOCK_STREAM over a channel: what a message of the ring is means nothing. */
+/* SOCK_STREAM over a channel: boundaries of ring messages have no meaning. */
 #include "chan_calls.h"
 #include "socket/rx/rx.h"
 #include "socket/tx/tx_data.h"
@@ -9,7 +9,10 @@
 
 /* ---- sending ---- */
 
-/* Bytes that went into the slot that ZV_MORE keeps open, opening one if there is none. */
+/*
+ * Appends to the slot that ZV_MORE keeps open, opening one if there is none. Returns how many
+ * bytes.
+ */
 static size_t more_append(struct zv_conn *c, const uint8_t *data, size_t len)
 {
 	struct chan *ch = c->chan;
@@ -115,7 +118,7 @@ static ssize_t stream_send(struct zv_conn *c, const void *data, size_t len, uint
 
 /* ---- receiving ---- */
 
-/* Copies up to @len bytes and leaves them. */
+/* Copies up to @len bytes and leaves them in the fifo. */
 static size_t peek(struct chan *ch, uint8_t *data, size_t len)
 {
 	size_t done = 0;
@@ -125,7 +128,7 @@ static size_t peek(struct chan *ch, uint8_t *data, size_t len)
 		const struct shm_msg *m;
 		size_t n;
 
-		/* What has failed here is found again by who reads. */
+		/* A failure here is found again by the next reader. */
 		if (ch->head + i == ch->tail && (chan_pull(ch) <= 0 || ch->head + i == ch->tail))
 			break;
 		m = &ch->fifo[ch->head + i++];
@@ -182,7 +185,7 @@ static ssize_t stream_recv(struct zv_conn *c, void *data, size_t len, uint32_t *
 		done = peek(ch, data, len);
 		return chan_copied(ch, data) ? (ssize_t)done : chan_broken(ch, -EPROTO);
 	}
-	/* Messages of which nothing is kept end it too: a peer could send such for ever. */
+	/* Messages that are dropped also end the loop: a peer could send such for ever. */
 	while (done < len && !chan_fifo_empty(ch)) {
 		done += take(ch, (uint8_t *)data + done, len - done);
 		if (done < len && chan_pull(ch) <= 0)

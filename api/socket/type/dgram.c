@@ -9,7 +9,7 @@
 #include <errno.h>
 #include <string.h>
 
-/* Both sides have named datagrams; @caps are the peer's. */
+/* Both sides announced datagrams; @caps are the peer's. */
 static bool agreed(const struct zv_queue *q, uint32_t caps)
 {
 	return caps & ZV_CAP_DGRAM && !(q->dev->opts.flags & ZV_OPT_NO_DGRAM);
@@ -17,7 +17,7 @@ static bool agreed(const struct zv_queue *q, uint32_t caps)
 
 /* ---- receiving ---- */
 
-/* Whoever has bound what @key leads to, or NULL; counted. */
+/* The listener bound to the destination in @key, or NULL, which is counted. */
 static struct listener *bound(struct zv_queue *q, const struct conn_key *key)
 {
 	bool sibling = q->host && key->cid != VSOCK_CID_HOST;
@@ -35,7 +35,7 @@ static struct listener *bound(struct zv_queue *q, const struct conn_key *key)
 	return l;
 }
 
-/* The bytes that were copied are the peer's, not zeros in the place of memory that was cut off. */
+/* The copied bytes are the peer's, not zeros in place of truncated memory. */
 static bool intact(const struct zv_queue *q, const struct rx_pkt *p)
 {
 	return __builtin_expect(shm_load32(q->rx.faults) == q->rx.faults_seen, 1) || !p->nseg ||
@@ -108,7 +108,7 @@ ssize_t dgram_recv(struct zv_queue *q, struct listener *l, void *data, size_t le
 
 /* ---- sending ---- */
 
-/* Where a datagram goes, and from where; 0 or -errno. */
+/* Destination and source of a datagram; 0 or -errno. */
 static int route(struct zv_queue *q, const struct zv_dgram_addr *addr, struct vsock_hdr *h)
 {
 	uint64_t own = q->session.own_cid, peer = q->session.peer_cid;
@@ -138,7 +138,7 @@ static int route(struct zv_queue *q, const struct zv_dgram_addr *addr, struct vs
 	return 0;
 }
 
-/* 0, or why the queue sends no datagrams (now). */
+/* 0, or why the queue cannot send datagrams (now). */
 static int can_send(struct zv_queue *q)
 {
 	if (q->session.leaving || !q->tq->up)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * SOCK_SEQPACKET: messages, each a row of packets of which the last carries EOM. zv_send sends a
- * whole message or nothing; zv_buf_send may send one in several calls.
+ * SOCK_SEQPACKET: messages, each a sequence of packets of which the last carries EOM. zv_send sends
+ * a whole message or nothing; zv_buf_send may send one in several calls.
  */
 #include "socket/conn/conn.h"
 #include "socket/conn/rx_loan.h"
@@ -16,8 +16,8 @@
 /* ---- sending ---- */
 
 /*
- * 0, or -EINVAL for a packet without payload: it leaves no trace in fwd_cnt, so a peer that does
- * not count it as a byte cannot say that it has been read, and would be flooded.
+ * 0, or -EINVAL for a packet without payload: it does not change fwd_cnt, so a peer that does not
+ * count it as a byte cannot report that it has been read, and would be flooded.
  */
 static int empty_ok(const struct zv_queue *q, const char *call)
 {
@@ -26,7 +26,7 @@ static int empty_ok(const struct zv_queue *q, const char *call)
 	return zv_err(-EINVAL, "%s: a stock virtio-vsock peer cannot take empty messages", call);
 }
 
-/* 0, or why a message of @len bytes, which counts @charge, cannot begin now. */
+/* 0, or why a message of @len bytes, which is charged @charge, cannot begin now. */
 static int may_begin(struct zv_conn *c, size_t len, size_t charge)
 {
 	int ret;
@@ -78,7 +78,7 @@ static int too_many_packets(struct zv_conn *c, size_t len, unsigned n)
 	return tx_blocked_on_credit(c, len ? (uint32_t)len : 1, n);
 }
 
-/* Reserves buffers for all of a message in q->slots: how many, or -errno. */
+/* Reserves buffers for a whole message in q->slots: how many, or -errno. */
 static int reserve_message(struct zv_conn *c, size_t len)
 {
 	struct zv_queue *q = c->q;
@@ -105,7 +105,7 @@ static int reserve_message(struct zv_conn *c, size_t len)
 	return too_many_packets(c, len, n);
 }
 
-/* A whole message or nothing: buffers for all of it first, then commit. */
+/* A whole message or nothing: reserves buffers for all of it first, then commits. */
 static ssize_t seqpacket_send(struct zv_conn *c, const void *data, size_t len, uint32_t flags)
 {
 	uint32_t before = c->credit.pkt_unread;
@@ -139,8 +139,8 @@ static ssize_t seqpacket_send(struct zv_conn *c, const void *data, size_t len, u
 }
 
 /*
- * The same of memory that the device reads in place: a packet is as long as the peer takes them,
- * and needs a buffer for its header only.
+ * The same for memory that the device reads in place: packets are as long as the peer accepts, and
+ * need a buffer for the header only.
  */
 static ssize_t seqpacket_send_mem(struct zv_conn *c, const struct mem_part *part, uint32_t flags)
 {
@@ -217,7 +217,7 @@ static int check_bufs(struct zv_conn *c, const struct zv_buf *bufs, unsigned n)
 	return ret;
 }
 
-/* A packet of a message, and the account of that. */
+/* Sends a packet of a message, and accounts for it. */
 static void send_piece(struct zv_conn *c, const struct tx_slot *s, uint32_t len, uint32_t flags)
 {
 	tx_commit(c, s, VSOCK_OP_RW, len, flags);

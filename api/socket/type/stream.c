@@ -56,7 +56,7 @@ static ssize_t send_bytes(struct zv_conn *c, const uint8_t *data, size_t len, ui
 	return done ? (ssize_t)done : -EAGAIN;
 }
 
-/* As much of @part as there is room for: 0 is none, and why not has been noted. */
+/* Sends as much of @part as there is room for; 0: none, and the reason has been recorded. */
 static size_t mem_bytes(struct zv_conn *c, const struct mem_part *part)
 {
 	struct zv_queue *q = c->q;
@@ -92,7 +92,7 @@ static ssize_t stream_send_mem(struct zv_conn *c, const struct mem_part *part, u
 	int ret = tx_may_send(c);
 	size_t done;
 
-	(void)flags; /* what marks messages means nothing here */
+	(void)flags; /* flags of messages have no meaning here */
 	if (ret)
 		return ret;
 	if (tx_behind_ctrl(c))
