@@ -38,7 +38,7 @@ _Static_assert(sizeof(struct packed_desc) == sizeof(struct vring_packed_desc) &&
 
 struct packed {
 	struct packed_desc *desc;
-	uint64_t *copy; /* per place: the used descriptor there, from `taken` to `seen` */
+	uint64_t *copy; /* per position: the used descriptor there, from `taken` to `seen` */
 	uint64_t iova;	/* of buffer 0 */
 	uint32_t stride;
 	uint16_t seen;	/* used descriptors copied, since the reset */
@@ -64,7 +64,7 @@ static inline size_t align_up(size_t n)
 	return (n + VIRTQ_ALIGN - 1) & ~(size_t)(VIRTQ_ALIGN - 1);
 }
 
-/* Behind the ring what each side wants to be told of, far enough from each other. */
+/* Behind the ring: the event suppression structures, in separate cache lines. */
 static inline size_t events_offset(uint32_t size)
 {
 	return align_up(sizeof(struct packed_desc) * size);
@@ -98,7 +98,7 @@ static void packed_set_bufs(struct virtq *vq, const struct virtq_bufs *b)
 
 /* ---- laps ---- */
 
-/* The wrap counter, which begins as 1, when it is the turn of the @n-th descriptor. */
+/* The wrap counter, which starts at 1, for the @n-th descriptor. */
 static inline bool wrap_of(const struct virtq *vq, uint16_t n)
 {
 	return !(n & vq->size);
@@ -149,7 +149,7 @@ static inline uint64_t avail_word(const struct virtq *vq, uint16_t id, uint32_t 
 	return flags << PACKED_FLAGS_SHIFT | (uint64_t)id << PACKED_ID_SHIFT | len;
 }
 
-/* Writes buffer @id as what the device has at @at. */
+/* Writes the descriptor of buffer @id, whose address for the device is @at. */
 static inline void post_at(struct virtq *vq, uint16_t id, uint32_t len, uint64_t at, bool table)
 {
 	struct packed *s = packed_of(vq);
@@ -191,7 +191,7 @@ static inline void packed_end_table(struct virtq *vq, uint16_t id, struct iova o
 	(void)own;
 }
 
-/* The device wants to be told of one of the descriptors from @old on to those before @now. */
+/* The device wants a notification for one of the descriptors from @old to @now - 1. */
 static inline bool wants_kick(const struct virtq *vq, uint16_t old, uint16_t now)
 {
 	uint32_t wish = shm_load32(device_event(vq));
@@ -245,7 +245,7 @@ static bool packed_arm(struct virtq *vq)
 	vq->armed = true;
 	shm_store32(driver_event(vq), wish);
 	shm_mb(); /* barrier pair [C] */
-	/* What the device writes where it has nothing is nothing. */
+	/* Entries that the device writes without having a buffer there are ignored. */
 	if (!virtq_with_device(vq) || !packed_used_beyond(vq, vq->taken))
 		return true;
 	packed_disarm(vq);
@@ -270,7 +270,7 @@ static __attribute__((noinline)) unsigned packed_look(struct virtq *vq, unsigned
 
 	if (vq->fault)
 		return 0;
-	/* Only what was published can come back: other places hold what we wrote ourselves. */
+	/* Only what was published can come back: other positions hold what the driver wrote. */
 	max = max < virtq_with_device(vq) ? max : virtq_with_device(vq);
 	for (; n < max; n++) {
 		uint16_t at = s->seen & vq->mask;
@@ -302,7 +302,7 @@ static inline bool packed_take(struct virtq *vq, bool write, uint16_t *id, uint3
 {
 	uint64_t w = packed_of(vq)->copy[vq->taken & vq->mask];
 
-	/* Whether there is WRITE in it is not asked: some devices never set it. */
+	/* The WRITE flag is not checked: some devices never set it. */
 	if (!virtq_book_take(vq, write, id_of(w), (uint32_t)w)) {
 		packed_of(vq)->seen = vq->taken; /* nothing is ready any more */
 		return false;
@@ -312,7 +312,7 @@ static inline bool packed_take(struct virtq *vq, bool write, uint16_t *id, uint3
 	return true;
 }
 
-/* Of what is ready it is certain, but for an id that take() will refuse. */
+/* Certain for what is ready, except for an id that take() will refuse. */
 static inline uint16_t packed_likely(const struct virtq *vq, unsigned nth)
 {
 	return id_of(packed_const(vq)->copy[(vq->taken + nth) & vq->mask]) & vq->mask;

@@ -156,7 +156,7 @@ static inline bool split_publish(struct virtq *vq)
 
 /* ---- notification ---- */
 
-/* Where the device shall notify: a used_event, or (without EVENT_IDX) avail->flags. */
+/* Sets where the device notifies: used_event, or (without EVENT_IDX) avail->flags. */
 static void notify_at(struct virtq *vq, uint16_t event)
 {
 	struct split *s = split_of(vq);
@@ -224,8 +224,8 @@ static __attribute__((noinline)) uint16_t split_look(struct virtq *vq)
 	}
 	s->used_seen = idx;
 	/*
-	 * A parked used_event lies just behind us, so the device meets it again after 2^16
-	 * entries. Moved along in time, it never does.
+	 * A parked used_event lies just behind the current index, so the device reaches it after
+	 * 2^16 entries. It is moved along in time, so that this never happens.
 	 */
 	if (vq->event_idx && !vq->armed && (uint16_t)(vq->taken - s->event) >= PARK_REFRESH)
 		notify_at(vq, (uint16_t)(vq->taken - 1));

@@ -211,7 +211,10 @@ static bool rebind(const char *root, const struct pci_info *i, const char *overr
 	if (err == 0) {
 		bind_path(path, root, "sys/bus/pci/drivers_probe");
 		err = pci_write_text(path, i->bdf);
-		/* The kernel says so when no driver has taken it; who asks looks at the outcome. */
+		/*
+		 * The kernel reports an error when no driver has taken it; callers check the
+		 * result.
+		 */
 		err = err == -EINVAL || err == -ENODEV ? 0 : err;
 	}
 	if (err)
@@ -363,7 +366,7 @@ void bind_hugepages(const char *root, long n, struct report *r)
 
 /* ---- checks ---- */
 
-/* Another device of the group that a driver of the kernel has. False: none. */
+/* Finds another device of the group that is bound to a kernel driver. False: none. */
 static bool blocks_group(const char *root, const struct pci_info *i, char other[PCI_BDF_CHARS])
 {
 	char path[PATH_MAX], bdf[PCI_BDF_CHARS];

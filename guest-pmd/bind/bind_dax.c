@@ -27,7 +27,7 @@
 
 #define ND	   "sys/bus/nd/devices"
 #define ALIGN	   (2u << 20) /* the pages of a mapping */
-#define LOOK_AT	   (1u << 20) /* bytes at both ends that tell whether there is data */
+#define LOOK_AT	   (1u << 20) /* bytes at both ends that are checked for data */
 #define NAME	   64u
 #define SPACES_MAX 16u
 
@@ -88,7 +88,7 @@ static unsigned list_spaces(const char *root, char name[SPACES_MAX][NAME])
 	return n;
 }
 
-/* Who has the namespace: "dax0.0", "pfn0.0", "btt0.0"; "": nobody. */
+/* Holder of the namespace: "dax0.0", "pfn0.0", "btt0.0"; "": none. */
 static void read_holder(const char *root, const char *space, char holder[NAME])
 {
 	if (!attribute(root, space, "holder", holder))
@@ -111,7 +111,7 @@ static bool find_dax(const char *root, const char *holder, char dax[NAME])
 	return first_entry(root, dir, "dax", dax);
 }
 
-/* Says what a namespace is that is a dax device. */
+/* Describes a namespace that is a dax device. */
 static void say_ready(const char *root, const char *space, const char *dax, struct report *r)
 {
 	char path[PATH_MAX], text[NAME] = "", dev[NAME + 8];
@@ -163,7 +163,7 @@ static int is_empty(int fd)
 	return ret == 1 ? all_zeroes(fd, (size - LOOK_AT) & ~(off_t)4095, LOOK_AT) : ret;
 }
 
-/* True: nobody has it, and it is empty or does not matter. */
+/* True: not in use, and empty or forced. */
 static bool may_take(const char *root, const char *space, bool force, struct report *r)
 {
 	char dir[PATH_MAX], path[PATH_MAX], disk[NAME];

@@ -58,7 +58,7 @@ static json_t *json_text(const char *text)
 	return json_string(ascii);
 }
 
-/* Prints what an action has come to. True: it succeeded. */
+/* Prints the result of an action. True: it succeeded. */
 static bool print_report(const struct options *o, json_t *list, const char *device,
 			 const struct report *r)
 {

@@ -133,7 +133,7 @@ static int recv_answer(struct client_sock *s, struct client_msg *m, int *fd, int
 	}
 }
 
-/* The connection is of no use any more: an answer could be that to another question. */
+/* The connection can no longer be used: a reply could belong to another request. */
 static int failed(struct client_sock *s, unsigned type, int err)
 {
 	const char *what = client_type_name(type);

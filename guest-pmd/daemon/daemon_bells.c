@@ -9,7 +9,7 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
-#define PEERS_KEPT 64u /* beyond that, those that nobody uses are forgotten */
+#define PEERS_KEPT 64u /* beyond that, unused ones are dropped */
 
 /* The memory with all pages. */
 struct bells_file {
@@ -59,8 +59,10 @@ static void page_free(struct bell_map *m)
 	free(p);
 }
 
-/* Page @id at @offset of @file. @fd is the page's, whatever is returned. NULL: no memory, or the
- * page is not in the file. */
+/*
+ * Page @id at @offset of @file. Takes ownership of @fd, whatever is returned. NULL: no memory, or
+ * the page is not in the file.
+ */
 static struct page_map *page_new(struct region_map *file, uint32_t id, uint64_t offset, int fd)
 {
 	struct page_map *p = NULL;
@@ -180,7 +182,7 @@ static void peer_free(struct peer_page *p)
 	free(p);
 }
 
-/* The control thread, which is not asking for any of them. */
+/* Called by the control thread while no request is under way. */
 void daemon_bells_lost(struct daemon_bells *b)
 {
 	struct bell_map *own[ZV_QUEUES_MAX];

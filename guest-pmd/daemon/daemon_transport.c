@@ -60,7 +60,7 @@ static int announce(struct daemon_dev *dev, enum client_type what, const struct 
 	return client_sock_ask(&dev->client, &m, NULL, dev->f.g.stop_fd);
 }
 
-/* Connections that wait are in this process: @backlog is the socket layer's. */
+/* Connections wait in this process: @backlog is used by the socket layer. */
 static int daemon_listen(struct transport_dev *d, uint32_t port, enum zv_type type,
 			 unsigned backlog)
 {
@@ -109,7 +109,7 @@ static void daemon_unlisten(struct transport_dev *d, uint32_t port)
 	pthread_mutex_unlock(&dev->lock);
 }
 
-/* The rings run. A port that somebody else has taken meanwhile is tried again next time. */
+/* Called when the rings run. A port that somebody else has taken meanwhile is retried next time. */
 static void announce_all(struct daemon_dev *dev)
 {
 	pthread_mutex_lock(&dev->lock);
@@ -184,7 +184,7 @@ static void link_destroy(struct guest_dev *g)
 	free(dev);
 }
 
-/* A region for which zvsockd gives the descriptor to those that it has told the id. */
+/* A region whose descriptor zvsockd gives to those that it has told the id. */
 static int link_region(struct guest_dev *g, const struct ctrl_region *r, struct shm_region *out)
 {
 	struct client_msg m;

@@ -115,12 +115,15 @@ static int map_file(struct dma_mem *m, int fd, size_t npages, size_t page)
 	m->addr = addr;
 	m->size = npages * page;
 	m->page_size = page;
-	/* A child must not get copies in the place of pages that the device knows. */
+	/* A child must not get copies in place of pages that the device uses. */
 	(void)madvise(addr, m->size, MADV_DONTFORK);
 	return 0;
 }
 
-/* The physical address of each hugepage. 0, -EPERM (they are hidden from us) or -errno. */
+/*
+ * Gets the physical address of each hugepage. 0, -EPERM (they are hidden from this process) or
+ * -errno.
+ */
 static int read_phys(const struct dma_mem *m, uint64_t *phys, size_t npages)
 {
 	const uint64_t small = (uint64_t)sysconf(_SC_PAGESIZE);
@@ -230,7 +233,7 @@ static int no_hugepages(const struct pci_dev *d, int err, size_t need)
 		d->how->scheme, d->info.bdf, need, free, used + need);
 }
 
-/* Pages in which no part lies go back to the pool. */
+/* Returns pages that hold no part to the pool. */
 static void return_unused(struct dma_mem *m)
 {
 	for (unsigned i = 0; i < m->nruns; i++) {

@@ -36,7 +36,7 @@ uint64_t iova_space_take(struct iova_space *s, uint64_t len)
 	return at;
 }
 
-/* Adds a hole beside it to *@at, *@len. False: there is none. */
+/* Merges an adjacent hole into *@at, *@len. False: there is none. */
 static bool join(struct iova_space *s, uint64_t *at, uint64_t *len)
 {
 	for (struct iova_hole *h = s->holes; h < s->holes + IOVA_HOLES_MAX; h++) {

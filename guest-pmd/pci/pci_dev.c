@@ -8,7 +8,7 @@
 #include <string.h>
 #include <sys/mman.h>
 
-/* The device must be bound to @how's driver; else says how to get there. */
+/* Checks that the device is bound to @how's driver; otherwise says how to bind it. */
 static int check_driver(const struct pci_info *i, const struct pci_access *how)
 {
 	if (strcmp(i->driver, how->driver) == 0)
@@ -98,7 +98,7 @@ void pci_dev_detach(struct pci_dev *d)
 {
 	if (d->fd < 0)
 		return;
-	/* A mapping holds the device's file open; in its place comes memory that nobody reads. */
+	/* A mapping keeps the device's file open; replace it by memory that nobody reads. */
 	for (unsigned i = 0; i < PCI_BARS; i++)
 		if (d->bar[i].addr)
 			(void)mmap(d->bar[i].addr, d->bar[i].size, PROT_READ | PROT_WRITE,
@@ -120,7 +120,7 @@ int pci_dev_bar(struct pci_dev *d, unsigned i)
 {
 	int ret = d->bar[i].addr ? 0 : d->how->map_bar(d, i);
 
-	/* A child's copy would hold the device open, and up its removal. */
+	/* A child's copy would keep the device open and block its removal. */
 	if (ret == 0)
 		(void)madvise(d->bar[i].addr, d->bar[i].size, MADV_DONTFORK);
 	return ret;

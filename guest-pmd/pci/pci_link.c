@@ -215,8 +215,10 @@ static void link_disconnect(struct guest_dev *g)
 	g->gone = l->pci.fd < 0;
 	if (g->gone)
 		return;
-	/* A device that does not finish its reset is left without a way to our memory at close.
-	 * The text of that failure would hide why. */
+	/*
+	 * A device that does not finish its reset loses its access to memory at close. The text of
+	 * that failure would hide the cause.
+	 */
 	g->gone = virtio_pci_stop(&l->virtio) == 0;
 }
 
@@ -240,11 +242,11 @@ static void wake_all(struct pci_link *l)
 	eventfd_signal(l->g.ev.call_fd);
 }
 
-/* The device goes back to the kernel, and cannot be had again. */
+/* Gives the device back to the kernel; it cannot be opened again. */
 static const char *give_back(struct pci_link *l, const char *why)
 {
 	l->connected = false;
-	/* Another device of its IOMMU group may keep the translations of our memory alive. */
+	/* Another device of its IOMMU group may keep the mappings of this memory alive. */
 	(void)virtio_pci_stop(&l->virtio);
 	pci_dev_stop_dma(&l->pci);
 	dma_mem_unmap(&l->dma);

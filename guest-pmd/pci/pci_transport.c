@@ -35,7 +35,7 @@ static int fit_rings(struct pci_link *l, struct zv_opts *o)
 	return 0;
 }
 
-/* The shared memory of the first of the devices that has some; NULL: none has. */
+/* The shared memory of the first device that has some; NULL: none has. */
 static const struct vm_region_own *shm_of(struct vm_region_own *shm, struct transport_dev *const *d,
 					  unsigned n)
 {

@@ -36,7 +36,7 @@ static void device_path(const struct pci_dev *d, const char *name, char path[PAT
 	(void)snprintf(path, PATH_MAX, PCI_SYSFS "/bus/pci/devices/%s/%s", d->info.bdf, name);
 }
 
-/* The files resourceN: what is no memory BAR has no size, or cannot be mapped. */
+/* The files resourceN: anything but a memory BAR has no size, or cannot be mapped. */
 static void read_bars(struct pci_dev *d)
 {
 	char path[PATH_MAX], name[16], line[128];
@@ -72,7 +72,7 @@ static void uio_close(struct pci_dev *d)
 	d->mine = NULL;
 }
 
-/* An IOMMU that translates would make the device's physical addresses lead elsewhere. */
+/* With a translating IOMMU the device's physical addresses would lead elsewhere. */
 static int check_iommu(const struct pci_dev *d)
 {
 	const struct pci_info *i = &d->info;
@@ -86,7 +86,7 @@ static int check_iommu(const struct pci_dev *d)
 		i->bdf, i->iommu_group, i->iommu_type[0] ? i->iommu_type : "unknown", i->bdf);
 }
 
-/* Without an IRQ number of the kernel, /dev/uioN is readable for ever and reads as EIO. */
+/* Without an IRQ assigned by the kernel, /dev/uioN is always readable and reads as EIO. */
 static bool has_line(struct pci_dev *d)
 {
 	uint8_t pin = 0;
@@ -181,7 +181,7 @@ static int uio_dma_map(struct pci_dev *d, void *va, uint64_t len, struct iova at
 {
 	(void)d;
 	(void)at;
-	/* Nothing to tell anybody; but the pages must stay where they are. */
+	/* Nobody has to be told, but the pages must stay where they are. */
 	return mlock(va, len) < 0 ? -errno : 0;
 }
 

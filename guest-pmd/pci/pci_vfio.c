@@ -14,7 +14,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#define MSIX_MAX 64u /* vectors that we ever use: a ring pair each, and the configuration */
+#define MSIX_MAX 64u /* most vectors in use: one per ring pair, one for the configuration */
 
 struct vfio_priv {
 	struct vfio_iommu *iommu;
@@ -29,7 +29,7 @@ static int region(const struct pci_dev *d, unsigned index, struct vfio_region_in
 	return ioctl(d->fd, VFIO_DEVICE_GET_REGION_INFO, r) < 0 ? -errno : 0;
 }
 
-/* How many interrupts of the kind @index there are. */
+/* Number of interrupts of index @index. */
 static unsigned irq_count(const struct pci_dev *d, unsigned index)
 {
 	struct vfio_irq_info irq = {.argsz = sizeof(irq), .index = index};
@@ -58,7 +58,7 @@ static int set_irqs(const struct pci_dev *d, unsigned index, uint32_t flags, con
 	if (n)
 		memcpy(buf.set.data, fds, n * sizeof(int));
 	ret = ioctl(d->fd, VFIO_DEVICE_SET_IRQS, &buf.set);
-	/* > 0: the kernel has only so many vectors left, and has set none. */
+	/* > 0: the kernel has only that many vectors left, and has set none. */
 	return ret < 0 ? -errno : ret > 0 ? -ENOSPC : 0;
 }
 
@@ -102,7 +102,7 @@ static int read_regions(struct pci_dev *d, struct vfio_priv *p)
 	return ret;
 }
 
-/* The kernel asks for the device back by this interrupt; kernels that do not are as they are. */
+/* The kernel asks for the device back by this interrupt; old kernels do not have it. */
 static void watch_removal(struct pci_dev *d, struct vfio_priv *p)
 {
 	if (irq_count(d, VFIO_PCI_REQ_IRQ_INDEX) == 0)

@@ -50,8 +50,8 @@ void vfio_iommu_iova_put(struct vfio_iommu *m, uint64_t len, struct iova at)
 /* ---- groups and containers ---- */
 
 /*
- * The ranges in the capability at @at of the @len bytes of @buf. The kernel aligns a capability to
- * 4 bytes only, and what it has in it wants 8: copies.
+ * Reads the ranges in the capability at @at of the @len bytes of @buf. The kernel aligns a
+ * capability to 4 bytes only, but its contents need 8, so they are copied.
  */
 static void use_ranges(struct vfio_iommu *m, const uint8_t *buf, size_t len, size_t at)
 {
@@ -87,7 +87,7 @@ static int container_ranges(struct vfio_iommu *m)
 			use_ranges(m, (const uint8_t *)&buf, sizeof(buf), at);
 		at = h.next;
 	}
-	if (!m->space.next) /* an old kernel: 39 bits, the least that IOMMUs of PCs have */
+	if (!m->space.next) /* an old kernel: assume 39 bits, the minimum of IOMMUs of PCs */
 		iova_space_range(&m->space, 0, (1ull << 39) - 1);
 	return 0;
 }

@@ -152,7 +152,7 @@ int virtio_pci_queue_start(struct virtio_pci *v, const struct virtio_pci_queue *
 	volatile struct virtio_pci_common_cfg *c = v->common;
 
 	c->queue_select = q->index;
-	/* A device that says less than it did, or that goes on with an old ring. */
+	/* Rejects a device that offers less than before, or that keeps using an old ring. */
 	if (c->queue_size < q->size || c->queue_enable)
 		return zv_err(-EPROTO, "%s:%s: the device has no virtqueue %u of %u entries",
 			      v->pci->how->scheme, v->pci->info.bdf, q->index, q->size);
@@ -164,7 +164,7 @@ int virtio_pci_queue_start(struct virtio_pci *v, const struct virtio_pci_queue *
 	if (c->queue_msix_vector != q->vector)
 		return zv_err(-ENOSPC, "%s:%s: the device has no interrupt vector for virtqueue %u",
 			      v->pci->how->scheme, v->pci->info.bdf, q->index);
-	/* The owner rings where the doorbell was when it asked, and nowhere if it was nowhere. */
+	/* The owner rings the doorbell address it was given first, or none if it was given none. */
 	if (!q->doorbell || virtio_pci_doorbell(v, q->index) != q->doorbell)
 		return zv_err(-EPROTO,
 			      "%s:%s: the doorbell of virtqueue %u is out of bounds, or has moved",

@@ -29,7 +29,7 @@ static bool usable(const struct virtio_pci_area *a, uint32_t least, uint32_t ali
 	       (uint64_t)a->offset + a->length <= bar_size[a->bar];
 }
 
-/* Takes @a into @slot when there is none yet and it can be used. True: it was taken. */
+/* Stores @a in @slot if that is empty and @a is usable. True: it was stored. */
 static bool take(struct virtio_pci_area *slot, const struct virtio_pci_area *a, uint32_t least,
 		 uint32_t align, const uint64_t bar_size[PCI_BARS])
 {

@@ -10,7 +10,7 @@
 #define LOADS	 2048u
 #define PLACES	 3u /* a peer may be busy in one of them */
 #define TRIES	 8u
-#define ENOUGH	 2u	   /* tries of each place that are always made, if memory is slow */
+#define ENOUGH	 2u	   /* minimum tries of each place when memory is slow */
 #define LIMIT_NS 30000000u /* behind which no further ones are */
 
 static uint64_t now_ns(void)

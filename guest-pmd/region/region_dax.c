@@ -160,7 +160,7 @@ static int dax_map(struct vm_region *r, const struct vm_region_place *p)
 		return zv_err(ret, "region %s: cannot map the %llu MiB of %s: %s", r->name,
 			      (unsigned long long)r->size >> 20, path, zv_strerror(ret));
 	}
-	/* A tree of a test says where memory is that is somewhere else. */
+	/* Not checked in a test, whose tree gives an address where the memory is not. */
 	ret = root[0] ? 0 : vm_region_check_page(r);
 	if (ret)
 		(void)munmap(r->addr, r->size);

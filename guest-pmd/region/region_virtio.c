@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * The memory is part of a BAR of the device, so it is for the device's own driver, which has mapped
- * it (vm_region_place.own). Its physical address is that of the BAR.
+ * The memory is part of a BAR of the device, so it belongs to the device's own driver, which has
+ * mapped it (vm_region_place.own). Its physical address is that of the BAR.
  */
 #include "region_virtio.h"
 

@@ -122,7 +122,7 @@ int vm_region_open(struct vm_region *r, const char *which, const struct vm_regio
 				return open_one(r, vm_region_kinds[i], which, p);
 			continue;
 		}
-		/* Of several that cannot be used, the last one's text is the one that counts. */
+		/* Of several unusable regions, the text of the last one is kept. */
 		other = open_kind(r, vm_region_kinds[i], p);
 		if (other == 0)
 			return 0;

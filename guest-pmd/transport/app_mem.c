@@ -108,7 +108,7 @@ bool app_mems_serve(struct guest_dev *dev)
 
 /* ---- a thread of the application ---- */
 
-/* Has the control thread look at @m, and waits until it has. Under the lock. */
+/* Makes the control thread handle @m, and waits until it has. Under the lock. */
 static void wait_served(struct guest_dev *dev, const struct app_mem *m)
 {
 	const uint8_t state = m->state;

@@ -13,7 +13,7 @@
 
 struct guest_bond {
 	struct transport_dev d;	  /* first; nqueues members are open */
-	struct transport_ops ops; /* of d: those of a member but for what concerns all of them */
+	struct transport_ops ops; /* of d: a member's, with some replaced */
 	struct transport_dev *member[ZV_QUEUES_MAX];
 };
 
@@ -119,7 +119,7 @@ static int add_member(struct guest_bond *b, const struct transport_ops *one, con
 	return ret;
 }
 
-/* The first name of the list that stands there twice; its length, 0: none does. */
+/* The first name that is in the list twice; its length, 0: none is. */
 static size_t named_twice(const char *names, const char **name)
 {
 	for (const char *a = names; a; a = strchr(a, ',') ? strchr(a, ',') + 1 : NULL) {
@@ -170,7 +170,7 @@ int guest_bond_open(struct transport_dev **out, const char *names, const struct 
 		b->ops.regions = &bond_region_ops;
 	b->d.ops = &b->ops;
 	each.queues = 1;
-	each.flags |= ZV_OPT_NO_CHANNEL; /* the region of a device would be mapped once for each */
+	each.flags |= ZV_OPT_NO_CHANNEL; /* a device's region would be mapped once per member */
 	while (n-- && ret == 0)
 		ret = add_member(b, one, &names, noun, &each);
 	if (ret) {

@@ -101,7 +101,7 @@ static void go_down(struct guest_dev *dev, const char *why)
 
 /* ---- events ---- */
 
-/* A broken event ring is given up; the pairs go on without it. */
+/* A broken event ring is given up; the pairs continue without it. */
 static void give_up_events(struct guest_dev *dev)
 {
 	zv_log(ZV_LOG_ERR, "%s %s: event ring broken by the device (%s)", dev->scheme, dev->name,

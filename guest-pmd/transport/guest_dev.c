@@ -10,13 +10,16 @@
 #include <time.h>
 #include <unistd.h>
 
-/* How long a close waits for the device to take what was sent, and how long without progress. */
+/*
+ * Limits of a close that waits for the device to take what was sent: in total, and without
+ * progress.
+ */
 #define DRAIN_MS       200
 #define DRAIN_STUCK_MS 20
 
 /* ---- memory ---- */
 
-/* Parts of a device: these of the event queue, and behind them four of each pair. */
+/* Parts of a device: those of the event queue, followed by four of each pair. */
 enum { EV_RING, EV_BUFS, PAIR0 };
 enum { RX_RING, TX_RING, RX_BUFS, TX_BUFS, PAIR_PARTS };
 #define PARTS(pairs) (PAIR0 + PAIR_PARTS * (pairs))
@@ -27,7 +30,7 @@ static size_t align_up(size_t n)
 	return (n + VIRTQ_ALIGN - 1) & ~(size_t)(VIRTQ_ALIGN - 1);
 }
 
-/* Sizes of all parts. Their sum; 0: more than there can be. */
+/* Sets the sizes of all parts. Returns their sum; 0: too large. */
 static size_t size_parts(struct guest_part *parts, const struct zv_opts *o, unsigned pairs)
 {
 	size_t rx, tx, total = 0;
@@ -261,8 +264,8 @@ fail:
 }
 
 /*
- * What connections sent before they were closed still lies in the rings, and the device drops the
- * rings with the connection. So a device that is at work is given a moment.
+ * Data of connections that are already closed may still lie in the rings, and the device drops the
+ * rings with the connection. So a working device is given a moment.
  */
 static void drain(struct guest_dev *dev)
 {

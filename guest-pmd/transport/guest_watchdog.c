@@ -53,7 +53,7 @@ void guest_watchdog_forget(struct guest_dev *dev)
 	dev->dog.due_ns = 0;
 }
 
-/* A RST of no connection: nobody answers it, or takes it for a fault. */
+/* A RST of no connection: nobody answers it, or counts it as an error. */
 static struct vsock_hdr probe(struct guest_dev *dev)
 {
 	return (struct vsock_hdr){.src_cid = guest_dev_cid(&dev->d),
@@ -74,7 +74,7 @@ int guest_watchdog_wait(const struct guest_dev *dev)
 	return ms < INT32_MAX ? (int)ms : INT32_MAX;
 }
 
-/* Looks at all pairs. The index of one that is stuck, or -1. */
+/* Checks all pairs. Returns the index of a stuck one, or -1. */
 static int look(struct guest_dev *dev, bool counts)
 {
 	struct guest_watchdog *w = &dev->dog;

@@ -215,8 +215,8 @@ int own_region_offer(const struct own_region *r, struct ctrl_offer *out)
 }
 
 /*
- * A region that is late can be looked at now, because the host has seen that it is there. Two
- * queues may do so at once.
+ * A late region can be accessed now, because the host has seen that it is there. Two queues may do
+ * so at once.
  */
 static int check_late(const struct own_region *r, const char *scheme, const char *name)
 {

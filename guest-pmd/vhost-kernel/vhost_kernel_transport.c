@@ -69,7 +69,7 @@ static int link_fd(struct guest_dev *g)
 	return kernel_of(g)->err_fd;
 }
 
-/* Nothing else happens to such a device: its module stays while it is open. */
+/* Such a device has no other events: its module stays loaded while it is open. */
 static const char *link_lost(struct guest_dev *g)
 {
 	(void)g;

@@ -302,8 +302,8 @@ bool frontend_takes_tables(const struct frontend *f)
 }
 
 /*
- * Backends without SEQPACKET are of a generation that never sends an event and mistakes a third
- * running virtqueue for trouble.
+ * Backends without SEQPACKET are of a generation that never sends an event and treats a third
+ * running virtqueue as an error.
  */
 bool frontend_wants_events(const struct frontend *f)
 {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * The `vhost-user:PATH` transport: the guest's driver in a process that is its own VMM. The backend
- * maps the region that this process owns as "guest memory", and frontend.h speaks to it.
+ * maps the region that this process owns as "guest memory"; frontend.h implements the protocol.
  */
 #include "frontend_transport.h"
 
