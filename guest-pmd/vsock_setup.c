@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Life of a pair and the event queue: called by the control thread. */
+/* Life cycle of a pair and of the event queue; called by the control thread. */
 #include "vsock_drv.h"
 #include "vsock_priv.h"
 
@@ -77,7 +77,7 @@ void vsock_pair_fini(struct vsock_pair *p)
 	p->rest = NULL;
 }
 
-/* What is reserved now was reserved for connections that are dead. */
+/* Buffers reserved now belong to connections that are over. */
 static void make_stale(struct vsock_pair *p)
 {
 	for (uint32_t i = 0; i < virtq_size(&p->tx); i++)
@@ -86,8 +86,8 @@ static void make_stale(struct vsock_pair *p)
 }
 
 /*
- * Takes what the device has finished out of the ring. Behind a TRANSPORT_RESET that nobody has
- * looked at, it may be the next session's, which does not begin.
+ * Takes received packets out of the ring, for rx_rest. None while a TRANSPORT_RESET is not handled:
+ * they may belong to the next session, which does not begin.
  */
 static void keep_rest(struct vsock_pair *p)
 {
@@ -130,7 +130,7 @@ void vsock_pair_renew(struct vsock_pair *p)
 	make_stale(p);
 }
 
-/* What a ring must know of the buffers of which it carries header and payload. */
+/* Describes to a ring buffers that carry header and payload. */
 static struct virtq_bufs packets_of(const struct vsock_bufs *b, uint32_t count, bool write)
 {
 	return (struct virtq_bufs){
@@ -223,7 +223,10 @@ static void events_post(struct vsock_events *ev)
 			ev->layout->post(&ev->vq, i, sizeof(struct virtio_vsock_event));
 	if (virtq_pending(&ev->vq) && ev->layout->publish(&ev->vq))
 		virtq_notify(&ev->kick);
-	/* Events that are there already are not lost: one more look, by way of our own eventfd. */
+	/*
+	 * Events that are already there are not lost: triggers one more look, by signalling call_fd
+	 * from this side.
+	 */
 	if (!ev->layout->arm(&ev->vq))
 		eventfd_signal(ev->call_fd);
 }

@@ -99,7 +99,7 @@ static int bound_socket(struct ksock_dev *dev, const struct vsock_hdr *h)
 	return fd;
 }
 
-/* A peer that refuses at once does no more than one that takes its time. */
+/* An immediate refusal is handled like a late one. */
 static bool is_refusal(int err)
 {
 	return err == -ECONNREFUSED || err == -ECONNRESET || err == -EAGAIN;
@@ -151,8 +151,8 @@ static struct ksock_listener *find_listener(struct ksock_dev *dev, uint32_t port
 }
 
 /*
- * No descriptor is left for a connection that waits, and the port would stay readable: it is
- * refused with the help of the spare one.
+ * No descriptor is left for a waiting connection, and the port would stay readable: refuses the
+ * connection with the help of the spare descriptor.
  */
 static void refuse_one(struct ksock_dev *dev, int listen_fd)
 {
@@ -193,7 +193,7 @@ static bool accept_one(struct ksock_queue *q, struct ksock_listener *l)
 	return true;
 }
 
-/* One at a time where there are several queues, so that the one that looks first has not all. */
+/* One at a time if there are several queues, so that the first one to poll does not get all. */
 void ksock_accept(struct ksock_queue *q, uint32_t port)
 {
 	struct ksock_dev *dev = q->dev;

@@ -16,7 +16,7 @@
 
 /* ---- the connection ---- */
 
-/* A socket with a port that only the privileged have. A descriptor or -errno. */
+/* Makes a socket with a privileged port. A descriptor or -errno. */
 static int low_socket(const struct ksock_net *net)
 {
 	const uint32_t ports = ZV_CTRL_SRC_LIMIT - LOW_PORT;
@@ -124,7 +124,7 @@ bool ksock_ctrl_flush(struct ksock_queue *q)
 		if (n < 0 && errno == EINTR)
 			continue;
 		if (n < 0 && errno != EAGAIN) {
-			k->at = k->len; /* nobody is there any more; receiving tells */
+			k->at = k->len; /* the peer is gone; receiving will tell */
 			return true;
 		}
 		if (n <= 0)
@@ -147,7 +147,7 @@ static bool is_clear(struct ksock_queue *q)
 	return !q->ctrl.len && STAILQ_EMPTY(&c->out) && !(c->flags & KF_STUCK);
 }
 
-/* Behind what waits already, for which there is always room: see ksock_claim(). */
+/* Queued after what waits already; there is always room: see ksock_claim(). */
 static void put_later(struct ksock_ctrl *k, const uint8_t *data, uint32_t len)
 {
 	if (k->len + len > sizeof(k->rest)) {
@@ -196,7 +196,7 @@ bool ksock_claim(struct ksock_queue *q, const struct vsock_hdr *h)
 	const struct ctrl_claim claim = of_connection(h, CTRL_CLAIM_CONNECT);
 	enum put got = is_clear(q) ? put_claim(q, &claim, false) : NOT_SENT;
 
-	if (got == SENT_IN_PART) /* it would come after the connection, and be for another */
+	if (got == SENT_IN_PART) /* it would come after the connection, and apply to another */
 		ksock_unclaim(q, h);
 	return got == SENT;
 }
@@ -218,7 +218,7 @@ static bool claim_port(struct ksock_queue *q, const struct ksock_listener *l,
 	return is_clear(q) && put_claim(q, &claim, false) != NOT_SENT;
 }
 
-/* Those that are gone first: a port may have come again. */
+/* Closed ones first: a port may have been opened again. */
 static bool claim_changes(struct ksock_queue *q)
 {
 	struct ksock_dev *dev = q->dev;

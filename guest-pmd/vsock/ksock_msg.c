@@ -28,7 +28,7 @@ struct ksock_sender {
 	int fd;
 	struct ksock_dev *dev;
 	struct ksock_queue *q;
-	/* what the owner has not heard of; under q->news_lock */
+	/* not yet seen by the owner; under q->news_lock */
 	struct ksock_conn *c; /* NULL: left */
 	LIST_ENTRY(ksock_sender) news_link;
 	bool listed;
@@ -46,7 +46,7 @@ static void wake_owner(struct ksock_queue *q)
 	(void)!write(q->wake_fd, &one, sizeof(one));
 }
 
-/* Leaves news for the owner, who is woken once for all that he has not fetched. */
+/* Leaves news for the owner, which is woken once for all news that it has not fetched. */
 static void tell(struct ksock_sender *s, uint32_t sent, unsigned shut, int err)
 {
 	struct ksock_queue *q = s->q;
@@ -60,7 +60,7 @@ static void tell(struct ksock_sender *s, uint32_t sent, unsigned shut, int err)
 
 		s->listed = true;
 		LIST_INSERT_HEAD(&q->news, s, news_link);
-		if (first) /* under the lock: after it the queue may be gone */
+		if (first) /* under the lock: afterwards the queue may be freed */
 			wake_owner(q);
 	}
 	pthread_mutex_unlock(&q->news_lock);
@@ -183,7 +183,7 @@ static int sender_new(struct ksock_conn *c)
 	s->dev = dev;
 	s->q = c->q;
 	s->c = c;
-	/* The thread waits in send(); all others say MSG_DONTWAIT. */
+	/* The thread blocks in send(); all others use MSG_DONTWAIT. */
 	(void)fcntl(c->fd, F_SETFL, fcntl(c->fd, F_GETFL) & ~O_NONBLOCK);
 	pthread_mutex_lock(&dev->lock);
 	dev->senders++;

@@ -81,13 +81,16 @@ static void vsock_set_connect_timeout(int fd, uint64_t ns)
 	(void)setsockopt(fd, AF_VSOCK, SO_VM_SOCKETS_CONNECT_TIMEOUT, &t, sizeof(t));
 }
 
-/* Sending nothing sends nothing, messages included, and says what sending something would. */
+/*
+ * An empty send transmits nothing, not even a message, and returns the error that a real send
+ * would.
+ */
 static bool vsock_peer_receives(int fd)
 {
 	return send(fd, "", 0, MSG_DONTWAIT | MSG_NOSIGNAL) == 0;
 }
 
-/* What the kernel's drivers say; VMADDR_CID_ANY: none has a CID. 0 or -errno with text. */
+/* The CID from the kernel's drivers; VMADDR_CID_ANY: none has one. 0 or -errno with text. */
 static int drivers_cid(uint32_t *cid)
 {
 	int fd = open(VSOCK_DEV, O_RDONLY | O_CLOEXEC), ret;

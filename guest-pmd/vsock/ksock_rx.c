@@ -13,7 +13,7 @@
 #include <sys/uio.h>
 
 #define EVENTS	   64
-#define LOOK_EVERY 8u /* bursts, while the ready list gives packets without a look */
+#define LOOK_EVERY 8u /* bursts between epoll looks while the ready list has packets */
 #define WAKES	   64 /* receives in one go, of a connection with a channel */
 
 /* ---- events ---- */
@@ -120,8 +120,8 @@ static uint8_t *top_buf(const struct ksock_bufs *b)
 /* ---- receiving ---- */
 
 /*
- * The peer has ended sending. Whether it still receives the kernel tells a sender only; to one that
- * has shut down sending itself, both directions are over.
+ * The peer has ended sending. The kernel tells only a sender whether it still receives; if this
+ * side has shut down sending itself, both directions are over.
  */
 static void ended(struct ksock_conn *c)
 {
@@ -255,7 +255,7 @@ static int fetch_message(struct ksock_conn *c, struct rx_pkt *pkt, unsigned at)
 	return give_data(c, pkt, at, most, 0);
 }
 
-/* All the bytes that are there say one thing: look into the channel. The end comes behind them. */
+/* All bytes mean the same: check the channel. End of file comes after them. */
 static int fetch_wakes(struct ksock_conn *c, struct rx_pkt *pkt)
 {
 	uint8_t bytes[512];
@@ -316,7 +316,7 @@ static void look_connected(struct ksock_conn *c)
 }
 
 /*
- * Looks whether the peer has stopped receiving: a sender learns it from its next send, others only
+ * Checks whether the peer has stopped receiving: a sender learns it from its next send, others only
  * if they ask.
  */
 static void probe(struct ksock_conn *c)
@@ -330,7 +330,7 @@ static void probe(struct ksock_conn *c)
 								     : VSOCK_SHUTDOWN_RCV);
 }
 
-/* 1: a packet of @c; 0: it has nothing; -1: nothing now, for want of a buffer. */
+/* 1: a packet of @c; 0: it has none; -1: none now, for lack of a buffer. */
 static int next_packet(struct ksock_conn *c, struct rx_pkt *pkt, unsigned at)
 {
 	int got;
@@ -360,7 +360,9 @@ static int next_packet(struct ksock_conn *c, struct rx_pkt *pkt, unsigned at)
 	return 0;
 }
 
-/* The layer is about to hear of the connection: what it was granted must have come before. */
+/*
+ * The layer is about to be told of the connection, and must be told first what was granted for it.
+ */
 static bool begins(struct ksock_conn *c)
 {
 	look_connected(c);
@@ -368,8 +370,8 @@ static bool begins(struct ksock_conn *c)
 }
 
 /*
- * Gives all that the host has said on the control connection. False: some of it is left, for want
- * of room or credit.
+ * Passes on all messages of the host on the control connection. False: some are left, for lack of
+ * room or credit.
  */
 static bool take_grants(struct ksock_queue *q, struct rx_pkt *pkts, unsigned *out, unsigned max)
 {
@@ -381,7 +383,7 @@ static bool take_grants(struct ksock_queue *q, struct rx_pkt *pkts, unsigned *ou
 	do {
 		if (*out == max)
 			return false;
-		c->flags |= KF_READABLE; /* grants lie there before their connections show up */
+		c->flags |= KF_READABLE; /* grants arrive there before their connections */
 		got = next_packet(c, &pkts[*out], *out);
 		if (got > 0 && pkts[(*out)++].hdr.op == VSOCK_OP_RST) {
 			ksock_drop(c);
@@ -416,8 +418,7 @@ int ksock_rx_burst(struct transport_queue *tq, struct rx_pkt *pkts, unsigned max
 			TAILQ_INSERT_TAIL(&q->ready, c, ready_link);
 			if (got < 0 && !stop)
 				stop = c;
-			/* Whether it has a channel the layer says before its bytes are looked at.
-			 */
+			/* The layer tells whether it has a channel before its bytes are read. */
 			if (got > 0 && q->ctrl.c && pkts[out - 1].hdr.op == VSOCK_OP_RESPONSE)
 				break;
 		} else {

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* To the kernel: what the layer commits, and sending it. */
+/* Takes what the layer commits, and sends it to the kernel. */
 #include "ksock.h"
 #include "ksock_ctrl.h"
 #include "ksock_msg.h"
@@ -62,7 +62,7 @@ static void spill(struct ksock_conn *c)
 	STAILQ_CONCAT(&c->out, &before);
 }
 
-/* Transmit buffers run short: those of connections whose peer does not read are made free. */
+/* Transmit buffers run short: frees those of connections whose peer does not read. */
 static void spill_stuck(struct ksock_queue *q, uint32_t want)
 {
 	struct ksock_conn *c;
@@ -137,7 +137,7 @@ static struct ksock_conn *find(struct ksock_queue *q, const struct vsock_hdr *h)
 /* No credit: the payload goes through a channel. The first such packet is no wake-up. */
 static void on_channel(struct ksock_conn *c, const struct vsock_hdr *h)
 {
-	/* Nothing waits for room: a peer that takes wake-ups need not wake us. */
+	/* Nothing waits for room: the peer's reading of wake-ups need not wake this side. */
 	struct epoll_event ev = {.events = EPOLLIN | EPOLLRDHUP | EPOLLET, .data.ptr = c};
 
 	if (!(c->flags & KF_CHAN)) {
@@ -152,7 +152,7 @@ static void on_channel(struct ksock_conn *c, const struct vsock_hdr *h)
 	}
 }
 
-/* What each packet says of the layer's receive credit. */
+/* Takes the layer's receive credit from each packet. */
 static void take_credit(struct ksock_conn *c, const struct vsock_hdr *h)
 {
 	bool more = c->fwd_cnt + c->buf_alloc != h->fwd_cnt + h->buf_alloc;
@@ -223,7 +223,7 @@ void ksock_tx_commit(struct transport_queue *tq, uint32_t token, const struct vs
 	struct ksock_queue *q = ksock_queue_of(tq);
 	struct ksock_conn *c = find(q, h);
 
-	/* One that is over: its RST is on the way to the layer. */
+	/* A connection that is over: its RST is on the way to the layer. */
 	if (__builtin_expect(!c || c->due & KD_RST, 0)) {
 		if (c && h->op == VSOCK_OP_RST)
 			ksock_drop(c);
@@ -265,7 +265,7 @@ void ksock_taken(struct ksock_conn *c, uint32_t n)
 
 	c->tx_done += n;
 	untold = c->tx_done - c->tx_told;
-	/* A quarter of the window, or the layer believes that nothing is free. */
+	/* A quarter of the window, or the layer believes the window to be full. */
 	if (untold >= KSOCK_GRANT / 4 || (untold && c->tx_cnt - c->tx_told >= KSOCK_GRANT)) {
 		c->due |= KD_CREDIT;
 		ksock_ready(c);
@@ -279,7 +279,7 @@ void ksock_shut_done(struct ksock_conn *c, unsigned shut)
 		ksock_fail(c); /* nobody has anything to say any more: closed */
 }
 
-/* What the layer has shut down, once all that was sent before is with the kernel. */
+/* Passes on what the layer has shut down, once the kernel has all that was sent before. */
 static void flush_shut(struct ksock_conn *c)
 {
 	static const int how[] = {0, SHUT_RD, SHUT_WR, SHUT_RDWR};
@@ -336,7 +336,7 @@ static void refused(struct ksock_conn *c, int err)
 	}
 }
 
-/* Where there is no room for a wake-up, there are some that have not been read. */
+/* If there is no room for a wake-up, earlier ones have not been read. */
 static void flush_wake(struct ksock_conn *c)
 {
 	c->flags &= (uint16_t)~KF_WAKE;

@@ -143,7 +143,7 @@ int ksock_open(struct transport_dev **out, const struct ksock_net *net, struct o
 		own_region_release(own);
 		return ret ? ret : zv_err(-ENOMEM, "vsock: no memory for the device");
 	}
-	dev->d.end = END_IS_SILENT; /* a VMM tells the kernel's driver as little as ours */
+	dev->d.end = END_IS_SILENT; /* a VMM does not tell the kernel's driver either */
 	dev->d.ops = own->map ? &channel_ops : &vsock_transport_ops;
 	dev->own = *own;
 	dev->net = net;
@@ -172,7 +172,7 @@ int ksock_open(struct transport_dev **out, const struct ksock_net *net, struct o
 	return 0;
 }
 
-/* True: something that was sent before its connection was closed is not with the kernel yet. */
+/* True: the kernel does not have all that was sent before its connection was closed. */
 static bool drain_some(struct ksock_dev *dev)
 {
 	bool left = false;
@@ -276,7 +276,7 @@ static int listen_socket(struct ksock_dev *dev, uint32_t port, enum zv_type type
 	return zv_err(ret, "vsock: cannot listen on port %u: %s", port, strerror(-ret));
 }
 
-/* All queues look at it: whoever polls accepts. */
+/* All queues watch it: whichever polls first accepts. */
 static int watch(struct ksock_dev *dev, const struct ksock_listener *l)
 {
 	struct epoll_event ev = {.events = EPOLLIN, .data.u64 = ksock_listener_tag(l->port)};
@@ -396,7 +396,7 @@ static const struct transport_queue_ops queue_ops = {
 	.disarm = ksock_disarm,
 };
 
-/* spin_ns: each look is a system call, and it is the kernel that has work to do. */
+/* spin_ns is the minimum: each look is a system call, and the kernel has to do the work. */
 #define DEVICE                                                                                     \
 	.scheme = "vsock", .role = ZV_ROLE_GUEST, .kernel_sockets = true, .spin_ns = 1,            \
 	.open = vsock_open, .close = ksock_close, .guest_cid = ksock_guest_cid,                    \
