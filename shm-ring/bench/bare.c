@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* The limits: no API, no header, no bell. */
+/* Bare loops that show the machine's limits: no API, no header, no doorbell. */
 #include "cells.h"
 
 #include <sys/eventfd.h>

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* What the cells of shm-ring-bench share. */
+/* Shared by the cells of shm-ring-bench. */
 #ifndef SHM_BENCH_CELLS_H
 #define SHM_BENCH_CELLS_H
 
@@ -14,10 +14,10 @@
 #define RTT_P50	   10000u
 #define RTT_P99	   19800u
 #define BATCH_MAX  32u
-#define BARE_RING  512u	  /* entries of the bare rings: as many as a channel here has */
-#define SPINS	   16384u /* somebody else may need the CPU: offer it now and then */
+#define BARE_RING  512u	  /* entries of the bare rings: the same as of the channel here */
+#define SPINS	   16384u /* yield now and then, in case others need the CPU */
 
-/* The bare ring, and what both processes have to say to each other. */
+/* The bare ring, and the words that both processes exchange. */
 struct shared {
 	uint64_t ping __attribute__((aligned(128)));
 	uint64_t pong __attribute__((aligned(128)));

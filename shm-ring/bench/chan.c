@@ -4,7 +4,7 @@
 
 #include <sys/eventfd.h>
 
-/* One message of @c->len bytes there, in place. */
+/* Sends one message of @c->len bytes, written in place. */
 static void put_one(const struct cell *c, uint64_t seed)
 {
 	unsigned spins = 0;
@@ -118,7 +118,9 @@ void chan_recv(const struct cell *c)
 		for (int i = 0; i < n; i++, pos++) {
 			if (c->touch)
 				verify(m[i].data, m[i].len, pos);
-			/* Large slots go back one by one: the sender may be waiting. */
+			/*
+			 * Large slots are returned one by one, because the sender may be waiting.
+			 */
 			if (c->len >= 4096)
 				shm_channel_release(ch, &m[i], 1);
 		}

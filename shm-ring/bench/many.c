@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* 999 channels more, open and idle, whose sleeping receivers would be named on a hub: see the
- * README. */
+/*
+ * 999 more channels, open and idle. Their sleeping receivers would be named on a control channel,
+ * the hub: see the README.
+ */
 #include "cells.h"
 
 #define IDLE 999u

@@ -1,18 +1,17 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * shm-ring-bench: a channel between two polling processes, beside what the machine can do.
+ * shm-ring-bench: compares a channel between two polling processes with the limits of the machine.
  *
- * Theory of operation
- * -------------------
- * Each cell runs a sender (this process) and a receiver (a child), on a CPU each. A channel's cell
- * is followed at once by the bare loop that is its limit, so that what else happens on the machine
- * meets both; ratios are of such pairs, and what is printed is the median of all repetitions.
+ * Each cell runs a sender (this process) and a receiver (a child), each on its own CPU. A channel's
+ * cell is followed at once by the bare loop that is its limit, so that other load on the machine
+ * affects both; ratios are taken of such pairs, and the printed figure is the median of all
+ * repetitions.
  *
  *   ping        two words in two cache lines, each side spins on the other's
  *   bare ring   indices in shared memory, payload in the ring's entries, published in batches
  *   eventfd     both sides sleep in read() of one, on one CPU
- *   bare slots  the same ring with the numbers of slots; a slot is free when the index has passed
- * it
+ *   bare slots  the same ring with the numbers of slots; a slot is free when the index has
+ *               passed it
  *
  * Payload is written in full by the sender and compared in full by the receiver, by the same
  * functions on both sides of a comparison; "by reference" it is not touched.
