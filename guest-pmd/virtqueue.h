@@ -3,6 +3,8 @@
  * Driver side of a virtqueue: what all ring layouts have in common, and the interface of a layout.
  * Plain C: no system call.
  *
+ * Theory of operation
+ * -------------------
  * A virtqueue moves buffers: the driver posts them, the device uses them and gives them back.
  * Buffers are numbered from 0 to the size of the ring minus one, and one buffer is one descriptor;
  * so there is no descriptor free list and no chain. The addresses of the buffers are set once per

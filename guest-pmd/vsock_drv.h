@@ -2,6 +2,8 @@
 /*
  * The virtio-vsock driver: packets over virtqueues (VIRTIO 1.2, section 5.10.6).
  *
+ * Theory of operation
+ * -------------------
  * A vsock_pair is one queue pair: the struct transport_queue that the socket layer works with. A
  * transport of the guest side (vhost-user, PCI) only has to provide memory, notifications and a
  * control thread.

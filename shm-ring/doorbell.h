@@ -2,12 +2,14 @@
 /*
  * Waking a sleeper, without a system call while it is awake.
  *
+ * Theory of operation
+ * -------------------
  * Next to the ring lies one shared word, need_wakeup, in a cache line of its own. Only the sleeper
  * writes it: 0 while it polls, a fresh number each time it is about to sleep. The ringer looks at
  * it after each publish, and writes to the eventfd (or calls a function, where the sleeper is woken
  * by other means) once per number: a line that nobody writes stays in the ringer's cache, and a
  * sleeper that is slow to wake costs one system call, not one per message. The number has 64 bits
- * because a ringer does not ring for the number it rang for last: a smaller number could wrap to it
+ * because a ringer does not ring for the number it rang for last: a narrower one could wrap to it
  * while the ringer is quiet, and that wake-up would be lost.
  *
  * The lost wake-up is excluded by barrier pair [D], a Dekker pair:

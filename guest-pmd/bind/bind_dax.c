@@ -2,6 +2,8 @@
 /*
  * An NVDIMM as a dax device.
  *
+ * Theory of operation
+ * -------------------
  * The kernel finds NVDIMMs (nfit), and offers each as a namespace, at first a block device
  * (nd_pmem: /dev/pmem0). Each region on the nd bus has a spare device of type "dax" (dax_seed). A
  * namespace becomes a dax device when it is assigned to that device, which is then bound to

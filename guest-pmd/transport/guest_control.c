@@ -2,6 +2,8 @@
 /*
  * The control thread of a device.
  *
+ * Theory of operation
+ * -------------------
  * The thread sleeps in poll() and has six reasons to wake: an event of the connection, an event in
  * the event queue, packets sent that the device has not taken (guest_watchdog.h), a region to be
  * mapped (guest_region.h), application memory that comes or goes (app_mem.h), or the device is

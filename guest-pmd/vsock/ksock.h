@@ -2,6 +2,8 @@
 /*
  * A queue pair over the kernel's own sockets.
  *
+ * Theory of operation
+ * -------------------
  * To the socket layer this is a virtio-vsock device: packets go in and come out. Behind it is no
  * ring but one kernel socket per connection, and packets are translated into calls on it:
  *

@@ -2,6 +2,8 @@
 /*
  * shm-ring-bench: compares a channel between two polling processes with the limits of the machine.
  *
+ * Theory of operation
+ * -------------------
  * Each cell runs a sender (this process) and a receiver (a child), each on its own CPU. A channel's
  * cell is followed at once by the bare loop that is its limit, so that other load on the machine
  * affects both; ratios are taken of such pairs, and the printed figure is the median of all

@@ -2,6 +2,8 @@
 /*
  * Received payload, from the packet to the application and back.
  *
+ * Theory of operation
+ * -------------------
  * Received payload waits in *entries*, linked per connection, oldest first. An entry points either
  * into a ring buffer (whose descriptor is withheld from the device: a loan) or into private memory.
  * A packet that lies in several pieces gives several entries; the first of them holds the rx token

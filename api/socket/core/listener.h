@@ -2,6 +2,8 @@
 /*
  * Ports that are listened on, and what waits there: connections to be accepted, or datagrams.
  *
+ * Theory of operation
+ * -------------------
  * Listeners are device-wide but looked up by every queue's thread for each REQUEST. The table is a
  * hash of chains; listener_link() inserts at the head with a release store, readers follow with
  * acquire loads, without a lock (barrier pair [L]). listener_unlink() unlinks, raises

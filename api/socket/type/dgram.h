@@ -2,6 +2,8 @@
 /*
  * SOCK_DGRAM: datagrams between zvsock peers.
  *
+ * Theory of operation
+ * -------------------
  * A datagram is one RW packet of type DGRAM, without connection, credit or answer. It belongs to no
  * struct zv_conn: the socket layer handles it as a packet that matches no connection
  * (sock_type.unconnected). It is accepted only from a peer whose HELLO has ZV_CAP_DGRAM; from any
