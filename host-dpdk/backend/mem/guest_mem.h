@@ -5,34 +5,35 @@
  * Theory of operation
  * -------------------
  * A vhost-user frontend describes the guest's memory as up to eight regions, each with a file
- * descriptor. A buffer on loan to the application must survive the end of the guest and a new
- * description of its memory, so maps are counted. One import is one
- * *generation*: an immutable table, reference-counted, which stays mapped while anybody refers to
- * it. A live change of the table keeps the old generation for as long as buffers in it are out;
- * guest_mem_gone() tells whether the guest still has the memory behind them.
+ * descriptor. A buffer on loan to the application must stay valid when the guest ends or describes
+ * its memory anew, so mappings are reference-counted. One import is one *generation*: an immutable,
+ * reference-counted table that stays mapped while anybody refers to it. When the memory table is
+ * changed live, the old generation is kept as long as buffers in it are out; guest_mem_gone() tells
+ * whether the guest still has the memory behind them.
  *
- * Revocation. When the guest is stopped while buffers are out, private anonymous memory takes the
- * place of the guest's, because the guest may use that for something else from then on: late
- * writes reach nobody, and the addresses stay valid until the last reference goes. What the buffers
- * held is kept: it is copied into the new memory (guest_mem_keep, a buffer at a time) before that
- * is moved into place, with one mremap for a region, so that no reader sees anything else. The rest
- * reads as zeroes. A copy costs whole pages of private memory, so the caller bounds the pieces. (A
- * private mapping of the file would be simpler, but shows what the guest writes there later, and
- * holds a dead guest's memory for as long as one buffer is out.)
+ * Revocation. When the guest is stopped while buffers are out, its memory is replaced by private
+ * anonymous memory, because the guest may from then on use its memory for something else: late
+ * writes reach nobody, and the addresses stay valid until the last reference is dropped. The
+ * contents of the buffers are kept. They are copied into the new memory (guest_mem_keep(), one
+ * buffer at a time) before it is moved into place with one mremap() per region, so no reader sees
+ * anything else. Everything else reads as zeroes. A copy costs whole pages of private memory, so
+ * the caller limits the number of pieces. (A private mapping of the file would be simpler, but it
+ * would show what the guest writes later, and would hold a dead guest's memory as long as one
+ * buffer is out.)
  *
- * A buffer that will be sent when the guest goes on must also have what the application has
- * written between copy and move: that went into guest memory, where guest_mem_catch_up() finds the
- * bytes that differ from the copy, and takes those over that have not been written again since. It
- * is exact for whoever writes each byte once.
+ * A buffer that will be sent when the guest continues must also contain what the application wrote
+ * between the copy and the move. Those writes went to guest memory: guest_mem_catch_up() finds the
+ * bytes there that differ from the copy, and takes them over unless they have been written again
+ * since. This is exact if the application writes each byte once.
  *
- * A file that its owner cuts short later is caught by api/sigbus.h, if the application allows: the
- * region turns to zeroes and guest_mem.fault says so.
+ * A file that its owner truncates later is handled by api/sigbus.h, if the application allows that:
+ * the region turns to zeroes and guest_mem.fault is set.
  *
- * Addresses come from the guest and are hostile. An access must lie inside one region with all its
- * bytes; regions that touch are not joined, because they need not touch in our address space. The
- * arithmetic (offset first, then the room behind it) cannot overflow for any input.
+ * Addresses come from the guest and are hostile. All bytes of an access must lie inside one region;
+ * adjacent regions are not joined, because they need not be adjacent in our address space. The
+ * arithmetic (first the offset, then the bytes left after it) cannot overflow for any input.
  *
- * No DPDK in here; the unit tests and fuzzers link this file alone.
+ * This file does not use DPDK; the unit tests and fuzzers link it alone.
  */
 #ifndef ZV_GUEST_MEM_H
 #define ZV_GUEST_MEM_H
@@ -66,30 +67,30 @@ struct guest_mem {
 	uint32_t nregions; /* >= 1 */
 	uint32_t refs;
 	uint64_t page_size; /* smallest of the regions */
-	uint32_t
-		fault; /* 1: a file was cut off, and zeroes took its place (api/sigbus.h); atomic */
+	uint32_t fault; /* 1: a file was truncated and replaced by zeroes (api/sigbus.h); atomic */
 	struct {
 		void *addr;
 		size_t len;
-		uint8_t *blank; /* during a revocation: what will take the map's place, ... */
-		uint8_t *first; /* ... and what was copied there */
+		uint8_t *blank; /* during a revocation: the memory that will replace the map, ... */
+		uint8_t *first; /* ... and the bytes copied there */
 		dev_t dev;	/* the file, ... */
 		ino_t ino;
-		uint64_t offset; /* ... and where in it the region begins */
+		uint64_t offset; /* ... and the offset of the region in it */
 		int watch;	 /* api/sigbus.h */
 	} map[GUEST_MEM_REGIONS];
 };
 
 /*
- * Maps @n regions. *out has one reference, the caller's. 0; -EINVAL (no region or too many, an
- * empty region, one that wraps at 2^64, a file too short for it), -ENOMEM, or what mmap said.
+ * Maps @n regions. The caller gets the one reference to *out. 0; -EINVAL (no or too many regions,
+ * an empty region, one that wraps at 2^64, a file too short for it), -ENOMEM, or the error of
+ * mmap().
  */
 int guest_mem_import(struct guest_mem **out, const struct guest_mem_src *src, unsigned n);
 
 /*
- * Address space for all guests of the process is 2^47 bytes, and sparse files cost a frontend
- * nothing: large maps are refused (-ENOMEM) once all maps together have 64 TiB, so that room is
- * left for those of up to 64 GiB.
+ * All guests of the process share 2^47 bytes of address space, and sparse files cost a frontend
+ * nothing. So large maps are refused (-ENOMEM) once all maps together have 64 TiB, which leaves
+ * room for maps of up to 64 GiB.
  */
 #define GUEST_MEM_SMALL	    (1ull << 36)
 #define GUEST_MEM_LARGE_ALL (1ull << 46)
@@ -99,18 +100,24 @@ struct guest_mem *guest_mem_get(struct guest_mem *m);
 void guest_mem_put(struct guest_mem *m);
 
 /*
- * Revocation, once for a map: begin, keep for each buffer that is out, end, catch_up for those that
- * will be sent, done. @written: there will be a catch_up. 0 or -errno of mmap: the maps not yet
- * replaced are still the guest's. The memory must be the guest's still, or at least readable.
+ * Revocation, once for each map: begin; keep for each buffer that is out; end; catch_up for the
+ * buffers that will be sent; done. @written: there will be a catch_up. Returns 0 or -errno of
+ * mmap(); then the maps that were not replaced are still the guest's. The memory must still be the
+ * guest's, or at least be readable.
  */
 int guest_mem_revoke_begin(struct guest_mem *m, bool written);
 void guest_mem_keep(struct guest_mem *m, const uint8_t *va, size_t len);
 int guest_mem_revoke_end(struct guest_mem *m);
-/* Where the guest's bytes at @va of @m are in @now, another map of its memory. NULL: not all there.
+/*
+ * Where the guest memory at @va of @m is in @now, another map of that guest's memory. NULL: not all
+ * of it is there.
  */
 uint8_t *guest_mem_same(const struct guest_mem *m, const struct guest_mem *now, const uint8_t *va,
 			size_t len);
-/* @now: a map of the same guest's. False: it does not have that memory, the bytes are lost. */
+/*
+ * @now: another map of the same guest's memory. False: it does not contain that memory; the bytes
+ * are lost.
+ */
 bool guest_mem_catch_up(struct guest_mem *m, const struct guest_mem *now, uint8_t *va, size_t len);
 void guest_mem_revoke_done(struct guest_mem *m);
 
@@ -121,15 +128,15 @@ void guest_mem_revoke_done(struct guest_mem *m);
 bool guest_mem_gone(const struct guest_mem *m, const struct guest_mem *now, const uint8_t *va,
 		    uint64_t len);
 
-/* Slow half of guest_mem_gpa: searches all regions and remembers the one found in *hint. */
+/* Slow path of guest_mem_gpa: searches all regions and stores the one found in *hint. */
 uint8_t *guest_mem_search(const struct guest_mem *m, uint32_t *hint, struct gpa a, uint64_t len);
 
-/* Where @len bytes at the frontend's address @a are; NULL when not wholly in a region. */
+/* Our address of the @len bytes at frontend address @a; NULL: not wholly in one region. */
 uint8_t *guest_mem_uva(const struct guest_mem *m, struct uva a, uint64_t len);
 
 /*
- * Where @len bytes at guest physical address @a are, or NULL. *hint: a region number below
- * nregions, kept by the caller; 0 at first.
+ * Our address of the @len bytes at guest physical address @a, or NULL. *hint: a region number below
+ * nregions, kept by the caller; initially 0.
  */
 static inline uint8_t *guest_mem_gpa(const struct guest_mem *m, uint32_t *hint, struct gpa a,
 				     uint64_t len)

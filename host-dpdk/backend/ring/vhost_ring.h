@@ -1,47 +1,51 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Device side of a virtqueue, whatever its layout: what the packet layer may know of a ring.
+ * Device side of a virtqueue, independent of its layout: everything the packet layer knows about a
+ * ring.
  *
  * Theory of operation
  * -------------------
- * A driver offers chains of descriptors; the device takes them, and puts each back once it is done
- * with it, in any order. The packet layer sees a ring through verbs only (struct vhost_ring_verbs);
- * where indices, flags and descriptors are is the business of a layout, which is one complete
- * descriptor (struct vhost_ring_layout, in a file of its own: vhost_ring_split.h). All layouts are
- * listed in vhost_layouts.h, and a feature bit chooses among them when a session starts.
+ * The driver makes chains of descriptors available; the device takes them and returns each one when
+ * it is done with it, in any order. The packet layer uses a ring only through a table of functions,
+ * the verbs (struct vhost_ring_verbs). Where indices, flags and descriptors are stored is known
+ * only to the layout, which is described by one constant (struct vhost_ring_layout) in a file of
+ * its own (vhost_ring_split.h). vhost_layouts.h lists all layouts; a feature bit selects one when a
+ * session starts.
  *
- * The verbs are static inline functions in constant tables. A function of the data path takes the
- * table as an argument that is constant once it is inlined, and is instantiated once a layout
- * (VHOST_PATHS in vhost_layouts.h): no indirect call and no branch is left in it. What is
- * called once a session, or once a fault, uses the vhost_ring_*() functions below, which go through
+ * The verbs are static inline functions in constant tables. A data-path function takes the table as
+ * an argument that is constant after inlining, and is instantiated once per layout (VHOST_PATHS in
+ * vhost_layouts.h), so it contains no indirect call and no branch on the layout. Code that runs
+ * once per session or once per fault uses the vhost_ring_*() functions below, which go through
  * r->layout.
  *
- * The driver can change any byte of a ring at any time, so these rules hold for every layout:
+ * The driver can change any byte of a ring at any time, so every layout follows these rules:
  *
- *  - Positions are private, and what we write is never read back.
- *  - What the driver publishes is loaded once, with acquire (barrier pair [A]), and checked: what
- *    is in flight and what is newly offered cannot exceed the ring.
- *  - A descriptor is copied whole, and the copy is what is checked and used.
- *  - A chain has at most as many descriptors as the ring, a table of indirect descriptors at most
- *    as many as VHOST_RING_INDIRECT_MAX or the ring; a longer walk is a loop.
- *  - Every address is translated with its length, inside one region of guest memory.
+ *  - Positions are kept in private memory. What we write to the ring is never read back.
+ *  - What the driver publishes is loaded once, with acquire (barrier pair [A]), and checked: the
+ *    chains in flight and the newly available ones together cannot exceed the ring.
+ *  - A descriptor is copied whole; the copy is checked and used.
+ *  - A chain has at most as many descriptors as the ring. An indirect table has at most
+ *    VHOST_RING_INDIRECT_MAX descriptors, or as many as the ring if that is more. A longer walk is
+ *    a loop.
+ *  - Every address is translated together with its length, inside one region of guest memory.
  *
- * A descriptor of length 0 is tolerated and skipped (its address is not looked at), but counts
- * against the length of the chain. A ring has one direction: on the ring that carries packets from
- * the driver every descriptor must be readable, on the other every one must be writable.
+ * A descriptor of length 0 is tolerated and skipped (its address is not looked at), but it counts
+ * towards the length of the chain. A ring has one direction: on the ring that carries packets from
+ * the driver every descriptor must be readable, on the other ring every descriptor must be
+ * writable.
  *
  * A violation sets `broken`, which is never cleared; the ring must be loaded again.
  *
- * Addresses in descriptors are guest physical, or go through an IOMMU (guest_iommu.h). Which of the
- * two is constant in the data path as well. An address whose translation is not there yet is
- * neither good nor broken: the ring waits. Translations may be as small as the frontend likes, so
- * that a descriptor is in thousands of pieces: what walk() looks up is counted in `walked`, and is
- * bounded for a chain.
+ * Addresses in descriptors are guest physical, or are translated by an IOMMU (guest_iommu.h). Which
+ * of the two applies is also a constant in the data path. If a translation is not known yet, the
+ * ring is not broken: it waits. The frontend chooses how small translations are, so one descriptor
+ * may be split into thousands of pieces. The lookups of walk() are counted in `walked` and are
+ * bounded for each chain.
  *
- * Notifications: each side tells the other when it wants to be told, by an index or a flag. We
- * publish what was put back, run a full barrier, then look at the driver's wish (barrier pair [C]:
- * the driver publishes its wish, runs a barrier, then looks for what was put back again). Asking to
- * be told is the same with the roles turned round.
+ * Notifications: each side tells the other, by an index or a flag, when it wants to be notified. We
+ * publish the returned chains, execute a full barrier, and then read the driver's request (barrier
+ * pair [C]: the driver publishes its request, executes a barrier, and then checks again for
+ * returned chains). When we request notifications the roles are reversed.
  */
 #ifndef ZV_VHOST_RING_H
 #define ZV_VHOST_RING_H
@@ -62,40 +66,40 @@
 
 #define VHOST_RING_SIZE_MAX	32768u
 #define VHOST_RING_INDIRECT_MAX 1024u /* least bound of an indirect table, in descriptors */
-#define VHOST_RING_LOOKUP	4u    /* what one in the IOMMU's table counts, in descriptors */
-#define VHOST_RING_LOOKUPS_MAX	8192u /* of a chain; a page has one, and an indirect descriptor */
+#define VHOST_RING_LOOKUP	4u    /* cost of one lookup in the IOMMU table, in descriptors */
+#define VHOST_RING_LOOKUPS_MAX	8192u /* per chain: one per page and per indirect descriptor */
 
-/* For verbs and for what is written once over them. */
+/* For verbs and for functions written once over them. */
 #define VHOST_INLINE static inline __attribute__((always_inline))
 
 enum vhost_ring_fault {
 	VHOST_RING_OK = 0,
-	VHOST_RING_BAD_AVAIL,	 /* avail->idx offers more than the ring holds, or ran backwards */
-	VHOST_RING_BAD_HEAD,	 /* head index beyond the descriptor table */
-	VHOST_RING_BAD_NEXT,	 /* next index beyond the descriptor table */
-	VHOST_RING_CHAIN_LONG,	 /* more descriptors than the table has (a loop), or are free */
-	VHOST_RING_CHAIN_BYTES,	 /* more than 4 GiB in a chain */
-	VHOST_RING_BAD_ADDR,	 /* buffer not wholly inside one region */
-	VHOST_RING_NOT_READABLE, /* writable descriptor on a ring of readable ones */
-	VHOST_RING_NOT_WRITABLE, /* readable descriptor on a ring of writable ones */
+	VHOST_RING_BAD_AVAIL,	/* avail->idx offers more than the ring holds, or ran backwards */
+	VHOST_RING_BAD_HEAD,	/* head index beyond the descriptor table */
+	VHOST_RING_BAD_NEXT,	/* next index beyond the descriptor table */
+	VHOST_RING_CHAIN_LONG,	/* more descriptors than the table has (a loop), or than are free */
+	VHOST_RING_CHAIN_BYTES, /* more than 4 GiB in a chain */
+	VHOST_RING_BAD_ADDR,	/* buffer not wholly inside one region */
+	VHOST_RING_NOT_READABLE, /* writable descriptor on a ring that must be readable */
+	VHOST_RING_NOT_WRITABLE, /* readable descriptor on a ring that must be writable */
 	VHOST_RING_IND_OFF,	 /* indirect descriptor, but the feature was not negotiated */
 	VHOST_RING_IND_NESTED,	 /* indirect descriptor inside an indirect table */
-	VHOST_RING_IND_NEXT,	 /* INDIRECT and NEXT together; packed: in a list of several */
+	VHOST_RING_IND_NEXT,	 /* INDIRECT with NEXT; packed: INDIRECT in a list of several */
 	VHOST_RING_IND_LEN,	 /* table length 0 or not a multiple of 16 */
 	VHOST_RING_IND_LONG,	 /* table too large */
 	VHOST_RING_IND_ADDR,	 /* table not wholly inside one region */
 	VHOST_RING_IND_BAD_NEXT, /* next index beyond the indirect table */
 	VHOST_RING_SHORT,	 /* receive buffer without room for a packet header */
 	VHOST_RING_FAULT,	 /* the memory behind the ring or its buffers was cut off */
-	VHOST_RING_PIECES, /* an IOMMU scatters a chain over more places than are kept track of */
-	VHOST_RING_CALL,   /* calls on the frontend's eventfd block */
+	VHOST_RING_PIECES,	 /* an IOMMU splits a chain into more pieces than can be tracked */
+	VHOST_RING_CALL,	 /* calls on the frontend's eventfd block */
 	VHOST_RING_FAULTS,
 };
 
-/* "next index beyond the descriptor table": for logs. */
+/* The fault in words, for logs: "next index beyond the descriptor table". */
 const char *vhost_ring_fault_text(unsigned fault);
 
-/* A descriptor, copied, in CPU byte order. Flags are VRING_DESC_F_*. */
+/* A private copy of a descriptor, in CPU byte order. Flags are VRING_DESC_F_*. */
 struct vhost_desc {
 	struct iova addr;
 	uint32_t len;
@@ -104,9 +108,10 @@ struct vhost_desc {
 };
 
 /*
- * Where a ring stands, as the vhost-user protocol says it ("Vring state"): the number of
- * SET_VRING_BASE and GET_VRING_BASE. Only a layout knows what is in it: a split ring has 16 bits, a
- * packed one two indices of 15 bits with their wrap counters. Others store it and compare it.
+ * Position of a ring in the encoding of the vhost-user protocol ("Vring state"): the number in
+ * SET_VRING_BASE and GET_VRING_BASE. Only the layout interprets it: a split ring has 16 bits, a
+ * packed ring two 15-bit indices with their wrap counters. All other code only stores and compares
+ * it.
  */
 struct vhost_ring_pos {
 	uint32_t v;
@@ -117,7 +122,7 @@ static inline bool vhost_ring_pos_same(struct vhost_ring_pos a, struct vhost_rin
 	return a.v == b.v;
 }
 
-/* The parts of a ring, in VIRTIO 1.2's words (section 2.6). */
+/* The parts of a ring, as VIRTIO 1.2 names them (section 2.6). */
 enum vhost_ring_part {
 	VHOST_DESC_AREA,   /* split: descriptor table */
 	VHOST_DRIVER_AREA, /* split: avail ring; packed: driver event suppression */
@@ -125,11 +130,11 @@ enum vhost_ring_part {
 	VHOST_RING_PARTS,
 };
 
-/* Where a ring is; the caller has translated all parts, vhost_ring_bytes() of each. */
+/* Addresses of a ring. The caller has translated all parts, vhost_ring_bytes() of each. */
 struct vhost_ring_area {
 	void *part[VHOST_RING_PARTS];
 	uint32_t size; /* entries */
-	/* Where the frontend says it stands. The split layout finds that in the ring itself. */
+	/* Position according to the frontend. The split layout reads it from the ring itself. */
 	struct vhost_ring_pos pos;
 };
 
@@ -141,26 +146,26 @@ struct vhost_ring_split {
 	uint16_t last_avail; /* next entry of the avail ring to take */
 	uint16_t shadow;     /* avail->idx as last loaded and checked */
 	uint16_t used_idx;   /* entries of the used ring filled */
-	uint16_t published;  /* used->idx as the driver knows it */
+	uint16_t published;  /* used->idx as last published */
 };
 
 struct vhost_ring {
 	struct vhost_ring_area area;
-	const struct guest_mem *mem; /* for the buffers; not owned */
+	const struct guest_mem *mem; /* guest memory with the buffers; not owned */
 	uint32_t hint;		     /* guest_mem_gpa */
-	union {			     /* what belongs to the layout */
+	union {			     /* private state of the layout */
 		struct vhost_ring_split split;
 		struct vhost_packed *packed; /* in `own` */
 	};
 	bool event_idx;
 	bool indirect;
-	bool writable;	      /* direction of the ring */
-	uint8_t broken;	      /* enum vhost_ring_fault */
-	bool waits;	      /* the first chain does, for a translation; see vhost_ring_waits() */
-	uint32_t most;	      /* most chains the driver has ever had in the ring at once */
-	uint32_t walked;      /* descriptors that walk() has looked at; the caller's to reset */
-	uint32_t lookups;     /* of the chain that is walked, in the IOMMU's table */
-	uint64_t waits_since; /* iommu->changes when it began to */
+	bool writable;		   /* direction of the ring */
+	uint8_t broken;		   /* enum vhost_ring_fault */
+	bool waits;		   /* the first chain waits for a translation: vhost_ring_waits() */
+	uint32_t most;		   /* most chains the driver has ever had in the ring at once */
+	uint32_t walked;	   /* descriptors that walk() has looked at; reset by the caller */
+	uint32_t lookups;	   /* lookups in the IOMMU table for the current chain */
+	uint64_t waits_since;	   /* iommu->changes when the wait began */
 	struct guest_iommu *iommu; /* NULL: descriptors hold guest physical addresses */
 	const struct vhost_ring_layout *layout;
 	void *own; /* private memory of the layout, own_bytes of it; copies of *r share it */
@@ -168,66 +173,71 @@ struct vhost_ring {
 };
 
 /*
- * What a layout does. A chain is called by its @id from peek() until it is put back. The functions
- * that can find a violation break the ring.
+ * Operations of a layout. A chain is identified by its @id from peek() until it is returned.
+ * Functions that can find a violation break the ring.
  */
 struct vhost_ring_verbs {
-	/* Chains known to wait. */
+	/* Number of available chains already seen. */
 	uint32_t (*pending)(const struct vhost_ring *r);
-	/* Looks for more; the chains that wait, 0 as well when the ring is broken. Keeps r->most.
+	/*
+	 * Looks for more. Returns the number of available chains; 0 if the ring is broken. Updates
+	 * r->most.
 	 */
 	uint32_t (*refresh)(struct vhost_ring *r);
-	/* Counts chains that the driver was seen to offer; it wraps. */
+	/* Free-running count of chains seen to be made available; it wraps. */
 	uint16_t (*offered)(const struct vhost_ring *r);
-	/* Copies the first descriptor of the @i-th of the chains that wait. False: broken. */
+	/* Copies the first descriptor of the @i-th available chain. False: the ring is broken. */
 	bool (*peek)(struct vhost_ring *r, uint32_t i, uint16_t *id, struct vhost_desc *d);
 	/*
-	 * Walks a chain, peeked at or taken, into at most @max segments. Returns their number (0
-	 * is possible), sets *ndesc to the ring descriptors it occupies. -ENOSPC: it needs more
-	 * segments; nothing is wrong. -EAGAIN: a translation is not there yet (guest_iommu.h).
-	 * -EPROTO: the ring is broken. By [r->iommu != NULL].
+	 * Converts a chain that was peeked at or taken into at most @max segments. Returns their
+	 * number (may be 0) and sets *ndesc to the number of ring descriptors that the chain
+	 * occupies. -ENOSPC: it needs more segments; this is not a violation. -EAGAIN: a
+	 * translation is not known yet (guest_iommu.h). -EPROTO: the ring is broken. Indexed by
+	 * [r->iommu != NULL].
 	 */
 	int (*walk[2])(struct vhost_ring *r, uint16_t id, struct pkt_seg *seg, uint32_t max,
 		       uint32_t *ndesc);
-	/* Takes the first of the chains that wait, which has been peeked at. */
+	/* Takes the first available chain, which has been peeked at. */
 	void (*take)(struct vhost_ring *r);
-	/* Puts one back, with @len bytes written; the driver sees it after publish(). */
+	/* Returns a chain with @len bytes written; the driver sees it after publish(). */
 	void (*put)(struct vhost_ring *r, uint16_t id, uint32_t len);
-	/* Publishes what was put back. True: there was something; after shm_mb() ask want_call().
-	 */
+	/* Publishes the returned chains. True: there were some; call want_call() after shm_mb(). */
 	bool (*publish)(struct vhost_ring *r);
-	/* Does the driver want to be told of it? Barrier pair [C]. */
+	/* Does the driver want a notification for them? Barrier pair [C]. */
 	bool (*want_call)(struct vhost_ring *r);
-	/* Asks to be told of the chain after the next @more ones; then shm_mb(), pair [C]. */
+	/*
+	 * Requests a notification for the chain after the next @more ones; shm_mb() must follow,
+	 * pair [C].
+	 */
 	void (*arm)(struct vhost_ring *r, uint32_t more);
-	/* Asks not to be told. */
+	/* Requests no notifications. */
 	void (*disarm)(struct vhost_ring *r);
-	/* With nothing in flight: what GET_VRING_BASE says. */
+	/* The position for GET_VRING_BASE. Nothing may be in flight. */
 	struct vhost_ring_pos (*position)(const struct vhost_ring *r);
 };
 
 struct vhost_ring_layout {
 	const char *name;
-	uint64_t feature; /* VSOCK_FEATURE_* that chooses it; 0: it is what there is without */
+	uint64_t feature; /* VSOCK_FEATURE_* that selects it; 0: the default layout */
 	const struct vhost_ring_verbs *verbs;
-	struct { /* of each part: bytes (fixed + each * size), alignment */
+	struct { /* for each part: bytes (fixed + each * size) and alignment */
 		uint32_t fixed, each, align;
 	} part[VHOST_RING_PARTS];
 	bool any_size; /* sizes need not be powers of two */
 	/* Private memory that a ring of @size entries needs; NULL: none. */
 	size_t (*own_bytes)(uint32_t size);
 	/*
-	 * A frontend wants a ring of @size entries (0: not known yet) to start there: NULL, or why
-	 * it cannot stand there.
+	 * Checks the start position that a frontend requests for a ring of @size entries (0: not
+	 * known yet). NULL: it is valid; otherwise the reason why not.
 	 */
 	const char *(*pos_refused)(struct vhost_ring_pos pos, uint32_t size);
-	struct vhost_ring_pos fresh;	    /* a ring that a driver has just set up */
-	void (*load)(struct vhost_ring *r); /* of a ring whose common fields are set: the rest */
-	/* It lies elsewhere now; NULL: that is all the same. */
+	struct vhost_ring_pos fresh;	    /* position of a ring that a driver has just set up */
+	void (*load)(struct vhost_ring *r); /* sets the layout's own fields */
+	/* The ring is at other addresses now. NULL: nothing to do. */
 	void (*moved)(struct vhost_ring *r);
 };
 
-/* The layout that @features choose. */
+/* The layout selected by @features. */
 const struct vhost_ring_layout *vhost_ring_layout_of(uint64_t features);
 
 static inline uint64_t vhost_ring_bytes(const struct vhost_ring_layout *l,
@@ -237,26 +247,28 @@ static inline uint64_t vhost_ring_bytes(const struct vhost_ring_layout *l,
 }
 
 /*
- * Starts a session of a ring where it stands: what had been taken and not returned by a
- * predecessor is taken again, where the layout can tell. @r is zeroed memory, or was loaded before.
- * @features: VSOCK_FEATURE_*. @iommu: NULL without ACCESS_PLATFORM. -EINVAL: size, alignment, or
- * position; -ENOMEM. After an error *r is as before.
+ * Starts a session at the current position of the ring. Chains that a former backend took and did
+ * not return are taken again if the layout can identify them. @r is zeroed memory or was loaded
+ * before. @features: VSOCK_FEATURE_*. @iommu: NULL without ACCESS_PLATFORM. -EINVAL: size,
+ * alignment or position; -ENOMEM. On error *r is unchanged.
  */
 int vhost_ring_load(struct vhost_ring *r, const struct vhost_ring_area *a,
 		    const struct guest_mem *mem, struct guest_iommu *iommu, uint64_t features,
 		    bool writable);
 
-/* The same ring and session at other addresses (the memory table was replaced). -EINVAL. */
+/*
+ * Continues the session with the ring at other addresses (the memory table was replaced). -EINVAL.
+ */
 int vhost_ring_move(struct vhost_ring *r, const struct vhost_ring_area *a,
 		    const struct guest_mem *mem);
 
-/* Frees what vhost_ring_load() has allocated; *r may be loaded again. */
+/* Frees what vhost_ring_load() allocated; *r may be loaded again. */
 void vhost_ring_fini(struct vhost_ring *r);
 
 /* Marks the ring broken; returns -EPROTO. */
 int vhost_ring_break(struct vhost_ring *r, enum vhost_ring_fault why) __attribute__((cold));
 
-/* Most segments that a chain of this ring can have, without an IOMMU. */
+/* Maximum number of segments of a chain of this ring without an IOMMU. */
 static inline uint32_t vhost_ring_chain_max(const struct vhost_ring *r)
 {
 	uint32_t n = r->area.size;
@@ -266,13 +278,13 @@ static inline uint32_t vhost_ring_chain_max(const struct vhost_ring *r)
 
 /* ---- translation ---- */
 
-/* The first chain waits for its translation: nothing can be taken before the table changes. */
+/* The first chain waits for its translation: nothing can be taken until the IOMMU table changes. */
 static inline bool vhost_ring_waits(const struct vhost_ring *r)
 {
 	return r->waits && r->waits_since == r->iommu->changes;
 }
 
-/* A walk of that chain said -EAGAIN. */
+/* A walk of the first chain returned -EAGAIN. */
 static inline void vhost_ring_wait(struct vhost_ring *r)
 {
 	r->waits = true;
@@ -280,14 +292,16 @@ static inline void vhost_ring_wait(struct vhost_ring *r)
 }
 
 /*
- * The first of the @*len bytes at @a through the IOMMU; *len: how many of them follow each other.
+ * Translates @a through the IOMMU. @*len: bytes wanted; on return, how many of them are contiguous.
  * 0, -EAGAIN, or -EFAULT.
  */
 int vhost_ring_piece(const struct vhost_ring *r, struct iova a, bool write, uint32_t *len,
 		     uint8_t **va);
-/* Where @len bytes at @a are; NULL: not in one piece, not there, or not known yet. */
+/* Address of the @len bytes at @a; NULL: not contiguous, not mapped, or not known yet. */
 uint8_t *vhost_ring_whole(const struct vhost_ring *r, struct iova a, uint32_t len);
-/* Copies @len bytes at @a, which may be in pieces. 0, -EAGAIN, -EFAULT; -EPROTO: as walk(). */
+/*
+ * Copies @len bytes at @a, which may be in several pieces. 0, -EAGAIN, -EFAULT; -EPROTO: as walk().
+ */
 int vhost_ring_copy_in(struct vhost_ring *r, struct iova a, void *to, uint32_t len);
 
 /* As vhost_ring_whole(); @iommu is constant, and r->iommu != NULL. */
@@ -308,10 +322,10 @@ struct vhost_segs {
 	uint64_t bytes;
 };
 
-/* As vhost_segs_add(), through the IOMMU: one segment a piece. */
+/* As vhost_segs_add(), through the IOMMU: one segment for each piece. */
 int vhost_segs_add_pieces(struct vhost_ring *r, struct vhost_segs *s, const struct vhost_desc *d);
 
-/* Adds the buffer of @d, which is no indirect one. 0, -ENOSPC, -EAGAIN, -EPROTO: as walk(). */
+/* Adds the buffer of @d, a direct descriptor. 0, -ENOSPC, -EAGAIN, -EPROTO: as walk(). */
 VHOST_INLINE int vhost_segs_add(struct vhost_ring *r, const bool iommu, struct vhost_segs *s,
 				const struct vhost_desc *d)
 {
@@ -336,7 +350,7 @@ VHOST_INLINE int vhost_segs_add(struct vhost_ring *r, const bool iommu, struct v
 	return 0;
 }
 
-/* ---- the verbs, for what is not on the data path ---- */
+/* ---- the verbs, for code outside the data path ---- */
 
 static inline uint32_t vhost_ring_pending(const struct vhost_ring *r)
 {

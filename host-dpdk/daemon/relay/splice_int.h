@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * What the files of the splice share: splice.c (life, ends), splice_data.c (payload).
+ * Shared by the files of the splice: splice.c (life cycle), splice_data.c (payload).
  *
  * lend       put a buffer that the guest has sent into this side's ring, for the other side to copy
  * take back  release a lent buffer to the guest's queue (zv_buf_release), once it has been copied
@@ -20,28 +20,28 @@ enum splice_state {
 	SPLICE_DEAD,   /* ended by a failure: the other side is reset */
 };
 
-/* [S] written by this side's lcore, [O] by the other side's; atomic, as all that both touch. */
+/* [S] written by this side's lcore, [O] by the other side's. Fields used by both are atomic. */
 struct splice_side {
 	struct flow f; /* first */
 	struct splice *sp;
 	struct splice_side *other; /* itself: echo */
-	struct lcore *lc;	   /* [S]; NULL: this side has not begun */
-	struct share *share;	   /* side 1: the place that it takes, share.h */
-	bool poked;		   /* [O] a poke is on its way */
-	bool asks;		   /* its guest has asked for the connection */
+	struct lcore *lc;	   /* [S] NULL: this side has not started */
+	struct share *share;	   /* side 1: its place, share.h */
+	bool poked;		   /* [O] a poke is pending */
+	bool asks;		   /* its guest has requested the connection */
 
 	uint32_t state;	      /* [S] enum splice_state */
-	uint32_t head;	      /* [S] buffers ever lent */
-	uint32_t eof;	      /* [S] 1: there will be no more than head */
-	uint32_t tail;	      /* [O] buffers ever copied */
-	uint32_t shut_rd;     /* [O] 1: the other side's guest receives no more */
-	uint32_t busy;	      /* [O] 1: it is reading slots now */
+	uint32_t head;	      /* [S] total of buffers lent */
+	uint32_t eof;	      /* [S] 1: head is final */
+	uint32_t tail;	      /* [O] total of buffers copied */
+	uint32_t shut_rd;     /* [O] 1: the other side's guest no longer receives */
+	uint32_t busy;	      /* [O] 1: the other side is reading slots now */
 	uint32_t off;	      /* [O] bytes copied of the buffer at tail */
-	uint32_t taken_back;  /* buffers ever given back to the ring they came from */
-	uint32_t events;      /* what zv_set_events was told last */
+	uint32_t taken_back;  /* total of buffers released to the guest's ring */
+	uint32_t events;      /* last value given to zv_set_events */
 	bool from_guest_done; /* the guest sends no more */
-	bool to_guest_done;   /* the guest has been told that no more comes, or wants no more */
-	uint32_t msg_bytes;   /* SEQPACKET: sent of a message whose end is still to come */
+	bool to_guest_done; /* the guest has been told that no more comes, or does not want more */
+	uint32_t msg_bytes; /* SEQPACKET: bytes sent of an unfinished message */
 	struct zv_buf slot[SPLICE_SLOTS];
 };
 
@@ -51,7 +51,7 @@ struct splice {
 	const struct conn_kind *kind;
 	uint32_t port, src_port;
 	uint64_t src_cid;
-	const struct guest *asker; /* compared, never followed: it may be gone */
+	const struct guest *asker; /* only compared, never dereferenced: it may be gone */
 	char asker_name[CFG_NAME_MAX];
 	enum zv_type type;
 	struct splice_side side[2];
@@ -71,7 +71,7 @@ static inline void splice_ref(struct splice *sp)
 
 void splice_unref(struct splice *sp);
 
-/* Does what there is to do for @s, on its lcore; @s may be gone afterwards. */
+/* Runs the pending work of @s, on its lcore; @s may be freed by it. */
 void splice_run(struct splice_side *s);
 /* Tells the other side that something has changed. */
 void splice_poke(struct splice_side *from);
@@ -80,13 +80,13 @@ void splice_fail(struct splice_side *s);
 
 /* ---- splice_data.c ---- */
 
-/* Gives buffers back, up to index @tail. */
+/* Releases buffers up to index @tail. */
 void splice_take_back(struct splice_side *s, uint32_t tail);
 /* Lends what the guest has sent. */
 void splice_lend(struct splice_side *s);
-/* Copies what the other side has lent to the guest. False: @s has failed and is gone. */
+/* Copies to the guest what the other side has lent. False: @s has failed and is freed. */
 bool splice_copy(struct splice_side *s);
-/* The guest receives no more. */
+/* The guest no longer receives. */
 void splice_guest_shut_rd(struct splice_side *s);
 
 #endif

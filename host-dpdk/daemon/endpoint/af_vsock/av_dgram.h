@@ -1,28 +1,29 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Datagrams of AF_VSOCK programs; api/proto/dropin_msg.h says how a program sends and receives
+ * Datagrams of AF_VSOCK programs. api/proto/dropin_msg.h describes how a program sends and receives
  * them.
  *
  * Theory of operation
  * -------------------
- * All that concerns programs is done at home [H]. A bound port has a *box* (av_box.c): the sockets
- * that zvsockd sends to the program from, one for each peer that has lately sent, and what waits
- * because the program's socket is full (net.unix.max_dgram_qlen datagrams); a box has BOX_BYTES for
- * that, all together MAIL_BYTES. What finds no room is lost and counted, as is what is for a port
- * that nobody has. A guest may send from as many ports as it likes: beyond BOX_PEERS the socket of
- * the peer that came first goes.
+ * Everything that concerns programs is done at home [H]. A bound port has a *box* (av_box.c): the
+ * sockets from which zvsockd sends to the program, one for each peer that has sent recently, and
+ * the datagrams that wait because the program's socket is full (net.unix.max_dgram_qlen datagrams).
+ * A box may hold BOX_BYTES of waiting datagrams, all boxes together MAIL_BYTES. Datagrams for which
+ * there is no room, or whose port nobody has bound, are dropped and counted. A guest may send from
+ * any number of ports: beyond BOX_PEERS, the socket of the oldest peer is closed.
  *
- * To a guest a datagram goes by the queue that its ports choose (av_mail.c): at once where that is
- * of the home lcore, else in a parcel that is posted; the other way round likewise. No more than
- * DGRAM_PARCELS are on their way in each direction of a guest. So datagrams take memory and turns
- * of their own, and never those of a connection.
+ * A datagram to a guest goes through the queue that its ports select (av_mail.c): directly if the
+ * queue belongs to the home lcore, otherwise in a parcel posted to the other lcore. The opposite
+ * direction works the same way. At most DGRAM_PARCELS are in transit per guest and direction. So
+ * datagrams have memory and turns of their own and never use those of a connection.
  *
- * A label is no secret, and free when its socket is closed: whoever has it next must neither get
- * the port's datagrams nor send as it. A box *holds* the program's socket: a socket of the box is
- * connected to it as soon as it is bound, and has a message in its queue. Connected once more to
- * whoever has the label now, it loses that message (the kernel empties the queue of a datagram
- * socket that changes its peer) if that is another socket. What is sent must have the key of the
- * port, which only who has its socket knows.
+ * A label is not secret, and it is free again once its socket is closed. The next program that uses
+ * it must neither receive the port's datagrams nor send as the port. So a box *holds* the program's
+ * socket: a socket of the box is connected to it as soon as it is bound, and has a message in its
+ * queue. When it is connected again, to whichever socket has the label now, it loses that message
+ * if that is a different socket (the kernel empties the queue of a datagram socket that changes its
+ * peer). Datagrams that a program sends must contain the key of the port, which only the owner of
+ * its socket knows.
  */
 #ifndef ZVD_AV_DGRAM_H
 #define ZVD_AV_DGRAM_H
@@ -32,12 +33,12 @@
 #define BOX_PEERS  16u
 #define BOX_BYTES  262144u
 #define MAIL_BYTES 16777216u
-#define BOX_COST   64u /* of a datagram that waits, beside its bytes */
+#define BOX_COST   64u /* cost of a waiting datagram in addition to its bytes */
 
 struct av_box;
 struct av_mail;
 
-/* A socket that a connected program has written to, until its turn to be read comes. [H] */
+/* A socket to which a connected program has written, until it is read in its turn. [H] */
 struct av_reader {
 	bool waits;
 	TAILQ_ENTRY(av_reader) link;
@@ -45,64 +46,72 @@ struct av_reader {
 
 /* ---- av_box.c, [H] ---- */
 
-/* The box of @p, whose datagrams end with @key. NULL: no memory. */
+/* Creates the box of @p, whose datagrams end with @key. NULL: no memory. */
 struct av_box *av_box_new(struct av_space *s, struct av_port *p, uint64_t key);
-/* The port is no more; what the program has written to a connected socket is still taken. NULL is
- * allowed. */
+/*
+ * The port no longer exists; what the program has written to a connected socket is still read. NULL
+ * is allowed.
+ */
 void av_box_end(struct av_box *b);
 uint64_t av_box_key(const struct av_box *b);
-/* Connects the box's own socket to the program's, if it is not yet. 0: the socket that has the
- * label is the program's; -EPERM: or would be, but takes from its own peer only; -errno. */
+/*
+ * Connects the box's own socket to the program's, unless it is connected already. 0: the socket
+ * with the label is the program's; -EPERM: likewise, except that it accepts datagrams only from its
+ * own peer; -errno.
+ */
 int av_box_hold(struct av_box *b);
-/* The label is given to a program, which has to bind its socket to it. */
+/* The label has been given to a program, which must bind its socket to it. */
 void av_box_given(struct av_box *b);
-/* It was, and no socket has been seen with it. */
+/* The label has been given out, and no socket with it has been seen yet. */
 bool av_box_is_new(const struct av_box *b);
-/* The program's socket is still there, as far as can be told. */
+/* False: the program's socket is known to be gone. */
 bool av_box_has_socket(struct av_box *b);
-/* A datagram for the program, from @from to its @local_cid. False: it is lost. */
+/* Delivers a datagram from @from to the program at @local_cid. False: it is lost. */
 bool av_box_put(struct av_box *b, uint32_t local_cid, const struct dropin_addr *from,
 		const void *data, uint32_t len);
-/* The socket that the program is to connect to for datagrams with @to: its label in @text. */
+/*
+ * Writes to @text the label of the socket to which the program must connect to exchange datagrams
+ * with @to.
+ */
 int av_box_connect(struct av_box *b, uint32_t local_cid, const struct dropin_addr *to,
 		   char text[static DROPIN_LABEL]);
 
-/* Takes a datagram from @r. False: there is none left. */
+/* Reads a datagram from @r. False: there is none left. */
 bool av_box_read(struct av_reader *r);
 
 /* ---- av_mail.c, [H] ---- */
 
-/* @r is to be read; is not to be read any more. */
+/* Adds @r to those waiting to be read; removes it. */
 void av_mail_wait(struct av_mail *m, struct av_reader *r);
 void av_mail_leave(struct av_mail *m, struct av_reader *r);
 
-/* What a space has for datagrams. NULL: no memory. Main thread. */
+/* The datagram state of a space. NULL: no memory. Main thread. */
 struct av_mail *av_mail_new(struct av_space *s);
 void av_mail_free(struct av_mail *m);
-/* Begins to take what programs send; ends it, after all ports have gone. */
+/* Starts to receive what programs send; stops, after all ports have gone. */
 void av_mail_begin(struct av_space *s);
 void av_mail_end(struct av_space *s);
-/* Takes what waits at DIR/dgram, as it may have been sent by a program that has closed since. */
+/* Receives what is queued at DIR/dgram: its sender may have closed its socket since. */
 void av_mail_take(struct av_space *s);
-/* A box is there; is gone. */
+/* A box has been created (@there) or freed. */
 void av_mail_box(struct av_mail *m, bool there);
-/* @bytes more may wait; false: there is no room. */
+/* Reserves @bytes of waiting datagrams; av_mail_gone() returns them. False: no room. */
 bool av_mail_room(struct av_mail *m, uint32_t bytes);
 void av_mail_gone(struct av_mail *m, uint32_t bytes);
 /*
- * Receives into @data without waiting, from socket @fd; *from (may be NULL): the label of who has
- * sent, or "", and his user. Bytes, or -errno; -EPERM: descriptors came with it.
+ * Receives into @data from socket @fd without waiting. *from (may be NULL): the label of the
+ * sender, or "", and its user. Returns bytes or -errno; -EPERM: descriptors came with it.
  */
 struct av_sender {
 	char text[DROPIN_LABEL];
 	uid_t uid;
 };
 ssize_t av_receive(struct av_space *s, int fd, void *data, size_t len, struct av_sender *from);
-/* A datagram that the program of @p has sent to @to. */
+/* Routes a datagram that the program of @p has sent to @to. */
 void av_route(struct av_space *s, const struct av_port *p, const struct dropin_addr *to,
 	      const void *data, uint32_t len);
 
-/* BOUND, REACH, CONNECT of a datagram socket: in *m, and the answer there. */
+/* BOUND, REACH and CONNECT of a datagram socket: the request is in *m and the answer goes there. */
 void av_bound(struct av_ask *a, struct dropin_msg *m);
 void av_reach(struct av_ask *a, struct dropin_msg *m);
 void av_dgram_connect(struct av_ask *a, struct dropin_msg *m);
@@ -113,7 +122,7 @@ bool av_datagram(struct guest_queue *gq, const struct zv_dgram_addr *from, const
 
 /* ---- av_port.c ---- */
 
-/* Looks at some ports: those for datagrams whose sockets are closed are freed. [H] */
+/* Checks some datagram ports and frees those whose sockets are closed. [H] */
 void av_port_sweep_boxes(struct av_space *s);
 
 #endif
