@@ -1,32 +1,32 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Channels, as far as one *line* is concerned: to the driver of a queue, or to a program on a stock
- * guest (line.h). What was said there, which regions are mapped at its other end, and which ends of
- * channels are held there. A queue has one of the driver's, and one for each program; "driver"
- * means either in what follows.
+ * Channels, as seen from one *line*: the connection to the driver of a queue, or to a program on a
+ * stock guest (line.h). A broker records what was said on the line, which regions are mapped at its
+ * other end, and which ends of channels are held there. A queue has one line to its driver and one
+ * to each program; below, "driver" means either.
  *
  * Theory of operation
  * -------------------
- * A driver that can use channels says so at the beginning of each session (HELLO, with the number
- * of the opened device). An application's is told of zvsockd's own region at once, of others when a
- * connection needs one. It answers when it has mapped the region, or cannot. Who needs to know
- * waits for that (struct broker_wait), but nobody waits for longer than BROKER_PATIENCE_NS: the
- * connection is then relayed, as all are that have no region in common.
+ * A driver that can use channels says so at the start of each session (HELLO, with the number of
+ * the opened device). An application's driver is told of zvsockd's own region at once, and of
+ * others when a connection needs one. It answers when it has mapped the region, or that it cannot.
+ * Code that needs to know waits for that answer (struct broker_wait), but never for longer than
+ * BROKER_PATIENCE_NS: the connection is then relayed, like any connection whose ends have no region
+ * in common.
  *
- * Ends that were granted on the line are released when the driver says so; when another driver has
- * come (another number: the one before has gone, with all queues of the device); when its process
- * has ended, as a VM that is killed does; and when the device ends. A session that ends alone
- * releases nothing: the application may still hold buffers. The driver says in the next one what it
- * holds (HOLDS), and what is not in that list is free.
- * A program's line is cut (broker_cut()) when its control connection ends, and so are its
- * connections.
+ * Ends granted on the line are released when the driver says so; when another driver has come
+ * (another number: the former one has gone, with all queues of the device); when the driver's
+ * process has ended, as with a VM that is killed; and when the device ends. The end of a session
+ * alone releases nothing: the application may still hold buffers. In the next session the driver
+ * lists what it holds (HOLDS), and what is not in that list is released. A program's line is cut
+ * (broker_cut()) when its control connection ends, and its connections end with it.
  *
- * What a driver says is looked up and otherwise not believed. It costs a look-up for each message,
- * of which BROKER_NEWS_ROUND are taken in a round; memory is bounded by BROKER_REGIONS_MAX and by
- * the parts that it may hold (region.h). Those who wait for news look again when there is some,
- * BROKER_LOOKS_ROUND of them in a round, however often it comes.
+ * Statements of a driver are looked up and otherwise not trusted. Each message costs one look-up;
+ * at most BROKER_NEWS_ROUND of them are processed in a round. Memory is bounded by
+ * BROKER_REGIONS_MAX and by the parts that the driver may hold (region.h). Waiters are called when
+ * there is news, at most BROKER_LOOKS_ROUND of them in a round, however often news arrives.
  *
- * All of it on the queue's lcore; the queue's fields are its own.
+ * All functions run on the queue's lcore; the queue's fields belong to it.
  */
 #ifndef ZVD_BROKER_H
 #define ZVD_BROKER_H
@@ -34,33 +34,33 @@
 #include "line.h"
 #include "region.h"
 
-#define BROKER_PATIENCE_NS                                                                         \
-	(1000u * 1000000u)		    /* for a driver to map a region, or to take a grant    \
-					     */
-#define BROKER_RETRY_NS	   (10u * 1000000u) /* when the library had no room for a message */
-#define BROKER_REGIONS_MAX 64u		    /* that a queue's driver is told of */
+#define BROKER_PATIENCE_NS (1000u * 1000000u) /* for a driver to map a region or take a grant */
+#define BROKER_RETRY_NS	   (10u * 1000000u)   /* when the library had no room for a message */
+#define BROKER_REGIONS_MAX 64u		      /* regions announced to one driver */
 #define BROKER_NEWS_ROUND  64u
-#define BROKER_LOOKS_ROUND 64u /* of those who wait */
-#define BROKER_CUT_ROUND   64u /* of what goes with a line */
+#define BROKER_LOOKS_ROUND 64u /* waiters called in a round */
+#define BROKER_CUT_ROUND   64u /* items of a cut line released in a round */
 
-/* Takes what the driver has said: ZV_EV_BROKER. */
+/* Processes the driver's messages: ZV_EV_BROKER. */
 void broker_news(struct guest_queue *gq);
 
-/* The line to the queue's driver. NULL: it has no channels, and will not have any in this session;
- * or no memory. */
+/*
+ * The line to the queue's driver. NULL: it has no channels and will not have any in this session,
+ * or no memory.
+ */
 struct broker *broker_driver(struct guest_queue *gq);
 
-/* One to a program that has said HELLO, on the queue. NULL: no memory. */
+/* A new line to a program on the queue that has sent HELLO. NULL: no memory. */
 struct broker *broker_new(struct guest_queue *gq, const struct line_ops *ops, void *arg);
 
-/* What has come on it, but for HELLO. */
+/* Processes a message received on the line, except HELLO. */
 void broker_said(struct broker *b, const struct zv_broker_msg *m);
 
-/* Takes what the programs of the queue have said before their next request. */
+/* Processes messages that programs of the queue have sent before their next request. */
 void broker_hear(struct guest_queue *gq);
 
 /*
- * It is gone, and nothing is said on it any more. Those who wait, users and ends go with it,
+ * The line is gone; nothing may be sent on it any more. Its waiters, users and ends are dropped,
  * BROKER_CUT_ROUND now and in each later round; then @b is freed.
  */
 void broker_cut(struct broker *b);
@@ -68,28 +68,28 @@ void broker_cut(struct broker *b);
 /* Can the driver use @r now? */
 enum broker_can {
 	BROKER_NEVER,	 /* it has no channels */
-	BROKER_DECLINED, /* it cannot map the region, or was not answering */
-	BROKER_WAIT, /* it has been asked, or may still say that it has channels: broker_wait() */
+	BROKER_DECLINED, /* it cannot map the region, or did not answer */
+	BROKER_WAIT,	 /* asked, or it may still announce channels: broker_wait() */
 	BROKER_CAN,
 };
 enum broker_can broker_can(struct broker *b, struct region *r);
 
-/* Somebody who waits for an answer about @r. Zeroed memory waits for nothing. */
+/* A waiter for an answer about @r. Zeroed memory waits for nothing. */
 struct broker_wait {
-	/* There is one, or there will not be one: ask broker_can() again. */
+	/* There is an answer, or there will be none: call broker_can() again. */
 	void (*look)(struct broker_wait *w);
-	struct region *region; /* NULL: does not wait */
-	uint64_t news;	       /* broker.news, when it began to */
+	struct region *region; /* NULL: not waiting */
+	uint64_t news;	       /* broker.news when the wait began */
 	TAILQ_ENTRY(broker_wait) link;
 };
 
-/* On BROKER_WAIT. */
+/* After broker_can() has returned BROKER_WAIT. */
 void broker_wait(struct broker *b, struct broker_wait *w, struct region *r);
 void broker_wait_end(struct broker *b, struct broker_wait *w);
 
-/* Somebody who has a connection, or is to have one, on the line. Zeroed memory has none. */
+/* A user has, or will have, a connection on the line. Zeroed memory: not attached. */
 struct broker_user {
-	/* The line has been cut, and the user is not attached any more; @b is about to go. */
+	/* The line has been cut and the user detached; @b will be freed soon. */
 	void (*cut)(struct broker_user *u);
 	struct broker *b; /* NULL: not attached */
 	TAILQ_ENTRY(broker_user) link;
@@ -98,7 +98,7 @@ struct broker_user {
 void broker_attach(struct broker *b, struct broker_user *u);
 void broker_detach(struct broker_user *u);
 
-/* As those of line_ops, whatever line it is. -EOPNOTSUPP: it is cut. */
+/* As the functions of line_ops, for either kind of line. -EOPNOTSUPP: it has been cut. */
 int broker_connect(struct broker *b, const struct line_route *to, const struct zv_grant *g,
 		   struct zv_conn **conn);
 int broker_grant(struct broker *b, struct zv_conn *conn, const struct zv_grant *g);
@@ -109,12 +109,15 @@ void broker_granted(struct broker *b, struct chan_end *e);
 
 /* ---- the main thread ---- */
 
-/* By lcore_call(): the device is being removed. Some of those who wait look; true: others still do.
- * And, when its connections are gone: nobody waits, and it holds no ends. */
+/*
+ * By lcore_call(): the device is being removed. Calls some of the waiters; true: more remain.
+ * broker_end() follows when the device's connections are gone: nobody waits any more, and no ends
+ * are held.
+ */
 bool broker_abort(struct guest_queue *gq);
 void broker_end(struct guest_queue *gq);
 
-/* By lcore_call(): zvsockd's own region is another one, or regions have been retired. */
+/* By lcore_call(): zvsockd's own region has been replaced, or regions have been retired. */
 void broker_regions_changed(struct guest_queue *gq);
 
 #endif

@@ -5,15 +5,15 @@
  *
  * Theory of operation
  * -------------------
- * A program says before it connects from which port and where to, and on which port it listens;
- * zvsockd cannot know otherwise whose a connection is. A claim of a connection is used up by the
- * first REQUEST that fits, or forgotten after CLAIM_NS. What another program of the guest has
- * claimed is not given away. A claim that is not there costs the connection its channel and nothing
- * else.
+ * A program announces before it connects from which port and where to, and on which port it
+ * listens; zvsockd has no other way to know to which program a connection belongs. A claim for a
+ * connection is consumed by the first REQUEST that matches, or forgotten after CLAIM_NS. What
+ * another program of the guest has claimed is refused. Without a claim a connection merely gets no
+ * channel.
  *
- * Claims of a queue are in a tree, and in a list of their program, which may have CLAIMS_MAX.
+ * The claims of a queue are in a tree, and in a list of their program, which may have CLAIMS_MAX.
  *
- * On the queue's lcore.
+ * All functions run on the queue's lcore.
  */
 #ifndef ZVD_CLAIMS_H
 #define ZVD_CLAIMS_H
@@ -21,7 +21,7 @@
 #include "broker.h"
 
 #define CLAIMS_MAX    1024u
-#define CLAIMS_FORGET 64u /* old ones, with each claim or request */
+#define CLAIMS_FORGET 64u /* expired ones removed with each claim or request */
 #define CLAIM_NS      UINT64_C(5000000000)
 
 struct ctrl_claim; /* proto/ctrl_msg.h */
@@ -35,14 +35,13 @@ struct claimant {
 
 void claimant_init(struct claimant *who, struct broker *b);
 
-/* Takes note of *c. 0; -EADDRINUSE: it is somebody else's; -ENOSPC: @who has CLAIMS_MAX; -ENOMEM.
- */
+/* Records *c. 0; -EADDRINUSE: another program has it; -ENOSPC: @who has CLAIMS_MAX; -ENOMEM. */
 int claim_said(struct guest_queue *gq, struct claimant *who, const struct ctrl_claim *c);
 
-/* All of @who are forgotten. */
+/* Forgets all claims of @who. */
 void claims_end(struct guest_queue *gq, struct claimant *who);
 
-/* The line of the program whose REQUEST this is, and its claim is used up. NULL: nobody's. */
+/* The line of the program that has claimed this REQUEST; consumes the claim. NULL: none has. */
 struct broker *claim_take(struct guest_queue *gq, const struct zv_conn_info *info);
 
 /* The line of the program that listens on the guest's @port. NULL: none has said so. */

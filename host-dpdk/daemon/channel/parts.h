@@ -1,21 +1,23 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Parts of a region: which are free, and who was the last to use which.
+ * Parts of a region: an allocator.
  *
  * Theory of operation
  * -------------------
- * A buddy allocator. A block has a power of two of units, and lies at a multiple of its size; one
- * that is too large is halved, and of two free halves the whole is made again. All it knows is in
- * private memory: whoever can write to the region cannot touch it, and the region's pages are not.
+ * A buddy allocator. A block has a power of two of units and is aligned to its size. A block that
+ * is too large is split in halves, and two free halves are merged again. All state is in private
+ * memory: whoever can write to the region cannot modify it, and the allocator does not touch the
+ * pages of the region.
  *
- * Among blocks of one size the one that was given back last is taken first: its pages are there.
+ * Among blocks of one size the one returned last is taken first, because its pages are already
+ * there.
  *
- * Each part that is taken gets the next number as its generation, so an end of a channel that was
- * there before is told from it. Numbers begin again after 2^32 - 1: what must not be mistaken by
- * then is a grant on its way, which is dead after connect_timeout_ms, ten minutes at most, and that
- * many parts are not taken in ten minutes.
+ * Each part taken gets the next number as its generation, which tells it from an earlier end of a
+ * channel at the same place. Numbers repeat after 2^32 - 1. That is safe for a grant in transit,
+ * because it is dead after connect_timeout_ms (at most ten minutes), and that many parts are not
+ * taken in ten minutes.
  *
- * Not for two threads at once.
+ * Not thread-safe.
  */
 #ifndef ZVD_PARTS_H
 #define ZVD_PARTS_H
@@ -29,8 +31,10 @@ struct part {
 	uint32_t generation;	 /* never 0 */
 };
 
-/* Of @size bytes, from which what does not fill a @unit (a power of two) is left out. NULL: no
- * memory, or not one unit. */
+/*
+ * For @size bytes, without a remainder that does not fill a @unit (a power of two). NULL: no
+ * memory, or less than one unit.
+ */
 struct parts *parts_new(uint64_t size, uint64_t unit);
 void parts_destroy(struct parts *p);
 
@@ -38,10 +42,10 @@ void parts_destroy(struct parts *p);
  * -EINVAL: 0 bytes. */
 int parts_take(struct parts *p, uint64_t bytes, struct part *out);
 
-/* Gives the part at @offset back. -EINVAL: none that is taken begins there. */
+/* Returns the part at @offset. -EINVAL: no taken part begins there. */
 int parts_give(struct parts *p, uint64_t offset);
 
-/* Bytes that are free, and those of the largest part that can be taken. */
+/* Free bytes, and the size of the largest part that can be taken. */
 uint64_t parts_left(const struct parts *p);
 uint64_t parts_largest(const struct parts *p);
 

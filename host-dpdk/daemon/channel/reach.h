@@ -1,69 +1,77 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Which region two devices can both reach.
+ * Finds the region that two devices can both reach.
  *
  * Theory of operation
  * -------------------
- * zvsockd has a region of its own, for applications among themselves. A guest's driver may offer
- * memory that others can map too (OFFER): that is the region of the guest, for its connections with
- * applications, and with guests that have the same file. It is given up when the guest loses it.
+ * zvsockd has a region of its own, for channels between applications. A guest's driver may offer
+ * memory that others can map too (OFFER): that becomes the region of the guest, for its connections
+ * with applications, and with guests that share the same file. It is given up when the guest loses
+ * it.
  *
- * How memory of a guest is had is told by whoever knows the backend (reach_import_by()).
+ * How guest memory is imported is set by the code that knows the backend (reach_import_by()).
  */
 #ifndef ZVD_REACH_H
 #define ZVD_REACH_H
 
 #include "region.h"
 
-/* The device is an application, which gets regions by their descriptors. */
+/* True: the device is an application, which gets regions as descriptors. */
 bool reach_is_app(const struct guest *g);
 
-/* Any thread. The region that both can reach, with a reference for the caller; NULL: there is none.
+/*
+ * The region that both can reach, with a reference for the caller; NULL: there is none. Any thread.
  */
 struct region *reach_region(const struct guest *a, const struct guest *b);
 
-/* zvsockd's own, with a reference for the caller; NULL: none. Any thread. */
+/* The region of zvsockd, with a reference for the caller; NULL: none. Any thread. */
 struct region *reach_own(void);
 
 /*
- * *gpa for zv_region: where the guest finds its own memory; others get a descriptor. 0; -EAGAIN: it
- * does not have it yet; -ETIMEDOUT: nor will it, and the log says so.
+ * *gpa for zv_region: where the guest finds its own memory; others get a descriptor. 0; -EAGAIN:
+ * the guest does not have it yet; -ETIMEDOUT: it did not appear in time, which has been logged.
  */
 int reach_address(const struct guest *g, struct region *r, uint64_t *gpa);
 
-/* The driver that calls itself @nonce has come: what another one has offered is given up. */
+/* A driver with number @nonce has come: gives up what another driver has offered. */
 void reach_driver(struct guest *g, uint64_t nonce);
 
-/* The driver of the queue offers memory. Its region, with a reference for the caller; NULL: it
- * cannot be used, and the log says why. On the queue's lcore. */
+/*
+ * The driver of the queue offers memory. Returns its region, with a reference for the caller; NULL:
+ * it cannot be used, and the reason has been logged. On the queue's lcore.
+ */
 struct region *reach_offered(struct guest_queue *gq, uint64_t nonce, uint64_t gpa, uint64_t size);
 
-/* The same by a program, of which there may be many: all of a guest have one region, the first that
- * is offered, until that is gone. */
+/*
+ * The same for an offer by a program. There may be many programs: all of a guest share one region,
+ * the first one offered, until that is gone.
+ */
 struct region *reach_offered_by_program(struct guest_queue *gq, uint64_t gpa, uint64_t size);
 
-/* Once: the driver that lends the guest's memory has died in a VM that goes on. *lent: there is
- * one. The main thread. */
+/*
+ * Returns true once, when the driver that lends the guest's memory has died in a VM that goes on.
+ * *lent: there is such a driver. Main thread.
+ */
 bool reach_orphaned(const struct guest *g, bool *lent);
 
-/* That driver has gone for good, and does not lend its memory any more. */
+/* The driver with @nonce has gone for good and no longer lends its memory. */
 void reach_driver_gone(struct guest *g, uint64_t nonce);
 
 /* ---- the main thread ---- */
 
 /*
- * zvsockd's own region is to have @size bytes, and channels of @channel (0: as it likes): made, or
- * replaced. 0: none. Regions of guests' memory get channels of that size as well. True: it is
- * another one, and broker_regions_changed() is due on all queues.
+ * Sets the size of zvsockd's own region (0: none) and of its channels (@channel; 0: default);
+ * creates or replaces the region. Regions of guest memory get channels of that size as well. True:
+ * the region has changed, and broker_regions_changed() must be called on all queues.
  */
 bool reach_own_size(uint64_t size, uint64_t channel);
 
-/* The device's queues have ended: it does not lend its memory any more. */
+/* The device's queues have ended: it no longer lends its memory. */
 void reach_guest_end(struct guest *g);
 
 /*
- * How memory is had that the driver of @queue of @dev offers to be a region. 0 or -errno. NULL, as
- * it is at first: not at all.
+ * Sets the function that imports memory which the driver of @queue of @dev offers as a region. It
+ * returns 0 or -errno. NULL, the initial value: offers cannot be used.
  */
 void reach_import_by(int (*how)(struct zv_dev *dev, unsigned queue, uint64_t gpa, uint64_t size,
 				struct region_mem *out));

@@ -5,20 +5,20 @@
  * Theory of operation
  * -------------------
  * A region has members: devices (guests, attached applications) that have been told of it, or hold
- * parts of it. A member is known by its serial number, never by a pointer: it may be gone while a
- * part is still held by the other end.
+ * parts of it. A member is identified by its serial number, never by a pointer: it may be gone
+ * while the other end still holds a part.
  *
- * A part that is taken is a *channel*: it has two ends, each charged to a member. An end is held by
- * this process until it is granted to a driver, and by the driver until that says it does not touch
- * it any more, or is gone. When neither end is held the part is free.
+ * A part that has been taken is a *channel*: it has two ends, each charged to a member. An end is
+ * held by this process until it is granted to a driver, and then by the driver until the driver
+ * says that it no longer uses it, or is gone. When neither end is held the part is free.
  *
  * Shares. A member that gives nothing back can keep any part that it has an end of. So it may have
- * parts of at most half of what the others leave: there is something for who comes later.
+ * parts of at most half of what the others leave, and something is left for later members.
  *
- * Who is told of a region can write to all of it: a region is one trust domain.
+ * Whoever is told of a region can write to all of it: a region is one trust domain.
  *
- * Threads. A region is shared by lcores; what changes is under its lock, which is held for the
- * bookkeeping only. It is freed, by the main thread, when nobody refers to it.
+ * Threads. A region is shared by lcores; its mutable state is protected by its lock, which is held
+ * for bookkeeping only. It is freed by the main thread when nobody refers to it.
  */
 #ifndef ZVD_REGION_H
 #define ZVD_REGION_H
@@ -39,112 +39,122 @@ struct region_user {
 
 struct region_user region_user(const struct guest *g);
 
-/* Of a channel, of the broker (broker.h) that has granted it. */
+/* One end of a channel; belongs to the broker (broker.h) that has granted it. */
 struct chan_end {
 	struct chan_part *part;
-	const void *holder; /* NULL: not granted; under the region's lock */
-	uint64_t serial;    /* whom it is charged to */
-	bool held;	    /* under the region's lock */
-	struct bell bell; /* that is rung for it; of who has made the part, until it is released */
-	uint64_t session; /* of the broker, in which it was granted or named: its lcore's */
-	TAILQ_ENTRY(chan_end) link; /* of those of the broker: its lcore's */
+	const void *holder;	    /* NULL: not granted; under the region's lock */
+	uint64_t serial;	    /* the member that it is charged to */
+	bool held;		    /* under the region's lock */
+	struct bell bell;	    /* wakes the holder; set by the creator of the part */
+	uint64_t session;	    /* broker session of its grant or listing: its lcore only */
+	TAILQ_ENTRY(chan_end) link; /* in the list of the broker; its lcore only */
 };
 
 struct chan_part {
-	struct region *region; /* refers to it */
+	struct region *region; /* holds a reference */
 	struct shm_channel_desc desc;
 	struct chan_end end[2]; /* by enum shm_role */
 };
 
-/* Memory that is to be a region. */
+/* Memory that will become a region. */
 struct region_mem {
-	struct shm_region at; /* map, map_size: of shm_region_destroy(), when there is no drop() */
-	uint64_t dev, ino;    /* the file behind it, when others may come with the same one */
-	uint64_t offset;      /* of its first byte in that file */
-	void (*drop)(void *arg);    /* it is not used any more. NULL: it is zvsockd's own */
-	bool (*gone)(void *arg);    /* it must not be used any more; any thread */
-	bool (*pending)(void *arg); /* its guest does not have it yet; any thread. NULL: it has */
-	/* Once: the driver of the guest with this CID, which has offered it, has died. NULL: never
+	struct shm_region at;	    /* map, map_size: for shm_region_destroy(), if drop() is NULL */
+	uint64_t dev, ino;	    /* the file behind it, which others may map too */
+	uint64_t offset;	    /* of its first byte in that file */
+	void (*drop)(void *arg);    /* it is no longer used. NULL: it is zvsockd's own */
+	bool (*gone)(void *arg);    /* it must no longer be used; any thread */
+	bool (*pending)(void *arg); /* guest does not have it yet; any thread. NULL: it has */
+	/*
+	 * Returns true once, when the driver of the guest with this CID, which has offered it, has
+	 * died. NULL: never
 	 */
 	bool (*orphaned)(void *arg, uint64_t cid);
-	uint64_t kept; /* bytes at the end that no channel may use */
+	uint64_t kept; /* bytes at the end that channels may not use */
 	void *arg;
 };
 
 /*
- * A region in @mem, which is the region's from now on, whatever is returned. @origin: whose memory
- * it is, a guest's name; "": zvsockd's own. @wanted: bytes of a channel, as in channel_bytes(). The
- * caller has a reference. NULL: no memory, or too small; logged.
+ * Creates a region in @mem, which it takes over, whatever is returned. @origin: the guest that owns
+ * the memory, or "" for zvsockd's own. @wanted: bytes of a channel, as in channel_bytes(). The
+ * caller gets a reference. NULL: no memory, or too small; logged.
  */
 struct region *region_new(const struct region_mem *mem, const char *origin, uint64_t wanted);
 
 /*
- * The region that is in the same file as @mem, retired or not: it goes on with @mem, in which its
- * parts are where they were, and the caller has a reference. 0; -ENOENT: there is none, -EBUSY: it
- * is another piece of it; then @mem is the caller's.
+ * The region in the same file as @mem, retired or not: it continues with @mem, in which its parts
+ * are at the same places, and the caller gets a reference. 0; -ENOENT: there is none; -EBUSY: it is
+ * another piece of the file. On error @mem still belongs to the caller.
  */
 int region_same(const struct region_mem *mem, struct region **out);
 
-/* True: its memory is gone; then it has been retired. */
+/* True: its memory is gone, and it has been retired. */
 bool region_gone(struct region *r);
 
-/* True: the guest whose memory it is does not have it yet. */
+/* True: the guest that owns the memory does not have it yet. */
 bool region_pending(struct region *r);
 
-/* Once: the driver that has offered it, of the guest with @cid, has died in a VM that goes on. */
+/*
+ * Returns true once, when the driver that has offered it, of the guest with @cid, has died in a VM
+ * that goes on.
+ */
 bool region_orphaned(struct region *r, uint64_t cid);
 
-/* False: applications of a former zvsockd have it mapped still, and no channel is to be made. */
+/* False: applications of a former zvsockd still have it mapped, and no channel may be made. */
 bool region_settled(struct region *r);
 
-/* Guests whose memory it is; without any it is retired. */
+/* Counts guests that own the memory; the region is retired when there are none left. */
 void region_own(struct region *r);
 void region_disown(struct region *r);
 
 struct region *region_get(struct region *r);
-/* NULL: nothing happens. Any thread. */
+/* NULL is allowed. Any thread. */
 void region_put(struct region *r);
 
 uint64_t region_id(const struct region *r);
 uint64_t region_size(const struct region *r);
 
-/* Channels that are made from now on have so many bytes; as in channel_bytes(). */
+/* Sets the size of channels made from now on; @wanted as in channel_bytes(). */
 void region_resize_channels(struct region *r, uint64_t wanted);
 
-/* No channel is made in it any more. */
+/* No more channels are made in it. */
 void region_retire(struct region *r);
 bool region_retired(struct region *r);
 
-/* Frees regions to which nobody refers. The main thread, now and then. True: some have been retired
- * since, and broker_regions_changed() is due on all queues. */
+/*
+ * Frees regions without references. Main thread, periodically. True: some regions have been retired
+ * since the last call, and broker_regions_changed() must be called on all queues.
+ */
 bool regions_look(void);
 
 /* ---- members ---- */
 
-/* The device may fetch the descriptor, from now on, or no longer. 0, -ENOMEM. */
+/* From now on the device may, or may no longer, fetch the descriptor. 0, -ENOMEM. */
 int region_admit(struct region *r, const struct region_user *u);
 void region_expel(struct region *r, const struct region_user *u);
 
-/* A descriptor of the file of the region with @id, the caller's, the region's size, and where in
- * the file it begins. -ENOENT: there is none, or @u was not admitted to it; -EMFILE, -ENFILE. */
+/*
+ * A descriptor, owned by the caller, of the file of region @id; the size of the region, and its
+ * offset in the file. -ENOENT: no such region, or @u was not admitted to it; -EMFILE, -ENFILE.
+ */
 int region_fetch(uint64_t id, const struct region_user *u, uint64_t *size, uint64_t *offset);
 
 /* ---- parts ---- */
 
 /*
- * Makes a channel between @a and @b (the same: with itself), with both ends held. 0 or -errno:
- * -ENOSPC: there is no room, or one of them has its share; -ESTALE: the region is retired; -ENOMEM.
+ * Creates a channel between @a and @b (which may be the same), with both ends held. 0 or -errno:
+ * -ENOSPC: there is no room, or one of them has used up its share; -ESTALE: the region is retired;
+ * -ENOMEM.
  */
 int part_new(struct region *r, const struct region_user *a, const struct region_user *b,
 	     struct chan_part **out);
 
-/* The end is granted, by @holder. */
+/* Marks the end as granted by @holder. */
 void end_granted(struct chan_end *e, const void *holder);
 
-/* The end is not held any more; with the last one the part is gone. */
+/* The end is no longer held; when both are released the part is freed. */
 void end_release(struct chan_end *e);
 
-/* The end at @offset that was granted by @holder and is still held; NULL: there is none. */
+/* The end at @offset that @holder granted and that is still held; NULL: there is none. */
 struct chan_end *end_find(struct region *r, const void *holder, uint64_t offset,
 			  uint32_t generation);
 
@@ -153,22 +163,22 @@ struct chan_end *end_find(struct region *r, const void *holder, uint64_t offset,
 struct region_member_info {
 	char name[CFG_NAME_MAX];
 	bool admitted;
-	uint64_t bytes; /* of parts of which it has an end */
-	uint32_t ends;	/* that are held */
+	uint64_t bytes; /* size of the parts that it has an end of */
+	uint32_t ends;	/* ends held */
 };
 
 struct region_info {
 	uint64_t id, size, page_size;
 	char origin[CFG_NAME_MAX];
 	bool retired;
-	uint64_t channel_bytes; /* of one that is made now */
+	uint64_t channel_bytes; /* size of a channel made now */
 	uint64_t free_bytes, largest_free;
-	uint32_t parts; /* that are taken */
+	uint32_t parts; /* parts taken */
 	unsigned n_members;
-	struct region_member_info *members; /* of region_infos_free() */
+	struct region_member_info *members; /* freed by region_infos_free() */
 };
 
-/* All regions. Their number, or -ENOMEM. Any thread. */
+/* Lists all regions. Returns their number, or -ENOMEM. Any thread. */
 int region_infos(struct region_info **out);
 void region_infos_free(struct region_info *infos, int n);
 

@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* What region.c (life, members, parts) and region_list.c (for lists) share. */
+/*
+ * Shared by region.c (life cycle, members, parts) and region_list.c (lists).
+ */
 #ifndef ZVD_REGION_INT_H
 #define ZVD_REGION_INT_H
 
@@ -17,19 +19,19 @@ struct member {
 };
 
 struct region {
-	TAILQ_ENTRY(region) link; /* of regions.all or, without references, of the dead */
+	TAILQ_ENTRY(region) link; /* in regions.all, or in the dead list when unreferenced */
 	unsigned refs;		  /* under regions.lock */
 	uint64_t id;
 	char origin[CFG_NAME_MAX];
 	uint64_t channel_bytes; /* atomic */
-	pthread_mutex_t lock;	/* of what follows; mem.size and from's file do not change */
+	pthread_mutex_t lock; /* protects the rest; mem.size and the file of `from` do not change */
 	struct region_mem from;
 	struct shm_region mem; /* from.at */
-	unsigned owners;       /* guests whose memory it is */
+	unsigned owners;       /* guests that own the memory */
 	bool retired;
 	bool settled;  /* only applications of this zvsockd can have it mapped: region_lock.h */
-	bool waits;    /* ... and the log has said that it is not */
-	bool unmarked; /* somebody has a descriptor without a lock, as the log has said */
+	bool waits;    /* not settled, and that has been logged */
+	bool unmarked; /* somebody has a descriptor without a lock; logged */
 	struct parts *parts;
 	struct chan_part **at; /* by offset, in units of CHANNEL_MIN; NULL: no part begins there */
 	uint32_t n_parts;
@@ -39,7 +41,7 @@ struct region {
 
 TAILQ_HEAD(region_list, region);
 
-/* All that there are. Whoever takes both locks takes this one first. */
+/* All regions. Lock order: this lock before that of a region. */
 extern struct regions {
 	pthread_mutex_t lock;
 	struct region_list all;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * What the files of a capture share: capture.c (the tap on the lcores, the main thread), and
+ * Shared by the files of a capture: capture.c (the tap on the lcores, the main thread) and
  * capture_writer.c (the writer's thread).
  */
 #ifndef ZVD_CAPTURE_INT_H
@@ -14,7 +14,7 @@
 #include <pthread.h>
 #include <stddef.h>
 
-/* A packet takes a record and its payload, rounded up to entries. */
+/* A packet takes a record and its payload, rounded up to whole entries. */
 #define CAPTURE_ENTRY	256u
 #define CAPTURE_ENTRIES (CAPTURE_RING_BYTES / CAPTURE_ENTRY)
 
@@ -32,17 +32,17 @@ _Static_assert((CAPTURE_SNAPLEN_MAX + sizeof(struct capture_record)) * 2 < CAPTU
 /* A queue that is captured. */
 struct capture_source {
 	struct capture_source *next;
-	struct guest_queue *gq; /* the main thread's; NULL: not captured any more */
+	struct guest_queue *gq; /* main thread only; NULL: no longer captured */
 	uint32_t snaplen;
 	void *mem;
 
-	/* the lcore's */
+	/* lcore only */
 	struct spsc_prod prod SHM_CACHE_ALIGNED;
 	uint64_t dropped; /* any thread may read it */
 
 	/* the writer's */
 	struct spsc_cons cons SHM_CACHE_ALIGNED;
-	bool have; /* head is the oldest packet that is not written */
+	bool have; /* head is the oldest packet not yet written */
 	uint32_t idx;
 	struct capture_record head;
 };
@@ -50,22 +50,22 @@ struct capture_source {
 struct capture {
 	struct capture_opts opts;
 	int fd, notify;
-	bool pipe;	/* poll(2) tells whether a write would wait */
+	bool pipe;	/* poll(2) can tell whether a write would block */
 	uint64_t epoch; /* CLOCK_REALTIME - CLOCK_MONOTONIC at the start */
 	uint64_t start;
 	struct capture_source *sources;
 	pthread_t thread;
-	uint32_t stop, over; /* flags between the threads */
+	uint32_t stop, over; /* flags shared by the threads */
 
-	/* the writer's until it is over */
+	/* writer only, until the capture is over */
 	struct capture_result res;
-	uint64_t stop_seen; /* when the writer saw stop; 0: not yet */
+	uint64_t stop_seen; /* time at which the writer saw stop; 0: not yet */
 	uint64_t buffered;  /* packets in out */
 	uint8_t *out;
 	size_t out_len, out_size;
 };
 
-/* Entries of a packet of which @kept bytes of payload are kept. */
+/* Entries that a packet with @kept bytes of kept payload takes. */
 static inline uint32_t capture_entries(uint32_t kept)
 {
 	return (uint32_t)((sizeof(struct capture_record) + kept + CAPTURE_ENTRY - 1) /
@@ -75,7 +75,7 @@ static inline uint32_t capture_entries(uint32_t kept)
 /* The writer's thread; @arg: the struct capture. */
 void *capture_writer(void *arg);
 
-/* After the writer's end: counts the packets in the ring that nobody will write. */
+/* After the writer has ended: the number of packets in the ring that will not be written. */
 uint64_t capture_left_over(struct capture_source *s);
 
 #endif

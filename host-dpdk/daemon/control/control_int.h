@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* What the files of the control socket share: control.c (clients), control_answer.c,
- * control_connect.c, control_guests.c, control_list.c, control_regions.c and control_stats.c (what
- * is asked), control_capture.c (captures). */
+/*
+ * Shared by the files of the control socket: control.c (clients), control_answer.c,
+ * control_connect.c, control_guests.c, control_list.c, control_regions.c and control_stats.c
+ * (requests), control_capture.c (captures).
+ */
 #ifndef ZVD_CONTROL_INT_H
 #define ZVD_CONTROL_INT_H
 
@@ -18,20 +20,20 @@
 
 struct client {
 	int fd;	      /* -1: free */
-	int passed;   /* descriptor that came with the present line; -1: none */
-	bool closing; /* once everything is sent */
+	int passed;   /* descriptor that came with the current line; -1: none */
+	bool closing; /* close once everything is sent */
 	char in[CONTROL_LINE_MAX];
 	size_t in_len;
 	char *out;
 	size_t out_len, out_off, out_size;
-	unsigned ticks; /* of the timer until it is late */
+	unsigned ticks; /* timer ticks until it is disconnected */
 	struct control_capture *cap;
 };
 
 struct control_capture {
 	struct capture *c;     /* NULL: free */
-	struct client *client; /* NULL: it has left */
-	bool all;	       /* guests that are added are captured too */
+	struct client *client; /* NULL: it has disconnected */
+	bool all;	       /* guests added later are captured too */
 	bool gone;	       /* its only guest has been removed */
 	unsigned guests;
 };
@@ -40,7 +42,7 @@ struct fd_bin;
 
 struct control {
 	struct daemon *d;
-	struct fd_bin *bin; /* descriptors of clients that may take long to close */
+	struct fd_bin *bin; /* descriptors from clients whose close may take long */
 	int listener, claim, ep, timer, notify;
 	char path[CFG_PATH_MAX];
 	bool bound, accepting, ticking;
@@ -56,34 +58,36 @@ struct refusal {
 	char text[512];
 };
 
-/* Answers a request: the members of the answer, or NULL and *why. */
+/* Handles a request. Returns the members of the answer, or NULL with *why. */
 json_t *control_answer(struct control *ct, struct client *cl, const json_t *request,
 		       struct refusal *why);
 
-/* Sets *why; for "return". */
+/* Sets *why and returns NULL; for use with "return". */
 json_t *control_refuse(struct refusal *why, const char *code, const char *fmt, ...) ZV_PRINTF(3, 4);
 
-/* The string or unsigned number @key of @request; *value stays as it is when there is none. False,
- * and *why, when it is something else. */
+/*
+ * The string or unsigned number @key of @request; *value is unchanged if the key is missing. False,
+ * with *why: the value has another type.
+ */
 bool control_string(const json_t *request, const char *key, const char **value,
 		    struct refusal *why);
 bool control_number(const json_t *request, const char *key, uint64_t max, uint64_t *value,
 		    struct refusal *why);
 
-/* Finds the guests that the request's "guest" names: *only NULL for all. False: no such guest. */
+/* Finds the guest named by "guest" in the request; *only is NULL for all. False: no such guest. */
 bool control_guest(struct control *ct, const json_t *request, struct guest **only,
 		   struct refusal *why);
 
-/* Appends @value, which may be NULL for want of memory. */
+/* Appends @value, which may be NULL after a failed allocation. */
 bool control_append(json_t *array, json_t *value);
 
-/* A string, whatever its bytes are: those that are not UTF-8 become "?". */
+/* A JSON string from any bytes: those that are not UTF-8 become "?". */
 json_t *control_text(const char *s);
 
-/* {@name: @array}, which is given away; NULL and *why when something in it was not @complete. */
+/* {@name: @array}; takes over @array. NULL with *why if @complete is false. */
 json_t *control_wrap(const char *name, json_t *array, bool complete, struct refusal *why);
 
-/* Connections of the guest. */
+/* Number of connections of the guest. */
 size_t control_count(const struct guest *g);
 
 json_t *control_connect(struct control *ct, struct client *cl, const json_t *request,
@@ -97,18 +101,18 @@ json_t *control_regions(struct control *ct, struct client *cl, const json_t *req
 json_t *control_stats(struct control *ct, struct client *cl, const json_t *request,
 		      struct refusal *why);
 
-/* Sends @answer, which is given away, as a line. */
+/* Sends @answer as one line and frees it. */
 void control_send(struct control *ct, struct client *cl, json_t *answer);
 
 json_t *capture_begin(struct control *ct, struct client *cl, const json_t *request,
 		      struct refusal *why);
 json_t *capture_end_early(struct control *ct, struct client *cl, const json_t *request,
 			  struct refusal *why);
-/* Tells the clients of captures that are over, and frees those. */
+/* Reports captures that are over to their clients, and frees those captures. */
 void captures_reap(struct control *ct);
-/* The client has left: its capture ends. */
+/* The client has disconnected: ends its capture. */
 void captures_orphan(struct control *ct, struct client *cl);
-/* Ends all, waits a short time for those that can end. */
+/* Ends all captures; waits a short time for those that can end. */
 void captures_end(struct control *ct);
 
 #endif
