@@ -1,24 +1,24 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * What stands between the addresses in descriptors and guest memory when the guest has an IOMMU
- * (VIRTIO_F_ACCESS_PLATFORM). iotlb.h has the table.
+ * Translation between addresses in descriptors and guest memory when the guest has an IOMMU
+ * (VIRTIO_F_ACCESS_PLATFORM). The table is in iotlb.h.
  *
  * Theory of operation
  * -------------------
- * A device address can be unknown for a while: the translation has to be asked for (vhost-user:
+ * The translation of a device address may be unknown for a while: it must be requested (vhost-user:
  * IOTLB_MISS on the backend channel), and the answer takes as long as the frontend likes. Nobody
  * waits for it. A ring that meets such an address stops before that chain, which stays in the ring,
- * and remembers the number of changes that the table had seen (`changes`); until that number is
- * another one the ring has nothing to take (vhost_ring_waits), its owner may sleep, and a sender is
- * told that there is no buffer.
+ * and records how many changes the table has had (`changes`). Until that number changes the ring
+ * has nothing to take (vhost_ring_waits), its owner may sleep, and a sender is told that there is
+ * no buffer.
  *
  * The owner of a queue calls translate() while it is inside the library. So the control thread
- * changes the table in three steps: it stops the owners (quiesce_stop), changes the table and adds
- * to `changes`, lets the owners go on and wakes each by vhost_pair_wake(). An answer that permits
- * nothing is a change as well.
+ * changes the table in three steps: it stops the owners (quiesce_stop), changes the table and
+ * increments `changes`, then lets the owners continue and wakes each with vhost_pair_wake(). An
+ * answer that permits nothing is a change as well.
  *
- * Pages that follow each other in device addresses need not do so in memory: a buffer is translated
- * piece by piece.
+ * Pages that are contiguous in device addresses need not be contiguous in memory, so a buffer is
+ * translated piece by piece.
  */
 #ifndef ZV_GUEST_IOMMU_H
 #define ZV_GUEST_IOMMU_H
@@ -33,34 +33,34 @@
 struct guest_iommu;
 struct vu_iotlb; /* proto/vhost_user.h */
 
-/* What the control thread does with one. */
+/* Operations for the control thread. */
 struct guest_iommu_ops {
-	/* Takes a duplicate of @fd (-1: none) as the channel to ask on. 0 or -errno. */
+	/* Sets a duplicate of @fd (-1: none) as the channel for requests. 0 or -errno. */
 	int (*set_channel)(struct guest_iommu *io, int fd);
-	/* Asks again what could not be sent. */
+	/* Retries requests that could not be sent. */
 	void (*ask_again)(struct guest_iommu *io);
 	/*
-	 * IOTLB_MSG, checked: a translation comes (UPDATE) or goes (INVALIDATE). 0 or -errno. The
-	 * owners are stopped.
+	 * A checked IOTLB_MSG: adds (UPDATE) or removes (INVALIDATE) a translation. 0 or -errno.
+	 * The owners are stopped.
 	 */
 	int (*message)(struct guest_iommu *io, const struct vu_iotlb *m);
-	/* There is neither a translation nor a question: nothing to flush. */
+	/* True: there is no translation and no request, so nothing to flush. */
 	bool (*is_empty)(struct guest_iommu *io);
-	/* Forgets what the frontend has told, and what was asked. The owners are stopped. */
+	/* Forgets all translations and requests. The owners are stopped. */
 	void (*flush)(struct guest_iommu *io);
 	void (*free)(struct guest_iommu *io);
 };
 
 struct guest_iommu {
 	/*
-	 * Where in the frontend's memory the @*len (>= 1) bytes at @a begin; *len: how many of them
-	 * follow each other there, >= 1. @write: they will be written. 0; -EAGAIN: not known yet,
-	 * and asked for (once, however often this is called); -EFAULT: the guest does not permit
-	 * it, or there is nothing.
+	 * Translates @a to the frontend's address *to. *len: in, bytes wanted (>= 1); out, how many
+	 * of them are contiguous (>= 1). @write: they will be written. 0; -EAGAIN: not known yet,
+	 * and requested (once, however often this is called); -EFAULT: not mapped, or the guest
+	 * does not permit the access.
 	 */
 	int (*translate)(struct guest_iommu *io, struct iova a, bool write, uint64_t *len,
 			 struct uva *to);
-	uint64_t changes; /* of the table, so far; see above */
+	uint64_t changes; /* number of changes of the table; see above */
 	const struct guest_iommu_ops *ops;
 };
 

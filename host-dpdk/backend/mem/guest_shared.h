@@ -1,33 +1,34 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Regions of shared memory that a guest has: memory of its memory table that is not its RAM.
+ * Regions of shared memory of a guest: memory in its memory table that is not its RAM.
  *
  * Theory of operation
  * -------------------
- * A region that guest and host programs share reaches the guest as an NVDIMM, as a BAR, or as a
- * further piece of memory without a VM, and so it is an entry of the vhost-user memory table, with
- * a descriptor. The driver names it by its guest-physical address, and it is taken when
- *	- it lies in one entry with all its bytes,
- *	- its file lies in memory (memfd, tmpfs, hugetlbfs) and cannot be made shorter, if files of
- *	  its kind can be sealed at all: whoever maps it later must not be killed by an access,
- *	- no other entry of the table is of the same file, it does not begin at address 0, where a
- *	  PC has RAM and nothing else, and no ring of the guest is in it. RAM is never handed on,
- *	  even if a driver should ask for that. (A further file of RAM, such as that of a second
- *	  NUMA node, in which the driver has no ring, cannot be told from a region: what a driver
- *	  names there is the guest's own to give, and nobody else's.)
+ * A region that guest and host programs share reaches the guest as an NVDIMM, as a BAR, or, without
+ * a VM, as another piece of memory, and so it is an entry of the vhost-user memory table, with a
+ * descriptor. The driver names it by its guest-physical address, and it is accepted if
+ *
+ *  - all its bytes are in one entry,
+ *  - its file is in memory (memfd, tmpfs, hugetlbfs) and cannot be shortened, if files of its kind
+ *    can be sealed at all: whoever maps it later must not be killed by an access,
+ *  - no other entry of the table is of the same file, it does not start at address 0, where a PC
+ *    always has RAM, and no ring of the guest is in it. RAM is never handed on, even if a driver
+ *    asks for that. (Another file of RAM in which the driver has no ring, such as that of a second
+ *    NUMA node, cannot be told from a region: what a driver names there belongs to the guest itself
+ *    and to nobody else.)
  *
  * A region can also be *given*: memory of ours that is sent to the VMM for the driver, as VIRTIO
- * shared memory (vu_shmem.c). The driver may name it before the VMM has mapped it. So it is taken
- * at any address where the table has nothing, and is *there* when the table has it.
+ * shared memory (vu_shmem.c). The driver may name it before the VMM has mapped it. So it is
+ * accepted at any address where the table has no entry, and is *there* once the table has it.
  *
- * What is taken has a descriptor and a map of its own, so it outlives the table. It is counted, one
- * object for all who ask for the same bytes. A live change of the table leaves it alone if the new
- * one has the same bytes of the same file at the same address; otherwise it is *gone*: its holders
- * look at that, and give it up. A file that is cut off turns to zeroes and raises the fault word
- * (api/sigbus.h), as guest memory does.
+ * A region that was taken has a descriptor and a map of its own, so it outlives the table. It is
+ * reference-counted, with one object for all who ask for the same bytes. A live change of the table
+ * does not affect it if the new table has the same bytes of the same file at the same address;
+ * otherwise it is *gone*: its holders check for that and give it up. A file that is truncated turns
+ * to zeroes and sets the fault word (api/sigbus.h), like guest memory.
  *
- * The control thread keeps the table; any thread may import, look and put. One lock for the
- * process: all of it is rare, and nothing below it waits for a peer.
+ * The control thread maintains the table; any thread may import, check and put. There is one lock
+ * for the process: all of this is rare, and nothing waits for a peer while holding it.
  */
 #ifndef ZV_GUEST_SHARED_H
 #define ZV_GUEST_SHARED_H
@@ -38,57 +39,61 @@
 #include <sys/queue.h>
 
 struct guest_shared {
-	LIST_ENTRY(guest_shared) link; /* of guest_shares.taken, until it is gone */
+	LIST_ENTRY(guest_shared) link; /* in guest_shares.taken until gone */
 	struct shm_region map;
-	struct gpa gpa; /* of its first byte */
-	uint64_t size;	/* bytes; not more may be touched */
-	/* Which memory it is: the same three are the same bytes, whichever guest has named them. */
+	struct gpa gpa; /* address of its first byte */
+	uint64_t size;	/* usable bytes */
+	/*
+	 * Identity of the memory: if all three are equal it is the same bytes, whichever guest
+	 * named them.
+	 */
 	dev_t dev;
 	ino_t ino;
 	uint64_t offset;
-	uint32_t refs;	/* with the lock */
-	uint32_t there; /* atomic: the table has it, or has had it */
-	uint32_t gone;	/* atomic: the guest does not have it any more */
-	uint32_t fault; /* atomic: its file was cut off, and zeroes took its place */
+	uint32_t refs;	/* under the lock */
+	uint32_t there; /* atomic: the table has it, or had it */
+	uint32_t gone;	/* atomic: the guest no longer has it */
+	uint32_t fault; /* atomic: its file was truncated and replaced by zeroes */
 	int watch;	/* api/sigbus.h */
 };
 
-/* Of one device. All zeroes: there is no table. */
+/* Per device. All zeroes: there is no table. */
 struct guest_shares {
 	const struct guest_mem *mem;	/* the table as it is mapped for rings; NULL: none */
-	int fd[GUEST_MEM_REGIONS];	/* its descriptors, which are the device's */
+	int fd[GUEST_MEM_REGIONS];	/* its descriptors, owned by the device */
 	uint32_t rings;			/* bit i: a ring has been in entry i */
 	const struct shm_region *given; /* outlives the device; NULL: none */
 	LIST_HEAD(guest_shared_list, guest_shared) taken;
 };
 
 /*
- * The device has another table: @mem, which is mapped from @src, or none (NULL). Before @src's
- * descriptors of the former table are closed, and before its map goes.
+ * Sets the table of the device: @mem, mapped from @src, or none (NULL). Call before the descriptors
+ * of the former table are closed and its map is dropped.
  */
 void guest_shares_table(struct guest_shares *s, const struct guest_mem *mem,
 			const struct guest_mem_src *src);
-/* A ring, or a part of one, is at @va in the map. */
+/* Records that a ring, or a part of one, is at @va in the map. */
 void guest_shares_ring(struct guest_shares *s, const void *va);
-/* The table has an entry of s->given. */
+/* True: the table has an entry of s->given. */
 bool guest_shares_has_given(struct guest_shares *s);
 
 /* Why a region is not taken. */
 enum guest_shared_fault {
 	GUEST_SHARED_OK = 0,
-	GUEST_SHARED_NOT_THERE,	 /* not in one entry of the table with all its bytes */
-	GUEST_SHARED_RAM,	 /* rings are in that file, or another entry is of it */
+	GUEST_SHARED_NOT_THERE,	 /* not wholly in one entry of the table */
+	GUEST_SHARED_RAM,	 /* rings are in that file, or another entry has it */
 	GUEST_SHARED_NO_MEMORY,	 /* a disk file, a device, ... */
-	GUEST_SHARED_TOO_SHORT,	 /* its file has been cut off */
-	GUEST_SHARED_NOT_SEALED, /* it could be made shorter, and could be sealed against that */
+	GUEST_SHARED_TOO_SHORT,	 /* its file has been truncated */
+	GUEST_SHARED_NOT_SEALED, /* it could be shortened, and could be sealed against that */
 	GUEST_SHARED_NOT_ALIGNED,
 	GUEST_SHARED_READ_ONLY,
-	GUEST_SHARED_SYSTEM, /* something of ours is used up: *err */
+	GUEST_SHARED_SYSTEM, /* out of resources here: *err */
 };
 
 /*
- * Takes @size bytes at @gpa, and *out is counted for the caller. Otherwise *err is a negative errno
- * that says what guest_shared_fault_text() says in words. @gpa and @size are a driver's word.
+ * Takes @size bytes at @gpa; *out is a reference for the caller. On a fault *err is the negative
+ * errno for it, and guest_shared_fault_text() describes it. @gpa and @size come from the driver and
+ * are not trusted.
  */
 enum guest_shared_fault guest_shared_import(struct guest_shares *s, struct gpa gpa, uint64_t size,
 					    struct guest_shared **out, int *err);
@@ -102,7 +107,7 @@ static inline bool guest_shared_gone(const struct guest_shared *r)
 	return __atomic_load_n(&r->gone, __ATOMIC_ACQUIRE);
 }
 
-/* Not yet: the VMM has not mapped it. */
+/* Not there yet: the VMM has not mapped it. */
 static inline bool guest_shared_pending(const struct guest_shared *r)
 {
 	return !__atomic_load_n(&r->there, __ATOMIC_ACQUIRE);

@@ -1,23 +1,24 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * A watch on eventfds that guests are called on, so that no write to one lasts.
+ * A watch on the eventfds used to call guests, so that no write to one blocks for long.
  *
  * Theory of operation
  * -------------------
- * An eventfd is made non-blocking when it is taken. But the flag belongs to the open file, which
+ * An eventfd is made non-blocking when it is received. But the flag belongs to the open file, which
  * its frontend has as well: it can clear the flag and fill the counter, and whoever calls the guest
- * then waits until somebody reads. A poll before each call would cost as much as the call, and say
- * nothing about the moment after it; no kernel writes to an eventfd with RWF_NOWAIT.
+ * then waits until somebody reads. A poll before each call would cost as much as the call and would
+ * not cover the moment after it; no kernel writes to an eventfd with RWF_NOWAIT.
  *
- * So the caller counts: an odd number means that it is inside. A thread looks at all counts every
- * WATCH_MIN_NS, and less and less often while nobody calls. Somebody waits who is inside while the
- * counter is full (no honest guest lets 2^64 - 2 calls stand) and the flag is cleared, or who is
- * still in the same call as at the last look; the frontend may have set the flag again, and be
- * about to let him go, so that he is seen inside too often. The thread then reads the counter,
- * which is ours to read too, until the caller is outside, even when the frontend fills it again
- * each time. Nobody is called on such a descriptor any more (call_watch_blocks()).
+ * So the caller counts: an odd number means that it is inside a call. A thread checks all counts
+ * every WATCH_MIN_NS, and less and less often while nobody calls. A caller is blocked if it is
+ * inside while the counter is full (no honest guest lets 2^64 - 2 calls accumulate) and the flag is
+ * cleared, or if it is still in the same call as at the last check. The frontend may have set the
+ * flag again, just before it lets the caller continue, so a caller that is seen inside with a full
+ * counter too often counts as blocked too. The thread then reads the counter, which is also ours to
+ * read, until the caller is outside, even if the frontend fills it again each time. The descriptor
+ * is not used for calls any more (call_watch_blocks()).
  *
- * The counts are hints, read without any order.
+ * The counts are hints and are read without ordering.
  */
 #ifndef ZV_CALL_WATCH_H
 #define ZV_CALL_WATCH_H
@@ -33,14 +34,14 @@ struct call_watch {
 	/* the watching thread's own, and under its lock */
 	int fd;
 	uint32_t seen;
-	uint32_t suspect; /* how often the caller was inside, and the counter full */
+	uint32_t suspect; /* times the caller was inside with a full counter */
 	TAILQ_ENTRY(call_watch) next;
 };
 
 /* Watches calls on @fd, an eventfd that must stay open until call_watch_end(). 0; -errno: no
  * memory, no thread. */
 int call_watch_begin(struct call_watch **out, int fd);
-/* NULL is allowed. Nobody calls on it any more. */
+/* Nobody may call on it any more. NULL is allowed. */
 void call_watch_end(struct call_watch *w);
 
 static inline bool call_watch_blocks(const struct call_watch *w)
@@ -48,7 +49,7 @@ static inline bool call_watch_blocks(const struct call_watch *w)
 	return __atomic_load_n(&w->blocks, __ATOMIC_RELAXED);
 }
 
-/* One call. False: it has blocked, now or earlier, and the guest may not have been called. */
+/* Makes one call. False: it has blocked, now or earlier, and the guest may not have been called. */
 static inline bool call_watch_write(struct call_watch *w, int fd)
 {
 	uint64_t one = 1;

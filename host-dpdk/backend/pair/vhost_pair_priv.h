@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* What the parts of a queue pair have of each other. Theory: vhost_pair.h. */
+/*
+ * Shared by the files of a queue pair. Theory: vhost_pair.h.
+ */
 #ifndef ZV_VHOST_PAIR_PRIV_H
 #define ZV_VHOST_PAIR_PRIV_H
 
@@ -8,19 +10,19 @@
 
 /* ---- chains ---- */
 
-/* The session in which it was taken goes on. */
+/* The session in which the chain was taken is still running. */
 static inline bool vhost_chain_in_session(const struct vhost_pair *q, const struct vhost_chain *c)
 {
 	return q->tq.up && c->ep->session == q->tq.session;
 }
 
-/* It is still ours, whatever happened to the memory table. */
+/* The chain still belongs to us, even if the memory table has changed. */
 static inline bool vhost_chain_ours(const struct vhost_pair *q, const struct vhost_chain *c)
 {
 	return vhost_chain_in_session(q, c) && !c->ep->returned;
 }
 
-/* The owner has its token. */
+/* The owner holds the token of the chain. */
 static inline bool vhost_chain_out(const struct vhost_chain *c)
 {
 	return c->state == CHAIN_LENT || c->state == CHAIN_RESERVED || c->state == CHAIN_LATE;
@@ -33,17 +35,21 @@ static inline void vhost_chain_free(struct vhost_pair *q, uint32_t token)
 	q->free = token + 1;
 }
 
-/* Gives a token of an ended epoch back. True: the session goes on, so the chain is still ours. */
+/*
+ * Gives back a token of an ended epoch. True: the session continues, so the chain still belongs to
+ * us.
+ */
 bool vhost_chain_stale(struct vhost_pair *q, struct vhost_chain *c);
 /*
  * to_guest.c: finds the buffer of @c in the current memory; the chain, which may be long, is not
- * read again. False: it is not all there. c->ep stays.
+ * read again. False: not all of it is there. c->ep is unchanged.
  */
 bool vhost_chain_move(const struct vhost_pair *q, struct vhost_chain *c);
 /*
- * from_guest.c: the pieces of payload that @c has lent, as the chain is in @from now; they are in
- * q->seg. Their number; -EPROTO: the guest has changed the chain, a translation is not there, or
- * *walked, to which the descriptors are added, is beyond vhost_pair_sweep().
+ * from_guest.c: finds the pieces of payload that @c has lent, as the chain is in @from now, and
+ * puts them in q->seg. Returns their number; -EPROTO: the guest has changed the chain, a
+ * translation is missing, or *walked, to which the descriptors are added, exceeds
+ * vhost_pair_sweep().
  */
 int vhost_chain_pieces(struct vhost_pair *q, const struct vhost_chain *c,
 		       const struct vhost_ring *from, uint32_t *walked);
@@ -52,16 +58,16 @@ int vhost_chain_pieces(struct vhost_pair *q, const struct vhost_chain *c,
 
 /* NULL: no memory. */
 struct vhost_epoch *vhost_epoch_new(struct guest_mem *mem, uint32_t session);
-/* Ends the current epoch: from now on it counts its tokens. It stays in q->retired meanwhile. */
+/* Ends the current epoch: from now on it counts its tokens and is kept in q->retired. */
 void vhost_epoch_retire(struct vhost_pair *q);
-/* Frees the retired epochs that no token refers to any more. */
+/* Frees retired epochs without tokens. */
 void vhost_epochs_sweep(struct vhost_pair *q);
-/* There are no more than @max of them, and their maps are no larger than they may be. */
+/* True: there are at most @max retired epochs, and their maps are within retired_max. */
 bool vhost_epochs_fit(const struct vhost_pair *q, unsigned max);
 /*
- * All that is on loan in retired epochs becomes private memory that holds the same, before the
- * guest may reuse its own. Lent chains are looked up in @from. With @now, the guest's memory,
- * buffers reserved for sending can be sent later. False: bytes are lost, or still in the guest's
+ * Replaces all memory on loan in retired epochs by private memory with the same contents, before
+ * the guest may reuse its own. Lent chains are looked up in @from. With @now, the guest's memory,
+ * buffers reserved for sending can be sent later. False: bytes are lost or still in the guest's
  * hands; counted.
  */
 bool vhost_pair_revoke(struct vhost_pair *q, const struct vhost_ring *from,
@@ -69,14 +75,15 @@ bool vhost_pair_revoke(struct vhost_pair *q, const struct vhost_ring *from,
 
 /* ---- session.c ---- */
 
-/* Ends the session because the guest broke a ring. Owner. */
+/* Ends the session because the guest broke a ring. Called by the owner. */
 void vhost_pair_break(struct vhost_pair *q, const struct vhost_ring *r);
-/* rx_burst of a pair whose rings do not run. */
+/* rx_burst of a pair whose rings are stopped. */
 void vhost_pair_idle(struct vhost_pair *q) __attribute__((cold));
 
 /*
- * Chains and descriptors that the control thread looks at in one go: more than any driver needs
- * that fills its ring with packets in as many pieces as a kernel makes (17 fragments and a header).
+ * Number of chains and descriptors that the control thread looks at in one go: more than needed by
+ * any driver that fills its ring with packets in as many pieces as a kernel makes (17 fragments and
+ * a header).
  */
 static inline uint32_t vhost_pair_sweep(const struct vhost_ring *r)
 {
@@ -89,38 +96,44 @@ bool vhost_pair_rx_intact(struct transport_queue *tq, uint32_t token);
 
 /* ---- kept.c ---- */
 
-/* Control thread, the owner is stopped: takes what the guest has sent, for vhost_pair_rx_rest. */
+/* Takes what the guest has sent, for vhost_pair_rx_rest. Control thread; the owner is stopped. */
 void vhost_pair_rx_keep(struct vhost_pair *q);
 int vhost_pair_rx_rest(struct transport_queue *tq, struct rx_pkt *pkts, unsigned max);
-/* Gives a token of vhost_pair_rx_rest back; others are not its own. */
+/* Gives back a token of vhost_pair_rx_rest; ignores other tokens. */
 void vhost_pair_kept_release(struct vhost_pair *q, uint32_t token);
 void vhost_pair_kept_fini(struct vhost_pair *q);
 
 /* ---- late.c: packets that were committed and cannot be sent yet ---- */
 
-/* Room in q->late for every chain, when there may be need of it. 0 or -ENOMEM. */
+/* Makes room in q->late for every chain if it may be needed. 0 or -ENOMEM. */
 int vhost_pair_late_room(struct vhost_pair *q);
-/* Sends what waits there. False: some still does, or the ring has broken. */
+/* Sends the packets in q->late. False: some remain, or the ring has broken. */
 bool vhost_pair_late_send(struct vhost_pair *q);
-/* Forgets it. */
+/* Drops the packets in q->late. */
 void vhost_pair_late_drop(struct vhost_pair *q);
-/* tx_commit of all but the simple case: others wait, the memory has changed, an odd header. */
+/*
+ * tx_commit for all but the simple case: packets in q->late, changed memory, or a header that
+ * straddles.
+ */
 void vhost_pair_commit_slow(struct vhost_pair *q, uint32_t token, const struct vsock_hdr *h)
 	__attribute__((cold));
 
 /* ---- to_guest.c ---- */
 
-/* Takes the next chain off the ring. Its token; -1: it waits for a translation, or is broken. */
+/*
+ * Takes the next chain from the ring. Returns its token; -1: it waits for a translation, or the
+ * ring is broken.
+ */
 int64_t vhost_pair_take(struct vhost_pair *q) __attribute__((cold));
-/* A chain that was taken and not used, onto the stack of its kind. */
+/* Puts a chain that was taken and not used on the stack of its kind. */
 void vhost_pair_push(struct vhost_pair *q, uint32_t token);
-/* Writes the header of a chain whose payload is there. 0, -EAGAIN, -EPROTO. */
+/* Writes the header of a chain that already contains its payload. 0, -EAGAIN, -EPROTO. */
 int vhost_pair_put_hdr(struct vhost_pair *q, const struct vhost_chain *c,
 		       const struct vsock_hdr *h);
 
 /*
- * Buffers kept back for control packets: VHOST_CTRL_KEEP, or an eighth of what this guest has ever
- * offered at once, so that a guest with few buffers still gets data.
+ * Buffers reserved for control packets: VHOST_CTRL_KEEP, or an eighth of the most buffers that this
+ * guest has ever offered at once, so that a guest with few buffers still gets data.
  */
 static inline uint32_t vhost_pair_ctrl_keep(const struct vhost_pair *q)
 {
@@ -131,9 +144,9 @@ static inline uint32_t vhost_pair_ctrl_keep(const struct vhost_pair *q)
 
 /* ---- vhost_pair.c, and the data path of the rings' layout ---- */
 
-/* Makes vhost_pair_fd() readable whenever @fd becomes so. 0 or -errno. */
+/* Makes vhost_pair_fd() readable whenever @fd is. 0 or -errno. */
 int vhost_pair_watch_fd(struct vhost_pair *q, int fd);
-/* Publishes and notifies, whatever the state of the session. */
+/* Publishes and notifies in any state of the session. */
 void vhost_pair_tell(struct vhost_pair *q);
 
 /* Fill in their part of *ops for rings of layout @l. */
@@ -143,7 +156,7 @@ void vhost_to_guest_path(struct transport_queue_ops *ops, const struct vhost_rin
 			 bool iommu);
 void vhost_notify_path(struct transport_queue_ops *ops, const struct vhost_ring_layout *l,
 		       bool iommu);
-/* All of it. */
+/* All three parts. */
 static inline void vhost_pair_path(struct vhost_pair *q, const struct vhost_ring_layout *l,
 				   bool iommu)
 {
@@ -153,8 +166,8 @@ static inline void vhost_pair_path(struct vhost_pair *q, const struct vhost_ring
 }
 
 /*
- * Chains that wait and can be taken: none while the first one waits for its translation. @v, @iommu
- * constant.
+ * Number of available chains that can be taken: 0 while the first one waits for its translation. @v
+ * and @iommu are constant.
  */
 VHOST_INLINE uint32_t vhost_ready(const struct vhost_ring *r, const struct vhost_ring_verbs *v,
 				  const bool iommu)
@@ -162,7 +175,7 @@ VHOST_INLINE uint32_t vhost_ready(const struct vhost_ring *r, const struct vhost
 	return iommu && vhost_ring_waits(r) ? 0 : v->pending(r);
 }
 
-/* After a look for more. */
+/* The same after a refresh. */
 VHOST_INLINE uint32_t vhost_ready_now(struct vhost_ring *r, const struct vhost_ring_verbs *v,
 				      const bool iommu)
 {

@@ -5,24 +5,25 @@
  *
  * Theory of operation
  * -------------------
- * There is one ring. The driver writes available descriptors into it, we write used ones over them,
- * each side in ring order; two flags and the lap in which they were written (the wrap counter) say
- * which of the two a descriptor is. A used descriptor stands for a whole list, and the next one
- * comes as many places further as that list had descriptors. Lists complete in any order, so a used
- * descriptor may lie over one of a list that is still out, and over the driver's next list later.
+ * There is one ring. The driver writes available descriptors into it, and we overwrite them with
+ * used ones, each side in ring order; two flags and the lap in which they were written (the wrap
+ * counter) tell which of the two a descriptor is. A used descriptor stands for a whole list, and
+ * the next one is as many places further as that list had descriptors. Lists complete in any order,
+ * so a used descriptor may overwrite one of a list that is still in flight, and later be
+ * overwritten by the driver's next list.
  *
- * So all descriptors are copied when they are first seen (refresh), and what is asked later, by
- * peek, walk and put, is asked of the copies. A copy is a node; there are as many as the ring has
- * descriptors, and those on offer and out can never be more. A list is called by the number of its
- * first node. The buffer id is opaque: it is given back as it came, so an id beyond the ring or
- * used twice is the driver's own affair.
+ * So all descriptors are copied when they are first seen (refresh), and peek, walk and put use the
+ * copies. A copy is a node; there are as many nodes as the ring has descriptors, which is the most
+ * that can be available and in flight. A list is identified by the number of its first node. The
+ * buffer id is opaque: it is returned as it came, so an id beyond the ring or used twice is the
+ * driver's problem only.
  *
- * A descriptor is two words of 64 bits: address; length, id and flags. The second says whether it
- * is there and is loaded once, with acquire, for all that is in it. Of the used descriptors
- * between two publishes the first is held back, because the driver looks at that place only:
- * it announces all behind it.
+ * A descriptor is two words of 64 bits: address; length, id and flags. The second word says whether
+ * the descriptor is available, and is loaded once, with acquire, for everything in it. Of the used
+ * descriptors between two publishes the first is held back, because the driver checks only that
+ * place: writing it publishes all that follow.
  *
- * A full ring is not looked at: no place in it is the driver's.
+ * A full ring is not polled: no place in it belongs to the driver.
  */
 #ifndef ZV_VHOST_RING_PACKED_H
 #define ZV_VHOST_RING_PACKED_H
@@ -36,7 +37,7 @@
 #define VHOST_PACKED_ID_SHIFT	 32
 #define VHOST_PACKED_FLAGS_SHIFT 48
 
-/* struct vring_packed_desc, as it is loaded and stored; little endian. */
+/* struct vring_packed_desc as loaded and stored; little endian. */
 struct vhost_packed_desc {
 	uint64_t addr;
 	uint64_t word; /* length, id << 32, flags << 48 */
@@ -47,34 +48,34 @@ _Static_assert(sizeof(struct vhost_packed_desc) == sizeof(struct vring_packed_de
 		       offsetof(struct vring_packed_desc, flags) == 14,
 	       "two words");
 
-/* A place in the ring, and the marks that a descriptor has there when it is its turn. */
+/* A place in the ring, and the flags of a descriptor there in the current lap. */
 struct vhost_packed_pos {
 	uint16_t at;
 	uint16_t marks;
 };
 
-/* A descriptor, copied, without its marks. */
+/* A copy of a descriptor, without its available and used flags. */
 struct vhost_packed_node {
 	uint64_t addr;
-	uint64_t word;	/* of the first of a list: with the list's id */
-	uint16_t next;	/* in the list; of a free node: the next free one */
-	uint16_t count; /* of the first of a list: its descriptors */
+	uint64_t word;	/* first of a list: with the id of the list */
+	uint16_t next;	/* in the list, or in the free list */
+	uint16_t count; /* first of a list: number of descriptors */
 };
 
-/* State of the layout, in vhost_ring.own. The counters run freely, mod 2^16. */
+/* State of the layout, in vhost_ring.own. The counters are free-running, mod 2^16. */
 struct vhost_packed {
 	struct vhost_packed_pos look; /* where the next available descriptor will be */
 	struct vhost_packed_pos used; /* where the next used one goes */
-	struct vhost_packed_pos told; /* `used` when the driver was last told, or not, of it */
-	uint16_t space;		      /* descriptors that the driver may make available */
-	uint16_t free;		      /* node; there is one when there is space */
-	uint16_t head, tail;	      /* lists taken and seen: those that wait are in queue[] */
+	struct vhost_packed_pos told; /* `used` at the last decision whether to notify */
+	uint16_t space;		      /* places in the ring for more descriptors of the driver */
+	uint16_t free;		      /* first free node; valid if space > 0 */
+	uint16_t head, tail;	      /* lists taken and seen; available ones are in queue[] */
 	uint16_t done;		      /* lists put back */
 	uint16_t queue_mask;
 	uint16_t first_at; /* place of `first` */
-	bool held;	   /* there is one */
+	bool held;	   /* `first` is held back */
 	bool armed;
-	uint64_t first; /* word of the first used descriptor that is not published yet */
+	uint64_t first; /* word of the first unpublished used descriptor */
 	struct vhost_packed_node *node;
 	uint16_t queue[]; /* first nodes of lists */
 };
@@ -84,7 +85,7 @@ static inline struct vhost_packed_desc *vhost_packed_ring(const struct vhost_rin
 	return r->area.part[VHOST_DESC_AREA];
 }
 
-/* @n at most the size of the ring. */
+/* @n: at most the size of the ring. */
 VHOST_INLINE void vhost_packed_advance(struct vhost_packed_pos *p, uint16_t n, uint32_t size)
 {
 	uint32_t at = p->at + (uint32_t)n;
@@ -104,7 +105,7 @@ VHOST_INLINE uint16_t vhost_packed_offered(const struct vhost_ring *r)
 	return r->packed->tail;
 }
 
-/* Marks of the word @w are those of an available descriptor at @p. */
+/* The flags of the word @w are those of an available descriptor at @p. */
 VHOST_INLINE bool vhost_packed_is_there(uint64_t w, const struct vhost_packed_pos *p)
 {
 	return (w >> VHOST_PACKED_FLAGS_SHIFT & VHOST_PACKED_MARKS) == p->marks;
@@ -115,7 +116,7 @@ VHOST_INLINE uint64_t vhost_packed_look(const struct vhost_ring *r, uint16_t at)
 	return le64toh(shm_load_acquire64(&vhost_packed_ring(r)[at].word)); /* barrier pair [A] */
 }
 
-/* Copies all that is there, the first of which has the word @w. As refresh(). */
+/* Copies all available descriptors, the first of which has the word @w. Returns as refresh(). */
 uint32_t vhost_packed_copy(struct vhost_ring *r, uint64_t w);
 
 VHOST_INLINE uint32_t vhost_packed_refresh(struct vhost_ring *r)
@@ -158,7 +159,7 @@ VHOST_INLINE void vhost_packed_take(struct vhost_ring *r)
 	r->packed->head++;
 }
 
-/* The nodes of the list @id are free. */
+/* Frees the nodes of the list @id. */
 VHOST_INLINE void vhost_packed_free(struct vhost_packed *b, uint16_t id)
 {
 	uint16_t last = id;
@@ -202,7 +203,7 @@ VHOST_INLINE bool vhost_packed_publish(struct vhost_ring *r)
 	return true;
 }
 
-/* Event suppression: offset and wrap counter in the lower half, what is wanted in the upper. */
+/* Event suppression: offset and wrap counter in the lower half, flags in the upper half. */
 VHOST_INLINE bool vhost_packed_want_call(struct vhost_ring *r)
 {
 	struct vhost_packed *b = r->packed;
@@ -213,7 +214,10 @@ VHOST_INLINE bool vhost_packed_want_call(struct vhost_ring *r)
 	b->told = b->used;
 	if ((wish >> 16 & 3) != VRING_PACKED_EVENT_FLAG_DESC)
 		return (wish >> 16 & 3) != VRING_PACKED_EVENT_FLAG_DISABLE;
-	/* All three relative to the lap in which we are: something was put back, a lap at most. */
+	/*
+	 * Make all three relative to our current lap: at least one chain and at most a lap was
+	 * returned.
+	 */
 	if (now <= old)
 		old -= (uint16_t)r->area.size;
 	if (!same_lap)
@@ -228,7 +232,7 @@ static inline void vhost_packed_arm(struct vhost_ring *r, uint32_t more)
 	uint32_t wish = VRING_PACKED_EVENT_FLAG_ENABLE;
 
 	if (r->event_idx) {
-		/* Lists of several descriptors: the place comes sooner, and we look in vain. */
+		/* With lists of several descriptors this is too early: we are woken in vain. */
 		vhost_packed_advance(&p, (uint16_t)(more < r->area.size ? more : r->area.size - 1),
 				     r->area.size);
 		wish = VRING_PACKED_EVENT_FLAG_DESC << 16 | p.at |
@@ -247,7 +251,7 @@ static inline void vhost_packed_disarm(struct vhost_ring *r)
 		    htole32((uint32_t)VRING_PACKED_EVENT_FLAG_DISABLE << 16));
 }
 
-/* With nothing in flight we stand where the next used descriptor goes, in both respects. */
+/* With nothing in flight both indices are at the next used descriptor. */
 static inline struct vhost_ring_pos vhost_packed_position(const struct vhost_ring *r)
 {
 	const struct vhost_packed_pos *p = &r->packed->used;

@@ -3,17 +3,17 @@
  * Verbs of the split layout (VIRTIO 1.2, section 2.7), device side. Rules and theory: vhost_ring.h.
  *
  * The driver owns the descriptor table and the avail ring, we own the used ring. last_avail and
- * used_idx are private; used->idx is read once, when a session starts, because it says where the
- * ring stands even after a backend that has died. A chain's id is the index of its first
+ * used_idx are private. used->idx is read once, when a session starts, because it gives the
+ * position of the ring even after a backend has died. The id of a chain is the index of its first
  * descriptor.
  *
- * What we have written into the used ring is kept in `own`, and written again only when it differs:
- * buffers that circulate in one order come round to the same places, and then the driver keeps
- * these lines in its cache. The ring itself is never read, so what a driver writes there is its own
- * affair.
+ * A copy of what we have written to the used ring is kept in `own`, and an entry is written again
+ * only if it differs: buffers that circulate in a fixed order return to the same places, and then
+ * the driver keeps these lines in its cache. The used ring itself is never read, so what a driver
+ * writes there affects only the driver.
  *
- * With EVENT_IDX each side writes the index at which it wants to be told, behind the last entry of
- * its ring; without, a flag.
+ * With EVENT_IDX each side writes the index at which it wants to be notified behind the last entry
+ * of its ring; without it, a flag.
  */
 #ifndef ZV_VHOST_RING_SPLIT_H
 #define ZV_VHOST_RING_SPLIT_H
@@ -153,7 +153,7 @@ static inline void vhost_split_arm(struct vhost_ring *r, uint32_t more)
 	uint16_t event = (uint16_t)(r->split.shadow + more);
 
 	if (r->event_idx)
-		/* avail_event lies behind the last element; 2-byte aligned as the ring is 4. */
+		/* avail_event is behind the last element; 2-byte aligned because the ring is 4. */
 		shm_store16((uint16_t *)(void *)&used->ring[r->area.size], htole16(event));
 	else
 		shm_store16(&used->flags, 0);
@@ -163,7 +163,7 @@ static inline void vhost_split_disarm(struct vhost_ring *r)
 {
 	struct vring_used *used = vhost_split_used(r);
 
-	/* With EVENT_IDX an index that has been passed says no until the counter wraps. */
+	/* With EVENT_IDX an index that has been passed suppresses until the counter wraps. */
 	if (!r->event_idx)
 		shm_store16(&used->flags, htole16(VRING_USED_F_NO_NOTIFY));
 }
