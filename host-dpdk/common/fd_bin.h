@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Descriptors of a peer that are closed elsewhere. close() takes as long as whoever made the
- * descriptor likes: a TCP socket with SO_LINGER waits for its data to go, a file of FUSE for its
- * server, a Unix socket closes the descriptors that wait in it, and the last one
- * of a file in memory frees that. So a thread of the bin closes
- * them one after another, while there are any. One bin for each peer: none waits for another's.
+ * Closes descriptors received from a peer in another thread. close() takes as long as whoever made
+ * the descriptor likes: a TCP socket with SO_LINGER waits for its data to be sent, a FUSE file for
+ * its server, a Unix socket closes the descriptors queued in it, and the last descriptor of a
+ * memory file frees that memory. So a thread of the bin closes them one after another, while there
+ * are any. There is one bin for each peer, so none waits for another's.
  */
 #ifndef ZV_FD_BIN_H
 #define ZV_FD_BIN_H
@@ -13,20 +13,20 @@
 
 struct fd_bin;
 
-/* @closed, if it is not NULL, runs after each close, on any thread. NULL: no memory. */
+/* @closed, if not NULL, is called after each close, on any thread. NULL: no memory. */
 struct fd_bin *fd_bin_new(void (*closed)(void));
-/* What is in it is closed nevertheless; nobody waits for that. NULL is allowed. */
+/* The descriptors in it are still closed; nobody waits for that. NULL is allowed. */
 void fd_bin_free(struct fd_bin *b);
 /*
- * Takes over @fd. At once: what cannot take long (an eventfd, a small file on tmpfs or hugetlbfs),
- * and all of it when there is no memory or no thread to be had.
+ * Takes over @fd. It is closed at once if that cannot take long (an eventfd, a small file on tmpfs
+ * or hugetlbfs), or if no memory or thread is available.
  */
 void fd_bin_put(struct fd_bin *b, int fd);
-/* The same for @n of them, without a look at what they are. */
+/* The same for @n descriptors, without checking their type. */
 void fd_bin_put_all(struct fd_bin *b, const int *fd, unsigned n);
-/* How many wait to be closed, or are being closed. */
+/* Number of descriptors waiting to be closed, or being closed. */
 unsigned fd_bin_count(const struct fd_bin *b);
-/* All of them are closed. */
+/* True: all of them are closed. */
 bool fd_bin_is_empty(struct fd_bin *b);
 
 #endif

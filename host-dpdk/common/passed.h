@@ -1,26 +1,26 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Descriptors that a local program sends beside its data (SCM_RIGHTS) to somebody who wants none.
+ * Descriptors that a local program sends with its data (SCM_RIGHTS) to a receiver that wants none.
  *
  * Theory of operation
  * -------------------
- * Whoever reads such data closes the descriptors: the kernel does it for him, before the read
- * returns, when he has given it no room for them. So does whoever closes a socket in which some
- * wait. A close may take as long as their sender likes (a TCP socket with SO_LINGER, a file of
- * FUSE), and some threads must not wait.
+ * Whoever reads such data closes the descriptors: the kernel does it, before the read returns, if
+ * the reader has given no room for them. Closing a socket in which some are queued does the same. A
+ * close may take as long as the sender likes (a TCP socket with SO_LINGER, a FUSE file), and some
+ * threads must not wait for that.
  *
- * From Linux 6.16 on, a socket can refuse them (passed_refuse), and nothing else is needed. On
- * older kernels there are two ways to read. The quick one gives the kernel room for as many as a
- * message can have, and those that come are put into a bin (fd_bin.h); they take places in the
- * table of descriptors meanwhile, and when that is full, the kernel closes the rest after all. So
- * the caller limits how many such reads are under way. The safe one looks first (MSG_PEEK): a look
- * without room says that there are descriptors (MSG_CTRUNC), and takes none. It copies everything
- * twice.
+ * Since Linux 6.16 a socket can refuse descriptors (passed_refuse), and nothing else is needed. On
+ * older kernels there are two ways to read. The quick one gives the kernel room for the maximum of
+ * a message, and puts the descriptors received into a bin (fd_bin.h). They take places in the
+ * descriptor table meanwhile, and if that is full, the kernel closes the rest after all; so the
+ * caller limits the number of such reads in progress. The safe one looks first (MSG_PEEK): a look
+ * without room reports that there are descriptors (MSG_CTRUNC) and receives none. It copies
+ * everything twice.
  *
- * A socket is closed at once when nothing can be in it, and otherwise in a bin.
+ * A socket is closed at once if nothing can be queued in it, and in a bin otherwise.
  *
- * A byte out of band is skipped by reads, and its descriptors are closed then. passed_refuse() has
- * such bytes treated as all others (SO_OOBINLINE).
+ * Reads skip an out-of-band byte, and its descriptors are closed then. passed_refuse() has such
+ * bytes treated like all others (SO_OOBINLINE).
  */
 #ifndef ZV_PASSED_H
 #define ZV_PASSED_H
@@ -29,7 +29,7 @@
 #include <sys/socket.h>
 #include <sys/types.h>
 
-#define PASSED_MAX 253u /* SCM_MAX_FD of the kernel: of one message */
+#define PASSED_MAX 253u /* SCM_MAX_FD of the kernel, per message */
 
 /* Room for all descriptors of a message. */
 struct passed_room {
@@ -40,33 +40,34 @@ struct passed_room {
 };
 
 /*
- * Nobody can send descriptors to the AF_UNIX socket @fd any more, nor to those that are accepted
- * from it. False: the kernel has no such thing.
+ * From now on nobody can send descriptors to the AF_UNIX socket @fd, or to sockets accepted from
+ * it. False: the kernel does not support that.
  */
 bool passed_refuse(int fd);
 
-/* On kernels that cannot refuse: makes @fd, a connected socket, one that the calls below are for.
- */
+/* On kernels that cannot refuse: prepares @fd, a connected socket, for the calls below. */
 void passed_expect(int fd);
 
-/* Before a recvmsg with MSG_CMSG_CLOEXEC: gives it @room. */
+/* Call before a recvmsg with MSG_CMSG_CLOEXEC: gives it @room. */
 void passed_room_give(struct msghdr *m, struct passed_room *room);
-/* After it: the descriptors that have come into fd[PASSED_MAX]. Returns their number. */
+/* Call after it: copies the received descriptors to fd[PASSED_MAX]. Returns their number. */
 unsigned passed_take(struct msghdr *m, int *fd);
 
 /*
- * Looks what a recvmsg(2) of @m would get (MSG_PEEK), without waiting. As recvmsg; -1 with EPERM:
- * there are descriptors, and they stay where they are. @flags: MSG_TRUNC.
+ * Peeks at what a recvmsg(2) of @m would return (MSG_PEEK), without waiting. As recvmsg; -1 with
+ * EPERM: there are descriptors, and they stay queued. @flags: MSG_TRUNC.
  */
 ssize_t passed_look(int fd, struct msghdr *m, int flags);
 
-/* The safe way to read from a stream, without waiting: as recvmsg(2), or as passed_look(). Of
- * m->msg_iov nothing is left afterwards. */
+/*
+ * The safe way to read from a stream, without waiting: as recvmsg(2), or as passed_look().
+ * m->msg_iov is consumed.
+ */
 ssize_t passed_read(int fd, struct msghdr *m);
 
 /*
- * True: descriptors may wait in the socket @fd, of a stream or not, and it must not be closed here.
- * After false it can be closed: it is shut down for reading, and nothing comes any more.
+ * True: descriptors may be queued in the socket @fd (@stream: SOCK_STREAM), and it must not be
+ * closed here. False: it can be closed; it has been shut down for reading, so nothing more arrives.
  */
 bool passed_waits(int fd, bool stream);
 

@@ -5,16 +5,16 @@
 #include <sys/types.h>
 
 /*
- * Claims a Unix socket path for as long as the claim is held: takes a lock on "PATH.lock", so that
- * two processes cannot both find the socket stale, and removes a socket file that nobody listens
- * on any more. Returns the descriptor of the claim, or with zv_err() text -EADDRINUSE (somebody
- * listens, or the file is no socket), -EACCES, -ENOENT or what else the file system says.
+ * Claims a Unix socket path as long as the claim is held: takes a lock on "PATH.lock", so that two
+ * processes cannot both find the socket stale, and removes a socket file on which nobody listens
+ * any more. Returns the descriptor of the claim, or with zv_err() text -EADDRINUSE (somebody
+ * listens, or the file is no socket), -EACCES, -ENOENT or another error of the file system.
  */
 int sock_claim(const char *path);
 
 /*
- * Mode ((mode_t)-1: as it is) and owner ((uid_t)-1, (gid_t)-1: as they are) of the Unix socket at
- * @path. A link or another kind of file that somebody has put there meanwhile is left alone:
+ * Sets mode ((mode_t)-1: unchanged) and owner ((uid_t)-1, (gid_t)-1: unchanged) of the Unix socket
+ * at @path. A link or another kind of file that somebody has put there meanwhile is not touched:
  * -EADDRINUSE. 0 or -errno, without zv_err() text.
  */
 int sock_set_rights(const char *path, mode_t mode, uid_t uid, gid_t gid);

@@ -3,16 +3,15 @@
 #define ZV_SOCK_CONNECT_H
 
 /*
- * Connects the Unix socket @fd to the one that was bound to @path. Whoever may create files there
- * could plant a link to a socket that only this process may connect to (root's, another VMM's,
- * another guest's). So the name is looked up once, what it leads to is checked, and the connection
- * goes to that. 0 or -errno, without zv_err() text: -ELOOP (a symbolic link), -EMLINK (it has a
- * second name), -ENOTSOCK, or what open(2) and connect(2) say.
+ * Connects the Unix socket @fd to the one bound to @path. Whoever may create files there could
+ * plant a link to a socket that only this process may connect to (root's, another VMM's, another
+ * guest's). So the name is looked up once, its target is checked, and the connection goes to that
+ * target. 0 or -errno, without zv_err() text: -ELOOP (a symbolic link), -EMLINK (it has a second
+ * name), -ENOTSOCK, or the errors of open(2) and connect(2).
  */
 int sock_connect(int fd, const char *path);
 
-/* Why sock_connect() has refused what is there, and how to mend it; NULL: @err is something else.
- */
+/* Why sock_connect() has refused the path, and how to fix it; NULL: @err is another error. */
 const char *sock_connect_refusal(int err);
 
 #endif

@@ -11,8 +11,8 @@
 int eal_start(void);
 
 /*
- * A device of rte_vhost. DPDK's lines about it, which have its path in brackets, are handed on as
- * lines of @name, so that they count as those of the guest that has caused them: "NAME: dpdk: ...".
+ * A device of rte_vhost. DPDK log lines that contain its path in brackets are passed on as lines of
+ * @name, so they count as those of the guest that caused them: "NAME: dpdk: ...".
  */
 struct eal_device {
 	const char *path; /* as rte_vhost knows it */
@@ -20,7 +20,7 @@ struct eal_device {
 	TAILQ_ENTRY(eal_device) link;
 };
 
-/* @d and its strings stay where they are until eal_device_remove(). Any thread. */
+/* @d and its strings must stay valid until eal_device_remove(). Any thread. */
 void eal_device_add(struct eal_device *d);
 void eal_device_remove(struct eal_device *d);
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Close-on-exec for descriptors that DPDK opens without it. What is there before and after a call
- * of DPDK is compared; what is new, and is what the call is known to open, is marked. Another
- * thread that forks and executes a program during the call may still pass them on.
+ * Sets close-on-exec on descriptors that DPDK opens without it. The open descriptors before and
+ * after a DPDK call are compared; new ones of the type that the call is known to open are marked.
+ * Another thread that forks and executes a program during the call may still pass them on.
  */
 #ifndef ZV_FD_CLOEXEC_H
 #define ZV_FD_CLOEXEC_H
@@ -14,20 +14,20 @@ struct fd_list {
 	unsigned n;
 };
 
-/* The descriptors that are open now. Without /proc or memory: none, and then none is marked. */
+/* Lists the open descriptors. Without /proc or memory the list is empty, and nothing is marked. */
 void fd_list_take(struct fd_list *l);
-/* Marks those that have been opened since and are @wanted (NULL: all). Frees the list. */
+/* Marks descriptors opened since then that are @wanted (NULL: all). Frees the list. */
 void fd_list_mark_new(struct fd_list *l, bool (*wanted)(int fd));
 
 /*
- * The same for one descriptor that is @wanted whenever it was opened, without a list: so many
- * descriptors are open when a process serves many guests that listing them all takes longer than
- * the call. @from is the number that was free before the call, and the kernel gives the lowest; so
- * the one looked for is there or shortly behind, unless other threads open or close some meanwhile,
- * and then all are listed.
+ * The same for one descriptor that is @wanted, whenever it was opened, without a list: a process
+ * that serves many guests has so many descriptors that listing them all takes longer than the call.
+ * @from is the lowest free number before the call. The kernel assigns the lowest free number, so
+ * the descriptor is there or shortly behind, unless other threads open or close some meanwhile; in
+ * that case all are listed.
  */
 void fd_mark_one(int from, bool (*wanted)(int fd));
-/* The lowest number that is free; -1: none. */
+/* The lowest free descriptor number; -1: none. */
 int fd_lowest_free(void);
 
 #endif

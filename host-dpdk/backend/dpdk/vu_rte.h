@@ -5,17 +5,17 @@
  * Theory of operation
  * -------------------
  * rte_vhost keeps the state of feature negotiation: what is offered, what was accepted, whether a
- * change is allowed. It reads its socket blocking, maps whatever memory a message names, and reads
- * rings there; so it is given no socket of a frontend and no message about memory or rings. For
- * each frontend it is asked to connect, as a vhost-user client, to a socket of ours, and what
- * passes over that connection has been checked whole (vu_rules.h). So a frontend reaches no code of
- * rte_vhost but that of a handful of requests without descriptors, and nothing of DPDK's private
- * layouts is relied on.
+ * change is allowed. It blocks when it reads its socket, maps any memory that a message names, and
+ * reads rings there; so it gets neither a socket of a frontend nor any message about memory or
+ * rings. For each frontend it is told to connect, as a vhost-user client, to a socket of ours, and
+ * everything sent over that connection has been fully checked (vu_rules.h). So a frontend reaches
+ * only the rte_vhost code for a handful of requests without descriptors, and nothing relies on
+ * private layouts of DPDK.
  *
  * The socket has no name that anybody else could connect to: it is bound in a fresh directory,
- * opened by O_PATH, and both names are removed at once. rte_vhost connects to "/proc/self/fd/N",
- * which leads to the socket itself. It wants another path for each device, so each has its own
- * duplicate of N.
+ * opened with O_PATH, and both names are removed at once. rte_vhost connects to "/proc/self/fd/N",
+ * which leads to the socket itself. It needs a different path for each device, so each device has
+ * its own duplicate of N.
  */
 #ifndef ZV_VU_RTE_H
 #define ZV_VU_RTE_H
@@ -23,7 +23,7 @@
 #include "vhost-user/vu_server.h"
 #include "vu_limits.h"
 
-/* A link for each frontend of a device that offers the features of VIRTIO's vsock device. */
+/* Opens a link for each frontend of a device with the features of the VIRTIO vsock device. */
 extern const struct vu_link_ops vu_rte_link;
 
 #endif

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* The feature bits that a vsock device of ours offers, and what is said of those it does not. */
+/*
+ * The feature bits that our vsock device offers, and the messages about bits that it does not
+ * offer.
+ */
 #ifndef ZV_VU_FEATURES_H
 #define ZV_VU_FEATURES_H
 
@@ -16,22 +19,25 @@
 	(VU_PROTOCOL_MQ | VU_PROTOCOL_REPLY_ACK | VU_PROTOCOL_BACKEND_REQ | VU_PROTOCOL_CONFIG |   \
 	 VU_PROTOCOL_BACKEND_SEND_FD)
 
-/* Those that rte_vhost knows nothing of. A device with VIRTIO shared memory offers them as well. */
+/*
+ * Protocol features unknown to rte_vhost, offered in addition by a device with VIRTIO shared
+ * memory.
+ */
 #define VU_PROTOCOL_OURS VU_PROTOCOL_SHMEM
 
 /*
- * The features of @all that a frontend is told, which has negotiated the protocol features
- * @protocol so far. ACCESS_PLATFORM is for those that can translate (vhost-user, "IOMMU support"):
- * it takes a channel to ask on, and replies. QEMU negotiates both before it asks for the features
- * that count. User-mode Linux asks first, and only once; its driver would accept ACCESS_PLATFORM
- * and then set no ring up.
+ * The subset of the features @all to offer to a frontend that has negotiated the protocol features
+ * @protocol so far. ACCESS_PLATFORM is only for frontends that can translate (vhost-user, "IOMMU
+ * support"): this needs a backend channel, and replies. QEMU negotiates both before it asks for the
+ * features that count. User-mode Linux asks first, and only once; its driver would accept
+ * ACCESS_PLATFORM and then set up no ring.
  */
 uint64_t vu_features_for(uint64_t all, uint64_t protocol);
 
 /*
- * What to say when a frontend wants feature bits that were not offered, @extra: their numbers, and
- * for those that VMMs set by themselves the option of QEMU that must go. @size of about 250 bytes
- * is enough for what happens in practice; what does not fit is cut.
+ * Error text for a frontend that requests feature bits @extra that were not offered: their numbers
+ * and, for bits that VMMs set by themselves, the QEMU option to remove. @size of about 250 bytes is
+ * enough in practice; longer text is truncated.
  */
 void vu_features_text(uint64_t extra, char *buf, size_t size);
 

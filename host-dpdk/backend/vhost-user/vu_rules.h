@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * The vhost-user messages that a vsock device takes, one row each, and what each must look like. A
- * message of a frontend is checked whole, with the descriptors that came with it, before anybody
- * acts on it. Pure logic, which unit tests and the fuzzer link without a device: what is done is in
- * vu_messages.c, by the handler that the row names. What the descriptors are is looked at when they
+ * The vhost-user messages that a vsock device accepts, one row each, and their required format. A
+ * message of a frontend is checked whole, with the descriptors that came with it, before it has any
+ * effect. Pure logic, which unit tests and the fuzzer link without a device: the effect is in
+ * vu_messages.c, in the handler named by the row. The type of the descriptors is checked when they
  * are used (fd_check.h).
  */
 #ifndef ZV_VU_RULES_H
@@ -14,13 +14,13 @@
 #include <stdbool.h>
 
 /*
- * X(request, handler, what it looks like): a new message is a row here and the handler, static in
- * vu_messages.c. What it looks like: members of struct vu_rule, by the words that vu_rules.c
- * defines. TO_RTE: rte_vhost keeps this part of the protocol's state, and is asked first.
+ * X(request, handler, format): to add a message, add a row here and its handler, a static function
+ * in vu_messages.c. The format is a list of members of struct vu_rule, in the words that vu_rules.c
+ * defines. TO_RTE: rte_vhost keeps this part of the protocol state and is asked first.
  *
- * What has no row is refused. The requests that are missing were never offered (no protocol feature
- * for them), and some of them would hand a frontend more than a vsock device has to give:
- * POSTCOPY_ADVISE a userfaultfd over this whole process, GET_INFLIGHT_FD memory without a bound.
+ * A message without a row is refused. The missing requests were never offered (no protocol feature
+ * for them), and some of them would give a frontend more than a vsock device should:
+ * POSTCOPY_ADVISE a userfaultfd over this whole process, GET_INFLIGHT_FD unbounded memory.
  */
 #define VU_MESSAGES(X)                                                                             \
 	X(GET_FEATURES, get_features, NO_PAYLOAD, TO_RTE, ANSWERED)                                \
@@ -48,13 +48,13 @@
 
 struct vhost_ring_layout;
 
-/* What the messages of one socket are checked by. */
+/* Values that the messages of one socket are checked against. */
 struct vu_terms {
 	unsigned nrings;   /* virtqueues of the device */
-	uint64_t mem_max;  /* bytes of guest memory a table may have */
-	uint64_t shmem;	   /* bytes of VIRTIO shared memory that the device has; 0: none */
+	uint64_t mem_max;  /* maximum bytes of guest memory in a table */
+	uint64_t shmem;	   /* bytes of VIRTIO shared memory of the device; 0: none */
 	uint64_t features; /* negotiated; 0: none yet */
-	const struct vhost_ring_layout *layout; /* that they choose */
+	const struct vhost_ring_layout *layout; /* selected by them */
 };
 
 /* A row. Its functions may rely on the size of the payload. */
@@ -63,28 +63,28 @@ struct vu_rule {
 	uint16_t size_min, size_max;		  /* of the payload, bytes */
 	uint32_t (*vq)(const struct vu_msg *m);	  /* virtqueue that it names; NULL: none */
 	unsigned (*nfds)(const struct vu_msg *m); /* descriptors that belong to it; NULL: none */
-	/* What else must hold: NULL, or why it is refused. */
+	/* Further checks: NULL, or why it is refused. */
 	const char *(*check)(const struct vu_msg *m, const struct vu_terms *t);
 	bool to_rte;   /* rte_vhost is asked first (vu_rte.h) */
-	uint64_t hide; /* bits of payload.u64 that it is not told of: it does not know them */
+	uint64_t hide; /* bits of payload.u64 hidden from it, which it does not know */
 	bool answered; /* always, not only when it wants a reply */
 };
 
-/* The row of @request, or NULL: a vsock device does not take it. */
+/* The row of @request; NULL: not accepted by a vsock device. */
 const struct vu_rule *vu_rule_of(uint32_t request);
 
 /*
- * The header alone may be refused, before the payload has come. NULL, which promises that the
- * payload fits into struct vu_msg; or why it is.
+ * Checks the header alone, before the payload has come. NULL: accepted, and the payload fits into
+ * struct vu_msg; otherwise the reason.
  */
 const char *vu_head_refused(const struct vu_msg *m);
 /* The same for the header of an answer. */
 const char *vu_answer_refused(const struct vu_msg *m);
 
 /*
- * A whole message, with which @nfds descriptors came. NULL, or why it is refused. After NULL all
- * lengths, ring numbers and ranges in it can be relied on, and there are as many descriptors as it
- * calls for.
+ * Checks a whole message that came with @nfds descriptors. NULL: accepted; otherwise the reason.
+ * After NULL all lengths, ring numbers and ranges in it are valid, and the number of descriptors is
+ * right.
  */
 const char *vu_msg_refused(const struct vu_msg *m, unsigned nfds, const struct vu_terms *t);
 

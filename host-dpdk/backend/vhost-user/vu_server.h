@@ -4,29 +4,29 @@
  *
  * Theory of operation
  * -------------------
- * One control thread serves all sockets. It never blocks on one of them: it reads what is there,
- * and acts upon a message only when it has come whole and vu_rules.h lets it pass. So a frontend
- * that stops in mid-message or never reads its answers delays nobody; after stall_ns it is
- * disconnected. Everything below runs in this thread alone (vu_server_add() and vu_server_remove()
- * hand their work over and wait), so none of it has a lock.
+ * One control thread serves all sockets. It never blocks on any of them: it reads what is there,
+ * and acts on a message only when it is complete and vu_rules.h accepts it. So a frontend that
+ * stops in the middle of a message or never reads its answers delays nobody; after stall_ns it is
+ * disconnected. Everything below runs in this thread (vu_server_add() and vu_server_remove() hand
+ * their work over and wait), so none of it has a lock.
  *
- *	frontend ==socket==> vu_read --rules--> +-- device: memory, rings (vu_device.h)
- *	                                        +-- link: features, ownership (vu_rte.h)
+ * 	frontend ==socket==> vu_read --rules--> +-- device: memory, rings (vu_device.h)
+ * 	                                        +-- link: features, ownership (vu_rte.h)
  *
- * A connection is in one of three states: it is read from; a message of it is with the link, whose
- * answer is awaited; or an answer waits for room in its socket. Only in the first state more of it
- * is read, so a frontend has one message at a time in here, and VU_TURN in a row before others
- * have theirs.
+ * A connection is in one of three states: it is being read; the link has one of its messages and an
+ * answer is awaited; or an answer waits for room in its socket. Data is read only in the first
+ * state, so a frontend has at most one message in here, and at most VU_TURN messages in a row
+ * before others get their turn.
  *
- * A socket has one frontend: the connection that speaks. Others may connect and wait, because a
- * successor often comes before the end of its predecessor has been seen; the first of them that
- * speaks follows when the predecessor has hung up, and is refused while it has not. A connected
- * socket that was handed over has that one frontend, and none after it.
+ * A socket has one frontend: the connection that has spoken. Others may connect and wait, because a
+ * successor often connects before the end of its predecessor has been noticed. The first of them
+ * that speaks becomes the frontend if the predecessor has hung up, and is refused otherwise. A
+ * connected socket that was handed over has only that one frontend.
  *
- * Fairness. A frontend can make a message dear (memory tables, stops with much on loan), and ask
- * for it again at once. So a socket has a quarter of the thread's time at most: what it costs is
- * measured, and for three times as long nothing of it is looked at. Descriptors that nobody has
- * use for are closed by a thread of the socket's own (fd_bin.h), and the socket waits for that.
+ * Fairness. A frontend can make a message expensive (memory tables, stops with much on loan) and
+ * repeat it at once. So a socket gets at most a quarter of the thread's time: the time spent on it
+ * is measured, and the socket is then ignored for three times as long. Unused descriptors are
+ * closed by a thread of the socket's own (fd_bin.h), and the socket waits for that.
  *
  * Plain C without DPDK: the link is a table of two functions.
  */
@@ -38,45 +38,47 @@
 #include "vu_stream.h"
 
 #define VU_STALL_NS 10000000000ull /* default of stall_ns */
-#define VU_RETRY_NS 1000000000ull  /* mode client: between two attempts to connect */
-#define VU_FULL_NS  200000000ull   /* out of descriptors: until the next accept */
+#define VU_RETRY_NS 1000000000ull  /* mode client: interval between attempts to connect */
+#define VU_FULL_NS  200000000ull   /* out of descriptors: delay of the next accept */
 #define VU_TURN	    8u		   /* messages of one connection in a row */
 
-/* A checked message of a frontend, and the answer to it. */
+/* A checked message of a frontend, and its answer. */
 struct vu_exchange {
 	const struct vu_msg *msg;
-	int *fd; /* its descriptors: who keeps one puts -1 there */
+	int *fd; /* its descriptors: whoever keeps one stores -1 */
 	unsigned nfds;
-	struct vu_msg answer; /* of the link, if it was asked; size 0: nothing */
+	struct vu_msg answer; /* from the link, if it was asked; size 0: none */
 };
 
-/* What the owner of a socket does. All in the control thread. */
+/* Callbacks of the owner of a socket, in the control thread. */
 struct vu_server_ops {
 	/* A frontend has begun to speak for the socket. */
 	void (*attached)(void *ctx);
 	/*
-	 * A message; the link has accepted it, if it is one for the link. 1: x->answer is filled in
-	 * (size and payload); 0: done; -errno: refused, and it has logged why.
+	 * Handles a message; the link has accepted it, if it is one for the link. 1: x->answer is
+	 * filled in (size and payload); 0: done; -errno: refused, and the reason has been logged.
 	 */
 	int (*message)(void *ctx, struct vu_exchange *x);
 	/* The link has refused @m. Logs why. */
 	void (*refused)(void *ctx, const struct vu_msg *m);
 	/* The frontend is gone. */
 	void (*gone)(void *ctx);
-	/* The time of vu_server_again() has come. NULL: it is never called. */
+	/* The time set by vu_server_again() has come. NULL: it is never called. */
 	void (*again)(void *ctx);
 	/*
-	 * After gone(): its process has ended too, and no other frontend has come. NULL: that is
-	 * not of interest.
+	 * After gone(): its process has ended too, and no other frontend has come. NULL: not
+	 * wanted.
 	 */
 	void (*died)(void *ctx);
 };
 
-/* Who keeps the state of feature negotiation. One link a frontend. */
+/* The link keeps the state of feature negotiation. One link for each frontend. */
 struct vu_link_ops {
-	/* A connected, non-blocking stream socket that takes and answers messages; *link is the
-	 * caller's for vu_link_ops.close. @name: of the frontend's socket, in the log; it outlives
-	 * the link. -errno, with zv_err() text. */
+	/*
+	 * Returns a connected, non-blocking stream socket on which messages are sent and answered;
+	 * *link is for vu_link_ops.close. @name: the frontend's socket, for the log; it outlives
+	 * the link. -errno, with zv_err() text.
+	 */
 	int (*open)(const char *name, void **link);
 	void (*close)(void *link);
 };
@@ -84,38 +86,37 @@ struct vu_link_ops {
 struct vu_terms;
 
 struct vu_socket_config {
-	const char *path; /* with fd: its name in messages */
-	bool client;	  /* connect to a frontend that listens, again and again */
-	int fd; /* the one frontend's, connected; -1: path. Stays the caller's: a duplicate is used
-		 */
-	int sockmode; /* server: permission bits of the socket; -1: as umask has them */
-	const struct vu_terms *terms; /* the owner's, who changes it in ops only */
+	const char *path; /* with fd: name in messages */
+	bool client;	  /* keep connecting to a listening frontend */
+	int fd;		  /* connected socket of the one frontend, which is duplicated; -1: path */
+	int sockmode;	  /* server: permission bits of the socket; -1: from the umask */
+	const struct vu_terms *terms; /* the owner's, changed in ops only */
 	uint64_t stall_ns; /* how long a frontend may leave a message half sent, or an answer
 			      unread, before it is disconnected; 0: default */
 	const struct vu_server_ops *ops;
 	const struct vu_link_ops *link;
 	void *ctx;		  /* of ops */
-	struct zv_log_limit *log; /* for what the frontend can cause */
+	struct zv_log_limit *log; /* for lines that the frontend can cause */
 };
 
 struct vu_socket;
 
 /*
- * Listens, begins to connect, or takes over the connected socket. The first one starts the control
- * thread. 0 and *out, which is set before any op is called; -errno with zv_err() text: the path is
- * in use, may not be written to, or there are no descriptors left.
+ * Listens, starts to connect, or takes over the connected socket. The first call starts the control
+ * thread. 0 and *out, which is set before any callback; -errno with zv_err() text: the path is in
+ * use or not writable, or there are no descriptors left.
  */
 int vu_server_add(struct vu_socket **out, const struct vu_socket_config *c);
 /*
- * Hangs up (ops->gone is called if a frontend was attached), and removes the socket if it was made
- * here. The last one stops the control thread. Not from an op.
+ * Hangs up (ops->gone is called if a frontend was attached), and removes the socket file if it was
+ * created here. The last call stops the control thread. Not from a callback.
  */
 void vu_server_remove(struct vu_socket *e);
-/* Closes @fd, which a message has brought; not in this thread if that can take long. */
+/* Closes @fd, received with a message; in another thread if that can take long. */
 void vu_server_drop(struct vu_socket *sk, int fd);
-/* The control thread calls @fn with the ctx of ops, and this waits for that. Any other thread. */
+/* Has the control thread call @fn with the ctx of ops, and waits for it. From any other thread. */
 void vu_server_do(struct vu_socket *sk, void (*fn)(void *ctx));
-/* ops->again once, in @ns; an earlier call is replaced. From an op only. */
+/* Calls ops->again once, in @ns; replaces an earlier request. From a callback only. */
 void vu_server_again(struct vu_socket *sk, uint64_t ns);
 
 #endif

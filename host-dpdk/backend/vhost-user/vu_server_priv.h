@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Between vu_server.c (sockets, thread) and vu_conn.c (one connection). Control thread only. */
+/*
+ * Shared by vu_server.c (sockets, thread) and vu_conn.c (one connection). Control thread only.
+ */
 #ifndef ZV_VU_SERVER_PRIV_H
 #define ZV_VU_SERVER_PRIV_H
 
@@ -7,7 +9,7 @@
 
 #include <sys/queue.h>
 
-/* What an epoll event is about. */
+/* The source of an epoll event. */
 struct vu_source {
 	void (*ready)(struct vu_source *s, uint32_t events);
 	int fd; /* -1: not watched */
@@ -20,13 +22,13 @@ struct vu_conn {
 	struct vu_source sock, link;
 	struct vu_socket *sk;
 	enum vu_conn_state state;
-	bool dead;	       /* closed; freed when the events at hand are done */
-	uint64_t deadline;     /* UINT64_MAX: nothing is awaited of the frontend */
+	bool dead;	       /* closed; freed after the current events */
+	uint64_t deadline;     /* UINT64_MAX: the frontend owes nothing */
 	struct vu_reader in;   /* from the frontend */
 	struct vu_writer out;  /* to the frontend */
 	struct vu_reader back; /* from the link */
 	void *link_ctx;
-	TAILQ_ENTRY(vu_conn) next; /* of vu_socket.conns, or of the dead ones */
+	TAILQ_ENTRY(vu_conn) next; /* in vu_socket.conns, or in the dead ones */
 };
 
 TAILQ_HEAD(vu_conns, vu_conn);
@@ -34,34 +36,34 @@ TAILQ_HEAD(vu_conns, vu_conn);
 struct vu_socket {
 	struct vu_source listen; /* server */
 	char *path;
-	struct vu_socket_config c; /* path: the copy above */
+	struct vu_socket_config c; /* its path is the copy above */
 	struct vu_conns conns;
 	unsigned nconns;
-	struct vu_conn *front; /* the one that speaks for the socket; NULL: none */
-	struct vu_source life; /* the process of the last front; fd -1: nothing is known of it */
-	bool dying;	       /* it has ended, and the front has hung up */
-	uint64_t life_until;   /* no front: what becomes of it until then is believed */
-	bool bound;	       /* the socket file is ours */
-	int dial_error;	       /* client: of the last attempt */
-	uint64_t retry;	       /* when to connect or accept again; UINT64_MAX: not at all */
-	uint64_t again;	       /* when to call c.ops->again; UINT64_MAX: not at all */
-	uint64_t rest;	       /* nothing of it is served before; UINT64_MAX: it is */
-	uint64_t bin_ns;       /* the last wait for the bin */
-	struct fd_bin *bin;    /* descriptors of its frontends that are being closed */
+	struct vu_conn *front; /* the frontend; NULL: none */
+	struct vu_source life; /* process of the last front; fd -1: unknown */
+	bool dying;	       /* the process has ended, and the front has hung up */
+	uint64_t life_until;   /* no front: until then the end of the process counts */
+	bool bound;	       /* the socket file was created here */
+	int dial_error;	       /* client: error of the last attempt */
+	uint64_t retry;	       /* time of the next connect or accept; UINT64_MAX: none */
+	uint64_t again;	       /* time to call c.ops->again; UINT64_MAX: none */
+	uint64_t rest;	       /* not served before then; UINT64_MAX: no limit */
+	uint64_t bin_ns;       /* duration of the last wait for the bin */
+	struct fd_bin *bin;    /* descriptors of its frontends being closed */
 	TAILQ_ENTRY(vu_socket) next;
 };
 
-/* The moment in @ns, for a deadline or a retry: the thread looks at those when one has come. */
+/* The time in @ns from now, for a deadline or a retry; the thread wakes up for it. */
 uint64_t vu_in(uint64_t ns);
 /* Watches s->fd for @events (EPOLLIN, EPOLLOUT or 0). 0 or -errno. */
 int vu_watch(struct vu_source *s, uint32_t events);
-/* Changes what is watched for. */
+/* Changes the watched events. */
 void vu_rewatch(struct vu_source *s, uint32_t events);
-/* No longer watched; closes the descriptor, which is one of ours. */
+/* Stops watching and closes the descriptor, which is one of ours. */
 void vu_unwatch_close(struct vu_source *s);
-/* The same for a socket in which messages of a frontend may wait. */
+/* The same for a socket in which messages of a frontend may be queued. */
 void vu_unwatch_drop(struct vu_source *s);
-/* Frees @c after the events at hand. */
+/* Frees @c after the current events. */
 void vu_bury(struct vu_conn *c);
 
 /* ---- vu_server_fair.c ---- */
@@ -71,18 +73,18 @@ static inline bool vu_rests(const struct vu_socket *sk)
 	return sk->rest != UINT64_MAX;
 }
 
-/* Something has happened at @s; its socket has a rest afterwards if that took long. */
+/* Handles an event of @s; if that took long, its socket rests afterwards. */
 void vu_serve(struct vu_source *s, uint32_t events);
-/* The end of a rest, or a longer one. */
+/* Ends a rest, or extends it. */
 void vu_rest_over(struct vu_socket *sk);
 
 /* ---- vu_server_life.c ---- */
 
-/* @fd is the socket of the front, which begins to speak. */
+/* @fd is the socket of the front, which has begun to speak. */
 void vu_life_begin(struct vu_socket *sk, int fd);
-/* The front has hung up: ops->died will be called if its process has ended, or does by and by. */
+/* The front has hung up: calls ops->died if its process has ended, or when it does. */
 void vu_life_hung_up(struct vu_socket *sk);
-/* It is not of interest any more. */
+/* Stops watching that process. */
 void vu_life_over(struct vu_socket *sk);
 
 /* ---- vu_conn.c ---- */
