@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * What a process needs to be the host of guests: libzvsock-host, and with it DPDK's EAL. It is
- * asked for when the first guest is started, or applications are to attach, and never where there
- * are devices only; zvsockd-guest is linked without it (no_host.c in the place of as_host.c).
+ * initialised when the first guest is started, or when applications may attach, and never if there
+ * are only devices; zvsockd-guest is linked without it (no_host.c instead of as_host.c).
  */
 #ifndef ZVD_AS_HOST_H
 #define ZVD_AS_HOST_H
@@ -11,7 +11,7 @@
 
 struct guest;
 
-/* 0; or -errno and guest_fails(). May be called again. Main thread. */
+/* 0; or -errno, after guest_fails(). May be called again. Main thread. */
 int as_host_prepare(struct guest *g);
 
 /* Now and then: has the guest's driver died, while its VM goes on? True: it could be seen. Main

@@ -8,7 +8,7 @@
 
 #include <zvsock.h>
 
-/* "up": start or reload is over; @fmt is what "systemctl status" shows. */
+/* "up": start or reload is complete; @fmt is shown by "systemctl status". */
 void notify_ready(const char *fmt, ...) ZV_PRINTF(1, 2);
 void notify_reloading(void);
 void notify_stopping(unsigned patience_ms);

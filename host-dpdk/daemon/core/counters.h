@@ -1,20 +1,22 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * The counters that zvsockctl shows: this table is all that it and the daemon know of them. A line
- * here is a member of a structure, a member of the JSON answer to "stats" under the same name, and
- * a row of "zvsockctl stats". What exports counters in another format iterates over the arrays
- * below, beside control/control_stats.c, which does so for JSON.
+ * The counters that zvsockctl shows. These tables are the only definition for zvsockctl and the
+ * daemon: a line here becomes a member of a structure, a member of the same name in the JSON answer
+ * to "stats", and a row of "zvsockctl stats". An exporter in another format would iterate over the
+ * arrays below, like control/control_stats.c, which does so for JSON.
  *
  * X(field, GROUP, KIND, meaning). Names are unique within their table. KIND says how a value may
- * change: a COUNTER only grows, a GAUGE is what is there now.
+ * change: a COUNTER only grows, a GAUGE is a current value.
  */
 #ifndef ZVD_COUNTERS_H
 #define ZVD_COUNTERS_H
 
 #include <stdint.h>
 
-/* Of each queue: those of the library, in the order of struct zv_queue_stats. counters.c asserts
- * that nothing of that structure is left out. */
+/*
+ * Per queue: the counters of the library, in the order of struct zv_queue_stats. counters.c asserts
+ * that nothing of that structure is missing.
+ */
 #define QUEUE_COUNTERS(X)                                                                          \
 	X(rx_packets, TRAFFIC, COUNTER, "packets received")                                        \
 	X(rx_bytes, TRAFFIC, COUNTER, "payload bytes received")                                    \
@@ -53,9 +55,9 @@
 	X(dgram_unbound, ERRORS, COUNTER, "datagrams lost: nobody has bound their port")
 
 /*
- * Of each guest: its endpoints and what carries their connections. JSON: "endpoints". The names are
- * those of zvsockd as the host of a guest; where it is the guest ([device NAME]), "host_" is still
- * the side of the programs here, and "guest_" the other end of the device.
+ * Per guest: its endpoints and what carries their connections. JSON: "endpoints". The names assume
+ * that zvsockd is the host of a guest. If it is the guest ([device NAME]), "host_" still means the
+ * programs on this side, and "guest_" the other end of the device.
  */
 #define GUEST_COUNTERS(X)                                                                          \
 	X(host_accepted, CONNECTIONS, COUNTER, "connections taken from local programs")            \
@@ -99,7 +101,7 @@
 	  "connections reset: a message was too long to be carried")                               \
 	X(msg_empty, ERRORS, COUNTER, "empty messages left out: the peer cannot take them")
 
-/* Of each lcore. */
+/* Per lcore. */
 #define LCORE_COUNTERS(X)                                                                          \
 	X(rounds, TRAFFIC, COUNTER, "turns over its queues")                                       \
 	X(sleeps, TRAFFIC, COUNTER, "sleeps in io_uring")
@@ -130,8 +132,10 @@ enum {
 	N_LCORE_COUNTERS = 0 LCORE_COUNTERS(COUNTER_NUMBER),
 };
 
-/* The tables as arrays: entry i is about the i-th uint64_t of struct zv_queue_stats, struct
- * guest_counters and struct lcore_counters. */
+/*
+ * The tables as arrays: entry i describes the i-th uint64_t of struct zv_queue_stats, struct
+ * guest_counters and struct lcore_counters.
+ */
 extern const struct counter queue_counters[N_QUEUE_COUNTERS], guest_counters[N_GUEST_COUNTERS],
 	lcore_counters[N_LCORE_COUNTERS];
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Timers of one thread, WHEEL_NS coarse: slots by deadline, in a circle. A timer whose deadline is
- * a lap or more away stays in its slot when the wheel passes it.
+ * Timers of one thread with a resolution of WHEEL_NS: a ring of slots, by deadline. A timer whose
+ * deadline is a lap or more away stays in its slot when the wheel passes it.
  */
 #ifndef ZVD_WHEEL_H
 #define ZVD_WHEEL_H
@@ -26,22 +26,24 @@ TAILQ_HEAD(timer_list, lcore_timer);
 
 struct wheel {
 	struct timer_list slot[WHEEL_SLOTS];
-	uint64_t tick; /* slots up to this one have been run */
+	uint64_t tick; /* slots up to this one have run */
 	unsigned n_timers;
-	struct lcore_timer *next; /* that wheel_run() will look at; wheel_stop() may take it away */
+	struct lcore_timer *next; /* next for wheel_run(); wheel_stop() may remove it */
 };
 
 void wheel_init(struct wheel *w);
 
-/* @now: nanoseconds of one clock. expired() will be called @ns later, or a little after that. A
- * timer that runs is started anew. */
+/*
+ * @now: nanoseconds of one clock. Calls expired() @ns later, or slightly after that. Restarts a
+ * running timer.
+ */
 void wheel_start(struct wheel *w, struct lcore_timer *t, uint64_t now, uint64_t ns);
 void wheel_stop(struct wheel *w, struct lcore_timer *t);
 
-/* Calls expired() of timers whose time has come; it may start and stop any timer. True: some. */
+/* Calls expired() of timers that are due; it may start and stop any timer. True: some were due. */
 bool wheel_run(struct wheel *w, uint64_t now);
 
-/* Nanoseconds from @now until wheel_run() may have something to do; some timer runs. */
+/* Nanoseconds from @now until wheel_run() may have something to do; some timer must be running. */
 uint64_t wheel_next(const struct wheel *w, uint64_t now);
 
 #endif
