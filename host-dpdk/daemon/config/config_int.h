@@ -1,27 +1,27 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Reading a configuration: what config*.c share.
+ * Reading a configuration: shared by config*.c.
  *
  * Theory of operation
  * -------------------
- * config_file.c turns the file (inih finds names and values in a line; we number the lines, because
- * inih reports the first fault only) and config_words.c the command line into (section, key, value)
- * items. config_keys.c finds each key in a table, its own or that of a part (config_part.h), which
- * names the function that reads the value. A value that is wrong leaves a fault behind and the
- * default in place, and reading goes on. config_check.c then looks at what no single value can
- * tell: what is missing, given twice, or collides. In the end the faults are sorted by line and
- * written, all of them.
+ * config_file.c turns the file, and config_words.c the command line, into (section, key, value)
+ * items. (inih finds names and values in a line; we number the lines, because inih reports the
+ * first fault only.) config_keys.c finds each key in a table, its own or that of a part
+ * (config_part.h); the table names the function that reads the value. An invalid value is recorded
+ * as a fault, the default stays in place, and reading continues. config_check.c then checks what no
+ * single value shows: what is missing, given twice, or in conflict. Finally all faults are sorted
+ * by line and written.
  */
 #ifndef ZVD_CONFIG_INT_H
 #define ZVD_CONFIG_INT_H
 
 #include "config_part.h"
 
-/* Where a value stands. */
+/* Position of a value. */
 struct pos {
-	unsigned line; /* of the file; 0: not in the file */
-	unsigned rank; /* order of the faults: lines of the file, then words of the command line */
-	const char *word; /* of the command line, as typed */
+	unsigned line;	  /* line of the file; 0: not in the file */
+	unsigned rank;	  /* sort order of faults: lines of the file, then command line words */
+	const char *word; /* word of the command line, as typed */
 };
 
 cfg_setter cfg_set_ring_size, cfg_set_cid, cfg_set_poll, cfg_set_vhost_mode, cfg_set_memory,
@@ -30,24 +30,29 @@ cfg_setter cfg_set_ring_size, cfg_set_cid, cfg_set_poll, cfg_set_vhost_mode, cfg
 	cfg_add_app_ports, cfg_set_region, cfg_set_channel, cfg_set_region_path,
 	cfg_set_region_kind, cfg_set_space, cfg_add_low;
 
-/* config_space.c: completes the drop-in directories, and checks them. After default owners are
- * known, before paths are checked. */
+/*
+ * config_space.c: completes and checks the drop-in directories. Call when default owners are known,
+ * before paths are checked.
+ */
 void cfg_check_spaces(struct load *l);
 void cfg_print_space(const struct cfg_space *s, FILE *to);
 
-/* config_region.c: what is wrong with the region of the @i-th guest. */
+/* config_region.c: checks the region of the @i-th guest. */
 void cfg_check_vm_region(struct load *l, unsigned i);
 
 extern const struct key cfg_daemon_keys[], cfg_guest_keys[]; /* end with a NULL name */
 
-/* Gives the members of @obj, zeroed memory, the initial values of @keys, one of the two above. */
+/* Sets the members of @obj, zeroed memory, to the initial values of @keys, one of the two above. */
 void cfg_initial(void *obj, const struct key *keys);
 /* True if the members of @k in @a and @b are the same. */
 bool cfg_same(const void *a, const void *b, const struct key *k);
-/* Writes @text, which fits, into the member and zeroes the rest of it. */
+/* Writes @text, which fits, to the member and zeroes the rest. */
 void cfg_keep_text(void *obj, const struct key *k, const char *text);
 
-/* A socket in the file system that zvsockd or a VMM makes, or a TCP address that it listens at. */
+/*
+ * A socket in the file system created by zvsockd or a VMM, or a TCP address that zvsockd listens
+ * on.
+ */
 struct path_use {
 	const char *what; /* the key: "socket", "unix", "control" */
 	char path[CFG_PATH_MAX];
@@ -65,11 +70,11 @@ struct port_use {
 	unsigned guest;
 };
 
-/* What is known of a section besides its values. */
+/* State of a section besides its values. */
 struct section {
 	struct pos pos;
-	struct pos *at; /* the last place of each key, by number; word and line both 0: not given */
-	bool ignore; /* a guest whose name is bad or there already: values are checked, no more */
+	struct pos *at; /* last position of each key, by number; word and line both 0: not given */
+	bool ignore;	/* a guest whose name is invalid or taken: values are only checked */
 };
 
 struct fault {
@@ -80,9 +85,9 @@ struct fault {
 struct load {
 	const char *file;
 	struct cfg *cfg;
-	struct pos now; /* of the item that is being read */
+	struct pos now; /* of the item being read */
 	bool again;	/* its key has been given before */
-	unsigned guest; /* that it belongs to; UINT_MAX: [daemon] */
+	unsigned guest; /* guest of the item; UINT_MAX: [daemon] */
 	struct section daemon;
 	struct section *sections; /* of guests and devices, parallel to cfg->guests */
 	void *names;		  /* config_guest.c's tree of the guests' names */
@@ -95,23 +100,23 @@ struct load {
 	bool no_memory;
 };
 
-/* Notes a fault: "what; how to mend it", without the place. */
+/* Records a fault: "what; how to mend it", without the position. */
 void cfg_fault(struct load *l, const struct pos *at, const char *fmt, ...) ZV_PRINTF(3, 4);
 
-/* One more element of @size bytes, zeroed, behind the *n of the array *array. NULL: no memory. */
+/* Adds an element of @size bytes, zeroed, after the *n of the array *array. NULL: no memory. */
 void *cfg_more(struct load *l, void *array, unsigned *n, size_t size);
 
-/* Sets @name of the section that l->guest says to @value, which is changed. */
+/* Sets @name in the section that l->guest selects to @value, which is modified. */
 void cfg_item(struct load *l, const char *name, char *value);
 
-/* A begun [guest NAME] or [device NAME]. */
+/* Starts a section [guest NAME] or [device NAME]. */
 void cfg_begin_guest(struct load *l, enum cfg_role role, const char *name);
 
-/* The guest of that name, which is not ignored; UINT_MAX: none. */
+/* The index of the guest of that name, if it is not ignored; UINT_MAX: none. */
 unsigned cfg_find_guest(const struct load *l, const char *name);
 void cfg_forget_names(struct load *l);
 
-/* Room for the positions of the keys of [daemon], or of a guest. NULL: no memory. */
+/* Allocates the positions of the keys of [daemon], or of a guest. NULL: no memory. */
 struct pos *cfg_positions(struct load *l, bool daemon);
 
 /* Reads l->file: 0, -errno. */

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * zvsockctl: asks zvsockd at its control socket, and shows the answers.
+ * zvsockctl: sends requests to zvsockd's control socket, and shows the answers.
  *
- * A command makes a request, ctl_ask() brings the answer or ends the program with one line, and the
- * command prints: a table for people, or the answer itself with --json. The program knows nothing
- * of DPDK and needs no right but to write to the socket.
+ * A command builds a request, ctl_ask() returns the answer or ends the program with one line, and
+ * the command prints it: as a table, or as it is with --json. The program does not use DPDK and
+ * needs no rights except to write to the socket.
  */
 #ifndef ZVCTL_H
 #define ZVCTL_H
@@ -15,7 +15,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#define CTL_ANSWER_MS  15000 /* for the daemon to answer */
+#define CTL_ANSWER_MS  15000 /* time for the daemon to answer */
 #define CTL_ANSWER_MAX (512u << 20)
 
 /* Exit codes; zvsockctl(1) lists them. */
@@ -30,31 +30,35 @@ struct ctl {
 	uint64_t snaplen, count, duration_ms; /* UINT64_MAX: not given */
 	const char *memory;
 	int fd;	  /* of the control socket, -1 before ctl_connect */
-	char *in; /* what the daemon has sent and nobody has read */
+	char *in; /* data from the daemon not read yet */
 	size_t in_len, in_size;
 };
 
-/* One line to standard error, and the end. */
+/* Writes one line to standard error and exits. */
 void ctl_die(int code, const char *fmt, ...) __attribute__((format(printf, 2, 3), noreturn));
 
-/* A socket connected to the Unix socket @path. -1 and errno; dies when @path is too long: @what
- * says where it stands. */
+/*
+ * A socket connected to the Unix socket @path. -1 and errno; dies if @path is too long: @what says
+ * where it was given.
+ */
 int ctl_socket(const char *what, const char *path);
 
 /* Connects to the daemon, or dies. */
 void ctl_connect(struct ctl *c);
 
-/* Sends @request, which is given away, and @pass (-1: none) with it. */
+/* Sends @request, which it frees, with the descriptor @pass (-1: none). */
 void ctl_send(struct ctl *c, json_t *request, int pass);
 
-/* The next line of the daemon within @timeout_ms (-1: no limit); dies when there is none, or when
- * it refuses. */
+/*
+ * The next line of the daemon within @timeout_ms (-1: no limit); dies if there is none, or if it is
+ * a refusal.
+ */
 json_t *ctl_answer(struct ctl *c, int timeout_ms);
 
-/* {"cmd":@cmd} with the guest, if one is named: sent, and answered. */
+/* Sends {"cmd":@cmd} with the guest, if one is named, and returns the answer. */
 json_t *ctl_ask(struct ctl *c, const char *cmd);
 
-/* Prints the answer, which is given away, without what belongs to the protocol. */
+/* Prints the answer, which it frees, without the members that belong to the protocol. */
 void ctl_print_json(json_t *answer, bool to_stderr);
 
 /* Commands: each returns the exit code. */

@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* A table on a terminal: columns as wide as their widest cell. Dies when there is no memory. */
+/*
+ * A table on a terminal: columns are as wide as their widest cell. Dies if there is no memory.
+ */
 #ifndef ZVCTL_TABLE_H
 #define ZVCTL_TABLE_H
 
@@ -7,7 +9,7 @@
 
 struct table;
 
-/* @align: a letter a column, 'l' or 'r'. */
+/* @align: one letter per column, 'l' or 'r'. */
 struct table *table_new(const char *align);
 
 /* Adds a cell, copied; rows fill up from left to right. */

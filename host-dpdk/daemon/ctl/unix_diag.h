@@ -18,9 +18,9 @@ struct unix_socket {
 
 /* All of them, sorted by inode; *n. Owned by the caller. NULL: errno. */
 struct unix_socket *unix_sockets(size_t *n);
-/* NULL: there is none. */
+/* NULL: not found. */
 struct unix_socket *unix_socket_find(struct unix_socket *s, size_t n, uint32_t inode);
-/* Fills users of those for which @wanted says so, as far as /proc may be read. */
+/* Fills in `users` of the sockets for which @wanted returns true, as far as /proc may be read. */
 void unix_socket_users(struct unix_socket *s, size_t n,
 		       bool (*wanted)(const struct unix_socket *u));
 

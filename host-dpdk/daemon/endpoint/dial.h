@@ -1,15 +1,15 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * A guest's connection to an address of the host: what the endpoint types tcp and vsock share.
+ * A guest's connection to an address of the host: shared by the endpoint types tcp and vsock.
  *
  * The connection is made without waiting: connect(2), a poll for POLLOUT, SO_ERROR; then the guest
- * gets its RESPONSE, and the relay begins. The socket layer's time for an answer bounds the wait.
+ * gets its RESPONSE, and the relay begins. The answer timeout of the socket layer bounds the wait.
  *
- * Only STREAM is carried. TCP has no messages. Linux' AF_VSOCK has, but not for who must not wait:
- * a send of a message that finds less room than it needs leaves its first part behind and says
- * EAGAIN, and there is no word for how much that was, so that a reader that is slow for once would
- * get messages put together from pieces. And Debian 12's kernel does not let one look at a message
- * (MSG_PEEK), without which one that the guest has no room for would have to be kept.
+ * Only STREAM is supported. TCP has no messages. AF_VSOCK of Linux has them, but they cannot be
+ * used without blocking: sending a message that is larger than the available room leaves its first
+ * part in the queue and returns EAGAIN without saying how much that was, so with a reader that is
+ * slow once, messages would be assembled from pieces. Also, Debian 12's kernel cannot peek at a
+ * message (MSG_PEEK), so a message for which the guest has no room would have to be stored.
  */
 #ifndef ZVD_DIAL_H
 #define ZVD_DIAL_H

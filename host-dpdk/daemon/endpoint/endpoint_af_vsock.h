@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* AF_VSOCK programs of this machine: the drop-in directories, as the main thread sees them. */
+/*
+ * AF_VSOCK programs on this machine: the drop-in directories, as seen by the main thread.
+ */
 #ifndef ZVD_ENDPOINT_AF_VSOCK_H
 #define ZVD_ENDPOINT_AF_VSOCK_H
 
@@ -7,14 +9,14 @@
 
 #include <stdint.h>
 
-/* After a reload: rights that have changed; directories that @c does not have any more end. */
+/* After a reload: applies changed permissions, and ends directories that are not in @c. */
 void av_spaces_reload(const struct cfg *c);
 /*
- * A program has bound @port towards guests: the directory that it did so by, which lives as long as
- * that does; NULL: none has.
+ * The directory through which a program has bound @port for guests; valid as long as the directory.
+ * NULL: no program has.
  */
 const char *av_spaces_port(uint32_t port);
-/* The end, after that of all guests. */
+/* Ends all, after all guests have ended. */
 void av_spaces_end(void);
 
 #endif

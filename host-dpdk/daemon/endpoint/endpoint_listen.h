@@ -7,9 +7,9 @@
 
 #include <sys/socket.h>
 
-/* PATH:PORT or ADDRESS:TCPPORT:PORT: who connects there is joined with PORT of the guest. */
+/* PATH:PORT or ADDRESS:TCPPORT:PORT: connections there are joined with PORT of the guest. */
 struct listen_at {
-	char text[CFG_PATH_MAX + 12]; /* all of it, for messages */
+	char text[CFG_PATH_MAX + 12]; /* the whole value, for messages */
 	char at[CFG_PATH_MAX];	      /* PATH, or ADDRESS:TCPPORT */
 	uint32_t port;
 	struct sockaddr_storage addr; /* of TCP */

@@ -12,14 +12,14 @@ struct tcp_port {
 	struct cfg_ports port;
 	char host[256]; /* a name or an address, without brackets */
 	uint16_t target;
-	/* host and target, looked up by lookup.h: never for a connection */
+	/* host and target, looked up by lookup.h, never during a connection */
 	struct sockaddr_storage addr;
 	socklen_t addr_len; /* 0: not resolved yet */
 };
 
 struct tcp_values {
 	struct cfg_array ports; /* of struct tcp_port, by port */
-	char *trouble;		/* NULL, or which address is missing, and why */
+	char *trouble;		/* NULL, or which address is missing and why */
 };
 
 static inline struct tcp_values *tcp_values(const struct cfg_guest *g)

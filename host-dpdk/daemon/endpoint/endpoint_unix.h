@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * The unix endpoint: hybrid vsock as Firecracker and vhost-device-vsock speak it.
+ * The unix endpoint: hybrid vsock as in Firecracker and vhost-device-vsock.
  *
  * Host to guest: programs connect to PATH and write "CONNECT <port>" (unix_client.c). Guest to
- * host: the guest's connection goes to PATH_<port> (unix_target.c). Where the backlog there is full
- * it waits in line with others of its queue, of which some are tried at a time: a guest may have
- * thousands of them, and each try costs several system calls.
+ * host: the guest's connection goes to PATH_<port> (unix_target.c). If the backlog there is full,
+ * the connection waits in line with others of its queue, and some of them are tried at a time: a
+ * guest may have thousands of them, and each try costs several system calls.
  */
 #ifndef ZVD_ENDPOINT_UNIX_H
 #define ZVD_ENDPOINT_UNIX_H
@@ -21,18 +21,18 @@ struct unix_values {
 
 struct unix_target;
 
-/* Of a queue, on its lcore: connections that find a full backlog. */
+/* Per queue, on its lcore: connections that found a full backlog. */
 struct unix_line {
 	TAILQ_HEAD(unix_targets, unix_target) waiting;
 	struct lcore_timer again;
 };
 
-/* What it keeps of a guest that has a path. */
+/* State of a guest that has a path. */
 struct unix_guest {
 	struct unix_line line[ZV_QUEUES_MAX];
 	struct acceptor *listener; /* NULL: stopped */
-	struct log_once refused;   /* what host programs were refused */
-	bool passed;		   /* they can send descriptors: passed.h */
+	struct log_once refused;   /* refusals of host programs */
+	bool passed;		   /* programs can send descriptors: passed.h */
 };
 
 static inline struct unix_guest *unix_guest(const struct guest *g)

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * A socket that a program has handed to zvsockd, over the control socket, to be joined with a port
+ * A socket that a program has passed to zvsockd over the control socket, to be joined with a port
  * of a guest: "zvsockctl connect".
  *
- * The first line on it is ours: "OK PORT\n" with our port of the connection, or "NO WHY\n", and
- * the end. Whether a connection has ended whole, which a Unix socket does not tell, is said on
- * another one.
+ * We send the first line on it: "OK PORT\n" with our port of the connection, or "NO WHY\n" followed
+ * by the end. Whether a connection has ended in order cannot be seen on a Unix socket, so it is
+ * reported on another descriptor.
  */
 #ifndef ZVD_GIVEN_H
 #define ZVD_GIVEN_H
@@ -13,9 +13,9 @@
 #include "core/daemon.h"
 
 /*
- * Joins @fd, a connected AF_UNIX stream socket, with @port of @g. 0: both descriptors are taken,
- * and told->fd gets one line in the end. -EMFILE (the guest's connections have all that they may),
- * -ENOMEM. Main thread.
+ * Joins @fd, a connected AF_UNIX stream socket, with @port of @g. 0: both descriptors are taken
+ * over, and told->fd gets one line at the end. -EMFILE (the guest's connections hold all
+ * descriptors that they may), -ENOMEM. Main thread.
  */
 int given_join(struct guest *g, uint32_t port, int fd, const struct end_told *told);
 

@@ -4,11 +4,11 @@
  *
  * Theory of operation
  * -------------------
- * What is for a sibling is sent to it, as from the guest's own CID and port: at once where the
- * sibling's queue is of the same lcore, else in a parcel that is posted to the other one. Nobody
- * waits for anybody: no more than DGRAM_PARCELS of a guest are on their way, and what finds no room
- * there, or in the sibling's ring, is lost and counted, as is what is for a guest that is not there
- * or has no datagrams.
+ * A datagram for a sibling is sent to it from the guest's own CID and port: directly if the
+ * sibling's queue is on the same lcore, otherwise in a parcel posted to the other lcore. Nobody
+ * waits: at most DGRAM_PARCELS of a guest are in transit. Datagrams that find no room there or in
+ * the sibling's ring are dropped and counted, as are those for a guest that does not exist or does
+ * not take datagrams.
  */
 #ifndef ZVD_SIBLING_DGRAM_H
 #define ZVD_SIBLING_DGRAM_H
@@ -19,22 +19,22 @@
 
 #define DGRAM_PARCELS 64u
 
-/* What a guest has on its way to other lcores. Zeroed memory is a fresh one. */
+/* Datagrams of a guest in transit to other lcores. Zeroed memory is initialised. */
 struct dgram_parcels {
 	unsigned n; /* atomic */
 };
 
 /*
- * A datagram that the guest of @gq has sent to *from's local address. @with calls fn(arg, to) for
- * the guest that has @cid, which is kept from being taken off its lcores meanwhile; false: there is
- * none, and so returns this.
+ * Delivers a datagram that the guest of @gq has sent to *from's local address. @with calls fn(arg,
+ * to) for the guest with @cid, which stays on its lcores meanwhile; it returns false if there is
+ * none, and then so does this function.
  */
 bool sibling_dgram(struct guest_queue *gq, struct dgram_parcels *parcels,
 		   const struct zv_dgram_addr *from, const void *data, uint32_t len,
 		   bool (*with)(struct guest *g, uint64_t cid,
 				void (*fn)(void *arg, struct guest *to), void *arg));
 
-/* Waits until nothing of the guest is on its way; it sends no more. */
+/* Waits until no datagram of the guest is in transit; it must send no more. */
 void dgram_parcels_end(struct dgram_parcels *parcels);
 
 #endif

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * The table of endpoint types, in the order in which a port is looked up. A type is a constant
- * endpoint_NAME (endpoint.h) in a file of its own; ENDPOINT_NAME is where the configuration and the
- * guests keep what belongs to it: cfg_guest.part[], cfg.part[] and guest.part[].
+ * endpoint_NAME (endpoint.h) in a file of its own; ENDPOINT_NAME is its index in cfg_guest.part[],
+ * cfg.part[] and guest.part[].
  */
 #ifndef ZVD_ENDPOINT_TYPES_H
 #define ZVD_ENDPOINT_TYPES_H

@@ -24,37 +24,37 @@
 
 #define ALLOW_TEXT_MAX 300u
 
-/* An address as 16 bytes, IPv4 as IPv6 has it (::ffff:0:0/96). */
+/* An address as 16 bytes; IPv4 is mapped to IPv6 (::ffff:0:0/96). */
 struct allow_addr {
 	uint8_t b[16];
 };
 
 struct allow_rule {
-	char text[ALLOW_TEXT_MAX]; /* as it was written */
+	char text[ALLOW_TEXT_MAX]; /* as written */
 	char name[256];		   /* "": net */
 	struct allow_addr net;
-	uint8_t bits; /* of net, of 128 */
+	uint8_t bits; /* prefix length of net, out of 128 */
 	uint16_t first, last;
 };
 
-/* Reads a rule. False: it is none. */
+/* Reads a rule. False: it is invalid. */
 bool allow_read(struct allow_rule *r, const char *text);
 
-/* Of AF_INET or AF_INET6. */
+/* From AF_INET or AF_INET6. */
 struct allow_addr allow_addr_of(const struct sockaddr *sa);
-/* @len: 4 or 16 bytes of an address as packets have it. */
+/* @len: 4 or 16 bytes of an address in network format. */
 struct allow_addr allow_addr_make(const uint8_t *bytes, unsigned len);
-/* The socket address of it; its length. */
+/* Converts to a socket address; returns its length. */
 socklen_t allow_sockaddr(const struct allow_addr *a, uint16_t port, struct sockaddr_storage *ss);
 
-/* Some of the @n rules have the address and port. */
+/* Some of the @n rules match the address and port. */
 bool allow_address(const struct allow_rule *rules, unsigned n, const struct allow_addr *a,
 		   uint16_t port);
-/* Some of them have the name and port. Case does not count, nor a final dot. */
+/* Some of them match the name and port. Case and a final dot are ignored. */
 bool allow_name(const struct allow_rule *rules, unsigned n, const char *name, uint16_t port);
-/* Some of them could have an address with that port: a name without a rule is worth a look-up. */
+/* Some of them could match an address with that port: a name without a rule is worth a look-up. */
 bool allow_some(const struct allow_rule *rules, unsigned n, uint16_t port);
-/* What a name with a rule resolves to may be connected to. */
+/* An address to which a name with a rule resolves may be connected to. */
 bool allow_resolved(const struct allow_rule *rules, unsigned n, const struct allow_addr *a,
 		    uint16_t port);
 

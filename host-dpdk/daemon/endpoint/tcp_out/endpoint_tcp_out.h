@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * The tcp_out endpoint: "tcp_out = PORT" and "tcp_allow = RULE". A port of the host at which the
- * guest asks, by SOCKS5 (socks.h), for a TCP connection to an address or a name of its choice, and
- * gets what the rules allow (allow.h): nothing, unless there are some.
+ * The tcp_out endpoint: "tcp_out = PORT" and "tcp_allow = RULE". A host port at which the guest
+ * requests, by SOCKS5 (socks.h), a TCP connection to an address or name of its choice. It gets what
+ * the rules allow (allow.h): nothing without rules.
  */
 #ifndef ZVD_ENDPOINT_TCP_OUT_H
 #define ZVD_ENDPOINT_TCP_OUT_H

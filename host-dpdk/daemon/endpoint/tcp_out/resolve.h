@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Host names that guests connect to, looked up by a thread each (getaddrinfo), while an lcore
- * asks now and then whether the answer is there. So nothing waits for a name server: neither an
- * lcore, nor the end of a guest or of zvsockd. RESOLVE_MAX are under way at a time, of an owner
- * RESOLVE_SHARE, and no more than are left for others then; what nobody wants any more counts until
- * its answer has come. Any thread; a look-up belongs to one.
+ * Host names that guests connect to. Each is looked up by a thread of its own (getaddrinfo), and an
+ * lcore checks periodically whether the answer is there. So nothing waits for a name server:
+ * neither an lcore, nor the end of a guest or of zvsockd. At most RESOLVE_MAX look-ups are in
+ * progress at a time, and an owner has at most RESOLVE_SHARE of them, and no more than it would
+ * leave for others; an abandoned look-up counts until its answer has come. Any thread; a look-up
+ * belongs to one.
  */
 #ifndef ZVD_RESOLVE_H
 #define ZVD_RESOLVE_H
@@ -18,12 +19,12 @@
 
 struct resolve;
 
-/* -EBUSY: there are, or @owner has, as many as may be. -ENOMEM. */
+/* -EBUSY: the limit of all, or of @owner, is reached. -ENOMEM. */
 int resolve_begin(struct resolve **out, const char *name, uint64_t owner);
 bool resolve_is_over(const struct resolve *r);
-/* When it is over; NULL: the name has no address. They are the look-up's. */
+/* Call when it is over. The result belongs to the look-up; NULL: the name has no address. */
 const struct addrinfo *resolve_result(const struct resolve *r);
-/* At any time. */
+/* May be called at any time. */
 void resolve_end(struct resolve *r);
 
 #endif

@@ -1,16 +1,18 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* SOCKS5 as a server of CONNECT sees it (RFC 1928): pure functions. */
+/*
+ * SOCKS5, the CONNECT command on the server side (RFC 1928): pure functions.
+ */
 #ifndef ZVD_SOCKS_H
 #define ZVD_SOCKS_H
 
 #include <stddef.h>
 #include <stdint.h>
 
-#define SOCKS_MSG_MAX  262u /* bytes of the longer of both messages */
+#define SOCKS_MSG_MAX  262u /* bytes of the longer of the two messages */
 #define SOCKS_NAME_MAX 256u /* with the final 0 */
 #define SOCKS_REPLY    10u  /* bytes of a reply to a request */
 
-/* Codes of a reply, section 6. */
+/* Reply codes, section 6. */
 enum socks_code {
 	SOCKS_OK,
 	SOCKS_FAILURE,
@@ -31,20 +33,20 @@ struct socks_request {
 };
 
 /*
- * How many bytes to read next when @len bytes of a greeting, or of a request, are there: never more
- * than the message has. 0: it is whole. -EPROTO: it is none. A greeting's methods and a request's
- * command and kind of address are not looked at.
+ * Number of bytes to read next, after @len bytes of a greeting or request: never more than the
+ * message has. 0: it is complete. -EPROTO: it is invalid. The methods of a greeting, and the
+ * command and address type of a request, are not checked.
  */
 int socks_greeting_more(const uint8_t *msg, size_t len);
 int socks_request_more(const uint8_t *msg, size_t len);
 
-/* A whole greeting offers "no authentication". */
+/* True: a complete greeting offers "no authentication". */
 int socks_greeting_fits(const uint8_t *msg);
 
-/* Reads a whole request. SOCKS_OK, or the code to refuse it with. */
+/* Parses a complete request. SOCKS_OK, or the code to refuse it with. */
 enum socks_code socks_request_read(struct socks_request *r, const uint8_t *msg);
 
-/* The reply, SOCKS_REPLY bytes: no address is told. */
+/* Writes the reply, SOCKS_REPLY bytes, without an address. */
 void socks_reply_write(uint8_t *msg, enum socks_code code);
 
 /* The code for an errno of connect(2). */
