@@ -14,15 +14,15 @@
 #include <stdbool.h>
 #include <sys/socket.h>
 
-/* Is the call about a connection by TCP that has to leave the guest? */
+/* Is the call about a TCP connection that has to leave the guest? */
 bool tcp_is_ours(int fd, const struct sockaddr *addr, socklen_t len);
 
-/* connect(2) of that. 0, -errno. */
+/* connect(2) for such a connection. 0, -errno. */
 int tcp_connect(int fd, const struct sockaddr *addr, socklen_t len);
 
 /*
- * Was @fd connected by tcp_connect()? The address that it was connected to, for getpeername(2), or
- * an address of that family which says nothing. Either may be NULL.
+ * True: @fd was connected by tcp_connect(). *remote: the address that it was connected to, for
+ * getpeername(2); *local: an address of the same family without content. Either may be NULL.
  */
 bool tcp_names(int fd, struct sockaddr_storage *remote, struct sockaddr_storage *local);
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * libc's function of a name that this library has taken over. Looked up at the first call, so that
- * a program that never makes one pays nothing at its start; dlsym(3) takes a lock of the dynamic
- * linker, once a name.
+ * Finds libc's function of a name that this library replaces. It is looked up at the first call, so
+ * a program that never makes one has no start-up cost; dlsym(3) takes a lock of the dynamic linker,
+ * once per name.
  */
 #ifndef ZV_DROPIN_REAL_H
 #define ZV_DROPIN_REAL_H
@@ -21,7 +21,7 @@
 		f_;                                                                                \
 	})
 
-/* What the program sees. */
+/* Visible to the program. */
 #define EXPORT __attribute__((visibility("default")))
 
 #endif

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * What an ELF file says of itself. The file is somebody's: what it says of offsets and lengths is
- * checked, and a file that is not what it says is as one that says nothing.
+ * Information from an ELF file. The file is not trusted: offsets and lengths in it are checked, and
+ * an inconsistent file counts as one without information.
  */
 #ifndef ZV_DROPIN_ELF_FILE_H
 #define ZV_DROPIN_ELF_FILE_H
@@ -10,8 +10,8 @@
 #include <stdbool.h>
 
 struct elf_file {
-	bool elf;	  /* it is one at all */
-	bool own;	  /* of this program's architecture and word size: the rest is known */
+	bool elf;	  /* it is an ELF file */
+	bool own;	  /* same architecture and word size as this program: the rest is set */
 	unsigned machine; /* EM_... */
 	bool wide;	  /* 64 bits */
 	bool go;

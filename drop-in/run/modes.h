@@ -9,10 +9,12 @@ enum mode { MODE_AUTO, MODE_PRELOAD, MODE_SECCOMP };
 
 const char *mode_name(enum mode mode);
 
-/* "preload"... False: there is no such mode. */
+/* Parses "preload" ... False: there is no such mode. */
 bool mode_read(const char *text, enum mode *mode);
 
-/* What auto means for @p. @library: there is one to preload. *why (NULL: of no interest): because.
+/*
+ * The mode that auto selects for @p. @library: there is one to preload. *why (if not NULL): the
+ * reason.
  */
 enum mode mode_of(const struct program *p, bool library, const char **why);
 

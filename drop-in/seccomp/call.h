@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* A system call that the filter has shown, while it is looked at. */
+/*
+ * A system call reported by the filter, while it is being handled.
+ */
 #ifndef ZV_DROPIN_CALL_H
 #define ZV_DROPIN_CALL_H
 
@@ -8,13 +10,13 @@
 #include "caller.h"
 #include "syscalls.h"
 
-#define ADDRESS_MAX 128u /* bytes of an address that the kernel takes */
+#define ADDRESS_MAX 128u /* maximum address length of the kernel, in bytes */
 
 struct call {
 	struct di_super *s;
 	const struct seccomp_notif *n;
 	struct di_caller t;
-	int fd; /* of ours; -1 */
+	int fd; /* our duplicate; -1: none */
 	bool may_block;
 };
 
@@ -38,29 +40,31 @@ static inline bool call_waits(const struct call *c)
 	return di_call_waits(c->s, c->n->id);
 }
 
-/* c->fd becomes the program's descriptor @i. 0, or what to return. */
+/* Duplicates the program's descriptor @i to c->fd. 0, or the value to return. */
 long call_take_file(struct call *c, unsigned i);
 
-/* The same. 0: it stands for an AF_VSOCK socket of the thread that called. */
+/* The same. 0: it stands for an AF_VSOCK socket of the calling thread. */
 long call_take_socket(struct call *c, unsigned i);
 
-/* Puts @ours into the program and answers with its number there. 0 or -errno; closes nothing. */
+/* Installs @ours in the program and answers with its number there. 0 or -errno; closes nothing. */
 int call_give(const struct call *c, int ours, bool cloexec);
 
 /*
- * The program's address of @len bytes at @at: how many of them are in *a, zeroes behind them. 0: it
- * is for the kernel to judge.
+ * Copies the program's address of @len bytes at @at to *a, followed by zeroes. Returns its length;
+ * 0: the kernel must judge it.
  */
 size_t call_get_address(const struct call *c, uint64_t at, int len, union address *a);
 
 /*
- * Writes the @size bytes at @a to @at, as the kernel does: what fits, and how long it would be to
- * @len_at. What to return.
+ * Writes the @size bytes at @a to @at, like the kernel: as much as fits, and the full length to
+ * @len_at. Returns the value to return.
  */
 long call_put_address(const struct call *c, const void *a, size_t size, uint64_t at,
 		      uint64_t len_at);
 
-/* connect(2) to the IP address @a of @len bytes, with --tcp: a TCP socket, or UDP to a name server.
+/*
+ * connect(2) to the IP address @a of @len bytes, with --tcp: for a TCP socket, or for UDP to a name
+ * server.
  */
 long call_connect_ip(struct call *c, const union address *a, size_t len);
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * The thread that made a system call: its descriptors, its memory, its signals. It may end at any
- * moment and its number become another's, so whoever calls these asks afterwards whether the call
- * still waits (SECCOMP_IOCTL_NOTIF_ID_VALID) before the outcome is used.
+ * moment and its number may be reused, so after these calls the user must check that the call still
+ * waits (SECCOMP_IOCTL_NOTIF_ID_VALID) before using the result.
  */
 #ifndef ZV_DROPIN_CALLER_H
 #define ZV_DROPIN_CALLER_H
@@ -18,21 +18,24 @@ struct di_caller {
 	int pidfd;
 };
 
-/* 0 or -errno: -ESRCH: it is gone. */
+/* 0 or -errno; -ESRCH: the thread is gone. */
 int di_caller_open(struct di_caller *t, pid_t tid);
 void di_caller_close(struct di_caller *t);
 
-/* A descriptor of ours, CLOEXEC, of the open file that is @fd there. -EBADF: none is; -EPERM. */
+/*
+ * A new descriptor of ours, CLOEXEC, for the open file of its descriptor @fd. -EBADF: it has none;
+ * -EPERM.
+ */
 int di_caller_fd(const struct di_caller *t, int fd);
 
-/* Does its descriptor @fd end with execve(2)? */
+/* Is its descriptor @fd close-on-exec? */
 bool di_caller_cloexec(const struct di_caller *t, int fd);
 
 /* Copies @len bytes of its memory at @at. 0; -EFAULT: not all of it can be read; -EPERM. */
 int di_caller_read(const struct di_caller *t, uint64_t at, void *to, size_t len);
 int di_caller_write(const struct di_caller *t, uint64_t at, const void *from, size_t len);
 
-/* The same with @len bytes of the @n pieces @at of its memory, which may be more. */
+/* The same with @len bytes in the @n pieces @at of its memory, which may be longer in all. */
 int di_caller_gather(const struct di_caller *t, const struct iovec *at, size_t n, void *to,
 		     size_t len);
 int di_caller_scatter(const struct di_caller *t, const struct iovec *at, size_t n, const void *from,
@@ -41,12 +44,12 @@ int di_caller_scatter(const struct di_caller *t, const struct iovec *at, size_t 
 /* Copies a string of less than @size bytes. -ENAMETOOLONG, -EFAULT. */
 int di_caller_string(const struct di_caller *t, uint64_t at, char *to, size_t size);
 
-/* The effective user. -errno. */
+/* Its effective user. -errno. */
 int di_caller_user(const struct di_caller *t, uid_t *user);
 
 /*
- * Does a signal wait for the thread? It cannot get it while it waits for us.
- * SURE: the kernel has chosen this thread for it. PERHAPS: it, or another thread of the process.
+ * Is a signal pending for the thread? It cannot get it while it waits for us. SURE: the kernel has
+ * chosen this thread for it. PERHAPS: it, or another thread of the process.
  */
 enum di_signal { DI_SIGNAL_NONE, DI_SIGNAL_PERHAPS, DI_SIGNAL_SURE };
 enum di_signal di_caller_signal(pid_t tid);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * zvsock-run --tcp in mode seccomp: what the supervisor knows of sockets that it has put in the
- * place of TCP and UDP ones: common/di_tcp.h, dns.h.
+ * zvsock-run --tcp in mode seccomp: what the supervisor records about sockets with which it has
+ * replaced TCP and UDP sockets: common/di_tcp.h, dns.h.
  */
 #ifndef ZV_DROPIN_LEFT_H
 #define ZV_DROPIN_LEFT_H
@@ -11,19 +11,19 @@
 
 #include "super.h"
 
-/* The address that a socket was connected to, before another took its place. */
+/* The address that a replaced socket was connected to. */
 struct di_left {
-	uint64_t cookie; /* the new socket's; 0: none */
+	uint64_t cookie; /* of the new socket; 0: none */
 	struct sockaddr_storage remote;
 };
 
-/* Once, before threads are made. False: no memory. */
+/* Call once, before threads are created. False: no memory. */
 bool di_left_init(struct di_super *s);
 
-/* @fd, which goes to the program, was to be connected to the @len bytes at @addr. */
+/* Records that @fd, which goes to the program, was to be connected to the @len bytes at @addr. */
 void di_left_add(struct di_super *s, int fd, const void *addr, socklen_t len);
 
-/* Is @fd one of the last 4,096 of them? Over *remote: that address. */
+/* Is @fd one of the last 4,096 of them? *remote is set to that address. */
 bool di_left_find(struct di_super *s, int fd, struct sockaddr_storage *remote);
 
 #endif

@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Calls that carry an address beside data, each as in syscalls.c: what it returns is what to do. */
+/*
+ * Calls that carry an address with data. Each returns what to do, as in syscalls.c.
+ */
 #ifndef ZV_DROPIN_MESSAGES_H
 #define ZV_DROPIN_MESSAGES_H
 

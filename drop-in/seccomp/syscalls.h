@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* What is done with a system call that the filter has shown. */
+/*
+ * Handling of a system call reported by the filter.
+ */
 #ifndef ZV_DROPIN_SYSCALLS_H
 #define ZV_DROPIN_SYSCALLS_H
 
@@ -8,12 +10,12 @@
 
 #include "super.h"
 
-#define DI_CONTINUE LONG_MIN	   /* the kernel is to do it */
-#define DI_DONE	    (LONG_MIN + 1) /* it has its answer already, or nobody waits for one */
+#define DI_CONTINUE LONG_MIN	   /* the kernel executes it */
+#define DI_DONE	    (LONG_MIN + 1) /* it is answered already, or nobody waits for an answer */
 
 /*
- * Returns the call's value, -errno or one of the above. @may_block: false: another thread must
- * remain for other calls and there is none.
+ * Returns the value of the call, -errno or one of the above. @may_block: false: another thread must
+ * remain free for other calls, and there is none.
  */
 long di_call(struct di_super *s, const struct seccomp_notif *n, bool may_block);
 

@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Relays: what is read from the host by system calls of its own, not io_uring's, because each read
+ * Relays: data read from the host by direct system calls instead of io_uring, because each read
  * decides about the next.
  *
  * SEQPACKET, host to guest: the length of a message is not known before it is looked at, and
- * zv_send takes it whole or not at all. So it is copied into private memory without being taken
- * from the socket (MSG_PEEK), sent, and taken only then.
+ * zv_send takes a message whole or not at all. So it is copied into private memory without being
+ * removed from the socket (MSG_PEEK), sent, and only then removed.
  *
- * What the host sends to a guest that receives no more is read and thrown away; see "Ends" in
- * relay.h.
+ * What the host sends to a guest that no longer receives is read and discarded; see "End of a
+ * connection" in relay.h.
  */
 #include "relay_int.h"
 
