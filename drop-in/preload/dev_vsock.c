@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * /dev/vsock, which programs open to ask for the local CID: /dev/null stands for it, and answers
- * IOCTL_VM_SOCKETS_GET_LOCAL_CID. Without zvsockd there is none.
+ * /dev/vsock, which programs open to ask for the local CID: /dev/null is opened instead, and
+ * IOCTL_VM_SOCKETS_GET_LOCAL_CID on it is answered. Without zvsockd there is no such device.
  */
 #undef _FORTIFY_SOURCE
 #undef _FILE_OFFSET_BITS /* open() is open(), open64() another one */

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Calls that carry an address beside data: of datagrams, whom they go to and come from. On a
- * connection the kernel's vsock gives none, and AF_UNIX names its sockets. Without an address, and
- * on sockets of other families, they are libc's.
+ * Calls that carry an address with data: destination and source of datagrams. On a connection the
+ * kernel's vsock returns no address, while AF_UNIX names its sockets. Without an address, and on
+ * sockets of other families, libc's calls are used.
  */
 #undef _FORTIFY_SOURCE
 #include "preload/real.h"

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * The calls on sockets that AF_VSOCK and AF_UNIX answer differently. Each first finds out, by a
- * comparison of what it was given or of what the kernel has answered, whether it can be about an
- * AF_VSOCK socket at all; read, write, send, recv and poll are not here.
+ * The socket calls for which AF_VSOCK and AF_UNIX differ. Each first finds out, by comparing its
+ * arguments or the kernel's answer, whether it can be about an AF_VSOCK socket at all; read, write,
+ * send, recv and poll are not intercepted.
  */
 #undef _FORTIFY_SOURCE
 #include "preload/leave.h"

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Calls that carry an address beside data, with --dgram: of datagram sockets, whom they go to and
- * come from. The supervisor makes the call on the program's open file, with a copy of the payload,
- * of 64 KiB at most. On other sockets the kernel does what it does, and in sendto(2) and
- * recvfrom(2) without an address, which are send(2) and recv(2), the filter lets it.
+ * Calls that carry an address with data, with --dgram: destination and source on datagram sockets.
+ * The supervisor makes the call on the program's open file, with a copy of the payload of at most
+ * 64 KiB. On other sockets the kernel executes the call. sendto(2) and recvfrom(2) without an
+ * address, which are send(2) and recv(2), are allowed by the filter.
  */
 #include "messages.h"
 

@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * The `host:` transport: one guest's device in this process, behind one vhost-user socket, which
- * carries all its pairs, or several ("bonded": a VMM that gives a device three virtqueues only gets
- * several devices of one CID). Then queue i is pair 0 of socket i, and each socket's session comes
- * and goes by itself.
+ * The `host:` transport: one guest's device in this process. It has one vhost-user socket, which
+ * carries all its pairs, or several sockets ("bonded": a VMM that supports only three virtqueues
+ * per device gets several devices with the same CID). Then queue i is pair 0 of socket i, and the
+ * sessions of the sockets start and end independently.
  *
- * Devices of a process are kept in a list, so that two cannot claim one CID: packets are checked
- * against the CID of the socket they came from, and a second guest with that CID could forge them.
- * CID 2 is no guest's: any number of applications of the host may be attached under it ("fd=N").
+ * The devices of a process are kept in a list, so that no two can claim one CID: packets are
+ * checked against the CID of the socket they came from, and a second guest with that CID could
+ * forge them. CID 2 belongs to no guest: any number of host applications may be attached under it
+ * ("fd=N").
  */
 #include "dpdk/eal.h"
 #include "host_uri.h"

@@ -4,10 +4,10 @@
  *
  * Theory of operation
  * -------------------
- * The main thread blocks the signals that it serves before any other thread exists, so that all of
- * them come out of one descriptor, and then does one thing at a time: a signal, a request on the
- * control socket, a late line of the log. Data is the lcores' business (lcore.h). While it drains,
- * signals come as such (a second one hurries it) and the control socket goes on being served.
+ * The main thread blocks the signals that it handles before any other thread exists, so that all of
+ * them arrive on one descriptor, and then does one thing at a time: a signal, a request on the
+ * control socket, a late line of the log. Data is handled by the lcores (lcore.h). While it drains,
+ * signals are delivered directly (a second one hurries it) and the control socket is still served.
  */
 #include "apps.h"
 #include "cli.h"

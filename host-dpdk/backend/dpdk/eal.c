@@ -1,19 +1,20 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * EAL for a process that only wants rte_vhost.
+ * EAL for a process that only needs rte_vhost.
  *
  * Theory of operation
  * -------------------
- * EAL memory is off the data path, so hugepages and devices are left alone, and --no-shconf keeps
- * EAL from creating shared files. It still makes a directory of its own below the runtime directory
- * (/run/dpdk, or $XDG_RUNTIME_DIR/dpdk when unprivileged), which is removed again here; the parent
- * "dpdk" directory stays. EAL binds the calling thread to its main lcore; the affinity is put back,
- * and the main lcore is given all CPUs that the process may use, because EAL places its control
- * threads on what the lcores leave, or, when they leave nothing, on the main lcore's CPUs.
+ * EAL memory is not used on the data path, so hugepages and devices are left alone, and --no-shconf
+ * keeps EAL from creating shared files. It still creates a directory of its own below the runtime
+ * directory (/run/dpdk, or $XDG_RUNTIME_DIR/dpdk when unprivileged), which is removed again here;
+ * the parent "dpdk" directory stays. EAL binds the calling thread to its main lcore; its affinity
+ * is restored. The main lcore is given all CPUs that the process may use, because EAL places its
+ * control threads on CPUs that the lcores leave free or, if there are none, on the main lcore's
+ * CPUs.
  *
- * EAL and rte_vhost log to a stdio stream; ours hands each line to zv_log(), with the name of the
- * frontend that it is about in front, since a frontend can cause as many as it likes. Messages
- * below "notice" (rte_vhost has several for every protocol message) are not even formatted.
+ * EAL and rte_vhost log to a stdio stream. Ours passes each line to zv_log(), prefixed by the name
+ * of the frontend that it is about, since a frontend can cause any number of lines. Messages below
+ * "notice" (rte_vhost has several for every protocol message) are not even formatted.
  */
 #include "eal.h"
 

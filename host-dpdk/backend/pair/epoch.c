@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Epochs of a queue pair, and what is on loan when the guest's memory goes. Theory in vhost_pair.h.
+/*
+ * Epochs of a queue pair, and revocation of loans when the guest's memory goes. Theory:
+ * vhost_pair.h.
  */
 #include "vhost_pair_priv.h"
 

@@ -1,16 +1,17 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Packets from the guest: chains of the ring that its driver transmits on.
+ * Packets from the guest: chains of the driver's transmit ring.
  *
  * Theory of operation
  * -------------------
  * A burst is handled in two passes, because everything it reads was last written by another CPU.
- * The first copies heads and descriptors, translates and prefetches; the cache misses overlap. The
- * second parses headers. A chain of one direct descriptor, which is what most packets are, never
- * leaves the first pass' arrays; anything else is walked.
+ * The first pass copies heads and descriptors, translates and prefetches; the cache misses overlap.
+ * The second pass parses headers. A chain of one direct descriptor, which is the usual case, never
+ * leaves the arrays of the first pass; all others are walked.
  *
  * VIRTIO lets a driver lay out header and payload as it likes: the header may share a descriptor
- * with payload, have its own, or straddle several, and the payload may be in any number of them.
+ * with payload, have its own, or straddle several, and the payload may be in any number of
+ * descriptors.
  */
 #include "vhost_pair_priv.h"
 

@@ -1,20 +1,20 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * What a guest has sent before it went.
+ * What a guest had sent before its session ended.
  *
  * Theory of operation
  * -------------------
- * When a session ends, the guest's transmit ring may hold packets that the owner has not taken: the
- * last bytes of a guest that has closed and exited, or was killed. The control thread takes them
- * itself, while the owner is stopped, through the same checks as the owner (rx_burst),
- * and copies them into memory of our own, for the guest's memory goes with the session. The owner
- * gets them by vhost_pair_rx_rest before it ends the session's connections. No more than
- * kept_max bytes, this pair's share of VHOST_KEPT_MAX, are copied and not given back yet: from
- * where that ends on nothing is kept, so what a connection gets is always the beginning of what was
- * sent, and never an end of stream behind a gap. The same holds for chains of so many descriptors
- * that vhost_pair_sweep() ends it.
+ * When a session ends, the guest's transmit ring may hold packets that the owner has not received:
+ * the last bytes of a guest that has closed and exited, or was killed. The control thread receives
+ * them itself, while the owner is stopped, through the same checks as the owner (rx_burst), and
+ * copies them into memory of our own, because the guest's memory goes with the session. The owner
+ * gets them by vhost_pair_rx_rest before it ends the session's connections. At most kept_max bytes,
+ * this pair's share of VHOST_KEPT_MAX, may be copied and not yet given back. Nothing is kept beyond
+ * that point, so a connection always gets the beginning of what was sent, and never an end of
+ * stream after a gap. The same applies to chains with so many descriptors that vhost_pair_sweep()
+ * stops the copying.
  *
- * Tokens of such packets are VHOST_KEPT_TOKEN and a slot's number.
+ * The token of such a packet is VHOST_KEPT_TOKEN and the number of a slot.
  */
 #include "vhost_pair_priv.h"
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Packets to the guest that were committed and cannot be sent yet: behind a pause, and behind a
- * translation that is not there. See "Late packets" in vhost_pair.h.
+ * Packets to the guest that were committed and cannot be sent yet, because of a pause or a missing
+ * translation. See "Late packets" in vhost_pair.h.
  */
 #include "vhost_pair_priv.h"
 

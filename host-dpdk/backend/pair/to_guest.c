@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Packets to the guest: the empty buffers of the ring that its driver receives on.
+ * Packets to the guest: empty buffers of the driver's receive ring.
  *
  * The first 44 writable bytes of a chain hold the header, wherever descriptors end; payload is
- * offered as the first contiguous piece behind it. A driver that posts [44-byte header][4 KiB] and
- * one that posts single buffers get the same treatment. The rest of a longer chain is not used.
+ * offered as the first contiguous piece after it. A driver that posts [44-byte header][4 KiB] and
+ * one that posts single buffers are treated alike. The rest of a longer chain is not used.
  */
 #include "vhost_pair_priv.h"
 

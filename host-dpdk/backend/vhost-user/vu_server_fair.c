@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * What one socket may cost the control thread, which serves all of them. See "Fairness" in
+ * Limits what one socket may cost the control thread, which serves all of them. See "Fairness" in
  * vu_server.h.
  */
 #include "fd_bin.h"

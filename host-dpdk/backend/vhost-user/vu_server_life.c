@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Does the process live that a socket's frontend was? A frontend that hangs up may come back, and
- * with it all that its driver holds; one whose process has ended, as that of a VM that was killed,
- * has taken the guest's memory along, and holds nothing.
+ * Detects whether the process of a socket's former frontend is still alive. A frontend that hangs
+ * up may come back, and with it everything that its driver holds. If its process has ended, like
+ * that of a killed VM, the guest's memory is gone too, and the driver holds nothing.
  *
- * The kernel says who connected, or listened (SO_PEERCRED), and a descriptor of that process when
- * it ends. It was not the frontend if it ends while the connection goes on: somebody had the socket
- * made and handed on. Then, and where the kernel cannot tell, nothing is said.
+ * The kernel tells which process connected or listened (SO_PEERCRED), and a pidfd of that process
+ * tells when it ends. If it ends while the connection goes on, it was not the frontend: somebody
+ * else created the socket and passed it on. In that case, and where the kernel cannot tell, nothing
+ * is reported.
  */
 #include "vu_server_priv.h"
 

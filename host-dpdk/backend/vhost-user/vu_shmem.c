@@ -2,19 +2,19 @@
 /*
  * VIRTIO shared memory that the frontend is given for its driver (vhost-user, SHMEM_MAP).
  *
- * A frontend that has negotiated it asks for its size once (GET_SHMEM_CONFIG), when it makes the
- * device. The memory itself has to be sent each time that the driver has started the device: at a
- * reset the frontend forgets the mapping. So it is sent when a pair runs, if the memory table,
- * which a frontend says before it starts the rings, does not have it; after a pause the table does.
- * (QEMU 11.1 ends by a fault when it comes while the rings are stopped, or before it could start
- * them.)
+ * A frontend that has negotiated the feature asks for the size once (GET_SHMEM_CONFIG), when it
+ * creates the device. The memory itself must be sent each time the driver has started the device,
+ * because the frontend forgets the mapping at a reset. So it is sent when a pair runs, unless the
+ * memory table, which a frontend sets before it starts the rings, already contains it; after a
+ * pause it does. (QEMU 11.1 crashes if the message comes while the rings are stopped, or before it
+ * could start them.)
  *
- * No reply is asked for: the channel is shut in that direction, and none can be lost or made up.
- * That the memory is mapped is seen in the memory table, where it has a guest-physical address. A
- * VMM that fails says so in its own log, and who waits for the region is told after a while.
+ * No reply is requested: the channel is shut down in that direction, so no reply can be lost or
+ * forged. The memory table shows that the memory is mapped: it then has a guest-physical address. A
+ * VMM that fails says so in its own log, and whoever waits for the region is told after a timeout.
  *
- * A descriptor that was sent and not received counts against what this process may have under way.
- * So one waits at most, whatever channels the frontends of the device have had.
+ * A descriptor that was sent and not received counts against what this process may have in transit.
+ * So at most one is pending, whatever channels the frontends of the device have had.
  */
 #include "vu_device.h"
 

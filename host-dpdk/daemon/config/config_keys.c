@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * The keys of the configuration that every daemon, guest and device has; those of endpoint types
- * stand in their own files. See config_int.h. docs/daemon.md and zvsock.conf(5) describe each, and
- * a test compares them with the tables.
+ * The configuration keys that every daemon, guest and device has; those of endpoint types are in
+ * their own files. See config_int.h. docs/daemon.md and zvsock.conf(5) describe each key, and a
+ * test compares them with the tables.
  */
 #include "config_int.h"
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Values of the configuration: memory that a VM shares with its host. It is QEMU that makes the
- * file and gives it to the VM, unless it is VIRTIO shared memory; zvsockctl qemu-args prints how.
- * See config_int.h.
+ * Configuration values of the memory that a VM shares with its host. QEMU creates the file and
+ * gives it to the VM, except for VIRTIO shared memory; zvsockctl qemu-args prints how. See
+ * config_int.h.
  */
 #include "config_int.h"
 

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Captures of the control socket's clients: which client each belongs to, which guests it has.
+ * Captures of the control socket's clients: which client each belongs to, which guests it covers.
  *
- * A capture belongs to the client that asked for it and passed the file. It ends by its limits, by
- * "stop", by an error of the file, or when the client leaves; in the end the client gets a second
- * line, {"event":"captured", ...}. A queue has one tap, so a guest is in one capture at a time.
+ * A capture belongs to the client that requested it and passed the file. It ends at its limits,
+ * with "stop", with an error of the file, or when the client disconnects; at the end the client
+ * gets a second line, {"event":"captured", ...}. A queue has one tap, so a guest is in at most one
+ * capture at a time.
  */
 #include "control_int.h"
 #include "core/log.h"

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * "connect" of the control socket: the descriptor that comes with the request, one end of a
- * connected pair of Unix sockets, is joined with a port of a guest. The control connection has no
- * further request: it stays, without a place among the clients, for the line that tells how the
- * connection has ended (endpoint/given.h).
+ * connected pair of Unix sockets, is joined with a port of a guest. The control connection accepts
+ * no further request. It stays open, without taking a client place, for the line that reports how
+ * the connection has ended (endpoint/given.h).
  */
 #include "control_int.h"
 

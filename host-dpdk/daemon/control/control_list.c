@@ -3,11 +3,11 @@
  * "list" of the control socket: every connection, and where it leads on the host, which its owner
  * knows.
  *
- * What lcores own is copied by calls on the lcore (lcore_call), a slice each, into memory that this
- * thread has allocated and touched before. So an lcore spends tens of microseconds at a time, and
- * allocates nothing; in between it does its work, and connections come and go. A list that is taken
- * meanwhile has every connection that was there all the time, once; of the others it may have some.
- * A guest cannot go: that is this thread's business.
+ * Data owned by lcores is copied on the lcore (lcore_call), one slice per call, into memory that
+ * this thread has allocated and touched before. So an lcore spends tens of microseconds at a time
+ * and allocates nothing; between the calls it does its work, and connections come and go. The list
+ * contains every connection that existed all the time, once, and possibly some of the others. A
+ * guest cannot be removed meanwhile, because this thread does that.
  */
 #include "control_int.h"
 #include "core/clock.h"

@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* "regions" of the control socket: memory for channels, and who holds parts of it. */
+/*
+ * "regions" of the control socket: memory for channels, and which devices hold parts of it.
+ */
 #include "channel/region.h"
 #include "control_int.h"
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * capture: opens the file with the user's own rights, passes the descriptor to the daemon, and
- * waits for the end. The daemon writes; so packets do not travel through this program, and killing
- * it ends the capture.
+ * capture: opens the file with the user's own permissions, passes the descriptor to the daemon, and
+ * waits for the end. The daemon writes the file, so packets do not pass through this program, and
+ * killing it ends the capture.
  */
 #include "ctl.h"
 

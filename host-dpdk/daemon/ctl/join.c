@@ -1,15 +1,15 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * connect: joins standard input and output with a port of a guest, as ssh's ProxyCommand does.
+ * connect: joins standard input and output with a port of a guest, like ssh's ProxyCommand.
  *
- * There are three ways into zvsockd. The control socket is the one that is taken: it knows guests
- * by name and CID, reaches each of them whether it has a hybrid socket or not, and says why a
- * connection was refused and whether it has ended whole, of which a hybrid socket says nothing. A
- * drop-in directory is for sockets that have to look like AF_VSOCK ones. Who may not use the
- * control socket names a hybrid socket instead of a guest, by its path.
+ * There are three ways into zvsockd. This program uses the control socket: it knows guests by name
+ * and CID, reaches each of them whether it has a hybrid socket or not, and reports why a connection
+ * was refused and whether it has ended in order, which a hybrid socket does not. A drop-in
+ * directory is for sockets that must look like AF_VSOCK ones. Users without access to the control
+ * socket give the path of a hybrid socket instead of a guest.
  *
- * zvsockd gets one end of a pair of sockets, and we keep the other: no byte goes through the
- * control socket. With --pass-fd that end goes on to who has started us, and we are done.
+ * zvsockd gets one end of a socket pair, and we keep the other: no payload goes through the control
+ * socket. With --pass-fd our end is passed on to the program that started us, and we are done.
  */
 #include "ctl.h"
 

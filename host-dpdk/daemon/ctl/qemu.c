@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * qemu-args: what QEMU's command line needs so that its guest is the daemon's guest. Made here,
- * from the answer to "guests"; the daemon need not know.
+ * qemu-args: the QEMU options that make a VM the daemon's guest. Generated here from the answer to
+ * "guests"; the daemon is not involved.
  */
 #include "ctl.h"
 

@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * ss: vsock sockets of this machine's programs, as "ss --vsock -ap" shows those of a kernel.
+ * ss: vsock sockets of this machine's programs, in the style of "ss --vsock -ap" for kernel
+ * sockets.
  *
- * Who an AF_VSOCK program's socket is stands in its name or its peer's (api/proto/dropin_msg.h),
- * and the kernel knows the rest: state, queues, process. Only of a socket that was bound and then
- * connected zvsockd must be asked for the peer. Connections of other endpoints, the daemon lists.
+ * The address of an AF_VSOCK program's socket is in its name or its peer's name
+ * (api/proto/dropin_msg.h), and the kernel knows the rest: state, queues, process. Only for a
+ * socket that was bound and then connected must zvsockd be asked for the peer. The daemon lists
+ * connections of other endpoints.
  */
 #include "ctl.h"
 #include "table.h"

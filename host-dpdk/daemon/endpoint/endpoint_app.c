@@ -1,22 +1,23 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * The app endpoints: applications of the host that are attached to zvsockd (apps.h), each with a
- * device of its own on which it has CID 2.
+ * The app endpoints: host applications attached to zvsockd (apps.h), each with a device of its own
+ * on which it has CID 2.
  *
  * Theory of operation
  * -------------------
- * A directory has the ports that applications listen on and the guests that they can reach, under
- * one lock, held for a look-up. A guest's connection to a port of the host that no key of its
+ * A directory holds the ports that applications listen on and the guests that they can reach, under
+ * one lock, which is held for a look-up. A guest's connection to a host port that no key of its
  * configuration serves goes to the application that listens there (endpoint_app_port). An
- * application's connection goes to the guest with the CID that it names, or, at CID 1 or 2, to the
- * application that listens on the port (endpoint_app_guest). Both ways it ends here and a splice
- * joins it with a second one on the other's device, so neither sees the other's memory.
+ * application's connection goes to the guest with the requested CID or, for CID 1 or 2, to the
+ * application that listens on the port (endpoint_app_guest). In both directions the connection ends
+ * here, and a splice joins it with a second one on the other device, so neither side sees the
+ * other's memory.
  *
- * A guest sees CID 2 and a port that zvsockd has chosen, because applications choose theirs without
+ * A guest sees CID 2 and a port chosen by zvsockd, because applications choose their ports without
  * knowing of each other.
  *
- * Who leaves the directory is marked as gone first; what was posted to its lcores before runs
- * before its queues end.
+ * A device that leaves the directory is marked as gone first; what was posted to its lcores before
+ * that runs before its queues end.
  */
 #include "endpoint_app.h"
 

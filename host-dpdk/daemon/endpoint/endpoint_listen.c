@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * The listen endpoint: "listen = /run/x.sock:80" or "listen = 127.0.0.1:8080:80". Sockets of this
- * machine that stand for one port of the guest, for programs that know nothing of vsock: whoever
- * connects is joined with a new connection to that port. Nothing is said first, on either side.
+ * machine that stand for one port of the guest, for programs that do not know vsock: each
+ * connection is joined with a new connection to that port. No protocol precedes the data, in either
+ * direction.
  *
- * A reload adds and removes listeners of a guest that runs: the part has no same(). A connection
- * stays when its listener goes.
+ * A reload adds and removes listeners of a running guest: the part has no same(). A connection
+ * survives the removal of its listener.
  */
 #include "endpoint_listen.h"
 

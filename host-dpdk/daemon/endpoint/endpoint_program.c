@@ -2,16 +2,16 @@
 /*
  * The endpoint of programs on a guest whose kernel has the driver: their control connections
  * (docs/protocol.md, "Programs on a stock driver"). Each is a line (channel/line.h): the messages
- * that a zvsock driver exchanges with the library come and go here as payload, and which
- * connections are the program's is what it claims (channel/claims.h).
+ * that a zvsock driver exchanges with the library are sent here as payload, and claims
+ * (channel/claims.h) tell which connections belong to the program.
  *
- * A message is taken when it is whole, and checked by the one parser. Whatever is not allowed ends
- * the control connection, and with it all connections whose channels were granted on it; nothing
- * else of the guest is affected. A message of ours goes as a whole or not at all.
+ * A message is processed when it is complete, and checked by the one parser. Anything not allowed
+ * ends the control connection, and with it all connections whose channels were granted on it;
+ * nothing else of the guest is affected. A message of ours is sent whole or not at all.
  *
- * What a program can cost: a place of `programs`, a message of memory, CLAIMS_MAX claims, and parts
+ * A program can cost: a place of `programs`, memory for one message, CLAIMS_MAX claims, and parts
  * of the guest's region, of which the guest has a share (channel/region.h). In a round MSGS_ROUND
- * messages are taken in the programs' turns, up to MSGS_TURN of each, and as many again before
+ * messages are processed in the programs' turns, up to MSGS_TURN of each, and as many again before
  * requests.
  */
 #include "endpoint.h"

@@ -5,14 +5,14 @@
  * Theory of operation
  * -------------------
  * A guest's REQUEST names the CID of another guest. The daemon ends the connection here and makes
- * one to the other guest, under the CID and port of the asking one, so that both see what they
+ * one to the other guest, from the CID and port of the requesting one, so that both see what they
  * would see without a daemon between them; relay/splice.h joins the two. The source CID needs no
- * check here: the backend lets no packet pass that does not carry its guest's own.
+ * check here: the backend rejects packets that do not carry its guest's own CID.
  *
- * Who is in a group is kept in the group, under a lock of its own: guests that share no group share
- * no lock. The list of groups is the main thread's alone. A guest is marked as gone in its groups
- * before it is taken off its lcores, and what was posted to them for it under the lock runs before
- * that.
+ * The members of a group are stored in the group, under a lock of its own: guests that share no
+ * group share no lock. The list of groups belongs to the main thread. A guest is marked as gone in
+ * its groups before it is removed from its lcores, and what was posted to them for it under the
+ * lock runs before that.
  */
 #include "core/log.h"
 #include "endpoint.h"

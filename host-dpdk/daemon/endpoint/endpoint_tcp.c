@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * The tcp endpoint: "tcp = PORT=HOST:TARGET". Ports of the guest that stand for an address of the
- * host's network, an allow-list as Nitro's vsock-proxy has it. Names are looked up when the
+ * The tcp endpoint: "tcp = PORT=HOST:TARGET". Host ports that stand for an address in the host's
+ * network: an allow-list, like that of Nitro's vsock-proxy. Names are looked up when the
  * configuration is read (lookup.h).
  */
 #include "endpoint_tcp.h"

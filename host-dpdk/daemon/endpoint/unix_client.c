@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * A client of a hybrid socket, from its first byte to the relay: its line is read, with what
- * follows it in the same read; zv_connect; and when the guest has said RESPONSE, "OK <port>\n" goes
- * out and the relay begins, with the bytes that had come early. A client that says nothing,
- * something else, or too much is closed and counted.
+ * A client of a hybrid socket, from its first byte to the relay: its line is read, with whatever
+ * follows it in the same read; zv_connect; when the guest has sent RESPONSE, "OK <port>\n" is sent
+ * and the relay begins, with the bytes that came early. A client that sends nothing, something
+ * else, or too much is closed and counted.
  */
 #include "call_guest.h"
 #include "connect_line.h"

@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Relays: their life and their ends; theory in relay.h, the data in relay_data.c. */
+/*
+ * Relays: life cycle and ends; theory in relay.h, the data in relay_data.c.
+ */
 #include "core/log.h"
 #include "linger.h"
 #include "relay_int.h"

@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Relays: payload, both ways; theory in relay.h. */
+/*
+ * Relays: payload in both directions; theory in relay.h.
+ */
 #include "relay_int.h"
 
 #include <errno.h>

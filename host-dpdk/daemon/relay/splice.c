@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Splices: life, pokes and ends; theory in splice.h, payload in splice_data.c. */
+/*
+ * Splices: life cycle, pokes and ends; theory in splice.h, payload in splice_data.c.
+ */
 #include "core/log.h"
 #include "share.h"
 #include "spin.h"

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Programs that ask at DIR/ask: questions are read one at a time, without waiting, and answered in
- * order; a blocking CONNECT holds the later ones up until it is decided. How many in a round is
- * said by av_turn.c. Idle programs stay.
+ * Programs that send requests at DIR/ask. Requests are read one at a time, without waiting, and
+ * answered in order; a blocking CONNECT delays the later ones until it is decided. av_turn.c limits
+ * the number in a round. Idle programs stay connected.
  */
 #include "av_dgram.h"
 

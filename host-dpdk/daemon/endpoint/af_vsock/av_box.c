@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Datagrams on their way to a program, and from one that has connected; theory in av_dgram.h. */
+/*
+ * Datagrams to a program, and from one that has connected; theory in av_dgram.h.
+ */
 #include "av_dgram.h"
 
 #include "core/fds.h"

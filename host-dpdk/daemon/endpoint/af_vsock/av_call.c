@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Connections that programs ask for, as home sees them: CONNECT, FILLED, ERROR, and the sockets
- * that come to DIR/TYPE; theory in av.h. */
+/*
+ * Connections requested by programs, at home: CONNECT, FILLED, ERROR, and the sockets accepted at
+ * DIR/TYPE; theory in av.h.
+ */
 #include "av.h"
 
 #include "core/clock.h"

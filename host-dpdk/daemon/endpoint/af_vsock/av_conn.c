@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Connections that programs ask for, at the guest's end: from zv_connect to the relay, on the lcore
- * of the queue; theory in av.h. What goes to home is called or posted as in av_call.c.
+ * Connections requested by programs, at the guest's end: from zv_connect to the relay, on the lcore
+ * of the queue; theory in av.h. Messages to home are called or posted as in av_call.c.
  */
 #include "av.h"
 

@@ -1,13 +1,12 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Bound ports in a file, DIR/ports, a line each: user, process, label, and of datagrams the
- * key. Programs that listen do not
- * notice when zvsockd ends and is started anew, so it has to know their sockets again. Whoever
- * could write the file could have guests' connections: it must be of zvsockd's user, or root,
- * alone.
+ * Bound ports in a file, DIR/ports, one per line: user, process, label, and for datagrams the key.
+ * Listening programs do not notice when zvsockd ends and is restarted, so it must recognise their
+ * sockets. Whoever could write the file could get guests' connections: it must be writable only by
+ * zvsockd's user or root.
  *
- * Lines are only added, until there are many more than ports; then it is written anew. What is in
- * it and not bound any more is left out when it is read.
+ * Lines are only appended, until there are many more lines than ports; then the file is rewritten.
+ * Entries that are no longer bound are skipped when it is read.
  */
 #include "av_dgram.h"
 

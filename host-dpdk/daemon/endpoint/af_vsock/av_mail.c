@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* What programs send to DIR/dgram, and datagrams between home and guests; theory in av_dgram.h. */
+/*
+ * Datagrams that programs send to DIR/dgram, and datagrams between home and guests; theory in
+ * av_dgram.h.
+ */
 #include "av_dgram.h"
 
 #include "core/fds.h"

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Ports that programs have bound. STREAM and SEQPACKET share them, as in the kernel, and those of
- * DGRAM are others; ports of two
- * CIDs are two, and one of VMADDR_CID_ANY is at all of them. A port is taken as long as a socket
- * has its label: nobody says when it is closed, so that is looked at when somebody else asks for
- * the port, and now and then, by trying to bind a socket of our own to it.
+ * Ports that programs have bound. STREAM and SEQPACKET share them, as in the kernel; those of DGRAM
+ * are separate. The same port at two CIDs is two ports, and one of VMADDR_CID_ANY is at all CIDs. A
+ * port is taken as long as a socket has its label. Nobody reports when that is closed, so it is
+ * checked when somebody else asks for the port, and periodically, by trying to bind a socket of our
+ * own to the label.
  */
 #include "av_dgram.h"
 

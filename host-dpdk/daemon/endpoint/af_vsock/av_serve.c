@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * A guest's connection to a port that a program has bound: from a socket with a Z label to the
- * label of the program's, without waiting. Who listens there must be of the user who bound the
- * port: the label is no secret, and free for everybody when the program has closed its socket.
+ * label of the program's socket, without waiting. The listener must belong to the user who bound
+ * the port, because the label is not secret, and anybody can use it when the program has closed its
+ * socket.
  */
 #include "av.h"
 

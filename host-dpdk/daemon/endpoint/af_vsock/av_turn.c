@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Whose questions are read. Programs may be thousands, and each may have sent as much as its socket
- * takes; so what they cost their home in one round is limited, for all of a space together, and
- * what is left waits. Users have their turn one after the other, and so have the programs of each:
- * who opens many connections waits for himself.
+ * Decides whose requests are read. There may be thousands of programs, and each may have sent as
+ * much as its socket holds; so what they cost their home in one round is limited, for the whole
+ * space together, and the rest waits. Users get turns in rotation, and so do the programs of each
+ * user: a user who opens many connections delays only himself.
  */
 #include "av.h"
 

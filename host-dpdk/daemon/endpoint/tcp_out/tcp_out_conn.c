@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * A connection to tcp_out, from its first byte to the relay: greeting, request, name, address,
- * connect(2), reply. Of what the guest sends no byte is read that is not the messages': what
- * follows them stays where it is, for the relay.
+ * connect(2), reply. Only the bytes of these messages are read from the guest; what follows them is
+ * left for the relay.
  *
- * A guest that says something else, or nothing for REQUEST_S, is reset and counted. From the
- * request to the reply it has DIAL_S. A name is looked up only if a rule could allow it; each
- * guest has a share of the look-ups (resolve.h). The rules are those of the request's moment.
+ * A guest that sends anything else, or nothing for REQUEST_S, is reset and counted. From the
+ * request to the reply it has DIAL_S. A name is looked up only if a rule could allow it; each guest
+ * has a share of the look-ups (resolve.h). The rules are those at the time of the request.
  */
 #include "core/log.h"
 #include "endpoint_tcp_out.h"
