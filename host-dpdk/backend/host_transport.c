@@ -27,7 +27,7 @@ struct host_dev {
 	struct transport_dev base; /* first */
 	struct host_uri uri;
 	struct vhost_pair *q[ZV_QUEUES_MAX];
-	pthread_mutex_t lock; /* of vu[]: the control thread goes from one to the others */
+	pthread_mutex_t lock; /* protects vu[]: the control thread goes from one to the others */
 	struct vu_dev *vu[HOST_PATHS_MAX];
 	int claim[HOST_PATHS_MAX];
 	struct shm_region shmem; /* VIRTIO shared memory for the guest; fd -1: none */
@@ -42,7 +42,7 @@ static struct host_dev *host_of(struct transport_dev *d)
 	return (struct host_dev *)(void *)d;
 }
 
-/* The first path of @a that @b has too, or NULL. */
+/* The first path of @a that is also in @b, or NULL. */
 static const char *same_path(const struct host_uri *a, const struct host_uri *b)
 {
 	if (a->fd >= 0 || b->fd >= 0) /* numbers of descriptors, which are closed by now */
@@ -136,7 +136,7 @@ static void host_close(struct transport_dev *t)
 	free(d);
 }
 
-/* Its pages have the content of former VMs of the same guest, as those of an NVDIMM have. */
+/* Its pages keep the contents from former VMs of the same guest, like those of an NVDIMM. */
 static int make_shmem(struct host_dev *d)
 {
 	int ret = 0;
@@ -210,7 +210,7 @@ static int host_setup(struct host_dev *d, uint32_t flags)
 
 	if (ret == 0)
 		ret = make_shmem(d);
-	/* All claims first: what cannot be opened is not opened by half. */
+	/* All claims first, so that nothing is opened halfway. */
 	for (unsigned i = 0; i < d->uri.npaths && ret == 0 && !d->uri.client && d->uri.fd < 0;
 	     i++) {
 		d->claim[i] = sock_claim(d->uri.path[i]);

@@ -68,7 +68,10 @@ static int map_region(struct guest_mem *m, unsigned i, const struct guest_mem_sr
 		return -EINVAL;
 	if (fstat(s->fd, &st) < 0)
 		return -errno;
-	/* Touching a page behind the end of a file is a SIGBUS; refuse what is short already. */
+	/*
+	 * An access beyond the end of a file raises SIGBUS: refuse files that are already too
+	 * short.
+	 */
 	if (S_ISREG(st.st_mode) && s->offset + s->size - 1 >= (uint64_t)st.st_size)
 		return -EINVAL;
 	page = file_page_size(&st);
@@ -182,8 +185,8 @@ int guest_mem_revoke_begin(struct guest_mem *m, bool written)
 }
 
 /*
- * The application may be writing there, which ThreadSanitizer need not be told. All of a region's
- * maps begin on a page, so source and target are aligned alike.
+ * The application may be writing there; ThreadSanitizer must not report that. All maps of a region
+ * start on a page, so source and target have the same alignment.
  */
 static __attribute__((no_sanitize_thread)) void copy_racing(uint8_t *to, const uint8_t *from,
 							    size_t len)
@@ -196,7 +199,7 @@ static __attribute__((no_sanitize_thread)) void copy_racing(uint8_t *to, const u
 		*(volatile uint8_t *)to++ = *(const volatile uint8_t *)from++;
 }
 
-/* The region whose map has all of [@va, @va + @len); nregions: none. */
+/* The region whose map contains all of [@va, @va + @len); nregions: none. */
 static uint32_t map_of(const struct guest_mem *m, const uint8_t *va, size_t len)
 {
 	for (uint32_t i = 0; i < m->nregions; i++) {
@@ -234,7 +237,7 @@ int guest_mem_revoke_end(struct guest_mem *m)
 	return 0;
 }
 
-/* Eight bytes at a multiple of 8, which are as they were. */
+/* Eight aligned bytes that are unchanged. */
 static inline __attribute__((no_sanitize_thread)) bool same8(const uint8_t *first,
 							     const uint8_t *last)
 {
@@ -288,7 +291,10 @@ bool guest_mem_catch_up(struct guest_mem *m, const struct guest_mem *now, uint8_
 
 /* ---- looking up ---- */
 
-/* Region @i of @m is wholly in @now too: the same bytes of the same file at the same address. */
+/*
+ * True: all of region @i of @m is in @now too, with the same bytes of the same file at the same
+ * address.
+ */
 static bool region_kept(const struct guest_mem *m, uint32_t i, const struct guest_mem *now)
 {
 	for (uint32_t k = 0; k < now->nregions; k++) {

@@ -15,7 +15,7 @@ static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER; /* all tables, and who 
 
 /* ---- the table ---- */
 
-/* The entry of @m that has all of [@gpa, @gpa + @size); nregions: none. */
+/* The entry of @m that contains all of [@gpa, @gpa + @size); nregions: none. */
 static uint32_t entry_of(const struct guest_mem *m, struct gpa gpa, uint64_t size)
 {
 	for (uint32_t i = 0; i < m->nregions; i++) {
@@ -98,8 +98,8 @@ bool guest_shares_has_given(struct guest_shares *s)
 }
 
 /*
- * The file of entry @i has another entry, a ring, or address 0: it is the guest's RAM. (A driver
- * can keep its rings out of it.)
+ * True: the file of entry @i has another entry, a ring, or address 0, so it is the guest's RAM. (A
+ * driver can keep its rings out of it.)
  */
 static bool is_ram(const struct guest_shares *s, uint32_t i)
 {
@@ -160,7 +160,9 @@ static void make_bin(void)
 	bin = fd_bin_new(NULL);
 }
 
-/* By lcores as well, of a VMM that may have ended: then the last descriptor frees all of the file.
+/*
+ * Lcores call this too, for a VMM that may have ended: then closing the last descriptor frees the
+ * whole file.
  */
 static void unmap(struct guest_shared *r)
 {
@@ -215,7 +217,7 @@ static int take_entry(struct guest_shares *s, uint32_t i, struct gpa gpa, uint64
 	return take(s, s->fd[i], &what, out);
 }
 
-/* No entry has it: it is what was given, and the VMM has not mapped it yet. */
+/* No entry contains it: it is the given memory, and the VMM has not mapped it yet. */
 static int take_given(struct guest_shares *s, struct gpa gpa, uint64_t size,
 		      struct guest_shared **out)
 {

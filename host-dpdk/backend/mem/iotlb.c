@@ -15,7 +15,7 @@ static struct iotlb *iotlb_of(struct guest_iommu *io)
 
 /* ---- the table ---- */
 
-/* The first entry that ends at @a or beyond; t->n: there is none. */
+/* The first entry that ends at or after @a; t->n: there is none. */
 static unsigned find(const struct iotlb *t, struct iova a)
 {
 	unsigned low = 0, high = t->n;
@@ -31,7 +31,7 @@ static unsigned find(const struct iotlb *t, struct iova a)
 	return low;
 }
 
-/* Forgets the questions about the range. True: there were some. */
+/* Forgets the requests in the range. True: there were some. */
 static bool drop_questions(struct iotlb *t, struct iova iova, uint64_t size)
 {
 	unsigned left = 0;
@@ -131,7 +131,7 @@ static void send_questions(struct iotlb *t)
 	}
 }
 
-/* Under the lock: the oldest question that is on its way makes room; its answer counts as well. */
+/* Under the lock: drops the oldest sent request to make room; an answer to it is still accepted. */
 static void drop_oldest(struct iotlb *t)
 {
 	unsigned i = 0;

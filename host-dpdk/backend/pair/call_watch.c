@@ -13,13 +13,13 @@
 
 #define WATCH_MIN_NS 10000000u	/* between two looks while guests are called */
 #define WATCH_MAX_NS 160000000u /* while none is */
-#define SUSPECT	     8u		/* looks: how often a caller may be inside by chance */
-#define FREE_READS   10000u	/* to let one caller go, before others have their turn */
+#define SUSPECT	     8u		/* checks in which a caller may be inside by chance */
+#define FREE_READS   10000u	/* limit for releasing one caller before others get their turn */
 
 static struct {
 	pthread_mutex_t lock;
 	TAILQ_HEAD(, call_watch) all;
-	bool running; /* the thread, which ends when there is nothing to watch */
+	bool running; /* the thread; it ends when there is nothing to watch */
 } watched = {
 	.lock = PTHREAD_MUTEX_INITIALIZER,
 	.all = TAILQ_HEAD_INITIALIZER(watched.all),
@@ -47,8 +47,10 @@ static bool waits(struct call_watch *w, uint32_t count)
 	return count == w->seen || !(fcntl(w->fd, F_GETFL) & O_NONBLOCK) || ++w->suspect > SUSPECT;
 }
 
-/* Its counter may be full again before the caller has run: then the next read may do it. Does not
- * wait, whatever the flags of the file say. */
+/*
+ * The counter may be full again before the caller has run: then the next read may release it. Does
+ * not wait, whatever the flags of the file are.
+ */
 static void let_go(const struct call_watch *w)
 {
 	uint64_t n;

@@ -75,7 +75,7 @@ bool vhost_chain_stale(struct vhost_pair *q, struct vhost_chain *c)
 /* What one revocation may still do. */
 struct sweep {
 	uint32_t walked; /* descriptors */
-	uint32_t tx;	 /* bytes of buffers to the guest that may be copied yet */
+	uint32_t tx;	 /* bytes of buffers to the guest that may still be copied */
 };
 
 static uint32_t tx_len(const struct vhost_chain *c)
@@ -83,7 +83,7 @@ static uint32_t tx_len(const struct vhost_chain *c)
 	return c->cap < TX_KEEP ? c->cap : TX_KEEP;
 }
 
-/* Copies what the buffer of a token holds. False: it cannot be found any more, or is too much. */
+/* Copies the contents of a token's buffer. False: it cannot be found any more, or is too large. */
 static bool chain_keep(struct vhost_pair *q, const struct vhost_chain *c,
 		       const struct vhost_ring *from, struct sweep *s)
 {
@@ -108,9 +108,9 @@ static bool chain_keep(struct vhost_pair *q, const struct vhost_chain *c,
 }
 
 /*
- * Buffers of @ep that are on loan turn into private memory with the bytes that they hold. With @now
- * (the guest's memory) those reserved for sending can be sent later. Lent ones are found in @from.
- * False: bytes are lost, or still in the guest's hands.
+ * Replaces buffers of @ep on loan by private memory with the same contents. With @now (the guest's
+ * memory) those reserved for sending can be sent later. Lent ones are looked up in @from. False:
+ * bytes are lost, or still in the guest's hands.
  */
 static bool epoch_revoke(struct vhost_pair *q, struct vhost_epoch *ep,
 			 const struct vhost_ring *from, const struct guest_mem *now,

@@ -22,7 +22,8 @@
 
 /* A chain as the first pass sees it. */
 struct peeked {
-	uint8_t *va; /* NULL: not one direct readable descriptor, in one piece, of >= a header */
+	uint8_t *va; /* NULL: not a single direct readable descriptor, contiguous, of at least a
+			header */
 	uint32_t len;
 	uint16_t id;
 };
@@ -38,7 +39,7 @@ VHOST_INLINE uint32_t peek_chains(struct vhost_ring *r, struct peeked *pk, uint3
 		if (unlikely(!v->peek(r, i, &pk[i].id, &d)))
 			return i;
 		va = vhost_ring_at(r, iommu, d.addr, d.len);
-		/* a header, or, in front of other shapes, a table or a part of one: wanted soon */
+		/* header, or (other layouts) an indirect table or part of one: needed soon */
 		if (likely(va != NULL)) {
 			shm_prefetch(va);
 			shm_prefetch(va + VSOCK_HDR_LEN);
@@ -98,8 +99,8 @@ static int cut(struct pkt_seg *seg, uint32_t n, uint32_t len)
 
 /*
  * Parses the chain @pk into @p, using scratch from *used on. 1: a packet; 0: dropped; -ENOSPC: not
- * enough scratch, try it in the next burst; -EAGAIN: a translation is not there; -EPROTO: the ring
- * is broken.
+ * enough scratch, retry in the next burst; -EAGAIN: a translation is missing; -EPROTO: the ring is
+ * broken.
  */
 VHOST_INLINE int parse(struct vhost_pair *q, const struct peeked *pk, struct rx_pkt *p,
 		       uint32_t *used, const struct vhost_ring_verbs *v, const bool iommu)
@@ -140,7 +141,9 @@ VHOST_INLINE int parse(struct vhost_pair *q, const struct peeked *pk, struct rx_
 	return 1;
 }
 
-/* Keeps the packet's chain, which has been taken, for as long as the socket layer holds it. */
+/*
+ * Records the packet's chain, which has been taken, as lent as long as the socket layer holds it.
+ */
 VHOST_INLINE void lend(struct vhost_pair *q, struct rx_pkt *p, uint16_t id)
 {
 	uint32_t token = q->free - 1;
@@ -211,7 +214,9 @@ VHOST_INLINE void rx_release(struct vhost_pair *q, uint32_t token, const struct 
 	vhost_chain_free(q, token);
 }
 
-/* A burst that has broken a ring. The session is over: what the burst has found belongs to it. */
+/*
+ * A burst has broken a ring. The session is over; packets already found in the burst belong to it.
+ */
 static __attribute__((noinline, cold)) void rx_broken(struct vhost_pair *q, struct rx_pkt *pkts,
 						      int got)
 {
@@ -286,7 +291,7 @@ bool vhost_pair_rx_intact(struct transport_queue *tq, uint32_t token)
 {
 	struct vhost_pair *q = vhost_pair_of(tq);
 
-	/* What was kept at the end of a session is private, and good (vhost_pair_rx_keep). */
+	/* Packets kept at the end of a session are private and intact (vhost_pair_rx_keep). */
 	return token >= q->nchains || q->chains[token].state != CHAIN_LENT ||
 	       !shm_load32(&q->chains[token].ep->mem->fault);
 }

@@ -26,7 +26,7 @@ struct vhost_pair_kept {
 	uint8_t data[]; /* hdr.len bytes */
 };
 
-/* A slot for one more; false: no memory. Slots in [kept_next, nkept) wait for the owner. */
+/* Makes a slot for one more; false: no memory. Slots in [kept_next, nkept) wait for the owner. */
 static bool slot_room(struct vhost_pair *q)
 {
 	uint32_t size = q->kept_size ? 2 * q->kept_size : 64;
@@ -53,7 +53,7 @@ static bool keep(struct vhost_pair *q, const struct rx_pkt *p)
 	struct vhost_pair_kept *k;
 	uint32_t at = 0;
 
-	/* What the burst has checked: the segments are hdr.len bytes together. */
+	/* Checked by the burst: the segments have hdr.len bytes in all. */
 	if (sizeof(*k) + sizeof(k) + p->hdr.len > q->kept_max - q->kept_bytes || !slot_room(q))
 		return false;
 	k = malloc(sizeof(*k) + p->hdr.len);
@@ -72,7 +72,7 @@ static void drop(struct vhost_pair *q, uint32_t slot)
 	q->kept_bytes -= cost(q->kept[slot]);
 	free(q->kept[slot]);
 	q->kept[slot] = NULL;
-	/* From the end, so that what is held in front keeps its number. */
+	/* From the end, so that the remaining ones keep their numbers. */
 	while (q->nkept > q->kept_next && !q->kept[q->nkept - 1])
 		q->nkept--;
 	while (q->nkept == q->kept_next && q->nkept && !q->kept[q->nkept - 1])
@@ -82,7 +82,7 @@ static void drop(struct vhost_pair *q, uint32_t slot)
 void vhost_pair_rx_keep(struct vhost_pair *q)
 {
 	struct rx_pkt pkts[VHOST_BURST];
-	/* What is there now: a guest that goes on sending is not waited for. */
+	/* Only what is there now: does not wait for a guest that keeps sending. */
 	uint32_t left = q->ep ? vhost_ring_refresh(&q->from_guest) : 0, first = q->nkept;
 	struct guest_mem *mem = q->ep ? guest_mem_get(q->ep->mem) : NULL;
 	bool room = true, known = true;
@@ -106,7 +106,7 @@ void vhost_pair_rx_keep(struct vhost_pair *q)
 		if (left && work >= vhost_pair_sweep(&q->from_guest))
 			room = false;
 	}
-	/* Zeroes in the place of memory that is not there are nobody's data. */
+	/* Zeroes that replaced missing memory are not data. */
 	if (mem && shm_load32(&mem->fault))
 		while (q->nkept > first)
 			drop(q, q->nkept - 1);

@@ -8,7 +8,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#define WATCH_NS 200000000u /* how often the rings of a paused pair are looked at */
+#define WATCH_NS 200000000u /* interval of checks of a paused pair's rings */
 #define WATCHED	 4096u	    /* bytes of each part of a ring that are */
 
 /* ---- the end of a session ---- */
@@ -63,7 +63,7 @@ void vhost_pair_break(struct vhost_pair *q, const struct vhost_ring *r)
 		       vhost_ring_fault_text(r->broken));
 }
 
-/* Returns every chain that is in flight to the guest, unused. */
+/* Returns all chains in flight to the guest, unused. */
 static void return_in_flight(struct vhost_pair *q)
 {
 	for (uint32_t i = 0; i < q->nchains; i++) {
@@ -141,8 +141,7 @@ static int load_rings(struct vhost_pair *q, const struct vhost_pair_setup *s)
 		ret = vhost_ring_load(&q->from_guest, &s->ring[VHOST_FROM_GUEST], s->mem, s->iommu,
 				      s->features, false);
 	if (ret == 0)
-		/* One chain of the longest kind always fits, and a burst of short ones beside it.
-		 */
+		/* A chain of maximum length always fits, with a burst of short ones. */
 		ret = make_chains(q, s->ring[VHOST_TO_GUEST].size + s->ring[VHOST_FROM_GUEST].size,
 				  vhost_ring_chain_max(&q->from_guest) + 8 * VHOST_BURST);
 	return ret;
@@ -183,7 +182,7 @@ int vhost_pair_start(struct vhost_pair *q, const struct vhost_pair_setup *s)
 
 /* ---- pauses ---- */
 
-/* A sum over what the driver of a ring writes, and we do not while it is paused. */
+/* A checksum of the memory that a ring's driver writes; we do not write there during a pause. */
 static uint64_t ring_sum(const struct vhost_ring *r, uint64_t sum)
 {
 	for (unsigned i = 0; i < VHOST_RING_PARTS; i++) {
@@ -202,7 +201,7 @@ static uint64_t rings_sum(const struct vhost_pair *q)
 	return ring_sum(&q->from_guest, ring_sum(&q->to_guest, 14695981039346656037u));
 }
 
-/* The owner will look at the rings now and then. Without a timer it does when it is awake. */
+/* The owner will check the rings periodically. Without a timer it does so only when it is awake. */
 static void watch_rings(struct vhost_pair *q, struct guest_mem *rings)
 {
 	const struct timespec period = {.tv_nsec = WATCH_NS};
@@ -225,8 +224,8 @@ static void watch_rings(struct vhost_pair *q, struct guest_mem *rings)
 }
 
 /*
- * Time to look. A timer goes on when it is read only; it is never early, so the clock, which costs
- * no system call, says when there is something to read.
+ * Time to check. A timer must be read to be rearmed; it never fires early, so the clock, which
+ * costs no system call, tells when there is something to read.
  */
 static bool watch_due(struct vhost_pair *q)
 {
@@ -282,7 +281,7 @@ bool vhost_pair_pause(struct vhost_pair *q, struct guest_mem *rings, struct vhos
 
 /*
  * A paused session is about to end, and its rings are as they were left: they run once more, in the
- * map that is still there, so that what the guest had sent can be taken.
+ * map that still exists, so that what the guest had sent can be received.
  */
 static void run_out(struct vhost_pair *q)
 {
@@ -328,7 +327,7 @@ void vhost_pair_bury(struct vhost_pair *q)
 	vhost_pair_wake(q);
 }
 
-/* The memory of a ring is not all in @now, or at another address of the guest's. */
+/* True: some memory of a ring is missing in @now, or is at another guest address. */
 static bool ring_moved(const struct vhost_pair *q, const struct vhost_ring *r,
 		       const struct guest_mem *now)
 {
@@ -370,7 +369,7 @@ int vhost_pair_resume(struct vhost_pair *q, const struct vhost_pair_setup *s,
 
 /* ---- a live change of the memory table ---- */
 
-/* The memory behind a token is not all in @now. */
+/* True: some memory behind a token is missing in @now. */
 static bool chain_gone(const struct vhost_chain *c, const struct guest_mem *now)
 {
 	const struct guest_mem *m = c->ep->mem;
@@ -391,7 +390,7 @@ static int epoch_change(struct vhost_pair *q, struct vhost_epoch *ep)
 	for (uint32_t i = 0; i < q->nchains && q->ep; i++) {
 		struct vhost_chain *c = &q->chains[i];
 
-		/* What waits on the stacks belongs to nobody else: take it along. */
+		/* Only we refer to the chains on the stacks: move them along. */
 		if (c->state == CHAIN_CANCELLED) {
 			if (vhost_chain_move(q, c)) {
 				c->ep = ep;

@@ -13,14 +13,16 @@
 #define unlikely(x) __builtin_expect(!!(x), 0)
 #define likely(x)   __builtin_expect(!!(x), 1)
 
-/* A header in at most 44 pieces and one segment of payload: more of a chain is never looked at. */
+/*
+ * A header in at most 44 pieces and one segment of payload: the rest of a chain is never looked at.
+ */
 #define TX_SEGS (VSOCK_HDR_LEN + 1)
 
 #define VHOST_AHEAD 8u /* chains that are taken when one is wanted */
 
 /*
- * The first segments of a chain, enough for a header and the payload behind it. Their number,
- * -EAGAIN or -EPROTO. A walk says -ENOSPC for the rest of a longer chain, which is left unchecked
+ * Finds the first segments of a chain, enough for a header and the payload after it. Returns their
+ * number, -EAGAIN or -EPROTO. A walk returns -ENOSPC for a longer chain, whose rest is not checked
  * because it is never used.
  */
 VHOST_INLINE int first_segs(struct vhost_ring *r, uint16_t id, struct pkt_seg *seg,
@@ -116,7 +118,7 @@ int vhost_pair_put_hdr(struct vhost_pair *q, const struct vhost_chain *c, const 
 	return ret;
 }
 
-/* Takes the next chain off the ring. Its token; -1: the ring waits, or is broken. */
+/* Takes the next chain from the ring. Returns its token; -1: the ring waits, or is broken. */
 VHOST_INLINE int64_t take(struct vhost_pair *q, const struct vhost_ring_verbs *v, const bool iommu)
 {
 	struct vhost_ring *r = &q->to_guest;
@@ -172,9 +174,10 @@ void vhost_pair_push(struct vhost_pair *q, uint32_t token)
 }
 
 /*
- * Takes the next chain and a few more, which wait on the stack in the same order. Who sends one
- * packet a call would wait for the lines of each buffer, which were last in the driver's cache, at
- * the barrier of each publish; so these come side by side. As take().
+ * Takes the next chain and a few more, which go on the stack in the same order. With one chain per
+ * call, a sender of single packets would wait at the barrier of each publish for the cache lines of
+ * each buffer, which were last in the driver's cache; taken together, these misses overlap. Returns
+ * as take().
  */
 VHOST_INLINE int64_t take_ahead(struct vhost_pair *q, const struct vhost_ring_verbs *v,
 				const bool iommu)
@@ -193,8 +196,8 @@ VHOST_INLINE int64_t take_ahead(struct vhost_pair *q, const struct vhost_ring_ve
 }
 
 /*
- * How many of @want chains can be had without touching those kept back (@kept:
- * vhost_pair_ctrl_keep() counts). A look at the ring may raise what is kept, so that comes first.
+ * How many of @want chains are available without using the reserved ones (@kept:
+ * vhost_pair_ctrl_keep() counts). A refresh of the ring may raise the reserve, so it comes first.
  */
 VHOST_INLINE uint32_t tx_have(struct vhost_pair *q, uint32_t want, bool kept,
 			      const struct vhost_ring_verbs *v, const bool iommu)
@@ -264,7 +267,7 @@ VHOST_INLINE void tx_commit(struct vhost_pair *q, uint32_t token, const struct v
 		vhost_pair_commit_slow(q, token, h);
 		return;
 	}
-	/* The token still holds the memory behind c->hdr: written before it is given up. */
+	/* The token still holds the memory behind c->hdr: write it before the token is released. */
 	vsock_hdr_put(c->hdr, h);
 	v->put(&q->to_guest, c->id, VSOCK_HDR_LEN + h->len);
 	vhost_chain_free(q, token);
@@ -281,7 +284,7 @@ static void tx_cancel(struct transport_queue *tq, uint32_t token)
 	if (likely(c->ep == q->ep)) {
 		vhost_pair_push(q, token);
 	} else {
-		/* The memory table was replaced meanwhile. Its map may go with this token. */
+		/* The memory table was replaced meanwhile. Its map may be freed with this token. */
 		bool there = q->ep && vhost_chain_move(q, c), ours = vhost_chain_stale(q, c);
 
 		if (ours && there) {
@@ -312,7 +315,7 @@ VHOST_INLINE unsigned tx_ready(struct vhost_pair *q, const struct vhost_ring_ver
 
 /* ---- instances ---- */
 
-/* @len is not used: the guest has chosen its buffers' size. */
+/* @len is not used: the guest has chosen the size of its buffers. */
 #define INSTANCE(instance, layout, iommu)                                                          \
 	static unsigned tx_reserve_##instance(struct transport_queue *tq, struct tx_slot *slots,   \
 					      unsigned n, uint32_t len, unsigned flags)            \

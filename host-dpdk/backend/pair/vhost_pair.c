@@ -15,7 +15,7 @@
 
 /*
  * Adds @fd to the queue's epoll set, edge-triggered: a kick makes vhost_pair_fd() readable until
- * the next epoll_wait, and nobody ever has to read it, which would be a system call a kick.
+ * the next epoll_wait, and nobody has to read @fd, which would cost a system call per kick.
  */
 int vhost_pair_watch_fd(struct vhost_pair *q, int fd)
 {
@@ -103,11 +103,11 @@ int vhost_pair_set_call(struct vhost_pair *q, enum vhost_direction ring, int fd)
 
 	quiesce_stop(&q->tq.qs);
 	q->call[ring] = own;
-	/* What was published while nobody listened: say it once more. */
+	/* Repeats the notification for what was published while there was no call descriptor. */
 	if (q->loaded)
 		(void)vhost_call_send(&own);
 	quiesce_resume(&q->tq.qs);
-	/* Not while the owner waits: with a socket, the kernel may look for others to free. */
+	/* Not while the owner is stopped: closing a socket may make the kernel free others. */
 	vhost_call_close(&former);
 	return ret;
 }
@@ -122,7 +122,7 @@ int vhost_pair_set_kick(struct vhost_pair *q, enum vhost_direction ring, int fd)
 	if (own >= 0 && (ret = vhost_pair_watch_fd(q, own)) < 0)
 		close_fd(&own);
 	q->kickfd[ring] = own;
-	/* A kick on the former descriptor that the owner has not seen yet went with it. */
+	/* A kick on the former descriptor that the owner had not seen yet is lost with it. */
 	if (q->loaded)
 		vhost_pair_wake(q);
 	return ret;
@@ -138,10 +138,10 @@ static void call_guest(struct vhost_pair *q, enum vhost_direction ring)
 
 /*
  * Released chains of from_guest are published in groups: a publish takes a cache line away from the
- * driver and costs a barrier, and a driver does not miss a few of many. A quarter of as many as it
- * has ever had in the ring it gets at once, so one that has a chain under way at a time waits for
- * nothing. Who finds the ring empty for a while, or goes to sleep, publishes the rest: something is
- * left behind only by an application that stops calling.
+ * driver and costs a barrier, and a driver with many chains does not miss a few. A quarter of the
+ * most chains that it ever had in the ring is published at once, so a driver with one chain at a
+ * time waits for nothing. An owner that finds the ring empty for a while, or goes to sleep,
+ * publishes the rest: chains stay unpublished only if the application stops calling.
  */
 VHOST_INLINE bool release_due(const struct vhost_pair *q)
 {
@@ -150,7 +150,9 @@ VHOST_INLINE bool release_due(const struct vhost_pair *q)
 
 VHOST_INLINE void tell(struct vhost_pair *q, const struct vhost_ring_verbs *v)
 {
-	/* What somebody waits for first: the other may wait for a line of the driver's. */
+	/*
+	 * First the ring that somebody waits for: the other may miss on a cache line of the driver.
+	 */
 	bool to = v->publish(&q->to_guest);
 	bool from = release_due(q) && v->publish(&q->from_guest);
 

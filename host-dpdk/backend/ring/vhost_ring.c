@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* What all layouts have in common: faults, loading, translation. */
+/* Common to all layouts: faults, loading, translation. */
 #include "vhost_ring.h"
 
 #include "vhost_layouts.h"
@@ -158,7 +158,7 @@ uint8_t *vhost_ring_whole(const struct vhost_ring *r, struct iova a, uint32_t le
 	return len && vhost_ring_piece(r, a, r->writable, &n, &va) == 0 && n == len ? va : NULL;
 }
 
-/* vhost_ring_piece() for a walk: counted. -EPROTO: too many for one chain. */
+/* vhost_ring_piece() for a walk, counted. -EPROTO: too many lookups for one chain. */
 static int next_piece(struct vhost_ring *r, struct iova a, bool write, uint32_t *len, uint8_t **va)
 {
 	r->walked += VHOST_RING_LOOKUP;

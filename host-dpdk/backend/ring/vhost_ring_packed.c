@@ -3,12 +3,12 @@
 
 #include <errno.h>
 
-/* Where it stands, as the vhost-user protocol has it: each half is an index and a wrap counter. */
+/* The position as encoded by vhost-user: each half is an index and a wrap counter. */
 #define POS_WRAP (1u << VRING_PACKED_EVENT_F_WRAP_CTR)
 
 /* ---- copying what is there ---- */
 
-/* A copy of the descriptor at @at, the other word of which is @w. The number of its node. */
+/* Copies the descriptor at @at, whose other word is @w. Returns the number of its node. */
 static uint16_t copy(const struct vhost_ring *r, uint16_t at, uint64_t w)
 {
 	struct vhost_packed *b = r->packed;
@@ -27,8 +27,8 @@ static bool goes_on(uint64_t w)
 }
 
 /*
- * The descriptors behind the first of a list, @no, at b->look. All of them were written before the
- * first was published. How many; 0: the ring is broken.
+ * Copies the descriptors after the first of a list, @no, from b->look on. All of them were written
+ * before the first was published. Returns their number; 0: the ring is broken.
  */
 static __attribute__((noinline)) uint16_t copy_rest(struct vhost_ring *r, uint16_t no)
 {
@@ -79,7 +79,7 @@ uint32_t vhost_packed_copy(struct vhost_ring *r, uint64_t w)
 
 /* ---- walks ---- */
 
-/* Entry @i of a table of indirect descriptors at @table, or with an IOMMU at @at. As walk(). */
+/* Copies entry @i of the indirect table at @table or, with an IOMMU, at @at. As walk(). */
 VHOST_INLINE int entry(struct vhost_ring *r, const bool iommu, const uint8_t *table, struct iova at,
 		       uint32_t i, struct vhost_desc *d)
 {
@@ -104,7 +104,7 @@ VHOST_INLINE int entry(struct vhost_ring *r, const bool iommu, const uint8_t *ta
 	return 0;
 }
 
-/* The buffers of the table that @d refers to. As walk(). */
+/* Adds the buffers of the indirect table that @d refers to. As walk(). */
 VHOST_INLINE int walk_table(struct vhost_ring *r, const bool iommu, struct vhost_segs *s,
 			    const struct vhost_desc *d)
 {
@@ -207,20 +207,18 @@ static uint16_t marks_at(const struct vhost_ring *r, uint32_t i)
 }
 
 /*
- * Where the ring stands by its own account: behind the last descriptor that was used in this lap,
- * or made available again in the next one since. What lies behind is available, or was used in the
- * lap before. A ring is all zeros before its first lap, as if
- * it had been used in a lap before that. The driver can make us believe anything, and is the one
- * who suffers.
- *
- * That holds while each list is one descriptor: of a longer one all but the first stay as they are.
+ * The position of the ring according to its contents: after the last descriptor that was used in
+ * this lap, or made available again in the next lap since. Descriptors after it are available, or
+ * were used in the lap before. A ring is all zeros before its first lap, as if it had been used in
+ * a lap before that. The driver can falsify this, but harms only itself. It holds while each list
+ * is one descriptor: of a longer list all but the first stay as they are.
  */
 static uint32_t find(const struct vhost_ring *r)
 {
 	const uint32_t size = r->area.size;
 	const uint16_t first = marks_at(r, 0);
 	const bool used = first == 0 || first == VHOST_PACKED_MARKS;
-	/* The lap, as its wrap counter, in which place 0 has been used last. */
+	/* The lap, as its wrap counter, in which place 0 was last used. */
 	const bool lap = used ? first != 0 : first == VHOST_PACKED_USED;
 	const uint16_t done = lap ? VHOST_PACKED_MARKS : 0;
 	const uint16_t again = lap ? VHOST_PACKED_USED : VHOST_PACKED_AVAIL;
@@ -240,10 +238,11 @@ static uint32_t find(const struct vhost_ring *r)
 }
 
 /*
- * Where a ring stands is asked of the ring, as of a split one, where its driver can use tables of
- * indirect descriptors and so makes no lists in it. After the end of a backend a frontend knows no
- * better than we: QEMU says what it heard when the device was last stopped, and User-mode Linux
- * always says 0, which is no fresh ring. Only without indirect descriptors its word is taken.
+ * The position is read from the ring, as for a split one, if its driver can use indirect tables and
+ * so makes no lists in the ring. After the end of a backend a frontend knows no more than we do:
+ * QEMU reports what it was told when the device was last stopped, and User-mode Linux always says
+ * 0, which is not the position of a fresh ring. Only without indirect descriptors is the frontend's
+ * value used.
  */
 static void load(struct vhost_ring *r)
 {
@@ -269,8 +268,8 @@ static void load(struct vhost_ring *r)
 }
 
 /*
- * We stop with nothing in flight, and start so. Frontends that know of one position only leave the
- * upper half 0.
+ * We stop and start with nothing in flight. Frontends that know only one position leave the upper
+ * half 0.
  */
 static const char *pos_refused(struct vhost_ring_pos pos, uint32_t size)
 {

@@ -83,7 +83,7 @@ VHOST_INLINE int walk(struct vhost_ring *r, const bool iommu, uint16_t head, str
 			return ret;
 		ring_descs += !w.indirect;
 		if (d.flags & VRING_DESC_F_INDIRECT) {
-			/* WRITE on it means nothing (section 2.7.5.3.2). */
+			/* WRITE is ignored here (section 2.7.5.3.2). */
 			if (enter_indirect(r, iommu, &w, &d) < 0)
 				return -EPROTO;
 			i = 0;
@@ -120,7 +120,7 @@ static size_t own_bytes(uint32_t size)
 	return lines * SHM_CACHE_LINE;
 }
 
-/* What is in the used ring is not known. No id is so large. */
+/* The contents of the used ring are unknown. No id is that large. */
 static void forget(struct vhost_ring *r)
 {
 	memset(r->own, 0xff, own_bytes(r->area.size));

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* One connection of a frontend: takes a message at a time to the device or the link, and sends the
- * answer. */
+/*
+ * One connection of a frontend: passes one message at a time to the device or the link, and sends
+ * the answer.
+ */
 #include "fd_bin.h"
 #include "vu_rules.h"
 #include "vu_server_priv.h"
@@ -44,7 +46,7 @@ void vu_conn_end(struct vu_conn *c)
 
 /* ---- answers ---- */
 
-/* Sends @m; until the socket has taken it, nothing more is read. */
+/* Sends @m; nothing more is read until the socket has accepted it. */
 static void answer(struct vu_conn *c, struct vu_msg *m)
 {
 	int ret;
@@ -119,7 +121,7 @@ static int to_link(struct vu_conn *c)
 	}
 	m.flags |= VU_FLAG_NEED_REPLY;
 	m.payload.u64 &= ~vu_rule_of(m.request)->hide;
-	/* At most one small message is under way, so the socket has room for it. */
+	/* At most one small message is in transit, so the socket has room for it. */
 	if (vu_write(&w, c->link.fd, &m) != 1)
 		return -EPIPE;
 	c->state = VU_LINKED;
@@ -288,7 +290,7 @@ void vu_conn_new(struct vu_socket *sk, int fd)
 	vu_reader_init(&c->in, sk->bin);
 	vu_reader_init(&c->back, NULL);
 	TAILQ_INSERT_TAIL(&sk->conns, c, next);
-	/* Too many wait without having sent a message: the oldest makes room. */
+	/* Too many connections wait without having sent a message: the oldest is closed. */
 	if (++sk->nconns <= VU_NEWCOMERS + (sk->front != NULL))
 		return;
 	old = TAILQ_FIRST(&sk->conns);

@@ -15,7 +15,7 @@ _Static_assert(GUEST_MEM_REGIONS == VU_REGIONS, "a memory table fits");
 
 /* ---- memory ---- */
 
-/* After the maps, so that what frees the memory of a frontend that has ended is this. */
+/* After the maps, so that this close frees the memory of a frontend that has ended. */
 static void forget_sources(struct vu_dev *d, struct guest_mem_src *src, unsigned n)
 {
 	for (unsigned i = 0; i < n; i++)
@@ -27,7 +27,7 @@ static bool translated(const struct vu_dev *d)
 	return d->terms.features & VSOCK_FEATURE_ACCESS_PLATFORM;
 }
 
-/* An address of SET_VRING_ADDR: one of the frontend, or with ACCESS_PLATFORM one of the device. */
+/* An address in SET_VRING_ADDR: a frontend address or, with ACCESS_PLATFORM, a device address. */
 static uint64_t part_addr(const struct vu_ring *r, enum vhost_ring_part part)
 {
 	switch (part) {
@@ -40,7 +40,10 @@ static uint64_t part_addr(const struct vu_ring *r, enum vhost_ring_part part)
 	}
 }
 
-/* Where ring @no is in our map. 0; -EFAULT: not wholly in guest memory; -EAGAIN: not known yet. */
+/*
+ * Finds the address of ring @no in our map. 0; -EFAULT: not wholly in guest memory; -EAGAIN: not
+ * known yet.
+ */
 static int ring_area(struct vu_dev *d, unsigned no, const struct guest_mem *old,
 		     struct vhost_ring_area *a)
 {
@@ -69,9 +72,9 @@ static int ring_area(struct vu_dev *d, unsigned no, const struct guest_mem *old,
 }
 
 /*
- * Everything vhost_pair_start() wants; *s owns a reference to a new payload map. 0 or -errno. @old:
- * NULL, or the pair runs in that map: its rings stay where they are, also when their translations
- * have been thrown out since.
+ * Collects everything that vhost_pair_start() needs; *s owns a reference to a new payload map. 0 or
+ * -errno. @old: NULL, or the map in which the pair runs: its rings stay where they are, even if
+ * their translations have been flushed since.
  */
 static int pair_setup(struct vu_dev *d, unsigned pair, const struct guest_mem *old,
 		      struct vhost_pair_setup *s)
@@ -97,7 +100,7 @@ void vu_set_features(struct vu_dev *d, uint64_t features)
 
 	d->terms.features = features;
 	d->terms.layout = vhost_ring_layout_of(features);
-	/* A ring whose position nobody tells is a fresh one: of this layout. */
+	/* A ring without a given position is a fresh one, of this layout. */
 	for (unsigned i = 0; i < d->terms.nrings && d->terms.layout != was; i++)
 		if (!d->ring[i].based)
 			d->ring[i].base = d->terms.layout->fresh;
@@ -141,7 +144,7 @@ static bool ring_ready(const struct vu_dev *d, unsigned no)
 	return d->rings && r->num && r->have_addr && r->kicked && r->enabled;
 }
 
-/* A fault of the event ring counts as one of queue 0: the rings a stock driver has. */
+/* A fault of the event ring is counted for queue 0: the rings that a stock driver has. */
 static void event_refused(struct vu_dev *d, uint8_t broken_before)
 {
 	struct transport_queue *q = &d->queues[0]->tq;
@@ -164,8 +167,8 @@ static void event_refused(struct vu_dev *d, uint8_t broken_before)
 }
 
 /*
- * The buffer that the driver offers next on the event ring. 0; -EAGAIN: its translation is not
- * there yet; -EPROTO: there is none, or none of use.
+ * Finds the next buffer on the event ring. 0; -EAGAIN: its translation is missing; -EPROTO: there
+ * is none, or it is unusable.
  */
 static int event_buffer(struct vhost_ring *r, uint16_t *id, struct pkt_seg *seg)
 {
@@ -249,8 +252,8 @@ static const char *start_error(int err)
 }
 
 /*
- * What has kept a pair from starting may pass: loans come back, memory is freed. The frontend has
- * said all that it has to say, so nobody but us can see to it that there is another try.
+ * What prevented a pair from starting may pass: loans come back, memory is freed. The frontend has
+ * sent everything, so the retry must come from us.
  */
 static void start_failed(struct vu_dev *d, unsigned pair, bool waited, int err)
 {
@@ -287,8 +290,10 @@ static void pair_start(struct vu_dev *d, unsigned pair)
 		return;
 	}
 	snapshot(d, pair, &d->loaded[pair]);
-	/* From here on the rings are the owner's; what it has taken since is no sign of a former
-	 * life. */
+	/*
+	 * From here on the rings belong to the owner; what it takes from now on is no sign of a
+	 * former session.
+	 */
 	if (pair == 0 && q->tq.inherited)
 		d->reset_due = true;
 	zv_log_limited(&d->log, ZV_LOG_INFO, "%s: queue %u is up, %s rings of %u and %u", d->path,
@@ -297,8 +302,8 @@ static void pair_start(struct vu_dev *d, unsigned pair)
 }
 
 /*
- * The frontend starts a ring of a paused pair where it was stopped. One that was only disabled has
- * no base to say; after GET_VRING_BASE the driver may have been another one meanwhile.
+ * True: the frontend starts a ring of a paused pair where it was stopped. A ring that was only
+ * disabled need not set a base; after GET_VRING_BASE the driver may have been replaced meanwhile.
  */
 static bool left_there(const struct vu_ring *r, struct vhost_ring_pos base)
 {

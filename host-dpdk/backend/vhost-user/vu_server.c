@@ -22,7 +22,7 @@
 #define BACKLOG 16
 #define EVENTS	32
 
-/* Work that another thread hands over, and waits for. */
+/* Work handed over by another thread, which waits for it. */
 struct task {
 	int (*fn)(struct vu_socket *sk); /* NULL: @call */
 	void (*call)(void *ctx);
@@ -46,7 +46,7 @@ static struct {
 	int wake; /* eventfd: there are tasks */
 	/* control thread only */
 	bool stop;
-	uint64_t due; /* no deadline or retry comes before; UINT64_MAX: there is none */
+	uint64_t due; /* no deadline or retry is due before; UINT64_MAX: none */
 	TAILQ_HEAD(, vu_socket) sockets;
 	struct vu_conns dead;
 } server = {
@@ -174,7 +174,7 @@ static int listen_on(struct vu_socket *sk)
 			      zv_strerror(errno),
 			      errno == EACCES ? "; may this process write to its directory?" : "");
 	sk->bound = true;
-	/* Its rights first: nobody can connect before listen(). */
+	/* Permissions first: nobody can connect before listen(). */
 	if (sk->c.sockmode >= 0 &&
 	    (ret = sock_set_rights(path, (mode_t)sk->c.sockmode, (uid_t)-1, (gid_t)-1)) < 0)
 		return zv_err(ret, "host:%s: cannot set mode 0%o: %s", path,
@@ -217,7 +217,7 @@ static int adopt(const char *name, int fd)
 	return copy;
 }
 
-/* Connects; when nobody listens there or the backlog is full, again after VU_RETRY_NS. */
+/* Connects; if nobody listens there or the backlog is full, retries after VU_RETRY_NS. */
 static void dial(struct vu_socket *sk)
 {
 	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0), ret;
@@ -295,7 +295,7 @@ static void socket_due(struct vu_socket *sk, uint64_t now)
 	}
 }
 
-/* Does what is due, and finds out when there is something again. */
+/* Does what is due, and finds the time of the next task. */
 static void run_timers(uint64_t now)
 {
 	uint64_t next = UINT64_MAX;
@@ -322,7 +322,7 @@ static void run_timers(uint64_t now)
 }
 
 /*
- * Milliseconds that the thread may sleep; -1: for ever. With thousands of sockets a look at each
+ * Milliseconds that the thread may sleep; -1: forever. With thousands of sockets, checking each
  * would cost more than the message that has woken the thread.
  */
 static int sleep_ms(void)
@@ -343,8 +343,10 @@ static int stop_thread(struct vu_socket *none)
 	return 0;
 }
 
-/* What other threads have handed over. After all events at hand, which may be about a socket
- * that a task ends. */
+/*
+ * Runs the tasks of other threads. After all current events, which may be about a socket that a
+ * task removes.
+ */
 static void run_tasks(void)
 {
 	struct task *t;

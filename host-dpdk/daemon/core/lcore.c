@@ -90,7 +90,7 @@ void lcore_defer_cancel(struct lcore *lc, struct lcore_work *w)
 	w->queued = false;
 }
 
-/* Runs what was put off before now; work that is put off meanwhile is for the next call. */
+/* Runs work deferred so far; work deferred meanwhile is for the next call. */
 static bool run_work(struct lcore *lc)
 {
 	struct lcore_work *end = &lc->work_end, *w;
@@ -190,8 +190,9 @@ int lcore_post(struct lcore *lc, void (*fn)(struct lcore *lc, void *arg), void *
 	return 0;
 }
 
-/* Takes what has come before now, so that a thread that goes on posting does not keep the queues
- * waiting. */
+/*
+ * Processes what has arrived so far, so that a thread that keeps posting does not block the queues.
+ */
 static bool run_mail(struct lcore *lc)
 {
 	struct mail_list mail = STAILQ_HEAD_INITIALIZER(mail);

@@ -15,7 +15,9 @@ static void leave_line(struct flow *f)
 		lcore_defer_cancel(gq->lc, &gq->turns);
 }
 
-/* Who has waited longest comes first. One that has had a turn, and has more, is behind all others.
+/*
+ * The flow that has waited longest comes first. One that has had a turn and has more goes to the
+ * end.
  */
 static void give_turns(struct lcore_work *w)
 {
