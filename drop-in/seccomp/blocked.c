@@ -108,7 +108,7 @@ long di_blocked_answer(const struct di_blocked *b, bool restart)
 		return DI_DONE;
 	if (!b->interrupted)
 		return 0;
-	/* Only a thread that goes through the delivery of signals may be given ERESTARTSYS. */
+	/* ERESTARTSYS may be given only to a thread that goes through signal delivery. */
 	return restart && b->sure ? -RESTARTSYS : -EINTR;
 }
 
@@ -123,7 +123,7 @@ static void look_at(struct di_super *s, struct di_blocked *b)
 		b->sure |= sig == DI_SIGNAL_SURE;
 		b->interrupted |= b->sure || b->perhaps > 1;
 	}
-	/* Again at every look: the thread may not have been in its system call yet. */
+	/* Again at every check: the thread may not have entered its system call yet. */
 	if (b->gone || b->interrupted)
 		pthread_kill(b->thread, DI_BLOCKED_SIGNAL);
 }

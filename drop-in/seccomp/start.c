@@ -37,7 +37,7 @@ static int leave_descriptors(int line, bool verbose)
 	return 3;
 }
 
-/* A service manager and a terminal mean the program: we end when it has. */
+/* A service manager and a terminal signal the program: we end when it has ended. */
 static void leave_session(void)
 {
 	static const int ignored[] = {SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGPIPE, SIGUSR2, SIGALRM};
@@ -80,8 +80,8 @@ static bool send_fd(int line, int fd)
 }
 
 /*
- * Hands the filter's descriptor over: a thread that is not under the filter, which may stop
- * sendmsg(2) before anybody answers.
+ * Passes on the filter's descriptor, from a thread that is not under the filter, because the filter
+ * may stop sendmsg(2) before anybody answers.
  */
 struct courier {
 	pthread_t thread;
@@ -153,7 +153,7 @@ _Noreturn static void supervisor(int line, const struct di_super_opts *o)
 	_exit(1);
 }
 
-/* Twice: the supervisor must not be a child that the program finds. */
+/* Forks twice: the supervisor must not be a child that the program can find. */
 static pid_t fork_supervisor(int line, int theirs, const struct di_super_opts *o)
 {
 	pid_t middle = fork(), pid = -1;
@@ -182,7 +182,7 @@ static int filter_self(const struct di_super_opts *o)
 	unsigned long flags = SECCOMP_FILTER_FLAG_NEW_LISTENER;
 	int fd;
 
-	/* Needs CAP_SYS_ADMIN without no_new_privs, and then setuid programs keep working. */
+	/* Without no_new_privs this needs CAP_SYS_ADMIN; setuid programs then keep working. */
 	fd = (int)syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER,
 			  flags | SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV, &prog);
 	if (fd < 0 && errno == EINVAL)
@@ -233,13 +233,16 @@ int di_super_start(const struct di_super_opts *o, char *why, size_t size)
 			      notify == -EBUSY ? ": this process is under a supervisor already"
 					       : ": Linux 5.14 or later is needed");
 	}
-	/* Where Yama lets only ancestors look into a process: this one, though not its children. */
+	/*
+	 * If Yama lets only ancestors access a process, this lets the supervisor access this
+	 * process, but not its children.
+	 */
 	(void)prctl(PR_SET_PTRACER, pid, 0, 0, 0);
 	ready = courier_send(&courier, notify);
 	close(notify);
 	ready = ready && read(line[0], &byte, 1) == 1;
 	close(line[0]);
-	if (!ready) /* the filter is there and nobody behind it: its calls fail with ENOSYS */
+	if (!ready) /* the filter is installed and nobody serves it: its calls fail with ENOSYS */
 		return failed(-ECHILD, why, size, "the supervisor has ended at once");
 	return 0;
 }

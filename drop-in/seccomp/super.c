@@ -24,7 +24,7 @@
 #define IDLE_MAX    4u	  /* threads that are kept for later */
 #define THREADS_MAX 4096u /* calls that block at a time, about */
 
-/* What a notification has on this kernel may be more than our headers know. */
+/* A notification may be larger on this kernel than in our headers. */
 union notification {
 	struct seccomp_notif n;
 	char room[1024];

@@ -19,7 +19,7 @@
 
 #define DEV_VSOCK  "/dev/vsock"
 #define OPTION_MAX 64u	 /* bytes of a socket option of AF_VSOCK, at most */
-#define LOW_PORTS  1024u /* of these, the user of the program decides, not ours */
+#define LOW_PORTS  1024u /* for these the user of the program counts, not ours */
 
 /* ---- one function a call -------------------------------------------------------------------- */
 
@@ -39,13 +39,13 @@ static long call_socket(struct call *c)
 	return fd < 0 ? fd : give_and_close(c, fd, type & SOCK_CLOEXEC);
 }
 
-/* The program's address of bind(2) and connect(2). */
+/* The address that the program has given to bind(2) or connect(2). */
 static size_t copy_address(struct call *c, union address *a)
 {
 	return call_get_address(c, call_arg(c, 1), call_int(c, 2), a);
 }
 
-/* The socket when it and the address are ours. 0, or what to return. */
+/* The socket, if it and the address are ours. 0, or the value to return. */
 static long take_vsock(struct call *c, const union address *a, size_t len, struct sockaddr_vm *out)
 {
 	long r;
@@ -66,7 +66,10 @@ static long call_bind(struct call *c)
 
 	if (r)
 		return r;
-	/* zvsockd sees us: a program that has given up its rights must not have ours. */
+	/*
+	 * zvsockd sees our credentials: a program that has dropped its privileges must not get
+	 * ours.
+	 */
 	if (addr.svm_port < LOW_PORTS) {
 		/* Its number may be another's by now. */
 		if (di_caller_user(&c->t, &user) < 0 || !call_waits(c))
@@ -101,7 +104,7 @@ static long call_connect(struct call *c)
 	return answer ? answer : r;
 }
 
-/* A connection of zvsock, whoever else has connected to the name. */
+/* Accepts only a connection of zvsock, whoever else has connected to the name. */
 static int accept_ours(struct call *c, int flags)
 {
 	for (;;) {
@@ -169,14 +172,14 @@ static long do_accept(struct call *c, int flags)
 		return r;
 	}
 	/*
-	 * With its answer the program goes on, and may close the listener to bind the port again:
-	 * ours must not keep the name taken.
+	 * After the answer the program continues and may close the listener to bind the port again:
+	 * our duplicate must not keep the name in use.
 	 */
 	close(c->fd);
 	c->fd = -1;
 	if (r == 0)
 		r = call_give(c, conn, flags & SOCK_CLOEXEC);
-	if (r < 0) /* it does not wait any more, or has no descriptor left: for the next call */
+	if (r < 0) /* it no longer waits, or has no descriptor left: keep it for the next call */
 		di_keep(c->s, listener, c->t.pidfd, conn);
 	else
 		close(conn);
@@ -233,7 +236,7 @@ static long call_getpeername(struct call *c)
 	return names(c, true);
 }
 
-/* Options of TCP and IP, which a socket in the place of one does not have. */
+/* Options of TCP and IP, which a replacement socket does not have. */
 static bool is_ip_level(int level)
 {
 	return level == IPPROTO_TCP || level == IPPROTO_IP || level == IPPROTO_IPV6;
@@ -307,7 +310,7 @@ static long call_setsockopt(struct call *c)
 	return r == 1 ? DI_CONTINUE : r;
 }
 
-/* /dev/vsock's only one; /dev/null stands for it where the machine has none. */
+/* the only one of /dev/vsock; /dev/null replaces it on machines without it */
 static long call_ioctl(struct call *c)
 {
 	uint32_t cid;
@@ -354,7 +357,7 @@ static const struct {
 	int nr;
 	long (*call)(struct call *c);
 } calls[] = {
-	{SYS_openat, call_openat}, /* the most frequent one, where it is there at all */
+	{SYS_openat, call_openat}, /* the most frequent call, if it exists at all */
 #ifdef SYS_open
 	{SYS_open, call_open},
 #endif

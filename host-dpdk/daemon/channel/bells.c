@@ -79,7 +79,7 @@ static struct page *find_id(uint32_t id)
 
 static uint32_t next_id(unsigned place)
 {
-	/* A zvsockd begins anywhere, so that ids of the one before mean nothing. */
+	/* Each zvsockd starts at a random id, so that ids of the former one are invalid. */
 	if (!all.turn)
 		(void)!getrandom(&all.turn, sizeof(all.turn), 0);
 	all.turn = (all.turn + 1) % (UINT32_MAX / PAGES);

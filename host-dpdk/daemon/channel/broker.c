@@ -104,21 +104,21 @@ struct broker *broker_new(struct guest_queue *gq, const struct line_ops *ops, vo
 }
 
 /*
- * Has the driver of the queue said HELLO in this session? Until it has, or the library has given it
- * up, it may be under way: an application that connects at once is faster.
+ * Has the driver of the queue sent HELLO in this session? If not, and unless the library has given
+ * up on it, the HELLO may still come: an application that connects at once is faster.
  */
 static enum broker_can said_hello(struct guest_queue *gq)
 {
 	struct zv_dev_info info = {.size = sizeof(info)};
 
-	/* The library may know by now what it reports by its next poll only. */
+	/* The library may already know what it will report only at its next poll. */
 	broker_news(gq);
 	(void)zv_dev_info(gq->guest->dev, &info);
 	if (info.peer == ZV_PEER_UNKNOWN)
 		return BROKER_WAIT;
 	if (!(info.flags & ZV_DEV_CHANNELS))
 		return BROKER_NEVER;
-	/* On another queue it has: of a device with several it is the same driver. */
+	/* It has on another queue: all queues of a device have the same driver. */
 	return gq->broker && gq->broker->hello ? BROKER_CAN : BROKER_WAIT;
 }
 
@@ -160,8 +160,8 @@ static void other_driver(struct lcore *lc, void *arg)
 }
 
 /*
- * The driver before this one is gone with all queues, of which this one may have fewer. Queues that
- * are not told hear it from their own HELLO, or end with the device.
+ * The former driver is gone with all its queues, and this one may have fewer. Queues that are not
+ * told here learn it from their own HELLO, or end with the device.
  */
 static void tell_other_queues(const struct guest_queue *gq, uint64_t nonce)
 {
@@ -169,7 +169,7 @@ static void tell_other_queues(const struct guest_queue *gq, uint64_t nonce)
 	struct guest *g = gq->guest;
 
 	if (__atomic_load_n(&b->telling, __ATOMIC_ACQUIRE))
-		return; /* who says HELLO again and again fills no mailbox */
+		return; /* repeated HELLOs must not fill a mailbox */
 	for (unsigned i = 0; i < g->n_queues; i++) {
 		struct other_driver *o;
 
@@ -212,7 +212,7 @@ static void on_hello(struct guest_queue *gq, uint64_t nonce)
 	broker_look_again(b);
 }
 
-/* All that it held is free, and so is its memory, but for what others hold in it. */
+/* Everything that it held is free, and so is its memory, except for what others hold in it. */
 static void on_gone(struct guest_queue *gq)
 {
 	struct broker *b = gq->broker;
@@ -273,9 +273,9 @@ static void on_release(struct broker *b, const struct zv_broker_msg *m)
 }
 
 /*
- * An end that the driver has of a former session. When it has named all, the others are free: what
- * granted or released them was lost with the session. Those that were named are behind them in the
- * list, so the driver chooses not how often one is looked at.
+ * The driver lists an end from a former session. When it has listed all, the others are released:
+ * what granted or released them was lost with the session. Listed ends are moved behind them in the
+ * list, so the driver does not control how often one is visited.
  */
 static void on_holds(struct broker *b, const struct zv_broker_msg *m)
 {
@@ -344,7 +344,7 @@ static void unlink_line(struct broker *b)
 		b->next->self = b->self;
 }
 
-/* Tells @most of those who wait, users and ends, in this order. True: there was no more of them. */
+/* Notifies up to @most waiters, users and ends, in this order. True: none are left. */
 static bool cut_some(struct broker *b, unsigned most)
 {
 	struct broker_user *user;
@@ -378,7 +378,7 @@ static void cut_on(struct lcore_work *w)
 		lcore_defer(b->gq->lc, &b->again);
 }
 
-/* Nobody hears or is asked on it from now on: what @arg belongs to may be gone. */
+/* From now on nothing is received or sent on the line: what @arg refers to may be gone. */
 static void cut_begin(struct broker *b)
 {
 	b->over = true;

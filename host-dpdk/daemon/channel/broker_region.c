@@ -9,7 +9,7 @@
 
 /* ---- waiting ---- */
 
-/* In `waits` are those who wait since the last news; whoever was there before is due. */
+/* `waits` has the waiters since the last news; earlier ones are due. */
 static struct wait_list *list_of(struct broker *b, const struct broker_wait *w)
 {
 	return w->news == b->news ? &b->waits : &b->due;
@@ -116,7 +116,7 @@ static void tell(struct broker *b, struct known *k)
 	const struct region_user u = region_user(b->gq->guest);
 	int ret = reach_address(b->gq->guest, k->region, &r.gpa);
 
-	/* Before it is announced: the driver asks for the descriptor on another socket. */
+	/* Before the announcement, because the driver asks for the descriptor on another socket. */
 	if (ret == 0 && b->ops->fetches)
 		ret = region_admit(k->region, &u);
 	if (ret == 0)

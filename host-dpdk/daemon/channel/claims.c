@@ -20,7 +20,7 @@ struct claim {
 	struct claimant *who;
 	uint64_t until_ns; /* of a connection */
 	TAILQ_ENTRY(claim) link;
-	TAILQ_ENTRY(claim) age; /* of connections: in the order in which they are forgotten */
+	TAILQ_ENTRY(claim) age; /* for connections: in the order of expiry */
 };
 
 /* Of a queue, while there are any. */
@@ -52,7 +52,7 @@ static struct claim *find(const struct claims *all, const struct claim_key *key)
 	return found ? *found : NULL;
 }
 
-/* Frees the queue's list with the last one. */
+/* Frees the state of the queue with its last claim. */
 static void drop(struct guest_queue *gq, struct claim *c)
 {
 	struct claims *all = gq->claims;
@@ -69,7 +69,9 @@ static void drop(struct guest_queue *gq, struct claim *c)
 	gq->claims = NULL;
 }
 
-/* Some of the old ones: all programs of a guest may have let theirs grow old at the same time. */
+/*
+ * Forgets only some expired claims: those of all programs of a guest may expire at the same time.
+ */
 static void forget_old(struct guest_queue *gq, uint64_t now)
 {
 	struct claim *c;
@@ -82,7 +84,7 @@ static void forget_old(struct guest_queue *gq, uint64_t now)
 	}
 }
 
-/* NULL: there is none, or it is old, and gone now. */
+/* NULL: there is none, or it had expired and has been freed. */
 static struct claim *find_new(struct guest_queue *gq, const struct claim_key *key)
 {
 	uint64_t now = gq->claims ? now_ns() : 0;

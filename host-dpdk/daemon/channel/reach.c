@@ -16,7 +16,7 @@ bool reach_is_app(const struct guest *g)
 }
 
 static struct {
-	pthread_mutex_t lock;  /* of these, and of the region of each guest */
+	pthread_mutex_t lock;  /* protects these, and the region of each guest */
 	struct region *region; /* zvsockd's own; NULL: none */
 	uint64_t size;	       /* that was asked for */
 	uint64_t channel;      /* bytes; atomic */
@@ -55,7 +55,7 @@ int reach_address(const struct guest *g, struct region *r, uint64_t *gpa)
 	return -ETIMEDOUT;
 }
 
-/* The guest's region is @r (a reference is given away; NULL: none), where it had another one. */
+/* Sets the guest's region to @r (takes over a reference; NULL: none) in place of its former one. */
 static void set_region(struct guest *g, struct region *r, uint64_t gpa, uint64_t nonce)
 {
 	struct region *old;
@@ -124,7 +124,7 @@ bool reach_own_size(uint64_t size, uint64_t channel)
 
 /* ---- a guest's memory ---- */
 
-/* The region in the memory that the driver offers. NULL: there is none; logged. */
+/* Returns the region in the memory that the driver offers. NULL: none; logged. */
 static struct region *import(struct guest_queue *gq, uint64_t gpa, uint64_t size)
 {
 	struct region_mem mem = {0};

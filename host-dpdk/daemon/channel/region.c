@@ -333,7 +333,10 @@ void region_expel(struct region *r, const struct region_user *u)
 	pthread_mutex_unlock(&r->lock);
 }
 
-/* With the lock. For an application: what may outlive zvsockd is marked as its own. */
+/*
+ * With the lock. For an application: a descriptor that may outlive zvsockd is marked with this
+ * process.
+ */
 static int file_of(struct region *r)
 {
 	int fd, err;
@@ -381,7 +384,7 @@ int region_fetch(uint64_t id, const struct region_user *u, uint64_t *size, uint6
 
 /* ---- parts ---- */
 
-/* True: @m may have an end of a part of @bytes more. */
+/* True: @m may have an end of another part of @bytes. */
 static bool has_share(const struct region *r, const struct member *m, uint64_t bytes)
 {
 	return m->bytes + bytes <= (m->bytes + parts_left(r->parts)) / 2;
@@ -408,8 +411,10 @@ static int make(struct region *r, struct chan_part *p, uint64_t bytes)
 	p->desc.generation = at.generation;
 	if (!shm_channel_format(r->mem.addr, r->mem.size, &p->desc))
 		return 0;
-	/* Pages were taken out of the file, and there are no others: there may be some later, but
-	 * not where a file of others was cut off. */
+	/*
+	 * Pages were removed from the file, and no others are available. There may be some later,
+	 * but not if a foreign file was truncated.
+	 */
 	(void)parts_give(r->parts, at.offset);
 	if (r->from.gone)
 		retire(r);

@@ -184,11 +184,11 @@ void relay_end_more(struct relay *r)
 		guest_fd_discard(r->f.owner.gq->guest, r->left_fd);
 		r->left_fd = -1;
 	}
-	r->f.work.run = release; /* not now: callers may look at the relay once more */
+	r->f.work.run = release; /* not now: callers may access the relay once more */
 	flow_defer(&r->f);
 }
 
-/* For the log. A relay that ends before it has begun was refused, which is logged elsewhere. */
+/* For the log. A relay that ends before it has started was refused, which is logged elsewhere. */
 static void say(const struct relay *r, const char *what)
 {
 	if (r->to_guest_poll.done == in_polled)
@@ -335,8 +335,10 @@ void relay_want_events(struct relay *r)
 		ev |= ZV_EV_HUP;
 	else if (!(r->flags & R_FULL))
 		ev |= ZV_EV_IN | ZV_EV_HUP;
-	/* Once nothing more is sent, no call can return -EPIPE, and ZV_EV_OUT would be reported for
-	 * ever. */
+	/*
+	 * Once nothing more is sent, no call can return -EPIPE, and ZV_EV_OUT would be reported
+	 * forever.
+	 */
 	if (!(r->flags & R_TO_GUEST_DONE))
 		ev |= ZV_EV_OUT | ZV_EV_EPIPE;
 	flow_events(&r->f, ev);
@@ -351,7 +353,7 @@ void relay_poll_in(struct relay *r)
 
 void relay_poll_hup(struct relay *r)
 {
-	/* A poll that is under way is for POLLIN, and over at once: it comes back to here. */
+	/* A poll in progress is for POLLIN and completes at once: it returns here. */
 	if (r->to_guest_poll.pending || r->flags & R_HUP_ONLY)
 		return;
 	r->flags |= R_HUP_ONLY;
@@ -363,7 +365,7 @@ void relay_wait_out(struct relay *r)
 	r->flags |= R_WAIT_OUT;
 }
 
-/* The state of a socket has changed from which nothing more can be read. */
+/* The state of a socket has changed, and nothing more can be read from it. */
 static void host_changed(struct relay *r, int res)
 {
 	socklen_t len = sizeof(int);
@@ -436,8 +438,8 @@ void relay_poll_out(struct relay *r)
 	if (r->from_guest_poll.pending)
 		return;
 	/*
-	 * Once the host has half-closed, a one-shot poll is over at once, room or not, for io_uring
-	 * always waits for POLLRDHUP too.
+	 * Once the host has half-closed, a one-shot poll completes at once, with room or not,
+	 * because io_uring always polls for POLLRDHUP too.
 	 */
 	if (r->flags & R_TO_GUEST_DONE)
 		io_poll_on(io, &r->from_guest_poll, r->fd, POLLOUT);

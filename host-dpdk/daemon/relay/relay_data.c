@@ -27,8 +27,10 @@ void relay_from_guest_drop(struct relay *r)
 	r->from_guest = NULL;
 }
 
-/* Takes what has arrived, of a stream about @most bytes. > 0: there may be more, 0: the guest has
- * ended, or -errno. */
+/*
+ * Receives what has arrived, for a stream about @most bytes. > 0: there may be more; 0: the guest
+ * has ended; or -errno.
+ */
 static int gather(struct relay *r, struct relay_batch *b, uint32_t most)
 {
 	bool seq = r->flags & RELAY_SEQPACKET;
@@ -54,7 +56,7 @@ static int gather(struct relay *r, struct relay_batch *b, uint32_t most)
 	return 1;
 }
 
-/* A failed or ended send. True: the batch is done with and the relay goes on. */
+/* Handles a failed or finished send. True: the batch is done and the relay continues. */
 static bool send_over(struct relay *r, struct relay_batch *b, int res)
 {
 	if (res == -EAGAIN || res == -EINTR)
@@ -77,7 +79,7 @@ static bool send_over(struct relay *r, struct relay_batch *b, int res)
 	return false;
 }
 
-/* The kernel took @len bytes of the batch, not all: gives those buffers back. */
+/* The kernel took only @len bytes of the batch: releases those buffers. */
 static void advance(struct relay *r, struct relay_batch *b, uint32_t len)
 {
 	uint32_t k = b->first;
@@ -191,7 +193,7 @@ void relay_from_guest(struct relay *r)
 
 /* ---- host to guest ---- */
 
-/* How the next read is likely to need buffers: as this one, which got @used of @n. */
+/* Estimates the buffers for the next read: as this one, which used @used of @n. */
 static void learn(struct relay *r, unsigned used, unsigned n, bool full)
 {
 	if (full)
@@ -200,7 +202,9 @@ static void learn(struct relay *r, unsigned used, unsigned n, bool full)
 		r->to_guest_bufs = (uint8_t)(used ? used : 1);
 }
 
-/* A read costs what it brings, which counts when it has come: until then, what it may be. */
+/*
+ * A read is charged by its size, known only when it completes; until then the maximum is charged.
+ */
 static void charge_read(struct relay *r, struct relay_batch *b)
 {
 	b->charged = work_of(b->bytes / WORK_BYTES);
@@ -233,7 +237,7 @@ static int forward(struct relay *r, struct relay_batch *b, uint32_t len)
 	return zv_buf_send(r->f.conn, b->buf, used);
 }
 
-/* Descriptors may have come with @res bytes. @res, or -EPERM. */
+/* Checks for descriptors received with @res bytes. Returns @res, or -EPERM. */
 static int take_passed(struct relay *r, struct relay_batch *b, int res)
 {
 	int fd[PASSED_MAX];
@@ -272,7 +276,9 @@ static void received(struct io_op *op, int res, uint32_t flags)
 		flow_defer(&r->f);
 }
 
-/* Bytes that were read before the relay began. True: all of them are with the guest. */
+/*
+ * Sends bytes that were read before the relay began. True: all of them have been sent to the guest.
+ */
 static bool send_early(struct relay *r)
 {
 	while (r->early_len) {
@@ -291,7 +297,7 @@ static bool send_early(struct relay *r)
 	return true;
 }
 
-/* Reserves buffers of the guest for @bytes. Their number, or 0: not now, or never. */
+/* Reserves buffers of the guest for @bytes. Returns their number, or 0: not now, or never. */
 static unsigned reserve(struct relay *r, struct relay_batch *b, uint32_t bytes)
 {
 	uint32_t cap = r->to_guest_bufs > 1 ? flow_buffer(&r->f) : FLOW_ANY_BUFFER;

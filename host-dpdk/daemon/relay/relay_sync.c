@@ -34,7 +34,7 @@ static ssize_t read_passed(struct relay *r, struct msghdr *m, int *fd, unsigned 
 	return *n_fds || m->msg_flags & MSG_CTRUNC ? -1 : n;
 }
 
-/* recv(2), or -errno. @look: at a whole message, which stays. */
+/* recv(2), or -errno. @look: peeks at a whole message. */
 static ssize_t recv_once(struct relay *r, void *buf, size_t len, bool look)
 {
 	struct iovec iov = {buf, len};
@@ -63,7 +63,7 @@ ssize_t relay_recv(struct relay *r, void *buf, size_t len)
 	return recv_once(r, buf, len, false);
 }
 
-/* Negative: nothing to read now, and the relay waits for more, or has failed. */
+/* If negative, there is nothing to read now and the relay waits for more, or it has failed. */
 static ssize_t read_host(struct relay *r, char *to, bool look)
 {
 	ssize_t n;
@@ -78,7 +78,7 @@ static ssize_t read_host(struct relay *r, char *to, bool look)
 	return n;
 }
 
-/* What a read of no bytes means: true: end of file, false: an empty message. */
+/* Meaning of a read of 0 bytes. True: end of file; false: an empty message. */
 static bool at_end(const struct relay *r)
 {
 	struct pollfd p = {.fd = r->fd, .events = POLLRDHUP};
@@ -86,7 +86,7 @@ static bool at_end(const struct relay *r)
 
 	if (!(r->flags & RELAY_SEQPACKET))
 		return true;
-	/* Behind an empty message others may wait, though the host program has gone since. */
+	/* More messages may follow an empty one, although the host program has gone since. */
 	if (ioctl(r->fd, FIONREAD, &left) == 0 && left > 0)
 		return false;
 	return (r->flags & R_HOST_HUP) ||
@@ -100,7 +100,7 @@ static bool too_long(struct relay *r)
 	return false;
 }
 
-/* Sends @len bytes. True: the message may be taken from the socket. */
+/* Sends @len bytes. True: the message may be removed from the socket. */
 static bool send_message(struct relay *r, const char *msg, size_t len)
 {
 	ssize_t n = zv_send(r->f.conn, msg, len, 0);
@@ -124,7 +124,7 @@ static bool send_message(struct relay *r, const char *msg, size_t len)
 	}
 }
 
-/* Takes the message out that has been looked at. False: the socket has failed. */
+/* Removes the message that was peeked at. False: the socket has failed. */
 static bool take_message(struct relay *r)
 {
 	char none;

@@ -24,10 +24,12 @@ static void posted(struct lcore *lc, void *arg)
 	struct splice_side *s = arg;
 
 	(void)lc;
-	/* barrier pair [P]: an exchange, so that what the poker did before is visible from here on
+	/*
+	 * barrier pair [P]: an exchange, so that the other side's earlier writes are visible from
+	 * here on
 	 */
 	(void)__atomic_exchange_n(&s->poked, false, __ATOMIC_ACQUIRE);
-	/* Without an lcore it has not begun: splice_connect() will be called again. */
+	/* Without an lcore the side has not started: splice_connect() will be called again. */
 	if (__atomic_load_n(&s->lc, __ATOMIC_RELAXED) && splice_state(s) < SPLICE_CLOSED)
 		splice_run(s);
 	splice_unref(s->sp);
@@ -43,7 +45,7 @@ void splice_poke(struct splice_side *from)
 			lcore_defer(lc, &to->f.work);
 		return;
 	}
-	/* barrier pair [P]: a poke that is under way will see what this one is for */
+	/* barrier pair [P]: a pending poke will also see the reason for this one */
 	if (!lc || __atomic_exchange_n(&to->poked, true, __ATOMIC_RELEASE))
 		return;
 	splice_ref(to->sp);
@@ -113,7 +115,7 @@ static void conn_event(struct conn_owner *o, const struct zv_event *ev)
 	flow_defer(&s->f);
 }
 
-/* The asking side, whose answer depends on the other. True: both are connected. */
+/* For the requesting side, whose answer depends on the other. True: both are connected. */
 static bool opened(struct splice_side *s)
 {
 	int state = splice_state(s->other), ret;
@@ -240,7 +242,7 @@ void splice_connect(struct splice *sp, struct guest_queue *gq)
 		give_up(sp);
 		return;
 	}
-	/* Ports of guests are theirs; applications of the host share those of CID 2. */
+	/* A guest owns its ports; host applications share those of CID 2. */
 	src_port = sp->src_cid == ZV_CID_HOST ? ZV_PORT_ANY : sp->src_port;
 	ret = splice_chan_connect(sp, gq, src_port, &conn);
 	if (ret) {

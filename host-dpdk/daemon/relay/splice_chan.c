@@ -19,7 +19,7 @@ struct splice_chan {
 	unsigned a_queue; /* A's */
 	struct lcore *b_lcore;
 	uint32_t a_can;		/* enum broker_can: A's lcore writes it, B's reads it; atomic */
-	struct chan_part *part; /* B's lcore's until B is up; NULL: there is no channel */
+	struct chan_part *part; /* owned by B's lcore until B is up; NULL: no channel */
 	bool over;		/* there will be none: B's lcore's */
 	/* Of each side, and its lcore's. */
 	struct broker_user line[2];
@@ -52,7 +52,7 @@ static struct splice_chan *of_timer(struct lcore_timer *t, unsigned side)
 
 /* ---- waiting ---- */
 
-/* Up to @ns, and BROKER_PATIENCE_NS since the first time. False: that is over. */
+/* Waits up to @ns, and up to BROKER_PATIENCE_NS since the first time. False: that is over. */
 static bool wait_until(struct splice_chan *ch, unsigned side, struct guest_queue *gq, uint64_t ns)
 {
 	uint64_t now = now_ns(), left;
@@ -102,7 +102,7 @@ static void a_timeout(struct lcore_timer *t)
 
 /* ---- A's driver ---- */
 
-/* On B's lcore: A's driver has the region, or has not, or A has ended. */
+/* On B's lcore: A's driver has the region, or does not, or A has ended. */
 static void a_known(struct lcore *lc, void *arg)
 {
 	struct splice_chan *ch = arg;
@@ -136,8 +136,10 @@ static void a_look(struct broker_wait *w)
 
 /* ---- a line that is cut ---- */
 
-/* Who had its end there cannot go on; who was to get it does without, or fails when it is too late
- * for that. */
+/*
+ * The side that already has its end cannot continue. The other does without, or fails if it is too
+ * late for that.
+ */
 static void cut(struct splice_chan *ch, unsigned side)
 {
 	stop_waiting(ch, side);
@@ -192,7 +194,9 @@ void splice_chan_begin(struct splice *sp, struct guest_queue *gq, struct guest_q
 
 /* ---- B's driver ---- */
 
-/* Among those who wait for the region, in any case: the queue's end comes by there. */
+/*
+ * Registers as a waiter for the region in any case, so that the end of the queue calls this side.
+ */
 static bool wait_on_b(struct splice_chan *ch, struct guest_queue *gq, uint64_t ns)
 {
 	if (!wait_until(ch, B, gq, ns))
@@ -346,7 +350,7 @@ static unsigned index_of(const struct splice_side *s)
 	return (unsigned)(s - s->sp->side);
 }
 
-/* If that is not possible now, ZV_EV_OUT has it tried again. */
+/* If that is not possible now, it is retried at ZV_EV_OUT. */
 static void wake(struct splice_side *s)
 {
 	struct splice_chan *ch = s->sp->chan;
@@ -395,7 +399,7 @@ void splice_chan_end(struct splice_side *s)
 		return;
 	stop_waiting(ch, side);
 	broker_detach(&ch->line[side]);
-	/* B's lcore may be waiting, and has begun nothing yet that a poke could reach. */
+	/* B's lcore may be waiting before it has started a side that a poke could reach. */
 	if (side == A && !__atomic_load_n(&s->other->lc, __ATOMIC_SEQ_CST))
 		tell_b(ch);
 }

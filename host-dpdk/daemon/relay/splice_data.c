@@ -22,7 +22,7 @@ void splice_take_back(struct splice_side *s, uint32_t tail)
 	}
 }
 
-/* Only events that can be acted upon now, because they are level-triggered. */
+/* Enables only events that can be handled now, because they are level-triggered. */
 static void want_events(struct splice_side *s)
 {
 	uint32_t ev = splice_chan_events(s->sp);
@@ -104,7 +104,7 @@ void splice_lend(struct splice_side *s)
 
 /* ---- copying ---- */
 
-/* How many buffers of @cap bytes hold what lies between @tail and @head. */
+/* Number of buffers of @cap bytes that hold the data between @tail and @head. */
 static unsigned buffers_for(const struct splice_side *from, uint32_t tail, uint32_t head,
 			    uint32_t cap)
 {
@@ -123,7 +123,7 @@ static unsigned buffers_for(const struct splice_side *from, uint32_t tail, uint3
 	return n < OUT_MAX ? n : OUT_MAX;
 }
 
-/* Fills @o with what comes next, up to the end of a message. False: nothing was left. */
+/* Fills @o with the next data, up to the end of a message. False: there is none. */
 static bool fill(struct splice_side *from, uint32_t *tail, uint32_t head, struct zv_buf *o)
 {
 	bool any = false;
@@ -160,7 +160,7 @@ static bool empty_next(const struct splice_side *s, const struct splice_side *fr
 	return tail != head && !s->msg_bytes && !z->len && z->flags & MSG_END;
 }
 
-/* A message longer than the guest can ever take would wait for credit for ever. */
+/* A message longer than the guest can ever accept would wait for credit forever. */
 static bool message_fits(struct splice_side *s, const struct splice_side *from, uint32_t tail,
 			 uint32_t head)
 {
@@ -177,7 +177,7 @@ static bool message_fits(struct splice_side *s, const struct splice_side *from, 
 	return bytes <= info.peer_buf_alloc;
 }
 
-/* Sends what fits now. The work that was, or -errno: -EAGAIN etc. as zv_buf_alloc. */
+/* Sends what fits now. Returns the work done, or -errno: -EAGAIN etc. as zv_buf_alloc. */
 static int64_t copy_some(struct splice_side *s, struct splice_side *from, uint32_t *tail,
 			 uint32_t head)
 {
@@ -209,7 +209,7 @@ static int64_t copy_some(struct splice_side *s, struct splice_side *from, uint32
 	return ret < 0 ? ret : work;
 }
 
-/* The guest receives no more: what the other side has lent is dropped. */
+/* The guest no longer receives: drops what the other side has lent. */
 static void nobody_receives(struct splice_side *s, struct splice_side *from)
 {
 	from->off = 0;
@@ -231,7 +231,7 @@ void splice_guest_shut_rd(struct splice_side *s)
 	splice_poke(s);
 }
 
-/* The body of splice_copy, while the slots of @from cannot vanish. */
+/* The body of splice_copy; the slots of @from stay valid meanwhile. */
 static int64_t copy_all(struct splice_side *s, struct splice_side *from)
 {
 	uint32_t eof = __atomic_load_n(&from->eof, __ATOMIC_ACQUIRE);

@@ -19,7 +19,7 @@
 
 /* A socket of ours for the datagrams of one peer. */
 struct av_peer {
-	struct io_op in; /* first: of the one that the program's socket is connected to */
+	struct io_op in; /* first: for the one that the program's socket is connected to */
 	struct av_reader reader;
 	struct av_box *box;
 	struct dropin_addr remote;
@@ -30,7 +30,7 @@ struct av_peer {
 	TAILQ_ENTRY(av_peer) link;
 };
 
-/* A datagram that finds the program's socket full. */
+/* A datagram that waits because the program's socket is full. */
 struct waiting {
 	TAILQ_ENTRY(waiting) link;
 	struct av_peer *peer;
@@ -39,7 +39,7 @@ struct waiting {
 };
 
 struct av_box {
-	struct io_op room; /* first: the socket that what waits first is sent from takes more */
+	struct io_op room; /* first: room in the socket of the oldest waiting datagram */
 	struct av_space *space;
 	struct av_port *port; /* NULL: it is over */
 	uint64_t key;
@@ -47,7 +47,7 @@ struct av_box {
 	bool given;
 	unsigned n_peers;
 	TAILQ_HEAD(, av_peer) peers;   /* oldest first */
-	struct av_peer *with;	       /* whom the program's socket is connected to */
+	struct av_peer *with;	       /* the peer that the program's socket is connected to */
 	TAILQ_HEAD(, waiting) waiting; /* oldest first */
 	uint32_t bytes;
 };
@@ -59,7 +59,9 @@ static struct io *io_of(const struct av_box *b)
 
 /* ---- which socket it is ---- */
 
-/* A socket of ours, one of the descriptors of the port's user, who may have a @part. -errno. */
+/*
+ * Creates a socket, charged to the port's user, whose limit is 1/@part of all descriptors. -errno.
+ */
 static int new_socket(const struct av_box *b, unsigned part)
 {
 	struct av_user *u = b->port->user;
@@ -236,8 +238,8 @@ void av_box_end(struct av_box *b)
 /* ---- to the program ---- */
 
 /*
- * 0, -EAGAIN: it is full, -errno. A program that dissolves its connection leaves ECONNRESET at the
- * socket, for the next call, whatever that is.
+ * 0, -EAGAIN: it is full, -errno. A program that dissolves its connection leaves ECONNRESET on the
+ * socket, which the next call returns, whatever it is.
  */
 static int put_now(const struct av_peer *p, const void *data, uint32_t len)
 {
@@ -310,7 +312,7 @@ static bool evict(struct av_box *b)
 	return false;
 }
 
-/* A socket for one more peer, in the place of another when there is no room. -errno. */
+/* A socket for another peer; replaces one if there is no room. -errno. */
 static int peer_socket(struct av_box *b)
 {
 	int fd;
@@ -411,7 +413,7 @@ static bool peer_read(struct av_peer *p)
 	struct av_box *b = p->box;
 	ssize_t n = av_receive(b->space, p->fd, data, sizeof(data), NULL);
 
-	/* One that is too long is for av_route() to count. */
+	/* av_route() counts datagrams that are too long. */
 	if (n >= 0)
 		av_route(b->space, b->port, &p->remote, data, (uint32_t)n);
 	return n >= 0 || n == -EPERM || n == -ECONNRESET;

@@ -122,7 +122,7 @@ static void stop(struct av_call *c, bool unclaimed)
 	forget(c);
 }
 
-/* It has failed with @err, which the program asks for by ERROR. */
+/* It has failed with @err, which the program fetches with ERROR. */
 static void fail(struct av_call *c, int err)
 {
 	struct av_space *s = c->space;
@@ -285,7 +285,7 @@ void av_call_decided(struct av_call *c, int err)
 	if (c->nonblock && err) {
 		fail(c, err);
 	} else if (c->state == AV_UP || (err && !c->nonblock)) {
-		/* Lost before the program came for it; or not to be had. */
+		/* Lost before the program connected to take it, or not available. */
 		if (c->state == AV_UP)
 			forget(c);
 		else
@@ -433,8 +433,10 @@ static struct av_call *call_new(struct av_ask *a, const struct dropin_msg *m,
 	return c;
 }
 
-/* Chooses the queue: for a given port always the same, which notices when it is in use. Under the
- * lock, so that the guest does not go meanwhile. False: no memory. */
+/*
+ * Chooses the queue: always the same for a given port, so that a port in use is noticed. Under the
+ * lock, so that the guest is not removed meanwhile. False: no memory.
+ */
 static bool begin(struct av_call *c, struct av_guest *g)
 {
 	struct zv_dev_info dev = {.size = sizeof(dev)};
@@ -498,7 +500,7 @@ bool av_connect(struct av_ask *a, struct dropin_msg *m)
 
 /* ---- DIR/TYPE ---- */
 
-/* The call that the socket @fd is for; NULL: none, or it is somebody else's. */
+/* The call to which the socket @fd belongs; NULL: none, or it belongs to somebody else. */
 static struct av_call *caller(struct av_space *s, int fd, enum av_socket what)
 {
 	int type = what == AV_STREAM ? SOCK_STREAM : SOCK_SEQPACKET;

@@ -16,12 +16,12 @@
 #define FILLING_STEP 16384u
 #define FILLING_TURN 262144u
 
-/* A connection on its way, and then its relay. */
+/* A connection being set up, and then its relay. */
 struct av_conn {
 	struct relay r;	      /* first */
 	struct av_call *call; /* NULL: home has been told all */
 	struct lcore_work filling;
-	uint64_t bytes; /* of what filled the program's socket, still to be read off */
+	uint64_t bytes; /* filler data in the program's socket still to be drained */
 	uint32_t messages;
 	uint8_t queues_tried;
 	bool up;
@@ -79,7 +79,7 @@ static void tell_home(const struct news *n)
 	}
 }
 
-/* The connection and the call know each other no more. */
+/* Separates the connection from its call. */
 static void part(struct av_conn *a)
 {
 	struct av_call *c = a->call;
@@ -149,7 +149,7 @@ static void conn_event(struct conn_owner *o, const struct zv_event *ev)
 	} else if (ev->events & ZV_EV_CONNECT) {
 		a->up = true;
 		GUEST_COUNT(o->gq, host_joined);
-		zv_set_events(a->r.f.conn, 0); /* nobody takes what comes before the program does */
+		zv_set_events(a->r.f.conn, 0); /* nobody reads before the program connects */
 		tell_home(&(struct news){a->call, true, 0, 0});
 	}
 }
@@ -165,7 +165,7 @@ static void conn_moved(struct lcore *lc, void *arg)
 	conn_connect(a);
 }
 
-/* The queue's rings do not run: another one's of this lcore may. False: all have been tried. */
+/* The queue's rings do not run: tries another queue of this lcore. False: all have been tried. */
 static bool conn_move(struct av_conn *a)
 {
 	struct guest_queue *gq = a->r.f.owner.gq;
@@ -241,7 +241,7 @@ void av_conn_stop(struct av_call *c, bool unclaimed)
 
 /* ---- the relay ---- */
 
-/* Reads off what filled the program's socket. Then: the relay. */
+/* Drains the filler data from the program's socket, then starts the relay. */
 static void filling_read(struct lcore_work *w)
 {
 	struct av_conn *a =
@@ -294,7 +294,9 @@ void av_conn_go(struct av_call *c, int fd, uint64_t bytes, uint32_t messages)
 	if (!a || !guest_fd_get(gq)) {
 		if (a)
 			conn_end(a);
-		/* Nothing has been read from it: whoever sent descriptors waits for them himself.
+		/*
+		 * Nothing has been read from it: a program that sent descriptors waits for them
+		 * itself.
 		 */
 		(void)shutdown(fd, SHUT_RDWR);
 		io_close_fd(lcore_io(c->lc), fd);

@@ -37,7 +37,7 @@ struct av_mail {
 
 /* ---- receiving ---- */
 
-/* Room for who sends, and for descriptors, which nobody wants. */
+/* Room for the sender's credentials, and for unwanted descriptors. */
 struct room {
 	union {
 		char bytes[CMSG_SPACE(sizeof(struct ucred)) + CMSG_SPACE(PASSED_MAX * sizeof(int))];
@@ -112,7 +112,7 @@ static void count(struct guest_queue *gq, bool carried)
 		GUEST_COUNT(gq, af_vsock_dgrams_lost);
 }
 
-/* False: too many are on their way, or there is no memory. */
+/* False: too many are in transit, or no memory. */
 static bool post(struct lcore *to, void (*fn)(struct lcore *lc, void *arg), const struct parcel *p,
 		 const void *data)
 {
@@ -152,7 +152,7 @@ static void came_to_guest(struct lcore *lc, void *arg)
 	parcel_end(p);
 }
 
-/* The same ports always go by the same queue, so they keep their order. */
+/* The same ports always use the same queue, so order is kept. */
 static struct guest_queue *queue_for(struct guest *g, uint32_t a, uint32_t b)
 {
 	struct zv_dev_info dev = {.size = sizeof(dev)};
@@ -191,7 +191,7 @@ static void to_guest(struct av_space *s, uint32_t local_port, const struct dropi
 		send_to_guest(&p, data);
 }
 
-/* To the program at @at. @gq: of the guest that it comes from; NULL: a program. */
+/* Delivers to the program at @at. @gq: of the sending guest; NULL: a program sent it. */
 static void to_program(struct av_space *s, struct guest_queue *gq, const struct dropin_addr *at,
 		       const struct dropin_addr *from, const void *data, uint32_t len)
 {
@@ -266,8 +266,8 @@ void av_route(struct av_space *s, const struct av_port *p, const struct dropin_a
 }
 
 /*
- * Whose datagram it is; NULL: nobody's who may send. The label only finds the port: in a network
- * namespace of his own anybody can have it.
+ * The port that sent the datagram; NULL: none that may send. The label only finds the port: anybody
+ * can have it in a network namespace of his own.
  */
 static struct av_port *sender(struct av_space *s, const struct av_sender *from, uint64_t key)
 {
@@ -277,7 +277,7 @@ static struct av_port *sender(struct av_space *s, const struct av_sender *from, 
 	return p && p->box && av_box_key(p->box) == key ? p : NULL;
 }
 
-/* One from DIR/dgram. False: there is none left. */
+/* Receives one from DIR/dgram. False: there is none left. */
 static bool mail_read(struct av_mail *m)
 {
 	static _Thread_local struct {

@@ -23,8 +23,8 @@
 #define CID_ANY	    UINT32_MAX
 #define TRIES	    24u		   /* as Linux' vsock has it */
 #define SWEPT	    4u		   /* ports, with each BIND */
-#define SWEPT_BOXES 16u		   /* ports, with each turn of the timer for datagrams */
-#define SETTLED_NS  1000000000ull  /* after BIND that leaves a port alone as long */
+#define SWEPT_BOXES 16u		   /* ports checked at each timer tick for datagrams */
+#define SETTLED_NS  1000000000ull  /* time after BIND in which a port is not checked */
 #define NEW_NS	    60000000000ull /* from the answer to BIND to bind(2) for datagrams */
 
 socklen_t av_address(struct sockaddr_un *addr, const char *text)
@@ -39,7 +39,7 @@ socklen_t av_address(struct sockaddr_un *addr, const char *text)
 
 /* ---- who has it ---- */
 
-/* Seeded: programs choose the ports, and could have them all in one. */
+/* Seeded: programs choose the ports, and could put them all in one bucket. */
 static unsigned bucket(const struct av_space *s, uint32_t port)
 {
 	return (unsigned)(port * s->seed >> 32) % AV_BUCKETS;
@@ -98,14 +98,17 @@ bool av_port_bound(struct av_space *s, uint32_t port)
 	return p && label_is_there(text, type);
 }
 
-/* A program that has been given a label for datagrams may be stopped before it binds its socket. */
+/* A program that was assigned a datagram label may be stopped before it binds its socket. */
 static bool may_come(const struct av_port *p)
 {
 	return p->box && av_box_is_new(p->box) && now_ns() - p->since_ns < NEW_NS &&
 	       (kill(p->pid, 0) == 0 || errno != ESRCH);
 }
 
-/* The same, or who was given it may be about to bind its socket: it hangs up behind that. */
+/*
+ * The same, or the program that was assigned it may be about to bind its socket: it disconnects
+ * after that.
+ */
 static bool is_bound(const struct av_port *p, const struct av_ask *asking)
 {
 	av_turn_done(asking->space);
@@ -131,7 +134,7 @@ static void port_free(struct av_space *s, struct av_port *p)
 	free(p);
 }
 
-/* Frees the next ones if they are not bound any more. */
+/* Frees the next ports that are no longer bound. */
 static void sweep(struct av_space *s, const struct av_ask *asking)
 {
 	unsigned n = s->n_ports < SWEPT ? s->n_ports : SWEPT;
@@ -202,7 +205,7 @@ static void visit(const void *node, VISIT which, void *arg)
 		look((*(struct av_guest *const *)node)->guest, arg);
 }
 
-/* For some guest of the space the port leads elsewhere, and programs would wait in vain. */
+/* For some guest of the space another endpoint serves the port, and programs would wait in vain. */
 static bool served(struct av_space *s, int sock_type, const struct dropin_addr *addr,
 		   struct served *by)
 {
@@ -240,7 +243,7 @@ uint32_t av_port_choose(struct av_ask *a, uint32_t cid)
 {
 	struct dropin_addr addr = {.cid = cid};
 
-	(void)choose(a, SOCK_STREAM, &addr); /* none is free: one that a listener has will do */
+	(void)choose(a, SOCK_STREAM, &addr); /* none is free: use one of a listener */
 	return addr.port;
 }
 
@@ -312,7 +315,7 @@ static struct av_port *port_new(struct av_space *s, struct av_user *u, pid_t pid
 	return p;
 }
 
-/* Gives @a the port of @l, which is free. NULL: *m says why not. */
+/* Assigns the port of @l, which is free, to @a. NULL: *m says why not. */
 static struct av_port *give(struct av_ask *a, const struct dropin_label *l, struct dropin_msg *m)
 {
 	struct av_port *p = NULL;
@@ -404,7 +407,7 @@ struct av_port *av_port_of(struct av_ask *a, struct dropin_msg *m)
 
 	if (p && (p->uid == a->who.uid || a->who.uid == 0))
 		return p;
-	/* One that was bound before zvsockd was started anew is taken over. */
+	/* Takes over a port that was bound before zvsockd was restarted. */
 	if (p || l.view != 'P' || l.connected || l.sock_type != m->sock_type ||
 	    l.local.port == ZV_PORT_ANY || l.sock_type == SOCK_DGRAM ||
 	    taken(a->space, a, l.sock_type, &l.local)) {

@@ -24,8 +24,7 @@ static const int socket_types[AV_SOCKETS] = {SOCK_SEQPACKET, SOCK_STREAM, SOCK_S
 					     SOCK_DGRAM};
 
 static struct av_space *spaces; /* the main thread's */
-/* Made with the first space, if there can be anything for it; lcores may need it to the very end.
- */
+/* Created with the first space, if it can be needed; lcores may need it to the very end. */
 static struct fd_bin *late_bin;
 static uint32_t programs_fds; /* of all spaces; atomic */
 
@@ -182,7 +181,7 @@ static int af_vsock_start(struct guest *g)
 		return -ENOMEM;
 	}
 	g->part[ENDPOINT_af_vsock] = a;
-	/* Not before: the first question is answered as all others are. */
+	/* Not before: the first request is answered like all others. */
 	if (!a->space->begun)
 		lcore_call(a->space->home, space_begin, a->space);
 	a->space->begun = true;
@@ -318,7 +317,9 @@ static int listener_open(struct guest *g, struct av_space *s, enum av_socket wha
 		return open_failed(g, l, "cannot learn who sends", -errno);
 	if (bind(l->fd, (struct sockaddr *)&sa, sizeof(sa)) < 0)
 		return open_failed(g, l, "cannot bind the socket", -errno);
-	/* Before listen(), so that nobody connects while the rights are wider than configured. */
+	/*
+	 * Before listen(), so that nobody connects while the permissions are wider than configured.
+	 */
 	ret = set_rights(&s->cfg, what);
 	if (ret < 0)
 		return open_failed(g, l, "cannot set the socket's mode or owner", ret);
@@ -437,7 +438,7 @@ static void space_change(struct lcore *lc, void *arg)
 	c->space->cfg = *c->to;
 }
 
-/* What the directory is in @c; NULL: it is not there any more. */
+/* The configuration of the directory in @c; NULL: it is not there any more. */
 static const struct cfg_space *configured(const struct cfg *c, const struct av_space *s)
 {
 	for (unsigned i = 0; i < c->n_guests; i++)
