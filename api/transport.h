@@ -1,34 +1,34 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * What a transport offers the socket layer: transport_ops for a device, transport_queue_ops for
- * each of its queues.
+ * Interface between a transport and the socket layer: transport_ops for a device,
+ * transport_queue_ops for each of its queues.
  *
  * Theory of operation
  * -------------------
  * A transport moves packets of one device over N queue pairs; the socket layer (socket/) turns
- * packets into connections. Both sides of the wall implement these tables: the guest driver
- * (guest-pmd, over its own buffers) and the in-process backend (host-dpdk, over buffers that the
- * guest posted).
+ * packets into connections. Both sides implement these tables: the guest driver (guest-pmd, over
+ * its own buffers) and the in-process backend (host-dpdk, over buffers that the guest posted).
  *
- * struct transport_queue is one queue pair as the socket layer sees it; a transport embeds it as
- * the first member of its own queue. Everything in its table (transport_queue_ops) is called by the
- * queue's owner thread, between quiesce_enter() and quiesce_leave() on tq->qs, so a control thread
- * that has stopped the queue (quiesce_stop) may change rings, maps and the fields marked [C] here.
+ * struct transport_queue is one queue pair as seen by the socket layer; a transport embeds it as
+ * the first member of its own queue. All functions in its table (transport_queue_ops) are called by
+ * the queue's owner thread, between quiesce_enter() and quiesce_leave() on tq->qs. So a control
+ * thread that has stopped the queue (quiesce_stop) may change rings, maps and the fields marked [C]
+ * here.
  *
- * Sessions. A session is one life of the rings: from the moment both run until one is stopped,
- * broken, or the peer goes away. tq->session counts starts and stops: it changes whenever what
- * was in flight is lost. The socket layer compares it on each entry and resets its connections
- * when it has changed; before that it takes what the peer had sent when its last session ended
- * (rx_rest). tq->up says whether there is a session.
+ * Sessions. A session lasts from the moment both rings run until one is stopped or broken, or the
+ * peer goes away. tq->session counts starts and stops: it changes whenever what was in flight is
+ * lost. The socket layer compares it on each entry and resets its connections if it has changed;
+ * before that it receives what the peer had sent when its last session ended (rx_rest). tq->up says
+ * whether there is a session.
  *
- * Pauses. A session whose rings are stopped and may be started again is paused: it receives
- * nothing and has no room to send. Its time does not pass either: the socket layer's timers run by
- * a clock that stands still while tq->paused_at is set.
+ * Pauses. A session whose rings are stopped and may be started again is paused: it receives nothing
+ * and has no room to send. Its time is stopped too: the timers of the socket layer use a clock that
+ * stands still while tq->paused_at is set.
  *
- * Tokens name buffers: an rx token what the socket layer holds of a received packet, a tx token a
- * buffer reserved for sending. Tokens outlive sessions: each must be given back exactly once
- * (rx_release; tx_commit or tx_cancel), whenever, and the transport alone knows whether that still
- * means anything to a ring. Memory behind a token stays mapped until then.
+ * Tokens identify buffers: an rx token the part of a received packet that the socket layer holds, a
+ * tx token a buffer reserved for sending. Tokens outlive sessions: each must be given back exactly
+ * once (rx_release; tx_commit or tx_cancel), at any time, and only the transport knows whether that
+ * still has an effect on a ring. Memory behind a token stays mapped until then.
  */
 #ifndef ZV_TRANSPORT_H
 #define ZV_TRANSPORT_H
@@ -65,7 +65,7 @@ struct tx_slot {
 };
 
 /*
- * A buffer that the socket layer holds when the peer's memory goes is copied, and each of its
+ * When the peer's memory goes, buffers that the socket layer holds are copied, and each of their
  * pieces costs a page. So a packet of many small pieces is not held: it is copied when it arrives.
  */
 #define PKT_PIECES    8u
@@ -90,9 +90,9 @@ struct zv_log_limit {
 };
 
 /*
- * Packets whose payload lies in memory of the application (zvsock_mem.h): which of them the device
- * has done with. A ring of @mask + 1 entries, at least as many as packets can be out. The transport
- * appends, the owner takes; both only inside the queue, or with the queue stopped.
+ * Completions of packets whose payload is in memory of the application (zvsock_mem.h). A ring of
+ * @mask + 1 entries, at least as many as packets can be out. The transport appends, the owner
+ * removes; both only inside the queue, or with the queue stopped.
  */
 struct transport_sent {
 	struct transport_sent_entry {
@@ -127,10 +127,8 @@ struct transport_queue {
 	struct zv_queue_stats stats; /* stats_add(); read by any thread */
 	struct zv_log_limit log;     /* of the owner */
 	const char *name;	     /* of the device, for logs; NULL: the scheme says enough */
-	/*
-	 * [C] Raised when received payload that the owner holds may have become wrong: the peer's
-	 * memory went, and not all of it could be copied before.
-	 */
+	/* [C] Incremented when received payload that the owner holds may be wrong: the peer's
+	 * memory went, and not all of it could be copied before. */
 	uint32_t lost;
 	/* [C] Counts peers that were gone for good when their session ended, or since: `session`
 	 * has changed when it does. */
@@ -157,7 +155,7 @@ static inline void stats_add(uint64_t *counter, uint64_t n)
 	shm_store64(counter, *counter + n);
 }
 
-/* How a driver hears that its device's backend has gone. */
+/* How a driver learns that the backend of its device has gone. */
 enum transport_end {
 	END_IS_TOLD,   /* the session ends */
 	END_IS_SILENT, /* not at all */
@@ -172,10 +170,10 @@ struct transport_dev {
 };
 
 /*
- * What a queue pair does with its rings: the data path. Called by the queue's owner thread, between
- * quiesce_enter() and quiesce_leave(). A control thread that has stopped the queue may put another
- * table into tq->ops, because one function table belongs to one layout of rings and the next
- * session may negotiate another one. So the socket layer keeps no copy of the pointer.
+ * The data path of a queue pair. Called by the queue's owner thread, between quiesce_enter() and
+ * quiesce_leave(). A control thread that has stopped the queue may replace tq->ops, because a table
+ * belongs to one ring layout and the next session may negotiate another. So the socket layer keeps
+ * no copy of the pointer.
  */
 struct transport_queue_ops {
 	/*
@@ -184,23 +182,26 @@ struct transport_queue_ops {
 	 */
 	int (*rx_burst)(struct transport_queue *q, struct rx_pkt *pkts, unsigned max);
 	/*
-	 * As rx_burst, of packets that the peer had sent and rx_burst had not given when the
-	 * session that has ended since the last call ended. 0: that was all. Whether the rings run
-	 * again by now makes no difference. NULL: such packets are lost.
+	 * As rx_burst, for packets that the peer had sent and rx_burst had not returned at the end
+	 * of the session that ended since the last call. 0: that was all. It does not matter
+	 * whether the rings run again. NULL: such packets are lost.
 	 */
 	int (*rx_rest)(struct transport_queue *q, struct rx_pkt *pkts, unsigned max);
-	/* Gives a received packet's buffer back. Visible to the peer at a publish, of which some
-	 * may leave a few for the next ones: not once rx_burst finds nothing, nor after arm. */
+	/*
+	 * Gives back the buffer of a received packet. It becomes visible to the peer at a publish;
+	 * a publish may leave a few for later ones, but not once rx_burst finds nothing, nor after
+	 * arm.
+	 */
 	void (*rx_release)(struct transport_queue *q, uint32_t token);
 	/* The bytes of a received packet are the peer's: no zeros are in their place. NULL where
 	 * tq->faults is. */
 	bool (*rx_intact)(struct transport_queue *q, uint32_t token);
 
 	/*
-	 * A connection to where @h leads (its addresses, type and buf_alloc are those of the
-	 * REQUEST that follows) is about to be asked for. 0; -EADDRINUSE: somebody outside this
-	 * device has that local port, another one is to be tried; or -errno with zv_err() text:
-	 * no REQUEST is sent then. NULL: local ports are the device's own.
+	 * A connection with the addresses, type and buf_alloc in @h, those of the REQUEST that
+	 * follows, is about to be requested. 0; -EADDRINUSE: somebody outside this device has that
+	 * local port, try another; or -errno with zv_err() text: no REQUEST is sent. NULL: local
+	 * ports belong to the device.
 	 */
 	int (*connect)(struct transport_queue *q, const struct vsock_hdr *h);
 	/*
@@ -226,13 +227,11 @@ struct transport_queue_ops {
 	/* How many buffers tx_reserve (without TX_CTRL) would give now, about. Cheap. */
 	unsigned (*tx_ready)(struct transport_queue *q);
 
-	/*
-	 * Asks the peer for a notification: of a received packet and, unless @room is 0, of so many
-	 * buffers to send. 0 armed; 1 there is work already (not armed).
-	 */
+	/* Requests a notification from the peer: for a received packet and, unless @room is 0, for
+	 * @room buffers to send. 0: armed; 1: there is work already (not armed). */
 	int (*arm)(struct transport_queue *q, unsigned room);
-	/* Undoes arm, and clears fd; unless @rung it has not been seen readable and may stay as it
-	 * is: then it wakes once more for nothing. */
+	/* Undoes arm and clears fd. Unless @rung it has not been seen readable and may stay so:
+	 * then it wakes once more in vain. */
 	void (*disarm)(struct transport_queue *q, bool rung);
 };
 

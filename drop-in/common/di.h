@@ -42,22 +42,18 @@ struct di {
 	char dir[DI_DIR_MAX]; /* "": it was too long; nothing is there */
 	/* Reports a failed request in one line, without a final newline. NULL: no report. */
 	void (*say)(const char *line);
-	/*
-	 * The owner of DIR/ask at its creation, and the current user of the zvsockd that answered
-	 * last, according to zvsockd. -1: none has answered.
-	 */
+	/* The user of the zvsockd that answered last: when DIR/ask was created, and currently, as
+	 * zvsockd says. -1: none has answered. */
 	_Atomic int64_t owner, user;
 	/* The CID of this machine according to zvsockd; -1: not known. */
 	_Atomic int64_t cid;
-	/*
-	 * The user of this structure sees all calls that a datagram's address needs (di_dgram.c).
-	 */
+	/* The user of this structure sees all calls that a datagram's address needs
+	 * (di_dgram.c). */
 	bool dgrams;
 };
 
-/*
- * Sets the directory of zvsockd's sockets: @dir, or DI_DIR if it is NULL or "". Sends no request.
- */
+/* Sets the directory of zvsockd's sockets: @dir, or DI_DIR if it is NULL or "". Sends no
+ * request. */
 void di_init(struct di *d, const char *dir);
 
 /* ---- sockets ------------------------------------------------------------------------------- */
@@ -75,15 +71,12 @@ int di_is(int fd);
 /* The type of the AF_VSOCK socket that @fd stands for; 0: it is something else. */
 int di_type(int fd);
 
-/*
- * Copies the address given by a program to *out. -EFAULT: too short; -EAFNOSUPPORT; -EINVAL: its
- * flags. @addr must be readable: the supervisor has copied it.
- */
+/* Copies the address given by a program to *out. -EFAULT: too short; -EAFNOSUPPORT; -EINVAL: its
+ * flags. @addr must be readable: the supervisor has copied it. */
 int di_address(const void *addr, socklen_t len, struct sockaddr_vm *out);
 
-/*
- * bind(2). -EINVAL: it is bound already; -EADDRINUSE, -EADDRNOTAVAIL, -EACCES; -ENODEV: no zvsockd.
- */
+/* bind(2). -EINVAL: it is bound already; -EADDRINUSE, -EADDRNOTAVAIL, -EACCES; -ENODEV: no
+ * zvsockd. */
 int di_bind(struct di *d, int fd, const struct sockaddr_vm *addr);
 
 /*
@@ -118,19 +111,15 @@ int di_renew(int fd);
  */
 int di_accepted(struct di *d, int listener, int fd);
 
-/*
- * getsockname(2) and getpeername(2); either may be NULL. A socket that is not bound has ANY as port
- * and CID. -ENOTCONN for @remote: not connected, or not yet.
- */
+/* getsockname(2) and getpeername(2); either may be NULL. A socket that is not bound has ANY as port
+ * and CID. -ENOTCONN for @remote: not connected, or not yet. */
 int di_names(struct di *d, int fd, struct sockaddr_vm *local, struct sockaddr_vm *remote);
 
 /* 0: shutdown(2) may be passed on to the kernel. -ENOTCONN: not connected, or not yet. */
 int di_may_shutdown(struct di *d, int fd);
 
-/*
- * Result of connect(2). 0: it is connected, or connect(2) was never called; -EINPROGRESS: not
- * decided yet; -errno: it failed. Does not clear SO_ERROR.
- */
+/* Result of connect(2). 0: it is connected, or connect(2) was never called; -EINPROGRESS: not
+ * decided yet; -errno: it failed. Does not clear SO_ERROR. */
 int di_connect_state(struct di *d, int fd);
 
 /* The value of SO_ERROR, if the kernel's value is @said: an errno, or 0. */
@@ -148,10 +137,8 @@ int di_error(struct di *d, int fd, int said);
 long di_sendto(struct di *d, int fd, const struct msghdr *m, int flags,
 	       const struct sockaddr_vm *to);
 
-/*
- * The sender of a message that recvmsg(2) of AF_UNIX received from the name @un of @len bytes.
- * False: unknown (it was not a datagram of zvsockd).
- */
+/* The sender of a message that recvmsg(2) of AF_UNIX received from the name @un of @len bytes.
+ * False: unknown (it was not a datagram of zvsockd). */
 bool di_sender(const void *un, socklen_t len, struct sockaddr_vm *from);
 
 /* ---- options ------------------------------------------------------------------------------- */

@@ -27,10 +27,8 @@ int di_ask_now(struct di *d, struct dropin_msg *m);
 /* Checks whether zvsockd is there; *m is overwritten with its answer. */
 int di_hello(struct di *d, struct dropin_msg *m);
 
-/*
- * Sets *un to the path DIR/@name. Returns its length for bind(2) and connect(2); -ENODEV: struct di
- * has no path.
- */
+/* Sets *un to the path DIR/@name. Returns its length for bind(2) and connect(2); -ENODEV: struct di
+ * has no path. */
 int di_path(const struct di *d, const char *name, struct sockaddr_un *un);
 
 /* ---- marks ---------------------------------------------------------------------------------- */
@@ -63,9 +61,8 @@ int di_who(int fd, struct di_who *w);
 /* Makes *un the abstract name @text. Returns its length. */
 socklen_t di_label_name(const char text[static DROPIN_LABEL], struct sockaddr_un *un);
 
-/*
- * The user at the other end of @fd, for listening sockets and those accepted from them; -1: none.
- */
+/* The user at the other end of @fd, for listening sockets and those accepted from them; -1:
+ * none. */
 int64_t di_peer_user(int fd);
 
 bool di_read_label(const struct sockaddr_un *un, socklen_t len, struct dropin_label *l);
@@ -74,9 +71,8 @@ struct sockaddr_vm di_vm_address(uint32_t cid, uint32_t port);
 
 /* ---- datagrams ------------------------------------------------------------------------------ */
 
-/*
- * Call before bind(2): from now on @fd accepts only messages that end with @key, which is stripped.
- */
+/* Call before bind(2): from now on @fd accepts only messages that end with @key, which is
+ * stripped. */
 int di_dgram_guard(int fd, uint64_t key);
 /* Call after bind(2): notifies zvsockd. */
 int di_dgram_bound(struct di *d, const char label[static DROPIN_LABEL]);

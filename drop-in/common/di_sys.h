@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/*
- * System calls made by number, because the preloaded library exports the names of libc's functions.
- * They return >= 0 or -errno and do not change errno. They are not cancellation points.
- */
+/* System calls made by number, because the preloaded library exports the names of libc's functions.
+ * They return >= 0 or -errno and do not change errno. They are not cancellation points. */
 #ifndef ZV_DROPIN_DI_SYS_H
 #define ZV_DROPIN_DI_SYS_H
 
@@ -88,9 +86,8 @@ static inline int64_t di_sys_now_ms(void)
 	return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
 }
 
-/*
- * poll(2) of one descriptor. Returns its events; 0: none within @ms (returns at once if @ms <= 0).
- */
+/* poll(2) of one descriptor. Returns its events; 0: none within @ms (returns at once if @ms <=
+ * 0). */
 static inline int di_sys_poll(int fd, short events, int64_t ms)
 {
 	struct timespec t = {.tv_sec = ms > 0 ? ms / 1000 : 0,

@@ -23,10 +23,8 @@ struct di_tcp_target {
 	size_t len;
 };
 
-/*
- * Finds the target for @addr, a socket address of @len bytes. False: it is not an IP address, or it
- * is one of the guest's own loopback interface.
- */
+/* Finds the target for @addr, a socket address of @len bytes. False: it is not an IP address, or it
+ * is one of the guest's own loopback interface. */
 bool di_tcp_target(struct di_tcp_target *t, const void *addr, socklen_t len);
 
 /* The type of @fd if it is an AF_INET or AF_INET6 socket; else 0. */
@@ -44,10 +42,8 @@ int di_tcp_connect(struct di *d, unsigned port, const struct di_tcp_target *t, i
 /* Copies O_NONBLOCK and the timeouts of @fd to @fresh. */
 void di_tcp_keep_options(int fresh, int fd);
 
-/*
- * The address, in host order, that stands for @name (less than DI_TCP_NAME_MAX bytes) in this
- * process. 0: there are too many names (512).
- */
+/* The address, in host order, that stands for @name (less than DI_TCP_NAME_MAX bytes) in this
+ * process. 0: there are too many names (512). */
 uint32_t di_tcp_address_for(const char *name);
 
 #endif

@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/*
- * /dev/vsock, which programs open to ask for the local CID: /dev/null is opened instead, and
- * IOCTL_VM_SOCKETS_GET_LOCAL_CID on it is answered. Without zvsockd there is no such device.
- */
+/* /dev/vsock, which programs open to ask for the local CID: /dev/null is opened instead, and
+ * IOCTL_VM_SOCKETS_GET_LOCAL_CID on it is answered. Without zvsockd there is no such device. */
 #undef _FORTIFY_SOURCE
 #undef _FILE_OFFSET_BITS /* open() is open(), open64() another one */
 #include "preload/real.h"

@@ -20,10 +20,8 @@ bool tcp_is_ours(int fd, const struct sockaddr *addr, socklen_t len);
 /* connect(2) for such a connection. 0, -errno. */
 int tcp_connect(int fd, const struct sockaddr *addr, socklen_t len);
 
-/*
- * True: @fd was connected by tcp_connect(). *remote: the address that it was connected to, for
- * getpeername(2); *local: an address of the same family without content. Either may be NULL.
- */
+/* True: @fd was connected by tcp_connect(). *remote: the address that it was connected to, for
+ * getpeername(2); *local: an address of the same family without content. Either may be NULL. */
 bool tcp_names(int fd, struct sockaddr_storage *remote, struct sockaddr_storage *local);
 
 #endif

@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/*
- * Information from an ELF file. The file is not trusted: offsets and lengths in it are checked, and
- * an inconsistent file counts as one without information.
- */
+/* Information from an ELF file. The file is not trusted: offsets and lengths in it are checked, and
+ * an inconsistent file counts as one without information. */
 #ifndef ZV_DROPIN_ELF_FILE_H
 #define ZV_DROPIN_ELF_FILE_H
 

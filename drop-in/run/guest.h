@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/*
- * The drop-in directory of a guest, from zvsockd's control socket. docs/daemon.md describes its
- * protocol.
- */
+/* The drop-in directory of a guest, from zvsockd's control socket. docs/daemon.md describes its
+ * protocol. */
 #ifndef ZV_DROPIN_GUEST_H
 #define ZV_DROPIN_GUEST_H
 
@@ -10,10 +8,8 @@
 
 #define GUEST_CONTROL "/run/zvsock/control.sock"
 
-/*
- * The drop-in directory of guest @name, from the zvsockd with control socket @control. 0 or -errno,
- * with one line in @why about what is wrong.
- */
+/* The drop-in directory of guest @name, from the zvsockd with control socket @control. 0 or -errno,
+ * with one line in @why about what is wrong. */
 int guest_dir(const char *control, const char *name, char *dir, size_t dir_size, char *why,
 	      size_t size);
 
@@ -22,17 +18,13 @@ struct guest_seen {
 	unsigned cid;
 };
 
-/*
- * Calls @each for the guests of the drop-in directory @dir, from the zvsockd with control socket
- * @control. Returns their number, or -errno with @why.
- */
+/* Calls @each for the guests of the drop-in directory @dir, from the zvsockd with control socket
+ * @control. Returns their number, or -errno with @why. */
 int guest_list(const char *control, const char *dir, void (*each)(const struct guest_seen *g),
 	       char *why, size_t size);
 
-/*
- * The value of the string member @name in a line of JSON, with escapes undone; the first one at any
- * depth. NULL: there is none, or it does not fit.
- */
+/* The value of the string member @name in a line of JSON, with escapes undone; the first one at any
+ * depth. NULL: there is none, or it does not fit. */
 const char *guest_json_string(const char *json, const char *name, char *value, size_t size);
 
 #endif

@@ -12,10 +12,8 @@ const char *mode_name(enum mode mode);
 /* Parses "preload" ... False: there is no such mode. */
 bool mode_read(const char *text, enum mode *mode);
 
-/*
- * The mode that auto selects for @p. @library: there is one to preload. *why (if not NULL): the
- * reason.
- */
+/* The mode that auto selects for @p. @library: there is one to preload. *why (if not NULL): the
+ * reason. */
 enum mode mode_of(const struct program *p, bool library, const char **why);
 
 #endif

@@ -33,18 +33,14 @@ struct di_blocked {
 /* Call once, before threads are created. */
 int di_blocked_init(void);
 
-/*
- * From now on system calls of the calling thread may fail with EINTR, until di_blocked_leave().
- * @pidfd refers to the caller, and must stay open until then.
- */
+/* From now on system calls of the calling thread may fail with EINTR, until di_blocked_leave().
+ * @pidfd refers to the caller, and must stay open until then. */
 void di_blocked_enter(struct di_super *s, struct di_blocked *b, const struct seccomp_notif *n,
 		      int pidfd);
 void di_blocked_leave(struct di_super *s, struct di_blocked *b);
 
-/*
- * The answer for a call whose system call failed with EINTR, after di_blocked_leave(). @restart:
- * SA_RESTART restarts it. 0: there is no reason: continue. Otherwise -errno or DI_DONE.
- */
+/* The answer for a call whose system call failed with EINTR, after di_blocked_leave(). @restart:
+ * SA_RESTART restarts it. 0: there is no reason: continue. Otherwise -errno or DI_DONE. */
 long di_blocked_answer(const struct di_blocked *b, bool restart);
 
 /* Checks all blocked calls. Returns the time to the next check in ms; -1: when the bell rings. */
@@ -53,10 +49,8 @@ int di_blocked_look(struct di_super *s);
 /* The identity of the listener @fd. 0: not known. */
 ino_t di_listener(int fd);
 
-/*
- * Takes over @conn, a descriptor of ours, accepted from @listener for the process of @pidfd (which
- * is duplicated): it is closed when that process ends, or after a minute.
- */
+/* Takes over @conn, a descriptor of ours, accepted from @listener for the process of @pidfd (which
+ * is duplicated): it is closed when that process ends, or after a minute. */
 void di_keep(struct di_super *s, ino_t listener, int pidfd, int conn);
 
 /* Returns the oldest kept connection of @listener. -1: none. */

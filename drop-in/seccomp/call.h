@@ -49,23 +49,17 @@ long call_take_socket(struct call *c, unsigned i);
 /* Installs @ours in the program and answers with its number there. 0 or -errno; closes nothing. */
 int call_give(const struct call *c, int ours, bool cloexec);
 
-/*
- * Copies the program's address of @len bytes at @at to *a, followed by zeroes. Returns its length;
- * 0: the kernel must judge it.
- */
+/* Copies the program's address of @len bytes at @at to *a, followed by zeroes. Returns its length;
+ * 0: the kernel must judge it. */
 size_t call_get_address(const struct call *c, uint64_t at, int len, union address *a);
 
-/*
- * Writes the @size bytes at @a to @at, like the kernel: as much as fits, and the full length to
- * @len_at. Returns the value to return.
- */
+/* Writes the @size bytes at @a to @at, like the kernel: as much as fits, and the full length to
+ * @len_at. Returns the value to return. */
 long call_put_address(const struct call *c, const void *a, size_t size, uint64_t at,
 		      uint64_t len_at);
 
-/*
- * connect(2) to the IP address @a of @len bytes, with --tcp: for a TCP socket, or for UDP to a name
- * server.
- */
+/* connect(2) to the IP address @a of @len bytes, with --tcp: for a TCP socket, or for UDP to a name
+ * server. */
 long call_connect_ip(struct call *c, const union address *a, size_t len);
 
 #endif

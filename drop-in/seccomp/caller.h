@@ -22,10 +22,8 @@ struct di_caller {
 int di_caller_open(struct di_caller *t, pid_t tid);
 void di_caller_close(struct di_caller *t);
 
-/*
- * A new descriptor of ours, CLOEXEC, for the open file of its descriptor @fd. -EBADF: it has none;
- * -EPERM.
- */
+/* A new descriptor of ours, CLOEXEC, for the open file of its descriptor @fd. -EBADF: it has none;
+ * -EPERM. */
 int di_caller_fd(const struct di_caller *t, int fd);
 
 /* Is its descriptor @fd close-on-exec? */
@@ -47,10 +45,8 @@ int di_caller_string(const struct di_caller *t, uint64_t at, char *to, size_t si
 /* Its effective user. -errno. */
 int di_caller_user(const struct di_caller *t, uid_t *user);
 
-/*
- * Is a signal pending for the thread? It cannot get it while it waits for us. SURE: the kernel has
- * chosen this thread for it. PERHAPS: it, or another thread of the process.
- */
+/* Is a signal pending for the thread? It cannot get it while it waits for us. SURE: the kernel has
+ * chosen this thread for it. PERHAPS: it, or another thread of the process. */
 enum di_signal { DI_SIGNAL_NONE, DI_SIGNAL_PERHAPS, DI_SIGNAL_SURE };
 enum di_signal di_caller_signal(pid_t tid);
 

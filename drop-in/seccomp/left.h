@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/*
- * zvsock-run --tcp in mode seccomp: what the supervisor records about sockets with which it has
- * replaced TCP and UDP sockets: common/di_tcp.h, dns.h.
- */
+/* zvsock-run --tcp in mode seccomp: what the supervisor records about sockets with which it has
+ * replaced TCP and UDP sockets: common/di_tcp.h, dns.h. */
 #ifndef ZV_DROPIN_LEFT_H
 #define ZV_DROPIN_LEFT_H
 

@@ -79,10 +79,8 @@ static bool send_fd(int line, int fd)
 	return sendmsg(line, &m, MSG_NOSIGNAL) == 1;
 }
 
-/*
- * Passes on the filter's descriptor, from a thread that is not under the filter, because the filter
- * may stop sendmsg(2) before anybody answers.
- */
+/* Passes on the filter's descriptor, from a thread that is not under the filter, because the filter
+ * may stop sendmsg(2) before anybody answers. */
 struct courier {
 	pthread_t thread;
 	sem_t go;
@@ -233,10 +231,8 @@ int di_super_start(const struct di_super_opts *o, char *why, size_t size)
 			      notify == -EBUSY ? ": this process is under a supervisor already"
 					       : ": Linux 5.14 or later is needed");
 	}
-	/*
-	 * If Yama lets only ancestors access a process, this lets the supervisor access this
-	 * process, but not its children.
-	 */
+	/* If Yama lets only ancestors access a process, this lets the supervisor access this
+	 * process, but not its children. */
 	(void)prctl(PR_SET_PTRACER, pid, 0, 0, 0);
 	ready = courier_send(&courier, notify);
 	close(notify);

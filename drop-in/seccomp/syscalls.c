@@ -66,10 +66,8 @@ static long call_bind(struct call *c)
 
 	if (r)
 		return r;
-	/*
-	 * zvsockd sees our credentials: a program that has dropped its privileges must not get
-	 * ours.
-	 */
+	/* zvsockd sees our credentials: a program that has dropped its privileges must not get
+	 * ours. */
 	if (addr.svm_port < LOW_PORTS) {
 		/* Its number may be another's by now. */
 		if (di_caller_user(&c->t, &user) < 0 || !call_waits(c))
@@ -171,10 +169,8 @@ static long do_accept(struct call *c, int flags)
 		close(conn);
 		return r;
 	}
-	/*
-	 * After the answer the program continues and may close the listener to bind the port again:
-	 * our duplicate must not keep the name in use.
-	 */
+	/* After the answer the program continues and may close the listener to bind the port again:
+	 * our duplicate must not keep the name in use. */
 	close(c->fd);
 	c->fd = -1;
 	if (r == 0)

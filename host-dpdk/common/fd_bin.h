@@ -17,10 +17,8 @@ struct fd_bin;
 struct fd_bin *fd_bin_new(void (*closed)(void));
 /* The descriptors in it are still closed; nobody waits for that. NULL is allowed. */
 void fd_bin_free(struct fd_bin *b);
-/*
- * Takes over @fd. It is closed at once if that cannot take long (an eventfd, a small file on tmpfs
- * or hugetlbfs), or if no memory or thread is available.
- */
+/* Takes over @fd. It is closed at once if that cannot take long (an eventfd, a small file on tmpfs
+ * or hugetlbfs), or if no memory or thread is available. */
 void fd_bin_put(struct fd_bin *b, int fd);
 /* The same for @n descriptors, without checking their type. */
 void fd_bin_put_all(struct fd_bin *b, const int *fd, unsigned n);

@@ -7,10 +7,8 @@
 
 #include <stdbool.h>
 
-/*
- * The kernel is asked for the type, never by trying an operation: a read of something that only
- * looks like an eventfd may block for as long as whoever made it likes.
- */
+/* The kernel is asked for the type, never by trying an operation: a read of something that only
+ * looks like an eventfd may block for as long as whoever made it likes. */
 bool fd_is_eventfd(int fd);
 bool fd_is_epoll(int fd);
 /* A non-listening AF_UNIX SOCK_STREAM socket; it need not be connected. */

@@ -39,10 +39,8 @@ struct passed_room {
 	} u;
 };
 
-/*
- * From now on nobody can send descriptors to the AF_UNIX socket @fd, or to sockets accepted from
- * it. False: the kernel does not support that.
- */
+/* From now on nobody can send descriptors to the AF_UNIX socket @fd, or to sockets accepted from
+ * it. False: the kernel does not support that. */
 bool passed_refuse(int fd);
 
 /* On kernels that cannot refuse: prepares @fd, a connected socket, for the calls below. */
@@ -53,16 +51,12 @@ void passed_room_give(struct msghdr *m, struct passed_room *room);
 /* Call after it: copies the received descriptors to fd[PASSED_MAX]. Returns their number. */
 unsigned passed_take(struct msghdr *m, int *fd);
 
-/*
- * Peeks at what a recvmsg(2) of @m would return (MSG_PEEK), without waiting. As recvmsg; -1 with
- * EPERM: there are descriptors, and they stay queued. @flags: MSG_TRUNC.
- */
+/* Peeks at what a recvmsg(2) of @m would return (MSG_PEEK), without waiting. As recvmsg; -1 with
+ * EPERM: there are descriptors, and they stay queued. @flags: MSG_TRUNC. */
 ssize_t passed_look(int fd, struct msghdr *m, int flags);
 
-/*
- * The safe way to read from a stream, without waiting: as recvmsg(2), or as passed_look().
- * m->msg_iov is consumed.
- */
+/* The safe way to read from a stream, without waiting: as recvmsg(2), or as passed_look().
+ * m->msg_iov is consumed. */
 ssize_t passed_read(int fd, struct msghdr *m);
 
 /*

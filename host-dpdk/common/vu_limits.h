@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/*
- * Limits of one vhost-user socket and of one process, and the descriptors they need. Plain numbers,
- * no code.
- */
+/* Limits of one vhost-user socket and of one process, and the descriptors they need. Plain numbers,
+ * no code. */
 #ifndef ZV_VU_LIMITS_H
 #define ZV_VU_LIMITS_H
 
@@ -21,10 +19,8 @@
 	(2u + (1u + VU_NEWCOMERS) * (1u + VU_MSG_FDS) + 4u + GUEST_MEM_REGIONS + 1u +              \
 	 4u * (pairs) + 3u * (pairs) + 1u)
 
-/*
- * Temporarily, for one socket at a time: the regions of a new memory table beside those of the old
- * one.
- */
+/* Temporarily, for one socket at a time: the regions of a new memory table beside those of the old
+ * one. */
 #define VU_FDS_PROCESS GUEST_MEM_REGIONS
 
 /* Maximum VMMs at a time: what rte_vhost's one thread polls (1024), minus its pipe. */

@@ -82,7 +82,7 @@ static void accepting(struct apps *as, bool on)
 
 /* ---- an application ---- */
 
-/* Closes @fd, or has it closed: descriptors may wait in it. */
+/* Closes @fd, or has it closed: descriptors may be queued in it. */
 static void let_go(struct apps *as, int fd)
 {
 	if (as->bin && passed_waits(fd, false))
@@ -109,7 +109,8 @@ static void app_end(struct daemon *d, struct app *a)
 
 /* ---- questions ---- */
 
-/* Makes the device of @a on one end of a socket pair; the other one, or -1 and the answer in *m. */
+/* Creates the device of @a on one end of a socket pair. Returns the other end, or -1 with the
+ * answer in *m. */
 static int make_device(struct daemon *d, struct app *a, struct client_msg *m)
 {
 	unsigned place = (unsigned)(a - d->apps->app);
@@ -164,7 +165,7 @@ static int on_attach(struct daemon *d, struct app *a, struct client_msg *m)
 	return fd;
 }
 
-/* Low ports are for root, and for whoever zvsockd is itself. */
+/* Low ports are for root, and for the user of zvsockd itself. */
 static bool privileged(const struct app *a)
 {
 	return a->who.uid == 0 || a->who.uid == geteuid();
@@ -212,7 +213,7 @@ static void on_unlisten(struct app *a, struct client_msg *m)
 		app_refuse(m, ret, "port %u is not listened on", m->port);
 }
 
-/* Answers *m. False: the application is to be ended. */
+/* Answers *m. False: the application must be ended. */
 static bool on_question(struct daemon *d, struct app *a, struct client_msg *m)
 {
 	int fd = -1;
@@ -238,7 +239,7 @@ static bool on_question(struct daemon *d, struct app *a, struct client_msg *m)
 		fd = app_bells(a->guest, a->who.uid, m);
 	}
 	ok = app_answer(a->fd, m, fd);
-	if (!ok && errno == ETOOMANYREFS) { /* others of our user have so many under way */
+	if (!ok && errno == ETOOMANYREFS) { /* our user has too many in transit elsewhere */
 		app_refuse(m, -EMFILE,
 			   "as many descriptors as may be are on their way to programs that do not "
 			   "take them: raise zvsockd's limit (LimitNOFILE= or \"ulimit -Hn\")");
@@ -249,7 +250,7 @@ static bool on_question(struct daemon *d, struct app *a, struct client_msg *m)
 	return ok;
 }
 
-/* recvmsg(2), without waiting. -1 with EPERM: there are descriptors, and nothing has been taken. */
+/* recvmsg(2), without waiting. -1 with EPERM: there are descriptors, and nothing was received. */
 static ssize_t receive(const struct apps *as, int fd, struct msghdr *mh)
 {
 	if (as->bin && passed_look(fd, mh, 0) < 0)
@@ -283,7 +284,7 @@ static void app_serve(struct daemon *d, struct app *a)
 
 /* ---- the listening socket ---- */
 
-/* An answer to what has not been asked yet; the application reads it as that to "attach". */
+/* Answers a request not yet received; the application reads it as the answer to "attach". */
 static void turn_away(const struct apps *as, struct app *a, int err, const char *text)
 {
 	struct client_msg m;
@@ -293,13 +294,13 @@ static void turn_away(const struct apps *as, struct app *a, int err, const char 
 	client_msg_init(&m, CLIENT_ATTACH);
 	app_refuse(&m, err, "%s", text);
 	(void)app_answer(a->fd, &m, -1);
-	/* A socket that is closed with a question in it takes the answer away with itself. */
+	/* Closing a socket with an unread request also discards the answer. */
 	(void)shutdown(a->fd, SHUT_RD);
 	while (receive(as, a->fd, &mh) > 0)
 		;
 }
 
-/* Its user has no more places than are left for others. */
+/* Its user may have no more places than it leaves for others. */
 static bool has_share(const struct apps *as, const struct app *a)
 {
 	unsigned own = 0, left = 0;
@@ -436,7 +437,8 @@ static int listen_on(struct apps *as, const struct cfg_apps *c)
 		return fail(as, "cannot make the socket", -ENOMEM);
 	if (bind(as->listener, (struct sockaddr *)&sa, sizeof(sa)) < 0)
 		return fail(as, "cannot bind the socket", -errno);
-	/* Before listen(), so that nobody connects while the rights are wider than configured. */
+	/* Before listen(), so that nobody connects while the permissions are wider than
+	 * configured. */
 	ret = sock_set_rights(as->path, c->mode, c->uid, c->gid);
 	if (ret < 0)
 		return fail(as, "cannot set the socket's mode or owner", ret);

@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/*
- * Identity of an application according to the kernel (SO_PEERCRED, SO_PEERGROUPS): the user and
- * groups that it had when it connected.
- */
+/* Identity of an application according to the kernel (SO_PEERCRED, SO_PEERGROUPS): the user and
+ * groups that it had when it connected. */
 #ifndef ZVD_APPS_WHO_H
 #define ZVD_APPS_WHO_H
 

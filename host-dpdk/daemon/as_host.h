@@ -14,10 +14,8 @@ struct guest;
 /* 0; or -errno, after guest_fails(). May be called again. Main thread. */
 int as_host_prepare(struct guest *g);
 
-/*
- * To be called periodically: handles the death of the guest's driver in a VM that goes on. True:
- * the driver is watched, because it lends memory. Main thread.
- */
+/* To be called periodically: handles the death of the guest's driver in a VM that goes on. True:
+ * the driver is watched, because it lends memory. Main thread. */
 bool as_host_look(const struct guest *g);
 
 #endif

@@ -45,7 +45,7 @@ static void queue_begin(struct lcore *lc, void *arg)
 	lcore_queue_add(lc, &gq->lq);
 }
 
-/* Resets up to @most connections, and puts them behind those that have not had their turn. */
+/* Resets up to @most connections, and moves them behind those that have not had their turn. */
 static void abort_some(struct guest_queue *gq, unsigned most)
 {
 	struct conn_owner *o;
@@ -86,9 +86,9 @@ static void queue_end(struct lcore *lc, void *arg)
 }
 
 /*
- * Takes the queues off their lcores, and all connections with them. Step by step, between which
- * other guests are served. A client may be on its way from one queue to another: once each queue
- * has been told, none sets out any more, and what is under way arrives before queue_end().
+ * Removes the queues from their lcores, with all their connections, in steps, between which other
+ * guests are served. A client may be moving from one queue to another: once each queue has been
+ * told, none starts to move any more, and those in transit arrive before queue_end().
  */
 static void queues_end(struct guest *g)
 {
@@ -109,7 +109,7 @@ static void queues_end(struct guest *g)
 
 /* ---- a guest ---- */
 
-/* What the process needs before it can be the host of a guest, or a guest. NULL: nothing. */
+/* Prepares the process to be the host of a guest, or a guest. NULL: nothing needed. */
 static int (*const prepare[CFG_ROLES])(struct guest *g) = {
 	[CFG_AS_HOST] = as_host_prepare, [CFG_APP] = as_host_prepare};
 
@@ -131,7 +131,7 @@ static void write_uri(const struct cfg_guest *cfg, char *uri, size_t size)
 
 static int open_device(struct guest *g, const struct cfg_guest *cfg)
 {
-	/* Where they would reach nobody, their sender is told. */
+	/* If they would reach nobody, their sender is told. */
 	bool datagrams = endpoints_take_datagrams(cfg);
 	struct zv_opts opts = {.size = sizeof(opts),
 			       .flags = (datagrams ? 0 : ZV_OPT_NO_DGRAM) |
@@ -212,7 +212,7 @@ void guest_stop(struct daemon *d, struct guest *g)
 	guest_free(g);
 }
 
-/* Each queue goes to the lcore that has fewest. */
+/* Assigns each queue to the lcore with the fewest. */
 static void deal_queues(struct daemon *d, struct guest *g)
 {
 	unsigned n = zv_nqueues(g->dev);

@@ -23,7 +23,7 @@
 #include <string.h>
 
 #define DRAIN_STEP_MS	20
-#define DEATHS_MS	300u /* between two looks whether drivers have died */
+#define DEATHS_MS	300u /* interval of checks for dead drivers */
 #define RETRY_FIRST_MS	1000u
 #define RETRY_LAST_MS	60000u
 #define RETRIES_AT_ONCE 16u /* guests: each blocks this thread a bit */
@@ -120,7 +120,7 @@ static bool try_again(struct daemon *d, struct guest_down *gd)
 	return false;
 }
 
-/* The time between two tries doubles. True: it is due. */
+/* Doubles the time between two tries. True: it is due. */
 static bool due(struct guest_down *gd, uint64_t now)
 {
 	if (now < gd->next_ms)
@@ -174,7 +174,7 @@ static void regions_changed(const struct daemon *d)
 			lcore_call(g->queues[i].lc, changed, &g->queues[i]);
 }
 
-/* The region of applications, as the configuration has it; @apps: there can be some. */
+/* Sets the region of applications from the configuration; @apps: there can be some. */
 static void apply_region(const struct daemon *d, bool apps)
 {
 	const struct cfg *c = d->cfg;
@@ -232,7 +232,7 @@ static void round_over(struct lcore *lc, void *arg)
 	(void)arg;
 }
 
-/* A device that has gone is opened anew: one that was unplugged cannot be had again otherwise. */
+/* A device that has gone is opened again: after an unplug this is the only way to get it back. */
 static bool has_gone(const struct guest *g)
 {
 	struct zv_dev_info info = {.size = sizeof(info)};
@@ -241,10 +241,8 @@ static bool has_gone(const struct guest *g)
 	return g->cfg->role == CFG_AS_GUEST && !info.queues_up;
 }
 
-/*
- * Ends guests that @cfg does not have as they are, and gives the others their new description;
- * these are marked in @kept, by their place in @cfg.
- */
+/* Ends guests that are not in @cfg with the same values, and gives the others their new
+ * configuration; these are marked in @kept, by their index in @cfg. */
 static void keep_same(struct daemon *d, const struct cfg *cfg, void *tree, bool *kept)
 {
 	struct guest **p = &d->guests, *g;
@@ -267,7 +265,7 @@ static void keep_same(struct daemon *d, const struct cfg *cfg, void *tree, bool 
 		}
 	}
 	d->guests_end = p;
-	/* After this no lcore uses the old descriptions. */
+	/* After this no lcore uses the old configurations. */
 	for (unsigned i = 0; i < d->n_lcores; i++)
 		lcore_call(d->lcores[i], round_over, NULL);
 }

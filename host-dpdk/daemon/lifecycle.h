@@ -26,26 +26,20 @@ int daemon_start(struct daemon *d, struct cfg *cfg);
  */
 int daemon_reload(struct daemon *d, struct cfg *cfg);
 
-/*
- * To be called every second while d->down is not empty: tries those that are due. True: some run
- * now.
- */
+/* To be called every second while d->down is not empty: tries those that are due. True: some run
+ * now. */
 bool daemon_retry(struct daemon *d);
 
 /* Adds the running guest @g to d->guests; removes it again, before guest_stop(). */
 void daemon_add(struct daemon *d, struct guest *g);
 void daemon_remove(struct daemon *d, struct guest *g);
 
-/*
- * To be called periodically: notices devices whose CID has changed and drivers that have died;
- * frees regions that nobody uses. True: drivers are watched; call again in SOON_MS.
- */
+/* To be called periodically: notices devices whose CID has changed and drivers that have died;
+ * frees regions that nobody uses. True: drivers are watched; call again in SOON_MS. */
 bool daemon_look(const struct daemon *d);
 
-/*
- * Accepts no new connections; waits up to cfg->drain_ms, or until d->hurry is set, for the others
- * to end. Serves the control socket meanwhile.
- */
+/* Accepts no new connections; waits up to cfg->drain_ms, or until d->hurry is set, for the others
+ * to end. Serves the control socket meanwhile. */
 void daemon_drain(struct daemon *d);
 
 /* Stops everything; remaining connections are reset. */

@@ -51,7 +51,7 @@ static int find_identity(const struct cfg *c, struct identity *id)
 	return 0;
 }
 
-/* True if there is nothing to become: started as that user, by systemd perhaps. */
+/* True if there is no user to switch to: already started as that user, perhaps by systemd. */
 static bool is_already(const struct identity *id)
 {
 	return (id->uid == (uid_t)-1 || (id->uid == getuid() && id->uid == geteuid())) &&
@@ -112,7 +112,7 @@ static bool dir_of(const char *path, char *dir)
 	return len > 0;
 }
 
-/* True if some socket in @dir is meant for more than @own, the daemon's user. */
+/* True if some socket in @dir is accessible to users other than @own, the daemon's user. */
 static bool has_visitors(const struct cfg *c, uid_t own, const char *dir)
 {
 	char other[CFG_PATH_MAX];
@@ -162,8 +162,8 @@ static int make_dir(const struct cfg *c, const struct identity *id, const char *
 			 dir, zv_strerror(-err));
 		return -err;
 	}
-	/* The umask has removed what visitors need; and the user that we become must be able to
-	 * unlink the sockets. */
+	/* The umask has removed permissions that other users need; and the user that we switch to
+	 * must be able to unlink the sockets. */
 	if (chmod(dir, mode) < 0 ||
 	    (!is_already(id) && geteuid() == 0 && chown(dir, id->uid, id->gid) < 0)) {
 		int err = errno;
@@ -202,7 +202,8 @@ int privs_make_dirs(const struct cfg *c)
 
 /* ---- for good ----------------------------------------------------------------------------- */
 
-/* The real, effective, saved and file system user of a thread, by /proc; true if all are @uid. */
+/* Checks the real, effective, saved and file system user of a thread in /proc; true if all are
+ * @uid. */
 static bool task_is(const char *task, uid_t uid)
 {
 	unsigned ids[4] = {0};
@@ -220,10 +221,8 @@ static bool task_is(const char *task, uid_t uid)
 	return !ok || (ids[0] == uid && ids[1] == uid && ids[2] == uid && ids[3] == uid);
 }
 
-/*
- * glibc changes the threads that it knows. io_uring's workers are threads of the kernel's making,
- * and keep the user that they were born with: none may be left from before.
- */
+/* glibc changes the threads that it knows. io_uring workers are created by the kernel and keep the
+ * user that they started with: none may remain from before. */
 static int all_tasks_are(uid_t uid)
 {
 	const struct dirent *e;
@@ -255,9 +254,9 @@ static void each_socket(const struct daemon *d,
 }
 
 /*
- * Gives the socket's lock file away as well: who we become must be able to remove it, and to lock
- * it again after a crash. In its directory others may have rights: only an empty file with no
- * other name is given away, which harms nobody, whatever file it is.
+ * Gives away the socket's lock file as well: the new user must be able to remove it, and to lock it
+ * again after a crash. Others may have rights in its directory: only an empty file with no other
+ * name is given away, which is harmless, whatever file it is.
  */
 static void give_lock(const char *guest, const char *path, void *arg)
 {
@@ -275,7 +274,7 @@ static void give_lock(const char *guest, const char *path, void *arg)
 		(void)close(fd);
 }
 
-/* Says so if what we have become could not make the socket again. */
+/* Logs if the new user could not create the socket again. */
 static void try_dir(const char *guest, const char *path, void *arg)
 {
 	char dir[CFG_PATH_MAX];
@@ -299,7 +298,7 @@ int privs_drop(const struct daemon *d)
 	if (ret < 0 || is_already(&id))
 		return ret;
 	each_socket(d, give_lock, &id);
-	/* The guests' sockets have got their owner when they were made. */
+	/* The guests' sockets got their owner when they were created. */
 	if (*c->control_path && lchown(c->control_path, id.uid, id.gid) < 0) {
 		int err = errno;
 

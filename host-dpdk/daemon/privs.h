@@ -18,22 +18,16 @@
 
 #include "core/daemon.h"
 
-/*
- * Raises RLIMIT_NOFILE, sets no_new_privs and umask, ignores SIGPIPE; refuses a user to which it
- * cannot switch. 0 or -errno, logged.
- */
+/* Raises RLIMIT_NOFILE, sets no_new_privs and umask, ignores SIGPIPE; refuses a user to which it
+ * cannot switch. 0 or -errno, logged. */
 int privs_prepare(const struct cfg *c);
 
-/*
- * Creates missing directories of the sockets (not their parents), owned by the configured user, and
- * closed to others if all sockets in it are. 0, or -errno if one could not be created (logged).
- */
+/* Creates missing directories of the sockets (not their parents), owned by the configured user, and
+ * closed to others if all sockets in it are. 0, or -errno if one could not be created (logged). */
 int privs_make_dirs(const struct cfg *c);
 
-/*
- * Switches to the user and group of @d's configuration, in every thread; gives them the sockets and
- * locks of running guests. 0 or -errno, logged.
- */
+/* Switches to the user and group of @d's configuration, in every thread; gives them the sockets and
+ * locks of running guests. 0 or -errno, logged. */
 int privs_drop(const struct daemon *d);
 
 #endif

@@ -10,10 +10,8 @@
  */
 int eal_start(void);
 
-/*
- * A device of rte_vhost. DPDK log lines that contain its path in brackets are passed on as lines of
- * @name, so they count as those of the guest that caused them: "NAME: dpdk: ...".
- */
+/* A device of rte_vhost. DPDK log lines that contain its path in brackets are passed on as lines of
+ * @name, so they count as those of the guest that caused them: "NAME: dpdk: ...". */
 struct eal_device {
 	const char *path; /* as rte_vhost knows it */
 	const char *name;

@@ -39,10 +39,8 @@ struct guest_iommu_ops {
 	int (*set_channel)(struct guest_iommu *io, int fd);
 	/* Retries requests that could not be sent. */
 	void (*ask_again)(struct guest_iommu *io);
-	/*
-	 * A checked IOTLB_MSG: adds (UPDATE) or removes (INVALIDATE) a translation. 0 or -errno.
-	 * The owners are stopped.
-	 */
+	/* A checked IOTLB_MSG: adds (UPDATE) or removes (INVALIDATE) a translation. 0 or -errno.
+	 * The owners are stopped. */
 	int (*message)(struct guest_iommu *io, const struct vu_iotlb *m);
 	/* True: there is no translation and no request, so nothing to flush. */
 	bool (*is_empty)(struct guest_iommu *io);

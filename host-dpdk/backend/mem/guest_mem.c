@@ -68,10 +68,8 @@ static int map_region(struct guest_mem *m, unsigned i, const struct guest_mem_sr
 		return -EINVAL;
 	if (fstat(s->fd, &st) < 0)
 		return -errno;
-	/*
-	 * An access beyond the end of a file raises SIGBUS: refuse files that are already too
-	 * short.
-	 */
+	/* An access beyond the end of a file raises SIGBUS: refuse files that are already too
+	 * short. */
 	if (S_ISREG(st.st_mode) && s->offset + s->size - 1 >= (uint64_t)st.st_size)
 		return -EINVAL;
 	page = file_page_size(&st);
@@ -184,10 +182,8 @@ int guest_mem_revoke_begin(struct guest_mem *m, bool written)
 	return 0;
 }
 
-/*
- * The application may be writing there; ThreadSanitizer must not report that. All maps of a region
- * start on a page, so source and target have the same alignment.
- */
+/* The application may be writing there; ThreadSanitizer must not report that. All maps of a region
+ * start on a page, so source and target have the same alignment. */
 static __attribute__((no_sanitize_thread)) void copy_racing(uint8_t *to, const uint8_t *from,
 							    size_t len)
 {
@@ -291,10 +287,8 @@ bool guest_mem_catch_up(struct guest_mem *m, const struct guest_mem *now, uint8_
 
 /* ---- looking up ---- */
 
-/*
- * True: all of region @i of @m is in @now too, with the same bytes of the same file at the same
- * address.
- */
+/* True: all of region @i of @m is in @now too, with the same bytes of the same file at the same
+ * address. */
 static bool region_kept(const struct guest_mem *m, uint32_t i, const struct guest_mem *now)
 {
 	for (uint32_t k = 0; k < now->nregions; k++) {

@@ -108,16 +108,12 @@ void guest_mem_put(struct guest_mem *m);
 int guest_mem_revoke_begin(struct guest_mem *m, bool written);
 void guest_mem_keep(struct guest_mem *m, const uint8_t *va, size_t len);
 int guest_mem_revoke_end(struct guest_mem *m);
-/*
- * Where the guest memory at @va of @m is in @now, another map of that guest's memory. NULL: not all
- * of it is there.
- */
+/* Where the guest memory at @va of @m is in @now, another map of that guest's memory. NULL: not all
+ * of it is there. */
 uint8_t *guest_mem_same(const struct guest_mem *m, const struct guest_mem *now, const uint8_t *va,
 			size_t len);
-/*
- * @now: another map of the same guest's memory. False: it does not contain that memory; the bytes
- * are lost.
- */
+/* @now: another map of the same guest's memory. False: it does not contain that memory; the bytes
+ * are lost. */
 bool guest_mem_catch_up(struct guest_mem *m, const struct guest_mem *now, uint8_t *va, size_t len);
 void guest_mem_revoke_done(struct guest_mem *m);
 
@@ -134,10 +130,8 @@ uint8_t *guest_mem_search(const struct guest_mem *m, uint32_t *hint, struct gpa 
 /* Our address of the @len bytes at frontend address @a; NULL: not wholly in one region. */
 uint8_t *guest_mem_uva(const struct guest_mem *m, struct uva a, uint64_t len);
 
-/*
- * Our address of the @len bytes at guest physical address @a, or NULL. *hint: a region number below
- * nregions, kept by the caller; initially 0.
- */
+/* Our address of the @len bytes at guest physical address @a, or NULL. *hint: a region number below
+ * nregions, kept by the caller; initially 0. */
 static inline uint8_t *guest_mem_gpa(const struct guest_mem *m, uint32_t *hint, struct gpa a,
 				     uint64_t len)
 {

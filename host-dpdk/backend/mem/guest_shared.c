@@ -97,10 +97,8 @@ bool guest_shares_has_given(struct guest_shares *s)
 	return has;
 }
 
-/*
- * True: the file of entry @i has another entry, a ring, or address 0, so it is the guest's RAM. (A
- * driver can keep its rings out of it.)
- */
+/* True: the file of entry @i has another entry, a ring, or address 0, so it is the guest's RAM. (A
+ * driver can keep its rings out of it.) */
 static bool is_ram(const struct guest_shares *s, uint32_t i)
 {
 	for (uint32_t k = 0; k < s->mem->nregions; k++)
@@ -160,10 +158,8 @@ static void make_bin(void)
 	bin = fd_bin_new(NULL);
 }
 
-/*
- * Lcores call this too, for a VMM that may have ended: then closing the last descriptor frees the
- * whole file.
- */
+/* Lcores call this too, for a VMM that may have ended: then closing the last descriptor frees the
+ * whole file. */
 static void unmap(struct guest_shared *r)
 {
 	static pthread_once_t once = PTHREAD_ONCE_INIT;

@@ -43,10 +43,8 @@ struct guest_shared {
 	struct shm_region map;
 	struct gpa gpa; /* address of its first byte */
 	uint64_t size;	/* usable bytes */
-	/*
-	 * Identity of the memory: if all three are equal it is the same bytes, whichever guest
-	 * named them.
-	 */
+	/* Identity of the memory: if all three are equal it is the same bytes, whichever guest
+	 * named them. */
 	dev_t dev;
 	ino_t ino;
 	uint64_t offset;
@@ -66,10 +64,8 @@ struct guest_shares {
 	LIST_HEAD(guest_shared_list, guest_shared) taken;
 };
 
-/*
- * Sets the table of the device: @mem, mapped from @src, or none (NULL). Call before the descriptors
- * of the former table are closed and its map is dropped.
- */
+/* Sets the table of the device: @mem, mapped from @src, or none (NULL). Call before the descriptors
+ * of the former table are closed and its map is dropped. */
 void guest_shares_table(struct guest_shares *s, const struct guest_mem *mem,
 			const struct guest_mem_src *src);
 /* Records that a ring, or a part of one, is at @va in the map. */

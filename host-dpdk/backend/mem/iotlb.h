@@ -66,14 +66,11 @@ void iotlb_fini(struct iotlb *t);
 /* Sets a duplicate of @fd (-1: none) as the channel for requests. 0 or -errno. */
 int iotlb_set_channel(struct iotlb *t, int fd);
 
-/*
- * UPDATE: maps @size bytes (>= 1, no wrap) at @iova to @uva. Overlapping entries are forgotten. 0;
- * -ENOMEM. The owners are stopped.
- */
+/* UPDATE: maps @size bytes (>= 1, no wrap) at @iova to @uva. Overlapping entries are forgotten. 0;
+ * -ENOMEM. The owners are stopped. */
 int iotlb_update(struct iotlb *t, struct iova iova, uint64_t size, struct uva uva, uint8_t perm);
-/*
- * INVALIDATE: forgets entries and requests that overlap @size (>= 1) bytes. The owners are stopped.
- */
+/* INVALIDATE: forgets entries and requests that overlap @size (>= 1) bytes. The owners are
+ * stopped. */
 void iotlb_invalidate(struct iotlb *t, struct iova iova, uint64_t size);
 /* Forgets all translations and requests. The owners are stopped. */
 void iotlb_flush(struct iotlb *t);

@@ -47,10 +47,8 @@ static bool waits(struct call_watch *w, uint32_t count)
 	return count == w->seen || !(fcntl(w->fd, F_GETFL) & O_NONBLOCK) || ++w->suspect > SUSPECT;
 }
 
-/*
- * The counter may be full again before the caller has run: then the next read may release it. Does
- * not wait, whatever the flags of the file are.
- */
+/* The counter may be full again before the caller has run: then the next read may release it. Does
+ * not wait, whatever the flags of the file are. */
 static void let_go(const struct call_watch *w)
 {
 	uint64_t n;

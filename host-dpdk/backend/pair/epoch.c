@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/*
- * Epochs of a queue pair, and revocation of loans when the guest's memory goes. Theory:
- * vhost_pair.h.
- */
+/* Epochs of a queue pair, and revocation of loans when the guest's memory goes. Theory:
+ * vhost_pair.h. */
 #include "vhost_pair_priv.h"
 
 #include <stdlib.h>

@@ -141,9 +141,8 @@ VHOST_INLINE int parse(struct vhost_pair *q, const struct peeked *pk, struct rx_
 	return 1;
 }
 
-/*
- * Records the packet's chain, which has been taken, as lent as long as the socket layer holds it.
- */
+/* Records the packet's chain, which has been taken, as lent as long as the socket layer holds
+ * it. */
 VHOST_INLINE void lend(struct vhost_pair *q, struct rx_pkt *p, uint16_t id)
 {
 	uint32_t token = q->free - 1;
@@ -214,9 +213,8 @@ VHOST_INLINE void rx_release(struct vhost_pair *q, uint32_t token, const struct 
 	vhost_chain_free(q, token);
 }
 
-/*
- * A burst has broken a ring. The session is over; packets already found in the burst belong to it.
- */
+/* A burst has broken a ring. The session is over; packets already found in the burst belong to
+ * it. */
 static __attribute__((noinline, cold)) void rx_broken(struct vhost_pair *q, struct rx_pkt *pkts,
 						      int got)
 {

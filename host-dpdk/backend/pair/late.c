@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/*
- * Packets to the guest that were committed and cannot be sent yet, because of a pause or a missing
- * translation. See "Late packets" in vhost_pair.h.
- */
+/* Packets to the guest that were committed and cannot be sent yet, because of a pause or a missing
+ * translation. See "Late packets" in vhost_pair.h. */
 #include "vhost_pair_priv.h"
 
 #include <errno.h>

@@ -223,10 +223,8 @@ static void watch_rings(struct vhost_pair *q, struct guest_mem *rings)
 	}
 }
 
-/*
- * Time to check. A timer must be read to be rearmed; it never fires early, so the clock, which
- * costs no system call, tells when there is something to read.
- */
+/* Time to check. A timer must be read to be rearmed; it never fires early, so the clock, which
+ * costs no system call, tells when there is something to read. */
 static bool watch_due(struct vhost_pair *q)
 {
 	uint64_t now = now_ns(), ticks = 1;
@@ -279,10 +277,8 @@ bool vhost_pair_pause(struct vhost_pair *q, struct guest_mem *rings, struct vhos
 	return true;
 }
 
-/*
- * A paused session is about to end, and its rings are as they were left: they run once more, in the
- * map that still exists, so that what the guest had sent can be received.
- */
+/* A paused session is about to end, and its rings are as they were left: they run once more, in the
+ * map that still exists, so that what the guest had sent can be received. */
 static void run_out(struct vhost_pair *q)
 {
 	if (q->ep || !q->tq.up || !q->watched || rings_sum(q) != q->watch_sum)

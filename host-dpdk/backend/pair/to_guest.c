@@ -13,9 +13,8 @@
 #define unlikely(x) __builtin_expect(!!(x), 0)
 #define likely(x)   __builtin_expect(!!(x), 1)
 
-/*
- * A header in at most 44 pieces and one segment of payload: the rest of a chain is never looked at.
- */
+/* A header in at most 44 pieces and one segment of payload: the rest of a chain is never looked
+ * at. */
 #define TX_SEGS (VSOCK_HDR_LEN + 1)
 
 #define VHOST_AHEAD 8u /* chains that are taken when one is wanted */

@@ -22,17 +22,14 @@ struct vhost_call {
  * the socket buffer to any size.
  */
 
-/*
- * No more words are sent beyond this many bytes of socket memory: about 20 words are queued then.
- */
+/* No more words are sent beyond this many bytes of socket memory: about 20 words are queued
+ * then. */
 #define VHOST_CALL_QUEUED 16384
 
 /* *out: a dup of @fd; -1 for -1. 0; or -errno with *out = -1: -EINVAL if it is no eventfd. */
 int vhost_event_dup(int fd, int *out);
-/*
- * *c: a dup of @fd on which calls do not block for long (call_watch.h). 0; or -errno without a
- * descriptor in *c: -EINVAL if it is neither an eventfd nor such a socket.
- */
+/* *c: a dup of @fd on which calls do not block for long (call_watch.h). 0; or -errno without a
+ * descriptor in *c: -EINVAL if it is neither an eventfd nor such a socket. */
 int vhost_call_dup(int fd, struct vhost_call *c);
 void vhost_call_close(struct vhost_call *c);
 /* Calls the guest. False: there is no descriptor, or it blocks. */

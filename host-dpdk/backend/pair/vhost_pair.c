@@ -13,10 +13,8 @@
 
 /* ---- making and freeing ---- */
 
-/*
- * Adds @fd to the queue's epoll set, edge-triggered: a kick makes vhost_pair_fd() readable until
- * the next epoll_wait, and nobody has to read @fd, which would cost a system call per kick.
- */
+/* Adds @fd to the queue's epoll set, edge-triggered: a kick makes vhost_pair_fd() readable until
+ * the next epoll_wait, and nobody has to read @fd, which would cost a system call per kick. */
 int vhost_pair_watch_fd(struct vhost_pair *q, int fd)
 {
 	struct epoll_event ev = {.events = EPOLLIN | EPOLLET};
@@ -150,9 +148,8 @@ VHOST_INLINE bool release_due(const struct vhost_pair *q)
 
 VHOST_INLINE void tell(struct vhost_pair *q, const struct vhost_ring_verbs *v)
 {
-	/*
-	 * First the ring that somebody waits for: the other may miss on a cache line of the driver.
-	 */
+	/* First the ring that somebody waits for: the other may miss on a cache line of the
+	 * driver. */
 	bool to = v->publish(&q->to_guest);
 	bool from = release_due(q) && v->publish(&q->from_guest);
 

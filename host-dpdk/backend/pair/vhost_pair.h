@@ -191,19 +191,15 @@ struct vhost_pair_setup {
 int vhost_pair_init(struct vhost_pair *q, unsigned index, const char *name);
 /* Frees it. Call vhost_pair_stop() first; there must be no owner and no token any more. */
 void vhost_pair_fini(struct vhost_pair *q);
-/*
- * Starts a session. -EINVAL (ring areas), -EBUSY (loans use up VHOST_RETIRED or retired_max),
- * -ENOMEM; then the pair stays down.
- */
+/* Starts a session. -EINVAL (ring areas), -EBUSY (loans use up VHOST_RETIRED or retired_max),
+ * -ENOMEM; then the pair stays down. */
 int vhost_pair_start(struct vhost_pair *q, const struct vhost_pair_setup *s);
 /* Ends the session, if there is one. True: *b is filled in. */
 bool vhost_pair_stop(struct vhost_pair *q, struct vhost_pair_bases *b);
 /* The driver of the ended session is gone for good: tq.gone. */
 void vhost_pair_bury(struct vhost_pair *q);
-/*
- * Stops the rings, which are in the map @rings, and keeps the session. True: *b is filled in.
- * False: there is no session, or it is already paused.
- */
+/* Stops the rings, which are in the map @rings, and keeps the session. True: *b is filled in.
+ * False: there is no session, or it is already paused. */
 bool vhost_pair_pause(struct vhost_pair *q, struct guest_mem *rings, struct vhost_pair_bases *b);
 /*
  * Restarts the rings of a paused pair, in the map @rings, and continues the session. -ESTALE: they
@@ -218,10 +214,8 @@ int vhost_pair_resume(struct vhost_pair *q, const struct vhost_pair_setup *s,
  * the new table, or loans have outlived VHOST_RETIRED changes).
  */
 int vhost_pair_switch_mem(struct vhost_pair *q, const struct vhost_pair_setup *s);
-/*
- * Replaces the descriptor by a dup of @fd (-1: none). 0 or -errno, and then there is none (-EINVAL:
- * not usable for calls, vhost_call.h, or no eventfd for kicks).
- */
+/* Replaces the descriptor by a dup of @fd (-1: none). 0 or -errno, and then there is none (-EINVAL:
+ * not usable for calls, vhost_call.h, or no eventfd for kicks). */
 int vhost_pair_set_call(struct vhost_pair *q, enum vhost_direction ring, int fd);
 int vhost_pair_set_kick(struct vhost_pair *q, enum vhost_direction ring, int fd);
 /* Makes vhost_pair_fd() readable. */

@@ -35,15 +35,11 @@ static inline void vhost_chain_free(struct vhost_pair *q, uint32_t token)
 	q->free = token + 1;
 }
 
-/*
- * Gives back a token of an ended epoch. True: the session continues, so the chain still belongs to
- * us.
- */
+/* Gives back a token of an ended epoch. True: the session continues, so the chain still belongs to
+ * us. */
 bool vhost_chain_stale(struct vhost_pair *q, struct vhost_chain *c);
-/*
- * to_guest.c: finds the buffer of @c in the current memory; the chain, which may be long, is not
- * read again. False: not all of it is there. c->ep is unchanged.
- */
+/* to_guest.c: finds the buffer of @c in the current memory; the chain, which may be long, is not
+ * read again. False: not all of it is there. c->ep is unchanged. */
 bool vhost_chain_move(const struct vhost_pair *q, struct vhost_chain *c);
 /*
  * from_guest.c: finds the pieces of payload that @c has lent, as the chain is in @from now, and
@@ -111,19 +107,15 @@ int vhost_pair_late_room(struct vhost_pair *q);
 bool vhost_pair_late_send(struct vhost_pair *q);
 /* Drops the packets in q->late. */
 void vhost_pair_late_drop(struct vhost_pair *q);
-/*
- * tx_commit for all but the simple case: packets in q->late, changed memory, or a header that
- * straddles.
- */
+/* tx_commit for all but the simple case: packets in q->late, changed memory, or a header that
+ * straddles. */
 void vhost_pair_commit_slow(struct vhost_pair *q, uint32_t token, const struct vsock_hdr *h)
 	__attribute__((cold));
 
 /* ---- to_guest.c ---- */
 
-/*
- * Takes the next chain from the ring. Returns its token; -1: it waits for a translation, or the
- * ring is broken.
- */
+/* Takes the next chain from the ring. Returns its token; -1: it waits for a translation, or the
+ * ring is broken. */
 int64_t vhost_pair_take(struct vhost_pair *q) __attribute__((cold));
 /* Puts a chain that was taken and not used on the stack of its kind. */
 void vhost_pair_push(struct vhost_pair *q, uint32_t token);
@@ -131,10 +123,8 @@ void vhost_pair_push(struct vhost_pair *q, uint32_t token);
 int vhost_pair_put_hdr(struct vhost_pair *q, const struct vhost_chain *c,
 		       const struct vsock_hdr *h);
 
-/*
- * Buffers reserved for control packets: VHOST_CTRL_KEEP, or an eighth of the most buffers that this
- * guest has ever offered at once, so that a guest with few buffers still gets data.
- */
+/* Buffers reserved for control packets: VHOST_CTRL_KEEP, or an eighth of the most buffers that this
+ * guest has ever offered at once, so that a guest with few buffers still gets data. */
 static inline uint32_t vhost_pair_ctrl_keep(const struct vhost_pair *q)
 {
 	uint32_t eighth = q->to_guest.most / 8;
@@ -165,10 +155,8 @@ static inline void vhost_pair_path(struct vhost_pair *q, const struct vhost_ring
 	vhost_notify_path(&q->ops, l, iommu);
 }
 
-/*
- * Number of available chains that can be taken: 0 while the first one waits for its translation. @v
- * and @iommu are constant.
- */
+/* Number of available chains that can be taken: 0 while the first one waits for its translation. @v
+ * and @iommu are constant. */
 VHOST_INLINE uint32_t vhost_ready(const struct vhost_ring *r, const struct vhost_ring_verbs *v,
 				  const bool iommu)
 {

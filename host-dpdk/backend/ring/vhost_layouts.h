@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/*
- * The ring layouts of the device side. To add one, write vhost_ring_NAME.h (verbs) and .c (layout
- * constant and everything that is not inline), and add it to both lists here.
- */
+/* The ring layouts of the device side. To add one, write vhost_ring_NAME.h (verbs) and .c (layout
+ * constant and everything that is not inline), and add it to both lists here. */
 #ifndef ZV_VHOST_LAYOUTS_H
 #define ZV_VHOST_LAYOUTS_H
 

@@ -172,17 +172,13 @@ struct vhost_ring {
 	size_t own_bytes;
 };
 
-/*
- * Operations of a layout. A chain is identified by its @id from peek() until it is returned.
- * Functions that can find a violation break the ring.
- */
+/* Operations of a layout. A chain is identified by its @id from peek() until it is returned.
+ * Functions that can find a violation break the ring. */
 struct vhost_ring_verbs {
 	/* Number of available chains already seen. */
 	uint32_t (*pending)(const struct vhost_ring *r);
-	/*
-	 * Looks for more. Returns the number of available chains; 0 if the ring is broken. Updates
-	 * r->most.
-	 */
+	/* Looks for more. Returns the number of available chains; 0 if the ring is broken. Updates
+	 * r->most. */
 	uint32_t (*refresh)(struct vhost_ring *r);
 	/* Free-running count of chains seen to be made available; it wraps. */
 	uint16_t (*offered)(const struct vhost_ring *r);
@@ -205,10 +201,8 @@ struct vhost_ring_verbs {
 	bool (*publish)(struct vhost_ring *r);
 	/* Does the driver want a notification for them? Barrier pair [C]. */
 	bool (*want_call)(struct vhost_ring *r);
-	/*
-	 * Requests a notification for the chain after the next @more ones; shm_mb() must follow,
-	 * pair [C].
-	 */
+	/* Requests a notification for the chain after the next @more ones; shm_mb() must follow,
+	 * pair [C]. */
 	void (*arm)(struct vhost_ring *r, uint32_t more);
 	/* Requests no notifications. */
 	void (*disarm)(struct vhost_ring *r);
@@ -226,10 +220,8 @@ struct vhost_ring_layout {
 	bool any_size; /* sizes need not be powers of two */
 	/* Private memory that a ring of @size entries needs; NULL: none. */
 	size_t (*own_bytes)(uint32_t size);
-	/*
-	 * Checks the start position that a frontend requests for a ring of @size entries (0: not
-	 * known yet). NULL: it is valid; otherwise the reason why not.
-	 */
+	/* Checks the start position that a frontend requests for a ring of @size entries (0: not
+	 * known yet). NULL: it is valid; otherwise the reason why not. */
 	const char *(*pos_refused)(struct vhost_ring_pos pos, uint32_t size);
 	struct vhost_ring_pos fresh;	    /* position of a ring that a driver has just set up */
 	void (*load)(struct vhost_ring *r); /* sets the layout's own fields */
@@ -256,9 +248,8 @@ int vhost_ring_load(struct vhost_ring *r, const struct vhost_ring_area *a,
 		    const struct guest_mem *mem, struct guest_iommu *iommu, uint64_t features,
 		    bool writable);
 
-/*
- * Continues the session with the ring at other addresses (the memory table was replaced). -EINVAL.
- */
+/* Continues the session with the ring at other addresses (the memory table was replaced).
+ * -EINVAL. */
 int vhost_ring_move(struct vhost_ring *r, const struct vhost_ring_area *a,
 		    const struct guest_mem *mem);
 
@@ -291,17 +282,14 @@ static inline void vhost_ring_wait(struct vhost_ring *r)
 	r->waits_since = r->iommu->changes;
 }
 
-/*
- * Translates @a through the IOMMU. @*len: bytes wanted; on return, how many of them are contiguous.
- * 0, -EAGAIN, or -EFAULT.
- */
+/* Translates @a through the IOMMU. @*len: bytes wanted; on return, how many of them are contiguous.
+ * 0, -EAGAIN, or -EFAULT. */
 int vhost_ring_piece(const struct vhost_ring *r, struct iova a, bool write, uint32_t *len,
 		     uint8_t **va);
 /* Address of the @len bytes at @a; NULL: not contiguous, not mapped, or not known yet. */
 uint8_t *vhost_ring_whole(const struct vhost_ring *r, struct iova a, uint32_t len);
-/*
- * Copies @len bytes at @a, which may be in several pieces. 0, -EAGAIN, -EFAULT; -EPROTO: as walk().
- */
+/* Copies @len bytes at @a, which may be in several pieces. 0, -EAGAIN, -EFAULT; -EPROTO: as
+ * walk(). */
 int vhost_ring_copy_in(struct vhost_ring *r, struct iova a, void *to, uint32_t len);
 
 /* As vhost_ring_whole(); @iommu is constant, and r->iommu != NULL. */

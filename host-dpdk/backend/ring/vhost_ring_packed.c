@@ -26,10 +26,8 @@ static bool goes_on(uint64_t w)
 	return w >> VHOST_PACKED_FLAGS_SHIFT & VRING_DESC_F_NEXT;
 }
 
-/*
- * Copies the descriptors after the first of a list, @no, from b->look on. All of them were written
- * before the first was published. Returns their number; 0: the ring is broken.
- */
+/* Copies the descriptors after the first of a list, @no, from b->look on. All of them were written
+ * before the first was published. Returns their number; 0: the ring is broken. */
 static __attribute__((noinline)) uint16_t copy_rest(struct vhost_ring *r, uint16_t no)
 {
 	struct vhost_packed *b = r->packed;
@@ -267,10 +265,8 @@ static void load(struct vhost_ring *r)
 	vhost_packed_disarm(r);
 }
 
-/*
- * We stop and start with nothing in flight. Frontends that know only one position leave the upper
- * half 0.
- */
+/* We stop and start with nothing in flight. Frontends that know only one position leave the upper
+ * half 0. */
 static const char *pos_refused(struct vhost_ring_pos pos, uint32_t size)
 {
 	if (pos.v >> 16 && pos.v >> 16 != (pos.v & UINT16_MAX))

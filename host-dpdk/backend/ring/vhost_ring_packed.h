@@ -214,10 +214,8 @@ VHOST_INLINE bool vhost_packed_want_call(struct vhost_ring *r)
 	b->told = b->used;
 	if ((wish >> 16 & 3) != VRING_PACKED_EVENT_FLAG_DESC)
 		return (wish >> 16 & 3) != VRING_PACKED_EVENT_FLAG_DISABLE;
-	/*
-	 * Make all three relative to our current lap: at least one chain and at most a lap was
-	 * returned.
-	 */
+	/* Make all three relative to our current lap: at least one chain and at most a lap was
+	 * returned. */
 	if (now <= old)
 		old -= (uint16_t)r->area.size;
 	if (!same_lap)

@@ -77,10 +77,8 @@ void vu_driver_died(struct vu_dev *d);
 void vu_close(struct vu_dev *d);
 /* Ends the sessions of paused pairs. From the control thread. */
 void vu_end_paused(struct vu_dev *d);
-/*
- * Imports @size bytes at @gpa of guest memory as a region (guest_shared.h). Any thread. 0; or
- * -errno with zv_err() text.
- */
+/* Imports @size bytes at @gpa of guest memory as a region (guest_shared.h). Any thread. 0; or
+ * -errno with zv_err() text. */
 int vu_region_import(struct vu_dev *d, struct gpa gpa, uint64_t size, struct guest_shared **out);
 /* Page size of guest memory; 0 while there is none. Any thread. */
 uint64_t vu_page_size(struct vu_dev *d);

@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/*
- * One connection of a frontend: passes one message at a time to the device or the link, and sends
- * the answer.
- */
+/* One connection of a frontend: passes one message at a time to the device or the link, and sends
+ * the answer. */
 #include "fd_bin.h"
 #include "vu_rules.h"
 #include "vu_server_priv.h"

@@ -40,10 +40,8 @@ static uint64_t part_addr(const struct vu_ring *r, enum vhost_ring_part part)
 	}
 }
 
-/*
- * Finds the address of ring @no in our map. 0; -EFAULT: not wholly in guest memory; -EAGAIN: not
- * known yet.
- */
+/* Finds the address of ring @no in our map. 0; -EFAULT: not wholly in guest memory; -EAGAIN: not
+ * known yet. */
 static int ring_area(struct vu_dev *d, unsigned no, const struct guest_mem *old,
 		     struct vhost_ring_area *a)
 {
@@ -166,10 +164,8 @@ static void event_refused(struct vu_dev *d, uint8_t broken_before)
 		       d->path, vhost_ring_fault_text(d->evt.broken));
 }
 
-/*
- * Finds the next buffer on the event ring. 0; -EAGAIN: its translation is missing; -EPROTO: there
- * is none, or it is unusable.
- */
+/* Finds the next buffer on the event ring. 0; -EAGAIN: its translation is missing; -EPROTO: there
+ * is none, or it is unusable. */
 static int event_buffer(struct vhost_ring *r, uint16_t *id, struct pkt_seg *seg)
 {
 	struct vhost_desc d;
@@ -251,10 +247,8 @@ static const char *start_error(int err)
 	}
 }
 
-/*
- * What prevented a pair from starting may pass: loans come back, memory is freed. The frontend has
- * sent everything, so the retry must come from us.
- */
+/* What prevented a pair from starting may pass: loans come back, memory is freed. The frontend has
+ * sent everything, so the retry must come from us. */
 static void start_failed(struct vu_dev *d, unsigned pair, bool waited, int err)
 {
 	bool final = err == -EFAULT || err == -EINVAL; /* a further try would not help */
@@ -290,10 +284,8 @@ static void pair_start(struct vu_dev *d, unsigned pair)
 		return;
 	}
 	snapshot(d, pair, &d->loaded[pair]);
-	/*
-	 * From here on the rings belong to the owner; what it takes from now on is no sign of a
-	 * former session.
-	 */
+	/* From here on the rings belong to the owner; what it takes from now on is no sign of a
+	 * former session. */
 	if (pair == 0 && q->tq.inherited)
 		d->reset_due = true;
 	zv_log_limited(&d->log, ZV_LOG_INFO, "%s: queue %u is up, %s rings of %u and %u", d->path,

@@ -20,16 +20,12 @@
  * 2^47 bytes for all guests.
  */
 #define VU_MAP_MAX (1ull << 43)
-/*
- * The same for a device with a connected socket instead of a path: an application, which shares its
- * rings and buffers. Any local user may have dozens of them.
- */
+/* The same for a device with a connected socket instead of a path: an application, which shares its
+ * rings and buffers. Any local user may have dozens of them. */
 #define VU_MAP_MAX_FD (1ull << 36)
 
-/*
- * Time for which no call descriptor is accepted after a call has blocked, which may take some
- * hundred ms to detect (call_watch.h).
- */
+/* Time for which no call descriptor is accepted after a call has blocked, which may take some
+ * hundred ms to detect (call_watch.h). */
 #define VU_UNCALLED_NS 60000000000ull
 
 /* What the frontend has set for a ring. */
@@ -135,10 +131,8 @@ void vu_start_again(struct vu_dev *d);
 /* GET_VRING_BASE: stops virtqueue @vq and returns its position. */
 struct vhost_ring_pos vu_ring_stop(struct vu_dev *d, unsigned vq);
 
-/*
- * A checked SET_MEM_TABLE: the sessions continue with new maps. 0; -errno: refused, nothing has
- * changed.
- */
+/* A checked SET_MEM_TABLE: the sessions continue with new maps. 0; -errno: refused, nothing has
+ * changed. */
 int vu_take_table(struct vu_dev *d, struct vu_exchange *x);
 
 /* ---- vu_shmem.c ---- */
@@ -156,16 +150,12 @@ void vu_shmem_look(struct vu_dev *d);
 int vu_translate_area(struct vu_dev *d, struct iova a, bool write, uint64_t len, void **out);
 /* A checked IOTLB_MSG: adds or removes a translation. 0; -errno, logged. */
 int vu_translation(struct vu_dev *d, const struct vu_iotlb *t);
-/*
- * Forgets all translations, which the frontend will send again: after a stop, and when features
- * change.
- */
+/* Forgets all translations, which the frontend will send again: after a stop, and when features
+ * change. */
 void vu_forget_translations(struct vu_dev *d);
 
-/*
- * The driver has died but the frontend goes on: ends all sessions, also paused ones, and drops
- * everything held.
- */
+/* The driver has died but the frontend goes on: ends all sessions, also paused ones, and drops
+ * everything held. */
 void vu_forget_driver(struct vu_dev *d);
 /* Drops all state of the frontend, which is gone or about to go. */
 void vu_forget_frontend(struct vu_dev *d);

@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/*
- * The feature bits that our vsock device offers, and the messages about bits that it does not
- * offer.
- */
+/* The feature bits that our vsock device offers, and the messages about bits that it does not
+ * offer. */
 #ifndef ZV_VU_FEATURES_H
 #define ZV_VU_FEATURES_H
 
@@ -19,10 +17,8 @@
 	(VU_PROTOCOL_MQ | VU_PROTOCOL_REPLY_ACK | VU_PROTOCOL_BACKEND_REQ | VU_PROTOCOL_CONFIG |   \
 	 VU_PROTOCOL_BACKEND_SEND_FD)
 
-/*
- * Protocol features unknown to rte_vhost, offered in addition by a device with VIRTIO shared
- * memory.
- */
+/* Protocol features unknown to rte_vhost, offered in addition by a device with VIRTIO shared
+ * memory. */
 #define VU_PROTOCOL_OURS VU_PROTOCOL_SHMEM
 
 /*

@@ -13,7 +13,7 @@
 
 /* ---- the device as a whole ---- */
 
-/* For messages that are rte_vhost's business alone. */
+/* For messages that only rte_vhost handles. */
 static int rte_only(struct vu_dev *d, struct vu_exchange *x)
 {
 	(void)d;
@@ -40,7 +40,7 @@ static int set_protocol_features(struct vu_dev *d, struct vu_exchange *x)
 	return 0;
 }
 
-/* QEMU passes on what its own device offers the guest, whether the backend has it or not. */
+/* QEMU requests what its own device offers to the guest, whether the backend has it or not. */
 static bool features_refused(struct vu_dev *d, const struct vu_msg *m)
 {
 	uint64_t extra = d->offered ? m->payload.u64 & ~d->offered : 0;
@@ -87,10 +87,10 @@ static int get_queue_num(struct vu_dev *d, struct vu_exchange *x)
 }
 
 /*
- * The channel for requests of ours to the frontend: missing translations, and shared memory for the
- * driver. A frontend (QEMU) takes the end of the channel for a fault. Owners of queues write there,
- * so it must be a socket whose lock nobody else can hold: in TCP, whoever sends from memory that
- * does not come holds it for as long as he likes.
+ * The channel for our requests to the frontend: missing translations, and shared memory for the
+ * driver. A frontend (QEMU) treats the end of the channel as a fault. Owners of queues write there,
+ * so it must be a socket whose lock nobody else can hold: with TCP, a sender whose memory is not
+ * available holds it as long as it likes.
  */
 static int set_backend_req_fd(struct vu_dev *d, struct vu_exchange *x)
 {
@@ -225,7 +225,7 @@ static int set_vring_call(struct vu_dev *d, struct vu_exchange *x)
 			   x->nfds ? x->fd[0] : -1);
 }
 
-/* SET_CONFIG: all of it is read-only. SET_VRING_ERR: nothing is ever said there. */
+/* SET_CONFIG: all of it is read-only. SET_VRING_ERR: nothing is ever signalled there. */
 static int ignore(struct vu_dev *d, struct vu_exchange *x)
 {
 	(void)d;

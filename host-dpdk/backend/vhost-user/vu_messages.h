@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/*
- * The effect of vhost-user messages on the device: a handler for each row of VU_MESSAGES
- * (vu_rules.h). Control thread only.
- */
+/* The effect of vhost-user messages on the device: a handler for each row of VU_MESSAGES
+ * (vu_rules.h). Control thread only. */
 #ifndef ZV_VU_MESSAGES_H
 #define ZV_VU_MESSAGES_H
 

@@ -73,10 +73,8 @@ struct vu_rule {
 /* The row of @request; NULL: not accepted by a vsock device. */
 const struct vu_rule *vu_rule_of(uint32_t request);
 
-/*
- * Checks the header alone, before the payload has come. NULL: accepted, and the payload fits into
- * struct vu_msg; otherwise the reason.
- */
+/* Checks the header alone, before the payload has come. NULL: accepted, and the payload fits into
+ * struct vu_msg; otherwise the reason. */
 const char *vu_head_refused(const struct vu_msg *m);
 /* The same for the header of an answer. */
 const char *vu_answer_refused(const struct vu_msg *m);

@@ -321,10 +321,8 @@ static void run_timers(uint64_t now)
 	server.due = next;
 }
 
-/*
- * Milliseconds that the thread may sleep; -1: forever. With thousands of sockets, checking each
- * would cost more than the message that has woken the thread.
- */
+/* Milliseconds that the thread may sleep; -1: forever. With thousands of sockets, checking each
+ * would cost more than the message that has woken the thread. */
 static int sleep_ms(void)
 {
 	uint64_t now = now_ns();
@@ -343,10 +341,8 @@ static int stop_thread(struct vu_socket *none)
 	return 0;
 }
 
-/*
- * Runs the tasks of other threads. After all current events, which may be about a socket that a
- * task removes.
- */
+/* Runs the tasks of other threads. After all current events, which may be about a socket that a
+ * task removes. */
 static void run_tasks(void)
 {
 	struct task *t;

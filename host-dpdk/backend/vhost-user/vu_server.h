@@ -65,10 +65,8 @@ struct vu_server_ops {
 	void (*gone)(void *ctx);
 	/* The time set by vu_server_again() has come. NULL: it is never called. */
 	void (*again)(void *ctx);
-	/*
-	 * After gone(): its process has ended too, and no other frontend has come. NULL: not
-	 * wanted.
-	 */
+	/* After gone(): its process has ended too, and no other frontend has come. NULL: not
+	 * wanted. */
 	void (*died)(void *ctx);
 };
 
@@ -107,10 +105,8 @@ struct vu_socket;
  * use or not writable, or there are no descriptors left.
  */
 int vu_server_add(struct vu_socket **out, const struct vu_socket_config *c);
-/*
- * Hangs up (ops->gone is called if a frontend was attached), and removes the socket file if it was
- * created here. The last call stops the control thread. Not from a callback.
- */
+/* Hangs up (ops->gone is called if a frontend was attached), and removes the socket file if it was
+ * created here. The last call stops the control thread. Not from a callback. */
 void vu_server_remove(struct vu_socket *e);
 /* Closes @fd, received with a message; in another thread if that can take long. */
 void vu_server_drop(struct vu_socket *sk, int fd);

@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/*
- * Limits what one socket may cost the control thread, which serves all of them. See "Fairness" in
- * vu_server.h.
- */
+/* Limits what one socket may cost the control thread, which serves all of them. See "Fairness" in
+ * vu_server.h. */
 #include "fd_bin.h"
 #include "vu_server_priv.h"
 

@@ -50,10 +50,8 @@ static inline bool vu_reader_midway(const struct vu_reader *r)
 int vu_read(struct vu_reader *r, int sock, const char *(*refused)(const struct vu_msg *),
 	    const char **why);
 
-/*
- * Sends @m, or as much as the socket takes. 1: all of it; 0: call vu_write_rest() when the socket
- * is writable; -errno. Only while nothing is pending.
- */
+/* Sends @m, or as much as the socket takes. 1: all of it; 0: call vu_write_rest() when the socket
+ * is writable; -errno. Only while nothing is pending. */
 int vu_write(struct vu_writer *w, int sock, const struct vu_msg *m);
 int vu_write_rest(struct vu_writer *w, int sock);
 

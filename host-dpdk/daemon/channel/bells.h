@@ -44,10 +44,8 @@ struct bell {
 #define BELLS_FDS	1u /* used by zvsockd for the file */
 #define BELLS_FDS_QUEUE 1u /* ... and for each page */
 
-/*
- * A new descriptor of the file, owned by the caller, and the size of the file. -errno: -EMFILE,
- * -ENFILE, -ENOMEM.
- */
+/* A new descriptor of the file, owned by the caller, and the size of the file. -errno: -EMFILE,
+ * -ENFILE, -ENOMEM. */
 int bells_file(uint64_t *size);
 
 /*
@@ -56,19 +54,15 @@ int bells_file(uint64_t *size);
  */
 int bells_page(uint64_t serial, unsigned queue, uid_t uid, uint32_t *id, uint64_t *offset);
 
-/*
- * For ringing bells in page @id: its offset, and a descriptor owned by the caller. -ENOENT: user
- * @uid has no such page; -errno.
- */
+/* For ringing bells in page @id: its offset, and a descriptor owned by the caller. -ENOENT: user
+ * @uid has no such page; -errno. */
 int bells_ringer(uint32_t id, uid_t uid, uint64_t *offset);
 
 /* The application has gone. */
 void bells_gone(uint64_t serial);
 
-/*
- * Takes one bell for each end of a channel. False: one of them has no page, or they belong to two
- * users; then *a and *b are none.
- */
+/* Takes one bell for each end of a channel. False: one of them has no page, or they belong to two
+ * users; then *a and *b are none. */
 bool bells_take(uint64_t serial_a, unsigned queue_a, struct bell *a, uint64_t serial_b,
 		unsigned queue_b, struct bell *b);
 /* Does nothing for no bell, or for one whose page is gone. */

@@ -103,10 +103,8 @@ struct broker *broker_new(struct guest_queue *gq, const struct line_ops *ops, vo
 	return make(gq, ops, arg, &gq->lines);
 }
 
-/*
- * Has the driver of the queue sent HELLO in this session? If not, and unless the library has given
- * up on it, the HELLO may still come: an application that connects at once is faster.
- */
+/* Has the driver of the queue sent HELLO in this session? If not, and unless the library has given
+ * up on it, the HELLO may still come: an application that connects at once is faster. */
 static enum broker_can said_hello(struct guest_queue *gq)
 {
 	struct zv_dev_info info = {.size = sizeof(info)};
@@ -159,10 +157,8 @@ static void other_driver(struct lcore *lc, void *arg)
 	free(o);
 }
 
-/*
- * The former driver is gone with all its queues, and this one may have fewer. Queues that are not
- * told here learn it from their own HELLO, or end with the device.
- */
+/* The former driver is gone with all its queues, and this one may have fewer. Queues that are not
+ * told here learn it from their own HELLO, or end with the device. */
 static void tell_other_queues(const struct guest_queue *gq, uint64_t nonce)
 {
 	struct broker *b = gq->broker;

@@ -44,10 +44,8 @@
 /* Processes the driver's messages: ZV_EV_BROKER. */
 void broker_news(struct guest_queue *gq);
 
-/*
- * The line to the queue's driver. NULL: it has no channels and will not have any in this session,
- * or no memory.
- */
+/* The line to the queue's driver. NULL: it has no channels and will not have any in this session,
+ * or no memory. */
 struct broker *broker_driver(struct guest_queue *gq);
 
 /* A new line to a program on the queue that has sent HELLO. NULL: no memory. */
@@ -59,10 +57,8 @@ void broker_said(struct broker *b, const struct zv_broker_msg *m);
 /* Processes messages that programs of the queue have sent before their next request. */
 void broker_hear(struct guest_queue *gq);
 
-/*
- * The line is gone; nothing may be sent on it any more. Its waiters, users and ends are dropped,
- * BROKER_CUT_ROUND now and in each later round; then @b is freed.
- */
+/* The line is gone; nothing may be sent on it any more. Its waiters, users and ends are dropped,
+ * BROKER_CUT_ROUND now and in each later round; then @b is freed. */
 void broker_cut(struct broker *b);
 
 /* Can the driver use @r now? */

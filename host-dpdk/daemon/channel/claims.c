@@ -69,9 +69,8 @@ static void drop(struct guest_queue *gq, struct claim *c)
 	gq->claims = NULL;
 }
 
-/*
- * Forgets only some expired claims: those of all programs of a guest may expire at the same time.
- */
+/* Forgets only some expired claims: those of all programs of a guest may expire at the same
+ * time. */
 static void forget_old(struct guest_queue *gq, uint64_t now)
 {
 	struct claim *c;

@@ -21,10 +21,8 @@ struct line_route {
 	enum zv_type type;
 };
 
-/*
- * @arg: as given to broker_new(). -EAGAIN: no room now, try later; -EOPNOTSUPP: the other end takes
- * no messages.
- */
+/* @arg: as given to broker_new(). -EAGAIN: no room now, try later; -EOPNOTSUPP: the other end takes
+ * no messages. */
 struct line_ops {
 	const char *who; /* in the log: "its driver" */
 	bool fetches;	 /* the other end is the whole device, which may fetch descriptors */
@@ -33,18 +31,15 @@ struct line_ops {
 	/* As zv_region_announce() and zv_region_forget(). */
 	int (*announce)(struct guest_queue *gq, void *arg, const struct zv_region *r);
 	int (*forget)(struct guest_queue *gq, void *arg, uint64_t id);
-	/*
-	 * As zv_connect_granted() and zv_conn_grant(): either the whole grant is sent or nothing.
-	 */
+	/* As zv_connect_granted() and zv_conn_grant(): either the whole grant is sent or
+	 * nothing. */
 	int (*connect)(struct guest_queue *gq, void *arg, const struct line_route *to,
 		       const struct zv_grant *g, struct zv_conn **conn);
 	int (*grant)(void *arg, struct zv_conn *conn, const struct zv_grant *g);
 	/* Wakes the other end of @conn. -EAGAIN: not now; ZV_EV_OUT will follow. */
 	int (*wake)(struct zv_conn *conn);
-	/*
-	 * Processes what has arrived, unless the owner is notified of it earlier anyway. May be
-	 * NULL.
-	 */
+	/* Processes what has arrived, unless the owner is notified of it earlier anyway. May be
+	 * NULL. */
 	void (*hear)(void *arg);
 };
 

@@ -31,10 +31,8 @@ struct part {
 	uint32_t generation;	 /* never 0 */
 };
 
-/*
- * For @size bytes, without a remainder that does not fill a @unit (a power of two). NULL: no
- * memory, or less than one unit.
- */
+/* For @size bytes, without a remainder that does not fill a @unit (a power of two). NULL: no
+ * memory, or less than one unit. */
 struct parts *parts_new(uint64_t size, uint64_t unit);
 void parts_destroy(struct parts *p);
 

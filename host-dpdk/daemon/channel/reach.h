@@ -19,39 +19,30 @@
 /* True: the device is an application, which gets regions as descriptors. */
 bool reach_is_app(const struct guest *g);
 
-/*
- * The region that both can reach, with a reference for the caller; NULL: there is none. Any thread.
- */
+/* The region that both can reach, with a reference for the caller; NULL: there is none. Any
+ * thread. */
 struct region *reach_region(const struct guest *a, const struct guest *b);
 
 /* The region of zvsockd, with a reference for the caller; NULL: none. Any thread. */
 struct region *reach_own(void);
 
-/*
- * *gpa for zv_region: where the guest finds its own memory; others get a descriptor. 0; -EAGAIN:
- * the guest does not have it yet; -ETIMEDOUT: it did not appear in time, which has been logged.
- */
+/* *gpa for zv_region: where the guest finds its own memory; others get a descriptor. 0; -EAGAIN:
+ * the guest does not have it yet; -ETIMEDOUT: it did not appear in time, which has been logged. */
 int reach_address(const struct guest *g, struct region *r, uint64_t *gpa);
 
 /* A driver with number @nonce has come: gives up what another driver has offered. */
 void reach_driver(struct guest *g, uint64_t nonce);
 
-/*
- * The driver of the queue offers memory. Returns its region, with a reference for the caller; NULL:
- * it cannot be used, and the reason has been logged. On the queue's lcore.
- */
+/* The driver of the queue offers memory. Returns its region, with a reference for the caller; NULL:
+ * it cannot be used, and the reason has been logged. On the queue's lcore. */
 struct region *reach_offered(struct guest_queue *gq, uint64_t nonce, uint64_t gpa, uint64_t size);
 
-/*
- * The same for an offer by a program. There may be many programs: all of a guest share one region,
- * the first one offered, until that is gone.
- */
+/* The same for an offer by a program. There may be many programs: all of a guest share one region,
+ * the first one offered, until that is gone. */
 struct region *reach_offered_by_program(struct guest_queue *gq, uint64_t gpa, uint64_t size);
 
-/*
- * Returns true once, when the driver that lends the guest's memory has died in a VM that goes on.
- * *lent: there is such a driver. Main thread.
- */
+/* Returns true once, when the driver that lends the guest's memory has died in a VM that goes on.
+ * *lent: there is such a driver. Main thread. */
 bool reach_orphaned(const struct guest *g, bool *lent);
 
 /* The driver with @nonce has gone for good and no longer lends its memory. */
@@ -69,10 +60,8 @@ bool reach_own_size(uint64_t size, uint64_t channel);
 /* The device's queues have ended: it no longer lends its memory. */
 void reach_guest_end(struct guest *g);
 
-/*
- * Sets the function that imports memory which the driver of @queue of @dev offers as a region. It
- * returns 0 or -errno. NULL, the initial value: offers cannot be used.
- */
+/* Sets the function that imports memory which the driver of @queue of @dev offers as a region. It
+ * returns 0 or -errno. NULL, the initial value: offers cannot be used. */
 void reach_import_by(int (*how)(struct zv_dev *dev, unsigned queue, uint64_t gpa, uint64_t size,
 				struct region_mem *out));
 

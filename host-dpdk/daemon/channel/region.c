@@ -333,10 +333,8 @@ void region_expel(struct region *r, const struct region_user *u)
 	pthread_mutex_unlock(&r->lock);
 }
 
-/*
- * With the lock. For an application: a descriptor that may outlive zvsockd is marked with this
- * process.
- */
+/* With the lock. For an application: a descriptor that may outlive zvsockd is marked with this
+ * process. */
 static int file_of(struct region *r)
 {
 	int fd, err;
@@ -411,10 +409,8 @@ static int make(struct region *r, struct chan_part *p, uint64_t bytes)
 	p->desc.generation = at.generation;
 	if (!shm_channel_format(r->mem.addr, r->mem.size, &p->desc))
 		return 0;
-	/*
-	 * Pages were removed from the file, and no others are available. There may be some later,
-	 * but not if a foreign file was truncated.
-	 */
+	/* Pages were removed from the file, and no others are available. There may be some later,
+	 * but not if a foreign file was truncated. */
 	(void)parts_give(r->parts, at.offset);
 	if (r->from.gone)
 		retire(r);

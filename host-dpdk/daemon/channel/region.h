@@ -64,10 +64,8 @@ struct region_mem {
 	void (*drop)(void *arg);    /* it is no longer used. NULL: it is zvsockd's own */
 	bool (*gone)(void *arg);    /* it must no longer be used; any thread */
 	bool (*pending)(void *arg); /* guest does not have it yet; any thread. NULL: it has */
-	/*
-	 * Returns true once, when the driver of the guest with this CID, which has offered it, has
-	 * died. NULL: never
-	 */
+	/* Returns true once, when the driver of the guest with this CID, which has offered it, has
+	 * died. NULL: never */
 	bool (*orphaned)(void *arg, uint64_t cid);
 	uint64_t kept; /* bytes at the end that channels may not use */
 	void *arg;
@@ -93,10 +91,8 @@ bool region_gone(struct region *r);
 /* True: the guest that owns the memory does not have it yet. */
 bool region_pending(struct region *r);
 
-/*
- * Returns true once, when the driver that has offered it, of the guest with @cid, has died in a VM
- * that goes on.
- */
+/* Returns true once, when the driver that has offered it, of the guest with @cid, has died in a VM
+ * that goes on. */
 bool region_orphaned(struct region *r, uint64_t cid);
 
 /* False: applications of a former zvsockd still have it mapped, and no channel may be made. */
@@ -120,10 +116,8 @@ void region_resize_channels(struct region *r, uint64_t wanted);
 void region_retire(struct region *r);
 bool region_retired(struct region *r);
 
-/*
- * Frees regions without references. Main thread, periodically. True: some regions have been retired
- * since the last call, and broker_regions_changed() must be called on all queues.
- */
+/* Frees regions without references. Main thread, periodically. True: some regions have been retired
+ * since the last call, and broker_regions_changed() must be called on all queues. */
 bool regions_look(void);
 
 /* ---- members ---- */
@@ -132,10 +126,8 @@ bool regions_look(void);
 int region_admit(struct region *r, const struct region_user *u);
 void region_expel(struct region *r, const struct region_user *u);
 
-/*
- * A descriptor, owned by the caller, of the file of region @id; the size of the region, and its
- * offset in the file. -ENOENT: no such region, or @u was not admitted to it; -EMFILE, -ENFILE.
- */
+/* A descriptor, owned by the caller, of the file of region @id; the size of the region, and its
+ * offset in the file. -ENOENT: no such region, or @u was not admitted to it; -EMFILE, -ENFILE. */
 int region_fetch(uint64_t id, const struct region_user *u, uint64_t *size, uint64_t *offset);
 
 /* ---- parts ---- */

@@ -28,10 +28,8 @@
 /* The number of this process: never 0, nor the largest possible value. */
 uint32_t region_life(void);
 
-/*
- * A descriptor of the file behind @fd for an application, with the lock of process @life. *err: 0,
- * or why there is no lock (-errno). -errno: no descriptor is left.
- */
+/* A descriptor of the file behind @fd for an application, with the lock of process @life. *err: 0,
+ * or why there is no lock (-errno). -errno: no descriptor is left. */
 int region_lock_fd(int fd, uint32_t life, int *err);
 
 /* True: somebody has a descriptor given out by a process other than @life. */

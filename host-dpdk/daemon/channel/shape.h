@@ -16,10 +16,8 @@
 #define CHANNEL_MIN (256u << 10)
 #define CHANNEL_MAX (1u << 30)
 
-/*
- * Sets version, length and directions of *d for a channel of @bytes, CHANNEL_MIN to CHANNEL_MAX.
- * length is @bytes, of which the channel does not need more.
- */
+/* Sets version, length and directions of *d for a channel of @bytes, CHANNEL_MIN to CHANNEL_MAX.
+ * length is @bytes, of which the channel does not need more. */
 void channel_shape(struct shm_channel_desc *d, uint64_t bytes);
 
 /*

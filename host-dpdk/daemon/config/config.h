@@ -213,26 +213,20 @@ bool cfg_answers(struct cfg *c, unsigned ms);
 /* Why the guest cannot be started now: it lacks an address. NULL: it can. */
 const char *cfg_trouble(const struct cfg *c, const struct cfg_guest *g);
 
-/*
- * A running guest continues with the equal configuration @to: keeps the addresses looked up for
- * @from.
- */
+/* A running guest continues with the equal configuration @to: keeps the addresses looked up for
+ * @from. */
 void cfg_keep(const struct cfg *c, struct cfg_guest *to, const struct cfg_guest *from);
 
-/*
- * Name of the i-th device of @g in the URI of zv_open() and in messages: "vfio:0000:00:02.0"; for a
- * vhost-user socket that we serve, its path alone; for an attached application, its process.
- */
+/* Name of the i-th device of @g in the URI of zv_open() and in messages: "vfio:0000:00:02.0"; for a
+ * vhost-user socket that we serve, its path alone; for an attached application, its process. */
 void cfg_device_name(const struct cfg_guest *g, unsigned i, char *buf, size_t len);
 #define CFG_DEVICE_NAME_MAX (CFG_SCHEME_MAX + CFG_PATH_MAX)
 
 /* The i-th socket created in the file system for the guest; NULL: no more. */
 const char *cfg_made_socket(const struct cfg *c, const struct cfg_guest *g, unsigned i);
 
-/*
- * True if nothing that a running guest depends on differs, so a reload leaves it alone. The
- * addresses of host names do not count: name servers may answer in another order each time.
- */
+/* True if nothing that a running guest depends on differs, so a reload leaves it alone. The
+ * addresses of host names do not count: name servers may answer in another order each time. */
 bool cfg_guest_same(const struct cfg *c, const struct cfg_guest *a, const struct cfg_guest *b);
 
 /* The keys of [daemon] that differ and need a restart, separated by commas; "": none. */

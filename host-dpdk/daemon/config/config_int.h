@@ -30,10 +30,8 @@ cfg_setter cfg_set_ring_size, cfg_set_cid, cfg_set_poll, cfg_set_vhost_mode, cfg
 	cfg_add_app_ports, cfg_set_region, cfg_set_channel, cfg_set_region_path,
 	cfg_set_region_kind, cfg_set_space, cfg_add_low;
 
-/*
- * config_space.c: completes and checks the drop-in directories. Call when default owners are known,
- * before paths are checked.
- */
+/* config_space.c: completes and checks the drop-in directories. Call when default owners are known,
+ * before paths are checked. */
 void cfg_check_spaces(struct load *l);
 void cfg_print_space(const struct cfg_space *s, FILE *to);
 
@@ -49,10 +47,8 @@ bool cfg_same(const void *a, const void *b, const struct key *k);
 /* Writes @text, which fits, to the member and zeroes the rest. */
 void cfg_keep_text(void *obj, const struct key *k, const char *text);
 
-/*
- * A socket in the file system created by zvsockd or a VMM, or a TCP address that zvsockd listens
- * on.
- */
+/* A socket in the file system created by zvsockd or a VMM, or a TCP address that zvsockd listens
+ * on. */
 struct path_use {
 	const char *what; /* the key: "socket", "unix", "control" */
 	char path[CFG_PATH_MAX];

@@ -20,10 +20,8 @@ struct key;
 
 /* ---- keys ---- */
 
-/*
- * Reads @value, which may be modified, into @obj: the struct cfg, struct cfg_guest or values of the
- * part that the key belongs to.
- */
+/* Reads @value, which may be modified, into @obj: the struct cfg, struct cfg_guest or values of the
+ * part that the key belongs to. */
 typedef void cfg_setter(struct load *l, void *obj, const struct key *k, char *value);
 
 struct key {
@@ -39,10 +37,8 @@ struct key {
 	size_t size;	  /* of the member; compared at a reload */
 	uint32_t initial; /* value of each 32-bit word of the member if the key is not given */
 	bool fixed;	  /* in [daemon]: a change needs a restart */
-	/*
-	 * The line of --check if the value is not the initial one: "LABEL VALUE WORDS". NULL:
-	 * config_print.c prints it in a sentence.
-	 */
+	/* The line of --check if the value is not the initial one: "LABEL VALUE WORDS". NULL:
+	 * config_print.c prints it in a sentence. */
 	const char *label, *words;
 };
 
@@ -72,10 +68,8 @@ struct cfg_part {
 	void (*ready)(void *values);
 	/* Frees what @values points to, but not @values. */
 	void (*release)(void *values);
-	/*
-	 * True: nothing that a running guest depends on differs. NULL: the part handles differences
-	 * while the guest runs (endpoint_ops.trim and extend).
-	 */
+	/* True: nothing that a running guest depends on differs. NULL: the part handles differences
+	 * while the guest runs (endpoint_ops.trim and extend). */
 	bool (*same)(const void *a, const void *b);
 	/*
 	 * Prints lines for --check about what the peer of @g connects to. *scratch is NULL for the
@@ -95,10 +89,8 @@ struct cfg_part {
 	const char *names;
 	const char *(*name)(const void *values, unsigned i);
 
-	/*
-	 * Host names, for all guests of @c together: as cfg_ask(), cfg_answers() and cfg_keep().
-	 * trouble(): what this guest lacks, or NULL. release_all(): for cfg_free().
-	 */
+	/* Host names, for all guests of @c together: as cfg_ask(), cfg_answers() and cfg_keep().
+	 * trouble(): what this guest lacks, or NULL. release_all(): for cfg_free(). */
 	int (*ask)(struct cfg *c);
 	bool (*answers)(struct cfg *c, unsigned ms);
 	const char *(*trouble)(const void *values);
@@ -126,10 +118,8 @@ void cfg_wrong(struct load *l, const char *fmt, ...) ZV_PRINTF(2, 3);
 /* Adds an element of @size bytes, zeroed, at the end of @a. NULL: no memory. */
 void *cfg_add(struct load *l, struct cfg_array *a, size_t size);
 
-/*
- * Reads a decimal number, digits only. 0; -EINVAL: something else; -ERANGE: below @min or above
- * @max.
- */
+/* Reads a decimal number, digits only. 0; -EINVAL: something else; -ERANGE: below @min or above
+ * @max. */
 int cfg_number(const char *s, uint64_t min, uint64_t max, uint64_t *out);
 
 /* True if @s can name a guest or a group: letters, digits, "-" and "_", not too many. */
@@ -149,10 +139,8 @@ bool cfg_take_address(struct load *l, const struct key *k, const char *address);
 /* The part serves all ports that no other part has. */
 void cfg_take_rest(struct load *l);
 
-/*
- * Checks @value as the path of a socket that will be created. @ports: host programs listen at the
- * path with "_PORT" appended, which must fit. False: a fault.
- */
+/* Checks @value as the path of a socket that will be created. @ports: host programs listen at the
+ * path with "_PORT" appended, which must fit. False: a fault. */
 bool cfg_take_path(struct load *l, const struct key *k, const char *value, bool ports);
 
 /* ---- look-ups, in arrays of numbers or of elements that begin with a struct cfg_ports ---- */

@@ -68,10 +68,8 @@ void capture_stop(struct capture *c);
 /* True once nothing more will be written. */
 bool capture_over(const struct capture *c);
 
-/*
- * Fills in the result and frees everything. If the capture is not over, its thread is stuck in
- * write(2), and the memory that it uses is kept until the process ends.
- */
+/* Fills in the result and frees everything. If the capture is not over, its thread is stuck in
+ * write(2), and the memory that it uses is kept until the process ends. */
 void capture_free(struct capture *c, struct capture_result *r);
 
 #endif

@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/*
- * Shared by the files of a capture: capture.c (the tap on the lcores, the main thread) and
- * capture_writer.c (the writer's thread).
- */
+/* Shared by the files of a capture: capture.c (the tap on the lcores, the main thread) and
+ * capture_writer.c (the writer's thread). */
 #ifndef ZVD_CAPTURE_INT_H
 #define ZVD_CAPTURE_INT_H
 

@@ -21,18 +21,14 @@ struct daemon;
 struct guest;
 
 #define CONTROL_CLIENTS 16
-/*
- * Descriptors: listener, lock file, epoll set, timer, eventfd, those of captures; for each client
- * its socket, the file of its capture, and one that it has sent since.
- */
+/* Descriptors: listener, lock file, epoll set, timer, eventfd, those of captures; for each client
+ * its socket, the file of its capture, and one that it has sent since. */
 #define CONTROL_FDS	    (8 + 3 * CONTROL_CLIENTS)
 #define CONTROL_LINE_MAX    4096 /* bytes of a request */
 #define CONTROL_PATIENCE_MS 10000
 
-/*
- * Listens on cfg->control_path, which no other daemon may be using; "": nothing to do. 0 or -errno,
- * which has been logged.
- */
+/* Listens on cfg->control_path, which no other daemon may be using; "": nothing to do. 0 or -errno,
+ * which has been logged. */
 int control_start(struct daemon *d);
 
 /* Ends captures and connections, removes the socket. */

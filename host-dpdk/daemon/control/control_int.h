@@ -65,10 +65,8 @@ json_t *control_answer(struct control *ct, struct client *cl, const json_t *requ
 /* Sets *why and returns NULL; for use with "return". */
 json_t *control_refuse(struct refusal *why, const char *code, const char *fmt, ...) ZV_PRINTF(3, 4);
 
-/*
- * The string or unsigned number @key of @request; *value is unchanged if the key is missing. False,
- * with *why: the value has another type.
- */
+/* The string or unsigned number @key of @request; *value is unchanged if the key is missing. False,
+ * with *why: the value has another type. */
 bool control_string(const json_t *request, const char *key, const char **value,
 		    struct refusal *why);
 bool control_number(const json_t *request, const char *key, uint64_t max, uint64_t *value,

@@ -13,10 +13,8 @@
 
 #include <stdint.h>
 
-/*
- * Per queue: the counters of the library, in the order of struct zv_queue_stats. counters.c asserts
- * that nothing of that structure is missing.
- */
+/* Per queue: the counters of the library, in the order of struct zv_queue_stats. counters.c asserts
+ * that nothing of that structure is missing. */
 #define QUEUE_COUNTERS(X)                                                                          \
 	X(rx_packets, TRAFFIC, COUNTER, "packets received")                                        \
 	X(rx_bytes, TRAFFIC, COUNTER, "payload bytes received")                                    \
@@ -132,10 +130,8 @@ enum {
 	N_LCORE_COUNTERS = 0 LCORE_COUNTERS(COUNTER_NUMBER),
 };
 
-/*
- * The tables as arrays: entry i describes the i-th uint64_t of struct zv_queue_stats, struct
- * guest_counters and struct lcore_counters.
- */
+/* The tables as arrays: entry i describes the i-th uint64_t of struct zv_queue_stats, struct
+ * guest_counters and struct lcore_counters. */
 extern const struct counter queue_counters[N_QUEUE_COUNTERS], guest_counters[N_GUEST_COUNTERS],
 	lcore_counters[N_LCORE_COUNTERS];
 

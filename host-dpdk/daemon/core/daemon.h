@@ -21,10 +21,8 @@
 
 #include "guest.h"
 
-/*
- * Where to report how a connection has ended, with one of two lines: in order in both directions,
- * or cut off by a reset.
- */
+/* Where to report how a connection has ended, with one of two lines: in order in both directions,
+ * or cut off by a reset. */
 struct end_told {
 	int fd;
 	const char *whole, *cut; /* static */

@@ -17,10 +17,8 @@
 
 #include "config/config.h"
 
-/*
- * Reserves what @c needs, and @others. Logs one warning if that leaves little for connections. May
- * be called again; descriptors in use are not affected. Main thread.
- */
+/* Reserves what @c needs, and @others. Logs one warning if that leaves little for connections. May
+ * be called again; descriptors in use are not affected. Main thread. */
 void fds_plan(const struct cfg *c, unsigned others);
 
 /* Takes one for a connection. False: connections hold all that they may. Any thread. */
@@ -32,10 +30,8 @@ bool fds_room(void);
 /* Counts @n existing descriptors, whether there is room for them or not. */
 void fds_take(uint32_t n);
 
-/*
- * Number of reads that an lcore may have in progress that receive all descriptors of a message; 0:
- * none. Also 0 while connections hold all that they may.
- */
+/* Number of reads that an lcore may have in progress that receive all descriptors of a message; 0:
+ * none. Also 0 while connections hold all that they may. */
 uint32_t fds_passed_reads(void);
 
 /* Maximum that connections may hold in all. */

@@ -82,10 +82,8 @@ static inline const struct cfg_guest *guest_cfg(const struct guest *g)
 /* The guest's CID, from the configuration or the device; 0: not known yet. Any thread. */
 uint64_t guest_cid(const struct guest *g);
 
-/*
- * Records why the guest cannot be started: what, where, how to fix it. Only the first reason is
- * kept.
- */
+/* Records why the guest cannot be started: what, where, how to fix it. Only the first reason is
+ * kept. */
 void guest_fails(struct guest *g, const char *fmt, ...) ZV_PRINTF(2, 3);
 
 /* Counts one more of @field (counters.h). Any thread. */
@@ -95,18 +93,14 @@ void guest_fails(struct guest *g, const char *fmt, ...) ZV_PRINTF(2, 3);
 /* A copy of the counters. Any thread, while the guest lives. */
 void guest_counters_read(const struct guest *g, struct guest_counters *to);
 
-/*
- * Reserves a descriptor for a connection; guest_fd_put() returns it. False: the guest, or all
- * guests together, have reached their limit; counted and logged.
- */
+/* Reserves a descriptor for a connection; guest_fd_put() returns it. False: the guest, or all
+ * guests together, have reached their limit; counted and logged. */
 bool guest_fd_get(struct guest_queue *gq);
 /* Checks the same without reserving. */
 bool guest_fd_room(const struct guest *g);
 void guest_fd_put(struct guest_queue *gq);
-/*
- * As guest_fd_put() for the connection's descriptor @fd, in which others may be queued (passed.h):
- * it is closed elsewhere, and counts until then.
- */
+/* As guest_fd_put() for the connection's descriptor @fd, in which others may be queued (passed.h):
+ * it is closed elsewhere, and counts until then. */
 void guest_fd_discard(struct guest *g, int fd);
 /* The same for @n unwanted descriptors that a local program has sent. */
 void guest_fds_passed(struct guest *g, const int *fd, unsigned n);

@@ -40,17 +40,13 @@ struct io {
 	bool accept_once; /* the kernel has no multishot accept */
 };
 
-/*
- * Opens a ring of @entries SQEs for the calling thread. 0, or -errno with *@why: a static sentence
- * that says what prevents io_uring and how to allow it, or what else is wrong.
- */
+/* Opens a ring of @entries SQEs for the calling thread. 0, or -errno with *@why: a static sentence
+ * that says what prevents io_uring and how to allow it, or what else is wrong. */
 int io_open(struct io *io, unsigned entries, const char **why);
 void io_close(struct io *io);
 
-/*
- * An empty SQE for @op (NULL: its completion is ignored). Never fails: if the queue is full it is
- * submitted first.
- */
+/* An empty SQE for @op (NULL: its completion is ignored). Never fails: if the queue is full it is
+ * submitted first. */
 struct io_uring_sqe *io_sqe(struct io *io, struct io_op *op);
 
 /* Submits what is queued, without waiting; no system call if nothing is queued. */
@@ -66,10 +62,8 @@ void io_sleep(struct io *io, uint64_t timeout_ns);
 /* One poll(2) of @fd; done() gets revents or -errno. */
 void io_poll(struct io *io, struct io_op *op, int fd, uint32_t events);
 
-/*
- * As io_poll, but multishot: done() runs for the current state and for each later change
- * (edge-triggered, like EPOLLET), until the op is cancelled or done() finds op->pending cleared.
- */
+/* As io_poll, but multishot: done() runs for the current state and for each later change
+ * (edge-triggered, like EPOLLET), until the op is cancelled or done() finds op->pending cleared. */
 void io_poll_on(struct io *io, struct io_op *op, int fd, uint32_t events);
 
 /* Accepts on @fd again and again, until a completion comes without IORING_CQE_F_MORE. */

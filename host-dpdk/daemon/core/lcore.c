@@ -190,9 +190,8 @@ int lcore_post(struct lcore *lc, void (*fn)(struct lcore *lc, void *arg), void *
 	return 0;
 }
 
-/*
- * Processes what has arrived so far, so that a thread that keeps posting does not block the queues.
- */
+/* Processes what has arrived so far, so that a thread that keeps posting does not block the
+ * queues. */
 static bool run_mail(struct lcore *lc)
 {
 	struct mail_list mail = STAILQ_HEAD_INITIALIZER(mail);

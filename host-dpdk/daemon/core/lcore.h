@@ -36,10 +36,8 @@
 
 struct lcore;
 
-/*
- * Starts the thread, pinned to @cpu (-1: not pinned); @number is its name in the log. 0 or -errno,
- * with one log line that says what prevents io_uring and how to allow it, or what else is wrong.
- */
+/* Starts the thread, pinned to @cpu (-1: not pinned); @number is its name in the log. 0 or -errno,
+ * with one log line that says what prevents io_uring and how to allow it, or what else is wrong. */
 int lcore_start(struct lcore **out, unsigned number, int cpu, bool busy_poll, uint32_t spin_us);
 
 /* Ends the thread; every queue must have been removed. */

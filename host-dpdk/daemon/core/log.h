@@ -25,10 +25,8 @@
 void log_init(void);
 void log_set_level(enum zv_log_level max);
 
-/*
- * From now on lines about @guest have @cid (0: unchanged), and call it @kind: "guest", "device";
- * static storage. It is identified by its name and is never forgotten.
- */
+/* From now on lines about @guest have @cid (0: unchanged), and call it @kind: "guest", "device";
+ * static storage. It is identified by its name and is never forgotten. */
 void log_guest(const char *kind, const char *guest, uint64_t cid);
 /*
  * From now on the library's lines that begin with @path, or "host:" and @path, and ": ", count as
@@ -40,10 +38,8 @@ void log_guest_socket(const char *guest, const char *path);
 /* True if lines of @level are written. */
 bool log_wants(enum zv_log_level level);
 
-/*
- * Limits lines that peers can cause at any rate: true once per second; *left_out (may be NULL) is
- * how often it was false since then. Zeroed memory is initialised. Any thread.
- */
+/* Limits lines that peers can cause at any rate: true once per second; *left_out (may be NULL) is
+ * how often it was false since then. Zeroed memory is initialised. Any thread. */
 struct log_once {
 	uint64_t second; /* atomic */
 	uint32_t left_out;

@@ -15,10 +15,8 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-/*
- * Finds out what standard error is. Call again after it has been redirected, but not while others
- * write.
- */
+/* Finds out what standard error is. Call again after it has been redirected, but not while others
+ * write. */
 void log_out_open(void);
 
 /* Writes @n bytes, one line. False: all or the rest of it is lost. Any thread. */

@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/*
- * The owner of a guest's connection: it gets the connection's events, ends the connection when the
- * guest is removed, and knows where it leads.
- */
+/* The owner of a guest's connection: it gets the connection's events, ends the connection when the
+ * guest is removed, and knows where it leads. */
 #ifndef ZVD_OWNER_H
 #define ZVD_OWNER_H
 
@@ -16,10 +14,8 @@ struct conn_kind;
 struct conn_owner {
 	const struct conn_kind *kind; /* NULL: there is no connection of the guest */
 	void (*event)(struct conn_owner *o, const struct zv_event *ev);
-	/*
-	 * The guest is being removed: reset the connection and free everything as soon as possible.
-	 * May be called again meanwhile.
-	 */
+	/* The guest is being removed: reset the connection and free everything as soon as possible.
+	 * May be called again meanwhile. */
 	void (*abort)(struct conn_owner *o);
 	bool channel; /* payload goes through shared memory, past zvsockd */
 	struct guest_queue *gq;
@@ -28,16 +24,12 @@ struct conn_owner {
 
 /* Common to connections that lead to the same kind of place; one for each endpoint type. */
 struct conn_kind {
-	/*
-	 * Writes where a connection of @g leads on the host, for zvsockctl and the log:
-	 * "tcp:HOST:PORT". Any thread; the caller ensures that @g is not freed meanwhile.
-	 */
+	/* Writes where a connection of @g leads on the host, for zvsockctl and the log:
+	 * "tcp:HOST:PORT". Any thread; the caller ensures that @g is not freed meanwhile. */
 	void (*describe)(const struct guest *g, const struct zv_conn_info *info, char *buf,
 			 size_t len);
-	/*
-	 * Replaces the owner in zv_set_user when the owner has closed the connection, whose close
-	 * may take a while (zv_conn_close).
-	 */
+	/* Replaces the owner in zv_set_user when the owner has closed the connection, whose close
+	 * may take a while (zv_conn_close). */
 	struct conn_owner closed;
 };
 #define CONN_KIND(self, describe_)                                                                 \

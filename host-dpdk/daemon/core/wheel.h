@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/*
- * Timers of one thread with a resolution of WHEEL_NS: a ring of slots, by deadline. A timer whose
- * deadline is a lap or more away stays in its slot when the wheel passes it.
- */
+/* Timers of one thread with a resolution of WHEEL_NS: a ring of slots, by deadline. A timer whose
+ * deadline is a lap or more away stays in its slot when the wheel passes it. */
 #ifndef ZVD_WHEEL_H
 #define ZVD_WHEEL_H
 
@@ -33,10 +31,8 @@ struct wheel {
 
 void wheel_init(struct wheel *w);
 
-/*
- * @now: nanoseconds of one clock. Calls expired() @ns later, or slightly after that. Restarts a
- * running timer.
- */
+/* @now: nanoseconds of one clock. Calls expired() @ns later, or slightly after that. Restarts a
+ * running timer. */
 void wheel_start(struct wheel *w, struct lcore_timer *t, uint64_t now, uint64_t ns);
 void wheel_stop(struct wheel *w, struct lcore_timer *t);
 

@@ -37,10 +37,8 @@ struct ctl {
 /* Writes one line to standard error and exits. */
 void ctl_die(int code, const char *fmt, ...) __attribute__((format(printf, 2, 3), noreturn));
 
-/*
- * A socket connected to the Unix socket @path. -1 and errno; dies if @path is too long: @what says
- * where it was given.
- */
+/* A socket connected to the Unix socket @path. -1 and errno; dies if @path is too long: @what says
+ * where it was given. */
 int ctl_socket(const char *what, const char *path);
 
 /* Connects to the daemon, or dies. */
@@ -49,10 +47,8 @@ void ctl_connect(struct ctl *c);
 /* Sends @request, which it frees, with the descriptor @pass (-1: none). */
 void ctl_send(struct ctl *c, json_t *request, int pass);
 
-/*
- * The next line of the daemon within @timeout_ms (-1: no limit); dies if there is none, or if it is
- * a refusal.
- */
+/* The next line of the daemon within @timeout_ms (-1: no limit); dies if there is none, or if it is
+ * a refusal. */
 json_t *ctl_answer(struct ctl *c, int timeout_ms);
 
 /* Sends {"cmd":@cmd} with the guest, if one is named, and returns the answer. */

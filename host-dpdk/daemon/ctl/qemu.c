@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/*
- * qemu-args: the QEMU options that make a VM the daemon's guest. Generated here from the answer to
- * "guests"; the daemon is not involved.
- */
+/* qemu-args: the QEMU options that make a VM the daemon's guest. Generated here from the answer to
+ * "guests"; the daemon is not involved. */
 #include "ctl.h"
 
 #include <inttypes.h>

@@ -40,10 +40,8 @@ struct endpoint_ops {
 	struct cfg_part cfg;   /* its keys of [guest NAME], and their values */
 	struct conn_kind kind; /* of its connections: where one leads */
 
-	/*
-	 * Creates what the guest's configuration asks for (listening sockets). 0, or -errno after
-	 * guest_fails(). May be NULL.
-	 */
+	/* Creates what the guest's configuration asks for (listening sockets). 0, or -errno after
+	 * guest_fails(). May be NULL. */
 	int (*start)(struct guest *g);
 	/* Ends what start() has created. On return nothing new begins. May be NULL. */
 	void (*stop)(struct guest *g);
@@ -61,9 +59,8 @@ struct endpoint_ops {
 	bool others;
 	/* Flags of zv_listen_all() required by the configuration. May be NULL. */
 	uint32_t (*listen_flags)(const void *values);
-	/*
-	 * True: it serves @port of @g at present, whatever programs bind. May be NULL. Any thread.
-	 */
+	/* True: it serves @port of @g at present, whatever programs bind. May be NULL. Any
+	 * thread. */
 	bool (*has_port)(const struct guest *g, uint32_t port);
 	/*
 	 * Takes @conn, which is not answered yet, if the endpoint serves its destination. 1: taken.
@@ -91,10 +88,8 @@ extern const struct cfg_part *const endpoint_parts[];
 
 /* ---- a guest's endpoints as a whole ---- */
 
-/*
- * Starts all endpoints of @g; 0 or -errno. On error some may have been started: call
- * endpoints_stop().
- */
+/* Starts all endpoints of @g; 0 or -errno. On error some may have been started: call
+ * endpoints_stop(). */
 int endpoints_start(struct guest *g);
 /* No more new connections, from either side. */
 void endpoints_stop(struct guest *g);

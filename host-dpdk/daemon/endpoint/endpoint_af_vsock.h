@@ -11,10 +11,8 @@
 
 /* After a reload: applies changed permissions, and ends directories that are not in @c. */
 void av_spaces_reload(const struct cfg *c);
-/*
- * The directory through which a program has bound @port for guests; valid as long as the directory.
- * NULL: no program has.
- */
+/* The directory through which a program has bound @port for guests; valid as long as the directory.
+ * NULL: no program has. */
 const char *av_spaces_port(uint32_t port);
 /* Ends all, after all guests have ended. */
 void av_spaces_end(void);

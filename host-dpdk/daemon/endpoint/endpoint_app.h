@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/*
- * Host applications attached by `daemon:PATH` (apps.h): the ports that they listen on. Main thread.
- */
+/* Host applications attached by `daemon:PATH` (apps.h): the ports that they listen on. Main
+ * thread. */
 #ifndef ZVD_ENDPOINT_APP_H
 #define ZVD_ENDPOINT_APP_H
 

@@ -27,16 +27,13 @@ bool lookup_number(struct tcp_port *t);
 /* Starts look-ups of all names without an address, unless in progress. -ENOMEM, or 0. */
 int lookup_begin(struct cfg *c);
 
-/*
- * Waits up to @ms for answers, stores those that have arrived, and records for each guest what is
- * missing: lookup_trouble(). True: no answer is outstanding.
- */
+/* Waits up to @ms for answers, stores those that have arrived, and records for each guest what is
+ * missing: lookup_trouble(). True: no answer is outstanding. */
 bool lookup_take(struct cfg *c, unsigned ms);
 const char *lookup_trouble(const void *values);
 
-/*
- * A guest continues with values @to: keeps the addresses in @from, whatever name servers say now.
- */
+/* A guest continues with values @to: keeps the addresses in @from, whatever name servers say
+ * now. */
 void lookup_keep(void *to, const void *from);
 
 /* For cfg_free. */

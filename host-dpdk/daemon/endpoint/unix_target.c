@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/*
- * The unix endpoint, guest to host: connects to PATH_<port> without waiting. A full backlog is
- * tried again until the answer timeout of the socket layer has expired.
- */
+/* The unix endpoint, guest to host: connects to PATH_<port> without waiting. A full backlog is
+ * tried again until the answer timeout of the socket layer has expired. */
 #include "core/log.h"
 #include "endpoint_unix.h"
 #include "passed.h"

@@ -15,10 +15,8 @@ static void leave_line(struct flow *f)
 		lcore_defer_cancel(gq->lc, &gq->turns);
 }
 
-/*
- * The flow that has waited longest comes first. One that has had a turn and has more goes to the
- * end.
- */
+/* The flow that has waited longest comes first. One that has had a turn and has more goes to the
+ * end. */
 static void give_turns(struct lcore_work *w)
 {
 	struct guest_queue *gq =

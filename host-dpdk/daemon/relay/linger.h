@@ -15,10 +15,8 @@
 
 #include "core/owner.h"
 
-/*
- * Takes over the connected TCP socket @fd, which counts as a descriptor of @gq's guest until it is
- * closed. Without memory it is closed at once. Lcore of @gq only.
- */
+/* Takes over the connected TCP socket @fd, which counts as a descriptor of @gq's guest until it is
+ * closed. Without memory it is closed at once. Lcore of @gq only. */
 void linger_start(struct guest_queue *gq, int fd);
 
 #endif

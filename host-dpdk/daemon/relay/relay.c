@@ -335,10 +335,8 @@ void relay_want_events(struct relay *r)
 		ev |= ZV_EV_HUP;
 	else if (!(r->flags & R_FULL))
 		ev |= ZV_EV_IN | ZV_EV_HUP;
-	/*
-	 * Once nothing more is sent, no call can return -EPIPE, and ZV_EV_OUT would be reported
-	 * forever.
-	 */
+	/* Once nothing more is sent, no call can return -EPIPE, and ZV_EV_OUT would be reported
+	 * forever. */
 	if (!(r->flags & R_TO_GUEST_DONE))
 		ev |= ZV_EV_OUT | ZV_EV_EPIPE;
 	flow_events(&r->f, ev);
@@ -437,10 +435,8 @@ void relay_poll_out(struct relay *r)
 	r->from_guest_poll.done = out_polled;
 	if (r->from_guest_poll.pending)
 		return;
-	/*
-	 * Once the host has half-closed, a one-shot poll completes at once, with room or not,
-	 * because io_uring always polls for POLLRDHUP too.
-	 */
+	/* Once the host has half-closed, a one-shot poll completes at once, with room or not,
+	 * because io_uring always polls for POLLRDHUP too. */
 	if (r->flags & R_TO_GUEST_DONE)
 		io_poll_on(io, &r->from_guest_poll, r->fd, POLLOUT);
 	else

@@ -83,10 +83,8 @@ struct relay {
 	const char *early;   /* bytes that were read before the relay began */
 	uint32_t early_len;
 	int left_fd; /* fd, if descriptors may be queued in it; -1: no */
-	/*
-	 * Set by the owner, or NULL. fd is about to be closed; @whole: not because either side
-	 * reset.
-	 */
+	/* Set by the owner, or NULL. fd is about to be closed; @whole: not because either side
+	 * reset. */
 	void (*ended)(struct relay *r, bool whole);
 };
 
@@ -104,10 +102,8 @@ struct relay {
 void relay_init(struct relay *r, struct guest_queue *gq, struct zv_conn *conn,
 		const struct conn_kind *kind, int fd, unsigned flags);
 
-/*
- * After relay_init, before anything has been read: the program at the other end of fd can send
- * descriptors. guest_expects_passed() must have been called.
- */
+/* After relay_init, before anything has been read: the program at the other end of fd can send
+ * descriptors. guest_expects_passed() must have been called. */
 void relay_expect_passed(struct relay *r);
 
 /* After relay_init: a close by the program is treated as one of AF_VSOCK (see above). */
@@ -127,10 +123,8 @@ ssize_t relay_recv(struct relay *r, void *buf, size_t len);
  */
 void relay_start(struct relay *r, const char *early, uint32_t early_len);
 
-/*
- * Ends both sides at once: RST to the guest, an abortive close to the host. Also allowed before
- * relay_start.
- */
+/* Ends both sides at once: RST to the guest, an abortive close to the host. Also allowed before
+ * relay_start. */
 void relay_abort(struct relay *r);
 
 /* Before relay_start: ends both sides in order, after what the owner has sent to the guest. */

@@ -27,10 +27,8 @@ void relay_from_guest_drop(struct relay *r)
 	r->from_guest = NULL;
 }
 
-/*
- * Receives what has arrived, for a stream about @most bytes. > 0: there may be more; 0: the guest
- * has ended; or -errno.
- */
+/* Receives what has arrived, for a stream about @most bytes. > 0: there may be more; 0: the guest
+ * has ended; or -errno. */
 static int gather(struct relay *r, struct relay_batch *b, uint32_t most)
 {
 	bool seq = r->flags & RELAY_SEQPACKET;
@@ -202,9 +200,8 @@ static void learn(struct relay *r, unsigned used, unsigned n, bool full)
 		r->to_guest_bufs = (uint8_t)(used ? used : 1);
 }
 
-/*
- * A read is charged by its size, known only when it completes; until then the maximum is charged.
- */
+/* A read is charged by its size, known only when it completes; until then the maximum is
+ * charged. */
 static void charge_read(struct relay *r, struct relay_batch *b)
 {
 	b->charged = work_of(b->bytes / WORK_BYTES);
@@ -276,9 +273,8 @@ static void received(struct io_op *op, int res, uint32_t flags)
 		flow_defer(&r->f);
 }
 
-/*
- * Sends bytes that were read before the relay began. True: all of them have been sent to the guest.
- */
+/* Sends bytes that were read before the relay began. True: all of them have been sent to the
+ * guest. */
 static bool send_early(struct relay *r)
 {
 	while (r->early_len) {

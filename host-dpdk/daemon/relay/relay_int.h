@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/*
- * Shared by the files of the relay: relay.c (life cycle), relay_data.c (streams), relay_sync.c
- * (messages, and data to be discarded).
- */
+/* Shared by the files of the relay: relay.c (life cycle), relay_data.c (streams), relay_sync.c
+ * (messages, and data to be discarded). */
 #ifndef ZVD_RELAY_INT_H
 #define ZVD_RELAY_INT_H
 
@@ -49,10 +47,8 @@ struct relay_stock {
 	struct relay_batch *free;
 	unsigned n_free;
 	char *msg; /* memory of relay_scratch() */
-	/*
-	 * Rooms for descriptors: how many exist, how many are free, the free ones; one for
-	 * relay_recv.
-	 */
+	/* Rooms for descriptors: how many exist, how many are free, the free ones; one for
+	 * relay_recv. */
 	unsigned n_rooms, n_rooms_free;
 	struct passed_room *rooms_free[RELAY_ROOMS];
 	struct passed_room room;
@@ -64,10 +60,8 @@ struct relay_stock {
 struct relay_stock *relay_stock(struct relay *r);
 /* The stock's RELAY_MSG_MAX bytes of scratch memory. NULL: no memory. */
 char *relay_scratch(struct relay *r);
-/*
- * Room for the descriptors of a message; relay_batch_put() returns the one in a batch. NULL: all
- * are taken (relay_rooms_busy()), or no memory. @most: the result of guest_passed_reads().
- */
+/* Room for the descriptors of a message; relay_batch_put() returns the one in a batch. NULL: all
+ * are taken (relay_rooms_busy()), or no memory. @most: the result of guest_passed_reads(). */
 struct passed_room *relay_room_get(struct relay *r, uint32_t most);
 bool relay_rooms_busy(struct relay *r);
 struct relay_batch *relay_batch_get(struct relay *r);
@@ -110,10 +104,8 @@ void relay_host_shut_rd(struct relay *r);
 void relay_want_events(struct relay *r);
 /* Polls the socket for data to read. */
 void relay_poll_in(struct relay *r);
-/*
- * The host sends no more and everything is read: polls the socket for the end of the other
- * direction.
- */
+/* The host sends no more and everything is read: polls the socket for the end of the other
+ * direction. */
 void relay_poll_hup(struct relay *r);
 /* Polls the socket for room; until then nothing is received from the guest. */
 void relay_poll_out(struct relay *r);

@@ -20,10 +20,8 @@
 
 struct share;
 
-/*
- * Takes a place in @gq's table for a connection requested by @asker, a guest or an application.
- * NULL: it already has its share, or no memory.
- */
+/* Takes a place in @gq's table for a connection requested by @asker, a guest or an application.
+ * NULL: it already has its share, or no memory. */
 struct share *share_get(struct guest_queue *gq, const struct guest *asker);
 
 /* Returns the place. NULL is allowed. */

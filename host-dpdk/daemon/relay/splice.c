@@ -24,10 +24,8 @@ static void posted(struct lcore *lc, void *arg)
 	struct splice_side *s = arg;
 
 	(void)lc;
-	/*
-	 * barrier pair [P]: an exchange, so that the other side's earlier writes are visible from
-	 * here on
-	 */
+	/* barrier pair [P]: an exchange, so that the other side's earlier writes are visible from
+	 * here on */
 	(void)__atomic_exchange_n(&s->poked, false, __ATOMIC_ACQUIRE);
 	/* Without an lcore the side has not started: splice_connect() will be called again. */
 	if (__atomic_load_n(&s->lc, __ATOMIC_RELAXED) && splice_state(s) < SPLICE_CLOSED)

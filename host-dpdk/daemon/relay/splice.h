@@ -47,15 +47,12 @@ struct splice;
 struct splice *splice_new(struct guest_queue *gq, struct zv_conn *conn,
 			  const struct conn_kind *kind, const struct zv_conn_info *info, bool self);
 
-/*
- * Connects the other side, in @gq's guest, to the requested port. It may be called again by the
- * splice itself when the two sides may get a channel (splice_chan.h).
- */
+/* Connects the other side, in @gq's guest, to the requested port. It may be called again by the
+ * splice itself when the two sides may get a channel (splice_chan.h). */
 void splice_connect(struct splice *sp, struct guest_queue *gq);
 
-/*
- * There will be no other side: the first side is refused. Any lcore, or the thread of splice_new.
- */
+/* There will be no other side: the first side is refused. Any lcore, or the thread of
+ * splice_new. */
 void splice_refuse(struct splice *sp);
 
 #endif

@@ -136,10 +136,8 @@ static void a_look(struct broker_wait *w)
 
 /* ---- a line that is cut ---- */
 
-/*
- * The side that already has its end cannot continue. The other does without, or fails if it is too
- * late for that.
- */
+/* The side that already has its end cannot continue. The other does without, or fails if it is too
+ * late for that. */
 static void cut(struct splice_chan *ch, unsigned side)
 {
 	stop_waiting(ch, side);
@@ -194,9 +192,8 @@ void splice_chan_begin(struct splice *sp, struct guest_queue *gq, struct guest_q
 
 /* ---- B's driver ---- */
 
-/*
- * Registers as a waiter for the region in any case, so that the end of the queue calls this side.
- */
+/* Registers as a waiter for the region in any case, so that the end of the queue calls this
+ * side. */
 static bool wait_on_b(struct splice_chan *ch, struct guest_queue *gq, uint64_t ns)
 {
 	if (!wait_until(ch, B, gq, ns))

@@ -24,23 +24,17 @@
 /* On A's lcore, when both devices can reach a region: the splice may get a channel. @to: B. */
 void splice_chan_begin(struct splice *sp, struct guest_queue *gq, struct guest_queue *to);
 
-/*
- * On B's lcore. True: it is decided whether there will be a channel. False: splice_connect() will
- * be called again.
- */
+/* On B's lcore. True: it is decided whether there will be a channel. False: splice_connect() will
+ * be called again. */
 bool splice_chan_known(struct splice *sp, struct guest_queue *gq);
 
-/*
- * As zv_connect_from(), with B's end if there is a channel. -EINPROGRESS: splice_connect() will be
- * called again.
- */
+/* As zv_connect_from(), with B's end if there is a channel. -EINPROGRESS: splice_connect() will be
+ * called again. */
 int splice_chan_connect(struct splice *sp, struct guest_queue *gq, uint32_t src_port,
 			struct zv_conn **conn);
 
-/*
- * On A's lcore. 0: A has its end, or there is no channel. -EINPROGRESS: the work of the side will
- * run again. Other values: A cannot get its end.
- */
+/* On A's lcore. 0: A has its end, or there is no channel. -EINPROGRESS: the work of the side will
+ * run again. Other values: A cannot get its end. */
 int splice_chan_answer(struct splice_side *s);
 
 /* The driver of @s requests that the other driver is woken. */
@@ -48,15 +42,12 @@ void splice_chan_wake(struct splice_side *s);
 /* On the lcore of @s: the other side has called splice_chan_wake(). */
 void splice_chan_woken(struct splice_side *s);
 
-/*
- * True: data from the driver of @s is wake-ups, not payload. The end of one half alone must not be
- * passed to it, because it could not wake anybody afterwards (line.h).
- */
+/* True: data from the driver of @s is wake-ups, not payload. The end of one half alone must not be
+ * passed to it, because it could not wake anybody afterwards (line.h). */
 bool splice_chan_bytes(const struct splice_side *s);
 
-/*
- * @s has ended (on its lcore), or there will be no side B (on the lcore where it would have been).
- */
+/* @s has ended (on its lcore), or there will be no side B (on the lcore where it would have
+ * been). */
 void splice_chan_end(struct splice_side *s);
 /* The last reference to the splice is gone. */
 void splice_chan_free(struct splice *sp);

@@ -212,10 +212,8 @@ static inline struct av_guest *av_guest(const struct guest *g)
 
 /* ---- av_space.c ---- */
 
-/*
- * The space of @c, created if needed; @lc becomes its home then. NULL: guest_fails() was called.
- * Main thread.
- */
+/* The space of @c, created if needed; @lc becomes its home then. NULL: guest_fails() was called.
+ * Main thread. */
 struct av_space *av_space_get(struct guest *g, const struct cfg_space *c, struct lcore *lc);
 
 /* [H] */
@@ -226,10 +224,8 @@ struct av_user *av_user(struct av_space *s, uid_t uid);
 void av_user_put(struct av_space *s, struct av_user *u);
 /* May @u, which has @n, have one more? There are @all in total, at most @most. */
 bool av_user_may(const struct av_user *u, unsigned n, unsigned all, unsigned most);
-/*
- * Reserves a descriptor for @u, whose limit is 1/@part of all. False: none left. av_fd_give()
- * returns it.
- */
+/* Reserves a descriptor for @u, whose limit is 1/@part of all. False: none left. av_fd_give()
+ * returns it. */
 bool av_fd_take(struct av_user *u, unsigned part);
 void av_fd_give(struct av_user *u);
 /* Closes @fd, taken by fds_get(), in which unread descriptors may be queued. */
@@ -285,15 +281,11 @@ uint32_t av_port_choose(struct av_ask *a, uint32_t cid);
 void av_names(struct av_ask *a, struct dropin_msg *m);
 /* The port that the program of @a has bound with the label in *m; NULL: none, and *m says why. */
 struct av_port *av_port_of(struct av_ask *a, struct dropin_msg *m);
-/*
- * The owner of @port at @cid, for datagrams or for connections; under the lock or at home. NULL:
- * nobody.
- */
+/* The owner of @port at @cid, for datagrams or for connections; under the lock or at home. NULL:
+ * nobody. */
 struct av_port *av_port_at(const struct av_space *s, int sock_type, uint32_t cid, uint32_t port);
-/*
- * The port with the label @text, no matter which program sent it; *l: the parsed label. At home.
- * NULL: none.
- */
+/* The port with the label @text, no matter which program sent it; *l: the parsed label. At home.
+ * NULL: none. */
 struct av_port *av_port_named(const struct av_space *s, const char *text, struct dropin_label *l);
 /* True: a socket is bound to the label of the port that guests reach as @port of their host. */
 bool av_port_bound(struct av_space *s, uint32_t port);

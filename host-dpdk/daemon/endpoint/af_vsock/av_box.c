@@ -59,9 +59,8 @@ static struct io *io_of(const struct av_box *b)
 
 /* ---- which socket it is ---- */
 
-/*
- * Creates a socket, charged to the port's user, whose limit is 1/@part of all descriptors. -errno.
- */
+/* Creates a socket, charged to the port's user, whose limit is 1/@part of all descriptors.
+ * -errno. */
 static int new_socket(const struct av_box *b, unsigned part)
 {
 	struct av_user *u = b->port->user;
@@ -237,10 +236,8 @@ void av_box_end(struct av_box *b)
 
 /* ---- to the program ---- */
 
-/*
- * 0, -EAGAIN: it is full, -errno. A program that dissolves its connection leaves ECONNRESET on the
- * socket, which the next call returns, whatever it is.
- */
+/* 0, -EAGAIN: it is full, -errno. A program that dissolves its connection leaves ECONNRESET on the
+ * socket, which the next call returns, whatever it is. */
 static int put_now(const struct av_peer *p, const void *data, uint32_t len)
 {
 	struct iovec iov[] = {{(void *)data, len}, {(void *)&p->box->key, sizeof(p->box->key)}};

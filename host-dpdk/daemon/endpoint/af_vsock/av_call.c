@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/*
- * Connections requested by programs, at home: CONNECT, FILLED, ERROR, and the sockets accepted at
- * DIR/TYPE; theory in av.h.
- */
+/* Connections requested by programs, at home: CONNECT, FILLED, ERROR, and the sockets accepted at
+ * DIR/TYPE; theory in av.h. */
 #include "av.h"
 
 #include "core/clock.h"
@@ -433,10 +431,8 @@ static struct av_call *call_new(struct av_ask *a, const struct dropin_msg *m,
 	return c;
 }
 
-/*
- * Chooses the queue: always the same for a given port, so that a port in use is noticed. Under the
- * lock, so that the guest is not removed meanwhile. False: no memory.
- */
+/* Chooses the queue: always the same for a given port, so that a port in use is noticed. Under the
+ * lock, so that the guest is not removed meanwhile. False: no memory. */
 static bool begin(struct av_call *c, struct av_guest *g)
 {
 	struct zv_dev_info dev = {.size = sizeof(dev)};

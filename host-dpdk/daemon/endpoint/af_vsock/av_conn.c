@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/*
- * Connections requested by programs, at the guest's end: from zv_connect to the relay, on the lcore
- * of the queue; theory in av.h. Messages to home are called or posted as in av_call.c.
- */
+/* Connections requested by programs, at the guest's end: from zv_connect to the relay, on the lcore
+ * of the queue; theory in av.h. Messages to home are called or posted as in av_call.c. */
 #include "av.h"
 
 #include "core/fds.h"
@@ -294,10 +292,8 @@ void av_conn_go(struct av_call *c, int fd, uint64_t bytes, uint32_t messages)
 	if (!a || !guest_fd_get(gq)) {
 		if (a)
 			conn_end(a);
-		/*
-		 * Nothing has been read from it: a program that sent descriptors waits for them
-		 * itself.
-		 */
+		/* Nothing has been read from it: a program that sent descriptors waits for them
+		 * itself. */
 		(void)shutdown(fd, SHUT_RDWR);
 		io_close_fd(lcore_io(c->lc), fd);
 		fds_put();

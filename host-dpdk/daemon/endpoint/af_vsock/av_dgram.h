@@ -48,10 +48,8 @@ struct av_reader {
 
 /* Creates the box of @p, whose datagrams end with @key. NULL: no memory. */
 struct av_box *av_box_new(struct av_space *s, struct av_port *p, uint64_t key);
-/*
- * The port no longer exists; what the program has written to a connected socket is still read. NULL
- * is allowed.
- */
+/* The port no longer exists; what the program has written to a connected socket is still read. NULL
+ * is allowed. */
 void av_box_end(struct av_box *b);
 uint64_t av_box_key(const struct av_box *b);
 /*
@@ -69,10 +67,8 @@ bool av_box_has_socket(struct av_box *b);
 /* Delivers a datagram from @from to the program at @local_cid. False: it is lost. */
 bool av_box_put(struct av_box *b, uint32_t local_cid, const struct dropin_addr *from,
 		const void *data, uint32_t len);
-/*
- * Writes to @text the label of the socket to which the program must connect to exchange datagrams
- * with @to.
- */
+/* Writes to @text the label of the socket to which the program must connect to exchange datagrams
+ * with @to. */
 int av_box_connect(struct av_box *b, uint32_t local_cid, const struct dropin_addr *to,
 		   char text[static DROPIN_LABEL]);
 
@@ -98,10 +94,8 @@ void av_mail_box(struct av_mail *m, bool there);
 /* Reserves @bytes of waiting datagrams; av_mail_gone() returns them. False: no room. */
 bool av_mail_room(struct av_mail *m, uint32_t bytes);
 void av_mail_gone(struct av_mail *m, uint32_t bytes);
-/*
- * Receives into @data from socket @fd without waiting. *from (may be NULL): the label of the
- * sender, or "", and its user. Returns bytes or -errno; -EPERM: descriptors came with it.
- */
+/* Receives into @data from socket @fd without waiting. *from (may be NULL): the label of the
+ * sender, or "", and its user. Returns bytes or -errno; -EPERM: descriptors came with it. */
 struct av_sender {
 	char text[DROPIN_LABEL];
 	uid_t uid;

@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/*
- * Datagrams that programs send to DIR/dgram, and datagrams between home and guests; theory in
- * av_dgram.h.
- */
+/* Datagrams that programs send to DIR/dgram, and datagrams between home and guests; theory in
+ * av_dgram.h. */
 #include "av_dgram.h"
 
 #include "core/fds.h"
@@ -265,10 +263,8 @@ void av_route(struct av_space *s, const struct av_port *p, const struct dropin_a
 		to_guest(s, p->label.local.port, to, data, len);
 }
 
-/*
- * The port that sent the datagram; NULL: none that may send. The label only finds the port: anybody
- * can have it in a network namespace of his own.
- */
+/* The port that sent the datagram; NULL: none that may send. The label only finds the port: anybody
+ * can have it in a network namespace of his own. */
 static struct av_port *sender(struct av_space *s, const struct av_sender *from, uint64_t key)
 {
 	struct dropin_label l;

@@ -105,10 +105,8 @@ static bool may_come(const struct av_port *p)
 	       (kill(p->pid, 0) == 0 || errno != ESRCH);
 }
 
-/*
- * The same, or the program that was assigned it may be about to bind its socket: it disconnects
- * after that.
- */
+/* The same, or the program that was assigned it may be about to bind its socket: it disconnects
+ * after that. */
 static bool is_bound(const struct av_port *p, const struct av_ask *asking)
 {
 	av_turn_done(asking->space);

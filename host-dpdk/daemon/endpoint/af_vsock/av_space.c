@@ -317,9 +317,8 @@ static int listener_open(struct guest *g, struct av_space *s, enum av_socket wha
 		return open_failed(g, l, "cannot learn who sends", -errno);
 	if (bind(l->fd, (struct sockaddr *)&sa, sizeof(sa)) < 0)
 		return open_failed(g, l, "cannot bind the socket", -errno);
-	/*
-	 * Before listen(), so that nobody connects while the permissions are wider than configured.
-	 */
+	/* Before listen(), so that nobody connects while the permissions are wider than
+	 * configured. */
 	ret = set_rights(&s->cfg, what);
 	if (ret < 0)
 		return open_failed(g, l, "cannot set the socket's mode or owner", ret);
