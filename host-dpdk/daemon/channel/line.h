@@ -38,8 +38,7 @@ struct line_ops {
 	int (*grant)(void *arg, struct zv_conn *conn, const struct zv_grant *g);
 	/* Wakes the other end of @conn. -EAGAIN: not now; ZV_EV_OUT will follow. */
 	int (*wake)(struct zv_conn *conn);
-	/* Processes what has arrived, unless the owner is notified of it earlier anyway. May be
-	 * NULL. */
+	/* Processes messages that have arrived. NULL: their own event reports them in time. */
 	void (*hear)(void *arg);
 };
 
