@@ -31,7 +31,6 @@
 #define EVENTS_AT_ONCE 8
 #define LOW_PORTS      1024u
 #define FDS_ITSELF     (3u + BELLS_FDS) /* listener, lock file, epoll set */
-#define UNREAD_BYTES   4096		/* of answers, as SIOCOUTQ counts them: a few of them */
 
 struct app {
 	int fd; /* of the client socket; -1: a free place */

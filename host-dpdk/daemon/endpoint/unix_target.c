@@ -108,23 +108,34 @@ static void leave_line(struct unix_target *t)
 		lcore_timer_stop(gq->lc, &line_of(gq)->again);
 }
 
-/* Each of the first in line is tried once. Those that fail go to its end. */
+static bool backlog_full(int err)
+{
+	return err == -EAGAIN || err == -EINTR;
+}
+
+/* Tries each of the first in line once. Those that fail go to its end. */
 static void try_again(struct lcore_timer *timer)
 {
 	struct unix_line *l =
 		(struct unix_line *)(void *)((char *)timer - offsetof(struct unix_line, again));
-	struct unix_target *t = NULL, *last = TAILQ_LAST(&l->waiting, unix_targets);
+	struct unix_target *t, *first_failed = NULL; /* which stays in line */
 	unsigned failed = 0;
 
-	for (unsigned i = 0; i < AGAIN_TRY && failed < AGAIN_FAIL && t != last; i++) {
+	for (unsigned i = 0; i < AGAIN_TRY && failed < AGAIN_FAIL; i++) {
+		int err;
+
 		t = TAILQ_FIRST(&l->waiting);
+		if (!t || t == first_failed)
+			break;
 		leave_line(t);
 		lcore_charge(&t->r.f.owner.gq->lq);
-		target_step(t, target_connect(t));
-		failed += TAILQ_LAST(&l->waiting, unix_targets) == t;
+		err = target_connect(t);
+		if (backlog_full(err) && !failed++)
+			first_failed = t;
+		target_step(t, err); /* may free it */
 	}
 	t = TAILQ_FIRST(&l->waiting);
-	if (t && !failed) /* else it runs */
+	if (t && !failed) /* else the timer is running */
 		lcore_timer_start(t->r.f.owner.gq->lc, &l->again, 1);
 }
 
@@ -145,7 +156,7 @@ static void target_step(struct unix_target *t, int err)
 {
 	struct guest_queue *gq = t->r.f.owner.gq;
 
-	if (err == -EAGAIN || err == -EINTR) {
+	if (backlog_full(err)) {
 		wait_in_line(t);
 		return;
 	}
