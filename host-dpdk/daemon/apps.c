@@ -126,7 +126,8 @@ static int make_device(struct daemon *d, struct app *a, struct client_msg *m)
 	if (a->cfg) {
 		client_msg_text(m, m->text); /* it goes to terminals */
 		(void)snprintf(a->cfg->origin, sizeof(a->cfg->origin), "%.64s, pid %d, uid %u",
-			       m->text, (int)a->who.pid, (unsigned)a->who.uid);
+			       m->text[0] ? m->text : "without a name", (int)a->who.pid,
+			       (unsigned)a->who.uid);
 		a->guest = guest_start(d, a->cfg, why);
 	}
 	(void)close(pair[0]);

@@ -9,19 +9,18 @@
 
 #include "relay/flow.h"
 
-uint32_t __wrap_flow_may(struct flow *f, enum flow_dir dir);
+uint32_t __wrap_flow_may(struct flow *f);
 
 static bool blocked(uint32_t port)
 {
 	return port >= BLOCKED_FIRST && port <= BLOCKED_LAST;
 }
 
-uint32_t __wrap_flow_may(struct flow *f, enum flow_dir dir)
+uint32_t __wrap_flow_may(struct flow *f)
 {
 	struct zv_conn_info info = {.size = sizeof(info)};
 	static __thread uint32_t random = 1;
 
-	(void)dir;
 	if (zv_conn_info(f->conn, &info) == 0 &&
 	    (blocked(info.local_port) || blocked(info.peer_port)))
 		return 0;

@@ -399,24 +399,33 @@ static void nonsense_ends_its_sender_only(void **state)
 	assert_int_equal(zv_unlisten(app, PORT), 0);
 }
 
+static int attach_as(const char *name)
+{
+	struct client_msg m;
+	int fd = raw();
+
+	client_msg_init(&m, CLIENT_ATTACH);
+	m.queues = 1;
+	memcpy(m.text, name, strlen(name));
+	assert_int_equal(ask(fd, &m), 0);
+	return fd;
+}
+
 /* A name is what the application says: it must not act on a terminal, nor break a list. */
 static void names_are_printable(void **state)
 {
+	int fd = attach_as("a\x1b[31m\nz"), unnamed = attach_as(""), ctl;
 	char list[8192] = "";
-	struct client_msg m;
-	int fd = raw(), ctl;
 
 	(void)state;
-	client_msg_init(&m, CLIENT_ATTACH);
-	m.queues = 1;
-	memcpy(m.text, "a\x1b[31m\nz", 9);
-	assert_int_equal(ask(fd, &m), 0);
 	ctl = hs_connect("control.sock", "{\"v\":1,\"cmd\":\"guests\"}\n");
 	assert_true(ctl >= 0);
 	for (size_t n = 0; !strchr(list, '\n'); n++)
 		assert_true(n < sizeof(list) - 1 && hs_recv(ctl, list + n, 1) == 1);
 	assert_non_null(strstr(list, "\"a?[31m?z, pid "));
+	assert_non_null(strstr(list, "\"without a name, pid "));
 	close(ctl);
+	close(unnamed);
 	close(fd);
 }
 

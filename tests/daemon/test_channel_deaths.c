@@ -89,8 +89,8 @@ static int be_app(const char *uri, const char *port, const char *how)
 		return 1;
 	}
 	if (vm &&
-	    fork() == 0) { /* the VM: it has all that is open, and ends when there is the file */
-		alarm(120);  /* or when the test has failed and nobody makes the file */
+	    fork() == 0) {  /* the VM: it has all that is open, and ends when there is the file */
+		alarm(120); /* or when the test has failed and nobody makes the file */
 		while (unlink(vm))
 			usleep(20000);
 		_exit(0);

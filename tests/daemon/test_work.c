@@ -193,7 +193,7 @@ static bool one_round(unsigned first)
 
 static void to_guest(struct relay *r)
 {
-	uint32_t most = flow_may(&r->f, FLOW_TO_GUEST);
+	uint32_t most = flow_may(&r->f);
 
 	if (most)
 		relay_to_guest_seq(r, most);

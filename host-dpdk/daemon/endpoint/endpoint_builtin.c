@@ -65,14 +65,14 @@ static int service_begin(struct guest_queue *gq, struct zv_conn *conn, uint32_t 
 static void discard(struct lcore_work *w)
 {
 	struct flow *f = flow_of_work(w);
-	uint32_t work = 0, most = flow_may(f, FLOW_FROM_GUEST);
+	uint32_t work = 0, most = flow_may(f);
 	struct zv_buf bufs[BATCH];
 	int n = 1;
 
 	while (n > 0 && work < most) { /* if there is more, ZV_EV_IN is reported again */
 		n = zv_buf_recv(f->conn, bufs, BATCH);
 		for (int i = 0; i < n; i++)
-			work += flow_moved(f, FLOW_FROM_GUEST, bufs[i].len);
+			work += flow_moved(f, bufs[i].len);
 		if (n > 0)
 			zv_buf_release(f->owner.gq->q, bufs, (unsigned)n);
 	}
@@ -90,7 +90,7 @@ static int discard_begin(struct guest_queue *gq, struct zv_conn *conn,
 static void source(struct lcore_work *w)
 {
 	struct flow *f = flow_of_work(w);
-	uint32_t work = 0, most = flow_may(f, FLOW_TO_GUEST);
+	uint32_t work = 0, most = flow_may(f);
 	struct zv_buf bufs[BATCH];
 	int n = 1;
 
@@ -100,7 +100,7 @@ static void source(struct lcore_work *w)
 			memset(bufs[i].data, 0, bufs[i].capacity);
 			bufs[i].len = bufs[i].capacity;
 			bufs[i].flags = ZV_EOM; /* SEQPACKET: a message a buffer */
-			work += flow_moved(f, FLOW_TO_GUEST, bufs[i].len);
+			work += flow_moved(f, bufs[i].len);
 		}
 		if (n > 0)
 			n = zv_buf_send(f->conn, bufs, (unsigned)n);

@@ -67,11 +67,10 @@ void flow_close(struct flow *f, bool reset)
 	f->conn = NULL;
 }
 
-uint32_t flow_may(struct flow *f, enum flow_dir dir)
+uint32_t flow_may(struct flow *f)
 {
 	struct guest_queue *gq = f->owner.gq;
 
-	(void)dir;
 	/* Nobody overtakes the line. */
 	if (work_may(gq) && (TAILQ_EMPTY(&gq->waiting) || gq->called == f))
 		return FLOW_QUOTA;

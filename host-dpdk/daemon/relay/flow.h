@@ -46,8 +46,6 @@
 #define WORK_BYTES	4u	   /* bytes of payload that count as one unit of that */
 #define FLOW_ANY_BUFFER 65536u
 
-enum flow_dir { FLOW_FROM_GUEST, FLOW_TO_GUEST };
-
 struct flow {
 	struct conn_owner owner; /* first */
 	struct zv_conn *conn;	 /* NULL: none yet, or given back */
@@ -63,8 +61,8 @@ void flow_init(struct flow *f, struct guest_queue *gq, struct zv_conn *conn,
 /* Gives the connection back, if there is one, by RST or in order, and cancels deferred work. */
 void flow_close(struct flow *f, bool reset);
 
-/* Bytes that may be moved in direction @dir in this turn. 0: none now; the work is deferred. */
-uint32_t flow_may(struct flow *f, enum flow_dir dir);
+/* Bytes that may be moved in this turn. 0: none now; the work is deferred. */
+uint32_t flow_may(struct flow *f);
 
 /* Queues the flow for a share of a round; its work runs when it gets one. */
 void flow_wait(struct flow *f);
@@ -75,9 +73,8 @@ static inline uint32_t work_of(uint32_t bytes)
 }
 
 /* @bytes (a buffer or a message) have been moved. Returns the work that they count as. */
-static inline uint32_t flow_moved(struct flow *f, enum flow_dir dir, uint32_t bytes)
+static inline uint32_t flow_moved(struct flow *f, uint32_t bytes)
 {
-	(void)dir;
 	f->owner.gq->left -= work_of(bytes / WORK_BYTES);
 	return work_of(bytes);
 }

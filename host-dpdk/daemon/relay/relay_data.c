@@ -137,10 +137,10 @@ void relay_from_guest_resume(struct relay *r)
 {
 	struct relay_batch *b = r->from_guest;
 
-	if (!r->out_ready || !b || b->op.pending || !flow_may(&r->f, FLOW_FROM_GUEST))
+	if (!r->out_ready || !b || b->op.pending || !flow_may(&r->f))
 		return;
 	r->out_ready = false;
-	(void)flow_moved(&r->f, FLOW_FROM_GUEST, b->bytes);
+	(void)flow_moved(&r->f, b->bytes);
 	send_batch(r, b);
 }
 
@@ -154,7 +154,7 @@ void relay_from_guest(struct relay *r)
 		return;
 	if (b && b->op.pending)
 		return;
-	most = flow_may(&r->f, FLOW_FROM_GUEST);
+	most = flow_may(&r->f);
 	if (!most)
 		return;
 	if (!b) /* otherwise: the beginning of a message */
@@ -166,7 +166,7 @@ void relay_from_guest(struct relay *r)
 	before = b->bytes;
 	ret = gather(r, b, most);
 	if (b->bytes != before)
-		(void)flow_moved(&r->f, FLOW_FROM_GUEST, b->bytes - before);
+		(void)flow_moved(&r->f, b->bytes - before);
 	if (ret == 0)
 		r->flags |= R_FROM_GUEST_END;
 	if (r->flags & RELAY_SEQPACKET && !b->whole) {
@@ -230,7 +230,7 @@ static int forward(struct relay *r, struct relay_batch *b, uint32_t len)
 	if (used < b->n)
 		zv_buf_cancel(r->f.conn, b->buf + used, b->n - used);
 	learn(r, used, b->n, len == b->bytes);
-	(void)flow_moved(&r->f, FLOW_TO_GUEST, len);
+	(void)flow_moved(&r->f, len);
 	return zv_buf_send(r->f.conn, b->buf, used);
 }
 
@@ -286,7 +286,7 @@ static bool send_early(struct relay *r)
 			relay_guest_shut_rd(r);
 		if (n < 0)
 			return false; /* any other error: ZV_EV_ERR follows */
-		(void)flow_moved(&r->f, FLOW_TO_GUEST, (uint32_t)n);
+		(void)flow_moved(&r->f, (uint32_t)n);
 		r->early += n;
 		r->early_len -= (uint32_t)n;
 	}
@@ -359,7 +359,7 @@ void relay_to_guest(struct relay *r)
 	}
 	if (r->flags & (R_TO_GUEST_DONE | R_WAIT_OUT))
 		return;
-	most = flow_may(&r->f, FLOW_TO_GUEST);
+	most = flow_may(&r->f);
 	if (!most || (r->early_len && !send_early(r)))
 		return;
 	if (r->flags & RELAY_SEQPACKET) {

@@ -164,7 +164,7 @@ void relay_to_guest_seq(struct relay *r, uint32_t most)
 			return;
 		if (!take_message(r))
 			return;
-		done += flow_moved(&r->f, FLOW_TO_GUEST, (uint32_t)n);
+		done += flow_moved(&r->f, (uint32_t)n);
 	}
 	flow_wait(&r->f); /* behind all others */
 }

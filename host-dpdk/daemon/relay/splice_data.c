@@ -38,14 +38,14 @@ static void want_events(struct splice_side *s)
 /* Wake-ups; how many does not matter. As zv_buf_recv(). */
 static int take_wakeups(struct splice_side *s)
 {
-	uint32_t work = 0, most = s->from_guest_done ? 0 : flow_may(&s->f, FLOW_FROM_GUEST);
+	uint32_t work = 0, most = s->from_guest_done ? 0 : flow_may(&s->f);
 	struct zv_buf bufs[OUT_MAX];
 	int n = 1;
 
 	while (n > 0 && work < most) {
 		n = zv_buf_recv(s->f.conn, bufs, OUT_MAX);
 		for (int i = 0; i < n; i++)
-			work += flow_moved(&s->f, FLOW_FROM_GUEST, bufs[i].len);
+			work += flow_moved(&s->f, bufs[i].len);
 		if (n > 0)
 			zv_buf_release(s->f.owner.gq->q, bufs, (unsigned)n);
 	}
@@ -78,7 +78,7 @@ void splice_lend(struct splice_side *s)
 	if (splice_chan_bytes(s))
 		n = take_wakeups(s);
 	else if (!s->from_guest_done && head - s->taken_back < SPLICE_SLOTS)
-		most = flow_may(&s->f, FLOW_FROM_GUEST);
+		most = flow_may(&s->f);
 	while (n > 0 && bytes < most && head - s->taken_back < SPLICE_SLOTS) {
 		uint32_t at = head % SPLICE_SLOTS, room = SPLICE_SLOTS - (head - s->taken_back);
 
@@ -86,8 +86,7 @@ void splice_lend(struct splice_side *s)
 			room = SPLICE_SLOTS - at;
 		n = zv_buf_recv(s->f.conn, &s->slot[at], room);
 		for (int i = 0; i < n; i++)
-			bytes += flow_moved(&s->f, FLOW_FROM_GUEST,
-					    s->slot[head++ % SPLICE_SLOTS].len);
+			bytes += flow_moved(&s->f, s->slot[head++ % SPLICE_SLOTS].len);
 	}
 	lent = head != s->head;
 	/* Before the end of stream, which says that there is no more than this. */
@@ -196,7 +195,7 @@ static int64_t copy_some(struct splice_side *s, struct splice_side *from, uint32
 	       fill(from, tail, head, &out[used])) {
 		cut |= s->msg_bytes && !out[used].len;
 		s->msg_bytes = out[used].flags & MSG_END ? 0 : s->msg_bytes + out[used].len;
-		work += flow_moved(&s->f, FLOW_TO_GUEST, out[used++].len);
+		work += flow_moved(&s->f, out[used++].len);
 	}
 	zv_buf_cancel(s->f.conn, out + used, (unsigned)n - used);
 	ret = zv_buf_send(s->f.conn, out, used);
@@ -236,7 +235,7 @@ static int64_t copy_all(struct splice_side *s, struct splice_side *from)
 {
 	uint32_t eof = __atomic_load_n(&from->eof, __ATOMIC_ACQUIRE);
 	uint32_t head = __atomic_load_n(&from->head, __ATOMIC_ACQUIRE), tail = from->tail;
-	int64_t most = tail != head ? flow_may(&s->f, FLOW_TO_GUEST) : 0, left = most, ret = 0;
+	int64_t most = tail != head ? flow_may(&s->f) : 0, left = most, ret = 0;
 
 	while (tail != head && left > 0 && ret >= 0) {
 		ret = copy_some(s, from, &tail, head);
