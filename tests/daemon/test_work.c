@@ -4,6 +4,8 @@
  * empty messages, and everything around them is this file's. A round is one call of each relay that
  * has been put off.
  */
+#include "lcore_toy.h"
+
 #include "relay/relay_int.h"
 
 #include <errno.h>
@@ -23,30 +25,11 @@ static struct relay relays[RELAYS];
 static int peer[RELAYS];
 static struct guest_queue queue;
 static struct guest guest;
-static uint64_t round_no;
 static unsigned sent, sent_of[RELAYS], polled;
 static void (*what)(struct relay *r); /* that is the work of each of them */
 static char scratch[RELAY_MSG_MAX];
 
 /* ---- what the rest of the daemon would do ---- */
-
-uint64_t lcore_round(const struct lcore *lc)
-{
-	(void)lc;
-	return round_no;
-}
-
-void lcore_defer(struct lcore *lc, struct lcore_work *w)
-{
-	(void)lc;
-	w->queued = true;
-}
-
-void lcore_defer_cancel(struct lcore *lc, struct lcore_work *w)
-{
-	(void)lc;
-	w->queued = false;
-}
 
 ssize_t zv_send(struct zv_conn *conn, const void *data, size_t len, uint32_t flags)
 {
@@ -174,7 +157,7 @@ static bool one_round(unsigned first)
 {
 	bool any = false;
 
-	round_no++;
+	lcore_toy_round++;
 	if (queue.turns.queued) {
 		queue.turns.queued = false;
 		queue.turns.run(&queue.turns);

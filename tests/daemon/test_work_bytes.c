@@ -4,6 +4,8 @@
  * guests of the lcore wait: relays with real sockets, and a real io_uring. Everything around them
  * is this file's. A round is what one_round() of lcore.c does.
  */
+#include "lcore_toy.h"
+
 #include "relay/relay_int.h"
 
 #include <poll.h>
@@ -27,7 +29,6 @@ static bool guest_sends;
 static struct guest_queue queue;
 static struct guest guest;
 static struct io io;
-static uint64_t round_no;
 static size_t moved, moved_of[RELAYS], wrote_of[RELAYS];
 static char buffer[BUFFER];
 
@@ -37,24 +38,6 @@ static unsigned index_of(const struct relay *r)
 }
 
 /* ---- the lcore and the library ---- */
-
-uint64_t lcore_round(const struct lcore *lc)
-{
-	(void)lc;
-	return round_no;
-}
-
-void lcore_defer(struct lcore *lc, struct lcore_work *w)
-{
-	(void)lc;
-	w->queued = true;
-}
-
-void lcore_defer_cancel(struct lcore *lc, struct lcore_work *w)
-{
-	(void)lc;
-	w->queued = false;
-}
 
 struct io *lcore_io(struct lcore *lc)
 {
@@ -303,7 +286,7 @@ static size_t one_round(void)
 	io_submit(&io);
 	(void)io_reap(&io);
 	polls_end();
-	round_no++;
+	lcore_toy_round++;
 	return moved - before;
 }
 
