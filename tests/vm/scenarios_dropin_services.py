@@ -23,6 +23,7 @@ class Services:
 
     def __init__(self, world, vm, under, port):
         self.world, self.vm, self.under, self.port = world, vm, f'exec {under} ', port
+        self.stock = not under  # the guest's own kernel has the sockets
 
     def send(self, files):
         self.port += 1
@@ -82,6 +83,16 @@ def needs(*programs):
         raise Skip(f'not installed: {", ".join(lacks)}')
 
 
+def nbdcopy_in_guest(s, arguments):
+    """nbdcopy shuts its half down at its end and reads the server's end. Where the server has closed before that, Linux has
+    forgotten it then: vsock_shutdown() clears SOCK_DONE, and recv() answers ENOTCONN. What was copied is compared anyway."""
+    try:
+        s.in_guest(f'nbdcopy {arguments}')
+    except Failure as e:
+        if not s.stock or 'Transport endpoint is not connected' not in str(e):
+            raise
+
+
 def nbd(s):
     """A block device is written and read back; then its server is killed, and there is another one."""
     needs('nbdkit', 'nbdcopy')
@@ -106,8 +117,8 @@ def nbd(s):
     for _ in range(2):
         server = s.host_serves('nbdkit', '-f', '--vsock', '--port', s.port, 'memory', '4M', port=s.port)
         uri = f'nbd+vsock://2:{s.port}'
-        s.in_guest(f'nbdcopy /tmp/image {uri}')
-        s.in_guest(f'nbdcopy --connections=4 {uri} /tmp/image-back')
+        nbdcopy_in_guest(s, f'/tmp/image {uri}')
+        nbdcopy_in_guest(s, f'--connections=4 {uri} /tmp/image-back')
         if hashlib.sha256(data).hexdigest() not in s.vm.guest.run('sha256sum </tmp/image-back; rm /tmp/image-back'):
             raise Failure('what was read from the host is something else')
         s.gone(server, s.port)
