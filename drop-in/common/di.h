@@ -45,6 +45,9 @@ struct di {
 	/* The user of the zvsockd that answered last: when DIR/ask was created, and currently, as
 	 * zvsockd says. -1: none has answered. */
 	_Atomic int64_t owner, user;
+	/* When a stranger's connection last made us ask zvsockd who it runs as (di_sys_now_ms()).
+	 */
+	_Atomic int64_t doubted_ms;
 	/* The CID of this machine according to zvsockd; -1: not known. */
 	_Atomic int64_t cid;
 	/* The user of this structure sees all calls that a datagram's address needs
@@ -110,6 +113,10 @@ int di_renew(int fd);
  * and accept the next one.
  */
 int di_accepted(struct di *d, int listener, int fd);
+
+/* What accept(2) of a non-blocking listener closes of others' connections before it fails with
+ * ECONNABORTED: somebody who connects again and again must not keep its caller from going on. */
+#define DI_STRANGERS_MAX 64u
 
 /* getsockname(2) and getpeername(2); either may be NULL. A socket that is not bound has ANY as port
  * and CID. -ENOTCONN for @remote: not connected, or not yet. */

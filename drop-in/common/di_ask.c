@@ -13,6 +13,7 @@ void di_init(struct di *d, const char *dir)
 	atomic_store(&d->owner, -1);
 	atomic_store(&d->user, -1);
 	atomic_store(&d->cid, -1);
+	atomic_store(&d->doubted_ms, INT64_MIN / 2);
 	if (!dir || !*dir)
 		dir = DI_DIR;
 	len = strlen(dir);

@@ -54,6 +54,7 @@ int di_type(int fd)
 }
 
 #define LOW_PORTS 1024u /* of those who may */
+#define DOUBT_MS  1000
 
 /* ---- names ---------------------------------------------------------------------------------- */
 
@@ -240,6 +241,22 @@ int di_address(const void *addr, socklen_t len, struct sockaddr_vm *out)
 	return out->svm_flags & ~VMADDR_FLAG_TO_HOST ? -EINVAL : 0;
 }
 
+/*
+ * Does zvsockd know the port that it has given to @label? One that has been started between its
+ * answer and bind(2) found no socket there, and may give the port to somebody else. Later ones find
+ * it.
+ */
+static int still_ours(struct di *d, int held, const char label[static DROPIN_LABEL])
+{
+	struct dropin_msg m;
+
+	if (di_sys_poll(held, POLLIN, 0) <= 0) /* it says nothing, so this is its end */
+		return 0;
+	dropin_msg_init(&m, DROPIN_NAMES);
+	memcpy(m.label, label, sizeof(m.label));
+	return di_ask_now(d, &m) == -ENOENT ? -ENODEV : 0;
+}
+
 int di_bind(struct di *d, int fd, const struct sockaddr_vm *addr)
 {
 	int rc, held;
@@ -266,10 +283,22 @@ int di_bind(struct di *d, int fd, const struct sockaddr_vm *addr)
 		rc = di_dgram_guard(fd, m.bytes);
 	if (!rc)
 		rc = di_sys_bind(fd, &un, di_label_name(m.label, &un));
-	if (!rc && mark.type == SOCK_DGRAM)
-		rc = di_dgram_bound(d, m.label);
+	if (!rc)
+		rc = mark.type == SOCK_DGRAM ? di_dgram_bound(d, m.label)
+					     : still_ours(d, held, m.label);
 	di_sys_close(held);
 	return rc;
+}
+
+/*
+ * May zvsockd be asked who it runs as by now? Not for each of many sockets of strangers: asking
+ * takes longer than another connect(2) does.
+ */
+static bool may_ask_again(struct di *d)
+{
+	int64_t now = di_sys_now_ms(), last = atomic_load(&d->doubted_ms);
+
+	return now - last >= DOUBT_MS && atomic_compare_exchange_strong(&d->doubted_ms, &last, now);
 }
 
 /* Is the other end, which has a Z label, zvsockd's? Anybody may call his socket so. */
@@ -283,7 +312,8 @@ static bool from_zvsockd(struct di *d, int fd)
 	for (int asked = 0;; asked++) {
 		if (!uid || uid == atomic_load(&d->owner) || uid == atomic_load(&d->user))
 			return true;
-		if (asked || di_hello(d, &m) < 0) /* another one may be there by now */
+		/* another one may be there by now */
+		if (asked || !may_ask_again(d) || di_hello(d, &m) < 0)
 			return false;
 	}
 }

@@ -114,7 +114,9 @@ EXPORT int accept4(int fd, struct sockaddr *addr, socklen_t *len, int flags)
 	socklen_t room = addr && len ? *len : 0;
 	int got, ready;
 
-	for (;;) {
+	for (unsigned strangers = 0;; strangers++) {
+		if (strangers >= DI_STRANGERS_MAX && fcntl(fd, F_GETFL) & O_NONBLOCK)
+			return returned(-ECONNABORTED);
 		if (addr && len)
 			*len = room;
 		got = REAL(accept4)(fd, addr, len, flags);

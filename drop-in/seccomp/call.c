@@ -31,6 +31,15 @@ long call_take_socket(struct call *c, unsigned i)
 	return r == 0 && di_is(c->fd) != 1 ? DI_CONTINUE : r;
 }
 
+long call_hold_memory(struct call *c)
+{
+	int r = di_caller_hold(&c->t);
+
+	if (!call_waits(c)) /* after it: the number may have been another's by then */
+		return DI_DONE;
+	return r;
+}
+
 int call_give(const struct call *c, int ours, bool cloexec)
 {
 	struct seccomp_notif_addfd add = {
@@ -56,11 +65,10 @@ size_t call_get_address(const struct call *c, uint64_t at, int len, union addres
 	return di_caller_read(&c->t, at, a->bytes, part) < 0 ? 0 : part;
 }
 
-long call_put_address(const struct call *c, const void *a, size_t size, uint64_t at,
-		      uint64_t len_at)
+long call_put_address(struct call *c, const void *a, size_t size, uint64_t at, uint64_t len_at)
 {
 	int room = 0;
-	int r = di_caller_read(&c->t, len_at, &room, sizeof(room));
+	long r = di_caller_read(&c->t, len_at, &room, sizeof(room));
 
 	if (r < 0)
 		return r;
@@ -68,8 +76,9 @@ long call_put_address(const struct call *c, const void *a, size_t size, uint64_t
 		return -EINVAL;
 	if ((size_t)room > size)
 		room = (int)size;
-	if (!call_waits(c))
-		return DI_DONE;
+	r = call_hold_memory(c);
+	if (r)
+		return r;
 	r = di_caller_write(&c->t, at, a, (size_t)room);
 	room = (int)size;
 	return r < 0 ? r : di_caller_write(&c->t, len_at, &room, sizeof(room));

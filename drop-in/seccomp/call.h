@@ -46,6 +46,10 @@ long call_take_file(struct call *c, unsigned i);
 /* The same. 0: it stands for an AF_VSOCK socket of the calling thread. */
 long call_take_socket(struct call *c, unsigned i);
 
+/* Call before the first write to the program's memory. 0: writing is safe; DI_DONE: the call no
+ * longer waits; -errno. */
+long call_hold_memory(struct call *c);
+
 /* Installs @ours in the program and answers with its number there. 0 or -errno; closes nothing. */
 int call_give(const struct call *c, int ours, bool cloexec);
 
@@ -55,8 +59,7 @@ size_t call_get_address(const struct call *c, uint64_t at, int len, union addres
 
 /* Writes the @size bytes at @a to @at, like the kernel: as much as fits, and the full length to
  * @len_at. Returns the value to return. */
-long call_put_address(const struct call *c, const void *a, size_t size, uint64_t at,
-		      uint64_t len_at);
+long call_put_address(struct call *c, const void *a, size_t size, uint64_t at, uint64_t len_at);
 
 /* connect(2) to the IP address @a of @len bytes, with --tcp: for a TCP socket, or for UDP to a name
  * server. */

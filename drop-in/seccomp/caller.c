@@ -48,6 +48,7 @@ int di_caller_open(struct di_caller *t, pid_t tid)
 	char status[STATUS_BYTES];
 
 	t->tid = tid;
+	t->mem = -1;
 	t->pidfd = (int)syscall(SYS_pidfd_open, tid, PIDFD_OF_THREAD);
 	if (t->pidfd < 0 && errno == EINVAL) { /* a kernel that has pidfds of processes only */
 		if (!read_status(tid, status))
@@ -62,7 +63,9 @@ void di_caller_close(struct di_caller *t)
 {
 	if (t->pidfd >= 0)
 		close(t->pidfd);
-	t->pidfd = -1;
+	if (t->mem >= 0)
+		close(t->mem);
+	t->pidfd = t->mem = -1;
 }
 
 int di_caller_fd(const struct di_caller *t, int fd)
@@ -91,15 +94,38 @@ int di_caller_gather(const struct di_caller *t, const struct iovec *at, size_t n
 	return (size_t)got == len ? 0 : -EFAULT;
 }
 
+int di_caller_hold(struct di_caller *t)
+{
+	char path[40];
+
+	if (t->mem >= 0)
+		return 0;
+	snprintf(path, sizeof(path), "/proc/%d/mem", (int)t->tid);
+	t->mem = open(path, O_WRONLY | O_CLOEXEC);
+	return t->mem < 0 ? -errno : 0;
+}
+
+int di_caller_write(const struct di_caller *t, uint64_t at, const void *from, size_t len)
+{
+	ssize_t n = len ? pwrite(t->mem, from, len, (off_t)at) : 0;
+
+	return n == (ssize_t)len ? 0 : -EFAULT;
+}
+
 int di_caller_scatter(const struct di_caller *t, const struct iovec *at, size_t n, const void *from,
 		      size_t len)
 {
-	const struct iovec mine = {(void *)(uintptr_t)from, len};
-	ssize_t got = len ? process_vm_writev(t->tid, &mine, 1, at, n, 0) : 0;
+	const char *next = from;
+	int r = 0;
 
-	if (got < 0)
-		return -errno;
-	return (size_t)got == len ? 0 : -EFAULT;
+	for (size_t i = 0; i < n && len && !r; i++) {
+		size_t part = at[i].iov_len < len ? at[i].iov_len : len;
+
+		r = di_caller_write(t, (uintptr_t)at[i].iov_base, next, part);
+		next += part;
+		len -= part;
+	}
+	return r ? r : len ? -EFAULT : 0;
 }
 
 int di_caller_read(const struct di_caller *t, uint64_t at, void *to, size_t len)
@@ -107,13 +133,6 @@ int di_caller_read(const struct di_caller *t, uint64_t at, void *to, size_t len)
 	const struct iovec theirs = {(void *)(uintptr_t)at, len};
 
 	return di_caller_gather(t, &theirs, 1, to, len);
-}
-
-int di_caller_write(const struct di_caller *t, uint64_t at, const void *from, size_t len)
-{
-	const struct iovec theirs = {(void *)(uintptr_t)at, len};
-
-	return di_caller_scatter(t, &theirs, 1, from, len);
 }
 
 int di_caller_string(const struct di_caller *t, uint64_t at, char *to, size_t size)

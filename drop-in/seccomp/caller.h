@@ -2,7 +2,8 @@
 /*
  * The thread that made a system call: its descriptors, its memory, its signals. It may end at any
  * moment and its number may be reused, so after these calls the user must check that the call still
- * waits (SECCOMP_IOCTL_NOTIF_ID_VALID) before using the result.
+ * waits (SECCOMP_IOCTL_NOTIF_ID_VALID) before using the result. What is written cannot be checked
+ * afterwards: di_caller_hold() comes first.
  */
 #ifndef ZV_DROPIN_CALLER_H
 #define ZV_DROPIN_CALLER_H
@@ -16,9 +17,10 @@
 struct di_caller {
 	pid_t tid;
 	int pidfd;
+	int mem; /* its memory, whoever gets the number later; -1: not held */
 };
 
-/* 0 or -errno; -ESRCH: the thread is gone. */
+/* Sets *t. 0 or -errno; -ESRCH: the thread is gone. */
 int di_caller_open(struct di_caller *t, pid_t tid);
 void di_caller_close(struct di_caller *t);
 
@@ -31,6 +33,10 @@ bool di_caller_cloexec(const struct di_caller *t, int fd);
 
 /* Copies @len bytes of its memory at @at. 0; -EFAULT: not all of it can be read; -EPERM. */
 int di_caller_read(const struct di_caller *t, uint64_t at, void *to, size_t len);
+
+/* Opens its memory for di_caller_write() and di_caller_scatter(). If the call still waits after
+ * that, all that is written from then on goes to the program or nowhere. 0 or -errno. */
+int di_caller_hold(struct di_caller *t);
 int di_caller_write(const struct di_caller *t, uint64_t at, const void *from, size_t len);
 
 /* The same with @len bytes in the @n pieces @at of its memory, which may be longer in all. */

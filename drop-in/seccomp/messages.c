@@ -149,8 +149,9 @@ static long each(struct call *c, struct message *m, int flags, int later,
 		if (r < 0)
 			break;
 		len = (uint32_t)r;
-		if (!call_waits(c))
-			return DI_DONE;
+		r = call_hold_memory(c);
+		if (r)
+			break;
 		r = di_caller_write(&c->t, at + offsetof(struct mmsghdr, msg_len), &len,
 				    sizeof(len));
 		if (r < 0)
@@ -258,8 +259,9 @@ static long receive_from(struct call *c, struct message *m, uint64_t at, uint64_
 
 	if (r < 0)
 		return r;
-	if (!call_waits(c))
-		return DI_DONE;
+	rc = call_hold_memory(c);
+	if (rc)
+		return rc;
 	rc = di_caller_scatter(&c->t, m->iov, m->h.msg_iovlen, m->data,
 			       (size_t)r < m->len ? (size_t)r : m->len);
 	if (rc < 0 || !m->named)

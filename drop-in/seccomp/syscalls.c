@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <netinet/in.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -102,10 +103,11 @@ static long call_connect(struct call *c)
 	return answer ? answer : r;
 }
 
-/* Accepts only a connection of zvsock, whoever else has connected to the name. */
-static int accept_ours(struct call *c, int flags)
+/* Accepts only a connection of zvsock, whoever else has connected to the name. Where it does not
+ * wait it closes so @many of these. */
+static int accept_ours(struct call *c, int flags, unsigned many)
 {
-	for (;;) {
+	for (unsigned strangers = 0; strangers < many; strangers++) {
 		int fd = accept4(c->fd, NULL, NULL, flags | SOCK_CLOEXEC);
 
 		if (fd < 0)
@@ -114,6 +116,7 @@ static int accept_ours(struct call *c, int flags)
 			return fd;
 		close(fd);
 	}
+	return -ECONNABORTED;
 }
 
 static long accept_blocking(struct call *c, int flags)
@@ -130,7 +133,7 @@ static long accept_blocking(struct call *c, int flags)
 		struct di_blocked b;
 
 		di_blocked_enter(c->s, &b, c->n, c->t.pidfd);
-		fd = accept_ours(c, flags);
+		fd = accept_ours(c, flags, UINT_MAX);
 		di_blocked_leave(c->s, &b);
 		answer = fd == -EINTR ? di_blocked_answer(&b, !limit.tv_sec && !limit.tv_usec) : 0;
 	} while (fd == -EINTR && !answer);
@@ -153,7 +156,7 @@ static long do_accept(struct call *c, int flags)
 	if (conn >= 0)
 		fcntl(conn, F_SETFL, flags & SOCK_NONBLOCK ? O_NONBLOCK : 0);
 	else if (fcntl(c->fd, F_GETFL) & O_NONBLOCK)
-		conn = accept_ours(c, flags & SOCK_NONBLOCK);
+		conn = accept_ours(c, flags & SOCK_NONBLOCK, DI_STRANGERS_MAX);
 	else
 		r = accept_blocking(c, flags & SOCK_NONBLOCK), conn = r >= 0 ? (int)r : -1;
 	if (conn < 0)
@@ -274,8 +277,9 @@ static long call_getsockopt(struct call *c)
 	r = get_option(c, call_int(c, 1), call_int(c, 2), val, &len);
 	if (r)
 		return r == 1 ? DI_CONTINUE : r;
-	if (!call_waits(c))
-		return DI_DONE;
+	r = call_hold_memory(c);
+	if (r)
+		return r;
 	r = di_caller_write(&c->t, call_arg(c, 3), val, len);
 	return r ? r : di_caller_write(&c->t, call_arg(c, 4), &len, sizeof(len));
 }
@@ -315,12 +319,11 @@ static long call_ioctl(struct call *c)
 
 	if (r != DI_CONTINUE || c->fd < 0 || fstat(c->fd, &st) < 0 || !S_ISCHR(st.st_mode))
 		return r ? r : -ENOTTY; /* a socket has no such thing */
-	if (!call_waits(c))
-		return DI_DONE;
 	r = di_local_cid(&c->s->di, &cid);
 	if (r < 0)
 		return r;
-	return call_waits(c) ? di_caller_write(&c->t, call_arg(c, 2), &cid, sizeof(cid)) : DI_DONE;
+	r = call_hold_memory(c);
+	return r ? r : di_caller_write(&c->t, call_arg(c, 2), &cid, sizeof(cid));
 }
 
 static long open_vsock(struct call *c, uint64_t path, int flags)
@@ -382,7 +385,7 @@ long di_call(struct di_super *s, const struct seccomp_notif *n, bool may_block)
 {
 	struct call c = {.s = s,
 			 .n = n,
-			 .t = {.tid = (pid_t)n->pid, .pidfd = -1},
+			 .t = {.tid = (pid_t)n->pid, .pidfd = -1, .mem = -1},
 			 .fd = -1,
 			 .may_block = may_block};
 	long r = DI_CONTINUE;

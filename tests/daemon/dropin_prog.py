@@ -409,6 +409,24 @@ def ends_server(port):
     c.close()
 
 
+def beside_strangers(port):
+    """Whoever connects and is no guest's delays a listener that does not wait, but does not keep it."""
+    s = listen(port)
+    s.setblocking(False)
+    print('up', flush=True)
+    sys.stdin.readline()
+    aborted = 0
+    while True:
+        try:
+            c, _ = s.accept()
+            break
+        except ConnectionAbortedError:
+            aborted += 1
+    c.sendall(b'here')
+    fails(errno.EAGAIN, s.accept)
+    print(aborted, flush=True)
+
+
 def hold(port):
     """Takes a connection, says so, and stays until it is killed."""
     s = listen(port)

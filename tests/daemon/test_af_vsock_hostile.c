@@ -103,6 +103,47 @@ static void a_label_is_its_process_s(void **state)
 	close(ask);
 }
 
+/* CONNECT from a socket with the label of @port, which zvsockd has not given. Its result. */
+static int from_made_up(int ask, uint32_t port, bool socket)
+{
+	struct dropin_label l = {.view = 'P',
+				 .sock_type = SOCK_STREAM,
+				 .local = {CID_ANY, port},
+				 .token = {1, port}};
+	struct dropin_msg m;
+	int fd = -1;
+
+	ds_connect_msg(&m, SOCK_STREAM, 3, 81);
+	dropin_label_write(&l, m.label);
+	if (socket)
+		fd = ds_socket(SOCK_STREAM, m.label);
+	assert_true(ds_question(ask, &m));
+	if (fd >= 0)
+		close(fd);
+	return m.result;
+}
+
+/* As for a program that had its port before zvsockd was restarted: it gets what BIND would give. */
+static void a_made_up_label_takes_no_port(void **state)
+{
+	int ask = ds_ask(), fd;
+	struct zv_dev *app = zw_app(2, "apps", 1);
+	struct dropin_msg m;
+
+	(void)state;
+	assert_non_null(app);
+	assert_int_equal(zv_listen(app, 6003, ZV_STREAM, 0), 0);
+	assert_int_equal(from_made_up(ask, 6003, true), -EADDRINUSE);
+	fd = ds_listen(ask, SOCK_STREAM, CID_ANY, 6004, &m);
+	assert_true(fd >= 0);
+	assert_int_equal(from_made_up(ask, 6004, true), -EINVAL);
+	close(fd);
+	assert_int_equal(from_made_up(ask, 6005, false), -EINVAL);
+	assert_int_equal(from_made_up(ask, 6005, true), -ECONNRESET); /* the guest's answer */
+	assert_true(zw_guest_close(2));
+	close(ask);
+}
+
 static int squatter;
 
 static void squat(const struct dropin_msg *m)
@@ -428,6 +469,7 @@ int main(int argc, char **argv)
 	const struct CMUnitTest tests[] = {
 		T(sockets_without_a_call_are_closed),
 		T(a_label_is_its_process_s),
+		T(a_made_up_label_takes_no_port),
 		T(another_users_socket_is_not_the_ports),
 		T(nonsense_is_hung_up_on),
 		T(descriptors_are_hung_up_on),

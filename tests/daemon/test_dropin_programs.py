@@ -8,6 +8,7 @@ usage: test_dropin_programs.py ZVSOCKD ZVSOCKD-GUEST ZVSOCK-RUN MODE [CASE...]
 import hashlib
 import os
 import signal
+import socket
 import subprocess
 import sys
 
@@ -78,6 +79,30 @@ def python_tests_of_its_own(w):
     print(err.decode())
     assert p.returncode == 0
     assert b'testStream' in err and b'skipped=' not in err
+
+
+def names_of(port):
+    with open('/proc/net/unix', encoding='utf-8', errors='replace') as f:
+        return [line.split()[-1] for line in f if f':{port}:-:-:' in line]
+
+
+@case
+def strangers_connect(w):
+    """To the name of a listening socket, again and again: its program goes on, and the guest's connection gets through."""
+    pair = Pair(w)
+    p = pair.host.prog('beside_strangers', PORT, stdin=subprocess.PIPE)
+    assert p.stdout.readline() == b'up\n'
+    strangers = [socket.socket(socket.AF_UNIX) for _ in range(MANY)]
+    for s in strangers:
+        s.connect('\0' + names_of(PORT)[0][1:])
+    c = pair.guest.prog('held', 2, PORT)
+    until(lambda: len(names_of(PORT)) == 1 + MANY + 1, 'the guest to connect')  # each that waits has the listener's name
+    p.stdin.write(b'\n')
+    p.stdin.flush()
+    assert int(p.stdout.readline()) == MANY // 64
+    assert c.stdout.readline() == b'held\n'
+    ended(p)
+    ended(c)
 
 
 @case

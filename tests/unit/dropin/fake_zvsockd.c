@@ -27,14 +27,14 @@ static pthread_t thread;
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 /* under the lock */
 static int came[CAME], n_came, n_taken;
-static unsigned withdrawn, connects;
+static unsigned withdrawn, connects, hellos;
 static int decided; /* of the last non-blocking CONNECT */
 static uint64_t filled, read_off;
 static bool waiting[MAX]; /* asks[i] has a CONNECT without an answer */
 static struct dropin_label bound[MAX];
 static unsigned n_bound;
 static struct dropin_msg last; /* the answer to the last CONNECT */
-static uint64_t tokens;
+static uint64_t tokens, strangers;
 
 static const char *const names[] = {"ask", "stream", "seqpacket"};
 
@@ -117,7 +117,9 @@ static bool answer_by_port(unsigned i, uint32_t port, struct dropin_msg *m)
 	} else {
 		reply(asks[i], m, port == FAKE_SHORT ? sizeof(*m) - 1 : sizeof(*m));
 	}
-	return true;
+	if (port == FAKE_FORGETS)
+		n_bound--;
+	return port != FAKE_FORGETS;
 }
 
 static bool on_connect(unsigned i, struct dropin_msg *m)
@@ -169,8 +171,11 @@ static void read_filling(void)
 
 static bool on_question(unsigned i, struct dropin_msg *m)
 {
+	struct dropin_label l;
+
 	switch (m->type) {
 	case DROPIN_HELLO:
+		hellos++;
 		m->local.cid = VMADDR_CID_HOST;
 		m->bytes = getuid();
 		break;
@@ -191,6 +196,9 @@ static bool on_question(unsigned i, struct dropin_msg *m)
 		m->error = decided < 0 ? EINPROGRESS : decided;
 		break;
 	case DROPIN_NAMES:
+		if (dropin_label_read(&l, m->label, strlen(m->label)) &&
+		    l.local.port == FAKE_FORGETS)
+			m->result = -ENOENT;
 		m->local = last.local;
 		m->remote = last.remote;
 		break;
@@ -263,7 +271,7 @@ const char *fake_begin(void)
 	if (!mkdtemp(dir) || pipe2(wake, O_CLOEXEC))
 		abort();
 	n_asks = n_came = n_taken = 0;
-	withdrawn = connects = n_bound = 0;
+	withdrawn = connects = hellos = n_bound = 0;
 	for (int i = 0; i < 3; i++) {
 		listener[i] =
 			socket(AF_UNIX, (i == 1 ? SOCK_STREAM : SOCK_SEQPACKET) | SOCK_CLOEXEC, 0);
@@ -347,6 +355,16 @@ unsigned fake_connects(void)
 	return n;
 }
 
+unsigned fake_hellos(void)
+{
+	unsigned n;
+
+	pthread_mutex_lock(&lock);
+	n = hellos;
+	pthread_mutex_unlock(&lock);
+	return n;
+}
+
 static socklen_t abstract(struct sockaddr_un *un, const char *text)
 {
 	memset(un, 0, sizeof(*un));
@@ -403,7 +421,7 @@ int fake_stranger_connects(uint32_t port, char view)
 		.sock_type = SOCK_STREAM,
 		.local = {FAKE_GUEST, 7},
 		.remote = {VMADDR_CID_HOST, port},
-		.token = {2, 2},
+		.token = {2, ++strangers},
 	};
 
 	if (view == 'Z') {

@@ -22,6 +22,7 @@
 #define FAKE_OTHER	  20005u /* the answer to another question */
 #define FAKE_POSITIVE	  20006u /* a result that is no errno */
 #define FAKE_PASSES	  20007u /* a descriptor beside the right answer */
+#define FAKE_FORGETS	  20008u /* ends after the answer, and the next one knows nothing of it */
 /* Of a non-blocking CONNECT: what happens once it is FILLED; fake_decide() decides others. */
 #define FAKE_LATER 30000u
 
@@ -37,6 +38,8 @@ void fake_decide(int err);
 unsigned fake_withdrawn(void);
 /* CONNECTs that came. */
 unsigned fake_connects(void);
+/* HELLOs that came. */
+unsigned fake_hellos(void);
 
 /* Connects to the port @port that a program has bound, as the guest's port @from. */
 int fake_guest_connects(uint32_t port, uint32_t from);

@@ -12,6 +12,8 @@
 #define TIMEOUT_OLD 6
 #define TIMEOUT_NEW 8
 
+#define FLOOD 20
+
 static void sockets(void **state)
 {
 	uint32_t cid = 0;
@@ -227,6 +229,50 @@ static void strangers_are_no_guests(void **state)
 	close(fd);
 }
 
+/* They cost little: zvsockd is not asked because of each. */
+static void many_strangers(void **state)
+{
+	int fd = new_socket(SOCK_STREAM), stranger[FLOOD], got;
+	unsigned before;
+
+	(void)state;
+	if (geteuid() != 0) {
+		print_message("not root: a stranger cannot be another user\n");
+		close(fd);
+		return;
+	}
+	assert_int_equal(bind_to(fd, VMADDR_CID_ANY, 1234), 0);
+	assert_int_equal(listen(fd, FLOOD), 0);
+	assert_int_equal(syscall(SYS_setresuid, -1, 65534, -1), 0);
+	for (int i = 0; i < FLOOD; i++)
+		stranger[i] = fake_stranger_connects(1234, 'Z');
+	assert_int_equal(syscall(SYS_setresuid, -1, 0, -1), 0);
+	before = fake_hellos();
+	for (int i = 0; i < FLOOD; i++) {
+		got = accept(fd, NULL, NULL);
+		assert_int_equal(di_accepted(&di, fd, got), -ECONNABORTED);
+		close(got);
+		close(stranger[i]);
+	}
+	assert_in_range(fake_hellos() - before, 1, FLOOD / 2);
+	close(fd);
+}
+
+/* zvsockd is started between its answer and bind(2): it may give the port to somebody else. */
+static void a_port_that_is_forgotten(void **state)
+{
+	int fd, rc = 0;
+
+	(void)state;
+	for (int tries = 0; !rc; tries++) { /* the old one may end too late */
+		assert_true(tries < FLOOD);
+		fd = new_socket(SOCK_STREAM);
+		rc = bind_to(fd, VMADDR_CID_ANY, FAKE_FORGETS);
+		close(fd);
+	}
+	assert_int_equal(rc, -ENODEV);
+}
+
 /* Nor do programs that say that they have the CID of a guest, or a port below 1024. */
 static void programs_are_of_this_machine(void **state)
 {
@@ -425,6 +471,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(accepting, setup, teardown),
 		cmocka_unit_test_setup_teardown(accepted_sockets_inherit_options, setup, teardown),
 		cmocka_unit_test_setup_teardown(strangers_are_no_guests, setup, teardown),
+		cmocka_unit_test_setup_teardown(many_strangers, setup, teardown),
+		cmocka_unit_test_setup_teardown(a_port_that_is_forgotten, setup, teardown),
 		cmocka_unit_test_setup_teardown(programs_are_of_this_machine, setup, teardown),
 		cmocka_unit_test_setup_teardown(found_again_after_dup_and_fork, setup, teardown),
 		cmocka_unit_test_setup_teardown(nothing_stays_open, setup, teardown),

@@ -218,6 +218,19 @@ static bool served(struct av_space *s, int sock_type, const struct dropin_addr *
 	return by->by;
 }
 
+/* The same; then *m says by what. */
+static bool is_served(struct av_space *s, int sock_type, const struct dropin_addr *addr,
+		      struct dropin_msg *m)
+{
+	struct served by;
+
+	if (!served(s, sock_type, addr, &by))
+		return false;
+	av_refuse(m, -EADDRINUSE, "zvsockd serves port %u of %s itself, by endpoint %s", addr->port,
+		  by.guest, by.by);
+	return true;
+}
+
 /* ---- given ---- */
 
 static bool choose(struct av_ask *a, int sock_type, struct dropin_addr *addr)
@@ -355,7 +368,6 @@ void av_bind(struct av_ask *a, struct dropin_msg *m)
 	struct av_space *s = a->space;
 	struct dropin_label l = {.view = 'P', .sock_type = m->sock_type, .local = m->local};
 	const struct av_port *p;
-	struct served by;
 
 	sweep(s, a);
 	if (!connectible(m) || !may(a, &l.local, m))
@@ -369,11 +381,8 @@ void av_bind(struct av_ask *a, struct dropin_msg *m)
 			  l.local.port);
 		return;
 	}
-	if (m->local.port != ZV_PORT_ANY && served(s, l.sock_type, &l.local, &by)) {
-		av_refuse(m, -EADDRINUSE, "zvsockd serves port %u of %s itself, by endpoint %s",
-			  l.local.port, by.guest, by.by);
+	if (m->local.port != ZV_PORT_ANY && is_served(s, l.sock_type, &l.local, m))
 		return;
-	}
 	l.token[0] = av_random(s);
 	l.token[1] = av_random(s);
 	p = give(a, &l, m);
@@ -398,6 +407,15 @@ struct av_port *av_port_named(const struct av_space *s, const char *text, struct
 	return p;
 }
 
+static bool has_socket(const struct av_ask *a, const struct dropin_label *l)
+{
+	char text[DROPIN_LABEL];
+
+	av_turn_done(a->space);
+	dropin_label_write(l, text);
+	return label_is_there(text, l->sock_type);
+}
+
 struct av_port *av_port_of(struct av_ask *a, struct dropin_msg *m)
 {
 	struct dropin_label l;
@@ -405,15 +423,18 @@ struct av_port *av_port_of(struct av_ask *a, struct dropin_msg *m)
 
 	if (p && (p->uid == a->who.uid || a->who.uid == 0))
 		return p;
-	/* Takes over a port that was bound before zvsockd was restarted. */
+	/* Takes over a port that was bound before zvsockd was restarted. What the label says is not
+	 * more than BIND would give. */
 	if (p || l.view != 'P' || l.connected || l.sock_type != m->sock_type ||
 	    l.local.port == ZV_PORT_ANY || l.sock_type == SOCK_DGRAM ||
-	    taken(a->space, a, l.sock_type, &l.local)) {
+	    taken(a->space, a, l.sock_type, &l.local) || !has_socket(a, &l)) {
 		av_refuse(m, -EINVAL,
 			  "the label is not that of a socket that this program has bound");
 		return NULL;
 	}
-	return may(a, &l.local, m) ? give(a, &l, m) : NULL;
+	if (!may(a, &l.local, m) || is_served(a->space, l.sock_type, &l.local, m))
+		return NULL;
+	return give(a, &l, m);
 }
 
 void av_names(struct av_ask *a, struct dropin_msg *m)
