@@ -2,7 +2,9 @@
 /* Regions by themselves (channel/region.h): who may fetch one, who may hold how much, what a part's
  * end is known by. */
 #include "channel/region.h"
+#include "channel/region_lock.h"
 #include "channel/shape.h"
+#include "core/clock.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -326,6 +328,48 @@ static void memory_of_a_guest_comes_and_goes(void **state)
 	assert_int_equal(drops, 2);
 }
 
+static unsigned looks;
+static bool locked;
+
+/* As with a file on which somebody has taken very many locks. */
+bool __wrap_region_locked_before(int fd, uint32_t life);
+bool __wrap_region_locked_before(int fd, uint32_t life)
+{
+	(void)fd;
+	(void)life;
+	looks++;
+	(void)usleep(1000);
+	return locked;
+}
+
+/* However many connections ask whether the region is free of what was there before. */
+static void looks_for_locks_are_rare(void **state)
+{
+	struct region_mem mem = {.drop = drop, .gone = gone};
+	struct shm_region at;
+	struct region *r;
+	uint64_t start;
+
+	(void)state;
+	looks = 0;
+	locked = true;
+	assert_int_equal(shm_region_create(&at, "test", SIZE, SHM_NO_HUGE), 0);
+	mem.at = at;
+	mem.arg = &at;
+	r = region_new(&mem, "a", CHANNEL_MIN);
+	assert_non_null(r);
+	start = now_ns();
+	for (unsigned i = 0; i < 1000; i++)
+		assert_false(region_settled(r));
+	assert_in_range(looks, 1, 1 + (now_ns() - start) / 100000000u);
+	locked = false;
+	while (!region_settled(r))
+		(void)usleep(1000);
+	region_put(r);
+	(void)regions_look();
+	drops = 0;
+}
+
 static void channels_change_their_size(void **state)
 {
 	struct chan_part *p = part(0, 1), *q;
@@ -360,6 +404,7 @@ int main(void)
 		WITH_REGION(an_end_is_found_by_its_holder_only),
 		WITH_REGION(a_device_may_talk_to_itself),
 		WITH_REGION(a_retired_region_is_there_until_it_is_free),
+		WITH_REGION(looks_for_locks_are_rare),
 		WITH_REGION(channels_change_their_size),
 		WITH_REGION(memory_of_a_guest_comes_and_goes),
 		cmocka_unit_test(a_region_for_nothing_is_none),

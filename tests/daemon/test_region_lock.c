@@ -3,11 +3,13 @@
  */
 #include "channel/region_lock.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stddef.h>
+#include <stdio.h>
 #include <sys/mman.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -98,6 +100,26 @@ static void without_a_lock_there_is_a_descriptor(void **state)
 	close(fd);
 }
 
+/* open(2) would wait for 45 s until the owner of the file gives up its lease. */
+static void a_lease_is_not_waited_for(void **state)
+{
+	int err = 0, fd = file(), given, lease;
+	char path[32];
+
+	(void)state;
+	(void)snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+	lease = open(path, O_RDONLY | O_CLOEXEC);
+	assert_true(lease >= 0 && signal(SIGIO, SIG_IGN) != SIG_ERR);
+	assert_int_equal(fcntl(lease, F_SETLEASE, F_RDLCK), 0);
+	given = region_lock_fd(fd, 1, &err);
+	assert_true(given >= 0);
+	assert_int_equal(err, -EWOULDBLOCK);
+	assert_int_equal(fcntl(lease, F_SETLEASE, F_UNLCK), 0);
+	close(given);
+	close(lease);
+	close(fd);
+}
+
 static void a_life_has_one_number(void **state)
 {
 	(void)state;
@@ -112,6 +134,7 @@ int main(void)
 		cmocka_unit_test(a_mapping_is_enough),
 		cmocka_unit_test(the_end_of_a_process_is_enough),
 		cmocka_unit_test(without_a_lock_there_is_a_descriptor),
+		cmocka_unit_test(a_lease_is_not_waited_for),
 		cmocka_unit_test(a_life_has_one_number),
 	};
 

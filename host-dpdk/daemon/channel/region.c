@@ -2,11 +2,9 @@
 #include "region_int.h"
 
 #include "core/log.h"
-#include "region_lock.h"
 #include "shape.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
@@ -59,6 +57,7 @@ static void destroy(struct region *r)
 	parts_destroy(r->parts);
 	free(r->at);
 	pthread_mutex_destroy(&r->lock);
+	pthread_mutex_destroy(&r->file_lock);
 	free(r);
 }
 
@@ -75,6 +74,7 @@ struct region *region_new(const struct region_mem *from, const char *origin, uin
 	}
 	TAILQ_INIT(&r->members);
 	pthread_mutex_init(&r->lock, NULL);
+	pthread_mutex_init(&r->file_lock, NULL);
 	(void)snprintf(r->origin, sizeof(r->origin), "%s", origin);
 	r->refs = 1;
 	r->from = *from;
@@ -141,18 +141,19 @@ int region_same(const struct region_mem *mem, struct region **out)
 	ret = !r ? -ENOENT : 0;
 	if (r && (r->mem.size != mem->at.size || r->from.offset != mem->offset))
 		ret = -EBUSY;
-	if (ret == 0) {
+	if (ret == 0)
 		r->refs++;
-		pthread_mutex_lock(&r->lock);
-		before = r->from;
-		r->from = *mem;
-		r->mem = mem->at;
-		r->retired = false;
-		pthread_mutex_unlock(&r->lock);
-	}
 	pthread_mutex_unlock(&regions.lock);
 	if (ret)
 		return ret;
+	pthread_mutex_lock(&r->file_lock);
+	pthread_mutex_lock(&r->lock);
+	before = r->from;
+	r->from = *mem;
+	r->mem = mem->at;
+	r->retired = false;
+	pthread_mutex_unlock(&r->lock);
+	pthread_mutex_unlock(&r->file_lock);
 	drop_mem(&before);
 	*out = r;
 	return 0;
@@ -188,27 +189,6 @@ bool region_orphaned(struct region *r, uint64_t cid)
 	orphaned = r->from.orphaned && r->from.orphaned(r->from.arg, cid);
 	pthread_mutex_unlock(&r->lock);
 	return orphaned;
-}
-
-bool region_settled(struct region *r)
-{
-	bool settled, said;
-
-	pthread_mutex_lock(&r->lock);
-	said = r->waits;
-	if (!r->settled)
-		r->settled = !region_locked_before(r->mem.fd, region_life());
-	settled = r->settled;
-	r->waits = !settled;
-	pthread_mutex_unlock(&r->lock);
-	if (settled == said)
-		log_line(ZV_LOG_INFO, r->origin,
-			 settled ? "its region is free of what was there before zvsockd was started"
-				 : "applications have its region mapped since before zvsockd was "
-				   "started: its connections with others are relayed until they "
-				   "have "
-				   "given back what they have on loan there");
-	return settled;
 }
 
 void region_own(struct region *r)
@@ -333,50 +313,30 @@ void region_expel(struct region *r, const struct region_user *u)
 	pthread_mutex_unlock(&r->lock);
 }
 
-/* With the lock. For an application: a descriptor that may outlive zvsockd is marked with this
- * process. */
-static int file_of(struct region *r)
-{
-	int fd, err;
-
-	if (!r->from.drop) {
-		fd = fcntl(r->mem.fd, F_DUPFD_CLOEXEC, 0);
-		return fd < 0 ? -errno : fd;
-	}
-	fd = region_lock_fd(r->mem.fd, region_life(), &err);
-	if (fd >= 0 && err && !r->unmarked)
-		log_line(
-			ZV_LOG_WARN, r->origin,
-			"zvsockd cannot open and lock the file of its region (%s): when zvsockd is "
-			"started again, payload of this guest that applications have on loan may "
-			"be "
-			"overwritten",
-			zv_strerror(err));
-	r->unmarked |= fd >= 0 && err;
-	return fd;
-}
-
 int region_fetch(uint64_t id, const struct region_user *u, uint64_t *size, uint64_t *offset)
 {
-	const struct member *m = NULL;
+	const struct member *m;
 	struct region *r;
-	int ret = -ENOENT;
+	bool admitted;
+	int ret;
 
 	pthread_mutex_lock(&regions.lock);
 	TAILQ_FOREACH(r, &regions.all, link)
 		if (r->id == id)
 			break;
-	if (r) {
-		pthread_mutex_lock(&r->lock);
-		m = member_find(r, u->serial);
-		if (m && m->admitted) {
-			*size = r->mem.size;
-			*offset = r->from.offset;
-			ret = file_of(r);
-		}
-		pthread_mutex_unlock(&r->lock);
-	}
+	if (r)
+		r->refs++;
 	pthread_mutex_unlock(&regions.lock);
+	if (!r)
+		return -ENOENT;
+	pthread_mutex_lock(&r->lock);
+	m = member_find(r, u->serial);
+	admitted = m && m->admitted;
+	*size = r->mem.size;
+	*offset = r->from.offset;
+	pthread_mutex_unlock(&r->lock);
+	ret = admitted ? region_file(r) : -ENOENT;
+	region_put(r);
 	return ret;
 }
 

@@ -36,7 +36,9 @@ int region_lock_fd(int fd, uint32_t life, int *err)
 
 	*err = 0;
 	(void)snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
-	own = open(path, O_RDWR | O_CLOEXEC);
+	/* Without waiting: its owner may have a lease on it (F_SETLEASE), for which open(2) waits.
+	 */
+	own = open(path, O_RDWR | O_CLOEXEC | O_NONBLOCK);
 	if (own >= 0 && fcntl(own, F_OFD_SETLK, &lock) == 0)
 		return own;
 	*err = -errno;

@@ -1,0 +1,96 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* What is done with the file of a region, whose owner decides how long that takes. */
+#include "core/clock.h"
+#include "core/log.h"
+#include "region_int.h"
+#include "region_lock.h"
+
+#include <errno.h>
+#include <fcntl.h>
+
+#define LOOK_REST 100u
+
+/* The kernel searches all locks on the file, and somebody may have taken a million of them. So a
+ * look is followed by a rest LOOK_REST times as long, and only the first one is waited for. */
+static void look(struct region *r)
+{
+	uint64_t start;
+
+	if (!__atomic_load_n(&r->look_ns, __ATOMIC_RELAXED))
+		pthread_mutex_lock(&r->file_lock);
+	else if (pthread_mutex_trylock(&r->file_lock))
+		return;
+	start = now_ns();
+	if (start >= r->look_ns) {
+		bool locked = region_locked_before(r->mem.fd, region_life());
+		uint64_t end = now_ns();
+
+		__atomic_store_n(&r->look_ns, end + LOOK_REST * (end - start), __ATOMIC_RELAXED);
+		pthread_mutex_lock(&r->lock);
+		r->settled = !locked;
+		pthread_mutex_unlock(&r->lock);
+	}
+	pthread_mutex_unlock(&r->file_lock);
+}
+
+static bool is_settled(struct region *r)
+{
+	bool settled;
+
+	pthread_mutex_lock(&r->lock);
+	settled = r->settled;
+	pthread_mutex_unlock(&r->lock);
+	return settled;
+}
+
+bool region_settled(struct region *r)
+{
+	bool settled, said;
+
+	if (is_settled(r))
+		return true;
+	look(r);
+	pthread_mutex_lock(&r->lock);
+	said = r->waits;
+	settled = r->settled;
+	r->waits = !settled;
+	pthread_mutex_unlock(&r->lock);
+	if (settled == said)
+		log_line(ZV_LOG_INFO, r->origin,
+			 settled ? "its region is free of what was there before zvsockd was started"
+				 : "applications have its region mapped since before zvsockd was "
+				   "started: its connections with others are relayed until they "
+				   "have given back what they have on loan there");
+	return settled;
+}
+
+/* With file_lock. A descriptor that may outlive zvsockd is marked with this process. */
+static int lent(struct region *r)
+{
+	int err, fd = region_lock_fd(r->mem.fd, region_life(), &err);
+
+	if (fd >= 0 && err && !r->unmarked)
+		log_line(
+			ZV_LOG_WARN, r->origin,
+			"zvsockd cannot open and lock the file of its region (%s): when zvsockd is "
+			"started again, payload of this guest that applications have on loan may "
+			"be overwritten",
+			zv_strerror(err));
+	r->unmarked |= fd >= 0 && err;
+	return fd;
+}
+
+int region_file(struct region *r)
+{
+	int fd;
+
+	pthread_mutex_lock(&r->file_lock);
+	if (!r->from.drop) {
+		fd = fcntl(r->mem.fd, F_DUPFD_CLOEXEC, 0);
+		fd = fd < 0 ? -errno : fd;
+	} else {
+		fd = lent(r);
+	}
+	pthread_mutex_unlock(&r->file_lock);
+	return fd;
+}
