@@ -54,6 +54,12 @@
  * accept(2) is the kernel's. When a guest asks for a connection, zvsockd connects to the label of
  * the port, from a socket with a Z label, and answers the guest when that has succeeded.
  *
+ * shutdown(2) with SHUT_RD: the kernel lets the other end of an AF_UNIX connection know only when
+ * that writes. So the program, after the kernel's call, sends SHUTDOWN with the label of the
+ * connection: the Z label of one from a guest, its own otherwise. That is a hint and no more:
+ * zvsockd then checks its own end, where the kernel says whether the program still receives, and
+ * answers when the guest has been told. So it does not matter who sends it.
+ *
  * Datagrams: the program's socket is an AF_UNIX SOCK_DGRAM socket that BIND gives a label. All
  * datagrams go through zvsockd, including those between two programs. To the program, zvsockd sends
  * from a socket with a Z label, one for each peer, by which recvfrom(2) learns who has sent. So
@@ -102,7 +108,8 @@
 	X(NAMES, 6, "names") /* label of a socket that was bound, then connected -> local, remote, \
 			      * bytes: the user who has bound it, also with ENOTCONN */            \
 	X(BOUND, 7, "bound") /* label of a datagram socket, which has it by now -> */              \
-	X(REACH, 8, "reach") /* remote -> datagrams to it can be sent; EAGAIN: not known yet */
+	X(REACH, 8, "reach") /* remote -> datagrams to it can be sent; EAGAIN: not known yet */    \
+	X(SHUTDOWN, 9, "shutdown") /* label of a connection whose program receives no more -> */
 
 enum dropin_type {
 #define X(name, number, text) DROPIN_##name = (number),

@@ -122,8 +122,9 @@ int di_accepted(struct di *d, int listener, int fd);
  * and CID. -ENOTCONN for @remote: not connected, or not yet. */
 int di_names(struct di *d, int fd, struct sockaddr_vm *local, struct sockaddr_vm *remote);
 
-/* 0: shutdown(2) may be passed on to the kernel. -ENOTCONN: not connected, or not yet. */
-int di_may_shutdown(struct di *d, int fd);
+/* shutdown(2). After SHUT_RD zvsockd is told, and with it the peer. -EINVAL: @how; -ENOTCONN: not
+ * connected, or not yet. */
+int di_shutdown(struct di *d, int fd, int how);
 
 /* Result of connect(2). 0: it is connected, or connect(2) was never called; -EINPROGRESS: not
  * decided yet; -errno: it failed. Does not clear SO_ERROR. */

@@ -238,7 +238,7 @@ static int reached_user(int fd, int64_t user)
 
 	if (uid == user || !uid || uid == di_sys_geteuid())
 		return 0;
-	(void)di_sys(SYS_shutdown, fd, SHUT_RDWR, 0, 0, 0);
+	(void)di_sys_shutdown(fd, SHUT_RDWR);
 	rc = di_mark_get(fd, &mark);
 	if (rc > 0) { /* di_renew() helps */
 		mark.connecting = true;

@@ -354,11 +354,34 @@ int di_accepted(struct di *d, int listener, int fd)
 	return di_mark_set(fd, &fresh);
 }
 
-int di_may_shutdown(struct di *d, int fd)
+/* The label by which zvsockd finds the connection of @fd. False: it does not carry it. */
+static bool carried_label(int fd, char text[static DROPIN_LABEL])
+{
+	struct di_who w;
+
+	if (di_who(fd, &w) < 0 || !w.connected || w.own.sock_type == SOCK_DGRAM)
+		return false;
+	if (!w.has_peer) /* it has connected to DIR/stream or DIR/seqpacket */
+		memcpy(text, w.own_text, DROPIN_LABEL);
+	else if (w.peer.view == 'Z')
+		dropin_label_write(&w.peer, text);
+	return !w.has_peer || w.peer.view == 'Z';
+}
+
+int di_shutdown(struct di *d, int fd, int how)
 {
 	struct sockaddr_un un;
 	socklen_t len = sizeof(un);
+	struct dropin_msg m;
+	int rc;
 
-	(void)d;
-	return di_sys_getpeername(fd, &un, &len);
+	if (how < SHUT_RD || how > SHUT_RDWR)
+		return -EINVAL;
+	rc = di_sys_getpeername(fd, &un, &len);
+	if (!rc)
+		rc = di_sys_shutdown(fd, how);
+	dropin_msg_init(&m, DROPIN_SHUTDOWN);
+	if (!rc && how == SHUT_RD && carried_label(fd, m.label))
+		(void)di_ask_now(d, &m); /* if it has gone, so has the connection */
+	return rc;
 }

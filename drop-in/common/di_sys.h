@@ -63,6 +63,11 @@ static inline int di_sys_setsockopt(int fd, int level, int name, const void *val
 	return (int)di_sys(SYS_setsockopt, fd, level, name, (long)val, len);
 }
 
+static inline int di_sys_shutdown(int fd, int how)
+{
+	return (int)di_sys(SYS_shutdown, fd, how, 0, 0, 0);
+}
+
 static inline long di_sys_sendmsg(int fd, const struct msghdr *m, int flags)
 {
 	return di_sys(SYS_sendmsg, fd, (long)m, flags, 0, 0);

@@ -196,12 +196,7 @@ EXPORT int getpeername(int fd, struct sockaddr *addr, socklen_t *len)
 
 EXPORT int shutdown(int fd, int how)
 {
-	int rc;
-
-	if (!is_vsock(fd))
-		return REAL(shutdown)(fd, how);
-	rc = how < SHUT_RD || how > SHUT_RDWR ? -EINVAL : di_may_shutdown(world(), fd);
-	return rc ? returned(rc) : REAL(shutdown)(fd, how);
+	return is_vsock(fd) ? returned(di_shutdown(world(), fd, how)) : REAL(shutdown)(fd, how);
 }
 
 /* Options of TCP and IP that a vsock socket does not have: 0, and set without effect. */

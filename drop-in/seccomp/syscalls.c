@@ -199,9 +199,7 @@ static long call_shutdown(struct call *c)
 {
 	long r = call_take_socket(c, 0);
 
-	if (r == 0)
-		r = di_may_shutdown(&c->s->di, c->fd);
-	return r ? r : DI_CONTINUE;
+	return r ? r : di_shutdown(&c->s->di, c->fd, call_int(c, 1));
 }
 
 static long names(struct call *c, bool remote)

@@ -17,6 +17,7 @@ from dropin_pair import DEVICE, HOST, MIB, PORT, ZVSOCK_RUN, ZVSOCKD_GUEST, Pair
 from zvd_program import LIMIT, Skip, case, main
 
 MANY = 200
+ENDS = os.path.join(os.path.dirname(os.path.realpath(__file__)), 'dropin_ends.py')
 
 
 def echo_case(server, client):
@@ -54,9 +55,18 @@ def what_calls_answer(w):
 @case
 def ends_of_connections(w):
     for there, here, port in Pair(w).both_ways():
-        p = serve_prog(there, 'ends_server', port)
+        p = serve(there, port, sys.executable, ENDS, 'ends_server', port)
         until(lambda: listening(port + 1, kind=5), 'the second socket')
-        here.run_prog('ends_client', here.peer, port)
+        here.run(sys.executable, ENDS, 'ends_client', here.peer, port)
+        ended(p)
+
+
+@case
+def one_end_receives_no_more(w):
+    for there, here, port in Pair(w).both_ways():
+        p = serve(there, port, sys.executable, ENDS, 'shut_rd_server', port)
+        until(lambda: listening(port + 1, kind=5), 'the second socket')
+        here.run(sys.executable, ENDS, 'shut_rd_client', here.peer, port)
         ended(p)
 
 

@@ -29,7 +29,8 @@
  * the host program's next write fails; TCP has no such message. What the host program had sent by
  * then, and over TCP also what it sends later, is read and discarded: a program that polls a full
  * socket for room is not woken by SHUT_RD, so there must be room until its next write fails. That
- * the host program no longer receives is noticed only when a write to it fails.
+ * the host program no longer receives is noticed when a write to it fails, or when somebody says
+ * that it may be so (relay_look()): poll(2) does not report it.
  *
  * A host program that has closed its socket completely (POLLHUP) ends both directions, even if it
  * had half-closed it before. What it had sent by then goes to the guest first; while the guest has
@@ -86,6 +87,7 @@ struct relay {
 	/* Set by the owner, or NULL. fd is about to be closed; @whole: not because either side
 	 * reset. */
 	void (*ended)(struct relay *r, bool whole);
+	void *of_owner; /* whatever its owner keeps for ended() */
 };
 
 /* relay_init flags */
@@ -122,6 +124,10 @@ ssize_t relay_recv(struct relay *r, void *buf, size_t len);
  * of the owner in progress if that is sure to complete at once.
  */
 void relay_start(struct relay *r, const char *early, uint32_t early_len);
+
+/* After relay_start: the host program may have shut down receiving. If it has, the guest is told at
+ * once. */
+void relay_look(struct relay *r);
 
 /* Ends both sides at once: RST to the guest, an abortive close to the host. Also allowed before
  * relay_start. */

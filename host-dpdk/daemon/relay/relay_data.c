@@ -111,6 +111,10 @@ static void sent(struct io_op *op, int res, uint32_t flags)
 			relay_want_events(r);
 		}
 	} else if (!(r->flags & R_ENDING) && r->from_guest) {
+		if (r->flags & R_FROM_GUEST_DONE) { /* relay_look() has found out meanwhile */
+			relay_from_guest_drop(r);
+			return;
+		}
 		if (res > 0)
 			advance(r, b, (uint32_t)res);
 		relay_poll_out(r);
@@ -187,6 +191,23 @@ void relay_from_guest(struct relay *r)
 	}
 	if (ret == 0 && !b)
 		relay_guest_eof(r);
+}
+
+/* send(2) first checks whether the other end receives, and accesses the data last: from an address
+ * where nothing can be, it sends nothing and says -EPIPE or -EFAULT. */
+void relay_look(struct relay *r)
+{
+	int err;
+
+	if (r->flags & (R_ENDING | R_FROM_GUEST_DONE))
+		return;
+	do
+		err = send(r->fd, NULL, 1, MSG_DONTWAIT | MSG_NOSIGNAL) < 0 ? -errno : 0;
+	while (err == -EINTR);
+	if (relay_closed_unread(r, err))
+		relay_host_shut_rd(r);
+	else if (err != -EFAULT && err != -EAGAIN)
+		relay_host_failed(r, err);
 }
 
 /* ---- host to guest ---- */

@@ -35,6 +35,8 @@ static struct dropin_label bound[MAX];
 static unsigned n_bound;
 static struct dropin_msg last; /* the answer to the last CONNECT */
 static uint64_t tokens, strangers;
+static unsigned shutdowns;
+static char shut[DROPIN_LABEL];
 
 static const char *const names[] = {"ask", "stream", "seqpacket"};
 
@@ -202,6 +204,10 @@ static bool on_question(unsigned i, struct dropin_msg *m)
 		m->local = last.local;
 		m->remote = last.remote;
 		break;
+	case DROPIN_SHUTDOWN:
+		shutdowns++;
+		memcpy(shut, m->label, sizeof(shut));
+		break;
 	}
 	reply(asks[i], m, sizeof(*m));
 	return true;
@@ -271,7 +277,7 @@ const char *fake_begin(void)
 	if (!mkdtemp(dir) || pipe2(wake, O_CLOEXEC))
 		abort();
 	n_asks = n_came = n_taken = 0;
-	withdrawn = connects = hellos = n_bound = 0;
+	withdrawn = connects = hellos = n_bound = shutdowns = 0;
 	for (int i = 0; i < 3; i++) {
 		listener[i] =
 			socket(AF_UNIX, (i == 1 ? SOCK_STREAM : SOCK_SEQPACKET) | SOCK_CLOEXEC, 0);
@@ -361,6 +367,17 @@ unsigned fake_hellos(void)
 
 	pthread_mutex_lock(&lock);
 	n = hellos;
+	pthread_mutex_unlock(&lock);
+	return n;
+}
+
+unsigned fake_shutdowns(char label[static 100])
+{
+	unsigned n;
+
+	pthread_mutex_lock(&lock);
+	n = shutdowns;
+	memcpy(label, shut, sizeof(shut));
 	pthread_mutex_unlock(&lock);
 	return n;
 }

@@ -40,6 +40,8 @@ unsigned fake_withdrawn(void);
 unsigned fake_connects(void);
 /* HELLOs that came. */
 unsigned fake_hellos(void);
+/* SHUTDOWNs that came, and the label of the last one. */
+unsigned fake_shutdowns(char label[static 100]);
 
 /* Connects to the port @port that a program has bound, as the guest's port @from. */
 int fake_guest_connects(uint32_t port, uint32_t from);

@@ -49,12 +49,12 @@ static void blocking(void **state)
 		struct sockaddr_vm l;
 
 		errno = 77;
-		assert_int_equal(di_may_shutdown(&di, fd), -ENOTCONN);
+		assert_int_equal(di_shutdown(&di, fd, SHUT_RD), -ENOTCONN);
 		assert_int_equal(connect_to(fd, FAKE_GUEST, 80, false), 0);
 		far = fake_took();
 		assert_int_equal(di_names(&di, fd, &l, NULL), 0);
 		assert_names(fd, VMADDR_CID_HOST, l.svm_port, FAKE_GUEST, 80);
-		assert_int_equal(di_may_shutdown(&di, fd), 0);
+		assert_int_equal(di_shutdown(&di, fd, SHUT_RDWR + 1), -EINVAL);
 		assert_int_equal(di_connect_state(&di, fd), 0);
 		assert_int_equal(connect_to(fd, FAKE_GUEST, 80, false), -EISCONN);
 		assert_int_equal(connect_to(fd, FAKE_GUEST, 80, true), -EISCONN);
@@ -64,6 +64,45 @@ static void blocking(void **state)
 		close(fd);
 		close(far);
 	}
+}
+
+static void receives_no_more(int fd, int far, char view)
+{
+	char label[100] = "", c;
+	unsigned before = fake_shutdowns(label);
+
+	assert_int_equal(di_shutdown(&di, fd, SHUT_RD), 0);
+	assert_int_equal(fake_shutdowns(label), before + (view != 0));
+	assert_true(!view || label[7] == view);
+	assert_int_equal(send(far, "x", 1, MSG_NOSIGNAL), -1);
+	assert_int_equal(errno, EPIPE);
+	assert_int_equal(write(fd, "b", 1), 1);
+	assert_int_equal(read(far, &c, 1), 1);
+	assert_int_equal(di_shutdown(&di, fd, SHUT_WR), 0);
+	assert_int_equal(read(far, &c, 1), 0);
+	assert_int_equal(fake_shutdowns(label), before + (view != 0));
+	close(fd);
+	close(far);
+}
+
+/* zvsockd is asked to look at the connections that it carries, by their label. */
+static void shutdown_of_receiving(void **state)
+{
+	int fd = new_socket(SOCK_STREAM), listener = new_socket(SOCK_STREAM), far;
+
+	(void)state;
+	assert_int_equal(connect_to(fd, FAKE_GUEST, 80, false), 0);
+	receives_no_more(fd, fake_took(), 'P');
+	assert_int_equal(bind_to(listener, VMADDR_CID_ANY, 4000), 0);
+	assert_int_equal(listen(listener, 2), 0);
+	far = fake_guest_connects(4000, 7);
+	fd = accept(listener, NULL, NULL);
+	assert_int_equal(di_accepted(&di, listener, fd), 0);
+	receives_no_more(fd, far, 'Z');
+	fd = new_socket(SOCK_STREAM); /* this one the kernel carries alone */
+	assert_int_equal(connect_to(fd, VMADDR_CID_LOCAL, 4000, false), 0);
+	receives_no_more(fd, accept(listener, NULL, NULL), 0);
+	close(listener);
 }
 
 /* The socket keeps the name it was bound to, and zvsockd knows the rest. */
@@ -417,6 +456,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(blocking, setup, teardown),
+		cmocka_unit_test_setup_teardown(shutdown_of_receiving, setup, teardown),
 		cmocka_unit_test_setup_teardown(bound_before, setup, teardown),
 		cmocka_unit_test_setup_teardown(refused, setup, teardown),
 		cmocka_unit_test_setup_teardown(a_zvsockd_that_lies, setup, teardown),

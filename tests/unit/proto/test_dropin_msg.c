@@ -17,10 +17,10 @@ static void messages(void **state)
 		assert_int_equal(good.type, type);
 		assert_string_equal(good.text, "why?not");
 	}
-	assert_int_equal(good.type, DROPIN_REACH);
+	assert_int_equal(good.type, DROPIN_SHUTDOWN);
 	assert_null(dropin_type_name(0));
 	assert_string_equal(dropin_type_name(DROPIN_BIND), "bind");
-	assert_memory_equal(&good, "ZVDI\1\0\10\0", 8); /* on a little-endian machine */
+	assert_memory_equal(&good, "ZVDI\1\0\11\0", 8); /* on a little-endian machine */
 #define REFUSED(what, why)                                                                         \
 	do {                                                                                       \
 		const char *text_;                                                                 \
@@ -32,7 +32,7 @@ static void messages(void **state)
 	} while (0)
 	REFUSED(m.magic++, "magic");
 	REFUSED(m.version = 2, "version");
-	REFUSED(m.type = DROPIN_REACH + 1, "type");
+	REFUSED(m.type = DROPIN_SHUTDOWN + 1, "type");
 	REFUSED(m.flags = 4, "reserved");
 	REFUSED(m.reserved = 1, "reserved");
 	REFUSED(memset(m.label, 'x', sizeof(m.label)), "text");

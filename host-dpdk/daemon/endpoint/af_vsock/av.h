@@ -29,6 +29,9 @@
  * A guest's REQUEST to a bound port does not involve home: the lcore of its queue looks up the port
  * table, under the space's lock, and connects to the label of the listening program (av_serve.c).
  *
+ * Both kinds of connections are in a table by the token of their label (av_named.c), so that a
+ * program can say that it receives no more: SHUTDOWN.
+ *
  * Programs are not trusted. The requests in progress, bound ports and descriptors are limited, both
  * in total and for each user. A program that sends garbage or descriptors, or that does not read
  * answers, is disconnected. A label proves nothing: home checks that it has given the label to that
@@ -99,6 +102,7 @@ struct av_ask {
 	bool ended;
 	bool unread;	      /* data was reported while busy: read it after the answer */
 	struct av_call *busy; /* a CONNECT not answered yet */
+	struct av_word *word; /* a SHUTDOWN not answered yet */
 	LIST_HEAD(av_given, av_port) given; /* ports assigned to it */
 	bool waits;			    /* waits for its turn, in user->turn */
 	TAILQ_ENTRY(av_ask) turn;
@@ -152,6 +156,7 @@ struct av_call {
 	struct dropin_label label;
 	char text[DROPIN_LABEL];
 	struct lcore_timer timer;
+	struct av_named *named; /* under its label; the relay takes it. Written by [G] once begun */
 	/* [G] */
 	struct av_conn *conn; /* NULL: not started, or over */
 	struct guest_queue *gq;
@@ -242,11 +247,17 @@ struct av_guest *av_guest_find(struct av_space *s, uint32_t cid);
 /* @fd: an accepted socket, taken by fds_get(). */
 void av_ask_begin(struct av_space *s, int fd);
 void av_ask_end(struct av_ask *a);
+/* A question of @a has no answer yet; the next ones stay unread. */
+static inline bool av_ask_waits(const struct av_ask *a)
+{
+	return a->busy || a->word;
+}
 /* Sends the answer *m. False: it was not accepted, and @a has ended. */
 bool av_answer(struct av_ask *a, const struct dropin_msg *m);
 /* Turns the request in *m into the answer that refuses it. */
 void av_refuse(struct dropin_msg *m, int err, const char *fmt, ...) ZV_PRINTF(3, 4);
-/* The blocking CONNECT of @a is decided: sends *m and continues with the next request. */
+/* What @a waits for (a blocking CONNECT, a SHUTDOWN) is decided: sends *m and continues with the
+ * next request. */
 void av_ask_decided(struct av_ask *a, struct dropin_msg *m);
 
 /* Reads and answers requests of @a as far as allowed; defers the rest. */
@@ -326,6 +337,22 @@ void av_conn_begin(struct av_call *c);
 void av_conn_go(struct av_call *c, int fd, uint64_t bytes, uint32_t messages);
 /* @unclaimed: the program did not connect to take it. */
 void av_conn_stop(struct av_call *c, bool unclaimed);
+
+/* ---- av_named.c: connections by their label ---- */
+
+/* Adds the connection with the label *l, on @lc. NULL: no memory. */
+struct av_named *av_named_new(const struct av_space *s, const struct dropin_label *l,
+			      struct lcore *lc);
+/* It never became a relay. @n may be NULL. */
+void av_named_end(struct av_named *n);
+/* @n belongs to @r from now on, and ends with it. [G] */
+void av_named_give(struct av_named *n, struct relay *r);
+/* After relay_start(). [G] */
+void av_named_started(struct relay *r);
+/* SHUTDOWN. True: *m is the answer; false: it comes later. [H] */
+bool av_shutdown(struct av_ask *a, struct dropin_msg *m);
+/* @a no longer waits for the answer to its SHUTDOWN. [H] */
+void av_word_drop(struct av_ask *a);
 
 /* ---- av_serve.c ---- */
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * Programs that send requests at DIR/ask. Requests are read one at a time, without waiting, and
- * answered in order; a blocking CONNECT delays the later ones until it is decided. av_turn.c limits
- * the number in a round. Idle programs stay connected.
+ * answered in order; a blocking CONNECT, or a SHUTDOWN for another lcore, delays the later ones
+ * until it is decided. av_turn.c limits the number in a round. Idle programs stay connected.
  */
 #include "av_dgram.h"
 
@@ -80,6 +80,7 @@ void av_ask_end(struct av_ask *a)
 	a->ended = true;
 	av_turn_leave(a);
 	av_call_withdraw(a);
+	av_word_drop(a);
 	av_ports_given(a);
 	io_cancel(lcore_io(home_of(a)), &a->poll);
 	av_discard(a->space, a->fd, false);
@@ -155,6 +156,8 @@ static bool on_question(struct av_ask *a, struct dropin_msg *m)
 	case DROPIN_REACH:
 		av_reach(a, m);
 		return true;
+	case DROPIN_SHUTDOWN:
+		return av_shutdown(a, m);
 	default:
 		hello(a, m);
 		return true;
@@ -174,7 +177,7 @@ static void hostile(struct av_ask *a, const char *why)
 
 void av_ask_serve(struct av_ask *a)
 {
-	for (unsigned i = 0; !a->ended && !a->busy; i++) {
+	for (unsigned i = 0; !a->ended && !av_ask_waits(a); i++) {
 		struct dropin_msg m;
 		const char *why = NULL;
 		ssize_t n;
@@ -219,7 +222,8 @@ static void ask_polled(struct io_op *op, int res, uint32_t flags)
 			ask_over(a);
 		return;
 	}
-	if ((res < 0 && res != -ECANCELED) || (res > 0 && res & (POLLHUP | POLLERR) && a->busy)) {
+	if ((res < 0 && res != -ECANCELED) ||
+	    (res > 0 && res & (POLLHUP | POLLERR) && av_ask_waits(a))) {
 		av_ask_end(a);
 		return;
 	}

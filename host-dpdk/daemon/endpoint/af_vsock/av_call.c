@@ -19,8 +19,10 @@
 
 void av_call_put(struct av_call *c)
 {
-	if (__atomic_sub_fetch(&c->refs, 1, __ATOMIC_ACQ_REL) == 0)
+	if (__atomic_sub_fetch(&c->refs, 1, __ATOMIC_ACQ_REL) == 0) {
+		av_named_end(c->named);
 		free(c);
+	}
 }
 
 /* ---- to the other end ---- */
@@ -444,6 +446,9 @@ static bool begin(struct av_call *c, struct av_guest *g)
 	c->gq = &g->guest->queues[(c->bound ? c->local_port ^ c->label.remote.port : g->next++) %
 				  up];
 	c->lc = c->gq->lc;
+	c->named = av_named_new(c->space, &c->label, c->lc);
+	if (!c->named)
+		return false;
 	c->local_cid = g->device ? (uint32_t)guest_cid(g->guest) : (uint32_t)ZV_CID_HOST;
 	return c->lc == c->home || tell(&(struct note){.call = c, .fn = note_begin});
 }

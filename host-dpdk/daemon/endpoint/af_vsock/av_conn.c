@@ -266,6 +266,7 @@ static void filling_read(struct lcore_work *w)
 		}
 	}
 	relay_start(&a->r, NULL, 0);
+	av_named_started(&a->r);
 }
 
 static void filling_abort(struct conn_owner *o)
@@ -300,6 +301,8 @@ void av_conn_go(struct av_call *c, int fd, uint64_t bytes, uint32_t messages)
 		return;
 	}
 	fds_put(); /* it is the guest's now */
+	av_named_give(c->named, &a->r);
+	c->named = NULL;
 	part(a);
 	a->r.fd = fd;
 	if (gq->guest->bin)

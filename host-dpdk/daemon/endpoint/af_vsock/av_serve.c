@@ -44,8 +44,9 @@ static bool find(const struct guest_queue *gq, const struct zv_conn_info *info, 
 	return p;
 }
 
-/* Binds @fd to the program's view of the connection, and connects it. 0, -errno. */
-static int join(int fd, const struct found *f, const struct zv_conn_info *info)
+/* Binds @fd to the program's view of the connection, *out, and connects it. 0, -errno. */
+static int join(int fd, const struct found *f, const struct zv_conn_info *info,
+		struct dropin_label *out)
 {
 	struct dropin_label l = {
 		.view = 'Z',
@@ -60,6 +61,7 @@ static int join(int fd, const struct found *f, const struct zv_conn_info *info)
 
 	if (getrandom(l.token, sizeof(l.token), 0) != sizeof(l.token))
 		return -EAGAIN;
+	*out = l;
 	dropin_label_write(&l, text);
 	len = av_address(&sa, text);
 	if (bind(fd, (struct sockaddr *)&sa, len) < 0)
@@ -101,6 +103,8 @@ int av_serve(struct guest_queue *gq, struct zv_conn *conn, const struct zv_conn_
 {
 	bool seq = info->type == ZV_SEQPACKET;
 	struct relay *r;
+	struct dropin_label label;
+	struct av_named *n = NULL;
 	struct found f;
 	int fd, ret;
 
@@ -116,9 +120,11 @@ int av_serve(struct guest_queue *gq, struct zv_conn *conn, const struct zv_conn_
 		free(r);
 		return -ECONNREFUSED;
 	}
-	ret = join(fd, &f, info);
+	ret = join(fd, &f, info, &label);
 	if (ret == 0 && !is_of(gq, fd, &f, info->local_port))
 		ret = -EPERM;
+	else if (ret == 0 && !(n = av_named_new(av_guest(gq->guest)->space, &label, gq->lc)))
+		ret = refused(gq, -ENOMEM, info->local_port);
 	else if (ret < 0)
 		ret = refused(gq, ret, info->local_port);
 	if (ret < 0) {
@@ -129,6 +135,7 @@ int av_serve(struct guest_queue *gq, struct zv_conn *conn, const struct zv_conn_
 	}
 	relay_init(r, gq, conn, &endpoint_af_vsock.kind, fd, seq ? RELAY_SEQPACKET : 0);
 	relay_is_af_vsock(r);
+	av_named_give(n, r);
 	if (f.passed)
 		relay_expect_passed(r);
 	else
@@ -139,5 +146,6 @@ int av_serve(struct guest_queue *gq, struct zv_conn *conn, const struct zv_conn_
 	}
 	GUEST_COUNT(gq, guest_joined);
 	relay_start(r, NULL, 0);
+	av_named_started(r);
 	return 1;
 }

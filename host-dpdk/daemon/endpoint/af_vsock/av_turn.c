@@ -49,7 +49,7 @@ void av_turn(struct av_ask *a)
 {
 	if (TAILQ_EMPTY(&a->space->turn) && av_turn_may(a->space))
 		av_ask_serve(a);
-	else if (!a->busy) /* that ends it */
+	else if (!av_ask_waits(a)) /* that ends it */
 		av_turn_wait(a);
 }
 

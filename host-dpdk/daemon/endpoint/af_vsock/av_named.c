@@ -1,0 +1,204 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Connections by their label, and SHUTDOWN: a program says that it receives no more. The kernel
+ * shows that to the other end of an AF_UNIX connection only in a failed write, so somebody has to
+ * say when it is time to look. Whoever it is needs no permission: zvsockd looks at its own socket,
+ * and believes only that.
+ *
+ * The table is that of the process, not of a space: connections may outlive their space for a
+ * moment. The lock of a bucket protects the list; the rest of an entry belongs to [G].
+ */
+#include "av.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define BUCKETS 256u
+
+struct av_named {
+	LIST_ENTRY(av_named) link;    /* under the lock */
+	uint64_t token[2];	      /* of the label */
+	const struct av_space *space; /* only compared */
+	struct lcore *lc;
+	unsigned refs;	 /* atomic: of the owner, which has it in the table, and of each message */
+	struct relay *r; /* [G] NULL: it has not started, or has ended */
+	bool look;	 /* [G] when it starts: the program may receive no more already */
+};
+
+static struct {
+	pthread_mutex_t lock;
+	LIST_HEAD(, av_named) list;
+} table[BUCKETS] = {[0 ... BUCKETS - 1] = {.lock = PTHREAD_MUTEX_INITIALIZER}};
+
+static unsigned bucket(const uint64_t token[2])
+{
+	return token[0] % BUCKETS;
+}
+
+struct av_named *av_named_new(const struct av_space *s, const struct dropin_label *l,
+			      struct lcore *lc)
+{
+	struct av_named *n = calloc(1, sizeof(*n));
+	unsigned i = bucket(l->token);
+
+	if (!n)
+		return NULL;
+	memcpy(n->token, l->token, sizeof(n->token));
+	n->space = s;
+	n->lc = lc;
+	n->refs = 1;
+	pthread_mutex_lock(&table[i].lock);
+	LIST_INSERT_HEAD(&table[i].list, n, link);
+	pthread_mutex_unlock(&table[i].lock);
+	return n;
+}
+
+static void put(struct av_named *n)
+{
+	if (__atomic_sub_fetch(&n->refs, 1, __ATOMIC_ACQ_REL) == 0)
+		free(n);
+}
+
+void av_named_end(struct av_named *n)
+{
+	unsigned i;
+
+	if (!n)
+		return;
+	i = bucket(n->token);
+	pthread_mutex_lock(&table[i].lock);
+	LIST_REMOVE(n, link);
+	pthread_mutex_unlock(&table[i].lock);
+	put(n);
+}
+
+static struct av_named *find(const struct av_space *s, const struct dropin_label *l)
+{
+	unsigned i = bucket(l->token);
+	struct av_named *n;
+
+	pthread_mutex_lock(&table[i].lock);
+	LIST_FOREACH(n, &table[i].list, link)
+		if (n->space == s && memcmp(n->token, l->token, sizeof(n->token)) == 0)
+			break;
+	if (n)
+		__atomic_add_fetch(&n->refs, 1, __ATOMIC_RELAXED);
+	pthread_mutex_unlock(&table[i].lock);
+	return n;
+}
+
+static void relay_ended(struct relay *r, bool whole)
+{
+	struct av_named *n = r->of_owner;
+
+	(void)whole;
+	n->r = NULL;
+	av_named_end(n);
+}
+
+void av_named_give(struct av_named *n, struct relay *r)
+{
+	r->of_owner = n;
+	r->ended = relay_ended;
+}
+
+void av_named_started(struct relay *r)
+{
+	struct av_named *n = r->of_owner;
+
+	n->r = r;
+	if (n->look)
+		relay_look(r);
+}
+
+static void look(struct av_named *n)
+{
+	n->look = true;
+	if (n->r)
+		relay_look(n->r);
+}
+
+/* ---- SHUTDOWN ---- */
+
+/* A SHUTDOWN on its way to [G] and back. */
+struct av_word {
+	unsigned refs;	    /* atomic: of the message, and of the program that waits */
+	struct av_ask *ask; /* [H] NULL: the program has gone */
+	struct lcore *home;
+	struct av_named *named;
+};
+
+static void word_put(struct av_word *w)
+{
+	if (__atomic_sub_fetch(&w->refs, 1, __ATOMIC_ACQ_REL) == 0)
+		free(w);
+}
+
+static void word_back(struct lcore *lc, void *arg)
+{
+	struct av_word *w = arg;
+	struct av_ask *a = w->ask;
+	struct dropin_msg m;
+
+	(void)lc;
+	if (a) {
+		a->word = NULL;
+		(void)__atomic_sub_fetch(&w->refs, 1, __ATOMIC_RELAXED); /* the message's is left */
+		dropin_msg_init(&m, DROPIN_SHUTDOWN);
+		av_ask_decided(a, &m);
+	}
+	word_put(w);
+}
+
+static void word_there(struct lcore *lc, void *arg)
+{
+	struct av_word *w = arg;
+
+	(void)lc;
+	look(w->named);
+	put(w->named);
+	if (lcore_post(w->home, word_back, w) < 0) /* no memory: the program gives up by itself */
+		word_put(w);
+}
+
+void av_word_drop(struct av_ask *a)
+{
+	if (!a->word)
+		return;
+	a->word->ask = NULL;
+	word_put(a->word);
+	a->word = NULL;
+}
+
+bool av_shutdown(struct av_ask *a, struct dropin_msg *m)
+{
+	struct lcore *home = a->space->home;
+	struct dropin_label l;
+	struct av_named *n = NULL;
+	struct av_word *w;
+
+	if (dropin_label_read(&l, m->label, strlen(m->label)))
+		n = find(a->space, &l);
+	if (!n) {
+		av_refuse(m, -ENOENT, "there is no connection of that label");
+		return true;
+	}
+	if (n->lc == home) {
+		look(n);
+		put(n);
+		return true;
+	}
+	w = calloc(1, sizeof(*w));
+	if (w) {
+		*w = (struct av_word){.refs = 2, .ask = a, .home = home, .named = n};
+		if (lcore_post(n->lc, word_there, w) == 0) {
+			a->word = w;
+			return false;
+		}
+	}
+	free(w);
+	put(n);
+	av_refuse(m, -ENOMEM, "zvsockd has no memory left");
+	return true;
+}
