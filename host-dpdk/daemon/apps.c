@@ -55,7 +55,8 @@ unsigned apps_fds(const struct cfg *c)
 	const struct cfg_role_info *r = &cfg_roles[CFG_APP];
 
 	return *c->apps.path
-		       ? FDS_ITSELF + APPS_MAX * (2 + BELLS_FDS_QUEUE + r->fds_device + r->fds_pair)
+		       ? FDS_ITSELF + APPS_MAX * (2 + r->fds_device +
+						  ZV_QUEUES_MAX * (BELLS_FDS_QUEUE + r->fds_pair))
 		       : 0;
 }
 

@@ -10,6 +10,7 @@
 #include "core/log.h"
 #include "endpoint/endpoint.h"
 #include "fd_bin.h"
+#include "relay/flow.h"
 #include "sock_claim.h"
 
 #include <errno.h>
@@ -212,6 +213,18 @@ void guest_stop(struct daemon *d, struct guest *g)
 	guest_free(g);
 }
 
+/* The queues of @g on one lcore share what a guest may make it do in a round. */
+static void share_work(struct guest *g)
+{
+	for (unsigned i = 0; i < g->n_queues; i++) {
+		unsigned n = 0;
+
+		for (unsigned k = 0; k < g->n_queues; k++)
+			n += g->queues[k].lc == g->queues[i].lc;
+		g->queues[i].work_share = WORK_ROUND / n;
+	}
+}
+
 /* Assigns each queue to the lcore with the fewest. */
 static void deal_queues(struct daemon *d, struct guest *g)
 {
@@ -236,6 +249,7 @@ static void deal_queues(struct daemon *d, struct guest *g)
 		gq->lq.pays = LCORE_PAYS / n ? LCORE_PAYS / n : 1;
 		g->n_queues = i + 1;
 	}
+	share_work(g);
 }
 
 /* Starts device, queues and endpoints. 0: *g runs; otherwise it has been freed. */

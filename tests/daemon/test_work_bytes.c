@@ -21,6 +21,7 @@
 #define RELAYS 64u
 #define BUFFER 65536u
 #define MOST   (WORK_ROUND * WORK_BYTES + FLOW_QUOTA) /* in a round */
+#define QUEUES 16u
 
 static struct relay relays[RELAYS];
 static int peer[RELAYS];
@@ -309,6 +310,24 @@ static void payload_of_a_round_is_bounded(void **state)
 	assert_true(least > 0 && most <= least + 2 * FLOW_QUOTA);
 }
 
+/* A guest with many queues on the lcore moves no more than one with a single queue. */
+static void payload_of_many_queues_is_bounded(void **state)
+{
+	size_t all = 0;
+
+	(void)state;
+	queue.work_share = WORK_ROUND / QUEUES;
+	for (unsigned i = 0; i < 400; i++) {
+		size_t n = one_round();
+
+		assert_true(n <= MOST / QUEUES + FLOW_QUOTA);
+		all += n;
+		for (unsigned k = 0; k < RELAYS; k++)
+			full(k);
+	}
+	assert_in_range(all, 1, 400 * (MOST / QUEUES) + FLOW_QUOTA);
+}
+
 /* Nothing that has come is forgotten in the line. */
 static void all_of_it_arrives(void **state)
 {
@@ -367,6 +386,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(payload_of_a_round_is_bounded, setup, teardown),
+		cmocka_unit_test_setup_teardown(payload_of_many_queues_is_bounded, setup, teardown),
 		cmocka_unit_test_setup_teardown(all_of_it_arrives, setup, teardown),
 		cmocka_unit_test_setup_teardown(payload_from_a_guest_is_bounded, setup, teardown),
 	};

@@ -95,7 +95,8 @@ bool work_may(struct guest_queue *gq)
 
 	if (gq->round != round) {
 		gq->round = round;
-		gq->left = (gq->left < 0 ? gq->left : 0) + WORK_ROUND;
+		gq->left = (gq->left < 0 ? gq->left : 0) +
+			   (gq->work_share ? gq->work_share : WORK_ROUND);
 	}
 	return gq->left > 0;
 }

@@ -26,12 +26,13 @@
  * prevent that. Discarding is bounded by FLOW_QUOTA per turn and by work_may() per round.
  *
  * Work is counted in bytes; a buffer or a message counts as at least WORK_UNIT, because even a
- * small one has a cost. There is also a limit per round for all connections of a queue together,
- * since there can be thousands and other guests of the lcore wait meanwhile. It covers the payload
- * moved in either direction (WORK_BYTES) and what is read for a guest that no longer receives. When
- * it is used up, a flow waits in line (flow_wait()), and the flows at the head of the line get the
- * next round's share. The size of a read is not known in advance; what was charged too little is
- * charged to the next rounds.
+ * small one has a cost. There is also a limit per round for all connections of a guest together,
+ * since there can be thousands and other guests of the lcore wait meanwhile. Each of the guest's
+ * queues on the lcore has an equal part of it. It covers the payload moved in either direction
+ * (WORK_BYTES) and what is read for a guest that no longer receives. When it is used up, a flow
+ * waits in line (flow_wait()), and the flows at the head of the line get the next round's share.
+ * The size of a read is not known in advance; what was charged too little is charged to the next
+ * rounds.
  *
  * All functions run on the lcore of the queue.
  */
@@ -42,7 +43,7 @@
 
 #define FLOW_QUOTA	262144u	   /* bytes of a connection, per direction and turn */
 #define WORK_UNIT	4096u	   /* least cost of a buffer or message */
-#define WORK_ROUND	(1u << 20) /* work per queue and round */
+#define WORK_ROUND	(1u << 20) /* work per round, for all queues of a guest on the lcore */
 #define WORK_BYTES	4u	   /* bytes of payload that count as one unit of that */
 #define FLOW_ANY_BUFFER 65536u
 
