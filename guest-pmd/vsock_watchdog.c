@@ -73,7 +73,7 @@ static enum vsock_watchdog_state calm(struct vsock_pair *p)
 }
 
 enum vsock_watchdog_state vsock_watchdog_look(struct vsock_pair *p, const struct vsock_hdr *probe,
-					      bool counts)
+					      bool counts, unsigned looks)
 {
 	struct vsock_watchdog *w = &p->dog;
 	bool moved, marked = w->marked;
@@ -99,5 +99,5 @@ enum vsock_watchdog_state vsock_watchdog_look(struct vsock_pair *p, const struct
 	}
 	if (marked && counts && !needs_us(p))
 		w->still++;
-	return w->still < VSOCK_WATCHDOG_LOOKS ? VSOCK_WATCHDOG_WAITS : VSOCK_WATCHDOG_STUCK;
+	return w->still < looks ? VSOCK_WATCHDOG_WAITS : VSOCK_WATCHDOG_STUCK;
 }

@@ -30,8 +30,9 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-/* Checks without progress after which the device is stuck. */
+/* Checks without progress after which the device is stuck; if its host is known to have died. */
 #define VSOCK_WATCHDOG_LOOKS 5u
+#define VSOCK_WATCHDOG_DIED  2u
 
 struct vsock_hdr;
 struct vsock_pair;
@@ -63,10 +64,10 @@ void vsock_watchdog_reset(struct vsock_pair *p);
 /*
  * Control thread, which has stopped the queue: takes back what the device has used, which may end
  * the session (a broken ring). @counts: this check came in time, so the device had its time too.
- * @probe: packet for vsock_probe() to send.
+ * @probe: packet for vsock_probe() to send. @looks: VSOCK_WATCHDOG_LOOKS, or fewer.
  */
 enum vsock_watchdog_state vsock_watchdog_look(struct vsock_pair *p, const struct vsock_hdr *probe,
-					      bool counts);
+					      bool counts, unsigned looks);
 
 /*
  * Control thread, which has stopped the queue: sends a packet without payload. The pair may be

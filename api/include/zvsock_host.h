@@ -72,7 +72,8 @@ ZV_API void zv_host_region_get_info(const struct zv_host_region *r,
 				    struct zv_host_region_info *info);
 
 /*
- * Size of the end of a region, in which a driver says that it is alive: do not use it otherwise.
+ * Size of the end of a region, in which driver and host say that they are alive: do not use it
+ * otherwise.
  */
 #define ZV_HOST_REGION_KEPT 4096u
 
@@ -82,6 +83,15 @@ ZV_API void zv_host_region_get_info(const struct zv_host_region *r,
  * driver"). 1, once for each death; otherwise 0. Call it periodically; any thread.
  */
 ZV_API int zv_host_region_orphaned(const struct zv_host_region *r, uint64_t cid);
+
+/*
+ * From now on the driver of guest @cid, which has offered this region, learns of the end of this
+ * process, however it ends; this process's kernel records that in the region (docs/protocol.md,
+ * "The death of the device"). The first call for a region creates a thread that only sleeps. Call
+ * it before the region is announced, and periodically: the driver may have taken another place in
+ * the region. Any thread; it does not wait for a peer.
+ */
+ZV_API void zv_host_region_serve(struct zv_host_region *r, uint64_t cid);
 
 /*
  * Ends all sessions of the device, including those of a VM that seems to be paused, because their

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * How the host hears that a driver's process has died in a VM that lives on (docs/protocol.md,
- * "The death of a driver").
+ * How the host hears that a driver's process has died in a VM that lives on, and the driver that
+ * its host has died (docs/protocol.md, "The death of a driver", "The death of the device").
  *
  * Theory of operation
  * -------------------
@@ -11,6 +11,9 @@
  * that thread's *robust list* (set_robust_list(2)) name it: when the thread ends, by whatever
  * signal, the kernel replaces the number by FUTEX_OWNER_DIED, before the process's memory goes. In
  * a VM that stands still, or gets no CPU, nothing happens.
+ *
+ * The other way round a VMM that lives on tells its guest nothing of the death of the host's
+ * process. So that process keeps a word in the driver's slot, by the same means.
  *
  * A region may be that of several guests: each has a slot, found by its CID.
  *
@@ -34,8 +37,9 @@
 struct alive_slot {
 	uint32_t owner; /* thread; 0: nobody; ALIVE_DIED */
 	uint32_t reserved;
-	uint64_t tag; /* ALIVE_MAGIC << 32 | CID */
-	uint8_t pad[SHM_CACHE_LINE - 16];
+	uint64_t tag;  /* ALIVE_MAGIC << 32 | CID */
+	uint32_t host; /* thread of the host; 0: none has said anything; ALIVE_DIED */
+	uint8_t pad[SHM_CACHE_LINE - 20];
 } SHM_CACHE_ALIGNED;
 _Static_assert(sizeof(struct alive_slot) == SHM_CACHE_LINE, "shared layout");
 _Static_assert(ALIVE_SLOTS * sizeof(struct alive_slot) == ALIVE_BYTES, "they fill the page");

@@ -26,7 +26,7 @@ static void let_go(struct guest_alive *a, bool there)
 	if (!a->map)
 		return;
 	if (there)
-		(void)shm_swap32(a->word, (uint32_t)gettid(), 0);
+		(void)shm_swap32(&a->words->owner, (uint32_t)gettid(), 0);
 	region_map_put(a->map);
 	a->map = NULL;
 }
@@ -37,7 +37,8 @@ void guest_alive_look(struct guest_alive *a, const struct own_region *own, uint6
 	struct alive_slot *s;
 
 	/* Another host may have put other memory there since. */
-	if (a->map && (!there || a->cid != cid || shm_load32(a->word) != (uint32_t)gettid()))
+	if (a->map &&
+	    (!there || a->cid != cid || shm_load32(&a->words->owner) != (uint32_t)gettid()))
 		let_go(a, there);
 	if (a->map || !cid || !there || own->map->size < 2 * ALIVE_BYTES)
 		return;
@@ -46,13 +47,18 @@ void guest_alive_look(struct guest_alive *a, const struct own_region *own, uint6
 		return;
 	a->map = region_map_hold(own->map);
 	a->cid = cid;
-	a->word = &s->owner;
+	a->words = s;
 	a->node.next = &a->head.list;
-	a->head.futex_offset = (char *)a->word - (char *)&a->node;
+	a->head.futex_offset = (char *)&s->owner - (char *)&a->node;
 	a->head.list.next = &a->node;
-	shm_store_release32(a->word, (uint32_t)gettid());
+	shm_store_release32(&s->owner, (uint32_t)gettid());
 	if (syscall(SYS_set_robust_list, &a->head, sizeof(a->head)) < 0)
 		let_go(a, true);
+}
+
+uint32_t guest_alive_host(const struct guest_alive *a)
+{
+	return a->map ? shm_load32(&a->words->host) : 0;
 }
 
 void guest_alive_end(struct guest_alive *a)

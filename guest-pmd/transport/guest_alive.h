@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Lets the host see the death of this process although the VM lives (proto/alive.h). This is the
- * driver's part; only the control thread uses it.
+ * Lets the host see the death of this process although the VM lives, and reads what the host says
+ * of itself (proto/alive.h). This is the driver's part; only the control thread uses it.
  */
 #ifndef ZV_GUEST_ALIVE_H
 #define ZV_GUEST_ALIVE_H
@@ -10,13 +10,15 @@
 
 #include <linux/futex.h>
 
+struct alive_slot;
+
 struct guest_alive {
 	struct robust_list_head head;
 	struct robust_list node;      /* of the one word */
 	struct robust_list_head *was; /* the thread's own list, restored at the end */
 	struct region_map *map;	      /* NULL: no word is kept */
 	uint64_t cid;
-	uint32_t *word;
+	struct alive_slot *words;
 };
 
 /*
@@ -26,6 +28,8 @@ struct guest_alive {
 void guest_alive_begin(struct guest_alive *a);
 /* Maintains the word for @cid in the region while there is one (own_region_there()). */
 void guest_alive_look(struct guest_alive *a, const struct own_region *own, uint64_t cid);
+/* The host's word; 0: there is none. ALIVE_DIED: its process has died. */
+uint32_t guest_alive_host(const struct guest_alive *a);
 /* The device is being closed in order: the kernel no longer uses *a. */
 void guest_alive_end(struct guest_alive *a);
 

@@ -154,8 +154,14 @@ static void on_watchdog(struct guest_dev *dev)
 
 	if (stuck < 0)
 		return;
-	(void)snprintf(why, sizeof(why), "queue %d: the device has taken no packet for %llu ms",
-		       stuck, (unsigned long long)(dev->dog.timeout_ns / 1000000));
+	if (dev->dog.died)
+		(void)snprintf(why, sizeof(why),
+			       "queue %d: the device's backend has died and takes no packets",
+			       stuck);
+	else
+		(void)snprintf(why, sizeof(why),
+			       "queue %d: the device has taken no packet for %llu ms", stuck,
+			       (unsigned long long)(dev->dog.timeout_ns / 1000000));
 	guest_watchdog_suspect(dev);
 	go_down(dev, why);
 }
@@ -206,6 +212,7 @@ static void *control_main(void *arg)
 			{.fd = dev->app.fd, .events = POLLIN}};
 
 		guest_alive_look(&alive, &dev->own, dev->guest_cid);
+		guest_watchdog_host(dev, guest_alive_host(&alive));
 		n = poll(p, 6, fd < 0 ? backoff : guest_watchdog_wait(dev));
 		if (n > 0 && p[0].revents) {
 			guest_alive_end(&alive);

@@ -2,6 +2,7 @@
 #include "guest_watchdog.h"
 
 #include "guest_dev.h"
+#include "proto/alive.h"
 
 #include <errno.h>
 #include <poll.h>
@@ -12,6 +13,8 @@
 #define MS	    1000000ull
 #define TRIAL_FIRST (1000 * MS)
 #define TRIAL_STEP  (10) /* ms between two looks whether the packet has been taken */
+#define DIED_NS	    (25 * MS)
+#define WORD_MS	    1000u /* between two looks at the host's word */
 
 static uint64_t now_ns(void)
 {
@@ -23,7 +26,9 @@ static uint64_t now_ns(void)
 
 static uint64_t every_ns(const struct guest_watchdog *w)
 {
-	return w->timeout_ns / VSOCK_WATCHDOG_LOOKS;
+	uint64_t ns = w->timeout_ns / VSOCK_WATCHDOG_LOOKS;
+
+	return w->died && ns > DIED_NS ? DIED_NS : ns;
 }
 
 int guest_watchdog_init(struct guest_dev *dev, uint64_t timeout_ns)
@@ -51,6 +56,7 @@ void guest_watchdog_fini(struct guest_dev *dev)
 void guest_watchdog_forget(struct guest_dev *dev)
 {
 	dev->dog.due_ns = 0;
+	dev->dog.died = false;
 }
 
 /* A RST of no connection: nobody answers it, or counts it as an error. */
@@ -71,7 +77,7 @@ int guest_watchdog_wait(const struct guest_dev *dev)
 	if (!due)
 		return -1;
 	ms = due > now ? (due - now + MS - 1) / MS : 0;
-	return ms < INT32_MAX ? (int)ms : INT32_MAX;
+	return ms < WORD_MS ? (int)ms : (int)WORD_MS;
 }
 
 /* Checks all pairs. Returns the index of a stuck one, or -1. */
@@ -89,7 +95,9 @@ static int look(struct guest_dev *dev, bool counts)
 
 		quiesce_stop(&p->tq.qs);
 		if (p->tq.up && p->dog.on) {
-			s = vsock_watchdog_look(p, &hdr, counts);
+			s = vsock_watchdog_look(p, &hdr, counts,
+						w->died ? VSOCK_WATCHDOG_DIED
+							: VSOCK_WATCHDOG_LOOKS);
 			broken = !p->tq.up;
 		}
 		quiesce_resume(&p->tq.qs);
@@ -123,7 +131,21 @@ int guest_watchdog_look(struct guest_dev *dev)
 	if (!w->due_ns)
 		return -1;
 	now = now_ns();
-	return now < w->due_ns ? -1 : look(dev, now - w->last_ns <= 2 * every_ns(w));
+	return now < w->due_ns ? -1 : look(dev, w->died || now - w->last_ns <= 2 * every_ns(w));
+}
+
+void guest_watchdog_host(struct guest_dev *dev, uint32_t word)
+{
+	struct guest_watchdog *w = &dev->dog;
+	bool died = word == ALIVE_DIED && own_region_announced(&dev->own);
+	uint64_t due;
+
+	if (died && !w->died) {
+		due = now_ns() + DIED_NS;
+		if (w->due_ns > due)
+			w->due_ns = due;
+	}
+	w->died = died;
 }
 
 /* ---- a suspect device ---- */

@@ -8,6 +8,11 @@
  * several times per timeout, until all of them are calm. A check that comes late does not count:
  * the process, or the VM around it, was stopped, and perhaps the device with it.
  *
+ * If the host has left word of its death in the region for channels (proto/alive.h), the timeout is
+ * not waited for: the checks follow each other quickly, and two of them suffice. The word alone
+ * does not suffice, because others who have the region mapped could write it. It is read when the
+ * pairs are checked, which is once a second while there are connections with channels.
+ *
  * A device that was reset because it was stuck is suspect: a VMM may start one without a backend
  * and not say so. It is used again only when it has taken a packet. It gets more time for that in
  * each attempt, up to the timeout, so that a slow backend is not reset over and over before it can
@@ -29,6 +34,7 @@ struct guest_watchdog {
 	uint64_t timeout_ns; /* as zv_opts has it */
 	uint64_t due_ns;     /* next check; 0: none is needed */
 	uint64_t last_ns;    /* last check */
+	bool died;	     /* the host has left word of its death */
 	uint64_t
 		trial_ns; /* how long a suspect device has to take a packet; 0: it is not suspect */
 };
@@ -39,12 +45,17 @@ void guest_watchdog_fini(struct guest_dev *dev);
 /* The rings start afresh. */
 void guest_watchdog_forget(struct guest_dev *dev);
 
-/* Milliseconds until the next check, for poll(); -1: none. */
+/* Milliseconds until the next check, or look at the host's word, for poll(); -1: none. */
 int guest_watchdog_wait(const struct guest_dev *dev);
 /* To be called when the descriptor is readable: starts checking. */
 void guest_watchdog_told(struct guest_dev *dev);
 /* Checks when it is time. Returns the index of a stuck pair, or -1. */
 int guest_watchdog_look(struct guest_dev *dev);
+/*
+ * The host's word is @word now; 0: there is none. Called before each sleep. It counts once the host
+ * has announced the region, because it may be that of an earlier host until then.
+ */
+void guest_watchdog_host(struct guest_dev *dev, uint32_t word);
 
 /* The device was stuck: it has to take a packet the next time it is started. */
 void guest_watchdog_suspect(struct guest_dev *dev);

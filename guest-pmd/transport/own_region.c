@@ -19,8 +19,8 @@ struct held {
 	struct vm_region found;
 	struct shm_region made;
 	struct region_map *whole; /* of a part */
-	enum held_state cached;	  /* of a region that is late, as is `there`; atomic */
-	uint32_t there;		  /* the host has announced it */
+	enum held_state cached;	  /* of a region that is late; atomic */
+	uint32_t there;		  /* the host has announced it; atomic */
 };
 
 static void held_free(struct region_map *m)
@@ -191,6 +191,12 @@ bool own_region_there(const struct own_region *r)
 	return h && (!is_late(h) || __atomic_load_n(&h->there, __ATOMIC_ACQUIRE));
 }
 
+bool own_region_announced(const struct own_region *r)
+{
+	return r->map && __atomic_load_n(&((const struct held *)(const void *)r->map)->there,
+					 __ATOMIC_ACQUIRE);
+}
+
 void own_region_lost(const struct own_region *r)
 {
 	if (r->map)
@@ -228,7 +234,6 @@ static int check_late(const struct own_region *r, const char *scheme, const char
 		return 0;
 	if (cached == CACHED || (cached == NOT_MEASURED && vm_region_measure(&measured) == 0)) {
 		__atomic_store_n(&h->cached, CACHED, __ATOMIC_RELAXED);
-		__atomic_store_n(&h->there, 1, __ATOMIC_RELEASE);
 		return 0;
 	}
 	if (cached == NOT_MEASURED)
@@ -257,6 +262,7 @@ int own_region_part(const struct own_region *r, const char *scheme, const char *
 	ret = check_late(r, scheme, name);
 	if (ret)
 		return ret;
+	__atomic_store_n(&((struct held *)(void *)r->map)->there, 1, __ATOMIC_RELEASE);
 	if (off == 0 && at->size == r->size) {
 		*out = region_map_hold(r->map);
 		return 0;

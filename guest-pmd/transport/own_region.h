@@ -51,6 +51,9 @@ int own_region_make(struct own_region *r, const char *scheme, const char *which,
  */
 bool own_region_there(const struct own_region *r);
 
+/* The host has announced it since the device was connected. */
+bool own_region_announced(const struct own_region *r);
+
 /* The device has been lost, and with it a late region; no queue is running. */
 void own_region_lost(const struct own_region *r);
 

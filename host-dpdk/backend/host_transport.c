@@ -13,7 +13,6 @@
 #include "dpdk/eal.h"
 #include "host_uri.h"
 #include "pair/vhost_pair.h"
-#include "proto/alive.h"
 #include "sock_claim.h"
 #include "transport.h"
 #include "vhost-user/vu_backend.h"
@@ -328,13 +327,12 @@ void zv_host_region_get_info(const struct zv_host_region *region, struct zv_host
 
 int zv_host_region_orphaned(const struct zv_host_region *region, uint64_t cid)
 {
-	const struct guest_shared *r = (const struct guest_shared *)(const void *)region;
-	struct alive_slot *s;
+	return guest_shared_orphaned((const struct guest_shared *)(const void *)region, cid);
+}
 
-	if (r->size < 2 * ALIVE_BYTES || guest_shared_gone(r) || guest_shared_pending(r))
-		return 0;
-	s = alive_find(alive_slots(r->map.addr, r->size), cid, 0);
-	return s && shm_load32(&s->owner) == ALIVE_DIED && shm_swap32(&s->owner, ALIVE_DIED, 0);
+void zv_host_region_serve(struct zv_host_region *region, uint64_t cid)
+{
+	guest_shared_serve((struct guest_shared *)(void *)region, cid);
 }
 
 int zv_host_driver_died(struct zv_dev *dev)

@@ -35,6 +35,11 @@ static bool orphaned(void *arg, uint64_t cid)
 	return zv_host_region_orphaned(arg, cid);
 }
 
+static void serve(void *arg, uint64_t cid)
+{
+	zv_host_region_serve(arg, cid);
+}
+
 static int import(struct zv_dev *dev, unsigned queue, uint64_t gpa, uint64_t size,
 		  struct region_mem *out)
 {
@@ -54,6 +59,7 @@ static int import(struct zv_dev *dev, unsigned queue, uint64_t gpa, uint64_t siz
 		.gone = gone,
 		.pending = pending,
 		.orphaned = orphaned,
+		.serve = serve,
 		.kept = ZV_HOST_REGION_KEPT,
 		.arg = r};
 	return 0;

@@ -61,6 +61,9 @@ int chan_broken(struct chan *ch, int err)
 		return -ECONNRESET;
 	}
 	stop(ch);
+	/* CHAN_CUT: the device may have died, and only a packet shows that. */
+	if (err == -ECONNRESET && q->dev->t->end == END_IS_MISSED)
+		tx_probe(q);
 	if (err == -EPROTO) {
 		(void)shm_channel_get_stats(ch->ch, &st);
 		if (chan_is_cut(ch))

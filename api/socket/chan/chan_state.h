@@ -34,7 +34,8 @@
  * end whose session is over says so in the ring as well (CHAN_CUT), and an end whose transport is
  * not told that its backend has ended (transport_dev.end) checks its armed channels once a second,
  * as nobody can wake it any more. Where the end of a backend shows only in packets that are not
- * taken, it also sends a packet at that time: payload alone would never show it. These checks are
+ * taken, it also sends a packet at that time, and when it receives CHAN_CUT: payload alone would
+ * never show it. These checks are
  * aligned to whole seconds of the clock, so that all sleepers of a machine wake together.
  *
  * An idle channel of the default size costs this side some 5 KiB of private memory: its fifo, the

@@ -2,7 +2,10 @@
 #include "guest_shared.h"
 
 #include "fd_bin.h"
+#include "host_alive.h"
+#include "proto/alive.h"
 #include "sigbus.h"
+#include "transport.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -166,6 +169,7 @@ static void unmap(struct guest_shared *r)
 	int fd = r->map.fd >= 0 ? fcntl(r->map.fd, F_DUPFD_CLOEXEC, 0) : -1;
 
 	(void)pthread_once(&once, make_bin);
+	host_alive_end(r->alive, guest_shared_gone(r));
 	sigbus_unwatch(r->watch);
 	shm_region_destroy(&r->map);
 	free(r);
@@ -293,4 +297,41 @@ void guest_shared_put(struct guest_shared *r)
 	pthread_mutex_unlock(&lock);
 	if (last)
 		unmap(r);
+}
+
+/* ---- life and death ---- */
+
+/* NULL: there is none. */
+static struct alive_slot *slot_of(const struct guest_shared *r, uint64_t cid)
+{
+	if (r->size < 2 * ALIVE_BYTES || r->size % SHM_CACHE_LINE || guest_shared_gone(r) ||
+	    guest_shared_pending(r))
+		return NULL;
+	return alive_find(alive_slots(r->map.addr, r->size), cid, 0);
+}
+
+bool guest_shared_orphaned(const struct guest_shared *r, uint64_t cid)
+{
+	struct alive_slot *s = slot_of(r, cid);
+
+	return s && shm_load32(&s->owner) == ALIVE_DIED && shm_swap32(&s->owner, ALIVE_DIED, 0);
+}
+
+void guest_shared_serve(struct guest_shared *r, uint64_t cid)
+{
+	struct alive_slot *s = slot_of(r, cid);
+
+	if (!s)
+		return;
+	pthread_mutex_lock(&lock);
+	if (!r->alive && !r->mute) {
+		r->alive = host_alive_new(alive_slots(r->map.addr, r->size));
+		r->mute = !r->alive;
+		if (r->mute)
+			zv_log(ZV_LOG_WARN, "no memory or no thread to let guests see the death of "
+					    "this process: they see it later");
+	}
+	if (r->alive)
+		host_alive_say(r->alive, s);
+	pthread_mutex_unlock(&lock);
 }

@@ -48,11 +48,13 @@ struct guest_shared {
 	dev_t dev;
 	ino_t ino;
 	uint64_t offset;
-	uint32_t refs;	/* under the lock */
-	uint32_t there; /* atomic: the table has it, or had it */
-	uint32_t gone;	/* atomic: the guest no longer has it */
-	uint32_t fault; /* atomic: its file was truncated and replaced by zeroes */
-	int watch;	/* api/sigbus.h */
+	uint32_t refs;		  /* under the lock */
+	uint32_t there;		  /* atomic: the table has it, or had it */
+	uint32_t gone;		  /* atomic: the guest no longer has it */
+	uint32_t fault;		  /* atomic: its file was truncated and replaced by zeroes */
+	int watch;		  /* api/sigbus.h */
+	struct host_alive *alive; /* under the lock; NULL: no word is kept */
+	bool mute;		  /* under the lock: none can be, which has been logged */
 };
 
 /* Per device. All zeroes: there is no table. */
@@ -97,6 +99,11 @@ const char *guest_shared_fault_text(enum guest_shared_fault f);
 
 /* Drops a reference; unmaps with the last. NULL is allowed. */
 void guest_shared_put(struct guest_shared *r);
+
+/* Returns true once, when the driver of the guest with @cid has died (proto/alive.h). */
+bool guest_shared_orphaned(const struct guest_shared *r, uint64_t cid);
+/* Lets that driver see the death of this process (host_alive.h). */
+void guest_shared_serve(struct guest_shared *r, uint64_t cid);
 
 static inline bool guest_shared_gone(const struct guest_shared *r)
 {

@@ -161,8 +161,11 @@ struct region *reach_offered(struct guest_queue *gq, uint64_t nonce, uint64_t gp
 {
 	struct region *r = import(gq, gpa, size);
 
-	if (r)
-		set_region(gq->guest, region_get(r), gpa, nonce);
+	if (!r)
+		return NULL;
+	if (nonce)
+		region_serve(r, guest_cid(gq->guest));
+	set_region(gq->guest, region_get(r), gpa, nonce);
 	return r;
 }
 
@@ -221,6 +224,8 @@ bool reach_orphaned(const struct guest *g, bool *lent)
 	pthread_mutex_unlock(&own.lock);
 	*lent = r;
 	orphaned = r && region_orphaned(r, guest_cid(g));
+	if (r)
+		region_serve(r, guest_cid(g));
 	region_put(r);
 	return orphaned;
 }

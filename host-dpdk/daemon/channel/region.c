@@ -191,6 +191,14 @@ bool region_orphaned(struct region *r, uint64_t cid)
 	return orphaned;
 }
 
+void region_serve(struct region *r, uint64_t cid)
+{
+	pthread_mutex_lock(&r->lock);
+	if (r->from.serve)
+		r->from.serve(r->from.arg, cid);
+	pthread_mutex_unlock(&r->lock);
+}
+
 void region_own(struct region *r)
 {
 	pthread_mutex_lock(&r->lock);

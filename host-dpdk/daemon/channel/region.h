@@ -67,6 +67,9 @@ struct region_mem {
 	/* Returns true once, when the driver of the guest with this CID, which has offered it, has
 	 * died. NULL: never */
 	bool (*orphaned)(void *arg, uint64_t cid);
+	/* Lets the driver of the guest with this CID, which has offered it, learn of the end of
+	 * zvsockd. NULL: it cannot */
+	void (*serve)(void *arg, uint64_t cid);
 	uint64_t kept; /* bytes at the end that channels may not use */
 	void *arg;
 };
@@ -94,6 +97,10 @@ bool region_pending(struct region *r);
 /* Returns true once, when the driver that has offered it, of the guest with @cid, has died in a VM
  * that goes on. */
 bool region_orphaned(struct region *r, uint64_t cid);
+
+/* To be called when the driver of the guest with @cid has offered it, and from time to time: the
+ * driver learns of the end of zvsockd. */
+void region_serve(struct region *r, uint64_t cid);
 
 /* False: applications of a former zvsockd still have it mapped, and no channel may be made. */
 bool region_settled(struct region *r);

@@ -161,6 +161,27 @@ static void test_a_watchdog_has_something_to_watch(void **state)
 	}
 }
 
+/* The broker may have died: who has not heard of that sends a packet, because there will be no
+ * more. */
+static void test_who_is_cut_off_sends_a_packet(void **state)
+{
+	(void)state;
+	for (enum transport_end end = END_IS_TOLD; end <= END_IS_MISSED; end++) {
+		struct vsock_hdr h;
+		unsigned n = 0;
+
+		begin(end);
+		the_broker_dies();
+		assert_true(chan_events_of(P.g, C.guest.c) & ZV_EV_ERR);
+		for (unsigned i = 0; i < fake_pending(ZV_ROLE_HOST, 0); i++) {
+			assert_true(fake_peek(ZV_ROLE_HOST, 0, i, &h));
+			n += h.op == VSOCK_OP_RST && h.src_port == 0 && h.dst_port == 0;
+		}
+		assert_int_equal(n, end == END_IS_MISSED);
+		finish();
+	}
+}
+
 #define TEST(f) cmocka_unit_test_setup_teardown(f, pair_setup, pair_teardown)
 
 int main(void)
@@ -171,6 +192,7 @@ int main(void)
 		TEST(test_who_waits_for_room_looks_too),
 		TEST(test_a_half_that_has_ended),
 		TEST(test_a_watchdog_has_something_to_watch),
+		TEST(test_who_is_cut_off_sends_a_packet),
 	};
 
 	return cmocka_run_group_tests_name("chan_deaths", tests, NULL, NULL);

@@ -196,6 +196,9 @@ static int fake_open(struct transport_dev **out, const char *rest, const struct 
 	memset(f->reg, 0xff, sizeof(f->reg));
 	f->g.scheme = "fake";
 	f->g.name = "card0";
+	if (get(&world.own))
+		assert_int_equal(
+			own_region_make(&f->g.own, "fake", "1M", (struct gpa){1u << 20}, opts), 0);
 	ret = guest_dev_open(&f->g, opts);
 	if (ret == 0)
 		*out = &f->g.d;
@@ -221,13 +224,14 @@ int reset(void **state)
 
 int open_fake(struct transport_dev **out, const char *rest, uint32_t queues)
 {
-	const struct zv_opts o = {.size = sizeof(o),
-				  .queues = queues,
-				  .ring_size = 16,
-				  .rx_buf = 256,
-				  .tx_buf = 512,
-				  .flags = ZV_OPT_NO_HUGE,
-				  .tx_timeout_ns = FAKE_TX_TIMEOUT_MS * 1000000ull};
+	const struct zv_opts o = {
+		.size = sizeof(o),
+		.queues = queues,
+		.ring_size = 16,
+		.rx_buf = 256,
+		.tx_buf = 512,
+		.flags = ZV_OPT_NO_HUGE,
+		.tx_timeout_ns = (get(&world.patient) ? 600000u : FAKE_TX_TIMEOUT_MS) * 1000000ull};
 
 	*out = NULL;
 	return fake_open(out, rest, &o);

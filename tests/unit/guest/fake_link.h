@@ -27,6 +27,8 @@ struct fake_world {
 	int map_err;	    /* and how that ends */
 	uint32_t left;	    /* devices that were closed with something in their transmit ring */
 	uint32_t takes;	    /* work(): 1: packets without payload, 2: all packets */
+	uint32_t patient;   /* its watchdog waits for ten minutes */
+	uint32_t own;	    /* it has a region of its own */
 	uint32_t told;	    /* log lines that tell of a stuck device, */
 	uint32_t tried;	    /* and of one that takes nothing yet */
 	uint32_t faults;    /* of the order in which the functions are called */

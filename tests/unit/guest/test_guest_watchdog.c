@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* What becomes of a device that takes nothing any more; vsock_watchdog.h says what that is. */
 #include "fake_link.h"
+#include "proto/alive.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -14,6 +15,8 @@ static void on_log(void *ctx, enum zv_log_level level, const char *line)
 	(void)ctx;
 	if (strstr(line,
 		   "queue 0: the device has taken no packet for 100 ms; connections are reset"))
+		count(&world.told);
+	if (strstr(line, "queue 0: the device's backend has died and takes no packets"))
 		count(&world.told);
 	if (level == ZV_LOG_WARN && strstr(line, "the device takes no packets"))
 		count(&world.tried);
@@ -162,6 +165,117 @@ static void others_have_no_watchdog(void **state)
 	assert_int_equal(world.left, 1);
 	assert_int_equal(world.faults, 0);
 }
+
+/* ---- the host's word ---- */
+
+/* A device with a region, whose time-out is of no use to a test, and the slot of its driver. */
+static struct alive_slot *open_patient(struct transport_dev **d)
+{
+	struct alive_slot *s = NULL;
+
+	world.silent = world.own = world.patient = world.calm = 1;
+	assert_int_equal(open_fake(d, "card0", 1), 0);
+	for (unsigned i = 0; i < 30000 && !s; i++) {
+		const struct own_region *own = &((struct fake *)*d)->g.own;
+
+		(void)usleep(1000);
+		s = alive_find(alive_slots(own->map->addr, own->size), world.cid, 0);
+	}
+	assert_non_null(s);
+	return s;
+}
+
+static void announce(struct own_region *own)
+{
+	const struct ctrl_region whole = {.id = 1, .size = own->size, .gpa = own->gpa.v};
+	struct region_map *map;
+
+	assert_int_equal(own_region_part(own, "fake", "card0", 0, &whole, &map), 0);
+	region_map_put(map);
+}
+
+static void a_host_that_has_died_is_not_waited_for(void **state)
+{
+	struct transport_dev *d;
+	struct transport_queue *q;
+	struct alive_slot *s;
+	uint32_t session;
+
+	(void)state;
+	zv_set_log(on_log, NULL);
+	s = open_patient(&d);
+	q = guest_dev_queue(d, 0);
+	session = session_of(q);
+	announce(&((struct fake *)d)->g.own);
+	while (!send_one(q, 100))
+		(void)usleep(1000);
+	shm_store_release32(&s->host, ALIVE_DIED);
+	await(q, session, 0);
+	assert_int_equal(get(&world.told), 1);
+	/* It is in use when it takes something, although the word is still that of the dead host.
+	 */
+	session = session_of(q);
+	set(&world.takes, 2);
+	for (unsigned i = 0; i < 30000 && shm_load64(&q->stats.sessions) == 1; i++) {
+		(void)fake_work((struct fake *)d);
+		(void)usleep(1000);
+	}
+	await(q, session, 1);
+	assert_false(((struct fake *)d)->g.dog.died);
+	guest_dev_close(d);
+	zv_set_log(NULL, NULL);
+	assert_int_equal(world.faults, 0);
+}
+
+/* Others who have mapped the region could have written it. */
+static void the_word_alone_proves_nothing(void **state)
+{
+	struct transport_dev *d;
+	struct transport_queue *q;
+	struct alive_slot *s;
+
+	(void)state;
+	s = open_patient(&d);
+	q = guest_dev_queue(d, 0);
+	announce(&((struct fake *)d)->g.own);
+	shm_store_release32(&s->host, ALIVE_DIED);
+	set(&world.takes, 1);
+	for (unsigned i = 0; i < 5; i++) {
+		while (!send_one(q, 100))
+			(void)usleep(1000);
+		until_calm((struct fake *)d, q);
+	}
+	assert_int_equal(shm_load64(&q->stats.sessions), 1);
+	guest_dev_close(d);
+	assert_int_equal(world.starts, 1);
+}
+
+/* Before, it may be that of an earlier host. */
+static void a_word_counts_when_the_region_is_announced(void **state)
+{
+	const struct zv_opts opts = {.size = sizeof(opts), .flags = ZV_OPT_NO_HUGE};
+	struct guest_dev dev = {.dog = {.timeout_ns = 1}};
+
+	(void)state;
+	assert_int_equal(own_region_make(&dev.own, "fake", "1M", (struct gpa){1u << 20}, &opts), 0);
+	guest_watchdog_host(&dev, ALIVE_DIED);
+	assert_false(dev.dog.died);
+	announce(&dev.own);
+	guest_watchdog_host(&dev, 4711);
+	assert_false(dev.dog.died);
+	guest_watchdog_host(&dev, ALIVE_DIED);
+	assert_true(dev.dog.died);
+	guest_watchdog_host(&dev, 0);
+	assert_false(dev.dog.died);
+	guest_watchdog_host(&dev, ALIVE_DIED);
+	assert_true(dev.dog.died);
+	guest_watchdog_forget(&dev);
+	own_region_lost(&dev.own); /* the rings begin afresh */
+	guest_watchdog_host(&dev, ALIVE_DIED);
+	assert_false(dev.dog.died);
+	own_region_release(&dev.own);
+}
+
 #define T(name) cmocka_unit_test_setup(name, reset)
 
 int main(void)
@@ -171,6 +285,9 @@ int main(void)
 		T(a_device_that_keeps_data_is_left_alone),
 		T(close_ends_a_trial),
 		T(others_have_no_watchdog),
+		T(a_host_that_has_died_is_not_waited_for),
+		T(the_word_alone_proves_nothing),
+		T(a_word_counts_when_the_region_is_announced),
 	};
 
 	return cmocka_run_group_tests_name("guest_watchdog", tests, NULL, NULL);

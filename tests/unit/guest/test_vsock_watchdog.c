@@ -61,7 +61,7 @@ static bool told(void)
 
 static enum vsock_watchdog_state look(void)
 {
-	return vsock_watchdog_look(f.p, &probe, true);
+	return vsock_watchdog_look(f.p, &probe, true, VSOCK_WATCHDOG_LOOKS);
 }
 
 /* Looks @n times, and must look again each time. */
@@ -189,7 +189,8 @@ static void a_look_that_comes_late_does_not_count(void **state)
 	sends(1, 0);
 	waits(1);
 	for (unsigned i = 0; i < 100; i++)
-		assert_int_equal(vsock_watchdog_look(f.p, &probe, false), VSOCK_WATCHDOG_WAITS);
+		assert_int_equal(vsock_watchdog_look(f.p, &probe, false, VSOCK_WATCHDOG_LOOKS),
+				 VSOCK_WATCHDOG_WAITS);
 	waits(VSOCK_WATCHDOG_LOOKS - 1);
 	assert_int_equal(look(), VSOCK_WATCHDOG_STUCK);
 }

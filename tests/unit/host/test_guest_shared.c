@@ -5,6 +5,7 @@
  */
 #include "guest_fix.h"
 #include "mem/guest_shared.h"
+#include "proto/alive.h"
 #include "sigbus.h"
 
 #include <errno.h>
@@ -312,6 +313,44 @@ static void a_region_outlives_the_table_and_knows_that_it_is_gone(void **state)
 	done(&w);
 }
 
+/* In the driver's slot, and of no region whose end cannot be the page of slots. */
+static void a_driver_learns_that_the_host_lives(void **state)
+{
+	struct guest_shared *r, *odd;
+	struct alive_slot *s;
+	struct world w;
+
+	(void)state;
+	make(&w, memory_file(REGION_SIZE, SEALS));
+	r = take(&w, REGION_GPA, REGION_SIZE);
+	guest_shared_serve(r, 3); /* no driver, no slot */
+	assert_false(guest_shared_orphaned(r, 3));
+	s = alive_find(alive_slots(w.mem->r[2].va, REGION_SIZE), 3, 1);
+	for (unsigned i = 0; i < 30000 && !shm_load32(&s->host); i++) {
+		guest_shared_serve(r, 3);
+		(void)usleep(1000);
+	}
+	assert_int_not_equal(shm_load32(&s->host), 0);
+	odd = take(&w, REGION_GPA, REGION_SIZE - 3);
+	guest_shared_serve(odd, 3);
+	assert_false(guest_shared_orphaned(odd, 3));
+	guest_shared_put(odd);
+	shm_store_release32(&s->owner, ALIVE_DIED);
+	assert_true(guest_shared_orphaned(r, 3));
+	assert_false(guest_shared_orphaned(r, 3));
+	guest_shared_put(r); /* another region takes its place */
+	assert_int_equal(shm_load32(&s->host), 0);
+	r = take(&w, REGION_GPA, REGION_SIZE);
+	for (unsigned i = 0; i < 30000 && !shm_load32(&s->host); i++) {
+		guest_shared_serve(r, 3);
+		(void)usleep(1000);
+	}
+	assert_int_not_equal(shm_load32(&s->host), 0);
+	no_table(&w); /* the device is closed */
+	guest_shared_put(r);
+	done(&w);
+}
+
 static void another_file_at_that_address_is_another_region(void **state)
 {
 	struct guest_shared *r;
@@ -460,6 +499,7 @@ int main(void)
 		cmocka_unit_test(pages_are_not_cut),
 		cmocka_unit_test(a_read_only_file_is_refused),
 		cmocka_unit_test(a_region_outlives_the_table_and_knows_that_it_is_gone),
+		cmocka_unit_test(a_driver_learns_that_the_host_lives),
 		cmocka_unit_test(another_file_at_that_address_is_another_region),
 		cmocka_unit_test(what_was_given_is_taken_before_it_is_there),
 		cmocka_unit_test(a_common_file_is_a_common_region),

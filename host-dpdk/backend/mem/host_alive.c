@@ -1,0 +1,135 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "host_alive.h"
+
+#include "proto/alive.h"
+
+#include <linux/futex.h>
+#include <pthread.h>
+#include <semaphore.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+_Static_assert(ALIVE_DIED == FUTEX_OWNER_DIED, "what the kernel writes");
+
+/* As far apart as the words. */
+struct node {
+	struct robust_list list;
+} SHM_CACHE_ALIGNED;
+_Static_assert(sizeof(struct node) == sizeof(struct alive_slot), "one distance for all");
+
+struct host_alive {
+	struct node node[ALIVE_SLOTS];
+	struct robust_list_head head;
+	struct alive_slot *slots;
+	pthread_mutex_t lock; /* protects these: */
+	uint64_t said;	      /* bit i: slot i */
+	uint32_t tid;	      /* 0: the thread does not run yet */
+	sem_t end;
+};
+
+/* Under the lock. */
+static void put(const struct host_alive *a, unsigned slot)
+{
+	uint32_t *host = &a->slots[slot].host;
+
+	if (!a->tid) /* the thread has yet to come */
+		(void)shm_swap32(host, ALIVE_DIED, 0);
+	else if (shm_load32(host) != a->tid)
+		shm_store_release32(host, a->tid);
+}
+
+static void *sleep_until_end(void *arg)
+{
+	struct robust_list_head *was = NULL;
+	struct host_alive *a = arg;
+	size_t len;
+
+	if (syscall(SYS_get_robust_list, 0, &was, &len) == 0 &&
+	    syscall(SYS_set_robust_list, &a->head, sizeof(a->head)) == 0) {
+		pthread_mutex_lock(&a->lock);
+		a->tid = (uint32_t)gettid();
+		for (uint64_t said = a->said; said; said &= said - 1)
+			put(a, (unsigned)__builtin_ctzll(said));
+		pthread_mutex_unlock(&a->lock);
+	}
+	while (sem_wait(&a->end) < 0)
+		;
+	(void)syscall(SYS_set_robust_list, was, sizeof(*was));
+	(void)sem_destroy(&a->end);
+	(void)pthread_mutex_destroy(&a->lock);
+	free(a);
+	return NULL;
+}
+
+static int start(struct host_alive *a)
+{
+	pthread_attr_t attr;
+	sigset_t all, old;
+	pthread_t t;
+	int err = pthread_attr_init(&attr);
+
+	if (err)
+		return err;
+	(void)pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &old);
+	err = pthread_create(&t, &attr, sleep_until_end, a);
+	pthread_sigmask(SIG_SETMASK, &old, NULL);
+	if (!err)
+		(void)pthread_setname_np(t, "zvsock-word");
+	(void)pthread_attr_destroy(&attr);
+	return err;
+}
+
+struct host_alive *host_alive_new(struct alive_slot *slots)
+{
+	struct host_alive *a = aligned_alloc(SHM_CACHE_LINE, sizeof(*a));
+
+	if (!a)
+		return NULL;
+	memset(a, 0, sizeof(*a));
+	a->slots = slots;
+	a->head.list.next = &a->head.list; /* empty */
+	a->head.futex_offset = (char *)&slots[0].host - (char *)&a->node[0].list;
+	pthread_mutex_init(&a->lock, NULL);
+	(void)sem_init(&a->end, 0, 0);
+	if (start(a)) {
+		(void)sem_destroy(&a->end);
+		(void)pthread_mutex_destroy(&a->lock);
+		free(a);
+		return NULL;
+	}
+	return a;
+}
+
+void host_alive_say(struct host_alive *a, struct alive_slot *s)
+{
+	unsigned slot = (unsigned)(s - a->slots);
+	struct robust_list *n = &a->node[slot].list;
+
+	pthread_mutex_lock(&a->lock);
+	if (!(a->said & 1ull << slot)) {
+		a->said |= 1ull << slot;
+		n->next = a->head.list.next;
+		__atomic_store_n(&a->head.list.next, n, __ATOMIC_RELEASE); /* the kernel may look */
+	}
+	put(a, slot);
+	pthread_mutex_unlock(&a->lock);
+}
+
+void host_alive_end(struct host_alive *a, bool died)
+{
+	if (!a)
+		return;
+	pthread_mutex_lock(&a->lock);
+	__atomic_store_n(&a->head.list.next, &a->head.list, __ATOMIC_RELEASE);
+	for (uint64_t said = a->tid ? a->said : 0; said; said &= said - 1)
+		(void)shm_swap32(&a->slots[__builtin_ctzll(said)].host, a->tid,
+				 died ? ALIVE_DIED : 0);
+	a->said = 0;
+	pthread_mutex_unlock(&a->lock);
+	(void)sem_post(&a->end); /* the thread frees it */
+}
