@@ -6,6 +6,7 @@
 #include "chan_side.h"
 
 #include <errno.h>
+#include <malloc.h>
 #include <pthread.h>
 #include <setjmp.h>
 #include <signal.h>
@@ -28,6 +29,12 @@
 #define CONF_OTHER CONF "application_region = 64M\nchannel_size = 1M\n"
 #define CONF_NONE  CONF "application_region = 0\n"
 
+/* KiB of private memory of an end: docs/daemon.md, "How much memory". */
+#define MEM_8M	 24u
+#define MEM_512K 6u
+
+#define CONF_SMALL CONF "channel_size = 512K\n"
+
 static const char *program;
 
 static int start_plain(void **state)
@@ -40,6 +47,12 @@ static int start_big(void **state)
 {
 	(void)state;
 	return cs_start(program, CONF_BIG);
+}
+
+static int start_small(void **state)
+{
+	(void)state;
+	return cs_start(program, CONF_SMALL);
 }
 
 static int start_none(void **state)
@@ -65,6 +78,47 @@ static void payload_goes_past_zvsockd(void **state)
 	}
 	assert_int_equal(cs_counted("channel_granted"), 4);
 	assert_int_equal(cs_counted("channel_bad_msg"), 0);
+}
+
+/* Bytes from malloc. 0: not known, because a sanitizer has its own. */
+static size_t allocated(void)
+{
+	return mallinfo2().uordblks;
+}
+
+/* Both ends are of this process; what else takes memory does so with the first connection. */
+static void idle_channels_take(size_t kib)
+{
+	enum { CONNS = 8 };
+	struct cs_pair p[CONNS], first = cs_joined(ZV_STREAM);
+	size_t before = allocated(), each;
+
+	if (!before) {
+		cs_converse(first, ZV_STREAM);
+		skip();
+	}
+	for (unsigned i = 0; i < CONNS; i++)
+		p[i] = cs_joined(ZV_STREAM);
+	each = (allocated() - before) / CONNS / 2;
+	print_message("%zu bytes an end\n", each);
+	assert_int_equal(cs_channels(), CONNS + 1);
+	assert_in_range(each, kib * 1024 / 2, kib * 1024);
+	for (unsigned i = 0; i < CONNS; i++)
+		cs_converse(p[i], ZV_STREAM);
+	cs_converse(first, ZV_STREAM);
+}
+
+/* docs/daemon.md, "How much memory" */
+static void what_an_idle_channel_takes(void **state)
+{
+	(void)state;
+	idle_channels_take(MEM_8M);
+}
+
+static void what_a_small_idle_channel_takes(void **state)
+{
+	(void)state;
+	idle_channels_take(MEM_512K);
 }
 
 static void a_device_talks_to_itself(void **state)
@@ -399,6 +453,8 @@ int main(int argc, char **argv)
 #define IN(world, test) cmocka_unit_test_setup_teardown(test, start_##world, cs_stop)
 	const struct CMUnitTest tests[] = {
 		IN(plain, payload_goes_past_zvsockd),
+		IN(plain, what_an_idle_channel_takes),
+		IN(small, what_a_small_idle_channel_takes),
 		IN(plain, a_device_talks_to_itself),
 		IN(plain, much_passes_unchanged),
 		IN(big, a_full_region_means_copying),

@@ -331,8 +331,7 @@ static int open_ends(struct chan *ch, const struct chan_opts *o)
 	if (!ret)
 		ret = chan_rx_init(ch, &o->desc->dir[!o->role]);
 	if (!ret)
-		ret = chan_tx_init(ch, &o->desc->dir[o->role],
-				   o->desc->version == SHM_CHANNEL_NESTED);
+		chan_tx_init(ch, &o->desc->dir[o->role], o->desc->version == SHM_CHANNEL_NESTED);
 	if (!ret)
 		ret = enter(ch->q, ch);
 	return ret;

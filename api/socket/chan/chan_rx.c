@@ -24,8 +24,13 @@ int chan_rx_init(struct chan *ch, const struct shm_direction *d)
 	ch->line_pos = (++ch->q->rx.serial * UINT64_C(0x9e3779b97f4a7c15)) >> 34 << 32;
 	ch->fifo = malloc(ch->size * sizeof(*ch->fifo));
 	ch->line_lent = calloc(d->entries, 1);
+	return ch->fifo && ch->line_lent ? 0 : -ENOMEM;
+}
+
+bool chan_lends(struct chan *ch)
+{
 	ch->slot_lent = calloc(ch->nslots + 1u, sizeof(*ch->slot_lent));
-	return ch->fifo && ch->line_lent && ch->slot_lent ? 0 : -ENOMEM;
+	return ch->slot_lent;
 }
 
 void chan_rx_fini(struct chan *ch)
@@ -198,9 +203,12 @@ static inline bool take_back(struct chan *ch, const struct zv_buf *b, struct shm
 
 	if (kind == LENT_SLOT) {
 		uint32_t id = pos % SHM_SLOTS_MAX;
-		struct chan_lent *l = &ch->slot_lent[id];
+		struct chan_lent *l;
 
-		if (id >= ch->nslots || l->serial != b->serial)
+		if (!ch->slot_lent || id >= ch->nslots)
+			return false;
+		l = &ch->slot_lent[id];
+		if (l->serial != b->serial)
 			return false;
 		l->serial = 0;
 		ch->tell += CHAN_TELL_SLOT - 1;

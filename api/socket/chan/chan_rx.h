@@ -53,7 +53,14 @@ static inline void chan_tell(struct chan *ch)
 
 /* Releases the first @n messages of the fifo, which were read: @bytes of payload. */
 void chan_read(struct chan *ch, unsigned n, uint64_t bytes);
-/* Lends the first message of the fifo to the application. */
+/* Prepares for chan_lend(), once; a channel whose application copies needs none of that. False: no
+ * memory. */
+bool chan_lends(struct chan *ch);
+static inline bool chan_may_lend(struct chan *ch)
+{
+	return __builtin_expect(ch->slot_lent != NULL, 1) || chan_lends(ch);
+}
+/* Lends the first message of the fifo to the application; after chan_may_lend(). */
 void chan_lend(struct chan *ch, struct zv_buf *b);
 /* Takes back loans of @ch, up to the first buffer that is none. Returns how many. */
 unsigned chan_take_back(struct chan *ch, const struct zv_buf *bufs, unsigned n);

@@ -38,8 +38,9 @@
  * never show it. These checks are
  * aligned to whole seconds of the clock, so that all sleepers of a machine wake together.
  *
- * An idle channel of the default size costs this side some 5 KiB of private memory: its fifo, the
- * records of loans, the ends of the channel.
+ * The private memory of a channel grows with its slots: shm-ring keeps the state of each, and a
+ * channel whose application uses the zero-copy calls also a record of each that can be on loan.
+ * docs/daemon.md ("How much memory") has figures, and daemon channels checks them.
  *
  * A region whose file is truncated turns to zeros (api/sigbus.h). Zeros in the ring are no
  * messages, but zeros in payload cannot be told from data. So a copy is checked against `cut`
@@ -135,14 +136,14 @@ struct chan {
 	uint8_t *line_lent; /* by ring entry: its width in entries, 0: not lent */
 	uint32_t line_mask;
 	uint32_t nslots;
-	struct chan_lent *slot_lent;
-	uint64_t unread; /* bytes received and neither read nor given back */
+	struct chan_lent *slot_lent; /* NULL: none has been lent */
+	uint64_t unread;	     /* bytes received and neither read nor given back */
 
 	/* ---- sending: chan_tx.c ---- */
 	uint32_t places;   /* free ring entries, as far as known */
 	uint32_t promised; /* of these, promised to reserved buffers */
 	uint32_t tx_slots;
-	struct chan_out *out; /* by slot */
+	struct chan_out *out; /* by slot; NULL: none has been reserved */
 	uint32_t classes;
 	uint32_t slot_size[SHM_CLASSES_MAX];
 	uint64_t room;	     /* room in the empty channel */

@@ -7,7 +7,7 @@
 
 #define STAGES 64u /* of a slab */
 
-int chan_tx_init(struct chan *ch, const struct shm_direction *d, bool nested)
+void chan_tx_init(struct chan *ch, const struct shm_direction *d, bool nested)
 {
 	uint32_t places = d->entries / 2 < CHAN_PIECES ? d->entries / 2 : CHAN_PIECES;
 	/* Nested slots: the smallest class covers all memory. */
@@ -30,8 +30,6 @@ int chan_tx_init(struct chan *ch, const struct shm_direction *d, bool nested)
 	}
 	if (ch->max_msg < SHM_INLINE_MAX)
 		ch->max_msg = SHM_INLINE_MAX;
-	ch->out = calloc(ch->tx_slots + 1u, sizeof(*ch->out));
-	return ch->out ? 0 : -ENOMEM;
 }
 
 void chan_tx_fini(struct chan *ch)
@@ -213,6 +211,11 @@ int chan_reserve(struct zv_conn *c, struct zv_buf *bufs, unsigned n, size_t len)
 	if (!ch->classes || len <= SHM_INLINE_MAX)
 		return reserve_stages(ch, bufs, n,
 				      len < SHM_INLINE_MAX ? (uint32_t)len : SHM_INLINE_MAX);
+	if (__builtin_expect(!ch->out, 0)) {
+		ch->out = calloc(ch->tx_slots, sizeof(*ch->out));
+		if (!ch->out)
+			return -ENOMEM;
+	}
 	while (k < n && chan_places(ch, 1)) {
 		struct shm_msg m[CHAN_FIFO];
 		uint32_t places = ch->places - ch->promised;

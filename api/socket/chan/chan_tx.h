@@ -69,7 +69,8 @@ static inline void chan_sent(struct zv_conn *c, uint64_t bytes)
 }
 
 /*
- * Reserves up to @n buffers of @len bytes, each with a promised ring entry. How many, 0, -EPROTO.
+ * Reserves up to @n buffers of @len bytes, each with a promised ring entry. How many, 0, -EPROTO,
+ * -ENOMEM.
  */
 int chan_reserve(struct zv_conn *c, struct zv_buf *bufs, unsigned n, size_t len);
 
@@ -84,7 +85,7 @@ static inline struct chan_outs chan_outs(const struct chan *ch)
 	return (struct chan_outs){.stage = ch->q->chans.stage.out,
 				  .slot = ch->out,
 				  .stages = ch->q->chans.stage.size,
-				  .slots = ch->tx_slots,
+				  .slots = ch->out ? ch->tx_slots : 0,
 				  .chan = ch->index};
 }
 
@@ -119,8 +120,7 @@ static inline struct shm_msg chan_slot_msg(const struct zv_buf *b, const struct 
 /* Gives @b back unsent and withdraws the promise of its ring entry. */
 void chan_out_cancel(struct chan *ch, const struct zv_buf *b, struct chan_out *o);
 
-/* 0 or -ENOMEM. */
-int chan_tx_init(struct chan *ch, const struct shm_direction *d, bool nested);
+void chan_tx_init(struct chan *ch, const struct shm_direction *d, bool nested);
 void chan_tx_fini(struct chan *ch);
 void chan_stages_fini(struct zv_queue *q);
 

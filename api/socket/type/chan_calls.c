@@ -332,11 +332,15 @@ int chan_buf_recv(struct zv_conn *c, struct zv_buf *bufs, unsigned n)
 
 	if (chan_is_cut(ch))
 		return chan_broken(ch, -EPROTO);
+	if (!chan_fifo_empty(ch) && !chan_may_lend(ch))
+		return -ENOMEM;
 	while (got < n) {
 		if (chan_fifo_empty(ch)) {
 			ret = chan_pull(ch);
 			if (ret <= 0 || chan_fifo_empty(ch))
 				break;
+			if (!chan_may_lend(ch))
+				return -ENOMEM;
 		}
 		c->rx.seq.msgs -= ch->fifo[ch->head].flags & SHM_EOM;
 		chan_lend(ch, &bufs[got++]);
