@@ -13,6 +13,7 @@
 
 #define CID   11u
 #define GUEST 2u /* its place in the world */
+#define KEPT  8u /* regions of a guest: docs/threat-model.md */
 
 #define CONF_GUEST CONF "application_region = 0\n[guest a]\ncid = 11\nsocket = @a.sock\n"
 
@@ -202,6 +203,50 @@ static void a_loan_outlives_zvsockd(void **state)
 	assert_true(zw_until(cs_all_free, NULL));
 }
 
+static bool regions_are(void *n)
+{
+	cs_ask("regions");
+	return cs_times("\"origin\":\"a\"") == *(unsigned *)n;
+}
+
+/* Ends that an application does not give back keep the region of a guest that has gone. The guest
+ * comes again and again, each time with other memory. */
+static void regions_that_are_kept_are_few(void **state)
+{
+	struct zw_conn *held[3 * KEPT];
+	struct zv_buf loan[3 * KEPT];
+
+	(void)state;
+	for (unsigned i = 0; i < 3 * KEPT; i++) {
+		unsigned n = i < KEPT ? i + 1 : KEPT;
+		struct cs_pair p;
+
+		assert_true(zw_until(regions_are, &n));
+		p = from_guest();
+		assert_int_equal(cs_channels(), i < KEPT);
+		held[i] = p.b;
+		loan[i].data = p.b->c;
+		assert_true(zw_send(p.a, "!", 1, 0) && zw_until(lent, &loan[i]));
+		assert_true(zw_guest_close(GUEST));
+		free(p.a);
+		assert_true(zw_until(failed, held[i]));
+		assert_true(regions_are(&n));
+		guest = zw_zvsock_guest(GUEST, "a.sock,region=64M", 1);
+		assert_non_null(guest);
+	}
+	assert_true(zw_logged("8 regions of this guest are still in use"));
+	for (unsigned i = 0; i < 3 * KEPT; i++) {
+		zv_buf_release(zv_conn_queue(held[i]->c), &loan[i], 1);
+		zw_close(held[i]);
+	}
+	assert_true(zw_until(cs_no_region, NULL));
+	assert_true(zw_guest_close(GUEST));
+	guest = zw_zvsock_guest(GUEST, "a.sock,region=64M", 1);
+	assert_non_null(guest);
+	assert_true(zw_until(offered, NULL));
+	cs_converse(from_guest(), ZV_STREAM);
+}
+
 int main(int argc, char **argv)
 {
 #define WITH_GUEST(test) cmocka_unit_test_setup_teardown(test, start_guest, cs_stop)
@@ -210,6 +255,7 @@ int main(int argc, char **argv)
 		WITH_GUEST(the_region_is_for_those_who_talk_to_the_guest),
 		WITH_GUEST(a_guest_that_goes_takes_its_region_along),
 		WITH_GUEST(a_loan_outlives_zvsockd),
+		WITH_GUEST(regions_that_are_kept_are_few),
 	};
 
 	if (argc < 2) {

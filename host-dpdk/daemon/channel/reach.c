@@ -8,6 +8,7 @@
 #include <pthread.h>
 #include <zvsock_broker.h>
 
+#define REGIONS_KEPT 8u		    /* of a guest, in use or not given back */
 #define REACH_MAP_NS 10000000000ull /* for a VMM to map what it was sent */
 
 bool reach_is_app(const struct guest *g)
@@ -145,6 +146,15 @@ static struct region *import(struct guest_queue *gq, uint64_t gpa, uint64_t size
 			ZV_LOG_WARN, gq->guest->name,
 			"the memory that its driver offers for channels had another size, and some "
 			"of it is still in use: not used");
+		mem.drop(mem.arg);
+		return NULL;
+	}
+	if (regions_of(gq->guest->name) >= REGIONS_KEPT) {
+		log_line(ZV_LOG_WARN, gq->guest->name,
+			 "%u regions of this guest are still in use by applications that have not "
+			 "given back what they have on loan there: the memory that its driver "
+			 "offers for channels is not used",
+			 REGIONS_KEPT);
 		mem.drop(mem.arg);
 		return NULL;
 	}

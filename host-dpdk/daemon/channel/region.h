@@ -88,6 +88,9 @@ struct region *region_new(const struct region_mem *mem, const char *origin, uint
  */
 int region_same(const struct region_mem *mem, struct region **out);
 
+/* The number of regions of guest @origin, retired ones included. */
+unsigned regions_of(const char *origin);
+
 /* True: its memory is gone, and it has been retired. */
 bool region_gone(struct region *r);
 

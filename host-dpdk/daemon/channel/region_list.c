@@ -34,6 +34,18 @@ static bool info_of(const struct region *r, struct region_info *i)
 	return true;
 }
 
+unsigned regions_of(const char *origin)
+{
+	const struct region *r;
+	unsigned n = 0;
+
+	pthread_mutex_lock(&regions.lock);
+	TAILQ_FOREACH(r, &regions.all, link)
+		n += strcmp(r->origin, origin) == 0;
+	pthread_mutex_unlock(&regions.lock);
+	return n;
+}
+
 int region_infos(struct region_info **out)
 {
 	struct region_info *infos;
