@@ -12,13 +12,12 @@
 #include <sys/socket.h>
 
 #define FILLING_STEP 16384u
-#define FILLING_TURN 262144u
 
 /* A connection being set up, and then its relay. */
 struct av_conn {
 	struct relay r;	      /* first */
 	struct av_call *call; /* NULL: home has been told all */
-	struct lcore_work filling;
+	void (*relay_work)(struct lcore_work *w);
 	uint64_t bytes; /* filler data in the program's socket still to be drained */
 	uint32_t messages;
 	uint8_t queues_tried;
@@ -95,7 +94,6 @@ static void part(struct av_conn *a)
 static void conn_end(struct av_conn *a)
 {
 	part(a);
-	lcore_defer_cancel(a->r.f.owner.gq->lc, &a->filling);
 	relay_abort(&a->r);
 }
 
@@ -239,42 +237,45 @@ void av_conn_stop(struct av_call *c, bool unclaimed)
 
 /* ---- the relay ---- */
 
-/* Drains the filler data from the program's socket, then starts the relay. */
+/* Drains the filler data from the program's socket, then starts the relay. Limited as payload is: a
+ * guest may accept a thousand connections at once. */
 static void filling_read(struct lcore_work *w)
 {
-	struct av_conn *a =
-		(struct av_conn *)(void *)((char *)w - offsetof(struct av_conn, filling));
+	struct av_conn *a = (struct av_conn *)(void *)flow_of_work(w); /* r.f is first */
 	bool seq = a->r.flags & RELAY_SEQPACKET;
+	struct flow *f = &a->r.f;
+	uint32_t may = flow_may(f), done = 0;
 	char buf[FILLING_STEP];
 
-	for (uint32_t done = 0; seq ? a->messages : a->bytes;) {
+	if (!may)
+		return;
+	while (seq ? a->messages : a->bytes) {
 		size_t most = a->bytes < sizeof(buf) && !seq ? a->bytes : sizeof(buf);
-		ssize_t n = relay_recv(&a->r, buf, most);
+		ssize_t n;
 
+		if (done >= may || !work_may(f->owner.gq)) {
+			flow_wait(f);
+			return;
+		}
+		n = relay_recv(&a->r, buf, most);
 		if (n == -EINTR)
 			continue;
-		if (n <= 0 && !(seq && n == 0)) { /* less than it has said, or descriptors */
+		if (n <= 0) { /* less than it has said, or descriptors; no message of it is empty */
 			relay_abort(&a->r);
 			return;
 		}
 		a->bytes -= seq ? 0 : (uint64_t)n;
 		a->messages -= seq;
-		done += work_of((uint32_t)n);
-		if (done >= FILLING_TURN) {
-			lcore_defer(a->r.f.owner.gq->lc, w);
-			return;
-		}
+		done += flow_moved(f, (uint32_t)n);
 	}
+	f->work.run = a->relay_work;
 	relay_start(&a->r, NULL, 0);
 	av_named_started(&a->r);
 }
 
 static void filling_abort(struct conn_owner *o)
 {
-	struct av_conn *a = conn_of(o);
-
-	lcore_defer_cancel(o->gq->lc, &a->filling);
-	relay_abort(&a->r);
+	relay_abort(&conn_of(o)->r);
 }
 
 static void filling_event(struct conn_owner *o, const struct zv_event *ev)
@@ -309,8 +310,9 @@ void av_conn_go(struct av_call *c, int fd, uint64_t bytes, uint32_t messages)
 		relay_expect_passed(&a->r);
 	a->bytes = bytes;
 	a->messages = messages;
-	a->filling.run = filling_read;
+	a->relay_work = a->r.f.work.run;
+	a->r.f.work.run = filling_read;
 	a->r.f.owner.event = filling_event;
 	a->r.f.owner.abort = filling_abort;
-	filling_read(&a->filling);
+	filling_read(&a->r.f.work);
 }
