@@ -95,8 +95,7 @@
 
 /* An entry a question: name, number, what it is called in messages. */
 #define DROPIN_TYPES(X)                                                                            \
-	X(HELLO, 1, "hello")	 /* -> local.cid; bytes: the user that zvsockd runs as by now,     \
-				  * whose sockets may have a Z label */                            \
+	X(HELLO, 1, "hello")	 /* -> local.cid. SCM_CREDENTIALS say who may have a Z label */    \
 	X(CONNECT, 2, "connect") /* sock_type, local (port ANY: choose), remote, timeout_ms,       \
 				  * flags; label when bound -> local, remote, label, [where, and   \
 				  * bytes: the user who must be there] */                          \

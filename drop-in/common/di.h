@@ -42,9 +42,9 @@ struct di {
 	char dir[DI_DIR_MAX]; /* "": it was too long; nothing is there */
 	/* Reports a failed request in one line, without a final newline. NULL: no report. */
 	void (*say)(const char *line);
-	/* The user of the zvsockd that answered last: when DIR/ask was created, and currently, as
-	 * zvsockd says. -1: none has answered. */
-	_Atomic int64_t owner, user;
+	/* The user of the zvsockd that answered last, as this process sees it: when DIR/ask was
+	 * created, and when it answered; and its process. -1: none has answered. */
+	_Atomic int64_t owner, user, pid;
 	/* When a stranger's connection last made us ask zvsockd who it runs as (di_sys_now_ms()).
 	 */
 	_Atomic int64_t doubted_ms;

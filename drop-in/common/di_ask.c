@@ -12,6 +12,7 @@ void di_init(struct di *d, const char *dir)
 	memset(d, 0, sizeof(*d));
 	atomic_store(&d->owner, -1);
 	atomic_store(&d->user, -1);
+	atomic_store(&d->pid, -1);
 	atomic_store(&d->cid, -1);
 	atomic_store(&d->doubted_ms, INT64_MIN / 2);
 	if (!dir || !*dir)
@@ -84,12 +85,14 @@ static void say_absent(const struct di *d, int rc)
 	d->say(l.text);
 }
 
-/* The user of who listens, as this process sees it. */
+/* The user of who listens, as this process sees it. The kernel will say who answers. */
 static void learn_owner(struct di *d, int ask)
 {
+	const int on = 1;
 	struct ucred who;
 	socklen_t len = sizeof(who);
 
+	(void)di_sys_setsockopt(ask, SOL_SOCKET, SO_PASSCRED, &on, sizeof(on));
 	if (di_sys_getsockopt(ask, SOL_SOCKET, SO_PEERCRED, &who, &len) == 0)
 		atomic_store_explicit(&d->owner, (int64_t)who.uid, memory_order_relaxed);
 }
@@ -132,11 +135,38 @@ static int send_question(int fd, const struct dropin_msg *m)
 	return n == (long)sizeof(*m) ? 0 : n < 0 ? (int)n : -EPIPE;
 }
 
+/* What the kernel says of who has sent an answer, if it was asked to. */
+struct sender {
+	union {
+		struct cmsghdr align;
+		char space[CMSG_SPACE(sizeof(struct ucred))]; /* none for descriptors */
+	} u;
+};
+
+/* The numbers are as this process sees them, whatever user and PID namespaces it is in. */
+static void learn_sender(struct di *d, const struct sender *from, size_t len)
+{
+	const struct cmsghdr *c = &from->u.align;
+	struct ucred who;
+
+	if (len < CMSG_LEN(sizeof(who)) || c->cmsg_len != CMSG_LEN(sizeof(who)) ||
+	    c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_CREDENTIALS)
+		return;
+	memcpy(&who, CMSG_DATA(c), sizeof(who));
+	atomic_store_explicit(&d->user, (int64_t)who.uid, memory_order_relaxed);
+	atomic_store_explicit(&d->pid, (int64_t)who.pid, memory_order_relaxed);
+}
+
 /* 1: there is an answer; 0: not yet; -errno. Its result is checked by the caller. */
 static int take_answer(struct di *d, int fd, const struct dropin_msg *asked, struct dropin_msg *m)
 {
+	bool who = asked->type == DROPIN_HELLO;
 	struct iovec iov = {m, sizeof(*m)};
-	struct msghdr h = {.msg_iov = &iov, .msg_iovlen = 1};
+	struct sender from = {0};
+	struct msghdr h = {.msg_iov = &iov,
+			   .msg_iovlen = 1,
+			   .msg_control = who ? &from : NULL,
+			   .msg_controllen = who ? sizeof(from.u.space) : 0};
 	long n = di_sys_recvmsg(fd, &h, MSG_DONTWAIT);
 	const char *wrong;
 
@@ -153,6 +183,7 @@ static int take_answer(struct di *d, int fd, const struct dropin_msg *asked, str
 		say(d, asked, wrong);
 		return -ENODEV;
 	}
+	learn_sender(d, &from, h.msg_controllen);
 	return 1;
 }
 
@@ -222,10 +253,8 @@ int di_hello(struct di *d, struct dropin_msg *m)
 
 	dropin_msg_init(m, DROPIN_HELLO);
 	rc = di_ask_now(d, m);
-	if (!rc) {
-		atomic_store_explicit(&d->user, (int64_t)m->bytes, memory_order_relaxed);
+	if (!rc)
 		atomic_store_explicit(&d->cid, (int64_t)m->local.cid, memory_order_relaxed);
-	}
 	return rc;
 }
 

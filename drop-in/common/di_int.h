@@ -61,8 +61,10 @@ int di_who(int fd, struct di_who *w);
 /* Makes *un the abstract name @text. Returns its length. */
 socklen_t di_label_name(const char text[static DROPIN_LABEL], struct sockaddr_un *un);
 
-/* The user at the other end of @fd, for listening sockets and those accepted from them; -1:
- * none. */
+/* Who is at the other end of @fd, for listening sockets and those accepted from them. False:
+ * nobody. */
+bool di_peer(int fd, struct ucred *who);
+/* Their user; -1: none. */
 int64_t di_peer_user(int fd);
 
 bool di_read_label(const struct sockaddr_un *un, socklen_t len, struct dropin_label *l);

@@ -56,6 +56,8 @@ int di_type(int fd)
 #define LOW_PORTS 1024u /* of those who may */
 #define DOUBT_MS  1000
 
+#define OVERFLOW_UID 65534 /* /proc/sys/kernel/overflowuid, unless somebody has changed it */
+
 /* ---- names ---------------------------------------------------------------------------------- */
 
 socklen_t di_label_name(const char text[static DROPIN_LABEL], struct sockaddr_un *un)
@@ -103,13 +105,18 @@ struct sockaddr_vm di_vm_address(uint32_t cid, uint32_t port)
 	return (struct sockaddr_vm){.svm_family = AF_VSOCK, .svm_cid = cid, .svm_port = port};
 }
 
+bool di_peer(int fd, struct ucred *who)
+{
+	socklen_t len = sizeof(*who);
+
+	return di_sys_getsockopt(fd, SOL_SOCKET, SO_PEERCRED, who, &len) == 0;
+}
+
 int64_t di_peer_user(int fd)
 {
 	struct ucred who;
-	socklen_t len = sizeof(who);
 
-	return di_sys_getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &who, &len) < 0 ? -1
-									      : (int64_t)who.uid;
+	return di_peer(fd, &who) ? (int64_t)who.uid : -1;
 }
 
 static bool is_own_cid(struct di *d, uint32_t cid)
@@ -301,16 +308,27 @@ static bool may_ask_again(struct di *d)
 	return now - last >= DOUBT_MS && atomic_compare_exchange_strong(&d->doubted_ms, &last, now);
 }
 
+/*
+ * In a user namespace that has no number for them, zvsockd's user and all others look alike. There
+ * it must be the very process; 0: that of a PID namespace that is not seen here either.
+ */
+static bool is_zvsockd(struct di *d, const struct ucred *who)
+{
+	if (who->uid == OVERFLOW_UID)
+		return who->pid > 0 && who->pid == atomic_load(&d->pid);
+	return !who->uid || who->uid == atomic_load(&d->owner) || who->uid == atomic_load(&d->user);
+}
+
 /* Is the other end, which has a Z label, zvsockd's? Anybody may call his socket so. */
 static bool from_zvsockd(struct di *d, int fd)
 {
-	const int64_t uid = di_peer_user(fd);
 	struct dropin_msg m;
+	struct ucred who;
 
-	if (uid < 0)
+	if (!di_peer(fd, &who))
 		return false;
 	for (int asked = 0;; asked++) {
-		if (!uid || uid == atomic_load(&d->owner) || uid == atomic_load(&d->user))
+		if (is_zvsockd(d, &who))
 			return true;
 		/* another one may be there by now */
 		if (asked || !may_ask_again(d) || di_hello(d, &m) < 0)

@@ -179,7 +179,6 @@ static bool on_question(unsigned i, struct dropin_msg *m)
 	case DROPIN_HELLO:
 		hellos++;
 		m->local.cid = VMADDR_CID_HOST;
-		m->bytes = getuid();
 		break;
 	case DROPIN_BIND:
 		if (m->local.port == VMADDR_PORT_ANY)
@@ -380,6 +379,16 @@ unsigned fake_shutdowns(char label[static 100])
 	memcpy(label, shut, sizeof(shut));
 	pthread_mutex_unlock(&lock);
 	return n;
+}
+
+pid_t fake_fork(void)
+{
+	pid_t pid;
+
+	pthread_mutex_lock(&lock);
+	pid = fork();
+	pthread_mutex_unlock(&lock);
+	return pid;
 }
 
 static socklen_t abstract(struct sockaddr_un *un, const char *text)

@@ -9,6 +9,7 @@
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 #define FAKE_GUEST 3u /* the CID of the only guest */
 
@@ -42,6 +43,9 @@ unsigned fake_connects(void);
 unsigned fake_hellos(void);
 /* SHUTDOWNs that came, and the label of the last one. */
 unsigned fake_shutdowns(char label[static 100]);
+
+/* fork(2), after which the child can connect. */
+pid_t fake_fork(void);
 
 /* Connects to the port @port that a program has bound, as the guest's port @from. */
 int fake_guest_connects(uint32_t port, uint32_t from);

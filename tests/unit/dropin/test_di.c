@@ -191,73 +191,6 @@ static void accepted_sockets_inherit_options(void **state)
 	}
 }
 
-/* The name of a listening socket is no secret. */
-static void strangers_are_no_guests(void **state)
-{
-	int fd = new_socket(SOCK_STREAM), stranger, got;
-
-	(void)state;
-	assert_int_equal(bind_to(fd, VMADDR_CID_ANY, 1234), 0);
-	assert_int_equal(listen(fd, 8), 0);
-	stranger = fake_stranger_connects(1234, 0);
-	got = accept(fd, NULL, NULL);
-	assert_int_equal(di_accepted(&di, fd, got), -ECONNABORTED);
-	close(got);
-	close(stranger);
-
-	/* It may be a program of this machine, but not a guest's. */
-	stranger = fake_stranger_connects(1234, 'P');
-	got = accept(fd, NULL, NULL);
-	assert_int_equal(di_accepted(&di, fd, got), 0);
-	assert_names(got, VMADDR_CID_HOST, 1234, VMADDR_CID_LOCAL, 7);
-	close(got);
-	close(stranger);
-
-	if (geteuid() != 0) {
-		print_message("not root: a stranger cannot be another user\n");
-		close(fd);
-		return;
-	}
-	assert_int_equal(syscall(SYS_setresuid, -1, 65534, -1), 0);
-	stranger = fake_stranger_connects(1234, 'Z');
-	assert_int_equal(syscall(SYS_setresuid, -1, 0, -1), 0);
-	assert_true(stranger >= 0);
-	got = accept(fd, NULL, NULL);
-	assert_int_equal(di_accepted(&di, fd, got), -ECONNABORTED);
-	close(got);
-	close(stranger);
-	close(fd);
-}
-
-/* They cost little: zvsockd is not asked because of each. */
-static void many_strangers(void **state)
-{
-	int fd = new_socket(SOCK_STREAM), stranger[FLOOD], got;
-	unsigned before;
-
-	(void)state;
-	if (geteuid() != 0) {
-		print_message("not root: a stranger cannot be another user\n");
-		close(fd);
-		return;
-	}
-	assert_int_equal(bind_to(fd, VMADDR_CID_ANY, 1234), 0);
-	assert_int_equal(listen(fd, FLOOD), 0);
-	assert_int_equal(syscall(SYS_setresuid, -1, 65534, -1), 0);
-	for (int i = 0; i < FLOOD; i++)
-		stranger[i] = fake_stranger_connects(1234, 'Z');
-	assert_int_equal(syscall(SYS_setresuid, -1, 0, -1), 0);
-	before = fake_hellos();
-	for (int i = 0; i < FLOOD; i++) {
-		got = accept(fd, NULL, NULL);
-		assert_int_equal(di_accepted(&di, fd, got), -ECONNABORTED);
-		close(got);
-		close(stranger[i]);
-	}
-	assert_in_range(fake_hellos() - before, 1, FLOOD / 2);
-	close(fd);
-}
-
 /* zvsockd is started between its answer and bind(2): it may give the port to somebody else. */
 static void a_port_that_is_forgotten(void **state)
 {
@@ -271,44 +204,6 @@ static void a_port_that_is_forgotten(void **state)
 		close(fd);
 	}
 	assert_int_equal(rc, -ENODEV);
-}
-
-/* Nor do programs that say that they have the CID of a guest, or a port below 1024. */
-static void programs_are_of_this_machine(void **state)
-{
-	static const struct {
-		uint32_t cid, port, shown;
-		uid_t uid;
-		int rc;
-	} by[] = {
-		{FAKE_GUEST, 5000, VMADDR_CID_LOCAL, 0, 0},
-		{VMADDR_CID_HOST, 5001, VMADDR_CID_HOST, 0, 0},
-		{VMADDR_CID_LOCAL, 5002, VMADDR_CID_LOCAL, 65534, 0},
-		{VMADDR_CID_LOCAL, 1023, VMADDR_CID_LOCAL, 0, 0},
-		{VMADDR_CID_LOCAL, 1022, 0, 65534, -ECONNABORTED},
-	};
-	int fd = new_socket(SOCK_STREAM);
-
-	(void)state;
-	assert_int_equal(bind_to(fd, VMADDR_CID_ANY, 1234), 0);
-	assert_int_equal(listen(fd, 8), 0);
-	for (size_t i = 0; i < sizeof(by) / sizeof(by[0]); i++) {
-		int other, got;
-
-		if (by[i].uid && syscall(SYS_setresuid, -1, by[i].uid, -1) < 0)
-			continue; /* we are not root */
-		other = fake_program_connects(by[i].cid, 1234, by[i].port);
-		if (by[i].uid)
-			assert_int_equal(syscall(SYS_setresuid, -1, 0, -1), 0);
-		assert_true(other >= 0);
-		got = accept(fd, NULL, NULL);
-		assert_int_equal(di_accepted(&di, fd, got), by[i].rc);
-		if (!by[i].rc)
-			assert_names(got, by[i].shown, 1234, by[i].shown, by[i].port);
-		close(got);
-		close(other);
-	}
-	close(fd);
 }
 
 /* A socket is what it is wherever its descriptor goes. */
@@ -470,10 +365,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(binding, setup, teardown),
 		cmocka_unit_test_setup_teardown(accepting, setup, teardown),
 		cmocka_unit_test_setup_teardown(accepted_sockets_inherit_options, setup, teardown),
-		cmocka_unit_test_setup_teardown(strangers_are_no_guests, setup, teardown),
-		cmocka_unit_test_setup_teardown(many_strangers, setup, teardown),
 		cmocka_unit_test_setup_teardown(a_port_that_is_forgotten, setup, teardown),
-		cmocka_unit_test_setup_teardown(programs_are_of_this_machine, setup, teardown),
 		cmocka_unit_test_setup_teardown(found_again_after_dup_and_fork, setup, teardown),
 		cmocka_unit_test_setup_teardown(nothing_stays_open, setup, teardown),
 		cmocka_unit_test_setup_teardown(buffer_sizes, setup, teardown),
