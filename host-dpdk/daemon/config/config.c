@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define NAMES_WAIT_MS 5000u /* for name servers, when the configuration is read */
+#define NAMES_WAIT_MS 5000u /* limit for name look-ups while the configuration is read */
 
 /* ---- faults and memory -------------------------------------------------------------------- */
 
@@ -19,7 +19,7 @@ void *cfg_more(struct load *l, void *array, unsigned *n, size_t size)
 	memcpy(&old, array, sizeof(old)); /* @array is the address of a pointer of any type */
 	if (l->no_memory)
 		return NULL;
-	if (*n & (*n - 1)) { /* there is room up to the next power of two */
+	if (*n & (*n - 1)) { /* the array has room for the next power of two */
 		bigger = old;
 	} else {
 		bigger = reallocarray(old, *n ? (size_t)*n * 2 : 1, size);

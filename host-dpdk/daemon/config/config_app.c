@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Attached applications: what [daemon] says of them, and each one's place in the configuration. */
+/* Applications of the host: their keys in [daemon], and a configuration for each that attaches. */
 #include "config_int.h"
 
 #include <stdlib.h>
@@ -131,7 +131,7 @@ struct cfg_guest *cfg_app_new(const struct cfg *c, const char *name, const char 
 	return g;
 }
 
-/* Its values are initial ones, which point to nothing. */
+/* Its values are the initial ones, which refer to no memory. */
 void cfg_app_free(struct cfg_guest *g)
 {
 	for (unsigned i = 0; i < CFG_PARTS_MAX; i++)

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Faults that no single value shows: what is missing, there twice, or collides; see config_int.h.
- */
+/* Checks of several values together: missing ones, duplicates, collisions; see config_int.h. */
 #include "config_int.h"
 #include "proto/hello.h"
 
@@ -34,7 +33,7 @@ static void check_queues(struct load *l, unsigned i)
 	}
 }
 
-/* Sockets that are made before zvsockd becomes another user are given to that user. */
+/* Sockets that are created before zvsockd changes its user belong to the new user. */
 static void default_owners(const struct load *l)
 {
 	const struct cfg *c = l->cfg;
@@ -180,7 +179,7 @@ static const char *owner_of(const struct load *l, const struct path_use *p)
 	return p->guest == UINT_MAX ? "the daemon" : l->cfg->guests[p->guest].name;
 }
 
-/* True if @s is a number that can be a port. */
+/* True if @s is a valid port number. */
 static bool is_port(const char *s)
 {
 	uint64_t v;
@@ -188,10 +187,8 @@ static bool is_port(const char *s)
 	return cfg_number(s, 0, UINT32_MAX, &v) == 0;
 }
 
-/*
- * Two uses of one path; a path that the other makes by adding ".lock"; or a path that is another
- * guest's PATH_PORT, where programs of the host listen.
- */
+/* Conflicts between two paths: they are equal; one is the other with ".lock" appended; or one is
+ * PATH_PORT of another guest, on which programs of the host listen. */
 static void check_path_pair(struct load *l, const struct path_use *a, const struct path_use *b)
 {
 	size_t len = strlen(a->path);
@@ -222,7 +219,7 @@ static int by_path(const void *x, const void *y)
 	return ret;
 }
 
-/* Sorted, a path stands before all that begin with it. */
+/* After sorting, a path precedes all paths that begin with it. */
 static void check_paths(struct load *l)
 {
 	if (l->n_paths > 1)
@@ -268,7 +265,7 @@ static void overlap(struct load *l, const struct port_use *a, const struct port_
 		  first->pos.rank == second->pos.rank ? " on this line" : "");
 }
 
-/* Each is compared with the one before it that reaches furthest: one fault each, no more. */
+/* Each range is compared with the earlier one that ends last, so it is reported once at most. */
 static void check_ports(struct load *l)
 {
 	const struct port_use *far = NULL;
@@ -298,7 +295,7 @@ static void parts_ready(const struct cfg *c, struct cfg_guest *g)
 			c->parts[i]->ready(g->part[i]);
 }
 
-/* Of a region of which each may have half, two channels are the least. */
+/* The region must have room for two channels, because each device may have half of it. */
 static void check_region(struct load *l)
 {
 	static const struct pos whole = {0};
@@ -331,7 +328,7 @@ void cfg_check(struct load *l)
 	check_ports(l);
 	for (unsigned i = 0; i < l->cfg->n_guests; i++)
 		parts_ready(l->cfg, &l->cfg->guests[i]);
-	/* Faults may be the reason. */
+	/* Earlier faults may be the reason. */
 	if (l->cfg->n_guests == 0 && !*l->cfg->apps.path && l->n_faults == 0)
 		cfg_fault(l, &whole,
 			  "no guest and no device; write [guest NAME] with a cid and a socket, or "

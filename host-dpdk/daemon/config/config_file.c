@@ -10,19 +10,21 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define LINE_MAX_READ 4096 /* of what a line has at most; inih takes less, and says how much */
+#define LINE_MAX_READ                                                                              \
+	4096 /* bytes read of a line; the limit of inih is lower, and inih reports it */
 
 struct reading {
 	struct load *l;
 	FILE *f;
 	bool binary;
 	bool no_section; /* before the first section, or in an unknown one */
-	bool expected;	 /* inih must call item() for the line that it has been given */
-	bool complained; /* about the lines before the first section */
+	bool expected;	 /* inih must call item() for the line that it has read */
+	bool complained; /* a fault in lines before the first section was reported */
 	char text[LINE_MAX_READ];
 };
 
-/* Reads a line without its end into r->text; longer ones are cut. The length of the line, or -1. */
+/* Reads a line without its newline into r->text, truncated to its size. Returns the length of the
+ * line, or -1. */
 static long read_line(struct reading *r)
 {
 	long len = 0;
@@ -43,7 +45,7 @@ static long read_line(struct reading *r)
 	return len;
 }
 
-/* What a section that is called @word followed by a name is; CFG_ROLES: nothing known. */
+/* The role of a section "[@word NAME]"; CFG_ROLES: unknown. */
 static enum cfg_role role_of(const char *text)
 {
 	size_t len = strcspn(text, " \t");
@@ -63,7 +65,7 @@ static void begin_section(struct reading *r, char *text)
 	enum cfg_role role;
 
 	r->no_section = true;
-	r->complained = true; /* the lines of a section that is wrong are not wrong themselves */
+	r->complained = true; /* the lines of an unknown section are not reported as well */
 	if (!end) {
 		cfg_wrong(l, "a section without its \"]\"; write [daemon], [guest NAME] or [device "
 			     "NAME]");
@@ -91,7 +93,7 @@ static void begin_section(struct reading *r, char *text)
 	r->no_section = false;
 }
 
-/* A line that inih had said nothing about: it found neither '=' nor ':'. */
+/* Reports the last line if inih did not call item() for it: it has neither '=' nor ':'. */
 static void check_last_line(struct reading *r)
 {
 	if (r->expected)
@@ -102,9 +104,9 @@ static void check_last_line(struct reading *r)
 }
 
 /*
- * inih's reader, like fgets. The indentation goes, because inih would join an indented line to the
- * value before it; the sections too, because inih does not tell of one that is empty or there
- * twice.
+ * The reader for inih, like fgets. It removes indentation, because inih would append an indented
+ * line to the previous value, and section lines, because inih does not report sections that are
+ * empty or repeated.
  */
 static char *next_line(char *buf, int size, void *ctx)
 {
@@ -124,7 +126,7 @@ static char *next_line(char *buf, int size, void *ctx)
 		return NULL;
 	}
 	if (l->now.line == 1 && strncmp(text, "\xef\xbb\xbf", 3) == 0)
-		text += 3; /* the mark of UTF-8 that some editors write */
+		text += 3; /* the byte order mark of UTF-8 that some editors write */
 	text += strspn(text, " \t\v\f");
 	if (*text == ';' || *text == '#')
 		*text = 0;
@@ -140,7 +142,7 @@ static char *next_line(char *buf, int size, void *ctx)
 		memcpy(buf, text, used);
 		r->expected = used != 0;
 	}
-	buf[used] = '\n'; /* never an empty string: inih would end there */
+	buf[used] = '\n'; /* never an empty string: inih would stop there */
 	buf[used + 1] = 0;
 	return buf;
 }
@@ -189,7 +191,7 @@ int cfg_read_file(struct load *l)
 	struct stat st = {0};
 	int fd, ret = 0;
 
-	/* A pipe or a device may never come to an end, or not even open. */
+	/* Opening or reading a pipe or a device may block for ever. */
 	fd = open(l->file, O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
 	if (fd < 0)
 		return cannot_read(l, errno);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Guests and devices of a configuration: their names, and how they begin; see config_int.h. */
+/* Guests and devices of a configuration: their names and initial values; see config_int.h. */
 #include "config_int.h"
 
 #include <limits.h>
@@ -44,7 +44,7 @@ static void remember_guest(struct load *l, const char *name, unsigned guest)
 
 	if (n) {
 		n->guest = guest;
-		memcpy(n->name, name, strlen(name) + 1); /* cfg_name_ok() has said so */
+		memcpy(n->name, name, strlen(name) + 1); /* checked by cfg_name_ok() */
 	}
 	if (!n || !tsearch(n, &l->names, by_name)) {
 		l->no_memory = true;
@@ -79,7 +79,7 @@ static bool add_parts(struct load *l, struct cfg_guest *g)
 	return !l->no_memory;
 }
 
-/* False: @name is none, or somebody else's already. */
+/* False: @name is not a valid name, or already in use. */
 static bool check_name(struct load *l, const char *what, const char *name)
 {
 	unsigned twin = cfg_find_guest(l, name);

@@ -137,7 +137,7 @@ static const struct key *table(const struct load *l, bool daemon, unsigned i)
 
 /* Where a key was found. */
 struct found {
-	const struct key *key; /* NULL: there is no such key */
+	const struct key *key; /* NULL: unknown key */
 	unsigned table;
 	unsigned number; /* in all tables of the section */
 };
@@ -193,7 +193,7 @@ static unsigned distance(const char *a, const char *b)
 	return d[la][lb];
 }
 
-/* "daemon", or "guest NAME": the section that is being read. */
+/* Name of the section that is being read: "daemon", "guest NAME" or "device NAME". */
 static const char *section_text(const struct load *l, char *buf, size_t len)
 {
 	if (l->guest == UINT_MAX)
@@ -202,7 +202,7 @@ static const char *section_text(const struct load *l, char *buf, size_t len)
 	return buf;
 }
 
-/* Why the section that is being read does not have @k; NULL: it does. */
+/* Why @k is not allowed in the section that is being read; NULL: it is allowed. */
 static const char *unfit(const struct load *l, const struct key *k)
 {
 	return l->guest == UINT_MAX ? NULL : k->absent[l->cfg->guests[l->guest].role];

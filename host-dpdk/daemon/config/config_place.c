@@ -7,11 +7,12 @@
 #include <string.h>
 
 #define PORT_LAST   (UINT32_MAX - 1)		/* 2^32-1 is VMADDR_PORT_ANY */
-#define PORT_SUFFIX (sizeof("_4294967294") - 1) /* the longest that a port adds to a path */
+#define PORT_SUFFIX (sizeof("_4294967294") - 1) /* the longest suffix that a port adds to a path   \
+						 */
 
 /* ---- paths -------------------------------------------------------------------------------- */
 
-/* The use that a value of @k in the same section has been noted as, or NULL. */
+/* The entry that was recorded for an earlier value of @k in the same section, or NULL. */
 static struct path_use *noted(const struct load *l, const struct key *k)
 {
 	for (unsigned i = l->n_paths; i-- > 0;)
@@ -87,7 +88,8 @@ void cfg_add_socket(struct load *l, void *obj, const struct key *k, char *value)
 
 /* ---- devices ------------------------------------------------------------------------------ */
 
-/* "region=..." is no device: it stays with the one before it. False: it is one, or does not fit. */
+/* Appends an option "region=..." to the device before it. False: it is not an option, or does not
+ * fit. */
 static bool add_option(struct cfg_guest *g, const char *item, size_t len)
 {
 	char *last = g->n_devices ? g->devices[g->n_devices - 1] : NULL;
@@ -100,7 +102,7 @@ static bool add_option(struct cfg_guest *g, const char *item, size_t len)
 	return true;
 }
 
-/* Takes the devices of the list behind the scheme. False: a fault. */
+/* Reads the list of devices after the scheme. False: a fault. */
 static bool add_devices(struct load *l, struct cfg_guest *g, const char *uri, const char *list)
 {
 	for (; list; list = strchr(list, ',') ? strchr(list, ',') + 1 : NULL) {
@@ -130,10 +132,7 @@ static bool add_devices(struct load *l, struct cfg_guest *g, const char *uri, co
 	return true;
 }
 
-/*
- * SCHEME:DEVICE[,DEVICE...]. Which schemes there are is zv_open()'s business, but for the one that
- * is of the other side.
- */
+/* SCHEME:DEVICE[,DEVICE...]. zv_open() checks the scheme, except for the one of the host's side. */
 void cfg_set_uri(struct load *l, void *obj, const struct key *k, char *value)
 {
 	size_t len = strcspn(value, ":");

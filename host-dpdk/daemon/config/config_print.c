@@ -48,7 +48,7 @@ static void print_size(FILE *to, uint32_t bytes)
 		(void)fprintf(to, "%u bytes", bytes);
 }
 
-/* The lines of those of @keys that have one, and not their initial value in @obj. */
+/* Prints the lines of those @keys whose value in @obj is not the initial one. */
 static void print_keys(const void *obj, const struct key *keys, FILE *to)
 {
 	for (const struct key *k = keys; k->name; k++) {
@@ -233,7 +233,7 @@ bool cfg_guest_same(const struct cfg *c, const struct cfg_guest *a, const struct
 
 const char *cfg_made_socket(const struct cfg *c, const struct cfg_guest *g, unsigned i)
 {
-	/* What we drive is not made by us, and an application's socket has no name. */
+	/* A device that we drive has no socket of ours, and an application's socket has no name. */
 	unsigned ours = g->client || cfg_roles[g->role].attached ? 0 : g->n_devices;
 
 	if (i < ours)

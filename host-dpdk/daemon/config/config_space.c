@@ -62,7 +62,7 @@ static bool given(const struct load *l, unsigned guest, const char *key)
 	return cfg_where(l, guest, key) != &l->sections[guest].pos;
 }
 
-/* What the guest has not said is [daemon]'s. */
+/* Keys that the guest does not set are inherited from [daemon]. */
 static void inherit(struct load *l, unsigned i)
 {
 	static const char *const keys[] = {"af_vsock_mode", "af_vsock_owner", "af_vsock_low_ports"};
@@ -115,7 +115,7 @@ static void keep_node(void *node)
 	(void)node;
 }
 
-/* Notes the sockets, once for all that share them. */
+/* Records the paths of the sockets, once for all guests that share them. */
 static void note_paths(struct load *l, unsigned i, const struct pos *at)
 {
 	const struct cfg_space *s = &l->cfg->guests[i].space;
@@ -147,7 +147,8 @@ void cfg_check_spaces(struct load *l)
 
 	if (strcmp(l->cfg->space.dir, NONE) == 0)
 		*l->cfg->space.dir = 0;
-	for (unsigned i = 0; i < n; i++) /* all of them, so that the array stays where it is */
+	for (unsigned i = 0; i < n;
+	     i++) /* allocated for all of them, so that the array does not move */
 		if (!cfg_more(l, &uses, &n_uses, sizeof(*uses)))
 			n = 0;
 	for (unsigned i = 0; i < n; i++) {

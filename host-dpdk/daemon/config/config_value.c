@@ -51,7 +51,7 @@ void cfg_set_u32(struct load *l, void *obj, const struct key *k, char *value)
 			strchr(value, '#') ? "; a comment behind a value begins with \" ;\"" : "");
 }
 
-/* A number of bytes, perhaps with K or M behind it. */
+/* A number of bytes, optionally followed by K or M. */
 void cfg_set_size(struct load *l, void *obj, const struct key *k, char *value)
 {
 	size_t len = strlen(value);
@@ -234,7 +234,7 @@ static bool add_cpus(struct load *l, struct cfg *c, const char *item)
 	return true;
 }
 
-/* The list as a whole is one value, which the command line replaces. */
+/* The command line replaces the whole list. */
 void cfg_set_cpus(struct load *l, void *obj, const struct key *k, char *value)
 {
 	struct cfg *c = obj;
@@ -338,7 +338,7 @@ void cfg_set_group(struct load *l, void *obj, const struct key *k, char *value)
 
 void cfg_set_owner(struct load *l, void *obj, const struct key *k, char *value)
 {
-	uint32_t *ids = cfg_member(obj, k); /* a uid_t, and a gid_t behind it */
+	uint32_t *ids = cfg_member(obj, k); /* a uid_t followed by a gid_t */
 	char *group = strchr(value, ':');
 
 	if (group)

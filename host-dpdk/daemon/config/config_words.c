@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* True if @s, up to its comma, is "KEY=...": else it goes on with the list before the comma. */
+/* True if @s, up to its comma, is "KEY=..."; otherwise it continues the list before the comma. */
 static bool begins_key(const char *s)
 {
 	return *s >= 'a' && *s <= 'z' && memchr(s, '=', strcspn(s, ","));
@@ -80,7 +80,7 @@ static void set_word(struct load *l, char *item_text)
 	cfg_item(l, key, value);
 }
 
-/* Guests and devices first, so that --set finds them wherever it stands. */
+/* Guests and devices first, so that --set finds them whatever the order of the options. */
 static void read_words(struct load *l, char *const *extra, const char *option,
 		       void (*word)(struct load *, char *))
 {

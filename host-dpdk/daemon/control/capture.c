@@ -18,8 +18,8 @@
 
 /* ---- the lcore's side ---- */
 
-/* Copies to byte @at of the packet whose first entry is @idx: entries lie side by side, in a
- * circle. */
+/* Copies to byte @at of the packet whose first entry is @idx: the entries are adjacent, in a
+ * circular buffer. */
 static void ring_put(const struct spsc_prod *p, uint32_t idx, size_t at, const void *data,
 		     size_t len)
 {
@@ -39,7 +39,7 @@ static void tap(void *ctx, bool sent, const void *hdr, const struct iovec *iov, 
 	uint32_t idx, want;
 	int got;
 
-	(void)sent; /* the CIDs of the header tell the direction */
+	(void)sent; /* the CIDs in the header show the direction */
 	for (int i = 0; i < n; i++)
 		r.len += (uint32_t)iov[i].iov_len;
 	r.kept = r.len < s->snaplen ? r.len : s->snaplen;
@@ -79,13 +79,13 @@ static void set_tap(struct lcore *lc, void *arg)
 
 /* ---- the main thread's side ---- */
 
-/* Takes the descriptor if it can be written to. */
+/* Accepts the descriptor if it is writable. */
 static int look_at_fd(struct capture *c)
 {
 	int flags = fcntl(c->fd, F_GETFL);
 	struct statx st;
 
-	/* Without asking a server, which may take its time (FUSE, NFS). */
+	/* Without a request to a server, which may be slow (FUSE, NFS). */
 	if (flags < 0 || (flags & O_ACCMODE) == O_RDONLY ||
 	    statx(c->fd, "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC, STATX_TYPE, &st) < 0)
 		return -EBADF;
@@ -232,7 +232,7 @@ void capture_free(struct capture *c, struct capture_result *r)
 	for (s = c->sources; s; s = next) {
 		next = s->next;
 		r->dropped += s->dropped;
-		/* At its end by count or time the capture leaves what came after it. */
+		/* A capture that ends by count or time drops later packets. */
 		if (r->end == CAPTURE_STOPPED || r->end == CAPTURE_FAILED)
 			r->dropped += capture_left_over(s);
 		(void)munmap(s->mem, spsc_bytes(CAPTURE_ENTRIES, CAPTURE_ENTRY));

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* The writer's thread of a capture: from the rings into the file; see capture.h. */
+/* The writer thread of a capture: from the rings into the file; see capture.h. */
 #include "capture_int.h"
 
 #include <errno.h>
@@ -19,10 +19,8 @@ static void ring_get(const struct spsc_cons *c, uint32_t idx, size_t at, void *d
 	memcpy((uint8_t *)data + first, base, len - first);
 }
 
-/*
- * Waits until a pipe or socket takes PIPE_BUF bytes. -ECANCELED when the capture is to end and its
- * reader does not read on.
- */
+/* Waits until a pipe or socket accepts PIPE_BUF bytes. -ECANCELED: the capture is to end, and its
+ * reader does not read. */
 static int wait_writable(struct capture *c)
 {
 	struct pollfd p = {.fd = c->fd, .events = POLLOUT};
@@ -40,10 +38,8 @@ static int wait_writable(struct capture *c)
 	return 0;
 }
 
-/*
- * The file took only @off bytes of out. Counts the packets that are whole in it, and cuts the last
- * one off where that can be done, so that the file can be read to its end without complaint.
- */
+/* The file accepted only @off bytes of out. Counts the complete packets in it and truncates the
+ * incomplete last one where possible, so that readers of the file find no error. */
 static void settle(struct capture *c, size_t off)
 {
 	size_t at = c->res.bytes == off ? PCAP_FILE_BYTES : 0;
@@ -123,7 +119,7 @@ static int write_packet(struct capture *c, struct capture_source *s)
 		if (ret < 0)
 			return ret;
 	}
-	/* A packet is submitted as a whole, so its other entries are there. */
+	/* A packet is submitted as a whole, so its other entries are present. */
 	if (more)
 		(void)spsc_peek(&s->cons, more, &idx);
 	pcap_packet_header(c->out + c->out_len, c->epoch + r->ns, r->hdr, r->kept, r->len);
@@ -137,8 +133,9 @@ static int write_packet(struct capture *c, struct capture_source *s)
 }
 
 /*
- * Writes what was taken before @until. What the rings show now was stamped before now; a packet of
- * another queue that is older, but not yet submitted, is rare, and only out of place in the file.
+ * Writes packets with a time before @until. All packets in the rings have a time before now. An
+ * older packet of another queue that is not submitted yet is rare, and is then only out of order in
+ * the file.
  */
 static int drain(struct capture *c, uint64_t until)
 {
@@ -157,7 +154,7 @@ static int drain(struct capture *c, uint64_t until)
 	return flush(c);
 }
 
-/* Sleeps a little; -EPIPE when the reader of the pipe has gone meanwhile. */
+/* Sleeps for a short time; -EPIPE: the reader of the pipe has gone meanwhile. */
 static int look_later(const struct capture *c)
 {
 	struct pollfd p = {.fd = c->fd};
@@ -177,7 +174,7 @@ static int write_all(struct capture *c)
 	for (;;) {
 		bool stop = shm_load_acquire32(&c->stop);
 
-		/* After a stop there are no taps: what is in the rings is all there will be. */
+		/* After a stop there are no taps, so nothing is added to the rings any more. */
 		now = now_ns();
 		ret = drain(c, stop ? UINT64_MAX : now < end ? now : end);
 		if (ret < 0 || stop || c->res.end == CAPTURE_COUNT)
@@ -198,7 +195,7 @@ void *capture_writer(void *arg)
 	int ret = write_all(c);
 
 	if (ret < 0 &&
-	    ret != -ECANCELED) { /* -ECANCELED: stopped, and the reader does not take the rest */
+	    ret != -ECANCELED) { /* -ECANCELED: stopped, and the reader does not read the rest */
 		c->res.end = CAPTURE_FAILED;
 		c->res.err = ret;
 	}

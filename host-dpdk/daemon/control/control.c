@@ -19,10 +19,10 @@
 #include <time.h>
 #include <unistd.h>
 
-#define TICKS	 10u /* of the timer, in the patience that a client gets */
+#define TICKS	 10u /* timer ticks in the time-out of a client */
 #define BIN_FULL 64u /* descriptors that wait to be closed: no client is served meanwhile */
 
-/* What epoll reports: a client by its place, the others by these. */
+/* epoll data: the index of a client, or one of these. */
 enum { EV_LISTENER = CONTROL_CLIENTS, EV_TIMER, EV_NOTIFY };
 
 static int watch(struct control *ct, int op, int fd, uint32_t events, uint32_t what)
@@ -58,18 +58,16 @@ static void accepting(struct control *ct, bool on)
 
 /* ---- clients ---- */
 
-/*
- * Patience is counted in ticks that we have seen, not in time, so that no client is disconnected
- * because this process, or the whole machine, stood still for a while.
- */
+/* Time-outs are counted in ticks that were processed, not in time, so that no client is
+ * disconnected because this process or the whole machine was stopped for a while. */
 static void client_touch(struct client *cl)
 {
-	cl->ticks = TICKS + 1; /* the first may come at once */
+	cl->ticks = TICKS + 1; /* the first tick may come at once */
 }
 
 static void client_watch(struct control *ct, struct client *cl)
 {
-	/* A client that has not taken its answer yet gets no further request served. */
+	/* No further request of a client is served until it has received its answer. */
 	uint32_t events = cl->out_len > cl->out_off ? EPOLLOUT : EPOLLIN;
 
 	(void)watch(ct, EPOLL_CTL_MOD, cl->fd, events, (uint32_t)(cl - ct->clients));
@@ -82,7 +80,7 @@ static void client_drop_passed(struct control *ct, struct client *cl)
 	cl->passed = -1;
 }
 
-/* Closes the socket @fd, or has it closed: descriptors may wait in it. */
+/* Closes the socket @fd, in another thread if descriptors may be queued in it. */
 static void let_go(struct control *ct, int fd, bool stream)
 {
 	if (!passed_waits(fd, stream)) {
@@ -98,7 +96,7 @@ static void client_close(struct control *ct, struct client *cl)
 	captures_orphan(ct, cl);
 	client_drop_passed(ct, cl);
 	/* The socket may stay open elsewhere (let_go(), "connect"), and epoll reports sockets, not
-	 * descriptors: somebody else would get its events with this place. */
+	 * descriptors: the next client with this index would get its events. */
 	(void)watch(ct, EPOLL_CTL_DEL, cl->fd, 0, 0);
 	let_go(ct, cl->fd, true);
 	cl->fd = -1;
@@ -117,13 +115,13 @@ static void client_new(struct control *ct)
 		if (ct->clients[i].fd < 0)
 			cl = &ct->clients[i];
 	if (!cl || fd_bin_count(ct->bin) >= BIN_FULL) {
-		accepting(ct, false); /* until somebody leaves, or the next tick */
+		accepting(ct, false); /* until a client leaves, or the next tick */
 		tick(ct, true);
 		return;
 	}
 	fd = accept4(ct->listener, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
 	if (fd < 0) {
-		/* No descriptors or no memory: the listener would report it for ever. */
+		/* No descriptors or no memory: the listener would stay readable. */
 		if (errno != EAGAIN && errno != EINTR && errno != ECONNABORTED) {
 			log_line(ZV_LOG_WARN, NULL, "control socket: cannot take a client: %s",
 				 strerror(errno));
@@ -142,7 +140,7 @@ static void client_new(struct control *ct)
 	tick(ct, true);
 }
 
-/* Sends what the client takes now. False: it has gone. */
+/* Sends what the client accepts now. False: it has gone. */
 static bool client_flush(struct control *ct, struct client *cl)
 {
 	while (cl->out_off < cl->out_len) {
@@ -374,18 +372,18 @@ void control_serve(struct daemon *d)
 		else
 			client_event(ct, &ct->clients[ev[i].data.u32], ev[i].events);
 	}
-	/* After the others, so that a client whose request has waited while this thread was busy,
-	 * with a reload, is not late. */
+	/* After the others, so that a client whose request waited while this thread was busy (with
+	 * a reload) does not time out. */
 	if (late)
 		tick_work(ct);
-	/* Last: a new client must not get the events of the one whose place it takes. */
+	/* Last: a new client must not get the events of the one whose index it takes. */
 	if (more)
 		client_new(ct);
 }
 
 /* ---- start and stop ---- */
 
-/* The socket's file never has more rights than @mode, not even for a moment. */
+/* The socket's file never has more permissions than @mode, not even for a moment. */
 static int listen_on(struct control *ct, const char *path, mode_t mode)
 {
 	struct sockaddr_un sa = {.sun_family = AF_UNIX};
@@ -397,7 +395,8 @@ static int listen_on(struct control *ct, const char *path, mode_t mode)
 	    bind(ct->listener, (struct sockaddr *)&sa, sizeof(sa)) < 0)
 		return -errno;
 	ct->bound = true;
-	ret = sock_set_rights(path, mode, (uid_t)-1, (gid_t)-1); /* the umask took some of them */
+	ret = sock_set_rights(path, mode, (uid_t)-1,
+			      (gid_t)-1); /* the umask has removed some of them */
 	if (ret == 0 && listen(ct->listener, CONTROL_CLIENTS) < 0)
 		ret = -errno;
 	return ret;

@@ -18,7 +18,7 @@
 
 #define DURATION_MAX_MS (UINT64_C(1000) * 86400 * 365)
 
-/* Who the client is, for the log. */
+/* The client's identity, for the log. */
 static struct ucred peer_of(const struct client *cl)
 {
 	struct ucred u = {.pid = 0, .uid = (uid_t)-1};
@@ -71,7 +71,7 @@ static bool options(const json_t *request, struct capture_opts *o, struct refusa
 	return true;
 }
 
-/* Checks whether a capture may begin; then *only is the guest that it is for, NULL: all. */
+/* Checks whether a capture may begin; if so, *only is the guest to capture, NULL: all. */
 static bool permitted(struct control *ct, const struct client *cl, const json_t *request,
 		      struct guest **only, struct refusal *why)
 {
@@ -206,7 +206,8 @@ void captures_end(struct control *ct)
 			capture_stop(ct->captures[i].c);
 			some = true;
 		}
-	/* Each end is one more on the eventfd; a wait without one is the last. */
+	/* Each capture that ends adds 1 to the eventfd. The wait ends with the last one, or by
+	 * time-out. */
 	while (some && poll(&p, 1, 2 * CAPTURE_GRACE_MS) > 0) {
 		uint64_t n;
 

@@ -20,7 +20,7 @@
 #define VERSION_TEXT_(n) #n
 #define CLOSED(ok)	 "{\"event\":\"closed\",\"ok\":" ok ",\"v\":" VERSION_TEXT(CONTROL_PROTOCOL) "}\n"
 
-/* A socket that neither blocks whoever closes it nor is somebody's listener. */
+/* A socket whose close does not block, and that does not listen. */
 static bool fits(int fd)
 {
 	struct sockaddr_un sa;
@@ -32,7 +32,7 @@ static bool fits(int fd)
 	       type == SOCK_STREAM && getpeername(fd, (struct sockaddr *)&sa, &sa_len) == 0;
 }
 
-/* The guest with the name, or else the CID, that the request has. NULL and *why: there is none. */
+/* The guest with the name or the CID in the request. NULL and *why: there is none. */
 static struct guest *find(struct control *ct, const json_t *request, struct refusal *why)
 {
 	const char *name = NULL;

@@ -21,7 +21,7 @@ static json_t *devices(const struct cfg_guest *cfg)
 	return array;
 }
 
-/* Adds the list of names that a part of the configuration has for the guest. False: no memory. */
+/* Adds the list of names in a part of the guest's configuration. False: no memory. */
 static bool add_names(json_t *j, const struct cfg_part *part, const void *values)
 {
 	json_t *array = json_array();
@@ -35,7 +35,7 @@ static bool add_names(json_t *j, const struct cfg_part *part, const void *values
 	return json_object_set_new(j, part->names, array) == 0;
 }
 
-/* What is known whether the guest runs or not. */
+/* Properties that are known whether the guest runs or not. */
 static json_t *described(const struct cfg *c, const struct cfg_guest *cfg, uint64_t cid,
 			 const char *state, unsigned queues, unsigned up)
 {
@@ -91,7 +91,7 @@ static json_t *down_json(const struct cfg *c, const struct guest_down *gd)
 	return j;
 }
 
-/* True if @request is about no guest in particular, or about this one. */
+/* True if @request names no guest, or this one. */
 static bool asked_for(const json_t *request, const char *name)
 {
 	const char *only = json_string_value(json_object_get(request, "guest"));

@@ -17,7 +17,7 @@
 #include <string.h>
 #include <zvsock.h>
 
-#define SLICE 256u /* connections of a call, at most */
+#define SLICE 256u /* most connections of a call */
 
 /* ---- from the lcores ---- */
 
@@ -25,12 +25,12 @@
 struct listed {
 	struct zv_conn_info info;
 	const struct conn_kind *kind; /* of its owner; NULL: nobody has taken it */
-	bool channel;		      /* its payload does not come by here */
+	bool channel;		      /* its payload bypasses the daemon */
 };
 
 struct slice {
 	struct zv_queue *q;
-	uint64_t cursor;      /* 0 after a call: there is no more */
+	uint64_t cursor;      /* 0 after a call: the end */
 	struct listed *conns; /* room for SLICE; NULL: only count */
 	size_t n;
 };
@@ -91,7 +91,7 @@ static json_t *conn_json(const struct guest *g, const struct listed *l, uint64_t
 			 l->channel ? "channel" : "copy", "endpoint", control_text(endpoint));
 }
 
-/* The queue's connections behind those that @conns has already. False: no memory. */
+/* Adds the queue's connections that @conns does not have yet. False: no memory. */
 static bool list_queue(const struct guest_queue *gq, struct slice *s, json_t *conns)
 {
 	bool ok = true;

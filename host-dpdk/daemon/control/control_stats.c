@@ -5,7 +5,7 @@
 
 #include <zvsock.h>
 
-/* Adds @n counters of which @table has the names and @value the numbers. */
+/* Adds @n counters with the names in @table and the values in @value. */
 static void add_counters(json_t *to, const struct counter *table, unsigned n, const uint64_t *value)
 {
 	for (unsigned i = 0; i < n; i++)

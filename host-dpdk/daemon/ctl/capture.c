@@ -62,8 +62,8 @@ static int64_t now_ms(void)
 }
 
 /*
- * Waits for the end of the capture. A signal asks for it; another one, a second later or more, does
- * not wait any longer. Within a second it counts once, because timeout(1) signals its child and its
+ * Waits for the end of the capture. A signal requests it; a second one, at least a second later,
+ * ends the wait. Signals within a second count once, because timeout(1) signals its child and its
  * group.
  */
 static json_t *wait_end(struct ctl *c, int signals)
@@ -137,7 +137,7 @@ int ctl_capture(struct ctl *c)
 	signals = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
 	if (signals < 0)
 		ctl_die(CTL_FAILED, "signalfd: %s", strerror(errno));
-	/* Makes known most of what can be wrong before a file is made or emptied. */
+	/* Reports most errors before a file is created or truncated. */
 	json_decref(ctl_ask(c, "guests"));
 	file = open_file(c->file);
 	ctl_send(c, request_of(c), file);

@@ -98,7 +98,7 @@ void ctl_send(struct ctl *c, json_t *request, int pass)
 	(void)json_object_set_new(request, "v", json_integer(CONTROL_PROTOCOL));
 	line = json_dumps(request, JSON_COMPACT);
 	json_decref(request);
-	/* The final 0 becomes the end of the line. */
+	/* The final 0 is replaced by the newline. */
 	if (!line)
 		ctl_die(CTL_FAILED, "out of memory");
 	iov = (struct iovec){line, strlen(line) + 1};

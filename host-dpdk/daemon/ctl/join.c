@@ -28,11 +28,11 @@ struct join {
 	struct ctl *c;
 	const char *guest;
 	int fd;	      /* ours of the pair, or a hybrid socket's client */
-	bool control; /* by the control socket: it tells how the connection ends */
+	bool control; /* for the control socket: it reports how the connection ends */
 	json_t *closed;
 };
 
-/* The first line, without its newline, and not a byte more. False: the end came before. */
+/* Reads the first line, without its newline, and nothing after it. False: end of file. */
 static bool first_line(int fd, char *line)
 {
 	for (unsigned n = 0; n < LINE_MAX_LEN - 1; n++) {
@@ -113,7 +113,7 @@ static void by_control(struct join *j)
 
 /* ---- bytes ---- */
 
-/* The guest's bytes go out. False: there are no more. */
+/* Copies the guest's bytes to standard output. False: end of stream. */
 static bool to_output(const struct join *j, char *buf)
 {
 	ssize_t n = recv(j->fd, buf, CHUNK, 0), off = 0;
@@ -125,7 +125,7 @@ static bool to_output(const struct join *j, char *buf)
 	while (off < n) {
 		ssize_t put = write(STDOUT_FILENO, buf + off, (size_t)(n - off));
 
-		if (put < 0 && errno == EAGAIN) /* whoever else has it made it so */
+		if (put < 0 && errno == EAGAIN) /* made non-blocking by somebody who shares it */
 			(void)poll(&(struct pollfd){.fd = STDOUT_FILENO, .events = POLLOUT}, 1, -1);
 		else if (put < 0 && errno != EINTR)
 			ctl_die(CTL_FAILED, "standard output: %s", strerror(errno));
@@ -134,11 +134,11 @@ static bool to_output(const struct join *j, char *buf)
 	return n > 0;
 }
 
-/* What we have read goes to the guest; @buf has room for CHUNK. */
+/* Input on its way to the guest; @buf has room for CHUNK bytes. */
 struct input {
 	char *buf;
 	size_t len, off;
-	bool over; /* nothing more comes, or nobody wants it */
+	bool over; /* end of input, or the guest no longer reads */
 };
 
 static void from_input(struct input *in)
@@ -160,7 +160,7 @@ static void to_guest(const struct join *j, struct input *in)
 
 	if (n < 0 && (errno == EINTR || errno == EAGAIN))
 		return;
-	if (n < 0) { /* the guest reads no more: that is its right */
+	if (n < 0) { /* the guest no longer reads: not an error */
 		in->over = true;
 		in->len = in->off = 0;
 		return;
@@ -190,10 +190,10 @@ static void pump(const struct join *j)
 			from_input(&in);
 		if (more && p[1].revents & (POLLIN | POLLHUP | POLLERR)) {
 			more = to_output(j, down);
-			if (!more) /* whoever reads our output need not wait for the rest */
+			if (!more) /* the reader of our output need not wait for the rest */
 				(void)close(STDOUT_FILENO);
 		} else if (!more && p[1].revents & (POLLHUP | POLLERR)) {
-			break; /* the guest has closed altogether */
+			break; /* the guest has closed both directions */
 		}
 		if (in.len && p[1].revents & (POLLOUT | POLLERR))
 			to_guest(j, &in);
@@ -206,7 +206,7 @@ static void pump(const struct join *j)
 	free(in.buf);
 }
 
-/* Our end goes to whoever reads standard output as a socket. */
+/* Passes our end to the reader of standard output, which is a socket. */
 static void pass(const struct join *j)
 {
 	union {

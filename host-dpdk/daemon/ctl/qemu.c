@@ -48,7 +48,7 @@ static char *quote_comma(const char *path)
 
 #define MIB (1ull << 20)
 
-/* What QEMU understands of "512", "512M" or "2G", in MiB, rounded up. Dies if that is no size. */
+/* Size in MiB, rounded up, of "512", "512M" or "2G" as QEMU reads it. Exits if it is not a size. */
 static uint64_t mib_of(const char *size)
 {
 	static const char units[] = "KMGT";
@@ -104,10 +104,8 @@ static void add_memory(const struct ctl *c, json_t *args, const json_t *region)
 	}
 }
 
-/*
- * True: the generic device, as which QEMU has VIRTIO shared memory too. That is the first one's of
- * several.
- */
+/* True: use the generic device of QEMU, which has VIRTIO shared memory as well. Of several devices
+ * only the first has it. */
 static bool is_generic(const struct ctl *c, const json_t *guest, unsigned i)
 {
 	return c->multi_queue || (i == 0 && is_kind(json_object_get(guest, "region"), "virtio"));
@@ -139,7 +137,7 @@ static void add_device(const struct ctl *c, json_t *args, const json_t *guest, u
 	free(path);
 }
 
-/* As a shell word; most need nothing. */
+/* Prints a shell word, quoted if necessary. */
 static void print_word(const char *w)
 {
 	static const char plain[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"

@@ -60,7 +60,7 @@ int ctl_list(struct ctl *c)
 	t = table_new("llrrrrlrrrrrll");
 	add_head(t, head);
 	json_array_foreach(json_object_get(answer, "connections"), i, conn) {
-		/* The names that ss(8) has for them. */
+		/* Names as in ss(8). */
 		table_add(t, "%s", strcmp(str(conn, "type"), "stream") == 0 ? "v_str" : "v_seq");
 		table_add(t, "%s", str(conn, "state"));
 		table_add(t, "%" PRId64, num(conn, "rx_unread"));
@@ -82,7 +82,7 @@ int ctl_list(struct ctl *c)
 	return CTL_OK;
 }
 
-/* The sockets of a guest; what a [device NAME] drives. */
+/* The sockets of a guest, or the device of a [device NAME]. */
 static const json_t *ctl_devices(const json_t *guest)
 {
 	const json_t *sockets = json_object_get(guest, "sockets");
@@ -133,7 +133,7 @@ int ctl_guests(struct ctl *c)
 
 /* ---- regions ---- */
 
-/* In the largest unit of which it is a whole number. */
+/* In the largest unit that gives a whole number. */
 static void add_size(struct table *t, int64_t bytes)
 {
 	if (bytes && bytes % (1 << 20) == 0)
@@ -213,7 +213,7 @@ static void head_row(struct table *t, const char *owner, enum counter_group g, b
 	table_add(t, "%s", "");
 }
 
-/* A gauge says so, because its name need not. */
+/* Marks gauges, because their names do not show it. */
 static void add_meaning(struct table *t, const struct counter *k)
 {
 	table_add(t, "%s%s", k->meaning, k->kind == KIND_GAUGE ? ", now" : "");
@@ -276,7 +276,7 @@ static void guest_stats(const json_t *guest)
 	table_print(t);
 }
 
-/* The counters of all lcores, as those of a guest: by group, with what they mean. */
+/* The counters of all lcores, like those of a guest: by group, with their meaning. */
 static void lcore_counters_print(const json_t *lcores)
 {
 	struct table *t = table_new("lrl");

@@ -38,7 +38,7 @@ static bool label_of(const struct unix_socket *u, struct dropin_label *l)
 
 static json_t *guests; /* that the daemon has */
 
-/* Whoever binds a socket chooses its path, and would have us wait for him, or connect to others. */
+/* Whoever binds a socket chooses its path, and could make us wait, or connect elsewhere. */
 static bool is_the_daemons(const char *dir, size_t len)
 {
 	json_t *guest;
@@ -186,7 +186,7 @@ static void show_program(const struct unix_socket *u, const struct dropin_label 
 	show(&r, t, list);
 }
 
-/* Connections that do not come from, or go to, AF_VSOCK programs. */
+/* Connections that neither come from AF_VSOCK programs nor go to them. */
 static void show_others(json_t *connections, struct table *t, json_t *list)
 {
 	json_t *conn;

@@ -63,7 +63,7 @@ void table_print(struct table *t)
 		size_t column = i % t->columns;
 		int len = (int)strlen(t->cells[i]), fill = widths[column] - len;
 
-		/* Blanks are printed before what follows them, so that no line ends with some. */
+		/* Blanks are printed only before further text, so that no line ends with blanks. */
 		gap = column ? gap + 2 : 0;
 		if (t->align[column] == 'r')
 			gap += fill;

@@ -179,7 +179,7 @@ static void add_user(struct unix_socket *u, const char *pid, const char *fd)
 	char name[32];
 
 	name_of(pid, name, sizeof(name));
-	if (len + strlen(name) + 64 < sizeof(u->users)) /* beyond that nobody reads on */
+	if (len + strlen(name) + 64 < sizeof(u->users)) /* a longer list is truncated */
 		(void)snprintf(u->users + len, sizeof(u->users) - len,
 			       "%s(\"%s\",pid=%.16s,fd=%.16s)", len ? "," : "", name, pid, fd);
 }

@@ -83,7 +83,7 @@ static char *help_text(int key, const char *text, void *input)
 struct line {
 	struct ctl ctl;
 	const struct command *cmd;
-	const char *option; /* one that belongs to some command only */
+	const char *option; /* an option of some commands only */
 	char option_of;
 };
 
@@ -100,7 +100,7 @@ static uint64_t number_of(const char *what, const char *text, uint64_t min, uint
 	return v;
 }
 
-/* Seconds, with a fraction if one likes, in milliseconds. */
+/* Parses seconds, with an optional fraction. Returns milliseconds. */
 static uint64_t duration(const char *text)
 {
 	char *end;
