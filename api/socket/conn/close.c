@@ -46,9 +46,14 @@ int conn_close(struct zv_conn *c)
 		if (c->sock->path)
 			c->sock->path->end(c);
 		c->state = s.next;
-		c->shut.local = VSOCK_SHUTDOWN_BOTH;
 		conn_timer_start(c, TIMER_CLOSE, q->dev->opts.close_timeout_ns);
-		tx_ctrl(c, CP_SHUTDOWN);
+		/* Once: the peer has dropped the connection at the first SHUTDOWN of both halves,
+		 * and would answer another one by a RST, which would hit the next connection of
+		 * these ports. */
+		if (c->shut.local != VSOCK_SHUTDOWN_BOTH) {
+			c->shut.local = VSOCK_SHUTDOWN_BOTH;
+			tx_ctrl(c, CP_SHUTDOWN);
+		}
 		break;
 	case VC_ACT_RST_FREE:
 		conn_abort(c, 0);

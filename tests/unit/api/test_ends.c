@@ -55,6 +55,37 @@ static void test_shut_rd_wakes_nobody_else(void **state)
 	assert_int_equal(zv_conn_close(h), 0);
 }
 
+/*
+ * Linux forgets a connection at the first SHUTDOWN of both halves and answers the next one by RST,
+ * which would end a new connection with the same ports.
+ */
+static void test_the_end_of_both_halves_is_sent_once(void **state)
+{
+	unsigned ends = 0, shutdowns = 0;
+	struct zv_conn *g, *h;
+	struct vsock_hdr hdr;
+
+	(void)state;
+	connect_pair(ZV_STREAM, 1000, &g, &h);
+	pump();
+	assert_int_equal(zv_shutdown(g, 0), 0);
+	assert_int_equal(zv_shutdown(g, 1), 0);
+	for (unsigned i = 0; i < 3; i++)
+		(void)zv_poll(P.g, &(struct zv_event){0}, 1);
+	assert_int_equal(zv_conn_close(g), 0);
+	for (unsigned i = 0; i < 3; i++)
+		(void)zv_poll(P.g, &(struct zv_event){0}, 1);
+	for (unsigned i = 0; fake_peek(ZV_ROLE_HOST, 0, i, &hdr); i++) {
+		shutdowns += hdr.op == VSOCK_OP_SHUTDOWN;
+		ends += hdr.op == VSOCK_OP_SHUTDOWN && hdr.flags == VSOCK_SHUTDOWN_BOTH;
+	}
+	assert_true(shutdowns >= 1);
+	assert_int_equal(ends, 1);
+	pump();
+	assert_int_equal(zv_conn_close(h), 0);
+	pump();
+}
+
 static void test_a_close_is_the_event_too(void **state)
 {
 	struct zv_conn *g, *h;
@@ -367,6 +398,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		T(test_shut_rd_is_an_event_for_who_asks),
 		T(test_shut_rd_wakes_nobody_else),
+		T(test_the_end_of_both_halves_is_sent_once),
 		T(test_a_close_is_the_event_too),
 		T(test_a_blocked_sender_learns_of_shut_rd),
 		T(test_the_last_bytes_of_a_session_arrive),
