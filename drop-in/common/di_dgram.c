@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Datagrams: api/proto/dropin_msg.h has how they go. */
+/* Datagrams. Their protocol is in api/proto/dropin_msg.h. */
 #include "common/di_int.h"
 #include "common/di_sys.h"
 
@@ -8,7 +8,7 @@
 #include <linux/filter.h>
 #include <string.h>
 
-#define REACH_MS 2000 /* while the guest has not said what it can do */
+#define REACH_MS 2000 /* while the capabilities of the guest are not known */
 #define LOOK_MS	 5
 
 _Static_assert(DI_DGRAM_MAX == DROPIN_DGRAM_MAX, "what zvsockd takes");
@@ -20,13 +20,12 @@ _Static_assert(DI_DGRAM_MAX == DROPIN_DGRAM_MAX, "what zvsockd takes");
 
 /* ---- sockets -------------------------------------------------------------------------------- */
 
-/*
- * A classic filter: of a message that is longer than the key and ends with it, all but the key. The
- * kernel runs it in the sender's call, so that nothing else gets into the queue.
- */
+/* A classic filter. It accepts a message that is longer than the key and ends with it, and strips
+ * the key. The kernel runs it in the sender's call, so that nothing else gets into the queue. */
 int di_dgram_guard(int fd, uint64_t key)
 {
-	const uint8_t *k = (const uint8_t *)&key; /* in memory as zvsockd sends it */
+	const uint8_t *k =
+		(const uint8_t *)&key; /* bytes in the order in which zvsockd sends them */
 	const uint32_t high =
 		(uint32_t)k[0] << 24 | (uint32_t)k[1] << 16 | (uint32_t)k[2] << 8 | k[3];
 	const uint32_t low =
@@ -51,7 +50,8 @@ int di_dgram_guard(int fd, uint64_t key)
 	return rc ? rc : di_sys_setsockopt(fd, SOL_SOCKET, SO_LOCK_FILTER, &on, sizeof(on));
 }
 
-/* The key in the filter of @fd, so that whoever is passed the socket has it as well. */
+/* Reads the key from the filter of @fd, so that a process to which the socket was passed has it as
+ * well. */
 static int key_of(int fd, uint64_t *key)
 {
 	struct sock_filter code[GUARD_LENGTH];
@@ -77,12 +77,12 @@ int di_dgram_bound(struct di *d, const char label[static DROPIN_LABEL])
 
 	dropin_msg_init(&m, DROPIN_BOUND);
 	memcpy(m.label, label, sizeof(m.label));
-	/* -EINVAL: zvsockd does not know the label any more, and would drop all */
+	/* -EINVAL: zvsockd no longer knows the label and would drop everything */
 	rc = di_ask_now(d, &m);
 	return rc == -EINVAL ? -EADDRNOTAVAIL : rc;
 }
 
-/* A port, if it has none yet: as the kernel does it. */
+/* Binds the socket to a port if it is not bound, as the kernel does. */
 static int autobind(struct di *d, int fd, struct di_who *w)
 {
 	const struct sockaddr_vm any = di_vm_address(VMADDR_CID_ANY, VMADDR_PORT_ANY);
@@ -91,7 +91,7 @@ static int autobind(struct di *d, int fd, struct di_who *w)
 	if (rc < 0 || w->has_own)
 		return rc;
 	rc = di_bind(d, fd, &any);
-	/* -EINVAL: another thread was quicker */
+	/* -EINVAL: another thread has bound it */
 	return rc < 0 && rc != -EINVAL ? rc : di_who(fd, w);
 }
 
@@ -112,7 +112,7 @@ int di_dgram_connect(struct di *d, int fd, const struct sockaddr_vm *addr)
 	rc = autobind(d, fd, &w);
 	if (rc < 0)
 		return rc;
-	/* zvsockd connects a socket to this one, which takes that from its own peer only. */
+	/* zvsockd connects a socket to this one, which accepts that from its own peer only. */
 	if (w.connected && (rc = disconnect(fd)) < 0)
 		return rc;
 	dropin_msg_init(&m, DROPIN_CONNECT);
@@ -139,10 +139,8 @@ bool di_sender(const void *un, socklen_t len, struct sockaddr_vm *from)
 
 /* ---- who takes them ------------------------------------------------------------------------- */
 
-/*
- * The CIDs of whom zvsockd has said lately that they take datagrams: the CID, and the second in
- * which that was said. What is sent to somebody who has gone meanwhile is lost, as datagrams are.
- */
+/* CIDs that accept datagrams, as zvsockd has confirmed recently: the CID and the second of the
+ * answer. Datagrams to a guest that has gone meanwhile are lost, as datagrams may be. */
 static _Atomic uint64_t reached[64];
 
 static int reach(struct di *d, uint32_t cid, bool nonblock)
@@ -174,7 +172,7 @@ static int reach(struct di *d, uint32_t cid, bool nonblock)
 
 /* ---- sending -------------------------------------------------------------------------------- */
 
-/* The bytes of a message; -EMSGSIZE: more than a datagram has. */
+/* Length of a message in bytes; -EMSGSIZE: too long for a datagram. */
 static long length(const struct msghdr *m)
 {
 	size_t sum = 0;

@@ -20,15 +20,15 @@
 /* ---- sizes of buffers ----------------------------------------------------------------------- */
 
 /*
- * They are answered as they were set, and change nothing: AF_UNIX has SO_SNDBUF, zvsockd its
- * buffers. An entry a socket that has set one, by its cookie; when there are many such sockets, the
- * older are forgotten.
+ * They are returned as they were set and have no effect: AF_UNIX has SO_SNDBUF, and zvsockd has its
+ * own buffers. One entry per socket that has set one, by its cookie; when there are many such
+ * sockets, the oldest are forgotten.
  */
 static struct buffer {
 	_Atomic uint64_t cookie, size, min, max;
 } buffers[256];
 
-static _Atomic bool any; /* spares those who set none a call */
+static _Atomic bool any; /* saves a system call for programs that set none */
 
 static uint64_t cookie_of(int fd)
 {

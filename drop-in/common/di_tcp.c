@@ -10,8 +10,9 @@
 #include <strings.h>
 #include <sys/time.h>
 
-#define ANSWER_SEC 30 /* of the host; of its zvsockd, which has 20 s for name and connection */
-#define NAMES_MAX  512u
+#define ANSWER_SEC                                                                                 \
+	30 /* for the answer of zvsockd on the host, which has 20 s for look-up and connection */
+#define NAMES_MAX 512u
 
 #ifndef SO_VM_SOCKETS_CONNECT_TIMEOUT_OLD /* glibc 2.36 has the numbers of Linux 4 */
 #define SO_VM_SOCKETS_CONNECT_TIMEOUT_OLD SO_VM_SOCKETS_CONNECT_TIMEOUT
@@ -129,7 +130,8 @@ int di_tcp_type(int fd)
 
 /* ---- the connection ------------------------------------------------------------------------- */
 
-/* To the host's port: zvsockd's, where it has the device, or the kernel's. */
+/* Connects to the host's port: through zvsockd where it has the device, otherwise through the
+ * kernel. */
 static int reach_host(struct di *d, unsigned port, bool signals)
 {
 	const struct sockaddr_vm vm = {
@@ -191,7 +193,7 @@ static int error_of(uint8_t code)
 	return code < sizeof(errors) / sizeof(errors[0]) ? -errors[code] : -ENETUNREACH;
 }
 
-/* Greeting, request and reply in the words of RFC 1928. */
+/* Greeting, request and reply of SOCKS5 (RFC 1928). */
 static int ask(int fd, const struct di_tcp_target *t, bool signals)
 {
 	const struct timeval patience = {.tv_sec = ANSWER_SEC};

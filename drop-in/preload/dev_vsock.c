@@ -2,7 +2,8 @@
 /* /dev/vsock, which programs open to ask for the local CID: /dev/null is opened instead, and
  * IOCTL_VM_SOCKETS_GET_LOCAL_CID on it is answered. Without zvsockd there is no such device. */
 #undef _FORTIFY_SOURCE
-#undef _FILE_OFFSET_BITS /* open() is open(), open64() another one */
+#undef _FILE_OFFSET_BITS /* without large-file macros, so that open() and open64() are two         \
+			    functions */
 #include "preload/real.h"
 #include "preload/world.h"
 
@@ -16,7 +17,7 @@
 
 #define DEV_VSOCK "/dev/vsock"
 
-/* What is opened where the program says @path. */
+/* The path to open in place of @path. */
 static const char *instead(const char *path)
 {
 	uint32_t cid;
@@ -44,12 +45,13 @@ EXPORT int ioctl(int fd, unsigned long request, ...)
 	va_end(ap);
 	if ((unsigned)request != IOCTL_VM_SOCKETS_GET_LOCAL_CID || !is_null_device(fd))
 		return REAL(ioctl)(fd, request, arg);
-	(void)di_local_cid(world(), &cid); /* ANY: there is none, as the kernel says it */
+	(void)di_local_cid(world(),
+			   &cid); /* VMADDR_CID_ANY: there is none, as the kernel reports it */
 	memcpy(arg, &cid, sizeof(cid));
 	return 0;
 }
 
-/* The mode that open(2) was given, if it was. */
+/* The mode argument of open(2), if there is one. */
 #define MODE(flags)                                                                                \
 	({                                                                                         \
 		mode_t mode_ = 0;                                                                  \
@@ -72,7 +74,7 @@ EXPORT int ioctl(int fd, unsigned long request, ...)
 	{                                                                                          \
 		return REAL(name)(dir, instead(path), flags, MODE(flags));                         \
 	}
-/* Of programs that were built with -D_FORTIFY_SOURCE. */
+/* Called by programs that were built with -D_FORTIFY_SOURCE. */
 #define OPEN_2(name)                                                                               \
 	int name(const char *path, int flags);                                                     \
 	EXPORT int name(const char *path, int flags)                                               \

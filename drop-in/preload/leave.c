@@ -49,7 +49,7 @@ EXPORT int getaddrinfo(const char *node, const char *service, const struct addri
 
 /* ---- sockets that were connected ------------------------------------------------------------ */
 
-/* By number of descriptor; the inode says whether it is still that socket, or another's. */
+/* By descriptor number; the inode shows whether the number still belongs to that socket. */
 static struct place {
 	_Atomic ino_t ino; /* 0: none */
 	struct sockaddr_storage remote;
@@ -112,7 +112,7 @@ bool tcp_is_ours(int fd, const struct sockaddr *addr, socklen_t len)
 	return world_tcp() && di_tcp_target(&t, addr, len) && di_tcp_type(fd) == SOCK_STREAM;
 }
 
-/* Its number goes on with another socket. */
+/* Puts @fresh under the number of @fd. */
 static int take_place(int fresh, int fd)
 {
 	int flags = fcntl(fd, F_GETFD);

@@ -70,7 +70,7 @@ EXPORT int sendmmsg(int fd, struct mmsghdr *v, unsigned n, int flags)
 
 /* ---- whom it comes from --------------------------------------------------------------------- */
 
-/* A name as the kernel gives it, whole. */
+/* A complete name as the kernel returns it. */
 union name {
 	struct sockaddr any;
 	struct sockaddr_un un;
@@ -90,7 +90,7 @@ static bool names_us(const union name *name, socklen_t len)
 	       !memcmp(name->un.sun_path, dir, n);
 }
 
-/* Copies the name of who sent to @addr, with room for *len bytes, and sets *len. */
+/* Copies the sender's name to @addr, which has room for *len bytes, and sets *len. */
 static void put_name(int fd, const union name *name, socklen_t size, void *addr, socklen_t *len)
 {
 	socklen_t room = *len;
@@ -107,7 +107,7 @@ static void put_name(int fd, const union name *name, socklen_t size, void *addr,
 	}
 }
 
-/* The kernel says what is wrong with a call that is not to be taken over. */
+/* Invalid calls are left to the kernel, which reports the error. */
 static bool wants_name(const void *addr, const socklen_t *len)
 {
 	return addr && len && (int)*len > 0;

@@ -54,7 +54,7 @@ static bool check_zvsockd(const char *dir, uint32_t *cid, char *text, size_t siz
 	return true;
 }
 
-/* What the child does: the calls that a program makes, up to those that need a guest. */
+/* Run in the child: the calls that a program makes, up to those that need a guest. */
 static int try_socket(void)
 {
 	struct sockaddr_vm a = {0};
@@ -62,7 +62,7 @@ static int try_socket(void)
 	int fd = socket(AF_VSOCK, SOCK_STREAM | SOCK_CLOEXEC, 0);
 
 	if (fd < 0)
-		return errno == EAFNOSUPPORT ? 0 : errno; /* that is what a missing zvsockd gives */
+		return errno == EAFNOSUPPORT ? 0 : errno; /* the result without zvsockd */
 	if (getsockname(fd, (struct sockaddr *)&a, &len) < 0)
 		return errno;
 	return a.svm_family == AF_VSOCK ? 0 : EPERM;

@@ -9,7 +9,7 @@
 #include <unistd.h>
 
 #define HEADERS_MAX 4096u /* of either table */
-#define NOTES_MAX   4096u /* bytes of notes that are looked at */
+#define NOTES_MAX   4096u /* bytes of notes that are checked */
 
 #if defined(__x86_64__)
 #define OWN_MACHINE EM_X86_64
@@ -100,7 +100,7 @@ void elf_file_read(int fd, struct elf_file *e)
 		return;
 	e->elf = true;
 	e->wide = h.e_ident[EI_CLASS] == ELFCLASS64;
-	/* e_machine lies at the same place in both classes; its bytes are in the file's order */
+	/* e_machine has the same offset in both classes and the file's byte order */
 	e->machine = h.e_ident[EI_DATA] == OWN_DATA ? h.e_machine
 						    : (unsigned)__builtin_bswap16(h.e_machine);
 	e->own = e->machine == OWN_MACHINE && h.e_ident[EI_CLASS] == OWN_CLASS &&

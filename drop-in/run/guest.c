@@ -40,7 +40,7 @@ const char *guest_json_string(const char *json, const char *name, char *value, s
 			at += strspn(at, " ");
 			if (*at == ':')
 				break;
-		} else { /* over this string: what stands in it is no name */
+		} else { /* skips this string: its contents are not names */
 			for (at++; *at && *at != '"'; at++)
 				if (*at == '\\' && at[1])
 					at++;
@@ -118,7 +118,7 @@ static bool plain(const char *name)
 	return *name && strlen(name) < 128;
 }
 
-/* @request to @control, and the line that comes back. 0, -errno and *why. */
+/* Sends @request to @control and reads the answer, one line. 0; -errno and *why. */
 static int ask(const char *control, const char *request, const char **back, char *why, size_t size)
 {
 	static char answer[ANSWER_MAX];
@@ -165,7 +165,7 @@ int guest_dir(const char *control, const char *name, char *dir, size_t dir_size,
 	return 0;
 }
 
-/* The next object of an array at *at, as text. False: there is no further one. */
+/* The next object of an array at *at, as text. False: the end. */
 static bool next_object(const char **at, char *text, size_t size)
 {
 	const char *from = strchr(*at, '{'), *c;

@@ -67,7 +67,7 @@ __attribute__((format(printf, 1, 2))) static void say(const char *format, ...)
 	va_end(args);
 }
 
-/* --tcp: the port, or the one by default. */
+/* --tcp: the port, or the default one. */
 static unsigned read_port(const char *text)
 {
 	unsigned long port = TCP_PORT;
@@ -147,7 +147,7 @@ static void read_options(int argc, char **argv, struct options *o)
 	}
 }
 
-/* The library: beside this program in the build tree, else where it is installed. */
+/* The library: next to this program in the build tree, otherwise where it is installed. */
 static const char *find_library(char path[static PATH_MAX])
 {
 	ssize_t len = readlink("/proc/self/exe", path, PATH_MAX - 1);
@@ -177,8 +177,7 @@ static void set_or_die(const char *name, const char *value)
 	exit(EXIT_OURS);
 }
 
-/* The library, the supervisor: by which port of the host TCP leaves is told to what runs under it.
- */
+/* Puts the host port for TCP connections into the environment, for library and supervisor. */
 static void set_port(const char *name, unsigned port)
 {
 	char text[16];
@@ -202,7 +201,9 @@ static void preload(const char *library, unsigned tcp)
 		set_port("ZVSOCK_TCP", tcp);
 }
 
-/* A zvsock-run within another: that one's supervisor sees to this one too, as it was told. */
+/*
+ * zvsock-run inside another one: the outer supervisor handles this one too, with its own options.
+ */
 static bool is_served(const struct options *o, const char *dir)
 {
 	const char *outer = getenv("ZVSOCK_SUPERVISED"), *port = getenv("ZVSOCK_SUPERVISED_TCP");
@@ -248,7 +249,7 @@ static void warn(const char *line)
 	say("%s; the program finds no vsock", line);
 }
 
-/* A line when zvsockd is not there. The program then finds what it does without vsock. */
+/* Warns when there is no zvsockd. The program then behaves as without vsock. */
 static void warn_without_zvsockd(const char *dir)
 {
 	uint32_t cid;
@@ -295,7 +296,7 @@ static enum mode choose(const struct options *o, const struct program *p, const 
 	return o->mode == MODE_AUTO ? mode : o->mode;
 }
 
-/* The program may go elsewhere, and the supervisor does. */
+/* Absolute path: the program may change its directory, and the supervisor does. */
 static const char *absolute(const char *given, char dir[static DI_DIR_MAX])
 {
 	char here[PATH_MAX];

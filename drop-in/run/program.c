@@ -80,7 +80,8 @@ __attribute__((format(printf, 4, 5))) static int failed(int r, char *why, size_t
 	return r;
 }
 
-/* As execvp(3): the first in $PATH that can be executed; one that cannot is worth mentioning. */
+/* As execvp(3): the first in $PATH that can be executed; if there is none, the error of one that
+ * cannot. */
 static int look_up(const char *name, char path[static PATH_MAX])
 {
 	const char *dirs = getenv("PATH");
@@ -110,7 +111,7 @@ static int look_up(const char *name, char path[static PATH_MAX])
 	return worst;
 }
 
-/* The interpreter in a script's first line. False: it is no script. */
+/* The interpreter in the first line of a script. False: not a script. */
 static bool script(int fd, char interpreter[static SCRIPT_LINE])
 {
 	char line[SCRIPT_LINE + 1];
@@ -169,7 +170,7 @@ static void judge(struct program *p, int fd, const char *linker)
 	}
 }
 
-/* @p->loaded, and what it is. */
+/* Sets p->loaded and the kind of that file. */
 static int inspect(struct program *p, const char *linker, char *why, size_t size)
 {
 	for (int depth = 0; depth <= SCRIPT_DEPTH; depth++) {

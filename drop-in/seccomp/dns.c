@@ -13,7 +13,7 @@
 #define HEADER	  12u
 #define LABEL_MAX 63u
 #define RECORD	  16u /* an A record whose name is a pointer */
-#define TTL_SEC	  1u  /* asked again, the name has the same address */
+#define TTL_SEC	  1u  /* a repeated query for the name gets the same address */
 #define STACK	  (64u << 10)
 
 enum {
@@ -39,7 +39,8 @@ static unsigned char *put16(unsigned char *at, unsigned value)
 	return at + 2;
 }
 
-/* The name of the question as text, without a final dot. Where it ends in @query; 0: it is none. */
+/* Reads the name in the question as text, without a final dot. Returns the offset in @query after
+ * it; 0: invalid. */
 static size_t read_name(const unsigned char *query, size_t len, char name[static DI_TCP_NAME_MAX])
 {
 	size_t at = HEADER, n = 0;
@@ -61,7 +62,7 @@ static size_t read_name(const unsigned char *query, size_t len, char name[static
 	return n && at < len ? at + 1 : 0;
 }
 
-/* "localhost" and what is below it is nobody else's (RFC 6761). */
+/* "localhost" and its subdomains are always this machine (RFC 6761). */
 static bool is_localhost(const char *name)
 {
 	size_t len = strlen(name), own = strlen("localhost");
@@ -127,7 +128,7 @@ static bool serve_one(int fd)
 	if (n < 0)
 		return errno == EAGAIN || errno == EINTR;
 	len = n ? di_dns_answer(query, (size_t)n, answer) : 0;
-	if (len) /* lost, as a datagram, when the program does not read */
+	if (len) /* lost, like a datagram, if the program does not read */
 		(void)!send(fd, answer, len, MSG_DONTWAIT | MSG_NOSIGNAL);
 	return n > 0;
 }
@@ -194,7 +195,7 @@ int di_dns_socket(struct di_super *s, int fd)
 
 bool di_dns_is(const void *addr, socklen_t len)
 {
-	struct sockaddr_in a; /* the port lies at the same place in AF_INET6 */
+	struct sockaddr_in a; /* the port has the same offset in AF_INET6 */
 
 	if (len < sizeof(a))
 		return false;

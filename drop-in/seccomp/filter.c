@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "filter.h"
 
-#include <sys/socket.h> /* first: linux/vm_sockets.h of some kernels needs it */
+#include <sys/socket.h> /* first: linux/vm_sockets.h of some kernels depends on it */
 
 #include <linux/vm_sockets.h>
 
@@ -47,7 +47,7 @@ static const struct rule rules[] = {
 	{.nr = SYS_getsockopt, .test = {{EQUALS, 1, SOL_SOCKET}, {EQUALS, 2, SO_ERROR}}},
 	{.nr = SYS_getsockopt, .test = {{EQUALS, 1, SOL_SOCKET}, {EQUALS, 2, SO_DOMAIN}}},
 	{.nr = SYS_setsockopt, .test = {{EQUALS, 1, AF_VSOCK}}},
-	/* where a socket's mark is kept */
+	/* holds the mark of a socket */
 	{.nr = SYS_setsockopt, .test = {{EQUALS, 1, SOL_SOCKET}, {EQUALS, 2, SO_MAX_PACING_RATE}}},
 	{.nr = SYS_ioctl, .test = {{EQUALS, 1, IOCTL_VM_SOCKETS_GET_LOCAL_CID}}},
 #ifdef SYS_open
@@ -99,7 +99,7 @@ static struct sock_filter answer(uint32_t action)
 	return (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, action);
 }
 
-/* Goes on behind itself when *t holds, else skips @others. */
+/* Continues after itself if *t holds; otherwise skips @others. */
 static struct sock_filter jump(const struct test *t, uint8_t others)
 {
 	switch (t->how) {
@@ -113,7 +113,7 @@ static struct sock_filter jump(const struct test *t, uint8_t others)
 	}
 }
 
-/* A rule is a block that jumps behind itself as soon as something is otherwise. */
+/* A rule is a block that jumps to its end as soon as a test fails. */
 static size_t add_rule(struct sock_filter *prog, const struct rule *r)
 {
 	size_t n = 0, len = 3;
@@ -145,6 +145,7 @@ size_t di_filter(struct sock_filter prog[static DI_FILTER_MAX], unsigned with)
 	for (size_t i = 0; i < sizeof(rules) / sizeof(rules[0]); i++)
 		if (!rules[i].with || rules[i].with & with)
 			n += add_rule(prog + n, &rules[i]);
-	prog[n++] = answer(SECCOMP_RET_ALLOW); /* x32's numbers have a bit that none of these has */
+	prog[n++] =
+		answer(SECCOMP_RET_ALLOW); /* numbers of x32 have a bit that none of these has */
 	return n;
 }

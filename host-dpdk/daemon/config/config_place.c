@@ -6,9 +6,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define PORT_LAST   (UINT32_MAX - 1)		/* 2^32-1 is VMADDR_PORT_ANY */
-#define PORT_SUFFIX (sizeof("_4294967294") - 1) /* the longest suffix that a port adds to a path   \
-						 */
+#define PORT_LAST (UINT32_MAX - 1) /* 2^32-1 is VMADDR_PORT_ANY */
+#define PORT_SUFFIX                                                                                \
+	(sizeof("_4294967294") - 1) /* the longest suffix that a port adds to a path               \
+				     */
 
 /* ---- paths -------------------------------------------------------------------------------- */
 

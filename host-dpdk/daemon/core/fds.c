@@ -11,10 +11,10 @@
 
 #define FDS_ITSELF 64u	/* standard streams, signals, EAL and rte_vhost, files that are read */
 #define FDS_LCORE  2u	/* io_uring, mailbox */
-#define FDS_FEW	   256u /* left for connections: worth a warning */
+#define FDS_FEW	   256u /* too few for connections: warn */
 
 #define PASSED_READS 16u
-#define PASSED_PART  32u /* of the limit, for what they receive */
+#define PASSED_PART  32u /* share of the limit for descriptors that they receive */
 
 static uint32_t held, most = UINT32_MAX, passed_reads; /* atomic */
 
@@ -66,7 +66,7 @@ void fds_plan(const struct cfg *c, unsigned others)
 		limit = rl.rlim_cur;
 	need += plan_passed(c, limit);
 	left = limit > need ? limit - need : 0;
-	if (left < limit / 4) /* most VMMs need much less than they may */
+	if (left < limit / 4) /* most VMMs use far fewer than allowed */
 		left = limit / 4;
 	__atomic_store_n(&most, (uint32_t)left, __ATOMIC_RELAXED);
 	if (left < FDS_FEW)

@@ -9,10 +9,10 @@
 
 static struct {
 	uint64_t next_ms; /* no look before */
-	size_t least;	  /* the least that held() has said since, and right after, the last trim */
+	size_t least;	  /* lowest value of held() since the last trim, including right after it */
 } heap;
 
-/* Bytes of memory that are resident and nobody else's; not the guests'. 0: not known. */
+/* Bytes of resident private memory, without the guests'. 0: unknown. */
 static size_t held(void)
 {
 	FILE *f = fopen("/proc/self/statm", "re");
@@ -25,7 +25,7 @@ static size_t held(void)
 					   : 0;
 }
 
-/* Of these, what malloc has given out. */
+/* Of these, the bytes that malloc has allocated. */
 static size_t in_use(void)
 {
 	struct mallinfo2 m = mallinfo2();

@@ -8,7 +8,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#define CQ_PER_SQ 16u /* every connection may have a poll under way */
+#define CQ_PER_SQ 16u /* every connection may have a pending poll */
 
 static int sysctl_disabled(void)
 {
@@ -87,7 +87,7 @@ struct io_uring_sqe *io_sqe(struct io *io, struct io_op *op)
 	}
 	if (op)
 		op->pending = true;
-	/* The prep functions leave user_data alone. */
+	/* The prep functions do not change user_data. */
 	io_uring_sqe_set_data(sqe, op);
 	return sqe;
 }
@@ -106,8 +106,8 @@ unsigned io_reap(struct io *io)
 	unsigned n = io_uring_cq_ready(&io->ring), done = 0;
 	struct io_uring_cqe *cqe;
 
-	/* Not more than there were: done() may complete further ones, which wait for their round.
-	 */
+	/* Only those that were there at the start: done() may complete more, which are left for the
+	 * next round. */
 	for (; done < n && io_uring_peek_cqe(&io->ring, &cqe) == 0; done++) {
 		struct io_op *op = io_uring_cqe_get_data(cqe);
 		uint32_t flags = cqe->flags;

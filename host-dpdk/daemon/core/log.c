@@ -16,9 +16,9 @@
 #include <time.h>
 #include <unistd.h>
 
-#define TEXT_MAX 1024 /* of a message; the rest is cut */
+#define TEXT_MAX 1024 /* bytes of a message; longer ones are truncated */
 
-/* Lines of one guest, or the daemon's own. */
+/* Counters of lines of one guest, or of the daemon itself. */
 struct source {
 	struct source *next;
 	const char *kind; /* "guest", "device" */
@@ -40,7 +40,7 @@ static struct {
 	void *by_name, *by_path; /* trees of sources and of sock_names */
 	enum zv_log_level max;
 	bool journal;
-	unsigned lost; /* lines that standard error did not take */
+	unsigned lost; /* lines that standard error did not accept */
 } lg = {.lock = PTHREAD_MUTEX_INITIALIZER, .max = ZV_LOG_INFO};
 
 static const char *const level_names[] = {[ZV_LOG_ERR] = "err",
@@ -96,7 +96,7 @@ static struct source *find_source(const char *name)
 	return found ? *found : add_source(name);
 }
 
-/* As logfmt wants a quoted value; what a terminal might act upon becomes \xNN. */
+/* A quoted value of logfmt; control characters become \xNN. */
 static size_t quote(char *to, size_t size, const char *text)
 {
 	size_t n = 0;
@@ -171,7 +171,7 @@ static uint64_t this_second(void)
 	return (uint64_t)now.tv_sec;
 }
 
-/* Lines of @s that were left out in a second that is over, and forgets them. */
+/* Takes the count of lines of @s that were left out in a past second. */
 static unsigned take_left_out(struct source *s, uint64_t second)
 {
 	unsigned n = 0;
@@ -362,7 +362,7 @@ static struct sock_name *find_socket(const char *path)
 	return NULL;
 }
 
-/* The path may have been another guest's. */
+/* The path may have belonged to another guest. */
 void log_guest_socket(const char *guest, const char *path)
 {
 	const struct source *s;

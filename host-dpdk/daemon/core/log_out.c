@@ -9,9 +9,9 @@
 #include <unistd.h>
 
 static struct {
-	int own; /* standard error, opened once more; -1: it is not */
+	int own; /* standard error, reopened; -1: not reopened */
 	bool socket, ask;
-	bool cut; /* the last line has no end; atomic */
+	bool cut; /* the last line was written incompletely; atomic */
 } out = {.own = -1};
 
 void log_out_open(void)

@@ -44,8 +44,8 @@ bool wheel_run(struct wheel *w, uint64_t now)
 		struct timer_list *slot = &w->slot[++w->tick % WHEEL_SLOTS];
 		struct lcore_timer *t;
 
-		/* Each is looked at once, however many of later laps lie between those that are
-		 * due. */
+		/* Each timer is checked once, however many timers of later laps lie between those
+		 * that are due. */
 		for (t = TAILQ_FIRST(slot); t; t = w->next) {
 			w->next = TAILQ_NEXT(t, link);
 			if (t->deadline > now)

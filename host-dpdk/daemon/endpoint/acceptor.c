@@ -25,10 +25,10 @@ struct acceptor {
 	struct lcore *lc;
 	accepted_fn *begin;
 	uint32_t port;
-	unsigned next; /* queue that gets the next program */
+	unsigned next; /* queue for the next program */
 	int fd, claim; /* claim: of a Unix socket, -1: none */
 	bool passed, tcp, stopping;
-	char name[CFG_PATH_MAX]; /* a path, or an address in words */
+	char name[CFG_PATH_MAX]; /* a path, or an address as text */
 };
 
 /* ---- what has been accepted ---- */
@@ -98,7 +98,7 @@ static void accept_more(struct lcore_timer *t)
 
 	if (!l->accept.pending && guest_fd_room(l->guest))
 		io_accept(lcore_io(l->lc), &l->accept, l->fd);
-	else /* its cancellation is still under way, or all would be turned away again */
+	else /* its cancellation is still pending, or all would be turned away again */
 		lcore_timer_start(l->lc, t, ACCEPT_PAUSE);
 }
 
@@ -197,8 +197,8 @@ static int open_tcp(struct acceptor *l, const struct sockaddr *addr, socklen_t l
 	l->fd = socket(addr->sa_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	if (l->fd < 0)
 		return acceptor_fail(l, "cannot make a socket");
-	/* Connections of a zvsockd that has ended do not keep the address; and "[::]" is what it
-	 * says, not IPv4 as well. */
+	/* Connections of a zvsockd that has ended do not block the address, and "[::]" means IPv6
+	 * only. */
 	(void)setsockopt(l->fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
 	if (addr->sa_family == AF_INET6)
 		(void)setsockopt(l->fd, IPPROTO_IPV6, IPV6_V6ONLY, &one, sizeof(one));

@@ -19,7 +19,7 @@ static void moved(struct lcore *lc, void *arg)
 	call_guest(t);
 }
 
-/* The queue's rings do not run: another one's may. False: all have been tried. */
+/* Tries another queue, because this one's rings do not run. False: all have been tried. */
 static bool move(struct call_guest *t)
 {
 	struct guest_queue *gq = t->r.f.owner.gq;

@@ -30,7 +30,7 @@ int connect_line_parse(const char *data, size_t len, uint32_t *port)
 
 	if (end)
 		seen = (size_t)(end - data);
-	/* Garbage is refused as soon as it is seen, not when the line is over. */
+	/* Garbage is refused as soon as it is seen, not at the end of the line. */
 	i = skip_blanks(data, 0, seen);
 	if (strncasecmp(data + i, word, seen - i < WORD_LEN ? seen - i : WORD_LEN) != 0)
 		return -EINVAL;

@@ -36,7 +36,7 @@ static void serve(struct guest_queue *gq, struct zv_conn *conn)
 
 	GUEST_COUNT(gq, guest_requests);
 	(void)zv_conn_info(conn, &info);
-	/* A device gets what is for its own CID only. */
+	/* A device gets only datagrams to its own CID. */
 	others = own && info.local_cid != own;
 	broker_hear(gq);
 	gq->asking = gq->claims ? claim_take(gq, &info) : NULL;
@@ -81,7 +81,7 @@ static void hand_over(struct guest_queue *gq, const struct zv_dgram_addr *from, 
 	GUEST_COUNT(gq, dgram_lost);
 }
 
-/* What is left in the device's queue is taken in the next poll. */
+/* The rest in the device's queue is taken in the next poll. */
 void endpoint_datagrams(struct guest_queue *gq)
 {
 	static _Thread_local uint8_t data[ZV_DGRAM_MAX];

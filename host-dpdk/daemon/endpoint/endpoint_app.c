@@ -31,7 +31,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* A port that is listened on. */
+/* A port on which an application listens. */
 struct listened {
 	uint32_t port;
 	enum zv_type type;
@@ -39,7 +39,7 @@ struct listened {
 	struct listened *next; /* of the same application */
 };
 
-/* What is kept of a guest, and of an application. */
+/* State of a guest, or of an application. */
 struct app_part {
 	uint64_t cid; /* a guest's */
 	struct guest *guest;
@@ -84,7 +84,7 @@ static int by_cid(const void *a, const void *b)
 	return x < y ? -1 : x > y;
 }
 
-/* Under the lock. NULL: nobody listens there. */
+/* Under the lock. NULL: no application listens there. */
 static struct listened *port_find(uint32_t port)
 {
 	const struct listened key = {.port = port};
@@ -178,7 +178,7 @@ static int app_start(struct guest *g)
 	return whole ? 0 : -ENOMEM;
 }
 
-/* Nobody finds it any more; its own lcores may still be looking for others. */
+/* It can no longer be found; its own lcores may still be looking for others. */
 static void app_stop(struct guest *g)
 {
 	struct app_part *p = part_of(g);
@@ -207,7 +207,7 @@ static void app_free(struct guest *g)
 
 /* ---- connections ---- */
 
-/* What becomes of a request that splice_ask() has answered with @ret. */
+/* Handles a request after splice_ask() has returned @ret. */
 static int asked(struct guest_queue *gq, int ret)
 {
 	if (ret == -EAGAIN) {

@@ -22,17 +22,17 @@
 
 #define FDS_UNIX 2u /* socket, lock file */
 
-/* A listener at work. Main thread. */
+/* An active listener. Main thread. */
 struct listening {
 	struct listening *next;
 	struct acceptor *a;
 	struct listen_at at;
 };
 
-/* What it keeps of a guest. */
+/* State of a guest. */
 struct listen_guest {
 	struct listening *first;
-	struct log_once refused; /* what programs were refused */
+	struct log_once refused; /* refusals of programs */
 };
 
 /* ---- configuration ---- */
@@ -41,7 +41,7 @@ struct listen_guest {
 	"write PATH:PORT or ADDRESS:TCPPORT:PORT, for example /run/web.http:80, "                  \
 	"127.0.0.1:8080:80 or [::1]:8080:80"
 
-/* Reads "ADDRESS:TCPPORT", an address in digits. False: it is none. */
+/* Parses "ADDRESS:TCPPORT" with a numeric address. False: invalid. */
 static bool parse_address(struct listen_at *a)
 {
 	static const struct addrinfo hints = {.ai_flags = AI_NUMERICHOST | AI_NUMERICSERV,
@@ -61,7 +61,7 @@ static bool parse_address(struct listen_at *a)
 		*end = 0;
 		memmove(host, host + 1, len - 1);
 	} else if (strchr(host, ':')) {
-		return false; /* IPv6 without brackets: where does the port begin? */
+		return false; /* IPv6 without brackets: the start of the port would be ambiguous */
 	}
 	if (getaddrinfo(host, colon + 1, &hints, &found))
 		return false;
@@ -164,7 +164,7 @@ static struct listen_guest *listen_guest(const struct guest *g)
 	return g->part[ENDPOINT_listen];
 }
 
-/* "listen:" and the addresses that lead to @port; none: the last reload has taken it away. */
+/* "listen:" and the addresses that lead to @port; none if the last reload has removed them. */
 static void describe_port(const struct guest *g, uint32_t port, char *buf, size_t len)
 {
 	const struct listen_values *v = listen_values(guest_cfg(g));
@@ -273,7 +273,7 @@ static bool configured(const struct listen_values *v, const struct listening *n)
 	return false;
 }
 
-/* Ends those that @v does not have; NULL: all. */
+/* Stops the listeners that are not in @v; NULL: all. */
 static void end_others(struct listen_guest *lg, const struct listen_values *v)
 {
 	struct listening **p = &lg->first, *n;

@@ -99,7 +99,7 @@ static uint32_t sibling_listen_flags(const void *values)
 
 /* ---- what --check prints ---- */
 
-/* Who is in which group, by the groups' names. */
+/* The members of each group, by the name of the group. */
 struct membership {
 	const char *group;
 	unsigned guest;
@@ -214,7 +214,7 @@ struct group {
 	void *members; /* tree, by CID; under the lock */
 };
 
-/* What the endpoint keeps of a guest that is in groups. */
+/* State of a guest that is in groups. */
 struct memberships {
 	struct splice_asks asks;
 	struct dgram_parcels parcels;
@@ -266,7 +266,7 @@ static void group_put(struct group *g)
 	free(g);
 }
 
-/* No new connection begins with the guest; its own lcores may still be looking for others. */
+/* No new connection to the guest begins; its own lcores may still be looking for others. */
 static void sibling_stop(struct guest *g)
 {
 	struct memberships *ms = memberships(g);

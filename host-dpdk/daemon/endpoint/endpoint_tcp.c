@@ -30,7 +30,8 @@ static bool parse_target(struct tcp_port *t, const char *text)
 		host++;
 		len -= 2;
 	} else if (memchr(host, ':', len)) {
-		return false; /* an IPv6 address without brackets: where does the port begin? */
+		return false; /* an IPv6 address without brackets: the start of the port would be
+				 ambiguous */
 	}
 	if (len == 0 || len >= sizeof(t->host))
 		return false;
@@ -57,7 +58,7 @@ static void add_tcp(struct load *l, void *values, const struct key *k, char *val
 			  target ? target : value);
 		return;
 	}
-	(void)lookup_number(&t); /* names: all at once, when everything is read */
+	(void)lookup_number(&t); /* names: all at once, after everything has been read */
 	t.port.last = t.port.first;
 	if (!cfg_take_ports(l, k, &t.port))
 		return;
@@ -84,7 +85,9 @@ static void tcp_release(void *values)
 	free(v->trouble);
 }
 
-/* What a name resolves to does not count: name servers may answer in another order each time. */
+/*
+ * The resolved addresses are not compared: name servers may return them in another order each time.
+ */
 static bool tcp_same(const void *a, const void *b)
 {
 	const struct tcp_values *x = a, *y = b;

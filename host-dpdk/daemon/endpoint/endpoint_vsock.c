@@ -79,7 +79,7 @@ static void vsock_print(const struct cfg *c, const struct cfg_guest *g, const vo
 
 /* ---- connections ---- */
 
-/* Reports at start what otherwise only the first connection would show. */
+/* Reports errors at start that otherwise only the first connection would show. */
 static int vsock_start(struct guest *g)
 {
 	int fd, err;

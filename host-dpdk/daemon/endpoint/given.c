@@ -37,7 +37,8 @@ static void refused(struct call_guest *t, const char *why)
 	char line[160];
 	int len = snprintf(line, sizeof(line), "NO %.150s\n", why);
 
-	/* Nothing has been sent before: there is room, unless the program has filled its own. */
+	/* Nothing has been sent before, so there is room, unless the program has filled the buffer
+	 * itself. */
 	(void)send(t->r.fd, line, (size_t)len, MSG_DONTWAIT | MSG_NOSIGNAL);
 	log_line(ZV_LOG_DEBUG, t->r.f.owner.gq->guest->name, "zvsockctl, port %u: %s", t->port,
 		 why);
@@ -72,7 +73,7 @@ static void begin(struct lcore *lc, void *arg)
 
 	(void)lc;
 	relay_init(&h->v->t.r, h->gq, NULL, &given_kind, h->fd, 0);
-	relay_expect_passed(&h->v->t.r); /* some may wait in it already */
+	relay_expect_passed(&h->v->t.r); /* some may be queued in it already */
 	h->v->t.r.ended = ended;
 	call_guest(&h->v->t);
 	free(h);

@@ -10,7 +10,7 @@
 #include <time.h>
 #include <zvsock.h>
 
-/* Questions and answers of one configuration. */
+/* Look-ups of one configuration. */
 struct lookup {
 	struct lookup *next; /* in the list of those whose configuration is gone */
 	unsigned n;
@@ -80,7 +80,7 @@ static struct lookup *lookup_new(unsigned n)
 	return NULL;
 }
 
-/* Each name once. False: no memory. */
+/* Adds each name once. False: no memory. */
 static bool fill(struct lookup *l, const struct cfg *c)
 {
 	unsigned used = 0;
@@ -164,7 +164,7 @@ static void wait_for(const struct lookup *l, unsigned ms)
 		}
 }
 
-/* Takes the answer for @t's name; 0: it has an address now. Codes of getaddrinfo(3). */
+/* Takes the answer for @t's name. 0: it has an address now; otherwise a code of getaddrinfo(3). */
 static int take(const struct lookup *l, struct tcp_port *t)
 {
 	struct gaicb key = {.ar_name = t->host}, *const kp = &key, **found;
@@ -242,7 +242,7 @@ void lookup_keep(void *to_values, const void *from_values)
 	to->trouble = NULL;
 }
 
-/* Frees what has been answered since. Questions that are under way keep their memory. */
+/* Frees look-ups that have been answered since. Pending ones keep their memory. */
 void lookup_end(struct cfg *c)
 {
 	struct lookup **p = &left_over, *l;

@@ -61,7 +61,7 @@ static void post(const struct parcel *here, struct dgram_parcels *parcels)
 	}
 }
 
-/* The same ports always go by the same queue, so they keep their order. */
+/* The same ports always use the same queue, so order is kept. */
 static struct guest_queue *queue_for(struct guest *to, const struct zv_dgram_addr *addr)
 {
 	struct zv_dev_info dev = {.size = sizeof(dev)};

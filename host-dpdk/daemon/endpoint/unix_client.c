@@ -16,7 +16,7 @@
 #include <string.h>
 
 #define LINE_TIMEOUT_S 5u
-#define LINE_ROOM      64u /* the line, and what may follow it at once */
+#define LINE_ROOM      64u /* the line, and data that may follow it immediately */
 
 struct client {
 	struct call_guest t; /* first. in: the line is read; out: OK is sent */
@@ -26,7 +26,7 @@ struct client {
 	char line[LINE_ROOM];
 };
 
-/* Before the relay has begun: the end. */
+/* Ends a client before the relay has begun. */
 static void client_abort(struct conn_owner *o)
 {
 	struct client *c = (struct client *)(void *)o;
@@ -162,7 +162,7 @@ void unix_client_begin(const struct accepted *a)
 	c->t.r.to_guest_poll.done = line_done;
 	c->timer.expired = line_expired;
 	lcore_timer_start(a->gq->lc, &c->timer, LINE_TIMEOUT_S * (uint64_t)1000000000);
-	if (c->t.r.passed) /* most have sent it already */
+	if (c->t.r.passed) /* most clients have sent it already */
 		line_done(&c->t.r.to_guest_poll, POLLIN, 0);
 	else
 		line_read(c);

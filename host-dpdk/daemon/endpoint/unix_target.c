@@ -15,7 +15,8 @@
 #include <unistd.h>
 
 #define LOW_PORTS 1024u
-/* Full backlogs: how often some are tried, how many of a queue, and how many in vain. */
+/* Retries for full backlogs: interval, connections of a queue tried each time, and failures after
+ * which that stops. */
 #define AGAIN_NS   (20u * (uint64_t)1000000)
 #define AGAIN_TRY  64u
 #define AGAIN_FAIL 8u
@@ -51,8 +52,8 @@ static const char *refusal(int err)
 static void target_refuse(struct unix_target *t, int err)
 {
 	struct guest_queue *gq = t->r.f.owner.gq;
-	/* Nobody listens there with this type of socket. Not a warning: a guest may try as often as
-	 * it likes. */
+	/* Nobody listens there with this type of socket. Not a warning, because a guest may try at
+	 * any rate. */
 	bool nobody = err == -ENOENT || err == -ECONNREFUSED || err == -EPROTOTYPE;
 
 	if (nobody)
@@ -151,7 +152,7 @@ static void wait_in_line(struct unix_target *t)
 		lcore_timer_start(gq->lc, &l->again, AGAIN_NS);
 }
 
-/* Goes on with the result of connect(2). */
+/* Continues with the result of connect(2). */
 static void target_step(struct unix_target *t, int err)
 {
 	struct guest_queue *gq = t->r.f.owner.gq;

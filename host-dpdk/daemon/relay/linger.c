@@ -9,13 +9,13 @@
 #include <sys/socket.h>
 
 #define LINGER_NS   10000000000u /* 10 s */
-#define LINGER_STEP (1u << 20)	 /* bytes thrown away at a time */
+#define LINGER_STEP (1u << 20)	 /* bytes discarded at a time */
 
 struct linger_sock {
 	struct conn_owner owner; /* first */
 	struct io_op poll;
 	struct lcore_timer timer;
-	int fd; /* -1: closed, freed as soon as the poll is over */
+	int fd; /* -1: closed; freed when the poll has ended */
 };
 
 static struct io *io_of(const struct linger_sock *l)
@@ -40,7 +40,7 @@ static void end(struct linger_sock *l)
 
 static void drain(struct linger_sock *l)
 {
-	/* TCP throws away with MSG_TRUNC what has no buffer. */
+	/* With MSG_TRUNC, TCP discards the data without a buffer. */
 	ssize_t n = recv(l->fd, NULL, LINGER_STEP, MSG_TRUNC | MSG_DONTWAIT);
 
 	if (n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR))

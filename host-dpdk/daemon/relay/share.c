@@ -5,7 +5,7 @@
 #include <stdlib.h>
 
 struct share {
-	const struct guest *asker; /* compared, never followed: it may be gone */
+	const struct guest *asker; /* only compared, never dereferenced: it may be gone */
 	uint32_t held;		   /* 0: not in the tree */
 };
 

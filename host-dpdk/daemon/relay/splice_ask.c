@@ -7,7 +7,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
-/* On its way to the lcore of the other device. */
+/* A request on its way to the lcore of the other device. */
 struct request {
 	struct splice_asks *from;
 	struct splice *sp;

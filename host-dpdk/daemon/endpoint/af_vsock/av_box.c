@@ -17,7 +17,7 @@
 
 #define LAST_WORDS 16u /* of a program that has closed */
 
-/* A socket of ours for the datagrams of one peer. */
+/* Our socket for the datagrams of one peer. */
 struct av_peer {
 	struct io_op in; /* first: for the one that the program's socket is connected to */
 	struct av_reader reader;
@@ -89,7 +89,7 @@ static void end_socket(const struct av_box *b, int fd)
 	av_fd_give(b->port->user);
 }
 
-/* Connects @fd to who has the label now. */
+/* Connects @fd to the socket that has the label now. */
 static int join(const struct av_box *b, int fd)
 {
 	struct sockaddr_un sa;
@@ -108,7 +108,7 @@ static int hold_first(struct av_box *b)
 
 	if (fd < 0)
 		return fd;
-	/* Until it is connected, anybody who has guessed its name could send to it. */
+	/* Until it is connected, any process that guesses its name could send to it. */
 	(void)snprintf(text, sizeof(text), "zvsock:H:%016" PRIx64 "%016" PRIx64,
 		       av_random(b->space), av_random(b->space));
 	len = av_address(&sa, text);
@@ -170,7 +170,7 @@ static void box_over(struct av_box *b)
 	free(b);
 }
 
-/* It has no request under way any more. */
+/* It has no pending request any more. */
 static void peer_free(struct av_peer *p)
 {
 	struct av_box *b = p->box;
@@ -236,8 +236,8 @@ void av_box_end(struct av_box *b)
 
 /* ---- to the program ---- */
 
-/* 0, -EAGAIN: it is full, -errno. A program that dissolves its connection leaves ECONNRESET on the
- * socket, which the next call returns, whatever it is. */
+/* 0; -EAGAIN: full; -errno. A program that dissolves its connection leaves ECONNRESET on the
+ * socket, and the next call of any kind returns it. */
 static int put_now(const struct av_peer *p, const void *data, uint32_t len)
 {
 	struct iovec iov[] = {{(void *)data, len}, {(void *)&p->box->key, sizeof(p->box->key)}};
@@ -296,7 +296,7 @@ static bool keep(struct av_box *b, struct av_peer *p, const void *data, uint32_t
 	return true;
 }
 
-/* Ends the oldest one. False: something waits for each. */
+/* Closes the socket of the oldest peer. False: all have waiting datagrams. */
 static bool evict(struct av_box *b)
 {
 	struct av_peer *p;
@@ -309,7 +309,7 @@ static bool evict(struct av_box *b)
 	return false;
 }
 
-/* A socket for another peer; replaces one if there is no room. -errno. */
+/* Creates a socket for another peer; replaces one if there is no room. -errno. */
 static int peer_socket(struct av_box *b)
 {
 	int fd;

@@ -39,7 +39,7 @@ static void warn(const struct av_space *s, const char *why)
 		 why);
 }
 
-/* Why the file is not to be believed; NULL: it is. */
+/* Why the file must not be trusted; NULL: it can be. */
 static const char *untrusted(const struct av_space *s, const struct stat *st)
 {
 	bool ours = st->st_uid == geteuid() || st->st_uid == 0 || st->st_uid == s->cfg.becomes;
@@ -130,7 +130,7 @@ void av_keep_begin(struct av_space *s)
 		av_keep_end(s);
 		return;
 	}
-	/* As the sockets: who we become must be able to read it the next time. */
+	/* Like the sockets: the user that we change to must be able to read it the next time. */
 	if (geteuid() == 0 && fchown(s->keep, s->cfg.becomes, (gid_t)-1) < 0)
 		warn(s, "it cannot be given away");
 	read_all(s);

@@ -110,7 +110,7 @@ static void count(struct guest_queue *gq, bool carried)
 		GUEST_COUNT(gq, af_vsock_dgrams_lost);
 }
 
-/* False: too many are in transit, or no memory. */
+/* False: too many are in transit, or there is no memory. */
 static bool post(struct lcore *to, void (*fn)(struct lcore *lc, void *arg), const struct parcel *p,
 		 const void *data)
 {
@@ -178,7 +178,7 @@ static void to_guest(struct av_space *s, uint32_t local_port, const struct dropi
 			.local_port = local_port,
 			.peer_port = to->port};
 		here = p.gq->lc == s->home;
-		/* Under the lock, so that it arrives before the guest goes. */
+		/* Under the lock, so that it arrives before the guest is removed. */
 		if (len > ZV_DGRAM_MAX || (!here && !post(p.gq->lc, came_to_guest, &p, data))) {
 			count(p.gq, false);
 			here = false;
@@ -199,7 +199,7 @@ static void to_program(struct av_space *s, struct guest_queue *gq, const struct 
 
 	if (gq)
 		count(gq, carried);
-	else if (!carried && log_once(&s->lost, &before)) /* no guest's counter has it */
+	else if (!carried && log_once(&s->lost, &before)) /* not counted for any guest */
 		log_line(ZV_LOG_INFO, NULL,
 			 "%s: a datagram from port %u to port %u of this machine is lost: nobody "
 			 "has that port, or there is no room; %u others since the last such line",

@@ -9,7 +9,7 @@
 
 #define V4_BITS 96u /* of ::ffff:0:0/96 */
 
-/* Networks that a name, or a rule that is wider, does not lead to. */
+/* Special networks, which names and wider rules do not include. */
 static const struct special {
 	const char *net;
 	uint8_t bits;
@@ -73,7 +73,7 @@ socklen_t allow_sockaddr(const struct allow_addr *a, uint16_t port, struct socka
 	return sizeof(*six);
 }
 
-/* Reads an address in digits; its bits: 32 or 128; 0: it is none. */
+/* Parses a numeric address. Returns its length in bits, 32 or 128; 0: invalid. */
 static unsigned read_address(struct allow_addr *a, const char *text)
 {
 	uint8_t b[16];
@@ -88,7 +88,7 @@ static unsigned read_address(struct allow_addr *a, const char *text)
 	return 128;
 }
 
-/* How many bits the special network of @a has; 0: it is in none. */
+/* Prefix length of the special network that contains @a; 0: none. */
 static unsigned special_bits(const struct allow_addr *a)
 {
 	for (unsigned i = 0; i < sizeof(specials) / sizeof(specials[0]); i++) {
@@ -133,7 +133,7 @@ static bool read_ports(struct allow_rule *r, char *text)
 	return true;
 }
 
-/* Letters, digits, "-", "_" and "." as names of hosts have them, and no number at the end. */
+/* A host name: letters, digits, "-", "_" and ".", with no number as the last label. */
 static bool read_name(struct allow_rule *r, const char *text)
 {
 	size_t len = strlen(text);
@@ -161,7 +161,7 @@ static bool read_net(struct allow_rule *r, char *text)
 		text++;
 		*close = 0;
 	} else if (strchr(text, ':')) {
-		return false; /* IPv6 without brackets: where does the port begin? */
+		return false; /* IPv6 without brackets: the start of the port would be ambiguous */
 	}
 	if (slash)
 		*slash++ = 0;

@@ -42,7 +42,7 @@ static void *look_up(void *arg)
 	return NULL;
 }
 
-/* Nor has it an lcore's real-time priority. False: there is no thread. */
+/* Without the real-time priority of an lcore. False: the thread cannot be started. */
 static bool start(struct resolve *r)
 {
 	pthread_attr_t attr;
@@ -58,7 +58,7 @@ static bool start(struct resolve *r)
 	return ok;
 }
 
-/* Frees those that nobody wants and whose answer has come; counts the others. Under the lock. */
+/* Frees unwanted look-ups that have finished, and counts the others. Under the lock. */
 static unsigned sweep(uint64_t owner, unsigned *owners)
 {
 	struct resolve **p = &all, *r;

@@ -44,7 +44,7 @@ int socks_request_more(const uint8_t *msg, size_t len)
 		whole = 4 + 1 + (size_t)msg[4] + 2;
 		break;
 	default:
-		whole = len; /* its length is not known: refused by its kind */
+		whole = len; /* its length is unknown; it is refused because of its type */
 	}
 	return (int)(whole - len);
 }

@@ -26,7 +26,7 @@
 #define REQUEST_S  5u
 #define DIAL_S	   20u
 #define SECOND_NS  UINT64_C(1000000000)
-#define LOOK_NS	   (10u * UINT64_C(1000000)) /* between two looks for an answer */
+#define LOOK_NS	   (10u * UINT64_C(1000000)) /* between two checks for an answer */
 #define TRIES_MAX  8u			     /* addresses of a name */
 #define NO_METHODS 0xff
 
@@ -36,7 +36,7 @@ struct out {
 	struct relay r; /* first. out: the poll for POLLOUT */
 	struct lcore_timer timer, look;
 	enum state state;
-	bool late; /* the poll has been cancelled: its time is over */
+	bool late; /* the poll has been cancelled after the time-out */
 	struct resolve *name;
 	struct socks_request req;
 	struct allow_addr addr[TRIES_MAX];
@@ -81,7 +81,7 @@ static void bad(struct out *o, const char *what)
 
 /* ---- what we say ---- */
 
-/* Goes on with what is to be said. True: it is said. */
+/* Continues to send the answer. True: all of it is sent. */
 static bool flush(struct out *o)
 {
 	while (o->say_off < o->say_len) {
@@ -162,7 +162,7 @@ static void refuse(struct out *o, enum socks_code code, const char *why)
 
 static void dial_next(struct out *o);
 
-/* The present try is over, without a connection. Its poll is. */
+/* The current attempt has failed, and its poll has ended. */
 static void try_failed(struct out *o, int err)
 {
 	io_close_fd(lcore_io(lcore_of(o)), o->r.fd);
@@ -198,7 +198,7 @@ static void dial_polled(struct io_op *op, int res, uint32_t flags)
 		reply(o, SOCKS_OK);
 }
 
-/* Of the next address's family there are no sockets, or there is none to be had. */
+/* No socket can be created for the family of the next address. */
 static void no_socket(struct out *o, int err)
 {
 	struct guest_queue *gq = o->r.f.owner.gq;
@@ -278,7 +278,8 @@ static void resolved(struct out *o)
 		dial(o);
 }
 
-/* Has the name looked up, or comes back when others' are: the request's time goes on. */
+/* Starts the look-up of the name, or retries when others have finished; the time-out of the request
+ * continues to run. */
 static void look_up(struct out *o)
 {
 	int rc = resolve_begin(&o->name, o->req.name, o->r.f.owner.gq->guest->serial);
@@ -328,7 +329,7 @@ static void begin_request(struct out *o)
 		refuse(o, code, "not a request that is served");
 		return;
 	}
-	/* An address that is written as a name is an address. */
+	/* A name that is a numeric address is treated as an address. */
 	if (*o->req.name && inet_pton(AF_INET, o->req.name, b) == 1)
 		o->addr[0] = allow_addr_make(b, 4);
 	else if (*o->req.name && inet_pton(AF_INET6, o->req.name, b) == 1)
@@ -371,7 +372,7 @@ static void read_more(struct out *o)
 		ssize_t n;
 
 		if (o->say_off < o->say_len)
-			return; /* our part of the greeting first */
+			return; /* our reply to the greeting first */
 		if (more < 0) {
 			bad(o, "what came is no SOCKS5");
 			return;
