@@ -328,6 +328,42 @@ static void memory_of_a_guest_comes_and_goes(void **state)
 	assert_int_equal(drops, 2);
 }
 
+/* Whoever talks to a guest in the guest's memory leaves something for the next one. */
+static void a_guest_has_all_of_its_own_memory(void **state)
+{
+	static struct chan_part *p[3][SIZE / CHANNEL_MIN];
+	struct region_mem mem = {.drop = drop, .gone = gone};
+	struct region *before = region;
+	struct shm_region at;
+	unsigned n[3];
+
+	(void)state;
+	assert_int_equal(shm_region_create(&at, "test", SIZE, SHM_NO_HUGE), 0);
+	mem.at = at;
+	mem.arg = &at;
+	region = region_new(&mem, users[0].name, CHANNEL_MIN);
+	assert_non_null(region);
+	region_own(region);
+	n[0] = fill(0, 1, p[0]);
+	n[1] = fill(2, 0, p[1]);
+	n[2] = fill(0, 0, p[2]);
+	assert_int_equal(n[0], SIZE / CHANNEL_MIN / 2);
+	assert_int_equal(n[1], SIZE / CHANNEL_MIN / 4);
+	assert_int_equal(n[2], SIZE / CHANNEL_MIN / 4);
+	for (unsigned k = 0; k < 3; k++)
+		for (unsigned i = 0; i < n[k]; i++)
+			release(p[k][i]);
+	region_own(region); /* and another guest has it: nobody may have all */
+	n[0] = fill(0, 0, p[0]);
+	assert_int_equal(n[0], SIZE / CHANNEL_MIN / 2);
+	for (unsigned i = 0; i < n[0]; i++)
+		release(p[0][i]);
+	region_put(region);
+	(void)regions_look();
+	region = before;
+	drops = 0;
+}
+
 static unsigned looks;
 static bool locked;
 
@@ -404,6 +440,7 @@ int main(void)
 		WITH_REGION(an_end_is_found_by_its_holder_only),
 		WITH_REGION(a_device_may_talk_to_itself),
 		WITH_REGION(a_retired_region_is_there_until_it_is_free),
+		WITH_REGION(a_guest_has_all_of_its_own_memory),
 		WITH_REGION(looks_for_locks_are_rare),
 		WITH_REGION(channels_change_their_size),
 		WITH_REGION(memory_of_a_guest_comes_and_goes),

@@ -350,9 +350,12 @@ int region_fetch(uint64_t id, const struct region_user *u, uint64_t *size, uint6
 
 /* ---- parts ---- */
 
-/* True: @m may have an end of another part of @bytes. */
+/* True: @m may have an end of another part of @bytes. The guest whose memory this is takes nothing
+ * of others: with a share, one that it talks to could use up what it has for all. */
 static bool has_share(const struct region *r, const struct member *m, uint64_t bytes)
 {
+	if (r->owners <= 1 && *r->origin && strcmp(r->origin, m->user.name) == 0)
+		return bytes <= parts_left(r->parts);
 	return m->bytes + bytes <= (m->bytes + parts_left(r->parts)) / 2;
 }
 

@@ -13,7 +13,8 @@
  * says that it no longer uses it, or is gone. When neither end is held the part is free.
  *
  * Shares. A member that gives nothing back can keep any part that it has an end of. So it may have
- * parts of at most half of what the others leave, and something is left for later members.
+ * parts of at most half of what the others leave, and something is left for later members. This
+ * does not hold for a guest in its own memory, unless another guest offers the same memory.
  *
  * Whoever is told of a region can write to all of it: a region is one trust domain.
  *
