@@ -70,11 +70,12 @@ static int remove_stale(const char *path)
 /*
  * The lock file, made if there is none. In two steps: where others may create files too (/tmp),
  * the kernel lets nobody open a stranger's file with O_CREAT, not even root (fs.protected_regular),
- * and the lock may be that of a daemon that has become another user.
+ * and the lock may be that of a daemon that has become another user. Without waiting: while the
+ * owner of the file has a lease on it (F_SETLEASE), open(2) waits for 45 s.
  */
 static int open_lock(const char *lock)
 {
-	const int flags = O_RDWR | O_CLOEXEC | O_NOFOLLOW;
+	const int flags = O_RDWR | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK;
 	int fd;
 
 	do {
@@ -102,6 +103,11 @@ static int lock_file(const char *path)
 				"or as somebody who may write to the directory; if it is left "
 				"over, remove it",
 				path, lock);
+		if (fd == -EWOULDBLOCK)
+			return zv_err(fd,
+				      "%s: the owner of the lock file %s has a lease on it; remove "
+				      "the file",
+				      path, lock);
 		if (fd < 0)
 			return zv_err(fd, "%s: cannot create the lock file %s: %s", path, lock,
 				      zv_strerror(fd));

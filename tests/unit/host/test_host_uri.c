@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* The `host:` URI and the claim on a socket path. */
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -183,6 +184,28 @@ static void test_a_stale_socket_is_taken_over_under_a_lock(void **state)
 	assert_int_equal(sock_claim(path), -ENOENT);
 }
 
+/* open(2) would wait for 45 s, and all guests with it. */
+static void a_lease_on_the_lock_file_is_not_waited_for(void **state)
+{
+	char dir[] = "/tmp/zvsock-lease-XXXXXX", path[64], lock[80];
+	int fd;
+
+	(void)state;
+	assert_non_null(mkdtemp(dir));
+	snprintf(path, sizeof(path), "%s/s", dir);
+	snprintf(lock, sizeof(lock), "%s.lock", path);
+	fd = open(lock, O_CREAT | O_RDONLY | O_CLOEXEC, 0600);
+	assert_true(fd >= 0 && signal(SIGIO, SIG_IGN) != SIG_ERR);
+	assert_int_equal(fcntl(fd, F_SETLEASE, F_RDLCK), 0);
+	assert_int_equal(sock_claim(path), -EWOULDBLOCK);
+	assert_non_null(strstr(zv_error_text(), lock));
+	close(fd);
+	fd = sock_claim(path);
+	assert_true(fd >= 0);
+	sock_unclaim(path, fd);
+	rmdir(dir);
+}
+
 static unsigned mode_of(const char *path)
 {
 	struct stat st;
@@ -230,6 +253,7 @@ int main(void)
 		cmocka_unit_test(uris),
 		cmocka_unit_test(a_descriptor_can_have_a_name),
 		cmocka_unit_test(test_a_stale_socket_is_taken_over_under_a_lock),
+		cmocka_unit_test(a_lease_on_the_lock_file_is_not_waited_for),
 		cmocka_unit_test(rights_are_for_sockets_only),
 	};
 
