@@ -144,6 +144,36 @@ static void a_made_up_label_takes_no_port(void **state)
 	close(ask);
 }
 
+/* CONNECT by another type of socket than the label's, which is the program's own. */
+static void a_label_is_of_its_type(void **state)
+{
+	static const uint16_t types[] = {SOCK_STREAM, SOCK_SEQPACKET, SOCK_DGRAM};
+	int ask = ds_ask();
+
+	(void)state;
+	for (unsigned bound = 0; bound < 3; bound++) {
+		struct dropin_msg b, m;
+
+		dropin_msg_init(&b, DROPIN_BIND);
+		b.sock_type = types[bound];
+		b.local = (struct dropin_addr){CID_ANY, UINT32_MAX};
+		assert_true(ds_question(ask, &b));
+		assert_int_equal(b.result, 0);
+		for (unsigned other = 1; other < 3; other++) {
+			ds_connect_msg(&m, types[(bound + other) % 3], ZV_CID_HOST, 80);
+			memcpy(m.label, b.label, sizeof(m.label));
+			assert_true(ds_question(ask, &m));
+			assert_int_equal(m.result, -EINVAL);
+			m.result = 0;
+			m.text[0] = 0;
+			m.remote.cid = 3;
+			assert_true(ds_question(ask, &m));
+			assert_int_equal(m.result, -EINVAL);
+		}
+	}
+	close(ask);
+}
+
 static int squatter;
 
 static void squat(const struct dropin_msg *m)
@@ -470,6 +500,7 @@ int main(int argc, char **argv)
 		T(sockets_without_a_call_are_closed),
 		T(a_label_is_its_process_s),
 		T(a_made_up_label_takes_no_port),
+		T(a_label_is_of_its_type),
 		T(another_users_socket_is_not_the_ports),
 		T(nonsense_is_hung_up_on),
 		T(descriptors_are_hung_up_on),

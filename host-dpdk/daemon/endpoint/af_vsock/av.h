@@ -290,7 +290,8 @@ void av_ports_given(struct av_ask *a);
 uint32_t av_port_choose(struct av_ask *a, uint32_t cid);
 /* NAMES. */
 void av_names(struct av_ask *a, struct dropin_msg *m);
-/* The port that the program of @a has bound with the label in *m; NULL: none, and *m says why. */
+/* The port that the program of @a has bound with the label in *m, a socket of the type in *m; NULL:
+ * none, and *m says why. */
 struct av_port *av_port_of(struct av_ask *a, struct dropin_msg *m);
 /* The owner of @port at @cid, for datagrams or for connections; under the lock or at home. NULL:
  * nobody. */

@@ -421,7 +421,7 @@ struct av_port *av_port_of(struct av_ask *a, struct dropin_msg *m)
 	struct dropin_label l;
 	struct av_port *p = av_port_named(a->space, m->label, &l);
 
-	if (p && (p->uid == a->who.uid || a->who.uid == 0))
+	if (p && p->label.sock_type == m->sock_type && (p->uid == a->who.uid || a->who.uid == 0))
 		return p;
 	/* Takes over a port that was bound before zvsockd was restarted. What the label says is not
 	 * more than BIND would give. */
