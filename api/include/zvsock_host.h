@@ -100,6 +100,13 @@ ZV_API void zv_host_region_serve(struct zv_host_region *r, uint64_t cid);
  */
 ZV_API int zv_host_driver_died(struct zv_dev *dev);
 
+/*
+ * The guests whose drivers may still hold payload in this region from before this process was
+ * started: an earlier process has served them by zv_host_region_serve() and died, and none has done
+ * so since. Up to @n (64 are possible) CIDs go to @cids. Returns their number. Any thread.
+ */
+ZV_API unsigned zv_host_region_lent(const struct zv_host_region *r, uint64_t *cids, unsigned n);
+
 /* Drops a reference; the last one unmaps the region. NULL is allowed. Any thread. */
 ZV_API void zv_host_region_put(struct zv_host_region *r);
 

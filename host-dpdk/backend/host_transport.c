@@ -330,6 +330,11 @@ int zv_host_region_orphaned(const struct zv_host_region *region, uint64_t cid)
 	return guest_shared_orphaned((const struct guest_shared *)(const void *)region, cid);
 }
 
+unsigned zv_host_region_lent(const struct zv_host_region *region, uint64_t *cids, unsigned n)
+{
+	return guest_shared_lent((const struct guest_shared *)(const void *)region, cids, n);
+}
+
 void zv_host_region_serve(struct zv_host_region *region, uint64_t cid)
 {
 	guest_shared_serve((struct guest_shared *)(void *)region, cid);

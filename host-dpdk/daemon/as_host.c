@@ -40,6 +40,11 @@ static void serve(void *arg, uint64_t cid)
 	zv_host_region_serve(arg, cid);
 }
 
+static unsigned lent(void *arg, uint64_t *cids, unsigned n)
+{
+	return zv_host_region_lent(arg, cids, n);
+}
+
 static int import(struct zv_dev *dev, unsigned queue, uint64_t gpa, uint64_t size,
 		  struct region_mem *out)
 {
@@ -60,6 +65,7 @@ static int import(struct zv_dev *dev, unsigned queue, uint64_t gpa, uint64_t siz
 		.pending = pending,
 		.orphaned = orphaned,
 		.serve = serve,
+		.lent = lent,
 		.kept = ZV_HOST_REGION_KEPT,
 		.arg = r};
 	return 0;
@@ -67,14 +73,14 @@ static int import(struct zv_dev *dev, unsigned queue, uint64_t gpa, uint64_t siz
 
 bool as_host_look(const struct guest *g)
 {
-	bool lent, orphaned = reach_orphaned(g, &lent);
+	bool lends, orphaned = reach_orphaned(g, &lends);
 
 	if (orphaned) {
 		log_line(ZV_LOG_INFO, g->name,
 			 "the process of its driver has died: its connections are reset");
 		(void)zv_host_driver_died(g->dev);
 	}
-	return lent;
+	return lends;
 }
 
 /* ---- the process ---- */

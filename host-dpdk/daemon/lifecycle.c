@@ -23,7 +23,8 @@
 #include <string.h>
 
 #define DRAIN_STEP_MS	20
-#define DEATHS_MS	300u /* interval of checks for dead drivers */
+#define DEATHS_MS	300u   /* interval of checks for dead drivers */
+#define RETURN_MS	60000u /* for guests to connect again to a zvsockd that was started again */
 #define RETRY_FIRST_MS	1000u
 #define RETRY_LAST_MS	60000u
 #define RETRIES_AT_ONCE 16u /* guests: each blocks this thread a bit */
@@ -183,20 +184,44 @@ static void apply_region(const struct daemon *d, bool apps)
 		regions_changed(d);
 }
 
+/* A guest that does not return is not waited for: its VM may have ended while zvsockd was away. */
+struct returning {
+	const struct guest *guests;
+	bool late;
+};
+
+static bool may_return(uint64_t cid, void *arg)
+{
+	struct zv_dev_info i = {.size = sizeof(i)};
+	const struct returning *r = arg;
+	const struct guest *g = r->guests;
+
+	while (g && guest_cid(g) != cid)
+		g = g->next;
+	return g && g->dev && (!r->late || (!zv_dev_info(g->dev, &i) && i.queues_up));
+}
+
 bool daemon_look(const struct daemon *d)
 {
 	static uint64_t next_ms; /* applications choose how often this is called */
+	static uint64_t return_ms;
 	static bool lent;
 	uint64_t now = now_ms();
+	struct returning r = {.guests = d->guests};
 	bool due = now >= next_ms;
 
+	if (!return_ms)
+		return_ms = now + RETURN_MS;
+	r.late = now >= return_ms;
 	next_ms = due ? now + DEATHS_MS : next_ms;
 	lent &= !due;
 	for (struct guest *g = d->guests; g; g = g->next) {
 		if (!g->cfg->cid)
 			guest_look(g);
-		if (due)
-			lent |= as_host_look(g);
+		if (!due)
+			continue;
+		lent |= as_host_look(g);
+		reach_look_lent(g, may_return, &r);
 	}
 	if (regions_look())
 		regions_changed(d);

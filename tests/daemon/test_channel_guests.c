@@ -2,6 +2,8 @@
 /* Channels between applications of the host and a guest whose memory has a region. */
 #include "chan_side.h"
 
+#include "proto/alive.h"
+
 #include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -15,7 +17,9 @@
 #define GUEST 2u /* its place in the world */
 #define KEPT  8u /* regions of a guest: docs/threat-model.md */
 
-#define CONF_GUEST CONF "application_region = 0\n[guest a]\ncid = 11\nsocket = @a.sock\n"
+#define CONF_GUEST                                                                                 \
+	CONF "application_region = 0\n[guest a]\ncid = 11\nsocket = @a.sock\n"                     \
+	     "[guest b]\ncid = 12\nsocket = @b.sock\n"
 
 static const char *program;
 static struct zv_dev *guest;
@@ -161,6 +165,18 @@ static void to_guest_again(struct cs_pair *p)
 	assert_non_null(p->b);
 }
 
+static bool has_channel(void *arg)
+{
+	struct cs_pair *p = arg;
+
+	to_guest_again(p);
+	if (cs_channels())
+		return true;
+	zw_close(p->a);
+	zw_close(p->b);
+	return false;
+}
+
 /*
  * Payload that an application has on loan in the guest's memory stays as it is, though zvsockd is
  * killed and the next one, which knows nothing of it, is offered the same memory.
@@ -190,8 +206,8 @@ static void a_loan_outlives_zvsockd(void **state)
 		cs_flow(p.a, p.b);
 		cs_converse(p, ZV_STREAM);
 	}
-	assert_true(
-		zw_logged("applications have its region mapped since before zvsockd was started"));
+	assert_true(zw_logged("applications or guests have its region mapped since before zvsockd "
+			      "was started"));
 	assert_true(loan.len > 0 && loan.len <= sizeof(sent));
 	assert_memory_equal(loan.data, sent, loan.len);
 	zv_buf_release(zv_queue(cs_app, 0), &loan, 1);
@@ -247,6 +263,64 @@ static void regions_that_are_kept_are_few(void **state)
 	cs_converse(from_guest(), ZV_STREAM);
 }
 
+/* The last page of the guest's region, which this process has mapped. */
+static struct alive_slot *region_slots(void)
+{
+	unsigned long from, to, end = 0;
+	char line[256];
+	FILE *maps = fopen("/proc/self/maps", "r");
+
+	assert_non_null(maps);
+	while (fgets(line, sizeof(line), maps))
+		if (strstr(line, "memfd:zvsock-region") && sscanf(line, "%lx-%lx", &from, &to) == 2)
+			end = to;
+	(void)fclose(maps);
+	assert_int_not_equal(end, 0);
+	return alive_slots((void *)(end - ALIVE_BYTES), ALIVE_BYTES);
+}
+
+/* As after the death of the zvsockd that has served a guest with that CID. */
+static struct alive_slot *held_by(uint64_t cid)
+{
+	struct alive_slot *s = alive_find(region_slots(), cid, 1);
+
+	assert_non_null(s);
+	shm_store_release32(&s->owner, 4711);
+	shm_store_release32(&s->host, ALIVE_DIED);
+	return s;
+}
+
+/*
+ * The same of another guest with that memory: no channel before it has offered it as well. One that
+ * zvsockd does not know is not waited for.
+ */
+static void another_guests_loan_outlives_zvsockd(void **state)
+{
+	struct alive_slot *other;
+	struct cs_pair p = to_guest();
+
+	(void)state;
+	assert_true(zw_kill());
+	assert_true(zw_until(failed, p.a) && zw_until(failed, p.b));
+	zw_close(p.a);
+	zw_close(p.b);
+	(void)held_by(13);
+	other = held_by(12);
+	assert_true(zw_start_again(program));
+	to_guest_again(&p);
+	cs_converse(p, ZV_STREAM);
+	assert_true(zw_until(offered, NULL));
+	for (unsigned i = 0; i < 2; i++) {
+		to_guest_again(&p);
+		assert_int_equal(cs_channels(), 0);
+		cs_converse(p, ZV_STREAM);
+	}
+	shm_store_release32(&other->host, 4712); /* it is served again */
+	assert_true(zw_until(has_channel, &p));
+	cs_converse(p, ZV_STREAM);
+	assert_true(zw_until(cs_all_free, NULL));
+}
+
 int main(int argc, char **argv)
 {
 #define WITH_GUEST(test) cmocka_unit_test_setup_teardown(test, start_guest, cs_stop)
@@ -255,6 +329,7 @@ int main(int argc, char **argv)
 		WITH_GUEST(the_region_is_for_those_who_talk_to_the_guest),
 		WITH_GUEST(a_guest_that_goes_takes_its_region_along),
 		WITH_GUEST(a_loan_outlives_zvsockd),
+		WITH_GUEST(another_guests_loan_outlives_zvsockd),
 		WITH_GUEST(regions_that_are_kept_are_few),
 	};
 

@@ -301,13 +301,36 @@ void guest_shared_put(struct guest_shared *r)
 
 /* ---- life and death ---- */
 
-/* NULL: there is none. */
-static struct alive_slot *slot_of(const struct guest_shared *r, uint64_t cid)
+/* NULL: there are none. */
+static struct alive_slot *slots_of(const struct guest_shared *r)
 {
 	if (r->size < 2 * ALIVE_BYTES || r->size % SHM_CACHE_LINE || guest_shared_gone(r) ||
 	    guest_shared_pending(r))
 		return NULL;
-	return alive_find(alive_slots(r->map.addr, r->size), cid, 0);
+	return alive_slots(r->map.addr, r->size);
+}
+
+static struct alive_slot *slot_of(const struct guest_shared *r, uint64_t cid)
+{
+	struct alive_slot *slots = slots_of(r);
+
+	return slots ? alive_find(slots, cid, 0) : NULL;
+}
+
+unsigned guest_shared_lent(const struct guest_shared *r, uint64_t *cids, unsigned n)
+{
+	const struct alive_slot *slots = slots_of(r);
+	unsigned found = 0;
+
+	for (uint32_t i = 0; slots && i < ALIVE_SLOTS && found < n; i++) {
+		uint64_t tag = shm_load64(&slots[i].tag);
+		uint32_t owner = shm_load32(&slots[i].owner);
+
+		if (tag >> 32 == ALIVE_MAGIC && owner && owner != ALIVE_DIED &&
+		    shm_load32(&slots[i].host) == ALIVE_DIED)
+			cids[found++] = (uint32_t)tag;
+	}
+	return found;
 }
 
 bool guest_shared_orphaned(const struct guest_shared *r, uint64_t cid)

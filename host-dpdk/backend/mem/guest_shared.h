@@ -102,6 +102,11 @@ void guest_shared_put(struct guest_shared *r);
 
 /* Returns true once, when the driver of the guest with @cid has died (proto/alive.h). */
 bool guest_shared_orphaned(const struct guest_shared *r, uint64_t cid);
+/*
+ * The guests with a driver that lives and has been served by a process that has died, and since
+ * then by none: up to @n CIDs. Returns their number.
+ */
+unsigned guest_shared_lent(const struct guest_shared *r, uint64_t *cids, unsigned n);
 /* Lets that driver see the death of this process (host_alive.h). */
 void guest_shared_serve(struct guest_shared *r, uint64_t cid);
 

@@ -167,14 +167,21 @@ static struct region *import(struct guest_queue *gq, uint64_t gpa, uint64_t size
 	return r;
 }
 
+static bool is_other(uint64_t cid, void *arg)
+{
+	return cid != *(const uint64_t *)arg;
+}
+
 struct region *reach_offered(struct guest_queue *gq, uint64_t nonce, uint64_t gpa, uint64_t size)
 {
 	struct region *r = import(gq, gpa, size);
+	uint64_t cid = guest_cid(gq->guest);
 
 	if (!r)
 		return NULL;
 	if (nonce)
-		region_serve(r, guest_cid(gq->guest));
+		region_serve(r, cid);
+	region_look_lent(r, is_other, &cid);
 	set_region(gq->guest, region_get(r), gpa, nonce);
 	return r;
 }
@@ -238,6 +245,18 @@ bool reach_orphaned(const struct guest *g, bool *lent)
 		region_serve(r, guest_cid(g));
 	region_put(r);
 	return orphaned;
+}
+
+void reach_look_lent(const struct guest *g, bool (*counts)(uint64_t cid, void *arg), void *arg)
+{
+	struct region *r;
+
+	pthread_mutex_lock(&own.lock);
+	r = g->region ? region_get(g->region) : NULL;
+	pthread_mutex_unlock(&own.lock);
+	if (r)
+		region_look_lent(r, counts, arg);
+	region_put(r);
 }
 
 void reach_guest_end(struct guest *g)

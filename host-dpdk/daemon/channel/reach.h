@@ -45,6 +45,9 @@ struct region *reach_offered_by_program(struct guest_queue *gq, uint64_t gpa, ui
  * *lent: there is such a driver. Main thread. */
 bool reach_orphaned(const struct guest *g, bool *lent);
 
+/* region_look_lent() of the guest's region. Main thread. */
+void reach_look_lent(const struct guest *g, bool (*counts)(uint64_t cid, void *arg), void *arg);
+
 /* The driver with @nonce has gone for good and no longer lends its memory. */
 void reach_driver_gone(struct guest *g, uint64_t nonce);
 

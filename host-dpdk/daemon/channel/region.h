@@ -71,6 +71,9 @@ struct region_mem {
 	/* Lets the driver of the guest with this CID, which has offered it, learn of the end of
 	 * zvsockd. NULL: it cannot */
 	void (*serve)(void *arg, uint64_t cid);
+	/* Up to @n CIDs of guests whose drivers may hold payload there since before zvsockd was
+	 * started. Their number. NULL: there are none */
+	unsigned (*lent)(void *arg, uint64_t *cids, unsigned n);
 	uint64_t kept; /* bytes at the end that channels may not use */
 	void *arg;
 };
@@ -106,7 +109,12 @@ bool region_orphaned(struct region *r, uint64_t cid);
  * driver learns of the end of zvsockd. */
 void region_serve(struct region *r, uint64_t cid);
 
-/* False: applications of a former zvsockd still have it mapped, and no channel may be made. */
+/* Finds out whether guests may hold payload in it since before zvsockd was started: those for which
+ * @counts returns true. As long as they do, it is not settled. */
+void region_look_lent(struct region *r, bool (*counts)(uint64_t cid, void *arg), void *arg);
+
+/* False: applications or guests of a former zvsockd still have it mapped, and no channel may be
+ * made. */
 bool region_settled(struct region *r);
 
 /* Counts guests that own the memory; the region is retired when there are none left. */

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* What is done with the file of a region, whose owner decides how long that takes. */
+/* Who else has the memory of a region; what is done with its file, whose owner decides how long
+ * that takes. */
 #include "core/clock.h"
 #include "core/log.h"
 #include "region_int.h"
@@ -9,6 +10,7 @@
 #include <fcntl.h>
 
 #define LOOK_REST 100u
+#define LENDERS	  64u
 
 /* The kernel searches all locks on the file, and somebody may have taken a million of them. So a
  * look is followed by a rest LOOK_REST times as long, and only the first one is waited for. */
@@ -27,7 +29,7 @@ static void look(struct region *r)
 
 		__atomic_store_n(&r->look_ns, end + LOOK_REST * (end - start), __ATOMIC_RELAXED);
 		pthread_mutex_lock(&r->lock);
-		r->settled = !locked;
+		r->settled = !locked && !r->lent;
 		pthread_mutex_unlock(&r->lock);
 	}
 	pthread_mutex_unlock(&r->file_lock);
@@ -41,6 +43,23 @@ static bool is_settled(struct region *r)
 	settled = r->settled;
 	pthread_mutex_unlock(&r->lock);
 	return settled;
+}
+
+void region_look_lent(struct region *r, bool (*counts)(uint64_t cid, void *arg), void *arg)
+{
+	uint64_t cids[LENDERS];
+	unsigned n = 0;
+	bool lent = false;
+
+	pthread_mutex_lock(&r->lock);
+	if (!r->settled && r->from.lent)
+		n = r->from.lent(r->from.arg, cids, LENDERS);
+	pthread_mutex_unlock(&r->lock);
+	while (n && !lent)
+		lent = counts(cids[--n], arg);
+	pthread_mutex_lock(&r->lock);
+	r->lent = lent;
+	pthread_mutex_unlock(&r->lock);
 }
 
 bool region_settled(struct region *r)
@@ -58,9 +77,9 @@ bool region_settled(struct region *r)
 	if (settled == said)
 		log_line(ZV_LOG_INFO, r->origin,
 			 settled ? "its region is free of what was there before zvsockd was started"
-				 : "applications have its region mapped since before zvsockd was "
-				   "started: its connections with others are relayed until they "
-				   "have given back what they have on loan there");
+				 : "applications or guests have its region mapped since before "
+				   "zvsockd was started: its connections with others are relayed "
+				   "until they have given back what they have on loan there");
 	return settled;
 }
 

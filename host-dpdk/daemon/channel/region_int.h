@@ -36,6 +36,7 @@ struct region {
 	unsigned owners;       /* guests that own the memory */
 	bool retired;
 	bool settled; /* only applications of this zvsockd can have it mapped: region_lock.h */
+	bool lent;    /* guests may have it mapped since before: region_look_lent() */
 	bool waits;   /* not settled, and that has been logged */
 	struct parts *parts;
 	struct chan_part **at; /* by offset, in units of CHANNEL_MIN; NULL: no part begins there */

@@ -317,6 +317,7 @@ static void a_region_outlives_the_table_and_knows_that_it_is_gone(void **state)
 static void a_driver_learns_that_the_host_lives(void **state)
 {
 	struct guest_shared *r, *odd;
+	uint64_t cids[2];
 	struct alive_slot *s;
 	struct world w;
 
@@ -338,6 +339,21 @@ static void a_driver_learns_that_the_host_lives(void **state)
 	shm_store_release32(&s->owner, ALIVE_DIED);
 	assert_true(guest_shared_orphaned(r, 3));
 	assert_false(guest_shared_orphaned(r, 3));
+	/* A guest that was served by a process that has died, until it is served again. */
+	s = alive_find(alive_slots(w.mem->r[2].va, REGION_SIZE), 4, 1);
+	assert_int_equal(guest_shared_lent(r, cids, 2), 0);
+	shm_store_release32(&s->owner, 4711);
+	assert_int_equal(guest_shared_lent(r, cids, 2), 0);
+	shm_store_release32(&s->host, ALIVE_DIED);
+	assert_int_equal(guest_shared_lent(r, cids, 2), 1);
+	assert_int_equal(cids[0], 4);
+	assert_int_equal(guest_shared_lent(r, cids, 0), 0);
+	guest_shared_serve(r, 4);
+	assert_int_equal(guest_shared_lent(r, cids, 2), 0);
+	shm_store_release32(&s->host, ALIVE_DIED);
+	shm_store_release32(&s->owner, ALIVE_DIED); /* its driver is dead as well */
+	assert_int_equal(guest_shared_lent(r, cids, 2), 0);
+	s = alive_find(alive_slots(w.mem->r[2].va, REGION_SIZE), 3, 0);
 	guest_shared_put(r); /* another region takes its place */
 	assert_int_equal(shm_load32(&s->host), 0);
 	r = take(&w, REGION_GPA, REGION_SIZE);
