@@ -182,6 +182,30 @@ static void a_sender_that_stops_is_left_alone(void **state)
 	assert_false(told());
 }
 
+/* If the host is said to have died, fewer looks suffice; a device that takes packets stays. */
+static void a_host_that_has_died_is_not_waited_for(void **state)
+{
+	(void)state;
+	for (unsigned i = 0; i < 5; i++) {
+		sends(1, 100);
+		assert_int_equal(vsock_watchdog_look(f.p, &probe, true, VSOCK_WATCHDOG_DIED),
+				 VSOCK_WATCHDOG_WAITS);
+		assert_int_equal(vsock_watchdog_look(f.p, &probe, true, VSOCK_WATCHDOG_DIED),
+				 VSOCK_WATCHDOG_WAITS); /* sends a packet without payload */
+		assert_int_equal(device_keeps_data(), 1);
+		assert_int_equal(vsock_watchdog_look(f.p, &probe, true, VSOCK_WATCHDOG_DIED),
+				 VSOCK_WATCHDOG_WAITS);
+		assert_int_equal(vsock_watchdog_look(f.p, &probe, true, VSOCK_WATCHDOG_DIED),
+				 VSOCK_WATCHDOG_CALM);
+	}
+	sends(1, 0);
+	for (unsigned i = 0; i < VSOCK_WATCHDOG_DIED; i++)
+		assert_int_equal(vsock_watchdog_look(f.p, &probe, true, VSOCK_WATCHDOG_DIED),
+				 VSOCK_WATCHDOG_WAITS);
+	assert_int_equal(vsock_watchdog_look(f.p, &probe, true, VSOCK_WATCHDOG_DIED),
+			 VSOCK_WATCHDOG_STUCK);
+}
+
 /* A process, or a VM, that stood still has given the device no time. */
 static void a_look_that_comes_late_does_not_count(void **state)
 {
@@ -318,6 +342,7 @@ int main(void)
 		T(a_device_that_moves_is_asked_nothing),
 		T(a_sender_that_stops_is_left_alone),
 		T(a_look_that_comes_late_does_not_count),
+		T(a_host_that_has_died_is_not_waited_for),
 		T(a_device_that_waits_for_us_is_not_stuck),
 		T(a_full_ring_is_seen_as_well),
 		T(a_ring_that_is_broken_meanwhile_ends_the_session),
