@@ -341,12 +341,13 @@ struct transport_ops {
 	struct transport_queue *(*queue)(struct transport_dev *d, unsigned i);
 	/*
 	 * @port, ZV_PORT_ANY for all, is to be listened on: its connections must reach this device,
-	 * of which @backlog may wait. Any thread; blocks at most a few seconds. 0, or -errno with
-	 * zv_err() text. NULL: all connections of the CID do.
+	 * of which @backlog may wait; or, with VSOCK_TYPE_DGRAM as @type, its datagrams. Any
+	 * thread; blocks at most a few seconds. 0, or -errno with zv_err() text. NULL: everything
+	 * for the CID does.
 	 */
-	int (*listen)(struct transport_dev *d, uint32_t port, enum zv_type type, unsigned backlog);
-	/* No longer. NULL when listen is. */
-	void (*unlisten)(struct transport_dev *d, uint32_t port);
+	int (*listen)(struct transport_dev *d, uint32_t port, unsigned type, unsigned backlog);
+	/* No longer; @type: as there. NULL when listen is. */
+	void (*unlisten)(struct transport_dev *d, uint32_t port, unsigned type);
 	/*
 	 * Readable when an armed event has happened or the control thread changed the queue. Any
 	 * thread, any time.

@@ -15,10 +15,11 @@
  * available:
  *
  *   a stock guest, or the kernel's vhost-vsock     -EOPNOTSUPP from zv_dgram_send
- *   zvsockd                                        between guests of a group, and to AF_VSOCK
- *                                                  programs (docs/daemon.md); a guest that has
- *                                                  neither: -EOPNOTSUPP from zv_dgram_send
- *   vsock:, daemon:                                -EOPNOTSUPP from zv_dgram_bind
+ *   zvsockd                                        between guests of a group, and to
+ *                                                  applications and AF_VSOCK programs
+ *                                                  (docs/daemon.md); a guest that has none of
+ *                                                  these: -EOPNOTSUPP from zv_dgram_send
+ *   vsock:                                         -EOPNOTSUPP from zv_dgram_bind
  *
  * Ports of datagrams are independent of those of connections: both may have the same number. A port
  * belongs to the device, like one that is listened on, and each queue of the device stores
@@ -51,7 +52,9 @@ struct zv_dgram_addr {
  * not part of rx_memory.
  *
  * A device call, like zv_listen. 0; -EADDRINUSE; -EINVAL (port 0, rx_bytes out of range); -ENOMEM;
- * -EADDRNOTAVAIL: none is free; -EOPNOTSUPP: see above.
+ * -EADDRNOTAVAIL: none is free; -EOPNOTSUPP: see above. With
+ * daemon:, where all applications share the ports of the host, also: -EADDRINUSE: somebody else has
+ * it; -EACCES: zvsockd's configuration reserves it (from 49152 on it does not); -ENOSPC.
  */
 ZV_API int zv_dgram_bind(struct zv_dev *dev, uint32_t *port, size_t rx_bytes);
 
@@ -59,7 +62,8 @@ ZV_API int zv_dgram_bind(struct zv_dev *dev, uint32_t *port, size_t rx_bytes);
  * Binds all ports that are not bound otherwise: datagrams to any of them wait in one queue, and
  * zv_dgram_send may name any local port. @flags: with ZV_LISTEN_ANY_CID (host devices), also
  * datagrams for another CID than the host's, for a process that acts for sibling guests. As
- * zv_dgram_bind; -EOPNOTSUPP also: ZV_LISTEN_ANY_CID on a guest device.
+ * zv_dgram_bind; -EOPNOTSUPP also: ZV_LISTEN_ANY_CID on a guest device, and with
+ * daemon:.
  */
 ZV_API int zv_dgram_bind_all(struct zv_dev *dev, uint32_t flags, size_t rx_bytes);
 

@@ -11,8 +11,9 @@
  *   ATTACH    queues, text (a name for lists) -> cid, queues and one descriptor: a connected stream
  *             socket on which the application is the vhost-user frontend of a virtio-vsock device.
  *             First, and once.
- *   LISTEN    port, sock_type -> connections to this port of the host come to this device.
- *   UNLISTEN  port -> no longer.
+ *   LISTEN    port, sock_type -> connections to this port of the host come to this device, or its
+ * datagrams, which are another port.
+ *   UNLISTEN  port, sock_type -> no longer.
  *   REGION    region (an id that zvsockd has announced on one of the device's queues) -> size,
  * offset and one descriptor: memory whose size nobody can change.
  *   BELLS     -> size and one descriptor: memory with pages of bells, one for each queue that asks.
@@ -32,6 +33,7 @@
 #define CLIENT_MAGIC   0x4c43565au /* "ZVCL" in memory of a little-endian machine */
 #define CLIENT_VERSION 1u
 #define CLIENT_TEXT    208u
+#define CLIENT_DGRAM   3u /* as sock_type: the port's datagrams */
 
 /* An entry a question: name, number, what it is called in messages. */
 #define CLIENT_TYPES(X)                                                                            \
@@ -63,7 +65,7 @@ struct client_msg {
 		uint64_t region; /* of a REGION question and its answer: the id */
 	};
 	uint16_t queues;
-	uint16_t sock_type;	/* enum zv_type */
+	uint16_t sock_type;	/* enum zv_type, or CLIENT_DGRAM */
 	uint32_t reserved;	/* 0 */
 	uint64_t size;		/* of the answers to REGION, BELLS: bytes of the memory, */
 	uint64_t offset;	/* and where it, or the page, begins in the descriptor's file */

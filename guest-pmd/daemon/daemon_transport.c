@@ -30,7 +30,7 @@
 struct port {
 	struct port *next;
 	uint32_t port;
-	enum zv_type type;
+	unsigned type; /* VSOCK_TYPE_* */
 };
 
 struct daemon_dev {
@@ -61,8 +61,7 @@ static int announce(struct daemon_dev *dev, enum client_type what, const struct 
 }
 
 /* Connections wait in this process: @backlog is used by the socket layer. */
-static int daemon_listen(struct transport_dev *d, uint32_t port, enum zv_type type,
-			 unsigned backlog)
+static int daemon_listen(struct transport_dev *d, uint32_t port, unsigned type, unsigned backlog)
 {
 	struct daemon_dev *dev = daemon_of((struct guest_dev *)d);
 	struct port *p;
@@ -71,7 +70,7 @@ static int daemon_listen(struct transport_dev *d, uint32_t port, enum zv_type ty
 	(void)backlog;
 	if (port == ZV_PORT_ANY)
 		return zv_err(-EOPNOTSUPP, "daemon: applications share the host's ports: listen on "
-					   "each one that is wanted");
+					   "each one that is wanted, or bind it");
 	p = malloc(sizeof(*p));
 	if (!p)
 		return zv_err(-ENOMEM, "no memory to listen on port %u", port);
@@ -91,13 +90,18 @@ static int daemon_listen(struct transport_dev *d, uint32_t port, enum zv_type ty
 	return ret;
 }
 
-static void daemon_unlisten(struct transport_dev *d, uint32_t port)
+static bool is(const struct port *p, uint32_t port, unsigned type)
+{
+	return p->port == port && (p->type == VSOCK_TYPE_DGRAM) == (type == VSOCK_TYPE_DGRAM);
+}
+
+static void daemon_unlisten(struct transport_dev *d, uint32_t port, unsigned type)
 {
 	struct daemon_dev *dev = daemon_of((struct guest_dev *)d);
 	struct port **at, *p;
 
 	pthread_mutex_lock(&dev->lock);
-	for (at = &dev->ports; (p = *at) && p->port != port; at = &p->next)
+	for (at = &dev->ports; (p = *at) && !is(p, port, type); at = &p->next)
 		;
 	if (p) {
 		*at = p->next;

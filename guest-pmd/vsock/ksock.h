@@ -265,8 +265,8 @@ void ksock_close(struct transport_dev *d);
 uint64_t ksock_guest_cid(struct transport_dev *d);
 uint64_t ksock_page_size(struct transport_dev *d);
 struct transport_queue *ksock_queue(struct transport_dev *d, unsigned i);
-int ksock_listen(struct transport_dev *d, uint32_t port, enum zv_type type, unsigned backlog);
-void ksock_unlisten(struct transport_dev *d, uint32_t port);
+int ksock_listen(struct transport_dev *d, uint32_t port, unsigned type, unsigned backlog);
+void ksock_unlisten(struct transport_dev *d, uint32_t port, unsigned type);
 int ksock_fd(struct transport_queue *tq);
 
 #endif

@@ -248,7 +248,7 @@ int ksock_fd(struct transport_queue *tq)
 /* ---- ports ---- */
 
 /* A listening socket; or -errno, with text. */
-static int listen_socket(struct ksock_dev *dev, uint32_t port, enum zv_type type, unsigned backlog)
+static int listen_socket(struct ksock_dev *dev, uint32_t port, unsigned type, unsigned backlog)
 {
 	int fd = dev->net->socket(type == ZV_STREAM ? SOCK_STREAM : SOCK_SEQPACKET), ret;
 
@@ -288,12 +288,14 @@ static int watch(struct ksock_dev *dev, const struct ksock_listener *l)
 	return 0;
 }
 
-int ksock_listen(struct transport_dev *d, uint32_t port, enum zv_type type, unsigned backlog)
+int ksock_listen(struct transport_dev *d, uint32_t port, unsigned type, unsigned backlog)
 {
 	struct ksock_dev *dev = (struct ksock_dev *)d;
 	struct ksock_listener *l;
 	int ret;
 
+	if (type == VSOCK_TYPE_DGRAM)
+		return zv_err(-EOPNOTSUPP, "vsock: carries no datagrams");
 	if (port == ZV_PORT_ANY)
 		return zv_err(-EOPNOTSUPP, "vsock: programs share this machine's ports: listen on "
 					   "each one that is wanted");
@@ -312,18 +314,19 @@ int ksock_listen(struct transport_dev *d, uint32_t port, enum zv_type type, unsi
 		pthread_mutex_unlock(&dev->lock);
 		ret = watch(dev, l);
 		if (ret)
-			ksock_unlisten(d, port);
+			ksock_unlisten(d, port, type);
 		return ret;
 	}
 	free(l);
 	return ret;
 }
 
-void ksock_unlisten(struct transport_dev *d, uint32_t port)
+void ksock_unlisten(struct transport_dev *d, uint32_t port, unsigned type)
 {
 	struct ksock_dev *dev = (struct ksock_dev *)d;
 	struct ksock_listener **at, *l;
 
+	(void)type; /* no datagrams: each port has one */
 	pthread_mutex_lock(&dev->lock);
 	for (at = &dev->listeners; (l = *at) && l->port != port; at = &l->next)
 		;

@@ -30,7 +30,9 @@
 #define PAUSE_MS       200u   /* after a failure to accept */
 #define EVENTS_AT_ONCE 8
 #define LOW_PORTS      1024u
-#define FDS_ITSELF     (3u + BELLS_FDS) /* listener, lock file, epoll set */
+#define EPHEMERAL      49152u /* from here on an application may take any for its datagrams */
+_Static_assert(APP_DGRAM == CLIENT_DGRAM, "types of ports are passed on as they are");
+#define FDS_ITSELF (3u + BELLS_FDS) /* listener, lock file, epoll set */
 
 struct app {
 	int fd; /* of the client socket; -1: a free place */
@@ -181,16 +183,18 @@ static void on_listen(struct daemon *d, struct app *a, struct client_msg *m)
 		app_refuse(m, -ENOTCONN, "not attached");
 	else if (m->port == 0 || m->port == ZV_PORT_ANY || m->port == ZV_CTRL_PORT ||
 		 m->port == ZV_PROC_PORT ||
-		 (m->sock_type != ZV_STREAM && m->sock_type != ZV_SEQPACKET))
+		 (m->sock_type != ZV_STREAM && m->sock_type != ZV_SEQPACKET &&
+		  m->sock_type != CLIENT_DGRAM))
 		app_refuse(m, -EINVAL, "port %u, type %u cannot be listened on", m->port,
 			   m->sock_type);
-	else if (!cfg_app_port(&d->cfg->apps, m->port))
+	else if (!cfg_app_port(&d->cfg->apps, m->port) &&
+		 (m->sock_type != CLIENT_DGRAM || m->port < EPHEMERAL))
 		app_refuse(m, -EACCES, "port %u is not among application_ports", m->port);
 	else if (m->port < LOW_PORTS && !privileged(a))
 		app_refuse(m, -EACCES, "port %u: those below %u are for root", m->port, LOW_PORTS);
 	if (m->result)
 		return;
-	ret = app_port_take(a->guest, m->port, (enum zv_type)m->sock_type);
+	ret = app_port_take(a->guest, m->port, m->sock_type);
 	if (ret == -EADDRINUSE)
 		app_refuse(m, ret, "another application listens on port %u", m->port);
 	else if (ret == -ENOSPC)
@@ -198,9 +202,9 @@ static void on_listen(struct daemon *d, struct app *a, struct client_msg *m)
 			   APP_PORTS_MAX);
 	else if (ret)
 		app_refuse(m, ret, "port %u: %s", m->port, zv_strerror(ret));
-	program = ret ? NULL : av_spaces_port(m->port);
+	program = ret ? NULL : av_spaces_port(m->port, m->sock_type == CLIENT_DGRAM);
 	if (program) { /* it would be cut off from the guests, and not know it */
-		(void)app_port_release(a->guest, m->port);
+		(void)app_port_release(a->guest, m->port, m->sock_type);
 		app_refuse(m, -EADDRINUSE, "an AF_VSOCK program has bound port %u, by %s", m->port,
 			   program);
 	}
@@ -208,7 +212,7 @@ static void on_listen(struct daemon *d, struct app *a, struct client_msg *m)
 
 static void on_unlisten(struct app *a, struct client_msg *m)
 {
-	int ret = a->guest ? app_port_release(a->guest, m->port) : -ENOTCONN;
+	int ret = a->guest ? app_port_release(a->guest, m->port, m->sock_type) : -ENOTCONN;
 
 	if (ret)
 		app_refuse(m, ret, "port %u is not listened on", m->port);

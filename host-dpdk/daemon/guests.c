@@ -130,10 +130,12 @@ static void write_uri(const struct cfg_guest *cfg, char *uri, size_t size)
 		(void)snprintf(uri + len, size - len, ",region=%uK", cfg->region >> 10);
 }
 
-static int open_device(struct guest *g, const struct cfg_guest *cfg)
+static int open_device(const struct daemon *d, struct guest *g, const struct cfg_guest *cfg)
 {
+	const uint32_t any_cid = cfg_roles[cfg->role].any_cid ? ZV_LISTEN_ANY_CID : 0;
 	/* If they would reach nobody, their sender is told. */
-	bool datagrams = endpoints_take_datagrams(cfg);
+	bool datagrams = endpoints_take_datagrams(cfg) ||
+			 (cfg_roles[cfg->role].host_ports && *d->cfg->apps.path);
 	struct zv_opts opts = {.size = sizeof(opts),
 			       .flags = (datagrams ? 0 : ZV_OPT_NO_DGRAM) |
 					(cfg_roles[cfg->role].broker ? ZV_OPT_BROKER : 0) |
@@ -155,12 +157,9 @@ static int open_device(struct guest *g, const struct cfg_guest *cfg)
 	write_uri(cfg, uri, sizeof(uri));
 	ret = zv_open(&g->dev, uri, &opts);
 	if (ret == 0)
-		ret = zv_listen_all(g->dev,
-				    endpoints_listen_flags(cfg) |
-					    (cfg_roles[cfg->role].any_cid ? ZV_LISTEN_ANY_CID : 0),
-				    ACCEPT_BACKLOG);
+		ret = zv_listen_all(g->dev, endpoints_listen_flags(cfg) | any_cid, ACCEPT_BACKLOG);
 	if (ret == 0 && datagrams)
-		ret = zv_dgram_bind_all(g->dev, endpoints_listen_flags(cfg), 0);
+		ret = zv_dgram_bind_all(g->dev, endpoints_listen_flags(cfg) | any_cid, 0);
 	if (ret < 0)
 		guest_fails(g, "%s", zv_error_text());
 	return ret;
@@ -255,7 +254,7 @@ static void deal_queues(struct daemon *d, struct guest *g)
 /* Starts device, queues and endpoints. 0: *g runs; otherwise it has been freed. */
 static int start(struct daemon *d, struct guest *g, const struct cfg_guest *cfg)
 {
-	int ret = open_device(g, cfg);
+	int ret = open_device(d, g, cfg);
 
 	if (ret == 0)
 		ret = set_rights(g, cfg);

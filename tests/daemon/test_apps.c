@@ -389,7 +389,7 @@ static void nonsense_ends_its_sender_only(void **state)
 	assert_int_equal(ask(fd, &m), -EALREADY);
 	client_msg_init(&m, CLIENT_LISTEN);
 	m.port = PORT;
-	m.sock_type = 3;
+	m.sock_type = CLIENT_DGRAM + 1;
 	assert_int_equal(ask(fd, &m), -EINVAL);
 	client_msg_init(&m, CLIENT_REGION); /* of which it has not been told */
 	m.region = 1;

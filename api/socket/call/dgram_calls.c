@@ -10,6 +10,7 @@
 #define RX_BYTES     262144u
 #define RX_BYTES_MIN 4096u
 #define RX_BYTES_MAX (1u << 30)
+#define TRIES	     16u
 
 _Static_assert(ZV_DGRAM_COST == DGRAM_COST, "the header tells what dgram_fifo.h does");
 
@@ -36,13 +37,11 @@ static int bind_port(struct zv_dev *dev, uint32_t port, uint32_t flags, size_t r
 {
 	size_t bytes = rx_bytes ? rx_bytes : RX_BYTES;
 	struct listener *l;
+	int ret = 0;
 
 	if (bytes < RX_BYTES_MIN || bytes > RX_BYTES_MAX)
 		return zv_err(-EINVAL, "zv_dgram_bind: rx_bytes is %zu, must be %u..%u", rx_bytes,
 			      RX_BYTES_MIN, RX_BYTES_MAX);
-	if (dev->ops->listen)
-		return zv_err(-EOPNOTSUPP, "zv_dgram_bind: %s: carries no datagrams",
-			      dev->ops->scheme);
 	listeners_reap(dev);
 	if (listener_of(dev, PORTS_DGRAM, port))
 		return port == ZV_PORT_ANY
@@ -56,21 +55,28 @@ static int bind_port(struct zv_dev *dev, uint32_t port, uint32_t flags, size_t r
 	l->type = VSOCK_TYPE_DGRAM;
 	l->flags = (uint16_t)flags;
 	listener_link(dev, l);
-	return 0;
+	if (dev->ops->listen)
+		ret = dev->ops->listen(dev->t, port, VSOCK_TYPE_DGRAM, 0);
+	if (ret)
+		listener_unlink(dev, l);
+	return ret;
 }
 
 int zv_dgram_bind(struct zv_dev *dev, uint32_t *port, size_t rx_bytes)
 {
+	unsigned tries = dev && dev->ops->listen ? TRIES : 1; /* others may have the same port */
 	uint32_t chosen;
 	int ret;
 
 	if (!dev || !port || !*port)
 		return zv_err(-EINVAL,
 			      "zv_dgram_bind: dev and port must be set, *port must not be 0");
-	chosen = *port == ZV_PORT_ANY ? free_port(dev) : *port;
-	if (chosen == ZV_PORT_ANY)
-		return zv_err(-EADDRNOTAVAIL, "zv_dgram_bind: all ports are bound");
-	ret = bind_port(dev, chosen, 0, rx_bytes);
+	do {
+		chosen = *port == ZV_PORT_ANY ? free_port(dev) : *port;
+		if (chosen == ZV_PORT_ANY)
+			return zv_err(-EADDRNOTAVAIL, "zv_dgram_bind: all ports are bound");
+		ret = bind_port(dev, chosen, 0, rx_bytes);
+	} while (ret == -EADDRINUSE && *port == ZV_PORT_ANY && --tries);
 	if (ret == 0)
 		*port = chosen;
 	return ret;
@@ -95,6 +101,8 @@ int zv_dgram_unbind(struct zv_dev *dev, uint32_t port)
 		return zv_err(-ENOENT, "zv_dgram_unbind: zv_dgram_bind_all was not called");
 	if (!l)
 		return zv_err(-ENOENT, "zv_dgram_unbind: port %u is not bound", port);
+	if (dev->ops->unlisten)
+		dev->ops->unlisten(dev->t, port, VSOCK_TYPE_DGRAM);
 	listener_unlink(dev, l);
 	listeners_reap(dev);
 	return 0;

@@ -14,7 +14,7 @@ static int listen_here(struct zv_dev *dev, struct listener *l, unsigned type)
 
 	listener_link(dev, l);
 	if (dev->ops->listen)
-		ret = dev->ops->listen(dev->t, l->port, (enum zv_type)type, l->backlog);
+		ret = dev->ops->listen(dev->t, l->port, type, l->backlog);
 	if (ret)
 		listener_unlink(dev, l);
 	return ret;
@@ -71,7 +71,7 @@ int zv_unlisten(struct zv_dev *dev, uint32_t port)
 	if (!l)
 		return zv_err(-ENOENT, "zv_unlisten: nothing listens on port %u", port);
 	if (dev->ops->unlisten)
-		dev->ops->unlisten(dev->t, port);
+		dev->ops->unlisten(dev->t, port, l->type);
 	listener_unlink(dev, l);
 	listeners_reap(dev);
 	return 0;

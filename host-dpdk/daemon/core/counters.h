@@ -77,8 +77,8 @@
 	X(connect_line_closed, ERRORS, COUNTER, "programs that left before their line was whole")  \
 	X(no_endpoint, ERRORS, COUNTER, "refused: nothing is configured for the port")             \
 	X(sibling_denied, ERRORS, COUNTER, "refused: no guest of a shared group has the CID")      \
-	X(dgram_passed_on, TRAFFIC, COUNTER, "datagrams to siblings passed on")                    \
-	X(dgram_lost, ERRORS, COUNTER, "datagrams lost: no such sibling, none there, no room")     \
+	X(dgram_passed_on, TRAFFIC, COUNTER, "datagrams to guests and applications passed on")     \
+	X(dgram_lost, ERRORS, COUNTER, "datagrams lost: nobody there, no datagrams, no room")      \
 	X(sibling_share, ERRORS, COUNTER, "refused: who asked has its share of max_conns")         \
 	X(connect_refused, ERRORS, COUNTER, "refused: nobody listens at the endpoint")             \
 	X(connect_failed, ERRORS, COUNTER, "refused: the endpoint could not be reached")           \

@@ -7,13 +7,14 @@
 
 #include "config/config.h"
 
+#include <stdbool.h>
 #include <stdint.h>
 
 /* After a reload: applies changed permissions, and ends directories that are not in @c. */
 void av_spaces_reload(const struct cfg *c);
-/* The directory through which a program has bound @port for guests; valid as long as the directory.
- * NULL: no program has. */
-const char *av_spaces_port(uint32_t port);
+/* The directory through which a program has bound @port for guests, for datagrams or for
+ * connections; valid as long as the directory. NULL: no program has. */
+const char *av_spaces_port(uint32_t port, bool dgram);
 /* Ends all, after all guests have ended. */
 void av_spaces_end(void);
 

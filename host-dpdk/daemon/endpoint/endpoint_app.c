@@ -13,8 +13,11 @@
  * here, and a splice joins it with a second one on the other device, so neither side sees the
  * other's memory.
  *
- * A guest sees CID 2 and a port chosen by zvsockd, because applications choose their ports without
- * knowing of each other.
+ * Datagrams go the same ways, from ring to ring (sibling_dgram.h); their ports are separate, and an
+ * application's own port is what it has bound.
+ *
+ * A guest sees CID 2 and a port chosen by zvsockd, because applications choose the ports
+ * of their connections without knowing of each other.
  *
  * A device that leaves the directory is marked as gone first; what was posted to its lcores before
  * that runs before its queues end.
@@ -24,6 +27,7 @@
 #include "core/log.h"
 #include "endpoint.h"
 #include "relay/splice_ask.h"
+#include "sibling_dgram.h"
 
 #include <errno.h>
 #include <pthread.h>
@@ -34,7 +38,7 @@
 /* A port on which an application listens. */
 struct listened {
 	uint32_t port;
-	enum zv_type type;
+	unsigned type; /* enum zv_type; APP_DGRAM: that of datagrams, which is another port */
 	struct guest *app;
 	struct listened *next; /* of the same application */
 };
@@ -45,13 +49,14 @@ struct app_part {
 	struct guest *guest;
 	bool listed; /* a guest that is in the directory */
 	struct splice_asks asks;
-	struct listened *ports; /* an application's; under the lock, as is */
+	struct dgram_parcels parcels; /* datagrams in transit from it */
+	struct listened *ports;	      /* an application's; under the lock, as is */
 	unsigned n_ports;
 };
 
 static struct {
 	pthread_mutex_t lock;
-	void *ports;  /* tree of struct listened, by port */
+	void *ports;  /* tree of struct listened, by port, for connections and for datagrams */
 	void *guests; /* tree of struct app_part, by CID */
 } dir = {.lock = PTHREAD_MUTEX_INITIALIZER};
 
@@ -70,11 +75,18 @@ static bool is_app(const struct guest *g)
 	return role_of(g)->attached;
 }
 
+static bool is_dgram(const struct listened *l)
+{
+	return l->type == APP_DGRAM;
+}
+
 static int by_port(const void *a, const void *b)
 {
-	uint32_t x = ((const struct listened *)a)->port, y = ((const struct listened *)b)->port;
+	const struct listened *x = a, *y = b;
 
-	return x < y ? -1 : x > y;
+	if (is_dgram(x) != is_dgram(y))
+		return is_dgram(x) - is_dgram(y);
+	return x->port < y->port ? -1 : x->port > y->port;
 }
 
 static int by_cid(const void *a, const void *b)
@@ -85,9 +97,9 @@ static int by_cid(const void *a, const void *b)
 }
 
 /* Under the lock. NULL: no application listens there. */
-static struct listened *port_find(uint32_t port)
+static struct listened *port_find(uint32_t port, unsigned type)
 {
-	const struct listened key = {.port = port};
+	const struct listened key = {.port = port, .type = type};
 	struct listened *const *found = tfind(&key, &dir.ports, by_port);
 
 	return found ? *found : NULL;
@@ -104,7 +116,7 @@ static struct guest *guest_find(uint64_t cid)
 
 /* ---- ports ---- */
 
-int app_port_take(struct guest *app, uint32_t port, enum zv_type type)
+int app_port_take(struct guest *app, uint32_t port, unsigned type)
 {
 	struct listened *l = calloc(1, sizeof(*l)), *const * found;
 	struct app_part *p = part_of(app);
@@ -140,13 +152,14 @@ static void port_drop(struct listened **at)
 	free(l);
 }
 
-int app_port_release(struct guest *app, uint32_t port)
+int app_port_release(struct guest *app, uint32_t port, unsigned type)
 {
+	const struct listened key = {.port = port, .type = type};
 	struct listened **at;
 	int ret = -ENOENT;
 
 	pthread_mutex_lock(&dir.lock);
-	for (at = &part_of(app)->ports; *at && (*at)->port != port; at = &(*at)->next)
+	for (at = &part_of(app)->ports; *at && by_port(*at, &key) != 0; at = &(*at)->next)
 		;
 	if (*at) {
 		port_drop(at);
@@ -199,8 +212,10 @@ static void app_free(struct guest *g)
 {
 	struct app_part *p = part_of(g);
 
-	if (p)
+	if (p) {
 		splice_asks_end(&p->asks);
+		dgram_parcels_end(&p->parcels);
+	}
 	free(p);
 	g->part[ENDPOINT_app_port] = NULL;
 }
@@ -230,7 +245,7 @@ static int serve_port(struct guest_queue *gq, struct zv_conn *conn, const struct
 	if (!role_of(gq->guest)->host_ports)
 		return 0;
 	pthread_mutex_lock(&dir.lock);
-	l = port_find(info->local_port);
+	l = port_find(info->local_port, info->type);
 	if (l && l->type == info->type)
 		ret = splice_ask(&part_of(gq->guest)->asks, gq, conn, &endpoint_app_port.kind, info,
 				 l->app);
@@ -262,6 +277,76 @@ static int serve_guest(struct guest_queue *gq, struct zv_conn *conn,
 	return -ECONNREFUSED;
 }
 
+/* ---- datagrams ---- */
+
+static bool with_port(struct guest *g, const struct zv_dgram_addr *to,
+		      void (*fn)(void *arg, struct guest *to), void *arg)
+{
+	const struct listened *l;
+
+	(void)g;
+	pthread_mutex_lock(&dir.lock);
+	l = port_find(to->local_port, APP_DGRAM);
+	if (l)
+		fn(arg, l->app);
+	pthread_mutex_unlock(&dir.lock);
+	return l;
+}
+
+static bool with_guest(struct guest *g, const struct zv_dgram_addr *to,
+		       void (*fn)(void *arg, struct guest *to), void *arg)
+{
+	struct guest *there;
+
+	(void)g;
+	pthread_mutex_lock(&dir.lock);
+	there = guest_find(to->local_cid);
+	if (there)
+		fn(arg, there);
+	pthread_mutex_unlock(&dir.lock);
+	return there;
+}
+
+/* An application sends from ports that it has bound only: its driver checks that, but who wrote
+ * the driver? */
+static bool may_send(const struct guest *g, uint32_t port)
+{
+	const struct listened *l;
+	bool may;
+
+	if (!is_app(g))
+		return true;
+	pthread_mutex_lock(&dir.lock);
+	l = port_find(port, APP_DGRAM);
+	may = l && l->app == g;
+	pthread_mutex_unlock(&dir.lock);
+	return may;
+}
+
+static bool datagram_to_port(struct guest_queue *gq, const struct zv_dgram_addr *from,
+			     const void *data, uint32_t len)
+{
+	return role_of(gq->guest)->host_ports && may_send(gq->guest, from->peer_port) &&
+	       sibling_dgram(gq, &part_of(gq->guest)->parcels, from, data, len, with_port);
+}
+
+static bool datagram_to_guest(struct guest_queue *gq, const struct zv_dgram_addr *from,
+			      const void *data, uint32_t len)
+{
+	if (!is_app(gq->guest))
+		return false;
+	if (from->local_cid == ZV_CID_LOCAL)
+		return datagram_to_port(gq, from, data, len);
+	return may_send(gq->guest, from->peer_port) &&
+	       sibling_dgram(gq, &part_of(gq->guest)->parcels, from, data, len, with_guest);
+}
+
+/* Of a guest: guests.c. */
+static bool has_datagrams(const struct cfg_guest *c)
+{
+	return cfg_roles[c->role].attached;
+}
+
 /* "application:NAME" or "guest:NAME", of the other end; while the lock is held nobody is freed. */
 static void describe(const struct guest *g, const struct zv_conn_info *info, char *buf, size_t len)
 {
@@ -271,7 +356,8 @@ static void describe(const struct guest *g, const struct zv_conn_info *info, cha
 
 	pthread_mutex_lock(&dir.lock);
 	other = is_app(g) && !local ? guest_find(info->local_cid) : NULL;
-	l = info->flags & ZV_CONN_INCOMING && local ? port_find(info->local_port) : NULL;
+	l = info->flags & ZV_CONN_INCOMING && local ? port_find(info->local_port, info->type)
+						    : NULL;
 	if (other)
 		(void)snprintf(buf, len, "guest:%s", other->name);
 	else if (l)
@@ -288,7 +374,7 @@ static bool has_port(const struct guest *g, uint32_t port)
 	if (!role_of(g)->host_ports)
 		return false;
 	pthread_mutex_lock(&dir.lock);
-	has = port_find(port);
+	has = port_find(port, ZV_STREAM);
 	pthread_mutex_unlock(&dir.lock);
 	return has;
 }
@@ -301,6 +387,8 @@ const struct endpoint_ops endpoint_app_port = {
 	.free = app_free,
 	.has_port = has_port,
 	.serve = serve_port,
+	.has_datagrams = has_datagrams,
+	.datagram = datagram_to_port,
 };
 
 /* The other direction; its state is app_port's. */
@@ -309,4 +397,5 @@ const struct endpoint_ops endpoint_app_guest = {
 	.kind = CONN_KIND(endpoint_app_guest.kind, describe),
 	.others = true,
 	.serve = serve_guest,
+	.datagram = datagram_to_guest,
 };

@@ -381,11 +381,11 @@ static int sibling_serve(struct guest_queue *gq, struct zv_conn *conn,
 
 /* ---- datagrams ---- */
 
-static bool with_sibling(struct guest *g, uint64_t cid, void (*fn)(void *arg, struct guest *to),
-			 void *arg)
+static bool with_sibling(struct guest *g, const struct zv_dgram_addr *to,
+			 void (*fn)(void *arg, struct guest *to), void *arg)
 {
 	struct memberships *ms = memberships(g);
-	const struct member key = {.cid = cid};
+	const struct member key = {.cid = to->local_cid};
 	bool there = false;
 
 	for (unsigned i = 0; ms && i < ms->n && !there; i++) {

@@ -89,7 +89,7 @@ static void send_to(void *arg, struct guest *to)
 
 bool sibling_dgram(struct guest_queue *gq, struct dgram_parcels *parcels,
 		   const struct zv_dgram_addr *from, const void *data, uint32_t len,
-		   bool (*with)(struct guest *g, uint64_t cid,
+		   bool (*with)(struct guest *g, const struct zv_dgram_addr *to,
 				void (*fn)(void *arg, struct guest *to), void *arg))
 {
 	struct parcel here = {.gq = gq,
@@ -100,7 +100,7 @@ bool sibling_dgram(struct guest_queue *gq, struct dgram_parcels *parcels,
 				       .peer_port = from->local_port}};
 	struct sending s = {.here = &here, .parcels = parcels};
 
-	if (!with(gq->guest, from->local_cid, send_to, &s))
+	if (!with(gq->guest, from, send_to, &s))
 		return false;
 	if (here.to->lc == gq->lc) /* it is not taken off this lcore before we return */
 		deliver(&here);

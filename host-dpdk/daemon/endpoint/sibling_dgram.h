@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Datagrams between guests that share a group (endpoint_sibling.c).
+ * Datagrams between guests that share a group (endpoint_sibling.c), and between guests and
+ * applications, to which the same applies (endpoint_app.c).
  *
  * Theory of operation
  * -------------------
@@ -26,12 +27,12 @@ struct dgram_parcels {
 
 /*
  * Delivers a datagram that the guest of @gq has sent to *from's local address. @with calls fn(arg,
- * to) for the guest with @cid, which stays on its lcores meanwhile; it returns false if there is
- * none, and then so does this function.
+ * to) for the guest at that address, which stays on its lcores meanwhile; it returns false if there
+ * is none, and then so does this function.
  */
 bool sibling_dgram(struct guest_queue *gq, struct dgram_parcels *parcels,
 		   const struct zv_dgram_addr *from, const void *data, uint32_t len,
-		   bool (*with)(struct guest *g, uint64_t cid,
+		   bool (*with)(struct guest *g, const struct zv_dgram_addr *to,
 				void (*fn)(void *arg, struct guest *to), void *arg));
 
 /* Waits until no datagram of the guest is in transit; it must send no more. */

@@ -300,7 +300,7 @@ struct av_port *av_port_at(const struct av_space *s, int sock_type, uint32_t cid
  * NULL: none. */
 struct av_port *av_port_named(const struct av_space *s, const char *text, struct dropin_label *l);
 /* True: a socket is bound to the label of the port that guests reach as @port of their host. */
-bool av_port_bound(struct av_space *s, uint32_t port);
+bool av_port_bound(struct av_space *s, uint32_t port, bool dgram);
 /* Restores a port bound before zvsockd was started, if it still is. Call before home serves. */
 void av_port_restore(struct av_space *s, const struct dropin_label *l, uid_t uid, pid_t pid,
 		     uint64_t key);

@@ -82,14 +82,14 @@ static bool has_label(const struct av_port *p)
 	return label_is_there(p->text, p->label.sock_type);
 }
 
-bool av_port_bound(struct av_space *s, uint32_t port)
+bool av_port_bound(struct av_space *s, uint32_t port, bool dgram)
 {
 	char text[DROPIN_LABEL];
 	const struct av_port *p;
 	int type = 0;
 
 	pthread_mutex_lock(&s->lock);
-	p = s->guests ? av_port_at(s, SOCK_STREAM, ZV_CID_HOST, port) : NULL;
+	p = s->guests ? av_port_at(s, dgram ? SOCK_DGRAM : SOCK_STREAM, ZV_CID_HOST, port) : NULL;
 	if (p) {
 		memcpy(text, p->text, sizeof(text));
 		type = p->label.sock_type;

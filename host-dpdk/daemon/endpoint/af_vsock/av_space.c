@@ -472,10 +472,10 @@ void av_spaces_reload(const struct cfg *c)
 	}
 }
 
-const char *av_spaces_port(uint32_t port)
+const char *av_spaces_port(uint32_t port, bool dgram)
 {
 	for (struct av_space *s = spaces; s; s = s->next)
-		if (av_port_bound(s, port))
+		if (av_port_bound(s, port, dgram))
 			return s->cfg.dir;
 	return NULL;
 }
