@@ -115,7 +115,7 @@ bool credit_go_on(struct vsock_credit *c, unsigned answers)
 }
 
 /* Drops the groups whose last byte the peer's application has consumed. */
-static void retire_groups(struct vsock_credit *c)
+void credit_retire_packets(struct vsock_credit *c)
 {
 	uint32_t in_flight = c->tx_cnt - c->peer_fwd_cnt;
 
@@ -131,24 +131,12 @@ static void retire_groups(struct vsock_credit *c)
 	}
 }
 
-bool credit_peer_update(struct vsock_credit *c, uint32_t buf_alloc, uint32_t fwd_cnt)
+void credit_peer_resized(struct vsock_credit *c, uint32_t buf_alloc)
 {
-	uint32_t in_flight = c->tx_cnt - c->peer_fwd_cnt;
-	uint32_t consumed = fwd_cnt - c->peer_fwd_cnt;
-
-	/* A step back is a huge step forward, modulo 2^32, and so beyond what was ever sent. */
-	if (consumed > in_flight)
-		return false;
-	c->peer_fwd_cnt = fwd_cnt;
-	if (buf_alloc != c->peer_buf_alloc) {
-		c->peer_buf_alloc = buf_alloc;
-		c->pkt_extra = 0;
-		if (c->pkt_limit)
-			c->pkt_limit = limit_for(c);
-	}
-	if (consumed)
-		retire_groups(c);
-	return true;
+	c->peer_buf_alloc = buf_alloc;
+	c->pkt_extra = 0;
+	if (c->pkt_limit)
+		c->pkt_limit = limit_for(c);
 }
 
 void credit_limit_packets(struct vsock_credit *c, uint32_t overhead)

@@ -151,11 +151,28 @@ static inline void credit_tx_sent(struct vsock_credit *c, uint32_t len, uint32_t
  */
 bool credit_go_on(struct vsock_credit *c, unsigned answers);
 
+/* The seldom halves of credit_peer_update(): another buf_alloc; packets that have been read. */
+void credit_peer_resized(struct vsock_credit *c, uint32_t buf_alloc);
+void credit_retire_packets(struct vsock_credit *c);
+
 /*
  * Takes buf_alloc and fwd_cnt from a received header. False: fwd_cnt runs backwards or beyond
  * tx_cnt; nothing has changed and the caller counts it.
  */
-bool credit_peer_update(struct vsock_credit *c, uint32_t buf_alloc, uint32_t fwd_cnt);
+static inline bool credit_peer_update(struct vsock_credit *c, uint32_t buf_alloc, uint32_t fwd_cnt)
+{
+	uint32_t in_flight = c->tx_cnt - c->peer_fwd_cnt;
+
+	/* A step back is a huge step forward, modulo 2^32, and so beyond what was ever sent. */
+	if (fwd_cnt - c->peer_fwd_cnt > in_flight)
+		return false;
+	c->peer_fwd_cnt = fwd_cnt;
+	if (__builtin_expect(buf_alloc != c->peer_buf_alloc, 0))
+		credit_peer_resized(c, buf_alloc);
+	if (__builtin_expect(c->mark_count, 0))
+		credit_retire_packets(c);
+	return true;
+}
 
 /*
  * Switches the packet budget on, with @overhead bytes charged for each packet, or off (0). While it

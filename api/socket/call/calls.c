@@ -219,13 +219,18 @@ ssize_t zv_recv(struct zv_conn *conn, void *data, size_t len, uint32_t *flags)
 int zv_buf_alloc(struct zv_conn *conn, struct zv_buf *bufs, unsigned n, size_t len)
 {
 	struct zv_queue *q;
+	uint64_t sent;
 	int ret;
 
 	if (!conn || !bufs || !n || !len)
 		return zv_err(-EINVAL, "zv_buf_alloc: conn, bufs, n and len must be set");
 	q = call_enter(conn);
+	sent = q->tq->stats.tx_packets;
 	ret = conn->sock->buf_alloc(conn, bufs, n, len);
-	call_leave(q); /* a packet that ZV_MORE kept open, a CREDIT_REQUEST */
+	if (__builtin_expect(q->tq->stats.tx_packets == sent, 1))
+		queue_leave(q);
+	else
+		call_leave(q); /* a packet that ZV_MORE kept open, a CREDIT_REQUEST */
 	return (int)RESULT(conn, ret, "zv_buf_alloc",
 			   "there is no buffer or no credit now: ZV_EV_OUT tells when");
 }

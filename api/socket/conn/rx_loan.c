@@ -107,7 +107,7 @@ static inline void holder_put(struct zv_queue *q, struct zv_conn *c, uint32_t h)
 	entry_put(r, h);
 }
 
-void rx_release(struct zv_queue *q, struct zv_conn *c, uint32_t i)
+static inline void release(struct zv_queue *q, struct zv_conn *c, uint32_t i)
 {
 	struct rx_loans *r = &q->rx;
 	uint32_t h = r->e[i].holder;
@@ -116,6 +116,11 @@ void rx_release(struct zv_queue *q, struct zv_conn *c, uint32_t i)
 		holder_put(q, c, h);
 	if (i != h)
 		entry_put(r, i);
+}
+
+void rx_release(struct zv_queue *q, struct zv_conn *c, uint32_t i)
+{
+	release(q, c, i);
 }
 
 /* ---- taking a packet ---- */
@@ -130,11 +135,11 @@ void rx_drop(struct zv_queue *q, const struct rx_pkt *p)
 static bool may_withhold(const struct zv_conn *c, uint32_t ndesc)
 {
 	const struct rx_loans *r = &c->q->rx;
-	uint32_t limit = c->q->tq->rx_descs / 2;
+	uint32_t limit = c->q->tq->rx_descs / 2, have = c->rx.lent_descs;
 	/* One more than hold some, so that the next connection finds descriptors. */
-	uint32_t share = limit / (r->holders + (c->rx.lent_descs == 0) + 1);
+	uint32_t shares = r->holders + (have == 0) + 1;
 
-	return r->lent_descs + ndesc <= limit && c->rx.lent_descs + ndesc <= share;
+	return r->lent_descs + ndesc <= limit && (uint64_t)(have + ndesc) * shares <= limit;
 }
 
 static int take_loan(struct zv_conn *c, struct rx_pkt *p, unsigned flags)
@@ -156,18 +161,20 @@ static int take_loan(struct zv_conn *c, struct rx_pkt *p, unsigned flags)
 			holder = i;
 			withhold(c, p->ndesc);
 		}
+		/* Field by field: a structure built elsewhere would be copied. */
 		e = &r->e[i];
-		*e = (struct rx_entry){
-			.data = p->seg[s].base,
-			.len = p->seg[s].len,
-			.holder = holder,
-			.refs = i == holder,
-			.token = p->token,
-			.ndesc = (uint16_t)p->ndesc,
-			.flags = (uint8_t)(s + 1 == p->nseg ? flags : 0),
-			.conn_id = c->id,
-		};
-		if (i != holder)
+		e->data = p->seg[s].base;
+		e->len = p->seg[s].len;
+		e->holder = holder;
+		e->refs = i == holder;
+		e->token = p->token;
+		e->ndesc = (uint16_t)p->ndesc;
+		e->flags = (uint8_t)(s + 1 == p->nseg ? flags : 0);
+		e->conn_id = c->id;
+		e->priv = NULL;
+		e->priv_cap = e->extra = 0;
+		e->serial = 0;
+		if (__builtin_expect(i != holder, 0))
 			r->e[holder].refs++;
 		entry_append(c, i);
 	}
@@ -352,7 +359,7 @@ unsigned rx_buf_release(struct zv_queue *q, const struct zv_buf *bufs, unsigned 
 		len = e->len + e->extra;
 		e->serial = 0;
 		r->app_loans--;
-		rx_release(q, c, i);
+		release(q, c, i);
 		if (c) {
 			c->rx.app_bytes -= len;
 			rx_consumed(c, len, c->sock->framed);

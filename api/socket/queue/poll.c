@@ -33,6 +33,10 @@ uint32_t conn_events(const struct zv_conn *c)
 {
 	uint32_t ev = 0;
 
+	/* Most often a connection is established, and there is nothing but data to report. */
+	if (c->state == VC_CONNECTED && !(c->shut.local | c->shut.peer) &&
+	    !(c->flags & (CF_NEW | CF_WOKEN | CF_WANT_OUT)))
+		return conn_readable(c) ? ZV_EV_IN : 0;
 	if (c->flags & CF_NEW)
 		ev |= ZV_EV_CONNECT;
 	if (conn_readable(c))
@@ -64,16 +68,20 @@ static unsigned ready_events(struct zv_queue *q, struct zv_event *events, unsign
 		uint32_t ev = conn_events(c) & (c->mask | ZV_EV_ERR);
 		bool end = c == last;
 
-		TAILQ_REMOVE(&q->ready, c, ready_link);
-		if (ev) {
+		if (!ev) {
+			TAILQ_REMOVE(&q->ready, c, ready_link);
+			c->flags &= ~CF_READY;
+		} else {
 			events[n++] = (struct zv_event){
 				.conn = c, .user = c->user, .events = ev, .err = c->err};
-			c->flags &= ~((ev & ZV_EV_CONNECT ? CF_NEW : 0) |
-				      (ev & ZV_EV_WAKE ? CF_WOKEN : 0));
-			TAILQ_INSERT_TAIL(&q->ready, c,
-					  ready_link); /* level-triggered: check again next time */
-		} else {
-			c->flags &= ~CF_READY;
+			if (ev & (ZV_EV_CONNECT | ZV_EV_WAKE))
+				c->flags &= ~((ev & ZV_EV_CONNECT ? CF_NEW : 0) |
+					      (ev & ZV_EV_WAKE ? CF_WOKEN : 0));
+			/* Level-triggered: to the end of the list, to be checked again. */
+			if (TAILQ_NEXT(c, ready_link)) {
+				TAILQ_REMOVE(&q->ready, c, ready_link);
+				TAILQ_INSERT_TAIL(&q->ready, c, ready_link);
+			}
 		}
 		if (end)
 			break;

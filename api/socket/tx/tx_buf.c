@@ -6,35 +6,40 @@
 #include <errno.h>
 #include <stdlib.h>
 
-/*
- * Makes a record for a reserved buffer, a copy of @loan with the serial t->serial. Returns its
- * index or LOAN_NONE (no memory).
- */
-static uint32_t tx_loan_get(struct tx_loans *t, const struct tx_loan *loan)
+/* Makes more records. False: no memory. */
+static __attribute__((noinline)) bool tx_loans_grow(struct tx_loans *t)
 {
-	uint32_t i;
+	uint32_t size = t->size ? t->size * 2 : 64;
+	struct tx_loan *l = realloc(t->l, (size_t)size * sizeof(*l));
 
-	if (t->free == LOAN_NONE) {
-		uint32_t size = t->size ? t->size * 2 : 64;
-		struct tx_loan *l = realloc(t->l, (size_t)size * sizeof(*l));
-
-		if (!l)
-			return LOAN_NONE;
-		t->l = l;
-		for (i = t->size; i < size; i++) {
-			l[i].next = i + 1 < size ? i + 1 : LOAN_NONE;
-			l[i].serial = 0;
-		}
-		t->free = t->size;
-		t->size = size;
+	if (!l)
+		return false;
+	t->l = l;
+	for (uint32_t i = t->size; i < size; i++) {
+		l[i].next = i + 1 < size ? i + 1 : LOAN_NONE;
+		l[i].serial = 0;
 	}
-	i = t->free;
-	t->free = t->l[i].next;
-	t->l[i] = *loan;
-	t->l[i].serial = ++t->serial;
-	t->l[i].next = LOAN_NONE;
+	t->free = t->size;
+	t->size = size;
+	return true;
+}
+
+/*
+ * Makes a record for a reserved buffer, with the serial t->serial; the caller fills in the rest.
+ * NULL: no memory.
+ */
+static struct tx_loan *tx_loan_get(struct tx_loans *t)
+{
+	struct tx_loan *l;
+
+	if (__builtin_expect(t->free == LOAN_NONE, 0) && !tx_loans_grow(t))
+		return NULL;
+	l = &t->l[t->free];
+	t->free = l->next;
+	l->serial = ++t->serial;
+	l->next = LOAN_NONE;
 	t->app_loans++;
-	return i;
+	return l;
 }
 
 /*
@@ -77,10 +82,29 @@ static uint32_t message_room(const struct zv_conn *c)
 	return most > c->tx.msg_bytes ? most - c->tx.msg_bytes : 0;
 }
 
+/*
+ * How many of @n buffers of @want bytes @c may have: as many as @left bytes and @pkts packets of
+ * credit can fill, because the rest would have to be cancelled, and as its turn and may_hold()
+ * allow. None of these is 0.
+ */
+static unsigned may_reserve(const struct zv_conn *c, unsigned n, uint32_t want, uint32_t left,
+			    uint32_t pkts, uint32_t turn)
+{
+	uint32_t each = want > TX_PKT_CHARGE ? want : TX_PKT_CHARGE;
+
+	n = n < ZV_SLOTS ? n : ZV_SLOTS;
+	n = n < pkts ? n : pkts;
+	if ((uint64_t)n * want > left)
+		n = (left + want - 1) / want;
+	if ((uint64_t)n * each > turn)
+		n = (turn + each - 1) / each;
+	return may_hold(c, n);
+}
+
 int tx_buf_alloc(struct zv_conn *c, struct zv_buf *bufs, unsigned n, size_t len)
 {
 	struct zv_queue *q = c->q;
-	uint32_t left, want, each, turn, pkts;
+	uint32_t left, want, turn, pkts;
 	unsigned got, used = 0;
 	int ret = tx_may_send(c);
 
@@ -105,15 +129,8 @@ int tx_buf_alloc(struct zv_conn *c, struct zv_buf *bufs, unsigned n, size_t len)
 	if (!turn)
 		return tx_blocked_on_buffers(c, 1, 1);
 	want = len < q->peer.max_pkt ? (uint32_t)len : q->peer.max_pkt;
-	n = n < ZV_SLOTS ? n : ZV_SLOTS;
-	n = n < pkts ? n : pkts;
-	/* No more buffers than credit can fill: the rest would have to be cancelled. */
-	if ((uint64_t)n * want > left)
-		n = (left + want - 1) / want;
-	each = want > TX_PKT_CHARGE ? want : TX_PKT_CHARGE;
-	if ((uint64_t)n * each > turn)
-		n = (turn + each - 1) / each;
-	n = may_hold(c, n);
+	if (n > 1 || q->tx.app_loans) /* a single one may always be reserved */
+		n = may_reserve(c, n, want, left, pkts, turn);
 	if (!n)
 		return zv_err(-ENOBUFS,
 			      "zv_buf_alloc: %u buffers are reserved on the connection, %u on "
@@ -124,18 +141,19 @@ int tx_buf_alloc(struct zv_conn *c, struct zv_buf *bufs, unsigned n, size_t len)
 		return tx_blocked_on_buffers(c, 1, 1);
 	for (unsigned i = 0; i < got; i++) {
 		struct tx_slot *s = &q->slots[i];
-		uint32_t cap = s->capacity < want ? s->capacity : want, cookie = LOAN_NONE;
+		uint32_t cap = s->capacity < want ? s->capacity : want;
+		struct tx_loan *l;
 
 		cap = cap < left ? cap : left;
-		if (cap)
-			cookie = tx_loan_get(&q->tx, &(struct tx_loan){.conn_id = c->id,
-								       .token = s->token,
-								       .capacity = cap,
-								       .room = s->capacity});
-		if (cookie == LOAN_NONE) {
+		l = cap ? tx_loan_get(&q->tx) : NULL;
+		if (__builtin_expect(!l, 0)) {
 			q->tq->ops->tx_cancel(q->tq, s->token);
 			continue;
 		}
+		l->conn_id = c->id;
+		l->token = s->token;
+		l->capacity = cap;
+		l->room = s->capacity;
 		left -= cap;
 		c->tx.reserved += cap;
 		c->tx.loans++;
@@ -143,7 +161,7 @@ int tx_buf_alloc(struct zv_conn *c, struct zv_buf *bufs, unsigned n, size_t len)
 		bufs[used++] = (struct zv_buf){.data = s->data,
 					       .len = cap,
 					       .capacity = cap,
-					       .cookie = cookie,
+					       .cookie = (uint32_t)(l - q->tx.l),
 					       .serial = q->tx.serial};
 	}
 	if (!used)

@@ -7,7 +7,7 @@
 
 #include <errno.h>
 
-int tx_may_send(struct zv_conn *c)
+int tx_why_not(struct zv_conn *c)
 {
 	if (c->state == VC_CONNECTING || c->state == VC_REQUESTED)
 		return -ENOTCONN;

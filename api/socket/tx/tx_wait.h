@@ -9,8 +9,15 @@
 
 #include "socket/core/credit.h"
 
+/* The slow half of tx_may_send(). */
+int tx_why_not(struct zv_conn *c);
 /* 0, or why the connection cannot send at all. */
-int tx_may_send(struct zv_conn *c);
+static inline int tx_may_send(struct zv_conn *c)
+{
+	bool may = c->state == VC_CONNECTED && vsock_shut_can_send(&c->shut);
+
+	return __builtin_expect(may, 1) ? 0 : tx_why_not(c);
+}
 /* 0, or -EINVAL: zv_buf_send has begun a message, which zv_send cannot continue. */
 int tx_message_open(const struct zv_conn *c) __attribute__((cold));
 static inline int tx_may_begin(const struct zv_conn *c)

@@ -119,6 +119,17 @@ static ssize_t stream_send(struct zv_conn *c, const void *data, size_t len, uint
 	return send_bytes(c, data, len, flags);
 }
 
+/* Sends buffer @b, which is reserved: @l. */
+static inline void send_buf(struct zv_conn *c, const struct zv_buf *b, struct tx_loan *l)
+{
+	struct tx_slot s = tx_buf_take(c, b, l);
+
+	if (b->len)
+		tx_data(c, &s, b->len);
+	else
+		c->q->tq->ops->tx_cancel(c->q->tq, s.token);
+}
+
 /* 0, or why none of @bufs can be sent. */
 static int check_bufs(struct zv_conn *c, const struct zv_buf *bufs, unsigned n)
 {
@@ -135,9 +146,17 @@ static int check_bufs(struct zv_conn *c, const struct zv_buf *bufs, unsigned n)
 
 static int stream_buf_send(struct zv_conn *c, struct zv_buf *bufs, unsigned n)
 {
+	struct tx_loan *one = n == 1 ? tx_buf_find(c, bufs) : NULL;
 	uint32_t before = c->credit.pkt_unread;
-	int ret = check_bufs(c, bufs, n);
+	int ret;
 
+	/* The common case, as quick as it can be: one buffer, and nothing is wrong. */
+	if (tx_buf_good(bufs, one) && !(c->flags & CF_MORE) && !tx_may_send(c)) {
+		send_buf(c, bufs, one);
+		tx_credit_ahead(c, before);
+		return 1;
+	}
+	ret = check_bufs(c, bufs, n);
 	tx_more_end(c); /* keeps the order of bytes */
 	if (ret) {
 		(void)tx_buf_cancel(c, bufs, n);
@@ -145,15 +164,9 @@ static int stream_buf_send(struct zv_conn *c, struct zv_buf *bufs, unsigned n)
 	}
 	for (unsigned i = 0; i < n; i++) {
 		struct tx_loan *l = tx_buf_find(c, &bufs[i]);
-		struct tx_slot s;
 
-		if (!l)
-			continue; /* the same buffer twice in one call */
-		s = tx_buf_take(c, &bufs[i], l);
-		if (bufs[i].len)
-			tx_data(c, &s, bufs[i].len);
-		else
-			c->q->tq->ops->tx_cancel(c->q->tq, s.token);
+		if (l) /* otherwise the same buffer twice in one call */
+			send_buf(c, &bufs[i], l);
 	}
 	tx_credit_ahead(c, before);
 	return (int)n;

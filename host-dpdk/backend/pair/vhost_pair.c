@@ -143,7 +143,8 @@ static void call_guest(struct vhost_pair *q, enum vhost_direction ring)
  */
 VHOST_INLINE bool release_due(const struct vhost_pair *q)
 {
-	return q->released >= VHOST_RELEASED || 4 * q->released >= q->from_guest.most || q->armed;
+	return q->released &&
+	       (q->released >= VHOST_RELEASED || 4 * q->released >= q->from_guest.most || q->armed);
 }
 
 VHOST_INLINE void tell(struct vhost_pair *q, const struct vhost_ring_verbs *v)
