@@ -7,7 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define PRIV_CHUNK 4096u /* least private memory of a copy, so that small packets can share it */
+#define FIRST_SHARE 8u	  /* part of the descriptors that may be withheld: for a new connection */
+#define PRIV_CHUNK  4096u /* least private memory of a copy, so that small packets can share it */
 /*
  * Most entries of one connection. Its credit pays for one per CREDIT_MSG_OVERHEAD bytes: as many as
  * a peer may use that charges that much per message. ENTRIES_SPARE more are for a peer that is not
@@ -100,6 +101,7 @@ static inline void holder_put(struct zv_queue *q, struct zv_conn *c, uint32_t h)
 		r->lent_descs -= he->ndesc;
 		if (c && c->rx.lent_descs) { /* none: rx_forget() */
 			c->rx.lent_descs -= he->ndesc;
+			c->rx.returned += he->ndesc;
 			if (c->rx.lent_descs == 0)
 				r->holders--;
 		}
@@ -139,7 +141,8 @@ static bool may_withhold(const struct zv_conn *c, uint32_t ndesc)
 	/* One more than hold some, so that the next connection finds descriptors. */
 	uint32_t shares = r->holders + (have == 0) + 1;
 
-	return r->lent_descs + ndesc <= limit && (uint64_t)(have + ndesc) * shares <= limit;
+	return r->lent_descs + ndesc <= limit && (uint64_t)(have + ndesc) * shares <= limit &&
+	       (have == 0 || have + ndesc <= limit / FIRST_SHARE + c->rx.returned);
 }
 
 static int take_loan(struct zv_conn *c, struct rx_pkt *p, unsigned flags)

@@ -11,9 +11,11 @@
  *
  * Loans never stall a ring: a queue withholds at most half of its descriptors, and one connection
  * at most its fair share of those (half divided by the number of connections that hold some plus
- * one). Beyond that, payload is copied to private memory, which credit bounds, and the descriptor
- * goes back at once. So a slow reader costs a copy, not the queue. Consecutive copies of a stream
- * share one chunk, so one-byte packets do not cost a chunk each.
+ * one). A connection begins with an eighth of that half and gets as many more as it has given back,
+ * so one that never releases anything withholds a sixteenth of the ring. Beyond that, payload is
+ * copied to private memory, which credit bounds, and the descriptor goes back at once. So a slow
+ * reader costs a copy, not the queue. Consecutive copies of a stream share one chunk, so one-byte
+ * packets do not cost a chunk each.
  *
  * Entries live in a growing array and are named by index, so the array may move; serial numbers
  * protect the entries that the application has, as in tx_buf.h.

@@ -95,6 +95,7 @@ struct conn_rx {
 	uint32_t head, tail; /* entries of q->rx, oldest first; LOAN_NONE when empty */
 	uint32_t queued;     /* entries in the list */
 	uint32_t lent_descs; /* ring descriptors withheld from the peer by this connection */
+	uint32_t returned;   /* ring descriptors that it has given back; wraps */
 	uint32_t app_bytes;  /* bytes on loan to the application, as credit counts them */
 	struct seq_rx seq;   /* SEQPACKET: messages */
 };

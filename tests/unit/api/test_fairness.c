@@ -272,6 +272,31 @@ static void test_shares_of_reserved_buffers(void **state)
 	close_many(7);
 }
 
+/* A connection withholds 4 descriptors at first, and as many more as it has given back, up to 16.
+ */
+static void test_shares_of_received_buffers(void **state)
+{
+	static const unsigned share[] = {4, 8, 16, 16};
+	static const char data[64];
+	struct zv_buf b[64];
+
+	(void)state;
+	connect_many(1, true);
+	for (unsigned k = 0; k < 4; k++) {
+		int n;
+
+		for (unsigned i = 0; i < 20; i++)
+			assert_int_equal(zv_send(flows[0].tx, data, 64, 0), 64);
+		pump();
+		assert_int_equal(fake_held(ZV_ROLE_HOST, 0), share[k]);
+		n = zv_buf_recv(flows[0].rx, b, 64);
+		assert_true(n > 0);
+		zv_buf_release(P.h, b, (unsigned)n);
+		assert_int_equal(fake_held(ZV_ROLE_HOST, 0), 0);
+	}
+	close_many(1);
+}
+
 /* Devices whose buffers hold 64 KiB. */
 static int setup_large(void **state)
 {
@@ -354,6 +379,7 @@ int main(void)
 		T(test_hog_of_reserved_buffers_in_the_guest),
 		T(test_hog_of_reserved_buffers_on_the_host),
 		T(test_shares_of_reserved_buffers),
+		T(test_shares_of_received_buffers),
 		cmocka_unit_test_setup_teardown(test_a_turn_of_4_gib_leaves_the_line_intact,
 						setup_large, pair_teardown),
 	};
