@@ -301,7 +301,7 @@ struct transport_region_ops {
 	 */
 	int (*map)(struct transport_dev *d, unsigned queue, const struct ctrl_region *r,
 		   struct region_map **out);
-	/* The device does not use the region any more. */
+	/* The device does not use the region any more, or map() has failed. */
 	void (*forget)(struct transport_dev *d, unsigned queue, uint64_t id);
 	/* The queue's own page of bells, held, once a region has been mapped. NULL: it has none.
 	 * Where the function is NULL it never has. */

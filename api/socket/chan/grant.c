@@ -204,7 +204,8 @@ static void region_look(struct zv_queue *q, struct queue_region *r)
 	if (!ret)
 		bells_look(q); /* the device grants nothing before it is told of the region */
 	say_mapped(q, r->at.id, ret);
-	if (ret) {
+	if (ret) { /* or the transport would keep one for each that the device makes up */
+		q->dev->ops->regions->forget(q->dev->t, q->index, r->at.id);
 		r->map = NULL;
 		region_free(q, r);
 		return;

@@ -148,6 +148,22 @@ static void regions_have_a_limit(void **state)
 	assert_int_equal(refused, 6);
 }
 
+/* However many a device makes up: nothing of them is kept. */
+static void regions_that_cannot_be_mapped_are_forgotten(void **state)
+{
+	struct zv_region r = {0, BR_SIZE, ZV_REGION_BY_FD};
+
+	(void)state;
+	(void)broker_expect(0, ZV_BROKER_HELLO);
+	fake_regions.result = -EACCES;
+	for (r.id = 1; r.id <= 200; r.id++) {
+		assert_int_equal(zv_region_announce(P.h, &r), 0);
+		pump();
+		assert_int_equal(broker_expect(0, ZV_BROKER_REGION).result, -EACCES);
+		assert_int_equal(fake_regions.forgotten, r.id);
+	}
+}
+
 /* A device that does not take answers does not have them kept for ever, not even in the sessions
  * that follow. */
 static void answers_that_are_not_taken_have_a_limit(void **state)
@@ -309,6 +325,7 @@ int main(void)
 		T(messages_wait_until_they_are_fetched),
 		T(a_region_is_announced_once),
 		T(regions_have_a_limit),
+		T(regions_that_cannot_be_mapped_are_forgotten),
 		T(answers_that_are_not_taken_have_a_limit),
 		T(a_grant_that_cannot_be_used_resets_its_connection),
 		T(a_request_with_a_bad_grant_is_refused),
