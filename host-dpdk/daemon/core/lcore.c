@@ -68,6 +68,11 @@ uint64_t lcore_round(const struct lcore *lc)
 	return lc->counters.rounds;
 }
 
+void lcore_dgram_lost(struct lcore *lc)
+{
+	LCORE_COUNT(lc, dgrams_lost);
+}
+
 void **lcore_local(struct lcore *lc)
 {
 	return &lc->local;

@@ -70,6 +70,9 @@ struct io *lcore_io(struct lcore *lc);
 /* The number of the current round. */
 uint64_t lcore_round(const struct lcore *lc);
 
+/* A datagram between programs of this machine is lost: no guest's counter has it. */
+void lcore_dgram_lost(struct lcore *lc);
+
 /* For functions run by lcore_call: completes requests, runs deferred work and timers until *@left
  * is 0. */
 void lcore_drain(struct lcore *lc, const unsigned *left);

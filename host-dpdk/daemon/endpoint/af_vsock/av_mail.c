@@ -199,7 +199,9 @@ static void to_program(struct av_space *s, struct guest_queue *gq, const struct 
 
 	if (gq)
 		count(gq, carried);
-	else if (!carried && log_once(&s->lost, &before)) /* not counted for any guest */
+	else if (!carried)
+		lcore_dgram_lost(s->home);
+	if (!gq && !carried && log_once(&s->lost, &before)) /* not counted for any guest */
 		log_line(ZV_LOG_INFO, NULL,
 			 "%s: a datagram from port %u to port %u of this machine is lost: nobody "
 			 "has that port, or there is no room; %u others since the last such line",
