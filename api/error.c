@@ -10,7 +10,7 @@
 #include <string.h>
 #include <time.h>
 
-#define LEFT_OUT_MAX 96 /* of a line: how many were left out before it */
+#define SUPPRESSED_MAX 96 /* of a line: how many were left out before it */
 
 static _Thread_local char err_line[512];
 /* What zv_error_text() returns: err_line, or a sentence that needs no formatting. */
@@ -76,11 +76,11 @@ void zv_set_log(zv_log_fn fn, void *ctx)
 		pthread_mutex_unlock(&one);
 }
 
-/* @left_out: lines like it that were left out before it. */
-static void log_line(enum zv_log_level level, uint32_t left_out, const char *fmt, va_list ap)
+/* @suppressed: lines like it that were left out before it. */
+static void log_line(enum zv_log_level level, uint32_t suppressed, const char *fmt, va_list ap)
 {
 	char line[512];
-	size_t n, room = left_out ? sizeof(line) - LEFT_OUT_MAX : sizeof(line);
+	size_t n, room = suppressed ? sizeof(line) - SUPPRESSED_MAX : sizeof(line);
 	unsigned round;
 	zv_log_fn fn;
 	void *ctx;
@@ -89,11 +89,11 @@ static void log_line(enum zv_log_level level, uint32_t left_out, const char *fmt
 		return;
 	n = (size_t)vsnprintf(line, room, fmt, ap);
 	n = n < room ? n : room - 1;
-	if (left_out)
+	if (suppressed)
 		(void)snprintf(line + n, sizeof(line) - n,
 			       " (and %" PRIu32
 			       " lines before this one, left out as they came too fast)",
-			       left_out);
+			       suppressed);
 	pthread_mutex_lock(&sink.lock);
 	fn = sink.fn;
 	ctx = sink.ctx;
@@ -131,14 +131,14 @@ void zv_log_limited(struct zv_log_limit *l, enum zv_log_level level, const char 
 		l->lines = 0;
 	}
 	if (l->lines == ZV_LOG_BURST) {
-		l->left_out++;
+		l->suppressed++;
 		return;
 	}
 	l->lines++;
 	va_start(ap, fmt);
-	log_line(level, l->left_out, fmt, ap);
+	log_line(level, l->suppressed, fmt, ap);
 	va_end(ap);
-	l->left_out = 0;
+	l->suppressed = 0;
 }
 
 const char *zv_strerror(int err)

@@ -33,9 +33,9 @@
 #ifndef ZV_TRANSPORT_H
 #define ZV_TRANSPORT_H
 
-#include "proto/ctrl_msg.h"
+#include "proto/ctrl/ctrl_msg.h"
 #include "proto/vm_addr.h"
-#include "proto/vsock_hdr.h"
+#include "proto/vsock/vsock_hdr.h"
 #include "quiesce.h"
 #include "shm_access.h"
 #include "zvsock.h"
@@ -86,7 +86,7 @@ static inline bool pkt_in_small_pieces(uint32_t pieces, uint32_t len)
 struct zv_log_limit {
 	uint64_t second; /* of the monotonic clock in which `lines` were counted */
 	uint32_t lines;
-	uint32_t left_out;
+	uint32_t suppressed;
 };
 
 /*
@@ -157,9 +157,9 @@ static inline void stats_add(uint64_t *counter, uint64_t n)
 
 /* How a driver learns that the backend of its device has gone. */
 enum transport_end {
-	END_IS_TOLD,   /* the session ends */
-	END_IS_SILENT, /* not at all */
-	END_IS_MISSED, /* by packets that are not taken, so something must be sent */
+	END_REPORTED, /* the session ends */
+	END_SILENT,   /* not at all */
+	END_MISSED,   /* by packets that are not taken, so something must be sent */
 };
 
 /* A device as the socket layer sees it; a transport embeds it as the first member of its own. */
@@ -242,8 +242,8 @@ struct transport_queue_ops {
 struct region_map {
 	void *addr;
 	size_t size;
-	uint32_t refs; /* atomic */
-	uint32_t cut;  /* 1: its file was cut off, and zeroes took its place (sigbus.h) */
+	uint32_t refs;	    /* atomic */
+	uint32_t truncated; /* 1: its file was truncated, and zeroes took its place (sigbus.h) */
 	void (*free)(struct region_map *m);
 };
 

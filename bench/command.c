@@ -10,7 +10,7 @@
 #include <unistd.h>
 
 /* Where the programs in Python are: in the build tree, and as installed. */
-static const char *const places[] = {"compare/", "../libexec/zvsock/compare/"};
+static const char *const dirs[] = {"compare/", "../libexec/zvsock/compare/"};
 
 /* A program of its own, which calls us for each part. */
 static int python(int argc, char **argv, const char *name)
@@ -24,10 +24,10 @@ static int python(int argc, char **argv, const char *name)
 		return 1;
 	}
 	self[n] = '\0';
-	for (unsigned i = 0; i < sizeof(places) / sizeof(places[0]); i++) {
+	for (unsigned i = 0; i < sizeof(dirs) / sizeof(dirs[0]); i++) {
 		int dir = (int)(strrchr(self, '/') + 1 - self);
 
-		snprintf(script, sizeof(script), "%.*s%s%s.py", dir, self, places[i], name);
+		snprintf(script, sizeof(script), "%.*s%s%s.py", dir, self, dirs[i], name);
 		if (access(script, R_OK) == 0)
 			break;
 	}

@@ -16,7 +16,7 @@
  */
 #include "cost.h"
 
-#include "io/program.h"
+#include "io/peer/program.h"
 #include "measure/cpu.h"
 
 #include <errno.h>

@@ -52,14 +52,14 @@ static void describe(char *buf, size_t len, const struct bench *b, const struct 
 
 static int run_target(struct bench *b, const struct bench_cell *c, struct bench_result *res)
 {
-	return c->target->run(b->state[target_place(c->target)], b->o, c, res, b->err);
+	return c->target->run(b->state[target_index(c->target)], b->o, c, res, b->err);
 }
 
 /* ---- a transfer that is looked at while it runs ---- */
 
 static FILE *line_file; /* live_begin() takes a plain function */
 
-static void tell_line(const struct live_interval *i)
+static void print_line(const struct live_interval *i)
 {
 	iperf_line(line_file, i);
 }
@@ -78,7 +78,7 @@ static int begin_live(struct bench *b, const struct bench_cell *c)
 	}
 	b->when = (long)time(NULL);
 	rc = live_begin(b->o->intervals, (double)b->o->duration_ns / 1e9,
-			b->o->iperf ? NULL : tell_line);
+			b->o->iperf ? NULL : print_line);
 	if (rc < 0)
 		snprintf(b->err->text, sizeof(b->err->text), "cannot look at the transfer");
 	return rc;
@@ -112,7 +112,7 @@ static void progress(const struct bench *b, unsigned done, const char *what)
  */
 static bool target_fails(struct bench *b, const struct target *t, const char *what, int rc)
 {
-	char *gone = b->facts.gone[target_place(t)];
+	char *gone = b->facts.gone[target_index(t)];
 
 	if (rc == -EINTR) {
 		fprintf(stderr, "%svsock-bench: stopped by a signal\n", b->tty ? "\r\033[K" : "");
@@ -137,7 +137,7 @@ static int run_all(struct bench *b)
 			struct bench_cell *c = &b->plan.cells[i];
 			int rc;
 
-			if (b->facts.gone[target_place(c->target)][0])
+			if (b->facts.gone[target_index(c->target)][0])
 				continue;
 			describe(what, sizeof(what), b, c);
 			progress(b, r * b->plan.n + i + 1, what);
@@ -248,7 +248,7 @@ static int report(struct bench *b)
 	if (b->baseline && rc == 0)
 		rc = beside_baseline(b);
 	(void)fflush(stdout); /* one file may be both: the report first, then the warnings */
-	busy_look(&busy, &b->plan, b->o, cpu_count());
+	busy_check(&busy, &b->plan, b->o, cpu_count());
 	busy_warn(stderr, &busy);
 	if (rc < 0 && rc != -ERANGE)
 		fprintf(stderr, "vsock-bench: cannot write %s: %s\n",

@@ -359,7 +359,7 @@ static error_t parse_opt(int key, char *arg, struct argp_state *state)
 
 /* ---- one transfer, as iperf3 has it ---- */
 
-static unsigned throughput_place(void)
+static unsigned throughput_index(void)
 {
 	unsigned i = 0;
 
@@ -373,9 +373,9 @@ static void complete_iperf(struct bench_opts *o)
 {
 	if (o->json)
 		option_bad("--iperf-json and --json are two forms of one report: give one of them");
-	if (o->workloads & ~(1ull << throughput_place()) && given.tests)
+	if (o->workloads & ~(1ull << throughput_index()) && given.tests)
 		option_bad("--iperf-json is of --test throughput");
-	o->workloads = 1ull << throughput_place();
+	o->workloads = 1ull << throughput_index();
 	if (!given.sizes)
 		o->sizes[0] = 131072;
 	o->nsizes = 1;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* Tests of the bench's own checks: a benchmark that does not detect a wrong byte proves nothing. */
-#include "io/peer.h"
+#include "io/peer/peer.h"
 #include "measure/cpu.h"
 #include "measure/hist.h"
 #include "measure/pattern.h"
@@ -216,7 +216,7 @@ static int backend(int fd, void *arg)
 	(void)arg;
 	if (pthread_create(&tid, NULL, sleeper, NULL) != 0)
 		return 1;
-	proc_child_say(fd, 'r');
+	proc_child_send(fd, 'r');
 	proc_child_wait(fd, &c);
 	return 0;
 }
@@ -283,7 +283,7 @@ static void a_busy_machine_is_told(void **state)
 	for (int i = 0; i < 4; i++)
 		res[i / 2][i % 2] = fine;
 	res[1][0].cpu_ns[ROLE_HOST] = 1; /* sleeps: no matter */
-	busy_look(&b, &plan, &o, 2);
+	busy_check(&b, &plan, &o, 2);
 	assert_int_equal(b.runs, 2);
 	assert_int_equal(b.short_runs, 0);
 	assert_int_equal(b.cells, 2);
@@ -294,7 +294,7 @@ static void a_busy_machine_is_told(void **state)
 
 	res[0][1].cpu_ns[ROLE_HOST] = 40;
 	res[1][1].messages = 2100;
-	busy_look(&b, &plan, &o, 2);
+	busy_check(&b, &plan, &o, 2);
 	assert_int_equal(b.short_runs, 1);
 	assert_ptr_equal(b.least_cell, &cells[0]);
 	assert_int_equal(b.apart, 1);
@@ -308,10 +308,10 @@ static void a_busy_machine_is_told(void **state)
 
 	/* Where they must share a CPU, nothing follows from that. */
 	o.cpus = CPUS_1;
-	busy_look(&b, &plan, &o, 2);
+	busy_check(&b, &plan, &o, 2);
 	assert_int_equal(b.runs, 0);
 	o.cpus = CPUS_2;
-	busy_look(&b, &plan, &o, 1);
+	busy_check(&b, &plan, &o, 1);
 	assert_int_equal(b.runs, 0);
 }
 

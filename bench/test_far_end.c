@@ -3,7 +3,7 @@
  * Tests of the far ends of a --client: its --services, and the server and client of plain sockets.
  */
 #include "core/far_end.h"
-#include "io/sock_client.h"
+#include "io/sock/sock_client.h"
 #include "measure/cpu.h"
 #include "workload/workloads.h"
 

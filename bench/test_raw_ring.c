@@ -3,7 +3,7 @@
  * Tests of the bare virtqueues: each side finds what the other has put into the ring, also after
  * the indices have wrapped.
  */
-#include "io/raw_ring.h"
+#include "io/raw/raw_ring.h"
 
 #include "core/plan.h"
 #include "core/target.h"
@@ -97,7 +97,7 @@ static void run(const bool packed, uint32_t nbufs)
 			receive(&p, packed);
 		assert_null(raw_vq_next(&p.dev, packed));
 		assert_null(raw_vq_back(&p.drv, packed));
-		raw_vq_tell(&p.dev, packed);
+		raw_vq_publish(&p.dev, packed);
 		for (i = 0; i < n; i++)
 			take_back(&p, packed);
 		assert_null(raw_vq_back(&p.drv, packed));
@@ -133,7 +133,7 @@ static void split_writes_indices_only(void **state)
 		send(&p, false);
 		raw_vq_offer(&p.drv, false);
 		receive(&p, false);
-		raw_vq_tell(&p.dev, false);
+		raw_vq_publish(&p.dev, false);
 		take_back(&p, false);
 	}
 	assert_int_equal(p.m->avail_idx, 2 * RAW_VQ_SIZE);

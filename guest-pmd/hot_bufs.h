@@ -35,14 +35,14 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#define HOT_SMALL  2048u      /* payload bytes of a small message, at most */
-#define HOT_MIN	   64u	      /* buffers that circulate for small messages */
-#define HOT_RX_MIN 128u	      /* the same for received ones */
-#define HOT_BYTES  (4u << 20) /* payload bytes that circulate for large messages */
-#define HOT_LEARN  64u	      /* received packets per estimate of the mean size */
-#define HOT_ROUND  65536u     /* received packets after which all buffers are posted */
-#define HOT_LOOK   8u	      /* small messages per look for returned buffers */
-#define HOT_IDLE   4096u      /* empty looks after which all buffers are posted */
+#define HOT_SMALL   2048u      /* payload bytes of a small message, at most */
+#define HOT_MIN	    64u	       /* buffers that circulate for small messages */
+#define HOT_RX_MIN  128u       /* the same for received ones */
+#define HOT_BYTES   (4u << 20) /* payload bytes that circulate for large messages */
+#define HOT_LEARN   64u	       /* received packets per estimate of the mean size */
+#define HOT_ROUND   65536u     /* received packets after which all buffers are posted */
+#define HOT_RECLAIM 8u	       /* small messages per look for returned buffers */
+#define HOT_IDLE    4096u      /* empty looks after which all buffers are posted */
 
 /* How many of @size buffers of @payload bytes should circulate for messages of @len bytes. */
 static inline uint32_t hot_count(uint32_t len, uint32_t payload, uint32_t size)
@@ -63,11 +63,11 @@ struct hot_tx {
 	uint32_t head, tail;
 	uint16_t *cold; /* stack */
 	uint32_t ncold;
-	uint32_t hot;	  /* buffers that circulate */
-	uint32_t len;	  /* message size for which `hot` was chosen */
-	uint32_t looked;  /* small messages since the last look for returned buffers */
-	uint32_t payload; /* bytes of a buffer */
-	uint32_t mask;	  /* number of buffers, a power of two, minus one */
+	uint32_t hot;		/* buffers that circulate */
+	uint32_t len;		/* message size for which `hot` was chosen */
+	uint32_t since_reclaim; /* small messages since the last look for returned buffers */
+	uint32_t payload;	/* bytes of a buffer */
+	uint32_t mask;		/* number of buffers, a power of two, minus one */
 };
 
 /*
@@ -110,7 +110,7 @@ static inline void hot_tx_expect(struct hot_tx *h, uint32_t len)
 /*
  * Whether to look for buffers that the device has returned, before @n are taken for messages of
  * @len bytes and @keep others stay. Small messages want the buffers that have just come back, but a
- * look takes two cache lines from the device, so there is one look per HOT_LOOK messages. Large
+ * look takes two cache lines from the device, so there is one look per HOT_RECLAIM messages. Large
  * messages wait until half of the circulating buffers are gone: many entries are then taken in one
  * go, but not so many that the device runs dry before the first of them is sent again.
  */
@@ -120,10 +120,10 @@ static inline bool hot_tx_wants_reclaim(struct hot_tx *h, uint32_t n, uint32_t k
 
 	if (len > HOT_SMALL)
 		return left < n + keep || left < h->hot / 2;
-	h->looked += n;
-	if (h->looked < HOT_LOOK && left >= n + keep)
+	h->since_reclaim += n;
+	if (h->since_reclaim < HOT_RECLAIM && left >= n + keep)
 		return false;
-	h->looked = 0;
+	h->since_reclaim = 0;
 	return true;
 }
 

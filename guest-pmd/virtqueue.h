@@ -117,7 +117,8 @@ struct virtq_bufs {
 /* A layout. The verbs used by a burst are inline functions of the layout's file. */
 struct virtq_layout {
 	const char *name;
-	uint64_t feature; /* the bit to negotiate, as a mask (proto/vsock_device.h); 0: none */
+	uint64_t
+		feature; /* the bit to negotiate, as a mask (proto/vsock/vsock_device.h); 0: none */
 
 	/* Bytes of shared memory that a ring of @size entries takes; a multiple of VIRTQ_ALIGN. */
 	size_t (*bytes)(uint32_t size);

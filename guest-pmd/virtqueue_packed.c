@@ -13,7 +13,7 @@
  * What the device has written is loaded once, as one word, and kept in virtq.copy until it is
  * taken.
  */
-#include "proto/vsock_device.h"
+#include "proto/vsock/vsock_device.h"
 #include "vsock_burst.h"
 
 #include <linux/virtio_ring.h>
@@ -263,7 +263,7 @@ static void packed_reset(struct virtq *vq, bool event_idx)
 /* ---- taking ---- */
 
 /* Copies used descriptors, @max at most: the slow half of packed_ready(). */
-static __attribute__((noinline)) unsigned packed_look(struct virtq *vq, unsigned max)
+static __attribute__((noinline)) unsigned packed_refresh(struct virtq *vq, unsigned max)
 {
 	struct packed *s = packed_of(vq);
 	unsigned n = 0;
@@ -289,7 +289,7 @@ static inline unsigned packed_ready(struct virtq *vq, unsigned max)
 	uint16_t n = (uint16_t)(packed_of(vq)->seen - vq->taken);
 
 	if (!n)
-		return packed_look(vq, max);
+		return packed_refresh(vq, max);
 	return n < max ? n : max;
 }
 

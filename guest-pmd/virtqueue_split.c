@@ -12,7 +12,7 @@
 
 #include <linux/virtio_ring.h>
 
-/* How far the used index runs before the parked used_event is moved along; see split_look(). */
+/* How far the used index runs before the parked used_event is moved along; see split_refresh(). */
 #define PARK_REFRESH 0x4000u
 
 /* The avail index is vq->posted, the used index up to which entries were taken vq->taken. */
@@ -208,7 +208,7 @@ static void split_reset(struct virtq *vq, bool event_idx)
 /* ---- taking ---- */
 
 /* Loads the device's index: the slow half of split_ready(). */
-static __attribute__((noinline)) uint16_t split_look(struct virtq *vq)
+static __attribute__((noinline)) uint16_t split_refresh(struct virtq *vq)
 {
 	struct split *s = split_of(vq);
 	uint16_t idx, n;
@@ -237,7 +237,7 @@ static inline unsigned split_ready(struct virtq *vq, unsigned max)
 	uint16_t n = (uint16_t)(split_of(vq)->used_seen - vq->taken);
 
 	if (!n)
-		n = split_look(vq);
+		n = split_refresh(vq);
 	return n < max ? n : max;
 }
 

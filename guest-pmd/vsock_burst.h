@@ -37,7 +37,7 @@ VSOCK_INLINE void burst_publish_ring(const struct virtq_layout *ring, struct vso
  */
 VSOCK_INLINE void burst_watch(struct vsock_pair *p)
 {
-	if (__builtin_expect(!p->dog.on && p->dog.calm != virtq_published(&p->tx), 0))
+	if (__builtin_expect(!p->watchdog.on && p->watchdog.idle_at != virtq_published(&p->tx), 0))
 		vsock_watchdog_on(p);
 }
 
@@ -65,7 +65,7 @@ VSOCK_INLINE bool burst_held_by_event(const struct virtq_layout *ring, struct vs
 
 	if (!p->ev || __builtin_expect(!vsock_event_waits(ring, p->ev, &seen), 1))
 		return false;
-	vsock_nudge(p, seen);
+	vsock_notify_control(p, seen);
 	return true;
 }
 
@@ -258,7 +258,7 @@ VSOCK_INLINE void burst_tx_ahead(struct vsock_pair *p)
 {
 	uint32_t have = hot_tx_near(&p->hot_tx);
 
-	for (uint32_t i = 0; i < HOT_LOOK && i < have; i++) {
+	for (uint32_t i = 0; i < HOT_RECLAIM && i < have; i++) {
 		uint8_t *buf = burst_buf(&p->tx_bufs, hot_tx_peek(&p->hot_tx, i));
 
 		shm_prefetch_write(buf);
@@ -271,7 +271,7 @@ VSOCK_INLINE unsigned burst_tx_reserve(const struct virtq_layout *ring, struct t
 				       unsigned flags)
 {
 	struct vsock_pair *p = vsock_pair_of(q);
-	uint32_t keep = flags & TX_CTRL ? 0 : p->ctrl_keep, have;
+	uint32_t keep = flags & TX_CTRL ? 0 : p->ctrl_reserve, have;
 
 	if (!(flags & TX_CTRL))
 		hot_tx_expect(&p->hot_tx, len);
@@ -349,7 +349,7 @@ VSOCK_INLINE unsigned burst_tx_ready(const struct virtq_layout *ring, struct tra
 		return 0;
 	burst_reclaim(ring, p); /* all of them: somebody waits for more than one */
 	have = hot_tx_free(&p->hot_tx);
-	return q->up && have > p->ctrl_keep ? have - p->ctrl_keep : 0;
+	return q->up && have > p->ctrl_reserve ? have - p->ctrl_reserve : 0;
 }
 
 /* ---- notifications ---- */

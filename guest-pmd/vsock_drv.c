@@ -23,11 +23,11 @@ void vsock_kick(struct vsock_pair *p, const struct virtq_notify *kick)
 	virtq_notify(kick);
 }
 
-void vsock_nudge(struct vsock_pair *p, uint16_t seen)
+void vsock_notify_control(struct vsock_pair *p, uint16_t seen)
 {
-	if (p->nudged == seen)
+	if (p->notified == seen)
 		return;
-	p->nudged = seen;
+	p->notified = seen;
 	eventfd_signal(p->ev->call_fd);
 }
 
@@ -63,7 +63,7 @@ unsigned vsock_tx_max(struct transport_queue *q)
 {
 	struct vsock_pair *p = vsock_pair_of(q);
 
-	return virtq_size(&p->tx) - p->ctrl_keep;
+	return virtq_size(&p->tx) - p->ctrl_reserve;
 }
 
 unsigned vsock_pair_unsent(struct vsock_pair *p)

@@ -95,7 +95,7 @@ struct vsock_pair {
 	const struct vsock_events *ev; /* [C] NULL: no event queue */
 	uint16_t rx_lazy; /* released buffers that may stay unpublished: burst_publish() */
 	struct hot_rx hot_rx;
-	uint32_t nudged; /* ev->seen when the control thread was last told of more events */
+	uint32_t notified; /* ev->seen when the control thread was last told of more events */
 	/*
 	 * Wipe each header after reading it; changed only while down. For devices that return a
 	 * buffer as used without having written it (vhost-device-vsock, when a connection ends with
@@ -112,9 +112,9 @@ struct vsock_pair {
 	/* transmit */
 	struct virtq tx SHM_CACHE_ALIGNED;
 	struct vsock_bufs tx_bufs;
-	struct hot_tx hot_tx; /* the free buffers */
-	uint32_t ctrl_keep;   /* buffers reserved for TX_CTRL */
-	struct vsock_watchdog dog;
+	struct hot_tx hot_tx;  /* the free buffers */
+	uint32_t ctrl_reserve; /* buffers reserved for TX_CTRL */
+	struct vsock_watchdog watchdog;
 	uint8_t *tx_state; /* per buffer: enum tx_state */
 	uint32_t *cookie;  /* per buffer with a table: cookie of tx_commit_mem */
 

@@ -61,7 +61,7 @@ void vsock_kick(struct vsock_pair *p, const struct virtq_notify *kick);
  * signalled them. Once per value of @seen is enough: the control thread checks again when it is
  * done.
  */
-void vsock_nudge(struct vsock_pair *p, uint16_t seen);
+void vsock_notify_control(struct vsock_pair *p, uint16_t seen);
 /* Drains call_fd. */
 void vsock_clear_call(struct vsock_pair *p);
 

@@ -52,8 +52,8 @@ int vsock_pair_init(struct vsock_pair *p, const struct vsock_pair_conf *conf)
 	p->call_fd = conf->call_fd;
 	p->kick_rx = conf->kick_rx;
 	p->kick_tx = conf->kick_tx;
-	p->dog.fd = -1;
-	p->ctrl_keep = n / 8 < VSOCK_TX_CTRL ? n / 8 : VSOCK_TX_CTRL;
+	p->watchdog.fd = -1;
+	p->ctrl_reserve = n / 8 < VSOCK_TX_CTRL ? n / 8 : VSOCK_TX_CTRL;
 	p->rx_lazy = (uint16_t)(n / 16 < 16 ? n / 16 : 16);
 	p->tq.rx_descs = n;
 	p->tq.tx_descs = n;
@@ -89,7 +89,7 @@ static void make_stale(struct vsock_pair *p)
  * Takes received packets out of the ring, for rx_rest. None while a TRANSPORT_RESET is not handled:
  * they may belong to the next session, which does not begin.
  */
-static void keep_rest(struct vsock_pair *p)
+static void save_rest(struct vsock_pair *p)
 {
 	uint32_t mask = virtq_size(&p->rx) - 1;
 	uint16_t seen;
@@ -116,7 +116,7 @@ void vsock_pair_let_go(struct vsock_pair *p)
 void vsock_pair_stop(struct vsock_pair *p)
 {
 	if (virtq_fault(&p->rx) == VIRTQ_OK)
-		keep_rest(p);
+		save_rest(p);
 	p->tq.session++;
 	shm_store32(&p->tq.up, 0);
 	make_stale(p);
@@ -168,7 +168,7 @@ void vsock_pair_start(struct vsock_pair *p, const struct vsock_events *ev)
 			p->layout->post(&p->rx, (uint16_t)i, vsock_room(&p->rx_bufs));
 	hot_rx_restart(&p->hot_rx);
 	p->ev = ev;
-	p->nudged = UINT32_MAX; /* no value of seen */
+	p->notified = UINT32_MAX; /* no value of seen */
 	vsock_watchdog_reset(p);
 	p->tq.session++;
 	shm_store32(&p->tq.up, 1);

@@ -10,16 +10,16 @@
 
 void vsock_watchdog_on(struct vsock_pair *p)
 {
-	p->dog.on = p->dog.first = true;
-	eventfd_signal(p->dog.fd);
+	p->watchdog.on = p->watchdog.first = true;
+	eventfd_signal(p->watchdog.fd);
 }
 
 void vsock_watchdog_reset(struct vsock_pair *p)
 {
-	p->dog = (struct vsock_watchdog){.fd = p->dog.fd,
-					 .on = p->dog.fd < 0,
-					 .calm = virtq_published(&p->tx),
-					 .probe = NO_PROBE};
+	p->watchdog = (struct vsock_watchdog){.fd = p->watchdog.fd,
+					      .on = p->watchdog.fd < 0,
+					      .idle_at = virtq_published(&p->tx),
+					      .probe = NO_PROBE};
 }
 
 bool vsock_probe(struct vsock_pair *p, const struct vsock_hdr *hdr)
@@ -64,40 +64,40 @@ static bool needs_us(struct vsock_pair *p)
 }
 
 /* Everything that was sent has been taken. */
-static enum vsock_watchdog_state calm(struct vsock_pair *p)
+static enum vsock_watchdog_state enter_idle(struct vsock_pair *p)
 {
-	p->dog.on = false;
-	p->dog.calm = virtq_published(&p->tx);
-	p->dog.probe = NO_PROBE;
-	return VSOCK_WATCHDOG_CALM;
+	p->watchdog.on = false;
+	p->watchdog.idle_at = virtq_published(&p->tx);
+	p->watchdog.probe = NO_PROBE;
+	return VSOCK_WATCHDOG_IDLE;
 }
 
-enum vsock_watchdog_state vsock_watchdog_look(struct vsock_pair *p, const struct vsock_hdr *probe,
-					      bool counts, unsigned looks)
+enum vsock_watchdog_state vsock_watchdog_check(struct vsock_pair *p, const struct vsock_hdr *probe,
+					       bool counts, unsigned looks)
 {
-	struct vsock_watchdog *w = &p->dog;
+	struct vsock_watchdog *w = &p->watchdog;
 	bool moved, marked = w->marked;
 
 	(void)vsock_pair_unsent(p);
 	if (!p->tq.up)
-		return VSOCK_WATCHDOG_CALM; /* the next session begins anew */
+		return VSOCK_WATCHDOG_IDLE; /* the next session begins anew */
 	moved = w->first || virtq_taken(&p->tx) != w->back;
 	w->first = false;
 	w->back = virtq_taken(&p->tx);
 	w->marked = is_marked(&p->tx);
 	if (moved) {
 		w->still = 0;
-		return VSOCK_WATCHDOG_WAITS;
+		return VSOCK_WATCHDOG_PENDING;
 	}
 	if (!w->marked) {
 		if (virtq_in_flight(&p->tx) == 0 || w->probe == virtq_published(&p->tx))
-			return calm(p);
+			return enter_idle(p);
 		w->marked = vsock_probe(p, probe);
 		w->probe = virtq_published(&p->tx);
 		w->still = 0;
-		return VSOCK_WATCHDOG_WAITS;
+		return VSOCK_WATCHDOG_PENDING;
 	}
 	if (marked && counts && !needs_us(p))
 		w->still++;
-	return w->still < looks ? VSOCK_WATCHDOG_WAITS : VSOCK_WATCHDOG_STUCK;
+	return w->still < looks ? VSOCK_WATCHDOG_PENDING : VSOCK_WATCHDOG_STUCK;
 }

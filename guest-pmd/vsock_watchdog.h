@@ -31,28 +31,28 @@
 #include <stdint.h>
 
 /* Checks without progress after which the device is stuck; if its host is known to have died. */
-#define VSOCK_WATCHDOG_LOOKS 5u
-#define VSOCK_WATCHDOG_DIED  2u
+#define VSOCK_WATCHDOG_CHECKS 5u
+#define VSOCK_WATCHDOG_DIED   2u
 
 struct vsock_hdr;
 struct vsock_pair;
 
 /* Written by the owner, or by the control thread while the queue is stopped. */
 struct vsock_watchdog {
-	int fd;	       /* an eventfd that tells the control thread to look; -1: no watchdog */
-	bool on;       /* the control thread was told, or there is no watchdog */
-	bool first;    /* it has not checked yet */
-	bool marked;   /* at the last check a packet without payload was outstanding */
-	uint8_t still; /* checks since the last progress */
-	uint16_t calm; /* published count when everything sent had been taken */
+	int fd;		  /* an eventfd that tells the control thread to look; -1: no watchdog */
+	bool on;	  /* the control thread was told, or there is no watchdog */
+	bool first;	  /* it has not checked yet */
+	bool marked;	  /* at the last check a packet without payload was outstanding */
+	uint8_t still;	  /* checks since the last progress */
+	uint16_t idle_at; /* published count when everything sent had been taken */
 	/* At the last check. */
 	uint16_t back;	/* buffers returned by then */
 	uint32_t probe; /* published count at the last probe; above 16 bits: no probe */
 };
 
 enum vsock_watchdog_state {
-	VSOCK_WATCHDOG_CALM,  /* nothing outstanding: no check until told */
-	VSOCK_WATCHDOG_WAITS, /* check again */
+	VSOCK_WATCHDOG_IDLE,	/* nothing outstanding: no check until told */
+	VSOCK_WATCHDOG_PENDING, /* check again */
 	VSOCK_WATCHDOG_STUCK,
 };
 
@@ -64,10 +64,10 @@ void vsock_watchdog_reset(struct vsock_pair *p);
 /*
  * Control thread, which has stopped the queue: takes back what the device has used, which may end
  * the session (a broken ring). @counts: this check came in time, so the device had its time too.
- * @probe: packet for vsock_probe() to send. @looks: VSOCK_WATCHDOG_LOOKS, or fewer.
+ * @probe: packet for vsock_probe() to send. @looks: VSOCK_WATCHDOG_CHECKS, or fewer.
  */
-enum vsock_watchdog_state vsock_watchdog_look(struct vsock_pair *p, const struct vsock_hdr *probe,
-					      bool counts, unsigned looks);
+enum vsock_watchdog_state vsock_watchdog_check(struct vsock_pair *p, const struct vsock_hdr *probe,
+					       bool counts, unsigned looks);
 
 /*
  * Control thread, which has stopped the queue: sends a packet without payload. The pair may be

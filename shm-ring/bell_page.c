@@ -15,13 +15,13 @@ int bells_open(struct bell_owner *o, void *mem, uint64_t id)
 		return -EINVAL;
 	o->sleep = (struct doorbell){.word = &o->page->sleep, .fd = -1};
 	shm_store64(&o->page->sleep.need_wakeup, 0);
-	shm_store_release64(&o->page->heard, id);
+	shm_store_release64(&o->page->listening, id);
 	return 0;
 }
 
 void bells_close(struct bell_owner *o)
 {
-	shm_store64(&o->page->heard, 0);
+	shm_store64(&o->page->listening, 0);
 }
 
 bool bells_take(struct bell_owner *o, uint32_t *first, uint64_t *bits)

@@ -44,7 +44,7 @@ struct bell_page {
 	uint64_t words; /* bit i: bits[i] may have bits set */
 	uint8_t pad0[2 * SHM_CACHE_LINE - sizeof(uint64_t)];
 	struct doorbell_word sleep; /* the owner's doorbell */
-	uint64_t heard;		    /* id the owner listens to; 0: it does not listen */
+	uint64_t listening;	    /* id the owner listens to; 0: it does not listen */
 	uint8_t pad1[SHM_CACHE_LINE - sizeof(uint64_t)];
 	uint64_t bits[BELLS / 64];
 } SHM_CACHE_ALIGNED;
@@ -78,9 +78,9 @@ void bells_close(struct bell_owner *o);
 int bell_attach(struct bell_ringer *r, void *mem, uint64_t id, int (*wake)(void *arg), void *arg);
 
 /* True when the owner listens to the ringer's id, so bells rung from now on are heard. */
-static inline bool bells_heard(const struct bell_ringer *r)
+static inline bool bells_listening(const struct bell_ringer *r)
 {
-	return shm_load64(&r->page->heard) == r->id;
+	return shm_load64(&r->page->listening) == r->id;
 }
 
 /* Rings @bell < BELLS. Returns 0, or -errno of the wake-up. */

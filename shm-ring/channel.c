@@ -214,7 +214,7 @@ int shm_channel_arm(struct shm_channel *ch, unsigned want, uint32_t len)
 		rc = tx_collect(ch);
 	if (rc)
 		return rc;
-	return tx_places(&ch->tx) >= 2 && (len <= SHM_INLINE_MAX || slots_have(&ch->tx, len));
+	return tx_free_entries(&ch->tx) >= 2 && (len <= SHM_INLINE_MAX || slots_have(&ch->tx, len));
 }
 
 void shm_channel_disarm(struct shm_channel *ch)

@@ -36,7 +36,7 @@ enum ring_kind { RING_LINE1 = 1, RING_LINE2, RING_SLOT, RING_CONTROL, RING_SKIP 
 #define RING_FLAGS_SHIFT 40
 #define RING_GEN_SHIFT	 32
 /* Entries that only control messages may use. */
-#define RING_CONTROL_KEPT 4u
+#define RING_CONTROL_RESERVED 4u
 
 /* SLOT_INSIDE: part of a larger slot that is not split. */
 enum slot_state { SLOT_INSIDE, SLOT_FREE, SLOT_TAKEN, SLOT_SENT, SLOT_SPLIT };
@@ -124,10 +124,10 @@ int tx_collect(struct shm_channel *ch);
 int tx_refresh(struct shm_channel *ch);
 
 /* Ring entries that data may use, as far as known without loading the receiver's index. */
-static inline uint32_t tx_places(const struct channel_tx *tx)
+static inline uint32_t tx_free_entries(const struct channel_tx *tx)
 {
 	uint32_t used = tx->pos + tx->reserved - tx->cons;
-	uint32_t all = (1u << tx->shift) - RING_CONTROL_KEPT;
+	uint32_t all = (1u << tx->shift) - RING_CONTROL_RESERVED;
 
 	return used < all ? all - used : 0;
 }

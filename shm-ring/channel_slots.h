@@ -80,7 +80,7 @@ static inline uint32_t slot_above(const struct channel_tx *tx, uint32_t c, uint3
 /*
  * Updates the slots above when @id of class @c becomes free or whole (@there), or stops being so.
  */
-static inline void slot_part(struct channel_tx *tx, uint32_t c, uint32_t id, bool there)
+static inline void slots_above_update(struct channel_tx *tx, uint32_t c, uint32_t id, bool there)
 {
 	while ((id = slot_above(tx, c, id)) != SLOT_NONE) {
 		struct slot_pool *p = &tx->pool[++c];
@@ -116,7 +116,7 @@ static inline void slot_put(struct channel_tx *tx, uint32_t id)
 
 	tx->slots[id].state = SLOT_FREE;
 	slot_list_add(tx, &tx->pool[c].free, id);
-	slot_part(tx, c, id, true);
+	slots_above_update(tx, c, id, true);
 }
 
 /* Takes a free slot of class @c, which must have one. */
@@ -126,7 +126,7 @@ static inline uint32_t slot_take(struct channel_tx *tx, uint32_t c)
 
 	slot_list_remove(tx, &tx->pool[c].free, id);
 	tx->slots[id].state = SLOT_TAKEN;
-	slot_part(tx, c, id, false);
+	slots_above_update(tx, c, id, false);
 	return id;
 }
 

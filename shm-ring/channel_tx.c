@@ -23,11 +23,11 @@ int tx_refresh(struct shm_channel *ch)
 /* Loads the receiver's index if fewer than @n entries are known to be free. */
 static uint32_t tx_room(struct shm_channel *ch, uint32_t n)
 {
-	uint32_t room = tx_places(&ch->tx);
+	uint32_t room = tx_free_entries(&ch->tx);
 
 	if (room >= n || tx_refresh(ch))
 		return room;
-	return tx_places(&ch->tx);
+	return tx_free_entries(&ch->tx);
 }
 
 int tx_collect(struct shm_channel *ch)
@@ -341,7 +341,7 @@ int shm_channel_control(struct shm_channel *ch, uint32_t number, uint8_t flags)
 	return 1;
 }
 
-uint32_t shm_channel_places(struct shm_channel *ch, uint32_t want)
+uint32_t shm_channel_free_entries(struct shm_channel *ch, uint32_t want)
 {
 	uint32_t places = ch->err ? 0 : tx_room(ch, want);
 
@@ -356,7 +356,7 @@ uint64_t shm_channel_room(struct shm_channel *ch)
 
 	if (ch->err || tx_refresh(ch) || tx_collect(ch))
 		return 0;
-	places = tx_places(tx);
+	places = tx_free_entries(tx);
 	for (uint32_t i = tx->pools; i--;) {
 		const struct slot_pool *p = &tx->pool[i];
 		uint32_t n = slots_left(tx, i);

@@ -258,7 +258,7 @@ SHM_API int shm_channel_control(struct shm_channel *ch, uint32_t number, uint8_t
  * Free ring entries. A message takes one entry, or two if it has more than 64 bytes and lies in the
  * ring. Loads the peer's index only if fewer than @want are known to be free.
  */
-SHM_API uint32_t shm_channel_places(struct shm_channel *ch, uint32_t want);
+SHM_API uint32_t shm_channel_free_entries(struct shm_channel *ch, uint32_t want);
 
 /* Bytes of payload that could be sent now, in total. */
 SHM_API uint64_t shm_channel_room(struct shm_channel *ch);

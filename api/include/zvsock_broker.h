@@ -40,7 +40,7 @@ struct zv_region {
 	uint64_t gpa;  /* guest-physical address of its first byte; or ZV_REGION_BY_FD */
 };
 
-enum zv_broker_news {
+enum zv_broker_msg_type {
 	ZV_BROKER_HELLO = 1, /* a driver that can use channels has begun a session: nonce */
 	ZV_BROKER_OFFER,     /* it offers memory as a region: gpa, size */
 	ZV_BROKER_REGION,  /* a region is mapped, or (result < 0) is not going to be: id, result */
@@ -55,7 +55,7 @@ enum zv_broker_news {
 };
 
 struct zv_broker_msg {
-	uint32_t what;	/* enum zv_broker_news */
+	uint32_t what;	/* enum zv_broker_msg_type */
 	int32_t result; /* ZV_BROKER_REGION: 0 or -errno */
 	uint64_t nonce; /* ZV_BROKER_HELLO: of the opened device; another one is another driver */
 	uint64_t id;	/* of a region */

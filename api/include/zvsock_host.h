@@ -32,7 +32,7 @@ ZV_API int zv_host_init(void);
 struct zv_host_region;
 
 #define ZV_HOST_REGION_GONE (1u << 0) /* the guest no longer has it: give it up */
-#define ZV_HOST_REGION_CUT_OFF                                                                     \
+#define ZV_HOST_REGION_TRUNCATED                                                                   \
 	(1u << 1)			 /* its file was made shorter: zeroes took its place here  \
 					  */
 #define ZV_HOST_REGION_PENDING (1u << 2) /* the VMM has not mapped it yet */
@@ -75,7 +75,7 @@ ZV_API void zv_host_region_get_info(const struct zv_host_region *r,
  * Size of the end of a region, in which driver and host say that they are alive: do not use it
  * otherwise.
  */
-#define ZV_HOST_REGION_KEPT 4096u
+#define ZV_HOST_REGION_RESERVED 4096u
 
 /*
  * Whether the driver process of guest @cid, which has offered this region, has died although its VM

@@ -43,7 +43,7 @@ static uint32_t server_port(const struct bench_opts *o, enum far_part part)
 	return o->type == TYPE_SEQPACKET ? BENCH_PORT_SEQ : BENCH_PORT_STREAM;
 }
 
-static const struct far_end server = {.name = "server", .port = server_port, .told = true};
+static const struct far_end server = {.name = "server", .port = server_port, .controlled = true};
 
 /* ---- the services of zvsockd ---- */
 

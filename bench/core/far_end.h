@@ -20,7 +20,7 @@ struct far_end {
 	/* Where a connection goes whose other end is to do @part; 0: it does no such thing. */
 	uint32_t (*port)(const struct bench_opts *o, enum far_part part);
 	/* It is told what a connection is for and counts (io/wire.h); else it just does it. */
-	bool told;
+	bool controlled;
 	/* It sends zeros, without end, and does not look at what it is sent. */
 	bool dull;
 };

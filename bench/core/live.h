@@ -43,10 +43,11 @@ struct live_run {
 /* 0 or -ENOMEM. */
 int live_init(void);
 /*
- * Looks at the cell that runs next, every @seconds, until live_end(); @tell (may be NULL) is called
- * with each interval. 0 or -errno.
+ * Looks at the cell that runs next, every @seconds, until live_end(); @print_interval (may be NULL)
+ * is called with each interval. 0 or -errno.
  */
-int live_begin(double seconds, double longest, void (*tell)(const struct live_interval *i));
+int live_begin(double seconds, double longest,
+	       void (*print_interval)(const struct live_interval *i));
 /* What there was; to be given back by free(at). */
 struct live_run live_end(void);
 

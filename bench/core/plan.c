@@ -13,7 +13,8 @@ bool workload_can(const struct workload *wl, enum bench_io io)
 	switch (io) {
 	case IO_ZV:
 		return wl->zv.run;
-	case IO_ZV_SOCK: /* the server of io/sock_client.h is told what to do, or has it by the port
+	case IO_ZV_SOCK: /* the server of io/sock/sock_client.h is told what to do, or has it by the
+			  * port
 			  */
 		return wl->zv.run && wl->socket.guest;
 	case IO_SOCKET:

@@ -9,7 +9,7 @@ const char *target_id(const struct target *t)
 	return t->id ? t->id : t->name;
 }
 
-unsigned target_place(const struct target *t)
+unsigned target_index(const struct target *t)
 {
 	unsigned i = 0;
 
@@ -26,11 +26,11 @@ static bool is_path(const struct target *t)
 
 const char *target_absent(const struct target *t, const struct bench_opts *o)
 {
-	if (o->paths && is_path(t) && !(o->paths >> target_place(t) & 1))
+	if (o->paths && is_path(t) && !(o->paths >> target_index(t) & 1))
 		return "not in --path";
 	if (!o->targets)
 		return t->absent ? t->absent(o) : "measured with --target only";
-	if (!(o->targets >> target_place(t) & 1))
+	if (!(o->targets >> target_index(t) & 1))
 		return "not in --target";
 	return t->missing ? t->missing(o) : NULL;
 }

@@ -75,7 +75,7 @@ extern const unsigned ntargets;
 /* What --target calls it. */
 const char *target_id(const struct target *t);
 /* Its place in the table. */
-unsigned target_place(const struct target *t);
+unsigned target_index(const struct target *t);
 
 /* Why it is not measured in this run; NULL: it is. */
 const char *target_absent(const struct target *t, const struct bench_opts *o);

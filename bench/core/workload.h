@@ -25,13 +25,14 @@ struct zv_run;
 
 /* How a program carries a workload. */
 enum bench_io {
-	IO_ZV,	    /* libzvsock on both sides (io/zv_side.h) */
-	IO_ZV_SOCK, /* libzvsock in the guest, sockets of the host's kernel (io/sock_client.h) */
-	IO_SOCKET,  /* blocking stream sockets of the kernel (io/kernel_socket.h) */
-	IO_RAW,	    /* bare shared memory (io/raw.h) */
-	IO_RING,    /* bare virtqueues (io/raw_ring.h) */
-	IO_PEER,    /* libzvsock in the guest, a Unix socket on the host (io/peer.h) */
-	IO_CLIENT,  /* a blocking socket of the kernel against a far end (io/sock_client.h) */
+	IO_ZV,	    /* libzvsock on both sides (io/zv/zv_side.h) */
+	IO_ZV_SOCK, /* libzvsock in the guest, sockets of the host's kernel (io/sock/sock_client.h)
+		     */
+	IO_SOCKET,  /* blocking stream sockets of the kernel (io/sock/kernel_socket.h) */
+	IO_RAW,	    /* bare shared memory (io/raw/raw.h) */
+	IO_RING,    /* bare virtqueues (io/raw/raw_ring.h) */
+	IO_PEER,    /* libzvsock in the guest, a Unix socket on the host (io/peer/peer.h) */
+	IO_CLIENT,  /* a blocking socket of the kernel against a far end (io/sock/sock_client.h) */
 };
 
 /*

@@ -155,7 +155,7 @@ int proc_finish(struct proc *p, uint64_t deadline_ns)
 	return WEXITSTATUS(status);
 }
 
-int proc_child_say(int fd, char c)
+int proc_child_send(int fd, char c)
 {
 	return send(fd, &c, 1, MSG_NOSIGNAL) == 1 ? 0 : -EPIPE;
 }

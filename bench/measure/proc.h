@@ -54,7 +54,7 @@ int proc_finish(struct proc *p, uint64_t deadline_ns);
 void proc_kill(struct proc *p);
 
 /* Child: says one byte; waits for one byte. 0, or -EPIPE when the parent is gone. */
-int proc_child_say(int fd, char c);
+int proc_child_send(int fd, char c);
 int proc_child_wait(int fd, char *c);
 
 /*

@@ -37,8 +37,8 @@ double busy_share(const struct bench_cell *c, const struct bench_result *r,
 	return (double)r->cpu_ns[role] / (double)r->elapsed_ns / threads;
 }
 
-static void look_at_run(struct busy *b, const struct bench_cell *c, const struct bench_result *r,
-			const struct bench_opts *o, unsigned ncpus)
+static void check_run(struct busy *b, const struct bench_cell *c, const struct bench_result *r,
+		      const struct bench_opts *o, unsigned ncpus)
 {
 	double least = -1;
 
@@ -57,7 +57,7 @@ static void look_at_run(struct busy *b, const struct bench_cell *c, const struct
 	}
 }
 
-static void look_at_cell(struct busy *b, const struct bench_cell *c, unsigned repeat)
+static void check_cell(struct busy *b, const struct bench_cell *c, unsigned repeat)
 {
 	double min = 0, max = 0;
 	unsigned n = 0;
@@ -81,14 +81,14 @@ static void look_at_cell(struct busy *b, const struct bench_cell *c, unsigned re
 	}
 }
 
-void busy_look(struct busy *b, const struct bench_plan *p, const struct bench_opts *o,
-	       unsigned ncpus)
+void busy_check(struct busy *b, const struct bench_plan *p, const struct bench_opts *o,
+		unsigned ncpus)
 {
 	memset(b, 0, sizeof(*b));
 	for (unsigned i = 0; i < p->n; i++) {
 		for (unsigned r = 0; r < o->repeat; r++)
-			look_at_run(b, &p->cells[i], &p->cells[i].res[r], o, ncpus);
-		look_at_cell(b, &p->cells[i], o->repeat);
+			check_run(b, &p->cells[i], &p->cells[i].res[r], o, ncpus);
+		check_cell(b, &p->cells[i], o->repeat);
 	}
 }
 

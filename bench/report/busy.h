@@ -30,8 +30,8 @@ double busy_share(const struct bench_cell *c, const struct bench_result *r,
 		  const struct bench_opts *o, unsigned ncpus, enum bench_role role);
 
 /* Looks at all runs; @ncpus: those that may be used. */
-void busy_look(struct busy *b, const struct bench_plan *p, const struct bench_opts *o,
-	       unsigned ncpus);
+void busy_check(struct busy *b, const struct bench_plan *p, const struct bench_opts *o,
+		unsigned ncpus);
 
 /* One line for each kind of trouble; nothing when there is none. */
 void busy_warn(FILE *f, const struct busy *b);

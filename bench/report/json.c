@@ -97,7 +97,7 @@ static json_t *busy_object(const struct bench_plan *p, const struct bench_opts *
 	json_t *j = json_object();
 	struct busy b;
 
-	busy_look(&b, p, o, cpu_count());
+	busy_check(&b, p, o, cpu_count());
 	json_set_bool(j, "warned", b.short_runs || b.apart);
 	json_set_int(j, "spinning_runs", b.runs);
 	json_set_int(j, "short_of_cpu", b.short_runs);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* AF_UNIX stream sockets, with abstract names, so that no file is left behind. */
-#include "io/kernel_socket.h"
+#include "io/sock/kernel_socket.h"
 #include "targets.h"
 
 #include <stddef.h>

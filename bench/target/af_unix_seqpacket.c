@@ -2,7 +2,7 @@
 /*
  * AF_UNIX sockets that keep message boundaries. A message has at most the size of the send buffer.
  */
-#include "io/kernel_socket.h"
+#include "io/sock/kernel_socket.h"
 #include "targets.h"
 
 #include <stddef.h>

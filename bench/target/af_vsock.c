@@ -5,7 +5,7 @@
  * for this machine itself, where the kernel has vsock_loopback.
  */
 #include "core/far_end.h"
-#include "io/sock_client.h"
+#include "io/sock/sock_client.h"
 #include "measure/cpu.h"
 #include "report/json_set.h"
 #include "report/stats.h"

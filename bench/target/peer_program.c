@@ -2,7 +2,7 @@
 /*
  * Backends with a hybrid Unix socket that are installed here: the program is started for the run.
  */
-#include "io/program.h"
+#include "io/peer/program.h"
 #include "peer_target.h"
 #include "targets.h"
 

@@ -5,8 +5,8 @@
  */
 #include "peer_target.h"
 
-#include "io/peer.h"
-#include "io/program.h"
+#include "io/peer/peer.h"
+#include "io/peer/program.h"
 #include "measure/cpu.h"
 #include "workload/workloads.h"
 

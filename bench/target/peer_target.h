@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * A target with a foreign backend between libzvsock and a host program on its hybrid Unix socket;
- * io/peer.h describes it.
+ * io/peer/peer.h describes it.
  */
 #ifndef BENCH_PEER_TARGET_H
 #define BENCH_PEER_TARGET_H

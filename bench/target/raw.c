@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* The raw limits of the machine (io/raw.h). Both sides are forked for each cell. */
-#include "io/raw.h"
+/* The raw limits of the machine (io/raw/raw.h). Both sides are forked for each cell. */
+#include "io/raw/raw.h"
 #include "core/target.h"
 #include "targets.h"
 

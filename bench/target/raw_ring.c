@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* The bare virtqueues, split and packed (io/raw_ring.h). */
-#include "io/raw_ring.h"
+/* The bare virtqueues, split and packed (io/raw/raw_ring.h). */
+#include "io/raw/raw_ring.h"
 #include "core/target.h"
-#include "io/raw.h"
+#include "io/raw/raw.h"
 #include "targets.h"
 
 #define RING_MSG_MAX 4096u /* of larger messages a ring is no part of the cost: target_raw */

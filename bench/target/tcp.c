@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* TCP over loopback, with TCP_NODELAY. */
-#include "io/kernel_socket.h"
+#include "io/sock/kernel_socket.h"
 #include "targets.h"
 
 #include <netinet/in.h>

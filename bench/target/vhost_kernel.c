@@ -3,8 +3,8 @@
  * The kernel's vhost-vsock: libzvsock drives the device in the place of a guest (vhost-kernel:),
  * and the host side is a program with AF_VSOCK sockets.
  */
-#include "io/sock_client.h"
-#include "io/zv_pair.h"
+#include "io/sock/sock_client.h"
+#include "io/zv/zv_pair.h"
 #include "targets.h"
 #include "vsock_family.h"
 

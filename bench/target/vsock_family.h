@@ -3,7 +3,7 @@
 #ifndef BENCH_VSOCK_FAMILY_H
 #define BENCH_VSOCK_FAMILY_H
 
-#include "io/kernel_socket.h"
+#include "io/sock/kernel_socket.h"
 
 #include <linux/vm_sockets.h>
 

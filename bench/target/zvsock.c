@@ -4,7 +4,7 @@
  * guest side is the vhost-user frontend. With --client this process is one of the two sides.
  */
 #include "core/far_end.h"
-#include "io/zv_pair.h"
+#include "io/zv/zv_pair.h"
 #include "measure/cpu.h"
 #include "report/json_set.h"
 #include "report/stats.h"

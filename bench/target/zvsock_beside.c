@@ -3,7 +3,7 @@
  * --beside: zvsock between two more processes that differ from the first two in one option, so
  * that the effect of the option is measured within one run.
  */
-#include "io/zv_pair.h"
+#include "io/zv/zv_pair.h"
 #include "targets.h"
 #include "zvsock_types.h"
 
@@ -36,7 +36,7 @@ static const struct bench_option rows[] = {
 /* --target all is about transports, so it does not ask for this. */
 static void beside_prepare(struct bench_opts *o)
 {
-	uint64_t self = 1ull << target_place(&target_zvsock_beside);
+	uint64_t self = 1ull << target_index(&target_zvsock_beside);
 
 	if (o->targets && given)
 		o->targets |= self;

@@ -3,7 +3,7 @@
  * zvsock through a channel: both sides are applications of the host (daemon:), connected by a
  * zvsockd that is started for the run. Payload goes through shared memory and bypasses zvsockd.
  */
-#include "io/zv_pair.h"
+#include "io/zv/zv_pair.h"
 #include "targets.h"
 #include "zvsockd_pair.h"
 

@@ -3,7 +3,7 @@
  * zvsock through zvsockd, which is started for the run: the guest side is the driver of a guest,
  * the host side an application of the host (daemon:).
  */
-#include "io/zv_pair.h"
+#include "io/zv/zv_pair.h"
 #include "targets.h"
 #include "zvsockd_pair.h"
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "zvsockd_pair.h"
 
-#include "io/program.h"
+#include "io/peer/program.h"
 
 #include <errno.h>
 #include <stdio.h>

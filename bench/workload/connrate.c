@@ -8,8 +8,8 @@
  * Over sockets `in_flight` connections are opened, then closed, and so on. A connect is complete
  * when connect(2) returns; with a foreign backend, when that has answered CONNECT.
  */
-#include "io/kernel_socket.h"
-#include "io/peer.h"
+#include "io/peer/peer.h"
+#include "io/sock/kernel_socket.h"
 #include "measure/cpu.h"
 #include "report/json_set.h"
 #include "report/peer_row.h"

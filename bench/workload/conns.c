@@ -4,8 +4,8 @@
  * each), and one thread receives from all. The fall of the rate shows what further connections
  * cost.
  */
-#include "io/kernel_socket.h"
-#include "io/zv_transfer.h"
+#include "io/sock/kernel_socket.h"
+#include "io/zv/zv_transfer.h"
 #include "measure/cpu.h"
 #include "measure/pattern.h"
 #include "report/json_set.h"

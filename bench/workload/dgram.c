@@ -10,7 +10,7 @@
  * has read to the end, what it has received; the end of the connection arrives after the last
  * datagram.
  */
-#include "io/zv_transfer.h"
+#include "io/zv/zv_transfer.h"
 #include "measure/cpu.h"
 #include "measure/pattern.h"
 #include "report/json_set.h"

@@ -4,9 +4,9 @@
  * what the far end sends back. Unlike rtt, it has as many messages under way as fit. What came
  * back counts, from the first message sent to the end of the stream.
  */
-#include "io/kernel_socket.h"
-#include "io/zv_echo.h"
-#include "io/zv_transfer.h"
+#include "io/sock/kernel_socket.h"
+#include "io/zv/zv_echo.h"
+#include "io/zv/zv_transfer.h"
 #include "measure/cpu.h"
 #include "report/json_set.h"
 #include "report/stats.h"

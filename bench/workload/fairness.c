@@ -15,9 +15,9 @@
  * their work. --no-touch shows what is left without it.
  */
 
-#include "io/zv_echo.h"
-#include "io/zv_hog.h"
-#include "io/zv_transfer.h"
+#include "io/zv/zv_echo.h"
+#include "io/zv/zv_hog.h"
+#include "io/zv/zv_transfer.h"
 #include "measure/cpu.h"
 #include "measure/hist.h"
 #include "measure/pattern.h"

@@ -4,7 +4,7 @@
  * alone. Each side reports the CPU time that it used meanwhile, and how much its resident memory
  * grew per connection.
  */
-#include "io/zv_side.h"
+#include "io/zv/zv_side.h"
 #include "measure/cpu.h"
 #include "report/json_set.h"
 #include "report/stats.h"

@@ -5,11 +5,11 @@
  * used and all are polled. The clock runs from before the payload is written until after it is
  * verified.
  */
-#include "io/kernel_socket.h"
-#include "io/peer.h"
-#include "io/raw.h"
-#include "io/zv_echo.h"
-#include "io/zv_transfer.h"
+#include "io/peer/peer.h"
+#include "io/raw/raw.h"
+#include "io/sock/kernel_socket.h"
+#include "io/zv/zv_echo.h"
+#include "io/zv/zv_transfer.h"
 #include "measure/cpu.h"
 #include "measure/hist.h"
 #include "measure/pattern.h"
@@ -292,7 +292,7 @@ RAW_INLINE void ring_ping(struct raw_ctx *r, struct side_stats *st, const bool p
 		st->msgs[0]++;
 		/* Nobody waits for these: the other side has half of the buffers. */
 		raw_vq_post(rx, packed);
-		if ((uint16_t)(rx->made - rx->told) >= rx->nbufs / 2)
+		if ((uint16_t)(rx->made - rx->published) >= rx->nbufs / 2)
 			raw_vq_offer(rx, packed);
 		while ((uint16_t)(tx->made - tx->got) == tx->nbufs)
 			while (raw_vq_back(tx, packed))
@@ -324,10 +324,10 @@ RAW_INLINE void ring_pong(struct raw_ctx *r, struct side_stats *st, const bool p
 		memcpy(out, &h, sizeof(h));
 		memcpy(out + RAW_HDR_LEN, in + RAW_HDR_LEN, size);
 		raw_vq_put(tx, packed);
-		raw_vq_tell(tx, packed);
+		raw_vq_publish(tx, packed);
 		raw_vq_put(rx, packed);
-		if ((uint16_t)(rx->made - rx->told) >= rx->nbufs / 2)
-			raw_vq_tell(rx, packed);
+		if ((uint16_t)(rx->made - rx->published) >= rx->nbufs / 2)
+			raw_vq_publish(rx, packed);
 		st->msgs[0] += h.len != 0;
 	}
 }

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * Throughput: one side sends messages of one size as fast as it can, the other receives and
- * verifies each byte. io/zv_transfer.h describes how that is done over zvsock.
+ * verifies each byte. io/zv/zv_transfer.h describes how that is done over zvsock.
  */
-#include "io/kernel_socket.h"
-#include "io/peer.h"
-#include "io/raw.h"
-#include "io/zv_transfer.h"
+#include "io/peer/peer.h"
+#include "io/raw/raw.h"
+#include "io/sock/kernel_socket.h"
+#include "io/zv/zv_transfer.h"
 #include "measure/cpu.h"
 #include "measure/pattern.h"
 #include "report/json_set.h"
@@ -271,7 +271,7 @@ RAW_INLINE void ring_dev_receive(struct raw_ctx *r, struct side_stats *st, const
 			last = ring_check(r, hdr, st);
 			raw_vq_put(v, packed);
 		}
-		raw_vq_tell(v, packed);
+		raw_vq_publish(v, packed);
 		if (n)
 			spins = 0;
 		else
@@ -298,7 +298,7 @@ RAW_INLINE void ring_dev_send(struct raw_ctx *r, struct side_stats *st, const bo
 			ring_fill(r, hdr, last ? 0 : r->c->msg_size, sent++);
 			raw_vq_put(v, packed);
 		}
-		raw_vq_tell(v, packed);
+		raw_vq_publish(v, packed);
 		if (n)
 			spins = 0;
 		else

@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * AF_VSOCK sockets that are AF_UNIX sockets: the operations of the preloaded library and the
- * supervisor on them. api/proto/dropin_msg.h has the theory; docs/drop-in.md lists the differences
- * from the kernel's vsock.
+ * supervisor on them. api/proto/local/dropin_msg.h has the theory; docs/drop-in.md lists the
+ * differences from the kernel's vsock.
  *
  * All state of a socket is kept by the kernel in the socket itself, so it is available through a
  * duplicated, inherited or passed descriptor, after fork and exec, and in any process:
  *
- *  - its addresses, in its names (labels, api/proto/dropin_msg.h);
+ *  - its addresses, in its names (labels, api/proto/local/dropin_msg.h);
  *  - that it stands for an AF_VSOCK socket, whether connect(2) is in progress and its timeout, in
  *    its *mark*: the value of SO_MAX_PACING_RATE, which has no meaning for AF_UNIX.
  *
@@ -33,15 +33,16 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#define DI_DIR	       "/run/zvsock/af_vsock"
-#define DI_DIR_MAX     97   /* bytes, including the final 0: room in sockaddr_un */
-#define DI_TIMEOUT_MS  2000 /* of connect(2), unless SO_VM_SOCKETS_CONNECT_TIMEOUT says more */
-#define DI_PATIENCE_MS 5000 /* for an immediate answer; after that zvsockd counts as stopped */
+#define DI_DIR	      "/run/zvsock/af_vsock"
+#define DI_DIR_MAX    97   /* bytes, including the final 0: room in sockaddr_un */
+#define DI_TIMEOUT_MS 2000 /* of connect(2), unless SO_VM_SOCKETS_CONNECT_TIMEOUT says more */
+#define DI_ANSWER_TIMEOUT_MS                                                                       \
+	5000 /* for an immediate answer; after that zvsockd counts as stopped */
 
 struct di {
 	char dir[DI_DIR_MAX]; /* "": it was too long; nothing is there */
 	/* Reports a failed request in one line, without a final newline. NULL: no report. */
-	void (*say)(const char *line);
+	void (*report)(const char *line);
 	/* The user of the zvsockd that answered last, as this process sees it: when DIR/ask was
 	 * created, and when it answered; and its process. -1: none has answered. */
 	_Atomic int64_t owner, user, pid;
@@ -130,8 +131,8 @@ int di_shutdown(struct di *d, int fd, int how);
  * decided yet; -errno: it failed. Does not clear SO_ERROR. */
 int di_connect_state(struct di *d, int fd);
 
-/* The value of SO_ERROR, if the kernel's value is @said: an errno, or 0. */
-int di_error(struct di *d, int fd, int said);
+/* The value of SO_ERROR, if the kernel's value is @kernel_err: an errno, or 0. */
+int di_error(struct di *d, int fd, int kernel_err);
 
 /* ---- datagrams ----------------------------------------------------------------------------- */
 

@@ -50,25 +50,25 @@ static void add(struct line *l, const char *text)
 		l->text[l->len++] = *text++;
 }
 
-static void say(const struct di *d, const struct dropin_msg *m, const char *what)
+static void report(const struct di *d, const struct dropin_msg *m, const char *what)
 {
 	const char *question = dropin_type_name(m->type);
 	struct line l = {0};
 
-	if (!d->say)
+	if (!d->report)
 		return;
 	add(&l, "AF_VSOCK: ");
 	add(&l, question ? question : "question");
 	add(&l, ": ");
 	add(&l, what);
-	d->say(l.text);
+	d->report(l.text);
 }
 
-static void say_absent(const struct di *d, int rc)
+static void report_absent(const struct di *d, int rc)
 {
 	struct line l = {0};
 
-	if (!d->say)
+	if (!d->report)
 		return;
 	add(&l, "AF_VSOCK: ");
 	add(&l, *d->dir ? d->dir : "the directory that ZVSOCK_AF_VSOCK names");
@@ -82,7 +82,7 @@ static void say_absent(const struct di *d, int rc)
 	else
 		add(&l, "no zvsockd listens there: set af_vsock in its configuration, "
 			"or ZVSOCK_AF_VSOCK to its directory");
-	d->say(l.text);
+	d->report(l.text);
 }
 
 /* The user of who listens, as this process sees it. The kernel will say who answers. */
@@ -105,7 +105,7 @@ static int reach(struct di *d)
 	int len = di_path(d, "ask", &un), fd, rc;
 
 	if (len < 0) {
-		say_absent(d, len);
+		report_absent(d, len);
 		return len;
 	}
 	fd = di_sys_socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
@@ -113,13 +113,13 @@ static int reach(struct di *d)
 		return fd;
 	while ((rc = di_sys_connect(fd, &un, (socklen_t)len)) == -EAGAIN || rc == -EINTR) {
 		if (!deadline)
-			deadline = di_sys_now_ms() + DI_PATIENCE_MS;
+			deadline = di_sys_now_ms() + DI_ANSWER_TIMEOUT_MS;
 		else if (di_sys_now_ms() > deadline)
 			break;
 		(void)di_sys_poll(fd, 0, 5); /* sleeps: it has no events yet */
 	}
 	if (rc < 0) {
-		say_absent(d, rc);
+		report_absent(d, rc);
 		di_sys_close(fd);
 		return -ENODEV;
 	}
@@ -173,14 +173,14 @@ static int take_answer(struct di *d, int fd, const struct dropin_msg *asked, str
 	if (n == -EAGAIN)
 		return 0;
 	if (n <= 0) {
-		say(d, asked, "zvsockd has ended the conversation");
+		report(d, asked, "zvsockd has ended the conversation");
 		return -ENODEV;
 	}
 	wrong = h.msg_flags & MSG_TRUNC ? "it is too long" : dropin_msg_refused(m, (size_t)n);
 	if (!wrong && (m->type != asked->type || m->result > 0 || m->result < -4095))
 		wrong = "it answers something else";
 	if (wrong) {
-		say(d, asked, wrong);
+		report(d, asked, wrong);
 		return -ENODEV;
 	}
 	learn_sender(d, &from, h.msg_controllen);
@@ -203,7 +203,7 @@ static int await_answer(struct di *d, int fd, const struct dropin_msg *asked, st
 		} else if (rc > 0) {
 			rc = take_answer(d, fd, asked, m);
 		} else if (!rc && left <= 0) {
-			say(d, asked, "zvsockd does not answer");
+			report(d, asked, "zvsockd does not answer");
 			return -ETIMEDOUT;
 		}
 	}
@@ -223,7 +223,7 @@ int di_ask(struct di *d, struct dropin_msg *m, int64_t deadline, bool signals, i
 		learn_owner(d, fd);
 	rc = send_question(fd, &asked);
 	if (rc < 0) {
-		say(d, &asked, "zvsockd has ended the conversation");
+		report(d, &asked, "zvsockd has ended the conversation");
 		rc = -ENODEV;
 	} else {
 		rc = await_answer(d, fd, &asked, m, deadline, signals);
@@ -231,7 +231,7 @@ int di_ask(struct di *d, struct dropin_msg *m, int64_t deadline, bool signals, i
 	if (!rc && m->result) {
 		rc = m->result;
 		if (m->text[0])
-			say(d, &asked, m->text);
+			report(d, &asked, m->text);
 	}
 	if (!rc && held)
 		*held = fd;
@@ -242,7 +242,7 @@ int di_ask(struct di *d, struct dropin_msg *m, int64_t deadline, bool signals, i
 
 int di_ask_now(struct di *d, struct dropin_msg *m)
 {
-	int rc = di_ask(d, m, di_sys_now_ms() + DI_PATIENCE_MS, false, NULL);
+	int rc = di_ask(d, m, di_sys_now_ms() + DI_ANSWER_TIMEOUT_MS, false, NULL);
 
 	return rc == -ETIMEDOUT ? -ENODEV : rc;
 }

@@ -19,8 +19,8 @@ static const char *socket_name(int type)
 static int ask_state(struct di *d, int fd, bool gone)
 {
 	struct dropin_msg m;
-	struct di_who w;
-	int rc = di_who(fd, &w);
+	struct di_labels w;
+	int rc = di_labels(fd, &w);
 
 	if (rc < 0)
 		return rc;
@@ -56,15 +56,15 @@ int di_connect_state(struct di *d, int fd)
 	return rc;
 }
 
-int di_error(struct di *d, int fd, int said)
+int di_error(struct di *d, int fd, int kernel_err)
 {
 	struct di_mark mark;
 	int rc;
 
-	if (!said || di_mark_get(fd, &mark) <= 0 || !mark.connecting)
-		return said;
+	if (!kernel_err || di_mark_get(fd, &mark) <= 0 || !mark.connecting)
+		return kernel_err;
 	rc = di_connect_state(d, fd);
-	return rc == -EINPROGRESS ? said : -rc;
+	return rc == -EINPROGRESS ? kernel_err : -rc;
 }
 
 /* A second connect(2) on a socket whose first one is under way: waits for that one. */
@@ -110,7 +110,7 @@ int di_renew(int fd)
 {
 	static const int options[] = {SO_SNDTIMEO, SO_RCVTIMEO, SO_LINGER, SO_RCVLOWAT};
 	struct di_mark mark;
-	struct di_who w;
+	struct di_labels w;
 	int rc, fresh;
 
 	rc = di_mark_get(fd, &mark);
@@ -118,7 +118,7 @@ int di_renew(int fd)
 		return rc;
 	if (!rc || !mark.failed)
 		return -EALREADY;
-	rc = di_who(fd, &w);
+	rc = di_labels(fd, &w);
 	if (rc < 0)
 		return rc;
 	if (w.has_own && !w.own.connected)
@@ -249,7 +249,7 @@ static int reached_user(int fd, int64_t user)
 }
 
 /* The socket, to where zvsockd has said. */
-static int go(struct di *d, int fd, const struct di_who *w, const struct dropin_msg *m, int type,
+static int go(struct di *d, int fd, const struct di_labels *w, const struct dropin_msg *m, int type,
 	      bool nonblock, int64_t deadline)
 {
 	bool local = m->flags & DROPIN_LOCAL;
@@ -292,12 +292,12 @@ static int connect_marked(struct di *d, int fd, const struct di_mark *mark,
 {
 	int rc, held;
 	struct dropin_msg m;
-	struct di_who w;
+	struct di_labels w;
 	int64_t deadline;
 
 	if (mark->type == SOCK_DGRAM)
 		return di_dgram_connect(d, fd, addr);
-	rc = di_who(fd, &w);
+	rc = di_labels(fd, &w);
 	if (rc < 0)
 		return rc;
 	if (!timeout_ms)
@@ -314,7 +314,7 @@ static int connect_marked(struct di *d, int fd, const struct di_mark *mark,
 	m.local = w.has_own ? w.own.local : (struct dropin_addr){VMADDR_CID_ANY, VMADDR_PORT_ANY};
 	m.remote = (struct dropin_addr){addr->svm_cid, addr->svm_port};
 	memcpy(m.label, w.own_text, sizeof(m.label));
-	rc = di_ask(d, &m, nonblock ? di_sys_now_ms() + DI_PATIENCE_MS : deadline, !nonblock,
+	rc = di_ask(d, &m, nonblock ? di_sys_now_ms() + DI_ANSWER_TIMEOUT_MS : deadline, !nonblock,
 		    &held);
 	if (rc < 0)
 		return rc == -ETIMEDOUT && nonblock ? -ENODEV : rc;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Datagrams. Their protocol is in api/proto/dropin_msg.h. */
+/* Datagrams. Their protocol is in api/proto/local/dropin_msg.h. */
 #include "common/di_int.h"
 #include "common/di_sys.h"
 
@@ -9,7 +9,7 @@
 #include <string.h>
 
 #define REACH_MS 2000 /* while the capabilities of the guest are not known */
-#define LOOK_MS	 5
+#define CHECK_MS 5
 
 _Static_assert(DI_DGRAM_MAX == DROPIN_DGRAM_MAX, "what zvsockd takes");
 
@@ -83,16 +83,16 @@ int di_dgram_bound(struct di *d, const char label[static DROPIN_LABEL])
 }
 
 /* Binds the socket to a port if it is not bound, as the kernel does. */
-static int autobind(struct di *d, int fd, struct di_who *w)
+static int autobind(struct di *d, int fd, struct di_labels *w)
 {
 	const struct sockaddr_vm any = di_vm_address(VMADDR_CID_ANY, VMADDR_PORT_ANY);
-	int rc = di_who(fd, w);
+	int rc = di_labels(fd, w);
 
 	if (rc < 0 || w->has_own)
 		return rc;
 	rc = di_bind(d, fd, &any);
 	/* -EINVAL: another thread has bound it */
-	return rc < 0 && rc != -EINVAL ? rc : di_who(fd, w);
+	return rc < 0 && rc != -EINVAL ? rc : di_labels(fd, w);
 }
 
 static int disconnect(int fd)
@@ -106,7 +106,7 @@ int di_dgram_connect(struct di *d, int fd, const struct sockaddr_vm *addr)
 {
 	struct sockaddr_un un;
 	struct dropin_msg m;
-	struct di_who w;
+	struct di_labels w;
 	int rc, held;
 
 	rc = autobind(d, fd, &w);
@@ -119,7 +119,7 @@ int di_dgram_connect(struct di *d, int fd, const struct sockaddr_vm *addr)
 	m.sock_type = SOCK_DGRAM;
 	m.remote = (struct dropin_addr){addr->svm_cid, addr->svm_port};
 	memcpy(m.label, w.own_text, sizeof(m.label));
-	rc = di_ask(d, &m, di_sys_now_ms() + DI_PATIENCE_MS, false, &held);
+	rc = di_ask(d, &m, di_sys_now_ms() + DI_ANSWER_TIMEOUT_MS, false, &held);
 	if (rc < 0)
 		return rc == -ETIMEDOUT ? -ENODEV : rc;
 	rc = di_sys_connect(fd, &un, di_label_name(m.where, &un));
@@ -161,7 +161,7 @@ static int reach(struct di *d, uint32_t cid, bool nonblock)
 		if (rc != -EAGAIN || nonblock || di_sys_now_ms() > deadline)
 			break;
 		(void)di_sys(SYS_ppoll, 0, 0,
-			     (long)&(struct timespec){.tv_nsec = LOOK_MS * 1000000}, 0, 0);
+			     (long)&(struct timespec){.tv_nsec = CHECK_MS * 1000000}, 0, 0);
 	}
 	if (!rc)
 		atomic_store_explicit(known,
@@ -195,7 +195,7 @@ long di_sendto(struct di *d, int fd, const struct msghdr *m, int flags,
 	struct sockaddr_un un;
 	struct msghdr h = {.msg_name = &un, .msg_iov = iov, .msg_iovlen = 1 + m->msg_iovlen};
 	bool nonblock;
-	struct di_who w;
+	struct di_labels w;
 	long rc;
 
 	if (flags & MSG_OOB)

@@ -6,7 +6,7 @@
 #define ZV_DROPIN_DI_INT_H
 
 #include "common/di.h"
-#include "proto/dropin_msg.h"
+#include "proto/local/dropin_msg.h"
 
 #include <sys/un.h>
 
@@ -49,14 +49,14 @@ void di_inherit_buffers(int from, int to);
 
 /* ---- names ---------------------------------------------------------------------------------- */
 
-struct di_who {
+struct di_labels {
 	bool connected; /* the AF_UNIX socket is connected */
 	bool has_own, has_peer;
 	struct dropin_label own, peer;
 	char own_text[DROPIN_LABEL]; /* "": it has none */
 };
 
-int di_who(int fd, struct di_who *w);
+int di_labels(int fd, struct di_labels *w);
 
 /* Makes *un the abstract name @text. Returns its length. */
 socklen_t di_label_name(const char text[static DROPIN_LABEL], struct sockaddr_un *un);

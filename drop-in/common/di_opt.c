@@ -166,8 +166,8 @@ static int vsock_getsockopt(int fd, int name, void *val, socklen_t *len)
 
 int di_getsockopt(struct di *d, int fd, int level, int name, void *val, socklen_t *len)
 {
-	int domain = AF_VSOCK, said, rc = di_is(fd);
-	socklen_t size = sizeof(said);
+	int domain = AF_VSOCK, kernel_err, rc = di_is(fd);
+	socklen_t size = sizeof(kernel_err);
 
 	if (rc <= 0)
 		return rc < 0 ? rc : 1;
@@ -180,10 +180,10 @@ int di_getsockopt(struct di *d, int fd, int level, int name, void *val, socklen_
 	if (*len > size)
 		*len = size;
 	if (name == SO_ERROR) {
-		rc = di_sys_getsockopt(fd, level, name, &said, &size);
+		rc = di_sys_getsockopt(fd, level, name, &kernel_err, &size);
 		if (rc < 0)
 			return rc;
-		domain = di_error(d, fd, said);
+		domain = di_error(d, fd, kernel_err);
 	}
 	memcpy(val, &domain, *len);
 	return 0;

@@ -78,7 +78,7 @@ bool di_read_label(const struct sockaddr_un *un, socklen_t len, struct dropin_la
 	       !un->sun_path[0] && dropin_label_read(l, un->sun_path + 1, len - before);
 }
 
-int di_who(int fd, struct di_who *w)
+int di_labels(int fd, struct di_labels *w)
 {
 	struct sockaddr_un un;
 	socklen_t len = sizeof(un);
@@ -141,7 +141,7 @@ static void local_pair(struct di *d, struct dropin_label *out)
 }
 
 /* The addresses of a socket that is connected. */
-static int connected_names(struct di *d, const struct di_who *w, struct dropin_label *out)
+static int connected_names(struct di *d, const struct di_labels *w, struct dropin_label *out)
 {
 	struct dropin_msg m;
 	int rc;
@@ -174,8 +174,8 @@ int di_names(struct di *d, int fd, struct sockaddr_vm *local, struct sockaddr_vm
 {
 	struct dropin_label names = {0};
 	struct di_mark mark;
-	struct di_who w;
-	int rc = di_who(fd, &w);
+	struct di_labels w;
+	int rc = di_labels(fd, &w);
 
 	if (rc < 0)
 		return rc;
@@ -220,9 +220,9 @@ int di_socket(struct di *d, int type, int protocol)
 	case SOCK_DGRAM:
 		if (d->dgrams)
 			break;
-		if (d->say)
-			d->say("AF_VSOCK: socket: no datagrams in mode seccomp without "
-			       "zvsock-run --dgram");
+		if (d->report)
+			d->report("AF_VSOCK: socket: no datagrams in mode seccomp without "
+				  "zvsock-run --dgram");
 		return -EOPNOTSUPP;
 	default:
 		return -ESOCKTNOSUPPORT;
@@ -270,12 +270,12 @@ int di_bind(struct di *d, int fd, const struct sockaddr_vm *addr)
 	struct sockaddr_un un;
 	struct dropin_msg m;
 	struct di_mark mark;
-	struct di_who w;
+	struct di_labels w;
 
 	rc = di_mark_get(fd, &mark);
 	if (rc <= 0)
 		return rc < 0 ? rc : -ENOTSOCK;
-	rc = di_who(fd, &w);
+	rc = di_labels(fd, &w);
 	if (rc < 0)
 		return rc;
 	if (w.has_own)
@@ -283,7 +283,7 @@ int di_bind(struct di *d, int fd, const struct sockaddr_vm *addr)
 	dropin_msg_init(&m, DROPIN_BIND);
 	m.sock_type = (uint16_t)mark.type;
 	m.local = (struct dropin_addr){addr->svm_cid, addr->svm_port};
-	rc = di_ask(d, &m, di_sys_now_ms() + DI_PATIENCE_MS, false, &held);
+	rc = di_ask(d, &m, di_sys_now_ms() + DI_ANSWER_TIMEOUT_MS, false, &held);
 	if (rc < 0)
 		return rc == -ETIMEDOUT ? -ENODEV : rc;
 	if (mark.type == SOCK_DGRAM)
@@ -356,8 +356,8 @@ static bool may_have_port(struct di *d, int fd, const struct dropin_label *peer)
 int di_accepted(struct di *d, int listener, int fd)
 {
 	struct di_mark fresh = {0};
-	struct di_who w;
-	int rc = di_who(fd, &w);
+	struct di_labels w;
+	int rc = di_labels(fd, &w);
 
 	if (rc < 0)
 		return rc;
@@ -375,9 +375,9 @@ int di_accepted(struct di *d, int listener, int fd)
 /* The label by which zvsockd finds the connection of @fd. False: it does not carry it. */
 static bool carried_label(int fd, char text[static DROPIN_LABEL])
 {
-	struct di_who w;
+	struct di_labels w;
 
-	if (di_who(fd, &w) < 0 || !w.connected || w.own.sock_type == SOCK_DGRAM)
+	if (di_labels(fd, &w) < 0 || !w.connected || w.own.sock_type == SOCK_DGRAM)
 		return false;
 	if (!w.has_peer) /* it has connected to DIR/stream or DIR/seqpacket */
 		memcpy(text, w.own_text, DROPIN_LABEL);

@@ -4,8 +4,8 @@
 #undef _FORTIFY_SOURCE
 #undef _FILE_OFFSET_BITS /* without large-file macros, so that open() and open64() are two         \
 			    functions */
+#include "context.h"
 #include "preload/real.h"
-#include "preload/world.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -24,7 +24,7 @@ static const char *instead(const char *path)
 
 	if (!path || path[0] != '/' || strcmp(path, DEV_VSOCK) != 0)
 		return path;
-	return di_local_cid(world(), &cid) ? "" /* ENOENT */ : "/dev/null";
+	return di_local_cid(context(), &cid) ? "" /* ENOENT */ : "/dev/null";
 }
 
 static bool is_null_device(int fd)
@@ -45,7 +45,7 @@ EXPORT int ioctl(int fd, unsigned long request, ...)
 	va_end(ap);
 	if ((unsigned)request != IOCTL_VM_SOCKETS_GET_LOCAL_CID || !is_null_device(fd))
 		return REAL(ioctl)(fd, request, arg);
-	(void)di_local_cid(world(),
+	(void)di_local_cid(context(),
 			   &cid); /* VMADDR_CID_ANY: there is none, as the kernel reports it */
 	memcpy(arg, &cid, sizeof(cid));
 	return 0;

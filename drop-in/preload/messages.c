@@ -5,8 +5,8 @@
  * sockets of other families, libc's calls are used.
  */
 #undef _FORTIFY_SOURCE
+#include "context.h"
 #include "preload/real.h"
-#include "preload/world.h"
 
 #include <errno.h>
 #include <stddef.h>
@@ -27,7 +27,7 @@ static ssize_t send_dgram(int fd, const struct msghdr *m, int flags, const void 
 	long rc;
 
 	now_vsock(fd);
-	rc = di_address(addr, len, &to) < 0 ? -EINVAL : di_sendto(world(), fd, m, flags, &to);
+	rc = di_address(addr, len, &to) < 0 ? -EINVAL : di_sendto(context(), fd, m, flags, &to);
 	if (rc >= 0)
 		return rc;
 	errno = (int)-rc;
@@ -81,7 +81,7 @@ union name {
 static bool names_us(const union name *name, socklen_t len)
 {
 	const socklen_t begin = offsetof(struct sockaddr_un, sun_path);
-	const char *dir = world()->dir;
+	const char *dir = context()->dir;
 	size_t n = strlen(dir);
 
 	if (is_label(&name->any, len, len))

@@ -5,9 +5,9 @@
  * send, recv and poll are not intercepted.
  */
 #undef _FORTIFY_SOURCE
-#include "preload/leave.h"
+#include "context.h"
 #include "preload/real.h"
-#include "preload/world.h"
+#include "tcp_out.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -23,7 +23,7 @@ EXPORT int socket(int domain, int type, int protocol)
 
 	if (domain != AF_VSOCK)
 		return REAL(socket)(domain, type, protocol);
-	fd = di_socket(world(), type, protocol);
+	fd = di_socket(context(), type, protocol);
 	if (fd >= 0)
 		now_vsock(fd);
 	return returned(fd);
@@ -38,7 +38,7 @@ EXPORT int bind(int fd, const struct sockaddr *addr, socklen_t len)
 		return REAL(bind)(fd, addr, len);
 	rc = di_address(addr, len, &vm);
 	if (!rc)
-		rc = di_bind(world(), fd, &vm);
+		rc = di_bind(context(), fd, &vm);
 	now_vsock(fd);
 	return returned(rc);
 }
@@ -59,11 +59,11 @@ static int connect_vsock(int fd, const struct sockaddr_vm *vm)
 	int flags = fcntl(fd, F_GETFL), rc;
 	bool nonblock = flags >= 0 && flags & O_NONBLOCK;
 
-	rc = di_connect_or_renew(world(), fd, vm, nonblock);
+	rc = di_connect_or_renew(context(), fd, vm, nonblock);
 	if (rc != -ERESTART)
 		return rc;
 	renew(fd);
-	return di_connect(world(), fd, vm, nonblock, 0);
+	return di_connect(context(), fd, vm, nonblock, 0);
 }
 
 EXPORT int connect(int fd, const struct sockaddr *addr, socklen_t len)
@@ -94,10 +94,10 @@ EXPORT int connect(int fd, const struct sockaddr *addr, socklen_t len)
 static int welcome(int listener, int fd, struct sockaddr *addr, socklen_t *len, socklen_t room)
 {
 	struct sockaddr_vm remote;
-	int rc = di_accepted(world(), listener, fd);
+	int rc = di_accepted(context(), listener, fd);
 
 	if (!rc && addr && len)
-		rc = di_names(world(), fd, NULL, &remote);
+		rc = di_names(context(), fd, NULL, &remote);
 	if (rc < 0) {
 		close(fd);
 		return -1;
@@ -139,12 +139,12 @@ EXPORT int accept(int fd, struct sockaddr *addr, socklen_t *len)
  */
 static bool is_or_becomes_vsock(int fd)
 {
-	return di_is(fd) == 1 || di_accepted(world(), -1, fd) == 0;
+	return di_is(fd) == 1 || di_accepted(context(), -1, fd) == 0;
 }
 
 /* ---- names ---------------------------------------------------------------------------------- */
 
-/* Of a connection by TCP (leave.h). False: @fd is none. */
+/* Of a connection by TCP (tcp_out.h). False: @fd is none. */
 static bool put_tcp_name(struct sockaddr *addr, socklen_t *len, socklen_t room, int fd, bool remote)
 {
 	struct sockaddr_storage ss;
@@ -169,7 +169,7 @@ EXPORT int getsockname(int fd, struct sockaddr *addr, socklen_t *len)
 	if (rc < 0 || !len || !family_is(addr, room, AF_UNIX) ||
 	    !(is_label(addr, room, *len) ? is_or_becomes_vsock(fd) : di_is(fd) == 1))
 		return rc;
-	rc = di_names(world(), fd, &local, NULL);
+	rc = di_names(context(), fd, &local, NULL);
 	if (!rc)
 		put_address(addr, len, room, &local);
 	return returned(rc);
@@ -186,7 +186,7 @@ EXPORT int getpeername(int fd, struct sockaddr *addr, socklen_t *len)
 	if (rc < 0 || !len || !family_is(addr, room, AF_UNIX) ||
 	    !(is_label(addr, room, *len) ? is_or_becomes_vsock(fd) : di_is(fd) == 1))
 		return rc;
-	rc = di_names(world(), fd, NULL, &remote);
+	rc = di_names(context(), fd, NULL, &remote);
 	if (!rc)
 		put_address(addr, len, room, &remote);
 	return returned(rc);
@@ -196,7 +196,7 @@ EXPORT int getpeername(int fd, struct sockaddr *addr, socklen_t *len)
 
 EXPORT int shutdown(int fd, int how)
 {
-	return is_vsock(fd) ? returned(di_shutdown(world(), fd, how)) : REAL(shutdown)(fd, how);
+	return is_vsock(fd) ? returned(di_shutdown(context(), fd, how)) : REAL(shutdown)(fd, how);
 }
 
 /* Options of TCP and IP that a vsock socket does not have: 0, and set without effect. */
@@ -216,7 +216,7 @@ EXPORT int getsockopt(int fd, int level, int name, void *val, socklen_t *len)
 		return 0;
 	}
 	if (level == AF_VSOCK) {
-		rc = di_getsockopt(world(), fd, level, name, val, len);
+		rc = di_getsockopt(context(), fd, level, name, val, len);
 		return rc == 1 ? REAL(getsockopt)(fd, level, name, val, len) : returned(rc);
 	}
 	rc = REAL(getsockopt)(fd, level, name, val, len);
@@ -225,7 +225,7 @@ EXPORT int getsockopt(int fd, int level, int name, void *val, socklen_t *len)
 		return rc;
 	memcpy(&said, val, sizeof(said));
 	if (name == SO_ERROR)
-		said = di_error(world(), fd, said);
+		said = di_error(context(), fd, said);
 	else if ((said == AF_UNIX || said == AF_VSOCK) && tcp_names(fd, &tcp, NULL))
 		said = tcp.ss_family;
 	else if (said == AF_UNIX && is_or_becomes_vsock(fd))
@@ -241,6 +241,6 @@ EXPORT int setsockopt(int fd, int level, int name, const void *val, socklen_t le
 	if (of_tcp(fd, level))
 		return 0;
 	if (level == AF_VSOCK || (level == SOL_SOCKET && name == SO_MAX_PACING_RATE))
-		rc = di_setsockopt(world(), fd, level, name, val, len);
+		rc = di_setsockopt(context(), fd, level, name, val, len);
 	return rc == 1 ? REAL(setsockopt)(fd, level, name, val, len) : returned(rc);
 }

@@ -41,7 +41,7 @@ static bool check_zvsockd(const char *dir, uint32_t *cid, char *text, size_t siz
 	int r;
 
 	di_init(&d, dir);
-	d.say = remember;
+	d.report = remember;
 	r = di_local_cid(&d, cid);
 	if (r < 0) {
 		snprintf(text, size, "%s", *said ? said : strerror(-r));

@@ -11,9 +11,9 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-#define ANSWER_MAX   (1 << 20) /* some 3,000 guests */
-#define GUEST_MAX    4096      /* of one of them */
-#define PATIENCE_SEC 10	       /* as zvsockctl has */
+#define ANSWER_MAX	   (1 << 20) /* some 3,000 guests */
+#define GUEST_MAX	   4096	     /* of one of them */
+#define ANSWER_TIMEOUT_SEC 10	     /* as zvsockctl has */
 
 __attribute__((format(printf, 4, 5))) static int failed(int r, char *why, size_t size,
 							const char *format, ...)
@@ -66,7 +66,7 @@ const char *guest_json_string(const char *json, const char *name, char *value, s
 
 static int connect_control(const char *path, char *why, size_t size)
 {
-	const struct timeval patience = {.tv_sec = PATIENCE_SEC};
+	const struct timeval patience = {.tv_sec = ANSWER_TIMEOUT_SEC};
 	struct sockaddr_un a = {.sun_family = AF_UNIX};
 	int fd;
 

@@ -56,7 +56,7 @@ struct options {
 	unsigned tcp; /* 0: not given */
 };
 
-__attribute__((format(printf, 1, 2))) static void say(const char *format, ...)
+__attribute__((format(printf, 1, 2))) static void report(const char *format, ...)
 {
 	va_list args;
 
@@ -77,7 +77,7 @@ static unsigned read_port(const char *text)
 	if (text)
 		port = strtoul(text, &end, 10);
 	if (text && (*text < '0' || *text > '9' || *end || errno || !port || port >= UINT32_MAX)) {
-		say("--tcp=%s: not a vsock port", text);
+		report("--tcp=%s: not a vsock port", text);
 		exit(EXIT_OURS);
 	}
 	return (unsigned)port;
@@ -130,7 +130,7 @@ static void read_options(int argc, char **argv, struct options *o)
 		case 'm':
 			if (mode_read(optarg, &o->mode))
 				break;
-			say("--mode %s: not a mode: preload, seccomp or auto", optarg);
+			report("--mode %s: not a mode: preload, seccomp or auto", optarg);
 			exit(EXIT_OURS);
 		default:
 			fputs("zvsock-run --help lists the options\n", stderr);
@@ -142,7 +142,7 @@ static void read_options(int argc, char **argv, struct options *o)
 		exit(EXIT_OURS);
 	}
 	if (o->dir && o->guest) {
-		say("--dir and --guest both say where the guests are: give one");
+		report("--dir and --guest both say where the guests are: give one");
 		exit(EXIT_OURS);
 	}
 }
@@ -173,7 +173,7 @@ static void set_or_die(const char *name, const char *value)
 {
 	if (setenv(name, value, 1) == 0)
 		return;
-	say("the environment: %s", strerror(errno));
+	report("the environment: %s", strerror(errno));
 	exit(EXIT_OURS);
 }
 
@@ -211,10 +211,10 @@ static bool is_served(const struct options *o, const char *dir)
 	if (!outer || strcmp(outer, dir) != 0)
 		return false;
 	if (o->tcp && (!port || strtoul(port, NULL, 10) != o->tcp))
-		say("--tcp=%u: the zvsock-run that this one runs under was started without it",
-		    o->tcp);
+		report("--tcp=%u: the zvsock-run that this one runs under was started without it",
+		       o->tcp);
 	else if (o->dgrams && !getenv("ZVSOCK_SUPERVISED_DGRAM"))
-		say("--dgram: the zvsock-run that this one runs under was started without it");
+		report("--dgram: the zvsock-run that this one runs under was started without it");
 	else
 		return true;
 	exit(EXIT_OURS);
@@ -233,7 +233,7 @@ static void supervise(const struct options *o, const char *dir)
 	if (r == -EBUSY && is_served(o, dir))
 		return;
 	if (r < 0) {
-		say("mode seccomp: %s", why);
+		report("mode seccomp: %s", why);
 		exit(EXIT_OURS);
 	}
 	set_or_die("ZVSOCK_SUPERVISED", dir);
@@ -246,7 +246,7 @@ static void supervise(const struct options *o, const char *dir)
 
 static void warn(const char *line)
 {
-	say("%s; the program finds no vsock", line);
+	report("%s; the program finds no vsock", line);
 }
 
 /* Warns when there is no zvsockd. The program then behaves as without vsock. */
@@ -256,7 +256,7 @@ static void warn_without_zvsockd(const char *dir)
 	struct di d;
 
 	di_init(&d, dir);
-	d.say = warn;
+	d.report = warn;
 	(void)di_local_cid(&d, &cid);
 }
 
@@ -276,23 +276,23 @@ static enum mode choose(const struct options *o, const struct program *p, const 
 	enum mode mode = mode_of(p, library != NULL, &why);
 
 	if (p->kind == PROGRAM_FOREIGN && o->mode != MODE_SECCOMP) {
-		say("%s is for %s, not for this machine; under an emulator: --mode seccomp",
-		    p->loaded, p->detail);
+		report("%s is for %s, not for this machine; under an emulator: --mode seccomp",
+		       p->loaded, p->detail);
 		exit(EXIT_CANNOT_RUN);
 	}
 	if (o->mode == MODE_PRELOAD && !library) {
-		say("--mode preload: there is no %s: is zvsock installed whole?", ZV_PRELOAD);
+		report("--mode preload: there is no %s: is zvsock installed whole?", ZV_PRELOAD);
 		exit(EXIT_OURS);
 	}
 	if (p->privileged)
-		say("%s is %s: %s; start it as root, or without that", p->loaded, p->privileged,
-		    o->mode == MODE_PRELOAD ? "ld.so ignores the library, it finds no vsock"
-					    : "in mode seccomp it does not gain these rights");
+		report("%s is %s: %s; start it as root, or without that", p->loaded, p->privileged,
+		       o->mode == MODE_PRELOAD ? "ld.so ignores the library, it finds no vsock"
+					       : "in mode seccomp it does not gain these rights");
 	else if (o->mode == MODE_PRELOAD && mode == MODE_SECCOMP)
-		say("%s is %s: %s; --mode seccomp", p->loaded, program_kind_text(p->kind), why);
+		report("%s is %s: %s; --mode seccomp", p->loaded, program_kind_text(p->kind), why);
 	if (o->verbose)
-		say("mode %s: %s is %s", mode_name(o->mode == MODE_AUTO ? mode : o->mode),
-		    p->loaded, program_kind_text(p->kind));
+		report("mode %s: %s is %s", mode_name(o->mode == MODE_AUTO ? mode : o->mode),
+		       p->loaded, program_kind_text(p->kind));
 	return o->mode == MODE_AUTO ? mode : o->mode;
 }
 
@@ -306,7 +306,7 @@ static const char *absolute(const char *given, char dir[static DI_DIR_MAX])
 	else
 		snprintf(here, sizeof(here), "%s", given);
 	if (strlen(here) >= DI_DIR_MAX) {
-		say("%s: the path of a namespace has at most %d bytes", given, DI_DIR_MAX - 1);
+		report("%s: the path of a namespace has at most %d bytes", given, DI_DIR_MAX - 1);
 		exit(EXIT_OURS);
 	}
 	return memcpy(dir, here, strlen(here) + 1);
@@ -320,7 +320,7 @@ static const char *find_dir(const struct options *o, char dir[static DI_DIR_MAX]
 	if (o->guest) {
 		if (guest_dir(o->control ? o->control : GUEST_CONTROL, o->guest, dir, DI_DIR_MAX,
 			      why, sizeof(why)) < 0) {
-			say("%s", why);
+			report("%s", why);
 			exit(EXIT_OURS);
 		}
 		return dir;
@@ -335,7 +335,7 @@ static int check(const char *dir, const char *control, const char *name)
 	struct program p;
 
 	if (name && program_find(name, own ? linker : NULL, &p, why, sizeof(why)) < 0) {
-		say("%s", why);
+		report("%s", why);
 		return EXIT_NO_PROGRAM;
 	}
 	return check_print(dir, control, find_library(path), ZV_PRELOAD, own ? linker : NULL,
@@ -358,7 +358,7 @@ int main(int argc, char **argv)
 	r = program_find(argv[optind], program_own_linker(linker) ? linker : NULL, &p, why,
 			 sizeof(why));
 	if (r < 0) {
-		say("%s", why);
+		report("%s", why);
 		return r == -ENOENT ? EXIT_NO_PROGRAM : EXIT_CANNOT_RUN;
 	}
 	library = find_library(library_path);
@@ -373,6 +373,6 @@ int main(int argc, char **argv)
 	else
 		supervise(&o, dir);
 	execvp(p.path, argv + optind);
-	say("%s: %s", p.path, strerror(errno));
+	report("%s: %s", p.path, strerror(errno));
 	return errno == ENOENT ? EXIT_NO_PROGRAM : EXIT_CANNOT_RUN;
 }

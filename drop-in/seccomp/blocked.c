@@ -15,20 +15,20 @@
 #include "caller.h"
 #include "syscalls.h"
 
-#define LOOK_MS	     20
-#define LOOK_LAZY_MS 100
-#define LAZY_AFTER   50 /* looks without a new call */
-#define KEEP_MS	     60000
-#define RESTARTSYS   512 /* ERESTARTSYS of the kernel: never seen by a program */
+#define CHECK_MS      20
+#define CHECK_IDLE_MS 100
+#define IDLE_AFTER    50 /* looks without a new call */
+#define PARK_MS	      60000
+#define RESTARTSYS    512 /* ERESTARTSYS of the kernel: never seen by a program */
 
-struct di_kept {
-	struct di_kept *next;
+struct di_parked {
+	struct di_parked *next;
 	ino_t listener;
 	int conn, pidfd;
 	int64_t until_ms;
 };
 
-static _Atomic unsigned looks; /* since the last call began to block */
+static _Atomic unsigned checks; /* since the last call began to block */
 
 static int64_t now_ms(void)
 {
@@ -62,7 +62,7 @@ int di_blocked_init(void)
 
 static void ring(struct di_super *s)
 {
-	looks = 0;
+	checks = 0;
 	(void)eventfd_write(s->bell, 1);
 }
 
@@ -109,19 +109,19 @@ long di_blocked_answer(const struct di_blocked *b, bool restart)
 	if (!b->interrupted)
 		return 0;
 	/* ERESTARTSYS may be given only to a thread that goes through signal delivery. */
-	return restart && b->sure ? -RESTARTSYS : -EINTR;
+	return restart && b->certain ? -RESTARTSYS : -EINTR;
 }
 
-static void look_at(struct di_super *s, struct di_blocked *b)
+static void check_call(struct di_super *s, struct di_blocked *b)
 {
 	if (!di_call_waits(s, b->id)) {
 		b->gone = true;
 	} else {
 		enum di_signal sig = di_caller_signal(b->tid);
 
-		b->perhaps = sig == DI_SIGNAL_PERHAPS ? b->perhaps + 1 : 0;
-		b->sure |= sig == DI_SIGNAL_SURE;
-		b->interrupted |= b->sure || b->perhaps > 1;
+		b->n_possible = sig == DI_SIGNAL_POSSIBLE ? b->n_possible + 1 : 0;
+		b->certain |= sig == DI_SIGNAL_CERTAIN;
+		b->interrupted |= b->certain || b->n_possible > 1;
 	}
 	/* Again at every check: the thread may not have entered its system call yet. */
 	if (b->gone || b->interrupted)
@@ -135,7 +135,7 @@ static bool ended(int pidfd)
 	return poll(&p, 1, 0) > 0;
 }
 
-static void free_kept(struct di_kept *k)
+static void free_parked(struct di_parked *k)
 {
 	if (k->conn >= 0)
 		close(k->conn);
@@ -144,29 +144,29 @@ static void free_kept(struct di_kept *k)
 	free(k);
 }
 
-int di_blocked_look(struct di_super *s)
+int di_blocked_check(struct di_super *s)
 {
 	int64_t now = now_ms();
 	bool any;
 
 	pthread_mutex_lock(&s->lock);
 	for (struct di_blocked *b = s->blocked; b; b = b->next)
-		look_at(s, b);
-	for (struct di_kept **at = &s->kept; *at;) {
-		struct di_kept *k = *at;
+		check_call(s, b);
+	for (struct di_parked **at = &s->parked; *at;) {
+		struct di_parked *k = *at;
 
 		if (now < k->until_ms && !ended(k->pidfd)) {
 			at = &k->next;
 			continue;
 		}
 		*at = k->next;
-		free_kept(k);
+		free_parked(k);
 	}
-	any = s->blocked || s->kept;
+	any = s->blocked || s->parked;
 	pthread_mutex_unlock(&s->lock);
 	if (!any)
 		return -1;
-	return looks++ < LAZY_AFTER ? LOOK_MS : LOOK_LAZY_MS;
+	return checks++ < IDLE_AFTER ? CHECK_MS : CHECK_IDLE_MS;
 }
 
 ino_t di_listener(int fd)
@@ -176,33 +176,33 @@ ino_t di_listener(int fd)
 	return fstat(fd, &st) < 0 ? 0 : st.st_ino;
 }
 
-void di_keep(struct di_super *s, ino_t listener, int pidfd, int conn)
+void di_park(struct di_super *s, ino_t listener, int pidfd, int conn)
 {
-	struct di_kept *k = listener ? malloc(sizeof(*k)) : NULL, **at;
+	struct di_parked *k = listener ? malloc(sizeof(*k)) : NULL, **at;
 
 	if (!k) {
 		close(conn);
 		return;
 	}
-	*k = (struct di_kept){.listener = listener,
-			      .conn = conn,
-			      .pidfd = fcntl(pidfd, F_DUPFD_CLOEXEC, 3),
-			      .until_ms = now_ms() + KEEP_MS};
+	*k = (struct di_parked){.listener = listener,
+				.conn = conn,
+				.pidfd = fcntl(pidfd, F_DUPFD_CLOEXEC, 3),
+				.until_ms = now_ms() + PARK_MS};
 	pthread_mutex_lock(&s->lock);
-	for (at = &s->kept; *at; at = &(*at)->next)
+	for (at = &s->parked; *at; at = &(*at)->next)
 		;
 	*at = k;
 	pthread_mutex_unlock(&s->lock);
 	ring(s);
 }
 
-int di_kept(struct di_super *s, ino_t listener)
+int di_parked(struct di_super *s, ino_t listener)
 {
-	struct di_kept *found = NULL;
+	struct di_parked *found = NULL;
 	int conn = -1;
 
 	pthread_mutex_lock(&s->lock);
-	for (struct di_kept **at = &s->kept; *at; at = &(*at)->next)
+	for (struct di_parked **at = &s->parked; *at; at = &(*at)->next)
 		if ((*at)->listener == listener) {
 			found = *at;
 			*at = found->next;
@@ -212,7 +212,7 @@ int di_kept(struct di_super *s, ino_t listener)
 	if (found) {
 		conn = found->conn;
 		found->conn = -1;
-		free_kept(found);
+		free_parked(found);
 	}
 	return conn;
 }

@@ -25,9 +25,9 @@ struct di_blocked {
 	pid_t tid;
 	pthread_t thread;
 	int pidfd;
-	unsigned perhaps; /* consecutive checks that found a signal for some thread */
-	bool gone;	  /* the caller no longer waits */
-	bool sure, interrupted;
+	unsigned n_possible; /* consecutive checks that found a signal for some thread */
+	bool gone;	     /* the caller no longer waits */
+	bool certain, interrupted;
 };
 
 /* Call once, before threads are created. */
@@ -44,16 +44,16 @@ void di_blocked_leave(struct di_super *s, struct di_blocked *b);
 long di_blocked_answer(const struct di_blocked *b, bool restart);
 
 /* Checks all blocked calls. Returns the time to the next check in ms; -1: when the bell rings. */
-int di_blocked_look(struct di_super *s);
+int di_blocked_check(struct di_super *s);
 
 /* The identity of the listener @fd. 0: not known. */
 ino_t di_listener(int fd);
 
 /* Takes over @conn, a descriptor of ours, accepted from @listener for the process of @pidfd (which
  * is duplicated): it is closed when that process ends, or after a minute. */
-void di_keep(struct di_super *s, ino_t listener, int pidfd, int conn);
+void di_park(struct di_super *s, ino_t listener, int pidfd, int conn);
 
 /* Returns the oldest kept connection of @listener. -1: none. */
-int di_kept(struct di_super *s, ino_t listener);
+int di_parked(struct di_super *s, ino_t listener);
 
 #endif

@@ -185,13 +185,13 @@ enum di_signal di_caller_signal(pid_t tid)
 	open = ~status_number(status, "\nSigBlk:", 16);
 	shared = status_number(status, "\nShdPnd:", 16) & open;
 	if (status_number(status, "\nSigPnd:", 16) & open)
-		return DI_SIGNAL_SURE;
+		return DI_SIGNAL_CERTAIN;
 	if (!shared)
 		return DI_SIGNAL_NONE;
 	group = (pid_t)status_number(status, "\nTgid:", 10);
 	if (group == tid || status_number(status, "\nThreads:", 10) == 1)
-		return DI_SIGNAL_SURE;
+		return DI_SIGNAL_CERTAIN;
 	if (read_status(group, status) && (shared & ~status_number(status, "\nSigBlk:", 16)))
 		return DI_SIGNAL_NONE; /* the first thread's */
-	return DI_SIGNAL_PERHAPS;
+	return DI_SIGNAL_POSSIBLE;
 }

@@ -53,7 +53,7 @@ int di_caller_user(const struct di_caller *t, uid_t *user);
 
 /* Is a signal pending for the thread? It cannot get it while it waits for us. SURE: the kernel has
  * chosen this thread for it. PERHAPS: it, or another thread of the process. */
-enum di_signal { DI_SIGNAL_NONE, DI_SIGNAL_PERHAPS, DI_SIGNAL_SURE };
+enum di_signal { DI_SIGNAL_NONE, DI_SIGNAL_POSSIBLE, DI_SIGNAL_CERTAIN };
 enum di_signal di_caller_signal(pid_t tid);
 
 #endif

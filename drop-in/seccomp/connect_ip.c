@@ -9,7 +9,7 @@
 #include "call.h"
 #include "common/di_tcp.h"
 #include "dns.h"
-#include "left.h"
+#include "outbound.h"
 
 /* Is the program's descriptor still that of the file that we have looked at? */
 static bool same_file(const struct call *c)
@@ -25,7 +25,7 @@ static bool same_file(const struct call *c)
 }
 
 /* @fresh gets the number of the socket that the program has connected to @a. */
-static long take_place(struct call *c, int fresh, const union address *a, size_t len)
+static long replace_fd(struct call *c, int fresh, const union address *a, size_t len)
 {
 	struct seccomp_notif_addfd add = {
 		.id = c->n->id,
@@ -36,7 +36,7 @@ static long take_place(struct call *c, int fresh, const union address *a, size_t
 	};
 	long r = -EBADF;
 
-	di_left_add(c->s, fresh, a->bytes, (socklen_t)len);
+	di_outbound_add(c->s, fresh, a->bytes, (socklen_t)len);
 	if (same_file(c))
 		r = ioctl(c->s->notify, SECCOMP_IOCTL_NOTIF_ADDFD, &add) < 0 ? -errno : 0;
 	close(fresh);
@@ -80,6 +80,6 @@ long call_connect_ip(struct call *c, const union address *a, size_t len)
 	else if (type == SOCK_DGRAM && dns)
 		fresh = di_dns_socket(c->s, c->fd);
 	else
-		return !type && di_left_find(c->s, c->fd, &before) ? -EISCONN : DI_CONTINUE;
-	return fresh < 0 ? fresh : take_place(c, fresh, a, len);
+		return !type && di_outbound_find(c->s, c->fd, &before) ? -EISCONN : DI_CONTINUE;
+	return fresh < 0 ? fresh : replace_fd(c, fresh, a, len);
 }

@@ -11,7 +11,7 @@
 #include <unistd.h>
 
 #include "blocked.h"
-#include "left.h"
+#include "outbound.h"
 #include "syscalls.h"
 
 /* Linux 6.6: the one who is woken runs on the caller's CPU, which waits anyway. */
@@ -30,7 +30,7 @@ union notification {
 	char room[1024];
 };
 
-static void say(const char *line)
+static void report(const char *line)
 {
 	char text[512];
 	int len = snprintf(text, sizeof(text), "zvsock-run: %s\n", line);
@@ -112,7 +112,7 @@ static bool begin(struct di_super *s)
 	s->bell = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	s->epoll = epoll_create1(EPOLL_CLOEXEC);
 	(void)ioctl(s->notify, SECCOMP_IOCTL_NOTIF_SET_FLAGS, SECCOMP_USER_NOTIF_FD_SYNC_WAKE_UP);
-	if (s->bell < 0 || s->epoll < 0 || di_blocked_init() < 0 || !di_left_init(s) ||
+	if (s->bell < 0 || s->epoll < 0 || di_blocked_init() < 0 || !di_outbound_init(s) ||
 	    !watch(s, s->bell, EPOLLIN) || !watch(s, s->notify, 0))
 		return false;
 	pthread_mutex_lock(&s->lock);
@@ -128,7 +128,7 @@ void di_super_serve(int notify, const struct di_super_opts *o)
 	bool go_on;
 
 	di_init(&s.di, o->dir);
-	s.di.say = o->verbose ? say : NULL;
+	s.di.report = o->verbose ? report : NULL;
 	s.di.dgrams = o->dgrams;
 	for (go_on = begin(&s); go_on;) {
 		struct epoll_event e;
@@ -141,7 +141,7 @@ void di_super_serve(int notify, const struct di_super_opts *o)
 		    e.data.fd == notify) /* EPOLLHUP: nobody is under the filter any more */
 			break;
 		(void)eventfd_read(s.bell, &rings);
-		wait_ms = di_blocked_look(&s);
+		wait_ms = di_blocked_check(&s);
 	}
 	_exit(0); /* threads of ours are in system calls */
 }

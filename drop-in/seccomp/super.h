@@ -44,8 +44,8 @@
 #include "common/di.h"
 
 struct di_blocked;
-struct di_kept;
-struct di_left;
+struct di_parked;
+struct di_outbound;
 
 struct di_super {
 	int notify; /* the filter's descriptor */
@@ -55,9 +55,9 @@ struct di_super {
 	pthread_mutex_t lock; /* protects everything below */
 	unsigned idle, threads;
 	struct di_blocked *blocked;
-	struct di_kept *kept;
-	struct di_left *left; /* NULL: without tcp */
-	_Atomic unsigned n_left;
+	struct di_parked *parked;
+	struct di_outbound *outbound; /* NULL: without tcp */
+	_Atomic unsigned n_outbound;
 	int dns;   /* epoll of the sockets of the name server; -1: none yet */
 	int bell;  /* eventfd: there is something to check repeatedly */
 	int epoll; /* main thread: notify, bell, pidfds of blocked callers */

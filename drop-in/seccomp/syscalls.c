@@ -15,8 +15,8 @@
 
 #include "blocked.h"
 #include "call.h"
-#include "left.h"
 #include "messages.h"
+#include "outbound.h"
 
 #define DEV_VSOCK  "/dev/vsock"
 #define OPTION_MAX 64u	 /* bytes of a socket option of AF_VSOCK, at most */
@@ -152,7 +152,7 @@ static long do_accept(struct call *c, int flags)
 	if (flags & ~(SOCK_CLOEXEC | SOCK_NONBLOCK))
 		return -EINVAL;
 	listener = di_listener(c->fd);
-	conn = di_kept(c->s, listener);
+	conn = di_parked(c->s, listener);
 	if (conn >= 0)
 		fcntl(conn, F_SETFL, flags & SOCK_NONBLOCK ? O_NONBLOCK : 0);
 	else if (fcntl(c->fd, F_GETFL) & O_NONBLOCK)
@@ -179,7 +179,7 @@ static long do_accept(struct call *c, int flags)
 	if (r == 0)
 		r = call_give(c, conn, flags & SOCK_CLOEXEC);
 	if (r < 0) /* it no longer waits, or has no descriptor left: keep it for the next call */
-		di_keep(c->s, listener, c->t.pidfd, conn);
+		di_park(c->s, listener, c->t.pidfd, conn);
 	else
 		close(conn);
 	return r == 0 || r == -ENOENT ? DI_DONE : r;
@@ -204,16 +204,16 @@ static long call_shutdown(struct call *c)
 
 static long names(struct call *c, bool remote)
 {
-	struct sockaddr_storage left;
+	struct sockaddr_storage outbound;
 	struct sockaddr_vm a;
 	long r = call_take_file(c, 0);
 
-	if (r == 0 && di_left_find(c->s, c->fd, &left)) {
+	if (r == 0 && di_outbound_find(c->s, c->fd, &outbound)) {
 		if (!remote) /* its own is not known: unspecified, port 0 */
-			left = (struct sockaddr_storage){.ss_family = left.ss_family};
-		return call_put_address(c, &left,
-					left.ss_family == AF_INET ? sizeof(struct sockaddr_in)
-								  : sizeof(struct sockaddr_in6),
+			outbound = (struct sockaddr_storage){.ss_family = outbound.ss_family};
+		return call_put_address(c, &outbound,
+					outbound.ss_family == AF_INET ? sizeof(struct sockaddr_in)
+								      : sizeof(struct sockaddr_in6),
 					call_arg(c, 1), call_arg(c, 2));
 	}
 	if (r == 0 && di_is(c->fd) != 1)
@@ -242,11 +242,11 @@ static bool is_ip_level(int level)
 /* getsockopt(2) of c->fd. 1: it is for the kernel to answer. */
 static int get_option(struct call *c, int level, int name, void *val, socklen_t *len)
 {
-	struct sockaddr_storage left;
+	struct sockaddr_storage outbound;
 	int domain;
 
-	if (di_left_find(c->s, c->fd, &left)) {
-		domain = left.ss_family;
+	if (di_outbound_find(c->s, c->fd, &outbound)) {
+		domain = outbound.ss_family;
 		if (is_ip_level(level)) /* zeroes */
 			return 0;
 		if (level == SOL_SOCKET && name == SO_DOMAIN) {
@@ -284,13 +284,13 @@ static long call_getsockopt(struct call *c)
 
 static long call_setsockopt(struct call *c)
 {
-	struct sockaddr_storage left;
+	struct sockaddr_storage outbound;
 	char val[OPTION_MAX] = {0};
 	int len = call_int(c, 4);
 	long r = call_take_file(c, 0);
 
 	if (r == 0 && is_ip_level(call_int(c, 1)))
-		return di_left_find(c->s, c->fd, &left) ? 0 : DI_CONTINUE;
+		return di_outbound_find(c->s, c->fd, &outbound) ? 0 : DI_CONTINUE;
 	if (r == 0 && di_is(c->fd) != 1)
 		return DI_CONTINUE;
 	if (r)

@@ -19,7 +19,7 @@
 #define UIO  "uio_pci_generic"
 #define HUGE "sys/kernel/mm/hugepages/hugepages-2048kB"
 
-void bind_say(struct report *r, int err, const char *fmt, ...)
+void bind_report(struct report *r, int err, const char *fmt, ...)
 {
 	va_list ap;
 
@@ -175,24 +175,26 @@ static bool have_driver(const char *root, const char *driver, struct report *r)
 	if (bind_there(root, path))
 		return true;
 	if (!root[0] && geteuid() != 0) {
-		bind_say(r, -EPERM, "the module %s is not loaded, and only root can load it",
-			 driver);
+		bind_report(r, -EPERM, "the module %s is not loaded, and only root can load it",
+			    driver);
 		return false;
 	}
-	bind_say(r, -ENODEV,
-		 "the kernel has no driver %s: modprobe %s did not bring it (a package of modules "
-		 "for "
-		 "this "
-		 "kernel may be missing, or modprobe itself)",
-		 driver, driver);
+	bind_report(
+		r, -ENODEV,
+		"the kernel has no driver %s: modprobe %s did not bring it (a package of modules "
+		"for "
+		"this "
+		"kernel may be missing, or modprobe itself)",
+		driver, driver);
 	return false;
 }
 
 static void write_failed(struct report *r, const char *path, int err)
 {
-	bind_say(r, err, "%s: %s%s", path, strerror(-err),
-		 err == -EACCES || err == -EPERM ? "; only root can change the driver of a device"
-						 : "");
+	bind_report(r, err, "%s: %s%s", path, strerror(-err),
+		    err == -EACCES || err == -EPERM
+			    ? "; only root can change the driver of a device"
+			    : "");
 }
 
 /* Takes the device from its driver, and lets the kernel look for one again. */
@@ -229,20 +231,21 @@ static bool find_device(const char *root, const char *text, struct pci_info *i, 
 
 	*r = (struct report){0};
 	if (!pci_bdf_parse(bdf, text)) {
-		bind_say(r, -EINVAL,
-			 "%s is not the address of a PCI device; it looks like 0000:00:05.0", text);
+		bind_report(r, -EINVAL,
+			    "%s is not the address of a PCI device; it looks like 0000:00:05.0",
+			    text);
 		return false;
 	}
 	err = read_info(root, bdf, i);
 	if (err)
-		bind_say(r, err, "%s: %s; \"zv-bind status\" lists the virtio-vsock devices", bdf,
-			 err == -ENODEV ? "there is no such PCI device" : strerror(-err));
+		bind_report(r, err, "%s: %s; \"zv-bind status\" lists the virtio-vsock devices",
+			    bdf, err == -ENODEV ? "there is no such PCI device" : strerror(-err));
 	else if (!pci_info_is_vsock(i))
-		bind_say(r, -ENODEV,
-			 "%s is no virtio-vsock device (vendor %04x, device %04x); \"zv-bind "
-			 "status\" "
-			 "lists those",
-			 bdf, i->vendor, i->device);
+		bind_report(r, -ENODEV,
+			    "%s is no virtio-vsock device (vendor %04x, device %04x); \"zv-bind "
+			    "status\" "
+			    "lists those",
+			    bdf, i->vendor, i->device);
 	return r->err == 0;
 }
 
@@ -260,35 +263,36 @@ void bind_device(const char *root, const char *bdf, const char *driver, struct r
 	if (!driver)
 		driver = i.iommu_group >= 0 ? VFIO : UIO;
 	if (!is_ours(driver)) {
-		bind_say(r, -EINVAL, "the driver %s is none that zvsock can use: " VFIO " or " UIO,
-			 driver);
+		bind_report(r, -EINVAL,
+			    "the driver %s is none that zvsock can use: " VFIO " or " UIO, driver);
 		return;
 	}
 	if (strcmp(i.driver, driver) == 0) {
-		bind_say(r, 0, "%s is bound to %s already", i.bdf, driver);
+		bind_report(r, 0, "%s is bound to %s already", i.bdf, driver);
 		return;
 	}
 	if (strcmp(driver, VFIO) == 0 && i.iommu_group < 0) {
-		bind_say(r, -EOPNOTSUPP,
-			 "%s: no IOMMU translates for it, which " VFIO
-			 " needs. Give the VM one (QEMU: -device "
-			 "intel-iommu,intremap=on,caching-mode=on) and the kernel intel_iommu=on; "
-			 "or "
-			 "use "
-			 "--driver " UIO,
-			 i.bdf);
+		bind_report(
+			r, -EOPNOTSUPP,
+			"%s: no IOMMU translates for it, which " VFIO
+			" needs. Give the VM one (QEMU: -device "
+			"intel-iommu,intremap=on,caching-mode=on) and the kernel intel_iommu=on; "
+			"or "
+			"use "
+			"--driver " UIO,
+			i.bdf);
 		return;
 	}
 	if (!have_driver(root, driver, r) || !rebind(root, &i, driver, r))
 		return;
 	if (read_info(root, i.bdf, &i) == 0 && strcmp(i.driver, driver) == 0) {
 		r->changed = true;
-		bind_say(r, 0, "%s is bound to %s%s", i.bdf, driver,
-			 strcmp(driver, UIO) == 0 ? "; its DMA is not confined" : "");
+		bind_report(r, 0, "%s is bound to %s%s", i.bdf, driver,
+			    strcmp(driver, UIO) == 0 ? "; its DMA is not confined" : "");
 		return;
 	}
-	bind_say(r, -EIO, "%s: the kernel has not bound it to %s; its log (dmesg) tells why", i.bdf,
-		 driver);
+	bind_report(r, -EIO, "%s: the kernel has not bound it to %s; its log (dmesg) tells why",
+		    i.bdf, driver);
 }
 
 void bind_release(const char *root, const char *bdf, struct report *r)
@@ -298,7 +302,7 @@ void bind_release(const char *root, const char *bdf, struct report *r)
 	if (!find_device(root, bdf, &i, r))
 		return;
 	if (i.driver[0] && !is_ours(i.driver)) {
-		bind_say(r, 0, "%s is bound to %s already", i.bdf, i.driver);
+		bind_report(r, 0, "%s is bound to %s already", i.bdf, i.driver);
 		return;
 	}
 	bind_load(root, "virtio_pci");
@@ -306,10 +310,10 @@ void bind_release(const char *root, const char *bdf, struct report *r)
 		return;
 	if (read_info(root, i.bdf, &i) == 0 && i.driver[0] && !is_ours(i.driver)) {
 		r->changed = true;
-		bind_say(r, 0, "%s is bound to %s", i.bdf, i.driver);
+		bind_report(r, 0, "%s is bound to %s", i.bdf, i.driver);
 		return;
 	}
-	bind_say(
+	bind_report(
 		r, -EIO,
 		"%s: it is bound to %s, and the kernel's own has not taken it; modprobe virtio_pci",
 		i.bdf, i.driver[0] ? i.driver : "no driver");
@@ -325,11 +329,11 @@ void bind_hugepages(const char *root, long n, struct report *r)
 
 	*r = (struct report){0};
 	if (have < 0) {
-		bind_say(r, -EOPNOTSUPP, "this kernel has no hugepages of 2 MiB");
+		bind_report(r, -EOPNOTSUPP, "this kernel has no hugepages of 2 MiB");
 		return;
 	}
 	if (have == n) {
-		bind_say(r, 0, "there are %ld hugepages already", n);
+		bind_report(r, 0, "there are %ld hugepages already", n);
 		return;
 	}
 	(void)snprintf(text, sizeof(text), "%ld", n);
@@ -343,25 +347,25 @@ void bind_hugepages(const char *root, long n, struct report *r)
 		err = pci_write_text(path, text);
 	}
 	if (err) {
-		bind_say(r, err, "%s: %s%s", path, strerror(-err),
-			 err == -EACCES || err == -EPERM ? "; only root can reserve hugepages"
-							 : "");
+		bind_report(r, err, "%s: %s%s", path, strerror(-err),
+			    err == -EACCES || err == -EPERM ? "; only root can reserve hugepages"
+							    : "");
 		return;
 	}
 	before = have;
 	have = read_number(root, HUGE "/nr_hugepages");
 	r->changed = have != before;
 	if (have == n)
-		bind_say(r, 0, "%ld hugepages of 2 MiB", n);
+		bind_report(r, 0, "%ld hugepages of 2 MiB", n);
 	else if (have < n)
-		bind_say(r, -ENOMEM,
-			 "only %ld of %ld hugepages could be had: memory is full or in pieces; "
-			 "reserve "
-			 "them when "
-			 "the kernel boots, with hugepages=%ld on its command line",
-			 have, n, n);
+		bind_report(r, -ENOMEM,
+			    "only %ld of %ld hugepages could be had: memory is full or in pieces; "
+			    "reserve "
+			    "them when "
+			    "the kernel boots, with hugepages=%ld on its command line",
+			    have, n, n);
 	else
-		bind_say(r, -EBUSY, "%ld hugepages stay, because programs use them", have);
+		bind_report(r, -EBUSY, "%ld hugepages stay, because programs use them", have);
 }
 
 /* ---- checks ---- */
@@ -398,42 +402,45 @@ static void check_vfio(const char *root, const struct pci_info *i, const struct 
 
 	(void)snprintf(node, sizeof(node), "dev/vfio/%d", i->iommu_group);
 	if (!m->vfio_type1)
-		bind_say(r, -ENODEV,
-			 "%s: VFIO's IOMMU part is not loaded: modprobe vfio_iommu_type1", i->bdf);
+		bind_report(r, -ENODEV,
+			    "%s: VFIO's IOMMU part is not loaded: modprobe vfio_iommu_type1",
+			    i->bdf);
 	else if (blocks_group(root, i, other))
-		bind_say(r, -EPERM,
-			 "%s: IOMMU group %d is not viable, because %s is bound to a driver of the "
-			 "kernel; bind "
-			 "that to " VFIO " as well",
-			 i->bdf, i->iommu_group, other);
+		bind_report(
+			r, -EPERM,
+			"%s: IOMMU group %d is not viable, because %s is bound to a driver of the "
+			"kernel; bind "
+			"that to " VFIO " as well",
+			i->bdf, i->iommu_group, other);
 	else if (!bind_there(root, node) && i->vfio_cdev < 0)
-		bind_say(r, -ENOENT, "%s: there is no /%s; is /dev a devtmpfs?", i->bdf, node);
+		bind_report(r, -ENOENT, "%s: there is no /%s; is /dev a devtmpfs?", i->bdf, node);
 	else if (m->huge_free <= 0)
-		bind_say(
+		bind_report(
 			r, 0,
 			"%s: ready as vfio:%s if the VM's device has iommu_platform=on; without it "
 			"hugepages are needed, and none is free: zv-bind hugepages N",
 			i->bdf, i->bdf);
 	else
-		bind_say(r, 0, "%s: ready as vfio:%s", i->bdf, i->bdf);
+		bind_report(r, 0, "%s: ready as vfio:%s", i->bdf, i->bdf);
 }
 
 static void check_uio(const struct pci_info *i, const struct machine *m, struct report *r)
 {
 	if (i->iommu_group >= 0 && strcmp(i->iommu_type, "identity") != 0)
-		bind_say(r, -EOPNOTSUPP,
-			 "%s: an IOMMU translates for it, which " UIO
-			 " cannot use; zv-bind bind --driver " VFIO " %s",
-			 i->bdf, i->bdf);
+		bind_report(r, -EOPNOTSUPP,
+			    "%s: an IOMMU translates for it, which " UIO
+			    " cannot use; zv-bind bind --driver " VFIO " %s",
+			    i->bdf, i->bdf);
 	else if (!m->root)
-		bind_say(r, -EPERM, "%s: uio:%s is for root only, because its DMA is not confined",
-			 i->bdf, i->bdf);
+		bind_report(r, -EPERM,
+			    "%s: uio:%s is for root only, because its DMA is not confined", i->bdf,
+			    i->bdf);
 	else if (m->huge_free <= 0)
-		bind_say(r, -ENOMEM,
-			 "%s: uio:%s needs hugepages, and none is free: zv-bind hugepages N",
-			 i->bdf, i->bdf);
+		bind_report(r, -ENOMEM,
+			    "%s: uio:%s needs hugepages, and none is free: zv-bind hugepages N",
+			    i->bdf, i->bdf);
 	else
-		bind_say(r, 0, "%s: ready as uio:%s", i->bdf, i->bdf);
+		bind_report(r, 0, "%s: ready as uio:%s", i->bdf, i->bdf);
 }
 
 void bind_check(const char *root, const struct pci_info *i, const struct machine *m,
@@ -445,6 +452,6 @@ void bind_check(const char *root, const struct pci_info *i, const struct machine
 	else if (strcmp(i->driver, UIO) == 0)
 		check_uio(i, m, r);
 	else
-		bind_say(r, -EBUSY, "%s: bound to %s: zv-bind bind %s", i->bdf,
-			 i->driver[0] ? i->driver : "no driver", i->bdf);
+		bind_report(r, -EBUSY, "%s: bound to %s: zv-bind bind %s", i->bdf,
+			    i->driver[0] ? i->driver : "no driver", i->bdf);
 }

@@ -10,7 +10,7 @@
 #ifndef ZV_BIND_H
 #define ZV_BIND_H
 
-#include "pci/pci_sysfs.h"
+#include "pci/device/pci_sysfs.h"
 
 #define BIND_DEVICES_MAX 64u
 #define BIND_TEXT_MAX	 400u

@@ -27,11 +27,11 @@
 #include <string.h>
 #include <unistd.h>
 
-#define ND	   "sys/bus/nd/devices"
-#define ALIGN	   (2u << 20) /* the pages of a mapping */
-#define LOOK_AT	   (1u << 20) /* bytes at both ends that are checked for data */
-#define NAME	   64u
-#define SPACES_MAX 16u
+#define ND	    "sys/bus/nd/devices"
+#define ALIGN	    (2u << 20) /* the pages of a mapping */
+#define PROBE_BYTES (1u << 20) /* bytes at both ends that are checked for data */
+#define NAME	    64u
+#define SPACES_MAX  16u
 
 /* ---- looking ---- */
 
@@ -114,7 +114,7 @@ static bool find_dax(const char *root, const char *holder, char dax[NAME])
 }
 
 /* Describes a namespace that is a dax device. */
-static void say_ready(const char *root, const char *space, const char *dax, struct report *r)
+static void report_ready(const char *root, const char *space, const char *dax, struct report *r)
 {
 	char path[PATH_MAX], text[NAME] = "", dev[NAME + 8];
 
@@ -122,17 +122,17 @@ static void say_ready(const char *root, const char *space, const char *dax, stru
 	(void)pci_read_text(path, text, sizeof(text));
 	(void)snprintf(dev, sizeof(dev), "dev/%s", dax);
 	if (strtoull(text, NULL, 0) < ALIGN)
-		bind_say(
+		bind_report(
 			r, -EINVAL,
 			"%s is /dev/%s, in pages of %s bytes, not 2 MiB: ndctl create-namespace -f "
 			"-e %s -m devdax -a 2M",
 			space, dax, text[0] ? text : "unknown", space);
 	else if (!bind_there(root, dev))
-		bind_say(r, -ENOENT,
-			 "%s is the dax device %s, but there is no /%s; is /dev a devtmpfs?", space,
-			 dax, dev);
+		bind_report(r, -ENOENT,
+			    "%s is the dax device %s, but there is no /%s; is /dev a devtmpfs?",
+			    space, dax, dev);
 	else
-		bind_say(r, 0, "%s: ready as /dev/%s", space, dax);
+		bind_report(r, 0, "%s: ready as /dev/%s", space, dax);
 }
 
 /* ---- is it empty? ---- */
@@ -159,10 +159,10 @@ static int is_empty(int fd)
 	off_t size = lseek(fd, 0, SEEK_END);
 	int ret;
 
-	if (size < (off_t)LOOK_AT)
+	if (size < (off_t)PROBE_BYTES)
 		return size < 0 ? -errno : -EIO;
-	ret = all_zeroes(fd, 0, LOOK_AT);
-	return ret == 1 ? all_zeroes(fd, (size - LOOK_AT) & ~(off_t)4095, LOOK_AT) : ret;
+	ret = all_zeroes(fd, 0, PROBE_BYTES);
+	return ret == 1 ? all_zeroes(fd, (size - PROBE_BYTES) & ~(off_t)4095, PROBE_BYTES) : ret;
 }
 
 /* True: not in use, and empty or forced. */
@@ -173,30 +173,33 @@ static bool may_take(const char *root, const char *space, bool force, struct rep
 
 	(void)snprintf(dir, sizeof(dir), ND "/%s/block", space);
 	if (!first_entry(root, dir, "pmem", disk)) {
-		bind_say(r, -ENODEV,
-			 "%s: no /dev/pmemN shows what is on it: the module nd_pmem is missing, or "
-			 "its driver was unbound; load it, or boot again",
-			 space);
+		bind_report(
+			r, -ENODEV,
+			"%s: no /dev/pmemN shows what is on it: the module nd_pmem is missing, or "
+			"its driver was unbound; load it, or boot again",
+			space);
 		return false;
 	}
 	bind_path(path, root, "dev/%s", disk);
 	fd = open(path, O_RDONLY | O_EXCL | O_CLOEXEC);
 	if (fd < 0) {
 		err = -errno;
-		bind_say(r, err, "%s: %s: %s%s", space, path, strerror(-err),
-			 err == -EBUSY ? "; it is mounted, or in use otherwise: it stays as it is"
-				       : "");
+		bind_report(r, err, "%s: %s: %s%s", space, path, strerror(-err),
+			    err == -EBUSY
+				    ? "; it is mounted, or in use otherwise: it stays as it is"
+				    : "");
 		return false;
 	}
 	empty = is_empty(fd);
 	(void)close(fd);
 	if (empty < 0)
-		bind_say(r, empty, "%s: cannot read %s: %s", space, path, strerror(-empty));
+		bind_report(r, empty, "%s: cannot read %s: %s", space, path, strerror(-empty));
 	else if (!empty && !force)
-		bind_say(r, -EEXIST,
-			 "%s: %s holds data, which would be lost; if it is the region that this VM "
-			 "shares with its host: zv-bind dax --force %s",
-			 space, path, space);
+		bind_report(
+			r, -EEXIST,
+			"%s: %s holds data, which would be lost; if it is the region that this VM "
+			"shares with its host: zv-bind dax --force %s",
+			space, path, space);
 	return empty == 1 || (empty == 0 && force);
 }
 
@@ -216,9 +219,9 @@ static bool put(const char *root, struct report *r, const char *text, const char
 	bind_path(path, root, "%s", rest);
 	err = pci_write_text(path, text);
 	if (err)
-		bind_say(r, err, "%s: %s%s", path, strerror(-err),
-			 err == -EACCES || err == -EPERM ? "; only root can change a namespace"
-							 : "");
+		bind_report(r, err, "%s: %s%s", path, strerror(-err),
+			    err == -EACCES || err == -EPERM ? "; only root can change a namespace"
+							    : "");
 	return err == 0;
 }
 
@@ -229,15 +232,17 @@ static bool take(const char *root, const char *space, struct report *r)
 	(void)snprintf(region, sizeof(region), "region%.*s", (int)strcspn(space + 9, "."),
 		       space + 9);
 	if (!attribute(root, region, "dax_seed", seed)) {
-		bind_say(r, -EOPNOTSUPP,
-			 "%s: this kernel makes no dax devices of it (%s has no dax_seed): are the "
-			 "modules nd_pmem and dax_pmem there?",
-			 space, region);
+		bind_report(
+			r, -EOPNOTSUPP,
+			"%s: this kernel makes no dax devices of it (%s has no dax_seed): are the "
+			"modules nd_pmem and dax_pmem there?",
+			space, region);
 		return false;
 	}
 	bind_path(path, root, "proc/sys/kernel/random/uuid");
 	if (pci_read_text(path, uuid, sizeof(uuid)) <= 0) {
-		bind_say(r, -ENOENT, "%s: there is no number to be had; is /proc mounted?", path);
+		bind_report(r, -ENOENT, "%s: there is no number to be had; is /proc mounted?",
+			    path);
 		return false;
 	}
 	return put(root, r, space, "sys/bus/nd/drivers/nd_pmem/unbind") &&
@@ -254,7 +259,7 @@ static void convert(const char *root, const char *space, bool force, struct repo
 
 	read_holder(root, space, holder);
 	if (find_dax(root, holder, dax)) {
-		say_ready(root, space, dax, r);
+		report_ready(root, space, dax, r);
 		return;
 	}
 	if (is_dax(holder)) {
@@ -262,24 +267,26 @@ static void convert(const char *root, const char *space, bool force, struct repo
 		if (!put(root, r, holder, "sys/bus/nd/drivers/dax_pmem/bind"))
 			return;
 	} else if (holder[0]) {
-		bind_say(r, -EBUSY,
-			 "%s belongs to %s; to make it a dax device, and lose what is on it: ndctl "
-			 "create-namespace -f -e %s -m devdax -a 2M",
-			 space, holder, space);
+		bind_report(
+			r, -EBUSY,
+			"%s belongs to %s; to make it a dax device, and lose what is on it: ndctl "
+			"create-namespace -f -e %s -m devdax -a 2M",
+			space, holder, space);
 		return;
 	} else if (!may_take(root, space, force, r) || !take(root, space, r)) {
 		return;
 	}
 	read_holder(root, space, holder);
 	if (!find_dax(root, holder, dax)) {
-		bind_say(r, -EIO,
-			 "%s: the kernel has made no dax device of it; its log (dmesg) tells why. "
-			 "The "
-			 "size of an NVDIMM must be a multiple of 16 MiB",
-			 space);
+		bind_report(
+			r, -EIO,
+			"%s: the kernel has made no dax device of it; its log (dmesg) tells why. "
+			"The "
+			"size of an NVDIMM must be a multiple of 16 MiB",
+			space);
 		return;
 	}
-	say_ready(root, space, dax, r);
+	report_ready(root, space, dax, r);
 	r->changed = r->err == 0;
 }
 
@@ -303,16 +310,17 @@ void bind_dax(const char *root, const char *name, bool force, struct report *r)
 	while (name && i < n && strcmp(space[i], name) != 0)
 		i++;
 	if (n == 0)
-		bind_say(r, -ENODEV,
-			 "there is no NVDIMM: the VM has none (\"zvsockctl qemu-args\" on the host "
-			 "prints "
-			 "what it wants), or the kernel lacks the modules nfit and libnvdimm");
+		bind_report(
+			r, -ENODEV,
+			"there is no NVDIMM: the VM has none (\"zvsockctl qemu-args\" on the host "
+			"prints "
+			"what it wants), or the kernel lacks the modules nfit and libnvdimm");
 	else if (i == n)
-		bind_say(r, -ENODEV, "there is no %s; there is %s%s", name, space[0],
-			 n > 1 ? ", and others" : "");
+		bind_report(r, -ENODEV, "there is no %s; there is %s%s", name, space[0],
+			    n > 1 ? ", and others" : "");
 	else if (!name && n > 1)
-		bind_say(r, -EINVAL, "there are %s and %s: say which, zv-bind dax %s", space[0],
-			 space[1], space[0]);
+		bind_report(r, -EINVAL, "there are %s and %s: say which, zv-bind dax %s", space[0],
+			    space[1], space[0]);
 	else
 		convert(root, space[i], force, r);
 }
@@ -326,12 +334,12 @@ bool bind_dax_check(const char *root, struct report *r)
 	for (unsigned i = 0; i < n; i++) {
 		read_holder(root, space[i], holder);
 		if (find_dax(root, holder, dax)) {
-			say_ready(root, space[i], dax, r);
+			report_ready(root, space[i], dax, r);
 			return true;
 		}
 	}
 	if (n)
-		bind_say(
+		bind_report(
 			r, 0,
 			"%s: no dax device; if it is the region that this VM shares with its host: "
 			"zv-bind dax %s",

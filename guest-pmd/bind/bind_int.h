@@ -7,7 +7,7 @@
 
 #include <limits.h>
 
-void bind_say(struct report *r, int err, const char *fmt, ...)
+void bind_report(struct report *r, int err, const char *fmt, ...)
 	__attribute__((format(printf, 3, 4)));
 /* A path below @root. */
 void bind_path(char path[PATH_MAX], const char *root, const char *fmt, ...)

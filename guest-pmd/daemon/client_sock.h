@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * The application's end of zvsockd's client socket: requests and replies (proto/client_msg.h).
+ * The application's end of zvsockd's client socket: requests and replies
+ * (proto/local/client_msg.h).
  *
  * Threads: any. A request holds the lock until the reply has come, at most CLIENT_TIMEOUT_MS.
  */
 #ifndef ZV_CLIENT_SOCK_H
 #define ZV_CLIENT_SOCK_H
 
-#include "proto/client_msg.h"
+#include "proto/local/client_msg.h"
 
 #include <pthread.h>
 #include <sys/un.h>

@@ -9,7 +9,7 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
-#define PEERS_KEPT 64u /* beyond that, unused ones are dropped */
+#define PEERS_CACHED 64u /* beyond that, unused ones are dropped */
 
 /* The memory with all pages. */
 struct bells_file {
@@ -18,7 +18,7 @@ struct bells_file {
 	int watch;
 };
 
-enum { ASKED, BEING_ASKED, THERE, FAILED };
+enum { REQUESTED, REQUESTING, READY, FAILED };
 
 /* A page, as somebody holds it. */
 struct page_map {
@@ -101,7 +101,7 @@ static struct region_map *fetch_file(struct client_sock *s, int cancel_fd)
 	}
 	f->map = (struct region_map){
 		.addr = f->mem.addr, .size = m.size, .refs = 1, .free = file_free};
-	f->watch = sigbus_watch(f->mem.map, f->mem.map_size, &f->map.cut);
+	f->watch = sigbus_watch(f->mem.map, f->mem.map_size, &f->map.truncated);
 	return &f->map;
 }
 
@@ -140,15 +140,15 @@ void daemon_bells_attach(struct daemon_bells *b, struct client_sock *s, unsigned
 	}
 }
 
-static struct peer_page *next_asked(struct daemon_bells *b)
+static struct peer_page *next_requested(struct daemon_bells *b)
 {
 	struct peer_page *p;
 
 	pthread_mutex_lock(&b->lock);
-	for (p = b->peers; p && p->state != ASKED; p = p->next)
+	for (p = b->peers; p && p->state != REQUESTED; p = p->next)
 		;
 	if (p)
-		p->state = BEING_ASKED; /* it stays in the list: peers_forget() */
+		p->state = REQUESTING; /* it stays in the list: peers_forget() */
 	pthread_mutex_unlock(&b->lock);
 	return p;
 }
@@ -157,7 +157,7 @@ void daemon_bells_serve(struct daemon_bells *b, struct client_sock *s, int cance
 {
 	struct peer_page *p;
 
-	while ((p = next_asked(b))) {
+	while ((p = next_requested(b))) {
 		struct page_map *page = NULL;
 		struct client_msg m;
 		int ret, fd;
@@ -170,7 +170,7 @@ void daemon_bells_serve(struct daemon_bells *b, struct client_sock *s, int cance
 		pthread_mutex_lock(&b->lock);
 		p->page = page;
 		p->err = ret;
-		p->state = ret ? FAILED : THERE;
+		p->state = ret ? FAILED : READY;
 		pthread_mutex_unlock(&b->lock);
 	}
 }
@@ -233,7 +233,7 @@ static void peers_forget(struct daemon_bells *b)
 	struct peer_page **at = &b->peers, *p;
 
 	while ((p = *at)) {
-		bool used = p->state == ASKED || p->state == BEING_ASKED ||
+		bool used = p->state == REQUESTED || p->state == REQUESTING ||
 			    (p->page && __atomic_load_n(&p->page->map.refs, __ATOMIC_RELAXED) > 1);
 
 		if (used) {
@@ -250,7 +250,7 @@ static int ask(struct daemon_bells *b, uint32_t id, int wake_fd)
 {
 	struct peer_page *p;
 
-	if (b->n_peers >= PEERS_KEPT)
+	if (b->n_peers >= PEERS_CACHED)
 		peers_forget(b);
 	p = calloc(1, sizeof(*p));
 	if (!p)
@@ -276,7 +276,7 @@ int daemon_bells_ringer(struct daemon_bells *b, uint32_t id, int wake_fd, struct
 		ret = ask(b, id, wake_fd);
 	else if (p->state == FAILED)
 		ret = p->err;
-	else if (p->state != THERE)
+	else if (p->state != READY)
 		ret = -EINPROGRESS;
 	else
 		*out = bell_map_hold(&p->page->map);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * The bell pages of an application's queues, and those of the peers that it rings, as zvsockd
- * provides them on the client socket (proto/client_msg.h).
+ * provides them on the client socket (proto/local/client_msg.h).
  *
  * A queue's own page is requested with the first region. A peer's page is requested when a queue
  * wants to ring there for the first time. That queue's owner must not block: it gets -EINPROGRESS,

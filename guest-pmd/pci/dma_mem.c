@@ -230,7 +230,7 @@ static int no_hugepages(const struct pci_dev *d, int err, size_t need)
 		err,
 		"%s:%s: rings and buffers take %zu hugepages of 2 MiB, and %zu are free: make the "
 		"pool larger with: zv-bind hugepages %zu (or use smaller rings or buffers)",
-		d->how->scheme, d->info.bdf, need, free, used + need);
+		d->access->scheme, d->info.bdf, need, free, used + need);
 }
 
 /* Returns pages that hold no part to the pool. */
@@ -262,10 +262,10 @@ static int make_physical(struct dma_mem *m, struct guest_part *parts, unsigned n
 				      "%s:%s: physical addresses are hidden from this process; run "
 				      "as root, "
 				      "or give the VM's device iommu_platform=on and use vfio",
-				      d->how->scheme, d->info.bdf);
+				      d->access->scheme, d->info.bdf);
 		if (ret == -EMFILE || ret == -ENFILE || ret == -EIO)
 			return zv_err(ret, "%s:%s: cannot set rings and buffers up: %s",
-				      d->how->scheme, d->info.bdf, zv_strerror(ret));
+				      d->access->scheme, d->info.bdf, zv_strerror(ret));
 		if (ret)
 			return no_hugepages(d, ret, least);
 		if (dma_place(m->run, m->nruns, parts, n, PART_ALIGN, m->addr, &need)) {
@@ -282,12 +282,12 @@ static int make_physical(struct dma_mem *m, struct guest_part *parts, unsigned n
 		"%s:%s: no %zu MiB of hugepages lie side by side in physical memory; reserve them "
 		"when the VM boots (hugepages=%zu on the kernel's command line), or use smaller "
 		"rings or buffers",
-		d->how->scheme, d->info.bdf, (need + (1u << 20) - 1) >> 20, least);
+		d->access->scheme, d->info.bdf, (need + (1u << 20) - 1) >> 20, least);
 }
 
 static int map_run(struct dma_mem *m, struct dma_run *r, struct iova at)
 {
-	int ret = m->dev->how->dma_map(m->dev, m->addr + r->offset, r->size, at);
+	int ret = m->dev->access->dma_map(m->dev, m->addr + r->offset, r->size, at);
 
 	r->map_at = at;
 	r->mapped = ret == 0;
@@ -296,7 +296,7 @@ static int map_run(struct dma_mem *m, struct dma_run *r, struct iova at)
 
 static int cannot_map(const struct pci_dev *d, int err, size_t size)
 {
-	return zv_err(err, "%s:%s: cannot map %zu MiB for the device: %s%s", d->how->scheme,
+	return zv_err(err, "%s:%s: cannot map %zu MiB for the device: %s%s", d->access->scheme,
 		      d->info.bdf, size >> 20, zv_strerror(err),
 		      err == -ENOMEM ? "; raise the limit of locked memory (ulimit -l)" : "");
 }
@@ -307,7 +307,7 @@ static int rings_are_large(const struct pci_dev *d, size_t pages)
 		      "%s:%s: rings of more than 256 descriptors take hugepages, so that each lies "
 		      "in one piece for the device: reserve %zu (zv-bind hugepages %zu), or use "
 		      "smaller rings",
-		      d->how->scheme, d->info.bdf, pages, pages);
+		      d->access->scheme, d->info.bdf, pages, pages);
 }
 
 static int make_iova(struct dma_mem *m, struct guest_part *parts, unsigned n, size_t total)
@@ -330,17 +330,17 @@ static int make_iova(struct dma_mem *m, struct guest_part *parts, unsigned n, si
 		ret = new_runs(m, 1);
 	if (ret)
 		return zv_err(ret, "%s:%s: no memory for rings and buffers (%zu MiB): %s",
-			      d->how->scheme, d->info.bdf, total >> 20, zv_strerror(ret));
+			      d->access->scheme, d->info.bdf, total >> 20, zv_strerror(ret));
 	m->run[0] = (struct dma_run){.size = m->size};
 	m->nruns = 1;
 	do {
-		ret = d->how->iova(d, m->size, &m->run[0].at);
+		ret = d->access->iova(d, m->size, &m->run[0].at);
 		if (ret)
 			return zv_err(ret, "%s:%s: the IOMMU has no room for %zu MiB",
-				      d->how->scheme, d->info.bdf, total >> 20);
+				      d->access->scheme, d->info.bdf, total >> 20);
 		ret = map_run(m, &m->run[0], m->run[0].at);
 	} while (ret == -EEXIST);
-	m->run[0].lent = true;
+	m->run[0].iova_owned = true;
 	if (ret)
 		return cannot_map(d, ret, m->size);
 	return dma_place(m->run, 1, parts, n, PAGE, m->addr, &need) ? 0 : -ENOMEM;
@@ -355,11 +355,11 @@ int dma_map_runs(struct dma_mem *m)
 		struct iova at = r->at;
 		int ret;
 
-		r->lent = false;
+		r->iova_owned = false;
 		if (!r->used)
 			continue;
 		while ((ret = map_run(m, r, at)) == -EEXIST)
-			if (!(r->lent = d->how->iova(d, r->size, &at) == 0))
+			if (!(r->iova_owned = d->access->iova(d, r->size, &at) == 0))
 				break;
 		if (ret)
 			return cannot_map(d, ret, r->size);
@@ -375,12 +375,12 @@ int dma_mem_create(struct dma_mem *m, struct pci_dev *d, struct guest_part *part
 
 	*m = (struct dma_mem){.dev = d};
 	if (n > GUEST_PARTS_MAX)
-		return zv_err(-EINVAL, "%s:%s: too many rings", d->how->scheme, d->info.bdf);
+		return zv_err(-EINVAL, "%s:%s: too many rings", d->access->scheme, d->info.bdf);
 	for (unsigned i = 0; i < n; i++)
 		if (__builtin_add_overflow(
 			    total, align_up(parts[i].size, physical ? PART_ALIGN : PAGE), &total))
 			return zv_err(-ENOMEM, "%s:%s: the buffers are larger than memory can be",
-				      d->how->scheme, d->info.bdf);
+				      d->access->scheme, d->info.bdf);
 	ret = physical ? make_physical(m, parts, n, total) : make_iova(m, parts, n, total);
 	if (ret == 0 && physical)
 		ret = dma_map_runs(m);
@@ -402,13 +402,13 @@ struct iova dma_mem_iova(const struct dma_mem *m, const void *p)
 void dma_mem_unmap(struct dma_mem *m)
 {
 	for (unsigned i = 0; m->dev && i < m->nruns; i++) {
-		const struct pci_access *how = m->dev->how;
+		const struct pci_access *access = m->dev->access;
 		struct dma_run *r = &m->run[i];
 
 		if (r->mapped)
-			how->dma_unmap(m->dev, r->size, r->map_at);
-		if (r->mapped && r->lent)
-			how->iova_put(m->dev, r->size, r->map_at);
+			access->dma_unmap(m->dev, r->size, r->map_at);
+		if (r->mapped && r->iova_owned)
+			access->iova_put(m->dev, r->size, r->map_at);
 		r->mapped = false;
 	}
 }

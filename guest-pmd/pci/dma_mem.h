@@ -27,7 +27,7 @@
 #ifndef ZV_DMA_MEM_H
 #define ZV_DMA_MEM_H
 
-#include "pci_dev.h"
+#include "pci/device/pci_dev.h"
 #include "transport/guest_dev.h"
 
 struct dma_mem {
@@ -41,7 +41,7 @@ struct dma_mem {
 		struct iova at;	     /* for the device */
 		struct iova map_at;  /* for dma_map; differs where the device bypasses the IOMMU */
 		bool mapped;	     /* dma_map was called */
-		bool lent;	     /* map_at came from iova() */
+		bool iova_owned;     /* map_at came from iova() */
 	} * run;
 	unsigned nruns;
 };

@@ -2,7 +2,7 @@
 #include "pci_app_mem.h"
 
 #include "pci_link.h"
-#include "proto/vsock_device.h"
+#include "proto/vsock/vsock_device.h"
 
 #include <errno.h>
 
@@ -19,8 +19,8 @@ void pci_app_mems_init(struct pci_app_mems *m)
 /* Under the lock. */
 static void unmap(struct pci_dev *pci, struct pci_app_mem *p)
 {
-	pci->how->dma_unmap(pci, p->len, p->at);
-	pci->how->iova_put(pci, p->len, p->at);
+	pci->access->dma_unmap(pci, p->len, p->at);
+	pci->access->iova_put(pci, p->len, p->at);
 	p->len = 0;
 }
 
@@ -44,7 +44,7 @@ static int map(struct pci_link *l, const struct transport_mem *m, struct iova *a
 	if (l->app.over)
 		return zv_err(-ENODEV,
 			      "zv_mem_register: %s:%s has been unplugged: payload is copied",
-			      pci->how->scheme, pci->info.bdf);
+			      pci->access->scheme, pci->info.bdf);
 	while (p < l->app.mem + ZV_MEM_MAX && p->len)
 		p++;
 	if (p == l->app.mem + ZV_MEM_MAX)
@@ -53,18 +53,18 @@ static int map(struct pci_link *l, const struct transport_mem *m, struct iova *a
 			      "there can be: payload of this one is copied",
 			      ZV_MEM_MAX);
 	do { /* another device of the IOMMU group may have something there */
-		ret = pci->how->iova(pci, m->len, at);
+		ret = pci->access->iova(pci, m->len, at);
 		if (ret)
 			break;
-		ret = pci->how->dma_map(pci, m->addr, m->len, *at);
+		ret = pci->access->dma_map(pci, m->addr, m->len, *at);
 		if (ret && ret != -EEXIST)
-			pci->how->iova_put(pci, m->len, *at);
+			pci->access->iova_put(pci, m->len, *at);
 	} while (ret == -EEXIST);
 	if (ret)
 		return zv_err(ret,
 			      "zv_mem_register: %s:%s: the IOMMU does not map %zu KiB: %s%s: "
 			      "payload is copied",
-			      pci->how->scheme, pci->info.bdf, m->len >> 10, zv_strerror(ret),
+			      pci->access->scheme, pci->info.bdf, m->len >> 10, zv_strerror(ret),
 			      ret == -ENOMEM ? " (see RLIMIT_MEMLOCK)" : "");
 	*p = (struct pci_app_mem){m->len, *at};
 	return 0;
@@ -75,12 +75,12 @@ int pci_app_mem_map(struct transport_dev *d, const struct transport_mem *m, stru
 	struct pci_link *l = link_of(d);
 	int ret;
 
-	if (!l->pci.how->confined || !(l->features & VSOCK_FEATURE_ACCESS_PLATFORM))
+	if (!l->pci.access->confined || !(l->features & VSOCK_FEATURE_ACCESS_PLATFORM))
 		return zv_err(
 			-EOPNOTSUPP,
 			"zv_mem_register: %s:%s has physical addresses, not those of an IOMMU "
 			"(QEMU: iommu_platform=on): payload is copied",
-			l->pci.how->scheme, l->pci.info.bdf);
+			l->pci.access->scheme, l->pci.info.bdf);
 	(void)pthread_mutex_lock(&l->app.lock);
 	ret = map(l, m, at);
 	(void)pthread_mutex_unlock(&l->app.lock);

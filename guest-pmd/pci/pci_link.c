@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "pci_link.h"
 
-#include "proto/vsock_device.h"
+#include "proto/vsock/vsock_device.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -21,7 +21,7 @@ static struct pci_link *link_of(struct guest_dev *g)
 
 static int link_err(const struct pci_link *l, int err, const char *what)
 {
-	return zv_err(err, "%s:%s: %s", l->pci.how->scheme, l->pci.info.bdf, what);
+	return zv_err(err, "%s:%s: %s", l->pci.access->scheme, l->pci.info.bdf, what);
 }
 
 /* ---- features ---- */
@@ -68,17 +68,18 @@ static int link_connect(struct guest_dev *g)
 			-ERANGE,
 			"%s:%s: the device has %u virtqueues, which is %u queue pairs, not %u; "
 			"several devices of one CID make one with more: %s:BDF,BDF...",
-			l->pci.how->scheme, l->pci.info.bdf, have, (unsigned)vsock_vq_pairs(have),
-			g->d.nqueues, l->pci.how->scheme);
+			l->pci.access->scheme, l->pci.info.bdf, have,
+			(unsigned)vsock_vq_pairs(have), g->d.nqueues, l->pci.access->scheme);
 	ret = virtio_pci_cid(&l->virtio, &cid);
 	if (ret)
 		return ret;
-	/* Backends without SEQPACKET: see frontend_may_leave_blank(). */
+	/* Backends without SEQPACKET: see frontend_may_return_unwritten(). */
 	g->has = (struct guest_features){.rings = vsock_rings_choose(vsock_rings, l->features),
 					 .event_idx = l->features & VSOCK_FEATURE_EVENT_IDX,
 					 .events = true,
 					 .tables = l->features & VSOCK_FEATURE_INDIRECT_DESC,
-					 .leaves_blank = !(l->features & VSOCK_FEATURE_SEQPACKET)};
+					 .returns_unwritten =
+						 !(l->features & VSOCK_FEATURE_SEQPACKET)};
 	guest_dev_set_cid(g, cid);
 	return 0;
 }
@@ -111,10 +112,10 @@ static int set_msix(struct pci_link *l)
 		fds[i] = l->g.pair[i].call_fd;
 	fds[n] = l->g.ev.call_fd;
 	if (l->irq == PCI_IRQ_PER_PAIR)
-		return l->pci.how->msix_set(&l->pci, fds, n + 1);
+		return l->pci.access->msix_set(&l->pci, fds, n + 1);
 	if (l->irq_fd < 0)
 		l->irq_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	return l->irq_fd < 0 ? -errno : l->pci.how->msix_set(&l->pci, &l->irq_fd, 1);
+	return l->irq_fd < 0 ? -errno : l->pci.access->msix_set(&l->pci, &l->irq_fd, 1);
 }
 
 static int start_irqs(struct pci_link *l)
@@ -135,19 +136,19 @@ static int start_irqs(struct pci_link *l)
 		ret = set_msix(l);
 	}
 	if (l->irq == PCI_IRQ_INTX && l->irq_fd < 0)
-		ret = pci->how->intx_set(pci, &l->irq_fd);
+		ret = pci->access->intx_set(pci, &l->irq_fd);
 	if (ret == 0)
 		ret = watch(l, l->irq_fd);
 	if (ret == 0)
 		ret = set_timer(l, l->irq == PCI_IRQ_NONE ? PCI_NAP_MS : PCI_HEARTBEAT_MS);
 	if (ret)
-		return zv_err(ret, "%s:%s: cannot set its interrupts up: %s", pci->how->scheme,
+		return zv_err(ret, "%s:%s: cannot set its interrupts up: %s", pci->access->scheme,
 			      pci->info.bdf, zv_strerror(ret));
 	l->irqs_set = true;
 	if (l->irq == PCI_IRQ_NONE)
 		zv_log(ZV_LOG_WARN,
 		       "%s:%s: the device has no interrupt; a queue that sleeps looks every %d ms",
-		       pci->how->scheme, pci->info.bdf, PCI_NAP_MS);
+		       pci->access->scheme, pci->info.bdf, PCI_NAP_MS);
 	return 0;
 }
 
@@ -243,7 +244,7 @@ static void wake_all(struct pci_link *l)
 }
 
 /* Gives the device back to the kernel; it cannot be opened again. */
-static const char *give_back(struct pci_link *l, const char *why)
+static const char *return_device(struct pci_link *l, const char *why)
 {
 	l->connected = false;
 	/* Another device of its IOMMU group may keep the mappings of this memory alive. */
@@ -262,8 +263,8 @@ static const char *on_irq(struct pci_link *l)
 	if (l->irq == PCI_IRQ_INTX) {
 		/* Lowers the line, before it is unmasked. */
 		(void)virtio_pci_isr(&l->virtio);
-		if (l->pci.how->intx_ack(&l->pci))
-			return give_back(l, "the device has been unplugged");
+		if (l->pci.access->intx_ack(&l->pci))
+			return return_device(l, "the device has been unplugged");
 	} else if (read(l->irq_fd, &count, sizeof(count)) < 0) {
 		return NULL;
 	}
@@ -285,7 +286,7 @@ static const char *on_timer(struct pci_link *l)
 	case -EIO:
 		return "the device asks for a reset, or has been reset";
 	default:
-		return give_back(l, "the device has been unplugged");
+		return return_device(l, "the device has been unplugged");
 	}
 }
 
@@ -307,8 +308,8 @@ static const char *link_lost(struct guest_dev *g)
 		else if (ev[i].data.fd == l->irq_fd)
 			why = on_irq(l);
 		else
-			why = give_back(l,
-					"the kernel wants the device back (it is being unplugged)");
+			why = return_device(
+				l, "the kernel wants the device back (it is being unplugged)");
 	}
 	return why;
 }
@@ -318,7 +319,7 @@ static const char *link_lost(struct guest_dev *g)
 static int link_alloc(struct guest_dev *g, struct guest_part *parts, unsigned n)
 {
 	struct pci_link *l = link_of(g);
-	bool physical = !l->pci.how->confined || !(l->features & VSOCK_FEATURE_ACCESS_PLATFORM);
+	bool physical = !l->pci.access->confined || !(l->features & VSOCK_FEATURE_ACCESS_PLATFORM);
 	int ret = dma_mem_create(&l->dma, &l->pci, parts, n, physical);
 
 	g->page_size = l->dma.page_size;
@@ -346,13 +347,13 @@ const struct guest_link_ops pci_link_ops = {
 	.silent = true, /* the VMM keeps the device when its backend goes */
 };
 
-int pci_link_init(struct pci_link *l, const struct pci_access *how, const char *bdf)
+int pci_link_init(struct pci_link *l, const struct pci_access *access, const char *bdf)
 {
 	int ret;
 
 	l->irq_fd = l->timer_fd = l->epfd = -1;
 	pci_app_mems_init(&l->app);
-	ret = pci_dev_open(&l->pci, how, bdf);
+	ret = pci_dev_open(&l->pci, access, bdf);
 	if (ret)
 		return ret;
 	ret = virtio_pci_init(&l->virtio, &l->pci);
@@ -362,7 +363,7 @@ int pci_link_init(struct pci_link *l, const struct pci_access *how, const char *
 		l->epfd = epoll_create1(EPOLL_CLOEXEC);
 		l->timer_fd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
 		if (l->epfd < 0 || l->timer_fd < 0 || watch(l, l->timer_fd) ||
-		    watch(l, how->removal_fd(&l->pci)))
+		    watch(l, access->removal_fd(&l->pci)))
 			ret = link_err(l, -errno, zv_strerror(errno));
 	}
 	if (ret)

@@ -60,7 +60,7 @@ struct pci_link {
 extern const struct guest_link_ops pci_link_ops;
 
 /* Opens the device and reads what it is; needs no memory yet. 0 or -errno with text. */
-int pci_link_init(struct pci_link *l, const struct pci_access *how, const char *bdf);
+int pci_link_init(struct pci_link *l, const struct pci_access *access, const char *bdf);
 /*
  * Gets the device's shared memory, mapped as long as the device is open, and its address. 0;
  * -ENOENT: it has none; -errno with text.

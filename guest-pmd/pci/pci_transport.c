@@ -4,7 +4,7 @@
 #include "pci_transport.h"
 
 #include "pci_link.h"
-#include "proto/vsock_device.h"
+#include "proto/vsock/vsock_device.h"
 #include "transport/guest_bond.h"
 
 #include <errno.h>
@@ -26,7 +26,7 @@ static int fit_rings(struct pci_link *l, struct zv_opts *o)
 				-ERANGE,
 				"%s:%s: virtqueue %u of the device has %u entries; "
 				"%s",
-				l->pci.how->scheme, l->pci.info.bdf, vq, max,
+				l->pci.access->scheme, l->pci.info.bdf, vq, max,
 				max ? "the driver needs a power of two, at least 16"
 				    : "there is none, so it has fewer queue pairs than asked for");
 		if (vq != VSOCK_VQ_EVENT && o->ring_size > max)
@@ -51,7 +51,7 @@ static const struct vm_region_own *shm_of(struct vm_region_own *shm, struct tran
 }
 
 static int open_one(struct transport_dev **out, const char *bdf, const char *region,
-		    const struct zv_opts *opts, const struct pci_access *how,
+		    const struct zv_opts *opts, const struct pci_access *access,
 		    const struct transport_ops *ops)
 {
 	struct zv_opts fitted = *opts;
@@ -61,11 +61,11 @@ static int open_one(struct transport_dev **out, const char *bdf, const char *reg
 	int ret;
 
 	if (!l)
-		return zv_err(-ENOMEM, "no memory for the device %s:%s", how->scheme, bdf);
+		return zv_err(-ENOMEM, "no memory for the device %s:%s", access->scheme, bdf);
 	l->g.d.ops = ops;
 	l->g.link = &pci_link_ops;
-	l->g.scheme = how->scheme;
-	ret = pci_link_init(l, how, bdf);
+	l->g.scheme = access->scheme;
+	ret = pci_link_init(l, access, bdf);
 	if (ret) {
 		free(l);
 		return ret;
@@ -73,7 +73,7 @@ static int open_one(struct transport_dev **out, const char *bdf, const char *reg
 	l->g.name = l->pci.info.bdf;
 	ret = fit_rings(l, &fitted);
 	if (ret == 0)
-		ret = own_region_find(&l->g.own, how->scheme, region, opts, shm_of(&shm, &d, 1));
+		ret = own_region_find(&l->g.own, access->scheme, region, opts, shm_of(&shm, &d, 1));
 	if (ret) {
 		pci_link_fini(l);
 		free(l);
@@ -86,7 +86,7 @@ static int open_one(struct transport_dev **out, const char *bdf, const char *reg
 }
 
 static int open_several(struct transport_dev **out, const char *bdfs, const char *which,
-			const struct zv_opts *opts, const struct pci_access *how,
+			const struct zv_opts *opts, const struct pci_access *access,
 			const struct transport_ops *ops)
 {
 	struct vm_region_own shm;
@@ -95,7 +95,7 @@ static int open_several(struct transport_dev **out, const char *bdfs, const char
 
 	if (ret)
 		return ret;
-	ret = own_region_find(&region, how->scheme, which, opts,
+	ret = own_region_find(&region, access->scheme, which, opts,
 			      shm_of(&shm, guest_bond_members(*out), (*out)->nqueues));
 	if (ret)
 		(*out)->ops->close(*out);
@@ -106,16 +106,16 @@ static int open_several(struct transport_dev **out, const char *bdfs, const char
 }
 
 static int open_any(struct transport_dev **out, const char *rest, const struct zv_opts *opts,
-		    const struct pci_access *how, const struct transport_ops *ops)
+		    const struct pci_access *access, const struct transport_ops *ops)
 {
 	const char *which;
 	char *bdfs;
-	int ret = own_region_option(how->scheme, rest, &bdfs, &which);
+	int ret = own_region_option(access->scheme, rest, &bdfs, &which);
 
 	if (ret)
 		return ret;
-	ret = strchr(bdfs, ',') ? open_several(out, bdfs, which, opts, how, ops)
-				: open_one(out, bdfs, which, opts, how, ops);
+	ret = strchr(bdfs, ',') ? open_several(out, bdfs, which, opts, access, ops)
+				: open_one(out, bdfs, which, opts, access, ops);
 	free(bdfs);
 	return ret;
 }

@@ -6,7 +6,7 @@
  */
 #include "region_ivshmem.h"
 
-#include "pci_dev.h"
+#include "pci/device/pci_dev.h"
 #include "transport.h"
 
 #include <dirent.h>
@@ -59,7 +59,7 @@ static int by_name(const void *a, const void *b)
 	return strcmp(a, b);
 }
 
-static int ivshmem_find(const struct vm_region_place *p, char name[][VM_REGION_NAME], unsigned max)
+static int ivshmem_find(const struct vm_region_env *p, char name[][VM_REGION_NAME], unsigned max)
 {
 	char path[PATH_MAX], bdf[PCI_BDF_CHARS];
 	struct pci_info i;
@@ -154,16 +154,16 @@ static int map_vfio(struct vm_region *r, const struct pci_info *info)
 
 	if (!d)
 		return zv_err(-ENOMEM, "region %s: no memory", r->name);
-	*d = (struct pci_dev){.how = &pci_vfio_access, .info = *info, .fd = -1};
-	ret = d->how->open(d);
+	*d = (struct pci_dev){.access = &pci_vfio_access, .info = *info, .fd = -1};
+	ret = d->access->open(d);
 	if (ret) {
 		free(d);
 		return ret;
 	}
-	ret = d->how->config(d, false, PCI_COMMAND, &command, sizeof(command));
+	ret = d->access->config(d, false, PCI_COMMAND, &command, sizeof(command));
 	command |= PCI_COMMAND_MEMORY;
 	if (ret == 0)
-		ret = d->how->config(d, true, PCI_COMMAND, &command, sizeof(command));
+		ret = d->access->config(d, true, PCI_COMMAND, &command, sizeof(command));
 	if (ret)
 		zv_err(ret, "region %s: cannot write its PCI command register: %s", r->name,
 		       zv_strerror(ret));
@@ -177,11 +177,11 @@ static int map_vfio(struct vm_region *r, const struct pci_info *info)
 		return ret;
 	}
 	r->addr = d->bar[MEMORY_BAR].addr;
-	r->mine = d;
+	r->ctx = d;
 	return 0;
 }
 
-static int ivshmem_map(struct vm_region *r, const struct vm_region_place *p)
+static int ivshmem_map(struct vm_region *r, const struct vm_region_env *p)
 {
 	const char *root = p->root;
 	char bdf[PCI_BDF_CHARS];
@@ -204,11 +204,11 @@ static int ivshmem_map(struct vm_region *r, const struct vm_region_place *p)
 
 static void ivshmem_unmap(struct vm_region *r)
 {
-	if (r->mine)
-		pci_dev_close(r->mine);
+	if (r->ctx)
+		pci_dev_close(r->ctx);
 	else
 		(void)munmap(r->addr, r->size);
-	free(r->mine);
+	free(r->ctx);
 }
 
 const struct vm_region_kind vm_region_ivshmem = {

@@ -15,7 +15,7 @@ _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "registers are little 
 
 static int err_text(const struct virtio_pci *v, int err, const char *what)
 {
-	return zv_err(err, "%s:%s: %s", v->pci->how->scheme, v->pci->info.bdf, what);
+	return zv_err(err, "%s:%s: %s", v->pci->access->scheme, v->pci->info.bdf, what);
 }
 
 static int map_area(struct virtio_pci *v, const struct virtio_pci_area *a, uint8_t **out)
@@ -37,7 +37,7 @@ int virtio_pci_init(struct virtio_pci *v, struct pci_dev *pci)
 	*v = (struct virtio_pci){.pci = pci};
 	for (unsigned i = 0; i < PCI_BARS; i++)
 		size[i] = pci->bar[i].size;
-	ret = pci->how->config(pci, false, 0, cfg, sizeof(cfg));
+	ret = pci->access->config(pci, false, 0, cfg, sizeof(cfg));
 	if (ret)
 		return err_text(v, ret, "cannot read its configuration space");
 	fault = virtio_pci_caps_parse(&v->caps, cfg, size);
@@ -45,7 +45,7 @@ int virtio_pci_init(struct virtio_pci *v, struct pci_dev *pci)
 		return zv_err(-EPROTONOSUPPORT,
 			      "%s:%s: %s; this driver needs a modern virtio device (QEMU: "
 			      "disable-legacy=on)",
-			      pci->how->scheme, pci->info.bdf, virtio_pci_cap_text(fault));
+			      pci->access->scheme, pci->info.bdf, virtio_pci_cap_text(fault));
 	ret = map_area(v, &v->caps.common, &common);
 	if (ret == 0)
 		ret = map_area(v, &v->caps.notify, &v->notify);
@@ -116,7 +116,7 @@ int virtio_pci_features_set(struct virtio_pci *v, uint64_t features)
 	if (v->common->device_status & VIRTIO_CONFIG_S_FEATURES_OK)
 		return 0;
 	return zv_err(-EPROTONOSUPPORT, "%s:%s: the device refuses the features 0x%llx",
-		      v->pci->how->scheme, v->pci->info.bdf, (unsigned long long)features);
+		      v->pci->access->scheme, v->pci->info.bdf, (unsigned long long)features);
 }
 
 unsigned virtio_pci_queues(struct virtio_pci *v)
@@ -155,7 +155,7 @@ int virtio_pci_queue_start(struct virtio_pci *v, const struct virtio_pci_queue *
 	/* Rejects a device that offers less than before, or that keeps using an old ring. */
 	if (c->queue_size < q->size || c->queue_enable)
 		return zv_err(-EPROTO, "%s:%s: the device has no virtqueue %u of %u entries",
-			      v->pci->how->scheme, v->pci->info.bdf, q->index, q->size);
+			      v->pci->access->scheme, v->pci->info.bdf, q->index, q->size);
 	c->queue_size = q->size;
 	set64(&c->queue_desc_lo, &c->queue_desc_hi, q->desc);
 	set64(&c->queue_avail_lo, &c->queue_avail_hi, q->driver);
@@ -163,12 +163,12 @@ int virtio_pci_queue_start(struct virtio_pci *v, const struct virtio_pci_queue *
 	c->queue_msix_vector = q->vector;
 	if (c->queue_msix_vector != q->vector)
 		return zv_err(-ENOSPC, "%s:%s: the device has no interrupt vector for virtqueue %u",
-			      v->pci->how->scheme, v->pci->info.bdf, q->index);
+			      v->pci->access->scheme, v->pci->info.bdf, q->index);
 	/* The owner rings the doorbell address it was given first, or none if it was given none. */
 	if (!q->doorbell || virtio_pci_doorbell(v, q->index) != q->doorbell)
 		return zv_err(-EPROTO,
 			      "%s:%s: the doorbell of virtqueue %u is out of bounds, or has moved",
-			      v->pci->how->scheme, v->pci->info.bdf, q->index);
+			      v->pci->access->scheme, v->pci->info.bdf, q->index);
 	c->queue_enable = 1;
 	return 0;
 }

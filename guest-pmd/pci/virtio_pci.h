@@ -12,7 +12,7 @@
 #ifndef ZV_VIRTIO_PCI_H
 #define ZV_VIRTIO_PCI_H
 
-#include "pci_dev.h"
+#include "pci/device/pci_dev.h"
 
 #include <linux/virtio_pci.h>
 

@@ -4,14 +4,14 @@
 #include <string.h>
 #include <time.h>
 
-#define LINE	 64u
-#define LINES	 32u
-#define AREA	 (LINES * LINE)
-#define LOADS	 2048u
-#define PLACES	 3u /* a peer may be busy in one of them */
-#define TRIES	 8u
-#define ENOUGH	 2u	   /* minimum tries of each place when memory is slow */
-#define LIMIT_NS 30000000u /* behind which no further ones are */
+#define LINE	  64u
+#define LINES	  32u
+#define AREA	  (LINES * LINE)
+#define LOADS	  2048u
+#define POSITIONS 3u /* a peer may be busy in one of them */
+#define TRIES	  8u
+#define MIN_TRIES 2u	    /* minimum tries of each place when memory is slow */
+#define LIMIT_NS  30000000u /* behind which no further ones are */
 
 static uint64_t now_ns(void)
 {
@@ -36,7 +36,7 @@ static uint64_t loads(const uint8_t *at)
 	return now_ns() - start + step;
 }
 
-static void keep_least(uint32_t *ps, uint64_t ns)
+static void keep_min(uint32_t *ps, uint64_t ns)
 {
 	uint64_t each = ns * 1000 / LOADS;
 
@@ -48,14 +48,14 @@ void load_latency_measure(struct load_latency *l, const void *addr, size_t size)
 {
 	uint8_t ordinary[AREA + LINE] __attribute__((aligned(64)));
 	const size_t last = (size - AREA) / LINE * LINE;
-	const size_t place[PLACES] = {0, last / 2 / LINE * LINE, last};
+	const size_t place[POSITIONS] = {0, last / 2 / LINE * LINE, last};
 	uint64_t begun = now_ns();
 
 	memset(ordinary, 1, sizeof(ordinary));
 	*l = (struct load_latency){.here = UINT32_MAX, .ordinary = UINT32_MAX};
-	for (unsigned t = 0; t < TRIES && (t < ENOUGH || now_ns() - begun < LIMIT_NS); t++)
-		for (unsigned i = 0; i < PLACES; i++) {
-			keep_least(&l->ordinary, loads(ordinary));
-			keep_least(&l->here, loads((const uint8_t *)addr + place[i]));
+	for (unsigned t = 0; t < TRIES && (t < MIN_TRIES || now_ns() - begun < LIMIT_NS); t++)
+		for (unsigned i = 0; i < POSITIONS; i++) {
+			keep_min(&l->ordinary, loads(ordinary));
+			keep_min(&l->here, loads((const uint8_t *)addr + place[i]));
 		}
 }

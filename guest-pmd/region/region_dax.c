@@ -39,7 +39,7 @@ static int by_name(const void *a, const void *b)
 	return strcmp(a, b);
 }
 
-static int dax_find(const struct vm_region_place *p, char name[][VM_REGION_NAME], unsigned max)
+static int dax_find(const struct vm_region_env *p, char name[][VM_REGION_NAME], unsigned max)
 {
 	char path[PATH_MAX];
 	struct dirent *e;
@@ -104,7 +104,7 @@ static bool has(const struct vm_region *r, const char *root, const char *attribu
 	return access(path, F_OK) == 0;
 }
 
-static int read_place(struct vm_region *r, const char *root)
+static int read_location(struct vm_region *r, const char *root)
 {
 	int ret;
 
@@ -140,11 +140,11 @@ static int cannot_open(const struct vm_region *r, const char *path, int err)
 	return zv_err(err, "region %s: %s: %s%s", r->name, path, zv_strerror(err), mend);
 }
 
-static int dax_map(struct vm_region *r, const struct vm_region_place *p)
+static int dax_map(struct vm_region *r, const struct vm_region_env *p)
 {
 	const char *root = p->root;
 	char path[PATH_MAX];
-	int ret = read_place(r, root), fd;
+	int ret = read_location(r, root), fd;
 
 	if (ret)
 		return ret;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * The memory is part of a BAR of the device, so it belongs to the device's own driver, which has
- * mapped it (vm_region_place.own). Its physical address is that of the BAR.
+ * mapped it (vm_region_env.own). Its physical address is that of the BAR.
  */
 #include "region_virtio.h"
 
@@ -18,7 +18,7 @@ static bool virtio_named(const char *name)
 	return strcmp(name, NAME) == 0;
 }
 
-static int virtio_find(const struct vm_region_place *p, char name[][VM_REGION_NAME], unsigned max)
+static int virtio_find(const struct vm_region_env *p, char name[][VM_REGION_NAME], unsigned max)
 {
 	if (!p->own || !max)
 		return 0;
@@ -26,7 +26,7 @@ static int virtio_find(const struct vm_region_place *p, char name[][VM_REGION_NA
 	return 1;
 }
 
-static int virtio_map(struct vm_region *r, const struct vm_region_place *p)
+static int virtio_map(struct vm_region *r, const struct vm_region_env *p)
 {
 	if (!p->own)
 		return zv_err(
@@ -49,7 +49,7 @@ static void virtio_unmap(struct vm_region *r)
 
 const struct vm_region_kind vm_region_virtio = {
 	.name = NAME,
-	.late = true,
+	.deferred = true,
 	.named = virtio_named,
 	.find = virtio_find,
 	.map = virtio_map,

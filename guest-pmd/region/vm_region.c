@@ -75,7 +75,7 @@ int vm_region_measure(struct vm_region *r)
 /* ---- opening ---- */
 
 static int open_one(struct vm_region *r, const struct vm_region_kind *kind, const char *name,
-		    const struct vm_region_place *p)
+		    const struct vm_region_env *p)
 {
 	int ret;
 
@@ -86,7 +86,7 @@ static int open_one(struct vm_region *r, const struct vm_region_kind *kind, cons
 		r->kind = NULL;
 		return ret;
 	}
-	ret = kind->late ? 0 : vm_region_measure(r);
+	ret = kind->deferred ? 0 : vm_region_measure(r);
 	if (ret)
 		vm_region_close(r);
 	return ret;
@@ -94,7 +94,7 @@ static int open_one(struct vm_region *r, const struct vm_region_kind *kind, cons
 
 /* The region of @kind, if there is one. -ENOENT: none. */
 static int open_kind(struct vm_region *r, const struct vm_region_kind *kind,
-		     const struct vm_region_place *p)
+		     const struct vm_region_env *p)
 {
 	char name[VM_REGIONS_MAX][VM_REGION_NAME];
 	int n = kind->find(p, name, VM_REGIONS_MAX);
@@ -111,7 +111,7 @@ static int open_kind(struct vm_region *r, const struct vm_region_kind *kind,
 	return open_one(r, kind, name[0], p);
 }
 
-int vm_region_open(struct vm_region *r, const char *which, const struct vm_region_place *p)
+int vm_region_open(struct vm_region *r, const char *which, const struct vm_region_env *p)
 {
 	int ret = -ENOENT, other;
 

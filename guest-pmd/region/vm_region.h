@@ -42,7 +42,7 @@ struct vm_region {
 	struct gpa gpa; /* of its first byte */
 	uint64_t page_size;
 	struct load_latency latency;
-	void *mine; /* private to the kind */
+	void *ctx; /* private to the kind */
 };
 
 /* Shared memory of the driver's device (VIRTIO 1.2, 2.10). */
@@ -53,26 +53,26 @@ struct vm_region_own {
 };
 
 /* Where to look. */
-struct vm_region_place {
+struct vm_region_env {
 	const char *root;		 /* "" except in tests, which build their own tree */
 	const struct vm_region_own *own; /* NULL: none */
 };
 
 struct vm_region_kind {
 	const char *name;
-	bool late; /* memory appears later; then call vm_region_measure() */
+	bool deferred; /* memory appears later; then call vm_region_measure() */
 	/* Could @name be one of this kind? */
 	bool (*named)(const char *name);
 	/*
 	 * Lists the names of existing regions, in order. Returns their number, at most @max, or
 	 * -errno.
 	 */
-	int (*find)(const struct vm_region_place *p, char name[][VM_REGION_NAME], unsigned max);
+	int (*find)(const struct vm_region_env *p, char name[][VM_REGION_NAME], unsigned max);
 	/*
 	 * Maps r->name, and fills in *r except for the latency. 0; or -errno with zv_err() text,
 	 * and nothing is mapped.
 	 */
-	int (*map)(struct vm_region *r, const struct vm_region_place *p);
+	int (*map)(struct vm_region *r, const struct vm_region_env *p);
 	void (*unmap)(struct vm_region *r);
 };
 
@@ -85,7 +85,7 @@ extern const struct vm_region_kind *const vm_region_kinds[];
  * -EINVAL (no such name), -ENODEV (not there), -EACCES, -EPERM, -EOPNOTSUPP (uncached), -ENOTUNIQ
  * ("auto", and there are several), or an error of the kernel.
  */
-int vm_region_open(struct vm_region *r, const char *which, const struct vm_region_place *p);
+int vm_region_open(struct vm_region *r, const char *which, const struct vm_region_env *p);
 
 /*
  * Sets r->latency. 0; -EOPNOTSUPP with text: the mapping is not cached. vm_region_open() does this

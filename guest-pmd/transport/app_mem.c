@@ -9,7 +9,7 @@
 #include <unistd.h>
 
 /* Under the lock. */
-enum { FREE = 0, ASKED, MAPPED, REFUSED, GOING, GONE };
+enum { FREE = 0, REQUESTED, MAPPED, REFUSED, UNMAPPING, UNMAPPED };
 
 int app_mems_init(struct guest_dev *dev)
 {
@@ -38,7 +38,7 @@ void app_mems_fini(struct guest_dev *dev)
 const struct app_mem *app_mem_next(const struct guest_dev *dev, const struct app_mem *m)
 {
 	for (m = m ? m + 1 : dev->app.mem; m < dev->app.mem + ZV_MEM_MAX; m++)
-		if (m->told)
+		if (m->announced)
 			return m;
 	return NULL;
 }
@@ -70,7 +70,7 @@ static void served(struct guest_dev *dev, struct app_mem *m, uint8_t state)
 }
 
 /* Tells the device what it has now, if it is connected. */
-static int tell(struct guest_dev *dev)
+static int announce(struct guest_dev *dev)
 {
 	return dev->link->fd(dev) < 0 ? 0 : dev->link->set_memory(dev);
 }
@@ -83,23 +83,23 @@ bool app_mems_serve(struct guest_dev *dev)
 
 	if (read(dev->app.fd, &count, sizeof(count)) < 0)
 		return true;
-	while ((m = next_in(dev, GOING))) {
-		m->told = false;
-		good = good && tell(dev) == 0;
-		served(dev, m, GONE);
+	while ((m = next_in(dev, UNMAPPING))) {
+		m->announced = false;
+		good = good && announce(dev) == 0;
+		served(dev, m, UNMAPPED);
 	}
-	while ((m = next_in(dev, ASKED))) {
+	while ((m = next_in(dev, REQUESTED))) {
 		int ret;
 
-		m->told = true;
-		ret = good ? tell(dev) : 0;
+		m->announced = true;
+		ret = good ? announce(dev) : 0;
 		if (ret) {
 			zv_log(ZV_LOG_WARN,
 			       "%s %s: memory of the application (%zu KiB) cannot be read by the "
 			       "device: %s; payload is copied",
 			       dev->scheme, dev->name, m->m.len >> 10, zv_error_text());
-			m->told = false;
-			good = tell(dev) == 0; /* it has what it had */
+			m->announced = false;
+			good = announce(dev) == 0; /* it has what it had */
 		}
 		served(dev, m, ret ? REFUSED : MAPPED);
 	}
@@ -119,7 +119,7 @@ static void wait_served(struct guest_dev *dev, const struct app_mem *m)
 }
 
 /* Under the lock: an unused place, or NULL. */
-static struct app_mem *free_place(struct guest_dev *dev)
+static struct app_mem *free_slot(struct guest_dev *dev)
 {
 	for (unsigned i = 0; i < ZV_MEM_MAX; i++)
 		if (dev->app.mem[i].state == FREE)
@@ -146,11 +146,11 @@ int app_mem_map(struct transport_dev *d, const struct transport_mem *m, struct i
 		return zv_err(-errno,
 			      "zv_mem_register: no file descriptor left: payload is copied");
 	pthread_mutex_lock(&dev->app.lock);
-	p = free_place(dev);
+	p = free_slot(dev);
 	if (p) {
 		p->m = *m;
 		p->m.fd = fd;
-		p->state = ASKED;
+		p->state = REQUESTED;
 		wait_served(dev, p);
 		ret = p->state == MAPPED ? 0 : -EOPNOTSUPP;
 		if (ret)
@@ -179,7 +179,7 @@ void app_mem_unmap(struct transport_dev *d, struct iova at)
 		&dev->app.mem[(at.v - iova_of_gpa(APP_MEM_GPA).v) / APP_MEM_STEP % ZV_MEM_MAX];
 
 	pthread_mutex_lock(&dev->app.lock);
-	p->state = GOING;
+	p->state = UNMAPPING;
 	wait_served(dev, p);
 	close(p->m.fd);
 	p->state = FREE;

@@ -26,7 +26,7 @@ struct guest_dev;
 struct app_mem {
 	struct transport_mem m; /* m.fd is ours */
 	uint8_t state;		/* enum in app_mem.c */
-	uint8_t told;		/* the device has it or is being told; control thread only */
+	uint8_t announced;	/* the device has it or is being told; control thread only */
 };
 
 struct app_mems {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "guest_alive.h"
 
-#include "proto/alive.h"
+#include "proto/ctrl/alive.h"
 
 #include <string.h>
 #include <sys/syscall.h>
@@ -31,9 +31,9 @@ static void let_go(struct guest_alive *a, bool there)
 	a->map = NULL;
 }
 
-void guest_alive_look(struct guest_alive *a, const struct own_region *own, uint64_t cid)
+void guest_alive_update(struct guest_alive *a, const struct own_region *own, uint64_t cid)
 {
-	bool there = own_region_there(own);
+	bool there = own_region_present(own);
 	struct alive_slot *s;
 
 	/* Another host may have put other memory there since. */

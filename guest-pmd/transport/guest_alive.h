@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * Lets the host see the death of this process although the VM lives, and reads what the host says
- * of itself (proto/alive.h). This is the driver's part; only the control thread uses it.
+ * of itself (proto/ctrl/alive.h). This is the driver's part; only the control thread uses it.
  */
 #ifndef ZV_GUEST_ALIVE_H
 #define ZV_GUEST_ALIVE_H
@@ -22,12 +22,12 @@ struct guest_alive {
 };
 
 /*
- * To be called before guest_alive_look(). Until guest_alive_end() the C library has no robust list
- * of this thread, so it must not take robust mutexes.
+ * To be called before guest_alive_update(). Until guest_alive_end() the C library has no robust
+ * list of this thread, so it must not take robust mutexes.
  */
 void guest_alive_begin(struct guest_alive *a);
-/* Maintains the word for @cid in the region while there is one (own_region_there()). */
-void guest_alive_look(struct guest_alive *a, const struct own_region *own, uint64_t cid);
+/* Maintains the word for @cid in the region while there is one (own_region_present()). */
+void guest_alive_update(struct guest_alive *a, const struct own_region *own, uint64_t cid);
 /* The host's word; 0: there is none. ALIVE_DIED: its process has died. */
 uint32_t guest_alive_host(const struct guest_alive *a);
 /* The device is being closed in order: the kernel no longer uses *a. */

@@ -68,7 +68,7 @@ int guest_bring_up(struct guest_dev *dev)
 		vsock_events_start(&dev->ev);
 	stop_all(dev);
 	for (unsigned i = 0; i < dev->d.nqueues; i++) {
-		dev->pair[i].rx_wipe = dev->has.leaves_blank;
+		dev->pair[i].rx_wipe = dev->has.returns_unwritten;
 		dev->pair[i].tq.sent.on = dev->has.tables && dev->d.ops->mem_map;
 		vsock_pair_start(&dev->pair[i], dev->has.events ? &dev->ev : NULL);
 	}
@@ -149,19 +149,19 @@ static void on_events(struct guest_dev *dev)
 
 static void on_watchdog(struct guest_dev *dev)
 {
-	int stuck = guest_watchdog_look(dev);
+	int stuck = guest_watchdog_check(dev);
 	char why[96];
 
 	if (stuck < 0)
 		return;
-	if (dev->dog.died)
+	if (dev->watchdog.died)
 		(void)snprintf(why, sizeof(why),
 			       "queue %d: the device's backend has died and takes no packets",
 			       stuck);
 	else
 		(void)snprintf(why, sizeof(why),
 			       "queue %d: the device has taken no packet for %llu ms", stuck,
-			       (unsigned long long)(dev->dog.timeout_ns / 1000000));
+			       (unsigned long long)(dev->watchdog.timeout_ns / 1000000));
 	guest_watchdog_suspect(dev);
 	go_down(dev, why);
 }
@@ -179,7 +179,7 @@ static void on_link(struct guest_dev *dev)
 /* One try to reconnect; returns how long to wait before the next. */
 static int reconnect(struct guest_dev *dev, int backoff)
 {
-	bool silent = dev->dog.trial_ns, first = silent && backoff == BACKOFF_MIN_MS;
+	bool silent = dev->watchdog.trial_ns, first = silent && backoff == BACKOFF_MIN_MS;
 	int ret = guest_bring_up(dev);
 
 	if (ret == 0) {
@@ -207,11 +207,11 @@ static void *control_main(void *arg)
 			{.fd = dev->stop_fd, .events = POLLIN},
 			{.fd = fd, .events = POLLIN},
 			{.fd = dev->has.events ? dev->ev.call_fd : -1, .events = POLLIN},
-			{.fd = dev->dog.fd, .events = POLLIN},
+			{.fd = dev->watchdog.fd, .events = POLLIN},
 			{.fd = dev->regions.fd, .events = POLLIN},
 			{.fd = dev->app.fd, .events = POLLIN}};
 
-		guest_alive_look(&alive, &dev->own, dev->guest_cid);
+		guest_alive_update(&alive, &dev->own, dev->guest_cid);
 		guest_watchdog_host(dev, guest_alive_host(&alive));
 		n = poll(p, 6, fd < 0 ? backoff : guest_watchdog_wait(dev));
 		if (n > 0 && p[0].revents) {
@@ -223,7 +223,7 @@ static void *control_main(void *arg)
 		if (n > 0 && p[1].revents && dev->link->fd(dev) >= 0)
 			on_link(dev);
 		if (n > 0 && p[3].revents)
-			guest_watchdog_told(dev);
+			guest_watchdog_start(dev);
 		if (n > 0 && p[4].revents && guest_regions_serve(dev))
 			wake_all(dev);
 		if (n > 0 && p[5].revents && !app_mems_serve(dev))

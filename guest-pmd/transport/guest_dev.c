@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "guest_control.h"
 
-#include "proto/vsock_device.h"
+#include "proto/vsock/vsock_device.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -147,7 +147,7 @@ static int build_pair(struct guest_dev *dev, unsigned i, const struct guest_part
 	if (ret == 0)
 		ret = vsock_pair_init(&dev->pair[i], &conf);
 	if (ret == 0)
-		dev->pair[i].dog.fd = dev->dog.fd;
+		dev->pair[i].watchdog.fd = dev->watchdog.fd;
 	if (ret) {
 		close_fd(conf.call_fd);
 		close_kick(&conf.kick_rx);

@@ -124,9 +124,9 @@ struct guest_link_ops {
 struct guest_features {
 	const struct vsock_rings *rings; /* the layout of all its rings */
 	bool event_idx;
-	bool events;	   /* to be given the event queue */
-	bool tables;	   /* it takes tables of indirect descriptors */
-	bool leaves_blank; /* may return receive buffers unwritten: rx_wipe in vsock_drv.h */
+	bool events;		/* to be given the event queue */
+	bool tables;		/* it takes tables of indirect descriptors */
+	bool returns_unwritten; /* may return receive buffers unwritten: rx_wipe in vsock_drv.h */
 };
 
 struct guest_dev {
@@ -148,7 +148,7 @@ struct guest_dev {
 	uint64_t page_size;	 /* behind rings and buffers */
 	struct vsock_pair *pair; /* d.nqueues of them */
 	struct vsock_events ev;
-	struct guest_watchdog dog;
+	struct guest_watchdog watchdog;
 	struct guest_regions regions;
 	struct app_mems app;
 	bool gone;   /* after lost() or disconnect(): the device can no longer read this memory */

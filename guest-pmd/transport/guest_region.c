@@ -10,7 +10,7 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
-enum { ASKED, BEING_MAPPED, MAPPED, FAILED };
+enum { REQUESTED, BEING_MAPPED, MAPPED, FAILED };
 
 struct guest_region {
 	struct region_map map; /* first; one reference is the list's */
@@ -68,12 +68,12 @@ void guest_regions_fini(struct guest_dev *dev)
 /* ---- the control thread ---- */
 
 /* The next one to map, held; NULL: none. */
-static struct guest_region *next_asked(struct guest_dev *dev)
+static struct guest_region *next_requested(struct guest_dev *dev)
 {
 	struct guest_region *r;
 
 	pthread_mutex_lock(&dev->regions.lock);
-	for (r = dev->regions.list; r && r->state != ASKED; r = r->next)
+	for (r = dev->regions.list; r && r->state != REQUESTED; r = r->next)
 		;
 	if (r) {
 		r->state = BEING_MAPPED;
@@ -91,7 +91,7 @@ bool guest_regions_serve(struct guest_dev *dev)
 
 	if (read(dev->regions.fd, &count, sizeof(count)) < 0)
 		return false;
-	while ((r = next_asked(dev))) {
+	while ((r = next_requested(dev))) {
 		int ret = dev->link->region(dev, &r->at, &r->mem);
 
 		if (ret)
@@ -101,7 +101,7 @@ bool guest_regions_serve(struct guest_dev *dev)
 			       dev->scheme, dev->name, (unsigned long long)(r->at.size >> 20),
 			       zv_error_text());
 		else
-			r->watch = sigbus_watch(r->mem.map, r->mem.map_size, &r->map.cut);
+			r->watch = sigbus_watch(r->mem.map, r->mem.map_size, &r->map.truncated);
 		pthread_mutex_lock(&dev->regions.lock);
 		r->map.addr = ret ? NULL : r->mem.addr;
 		r->map.size = ret ? 0 : r->at.size;

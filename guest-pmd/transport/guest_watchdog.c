@@ -2,7 +2,7 @@
 #include "guest_watchdog.h"
 
 #include "guest_dev.h"
-#include "proto/alive.h"
+#include "proto/ctrl/alive.h"
 
 #include <errno.h>
 #include <poll.h>
@@ -26,37 +26,37 @@ static uint64_t now_ns(void)
 
 static uint64_t every_ns(const struct guest_watchdog *w)
 {
-	uint64_t ns = w->timeout_ns / VSOCK_WATCHDOG_LOOKS;
+	uint64_t ns = w->timeout_ns / VSOCK_WATCHDOG_CHECKS;
 
 	return w->died && ns > DIED_NS ? DIED_NS : ns;
 }
 
 int guest_watchdog_init(struct guest_dev *dev, uint64_t timeout_ns)
 {
-	struct guest_watchdog *w = &dev->dog;
+	struct guest_watchdog *w = &dev->watchdog;
 
 	*w = (struct guest_watchdog){.fd = -1, .timeout_ns = timeout_ns};
 	if (!dev->link->silent)
 		return 0;
-	dev->d.end = END_IS_SILENT;
+	dev->d.end = END_SILENT;
 	if (timeout_ns == UINT64_MAX)
 		return 0;
-	dev->d.end = END_IS_MISSED;
+	dev->d.end = END_MISSED;
 	w->fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	return w->fd < 0 ? -errno : 0;
 }
 
 void guest_watchdog_fini(struct guest_dev *dev)
 {
-	if (dev->dog.fd >= 0)
-		(void)close(dev->dog.fd);
-	dev->dog.fd = -1;
+	if (dev->watchdog.fd >= 0)
+		(void)close(dev->watchdog.fd);
+	dev->watchdog.fd = -1;
 }
 
 void guest_watchdog_forget(struct guest_dev *dev)
 {
-	dev->dog.due_ns = 0;
-	dev->dog.died = false;
+	dev->watchdog.due_ns = 0;
+	dev->watchdog.died = false;
 }
 
 /* A RST of no connection: nobody answers it, or counts it as an error. */
@@ -72,7 +72,7 @@ static struct vsock_hdr probe(struct guest_dev *dev)
 
 int guest_watchdog_wait(const struct guest_dev *dev)
 {
-	uint64_t due = dev->dog.due_ns, now = due ? now_ns() : 0, ms;
+	uint64_t due = dev->watchdog.due_ns, now = due ? now_ns() : 0, ms;
 
 	if (!due)
 		return -1;
@@ -81,62 +81,62 @@ int guest_watchdog_wait(const struct guest_dev *dev)
 }
 
 /* Checks all pairs. Returns the index of a stuck one, or -1. */
-static int look(struct guest_dev *dev, bool counts)
+static int check(struct guest_dev *dev, bool counts)
 {
-	struct guest_watchdog *w = &dev->dog;
+	struct guest_watchdog *w = &dev->watchdog;
 	struct vsock_hdr hdr = probe(dev);
 	int stuck = -1;
-	bool calm = true;
+	bool idle_at = true;
 
 	for (unsigned i = 0; i < dev->d.nqueues; i++) {
 		struct vsock_pair *p = &dev->pair[i];
-		enum vsock_watchdog_state s = VSOCK_WATCHDOG_CALM;
+		enum vsock_watchdog_state s = VSOCK_WATCHDOG_IDLE;
 		bool broken = false;
 
 		quiesce_stop(&p->tq.qs);
-		if (p->tq.up && p->dog.on) {
-			s = vsock_watchdog_look(p, &hdr, counts,
-						w->died ? VSOCK_WATCHDOG_DIED
-							: VSOCK_WATCHDOG_LOOKS);
+		if (p->tq.up && p->watchdog.on) {
+			s = vsock_watchdog_check(p, &hdr, counts,
+						 w->died ? VSOCK_WATCHDOG_DIED
+							 : VSOCK_WATCHDOG_CHECKS);
 			broken = !p->tq.up;
 		}
 		quiesce_resume(&p->tq.qs);
 		if (broken) /* its owner must learn that its session is over */
 			vsock_pair_wake(p);
-		calm &= s == VSOCK_WATCHDOG_CALM;
+		idle_at &= s == VSOCK_WATCHDOG_IDLE;
 		if (s == VSOCK_WATCHDOG_STUCK)
 			stuck = (int)i;
 	}
 	w->last_ns = now_ns();
-	w->due_ns = calm ? 0 : w->last_ns + every_ns(w);
+	w->due_ns = idle_at ? 0 : w->last_ns + every_ns(w);
 	return stuck;
 }
 
-void guest_watchdog_told(struct guest_dev *dev)
+void guest_watchdog_start(struct guest_dev *dev)
 {
 	uint64_t count;
 
-	if (read(dev->dog.fd, &count, sizeof(count)) < 0)
+	if (read(dev->watchdog.fd, &count, sizeof(count)) < 0)
 		return;
 	/* Pairs that are looked at already wait for their turn. */
-	if (!dev->dog.due_ns)
-		(void)look(dev, false);
+	if (!dev->watchdog.due_ns)
+		(void)check(dev, false);
 }
 
-int guest_watchdog_look(struct guest_dev *dev)
+int guest_watchdog_check(struct guest_dev *dev)
 {
-	const struct guest_watchdog *w = &dev->dog;
+	const struct guest_watchdog *w = &dev->watchdog;
 	uint64_t now;
 
 	if (!w->due_ns)
 		return -1;
 	now = now_ns();
-	return now < w->due_ns ? -1 : look(dev, w->died || now - w->last_ns <= 2 * every_ns(w));
+	return now < w->due_ns ? -1 : check(dev, w->died || now - w->last_ns <= 2 * every_ns(w));
 }
 
 void guest_watchdog_host(struct guest_dev *dev, uint32_t word)
 {
-	struct guest_watchdog *w = &dev->dog;
+	struct guest_watchdog *w = &dev->watchdog;
 	bool died = word == ALIVE_DIED && own_region_announced(&dev->own);
 	uint64_t due;
 
@@ -152,7 +152,7 @@ void guest_watchdog_host(struct guest_dev *dev, uint32_t word)
 
 void guest_watchdog_suspect(struct guest_dev *dev)
 {
-	struct guest_watchdog *w = &dev->dog;
+	struct guest_watchdog *w = &dev->watchdog;
 
 	w->trial_ns = w->timeout_ns < TRIAL_FIRST ? w->timeout_ns : TRIAL_FIRST;
 }
@@ -176,7 +176,7 @@ static int await(struct guest_dev *dev, struct vsock_pair *p, uint64_t ns)
 
 int guest_watchdog_prove(struct guest_dev *dev)
 {
-	struct guest_watchdog *w = &dev->dog;
+	struct guest_watchdog *w = &dev->watchdog;
 	struct vsock_pair *p = &dev->pair[0];
 	struct vsock_hdr hdr = probe(dev);
 	bool sent;

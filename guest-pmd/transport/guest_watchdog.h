@@ -8,10 +8,10 @@
  * several times per timeout, until all of them are calm. A check that comes late does not count:
  * the process, or the VM around it, was stopped, and perhaps the device with it.
  *
- * If the host has left word of its death in the region for channels (proto/alive.h), the timeout is
- * not waited for: the checks follow each other quickly, and two of them suffice. The word alone
- * does not suffice, because others who have the region mapped could write it. It is read when the
- * pairs are checked, which is once a second while there are connections with channels.
+ * If the host has left word of its death in the region for channels (proto/ctrl/alive.h), the
+ * timeout is not waited for: the checks follow each other quickly, and two of them suffice. The
+ * word alone does not suffice, because others who have the region mapped could write it. It is read
+ * when the pairs are checked, which is once a second while there are connections with channels.
  *
  * A device that was reset because it was stuck is suspect: a VMM may start one without a backend
  * and not say so. It is used again only when it has taken a packet. It gets more time for that in
@@ -48,9 +48,9 @@ void guest_watchdog_forget(struct guest_dev *dev);
 /* Milliseconds until the next check, or look at the host's word, for poll(); -1: none. */
 int guest_watchdog_wait(const struct guest_dev *dev);
 /* To be called when the descriptor is readable: starts checking. */
-void guest_watchdog_told(struct guest_dev *dev);
+void guest_watchdog_start(struct guest_dev *dev);
 /* Checks when it is time. Returns the index of a stuck pair, or -1. */
-int guest_watchdog_look(struct guest_dev *dev);
+int guest_watchdog_check(struct guest_dev *dev);
 /*
  * The host's word is @word now; 0: there is none. Called before each sleep. It counts once the host
  * has announced the region, because it may be that of an earlier host until then.

@@ -11,39 +11,39 @@
 #define SIZE_MIN      (1ull << 20)
 #define SIZE_MAX_MADE (1ull << 40)
 
-enum held_state { NOT_MEASURED, CACHED, NOT_CACHED };
+enum cache_state { NOT_MEASURED, CACHED, NOT_CACHED };
 
 /* A mapped region, or a part of one. */
-struct held {
+struct mapping {
 	struct region_map map; /* first */
 	struct vm_region found;
 	struct shm_region made;
-	struct region_map *whole; /* of a part */
-	enum held_state cached;	  /* of a region that is late; atomic */
-	uint32_t there;		  /* the host has announced it; atomic */
+	struct region_map *parent; /* of a part */
+	enum cache_state cached;   /* of a region that is late; atomic */
+	uint32_t present;	   /* the host has announced it; atomic */
 };
 
-static void held_free(struct region_map *m)
+static void mapping_free(struct region_map *m)
 {
-	struct held *h = (struct held *)(void *)m;
+	struct mapping *h = (struct mapping *)(void *)m;
 
 	vm_region_close(&h->found);
 	shm_region_destroy(&h->made);
-	if (h->whole)
-		region_map_put(h->whole);
+	if (h->parent)
+		region_map_put(h->parent);
 	free(h);
 }
 
-static struct held *held_new(const char *scheme)
+static struct mapping *mapping_new(const char *scheme)
 {
-	struct held *h = calloc(1, sizeof(*h));
+	struct mapping *h = calloc(1, sizeof(*h));
 
 	if (!h) {
 		(void)zv_err(-ENOMEM, "%s: no memory for a region", scheme);
 		return NULL;
 	}
 	h->map.refs = 1;
-	h->map.free = held_free;
+	h->map.free = mapping_free;
 	h->made.fd = -1;
 	return h;
 }
@@ -97,15 +97,15 @@ static bool none(const char *which, const struct zv_opts *opts)
 int own_region_find(struct own_region *r, const char *scheme, const char *which,
 		    const struct zv_opts *opts, const struct vm_region_own *own)
 {
-	const struct vm_region_place place = {.root = "", .own = own};
+	const struct vm_region_env place = {.root = "", .own = own};
 	bool named = which && strcmp(which, "auto") != 0;
-	struct held *h;
+	struct mapping *h;
 	int ret;
 
 	*r = (struct own_region){.fd = -1};
 	if (none(which, opts))
 		return 0;
-	h = held_new(scheme);
+	h = mapping_new(scheme);
 	if (!h)
 		return -ENOMEM;
 	ret = vm_region_open(&h->found, which ? which : "auto", &place);
@@ -150,7 +150,7 @@ int own_region_make(struct own_region *r, const char *scheme, const char *which,
 		    const struct zv_opts *opts)
 {
 	uint64_t size;
-	struct held *h;
+	struct mapping *h;
 	int ret;
 
 	*r = (struct own_region){.fd = -1};
@@ -163,7 +163,7 @@ int own_region_make(struct own_region *r, const char *scheme, const char *which,
 			"%s: region=%s: a device without a VM makes its region: write none, or "
 			"its size, from 1M to 1T",
 			scheme, which);
-	h = held_new(scheme);
+	h = mapping_new(scheme);
 	if (!h)
 		return -ENOMEM;
 	ret = shm_region_create(&h->made, "zvsock-region", size,
@@ -179,28 +179,28 @@ int own_region_make(struct own_region *r, const char *scheme, const char *which,
 	return 0;
 }
 
-static bool is_late(const struct held *h)
+static bool is_deferred(const struct mapping *h)
 {
-	return h->found.kind && h->found.kind->late;
+	return h->found.kind && h->found.kind->deferred;
 }
 
-bool own_region_there(const struct own_region *r)
+bool own_region_present(const struct own_region *r)
 {
-	const struct held *h = (const struct held *)(const void *)r->map;
+	const struct mapping *h = (const struct mapping *)(const void *)r->map;
 
-	return h && (!is_late(h) || __atomic_load_n(&h->there, __ATOMIC_ACQUIRE));
+	return h && (!is_deferred(h) || __atomic_load_n(&h->present, __ATOMIC_ACQUIRE));
 }
 
 bool own_region_announced(const struct own_region *r)
 {
-	return r->map && __atomic_load_n(&((const struct held *)(const void *)r->map)->there,
+	return r->map && __atomic_load_n(&((const struct mapping *)(const void *)r->map)->present,
 					 __ATOMIC_ACQUIRE);
 }
 
 void own_region_lost(const struct own_region *r)
 {
 	if (r->map)
-		__atomic_store_n(&((struct held *)(void *)r->map)->there, 0, __ATOMIC_RELAXED);
+		__atomic_store_n(&((struct mapping *)(void *)r->map)->present, 0, __ATOMIC_RELAXED);
 }
 
 void own_region_release(struct own_region *r)
@@ -224,13 +224,13 @@ int own_region_offer(const struct own_region *r, struct ctrl_offer *out)
  * A late region can be accessed now, because the host has seen that it is there. Two queues may do
  * so at once.
  */
-static int check_late(const struct own_region *r, const char *scheme, const char *name)
+static int check_deferred(const struct own_region *r, const char *scheme, const char *name)
 {
-	struct held *h = (struct held *)(void *)r->map;
-	enum held_state cached = __atomic_load_n(&h->cached, __ATOMIC_RELAXED);
+	struct mapping *h = (struct mapping *)(void *)r->map;
+	enum cache_state cached = __atomic_load_n(&h->cached, __ATOMIC_RELAXED);
 	struct vm_region measured = h->found;
 
-	if (!is_late(h))
+	if (!is_deferred(h))
 		return 0;
 	if (cached == CACHED || (cached == NOT_MEASURED && vm_region_measure(&measured) == 0)) {
 		__atomic_store_n(&h->cached, CACHED, __ATOMIC_RELAXED);
@@ -244,11 +244,11 @@ static int check_late(const struct own_region *r, const char *scheme, const char
 }
 
 /* A part that the host has chosen, by its address. */
-int own_region_part(const struct own_region *r, const char *scheme, const char *name,
-		    unsigned queue, const struct ctrl_region *at, struct region_map **out)
+int own_region_map_part(const struct own_region *r, const char *scheme, const char *name,
+			unsigned queue, const struct ctrl_region *at, struct region_map **out)
 {
 	uint64_t off = at->gpa - r->gpa.v;
-	struct held *h;
+	struct mapping *h;
 	int ret;
 
 	if (!r->map || off >= r->size || !at->size || at->size > r->size - off) {
@@ -259,20 +259,20 @@ int own_region_part(const struct own_region *r, const char *scheme, const char *
 		       (unsigned long long)at->gpa);
 		return -ENXIO;
 	}
-	ret = check_late(r, scheme, name);
+	ret = check_deferred(r, scheme, name);
 	if (ret)
 		return ret;
-	__atomic_store_n(&((struct held *)(void *)r->map)->there, 1, __ATOMIC_RELEASE);
+	__atomic_store_n(&((struct mapping *)(void *)r->map)->present, 1, __ATOMIC_RELEASE);
 	if (off == 0 && at->size == r->size) {
 		*out = region_map_hold(r->map);
 		return 0;
 	}
-	h = held_new(scheme);
+	h = mapping_new(scheme);
 	if (!h)
 		return -ENOMEM;
 	h->map.addr = (uint8_t *)r->map->addr + off;
 	h->map.size = at->size;
-	h->whole = region_map_hold(r->map);
+	h->parent = region_map_hold(r->map);
 	*out = &h->map;
 	return 0;
 }
@@ -287,10 +287,10 @@ static int map(struct transport_dev *d, unsigned queue, const struct ctrl_region
 	       struct region_map **out)
 {
 	struct guest_dev *g = (struct guest_dev *)(void *)d;
-	int ret = own_region_part(&g->own, g->scheme, g->name, queue, at, out);
+	int ret = own_region_map_part(&g->own, g->scheme, g->name, queue, at, out);
 
 	if (ret == 0)
-		eventfd_signal(g->regions.fd); /* guest_alive_look() */
+		eventfd_signal(g->regions.fd); /* guest_alive_update() */
 	return ret;
 }
 

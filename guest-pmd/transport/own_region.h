@@ -49,7 +49,7 @@ int own_region_make(struct own_region *r, const char *scheme, const char *which,
  * There is a region with memory behind it: always or, for a late one, while the host has announced
  * it. The control thread is told through regions.fd when that begins.
  */
-bool own_region_there(const struct own_region *r);
+bool own_region_present(const struct own_region *r);
 
 /* The host has announced it since the device was connected. */
 bool own_region_announced(const struct own_region *r);
@@ -62,8 +62,8 @@ void own_region_release(struct own_region *r);
 
 /* Implement transport_region_ops.offer and .map. @scheme, @name: of the device, for the log. */
 int own_region_offer(const struct own_region *r, struct ctrl_offer *out);
-int own_region_part(const struct own_region *r, const char *scheme, const char *name,
-		    unsigned queue, const struct ctrl_region *at, struct region_map **out);
+int own_region_map_part(const struct own_region *r, const char *scheme, const char *name,
+			unsigned queue, const struct ctrl_region *at, struct region_map **out);
 
 /* For struct transport_ops of devices that embed struct guest_dev. */
 extern const struct transport_region_ops own_region_ops;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "vhost_kernel.h"
 
-#include "proto/vsock_device.h"
+#include "proto/vsock/vsock_device.h"
 #include "transport.h"
 #include "vsock_rings.h"
 

@@ -5,7 +5,7 @@
  */
 #include "vhost_kernel_transport.h"
 
-#include "proto/vsock_device.h"
+#include "proto/vsock/vsock_device.h"
 #include "transport/guest_dev.h"
 #include "vhost_kernel.h"
 

@@ -2,7 +2,7 @@
 #include "frontend.h"
 
 #include "frontend_msg.h"
-#include "proto/vsock_device.h"
+#include "proto/vsock/vsock_device.h"
 #include "transport.h"
 #include "unix_connect.h"
 #include "vsock_rings.h"
@@ -191,7 +191,7 @@ static int ask_u64(struct frontend *f, uint32_t request, uint64_t *value)
 	return 0;
 }
 
-static int tell_u64(struct frontend *f, uint32_t request, uint64_t value, int fd)
+static int set_u64(struct frontend *f, uint32_t request, uint64_t value, int fd)
 {
 	struct vu_msg m;
 
@@ -199,7 +199,7 @@ static int tell_u64(struct frontend *f, uint32_t request, uint64_t value, int fd
 	return send_msg(f, &m, fd);
 }
 
-static int tell_state(struct frontend *f, uint32_t request, unsigned index, uint32_t num)
+static int set_state(struct frontend *f, uint32_t request, unsigned index, uint32_t num)
 {
 	struct vu_msg m;
 
@@ -231,7 +231,7 @@ static int negotiate_features(struct frontend *f)
 			      "VERSION_1 (bit 32) or protocol features (bit 30): use a newer one",
 			      f->path, (unsigned long long)offered);
 	f->features = offered & want;
-	return tell_u64(f, VU_SET_FEATURES, f->features, -1);
+	return set_u64(f, VU_SET_FEATURES, f->features, -1);
 }
 
 static int negotiate_protocol(struct frontend *f)
@@ -250,7 +250,7 @@ static int negotiate_protocol(struct frontend *f)
 			"feature): is it a vsock backend?",
 			f->path);
 	f->protocol = offered & want;
-	return tell_u64(f, VU_SET_PROTOCOL_FEATURES, f->protocol, -1);
+	return set_u64(f, VU_SET_PROTOCOL_FEATURES, f->protocol, -1);
 }
 
 static int check_queues(struct frontend *f, unsigned pairs)
@@ -311,7 +311,7 @@ bool frontend_wants_events(const struct frontend *f)
 }
 
 /* The same generation: vhost-device-vsock up to 0.3 does so. */
-bool frontend_may_leave_blank(const struct frontend *f)
+bool frontend_may_return_unwritten(const struct frontend *f)
 {
 	return !(f->features & VSOCK_FEATURE_SEQPACKET);
 }
@@ -374,20 +374,20 @@ int frontend_start_ring(struct frontend *f, unsigned index, const struct virtq_a
 	struct vu_msg m;
 	int ret;
 
-	ret = tell_state(f, VU_SET_VRING_NUM, index, ring->size);
+	ret = set_state(f, VU_SET_VRING_NUM, index, ring->size);
 	if (ret == 0)
-		ret = tell_state(f, VU_SET_VRING_BASE, index, ring->base);
+		ret = set_state(f, VU_SET_VRING_BASE, index, ring->base);
 	if (ret == 0) {
 		frontend_msg_addr(&m, index, uva_of_ptr(ring->desc), uva_of_ptr(ring->driver),
 				  uva_of_ptr(ring->device));
 		ret = send_msg(f, &m, -1);
 	}
 	if (ret == 0)
-		ret = tell_u64(f, VU_SET_VRING_CALL, index, call_fd);
+		ret = set_u64(f, VU_SET_VRING_CALL, index, call_fd);
 	if (ret == 0)
-		ret = tell_u64(f, VU_SET_VRING_KICK, index, kick_fd);
+		ret = set_u64(f, VU_SET_VRING_KICK, index, kick_fd);
 	if (ret == 0)
-		ret = tell_state(f, VU_SET_VRING_ENABLE, index, 1);
+		ret = set_state(f, VU_SET_VRING_ENABLE, index, 1);
 	return ret;
 }
 

@@ -54,7 +54,7 @@ bool frontend_takes_tables(const struct frontend *f);
 bool frontend_wants_events(const struct frontend *f);
 
 /* Whether the backend may return a receive buffer unwritten: rx_wipe in vsock_drv.h. */
-bool frontend_may_leave_blank(const struct frontend *f);
+bool frontend_may_return_unwritten(const struct frontend *f);
 
 /* Reads the guest's CID; updates guest_cid. */
 int frontend_read_cid(struct frontend *f);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "frontend_link.h"
 
-#include "proto/vsock_device.h"
+#include "proto/vsock/vsock_device.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -25,7 +25,7 @@ static int negotiate(struct guest_dev *g)
 					 .event_idx = frontend_event_idx(fe),
 					 .events = frontend_wants_events(fe),
 					 .tables = frontend_takes_tables(fe),
-					 .leaves_blank = frontend_may_leave_blank(fe)};
+					 .returns_unwritten = frontend_may_return_unwritten(fe)};
 	guest_dev_set_cid(g, fe->guest_cid);
 	return 0;
 }

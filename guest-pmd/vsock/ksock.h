@@ -48,7 +48,7 @@
 #define ZV_KSOCK_H
 
 #include "ksock_net.h"
-#include "proto/conn_table.h"
+#include "proto/vsock/conn_table.h"
 #include "transport.h"
 #include "transport/own_region.h"
 
@@ -123,7 +123,7 @@ struct ksock_conn {
 	/* sending: credit granted to the layer */
 	uint32_t tx_cnt;
 	uint32_t tx_done; /* taken by the kernel: fwd_cnt */
-	uint32_t tx_told;
+	uint32_t tx_reported;
 	struct ksock_pieces out;
 	struct ksock_bytes held, msg;
 	struct ksock_sender *sender; /* NULL: no message sent yet */
@@ -159,11 +159,11 @@ struct ksock_queue {
 	struct ksock_bufs rx, tx;
 	struct ksock_piece *piece; /* of each transmit buffer */
 	uint8_t *long_msg;	   /* holds the part of a message beyond its buffer; or NULL */
-	uint32_t looks;
+	uint32_t bursts;
 	int epfd;
 	int wake_fd; /* signalled by senders that have news */
-	pthread_mutex_t news_lock;
-	LIST_HEAD(ksock_news, ksock_sender) news;
+	pthread_mutex_t events_lock;
+	LIST_HEAD(ksock_msg_events, ksock_sender) msg_events;
 	struct pkt_seg seg[KSOCK_BURST];
 } SHM_CACHE_ALIGNED; /* each has its own owner thread */
 

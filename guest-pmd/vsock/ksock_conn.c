@@ -12,7 +12,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#define ACCEPT_SOME 16 /* in one go, of a device with one queue */
+#define ACCEPT_MAX 16 /* in one go, of a device with one queue */
 
 /* ---- lists ---- */
 
@@ -201,7 +201,7 @@ void ksock_accept(struct ksock_queue *q, uint32_t port)
 
 	pthread_mutex_lock(&dev->lock);
 	l = find_listener(dev, port); /* it may be gone: the event was there before */
-	for (int i = dev->d.nqueues > 1 ? 1 : ACCEPT_SOME; l && i && accept_one(q, l); i--)
+	for (int i = dev->d.nqueues > 1 ? 1 : ACCEPT_MAX; l && i && accept_one(q, l); i--)
 		;
 	pthread_mutex_unlock(&dev->lock);
 }

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "ksock_ctrl.h"
 
-#include "proto/ctrl_msg.h"
-#include "proto/hello.h"
+#include "proto/ctrl/ctrl_msg.h"
+#include "proto/ctrl/hello.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -73,7 +73,7 @@ void ksock_ctrl_connect(struct ksock_queue *q, const struct vsock_hdr *h)
 		q->ctrl.c = c;
 }
 
-void ksock_ctrl_said(struct ksock_queue *q, const uint8_t *data, uint32_t len)
+void ksock_ctrl_on_send(struct ksock_queue *q, const uint8_t *data, uint32_t len)
 {
 	struct ctrl_msg m;
 
@@ -148,7 +148,7 @@ static bool is_clear(struct ksock_queue *q)
 }
 
 /* Queued after what waits already; there is always room: see ksock_claim(). */
-static void put_later(struct ksock_ctrl *k, const uint8_t *data, uint32_t len)
+static void put_queued(struct ksock_ctrl *k, const uint8_t *data, uint32_t len)
 {
 	if (k->len + len > sizeof(k->rest)) {
 		ksock_fail(k->c);
@@ -178,7 +178,7 @@ static enum put put_claim(struct ksock_queue *q, const struct ctrl_claim *claim,
 	if (n < 0)
 		n = 0;
 	if (n || needed)
-		put_later(k, wire + n, len - (uint32_t)n);
+		put_queued(k, wire + n, len - (uint32_t)n);
 	return n ? SENT_IN_PART : NOT_SENT;
 }
 

@@ -28,7 +28,7 @@ void ksock_ctrl_connect(struct ksock_queue *q, const struct vsock_hdr *h);
  * The layer sends @len bytes at @data on the control connection: claims make sense once it has
  * mapped a region.
  */
-void ksock_ctrl_said(struct ksock_queue *q, const uint8_t *data, uint32_t len);
+void ksock_ctrl_on_send(struct ksock_queue *q, const uint8_t *data, uint32_t len);
 /*
  * Sends what is left of claims, before anything else. False: the kernel does not take all of it
  * now.

@@ -28,9 +28,9 @@ struct ksock_sender {
 	int fd;
 	struct ksock_dev *dev;
 	struct ksock_queue *q;
-	/* not yet seen by the owner; under q->news_lock */
+	/* not yet seen by the owner; under q->events_lock */
 	struct ksock_conn *c; /* NULL: left */
-	LIST_ENTRY(ksock_sender) news_link;
+	LIST_ENTRY(ksock_sender) event_link;
 	bool listed;
 	uint32_t sent; /* bytes */
 	unsigned shut;
@@ -47,23 +47,23 @@ static void wake_owner(struct ksock_queue *q)
 }
 
 /* Leaves news for the owner, which is woken once for all news that it has not fetched. */
-static void tell(struct ksock_sender *s, uint32_t sent, unsigned shut, int err)
+static void post_event(struct ksock_sender *s, uint32_t sent, unsigned shut, int err)
 {
 	struct ksock_queue *q = s->q;
 
-	pthread_mutex_lock(&q->news_lock);
+	pthread_mutex_lock(&q->events_lock);
 	s->sent += sent;
 	s->shut |= shut;
 	s->err = s->err ? s->err : err;
 	if (s->c && !s->listed) {
-		bool first = LIST_EMPTY(&q->news);
+		bool first = LIST_EMPTY(&q->msg_events);
 
 		s->listed = true;
-		LIST_INSERT_HEAD(&q->news, s, news_link);
+		LIST_INSERT_HEAD(&q->msg_events, s, event_link);
 		if (first) /* under the lock: afterwards the queue may be freed */
 			wake_owner(q);
 	}
-	pthread_mutex_unlock(&q->news_lock);
+	pthread_mutex_unlock(&q->events_lock);
 }
 
 /* 0 or -errno. The kernel waits for room for all of it. */
@@ -93,7 +93,7 @@ static void send_first(struct ksock_sender *s)
 
 	pthread_mutex_unlock(&s->lock);
 	err = send_whole(s->fd, m);
-	tell(s, m->len, 0, err);
+	post_event(s, m->len, 0, err);
 	pthread_mutex_lock(&s->lock);
 	STAILQ_REMOVE_HEAD(&s->msgs, link);
 	message_free(m);
@@ -105,7 +105,7 @@ static void shut_down(struct ksock_sender *s, unsigned done)
 	unsigned todo = s->want_shut & ~done & VSOCK_SHUTDOWN_BOTH;
 
 	(void)shutdown(s->fd, how[todo]);
-	tell(s, 0, todo, 0);
+	post_event(s, 0, todo, 0);
 }
 
 static void sender_free(struct ksock_sender *s)
@@ -268,12 +268,12 @@ void ksock_msg_leave(struct ksock_conn *c)
 	struct ksock_sender *s = c->sender;
 	struct ksock_queue *q = c->q;
 
-	pthread_mutex_lock(&q->news_lock);
+	pthread_mutex_lock(&q->events_lock);
 	if (s->listed)
-		LIST_REMOVE(s, news_link);
+		LIST_REMOVE(s, event_link);
 	s->listed = false;
 	s->c = NULL;
-	pthread_mutex_unlock(&q->news_lock);
+	pthread_mutex_unlock(&q->events_lock);
 	(void)shutdown(s->fd, SHUT_RDWR); /* ends a send() that waits */
 	pthread_mutex_lock(&s->lock);
 	s->left = true;
@@ -281,7 +281,7 @@ void ksock_msg_leave(struct ksock_conn *c)
 	pthread_mutex_unlock(&s->lock);
 }
 
-static void hear(struct ksock_sender *s)
+static void take_event(struct ksock_sender *s)
 {
 	struct ksock_conn *c = s->c;
 
@@ -303,19 +303,19 @@ static void hear(struct ksock_sender *s)
 		ksock_shut_done(c, s->shut);
 }
 
-void ksock_news(struct ksock_queue *q)
+void ksock_msg_events(struct ksock_queue *q)
 {
 	struct ksock_sender *s;
 	uint64_t n;
 
-	pthread_mutex_lock(&q->news_lock);
+	pthread_mutex_lock(&q->events_lock);
 	(void)!read(q->wake_fd, &n, sizeof(n));
-	while ((s = LIST_FIRST(&q->news))) {
-		LIST_REMOVE(s, news_link);
+	while ((s = LIST_FIRST(&q->msg_events))) {
+		LIST_REMOVE(s, event_link);
 		s->listed = false;
-		hear(s);
+		take_event(s);
 	}
-	pthread_mutex_unlock(&q->news_lock);
+	pthread_mutex_unlock(&q->events_lock);
 }
 
 void ksock_msg_wait(struct ksock_dev *dev)

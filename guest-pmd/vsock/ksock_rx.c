@@ -13,7 +13,7 @@
 #include <sys/uio.h>
 
 #define EVENTS	   64
-#define LOOK_EVERY 8u /* bursts between epoll looks while the ready list has packets */
+#define POLL_EVERY 8u /* bursts between epoll looks while the ready list has packets */
 #define WAKES	   64 /* receives in one go, of a connection with a channel */
 
 /* ---- events ---- */
@@ -35,17 +35,17 @@ static void on_event(struct ksock_conn *c, uint32_t events)
 }
 
 /* Takes the events that are there. */
-static void look(struct ksock_queue *q)
+static void poll_events(struct ksock_queue *q)
 {
 	struct epoll_event ev[EVENTS];
 	int n = epoll_wait(q->epfd, ev, EVENTS, 0);
 
-	q->looks = 0;
+	q->bursts = 0;
 	for (int i = 0; i < n; i++) {
 		uint64_t tag = ev[i].data.u64;
 
 		if (tag == KSOCK_WAKE_TAG)
-			ksock_news(q);
+			ksock_msg_events(q);
 		else if (tag & 1)
 			ksock_accept(q, (uint32_t)(tag >> 1));
 		else
@@ -55,7 +55,7 @@ static void look(struct ksock_queue *q)
 
 /* ---- packets ---- */
 
-static int give(struct ksock_conn *c, struct rx_pkt *pkt, unsigned op, uint32_t len, uint32_t flags)
+static int emit(struct ksock_conn *c, struct rx_pkt *pkt, unsigned op, uint32_t len, uint32_t flags)
 {
 	pkt->hdr = (struct vsock_hdr){
 		.src_cid = c->node.key.cid,
@@ -73,26 +73,26 @@ static int give(struct ksock_conn *c, struct rx_pkt *pkt, unsigned op, uint32_t 
 	pkt->nseg = 0;
 	pkt->token = KSOCK_NONE;
 	pkt->ndesc = 1;
-	c->tx_told = c->tx_done;
+	c->tx_reported = c->tx_done;
 	c->due &= (uint8_t)~KD_CREDIT; /* every packet is one */
 	return 1;
 }
 
-static int give_ctrl(struct ksock_conn *c, struct rx_pkt *pkt, unsigned op, unsigned due)
+static int emit_ctrl(struct ksock_conn *c, struct rx_pkt *pkt, unsigned op, unsigned due)
 {
 	c->due &= (uint8_t)~due;
-	return give(c, pkt, op, 0, op == VSOCK_OP_SHUTDOWN ? c->peer_shut : 0);
+	return emit(c, pkt, op, 0, op == VSOCK_OP_SHUTDOWN ? c->peer_shut : 0);
 }
 
 /* The receive buffer on top of the stack, with @len bytes; @at: the packet's place in the burst. */
-static int give_data(struct ksock_conn *c, struct rx_pkt *pkt, unsigned at, uint32_t len,
+static int emit_data(struct ksock_conn *c, struct rx_pkt *pkt, unsigned at, uint32_t len,
 		     uint32_t flags)
 {
 	struct ksock_queue *q = c->q;
 	struct ksock_bufs *b = &q->rx;
 	uint32_t id = b->free[b->nfree - 1];
 
-	(void)give(c, pkt, VSOCK_OP_RW, len, flags);
+	(void)emit(c, pkt, VSOCK_OP_RW, len, flags);
 	c->rx_cnt += len;
 	if (!len)
 		return 1;
@@ -104,7 +104,7 @@ static int give_data(struct ksock_conn *c, struct rx_pkt *pkt, unsigned at, uint
 	return 1;
 }
 
-static uint32_t room(const struct ksock_conn *c)
+static uint32_t rx_space(const struct ksock_conn *c)
 {
 	uint32_t unread = c->rx_cnt - c->fwd_cnt;
 	uint32_t credit = unread < c->buf_alloc ? c->buf_alloc - unread : 0;
@@ -154,7 +154,7 @@ static void received(struct ksock_conn *c, size_t n, size_t most)
 
 static int fetch_bytes(struct ksock_conn *c, struct rx_pkt *pkt, unsigned at)
 {
-	uint32_t most = room(c);
+	uint32_t most = rx_space(c);
 	ssize_t n;
 
 	if (!most)
@@ -162,7 +162,7 @@ static int fetch_bytes(struct ksock_conn *c, struct rx_pkt *pkt, unsigned at)
 	n = recv(c->fd, top_buf(&c->q->rx), most, MSG_DONTWAIT);
 	if (n > 0) {
 		received(c, (size_t)n, most);
-		return give_data(c, pkt, at, (uint32_t)n, 0);
+		return emit_data(c, pkt, at, (uint32_t)n, 0);
 	}
 	if (n == 0)
 		ended(c);
@@ -177,10 +177,10 @@ static uint32_t end_of_message(bool eor)
 }
 
 /* A piece of the message that is held. */
-static int give_held(struct ksock_conn *c, struct rx_pkt *pkt, unsigned at)
+static int emit_held(struct ksock_conn *c, struct rx_pkt *pkt, unsigned at)
 {
 	struct ksock_bytes *h = &c->held;
-	uint32_t n = room(c), flags = 0;
+	uint32_t n = rx_space(c), flags = 0;
 
 	if (!n)
 		return 0;
@@ -192,7 +192,7 @@ static int give_held(struct ksock_conn *c, struct rx_pkt *pkt, unsigned at)
 		free(h->data);
 		*h = (struct ksock_bytes){0};
 	}
-	return give_data(c, pkt, at, n, flags);
+	return emit_data(c, pkt, at, n, flags);
 }
 
 /* recvmsg() has given 0: the end, or a message without bytes? */
@@ -216,7 +216,7 @@ static void hold(struct ksock_conn *c, uint32_t len, bool eor)
 static int fetch_message(struct ksock_conn *c, struct rx_pkt *pkt, unsigned at)
 {
 	struct ksock_queue *q = c->q;
-	uint32_t most = room(c);
+	uint32_t most = rx_space(c);
 	struct iovec iov[2];
 	struct msghdr m = {.msg_iov = iov, .msg_iovlen = 2};
 	bool eor;
@@ -250,9 +250,9 @@ static int fetch_message(struct ksock_conn *c, struct rx_pkt *pkt, unsigned at)
 		return 0;
 	}
 	if ((size_t)n <= most)
-		return give_data(c, pkt, at, (uint32_t)n, end_of_message(eor));
+		return emit_data(c, pkt, at, (uint32_t)n, end_of_message(eor));
 	hold(c, (uint32_t)n - most, eor);
-	return give_data(c, pkt, at, most, 0);
+	return emit_data(c, pkt, at, most, 0);
 }
 
 /* All bytes mean the same: check the channel. End of file comes after them. */
@@ -272,7 +272,7 @@ static int fetch_wakes(struct ksock_conn *c, struct rx_pkt *pkt)
 		else if (n < 0)
 			failed(c, errno);
 	}
-	return any && !(c->due & KD_RST) ? give(c, pkt, VSOCK_OP_CREDIT_UPDATE, 0, 0) : 0;
+	return any && !(c->due & KD_RST) ? emit(c, pkt, VSOCK_OP_CREDIT_UPDATE, 0, 0) : 0;
 }
 
 /* 1: a packet. 0: none, now; -1: there is no buffer for one. */
@@ -287,7 +287,7 @@ static int fetch(struct ksock_conn *c, struct rx_pkt *pkt, unsigned at)
 	if (!c->q->rx.nfree)
 		return -1;
 	if (c->held.data)
-		return give_held(c, pkt, at);
+		return emit_held(c, pkt, at);
 	return c->type == VSOCK_TYPE_STREAM ? fetch_bytes(c, pkt, at) : fetch_message(c, pkt, at);
 }
 
@@ -309,7 +309,7 @@ static void connect_done(struct ksock_conn *c)
 		ksock_fail(c);
 }
 
-static void look_connected(struct ksock_conn *c)
+static void check_connected(struct ksock_conn *c)
 {
 	if (c->state == KS_CONNECTING && c->flags & KF_EVENT && !c->due)
 		connect_done(c);
@@ -335,28 +335,28 @@ static int next_packet(struct ksock_conn *c, struct rx_pkt *pkt, unsigned at)
 {
 	int got;
 
-	look_connected(c);
+	check_connected(c);
 	if (c->due & KD_REQUEST)
-		return give_ctrl(c, pkt, VSOCK_OP_REQUEST, KD_REQUEST);
+		return emit_ctrl(c, pkt, VSOCK_OP_REQUEST, KD_REQUEST);
 	if (c->due & KD_RST)
-		return give_ctrl(c, pkt, VSOCK_OP_RST, KD_RST);
+		return emit_ctrl(c, pkt, VSOCK_OP_RST, KD_RST);
 	if (c->due & KD_RESPONSE) {
 		c->state = KS_OPEN;
-		return give_ctrl(c, pkt, VSOCK_OP_RESPONSE, KD_RESPONSE);
+		return emit_ctrl(c, pkt, VSOCK_OP_RESPONSE, KD_RESPONSE);
 	}
 	if (c->state != KS_OPEN)
 		return 0;
 	if (c->due & KD_CREDIT)
-		return give_ctrl(c, pkt, VSOCK_OP_CREDIT_UPDATE, KD_CREDIT);
+		return emit_ctrl(c, pkt, VSOCK_OP_CREDIT_UPDATE, KD_CREDIT);
 	got = fetch(c, pkt, at);
 	if (got)
 		return got;
 	if (c->due & KD_RST)
-		return give_ctrl(c, pkt, VSOCK_OP_RST, KD_RST);
+		return emit_ctrl(c, pkt, VSOCK_OP_RST, KD_RST);
 	if (c->flags & KF_PROBE)
 		probe(c);
 	if (c->due & KD_SHUTDOWN) /* of the peer's sending: ended() has come behind all bytes */
-		return give_ctrl(c, pkt, VSOCK_OP_SHUTDOWN, KD_SHUTDOWN);
+		return emit_ctrl(c, pkt, VSOCK_OP_SHUTDOWN, KD_SHUTDOWN);
 	return 0;
 }
 
@@ -365,7 +365,7 @@ static int next_packet(struct ksock_conn *c, struct rx_pkt *pkt, unsigned at)
  */
 static bool begins(struct ksock_conn *c)
 {
-	look_connected(c);
+	check_connected(c);
 	return c != c->q->ctrl.c && c->due & (KD_REQUEST | KD_RESPONSE);
 }
 
@@ -400,8 +400,8 @@ int ksock_rx_burst(struct transport_queue *tq, struct rx_pkt *pkts, unsigned max
 	unsigned out = 0;
 
 	max = max < KSOCK_BURST ? max : KSOCK_BURST;
-	if (TAILQ_EMPTY(&q->ready) || ++q->looks >= LOOK_EVERY)
-		look(q);
+	if (TAILQ_EMPTY(&q->ready) || ++q->bursts >= POLL_EVERY)
+		poll_events(q);
 	if (q->ctrl.up && q->ctrl.ports != __atomic_load_n(&q->dev->ports, __ATOMIC_RELAXED))
 		ksock_claim_ports(q);
 	while (out < max && (c = TAILQ_FIRST(&q->ready)) && c != stop) {
@@ -438,7 +438,7 @@ void ksock_rx_release(struct transport_queue *tq, uint32_t token)
 
 /* ---- notifications ---- */
 
-int ksock_arm(struct transport_queue *tq, unsigned room)
+int ksock_arm(struct transport_queue *tq, unsigned rx_space)
 {
 	struct ksock_queue *q = ksock_queue_of(tq);
 
@@ -446,7 +446,7 @@ int ksock_arm(struct transport_queue *tq, unsigned room)
 	ksock_publish(tq);
 	if (!TAILQ_EMPTY(&q->ready) || !TAILQ_EMPTY(&q->flush))
 		return 1;
-	return room && ksock_tx_ready(tq) >= room;
+	return rx_space && ksock_tx_ready(tq) >= rx_space;
 }
 
 void ksock_disarm(struct transport_queue *tq, bool rung)

@@ -3,7 +3,7 @@
 #include "ksock.h"
 #include "ksock_ctrl.h"
 #include "ksock_msg.h"
-#include "proto/hello.h"
+#include "proto/ctrl/hello.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -13,7 +13,7 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
-#define IOV_MOST 64 /* pieces of one sendmsg */
+#define IOV_PIECES_MAX 64 /* pieces of one sendmsg */
 
 /* ---- pieces ---- */
 
@@ -172,7 +172,7 @@ static void commit_data(struct ksock_conn *c, uint32_t token, const struct vsock
 
 	c->tx_cnt += h->len;
 	if (__builtin_expect(c == q->ctrl.c, 0))
-		ksock_ctrl_said(q, q->tx.base + token * q->tx.stride, h->len);
+		ksock_ctrl_on_send(q, q->tx.base + token * q->tx.stride, h->len);
 	if (c->type == VSOCK_TYPE_SEQPACKET) {
 		int ret = ksock_msg_add(c, q->tx.base + token * q->tx.stride, h->len,
 					h->flags & VSOCK_SEQ_EOM, h->flags & VSOCK_SEQ_EOR);
@@ -261,12 +261,13 @@ void ksock_tx_commit(struct transport_queue *tq, uint32_t token, const struct vs
 
 void ksock_taken(struct ksock_conn *c, uint32_t n)
 {
-	uint32_t untold;
+	uint32_t unreported;
 
 	c->tx_done += n;
-	untold = c->tx_done - c->tx_told;
+	unreported = c->tx_done - c->tx_reported;
 	/* A quarter of the window, or the layer believes the window to be full. */
-	if (untold >= KSOCK_GRANT / 4 || (untold && c->tx_cnt - c->tx_told >= KSOCK_GRANT)) {
+	if (unreported >= KSOCK_GRANT / 4 ||
+	    (unreported && c->tx_cnt - c->tx_reported >= KSOCK_GRANT)) {
 		c->due |= KD_CREDIT;
 		ksock_ready(c);
 	}
@@ -352,14 +353,14 @@ void ksock_flush(struct ksock_conn *c)
 		return;
 	}
 	while (!STAILQ_EMPTY(&c->out)) {
-		struct iovec iov[IOV_MOST];
+		struct iovec iov[IOV_PIECES_MAX];
 		struct msghdr m = {.msg_iov = iov};
 		struct ksock_piece *p;
 		size_t all = 0;
 		ssize_t n;
 
 		STAILQ_FOREACH(p, &c->out, link) {
-			if (m.msg_iovlen == IOV_MOST)
+			if (m.msg_iovlen == IOV_PIECES_MAX)
 				break;
 			iov[m.msg_iovlen++] = (struct iovec){p->data, p->len};
 			all += p->len;

@@ -81,8 +81,8 @@ static int queue_init(struct ksock_dev *dev, struct ksock_queue *q, const struct
 	TAILQ_INIT(&q->ready);
 	TAILQ_INIT(&q->flush);
 	TAILQ_INIT(&q->stuck);
-	LIST_INIT(&q->news);
-	pthread_mutex_init(&q->news_lock, NULL);
+	LIST_INIT(&q->msg_events);
+	pthread_mutex_init(&q->events_lock, NULL);
 	q->epfd = q->wake_fd = -1;
 	dev->d.nqueues++; /* what free_dev() has to undo */
 	ret = buffers_init(q, o);
@@ -113,7 +113,7 @@ static void queue_free(struct ksock_queue *q)
 	free(q->piece);
 	free(q->long_msg);
 	conn_table_fini(&q->conns);
-	pthread_mutex_destroy(&q->news_lock);
+	pthread_mutex_destroy(&q->events_lock);
 }
 
 /* ---- the device ---- */
@@ -143,7 +143,7 @@ int ksock_open(struct transport_dev **out, const struct ksock_net *net, struct o
 		own_region_release(own);
 		return ret ? ret : zv_err(-ENOMEM, "vsock: no memory for the device");
 	}
-	dev->d.end = END_IS_SILENT; /* a VMM does not tell the kernel's driver either */
+	dev->d.end = END_SILENT; /* a VMM does not tell the kernel's driver either */
 	dev->d.ops = own->map ? &channel_ops : &vsock_transport_ops;
 	dev->own = *own;
 	dev->net = net;
@@ -373,7 +373,7 @@ static int ksock_offer(struct transport_dev *d, unsigned queue, struct ctrl_offe
 static int ksock_map(struct transport_dev *d, unsigned queue, const struct ctrl_region *at,
 		     struct region_map **out)
 {
-	return own_region_part(&((struct ksock_dev *)d)->own, "vsock", "", queue, at, out);
+	return own_region_map_part(&((struct ksock_dev *)d)->own, "vsock", "", queue, at, out);
 }
 
 static void ksock_forget(struct transport_dev *d, unsigned queue, uint64_t id)

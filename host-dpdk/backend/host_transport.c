@@ -99,7 +99,7 @@ static void set_vu(struct host_dev *d, unsigned i, struct vu_dev *vu)
 	pthread_mutex_unlock(&d->lock);
 }
 
-static void on_anew(void *ctx)
+static void on_restarted(void *ctx)
 {
 	struct host_dev *d = ctx;
 
@@ -223,11 +223,11 @@ static int host_setup(struct host_dev *d, uint32_t flags)
 			.sockmode = d->uri.sockmode,
 			.cid = d->uri.cid,
 			.shmem = d->shmem.addr ? &d->shmem : NULL,
-			.shmem_here = i == 0,
+			.maps_shmem = i == 0,
 			.disk = flags & ZV_OPT_DISK_MEMORY,
 			.queues = &d->q[i],
 			.nqueues = bonded ? 1 : d->base.nqueues,
-			.anew = on_anew,
+			.restarted = on_restarted,
 			.ctx = d,
 		};
 
@@ -321,7 +321,7 @@ void zv_host_region_get_info(const struct zv_host_region *region, struct zv_host
 		.fd = r->map.fd,
 		.state = (guest_shared_gone(r) ? ZV_HOST_REGION_GONE : 0) |
 			 (guest_shared_pending(r) ? ZV_HOST_REGION_PENDING : 0) |
-			 (guest_shared_cut_off(r) ? ZV_HOST_REGION_CUT_OFF : 0),
+			 (guest_shared_truncated(r) ? ZV_HOST_REGION_TRUNCATED : 0),
 	};
 }
 

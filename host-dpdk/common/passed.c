@@ -30,10 +30,10 @@ void passed_expect(int fd)
 	(void)setsockopt(fd, SOL_SOCKET, SO_OOBINLINE, &on, sizeof(on));
 }
 
-void passed_room_give(struct msghdr *m, struct passed_room *room)
+void passed_cmsg_attach(struct msghdr *m, struct passed_cmsg *cmsg)
 {
-	m->msg_control = &room->u;
-	m->msg_controllen = sizeof(room->u);
+	m->msg_control = &cmsg->u;
+	m->msg_controllen = sizeof(cmsg->u);
 }
 
 unsigned passed_take(struct msghdr *m, int *fd)
@@ -52,7 +52,7 @@ unsigned passed_take(struct msghdr *m, int *fd)
 	return n;
 }
 
-ssize_t passed_look(int fd, struct msghdr *m, int flags)
+ssize_t passed_peek(int fd, struct msghdr *m, int flags)
 {
 	ssize_t n;
 
@@ -68,7 +68,7 @@ ssize_t passed_look(int fd, struct msghdr *m, int flags)
 
 ssize_t passed_read(int fd, struct msghdr *m)
 {
-	ssize_t n = passed_look(fd, m, 0);
+	ssize_t n = passed_peek(fd, m, 0);
 	size_t left = n > 0 ? (size_t)n : 0;
 
 	if (n <= 0)
@@ -87,7 +87,7 @@ ssize_t passed_read(int fd, struct msghdr *m)
 }
 
 /* What the kernel says of the socket's queue: "scm_fds: 3". */
-static bool says_none(int fd)
+static bool has_no_fds(int fd)
 {
 	char path[40], text[512];
 	const char *p;
@@ -113,5 +113,5 @@ bool passed_waits(int fd, bool stream)
 	/* A stream has no descriptors without a byte. */
 	if (stream && ioctl(fd, SIOCINQ, &bytes) == 0 && bytes == 0)
 		return false;
-	return !says_none(fd);
+	return !has_no_fds(fd);
 }

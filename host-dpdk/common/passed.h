@@ -11,13 +11,13 @@
  *
  * Since Linux 6.16 a socket can refuse descriptors (passed_refuse), and nothing else is needed. On
  * older kernels there are two ways to read. The quick one gives the kernel room for the maximum of
- * a message, and puts the descriptors received into a bin (fd_bin.h). They take places in the
- * descriptor table meanwhile, and if that is full, the kernel closes the rest after all; so the
+ * a message, and puts the descriptors received into an fd_closer (fd_closer.h). They take places in
+ * the descriptor table meanwhile, and if that is full, the kernel closes the rest after all; so the
  * caller limits the number of such reads in progress. The safe one looks first (MSG_PEEK): a look
  * without room reports that there are descriptors (MSG_CTRUNC) and receives none. It copies
  * everything twice.
  *
- * A socket is closed at once if nothing can be queued in it, and in a bin otherwise.
+ * A socket is closed at once if nothing can be queued in it, and by an fd_closer otherwise.
  *
  * Reads skip an out-of-band byte, and its descriptors are closed then. passed_refuse() has such
  * bytes treated like all others (SO_OOBINLINE).
@@ -32,7 +32,7 @@
 #define PASSED_MAX 253u /* SCM_MAX_FD of the kernel, per message */
 
 /* Room for all descriptors of a message. */
-struct passed_room {
+struct passed_cmsg {
 	union {
 		char bytes[CMSG_SPACE(PASSED_MAX * sizeof(int))];
 		struct cmsghdr align;
@@ -46,16 +46,16 @@ bool passed_refuse(int fd);
 /* On kernels that cannot refuse: prepares @fd, a connected socket, for the calls below. */
 void passed_expect(int fd);
 
-/* Call before a recvmsg with MSG_CMSG_CLOEXEC: gives it @room. */
-void passed_room_give(struct msghdr *m, struct passed_room *room);
+/* Call before a recvmsg with MSG_CMSG_CLOEXEC: gives it @cmsg. */
+void passed_cmsg_attach(struct msghdr *m, struct passed_cmsg *cmsg);
 /* Call after it: copies the received descriptors to fd[PASSED_MAX]. Returns their number. */
 unsigned passed_take(struct msghdr *m, int *fd);
 
 /* Peeks at what a recvmsg(2) of @m would return (MSG_PEEK), without waiting. As recvmsg; -1 with
  * EPERM: there are descriptors, and they stay queued. @flags: MSG_TRUNC. */
-ssize_t passed_look(int fd, struct msghdr *m, int flags);
+ssize_t passed_peek(int fd, struct msghdr *m, int flags);
 
-/* The safe way to read from a stream, without waiting: as recvmsg(2), or as passed_look().
+/* The safe way to read from a stream, without waiting: as recvmsg(2), or as passed_peek().
  * m->msg_iov is consumed. */
 ssize_t passed_read(int fd, struct msghdr *m);
 

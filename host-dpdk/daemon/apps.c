@@ -1,20 +1,20 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "apps.h"
 
+#include "apps_cred.h"
 #include "apps_memory.h"
-#include "apps_who.h"
 #include "as_host.h"
 #include "channel/bells.h"
 #include "core/clock.h"
 #include "core/log.h"
-#include "endpoint/endpoint_af_vsock.h"
+#include "endpoint/af_vsock/endpoint_af_vsock.h"
 #include "endpoint/endpoint_app.h"
-#include "fd_bin.h"
+#include "fd_closer.h"
 #include "guests.h"
 #include "lifecycle.h"
 #include "passed.h"
-#include "proto/client_msg.h"
-#include "proto/hello.h"
+#include "proto/ctrl/hello.h"
+#include "proto/local/client_msg.h"
 #include "sock_claim.h"
 
 #include <errno.h>
@@ -36,7 +36,7 @@ _Static_assert(APP_DGRAM == CLIENT_DGRAM, "types of ports are passed on as they 
 
 struct app {
 	int fd; /* of the client socket; -1: a free place */
-	struct ucred who;
+	struct ucred cred;
 	uint64_t since_ms;     /* when it connected */
 	struct cfg_guest *cfg; /* NULL: not attached */
 	struct guest *guest;   /* NULL: not attached */
@@ -45,9 +45,10 @@ struct app {
 struct apps {
 	int listener, claim, ep;
 	bool accepting;
-	struct fd_bin *bin; /* sockets that take long to close (passed.h); NULL: there are none */
-	uint64_t again_ms;  /* while not accepting for want of descriptors or memory */
-	struct log_once strangers, greedy, full, nonsense; /* lines that concern no guest */
+	struct fd_closer
+		*closer;   /* sockets that take long to close (passed.h); NULL: there are none */
+	uint64_t again_ms; /* while not accepting for want of descriptors or memory */
+	struct log_once not_admitted, over_limit, full, malformed; /* lines that concern no guest */
 	char path[CFG_PATH_MAX];
 	struct app app[APPS_MAX];
 };
@@ -87,8 +88,8 @@ static void accepting(struct apps *as, bool on)
 /* Closes @fd, or has it closed: descriptors may be queued in it. */
 static void let_go(struct apps *as, int fd)
 {
-	if (as->bin && passed_waits(fd, false))
-		fd_bin_put_all(as->bin, &fd, 1);
+	if (as->closer && passed_waits(fd, false))
+		fd_closer_put_all(as->closer, &fd, 1);
 	else
 		(void)close(fd);
 }
@@ -129,8 +130,8 @@ static int make_device(struct daemon *d, struct app *a, struct client_msg *m)
 	if (a->cfg) {
 		client_msg_text(m, m->text); /* it goes to terminals */
 		(void)snprintf(a->cfg->origin, sizeof(a->cfg->origin), "%.64s, pid %d, uid %u",
-			       m->text[0] ? m->text : "without a name", (int)a->who.pid,
-			       (unsigned)a->who.uid);
+			       m->text[0] ? m->text : "without a name", (int)a->cred.pid,
+			       (unsigned)a->cred.uid);
 		a->guest = guest_start(d, a->cfg, why);
 	}
 	(void)close(pair[0]);
@@ -171,7 +172,7 @@ static int on_attach(struct daemon *d, struct app *a, struct client_msg *m)
 /* Low ports are for root, and for the user of zvsockd itself. */
 static bool privileged(const struct app *a)
 {
-	return a->who.uid == 0 || a->who.uid == geteuid();
+	return a->cred.uid == 0 || a->cred.uid == geteuid();
 }
 
 static void on_listen(struct daemon *d, struct app *a, struct client_msg *m)
@@ -241,7 +242,7 @@ static bool on_question(struct daemon *d, struct app *a, struct client_msg *m)
 	case CLIENT_BELLS:
 	case CLIENT_BELL:
 	case CLIENT_RING:
-		fd = app_bells(a->guest, a->who.uid, m);
+		fd = app_bells(a->guest, a->cred.uid, m);
 	}
 	ok = app_answer(a->fd, m, fd);
 	if (!ok && errno == ETOOMANYREFS) { /* our user has too many in transit elsewhere */
@@ -258,7 +259,7 @@ static bool on_question(struct daemon *d, struct app *a, struct client_msg *m)
 /* recvmsg(2), without waiting. -1 with EPERM: there are descriptors, and nothing was received. */
 static ssize_t receive(const struct apps *as, int fd, struct msghdr *mh)
 {
-	if (as->bin && passed_look(fd, mh, 0) < 0)
+	if (as->closer && passed_peek(fd, mh, 0) < 0)
 		return -1;
 	return recvmsg(fd, mh, MSG_DONTWAIT);
 }
@@ -279,10 +280,10 @@ static void app_serve(struct daemon *d, struct app *a)
 		why = "it comes with descriptors";
 	if (n > 0 && !why && app_reads_nothing(a->fd))
 		why = "the answers to those before were not read";
-	if (why && (a->guest || log_once(&d->apps->nonsense, NULL)))
+	if (why && (a->guest || log_once(&d->apps->malformed, NULL)))
 		log_line(ZV_LOG_WARN, a->guest ? a->guest->name : NULL,
 			 "%s: a message of pid %d, uid %u was refused: %s", d->apps->path,
-			 (int)a->who.pid, (unsigned)a->who.uid, why);
+			 (int)a->cred.pid, (unsigned)a->cred.uid, why);
 	if (n <= 0 || why || !on_question(d, a, &m))
 		app_end(d, a);
 }
@@ -312,7 +313,7 @@ static bool has_share(const struct apps *as, const struct app *a)
 
 	for (unsigned i = 0; i < APPS_MAX; i++) {
 		left += as->app[i].fd < 0;
-		own += as->app[i].fd >= 0 && as->app[i].who.uid == a->who.uid;
+		own += as->app[i].fd >= 0 && as->app[i].cred.uid == a->cred.uid;
 	}
 	return own <= left;
 }
@@ -322,15 +323,15 @@ static bool admitted(const struct daemon *d, struct app *a)
 {
 	struct apps *as = d->apps;
 
-	if (!app_who(a->fd, &a->who))
+	if (!app_cred(a->fd, &a->cred))
 		return false;
-	if (!app_admitted(&d->cfg->apps, a->fd, &a->who)) {
-		if (log_once(&as->strangers, NULL))
+	if (!app_admitted(&d->cfg->apps, a->fd, &a->cred)) {
+		if (log_once(&as->not_admitted, NULL))
 			log_line(ZV_LOG_WARN, NULL,
 				 "%s: pid %d, uid %u, gid %u may not attach: it is in neither "
 				 "application_users nor application_groups",
-				 as->path, (int)a->who.pid, (unsigned)a->who.uid,
-				 (unsigned)a->who.gid);
+				 as->path, (int)a->cred.pid, (unsigned)a->cred.uid,
+				 (unsigned)a->cred.gid);
 		turn_away(as, a, -EACCES,
 			  "this user may not attach: application_users and application_groups in "
 			  "zvsockd's configuration name those who may");
@@ -338,11 +339,11 @@ static bool admitted(const struct daemon *d, struct app *a)
 	}
 	if (privileged(a) || has_share(as, a))
 		return true;
-	if (log_once(&as->greedy, NULL))
+	if (log_once(&as->over_limit, NULL))
 		log_line(ZV_LOG_WARN, NULL,
 			 "%s: pid %d: uid %u has its share of the %u places for applications, half "
 			 "of what others leave: end some",
-			 as->path, (int)a->who.pid, (unsigned)a->who.uid, APPS_MAX);
+			 as->path, (int)a->cred.pid, (unsigned)a->cred.uid, APPS_MAX);
 	turn_away(as, a, -EBUSY,
 		  "this user has its share of the places for applications, half of what others "
 		  "leave: end some");
@@ -365,7 +366,7 @@ static void on_accept(struct daemon *d)
 				 as->path, APPS_MAX);
 		return;
 	}
-	if (as->bin && fd_bin_count(as->bin) >= APPS_MAX) {
+	if (as->closer && fd_closer_count(as->closer) >= APPS_MAX) {
 		accepting(as, false);
 		as->again_ms = now_ms() + PAUSE_MS;
 		return;
@@ -402,7 +403,7 @@ void apps_serve(struct daemon *d)
 	}
 }
 
-void apps_look(struct daemon *d)
+void apps_check(struct daemon *d)
 {
 	uint64_t now = now_ms();
 	bool room = false;
@@ -438,7 +439,7 @@ static int listen_on(struct apps *as, const struct cfg_apps *c)
 	as->listener = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	if (as->ep < 0 || as->listener < 0)
 		return fail(as, "cannot make the socket", -errno);
-	if (!passed_refuse(as->listener) && !(as->bin = fd_bin_new(NULL)))
+	if (!passed_refuse(as->listener) && !(as->closer = fd_closer_new(NULL)))
 		return fail(as, "cannot make the socket", -ENOMEM);
 	if (bind(as->listener, (struct sockaddr *)&sa, sizeof(sa)) < 0)
 		return fail(as, "cannot bind the socket", -errno);
@@ -464,7 +465,7 @@ static void apps_free(struct apps *as)
 		(void)close(as->ep);
 	if (as->claim >= 0)
 		sock_unclaim(as->path, as->claim);
-	fd_bin_free(as->bin);
+	fd_closer_free(as->closer);
 	free(as);
 }
 

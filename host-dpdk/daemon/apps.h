@@ -5,11 +5,11 @@
  * Theory of operation
  * -------------------
  * An application opens `daemon:PATH`: it connects to the client socket and asks to be attached
- * (api/proto/client_msg.h). It then gets one end of a socket pair, on which it is a vhost-user
- * frontend; the other end becomes a device of this process, with CID 2, that is served like a
- * guest's (struct guest, role CFG_APP). So an application is trusted no more than a guest, and
- * everything that holds for guests holds for it. It announces the ports on which it listens on the
- * client socket; endpoint_app.c joins its connections with those of guests.
+ * (api/proto/local/client_msg.h). It then gets one end of a socket pair, on which it is a
+ * vhost-user frontend; the other end becomes a device of this process, with CID 2, that is served
+ * like a guest's (struct guest, role CFG_APP). So an application is trusted no more than a guest,
+ * and everything that holds for guests holds for it. It announces the ports on which it listens on
+ * the client socket; endpoint_app.c joins its connections with those of guests.
  *
  * The lifetime of an application is that of its connection to the client socket: when that closes,
  * its device ends. An invalid message, or an answer that the application does not read, ends it as
@@ -38,6 +38,6 @@ void apps_stop(struct daemon *d);
 int apps_fd(const struct daemon *d);
 void apps_serve(struct daemon *d);
 /* To be called periodically: ends connections that have not attached in time. */
-void apps_look(struct daemon *d);
+void apps_check(struct daemon *d);
 
 #endif

@@ -6,7 +6,7 @@
 #define ZVD_APPS_MEMORY_H
 
 #include "core/guest.h"
-#include "proto/client_msg.h"
+#include "proto/local/client_msg.h"
 
 #include <stdbool.h>
 #include <sys/types.h>

@@ -19,7 +19,7 @@ static bool gone(void *arg)
 	struct zv_host_region_info i;
 
 	zv_host_region_get_info(arg, &i);
-	return i.state & (ZV_HOST_REGION_GONE | ZV_HOST_REGION_CUT_OFF);
+	return i.state & (ZV_HOST_REGION_GONE | ZV_HOST_REGION_TRUNCATED);
 }
 
 static bool pending(void *arg)
@@ -66,12 +66,12 @@ static int import(struct zv_dev *dev, unsigned queue, uint64_t gpa, uint64_t siz
 		.orphaned = orphaned,
 		.serve = serve,
 		.lent = lent,
-		.kept = ZV_HOST_REGION_KEPT,
+		.kept = ZV_HOST_REGION_RESERVED,
 		.arg = r};
 	return 0;
 }
 
-bool as_host_look(const struct guest *g)
+bool as_host_check(const struct guest *g)
 {
 	bool lends, orphaned = reach_orphaned(g, &lends);
 

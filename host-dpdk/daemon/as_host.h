@@ -16,6 +16,6 @@ int as_host_prepare(struct guest *g);
 
 /* To be called periodically: handles the death of the guest's driver in a VM that goes on. True:
  * the driver is watched, because it lends memory. Main thread. */
-bool as_host_look(const struct guest *g);
+bool as_host_check(const struct guest *g);
 
 #endif

@@ -9,7 +9,7 @@
 #include "control/control.h"
 #include "core/log.h"
 #include "endpoint/endpoint.h"
-#include "fd_bin.h"
+#include "fd_closer.h"
 #include "relay/flow.h"
 #include "sock_claim.h"
 
@@ -32,7 +32,7 @@ static void queue_event(struct lcore_queue *lq, const struct zv_event *ev)
 	if (ev->events & ZV_EV_ACCEPT)
 		endpoint_accept(gq);
 	else if (ev->events & ZV_EV_BROKER)
-		broker_news(gq);
+		broker_poll(gq);
 	else if (ev->events & ZV_EV_DGRAM)
 		endpoint_datagrams(gq);
 	else if (o)
@@ -189,7 +189,7 @@ static void guest_free(struct guest *g)
 	if (g->dev && zv_close(g->dev) < 0)
 		log_line(ZV_LOG_ERR, g->name, "cannot close the device: %s", zv_error_text());
 	endpoints_free(g);
-	fd_bin_free(g->bin);
+	fd_closer_free(g->closer);
 	free(g);
 }
 
@@ -296,7 +296,7 @@ static void name_in_log(const struct cfg_guest *cfg)
 	}
 }
 
-void guest_look(struct guest *g)
+void guest_check(struct guest *g)
 {
 	uint64_t cid = guest_cid(g);
 
@@ -337,7 +337,7 @@ struct guest *guest_start(struct daemon *d, const struct cfg_guest *cfg, char *w
 		return NULL;
 	}
 	g->why = NULL;
-	guest_look(g);
+	guest_check(g);
 	if (cfg_roles[cfg->role].attached)
 		return g;
 	cfg_device_name(cfg, 0, name, sizeof(name));

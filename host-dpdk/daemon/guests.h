@@ -15,7 +15,7 @@
 struct guest *guest_start(struct daemon *d, const struct cfg_guest *cfg, char *why);
 
 /* Logs when the CID of its device has changed, as after TRANSPORT_RESET. */
-void guest_look(struct guest *g);
+void guest_check(struct guest *g);
 
 /* Ends @g, which is no longer in d->guests; its connections are reset. */
 void guest_stop(struct daemon *d, struct guest *g);

@@ -10,8 +10,8 @@
 #include "core/clock.h"
 #include "core/fds.h"
 #include "core/log.h"
+#include "endpoint/af_vsock/endpoint_af_vsock.h"
 #include "endpoint/endpoint.h"
-#include "endpoint/endpoint_af_vsock.h"
 #include "guests.h"
 #include "relay/relay.h"
 #include "vu_limits.h"
@@ -201,7 +201,7 @@ static bool may_return(uint64_t cid, void *arg)
 	return g && g->dev && (!r->late || (!zv_dev_info(g->dev, &i) && i.queues_up));
 }
 
-bool daemon_look(const struct daemon *d)
+bool daemon_check(const struct daemon *d)
 {
 	static uint64_t next_ms; /* applications choose how often this is called */
 	static uint64_t return_ms;
@@ -217,13 +217,13 @@ bool daemon_look(const struct daemon *d)
 	lent &= !due;
 	for (struct guest *g = d->guests; g; g = g->next) {
 		if (!g->cfg->cid)
-			guest_look(g);
+			guest_check(g);
 		if (!due)
 			continue;
-		lent |= as_host_look(g);
+		lent |= as_host_check(g);
 		reach_look_lent(g, may_return, &r);
 	}
-	if (regions_look())
+	if (regions_check())
 		regions_changed(d);
 	return lent;
 }
@@ -235,7 +235,7 @@ static int by_name(const void *a, const void *b)
 	return strcmp(((const struct cfg_guest *)a)->name, ((const struct cfg_guest *)b)->name);
 }
 
-static void keep_node(void *node)
+static void free_nothing(void *node)
 {
 	(void)node; /* the configuration's */
 }
@@ -268,7 +268,7 @@ static bool has_gone(const struct guest *g)
 
 /* Ends guests that are not in @cfg with the same values, and gives the others their new
  * configuration; these are marked in @kept, by their index in @cfg. */
-static void keep_same(struct daemon *d, const struct cfg *cfg, void *tree, bool *kept)
+static void keep_unchanged(struct daemon *d, const struct cfg *cfg, void *tree, bool *kept)
 {
 	struct guest **p = &d->guests, *g;
 
@@ -303,7 +303,7 @@ int daemon_reload(struct daemon *d, struct cfg *cfg)
 
 	if (whole) {
 		forget_down(d);
-		keep_same(d, cfg, tree, kept);
+		keep_unchanged(d, cfg, tree, kept);
 		d->cfg = cfg;
 		cfg_free(old);
 		av_spaces_reload(cfg);
@@ -317,7 +317,7 @@ int daemon_reload(struct daemon *d, struct cfg *cfg)
 	} else {
 		cfg_free(cfg);
 	}
-	tdestroy(tree, keep_node);
+	tdestroy(tree, free_nothing);
 	free(kept);
 	return whole ? 0 : -ENOMEM;
 }
@@ -381,7 +381,8 @@ void daemon_drain(struct daemon *d)
 		endpoints_stop(g);
 		(void)zv_unlisten(g->dev, ZV_PORT_ANY);
 	}
-	while (connections(d) && now_ms() < end && !__atomic_load_n(&d->hurry, __ATOMIC_RELAXED)) {
+	while (connections(d) && now_ms() < end &&
+	       !__atomic_load_n(&d->skip_drain, __ATOMIC_RELAXED)) {
 		struct pollfd p = {.fd = control_fd(d), .events = POLLIN};
 
 		if (poll(&p, 1, DRAIN_STEP_MS) > 0)
@@ -409,7 +410,7 @@ void daemon_stop(struct daemon *d)
 		lcore_stop(lc);
 	}
 	(void)reach_own_size(0, 0);
-	(void)regions_look();
+	(void)regions_check();
 	free(d->lcores);
 	free(d->lcore_queues);
 	cfg_free(d->cfg);

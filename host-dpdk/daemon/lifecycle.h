@@ -36,7 +36,7 @@ void daemon_remove(struct daemon *d, struct guest *g);
 
 /* To be called periodically: notices devices whose CID has changed and drivers that have died;
  * frees regions that nobody uses. True: drivers are watched; call again in SOON_MS. */
-bool daemon_look(const struct daemon *d);
+bool daemon_check(const struct daemon *d);
 
 /* Accepts no new connections; waits up to cfg->drain_ms, or until d->hurry is set, for the others
  * to end. Serves the control socket meanwhile. */

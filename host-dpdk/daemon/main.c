@@ -16,7 +16,7 @@
 #include "core/heap.h"
 #include "core/log.h"
 #include "endpoint/endpoint.h"
-#include "endpoint/given.h"
+#include "endpoint/handover.h"
 #include "lifecycle.h"
 #include "notify.h"
 #include "privs.h"
@@ -31,9 +31,9 @@
 #include <unistd.h>
 #include <zvsock.h>
 
-#define TICK_MS 1000 /* while lines have been left out, or guests are to be tried again */
-#define SOON_MS 350  /* while the death of a driver can be seen */
-#define LOOK_MS 5000 /* lines that an lcore has left out since wake nobody */
+#define TICK_MS	       1000 /* while lines have been left out, or guests are to be tried again */
+#define DEATH_CHECK_MS 350  /* while the death of a driver can be seen */
+#define CHECK_MS       5000 /* lines that an lcore has left out since wake nobody */
 
 enum { EXIT_OK = 0, EXIT_RUN = 1, EXIT_WRONG = 2 };
 
@@ -139,12 +139,12 @@ static void reload(struct daemon *d, const struct cli *cli)
 
 /* ---- the end ------------------------------------------------------------------------------ */
 
-static int *hurry; /* of struct daemon */
+static int *skip_drain; /* of struct daemon */
 
 static void on_second_signal(int sig)
 {
 	(void)sig;
-	__atomic_store_n(hurry, 1, __ATOMIC_RELAXED);
+	__atomic_store_n(skip_drain, 1, __ATOMIC_RELAXED);
 }
 
 /* The configured time for connections to end; another one of @signals cuts it short. */
@@ -154,7 +154,7 @@ static void stop(struct daemon *d, const sigset_t *signals)
 
 	if (!d->cfg)
 		return; /* daemon_start has not been called */
-	hurry = &d->hurry;
+	skip_drain = &d->skip_drain;
 	(void)sigaction(SIGTERM, &act, NULL);
 	(void)sigaction(SIGINT, &act, NULL);
 	act.sa_handler = SIG_IGN;
@@ -177,7 +177,10 @@ static int serve(struct daemon *d, const struct cli *cli, int sigfd)
 	bool soon = false;
 
 	for (;;) {
-		int n = poll(fds, 3, soon ? SOON_MS : log_tick() || d->down ? TICK_MS : LOOK_MS);
+		int n = poll(fds, 3,
+			     soon		     ? DEATH_CHECK_MS
+			     : log_tick() || d->down ? TICK_MS
+						     : CHECK_MS);
 
 		if (n < 0 && errno != EINTR) {
 			log_line(ZV_LOG_ERR, NULL, "poll: %s", zv_strerror(errno));
@@ -187,11 +190,11 @@ static int serve(struct daemon *d, const struct cli *cli, int sigfd)
 			control_serve(d);
 		if (n > 0 && fds[2].revents)
 			apps_serve(d);
-		apps_look(d);
+		apps_check(d);
 		if (d->down && daemon_retry(d))
 			say_ready(d, "");
-		soon = daemon_look(d);
-		heap_look();
+		soon = daemon_check(d);
+		heap_check();
 		if (n <= 0 || !fds[0].revents || read(sigfd, &info, sizeof(info)) != sizeof(info))
 			continue;
 		if (info.ssi_signo == SIGHUP) {
@@ -221,7 +224,7 @@ static int start(struct daemon *d, struct cfg *c)
 			 d->down && d->down->cfg->role == CFG_AS_GUEST ? "devices" : "guests");
 		ret = -ENOENT;
 	}
-	d->join = given_join;
+	d->join = handover_join;
 	if (ret == 0)
 		ret = control_start(d);
 	if (ret == 0)

@@ -13,7 +13,7 @@ int as_host_prepare(struct guest *g)
 	return -EPROTONOSUPPORT;
 }
 
-bool as_host_look(const struct guest *g)
+bool as_host_check(const struct guest *g)
 {
 	(void)g; /* nobody is its guest */
 	return false;

@@ -10,12 +10,12 @@
 #ifdef HAVE_LIBSYSTEMD
 #include <systemd/sd-daemon.h>
 
-static void tell(const char *text)
+static void notify_send(const char *text)
 {
 	(void)sd_notify(0, text); /* there is no other place to report it */
 }
 #else
-static void tell(const char *text)
+static void notify_send(const char *text)
 {
 	(void)text;
 }
@@ -30,7 +30,7 @@ void notify_ready(const char *fmt, ...)
 	(void)vsnprintf(status, sizeof(status), fmt, ap);
 	va_end(ap);
 	(void)snprintf(text, sizeof(text), "READY=1\nSTATUS=%s", status);
-	tell(text);
+	notify_send(text);
 }
 
 void notify_reloading(void)
@@ -40,7 +40,7 @@ void notify_reloading(void)
 	(void)snprintf(text, sizeof(text),
 		       "RELOADING=1\nMONOTONIC_USEC=%" PRIu64 "\nSTATUS=reloading",
 		       now_ns() / 1000);
-	tell(text);
+	notify_send(text);
 }
 
 void notify_stopping(unsigned patience_ms)
@@ -52,5 +52,5 @@ void notify_stopping(unsigned patience_ms)
 		text, sizeof(text),
 		"STOPPING=1\nSTATUS=waiting for connections to end\nEXTEND_TIMEOUT_USEC=%" PRIu64,
 		((uint64_t)patience_ms + 10000) * 1000);
-	tell(text);
+	notify_send(text);
 }

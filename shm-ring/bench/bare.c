@@ -27,7 +27,7 @@ void bare_send(const struct cell *c, uint64_t until)
 		}
 		shm_store_release32(&sh->prod, pos);
 	}
-	say_sent(pos);
+	report_sent(pos);
 }
 
 void bare_recv(const struct cell *c)

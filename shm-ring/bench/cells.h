@@ -118,7 +118,7 @@ static inline bool all_of(uint64_t n)
 	return shm_load_acquire32(&sh->stop) && n == shm_load64(&sh->sent);
 }
 
-static inline void say_sent(uint64_t n)
+static inline void report_sent(uint64_t n)
 {
 	shm_store64(&sh->sent, n);
 	shm_store_release32(&sh->stop, 1);

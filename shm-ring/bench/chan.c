@@ -99,7 +99,7 @@ void chan_send(const struct cell *c, uint64_t until)
 		if (c->many)
 			many_notify();
 	}
-	say_sent(pos);
+	report_sent(pos);
 }
 
 void chan_recv(const struct cell *c)

@@ -37,7 +37,7 @@ void many_format(const struct shm_channel_desc *busy)
 	}
 }
 
-static int say_name(void *arg)
+static int report_name(void *arg)
 {
 	uint32_t i = (uint32_t)((struct shm_channel **)arg - idle);
 
@@ -46,7 +46,7 @@ static int say_name(void *arg)
 
 void many_attach(const struct shm_channel_desc *busy, enum shm_role role)
 {
-	struct shm_channel_opts o = {.size = sizeof(o), .wake = say_name, .wake_fd = -1};
+	struct shm_channel_opts o = {.size = sizeof(o), .wake = report_name, .wake_fd = -1};
 	struct shm_channel_desc d;
 
 	for (uint32_t i = 0; i <= IDLE; i++) {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "exchange.h"
 
-#include "zvd_world.h"
+#include "zvd_fixture.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -56,7 +56,7 @@ struct zv_dev *exchange_host(const char *section, char *name, uint32_t buf_alloc
 		o.queues = (uint32_t)strtoul(queues, NULL, 10);
 	if (!cid || !socket || sscanf(socket, "@%31s", name) != 1)
 		return NULL;
-	snprintf(uri, sizeof(uri), "host:%s%s,cid=%lu", zw_dir, name, strtoul(cid, NULL, 10));
+	snprintf(uri, sizeof(uri), "host:%s%s,cid=%lu", zf_dir, name, strtoul(cid, NULL, 10));
 	if (zv_host_init() < 0 || zv_open(&dev, uri, &o) < 0) {
 		fprintf(stderr, "%s: %s\n", uri, zv_error_text());
 		return NULL;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * A test of zvsockd as the host of guests, made one of zvsockd as the guest: its configuration, and
- * the host's side of a device in the test's process. See zvd_world.h.
+ * the host's side of a device in the test's process. See zvd_fixture.h.
  */
 #ifndef EXCHANGE_H
 #define EXCHANGE_H

@@ -5,12 +5,12 @@
 #ifndef HOST_FLOW_H
 #define HOST_FLOW_H
 
-#include "zvd_world.h"
+#include "zvd_fixture.h"
 
 #define FLOW_BYTES (3u << 20) /* in each direction */
 
 struct flow {
-	struct zw_conn *c;
+	struct zf_conn *c;
 	int fd;
 	uint32_t g_sent, g_got, h_sent, h_got;
 	uint32_t chunk;		 /* bytes of a write */
@@ -22,7 +22,7 @@ struct flow {
 /* The byte at place @i of a flow. */
 uint8_t flow_byte(uint32_t i);
 
-/* Goes on with the struct flow @arg, for zw_until: all is there and sent, or ok is false. */
+/* Goes on with the struct flow @arg, for zf_until: all is there and sent, or ok is false. */
 bool flow_done(void *arg);
 
 #endif

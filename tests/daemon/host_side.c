@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "host_side.h"
 
-#include "zvd_world.h"
+#include "zvd_fixture.h"
 
 #include <errno.h>
 #include <netinet/in.h>
@@ -20,7 +20,7 @@
 static int make(const char *name, int type, struct sockaddr_un *sa)
 {
 	*sa = (struct sockaddr_un){.sun_family = AF_UNIX};
-	(void)snprintf(sa->sun_path, sizeof(sa->sun_path), "%.60s%.40s", zw_dir, name);
+	(void)snprintf(sa->sun_path, sizeof(sa->sun_path), "%.60s%.40s", zf_dir, name);
 	return socket(AF_UNIX, type | SOCK_CLOEXEC, 0);
 }
 
@@ -56,7 +56,7 @@ static bool readable(void *arg)
 
 bool hs_readable(int fd)
 {
-	return zw_until(readable, &fd);
+	return zf_until(readable, &fd);
 }
 
 int hs_accept(int listener)
@@ -167,7 +167,7 @@ static bool lcore_sleeps(void *arg)
 
 bool hs_lcore_sleeps(const char *guest)
 {
-	return zw_until(lcore_sleeps, (void *)(uintptr_t)guest);
+	return zf_until(lcore_sleeps, (void *)(uintptr_t)guest);
 }
 
 bool hs_raise_fd_limit(unsigned n)

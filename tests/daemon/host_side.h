@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Host programs of a zvsockd that zvd_world.h has started, in the test's own thread: Unix sockets
- * in zw_dir. Whatever waits here polls the guests meanwhile.
+ * Host programs of a zvsockd that zvd_fixture.h has started, in the test's own thread: Unix sockets
+ * in zf_dir. Whatever waits here polls the guests meanwhile.
  */
 #ifndef HOST_SIDE_H
 #define HOST_SIDE_H
@@ -11,13 +11,13 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-/* Listens on zw_dir/<name>; -1: failed. */
+/* Listens on zf_dir/<name>; -1: failed. */
 int hs_listen(const char *name, int type);
 /* Listens on a TCP port of the loopback interface, which *port gets. -1: failed. */
 int hs_listen_tcp(uint16_t *port);
 /* Takes the next client of @listener. */
 int hs_accept(int listener);
-/* Connects to the stream socket zw_dir/<name> and sends @line (may be NULL). -1: failed. */
+/* Connects to the stream socket zf_dir/<name> and sends @line (may be NULL). -1: failed. */
 int hs_connect(const char *name, const char *line);
 /* Reads "OK <port>\n" and not a byte more. */
 bool hs_expect_ok(int fd);

@@ -45,7 +45,7 @@ bool raw_send(int fd, const void *data, size_t len, const int *pass, size_t n)
 	return sendmsg(fd, &m, MSG_NOSIGNAL) == (ssize_t)len;
 }
 
-bool raw_say(int fd, const char *text)
+bool raw_send_line(int fd, const char *text)
 {
 	return raw_send(fd, text, strlen(text), NULL, 0);
 }
@@ -107,7 +107,7 @@ json_t *raw_line(int fd)
 
 json_t *raw_ask(int fd, const char *text)
 {
-	return raw_say(fd, text) ? raw_line(fd) : NULL;
+	return raw_send_line(fd, text) ? raw_line(fd) : NULL;
 }
 
 bool raw_closed(int fd)

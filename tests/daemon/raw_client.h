@@ -16,12 +16,12 @@ int raw_connect(const char *path);
 bool raw_send(int fd, const void *data, size_t len, const int *pass, size_t n);
 
 /* Sends a string. */
-bool raw_say(int fd, const char *text);
+bool raw_send_line(int fd, const char *text);
 
 /* The next line as JSON (json_null() for one that is none), NULL at the end of the stream. */
 json_t *raw_line(int fd);
 
-/* raw_say and raw_line. */
+/* raw_send_line and raw_line. */
 json_t *raw_ask(int fd, const char *text);
 
 /* True when the other side closes within the patience; what it says before is dropped. */

@@ -5,7 +5,7 @@
  * socket. "test_daemon_apps app URI PORT" is an application that listens until it is killed.
  */
 #include "host_side.h"
-#include "zvd_world.h"
+#include "zvd_fixture.h"
 
 #include <errno.h>
 #include <setjmp.h>
@@ -21,7 +21,7 @@
 
 #include <cmocka.h>
 
-#include "proto/client_msg.h"
+#include "proto/local/client_msg.h"
 
 #define CID_A  11u
 #define PORT   5000u
@@ -36,24 +36,24 @@
 static struct zv_dev *A, *app, *other;
 static const char *program, *self;
 
-static int world_start(void **state)
+static int testbed_start(void **state)
 {
 	(void)state;
-	zw_keep_log = true;
-	if (!zw_start(program, CONF, 2))
+	zf_keep_log = true;
+	if (!zf_start(program, CONF, 2))
 		return -1;
-	A = zw_guest(0, "a.sock", 2);
-	app = zw_app(2, "apps", 1);
+	A = zf_guest(0, "a.sock", 2);
+	app = zf_app(2, "apps", 1);
 	return A && app ? 0 : -1;
 }
 
-static int world_end(void **state)
+static int testbed_end(void **state)
 {
 	(void)state;
-	return zw_stop() ? 0 : -1;
+	return zf_stop() ? 0 : -1;
 }
 
-static struct zv_conn_info info_of(const struct zw_conn *c)
+static struct zv_conn_info info_of(const struct zf_conn *c)
 {
 	struct zv_conn_info ci = {.size = sizeof(ci)};
 
@@ -61,20 +61,20 @@ static struct zv_conn_info info_of(const struct zw_conn *c)
 	return ci;
 }
 
-static void says(struct zw_conn *from, struct zw_conn *to, const char *text, uint32_t flags)
+static void says(struct zf_conn *from, struct zf_conn *to, const char *text, uint32_t flags)
 {
 	char buf[64];
 	uint32_t got = 0;
 	size_t len = strlen(text);
 
-	assert_true(zw_send(from, text, len, flags));
-	assert_int_equal(zw_recv(to, buf, flags ? sizeof(buf) : len, &got), len);
+	assert_true(zf_send(from, text, len, flags));
+	assert_int_equal(zf_recv(to, buf, flags ? sizeof(buf) : len, &got), len);
 	assert_memory_equal(buf, text, len);
 	assert_int_equal(got & flags, flags);
 }
 
 /* Both ways, then an end from each side. */
-static void converse(struct zw_conn *a, struct zw_conn *b, enum zv_type type)
+static void converse(struct zf_conn *a, struct zf_conn *b, enum zv_type type)
 {
 	uint32_t eom = type == ZV_SEQPACKET ? ZV_EOM : 0;
 	char byte;
@@ -83,11 +83,11 @@ static void converse(struct zw_conn *a, struct zw_conn *b, enum zv_type type)
 	says(b, a, "from the other", eom);
 	says(a, b, "and again", eom);
 	assert_int_equal(zv_shutdown(a->c, SHUT_WR), 0);
-	assert_int_equal(zw_recv(b, &byte, 1, NULL), 0);
+	assert_int_equal(zf_recv(b, &byte, 1, NULL), 0);
 	says(b, a, "half closed", eom);
-	zw_close(b);
-	assert_int_equal(zw_recv(a, &byte, 1, NULL), 0);
-	zw_close(a);
+	zf_close(b);
+	assert_int_equal(zf_recv(a, &byte, 1, NULL), 0);
+	zf_close(a);
 }
 
 static void guests_reach_an_application(void **state)
@@ -96,89 +96,89 @@ static void guests_reach_an_application(void **state)
 
 	(void)state;
 	for (unsigned i = 0; i < 2; i++) {
-		struct zw_conn *g, *a;
+		struct zf_conn *g, *a;
 		int err;
 
-		assert_null(zw_connect(A, i, ZV_CID_HOST, PORT + i, types[i], &err));
+		assert_null(zf_connect(A, i, ZV_CID_HOST, PORT + i, types[i], &err));
 		assert_int_equal(err, -ECONNREFUSED);
 		assert_int_equal(zv_listen(app, PORT + i, types[i], 0), 0);
 		/* of the other type nobody listens */
-		assert_null(zw_connect(A, i, ZV_CID_HOST, PORT + i, types[!i], &err));
+		assert_null(zf_connect(A, i, ZV_CID_HOST, PORT + i, types[!i], &err));
 		assert_int_equal(err, -ECONNREFUSED);
-		g = zw_connect(A, i, ZV_CID_HOST, PORT + i, types[i], &err);
+		g = zf_connect(A, i, ZV_CID_HOST, PORT + i, types[i], &err);
 		assert_non_null(g);
-		a = zw_accept(app, PORT + i);
+		a = zf_accept(app, PORT + i);
 		assert_non_null(a);
 		assert_int_equal(info_of(a).peer_cid, CID_A);
 		assert_int_equal(info_of(a).peer_port, info_of(g).local_port);
 		assert_int_equal(info_of(a).local_cid, ZV_CID_HOST);
 		converse(i ? g : a, i ? a : g, types[i]);
 		assert_int_equal(zv_unlisten(app, PORT + i), 0);
-		assert_null(zw_connect(A, i, ZV_CID_HOST, PORT + i, types[i], &err));
+		assert_null(zf_connect(A, i, ZV_CID_HOST, PORT + i, types[i], &err));
 		assert_int_equal(err, -ECONNREFUSED);
 	}
 }
 
 static void an_application_reaches_guests(void **state)
 {
-	struct zw_conn *a[2], *g[2];
+	struct zf_conn *a[2], *g[2];
 	int err;
 
 	(void)state;
-	other = zw_app(3, "apps", 2);
+	other = zf_app(3, "apps", 2);
 	assert_non_null(other);
 	assert_int_equal(zv_listen(A, PORT, ZV_STREAM, 0), 0);
 	for (unsigned i = 0; i < 2; i++) { /* they choose the same port, and know nothing of it */
-		a[i] = zw_connect(i ? other : app, 0, CID_A, PORT, ZV_STREAM, &err);
+		a[i] = zf_connect(i ? other : app, 0, CID_A, PORT, ZV_STREAM, &err);
 		assert_non_null(a[i]);
-		g[i] = zw_accept(A, PORT);
+		g[i] = zf_accept(A, PORT);
 		assert_non_null(g[i]);
 		assert_int_equal(info_of(g[i]).peer_cid, ZV_CID_HOST);
 		assert_int_equal(info_of(a[i]).peer_cid, CID_A);
 	}
 	converse(a[0], g[0], ZV_STREAM);
 	converse(g[1], a[1], ZV_STREAM);
-	assert_null(zw_connect(app, 0, 13, PORT, ZV_STREAM, &err)); /* there is no such guest */
+	assert_null(zf_connect(app, 0, 13, PORT, ZV_STREAM, &err)); /* there is no such guest */
 	assert_int_equal(err, -ECONNREFUSED);
-	assert_null(zw_connect(app, 0, 12, PORT, ZV_STREAM, &err)); /* nobody is attached there */
+	assert_null(zf_connect(app, 0, 12, PORT, ZV_STREAM, &err)); /* nobody is attached there */
 	assert_int_equal(err, -ECONNREFUSED);
-	assert_null(zw_connect(app, 0, CID_A, PORT + 1, ZV_STREAM, &err));
+	assert_null(zf_connect(app, 0, CID_A, PORT + 1, ZV_STREAM, &err));
 	assert_int_equal(err, -ECONNREFUSED);
 	assert_int_equal(zv_unlisten(A, PORT), 0);
-	assert_true(zw_guest_close(3));
+	assert_true(zf_guest_close(3));
 }
 
 static void applications_reach_each_other(void **state)
 {
 	static const uint64_t cids[] = {ZV_CID_LOCAL, ZV_CID_HOST};
-	struct zw_conn *a, *b;
+	struct zf_conn *a, *b;
 	int err;
 
 	(void)state;
-	other = zw_app(3, "apps", 1);
+	other = zf_app(3, "apps", 1);
 	assert_non_null(other);
 	assert_int_equal(zv_listen(other, PORT, ZV_STREAM, 0), 0);
 	for (unsigned i = 0; i < 2; i++) {
-		a = zw_connect(app, 0, cids[i], PORT, ZV_STREAM, &err);
+		a = zf_connect(app, 0, cids[i], PORT, ZV_STREAM, &err);
 		assert_non_null(a);
-		b = zw_accept(other, PORT);
+		b = zf_accept(other, PORT);
 		assert_non_null(b);
 		converse(a, b, ZV_STREAM);
 	}
-	assert_null(zw_connect(app, 0, ZV_CID_LOCAL, 9, ZV_STREAM, &err)); /* b's echo is b's */
+	assert_null(zf_connect(app, 0, ZV_CID_LOCAL, 9, ZV_STREAM, &err)); /* b's echo is b's */
 	/* and itself */
-	a = zw_connect(other, 0, ZV_CID_LOCAL, PORT, ZV_STREAM, &err);
+	a = zf_connect(other, 0, ZV_CID_LOCAL, PORT, ZV_STREAM, &err);
 	assert_non_null(a);
-	b = zw_accept(other, PORT);
+	b = zf_accept(other, PORT);
 	assert_non_null(b);
 	converse(a, b, ZV_STREAM);
-	assert_true(zw_guest_close(3));
+	assert_true(zf_guest_close(3));
 }
 
 static void ports_are_given_once(void **state)
 {
 	(void)state;
-	other = zw_app(3, "apps", 1);
+	other = zf_app(3, "apps", 1);
 	assert_non_null(other);
 	assert_int_equal(zv_listen(app, PORT, ZV_STREAM, 0), 0);
 	assert_int_equal(zv_listen(app, PORT, ZV_STREAM, 0), -EADDRINUSE);
@@ -189,14 +189,14 @@ static void ports_are_given_once(void **state)
 	assert_int_equal(zv_listen(other, 7, ZV_STREAM, 0), 0); /* zvsockd is of the same user */
 	assert_int_equal(zv_unlisten(app, PORT), 0);
 	assert_int_equal(zv_listen(other, PORT, ZV_STREAM, 0), 0);
-	assert_true(zw_guest_close(3)); /* its ports are free again */
+	assert_true(zf_guest_close(3)); /* its ports are free again */
 	for (int left = 1000; zv_listen(app, PORT, ZV_STREAM, 0) && left; left--)
 		usleep(10000);
 	assert_int_equal(zv_unlisten(app, PORT), 0);
 }
 
 struct flow {
-	struct zw_conn *from, *to;
+	struct zf_conn *from, *to;
 	size_t sent, got;
 	bool bad;
 };
@@ -226,24 +226,24 @@ static bool flowed(void *arg)
 
 static void much_passes_unchanged(void **state)
 {
-	struct zw_conn *a, *g;
+	struct zf_conn *a, *g;
 	struct flow f;
 	int err;
 
 	(void)state;
 	assert_int_equal(zv_listen(app, PORT, ZV_STREAM, 0), 0);
-	g = zw_connect(A, 0, ZV_CID_HOST, PORT, ZV_STREAM, &err);
-	a = zw_accept(app, PORT);
+	g = zf_connect(A, 0, ZV_CID_HOST, PORT, ZV_STREAM, &err);
+	a = zf_accept(app, PORT);
 	assert_true(g && a);
 	f = (struct flow){a, g, 0, 0, false};
-	assert_true(zw_until(flowed, &f) && !f.bad);
+	assert_true(zf_until(flowed, &f) && !f.bad);
 	f = (struct flow){g, a, 0, 0, false};
-	assert_true(zw_until(flowed, &f) && !f.bad);
+	assert_true(zf_until(flowed, &f) && !f.bad);
 	/* A reload does not touch it. */
-	assert_true(zw_reload(CONF "[guest c]\ncid = 13\nsocket = @c.sock\n", 2));
-	assert_true(zw_guest(1, "c.sock", 1) != NULL);
+	assert_true(zf_reload(CONF "[guest c]\ncid = 13\nsocket = @c.sock\n", 2));
+	assert_true(zf_guest(1, "c.sock", 1) != NULL);
 	converse(a, g, ZV_STREAM);
-	assert_true(zw_guest_close(1));
+	assert_true(zf_guest_close(1));
 	assert_int_equal(zv_unlisten(app, PORT), 0);
 }
 
@@ -267,44 +267,44 @@ static int be_app(const char *uri, const char *port)
 
 static bool failed(void *arg)
 {
-	return ((struct zw_conn *)arg)->err;
+	return ((struct zf_conn *)arg)->err;
 }
 
 static bool listens(void *arg)
 {
-	struct zw_conn **c = arg;
+	struct zf_conn **c = arg;
 	int err;
 
-	*c = zw_connect(A, 0, ZV_CID_HOST, PORT + 9, ZV_STREAM, &err);
+	*c = zf_connect(A, 0, ZV_CID_HOST, PORT + 9, ZV_STREAM, &err);
 	return *c;
 }
 
 static void a_killed_application_is_missed(void **state)
 {
 	char uri[128];
-	unsigned fds = zw_fds();
+	unsigned fds = zf_fds();
 
 	(void)state;
-	snprintf(uri, sizeof(uri), "daemon:%sapps", zw_dir);
+	snprintf(uri, sizeof(uri), "daemon:%sapps", zf_dir);
 	for (unsigned i = 0; i < 3; i++) {
-		struct zw_conn *g;
+		struct zf_conn *g;
 		pid_t pid = fork();
 
 		if (pid == 0) {
 			execl(self, self, "app", uri, "5009", (char *)NULL);
 			_exit(127);
 		}
-		assert_true(zw_until(listens, &g));
+		assert_true(zf_until(listens, &g));
 		assert_int_equal(kill(pid, SIGKILL), 0);
 		assert_int_equal(waitpid(pid, NULL, 0), pid);
-		assert_true(zw_until(failed, g)); /* no clean end */
+		assert_true(zf_until(failed, g)); /* no clean end */
 		assert_int_equal(g->err, -ECONNRESET);
-		zw_close(g);
-		assert_true(zw_logged("application=app.1 .*detached"));
+		zf_close(g);
+		assert_true(zf_logged("application=app.1 .*detached"));
 	}
-	for (int left = 1000; zw_fds() > fds && left; left--)
+	for (int left = 1000; zf_fds() > fds && left; left--)
 		usleep(10000);
-	assert_true(zw_fds() <= fds);
+	assert_true(zf_fds() <= fds);
 }
 
 /* ---- nonsense on the client socket ---- */
@@ -315,7 +315,7 @@ static int raw(void)
 	struct timeval long_time = {.tv_sec = 60};
 	int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
 
-	snprintf(sa.sun_path, sizeof(sa.sun_path), "%.90sapps", zw_dir);
+	snprintf(sa.sun_path, sizeof(sa.sun_path), "%.90sapps", zf_dir);
 	assert_int_equal(connect(fd, (struct sockaddr *)&sa, sizeof(sa)), 0);
 	(void)setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &long_time, sizeof(long_time));
 	return fd;
@@ -431,7 +431,7 @@ static void names_are_printable(void **state)
 
 static void descriptors_are_not_kept(void **state)
 {
-	unsigned before = zw_fds();
+	unsigned before = zf_fds();
 	struct client_msg m;
 	int fd = raw();
 
@@ -460,7 +460,7 @@ static void descriptors_are_not_kept(void **state)
 			break; /* a kernel that can refuse them does */
 		assert_int_equal(recv(fd, &m, sizeof(m), 0), sizeof(m));
 	}
-	assert_true(zw_fds() <= before + 1);
+	assert_true(zf_fds() <= before + 1);
 	close(fd);
 }
 
@@ -480,7 +480,7 @@ static void the_table_of_applications_is_full(void **state)
 	client_msg_init(&m, CLIENT_ATTACH);
 	m.queues = 1;
 	assert_int_equal(send(late, &m, sizeof(m), 0), sizeof(m));
-	assert_true(zw_logged("64 applications are attached: further ones have to wait"));
+	assert_true(zf_logged("64 applications are attached: further ones have to wait"));
 	assert_int_equal(recv(late, &m, sizeof(m), MSG_DONTWAIT), -1);
 	close(fd[0]);
 	assert_int_equal(recv(late, &m, sizeof(m), 0), sizeof(m));
@@ -513,5 +513,5 @@ int main(int argc, char **argv)
 	}
 	self = argv[0];
 	program = argv[1];
-	return cmocka_run_group_tests_name("apps", tests, world_start, world_end);
+	return cmocka_run_group_tests_name("apps", tests, testbed_start, testbed_end);
 }

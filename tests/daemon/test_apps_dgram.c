@@ -4,7 +4,7 @@
  * and with guests, from ports that are theirs only, in floods, and beside connections.
  */
 #include "host_side.h"
-#include "zvd_world.h"
+#include "zvd_fixture.h"
 #include "zvsock_dgram.h"
 
 #include <errno.h>
@@ -38,14 +38,14 @@ static bool is_known(void *arg)
 static int up(void **state)
 {
 	(void)state;
-	if (!zw_start(program, conf, lcores))
+	if (!zf_start(program, conf, lcores))
 		return -1;
-	A = zw_zvsock_guest(0, "a.sock", 1);
-	stock = zw_guest(1, "s.sock", 1);
-	x = zw_app(2, "apps", 1);
-	y = zw_app(3, "apps", 2);
-	return A && stock && x && y && zw_until(is_known, A) && zw_until(is_known, x) &&
-			       zw_until(is_known, y)
+	A = zf_zvsock_guest(0, "a.sock", 1);
+	stock = zf_guest(1, "s.sock", 1);
+	x = zf_app(2, "apps", 1);
+	y = zf_app(3, "apps", 2);
+	return A && stock && x && y && zf_until(is_known, A) && zf_until(is_known, x) &&
+			       zf_until(is_known, y)
 		       ? 0
 		       : -1;
 }
@@ -53,7 +53,7 @@ static int up(void **state)
 static int down(void **state)
 {
 	(void)state;
-	return zw_stop() ? 0 : -1;
+	return zf_stop() ? 0 : -1;
 }
 
 static uint32_t bound(struct zv_dev *dev, uint32_t port)
@@ -70,7 +70,7 @@ static ssize_t send_to(struct zv_dev *from, uint32_t port, uint64_t cid, uint32_
 	return zv_dgram_send(zv_queue(from, 0), &a, data, len, 0);
 }
 
-/* What zw_until waits for: a datagram on any queue of a device. */
+/* What zf_until waits for: a datagram on any queue of a device. */
 struct wanted {
 	struct zv_dev *dev;
 	uint32_t port;
@@ -95,7 +95,7 @@ static struct zv_dgram_addr expect(struct zv_dev *dev, uint32_t port, const void
 {
 	struct wanted w = {.dev = dev, .port = port};
 
-	assert_true(zw_until(arrived, &w));
+	assert_true(zf_until(arrived, &w));
 	assert_int_equal(w.len, len);
 	assert_memory_equal(got, data, len);
 	return w.from;
@@ -117,7 +117,7 @@ static void expect_count(const char *of, const char *name, long n)
 {
 	struct count c = {of, name, n};
 
-	if (!zw_until(counted, &c))
+	if (!zf_until(counted, &c))
 		fail_msg("%s of %s is %ld, not %ld", name, of, hs_counter(of, name), n);
 }
 
@@ -199,7 +199,7 @@ static void to_nobody(void **state)
 		assert_int_equal(send_to(x, mine, cid[i], 77, "x", 1), 1);
 	expect_count("app.0", "dgram_lost", 4);
 	expect_count("app.0", "dgram_passed_on", 1); /* the guest counts that one */
-	assert_true(zw_until(unbound_at_the_guest, NULL));
+	assert_true(zf_until(unbound_at_the_guest, NULL));
 	bound(stock, PORT);
 	assert_int_equal(send_to(stock, PORT, ZV_CID_HOST, PORT, "x", 1), -EOPNOTSUPP);
 }
@@ -229,27 +229,27 @@ static void a_port_of_others(void **state)
 	unsigned came = 0;
 
 	(void)state;
-	assert_true(zw_kill());
-	assert_true(zw_until(is_away, x) && zw_until(is_away, y));
+	assert_true(zf_kill());
+	assert_true(zf_until(is_away, x) && zf_until(is_away, y));
 	bound(x, PORT);
 	bound(y, PORT);
 	bound(x, PORT + 1);
-	assert_true(zw_start_again(program));
-	assert_true(zw_until(is_back, x) && zw_until(is_back, y));
+	assert_true(zf_start_again(program));
+	assert_true(zf_until(is_back, x) && zf_until(is_back, y));
 	for (unsigned i = 0; i < 2; i++)
 		while (zv_dgram_send(zv_queue(both[i], 0), &to, "x", 1, 0) < 0)
-			zw_poll();
+			zf_poll();
 	while (hs_counter("app.0", "dgram_lost") + hs_counter("app.1", "dgram_lost") != 1)
-		zw_poll();
+		zf_poll();
 	for (unsigned i = 0; i < 200; i++) {
-		zw_poll();
+		zf_poll();
 		came += arrived(&w);
 	}
 	assert_int_equal(came, 1);
 }
 
 struct conns {
-	struct zw_conn *a, *b;
+	struct zf_conn *a, *b;
 };
 
 static struct conns connect_both(void)
@@ -257,9 +257,9 @@ static struct conns connect_both(void)
 	struct conns c;
 
 	assert_int_equal(zv_listen(A, PORT, ZV_STREAM, 0), 0);
-	c.a = zw_connect(y, 0, CID_A, PORT, ZV_STREAM, NULL);
+	c.a = zf_connect(y, 0, CID_A, PORT, ZV_STREAM, NULL);
 	assert_non_null(c.a);
-	c.b = zw_accept(A, PORT);
+	c.b = zf_accept(A, PORT);
 	assert_non_null(c.b);
 	return c;
 }
@@ -284,21 +284,21 @@ static void floods(void **state)
 				  4000) == 4000;
 		if (i % 30 == 0) {
 			(void)send_to(y, mine, CID_A, theirs, "mine", 4);
-			assert_true(zw_send(c.a, &byte, 1, 0));
-			assert_int_equal(zw_recv(c.b, got, 1, NULL), 1);
+			assert_true(zf_send(c.a, &byte, 1, 0));
+			assert_int_equal(zf_recv(c.b, got, 1, NULL), 1);
 			assert_int_equal(got[0], byte);
 		}
-		zw_poll();
+		zf_poll();
 		came += arrived(&w) && w.len == 4;
 	}
 	assert_true(passed > 100);
 	for (unsigned i = 0; i < 200; i++) {
-		zw_poll();
+		zf_poll();
 		came += arrived(&w) && w.len == 4;
 	}
 	assert_true(came > FLOOD / 30 / 2);
-	zw_close(c.a);
-	zw_close(c.b);
+	zf_close(c.a);
+	zf_close(c.b);
 }
 
 /* One that goes while others send to it holds up nobody, and its ports are free. */
@@ -310,16 +310,16 @@ static void one_that_goes(void **state)
 	bound(y, PORT);
 	for (int i = 0; i < FLOOD; i++) {
 		(void)send_to(x, flood, ZV_CID_LOCAL, PORT, sent, 4000);
-		zw_poll();
+		zf_poll();
 		if (i == FLOOD / 2)
-			assert_true(zw_guest_close(3));
+			assert_true(zf_guest_close(3));
 	}
-	y = zw_app(3, "apps", 1);
+	y = zf_app(3, "apps", 1);
 	assert_non_null(y);
-	assert_true(zw_until(is_known, y));
+	assert_true(zf_until(is_known, y));
 	bound(y, PORT);
 	while (send_to(x, flood, ZV_CID_LOCAL, PORT, "again", 5) == -EAGAIN)
-		zw_poll();
+		zf_poll();
 	expect(y, PORT, "again", 5);
 }
 

@@ -6,11 +6,11 @@
  * a group that is not its own.
  */
 #include "raw_client.h"
-#include "zvd_world.h"
+#include "zvd_fixture.h"
 
 #include <errno.h>
 #include <grp.h>
-#include <proto/client_msg.h>
+#include <proto/local/client_msg.h>
 #include <proto/vhost_user.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -127,7 +127,7 @@ static int run_as_other(const char *what, const char *path)
 	int status = -1;
 	pid_t pid;
 
-	assert_int_equal(chmod(zw_dir, 0711), 0);
+	assert_int_equal(chmod(zf_dir, 0711), 0);
 	pid = fork();
 	if (pid == 0) {
 		execl(self, self, what, path, (char *)NULL);
@@ -152,11 +152,11 @@ static void who_is_turned_away_learns_why(void **state)
 
 	(void)state;
 	needs_root();
-	snprintf(uri, sizeof(uri), "daemon:%sapps", zw_dir);
+	snprintf(uri, sizeof(uri), "daemon:%sapps", zf_dir);
 	assert_int_equal(run_as_other("refused", uri), 0);
-	assert_true(zw_logged("may not attach"));
+	assert_true(zf_logged("may not attach"));
 	/* Not one line each, which would push out what zvsockd has to say of itself. */
-	assert_int_equal(zw_log_lines("level=warn msg=\"[0-9]+ more lines"), 0);
+	assert_int_equal(zf_log_lines("level=warn msg=\"[0-9]+ more lines"), 0);
 }
 
 /* A user's groups are all that the process has, not only its first. */
@@ -166,7 +166,7 @@ static void a_member_of_a_group_may_attach(void **state)
 
 	(void)state;
 	needs_root();
-	snprintf(uri, sizeof(uri), "daemon:%sapps", zw_dir);
+	snprintf(uri, sizeof(uri), "daemon:%sapps", zf_dir);
 	assert_int_equal(run_as_other("member", uri), 0);
 }
 
@@ -177,7 +177,7 @@ static pid_t holder(uid_t uid, const int go[2], unsigned *n)
 	int told[2];
 	pid_t pid;
 
-	snprintf(path, sizeof(path), "%sapps", zw_dir);
+	snprintf(path, sizeof(path), "%sapps", zf_dir);
 	assert_int_equal(pipe(told), 0);
 	pid = fork();
 	if (pid == 0) {
@@ -202,16 +202,16 @@ static void one_user_takes_half_of_what_is_left(void **state)
 
 	(void)state;
 	needs_root();
-	assert_int_equal(chmod(zw_dir, 0711), 0);
+	assert_int_equal(chmod(zf_dir, 0711), 0);
 	assert_int_equal(pipe(go), 0);
 	/* One place is that of the test. */
 	pid[0] = holder(NAMED, go, &first);
 	assert_int_equal(first, (PLACES - 1) / 2);
-	assert_true(zw_logged("has its share of the 64 places"));
+	assert_true(zf_logged("has its share of the 64 places"));
 	pid[1] = holder(NAMED_TOO, go, &second);
 	assert_int_equal(second, (PLACES - 1 - first) / 2);
 	for (unsigned i = 0; i < 2; i++)
-		assert_non_null(more[i] = zw_app(1 + i, "apps", 1));
+		assert_non_null(more[i] = zf_app(1 + i, "apps", 1));
 	close(go[0]);
 	close(go[1]);
 	for (unsigned i = 0; i < 2; i++)
@@ -235,7 +235,7 @@ static int attach_raw(int *fd)
 	int dev;
 
 	*fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
-	snprintf(sa.sun_path, sizeof(sa.sun_path), "%sapps", zw_dir);
+	snprintf(sa.sun_path, sizeof(sa.sun_path), "%sapps", zf_dir);
 	client_msg_init(&m, CLIENT_ATTACH);
 	m.queues = 1;
 	if (connect(*fd, (struct sockaddr *)&sa, sizeof(sa)) < 0 ||
@@ -285,7 +285,7 @@ static void memory_is_limited(void **state)
 		    say_raw(dev, VU_SET_PROTOCOL_FEATURES, VU_PROTOCOL_REPLY_ACK));
 	assert_true(table_raw(dev, 32ull << 30)); /* of 64 GiB: one map for the queue as well */
 	assert_false(table_raw(dev, 33ull << 30));
-	assert_true(zw_logged("SET_MEM_TABLE .* was refused: its regions have more bytes"));
+	assert_true(zf_logged("SET_MEM_TABLE .* was refused: its regions have more bytes"));
 	close(dev);
 	close(fd);
 }
@@ -332,7 +332,7 @@ static void ports_are_limited(void **state)
 		assert_int_equal(zv_unlisten(app, FIRST_PORT + i), 0);
 }
 
-static int world_start(void **state)
+static int testbed_start(void **state)
 {
 	char conf[128];
 
@@ -341,17 +341,17 @@ static int world_start(void **state)
 		 "applications = @apps\napplications_mode = 0666\napplication_users = %u, %u, %u\n"
 		 "application_groups = %u\n",
 		 (unsigned)geteuid(), NAMED, NAMED_TOO, GROUP);
-	zw_keep_log = true;
-	if (!zw_start(program, conf, 1) || !zw_logged("zvsockd .* is up"))
+	zf_keep_log = true;
+	if (!zf_start(program, conf, 1) || !zf_logged("zvsockd .* is up"))
 		return -1;
-	app = zw_app(0, "apps", 1);
+	app = zf_app(0, "apps", 1);
 	return app ? 0 : -1;
 }
 
-static int world_end(void **state)
+static int testbed_end(void **state)
 {
 	(void)state;
-	return zw_stop() ? 0 : -1;
+	return zf_stop() ? 0 : -1;
 }
 
 int main(int argc, char **argv)
@@ -376,5 +376,5 @@ int main(int argc, char **argv)
 	}
 	self = argv[0];
 	program = argv[1];
-	return cmocka_run_group_tests_name("apps_limits", tests, world_start, world_end);
+	return cmocka_run_group_tests_name("apps_limits", tests, testbed_start, testbed_end);
 }

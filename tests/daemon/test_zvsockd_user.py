@@ -52,7 +52,7 @@ def copy_for_others(w):
 
 
 def started_as(w, user):
-    """Arguments of World.start() for zvsockd as @user; None: as who runs the test."""
+    """Arguments of Testbed.start() for zvsockd as @user; None: as who runs the test."""
     if not user:
         return {}
     folder = copy_for_others(w)

@@ -45,7 +45,7 @@ def open_folder():
     return None
 
 
-class World:
+class Testbed:
     """A directory, programs that run in it, and what they tell the service manager."""
 
     def __init__(self):
@@ -135,7 +135,7 @@ def main():
     bad = 0
     for function in CASES:
         print(f'[ RUN      ] {function.__name__}', flush=True)
-        w = World()
+        w = Testbed()
         try:
             function(w)
             verdict = '[       OK ]'

@@ -6,7 +6,7 @@
 #ifndef ZV_TEST_CLIENT_DAEMON_H
 #define ZV_TEST_CLIENT_DAEMON_H
 
-#include "proto/client_msg.h"
+#include "proto/local/client_msg.h"
 
 #include <pthread.h>
 #include <shm_ring.h>

@@ -90,7 +90,7 @@ class Programs:
         return back
 
     def supervisors(self):
-        """Processes that supervise programs of this world."""
+        """Processes that supervise programs of this testbed."""
         found = []
         for path in glob.glob('/proc/[0-9]*'):
             try:

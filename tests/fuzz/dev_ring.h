@@ -4,7 +4,7 @@
 #define ZV_FUZZ_DEV_RING_H
 
 #include "fuzz.h"
-#include "guest_world.h"
+#include "guest_testbed.h"
 #include "pair/vhost_pair_priv.h"
 
 #define HELD 256u
@@ -17,7 +17,7 @@ struct held {
 };
 
 struct state {
-	struct guest_world w;
+	struct guest_testbed w;
 	struct vhost_pair *q;
 	struct transport_queue *tq;
 	struct held rx[HELD], tx[HELD];

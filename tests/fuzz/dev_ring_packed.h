@@ -26,7 +26,7 @@ static inline void put_desc(struct state *s, struct fz *z, uint8_t *at)
 static inline uint8_t *place(struct state *s, unsigned ring, uint32_t ahead, uint16_t *marks)
 {
 	const struct vhost_ring *r = ring == VHOST_TO_GUEST ? &s->q->to_guest : &s->q->from_guest;
-	struct vhost_packed_pos p = r->packed->look;
+	struct vhost_packed_pos p = r->packed->next_avail;
 
 	vhost_packed_advance(&p, (uint16_t)(ahead % s->w.ring_size), s->w.ring_size);
 	*marks = p.marks;

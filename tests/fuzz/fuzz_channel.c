@@ -15,7 +15,7 @@
 
 #define HELD_MAX 64u
 
-struct world {
+struct testbed {
 	uint8_t *mem;
 	size_t size;
 	struct shm_channel_desc desc;
@@ -28,7 +28,7 @@ struct world {
 	bool nested;
 };
 
-static bool within(const struct world *w, const void *data, uint64_t len)
+static bool within(const struct testbed *w, const void *data, uint64_t len)
 {
 	const uint8_t *p = data;
 
@@ -67,7 +67,7 @@ static void check_bytes(const struct channel_tx *tx, bool nested)
 	FZ_CHECK(used == all);
 }
 
-static void check(const struct world *w, int before)
+static void check(const struct testbed *w, int before)
 {
 	struct shm_channel_stats st = {.size = sizeof(st)};
 	const struct channel_tx *tx = &w->ch->tx;
@@ -93,12 +93,12 @@ static void check(const struct world *w, int before)
 
 /* ---- the peer ---- */
 
-static uint64_t *marks(struct world *w)
+static uint64_t *marks(struct testbed *w)
 {
 	return (uint64_t *)(w->mem + w->l.dir[SHM_ROLE_B].marks);
 }
 
-static void peer_sends(struct world *w, struct fz *z)
+static void peer_sends(struct testbed *w, struct fz *z)
 {
 	const struct direction_layout *d = &w->l.dir[SHM_ROLE_B];
 	uint32_t place = w->pos & ((1u << d->shift) - 1);
@@ -122,7 +122,7 @@ static void peer_sends(struct world *w, struct fz *z)
 }
 
 /* Returns one of A's slots, sent or not. */
-static void peer_returns(struct world *w, struct fz *z)
+static void peer_returns(struct testbed *w, struct fz *z)
 {
 	const struct direction_layout *d = &w->l.dir[SHM_ROLE_A];
 	uint32_t id = fz_below(z, d->nslots + 1);
@@ -134,7 +134,7 @@ static void peer_returns(struct world *w, struct fz *z)
 		 gen << RING_GEN_SHIFT | id);
 }
 
-static void peer_releases(struct world *w, struct fz *z)
+static void peer_releases(struct testbed *w, struct fz *z)
 {
 	uint32_t *cons = &((struct channel_ctl *)(w->mem + w->l.dir[SHM_ROLE_A].ctl))->cons;
 	uint8_t how = fz_u8(z);
@@ -142,7 +142,7 @@ static void peer_releases(struct world *w, struct fz *z)
 	*cons = how < 200 ? *cons + how % 20 : w->ch->tx.pos;
 }
 
-static void peer_scribbles(struct world *w, struct fz *z)
+static void peer_scribbles(struct testbed *w, struct fz *z)
 {
 	uint8_t what = fz_u8(z), len = fz_u8(z) % 17;
 	uint64_t end = what & 1 ? w->l.zeroed : w->size;
@@ -153,7 +153,7 @@ static void peer_scribbles(struct world *w, struct fz *z)
 
 /* ---- end A ---- */
 
-static void take(struct world *w, struct fz *z)
+static void take(struct testbed *w, struct fz *z)
 {
 	unsigned n = 1 + fz_u8(z) % 4;
 	uint32_t len = fz_u16(z) % 1500;
@@ -174,12 +174,12 @@ static void take(struct world *w, struct fz *z)
 	}
 }
 
-static void forget(struct world *w, unsigned i)
+static void forget(struct testbed *w, unsigned i)
 {
 	w->taken[i] = w->taken[--w->ntaken];
 }
 
-static void send_taken(struct world *w, struct fz *z)
+static void send_taken(struct testbed *w, struct fz *z)
 {
 	unsigned i = fz_u8(z);
 	int rc;
@@ -196,7 +196,7 @@ static void send_taken(struct world *w, struct fz *z)
 		forget(w, i);
 }
 
-static void send_copy(struct world *w, struct fz *z)
+static void send_copy(struct testbed *w, struct fz *z)
 {
 	uint8_t data[SHM_INLINE_MAX] = {0};
 	struct shm_msg m = {.data = data, .len = fz_u8(z) % (SHM_INLINE_MAX + 2)};
@@ -207,7 +207,7 @@ static void send_copy(struct world *w, struct fz *z)
 		(void)shm_channel_control(w->ch, m.len, 0);
 }
 
-static void receive(struct world *w, struct fz *z)
+static void receive(struct testbed *w, struct fz *z)
 {
 	unsigned n = 1 + fz_u8(z) % 8;
 	struct shm_msg m[8];
@@ -229,7 +229,7 @@ static void receive(struct world *w, struct fz *z)
 	}
 }
 
-static void release(struct world *w, struct fz *z)
+static void release(struct testbed *w, struct fz *z)
 {
 	unsigned i = fz_u8(z);
 	struct shm_msg m;
@@ -243,7 +243,7 @@ static void release(struct world *w, struct fz *z)
 	FZ_CHECK(shm_channel_release(w->ch, &m, 1) == -EINVAL);
 }
 
-static void bells(struct world *w, struct fz *z)
+static void bells(struct testbed *w, struct fz *z)
 {
 	uint8_t how = fz_u8(z);
 
@@ -263,7 +263,7 @@ static int no_wake(void *arg)
 	return 0;
 }
 
-static int make(struct world *w, struct fz *z)
+static int make(struct testbed *w, struct fz *z)
 {
 	struct shm_channel_opts o = {.size = sizeof(o), .wake = no_wake, .wake_fd = -1};
 
@@ -298,11 +298,11 @@ static int make(struct world *w, struct fz *z)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-	static void (*const step[])(struct world *, struct fz *) = {
+	static void (*const step[])(struct testbed *, struct fz *) = {
 		peer_sends, peer_returns, peer_releases, peer_scribbles, take,
 		send_taken, send_copy,	  receive,	 release,	 bells,
 	};
-	struct world w = {0};
+	struct testbed w = {0};
 	struct fz z = {data, size};
 
 	FZ_CHECK(make(&w, &z) == 0);

@@ -8,7 +8,7 @@
  * removing a node that is not the owner of its key must change nothing.
  */
 #include "fuzz.h"
-#include "proto/conn_table.h"
+#include "proto/vsock/conn_table.h"
 
 #include <errno.h>
 

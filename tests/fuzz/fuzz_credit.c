@@ -10,7 +10,7 @@
  * forgets a packet before the peer has read it, and is empty once everything has been read.
  */
 #include "fuzz.h"
-#include "proto/vsock_credit.h"
+#include "proto/vsock/vsock_credit.h"
 
 #define PKTS 512u
 
@@ -63,10 +63,10 @@ static void check(const struct model *m)
 	FZ_CHECK(credit_tx_free(c) <= m->peer_alloc);
 	FZ_CHECK(in_flight || !m->peer_alloc || credit_tx_free(c)); /* no standstill */
 	for (uint32_t len = 0; len < 8192; len += 509) {
-		uint32_t cut = credit_tx_cut(c, len, 3732, 0);
+		uint32_t cut = credit_tx_pkt_len(c, len, 3732, 0);
 
 		FZ_CHECK(cut == len || (cut == CREDIT_SMALL && cut < len && c->pkt_limit));
-		FZ_CHECK(credit_tx_cut(c, len, 0, 0) == len); /* nothing is joined: no use */
+		FZ_CHECK(credit_tx_pkt_len(c, len, 0, 0) == len); /* nothing is joined: no use */
 	}
 	if (m->peer_alloc && m->peer_alloc < window)
 		window = m->peer_alloc;
@@ -106,7 +106,7 @@ static void go_on(struct model *m, uint8_t answers)
 	bool stuck = m->c.pkt_limit && !credit_tx_packets(&m->c) && credit_tx_bytes(&m->c);
 	bool may = answers >= (m->peer_alloc < 2 * CREDIT_SKB ? CREDIT_PATIENCE : 1);
 
-	FZ_CHECK(credit_go_on(&m->c, answers) == (stuck && may));
+	FZ_CHECK(credit_allow_extra(&m->c, answers) == (stuck && may));
 	FZ_CHECK(!stuck || credit_tx_packets(&m->c) == may);
 }
 
@@ -160,7 +160,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	struct model m = {.base = fz_u32(&z)};
 
 	credit_init(&m.c, fz_u32(&z));
-	m.c.tx_cnt = m.c.peer_fwd_cnt = m.c.rx_cnt = m.c.fwd_cnt = m.c.told_fwd = m.base;
+	m.c.tx_cnt = m.c.peer_fwd_cnt = m.c.rx_cnt = m.c.fwd_cnt = m.c.sent_fwd_cnt = m.base;
 	check(&m);
 	while (z.left) {
 		uint8_t op = fz_u8(&z);
@@ -195,7 +195,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 			budget(&m, op & 8 ? fz_u16(&z) : 0);
 			break;
 		default:
-			credit_told(&m.c);
+			credit_reported(&m.c);
 			m.told = m.consumed;
 		}
 		check(&m);

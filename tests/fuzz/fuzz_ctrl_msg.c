@@ -7,7 +7,7 @@
  * and what was parsed can be put and parsed again with the same result.
  */
 #include "fuzz.h"
-#include "proto/ctrl_msg.h"
+#include "proto/ctrl/ctrl_msg.h"
 
 #include <errno.h>
 

@@ -7,7 +7,7 @@
  * The guest's steps: descriptors (in the tables or in an indirect table), heads, the avail index,
  * headers, whole packets and receive buffers, and any bytes anywhere, rings and buffers that the
  * device holds included. Between them the owner receives, releases, reserves, commits, cancels,
- * arms; and the control thread stops, starts and replaces the memory table (guest_world.h).
+ * arms; and the control thread stops, starts and replaces the memory table (guest_testbed.h).
  * What must hold:
  *   - no access outside the regions, nor after the last reference to a table has gone; payload that
  *     is handed out lies in a region and has the length that the header's copy says;
@@ -126,7 +126,7 @@ static void receive(struct state *s, struct fz *z)
 			continue;
 		*h = (struct held){.token = p->token};
 		for (uint32_t k = 0; k < p->nseg; k++) {
-			FZ_CHECK(world_has(&s->w, p->seg[k].base, p->seg[k].len));
+			FZ_CHECK(testbed_has(&s->w, p->seg[k].base, p->seg[k].len));
 			sum += p->seg[k].len;
 			if (h->nseg < SEGS)
 				h->seg[h->nseg++] = p->seg[k];
@@ -162,7 +162,7 @@ static void reserve(struct state *s, struct fz *z)
 	FZ_CHECK(n <= want);
 	FZ_CHECK(s->q->ep || n == 0 || s->q->to_guest.broken);
 	for (unsigned i = 0; i < n; i++) {
-		FZ_CHECK(!slot[i].capacity || world_has(&s->w, slot[i].data, slot[i].capacity));
+		FZ_CHECK(!slot[i].capacity || testbed_has(&s->w, slot[i].data, slot[i].capacity));
 		FZ_CHECK(slot[i].capacity || (how & 0x40));
 		for (unsigned k = 0; k < s->ntx; k++)
 			FZ_CHECK(s->tx[k].token != slot[i].token);
@@ -246,7 +246,7 @@ static void iotlb_change(struct state *s, struct fz *z)
 
 static struct vhost_pair_setup setup_of(struct state *s)
 {
-	struct guest_mem *gm = world_now(&s->w)->gm;
+	struct guest_mem *gm = testbed_now(&s->w)->gm;
 	struct vhost_pair_setup hs = {
 		.mem = gm, .iommu = s->with_io ? &s->io : NULL, .features = s->features};
 
@@ -264,19 +264,19 @@ static struct vhost_pair_setup setup_of(struct state *s)
 /* What is still on loan must not be the guest's any more. */
 static void late_writes(struct state *s)
 {
-	static uint8_t before[WORLD_FILE];
+	static uint8_t before[TESTBED_FILE];
 
 	if (!s->w.file)
 		return;
-	memcpy(before, world_file(), WORLD_FILE);
+	memcpy(before, testbed_file(), TESTBED_FILE);
 	for (unsigned k = 0; k < s->ntx; k++)
 		fill(&s->tx[k], 0xee);
-	FZ_CHECK(memcmp(before, world_file(), WORLD_FILE) == 0);
+	FZ_CHECK(memcmp(before, testbed_file(), TESTBED_FILE) == 0);
 }
 
 static void resume_or_pause(struct state *s)
 {
-	struct guest_mem *rings = world_now(&s->w)->gm;
+	struct guest_mem *rings = testbed_now(&s->w)->gm;
 	uint32_t session = s->tq->session;
 	struct vhost_pair_bases b, left;
 	struct vhost_pair_setup hs;
@@ -289,10 +289,10 @@ static void resume_or_pause(struct state *s)
 	}
 	left = (struct vhost_pair_bases){
 		{vhost_ring_position(&s->q->to_guest), vhost_ring_position(&s->q->from_guest)}};
-	if (!world_next(&s->w))
+	if (!testbed_next(&s->w))
 		return;
 	hs = setup_of(s);
-	ret = vhost_pair_resume(s->q, &hs, world_now(&s->w)->gm);
+	ret = vhost_pair_resume(s->q, &hs, testbed_now(&s->w)->gm);
 	if (ret == 0) {
 		FZ_CHECK(s->tq->session == session && s->tq->up);
 		FZ_CHECK(vhost_ring_pos_same(vhost_ring_position(&s->q->to_guest), left.base[0]) &&
@@ -321,7 +321,7 @@ static void control_op(struct state *s, unsigned op)
 		resume_or_pause(s);
 		return;
 	}
-	if ((op == 1) == s->q->loaded || !world_next(&s->w))
+	if ((op == 1) == s->q->loaded || !testbed_next(&s->w))
 		return; /* only what is down can be started, only what is up moves */
 	hs = setup_of(s);
 	if (op == 1) {
@@ -356,12 +356,12 @@ static void check(struct state *s)
 	for (uint32_t t = s->q->free; t; t = s->q->chains[t - 1].next)
 		FZ_CHECK(++nfree <= s->q->nchains);
 	FZ_CHECK(nfree + used == s->q->nchains);
-	FZ_CHECK(used == s->nrx + s->ntx + s->q->nstack + s->q->nctrl + s->q->nlate);
+	FZ_CHECK(used == s->nrx + s->ntx + s->q->nstack + s->q->nctrl + s->q->ndeferred);
 	if (s->q->ep) {
 		FZ_CHECK(ring_in_flight(&s->q->from_guest) == lent && lent <= s->w.ring_size);
 		FZ_CHECK(ring_in_flight(&s->q->to_guest) == given && given <= s->w.ring_size);
 	}
-	world_reap(&s->w);
+	testbed_reap(&s->w);
 }
 
 static void teardown(struct state *s)
@@ -380,7 +380,7 @@ static void teardown(struct state *s)
 	FZ_CHECK(s->q->retired == NULL);
 	vhost_pair_fini(s->q);
 	free(s->q);
-	world_fini(&s->w);
+	testbed_fini(&s->w);
 }
 
 static void ring_address(struct state *s, struct fz *z)
@@ -389,8 +389,8 @@ static void ring_address(struct state *s, struct fz *z)
 	uint8_t *p;
 
 	len = len & 1 ? fz_u64(z) : len;
-	p = guest_mem_uva(world_now(&s->w)->gm, (struct uva){uva}, len);
-	FZ_CHECK(!p || world_has(&s->w, p, len));
+	p = guest_mem_uva(testbed_now(&s->w)->gm, (struct uva){uva}, len);
+	FZ_CHECK(!p || testbed_has(&s->w, p, len));
 }
 
 static void step(struct state *s, struct fz *z)
@@ -444,8 +444,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	for (unsigned i = 0; i < 2 && !eventfds[i]; i++)
 		eventfds[i] = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
 	memset(&s, 0, sizeof(s));
-	world_init(&s.w, (shape & 0x30) == 0x30,
-		   1u << (shape & 7) > RING_MAX ? RING_MAX : 1u << (shape & 7));
+	testbed_init(&s.w, (shape & 0x30) == 0x30,
+		     1u << (shape & 7) > RING_MAX ? RING_MAX : 1u << (shape & 7));
 	s.features = (shape & 0x40 ? VSOCK_FEATURE_EVENT_IDX : 0) |
 		     (shape & 0x80 ? VSOCK_FEATURE_INDIRECT_DESC : 0) | LAYOUT;
 	s.io.translate = translate;

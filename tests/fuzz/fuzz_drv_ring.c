@@ -46,7 +46,7 @@ struct dev_ring {
 
 #endif
 
-struct world {
+struct testbed {
 	struct vsock_pair *p;
 	struct transport_queue *q;
 	struct vsock_events ev;
@@ -75,12 +75,12 @@ static size_t ring_bytes(uint32_t size)
 	return RINGS.layout->bytes(size);
 }
 
-static struct virtq *ring_of(struct world *w, unsigned i)
+static struct virtq *ring_of(struct testbed *w, unsigned i)
 {
 	return i == 0 ? &w->p->rx : i == 1 ? &w->p->tx : &w->ev.vq;
 }
 
-static void check(struct world *w)
+static void check(struct testbed *w)
 {
 	struct vsock_pair *p = w->p;
 	uint32_t rx_out = 0, tx_busy = 0;
@@ -109,7 +109,7 @@ static void check(struct world *w)
 /* ---- the device ---- */
 
 /* The header of a packet in receive buffer @id; the bytes that are written there. */
-static uint32_t packet(struct world *w, struct fz *z, uint16_t id)
+static uint32_t packet(struct testbed *w, struct fz *z, uint16_t id)
 {
 	struct vsock_hdr h = {.src_cid = 2, .dst_cid = 3, .op = VSOCK_OP_RW, .type = 1};
 
@@ -134,7 +134,7 @@ static uint16_t used_marks(const struct dev_ring *r, uint16_t n)
 }
 
 /* Completes the next available buffer of ring @i. */
-static void complete(struct world *w, struct fz *z, unsigned i)
+static void complete(struct testbed *w, struct fz *z, unsigned i)
 {
 	struct dev_ring *r = &w->dev[i];
 	uint16_t n = w->dev_used[i];
@@ -149,7 +149,7 @@ static void complete(struct world *w, struct fz *z, unsigned i)
 	w->dev_used[i]++;
 }
 
-static void dev_entry(struct world *w, struct fz *z)
+static void dev_entry(struct testbed *w, struct fz *z)
 {
 	struct dev_ring *r = &w->dev[fz_below(z, 3)];
 	struct vring_packed_desc *d = &r->desc[fz_u8(z) & r->mask];
@@ -161,7 +161,7 @@ static void dev_entry(struct world *w, struct fz *z)
 }
 
 /* What the driver looks at next is used, whatever it is; or another wish. */
-static void dev_index(struct world *w, struct fz *z)
+static void dev_index(struct testbed *w, struct fz *z)
 {
 	unsigned i = fz_below(z, 3);
 	uint16_t n = virtq_taken(ring_of(w, i)), v = fz_u16(z);
@@ -181,7 +181,7 @@ static struct dev_ring dev_ring_of(const struct virtq_areas *a)
 }
 
 /* Completes the next available buffer of ring @i, with the header of a packet when it receives. */
-static void complete(struct world *w, struct fz *z, unsigned i)
+static void complete(struct testbed *w, struct fz *z, unsigned i)
 {
 	struct dev_ring *r = &w->dev[i];
 	struct vring_used_elem *e = &r->used->ring[w->dev_used[i] & r->mask];
@@ -198,7 +198,7 @@ static void complete(struct world *w, struct fz *z, unsigned i)
 	r->used->idx = w->dev_used[i];
 }
 
-static void dev_entry(struct world *w, struct fz *z)
+static void dev_entry(struct testbed *w, struct fz *z)
 {
 	struct dev_ring *r = &w->dev[fz_below(z, 3)];
 	struct vring_used_elem *e = &r->used->ring[fz_u8(z) & r->mask];
@@ -208,7 +208,7 @@ static void dev_entry(struct world *w, struct fz *z)
 	e->len = how & 2 ? fz_u32(z) : fz_u8(z);
 }
 
-static void dev_index(struct world *w, struct fz *z)
+static void dev_index(struct testbed *w, struct fz *z)
 {
 	unsigned i = fz_below(z, 3);
 	struct dev_ring *r = &w->dev[i];
@@ -222,7 +222,7 @@ static void dev_index(struct world *w, struct fz *z)
 #endif
 
 /* Overwrites up to 32 bytes of what the device can write to. */
-static void scribble(struct world *w, struct fz *z)
+static void scribble(struct testbed *w, struct fz *z)
 {
 	uint8_t what = fz_u8(z) % 6, len = fz_u8(z) % 33;
 	uint8_t *base = what < 3    ? w->ring[what]
@@ -240,7 +240,7 @@ static void scribble(struct world *w, struct fz *z)
 
 /* ---- the owner ---- */
 
-static int receive(struct world *w, unsigned max)
+static int receive(struct testbed *w, unsigned max)
 {
 	struct rx_pkt pkt[VSOCK_BURST + 1];
 	bool was_up = w->q->up, rest = w->p->rest_n;
@@ -264,7 +264,7 @@ static int receive(struct world *w, unsigned max)
 	return n;
 }
 
-static void reserve(struct world *w, struct fz *z)
+static void reserve(struct testbed *w, struct fz *z)
 {
 	struct tx_slot s[MAXN];
 	uint8_t how = fz_u8(z);
@@ -282,7 +282,7 @@ static void reserve(struct world *w, struct fz *z)
 	}
 }
 
-static void commit(struct world *w, struct fz *z)
+static void commit(struct testbed *w, struct fz *z)
 {
 	struct vsock_hdr h = {.src_cid = 3, .dst_cid = 2, .op = VSOCK_OP_RW, .type = 1};
 	uint32_t token = fz_below(z, w->n);
@@ -296,7 +296,7 @@ static void commit(struct world *w, struct fz *z)
 	w->held_tx[token] = false;
 }
 
-static void give_back(struct world *w, struct fz *z, bool rx)
+static void give_back(struct testbed *w, struct fz *z, bool rx)
 {
 	uint32_t token = fz_u8(z);
 
@@ -311,7 +311,7 @@ static void give_back(struct world *w, struct fz *z, bool rx)
 
 /* ---- the control thread ---- */
 
-static void restart(struct world *w, bool event_idx)
+static void restart(struct testbed *w, bool event_idx)
 {
 	if (w->q->up)
 		vsock_pair_stop(w->p);
@@ -331,7 +331,7 @@ static void restart(struct world *w, bool event_idx)
 	vsock_pair_start(w->p, &w->ev);
 }
 
-static void events(struct world *w)
+static void events(struct testbed *w)
 {
 	int n = vsock_events_take(&w->ev);
 
@@ -345,7 +345,7 @@ static void events(struct world *w)
 	vsock_events_done(&w->ev);
 }
 
-static void setup(struct world *w, struct fz *z)
+static void setup(struct testbed *w, struct fz *z)
 {
 	struct vsock_pair_conf c = {.call_fd = fds[0],
 				    .kick_rx = virtq_notify_eventfd(fds[1]),
@@ -378,7 +378,7 @@ static void setup(struct world *w, struct fz *z)
 	restart(w, w->event_idx);
 }
 
-static void teardown(struct world *w)
+static void teardown(struct testbed *w)
 {
 	if (w->q->up)
 		vsock_pair_stop(w->p);
@@ -402,7 +402,7 @@ static void teardown(struct world *w)
 	free(w->p);
 }
 
-static void owner_op(struct world *w, struct fz *z, unsigned op)
+static void owner_op(struct testbed *w, struct fz *z, unsigned op)
 {
 	switch (op) {
 	case 0:
@@ -439,7 +439,7 @@ static void owner_op(struct world *w, struct fz *z, unsigned op)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-	static struct world w;
+	static struct testbed w;
 	struct fz z = {data, size};
 
 	make_fds();

@@ -9,7 +9,7 @@
  * that it was not given. The pure checks of frontend_msg.c are called with the same bytes as well.
  */
 #include "fuzz.h"
-#include "proto/vsock_device.h"
+#include "proto/vsock/vsock_device.h"
 #include "transport.h"
 #include "vhost-user/frontend.h"
 #include "vhost-user/frontend_msg.h"

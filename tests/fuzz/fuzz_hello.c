@@ -8,7 +8,7 @@
  * and parsed again with the same result, and what hello_put writes is judged by its fields alone.
  */
 #include "fuzz.h"
-#include "proto/hello.h"
+#include "proto/ctrl/hello.h"
 
 #include <errno.h>
 

@@ -12,9 +12,9 @@
  *   - what seq_rx counts agrees with 64-bit counters that cannot wrap.
  */
 #include "fuzz.h"
-#include "proto/vsock_conn.h"
-#include "proto/vsock_hdr.h"
-#include "proto/vsock_seqpacket.h"
+#include "proto/vsock/vsock_conn.h"
+#include "proto/vsock/vsock_hdr.h"
+#include "proto/vsock/vsock_seqpacket.h"
 
 struct model {
 	uint64_t own, peer;

@@ -16,7 +16,7 @@
  */
 #include "checked_transport.h"
 #include "fuzz.h"
-#include "proto/hello.h"
+#include "proto/ctrl/hello.h"
 #include "socket/conn/rx_loan.h"
 #include "socket/tx/tx.h"
 

@@ -30,11 +30,11 @@ static void stray(struct raw *r, const struct host_case *c)
 /* Each packet is answered by RST, or the RST is counted as dropped. */
 static void stray_answered(struct raw *r, const struct host_case *c)
 {
-	struct zv_queue_stats before = world_stats(), after;
+	struct zv_queue_stats before = testbed_stats(), after;
 
 	stray(r, c);
 	assert_true(raw_sync(r));
-	after = world_stats();
+	after = testbed_stats();
 	assert_in_range(after.rst_sent + after.rst_dropped - before.rst_sent - before.rst_dropped,
 			c->times + 1, c->times + 10);
 }
@@ -86,7 +86,7 @@ static void host_connects(struct raw *r, unsigned op, unsigned type)
 	const struct raw_pkt *p = NULL;
 	struct vsock_hdr h;
 
-	world_connect(77);
+	testbed_connect(77);
 	while (!p && raw_now_ms() < end) {
 		raw_pump(r);
 		for (uint32_t i = mark; i != r->npkts && !p; i++)
@@ -104,7 +104,7 @@ static void host_connects(struct raw *r, unsigned op, unsigned type)
 static void instead_of_response(struct raw *r, const struct host_case *c)
 {
 	host_connects(r, c->op, VSOCK_TYPE_STREAM);
-	assert_true(world_connect_failed(c->err ? -c->err : -ECONNRESET));
+	assert_true(testbed_connect_failed(c->err ? -c->err : -ECONNRESET));
 }
 
 static void response_of_other_type(struct raw *r, const struct host_case *c)
@@ -112,7 +112,7 @@ static void response_of_other_type(struct raw *r, const struct host_case *c)
 	(void)c;
 	host_connects(r, VSOCK_OP_RESPONSE, VSOCK_TYPE_SEQPACKET);
 	assert_true(raw_pkt(r, VSOCK_OP_RESPONSE, NULL, 0));
-	assert_int_equal(world_connect_result(), 0);
+	assert_int_equal(testbed_connect_result(), 0);
 }
 
 /* ---- floods ---- */
@@ -131,20 +131,20 @@ static void request(struct raw *r, uint32_t sport, uint32_t dport, unsigned type
 /* REQUESTs to one port, each from another: what the host keeps of them is bounded. */
 static void request_flood(struct raw *r, const struct host_case *c)
 {
-	struct zv_queue_stats before = world_stats(), after;
-	uint64_t heap = world_heap();
+	struct zv_queue_stats before = testbed_stats(), after;
+	uint64_t heap = testbed_heap();
 
 	for (uint64_t i = 0; i < c->times; i++)
 		request(r, (uint32_t)(0x10000 + i), c->dport, r->type);
 	assert_true(raw_sync(r));
-	after = world_stats();
+	after = testbed_stats();
 	if (c->dport == PORT_BACKLOG)
 		assert_int_equal(after.conns_accepted - before.conns_accepted, BACKLOG);
 	assert_in_range(after.conns_accepted - before.conns_accepted, 1, MAX_CONNS);
 	assert_in_range(after.conns_accepted - before.conns_accepted + after.conns_refused -
 				before.conns_refused,
 			c->times + 1, c->times + 10); /* raw_sync asks at least once */
-	assert_in_range(world_heap(), 0, heap + (4u << 20));
+	assert_in_range(testbed_heap(), 0, heap + (4u << 20));
 }
 
 /* Answers that find no room: at most 64 wait beside those of connections, the rest is lost and
@@ -152,13 +152,13 @@ static void request_flood(struct raw *r, const struct host_case *c)
  */
 static void answers_without_room(struct raw *r, const struct host_case *c)
 {
-	uint64_t dropped = world_counter(CNT(rst_dropped)), heap = world_heap();
+	uint64_t dropped = testbed_counter(CNT(rst_dropped)), heap = testbed_heap();
 
 	r->no_repost = true;
 	for (uint64_t i = 0; i < c->times; i++)
 		request(r, (uint32_t)(0x10000 + i), PORT_CLOSED, VSOCK_TYPE_STREAM);
 	assert_true(raw_tx_free(r) >= 0);
-	assert_in_range(world_heap(), 0, heap + (1u << 20));
+	assert_in_range(testbed_heap(), 0, heap + (1u << 20));
 	r->no_repost = false;
 	for (unsigned i = 0; i < RAW_RX_BUFS; i++)
 		raw_post_rx(r, i);
@@ -166,7 +166,7 @@ static void answers_without_room(struct raw *r, const struct host_case *c)
 	/* the test's own probe must not be among the lost */
 	for (uint64_t end = raw_now_ms() + 10000; r->npkts < 64 && raw_now_ms() < end;)
 		raw_pump(r);
-	assert_in_range(world_counter(CNT(rst_dropped)) - dropped, c->times - 200 - world_asks,
+	assert_in_range(testbed_counter(CNT(rst_dropped)) - dropped, c->times - 200 - testbed_asks,
 			c->times);
 }
 
@@ -177,7 +177,7 @@ static void takes_nothing(struct raw *r, const struct host_case *c)
 	r->no_repost = true;
 	for (int i = 0; i < 50; i++) {
 		raw_pump(r);
-		world_nap();
+		testbed_nap();
 	}
 	r->no_repost = false;
 	for (unsigned i = 0; i < RAW_RX_BUFS; i++)
@@ -209,7 +209,7 @@ static void data(struct raw *r, uint32_t len)
 
 static void overrun(struct raw *r, const struct host_case *c)
 {
-	uint64_t counted = world_counter(CNT(rx_overrun));
+	uint64_t counted = testbed_counter(CNT(rx_overrun));
 	uint32_t left = BUF_ALLOC;
 
 	(void)c;
@@ -217,7 +217,7 @@ static void overrun(struct raw *r, const struct host_case *c)
 		data(r, BIG);
 	data(r, left);
 	assert_true(raw_sync(r));
-	assert_int_equal(world_counter(CNT(rx_overrun)), counted);
+	assert_int_equal(testbed_counter(CNT(rx_overrun)), counted);
 	data(r, 1);
 }
 
@@ -233,12 +233,12 @@ static void overrun_at_once(struct raw *r, const struct host_case *c)
 
 static void crumbs(struct raw *r, const struct host_case *c)
 {
-	uint64_t heap = world_heap();
+	uint64_t heap = testbed_heap();
 
 	for (uint64_t i = 0; i < c->times; i++)
 		data(r, 1);
 	assert_true(raw_sync(r));
-	assert_in_range(world_heap(), 0, heap + (1u << 20));
+	assert_in_range(testbed_heap(), 0, heap + (1u << 20));
 }
 
 static void credit(struct raw *r, uint32_t buf_alloc, uint32_t fwd_cnt)
@@ -324,14 +324,14 @@ static void empty_for_ever(struct raw *r, const struct host_case *c)
 {
 	uint32_t mark = raw_mark(r);
 	struct vsock_hdr h = raw_hdr(r, VSOCK_OP_RW, 0);
-	uint64_t heap = world_heap();
+	uint64_t heap = testbed_heap();
 	unsigned i;
 
 	h.flags = c->eom ? VSOCK_SEQ_EOM : 0;
 	for (i = 0; i < 50000 && !raw_count(r, mark, VSOCK_OP_RST, r->sport, r->dport); i++)
 		(void)raw_pkt_as(r, &h, NULL, 0);
 	assert_in_range(i, 1, 49999);
-	assert_in_range(world_heap(), 0, heap + (4u << 20));
+	assert_in_range(testbed_heap(), 0, heap + (4u << 20));
 }
 
 static void eor_alone(struct raw *r, const struct host_case *c)
@@ -352,11 +352,11 @@ static void loans(struct raw *r, const struct host_case *c)
 	for (int i = 0; i < 100; i++)
 		data(r, 100);
 	assert_true(raw_sync(r));
-	assert_true(world_loans() > 0);
+	assert_true(testbed_loans() > 0);
 	assert_true(raw_connect(r, 0, PORT_ECHO, VSOCK_TYPE_STREAM));
 	for (int i = 0; i < 50; i++)
 		assert_true(raw_echo(r, "beside the loans", 16));
-	world_release();
+	testbed_release();
 	r->sport = sport;
 	r->dport = PORT_HOLD;
 }
@@ -372,9 +372,9 @@ static void old_rings(struct raw *r, const struct host_case *c)
 
 	(void)c;
 	raw_close(r);
-	assert_true(raw_open(r, world_victim, VICTIM_CID, RAW_OLD | flags));
+	assert_true(raw_open(r, testbed_victim, VICTIM_CID, RAW_OLD | flags));
 	while ((got = r->layout->used(g, &id, &len)) == 0 && raw_now_ms() < end)
-		world_nap();
+		testbed_nap();
 	assert_int_equal(got, 1);
 	assert_int_equal(id, 0);
 	assert_int_equal(len, 4);				/* struct virtio_vsock_event */

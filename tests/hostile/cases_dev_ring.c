@@ -17,7 +17,7 @@ void rx_used(const struct dev_case *c)
 
 void look_at_tx(void)
 {
-	for (unsigned i = 0; i < HOT_LOOK; i++)
+	for (unsigned i = 0; i < HOT_RECLAIM; i++)
 		(void)zv_send(G.c[0], "more", 4, 0);
 }
 

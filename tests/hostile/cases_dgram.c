@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* Datagrams: without consent, with fields that lie, and in floods. */
 #include "host_cases.h"
-#include "proto/hello.h"
+#include "proto/ctrl/hello.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -55,7 +55,7 @@ static void uninvited(struct raw *r, const struct host_case *c)
 static void flood(struct raw *r, const struct host_case *c)
 {
 	static const uint8_t data[1000];
-	uint64_t heap = world_heap();
+	uint64_t heap = testbed_heap();
 
 	consent(r);
 	for (uint32_t i = 0; i < c->times; i++) {
@@ -64,7 +64,7 @@ static void flood(struct raw *r, const struct host_case *c)
 		assert_true(raw_pkt_as(r, &h, data, c->len));
 	}
 	assert_true(raw_sync(r));
-	assert_in_range(world_heap(), 0, heap + (1u << 20));
+	assert_in_range(testbed_heap(), 0, heap + (1u << 20));
 }
 
 /* An honest one comes back, and nothing else does. */

@@ -42,14 +42,14 @@ static void query_with_fds(struct raw *r, const struct msg_case *c)
 
 static void set_config_with_fds(struct raw *r, const struct msg_case *c)
 {
-	unsigned before = world_fds();
+	unsigned before = testbed_fds();
 	uint8_t p[20] = {0};
 
 	p[4] = 8; /* size */
 	for (int i = 0; i < 50; i++)
 		assert_int_equal(raw_ask(r, REQ_SET_CONFIG, p, sizeof(p), &r->ring[0].kick, 1),
 				 c->answer);
-	assert_in_range(world_fds(), 0, before + 2);
+	assert_in_range(testbed_fds(), 0, before + 2);
 }
 
 /* ---- what is not an eventfd ---- */
@@ -233,7 +233,7 @@ static void short_file(struct raw *r, const struct msg_case *c)
 
 static void many_tables(struct raw *r, const struct msg_case *c)
 {
-	unsigned maps = world_maps();
+	unsigned maps = testbed_maps();
 
 	for (uint32_t i = 0; i < c->times; i++) {
 		struct raw_region reg[3] = {
@@ -243,7 +243,7 @@ static void many_tables(struct raw *r, const struct msg_case *c)
 		assert_int_equal(raw_mem_table(r, reg, 2), 0);
 		assert_true(raw_echo(r, "the same session", 16));
 	}
-	assert_in_range(world_maps(), 0, maps + 3);
+	assert_in_range(testbed_maps(), 0, maps + 3);
 }
 
 #define N(x)	    .req = REQ_##x

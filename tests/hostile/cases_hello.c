@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* The control connection. */
 #include "host_cases.h"
-#include "proto/hello.h"
+#include "proto/ctrl/hello.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -110,14 +110,14 @@ static void starts_over(struct raw *r, const struct host_case *c)
 
 static void over_and_over(struct raw *r, const struct host_case *c)
 {
-	uint64_t heap = world_heap();
+	uint64_t heap = testbed_heap();
 
 	(void)c;
 	for (uint32_t i = 0; i < 1000; i++) {
 		dial(r, 1 + i % 1023);
 		hello(r);
 	}
-	assert_in_range(world_heap(), 0, heap + (1u << 20));
+	assert_in_range(testbed_heap(), 0, heap + (1u << 20));
 }
 
 static void garbage_behind(struct raw *r, const struct host_case *c)

@@ -50,7 +50,7 @@ static void kick_first(struct raw *r, const struct msg_case *c)
 		assert_int_equal(ring_call(r, i), 0);
 		assert_int_equal(ring_enable(r, i), 0);
 	}
-	assert_false(world_victim_up());
+	assert_false(testbed_victim_up());
 	if (c->want != GOES_ON)
 		return;
 	for (unsigned i = 0; i < 2; i++) {
@@ -99,7 +99,7 @@ static void bad_addr(struct raw *r, const struct msg_case *c)
 	       .avail = c->parts.avail};
 
 	(void)raw_ask(r, REQ_SET_VRING_ADDR, &a, sizeof(a), NULL, 0);
-	assert_false(world_victim_up());
+	assert_false(testbed_victim_up());
 }
 
 /* All three parts of both rings at one place: a guest may ruin itself. */

@@ -58,7 +58,7 @@ static void flip_pause(struct flip *f)
 	__atomic_store_n(&f->word, NULL, __ATOMIC_RELEASE);
 	turns = __atomic_load_n(&f->turns, __ATOMIC_ACQUIRE);
 	while (__atomic_load_n(&f->turns, __ATOMIC_ACQUIRE) - turns < 2)
-		world_idle();
+		testbed_idle();
 }
 
 /* All chains of the transmit ring have come back. False: in vain. */
@@ -71,9 +71,9 @@ static bool all_back(struct raw *r)
 		raw_pump(r);
 		if (g->used_seen == g->avail_idx)
 			return true;
-		if (!world_victim_up() || raw_now_ms() > end)
+		if (!testbed_victim_up() || raw_now_ms() > end)
 			return false;
-		world_idle(); /* to the other thread, where there is one CPU */
+		testbed_idle(); /* to the other thread, where there is one CPU */
 	}
 }
 
@@ -107,7 +107,7 @@ static void offer_flipping_place(struct raw *r, unsigned word, uint32_t a, uint3
 	pthread_t t;
 
 	flip_start(&f, &t);
-	for (unsigned i = 0; i < ROUNDS && world_victim_up(); i++) {
+	for (unsigned i = 0; i < ROUNDS && testbed_victim_up(); i++) {
 		const uint16_t at = g->at;
 		const bool last_wrap = g->wrap ^ (at + 2u >= RAW_N);
 		const uint32_t *last = (uint32_t *)(void *)&raw_place(g, at + 2)->len;
@@ -123,10 +123,10 @@ static void offer_flipping_place(struct raw *r, unsigned word, uint32_t a, uint3
 		do {
 			raw_publish(r, RAW_TX);
 			raw_pump_rx(r);
-			world_idle();
+			testbed_idle();
 		} while ((shm_load_acquire32(last + 1) >> 16 & RAW_MARKS) !=
 				 raw_used_marks(last_wrap) &&
-			 world_victim_up() && raw_now_ms() < end);
+			 testbed_victim_up() && raw_now_ms() < end);
 		flip_pause(&f);
 		g->used_at = g->at;
 		g->used_wrap = g->wrap;
@@ -198,14 +198,14 @@ static bool have_all(void *arg)
 
 static void len_of_header(struct raw *r, const struct host_case *c)
 {
-	uint64_t bad = world_counter(CNT(rx_bad_hdr));
+	uint64_t bad = testbed_counter(CNT(rx_bad_hdr));
 	struct sum s = {r, raw_mark(r), 0};
 
 	good_chain(r);
 	assert_int_equal(offer_flipping(r, raw_at(r, PKT_OFF + 24), 4, (uint32_t)c->to), ROUNDS);
 	assert_true(raw_sync(r));
-	s.want = 4 * (ROUNDS - (uint32_t)(world_counter(CNT(rx_bad_hdr)) - bad));
-	assert_true(world_until(have_all, &s));
+	s.want = 4 * (ROUNDS - (uint32_t)(testbed_counter(CNT(rx_bad_hdr)) - bad));
+	assert_true(testbed_until(have_all, &s));
 	assert_int_equal(data_bytes(r, s.mark), s.want);
 }
 
@@ -231,15 +231,15 @@ static void port_of_header(struct raw *r, const struct host_case *c)
 /* Forged at the last moment: every packet is either the victim's own or counted. */
 static void src_of_header(struct raw *r, const struct host_case *c)
 {
-	uint64_t bad = world_counter(CNT(rx_bad_cid));
+	uint64_t bad = testbed_counter(CNT(rx_bad_cid));
 	struct sum s = {r, raw_mark(r), 0};
 
 	(void)c;
 	good_chain(r);
 	assert_int_equal(offer_flipping(r, raw_at(r, PKT_OFF), VICTIM_CID, BYSTANDER_CID), ROUNDS);
 	assert_true(raw_sync(r));
-	s.want = 4 * (ROUNDS - (uint32_t)(world_counter(CNT(rx_bad_cid)) - bad));
-	assert_true(world_until(have_all, &s));
+	s.want = 4 * (ROUNDS - (uint32_t)(testbed_counter(CNT(rx_bad_cid)) - bad));
+	assert_true(testbed_until(have_all, &s));
 	assert_int_equal(data_bytes(r, s.mark), s.want);
 }
 
@@ -252,7 +252,7 @@ static void rx_desc(struct raw *r, const struct host_case *c, unsigned word)
 	pthread_t t;
 
 	flip_start(&f, &t);
-	for (unsigned i = 0; i < 4 * ROUNDS && world_victim_up(); i++)
+	for (unsigned i = 0; i < 4 * ROUNDS && testbed_victim_up(); i++)
 		if (!raw_pkt(r, VSOCK_OP_CREDIT_REQUEST, NULL, 0))
 			break;
 	flip_end(&f, t);

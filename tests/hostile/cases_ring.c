@@ -114,7 +114,7 @@ static void rx_crumbs(struct raw *r, const struct host_case *c)
 	}
 	(void)raw_pkt(r, VSOCK_OP_CREDIT_REQUEST, NULL, 0);
 	while (!r->layout->used(&r->ring[RAW_RX], &id, &len) && raw_now_ms() < end)
-		world_nap();
+		testbed_nap();
 	vsock_hdr_get(&h, raw_at(r, PKT_OFF + 0x1000));
 	if (id != D0 || len != VSOCK_HDR_LEN || h.op != VSOCK_OP_CREDIT_UPDATE ||
 	    h.dst_port != r->sport)

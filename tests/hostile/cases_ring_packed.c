@@ -30,8 +30,8 @@ static uint32_t last_back(struct raw *r, unsigned n, unsigned places, unsigned l
 	raw_kick(r, RAW_TX);
 	do {
 		w = shm_load_acquire64((uint64_t *)(void *)&raw_place(g, at)->len);
-		world_nap();
-	} while ((w >> 48 & RAW_MARKS) != raw_used_marks(wrap) && world_victim_up() &&
+		testbed_nap();
+	} while ((w >> 48 & RAW_MARKS) != raw_used_marks(wrap) && testbed_victim_up() &&
 		 raw_now_ms() < end);
 	raw_pass(g, places);
 	g->used_at = g->at;
@@ -54,7 +54,7 @@ static void marks(struct raw *r, const struct host_case *c)
 	good_at(r, g->at, D0, wrong);
 	for (unsigned i = 0; i < NAPS; i++) {
 		raw_kick(r, RAW_TX);
-		world_nap();
+		testbed_nap();
 	}
 }
 

@@ -36,8 +36,8 @@ static void scribble_used(struct raw *r, const struct host_case *c)
 	raw_desc(r, RAW_TX, D0, PKT, PKT_LEN, 0, 0);
 	offer(r, D0);
 	/* the device stores its own index, not ours plus one */
-	while (shm_load_acquire16(&g->used->idx) != g->avail_idx && world_victim_up())
-		world_nap();
+	while (shm_load_acquire16(&g->used->idx) != g->avail_idx && testbed_victim_up())
+		testbed_nap();
 }
 
 static void avail_garbage(struct raw *r, const struct host_case *c)

@@ -54,7 +54,7 @@ struct dev_case {
 
 /* A receive buffer comes back with the id and the length of the case. */
 void rx_used(const struct dev_case *c);
-/* The driver looks at what it has sent each HOT_LOOK messages. */
+/* The driver looks at what it has sent each HOT_RECLAIM messages. */
 void look_at_tx(void);
 /* The driver has dealt with what is in the event ring, or given it up, as @c says. */
 void settle_events(const struct dev_case *c);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "frontend.h"
 
-#include "world.h"
+#include "testbed.h"
 
 #include <dirent.h>
 #include <fcntl.h>
@@ -55,7 +55,7 @@ pid_t frontend_spawn(const char *path)
 	pid_t pid = fork();
 
 	if (pid == 0) {
-		execl("/proc/self/exe", world_program, "--frontend", path, NULL);
+		execl("/proc/self/exe", testbed_program, "--frontend", path, NULL);
 		_exit(127);
 	}
 	return pid;

@@ -8,8 +8,8 @@
 #define ZV_HOSTILE_GDEV_H
 
 #include "../unit/guest/fake_backend.h"
-#include "proto/hello.h"
-#include "proto/vsock_hdr.h"
+#include "proto/ctrl/hello.h"
+#include "proto/vsock/vsock_hdr.h"
 #include "shm_access.h"
 
 #include <linux/virtio_ring.h>

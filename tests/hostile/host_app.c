@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "host_app.h"
 
-#include "world.h"
+#include "testbed.h"
 #include "zvsock_dgram.h"
 
 #include <errno.h>
@@ -295,10 +295,10 @@ static bool taken(void *cmd)
 static void order(uint32_t *cmd, uint32_t arg)
 {
 	__atomic_store_n(cmd, arg, __ATOMIC_RELEASE);
-	(void)world_until(taken, cmd);
+	(void)testbed_until(taken, cmd);
 }
 
-void world_connect(uint32_t port)
+void testbed_connect(uint32_t port)
 {
 	__atomic_store_n(&connect_result, 1, __ATOMIC_RELEASE);
 	order(&cmd_connect, port);
@@ -310,29 +310,29 @@ static bool has_result(void *arg)
 	return __atomic_load_n(&connect_result, __ATOMIC_ACQUIRE) != 1;
 }
 
-int world_connect_result(void)
+int testbed_connect_result(void)
 {
-	(void)world_until(has_result, NULL);
+	(void)testbed_until(has_result, NULL);
 	return __atomic_load_n(&connect_result, __ATOMIC_ACQUIRE);
 }
 
-unsigned world_loans(void)
+unsigned testbed_loans(void)
 {
 	return __atomic_load_n(&nloans, __ATOMIC_ACQUIRE);
 }
 
-void world_release(void)
+void testbed_release(void)
 {
 	order(&cmd_release, 1);
 }
 
-uint64_t world_touch_loans(void)
+uint64_t testbed_touch_loans(void)
 {
 	order(&cmd_touch, 1);
 	return touch_sum;
 }
 
-unsigned world_reserve(void)
+unsigned testbed_reserve(void)
 {
 	order(&cmd_reserve, 1);
 	return __atomic_load_n(&nslots, __ATOMIC_ACQUIRE);

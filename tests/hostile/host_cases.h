@@ -5,7 +5,7 @@
 
 #include "raw_layout.h"
 #include "suite.h"
-#include "world.h"
+#include "testbed.h"
 
 enum conn_fate { LIVES = 0, DIES, WHATEVER };
 
@@ -26,7 +26,7 @@ struct host_case {
 	int rst;	     /* RSTs that the case's address pair hears */
 	int rw;		     /* packets of data that it hears */
 	/* what the case is made of */
-	unsigned needs; /* of its world (enum world_need) */
+	unsigned needs; /* of its testbed (enum testbed_need) */
 	unsigned port;	/* its connection's; 0: PORT_ECHO */
 	unsigned raw_flags;
 	bool rx;	    /* the chain goes to the receive ring */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "life_app.h"
 
-#include "world.h"
+#include "testbed.h"
 
 #include <pthread.h>
 #include <stdio.h>
@@ -183,7 +183,7 @@ static void turn(struct zv_queue *q)
 	give_back(q, false);
 	close_dead(false);
 	if (n == 0)
-		world_idle();
+		testbed_idle();
 }
 
 static void *app_main(void *arg)
@@ -195,7 +195,7 @@ static void *app_main(void *arg)
 		if (get(&freeze)) {
 			set(&frozen, 1);
 			touch_all();
-			world_nap();
+			testbed_nap();
 			continue;
 		}
 		set(&frozen, 0);
@@ -220,7 +220,7 @@ const char *life_start(uint64_t seed)
 	char uri[128];
 
 	rng = seed;
-	snprintf(life_path, sizeof(life_path), "%s-life", world_victim);
+	snprintf(life_path, sizeof(life_path), "%s-life", testbed_victim);
 	snprintf(uri, sizeof(uri), "host:%s,cid=%u", life_path, LIFE_CID);
 	if (zv_open(&dev, uri, &o) < 0 || zv_listen(dev, PORT_HOLD, ZV_STREAM, 0) < 0 ||
 	    zv_listen(dev, PORT_SINK, ZV_STREAM, 0) < 0)
@@ -244,7 +244,7 @@ static bool is_up(void *arg)
 
 bool life_wait_up(bool up)
 {
-	return world_until(is_up, &up);
+	return testbed_until(is_up, &up);
 }
 
 unsigned life_received(void)
@@ -273,7 +273,7 @@ bool life_touched(void)
 {
 	uint32_t from = get(&touches);
 
-	return world_until(passed, &from);
+	return testbed_until(passed, &from);
 }
 
 static bool equals(void *arg)
@@ -284,7 +284,7 @@ static bool equals(void *arg)
 void life_freeze(bool on)
 {
 	set(&freeze, on);
-	(void)world_until(equals, NULL);
+	(void)testbed_until(equals, NULL);
 }
 
 static bool dropped(void *arg)
@@ -295,5 +295,5 @@ static bool dropped(void *arg)
 void life_give_up_all(void)
 {
 	set(&drop, 1);
-	(void)world_until(dropped, NULL);
+	(void)testbed_until(dropped, NULL);
 }

@@ -4,7 +4,7 @@
 #define ZV_HOSTILE_MSG_CASES_H
 
 #include "raw.h"
-#include "world.h"
+#include "testbed.h"
 
 enum msg_verdict {
 	GOES_ON = 0, /* answered, and this very session works afterwards */

@@ -161,20 +161,20 @@ static void stopped_and_started(void **state)
 	uint32_t mark;
 
 	session_quiet(&A);
-	assert_true(raw_open(&A, world_victim, VICTIM_CID, 0));
+	assert_true(raw_open(&A, testbed_victim, VICTIM_CID, 0));
 	for (unsigned i = 0; i < CONNS; i++) {
 		assert_true(raw_connect(&A, 0, PORT_ECHO, VSOCK_TYPE_STREAM));
 		ports[i] = A.sport;
 		assert_true(raw_echo(&A, "before", 6));
 	}
 	assert_true(raw_sync(&A));
-	sessions = world_stats().sessions;
+	sessions = testbed_stats().sessions;
 	stop();
 	mark = raw_mark(&A);
 	c->meanwhile();
 	start();
-	assert_true(world_wait_up(true));
-	assert_int_equal(world_stats().sessions, sessions + !c->goes_on);
+	assert_true(testbed_wait_up(true));
+	assert_int_equal(testbed_stats().sessions, sessions + !c->goes_on);
 	for (unsigned i = 0; i < CONNS && !c->quiet; i++) {
 		choose(i);
 		if (c->goes_on)
@@ -195,7 +195,7 @@ static void disabled_for_a_while(void **state)
 {
 	(void)state;
 	session_quiet(&A);
-	assert_true(raw_open(&A, world_victim, VICTIM_CID, 0));
+	assert_true(raw_open(&A, testbed_victim, VICTIM_CID, 0));
 	assert_true(raw_connect(&A, 0, PORT_ECHO, VSOCK_TYPE_STREAM));
 	for (unsigned i = 0; i < 20; i++) {
 		assert_int_equal(raw_state(&A, REQ_SET_VRING_ENABLE, i & 1, 0), 0);
@@ -211,11 +211,11 @@ static void never_started_again(void **state)
 {
 	(void)state;
 	session_quiet(&A);
-	assert_true(raw_open(&A, world_victim, VICTIM_CID, 0));
+	assert_true(raw_open(&A, testbed_victim, VICTIM_CID, 0));
 	assert_true(raw_connect(&A, 0, PORT_ECHO, VSOCK_TYPE_STREAM));
 	stop();
 	raw_close(&A);
-	assert_true(world_wait_up(false));
+	assert_true(testbed_wait_up(false));
 	session_recovers(&A);
 }
 

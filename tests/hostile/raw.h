@@ -18,7 +18,7 @@
 #ifndef ZV_HOSTILE_RAW_H
 #define ZV_HOSTILE_RAW_H
 
-#include "proto/vsock_hdr.h"
+#include "proto/vsock/vsock_hdr.h"
 #include "shm_access.h"
 
 #include <linux/virtio_ring.h>

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* The driver half of the raw frontend: rings and packets. */
 #include "raw_layout.h"
-#include "world.h"
+#include "testbed.h"
 
 #include <string.h>
 #include <sys/eventfd.h>
@@ -131,7 +131,7 @@ bool raw_settle(struct raw *r)
 		if (raw_now_ms() > end || (r->alive && !r->alive()))
 			return false;
 		raw_pump(r);
-		world_idle();
+		testbed_idle();
 	}
 	return true;
 }
@@ -149,7 +149,7 @@ int raw_tx_free(struct raw *r)
 			end = raw_now_ms() + WAIT_MS;
 		if (raw_now_ms() > end)
 			return -1;
-		world_idle();
+		testbed_idle();
 	}
 }
 
@@ -221,7 +221,7 @@ static const struct raw_pkt *wait_for(struct raw *r, uint32_t mark, unsigned op,
 				return &r->log[mark % RAW_LOG];
 		if (raw_now_ms() > end || (r->alive && !r->alive()))
 			return NULL;
-		world_idle();
+		testbed_idle();
 	}
 }
 

@@ -25,7 +25,7 @@ void session_quiet(struct raw *r)
 	raw_close(r);
 	raw_close(&A);
 	raw_close(&B);
-	assert_true(world_wait_up(false));
+	assert_true(testbed_wait_up(false));
 }
 
 void session_recovers(struct raw *r)
@@ -33,10 +33,10 @@ void session_recovers(struct raw *r)
 	const char *fault;
 
 	raw_close(r);
-	assert_true(raw_open(r, world_victim, VICTIM_CID, 0));
+	assert_true(raw_open(r, testbed_victim, VICTIM_CID, 0));
 	assert_true(raw_connect(r, 0, PORT_ECHO, VSOCK_TYPE_STREAM));
 	assert_true(raw_echo(r, "as good as new", 14));
-	fault = world_bystander_fault();
+	fault = testbed_bystander_fault();
 	if (fault)
 		fail_msg("%s", fault);
 	session_quiet(r);
@@ -44,7 +44,7 @@ void session_recovers(struct raw *r)
 
 static void serve_a(void)
 {
-	assert_true(raw_open(&A, world_victim, VICTIM_CID, 0));
+	assert_true(raw_open(&A, testbed_victim, VICTIM_CID, 0));
 	assert_true(raw_connect(&A, 0, PORT_ECHO, VSOCK_TYPE_STREAM));
 	assert_true(raw_echo(&A, "first", 5));
 }
@@ -57,36 +57,36 @@ static void two_frontends_on_one_socket(void **state)
 	(void)state;
 	session_quiet(&B);
 	serve_a();
-	fds = world_fds();
+	fds = testbed_fds();
 	for (int i = 0; i < 100; i++) {
-		assert_true(raw_dial(&B, world_victim, VICTIM_CID, 0));
+		assert_true(raw_dial(&B, testbed_victim, VICTIM_CID, 0));
 		assert_true(raw_send(&B, REQ_GET_FEATURES, NULL, 0, -1));
 		assert_true(raw_hung_up(&B));
 		raw_close(&B);
 		assert_true(raw_echo(&A, "first", 5));
 	}
-	assert_in_range(world_fds(), 0, fds + 2);
+	assert_in_range(testbed_fds(), 0, fds + 2);
 	session_recovers(&A);
 }
 
 static void a_frontend_reconnects_many_times(void **state)
 {
-	struct world_counts before;
+	struct testbed_counts before;
 	uint64_t heap = 0;
 
 	(void)state;
 	session_recovers(&A);
-	before = world_count();
+	before = testbed_count();
 	printf("%u reconnects\n", RECONNECTS);
 	for (unsigned i = 0; i < RECONNECTS; i++) {
 		serve_a();
 		raw_close(&A);
 		if (i == 20)
-			heap = world_heap();
+			heap = testbed_heap();
 	}
 	session_quiet(&A);
-	assert_null(world_left_over(&before));
-	assert_in_range(world_heap(), 0, heap + (1u << 20));
+	assert_null(testbed_left_over(&before));
+	assert_in_range(testbed_heap(), 0, heap + (1u << 20));
 	session_recovers(&A);
 }
 
@@ -102,7 +102,7 @@ static void a_stalled_message_does_not_stall_the_data_path(void **state)
 	assert_int_equal(send(A.sock, half, sizeof(half), MSG_NOSIGNAL), sizeof(half));
 	for (int i = 0; i < 200; i++)
 		assert_true(raw_echo(&A, "on its way", 10));
-	fault = world_bystander_fault();
+	fault = testbed_bystander_fault();
 	if (fault)
 		fail_msg("%s", fault);
 	session_recovers(&A);
@@ -113,7 +113,7 @@ static void a_stalled_message_does_not_stall_the_data_path(void **state)
 static bool has_loans(void *arg)
 {
 	raw_pump(arg);
-	return world_loans() > 0;
+	return testbed_loans() > 0;
 }
 
 static void lend(struct raw *r)
@@ -121,13 +121,13 @@ static void lend(struct raw *r)
 	uint8_t b[500];
 
 	memset(b, 0x33, sizeof(b));
-	assert_true(raw_open(r, world_victim, VICTIM_CID, 0));
+	assert_true(raw_open(r, testbed_victim, VICTIM_CID, 0));
 	assert_true(raw_connect(r, 0, PORT_HOLD, VSOCK_TYPE_STREAM));
 	for (int i = 0; i < 8; i++)
 		assert_true(raw_pkt(r, VSOCK_OP_RW, b, sizeof(b)));
 	assert_true(raw_sync(r));
-	assert_true(world_until(has_loans, r));
-	assert_in_range(world_reserve(), 1, 64);
+	assert_true(testbed_until(has_loans, r));
+	assert_in_range(testbed_reserve(), 1, 64);
 }
 
 static void compare_late(uint8_t *mem, size_t size)
@@ -136,8 +136,8 @@ static void compare_late(uint8_t *mem, size_t size)
 
 	assert_non_null(copy);
 	memcpy(copy, mem, size);
-	(void)world_touch_loans();
-	(void)world_touch_loans(); /* what was written is there: the memory is still ours */
+	(void)testbed_touch_loans();
+	(void)testbed_touch_loans(); /* what was written is there: the memory is still ours */
 	assert_true(memcmp(copy, mem, size) == 0);
 	free(copy);
 }
@@ -154,12 +154,12 @@ static void loans_outlive_a_disconnect(void **state)
 	mem = mmap(NULL, RAW_D_OFF, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
 	assert_true(mem != MAP_FAILED);
 	raw_close(&A);
-	assert_true(world_wait_up(false));
+	assert_true(testbed_wait_up(false));
 	compare_late(mem, RAW_D_OFF);
 	munmap(mem, RAW_D_OFF);
 	close(fd);
 	session_recovers(&A);
-	world_release();
+	testbed_release();
 }
 
 static void loans_outlive_get_vring_base(void **state)
@@ -173,7 +173,7 @@ static void loans_outlive_get_vring_base(void **state)
 		assert_int_equal(raw_query(&A, REQ_GET_VRING_BASE, s, 8, -1, s, 8, NULL), 8);
 	}
 	compare_late(A.mem, RAW_D_OFF);
-	world_release();
+	testbed_release();
 	compare_late(A.mem, RAW_D_OFF);
 	assert_true(raw_start(&A));
 	assert_true(raw_connect(&A, 0, PORT_ECHO, VSOCK_TYPE_STREAM));
@@ -189,8 +189,8 @@ static void loans_outlive_a_new_memory_table(void **state)
 	session_quiet(&A);
 	lend(&A);
 	assert_int_equal(raw_mem_table(&A, reg, 1), 0);
-	(void)world_touch_loans();
-	world_release();
+	(void)testbed_touch_loans();
+	testbed_release();
 	assert_true(raw_connect(&A, 0, PORT_ECHO, VSOCK_TYPE_STREAM));
 	assert_true(raw_echo(&A, "in the new map", 14));
 	session_recovers(&A);
@@ -201,7 +201,7 @@ static void loans_outlive_a_new_memory_table(void **state)
 static bool lent(void *arg)
 {
 	(void)arg;
-	return world_loans() >= 8;
+	return testbed_loans() >= 8;
 }
 
 static void kill_one(void)
@@ -211,32 +211,32 @@ static void kill_one(void)
 	pid_t pid;
 
 	session_quiet(&A);
-	pid = frontend_spawn(world_victim);
+	pid = frontend_spawn(testbed_victim);
 	assert_true(pid > 0);
-	assert_true(world_until(lent, NULL));
-	assert_in_range(world_reserve(), 1, 64);
+	assert_true(testbed_until(lent, NULL));
+	assert_in_range(testbed_reserve(), 1, 64);
 	mem = frontend_memory(pid, &size);
 	assert_non_null(mem);
 	assert_true(frontend_kill(pid));
-	assert_true(world_wait_up(false));
+	assert_true(testbed_wait_up(false));
 	compare_late(mem, size);
 	munmap(mem, size);
 }
 
 static void a_frontend_is_killed_in_the_middle_of_a_transfer(void **state)
 {
-	struct world_counts before;
+	struct testbed_counts before;
 
 	(void)state;
 	session_recovers(&A);
-	before = world_count();
+	before = testbed_count();
 	printf("%u frontends killed\n", KILLS);
 	for (unsigned i = 0; i < KILLS; i++) {
 		kill_one();
 		session_recovers(&A);
-		world_release();
+		testbed_release();
 	}
-	assert_null(world_left_over(&before));
+	assert_null(testbed_left_over(&before));
 }
 
 /* ---- the event ring of a guest that was running before ---- */
@@ -280,13 +280,13 @@ static void event_ring(void **state)
 	}
 	/* The same rings go on where they were: the host must say that it has forgotten. */
 	raw_pump(&A);
-	broken = world_stats().ring_broken;
+	broken = testbed_stats().ring_broken;
 	setup_ring(RAW_RX);
 	setup_ring(RAW_TX);
 	assert_int_equal(g->used->idx, c->sent);
-	assert_int_equal(world_stats().ring_broken, broken + c->broken);
+	assert_int_equal(testbed_stats().ring_broken, broken + c->broken);
 	assert_int_equal(*(uint32_t *)raw_at(&A, RAW_SCRATCH), c->sent ? 0 : UINT32_MAX);
-	assert_true(world_wait_up(true));
+	assert_true(testbed_wait_up(true));
 	assert_true(raw_connect(&A, 0, PORT_ECHO, VSOCK_TYPE_STREAM));
 	assert_true(raw_echo(&A, "after the reset", 15));
 	session_recovers(&A);

@@ -4,7 +4,7 @@
 #define ZV_HOSTILE_SESSION_H
 
 #include "raw.h"
-#include "world.h"
+#include "testbed.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

@@ -6,7 +6,7 @@
  */
 #include "raw.h"
 #include "suite.h"
-#include "world.h"
+#include "testbed.h"
 
 #include <fcntl.h>
 #include <sys/eventfd.h>
@@ -18,13 +18,13 @@ static bool broken(void *arg)
 {
 	const uint64_t *before = arg;
 
-	return world_stats().ring_broken > *before;
+	return testbed_stats().ring_broken > *before;
 }
 
 /* Asks for a call for each packet, and sends some, until the queue is dead. */
 static void provoke_calls(void)
 {
-	uint64_t before = world_stats().ring_broken;
+	uint64_t before = testbed_stats().ring_broken;
 
 	for (unsigned i = 0; i < 10; i++) {
 		shm_store16(&R.ring[RAW_TX].avail->ring[RAW_N], R.ring[RAW_TX].used_seen);
@@ -32,7 +32,7 @@ static void provoke_calls(void)
 		(void)raw_pkt(&R, VSOCK_OP_CREDIT_REQUEST, NULL, 0);
 		raw_pump(&R);
 	}
-	assert_true(world_until(broken, &before));
+	assert_true(testbed_until(broken, &before));
 }
 
 static int64_t give_eventfd(uint64_t ring, int fd)
@@ -46,7 +46,7 @@ static void calls_that_block_hold_nobody_up(void **state)
 	const char *fault;
 
 	(void)state;
-	assert_true(raw_open(&R, world_victim, VICTIM_CID, 0));
+	assert_true(raw_open(&R, testbed_victim, VICTIM_CID, 0));
 	assert_true(raw_connect(&R, 0, PORT_ECHO, VSOCK_TYPE_STREAM));
 	for (uint64_t ring = 0; ring < 2; ring++)
 		assert_int_equal(give_eventfd(ring, fd), 0);
@@ -56,19 +56,19 @@ static void calls_that_block_hold_nobody_up(void **state)
 		;
 	assert_int_equal(fcntl(fd, F_SETFL, 0), 0);
 	provoke_calls();
-	fault = world_bystander_fault();
+	fault = testbed_bystander_fault();
 	if (fault)
 		fail_msg("%s", fault);
 	/* It cannot do it again at once, by no ring and in no other session. */
 	assert_int_equal(give_eventfd(0, fd), 1);
 	raw_close(&R);
-	assert_true(world_wait_up(false));
-	assert_true(raw_dial(&R, world_victim, VICTIM_CID, 0));
+	assert_true(testbed_wait_up(false));
+	assert_true(raw_dial(&R, testbed_victim, VICTIM_CID, 0));
 	assert_true(raw_handshake(&R));
 	assert_int_equal(give_eventfd(RAW_TX, fd), 1);
 	raw_close(&R);
 	close(fd);
-	fault = world_bystander_fault();
+	fault = testbed_bystander_fault();
 	if (fault)
 		fail_msg("%s", fault);
 }
@@ -79,9 +79,9 @@ int main(int argc, char **argv)
 	struct suite s = {0};
 
 	raw_init(&R);
-	world_program = argv[0];
-	if (world_start(true))
+	testbed_program = argv[0];
+	if (testbed_start(true))
 		return 99;
 	suite_add_tests(&s, tests, 1);
-	return suite_run(&s, "calls that block", argc, argv, NULL, world_group_end);
+	return suite_run(&s, "calls that block", argc, argv, NULL, testbed_group_end);
 }

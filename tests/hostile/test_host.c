@@ -11,13 +11,13 @@ static struct raw R;
 
 static bool broke(void *arg)
 {
-	return world_counter(CNT(ring_broken)) != *(uint64_t *)arg && !world_victim_up();
+	return testbed_counter(CNT(ring_broken)) != *(uint64_t *)arg && !testbed_victim_up();
 }
 
 static void check_counters(const struct host_case *c, const struct zv_queue_stats *before,
 			   bool broken)
 {
-	struct zv_queue_stats after = world_stats();
+	struct zv_queue_stats after = testbed_stats();
 
 	if (c->counter && c->count == SOME && !counter_moved(before, &after, c->counter))
 		fail_msg("not counted");
@@ -69,10 +69,10 @@ static void recovers(const struct raw_layout *layout)
 	const char *fault;
 
 	raw_close(&R);
-	assert_true(raw_open(&R, world_victim, VICTIM_CID, layout->flags));
+	assert_true(raw_open(&R, testbed_victim, VICTIM_CID, layout->flags));
 	assert_true(raw_connect(&R, 0, PORT_ECHO, VSOCK_TYPE_STREAM));
 	assert_true(raw_echo(&R, "as good as new", 14));
-	fault = world_bystander_fault();
+	fault = testbed_bystander_fault();
 	if (fault)
 		fail_msg("%s", fault);
 	raw_close(&R);
@@ -82,7 +82,7 @@ static void run_with(const struct host_case *c, const struct raw_layout *layout)
 {
 	unsigned port = c->port ? c->port : PORT_ECHO;
 	bool seq = port == PORT_SEQ || port == PORT_SEQ_MUTE, broken;
-	const char *lacks = world_lacks(c->needs | (layout->feature ? NEEDS_PACKED : 0));
+	const char *lacks = testbed_lacks(c->needs | (layout->feature ? NEEDS_PACKED : 0));
 	struct zv_queue_stats before;
 	uint32_t mark;
 
@@ -91,17 +91,17 @@ static void run_with(const struct host_case *c, const struct raw_layout *layout)
 		skip();
 	}
 	raw_close(&R);
-	assert_true(raw_open(&R, world_victim, VICTIM_CID, c->raw_flags | layout->flags));
-	assert_true(world_wait_up(true));
-	R.alive = world_victim_up;
+	assert_true(raw_open(&R, testbed_victim, VICTIM_CID, c->raw_flags | layout->flags));
+	assert_true(testbed_wait_up(true));
+	R.alive = testbed_victim_up;
 	assert_true(raw_connect(&R, 0, port, seq ? VSOCK_TYPE_SEQPACKET : VSOCK_TYPE_STREAM));
 	assert_true(raw_sync(&R) && raw_settle(&R));
-	before = world_stats();
+	before = testbed_stats();
 	mark = raw_mark(&R);
 	(c->act ? c->act : offer_chain)(&R, c);
 	if (c->ring == BROKEN)
-		assert_true(world_until(broke, &before.ring_broken));
-	broken = c->ring == BROKEN || (c->ring == EITHER && !world_victim_up());
+		assert_true(testbed_until(broke, &before.ring_broken));
+	broken = c->ring == BROKEN || (c->ring == EITHER && !testbed_victim_up());
 	if (!broken && !raw_sync(&R)) {
 		if (c->ring != EITHER)
 			fail_msg("the queue is dead");
@@ -144,8 +144,8 @@ int main(int argc, char **argv)
 	struct suite s = {0};
 
 	raw_init(&R);
-	world_program = argv[0];
-	if (world_start(true))
+	testbed_program = argv[0];
+	if (testbed_start(true))
 		return 99;
 	add(&s, &raw_split, run_split);
 	SUITE_TABLE(&s, run_split, raw_split.prefix, split_cases, n_split_cases);
@@ -153,5 +153,5 @@ int main(int argc, char **argv)
 	add(&s, &raw_packed, run_packed);
 	SUITE_TABLE(&s, run_packed, raw_packed.prefix, packed_cases, n_packed_cases);
 	SUITE_TABLE(&s, run_packed, raw_packed.prefix, packed_race_cases, n_packed_race_cases);
-	return suite_run(&s, "a hostile guest", argc, argv, NULL, world_group_end);
+	return suite_run(&s, "a hostile guest", argc, argv, NULL, testbed_group_end);
 }

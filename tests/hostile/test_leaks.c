@@ -4,7 +4,7 @@
  * Descriptors and shared mappings are counted before and after; the heap may not grow once all
  * that is kept for reuse has been allocated.
  */
-#include "world.h"
+#include "testbed.h"
 
 #include <errno.h>
 #include <setjmp.h>
@@ -30,14 +30,14 @@
 static struct zv_dev *dev;
 static uint8_t out[6000], in[6000];
 
-static void check(const struct world_counts *before)
+static void check(const struct testbed_counts *before)
 {
-	const char *left = world_left_over(before);
+	const char *left = testbed_left_over(before);
 
 	if (left)
 		fail_msg("%s", left);
-	printf("heap grew by %lld bytes\n", (long long)(world_heap() - before->heap));
-	assert_in_range(world_heap(), 0, before->heap + SLACK);
+	printf("heap grew by %lld bytes\n", (long long)(testbed_heap() - before->heap));
+	assert_in_range(testbed_heap(), 0, before->heap + SLACK);
 }
 
 static bool open_guest(void *path)
@@ -96,7 +96,7 @@ static void one_device(void)
 {
 	struct zv_conn *c;
 
-	assert_true(world_until(open_guest, world_victim));
+	assert_true(testbed_until(open_guest, testbed_victim));
 	c = connect_to(PORT_ECHO);
 	transfer(c, sizeof(out));
 	zv_conn_close(c);
@@ -106,17 +106,17 @@ static void one_device(void)
 
 static void guest_devices_open_transfer_close(void **state)
 {
-	struct world_counts before;
+	struct testbed_counts before;
 
 	(void)state;
 	for (unsigned i = 0; i < DEVICES / 10; i++)
 		one_device();
-	assert_true(world_wait_up(false));
-	before = world_count();
+	assert_true(testbed_wait_up(false));
+	before = testbed_count();
 	printf("%u rounds\n", DEVICES);
 	for (unsigned i = 0; i < DEVICES; i++)
 		one_device();
-	assert_true(world_wait_up(false));
+	assert_true(testbed_wait_up(false));
 	check(&before);
 }
 
@@ -148,19 +148,19 @@ static void settle(void)
 		if (s.rx_packets + s.tx_packets != seen)
 			quiet = 0;
 		seen = s.rx_packets + s.tx_packets;
-		world_nap();
+		testbed_nap();
 	}
 }
 
 static void connections_open_and_close(void **state)
 {
-	struct world_counts before;
+	struct testbed_counts before;
 
 	(void)state;
-	assert_true(world_until(open_guest, world_victim));
+	assert_true(testbed_until(open_guest, testbed_victim));
 	connects(CONNECTS / 10);
 	settle();
-	before = world_count();
+	before = testbed_count();
 	printf("%u connections\n", CONNECTS);
 	connects(CONNECTS);
 	settle();
@@ -186,18 +186,18 @@ static void batch(unsigned port)
 static void connections_that_come_to_nothing(void **state)
 {
 	static const unsigned port[] = {PORT_CLOSED, PORT_BACKLOG, PORT_MUTE, PORT_SOURCE};
-	struct world_counts before = {0};
+	struct testbed_counts before = {0};
 
 	(void)state;
-	assert_true(world_until(open_guest, world_victim));
+	assert_true(testbed_until(open_guest, testbed_victim));
 	/* Each side keeps up to 256 free connections: the first half finds out how many. */
 	for (unsigned i = 0; i < 2 * NOTHING / BATCH; i++) {
 		if (i == NOTHING / BATCH) {
 			settle();
-			before = world_count();
+			before = testbed_count();
 		}
 		batch(port[i % 4]);
-		world_nap();
+		testbed_nap();
 	}
 	settle();
 	check(&before);
@@ -210,12 +210,12 @@ static void one_host(unsigned i)
 	struct zv_dev *host;
 	char path[80], uri[128];
 
-	(void)snprintf(path, sizeof(path), "%s2", world_victim);
+	(void)snprintf(path, sizeof(path), "%s2", testbed_victim);
 	(void)snprintf(uri, sizeof(uri), "host:%s,cid=77", path);
 	assert_int_equal(zv_open(&host, uri, &o), 0);
 	assert_int_equal(zv_listen(host, 5, ZV_STREAM, 0), 0);
 	if (i % 10 == 0) { /* closed under its guest */
-		assert_true(world_until(open_guest, path));
+		assert_true(testbed_until(open_guest, path));
 		assert_int_equal(zv_close(host), 0);
 		assert_int_equal(zv_close(dev), 0);
 	} else {
@@ -225,12 +225,12 @@ static void one_host(unsigned i)
 
 static void host_devices_open_and_close(void **state)
 {
-	struct world_counts before;
+	struct testbed_counts before;
 
 	(void)state;
 	for (unsigned i = 0; i < 20; i++)
 		one_host(i);
-	before = world_count();
+	before = testbed_count();
 	printf("%u rounds\n", HOSTS);
 	for (unsigned i = 0; i < HOSTS; i++)
 		one_host(i);
@@ -250,7 +250,7 @@ int main(int argc, char **argv)
 		cmocka_set_test_filter(argv[1]);
 	for (size_t i = 0; i < sizeof(out); i++)
 		out[i] = (uint8_t)(i * 31);
-	if (world_start(false))
+	if (testbed_start(false))
 		return 99;
-	return cmocka_run_group_tests_name("leaks", tests, NULL, world_group_end);
+	return cmocka_run_group_tests_name("leaks", tests, NULL, testbed_group_end);
 }

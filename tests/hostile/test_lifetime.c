@@ -13,7 +13,7 @@
 #include "life_app.h"
 #include "raw.h"
 #include "suite.h"
-#include "world.h"
+#include "testbed.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -83,7 +83,7 @@ static void lend(void)
 	memset(b, 0x33, sizeof(b));
 	for (unsigned i = 0; i < 8; i++)
 		assert_true(raw_pkt(&R, VSOCK_OP_RW, b, sizeof(b)));
-	assert_true(world_until(has_loans, NULL));
+	assert_true(testbed_until(has_loans, NULL));
 }
 
 /* ---- what happens to it ---- */
@@ -173,7 +173,7 @@ static void frontend_is_killed(bool still)
 	}
 	pid = frontend_spawn(life_path);
 	assert_true(pid > 0);
-	assert_true(world_until(has_loans, NULL));
+	assert_true(testbed_until(has_loans, NULL));
 	mem = frontend_memory(pid, &size);
 	assert_non_null(mem);
 	if (still)
@@ -244,7 +244,7 @@ static unsigned all_maps(void)
  * The last frontend is this process: of one that was killed no descriptor is kept, of one that has
  * hung up its process' is.
  */
-static struct world_counts quiet(unsigned *maps)
+static struct testbed_counts quiet(unsigned *maps)
 {
 	life_new_round();
 	lend();
@@ -252,12 +252,12 @@ static struct world_counts quiet(unsigned *maps)
 	assert_true(life_wait_up(false));
 	life_give_up_all();
 	*maps = all_maps();
-	return world_count();
+	return testbed_count();
 }
 
 static void memory_goes_while_it_is_in_use(void **state)
 {
-	struct world_counts before = {0}, after;
+	struct testbed_counts before = {0}, after;
 	unsigned maps = 0, maps_after;
 	time_t begin = time(NULL);
 	const char *left;
@@ -271,7 +271,7 @@ static void memory_goes_while_it_is_in_use(void **state)
 	}
 	printf("%u rounds of %u\n", i, ROUNDS);
 	after = quiet(&maps_after);
-	left = world_left_over(&before);
+	left = testbed_left_over(&before);
 	printf("descriptors %u, after %u; mappings %u, after %u; heap grew by %lld bytes\n",
 	       before.fds, after.fds, maps, maps_after, (long long)(after.heap - before.heap));
 	if (left)
@@ -279,7 +279,7 @@ static void memory_goes_while_it_is_in_use(void **state)
 	/* malloc's own: an arena that grows has one more, of a part that is not used yet */
 	assert_in_range(maps_after, 0, maps + 8);
 	assert_in_range(after.heap, 0, before.heap + SLACK);
-	assert_null(world_bystander_fault());
+	assert_null(testbed_bystander_fault());
 }
 
 /* The file behind the memory is cut off while the application reads and writes there. */
@@ -301,7 +301,7 @@ static void memory_is_cut_off(void **state)
 		if (still)
 			life_freeze(false);
 		assert_true(life_wait_up(false)); /* broken: it can only be restarted */
-		assert_null(world_bystander_fault());
+		assert_null(testbed_bystander_fault());
 		raw_close(&R);
 	}
 	life_give_up_all();
@@ -314,7 +314,7 @@ static int group_end(void **state)
 	(void)state;
 	raw_close(&R);
 	good = life_stop();
-	return world_stop() && good ? 0 : -1;
+	return testbed_stop() && good ? 0 : -1;
 }
 
 int main(int argc, char **argv)
@@ -332,8 +332,8 @@ int main(int argc, char **argv)
 	rng = seed ? strtoull(seed, NULL, 0) : (uint64_t)time(NULL);
 	printf("HOSTILE_SEED=%llu\n", (unsigned long long)rng);
 	raw_init(&R);
-	world_program = argv[0];
-	if (world_start(true))
+	testbed_program = argv[0];
+	if (testbed_start(true))
 		return 99;
 	wrong = life_start(rng);
 	if (wrong) {

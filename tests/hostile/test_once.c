@@ -4,7 +4,7 @@
  * used, although another CPU changes the word all the time. The compiler is the adversary here: it
  * may take a private copy apart and load a field again for each use, and gcc 12 did.
  */
-#include "proto/vsock_hdr.h"
+#include "proto/vsock/vsock_hdr.h"
 #include "ring/vhost_ring_split.h"
 #include "shm_access.h"
 

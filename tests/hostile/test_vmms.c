@@ -16,7 +16,7 @@
  */
 #include "raw.h"
 #include "suite.h"
-#include "world.h"
+#include "testbed.h"
 
 #include <endian.h>
 #include <sys/socket.h>
@@ -222,12 +222,12 @@ static void works(const struct vmm *v)
 {
 	uint32_t mark = raw_mark(&R), at = mark;
 
-	assert_true(world_wait_up(true));
+	assert_true(testbed_wait_up(true));
 	assert_true(
 		raw_connect(&R, 0, v->type == VSOCK_TYPE_STREAM ? PORT_ECHO : PORT_SEQ, v->type));
 	assert_true(raw_echo(&R, "from such a guest", 17));
-	world_connect(77);
-	for (uint64_t end = raw_now_ms() + 10000; raw_now_ms() < end; world_idle()) {
+	testbed_connect(77);
+	for (uint64_t end = raw_now_ms() + 10000; raw_now_ms() < end; testbed_idle()) {
 		raw_pump(&R);
 		for (at = mark; at != R.npkts && R.log[at % RAW_LOG].h.op != VSOCK_OP_REQUEST;)
 			at++;
@@ -239,14 +239,14 @@ static void works(const struct vmm *v)
 	R.dport = R.log[at % RAW_LOG].h.src_port;
 	R.type = VSOCK_TYPE_STREAM;
 	assert_true(raw_pkt(&R, VSOCK_OP_RESPONSE, NULL, 0));
-	assert_int_equal(world_connect_result(), 0);
+	assert_int_equal(testbed_connect_result(), 0);
 	assert_int_equal(R.bad_used, 0);
 }
 
 static bool dial(void)
 {
 	raw_close(&R);
-	return raw_dial(&R, world_victim, VICTIM_CID, 0) && raw_memory(&R);
+	return raw_dial(&R, testbed_victim, VICTIM_CID, 0) && raw_memory(&R);
 }
 
 static void run(void **arg)
@@ -254,7 +254,7 @@ static void run(void **arg)
 	const struct vmm *v = *arg;
 	uint64_t features;
 
-	assert_true(world_wait_up(false));
+	assert_true(testbed_wait_up(false));
 	assert_true(dial());
 	features = begin(v);
 	tell(v, REQ_SET_FEATURES, &features, sizeof(features), -1);
@@ -270,7 +270,7 @@ static void run(void **arg)
 	if (channel >= 0)
 		close(channel);
 	channel = -1;
-	assert_null(world_bystander_fault());
+	assert_null(testbed_bystander_fault());
 }
 
 #define CLOUD                                                                                      \
@@ -297,9 +297,9 @@ int main(int argc, char **argv)
 	struct suite s = {0};
 
 	raw_init(&R);
-	world_program = argv[0];
-	if (world_start(true))
+	testbed_program = argv[0];
+	if (testbed_start(true))
 		return 99;
 	SUITE_TABLE(&s, run, "", vmms, sizeof(vmms) / sizeof(vmms[0]));
-	return suite_run(&s, "frontends of other VMMs", argc, argv, NULL, world_group_end);
+	return suite_run(&s, "frontends of other VMMs", argc, argv, NULL, testbed_group_end);
 }

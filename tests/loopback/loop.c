@@ -25,7 +25,7 @@
 #endif
 #define BOTH (VSOCK_FEATURE_EVENT_IDX | VSOCK_FEATURE_INDIRECT_DESC)
 
-static struct world {
+static struct testbed {
 	struct transport_dev guest, host;
 	unsigned n;
 	struct shm_region mem;

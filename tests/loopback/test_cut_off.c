@@ -157,14 +157,14 @@ static struct {
 	int fd;
 	uint8_t *mem;
 	struct shm_channel_desc desc;
-	uint32_t cut;
+	uint32_t truncated;
 } region;
 
 static void attach(struct zv_conn *c, enum shm_role role)
 {
 	const struct chan_opts o = {.region = region.mem,
 				    .size = region.desc.length,
-				    .cut = &region.cut,
+				    .truncated = &region.truncated,
 				    .desc = &region.desc,
 				    .role = role};
 
@@ -193,7 +193,7 @@ static void begin_channel(enum zv_type type)
 	region.mem =
 		mmap(NULL, region.desc.length, PROT_READ | PROT_WRITE, MAP_SHARED, region.fd, 0);
 	CHECK(region.mem != MAP_FAILED);
-	CHECK(sigbus_watch(region.mem, region.desc.length, &region.cut) >= 0);
+	CHECK(sigbus_watch(region.mem, region.desc.length, &region.truncated) >= 0);
 	CHECK(shm_channel_format(region.mem, region.desc.length, &region.desc) == 0);
 	attach(gc, SHM_ROLE_A);
 	attach(hc, SHM_ROLE_B);

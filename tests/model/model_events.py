@@ -7,7 +7,7 @@ PRIV, SETUP, RING = 'guest-pmd/vsock_priv.h', 'guest-pmd/vsock_setup.c', 'guest-
 
 
 def owner(first):
-    look = [at(RING, 'split_look'),
+    look = [at(RING, 'split_refresh'),
             load('rx', 'rx_idx', 'shm_load_acquire16(&s->used->idx)'),
             branch(lambda rx: rx == 0, 'poll')]
     event = [at(PRIV, 'vsock_event_waits'),

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""The ring of messages of a channel (shm-ring/mark_ring.h), two places long: each message arrives once, and its
+"""The ring of messages of a channel (shm-ring/mark_ring.h), two entries long: each message arrives once, and its
 payload is neither read before it is written nor overwritten before it is read."""
 from steps import Model, at, branch, check, label, let, load, store
 

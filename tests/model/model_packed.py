@@ -21,18 +21,18 @@ PUBLISH = {  # (store of all but the first, of the first, barrier, look at the w
                    'shm_store64(&vhost_packed_ring(r)[b->used.at].word, htole64(w))'),
                   (at(DEVICE, 'vhost_packed_publish'),
                    'shm_store_release64(&vhost_packed_ring(r)[b->first_at].word, htole64(b->first))'),
-                  (at(PAIR, 'tell'), 'shm_mb()'),
+                  (at(PAIR, 'notify'), 'shm_mb()'),
                   (at(DEVICE, 'vhost_packed_want_call'), 'shm_load32(r->area.part[VHOST_DRIVER_AREA])')),
 }
 SLEEP = {  # (look, wish, barrier, last look, wish not to be told)
-    'kick': ((at(DEVICE, 'vhost_packed_look'), 'shm_load_acquire64(&vhost_packed_ring(r)[at].word)'),
+    'kick': ((at(DEVICE, 'vhost_packed_load'), 'shm_load_acquire64(&vhost_packed_ring(r)[at].word)'),
              (at(DEVICE, 'vhost_packed_arm'), 'shm_store32(r->area.part[VHOST_DEVICE_AREA], htole32(wish))'),
              (at(PAIR, 'arm'), 'shm_mb()'),
-             (at(DEVICE, 'vhost_packed_look'), 'shm_load_acquire64(&vhost_packed_ring(r)[at].word)'),
+             (at(DEVICE, 'vhost_packed_load'), 'shm_load_acquire64(&vhost_packed_ring(r)[at].word)'),
              (at(DEVICE, 'vhost_packed_disarm'),
               'shm_store32(r->area.part[VHOST_DEVICE_AREA], '
               'htole32((uint32_t)VRING_PACKED_EVENT_FLAG_DISABLE << 16))')),
-    'interrupt': ((at(DRIVER, 'packed_look'), 'shm_load_acquire64(&s->desc[at].word)'),
+    'interrupt': ((at(DRIVER, 'packed_refresh'), 'shm_load_acquire64(&s->desc[at].word)'),
                   (at(DRIVER, 'packed_arm'), 'shm_store32(driver_event(vq), wish)'),
                   (at(DRIVER, 'packed_arm'), 'shm_mb()'),
                   (at(DRIVER, 'packed_used_beyond'),

@@ -19,11 +19,11 @@ def ends(waits):
         store('state', 'dead', '__atomic_store_n(&s->state, state, __ATOMIC_SEQ_CST)'),
         *(wait if waits else []),
         store('slot', 'given back'),
-        at(LIFE, 'splice_poke'),
+        at(LIFE, 'splice_kick'),
         # The load of busy, also sequentially consistent, lies between the store and this one.
         load('lc', 'lc', '__atomic_load_n(&to->lc, __ATOMIC_SEQ_CST)', need='rlx' if waits else None),
         branch(lambda lc: lc is None, 'over'),
-        eventfd_write('poke'),
+        eventfd_write('kick'),
         label('over'),
     ]
 
@@ -36,8 +36,8 @@ def begins_and_copies(rounds):
         load('st', 'state', STATE),
         branch(lambda st: st == 'dead', 'over'),
         *[step for i in range(rounds) for step in copies(i)],
-        label('idle'),  # until it is poked: the other side has ended
-        sleep_on('poke'),
+        label('idle'),  # until it is kicked: the other side has ended
+        sleep_on('kick'),
         load('st', 'state', STATE),
         branch(lambda st: st != 'dead', 'idle'),
         label('over'),
@@ -66,6 +66,6 @@ def threads(waits=True, rounds=2):
 
 MODEL = Model(
     'splice_end', 'E', 'no buffer is copied after it was given back, no end goes unnoticed',
-    memory={'state': 'up', 'busy': 0, 'lc': None, 'slot': 'lent', 'poke': 0},
+    memory={'state': 'up', 'busy': 0, 'lc': None, 'slot': 'lent', 'kick': 0},
     threads=threads,
     breaks=[('the side that ends does not wait', {'waits': False})])

@@ -38,7 +38,7 @@ def owner(wakers, timer, look, look_again):
         label('poll'),
         at(ARM, 'set_armed'),
         store('armed', 0, ARMED, need),
-        at(ARM, 'quiet_timer'),
+        at(ARM, 'clear_timer'),
         load('f', 'set', '__atomic_load_n(&q->arm.timer, __ATOMIC_ACQUIRE)', 'rlx'),
         branch(lambda f: not f, 'quiet'),
         store('set', 0, '__atomic_store_n(&q->arm.timer, 0, __ATOMIC_RELAXED)'),

@@ -7,7 +7,7 @@
  * usage: replay SOCKET CID split|packed TRACE.json...
  */
 #include "hostile/raw.h"
-#include "hostile/world.h"
+#include "hostile/testbed.h"
 #include "sock.h"
 
 #include <errno.h>
@@ -183,7 +183,7 @@ static const struct raw_pkt *next_packet(struct play *p)
 			fault(p, "no packet comes");
 			return NULL;
 		}
-		world_idle();
+		testbed_idle();
 	}
 	return &p->r.log[p->seen++ % RAW_LOG];
 }

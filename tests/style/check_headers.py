@@ -45,11 +45,11 @@ def every_header_compiles_alone():
             paths.append('api/include')
         if 'api/include' in paths:
             paths.append('shm-ring')  # of shm_ring.h, which zvsock_broker.h includes
-        if layer in ('api/proto/', 'host-dpdk/daemon/'):  # "proto/client_msg.h"
+        if layer in ('api/proto/', 'host-dpdk/daemon/'):  # "proto/local/client_msg.h"
             paths.append('api')
         if layer.startswith('drop-in/'):
             paths.append('api')
-        for root in ('bench', 'host-dpdk/daemon', 'drop-in'):  # its headers name the folder: "core/plan.h"
+        for root in ('bench', 'host-dpdk/daemon', 'drop-in', 'tests/daemon'):  # its headers name the folder: "core/plan.h"
             if layer.startswith(root + '/'):
                 paths.append(root)
         paths += [os.path.dirname(p) for p in check_tree.LAYERS[layer] if p.endswith('.h')]

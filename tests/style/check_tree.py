@@ -26,26 +26,26 @@ LAYERS = {
     'host-dpdk/common/': ['host-dpdk/common/', 'api/', 'shm-ring/'],
     'host-dpdk/backend/': ['host-dpdk/backend/', 'host-dpdk/common/', 'api/', 'shm-ring/'],
     # zvsockd: config <- core <- channel <- {relay <- endpoint, control} <- main; what else each takes of the tree is named.
-    'host-dpdk/daemon/config/': [DAEMON + 'config/', 'host-dpdk/common/vu_limits.h', 'api/include/', 'api/proto/hello.h'],
+    'host-dpdk/daemon/config/': [DAEMON + 'config/', 'host-dpdk/common/vu_limits.h', 'api/include/', 'api/proto/ctrl/hello.h'],
     'host-dpdk/daemon/core/': [DAEMON + 'core/', DAEMON + 'config/', 'host-dpdk/common/vu_limits.h',
-                               'host-dpdk/common/fd_bin.h', 'host-dpdk/common/passed.h', 'api/include/',
+                               'host-dpdk/common/fd_closer.h', 'host-dpdk/common/passed.h', 'api/include/',
                                'api/spin.h'],
-    'host-dpdk/daemon/channel/': [DAEMON + 'channel/', DAEMON + 'core/', DAEMON + 'config/', 'api/include/', 'api/proto/ctrl_msg.h', 'shm-ring/shm_ring.h'],
+    'host-dpdk/daemon/channel/': [DAEMON + 'channel/', DAEMON + 'core/', DAEMON + 'config/', 'api/include/', 'api/proto/ctrl/ctrl_msg.h', 'shm-ring/shm_ring.h'],
     'host-dpdk/daemon/relay/': [DAEMON + 'relay/', DAEMON + 'channel/', DAEMON + 'core/', 'host-dpdk/common/passed.h', 'api/include/',
                                 'api/spin.h'],
     'host-dpdk/daemon/endpoint/': [DAEMON + 'endpoint/', DAEMON + 'relay/', DAEMON + 'channel/', DAEMON + 'core/', DAEMON + 'config/',
-                                   'api/proto/dropin_msg.h',
-                                   'api/proto/hello.h', 'api/proto/ctrl_msg.h',
-                                   'host-dpdk/common/passed.h', 'host-dpdk/common/fd_bin.h', 'host-dpdk/common/sock_claim.h',
+                                   'api/proto/local/dropin_msg.h',
+                                   'api/proto/ctrl/hello.h', 'api/proto/ctrl/ctrl_msg.h',
+                                   'host-dpdk/common/passed.h', 'host-dpdk/common/fd_closer.h', 'host-dpdk/common/sock_claim.h',
                                    'host-dpdk/common/sock_connect.h', 'api/include/', 'api/spin.h'],
     'host-dpdk/daemon/control/': [DAEMON + 'control/', DAEMON + 'channel/', DAEMON + 'core/', DAEMON + 'config/',
-                                  'host-dpdk/common/passed.h', 'host-dpdk/common/fd_bin.h', 'host-dpdk/common/sock_claim.h',
+                                  'host-dpdk/common/passed.h', 'host-dpdk/common/fd_closer.h', 'host-dpdk/common/sock_claim.h',
                                   'host-dpdk/common/sock_connect.h', 'api/include/', 'shm-ring/spsc_ring.h'],
-    'host-dpdk/daemon/ctl/': [DAEMON + 'ctl/', DAEMON + 'core/counters.h', DAEMON + 'control/protocol.h', 'api/proto/dropin_msg.h'],
-    'host-dpdk/daemon/': ['api/proto/client_msg.h', 'api/proto/hello.h', 'host-dpdk/daemon/', 'host-dpdk/common/', 'api/include/'],
+    'host-dpdk/daemon/ctl/': [DAEMON + 'ctl/', DAEMON + 'core/counters.h', DAEMON + 'control/protocol.h', 'api/proto/local/dropin_msg.h'],
+    'host-dpdk/daemon/': ['api/proto/local/client_msg.h', 'api/proto/ctrl/hello.h', 'host-dpdk/daemon/', 'host-dpdk/common/', 'api/include/'],
     # AF_VSOCK programs: common <- {preload, seccomp <- run}. Of the tree they know the messages to zvsockd alone.
-    'drop-in/common/': ['drop-in/common/', 'api/proto/dropin_msg.h'],
-    'drop-in/preload/': ['drop-in/preload/', 'drop-in/common/', 'api/proto/dropin_msg.h'],
+    'drop-in/common/': ['drop-in/common/', 'api/proto/local/dropin_msg.h'],
+    'drop-in/preload/': ['drop-in/preload/', 'drop-in/common/', 'api/proto/local/dropin_msg.h'],
     'drop-in/seccomp/': ['drop-in/seccomp/', 'drop-in/common/'],
     'drop-in/run/': ['drop-in/run/', 'drop-in/seccomp/super.h', 'drop-in/common/'],
     'bench/': ['bench/', 'api/include/', 'shm-ring/'],
@@ -87,7 +87,7 @@ SOCKET = 'api/socket/'
 # The only files that may know DPDK.
 DPDK_FILES = {f'host-dpdk/backend/dpdk/{n}' for n in ('vu_rte.c', 'eal.c')}
 # Where a name in quotes or brackets is looked for, after the file's own directory.
-SEARCH = ['drop-in', 'shm-ring', 'api', 'api/include', 'guest-pmd', 'host-dpdk/backend', 'host-dpdk/common', 'host-dpdk/daemon', 'bench', 'tests']
+SEARCH = ['drop-in', 'shm-ring', 'api', 'api/include', 'guest-pmd', 'host-dpdk/backend', 'host-dpdk/common', 'host-dpdk/daemon', 'bench', 'tests/daemon', 'tests']
 
 INCLUDE = re.compile(r'^[ \t]*#[ \t]*include[ \t]+([<"])([^>"\n]+)[>"]', re.M)
 

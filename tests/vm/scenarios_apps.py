@@ -3,13 +3,13 @@
 import os
 
 from procs import until
-from scenarios_bench import TwoDriversWorld, runs_of
-from world import scenario
+from scenarios_bench import TwoDriversTestbed, runs_of
+from testbed import scenario
 
 TESTS = 'throughput,rtt,echo,connrate'
 
 
-class AppsWorld(TwoDriversWorld):
+class AppsTestbed(TwoDriversTestbed):
     """One VM with the kernel's driver and ours, and a vsock-bench on the host that is an application of zvsockd."""
 
     def write_config(self, *more):
@@ -37,13 +37,13 @@ class AppsWorld(TwoDriversWorld):
 @scenario
 def apps_serve_both_drivers(bench):
     """Streams and messages, both directions, each byte checked; the application is killed and comes back."""
-    world = bench.own(AppsWorld)
-    server, count = world.serve(), 0
+    testbed = bench.own(AppsTestbed)
+    server, count = testbed.serve(), 0
     for kind in ('stream', 'seqpacket'):
-        count += world.measure_all('stock', 'af_vsock', kind)
-        count += world.measure_all('one', 'zvsock', kind)
+        count += testbed.measure_all('stock', 'af_vsock', kind)
+        count += testbed.measure_all('one', 'zvsock', kind)
     server.kill()
-    until(lambda: not world.attached(), 'zvsockd to miss the application')
-    world.serve()
-    count += world.measure_all('stock', 'af_vsock', 'stream')
+    until(lambda: not testbed.attached(), 'zvsockd to miss the application')
+    testbed.serve()
+    count += testbed.measure_all('stock', 'af_vsock', 'stream')
     return f'{count} runs, each byte verified'

@@ -12,10 +12,10 @@ import statistics
 import image
 from guest import Guest, vsock_args
 from procs import Failure, LIMIT, Log, Owner, Process, until
-from world import both_kernels, scenario
-from world_compare import NOTE, CompareWorld, compare
-from world_daemon import DaemonWorld, Vm
-from world_pmd import HUGEPAGES, IOMMU
+from testbed import both_kernels, scenario
+from testbed_compare import NOTE, CompareTestbed, compare
+from testbed_daemon import DaemonTestbed, Vm
+from testbed_pmd import HUGEPAGES, IOMMU
 
 SERVICES = {'echo': 7, 'discard': 9, 'source': 19}
 SERVICE_KEY = ', '.join(f'{name}:{port}' for name, port in SERVICES.items())
@@ -52,8 +52,8 @@ def figure(runs, test, direction, calls='copying'):
 class Section(Vm):
     """A guest of the daemon that is @devices devices of a VM of which it is not the only one."""
 
-    def __init__(self, world, name, keys, devices=1):
-        super().__init__(world, name, {**keys, 'builtin': SERVICE_KEY})
+    def __init__(self, testbed, name, keys, devices=1):
+        super().__init__(testbed, name, {**keys, 'builtin': SERVICE_KEY})
         self.sockets = [f'{self.socket}.{i}' for i in range(devices)]
 
     def section(self):
@@ -61,7 +61,7 @@ class Section(Vm):
         return super().section()
 
 
-class TwoDriversWorld(DaemonWorld):
+class TwoDriversTestbed(DaemonTestbed):
     """One VM, one zvsockd, three of its guests in it: the kernel's driver, ours with one queue, ours with four.
 
     The kernel's driver takes the first vsock device and no other."""
@@ -129,16 +129,16 @@ def alone_on_a_cpu(process, which):
 @scenario
 def bench_drivers_beside_each_other(bench):
     """The kernel's driver and ours, with one queue and four, in one VM against one zvsockd: all reports are right."""
-    world = bench.own(TwoDriversWorld)
+    testbed = bench.own(TwoDriversTestbed)
     if RUNS > 1:
-        alone_on_a_cpu(world.guest.vmm, 0)
-        alone_on_a_cpu(world.daemon, 1)
+        alone_on_a_cpu(testbed.guest.vmm, 0)
+        alone_on_a_cpu(testbed.daemon, 1)
     options = ('--size', '64', '--duration', SECONDS, '--repeat', '1')
-    return ratios([{who: world.measure(who, 'throughput,rtt,echo,connrate', *options) for who in world.uris}
+    return ratios([{who: testbed.measure(who, 'throughput,rtt,echo,connrate', *options) for who in testbed.uris}
                    for _ in range(RUNS)])
 
 
-class StockWorld:
+class StockTestbed:
     """A stock guest with vsock-bench in it; its device is on a socket that vsock-bench on the host makes."""
 
     def __init__(self, bench, name):
@@ -166,12 +166,12 @@ class StockWorld:
 @both_kernels
 def bench_stock_guest_against_a_server(bench):
     """`--client af_vsock:2` in a stock guest against `--server host:`: streams and messages, both directions."""
-    world = bench.own(StockWorld)
-    world.host_bench('--server', world.host_uri)
-    world.boot()
+    testbed = bench.own(StockTestbed)
+    testbed.host_bench('--server', testbed.host_uri)
+    testbed.boot()
     count = 0
     for kind in ('stream', 'seqpacket'):
-        text = world.guest.run('exec vsock-bench-guest --client af_vsock:2 --test throughput,rtt,echo,connrate '
+        text = testbed.guest.run('exec vsock-bench-guest --client af_vsock:2 --test throughput,rtt,echo,connrate '
                                f'--type {kind} --size 64,5000,64K --duration 0.1 --repeat 1 --json - 2>/dev/null')
         runs = runs_of(text, 'af_vsock', 'throughput,rtt,echo,connrate')
         if bad := [r for r in runs if r['type'] != kind and 'msg_size' in r]:
@@ -183,14 +183,14 @@ def bench_stock_guest_against_a_server(bench):
 @scenario
 def bench_stock_guest_serves(bench):
     """`--server af_vsock:` in a stock guest and `--client host:` on the host."""
-    world = bench.own(StockWorld)
-    report = os.path.join(world.folder, 'report.json')
-    client = world.host_bench('--client', world.host_uri, '--test', 'throughput,rtt,echo,connrate', '--size', '64,5000',
+    testbed = bench.own(StockTestbed)
+    report = os.path.join(testbed.folder, 'report.json')
+    client = testbed.host_bench('--client', testbed.host_uri, '--test', 'throughput,rtt,echo,connrate', '--size', '64,5000',
                               '--duration', '0.1', '--repeat', '1', '--json', report)
-    world.boot()
-    world.guest.start('exec vsock-bench-guest --server af_vsock:').expect('serving')
+    testbed.boot()
+    testbed.guest.start('exec vsock-bench-guest --server af_vsock:').expect('serving')
     if code := client.wait():
-        raise Failure(f'the client ended with {code}; see {world.log.path}')
+        raise Failure(f'the client ended with {code}; see {testbed.log.path}')
     with open(report, encoding='utf-8') as f:
         runs = runs_of(f.read(), 'zvsock', 'throughput,rtt,echo,connrate')
     return f'{len(runs)} runs, each byte verified'
@@ -199,10 +199,10 @@ def bench_stock_guest_serves(bench):
 @scenario
 def bench_compare_in_a_vm(bench):
     """./run vmcompare, shortly: vhost-vsock, vsock_loopback, the kernel's guest driver and zvsock in one run and one report."""
-    world = bench.own(CompareWorld)
+    testbed = bench.own(CompareTestbed)
     options = compare.parse(['--rounds', '1', '--duration', '0.02', '--size', '64,5000', '--queues', '1,2', '--conns', '1,5',
-                             '--cpus', '1cpu', '--no-cost', '--note', NOTE, '--out', os.path.join(world.folder, 'report')])
-    got = world.measure(options)
+                             '--cpus', '1cpu', '--no-cost', '--note', NOTE, '--out', os.path.join(testbed.folder, 'report')])
+    got = testbed.measure(options)
     compare.write(got, options)
     want = {'zvsock', 'zvsock-relay', 'vhost-kernel', 'vsock_loopback', 'af_vsock', 'zvsockd-hybrid', 'af_unix', 'af_unix-seqpacket',
             'tcp', 'raw', 'raw-split', 'raw-packed'}
@@ -220,7 +220,7 @@ def bench_compare_in_a_vm(bench):
     return f'{len(got.figures.cells)} cells of {len(want)} targets'
 
 
-class KernelsOwnWorld:
+class KernelsOwnTestbed:
     """A VM without a vsock device, whose kernel has @module; both sides of vsock-bench run in it."""
 
     def __init__(self, bench, name, module):
@@ -251,11 +251,11 @@ class KernelsOwnWorld:
 @both_kernels
 def bench_loopback(bench):
     """`af_vsock:1`: both sides on one kernel with vsock_loopback, streams and messages."""
-    world = bench.own(KernelsOwnWorld, 'vsock_loopback')
-    return [world.measure('af_vsock:1', 'af_vsock', '--type', kind) for kind in ('stream', 'seqpacket')][-1]
+    testbed = bench.own(KernelsOwnTestbed, 'vsock_loopback')
+    return [testbed.measure('af_vsock:1', 'af_vsock', '--type', kind) for kind in ('stream', 'seqpacket')][-1]
 
 
 @scenario
 def bench_vhost_kernel(bench):
     """Our driver on a kernel's vhost-vsock against `--server af_vsock:`."""
-    return bench.own(KernelsOwnWorld, 'vhost_vsock').measure('vhost-kernel:cid=42', 'zvsock')
+    return bench.own(KernelsOwnTestbed, 'vhost_vsock').measure('vhost-kernel:cid=42', 'zvsock')

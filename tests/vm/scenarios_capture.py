@@ -10,7 +10,7 @@ import subprocess
 
 from procs import Failure, LIMIT
 from scenarios_daemon import hybrid_connect, trio, until_quiet
-from world import ECHO, XFER, also_in_uml, scenario
+from testbed import ECHO, XFER, also_in_uml, scenario
 
 MIB = 1 << 20
 HOST, REFUSED = 2, 4999
@@ -41,12 +41,12 @@ def read_pcap(path):
     return packets
 
 
-def traffic(world, vm):
+def traffic(testbed, vm):
     """Both directions, a half-close by each side, a refusal by each side."""
     vm.peer(f'echo {HOST} {ECHO} {ECHOED}')
-    world.host_peer(vm, 'echo', ECHO, ECHOED)
+    testbed.host_peer(vm, 'echo', ECHO, ECHOED)
     vm.peer(f'xfer {HOST} {XFER} {BODY} {REPLY}')
-    world.host_peer(vm, 'xfer', XFER, BODY, REPLY)
+    testbed.host_peer(vm, 'xfer', XFER, BODY, REPLY)
     if vm.start(f'echo {HOST} {REFUSED} 1').wait() == 0:
         raise Failure('the guest was connected to a port that nobody serves')
     try:
@@ -119,15 +119,15 @@ def check_tshark(path, packets):
 @scenario
 def daemon_capture(bench):
     """A capture has every byte of both directions, half-closes and refusals; tshark agrees."""
-    world = trio(bench)
-    vm = world.vms['a']
-    until_quiet(world)
-    path = os.path.join(world.folder, 'a.pcap')
-    capture = world.program(['sh', '-c', 'exec "$0" "$@" 2>&1', world.programs[1], '--socket',
-                             world.control, '--json', 'capture', path, vm.name])
+    testbed = trio(bench)
+    vm = testbed.vms['a']
+    until_quiet(testbed)
+    path = os.path.join(testbed.folder, 'a.pcap')
+    capture = testbed.program(['sh', '-c', 'exec "$0" "$@" 2>&1', testbed.programs[1], '--socket',
+                             testbed.control, '--json', 'capture', path, vm.name])
     capture.expect('capturing 1 guest')
-    traffic(world, vm)
-    until_quiet(world)
+    traffic(testbed, vm)
+    until_quiet(testbed)
     capture.kill(signal.SIGINT)
     if capture.wait():
         raise Failure(f'zvsockctl capture: {capture.output()}')

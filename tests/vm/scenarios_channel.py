@@ -8,9 +8,9 @@ from guest import Guest
 from procs import Failure, until
 from scenarios_bench import runs_of
 from scenarios_region import MIB, MODULES
-from world import HostApp, scenario
-from world_daemon import DaemonWorld
-from world_pmd import PmdVm
+from testbed import HostApp, scenario
+from testbed_daemon import DaemonTestbed
+from testbed_pmd import PmdVm
 
 TESTS = 'throughput,rtt,echo,connrate'
 SIZE = 128  # MiB of the region
@@ -21,19 +21,19 @@ class ChannelVm(PmdVm):
     """A guest of our driver with a region of @size MiB: an NVDIMM ('dax'), an ivshmem device, VIRTIO shared memory of its
     device, an NVDIMM of memory that QEMU keeps to itself ('private'), or none. @like: the guest whose region it has too."""
 
-    def __init__(self, world, name, keys, memory='dax', size=SIZE, like=None, **kw):
-        super().__init__(world, name, keys, generic=memory == 'virtio', **kw)
+    def __init__(self, testbed, name, keys, memory='dax', size=SIZE, like=None, **kw):
+        super().__init__(testbed, name, keys, generic=memory == 'virtio', **kw)
         self.memory, self.size = memory, size
         if memory == 'virtio':
-            world.bench.needs_qemu(self.qemu, 11, 'VIRTIO shared memory')
+            testbed.bench.needs_qemu(self.qemu, 11, 'VIRTIO shared memory')
             self.keys.update(region=f'{size}M', region_kind='virtio')
             return
         if like:
-            self.region = world.regions[like]
+            self.region = testbed.regions[like]
             return
-        self.region = world.regions[name] = tempfile.NamedTemporaryFile(dir='/dev/shm', prefix='zv-region-')  # pylint: disable=consider-using-with
+        self.region = testbed.regions[name] = tempfile.NamedTemporaryFile(dir='/dev/shm', prefix='zv-region-')  # pylint: disable=consider-using-with
         self.region.truncate(size * MIB)
-        world.owner.add(self.region)
+        testbed.owner.add(self.region)
 
     def region_args(self):
         if self.memory in ('none', 'virtio'):
@@ -43,11 +43,11 @@ class ChannelVm(PmdVm):
         return [*machine, '-object', f'memory-backend-{where},id=region,size={self.size}M', '-device', f'{device},memdev=region']
 
     def power_on(self):
-        world, bench = self.world, self.world.bench
-        disk = os.path.join(bench.vmdir, f'initrd-channel-{world.kernel.release}')
-        image.build(world.kernel, [bench.program(p) for p in ('vm_agent', 'vm_pmd_app', 'vm_region', 'vsock-bench-guest')], disk,
+        testbed, bench = self.testbed, self.testbed.bench
+        disk = os.path.join(bench.vmdir, f'initrd-channel-{testbed.kernel.release}')
+        image.build(testbed.kernel, [bench.program(p) for p in ('vm_agent', 'vm_pmd_app', 'vm_region', 'vsock-bench-guest')], disk,
                     MODULES, (bench.program('zv-bind'),))
-        self.guest = Guest(world.owner, world.folder, self.log, world.kernel, disk,
+        self.guest = Guest(testbed.owner, testbed.folder, self.log, testbed.kernel, disk,
                            [*self.qemu_args(), *self.region_args()], memory=512, room=512, qemu=self.qemu,
                            boot=f'{"intel_iommu=on " if self.how == "vfio" else ""}hugepages={self.hugepages}')
 
@@ -64,7 +64,7 @@ class ChannelVm(PmdVm):
         return len(runs_of(text, 'zvsock', TESTS))
 
 
-class ChannelWorld(DaemonWorld):
+class ChannelTestbed(DaemonTestbed):
     """@vms: {name: what ChannelVm is to know}; zvsockd, and an application of the host. @keys: {name: of the guest's section}.
     @vm: what a guest is."""
 
@@ -115,17 +115,17 @@ class ChannelWorld(DaemonWorld):
 
 def channels(bench, **kw):
     """Streams and messages of a guest and an application, both directions, each byte checked, none through zvsockd."""
-    world = bench.own(ChannelWorld, {'pmd': kw})
-    vm, count = world.vms['pmd'], 0
-    world.application()
+    testbed = bench.own(ChannelTestbed, {'pmd': kw})
+    vm, count = testbed.vms['pmd'], 0
+    testbed.application()
     for kind in ('stream', 'seqpacket'):
         count += vm.measure(kind)
-    granted, relayed = world.counter('channel_granted'), world.counter('channel_declined') + world.counter('channel_no_room')
+    granted, relayed = testbed.counter('channel_granted'), testbed.counter('channel_declined') + testbed.counter('channel_no_room')
     if not granted or relayed:
         raise Failure(f'{granted} connections had a channel, {relayed} had not')
     # Those of a program that has ended are free when the next one comes; until then it could be standing still.
     vm.start_app()
-    until(world.all_free, 'all parts of the region to come back')
+    until(testbed.all_free, 'all parts of the region to come back')
     return f'{count} runs, each byte verified; {granted} channels'
 
 

@@ -3,42 +3,42 @@
 import signal
 
 from procs import Failure, until
-from scenarios_channel import ChannelWorld
+from scenarios_channel import ChannelTestbed
 from scenarios_channel_ends import must_be_reset
-from world import ECHO, SEQ, XFER, scenario
+from testbed import ECHO, SEQ, XFER, scenario
 
 MIB = 1 << 20
 
 
-def both_have_a_region(world):
-    return sum(m['mapped'] for r in world.ctl('regions')['regions'] for m in r['members'] if m['name'] in world.vms) == 2
+def both_have_a_region(testbed):
+    return sum(m['mapped'] for r in testbed.ctl('regions')['regions'] for m in r['members'] if m['name'] in testbed.vms) == 2
 
 
-def world_of_two(bench, common, keys, *options):
+def testbed_of_two(bench, common, keys, *options):
     group = {'groups': 'both', **keys}
-    world = bench.own(ChannelWorld, {'a': {}, 'b': {'like': 'a'} if common else {}}, keys={'a': group, 'b': group}, boot=False)
-    for vm in world.vms.values():  # one after the other: the second finds the namespace that the first has made
+    testbed = bench.own(ChannelTestbed, {'a': {}, 'b': {'like': 'a'} if common else {}}, keys={'a': group, 'b': group}, boot=False)
+    for vm in testbed.vms.values():  # one after the other: the second finds the namespace that the first has made
         vm.boot()
         vm.start_app(*options)
-    until(lambda: both_have_a_region(world), 'both to have a region')
-    return world
+    until(lambda: both_have_a_region(testbed), 'both to have a region')
+    return testbed
 
 
-def all_parts_free(world):
-    return all(world.all_free(r['origin']) for r in world.ctl('regions')['regions'] if not r['retired'])
+def all_parts_free(testbed):
+    return all(testbed.all_free(r['origin']) for r in testbed.ctl('regions')['regions'] if not r['retired'])
 
 
 def two_guests(bench, common):
     """{guest: channels that its driver was granted} after verified conversations from each to the other."""
-    world = world_of_two(bench, common, {})
-    vms = list(world.vms.values())
+    testbed = testbed_of_two(bench, common, {})
+    vms = list(testbed.vms.values())
     for vm, other in (vms, vms[::-1]):
         vm.app.run(f'xfer {other.cid} {XFER} {8 * MIB} {8 * MIB}')
         vm.app.run(f'seq {other.cid} {SEQ} 200')
         vm.app.run(f'parallel {other.cid} {ECHO} 5 100000')
     if common:
-        until(lambda: all_parts_free(world), 'all parts of the region to come back')
-    return {n: world.counter('channel_granted', n) for n in world.vms}
+        until(lambda: all_parts_free(testbed), 'all parts of the region to come back')
+    return {n: testbed.counter('channel_granted', n) for n in testbed.vms}
 
 
 @scenario
@@ -60,16 +60,16 @@ def channel_guests_without_common_region(bench):
 @scenario
 def channel_guests_daemon_killed(bench):
     """kill -9 of zvsockd, of which no VMM tells its guest: both find its word in the region, though they would wait ten minutes."""
-    world = world_of_two(bench, True, {'mode': 'client'}, 'tx_timeout_ms=600000')
-    a, b = world.vms.values()
+    testbed = testbed_of_two(bench, True, {'mode': 'client'}, 'tx_timeout_ms=600000')
+    a, b = testbed.vms.values()
     job = a.app.start(f'echo {b.cid} {ECHO} forever')
-    until(lambda: world.counter('channel_granted', 'a') == 1, 'the connection to have a channel')
-    world.daemon.kill()
+    until(lambda: testbed.counter('channel_granted', 'a') == 1, 'the connection to have a channel')
+    testbed.daemon.kill()
     must_be_reset(lambda: a.app.wait(job), 'the guest')
-    world.start_daemon()
-    until(lambda: both_have_a_region(world), 'both to have a region again')
+    testbed.start_daemon()
+    until(lambda: both_have_a_region(testbed), 'both to have a region again')
     b.app.run(f'xfer {a.cid} {XFER} {MIB} {MIB}')
-    if not world.counter('channel_granted', 'a'):
+    if not testbed.counter('channel_granted', 'a'):
         raise Failure('new connections have no channels')
 
 
@@ -78,34 +78,34 @@ def channel_guests_killed(bench):
     """kill -9 of a guest's program, and of its VM: the other guest, which would not miss zvsockd for minutes, is reset, whoever
     has connected; no part of the common region is lost."""
     patient = ('tx_timeout_ms=600000',)
-    world = world_of_two(bench, True, {}, *patient)
-    a, b = world.vms.values()
+    testbed = testbed_of_two(bench, True, {}, *patient)
+    a, b = testbed.vms.values()
     for end in 'program', 'program', 'VM':
         jobs = [(b, b.app.start(f'echo {a.cid} {ECHO} forever')), (a, a.app.start(f'echo {b.cid} {ECHO} forever'))]
-        until(lambda: sum(r['parts'] for r in world.ctl('regions')['regions']) == 2, 'both connections to have a channel')
+        until(lambda: sum(r['parts'] for r in testbed.ctl('regions')['regions']) == 2, 'both connections to have a channel')
         if end == 'VM':
             a.guest.kill()
         else:
             a.app.job.kill(signal.SIGKILL)
             a.app.job.wait()
         must_be_reset(lambda job=jobs[0][1]: b.app.wait(job), f'the guest, of the death of the {end},')
-        until(lambda: all_parts_free(world), f'the parts of a killed {end}')
+        until(lambda: all_parts_free(testbed), f'the parts of a killed {end}')
         if end == 'VM':
             a.boot()
         a.start_app(*patient)
-        until(lambda: both_have_a_region(world), 'both to have a region again')
-        before = world.counter('channel_granted', 'b')
+        until(lambda: both_have_a_region(testbed), 'both to have a region again')
+        before = testbed.counter('channel_granted', 'b')
         for vm, other in ((a, b), (b, a)):
             vm.app.run(f'xfer {other.cid} {XFER} {MIB} {MIB}')
-        if world.counter('channel_granted', 'b') != before + 2:
+        if testbed.counter('channel_granted', 'b') != before + 2:
             raise Failure('new connections have no channels')
 
 
 @scenario
 def channel_guest_scribbles(bench):
     """A guest writes noise all over its region while its channels are used: its own connections suffer, nobody else's."""
-    world = bench.own(ChannelWorld, {'bad': {'size': 32}, 'good': {}}, daemon_keys='channel_size = 1M\n')
-    bad, good, app = world.vms['bad'], world.vms['good'], world.talker()
+    testbed = bench.own(ChannelTestbed, {'bad': {'size': 32}, 'good': {}}, daemon_keys='channel_size = 1M\n')
+    bad, good, app = testbed.vms['bad'], testbed.vms['good'], testbed.talker()
     bad.start_app()
     good.start_app()
     scribbler = bad.guest.start('exec vm_region auto --scribble')
@@ -131,10 +131,10 @@ def channel_guest_scribbles(bench):
         raise Failure(f'the scribbler ended: {scribbler.output}')
     scribbler.kill(9)
     scribbler.wait()
-    if not world.daemon.alive() or not app.process.alive():
+    if not testbed.daemon.alive() or not app.process.alive():
         raise Failure('zvsockd or the application has ended')
     bad.app.run(f'xfer 2 {XFER} {MIB} {MIB}')
     app.run(f'xfer {bad.cid} {XFER} {MIB} {MIB}')
-    for name in world.vms:
-        until(lambda name=name: world.all_free(name), f'all parts of the region of {name} to come back')
+    for name in testbed.vms:
+        until(lambda name=name: testbed.all_free(name), f'all parts of the region of {name} to come back')
     return f'{broken} of {4 * rounds} connections of that guest were broken, {2 * rounds} of the other passed'

@@ -8,12 +8,12 @@ import image
 from guest import Guest, vsock_args
 from procs import Failure, until
 from scenarios_bench import runs_of
-from scenarios_channel import SIZE, TESTS, ChannelWorld
+from scenarios_channel import SIZE, TESTS, ChannelTestbed
 from scenarios_channel_ends import echoes_forever, must_be_reset
 from scenarios_region import DAX_MODULES, MIB
-from world import ECHO, SEQ, XFER, scenario
-from world_daemon import Vm
-from world_pmd import App
+from testbed import ECHO, SEQ, XFER, scenario
+from testbed_daemon import Vm
+from testbed_pmd import App
 
 SHIFT = 1000  # of the second program's ports
 PARALLEL = 8  # connections of each at once, for which the region has room
@@ -22,23 +22,23 @@ PARALLEL = 8  # connections of each at once, for which the region has room
 class StockVm(Vm):
     """A guest of the kernel's driver with a region as an NVDIMM, of @size MiB; None: without."""
 
-    def __init__(self, world, name, keys, size=SIZE):
-        super().__init__(world, name, keys)
+    def __init__(self, testbed, name, keys, size=SIZE):
+        super().__init__(testbed, name, keys)
         self.args = []
         if size:
             self.region = tempfile.NamedTemporaryFile(dir='/dev/shm', prefix='zv-region-')  # pylint: disable=consider-using-with
             self.region.truncate(size * MIB)
-            world.owner.add(self.region)
+            testbed.owner.add(self.region)
             self.args = ['-machine', 'nvdimm=on', '-object',
                          f'memory-backend-file,id=region,mem-path={self.region.name},share=on,size={size}M',
                          '-device', 'nvdimm,memdev=region']
 
     def power_on(self):
-        world, bench = self.world, self.world.bench
-        disk = os.path.join(bench.vmdir, f'initrd-channel-stock-{world.kernel.release}')
-        image.build(world.kernel, [bench.program(p) for p in ('vm_agent', 'vsock_peer', 'vm_pmd_app', 'vsock-bench-guest')], disk,
-                    (*world.kernel.stock_modules, *DAX_MODULES), (bench.program('zv-bind'),))
-        self.guest = Guest(world.owner, world.folder, self.log, world.kernel, disk,
+        testbed, bench = self.testbed, self.testbed.bench
+        disk = os.path.join(bench.vmdir, f'initrd-channel-stock-{testbed.kernel.release}')
+        image.build(testbed.kernel, [bench.program(p) for p in ('vm_agent', 'vsock_peer', 'vm_pmd_app', 'vsock-bench-guest')], disk,
+                    (*testbed.kernel.stock_modules, *DAX_MODULES), (bench.program('zv-bind'),))
+        self.guest = Guest(testbed.owner, testbed.folder, self.log, testbed.kernel, disk,
                            [*vsock_args(self.socket), *self.args], memory=512, room=512)
 
     def serve(self):
@@ -46,50 +46,50 @@ class StockVm(Vm):
             self.guest.run('zv-bind dax')
 
 
-def stock_world(bench, size=SIZE):
-    return bench.own(ChannelWorld, {'pmd': {'size': size}}, vm=StockVm)
+def stock_testbed(bench, size=SIZE):
+    return bench.own(ChannelTestbed, {'pmd': {'size': size}}, vm=StockVm)
 
 
 @scenario
 def channel_stock_bench(bench):
     """Over /dev/dax: vsock-bench, streams and messages, each byte checked."""
-    world = stock_world(bench)
-    vm, count = world.vms['pmd'], 0
-    world.application()
+    testbed = stock_testbed(bench)
+    vm, count = testbed.vms['pmd'], 0
+    testbed.application()
     for kind in ('stream', 'seqpacket'):
         text = vm.guest.run(f'exec vsock-bench-guest --client vsock: --test {TESTS} --type {kind} --size 64,5000,64K --duration 0.1 '
                             '--repeat 1 --json - 2>/dev/null')
         count += len(runs_of(text, 'zvsock', TESTS))
-    granted = world.counter('channel_granted')
+    granted = testbed.counter('channel_granted')
     if not granted:
         raise Failure('no connection had a channel')
-    until(world.all_free, 'all parts of the region to come back')
+    until(testbed.all_free, 'all parts of the region to come back')
     return f'{count} runs, each byte verified; {granted} channels'
 
 
-def start_program(world, shift=0):
+def start_program(testbed, shift=0):
     """One that serves, and has channels where the VM has a region."""
-    vm = world.vms['pmd']
+    vm = testbed.vms['pmd']
     program = App(vm, 'vsock:', f'shift={shift}', fifo=f'/tmp/app{shift}')
-    before = world.counter('channel_granted')
+    before = testbed.counter('channel_granted')
     if vm.args:  # connections that come before HELLO and region keep to their sockets
-        until(lambda: program.run(f'echo 2 {ECHO} 100') and world.counter('channel_granted') > before,
+        until(lambda: program.run(f'echo 2 {ECHO} 100') and testbed.counter('channel_granted') > before,
               'the first channel of a program')
     return program
 
 
-def two_programs(world):
+def two_programs(testbed):
     """Two programs at once, each of which serves, connects to the application, and is connected to by it; how many
     channels that took."""
-    vm, app = world.vms['pmd'], world.talker()
-    first, other = start_program(world), start_program(world, SHIFT)
-    before = world.counter('channel_granted')
+    vm, app = testbed.vms['pmd'], testbed.talker()
+    first, other = start_program(testbed), start_program(testbed, SHIFT)
+    before = testbed.counter('channel_granted')
     jobs = [(p, p.start(what)) for p in (first, other)
             for what in (f'xfer 2 {XFER} {4 * MIB} {4 * MIB}', f'msg 2 {SEQ} 100', f'parallel 2 {ECHO} {PARALLEL} 20000')]
     jobs += [(app, app.start(f'xfer {vm.cid} {XFER + shift} {4 * MIB} {4 * MIB}')) for shift in (0, SHIFT)]
     for who, job in jobs:
         who.wait(job)
-    granted = world.counter('channel_granted') - before
+    granted = testbed.counter('channel_granted') - before
     for program in (first, other):
         program.quit()
     return granted
@@ -98,11 +98,11 @@ def two_programs(world):
 @scenario
 def channel_stock_two_programs(bench):
     """Over /dev/dax: two programs of a guest at once, connections from both sides."""
-    world = stock_world(bench)
-    granted = two_programs(world)
+    testbed = stock_testbed(bench)
+    granted = two_programs(testbed)
     if granted < (most := 2 * (PARALLEL + 3)):
         raise Failure(f'{granted} of {most} connections had a channel')
-    until(world.all_free, 'all parts of the region to come back')
+    until(testbed.all_free, 'all parts of the region to come back')
     return f'{granted} channels'
 
 
@@ -110,36 +110,36 @@ def channel_stock_two_programs(bench):
 def channel_stock_ends_killed(bench):
     """kill -9 of the application, of one of two programs, of QEMU: the other end is reset, the other program goes on, no part of
     the region is lost."""
-    world = stock_world(bench)
-    vm, app = world.vms['pmd'], world.talker()
-    first, other = start_program(world), start_program(world, SHIFT)
+    testbed = stock_testbed(bench)
+    vm, app = testbed.vms['pmd'], testbed.talker()
+    first, other = start_program(testbed), start_program(testbed, SHIFT)
 
-    job = echoes_forever(world, first, 2)
+    job = echoes_forever(testbed, first, 2)
     app.process.kill()
     must_be_reset(lambda: first.wait(job), 'the program')
-    until(world.all_free, 'the parts of a killed application')
-    until(lambda: not world.attached(), 'zvsockd to miss the application')
-    app = world.talker()
+    until(testbed.all_free, 'the parts of a killed application')
+    until(lambda: not testbed.attached(), 'zvsockd to miss the application')
+    app = testbed.talker()
 
     lasting = app.start(f'echo {vm.cid} {ECHO + SHIFT} 1000000')
-    job = echoes_forever(world, app, vm.cid)
+    job = echoes_forever(testbed, app, vm.cid)
     first.job.kill(signal.SIGKILL)
     first.job.wait()
     must_be_reset(lambda: app.wait(job), 'the application, of the death of a program,')
     app.wait(lasting)
     other.run(f'xfer 2 {XFER} {MIB} {MIB}')
-    until(world.all_free, 'the parts of a killed program')
+    until(testbed.all_free, 'the parts of a killed program')
 
-    first = start_program(world)
-    job = echoes_forever(world, app, vm.cid)
+    first = start_program(testbed)
+    job = echoes_forever(testbed, app, vm.cid)
     vm.guest.kill()
     must_be_reset(lambda: app.wait(job), 'the application, of the death of a VM,')
-    until(lambda: all(r['origin'] != vm.name for r in world.ctl('regions')['regions']), 'the region of a killed VM to be given up')
+    until(lambda: all(r['origin'] != vm.name for r in testbed.ctl('regions')['regions']), 'the region of a killed VM to be given up')
 
 
 @scenario
 def channel_stock_without_region(bench):
     """The same where the VM has no region: the kernel carries everything."""
-    world = stock_world(bench, None)
-    if granted := two_programs(world):
+    testbed = stock_testbed(bench, None)
+    if granted := two_programs(testbed):
         raise Failure(f'{granted} channels were granted in no region')

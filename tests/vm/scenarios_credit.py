@@ -8,7 +8,7 @@ import time
 
 from procs import Failure
 from scenarios_daemon import hybrid_connect, trio, until_quiet
-from world import both_kernels, every_kernel
+from testbed import both_kernels, every_kernel
 
 KIB = 1024
 PORT = 6100
@@ -25,9 +25,9 @@ def done(job, what):
         raise Failure(f'{what}: {job.output}')
 
 
-def from_host(world, piece, pause, buf, lowat):
+def from_host(testbed, piece, pause, buf, lowat):
     """A host program writes @lowat bytes in pieces, and leaves when the guest has read them."""
-    vm = world.vms['a']
+    vm = testbed.vms['a']
     reader = late(vm, buf, lowat)
     data = bytes(i * 7 // 3 & 255 for i in range(lowat))
     with hybrid_connect(vm, PORT) as s:
@@ -38,7 +38,7 @@ def from_host(world, piece, pause, buf, lowat):
         done(reader, f'{lowat} bytes in pieces of {piece}')
         if s.recv(1):
             raise Failure('the guest has sent something')
-    until_quiet(world)
+    until_quiet(testbed)
 
 
 @every_kernel
@@ -60,11 +60,11 @@ def daemon_small_writes_reach_a_low_water_mark(bench):
 @both_kernels
 def siblings_small_writes_reach_a_low_water_mark(bench):
     """The same between two guests."""
-    world = trio(bench)
+    testbed = trio(bench)
     for piece, pause, lowat in ((20, 3000, 16384), (200, 1000, 100000), (1000, 0, 256 * KIB - 1)):
-        reader = late(world.vms['b'], 256 * KIB, lowat)
-        writer = world.vms['a'].start(
-            f'trickle {world.vms["b"].cid} {PORT} {piece} {pause} {lowat}')
+        reader = late(testbed.vms['b'], 256 * KIB, lowat)
+        writer = testbed.vms['a'].start(
+            f'trickle {testbed.vms["b"].cid} {PORT} {piece} {pause} {lowat}')
         done(reader, f'{lowat} bytes in pieces of {piece}')
         done(writer, 'writer')
-    until_quiet(world)
+    until_quiet(testbed)

@@ -7,8 +7,8 @@ import socket
 import time
 
 from procs import Failure, until
-from world import ECHO, ENDS, SEQ, XFER, also_in_uml, every_kernel, scenario
-from world_daemon import DaemonWorld, Vm
+from testbed import ECHO, ENDS, SEQ, XFER, also_in_uml, every_kernel, scenario
+from testbed_daemon import DaemonTestbed, Vm
 
 MIB = 1 << 20
 SHUT_RD = 5010  # port of peer/shut_rd.c
@@ -17,23 +17,23 @@ GUESTS = {'a': {'groups': 'left'}, 'b': {'groups': 'left'}, 'c': {'groups': 'rig
 
 def trio(bench):
     """Guests a and b of one group, c of another; a host server for a."""
-    world = bench.shared(DaemonWorld, 'trio', GUESTS)
-    if not hasattr(world, 'server'):
-        world.server = world.host_server(world.vms['a'])
-    return world
+    testbed = bench.shared(DaemonTestbed, 'trio', GUESTS)
+    if not hasattr(testbed, 'server'):
+        testbed.server = testbed.host_server(testbed.vms['a'])
+    return testbed
 
 
-def until_quiet(world):
+def until_quiet(testbed):
     try:
-        until(lambda: world.connections() == 0, 'the last connection to end')
+        until(lambda: testbed.connections() == 0, 'the last connection to end')
     except Failure as why:
-        left = [f'\n  {c}' for c in world.ctl('list')['connections'][:16]]
+        left = [f'\n  {c}' for c in testbed.ctl('list')['connections'][:16]]
         raise Failure(str(why) + ''.join(left)) from None
 
 
-def until_open(world, forever, other, its=1):
+def until_open(testbed, forever, other, its=1):
     """@forever connections that stay are open, and @its of the job @other, unless it has ended: guests are quick."""
-    until(lambda: world.connections() >= forever + (0 if other.ended() else its), 'the connections')
+    until(lambda: testbed.connections() >= forever + (0 if other.ended() else its), 'the connections')
 
 
 # ---- hybrid Unix sockets ----------------------------------------------------------------------
@@ -47,8 +47,8 @@ def daemon_64mib_guest_to_host(bench):
 @every_kernel
 def daemon_64mib_host_to_guest(bench):
     """64 MiB from a program behind a Unix socket reach a guest with their hash."""
-    world = trio(bench)
-    world.host_peer(world.vms['a'], 'xfer', XFER, 64 * MIB, 0)
+    testbed = trio(bench)
+    testbed.host_peer(testbed.vms['a'], 'xfer', XFER, 64 * MIB, 0)
 
 
 @every_kernel
@@ -60,8 +60,8 @@ def daemon_half_close_by_guest(bench):
 @every_kernel
 def daemon_half_close_by_host(bench):
     """After the host program has ended its direction, 4 MiB more come from the guest."""
-    world = trio(bench)
-    world.host_peer(world.vms['a'], 'xfer', XFER, MIB, 4 * MIB)
+    testbed = trio(bench)
+    testbed.host_peer(testbed.vms['a'], 'xfer', XFER, MIB, 4 * MIB)
 
 
 @every_kernel
@@ -74,8 +74,8 @@ def daemon_200_parallel(bench):
 @scenario
 def daemon_200_parallel_from_host(bench):
     """200 connections of host programs are open at once, then all carry data both ways."""
-    world = trio(bench)
-    world.host_peer(world.vms['a'], 'parallel', ECHO, 200, 20000)
+    testbed = trio(bench)
+    testbed.host_peer(testbed.vms['a'], 'parallel', ECHO, 200, 20000)
 
 
 @every_kernel
@@ -88,31 +88,31 @@ def daemon_1000_in_a_row(bench):
 @scenario
 def daemon_1000_in_a_row_from_host(bench):
     """1,000 connections from the host, one after the other, each with data both ways."""
-    world = trio(bench)
-    world.host_peer(world.vms['a'], 'row', ECHO, 1000)
+    testbed = trio(bench)
+    testbed.host_peer(testbed.vms['a'], 'row', ECHO, 1000)
 
 
 # Counters that zvsockctl shows under "errors" and that ends could raise.
 END_ERRORS = ('rst_dropped', 'rx_no_conn', 'rx_bad_state', 'rx_bad_credit', 'rx_overrun')
 
 
-def end_errors(world, vm):
-    queues = world.ctl('stats', vm.name)['guests'][0]['queues']
+def end_errors(testbed, vm):
+    queues = testbed.ctl('stats', vm.name)['guests'][0]['queues']
     return {e: sum(q['counters'][e] for q in queues) for e in END_ERRORS}
 
 
 @every_kernel
 def daemon_clean_ends_are_no_errors(bench):
     """Hundreds of connections that end in order, whoever closes first, raise no error counter."""
-    world = trio(bench)
-    a = world.vms['a']
-    before = end_errors(world, a)
+    testbed = trio(bench)
+    a = testbed.vms['a']
+    before = end_errors(testbed, a)
     a.peer(f'row 2 {ECHO} 300')
-    world.host_peer(a, 'row', ECHO, 300)
+    testbed.host_peer(a, 'row', ECHO, 300)
     a.peer(f'parallel 2 {ECHO} 50 20000')
-    a.peer(f'row {world.vms["b"].cid} {ECHO} 100')
-    until_quiet(world)
-    if (after := end_errors(world, a)) != before:
+    a.peer(f'row {testbed.vms["b"].cid} {ECHO} 100')
+    until_quiet(testbed)
+    if (after := end_errors(testbed, a)) != before:
         raise Failure(f'before: {before}, after: {after}')
 
 
@@ -148,13 +148,13 @@ def hybrid_connect(vm, port):
     return s
 
 
-def timeouts(world, vm):
+def timeouts(testbed, vm):
     """How often zvsockd gave up waiting for a guest's answer."""
-    guest = world.ctl('stats', vm.name)['guests'][0]
+    guest = testbed.ctl('stats', vm.name)['guests'][0]
     return sum(q['counters']['conns_timedout'] for q in guest['queues'])
 
 
-def serve_one(world, vm, port, command):
+def serve_one(testbed, vm, port, command):
     """(job, socket): @command in the guest takes one connection, on @port, and this is it.
 
     zvsockd waits two seconds for a guest's answer. A guest that is held up for longer, as happens on
@@ -168,23 +168,23 @@ def serve_one(world, vm, port, command):
             return job.ended()
 
     while True:
-        before = timeouts(world, vm)
+        before = timeouts(testbed, vm)
         job = vm.guest.start(command)
         got = until(attempt, f'the guest to listen on {port}')
         if got is not True:
             return job, got
-        if timeouts(world, vm) == before:
+        if timeouts(testbed, vm) == before:
             raise Failure(f'"{command}" took no connection and ended with {job.status}: {job.output}')
 
 
 def guest_to_host(bench, port, command):
     """@command in the guest sends /tmp/data to a socat on the host; the hashes are compared."""
-    world = trio(bench)
-    vm = world.vms['a']
+    testbed = trio(bench)
+    vm = testbed.vms['a']
     digest = vm.guest.run('dd if=/dev/urandom of=/tmp/data bs=1M count=16 2>/dev/null; '
                           'sha256sum </tmp/data').split()[0]
-    path, where = f'{vm.unix}_{port}', os.path.join(world.folder, f'got-{port}')
-    server = world.program(['socat', '-u', f'UNIX-LISTEN:{path}', f'CREATE:{where}'])
+    path, where = f'{vm.unix}_{port}', os.path.join(testbed.folder, f'got-{port}')
+    server = testbed.program(['socat', '-u', f'UNIX-LISTEN:{path}', f'CREATE:{where}'])
     until(lambda: os.path.exists(path), 'socat to listen')
     vm.guest.run(command)
     if server.wait():
@@ -197,9 +197,9 @@ def guest_to_host(bench, port, command):
 
 def host_to_guest(bench, port, command):
     """@command in the guest listens and prints what a host program sends, as a hash."""
-    world = trio(bench)
+    testbed = trio(bench)
     data = os.urandom(16 * MIB)
-    job, s = serve_one(world, world.vms['a'], port, f'{command} | sha256sum')
+    job, s = serve_one(testbed, testbed.vms['a'], port, f'{command} | sha256sum')
     with s:
         s.sendall(data)
         s.shutdown(socket.SHUT_WR)
@@ -240,8 +240,8 @@ def daemon_ncat_host_to_guest(bench):
 @scenario
 def daemon_request_and_answer(bench):
     """`socat - UNIX-CONNECT` with a request and its end gets the whole answer: half-close."""
-    world = trio(bench)
-    _, s = serve_one(world, world.vms['a'], 6005, "socat -t 60 VSOCK-LISTEN:6005 SYSTEM:'sha256sum'")
+    testbed = trio(bench)
+    _, s = serve_one(testbed, testbed.vms['a'], 6005, "socat -t 60 VSOCK-LISTEN:6005 SYSTEM:'sha256sum'")
     with s:
         s.sendall(b'request')
         s.shutdown(socket.SHUT_WR)
@@ -257,8 +257,8 @@ def daemon_request_and_answer(bench):
 @every_kernel
 def daemon_refused(bench):
     """A port of host or guest that nobody listens on, a CID that is none or reserved: refused."""
-    world = trio(bench)
-    vm = world.vms['a']
+    testbed = trio(bench)
+    vm = testbed.vms['a']
     for where in ('2 4999', '4294900000 4999', '0 4999', '1 4999'):
         job = vm.start(f'echo {where} 1')
         if job.wait() == 0 or 'Connection reset' not in job.output:
@@ -274,13 +274,13 @@ def daemon_refused(bench):
 @scenario
 def daemon_groups_are_walls(bench):
     """Guests without a common group cannot reach each other; each is up all the same."""
-    world = trio(bench)
-    a, c = world.vms['a'], world.vms['c']
+    testbed = trio(bench)
+    a, c = testbed.vms['a'], testbed.vms['c']
     for one, other in ((a, c), (c, a)):
         job = one.start(f'echo {other.cid} {ECHO} 1')
         if job.wait() == 0 or 'connect' not in job.output:
             raise Failure(f'{one.name} to {other.name}: {job.output}')
-    world.host_peer(c, 'echo', ECHO, 1000)
+    testbed.host_peer(c, 'echo', ECHO, 1000)
 
 
 # ---- siblings ---------------------------------------------------------------------------------
@@ -288,8 +288,8 @@ def daemon_groups_are_walls(bench):
 @every_kernel
 def siblings_64mib_each_way(bench):
     """64 MiB with their hash from each of two guests to the other."""
-    world = trio(bench)
-    a, b = world.vms['a'], world.vms['b']
+    testbed = trio(bench)
+    a, b = testbed.vms['a'], testbed.vms['b']
     a.peer(f'xfer {b.cid} {XFER} {64 * MIB} 0')
     b.peer(f'xfer {a.cid} {XFER} {64 * MIB} 0')
 
@@ -297,8 +297,8 @@ def siblings_64mib_each_way(bench):
 @every_kernel
 def siblings_half_close(bench):
     """After one guest has ended its direction, 4 MiB more come from the other."""
-    world = trio(bench)
-    a, b = world.vms['a'], world.vms['b']
+    testbed = trio(bench)
+    a, b = testbed.vms['a'], testbed.vms['b']
     a.peer(f'xfer {b.cid} {XFER} {MIB} {4 * MIB}')
     b.peer(f'xfer {a.cid} {XFER} {MIB} {4 * MIB}')
 
@@ -320,17 +320,17 @@ def in_guest(vm, cid):
     return lambda what, role: vm.guest.start(f'exec shut_rd {what.format(where=cid)} {role}')
 
 
-def beside(world, vm):
+def beside(testbed, vm):
     """The program on the host, on the hybrid socket of @vm."""
-    program = world.bench.program('shut_rd')
-    return lambda what, role: world.program([program, *what.format(where=vm.unix).split(), role])
+    program = testbed.bench.program('shut_rd')
+    return lambda what, role: testbed.program([program, *what.format(where=vm.unix).split(), role])
 
 
 @every_kernel
 def siblings_shut_rd(bench):
     """A guest that receives no more tells a sibling's next write, whichever of them has connected."""
-    world = trio(bench)
-    a, b = world.vms['a'], world.vms['b']
+    testbed = trio(bench)
+    a, b = testbed.vms['a'], testbed.vms['b']
     for x, y in ((a, b), (b, a)):
         for reader in ('client', 'server'):
             shut_rd(in_guest(x, y.cid), in_guest(y, x.cid), reader)
@@ -339,26 +339,26 @@ def siblings_shut_rd(bench):
 @every_kernel
 def daemon_shut_rd_by_guest(bench):
     """A guest that receives no more tells a host program's next write."""
-    world = trio(bench)
-    a = world.vms['a']
-    shut_rd(beside(world, a), in_guest(a, 2), 'client')
-    shut_rd(in_guest(a, 2), beside(world, a), 'server')
+    testbed = trio(bench)
+    a = testbed.vms['a']
+    shut_rd(beside(testbed, a), in_guest(a, 2), 'client')
+    shut_rd(in_guest(a, 2), beside(testbed, a), 'server')
 
 
 @every_kernel
 def daemon_shut_rd_by_host(bench):
     """A host program that receives no more makes a guest's writes fail."""
-    world = trio(bench)
-    a = world.vms['a']
-    shut_rd(beside(world, a), in_guest(a, 2), 'server', late=True)
-    shut_rd(in_guest(a, 2), beside(world, a), 'client', late=True)
+    testbed = trio(bench)
+    a = testbed.vms['a']
+    shut_rd(beside(testbed, a), in_guest(a, 2), 'server', late=True)
+    shut_rd(in_guest(a, 2), beside(testbed, a), 'client', late=True)
 
 
 @every_kernel
 def siblings_messages(bench):
     """SEQPACKET between two guests: each message keeps its boundaries and its MSG_EOR."""
-    world = trio(bench)
-    a, b = world.vms['a'], world.vms['b']
+    testbed = trio(bench)
+    a, b = testbed.vms['a'], testbed.vms['b']
     a.peer(f'seq {b.cid} {SEQ} 400')
     b.peer(f'seq {a.cid} {SEQ} 400')
 
@@ -367,8 +367,8 @@ def siblings_messages(bench):
 @scenario
 def siblings_many(bench):
     """200 connections between two guests at once, then 300 in a row."""
-    world = trio(bench)
-    a, b = world.vms['a'], world.vms['b']
+    testbed = trio(bench)
+    a, b = testbed.vms['a'], testbed.vms['b']
     a.peer(f'parallel {b.cid} {ECHO} 200 20000')
     b.peer(f'row {a.cid} {ECHO} 300')
 
@@ -377,8 +377,8 @@ def siblings_many(bench):
 @scenario
 def siblings_refused(bench):
     """A port of the sibling that nobody listens on is refused."""
-    world = trio(bench)
-    job = world.vms['a'].start(f'echo {world.vms["b"].cid} 4999 1')
+    testbed = trio(bench)
+    job = testbed.vms['a'].start(f'echo {testbed.vms["b"].cid} 4999 1')
     if job.wait() == 0 or 'reset' not in job.output:
         raise Failure(job.output)
 
@@ -389,39 +389,39 @@ def siblings_refused(bench):
 @scenario
 def daemon_guest_program_killed(bench):
     """kill -9 of a guest program in full flow ends its connections to host and sibling only."""
-    world = trio(bench)
-    until_quiet(world)
-    a, b = world.vms['a'], world.vms['b']
+    testbed = trio(bench)
+    until_quiet(testbed)
+    a, b = testbed.vms['a'], testbed.vms['b']
     other = a.start(f'xfer 2 {XFER} {32 * MIB} {MIB}')
     victims = [a.start(f'echo {cid} {ECHO} forever') for cid in (2, b.cid)]
-    until_open(world, 3, other)
+    until_open(testbed, 3, other)
     for victim in victims:
         victim.kill(signal.SIGKILL)
         victim.wait()
     if other.wait():
         raise Failure(f'the other connection: {other.output}')
-    until_quiet(world)
+    until_quiet(testbed)
 
 
 @also_in_uml
 @scenario
 def daemon_host_program_killed(bench):
     """kill -9 of a host program, as server and as client, reaches the guest; others go on."""
-    world = trio(bench)
-    until_quiet(world)
-    a, b = world.vms['a'], world.vms['b']
+    testbed = trio(bench)
+    until_quiet(testbed)
+    a, b = testbed.vms['a'], testbed.vms['b']
     other = a.start(f'echo {b.cid} {ECHO} 20000000')
     victim = a.start(f'echo 2 {ECHO} forever')
-    client = world.host_start(a, 'echo', ECHO, 'forever')
-    until_open(world, 2, other, 2)
-    world.server.kill()
+    client = testbed.host_start(a, 'echo', ECHO, 'forever')
+    until_open(testbed, 2, other, 2)
+    testbed.server.kill()
     client.kill()
     if victim.wait() == 0:
         raise Failure(f'the endless echo has ended well: {victim.output}')
     if other.wait():
         raise Failure(f'the other connection: {other.output}')
-    until_quiet(world)
-    world.server = world.host_server(a)
+    until_quiet(testbed)
+    testbed.server = testbed.host_server(a)
     a.peer(f'echo 2 {ECHO} 100000')
 
 
@@ -429,13 +429,13 @@ def daemon_host_program_killed(bench):
 @scenario
 def siblings_vm_killed(bench):
     """A VM is killed: its sibling and the host programs are told, and a new VM takes its place."""
-    world = trio(bench)
-    until_quiet(world)
-    a, b = world.vms['a'], world.vms['b']
+    testbed = trio(bench)
+    until_quiet(testbed)
+    a, b = testbed.vms['a'], testbed.vms['b']
     told = a.start(f'echo {b.cid} {ECHO} forever')
-    client = world.host_start(b, 'echo', ECHO, 'forever')
+    client = testbed.host_start(b, 'echo', ECHO, 'forever')
     other = a.start(f'xfer 2 {XFER} {32 * MIB} {MIB}')
-    until_open(world, 3, other)
+    until_open(testbed, 3, other)
     b.guest.kill()
     if told.wait() == 0 or not any(end in told.output for end in ENDS):
         raise Failure(f'sibling: {told.output}')
@@ -445,101 +445,101 @@ def siblings_vm_killed(bench):
         raise Failure(f'the other connection: {other.output}')
     b.boot()
     a.peer(f'echo {b.cid} {ECHO} 1000000')
-    world.host_peer(b, 'echo', ECHO, 1000000)
+    testbed.host_peer(b, 'echo', ECHO, 1000000)
 
 
 @also_in_uml
 @scenario
 def daemon_vm_restarted_behind_its_back(bench):
     """A VM dies and the next one connects while zvsockd gets no CPU: it follows, and is served."""
-    world = trio(bench)
-    until_quiet(world)
-    b = world.vms['b']
+    testbed = trio(bench)
+    until_quiet(testbed)
+    b = testbed.vms['b']
 
     def connections():
         with open('/proc/net/unix', encoding='utf-8') as f:
             return sum(line.rstrip().endswith(' ' + b.socket) for line in f)
 
-    world.daemon.kill(signal.SIGSTOP)
+    testbed.daemon.kill(signal.SIGSTOP)
     try:
         before = connections()
         b.guest.kill()
         b.power_on()
         until(lambda: connections() > before, 'the next VM to connect')
     finally:
-        world.daemon.kill(signal.SIGCONT)
+        testbed.daemon.kill(signal.SIGCONT)
     b.guest.wait_ready()
     b.serve()
-    world.host_peer(b, 'echo', ECHO, 1000000)
+    testbed.host_peer(b, 'echo', ECHO, 1000000)
 
 
 @also_in_uml
 @scenario
 def daemon_reload_under_traffic(bench):
     """SIGHUP adds a guest and takes it away again; traffic of the others does not notice."""
-    world = trio(bench)
-    a, b = world.vms['a'], world.vms['b']
-    d = Vm(world, 'd', {'groups': 'left'})
+    testbed = trio(bench)
+    a, b = testbed.vms['a'], testbed.vms['b']
+    d = Vm(testbed, 'd', {'groups': 'left'})
 
     def names():
-        return {g['name'] for g in world.ctl('guests')['guests']}
+        return {g['name'] for g in testbed.ctl('guests')['guests']}
 
     jobs = [a.start(f'xfer 2 {XFER} {64 * MIB} {64 * MIB}'),
             a.start(f'xfer {b.cid} {XFER} {32 * MIB} {32 * MIB}')]
-    world.reload(d)
+    testbed.reload(d)
     until(lambda: 'd' in names(), 'guest d to be there')
     d.boot()
     d.peer(f'echo {a.cid} {ECHO} 100000')
-    world.host_peer(d, 'echo', ECHO, 100000)
-    world.reload()
+    testbed.host_peer(d, 'echo', ECHO, 100000)
+    testbed.reload()
     until(lambda: 'd' not in names(), 'guest d to be gone')
     d.guest.kill()
     for job in jobs:
         if job.wait():
             raise Failure(f'traffic that had nothing to do with it: {job.output}')
     if names() != {'a', 'b', 'c'} or os.path.exists(d.unix) or os.path.exists(d.socket):
-        raise Failure(f'left behind: {names()}, {os.listdir(world.folder)}')
+        raise Failure(f'left behind: {names()}, {os.listdir(testbed.folder)}')
 
 
 @scenario
 def daemon_killed_and_restarted(bench):
     """zvsockd is killed under live guests: both live on; one whose VMM listens comes back."""
-    world = bench.own(DaemonWorld, {'served': {}, 'listens': {'mode': 'client'}})
-    served, listens = world.vms['served'], world.vms['listens']
-    clients = [world.host_start(vm, 'echo', ECHO, 'forever') for vm in (served, listens)]
-    until(lambda: world.connections() == 2, 'the connections')
-    world.daemon.kill()
+    testbed = bench.own(DaemonTestbed, {'served': {}, 'listens': {'mode': 'client'}})
+    served, listens = testbed.vms['served'], testbed.vms['listens']
+    clients = [testbed.host_start(vm, 'echo', ECHO, 'forever') for vm in (served, listens)]
+    until(lambda: testbed.connections() == 2, 'the connections')
+    testbed.daemon.kill()
     for client in clients:
         if client.wait() == 0:
             raise Failure(f'host program: {client.output()}')
-    world.start_daemon()
+    testbed.start_daemon()
     begin = time.monotonic()
     for vm in (served, listens):
         vm.guest.run('true')
     listens.rebind()
 
     def answered():
-        job = world.host_start(listens, 'echo', ECHO, 10000)
+        job = testbed.host_start(listens, 'echo', ECHO, 10000)
         return job.wait() == 0
 
     until(answered, 'the guest to be reached again')
     note = f'guest back {time.monotonic() - begin:.1f} s after zvsockd, its driver rebound'
     served.guest.kill()
     served.boot()
-    world.host_peer(served, 'echo', ECHO, 10000)
+    testbed.host_peer(served, 'echo', ECHO, 10000)
     return note
 
 
 @scenario
 def daemon_ends_well(bench):
     """SIGTERM ends zvsockd with exit code 0; its sockets are gone, the guests live on."""
-    world = bench.own(DaemonWorld, {'a': {}})
-    a = world.vms['a']
-    world.host_peer(a, 'echo', ECHO, 10000)
-    world.daemon.kill(signal.SIGTERM)
-    if code := world.daemon.wait():
+    testbed = bench.own(DaemonTestbed, {'a': {}})
+    a = testbed.vms['a']
+    testbed.host_peer(a, 'echo', ECHO, 10000)
+    testbed.daemon.kill(signal.SIGTERM)
+    if code := testbed.daemon.wait():
         raise Failure(f'zvsockd ended with {code}')
-    left = [n for n in os.listdir(world.folder) if n in ('a.sock', 'a.vsock', 'control.sock')]
+    left = [n for n in os.listdir(testbed.folder) if n in ('a.sock', 'a.vsock', 'control.sock')]
     if left:
         raise Failure(f'left behind: {left}')
     a.guest.run('true')

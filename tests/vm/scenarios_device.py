@@ -11,9 +11,9 @@ import image
 from guest import Guest
 from procs import Failure, Log, Owner, until
 from scenarios_daemon import MIB, hybrid_connect, until_quiet
-from world import ECHO, XFER, scenario
-from world_daemon import DaemonWorld
-from world_pmd import HUGEPAGES, PmdVm
+from testbed import ECHO, XFER, scenario
+from testbed_daemon import DaemonTestbed
+from testbed_pmd import HUGEPAGES, PmdVm
 
 UNIX = '/run/host.vsock'  # in the guest: to the host, and what the host connects to
 CONTROL = '/run/zvsock.sock'
@@ -45,9 +45,9 @@ class DeviceVm(PmdVm):
     options = ''
 
     def power_on(self):
-        world = self.world
+        testbed = self.testbed
         iommu = 'intel_iommu=on ' if self.how == 'vfio' else ''
-        self.guest = Guest(world.owner, world.folder, self.log, world.kernel, device_ramdisk(world.bench, world.kernel),
+        self.guest = Guest(testbed.owner, testbed.folder, self.log, testbed.kernel, device_ramdisk(testbed.bench, testbed.kernel),
                            self.qemu_args(), memory=512, boot=f'{iommu}hugepages={HUGEPAGES}')
 
     def serve(self):
@@ -68,13 +68,13 @@ class DeviceVm(PmdVm):
         return json.loads(self.guest.run(f'exec zvsockctl -s {CONTROL} --json {words}'))
 
 
-def device_world(bench, how, shared=True, devices=1):
+def device_testbed(bench, how, shared=True, devices=1):
     guests, kinds = {'dev': {'builtin': 'echo:7'}}, {'dev': lambda *args: DeviceVm(*args, how=how, devices=devices)}
-    world = (bench.shared(DaemonWorld, f'device-{how}', guests, kinds=kinds) if shared
-             else bench.own(DaemonWorld, guests, kinds=kinds))
-    if not hasattr(world, 'server'):
-        world.server = world.host_server(world.vms['dev'])
-    return world
+    testbed = (bench.shared(DaemonTestbed, f'device-{how}', guests, kinds=kinds) if shared
+             else bench.own(DaemonTestbed, guests, kinds=kinds))
+    if not hasattr(testbed, 'server'):
+        testbed.server = testbed.host_server(testbed.vms['dev'])
+    return testbed
 
 
 class Watched(DeviceVm):
@@ -83,13 +83,13 @@ class Watched(DeviceVm):
 
 
 def each_way(bench, how):
-    world = device_world(bench, how)
-    vm = world.vms['dev']
+    testbed = device_testbed(bench, how)
+    vm = testbed.vms['dev']
     vm.peer(f'xfer {XFER} {64 * MIB} 0')
-    world.host_peer(vm, 'xfer', XFER, 64 * MIB, 0)
+    testbed.host_peer(vm, 'xfer', XFER, 64 * MIB, 0)
     vm.peer(f'parallel {ECHO} 50 20000')
-    world.host_peer(vm, 'parallel', ECHO, 50, 20000)
-    until_quiet(world)
+    testbed.host_peer(vm, 'parallel', ECHO, 50, 20000)
+    until_quiet(testbed)
 
 
 @scenario
@@ -107,21 +107,21 @@ def device_uio_64mib(bench):
 @scenario
 def device_bonded_64mib(bench):
     """Four devices of one CID on two lcores: 64 MiB each way at once, and each queue has carried some of it."""
-    world = device_world(bench, 'vfio', shared=False, devices=4)
-    vm = world.vms['dev']
+    testbed = device_testbed(bench, 'vfio', shared=False, devices=4)
+    vm = testbed.vms['dev']
     jobs = [vm.guest.start(f'exec vsock_peer xfer {UNIX} {XFER} {16 * MIB} {16 * MIB}') for _ in range(4)]
     for job in jobs:
         if job.wait():
             raise Failure(f'guest: {job.output}')
-    world.host_peer(vm, 'parallel', ECHO, 50, 20000)
+    testbed.host_peer(vm, 'parallel', ECHO, 50, 20000)
     stats = vm.ctl('stats')
     idle = [q['queue'] for q in stats['guests'][0]['queues'] if not q['counters']['rx_bytes']]
     if idle or {q['lcore'] for q in stats['guests'][0]['queues']} != {0, 1}:
         raise Failure(f'queues {idle} have carried nothing: {stats}')
-    until_quiet(world)
+    until_quiet(testbed)
 
 
-class KernelDeviceWorld:
+class KernelDeviceTestbed:
     """A VM without a vsock device: zvsockd on the kernel's vhost-vsock, and AF_VSOCK programs as its host."""
 
     def __init__(self, bench, name):
@@ -150,7 +150,7 @@ class KernelDeviceWorld:
 @scenario
 def device_on_vhost_kernel(bench):
     """zvsockd on a kernel's own vhost-vsock: 16 MiB each way between Unix sockets and AF_VSOCK, from both ends."""
-    guest = bench.own(KernelDeviceWorld).guest
+    guest = bench.own(KernelDeviceTestbed).guest
     guest.run(f'exec vsock_peer xfer {UNIX} {XFER} {16 * MIB} {16 * MIB}')
     guest.run(f'exec vsock_peer xfer 42 {XFER} {16 * MIB} {16 * MIB}')
     guest.run(f'exec vsock_peer row 42 {ECHO} 100')
@@ -162,11 +162,11 @@ def device_on_vhost_kernel(bench):
 @scenario
 def device_socat_guest_to_host(bench):
     """socat in the guest, its zvsockd, the host's zvsockd, socat on the host: 64 MiB, sha256 is the same."""
-    world = device_world(bench, 'vfio')
-    vm = world.vms['dev']
+    testbed = device_testbed(bench, 'vfio')
+    vm = testbed.vms['dev']
     digest = vm.guest.run('dd if=/dev/urandom of=/tmp/data bs=1M count=64 2>/dev/null; sha256sum </tmp/data').split()[0]
-    path, where = f'{vm.unix}_6001', os.path.join(world.folder, 'got')
-    server = world.program(['socat', '-u', f'UNIX-LISTEN:{path}', f'CREATE:{where}'])
+    path, where = f'{vm.unix}_6001', os.path.join(testbed.folder, 'got')
+    server = testbed.program(['socat', '-u', f'UNIX-LISTEN:{path}', f'CREATE:{where}'])
     until(lambda: os.path.exists(path), 'socat to listen')
     said = vm.guest.run(f'(echo CONNECT 6001; cat /tmp/data) | socat -t 120 - UNIX-CONNECT:{UNIX}; rm /tmp/data')
     if server.wait():
@@ -179,14 +179,14 @@ def device_socat_guest_to_host(bench):
 @scenario
 def device_socat_host_to_guest(bench):
     """The same way back: a socat of the host connects to one that listens in the guest, 64 MiB."""
-    world = device_world(bench, 'vfio')
-    vm = world.vms['dev']
+    testbed = device_testbed(bench, 'vfio')
+    vm = testbed.vms['dev']
     job = vm.guest.start(f'socat -u UNIX-LISTEN:{UNIX}_6002 - | sha256sum')
     vm.guest.run(f'until [ -e {UNIX}_6002 ]; do sleep 0.1; done')
-    data, where = os.urandom(64 * MIB), os.path.join(world.folder, 'sent')
+    data, where = os.urandom(64 * MIB), os.path.join(testbed.folder, 'sent')
     with open(where, 'wb') as f:
         f.write(b'CONNECT 6002\n' + data)
-    sender = world.program(['socat', '-t', '120', f'OPEN:{where}!!CREATE:{where}.said', f'UNIX-CONNECT:{vm.unix}'])
+    sender = testbed.program(['socat', '-t', '120', f'OPEN:{where}!!CREATE:{where}.said', f'UNIX-CONNECT:{vm.unix}'])
     if sender.wait() or job.wait():
         raise Failure('a socat failed')
     if hashlib.sha256(data).hexdigest() not in job.output:
@@ -196,8 +196,8 @@ def device_socat_host_to_guest(bench):
 @scenario
 def device_zvsockctl(bench):
     """guests, list, stats and capture work in the guest."""
-    world = device_world(bench, 'vfio')
-    vm = world.vms['dev']
+    testbed = device_testbed(bench, 'vfio')
+    vm = testbed.vms['dev']
     [device] = vm.ctl('guests')['guests']
     if (device['kind'], device['cid'], device['state'], device['peer']) != ('device', vm.cid, 'up', 'zvsock'):
         raise Failure(f'guests: {device}')
@@ -215,48 +215,48 @@ def device_zvsockctl(bench):
     counters = vm.ctl('stats host')['guests'][0]['endpoints']
     if not counters['guest_joined']:
         raise Failure(f'stats: {counters}')
-    until_quiet(world)
+    until_quiet(testbed)
 
 
 @scenario
 def device_idle_sleeps(bench):
     """An idle zvsockd in the guest makes no rounds, and an interrupt wakes it."""
-    world = device_world(bench, 'uio')
-    vm = world.vms['dev']
+    testbed = device_testbed(bench, 'uio')
+    vm = testbed.vms['dev']
 
     def rests():
         before, after = (vm.ctl('stats')['lcores'][0]['rounds'] for _ in range(2))
         return before == after
     until(rests, 'the lcore to sleep')
-    world.host_peer(vm, 'echo', ECHO, 1000)
+    testbed.host_peer(vm, 'echo', ECHO, 1000)
 
 
 @scenario
 def device_host_daemon_killed(bench):
     """The host's zvsockd is killed and started again, which QEMU tells nobody: the guest's finds out, and has it back."""
-    world = bench.own(DaemonWorld, {'dev': {'mode': 'client', 'builtin': 'echo:7'}},
+    testbed = bench.own(DaemonTestbed, {'dev': {'mode': 'client', 'builtin': 'echo:7'}},
                       kinds={'dev': lambda *args: Watched(*args, how='vfio')})
-    vm = world.vms['dev']
-    world.host_server(vm)
+    vm = testbed.vms['dev']
+    testbed.host_server(vm)
     job = vm.guest.start(f'exec vsock_peer echo {UNIX} {ECHO} forever')
-    until(lambda: world.connections() == 1, 'the connection')
-    world.daemon.kill()
-    world.start_daemon()
+    until(lambda: testbed.connections() == 1, 'the connection')
+    testbed.daemon.kill()
+    testbed.start_daemon()
     if job.wait() == 0:
         raise Failure('the guest program saw a good end')
     vm.daemon.expect('connected again')
     vm.peer(f'xfer {XFER} {MIB} {MIB}')
-    world.host_peer(vm, 'xfer', XFER, MIB, MIB)
-    until_quiet(world)
+    testbed.host_peer(vm, 'xfer', XFER, MIB, MIB)
+    until_quiet(testbed)
 
 
 @scenario
 def device_unplugged_and_back(bench):
     """The device goes under a connection: it ends, the guest's zvsockd stays, says so once, and a reload has it again."""
-    world = device_world(bench, 'vfio', shared=False)
-    vm = world.vms['dev']
-    job = world.host_start(vm, 'echo', ECHO, 'forever')
-    until(lambda: world.connections() == 1, 'the connection')
+    testbed = device_testbed(bench, 'vfio', shared=False)
+    vm = testbed.vms['dev']
+    job = testbed.host_start(vm, 'echo', ECHO, 'forever')
+    until(lambda: testbed.connections() == 1, 'the connection')
     bdf = vm.guest.run('zv-bind status').split()[0]
     vm.guest.run(f'echo 1 >/sys/bus/pci/devices/{bdf}/remove')
     until(lambda: vm.ctl('guests')['guests'][0]['state'] == 'down', 'zvsockd to see that its device has gone')
@@ -266,8 +266,8 @@ def device_unplugged_and_back(bench):
     vm.daemon.expect('in force; devices: 1 of 1')
     if job.wait() == 0:
         raise Failure('the host program saw a good end')
-    until_quiet(world)
+    until_quiet(testbed)
     vm.peer(f'xfer {XFER} {MIB} {MIB}')
-    world.host_peer(vm, 'xfer', XFER, MIB, MIB)
+    testbed.host_peer(vm, 'xfer', XFER, MIB, MIB)
     if vm.daemon.output.count('reconnecting') != 1:
         raise Failure(f'what zvsockd said: {vm.daemon.output}')

@@ -11,9 +11,9 @@ import tarfile
 import image
 import procs
 from procs import Failure, LIMIT, until
-from scenarios_dropin import MIB, PORT, ended, serves, world_of
-from scenarios_dropin_device import UNDER, world_with
-from world import Skip, scenario
+from scenarios_dropin import MIB, PORT, ended, serves, testbed_of
+from scenarios_dropin_device import UNDER, testbed_with
+from testbed import Skip, scenario
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.realpath(__file__)), '..', 'e2e', 'dropin'))
 # pylint: disable=wrong-import-position
@@ -37,13 +37,13 @@ def with_libraries(program):
     return {program: program, **{path: path for path in found}}
 
 
-def send(world, vm, port, files, under=''):
+def send(testbed, vm, port, files, under=''):
     """Unpacks @files, {place in the guest: path here}, in the guest."""
-    path = os.path.join(world.folder, f'files-{port}.tar')
+    path = os.path.join(testbed.folder, f'files-{port}.tar')
     with tarfile.open(path, 'w') as tar:
         for place, source in files.items():
             tar.add(os.path.realpath(source), place.lstrip('/'))
-    job = serves(world.under('socat', '-u', f'OPEN:{path}', f'VSOCK-LISTEN:{port}', mode='preload'), port)
+    job = serves(testbed.under('socat', '-u', f'OPEN:{path}', f'VSOCK-LISTEN:{port}', mode='preload'), port)
     vm.guest.run(f'{under} socat -u VSOCK-CONNECT:2:{port} - | tar x -C /')
     ended(job)
     os.remove(path)
@@ -52,29 +52,29 @@ def send(world, vm, port, files, under=''):
 # ---- TCP out of a guest -----------------------------------------------------------------------------------------
 
 
-def http_server(world, data):
+def http_server(testbed, data):
     """Python's, on this machine's loopback interface: its port. It has @data as /data."""
-    folder = os.path.join(world.folder, 'http')
+    folder = os.path.join(testbed.folder, 'http')
     os.makedirs(folder)
     with open(os.path.join(folder, 'data'), 'wb') as f:
         f.write(data)
-    server = world.program([sys.executable, '-u', '-m', 'http.server', '--bind', '127.0.0.1', '--directory', folder, '0'])
+    server = testbed.program([sys.executable, '-u', '-m', 'http.server', '--bind', '127.0.0.1', '--directory', folder, '0'])
     return int(re.search(r' port (\d+) ', server.expect('^Serving HTTP on'))[1])
 
 
 @scenario
 def dropin_tcp_of_stock_guest(bench):
     """zvsock-run --tcp in a stock guest, over the kernel's AF_VSOCK: socat preloaded, a static Go program supervised."""
-    world, data = world_of(bench), os.urandom(MIB)
-    vm, port = world.vms['a'], http_server(world, data)
+    testbed, data = testbed_of(bench), os.urandom(MIB)
+    vm, port = testbed.vms['a'], http_server(testbed, data)
     files = {'/bin/zvsock-run': bench.program('zvsock-run'),
              '/preload/libzvsock-preload.so': bench.program('libzvsock-preload.so')}
     try:
-        files['/bin/get'] = build.go('get.go', os.path.join(world.folder, 'get'), os.path.join(bench.vmdir, 'gocache'))
+        files['/bin/get'] = build.go('get.go', os.path.join(testbed.folder, 'get'), os.path.join(bench.vmdir, 'gocache'))
         note = ''
     except build.Lacking as why:
         note = f'without the Go program: {why}'
-    send(world, vm, PORT + 40, files)
+    send(testbed, vm, PORT + 40, files)
     # The guest has neither /etc/hosts nor a name server: this machine's loopback interface is a name to it.
     digest = hashlib.sha256(data).hexdigest()
     got = vm.guest.run("printf 'GET /data HTTP/1.0\\r\\n\\r\\n' >/tmp/asked; "
@@ -98,12 +98,12 @@ def dropin_tcp_of_stock_guest(bench):
 # ---- ssh --------------------------------------------------------------------------------------------------------
 
 
-def ssh_sessions(world, name, port, under=''):
+def ssh_sessions(testbed, name, port, under=''):
     """Three sessions at once with sshd in the guest @name, behind a socat that runs @under."""
     for program in (SSHD, 'ssh', 'ssh-keygen'):
         if not shutil.which(program):
             raise Skip(f'{program} is not installed: openssh-server, openssh-client')
-    vm, folder = world.vms[name], os.path.join(world.folder, 'ssh')
+    vm, folder = testbed.vms[name], os.path.join(testbed.folder, 'ssh')
     os.makedirs(folder)
 
     def write(file, text):
@@ -117,11 +117,11 @@ def ssh_sessions(world, name, port, under=''):
     write('sshd_config', 'HostKey /root/host_key\nAuthorizedKeysFile /root/user_key.pub\nStrictModes no\nUsePAM no\n'
           'PasswordAuthentication no\nPermitRootLogin yes\nPidFile none\n')
     files = {f'/root/{key}': os.path.join(folder, key) for key in ('host_key', 'user_key.pub', 'sshd_config')}
-    send(world, vm, port, {**with_libraries(SSHD), **files, '/etc/passwd': os.path.join(folder, 'passwd')}, under)
+    send(testbed, vm, port, {**with_libraries(SSHD), **files, '/etc/passwd': os.path.join(folder, 'passwd')}, under)
     vm.guest.run('mkdir -p /run/sshd')
     server = vm.guest.start(f"exec {under} socat VSOCK-LISTEN:22,fork EXEC:'{SSHD} -i -f /root/sshd_config'")
     ssh = ['ssh', '-F', 'none', '-i', os.path.join(folder, 'user_key'), '-o', 'BatchMode=yes', '-o', 'HostKeyAlias=vm', '-o',
-           f'UserKnownHostsFile={folder}/known', '-o', f'ProxyCommand={world.programs[1]} --socket {world.control} connect {name} 22',
+           f'UserKnownHostsFile={folder}/known', '-o', f'ProxyCommand={testbed.programs[1]} --socket {testbed.control} connect {name} 22',
            'root@vm']
 
     def start(command):
@@ -144,27 +144,27 @@ def ssh_sessions(world, name, port, under=''):
 @scenario
 def dropin_ssh_stock_guest(bench):
     """ssh to a VM, `zvsockctl connect` being its ProxyCommand: three sessions at once, whose exit status comes back."""
-    ssh_sessions(world_of(bench), 'a', PORT + 41)
+    ssh_sessions(testbed_of(bench), 'a', PORT + 41)
 
 
 @scenario
 def dropin_ssh_vfio_guest(bench):
     """The same in a guest without kernel vsock (vfio-pci)."""
-    ssh_sessions(world_with(bench, 'vfio'), 'dev', PORT + 46, UNDER)
+    ssh_sessions(testbed_with(bench, 'vfio'), 'dev', PORT + 46, UNDER)
 
 
 # ---- Go and Rust ------------------------------------------------------------------------------------------------
 
 
-def both_ways(world, vm, program, port, many=200):
+def both_ways(testbed, vm, program, port, many=200):
     """@program of the guest is a client of the host, and its server; @many connections at once."""
-    job = serves(world.python('echo_threads', port, many), port)
+    job = serves(testbed.python('echo_threads', port, many), port)
     if (got := vm.guest.run(f'exec {UNDER} {program} client {port} {many} 2').split()) != [str(many), 'ok']:
         raise Failure(f'{program}: {got}')
     ended(job)
     server = vm.guest.start(f'exec {UNDER} {program} server {port} {many}')
     server.expect('^listening')
-    world.peer('parallel', vm.cid, port, many, 20000)
+    testbed.peer('parallel', vm.cid, port, many, 20000)
     if server.wait() or len(re.findall(r'^peer (?:cid: )?2\b', server.output, re.M)) != many:
         raise Failure(f'{program}: {server.output}')
 
@@ -174,17 +174,17 @@ def dropin_go_vfio_guest(bench):
     """A static Go program on mdlayher's package in a guest without kernel vsock (vfio-pci): client and server, 200 at once."""
     program = built(build.go, 'echo.go', os.path.join(bench.vmdir, 'go-echo'), os.path.join(bench.vmdir, 'gocache'),
                     ['mdlayher/vsock'])
-    world = world_with(bench, 'vfio')
-    vm = world.vms['dev']
-    send(world, vm, PORT + 42, {'/bin/go-echo': program}, UNDER)
-    both_ways(world, vm, 'go-echo', PORT + 43)
+    testbed = testbed_with(bench, 'vfio')
+    vm = testbed.vms['dev']
+    send(testbed, vm, PORT + 42, {'/bin/go-echo': program}, UNDER)
+    both_ways(testbed, vm, 'go-echo', PORT + 43)
 
 
 @scenario
 def dropin_rust_vfio_guest(bench):
     """The same with a static Rust program on the vsock crate, whose backlog is 128: 100 at once."""
     program = built(build.rust, os.path.join(bench.vmdir, 'rust'), static=True)
-    world = world_with(bench, 'vfio')
-    vm = world.vms['dev']
-    send(world, vm, PORT + 44, {'/bin/rust-echo': program}, UNDER)
-    both_ways(world, vm, 'rust-echo', PORT + 45, 100)
+    testbed = testbed_with(bench, 'vfio')
+    vm = testbed.vms['dev']
+    send(testbed, vm, PORT + 44, {'/bin/rust-echo': program}, UNDER)
+    both_ways(testbed, vm, 'rust-echo', PORT + 45, 100)

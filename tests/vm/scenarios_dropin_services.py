@@ -9,10 +9,10 @@ import socket
 import subprocess
 
 from procs import Failure, until
-from scenarios_dropin import MIB, PORT, ended, listening, serves, world_of
-from scenarios_dropin_device import UNDER, world_with
+from scenarios_dropin import MIB, PORT, ended, listening, serves, testbed_of
+from scenarios_dropin_device import UNDER, testbed_with
 from scenarios_dropin_programs import build, built, send, with_libraries
-from world import Skip, scenario
+from testbed import Skip, scenario
 
 QEMU_GA, NBD_PLUGIN = '/usr/sbin/qemu-ga', 'nbdkit-memory-plugin.so'
 TTRPC_PORT = 1024  # of Kata's agent
@@ -21,13 +21,13 @@ TTRPC_PORT = 1024  # of Kata's agent
 class Services:
     """One guest; @under is what its programs run under."""
 
-    def __init__(self, world, vm, under, port):
-        self.world, self.vm, self.under, self.port = world, vm, f'exec {under} ', port
+    def __init__(self, testbed, vm, under, port):
+        self.testbed, self.vm, self.under, self.port = testbed, vm, f'exec {under} ', port
         self.stock = not under  # the guest's own kernel has the sockets
 
     def send(self, files):
         self.port += 1
-        send(self.world, self.vm, self.port, files, self.under.removeprefix('exec '))
+        send(self.testbed, self.vm, self.port, files, self.under.removeprefix('exec '))
 
     def in_guest(self, command):
         return self.vm.guest.run(self.under + command)
@@ -45,10 +45,10 @@ class Services:
 
     def connects(self, port):
         """Is somebody at @port of the guest?"""
-        return self.world.under('socat', '-u', 'OPEN:/dev/null', f'VSOCK-CONNECT:{self.vm.cid}:{port}', mode='preload').wait() == 0
+        return self.testbed.under('socat', '-u', 'OPEN:/dev/null', f'VSOCK-CONNECT:{self.vm.cid}:{port}', mode='preload').wait() == 0
 
     def host_serves(self, *argv, port, mode='preload'):
-        return serves(self.world.under(*argv, mode=mode), port)
+        return serves(self.testbed.under(*argv, mode=mode), port)
 
     def gone(self, job, port):
         """kill -9 of a server of the host: its port is free."""
@@ -60,7 +60,7 @@ class Services:
         job.wait()
 
     def on_host(self, *argv, mode='preload'):
-        job = self.world.under(*argv, mode=mode)
+        job = self.testbed.under(*argv, mode=mode)
         if job.wait():
             raise Failure(f'{job.name} ended with {job.popen.returncode}: {job.output().strip()}')
         return job.output()
@@ -98,7 +98,7 @@ def nbd(s):
     needs('nbdkit', 'nbdcopy')
     plugins = subprocess.run(['nbdkit', '--dump-config'], stdout=subprocess.PIPE, text=True, check=True).stdout
     plugin = os.path.join(dict(line.split('=', 1) for line in plugins.splitlines())['plugindir'], NBD_PLUGIN)
-    here, back = os.path.join(s.world.folder, 'image'), os.path.join(s.world.folder, 'image-back')
+    here, back = os.path.join(s.testbed.folder, 'image'), os.path.join(s.testbed.folder, 'image-back')
     data = os.urandom(4 * MIB)
     with open(here, 'wb') as f:
         f.write(data)
@@ -133,12 +133,12 @@ def guest_agent(s):
         raise Skip('not installed: qemu-guest-agent')
     s.send(with_libraries(QEMU_GA))
     s.port += 1
-    folder = os.path.join(s.world.folder, 'ga')
+    folder = os.path.join(s.testbed.folder, 'ga')
     os.makedirs(folder)
     for _ in range(2):
         server = s.guest_serves(f'{QEMU_GA} -m vsock-listen -p {s.vm.cid}:{s.port} -t /tmp -f /tmp/ga.pid',
                                 lambda: s.connects(s.port))
-        ended(s.world.python('guest_agent', s.vm.cid, s.port, '/tmp/ga-file'))
+        ended(s.testbed.python('guest_agent', s.vm.cid, s.port, '/tmp/ga-file'))
         s.vm.guest.run('rm /tmp/ga-file')
         s.killed(server)
         s.vm.guest.run('rm -f /tmp/ga.pid')
@@ -173,10 +173,10 @@ def iperf3(s):
             raise Failure(f'iperf3: {said.get("error", said["end"])}')
 
     def job(argv):
-        done = s.world.program(argv)
+        done = s.testbed.program(argv)
         done.wait()
         return done.output()
-    server = s.world.program(['iperf3', '-s', '-B', '127.0.0.1', '-p', str(far)])
+    server = s.testbed.program(['iperf3', '-s', '-B', '127.0.0.1', '-p', str(far)])
     bridge = s.host_serves('socat', f'VSOCK-LISTEN:{s.port},fork', f'TCP:127.0.0.1:{far},retry=100,interval=0.1', port=s.port)
     entry = s.vm.guest.start(f'{s.under} socat TCP-LISTEN:5201,fork,reuseaddr VSOCK-CONNECT:2:{s.port}')
     until(lambda: ':1451 ' in s.vm.guest.run('cat /proc/net/tcp /proc/net/tcp6 2>/dev/null || true'), 'socat in the guest')
@@ -187,7 +187,7 @@ def iperf3(s):
     server.kill()
     server = s.vm.guest.start('exec iperf3 -s -p 5202')
     bridge = s.guest_serves(f'socat VSOCK-LISTEN:{s.port},fork TCP:127.0.0.1:5202,retry=100,interval=0.1', lambda: s.connects(s.port))
-    entry = s.world.under('socat', f'TCP-LISTEN:{near},bind=127.0.0.1,fork,reuseaddr', f'VSOCK-CONNECT:{s.vm.cid}:{s.port}',
+    entry = s.testbed.under('socat', f'TCP-LISTEN:{near},bind=127.0.0.1,fork,reuseaddr', f'VSOCK-CONNECT:{s.vm.cid}:{s.port}',
                           mode='preload')
     until(lambda: tcp_listens(near), 'socat of the host')
     for way in [], ['-R']:
@@ -199,7 +199,7 @@ def iperf3(s):
 
 def ttrpc(s):
     """Calls at once over two connections, cancelled and wrong ones; then its server is killed, and there is another one."""
-    program = built(build.go, 'ttrpc.go', os.path.join(s.world.bench.vmdir, 'ttrpc'), os.path.join(s.world.bench.vmdir, 'gocache'),
+    program = built(build.go, 'ttrpc.go', os.path.join(s.testbed.bench.vmdir, 'ttrpc'), os.path.join(s.testbed.bench.vmdir, 'gocache'),
                     ('mdlayher/vsock', 'containerd/ttrpc'))
     s.send({'/bin/ttrpc': program})
     for _ in range(2):
@@ -209,7 +209,7 @@ def ttrpc(s):
             raise Failure('the client of the host has not said that all is well')
         s.killed(server)
     for _ in range(2):
-        server = s.world.under(program, 'server', TTRPC_PORT, mode='seccomp')
+        server = s.testbed.under(program, 'server', TTRPC_PORT, mode='seccomp')
         server.expect('listening')
         if '50 ok' not in s.in_guest(f'ttrpc client 2 {TTRPC_PORT} 50 2'):
             raise Failure('the client of the guest has not said that all is well')
@@ -217,13 +217,13 @@ def ttrpc(s):
 
 
 def stock(bench, port):
-    world = world_of(bench)
-    return Services(world, world.vms['a'], '', port)
+    testbed = testbed_of(bench)
+    return Services(testbed, testbed.vms['a'], '', port)
 
 
 def vfio(bench, port):
-    world = world_with(bench, 'vfio')
-    return Services(world, world.vms['dev'], UNDER, port)
+    testbed = testbed_with(bench, 'vfio')
+    return Services(testbed, testbed.vms['dev'], UNDER, port)
 
 
 def scenarios():

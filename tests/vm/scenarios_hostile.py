@@ -4,21 +4,21 @@ import os
 import re
 
 from procs import Failure
-from world import scenario
-from world_hostile import HostileWorld
+from testbed import scenario
+from testbed_hostile import HostileTestbed
 
 
 @scenario
 def hostile_guest(bench):
     """Each case of tests/hostile that a guest can play, beside a stock guest whose checked transfers go on."""
-    world, only = bench.own(HostileWorld), os.environ.get('HOSTILE_CASES', '')
-    vm, bystander = world.vms['hostile'], world.vms['bystander']
+    testbed, only = bench.own(HostileTestbed), os.environ.get('HOSTILE_CASES', '')
+    vm, bystander = testbed.vms['hostile'], testbed.vms['bystander']
     before = vm.counters()
     output, status = vm.play(only)
     if status:
         raise Failure(f'hostile_guest ended with {status}:\n{output}')
     bystander.finish()
-    if not world.daemon.alive():
+    if not testbed.daemon.alive():
         raise Failure('zvsockd has ended')
     after = vm.counters()
     silent = [name for name in after if name.startswith('rx_bad') and after[name] == before[name]]
@@ -32,8 +32,8 @@ def hostile_guest(bench):
 @scenario
 def one_device_hands_over_the_event_queue(bench):
     """A driver that goes on with rings of before hears of it on the event virtqueue, which QEMU leaves to zvsockd."""
-    world = bench.own(HostileWorld, whole=True)
-    output, status = world.vms['hostile'].play('"rings that were used before"')
+    testbed = bench.own(HostileTestbed, whole=True)
+    output, status = testbed.vms['hostile'].play('"rings that were used before"')
     if status or '[       OK ] rings that were used before' not in output:
         raise Failure(f'hostile_guest ended with {status}:\n{output}')
-    world.vms['bystander'].finish()
+    testbed.vms['bystander'].finish()

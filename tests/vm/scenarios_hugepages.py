@@ -5,8 +5,8 @@ import os
 import hugepages
 from guest import MEMORY
 from procs import Failure, until
-from world import AppWorld, Skip, XFER, scenario
-from world_daemon import DaemonWorld
+from testbed import AppTestbed, Skip, XFER, scenario
+from testbed_daemon import DaemonTestbed
 
 MIB = 1 << 20
 GUEST_MIB = 256
@@ -51,7 +51,7 @@ def check_let_go(process):
 def hugepages_each_way(bench):
     """A guest in 2 MiB pages, mapped as such by zvsockd and by an application: 64 MiB each way."""
     borrow(bench)
-    daemon = bench.own(DaemonWorld, {'huge': {}})
+    daemon = bench.own(DaemonTestbed, {'huge': {}})
     vm = daemon.vms['huge']
     demand(vm.guest)
     check_backend(daemon.daemon)
@@ -60,7 +60,7 @@ def hugepages_each_way(bench):
     daemon.host_peer(vm, 'xfer', XFER, 64 * MIB, 0)
     vm.guest.kill()
     check_let_go(daemon.daemon)
-    app = bench.own(AppWorld)  # its guest gets the same pages: nobody holds them any more
+    app = bench.own(AppTestbed)  # its guest gets the same pages: nobody holds them any more
     demand(app.guest)
     check_backend(app.app.process)
     app.peer(f'xfer 2 {XFER} {64 * MIB} 0')

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """zvsockd inside a VM, whose kernel has what the test machines' own may lack: AF_VSOCK loopback.
 
-tests/daemon/test_vsock_endpoint.c is guest and host programs at once; it and zvsockd are put into the
+tests/daemon/endpoint/test_vsock_endpoint.c is guest and host programs at once; it and zvsockd are put into the
 RAM disk as they were built, with their libraries.
 """
 import os
@@ -12,12 +12,12 @@ import image
 from guest import Guest
 from procs import Failure, Log, Owner
 from uml import UmlGuest
-from world import Skip, also_in_uml, scenario
+from testbed import Skip, also_in_uml, scenario
 
 MODULES = ('virtio_pci', 'virtio_console', 'vsock_loopback')
 
 
-class LoopbackWorld:
+class LoopbackTestbed:
     """A VM without a vsock device, with the daemon and its test in it."""
 
     def __init__(self, bench, name):
@@ -49,8 +49,8 @@ class LoopbackWorld:
 @scenario
 def daemon_in_a_vm_forwards_to_af_vsock(bench):
     """The endpoint "vsock" against a kernel's AF_VSOCK: streams, messages, ends, refusals."""
-    world = bench.own(LoopbackWorld)
-    job = world.guest.start('exec test_vsock_endpoint /bin/zvsockd')
+    testbed = bench.own(LoopbackTestbed)
+    job = testbed.guest.start('exec test_vsock_endpoint /bin/zvsockd')
     code = job.wait()
     passed = len(re.findall(r'^\[ +OK +\]', job.output, re.M))
     if code or not passed:

@@ -6,9 +6,9 @@ import signal
 from procs import Failure, until
 from scenarios_daemon import until_quiet
 from scenarios_pmd import each_way, serve_host
-from world import ECHO, SEQ, XFER, both_kernels, scenario
-from world_daemon import Vm
-from world_pmd import PmdVm, pmd_world
+from testbed import ECHO, SEQ, XFER, both_kernels, scenario
+from testbed_daemon import Vm
+from testbed_pmd import PmdVm, pmd_testbed
 
 MIB = 1 << 20
 PAIRS = 4
@@ -22,7 +22,7 @@ class StockVm(PmdVm):
 
 
 def one_device(bench, how):
-    return serve_host(pmd_world(bench, f'{how}-one-device', how, queues=PAIRS))
+    return serve_host(pmd_testbed(bench, f'{how}-one-device', how, queues=PAIRS))
 
 
 @both_kernels
@@ -40,20 +40,20 @@ def one_device_uio_64mib(bench):
 @scenario
 def one_device_stock_driver(bench):
     """The kernel's driver on a device with nine virtqueues has its one pair: bytes and messages both ways."""
-    world = pmd_world(bench, None, 'uio', shared=False, queues=PAIRS, vm=StockVm)
-    serve_host(world)
-    vm = world.vms['pmd']
+    testbed = pmd_testbed(bench, None, 'uio', shared=False, queues=PAIRS, vm=StockVm)
+    serve_host(testbed)
+    vm = testbed.vms['pmd']
     vm.peer(f'xfer 2 {XFER} {8 * MIB} {8 * MIB}')
     vm.peer(f'msg 2 {SEQ} 100')
-    world.host_peer(vm, 'xfer', XFER, 8 * MIB, 8 * MIB)
-    until_quiet(world)
+    testbed.host_peer(vm, 'xfer', XFER, 8 * MIB, 8 * MIB)
+    until_quiet(testbed)
 
 
 @both_kernels
 def vfio_and_stock_siblings(bench):
     """A guest of our driver and a stock one of a group: bytes and messages, whichever of them has connected."""
-    world = pmd_world(bench, 'vfio-siblings', keys={'groups': 'front'}, beside={'stock': {'groups': 'front'}})
-    pmd, stock = world.vms['pmd'], world.vms['stock']
+    testbed = pmd_testbed(bench, 'vfio-siblings', keys={'groups': 'front'}, beside={'stock': {'groups': 'front'}})
+    pmd, stock = testbed.vms['pmd'], testbed.vms['stock']
     pmd.app.run(f'xfer {stock.cid} {XFER} {32 * MIB} {32 * MIB}')
     stock.peer(f'xfer {pmd.cid} {XFER} {32 * MIB} {32 * MIB}')
     pmd.app.run(f'msg {stock.cid} {SEQ} 200')
@@ -64,55 +64,55 @@ def vfio_and_stock_siblings(bench):
     stats = pmd.stats()
     if stats['ring_broken'] or stats['rx_bad']:
         raise Failure(f'the queue is not well: {stats}')
-    until_quiet(world)
+    until_quiet(testbed)
 
 
 # ---- their number changes ----------------------------------------------------------------------
 
-def works(world, queues):
+def works(testbed, queues):
     """@queues are up, and each carries bytes both ways."""
-    vm = world.vms['pmd']
+    vm = testbed.vms['pmd']
     until(lambda: vm.stats()['up'] == queues, f'{queues} queues of the driver')
     for job in [vm.app.start(f'xfer 2 {XFER} {MIB} {MIB}') for _ in range(2 * queues)]:
         vm.app.wait(job)
-    world.host_peer(vm, 'parallel', ECHO, 4 * queues, 20000)
+    testbed.host_peer(vm, 'parallel', ECHO, 4 * queues, 20000)
     stats = vm.stats()
     if stats['ring_broken'] or stats['rx_bad'] or stats['up'] != queues:
         raise Failure(f'{queues} queues are not well: {stats}')
-    until_quiet(world)
+    until_quiet(testbed)
 
 
 @scenario
 def vfio_killed_with_more_queues(bench):
     """A driver of four bonded queues is killed, and one of one queue comes, of two, of four: host programs reach each; and
     so they do when zvsockd was restarted with two queues, and with four."""
-    world = serve_host(pmd_world(bench, None, shared=False, devices=PAIRS, keys={'mode': 'client'}))
-    vm = world.vms['pmd']
-    works(world, PAIRS)
+    testbed = serve_host(pmd_testbed(bench, None, shared=False, devices=PAIRS, keys={'mode': 'client'}))
+    vm = testbed.vms['pmd']
+    works(testbed, PAIRS)
     for devices in (1, 2, PAIRS):
         vm.app.job.kill(signal.SIGKILL)
         vm.app.job.wait()
         vm.start_app(devices=devices)
-        works(world, devices)
+        works(testbed, devices)
     every = vm.sockets
     for sockets in (every[:2], every):
         vm.app.quit()
-        world.daemon.kill()
+        testbed.daemon.kill()
         vm.sockets = sockets
-        world.write_config()
-        world.start_daemon()
+        testbed.write_config()
+        testbed.start_daemon()
         vm.start_app(devices=len(sockets))
-        works(world, len(sockets))
+        works(testbed, len(sockets))
 
 
 @scenario
 def one_device_queue_counts_change(bench):
     """A driver of all four pairs of one device, then of one, of two, of four. (Not behind a vIOMMU: there QEMU 11.1
     starts no device that has virtqueues which the driver leaves alone.)"""
-    world = serve_host(pmd_world(bench, None, 'uio', shared=False, queues=PAIRS))
-    vm = world.vms['pmd']
-    works(world, PAIRS)
+    testbed = serve_host(pmd_testbed(bench, None, 'uio', shared=False, queues=PAIRS))
+    vm = testbed.vms['pmd']
+    works(testbed, PAIRS)
     for queues in (1, 2, PAIRS):
         vm.app.quit()
         vm.start_app(queues=queues)
-        works(world, queues)
+        works(testbed, queues)

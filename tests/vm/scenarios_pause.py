@@ -5,13 +5,13 @@ import time
 
 from procs import Failure, until
 from scenarios_daemon import trio, until_quiet
-from world import AppWorld, ECHO, SEQ, XFER, both_kernels, scenario
+from testbed import AppTestbed, ECHO, SEQ, XFER, both_kernels, scenario
 
 MIB = 1 << 20
 
 
 def stock(bench):
-    return bench.shared(AppWorld, 'stock')
+    return bench.shared(AppTestbed, 'stock')
 
 
 class Idle:
@@ -48,58 +48,58 @@ def sessions_of(app):
 @both_kernels
 def app_paused_idle(bench):
     """A pause with a connection at rest, and another soon after: both ends still have it."""
-    world = stock(bench)
-    sessions = sessions_of(world.app)
-    idle = Idle(world.guest, 2)
-    world.guest.monitor.pause(lambda: time.sleep(1))
+    testbed = stock(bench)
+    sessions = sessions_of(testbed.app)
+    idle = Idle(testbed.guest, 2)
+    testbed.guest.monitor.pause(lambda: time.sleep(1))
     idle.word('second')
-    world.guest.monitor.pause(lambda: None)
+    testbed.guest.monitor.pause(lambda: None)
     idle.word('third')
     idle.close()
-    world.healthy()
-    if sessions_of(world.app) != sessions:
+    testbed.healthy()
+    if sessions_of(testbed.app) != sessions:
         raise Failure('the session has not gone on')
 
 
 @both_kernels
 def app_ten_pauses_under_traffic(bench):
     """Ten pauses in a row under checked transfers in both directions, and messages."""
-    world = stock(bench)
-    sessions = sessions_of(world.app)
-    jobs = [world.guest.start(f'exec vsock_peer {job}')
+    testbed = stock(bench)
+    sessions = sessions_of(testbed.app)
+    jobs = [testbed.guest.start(f'exec vsock_peer {job}')
             for job in (f'xfer 2 {XFER} {32 * MIB} {32 * MIB}', f'seq 2 {SEQ} 4000',
                         f'parallel 2 {ECHO} 20 200000')]
-    mine = [world.app.start(f'xfer {world.cid} {XFER} {32 * MIB} {32 * MIB}'),
-            world.app.start(f'seq {world.cid} {SEQ} 4000')]
-    until(lambda: world.app.stats()['servers'] >= 3, 'the connections')
+    mine = [testbed.app.start(f'xfer {testbed.cid} {XFER} {32 * MIB} {32 * MIB}'),
+            testbed.app.start(f'seq {testbed.cid} {SEQ} 4000')]
+    until(lambda: testbed.app.stats()['servers'] >= 3, 'the connections')
     for _ in range(10):
-        world.guest.monitor.pause(lambda: time.sleep(0.1))
+        testbed.guest.monitor.pause(lambda: time.sleep(0.1))
         time.sleep(0.1)
     all_well(jobs)
     for job in mine:
-        world.app.wait(job)
-    world.healthy()
-    if sessions_of(world.app) != sessions:
+        testbed.app.wait(job)
+    testbed.healthy()
+    if sessions_of(testbed.app) != sessions:
         raise Failure('the session has not gone on')
 
 
 @both_kernels
 def app_paused_for_30_s(bench):
     """A pause of 30 s under traffic, with connects of the host that wait for the guest meanwhile."""
-    world = stock(bench)
-    idle = Idle(world.guest, 2)
-    jobs = [world.guest.start(f'exec vsock_peer xfer 2 {XFER} {32 * MIB} {32 * MIB}')]
-    mine = [world.app.start(f'xfer {world.cid} {XFER} {32 * MIB} {32 * MIB}')]
-    until(lambda: world.app.stats()['servers'] >= 2, 'the connections')
+    testbed = stock(bench)
+    idle = Idle(testbed.guest, 2)
+    jobs = [testbed.guest.start(f'exec vsock_peer xfer 2 {XFER} {32 * MIB} {32 * MIB}')]
+    mine = [testbed.app.start(f'xfer {testbed.cid} {XFER} {32 * MIB} {32 * MIB}')]
+    until(lambda: testbed.app.stats()['servers'] >= 2, 'the connections')
 
     def meanwhile():
-        mine.append(world.app.start(f'echo {world.cid} {ECHO} 100000'))
+        mine.append(testbed.app.start(f'echo {testbed.cid} {ECHO} 100000'))
         time.sleep(30)
 
-    world.guest.monitor.pause(meanwhile)
+    testbed.guest.monitor.pause(meanwhile)
     all_well(jobs)
     for job in mine:
-        world.app.wait(job)
+        testbed.app.wait(job)
     idle.word('second')
     idle.close()
 
@@ -107,27 +107,27 @@ def app_paused_for_30_s(bench):
 @both_kernels
 def app_guest_memory_dumped(bench):
     """dump-guest-memory under checked transfers in both directions."""
-    world = stock(bench)
-    path = os.path.join(world.folder, 'dump')
-    jobs = [world.guest.start(f'exec vsock_peer xfer 2 {XFER} {16 * MIB} {16 * MIB}')]
-    mine = world.app.start(f'xfer {world.cid} {XFER} {16 * MIB} {16 * MIB}')
-    until(lambda: world.app.stats()['servers'] >= 1, 'the connection')
-    world.guest.monitor.do('dump-guest-memory', paging=False, protocol=f'file:{path}')
+    testbed = stock(bench)
+    path = os.path.join(testbed.folder, 'dump')
+    jobs = [testbed.guest.start(f'exec vsock_peer xfer 2 {XFER} {16 * MIB} {16 * MIB}')]
+    mine = testbed.app.start(f'xfer {testbed.cid} {XFER} {16 * MIB} {16 * MIB}')
+    until(lambda: testbed.app.stats()['servers'] >= 1, 'the connection')
+    testbed.guest.monitor.do('dump-guest-memory', paging=False, protocol=f'file:{path}')
     size = os.path.getsize(path)
     os.unlink(path)
     all_well(jobs)
-    world.app.wait(mine)
+    testbed.app.wait(mine)
     return f'{size // MIB} MiB'
 
 
 @both_kernels
 def app_memory_plugged_in(bench):
     """128 MiB are plugged in, as shared memory, under checked transfers, and used by the guest."""
-    world = bench.own(AppWorld, room=512)
-    guest = world.guest
+    testbed = bench.own(AppTestbed, room=512)
+    guest = testbed.guest
     jobs = [guest.start(f'exec vsock_peer xfer 2 {XFER} {32 * MIB} {32 * MIB}')]
-    mine = world.app.start(f'xfer {world.cid} {XFER} {32 * MIB} {32 * MIB}')
-    until(lambda: world.app.stats()['servers'] >= 1, 'the connection')
+    mine = testbed.app.start(f'xfer {testbed.cid} {XFER} {32 * MIB} {32 * MIB}')
+    until(lambda: testbed.app.stats()['servers'] >= 1, 'the connection')
     before = guest.run("awk '/MemTotal/{print $2}' /proc/meminfo")
     guest.monitor.do('object-add', **{'qom-type': 'memory-backend-memfd', 'id': 'more',
                                       'size': 128 * MIB, 'share': True})
@@ -138,12 +138,12 @@ def app_memory_plugged_in(bench):
         and int(guest.run("awk '/MemTotal/{print $2}' /proc/meminfo")) > int(before) + 64 * 1024,
         'the guest to take the memory')
     all_well(jobs)
-    world.app.wait(mine)
+    testbed.app.wait(mine)
     # More than is free without it: the new memory is in use, packets' too.
     guest.run('mkdir /tmp/m && mount -t tmpfs -o size=90% none /tmp/m && dd if=/dev/zero of=/tmp/m/fill bs=1M count=200')
     guest.run(f'exec vsock_peer xfer 2 {XFER} {32 * MIB} {32 * MIB}')
-    world.app.run(f'xfer {world.cid} {XFER} {32 * MIB} {32 * MIB}')
-    stats = world.app.stats()
+    testbed.app.run(f'xfer {testbed.cid} {XFER} {32 * MIB} {32 * MIB}')
+    stats = testbed.app.stats()
     if stats['sessions'] != 1 or stats['ring_broken']:
         raise Failure(f'counters: {stats}')
 
@@ -153,40 +153,40 @@ def app_memory_plugged_in(bench):
 @both_kernels
 def daemon_paused_under_traffic(bench):
     """Ten pauses of a guest under checked transfers with host programs and a sibling."""
-    world = trio(bench)
-    until_quiet(world)
-    a, b = world.vms['a'], world.vms['b']
+    testbed = trio(bench)
+    until_quiet(testbed)
+    a, b = testbed.vms['a'], testbed.vms['b']
     idle = Idle(a.guest, 2)
     jobs = [a.start(f'xfer 2 {XFER} {32 * MIB} {32 * MIB}'),
             a.start(f'xfer {b.cid} {XFER} {16 * MIB} {16 * MIB}'),
             b.start(f'xfer {a.cid} {XFER} {16 * MIB} {16 * MIB}')]
-    mine = [world.host_start(a, 'xfer', XFER, 32 * MIB, 32 * MIB)]
-    until(lambda: world.connections() >= 5, 'the connections')
+    mine = [testbed.host_start(a, 'xfer', XFER, 32 * MIB, 32 * MIB)]
+    until(lambda: testbed.connections() >= 5, 'the connections')
     for _ in range(10):
         a.guest.monitor.pause(lambda: time.sleep(0.1))
         time.sleep(0.1)
-    a.guest.monitor.pause(lambda: mine.append(world.host_start(a, 'echo', ECHO, 100000)))
+    a.guest.monitor.pause(lambda: mine.append(testbed.host_start(a, 'echo', ECHO, 100000)))
     all_well(jobs)
     for job in mine:
         if job.wait():
             raise Failure(f'host program: {job.output()}')
     idle.word('second')
     idle.close()
-    until_quiet(world)
+    until_quiet(testbed)
 
 
 @scenario
 def daemon_killed_while_paused(bench):
     """A paused VM is killed: programs on the host hear of it as of any VM's end."""
-    world = trio(bench)
-    until_quiet(world)
-    b = world.vms['b']
-    client = world.host_start(b, 'echo', ECHO, 'forever')
-    until(lambda: world.connections() >= 1, 'the connection')
+    testbed = trio(bench)
+    until_quiet(testbed)
+    b = testbed.vms['b']
+    client = testbed.host_start(b, 'echo', ECHO, 'forever')
+    until(lambda: testbed.connections() >= 1, 'the connection')
     b.guest.monitor.do('stop')
     b.guest.kill()
     if client.wait() == 0:
         raise Failure(f'the endless echo has ended well: {client.output()}')
-    until_quiet(world)
+    until_quiet(testbed)
     b.boot()
-    world.host_peer(b, 'echo', ECHO, 100000)
+    testbed.host_peer(b, 'echo', ECHO, 100000)

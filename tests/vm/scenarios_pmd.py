@@ -7,9 +7,9 @@ import time
 
 from procs import Failure, until
 from scenarios_daemon import until_quiet
-from world import ECHO, SEQ, XFER, both_kernels, scenario
-from world_daemon import DaemonWorld, Vm
-from world_pmd import BenchWorld, PmdVm, pmd_world
+from testbed import ECHO, SEQ, XFER, both_kernels, scenario
+from testbed_daemon import DaemonTestbed, Vm
+from testbed_pmd import BenchTestbed, PmdVm, pmd_testbed
 
 MIB = 1 << 20
 
@@ -25,35 +25,35 @@ class StockBehindIommu(PmdVm):
 
 
 def vfio(bench):
-    return serve_host(pmd_world(bench, 'vfio'))
+    return serve_host(pmd_testbed(bench, 'vfio'))
 
 
 def uio(bench):
-    return serve_host(pmd_world(bench, 'uio', 'uio'))
+    return serve_host(pmd_testbed(bench, 'uio', 'uio'))
 
 
 def bonded(bench, how):
-    return serve_host(pmd_world(bench, f'{how}-bonded', how, devices=4))
+    return serve_host(pmd_testbed(bench, f'{how}-bonded', how, devices=4))
 
 
-def serve_host(world):
-    if not hasattr(world, 'server'):
-        world.server = world.host_server(world.vms['pmd'])
-    return world
+def serve_host(testbed):
+    if not hasattr(testbed, 'server'):
+        testbed.server = testbed.host_server(testbed.vms['pmd'])
+    return testbed
 
 
-def each_way(world):
+def each_way(testbed):
     """64 MiB with their hash each way, on every queue at once."""
-    vm = world.vms['pmd']
+    vm = testbed.vms['pmd']
     n = vm.n_queues
     jobs = [vm.app.start(f'xfer 2 {XFER} {64 // n * MIB} {64 // n * MIB}') for _ in range(n)]
     for job in jobs:
         vm.app.wait(job)
-    world.host_peer(vm, 'xfer', XFER, 64 * MIB, 0)
+    testbed.host_peer(vm, 'xfer', XFER, 64 * MIB, 0)
     stats = vm.stats()
     if stats['ring_broken'] or stats['rx_bad'] or stats['up'] != n:
         raise Failure(f'queues are not well: {stats}')
-    until_quiet(world)
+    until_quiet(testbed)
 
 
 @both_kernels
@@ -78,10 +78,10 @@ def vfio_1000_connects(bench):
 @scenario
 def vfio_200_parallel(bench):
     """200 connections at once, both ways, and 200 from host programs."""
-    world = vfio(bench)
-    vm = world.vms['pmd']
+    testbed = vfio(bench)
+    vm = testbed.vms['pmd']
     vm.app.run(f'parallel 2 {ECHO} 200 20000')
-    world.host_peer(vm, 'parallel', ECHO, 200, 20000)
+    testbed.host_peer(vm, 'parallel', ECHO, 200, 20000)
 
 
 @scenario
@@ -93,20 +93,20 @@ def vfio_bonded_64mib(bench):
 @both_kernels
 def vfio_translated_64mib(bench):
     """64 MiB each way with VIRTIO_F_ACCESS_PLATFORM: each address goes through the VM's IOMMU."""
-    each_way(serve_host(pmd_world(bench, 'vfio-translated', platform=True)))
+    each_way(serve_host(pmd_testbed(bench, 'vfio-translated', platform=True)))
 
 
 @scenario
 def vfio_translated_bonded_64mib(bench):
     """The same over four devices of one CID."""
-    each_way(serve_host(pmd_world(bench, 'vfio-translated-bonded', devices=4, platform=True)))
+    each_way(serve_host(pmd_testbed(bench, 'vfio-translated-bonded', devices=4, platform=True)))
 
 
 @scenario
 def vfio_translated_in_ordinary_pages(bench):
     """Without a hugepage, opened again and again in memory that is scattered: no ring may cross a page."""
-    world = pmd_world(bench, 'vfio-pages', shared=False, platform=True, hugepages=0)
-    vm = serve_host(world).vms['pmd']
+    testbed = pmd_testbed(bench, 'vfio-pages', shared=False, platform=True, hugepages=0)
+    vm = serve_host(testbed).vms['pmd']
     # Single pages, none beside another: these are what the kernel gives away first.
     vm.guest.run('i=0; while [ $i -lt 12000 ]; do echo x >/tmp/f$i; i=$((i+1)); done; rm /tmp/f*[13579]')
     for _ in range(8):
@@ -118,11 +118,11 @@ def vfio_translated_in_ordinary_pages(bench):
 @scenario
 def stock_driver_behind_an_iommu(bench):
     """The kernel's own driver with iommu_platform=on: each buffer is translated, 8 MiB each way."""
-    world = bench.own(DaemonWorld, {'pmd': {}}, kinds={'pmd': StockBehindIommu})
-    vm = world.vms['pmd']
-    server = world.host_server(vm)
+    testbed = bench.own(DaemonTestbed, {'pmd': {}}, kinds={'pmd': StockBehindIommu})
+    vm = testbed.vms['pmd']
+    server = testbed.host_server(vm)
     vm.peer(f'xfer 2 {XFER} {8 * MIB} {8 * MIB}')
-    world.host_peer(vm, 'echo', ECHO, 100000)
+    testbed.host_peer(vm, 'echo', ECHO, 100000)
     server.kill()
 
 
@@ -143,27 +143,27 @@ def vfio_killed_and_started_again(bench):
     """The driver's process is killed and started again: it goes on, and the host program's connection ends.
 
     Until the device is opened again the daemon cannot tell it from one of a VM that stands still."""
-    world = vfio(bench)
-    vm = world.vms['pmd']
-    job = world.host_start(vm, 'echo', ECHO, 'forever')
-    until(lambda: world.connections() == 1, 'the connection')
+    testbed = vfio(bench)
+    vm = testbed.vms['pmd']
+    job = testbed.host_start(vm, 'echo', ECHO, 'forever')
+    until(lambda: testbed.connections() == 1, 'the connection')
     vm.app.job.kill(signal.SIGKILL)
     vm.app.job.wait()
     vm.start_app()
     try:
         code = job.wait(30)
     except Failure as why:
-        raise Failure(f'{why}: {world.ctl("list")}') from None
+        raise Failure(f'{why}: {testbed.ctl("list")}') from None
     if code == 0:
         raise Failure('the host program saw a good end')
-    until_quiet(world)
+    until_quiet(testbed)
     vm.app.run(f'echo 2 {ECHO} 100000')
-    world.host_peer(vm, 'echo', ECHO, 100000)
+    testbed.host_peer(vm, 'echo', ECHO, 100000)
 
 
 def bench_runs(bench, devices):
-    world = bench.temporary.add(BenchWorld(bench, bench.current, devices=devices))
-    report = world.measure('--size', '64,5000', '--duration', '0.1', '--repeat', '1')
+    testbed = bench.temporary.add(BenchTestbed(bench, bench.current, devices=devices))
+    report = testbed.measure('--size', '64,5000', '--duration', '0.1', '--repeat', '1')
     runs = [r for r in report['runs'] if r['target'] == 'zvsock']
     bad = [r for r in runs if r.get('absent') or r['queues'] != devices]
     if not runs or bad:
@@ -185,12 +185,12 @@ def vfio_bench_4_queues(bench):
 
 def registered(bench, **kw):
     """Payload in memory that vsock-bench in the guest has registered, each byte verified. What it says of that."""
-    world = bench.temporary.add(BenchWorld(bench, bench.current, **kw))
-    report = world.measure('--registered', '--test', 'throughput', '--size', '4096,65536', '--duration', '0.1', '--repeat', '1')
+    testbed = bench.temporary.add(BenchTestbed(bench, bench.current, **kw))
+    report = testbed.measure('--registered', '--test', 'throughput', '--size', '4096,65536', '--duration', '0.1', '--repeat', '1')
     runs = [r for r in report['runs'] if r.get('registered')]
     if len(runs) < 2 or any(r['errors'] or not r['verified'] or not r['messages'] for r in runs):
         raise Failure(f'vsock-bench --registered in the guest: {runs}')
-    return world.said
+    return testbed.said
 
 
 @scenario
@@ -210,17 +210,17 @@ def uio_registered_memory(bench):
 @scenario
 def vfio_guest_rebooted(bench):
     """The guest reboots under traffic: the host program's connection ends, and all works again after."""
-    world = pmd_world(bench, None, shared=False, reboots=True)
-    vm = world.vms['pmd']
-    serve_host(world)
-    job = world.host_start(vm, 'echo', ECHO, 'forever')
-    until(lambda: world.connections() == 1, 'the connection')
+    testbed = pmd_testbed(bench, None, shared=False, reboots=True)
+    vm = testbed.vms['pmd']
+    serve_host(testbed)
+    job = testbed.host_start(vm, 'echo', ECHO, 'forever')
+    until(lambda: testbed.connections() == 1, 'the connection')
     vm.guest.reboot()
     vm.start_app()
     if job.wait() == 0:
         raise Failure('the host program saw a good end')
-    until_quiet(world)
-    each_way(world)
+    until_quiet(testbed)
+    each_way(testbed)
 
 
 def refused(vm, uri, *words, options=''):
@@ -235,22 +235,22 @@ def refused(vm, uri, *words, options=''):
 @scenario
 def vfio_without_msix(bench):
     """A device that has only an INTx line: 64 MiB each way, and a driver that has gone to sleep is reached."""
-    world = serve_host(pmd_world(bench, None, shared=False, extra=',vectors=0'))
-    vm = world.vms['pmd']
-    each_way(world)
+    testbed = serve_host(pmd_testbed(bench, None, shared=False, extra=',vectors=0'))
+    vm = testbed.vms['pmd']
+    each_way(testbed)
     lines = vm.guest.run('grep vfio /proc/interrupts')
     if 'vfio-intx' not in lines or 'vfio-msi' in lines:
         raise Failure(f'the interrupts are {lines}')
     vm.guest.run('sleep 1')
-    world.host_peer(vm, 'echo', ECHO, 1000)
-    until_quiet(world)
+    testbed.host_peer(vm, 'echo', ECHO, 1000)
+    until_quiet(testbed)
 
 
 @scenario
 def vfio_bad_input(bench):
     """What a user can get wrong ends in one line that says how to mend it, and leaves the device as it was."""
-    world = pmd_world(bench, None, shared=False, boot=False)
-    vm = world.vms['pmd']
+    testbed = pmd_testbed(bench, None, shared=False, boot=False)
+    vm = testbed.vms['pmd']
     vm.power_on()
     vm.guest.wait_ready()
     bdf = vm.guest.run('zv-bind status').split()[0]
@@ -292,12 +292,12 @@ def idle_cost(vm, seconds=3):
 @scenario
 def vfio_sleeps(bench):
     """An idle driver costs at most 1 % of a vCPU above the same guest without it, and is reached at once."""
-    world = pmd_world(bench, None, shared=False)
-    vm = world.vms['pmd']
+    testbed = pmd_testbed(bench, None, shared=False)
+    vm = testbed.vms['pmd']
     without, driven = [], []
     for _ in range(3):
         driven.append(idle_cost(vm))
-        world.host_peer(vm, 'echo', ECHO, 1000)
+        testbed.host_peer(vm, 'echo', ECHO, 1000)
         vm.app.quit()
         without.append(idle_cost(vm))
         vm.start_app()
@@ -309,11 +309,11 @@ def vfio_sleeps(bench):
 
 
 def unplugged(bench, how):
-    world = pmd_world(bench, None, how, shared=False)
-    vm = world.vms['pmd']
-    serve_host(world)
-    job = world.host_start(vm, 'echo', ECHO, 'forever')
-    until(lambda: world.connections() == 1, 'the connection')
+    testbed = pmd_testbed(bench, None, how, shared=False)
+    vm = testbed.vms['pmd']
+    serve_host(testbed)
+    job = testbed.host_start(vm, 'echo', ECHO, 'forever')
+    until(lambda: testbed.connections() == 1, 'the connection')
     bdf = vm.guest.run('zv-bind status').split()[0]
     vm.guest.run(f'echo 1 >/sys/bus/pci/devices/{bdf}/remove')
     until(lambda: vm.stats()['up'] == 0, 'the driver to see that its device has gone')
@@ -323,8 +323,8 @@ def unplugged(bench, how):
     vm.start_app()
     if job.wait() == 0:
         raise Failure('the host program saw a good end')
-    until_quiet(world)
-    each_way(world)
+    until_quiet(testbed)
+    each_way(testbed)
 
 
 @scenario

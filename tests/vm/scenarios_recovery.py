@@ -6,9 +6,9 @@ import time
 
 from procs import Failure, until
 from scenarios_daemon import until_quiet
-from world import ECHO, scenario
-from world_daemon import DaemonWorld
-from world_pmd import PmdVm
+from testbed import ECHO, scenario
+from testbed_daemon import DaemonTestbed
+from testbed_pmd import PmdVm
 
 TX_TIMEOUT_MS = 1000
 
@@ -18,9 +18,9 @@ class Watched(PmdVm):
         self.start_app(f'tx_timeout_ms={TX_TIMEOUT_MS}')
 
 
-def watched_world(bench, how, devices=1):
+def watched_testbed(bench, how, devices=1):
     """QEMU listens, so that a new zvsockd can have the device."""
-    return bench.own(DaemonWorld, {'pmd': {'mode': 'client', 'builtin': 'echo:7'}},
+    return bench.own(DaemonTestbed, {'pmd': {'mode': 'client', 'builtin': 'echo:7'}},
                      kinds={'pmd': lambda *args: Watched(*args, how=how, devices=devices)})
 
 
@@ -35,41 +35,41 @@ def is_reset(app, job):
     raise Failure('a connection of the guest outlived zvsockd')
 
 
-def reached_again(world, begin):
+def reached_again(testbed, begin):
     """Connections pass both ways, over every queue."""
-    vm = world.vms['pmd']
+    vm = testbed.vms['pmd']
     n = len(vm.sockets)
     until(lambda: (s := vm.stats())['up'] == n and s['sessions'] > n, 'the driver to start the device again')
     note = f'back {time.monotonic() - begin:.1f} s after zvsockd'
     for _ in range(n):
         vm.app.run(f'echo 2 {ECHO} 100000')
-        world.host_peer(vm, 'echo', ECHO, 100000)
+        testbed.host_peer(vm, 'echo', ECHO, 100000)
     stats = vm.stats()
     if stats['ring_broken'] or stats['rx_bad']:
         raise Failure(f'queues are not well: {stats}')
-    until_quiet(world)
+    until_quiet(testbed)
     return note
 
 
 def daemon_killed(bench, how, away, devices=1):
     """zvsockd is killed under connections of both directions and started again after @away seconds."""
-    world = watched_world(bench, how, devices)
-    vm = world.vms['pmd']
-    world.host_server(vm)
-    host = world.host_start(vm, 'echo', ECHO, 'forever')
+    testbed = watched_testbed(bench, how, devices)
+    vm = testbed.vms['pmd']
+    testbed.host_server(vm)
+    host = testbed.host_start(vm, 'echo', ECHO, 'forever')
     guest = [vm.app.start(f'echo 2 {ECHO} forever') for _ in range(devices)]
-    until(lambda: world.connections() == 1 + devices, 'the connections')
-    world.daemon.kill()
+    until(lambda: testbed.connections() == 1 + devices, 'the connections')
+    testbed.daemon.kill()
     # The connections above may have nothing that the device should take: it is missed by what is sent from now on.
     guest += [vm.app.start(f'echo 2 {ECHO} 1000') for _ in range(devices)]
     time.sleep(away)
     begin = time.monotonic()
-    world.start_daemon()
+    testbed.start_daemon()
     if host.wait() == 0:
         raise Failure('the host program saw a good end')
     for job in guest:
         is_reset(vm.app, job)
-    return reached_again(world, begin)
+    return reached_again(testbed, begin)
 
 
 @scenario
@@ -107,17 +107,17 @@ def vfio_daemon_stands_still(bench):
     """zvsockd stands still for longer than the timeout, then goes on: the VM goes on as well, and connections pass.
 
     The reset of the device may halt the VM meanwhile; whether the timeout was reached first is up to the machine."""
-    world = watched_world(bench, 'vfio')
-    vm = world.vms['pmd']
-    world.host_server(vm)
+    testbed = watched_testbed(bench, 'vfio')
+    vm = testbed.vms['pmd']
+    testbed.host_server(vm)
     job = vm.app.start(f'echo 2 {ECHO} forever')
-    until(lambda: world.connections() == 1, 'the connection')
-    world.daemon.kill(signal.SIGSTOP)
+    until(lambda: testbed.connections() == 1, 'the connection')
+    testbed.daemon.kill(signal.SIGSTOP)
     try:
         late = vm.app.start(f'echo 2 {ECHO} 1000')
         time.sleep(4 * TX_TIMEOUT_MS / 1000)
     finally:
-        world.daemon.kill(signal.SIGCONT)
+        testbed.daemon.kill(signal.SIGCONT)
     note = 'the timeout was not reached'
     try:
         vm.app.wait(late)
@@ -128,24 +128,24 @@ def vfio_daemon_stands_still(bench):
         note = 'the device was reset'
     until(lambda: vm.stats()['up'] == 1, 'the driver to have its device')
     vm.app.run(f'echo 2 {ECHO} 100000')
-    world.host_peer(vm, 'echo', ECHO, 100000)
+    testbed.host_peer(vm, 'echo', ECHO, 100000)
     return note
 
 
 @scenario
 def uio_killed_and_started_again(bench):
     """The driver's process over uio_pci_generic is killed and started again: as with vfio-pci."""
-    world = bench.own(DaemonWorld, {'pmd': {'builtin': 'echo:7'}},
+    testbed = bench.own(DaemonTestbed, {'pmd': {'builtin': 'echo:7'}},
                       kinds={'pmd': lambda *args: PmdVm(*args, how='uio')})
-    vm = world.vms['pmd']
-    world.host_server(vm)
-    job = world.host_start(vm, 'echo', ECHO, 'forever')
-    until(lambda: world.connections() == 1, 'the connection')
+    vm = testbed.vms['pmd']
+    testbed.host_server(vm)
+    job = testbed.host_start(vm, 'echo', ECHO, 'forever')
+    until(lambda: testbed.connections() == 1, 'the connection')
     vm.app.job.kill(signal.SIGKILL)
     vm.app.job.wait()
     vm.start_app()
     if job.wait() == 0:
         raise Failure('the host program saw a good end')
-    until_quiet(world)
+    until_quiet(testbed)
     vm.app.run(f'echo 2 {ECHO} 100000')
-    world.host_peer(vm, 'echo', ECHO, 100000)
+    testbed.host_peer(vm, 'echo', ECHO, 100000)

@@ -9,7 +9,7 @@ import sys
 import time
 
 from procs import Failure, LIMIT, Stream, die_with_parent, until
-from world import also_in_uml, scenario
+from testbed import also_in_uml, scenario
 
 
 def start(bench):

@@ -6,10 +6,10 @@ from procs import Failure, LIMIT, until
 from scenarios_bench import FIGURES, RUNS, SECONDS, SERVICE_KEY, SERVICE_LIST, figure, runs_of
 from scenarios_daemon import until_quiet
 from scenarios_pmd import refused
-from world import ECHO, ENDS, SEQ, XFER, both_kernels, every_kernel
-from world_daemon import DaemonWorld
-from world_pmd import App
-from world_vsock import VsockVm, vsock_world
+from testbed import ECHO, ENDS, SEQ, XFER, both_kernels, every_kernel
+from testbed_daemon import DaemonTestbed
+from testbed_pmd import App
+from testbed_vsock import VsockVm, vsock_testbed
 
 MIB = 1 << 20
 TESTS = 'throughput,rtt,echo,connrate'
@@ -28,81 +28,81 @@ def fails(app, job, *words):
 
 
 def plain(bench):
-    return vsock_world(bench, 'vsock')
+    return vsock_testbed(bench, 'vsock')
 
 
 @every_kernel
 def vsock_64mib(bench):
     """64 MiB with their hash each way between vsock: in the guest and a host program."""
-    world = plain(bench)
-    vm = world.vms['a']
+    testbed = plain(bench)
+    vm = testbed.vms['a']
     vm.app.run(f'xfer 2 {XFER} {64 * MIB} {64 * MIB}')
-    world.host_peer(vm, 'xfer', XFER, 64 * MIB, 64 * MIB)
-    until_quiet(world)
+    testbed.host_peer(vm, 'xfer', XFER, 64 * MIB, 64 * MIB)
+    until_quiet(testbed)
 
 
 @every_kernel
 def vsock_messages(bench):
     """Messages with their boundaries and marks: to a host program, and by every CID that leads back here."""
-    world = plain(bench)
-    vm = world.vms['a']
+    testbed = plain(bench)
+    vm = testbed.vms['a']
     for where in ('1', str(vm.cid), '2'):
         vm.app.run(f'msg {where} {SEQ} 200')
     vm.app.run(f'seq 1 {SEQ} 200')
-    until_quiet(world)
+    until_quiet(testbed)
 
 
 @every_kernel
 def vsock_200_parallel(bench):
     """200 connections at once with data both ways, of the guest's program and of host programs."""
-    world = plain(bench)
-    vm = world.vms['a']
+    testbed = plain(bench)
+    vm = testbed.vms['a']
     vm.app.run(f'parallel 2 {ECHO} 200 20000')
-    world.host_peer(vm, 'parallel', ECHO, 200, 20000)
-    until_quiet(world)
+    testbed.host_peer(vm, 'parallel', ECHO, 200, 20000)
+    until_quiet(testbed)
 
 
 @every_kernel
 def vsock_1000_connects(bench):
     """1,000 connections in a row, from either side."""
-    world = plain(bench)
-    vm = world.vms['a']
+    testbed = plain(bench)
+    vm = testbed.vms['a']
     vm.app.run(f'row 2 {ECHO} 1000')
-    world.host_peer(vm, 'row', ECHO, 1000)
-    until_quiet(world)
+    testbed.host_peer(vm, 'row', ECHO, 1000)
+    until_quiet(testbed)
 
 
 @every_kernel
 def vsock_two_processes(bench):
     """Two processes of a guest at once: each serves and connects to the host, to the other and to itself."""
-    world = plain(bench)
-    vm = world.vms['a']
+    testbed = plain(bench)
+    vm = testbed.vms['a']
     other = App(vm, 'vsock:', f'shift={SHIFT}', 'queues=3', fifo='/tmp/other')
     jobs = [(app, app.start(f'{verb} {where} {port} {count}'))
             for app in (vm.app, other) for where, port in (('2', ECHO), ('1', ECHO), ('1', ECHO + SHIFT))
             for verb, count in (('row', 50), ('parallel', '50 20000'))]
     for app, job in jobs:
         app.wait(job)
-    world.host_peer(vm, 'xfer', XFER + SHIFT, MIB, MIB)
+    testbed.host_peer(vm, 'xfer', XFER + SHIFT, MIB, MIB)
     other.run(f'msg 1 {SEQ} 100')
     other.quit()
-    until_quiet(world)
+    until_quiet(testbed)
 
 
 @every_kernel
 def vsock_ends(bench):
     """Who is not there refuses; a host program that is killed ends its connection, as does zvsockd, with ECONNRESET."""
-    world = vsock_world(bench, None, shared=False)
-    vm = world.vms['a']
+    testbed = vsock_testbed(bench, None, shared=False)
+    vm = testbed.vms['a']
     fails(vm.app, vm.app.start('echo 2 999 100'), 'refused')
     job = vm.app.start(f'echo 2 {ECHO} forever')
-    until(lambda: world.connections() == 1, 'the connection')
-    world.server.kill()
+    until(lambda: testbed.connections() == 1, 'the connection')
+    testbed.server.kill()
     fails(vm.app, job, *ENDS)
     fails(vm.app, vm.app.start(f'echo 2 {ECHO} 100'), 'refused')
-    world.host_server(vm)
+    testbed.host_server(vm)
     vm.app.run(f'echo 2 {ECHO} 100000')
-    until_quiet(world)
+    until_quiet(testbed)
 
 
 # Not in User-mode Linux, whose reset of a device tells the device nothing: it goes on writing to buffers that the driver
@@ -110,22 +110,22 @@ def vsock_ends(bench):
 @both_kernels
 def vsock_driver_goes(bench):
     """The guest's driver is unbound and bound under traffic: connections end with ECONNRESET, ports are served on."""
-    world = vsock_world(bench, None, shared=False)
-    vm = world.vms['a']
+    testbed = vsock_testbed(bench, None, shared=False)
+    vm = testbed.vms['a']
     job = vm.app.start(f'echo 2 {ECHO} forever')
-    until(lambda: world.connections() == 1, 'the connection')
+    until(lambda: testbed.connections() == 1, 'the connection')
     vm.rebind()
     fails(vm.app, job, *ENDS)
-    until(lambda: world.ctl('guests')['guests'][0]['state'] == 'up', 'the driver to be back')
+    until(lambda: testbed.ctl('guests')['guests'][0]['state'] == 'up', 'the driver to be back')
     vm.app.run(f'echo 2 {ECHO} 100000')
-    world.host_peer(vm, 'echo', ECHO, 100000)
+    testbed.host_peer(vm, 'echo', ECHO, 100000)
 
 
 @every_kernel
 def vsock_bad_input(bench):
     """What a user can get wrong ends in one line that says how to mend it."""
-    world = plain(bench)
-    vm = world.vms['a']
+    testbed = plain(bench)
+    vm = testbed.vms['a']
     refused(vm, 'vsock:2', 'behind vsock: stands nothing')
     refused(vm, 'vsock:', 'port 5007 is taken on this machine')
     vm.guest.run('mv /dev/vsock /dev/gone')
@@ -139,8 +139,8 @@ def vsock_bad_input(bench):
 def vsock_bench(bench):
     """vsock-bench by vsock: beside the same by plain AF_VSOCK, in one VM: all reports are right; the ratios are printed."""
     kinds = {'a': VsockVm}
-    world = bench.own(DaemonWorld, {'a': {'builtin': SERVICE_KEY}}, boot=False, kinds=kinds)
-    vm = world.vms['a']
+    testbed = bench.own(DaemonTestbed, {'a': {'builtin': SERVICE_KEY}}, boot=False, kinds=kinds)
+    vm = testbed.vms['a']
     vm.power_on()
     vm.guest.wait_ready()
 

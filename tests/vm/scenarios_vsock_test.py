@@ -15,8 +15,8 @@ import time
 
 import image
 from procs import Failure, LIMIT, until
-from world import Skip, both_kernels
-from world_daemon import DaemonWorld
+from testbed import Skip, both_kernels
+from testbed_daemon import DaemonTestbed
 
 PACKAGE = {'stable': 'linux-source-6.1', 'uml': 'linux-source-6.1', 'backports': 'linux-source-6.12'}
 FLAGS = '-O2 -w -I. -I../../include -D_GNU_SOURCE'
@@ -109,8 +109,8 @@ class Conformance:
         except image.Missing as why:
             raise Skip(f'the kernel\'s vsock_test cannot be had: {why}') from None
         self.runner = bench.program('zvsock-run')
-        self.world = bench.own(DaemonWorld, {'a': {'af_vsock': os.path.join(bench.new_folder(), 'av')}})
-        self.vm = self.world.vms['a']
+        self.testbed = bench.own(DaemonTestbed, {'a': {'af_vsock': os.path.join(bench.new_folder(), 'av')}})
+        self.vm = self.testbed.vms['a']
         self.dir = self.vm.keys['af_vsock']
         self.cases = cases_of(self.static)
         self.upload()
@@ -138,10 +138,10 @@ class Conformance:
 
     def host(self, mode, *args):
         program = self.static if mode == 'seccomp' else self.dynamic
-        return self.world.program([self.runner, '--dir', self.dir, '--mode', mode, program, *args])
+        return self.testbed.program([self.runner, '--dir', self.dir, '--mode', mode, program, *args])
 
     def socat(self, *args):
-        return self.world.program([self.runner, '--dir', self.dir, 'socat', *args])
+        return self.testbed.program([self.runner, '--dir', self.dir, 'socat', *args])
 
     def args(self, number, side, port, cid):
         skips = [f'--skip={n}' for n in self.cases if n != number]
@@ -211,13 +211,13 @@ def spare_time(bench):
 def dropin_vsock_test_client(bench):
     """The kernel's vsock_test as client on the host under zvsock-run, in both modes; its server in the guest."""
     spare_time(bench)
-    world = Conformance(bench)
-    return '; '.join(f'{mode}: {world.all(mode, "guest")}' for mode in ('seccomp', 'preload'))
+    testbed = Conformance(bench)
+    return '; '.join(f'{mode}: {testbed.all(mode, "guest")}' for mode in ('seccomp', 'preload'))
 
 
 @both_kernels
 def dropin_vsock_test_server(bench):
     """The same with the server on the host and the client in the guest."""
     spare_time(bench)
-    world = Conformance(bench)
-    return '; '.join(f'{mode}: {world.all(mode, "host")}' for mode in ('seccomp', 'preload'))
+    testbed = Conformance(bench)
+    return '; '.join(f'{mode}: {testbed.all(mode, "host")}' for mode in ('seccomp', 'preload'))

@@ -17,8 +17,8 @@ import uml
 from guest import BOOT, CPU, Memory, QEMU, vsock_args
 from image import Missing
 from procs import Failure, die_with_parent
-from world import Bench, Skip
-from world_daemon import DaemonWorld
+from testbed import Bench, Skip
+from testbed_daemon import DaemonTestbed
 
 WELCOME = '''vm: kernel {release}, {memory}
 vm: zvsockd serves this guest, CID {cid}; its log: {log}
@@ -38,7 +38,7 @@ vm: the guest ends with  exit  or Ctrl-A X'''
 CTRL_A = 1
 
 
-class VmWorld(DaemonWorld):
+class VmTestbed(DaemonTestbed):
     """With a directory for AF_VSOCK programs of the host."""
 
     def dropin(self):
@@ -48,20 +48,20 @@ class VmWorld(DaemonWorld):
         return f'af_vsock = {self.dropin()}\n'
 
 
-def welcome(world, vm, memory):
-    print(WELCOME.format(release=world.kernel.release, memory=memory, cid=vm.cid, unix=vm.unix,
-                         log=world.log.path, ctl=world.programs[1], control=world.control,
-                         run=world.bench.program('zvsock-run'), dropin=world.dropin()),
+def welcome(testbed, vm, memory):
+    print(WELCOME.format(release=testbed.kernel.release, memory=memory, cid=vm.cid, unix=vm.unix,
+                         log=testbed.log.path, ctl=testbed.programs[1], control=testbed.control,
+                         run=testbed.bench.program('zvsock-run'), dropin=testbed.dropin()),
           file=sys.stderr)
 
 
-def in_qemu(world, vm):
+def in_qemu(testbed, vm):
     memory = Memory(512)
-    welcome(world, vm, memory.text)
+    welcome(testbed, vm, memory.text)
     # Not -nographic: with it the firmware writes to the serial line, and clears the screen.
     subprocess.run([
         QEMU, '-nodefaults', '-no-user-config', '-display', 'none', '-no-reboot', *memory.args, '-cpu', CPU,
-        '-kernel', world.kernel.image, '-initrd', world.bench.ramdisk(world.kernel),
+        '-kernel', testbed.kernel.image, '-initrd', testbed.bench.ramdisk(testbed.kernel),
         '-append', BOOT + ' zv.shell', '-serial', 'mon:stdio', *vsock_args(vm.socket)],
         preexec_fn=die_with_parent, check=False, pass_fds=memory.fds)
 
@@ -88,12 +88,12 @@ def relay(terminal):
                 os.write(ways[fd], data)
 
 
-def in_uml(world, vm):
+def in_uml(testbed, vm):
     """On a terminal of its own, with which it is a session: all of it can be ended."""
-    argv = [*uml.uml_args(world.kernel, world.bench.ramdisk(world.kernel), vm.socket, world.folder),
+    argv = [*uml.uml_args(testbed.kernel, testbed.bench.ramdisk(testbed.kernel), vm.socket, testbed.folder),
             'con=null', 'con0=fd:0,fd:1', 'zv.shell']
     env = uml.environment()
-    welcome(world, vm, uml.MEMORY)
+    welcome(testbed, vm, uml.MEMORY)
     before = termios.tcgetattr(0) if os.isatty(0) else None
     pid, terminal = pty.fork()
     if pid == 0:
@@ -121,16 +121,16 @@ def main():
         signal.signal(sig, lambda *_: sys.exit(130))
     bench = Bench(options.build, 'logs-vm')
     bench.which = 'uml' if options.uml else 'stable'
-    world = None
+    testbed = None
     try:
-        world = VmWorld(bench, 'interactive', {'vm': {'builtin': 'echo:7'}}, boot=False)
+        testbed = VmTestbed(bench, 'interactive', {'vm': {'builtin': 'echo:7'}}, boot=False)
         run = in_uml if bench.which == 'uml' else in_qemu
-        run(world, world.vms['vm'])
+        run(testbed, testbed.vms['vm'])
     except (Skip, Failure, Missing) as why:
         sys.exit(f'vm: {why}')
     finally:
-        if world:
-            world.close()
+        if testbed:
+            testbed.close()
 
 
 if __name__ == '__main__':

@@ -14,8 +14,8 @@ import cli
 import compare
 from image import Missing
 from procs import Failure
-from world import Bench, Skip
-from world_compare import NOTE, CompareWorld
+from testbed import Bench, Skip
+from testbed_compare import NOTE, CompareTestbed
 
 
 def main():
@@ -28,7 +28,7 @@ def main():
     bench = Bench(build, 'compare-logs')
     bench.current = 'compare'
     try:
-        return compare.finish(options, lambda: bench.own(CompareWorld).measure(options))
+        return compare.finish(options, lambda: bench.own(CompareTestbed).measure(options))
     finally:
         bench.close()
 

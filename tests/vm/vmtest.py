@@ -15,7 +15,7 @@ import cli
 import qemu
 from image import Missing
 from procs import Failure
-from world import Bench, Skip, scenarios
+from testbed import Bench, Skip, scenarios
 import scenarios_app  # noqa: F401  (importing lists their scenarios)
 import scenarios_apps  # noqa: F401
 import scenarios_bench  # noqa: F401

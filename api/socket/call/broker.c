@@ -12,7 +12,7 @@
 
 /* ---- messages of the driver ---- */
 
-static void news(struct zv_broker_msg *to, const struct ctrl_msg *m)
+static void fill_msg(struct zv_broker_msg *to, const struct ctrl_msg *m)
 {
 	switch (m->type) {
 	case CTRL_OFFER:
@@ -34,25 +34,25 @@ static void news(struct zv_broker_msg *to, const struct ctrl_msg *m)
 	}
 }
 
-static int next_news(struct zv_queue *q, struct zv_broker_msg *to)
+static int next_msg(struct zv_queue *q, struct zv_broker_msg *to)
 {
 	struct ctrl_msg m;
 
 	memset(to, 0, sizeof(*to));
-	if (q->hello.news & HELLO_NEWS_GONE) {
-		q->hello.news &= (uint8_t)~HELLO_NEWS_GONE;
+	if (q->hello.events & HELLO_EV_GONE) {
+		q->hello.events &= (uint8_t)~HELLO_EV_GONE;
 		to->what = ZV_BROKER_GONE;
 		return 1;
 	}
-	if (q->hello.news & HELLO_NEWS_PEER) {
-		q->hello.news &= (uint8_t)~HELLO_NEWS_PEER;
+	if (q->hello.events & HELLO_EV_PEER) {
+		q->hello.events &= (uint8_t)~HELLO_EV_PEER;
 		to->what = ZV_BROKER_HELLO;
 		to->nonce = q->peer.hello.nonce;
 		return 1;
 	}
 	if (!hello_next(q, &m))
 		return 0;
-	news(to, &m);
+	fill_msg(to, &m);
 	return 1;
 }
 
@@ -67,14 +67,14 @@ int zv_broker_recv(struct zv_queue *q, struct zv_broker_msg *m)
 					   "opened without ZV_OPT_BROKER");
 	queue_enter(q);
 	session_sync(q);
-	ret = q->session.leaving ? 0 : next_news(q, m);
+	ret = q->session.leaving ? 0 : next_msg(q, m);
 	call_leave(q); /* credit of the control connection */
 	return ret;
 }
 
 /* ---- messages to the driver ---- */
 
-static int said(int ret, const char *call)
+static int send_result(int ret, const char *call)
 {
 	if (ret == -EAGAIN)
 		return zv_err(ret, "%s: there is no room on the control connection now", call);
@@ -83,8 +83,8 @@ static int said(int ret, const char *call)
 	return 0;
 }
 
-static int say_region(struct zv_queue *q, const struct zv_region *r, uint32_t flags,
-		      const char *call)
+static int send_region(struct zv_queue *q, const struct zv_region *r, uint32_t flags,
+		       const char *call)
 {
 	struct ctrl_msg m = {
 		.type = CTRL_REGION,
@@ -93,9 +93,9 @@ static int say_region(struct zv_queue *q, const struct zv_region *r, uint32_t fl
 
 	queue_enter(q);
 	session_sync(q);
-	ret = q->session.leaving ? -EAGAIN : hello_say(q, &m);
+	ret = q->session.leaving ? -EAGAIN : hello_send(q, &m);
 	call_leave(q);
-	return said(ret, call);
+	return send_result(ret, call);
 }
 
 int zv_region_announce(struct zv_queue *q, const struct zv_region *r)
@@ -103,7 +103,7 @@ int zv_region_announce(struct zv_queue *q, const struct zv_region *r)
 	if (!q || !r || !r->size || (r->gpa != ZV_REGION_BY_FD && r->gpa + r->size <= r->gpa))
 		return zv_err(-EINVAL, "zv_region_announce: queue and region must be set, and the "
 				       "region has a size");
-	return say_region(q, r, 0, "zv_region_announce");
+	return send_region(q, r, 0, "zv_region_announce");
 }
 
 int zv_region_forget(struct zv_queue *q, uint64_t id)
@@ -112,7 +112,7 @@ int zv_region_forget(struct zv_queue *q, uint64_t id)
 
 	if (!q)
 		return zv_err(-EINVAL, "zv_region_forget: queue must be set");
-	return say_region(q, &r, CTRL_REGION_GONE, "zv_region_forget");
+	return send_region(q, &r, CTRL_REGION_GONE, "zv_region_forget");
 }
 
 int broker_grant(struct zv_conn *c, const struct zv_grant *g)
@@ -130,7 +130,7 @@ int broker_grant(struct zv_conn *c, const struct zv_grant *g)
 
 	if (!granted_can(c))
 		return zv_err(-EINVAL, "grant of a channel: the connection has one, or has begun");
-	ret = said(hello_say(c->q, &m), "grant of a channel");
+	ret = send_result(hello_send(c->q, &m), "grant of a channel");
 	if (ret == 0)
 		granted_make(c);
 	return ret;

@@ -50,13 +50,13 @@ static int queue_open(struct zv_dev *dev, unsigned i)
 	q->any_cid = dev->ops->kernel_sockets;
 	q->arm.epfd = q->arm.timerfd = -1;
 	q->arm.runs = UINT64_MAX;
-	q->chans.look_at = UINT64_MAX;
-	TAILQ_INIT(&q->chans.hot);
+	q->chans.next_tick = UINT64_MAX;
+	TAILQ_INIT(&q->chans.active);
 	TAILQ_INIT(&q->grants.regions);
 	TAILQ_INIT(&q->grants.pending);
 	TAILQ_INIT(&q->grants.held);
 	STAILQ_INIT(&q->grants.out);
-	q->peer.hello_by = q->peer.again_at = UINT64_MAX;
+	q->peer.hello_by = q->peer.retry_at = UINT64_MAX;
 	q->session.id = SESSION_NONE; /* the first call starts this side's session */
 	rx_init(q);
 	q->tx.free = LOAN_NONE;

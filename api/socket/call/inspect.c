@@ -103,21 +103,21 @@ int zv_conn_info(struct zv_conn *c, struct zv_conn_info *out)
  * because a table never shrinks.
  */
 #define CURSOR_OVER (UINT64_C(1) << 63) /* in a cursor: the table is done; the rest is over_seq */
-#define LOOKS	    8192		/* of a call */
-#define LOOKS_CONN  32			/* cost of a connection in units of an empty entry */
+#define WALK_BUDGET 8192		/* of a call */
+#define CONN_COST   32			/* cost of a connection in units of an empty entry */
 
 struct walk {
 	int (*fn)(void *ctx, const struct zv_conn_info *info);
 	void *ctx;
 	uint64_t at;
-	int looks; /* left */
+	int budget; /* left */
 };
 
 static int show_conn(struct walk *w, const struct zv_conn *c)
 {
 	struct zv_conn_info info;
 
-	w->looks -= LOOKS_CONN;
+	w->budget -= CONN_COST;
 	fill_info(c, &info);
 	return w->fn(w->ctx, &info);
 }
@@ -126,12 +126,12 @@ static int walk_table(struct zv_queue *q, struct walk *w)
 {
 	int ret = 0;
 
-	while (ret == 0 && w->looks > 0 && w->at < q->conns.slots) {
+	while (ret == 0 && w->budget > 0 && w->at < q->conns.slots) {
 		const struct zv_conn *c =
 			(struct zv_conn *)conn_table_at(&q->conns, (uint32_t)w->at);
 
 		w->at++;
-		w->looks--;
+		w->budget--;
 		if (c && !(c->flags & CF_INTERNAL))
 			ret = show_conn(w, c);
 	}
@@ -148,7 +148,7 @@ static int walk_over(struct zv_queue *q, struct walk *w)
 	TAILQ_FOREACH(c, &q->closed.list, closed.link) {
 		if (c->closed.seq <= (w->at & ~CURSOR_OVER))
 			continue;
-		if (w->looks <= 0)
+		if (w->budget <= 0)
 			return 0;
 		w->at = CURSOR_OVER | c->closed.seq;
 		ret = show_conn(w, c);
@@ -170,7 +170,7 @@ int zv_queue_conns(struct zv_queue *q, uint64_t *cursor,
 	queue_enter(q);
 	session_sync(q);
 	do {
-		w.looks = LOOKS;
+		w.budget = WALK_BUDGET;
 		if (!(w.at & CURSOR_OVER))
 			ret = walk_table(q, &w);
 		if (w.at & CURSOR_OVER && ret == 0)

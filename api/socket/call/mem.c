@@ -179,7 +179,7 @@ int zv_mem_done(struct zv_queue *q, struct zv_sent *done, unsigned max)
 		return zv_err(-EINVAL, "zv_mem_done: queue and done must be set");
 	queue_enter(q);
 	if (q->mem.out)
-		mem_sends_look(q);
+		mem_sends_check(q);
 	while (n < max && mem_send_take(q, &s))
 		done[n++] = (struct zv_sent){s.mem, s.user, s.len, s.err, s.flags};
 	queue_leave(q);

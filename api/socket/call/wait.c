@@ -43,14 +43,14 @@
 #include <sys/timerfd.h>
 #include <time.h>
 
-#define SIGNAL_LOOK_NS 50000u
-#define SPIN_NONE_NS   1000u /* below this spin_ns a call does not poll */
+#define SIGNAL_CHECK_NS 50000u
+#define SPIN_NONE_NS	1000u /* below this spin_ns a call does not poll */
 
 /* One waiting call. Its first look at the clock is in wait_more(): most calls need none. */
 struct waiting {
 	struct zv_queue *const *queues;
 	unsigned n;
-	bool quiet;	     /* events do not keep it awake */
+	bool ignore_events;  /* events do not keep it awake */
 	uint64_t timeout_ns; /* UINT64_MAX: no limit */
 	uint64_t deadline;   /* 0: not known yet */
 	uint64_t start, now; /* of this spell of polling; 0: not begun */
@@ -58,7 +58,7 @@ struct waiting {
 	bool slept;	     /* in this call */
 	bool held;	     /* signals are */
 	sigset_t before;     /* the caller's mask, while held */
-	uint64_t looked;     /* when they were let in, or began to be held */
+	uint64_t checked;    /* when they were let in, or began to be held */
 	const char *eintr;   /* the sentence for -EINTR; NULL: the caller has one */
 };
 
@@ -83,11 +83,11 @@ static void signals_hold(struct waiting *w)
 }
 
 /* Delivers pending signals. True: a handler ran. */
-static bool signals_look(struct waiting *w)
+static bool signals_check(struct waiting *w)
 {
 	const struct timespec none = {0, 0};
 
-	w->looked = w->now;
+	w->checked = w->now;
 	if (w->held)
 		return ppoll(NULL, 0, &none, &w->before) < 0 && errno == EINTR;
 	signals_hold(w);
@@ -119,7 +119,7 @@ static uint64_t arm_all(const struct waiting *w)
 			spin_nap(); /* the control thread may need this CPU */
 			return 0;
 		}
-		ret = queue_arm_rings(q, w->quiet);
+		ret = queue_arm_rings(q, w->ignore_events);
 		timer = queue_timers_next(q);
 		quiesce_leave(&q->tq->qs);
 		if (ret)
@@ -219,7 +219,7 @@ static void begin_spell(struct waiting *w)
 		signals_hold(w); /* it has slept */
 		return;
 	}
-	w->looked = w->now;
+	w->checked = w->now;
 	w->deadline = w->timeout_ns < UINT64_MAX - w->now ? w->now + w->timeout_ns : UINT64_MAX;
 }
 
@@ -246,7 +246,7 @@ static int wait_more(struct waiting *w)
 		return doze(w);
 	}
 	w->now = idle_moment(idle, ++w->idle, w->now);
-	return w->now - w->looked >= SIGNAL_LOOK_NS && signals_look(w) ? -EINTR : 0;
+	return w->now - w->checked >= SIGNAL_CHECK_NS && signals_check(w) ? -EINTR : 0;
 }
 
 /* ---- any event of queues ---- */
@@ -397,7 +397,7 @@ static int conn_wait(struct waiting *w, struct zv_conn *c, uint32_t wanted)
 int zv_conn_wait(struct zv_conn *conn, uint32_t events, uint64_t timeout_ns)
 {
 	struct waiting w = {.n = 1,
-			    .quiet = true,
+			    .ignore_events = true,
 			    .timeout_ns = timeout_ns,
 			    .eintr =
 				    "zv_conn_wait: a signal handler has run meanwhile, or zv_wake"};
@@ -420,7 +420,7 @@ int zv_conn_wait(struct zv_conn *conn, uint32_t events, uint64_t timeout_ns)
 int zv_connect_wait(struct zv_queue *q, uint64_t cid, uint32_t port, enum zv_type type,
 		    uint64_t timeout_ns, struct zv_conn **conn)
 {
-	struct waiting w = {.queues = &q, .n = 1, .quiet = true, .timeout_ns = timeout_ns};
+	struct waiting w = {.queues = &q, .n = 1, .ignore_events = true, .timeout_ns = timeout_ns};
 	struct zv_conn *c = NULL;
 	int ret;
 
@@ -444,7 +444,7 @@ int zv_connect_wait(struct zv_queue *q, uint64_t cid, uint32_t port, enum zv_typ
 int zv_send_all(struct zv_conn *conn, const void *data, size_t len, uint32_t flags,
 		uint64_t timeout_ns, size_t *sent)
 {
-	struct waiting w = {.n = 1, .quiet = true, .timeout_ns = timeout_ns};
+	struct waiting w = {.n = 1, .ignore_events = true, .timeout_ns = timeout_ns};
 	const uint8_t *p = data;
 	struct zv_queue *q = NULL;
 	size_t done = 0;

@@ -14,39 +14,39 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define TICK_NS	   1000000000u
-#define TICK_LOOKS 1024u /* at places of the table, in one poll */
+#define TICK_NS	     1000000000u
+#define TICK_ENTRIES 1024u /* entries of the table, in one poll */
 
-/* ---- hot, armed, quiet ---- */
+/* ---- active, armed, inactive ---- */
 
-void chan_heat(struct chan *ch)
+void chan_activate(struct chan *ch)
 {
 	ch->idle = 0;
-	if (ch->heat == CHAN_HOT || ch->over)
+	if (ch->activity == CHAN_ACTIVE || ch->over)
 		return;
-	if (ch->heat == CHAN_ARMED)
+	if (ch->activity == CHAN_ARMED)
 		shm_channel_disarm(ch->ch);
-	ch->heat = CHAN_HOT;
-	TAILQ_INSERT_TAIL(&ch->q->chans.hot, ch, link);
-	ch->q->chans.nhot++;
+	ch->activity = CHAN_ACTIVE;
+	TAILQ_INSERT_TAIL(&ch->q->chans.active, ch, link);
+	ch->q->chans.nactive++;
 }
 
-static void cool(struct chan *ch, enum chan_heat to)
+static void deactivate(struct chan *ch, enum chan_activity to)
 {
-	if (ch->heat == CHAN_HOT) {
-		TAILQ_REMOVE(&ch->q->chans.hot, ch, link);
-		ch->q->chans.nhot--;
-	} else if (ch->heat == CHAN_ARMED && to != CHAN_ARMED) {
+	if (ch->activity == CHAN_ACTIVE) {
+		TAILQ_REMOVE(&ch->q->chans.active, ch, link);
+		ch->q->chans.nactive--;
+	} else if (ch->activity == CHAN_ARMED && to != CHAN_ARMED) {
 		shm_channel_disarm(ch->ch);
 	}
-	ch->heat = (uint8_t)to;
+	ch->activity = (uint8_t)to;
 }
 
 /* Nothing more is received, and there is nothing to wait for. */
 static void stop(struct chan *ch)
 {
 	ch->over = true;
-	cool(ch, CHAN_QUIET);
+	deactivate(ch, CHAN_INACTIVE);
 }
 
 int chan_broken(struct chan *ch, int err)
@@ -61,12 +61,12 @@ int chan_broken(struct chan *ch, int err)
 		return -ECONNRESET;
 	}
 	stop(ch);
-	/* CHAN_CUT: the device may have died, and only a packet shows that. */
-	if (err == -ECONNRESET && q->dev->t->end == END_IS_MISSED)
+	/* CHAN_ABORT: the device may have died, and only a packet shows that. */
+	if (err == -ECONNRESET && q->dev->t->end == END_MISSED)
 		tx_probe(q);
 	if (err == -EPROTO) {
 		(void)shm_channel_get_stats(ch->ch, &st);
-		if (chan_is_cut(ch))
+		if (chan_is_truncated(ch))
 			st.fault = "the file of its region was cut off";
 		stats_add(&q->tq->stats.chan_broken, 1);
 		zv_log_limited(&q->tq->log, ZV_LOG_WARN,
@@ -82,56 +82,56 @@ int chan_broken(struct chan *ch, int err)
 /* ---- looking ---- */
 
 /* Newly arrived data would be reported. */
-static bool hungry(const struct chan *ch)
+static bool wants_data(const struct chan *ch)
 {
 	return !ch->over && !ch->ended && !conn_has_data(ch->c);
 }
 
 static bool wants_room(const struct chan *ch)
 {
-	return (ch->c->flags & CF_WANT_OUT) && !ch->room_told;
+	return (ch->c->flags & CF_WANT_OUT) && !ch->room_reported;
 }
 
 /*
  * Checks for data, and for room if that is wanted. 1: something new; 0: nothing; -errno: see
  * chan_pull().
  */
-static int look(struct chan *ch)
+static int check(struct chan *ch)
 {
 	struct zv_conn *c = ch->c;
-	int news = 0;
+	int found = 0;
 
-	if (chan_is_cut(ch))
+	if (chan_is_truncated(ch))
 		return -EPROTO;
-	if (hungry(ch)) {
-		news = chan_pull(ch);
-		if (news < 0)
-			return news;
+	if (wants_data(ch)) {
+		found = chan_pull(ch);
+		if (found < 0)
+			return found;
 	}
 	if (wants_room(ch) && chan_has_room(c)) {
-		ch->room_told = true;
-		news = 1;
+		ch->room_reported = true;
+		found = 1;
 	}
-	if (news)
+	if (found)
 		conn_ready(c);
-	return news;
+	return found;
 }
 
 /*
- * Leaves the hot list if nothing is new: becomes armed, or quiet if there is nothing to wait for.
- * 1; 0: something is new, and @ch stays hot; -errno.
+ * Leaves the active list if nothing is new: becomes armed, or inactive if there is nothing to wait
+ * for. 1; 0: something is new, and @ch stays active; -errno.
  */
 static int settle(struct chan *ch)
 {
-	unsigned want = (hungry(ch) ? SHM_WANT_DATA : 0) | (wants_room(ch) ? SHM_WANT_ROOM : 0);
+	unsigned want = (wants_data(ch) ? SHM_WANT_DATA : 0) | (wants_room(ch) ? SHM_WANT_ROOM : 0);
 	int ret;
 
 	if (!want) {
-		chan_tell(ch);
-		cool(ch, CHAN_QUIET);
+		chan_notify(ch);
+		deactivate(ch, CHAN_INACTIVE);
 		return 1;
 	}
-	ch->tell = 0;
+	ch->unnotified = 0;
 	/*
 	 * shm_channel_arm() cannot know how much room is wanted; the check here comes after its
 	 * barrier. A peer that cannot be woken is not a fault of the channel.
@@ -139,32 +139,32 @@ static int settle(struct chan *ch)
 	(void)shm_channel_arm(ch->ch, want, ch->c->blocked.bytes);
 	ret = shm_channel_error(ch->ch);
 	if (!ret)
-		ret = look(ch);
+		ret = check(ch);
 	if (ret < 0)
 		return ret;
-	cool(ch, CHAN_ARMED);
+	deactivate(ch, CHAN_ARMED);
 	if (ret)
-		chan_heat(ch);
+		chan_activate(ch);
 	return !ret;
 }
 
 /* Handles a wake-up by the peer. */
-static void rung(struct chan *ch)
+static void on_wakeup(struct chan *ch)
 {
 	int ret;
 
-	if (!ch || !ch->c || ch->heat != CHAN_ARMED)
+	if (!ch || !ch->c || ch->activity != CHAN_ARMED)
 		return; /* it is looked at, or there is nothing to wait for */
-	ret = look(ch);
+	ret = check(ch);
 	if (ret > 0)
-		chan_heat(ch);
+		chan_activate(ch);
 	else if (!ret)
 		ret = settle(ch); /* its peer does not ring again for this arming */
 	if (ret < 0)
 		(void)chan_broken(ch, ret);
 }
 
-static void hear(struct chan_bells *b)
+static void serve_bells(struct chan_bells *b)
 {
 	uint32_t first;
 	uint64_t bits;
@@ -172,42 +172,42 @@ static void hear(struct chan_bells *b)
 	if (!bells_take(&b->owner, &first, &bits))
 		return;
 	for (; bits; bits &= bits - 1)
-		rung(b->of[first + (uint32_t)__builtin_ctzll(bits)]);
+		on_wakeup(b->of[first + (uint32_t)__builtin_ctzll(bits)]);
 }
 
-static inline void visit(struct chan *ch)
+static inline void poll_one(struct chan *ch)
 {
-	int ret = look(ch);
+	int ret = check(ch);
 
 	if (ret < 0) {
 		(void)chan_broken(ch, ret);
 		return;
 	}
 	/* A few lines of the ring can wait until a poll finds nothing. */
-	if (ch->tell && (!ret || ch->tell >= CHAN_TELL_SLOT))
-		chan_tell(ch);
+	if (ch->unnotified && (!ret || ch->unnotified >= CHAN_NOTIFY_SLOT))
+		chan_notify(ch);
 	if (ret)
 		ch->idle = 0;
-	else if (++ch->idle * ch->q->chans.nhot > CHAN_IDLE && settle(ch) < 0)
+	else if (++ch->idle * ch->q->chans.nactive > CHAN_IDLE_POLLS && settle(ch) < 0)
 		(void)chan_broken(ch, -EPROTO);
 }
 
 void chans_poll(struct zv_queue *q)
 {
 	struct queue_chans *cs = &q->chans;
-	uint32_t n = cs->nhot < CHAN_LOOKS ? cs->nhot : CHAN_LOOKS;
-	bool all = n == cs->nhot;
+	uint32_t n = cs->nactive < CHAN_POLL_MAX ? cs->nactive : CHAN_POLL_MAX;
+	bool all = n == cs->nactive;
 	struct chan *ch, *next;
 
 	if (__builtin_expect(chan_bells_any(q), 0))
-		hear(cs->bells);
-	for (ch = TAILQ_FIRST(&cs->hot); ch && n--; ch = next) {
+		serve_bells(cs->bells);
+	for (ch = TAILQ_FIRST(&cs->active); ch && n--; ch = next) {
 		next = TAILQ_NEXT(ch, link);
 		if (!all) { /* others have their turn next time */
-			TAILQ_REMOVE(&cs->hot, ch, link);
-			TAILQ_INSERT_TAIL(&cs->hot, ch, link);
+			TAILQ_REMOVE(&cs->active, ch, link);
+			TAILQ_INSERT_TAIL(&cs->active, ch, link);
 		}
-		visit(ch);
+		poll_one(ch);
 	}
 }
 
@@ -216,7 +216,7 @@ bool chans_arm(struct zv_queue *q)
 	struct chan *ch, *next;
 	bool work = false;
 
-	for (ch = TAILQ_FIRST(&q->chans.hot); ch; ch = next) {
+	for (ch = TAILQ_FIRST(&q->chans.active); ch; ch = next) {
 		int ret;
 
 		next = TAILQ_NEXT(ch, link);
@@ -230,29 +230,30 @@ bool chans_arm(struct zv_queue *q)
 
 /* ---- checks for what no peer reports ---- */
 
-static void tick_at(struct zv_queue *q, uint64_t now)
+static void schedule_tick(struct zv_queue *q, uint64_t now)
 {
-	q->chans.look_at = now - now % TICK_NS + TICK_NS;
-	q->chans.looked = 0;
+	q->chans.next_tick = now - now % TICK_NS + TICK_NS;
+	q->chans.tick_pos = 0;
 }
 
 void chans_tick(struct zv_queue *q)
 {
 	struct queue_chans *cs = &q->chans;
-	uint32_t to = cs->size - cs->looked < TICK_LOOKS ? cs->size : cs->looked + TICK_LOOKS;
+	uint32_t to =
+		cs->size - cs->tick_pos < TICK_ENTRIES ? cs->size : cs->tick_pos + TICK_ENTRIES;
 
-	if (cs->looked == 0 && q->dev->t->end == END_IS_MISSED)
+	if (cs->tick_pos == 0 && q->dev->t->end == END_MISSED)
 		tx_probe(q);
-	while (cs->looked < to)
-		rung(cs->tab[cs->looked++]);
-	if (cs->n && cs->looked == cs->size)
-		tick_at(q, q->clock.now);
+	while (cs->tick_pos < to)
+		on_wakeup(cs->tab[cs->tick_pos++]);
+	if (cs->n && cs->tick_pos == cs->size)
+		schedule_tick(q, q->clock.now);
 }
 
 void chan_was_read(struct chan *ch)
 {
-	if (ch->heat != CHAN_HOT || ch->idle)
-		chan_heat(ch);
+	if (ch->activity != CHAN_ACTIVE || ch->idle)
+		chan_activate(ch);
 }
 
 /* ---- life ---- */
@@ -278,7 +279,7 @@ static void destroy(struct chan *ch)
 	if (ch->index != LOAN_NONE) {
 		q->chans.tab[ch->index] = NULL;
 		if (--q->chans.n == 0)
-			q->chans.look_at = UINT64_MAX;
+			q->chans.next_tick = UINT64_MAX;
 		stats_add(&q->tq->stats.chans, -(uint64_t)1);
 	}
 	chan_bell_leave(ch);
@@ -289,8 +290,8 @@ static void destroy(struct chan *ch)
 
 void chan_loans_back(struct chan *ch)
 {
-	if (ch->heat != CHAN_HOT)
-		chan_tell(ch);
+	if (ch->activity != CHAN_ACTIVE)
+		chan_notify(ch);
 	if (!ch->c && !ch->lent)
 		destroy(ch);
 }
@@ -313,14 +314,14 @@ static int enter(struct zv_queue *q, struct chan *ch)
 		q->chans.size = size;
 	}
 	q->chans.tab[i] = ch;
-	if (q->chans.n++ == 0 && q->dev->t->end != END_IS_TOLD)
-		tick_at(q, queue_clock(q));
+	if (q->chans.n++ == 0 && q->dev->t->end != END_REPORTED)
+		schedule_tick(q, queue_clock(q));
 	ch->index = i;
 	stats_add(&q->tq->stats.chans, 1);
 	return 0;
 }
 
-static const uint32_t never;
+static const uint32_t never_truncated;
 
 static int open_ends(struct chan *ch, const struct chan_opts *o)
 {
@@ -340,7 +341,7 @@ static int open_ends(struct chan *ch, const struct chan_opts *o)
 static void opened(struct zv_conn *c)
 {
 	c->chan->over = false;
-	chan_heat(c->chan);
+	chan_activate(c->chan);
 }
 
 static bool used(const struct zv_conn *c)
@@ -374,7 +375,7 @@ int chan_attach(struct zv_conn *c, const struct chan_opts *o)
 		return ret;
 	}
 	ch->gone = o->gone;
-	ch->cut = o->cut ? o->cut : &never;
+	ch->truncated = o->truncated ? o->truncated : &never_truncated;
 	ch->gone_arg = o->gone_arg;
 	ch->ring_page = o->ring_page;
 	ch->ring_bell = o->ring_bell;
@@ -392,7 +393,7 @@ void chans_fini(struct zv_queue *q)
 {
 	chan_bells_close(q);
 	free((void *)q->chans.tab);
-	chan_stages_fini(q);
+	chan_staging_fini(q);
 }
 
 /* ---- what happens to the connection ---- */
@@ -427,14 +428,14 @@ static void end(struct zv_conn *c)
 	if (!ch->end_sent)
 		(void)shm_channel_control(ch->ch, CHAN_END, 0);
 	ch->end_sent = true;
-	chan_tell(ch);
+	chan_notify(ch);
 	if (c->flags & CF_ORPHAN)
 		stop(ch);
 }
 
 static void woken(struct zv_conn *c)
 {
-	rung(c->chan);
+	on_wakeup(c->chan);
 }
 
 static void over(struct zv_conn *c)
@@ -447,8 +448,8 @@ static void over(struct zv_conn *c)
 	if (c->state == VC_CONNECTED && !(c->flags & CF_ORPHAN))
 		(void)chan_pull_all(ch);
 	if (c->q->session.no_tx && !ch->end_sent && c->shut.peer != VSOCK_SHUTDOWN_BOTH) {
-		(void)shm_channel_control(ch->ch, CHAN_CUT, 0);
-		chan_tell(ch);
+		(void)shm_channel_control(ch->ch, CHAN_ABORT, 0);
+		chan_notify(ch);
 	}
 	stop(ch);
 }

@@ -14,9 +14,9 @@
  */
 int chan_attach(struct zv_conn *c, const struct chan_opts *o);
 
-/* Part of zv_poll: serves bells and hot channels. Call it when q->chans.n is not 0. */
+/* Part of zv_poll: serves bells and active channels. Call it when q->chans.n is not 0. */
 void chans_poll(struct zv_queue *q);
-/* To be called at q->chans.look_at: checks for what no peer would report. */
+/* To be called at q->chans.next_tick: checks for what no peer would report. */
 void chans_tick(struct zv_queue *q);
 /*
  * To be called before sleeping: asks all peers to wake this side. True: there is work, do not
@@ -27,8 +27,8 @@ void chans_fini(struct zv_queue *q);
 
 /* ---- for the verbs of types ---- */
 
-/* Makes @ch hot, because there is or will soon be traffic: zv_poll checks it from here on. */
-void chan_heat(struct chan *ch);
+/* Makes @ch active, because there is or will soon be traffic: zv_poll checks it from here on. */
+void chan_activate(struct chan *ch);
 /*
  * Resets the connection because the peer has broken the channel (-EPROTO), what it sent cannot be
  * held (-ENOMEM), or its session is over (-ECONNRESET). Returns -ECONNRESET for the caller to

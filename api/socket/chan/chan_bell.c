@@ -16,7 +16,7 @@ struct chan_ringer {
 
 /* ---- this side's page ---- */
 
-/* Edge-triggered: the event is taken by queue_fds_look(), and nothing is read. */
+/* Edge-triggered: the event is taken by queue_fds_check(), and nothing is read. */
 static int listen_to(struct zv_queue *q, int fd)
 {
 	struct epoll_event edge = {.events = EPOLLIN | EPOLLET, .data.u32 = FD_BELLS};
@@ -159,7 +159,7 @@ bool chan_bell_ring(struct chan *ch)
 			return false;
 		ch->ringer->chans++;
 	}
-	if (!bells_heard(&ch->ringer->r) || bell_ring(&ch->ringer->r, ch->ring_bell))
+	if (!bells_listening(&ch->ringer->r) || bell_ring(&ch->ringer->r, ch->ring_bell))
 		return false;
 	stats_add(&ch->q->tq->stats.chan_rings, 1);
 	return true;

@@ -16,8 +16,8 @@ int chan_rx_init(struct chan *ch, const struct shm_direction *d)
 	for (uint32_t i = 0; i < d->classes; i++)
 		ch->nslots += d->cls[i].slots;
 	ch->line_mask = d->entries - 1;
-	ch->most = d->entries + ch->nslots;
-	ch->size = CHAN_FIFO < ch->most ? CHAN_FIFO : ch->most;
+	ch->fifo_max = d->entries + ch->nslots;
+	ch->size = CHAN_FIFO < ch->fifo_max ? CHAN_FIFO : ch->fifo_max;
 	/*
 	 * A start value that no other channel of this number uses, so that loans are not mixed up.
 	 */
@@ -42,7 +42,7 @@ void chan_rx_fini(struct chan *ch)
 
 /* ---- out of the ring ---- */
 
-/* Makes room at the end of the fifo, which is not empty: all that is held fits `most`. */
+/* Makes room at the end of the fifo, which is not empty: all that is held fits `fifo_max`. */
 static bool fifo_grow(struct chan *ch)
 {
 	uint32_t n = ch->tail - ch->head, size;
@@ -67,13 +67,13 @@ static bool fifo_grow(struct chan *ch)
 static void unwanted(struct chan *ch, const struct shm_msg *m)
 {
 	(void)shm_channel_release(ch->ch, m, 1);
-	ch->tell++;
+	ch->unnotified++;
 }
 
 static int control(struct chan *ch, const struct shm_msg *m)
 {
 	if (m->len != CHAN_END)
-		return m->len == CHAN_CUT ? -ECONNRESET : -EPROTO;
+		return m->len == CHAN_ABORT ? -ECONNRESET : -EPROTO;
 	ch->ended = true;
 	ch->c->shut.peer |= VSOCK_SHUTDOWN_SEND;
 	return 0;
@@ -122,8 +122,8 @@ static inline int pull(struct chan *ch, uint32_t most)
 	uint32_t room;
 	int n, ret;
 
-	if (ch->tell >= CHAN_TELL)
-		chan_tell(ch);
+	if (ch->unnotified >= CHAN_NOTIFY_MSGS)
+		chan_notify(ch);
 	if (ch->over || ch->ended)
 		return 0;
 	if (chan_fifo_empty(ch))
@@ -133,8 +133,8 @@ static inline int pull(struct chan *ch, uint32_t most)
 	room = ch->size - ch->tail;
 	n = shm_channel_recv(ch->ch, ch->fifo + ch->tail, room < most ? room : most);
 	if (n <= 0) {
-		if (ch->tell)
-			chan_tell(ch);
+		if (ch->unnotified)
+			chan_notify(ch);
 		return n;
 	}
 	ret = sort_in(ch, (unsigned)n);
@@ -166,7 +166,8 @@ int chan_pull_all(struct chan *ch)
 void chan_read(struct chan *ch, unsigned n, uint64_t bytes)
 {
 	for (unsigned i = 0; i < n; i++)
-		ch->tell += ch->fifo[ch->head + i].kind == SHM_MSG_SLOT ? CHAN_TELL_SLOT : 1;
+		ch->unnotified +=
+			ch->fifo[ch->head + i].kind == SHM_MSG_SLOT ? CHAN_NOTIFY_SLOT : 1;
 	(void)shm_channel_release(ch->ch, ch->fifo + ch->head, n);
 	ch->head += n;
 	ch->c->rx.queued = ch->tail - ch->head;
@@ -211,7 +212,7 @@ static inline bool take_back(struct chan *ch, const struct zv_buf *b, struct shm
 		if (l->serial != b->serial)
 			return false;
 		l->serial = 0;
-		ch->tell += CHAN_TELL_SLOT - 1;
+		ch->unnotified += CHAN_NOTIFY_SLOT - 1;
 		m->kind = SHM_MSG_SLOT;
 		m->gen = l->gen;
 		m->id = id;
@@ -243,7 +244,7 @@ unsigned chan_take_back(struct chan *ch, const struct zv_buf *bufs, unsigned n)
 	ch->lent -= k;
 	ch->q->rx.app_loans -= k;
 	ch->unread -= bytes;
-	ch->tell += k;
+	ch->unnotified += k;
 	return k;
 }
 
@@ -256,5 +257,5 @@ void chan_rx_drop(struct zv_conn *c)
 		bytes += ch->fifo[i].len;
 	chan_read(ch, ch->tail - ch->head, bytes);
 	c->rx.seq.msgs = 0;
-	chan_tell(ch);
+	chan_notify(ch);
 }

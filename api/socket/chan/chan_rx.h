@@ -3,10 +3,10 @@
  * Received messages of a channel: from the ring to the application, and back.
  *
  * A polling peer sees what was released. Waking a sleeping one costs a full barrier (barrier pair
- * [D]), so the peer is notified at the end of a burst: after CHAN_TELL messages, or by the next
- * call that sends, finds nothing to receive, arms the queue, or polls it and finds nothing new;
- * after a slot was released, by any poll. A channel whose peer still has to be notified (`tell`)
- * stays hot.
+ * [D]), so the peer is notified at the end of a burst: after CHAN_NOTIFY_MSGS messages, or by the
+ * next call that sends, finds nothing to receive, arms the queue, or polls it and finds nothing
+ * new; after a slot was released, by any poll. A channel whose peer still has to be notified
+ * (`unnotified`) stays active.
  */
 #ifndef ZV_CHAN_RX_H
 #define ZV_CHAN_RX_H
@@ -15,9 +15,9 @@
 #include "socket/conn/rx_loan.h"
 
 /* The region is lost. After a copy, use chan_copied(). */
-static inline bool chan_is_cut(const struct chan *ch)
+static inline bool chan_is_truncated(const struct chan *ch)
 {
-	return __builtin_expect(shm_load32(ch->cut) != 0, 0);
+	return __builtin_expect(shm_load32(ch->truncated) != 0, 0);
 }
 
 /*
@@ -27,7 +27,7 @@ static inline bool chan_is_cut(const struct chan *ch)
 static inline bool chan_copied(const struct chan *ch, const void *dst)
 {
 	rx_copied(dst);
-	return !chan_is_cut(ch);
+	return !chan_is_truncated(ch);
 }
 
 /* No message waits for the application. */
@@ -38,16 +38,16 @@ static inline bool chan_fifo_empty(const struct chan *ch)
 
 /*
  * Takes messages from the ring, as many as the fifo has room for. 1: something has come, data or
- * the end; 0: nothing; -EPROTO, -ENOMEM, -ECONNRESET (CHAN_CUT): the connection has to be reset.
+ * the end; 0: nothing; -EPROTO, -ENOMEM, -ECONNRESET (CHAN_ABORT): the connection has to be reset.
  */
 int chan_pull(struct chan *ch);
 /* Takes all that was in the ring at the time of the call. 0, or -errno as above. */
 int chan_pull_all(struct chan *ch);
 
 /* Notifies the peer of what was released. */
-static inline void chan_tell(struct chan *ch)
+static inline void chan_notify(struct chan *ch)
 {
-	ch->tell = 0;
+	ch->unnotified = 0;
 	(void)shm_channel_notify(ch->ch);
 }
 

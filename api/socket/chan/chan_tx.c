@@ -5,27 +5,27 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define STAGES 64u /* of a slab */
+#define STAGING_BUFS 64u /* of a slab */
 
 void chan_tx_init(struct chan *ch, const struct shm_direction *d, bool nested)
 {
-	uint32_t places = d->entries / 2 < CHAN_PIECES ? d->entries / 2 : CHAN_PIECES;
+	uint32_t entries = d->entries / 2 < CHAN_PIECES ? d->entries / 2 : CHAN_PIECES;
 	/* Nested slots: the smallest class covers all memory. */
 	uint64_t left = nested ? (uint64_t)d->cls[0].slots * d->cls[0].slot_size : UINT64_MAX;
 
 	ch->classes = d->classes;
 	ch->room = shm_channel_room(ch->ch);
-	ch->places = ch->all_places = shm_channel_places(ch->ch, UINT32_MAX);
+	ch->free_entries = ch->all_entries = shm_channel_free_entries(ch->ch, UINT32_MAX);
 	/* The longest message is one that all slots can hold, with half of the ring. */
 	for (uint32_t i = d->classes; i--;) {
-		uint32_t n = d->cls[i].slots < places ? d->cls[i].slots : places;
+		uint32_t n = d->cls[i].slots < entries ? d->cls[i].slots : entries;
 
 		ch->slot_size[i] = d->cls[i].slot_size;
 		if (n > left / ch->slot_size[i])
 			n = (uint32_t)(left / ch->slot_size[i]);
 		ch->max_msg += (uint64_t)n * ch->slot_size[i];
 		left -= (uint64_t)n * ch->slot_size[i];
-		places -= n;
+		entries -= n;
 		ch->tx_slots += d->cls[i].slots;
 	}
 	if (ch->max_msg < SHM_INLINE_MAX)
@@ -39,10 +39,10 @@ void chan_tx_fini(struct chan *ch)
 
 /* ---- room ---- */
 
-bool chan_places_look(struct chan *ch, uint32_t n)
+bool chan_entries_refresh(struct chan *ch, uint32_t n)
 {
-	ch->places = shm_channel_places(ch->ch, ch->promised + n);
-	return ch->places >= ch->promised + n;
+	ch->free_entries = shm_channel_free_entries(ch->ch, ch->promised + n);
+	return ch->free_entries >= ch->promised + n;
 }
 
 /* The largest slot size below the class that serves messages of @len bytes; 0: none. */
@@ -83,7 +83,7 @@ int chan_blocked(struct zv_conn *c, size_t bytes, uint32_t pieces)
 	c->flags |= CF_WANT_OUT;
 	c->blocked = (struct conn_blocked){
 		.bytes = bytes < UINT32_MAX ? (uint32_t)bytes : UINT32_MAX, .pkts = pieces};
-	c->chan->room_told = false;
+	c->chan->room_reported = false;
 	stats_add(&c->q->tq->stats.tx_no_buffer, 1);
 	return -EAGAIN;
 }
@@ -99,57 +99,59 @@ bool chan_has_room(const struct zv_conn *c)
 	if (ch->over)
 		return true; /* the next call reports why there is none */
 	if (!ch->classes || bytes <= SHM_INLINE_MAX)
-		return chan_places(ch, chan_width(ch->classes ? bytes : 1));
+		return chan_has_entries(ch, chan_width(ch->classes ? bytes : 1));
 	n = chan_slots(ch, m, c->blocked.pkts ? 1 : CHAN_PIECES, bytes, &room);
 	if (n <= 0)
 		return false;
 	(void)shm_channel_cancel(ch->ch, m, (unsigned)n);
-	return (c->blocked.pkts || room >= bytes) && chan_places(ch, (uint32_t)n);
+	return (c->blocked.pkts || room >= bytes) && chan_has_entries(ch, (uint32_t)n);
 }
 
 /* ---- reserved buffers ---- */
 
-static uint8_t *stage_at(const struct zv_queue *q, uint32_t i)
+static uint8_t *staging_at(const struct zv_queue *q, uint32_t i)
 {
-	return q->chans.stage.slab[i / STAGES] + (size_t)(i % STAGES) * SHM_INLINE_MAX;
+	return q->chans.staging.slab[i / STAGING_BUFS] +
+	       (size_t)(i % STAGING_BUFS) * SHM_INLINE_MAX;
 }
 
 /* One slab more. */
-static bool stages_grow(struct zv_queue *q)
+static bool staging_grow(struct zv_queue *q)
 {
-	uint32_t size = q->chans.stage.size + STAGES;
-	uint8_t **slab = realloc((void *)q->chans.stage.slab, size / STAGES * sizeof(*slab));
+	uint32_t size = q->chans.staging.size + STAGING_BUFS;
+	uint8_t **slab =
+		realloc((void *)q->chans.staging.slab, size / STAGING_BUFS * sizeof(*slab));
 	struct chan_out *out;
 	uint32_t *ids;
 
 	if (!slab)
 		return false;
-	q->chans.stage.slab = slab;
-	ids = realloc(q->chans.stage.free, size * sizeof(*ids));
+	q->chans.staging.slab = slab;
+	ids = realloc(q->chans.staging.free, size * sizeof(*ids));
 	if (!ids)
 		return false;
-	q->chans.stage.free = ids;
-	out = realloc(q->chans.stage.out, size * sizeof(*out));
+	q->chans.staging.free = ids;
+	out = realloc(q->chans.staging.out, size * sizeof(*out));
 	if (!out)
 		return false;
-	q->chans.stage.out = out;
-	slab += size / STAGES - 1;
-	*slab = aligned_alloc(SHM_CACHE_LINE, STAGES * SHM_INLINE_MAX);
+	q->chans.staging.out = out;
+	slab += size / STAGING_BUFS - 1;
+	*slab = aligned_alloc(SHM_CACHE_LINE, STAGING_BUFS * SHM_INLINE_MAX);
 	if (!*slab)
 		return false;
-	memset(out + q->chans.stage.size, 0, STAGES * sizeof(*out));
-	while (q->chans.stage.size < size)
-		ids[q->chans.stage.nfree++] = q->chans.stage.size++;
+	memset(out + q->chans.staging.size, 0, STAGING_BUFS * sizeof(*out));
+	while (q->chans.staging.size < size)
+		ids[q->chans.staging.nfree++] = q->chans.staging.size++;
 	return true;
 }
 
-void chan_stages_fini(struct zv_queue *q)
+void chan_staging_fini(struct zv_queue *q)
 {
-	for (uint32_t i = 0; i < q->chans.stage.size; i += STAGES)
-		free(q->chans.stage.slab[i / STAGES]);
-	free((void *)q->chans.stage.slab);
-	free(q->chans.stage.out);
-	free(q->chans.stage.free);
+	for (uint32_t i = 0; i < q->chans.staging.size; i += STAGING_BUFS)
+		free(q->chans.staging.slab[i / STAGING_BUFS]);
+	free((void *)q->chans.staging.slab);
+	free(q->chans.staging.out);
+	free(q->chans.staging.free);
 }
 
 /* Lends @o, whose capacity and width are set, to the application. */
@@ -170,23 +172,23 @@ static inline void lend(struct chan *ch, struct zv_buf *b, void *data, uint32_t 
 	b->serial = o->serial;
 }
 
-static int reserve_stages(struct chan *ch, struct zv_buf *bufs, unsigned n, uint32_t len)
+static int reserve_staging(struct chan *ch, struct zv_buf *bufs, unsigned n, uint32_t len)
 {
 	uint8_t width = (uint8_t)chan_width(len);
 	struct zv_queue *q = ch->q;
 	unsigned k;
 
-	for (k = 0; k < n && chan_places(ch, width); k++) {
+	for (k = 0; k < n && chan_has_entries(ch, width); k++) {
 		struct chan_out *o;
 		uint32_t i;
 
-		if (__builtin_expect(!q->chans.stage.nfree, 0) && !stages_grow(q))
+		if (__builtin_expect(!q->chans.staging.nfree, 0) && !staging_grow(q))
 			break;
-		i = q->chans.stage.free[--q->chans.stage.nfree];
-		o = &q->chans.stage.out[i];
+		i = q->chans.staging.free[--q->chans.staging.nfree];
+		o = &q->chans.staging.out[i];
 		o->capacity = len;
 		o->width = width;
-		lend(ch, &bufs[k], stage_at(q, i), CHAN_COOKIE | i, o);
+		lend(ch, &bufs[k], staging_at(q, i), CHAN_COOKIE | i, o);
 	}
 	return (int)k;
 }
@@ -209,18 +211,18 @@ int chan_reserve(struct zv_conn *c, struct zv_buf *bufs, unsigned n, size_t len)
 	unsigned k = 0;
 
 	if (!ch->classes || len <= SHM_INLINE_MAX)
-		return reserve_stages(ch, bufs, n,
-				      len < SHM_INLINE_MAX ? (uint32_t)len : SHM_INLINE_MAX);
+		return reserve_staging(ch, bufs, n,
+				       len < SHM_INLINE_MAX ? (uint32_t)len : SHM_INLINE_MAX);
 	if (__builtin_expect(!ch->out, 0)) {
 		ch->out = calloc(ch->tx_slots, sizeof(*ch->out));
 		if (!ch->out)
 			return -ENOMEM;
 	}
-	while (k < n && chan_places(ch, 1)) {
+	while (k < n && chan_has_entries(ch, 1)) {
 		struct shm_msg m[CHAN_FIFO];
-		uint32_t places = ch->places - ch->promised;
+		uint32_t entries = ch->free_entries - ch->promised;
 		unsigned want = n - k < CHAN_FIFO ? n - k : CHAN_FIFO;
-		int got = some_slots(ch, m, want < places ? want : places, len);
+		int got = some_slots(ch, m, want < entries ? want : entries, len);
 
 		if (got < 0 && !k) /* otherwise the next call finds it again */
 			return got;
@@ -248,7 +250,7 @@ void chan_out_cancel(struct chan *ch, const struct zv_buf *b, struct chan_out *o
 	ch->c->tx.loans--;
 	ch->q->tx.app_loans--;
 	if (b->cookie & CHAN_COOKIE)
-		cs->stage.free[cs->stage.nfree++] = b->cookie & ~CHAN_COOKIE;
+		cs->staging.free[cs->staging.nfree++] = b->cookie & ~CHAN_COOKIE;
 	else
 		(void)shm_channel_cancel(ch->ch, &m, 1);
 	tx_credit_back(ch->c);

@@ -9,9 +9,9 @@
  * has reserved, and everything else that is sent leaves that many free.
  *
  * Ring entries have to be sent in the order in which they are reserved, but reserved buffers may be
- * sent in any order. So a short reserved buffer is private memory (a *stage* of the queue), copied
- * into the ring when it is sent. That touches one cache line that is at hand; a slot would cost the
- * peer one more.
+ * sent in any order. So a short reserved buffer is private memory (a *staging buffer* of the
+ * queue), copied into the ring when it is sent. That touches one cache line that is at hand; a slot
+ * would cost the peer one more.
  */
 #ifndef ZV_CHAN_TX_H
 #define ZV_CHAN_TX_H
@@ -25,13 +25,14 @@ static inline uint32_t chan_width(size_t len)
 	return len > SHM_CACHE_LINE ? 2 : 1;
 }
 
-/* The slow half of chan_places(). */
-bool chan_places_look(struct chan *ch, uint32_t n);
+/* The slow half of chan_has_entries(). */
+bool chan_entries_refresh(struct chan *ch, uint32_t n);
 
 /* There are @n free ring entries that are not promised to a reserved buffer. */
-static inline bool chan_places(struct chan *ch, uint32_t n)
+static inline bool chan_has_entries(struct chan *ch, uint32_t n)
 {
-	return __builtin_expect(ch->places >= ch->promised + n, 1) || chan_places_look(ch, n);
+	return __builtin_expect(ch->free_entries >= ch->promised + n, 1) ||
+	       chan_entries_refresh(ch, n);
 }
 
 /* Copies a short message into the ring. 1; 0: the ring is full; -EPROTO. */
@@ -41,16 +42,16 @@ static inline int chan_send_line(struct chan *ch, const void *data, size_t len, 
 		.data = (void *)(uintptr_t)data, .len = (uint32_t)len, .flags = (uint8_t)flags};
 	int n;
 
-	if (!chan_places(ch, chan_width(len)))
+	if (!chan_has_entries(ch, chan_width(len)))
 		return shm_channel_error(ch->ch);
 	n = shm_channel_send(ch->ch, &m, 1);
-	ch->places -= n > 0 ? chan_width(len) : 0;
+	ch->free_entries -= n > 0 ? chan_width(len) : 0;
 	return n;
 }
 
 /*
  * Takes up to @max slots for @len bytes in total, large ones first. Returns how many, or -EPROTO;
- * *room: bytes in them. Each also needs a ring entry (chan_places()).
+ * *room: bytes in them. Each also needs a ring entry (chan_has_entries()).
  */
 int chan_slots(struct chan *ch, struct shm_msg *msgs, unsigned max, size_t len, size_t *room);
 
@@ -76,15 +77,15 @@ int chan_reserve(struct zv_conn *c, struct zv_buf *bufs, unsigned n, size_t len)
 
 /* Where the records are; computed once per call. */
 struct chan_outs {
-	struct chan_out *stage, *slot;
-	uint32_t stages, slots, chan;
+	struct chan_out *staging, *slot;
+	uint32_t nstaging, slots, chan;
 };
 
 static inline struct chan_outs chan_outs(const struct chan *ch)
 {
-	return (struct chan_outs){.stage = ch->q->chans.stage.out,
+	return (struct chan_outs){.staging = ch->q->chans.staging.out,
 				  .slot = ch->out,
-				  .stages = ch->q->chans.stage.size,
+				  .nstaging = ch->q->chans.staging.size,
 				  .slots = ch->out ? ch->tx_slots : 0,
 				  .chan = ch->index};
 }
@@ -95,7 +96,7 @@ static inline struct chan_out *chan_out_at(const struct chan_outs *r, const stru
 	uint32_t i = b->cookie & ~CHAN_COOKIE;
 
 	if (b->cookie & CHAN_COOKIE)
-		return i < r->stages ? &r->stage[i] : NULL;
+		return i < r->nstaging ? &r->staging[i] : NULL;
 	return i < r->slots ? &r->slot[i] : NULL;
 }
 
@@ -122,6 +123,6 @@ void chan_out_cancel(struct chan *ch, const struct zv_buf *b, struct chan_out *o
 
 void chan_tx_init(struct chan *ch, const struct shm_direction *d, bool nested);
 void chan_tx_fini(struct chan *ch);
-void chan_stages_fini(struct zv_queue *q);
+void chan_staging_fini(struct zv_queue *q);
 
 #endif

@@ -31,7 +31,7 @@ struct grant {
 
 /* ---- messages to the device ---- */
 
-static void say(struct zv_queue *q, struct ctrl_out *out)
+static void enqueue(struct zv_queue *q, struct ctrl_out *out)
 {
 	STAILQ_INSERT_TAIL(&q->grants.out, out, link);
 	q->grants.nout++;
@@ -52,7 +52,7 @@ static struct ctrl_out *out_new(struct zv_queue *q)
 	return out;
 }
 
-void grants_said(struct zv_queue *q, struct ctrl_out *out)
+void grants_sent(struct zv_queue *q, struct ctrl_out *out)
 {
 	q->grants.nout--;
 	if (!q->grants.spare)
@@ -62,7 +62,7 @@ void grants_said(struct zv_queue *q, struct ctrl_out *out)
 }
 
 /* Without memory for two of them the device gets no answer, and does not use the region. */
-static void say_mapped(struct zv_queue *q, uint64_t id, int result)
+static void send_region_ack(struct zv_queue *q, uint64_t id, int result)
 {
 	struct ctrl_out *out = out_new(q);
 
@@ -71,10 +71,10 @@ static void say_mapped(struct zv_queue *q, uint64_t id, int result)
 	out->m.type = CTRL_REGION_ACK;
 	out->m.region_ack.id = id;
 	out->m.region_ack.result = result;
-	say(q, out);
+	enqueue(q, out);
 }
 
-static struct ctrl_out *holds(const struct grant *g, uint32_t left)
+static struct ctrl_out *make_holds(const struct grant *g, uint32_t left)
 {
 	struct ctrl_out *out = calloc(1, sizeof(*out));
 
@@ -91,7 +91,7 @@ static struct ctrl_out *holds(const struct grant *g, uint32_t left)
 }
 
 /* All or nothing: the device takes back whatever is not in a complete list. */
-static void say_held(struct zv_queue *q)
+static void send_held(struct zv_queue *q)
 {
 	struct ctrl_out_list list = STAILQ_HEAD_INITIALIZER(list);
 	uint32_t left = q->grants.nheld;
@@ -99,15 +99,15 @@ static void say_held(struct zv_queue *q)
 	const struct grant *g;
 
 	TAILQ_FOREACH(g, &q->grants.held, held)
-		if ((out = holds(g, --left)))
+		if ((out = make_holds(g, --left)))
 			STAILQ_INSERT_TAIL(&list, out, link);
 		else
 			goto none;
-	if (!q->grants.nheld && (out = holds(NULL, 0)))
+	if (!q->grants.nheld && (out = make_holds(NULL, 0)))
 		STAILQ_INSERT_TAIL(&list, out, link);
 	while ((out = STAILQ_FIRST(&list))) {
 		STAILQ_REMOVE_HEAD(&list, link);
-		say(q, out);
+		enqueue(q, out);
 	}
 	return;
 none:
@@ -117,7 +117,7 @@ none:
 	}
 }
 
-static void say_offer(struct zv_queue *q)
+static void send_offer(struct zv_queue *q)
 {
 	const struct transport_region_ops *ops = q->dev->ops->regions;
 	struct ctrl_out *out;
@@ -131,14 +131,14 @@ static void say_offer(struct zv_queue *q)
 		return;
 	out->m.type = CTRL_OFFER;
 	out->m.offer = offer;
-	say(q, out);
+	enqueue(q, out);
 }
 
 /*
  * Ends of channels in this side's region are still held from another device; this one does not know
  * of them and would reuse their memory.
  */
-static bool holds_of_former(const struct zv_queue *q)
+static bool former_device_holds(const struct zv_queue *q)
 {
 	return __atomic_load_n(&q->dev->held_own, __ATOMIC_ACQUIRE) != 0;
 }
@@ -149,16 +149,16 @@ void grants_begin(struct zv_queue *q)
 	bool other = device != q->grants.device;
 
 	/* Over kernel sockets the end of the control connection has taken everything back. */
-	if (q->grants.spoken && !q->dev->ops->kernel_sockets)
-		say_held(q);
-	q->grants.spoken = true;
+	if (q->grants.had_session && !q->dev->ops->kernel_sockets)
+		send_held(q);
+	q->grants.had_session = true;
 	if (!q->grants.spare)
 		q->grants.spare = calloc(1, sizeof(*q->grants.spare));
 	q->grants.device = device;
-	if (other && holds_of_former(q))
+	if (other && former_device_holds(q))
 		q->grants.offer_due = true;
 	else
-		say_offer(q);
+		send_offer(q);
 }
 
 /* ---- regions ---- */
@@ -185,7 +185,7 @@ static void region_free(struct zv_queue *q, struct queue_region *r)
 }
 
 /* Without bells of its own this side is woken by packets. */
-static void bells_look(struct zv_queue *q)
+static void open_bells(struct zv_queue *q)
 {
 	const struct transport_region_ops *ops = q->dev->ops->regions;
 	struct bell_map *m = ops->bells && !q->chans.bells ? ops->bells(q->dev->t, q->index) : NULL;
@@ -195,15 +195,15 @@ static void bells_look(struct zv_queue *q)
 }
 
 /* Requests the mapping of @r, and tells the device when it is mapped or refused. */
-static void region_look(struct zv_queue *q, struct queue_region *r)
+static void try_map(struct zv_queue *q, struct queue_region *r)
 {
 	int ret = q->dev->ops->regions->map(q->dev->t, q->index, &r->at, &r->map);
 
 	if (ret == -EINPROGRESS)
 		return;
 	if (!ret)
-		bells_look(q); /* the device grants nothing before it is told of the region */
-	say_mapped(q, r->at.id, ret);
+		open_bells(q); /* the device grants nothing before it is told of the region */
+	send_region_ack(q, r->at.id, ret);
 	if (ret) { /* or the transport would keep one for each that the device makes up */
 		q->dev->ops->regions->forget(q->dev->t, q->index, r->at.id);
 		r->map = NULL;
@@ -213,14 +213,14 @@ static void region_look(struct zv_queue *q, struct queue_region *r)
 	q->grants.mapping--;
 }
 
-void grants_look(struct zv_queue *q)
+void grants_check(struct zv_queue *q)
 {
 	struct queue_region *r, *next;
 
 	for (r = TAILQ_FIRST(&q->grants.regions); r; r = next) {
 		next = TAILQ_NEXT(r, link);
 		if (!r->map)
-			region_look(q, r);
+			try_map(q, r);
 	}
 }
 
@@ -238,26 +238,26 @@ static bool on_region(struct zv_queue *q, const struct ctrl_region *at)
 		return false;
 	r = q->grants.nregions < GRANT_REGIONS_MAX ? calloc(1, sizeof(*r)) : NULL;
 	if (!r) {
-		say_mapped(q, at->id, -ENOMEM);
+		send_region_ack(q, at->id, -ENOMEM);
 		return true;
 	}
 	r->at = *at;
 	TAILQ_INSERT_TAIL(&q->grants.regions, r, link);
 	q->grants.nregions++;
 	q->grants.mapping++;
-	region_look(q, r);
+	try_map(q, r);
 	return true;
 }
 
 /* ---- grants ---- */
 
-static void say_release(struct zv_queue *q, struct ctrl_out *out, const struct ctrl_grant *of)
+static void send_release(struct zv_queue *q, struct ctrl_out *out, const struct ctrl_grant *of)
 {
 	out->m.type = CTRL_RELEASE;
 	out->m.release.region = of->region;
 	out->m.release.offset = of->desc.offset;
 	out->m.release.generation = of->desc.generation;
-	say(q, out);
+	enqueue(q, out);
 }
 
 /* The end is no longer used, or never was. */
@@ -268,13 +268,13 @@ static void released(void *arg)
 
 	if (g->map)
 		region_map_put(g->map);
-	say_release(q, g->release, &g->of);
+	send_release(q, g->release, &g->of);
 	TAILQ_REMOVE(&q->grants.held, g, held);
 	q->grants.nheld--;
 	if (g->own)
 		(void)__atomic_sub_fetch(&q->dev->held_own, 1, __ATOMIC_ACQ_REL);
-	if (q->grants.offer_due && !holds_of_former(q))
-		say_offer(q);
+	if (q->grants.offer_due && !former_device_holds(q))
+		send_offer(q);
 	free(g);
 }
 
@@ -299,7 +299,7 @@ int grant_use(struct grant *g, struct zv_conn *c)
 	if (g->map) {
 		o.region = g->map->addr;
 		o.size = g->map->size;
-		o.cut = &g->map->cut;
+		o.truncated = &g->map->truncated;
 		ret = chan_attach(c, &o);
 	}
 	if (ret) {
@@ -370,7 +370,7 @@ static bool no_memory(struct zv_queue *q, const struct ctrl_grant *of, const str
 		return false;
 	out = out_new(q);
 	if (out)
-		say_release(q, out, of);
+		send_release(q, out, of);
 	c = (struct zv_conn *)conn_table_find(&q->conns, key);
 	if (c && c->state == VC_CONNECTING && c->type == of->type && !(c->flags & CF_INTERNAL))
 		conn_abort(c, -ENOMEM);
@@ -424,7 +424,7 @@ bool grant_message(struct zv_queue *q, const struct ctrl_msg *m)
  * Only RELEASE messages have a meaning in the next session of the same device; none has for the
  * next control connection of a program.
  */
-static void say_no_more(struct zv_queue *q)
+static void drop_messages(struct zv_queue *q)
 {
 	struct ctrl_out_list keep = STAILQ_HEAD_INITIALIZER(keep);
 	struct ctrl_out *out;
@@ -446,7 +446,7 @@ void grants_end(struct zv_queue *q)
 	struct queue_region *r;
 	struct grant *g;
 
-	say_no_more(q);
+	drop_messages(q);
 	chan_bells_close(q);
 	if (q->grants.offer_due)
 		q->grants.device = 0; /* the next one is another one still */

@@ -38,14 +38,14 @@ void grants_begin(struct zv_queue *q);
 /* To be called when the session is over: what was announced and granted in it is void. */
 void grants_end(struct zv_queue *q);
 /* @out, which was the first of q->grants.out, has been sent, and is off the list. */
-void grants_said(struct zv_queue *q, struct ctrl_out *out);
+void grants_sent(struct zv_queue *q, struct ctrl_out *out);
 /* The queue is closed, and with it all channels; no more messages are sent. */
 void grants_fini(struct zv_queue *q);
 
 /* Handles a message of the device. False: it breaks the rules. */
 bool grant_message(struct zv_queue *q, const struct ctrl_msg *m);
 /* Checks on regions being mapped; called by zv_poll while q->grants.mapping is not 0. */
-void grants_look(struct zv_queue *q);
+void grants_check(struct zv_queue *q);
 
 /* The grant for a REQUEST of @key, owned by the caller from now on; NULL: there is none. */
 struct grant *grant_take(struct zv_queue *q, const struct conn_key *key, unsigned type);

@@ -11,7 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define FREE_CONNS_KEPT 256u /* freed structures kept for the next connection of the queue */
+#define FREE_CONNS_CACHED 256u /* freed structures kept for the next connection of the queue */
 
 /* ---- the beginning ---- */
 
@@ -158,7 +158,7 @@ static struct conn_key *ended_at(struct zv_queue *q, const struct conn_key *key)
 }
 _Static_assert(ZV_ENDED == 256, "ended_at() takes the top 8 bits");
 
-bool conn_ended_lately(struct zv_queue *q, const struct conn_key *key)
+bool conn_ended_recently(struct zv_queue *q, const struct conn_key *key)
 {
 	const struct conn_key *e = ended_at(q, key);
 
@@ -184,7 +184,7 @@ void conn_free(struct zv_conn *c)
 		c->sock->path->free(c);
 	rx_forget(c);
 	rx_promise_back(c);
-	if (q->pool.nfree < FREE_CONNS_KEPT) {
+	if (q->pool.nfree < FREE_CONNS_CACHED) {
 		c->next_free = q->pool.free;
 		q->pool.free = c;
 		q->pool.nfree++;

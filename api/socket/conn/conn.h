@@ -45,7 +45,7 @@ void conn_end_drained(struct zv_conn *c);
  * True if a connection of @key existed a short time ago, so packets for it may still arrive. A
  * guess (each of ZV_ENDED entries keeps its last one), good enough for counters.
  */
-bool conn_ended_lately(struct zv_queue *q, const struct conn_key *key);
+bool conn_ended_recently(struct zv_queue *q, const struct conn_key *key);
 /* Drops connections that wait on closed listeners. */
 void conns_unaccepted(struct zv_queue *q);
 /* Runs the timers that are due at q->clock.now. */

@@ -15,9 +15,9 @@
  * zvsock, which does not charge it, and for packets that came in pieces, as long as the receive
  * memory of the queue is not used up. A peer that sends more tiny messages is reset.
  */
-#define ENTRIES_SPARE 1024u
-#define ENTRY_BYTES   (sizeof(struct rx_entry) + 32) /* plus the smallest block of malloc */
-#define ENTRIES_KEPT  4096u			     /* when none is in use */
+#define ENTRIES_SPARE  1024u
+#define ENTRY_BYTES    (sizeof(struct rx_entry) + 32) /* plus the smallest block of malloc */
+#define ENTRIES_CACHED 4096u			      /* when none is in use */
 
 /* ---- entries ---- */
 
@@ -62,7 +62,7 @@ static void entry_put(struct rx_loans *r, uint32_t i)
 	r->e[i].conn_id = 0;
 	r->e[i].next = r->free;
 	r->free = i;
-	if (--r->used == 0 && r->size > ENTRIES_KEPT)
+	if (--r->used == 0 && r->size > ENTRIES_CACHED)
 		entries_free(r);
 }
 
@@ -296,7 +296,7 @@ int rx_take(struct zv_conn *c, struct rx_pkt *p, unsigned flags, uint32_t extra)
 
 /* ---- giving to the application ---- */
 
-void rx_tell(struct zv_conn *c, bool due)
+void rx_report_credit(struct zv_conn *c, bool due)
 {
 	if (c->state != VC_CONNECTED || c->shut.peer & VSOCK_SHUTDOWN_SEND)
 		return;

@@ -96,7 +96,7 @@ void rx_forget(struct zv_conn *c);
 void rx_init(struct zv_queue *q);
 void rx_fini(struct zv_queue *q);
 /* Before a burst is received: ignores faults so far when nothing is on loan. */
-static inline void rx_faults_look(struct zv_queue *q)
+static inline void rx_faults_rebase(struct zv_queue *q)
 {
 	uint32_t now = shm_load32(q->rx.faults);
 
@@ -154,7 +154,7 @@ static inline bool rx_copy(const struct zv_queue *q, void *dst, const struct rx_
 void rx_release(struct zv_queue *q, struct zv_conn *c, uint32_t i);
 
 /* The slow half of rx_consumed(): tells the peer, now (@due) or soon. */
-void rx_tell(struct zv_conn *c, bool due);
+void rx_report_credit(struct zv_conn *c, bool due);
 
 /*
  * Accounts consumed bytes, and @pkts packets of a SEQPACKET, and tells the peer when that is due.
@@ -164,10 +164,10 @@ static inline void rx_consumed(struct zv_conn *c, uint32_t len, uint32_t pkts)
 	bool due;
 
 	credit_rx_consumed(&c->credit, len);
-	c->credit.untold_pkts += pkts;
+	c->credit.unreported_pkts += pkts;
 	due = credit_update_due(&c->credit);
 	if (__builtin_expect(due || credit_peer_stuck(&c->credit), 0))
-		rx_tell(c, due);
+		rx_report_credit(c, due);
 }
 
 #endif

@@ -3,10 +3,10 @@
 
 #include "timer.h"
 
-#define UPDATE_AFTER_NS 1000000u /* least interval of updates for small amounts of credit */
-#define BUDGET_LOOKS	4096u	 /* at places of the table, in one poll */
-#define BUDGET_CONN	16u	 /* what a connection costs, measured in empty places */
-#define PROMISE_LEAST	4096u
+#define UPDATE_AFTER_NS	 1000000u /* least interval of updates for small amounts of credit */
+#define BUDGET_ENTRIES	 4096u	  /* entries of the table, in one poll */
+#define BUDGET_CONN_COST 16u	  /* what a connection costs, in units of an empty entry */
+#define PROMISE_MIN	 4096u
 
 /* ---- towards the peer ---- */
 
@@ -47,7 +47,7 @@ void queue_budgets_begin(struct zv_queue *q)
 
 void queue_budgets_some(struct zv_queue *q)
 {
-	int looks = BUDGET_LOOKS;
+	int looks = BUDGET_ENTRIES;
 
 	for (; looks > 0 && q->budgets.at < q->conns.slots; looks--) {
 		struct conn_node *n = conn_table_at(&q->conns, q->budgets.at++);
@@ -55,7 +55,7 @@ void queue_budgets_some(struct zv_queue *q)
 		if (!n)
 			continue;
 		conn_pkt_budget((struct zv_conn *)n);
-		looks -= (int)BUDGET_CONN;
+		looks -= (int)BUDGET_CONN_COST;
 	}
 	q->budgets.due = q->budgets.at < q->conns.slots;
 }
@@ -70,7 +70,7 @@ uint32_t rx_promise(struct zv_conn *c)
 	uint32_t credit = q->dev->opts.buf_alloc;
 
 	if (most < credit)
-		credit = most > PROMISE_LEAST ? (uint32_t)most : PROMISE_LEAST;
+		credit = most > PROMISE_MIN ? (uint32_t)most : PROMISE_MIN;
 	c->promised = credit * (uint64_t)c->sock->rx_cost;
 	stats_add(&q->tq->stats.rx_promised, c->promised);
 	return credit;

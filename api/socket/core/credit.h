@@ -2,7 +2,7 @@
 /*
  * Credit of a connection as its queue sees it: what it may send beyond what is reserved, what the
  * peer is told and when, and how much receive memory is promised to it. The arithmetic is in
- * proto/vsock_credit.h.
+ * proto/vsock/vsock_credit.h.
  */
 #ifndef ZV_CREDIT_H
 #define ZV_CREDIT_H

@@ -13,7 +13,7 @@ static struct listener **bucket(struct zv_dev *dev, enum port_space space, uint3
 _Static_assert(ZV_LISTEN_HASH == 64, "bucket() takes the top 6 bits");
 
 /* Where @l is linked. */
-static struct listener **home(struct zv_dev *dev, const struct listener *l)
+static struct listener **chain_of(struct zv_dev *dev, const struct listener *l)
 {
 	enum port_space space = l->type == VSOCK_TYPE_DGRAM ? PORTS_DGRAM : PORTS_CONN;
 
@@ -48,7 +48,7 @@ struct listener *listener_new(struct zv_dev *dev, uint32_t port, unsigned backlo
 
 void listener_link(struct zv_dev *dev, struct listener *l)
 {
-	struct listener **head = home(dev, l);
+	struct listener **head = chain_of(dev, l);
 
 	l->next = *head;
 	__atomic_store_n(head, l, __ATOMIC_RELEASE);
@@ -56,7 +56,7 @@ void listener_link(struct zv_dev *dev, struct listener *l)
 
 void listener_unlink(struct zv_dev *dev, struct listener *l)
 {
-	struct listener **pp = home(dev, l);
+	struct listener **pp = chain_of(dev, l);
 
 	while (*pp != l)
 		pp = &(*pp)->next;
@@ -152,7 +152,7 @@ struct accept_queue *listener_closed_next(struct zv_queue *q, struct accept_queu
 /* Puts @a at the end of the list, or takes it off. */
 static void relink(struct zv_queue *q, struct accept_queue *a)
 {
-	bool due = a->count && !a->quiet;
+	bool due = a->count && !a->muted;
 
 	if (a->linked)
 		TAILQ_REMOVE(&q->accept.due, a, link);
@@ -207,7 +207,7 @@ struct zv_conn *accept_next(struct zv_queue *q, uint32_t port, bool *found)
 	TAILQ_FOREACH(a, &q->accept.due, link)
 		if ((c = TAILQ_FIRST(&a->conns)))
 			return c;
-	for (unsigned i = 0; i < ZV_LISTEN_HASH && !c; i++) { /* the quiet ones */
+	for (unsigned i = 0; i < ZV_LISTEN_HASH && !c; i++) { /* the muted ones */
 		l = __atomic_load_n(&q->dev->listeners[PORTS_CONN][i], __ATOMIC_ACQUIRE);
 		for (; l && !c; l = __atomic_load_n(&l->next, __ATOMIC_ACQUIRE))
 			c = TAILQ_FIRST(&l->q[q->index].conns);
@@ -239,6 +239,6 @@ unsigned accept_events(struct zv_queue *q, struct zv_event *events, unsigned max
 
 void accept_report(struct zv_queue *q, struct listener *l, bool report)
 {
-	l->q[q->index].quiet = !report;
+	l->q[q->index].muted = !report;
 	relink(q, &l->q[q->index]);
 }

@@ -32,8 +32,8 @@ struct accept_queue {
 	uint32_t count;		 /* connections, or datagrams */
 	struct dgram_fifo *fifo; /* datagrams; NULL: none has arrived yet */
 	uint8_t seen_closed;	 /* the queue is counted in `acked`; under closed_lock */
-	uint8_t linked;		 /* on q->accept.due: not empty, and not quiet */
-	uint8_t quiet;		 /* zv_set_accept: no ZV_EV_ACCEPT */
+	uint8_t linked;		 /* on q->accept.due: not empty, and not muted */
+	uint8_t muted;		 /* zv_set_accept: no ZV_EV_ACCEPT */
 } SHM_CACHE_ALIGNED;
 
 struct listener {

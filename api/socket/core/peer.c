@@ -8,8 +8,8 @@
 #include <errno.h>
 
 /* Delay between attempts to send HELLO to a peer that has hung up, doubled each time. */
-#define AGAIN_MIN_NS 1000000000u
-#define AGAIN_MAX_NS (32u * (uint64_t)AGAIN_MIN_NS)
+#define RETRY_MIN_NS 1000000000u
+#define RETRY_MAX_NS (32u * (uint64_t)RETRY_MIN_NS)
 
 static void set_state(struct zv_queue *q, enum peer_state state)
 {
@@ -32,8 +32,8 @@ void peer_reset(struct zv_queue *q)
 {
 	set_state(q, HELLO_OFF);
 	q->peer.hello.caps = 0;
-	q->peer.hello_by = q->peer.again_at = UINT64_MAX;
-	q->peer.again_ns = 0;
+	q->peer.hello_by = q->peer.retry_at = UINT64_MAX;
+	q->peer.retry_ns = 0;
 	q->peer.max_pkt = ZV_PLAIN_PKT;
 }
 
@@ -53,13 +53,13 @@ void peer_is_plain(struct zv_queue *q, const char *why)
 	set_state(q, HELLO_PLAIN);
 }
 
-void peer_said_hello(struct zv_queue *q)
+void peer_on_hello(struct zv_queue *q)
 {
 	const struct hello *h = &q->peer.hello;
 
 	set_state(q, HELLO_DONE);
 	if (q->dev->ops->kernel_sockets)
-		q->peer.again_ns = AGAIN_MIN_NS;
+		q->peer.retry_ns = RETRY_MIN_NS;
 	q->peer.max_pkt =
 		h->caps & ZV_CAP_BIG_PKT && h->max_pkt > ZV_PLAIN_PKT ? h->max_pkt : ZV_PLAIN_PKT;
 	if (q->peer.max_pkt > ZV_MAX_PKT)
@@ -82,8 +82,8 @@ void peer_hung_up(const struct zv_conn *c)
 	peer_is_plain(q, c->err == -ETIMEDOUT ? "no answer to HELLO" : "HELLO refused");
 	q->peer.max_pkt = ZV_PLAIN_PKT;
 	queue_budgets_begin(q);
-	if (!q->peer.again_ns)
+	if (!q->peer.retry_ns)
 		return;
-	q->peer.again_at = time_after(queue_clock(q), q->peer.again_ns);
-	q->peer.again_ns *= q->peer.again_ns < AGAIN_MAX_NS ? 2 : 1;
+	q->peer.retry_at = time_after(queue_clock(q), q->peer.retry_ns);
+	q->peer.retry_ns *= q->peer.retry_ns < RETRY_MAX_NS ? 2 : 1;
 }

@@ -19,7 +19,7 @@ void peer_reset(struct zv_queue *q);
 /* A control connection has begun: HELLO is awaited. */
 void peer_expected(struct zv_queue *q);
 /* q->peer.hello has been received: both sides rely on it from here on. */
-void peer_said_hello(struct zv_queue *q);
+void peer_on_hello(struct zv_queue *q);
 /* The peer sends no HELLO, or has withdrawn it; @why is for the log. */
 void peer_is_plain(struct zv_queue *q, const char *why);
 /* The internal connection @c has ended with c->err. */

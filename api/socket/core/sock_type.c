@@ -2,7 +2,7 @@
 /* The table of socket types; sock_type.h says what a descriptor is. */
 #include "sock_type.h"
 
-#include "proto/vsock_hdr.h"
+#include "proto/vsock/vsock_hdr.h"
 
 #define DESCRIPTOR(number, name) [number] = &sock_##name,
 static const struct sock_type *const types[] = {VSOCK_TYPES(DESCRIPTOR)};

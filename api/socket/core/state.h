@@ -20,11 +20,11 @@
 #ifndef ZV_STATE_H
 #define ZV_STATE_H
 
-#include "proto/conn_table.h"
-#include "proto/hello.h"
-#include "proto/vsock_conn.h"
-#include "proto/vsock_credit.h"
-#include "proto/vsock_seqpacket.h"
+#include "proto/ctrl/hello.h"
+#include "proto/vsock/conn_table.h"
+#include "proto/vsock/vsock_conn.h"
+#include "proto/vsock/vsock_credit.h"
+#include "proto/vsock/vsock_seqpacket.h"
 #include "sock_type.h"
 #include "spin.h"
 #include "transport.h"
@@ -239,19 +239,19 @@ struct queue_peer {
 			    */
 	struct hello hello; /* the peer's last HELLO in this session; caps 0: none yet */
 	/* For kernel sockets, where the end of the control connection does not end the session: */
-	uint64_t again_at; /* queue_clock() of the next HELLO; UINT64_MAX: none is due */
-	uint64_t again_ns; /* delay of the next try if it fails; 0: there never was a zvsock peer */
+	uint64_t retry_at; /* queue_clock() of the next HELLO; UINT64_MAX: none is due */
+	uint64_t retry_ns; /* delay of the next try if it fails; 0: there never was a zvsock peer */
 };
 
-#define HELLO_NEWS_PEER (1u << 0) /* the peer has said HELLO */
-#define HELLO_NEWS_GONE (1u << 2) /* the peer of the previous session has gone for good */
-#define HELLO_NEWS_DATA (1u << 1) /* data has arrived since no whole message was found */
+#define HELLO_EV_PEER (1u << 0) /* the peer has said HELLO */
+#define HELLO_EV_GONE (1u << 2) /* the peer of the previous session has gone for good */
+#define HELLO_EV_DATA (1u << 1) /* data has arrived since no whole message was found */
 
 /* The control connection: hello_conn.c; peer.c when it has ended. */
 struct queue_hello {
 	struct zv_conn *conn;
-	uint8_t due;  /* enum ctrl_type that waits for a buffer; 0: none */
-	uint8_t news; /* HELLO_NEWS_*: what zv_broker_recv has to check */
+	uint8_t due;	/* enum ctrl_type that waits for a buffer; 0: none */
+	uint8_t events; /* HELLO_EV_*: what zv_broker_recv has to check */
 };
 
 /* Update of all connections' packet budgets after the peer's capabilities changed: credit.c. */
@@ -267,8 +267,8 @@ struct queue_rst {
 };
 
 enum { ARMED = 1, ARMED_READABLE };
-/* Descriptors behind zv_fd. FD_LOOKED: the readable ones of them are known. */
-enum { FD_RINGS = 1, FD_TIMER = 2, FD_BELLS = 4, FD_LOOKED = 8 };
+/* Descriptors behind zv_fd. FD_CHECKED: the readable ones of them are known. */
+enum { FD_RINGS = 1, FD_TIMER = 2, FD_BELLS = 4, FD_CHECKED = 8 };
 #define FDS 3u
 
 /* Asking for notifications, and zv_fd: arm.c. */
@@ -325,16 +325,17 @@ TAILQ_HEAD(accept_list, accept_queue);
 TAILQ_HEAD(chan_list, chan);
 LIST_HEAD(ringer_list, chan_ringer);
 
-/* Connections whose payload goes through shared memory (chan_state.h): chan.c, stages: chan_tx.c.
+/* Connections whose payload goes through shared memory (chan_state.h): chan.c, staging buffers:
+ * chan_tx.c.
  */
 struct queue_chans {
-	uint32_t n;	      /* attached, and in tab */
-	uint32_t size;	      /* of tab */
-	struct chan **tab;    /* by their numbers; NULL: free */
-	struct chan_list hot; /* checked by each zv_poll */
-	uint32_t nhot;
-	uint64_t look_at; /* queue_clock() of the next chans_tick(); UINT64_MAX: none is due */
-	uint32_t looked;  /* entries of tab that it has checked so far */
+	uint32_t n;		 /* attached, and in tab */
+	uint32_t size;		 /* of tab */
+	struct chan **tab;	 /* by their numbers; NULL: free */
+	struct chan_list active; /* checked by each zv_poll */
+	uint32_t nactive;
+	uint64_t next_tick; /* queue_clock() of the next chans_tick(); UINT64_MAX: none is due */
+	uint32_t tick_pos;  /* entries of tab that it has checked so far */
 	struct chan_bells *bells; /* chan_bell.c; NULL: peers send packets */
 	struct ringer_list ringers;
 	struct {
@@ -342,7 +343,7 @@ struct queue_chans {
 		struct chan_out *out;
 		uint32_t *free; /* their numbers */
 		uint32_t size, nfree;
-	} stage; /* memory for reserved buffers that are short enough for the ring */
+	} staging; /* memory for reserved buffers that are short enough for the ring */
 };
 
 TAILQ_HEAD(region_list, queue_region);
@@ -359,7 +360,7 @@ struct queue_grants {
 	struct grant_list held; /* all of them, until they are released */
 	uint32_t nheld;
 	struct ctrl_out *spare;	  /* used when there is no memory */
-	bool spoken;		  /* there was an earlier session, whose messages may be lost */
+	bool had_session;	  /* there was an earlier session, whose messages may be lost */
 	bool offer_due;		  /* a region is to be offered once nothing is held in it */
 	uint64_t device;	  /* device whose grants are held: the nonce of its HELLO_ACK */
 	struct ctrl_out_list out; /* messages to the device: sent when there is a buffer */
@@ -423,7 +424,7 @@ struct zv_queue {
 	struct queue_chans chans;
 	struct queue_grants grants;
 	struct queue_rst rst;
-	struct conn_key ended[ZV_ENDED]; /* conn_ended_lately(): conn.c */
+	struct conn_key ended[ZV_ENDED]; /* conn_ended_recently(): conn.c */
 	struct rx_pkt pkts[ZV_BURST];	 /* of one call */
 	struct tx_slot slots[ZV_SLOTS];	 /* of one call */
 };

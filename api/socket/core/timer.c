@@ -30,10 +30,10 @@ uint64_t queue_timers_next(const struct zv_queue *q)
 	const struct zv_conn *u = TAILQ_FIRST(&q->updates);
 	uint64_t next = u && u->update.at < q->peer.hello_by ? u->update.at : q->peer.hello_by;
 
-	if (q->chans.look_at < next)
-		next = q->chans.look_at;
-	if (q->peer.again_at < next)
-		next = q->peer.again_at;
+	if (q->chans.next_tick < next)
+		next = q->chans.next_tick;
+	if (q->peer.retry_at < next)
+		next = q->peer.retry_at;
 	for (unsigned i = 0; i < TIMERS; i++) {
 		const struct zv_conn *c = TAILQ_FIRST(&q->timers[i]);
 

@@ -49,7 +49,7 @@ static void turns_expire(struct tx_sched *s)
 		tx_sched_leave(s, f);
 }
 
-/* There are enough buffers for the first in line. */
+/* There are enough buffers for the first in the queue. */
 static bool first_can(struct tx_sched *s, unsigned buffers)
 {
 	struct tx_flow *f = TAILQ_FIRST(&s->waiters);

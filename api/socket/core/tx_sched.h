@@ -5,10 +5,10 @@
  * Theory of operation
  * -------------------
  * A *flow* is the sending side of a connection. While there are buffers for everybody, all flows
- * are idle here and the scheduler does nothing. A flow that finds no buffer waits in line. When
- * buffers are free again, a poll wakes the first flows in line: each has a turn, in which it may
- * send TX_QUANTUM bytes before it goes to the end of the line. A flow that is woken while nobody
- * else waits has a turn without limit, which lasts until it has to wait.
+ * are idle here and the scheduler does nothing. A flow that finds no buffer waits in the queue.
+ * When buffers are free again, a poll wakes the first flows in the queue: each has a turn, in which
+ * it may send TX_QUANTUM bytes before it goes to the end of the queue. A flow that is woken while
+ * nobody else waits has a turn without limit, which lasts until it has to wait.
  *
  * Invariant
  * ---------
@@ -17,8 +17,8 @@
  *  - While a flow is waiting or woken, an idle one gets nothing: nobody overtakes the line.
  *  - A flow is woken only when there are as many buffers as it needs at a time. A waiting flow is
  *    not writable, so a program that cannot send can sleep.
- *  - Every waiting flow gets to the head of the line. Each flow before it leaves the head: woken;
- *    or, when it needs more buffers than are free, to the end of the line after TX_MISSES looks. A
+ *  - Every waiting flow gets to the head of the queue. Each flow before it leaves the head: woken;
+ *    or, when it needs more buffers than are free, to the end of the queue after TX_MISSES tries. A
  *    flow that was woken and finds too few buffers returns to the head, because it has sent
  *    nothing, but only TX_MISSES times in a row. A woken flow that does not try to send loses its
  *    turn after TX_IDLE_POLLS polls that had buffers for the next one.
@@ -55,7 +55,7 @@ struct tx_flow {
 	TAILQ_ENTRY(tx_flow) link;
 	uint32_t need;	  /* TX_WAITING: buffers that it needs at a time, >= 1 */
 	uint32_t charged; /* of TX_QUANTUM, in this turn */
-	uint32_t misses;  /* looks or turns in a row that found too few buffers */
+	uint32_t misses;  /* tries or turns in a row that found too few buffers */
 	uint8_t turn;	  /* enum tx_turn */
 };
 
@@ -73,16 +73,16 @@ struct tx_sched {
 
 void tx_sched_init(struct tx_sched *s);
 
-/* Puts @f in line for @need buffers. If it is in line already, only updates @need. */
+/* Puts @f in the queue for @need buffers. If it is in the queue already, only updates @need. */
 void tx_sched_wait(struct tx_sched *s, struct tx_flow *f, uint32_t need);
 
-/* @f does not want to send now: takes it out of the line and ends its turn. */
+/* @f does not want to send now: takes it out of the queue and ends its turn. */
 void tx_sched_leave(struct tx_sched *s, struct tx_flow *f);
 
 /*
- * Called by a poll that found @buffers free, >= 1, while somebody waits: wakes the first in line.
- * Returns the first flow woken by this call, NULL when none was; TAILQ_NEXT(f, link) gives the
- * others.
+ * Called by a poll that found @buffers free, >= 1, while somebody waits: wakes the first in the
+ * queue. Returns the first flow woken by this call, NULL when none was; TAILQ_NEXT(f, link) gives
+ * the others.
  */
 struct tx_flow *tx_sched_wake(struct tx_sched *s, unsigned buffers);
 

@@ -25,7 +25,7 @@ void queue_timer_was_set(struct zv_queue *q)
 }
 
 /* Makes the descriptor of an expired timer unreadable again. */
-static void quiet_timer(struct zv_queue *q)
+static void clear_timer(struct zv_queue *q)
 {
 	uint64_t ticks;
 
@@ -40,13 +40,13 @@ static void quiet_timer(struct zv_queue *q)
 
 void queue_fds_seen(struct zv_queue *q, const struct epoll_event *ev, int n)
 {
-	q->arm.seen = FD_LOOKED;
+	q->arm.seen = FD_CHECKED;
 	for (int i = 0; i < n; i++)
 		q->arm.seen |= (uint8_t)ev[i].data.u32;
 }
 
 /* Takes the event of the bells, and finds out about the others. */
-static void queue_fds_look(struct zv_queue *q)
+static void queue_fds_check(struct zv_queue *q)
 {
 	struct epoll_event ev[FDS];
 	int n = epoll_wait(q->arm.epfd, ev, FDS, 0);
@@ -62,11 +62,11 @@ void queue_disarm(struct zv_queue *q)
 	if (q->chans.bells) {
 		chan_bells_disarm(q);
 		if (!q->arm.seen)
-			queue_fds_look(q);
+			queue_fds_check(q);
 	}
 	q->tq->ops->disarm(q->tq, !q->arm.seen || q->arm.seen & FD_RINGS);
 	if (!q->arm.seen || q->arm.seen & FD_TIMER)
-		quiet_timer(q);
+		clear_timer(q);
 	q->arm.seen = 0;
 }
 
@@ -93,7 +93,7 @@ static int arm_peers(struct zv_queue *q)
 	return queue_woken(q) || q->tq->sent.head != q->tq->sent.tail ? -EAGAIN : 0;
 }
 
-int queue_arm_rings(struct zv_queue *q, bool quiet)
+int queue_arm_rings(struct zv_queue *q, bool ignore_events)
 {
 	int ret;
 
@@ -102,8 +102,8 @@ int queue_arm_rings(struct zv_queue *q, bool quiet)
 	if (session_changed(q)) /* zv_poll has work to do */
 		return -EAGAIN;
 	if (q->budgets.due || !TAILQ_EMPTY(&q->more) ||
-	    (!quiet &&
-	     (!TAILQ_EMPTY(&q->ready) || q->accept.ndue || q->hello.news || mem_send_over(q))))
+	    (!ignore_events &&
+	     (!TAILQ_EMPTY(&q->ready) || q->accept.ndue || q->hello.events || mem_send_over(q))))
 		return -EAGAIN;
 	ret = arm_peers(q);
 	if (ret && !q->arm.state)

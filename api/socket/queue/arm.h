@@ -37,9 +37,9 @@ static inline void queue_leave(struct zv_queue *q)
 
 /*
  * Enables notifications of rings and of zv_wake; timers are left to the caller. 0, or -EAGAIN:
- * there is work or, unless @quiet, an event to report.
+ * there is work or, unless @ignore_events, an event to report.
  */
-int queue_arm_rings(struct zv_queue *q, bool quiet);
+int queue_arm_rings(struct zv_queue *q, bool ignore_events);
 /*
  * For sleepers on zv_fd: makes it readable by @when (UINT64_MAX: not needed), maybe earlier.
  * -EAGAIN: zv_wake was called.

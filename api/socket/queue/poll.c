@@ -141,7 +141,7 @@ void queue_work(struct zv_queue *q)
 		q->tq->ops->publish(q->tq);
 		return;
 	}
-	rx_faults_look(q);
+	rx_faults_rebase(q);
 	got = q->tq->ops->rx_burst(q->tq, q->pkts, ZV_BURST);
 	for (int i = 0; i < got; i++)
 		rx_packet(q, &q->pkts[i]);
@@ -150,7 +150,7 @@ void queue_work(struct zv_queue *q)
 	if (tx_ctrl_waits(q))
 		tx_ctrl_flush(q);
 	if (__builtin_expect(q->grants.mapping, 0))
-		grants_look(q);
+		grants_check(q);
 	if (hello_waits(q))
 		hello_flush(q);
 	if (q->budgets.due)
@@ -158,7 +158,7 @@ void queue_work(struct zv_queue *q)
 	if (!TAILQ_EMPTY(&q->more))
 		tx_more_flush(q);
 	if (__builtin_expect(q->mem.out, 0))
-		mem_sends_look(q);
+		mem_sends_check(q);
 	if (!tx_sched_waiting(&q->sched))
 		tx_sched_idle(&q->sched);
 	else if ((buffers = q->tq->ops->tx_ready(q->tq)))
@@ -166,9 +166,9 @@ void queue_work(struct zv_queue *q)
 	if (clock_due(q, got) && queue_timers_next(q) != UINT64_MAX) {
 		q->clock.now = queue_clock(q);
 		conn_timers_run(q);
-		if (__builtin_expect(q->chans.look_at <= q->clock.now, 0))
+		if (__builtin_expect(q->chans.next_tick <= q->clock.now, 0))
 			chans_tick(q);
-		if (__builtin_expect(q->peer.again_at <= q->clock.now, 0))
+		if (__builtin_expect(q->peer.retry_at <= q->clock.now, 0))
 			hello_again(q);
 	}
 	if (listener_closed(q))
@@ -184,7 +184,7 @@ int queue_poll(struct zv_queue *q, struct zv_event *events, unsigned max)
 	/* First, so that other events cannot delay it; any number of wakes is one flag. */
 	if (queue_woken(q) && __atomic_exchange_n(&q->arm.wake, 0, __ATOMIC_ACQUIRE))
 		events[n++] = (struct zv_event){.events = ZV_EV_WAKE};
-	if (__builtin_expect(q->hello.news != 0, 0) && n < max)
+	if (__builtin_expect(q->hello.events != 0, 0) && n < max)
 		events[n++] = (struct zv_event){.events = ZV_EV_BROKER};
 	if (__builtin_expect(mem_send_over(q), 0) && n < max)
 		events[n++] = (struct zv_event){.events = ZV_EV_SENT};

@@ -11,8 +11,8 @@
 
 #include <errno.h>
 
-#define LEAVE_LOOKS 4096 /* at places of the table, in one go */
-#define LEAVE_CONN  16	 /* cost of a connection in units of an empty entry */
+#define LEAVE_ENTRIES	4096 /* entries of the table, in one go */
+#define LEAVE_CONN_COST 16   /* cost of a connection in units of an empty entry */
 
 void conn_leave(struct zv_conn *c)
 {
@@ -49,13 +49,14 @@ static void leave_begin(struct zv_queue *q)
 
 static bool leave_some(struct zv_queue *q)
 {
-	for (int looks = LEAVE_LOOKS; looks > 0 && q->session.leave_at < q->conns.slots; looks--) {
+	for (int looks = LEAVE_ENTRIES; looks > 0 && q->session.leave_at < q->conns.slots;
+	     looks--) {
 		struct conn_node *n = conn_table_at(&q->conns, q->session.leave_at++);
 
 		if (!n)
 			continue;
 		conn_leave((struct zv_conn *)n);
-		looks -= LEAVE_CONN;
+		looks -= LEAVE_CONN_COST;
 	}
 	if (q->session.leave_at < q->conns.slots)
 		return false;
@@ -95,7 +96,7 @@ static void begin_session(struct zv_queue *q)
 	peer_reset(q);
 	grants_end(q);
 	if (q->session.gone != q->tq->gone && q->dev->opts.flags & ZV_OPT_BROKER)
-		q->hello.news |= HELLO_NEWS_GONE;
+		q->hello.events |= HELLO_EV_GONE;
 	q->session.gone = q->tq->gone;
 	if (!q->tq->up)
 		return;

@@ -56,11 +56,11 @@ static uint32_t own_caps(const struct zv_queue *q)
 
 static void peer_is_zvsock(struct zv_queue *q)
 {
-	peer_said_hello(q);
+	peer_on_hello(q);
 	if (!hello_channels(q))
 		return;
 	if (q->host)
-		q->hello.news |= HELLO_NEWS_PEER;
+		q->hello.events |= HELLO_EV_PEER;
 	else
 		grants_begin(q);
 }
@@ -120,11 +120,11 @@ void hello_flush(struct zv_queue *q)
 		return;
 	while ((out = STAILQ_FIRST(&q->grants.out)) && !send_ctrl(q, &out->m)) {
 		STAILQ_REMOVE_HEAD(&q->grants.out, link);
-		grants_said(q, out);
+		grants_sent(q, out);
 	}
 }
 
-int hello_say(struct zv_queue *q, const struct ctrl_msg *m)
+int hello_send(struct zv_queue *q, const struct ctrl_msg *m)
 {
 	return hello_channels(q) ? send_ctrl(q, m) : -EOPNOTSUPP;
 }
@@ -170,13 +170,13 @@ void hello_start(struct zv_queue *q)
 
 void hello_again(struct zv_queue *q)
 {
-	q->peer.again_at = UINT64_MAX;
+	q->peer.retry_at = UINT64_MAX;
 	if (q->hello.conn)
 		return;
 	grants_end(q); /* what was announced and granted on the last one */
 	hello_start(q);
 	if (!q->hello.conn) /* no memory */
-		q->peer.again_at = time_after(queue_clock(q), q->peer.again_ns);
+		q->peer.retry_at = time_after(queue_clock(q), q->peer.retry_ns);
 }
 
 bool hello_accept(struct zv_queue *q, const struct vsock_hdr *h)
@@ -294,10 +294,10 @@ int hello_next(struct zv_queue *q, struct ctrl_msg *m)
 {
 	struct zv_conn *c = q->hello.conn;
 
-	q->hello.news &= (uint8_t)~HELLO_NEWS_DATA; /* half a message is none */
+	q->hello.events &= (uint8_t)~HELLO_EV_DATA; /* half a message is none */
 	if (!c || !hello_channels(q) || next_message(c, m) <= 0)
 		return 0;
-	q->hello.news |= HELLO_NEWS_DATA;
+	q->hello.events |= HELLO_EV_DATA;
 	if (from_driver(m->type))
 		return 1;
 	bad_message(c);
@@ -312,7 +312,7 @@ void hello_data(struct zv_conn *c)
 	if (q->peer.state != HELLO_DONE && !on_hello(c))
 		return;
 	if (q->host && (q->hello.due || hello_channels(q))) {
-		q->hello.news |= c->rx.queued ? HELLO_NEWS_DATA : 0; /* hello_next() */
+		q->hello.events |= c->rx.queued ? HELLO_EV_DATA : 0; /* hello_next() */
 		return;
 	}
 	while (q->hello.conn == c && c->rx.queued) {

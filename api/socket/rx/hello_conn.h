@@ -21,7 +21,7 @@
 
 /* A session has begun: the guest sends HELLO on this pair, the host waits for it. */
 void hello_start(struct zv_queue *q);
-/* To be called at q->peer.again_at: a peer that has hung up may be back. */
+/* To be called at q->peer.retry_at: a peer that has hung up may be back. */
 void hello_again(struct zv_queue *q);
 /* Host: a REQUEST for ZV_CTRL_PORT. False: refused, by RST. */
 bool hello_accept(struct zv_queue *q, const struct vsock_hdr *h);
@@ -45,7 +45,7 @@ static inline bool hello_channels(const struct zv_queue *q)
 /* ---- a device with ZV_OPT_BROKER ---- */
 
 /* Sends @m now. 0; -EAGAIN: there is no room; -EOPNOTSUPP: the driver has no channels. */
-int hello_say(struct zv_queue *q, const struct ctrl_msg *m);
+int hello_send(struct zv_queue *q, const struct ctrl_msg *m);
 /*
  * Gets the next message of the driver. 1, or 0: there is none. A bad one ends the control
  * connection.

@@ -114,7 +114,7 @@ void rx_unconnected(struct zv_queue *q, struct rx_pkt *p, const struct conn_key 
 	 * A RST needs no answer, whoever sends it: Linux may send another one when a program
 	 * closes.
 	 */
-	if (h->op == VSOCK_OP_RST || conn_ended_lately(q, key))
+	if (h->op == VSOCK_OP_RST || conn_ended_recently(q, key))
 		stats_add(&q->tq->stats.rx_late, 1);
 	else
 		stats_add(&q->tq->stats.rx_no_conn, 1);
@@ -241,7 +241,7 @@ static void act(struct zv_conn *c, struct rx_pkt *p, struct vc_step s)
 		if (c->sock->path)
 			c->sock->path->woken(c);
 		break;
-	case VC_ACT_TELL_CREDIT:
+	case VC_ACT_REPORT_CREDIT:
 		tx_ctrl(c, CP_CREDIT_UPDATE);
 		break;
 	case VC_ACT_FREE:

@@ -19,7 +19,7 @@ static void fill_hdr(struct zv_conn *c, struct vsock_hdr *h, unsigned op, uint32
 	h->flags = flags;
 	h->buf_alloc = c->credit.buf_alloc;
 	h->fwd_cnt = c->credit.fwd_cnt;
-	credit_told(&c->credit);
+	credit_reported(&c->credit);
 	c->pending &= (uint8_t)~CP_CREDIT_UPDATE; /* every packet is one */
 }
 

@@ -3,7 +3,7 @@
 
 #include <string.h>
 
-#define MOST_PIECES (CREDIT_TAIL_MAX / CREDIT_SMALL) /* no larger buffer is cut */
+#define PIECES_MAX (CREDIT_TAIL_MAX / CREDIT_SMALL) /* no larger buffer is cut */
 
 /*
  * Sends the payload of @s in pieces that the peer merges (vsock_credit.h): the first stays where it
@@ -13,10 +13,10 @@ bool tx_data_pieces(struct zv_conn *c, const struct tx_slot *s, uint32_t len)
 {
 	struct zv_queue *q = c->q;
 	uint32_t at = CREDIT_SMALL, want = (len - 1) / CREDIT_SMALL, n;
-	struct tx_slot more[MOST_PIECES];
+	struct tx_slot more[PIECES_MAX];
 	unsigned got;
 
-	if (want > MOST_PIECES)
+	if (want > PIECES_MAX)
 		return false;
 	got = q->tq->ops->tx_reserve(q->tq, more, want, CREDIT_SMALL, 0);
 	for (n = 0; n < got && more[n].capacity >= CREDIT_SMALL; n++)

@@ -18,7 +18,7 @@ static inline void tx_data(struct zv_conn *c, const struct tx_slot *s, uint32_t 
 	if (__builtin_expect(c->credit.pkt_limit != 0, 0)) {
 		uint32_t cap = tx_joins(c) ? s->capacity : 0;
 
-		if (credit_tx_cut(&c->credit, len, cap, c->tx.loans) < len &&
+		if (credit_tx_pkt_len(&c->credit, len, cap, c->tx.loans) < len &&
 		    tx_data_pieces(c, s, len))
 			return;
 	}

@@ -88,7 +88,7 @@ void mem_sends_update(struct zv_queue *q)
 	}
 }
 
-void mem_sends_look(struct zv_queue *q)
+void mem_sends_check(struct zv_queue *q)
 {
 	if (q->tq->up)
 		(void)q->tq->ops->tx_ready(q->tq);

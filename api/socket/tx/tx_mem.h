@@ -60,7 +60,7 @@ static inline bool mem_send_over(const struct zv_queue *q)
 /* Updates the records with what the transport reports the device to have finished. */
 void mem_sends_update(struct zv_queue *q);
 /* The same, but makes the transport check first. */
-void mem_sends_look(struct zv_queue *q);
+void mem_sends_check(struct zv_queue *q);
 
 /*
  * Sends a packet with @len bytes of @part from offset @done on; the header goes into @s, which is

@@ -84,14 +84,14 @@ void tx_credit_answer(struct zv_conn *c)
  */
 static bool peer_reads_nothing(struct zv_conn *c)
 {
-	bool told = c->flags & CF_CREQ_ANSWERED;
+	bool answered = c->flags & CF_CREQ_ANSWERED;
 
 	c->flags &= ~CF_CREQ_ANSWERED;
 	if (c->credit.peer_fwd_cnt != c->creq.fwd_cnt)
 		c->creq.unread = 0;
-	else if (told && c->creq.unread < UINT8_MAX)
+	else if (answered && c->creq.unread < UINT8_MAX)
 		c->creq.unread++;
-	return told && c->creq.unread;
+	return answered && c->creq.unread;
 }
 
 void tx_credit_retry(struct zv_conn *c)
@@ -102,7 +102,7 @@ void tx_credit_retry(struct zv_conn *c)
 	if (!(c->flags & CF_WANT_OUT))
 		return;
 	if (idle_peer && !c->sock->framed)
-		(void)credit_go_on(&c->credit, c->creq.unread);
+		(void)credit_allow_extra(&c->credit, c->creq.unread);
 	if (c->credit.pkt_limit && !tx_has_credit(c))
 		request_credit(c);
 	else

@@ -41,7 +41,7 @@ static inline bool tx_behind_ctrl(const struct zv_conn *c)
 {
 	return c->pending & (CP_REQUEST | CP_RESPONSE);
 }
-/* @buffers buffers are free: wakes the first connections in line. */
+/* @buffers buffers are free: wakes the first connections in the queue. */
 void tx_wake_waiters(struct zv_queue *q, unsigned buffers);
 /* Reserved credit has come back unused: lets the connection report ZV_EV_OUT if it waits. */
 static inline void tx_credit_back(struct zv_conn *c)

@@ -23,8 +23,9 @@ static bool nothing_comes_back(struct chan *ch)
 	struct shm_channel_stats st = {.size = sizeof(st)};
 
 	(void)shm_channel_get_stats(ch->ch, &st);
-	(void)chan_places_look(ch, ch->all_places);
-	return st.slots_out <= ch->msg_slots && ch->all_places - ch->places <= ch->msg_places;
+	(void)chan_entries_refresh(ch, ch->all_entries);
+	return st.slots_out <= ch->msg_slots &&
+	       ch->all_entries - ch->free_entries <= ch->msg_entries;
 }
 
 static int none_left(struct zv_conn *c, size_t len)
@@ -100,9 +101,9 @@ static int check_bufs(struct zv_conn *c, const struct zv_buf *bufs, unsigned n)
 struct batch {
 	struct shm_msg m[CHAN_FIFO];
 	unsigned n;
-	uint32_t places;   /* that they take */
+	uint32_t entries;  /* that they take */
 	uint32_t promised; /* that their buffers had */
-	uint32_t *free;	   /* where the next stage that becomes free goes */
+	uint32_t *free;	   /* where the next staging buffer that becomes free goes */
 	unsigned loans;
 	uint64_t bytes;
 };
@@ -111,9 +112,9 @@ static inline void begin(struct zv_conn *c, struct batch *g)
 {
 	const struct queue_chans *cs = &c->q->chans;
 
-	g->n = g->places = g->promised = g->loans = 0;
+	g->n = g->entries = g->promised = g->loans = 0;
 	g->bytes = 0;
-	g->free = cs->stage.free + cs->stage.nfree;
+	g->free = cs->staging.free + cs->staging.nfree;
 }
 
 /* Of a message that is not ended yet. */
@@ -123,7 +124,7 @@ static void count_piece(struct zv_conn *c, const struct shm_msg *m)
 
 	if (m->flags) {
 		c->tx.msg_bytes = c->tx.msg_pkts = 0;
-		ch->msg_slots = ch->msg_places = 0;
+		ch->msg_slots = ch->msg_entries = 0;
 		return;
 	}
 	c->tx.msg_bytes += m->len;
@@ -131,7 +132,7 @@ static void count_piece(struct zv_conn *c, const struct shm_msg *m)
 	if (m->kind == SHM_MSG_SLOT)
 		ch->msg_slots++;
 	else
-		ch->msg_places += chan_width(m->len);
+		ch->msg_entries += chan_width(m->len);
 }
 
 static inline uint8_t end_flags(const struct zv_conn *c, const struct zv_buf *b)
@@ -160,9 +161,9 @@ static inline void gather(struct zv_conn *c, struct batch *g, const struct zv_bu
 	if (b->cookie & CHAN_COOKIE) {
 		m->kind = SHM_MSG_USER;
 		*g->free++ = b->cookie & ~CHAN_COOKIE; /* nobody takes it before it is copied */
-		g->places += chan_width(b->len);
+		g->entries += chan_width(b->len);
 	} else {
-		g->places++;
+		g->entries++;
 	}
 	if (c->sock->framed) {
 		m->flags = end_flags(c, b);
@@ -183,14 +184,14 @@ static void account(struct zv_conn *c, struct batch *g)
 	ch->promised -= g->promised;
 	c->tx.loans -= g->loans;
 	ch->q->tx.app_loans -= g->loans;
-	cs->stage.nfree = (uint32_t)(g->free - cs->stage.free);
+	cs->staging.nfree = (uint32_t)(g->free - cs->staging.free);
 }
 
 static int not_all_sent(struct zv_conn *c, const struct batch *g, int n)
 {
 	struct chan *ch = c->chan;
 
-	(void)chan_places_look(ch, ch->all_places);
+	(void)chan_entries_refresh(ch, ch->all_entries);
 	for (unsigned i = n > 0 ? (unsigned)n : 0; i < g->n; i++)
 		if (g->m[i].kind == SHM_MSG_SLOT)
 			(void)shm_channel_cancel(ch->ch, &g->m[i], 1);
@@ -207,7 +208,7 @@ static int flush(struct zv_conn *c, struct batch *g)
 	int n = g->n ? shm_channel_send(ch->ch, g->m, g->n) : 0, ret = 0;
 
 	if (__builtin_expect(n == (int)g->n, 1)) {
-		ch->places -= g->places;
+		ch->free_entries -= g->entries;
 		chan_sent(c, g->bytes);
 	} else {
 		ret = not_all_sent(c, g, n);
@@ -228,7 +229,7 @@ static int send_empty(struct zv_conn *c, struct batch *g, const struct zv_buf *b
 	if (!flags || ret)
 		return ret;
 	g->m[g->n] = (struct shm_msg){.kind = SHM_MSG_USER, .flags = flags};
-	g->places++;
+	g->entries++;
 	count_piece(c, &g->m[g->n++]);
 	return 0;
 }
@@ -293,7 +294,7 @@ int chan_buf_send(struct zv_conn *c, struct zv_buf *bufs, unsigned n)
 	else
 		ret = send_each(c, &g, bufs, n);
 	tx_credit_back(c);
-	chan_tell(c->chan);
+	chan_notify(c->chan);
 	if (!ret)
 		return (int)n;
 	(void)chan_buf_cancel(c, bufs, n);
@@ -312,14 +313,14 @@ void chan_more_end(struct zv_conn *c)
 	ch->promised--;
 	m.len = c->more.len;
 	if (m.len && shm_channel_send(ch->ch, &m, 1) == 1) {
-		ch->places--;
+		ch->free_entries--;
 		chan_sent(c, m.len);
-		chan_tell(ch);
+		chan_notify(ch);
 		return;
 	}
 	(void)shm_channel_cancel(ch->ch, &m, 1);
 	if (m.len)
-		chan_heat(ch); /* the next look finds the channel broken */
+		chan_activate(ch); /* the next look finds the channel broken */
 }
 
 /* ---- received buffers ---- */
@@ -330,7 +331,7 @@ int chan_buf_recv(struct zv_conn *c, struct zv_buf *bufs, unsigned n)
 	unsigned got = 0;
 	int ret = 0;
 
-	if (chan_is_cut(ch))
+	if (chan_is_truncated(ch))
 		return chan_broken(ch, -EPROTO);
 	if (!chan_fifo_empty(ch) && !chan_may_lend(ch))
 		return -ENOMEM;
@@ -349,8 +350,8 @@ int chan_buf_recv(struct zv_conn *c, struct zv_buf *bufs, unsigned n)
 	ch->lent += got;
 	ch->q->rx.app_loans += got;
 	if (got) {
-		if (ch->heat != CHAN_HOT || ch->idle)
-			chan_heat(ch);
+		if (ch->activity != CHAN_ACTIVE || ch->idle)
+			chan_activate(ch);
 		return (int)got;
 	}
 	if (ret < 0)

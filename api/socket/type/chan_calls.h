@@ -27,13 +27,13 @@ bool chan_no_packets(struct zv_conn *c, const struct vsock_hdr *h, uint32_t *fla
 static inline void chan_send_done(struct zv_conn *c)
 {
 	c->flags &= ~CF_WANT_OUT;
-	chan_tell(c->chan);
+	chan_notify(c->chan);
 }
 
 /* There is no room now; zv_poll checks for it from here on. Returns as chan_blocked(). */
 static inline int chan_no_room(struct zv_conn *c, size_t bytes, uint32_t pieces)
 {
-	chan_heat(c->chan);
+	chan_activate(c->chan);
 	return chan_blocked(c, bytes, pieces);
 }
 

@@ -20,7 +20,7 @@ static int send_slots(struct chan *ch, const uint8_t *data, size_t len, uint8_t 
 
 	if (n <= 0)
 		return n;
-	if (room < len || !chan_places(ch, (uint32_t)n)) {
+	if (room < len || !chan_has_entries(ch, (uint32_t)n)) {
 		(void)shm_channel_cancel(ch->ch, m, (unsigned)n);
 		return shm_channel_error(ch->ch);
 	}
@@ -30,7 +30,7 @@ static int send_slots(struct chan *ch, const uint8_t *data, size_t len, uint8_t 
 		done += m[i].len;
 	}
 	m[n - 1].flags = flags;
-	ch->places -= (uint32_t)n;
+	ch->free_entries -= (uint32_t)n;
 	return shm_channel_send(ch->ch, m, (unsigned)n) == n ? 1 : -EPROTO;
 }
 

@@ -19,7 +19,7 @@ static size_t more_append(struct zv_conn *c, const uint8_t *data, size_t len)
 	size_t n;
 
 	if (!(c->flags & CF_MORE)) {
-		if (!ch->classes || !chan_places(ch, 1) ||
+		if (!ch->classes || !chan_has_entries(ch, 1) ||
 		    shm_channel_alloc(ch->ch, &ch->more, 1, SHM_INLINE_MAX + 1) != 1)
 			return 0;
 		ch->promised++;
@@ -47,7 +47,7 @@ static int send_some(struct chan *ch, const uint8_t *data, size_t len, size_t *n
 		*n = len < SHM_INLINE_MAX ? len : SHM_INLINE_MAX;
 		return chan_send_line(ch, data, *n, 0);
 	}
-	if (!chan_places(ch, 1))
+	if (!chan_has_entries(ch, 1))
 		return shm_channel_error(ch->ch);
 	ret = chan_slots(ch, &m, 1, len, n);
 	if (ret <= 0)
@@ -56,7 +56,7 @@ static int send_some(struct chan *ch, const uint8_t *data, size_t len, size_t *n
 	memcpy(m.data, data, *n);
 	m.len = (uint32_t)*n;
 	ret = shm_channel_send(ch->ch, &m, 1);
-	ch->places -= ret > 0;
+	ch->free_entries -= ret > 0;
 	return ret;
 }
 
@@ -85,7 +85,7 @@ static ssize_t send_bytes(struct zv_conn *c, const uint8_t *data, size_t len, ui
 		chan_send_done(c);
 		return (ssize_t)done;
 	}
-	chan_tell(ch);
+	chan_notify(ch);
 	if (ret < 0)
 		ret = chan_broken(ch, ret);
 	else

@@ -38,7 +38,8 @@ static ssize_t send_bytes(struct zv_conn *c, const uint8_t *data, size_t len, ui
 			break;
 		n = n < s.capacity ? n : s.capacity;
 		if (__builtin_expect(c->credit.pkt_limit != 0, 0))
-			n = credit_tx_cut(&c->credit, n, tx_joins(c) ? s.capacity : 0, c->tx.loans);
+			n = credit_tx_pkt_len(&c->credit, n, tx_joins(c) ? s.capacity : 0,
+					      c->tx.loans);
 		memcpy(s.data, data + done, n);
 		tx_commit(c, &s, VSOCK_OP_RW, n, 0);
 		tx_turn_charge(c, n);
@@ -77,7 +78,7 @@ static size_t mem_bytes(struct zv_conn *c, const struct mem_part *part)
 		n = part->len - done < left ? (uint32_t)(part->len - done) : left;
 		n = n < q->peer.max_pkt ? n : q->peer.max_pkt;
 		if (__builtin_expect(c->credit.pkt_limit != 0, 0))
-			n = credit_tx_cut(&c->credit, n, 0, c->tx.loans);
+			n = credit_tx_pkt_len(&c->credit, n, 0, c->tx.loans);
 		tx_mem_commit(c, &s, part, done, n, 0);
 		tx_turn_charge(c, n);
 		done += n;

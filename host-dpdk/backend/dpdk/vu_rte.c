@@ -40,14 +40,14 @@ struct link {
 static struct {
 	int listener, name; /* -1: not made yet */
 	unsigned links;
-	bool stays; /* STAYS is registered */
+	bool keepalive; /* STAYS is registered */
 } rte = {.listener = -1, .name = -1};
 
 /*
  * A device that is registered once and never started. When the last one goes, newer rte_vhosts end
  * their thread and wait for it, for up to a second, in which nobody could be served.
  */
-#define STAYS "zvsock"
+#define KEEPALIVE "zvsock"
 
 /* rte_vhost insists on a table; what its callbacks would tell is known already. */
 static const struct rte_vhost_device_ops no_ops = {.new_device = NULL};
@@ -169,9 +169,10 @@ static int connect_cloexec(const struct link *l)
 		return ret;
 	}
 	fd_list_take(&fds);
-	rte.stays = rte.stays ||
-		    rte_vhost_driver_register(STAYS, RTE_VHOST_USER_CLIENT |
-							     RTE_VHOST_USER_NO_RECONNECT) == 0;
+	rte.keepalive =
+		rte.keepalive ||
+		rte_vhost_driver_register(KEEPALIVE,
+					  RTE_VHOST_USER_CLIENT | RTE_VHOST_USER_NO_RECONNECT) == 0;
 	ret = connect_rte(l);
 	fd_list_mark_new(&fds, is_first);
 	return ret;

@@ -207,7 +207,7 @@ static uint32_t map_of(const struct guest_mem *m, const uint8_t *va, size_t len)
 	return m->nregions;
 }
 
-void guest_mem_keep(struct guest_mem *m, const uint8_t *va, size_t len)
+void guest_mem_preserve(struct guest_mem *m, const uint8_t *va, size_t len)
 {
 	uint32_t i = len ? map_of(m, va, len) : m->nregions;
 	size_t off;
@@ -289,7 +289,7 @@ bool guest_mem_catch_up(struct guest_mem *m, const struct guest_mem *now, uint8_
 
 /* True: all of region @i of @m is in @now too, with the same bytes of the same file at the same
  * address. */
-static bool region_kept(const struct guest_mem *m, uint32_t i, const struct guest_mem *now)
+static bool region_unchanged(const struct guest_mem *m, uint32_t i, const struct guest_mem *now)
 {
 	for (uint32_t k = 0; k < now->nregions; k++) {
 		uint64_t off = m->r[i].gpa.v - now->r[k].gpa.v;
@@ -308,7 +308,7 @@ bool guest_mem_gone(const struct guest_mem *m, const struct guest_mem *now, cons
 	for (uint32_t i = 0; i < m->nregions && len; i++) {
 		uintptr_t start = (uintptr_t)m->r[i].va, at = (uintptr_t)va;
 
-		if (at < start + m->r[i].size && start < at + len && !region_kept(m, i, now))
+		if (at < start + m->r[i].size && start < at + len && !region_unchanged(m, i, now))
 			return true;
 	}
 	return false;

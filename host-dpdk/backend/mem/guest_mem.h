@@ -14,7 +14,7 @@
  * Revocation. When the guest is stopped while buffers are out, its memory is replaced by private
  * anonymous memory, because the guest may from then on use its memory for something else: late
  * writes reach nobody, and the addresses stay valid until the last reference is dropped. The
- * contents of the buffers are kept. They are copied into the new memory (guest_mem_keep(), one
+ * contents of the buffers are kept. They are copied into the new memory (guest_mem_preserve(), one
  * buffer at a time) before it is moved into place with one mremap() per region, so no reader sees
  * anything else. Everything else reads as zeroes. A copy costs whole pages of private memory, so
  * the caller limits the number of pieces. (A private mapping of the file would be simpler, but it
@@ -106,7 +106,7 @@ void guest_mem_put(struct guest_mem *m);
  * guest's, or at least be readable.
  */
 int guest_mem_revoke_begin(struct guest_mem *m, bool written);
-void guest_mem_keep(struct guest_mem *m, const uint8_t *va, size_t len);
+void guest_mem_preserve(struct guest_mem *m, const uint8_t *va, size_t len);
 int guest_mem_revoke_end(struct guest_mem *m);
 /* Where the guest memory at @va of @m is in @now, another map of that guest's memory. NULL: not all
  * of it is there. */

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "guest_shared.h"
 
-#include "fd_bin.h"
+#include "fd_closer.h"
 #include "host_alive.h"
-#include "proto/alive.h"
+#include "proto/ctrl/alive.h"
 #include "sigbus.h"
 #include "transport.h"
 
@@ -62,7 +62,7 @@ void guest_shares_table(struct guest_shares *s, const struct guest_mem *mem,
 	for (r = LIST_FIRST(&s->taken); r; r = next) {
 		next = LIST_NEXT(r, link);
 		if (still_there(r, mem)) {
-			__atomic_store_n(&r->there, 1, __ATOMIC_RELEASE);
+			__atomic_store_n(&r->in_table, 1, __ATOMIC_RELEASE);
 			continue;
 		}
 		if (mem && guest_shared_pending(r))
@@ -87,13 +87,13 @@ static bool is_file(const struct stat *st, const struct guest_mem *m, uint32_t i
 	return m->map[i].dev == st->st_dev && m->map[i].ino == st->st_ino;
 }
 
-bool guest_shares_has_given(struct guest_shares *s)
+bool guest_shares_has_host_shm(struct guest_shares *s)
 {
 	struct stat st;
 	bool has = false;
 
 	pthread_mutex_lock(&lock);
-	if (s->mem && s->given && fstat(s->given->fd, &st) == 0)
+	if (s->mem && s->host_shm && fstat(s->host_shm->fd, &st) == 0)
 		for (uint32_t i = 0; i < s->mem->nregions; i++)
 			has = has || is_file(&st, s->mem, i);
 	pthread_mutex_unlock(&lock);
@@ -117,7 +117,7 @@ const char *guest_shared_fault_text(enum guest_shared_fault f)
 {
 	static const char *const text[] = {
 		[GUEST_SHARED_OK] = "no fault",
-		[GUEST_SHARED_NOT_THERE] =
+		[GUEST_SHARED_NOT_IN_TABLE] =
 			"it is not in one piece of the memory that the VMM has shared",
 		[GUEST_SHARED_RAM] = "it is guest RAM: it has a ring, another entry, or address 0",
 		[GUEST_SHARED_NO_MEMORY] = "its file is neither a memfd nor on tmpfs or hugetlbfs",
@@ -154,11 +154,11 @@ static enum guest_shared_fault map_fault(int err, int fd, uint64_t offset, uint6
 	}
 }
 
-static struct fd_bin *bin; /* once there is one, it stays */
+static struct fd_closer *closer; /* once there is one, it stays */
 
-static void make_bin(void)
+static void make_closer(void)
 {
-	bin = fd_bin_new(NULL);
+	closer = fd_closer_new(NULL);
 }
 
 /* Lcores call this too, for a VMM that may have ended: then closing the last descriptor frees the
@@ -168,13 +168,13 @@ static void unmap(struct guest_shared *r)
 	static pthread_once_t once = PTHREAD_ONCE_INIT;
 	int fd = r->map.fd >= 0 ? fcntl(r->map.fd, F_DUPFD_CLOEXEC, 0) : -1;
 
-	(void)pthread_once(&once, make_bin);
+	(void)pthread_once(&once, make_closer);
 	host_alive_end(r->alive, guest_shared_gone(r));
 	sigbus_unwatch(r->watch);
 	shm_region_destroy(&r->map);
 	free(r);
-	if (fd >= 0 && bin)
-		fd_bin_put(bin, fd);
+	if (fd >= 0 && closer)
+		fd_closer_put(closer, fd);
 	else if (fd >= 0)
 		(void)close(fd);
 }
@@ -212,26 +212,26 @@ static int take_entry(struct guest_shares *s, uint32_t i, struct gpa gpa, uint64
 					  .dev = s->mem->map[i].dev,
 					  .ino = s->mem->map[i].ino,
 					  .offset = offset_of(s->mem, i, gpa),
-					  .there = 1};
+					  .in_table = 1};
 
 	return take(s, s->fd[i], &what, out);
 }
 
 /* No entry contains it: it is the given memory, and the VMM has not mapped it yet. */
-static int take_given(struct guest_shares *s, struct gpa gpa, uint64_t size,
-		      struct guest_shared **out)
+static int take_host_shm(struct guest_shares *s, struct gpa gpa, uint64_t size,
+			 struct guest_shared **out)
 {
 	struct guest_shared what = {.gpa = gpa, .size = size};
 	struct stat st;
 
-	if (!s->given || size != s->given->size || gpa.v % (uint64_t)sysconf(_SC_PAGESIZE) ||
+	if (!s->host_shm || size != s->host_shm->size || gpa.v % (uint64_t)sysconf(_SC_PAGESIZE) ||
 	    !vm_range_ok(gpa.v, size))
 		return -ENXIO;
-	if (fstat(s->given->fd, &st) < 0)
+	if (fstat(s->host_shm->fd, &st) < 0)
 		return -errno;
 	what.dev = st.st_dev;
 	what.ino = st.st_ino;
-	return take(s, s->given->fd, &what, out);
+	return take(s, s->host_shm->fd, &what, out);
 }
 
 static struct guest_shared *taken_already(const struct guest_shares *s, struct gpa gpa,
@@ -252,7 +252,7 @@ static enum guest_shared_fault import(struct guest_shares *s, struct gpa gpa, ui
 
 	*err = -ENXIO;
 	if (!s->mem)
-		return GUEST_SHARED_NOT_THERE;
+		return GUEST_SHARED_NOT_IN_TABLE;
 	i = entry_of(s->mem, gpa, size);
 	*err = -EPERM;
 	if (i < s->mem->nregions && is_ram(s, i))
@@ -264,8 +264,8 @@ static enum guest_shared_fault import(struct guest_shares *s, struct gpa gpa, ui
 		return GUEST_SHARED_OK;
 	}
 	if (i == s->mem->nregions) {
-		*err = take_given(s, gpa, size, out);
-		return *err == -ENXIO ? GUEST_SHARED_NOT_THERE
+		*err = take_host_shm(s, gpa, size, out);
+		return *err == -ENXIO ? GUEST_SHARED_NOT_IN_TABLE
 		       : *err	      ? GUEST_SHARED_SYSTEM
 				      : GUEST_SHARED_OK;
 	}

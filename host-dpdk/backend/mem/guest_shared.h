@@ -49,7 +49,7 @@ struct guest_shared {
 	ino_t ino;
 	uint64_t offset;
 	uint32_t refs;		  /* under the lock */
-	uint32_t there;		  /* atomic: the table has it, or had it */
+	uint32_t in_table;	  /* atomic: the table has it, or had it */
 	uint32_t gone;		  /* atomic: the guest no longer has it */
 	uint32_t fault;		  /* atomic: its file was truncated and replaced by zeroes */
 	int watch;		  /* api/sigbus.h */
@@ -59,10 +59,10 @@ struct guest_shared {
 
 /* Per device. All zeroes: there is no table. */
 struct guest_shares {
-	const struct guest_mem *mem;	/* the table as it is mapped for rings; NULL: none */
-	int fd[GUEST_MEM_REGIONS];	/* its descriptors, owned by the device */
-	uint32_t rings;			/* bit i: a ring has been in entry i */
-	const struct shm_region *given; /* outlives the device; NULL: none */
+	const struct guest_mem *mem;	   /* the table as it is mapped for rings; NULL: none */
+	int fd[GUEST_MEM_REGIONS];	   /* its descriptors, owned by the device */
+	uint32_t rings;			   /* bit i: a ring has been in entry i */
+	const struct shm_region *host_shm; /* outlives the device; NULL: none */
 	LIST_HEAD(guest_shared_list, guest_shared) taken;
 };
 
@@ -72,17 +72,17 @@ void guest_shares_table(struct guest_shares *s, const struct guest_mem *mem,
 			const struct guest_mem_src *src);
 /* Records that a ring, or a part of one, is at @va in the map. */
 void guest_shares_ring(struct guest_shares *s, const void *va);
-/* True: the table has an entry of s->given. */
-bool guest_shares_has_given(struct guest_shares *s);
+/* True: the table has an entry of s->host_shm. */
+bool guest_shares_has_host_shm(struct guest_shares *s);
 
 /* Why a region is not taken. */
 enum guest_shared_fault {
 	GUEST_SHARED_OK = 0,
-	GUEST_SHARED_NOT_THERE,	 /* not wholly in one entry of the table */
-	GUEST_SHARED_RAM,	 /* rings are in that file, or another entry has it */
-	GUEST_SHARED_NO_MEMORY,	 /* a disk file, a device, ... */
-	GUEST_SHARED_TOO_SHORT,	 /* its file has been truncated */
-	GUEST_SHARED_NOT_SEALED, /* it could be shortened, and could be sealed against that */
+	GUEST_SHARED_NOT_IN_TABLE, /* not wholly in one entry of the table */
+	GUEST_SHARED_RAM,	   /* rings are in that file, or another entry has it */
+	GUEST_SHARED_NO_MEMORY,	   /* a disk file, a device, ... */
+	GUEST_SHARED_TOO_SHORT,	   /* its file has been truncated */
+	GUEST_SHARED_NOT_SEALED,   /* it could be shortened, and could be sealed against that */
 	GUEST_SHARED_NOT_ALIGNED,
 	GUEST_SHARED_READ_ONLY,
 	GUEST_SHARED_SYSTEM, /* out of resources here: *err */
@@ -100,7 +100,7 @@ const char *guest_shared_fault_text(enum guest_shared_fault f);
 /* Drops a reference; unmaps with the last. NULL is allowed. */
 void guest_shared_put(struct guest_shared *r);
 
-/* Returns true once, when the driver of the guest with @cid has died (proto/alive.h). */
+/* Returns true once, when the driver of the guest with @cid has died (proto/ctrl/alive.h). */
 bool guest_shared_orphaned(const struct guest_shared *r, uint64_t cid);
 /*
  * The guests with a driver that lives and has been served by a process that has died, and since
@@ -118,10 +118,10 @@ static inline bool guest_shared_gone(const struct guest_shared *r)
 /* Not there yet: the VMM has not mapped it. */
 static inline bool guest_shared_pending(const struct guest_shared *r)
 {
-	return !__atomic_load_n(&r->there, __ATOMIC_ACQUIRE);
+	return !__atomic_load_n(&r->in_table, __ATOMIC_ACQUIRE);
 }
 
-static inline bool guest_shared_cut_off(const struct guest_shared *r)
+static inline bool guest_shared_truncated(const struct guest_shared *r)
 {
 	return __atomic_load_n(&r->fault, __ATOMIC_ACQUIRE);
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "host_alive.h"
 
-#include "proto/alive.h"
+#include "proto/ctrl/alive.h"
 
 #include <linux/futex.h>
 #include <pthread.h>

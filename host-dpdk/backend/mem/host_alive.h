@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * Lets the drivers of a region see the death of this process although their VMs live
- * (proto/alive.h). This is the host's part.
+ * (proto/ctrl/alive.h). This is the host's part.
  *
  * Theory of operation
  * -------------------

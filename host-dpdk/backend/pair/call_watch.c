@@ -49,7 +49,7 @@ static bool waits(struct call_watch *w, uint32_t count)
 
 /* The counter may be full again before the caller has run: then the next read may release it. Does
  * not wait, whatever the flags of the file are. */
-static void let_go(const struct call_watch *w)
+static void unblock(const struct call_watch *w)
 {
 	uint64_t n;
 	struct iovec iov = {&n, sizeof(n)};
@@ -59,7 +59,7 @@ static void let_go(const struct call_watch *w)
 }
 
 /* With the lock held. True: somebody has called, or is inside. */
-static bool look(void)
+static bool check(void)
 {
 	struct call_watch *w;
 	bool calls = false;
@@ -70,7 +70,7 @@ static bool look(void)
 		calls |= count != w->seen || count & 1;
 		if (count & 1 && waits(w, count)) {
 			__atomic_store_n(&w->blocks, 1, __ATOMIC_RELAXED);
-			let_go(w);
+			unblock(w);
 		}
 		w->seen = count;
 	}
@@ -89,7 +89,7 @@ static void *watch(void *arg)
 		pthread_mutex_lock(&watched.lock);
 		if (TAILQ_EMPTY(&watched.all))
 			break;
-		if (look())
+		if (check())
 			wait.tv_nsec = WATCH_MIN_NS;
 		else if (wait.tv_nsec < WATCH_MAX_NS)
 			wait.tv_nsec *= 2;

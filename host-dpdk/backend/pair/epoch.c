@@ -5,7 +5,7 @@
 
 #include <stdlib.h>
 
-#define TX_KEEP (1u << 20) /* bytes: no packet is larger */
+#define TX_PRESERVE_MAX (1u << 20) /* bytes: no packet is larger */
 
 /* ---- epochs ---- */
 
@@ -78,12 +78,12 @@ struct sweep {
 
 static uint32_t tx_len(const struct vhost_chain *c)
 {
-	return c->cap < TX_KEEP ? c->cap : TX_KEEP;
+	return c->cap < TX_PRESERVE_MAX ? c->cap : TX_PRESERVE_MAX;
 }
 
 /* Copies the contents of a token's buffer. False: it cannot be found any more, or is too large. */
-static bool chain_keep(struct vhost_pair *q, const struct vhost_chain *c,
-		       const struct vhost_ring *from, struct sweep *s)
+static bool chain_preserve(struct vhost_pair *q, const struct vhost_chain *c,
+			   const struct vhost_ring *from, struct sweep *s)
 {
 	struct guest_mem *mem = c->ep->mem;
 	int n;
@@ -92,16 +92,16 @@ static bool chain_keep(struct vhost_pair *q, const struct vhost_chain *c,
 		if (tx_len(c) > s->tx)
 			return false;
 		s->tx -= tx_len(c);
-		guest_mem_keep(mem, c->data, tx_len(c));
+		guest_mem_preserve(mem, c->data, tx_len(c));
 		return true;
 	}
 	if (!c->pieces) {
-		guest_mem_keep(mem, c->hdr, (size_t)(c->data - c->hdr));
+		guest_mem_preserve(mem, c->hdr, (size_t)(c->data - c->hdr));
 		return true;
 	}
 	n = vhost_chain_pieces(q, c, from, &s->walked);
 	for (int i = 0; i < n; i++)
-		guest_mem_keep(mem, q->seg[i].base, q->seg[i].len);
+		guest_mem_preserve(mem, q->seg[i].base, q->seg[i].len);
 	return n > 0;
 }
 
@@ -119,7 +119,7 @@ static bool epoch_revoke(struct vhost_pair *q, struct vhost_epoch *ep,
 
 	for (uint32_t i = 0; i < q->nchains && ret == 0; i++)
 		if (vhost_chain_out(&q->chains[i]) && q->chains[i].ep == ep)
-			good &= chain_keep(q, &q->chains[i], from, s);
+			good &= chain_preserve(q, &q->chains[i], from, s);
 	if (ret == 0)
 		ret = guest_mem_revoke_end(ep->mem);
 	for (uint32_t i = 0; i < q->nchains && ret == 0 && now && good; i++) {
@@ -138,7 +138,7 @@ static bool epoch_revoke(struct vhost_pair *q, struct vhost_epoch *ep,
 bool vhost_pair_revoke(struct vhost_pair *q, const struct vhost_ring *from,
 		       const struct guest_mem *now)
 {
-	struct sweep s = {.tx = VHOST_TX_KEPT_MAX};
+	struct sweep s = {.tx = VHOST_TX_COPY_MAX};
 	bool good = true;
 
 	for (struct vhost_epoch *ep = q->retired; ep; ep = ep->next) {

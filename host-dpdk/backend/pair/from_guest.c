@@ -201,7 +201,7 @@ VHOST_INLINE void rx_release(struct vhost_pair *q, uint32_t token, const struct 
 	struct vhost_chain *c;
 
 	if (unlikely(token >= q->nchains)) {
-		vhost_pair_kept_release(q, token);
+		vhost_pair_saved_release(q, token);
 		return;
 	}
 	if (unlikely(q->chains[token].state != CHAIN_LENT))
@@ -289,7 +289,7 @@ bool vhost_pair_rx_intact(struct transport_queue *tq, uint32_t token)
 {
 	struct vhost_pair *q = vhost_pair_of(tq);
 
-	/* Packets kept at the end of a session are private and intact (vhost_pair_rx_keep). */
+	/* Packets saved at the end of a session are private and intact (vhost_pair_rx_save). */
 	return token >= q->nchains || q->chains[token].state != CHAIN_LENT ||
 	       !shm_load32(&q->chains[token].ep->mem->fault);
 }

@@ -40,7 +40,7 @@ static void clock_on(struct vhost_pair *q)
 /* The session is over for the socket layer; no epoch is current. */
 static void over(struct vhost_pair *q)
 {
-	vhost_pair_late_drop(q);
+	vhost_pair_deferred_drop(q);
 	shm_store32(&q->tq.up, 0);
 	q->tq.session++;
 	clock_on(q);
@@ -76,7 +76,7 @@ static void return_in_flight(struct vhost_pair *q)
 	drop_stacks(q);
 	for (struct vhost_epoch *ep = q->retired; ep; ep = ep->next)
 		ep->returned = true;
-	vhost_pair_tell(q);
+	vhost_pair_notify(q);
 }
 
 static void unwatch(struct vhost_pair *q)
@@ -88,7 +88,7 @@ static void unwatch(struct vhost_pair *q)
 	q->watched = NULL;
 }
 
-static void say_bases(const struct vhost_pair *q, struct vhost_pair_bases *b)
+static void get_bases(const struct vhost_pair *q, struct vhost_pair_bases *b)
 {
 	b->base[VHOST_TO_GUEST] = vhost_ring_position(&q->to_guest);
 	b->base[VHOST_FROM_GUEST] = vhost_ring_position(&q->from_guest);
@@ -128,7 +128,7 @@ static int make_chains(struct vhost_pair *q, uint32_t need, uint32_t segs)
 			return -ENOMEM;
 		q->nseg = segs;
 	}
-	return vhost_pair_late_room(q);
+	return vhost_pair_deferred_reserve(q);
 }
 
 static int load_rings(struct vhost_pair *q, const struct vhost_pair_setup *s)
@@ -259,7 +259,7 @@ bool vhost_pair_pause(struct vhost_pair *q, struct guest_mem *rings, struct vhos
 		quiesce_resume(&q->tq.qs);
 		return vhost_pair_stop(q, b);
 	}
-	good = vhost_pair_late_room(q) == 0;
+	good = vhost_pair_deferred_reserve(q) == 0;
 	vhost_epoch_retire(q);
 	good = vhost_pair_revoke(q, &q->from_guest, rings) && good;
 	return_in_flight(q);
@@ -271,7 +271,7 @@ bool vhost_pair_pause(struct vhost_pair *q, struct guest_mem *rings, struct vhos
 		over(q);
 	}
 	q->paused = true;
-	say_bases(q, b);
+	get_bases(q, b);
 	quiesce_resume(&q->tq.qs);
 	vhost_pair_wake(q);
 	return true;
@@ -296,7 +296,7 @@ bool vhost_pair_stop(struct vhost_pair *q, struct vhost_pair_bases *b)
 		return false;
 	quiesce_stop(&q->tq.qs);
 	run_out(q);
-	vhost_pair_rx_keep(q);
+	vhost_pair_rx_save(q);
 	ran = q->ep != NULL;
 	if (ran)
 		vhost_epoch_retire(q);
@@ -308,13 +308,13 @@ bool vhost_pair_stop(struct vhost_pair *q, struct vhost_pair_bases *b)
 	vhost_epochs_sweep(q);
 	unwatch(q);
 	q->loaded = q->paused = false;
-	say_bases(q, b);
+	get_bases(q, b);
 	quiesce_resume(&q->tq.qs);
 	vhost_pair_wake(q);
 	return true;
 }
 
-void vhost_pair_bury(struct vhost_pair *q)
+void vhost_pair_driver_gone(struct vhost_pair *q)
 {
 	quiesce_stop(&q->tq.qs);
 	q->tq.gone++;
@@ -342,7 +342,7 @@ int vhost_pair_resume(struct vhost_pair *q, const struct vhost_pair_setup *s,
 	int ret = -ESTALE;
 
 	quiesce_stop(&q->tq.qs);
-	say_bases(q, &b);
+	get_bases(q, &b);
 	if (q->tq.up && q->watched && !ring_moved(q, &q->to_guest, rings) &&
 	    !ring_moved(q, &q->from_guest, rings))
 		ret = vhost_epochs_fit(q, VHOST_RETIRED - 1) ? load_rings(q, s) : -EBUSY;

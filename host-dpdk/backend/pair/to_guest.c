@@ -195,20 +195,21 @@ VHOST_INLINE int64_t take_ahead(struct vhost_pair *q, const struct vhost_ring_ve
 }
 
 /*
- * How many of @want chains are available without using the reserved ones (@kept:
- * vhost_pair_ctrl_keep() counts). A refresh of the ring may raise the reserve, so it comes first.
+ * How many of @want chains are available without using the reserved ones (@saved:
+ * vhost_pair_ctrl_reserve() counts). A refresh of the ring may raise the reserve, so it comes
+ * first.
  */
-VHOST_INLINE uint32_t tx_have(struct vhost_pair *q, uint32_t want, bool kept,
+VHOST_INLINE uint32_t tx_have(struct vhost_pair *q, uint32_t want, bool saved,
 			      const struct vhost_ring_verbs *v, const bool iommu)
 {
-	uint32_t keep = kept ? vhost_pair_ctrl_keep(q) : 0;
+	uint32_t reserve = saved ? vhost_pair_ctrl_reserve(q) : 0;
 	uint32_t have = q->nstack + vhost_ready(&q->to_guest, v, iommu);
 
-	if (have < want + keep) {
+	if (have < want + reserve) {
 		have = q->nstack + vhost_ready_now(&q->to_guest, v, iommu);
-		keep = kept ? vhost_pair_ctrl_keep(q) : 0;
+		reserve = saved ? vhost_pair_ctrl_reserve(q) : 0;
 	}
-	have = have > keep ? have - keep : 0;
+	have = have > reserve ? have - reserve : 0;
 	return have < want ? have : want;
 }
 
@@ -218,7 +219,7 @@ VHOST_INLINE unsigned tx_reserve(struct vhost_pair *q, struct tx_slot *slots, un
 	uint32_t have;
 	unsigned got = 0;
 
-	if (unlikely(!q->ep || (q->nlate && !vhost_pair_late_send(q))))
+	if (unlikely(!q->ep || (q->ndeferred && !vhost_pair_deferred_send(q))))
 		return 0;
 	if (unlikely(flags & TX_CTRL))
 		for (; got < n && q->nctrl; got++) {
@@ -262,7 +263,7 @@ VHOST_INLINE void tx_commit(struct vhost_pair *q, uint32_t token, const struct v
 	if (unlikely(token >= q->nchains || q->chains[token].state != CHAIN_RESERVED))
 		return;
 	c = &q->chains[token];
-	if (unlikely(c->ep != q->ep || q->nlate || !c->hdr)) {
+	if (unlikely(c->ep != q->ep || q->ndeferred || !c->hdr)) {
 		vhost_pair_commit_slow(q, token, h);
 		return;
 	}
@@ -301,15 +302,16 @@ static void tx_cancel(struct transport_queue *tq, uint32_t token)
 
 static unsigned tx_max(struct transport_queue *tq)
 {
-	uint32_t keep = tq->tx_descs / 8 < VHOST_CTRL_KEEP ? tq->tx_descs / 8 : VHOST_CTRL_KEEP;
+	uint32_t reserve =
+		tq->tx_descs / 8 < VHOST_CTRL_RESERVE ? tq->tx_descs / 8 : VHOST_CTRL_RESERVE;
 
-	return tq->tx_descs - keep;
+	return tq->tx_descs - reserve;
 }
 
 VHOST_INLINE unsigned tx_ready(struct vhost_pair *q, const struct vhost_ring_verbs *v,
 			       const bool iommu)
 {
-	return q->ep && !q->nlate ? tx_have(q, q->tq.tx_descs, true, v, iommu) : 0;
+	return q->ep && !q->ndeferred ? tx_have(q, q->tq.tx_descs, true, v, iommu) : 0;
 }
 
 /* ---- instances ---- */

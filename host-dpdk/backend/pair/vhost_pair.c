@@ -35,7 +35,7 @@ int vhost_pair_init(struct vhost_pair *q, unsigned index, const char *name)
 	q->index = index;
 	q->name = q->tq.name = name;
 	q->retired_max = UINT64_MAX;
-	q->kept_max = VHOST_KEPT_MAX;
+	q->saved_max = VHOST_SAVED_MAX;
 	for (int i = 0; i < 2; i++)
 		q->call[i].fd = q->kickfd[i] = -1;
 	q->wakefd = q->watchfd = -1;
@@ -71,18 +71,18 @@ void vhost_pair_fini(struct vhost_pair *q)
 		guest_mem_put(ep->mem);
 		free(ep);
 	}
-	vhost_pair_kept_fini(q);
+	vhost_pair_saved_fini(q);
 	vhost_ring_fini(&q->from_guest);
 	vhost_ring_fini(&q->to_guest);
 	free(q->chains);
 	free(q->stack);
 	free(q->ctrl);
 	free(q->seg);
-	free(q->late);
+	free(q->deferred);
 	q->chains = NULL;
 	q->stack = q->ctrl = NULL;
 	q->seg = NULL;
-	q->late = NULL;
+	q->deferred = NULL;
 }
 
 /* ---- notification ---- */
@@ -143,11 +143,11 @@ static void call_guest(struct vhost_pair *q, enum vhost_direction ring)
  */
 VHOST_INLINE bool release_due(const struct vhost_pair *q)
 {
-	return q->released &&
-	       (q->released >= VHOST_RELEASED || 4 * q->released >= q->from_guest.most || q->armed);
+	return q->released && (q->released >= VHOST_RELEASED ||
+			       4 * q->released >= q->from_guest.max_pending || q->armed);
 }
 
-VHOST_INLINE void tell(struct vhost_pair *q, const struct vhost_ring_verbs *v)
+VHOST_INLINE void notify(struct vhost_pair *q, const struct vhost_ring_verbs *v)
 {
 	/* First the ring that somebody waits for: the other may miss on a cache line of the
 	 * driver. */
@@ -165,19 +165,19 @@ VHOST_INLINE void tell(struct vhost_pair *q, const struct vhost_ring_verbs *v)
 		call_guest(q, VHOST_TO_GUEST);
 }
 
-void vhost_pair_tell(struct vhost_pair *q)
+void vhost_pair_notify(struct vhost_pair *q)
 {
 	q->released = VHOST_RELEASED;
-	tell(q, q->from_guest.layout->verbs);
+	notify(q, q->from_guest.layout->verbs);
 }
 
 VHOST_INLINE void publish(struct vhost_pair *q, const struct vhost_ring_verbs *v)
 {
 	if (!q->ep)
 		return;
-	if (__builtin_expect(q->nlate, 0) && !vhost_pair_late_send(q) && !q->ep)
+	if (__builtin_expect(q->ndeferred, 0) && !vhost_pair_deferred_send(q) && !q->ep)
 		return;
-	tell(q, v);
+	notify(q, v);
 }
 
 /* True when there is work, so that the owner must not sleep. */
@@ -189,7 +189,7 @@ VHOST_INLINE bool work_now(struct vhost_pair *q, unsigned room, const struct vho
 
 	if (vhost_ready(from, v, iommu) || vhost_ready_now(from, v, iommu) || from->broken)
 		return true;
-	if (q->nlate)
+	if (q->ndeferred)
 		return vhost_ready(to, v, iommu) || vhost_ready_now(to, v, iommu) || to->broken;
 	if (!room)
 		return false;
@@ -206,15 +206,15 @@ VHOST_INLINE int arm(struct vhost_pair *q, unsigned room, const struct vhost_rin
 	if (!q->ep)
 		return 0;
 	if (q->released)
-		tell(q, v); /* at once, as the owner is armed */
-	if (q->nlate)
+		notify(q, v); /* at once, as the owner is armed */
+	if (q->ndeferred)
 		room = 1;
 	if (work_now(q, room, v, iommu))
 		return 1;
 	v->arm(&q->from_guest, 0);
 	if (room) {
 		have = q->nstack + vhost_ready(&q->to_guest, v, iommu);
-		want = vhost_pair_ctrl_keep(q) + room - 1;
+		want = vhost_pair_ctrl_reserve(q) + room - 1;
 		/* With none at all any buffer helps, for control packets at least. */
 		v->arm(&q->to_guest, have && want > have ? want - have : 0);
 	}

@@ -62,15 +62,16 @@
  * A driver that continues without its rings, or a new owner of their memory, changes that memory:
  * the owner thread checks it now and then (vhost_pair_idle()) and ends the session if it has
  * changed. The session ends at once if more is reserved than may be copied while the owner waits
- * (VHOST_TX_KEPT_MAX), because the guest chooses the size of its buffers.
+ * (VHOST_TX_COPY_MAX), because the guest chooses the size of its buffers.
  *
- * Late packets. A buffer that was reserved before a pause is now private memory, and its chain
+ * Deferred packets. A buffer that was reserved before a pause is now private memory, and its chain
  * belongs to the driver again. When it is committed, its payload is copied into a chain that is
- * available then; if there is none, the packet waits in q->late, and nothing overtakes it. A packet
- * whose header straddles descriptors also waits there while a translation for them is missing.
+ * available then; if there is none, the packet waits in q->deferred, and nothing overtakes it. A
+ * packet whose header straddles descriptors also waits there while a translation for them is
+ * missing.
  *
  * If the session ends with its rings intact, what the guest had already sent is taken first
- * (kept.c).
+ * (saved.c).
  */
 #ifndef ZV_VHOST_PAIR_H
 #define ZV_VHOST_PAIR_H
@@ -80,18 +81,24 @@
 #include "transport.h"
 #include "vhost_call.h"
 
-#define VHOST_CTRL_KEEP	  8u	      /* receive buffers reserved for control packets */
-#define VHOST_BURST	  32u	      /* most packets that one rx_burst looks at */
-#define VHOST_RELEASED	  32u	      /* released chains are published at this number */
-#define VHOST_IDLE	  64u	      /* ... or after this many empty rx_bursts */
-#define VHOST_WORK	  8192u	      /* see "Work" above */
-#define VHOST_KEPT_MAX	  (32u << 20) /* bytes kept of what a guest had sent at its end */
-#define VHOST_TX_KEPT_MAX (16u << 20) /* bytes of reserved buffers that a pause may copy */
-#define VHOST_KEPT_TOKEN  (1u << 31)
-#define VHOST_RETIRED	  32u /* ended epochs kept for loans, each with its memory map */
+#define VHOST_CTRL_RESERVE 8u	       /* receive buffers reserved for control packets */
+#define VHOST_BURST	   32u	       /* most packets that one rx_burst looks at */
+#define VHOST_RELEASED	   32u	       /* released chains are published at this number */
+#define VHOST_IDLE	   64u	       /* ... or after this many empty rx_bursts */
+#define VHOST_WORK	   8192u       /* see "Work" above */
+#define VHOST_SAVED_MAX	   (32u << 20) /* bytes saved of what a guest had sent at its end */
+#define VHOST_TX_COPY_MAX  (16u << 20) /* bytes of reserved buffers that a pause may copy */
+#define VHOST_SAVED_TOKEN  (1u << 31)
+#define VHOST_RETIRED	   32u /* ended epochs kept for loans, each with its memory map */
 
 enum vhost_direction { VHOST_TO_GUEST = 0, VHOST_FROM_GUEST = 1 };
-enum vhost_chain_state { CHAIN_FREE = 0, CHAIN_LENT, CHAIN_RESERVED, CHAIN_CANCELLED, CHAIN_LATE };
+enum vhost_chain_state {
+	CHAIN_FREE = 0,
+	CHAIN_LENT,
+	CHAIN_RESERVED,
+	CHAIN_CANCELLED,
+	CHAIN_DEFERRED
+};
 
 struct vhost_epoch {
 	struct vhost_epoch *next; /* in vhost_pair.retired */
@@ -120,7 +127,7 @@ struct vhost_chain {
 _Static_assert(sizeof(struct vhost_chain) == 32, "two a cache line");
 
 /* A committed packet without a chain. */
-struct vhost_pair_late {
+struct vhost_pair_deferred {
 	struct vsock_hdr h;
 	uint32_t token;
 };
@@ -147,27 +154,28 @@ struct vhost_pair {
 	uint32_t released;   /* chains of from_guest that may wait for a publish: release_due() */
 	uint32_t idle;	     /* rx_bursts in a row that found nothing */
 	uint32_t taken;	     /* chains taken from to_guest since the last rx_burst: VHOST_WORK */
-	uint32_t nlate;	     /* packets in `late` */
+	uint32_t ndeferred;  /* packets in `deferred` */
 	struct pkt_seg *seg; /* scratch for rx_burst */
 	uint32_t nseg;
 	uint32_t armed;
-	struct vhost_call call[2];    /* [enum vhost_direction] */
-	struct vhost_pair_late *late; /* circular, late_size entries, as many as there are chains */
-	uint32_t late_size, late_head;
+	struct vhost_call call[2]; /* [enum vhost_direction] */
+	struct vhost_pair_deferred
+		*deferred; /* circular, deferred_size entries, as many as there are chains */
+	uint32_t deferred_size, deferred_head;
 
 	/* during a pause, when the owner watches the rings */
 	struct guest_mem *watched; /* the map they are in; NULL: not paused */
 	uint64_t watch_sum, watch_due;
 
-	/* packets of ended sessions; kept.c */
-	struct vhost_pair_kept **kept; /* by slot; NULL: given back */
-	uint32_t nkept, kept_size, kept_next;
-	size_t kept_bytes;
-	struct pkt_seg kept_seg[VHOST_BURST];
+	/* packets of ended sessions; saved.c */
+	struct vhost_pair_saved **saved; /* by slot; NULL: given back */
+	uint32_t nsaved, saved_size, saved_next;
+	size_t saved_bytes;
+	struct pkt_seg saved_seg[VHOST_BURST];
 
 	/* control thread */
 	struct vhost_epoch *retired;
-	size_t kept_max;      /* limit of kept_bytes; the caller may lower it */
+	size_t saved_max;     /* limit of saved_bytes; the caller may lower it */
 	uint64_t retired_max; /* limit for the maps of `retired`; the caller may lower it */
 	int kickfd[2];	      /* dup'ed, in epfd; -1: none */
 	int epfd, wakefd;
@@ -197,7 +205,7 @@ int vhost_pair_start(struct vhost_pair *q, const struct vhost_pair_setup *s);
 /* Ends the session, if there is one. True: *b is filled in. */
 bool vhost_pair_stop(struct vhost_pair *q, struct vhost_pair_bases *b);
 /* The driver of the ended session is gone for good: tq.gone. */
-void vhost_pair_bury(struct vhost_pair *q);
+void vhost_pair_driver_gone(struct vhost_pair *q);
 /* Stops the rings, which are in the map @rings, and keeps the session. True: *b is filled in.
  * False: there is no session, or it is already paused. */
 bool vhost_pair_pause(struct vhost_pair *q, struct guest_mem *rings, struct vhost_pair_bases *b);

@@ -25,7 +25,7 @@ static inline bool vhost_chain_ours(const struct vhost_pair *q, const struct vho
 /* The owner holds the token of the chain. */
 static inline bool vhost_chain_out(const struct vhost_chain *c)
 {
-	return c->state == CHAIN_LENT || c->state == CHAIN_RESERVED || c->state == CHAIN_LATE;
+	return c->state == CHAIN_LENT || c->state == CHAIN_RESERVED || c->state == CHAIN_DEFERRED;
 }
 
 static inline void vhost_chain_free(struct vhost_pair *q, uint32_t token)
@@ -90,24 +90,24 @@ static inline uint32_t vhost_pair_sweep(const struct vhost_ring *r)
 
 bool vhost_pair_rx_intact(struct transport_queue *tq, uint32_t token);
 
-/* ---- kept.c ---- */
+/* ---- saved.c ---- */
 
 /* Takes what the guest has sent, for vhost_pair_rx_rest. Control thread; the owner is stopped. */
-void vhost_pair_rx_keep(struct vhost_pair *q);
+void vhost_pair_rx_save(struct vhost_pair *q);
 int vhost_pair_rx_rest(struct transport_queue *tq, struct rx_pkt *pkts, unsigned max);
 /* Gives back a token of vhost_pair_rx_rest; ignores other tokens. */
-void vhost_pair_kept_release(struct vhost_pair *q, uint32_t token);
-void vhost_pair_kept_fini(struct vhost_pair *q);
+void vhost_pair_saved_release(struct vhost_pair *q, uint32_t token);
+void vhost_pair_saved_fini(struct vhost_pair *q);
 
-/* ---- late.c: packets that were committed and cannot be sent yet ---- */
+/* ---- deferred.c: packets that were committed and cannot be sent yet ---- */
 
-/* Makes room in q->late for every chain if it may be needed. 0 or -ENOMEM. */
-int vhost_pair_late_room(struct vhost_pair *q);
-/* Sends the packets in q->late. False: some remain, or the ring has broken. */
-bool vhost_pair_late_send(struct vhost_pair *q);
-/* Drops the packets in q->late. */
-void vhost_pair_late_drop(struct vhost_pair *q);
-/* tx_commit for all but the simple case: packets in q->late, changed memory, or a header that
+/* Makes room in q->deferred for every chain if it may be needed. 0 or -ENOMEM. */
+int vhost_pair_deferred_reserve(struct vhost_pair *q);
+/* Sends the packets in q->deferred. False: some remain, or the ring has broken. */
+bool vhost_pair_deferred_send(struct vhost_pair *q);
+/* Drops the packets in q->deferred. */
+void vhost_pair_deferred_drop(struct vhost_pair *q);
+/* tx_commit for all but the simple case: packets in q->deferred, changed memory, or a header that
  * straddles. */
 void vhost_pair_commit_slow(struct vhost_pair *q, uint32_t token, const struct vsock_hdr *h)
 	__attribute__((cold));
@@ -123,13 +123,13 @@ void vhost_pair_push(struct vhost_pair *q, uint32_t token);
 int vhost_pair_put_hdr(struct vhost_pair *q, const struct vhost_chain *c,
 		       const struct vsock_hdr *h);
 
-/* Buffers reserved for control packets: VHOST_CTRL_KEEP, or an eighth of the most buffers that this
- * guest has ever offered at once, so that a guest with few buffers still gets data. */
-static inline uint32_t vhost_pair_ctrl_keep(const struct vhost_pair *q)
+/* Buffers reserved for control packets: VHOST_CTRL_RESERVE, or an eighth of the most buffers that
+ * this guest has ever offered at once, so that a guest with few buffers still gets data. */
+static inline uint32_t vhost_pair_ctrl_reserve(const struct vhost_pair *q)
 {
-	uint32_t eighth = q->to_guest.most / 8;
+	uint32_t eighth = q->to_guest.max_pending / 8;
 
-	return eighth < VHOST_CTRL_KEEP ? eighth : VHOST_CTRL_KEEP;
+	return eighth < VHOST_CTRL_RESERVE ? eighth : VHOST_CTRL_RESERVE;
 }
 
 /* ---- vhost_pair.c, and the data path of the rings' layout ---- */
@@ -137,7 +137,7 @@ static inline uint32_t vhost_pair_ctrl_keep(const struct vhost_pair *q)
 /* Makes vhost_pair_fd() readable whenever @fd is. 0 or -errno. */
 int vhost_pair_watch_fd(struct vhost_pair *q, int fd);
 /* Publishes and notifies in any state of the session. */
-void vhost_pair_tell(struct vhost_pair *q);
+void vhost_pair_notify(struct vhost_pair *q);
 
 /* Fill in their part of *ops for rings of layout @l. */
 void vhost_from_guest_path(struct transport_queue_ops *ops, const struct vhost_ring_layout *l,

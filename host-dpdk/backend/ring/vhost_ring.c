@@ -73,7 +73,7 @@ static bool area_ok(const struct vhost_ring_layout *l, const struct vhost_ring_a
 }
 
 /* Makes r->own large enough. 0 or -ENOMEM. */
-static int own_room(struct vhost_ring *r, const struct vhost_ring_layout *l, uint32_t size)
+static int own_reserve(struct vhost_ring *r, const struct vhost_ring_layout *l, uint32_t size)
 {
 	size_t want = l->own_bytes ? l->own_bytes(size) : 0;
 	void *own;
@@ -97,7 +97,7 @@ int vhost_ring_load(struct vhost_ring *r, const struct vhost_ring_area *a,
 
 	if (!area_ok(l, a))
 		return -EINVAL;
-	if (own_room(r, l, a->size) < 0)
+	if (own_reserve(r, l, a->size) < 0)
 		return -ENOMEM;
 	*r = (struct vhost_ring){
 		.area = *a,
@@ -150,7 +150,7 @@ int vhost_ring_piece(const struct vhost_ring *r, struct iova a, bool write, uint
 	return *va ? 0 : -EFAULT;
 }
 
-uint8_t *vhost_ring_whole(const struct vhost_ring *r, struct iova a, uint32_t len)
+uint8_t *vhost_ring_contiguous(const struct vhost_ring *r, struct iova a, uint32_t len)
 {
 	uint32_t n = len;
 	uint8_t *va;

@@ -52,7 +52,7 @@
 
 #include "mem/guest_iommu.h"
 #include "mem/guest_mem.h"
-#include "proto/vsock_device.h"
+#include "proto/vsock/vsock_device.h"
 #include "shm_access.h"
 #include "transport.h"
 
@@ -162,7 +162,7 @@ struct vhost_ring {
 	bool writable;		   /* direction of the ring */
 	uint8_t broken;		   /* enum vhost_ring_fault */
 	bool waits;		   /* the first chain waits for a translation: vhost_ring_waits() */
-	uint32_t most;		   /* most chains the driver has ever had in the ring at once */
+	uint32_t max_pending;	   /* most chains the driver has ever had in the ring at once */
 	uint32_t walked;	   /* descriptors that walk() has looked at; reset by the caller */
 	uint32_t lookups;	   /* lookups in the IOMMU table for the current chain */
 	uint64_t waits_since;	   /* iommu->changes when the wait began */
@@ -178,7 +178,7 @@ struct vhost_ring_verbs {
 	/* Number of available chains already seen. */
 	uint32_t (*pending)(const struct vhost_ring *r);
 	/* Looks for more. Returns the number of available chains; 0 if the ring is broken. Updates
-	 * r->most. */
+	 * r->max_pending. */
 	uint32_t (*refresh)(struct vhost_ring *r);
 	/* Free-running count of chains seen to be made available; it wraps. */
 	uint16_t (*offered)(const struct vhost_ring *r);
@@ -215,7 +215,7 @@ struct vhost_ring_layout {
 	uint64_t feature; /* VSOCK_FEATURE_* that selects it; 0: the default layout */
 	const struct vhost_ring_verbs *verbs;
 	struct { /* for each part: bytes (fixed + each * size) and alignment */
-		uint32_t fixed, each, align;
+		uint32_t fixed, per_entry, align;
 	} part[VHOST_RING_PARTS];
 	bool any_size; /* sizes need not be powers of two */
 	/* Private memory that a ring of @size entries needs; NULL: none. */
@@ -235,7 +235,7 @@ const struct vhost_ring_layout *vhost_ring_layout_of(uint64_t features);
 static inline uint64_t vhost_ring_bytes(const struct vhost_ring_layout *l,
 					enum vhost_ring_part part, uint32_t size)
 {
-	return l->part[part].fixed + (uint64_t)l->part[part].each * size;
+	return l->part[part].fixed + (uint64_t)l->part[part].per_entry * size;
 }
 
 /*
@@ -287,17 +287,17 @@ static inline void vhost_ring_wait(struct vhost_ring *r)
 int vhost_ring_piece(const struct vhost_ring *r, struct iova a, bool write, uint32_t *len,
 		     uint8_t **va);
 /* Address of the @len bytes at @a; NULL: not contiguous, not mapped, or not known yet. */
-uint8_t *vhost_ring_whole(const struct vhost_ring *r, struct iova a, uint32_t len);
+uint8_t *vhost_ring_contiguous(const struct vhost_ring *r, struct iova a, uint32_t len);
 /* Copies @len bytes at @a, which may be in several pieces. 0, -EAGAIN, -EFAULT; -EPROTO: as
  * walk(). */
 int vhost_ring_copy_in(struct vhost_ring *r, struct iova a, void *to, uint32_t len);
 
-/* As vhost_ring_whole(); @iommu is constant, and r->iommu != NULL. */
+/* As vhost_ring_contiguous(); @iommu is constant, and r->iommu != NULL. */
 VHOST_INLINE uint8_t *vhost_ring_at(struct vhost_ring *r, const bool iommu, struct iova a,
 				    uint32_t len)
 {
 	if (iommu)
-		return vhost_ring_whole(r, a, len);
+		return vhost_ring_contiguous(r, a, len);
 	return guest_mem_gpa(r->mem, &r->hint, gpa_of_iova(a), len);
 }
 

@@ -26,13 +26,13 @@ static bool goes_on(uint64_t w)
 	return w >> VHOST_PACKED_FLAGS_SHIFT & VRING_DESC_F_NEXT;
 }
 
-/* Copies the descriptors after the first of a list, @no, from b->look on. All of them were written
- * before the first was published. Returns their number; 0: the ring is broken. */
+/* Copies the descriptors after the first of a list, @no, from b->next_avail on. All of them were
+ * written before the first was published. Returns their number; 0: the ring is broken. */
 static __attribute__((noinline)) uint16_t copy_rest(struct vhost_ring *r, uint16_t no)
 {
 	struct vhost_packed *b = r->packed;
 	struct vhost_packed_node *first = &b->node[no], *last = first;
-	struct vhost_packed_pos p = b->look;
+	struct vhost_packed_pos p = b->next_avail;
 	const uint64_t id = (uint64_t)UINT16_MAX << VHOST_PACKED_ID_SHIFT;
 	uint16_t count = 1;
 
@@ -57,21 +57,21 @@ uint32_t vhost_packed_copy(struct vhost_ring *r, uint64_t w)
 	uint32_t known;
 
 	do {
-		uint16_t no = copy(r, b->look.at, w), count = 1;
+		uint16_t no = copy(r, b->next_avail.at, w), count = 1;
 
 		if (__builtin_expect(goes_on(w), 0) && !(count = copy_rest(r, no)))
 			return 0;
 		b->node[no].count = count;
 		b->queue[b->tail++ & b->queue_mask] = no;
 		b->space -= count;
-		vhost_packed_advance(&b->look, count, r->area.size);
+		vhost_packed_advance(&b->next_avail, count, r->area.size);
 		if (!b->space)
 			break;
-		w = vhost_packed_look(r, b->look.at);
-	} while (vhost_packed_is_there(w, &b->look));
+		w = vhost_packed_load(r, b->next_avail.at);
+	} while (vhost_packed_is_avail(w, &b->next_avail));
 	known = (uint16_t)(b->tail - b->done);
-	if (known > r->most)
-		r->most = known;
+	if (known > r->max_pending)
+		r->max_pending = known;
 	return vhost_packed_pending(r);
 }
 
@@ -251,14 +251,14 @@ static void load(struct vhost_ring *r)
 	struct vhost_packed *b = r->own;
 
 	*b = (struct vhost_packed){
-		.look = {at, wrap ? VHOST_PACKED_AVAIL : VHOST_PACKED_USED},
+		.next_avail = {at, wrap ? VHOST_PACKED_AVAIL : VHOST_PACKED_USED},
 		.used = {at, wrap ? VHOST_PACKED_MARKS : 0},
 		.space = (uint16_t)size,
 		.queue_mask = (uint16_t)(queue_size(size) - 1),
 		.armed = true, /* zeroed memory asks to be told of every descriptor */
 		.node = (struct vhost_packed_node *)(void *)((uint8_t *)b + nodes_offset(size)),
 	};
-	b->told = b->used;
+	b->signalled = b->used;
 	for (uint32_t i = 0; i < size; i++)
 		b->node[i].next = (uint16_t)(i + 1);
 	r->packed = b;
@@ -280,7 +280,7 @@ const struct vhost_ring_layout vhost_ring_packed = {
 	.name = "packed",
 	.feature = VSOCK_FEATURE_RING_PACKED,
 	.verbs = &vhost_packed_verbs,
-	.part = {[VHOST_DESC_AREA] = {.each = sizeof(struct vhost_packed_desc), .align = 16},
+	.part = {[VHOST_DESC_AREA] = {.per_entry = sizeof(struct vhost_packed_desc), .align = 16},
 		 [VHOST_DRIVER_AREA] = {.fixed = sizeof(struct vring_packed_desc_event),
 					.align = 4},
 		 [VHOST_DEVICE_AREA] = {.fixed = sizeof(struct vring_packed_desc_event),

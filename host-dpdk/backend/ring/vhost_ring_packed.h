@@ -64,13 +64,13 @@ struct vhost_packed_node {
 
 /* State of the layout, in vhost_ring.own. The counters are free-running, mod 2^16. */
 struct vhost_packed {
-	struct vhost_packed_pos look; /* where the next available descriptor will be */
-	struct vhost_packed_pos used; /* where the next used one goes */
-	struct vhost_packed_pos told; /* `used` at the last decision whether to notify */
-	uint16_t space;		      /* places in the ring for more descriptors of the driver */
-	uint16_t free;		      /* first free node; valid if space > 0 */
-	uint16_t head, tail;	      /* lists taken and seen; available ones are in queue[] */
-	uint16_t done;		      /* lists put back */
+	struct vhost_packed_pos next_avail; /* where the next available descriptor will be */
+	struct vhost_packed_pos used;	    /* where the next used one goes */
+	struct vhost_packed_pos signalled;  /* `used` at the last decision whether to notify */
+	uint16_t space;	     /* places in the ring for more descriptors of the driver */
+	uint16_t free;	     /* first free node; valid if space > 0 */
+	uint16_t head, tail; /* lists taken and seen; available ones are in queue[] */
+	uint16_t done;	     /* lists put back */
 	uint16_t queue_mask;
 	uint16_t first_at; /* place of `first` */
 	bool held;	   /* `first` is held back */
@@ -106,12 +106,12 @@ VHOST_INLINE uint16_t vhost_packed_offered(const struct vhost_ring *r)
 }
 
 /* The flags of the word @w are those of an available descriptor at @p. */
-VHOST_INLINE bool vhost_packed_is_there(uint64_t w, const struct vhost_packed_pos *p)
+VHOST_INLINE bool vhost_packed_is_avail(uint64_t w, const struct vhost_packed_pos *p)
 {
 	return (w >> VHOST_PACKED_FLAGS_SHIFT & VHOST_PACKED_MARKS) == p->marks;
 }
 
-VHOST_INLINE uint64_t vhost_packed_look(const struct vhost_ring *r, uint16_t at)
+VHOST_INLINE uint64_t vhost_packed_load(const struct vhost_ring *r, uint16_t at)
 {
 	return le64toh(shm_load_acquire64(&vhost_packed_ring(r)[at].word)); /* barrier pair [A] */
 }
@@ -128,8 +128,8 @@ VHOST_INLINE uint32_t vhost_packed_refresh(struct vhost_ring *r)
 		return 0;
 	if (!b->space)
 		return vhost_packed_pending(r);
-	w = vhost_packed_look(r, b->look.at);
-	if (!vhost_packed_is_there(w, &b->look))
+	w = vhost_packed_load(r, b->next_avail.at);
+	if (!vhost_packed_is_avail(w, &b->next_avail))
 		return vhost_packed_pending(r);
 	return vhost_packed_copy(r, w);
 }
@@ -208,10 +208,10 @@ VHOST_INLINE bool vhost_packed_want_call(struct vhost_ring *r)
 {
 	struct vhost_packed *b = r->packed;
 	uint32_t wish = le32toh(shm_load32(r->area.part[VHOST_DRIVER_AREA]));
-	uint16_t old = b->told.at, now = b->used.at, event = wish & INT16_MAX;
+	uint16_t old = b->signalled.at, now = b->used.at, event = wish & INT16_MAX;
 	bool same_lap = !(wish >> VRING_PACKED_EVENT_F_WRAP_CTR & 1) == !b->used.marks;
 
-	b->told = b->used;
+	b->signalled = b->used;
 	if ((wish >> 16 & 3) != VRING_PACKED_EVENT_FLAG_DESC)
 		return (wish >> 16 & 3) != VRING_PACKED_EVENT_FLAG_DISABLE;
 	/* Make all three relative to our current lap: at least one chain and at most a lap was
@@ -226,7 +226,7 @@ VHOST_INLINE bool vhost_packed_want_call(struct vhost_ring *r)
 static inline void vhost_packed_arm(struct vhost_ring *r, uint32_t more)
 {
 	struct vhost_packed *b = r->packed;
-	struct vhost_packed_pos p = b->look;
+	struct vhost_packed_pos p = b->next_avail;
 	uint32_t wish = VRING_PACKED_EVENT_FLAG_ENABLE;
 
 	if (r->event_idx) {

@@ -144,12 +144,12 @@ static const char *pos_refused(struct vhost_ring_pos pos, uint32_t size)
 const struct vhost_ring_layout vhost_ring_split = {
 	.name = "split",
 	.verbs = &vhost_split_verbs,
-	.part = {[VHOST_DESC_AREA] = {.each = sizeof(struct vring_desc), .align = 16},
+	.part = {[VHOST_DESC_AREA] = {.per_entry = sizeof(struct vring_desc), .align = 16},
 		 /* flags, idx, ring, used_event */
-		 [VHOST_DRIVER_AREA] = {.fixed = 6, .each = 2, .align = 2},
+		 [VHOST_DRIVER_AREA] = {.fixed = 6, .per_entry = 2, .align = 2},
 		 /* flags, idx, ring, avail_event */
 		 [VHOST_DEVICE_AREA] = {.fixed = 6,
-					.each = sizeof(struct vring_used_elem),
+					.per_entry = sizeof(struct vring_used_elem),
 					.align = 4}},
 	.own_bytes = own_bytes,
 	.pos_refused = pos_refused,

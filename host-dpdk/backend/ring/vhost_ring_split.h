@@ -64,8 +64,8 @@ VHOST_INLINE uint32_t vhost_split_refresh(struct vhost_ring *r)
 		return 0;
 	}
 	r->split.shadow = idx;
-	if (all > r->most)
-		r->most = all;
+	if (all > r->max_pending)
+		r->max_pending = all;
 	return n;
 }
 

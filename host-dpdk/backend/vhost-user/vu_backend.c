@@ -39,7 +39,7 @@ static void on_died(void *ctx)
 	const struct vu_dev *d = ctx;
 
 	for (unsigned i = 0; i < d->nqueues; i++)
-		vhost_pair_bury(d->queues[i]);
+		vhost_pair_driver_gone(d->queues[i]);
 }
 
 static void driver_died(void *ctx)
@@ -100,8 +100,8 @@ int vu_open(struct vu_dev **out, const struct vu_backend_config *c)
 			dev_free(d);
 		return zv_err(-ENOMEM, "host:%s: out of memory", c->path);
 	}
-	d->shares.given = c->shmem;
-	d->terms.shmem = c->shmem && c->shmem_here ? c->shmem->size : 0;
+	d->shares.host_shm = c->shmem;
+	d->terms.shmem = c->shmem && c->maps_shmem ? c->shmem->size : 0;
 	d->terms.nrings = VSOCK_VQS(c->nqueues);
 	d->terms.mem_max = map_max / (c->nqueues + 1);
 	vu_set_features(d, 0);
@@ -109,12 +109,12 @@ int vu_open(struct vu_dev **out, const struct vu_backend_config *c)
 	d->disk = c->disk;
 	d->queues = c->queues;
 	d->nqueues = c->nqueues;
-	d->anew = c->anew;
+	d->restarted = c->restarted;
 	d->ctx = c->ctx;
 	for (unsigned i = 0; i < c->nqueues; i++) {
 		c->queues[i]->retired_max = map_max / c->nqueues;
 		/* All pairs may end at once, and the control thread copies it. */
-		c->queues[i]->kept_max = VHOST_KEPT_MAX / c->nqueues;
+		c->queues[i]->saved_max = VHOST_SAVED_MAX / c->nqueues;
 	}
 	sc.log = &d->log;
 	sc.terms = &d->terms;

@@ -56,7 +56,7 @@ struct vu_backend_config {
 	 * shared memory of this device.
 	 */
 	const struct shm_region *shmem;
-	bool shmem_here;
+	bool maps_shmem;
 	bool disk;			  /* ZV_OPT_DISK_MEMORY */
 	struct vhost_pair *const *queues; /* initialised; borrowed until vu_close */
 	unsigned nqueues;
@@ -65,7 +65,7 @@ struct vu_backend_config {
 	 * the control thread; it ends the paused pairs (vu_end_paused) of this frontend and of the
 	 * other frontends of the guest, because the driver may have given them up.
 	 */
-	void (*anew)(void *ctx);
+	void (*restarted)(void *ctx);
 	void *ctx;
 };
 

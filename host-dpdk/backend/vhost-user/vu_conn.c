@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* One connection of a frontend: passes one message at a time to the device or the link, and sends
  * the answer. */
-#include "fd_bin.h"
+#include "fd_closer.h"
 #include "vu_rules.h"
 #include "vu_server_priv.h"
 
@@ -31,7 +31,7 @@ void vu_conn_end(struct vu_conn *c)
 	vu_reader_next(&c->back);
 	TAILQ_REMOVE(&sk->conns, c, next);
 	sk->nconns--;
-	vu_bury(c);
+	vu_conn_discard(c);
 	if (sk->front == c) {
 		sk->front = NULL;
 		sk->c.ops->gone(sk->c.ctx);
@@ -278,14 +278,14 @@ void vu_conn_new(struct vu_socket *sk, int fd)
 	if (c)
 		c->sock = (struct vu_source){sock_ready, fd, sk};
 	if (!c || vu_watch(&c->sock, EPOLLIN) < 0) {
-		fd_bin_put(sk->bin, fd);
+		fd_closer_put(sk->closer, fd);
 		free(c);
 		return;
 	}
 	c->link = (struct vu_source){link_ready, -1, sk};
 	c->sk = sk;
 	c->deadline = UINT64_MAX;
-	vu_reader_init(&c->in, sk->bin);
+	vu_reader_init(&c->in, sk->closer);
 	vu_reader_init(&c->back, NULL);
 	TAILQ_INSERT_TAIL(&sk->conns, c, next);
 	/* Too many connections wait without having sent a message: the oldest is closed. */

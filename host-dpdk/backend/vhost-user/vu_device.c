@@ -124,12 +124,12 @@ static void pair_stop(struct vu_dev *d, unsigned pair)
 
 static void pair_pause(struct vu_dev *d, unsigned pair)
 {
-	if (!vhost_pair_pause(d->queues[pair], d->rings, &d->left[pair]))
+	if (!vhost_pair_pause(d->queues[pair], d->rings, &d->paused_base[pair]))
 		return;
 	for (unsigned i = 0; i < 2; i++) {
 		struct vu_ring *r = &d->ring[vu_vq(pair, i)];
 
-		r->base = d->left[pair].base[i];
+		r->base = d->paused_base[pair].base[i];
 		r->stopped = r->based = false;
 	}
 	zv_log_limited(&d->log, ZV_LOG_INFO, "%s: queue %u is stopped", d->path, pair);
@@ -229,7 +229,7 @@ static void snapshot(const struct vu_dev *d, unsigned pair, struct vu_loaded *l)
 
 		l->num[i] = r->num;
 		for (unsigned k = 0; k < VHOST_RING_PARTS; k++)
-			l->where[i][k] = part_addr(r, k);
+			l->vring_addr[i][k] = part_addr(r, k);
 	}
 }
 
@@ -297,7 +297,7 @@ static void pair_start(struct vu_dev *d, unsigned pair)
  * True: the frontend starts a ring of a paused pair where it was stopped. A ring that was only
  * disabled need not set a base; after GET_VRING_BASE the driver may have been replaced meanwhile.
  */
-static bool left_there(const struct vu_ring *r, struct vhost_ring_pos base)
+static bool base_unchanged(const struct vu_ring *r, struct vhost_ring_pos base)
 {
 	return vhost_ring_pos_same(r->base, base) && (r->based || !r->stopped);
 }
@@ -306,13 +306,13 @@ static bool left_there(const struct vu_ring *r, struct vhost_ring_pos base)
 static void pair_resume(struct vu_dev *d, unsigned pair, const struct vu_loaded *now)
 {
 	struct vhost_pair_setup s = {.mem = NULL};
-	const struct vhost_pair_bases *left = &d->left[pair];
-	struct vhost_pair_bases told;
+	const struct vhost_pair_bases *paused_base = &d->paused_base[pair];
+	struct vhost_pair_bases bases;
 	bool same = memcmp(now, &d->loaded[pair], sizeof(*now)) == 0;
 	int ret = -ESTALE;
 
 	for (unsigned i = 0; i < 2; i++)
-		same = same && left_there(&d->ring[vu_vq(pair, i)], left->base[i]);
+		same = same && base_unchanged(&d->ring[vu_vq(pair, i)], paused_base->base[i]);
 	if (same)
 		ret = pair_setup(d, pair, NULL, &s);
 	if (ret == 0)
@@ -329,12 +329,12 @@ static void pair_resume(struct vu_dev *d, unsigned pair, const struct vu_loaded 
 	zv_log_limited(&d->log, ZV_LOG_INFO, "%s: queue %u begins anew: %s", d->path, pair,
 		       ret == -ESTALE ? "not as it was stopped" : start_error(ret));
 	for (unsigned i = 0; i < 2; i++)
-		told.base[i] = d->ring[vu_vq(pair, i)].base;
+		bases.base[i] = d->ring[vu_vq(pair, i)].base;
 	pair_stop(d, pair);
 	for (unsigned i = 0; i < 2; i++) /* where it was stopped is of no use any more */
-		d->ring[vu_vq(pair, i)].base = told.base[i];
+		d->ring[vu_vq(pair, i)].base = bases.base[i];
 	if (ret == -ESTALE)
-		d->anew(d->ctx);
+		d->restarted(d->ctx);
 }
 
 void vu_drop_paused(struct vu_dev *d)
@@ -367,7 +367,7 @@ void vu_start_again(struct vu_dev *d)
 		if (d->waiting >> i & 1)
 			pair_update(d, i);
 	send_reset(d);
-	vu_shmem_look(d);
+	vu_shmem_check(d);
 }
 
 void vu_ring_update(struct vu_dev *d, unsigned no)
@@ -380,7 +380,7 @@ void vu_ring_update(struct vu_dev *d, unsigned no)
 	else if (!ring_ready(d, no))
 		event_stop(d);
 	send_reset(d);
-	vu_shmem_look(d);
+	vu_shmem_check(d);
 }
 
 /* @ret of the taking of a descriptor, with a line in the log when it failed. */
@@ -403,7 +403,7 @@ void vu_forget_driver(struct vu_dev *d)
 {
 	for (unsigned i = 0; i < d->nqueues; i++) {
 		pair_stop(d, i);
-		vhost_pair_bury(d->queues[i]);
+		vhost_pair_driver_gone(d->queues[i]);
 	}
 }
 

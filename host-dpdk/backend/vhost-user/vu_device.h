@@ -10,7 +10,7 @@
 #include "mem/guest_iommu.h"
 #include "mem/guest_shared.h"
 #include "pair/vhost_pair.h"
-#include "proto/vsock_device.h"
+#include "proto/vsock/vsock_device.h"
 #include "vu_rules.h"
 #include "vu_server.h"
 
@@ -41,7 +41,7 @@ struct vu_ring {
 /* Parameters a pair was loaded with: a change means a new session. */
 struct vu_loaded {
 	uint64_t features;
-	uint64_t where[2][VHOST_RING_PARTS]; /* as in SET_VRING_ADDR */
+	uint64_t vring_addr[2][VHOST_RING_PARTS]; /* as in SET_VRING_ADDR */
 	uint32_t num[2];
 };
 
@@ -61,7 +61,7 @@ struct vu_dev {
 	struct vhost_pair *const *queues;
 	unsigned nqueues;
 
-	void (*anew)(void *ctx);
+	void (*restarted)(void *ctx);
 	void *ctx;
 
 	uint64_t protocol;     /* protocol features set by the frontend */
@@ -69,8 +69,8 @@ struct vu_dev {
 	struct vu_terms terms; /* negotiated features and other limits for messages */
 	struct vu_ring ring[VSOCK_VQS(ZV_QUEUES_MAX)];
 	struct vu_loaded loaded[ZV_QUEUES_MAX];
-	struct vhost_pair_bases left[ZV_QUEUES_MAX]; /* positions of paused pairs */
-	struct guest_mem_src src[GUEST_MEM_REGIONS]; /* fds are our dups */
+	struct vhost_pair_bases paused_base[ZV_QUEUES_MAX]; /* positions of paused pairs */
+	struct guest_mem_src src[GUEST_MEM_REGIONS];	    /* fds are our dups */
 	unsigned nsrc;
 	struct guest_mem *rings; /* NULL: no memory table */
 	struct guest_shares shares;
@@ -142,7 +142,7 @@ void vu_shmem_table(struct vu_dev *d);
 /* The frontend has stopped a ring, or is gone. */
 void vu_shmem_stop(struct vu_dev *d);
 /* Sends a due message if a pair runs and sending is possible. */
-void vu_shmem_look(struct vu_dev *d);
+void vu_shmem_check(struct vu_dev *d);
 
 /* ---- vu_translate.c ---- */
 

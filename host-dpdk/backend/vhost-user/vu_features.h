@@ -5,7 +5,7 @@
 #define ZV_VU_FEATURES_H
 
 #include "proto/vhost_user.h"
-#include "proto/vsock_device.h"
+#include "proto/vsock/vsock_device.h"
 
 #define VU_OFFERED                                                                                 \
 	(VSOCK_FEATURE_STREAM | VSOCK_FEATURE_SEQPACKET | VSOCK_FEATURE_INDIRECT_DESC |            \

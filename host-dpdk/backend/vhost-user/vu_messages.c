@@ -103,7 +103,7 @@ static int set_backend_req_fd(struct vu_dev *d, struct vu_exchange *x)
 	if (fit)
 		x->fd[0] = -1;
 	ret = d->iommu->ops->set_channel(d->iommu, d->backend_fd);
-	vu_shmem_look(d);
+	vu_shmem_check(d);
 	if (fit)
 		return ret;
 	zv_log_limited(

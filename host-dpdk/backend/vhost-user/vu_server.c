@@ -2,7 +2,7 @@
 /* The control thread, and the sockets that listen or connect. */
 #include "vu_server_priv.h"
 
-#include "fd_bin.h"
+#include "fd_closer.h"
 #include "sock_claim.h"
 #include "sock_connect.h"
 
@@ -105,11 +105,11 @@ void vu_unwatch_drop(struct vu_source *s)
 	if (s->fd < 0)
 		return;
 	(void)epoll_ctl(server.epfd, EPOLL_CTL_DEL, s->fd, NULL);
-	fd_bin_put(s->sk->bin, s->fd);
+	fd_closer_put(s->sk->closer, s->fd);
 	s->fd = -1;
 }
 
-void vu_bury(struct vu_conn *c)
+void vu_conn_discard(struct vu_conn *c)
 {
 	c->dead = true;
 	TAILQ_INSERT_TAIL(&server.dead, c, next);
@@ -185,7 +185,7 @@ static int listen_on(struct vu_socket *sk)
 }
 
 /* A VMM that has led us elsewhere; once, not with each attempt. */
-static void say_refusal(struct vu_socket *sk, int err)
+static void log_refusal(struct vu_socket *sk, int err)
 {
 	const char *why = sock_connect_refusal(err);
 
@@ -226,7 +226,7 @@ static void dial(struct vu_socket *sk)
 	if (fd < 0)
 		return;
 	ret = sock_connect(fd, sk->c.path);
-	say_refusal(sk, ret);
+	log_refusal(sk, ret);
 	if (ret < 0) {
 		(void)close(fd);
 		return;
@@ -464,7 +464,7 @@ static void socket_free(struct vu_socket *sk)
 	close_fd(&sk->c.fd);
 	if (sk->bound)
 		(void)unlink(sk->path);
-	fd_bin_free(sk->bin);
+	fd_closer_free(sk->closer);
 	free(sk->path);
 	free(sk);
 }
@@ -491,7 +491,7 @@ int vu_server_add(struct vu_socket **out, const struct vu_socket_config *c)
 	struct vu_socket *sk = calloc(1, sizeof(*sk));
 	int ret;
 
-	if (!sk || !(sk->path = strdup(c->path)) || !(sk->bin = fd_bin_new(NULL))) {
+	if (!sk || !(sk->path = strdup(c->path)) || !(sk->closer = fd_closer_new(NULL))) {
 		if (sk)
 			free(sk->path);
 		free(sk);
@@ -531,7 +531,7 @@ void vu_server_again(struct vu_socket *sk, uint64_t ns)
 
 void vu_server_drop(struct vu_socket *sk, int fd)
 {
-	fd_bin_put(sk->bin, fd);
+	fd_closer_put(sk->closer, fd);
 }
 
 void vu_server_remove(struct vu_socket *sk)

@@ -1,17 +1,17 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* Limits what one socket may cost the control thread, which serves all of them. See "Fairness" in
  * vu_server.h. */
-#include "fd_bin.h"
+#include "fd_closer.h"
 #include "vu_server_priv.h"
 
 #include <sys/epoll.h>
 #include <time.h>
 
-#define COST_NS	  200000u    /* a turn that takes no more is not worth a rest */
-#define REST	  3u	     /* as many times as long as the turn: a quarter of the thread */
-#define BIN_NS	  1000000u   /* until the next look at a bin, ... */
-#define BIN_MAX	  200000000u /* ... twice as long each time, and no longer than this */
-#define NO_EVENTS EPOLLET    /* hang-ups are always reported; like this, once */
+#define COST_NS		 200000u    /* a turn that takes no more is not worth a rest */
+#define REST		 3u	    /* as many times as long as the turn: a quarter of the thread */
+#define CLOSER_CHECK_NS	 1000000u   /* until the next check of the fd_closer, ... */
+#define CLOSER_CHECK_MAX 200000000u /* ... twice as long each time, and no longer than this */
+#define NO_EVENTS	 EPOLLET    /* hang-ups are always reported; like this, once */
 
 /* CPU time: what others have of the CPU meanwhile is not the socket's doing. */
 static uint64_t cpu_ns(void)
@@ -58,7 +58,7 @@ static void go_on(struct vu_socket *sk)
 	struct vu_conn *c;
 
 	sk->rest = UINT64_MAX;
-	sk->bin_ns = BIN_NS;
+	sk->closer_ns = CLOSER_CHECK_NS;
 	if (sk->retry == UINT64_MAX || sk->c.client)
 		watch_only(&sk->listen, EPOLLIN);
 	watch_only(&sk->life, EPOLLIN);
@@ -80,18 +80,18 @@ void vu_serve(struct vu_source *s, uint32_t events)
 	before = cpu_ns();
 	s->ready(s, events);
 	before = cpu_ns() - before;
-	if (!fd_bin_is_empty(sk->bin) && before < BIN_NS / REST)
-		rest(sk, BIN_NS);
+	if (!fd_closer_is_empty(sk->closer) && before < CLOSER_CHECK_NS / REST)
+		rest(sk, CLOSER_CHECK_NS);
 	else if (before > COST_NS)
 		rest(sk, REST * before);
 }
 
 void vu_rest_over(struct vu_socket *sk)
 {
-	if (fd_bin_is_empty(sk->bin)) {
+	if (fd_closer_is_empty(sk->closer)) {
 		go_on(sk);
 		return;
 	}
-	sk->bin_ns = 2 * sk->bin_ns < BIN_MAX ? 2 * sk->bin_ns : BIN_MAX;
-	sk->rest = vu_in(sk->bin_ns);
+	sk->closer_ns = 2 * sk->closer_ns < CLOSER_CHECK_MAX ? 2 * sk->closer_ns : CLOSER_CHECK_MAX;
+	sk->rest = vu_in(sk->closer_ns);
 }

@@ -17,7 +17,7 @@
 #include <unistd.h>
 
 /* A process that has closed all it had open ends at once: this is for a loaded machine. */
-#define LAST_BREATH_NS 10000000000ull
+#define DEATH_GRACE_NS 10000000000ull
 
 static void died(struct vu_socket *sk)
 {
@@ -61,7 +61,7 @@ void vu_life_begin(struct vu_socket *sk, int fd)
 
 void vu_life_hung_up(struct vu_socket *sk)
 {
-	sk->life_until = vu_in(LAST_BREATH_NS);
+	sk->life_until = vu_in(DEATH_GRACE_NS);
 	if (sk->dying)
 		died(sk);
 }

@@ -39,17 +39,17 @@ struct vu_socket {
 	struct vu_socket_config c; /* its path is the copy above */
 	struct vu_conns conns;
 	unsigned nconns;
-	struct vu_conn *front; /* the frontend; NULL: none */
-	struct vu_source life; /* process of the last front; fd -1: unknown */
-	bool dying;	       /* the process has ended, and the front has hung up */
-	uint64_t life_until;   /* no front: until then the end of the process counts */
-	bool bound;	       /* the socket file was created here */
-	int dial_error;	       /* client: error of the last attempt */
-	uint64_t retry;	       /* time of the next connect or accept; UINT64_MAX: none */
-	uint64_t again;	       /* time to call c.ops->again; UINT64_MAX: none */
-	uint64_t rest;	       /* not served before then; UINT64_MAX: no limit */
-	uint64_t bin_ns;       /* duration of the last wait for the bin */
-	struct fd_bin *bin;    /* descriptors of its frontends being closed */
+	struct vu_conn *front;	  /* the frontend; NULL: none */
+	struct vu_source life;	  /* process of the last front; fd -1: unknown */
+	bool dying;		  /* the process has ended, and the front has hung up */
+	uint64_t life_until;	  /* no front: until then the end of the process counts */
+	bool bound;		  /* the socket file was created here */
+	int dial_error;		  /* client: error of the last attempt */
+	uint64_t retry;		  /* time of the next connect or accept; UINT64_MAX: none */
+	uint64_t again;		  /* time to call c.ops->again; UINT64_MAX: none */
+	uint64_t rest;		  /* not served before then; UINT64_MAX: no limit */
+	uint64_t closer_ns;	  /* duration of the last wait for the fd_closer */
+	struct fd_closer *closer; /* descriptors of its frontends being closed */
 	TAILQ_ENTRY(vu_socket) next;
 };
 
@@ -64,7 +64,7 @@ void vu_unwatch_close(struct vu_source *s);
 /* The same for a socket in which messages of a frontend may be queued. */
 void vu_unwatch_drop(struct vu_source *s);
 /* Frees @c after the current events. */
-void vu_bury(struct vu_conn *c);
+void vu_conn_discard(struct vu_conn *c);
 
 /* ---- vu_server_fair.c ---- */
 

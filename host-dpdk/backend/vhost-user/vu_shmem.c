@@ -75,7 +75,7 @@ static int send_due(struct vu_dev *d)
 	channel = fcntl(d->backend_fd, F_DUPFD_CLOEXEC, 0);
 	if (channel < 0)
 		return -EAGAIN;
-	ret = send_map(channel, d->shares.given->fd, d->terms.shmem);
+	ret = send_map(channel, d->shares.host_shm->fd, d->terms.shmem);
 	if (ret < 0) {
 		(void)close(channel);
 		return ret == -EWOULDBLOCK || ret == -EINTR || ret == -ETOOMANYREFS ||
@@ -97,7 +97,7 @@ static bool runs(const struct vu_dev *d)
 	return false;
 }
 
-void vu_shmem_look(struct vu_dev *d)
+void vu_shmem_check(struct vu_dev *d)
 {
 	int ret;
 
@@ -123,10 +123,10 @@ void vu_shmem_look(struct vu_dev *d)
 void vu_shmem_table(struct vu_dev *d)
 {
 	if (!d->terms.shmem || (d->protocol & NEEDED) != NEEDED || d->shmem != VU_SHMEM_IDLE ||
-	    guest_shares_has_given(&d->shares))
+	    guest_shares_has_host_shm(&d->shares))
 		return;
 	d->shmem = VU_SHMEM_DUE;
-	vu_shmem_look(d);
+	vu_shmem_check(d);
 }
 
 void vu_shmem_stop(struct vu_dev *d)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "vu_stream.h"
 
-#include "fd_bin.h"
+#include "fd_closer.h"
 
 #include <errno.h>
 #include <string.h>
@@ -12,16 +12,16 @@ _Static_assert(VU_MSG_FDS == VU_REGIONS, "no message has more descriptors");
 
 static void throw_away(const struct vu_reader *r, int fd)
 {
-	if (r->bin)
-		fd_bin_put(r->bin, fd);
+	if (r->closer)
+		fd_closer_put(r->closer, fd);
 	else
 		(void)close(fd);
 }
 
-void vu_reader_init(struct vu_reader *r, struct fd_bin *bin)
+void vu_reader_init(struct vu_reader *r, struct fd_closer *closer)
 {
 	memset(r, 0, sizeof(*r));
-	r->bin = bin;
+	r->closer = closer;
 }
 
 void vu_reader_next(struct vu_reader *r)
@@ -29,7 +29,7 @@ void vu_reader_next(struct vu_reader *r)
 	for (unsigned i = 0; i < r->nfds; i++)
 		if (r->fd[i] >= 0)
 			throw_away(r, r->fd[i]);
-	vu_reader_init(r, r->bin);
+	vu_reader_init(r, r->closer);
 }
 
 /* Takes the descriptors of one recvmsg. False: more than one message may have; the rest is thrown

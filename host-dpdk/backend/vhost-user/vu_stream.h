@@ -16,10 +16,10 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-struct fd_bin;
+struct fd_closer;
 
 struct vu_reader {
-	struct fd_bin *bin; /* closes descriptors that nobody has taken; NULL: close() */
+	struct fd_closer *closer; /* closes descriptors that nobody has taken; NULL: close() */
 	struct vu_msg msg;
 	size_t have; /* bytes received, header included */
 	int fd[VU_MSG_FDS];
@@ -31,8 +31,8 @@ struct vu_writer {
 	size_t len, sent; /* sent == len: nothing is pending */
 };
 
-/* Starts empty. @bin: owned by the caller, or NULL. */
-void vu_reader_init(struct vu_reader *r, struct fd_bin *bin);
+/* Starts empty. @closer: owned by the caller, or NULL. */
+void vu_reader_init(struct vu_reader *r, struct fd_closer *closer);
 /* Discards descriptors that nobody has taken, and starts with the next message. */
 void vu_reader_next(struct vu_reader *r);
 /* True: a message has begun and is not complete. */

@@ -174,7 +174,7 @@ void bells_gone(uint64_t serial)
 
 /* ---- bells ---- */
 
-static bool take(struct page *p, struct bell *b)
+static bool alloc_bell(struct page *p, struct bell *b)
 {
 	for (uint32_t i = 0; i < BELLS / 64; i++) {
 		uint32_t bit;
@@ -189,7 +189,7 @@ static bool take(struct page *p, struct bell *b)
 	return false;
 }
 
-static void give(const struct bell *b)
+static void free_bell(const struct bell *b)
 {
 	struct page *p = find_id(b->page);
 
@@ -197,8 +197,8 @@ static void give(const struct bell *b)
 		p->taken[b->nr / 64] &= ~(UINT64_C(1) << b->nr % 64);
 }
 
-bool bells_take(uint64_t serial_a, unsigned queue_a, struct bell *a, uint64_t serial_b,
-		unsigned queue_b, struct bell *b)
+bool bells_alloc(uint64_t serial_a, unsigned queue_a, struct bell *a, uint64_t serial_b,
+		 unsigned queue_b, struct bell *b)
 {
 	struct page *pa, *pb;
 	bool got = false;
@@ -207,10 +207,10 @@ bool bells_take(uint64_t serial_a, unsigned queue_a, struct bell *a, uint64_t se
 	pthread_mutex_lock(&all.lock);
 	pa = find(serial_a, queue_a);
 	pb = pa ? find(serial_b, queue_b) : NULL;
-	if (pb && pa->uid == pb->uid && take(pa, a)) {
-		got = take(pb, b);
+	if (pb && pa->uid == pb->uid && alloc_bell(pa, a)) {
+		got = alloc_bell(pb, b);
 		if (!got) {
-			give(a);
+			free_bell(a);
 			*a = (struct bell){0};
 		}
 	}
@@ -218,11 +218,11 @@ bool bells_take(uint64_t serial_a, unsigned queue_a, struct bell *a, uint64_t se
 	return got;
 }
 
-void bell_give(const struct bell *b)
+void bell_free(const struct bell *b)
 {
 	if (!b->nr)
 		return;
 	pthread_mutex_lock(&all.lock);
-	give(b);
+	free_bell(b);
 	pthread_mutex_unlock(&all.lock);
 }

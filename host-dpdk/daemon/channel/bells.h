@@ -16,8 +16,8 @@
  * write from a FUSE file), so others that write, open or close it hang, including this process.
  * Between different users zvsockd wakes the sleepers.
  *
- * An end of a channel gets a bell of its queue's page, if both ends have a page (bells_take()), and
- * returns it when the end is released.
+ * An end of a channel gets a bell of its queue's page, if both ends have a page (bells_alloc()),
+ * and returns it when the end is released.
  *
  * Pages are for all applications that may use zvsockd's own region, and form one trust domain, like
  * that region. The share of an application is limited: one page for each of its queues.
@@ -63,9 +63,9 @@ void bells_gone(uint64_t serial);
 
 /* Takes one bell for each end of a channel. False: one of them has no page, or they belong to two
  * users; then *a and *b are none. */
-bool bells_take(uint64_t serial_a, unsigned queue_a, struct bell *a, uint64_t serial_b,
-		unsigned queue_b, struct bell *b);
+bool bells_alloc(uint64_t serial_a, unsigned queue_a, struct bell *a, uint64_t serial_b,
+		 unsigned queue_b, struct bell *b);
 /* Does nothing for no bell, or for one whose page is gone. */
-void bell_give(const struct bell *b);
+void bell_free(const struct bell *b);
 
 #endif

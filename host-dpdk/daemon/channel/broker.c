@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
+#include "broker_conn.h"
 #include "broker_int.h"
 #include "core/log.h"
-#include "line.h"
 #include "reach.h"
 
 #include <errno.h>
@@ -18,7 +18,7 @@ static void release(struct broker *b, struct chan_end *e)
 
 	TAILQ_REMOVE(&b->ends, e, link);
 	end_release(e);
-	if (k && --k->ends == 0 && k->state == KNOWN_GONE)
+	if (k && --k->ends == 0 && k->state == KNOWN_WITHDRAWN)
 		known_drop(b, k);
 }
 
@@ -41,7 +41,7 @@ void broker_granted(struct broker *b, struct chan_end *e)
 		k->ends++;
 }
 
-/* ---- who speaks on the line ---- */
+/* ---- who speaks on the control connection ---- */
 
 void broker_attach(struct broker *b, struct broker_user *u)
 {
@@ -56,7 +56,7 @@ void broker_detach(struct broker_user *u)
 	u->b = NULL;
 }
 
-int broker_connect(struct broker *b, const struct line_route *to, const struct zv_grant *g,
+int broker_connect(struct broker *b, const struct broker_route *to, const struct zv_grant *g,
 		   struct zv_conn **conn)
 {
 	return b->over ? -EOPNOTSUPP : b->ops->connect(b->gq, b->arg, to, g, conn);
@@ -67,12 +67,12 @@ int broker_grant(struct broker *b, struct zv_conn *conn, const struct zv_grant *
 	return b->over ? -EOPNOTSUPP : b->ops->grant(b->arg, conn, g);
 }
 
-const struct line_ops *broker_line(const struct broker *b)
+const struct broker_conn_ops *broker_ops(const struct broker *b)
 {
 	return b->ops;
 }
 
-static void link_line(struct broker *b, struct broker **at)
+static void link_broker(struct broker *b, struct broker **at)
 {
 	b->self = at;
 	b->next = *at;
@@ -81,7 +81,7 @@ static void link_line(struct broker *b, struct broker **at)
 	*at = b;
 }
 
-static struct broker *make(struct guest_queue *gq, const struct line_ops *ops, void *arg,
+static struct broker *make(struct guest_queue *gq, const struct broker_conn_ops *ops, void *arg,
 			   struct broker **at)
 {
 	struct broker *b = calloc(1, sizeof(*b));
@@ -94,23 +94,23 @@ static struct broker *make(struct guest_queue *gq, const struct line_ops *ops, v
 	TAILQ_INIT(&b->users);
 	broker_regions_init(b);
 	TAILQ_INIT(&b->ends);
-	link_line(b, at);
+	link_broker(b, at);
 	return b;
 }
 
-struct broker *broker_new(struct guest_queue *gq, const struct line_ops *ops, void *arg)
+struct broker *broker_new(struct guest_queue *gq, const struct broker_conn_ops *ops, void *arg)
 {
-	return make(gq, ops, arg, &gq->lines);
+	return make(gq, ops, arg, &gq->programs_brokers);
 }
 
 /* Has the driver of the queue sent HELLO in this session? If not, and unless the library has given
  * up on it, the HELLO may still come: an application that connects at once is faster. */
-static enum broker_can said_hello(struct guest_queue *gq)
+static enum broker_can hello_state(struct guest_queue *gq)
 {
 	struct zv_dev_info info = {.size = sizeof(info)};
 
 	/* The library may already know what it will report only at its next poll. */
-	broker_news(gq);
+	broker_poll(gq);
 	(void)zv_dev_info(gq->guest->dev, &info);
 	if (info.peer == ZV_PEER_UNKNOWN)
 		return BROKER_WAIT;
@@ -122,19 +122,19 @@ static enum broker_can said_hello(struct guest_queue *gq)
 
 static struct broker *of_driver(struct guest_queue *gq)
 {
-	return gq->broker ? gq->broker : make(gq, &line_driver, gq, &gq->broker);
+	return gq->broker ? gq->broker : make(gq, &broker_conn_driver, gq, &gq->broker);
 }
 
 enum broker_can broker_speaks(struct broker *b)
 {
 	if (b->over || b->gq->ending)
 		return BROKER_NEVER;
-	return b == b->gq->broker ? said_hello(b->gq) : BROKER_CAN;
+	return b == b->gq->broker ? hello_state(b->gq) : BROKER_CAN;
 }
 
 struct broker *broker_driver(struct guest_queue *gq)
 {
-	return gq->ending || said_hello(gq) == BROKER_NEVER ? NULL : of_driver(gq);
+	return gq->ending || hello_state(gq) == BROKER_NEVER ? NULL : of_driver(gq);
 }
 
 /* ---- what the driver says ---- */
@@ -153,18 +153,18 @@ static void other_driver(struct lcore *lc, void *arg)
 	(void)lc;
 	if (b && b->hello && b->nonce != o->nonce)
 		release_all(b);
-	__atomic_sub_fetch(&o->from->telling, 1, __ATOMIC_RELEASE);
+	__atomic_sub_fetch(&o->from->notifying, 1, __ATOMIC_RELEASE);
 	free(o);
 }
 
 /* The former driver is gone with all its queues, and this one may have fewer. Queues that are not
  * told here learn it from their own HELLO, or end with the device. */
-static void tell_other_queues(const struct guest_queue *gq, uint64_t nonce)
+static void notify_other_queues(const struct guest_queue *gq, uint64_t nonce)
 {
 	struct broker *b = gq->broker;
 	struct guest *g = gq->guest;
 
-	if (__atomic_load_n(&b->telling, __ATOMIC_ACQUIRE))
+	if (__atomic_load_n(&b->notifying, __ATOMIC_ACQUIRE))
 		return; /* repeated HELLOs must not fill a mailbox */
 	for (unsigned i = 0; i < g->n_queues; i++) {
 		struct other_driver *o;
@@ -175,9 +175,9 @@ static void tell_other_queues(const struct guest_queue *gq, uint64_t nonce)
 		if (!o)
 			return;
 		*o = (struct other_driver){b, &g->queues[i], nonce};
-		__atomic_add_fetch(&b->telling, 1, __ATOMIC_RELAXED);
+		__atomic_add_fetch(&b->notifying, 1, __ATOMIC_RELAXED);
 		if (lcore_post(o->gq->lc, other_driver, o)) {
-			__atomic_sub_fetch(&b->telling, 1, __ATOMIC_RELAXED);
+			__atomic_sub_fetch(&b->notifying, 1, __ATOMIC_RELAXED);
 			free(o);
 		}
 	}
@@ -193,7 +193,7 @@ static void on_hello(struct guest_queue *gq, uint64_t nonce)
 	if (b->hello && b->nonce != nonce) {
 		release_all(b);
 		if (!gq->ending)
-			tell_other_queues(gq, nonce);
+			notify_other_queues(gq, nonce);
 	}
 	reach_driver(gq->guest, nonce);
 	b->hello = true;
@@ -205,7 +205,7 @@ static void on_hello(struct guest_queue *gq, uint64_t nonce)
 	if (r)
 		(void)known_make(b, r);
 	region_put(r);
-	broker_look_again(b);
+	broker_wake_waiters(b);
 }
 
 /* Everything that it held is free, and so is its memory, except for what others hold in it. */
@@ -242,9 +242,9 @@ static void on_region(struct broker *b, const struct zv_broker_msg *m)
 {
 	struct known *k = known_find_id(b, m->id);
 
-	if (k && k->state >= KNOWN_FORGET) /* it did not know that yet */
+	if (k && k->state >= KNOWN_TO_WITHDRAW) /* it did not know that yet */
 		return;
-	if (!k || k->state != KNOWN_TOLD || m->result > 0) {
+	if (!k || k->state != KNOWN_ANNOUNCED || m->result > 0) {
 		GUEST_COUNT(b->gq, channel_bad_msg);
 		return;
 	}
@@ -254,7 +254,7 @@ static void on_region(struct broker *b, const struct zv_broker_msg *m)
 			 "%s cannot map the region for channels (%s): its connections are "
 			 "relayed",
 			 b->ops->who, zv_strerror(m->result));
-	broker_look_again(b);
+	broker_wake_waiters(b);
 }
 
 static void on_release(struct broker *b, const struct zv_broker_msg *m)
@@ -294,7 +294,7 @@ static void on_holds(struct broker *b, const struct zv_broker_msg *m)
 		release(b, e);
 }
 
-void broker_said(struct broker *b, const struct zv_broker_msg *m)
+void broker_on_msg(struct broker *b, const struct zv_broker_msg *m)
 {
 	if (m->what == ZV_BROKER_OFFER)
 		on_offer(b, m);
@@ -306,34 +306,34 @@ void broker_said(struct broker *b, const struct zv_broker_msg *m)
 		on_holds(b, m);
 }
 
-void broker_hear(struct guest_queue *gq)
+void broker_poll_programs(struct guest_queue *gq)
 {
-	for (struct broker *b = gq->lines; b; b = b->next)
-		b->ops->hear(b->arg);
+	for (struct broker *b = gq->programs_brokers; b; b = b->next)
+		b->ops->poll(b->arg);
 }
 
 /* What is left is reported again. */
-void broker_news(struct guest_queue *gq)
+void broker_poll(struct guest_queue *gq)
 {
 	struct zv_broker_msg m;
 
-	if (gq->hearing) /* somebody who waited for this asks */
+	if (gq->polling) /* somebody who waited for this asks */
 		return;
-	gq->hearing = true;
-	for (unsigned n = 0; n < BROKER_NEWS_ROUND && zv_broker_recv(gq->q, &m) == 1; n++) {
+	gq->polling = true;
+	for (unsigned n = 0; n < BROKER_MSGS_ROUND && zv_broker_recv(gq->q, &m) == 1; n++) {
 		if (m.what == ZV_BROKER_HELLO)
 			on_hello(gq, m.nonce);
 		else if (m.what == ZV_BROKER_GONE)
 			on_gone(gq);
 		else if (gq->broker) /* or there was no memory for it when it said HELLO */
-			broker_said(gq->broker, &m);
+			broker_on_msg(gq->broker, &m);
 	}
-	gq->hearing = false;
+	gq->polling = false;
 }
 
-/* ---- the end of a line, and of the queue ---- */
+/* ---- the end of a control connection, and of the queue ---- */
 
-static void unlink_line(struct broker *b)
+static void unlink_broker(struct broker *b)
 {
 	*b->self = b->next;
 	if (b->next)
@@ -341,61 +341,63 @@ static void unlink_line(struct broker *b)
 }
 
 /* Notifies up to @most waiters, users and ends, in this order. True: none are left. */
-static bool cut_some(struct broker *b, unsigned most)
+static bool close_some(struct broker *b, unsigned most)
 {
 	struct broker_user *user;
 	struct chan_end *e;
 
-	if (broker_look_now(b, &most))
+	if (broker_wake_some(b, &most))
 		return false;
 	for (; most && (user = TAILQ_FIRST(&b->users)); most--) {
 		broker_detach(user);
-		user->cut(user);
+		user->closed(user);
 	}
 	for (; most && (e = TAILQ_FIRST(&b->ends)); most--)
 		release(b, e);
 	return most != 0;
 }
 
-static void cut_free(struct broker *b)
+static void close_done(struct broker *b)
 {
 	broker_regions_fini(b);
-	unlink_line(b);
+	unlink_broker(b);
 	free(b);
 }
 
-static void cut_on(struct lcore_work *w)
+static void close_more(struct lcore_work *w)
 {
-	struct broker *b = (struct broker *)(void *)((char *)w - offsetof(struct broker, again));
+	struct broker *b =
+		(struct broker *)(void *)((char *)w - offsetof(struct broker, waiters_work));
 
-	if (cut_some(b, BROKER_CUT_ROUND))
-		cut_free(b);
+	if (close_some(b, BROKER_CLOSE_ROUND))
+		close_done(b);
 	else
-		lcore_defer(b->gq->lc, &b->again);
+		lcore_defer(b->gq->lc, &b->waiters_work);
 }
 
-/* From now on nothing is received or sent on the line: what @arg refers to may be gone. */
-static void cut_begin(struct broker *b)
+/* From now on nothing is received or sent on the control connection: what @arg refers to may be
+ * gone. */
+static void close_begin(struct broker *b)
 {
 	b->over = true;
 	b->arg = NULL;
 	lcore_timer_stop(b->gq->lc, &b->retry);
-	unlink_line(b);
-	link_line(b, &b->gq->cut_lines);
+	unlink_broker(b);
+	link_broker(b, &b->gq->closing_brokers);
 }
 
-void broker_cut(struct broker *b)
+void broker_close(struct broker *b)
 {
-	cut_begin(b);
-	b->again.run = cut_on;
-	cut_on(&b->again);
+	close_begin(b);
+	b->waiters_work.run = close_more;
+	close_more(&b->waiters_work);
 }
 
 bool broker_abort(struct guest_queue *gq)
 {
-	unsigned most = BROKER_LOOKS_ROUND;
+	unsigned most = BROKER_WAITERS_ROUND;
 
-	return gq->broker && broker_look_now(gq->broker, &most);
+	return gq->broker && broker_wake_some(gq->broker, &most);
 }
 
 void broker_end(struct guest_queue *gq)
@@ -403,11 +405,11 @@ void broker_end(struct guest_queue *gq)
 	struct broker *b;
 
 	if (gq->broker)
-		cut_begin(gq->broker);
-	while ((b = gq->cut_lines)) {
-		/* cut_free() takes it off the list: NOLINTNEXTLINE(clang-analyzer-unix.Malloc) */
-		while (!cut_some(b, BROKER_CUT_ROUND))
+		close_begin(gq->broker);
+	while ((b = gq->closing_brokers)) {
+		/* close_done() takes it off the list: NOLINTNEXTLINE(clang-analyzer-unix.Malloc) */
+		while (!close_some(b, BROKER_CLOSE_ROUND))
 			;
-		cut_free(b);
+		close_done(b);
 	}
 }

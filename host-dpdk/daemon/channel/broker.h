@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Channels, as seen from one *line*: the connection to the driver of a queue, or to a program on a
- * stock guest (line.h). A broker records what was said on the line, which regions are mapped at its
- * other end, and which ends of channels are held there. A queue has one line to its driver and one
- * to each program; below, "driver" means either.
+ * Channels, as seen from one *control connection*: that to the driver of a queue, or to a program
+ * on a stock guest (broker_conn.h). A broker records what arrived on it, which regions are mapped
+ * at its other end, and which ends of channels are held there. A queue has one to its driver and
+ * one to each program; below, "driver" means either.
  *
  * Theory of operation
  * -------------------
@@ -11,55 +11,56 @@
  * the opened device). An application's driver is told of zvsockd's own region at once, and of
  * others when a connection needs one. It answers when it has mapped the region, or that it cannot.
  * Code that needs to know waits for that answer (struct broker_wait), but never for longer than
- * BROKER_PATIENCE_NS: the connection is then relayed, like any connection whose ends have no region
+ * BROKER_TIMEOUT_NS: the connection is then relayed, like any connection whose ends have no region
  * in common.
  *
- * Ends granted on the line are released when the driver says so; when another driver has come
- * (another number: the former one has gone, with all queues of the device); when the driver's
- * process has ended, as with a VM that is killed; and when the device ends. The end of a session
- * alone releases nothing: the application may still hold buffers. In the next session the driver
- * lists what it holds (HOLDS), and what is not in that list is released. A program's line is cut
- * (broker_cut()) when its control connection ends, and its connections end with it.
+ * Ends granted on the control connection are released when the driver says so; when another driver
+ * has come (another number: the former one has gone, with all queues of the device); when the
+ * driver's process has ended, as with a VM that is killed; and when the device ends. The end of a
+ * session alone releases nothing: the application may still hold buffers. In the next session the
+ * driver lists what it holds (HOLDS), and what is not in that list is released. A program's control
+ * connection is closed (broker_close()) when its control connection ends, and its connections end
+ * with it.
  *
  * Statements of a driver are looked up and otherwise not trusted. Each message costs one look-up;
- * at most BROKER_NEWS_ROUND of them are processed in a round. Memory is bounded by
+ * at most BROKER_MSGS_ROUND of them are processed in a round. Memory is bounded by
  * BROKER_REGIONS_MAX and by the parts that the driver may hold (region.h). Waiters are called when
- * there is news, at most BROKER_LOOKS_ROUND of them in a round, however often news arrives.
+ * something changes, at most BROKER_WAITERS_ROUND of them in a round, however often that is.
  *
  * All functions run on the queue's lcore; the queue's fields belong to it.
  */
 #ifndef ZVD_BROKER_H
 #define ZVD_BROKER_H
 
-#include "line.h"
+#include "broker_conn.h"
 #include "region.h"
 
-#define BROKER_PATIENCE_NS (1000u * 1000000u) /* for a driver to map a region or take a grant */
-#define BROKER_RETRY_NS	   (10u * 1000000u)   /* when the library had no room for a message */
-#define BROKER_REGIONS_MAX 64u		      /* regions announced to one driver */
-#define BROKER_NEWS_ROUND  64u
-#define BROKER_LOOKS_ROUND 64u /* waiters called in a round */
-#define BROKER_CUT_ROUND   64u /* items of a cut line released in a round */
+#define BROKER_TIMEOUT_NS    (1000u * 1000000u) /* for a driver to map a region or take a grant */
+#define BROKER_RETRY_NS	     (10u * 1000000u)	/* when the library had no room for a message */
+#define BROKER_REGIONS_MAX   64u		/* regions announced to one driver */
+#define BROKER_MSGS_ROUND    64u
+#define BROKER_WAITERS_ROUND 64u /* waiters called in a round */
+#define BROKER_CLOSE_ROUND   64u /* items of a closed control connection released in a round */
 
 /* Processes the driver's messages: ZV_EV_BROKER. */
-void broker_news(struct guest_queue *gq);
+void broker_poll(struct guest_queue *gq);
 
-/* The line to the queue's driver. NULL: it has no channels and will not have any in this session,
- * or no memory. */
+/* The control connection to the queue's driver. NULL: it has no channels and will not have any in
+ * this session, or no memory. */
 struct broker *broker_driver(struct guest_queue *gq);
 
-/* A new line to a program on the queue that has sent HELLO. NULL: no memory. */
-struct broker *broker_new(struct guest_queue *gq, const struct line_ops *ops, void *arg);
+/* A new control connection to a program on the queue that has sent HELLO. NULL: no memory. */
+struct broker *broker_new(struct guest_queue *gq, const struct broker_conn_ops *ops, void *arg);
 
-/* Processes a message received on the line, except HELLO. */
-void broker_said(struct broker *b, const struct zv_broker_msg *m);
+/* Processes a message received on the control connection, except HELLO. */
+void broker_on_msg(struct broker *b, const struct zv_broker_msg *m);
 
 /* Processes messages that programs of the queue have sent before their next request. */
-void broker_hear(struct guest_queue *gq);
+void broker_poll_programs(struct guest_queue *gq);
 
-/* The line is gone; nothing may be sent on it any more. Its waiters, users and ends are dropped,
- * BROKER_CUT_ROUND now and in each later round; then @b is freed. */
-void broker_cut(struct broker *b);
+/* The control connection is gone; nothing may be sent on it any more. Its waiters, users and ends
+ * are dropped, BROKER_CLOSE_ROUND now and in each later round; then @b is freed. */
+void broker_close(struct broker *b);
 
 /* Can the driver use @r now? */
 enum broker_can {
@@ -73,9 +74,9 @@ enum broker_can broker_can(struct broker *b, struct region *r);
 /* A waiter for an answer about @r. Zeroed memory waits for nothing. */
 struct broker_wait {
 	/* There is an answer, or there will be none: call broker_can() again. */
-	void (*look)(struct broker_wait *w);
+	void (*wake_up)(struct broker_wait *w);
 	struct region *region; /* NULL: not waiting */
-	uint64_t news;	       /* broker.news when the wait began */
+	uint64_t changes;      /* broker.changes when the wait began */
 	TAILQ_ENTRY(broker_wait) link;
 };
 
@@ -83,10 +84,10 @@ struct broker_wait {
 void broker_wait(struct broker *b, struct broker_wait *w, struct region *r);
 void broker_wait_end(struct broker *b, struct broker_wait *w);
 
-/* A user has, or will have, a connection on the line. Zeroed memory: not attached. */
+/* A user has, or will have, a connection on the control connection. Zeroed memory: not attached. */
 struct broker_user {
-	/* The line has been cut and the user detached; @b will be freed soon. */
-	void (*cut)(struct broker_user *u);
+	/* The control connection is closed and the user detached; @b will be freed soon. */
+	void (*closed)(struct broker_user *u);
 	struct broker *b; /* NULL: not attached */
 	TAILQ_ENTRY(broker_user) link;
 };
@@ -94,11 +95,11 @@ struct broker_user {
 void broker_attach(struct broker *b, struct broker_user *u);
 void broker_detach(struct broker_user *u);
 
-/* As the functions of line_ops, for either kind of line. -EOPNOTSUPP: it has been cut. */
-int broker_connect(struct broker *b, const struct line_route *to, const struct zv_grant *g,
+/* As the functions of broker_conn_ops, for either kind. -EOPNOTSUPP: it has been closed. */
+int broker_connect(struct broker *b, const struct broker_route *to, const struct zv_grant *g,
 		   struct zv_conn **conn);
 int broker_grant(struct broker *b, struct zv_conn *conn, const struct zv_grant *g);
-const struct line_ops *broker_line(const struct broker *b);
+const struct broker_conn_ops *broker_ops(const struct broker *b);
 
 /* The end has been granted to the driver. */
 void broker_granted(struct broker *b, struct chan_end *e);

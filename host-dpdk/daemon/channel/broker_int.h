@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Shared by broker.c and broker_region.c: a line, and what is known at its other end.
+ * Shared by broker.c and broker_region.c: a control connection, and what is known at its other end.
  */
 #ifndef ZVD_BROKER_INT_H
 #define ZVD_BROKER_INT_H
@@ -8,19 +8,19 @@
 #include "broker.h"
 
 enum known_state {
-	KNOWN_TELL,	/* must be announced when there is room */
-	KNOWN_TOLD,	/* the driver has not answered */
-	KNOWN_MAPPED,	/* the driver has mapped it */
-	KNOWN_DECLINED, /* the driver cannot map it */
-	KNOWN_FORGET,	/* must be withdrawn when there is room */
-	KNOWN_GONE,	/* withdrawn, but the driver still holds ends in it */
+	KNOWN_TO_ANNOUNCE, /* must be announced when there is room */
+	KNOWN_ANNOUNCED,   /* the driver has not answered */
+	KNOWN_MAPPED,	   /* the driver has mapped it */
+	KNOWN_DECLINED,	   /* the driver cannot map it */
+	KNOWN_TO_WITHDRAW, /* must be withdrawn when there is room */
+	KNOWN_WITHDRAWN,   /* withdrawn, but the driver still holds ends in it */
 };
 
-/* A region that is known at the other end of the line. */
+/* A region that is known at the other end of the control connection. */
 struct known {
 	struct region *region;
 	enum known_state state;
-	uint64_t told_ns;
+	uint64_t announced_ns;
 	uint32_t ends; /* number of broker.ends in it */
 	TAILQ_ENTRY(known) link;
 };
@@ -29,11 +29,11 @@ TAILQ_HEAD(wait_list, broker_wait);
 
 struct broker {
 	struct guest_queue *gq;
-	const struct line_ops *ops;
+	const struct broker_conn_ops *ops;
 	void *arg;	      /* argument of ops */
-	struct broker **self; /* pointer to this: gq->broker, or a `next` in gq->lines */
+	struct broker **self; /* pointer to this: gq->broker, or a `next` in gq->programs_brokers */
 	struct broker *next;
-	bool over;	  /* the line has been cut */
+	bool over;	  /* the control connection has been closed */
 	bool hello;	  /* a driver has spoken */
 	bool offered;	  /* ... and offered memory, in this session */
 	bool listed;	  /* ... and listed all ends of former sessions */
@@ -42,13 +42,13 @@ struct broker {
 	TAILQ_HEAD(, broker_user) users;
 	TAILQ_HEAD(, known) known;
 	unsigned n_known;
-	struct wait_list waits;	     /* waiters for news */
-	struct wait_list due;	     /* waiters to be called, BROKER_LOOKS_ROUND in a round */
-	uint64_t news;		     /* counts news; waiters since the last are in `waits` */
-	struct lcore_work again;     /* queued while `due` is not empty */
-	TAILQ_HEAD(, chan_end) ends; /* in the order of their sessions */
+	struct wait_list waits;		/* waiters for changes */
+	struct wait_list due;		/* waiters to be called, BROKER_WAITERS_ROUND in a round */
+	uint64_t changes;		/* counts changes; waiters since the last are in `waits` */
+	struct lcore_work waiters_work; /* queued while `due` is not empty */
+	TAILQ_HEAD(, chan_end) ends;	/* in the order of their sessions */
 	struct lcore_timer retry;
-	unsigned telling; /* queues not told of the driver yet; atomic */
+	unsigned notifying; /* queues not notified of the driver yet; atomic */
 };
 
 /* ---- broker_region.c ---- */
@@ -57,10 +57,10 @@ void broker_regions_init(struct broker *b);
 /* On return no work or timer of @b is pending, and it knows no region. */
 void broker_regions_fini(struct broker *b);
 
-/* There is news: all waiters will be called soon; each may wait again. */
-void broker_look_again(struct broker *b);
+/* Something has changed: all waiters will be called soon; each may wait again. */
+void broker_wake_waiters(struct broker *b);
 /* As above, but calls up to @*most waiters now and subtracts them from it. True: more remain. */
-bool broker_look_now(struct broker *b, unsigned *most);
+bool broker_wake_some(struct broker *b, unsigned *most);
 
 struct known *known_find(const struct broker *b, const struct region *r);
 struct known *known_find_id(const struct broker *b, uint64_t id);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Which regions are known at the other end of a line, and who waits to hear of that. */
+/* Which regions are known at the other end of a control connection, and who waits for that. */
 #include "broker_int.h"
 #include "core/clock.h"
 #include "reach.h"
@@ -9,16 +9,16 @@
 
 /* ---- waiting ---- */
 
-/* `waits` has the waiters since the last news; earlier ones are due. */
+/* `waits` has the waiters since the last change; earlier ones are due. */
 static struct wait_list *list_of(struct broker *b, const struct broker_wait *w)
 {
-	return w->news == b->news ? &b->waits : &b->due;
+	return w->changes == b->changes ? &b->waits : &b->due;
 }
 
 void broker_wait(struct broker *b, struct broker_wait *w, struct region *r)
 {
 	w->region = r;
-	w->news = b->news;
+	w->changes = b->changes;
 	TAILQ_INSERT_TAIL(&b->waits, w, link);
 }
 
@@ -32,44 +32,45 @@ void broker_wait_end(struct broker *b, struct broker_wait *w)
 
 static void all_are_due(struct broker *b)
 {
-	b->news++;
+	b->changes++;
 	TAILQ_CONCAT(&b->due, &b->waits, link);
 }
 
 /* The first *@most that are due look. */
-static void look(struct broker *b, unsigned *most)
+static void wake_due(struct broker *b, unsigned *most)
 {
 	struct broker_wait *w;
 
 	for (; *most && (w = TAILQ_FIRST(&b->due)); --*most) {
 		TAILQ_REMOVE(&b->due, w, link);
 		w->region = NULL;
-		w->look(w);
+		w->wake_up(w);
 	}
 }
 
-static void again(struct lcore_work *w)
+static void waiters_work(struct lcore_work *w)
 {
-	struct broker *b = (struct broker *)(void *)((char *)w - offsetof(struct broker, again));
+	struct broker *b =
+		(struct broker *)(void *)((char *)w - offsetof(struct broker, waiters_work));
 
-	unsigned most = BROKER_LOOKS_ROUND;
+	unsigned most = BROKER_WAITERS_ROUND;
 
-	look(b, &most);
+	wake_due(b, &most);
 	if (!TAILQ_EMPTY(&b->due))
-		lcore_defer(b->gq->lc, &b->again);
+		lcore_defer(b->gq->lc, &b->waiters_work);
 }
 
-void broker_look_again(struct broker *b)
+void broker_wake_waiters(struct broker *b)
 {
 	all_are_due(b);
 	if (!TAILQ_EMPTY(&b->due))
-		lcore_defer(b->gq->lc, &b->again);
+		lcore_defer(b->gq->lc, &b->waiters_work);
 }
 
-bool broker_look_now(struct broker *b, unsigned *most)
+bool broker_wake_some(struct broker *b, unsigned *most)
 {
 	all_are_due(b);
-	look(b, most);
+	wake_due(b, most);
 	return !TAILQ_EMPTY(&b->due) || !TAILQ_EMPTY(&b->waits);
 }
 
@@ -110,7 +111,7 @@ static void retry_later(struct broker *b)
 	lcore_timer_start(b->gq->lc, &b->retry, BROKER_RETRY_NS);
 }
 
-static void tell(struct broker *b, struct known *k)
+static void announce_pending(struct broker *b, struct known *k)
 {
 	struct zv_region r = {.id = region_id(k->region), .size = region_size(k->region)};
 	const struct region_user u = region_user(b->gq->guest);
@@ -122,12 +123,12 @@ static void tell(struct broker *b, struct known *k)
 	if (ret == 0)
 		ret = b->ops->announce(b->gq, b->arg, &r);
 	if (ret == -EAGAIN) {
-		k->state = KNOWN_TELL;
+		k->state = KNOWN_TO_ANNOUNCE;
 		retry_later(b);
 		return;
 	}
-	k->state = ret ? KNOWN_DECLINED : KNOWN_TOLD;
-	k->told_ns = now_ns();
+	k->state = ret ? KNOWN_DECLINED : KNOWN_ANNOUNCED;
+	k->announced_ns = now_ns();
 }
 
 static void forget(struct broker *b, struct known *k)
@@ -138,7 +139,7 @@ static void forget(struct broker *b, struct known *k)
 
 	if (b->ops->fetches)
 		region_expel(k->region, &u);
-	k->state = ret == -EAGAIN ? KNOWN_FORGET : KNOWN_GONE;
+	k->state = ret == -EAGAIN ? KNOWN_TO_WITHDRAW : KNOWN_WITHDRAWN;
 	if (ret == -EAGAIN)
 		retry_later(b);
 	else if (!k->ends)
@@ -152,9 +153,9 @@ static void retry(struct lcore_timer *t)
 
 	for (k = TAILQ_FIRST(&b->known); k; k = next) {
 		next = TAILQ_NEXT(k, link);
-		if (k->state == KNOWN_TELL)
-			tell(b, k);
-		else if (k->state == KNOWN_FORGET)
+		if (k->state == KNOWN_TO_ANNOUNCE)
+			announce_pending(b, k);
+		else if (k->state == KNOWN_TO_WITHDRAW)
 			forget(b, k);
 	}
 }
@@ -163,7 +164,7 @@ struct known *known_make(struct broker *b, struct region *r)
 {
 	struct known *k = known_find(b, r);
 
-	if (k && k->state != KNOWN_GONE && k->state != KNOWN_FORGET)
+	if (k && k->state != KNOWN_WITHDRAWN && k->state != KNOWN_TO_WITHDRAW)
 		return k;
 	if (region_retired(r))
 		return NULL;
@@ -175,7 +176,7 @@ struct known *known_make(struct broker *b, struct region *r)
 		TAILQ_INSERT_TAIL(&b->known, k, link);
 		b->n_known++;
 	}
-	tell(b, k);
+	announce_pending(b, k);
 	return k;
 }
 
@@ -191,7 +192,7 @@ enum broker_can broker_can(struct broker *b, struct region *r)
 		return BROKER_DECLINED;
 	if (k->state == KNOWN_MAPPED)
 		return BROKER_CAN;
-	return k->state == KNOWN_TOLD && now_ns() - k->told_ns > BROKER_PATIENCE_NS
+	return k->state == KNOWN_ANNOUNCED && now_ns() - k->announced_ns > BROKER_TIMEOUT_NS
 		       ? BROKER_DECLINED
 		       : BROKER_WAIT;
 }
@@ -202,7 +203,7 @@ static void forget_retired(struct broker *b)
 
 	for (k = TAILQ_FIRST(&b->known); k; k = next) {
 		next = TAILQ_NEXT(k, link);
-		if (region_retired(k->region) && k->state < KNOWN_FORGET)
+		if (region_retired(k->region) && k->state < KNOWN_TO_WITHDRAW)
 			forget(b, k);
 	}
 }
@@ -214,7 +215,7 @@ void broker_regions_changed(struct guest_queue *gq)
 
 	if (b)
 		forget_retired(b);
-	for (l = gq->lines; l; l = l->next)
+	for (l = gq->programs_brokers; l; l = l->next)
 		forget_retired(l);
 	if (b && b->hello && r && reach_is_app(gq->guest) && !gq->ending)
 		(void)known_make(b, r);
@@ -229,7 +230,7 @@ void known_begin(struct broker *b)
 
 	for (k = TAILQ_FIRST(&b->known); k; k = next) {
 		next = TAILQ_NEXT(k, link);
-		k->state = KNOWN_GONE;
+		k->state = KNOWN_WITHDRAWN;
 		if (!k->ends)
 			known_drop(b, k);
 	}
@@ -241,7 +242,7 @@ void broker_regions_init(struct broker *b)
 	TAILQ_INIT(&b->waits);
 	TAILQ_INIT(&b->due);
 	b->retry.expired = retry;
-	b->again.run = again;
+	b->waiters_work.run = waiters_work;
 }
 
 void broker_regions_fini(struct broker *b)
@@ -255,5 +256,5 @@ void broker_regions_fini(struct broker *b)
 		known_drop(b, k); /* NOLINT(clang-analyzer-unix.Malloc) */
 	}
 	lcore_timer_stop(b->gq->lc, &b->retry);
-	lcore_defer_cancel(b->gq->lc, &b->again);
+	lcore_defer_cancel(b->gq->lc, &b->waiters_work);
 }

@@ -4,7 +4,7 @@
 #include "core/clock.h"
 
 #include <errno.h>
-#include <proto/ctrl_msg.h>
+#include <proto/ctrl/ctrl_msg.h>
 #include <search.h>
 #include <stdlib.h>
 
@@ -141,7 +141,7 @@ static int add(struct guest_queue *gq, struct claimant *who, const struct claim_
 	return 0;
 }
 
-int claim_said(struct guest_queue *gq, struct claimant *who, const struct ctrl_claim *m)
+int claim_on_msg(struct guest_queue *gq, struct claimant *who, const struct ctrl_claim *m)
 {
 	bool listens = m->what == CTRL_CLAIM_LISTEN || m->what == CTRL_CLAIM_NO_LISTEN;
 	bool no = m->what == CTRL_CLAIM_NO_CONNECT || m->what == CTRL_CLAIM_NO_LISTEN;

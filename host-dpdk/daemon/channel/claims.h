@@ -24,11 +24,11 @@
 #define CLAIMS_FORGET 64u /* expired ones removed with each claim or request */
 #define CLAIM_NS      UINT64_C(5000000000)
 
-struct ctrl_claim; /* proto/ctrl_msg.h */
+struct ctrl_claim; /* proto/ctrl/ctrl_msg.h */
 
 /* A program that makes claims. */
 struct claimant {
-	struct broker *b; /* its line */
+	struct broker *b; /* its control connection */
 	TAILQ_HEAD(, claim) claims;
 	unsigned n;
 };
@@ -36,15 +36,17 @@ struct claimant {
 void claimant_init(struct claimant *who, struct broker *b);
 
 /* Records *c. 0; -EADDRINUSE: another program has it; -ENOSPC: @who has CLAIMS_MAX; -ENOMEM. */
-int claim_said(struct guest_queue *gq, struct claimant *who, const struct ctrl_claim *c);
+int claim_on_msg(struct guest_queue *gq, struct claimant *who, const struct ctrl_claim *c);
 
 /* Forgets all claims of @who. */
 void claims_end(struct guest_queue *gq, struct claimant *who);
 
-/* The line of the program that has claimed this REQUEST; consumes the claim. NULL: none has. */
+/* The control connection of the program that has claimed this REQUEST; consumes the claim. NULL:
+ * none has. */
 struct broker *claim_take(struct guest_queue *gq, const struct zv_conn_info *info);
 
-/* The line of the program that listens on the guest's @port. NULL: none has said so. */
+/* The control connection of the program that listens on the guest's @port. NULL: none has said so.
+ */
 struct broker *claims_listener(struct guest_queue *gq, uint32_t port, enum zv_type type);
 
 #endif

@@ -14,7 +14,7 @@ _Static_assert(2 * CHANNEL_MIN == 512u << 10, "region_new() says so");
 struct regions regions = {.lock = PTHREAD_MUTEX_INITIALIZER,
 			  .all = TAILQ_HEAD_INITIALIZER(regions.all)};
 static struct region_list dead = TAILQ_HEAD_INITIALIZER(dead); /* under regions.lock */
-static bool some_retired;				       /* atomic; regions_look() */
+static bool some_retired;				       /* atomic; regions_check() */
 
 struct region_user region_user(const struct guest *g)
 {
@@ -54,7 +54,7 @@ static void destroy(struct region *r)
 		free(m);
 	}
 	drop_mem(&r->from);
-	parts_destroy(r->parts);
+	buddy_destroy(r->buddy);
 	free(r->at);
 	pthread_mutex_destroy(&r->lock);
 	pthread_mutex_destroy(&r->file_lock);
@@ -81,9 +81,9 @@ struct region *region_new(const struct region_mem *from, const char *origin, uin
 	r->settled = !from->drop;
 	r->mem = *mem;
 	r->channel_bytes = channel_bytes(mem->size, wanted);
-	r->parts = parts_new(mem->size, CHANNEL_MIN);
+	r->buddy = buddy_new(mem->size, CHANNEL_MIN);
 	r->at = calloc(mem->size / CHANNEL_MIN + 1, sizeof(struct chan_part *));
-	if (!r->channel_bytes || !r->parts || !r->at) {
+	if (!r->channel_bytes || !r->buddy || !r->at) {
 		log_line(ZV_LOG_WARN, *origin ? origin : NULL,
 			 "a region of %zu KiB is not used for channels: %s", mem->size >> 10,
 			 r->channel_bytes ? "no memory to keep account of it"
@@ -214,7 +214,7 @@ void region_disown(struct region *r)
 	pthread_mutex_unlock(&r->lock);
 }
 
-bool regions_look(void)
+bool regions_check(void)
 {
 	struct region_list gone = TAILQ_HEAD_INITIALIZER(gone);
 	struct region *r;
@@ -355,8 +355,8 @@ int region_fetch(uint64_t id, const struct region_user *u, uint64_t *size, uint6
 static bool has_share(const struct region *r, const struct member *m, uint64_t bytes)
 {
 	if (r->owners <= 1 && *r->origin && strcmp(r->origin, m->user.name) == 0)
-		return bytes <= parts_left(r->parts);
-	return m->bytes + bytes <= (m->bytes + parts_left(r->parts)) / 2;
+		return bytes <= buddy_free_bytes(r->buddy);
+	return m->bytes + bytes <= (m->bytes + buddy_free_bytes(r->buddy)) / 2;
 }
 
 static void charge(struct member *m, uint64_t bytes)
@@ -368,8 +368,8 @@ static void charge(struct member *m, uint64_t bytes)
 /* With the lock, because the memory may be mapped anew: some pages are written. */
 static int make(struct region *r, struct chan_part *p, uint64_t bytes)
 {
-	struct part at;
-	int ret = parts_take(r->parts, bytes, &at);
+	struct buddy_block at;
+	int ret = buddy_alloc(r->buddy, bytes, &at);
 
 	if (ret)
 		return ret;
@@ -382,7 +382,7 @@ static int make(struct region *r, struct chan_part *p, uint64_t bytes)
 		return 0;
 	/* Pages were removed from the file, and no others are available. There may be some later,
 	 * but not if a foreign file was truncated. */
-	(void)parts_give(r->parts, at.offset);
+	(void)buddy_free(r->buddy, at.offset);
 	if (r->from.gone)
 		retire(r);
 	return -ENOMEM;
@@ -417,8 +417,8 @@ static int take(struct region *r, const struct region_user *a, const struct regi
 	return 0;
 }
 
-int part_new(struct region *r, const struct region_user *a, const struct region_user *b,
-	     struct chan_part **out)
+int chan_part_new(struct region *r, const struct region_user *a, const struct region_user *b,
+		  struct chan_part **out)
 {
 	uint64_t bytes = __atomic_load_n(&r->channel_bytes, __ATOMIC_RELAXED);
 	struct chan_part *p = calloc(1, sizeof(*p));
@@ -472,13 +472,13 @@ void end_release(struct chan_end *e)
 	pthread_mutex_lock(&r->lock);
 	e->held = false;
 	e->holder = NULL;
-	bell_give(&e->bell);
+	bell_free(&e->bell);
 	discharge(r, p, e);
 	last = !p->end[0].held && !p->end[1].held;
 	if (last) {
 		r->at[p->desc.offset / CHANNEL_MIN] = NULL;
 		r->n_parts--;
-		(void)parts_give(r->parts, p->desc.offset);
+		(void)buddy_free(r->buddy, p->desc.offset);
 	}
 	pthread_mutex_unlock(&r->lock);
 	if (last) {

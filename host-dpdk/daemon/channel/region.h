@@ -137,7 +137,7 @@ bool region_retired(struct region *r);
 
 /* Frees regions without references. Main thread, periodically. True: some regions have been retired
  * since the last call, and broker_regions_changed() must be called on all queues. */
-bool regions_look(void);
+bool regions_check(void);
 
 /* ---- members ---- */
 
@@ -156,8 +156,8 @@ int region_fetch(uint64_t id, const struct region_user *u, uint64_t *size, uint6
  * -ENOSPC: there is no room, or one of them has used up its share; -ESTALE: the region is retired;
  * -ENOMEM.
  */
-int part_new(struct region *r, const struct region_user *a, const struct region_user *b,
-	     struct chan_part **out);
+int chan_part_new(struct region *r, const struct region_user *a, const struct region_user *b,
+		  struct chan_part **out);
 
 /* Marks the end as granted by @holder. */
 void end_granted(struct chan_end *e, const void *holder);

@@ -9,25 +9,26 @@
 #include <errno.h>
 #include <fcntl.h>
 
-#define LOOK_REST 100u
-#define LENDERS	  64u
+#define CHECK_REST 100u
+#define LENDERS	   64u
 
 /* The kernel searches all locks on the file, and somebody may have taken a million of them. So a
  * look is followed by a rest LOOK_REST times as long, and only the first one is waited for. */
-static void look(struct region *r)
+static void check_locks(struct region *r)
 {
 	uint64_t start;
 
-	if (!__atomic_load_n(&r->look_ns, __ATOMIC_RELAXED))
+	if (!__atomic_load_n(&r->locks_check_ns, __ATOMIC_RELAXED))
 		pthread_mutex_lock(&r->file_lock);
 	else if (pthread_mutex_trylock(&r->file_lock))
 		return;
 	start = now_ns();
-	if (start >= r->look_ns) {
-		bool locked = region_locked_before(r->mem.fd, region_life());
+	if (start >= r->locks_check_ns) {
+		bool locked = region_locked_before(r->mem.fd, region_instance());
 		uint64_t end = now_ns();
 
-		__atomic_store_n(&r->look_ns, end + LOOK_REST * (end - start), __ATOMIC_RELAXED);
+		__atomic_store_n(&r->locks_check_ns, end + CHECK_REST * (end - start),
+				 __ATOMIC_RELAXED);
 		pthread_mutex_lock(&r->lock);
 		r->settled = !locked && !r->lent;
 		pthread_mutex_unlock(&r->lock);
@@ -68,7 +69,7 @@ bool region_settled(struct region *r)
 
 	if (is_settled(r))
 		return true;
-	look(r);
+	check_locks(r);
 	pthread_mutex_lock(&r->lock);
 	said = r->waits;
 	settled = r->settled;
@@ -86,7 +87,7 @@ bool region_settled(struct region *r)
 /* With file_lock. A descriptor that may outlive zvsockd is marked with this process. */
 static int lent(struct region *r)
 {
-	int err, fd = region_lock_fd(r->mem.fd, region_life(), &err);
+	int err, fd = region_lock_fd(r->mem.fd, region_instance(), &err);
 
 	if (fd >= 0 && err && !r->unmarked)
 		log_line(

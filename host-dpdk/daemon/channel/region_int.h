@@ -6,7 +6,7 @@
 #ifndef ZVD_REGION_INT_H
 #define ZVD_REGION_INT_H
 
-#include "parts.h"
+#include "buddy.h"
 #include "region.h"
 
 #include <pthread.h>
@@ -28,8 +28,8 @@ struct region {
 	/* Held while something is done with the file that takes as long as whoever can lock the
 	 * file likes: protects mem.fd, look_ns and unmarked. Lock order: before `lock`. */
 	pthread_mutex_t file_lock;
-	uint64_t look_ns;     /* the next look for locks on the file: region_settled() */
-	bool unmarked;	      /* somebody has a descriptor without a lock; logged */
+	uint64_t locks_check_ns; /* the next look for locks on the file: region_settled() */
+	bool unmarked;		 /* somebody has a descriptor without a lock; logged */
 	pthread_mutex_t lock; /* protects the rest; mem.size and the file of `from` do not change */
 	struct region_mem from;
 	struct shm_region mem; /* from.at */
@@ -38,7 +38,7 @@ struct region {
 	bool settled; /* only applications of this zvsockd can have it mapped: region_lock.h */
 	bool lent;    /* guests may have it mapped since before: region_look_lent() */
 	bool waits;   /* not settled, and that has been logged */
-	struct parts *parts;
+	struct buddy *buddy;
 	struct chan_part **at; /* by offset, in units of CHANNEL_MIN; NULL: no part begins there */
 	uint32_t n_parts;
 	TAILQ_HEAD(, member) members;

@@ -16,8 +16,8 @@ static bool info_of(const struct region *r, struct region_info *i)
 				  .retired = r->retired,
 				  .channel_bytes =
 					  __atomic_load_n(&r->channel_bytes, __ATOMIC_RELAXED),
-				  .free_bytes = parts_left(r->parts),
-				  .largest_free = parts_largest(r->parts),
+				  .free_bytes = buddy_free_bytes(r->buddy),
+				  .largest_free = buddy_largest(r->buddy),
 				  .parts = r->n_parts};
 	memcpy(i->origin, r->origin, sizeof(i->origin));
 	i->members = calloc(r->n_members + 1, sizeof(*i->members));

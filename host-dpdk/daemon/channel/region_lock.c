@@ -7,30 +7,30 @@
 #include <stdio.h>
 #include <sys/random.h>
 
-#define LIFE_AT ((off_t)1 << 62) /* of life 0 */
+#define INSTANCE_AT ((off_t)1 << 62) /* of life 0 */
 
-static uint32_t life_of_process;
+static uint32_t instance;
 
 static void choose(void)
 {
 	uint32_t random = 0;
 
 	(void)!getrandom(&random, sizeof(random), 0);
-	life_of_process = random % (UINT32_MAX - 1) + 1;
+	instance = random % (UINT32_MAX - 1) + 1;
 }
 
-uint32_t region_life(void)
+uint32_t region_instance(void)
 {
 	static pthread_once_t once = PTHREAD_ONCE_INIT;
 
 	(void)pthread_once(&once, choose);
-	return life_of_process;
+	return instance;
 }
 
 int region_lock_fd(int fd, uint32_t life, int *err)
 {
 	struct flock lock = {
-		.l_type = F_RDLCK, .l_whence = SEEK_SET, .l_start = LIFE_AT + life, .l_len = 1};
+		.l_type = F_RDLCK, .l_whence = SEEK_SET, .l_start = INSTANCE_AT + life, .l_len = 1};
 	char path[32];
 	int own;
 
@@ -57,6 +57,6 @@ static bool locked(int fd, off_t start, off_t n)
 
 bool region_locked_before(int fd, uint32_t life)
 {
-	return locked(fd, LIFE_AT, life) ||
-	       locked(fd, LIFE_AT + life + 1, (off_t)(UINT32_MAX - life));
+	return locked(fd, INSTANCE_AT, life) ||
+	       locked(fd, INSTANCE_AT + life + 1, (off_t)(UINT32_MAX - life));
 }

@@ -26,7 +26,7 @@
 #include <stdint.h>
 
 /* The number of this process: never 0, nor the largest possible value. */
-uint32_t region_life(void);
+uint32_t region_instance(void);
 
 /* A descriptor of the file behind @fd for an application, with the lock of process @life. *err: 0,
  * or why there is no lock (-errno). -errno: no descriptor is left. */

@@ -72,9 +72,9 @@ struct cfg_role_info {
 extern const struct cfg_role_info cfg_roles[CFG_ROLES];
 
 /*
- * A drop-in directory, where AF_VSOCK programs find zvsockd (api/proto/dropin_msg.h): af_vsock and
- * af_vsock_*. Guests with the same directory are one namespace. While a file is read, values that a
- * guest does not set come from [daemon]; afterwards the structure is complete.
+ * A drop-in directory, where AF_VSOCK programs find zvsockd (api/proto/local/dropin_msg.h):
+ * af_vsock and af_vsock_*. Guests with the same directory are one namespace. While a file is read,
+ * values that a guest does not set come from [daemon]; afterwards the structure is complete.
  */
 struct cfg_space {
 	char dir[CFG_PATH_MAX]; /* "": none */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* Checks of several values together: missing ones, duplicates, collisions; see config_int.h. */
 #include "config_int.h"
-#include "proto/hello.h"
+#include "proto/ctrl/hello.h"
 
 #include <grp.h>
 #include <inttypes.h>

@@ -110,7 +110,7 @@ static int by_dir(const void *a, const void *b)
 		      ((const struct space_use *)b)->space->dir);
 }
 
-static void keep_node(void *node)
+static void free_nothing(void *node)
 {
 	(void)node;
 }
@@ -175,7 +175,7 @@ void cfg_check_spaces(struct load *l)
 				  "owner or af_vsock_low_ports; write the same in both",
 				  g->space.dir, (*found)->who);
 	}
-	tdestroy(tree, keep_node);
+	tdestroy(tree, free_nothing);
 	free(uses);
 }
 

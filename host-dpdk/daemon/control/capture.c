@@ -80,7 +80,7 @@ static void set_tap(struct lcore *lc, void *arg)
 /* ---- the main thread's side ---- */
 
 /* Accepts the descriptor if it is writable. */
-static int look_at_fd(struct capture *c)
+static int check_fd(struct capture *c)
 {
 	int flags = fcntl(c->fd, F_GETFL);
 	struct statx st;
@@ -124,7 +124,7 @@ int capture_start(struct capture **out, int fd, const struct capture_opts *o, in
 	if (c->notify < 0)
 		ret = -errno;
 	else if (c->out)
-		ret = look_at_fd(c);
+		ret = check_fd(c);
 	if (ret == 0)
 		ret = start_writer(c);
 	if (ret == 0) {

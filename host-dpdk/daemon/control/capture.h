@@ -9,10 +9,10 @@
  * ring is full, counts the packet as dropped. That is all an lcore ever does for a capture: it
  * makes no system call, wakes nobody and never waits. Without a capture there is no tap.
  *
- * The capture's own thread checks the rings every CAPTURE_LOOK_MS and writes what it finds, ordered
- * by time across queues, to the descriptor that zvsockctl has passed. The file's owner decides how
- * long it waits in write(2), so nothing ever waits for the thread: it reports its end on an
- * eventfd, and only then is it joined.
+ * The capture's own thread checks the rings every CAPTURE_CHECK_MS and writes what it finds,
+ * ordered by time across queues, to the descriptor that zvsockctl has passed. The file's owner
+ * decides how long it waits in write(2), so nothing ever waits for the thread: it reports its end
+ * on an eventfd, and only then is it joined.
  *
  * All functions are for the main thread. Sources are added while the writer runs and are never
  * removed before it has ended: their list only grows, at its head, so it needs no lock.
@@ -24,7 +24,7 @@
 #include <stdint.h>
 
 #define CAPTURE_RING_BYTES  (4u << 20) /* per queue; unused memory is not allocated */
-#define CAPTURE_LOOK_MS	    20
+#define CAPTURE_CHECK_MS    20
 #define CAPTURE_GRACE_MS    1000       /* how long a pipe that nobody reads may delay the end */
 #define CAPTURE_SNAPLEN_MAX (1u << 20) /* no packet carries more */
 

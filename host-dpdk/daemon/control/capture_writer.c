@@ -25,7 +25,7 @@ static int wait_writable(struct capture *c)
 {
 	struct pollfd p = {.fd = c->fd, .events = POLLOUT};
 
-	while (poll(&p, 1, CAPTURE_LOOK_MS * 5) <= 0) {
+	while (poll(&p, 1, CAPTURE_CHECK_MS * 5) <= 0) {
 		uint64_t now = now_ns();
 
 		if (!shm_load_acquire32(&c->stop))
@@ -155,11 +155,11 @@ static int drain(struct capture *c, uint64_t until)
 }
 
 /* Sleeps for a short time; -EPIPE: the reader of the pipe has gone meanwhile. */
-static int look_later(const struct capture *c)
+static int check_later(const struct capture *c)
 {
 	struct pollfd p = {.fd = c->fd};
 
-	if (poll(&p, c->pipe ? 1 : 0, CAPTURE_LOOK_MS) > 0 && (p.revents & (POLLERR | POLLHUP)))
+	if (poll(&p, c->pipe ? 1 : 0, CAPTURE_CHECK_MS) > 0 && (p.revents & (POLLERR | POLLHUP)))
 		return -EPIPE;
 	return 0;
 }
@@ -183,7 +183,7 @@ static int write_all(struct capture *c)
 			c->res.end = CAPTURE_DURATION;
 			return 0;
 		}
-		ret = look_later(c);
+		ret = check_later(c);
 		if (ret < 0)
 			return ret;
 	}

@@ -2,7 +2,7 @@
 /* See control.h. Clients, lines and descriptors; control_answer.c serves the requests. */
 #include "control_int.h"
 #include "core/log.h"
-#include "fd_bin.h"
+#include "fd_closer.h"
 #include "passed.h"
 #include "sock_claim.h"
 
@@ -19,8 +19,8 @@
 #include <time.h>
 #include <unistd.h>
 
-#define TICKS	 10u /* timer ticks in the time-out of a client */
-#define BIN_FULL 64u /* descriptors that wait to be closed: no client is served meanwhile */
+#define TICKS	    10u /* timer ticks in the time-out of a client */
+#define CLOSER_FULL 64u /* descriptors that wait to be closed: no client is served meanwhile */
 
 /* epoll data: the index of a client, or one of these. */
 enum { EV_LISTENER = CONTROL_CLIENTS, EV_TIMER, EV_NOTIFY };
@@ -36,7 +36,7 @@ static int watch(struct control *ct, int op, int fd, uint32_t events, uint32_t w
  * memory. */
 static void tick(struct control *ct, bool on)
 {
-	uint64_t ns = ct->patience_ns / TICKS;
+	uint64_t ns = ct->client_timeout_ns / TICKS;
 	const struct timespec t = {.tv_sec = (time_t)(ns / 1000000000u),
 				   .tv_nsec = (long)(ns % 1000000000u)};
 	const struct itimerspec its = {.it_interval = t, .it_value = t}, off = {0};
@@ -76,7 +76,7 @@ static void client_watch(struct control *ct, struct client *cl)
 static void client_drop_passed(struct control *ct, struct client *cl)
 {
 	if (cl->passed >= 0)
-		fd_bin_put(ct->bin, cl->passed);
+		fd_closer_put(ct->closer, cl->passed);
 	cl->passed = -1;
 }
 
@@ -88,7 +88,7 @@ static void let_go(struct control *ct, int fd, bool stream)
 		return;
 	}
 	(void)shutdown(fd, SHUT_WR); /* its peer need not wait */
-	fd_bin_put_all(ct->bin, &fd, 1);
+	fd_closer_put_all(ct->closer, &fd, 1);
 }
 
 static void client_close(struct control *ct, struct client *cl)
@@ -114,7 +114,7 @@ static void client_new(struct control *ct)
 	for (unsigned i = 0; i < CONTROL_CLIENTS && !cl; i++)
 		if (ct->clients[i].fd < 0)
 			cl = &ct->clients[i];
-	if (!cl || fd_bin_count(ct->bin) >= BIN_FULL) {
+	if (!cl || fd_closer_count(ct->closer) >= CLOSER_FULL) {
 		accepting(ct, false); /* until a client leaves, or the next tick */
 		tick(ct, true);
 		return;
@@ -266,14 +266,14 @@ static bool client_read(struct control *ct, struct client *cl)
 {
 	struct iovec iov = {cl->in + cl->in_len, sizeof(cl->in) - cl->in_len};
 	struct msghdr m = {.msg_iov = &iov, .msg_iovlen = 1};
-	struct passed_room room;
+	struct passed_cmsg room;
 	int fd[PASSED_MAX];
 	unsigned n_fds;
 	ssize_t n;
 
-	if (fd_bin_count(ct->bin) >= BIN_FULL)
+	if (fd_closer_count(ct->closer) >= CLOSER_FULL)
 		return false;
-	passed_room_give(&m, &room);
+	passed_cmsg_attach(&m, &room);
 	n = recvmsg(cl->fd, &m, MSG_CMSG_CLOEXEC | MSG_DONTWAIT);
 	if (n < 0)
 		return errno == EAGAIN || errno == EINTR;
@@ -283,7 +283,7 @@ static bool client_read(struct control *ct, struct client *cl)
 		if (cl->passed < 0)
 			cl->passed = fd[i];
 		else
-			fd_bin_put(ct->bin, fd[i]);
+			fd_closer_put(ct->closer, fd[i]);
 	cl->in_len += (size_t)n;
 	return n > 0;
 }
@@ -440,15 +440,15 @@ int control_start(struct daemon *d)
 	ct = calloc(1, sizeof(*ct));
 	if (!ct)
 		return -ENOMEM;
-	ct->bin = fd_bin_new(NULL);
-	if (!ct->bin) {
+	ct->closer = fd_closer_new(NULL);
+	if (!ct->closer) {
 		free(ct);
 		return -ENOMEM;
 	}
 	ct->d = d;
 	ct->accepting = true;
 	memcpy(ct->path, d->cfg->control_path, sizeof(ct->path));
-	ct->patience_ns = CONTROL_PATIENCE_MS * UINT64_C(1000000);
+	ct->client_timeout_ns = CONTROL_CLIENT_TIMEOUT_MS * UINT64_C(1000000);
 	ct->listener = ct->claim = ct->ep = ct->timer = ct->notify = -1;
 	for (unsigned i = 0; i < CONTROL_CLIENTS; i++)
 		ct->clients[i].fd = -1;
@@ -484,7 +484,7 @@ void control_stop(struct daemon *d)
 		if (fd >= 0)
 			(void)close(fd);
 	}
-	fd_bin_free(ct->bin);
+	fd_closer_free(ct->closer);
 	d->control = NULL;
 	free(ct);
 }

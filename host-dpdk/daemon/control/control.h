@@ -12,7 +12,8 @@
  *
  * A client can be slow, send garbage or disconnect at any time. It costs at most one line of input,
  * one answer and one of CONTROL_CLIENTS places; further clients wait in the backlog. A client that
- * delays us for longer than CONTROL_PATIENCE_MS is disconnected, unless its capture is running.
+ * delays us for longer than CONTROL_CLIENT_TIMEOUT_MS is disconnected, unless its capture is
+ * running.
  */
 #ifndef ZVD_CONTROL_H
 #define ZVD_CONTROL_H
@@ -23,9 +24,9 @@ struct guest;
 #define CONTROL_CLIENTS 16
 /* Descriptors: listener, lock file, epoll set, timer, eventfd, those of captures; for each client
  * its socket, the file of its capture, and one that it has sent since. */
-#define CONTROL_FDS	    (8 + 3 * CONTROL_CLIENTS)
-#define CONTROL_LINE_MAX    4096 /* bytes of a request */
-#define CONTROL_PATIENCE_MS 10000
+#define CONTROL_FDS		  (8 + 3 * CONTROL_CLIENTS)
+#define CONTROL_LINE_MAX	  4096 /* bytes of a request */
+#define CONTROL_CLIENT_TIMEOUT_MS 10000
 
 /* Listens on cfg->control_path, which no other daemon may be using; "": nothing to do. 0 or -errno,
  * which has been logged. */

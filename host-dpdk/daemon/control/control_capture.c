@@ -28,7 +28,7 @@ static struct ucred peer_of(const struct client *cl)
 	return u;
 }
 
-static struct control_capture *free_place(struct control *ct)
+static struct control_capture *free_slot(struct control *ct)
 {
 	for (unsigned i = 0; i < CONTROL_CAPTURES; i++)
 		if (!ct->captures[i].c)
@@ -82,7 +82,7 @@ static bool permitted(struct control *ct, const struct client *cl, const json_t 
 				     "a capture needs the descriptor of its file with the request");
 	else if (cl->cap)
 		(void)control_refuse(why, "busy", "this client has a capture already");
-	else if (!free_place(ct))
+	else if (!free_slot(ct))
 		(void)control_refuse(why, "busy", "there are %d captures already; end one first",
 				     CONTROL_CAPTURES);
 	else
@@ -106,7 +106,7 @@ static int add_guests(struct control *ct, struct control_capture *cc, struct gue
 json_t *capture_begin(struct control *ct, struct client *cl, const json_t *request,
 		      struct refusal *why)
 {
-	struct control_capture *cc = free_place(ct);
+	struct control_capture *cc = free_slot(ct);
 	struct ucred u = peer_of(cl);
 	struct capture_opts o;
 	struct guest *only;
@@ -158,7 +158,8 @@ void captures_orphan(struct control *ct, struct client *cl)
 	capture_stop(cc->c);
 }
 
-static void tell(struct control *ct, struct control_capture *cc, const struct capture_result *r)
+static void send_result(struct control *ct, struct control_capture *cc,
+			const struct capture_result *r)
 {
 	static const char *const ends[] = {"stopped", "count", "duration", "failed"};
 	struct client *cl = cc->client;
@@ -192,7 +193,7 @@ void captures_reap(struct control *ct)
 			continue;
 		capture_free(cc->c, &r);
 		cc->c = NULL;
-		tell(ct, cc, &r);
+		send_result(ct, cc, &r);
 	}
 }
 
@@ -225,7 +226,7 @@ void captures_end(struct control *ct)
 			continue;
 		capture_free(cc->c, &r);
 		cc->c = NULL;
-		tell(ct, cc, &r);
+		send_result(ct, cc, &r);
 	}
 }
 

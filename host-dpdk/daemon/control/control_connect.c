@@ -3,7 +3,7 @@
  * "connect" of the control socket: the descriptor that comes with the request, one end of a
  * connected pair of Unix sockets, is joined with a port of a guest. The control connection accepts
  * no further request. It stays open, without taking a client place, for the line that reports how
- * the connection has ended (endpoint/given.h).
+ * the connection has ended (endpoint/handover.h).
  */
 #include "control_int.h"
 
@@ -59,7 +59,7 @@ json_t *control_connect(struct control *ct, struct client *cl, const json_t *req
 {
 	struct guest *g = find(ct, request, why);
 	uint64_t port = ZV_PORT_ANY;
-	struct end_told told = {.whole = CLOSED("true"), .cut = CLOSED("false")};
+	struct end_report report = {.complete = CLOSED("true"), .aborted = CLOSED("false")};
 	int ret;
 
 	if (!g || !control_number(request, "port", ZV_PORT_ANY, &port, why))
@@ -73,13 +73,13 @@ json_t *control_connect(struct control *ct, struct client *cl, const json_t *req
 				      "stream sockets with the request");
 	if (!ct->d->join)
 		return control_refuse(why, "busy", "the daemon is stopping");
-	told.fd = fcntl(cl->fd, F_DUPFD_CLOEXEC, 0);
-	ret = told.fd < 0 ? -errno : ct->d->join(g, (uint32_t)port, cl->passed, &told);
-	if (told.fd < 0)
+	report.fd = fcntl(cl->fd, F_DUPFD_CLOEXEC, 0);
+	ret = report.fd < 0 ? -errno : ct->d->join(g, (uint32_t)port, cl->passed, &report);
+	if (report.fd < 0)
 		guest_fd_refused(&g->queues[0], ret);
 	if (ret < 0) {
-		if (told.fd >= 0)
-			(void)close(told.fd);
+		if (report.fd >= 0)
+			(void)close(report.fd);
 		return control_refuse(why, "busy", "%s: no connection: %s", g->cfg->name,
 				      ret == -EMFILE
 					      ? "no descriptor left for it; the daemon's log "

@@ -38,15 +38,15 @@ struct control_capture {
 	unsigned guests;
 };
 
-struct fd_bin;
+struct fd_closer;
 
 struct control {
 	struct daemon *d;
-	struct fd_bin *bin; /* descriptors from clients whose close may take long */
+	struct fd_closer *closer; /* descriptors from clients whose close may take long */
 	int listener, claim, ep, timer, notify;
 	char path[CFG_PATH_MAX];
 	bool bound, accepting, ticking;
-	uint64_t patience_ns, tick_ns;
+	uint64_t client_timeout_ns, tick_ns;
 	size_t unsent;
 	struct client clients[CONTROL_CLIENTS];
 	struct control_capture captures[CONTROL_CAPTURES];

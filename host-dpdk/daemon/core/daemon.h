@@ -23,9 +23,9 @@
 
 /* Where to report how a connection has ended, with one of two lines: in order in both directions,
  * or cut off by a reset. */
-struct end_told {
+struct end_report {
 	int fd;
-	const char *whole, *cut; /* static */
+	const char *complete, *aborted; /* static */
 };
 
 /* A configured guest that could not be started, and is tried again. */
@@ -52,9 +52,9 @@ struct daemon {
 	unsigned n_lcores;
 	struct control *control; /* control/control.h; NULL: no control socket */
 	struct apps *apps;	 /* apps.h; NULL: no client socket */
-	/* "connect" of the control socket: endpoint/given.h; NULL: no longer accepted. */
-	int (*join)(struct guest *g, uint32_t port, int fd, const struct end_told *told);
-	int hurry; /* atomic; set by a signal: daemon_drain() returns */
+	/* "connect" of the control socket: endpoint/handover.h; NULL: no longer accepted. */
+	int (*join)(struct guest *g, uint32_t port, int fd, const struct end_report *report);
+	int skip_drain; /* atomic; set by a signal: daemon_drain() returns */
 };
 
 #endif

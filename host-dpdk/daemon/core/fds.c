@@ -14,7 +14,7 @@
 #define FDS_FEW	   256u /* too few for connections: warn */
 
 #define PASSED_READS 16u
-#define PASSED_PART  32u /* share of the limit for descriptors that they receive */
+#define PASSED_SHARE 32u /* share of the limit for descriptors that they receive */
 
 static uint32_t held, most = UINT32_MAX, passed_reads; /* atomic */
 
@@ -49,7 +49,7 @@ static bool kernel_refuses_passed(void)
 static uint64_t plan_passed(const struct cfg *c, uint64_t limit)
 {
 	uint64_t each = (uint64_t)(c->n_cpus ? c->n_cpus : 1) * PASSED_MAX;
-	uint64_t reads = kernel_refuses_passed() ? 0 : limit / PASSED_PART / each;
+	uint64_t reads = kernel_refuses_passed() ? 0 : limit / PASSED_SHARE / each;
 
 	if (reads > PASSED_READS)
 		reads = PASSED_READS;

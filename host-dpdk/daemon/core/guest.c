@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "guest.h"
 
-#include "fd_bin.h"
+#include "fd_closer.h"
 #include "fds.h"
 #include "log.h"
 
@@ -41,7 +41,7 @@ void guest_counters_read(const struct guest *g, struct guest_counters *to)
 bool guest_fd_get(struct guest_queue *gq)
 {
 	struct guest *g = gq->guest;
-	uint32_t others = g->bin ? fd_bin_count(g->bin) : 0;
+	uint32_t others = g->closer ? fd_closer_count(g->closer) : 0;
 	bool guests = __atomic_add_fetch(&g->fds, 1, __ATOMIC_RELAXED) + others > g->max_fds;
 
 	if (!guests && fds_get())
@@ -65,7 +65,7 @@ bool guest_fd_get(struct guest_queue *gq)
 
 bool guest_fd_room(const struct guest *g)
 {
-	uint32_t others = g->bin ? fd_bin_count(g->bin) : 0;
+	uint32_t others = g->closer ? fd_closer_count(g->closer) : 0;
 
 	return __atomic_load_n(&g->fds, __ATOMIC_RELAXED) + others < g->max_fds && fds_room();
 }
@@ -78,15 +78,15 @@ void guest_fd_put(struct guest_queue *gq)
 
 int guest_expects_passed(struct guest *g)
 {
-	if (!g->bin)
-		g->bin = fd_bin_new(fds_put);
-	return g->bin ? 0 : -ENOMEM;
+	if (!g->closer)
+		g->closer = fd_closer_new(fds_put);
+	return g->closer ? 0 : -ENOMEM;
 }
 
 void guest_fd_discard(struct guest *g, int fd)
 {
 	__atomic_sub_fetch(&g->fds, 1, __ATOMIC_RELAXED);
-	fd_bin_put_all(g->bin, &fd, 1);
+	fd_closer_put_all(g->closer, &fd, 1);
 }
 
 void guest_fds_passed(struct guest *g, const int *fd, unsigned n)
@@ -94,12 +94,12 @@ void guest_fds_passed(struct guest *g, const int *fd, unsigned n)
 	if (!n)
 		return;
 	fds_take(n);
-	fd_bin_put_all(g->bin, fd, n);
+	fd_closer_put_all(g->closer, fd, n);
 }
 
 uint32_t guest_passed_reads(const struct guest *g)
 {
-	return fd_bin_count(g->bin) ? 0 : fds_passed_reads();
+	return fd_closer_count(g->closer) ? 0 : fds_passed_reads();
 }
 
 void guest_fd_refused(struct guest_queue *gq, int err)

@@ -19,7 +19,7 @@
 struct broker;
 struct claims;
 struct conn_owner;
-struct fd_bin;
+struct fd_closer;
 struct flow;
 struct guest;
 struct region;
@@ -33,14 +33,15 @@ struct guest_queue {
 	unsigned index;
 	TAILQ_HEAD(, conn_owner) owners; /* [L] of open and opening connections */
 	unsigned n_owners;		 /* [L] read by any thread */
-	bool ending;		  /* [L] being removed: no connection moves to another queue */
-	struct broker *broker;	  /* [L] for channels: channel/broker.h */
-	bool hearing;		  /* [L] broker_news() is running */
-	struct broker *lines;	  /* [L] brokers of programs of the guest */
-	struct broker *cut_lines; /* [L] ... that are cut and not yet freed */
-	struct claims *claims;	  /* [L] claims of programs: channel/claims.h; NULL: none */
-	uint64_t heard_round;	  /* [L] the lcore's round, and in it: messages of programs that */
-	unsigned heard;		  /* [L] ... requests had read, */
+	bool ending;	       /* [L] being removed: no connection moves to another queue */
+	struct broker *broker; /* [L] for channels: channel/broker.h */
+	bool polling;	       /* [L] broker_poll() is running */
+	struct broker *programs_brokers; /* [L] brokers of programs of the guest */
+	struct broker *closing_brokers;	 /* [L] ... that are closed and not yet freed */
+	struct claims *claims;		 /* [L] claims of programs: channel/claims.h; NULL: none */
+	uint64_t program_msgs_round; /* [L] the lcore's round, and in it: messages of programs that
+				      */
+	unsigned program_msgs;	     /* [L] ... requests had read, */
 	unsigned claims_gone;  /* [L] ... and claims of programs that ended: endpoint_program.c */
 	struct broker *asking; /* [L] whose request is being served; NULL: it has not said so */
 	void *shares;	       /* [L] of siblings, and their sum: relay/share.h */
@@ -70,7 +71,8 @@ struct guest {
 	char *why;			/* during start: GUEST_WHY_MAX bytes for guest_fails() */
 	struct guest_counters counters; /* atomic */
 	uint32_t fds, max_fds;		/* descriptors of its connections: held, maximum; atomic */
-	struct fd_bin *bin; /* descriptors sent by local programs; NULL: they cannot send any */
+	struct fd_closer
+		*closer; /* descriptors sent by local programs; NULL: they cannot send any */
 	void *part[CFG_PARTS_MAX]; /* state of each endpoint type */
 };
 

@@ -33,14 +33,14 @@ static size_t in_use(void)
 	return m.uordblks + m.hblkhd;
 }
 
-void heap_look(void)
+void heap_check(void)
 {
 	uint64_t now = now_ms();
 	size_t have;
 
 	if (now < heap.next_ms)
 		return;
-	heap.next_ms = now + HEAP_LOOK_MS;
+	heap.next_ms = now + HEAP_CHECK_MS;
 	have = held();
 	if (have < heap.least)
 		heap.least = have;

@@ -15,10 +15,10 @@
 #ifndef ZVD_HEAP_H
 #define ZVD_HEAP_H
 
-#define HEAP_LOOK_MS 4000u	 /* between two looks */
-#define HEAP_SLACK   (32u << 20) /* bytes that may be kept */
+#define HEAP_CHECK_MS 4000u	  /* between two looks */
+#define HEAP_SLACK    (32u << 20) /* bytes that may be kept */
 
 /* Checks if it is time. Main thread, as often as it likes. */
-void heap_look(void);
+void heap_check(void);
 
 #endif

@@ -24,7 +24,7 @@ struct source {
 	const char *kind; /* "guest", "device" */
 	uint64_t cid;
 	uint64_t second; /* of the monotonic clock in which `lines` were counted */
-	unsigned lines[ZV_LOG_DEBUG + 1], left_out, burst;
+	unsigned lines[ZV_LOG_DEBUG + 1], suppressed, burst;
 	char name[]; /* "": the daemon */
 };
 
@@ -172,20 +172,20 @@ static uint64_t this_second(void)
 }
 
 /* Takes the count of lines of @s that were left out in a past second. */
-static unsigned take_left_out(struct source *s, uint64_t second)
+static unsigned take_suppressed(struct source *s, uint64_t second)
 {
 	unsigned n = 0;
 
 	if (s->second != second) {
-		n = s->left_out;
+		n = s->suppressed;
 		s->second = second;
 		memset(s->lines, 0, sizeof(s->lines));
-		s->left_out = 0;
+		s->suppressed = 0;
 	}
 	return n;
 }
 
-static void put_left_out(const struct about *a, unsigned n)
+static void put_suppressed(const struct about *a, unsigned n)
 {
 	char text[80];
 
@@ -200,17 +200,17 @@ bool log_wants(enum zv_log_level level)
 	return level <= __atomic_load_n(&lg.max, __ATOMIC_RELAXED);
 }
 
-bool log_once(struct log_once *o, uint32_t *left_out)
+bool log_once(struct log_once *o, uint32_t *suppressed)
 {
 	uint64_t now = this_second() + 1, last = __atomic_load_n(&o->second, __ATOMIC_RELAXED);
 
 	if (last == now || !__atomic_compare_exchange_n(&o->second, &last, now, false,
 							__ATOMIC_RELAXED, __ATOMIC_RELAXED)) {
-		__atomic_fetch_add(&o->left_out, 1, __ATOMIC_RELAXED);
+		__atomic_fetch_add(&o->suppressed, 1, __ATOMIC_RELAXED);
 		return false;
 	}
-	if (left_out)
-		*left_out = __atomic_exchange_n(&o->left_out, 0, __ATOMIC_RELAXED);
+	if (suppressed)
+		*suppressed = __atomic_exchange_n(&o->suppressed, 0, __ATOMIC_RELAXED);
 	return true;
 }
 
@@ -218,7 +218,7 @@ void log_line(enum zv_log_level level, const char *guest, const char *fmt, ...)
 {
 	struct about a = {"guest", guest, 0};
 	uint64_t second = this_second();
-	unsigned left_out = 0;
+	unsigned suppressed = 0;
 	bool write_it = true;
 	char text[TEXT_MAX];
 	struct source *s;
@@ -229,13 +229,13 @@ void log_line(enum zv_log_level level, const char *guest, const char *fmt, ...)
 	pthread_mutex_lock(&lg.lock);
 	s = find_source(guest ? guest : "");
 	if (s) {
-		left_out = take_left_out(s, second);
+		suppressed = take_suppressed(s, second);
 		a = about(s);
 		write_it = s->lines[level]++ < (level == ZV_LOG_DEBUG ? LOG_BURST_DEBUG : s->burst);
-		s->left_out += !write_it;
+		s->suppressed += !write_it;
 	}
 	pthread_mutex_unlock(&lg.lock);
-	put_left_out(&a, left_out);
+	put_suppressed(&a, suppressed);
 	if (!write_it)
 		return;
 	va_start(ap, fmt);
@@ -254,8 +254,8 @@ bool log_tick(void)
 	for (struct source *s = lg.sources; s; s = s->next) {
 		const struct about a = about(s);
 
-		put_left_out(&a, take_left_out(s, second));
-		more |= s->left_out != 0;
+		put_suppressed(&a, take_suppressed(s, second));
+		more |= s->suppressed != 0;
 	}
 	pthread_mutex_unlock(&lg.lock);
 	if (lost) {

@@ -38,13 +38,13 @@ void log_guest_socket(const char *guest, const char *path);
 /* True if lines of @level are written. */
 bool log_wants(enum zv_log_level level);
 
-/* Limits lines that peers can cause at any rate: true once per second; *left_out (may be NULL) is
+/* Limits lines that peers can cause at any rate: true once per second; *suppressed (may be NULL) is
  * how often it was false since then. Zeroed memory is initialised. Any thread. */
 struct log_once {
 	uint64_t second; /* atomic */
-	uint32_t left_out;
+	uint32_t suppressed;
 };
-bool log_once(struct log_once *o, uint32_t *left_out);
+bool log_once(struct log_once *o, uint32_t *suppressed);
 
 /* @guest: NULL for a line about the daemon. @fmt has no final newline. */
 void log_line(enum zv_log_level level, const char *guest, const char *fmt, ...) ZV_PRINTF(3, 4);

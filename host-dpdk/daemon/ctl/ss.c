@@ -4,7 +4,7 @@
  * sockets.
  *
  * The address of an AF_VSOCK program's socket is in its name or its peer's name
- * (api/proto/dropin_msg.h), and the kernel knows the rest: state, queues, process. Only for a
+ * (api/proto/local/dropin_msg.h), and the kernel knows the rest: state, queues, process. Only for a
  * socket that was bound and then connected must zvsockd be asked for the peer. The daemon lists
  * connections of other endpoints.
  */
@@ -12,7 +12,7 @@
 #include "table.h"
 #include "unix_diag.h"
 
-#include "proto/dropin_msg.h"
+#include "proto/local/dropin_msg.h"
 
 #include <errno.h>
 #include <inttypes.h>

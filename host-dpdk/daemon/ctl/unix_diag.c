@@ -184,8 +184,8 @@ static void add_user(struct unix_socket *u, const char *pid, const char *fd)
 			       "%s(\"%s\",pid=%.16s,fd=%.16s)", len ? "," : "", name, pid, fd);
 }
 
-static void look_at(const char *pid, struct unix_socket *s, size_t n,
-		    bool (*wanted)(const struct unix_socket *u))
+static void scan_process(const char *pid, struct unix_socket *s, size_t n,
+			 bool (*wanted)(const struct unix_socket *u))
 {
 	const struct dirent *e;
 	char path[64];
@@ -218,7 +218,7 @@ void unix_socket_users(struct unix_socket *s, size_t n, bool (*wanted)(const str
 
 	while (d && (e = readdir(d)))
 		if (isdigit((unsigned char)e->d_name[0]))
-			look_at(e->d_name, s, n, wanted);
+			scan_process(e->d_name, s, n, wanted);
 	if (d)
 		(void)closedir(d);
 }

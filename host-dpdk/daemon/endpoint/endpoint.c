@@ -38,7 +38,7 @@ static void serve(struct guest_queue *gq, struct zv_conn *conn)
 	(void)zv_conn_info(conn, &info);
 	/* A device gets only datagrams to its own CID. */
 	others = own && info.local_cid != own;
-	broker_hear(gq);
+	broker_poll_programs(gq);
 	gq->asking = gq->claims ? claim_take(gq, &info) : NULL;
 	for (unsigned i = 0; i < N_ENDPOINT_TYPES && ret == 0; i++)
 		if (types[i]->serve && types[i]->others == others)

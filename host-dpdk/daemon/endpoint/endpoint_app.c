@@ -26,8 +26,8 @@
 
 #include "core/log.h"
 #include "endpoint.h"
+#include "endpoint/sibling/sibling_dgram.h"
 #include "relay/splice_ask.h"
-#include "sibling_dgram.h"
 
 #include <errno.h>
 #include <pthread.h>
@@ -49,8 +49,8 @@ struct app_part {
 	struct guest *guest;
 	bool listed; /* a guest that is in the directory */
 	struct splice_asks asks;
-	struct dgram_parcels parcels; /* datagrams in transit from it */
-	struct listened *ports;	      /* an application's; under the lock, as is */
+	struct dgram_in_transit in_transit; /* datagrams in transit from it */
+	struct listened *ports;		    /* an application's; under the lock, as is */
 	unsigned n_ports;
 };
 
@@ -214,7 +214,7 @@ static void app_free(struct guest *g)
 
 	if (p) {
 		splice_asks_end(&p->asks);
-		dgram_parcels_end(&p->parcels);
+		dgram_in_transit_end(&p->in_transit);
 	}
 	free(p);
 	g->part[ENDPOINT_app_port] = NULL;
@@ -327,7 +327,7 @@ static bool datagram_to_port(struct guest_queue *gq, const struct zv_dgram_addr 
 			     const void *data, uint32_t len)
 {
 	return role_of(gq->guest)->host_ports && may_send(gq->guest, from->peer_port) &&
-	       sibling_dgram(gq, &part_of(gq->guest)->parcels, from, data, len, with_port);
+	       sibling_dgram(gq, &part_of(gq->guest)->in_transit, from, data, len, with_port);
 }
 
 static bool datagram_to_guest(struct guest_queue *gq, const struct zv_dgram_addr *from,
@@ -338,7 +338,7 @@ static bool datagram_to_guest(struct guest_queue *gq, const struct zv_dgram_addr
 	if (from->local_cid == ZV_CID_LOCAL)
 		return datagram_to_port(gq, from, data, len);
 	return may_send(gq->guest, from->peer_port) &&
-	       sibling_dgram(gq, &part_of(gq->guest)->parcels, from, data, len, with_guest);
+	       sibling_dgram(gq, &part_of(gq->guest)->in_transit, from, data, len, with_guest);
 }
 
 /* Of a guest: guests.c. */

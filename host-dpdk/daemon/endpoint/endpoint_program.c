@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * The endpoint of programs on a guest whose kernel has the driver: their control connections
- * (docs/protocol.md, "Programs on a stock driver"). Each is a line (channel/line.h): the messages
- * that a zvsock driver exchanges with the library are sent here as payload, and claims
- * (channel/claims.h) tell which connections belong to the program.
+ * (docs/protocol.md, "Programs on a stock driver"). Each is a control connection of a broker
+ * (channel/broker_conn.h): the messages that a zvsock driver exchanges with the library are sent
+ * here as payload, and claims (channel/claims.h) tell which connections belong to the program.
  *
  * A message is processed when it is complete, and checked by the one parser. Anything not allowed
  * ends the control connection, and with it all connections whose channels were granted on it;
@@ -22,8 +22,8 @@
 #include "relay/flow.h"
 
 #include <errno.h>
-#include <proto/ctrl_msg.h>
-#include <proto/hello.h>
+#include <proto/ctrl/ctrl_msg.h>
+#include <proto/ctrl/hello.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -38,11 +38,11 @@ struct program {
 	struct lcore_timer wait; /* for that */
 	uint64_t nonce;
 	bool ack_due;
-	bool doomed;	 /* it has been told what is not so: it ends */
-	bool hearing;	 /* hear() is at work */
-	bool left;	 /* the connection has ended */
+	bool must_end;	 /* it has been told what is not so: it ends */
+	bool polling;	 /* poll() is at work */
+	bool conn_ended; /* the connection has ended */
 	const char *why; /* what it did wrong; NULL: nothing */
-	bool said_full, said_taken;
+	bool logged_full, logged_taken;
 	uint32_t n_in;
 	uint8_t in[ZV_CTRL_MAX_LEN];
 };
@@ -61,7 +61,7 @@ static void end(struct program *p, const char *why)
 	lcore_timer_stop(gq->lc, &p->wait);
 	if (p->b) {
 		claims_end(gq, &p->claims);
-		broker_cut(p->b);
+		broker_close(p->b);
 	}
 	flow_close(&p->f, why != NULL);
 	(void)__atomic_fetch_sub(&gq->guest->programs, 1, __ATOMIC_RELAXED);
@@ -76,10 +76,10 @@ static void violation(struct program *p, const char *why)
 	end(p, why);
 }
 
-/* ---- what it is told ---- */
+/* ---- messages to it ---- */
 
 /* 0, -EAGAIN, or -EOPNOTSUPP: the connection has ended. */
-static int say(struct program *p, const void *wire, uint32_t len)
+static int send_wire(struct program *p, const void *wire, uint32_t len)
 {
 	struct zv_buf b;
 	int n = zv_buf_alloc(p->f.conn, &b, 1, len);
@@ -96,11 +96,11 @@ static int say(struct program *p, const void *wire, uint32_t len)
 	return zv_buf_send(p->f.conn, &b, 1) == 1 ? 0 : -EOPNOTSUPP;
 }
 
-static int say_msg(struct program *p, const struct ctrl_msg *m)
+static int send_msg(struct program *p, const struct ctrl_msg *m)
 {
 	uint8_t wire[CTRL_MSG_MAX];
 
-	return p->doomed ? -EOPNOTSUPP : say(p, wire, ctrl_msg_put(wire, m));
+	return p->must_end ? -EOPNOTSUPP : send_wire(p, wire, ctrl_msg_put(wire, m));
 }
 
 static int announce(struct guest_queue *gq, void *arg, const struct zv_region *r)
@@ -109,7 +109,7 @@ static int announce(struct guest_queue *gq, void *arg, const struct zv_region *r
 				   .region = {.id = r->id, .size = r->size, .gpa = r->gpa}};
 
 	(void)gq;
-	return say_msg(arg, &m);
+	return send_msg(arg, &m);
 }
 
 static int forget(struct guest_queue *gq, void *arg, uint64_t id)
@@ -118,10 +118,10 @@ static int forget(struct guest_queue *gq, void *arg, uint64_t id)
 				   .region = {.id = id, .flags = CTRL_REGION_GONE}};
 
 	(void)gq;
-	return say_msg(arg, &m);
+	return send_msg(arg, &m);
 }
 
-static int say_grant(struct program *p, const struct zv_grant *g, struct ctrl_grant of)
+static int send_grant(struct program *p, const struct zv_grant *g, struct ctrl_grant of)
 {
 	struct ctrl_msg m = {.type = CTRL_GRANT};
 
@@ -129,11 +129,11 @@ static int say_grant(struct program *p, const struct zv_grant *g, struct ctrl_gr
 	of.role = (uint16_t)g->role;
 	of.desc = g->desc;
 	m.grant = of;
-	return say_msg(p, &m);
+	return send_msg(p, &m);
 }
 
 /* Who has been told of a connection that does not come would take the next one for it. */
-static int program_connect(struct guest_queue *gq, void *arg, const struct line_route *to,
+static int program_connect(struct guest_queue *gq, void *arg, const struct broker_route *to,
 			   const struct zv_grant *g, struct zv_conn **conn)
 {
 	struct program *p = arg;
@@ -141,16 +141,16 @@ static int program_connect(struct guest_queue *gq, void *arg, const struct line_
 	int ret = zv_connect_port(gq->q, to->src_cid, &port, 0, to->port);
 
 	if (ret == 0)
-		ret = say_grant(p, g,
-				(struct ctrl_grant){.peer_cid = to->src_cid,
-						    .peer_port = port,
-						    .local_port = to->port,
-						    .type = (uint16_t)to->type});
+		ret = send_grant(p, g,
+				 (struct ctrl_grant){.peer_cid = to->src_cid,
+						     .peer_port = port,
+						     .local_port = to->port,
+						     .type = (uint16_t)to->type});
 	if (ret)
 		return ret;
 	ret = zv_connect_from(gq->q, to->src_cid, port, 0, to->port, to->type, conn);
 	if (ret) {
-		p->doomed = true;
+		p->must_end = true;
 		flow_defer(&p->f);
 	}
 	return ret;
@@ -161,11 +161,11 @@ static int program_grant(void *arg, struct zv_conn *conn, const struct zv_grant 
 	struct zv_conn_info i = {.size = sizeof(i)};
 
 	(void)zv_conn_info(conn, &i);
-	return say_grant(arg, g,
-			 (struct ctrl_grant){.peer_cid = i.local_cid,
-					     .peer_port = i.local_port,
-					     .local_port = i.peer_port,
-					     .type = (uint16_t)i.type});
+	return send_grant(arg, g,
+			  (struct ctrl_grant){.peer_cid = i.local_cid,
+					      .peer_port = i.local_port,
+					      .local_port = i.peer_port,
+					      .type = (uint16_t)i.type});
 }
 
 static int program_wake(struct zv_conn *conn)
@@ -175,9 +175,9 @@ static int program_wake(struct zv_conn *conn)
 	return ret == -EAGAIN ? -EAGAIN : 0; /* what else it can be is an event of its own */
 }
 
-static void hear(void *arg);
+static void poll(void *arg);
 
-static const struct line_ops line_program = {
+static const struct broker_conn_ops broker_conn_program = {
 	.who = "a program of the guest",
 	.bytes = true,
 	.announce = announce,
@@ -185,7 +185,7 @@ static const struct line_ops line_program = {
 	.connect = program_connect,
 	.grant = program_grant,
 	.wake = program_wake,
-	.hear = hear,
+	.poll = poll,
 };
 
 /* ---- what it says ---- */
@@ -201,7 +201,7 @@ static void acknowledge(struct program *p)
 	uint8_t wire[HELLO_WIRE_LEN];
 
 	hello_put(wire, &h);
-	p->ack_due = say(p, wire, sizeof(wire)) == -EAGAIN; /* ZV_EV_OUT will tell */
+	p->ack_due = send_wire(p, wire, sizeof(wire)) == -EAGAIN; /* ZV_EV_OUT will tell */
 }
 
 /* NULL: taken; or what is wrong. */
@@ -213,7 +213,7 @@ static const char *on_hello(struct program *p, const struct hello *h)
 		return "its HELLO is not a program's: pair 0 of 1";
 	if (!(h->caps & ZV_CAP_CHANNEL))
 		return "its HELLO does not name CHANNEL, and it is here for nothing else";
-	p->b = broker_new(gq, &line_program, p);
+	p->b = broker_new(gq, &broker_conn_program, p);
 	if (!p->b) {
 		GUEST_COUNT(gq, no_memory);
 		return "no memory";
@@ -228,13 +228,13 @@ static const char *on_hello(struct program *p, const struct hello *h)
 static void on_claim(struct program *p, const struct ctrl_claim *c)
 {
 	struct guest_queue *gq = p->f.owner.gq;
-	int ret = claim_said(gq, &p->claims, c);
-	bool *said = ret == -ENOSPC ? &p->said_full : &p->said_taken;
+	int ret = claim_on_msg(gq, &p->claims, c);
+	bool *logged = ret == -ENOSPC ? &p->logged_full : &p->logged_taken;
 
 	if (ret == 0)
 		return;
 	GUEST_COUNT(gq, claim_ignored);
-	if (!*said)
+	if (!*logged)
 		log_line(ZV_LOG_WARN, gq->guest->name,
 			 "a program's claim of port %u is ignored (%s): that connection has no "
 			 "channel",
@@ -242,7 +242,7 @@ static void on_claim(struct program *p, const struct ctrl_claim *c)
 			 ret == -ENOSPC	      ? "it has 1024 claims"
 			 : ret == -EADDRINUSE ? "another program has made it"
 					      : "no memory");
-	*said = true;
+	*logged = true;
 }
 
 static const char *on_message(struct program *p, const struct ctrl_msg *m)
@@ -272,7 +272,7 @@ static const char *on_message(struct program *p, const struct ctrl_msg *m)
 	default:
 		return "a message that only zvsockd sends";
 	}
-	broker_said(p->b, &to);
+	broker_on_msg(p->b, &to);
 	return NULL;
 }
 
@@ -314,7 +314,7 @@ static unsigned take_all(struct program *p, unsigned most)
 	unsigned msgs = 0;
 	int got = 1;
 
-	while (got > 0 && msgs < most && !p->doomed && !p->why) {
+	while (got > 0 && msgs < most && !p->must_end && !p->why) {
 		uint32_t at = 0;
 		int n = 0;
 
@@ -327,21 +327,21 @@ static unsigned take_all(struct program *p, unsigned most)
 		p->n_in -= at;
 		memmove(p->in, p->in + at, p->n_in);
 	}
-	p->left = got < 0;
+	p->conn_ended = got < 0;
 	return msgs;
 }
 
-static unsigned listen_to(struct program *p, unsigned most)
+static unsigned poll_msgs(struct program *p, unsigned most)
 {
 	unsigned msgs;
 
-	if (p->hearing || p->why || p->left) /* a message had it called, or the end is due */
+	if (p->polling || p->why || p->conn_ended) /* a message had it called, or the end is due */
 		return 0;
-	p->hearing = true;
+	p->polling = true;
 	msgs = take_all(p, most);
-	if (msgs == most || p->why || p->left)
+	if (msgs == most || p->why || p->conn_ended)
 		flow_defer(&p->f);
-	p->hearing = false;
+	p->polling = false;
 	return msgs;
 }
 
@@ -351,38 +351,38 @@ static struct guest_queue *of_round(struct program *p)
 	struct guest_queue *gq = p->f.owner.gq;
 	uint64_t round = lcore_round(gq->lc);
 
-	if (gq->heard_round != round) {
-		gq->heard_round = round;
-		gq->heard = gq->claims_gone = 0;
+	if (gq->program_msgs_round != round) {
+		gq->program_msgs_round = round;
+		gq->program_msgs = gq->claims_gone = 0;
 	}
 	return gq;
 }
 
 /*
  * A request that is behind a claim may be reported before it: whoever serves requests has the
- * claims read first. There can be dozens of requests in a round, and each has all programs heard.
+ * claims read first. There can be dozens of requests in a round, and each polls all programs.
  */
-static void hear(void *arg)
+static void poll(void *arg)
 {
 	struct program *p = arg;
 	struct guest_queue *gq = of_round(p);
 
-	if (gq->heard + MSGS_TURN <= MSGS_ROUND)
-		gq->heard += listen_to(p, MSGS_TURN);
+	if (gq->program_msgs + MSGS_TURN <= MSGS_ROUND)
+		gq->program_msgs += poll_msgs(p, MSGS_TURN);
 }
 
 /* In its turn. */
-static void hear_own(struct program *p)
+static void poll_in_turn(struct program *p)
 {
 	unsigned all = __atomic_load_n(&p->f.owner.gq->guest->programs, __ATOMIC_RELAXED);
 	unsigned most = all ? MSGS_ROUND / all : MSGS_TURN;
 
-	(void)listen_to(p, most > MSGS_TURN ? MSGS_TURN : most ? most : 1);
+	(void)poll_msgs(p, most > MSGS_TURN ? MSGS_TURN : most ? most : 1);
 }
 
 static bool is_over(const struct program *p)
 {
-	return p->why || p->doomed || p->left;
+	return p->why || p->must_end || p->conn_ended;
 }
 
 /* Its claims go with it; in a round those of a few programs, not of all that a guest has. */
@@ -402,14 +402,14 @@ static void work(struct lcore_work *w)
 
 	if (p->ack_due)
 		acknowledge(p);
-	hear_own(p);
+	poll_in_turn(p);
 	if (is_over(p) && !may_end(p))
 		flow_defer(&p->f);
 	else if (p->why)
 		violation(p, p->why);
-	else if (p->doomed)
+	else if (p->must_end)
 		end(p, "it was told of a connection for which there was no memory then");
-	else if (p->left)
+	else if (p->conn_ended)
 		end(p, NULL);
 }
 

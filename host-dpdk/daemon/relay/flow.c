@@ -3,7 +3,7 @@
 
 /* ---- the line for a share of a round ---- */
 
-static void leave_line(struct flow *f)
+static void leave_queue(struct flow *f)
 {
 	struct guest_queue *gq = f->owner.gq;
 
@@ -17,14 +17,14 @@ static void leave_line(struct flow *f)
 
 /* The flow that has waited longest comes first. One that has had a turn and has more goes to the
  * end. */
-static void give_turns(struct lcore_work *w)
+static void serve_waiting(struct lcore_work *w)
 {
 	struct guest_queue *gq =
 		(struct guest_queue *)(void *)((char *)w - offsetof(struct guest_queue, turns));
 	struct flow *f;
 
 	while (work_may(gq) && (f = TAILQ_FIRST(&gq->waiting))) {
-		leave_line(f);
+		leave_queue(f);
 		gq->called = f;
 		f->work.run(&f->work); /* may free it */
 		gq->called = NULL;
@@ -41,7 +41,7 @@ void flow_wait(struct flow *f)
 		return;
 	f->waits = true;
 	TAILQ_INSERT_TAIL(&gq->waiting, f, turn);
-	gq->turns.run = give_turns;
+	gq->turns.run = serve_waiting;
 	lcore_defer(gq->lc, &gq->turns);
 }
 
@@ -61,7 +61,7 @@ void flow_init(struct flow *f, struct guest_queue *gq, struct zv_conn *conn,
 void flow_close(struct flow *f, bool reset)
 {
 	lcore_defer_cancel(f->owner.gq->lc, &f->work);
-	leave_line(f);
+	leave_queue(f);
 	if (f->conn)
 		conn_owner_close(&f->owner, f->conn, reset);
 	f->conn = NULL;

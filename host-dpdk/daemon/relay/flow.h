@@ -30,9 +30,9 @@
  * since there can be thousands and other guests of the lcore wait meanwhile. Each of the guest's
  * queues on the lcore has an equal part of it. It covers the payload moved in either direction
  * (WORK_BYTES) and what is read for a guest that no longer receives. When it is used up, a flow
- * waits in line (flow_wait()), and the flows at the head of the line get the next round's share.
- * The size of a read is not known in advance; what was charged too little is charged to the next
- * rounds.
+ * waits in a queue (flow_wait()), and the flows at the head of that queue get the next round's
+ * share. The size of a read is not known in advance; what was charged too little is charged to the
+ * next rounds.
  *
  * All functions run on the lcore of the queue.
  */

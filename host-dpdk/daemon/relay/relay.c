@@ -46,27 +46,27 @@ char *relay_scratch(struct relay *r)
 	return s ? s->msg : NULL;
 }
 
-struct passed_room *relay_room_get(struct relay *r, uint32_t most)
+struct passed_cmsg *relay_cmsg_get(struct relay *r, uint32_t most)
 {
 	struct relay_stock *s = relay_stock(r);
-	struct passed_room *room;
+	struct passed_cmsg *cmsg;
 
 	if (!s)
 		return NULL;
-	if (s->n_rooms_free)
-		return s->rooms_free[--s->n_rooms_free];
-	if (s->n_rooms == RELAY_ROOMS || s->n_rooms >= most)
+	if (s->n_cmsgs_free)
+		return s->cmsgs_free[--s->n_cmsgs_free];
+	if (s->n_cmsgs == RELAY_CMSGS || s->n_cmsgs >= most)
 		return NULL;
-	room = malloc(sizeof(*room));
-	s->n_rooms += room != NULL;
-	return room;
+	cmsg = malloc(sizeof(*cmsg));
+	s->n_cmsgs += cmsg != NULL;
+	return cmsg;
 }
 
-bool relay_rooms_busy(struct relay *r)
+bool relay_cmsgs_busy(struct relay *r)
 {
 	struct relay_stock *s = relay_stock(r);
 
-	return s && s->n_rooms > s->n_rooms_free;
+	return s && s->n_cmsgs > s->n_cmsgs_free;
 }
 
 struct relay_batch *relay_batch_get(struct relay *r)
@@ -85,9 +85,9 @@ struct relay_batch *relay_batch_get(struct relay *r)
 		b->op.pending = false;
 	}
 	b->r = r;
-	b->room = NULL;
+	b->cmsg = NULL;
 	b->first = b->n = b->bytes = 0;
-	b->whole = false;
+	b->complete = false;
 	return b;
 }
 
@@ -95,8 +95,8 @@ void relay_batch_put(struct relay *r, struct relay_batch *b)
 {
 	struct relay_stock *s = relay_stock(r);
 
-	if (b->room) {
-		s->rooms_free[s->n_rooms_free++] = b->room;
+	if (b->cmsg) {
+		s->cmsgs_free[s->n_cmsgs_free++] = b->cmsg;
 		b->msg.msg_control = NULL;
 		b->msg.msg_controllen = 0;
 	}
@@ -122,8 +122,8 @@ void relay_lcore_fini(struct lcore *lc)
 		s->free = b->next;
 		free(b);
 	}
-	while (s->n_rooms_free)
-		free(s->rooms_free[--s->n_rooms_free]);
+	while (s->n_cmsgs_free)
+		free(s->cmsgs_free[--s->n_cmsgs_free]);
 	free(s->msg);
 	free(s);
 }
@@ -189,7 +189,7 @@ void relay_end_more(struct relay *r)
 }
 
 /* For the log. A relay that ends before it has started was refused, which is logged elsewhere. */
-static void say(const struct relay *r, const char *what)
+static void log_end(const struct relay *r, const char *what)
 {
 	if (r->to_guest_poll.done == in_polled)
 		conn_log(&r->f.owner, r->f.conn, what);
@@ -210,7 +210,7 @@ static void end(struct relay *r, unsigned how, const char *why)
 {
 	if (r->flags & R_ENDING)
 		return;
-	say(r, why);
+	log_end(r, why);
 	r->flags |= (uint16_t)(R_ENDING | how);
 	relay_end_more(r);
 }
@@ -275,7 +275,7 @@ void relay_host_eof(struct relay *r)
 		relay_end(r, 0);
 		return;
 	}
-	say(r, "half-closed by the program");
+	log_end(r, "half-closed by the program");
 	(void)zv_shutdown(r->f.conn, 1);
 	relay_poll_hup(r);
 }
@@ -289,7 +289,7 @@ void relay_guest_eof(struct relay *r)
 	}
 	if (r->from_guest_poll.pending) /* the OK of a hybrid socket, which goes first */
 		io_submit(lcore_io(relay_lcore(r)));
-	say(r, "half-closed by the peer");
+	log_end(r, "half-closed by the peer");
 	(void)shutdown(r->fd, SHUT_WR);
 	relay_want_events(r);
 }
@@ -303,7 +303,7 @@ void relay_guest_shut_rd(struct relay *r)
 			relay_end(r, 0);
 			return;
 		}
-		say(r, "the peer receives no more");
+		log_end(r, "the peer receives no more");
 		if (!(r->flags & RELAY_TCP))
 			(void)shutdown(r->fd, SHUT_RD);
 		relay_want_events(r);
@@ -320,7 +320,7 @@ void relay_host_shut_rd(struct relay *r)
 		relay_end(r, 0);
 		return;
 	}
-	say(r, "the program receives no more");
+	log_end(r, "the program receives no more");
 	(void)zv_shutdown(r->f.conn, 0);
 	relay_want_events(r);
 }
@@ -521,7 +521,7 @@ void relay_start(struct relay *r, const char *early, uint32_t early_len)
 	r->to_guest_poll.done = in_polled;
 	r->f.owner.event = conn_event;
 	r->f.owner.abort = owner_abort;
-	say(r, "opened");
+	log_end(r, "opened");
 	relay_want_events(r);
 	if (early_len) {
 		r->flags |= R_IN_READY;

@@ -30,7 +30,7 @@
  * then, and over TCP also what it sends later, is read and discarded: a program that polls a full
  * socket for room is not woken by SHUT_RD, so there must be room until its next write fails. That
  * the host program no longer receives is noticed when a write to it fails, or when somebody says
- * that it may be so (relay_look()): poll(2) does not report it.
+ * that it may be so (relay_check_shut_rd()): poll(2) does not report it.
  *
  * A host program that has closed its socket completely (POLLHUP) ends both directions, even if it
  * had half-closed it before. What it had sent by then goes to the guest first; while the guest has
@@ -84,9 +84,9 @@ struct relay {
 	const char *early;   /* bytes that were read before the relay began */
 	uint32_t early_len;
 	int left_fd; /* fd, if descriptors may be queued in it; -1: no */
-	/* Set by the owner, or NULL. fd is about to be closed; @whole: not because either side
+	/* Set by the owner, or NULL. fd is about to be closed; @complete: not because either side
 	 * reset. */
-	void (*ended)(struct relay *r, bool whole);
+	void (*ended)(struct relay *r, bool complete);
 	void *of_owner; /* whatever its owner keeps for ended() */
 };
 
@@ -127,7 +127,7 @@ void relay_start(struct relay *r, const char *early, uint32_t early_len);
 
 /* After relay_start: the host program may have shut down receiving. If it has, the guest is told at
  * once. */
-void relay_look(struct relay *r);
+void relay_check_shut_rd(struct relay *r);
 
 /* Ends both sides at once: RST to the guest, an abortive close to the host. Also allowed before
  * relay_start. */

@@ -33,7 +33,7 @@ static int gather(struct relay *r, struct relay_batch *b, uint32_t most)
 {
 	bool seq = r->flags & RELAY_SEQPACKET;
 
-	while (b->n < RELAY_BATCH && (seq || b->bytes < most) && !b->whole) {
+	while (b->n < RELAY_BATCH && (seq || b->bytes < most) && !b->complete) {
 		unsigned want = RELAY_BATCH - b->n < RECV_STEP ? RELAY_BATCH - b->n : RECV_STEP;
 		int n;
 
@@ -46,7 +46,7 @@ static int gather(struct relay *r, struct relay_batch *b, uint32_t most)
 
 			b->iov[b->n] = (struct iovec){z->data, z->len};
 			b->bytes += z->len;
-			b->whole = seq && (z->flags & ZV_EOM);
+			b->complete = seq && (z->flags & ZV_EOM);
 		}
 		if (want)
 			return -EAGAIN;
@@ -70,7 +70,7 @@ static bool send_over(struct relay *r, struct relay_batch *b, int res)
 			relay_host_failed(r, res);
 		return false;
 	}
-	if ((uint32_t)res == b->bytes && (res || b->whole)) {
+	if ((uint32_t)res == b->bytes && (res || b->complete)) {
 		relay_from_guest_drop(r);
 		return true;
 	}
@@ -111,7 +111,8 @@ static void sent(struct io_op *op, int res, uint32_t flags)
 			relay_want_events(r);
 		}
 	} else if (!(r->flags & R_ENDING) && r->from_guest) {
-		if (r->flags & R_FROM_GUEST_DONE) { /* relay_look() has found out meanwhile */
+		if (r->flags &
+		    R_FROM_GUEST_DONE) { /* relay_check_shut_rd() has found out meanwhile */
 			relay_from_guest_drop(r);
 			return;
 		}
@@ -173,7 +174,7 @@ void relay_from_guest(struct relay *r)
 		(void)flow_moved(&r->f, b->bytes - before);
 	if (ret == 0)
 		r->flags |= R_FROM_GUEST_END;
-	if (r->flags & RELAY_SEQPACKET && !b->whole) {
+	if (r->flags & RELAY_SEQPACKET && !b->complete) {
 		if (b->n == RELAY_BATCH) {
 			GUEST_COUNT(r->f.owner.gq, msg_too_long);
 			relay_end(r, R_RESET | R_ABORT);
@@ -195,7 +196,7 @@ void relay_from_guest(struct relay *r)
 
 /* send(2) first checks whether the other end receives, and accesses the data last: from an address
  * where nothing can be, it sends nothing and says -EPIPE or -EFAULT. */
-void relay_look(struct relay *r)
+void relay_check_shut_rd(struct relay *r)
 {
 	int err;
 
@@ -274,7 +275,7 @@ static void received(struct io_op *op, int res, uint32_t flags)
 	int ret = 0;
 
 	(void)flags;
-	if (b->room && res > 0)
+	if (b->cmsg && res > 0)
 		res = take_passed(r, b, res);
 	if (res > 0 && !(r->flags & R_ENDING))
 		ret = forward(r, b, (uint32_t)res);
@@ -340,14 +341,14 @@ static void receive(struct relay *r, struct relay_batch *b)
 {
 	struct io_uring_sqe *sqe = io_sqe(lcore_io(relay_lcore(r)), &b->op);
 
-	if (b->n == 1 && !b->room) {
+	if (b->n == 1 && !b->cmsg) {
 		io_uring_prep_recv(sqe, r->fd, b->buf[0].data, b->buf[0].capacity, MSG_DONTWAIT);
 		return;
 	}
 	b->msg.msg_iov = b->iov;
 	b->msg.msg_iovlen = b->n;
-	if (b->room)
-		passed_room_give(&b->msg, b->room);
+	if (b->cmsg)
+		passed_cmsg_attach(&b->msg, b->cmsg);
 	io_uring_prep_recvmsg(sqe, r->fd, &b->msg, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
 }
 
@@ -369,7 +370,7 @@ static void receive_safely(struct relay *r, struct relay_batch *b)
 void relay_to_guest(struct relay *r)
 {
 	uint32_t most, reads = r->passed ? guest_passed_reads(r->f.owner.gq->guest) : 0;
-	struct passed_room *room = NULL;
+	struct passed_cmsg *cmsg = NULL;
 	struct relay_batch *b;
 
 	if (!(r->flags & R_IN_READY) || r->to_guest)
@@ -387,8 +388,8 @@ void relay_to_guest(struct relay *r)
 		relay_to_guest_seq(r, most);
 		return;
 	}
-	room = reads ? relay_room_get(r, reads) : NULL;
-	if (reads && !room && relay_rooms_busy(r)) {
+	cmsg = reads ? relay_cmsg_get(r, reads) : NULL;
+	if (reads && !cmsg && relay_cmsgs_busy(r)) {
 		flow_defer(&r->f); /* behind others' reads */
 		return;
 	}
@@ -397,7 +398,7 @@ void relay_to_guest(struct relay *r)
 		relay_no_memory(r);
 		return;
 	}
-	b->room = room;
+	b->cmsg = cmsg;
 	if (!reserve(r, b, most)) {
 		relay_batch_put(r, b);
 		return;
@@ -405,10 +406,10 @@ void relay_to_guest(struct relay *r)
 	r->to_guest = b;
 	charge_read(r, b);
 	b->op.done = received;
-	if (!r->passed || room)
+	if (!r->passed || cmsg)
 		receive(r, b);
 	if (!(r->flags & R_HOST_HUP))
 		relay_poll_in(r);
-	if (r->passed && !room)
+	if (r->passed && !cmsg)
 		receive_safely(r, b);
 }

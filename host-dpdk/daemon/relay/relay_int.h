@@ -25,7 +25,7 @@
 #define R_ABORT		  (1u << 14) /* ends with a reset to the host */
 #define R_GUEST_HUP	  (1u << 15) /* the guest program has closed its socket completely */
 
-#define RELAY_ROOMS 16u
+#define RELAY_CMSGS 16u
 
 /* A request that moves data, or the rest that a full socket did not take. */
 struct relay_batch {
@@ -35,8 +35,8 @@ struct relay_batch {
 	uint32_t first, n;	  /* buffers not done yet: [first, n) */
 	uint32_t bytes;		  /* in them */
 	uint32_t charged;	  /* work charged for a read before its size was known */
-	bool whole;		  /* SEQPACKET: the last piece has arrived */
-	struct passed_room *room; /* in msg, during a read; NULL: none */
+	bool complete;		  /* SEQPACKET: the last piece has arrived */
+	struct passed_cmsg *cmsg; /* in msg, during a read; NULL: none */
 	struct msghdr msg;
 	struct iovec iov[RELAY_BATCH];
 	struct zv_buf buf[RELAY_BATCH];
@@ -49,9 +49,9 @@ struct relay_stock {
 	char *msg; /* memory of relay_scratch() */
 	/* Rooms for descriptors: how many exist, how many are free, the free ones; one for
 	 * relay_recv. */
-	unsigned n_rooms, n_rooms_free;
-	struct passed_room *rooms_free[RELAY_ROOMS];
-	struct passed_room room;
+	unsigned n_cmsgs, n_cmsgs_free;
+	struct passed_cmsg *cmsgs_free[RELAY_CMSGS];
+	struct passed_cmsg cmsg;
 };
 
 /* ---- relay.c ---- */
@@ -61,9 +61,9 @@ struct relay_stock *relay_stock(struct relay *r);
 /* The stock's RELAY_MSG_MAX bytes of scratch memory. NULL: no memory. */
 char *relay_scratch(struct relay *r);
 /* Room for the descriptors of a message; relay_batch_put() returns the one in a batch. NULL: all
- * are taken (relay_rooms_busy()), or no memory. @most: the result of guest_passed_reads(). */
-struct passed_room *relay_room_get(struct relay *r, uint32_t most);
-bool relay_rooms_busy(struct relay *r);
+ * are taken (relay_cmsgs_busy()), or no memory. @most: the result of guest_passed_reads(). */
+struct passed_cmsg *relay_cmsg_get(struct relay *r, uint32_t most);
+bool relay_cmsgs_busy(struct relay *r);
 struct relay_batch *relay_batch_get(struct relay *r);
 void relay_batch_put(struct relay *r, struct relay_batch *b);
 

@@ -17,7 +17,7 @@
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 
-/* Of a stream. What has come is put into the bin, or stays in the socket. */
+/* Of a stream. What has come is given to the fd_closer, or stays in the socket. */
 static ssize_t read_passed(struct relay *r, struct msghdr *m, int *fd, unsigned *n_fds)
 {
 	struct relay_stock *s = relay_stock(r);
@@ -25,7 +25,7 @@ static ssize_t read_passed(struct relay *r, struct msghdr *m, int *fd, unsigned 
 
 	if (!s || !guest_passed_reads(r->f.owner.gq->guest))
 		return passed_read(r->fd, m);
-	passed_room_give(m, &s->room);
+	passed_cmsg_attach(m, &s->cmsg);
 	n = recvmsg(r->fd, m, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
 	if (n < 0)
 		return n;
@@ -47,7 +47,7 @@ static ssize_t recv_once(struct relay *r, void *buf, size_t len, bool look)
 	if (r->passed && !look && !seq)
 		n = read_passed(r, &m, fd, &n_fds);
 	else if (r->passed)
-		n = passed_look(r->fd, &m, MSG_TRUNC);
+		n = passed_peek(r->fd, &m, MSG_TRUNC);
 	else
 		n = recv(r->fd, buf, len, MSG_DONTWAIT | (look ? MSG_PEEK | MSG_TRUNC : 0));
 	if (r->passed && n >= 0 && !look && seq)

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Splices: life cycle, pokes and ends; theory in splice.h, payload in splice_data.c.
+ * Splices: life cycle, kicks and ends; theory in splice.h, payload in splice_data.c.
  */
 #include "core/log.h"
 #include "share.h"
@@ -26,14 +26,14 @@ static void posted(struct lcore *lc, void *arg)
 	(void)lc;
 	/* barrier pair [P]: an exchange, so that the other side's earlier writes are visible from
 	 * here on */
-	(void)__atomic_exchange_n(&s->poked, false, __ATOMIC_ACQUIRE);
+	(void)__atomic_exchange_n(&s->kicked, false, __ATOMIC_ACQUIRE);
 	/* Without an lcore the side has not started: splice_connect() will be called again. */
 	if (__atomic_load_n(&s->lc, __ATOMIC_RELAXED) && splice_state(s) < SPLICE_CLOSED)
 		splice_run(s);
 	splice_unref(s->sp);
 }
 
-void splice_poke(struct splice_side *from)
+void splice_kick(struct splice_side *from)
 {
 	struct splice_side *to = from->other;
 	struct lcore *lc = __atomic_load_n(&to->lc, __ATOMIC_SEQ_CST);
@@ -43,12 +43,12 @@ void splice_poke(struct splice_side *from)
 			lcore_defer(lc, &to->f.work);
 		return;
 	}
-	/* barrier pair [P]: a pending poke will also see the reason for this one */
-	if (!lc || __atomic_exchange_n(&to->poked, true, __ATOMIC_RELEASE))
+	/* barrier pair [P]: a pending kick will also see the reason for this one */
+	if (!lc || __atomic_exchange_n(&to->kicked, true, __ATOMIC_RELEASE))
 		return;
 	splice_ref(to->sp);
-	if (lcore_post(lc, posted, to)) { /* no memory: the next poke or event makes up for it */
-		__atomic_store_n(&to->poked, false, __ATOMIC_SEQ_CST);
+	if (lcore_post(lc, posted, to)) { /* no memory: the next kick or event makes up for it */
+		__atomic_store_n(&to->kicked, false, __ATOMIC_SEQ_CST);
 		splice_unref(to->sp);
 	}
 }
@@ -70,7 +70,7 @@ static void end(struct splice_side *s, enum splice_state state)
 	splice_take_back(s, s->head);
 	flow_close(&s->f, state != SPLICE_CLOSED);
 	if (s->other != s)
-		splice_poke(s);
+		splice_kick(s);
 	share_put(s->f.owner.gq, s->share);
 	conn_owner_remove(&s->f.owner);
 	splice_unref(s->sp);
@@ -106,7 +106,7 @@ static void conn_event(struct conn_owner *o, const struct zv_event *ev)
 	if (ev->events & ZV_EV_CONNECT) {
 		conn_log(o, s->f.conn, "opened");
 		__atomic_store_n(&s->state, SPLICE_UP, __ATOMIC_RELEASE);
-		splice_poke(s);
+		splice_kick(s);
 	}
 	if (ev->events & ZV_EV_EPIPE)
 		splice_guest_shut_rd(s);
@@ -132,7 +132,7 @@ static bool opened(struct splice_side *s)
 	GUEST_COUNT(s->f.owner.gq, guest_joined);
 	conn_log(&s->f.owner, s->f.conn, "opened");
 	__atomic_store_n(&s->state, SPLICE_UP, __ATOMIC_RELEASE);
-	splice_poke(s);
+	splice_kick(s);
 	return true;
 }
 
@@ -206,7 +206,7 @@ struct splice *splice_new(struct guest_queue *gq, struct zv_conn *conn,
 void splice_refuse(struct splice *sp)
 {
 	__atomic_store_n(&sp->side[1].state, SPLICE_DEAD, __ATOMIC_SEQ_CST);
-	splice_poke(&sp->side[1]);
+	splice_kick(&sp->side[1]);
 	splice_unref(sp);
 }
 

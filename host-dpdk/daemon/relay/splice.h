@@ -15,7 +15,7 @@
  * Packets are not forwarded one to one, because the guests' buffers have different sizes. A stream
  * is split anew; on a SEQPACKET connection message boundaries and record marks are kept.
  *
- * A side that has changed something for the other side pokes it: the other side's work is queued
+ * A side that has changed something for the other side kicks it: the other side's work is queued
  * for the end of the round if it is on the same lcore, or else posted to its lcore.
  *
  * End of a connection. The end of a stream travels behind the data. That a guest no longer receives
@@ -23,7 +23,7 @@
  * When both directions have ended, a side closes. If a connection fails or its guest goes away, the
  * other side is reset. A side that ends for good takes its buffers back at once: it waits only for
  * `busy`, which the other side holds while it copies from the ring (at most FLOW_QUOTA bytes). The
- * memory is freed with the last reference, which a side or a pending poke holds.
+ * memory is freed with the last reference, which a side or a pending kick holds.
  *
  * Opening. The connection of the requesting guest stays unanswered; the other side connects to its
  * guest, and the state of that side tells the result.

@@ -22,14 +22,14 @@ struct splice_chan {
 	struct chan_part *part; /* owned by B's lcore until B is up; NULL: no channel */
 	bool over;		/* there will be none: B's lcore's */
 	/* Of each side, and its lcore's. */
-	struct broker_user line[2];
+	struct broker_user attached[2];
 	struct broker_wait wait[2];
 	struct lcore_timer timer[2];
-	struct guest_queue *waits[2];	  /* where, while it does */
-	uint64_t since_ns[2];		  /* when it began to */
-	bool granted[2];		  /* the end belongs to the queue */
-	bool wake[2];			  /* the driver is to be woken; atomic */
-	const struct line_ops *spoken[2]; /* of the side's grant */
+	struct guest_queue *waits[2];		 /* where, while it does */
+	uint64_t since_ns[2];			 /* when it began to */
+	bool granted[2];			 /* the end belongs to the queue */
+	bool wake[2];				 /* the driver is to be woken; atomic */
+	const struct broker_conn_ops *spoken[2]; /* of the side's grant */
 };
 
 static struct splice_chan *of_wait(struct broker_wait *w, unsigned side)
@@ -38,10 +38,10 @@ static struct splice_chan *of_wait(struct broker_wait *w, unsigned side)
 					      offsetof(struct splice_chan, wait));
 }
 
-static struct splice_chan *of_line(struct broker_user *u, unsigned side)
+static struct splice_chan *of_attached(struct broker_user *u, unsigned side)
 {
 	return (struct splice_chan *)(void *)((char *)(u - side) -
-					      offsetof(struct splice_chan, line));
+					      offsetof(struct splice_chan, attached));
 }
 
 static struct splice_chan *of_timer(struct lcore_timer *t, unsigned side)
@@ -52,16 +52,16 @@ static struct splice_chan *of_timer(struct lcore_timer *t, unsigned side)
 
 /* ---- waiting ---- */
 
-/* Waits up to @ns, and up to BROKER_PATIENCE_NS since the first time. False: that is over. */
+/* Waits up to @ns, and up to BROKER_TIMEOUT_NS since the first time. False: that is over. */
 static bool wait_until(struct splice_chan *ch, unsigned side, struct guest_queue *gq, uint64_t ns)
 {
 	uint64_t now = now_ns(), left;
 
 	if (!ch->since_ns[side])
 		ch->since_ns[side] = now;
-	if (gq->ending || now - ch->since_ns[side] >= BROKER_PATIENCE_NS)
+	if (gq->ending || now - ch->since_ns[side] >= BROKER_TIMEOUT_NS)
 		return false;
-	left = ch->since_ns[side] + BROKER_PATIENCE_NS - now;
+	left = ch->since_ns[side] + BROKER_TIMEOUT_NS - now;
 	ch->waits[side] = gq;
 	lcore_timer_start(gq->lc, &ch->timer[side], ns < left ? ns : left);
 	return true;
@@ -73,12 +73,12 @@ static void stop_waiting(struct splice_chan *ch, unsigned side)
 
 	if (!gq)
 		return;
-	broker_wait_end(ch->line[side].b, &ch->wait[side]);
+	broker_wait_end(ch->attached[side].b, &ch->wait[side]);
 	lcore_timer_stop(gq->lc, &ch->timer[side]);
 	ch->waits[side] = NULL;
 }
 
-static void b_look(struct broker_wait *w)
+static void b_wake_up(struct broker_wait *w)
 {
 	struct splice_chan *ch = of_wait(w, B);
 
@@ -113,49 +113,49 @@ static void a_known(struct lcore *lc, void *arg)
 	splice_unref(ch->sp);
 }
 
-static void tell_b(struct splice_chan *ch)
+static void notify_b(struct splice_chan *ch)
 {
 	splice_ref(ch->sp);
 	if (lcore_post(ch->b_lcore, a_known, ch)) /* no memory: B's patience ends */
 		splice_unref(ch->sp);
 }
 
-static void a_look(struct broker_wait *w)
+static void a_wake_up(struct broker_wait *w)
 {
 	struct splice_chan *ch = of_wait(w, A);
-	enum broker_can can = broker_can(ch->line[A].b, ch->region);
+	enum broker_can can = broker_can(ch->attached[A].b, ch->region);
 
 	if (can == BROKER_WAIT) {
-		broker_wait(ch->line[A].b, w, ch->region);
+		broker_wait(ch->attached[A].b, w, ch->region);
 		return;
 	}
 	stop_waiting(ch, A);
 	__atomic_store_n(&ch->a_can, can, __ATOMIC_RELEASE);
-	tell_b(ch);
+	notify_b(ch);
 }
 
-/* ---- a line that is cut ---- */
+/* ---- a control connection that is closed ---- */
 
 /* The side that already has its end cannot continue. The other does without, or fails if it is too
  * late for that. */
-static void cut(struct splice_chan *ch, unsigned side)
+static void lost_end(struct splice_chan *ch, unsigned side)
 {
 	stop_waiting(ch, side);
 	if (ch->granted[side])
 		splice_fail(&ch->sp->side[side]);
 }
 
-static void a_cut(struct broker_user *u)
+static void a_closed(struct broker_user *u)
 {
-	struct splice_chan *ch = of_line(u, A);
+	struct splice_chan *ch = of_attached(u, A);
 
 	__atomic_store_n(&ch->a_can, BROKER_NEVER, __ATOMIC_RELEASE);
-	cut(ch, A);
+	lost_end(ch, A);
 }
 
-static void b_cut(struct broker_user *u)
+static void b_closed(struct broker_user *u)
 {
-	cut(of_line(u, B), B);
+	lost_end(of_attached(u, B), B);
 }
 
 void splice_chan_begin(struct splice *sp, struct guest_queue *gq, struct guest_queue *to)
@@ -176,14 +176,14 @@ void splice_chan_begin(struct splice *sp, struct guest_queue *gq, struct guest_q
 	ch->user[B] = region_user(to->guest);
 	ch->b_lcore = to->lc;
 	ch->a_can = can;
-	ch->line[A].cut = a_cut;
-	ch->line[B].cut = b_cut;
-	ch->wait[A].look = a_look;
-	ch->wait[B].look = b_look;
+	ch->attached[A].closed = a_closed;
+	ch->attached[B].closed = b_closed;
+	ch->wait[A].wake_up = a_wake_up;
+	ch->wait[B].wake_up = b_wake_up;
 	ch->timer[A].expired = a_timeout;
 	ch->timer[B].expired = b_timeout;
 	sp->chan = ch;
-	broker_attach(b, &ch->line[A]);
+	broker_attach(b, &ch->attached[A]);
 	if (can == BROKER_WAIT) { /* for as long as B does */
 		ch->waits[A] = gq;
 		broker_wait(b, &ch->wait[A], r);
@@ -198,7 +198,7 @@ static bool wait_on_b(struct splice_chan *ch, struct guest_queue *gq, uint64_t n
 {
 	if (!wait_until(ch, B, gq, ns))
 		return false;
-	broker_wait(ch->line[B].b, &ch->wait[B], ch->region);
+	broker_wait(ch->attached[B].b, &ch->wait[B], ch->region);
 	return true;
 }
 
@@ -206,23 +206,23 @@ static bool wait_on_b(struct splice_chan *ch, struct guest_queue *gq, uint64_t n
 static bool no_channel(struct splice_chan *ch)
 {
 	ch->over = true;
-	broker_detach(&ch->line[B]);
+	broker_detach(&ch->attached[B]);
 	return true;
 }
 
-/* B's line: to the program that listens on the port, or to the driver. */
-static struct broker *line_of_b(struct splice_chan *ch, struct guest_queue *gq)
+/* B's control connection: to the program that listens on the port, or to the driver. */
+static struct broker *broker_of_b(struct splice_chan *ch, struct guest_queue *gq)
 {
-	struct broker *b = ch->line[B].b;
+	struct broker *b = ch->attached[B].b;
 
 	if (b)
 		return b;
-	broker_hear(gq);
+	broker_poll_programs(gq);
 	b = claims_listener(gq, ch->sp->port, ch->sp->type);
 	if (!b)
 		b = broker_driver(gq);
 	if (b)
-		broker_attach(b, &ch->line[B]);
+		broker_attach(b, &ch->attached[B]);
 	return b;
 }
 
@@ -230,24 +230,24 @@ bool splice_chan_known(struct splice *sp, struct guest_queue *gq)
 {
 	struct splice_chan *ch = sp->chan;
 	enum broker_can a, b;
-	struct broker *line;
+	struct broker *attached;
 	int ret;
 
 	stop_waiting(ch, B);
 	if (ch->over || ch->part || splice_state(&sp->side[A]) >= SPLICE_CLOSED)
 		return true;
 	a = (enum broker_can)__atomic_load_n(&ch->a_can, __ATOMIC_ACQUIRE);
-	line = line_of_b(ch, gq);
-	b = line ? broker_can(line, ch->region) : BROKER_NEVER;
+	attached = broker_of_b(ch, gq);
+	b = attached ? broker_can(attached, ch->region) : BROKER_NEVER;
 	if (b == BROKER_NEVER)
 		return no_channel(ch);
-	if ((a == BROKER_WAIT || b == BROKER_WAIT) && wait_on_b(ch, gq, BROKER_PATIENCE_NS))
+	if ((a == BROKER_WAIT || b == BROKER_WAIT) && wait_on_b(ch, gq, BROKER_TIMEOUT_NS))
 		return false;
 	if (a != BROKER_CAN || b != BROKER_CAN) {
 		GUEST_COUNT(gq, channel_declined);
 		return no_channel(ch);
 	}
-	ret = part_new(ch->region, &ch->user[A], &ch->user[B], &ch->part);
+	ret = chan_part_new(ch->region, &ch->user[A], &ch->user[B], &ch->part);
 	if (ret == 0)
 		return true;
 	if (ret == -ENOMEM)
@@ -282,22 +282,22 @@ static void part_free(struct splice_chan *ch)
 int splice_chan_connect(struct splice *sp, struct guest_queue *gq, uint32_t src_port,
 			struct zv_conn **conn)
 {
-	const struct line_route to = {sp->src_cid, src_port, sp->port, sp->type};
+	const struct broker_route to = {sp->src_cid, src_port, sp->port, sp->type};
 	struct splice_chan *ch = sp->chan;
-	struct broker *b = ch ? ch->line[B].b : NULL;
+	struct broker *b = ch ? ch->attached[B].b : NULL;
 	struct zv_grant g;
 	int ret;
 
 	if (!ch || !ch->part)
 		return zv_connect_from(gq->q, sp->src_cid, src_port, 0, sp->port, sp->type, conn);
 	if (!ch->part->end[B].bell.nr)
-		(void)bells_take(ch->user[A].serial, ch->a_queue, &ch->part->end[A].bell,
-				 ch->user[B].serial, gq->index, &ch->part->end[B].bell);
+		(void)bells_alloc(ch->user[A].serial, ch->a_queue, &ch->part->end[A].bell,
+				  ch->user[B].serial, gq->index, &ch->part->end[B].bell);
 	g = grant(ch, SHM_ROLE_B);
 	ret = b ? broker_connect(b, &to, &g, conn) : -EOPNOTSUPP;
 	if (ret == 0) {
 		ch->granted[B] = sp->side[B].f.owner.channel = true;
-		ch->spoken[B] = broker_line(b);
+		ch->spoken[B] = broker_ops(b);
 		broker_granted(b, &ch->part->end[B]);
 		GUEST_COUNT(gq, channel_granted);
 		return 0;
@@ -318,7 +318,7 @@ int splice_chan_answer(struct splice_side *s)
 {
 	struct splice_chan *ch = s->sp->chan;
 	struct guest_queue *gq = s->f.owner.gq;
-	struct broker *b = ch ? ch->line[A].b : NULL;
+	struct broker *b = ch ? ch->attached[A].b : NULL;
 	struct zv_grant g;
 	int ret;
 
@@ -329,7 +329,7 @@ int splice_chan_answer(struct splice_side *s)
 	ret = b ? broker_grant(b, s->f.conn, &g) : -ECONNRESET;
 	if (ret == 0) {
 		ch->granted[A] = s->f.owner.channel = true;
-		ch->spoken[A] = broker_line(b);
+		ch->spoken[A] = broker_ops(b);
 		broker_granted(b, &ch->part->end[A]);
 		GUEST_COUNT(gq, channel_granted);
 		return 0;
@@ -351,9 +351,9 @@ static unsigned index_of(const struct splice_side *s)
 static void wake(struct splice_side *s)
 {
 	struct splice_chan *ch = s->sp->chan;
-	const struct line_ops *line = ch->spoken[index_of(s)];
+	const struct broker_conn_ops *attached = ch->spoken[index_of(s)];
 
-	if (line && line->wake(s->f.conn) == -EAGAIN)
+	if (attached && attached->wake(s->f.conn) == -EAGAIN)
 		__atomic_store_n(&ch->wake[index_of(s)], true, __ATOMIC_RELAXED);
 }
 
@@ -384,7 +384,7 @@ void splice_chan_wake(struct splice_side *s)
 		return;
 	}
 	__atomic_store_n(&s->sp->chan->wake[index_of(other)], true, __ATOMIC_RELEASE);
-	splice_poke(s);
+	splice_kick(s);
 }
 
 void splice_chan_end(struct splice_side *s)
@@ -395,10 +395,10 @@ void splice_chan_end(struct splice_side *s)
 	if (!ch)
 		return;
 	stop_waiting(ch, side);
-	broker_detach(&ch->line[side]);
-	/* B's lcore may be waiting before it has started a side that a poke could reach. */
+	broker_detach(&ch->attached[side]);
+	/* B's lcore may be waiting before it has started a side that a kick could reach. */
 	if (side == A && !__atomic_load_n(&s->other->lc, __ATOMIC_SEQ_CST))
-		tell_b(ch);
+		notify_b(ch);
 }
 
 void splice_chan_free(struct splice *sp)

@@ -7,7 +7,7 @@
  * The splice carries ends of stream, resets and wake-ups; nothing is lent or copied.
  *
  * Opening: A is the side that requests the connection, B the other side. The request arrives on B's
- * lcore and waits there until both drivers have the region (at most BROKER_PATIENCE_NS; each lcore
+ * lcore and waits there until both drivers have the region (at most BROKER_TIMEOUT_NS; each lcore
  * knows about its own driver). Then a part of the region is taken; B gets its end with the request,
  * and A gets its end with the answer, when B has answered. Until the request has been sent to B,
  * any obstacle means that the splice copies, as if there were no region. After that B's driver uses
@@ -43,7 +43,7 @@ void splice_chan_wake(struct splice_side *s);
 void splice_chan_woken(struct splice_side *s);
 
 /* True: data from the driver of @s is wake-ups, not payload. The end of one half alone must not be
- * passed to it, because it could not wake anybody afterwards (line.h). */
+ * passed to it, because it could not wake anybody afterwards (broker_conn.h). */
 bool splice_chan_bytes(const struct splice_side *s);
 
 /* @s has ended (on its lcore), or there will be no side B (on the lcore where it would have

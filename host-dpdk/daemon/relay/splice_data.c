@@ -98,7 +98,7 @@ void splice_lend(struct splice_side *s)
 	}
 	want_events(s);
 	if ((lent || n == 0) && s->other != s)
-		splice_poke(s);
+		splice_kick(s);
 }
 
 /* ---- copying ---- */
@@ -227,7 +227,7 @@ void splice_guest_shut_rd(struct splice_side *s)
 	__atomic_store_n(&from->shut_rd, 1, __ATOMIC_RELEASE);
 	s->to_guest_done = true;
 	want_events(s);
-	splice_poke(s);
+	splice_kick(s);
 }
 
 /* The body of splice_copy; the slots of @from stay valid meanwhile. */
@@ -264,7 +264,7 @@ bool splice_copy(struct splice_side *s)
 	if (s->to_guest_done) { /* what still comes is dropped */
 		nobody_receives(s, from);
 		if (from->tail != before)
-			splice_poke(s);
+			splice_kick(s);
 		return true;
 	}
 	if (from != s)
@@ -282,6 +282,6 @@ bool splice_copy(struct splice_side *s)
 		flow_defer(&s->f);
 	want_events(s);
 	if (from->tail != before || s->to_guest_done)
-		splice_poke(s);
+		splice_kick(s);
 	return true;
 }

@@ -4,7 +4,7 @@
  *
  * lend       put a buffer that the guest has sent into this side's ring, for the other side to copy
  * take back  release a lent buffer to the guest's queue (zv_buf_release), once it has been copied
- * poke       have the other side's work run, on its lcore
+ * kick       have the other side's work run, on its lcore
  */
 #ifndef ZVD_SPLICE_INT_H
 #define ZVD_SPLICE_INT_H
@@ -27,7 +27,7 @@ struct splice_side {
 	struct splice_side *other; /* itself: echo */
 	struct lcore *lc;	   /* [S] NULL: this side has not started */
 	struct share *share;	   /* side 1: its place, share.h */
-	bool poked;		   /* [O] a poke is pending */
+	bool kicked;		   /* [O] a kick is pending */
 	bool asks;		   /* its guest has requested the connection */
 
 	uint32_t state;	      /* [S] enum splice_state */
@@ -74,7 +74,7 @@ void splice_unref(struct splice *sp);
 /* Runs the pending work of @s, on its lcore; @s may be freed by it. */
 void splice_run(struct splice_side *s);
 /* Tells the other side that something has changed. */
-void splice_poke(struct splice_side *from);
+void splice_kick(struct splice_side *from);
 /* Resets @s, and so the other side. */
 void splice_fail(struct splice_side *s);
 

@@ -39,9 +39,9 @@ static void finish(void)
 
 static void go_idle(struct zv_queue *q)
 {
-	for (unsigned i = 0; i < 2 * CHAN_IDLE && q->chans.nhot; i++)
+	for (unsigned i = 0; i < 2 * CHAN_IDLE_POLLS && q->chans.nactive; i++)
 		(void)zv_poll(q, &(struct zv_event){0}, 1);
-	assert_int_equal(q->chans.nhot, 0);
+	assert_int_equal(q->chans.nactive, 0);
 }
 
 static void expect_reset_behind_data(void)
@@ -55,7 +55,7 @@ static void expect_reset_behind_data(void)
 static void test_who_polls_is_told_in_the_channel(void **state)
 {
 	(void)state;
-	begin(END_IS_TOLD);
+	begin(END_REPORTED);
 	assert_int_equal(zv_send(C.host.c, "last", 4, 0), 4);
 	the_broker_dies();
 	assert_true(chan_events_of(P.g, C.guest.c) & ZV_EV_ERR);
@@ -68,7 +68,7 @@ static void test_who_sleeps_looks_now_and_then(void **state)
 	struct zv_event ev;
 
 	(void)state;
-	begin(END_IS_SILENT);
+	begin(END_SILENT);
 	go_idle(P.g);
 	assert_int_equal(zv_send(C.host.c, "last", 4, 0), 4);
 	fake_drain(ZV_ROLE_GUEST, 0); /* the wake-up was lost with the broker */
@@ -85,7 +85,7 @@ static void test_who_waits_for_room_looks_too(void **state)
 	struct zv_event ev;
 
 	(void)state;
-	begin(END_IS_SILENT);
+	begin(END_SILENT);
 	while (zv_send(C.guest.c, got, sizeof(got), 0) > 0)
 		;
 	fake_drain(ZV_ROLE_HOST, 0);
@@ -101,7 +101,7 @@ static void test_who_waits_for_room_looks_too(void **state)
 static void test_a_half_that_has_ended(void **state)
 {
 	(void)state;
-	begin(END_IS_SILENT);
+	begin(END_SILENT);
 	assert_int_equal(zv_send(C.host.c, "last", 4, 0), 4);
 	assert_int_equal(zv_shutdown(C.host.c, 1), 0);
 	fake_drain(ZV_ROLE_GUEST, 0);
@@ -115,7 +115,7 @@ static void test_a_half_that_has_ended(void **state)
 /* Once, with the clock at the next look. */
 static void tick(void)
 {
-	P.g->chans.look_at = 0;
+	P.g->chans.next_tick = 0;
 	P.g->clock.tick = 0;
 	(void)zv_poll(P.g, &(struct zv_event){0}, 1);
 }
@@ -139,19 +139,19 @@ static unsigned probes(void)
 static void test_a_watchdog_has_something_to_watch(void **state)
 {
 	(void)state;
-	for (enum transport_end end = END_IS_TOLD; end <= END_IS_MISSED; end++) {
+	for (enum transport_end end = END_REPORTED; end <= END_MISSED; end++) {
 		struct zv_queue_stats before;
 
 		assert_int_equal(queue_timers_next(P.g), UINT64_MAX);
 		begin(end);
-		assert_int_equal(queue_timers_next(P.g) == UINT64_MAX, end == END_IS_TOLD);
+		assert_int_equal(queue_timers_next(P.g) == UINT64_MAX, end == END_REPORTED);
 		go_idle(P.g);
 		before = chan_stats(P.h);
-		for (unsigned i = 0; i < 3 && end != END_IS_TOLD; i++) {
+		for (unsigned i = 0; i < 3 && end != END_REPORTED; i++) {
 			tick();
-			assert_int_equal(probes(), end == END_IS_MISSED);
-			assert_true(P.g->chans.look_at - queue_clock(P.g) <= 1000000000u);
-			assert_true(P.g->chans.look_at % 1000000000u == 0);
+			assert_int_equal(probes(), end == END_MISSED);
+			assert_true(P.g->chans.next_tick - queue_clock(P.g) <= 1000000000u);
+			assert_true(P.g->chans.next_tick % 1000000000u == 0);
 		}
 		/* Nobody takes them for a fault. */
 		assert_int_equal(chan_stats(P.h).rx_bad_state, before.rx_bad_state);
@@ -166,7 +166,7 @@ static void test_a_watchdog_has_something_to_watch(void **state)
 static void test_who_is_cut_off_sends_a_packet(void **state)
 {
 	(void)state;
-	for (enum transport_end end = END_IS_TOLD; end <= END_IS_MISSED; end++) {
+	for (enum transport_end end = END_REPORTED; end <= END_MISSED; end++) {
 		struct vsock_hdr h;
 		unsigned n = 0;
 
@@ -177,7 +177,7 @@ static void test_who_is_cut_off_sends_a_packet(void **state)
 			assert_true(fake_peek(ZV_ROLE_HOST, 0, i, &h));
 			n += h.op == VSOCK_OP_RST && h.src_port == 0 && h.dst_port == 0;
 		}
-		assert_int_equal(n, end == END_IS_MISSED);
+		assert_int_equal(n, end == END_MISSED);
 		finish();
 	}
 }

@@ -265,9 +265,9 @@ static void test_too_late_for_a_channel(void **state)
 
 static void go_idle(struct zv_queue *q)
 {
-	for (unsigned i = 0; i < 2 * CHAN_IDLE && q->chans.nhot; i++)
+	for (unsigned i = 0; i < 2 * CHAN_IDLE_POLLS && q->chans.nactive; i++)
 		(void)zv_poll(q, &(struct zv_event){0}, 1);
-	assert_int_equal(q->chans.nhot, 0);
+	assert_int_equal(q->chans.nactive, 0);
 }
 
 static void woken_when_idle(bool bells)
@@ -291,7 +291,7 @@ static void woken_when_idle(bool bells)
 	for (int i = 0; bells && i < 3; i++) {
 		assert_true(chan_bell_ring(C.guest.c->chan));
 		assert_int_equal(chan_events_of(P.h, C.host.c), 0);
-		assert_int_equal(P.h->chans.nhot, 0);
+		assert_int_equal(P.h->chans.nactive, 0);
 	}
 	assert_int_equal(zv_send(C.guest.c, "c", 1, 0), 1);
 	assert_int_equal(chan_events_of(P.h, C.host.c), ZV_EV_IN);
@@ -344,7 +344,7 @@ static void test_woken_for_too_little(void **state)
 		go_idle(P.g);
 		for (int i = 0; i < 3; i++) {
 			assert_int_equal(chan_events_of(P.g, C.guest.c), 0);
-			assert_int_equal(P.g->chans.nhot, 0);
+			assert_int_equal(P.g->chans.nactive, 0);
 			assert_int_equal(zv_recv(C.host.c, got, 1000, NULL), 1000);
 			(void)zv_poll(P.h, &(struct zv_event){0}, 1);
 		}
@@ -417,10 +417,10 @@ static void test_bells_that_cannot_be_rung(void **state)
 	assert_int_equal(errno, EAGAIN);
 	(void)zv_poll(P.h, &(struct zv_event){0}, 1);
 	wakes_by(false);
-	page = C.page[ZV_ROLE_HOST]->heard;
-	C.page[ZV_ROLE_HOST]->heard = page + 1; /* the page is another one's by now */
+	page = C.page[ZV_ROLE_HOST]->listening;
+	C.page[ZV_ROLE_HOST]->listening = page + 1; /* the page is another one's by now */
 	wakes_by(true);
-	C.page[ZV_ROLE_HOST]->heard = page;
+	C.page[ZV_ROLE_HOST]->listening = page;
 	wakes_by(false);
 	chan_bells_close(P.h);
 	wakes_by(true);
@@ -441,7 +441,7 @@ static void test_a_thousand_channels(void **state)
 	for (unsigned i = 0; i < 1000; i += 100)
 		assert_int_equal(zv_send(many[i].guest.c, "x", 1, 0), 1);
 	assert_int_equal(zv_poll(P.h, ev, 64), 10);
-	assert_int_equal(P.h->chans.nhot, 10);
+	assert_int_equal(P.h->chans.nactive, 10);
 	for (unsigned i = 0; i < 1000; i++)
 		(void)zv_send(many[i].guest.c, "y", 1, 0);
 	for (unsigned i = 0; i < 1000; i++)

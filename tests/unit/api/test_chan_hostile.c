@@ -260,8 +260,8 @@ static void test_random_bytes_in_the_shared_part(void **state)
 	assert_true(broken > 100);
 	assert_int_equal(P.g->rx.app_loans + P.h->rx.app_loans, 0);
 	assert_int_equal(P.g->tx.app_loans + P.h->tx.app_loans, 0);
-	assert_int_equal(P.g->chans.stage.nfree, P.g->chans.stage.size);
-	assert_int_equal(P.h->chans.stage.nfree, P.h->chans.stage.size);
+	assert_int_equal(P.g->chans.staging.nfree, P.g->chans.staging.size);
+	assert_int_equal(P.h->chans.staging.nfree, P.h->chans.staging.size);
 }
 
 #define TEST(f) cmocka_unit_test_setup_teardown(f, pair_setup, pair_teardown)

@@ -6,7 +6,7 @@
 #include "pair.h"
 #include "socket/conn/conn.h"
 
-#include "proto/hello.h"
+#include "proto/ctrl/hello.h"
 
 #define CTRL_SRC 512u
 

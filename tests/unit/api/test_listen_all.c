@@ -2,7 +2,7 @@
 /* The catch-all listener: requests that wait for the application's answer. zv_conn_reset. */
 #include "pair.h"
 
-#include "proto/hello.h"
+#include "proto/ctrl/hello.h"
 
 static struct zv_queue_stats stats(struct zv_queue *q)
 {

@@ -124,15 +124,15 @@ static void test_what_was_left_out_is_said_with_its_subject(void **state)
 	for (unsigned i = 0; i < 100; i++)
 		zv_log_limited(&limit, ZV_LOG_WARN, "/run/guest: line %u", i);
 	limit.second--; /* the next one begins */
-	limit.left_out = 90;
+	limit.suppressed = 90;
 	zv_log_limited(&limit, ZV_LOG_WARN, "/run/guest: one more");
 	assert_string_equal(last, "/run/guest: one more (and 90 lines before this one, left out as "
 				  "they came too fast)");
-	assert_int_equal(limit.left_out, 0);
+	assert_int_equal(limit.suppressed, 0);
 	/* There is room for it, however long the line. */
 	memset(wide, 'w', sizeof(wide) - 1);
 	wide[sizeof(wide) - 1] = 0;
-	limit.left_out = UINT32_MAX;
+	limit.suppressed = UINT32_MAX;
 	zv_log_limited(&limit, ZV_LOG_WARN, "%s", wide);
 	zv_set_log(NULL, NULL);
 	assert_non_null(strstr(last, "w (and 4294967295 lines before this one, left out as they "

@@ -6,7 +6,7 @@
  */
 #include "pair.h"
 
-#include "proto/hello.h"
+#include "proto/ctrl/hello.h"
 #include "socket/core/sock_type.h"
 
 static struct zv_queue_stats stats(struct zv_queue *q)

@@ -31,7 +31,7 @@ static int setup(void **state)
 {
 	(void)state;
 	di_init(&di, fake_begin());
-	di.say = hear;
+	di.report = hear;
 	said[0] = 0;
 	return 0;
 }

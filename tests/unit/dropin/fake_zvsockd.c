@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "fake_zvsockd.h"
 
-#include "proto/dropin_msg.h"
+#include "proto/local/dropin_msg.h"
 
 #include <errno.h>
 #include <fcntl.h>

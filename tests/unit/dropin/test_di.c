@@ -52,7 +52,7 @@ static void no_zvsockd(void **state)
 
 	(void)state;
 	di_init(&none, "/nonexistent");
-	none.say = hear;
+	none.report = hear;
 	errno = 77;
 	assert_int_equal(di_socket(&none, SOCK_STREAM, 0), -EAFNOSUPPORT);
 	assert_non_null(strstr(said, "/nonexistent/ask: no zvsockd listens there"));
@@ -64,7 +64,7 @@ static void no_zvsockd(void **state)
 	longest[0] = '/';
 	longest[97] = 0;
 	di_init(&none, longest);
-	none.say = hear;
+	none.report = hear;
 	assert_int_equal(di_socket(&none, SOCK_STREAM, 0), -EAFNOSUPPORT);
 	assert_non_null(strstr(said, "longer than the 96 bytes"));
 	longest[96] = 0; /* it fits */

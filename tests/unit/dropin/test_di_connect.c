@@ -441,7 +441,7 @@ static void many_threads(void **state)
 	void *failed;
 
 	(void)state;
-	di.say = NULL; /* the test's is for one thread */
+	di.report = NULL; /* the test's is for one thread */
 	for (int i = 0; i < 8; i++)
 		pthread_create(&t[i], NULL, connects, &di);
 	for (int i = 0; i < 8 * 25; i++)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "fake_backend.h"
 
-#include "proto/vsock_device.h"
+#include "proto/vsock/vsock_device.h"
 
 #include <poll.h>
 #include <stdio.h>

@@ -3,7 +3,7 @@
 #ifndef ZV_TEST_FAKE_IOMMU_H
 #define ZV_TEST_FAKE_IOMMU_H
 
-#include "pci/pci_dev.h"
+#include "pci/device/pci_dev.h"
 
 #include <errno.h>
 #include <setjmp.h>

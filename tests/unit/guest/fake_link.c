@@ -14,7 +14,7 @@
 #include <string.h>
 #include <unistd.h>
 
-struct fake_world world;
+struct fake_record testbed;
 
 static struct fake *of(struct guest_dev *g)
 {
@@ -24,8 +24,8 @@ static struct fake *of(struct guest_dev *g)
 static int fake_map(struct guest_dev *g)
 {
 	if (!g->mem.addr || g->d.nqueues)
-		count(&world.faults);
-	if (get(&world.refuse_map))
+		count(&testbed.faults);
+	if (get(&testbed.refuse_map))
 		return zv_err(-EPERM, "the fake device has no way to the memory");
 	g->iova = FAKE_IOVA;
 	return 0;
@@ -39,12 +39,12 @@ static struct virtq_notify fake_kick(struct guest_dev *g, unsigned vq)
 
 static int fake_connect(struct guest_dev *g)
 {
-	int err = (int)get(&world.refuse);
+	int err = (int)get(&testbed.refuse);
 
 	if (of(g)->pipe[0] >= 0 || g->d.nqueues == 0 || !g->mem.addr)
-		count(&world.faults);
-	count(&world.tries);
-	if (get(&world.hang)) {
+		count(&testbed.faults);
+	count(&testbed.tries);
+	if (get(&testbed.hang)) {
 		struct pollfd p = {.fd = g->stop_fd, .events = POLLIN};
 
 		(void)poll(&p, 1, -1);
@@ -54,8 +54,8 @@ static int fake_connect(struct guest_dev *g)
 		return zv_err(-err, "the fake device refuses");
 	if (pipe2(of(g)->pipe, O_CLOEXEC | O_NONBLOCK) < 0)
 		return zv_err(-errno, "no pipe");
-	g->has = world.has;
-	guest_dev_set_cid(g, __atomic_load_n(&world.cid, __ATOMIC_SEQ_CST));
+	g->has = testbed.has;
+	guest_dev_set_cid(g, __atomic_load_n(&testbed.cid, __ATOMIC_SEQ_CST));
 	return 0;
 }
 
@@ -79,12 +79,12 @@ static int fake_start(struct guest_dev *g)
 		const struct vsock_pair *p = &g->pair[i];
 
 		if (!fresh(g, &p->rx) || !fresh(g, &p->tx) || p->tq.up)
-			count(&world.faults);
+			count(&testbed.faults);
 	}
 	if (of(g)->pipe[0] < 0 || of(g)->started || !fresh(g, &g->ev.vq))
-		count(&world.faults);
-	count(&world.starts);
-	if (get(&world.refuse_start))
+		count(&testbed.faults);
+	count(&testbed.starts);
+	if (get(&testbed.refuse_start))
 		return zv_err(-EPROTO, "the fake device does not start");
 	pthread_mutex_lock(&of(g)->lock);
 	of(g)->started = true;
@@ -95,7 +95,7 @@ static int fake_start(struct guest_dev *g)
 
 static void fake_disconnect(struct guest_dev *g)
 {
-	count(&world.disconnects);
+	count(&testbed.disconnects);
 	for (unsigned i = 0; i < 2; i++) {
 		if (of(g)->pipe[i] >= 0)
 			(void)close(of(g)->pipe[i]);
@@ -112,9 +112,9 @@ unsigned fake_work(struct fake *f)
 	uint16_t id;
 
 	pthread_mutex_lock(&f->lock);
-	while (f->started && get(&world.takes) && raw_pop(&f->tx, &id)) {
+	while (f->started && get(&testbed.takes) && raw_pop(&f->tx, &id)) {
 		n++;
-		if (shm_load32(&f->tx.desc[id].len) == VSOCK_HDR_LEN || get(&world.takes) == 2)
+		if (shm_load32(&f->tx.desc[id].len) == VSOCK_HDR_LEN || get(&testbed.takes) == 2)
 			(void)raw_push(&f->tx, id, 0);
 	}
 	pthread_mutex_unlock(&f->lock);
@@ -123,7 +123,7 @@ unsigned fake_work(struct fake *f)
 
 static int fake_read_cid(struct guest_dev *g)
 {
-	guest_dev_set_cid(g, __atomic_load_n(&world.cid, __ATOMIC_SEQ_CST));
+	guest_dev_set_cid(g, __atomic_load_n(&testbed.cid, __ATOMIC_SEQ_CST));
 	return 0;
 }
 
@@ -137,8 +137,8 @@ static const char *fake_lost(struct guest_dev *g)
 	char c;
 
 	(void)!read(of(g)->pipe[0], &c, 1);
-	count(&world.looks);
-	return get(&world.calm) ? NULL : "the fake device is gone";
+	count(&testbed.looks);
+	return get(&testbed.calm) ? NULL : "the fake device is gone";
 }
 
 static void fake_destroy(struct guest_dev *g)
@@ -146,11 +146,11 @@ static void fake_destroy(struct guest_dev *g)
 	/* What a backend sees of a device that was closed. */
 	bool left = of(g)->tx.avail && shm_load16(&of(g)->tx.avail->idx);
 
-	if (of(g)->pipe[0] >= 0 || (left && get(&world.silent)))
-		count(&world.faults);
+	if (of(g)->pipe[0] >= 0 || (left && get(&testbed.silent)))
+		count(&testbed.faults);
 	if (left)
-		count(&world.left);
-	count(&world.destroyed);
+		count(&testbed.left);
+	count(&testbed.destroyed);
 	free(g);
 }
 
@@ -162,9 +162,9 @@ static void fake_destroy(struct guest_dev *g)
 static int fake_region(struct guest_dev *g, const struct ctrl_region *r, struct shm_region *out)
 {
 	(void)g;
-	count(&world.maps);
-	if (world.map_err)
-		return zv_err(world.map_err, "the fake device has no such memory");
+	count(&testbed.maps);
+	if (testbed.map_err)
+		return zv_err(testbed.map_err, "the fake device has no such memory");
 	return shm_region_create(out, "zvsock-test", r->size, SHM_NO_HUGE);
 }
 
@@ -182,21 +182,22 @@ static int fake_open(struct transport_dev **out, const char *rest, const struct 
 
 	if (strchr(rest, ','))
 		return guest_bond_open(out, rest, opts,
-				       get(&world.regions) ? &fake_region_ops : &fake_ops, "card");
+				       get(&testbed.regions) ? &fake_region_ops : &fake_ops,
+				       "card");
 	f = calloc(1, sizeof(*f));
 	if (!f)
 		return -ENOMEM;
 	f->pipe[0] = f->pipe[1] = -1;
-	f->g.d.ops = get(&world.regions) ? &fake_region_ops : &fake_ops;
-	f->g.link = get(&world.registers) ? &register_ops
-		    : get(&world.silent)  ? &silent_ops
-		    : get(&world.regions) ? &region_ops
-					  : &link_ops;
+	f->g.d.ops = get(&testbed.regions) ? &fake_region_ops : &fake_ops;
+	f->g.link = get(&testbed.registers) ? &register_ops
+		    : get(&testbed.silent)  ? &silent_ops
+		    : get(&testbed.regions) ? &region_ops
+					    : &link_ops;
 	pthread_mutex_init(&f->lock, NULL);
 	memset(f->reg, 0xff, sizeof(f->reg));
 	f->g.scheme = "fake";
 	f->g.name = "card0";
-	if (get(&world.own))
+	if (get(&testbed.own))
 		assert_int_equal(
 			own_region_make(&f->g.own, "fake", "1M", (struct gpa){1u << 20}, opts), 0);
 	ret = guest_dev_open(&f->g, opts);
@@ -215,23 +216,24 @@ static const struct transport_ops fake_ops = {FAKE_OPS},
 int reset(void **state)
 {
 	(void)state;
-	memset(&world, 0, sizeof(world));
-	world.cid = 42;
-	world.has = (struct guest_features){
+	memset(&testbed, 0, sizeof(testbed));
+	testbed.cid = 42;
+	testbed.has = (struct guest_features){
 		.rings = &vsock_rings_split, .event_idx = true, .events = true};
 	return 0;
 }
 
 int open_fake(struct transport_dev **out, const char *rest, uint32_t queues)
 {
-	const struct zv_opts o = {
-		.size = sizeof(o),
-		.queues = queues,
-		.ring_size = 16,
-		.rx_buf = 256,
-		.tx_buf = 512,
-		.flags = ZV_OPT_NO_HUGE,
-		.tx_timeout_ns = (get(&world.patient) ? 600000u : FAKE_TX_TIMEOUT_MS) * 1000000ull};
+	const struct zv_opts o = {.size = sizeof(o),
+				  .queues = queues,
+				  .ring_size = 16,
+				  .rx_buf = 256,
+				  .tx_buf = 512,
+				  .flags = ZV_OPT_NO_HUGE,
+				  .tx_timeout_ns =
+					  (get(&testbed.patient) ? 600000u : FAKE_TX_TIMEOUT_MS) *
+					  1000000ull};
 
 	*out = NULL;
 	return fake_open(out, rest, &o);

@@ -6,7 +6,7 @@
 #ifndef ZV_TEST_FAKE_LINK_H
 #define ZV_TEST_FAKE_LINK_H
 
-#include "proto/vsock_device.h"
+#include "proto/vsock/vsock_device.h"
 #include "raw_dev.h"
 #include "transport/guest_dev.h"
 
@@ -14,7 +14,7 @@
 #define FAKE_TX_TIMEOUT_MS 100u
 
 /* Written by whoever calls the link: open's thread or the control thread. Atomic. */
-struct fake_world {
+struct fake_record {
 	uint32_t refuse; /* connect() fails with this many -errno */
 	uint32_t refuse_start, refuse_map;
 	uint32_t hang; /* connect() waits until the device is closed */
@@ -35,7 +35,7 @@ struct fake_world {
 	uint64_t cid;
 	struct guest_features has;
 };
-extern struct fake_world world;
+extern struct fake_record testbed;
 
 struct fake {
 	struct guest_dev g; /* first */
@@ -61,7 +61,7 @@ static inline void count(uint32_t *word)
 	__atomic_add_fetch(word, 1, __ATOMIC_SEQ_CST);
 }
 
-/* A cmocka setup: the world as tests expect it. */
+/* A cmocka setup: the testbed as tests expect it. */
 int reset(void **state);
 
 /*
@@ -70,7 +70,7 @@ int reset(void **state);
  */
 int open_fake(struct transport_dev **out, const char *rest, uint32_t queues);
 
-/* The device's work on pair 0, as world.takes has it. How many packets it has taken. */
+/* The device's work on pair 0, as testbed.takes has it. How many packets it has taken. */
 unsigned fake_work(struct fake *f);
 
 /* Waits until the queue is @up in a session other than @old, for 30 s. */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "fake_zvd.h"
 
-#include "proto/hello.h"
+#include "proto/ctrl/hello.h"
 
 #include <sys/socket.h>
 #include <unistd.h>

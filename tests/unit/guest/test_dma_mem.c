@@ -8,7 +8,7 @@
 
 #include <stdlib.h>
 
-static struct pci_dev dev = {.how = &fake_iommu_access, .info = {.bdf = "0000:00:05.0"}};
+static struct pci_dev dev = {.access = &fake_iommu_access, .info = {.bdf = "0000:00:05.0"}};
 
 static bool is_mapped(uint64_t at, uint64_t len)
 {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* The handshake against a scripted backend. */
 #include "fake_backend.h"
-#include "proto/vsock_device.h"
+#include "proto/vsock/vsock_device.h"
 #include "transport.h"
 #include "vhost-user/frontend.h"
 #include "vsock_rings.h"
@@ -104,7 +104,7 @@ static void test_handshake(void **state)
 	assert_true(b.ring[1].call_fd > 0 && b.ring[1].kick_fd > 0);
 	assert_true(frontend_event_idx(&f));
 	assert_true(frontend_wants_events(&f));
-	assert_false(frontend_may_leave_blank(&f));
+	assert_false(frontend_may_return_unwritten(&f));
 	/* the CID may change while connected */
 	atomic_store(&b.cid, 77);
 	assert_int_equal(frontend_read_cid(&f), 0);
@@ -129,7 +129,7 @@ static void test_plain_backend(void **state)
 	assert_int_equal(shake(&f, 1), 0);
 	assert_int_equal(b.acked, 0x160000000);
 	assert_false(frontend_wants_events(&f));
-	assert_true(frontend_may_leave_blank(&f));
+	assert_true(frontend_may_return_unwritten(&f));
 	frontend_disconnect(&f);
 	/* without MQ there is nothing to ask; without REPLY_ACK no answer to wait for */
 	while (atomic_load(&b.disconnects) < 1)

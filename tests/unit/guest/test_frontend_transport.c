@@ -4,7 +4,7 @@
  * the backend's own mapping of the memory.
  */
 #include "fake_backend.h"
-#include "proto/vsock_device.h"
+#include "proto/vsock/vsock_device.h"
 #include "raw_dev.h"
 #include "vhost-user/frontend_transport.h"
 #include "vsock_drv.h"

@@ -3,7 +3,7 @@
  * device has from the beginning, and in memory that comes later and may go. */
 #include "transport/guest_alive.h"
 
-#include "proto/alive.h"
+#include "proto/ctrl/alive.h"
 #include "region/vm_region.h"
 
 #include <setjmp.h>
@@ -41,16 +41,16 @@ static void late_region(void)
 	assert_ptr_not_equal(own.addr, MAP_FAILED);
 	slots = alive_slots(own.addr, SIZE);
 	assert_int_equal(own_region_find(&region, "test", "virtio", &opts, &own), 0);
-	assert_false(own_region_there(&region));
+	assert_false(own_region_present(&region));
 }
 
 static void announced(void)
 {
 	struct region_map *map;
 
-	assert_int_equal(own_region_part(&region, "test", "device", 0, &whole, &map), 0);
+	assert_int_equal(own_region_map_part(&region, "test", "device", 0, &whole, &map), 0);
 	region_map_put(map);
-	assert_true(own_region_there(&region));
+	assert_true(own_region_present(&region));
 }
 
 static void other_memory(void)
@@ -60,7 +60,7 @@ static void other_memory(void)
 
 static void look(struct guest_alive *a, bool kept)
 {
-	guest_alive_look(a, &region, CID);
+	guest_alive_update(a, &region, CID);
 	assert_int_equal(word(), kept ? (uint32_t)gettid() : 0);
 }
 
@@ -146,7 +146,7 @@ static void *lives(void *arg)
 	guest_alive_end(&a);
 	assert_int_equal(word(), 0);
 	look(&a, true);
-	guest_alive_look(&a, &region, CID + 1); /* the device has another CID now */
+	guest_alive_update(&a, &region, CID + 1); /* the device has another CID now */
 	assert_int_equal(word(), 0);
 	guest_alive_end(&a);
 	return arg;

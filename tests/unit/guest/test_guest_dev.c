@@ -36,10 +36,10 @@ static void a_device_is_connected_then_started(void **state)
 		}
 		guest_dev_close(d);
 	}
-	assert_int_equal(world.tries, 4);
-	assert_int_equal(world.starts, 4);
-	assert_int_equal(world.destroyed, 4);
-	assert_int_equal(world.faults, 0);
+	assert_int_equal(testbed.tries, 4);
+	assert_int_equal(testbed.starts, 4);
+	assert_int_equal(testbed.destroyed, 4);
+	assert_int_equal(testbed.faults, 0);
 }
 
 static void what_the_transport_says_open_says(void **state)
@@ -47,21 +47,21 @@ static void what_the_transport_says_open_says(void **state)
 	struct transport_dev *d;
 
 	(void)state;
-	world.refuse_map = 1;
+	testbed.refuse_map = 1;
 	assert_int_equal(open_fake(&d, "card0", 1), -EPERM);
 	assert_non_null(strstr(zv_error_text(), "no way to the memory"));
-	world.refuse_map = 0;
-	world.refuse = ENODEV;
+	testbed.refuse_map = 0;
+	testbed.refuse = ENODEV;
 	assert_int_equal(open_fake(&d, "card0", 1), -ENODEV);
 	assert_non_null(strstr(zv_error_text(), "the fake device refuses"));
-	world.refuse = 0;
-	world.refuse_start = 1;
+	testbed.refuse = 0;
+	testbed.refuse_start = 1;
 	assert_int_equal(open_fake(&d, "card0", 1), -EPROTO);
 	assert_non_null(strstr(zv_error_text(), "does not start"));
 	assert_null(d);
-	assert_int_equal(world.tries, 2);
-	assert_int_equal(world.destroyed, 3);
-	assert_int_equal(world.faults, 0);
+	assert_int_equal(testbed.tries, 2);
+	assert_int_equal(testbed.destroyed, 3);
+	assert_int_equal(testbed.faults, 0);
 }
 
 static void a_lost_device_comes_back(void **state)
@@ -77,23 +77,23 @@ static void a_lost_device_comes_back(void **state)
 	mem = f->g.mem.addr;
 	q = guest_dev_queue(d, 1);
 	for (uint32_t round = 1; round < 4; round++) {
-		uint32_t session = q->session, tries = get(&world.tries);
+		uint32_t session = q->session, tries = get(&testbed.tries);
 
-		set(&world.refuse, ECONNREFUSED);
-		__atomic_store_n(&world.cid, 42 + round, __ATOMIC_SEQ_CST);
+		set(&testbed.refuse, ECONNREFUSED);
+		__atomic_store_n(&testbed.cid, 42 + round, __ATOMIC_SEQ_CST);
 		assert_int_equal(write(f->pipe[1], "x", 1), 1);
 		await(q, session, 0);
-		until(&world.tries, tries + 3);
+		until(&testbed.tries, tries + 3);
 		session = q->session;
-		set(&world.refuse, 0);
+		set(&testbed.refuse, 0);
 		await(q, session, 1);
 		assert_int_equal(guest_dev_cid(d), 42 + round);
 		assert_int_equal(q->stats.sessions, round + 1);
 		assert_ptr_equal(f->g.mem.addr, mem); /* buffers may have been on loan */
 	}
 	guest_dev_close(d);
-	assert_int_equal(world.starts, 4);
-	assert_int_equal(world.faults, 0);
+	assert_int_equal(testbed.starts, 4);
+	assert_int_equal(testbed.faults, 0);
 }
 
 static void not_all_that_happens_is_a_loss(void **state)
@@ -102,17 +102,17 @@ static void not_all_that_happens_is_a_loss(void **state)
 	struct transport_queue *q;
 
 	(void)state;
-	set(&world.calm, 1);
+	set(&testbed.calm, 1);
 	assert_int_equal(open_fake(&d, "card0", 1), 0);
 	q = guest_dev_queue(d, 0);
 	for (uint32_t i = 1; i < 4; i++) {
 		assert_int_equal(write(((struct fake *)d)->pipe[1], "x", 1), 1);
-		until(&world.looks, i);
+		until(&testbed.looks, i);
 	}
 	assert_int_equal(q->up, 1);
 	assert_int_equal(q->stats.sessions, 1);
 	guest_dev_close(d);
-	assert_int_equal(world.tries, 1);
+	assert_int_equal(testbed.tries, 1);
 }
 
 static void close_ends_a_connect_that_waits(void **state)
@@ -121,12 +121,12 @@ static void close_ends_a_connect_that_waits(void **state)
 
 	(void)state;
 	assert_int_equal(open_fake(&d, "card0", 1), 0);
-	set(&world.hang, 1);
+	set(&testbed.hang, 1);
 	assert_int_equal(write(((struct fake *)d)->pipe[1], "x", 1), 1);
-	until(&world.tries, 2);
+	until(&testbed.tries, 2);
 	guest_dev_close(d);
-	assert_int_equal(world.destroyed, 1);
-	assert_int_equal(world.faults, 0);
+	assert_int_equal(testbed.destroyed, 1);
+	assert_int_equal(testbed.faults, 0);
 }
 
 static void a_device_without_events_is_given_none(void **state)
@@ -135,21 +135,22 @@ static void a_device_without_events_is_given_none(void **state)
 	struct fake *f;
 
 	(void)state;
-	world.has = (struct guest_features){.rings = &vsock_rings_split, .leaves_blank = true};
+	testbed.has =
+		(struct guest_features){.rings = &vsock_rings_split, .returns_unwritten = true};
 	assert_int_equal(open_fake(&d, "card0", 1), 0);
 	f = (struct fake *)d;
 	assert_null(f->g.pair[0].ev);
 	assert_true(f->g.pair[0].rx_wipe);
 	assert_int_equal(virtq_with_device(&f->g.ev.vq), 0);
 	guest_dev_close(d);
-	world.has = (struct guest_features){.rings = &vsock_rings_split, .events = true};
+	testbed.has = (struct guest_features){.rings = &vsock_rings_split, .events = true};
 	assert_int_equal(open_fake(&d, "card0", 1), 0);
 	f = (struct fake *)d;
 	assert_non_null(f->g.pair[0].ev);
 	assert_false(f->g.pair[0].rx_wipe);
 	assert_int_equal(virtq_with_device(&f->g.ev.vq), VSOCK_EVENTS);
 	guest_dev_close(d);
-	assert_int_equal(world.faults, 0);
+	assert_int_equal(testbed.faults, 0);
 }
 
 /* The receive buffers are announced, and nothing else has happened yet. */
@@ -158,7 +159,7 @@ static void kicks_may_be_registers(void **state)
 	struct transport_dev *d;
 
 	(void)state;
-	world.registers = 1;
+	testbed.registers = 1;
 	assert_int_equal(open_fake(&d, "card0", 3), 0);
 	for (unsigned vq = 0; vq < VSOCK_VQS(3); vq++) {
 		unsigned pair, ring = VSOCK_VQ_RX;
@@ -167,7 +168,7 @@ static void kicks_may_be_registers(void **state)
 		assert_int_equal(((struct fake *)d)->reg[vq], told ? vq : 0xffff);
 	}
 	guest_dev_close(d);
-	assert_int_equal(world.faults, 0);
+	assert_int_equal(testbed.faults, 0);
 }
 
 static void several_devices_are_one(void **state)
@@ -181,13 +182,13 @@ static void several_devices_are_one(void **state)
 	assert_ptr_not_equal(d->ops->queue(d, 0), d->ops->queue(d, 2));
 	assert_null(d->ops->queue(d, 3));
 	d->ops->close(d);
-	assert_int_equal(world.destroyed, 3);
+	assert_int_equal(testbed.destroyed, 3);
 	assert_int_equal(open_fake(&d, "a,,c", 1), -EINVAL);
 	assert_non_null(strstr(zv_error_text(), "the name of a card is empty"));
 	assert_int_equal(open_fake(&d, "a,b", 3), -EINVAL);
 	assert_non_null(strstr(zv_error_text(), "fake: 2 cards for 3 queues"));
-	assert_int_equal(world.destroyed, world.tries);
-	assert_int_equal(world.faults, 0);
+	assert_int_equal(testbed.destroyed, testbed.tries);
+	assert_int_equal(testbed.faults, 0);
 }
 #define T(name) cmocka_unit_test_setup(name, reset)
 

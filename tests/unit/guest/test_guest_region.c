@@ -17,7 +17,7 @@ static const struct ctrl_region one = {.id = 1, .size = 8192, .gpa = CTRL_BY_FD}
 static int setup(void **state)
 {
 	(void)reset(state);
-	world.regions = 1;
+	testbed.regions = 1;
 	return 0;
 }
 
@@ -49,7 +49,7 @@ static void a_region_is_mapped_once_for_all_queues(void **state)
 	memset(a->addr, 1, a->size);
 	assert_int_equal(mapped(d, 1, &two, &c), 0);
 	assert_ptr_not_equal(a, c);
-	assert_int_equal(get(&world.maps), 2);
+	assert_int_equal(get(&testbed.maps), 2);
 	region_map_put(b);
 	region_map_put(c);
 	guest_dev_close(d);
@@ -63,11 +63,11 @@ static void what_cannot_be_mapped_is_declined(void **state)
 	struct transport_dev *d;
 
 	(void)state;
-	world.map_err = -EACCES;
+	testbed.map_err = -EACCES;
 	assert_int_equal(open_fake(&d, "card0", 1), 0);
 	assert_int_equal(mapped(d, 0, &one, &m), -EACCES);
 	assert_int_equal(mapped(d, 0, &one, &m), -EACCES);
-	assert_int_equal(get(&world.maps), 1);
+	assert_int_equal(get(&testbed.maps), 1);
 	d->ops->regions->forget(d, 0, one.id);
 	d->ops->regions->forget(d, 0, one.id); /* harmless */
 	guest_dev_close(d);
@@ -92,7 +92,7 @@ static void what_is_forgotten_or_lost_is_mapped_anew(void **state)
 	await(q, session, 1);
 	assert_int_equal(mapped(d, 0, &one, &c), 0);
 	assert_ptr_not_equal(b->addr, c->addr);
-	assert_int_equal(get(&world.maps), 3);
+	assert_int_equal(get(&testbed.maps), 3);
 	region_map_put(a);
 	region_map_put(b);
 	region_map_put(c);
@@ -108,7 +108,7 @@ static void bonded_devices_map_for_themselves(void **state)
 	assert_int_equal(open_fake(&d, "card0,card1", 2), 0);
 	assert_int_equal(mapped(d, 0, &one, &a), 0);
 	assert_int_equal(mapped(d, 1, &one, &b), 0);
-	assert_int_equal(get(&world.maps), 2);
+	assert_int_equal(get(&testbed.maps), 2);
 	region_map_put(a);
 	region_map_put(b);
 	d->ops->regions->forget(d, 1, one.id);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* What becomes of a device that takes nothing any more; vsock_watchdog.h says what that is. */
 #include "fake_link.h"
-#include "proto/alive.h"
+#include "proto/ctrl/alive.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -15,11 +15,11 @@ static void on_log(void *ctx, enum zv_log_level level, const char *line)
 	(void)ctx;
 	if (strstr(line,
 		   "queue 0: the device has taken no packet for 100 ms; connections are reset"))
-		count(&world.told);
+		count(&testbed.told);
 	if (strstr(line, "queue 0: the device's backend has died and takes no packets"))
-		count(&world.told);
+		count(&testbed.told);
 	if (level == ZV_LOG_WARN && strstr(line, "the device takes no packets"))
-		count(&world.tried);
+		count(&testbed.tried);
 }
 
 /* The owner sends a packet of @len bytes and arms. False: it is kept out at the moment. */
@@ -57,7 +57,7 @@ static bool watched(struct transport_queue *q)
 	bool on = true;
 
 	if (quiesce_enter(&q->qs)) {
-		on = ((struct vsock_pair *)q)->dog.on;
+		on = ((struct vsock_pair *)q)->watchdog.on;
 		quiesce_leave(&q->qs);
 	}
 	return on;
@@ -80,34 +80,34 @@ static void a_device_that_takes_nothing_is_reset(void **state)
 	uint32_t session;
 
 	(void)state;
-	world.silent = 1;
+	testbed.silent = 1;
 	zv_set_log(on_log, NULL);
 	assert_int_equal(open_fake(&d, "card0", 2), 0);
-	assert_int_equal(d->end, END_IS_MISSED);
+	assert_int_equal(d->end, END_MISSED);
 	q = guest_dev_queue(d, 0);
 	for (uint32_t round = 1; round < 3; round++) {
 		session = session_of(q);
 		while (!send_one(q, 100))
 			(void)usleep(1000);
 		await(q, session, 0);
-		assert_int_equal(get(&world.told), round);
+		assert_int_equal(get(&testbed.told), round);
 		/* It is tried again and again, and in use only when it takes something. */
-		until(&world.starts, get(&world.starts) + 3);
-		assert_int_equal(get(&world.tried), round);
+		until(&testbed.starts, get(&testbed.starts) + 3);
+		assert_int_equal(get(&testbed.tried), round);
 		assert_int_equal(shm_load32(&q->up), 0);
 		session = session_of(q);
-		set(&world.takes, 2);
+		set(&testbed.takes, 2);
 		for (unsigned i = 0; i < 30000 && shm_load64(&q->stats.sessions) == round; i++) {
 			(void)fake_work((struct fake *)d);
 			(void)usleep(1000);
 		}
 		await(q, session, 1);
 		until_calm((struct fake *)d, q);
-		set(&world.takes, 0);
+		set(&testbed.takes, 0);
 	}
 	guest_dev_close(d);
 	zv_set_log(NULL, NULL);
-	assert_int_equal(world.faults, 0);
+	assert_int_equal(testbed.faults, 0);
 }
 
 /* Data that nobody reads on the other side stays in its buffers. */
@@ -117,7 +117,7 @@ static void a_device_that_keeps_data_is_left_alone(void **state)
 	struct transport_queue *q;
 
 	(void)state;
-	world.silent = world.takes = 1;
+	testbed.silent = testbed.takes = 1;
 	assert_int_equal(open_fake(&d, "card0", 1), 0);
 	q = guest_dev_queue(d, 0);
 	for (unsigned i = 0; i < 3; i++) {
@@ -128,8 +128,8 @@ static void a_device_that_keeps_data_is_left_alone(void **state)
 	assert_int_equal(virtq_in_flight(&((struct vsock_pair *)q)->tx), 3);
 	assert_int_equal(shm_load64(&q->stats.sessions), 1);
 	guest_dev_close(d);
-	assert_int_equal(world.starts, 1);
-	assert_int_equal(world.faults, 0);
+	assert_int_equal(testbed.starts, 1);
+	assert_int_equal(testbed.faults, 0);
 }
 
 /* A close does not wait for a device that is tried. */
@@ -139,15 +139,15 @@ static void close_ends_a_trial(void **state)
 	struct transport_queue *q;
 
 	(void)state;
-	world.silent = 1;
+	testbed.silent = 1;
 	assert_int_equal(open_fake(&d, "card0", 1), 0);
 	q = guest_dev_queue(d, 0);
 	while (!send_one(q, 0))
 		(void)usleep(1000);
-	until(&world.starts, 2);
+	until(&testbed.starts, 2);
 	guest_dev_close(d);
-	assert_int_equal(world.destroyed, 1);
-	assert_int_equal(world.faults, 0);
+	assert_int_equal(testbed.destroyed, 1);
+	assert_int_equal(testbed.faults, 0);
 }
 
 /* Where the end of the backend is heard of, a device that takes nothing is busy. */
@@ -159,11 +159,11 @@ static void others_have_no_watchdog(void **state)
 	assert_int_equal(open_fake(&d, "card0", 1), 0);
 	while (!send_one(guest_dev_queue(d, 0), 100))
 		(void)usleep(1000);
-	assert_int_equal(((struct fake *)d)->g.dog.fd, -1);
+	assert_int_equal(((struct fake *)d)->g.watchdog.fd, -1);
 	guest_dev_close(d); /* its backend may not have seen that yet, and reads the ring still */
-	assert_int_equal(world.starts, 1);
-	assert_int_equal(world.left, 1);
-	assert_int_equal(world.faults, 0);
+	assert_int_equal(testbed.starts, 1);
+	assert_int_equal(testbed.left, 1);
+	assert_int_equal(testbed.faults, 0);
 }
 
 /* ---- the host's word ---- */
@@ -173,13 +173,13 @@ static struct alive_slot *open_patient(struct transport_dev **d)
 {
 	struct alive_slot *s = NULL;
 
-	world.silent = world.own = world.patient = world.calm = 1;
+	testbed.silent = testbed.own = testbed.patient = testbed.calm = 1;
 	assert_int_equal(open_fake(d, "card0", 1), 0);
 	for (unsigned i = 0; i < 30000 && !s; i++) {
 		const struct own_region *own = &((struct fake *)*d)->g.own;
 
 		(void)usleep(1000);
-		s = alive_find(alive_slots(own->map->addr, own->size), world.cid, 0);
+		s = alive_find(alive_slots(own->map->addr, own->size), testbed.cid, 0);
 	}
 	assert_non_null(s);
 	return s;
@@ -190,7 +190,7 @@ static void announce(struct own_region *own)
 	const struct ctrl_region whole = {.id = 1, .size = own->size, .gpa = own->gpa.v};
 	struct region_map *map;
 
-	assert_int_equal(own_region_part(own, "fake", "card0", 0, &whole, &map), 0);
+	assert_int_equal(own_region_map_part(own, "fake", "card0", 0, &whole, &map), 0);
 	region_map_put(map);
 }
 
@@ -211,11 +211,11 @@ static void a_host_that_has_died_is_not_waited_for(void **state)
 		(void)usleep(1000);
 	shm_store_release32(&s->host, ALIVE_DIED);
 	await(q, session, 0);
-	assert_int_equal(get(&world.told), 1);
+	assert_int_equal(get(&testbed.told), 1);
 	/* It is in use when it takes something, although the word is still that of the dead host.
 	 */
 	session = session_of(q);
-	set(&world.takes, 2);
+	set(&testbed.takes, 2);
 	for (unsigned i = 0; i < 30000 && shm_load64(&q->stats.sessions) == 1; i++) {
 		(void)fake_work((struct fake *)d);
 		(void)usleep(1000);
@@ -223,32 +223,32 @@ static void a_host_that_has_died_is_not_waited_for(void **state)
 	await(q, session, 1);
 	guest_dev_close(d);
 	zv_set_log(NULL, NULL);
-	assert_int_equal(world.faults, 0);
+	assert_int_equal(testbed.faults, 0);
 }
 
 /* Before, it may be that of an earlier host. */
 static void a_word_counts_when_the_region_is_announced(void **state)
 {
 	const struct zv_opts opts = {.size = sizeof(opts), .flags = ZV_OPT_NO_HUGE};
-	struct guest_dev dev = {.dog = {.timeout_ns = 1}};
+	struct guest_dev dev = {.watchdog = {.timeout_ns = 1}};
 
 	(void)state;
 	assert_int_equal(own_region_make(&dev.own, "fake", "1M", (struct gpa){1u << 20}, &opts), 0);
 	guest_watchdog_host(&dev, ALIVE_DIED);
-	assert_false(dev.dog.died);
+	assert_false(dev.watchdog.died);
 	announce(&dev.own);
 	guest_watchdog_host(&dev, 4711);
-	assert_false(dev.dog.died);
+	assert_false(dev.watchdog.died);
 	guest_watchdog_host(&dev, ALIVE_DIED);
-	assert_true(dev.dog.died);
+	assert_true(dev.watchdog.died);
 	guest_watchdog_host(&dev, 0);
-	assert_false(dev.dog.died);
+	assert_false(dev.watchdog.died);
 	guest_watchdog_host(&dev, ALIVE_DIED);
-	assert_true(dev.dog.died);
+	assert_true(dev.watchdog.died);
 	guest_watchdog_forget(&dev);
 	own_region_lost(&dev.own); /* the rings begin afresh */
 	guest_watchdog_host(&dev, ALIVE_DIED);
-	assert_false(dev.dog.died);
+	assert_false(dev.watchdog.died);
 	own_region_release(&dev.own);
 }
 

@@ -165,10 +165,10 @@ static void test_when_to_reclaim(void **state)
 	assert_int_equal(hot_tx_init(&h, 256, 1u << 15), 0);
 	hot_tx_expect(&h, 1u << 15);
 	assert_int_equal(h.hot, 128);
-	/* Small ones: each HOT_LOOK messages, or when there are too few. */
-	for (unsigned i = 1; i <= 2 * HOT_LOOK; i++)
-		assert_int_equal(hot_tx_wants_reclaim(&h, 1, 8, HOT_SMALL), i % HOT_LOOK == 0);
-	assert_true(hot_tx_wants_reclaim(&h, HOT_LOOK, 8, HOT_SMALL));
+	/* Small ones: each HOT_RECLAIM messages, or when there are too few. */
+	for (unsigned i = 1; i <= 2 * HOT_RECLAIM; i++)
+		assert_int_equal(hot_tx_wants_reclaim(&h, 1, 8, HOT_SMALL), i % HOT_RECLAIM == 0);
+	assert_true(hot_tx_wants_reclaim(&h, HOT_RECLAIM, 8, HOT_SMALL));
 	assert_false(hot_tx_wants_reclaim(&h, 1, 255, HOT_SMALL));
 	assert_true(hot_tx_wants_reclaim(&h, 1, 256, HOT_SMALL));
 	assert_false(hot_tx_wants_reclaim(&h, 1, 0, 1u << 15));

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* Addresses of an IOMMU's address space: taken, given back, and never two owners at a time. */
-#include "pci/iova_space.h"
+#include "pci/device/iova_space.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -26,8 +26,8 @@ static void ranges(void **state)
 	struct iova_space r = {.next = 0};
 
 	(void)state;
-	assert_int_equal(iova_space_take(&r, 1), 0); /* none yet */
-	iova_space_range(&r, 0, IOVA_FIRST - 1);     /* all below */
+	assert_int_equal(iova_space_alloc(&r, 1), 0); /* none yet */
+	iova_space_range(&r, 0, IOVA_FIRST - 1);      /* all below */
 	assert_int_equal(r.next, 0);
 	iova_space_range(&r, 2 * IOVA_FIRST + 5, UINT64_MAX);
 	assert_int_equal(r.next, 2 * IOVA_FIRST + UNIT);
@@ -35,35 +35,35 @@ static void ranges(void **state)
 	assert_int_equal(r.next, IOVA_FIRST);
 	iova_space_range(&r, 3 * IOVA_FIRST, UINT64_MAX);
 	assert_int_equal(r.next, IOVA_FIRST);
-	assert_int_equal(iova_space_take(&r, 0), 0);
-	assert_int_equal(iova_space_take(&r, UINT64_MAX), 0);
-	assert_int_equal(iova_space_take(&r, IOVA_FIRST + UNIT), 0);
-	assert_int_equal(iova_space_take(&r, 1), IOVA_FIRST);
-	assert_int_equal(iova_space_take(&r, 1), IOVA_FIRST + UNIT);
+	assert_int_equal(iova_space_alloc(&r, 0), 0);
+	assert_int_equal(iova_space_alloc(&r, UINT64_MAX), 0);
+	assert_int_equal(iova_space_alloc(&r, IOVA_FIRST + UNIT), 0);
+	assert_int_equal(iova_space_alloc(&r, 1), IOVA_FIRST);
+	assert_int_equal(iova_space_alloc(&r, 1), IOVA_FIRST + UNIT);
 }
 
 static void what_is_given_back_is_found_again(void **state)
 {
-	uint64_t a = iova_space_take(&s, 3 * UNIT), b = iova_space_take(&s, UNIT),
-		 c = iova_space_take(&s, 2 * UNIT);
+	uint64_t a = iova_space_alloc(&s, 3 * UNIT), b = iova_space_alloc(&s, UNIT),
+		 c = iova_space_alloc(&s, 2 * UNIT);
 
 	(void)state;
 	assert_int_equal(b, a + 3 * UNIT);
-	iova_space_give(&s, a, 3 * UNIT);
-	assert_int_equal(iova_space_take(&s, 4 * UNIT), c + 2 * UNIT); /* too large for the hole */
-	assert_int_equal(iova_space_take(&s, UNIT), a + 2 * UNIT);
-	iova_space_give(&s, b, UNIT);
-	iova_space_give(&s, a + 2 * UNIT, UNIT); /* between two holes */
-	assert_int_equal(iova_space_take(&s, 4 * UNIT), a);
+	iova_space_free(&s, a, 3 * UNIT);
+	assert_int_equal(iova_space_alloc(&s, 4 * UNIT), c + 2 * UNIT); /* too large for the hole */
+	assert_int_equal(iova_space_alloc(&s, UNIT), a + 2 * UNIT);
+	iova_space_free(&s, b, UNIT);
+	iova_space_free(&s, a + 2 * UNIT, UNIT); /* between two holes */
+	assert_int_equal(iova_space_alloc(&s, 4 * UNIT), a);
 }
 
 static void the_last_goes_back_to_the_range(void **state)
 {
-	uint64_t a = iova_space_take(&s, UNIT), b = iova_space_take(&s, UNIT + 1);
+	uint64_t a = iova_space_alloc(&s, UNIT), b = iova_space_alloc(&s, UNIT + 1);
 
 	(void)state;
-	iova_space_give(&s, a, UNIT);
-	iova_space_give(&s, b, UNIT + 1);
+	iova_space_free(&s, a, UNIT);
+	iova_space_free(&s, b, UNIT + 1);
 	assert_int_equal(s.next, IOVA_FIRST);
 	for (unsigned i = 0; i < IOVA_HOLES_MAX; i++)
 		assert_int_equal(s.holes[i].len, 0);
@@ -87,11 +87,11 @@ static void no_address_has_two_owners(void **state)
 		if (mine[i].len) {
 			for (uint64_t k = 0; k < mine[i].len; k++)
 				owner[(mine[i].at - IOVA_FIRST) / UNIT + k] = false;
-			iova_space_give(&s, mine[i].at, mine[i].len * UNIT);
+			iova_space_free(&s, mine[i].at, mine[i].len * UNIT);
 			mine[i].len = 0;
 			continue;
 		}
-		mine[i].at = iova_space_take(&s, n * UNIT);
+		mine[i].at = iova_space_alloc(&s, n * UNIT);
 		if (!mine[i].at)
 			continue;
 		taken++;
@@ -107,7 +107,7 @@ static void no_address_has_two_owners(void **state)
 	assert_true(taken > 50000);
 	for (unsigned i = 0; i < 32; i++)
 		if (mine[i].len)
-			iova_space_give(&s, mine[i].at, mine[i].len * UNIT);
+			iova_space_free(&s, mine[i].at, mine[i].len * UNIT);
 	assert_int_equal(s.next, IOVA_FIRST); /* nothing has been lost */
 }
 

@@ -2,7 +2,7 @@
 /* Registered memory of a PCI device. */
 #include "fake_iommu.h"
 #include "pci/pci_link.h"
-#include "proto/vsock_device.h"
+#include "proto/vsock/vsock_device.h"
 
 static const struct pci_access fake_physical = {.scheme = "fake", .driver = "fake"};
 
@@ -14,7 +14,7 @@ static int begin(void **state)
 {
 	memset(&l, 0, sizeof(l));
 	pci_app_mems_init(&l.app);
-	l.pci.how = &fake_iommu_access;
+	l.pci.access = &fake_iommu_access;
 	(void)strcpy(l.pci.info.bdf, "0000:00:05.0");
 	l.features = VSOCK_FEATURE_ACCESS_PLATFORM;
 	return fake_iommu_begin(state);
@@ -89,7 +89,7 @@ static void errors_say_that_payload_is_copied(void **state)
 	assert_int_equal(map(0, &at), -EOPNOTSUPP);
 	assert_non_null(strstr(zv_error_text(), "iommu_platform=on"));
 	l.features = VSOCK_FEATURE_ACCESS_PLATFORM;
-	l.pci.how = &fake_physical;
+	l.pci.access = &fake_physical;
 	assert_int_equal(map(0, &at), -EOPNOTSUPP);
 	assert_int_equal(iommu.n, 0);
 }

@@ -107,7 +107,7 @@ static int setup(void **state)
 	f.l.g.pair = f.pair;
 	f.l.g.d.nqueues = 1;
 	f.l.g.has.rings = vsock_rings_choose(vsock_rings, 0);
-	f.l.pci.how = &fake_access;
+	f.l.pci.access = &fake_access;
 	f.l.pci.fd = 1000; /* which nobody uses */
 	f.l.pci.msix = 4;
 	f.vectors = 4;

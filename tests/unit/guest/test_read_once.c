@@ -60,7 +60,7 @@ static void test_received_packets_are_read_once(void **state)
 
 static void test_returned_buffers_are_read_once(void **state)
 {
-	struct tx_slot s[HOT_LOOK];
+	struct tx_slot s[HOT_RECLAIM];
 	struct fixture f;
 	uint8_t fill;
 	unsigned n;
@@ -75,10 +75,10 @@ static void test_returned_buffers_are_read_once(void **state)
 		;
 	watch_ring(&f.tx);
 	once_begin();
-	n = f.q->ops->tx_reserve(f.q, s, HOT_LOOK, 100, 0); /* looks */
+	n = f.q->ops->tx_reserve(f.q, s, HOT_RECLAIM, 100, 0); /* looks */
 	f.q->ops->tx_commit(f.q, s[0].token, &(struct vsock_hdr){.len = 10});
 	once_end();
-	assert_int_equal(n, HOT_LOOK);
+	assert_int_equal(n, HOT_RECLAIM);
 	expect_entries(&f.tx, PKTS, true);
 	once_expect_no_more();
 	teardown(&f);

@@ -22,7 +22,7 @@
 #define GPA  0x100200000ull
 
 static char root[64];
-static struct vm_region_place place = {.root = root};
+static struct vm_region_env place = {.root = root};
 
 /* ---- the tree ---- */
 
@@ -329,7 +329,7 @@ static void shared_memory_of_the_device_is_taken_unseen(void **state)
 	add_ivshmem(true);
 	assert_int_equal(vm_region_open(&r, "auto", &place), 0); /* no load: there is nothing yet */
 	assert_string_equal(r.kind->name, "virtio");
-	assert_true(r.kind->late);
+	assert_true(r.kind->deferred);
 	assert_ptr_equal(r.addr, memory);
 	assert_int_equal(r.size, SIZE);
 	assert_int_equal(r.gpa.v, 0xf0000000);

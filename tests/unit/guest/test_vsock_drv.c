@@ -225,7 +225,7 @@ static void test_policies(void **state)
 		f.q->ops->publish(f.q);
 		assert_int_equal(dev_recv(&f, &fill, true), 64);
 	}
-	assert_in_range(nseen, 1, HOT_LOOK);
+	assert_in_range(nseen, 1, HOT_RECLAIM);
 	teardown(&f);
 }
 

@@ -17,14 +17,14 @@ static const struct vsock_hdr probe = {
 	.src_cid = 3, .dst_cid = 2, .type = VSOCK_TYPE_STREAM, .op = VSOCK_OP_RST};
 
 static struct fixture f;
-static struct vsock_watchdog *dog;
+static struct vsock_watchdog *watchdog;
 
 static int begin(void **state)
 {
 	(void)state;
 	setup(&f, SIZE, 128, false);
-	dog = &f.p->dog;
-	dog->fd = eventfd(0, EFD_NONBLOCK);
+	watchdog = &f.p->watchdog;
+	watchdog->fd = eventfd(0, EFD_NONBLOCK);
 	restart(&f);
 	return 0;
 }
@@ -32,7 +32,7 @@ static int begin(void **state)
 static int end(void **state)
 {
 	(void)state;
-	close(dog->fd);
+	close(watchdog->fd);
 	teardown(&f);
 	return 0;
 }
@@ -56,19 +56,19 @@ static bool told(void)
 {
 	uint64_t n;
 
-	return read(dog->fd, &n, sizeof(n)) > 0;
+	return read(watchdog->fd, &n, sizeof(n)) > 0;
 }
 
 static enum vsock_watchdog_state look(void)
 {
-	return vsock_watchdog_look(f.p, &probe, true, VSOCK_WATCHDOG_LOOKS);
+	return vsock_watchdog_check(f.p, &probe, true, VSOCK_WATCHDOG_CHECKS);
 }
 
 /* Looks @n times, and must look again each time. */
 static void waits(unsigned n)
 {
 	while (n--)
-		assert_int_equal(look(), VSOCK_WATCHDOG_WAITS);
+		assert_int_equal(look(), VSOCK_WATCHDOG_PENDING);
 }
 
 /* The device takes all packets and keeps those with payload. How many were without. */
@@ -98,7 +98,7 @@ static void a_device_that_takes_nothing_is_stuck(void **state)
 	sends(3, 10);
 	assert_true(told());
 	waits(2); /* the first sees what there is, the second sends a packet without payload */
-	waits(VSOCK_WATCHDOG_LOOKS - 1);
+	waits(VSOCK_WATCHDOG_CHECKS - 1);
 	assert_int_equal(look(), VSOCK_WATCHDOG_STUCK);
 	/* What it has sent is for nobody, and from the guest. */
 	for (unsigned i = 0; i < 4; i++)
@@ -109,7 +109,7 @@ static void a_device_that_takes_nothing_is_stuck(void **state)
 	assert_true(h.src_cid == 3 && h.dst_cid == 2 && h.len == 0 && h.op == VSOCK_OP_RST);
 	/* A stuck ring that goes on after all is no longer stuck. */
 	(void)raw_push(&f.tx, id, 0);
-	assert_int_equal(look(), VSOCK_WATCHDOG_WAITS);
+	assert_int_equal(look(), VSOCK_WATCHDOG_PENDING);
 }
 
 /* A REQUEST, say: there is no need for another. */
@@ -118,7 +118,7 @@ static void a_packet_without_payload_is_enough(void **state)
 	(void)state;
 	sends(1, 0);
 	waits(1);
-	waits(VSOCK_WATCHDOG_LOOKS - 1);
+	waits(VSOCK_WATCHDOG_CHECKS - 1);
 	assert_int_equal(look(), VSOCK_WATCHDOG_STUCK);
 	assert_int_equal(virtq_in_flight(&f.p->tx), 1);
 }
@@ -131,8 +131,8 @@ static void a_device_may_keep_data(void **state)
 	waits(2);
 	assert_int_equal(device_keeps_data(), 1);
 	waits(1);
-	assert_int_equal(look(), VSOCK_WATCHDOG_CALM);
-	assert_false(dog->on);
+	assert_int_equal(look(), VSOCK_WATCHDOG_IDLE);
+	assert_false(watchdog->on);
 	assert_int_equal(virtq_in_flight(&f.p->tx), 4);
 	/* Nothing is sent: nobody is told. */
 	assert_true(told());
@@ -143,7 +143,7 @@ static void a_device_may_keep_data(void **state)
 	sends(1, 100);
 	assert_true(told());
 	waits(2);
-	waits(VSOCK_WATCHDOG_LOOKS - 1);
+	waits(VSOCK_WATCHDOG_CHECKS - 1);
 	assert_int_equal(look(), VSOCK_WATCHDOG_STUCK);
 }
 
@@ -177,7 +177,7 @@ static void a_sender_that_stops_is_left_alone(void **state)
 	while (dev_recv(&f, &fill, true) >= 0)
 		;
 	waits(1);
-	assert_int_equal(look(), VSOCK_WATCHDOG_CALM);
+	assert_int_equal(look(), VSOCK_WATCHDOG_IDLE);
 	assert_int_equal(f.q->ops->arm(f.q, 0), 0);
 	assert_false(told());
 }
@@ -188,21 +188,21 @@ static void a_host_that_has_died_is_not_waited_for(void **state)
 	(void)state;
 	for (unsigned i = 0; i < 5; i++) {
 		sends(1, 100);
-		assert_int_equal(vsock_watchdog_look(f.p, &probe, true, VSOCK_WATCHDOG_DIED),
-				 VSOCK_WATCHDOG_WAITS);
-		assert_int_equal(vsock_watchdog_look(f.p, &probe, true, VSOCK_WATCHDOG_DIED),
-				 VSOCK_WATCHDOG_WAITS); /* sends a packet without payload */
+		assert_int_equal(vsock_watchdog_check(f.p, &probe, true, VSOCK_WATCHDOG_DIED),
+				 VSOCK_WATCHDOG_PENDING);
+		assert_int_equal(vsock_watchdog_check(f.p, &probe, true, VSOCK_WATCHDOG_DIED),
+				 VSOCK_WATCHDOG_PENDING); /* sends a packet without payload */
 		assert_int_equal(device_keeps_data(), 1);
-		assert_int_equal(vsock_watchdog_look(f.p, &probe, true, VSOCK_WATCHDOG_DIED),
-				 VSOCK_WATCHDOG_WAITS);
-		assert_int_equal(vsock_watchdog_look(f.p, &probe, true, VSOCK_WATCHDOG_DIED),
-				 VSOCK_WATCHDOG_CALM);
+		assert_int_equal(vsock_watchdog_check(f.p, &probe, true, VSOCK_WATCHDOG_DIED),
+				 VSOCK_WATCHDOG_PENDING);
+		assert_int_equal(vsock_watchdog_check(f.p, &probe, true, VSOCK_WATCHDOG_DIED),
+				 VSOCK_WATCHDOG_IDLE);
 	}
 	sends(1, 0);
 	for (unsigned i = 0; i < VSOCK_WATCHDOG_DIED; i++)
-		assert_int_equal(vsock_watchdog_look(f.p, &probe, true, VSOCK_WATCHDOG_DIED),
-				 VSOCK_WATCHDOG_WAITS);
-	assert_int_equal(vsock_watchdog_look(f.p, &probe, true, VSOCK_WATCHDOG_DIED),
+		assert_int_equal(vsock_watchdog_check(f.p, &probe, true, VSOCK_WATCHDOG_DIED),
+				 VSOCK_WATCHDOG_PENDING);
+	assert_int_equal(vsock_watchdog_check(f.p, &probe, true, VSOCK_WATCHDOG_DIED),
 			 VSOCK_WATCHDOG_STUCK);
 }
 
@@ -213,9 +213,9 @@ static void a_look_that_comes_late_does_not_count(void **state)
 	sends(1, 0);
 	waits(1);
 	for (unsigned i = 0; i < 100; i++)
-		assert_int_equal(vsock_watchdog_look(f.p, &probe, false, VSOCK_WATCHDOG_LOOKS),
-				 VSOCK_WATCHDOG_WAITS);
-	waits(VSOCK_WATCHDOG_LOOKS - 1);
+		assert_int_equal(vsock_watchdog_check(f.p, &probe, false, VSOCK_WATCHDOG_CHECKS),
+				 VSOCK_WATCHDOG_PENDING);
+	waits(VSOCK_WATCHDOG_CHECKS - 1);
 	assert_int_equal(look(), VSOCK_WATCHDOG_STUCK);
 }
 
@@ -240,7 +240,7 @@ static void a_device_that_waits_for_us_is_not_stuck(void **state)
 		f.q->ops->rx_release(f.q, pkts[i].token);
 	f.q->ops->publish(f.q);
 	assert_true(virtq_with_device(&f.p->rx) > 0);
-	waits(VSOCK_WATCHDOG_LOOKS - 1);
+	waits(VSOCK_WATCHDOG_CHECKS - 1);
 	assert_int_equal(look(), VSOCK_WATCHDOG_STUCK);
 }
 
@@ -255,7 +255,7 @@ static void a_full_ring_is_seen_as_well(void **state)
 	sends(2, 0);
 	assert_int_equal(virtq_in_flight(&f.p->tx), SIZE);
 	assert_false(vsock_probe(f.p, &probe));
-	waits(VSOCK_WATCHDOG_LOOKS);
+	waits(VSOCK_WATCHDOG_CHECKS);
 	assert_int_equal(look(), VSOCK_WATCHDOG_STUCK);
 }
 
@@ -265,7 +265,7 @@ static void a_ring_that_is_broken_meanwhile_ends_the_session(void **state)
 	sends(1, 0);
 	waits(1);
 	(void)raw_push(&f.tx, SIZE + 1, 0);
-	assert_int_equal(look(), VSOCK_WATCHDOG_CALM);
+	assert_int_equal(look(), VSOCK_WATCHDOG_IDLE);
 	assert_int_equal(f.q->up, 0);
 	assert_int_equal(f.q->stats.ring_broken, 1);
 }
@@ -280,7 +280,7 @@ static void a_session_begins_unwatched(void **state)
 	assert_true(told());
 	vsock_pair_stop(f.p);
 	restart(&f);
-	assert_false(dog->on);
+	assert_false(watchdog->on);
 	sends(0, 0);
 	assert_false(told());
 	sends(1, 0);
@@ -288,20 +288,20 @@ static void a_session_begins_unwatched(void **state)
 	waits(1);
 	assert_int_equal(dev_recv(&f, &fill, true), 0);
 	waits(1);
-	assert_int_equal(look(), VSOCK_WATCHDOG_CALM);
+	assert_int_equal(look(), VSOCK_WATCHDOG_IDLE);
 }
 
 static void there_may_be_no_watchdog(void **state)
 {
-	int fd = dog->fd;
+	int fd = watchdog->fd;
 
 	(void)state;
-	dog->fd = -1;
+	watchdog->fd = -1;
 	restart(&f);
 	sends(3, 10);
 	assert_int_equal(f.q->ops->arm(f.q, 0), 0);
-	assert_false(dog->first); /* not even an attempt to tell */
-	dog->fd = fd;
+	assert_false(watchdog->first); /* not even an attempt to tell */
+	watchdog->fd = fd;
 	assert_false(told());
 }
 
@@ -312,7 +312,7 @@ static void a_pair_that_is_down_can_be_tried(void **state)
 	uint8_t fill;
 
 	(void)state;
-	assert_int_equal(f.q->ops->tx_reserve(f.q, s, SIZE, 10, 0), SIZE - f.p->ctrl_keep);
+	assert_int_equal(f.q->ops->tx_reserve(f.q, s, SIZE, 10, 0), SIZE - f.p->ctrl_reserve);
 	vsock_pair_stop(f.p);
 	vsock_pair_reset(f.p, &vsock_rings_split, true);
 	f.tx = raw_split(&f.p->tx, true);
@@ -320,13 +320,13 @@ static void a_pair_that_is_down_can_be_tried(void **state)
 	assert_int_equal(vsock_probe_taken(f.p), 0);
 	assert_int_equal(dev_recv(&f, &fill, true), 0);
 	assert_int_equal(vsock_probe_taken(f.p), 1);
-	assert_int_equal(hot_tx_free(&f.p->hot_tx), f.p->ctrl_keep);
+	assert_int_equal(hot_tx_free(&f.p->hot_tx), f.p->ctrl_reserve);
 	assert_true(vsock_probe(f.p, &probe));
 	(void)raw_push(&f.tx, SIZE, 0);
 	assert_true(vsock_probe_taken(f.p) < 0);
 	vsock_pair_reset(f.p, &vsock_rings_split, true);
-	assert_int_equal(hot_tx_free(&f.p->hot_tx), f.p->ctrl_keep);
-	for (unsigned i = 0; i < SIZE - f.p->ctrl_keep; i++)
+	assert_int_equal(hot_tx_free(&f.p->hot_tx), f.p->ctrl_reserve);
+	for (unsigned i = 0; i < SIZE - f.p->ctrl_reserve; i++)
 		f.q->ops->tx_cancel(f.q, s[i].token);
 	assert_int_equal(hot_tx_free(&f.p->hot_tx), SIZE);
 }

@@ -166,15 +166,15 @@ static void work_of_a_late_packet_is_bounded(void **state)
 	assert_int_equal(vhost_pair_resume(f->q, &s, f->g.gm), 0);
 	guest_mem_put(gm);
 	f->tq->ops->tx_commit(f->tq, f->slot[0].token, &h);
-	assert_int_equal(f->q->nlate, 1);
+	assert_int_equal(f->q->ndeferred, 1);
 	for (uint16_t i = 0; i < LONG; i++) /* without room for payload */
 		offer_empties(f, &f->to, i, 1000, HDR, WRITE);
 	offer_empty(f, LONG, 1000);
-	for (; f->q->nlate; rounds++) {
+	for (; f->q->ndeferred; rounds++) {
 		assert_int_equal(f->tq->ops->rx_burst(f->tq, f->pkt, 64), 0);
 		f->tq->ops->publish(f->tq);
 		assert_in_range(f->q->to_guest.walked + f->q->taken, 1, VHOST_WORK + 1001);
-		assert_int_equal(f->tq->ops->arm(f->tq, 0), f->q->nlate);
+		assert_int_equal(f->tq->ops->arm(f->tq, 0), f->q->ndeferred);
 		f->tq->ops->disarm(f->tq, true);
 	}
 	assert_true(rounds >= LONG * 1000 / (VHOST_WORK + 1001));

@@ -179,9 +179,9 @@ static void revocation(void **state)
 	memset(g.mem, 7, 0x10000);
 	assert_int_equal(m->r[1].va[5], 7);
 	assert_int_equal(guest_mem_revoke_begin(m, false), 0);
-	guest_mem_keep(m, m->r[1].va + 3, 100);
-	guest_mem_keep(m, m->r[1].va + m->r[1].size, 1u << 30); /* not in the map: nothing */
-	guest_mem_keep(m, m->r[1].va, 0);
+	guest_mem_preserve(m, m->r[1].va + 3, 100);
+	guest_mem_preserve(m, m->r[1].va + m->r[1].size, 1u << 30); /* not in the map: nothing */
+	guest_mem_preserve(m, m->r[1].va, 0);
 	assert_int_equal(guest_mem_revoke_end(m), 0);
 	guest_mem_revoke_done(m);
 	for (unsigned i = 0; i < 200; i++)
@@ -217,7 +217,7 @@ static void written_meanwhile(void **state)
 	va = m->r[0].va + 0x100;
 	memset(va, 1, 300);
 	assert_int_equal(guest_mem_revoke_begin(m, true), 0);
-	guest_mem_keep(m, va, 300);
+	guest_mem_preserve(m, va, 300);
 	memset(va + 100, 2, 100);
 	assert_int_equal(guest_mem_revoke_end(m), 0);
 	memset(va + 150, 3, 100);
@@ -276,7 +276,7 @@ static void regions_within_hugepages(void **state)
 		assert_int_equal(va[i][s[i].size - 1], 43);
 	}
 	assert_int_equal(guest_mem_revoke_begin(m, true), 0);
-	guest_mem_keep(m, (uint8_t *)(uintptr_t)va[1], 1);
+	guest_mem_preserve(m, (uint8_t *)(uintptr_t)va[1], 1);
 	va[1][0] = 44;
 	assert_int_equal(guest_mem_revoke_end(m), 0);
 	assert_true(guest_mem_catch_up(m, kept, (uint8_t *)(uintptr_t)va[1], 1));

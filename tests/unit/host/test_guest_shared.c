@@ -5,7 +5,7 @@
  */
 #include "guest_fix.h"
 #include "mem/guest_shared.h"
-#include "proto/alive.h"
+#include "proto/ctrl/alive.h"
 #include "sigbus.h"
 
 #include <errno.h>
@@ -20,7 +20,7 @@
 #define REGION_SIZE 0x100000ull
 #define SEALS	    (F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL)
 
-struct world {
+struct testbed {
 	int ram;
 	struct guest_mem_src src[3];
 	struct guest_mem *mem;
@@ -39,7 +39,7 @@ static int memory_file(size_t size, unsigned seals)
 }
 
 /* The table changes to what w->src says. */
-static void new_table(struct world *w)
+static void new_table(struct testbed *w)
 {
 	struct guest_mem *old = w->mem;
 
@@ -49,9 +49,9 @@ static void new_table(struct world *w)
 }
 
 /* A guest whose region is @fd. */
-static void make(struct world *w, int fd)
+static void make(struct testbed *w, int fd)
 {
-	*w = (struct world){.ram = memory_file(0x20000, 0)};
+	*w = (struct testbed){.ram = memory_file(0x20000, 0)};
 	w->src[0] = (struct guest_mem_src){{0}, {G_UVA}, 0x10000, 0, w->ram};
 	w->src[1] = (struct guest_mem_src){{0x20000}, {G_UVA + 0x20000}, 0x10000, 0x10000, w->ram};
 	w->src[2] = (struct guest_mem_src){{REGION_GPA}, {G_UVA + 0x1000000}, REGION_SIZE, 0, fd};
@@ -59,21 +59,21 @@ static void make(struct world *w, int fd)
 	guest_shares_ring(&w->shares, w->mem->r[0].va + 0x1000);
 }
 
-static void no_table(struct world *w)
+static void no_table(struct testbed *w)
 {
 	guest_shares_table(&w->shares, NULL, NULL);
 	guest_mem_put(w->mem);
 	w->mem = NULL;
 }
 
-static void done(struct world *w)
+static void done(struct testbed *w)
 {
 	no_table(w);
 	close(w->ram);
 	close(w->src[2].fd);
 }
 
-static struct guest_shared *take(struct world *w, uint64_t gpa, uint64_t size)
+static struct guest_shared *take(struct testbed *w, uint64_t gpa, uint64_t size)
 {
 	struct guest_shared *r = NULL;
 	int err = -1;
@@ -85,7 +85,7 @@ static struct guest_shared *take(struct world *w, uint64_t gpa, uint64_t size)
 	return r;
 }
 
-static void refused(struct world *w, uint64_t gpa, uint64_t size, enum guest_shared_fault why,
+static void refused(struct testbed *w, uint64_t gpa, uint64_t size, enum guest_shared_fault why,
 		    int errno_is)
 {
 	struct guest_shared *r = NULL;
@@ -99,7 +99,7 @@ static void refused(struct world *w, uint64_t gpa, uint64_t size, enum guest_sha
 static void the_region_is_the_guests_memory(void **state)
 {
 	struct guest_shared *r, *again, *part;
-	struct world w;
+	struct testbed w;
 
 	(void)state;
 	make(&w, memory_file(REGION_SIZE, SEALS));
@@ -145,20 +145,20 @@ static void what_is_not_wholly_in_one_entry_is_not_there(void **state)
 		{0x10000, 0x1000}, /* the hole */
 		{0xf000, 0x12000}, /* over both entries of RAM */
 	};
-	struct world w;
+	struct testbed w;
 
 	(void)state;
 	make(&w, memory_file(REGION_SIZE, SEALS));
 	for (size_t i = 0; i < sizeof(t) / sizeof(t[0]); i++)
-		refused(&w, t[i].gpa, t[i].size, GUEST_SHARED_NOT_THERE, ENXIO);
+		refused(&w, t[i].gpa, t[i].size, GUEST_SHARED_NOT_IN_TABLE, ENXIO);
 	no_table(&w);
-	refused(&w, REGION_GPA, REGION_SIZE, GUEST_SHARED_NOT_THERE, ENXIO);
+	refused(&w, REGION_GPA, REGION_SIZE, GUEST_SHARED_NOT_IN_TABLE, ENXIO);
 	done(&w);
 }
 
 static void ram_is_not_handed_out(void **state)
 {
-	struct world w;
+	struct testbed w;
 
 	(void)state;
 	make(&w, memory_file(REGION_SIZE, SEALS));
@@ -182,7 +182,7 @@ static void ram_is_not_handed_out(void **state)
 /* All of RAM is one piece of one file, and a hostile driver has its rings in the region. */
 static void ram_without_a_ring_is_not_handed_out(void **state)
 {
-	struct world w;
+	struct testbed w;
 
 	(void)state;
 	make(&w, memory_file(REGION_SIZE, SEALS));
@@ -202,7 +202,7 @@ static void ram_without_a_ring_is_not_handed_out(void **state)
 
 static void a_file_that_can_be_cut_off_is_sealed_or_refused(void **state)
 {
-	struct world w;
+	struct testbed w;
 
 	(void)state;
 	make(&w, memory_file(REGION_SIZE, 0));
@@ -218,7 +218,7 @@ static void a_file_on_disk_is_refused(void **state)
 {
 	char path[] = "zv-shared-XXXXXX"; /* in the build folder */
 	int fd = mkstemp(path);
-	struct world w;
+	struct testbed w;
 
 	(void)state;
 	assert_true(fd >= 0);
@@ -236,7 +236,7 @@ static void a_file_on_disk_is_refused(void **state)
 
 static void pages_are_not_cut(void **state)
 {
-	struct world w;
+	struct testbed w;
 
 	(void)state;
 	make(&w, memory_file(REGION_SIZE, SEALS));
@@ -247,7 +247,7 @@ static void pages_are_not_cut(void **state)
 
 static void a_read_only_file_is_refused(void **state)
 {
-	struct world w;
+	struct testbed w;
 	char path[32];
 
 	(void)state;
@@ -264,7 +264,7 @@ static void a_read_only_file_is_refused(void **state)
 static void a_region_outlives_the_table_and_knows_that_it_is_gone(void **state)
 {
 	struct guest_shared *r, *half;
-	struct world w;
+	struct testbed w;
 	int fd;
 
 	(void)state;
@@ -319,7 +319,7 @@ static void a_driver_learns_that_the_host_lives(void **state)
 	struct guest_shared *r, *odd;
 	uint64_t cids[2];
 	struct alive_slot *s;
-	struct world w;
+	struct testbed w;
 
 	(void)state;
 	make(&w, memory_file(REGION_SIZE, SEALS));
@@ -370,7 +370,7 @@ static void a_driver_learns_that_the_host_lives(void **state)
 static void another_file_at_that_address_is_another_region(void **state)
 {
 	struct guest_shared *r;
-	struct world w;
+	struct testbed w;
 
 	(void)state;
 	make(&w, memory_file(REGION_SIZE, SEALS));
@@ -387,22 +387,22 @@ static void another_file_at_that_address_is_another_region(void **state)
 static void what_was_given_is_taken_before_it_is_there(void **state)
 {
 	struct guest_shared *r, *again, *other;
-	struct shm_region given;
-	struct world w;
+	struct shm_region host_shm;
+	struct testbed w;
 
 	(void)state;
-	assert_int_equal(shm_region_create(&given, "given", REGION_SIZE, SHM_NO_HUGE), 0);
+	assert_int_equal(shm_region_create(&host_shm, "given", REGION_SIZE, SHM_NO_HUGE), 0);
 	make(&w, memory_file(REGION_SIZE, SEALS));
-	w.shares.given = &given;
-	assert_false(guest_shares_has_given(&w.shares));
-	refused(&w, 2 * REGION_GPA, REGION_SIZE - 0x1000, GUEST_SHARED_NOT_THERE, ENXIO);
-	refused(&w, 2 * REGION_GPA, 2 * REGION_SIZE, GUEST_SHARED_NOT_THERE, ENXIO);
-	refused(&w, 2 * REGION_GPA + 1, REGION_SIZE, GUEST_SHARED_NOT_THERE, ENXIO);
-	refused(&w, UINT64_MAX - 0xfff, REGION_SIZE, GUEST_SHARED_NOT_THERE, ENXIO);
+	w.shares.host_shm = &host_shm;
+	assert_false(guest_shares_has_host_shm(&w.shares));
+	refused(&w, 2 * REGION_GPA, REGION_SIZE - 0x1000, GUEST_SHARED_NOT_IN_TABLE, ENXIO);
+	refused(&w, 2 * REGION_GPA, 2 * REGION_SIZE, GUEST_SHARED_NOT_IN_TABLE, ENXIO);
+	refused(&w, 2 * REGION_GPA + 1, REGION_SIZE, GUEST_SHARED_NOT_IN_TABLE, ENXIO);
+	refused(&w, UINT64_MAX - 0xfff, REGION_SIZE, GUEST_SHARED_NOT_IN_TABLE, ENXIO);
 	r = take(&w, 2 * REGION_GPA, REGION_SIZE);
 	assert_ptr_equal(take(&w, 2 * REGION_GPA, REGION_SIZE), r);
 	guest_shared_put(r);
-	strcpy(given.addr, "ours");
+	strcpy(host_shm.addr, "ours");
 	assert_string_equal(r->map.addr, "ours");
 	assert_true(guest_shared_pending(r));
 	new_table(&w);
@@ -411,10 +411,10 @@ static void what_was_given_is_taken_before_it_is_there(void **state)
 	other = take(&w, 3 * REGION_GPA, REGION_SIZE); /* a driver that names another place */
 
 	close(w.src[2].fd);
-	w.src[2].fd = fcntl(given.fd, F_DUPFD_CLOEXEC, 0);
+	w.src[2].fd = fcntl(host_shm.fd, F_DUPFD_CLOEXEC, 0);
 	w.src[2].gpa.v = 2 * REGION_GPA;
 	new_table(&w);
-	assert_true(guest_shares_has_given(&w.shares));
+	assert_true(guest_shares_has_host_shm(&w.shares));
 	assert_false(guest_shared_pending(r));
 	assert_true(guest_shared_pending(other));
 	assert_ptr_equal(take(&w, 2 * REGION_GPA, REGION_SIZE), r);
@@ -430,12 +430,12 @@ static void what_was_given_is_taken_before_it_is_there(void **state)
 	no_table(&w);
 	assert_true(guest_shared_gone(again));
 	assert_true(guest_shared_gone(other));
-	refused(&w, 2 * REGION_GPA, REGION_SIZE, GUEST_SHARED_NOT_THERE, ENXIO);
+	refused(&w, 2 * REGION_GPA, REGION_SIZE, GUEST_SHARED_NOT_IN_TABLE, ENXIO);
 	guest_shared_put(r);
 	guest_shared_put(again);
 	guest_shared_put(other);
 	done(&w);
-	shm_region_destroy(&given);
+	shm_region_destroy(&host_shm);
 }
 
 /* Two guests that have one file are recognised by its identity. */
@@ -443,7 +443,7 @@ static void a_common_file_is_a_common_region(void **state)
 {
 	int fd = memory_file(2 * REGION_SIZE, SEALS);
 	struct guest_shared *r, *s;
-	struct world a, b;
+	struct testbed a, b;
 
 	(void)state;
 	make(&a, fcntl(fd, F_DUPFD_CLOEXEC, 0));
@@ -474,7 +474,7 @@ static void a_file_that_is_cut_off_is_survived(void **state)
 	char path[] = "/dev/shm/zv-shared-XXXXXX";
 	int fd = mkstemp(path);
 	struct guest_shared *r;
-	struct world w;
+	struct testbed w;
 
 	(void)state;
 	assert_true(fd >= 0);
@@ -485,9 +485,9 @@ static void a_file_that_is_cut_off_is_survived(void **state)
 	r = take(&w, REGION_GPA, REGION_SIZE);
 	memset(r->map.addr, 5, REGION_SIZE);
 	assert_int_equal(ftruncate(fd, 0x1000), 0);
-	assert_false(guest_shared_cut_off(r));
+	assert_false(guest_shared_truncated(r));
 	assert_int_equal(((volatile uint8_t *)r->map.addr)[REGION_SIZE - 1], 0);
-	assert_true(guest_shared_cut_off(r));
+	assert_true(guest_shared_truncated(r));
 	((volatile uint8_t *)r->map.addr)[REGION_SIZE - 1] = 1;
 	refused(&w, REGION_GPA + 0x1000, REGION_SIZE - 0x1000, GUEST_SHARED_TOO_SHORT, EINVAL);
 	guest_shared_put(r);

@@ -2,7 +2,7 @@
 /* The word by which drivers hear of the death of the host's process (mem/host_alive.h). */
 #include "mem/host_alive.h"
 
-#include "proto/alive.h"
+#include "proto/ctrl/alive.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

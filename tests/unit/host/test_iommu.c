@@ -282,7 +282,7 @@ static void a_header_whose_place_is_forgotten_is_sent_later(void **state)
 	f->tq->ops->publish(f->tq);
 	assert_used(&f->to, 0, HDR + 3);
 	assert_used(&f->to, 1, HDR + 3);
-	assert_int_equal(f->q->nlate, 0);
+	assert_int_equal(f->q->ndeferred, 0);
 	assert_int_equal(reserve(f, 1), 1);
 	send_one(f, f->slot, 1);
 	assert_used(&f->to, 2, HDR + 1);
@@ -300,10 +300,10 @@ static void a_waiting_packet_ends_with_its_session(void **state)
 	assert_int_equal(reserve(f, 1), 1);
 	set_page(f, BUF + PAGE, MISSING);
 	f->tq->ops->tx_commit(f->tq, f->slot[0].token, &h);
-	assert_int_equal(f->q->nlate, 1);
+	assert_int_equal(f->q->ndeferred, 1);
 	assert_true(vhost_pair_stop(f->q, &b));
 	assert_used(&f->to, 0, 0);
-	assert_int_equal(f->q->nlate, 0);
+	assert_int_equal(f->q->ndeferred, 0);
 	assert_null(f->q->retired);
 }
 
@@ -327,12 +327,12 @@ static void a_waiting_packet_lives_through_a_pause(void **state)
 	fill_setup(f, &s, gm);
 	assert_int_equal(vhost_pair_resume(f->q, &s, f->g.gm), 0);
 	guest_mem_put(gm);
-	assert_int_equal(f->q->nlate, 1);
+	assert_int_equal(f->q->ndeferred, 1);
 	offer_buffer(f, 1, BUF + 8 * PAGE, 1000);
 	f->tq->ops->publish(f->tq);
 	assert_used(&f->to, 1, HDR + 3);
 	assert_memory_equal(f->g.mem + BUF + 8 * PAGE + HDR, "abc", 3);
-	assert_int_equal(f->q->nlate, 0);
+	assert_int_equal(f->q->ndeferred, 0);
 	assert_null(f->q->retired);
 }
 

@@ -93,7 +93,7 @@ static void loans_live_through_a_pause(void **state)
 	assert_used(&f->from, 7, 0);
 	assert_used(&f->to, 3, HDR + 3);
 	assert_memory_equal(f->g.mem + G_DATA + 0x3000 + HDR, "xyz", 3);
-	assert_int_equal(f->q->nlate, 1);
+	assert_int_equal(f->q->ndeferred, 1);
 	assert_int_equal(f->tq->ops->tx_reserve(f->tq, f->slot, 1, 1, TX_CTRL), 0);
 	assert_int_equal(f->tq->ops->arm(f->tq, 0), 0); /* and is waited for, whatever else is */
 	offer_empty(f, 1, 1000);
@@ -146,7 +146,7 @@ static void a_late_message_fits_smaller_buffers(void **state)
 			assert_int_equal(p[HDR + n], ++at);
 		k++;
 	}
-	assert_int_equal(f->q->nlate, 0);
+	assert_int_equal(f->q->ndeferred, 0);
 	assert_int_equal(f->q->nctrl, 1);
 }
 
@@ -169,7 +169,7 @@ static void a_late_datagram_stays_whole(void **state)
 	offer_empty(f, 2, HDR + 10);
 	f->tq->ops->publish(f->tq);
 	assert_int_equal(f->tq->stats.dgram_dropped, 1);
-	assert_int_equal(f->q->nlate, 0);
+	assert_int_equal(f->q->ndeferred, 0);
 	vsock_hdr_get(&got, f->g.mem + G_DATA + 0x2000);
 	assert_int_equal(got.len, 10);
 	assert_memory_equal(f->g.mem + G_DATA + 0x2000 + HDR, "0123456789", 10);
@@ -224,7 +224,7 @@ static void a_loan_that_cannot_be_found_again_is_counted(void **state)
 /* The guest chooses how large its buffers are, and its owner waits while they are copied. */
 static void a_pause_copies_so_many_bytes_at_most(void **state)
 {
-	const unsigned most = VHOST_TX_KEPT_MAX >> 20;
+	const unsigned most = VHOST_TX_COPY_MAX >> 20;
 	struct fix *f = *state;
 
 	for (unsigned more = 0; more < 2; more++) {

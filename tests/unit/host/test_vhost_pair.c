@@ -106,8 +106,8 @@ static void take_rest(struct fix *f)
 	while ((n = f->tq->ops->rx_rest(f->tq, f->pkt, 64)) > 0)
 		for (int i = 0; i < n; i++)
 			f->tq->ops->rx_release(f->tq, f->pkt[i].token);
-	assert_int_equal(f->q->kept_bytes, 0);
-	assert_int_equal(f->q->nkept, 0);
+	assert_int_equal(f->q->saved_bytes, 0);
+	assert_int_equal(f->q->nsaved, 0);
 }
 
 /* What the guest had sent when it went is the owner's, whatever becomes of the guest's memory. */
@@ -149,8 +149,8 @@ static void what_was_sent_is_kept(void **state)
 	f->tq->ops->rx_release(f->tq, f->pkt[1].token + 5);
 	assert_int_equal(f->pkt[1].seg[0].base[0], 0x22);
 	f->tq->ops->rx_release(f->tq, f->pkt[1].token);
-	assert_int_equal(f->q->kept_bytes, 0);
-	assert_int_equal(f->q->nkept, 0);
+	assert_int_equal(f->q->saved_bytes, 0);
+	assert_int_equal(f->q->nsaved, 0);
 }
 
 /* All descriptors name the same large buffer: what is kept is bounded, and is the beginning. */
@@ -161,20 +161,20 @@ static void what_is_kept_is_bounded(void **state)
 	struct vhost_pair_bases b;
 	uint64_t off, kept = 0;
 
-	for (unsigned round = 0; kept <= VHOST_KEPT_MAX / big && round < 10000; round++) {
+	for (unsigned round = 0; kept <= VHOST_SAVED_MAX / big && round < 10000; round++) {
 		off = put_packet(f, big, 0);
 		for (uint16_t i = 0; i < N; i++) {
 			drv_desc(&f->from, i, G_GPA + off, HDR + big, 0, 0);
 			drv_offer(&f->from, i);
 		}
 		assert_true(vhost_pair_stop(f->q, &b));
-		kept = f->q->nkept;
-		assert_in_range(f->q->kept_bytes, 0, VHOST_KEPT_MAX);
+		kept = f->q->nsaved;
+		assert_in_range(f->q->saved_bytes, 0, VHOST_SAVED_MAX);
 		fresh(f, N);
 		if (kept < (round + 1) * N)
 			break;
 	}
-	assert_in_range(kept, 1, VHOST_KEPT_MAX / big);
+	assert_in_range(kept, 1, VHOST_SAVED_MAX / big);
 	take_rest(f);
 }
 
@@ -186,14 +186,14 @@ static void a_share_of_what_is_kept(void **state)
 	struct vhost_pair_bases b;
 	uint64_t off = put_packet(f, big, 0);
 
-	f->q->kept_max = 2 * big + big / 2;
+	f->q->saved_max = 2 * big + big / 2;
 	for (uint16_t i = 0; i < N; i++) {
 		drv_desc(&f->from, i, G_GPA + off, HDR + big, 0, 0);
 		drv_offer(&f->from, i);
 	}
 	assert_true(vhost_pair_stop(f->q, &b));
-	assert_int_equal(f->q->nkept, 2);
-	assert_in_range(f->q->kept_bytes, 2 * big, f->q->kept_max);
+	assert_int_equal(f->q->nsaved, 2);
+	assert_in_range(f->q->saved_bytes, 2 * big, f->q->saved_max);
 	fresh(f, N);
 	take_rest(f);
 }

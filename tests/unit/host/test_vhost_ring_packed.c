@@ -234,7 +234,7 @@ static void a_full_ring_offers_nothing(void **state)
 	for (unsigned i = 0; i < N; i++)
 		f->d.ring[i] = (struct vring_packed_desc){D, 4, 0, PACKED_USED};
 	assert_int_equal(vhost_ring_refresh(&f->r), 0);
-	assert_int_equal(f->r.most, N);
+	assert_int_equal(f->r.max_pending, N);
 	assert_int_equal(f->r.broken, VHOST_RING_OK);
 }
 

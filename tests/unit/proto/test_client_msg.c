@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-#include "proto/client_msg.h"
+#include "proto/local/client_msg.h"
 #include "proto_test.h"
 
 #include <string.h>

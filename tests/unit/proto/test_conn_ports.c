@@ -2,7 +2,7 @@
 /* Ephemeral ports of the connection table: partition, wrap, exhaustion. */
 #include "proto_test.h"
 
-#include "proto/conn_table.h"
+#include "proto/vsock/conn_table.h"
 
 #include <errno.h>
 

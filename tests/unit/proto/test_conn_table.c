@@ -2,7 +2,7 @@
 /* The connection table: keys, ids; against a naive model; when memory runs out. */
 #include "proto_test.h"
 
-#include "proto/conn_table.h"
+#include "proto/vsock/conn_table.h"
 
 #include <errno.h>
 #include <stdlib.h>

@@ -2,7 +2,7 @@
 /* Credit: the budget of packets that a stock peer may have unread. */
 #include "proto_test.h"
 
-#include "proto/vsock_credit.h"
+#include "proto/vsock/vsock_credit.h"
 
 #define KIB 1024u
 
@@ -171,31 +171,31 @@ static void test_a_peer_that_does_not_read_gets_more(void **state)
 	struct vsock_credit c = sender(0, 4 * KIB);
 
 	(void)state;
-	assert_false(credit_go_on(&c, 1)); /* no budget */
+	assert_false(credit_allow_extra(&c, 1)); /* no budget */
 	credit_limit_packets(&c, CREDIT_PKT_OVERHEAD);
 	for (unsigned i = 0; i < 4; i++) {
-		assert_false(credit_go_on(&c, 1)); /* not used up */
+		assert_false(credit_allow_extra(&c, 1)); /* not used up */
 		credit_tx_sent(&c, 100, 0);
 	}
 	assert_int_equal(credit_tx_free(&c), 0);
-	assert_false(credit_go_on(&c, 0));
+	assert_false(credit_allow_extra(&c, 0));
 	for (unsigned i = 4; i < 40; i++) {
-		assert_true(credit_go_on(&c, 1));
+		assert_true(credit_allow_extra(&c, 1));
 		assert_int_equal(credit_tx_packets(&c), 1);
 		assert_int_equal(credit_tx_free(&c), 4 * KIB - 100 * i);
 		credit_tx_sent(&c, 100, 0);
 		assert_int_equal(credit_tx_free(&c), 0);
 	}
-	assert_true(credit_go_on(&c, 1));
+	assert_true(credit_allow_extra(&c, 1));
 	credit_tx_sent(&c, 96, 0);
-	assert_false(credit_go_on(&c, 1));			/* nothing is free */
+	assert_false(credit_allow_extra(&c, 1));		/* nothing is free */
 	assert_true(credit_peer_update(&c, 4 * KIB, c.tx_cnt)); /* it has read: as before */
 	assert_int_equal(credit_tx_packets(&c), 4);
 	/* A buffer that holds one packet for a Linux that counts: its reader has more time. */
 	assert_true(credit_peer_update(&c, 1024, c.tx_cnt));
 	credit_tx_sent(&c, 100, 0);
-	assert_false(credit_go_on(&c, CREDIT_PATIENCE - 1));
-	assert_true(credit_go_on(&c, CREDIT_PATIENCE));
+	assert_false(credit_allow_extra(&c, CREDIT_PATIENCE - 1));
+	assert_true(credit_allow_extra(&c, CREDIT_PATIENCE));
 }
 
 static void check_books(const struct vsock_credit *c, uint32_t exact)

@@ -10,7 +10,7 @@
  */
 #include "proto_test.h"
 
-#include "proto/vsock_credit.h"
+#include "proto/vsock/vsock_credit.h"
 
 #include <string.h>
 
@@ -151,7 +151,7 @@ static uint32_t send_some(struct vsock_credit *c, struct guest *g, uint32_t len,
 		uint32_t n = len - done < free ? len - done : free;
 
 		n = n < cap ? n : cap;
-		n = credit_tx_cut(c, n, cap, 0);
+		n = credit_tx_pkt_len(c, n, cap, 0);
 		credit_tx_sent(c, n, cap);
 		assert_true(guest_enqueue(g, n, cap));
 		assert_true(c->pkt_unread >= g->count);
@@ -365,7 +365,7 @@ static unsigned trickle(enum rule rule, uint32_t write, unsigned every_ms, uint3
 		if (ms % every_ms == 0)
 			waiting += write;
 		if (!credit_tx_free(&c) && ms >= next) {
-			(void)credit_go_on(&c, asked);
+			(void)credit_allow_extra(&c, asked);
 			next = ms + (asked < 16 ? 5 : asked < 16 + 40 ? 50 : 500);
 			asked++;
 		}

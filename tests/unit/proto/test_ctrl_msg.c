@@ -2,7 +2,7 @@
 /* Messages about channels on the wire: golden bytes, truncation, what is refused. */
 #include "proto_test.h"
 
-#include "proto/ctrl_msg.h"
+#include "proto/ctrl/ctrl_msg.h"
 
 #include <errno.h>
 #include <string.h>

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-#include "proto/dropin_msg.h"
+#include "proto/local/dropin_msg.h"
 #include "proto_test.h"
 
 #include <string.h>

@@ -2,7 +2,7 @@
 /* HELLO on the wire: golden bytes, truncation, every invalid field, room for later fields. */
 #include "proto_test.h"
 
-#include "proto/hello.h"
+#include "proto/ctrl/hello.h"
 
 #include <errno.h>
 #include <stdlib.h>

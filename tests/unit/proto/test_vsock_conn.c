@@ -5,7 +5,7 @@
  */
 #include "proto_test.h"
 
-#include "proto/vsock_conn.h"
+#include "proto/vsock/vsock_conn.h"
 
 static const struct expect {
 	enum vc_state state;
@@ -50,7 +50,7 @@ static const struct expect {
 	{VC_CONNECTED, VC_EV_SHUTDOWN, VC_CONNECTED, VC_ACT_SHUTDOWN, "half-close is no state"},
 	{VC_CONNECTED, VC_EV_RW, VC_CONNECTED, VC_ACT_DATA, "payload"},
 	{VC_CONNECTED, VC_EV_CREDIT_UPDATE, VC_CONNECTED, VC_ACT_CREDIT, "counters"},
-	{VC_CONNECTED, VC_EV_CREDIT_REQUEST, VC_CONNECTED, VC_ACT_TELL_CREDIT, "section 5.10.6.3: must be answered"},
+	{VC_CONNECTED, VC_EV_CREDIT_REQUEST, VC_CONNECTED, VC_ACT_REPORT_CREDIT, "section 5.10.6.3: must be answered"},
 	{VC_CONNECTED, VC_EV_CLOSE, VC_CLOSING, VC_ACT_SEND_SHUTDOWN, "clean close: SHUTDOWN, then the peer's RST"},
 	{VC_CONNECTED, VC_EV_TIMEOUT, VC_CONNECTED, VC_ACT_NONE, "stale connect timer"},
 

@@ -2,7 +2,7 @@
 /* Credit arithmetic: wrap at 2^32, hostile counters, when to report. */
 #include "proto_test.h"
 
-#include "proto/vsock_credit.h"
+#include "proto/vsock/vsock_credit.h"
 
 #define KIB 1024u
 
@@ -55,7 +55,7 @@ static void test_rx_cnt_and_fwd_cnt_wrap(void **state)
 
 	(void)state;
 	credit_init(&c, 400);
-	c.rx_cnt = c.fwd_cnt = c.told_fwd = UINT32_MAX - 9;
+	c.rx_cnt = c.fwd_cnt = c.sent_fwd_cnt = UINT32_MAX - 9;
 	assert_true(credit_rx_take(&c, 400));
 	assert_false(credit_rx_take(&c, 1));
 	assert_int_equal(c.rx_cnt, 390);
@@ -64,7 +64,7 @@ static void test_rx_cnt_and_fwd_cnt_wrap(void **state)
 	assert_false(credit_update_due(&c));
 	credit_rx_consumed(&c, 1);
 	assert_true(credit_update_due(&c));
-	credit_told(&c);
+	credit_reported(&c);
 	assert_false(credit_update_due(&c));
 	assert_true(credit_rx_take(&c, 100));
 	assert_false(credit_rx_take(&c, 1));
@@ -178,7 +178,7 @@ static void test_update_due_thresholds(void **state)
 		assert_false(credit_update_due(&c));
 		credit_rx_consumed(&c, 1);
 		assert_true(credit_update_due(&c));
-		credit_told(&c);
+		credit_reported(&c);
 		assert_false(credit_update_due(&c));
 	}
 }
@@ -194,10 +194,10 @@ static void test_update_due_by_packets(void **state)
 	for (unsigned i = 1; i <= 64 * KIB / CREDIT_MSG_OVERHEAD / 4; i++) {
 		assert_false(credit_update_due(&c));
 		credit_rx_consumed(&c, 1);
-		c.untold_pkts++;
+		c.unreported_pkts++;
 	}
 	assert_true(credit_update_due(&c));
-	credit_told(&c);
+	credit_reported(&c);
 	assert_false(credit_update_due(&c));
 }
 
@@ -228,7 +228,7 @@ static void test_a_sender_that_caps_at_its_own_buffer_goes_on(void **state)
 			credit_rx_consumed(&c, len);
 			if (credit_update_due(&c)) {
 				heard = c.fwd_cnt;
-				credit_told(&c);
+				credit_reported(&c);
 			}
 		}
 	}
@@ -255,7 +255,7 @@ static void test_one_way_flow_is_reported_and_rarely(void **state)
 		total += len;
 		if (credit_update_due(&rx)) {
 			assert_true(credit_peer_update(&tx, rx.buf_alloc, rx.fwd_cnt));
-			credit_told(&rx);
+			credit_reported(&rx);
 			updates++;
 		}
 	}

@@ -2,7 +2,7 @@
 /* Virtqueue numbers and feature bits, as the specification and docs/protocol.md have them. */
 #include "proto_test.h"
 
-#include "proto/vsock_device.h"
+#include "proto/vsock/vsock_device.h"
 
 #include <linux/virtio_config.h>
 #include <linux/virtio_ring.h>

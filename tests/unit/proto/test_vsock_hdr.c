@@ -2,7 +2,7 @@
 /* The packet header: layout, alignment, checks, the RST that answers a packet. */
 #include "proto_test.h"
 
-#include "proto/vsock_hdr.h"
+#include "proto/vsock/vsock_hdr.h"
 
 #define GUEST 0x12345678u
 

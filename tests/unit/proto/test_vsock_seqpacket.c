@@ -2,7 +2,7 @@
 /* SEQPACKET framing: EOM, EOR, and what a peer cannot make grow. */
 #include "proto_test.h"
 
-#include "proto/vsock_seqpacket.h"
+#include "proto/vsock/vsock_seqpacket.h"
 
 #define MAX 1000u
 

@@ -109,10 +109,10 @@ static void test_who_is_heard(void **state)
 	(void)state;
 	assert_int_equal(bell_attach(&now, &page, ID, wake, NULL), 0);
 	assert_int_equal(bell_attach(&before, &page, ID - 1, wake, NULL), 0);
-	assert_true(bells_heard(&now));
-	assert_false(bells_heard(&before));
+	assert_true(bells_listening(&now));
+	assert_false(bells_listening(&before));
 	bells_close(&owner);
-	assert_false(bells_heard(&now));
+	assert_false(bells_listening(&now));
 }
 
 static int fails(void *arg)

@@ -92,14 +92,14 @@ static void what_is_held_keeps_its_own_part(void **state)
 	assert_int_equal(shm_channel_cancel(p->a, big, 2), 0);
 }
 
-struct world {
+struct testbed {
 	struct shm_msg taken[MOST], sent[MOST];
 	unsigned ntaken, nsent;
 	uint8_t used[UNITS]; /* 0, or whose */
 };
 
 /* Marks the units of @m as used, or not. None was before. */
-static void mark(struct pair *p, struct world *w, const struct shm_msg *m, bool used)
+static void mark(struct pair *p, struct testbed *w, const struct shm_msg *m, bool used)
 {
 	size_t at = (size_t)((uint8_t *)m->data - p->mem - p->desc.offset) -
 		    (size_t)p->l.dir[0].slots[0];
@@ -113,7 +113,7 @@ static void mark(struct pair *p, struct world *w, const struct shm_msg *m, bool 
 }
 
 /* What the lists say is what is used: every unit is in use, or can be had. */
-static void count(struct pair *p, const struct world *w)
+static void count(struct pair *p, const struct testbed *w)
 {
 	const struct channel_tx *tx = &p->a->tx;
 	uint32_t used = 0, left = 0;
@@ -125,7 +125,7 @@ static void count(struct pair *p, const struct world *w)
 	assert_int_equal(used + left, UNITS);
 }
 
-static void give_back(struct pair *p, struct world *w, unsigned i)
+static void give_back(struct pair *p, struct testbed *w, unsigned i)
 {
 	struct shm_msg *m = &w->sent[i];
 
@@ -135,7 +135,7 @@ static void give_back(struct pair *p, struct world *w, unsigned i)
 	assert_int_equal(tx_collect(p->a), 0);
 }
 
-static void one_step(struct pair *p, struct world *w)
+static void one_step(struct pair *p, struct testbed *w)
 {
 	static const uint32_t len[] = {1, UNIT, UNIT + 1, 4 * UNIT, 5 * UNIT, 16 * UNIT, 99 * UNIT};
 	struct shm_msg *m;
@@ -178,7 +178,7 @@ static void one_step(struct pair *p, struct world *w)
 static void any_order_agrees_with_a_map(void **state)
 {
 	struct pair *p = *state;
-	struct world w = {.nsent = 0};
+	struct testbed w = {.nsent = 0};
 	uint64_t all;
 
 	nest(p);

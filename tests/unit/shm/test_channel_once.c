@@ -63,7 +63,7 @@ static void sending_loads_the_index_once(void **state)
 	for (unsigned i = 0; i < PAIR_ENTRIES; i++)
 		m[i] = (struct shm_msg){.data = &out, .len = 20};
 	n = shm_channel_send(p->a, m, PAIR_ENTRIES);
-	assert_int_equal(n, PAIR_ENTRIES - RING_CONTROL_KEPT);
+	assert_int_equal(n, PAIR_ENTRIES - RING_CONTROL_RESERVED);
 	assert_int_equal(shm_channel_recv(p->b, out, PAIR_ENTRIES), n);
 	assert_int_equal(shm_channel_release(p->b, out, (unsigned)n), 0);
 	assert_int_equal(shm_channel_notify(p->b), 0);

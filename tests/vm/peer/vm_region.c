@@ -30,7 +30,7 @@ static _Noreturn void scribble(const struct vm_region *r)
 int main(int argc, char **argv)
 {
 	struct vm_region r;
-	const struct vm_region_place place = {.root = ""};
+	const struct vm_region_env place = {.root = ""};
 	int ret = argc >= 2 ? vm_region_open(&r, argv[1], &place) : -1;
 	size_t len = argc >= 3 ? strlen(argv[2]) : 0;
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * AF_VSOCK programs on this machine. They connect to guests, and accept connections from them,
- * through a drop-in directory. api/proto/dropin_msg.h describes the messages and the socket names
- * used there.
+ * through a drop-in directory. api/proto/local/dropin_msg.h describes the messages and the socket
+ * names used there.
  *
  * Theory of operation
  * -------------------
@@ -42,8 +42,8 @@
 
 #include "core/log.h"
 #include "endpoint/endpoint.h"
-#include "endpoint/sibling_dgram.h"
-#include "proto/dropin_msg.h"
+#include "endpoint/sibling/sibling_dgram.h"
+#include "proto/local/dropin_msg.h"
 #include "relay/relay.h"
 
 #include <pthread.h>
@@ -64,8 +64,8 @@
  * together may have half; each user except root 1/AV_FDS_PART of the total, and half of that for
  * the peers of its datagrams, because others choose those.
  */
-#define AV_FDS_PART	  8u
-#define AV_FDS_PEERS_PART (2 * AV_FDS_PART)
+#define AV_FDS_SHARE	   8u
+#define AV_FDS_PEERS_SHARE (2 * AV_FDS_SHARE)
 
 enum av_socket { AV_ASK, AV_STREAM, AV_SEQPACKET, AV_DGRAM, AV_SOCKETS };
 #define AV_LISTENING AV_DGRAM /* connections are accepted on the ones before it */
@@ -96,15 +96,15 @@ struct av_ask {
 	struct lcore_work work; /* ends it */
 	struct av_space *space;
 	struct av_user *user;
-	struct ucred who;
+	struct ucred cred;
 	int fd;
 	bool low; /* it may bind ports below 1024 */
 	bool ended;
 	bool unread;	      /* data was reported while busy: read it after the answer */
 	struct av_call *busy; /* a CONNECT not answered yet */
 	struct av_word *word; /* a SHUTDOWN not answered yet */
-	LIST_HEAD(av_given, av_port) given; /* ports assigned to it */
-	bool waits;			    /* waits for its turn, in user->turn */
+	LIST_HEAD(av_assigned, av_port) assigned; /* ports assigned to it */
+	bool waits;				  /* waits for its turn, in user->turn */
 	TAILQ_ENTRY(av_ask) turn;
 	TAILQ_ENTRY(av_ask) link;
 };
@@ -116,14 +116,14 @@ struct av_port {
 	char text[DROPIN_LABEL];
 	uid_t uid; /* of the program */
 	pid_t pid;
-	struct av_user *user;	     /* [H] */
-	uint64_t since_ns;	     /* [H] */
-	TAILQ_ENTRY(av_port) looked; /* [H] */
-	struct av_ask *asker;	   /* [H]; NULL: it has disconnected, whether or not it has bound */
-	LIST_ENTRY(av_port) given; /* [H] in asker->given */
-	bool connected;		   /* [H] for NAMES: so are from and to */
+	struct av_user *user;	      /* [H] */
+	uint64_t since_ns;	      /* [H] */
+	TAILQ_ENTRY(av_port) checked; /* [H] */
+	struct av_ask *asker; /* [H]; NULL: it has disconnected, whether or not it has bound */
+	LIST_ENTRY(av_port) assigned; /* [H] in asker->assigned */
+	bool connected;		      /* [H] for NAMES: so are from and to */
 	struct dropin_addr from, to;
-	struct av_box *box; /* [H] of a datagram port: av_dgram.h */
+	struct av_inbox *inbox; /* [H] of a datagram port: av_dgram.h */
 };
 
 enum av_state {
@@ -143,7 +143,7 @@ struct av_call {
 	struct av_space *space;	      /* NULL: home is done with it */
 	struct av_user *user;
 	struct av_ask *ask; /* while it waits for the answer to CONNECT */
-	struct ucred who;
+	struct ucred cred;
 	enum av_state state;
 	bool nonblock, filled;
 	bool bound; /* label belongs to a bound port */
@@ -170,8 +170,8 @@ struct av_guest {
 	bool device;   /* zvsockd is the guest: CIDs that no guest has are reached here */
 	bool gone;     /* under the lock */
 	unsigned next; /* next queue to use; under the lock */
-	struct dgram_parcels to, from; /* datagrams in transit to the guest, and from it */
-	struct av_guest *more;	       /* in space->devices */
+	struct dgram_in_transit to, from; /* datagrams in transit to the guest, and from it */
+	struct av_guest *more;		  /* in space->devices */
 };
 
 struct av_space {
@@ -180,9 +180,10 @@ struct av_space {
 	struct cfg_space cfg; /* [H] */
 	struct lcore *home;
 	struct av_listener listener[AV_SOCKETS];
-	int keep;	    /* DIR/ports; -1: none */
-	unsigned n_kept;    /* lines in it */
-	struct fd_bin *bin; /* descriptors that programs have sent; NULL: they cannot send any */
+	int ports_fd;	  /* DIR/ports; -1: none */
+	unsigned n_saved; /* lines in it */
+	struct fd_closer
+		*closer; /* descriptors that programs have sent; NULL: they cannot send any */
 	/* [H] */
 	bool ending;
 	TAILQ_HEAD(, av_ask) asks;
@@ -195,10 +196,10 @@ struct av_space {
 	uint64_t round;			       /* round of home that `left` is for */
 	int left;			       /* work left in that round: av_turn.c */
 	uint32_t last_port;
-	TAILQ_HEAD(av_order, av_port) looked; /* least recently checked first */
+	TAILQ_HEAD(av_order, av_port) checked; /* least recently checked first */
 	uint64_t random[64];
 	unsigned n_random;
-	struct log_once refused, strangers, lost;
+	struct log_once refused, not_admitted, lost;
 	struct av_mail *mail; /* datagrams: av_dgram.h */
 	/* under the lock */
 	pthread_mutex_t lock;
@@ -268,7 +269,7 @@ void av_ask_serve(struct av_ask *a);
 void av_turn_init(struct av_space *s);
 /* @a may have something to read: serves it now, or when its turn comes. */
 void av_turn(struct av_ask *a);
-/* Puts @a at the end of the line to be served again. */
+/* Puts @a at the end of the queue to be served again. */
 void av_turn_wait(struct av_ask *a);
 /* @a no longer waits. */
 void av_turn_leave(struct av_ask *a);
@@ -285,7 +286,7 @@ static inline void av_turn_done(struct av_space *s)
 /* Handles the BIND in *m and writes the answer there. */
 void av_bind(struct av_ask *a, struct dropin_msg *m);
 /* @a has disconnected: ports assigned to it and not bound are free. */
-void av_ports_given(struct av_ask *a);
+void av_ports_check_assigned(struct av_ask *a);
 /* Chooses an unbound port for a socket that connects. */
 uint32_t av_port_choose(struct av_ask *a, uint32_t cid);
 /* NAMES. */
@@ -308,13 +309,13 @@ void av_ports_end(struct av_space *s);
 /* Fills *addr with the abstract address named @text; returns its length. */
 socklen_t av_address(struct sockaddr_un *addr, const char *text);
 
-/* ---- av_keep.c: DIR/ports, which keeps ports across a restart of zvsockd ---- */
+/* ---- av_ports_file.c: DIR/ports, which keeps ports across a restart of zvsockd ---- */
 
 /* Reads DIR/ports, before home serves. If the file cannot be trusted or opened, that is logged. */
-void av_keep_begin(struct av_space *s);
+void av_ports_load(struct av_space *s);
 /* Records @p in it. [H] */
-void av_keep(struct av_space *s, const struct av_port *p);
-void av_keep_end(struct av_space *s);
+void av_ports_save(struct av_space *s, const struct av_port *p);
+void av_ports_close(struct av_space *s);
 
 /* ---- av_call.c, [H] ---- */
 
@@ -323,7 +324,7 @@ bool av_connect(struct av_ask *a, struct dropin_msg *m);
 void av_filled(struct av_ask *a, struct dropin_msg *m);
 void av_error(struct av_ask *a, struct dropin_msg *m);
 /* A socket taken by fds_get() has been accepted at DIR/TYPE. */
-void av_came(struct av_space *s, int fd, enum av_socket what);
+void av_socket_arrived(struct av_space *s, int fd, enum av_socket what);
 /* Nobody waits any longer for the answer to the CONNECT of @a. */
 void av_call_withdraw(struct av_ask *a);
 void av_calls_end(struct av_space *s);

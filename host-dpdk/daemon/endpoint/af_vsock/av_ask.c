@@ -7,7 +7,7 @@
 #include "av_dgram.h"
 
 #include "core/fds.h"
-#include "fd_bin.h"
+#include "fd_closer.h"
 #include "passed.h"
 
 #include <errno.h>
@@ -81,7 +81,7 @@ void av_ask_end(struct av_ask *a)
 	av_turn_leave(a);
 	av_call_withdraw(a);
 	av_word_drop(a);
-	av_ports_given(a);
+	av_ports_check_assigned(a);
 	io_cancel(lcore_io(home_of(a)), &a->poll);
 	av_discard(a->space, a->fd, false);
 	if (!a->poll.pending)
@@ -96,22 +96,22 @@ static ssize_t receive(struct av_space *s, int from, struct dropin_msg *m)
 {
 	struct iovec iov = {.iov_base = m, .iov_len = sizeof(*m)};
 	struct msghdr mh = {.msg_iov = &iov, .msg_iovlen = 1};
-	struct passed_room room;
+	struct passed_cmsg room;
 	int fd[PASSED_MAX];
 	unsigned n_fds;
 	ssize_t n;
 
-	if (s->bin && !fds_passed_reads() && passed_look(from, &mh, 0) < 0)
+	if (s->closer && !fds_passed_reads() && passed_peek(from, &mh, 0) < 0)
 		return -errno;
-	if (s->bin)
-		passed_room_give(&mh, &room);
+	if (s->closer)
+		passed_cmsg_attach(&mh, &room);
 	n = recvmsg(from, &mh, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
 	if (n < 0)
 		return -errno;
-	n_fds = s->bin ? passed_take(&mh, fd) : 0;
+	n_fds = s->closer ? passed_take(&mh, fd) : 0;
 	if (n_fds) {
 		fds_take(n_fds);
-		fd_bin_put_all(s->bin, fd, n_fds);
+		fd_closer_put_all(s->closer, fd, n_fds);
 	}
 	if (n_fds || mh.msg_flags & MSG_CTRUNC)
 		return -EPERM;
@@ -170,7 +170,8 @@ static void hostile(struct av_ask *a, const char *why)
 	if (log_once(&a->space->refused, &more))
 		log_line(ZV_LOG_WARN, NULL,
 			 "%s: a message of pid %d, uid %u was refused, and it is hung up on: %s",
-			 a->space->cfg.sockets[AV_ASK], (int)a->who.pid, (unsigned)a->who.uid, why);
+			 a->space->cfg.sockets[AV_ASK], (int)a->cred.pid, (unsigned)a->cred.uid,
+			 why);
 	av_ask_end(a);
 }
 
@@ -235,20 +236,20 @@ static void ask_polled(struct io_op *op, int res, uint32_t flags)
 /* ---- the beginning ---- */
 
 /* Whether the program may bind ports below 1024. */
-static bool may_low(const struct cfg_space *c, int fd, const struct ucred *who)
+static bool may_low(const struct cfg_space *c, int fd, const struct ucred *cred)
 {
 	gid_t gids[256];
 	socklen_t len = sizeof(gids);
 
-	if (cfg_space_low(c, who->uid, &who->gid, 1))
+	if (cfg_space_low(c, cred->uid, &cred->gid, 1))
 		return true;
 	if (!c->n_low_groups || getsockopt(fd, SOL_SOCKET, SO_PEERGROUPS, gids, &len) < 0)
 		return false;
-	return cfg_space_low(c, who->uid, gids, (unsigned)(len / sizeof(gids[0])));
+	return cfg_space_low(c, cred->uid, gids, (unsigned)(len / sizeof(gids[0])));
 }
 
 /* There is no room for @fd: an answer to what has not been asked yet. */
-static void turn_away(struct av_space *s, int fd, const struct ucred *who)
+static void turn_away(struct av_space *s, int fd, const struct ucred *cred)
 {
 	struct dropin_msg m;
 	uint32_t more;
@@ -261,8 +262,8 @@ static void turn_away(struct av_space *s, int fd, const struct ucred *who)
 		log_line(ZV_LOG_WARN, NULL,
 			 "%s: pid %d, uid %u is turned away: its user's programs, or all, are as "
 			 "many as may be (%u, %u)",
-			 s->cfg.sockets[AV_ASK], (int)who->pid, (unsigned)who->uid, AV_ASKS_MAX / 4,
-			 AV_ASKS_MAX);
+			 s->cfg.sockets[AV_ASK], (int)cred->pid, (unsigned)cred->uid,
+			 AV_ASKS_MAX / 4, AV_ASKS_MAX);
 	/* A socket that is closed with a question in it takes the answer away with itself. */
 	(void)shutdown(fd, SHUT_RD);
 	for (unsigned i = 0; i < LEFT_UNREAD && receive(s, fd, &m) > 0; i++)
@@ -274,22 +275,22 @@ void av_ask_begin(struct av_space *s, int fd)
 {
 	struct av_ask *a = calloc(1, sizeof(*a));
 	socklen_t len = sizeof(struct ucred);
-	struct ucred who = {0};
+	struct ucred cred = {0};
 
-	if (a && getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &who, &len) == 0)
-		a->user = av_user(s, who.uid);
+	if (a && getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &cred, &len) == 0)
+		a->user = av_user(s, cred.uid);
 	if (!a || !a->user || !av_user_may(a->user, a->user->asks, s->n_asks, AV_ASKS_MAX) ||
-	    !av_fd_take(a->user, AV_FDS_PART)) {
-		turn_away(s, fd, &who);
+	    !av_fd_take(a->user, AV_FDS_SHARE)) {
+		turn_away(s, fd, &cred);
 		if (a && a->user)
 			av_user_put(s, a->user);
 		free(a);
 		return;
 	}
 	a->space = s;
-	a->who = who;
+	a->cred = cred;
 	a->fd = fd;
-	a->low = may_low(&s->cfg, fd, &who);
+	a->low = may_low(&s->cfg, fd, &cred);
 	a->poll.done = ask_polled;
 	a->work.run = ask_free;
 	TAILQ_INSERT_TAIL(&s->asks, a, link);

@@ -5,7 +5,7 @@
 
 #include "core/clock.h"
 #include "core/fds.h"
-#include "proto/hello.h"
+#include "proto/ctrl/hello.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -13,9 +13,9 @@
 #include <sys/socket.h>
 #include <sys/un.h>
 
-#define COME_NS	   5000000000ull  /* from the answer to the program's socket */
-#define FAILED_NS  60000000000ull /* how long an error waits for ERROR */
-#define FAILED_MAX 1024u
+#define SOCKET_TIMEOUT_NS 5000000000ull	 /* from the answer to the program's socket */
+#define FAILED_NS	  60000000000ull /* how long an error waits for ERROR */
+#define FAILED_MAX	  1024u
 
 void av_call_put(struct av_call *c)
 {
@@ -62,7 +62,7 @@ static void note_stop(struct note *n)
 }
 
 /* Runs @n's function on the lcore of the guest's queue. False: no memory. */
-static bool tell(const struct note *n)
+static bool post_to_guest(const struct note *n)
 {
 	struct av_call *c = n->call;
 	struct note *copy;
@@ -118,7 +118,7 @@ static void forget(struct av_call *c)
 /* Ends it at the guest, too. */
 static void stop(struct av_call *c, bool unclaimed)
 {
-	(void)tell(&(struct note){.call = c, .fn = note_stop, .unclaimed = unclaimed});
+	(void)post_to_guest(&(struct note){.call = c, .fn = note_stop, .unclaimed = unclaimed});
 	forget(c);
 }
 
@@ -157,13 +157,13 @@ static void expired(struct lcore_timer *t)
 		if (a)
 			av_ask_decided(a, &m);
 	} else if (c->nonblock && c->filled) {
-		(void)tell(&(struct note){.call = c, .fn = note_stop});
+		(void)post_to_guest(&(struct note){.call = c, .fn = note_stop});
 		fail(c, -ETIMEDOUT);
 	} else {
 		log_line(ZV_LOG_DEBUG, NULL,
 			 "%s: pid %d, uid %u has asked for a connection to CID %u, port %u, and "
 			 "does not come for it: reset",
-			 c->space->cfg.dir, (int)c->who.pid, (unsigned)c->who.uid,
+			 c->space->cfg.dir, (int)c->cred.pid, (unsigned)c->cred.uid,
 			 c->label.remote.cid, c->label.remote.port);
 		stop(c, true);
 	}
@@ -202,7 +202,7 @@ static void go_if_ready(struct av_call *c)
 
 	if (c->state != AV_UP || c->fd < 0 || (c->nonblock && !c->filled))
 		return;
-	if (tell(&n))
+	if (post_to_guest(&n))
 		c->fd = -1;
 	forget(c);
 }
@@ -230,7 +230,7 @@ static void answer_connect(struct av_call *c, int err)
 		forget(c);
 	} else {
 		answer_names(c, &m);
-		lcore_timer_start(c->home, &c->timer, COME_NS);
+		lcore_timer_start(c->home, &c->timer, SOCKET_TIMEOUT_NS);
 	}
 	if (a)
 		av_ask_decided(a, &m);
@@ -321,7 +321,7 @@ static struct av_call *call_of(const struct av_ask *a, const struct dropin_msg *
 	if (!dropin_label_read(&l, m->label, strlen(m->label)))
 		return NULL;
 	c = call_find(a->space, m->label, &l);
-	return c && c->who.uid == a->who.uid && c->nonblock ? c : NULL;
+	return c && c->cred.uid == a->cred.uid && c->nonblock ? c : NULL;
 }
 
 void av_filled(struct av_ask *a, struct dropin_msg *m)
@@ -408,7 +408,7 @@ static struct av_call *call_new(struct av_ask *a, const struct dropin_msg *m,
 	c->space = s;
 	c->user = a->user;
 	c->ask = a;
-	c->who = a->who;
+	c->cred = a->cred;
 	c->nonblock = m->flags & DROPIN_NONBLOCK;
 	c->timeout_ms = m->timeout_ms;
 	c->fd = -1;
@@ -450,7 +450,7 @@ static bool begin(struct av_call *c, struct av_guest *g)
 	if (!c->named)
 		return false;
 	c->local_cid = g->device ? (uint32_t)guest_cid(g->guest) : (uint32_t)ZV_CID_HOST;
-	return c->lc == c->home || tell(&(struct note){.call = c, .fn = note_begin});
+	return c->lc == c->home || post_to_guest(&(struct note){.call = c, .fn = note_begin});
 }
 
 bool av_connect(struct av_ask *a, struct dropin_msg *m)
@@ -467,7 +467,7 @@ bool av_connect(struct av_ask *a, struct dropin_msg *m)
 		av_refuse(m, -ENOBUFS,
 			  "programs of uid %u, or all, have as many connections "
 			  "on their way as they may",
-			  (unsigned)a->who.uid);
+			  (unsigned)a->cred.uid);
 		return true;
 	}
 	pthread_mutex_lock(&s->lock);
@@ -510,7 +510,7 @@ static struct av_call *caller(struct av_space *s, int fd, enum av_socket what)
 	size_t skip = offsetof(struct sockaddr_un, sun_path) + 1;
 	struct dropin_label l;
 	struct av_call *c;
-	struct ucred who;
+	struct ucred cred;
 	char text[DROPIN_LABEL] = "";
 
 	if (getpeername(fd, (struct sockaddr *)&sa, &len) < 0 || len <= skip ||
@@ -522,19 +522,19 @@ static struct av_call *caller(struct av_space *s, int fd, enum av_socket what)
 	c = call_find(s, text, &l);
 	if (!c || c->fd >= 0 || c->state == AV_STARTING || (c->state == AV_WAITING && !c->nonblock))
 		return NULL;
-	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &who, &cred_len) < 0 || who.pid != c->who.pid ||
-	    who.uid != c->who.uid)
+	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &cred, &cred_len) < 0 ||
+	    cred.pid != c->cred.pid || cred.uid != c->cred.uid)
 		return NULL;
 	return c;
 }
 
-void av_came(struct av_space *s, int fd, enum av_socket what)
+void av_socket_arrived(struct av_space *s, int fd, enum av_socket what)
 {
 	struct av_call *c = caller(s, fd, what);
 	uint32_t more;
 
 	if (!c) {
-		if (log_once(&s->strangers, &more))
+		if (log_once(&s->not_admitted, &more))
 			log_line(ZV_LOG_INFO, NULL,
 				 "%s: a socket that no connection of its process waits for: closed",
 				 s->cfg.sockets[what]);

@@ -31,14 +31,14 @@ static struct av_conn *conn_of(struct conn_owner *o)
 
 /* ---- to home ---- */
 
-struct news {
+struct report {
 	struct av_call *call;
 	bool decided;
 	int err;
 	uint32_t port;
 };
 
-static void news_tell(const struct news *n)
+static void report_post(const struct report *n)
 {
 	if (n->decided)
 		av_call_decided(n->call, n->err);
@@ -46,23 +46,23 @@ static void news_tell(const struct news *n)
 		av_call_started(n->call, n->err, n->port);
 }
 
-static void news_came(struct lcore *lc, void *arg)
+static void report_arrived(struct lcore *lc, void *arg)
 {
-	struct news *n = arg;
+	struct report *n = arg;
 
 	(void)lc;
-	news_tell(n);
+	report_post(n);
 	av_call_put(n->call);
 	free(n);
 }
 
-static void tell_home(const struct news *n)
+static void report_to_home(const struct report *n)
 {
 	struct av_call *c = n->call;
-	struct news *copy;
+	struct report *copy;
 
 	if (c->home == c->lc) {
-		news_tell(n);
+		report_post(n);
 		return;
 	}
 	copy = malloc(sizeof(*copy));
@@ -70,14 +70,14 @@ static void tell_home(const struct news *n)
 		return; /* its timers end it */
 	*copy = *n;
 	__atomic_add_fetch(&c->refs, 1, __ATOMIC_RELAXED);
-	if (lcore_post(c->home, news_came, copy) < 0) {
+	if (lcore_post(c->home, report_arrived, copy) < 0) {
 		av_call_put(c);
 		free(copy);
 	}
 }
 
 /* Separates the connection from its call. */
-static void part(struct av_conn *a)
+static void detach_call(struct av_conn *a)
 {
 	struct av_call *c = a->call;
 
@@ -93,7 +93,7 @@ static void part(struct av_conn *a)
 /* Ends it, without a word to home. */
 static void conn_end(struct av_conn *a)
 {
-	part(a);
+	detach_call(a);
 	relay_abort(&a->r);
 }
 
@@ -115,10 +115,10 @@ static int as_kernel(int err)
 /* It has failed. */
 static void conn_fail(struct av_conn *a, int err, bool started)
 {
-	struct news n = {a->call, started, as_kernel(err), 0};
+	struct report n = {a->call, started, as_kernel(err), 0};
 
 	if (a->call)
-		tell_home(&n);
+		report_to_home(&n);
 	if (!a->up)
 		GUEST_COUNT(a->r.f.owner.gq, host_refused);
 	conn_end(a);
@@ -146,7 +146,7 @@ static void conn_event(struct conn_owner *o, const struct zv_event *ev)
 		a->up = true;
 		GUEST_COUNT(o->gq, host_joined);
 		zv_set_events(a->r.f.conn, 0); /* nobody reads before the program connects */
-		tell_home(&(struct news){a->call, true, 0, 0});
+		report_to_home(&(struct report){a->call, true, 0, 0});
 	}
 }
 
@@ -202,7 +202,7 @@ static void conn_connect(struct av_conn *a)
 	}
 	zv_set_user(a->r.f.conn, &a->r.f.owner);
 	(void)zv_conn_info(a->r.f.conn, &info);
-	tell_home(&(struct news){a->call, false, 0, info.local_port});
+	report_to_home(&(struct report){a->call, false, 0, info.local_port});
 }
 
 void av_conn_begin(struct av_call *c)
@@ -213,7 +213,7 @@ void av_conn_begin(struct av_call *c)
 	GUEST_COUNT(c->gq, host_accepted);
 	if (!a) {
 		GUEST_COUNT(c->gq, no_memory);
-		tell_home(&(struct news){c, false, -ENOMEM, 0});
+		report_to_home(&(struct report){c, false, -ENOMEM, 0});
 		return;
 	}
 	relay_init(&a->r, c->gq, NULL, &endpoint_af_vsock.kind, -1, seq ? RELAY_SEQPACKET : 0);
@@ -304,9 +304,9 @@ void av_conn_go(struct av_call *c, int fd, uint64_t bytes, uint32_t messages)
 	fds_put(); /* it is the guest's now */
 	av_named_give(c->named, &a->r);
 	c->named = NULL;
-	part(a);
+	detach_call(a);
 	a->r.fd = fd;
-	if (gq->guest->bin)
+	if (gq->guest->closer)
 		relay_expect_passed(&a->r);
 	a->bytes = bytes;
 	a->messages = messages;

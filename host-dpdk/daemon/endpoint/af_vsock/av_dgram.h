@@ -1,41 +1,42 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Datagrams of AF_VSOCK programs. api/proto/dropin_msg.h describes how a program sends and receives
- * them.
+ * Datagrams of AF_VSOCK programs. api/proto/local/dropin_msg.h describes how a program sends and
+ * receives them.
  *
  * Theory of operation
  * -------------------
- * Everything that concerns programs is done at home [H]. A bound port has a *box* (av_box.c): the
- * sockets from which zvsockd sends to the program, one for each peer that has sent recently, and
- * the datagrams that wait because the program's socket is full (net.unix.max_dgram_qlen datagrams).
- * A box may hold BOX_BYTES of waiting datagrams, all boxes together MAIL_BYTES. Datagrams for which
- * there is no room, or whose port nobody has bound, are dropped and counted. A guest may send from
- * any number of ports: beyond BOX_PEERS, the socket of the oldest peer is closed.
+ * Everything that concerns programs is done at home [H]. A bound port has a *inbox* (av_inbox.c):
+ * the sockets from which zvsockd sends to the program, one for each peer that has sent recently,
+ * and the datagrams that wait because the program's socket is full (net.unix.max_dgram_qlen
+ * datagrams). An inbox may hold BOX_BYTES of waiting datagrams, all inboxes together MAIL_BYTES.
+ * Datagrams for which there is no room, or whose port nobody has bound, are dropped and counted. A
+ * guest may send from any number of ports: beyond BOX_PEERS, the socket of the oldest peer is
+ * closed.
  *
  * A datagram to a guest goes through the queue that its ports select (av_mail.c): directly if the
- * queue belongs to the home lcore, otherwise in a parcel posted to the other lcore. The opposite
- * direction works the same way. At most DGRAM_PARCELS are in transit per guest and direction. So
- * datagrams have memory and turns of their own and never use those of a connection.
+ * queue belongs to the home lcore, otherwise in a message posted to the other lcore. The opposite
+ * direction works the same way. At most DGRAM_IN_TRANSIT_MAX are in transit per guest and
+ * direction. So datagrams have memory and turns of their own and never use those of a connection.
  *
  * A label is not secret, and it is free again once its socket is closed. The next program that uses
- * it must neither receive the port's datagrams nor send as the port. So a box *holds* the program's
- * socket: a socket of the box is connected to it as soon as it is bound, and has a message in its
- * queue. When it is connected again, to whichever socket has the label now, it loses that message
- * if that is a different socket (the kernel empties the queue of a datagram socket that changes its
- * peer). Datagrams that a program sends must contain the key of the port, which only the owner of
- * its socket knows.
+ * it must neither receive the port's datagrams nor send as the port. So an inbox *holds* the
+ * program's socket: a socket of the inbox is connected to it as soon as it is bound, and has a
+ * message in its queue. When it is connected again, to whichever socket has the label now, it loses
+ * that message if that is a different socket (the kernel empties the queue of a datagram socket
+ * that changes its peer). Datagrams that a program sends must contain the key of the port, which
+ * only the owner of its socket knows.
  */
 #ifndef ZVD_AV_DGRAM_H
 #define ZVD_AV_DGRAM_H
 
 #include "av.h"
 
-#define BOX_PEERS  16u
-#define BOX_BYTES  262144u
-#define MAIL_BYTES 16777216u
-#define BOX_COST   64u /* cost of a waiting datagram in addition to its bytes */
+#define INBOX_PEERS 16u
+#define INBOX_BYTES 262144u
+#define MAIL_BYTES  16777216u
+#define INBOX_COST  64u /* cost of a waiting datagram in addition to its bytes */
 
-struct av_box;
+struct av_inbox;
 struct av_mail;
 
 /* A socket to which a connected program has written, until it is read in its turn. [H] */
@@ -44,36 +45,36 @@ struct av_reader {
 	TAILQ_ENTRY(av_reader) link;
 };
 
-/* ---- av_box.c, [H] ---- */
+/* ---- av_inbox.c, [H] ---- */
 
-/* Creates the box of @p, whose datagrams end with @key. NULL: no memory. */
-struct av_box *av_box_new(struct av_space *s, struct av_port *p, uint64_t key);
+/* Creates the inbox of @p, whose datagrams end with @key. NULL: no memory. */
+struct av_inbox *av_inbox_new(struct av_space *s, struct av_port *p, uint64_t key);
 /* The port no longer exists; what the program has written to a connected socket is still read. NULL
  * is allowed. */
-void av_box_end(struct av_box *b);
-uint64_t av_box_key(const struct av_box *b);
+void av_inbox_end(struct av_inbox *b);
+uint64_t av_inbox_key(const struct av_inbox *b);
 /*
- * Connects the box's own socket to the program's, unless it is connected already. 0: the socket
+ * Connects the inbox's own socket to the program's, unless it is connected already. 0: the socket
  * with the label is the program's; -EPERM: likewise, except that it accepts datagrams only from its
  * own peer; -errno.
  */
-int av_box_hold(struct av_box *b);
+int av_inbox_hold(struct av_inbox *b);
 /* The label has been given to a program, which must bind its socket to it. */
-void av_box_given(struct av_box *b);
+void av_inbox_label_assigned(struct av_inbox *b);
 /* The label has been given out, and no socket with it has been seen yet. */
-bool av_box_is_new(const struct av_box *b);
+bool av_inbox_is_new(const struct av_inbox *b);
 /* False: the program's socket is known to be gone. */
-bool av_box_has_socket(struct av_box *b);
+bool av_inbox_has_socket(struct av_inbox *b);
 /* Delivers a datagram from @from to the program at @local_cid. False: it is lost. */
-bool av_box_put(struct av_box *b, uint32_t local_cid, const struct dropin_addr *from,
-		const void *data, uint32_t len);
+bool av_inbox_put(struct av_inbox *b, uint32_t local_cid, const struct dropin_addr *from,
+		  const void *data, uint32_t len);
 /* Writes to @text the label of the socket to which the program must connect to exchange datagrams
  * with @to. */
-int av_box_connect(struct av_box *b, uint32_t local_cid, const struct dropin_addr *to,
-		   char text[static DROPIN_LABEL]);
+int av_inbox_connect(struct av_inbox *b, uint32_t local_cid, const struct dropin_addr *to,
+		     char text[static DROPIN_LABEL]);
 
 /* Reads a datagram from @r. False: there is none left. */
-bool av_box_read(struct av_reader *r);
+bool av_inbox_read(struct av_reader *r);
 
 /* ---- av_mail.c, [H] ---- */
 
@@ -89,11 +90,11 @@ void av_mail_begin(struct av_space *s);
 void av_mail_end(struct av_space *s);
 /* Receives what is queued at DIR/dgram: its sender may have closed its socket since. */
 void av_mail_take(struct av_space *s);
-/* A box has been created (@there) or freed. */
-void av_mail_box(struct av_mail *m, bool there);
-/* Reserves @bytes of waiting datagrams; av_mail_gone() returns them. False: no room. */
-bool av_mail_room(struct av_mail *m, uint32_t bytes);
-void av_mail_gone(struct av_mail *m, uint32_t bytes);
+/* An inbox has been created (@there) or freed. */
+void av_mail_count_inbox(struct av_mail *m, bool there);
+/* Reserves @bytes of waiting datagrams; av_mail_unreserve() returns them. False: no room. */
+bool av_mail_reserve(struct av_mail *m, uint32_t bytes);
+void av_mail_unreserve(struct av_mail *m, uint32_t bytes);
 /* Receives into @data from socket @fd without waiting. *from (may be NULL): the label of the
  * sender, or "", and its user. Returns bytes or -errno; -EPERM: descriptors came with it. */
 struct av_sender {
@@ -117,6 +118,6 @@ bool av_datagram(struct guest_queue *gq, const struct zv_dgram_addr *from, const
 /* ---- av_port.c ---- */
 
 /* Checks some datagram ports and frees those whose sockets are closed. [H] */
-void av_port_sweep_boxes(struct av_space *s);
+void av_port_sweep_inboxes(struct av_space *s);
 
 #endif

@@ -4,7 +4,7 @@
 #include "av_dgram.h"
 
 #include "core/fds.h"
-#include "fd_bin.h"
+#include "fd_closer.h"
 #include "passed.h"
 
 #include <errno.h>
@@ -17,19 +17,19 @@
 /* Datagrams of all programs together that are taken in a round: of DIR/dgram, of connected ones. */
 #define READS_UNCONNECTED 16u
 #define READS_CONNECTED	  16u
-#define LAST_WORDS	  64u /* before ports are freed, in a round and a sweep */
+#define FINAL_READS	  64u /* before ports are freed, in a round and a sweep */
 #define SWEEP_NS	  1000000000ull
 
 struct av_mail {
 	struct io_op poll; /* first: of DIR/dgram */
 	struct lcore_work turn;
 	bool unread;			 /* there may be more at DIR/dgram */
-	uint8_t last_words;		 /* that may still be read: av_mail_take() */
+	uint8_t final_reads;		 /* that may still be read: av_mail_take() */
 	TAILQ_HEAD(, av_reader) readers; /* one datagram of each in turn */
 	struct lcore_timer sweep;
 	struct av_space *space;
-	unsigned n_boxes;
-	uint32_t bytes; /* that wait in boxes */
+	unsigned n_inboxes;
+	uint32_t bytes; /* that wait in inboxes */
 	bool begun, ended;
 };
 
@@ -53,13 +53,13 @@ static void read_sender(struct msghdr *mh, const struct sockaddr_un *sa, struct 
 	    !sa->sun_path[0])
 		memcpy(from->text, sa->sun_path + 1, mh->msg_namelen - skip);
 	for (struct cmsghdr *c = CMSG_FIRSTHDR(mh); c; c = CMSG_NXTHDR(mh, c)) {
-		struct ucred who;
+		struct ucred cred;
 
 		if (c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_CREDENTIALS ||
-		    c->cmsg_len < CMSG_LEN(sizeof(who)))
+		    c->cmsg_len < CMSG_LEN(sizeof(cred)))
 			continue;
-		memcpy(&who, CMSG_DATA(c), sizeof(who));
-		from->uid = who.uid;
+		memcpy(&cred, CMSG_DATA(c), sizeof(cred));
+		from->uid = cred.uid;
 	}
 }
 
@@ -82,19 +82,19 @@ ssize_t av_receive(struct av_space *s, int fd, void *data, size_t len, struct av
 		return errno == EINTR ? -EAGAIN : -errno;
 	if (from)
 		read_sender(&mh, &sa, from);
-	n_fds = s->bin ? passed_take(&mh, fds) : 0;
+	n_fds = s->closer ? passed_take(&mh, fds) : 0;
 	if (!n_fds)
 		return n;
 	fds_take(n_fds);
-	fd_bin_put_all(s->bin, fds, n_fds);
+	fd_closer_put_all(s->closer, fds, n_fds);
 	return -EPERM;
 }
 
 /* ---- between home and a guest ---- */
 
 /* A datagram on its way to another lcore. */
-struct parcel {
-	struct dgram_parcels *of;
+struct posted_dgram {
+	struct dgram_in_transit *of;
 	struct av_space *space;
 	struct guest_queue *gq;
 	struct zv_dgram_addr addr;
@@ -111,12 +111,12 @@ static void count(struct guest_queue *gq, bool carried)
 }
 
 /* False: too many are in transit, or there is no memory. */
-static bool post(struct lcore *to, void (*fn)(struct lcore *lc, void *arg), const struct parcel *p,
-		 const void *data)
+static bool post(struct lcore *to, void (*fn)(struct lcore *lc, void *arg),
+		 const struct posted_dgram *p, const void *data)
 {
-	struct parcel *copy = NULL;
+	struct posted_dgram *copy = NULL;
 
-	if (__atomic_load_n(&p->of->n, __ATOMIC_RELAXED) < DGRAM_PARCELS)
+	if (__atomic_load_n(&p->of->n, __ATOMIC_RELAXED) < DGRAM_IN_TRANSIT_MAX)
 		copy = malloc(sizeof(*copy) + p->len);
 	if (!copy)
 		return false;
@@ -130,24 +130,24 @@ static bool post(struct lcore *to, void (*fn)(struct lcore *lc, void *arg), cons
 	return false;
 }
 
-static void parcel_end(struct parcel *p)
+static void posted_dgram_end(struct posted_dgram *p)
 {
 	__atomic_sub_fetch(&p->of->n, 1, __ATOMIC_RELEASE);
 	free(p);
 }
 
-static void send_to_guest(const struct parcel *p, const void *data)
+static void send_to_guest(const struct posted_dgram *p, const void *data)
 {
 	count(p->gq, zv_dgram_send(p->gq->q, &p->addr, data, p->len, 0) >= 0);
 }
 
 static void came_to_guest(struct lcore *lc, void *arg)
 {
-	struct parcel *p = arg;
+	struct posted_dgram *p = arg;
 
 	(void)lc;
 	send_to_guest(p, p->data);
-	parcel_end(p);
+	posted_dgram_end(p);
 }
 
 /* The same ports always use the same queue, so order is kept. */
@@ -164,7 +164,7 @@ static struct guest_queue *queue_for(struct guest *g, uint32_t a, uint32_t b)
 static void to_guest(struct av_space *s, uint32_t local_port, const struct dropin_addr *to,
 		     const void *data, uint32_t len)
 {
-	struct parcel p = {.space = s, .len = len};
+	struct posted_dgram p = {.space = s, .len = len};
 	struct av_guest *g;
 	bool here = false;
 
@@ -194,7 +194,7 @@ static void to_program(struct av_space *s, struct guest_queue *gq, const struct 
 		       const struct dropin_addr *from, const void *data, uint32_t len)
 {
 	struct av_port *p = av_port_at(s, SOCK_DGRAM, at->cid, at->port);
-	bool carried = p && av_box_put(p->box, at->cid, from, data, len);
+	bool carried = p && av_inbox_put(p->inbox, at->cid, from, data, len);
 	uint32_t before;
 
 	if (gq)
@@ -208,7 +208,7 @@ static void to_program(struct av_space *s, struct guest_queue *gq, const struct 
 			 s->cfg.dir, from->port, at->port, before);
 }
 
-static void from_guest(const struct parcel *p, const void *data)
+static void from_guest(const struct posted_dgram *p, const void *data)
 {
 	const struct dropin_addr at = {(uint32_t)p->addr.local_cid, p->addr.local_port};
 	const struct dropin_addr from = {(uint32_t)p->addr.peer_cid, p->addr.peer_port};
@@ -218,18 +218,18 @@ static void from_guest(const struct parcel *p, const void *data)
 
 static void came_home(struct lcore *lc, void *arg)
 {
-	struct parcel *p = arg;
+	struct posted_dgram *p = arg;
 
 	(void)lc;
 	from_guest(p, p->data);
-	parcel_end(p);
+	posted_dgram_end(p);
 }
 
 bool av_datagram(struct guest_queue *gq, const struct zv_dgram_addr *from, const void *data,
 		 uint32_t len)
 {
 	struct av_guest *g = av_guest(gq->guest);
-	struct parcel p = {.gq = gq, .addr = *from, .len = len};
+	struct posted_dgram p = {.gq = gq, .addr = *from, .len = len};
 
 	if (!g)
 		return false;
@@ -272,7 +272,7 @@ static struct av_port *sender(struct av_space *s, const struct av_sender *from, 
 	struct dropin_label l;
 	struct av_port *p = *from->text ? av_port_named(s, from->text, &l) : NULL;
 
-	return p && p->box && av_box_key(p->box) == key ? p : NULL;
+	return p && p->inbox && av_inbox_key(p->inbox) == key ? p : NULL;
 }
 
 /* Receives one from DIR/dgram. False: there is none left. */
@@ -294,7 +294,7 @@ static bool mail_read(struct av_mail *m)
 		p = sender(s, &from, in.head.key);
 	if (p)
 		av_route(s, p, &in.head.to, in.data, (uint32_t)((size_t)n - sizeof(in.head)));
-	else if (log_once(&s->strangers, &more))
+	else if (log_once(&s->not_admitted, &more))
 		log_line(ZV_LOG_INFO, NULL,
 			 "%s: a datagram of uid %u that no program with a port has sent, or which "
 			 "is none: dropped",
@@ -304,8 +304,8 @@ static bool mail_read(struct av_mail *m)
 
 void av_mail_take(struct av_space *s)
 {
-	while (s->mail->last_words && mail_read(s->mail))
-		s->mail->last_words--;
+	while (s->mail->final_reads && mail_read(s->mail))
+		s->mail->final_reads--;
 }
 
 static void mail_turn(struct lcore_work *w)
@@ -313,12 +313,12 @@ static void mail_turn(struct lcore_work *w)
 	struct av_mail *m = (struct av_mail *)(void *)((char *)w - offsetof(struct av_mail, turn));
 	struct av_reader *r;
 
-	m->last_words = LAST_WORDS;
+	m->final_reads = FINAL_READS;
 	for (unsigned i = 0; m->unread && i < READS_UNCONNECTED; i++)
 		m->unread = mail_read(m);
 	for (unsigned i = 0; i < READS_CONNECTED && (r = TAILQ_FIRST(&m->readers)); i++) {
 		av_mail_leave(m, r);
-		if (av_box_read(r))
+		if (av_inbox_read(r))
 			av_mail_wait(m, r);
 	}
 	if (m->unread || !TAILQ_EMPTY(&m->readers))
@@ -363,12 +363,12 @@ void av_bound(struct av_ask *a, struct dropin_msg *m)
 	struct av_port *p = av_port_named(a->space, m->label, &l);
 	int err;
 
-	if (!p || !p->box || p->pid != a->who.pid || p->uid != a->who.uid) {
+	if (!p || !p->inbox || p->pid != a->cred.pid || p->uid != a->cred.uid) {
 		av_refuse(m, -EINVAL,
 			  "the label is not that of a datagram socket which this program binds");
 		return;
 	}
-	err = av_box_hold(p->box);
+	err = av_inbox_hold(p->inbox);
 	if (err < 0)
 		av_refuse(m, err == -EMFILE ? -ENOBUFS : -EINVAL,
 			  "zvsockd cannot reach the socket that was bound: %s", zv_strerror(err));
@@ -434,7 +434,7 @@ void av_dgram_connect(struct av_ask *a, struct dropin_msg *m)
 		pthread_mutex_unlock(&s->lock);
 	}
 	if (err == 0)
-		err = av_box_connect(p->box, local, &m->remote, m->where);
+		err = av_inbox_connect(p->inbox, local, &m->remote, m->where);
 	if (err < 0) {
 		refuse(m, err == -EMFILE ? -ENOBUFS : err);
 		return;
@@ -444,14 +444,14 @@ void av_dgram_connect(struct av_ask *a, struct dropin_msg *m)
 
 /* ---- as a whole ---- */
 
-void av_mail_box(struct av_mail *m, bool there)
+void av_mail_count_inbox(struct av_mail *m, bool there)
 {
-	m->n_boxes += there ? 1u : -1u;
+	m->n_inboxes += there ? 1u : -1u;
 	if (there && m->begun && !m->sweep.running)
 		lcore_timer_start(m->space->home, &m->sweep, SWEEP_NS);
 }
 
-bool av_mail_room(struct av_mail *m, uint32_t bytes)
+bool av_mail_reserve(struct av_mail *m, uint32_t bytes)
 {
 	if (bytes > MAIL_BYTES - m->bytes)
 		return false;
@@ -459,7 +459,7 @@ bool av_mail_room(struct av_mail *m, uint32_t bytes)
 	return true;
 }
 
-void av_mail_gone(struct av_mail *m, uint32_t bytes)
+void av_mail_unreserve(struct av_mail *m, uint32_t bytes)
 {
 	m->bytes -= bytes;
 }
@@ -468,9 +468,9 @@ static void sweep(struct lcore_timer *t)
 {
 	struct av_mail *m = (struct av_mail *)(void *)((char *)t - offsetof(struct av_mail, sweep));
 
-	m->last_words = LAST_WORDS;
-	av_port_sweep_boxes(m->space);
-	if (m->n_boxes)
+	m->final_reads = FINAL_READS;
+	av_port_sweep_inboxes(m->space);
+	if (m->n_inboxes)
 		lcore_timer_start(m->space->home, t, SWEEP_NS);
 }
 
@@ -481,7 +481,7 @@ struct av_mail *av_mail_new(struct av_space *s)
 	if (!m)
 		return NULL;
 	m->space = s;
-	m->last_words = LAST_WORDS;
+	m->final_reads = FINAL_READS;
 	m->poll.done = mail_polled;
 	m->turn.run = mail_turn;
 	TAILQ_INIT(&m->readers);
@@ -500,7 +500,7 @@ void av_mail_begin(struct av_space *s)
 
 	m->begun = true;
 	io_poll_on(lcore_io(s->home), &m->poll, s->listener[AV_DGRAM].fd, POLLIN);
-	if (m->n_boxes)
+	if (m->n_inboxes)
 		lcore_timer_start(s->home, &m->sweep, SWEEP_NS);
 }
 
@@ -512,5 +512,5 @@ void av_mail_end(struct av_space *s)
 	lcore_timer_stop(s->home, &m->sweep);
 	lcore_defer_cancel(s->home, &m->turn);
 	lcore_cancel(s->home, &m->poll);
-	lcore_drain(s->home, &m->n_boxes);
+	lcore_drain(s->home, &m->n_inboxes);
 }

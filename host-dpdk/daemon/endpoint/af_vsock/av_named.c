@@ -109,14 +109,14 @@ void av_named_started(struct relay *r)
 
 	n->r = r;
 	if (n->look)
-		relay_look(r);
+		relay_check_shut_rd(r);
 }
 
 static void look(struct av_named *n)
 {
 	n->look = true;
 	if (n->r)
-		relay_look(n->r);
+		relay_check_shut_rd(n->r);
 }
 
 /* ---- SHUTDOWN ---- */

@@ -9,7 +9,7 @@
 #include "av_dgram.h"
 
 #include "core/clock.h"
-#include "proto/hello.h"
+#include "proto/ctrl/hello.h"
 
 #include <errno.h>
 #include <search.h>
@@ -20,12 +20,12 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-#define CID_ANY	    UINT32_MAX
-#define TRIES	    24u		   /* as Linux' vsock has it */
-#define SWEPT	    4u		   /* ports, with each BIND */
-#define SWEPT_BOXES 16u		   /* ports checked at each timer tick for datagrams */
-#define SETTLED_NS  1000000000ull  /* time after BIND in which a port is not checked */
-#define NEW_NS	    60000000000ull /* from the answer to BIND to bind(2) for datagrams */
+#define CID_ANY	      UINT32_MAX
+#define TRIES	      24u	     /* as Linux' vsock has it */
+#define SWEPT	      4u	     /* ports, with each BIND */
+#define SWEPT_INBOXES 16u	     /* ports checked at each timer tick for datagrams */
+#define SETTLED_NS    1000000000ull  /* time after BIND in which a port is not checked */
+#define NEW_NS	      60000000000ull /* from the answer to BIND to bind(2) for datagrams */
 
 socklen_t av_address(struct sockaddr_un *addr, const char *text)
 {
@@ -63,7 +63,7 @@ struct av_port *av_port_at(const struct av_space *s, int sock_type, uint32_t cid
 }
 
 /* True: some socket of that type has this label. */
-static bool label_is_there(const char *text, int sock_type)
+static bool label_exists(const char *text, int sock_type)
 {
 	struct sockaddr_un sa;
 	socklen_t len = av_address(&sa, text);
@@ -77,9 +77,9 @@ static bool label_is_there(const char *text, int sock_type)
 
 static bool has_label(const struct av_port *p)
 {
-	if (p->box)
-		return av_box_has_socket(p->box);
-	return label_is_there(p->text, p->label.sock_type);
+	if (p->inbox)
+		return av_inbox_has_socket(p->inbox);
+	return label_exists(p->text, p->label.sock_type);
 }
 
 bool av_port_bound(struct av_space *s, uint32_t port, bool dgram)
@@ -95,13 +95,13 @@ bool av_port_bound(struct av_space *s, uint32_t port, bool dgram)
 		type = p->label.sock_type;
 	}
 	pthread_mutex_unlock(&s->lock);
-	return p && label_is_there(text, type);
+	return p && label_exists(text, type);
 }
 
 /* A program that was assigned a datagram label may be stopped before it binds its socket. */
-static bool may_come(const struct av_port *p)
+static bool may_still_bind(const struct av_port *p)
 {
-	return p->box && av_box_is_new(p->box) && now_ns() - p->since_ns < NEW_NS &&
+	return p->inbox && av_inbox_is_new(p->inbox) && now_ns() - p->since_ns < NEW_NS &&
 	       (kill(p->pid, 0) == 0 || errno != ESRCH);
 }
 
@@ -110,23 +110,23 @@ static bool may_come(const struct av_port *p)
 static bool is_bound(const struct av_port *p, const struct av_ask *asking)
 {
 	av_turn_done(asking->space);
-	if (may_come(p))
+	if (may_still_bind(p))
 		return true;
 	return (p->asker && p->asker != asking) || has_label(p);
 }
 
 static void port_free(struct av_space *s, struct av_port *p)
 {
-	if (p->box)
+	if (p->inbox)
 		av_mail_take(s); /* while it is known whose they are */
 	pthread_mutex_lock(&s->lock);
 	LIST_REMOVE(p, link);
 	pthread_mutex_unlock(&s->lock);
-	TAILQ_REMOVE(&s->looked, p, looked);
+	TAILQ_REMOVE(&s->checked, p, checked);
 	if (p->asker)
-		LIST_REMOVE(p, given);
+		LIST_REMOVE(p, assigned);
 	s->n_ports--;
-	av_box_end(p->box);
+	av_inbox_end(p->inbox);
 	p->user->ports--;
 	av_user_put(s, p->user);
 	free(p);
@@ -138,27 +138,28 @@ static void sweep(struct av_space *s, const struct av_ask *asking)
 	unsigned n = s->n_ports < SWEPT ? s->n_ports : SWEPT;
 
 	while (n--) {
-		struct av_port *p = TAILQ_FIRST(&s->looked);
+		struct av_port *p = TAILQ_FIRST(&s->checked);
 
 		if (!is_bound(p, asking)) {
 			port_free(s, p);
 			continue;
 		}
-		TAILQ_REMOVE(&s->looked, p, looked);
-		TAILQ_INSERT_TAIL(&s->looked, p, looked);
+		TAILQ_REMOVE(&s->checked, p, checked);
+		TAILQ_INSERT_TAIL(&s->checked, p, checked);
 	}
 }
 
-void av_port_sweep_boxes(struct av_space *s)
+void av_port_sweep_inboxes(struct av_space *s)
 {
-	unsigned n = s->n_ports < SWEPT_BOXES ? s->n_ports : SWEPT_BOXES;
+	unsigned n = s->n_ports < SWEPT_INBOXES ? s->n_ports : SWEPT_INBOXES;
 
 	while (n--) {
-		struct av_port *p = TAILQ_FIRST(&s->looked);
+		struct av_port *p = TAILQ_FIRST(&s->checked);
 
-		TAILQ_REMOVE(&s->looked, p, looked);
-		TAILQ_INSERT_TAIL(&s->looked, p, looked);
-		if (p->box && now_ns() - p->since_ns > SETTLED_NS && !may_come(p) && !has_label(p))
+		TAILQ_REMOVE(&s->checked, p, checked);
+		TAILQ_INSERT_TAIL(&s->checked, p, checked);
+		if (p->inbox && now_ns() - p->since_ns > SETTLED_NS && !may_still_bind(p) &&
+		    !has_label(p))
 			port_free(s, p);
 	}
 }
@@ -290,12 +291,12 @@ static bool connectible(struct dropin_msg *m)
 	return false;
 }
 
-void av_ports_given(struct av_ask *a)
+void av_ports_check_assigned(struct av_ask *a)
 {
 	struct av_port *p;
 
-	while ((p = LIST_FIRST(&a->given))) {
-		LIST_REMOVE(p, given);
+	while ((p = LIST_FIRST(&a->assigned))) {
+		LIST_REMOVE(p, assigned);
 		p->asker = NULL;
 	}
 }
@@ -306,8 +307,8 @@ static struct av_port *port_new(struct av_space *s, struct av_user *u, pid_t pid
 	struct av_port *p = calloc(1, sizeof(*p));
 
 	if (p && l->sock_type == SOCK_DGRAM)
-		p->box = av_box_new(s, p, key);
-	if (!p || (l->sock_type == SOCK_DGRAM && !p->box)) {
+		p->inbox = av_inbox_new(s, p, key);
+	if (!p || (l->sock_type == SOCK_DGRAM && !p->inbox)) {
 		free(p);
 		return NULL;
 	}
@@ -319,7 +320,7 @@ static struct av_port *port_new(struct av_space *s, struct av_user *u, pid_t pid
 	p->since_ns = now_ns();
 	u->ports++;
 	s->n_ports++;
-	TAILQ_INSERT_TAIL(&s->looked, p, looked);
+	TAILQ_INSERT_TAIL(&s->checked, p, checked);
 	pthread_mutex_lock(&s->lock);
 	LIST_INSERT_HEAD(&s->ports[bucket(s, l->local.port)], p, link);
 	pthread_mutex_unlock(&s->lock);
@@ -327,23 +328,24 @@ static struct av_port *port_new(struct av_space *s, struct av_user *u, pid_t pid
 }
 
 /* Assigns the port of @l, which is free, to @a. NULL: *m says why not. */
-static struct av_port *give(struct av_ask *a, const struct dropin_label *l, struct dropin_msg *m)
+static struct av_port *assign_port(struct av_ask *a, const struct dropin_label *l,
+				   struct dropin_msg *m)
 {
 	struct av_port *p = NULL;
 
 	if (!av_user_may(a->user, a->user->ports, a->space->n_ports, AV_PORTS_MAX))
 		av_refuse(m, -ENOBUFS, "programs of uid %u, or all, have as many ports as they may",
-			  (unsigned)a->who.uid);
-	else if (!(p = port_new(a->space, a->user, a->who.pid, l, av_random(a->space))))
+			  (unsigned)a->cred.uid);
+	else if (!(p = port_new(a->space, a->user, a->cred.pid, l, av_random(a->space))))
 		av_refuse(m, -ENOMEM, "zvsockd has no memory left");
 	else
-		av_keep(a->space, p);
+		av_ports_save(a->space, p);
 	if (!p)
 		return NULL;
 	p->asker = a;
-	LIST_INSERT_HEAD(&a->given, p, given);
-	if (p->box)
-		av_box_given(p->box);
+	LIST_INSERT_HEAD(&a->assigned, p, assigned);
+	if (p->inbox)
+		av_inbox_label_assigned(p->inbox);
 	return p;
 }
 
@@ -359,7 +361,7 @@ void av_port_restore(struct av_space *s, const struct dropin_label *l, uid_t uid
 	p = av_user_may(u, u->ports, s->n_ports, AV_PORTS_MAX) ? port_new(s, u, pid, l, key) : NULL;
 	if (!p)
 		av_user_put(s, u);
-	else if (!p->box && !has_label(p)) /* a box is home's; the timer looks */
+	else if (!p->inbox && !has_label(p)) /* an inbox is home's; the timer looks */
 		port_free(s, p);
 }
 
@@ -385,11 +387,11 @@ void av_bind(struct av_ask *a, struct dropin_msg *m)
 		return;
 	l.token[0] = av_random(s);
 	l.token[1] = av_random(s);
-	p = give(a, &l, m);
+	p = assign_port(a, &l, m);
 	if (!p)
 		return;
 	m->local = l.local;
-	m->bytes = p->box ? av_box_key(p->box) : 0;
+	m->bytes = p->inbox ? av_inbox_key(p->inbox) : 0;
 	memcpy(m->label, p->text, sizeof(m->label));
 }
 
@@ -413,7 +415,7 @@ static bool has_socket(const struct av_ask *a, const struct dropin_label *l)
 
 	av_turn_done(a->space);
 	dropin_label_write(l, text);
-	return label_is_there(text, l->sock_type);
+	return label_exists(text, l->sock_type);
 }
 
 struct av_port *av_port_of(struct av_ask *a, struct dropin_msg *m)
@@ -421,7 +423,7 @@ struct av_port *av_port_of(struct av_ask *a, struct dropin_msg *m)
 	struct dropin_label l;
 	struct av_port *p = av_port_named(a->space, m->label, &l);
 
-	if (p && p->label.sock_type == m->sock_type && (p->uid == a->who.uid || a->who.uid == 0))
+	if (p && p->label.sock_type == m->sock_type && (p->uid == a->cred.uid || a->cred.uid == 0))
 		return p;
 	/* Takes over a port that was bound before zvsockd was restarted. What the label says is not
 	 * more than BIND would give. */
@@ -434,7 +436,7 @@ struct av_port *av_port_of(struct av_ask *a, struct dropin_msg *m)
 	}
 	if (!may(a, &l.local, m) || is_served(a->space, l.sock_type, &l.local, m))
 		return NULL;
-	return give(a, &l, m);
+	return assign_port(a, &l, m);
 }
 
 void av_names(struct av_ask *a, struct dropin_msg *m)

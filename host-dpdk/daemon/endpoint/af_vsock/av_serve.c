@@ -40,7 +40,7 @@ static bool find(const struct guest_queue *gq, const struct zv_conn_info *info, 
 		f->uid = p->uid;
 	}
 	pthread_mutex_unlock(&g->space->lock);
-	f->passed = g->space->bin;
+	f->passed = g->space->closer;
 	return p;
 }
 
@@ -73,17 +73,17 @@ static int join(int fd, const struct found *f, const struct zv_conn_info *info,
 /* False: the port's program has gone, and somebody else has its label. */
 static bool is_of(struct guest_queue *gq, int fd, const struct found *f, uint32_t port)
 {
-	struct ucred who = {.pid = -1, .uid = (uid_t)-1};
-	socklen_t len = sizeof(who);
+	struct ucred cred = {.pid = -1, .uid = (uid_t)-1};
+	socklen_t len = sizeof(cred);
 
-	(void)getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &who, &len);
-	if (who.uid == f->uid)
+	(void)getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &cred, &len);
+	if (cred.uid == f->uid)
 		return true;
 	GUEST_COUNT(gq, af_vsock_denied);
 	log_line(ZV_LOG_WARN, gq->guest->name,
 		 "port %u was bound by uid %u, and pid %d, uid %u listens with its label: "
 		 "connection refused",
-		 port, (unsigned)f->uid, (int)who.pid, (unsigned)who.uid);
+		 port, (unsigned)f->uid, (int)cred.pid, (unsigned)cred.uid);
 	return false;
 }
 

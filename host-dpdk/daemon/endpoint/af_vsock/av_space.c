@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* Drop-in directories: their sockets, and the guests in them; theory in av.h. */
 #include "av_dgram.h"
-#include "endpoint/endpoint_af_vsock.h"
+#include "endpoint_af_vsock.h"
 
 #include "core/fds.h"
-#include "fd_bin.h"
+#include "fd_closer.h"
 #include "passed.h"
 #include "sock_claim.h"
 
@@ -25,7 +25,7 @@ static const int socket_types[AV_SOCKETS] = {SOCK_SEQPACKET, SOCK_STREAM, SOCK_S
 
 static struct av_space *spaces; /* the main thread's */
 /* Created with the first space, if it can be needed; lcores may need it to the very end. */
-static struct fd_bin *late_bin;
+static struct fd_closer *late_closer;
 static uint32_t programs_fds; /* of all spaces; atomic */
 
 /* ---- what home has of it ---- */
@@ -98,8 +98,8 @@ void av_fd_give(struct av_user *u)
 
 void av_discard(struct av_space *s, int fd, bool stream)
 {
-	if (s->bin && passed_waits(fd, stream)) {
-		fd_bin_put_all(s->bin, &fd, 1); /* fds_put() follows */
+	if (s->closer && passed_waits(fd, stream)) {
+		fd_closer_put_all(s->closer, &fd, 1); /* fds_put() follows */
 		return;
 	}
 	io_close_fd(lcore_io(s->home), fd);
@@ -108,8 +108,8 @@ void av_discard(struct av_space *s, int fd, bool stream)
 
 void av_discard_late(struct lcore *lc, int fd, bool stream)
 {
-	if (late_bin && passed_waits(fd, stream)) {
-		fd_bin_put_all(late_bin, &fd, 1);
+	if (late_closer && passed_waits(fd, stream)) {
+		fd_closer_put_all(late_closer, &fd, 1);
 		return;
 	}
 	io_close_fd(lcore_io(lc), fd);
@@ -160,7 +160,7 @@ static int af_vsock_start(struct guest *g)
 	if (!a)
 		return -ENOMEM;
 	a->space = av_space_get(g, &cfg->space, g->queues[0].lc);
-	if (!a->space || (a->space->bin && guest_expects_passed(g) < 0)) {
+	if (!a->space || (a->space->closer && guest_expects_passed(g) < 0)) {
 		free(a);
 		return -ENOMEM;
 	}
@@ -205,8 +205,8 @@ static void af_vsock_free(struct guest *g)
 
 	if (!a)
 		return;
-	dgram_parcels_end(&a->to);
-	dgram_parcels_end(&a->from);
+	dgram_in_transit_end(&a->to);
+	dgram_in_transit_end(&a->from);
 	pthread_mutex_lock(&a->space->lock);
 	for (at = &a->space->devices; *at && *at != a; at = &(*at)->more)
 		;
@@ -267,7 +267,7 @@ static void accepted(struct io_op *op, int res, uint32_t flags)
 		} else if (l->what == AV_ASK) {
 			av_ask_begin(s, res);
 		} else {
-			av_came(s, res, l->what);
+			av_socket_arrived(s, res, l->what);
 		}
 	} else if (res == -EINVAL && !io->accept_once) {
 		io->accept_once = true;
@@ -306,11 +306,11 @@ static int listener_open(struct guest *g, struct av_space *s, enum av_socket wha
 	if (l->fd < 0)
 		return open_failed(g, l, "cannot make a socket", -errno);
 	if (!passed_refuse(l->fd)) {
-		if (!s->bin)
-			s->bin = fd_bin_new(fds_put);
-		if (!late_bin)
-			late_bin = fd_bin_new(fds_put);
-		if (!s->bin || !late_bin)
+		if (!s->closer)
+			s->closer = fd_closer_new(fds_put);
+		if (!late_closer)
+			late_closer = fd_closer_new(fds_put);
+		if (!s->closer || !late_closer)
 			return open_failed(g, l, "cannot make a socket", -ENOMEM);
 	}
 	if (what == AV_DGRAM && setsockopt(l->fd, SOL_SOCKET, SO_PASSCRED, &on, sizeof(on)) < 0)
@@ -331,9 +331,9 @@ static void listener_close(struct av_space *s, struct av_listener *l)
 {
 	if (l->fd >= 0) {
 		(void)unlink(path_of(l));
-		if (s->bin) { /* clients may wait in it */
+		if (s->closer) { /* clients may wait in it */
 			fds_take(1);
-			fd_bin_put_all(s->bin, &l->fd, 1);
+			fd_closer_put_all(s->closer, &l->fd, 1);
 		} else {
 			(void)close(l->fd);
 		}
@@ -379,9 +379,9 @@ static void space_free(struct av_space *s)
 {
 	for (unsigned i = 0; i < AV_SOCKETS; i++)
 		listener_close(s, &s->listener[i]);
-	av_keep_end(s);
+	av_ports_close(s);
 	av_mail_free(s->mail);
-	fd_bin_free(s->bin);
+	fd_closer_free(s->closer);
 	pthread_mutex_destroy(&s->lock);
 	free(s);
 }
@@ -400,11 +400,11 @@ struct av_space *av_space_get(struct guest *g, const struct cfg_space *c, struct
 		return NULL;
 	s->cfg = *c;
 	s->home = lc;
-	s->keep = -1;
+	s->ports_fd = -1;
 	pthread_mutex_init(&s->lock, NULL);
 	TAILQ_INIT(&s->asks);
 	TAILQ_INIT(&s->failed);
-	TAILQ_INIT(&s->looked);
+	TAILQ_INIT(&s->checked);
 	s->seed = av_random(s) | 1;
 	av_turn_init(s);
 	for (unsigned i = 0; i < AV_SOCKETS; i++)
@@ -418,7 +418,7 @@ struct av_space *av_space_get(struct guest *g, const struct cfg_space *c, struct
 		space_free(s);
 		return NULL;
 	}
-	av_keep_begin(s);
+	av_ports_load(s);
 	s->next = spaces;
 	spaces = s;
 	return s;

@@ -23,28 +23,28 @@
 #include <string.h>
 #include <unistd.h>
 
-#define REQUEST_S  5u
-#define DIAL_S	   20u
-#define SECOND_NS  UINT64_C(1000000000)
-#define LOOK_NS	   (10u * UINT64_C(1000000)) /* between two checks for an answer */
-#define TRIES_MAX  8u			     /* addresses of a name */
-#define NO_METHODS 0xff
+#define REQUEST_S      5u
+#define DIAL_S	       20u
+#define SECOND_NS      UINT64_C(1000000000)
+#define LOOKUP_POLL_NS (10u * UINT64_C(1000000)) /* between two checks for an answer */
+#define TRIES_MAX      8u			 /* addresses of a name */
+#define NO_METHODS     0xff
 
 enum state { GREETING, REQUEST, RESOLVING, DIALLING, REFUSED, JOINED };
 
 struct out {
 	struct relay r; /* first. out: the poll for POLLOUT */
-	struct lcore_timer timer, look;
+	struct lcore_timer timer, lookup_poll;
 	enum state state;
-	bool late; /* the poll has been cancelled after the time-out */
+	bool timed_out; /* the poll has been cancelled after the time-out */
 	struct resolve *name;
 	struct socks_request req;
 	struct allow_addr addr[TRIES_MAX];
 	unsigned n_addr, next;
 	int err; /* of the last try */
 	uint16_t len;
-	uint8_t say_len, say_off;
-	uint8_t say[SOCKS_REPLY];
+	uint8_t answer_len, answer_off;
+	uint8_t answer[SOCKS_REPLY];
 	uint8_t msg[SOCKS_MSG_MAX];
 };
 
@@ -56,7 +56,7 @@ static struct lcore *lcore_of(const struct out *o)
 static void stop_all(struct out *o)
 {
 	lcore_timer_stop(lcore_of(o), &o->timer);
-	lcore_timer_stop(lcore_of(o), &o->look);
+	lcore_timer_stop(lcore_of(o), &o->lookup_poll);
 	if (o->name)
 		resolve_end(o->name);
 	o->name = NULL;
@@ -84,9 +84,9 @@ static void bad(struct out *o, const char *what)
 /* Continues to send the answer. True: all of it is sent. */
 static bool flush(struct out *o)
 {
-	while (o->say_off < o->say_len) {
-		ssize_t n = zv_send(o->r.f.conn, o->say + o->say_off,
-				    (size_t)(o->say_len - o->say_off), 0);
+	while (o->answer_off < o->answer_len) {
+		ssize_t n = zv_send(o->r.f.conn, o->answer + o->answer_off,
+				    (size_t)(o->answer_len - o->answer_off), 0);
 
 		if (n == -EAGAIN) {
 			flow_events(&o->r.f, ZV_EV_OUT | ZV_EV_HUP);
@@ -96,13 +96,13 @@ static bool flush(struct out *o)
 			out_abort(&o->r.f.owner);
 			return false;
 		}
-		o->say_off = (uint8_t)(o->say_off + n);
+		o->answer_off = (uint8_t)(o->answer_off + n);
 	}
 	return true;
 }
 
 /* After the reply. */
-static void said(struct out *o)
+static void answer_sent(struct out *o)
 {
 	if (o->state == REFUSED) {
 		stop_all(o);
@@ -118,16 +118,16 @@ static void said(struct out *o)
 
 static void reply(struct out *o, enum socks_code code)
 {
-	socks_reply_write(o->say, code);
-	o->say_len = SOCKS_REPLY;
-	o->say_off = 0;
+	socks_reply_write(o->answer, code);
+	o->answer_len = SOCKS_REPLY;
+	o->answer_off = 0;
 	o->state = code == SOCKS_OK ? JOINED : REFUSED;
 	lcore_timer_start(lcore_of(o), &o->timer, REQUEST_S * SECOND_NS);
 	if (flush(o))
-		said(o);
+		answer_sent(o);
 }
 
-static void where(const struct out *o, char *buf, size_t len)
+static void target_text(const struct out *o, char *buf, size_t len)
 {
 	char addr[INET6_ADDRSTRLEN] = "?";
 
@@ -152,7 +152,7 @@ static void refuse(struct out *o, enum socks_code code, const char *why)
 		GUEST_COUNT(gq, connect_timeout);
 	else
 		GUEST_COUNT(gq, connect_failed);
-	where(o, to, sizeof(to));
+	target_text(o, to, sizeof(to));
 	log_line(code == SOCKS_DENIED ? ZV_LOG_INFO : ZV_LOG_DEBUG, gq->guest->name,
 		 "tcp_out: %s: %s", to, why);
 	reply(o, code);
@@ -188,7 +188,7 @@ static void dial_polled(struct io_op *op, int res, uint32_t flags)
 		err = errno;
 	if (res < 0)
 		err = -res;
-	if (o->late) {
+	if (o->timed_out) {
 		o->next = o->n_addr;
 		err = ETIMEDOUT;
 	}
@@ -280,7 +280,7 @@ static void resolved(struct out *o)
 
 /* Starts the look-up of the name, or retries when others have finished; the time-out of the request
  * continues to run. */
-static void look_up(struct out *o)
+static void lookup_start(struct out *o)
 {
 	int rc = resolve_begin(&o->name, o->req.name, o->r.f.owner.gq->guest->serial);
 
@@ -289,19 +289,19 @@ static void look_up(struct out *o)
 	if (rc < 0 && rc != -EBUSY)
 		refuse(o, SOCKS_FAILURE, "no memory to look up the name");
 	else
-		lcore_timer_start(lcore_of(o), &o->look, LOOK_NS);
+		lcore_timer_start(lcore_of(o), &o->lookup_poll, LOOKUP_POLL_NS);
 }
 
-static void look(struct lcore_timer *t)
+static void lookup_poll(struct lcore_timer *t)
 {
-	struct out *o = (struct out *)(void *)((char *)t - offsetof(struct out, look));
+	struct out *o = (struct out *)(void *)((char *)t - offsetof(struct out, lookup_poll));
 
 	if (!o->name)
-		look_up(o);
+		lookup_start(o);
 	else if (resolve_is_over(o->name))
 		resolved(o);
 	else
-		lcore_timer_start(lcore_of(o), t, LOOK_NS);
+		lcore_timer_start(lcore_of(o), t, LOOKUP_POLL_NS);
 }
 
 static void begin_name(struct out *o, const struct tcp_out_values *v)
@@ -314,7 +314,7 @@ static void begin_name(struct out *o, const struct tcp_out_values *v)
 		return;
 	}
 	o->state = RESOLVING;
-	look_up(o);
+	lookup_start(o);
 }
 
 static void begin_request(struct out *o)
@@ -353,15 +353,15 @@ static void greeted(struct out *o)
 	bool fits = socks_greeting_fits(o->msg);
 
 	o->len = 0;
-	o->say[0] = 5;
-	o->say[1] = fits ? 0 : NO_METHODS;
-	o->say_len = 2;
-	o->say_off = 0;
+	o->answer[0] = 5;
+	o->answer[1] = fits ? 0 : NO_METHODS;
+	o->answer_len = 2;
+	o->answer_off = 0;
 	o->state = fits ? REQUEST : REFUSED;
 	if (!fits)
 		GUEST_COUNT(o->r.f.owner.gq, tcp_out_bad);
 	if (flush(o))
-		said(o);
+		answer_sent(o);
 }
 
 static void read_more(struct out *o)
@@ -371,7 +371,7 @@ static void read_more(struct out *o)
 						: socks_request_more(o->msg, o->len);
 		ssize_t n;
 
-		if (o->say_off < o->say_len)
+		if (o->answer_off < o->answer_len)
 			return; /* our reply to the greeting first */
 		if (more < 0) {
 			bad(o, "what came is no SOCKS5");
@@ -406,8 +406,8 @@ static void out_event(struct conn_owner *c, const struct zv_event *ev)
 		out_abort(c);
 		return;
 	}
-	if (ev->events & ZV_EV_OUT && o->say_off < o->say_len && flush(o))
-		said(o);
+	if (ev->events & ZV_EV_OUT && o->answer_off < o->answer_len && flush(o))
+		answer_sent(o);
 	if (ev->events & ZV_EV_IN)
 		read_more(o);
 }
@@ -422,7 +422,7 @@ static void expired(struct lcore_timer *t)
 		stop_all(o);
 		refuse(o, SOCKS_TTL_EXPIRED, "no name server has answered in time");
 	} else if (o->state == DIALLING) {
-		o->late = true;
+		o->timed_out = true;
 		io_cancel(lcore_io(lcore_of(o)), &o->r.from_guest_poll);
 	} else { /* the guest takes no reply */
 		out_abort(&o->r.f.owner);
@@ -446,7 +446,7 @@ int tcp_out_begin(struct guest_queue *gq, struct zv_conn *conn, const struct zv_
 	o->r.f.owner.event = out_event;
 	o->r.f.owner.abort = out_abort;
 	o->timer.expired = expired;
-	o->look.expired = look;
+	o->lookup_poll.expired = lookup_poll;
 	if (zv_conn_answer(conn, 0) < 0) { /* it has given up */
 		relay_abort(&o->r);
 		return 1;

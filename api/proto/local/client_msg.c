@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "client_msg.h"
+
+#include <string.h>
+
+void client_msg_init(struct client_msg *m, enum client_type type)
+{
+	memset(m, 0, sizeof(*m));
+	m->magic = CLIENT_MAGIC;
+	m->version = CLIENT_VERSION;
+	m->type = (uint16_t)type;
+}
+
+void client_msg_text(struct client_msg *m, const char *text)
+{
+	size_t i;
+
+	for (i = 0; i < CLIENT_TEXT - 1 && text[i]; i++)
+		m->text[i] = text[i] < ' ' || text[i] > '~' ? '?' : text[i];
+	memset(m->text + i, 0, CLIENT_TEXT - i);
+}
+
+const char *client_msg_refused(const struct client_msg *m, size_t len)
+{
+	if (len != sizeof(*m))
+		return "it has not the length of a message";
+	if (m->magic != CLIENT_MAGIC)
+		return "it does not begin with the magic number: this is no zvsock client socket";
+	if (m->version != CLIENT_VERSION)
+		return "it is of another version: use a libzvsock and a zvsockd of one release";
+	if (!client_type_name(m->type))
+		return "it is of an unknown type";
+	if (m->reserved)
+		return "a reserved field is not 0";
+	if (!memchr(m->text, 0, CLIENT_TEXT))
+		return "its text does not end";
+	return NULL;
+}
+
+const char *client_type_name(unsigned type)
+{
+	switch (type) {
+#define X(name, number, text)                                                                      \
+	case CLIENT_##name:                                                                        \
+		return text;
+		CLIENT_TYPES(X)
+#undef X
+	default:
+		return NULL;
+	}
+}

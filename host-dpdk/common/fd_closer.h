@@ -1,0 +1,30 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Closes descriptors received from a peer in another thread. close() takes as long as whoever made
+ * the descriptor likes: a TCP socket with SO_LINGER waits for its data to be sent, a FUSE file for
+ * its server, a Unix socket closes the descriptors queued in it, and the last descriptor of a
+ * memory file frees that memory. So a thread of the fd_closer closes them one after another, while
+ * there are any. There is one for each peer, so none waits for another's.
+ */
+#ifndef ZV_FD_CLOSER_H
+#define ZV_FD_CLOSER_H
+
+#include <stdbool.h>
+
+struct fd_closer;
+
+/* @closed, if not NULL, is called after each close, on any thread. NULL: no memory. */
+struct fd_closer *fd_closer_new(void (*closed)(void));
+/* The descriptors in it are still closed; nobody waits for that. NULL is allowed. */
+void fd_closer_free(struct fd_closer *b);
+/* Takes over @fd. It is closed at once if that cannot take long (an eventfd, a small file on tmpfs
+ * or hugetlbfs), or if no memory or thread is available. */
+void fd_closer_put(struct fd_closer *b, int fd);
+/* The same for @n descriptors, without checking their type. */
+void fd_closer_put_all(struct fd_closer *b, const int *fd, unsigned n);
+/* Number of descriptors waiting to be closed, or being closed. */
+unsigned fd_closer_count(const struct fd_closer *b);
+/* True: all of them are closed. */
+bool fd_closer_is_empty(struct fd_closer *b);
+
+#endif

@@ -1,0 +1,157 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Bound ports in a file, DIR/ports, one per line: user, process, label, and for datagrams the key.
+ * Listening programs do not notice when zvsockd ends and is restarted, so it must recognise their
+ * sockets. Whoever could write the file could get guests' connections: it must be writable only by
+ * zvsockd's user or root.
+ *
+ * Lines are only appended, until there are many more lines than ports; then the file is rewritten.
+ * Entries that are no longer bound are skipped when it is read.
+ */
+#include "av_dgram.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define LINES_SPARE    1024u
+#define PORTS_LINE     (DROPIN_LABEL + 48u)
+#define PORTS_FILE_MAX (4ll * AV_PORTS_MAX * PORTS_LINE)
+
+static void path_of(const struct av_space *s, char path[static CFG_PATH_MAX])
+{
+	(void)snprintf(path, CFG_PATH_MAX, "%.*s/ports", (int)(CFG_PATH_MAX - sizeof("/ports")),
+		       s->cfg.dir);
+}
+
+static void warn(const struct av_space *s, const char *why)
+{
+	char path[CFG_PATH_MAX];
+
+	path_of(s, path);
+	log_line(ZV_LOG_WARN, NULL,
+		 "%s: %s: programs that listen have to be started again when zvsockd is", path,
+		 why);
+}
+
+/* Why the file must not be trusted; NULL: it can be. */
+static const char *untrusted(const struct av_space *s, const struct stat *st)
+{
+	bool ours = st->st_uid == geteuid() || st->st_uid == 0 || st->st_uid == s->cfg.becomes;
+
+	if (!S_ISREG(st->st_mode) || st->st_nlink != 1)
+		return "it is no plain file of one name; remove it";
+	if (!ours || st->st_mode & 0077)
+		return "others may write to it or own it; remove it";
+	return st->st_size > PORTS_FILE_MAX ? "it is too large; remove it" : NULL;
+}
+
+static size_t line_of(const struct av_port *p, char line[static PORTS_LINE])
+{
+	return (size_t)snprintf(line, PORTS_LINE, "%u %d %s %" PRIx64 "\n", (unsigned)p->uid,
+				(int)p->pid, p->text, p->inbox ? av_inbox_key(p->inbox) : 0);
+}
+
+static void append(struct av_space *s, const char *data, size_t len, unsigned lines)
+{
+	if (write(s->ports_fd, data, len) == (ssize_t)len) {
+		s->n_saved += lines;
+		return;
+	}
+	warn(s, "it cannot be written");
+	av_ports_close(s);
+}
+
+static void write_all(struct av_space *s)
+{
+	char *all = malloc(((size_t)s->n_ports + 1) * PORTS_LINE);
+	const struct av_port *p;
+	size_t len = 0;
+
+	if (!all)
+		return; /* it grows until there is */
+	for (unsigned i = 0; i < AV_BUCKETS; i++)
+		LIST_FOREACH(p, &s->ports[i], link)
+			len += line_of(p, all + len);
+	s->n_saved = 0;
+	if (ftruncate(s->ports_fd, 0) == 0)
+		append(s, all, len, s->n_ports);
+	free(all);
+}
+
+static void read_line(struct av_space *s, const char *line)
+{
+	char text[DROPIN_LABEL];
+	struct dropin_label l;
+	uint64_t key = 0;
+	unsigned uid;
+	int pid;
+
+	/* 99: what DROPIN_LABEL has room for. A key is there since there are datagrams. */
+	if (sscanf(line, "%u %d %99s %" SCNx64, &uid, &pid, text, &key) >= 3 &&
+	    dropin_label_read(&l, text, strlen(text)) && !(l.sock_type == SOCK_DGRAM && !key))
+		av_port_restore(s, &l, (uid_t)uid, (pid_t)pid, key);
+}
+
+static void read_all(struct av_space *s)
+{
+	FILE *f = fdopen(fcntl(s->ports_fd, F_DUPFD_CLOEXEC, 0), "r");
+	char line[PORTS_LINE];
+
+	while (f && fgets(line, sizeof(line), f))
+		read_line(s, line);
+	if (f)
+		(void)fclose(f);
+	if (s->n_ports)
+		log_line(ZV_LOG_INFO, NULL, "%s: %u ports that programs have bound are known again",
+			 s->cfg.dir, s->n_ports);
+}
+
+void av_ports_load(struct av_space *s)
+{
+	char path[CFG_PATH_MAX];
+	const char *why = NULL;
+	struct stat st;
+
+	path_of(s, path);
+	s->ports_fd =
+		open(path, O_RDWR | O_CREAT | O_APPEND | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC, 0600);
+	if (s->ports_fd < 0 || fstat(s->ports_fd, &st) < 0)
+		why = strerror(errno);
+	else
+		why = untrusted(s, &st);
+	if (why) {
+		warn(s, why);
+		av_ports_close(s);
+		return;
+	}
+	/* Like the sockets: the user that we change to must be able to read it the next time. */
+	if (geteuid() == 0 && fchown(s->ports_fd, s->cfg.becomes, (gid_t)-1) < 0)
+		warn(s, "it cannot be given away");
+	read_all(s);
+	write_all(s);
+}
+
+void av_ports_save(struct av_space *s, const struct av_port *p)
+{
+	char line[PORTS_LINE];
+
+	if (s->ports_fd < 0)
+		return;
+	if (s->n_saved > 2 * s->n_ports + LINES_SPARE)
+		write_all(s); /* @p is in it */
+	else
+		append(s, line, line_of(p, line), 1);
+}
+
+void av_ports_close(struct av_space *s)
+{
+	if (s->ports_fd >= 0)
+		(void)close(s->ports_fd);
+	s->ports_fd = -1;
+}

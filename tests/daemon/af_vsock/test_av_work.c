@@ -1,0 +1,255 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * What programs at a drop-in directory can make an lcore do in one round, be they many, or have
+ * they chosen the numbers of their ports. The lcore is played here.
+ */
+#include "endpoint/af_vsock/av.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#define PROGRAMS  100u
+#define QUESTIONS 40u
+#define NOBODY	  65534
+#define PORTS	  500u
+/* Of a round, or of a question: the work of a round, and what the last question takes beyond it:
+ * it looks at SWEPT ports, and at those of all its tries. */
+#define MOST (AV_TURN_WORK + 32u)
+
+static struct av_space space;
+static uint64_t the_round;
+static unsigned binds;
+static TAILQ_HEAD(, lcore_work) works = TAILQ_HEAD_INITIALIZER(works);
+
+/* ---- the lcore ---- */
+
+uint64_t __wrap_lcore_round(const struct lcore *lc);
+void __wrap_lcore_defer(struct lcore *lc, struct lcore_work *w);
+void __wrap_lcore_defer_cancel(struct lcore *lc, struct lcore_work *w);
+struct io *__wrap_lcore_io(struct lcore *lc);
+void __wrap_io_poll_on(struct io *io, struct io_op *op, int fd, uint32_t events);
+void __wrap_io_close_fd(struct io *io, int fd);
+int __wrap_bind(int fd, const struct sockaddr *addr, socklen_t len);
+int __real_bind(int fd, const struct sockaddr *addr, socklen_t len);
+
+uint64_t __wrap_lcore_round(const struct lcore *lc)
+{
+	(void)lc;
+	return the_round;
+}
+
+void __wrap_lcore_defer(struct lcore *lc, struct lcore_work *w)
+{
+	(void)lc;
+	if (!w->queued)
+		TAILQ_INSERT_TAIL(&works, w, link);
+	w->queued = true;
+}
+
+void __wrap_lcore_defer_cancel(struct lcore *lc, struct lcore_work *w)
+{
+	(void)lc;
+	if (w->queued)
+		TAILQ_REMOVE(&works, w, link);
+	w->queued = false;
+}
+
+struct io *__wrap_lcore_io(struct lcore *lc)
+{
+	(void)lc;
+	return NULL;
+}
+
+void __wrap_io_poll_on(struct io *io, struct io_op *op, int fd, uint32_t events)
+{
+	(void)io;
+	(void)op;
+	(void)fd;
+	(void)events;
+}
+
+void __wrap_io_close_fd(struct io *io, int fd)
+{
+	(void)io;
+	close(fd);
+}
+
+int __wrap_bind(int fd, const struct sockaddr *addr, socklen_t len)
+{
+	binds++;
+	return __real_bind(fd, addr, len);
+}
+
+static void next_round(void)
+{
+	struct lcore_work end = {0}, *w;
+
+	the_round++;
+	TAILQ_INSERT_TAIL(&works, &end, link);
+	while ((w = TAILQ_FIRST(&works)) != &end) {
+		__wrap_lcore_defer_cancel(NULL, w);
+		w->run(w);
+	}
+	TAILQ_REMOVE(&works, &end, link);
+}
+
+/* ---- a space without guests ---- */
+
+static int up(void **state)
+{
+	(void)state;
+	memset(&space, 0, sizeof(space));
+	space.ports_fd = -1;
+	space.seed = 0x9e3779b97f4a7c15ull;
+	pthread_mutex_init(&space.lock, NULL);
+	TAILQ_INIT(&space.asks);
+	TAILQ_INIT(&space.failed);
+	TAILQ_INIT(&space.checked);
+	av_turn_init(&space);
+	the_round++;
+	return 0;
+}
+
+static int down(void **state)
+{
+	struct av_ask *a;
+
+	(void)state;
+	TAILQ_FOREACH(a, &space.asks, link)
+		av_ask_end(a);
+	while (!TAILQ_EMPTY(&works))
+		next_round();
+	av_ports_end(&space);
+	pthread_mutex_destroy(&space.lock);
+	return space.n_asks || space.users;
+}
+
+/* A program that has asked @n times, and connected then: its end of the socket. */
+static int asks(unsigned n)
+{
+	struct dropin_msg m;
+	int pair[2];
+
+	assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK, 0, pair), 0);
+	dropin_msg_init(&m, DROPIN_HELLO);
+	while (n--)
+		assert_int_equal(send(pair[0], &m, sizeof(m), 0), sizeof(m));
+	av_ask_begin(&space, pair[1]);
+	return pair[0];
+}
+
+static unsigned answers(const int *fd, unsigned n)
+{
+	struct dropin_msg m;
+	unsigned got = 0;
+
+	for (unsigned i = 0; i < n; i++)
+		while (recv(fd[i], &m, sizeof(m), 0) == sizeof(m))
+			got++;
+	return got;
+}
+
+static void work_of_a_round_is_bounded(void **state)
+{
+	int fd[PROGRAMS];
+	unsigned got, all;
+
+	(void)state;
+	for (unsigned i = 0; i < PROGRAMS; i++)
+		fd[i] = asks(QUESTIONS);
+	for (all = 0; all < PROGRAMS * QUESTIONS; all += got) {
+		got = answers(fd, PROGRAMS);
+		assert_in_range(got, 1, MOST);
+		next_round();
+	}
+	for (unsigned i = 0; i < PROGRAMS; i++)
+		close(fd[i]);
+}
+
+static void each_user_has_turns(void **state)
+{
+	int fd[PROGRAMS], other;
+	unsigned rounds = 0;
+
+	(void)state;
+	if (geteuid() != 0) {
+		print_message("needs root, to be another user\n");
+		skip();
+	}
+	for (unsigned i = 0; i < PROGRAMS; i++)
+		fd[i] = asks(QUESTIONS);
+	assert_int_equal(seteuid(NOBODY), 0);
+	other = asks(1); /* the socket is this user's */
+	assert_int_equal(seteuid(0), 0);
+	for (; !answers(&other, 1); rounds++)
+		next_round();
+	assert_in_range(rounds, 0, 2);
+	assert_in_range(answers(fd, PROGRAMS), 1, 3 * MOST);
+	for (unsigned i = 0; i < PROGRAMS; i++)
+		close(fd[i]);
+	close(other);
+}
+
+/* Binds @port, for a socket that has the label. */
+static int bound(int ask, uint32_t port)
+{
+	struct sockaddr_un sa;
+	struct dropin_msg m;
+	int fd = socket(AF_UNIX, SOCK_STREAM, 0);
+
+	assert_true(fd >= 0);
+	dropin_msg_init(&m, DROPIN_BIND);
+	m.sock_type = SOCK_STREAM;
+	m.local = (struct dropin_addr){UINT32_MAX, port};
+	assert_int_equal(send(ask, &m, sizeof(m), 0), sizeof(m));
+	av_turn(TAILQ_FIRST(&space.asks));
+	assert_int_equal(recv(ask, &m, sizeof(m), 0), sizeof(m));
+	assert_int_equal(m.result, 0);
+	assert_int_equal(__real_bind(fd, (struct sockaddr *)&sa, av_address(&sa, m.label)), 0);
+	return fd;
+}
+
+/* However many ports there are, and whatever their numbers; those whose sockets are closed become
+ * free all the same. */
+static void a_question_looks_at_few_ports(void **state)
+{
+	int fd[PORTS], ask = asks(0);
+	unsigned left;
+
+	(void)state;
+	for (unsigned i = 0; i < PORTS; i++, next_round()) {
+		binds = 0;
+		fd[i] = bound(ask, 5000 + i * AV_BUCKETS);
+		assert_in_range(binds, 0, MOST);
+	}
+	left = space.n_ports;
+	assert_int_equal(left, PORTS);
+	for (unsigned i = 0; i < PORTS; i++)
+		close(fd[i]);
+	for (unsigned i = 0; i < PORTS; i++, next_round()) {
+		binds = 0;
+		close(bound(ask, 6000 + i));
+		assert_in_range(binds, 0, MOST);
+	}
+	assert_in_range(space.n_ports, 1, 4);
+	close(ask);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup_teardown(work_of_a_round_is_bounded, up, down),
+		cmocka_unit_test_setup_teardown(each_user_has_turns, up, down),
+		cmocka_unit_test_setup_teardown(a_question_looks_at_few_ports, up, down),
+	};
+
+	return cmocka_run_group_tests_name("av_work", tests, NULL, NULL);
+}

@@ -1,0 +1,178 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "chan_side.h"
+
+#include "host_side.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+struct zv_dev *cs_app, *cs_other;
+
+int cs_start(const char *program, const char *conf)
+{
+	zf_keep_log = true;
+	if (!zf_start(program, conf, 2))
+		return -1;
+	cs_app = zf_app(0, "apps", 1);
+	cs_other = zf_app(1, "apps", 2);
+	return cs_app && cs_other && zv_listen(cs_other, PORT, ZV_STREAM, 0) == 0 &&
+			       zv_listen(cs_other, PORT + 1, ZV_SEQPACKET, 0) == 0
+		       ? 0
+		       : -1;
+}
+
+int cs_stop(void **state)
+{
+	(void)state;
+	zf_app_flags = 0;
+	return zf_stop() ? 0 : -1;
+}
+
+/* ---- what zvsockctl cs_exchange ---- */
+
+char cs_answer[65536];
+
+void cs_ask(const char *cmd)
+{
+	char line[64];
+	int fd;
+
+	snprintf(line, sizeof(line), "{\"v\":1,\"cmd\":\"%s\"}\n", cmd);
+	fd = hs_connect("control.sock", line);
+	assert_true(fd >= 0);
+	memset(cs_answer, 0, sizeof(cs_answer));
+	for (size_t n = 0; !strchr(cs_answer, '\n'); n++)
+		assert_true(n < sizeof(cs_answer) - 1 && hs_recv(fd, cs_answer + n, 1) == 1);
+	close(fd);
+}
+
+unsigned cs_times(const char *text)
+{
+	unsigned n = 0;
+
+	for (const char *p = cs_answer; (p = strstr(p, text)); p++)
+		n++;
+	return n;
+}
+
+uint64_t cs_region(const char *key)
+{
+	char name[32];
+	const char *p;
+
+	cs_ask("regions");
+	snprintf(name, sizeof(name), "\"%s\":", key);
+	p = strstr(cs_answer, name);
+	assert_non_null(p);
+	return strtoull(p + strlen(name), NULL, 10);
+}
+
+bool cs_all_free(void *arg)
+{
+	(void)arg;
+	return cs_region("free") == cs_region("size") && cs_region("parts") == 0;
+}
+
+bool cs_no_region(void *arg)
+{
+	(void)arg;
+	cs_ask("regions");
+	return !cs_times("\"id\"");
+}
+
+unsigned cs_channels(void)
+{
+	cs_ask("list");
+	return cs_times("\"path\":\"channel\"") / 2;
+}
+
+long cs_counted(const char *name)
+{
+	return hs_counter("app.0", name) + hs_counter("app.1", name);
+}
+
+/* ---- conversations ---- */
+
+struct cs_pair cs_joined(enum zv_type type)
+{
+	uint32_t port = type == ZV_SEQPACKET ? PORT + 1 : PORT;
+	struct cs_pair p;
+	int err;
+
+	p.a = zf_connect(cs_app, 0, ZV_CID_LOCAL, port, type, &err);
+	assert_non_null(p.a);
+	p.b = zf_accept(cs_other, port);
+	assert_non_null(p.b);
+	return p;
+}
+
+void cs_exchange(struct zf_conn *from, struct zf_conn *to, const char *text, uint32_t flags)
+{
+	char buf[64];
+	uint32_t got = 0;
+	size_t len = strlen(text);
+
+	assert_true(zf_send(from, text, len, flags));
+	assert_int_equal(zf_recv(to, buf, flags ? sizeof(buf) : len, &got), len);
+	assert_memory_equal(buf, text, len);
+	assert_int_equal(got & flags, flags);
+}
+
+void cs_converse(struct cs_pair p, enum zv_type type)
+{
+	uint32_t eom = type == ZV_SEQPACKET ? ZV_EOM : 0;
+	char byte;
+
+	cs_exchange(p.a, p.b, "from the one", eom);
+	cs_exchange(p.b, p.a, "from the other", eom);
+	assert_int_equal(zv_shutdown(p.a->c, SHUT_WR), 0);
+	assert_int_equal(zf_recv(p.b, &byte, 1, NULL), 0);
+	cs_exchange(p.b, p.a, "half closed", eom);
+	zf_close(p.b);
+	assert_int_equal(zf_recv(p.a, &byte, 1, NULL), 0);
+	zf_close(p.a);
+}
+
+struct flow {
+	struct zf_conn *from, *to;
+	size_t sent, got;
+	bool bad;
+};
+
+static uint8_t byte_at(size_t i)
+{
+	return (uint8_t)(i * 31 + (i >> 8) * 7 + (i >> 16));
+}
+
+/* Some of the stream, and a look at what has come. */
+static bool flowed(void *arg)
+{
+	static uint8_t out[100000], in[70000];
+	struct flow *f = arg;
+	size_t len = STREAM_SIZE - f->sent < sizeof(out) ? STREAM_SIZE - f->sent : sizeof(out);
+	ssize_t n;
+
+	for (size_t i = 0; i < len; i++)
+		out[i] = byte_at(f->sent + i);
+	n = len ? zv_send(f->from->c, out, len, 0) : 0;
+	f->sent += n > 0 ? (size_t)n : 0;
+	n = zv_recv(f->to->c, in, sizeof(in), NULL);
+	for (ssize_t i = 0; i < n; i++)
+		f->bad |= in[i] != byte_at(f->got++);
+	return f->got == STREAM_SIZE;
+}
+
+void cs_flow(struct zf_conn *from, struct zf_conn *to)
+{
+	struct flow f = {from, to, 0, 0, false};
+
+	assert_true(zf_until(flowed, &f));
+	assert_false(f.bad);
+}

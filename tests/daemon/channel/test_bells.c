@@ -1,0 +1,300 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Pages of bells, and what wakes their owners: who gets which, what is given back. */
+#include "channel/bells.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/userfaultfd.h>
+#include <poll.h>
+#include <pthread.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#define A   101u /* serial numbers of applications */
+#define B   102u
+#define UID 1000u /* whose they are */
+
+static uint32_t id;
+static uint64_t offset;
+
+static void each_queue_has_a_page(void **state)
+{
+	uint64_t size, at;
+	uint32_t other;
+	int file, fd[3];
+
+	(void)state;
+	file = bells_file(&size);
+	assert_true(file >= 0);
+	fd[0] = bells_page(A, 0, UID, &id, &offset);
+	fd[1] = bells_page(A, 1, UID, &other, &at);
+	assert_true(fd[0] >= 0 && fd[1] >= 0);
+	assert_int_not_equal(id, other);
+	assert_true(offset % 1024 == 0 && at % 1024 == 0 && offset != at && at < size);
+	fd[2] = bells_page(A, 0, UID, &other, &at); /* asked for once more, it is the same */
+	assert_int_equal(other, id);
+	assert_int_equal(at, offset);
+	for (int i = 0; i < 3; i++)
+		close(fd[i]);
+	close(file);
+	bells_gone(A);
+	assert_int_equal(bells_ringer(id, UID, &at), -ENOENT);
+	fd[0] = bells_page(B, 0, UID, &other, &at);
+	assert_int_not_equal(other, id); /* another use of the place */
+	assert_int_equal(bells_ringer(id, UID, &at), -ENOENT);
+	close(fd[0]);
+	bells_gone(B);
+}
+
+/* ---- a write that does not come to its end ---- */
+
+static int to;
+static char *nothing;
+static pthread_t writer;
+
+static void *write_it(void *arg)
+{
+	(void)!write(to, nothing, sizeof(uint64_t));
+	return arg;
+}
+
+/* Writes to @fd from a page that is not there until let_go(). -1: that cannot be had here. */
+static int hold(int fd)
+{
+	struct uffdio_api api = {.api = UFFD_API};
+	int uffd = (int)syscall(SYS_userfaultfd, O_CLOEXEC);
+	struct uffdio_register r = {.mode = UFFDIO_REGISTER_MODE_MISSING};
+	struct pollfd p = {.fd = uffd, .events = POLLIN};
+
+	if (uffd < 0) {
+		print_message("without userfaultfd nothing is held: %s\n", strerror(errno));
+		return -1;
+	}
+	nothing = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	assert_ptr_not_equal(nothing, MAP_FAILED);
+	r.range = (struct uffdio_range){(uintptr_t)nothing, 4096};
+	assert_int_equal(ioctl(uffd, UFFDIO_API, &api), 0);
+	assert_int_equal(ioctl(uffd, UFFDIO_REGISTER, &r), 0);
+	to = fd;
+	assert_int_equal(pthread_create(&writer, NULL, write_it, NULL), 0);
+	assert_int_equal(poll(&p, 1, 30000), 1); /* it has begun */
+	return uffd;
+}
+
+static void let_go(int uffd)
+{
+	struct uffdio_zeropage z = {.range = {(uintptr_t)nothing, 4096}};
+
+	if (uffd < 0)
+		return;
+	assert_int_equal(ioctl(uffd, UFFDIO_ZEROPAGE, &z), 0);
+	assert_int_equal(pthread_join(writer, NULL), 0);
+	close(uffd);
+	munmap(nothing, 4096);
+}
+
+/* ---- tests ---- */
+
+static int events_of(int set)
+{
+	struct epoll_event ev;
+
+	return epoll_wait(set, &ev, 1, 0);
+}
+
+/* The owner never reads, and hears each write all the same. */
+static void a_write_is_an_event(void **state)
+{
+	struct epoll_event edge = {.events = EPOLLIN | EPOLLET};
+	int own = bells_page(A, 0, UID, &id, &offset), ring = bells_ringer(id, UID, &offset);
+	int set = epoll_create1(EPOLL_CLOEXEC);
+
+	(void)state;
+	assert_int_equal(epoll_ctl(set, EPOLL_CTL_ADD, own, &edge), 0);
+	assert_int_equal(events_of(set), 0);
+	for (int i = 0; i < 10; i++) {
+		assert_int_equal(eventfd_write(ring, 1), 0);
+		assert_int_equal(events_of(set), 1);
+		assert_int_equal(events_of(set), 0);
+	}
+	close(set);
+	close(own);
+	close(ring);
+	bells_gone(A);
+}
+
+/* Who finds it full empties it, and that it is full is no reason to wait. */
+static void a_full_one_delays_nobody(void **state)
+{
+	struct epoll_event edge = {.events = EPOLLIN | EPOLLET};
+	int own = bells_page(A, 0, UID, &id, &offset), ring = bells_ringer(id, UID, &offset);
+	int set = epoll_create1(EPOLL_CLOEXEC);
+	eventfd_t n;
+
+	(void)state;
+	assert_int_equal(epoll_ctl(set, EPOLL_CTL_ADD, own, &edge), 0);
+	assert_int_equal(eventfd_write(ring, UINT64_MAX - 1), 0);
+	(void)events_of(set);
+	assert_int_equal(eventfd_write(ring, 1), -1);
+	assert_int_equal(errno, EAGAIN);
+	assert_int_equal(eventfd_read(ring, &n), 0);
+	assert_int_equal(eventfd_write(ring, 1), 0);
+	assert_int_equal(events_of(set), 1);
+	close(own);
+	bells_gone(A);
+	assert_int_equal(eventfd_write(ring, 1), 0); /* nobody is there */
+	close(ring);
+	close(set);
+}
+
+/*
+ * Whoever has what wakes a queue can let others hang that use it, so no other user gets it, not
+ * root either. What he does with his own holds up no lock of ours: a write from memory that does
+ * not come is under way throughout.
+ */
+static void another_user_has_none(void **state)
+{
+	int own = bells_page(A, 0, UID, &id, &offset), ring = bells_ringer(id, UID, &offset);
+	int held = hold(ring), fd;
+	struct bell a, b;
+	uint32_t other;
+
+	(void)state;
+	assert_true(own >= 0 && ring >= 0);
+	assert_int_equal(bells_ringer(id, UID + 1, &offset), -ENOENT);
+	assert_int_equal(bells_ringer(id, 0, &offset), -ENOENT);
+	fd = bells_page(B, 0, UID + 1, &other, &offset);
+	assert_true(fd >= 0);
+	assert_false(bells_alloc(A, 0, &a, B, 0, &b));
+	close(fd);
+	close(own);
+	own = bells_page(A, 0, UID, &id, &offset);
+	fd = bells_ringer(id, UID, &offset);
+	assert_true(own >= 0 && fd >= 0);
+	assert_int_equal(eventfd_write(fd, 1), 0);
+	close(fd);
+	close(own);
+	bells_gone(A);
+	bells_gone(B);
+	close(ring);
+	let_go(held);
+}
+
+static void bells_come_in_pairs(void **state)
+{
+	int fd[2] = {bells_page(A, 0, UID, &id, &offset), -1};
+	static struct bell a[5000], b[5000];
+	unsigned n = 0;
+	uint32_t other;
+
+	(void)state;
+	assert_false(bells_alloc(A, 0, &a[0], B, 0, &b[0])); /* B has no page */
+	assert_int_equal(a[0].nr, 0);
+	fd[1] = bells_page(B, 3, UID, &other, &offset);
+	assert_false(bells_alloc(A, 0, &a[0], B, 0, &b[0])); /* not that queue */
+	while (n < 5000 && bells_alloc(A, 0, &a[n], B, 3, &b[n])) {
+		assert_int_equal(a[n].page, id);
+		assert_int_equal(b[n].page, other);
+		assert_true(a[n].nr && a[n].nr < 4096 && b[n].nr);
+		assert_true(!n || a[n].nr != a[n - 1].nr);
+		n++;
+	}
+	assert_int_equal(n, 4095);
+	assert_int_equal(b[n].nr, 0);
+	bell_free(&b[7]);
+	assert_false(bells_alloc(A, 0, &a[n], B, 3, &b[n])); /* and B's is back */
+	bell_free(&a[9]);
+	assert_true(bells_alloc(A, 0, &a[n], B, 3, &b[n]));
+	assert_int_equal(a[n].nr, a[9].nr);
+	assert_int_equal(b[n].nr, b[7].nr);
+	/* One device with itself. */
+	bells_gone(B);
+	bell_free(&b[1]); /* of a page that is gone */
+	bell_free(&a[1]);
+	bell_free(&a[2]);
+	assert_true(bells_alloc(A, 0, &a[1], A, 0, &a[2]));
+	assert_int_not_equal(a[1].nr, a[2].nr);
+	close(fd[0]);
+	close(fd[1]);
+	bells_gone(A);
+}
+
+static void without_descriptors_there_are_none(void **state)
+{
+	struct rlimit old, none;
+	uint64_t size;
+	int fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
+
+	(void)state;
+	assert_int_equal(getrlimit(RLIMIT_NOFILE, &old), 0);
+	none = (struct rlimit){(rlim_t)fd + 1, old.rlim_max};
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &none), 0);
+	assert_int_equal(bells_page(A, 0, UID, &id, &offset), -EMFILE);
+	assert_int_equal(bells_file(&size), -EMFILE);
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &old), 0);
+	close(fd);
+	fd = bells_page(A, 0, UID, &id, &offset);
+	assert_true(fd >= 0);
+	close(fd);
+	bells_gone(A);
+}
+
+static void pages_run_out(void **state)
+{
+	struct rlimit old, many;
+	uint32_t other;
+
+	(void)state;
+	assert_int_equal(getrlimit(RLIMIT_NOFILE, &old), 0);
+	many = (struct rlimit){old.rlim_max, old.rlim_max};
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &many), 0);
+	if (many.rlim_cur < 1200) {
+		print_message("only %llu descriptors can be had, and 1,200 are needed\n",
+			      (unsigned long long)many.rlim_cur);
+		skip();
+	}
+	for (unsigned i = 0; i < 1024; i++) {
+		int fd = bells_page(A + i / 128, i % 128, UID, &other, &offset);
+
+		assert_true(fd >= 0);
+		close(fd);
+	}
+	assert_int_equal(bells_page(A + 8, 0, UID, &other, &offset), -ENOSPC);
+	bells_gone(A + 3);
+	for (unsigned i = 0; i < 128; i++) {
+		int fd = bells_page(A + 8, i, UID, &other, &offset);
+
+		assert_true(fd >= 0);
+		close(fd);
+	}
+	for (unsigned i = 0; i < 9; i++)
+		bells_gone(A + i);
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &old), 0);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(each_queue_has_a_page),
+		cmocka_unit_test(a_write_is_an_event),
+		cmocka_unit_test(a_full_one_delays_nobody),
+		cmocka_unit_test(another_user_has_none),
+		cmocka_unit_test(bells_come_in_pairs),
+		cmocka_unit_test(without_descriptors_there_are_none),
+		cmocka_unit_test(pages_run_out),
+	};
+
+	return cmocka_run_group_tests_name("bells", tests, NULL, NULL);
+}
