@@ -82,6 +82,7 @@ class Process:
     def __init__(self, owner, argv, log, stdin=subprocess.DEVNULL, **kw):
         self.name = os.path.basename(argv[0])
         log.write(f'[host] {" ".join(argv)}\n')
+        self.log_at = os.path.getsize(log.path)
         self.popen = subprocess.Popen(argv, stdin=stdin, stdout=subprocess.PIPE, stderr=log.file,
                                       preexec_fn=die_with_parent, start_new_session=True, **kw)
         self.out = Stream(self.popen.stdout.fileno())
@@ -110,6 +111,13 @@ class Process:
 
     def output(self):
         return self.out.data.decode(errors='replace')
+
+    def account(self):
+        """For the text of a failure: what it has printed, and the end of what was logged since it was started."""
+        with open(self.log.path, 'rb') as f:
+            f.seek(max(self.log_at, os.path.getsize(self.log.path) - 1000))
+            logged = f.read().decode(errors='replace')
+        return f'{self.output().strip()}\nlog: {logged.strip()}'
 
     def expect(self, pattern, limit=LIMIT):
         """The first line printed from now on that matches."""

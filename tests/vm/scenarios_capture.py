@@ -130,7 +130,7 @@ def daemon_capture(bench):
     until_quiet(testbed)
     capture.kill(signal.SIGINT)
     if capture.wait():
-        raise Failure(f'zvsockctl capture: {capture.output()}')
+        raise Failure(f'zvsockctl capture: {capture.account()}')
     result = json.loads(capture.output())
     packets = read_pcap(path)
     if result['dropped'] or result['packets'] != len(packets):

@@ -440,7 +440,7 @@ def siblings_vm_killed(bench):
     if told.wait() == 0 or not any(end in told.output for end in ENDS):
         raise Failure(f'sibling: {told.output}')
     if client.wait() == 0:
-        raise Failure(f'host program: {client.output()}')
+        raise Failure(f'host program: {client.account()}')
     if other.wait():
         raise Failure(f'the other connection: {other.output}')
     b.boot()
@@ -511,7 +511,7 @@ def daemon_killed_and_restarted(bench):
     testbed.daemon.kill()
     for client in clients:
         if client.wait() == 0:
-            raise Failure(f'host program: {client.output()}')
+            raise Failure(f'host program: {client.account()}')
     testbed.start_daemon()
     begin = time.monotonic()
     for vm in (served, listens):

@@ -37,7 +37,7 @@ class DropinTestbed(DaemonTestbed):
         """The guest's own program, which is static: it runs under the supervisor."""
         job = self.under(self.programs[2], *argv)
         if job.wait():
-            raise Failure(f'host: {job.output().strip()}')
+            raise Failure(f'host: {job.account()}')
 
 
 def testbed_of(bench):
@@ -53,7 +53,7 @@ def serves(job, port):
     """@job, which is to listen on @port."""
     def up():
         if not job.alive():
-            raise Failure(f'{job.name} ended with {job.popen.returncode}: {job.output()}')
+            raise Failure(f'{job.name} ended with {job.popen.returncode}: {job.account()}')
         return listening(port)
     until(up, f'{job.name} to listen')
     return job
@@ -61,7 +61,7 @@ def serves(job, port):
 
 def ended(job):
     if job.wait():
-        raise Failure(f'{job.name} ended with {job.popen.returncode}: {job.output().strip()}')
+        raise Failure(f'{job.name} ended with {job.popen.returncode}: {job.account()}')
 
 
 def to_host(testbed, port, server, client, name='a'):

@@ -62,7 +62,7 @@ class Services:
     def on_host(self, *argv, mode='preload'):
         job = self.testbed.under(*argv, mode=mode)
         if job.wait():
-            raise Failure(f'{job.name} ended with {job.popen.returncode}: {job.output().strip()}')
+            raise Failure(f'{job.name} ended with {job.popen.returncode}: {job.account()}')
         return job.output()
 
 

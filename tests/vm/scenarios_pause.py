@@ -169,7 +169,7 @@ def daemon_paused_under_traffic(bench):
     all_well(jobs)
     for job in mine:
         if job.wait():
-            raise Failure(f'host program: {job.output()}')
+            raise Failure(f'host program: {job.account()}')
     idle.word('second')
     idle.close()
     until_quiet(testbed)
@@ -186,7 +186,7 @@ def daemon_killed_while_paused(bench):
     b.guest.monitor.do('stop')
     b.guest.kill()
     if client.wait() == 0:
-        raise Failure(f'the endless echo has ended well: {client.output()}')
+        raise Failure(f'the endless echo has ended well: {client.account()}')
     until_quiet(testbed)
     b.boot()
     testbed.host_peer(b, 'echo', ECHO, 100000)

@@ -136,7 +136,7 @@ class DaemonTestbed:
     def host_peer(self, vm, verb, port, *numbers):
         job = self.host_start(vm, verb, port, *numbers)
         if job.wait():
-            raise Failure(f'host: {job.output().strip()}')
+            raise Failure(f'host: {job.account()}')
 
     def connections(self):
         """How many the daemon has."""

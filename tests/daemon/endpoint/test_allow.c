@@ -75,10 +75,23 @@ static void networks_and_ports(void **state)
 /* Everything, but for what nobody means by it. */
 static void special_addresses_need_rules_of_their_own(void **state)
 {
-	static const char *const specials[] = {
-		"127.0.0.1", "127.9.9.9",	"0.0.0.0", "0.1.2.3", "169.254.169.254",
-		"224.0.0.1", "255.255.255.255", "::1",	   "::",      "fe80::1",
-		"ff02::1",   "::ffff:127.0.0.1"};
+	static const char *const specials[] = {"127.0.0.1",
+					       "127.9.9.9",
+					       "0.0.0.0",
+					       "0.1.2.3",
+					       "169.254.169.254",
+					       "224.0.0.1",
+					       "255.255.255.255",
+					       "::1",
+					       "::",
+					       "fe80::1",
+					       "ff02::1",
+					       "::ffff:127.0.0.1",
+					       "100.100.100.200",
+					       "168.63.129.16",
+					       "fd00:ec2::254",
+					       "fd20:ce::254",
+					       "fd00:c1::a9fe:a9fe"};
 
 	(void)state;
 	set("0.0.0.0/0:*", "[::]/0:*");
@@ -94,6 +107,9 @@ static void special_addresses_need_rules_of_their_own(void **state)
 	set("127.0.0.0/8:80", "169.254.169.254:80");
 	assert_true(has("127.1.2.3", 80) && has("169.254.169.254", 80));
 	assert_false(has("169.254.169.253", 80));
+	set("[fd00::]/8:80", "[fd00:ec2::254]:81");
+	assert_true(has("fd00:ec3::1", 80) && has("fd00:ec2::254", 81));
+	assert_false(has("fd00:ec2::254", 80));
 	set("126.0.0.0/7:80", NULL); /* more than the loopback */
 	assert_true(has("126.0.0.1", 80));
 	assert_false(has("127.0.0.1", 80));

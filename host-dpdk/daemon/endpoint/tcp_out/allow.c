@@ -14,8 +14,22 @@ static const struct special {
 	const char *net;
 	uint8_t bits;
 } specials[] = {
-	{"0.0.0.0", 8}, {"127.0.0.0", 8}, {"169.254.0.0", 16}, {"224.0.0.0", 4}, {"240.0.0.0", 4},
-	{"::", 128},	{"::1", 128},	  {"fe80::", 10},      {"ff00::", 8},
+	{"0.0.0.0", 8},
+	{"127.0.0.0", 8},
+	{"169.254.0.0", 16},
+	{"224.0.0.0", 4},
+	{"240.0.0.0", 4},
+	{"::", 128},
+	{"::1", 128},
+	{"fe80::", 10},
+	{"ff00::", 8},
+	/* Services that a cloud gives the machine itself, by addresses that are not link-local:
+	 * Alibaba, Azure, AWS, Google, Oracle. */
+	{"100.100.100.200", 32},
+	{"168.63.129.16", 32},
+	{"fd00:ec2::", 32},
+	{"fd20:ce::254", 128},
+	{"fd00:c1::a9fe:a9fe", 128},
 };
 
 static bool in_net(const struct allow_addr *a, const struct allow_addr *net, unsigned bits)

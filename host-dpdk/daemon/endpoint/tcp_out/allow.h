@@ -11,9 +11,9 @@
  *     whoever serves the name could lead the guest there. Those need a rule of their own as well.
  *   - A name without a rule may be connected to where it resolves to addresses that have rules.
  * Special are the loopback, unspecified ("0.0.0.0" is this machine), link-local, multicast and
- * reserved ones. A rule has a special address only if all that the rule has is special: 0.0.0.0/0
- * opens no loopback; 127.0.0.1 or 127.0.0.0/8 does. IPv4 addresses that are written as IPv6 ones
- * are IPv4 addresses.
+ * reserved ones, and the metadata services of clouds. A rule has a special address only if all that
+ * the rule has is special: 0.0.0.0/0 opens no loopback; 127.0.0.1 or 127.0.0.0/8 does. IPv4
+ * addresses that are written as IPv6 ones are IPv4 addresses.
  */
 #ifndef ZVD_ALLOW_H
 #define ZVD_ALLOW_H
