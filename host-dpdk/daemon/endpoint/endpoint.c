@@ -146,10 +146,10 @@ void endpoints_free(struct guest *g)
 			types[i]->free(g);
 }
 
-const char *endpoints_port(const struct guest *g, uint32_t port)
+const char *endpoints_port(const struct guest *g, uint32_t port, bool dgram)
 {
 	for (unsigned i = 0; i < N_ENDPOINT_TYPES; i++)
-		if (types[i]->has_port && types[i]->has_port(g, port))
+		if (types[i]->has_port && types[i]->has_port(g, port, dgram))
 			return types[i]->name;
 	return NULL;
 }

@@ -59,9 +59,9 @@ struct endpoint_ops {
 	bool others;
 	/* Flags of zv_listen_all() required by the configuration. May be NULL. */
 	uint32_t (*listen_flags)(const void *values);
-	/* True: it serves @port of @g at present, whatever programs bind. May be NULL. Any
-	 * thread. */
-	bool (*has_port)(const struct guest *g, uint32_t port);
+	/* True: it serves @port of @g at present, whatever programs bind. @dgram: the port for
+	 * datagrams of that number. May be NULL. Any thread. */
+	bool (*has_port)(const struct guest *g, uint32_t port, bool dgram);
 	/*
 	 * Takes @conn, which is not answered yet, if the endpoint serves its destination. 1: taken.
 	 * 0: not ours. -errno: ours, and refused for that reason; the caller answers, closes, and
@@ -98,8 +98,8 @@ void endpoints_trim(struct guest *g);
 void endpoints_extend(struct guest *g);
 /* After the last connection is gone. */
 void endpoints_free(struct guest *g);
-/* The type that serves @port of @g before programs do; NULL: none. */
-const char *endpoints_port(const struct guest *g, uint32_t port);
+/* The type that serves @port of @g before programs do, as has_port(); NULL: none. */
+const char *endpoints_port(const struct guest *g, uint32_t port, bool dgram);
 uint32_t endpoints_listen_flags(const struct cfg_guest *c);
 
 /* Accepts the pending connections of @gq: ZV_EV_ACCEPT. */

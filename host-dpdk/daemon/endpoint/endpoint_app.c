@@ -367,14 +367,14 @@ static void describe(const struct guest *g, const struct zv_conn_info *info, cha
 	pthread_mutex_unlock(&dir.lock);
 }
 
-static bool has_port(const struct guest *g, uint32_t port)
+static bool has_port(const struct guest *g, uint32_t port, bool dgram)
 {
 	bool has;
 
 	if (!role_of(g)->host_ports)
 		return false;
 	pthread_mutex_lock(&dir.lock);
-	has = port_find(port, ZV_STREAM);
+	has = port_find(port, dgram ? APP_DGRAM : ZV_STREAM);
 	pthread_mutex_unlock(&dir.lock);
 	return has;
 }

@@ -250,9 +250,9 @@ static int builtin_serve(struct guest_queue *gq, struct zv_conn *conn,
 	return ret;
 }
 
-static bool builtin_has_port(const struct guest *g, uint32_t port)
+static bool builtin_has_port(const struct guest *g, uint32_t port, bool dgram)
 {
-	return builtin_at(guest_cfg(g), port);
+	return !dgram && builtin_at(guest_cfg(g), port);
 }
 
 const struct endpoint_ops endpoint_builtin = {

@@ -3,6 +3,8 @@
  * may not send. Programs that know nothing of this: test_dropin_dgram.py. */
 #include "dropin_side.h"
 
+#include "zvsock_dgram.h"
+
 #include <errno.h>
 #include <poll.h>
 #include <sched.h>
@@ -98,6 +100,30 @@ static void ports_and_keys(void **state)
 	assert_true(other.local.port >= 1024 && other.bytes != m.bytes);
 	close(fd);
 	assert_int_equal(bind_port(ask, SOCK_DGRAM, PORT, &other), 0); /* it is free */
+	close(ask);
+}
+
+/* Neither takes a port from the other: an application of the host and a program. */
+static void an_application_takes_no_port(void **state)
+{
+	uint32_t taken = 6002, free_port = 6003;
+	struct zv_dev *app = zf_app(2, "apps", 1);
+	int ask = ds_ask(), fd;
+	struct dropin_msg m;
+
+	(void)state;
+	assert_non_null(app);
+	assert_int_equal(bind_port(ask, SOCK_DGRAM, taken, &m), 0);
+	fd = taker(m.label);
+	assert_true(fd >= 0);
+	assert_int_equal(zv_dgram_bind(app, &taken, 0), -EADDRINUSE);
+	assert_int_equal(zv_dgram_bind(app, &free_port, 0), 0);
+	assert_int_equal(bind_port(ask, SOCK_DGRAM, free_port, &m), -EADDRINUSE);
+	assert_int_equal(bind_port(ask, SOCK_STREAM, free_port, &m), 0); /* another port */
+	close(fd);
+	assert_int_equal(zv_dgram_bind(app, &taken, 0), 0);
+	assert_int_equal(bind_port(ask, SOCK_DGRAM, taken, &m), -EADDRINUSE);
+	assert_true(zf_guest_close(2));
 	close(ask);
 }
 
@@ -357,6 +383,7 @@ int main(int argc, char **argv)
 #define T(fn) cmocka_unit_test_setup_teardown(fn, up, down)
 	const struct CMUnitTest tests[] = {
 		T(ports_and_keys),
+		T(an_application_takes_no_port),
 		T(who_binds_late_has_the_port),
 		T(who_has_closed_is_heard),
 		T(a_stock_guest_has_none),

@@ -184,13 +184,14 @@ static bool taken(struct av_space *s, const struct av_ask *asking, int sock_type
 
 struct served {
 	uint32_t port;
+	bool dgram;
 	const char *by;
 	char guest[CFG_NAME_MAX];
 };
 
 static void look(const struct guest *g, struct served *s)
 {
-	const char *by = s->by ? NULL : endpoints_port(g, s->port);
+	const char *by = s->by ? NULL : endpoints_port(g, s->port, s->dgram);
 
 	if (!by)
 		return;
@@ -208,8 +209,8 @@ static void visit(const void *node, VISIT which, void *arg)
 static bool served(struct av_space *s, int sock_type, const struct dropin_addr *addr,
 		   struct served *by)
 {
-	*by = (struct served){.port = addr->port};
-	if (addr->cid == ZV_CID_LOCAL || sock_type == SOCK_DGRAM)
+	*by = (struct served){.port = addr->port, .dgram = sock_type == SOCK_DGRAM};
+	if (addr->cid == ZV_CID_LOCAL)
 		return false;
 	pthread_mutex_lock(&s->lock);
 	twalk_r(s->guests, visit, by);

@@ -148,9 +148,9 @@ static int tcp_serve(struct guest_queue *gq, struct zv_conn *conn, const struct 
 		 : 0;
 }
 
-static bool tcp_has_port(const struct guest *g, uint32_t port)
+static bool tcp_has_port(const struct guest *g, uint32_t port, bool dgram)
 {
-	return tcp_at(guest_cfg(g), port);
+	return !dgram && tcp_at(guest_cfg(g), port);
 }
 
 const struct endpoint_ops endpoint_tcp = {

@@ -118,9 +118,9 @@ static int vsock_serve(struct guest_queue *gq, struct zv_conn *conn,
 		    sizeof(addr));
 }
 
-static bool vsock_has_port(const struct guest *g, uint32_t port)
+static bool vsock_has_port(const struct guest *g, uint32_t port, bool dgram)
 {
-	return vsock_at(guest_cfg(g), port);
+	return !dgram && vsock_at(guest_cfg(g), port);
 }
 
 const struct endpoint_ops endpoint_vsock = {

@@ -86,9 +86,10 @@ static void tcp_out_print(const struct cfg *c, const struct cfg_guest *g, const 
 	}
 }
 
-static bool tcp_out_has_port(const struct guest *g, uint32_t port)
+static bool tcp_out_has_port(const struct guest *g, uint32_t port, bool dgram)
 {
-	return cfg_find_port(&tcp_out_values(guest_cfg(g))->ports, sizeof(struct cfg_ports), port);
+	return !dgram &&
+	       cfg_find_port(&tcp_out_values(guest_cfg(g))->ports, sizeof(struct cfg_ports), port);
 }
 
 static void tcp_out_describe(const struct guest *g, const struct zv_conn_info *info, char *buf,
@@ -102,7 +103,8 @@ static void tcp_out_describe(const struct guest *g, const struct zv_conn_info *i
 static int tcp_out_serve(struct guest_queue *gq, struct zv_conn *conn,
 			 const struct zv_conn_info *info)
 {
-	return tcp_out_has_port(gq->guest, info->local_port) ? tcp_out_begin(gq, conn, info) : 0;
+	return tcp_out_has_port(gq->guest, info->local_port, false) ? tcp_out_begin(gq, conn, info)
+								    : 0;
 }
 
 const struct endpoint_ops endpoint_tcp_out = {
