@@ -122,7 +122,8 @@ ZV_API int zv_catch_sigbus(void);
  *                          of the stream here (docs/guest-driver.md)
  *   daemon:PATH            an application of the host, attached to zvsockd at its client socket
  *                          PATH, with CID 2: it reaches zvsockd's guests by their CIDs, and other
- *                          applications by ZV_CID_LOCAL or ZV_CID_HOST; docs/daemon.md
+ *                          applications (not AF_VSOCK programs) by ZV_CID_LOCAL or ZV_CID_HOST;
+ *                          docs/daemon.md
  *   host:PATH[,PATH...],cid=N[,mode=client|server][,sockmode=0660]
  *                          host side: this process is the vhost-user backend on socket PATH for
  *                          the guest with CID N (libzvsock-host; call zv_host_init first).
@@ -188,8 +189,9 @@ ZV_API int zv_set_tap(struct zv_queue *q, zv_tap_fn fn, void *ctx);
  *
  * -EADDRINUSE, -EINVAL (type, port 0 or ZV_PORT_ANY or reserved), -ENOMEM. daemon: asks zvsockd,
  * which takes a few milliseconds, or five seconds if zvsockd hangs: also -EACCES (zvsockd reserves
- * the port for others, or for root), and -EADDRINUSE for a port of another application or of an
- * AF_VSOCK program. While zvsockd is away the port is kept, and requested again when it is back.
+ * the port for others, or for root), -EADDRINUSE for a port of another application or of an
+ * AF_VSOCK program, and -ENOSPC (the application has too many ports). While zvsockd is away the
+ * port is kept, and requested again when it is back.
  */
 ZV_API int zv_listen(struct zv_dev *dev, uint32_t port, enum zv_type type, unsigned backlog);
 

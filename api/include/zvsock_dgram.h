@@ -15,10 +15,13 @@
  * available:
  *
  *   a stock guest, or the kernel's vhost-vsock     -EOPNOTSUPP from zv_dgram_send
- *   zvsockd                                        between guests of a group, and to
+ *   zvsockd, for a guest                           between guests of a group, and to
  *                                                  applications and AF_VSOCK programs
  *                                                  (docs/daemon.md); a guest that has none of
  *                                                  these: -EOPNOTSUPP from zv_dgram_send
+ *   zvsockd, for an application (daemon:)          to guests and other applications; not to
+ *                                                  AF_VSOCK programs of the same machine:
+ *                                                  dropped and counted by zvsockd
  *   vsock:                                         -EOPNOTSUPP from zv_dgram_bind
  *
  * Ports of datagrams are independent of those of connections: both may have the same number. A port
@@ -52,9 +55,9 @@ struct zv_dgram_addr {
  * not part of rx_memory.
  *
  * A device call, like zv_listen. 0; -EADDRINUSE; -EINVAL (port 0, rx_bytes out of range); -ENOMEM;
- * -EADDRNOTAVAIL: none is free; -EOPNOTSUPP: see above. With
- * daemon:, where all applications share the ports of the host, also: -EADDRINUSE: somebody else has
- * it; -EACCES: zvsockd's configuration reserves it (from 49152 on it does not); -ENOSPC.
+ * -EADDRNOTAVAIL: none is free; -EOPNOTSUPP: see above. With daemon:, where all applications share
+ * the ports of the host, also: -EADDRINUSE: somebody else has it; -EACCES: zvsockd's configuration
+ * reserves it (from 49152 on it does not); -ENOSPC: the application has too many ports.
  */
 ZV_API int zv_dgram_bind(struct zv_dev *dev, uint32_t *port, size_t rx_bytes);
 
@@ -62,8 +65,7 @@ ZV_API int zv_dgram_bind(struct zv_dev *dev, uint32_t *port, size_t rx_bytes);
  * Binds all ports that are not bound otherwise: datagrams to any of them wait in one queue, and
  * zv_dgram_send may name any local port. @flags: with ZV_LISTEN_ANY_CID (host devices), also
  * datagrams for another CID than the host's, for a process that acts for sibling guests. As
- * zv_dgram_bind; -EOPNOTSUPP also: ZV_LISTEN_ANY_CID on a guest device, and with
- * daemon:.
+ * zv_dgram_bind; -EOPNOTSUPP also: ZV_LISTEN_ANY_CID on a guest device, and with daemon:.
  */
 ZV_API int zv_dgram_bind_all(struct zv_dev *dev, uint32_t flags, size_t rx_bytes);
 

@@ -88,8 +88,8 @@ ZV_API int zv_host_region_orphaned(const struct zv_host_region *r, uint64_t cid)
  * From now on the driver of guest @cid, which has offered this region, learns of the end of this
  * process, however it ends; this process's kernel records that in the region (docs/protocol.md,
  * "The death of the device"). The first call for a region creates a thread that only sleeps. Call
- * it before the region is announced, and periodically: the driver may have taken another place in
- * the region. Any thread; it does not wait for a peer.
+ * it before the region is announced, and periodically: the driver may have taken another slot at
+ * the end of the region. Any thread; it does not wait for a peer.
  */
 ZV_API void zv_host_region_serve(struct zv_host_region *r, uint64_t cid);
 

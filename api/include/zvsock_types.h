@@ -96,8 +96,9 @@ struct zv_opts {
 	 * long the device may leave packets untaken before it is reset, like the transmit watchdog
 	 * of a network driver; connections end with -ECONNRESET, listeners stay. Packets that a
 	 * host program has not read have been taken, and time in which the VM or the process is
-	 * stopped does not count. At least 100 ms; UINT64_MAX: never; default 5 s.
-	 * docs/guest-driver.md.
+	 * stopped does not count. At least 100 ms; UINT64_MAX: never; default 5 s. While there are
+	 * channels in shared memory of the VM, the end of zvsockd is noticed in about a second,
+	 * unless this is UINT64_MAX. docs/guest-driver.md.
 	 */
 	uint64_t tx_timeout_ns;
 };
