@@ -17,9 +17,9 @@
 
 #define CHECK_MS      20
 #define CHECK_IDLE_MS 100
-#define IDLE_AFTER    50 /* looks without a new call */
+#define IDLE_AFTER    50 /* checks without a new call */
 #define PARK_MS	      60000
-#define RESTARTSYS    512 /* ERESTARTSYS of the kernel: never seen by a program */
+#define RESTARTSYS    512 /* the kernel's ERESTARTSYS, which programs never see */
 
 struct di_parked {
 	struct di_parked *next;
@@ -28,7 +28,7 @@ struct di_parked {
 	int64_t until_ms;
 };
 
-static _Atomic unsigned checks; /* since the last call began to block */
+static _Atomic unsigned checks; /* number of checks since the last call blocked */
 
 static int64_t now_ms(void)
 {
@@ -98,7 +98,7 @@ void di_blocked_leave(struct di_super *s, struct di_blocked *b)
 		;
 	*at = b->next;
 	pthread_mutex_unlock(&s->lock);
-	while (sigtimedwait(&set, NULL, &now) > 0) /* none is left for the next call */
+	while (sigtimedwait(&set, NULL, &now) > 0) /* discards signals that are still pending */
 		;
 }
 
@@ -108,7 +108,7 @@ long di_blocked_answer(const struct di_blocked *b, bool restart)
 		return DI_DONE;
 	if (!b->interrupted)
 		return 0;
-	/* ERESTARTSYS may be given only to a thread that goes through signal delivery. */
+	/* Only a thread that goes through signal delivery may return ERESTARTSYS. */
 	return restart && b->certain ? -RESTARTSYS : -EINTR;
 }
 
@@ -123,7 +123,7 @@ static void check_call(struct di_super *s, struct di_blocked *b)
 		b->certain |= sig == DI_SIGNAL_CERTAIN;
 		b->interrupted |= b->certain || b->n_possible > 1;
 	}
-	/* Again at every check: the thread may not have entered its system call yet. */
+	/* Sent at every check, because the thread may not have entered its system call yet. */
 	if (b->gone || b->interrupted)
 		pthread_kill(b->thread, DI_BLOCKED_SIGNAL);
 }

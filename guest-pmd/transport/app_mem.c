@@ -8,7 +8,7 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
-/* Under the lock. */
+/* States of a piece; under the lock. */
 enum { FREE = 0, REQUESTED, MAPPED, REFUSED, UNMAPPING, UNMAPPED };
 
 int app_mems_init(struct guest_dev *dev)
@@ -69,7 +69,7 @@ static void served(struct guest_dev *dev, struct app_mem *m, uint8_t state)
 	pthread_mutex_unlock(&dev->app.lock);
 }
 
-/* Tells the device what it has now, if it is connected. */
+/* Passes the current memory to the device, if it is connected. */
 static int announce(struct guest_dev *dev)
 {
 	return dev->link->fd(dev) < 0 ? 0 : dev->link->set_memory(dev);
@@ -99,7 +99,7 @@ bool app_mems_serve(struct guest_dev *dev)
 			       "device: %s; payload is copied",
 			       dev->scheme, dev->name, m->m.len >> 10, zv_error_text());
 			m->announced = false;
-			good = announce(dev) == 0; /* it has what it had */
+			good = announce(dev) == 0; /* it keeps what it had */
 		}
 		served(dev, m, ret ? REFUSED : MAPPED);
 	}
@@ -118,7 +118,7 @@ static void wait_served(struct guest_dev *dev, const struct app_mem *m)
 		pthread_cond_wait(&dev->app.served, &dev->app.lock);
 }
 
-/* Under the lock: an unused place, or NULL. */
+/* Returns an unused entry, or NULL. Under the lock. */
 static struct app_mem *free_slot(struct guest_dev *dev)
 {
 	for (unsigned i = 0; i < ZV_MEM_MAX; i++)

@@ -19,7 +19,7 @@ void guest_alive_begin(struct guest_alive *a)
 		a->was = NULL;
 }
 
-/* @there: so is the word. */
+/* Ends the maintenance of the word. @there: the region, and so the word, is present. */
 static void let_go(struct guest_alive *a, bool there)
 {
 	a->head.list.next = &a->head.list;
@@ -36,7 +36,7 @@ void guest_alive_update(struct guest_alive *a, const struct own_region *own, uin
 	bool there = own_region_present(own);
 	struct alive_slot *s;
 
-	/* Another host may have put other memory there since. */
+	/* Another host may have put other memory there meanwhile. */
 	if (a->map &&
 	    (!there || a->cid != cid || shm_load32(&a->words->owner) != (uint32_t)gettid()))
 		let_go(a, there);

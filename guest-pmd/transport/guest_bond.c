@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Several devices as one. Queue i is the pair of device i; each is a whole device below, with
+ * Several devices as one. Queue i is the pair of device i; each member is a whole device, with
  * memory, control thread and sessions of its own.
  */
 #include "guest_bond.h"
@@ -13,7 +13,7 @@
 
 struct guest_bond {
 	struct transport_dev d;	  /* first; nqueues members are open */
-	struct transport_ops ops; /* of d: a member's, with some replaced */
+	struct transport_ops ops; /* of d: those of a member, some replaced */
 	struct transport_dev *member[ZV_QUEUES_MAX];
 };
 
@@ -96,7 +96,7 @@ static int add_member(struct guest_bond *b, const struct transport_ops *one, con
 {
 	size_t len = strcspn(*names, ",");
 	char *name = strndup(*names, len);
-	struct transport_dev *m = NULL; /* stays so when it cannot be opened */
+	struct transport_dev *m = NULL; /* remains NULL if it cannot be opened */
 	int ret;
 
 	if (!name)
@@ -119,7 +119,7 @@ static int add_member(struct guest_bond *b, const struct transport_ops *one, con
 	return ret;
 }
 
-/* The first name that is in the list twice; its length, 0: none is. */
+/* Finds the first name that is in the list twice. Returns its length; 0: none. */
 static size_t named_twice(const char *names, const char **name)
 {
 	for (const char *a = names; a; a = strchr(a, ',') ? strchr(a, ',') + 1 : NULL) {

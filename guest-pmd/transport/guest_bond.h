@@ -8,9 +8,9 @@
 /*
  * Opens the devices of the list @names ("NAME,NAME...") by @one's open, and combines them into one
  * device with one queue each, as for a guest in a VM that has several PCI devices of one CID. @noun
- * is what messages call a device of the list: "socket". 0 and *out, which has its own table of
- * functions; or -errno with zv_err() text: that of the device that failed, or -EINVAL (number of
- * queues, an empty name, different CIDs).
+ * is the word for a device of the list in messages: "socket". 0 and *out, which has its own table
+ * of functions; or -errno with zv_err() text: that of the device that failed, or -EINVAL (number of
+ * queues, an empty name, a name used twice, different CIDs).
  */
 int guest_bond_open(struct transport_dev **out, const char *names, const struct zv_opts *opts,
 		    const struct transport_ops *one, const char *noun);
@@ -19,7 +19,7 @@ int guest_bond_open(struct transport_dev **out, const char *names, const struct 
 struct transport_dev *const *guest_bond_members(struct transport_dev *bond);
 
 /*
- * Gives each device of the bond, a struct guest_dev, the region @r; to be called before the socket
+ * Sets the region @r in each device of the bond, a struct guest_dev; to be called before the socket
  * layer starts. The caller keeps its own reference.
  */
 void guest_bond_share_region(struct transport_dev *bond, const struct own_region *r);

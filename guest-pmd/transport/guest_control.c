@@ -5,14 +5,14 @@
  * Theory of operation
  * -------------------
  * The thread sleeps in poll() and has six reasons to wake: an event of the connection, an event in
- * the event queue, packets sent that the device has not taken (guest_watchdog.h), a region to be
- * mapped (guest_region.h), application memory that comes or goes (app_mem.h), or the device is
- * being closed.
+ * the event queue, transmit buffers that the device has not used (guest_watchdog.h), a region to be
+ * mapped (guest_region.h), application memory to be mapped or unmapped (app_mem.h), or the device
+ * is being closed.
  *
- * When the device is lost, or takes nothing any more, every pair is stopped and its owner woken,
+ * When the device is lost, or no longer uses buffers, every pair is stopped and its owner woken,
  * and the thread tries to connect until it succeeds, at first often and then once a second.
  *
- * Pairs belong to their owners; the thread touches one only between quiesce_stop() and
+ * Pairs belong to their owners; the thread accesses one only between quiesce_stop() and
  * quiesce_resume(), and never waits for the device in between.
  */
 #include "guest_control.h"
@@ -103,7 +103,7 @@ static void go_down(struct guest_dev *dev, const char *why)
 
 /* ---- events ---- */
 
-/* A broken event ring is given up; the pairs continue without it. */
+/* A broken event ring is no longer used; the pairs continue without it. */
 static void give_up_events(struct guest_dev *dev)
 {
 	zv_log(ZV_LOG_ERR, "%s %s: event ring broken by the device (%s)", dev->scheme, dev->name,
@@ -136,7 +136,7 @@ static void on_events(struct guest_dev *dev)
 			return;
 		}
 	}
-	/* Queues have held packets back since the event arrived, and wait to be told to go on. */
+	/* Since the event arrived the queues have held packets back, until vsock_events_done(). */
 	stop_all(dev);
 	for (unsigned i = 0; i < dev->d.nqueues && resets > 0; i++)
 		vsock_pair_renew(&dev->pair[i]);
@@ -176,7 +176,7 @@ static void on_link(struct guest_dev *dev)
 		go_down(dev, why);
 }
 
-/* One try to reconnect; returns how long to wait before the next. */
+/* Tries once to reconnect; returns how long to wait before the next attempt. */
 static int reconnect(struct guest_dev *dev, int backoff)
 {
 	bool silent = dev->watchdog.trial_ns, first = silent && backoff == BACKOFF_MIN_MS;
@@ -240,7 +240,7 @@ int guest_control_start(struct guest_dev *dev)
 	sigset_t all, old;
 	int err;
 
-	/* Signals are the application's business and go to its own threads. */
+	/* Signals are for the application's own threads. */
 	sigfillset(&all);
 	pthread_sigmask(SIG_SETMASK, &all, &old);
 	err = pthread_create(&dev->thread, NULL, control_main, dev);

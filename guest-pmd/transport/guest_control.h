@@ -9,14 +9,14 @@
 #include "guest_dev.h"
 
 /*
- * Connects and starts all pairs on fresh rings. 0, or -errno with zv_err() text; then there is no
+ * Connects and starts all pairs with reset rings. 0, or -errno with zv_err() text; then there is no
  * connection and the pairs are down.
  */
 int guest_bring_up(struct guest_dev *dev);
 
 /* Starts the control thread of a device that is up. 0 or -errno with zv_err() text. */
 int guest_control_start(struct guest_dev *dev);
-/* Stops it and waits for it, at most for one step of a connect. */
+/* Stops it and waits until it has ended: at most for one step of a connect. */
 void guest_control_stop(struct guest_dev *dev);
 
 #endif

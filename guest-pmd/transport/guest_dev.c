@@ -10,16 +10,13 @@
 #include <time.h>
 #include <unistd.h>
 
-/*
- * Limits of a close that waits for the device to take what was sent: in total, and without
- * progress.
- */
+/* How long a close waits for the device to use transmit buffers: in total, and without progress. */
 #define DRAIN_MS       200
 #define DRAIN_STUCK_MS 20
 
 /* ---- memory ---- */
 
-/* Parts of a device: those of the event queue, followed by four of each pair. */
+/* Parts of a device: those of the event queue, followed by those of each pair. */
 enum { EV_RING, EV_BUFS, PAIR0 };
 enum { RX_RING, TX_RING, RX_BUFS, TX_BUFS, PAIR_PARTS };
 #define PARTS(pairs) (PAIR0 + PAIR_PARTS * (pairs))
@@ -55,7 +52,8 @@ static size_t size_parts(struct guest_part *parts, const struct zv_opts *o, unsi
 	return total;
 }
 
-/* One region that can be shared, with the parts one behind the other. 0 or -errno with text. */
+/* Allocates one region that can be shared, with the parts one after the other. 0 or -errno with
+ * text. */
 static int region_alloc(struct guest_dev *dev, struct guest_part *parts, const struct zv_opts *o,
 			unsigned pairs, size_t total)
 {
@@ -154,7 +152,7 @@ static int build_pair(struct guest_dev *dev, unsigned i, const struct guest_part
 		close_kick(&conf.kick_tx);
 		return ret;
 	}
-	dev->d.nqueues = i + 1; /* what dev_free() has to undo */
+	dev->d.nqueues = i + 1; /* so that dev_free() also frees this one */
 	return 0;
 }
 
@@ -178,7 +176,8 @@ static int build_events(struct guest_dev *dev, const struct guest_part *parts)
 	return ret;
 }
 
-/* Memory, the pairs and the event queue in it. 0 or -errno with zv_err() text. */
+/* Allocates memory and builds the pairs and the event queue in it. 0 or -errno with zv_err()
+ * text. */
 static int build(struct guest_dev *dev, const struct zv_opts *o, unsigned pairs)
 {
 	struct guest_part parts[GUEST_PARTS_MAX] = {{0}};
@@ -224,7 +223,7 @@ static void dev_free(struct guest_dev *dev)
 	app_mems_fini(dev);
 	close_fd(dev->stop_fd);
 	dev->link->destroy(dev);
-	shm_region_destroy(&mem); /* the device has let go of it */
+	shm_region_destroy(&mem); /* after destroy(): the device no longer uses it */
 	own_region_release(&own);
 }
 
@@ -264,8 +263,8 @@ fail:
 }
 
 /*
- * Data of connections that are already closed may still lie in the rings, and the device drops the
- * rings with the connection. So a working device is given a moment.
+ * Data of connections that are already closed may still be in the rings, and the device drops the
+ * rings with the connection. So a working device gets a moment to receive it.
  */
 static void drain(struct guest_dev *dev)
 {
@@ -291,10 +290,10 @@ static void drain(struct guest_dev *dev)
 }
 
 /*
- * A device also stops its rings when its VM is paused, and a VMM may tell it no more than that. A
- * stopped ring that is suddenly empty tells it that nobody will continue. Not done where the end of
- * a connection tells so: the device may not have seen that yet, and would take the ring for a
- * broken one.
+ * A device also stops its rings when its VM is paused, and a VMM may report no more than that. A
+ * stopped ring that is suddenly empty shows the device that nobody will continue. This is not done
+ * if the end of a connection shows it: the device may not have seen that end yet, and would
+ * consider the ring broken.
  */
 static void wipe_rings(struct guest_dev *dev)
 {
@@ -326,7 +325,7 @@ int guest_dev_map_gpa(struct guest_dev *d)
 	return 0;
 }
 
-/* ---- the rest of struct transport_ops ---- */
+/* ---- the other functions of struct transport_ops ---- */
 
 uint64_t guest_dev_cid(struct transport_dev *d)
 {

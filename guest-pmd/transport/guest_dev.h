@@ -4,16 +4,17 @@
  *
  * Theory of operation
  * -------------------
- * A transport finds a virtio-vsock device and hands it rings and buffers, and the driver
+ * A transport finds a virtio-vsock device and passes it rings and buffers, and the driver
  * (vsock_drv.h) moves packets over them. Everything else is the same whether the device is at the
  * other end of a socket or on a PCI bus:
  *
  *	guest_dev      one region of memory with all rings and buffers, the pairs and their
  *	               eventfds; open, drain, close
  *	guest_control  the control thread: events, the loss of the device, its return
- *	guest_watchdog detects a device that no longer takes packets
+ *	guest_watchdog detects a device that no longer uses transmit buffers
  *	guest_region   shared memory that the backend announces
  *	own_region     shared memory that this side offers to the backend
+ *	guest_alive    whether the processes of driver and host live
  *	app_mem        memory of the application that the device reads in place
  *	guest_bond     several devices of one CID as one device with a queue each
  *
@@ -24,7 +25,7 @@
  *
  * A device goes through map, connect, start, ..., disconnect. The control thread repeats this from
  * connect() on until the device is closed. The device keeps its memory all that time, because
- * buffers may be on loan; its rings are fresh each time.
+ * buffers may be on loan; its rings are reset each time.
  */
 #ifndef ZV_GUEST_DEV_H
 #define ZV_GUEST_DEV_H
@@ -44,7 +45,7 @@ struct guest_dev;
 /* A part of the device's memory, contiguous for the CPU and for the device. */
 struct guest_part {
 	size_t size;	/* in: bytes, > 0 */
-	bool ring;	/* in: it is a ring, which the device may need in one piece */
+	bool ring;	/* in: it is a ring, which some devices need in one piece */
 	void *addr;	/* out: zeroed, VIRTQ_ALIGN aligned */
 	struct iova at; /* out: its address for the device */
 };
@@ -58,7 +59,7 @@ struct guest_part {
 struct guest_link_ops {
 	/*
 	 * Allocates the device's memory, once; sets d->page_size. destroy() frees it. 0; or -errno
-	 * with zv_err() text. NULL: all parts lie in one region that can be shared, d->mem, and
+	 * with zv_err() text. NULL: all parts are in one region that can be shared, d->mem, and
 	 * map() is called.
 	 */
 	int (*alloc)(struct guest_dev *d, struct guest_part *parts, unsigned n);
@@ -68,8 +69,8 @@ struct guest_link_ops {
 	 */
 	int (*map)(struct guest_dev *d);
 	/*
-	 * How virtqueue @vq is kicked; called once, when there is memory. NULL: by eventfds, which
-	 * are made here and handed over by start().
+	 * Returns how virtqueue @vq is kicked; called once, after the memory has been allocated.
+	 * NULL: by eventfds, which are created here and passed on by start().
 	 */
 	struct virtq_notify (*kick)(struct guest_dev *d, unsigned vq);
 	/*
@@ -79,8 +80,8 @@ struct guest_link_ops {
 	 */
 	int (*connect)(struct guest_dev *d);
 	/*
-	 * Hands over the memory, the rings of all pairs, and the event ring if d->has.events. 0:
-	 * the device runs them; -errno as above.
+	 * Passes the memory, the rings of all pairs, and the event ring if d->has.events to the
+	 * device. 0: the device runs them; -errno as above.
 	 */
 	int (*start)(struct guest_dev *d);
 	/*
@@ -106,26 +107,26 @@ struct guest_link_ops {
 	/* Further work of the transport when regions.fd was readable. May be NULL. */
 	void (*serve)(struct guest_dev *d);
 	/*
-	 * Tells the connected device all memory that it is to have from now on, including the
-	 * application's (app_mem.h), while the rings run. 0: it has it; -errno with zv_err() text.
-	 * NULL: the device takes no application memory.
+	 * Passes the connected device all memory that it is to have from now on, including the
+	 * application's (app_mem.h), while the rings run. 0: done; -errno with zv_err() text. NULL:
+	 * the device accepts no application memory.
 	 */
 	int (*set_memory)(struct guest_dev *d);
 	/* Frees the structure that embeds @d and what the transport keeps in it. */
 	void (*destroy)(struct guest_dev *d);
 	/*
-	 * A VMM is between driver and backend, and tells neither that the other has gone: a
-	 * watchdog checks that packets are taken, and close drains the rings.
+	 * A VMM is between driver and backend, and notifies neither when the other has gone: a
+	 * watchdog checks that transmit buffers are used, and close drains the rings.
 	 */
 	bool silent;
 };
 
-/* What connect() has found out about the device. */
+/* What connect() has learned about the device. */
 struct guest_features {
 	const struct vsock_rings *rings; /* the layout of all its rings */
 	bool event_idx;
-	bool events;		/* to be given the event queue */
-	bool tables;		/* it takes tables of indirect descriptors */
+	bool events;		/* it gets the event queue */
+	bool tables;		/* it supports tables of indirect descriptors */
 	bool returns_unwritten; /* may return receive buffers unwritten: rx_wipe in vsock_drv.h */
 };
 
@@ -144,7 +145,7 @@ struct guest_dev {
 	struct guest_features has;
 	uint64_t guest_cid; /* guest_dev_set_cid() */
 	/* Private to guest_dev; start() reads it. */
-	struct shm_region mem;	 /* fd -1: alloc() */
+	struct shm_region mem;	 /* fd -1: allocated by alloc() */
 	uint64_t page_size;	 /* behind rings and buffers */
 	struct vsock_pair *pair; /* d.nqueues of them */
 	struct vsock_events ev;
@@ -170,12 +171,12 @@ static inline void guest_dev_set_cid(struct guest_dev *d, uint64_t cid)
 
 /*
  * For guest_link_ops.map of a process that is its own VMM, and so without VIRTIO_F_ACCESS_PLATFORM:
- * d->mem begins at this guest-physical address. It differs from any address of the process, so that
- * confusing a descriptor's address with a ring's (a user address) is noticed, and it is not 0,
- * which stays invalid.
+ * d->mem begins at this guest-physical address. It differs from all addresses of the process, so
+ * that a descriptor's address is not mistaken for a ring's (a user address) unnoticed, and it is
+ * not 0, which remains invalid.
  */
 #define GUEST_GPA_BASE ((struct gpa){0x40000000ull})
-/* And its own region begins here, above the largest possible d->mem. */
+/* The region that this side offers begins here, above the largest possible d->mem. */
 #define GUEST_GPA_REGION ((struct gpa){1ull << 44})
 int guest_dev_map_gpa(struct guest_dev *d);
 

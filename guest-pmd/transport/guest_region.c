@@ -13,11 +13,11 @@
 enum { REQUESTED, BEING_MAPPED, MAPPED, FAILED };
 
 struct guest_region {
-	struct region_map map; /* first; one reference is the list's */
+	struct region_map map; /* first; the list has one reference */
 	struct guest_region *next;
 	struct ctrl_region at;
 	struct shm_region mem; /* MAPPED */
-	int watch;	       /* MAPPED: of the mapping, api/sigbus.h; < 0: not protected */
+	int watch;	       /* MAPPED: see api/sigbus.h; < 0: not protected */
 	int state;
 	int err; /* FAILED */
 };
@@ -67,7 +67,7 @@ void guest_regions_fini(struct guest_dev *dev)
 
 /* ---- the control thread ---- */
 
-/* The next one to map, held; NULL: none. */
+/* The next region to map, with a reference; NULL: none. */
 static struct guest_region *next_requested(struct guest_dev *dev)
 {
 	struct guest_region *r;
@@ -118,7 +118,7 @@ bool guest_regions_serve(struct guest_dev *dev)
 
 /* ---- a queue's owner ---- */
 
-/* Under the lock. Where the region hangs, or would. */
+/* The pointer to the region's entry, or to the end of the list. Under the lock. */
 static struct guest_region **region_at(struct guest_dev *dev, uint64_t id)
 {
 	struct guest_region **at = &dev->regions.list;

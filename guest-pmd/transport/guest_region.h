@@ -5,11 +5,11 @@
  *
  * A queue's owner requests a region and must not block, but obtaining it may block (a request to
  * zvsockd, a mapping). So the owner leaves an entry here, the control thread does the work
- * (guest_link_ops.region) and wakes the queues, and the owner asks again. A region that several
+ * (guest_link_ops.region) and wakes the queues, and the owner calls again. A region that several
  * queues use is mapped once.
  *
- * A mapping stays as long as somebody holds it; the entry here goes with the connection to the
- * backend, or when the backend says that the region is gone.
+ * A mapping stays as long as somebody has a reference; the entry here is dropped when the
+ * connection to the backend is lost, or when the backend withdraws the region.
  */
 #ifndef ZV_GUEST_REGION_H
 #define ZV_GUEST_REGION_H
@@ -31,7 +31,7 @@ struct guest_regions {
 int guest_regions_init(struct guest_dev *dev);
 void guest_regions_fini(struct guest_dev *dev);
 
-/* Run by the control thread: maps what was requested. True: queues have to be woken. */
+/* Maps what was requested, on the control thread. True: queues have to be woken. */
 bool guest_regions_serve(struct guest_dev *dev);
 /* The backend is gone, and with it all regions that it has announced. */
 void guest_regions_lost(struct guest_dev *dev);

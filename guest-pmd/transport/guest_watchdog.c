@@ -12,9 +12,9 @@
 
 #define MS	    1000000ull
 #define TRIAL_FIRST (1000 * MS)
-#define TRIAL_STEP  (10) /* ms between two looks whether the packet has been taken */
+#define TRIAL_STEP  (10) /* ms between two checks whether the buffer has been used */
 #define DIED_NS	    (25 * MS)
-#define WORD_MS	    1000u /* between two looks at the host's word */
+#define WORD_MS	    1000u /* between two reads of the host's word */
 
 static uint64_t now_ns(void)
 {
@@ -59,7 +59,7 @@ void guest_watchdog_forget(struct guest_dev *dev)
 	dev->watchdog.died = false;
 }
 
-/* A RST of no connection: nobody answers it, or counts it as an error. */
+/* A RST of no connection: nobody answers it or counts it as an error. */
 static struct vsock_hdr probe(struct guest_dev *dev)
 {
 	return (struct vsock_hdr){.src_cid = guest_dev_cid(&dev->d),
@@ -68,7 +68,7 @@ static struct vsock_hdr probe(struct guest_dev *dev)
 				  .op = VSOCK_OP_RST};
 }
 
-/* ---- looking ---- */
+/* ---- checks ---- */
 
 int guest_watchdog_wait(const struct guest_dev *dev)
 {
@@ -80,7 +80,8 @@ int guest_watchdog_wait(const struct guest_dev *dev)
 	return ms < WORD_MS ? (int)ms : (int)WORD_MS;
 }
 
-/* Checks all pairs. Returns the index of a stuck one, or -1. */
+/* Checks all pairs. @counts: as for vsock_watchdog_check(). Returns the index of a stuck one, or
+ * -1. */
 static int check(struct guest_dev *dev, bool counts)
 {
 	struct guest_watchdog *w = &dev->watchdog;
@@ -101,7 +102,7 @@ static int check(struct guest_dev *dev, bool counts)
 			broken = !p->tq.up;
 		}
 		quiesce_resume(&p->tq.qs);
-		if (broken) /* its owner must learn that its session is over */
+		if (broken) /* its owner must see that its session is over */
 			vsock_pair_wake(p);
 		idle_at &= s == VSOCK_WATCHDOG_IDLE;
 		if (s == VSOCK_WATCHDOG_STUCK)
@@ -118,7 +119,7 @@ void guest_watchdog_start(struct guest_dev *dev)
 
 	if (read(dev->watchdog.fd, &count, sizeof(count)) < 0)
 		return;
-	/* Pairs that are looked at already wait for their turn. */
+	/* If a check is due already, it includes this pair. */
 	if (!dev->watchdog.due_ns)
 		(void)check(dev, false);
 }
@@ -157,7 +158,7 @@ void guest_watchdog_suspect(struct guest_dev *dev)
 	w->trial_ns = w->timeout_ns < TRIAL_FIRST ? w->timeout_ns : TRIAL_FIRST;
 }
 
-/* 1: the packet has been taken; 0: not in time; -errno: -EPROTO, -ECANCELED. */
+/* 1: the buffer has been used; 0: not in time; -errno: -EPROTO, -ECANCELED. */
 static int await(struct guest_dev *dev, struct vsock_pair *p, uint64_t ns)
 {
 	struct pollfd stop = {.fd = dev->stop_fd, .events = POLLIN};
@@ -187,7 +188,7 @@ int guest_watchdog_prove(struct guest_dev *dev)
 	quiesce_stop(&p->tq.qs);
 	sent = vsock_probe(p, &hdr);
 	quiesce_resume(&p->tq.qs);
-	taken = sent ? await(dev, p, w->trial_ns) : 1; /* no buffer: nothing can be proved */
+	taken = sent ? await(dev, p, w->trial_ns) : 1; /* no buffer: nothing can be tested */
 	if (taken == 1) {
 		w->trial_ns = 0;
 		return 0;

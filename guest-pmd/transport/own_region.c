@@ -18,8 +18,8 @@ struct mapping {
 	struct region_map map; /* first */
 	struct vm_region found;
 	struct shm_region made;
-	struct region_map *parent; /* of a part */
-	enum cache_state cached;   /* of a region that is late; atomic */
+	struct region_map *parent; /* if this is a part of another mapping */
+	enum cache_state cached;   /* of a deferred region; atomic */
 	uint32_t present;	   /* the host has announced it; atomic */
 };
 
@@ -92,7 +92,7 @@ static bool none(const char *which, const struct zv_opts *opts)
 	return (opts->flags & ZV_OPT_NO_CHANNEL) || (which && strcmp(which, "none") == 0);
 }
 
-/* ---- getting one ---- */
+/* ---- finding or creating a region ---- */
 
 int own_region_find(struct own_region *r, const char *scheme, const char *which,
 		    const struct zv_opts *opts, const struct vm_region_own *own)
@@ -125,7 +125,7 @@ int own_region_find(struct own_region *r, const char *scheme, const char *which,
 	return 0;
 }
 
-/* "64M". 0: it is no size. */
+/* Parses a size as "64M". 0: it is none. */
 static uint64_t parse_size(const char *text)
 {
 	static const char units[] = "KMGT";
@@ -210,7 +210,7 @@ void own_region_release(struct own_region *r)
 	*r = (struct own_region){.fd = -1};
 }
 
-/* ---- what the socket layer calls ---- */
+/* ---- called by the socket layer ---- */
 
 int own_region_offer(const struct own_region *r, struct ctrl_offer *out)
 {
@@ -221,8 +221,8 @@ int own_region_offer(const struct own_region *r, struct ctrl_offer *out)
 }
 
 /*
- * A late region can be accessed now, because the host has seen that it is there. Two queues may do
- * so at once.
+ * Measures a deferred region. It can be accessed now, because the host has announced it. Two queues
+ * may do so at the same time.
  */
 static int check_deferred(const struct own_region *r, const char *scheme, const char *name)
 {
@@ -243,7 +243,7 @@ static int check_deferred(const struct own_region *r, const char *scheme, const 
 	return -EOPNOTSUPP;
 }
 
-/* A part that the host has chosen, by its address. */
+/* Maps the part that the host has announced, by its address. */
 int own_region_map_part(const struct own_region *r, const char *scheme, const char *name,
 			unsigned queue, const struct ctrl_region *at, struct region_map **out)
 {
@@ -294,7 +294,7 @@ static int map(struct transport_dev *d, unsigned queue, const struct ctrl_region
 	return ret;
 }
 
-/* A map goes with its last holder. */
+/* A map is freed with its last reference. */
 static void forget(struct transport_dev *d, unsigned queue, uint64_t id)
 {
 	(void)d;

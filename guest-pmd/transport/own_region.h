@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * The shared memory region of a device of the guest's side: the device offers it to its host, and
- * maps the part that the host then says is used (struct transport_region_ops).
+ * maps the part that the host then announces (struct transport_region_ops).
  *
  * The URI option "region=...", anywhere in the list, selects it:
- *   in a VM (vfio:, uio:, vsock:)  auto (the default: what there is), none, or a name
+ *   in a VM (vfio:, uio:, vsock:)  auto (the default: what is found), none, or a name
  *                                  (vm_region.h)
- *   without a VM                   none (the default) or a size: a region is made, and is a
+ *   without a VM                   none (the default) or a size: a region is created, and is a
  *                                  further piece of the device's memory
  *
  * If a named region is not available, zv_open() fails; with auto that is only logged, and payload
@@ -22,13 +22,13 @@ struct own_region {
 	struct region_map *map; /* NULL: none */
 	struct gpa gpa;
 	uint64_t size;
-	int fd; /* of a region that was made; owned by the map */
+	int fd; /* of a region that was created; owned by the map */
 };
 
 /*
- * Removes the option from the @rest of a URI. *names is what is left, and *which is the option's
- * value, NULL: not there. Both lie in one allocation, which begins at *names and is owned by the
- * caller. 0; -EINVAL (twice), -ENOMEM with text.
+ * Removes the option from the @rest of a URI. *names is what remains, and *which is the option's
+ * value; NULL: there is none. Both are in one allocation, which begins at *names and is owned by
+ * the caller. 0; -EINVAL (option given twice), -ENOMEM with text.
  */
 int own_region_option(const char *scheme, const char *rest, char **names, const char **which);
 
@@ -41,23 +41,23 @@ struct vm_region_own;
 int own_region_find(struct own_region *r, const char *scheme, const char *which,
 		    const struct zv_opts *opts, const struct vm_region_own *own);
 
-/* Makes a region of @which bytes (NULL, "none": none) at @gpa. Returns as above. */
+/* Creates a region of @which bytes (NULL, "none": none) at @gpa. Returns as above. */
 int own_region_make(struct own_region *r, const char *scheme, const char *which, struct gpa gpa,
 		    const struct zv_opts *opts);
 
 /*
- * There is a region with memory behind it: always or, for a late one, while the host has announced
- * it. The control thread is told through regions.fd when that begins.
+ * True: there is a region with memory behind it. A deferred one has memory only while the host has
+ * announced it. When that begins, regions.fd wakes the control thread.
  */
 bool own_region_present(const struct own_region *r);
 
-/* The host has announced it since the device was connected. */
+/* True: the host has announced it since the device was connected. */
 bool own_region_announced(const struct own_region *r);
 
-/* The device has been lost, and with it a late region; no queue is running. */
+/* The device has been lost, and with it the memory of a deferred region; no queue is running. */
 void own_region_lost(const struct own_region *r);
 
-/* The device no longer needs it. Harmless when there is none. */
+/* The device no longer needs it. Does nothing if there is none. */
 void own_region_release(struct own_region *r);
 
 /* Implement transport_region_ops.offer and .map. @scheme, @name: of the device, for the log. */

@@ -15,7 +15,7 @@
 #include <string.h>
 
 #define TICK_NS	     1000000000u
-#define TICK_ENTRIES 1024u /* entries of the table, in one poll */
+#define TICK_ENTRIES 1024u /* entries of the table checked in one poll */
 
 /* ---- active, armed, inactive ---- */
 
@@ -42,7 +42,7 @@ static void deactivate(struct chan *ch, enum chan_activity to)
 	ch->activity = (uint8_t)to;
 }
 
-/* Nothing more is received, and there is nothing to wait for. */
+/* Nothing more is received, and the peer need not wake this side. */
 static void stop(struct chan *ch)
 {
 	ch->over = true;
@@ -55,13 +55,13 @@ int chan_broken(struct chan *ch, int err)
 	struct zv_conn *c = ch->c;
 	struct zv_queue *q = ch->q;
 
-	if (ch->over) { /* it was over in order; what was left to read is lost */
+	if (ch->over) { /* already over: what was left to read is lost */
 		if (c->state == VC_CLOSED)
 			c->err = -ECONNRESET;
 		return -ECONNRESET;
 	}
 	stop(ch);
-	/* CHAN_ABORT: the device may have died, and only a packet shows that. */
+	/* CHAN_ABORT: the backend may have died, which only a packet can show. */
 	if (err == -ECONNRESET && q->dev->t->end == END_MISSED)
 		tx_probe(q);
 	if (err == -EPROTO) {
@@ -79,9 +79,9 @@ int chan_broken(struct chan *ch, int err)
 	return -ECONNRESET;
 }
 
-/* ---- looking ---- */
+/* ---- polling ---- */
 
-/* Newly arrived data would be reported. */
+/* True: newly arrived data would be reported. */
 static bool wants_data(const struct chan *ch)
 {
 	return !ch->over && !ch->ended && !conn_has_data(ch->c);
@@ -118,8 +118,8 @@ static int check(struct chan *ch)
 }
 
 /*
- * Leaves the active list if nothing is new: becomes armed, or inactive if there is nothing to wait
- * for. 1; 0: something is new, and @ch stays active; -errno.
+ * Takes @ch off the active list if nothing is new: it becomes armed, or inactive if there is
+ * nothing to wait for. 1: done; 0: something is new, and @ch stays active; -errno.
  */
 static int settle(struct chan *ch)
 {
@@ -133,8 +133,8 @@ static int settle(struct chan *ch)
 	}
 	ch->unnotified = 0;
 	/*
-	 * shm_channel_arm() cannot know how much room is wanted; the check here comes after its
-	 * barrier. A peer that cannot be woken is not a fault of the channel.
+	 * shm_channel_arm() cannot know how much room is wanted, so check() must come after its
+	 * barrier. If the peer cannot be woken now, that is no fault of the channel.
 	 */
 	(void)shm_channel_arm(ch->ch, want, ch->c->blocked.bytes);
 	ret = shm_channel_error(ch->ch);
@@ -154,12 +154,12 @@ static void on_wakeup(struct chan *ch)
 	int ret;
 
 	if (!ch || !ch->c || ch->activity != CHAN_ARMED)
-		return; /* it is looked at, or there is nothing to wait for */
+		return; /* active channels are polled, and inactive ones wait for nothing */
 	ret = check(ch);
 	if (ret > 0)
 		chan_activate(ch);
 	else if (!ret)
-		ret = settle(ch); /* its peer does not ring again for this arming */
+		ret = settle(ch); /* the peer rings once per arming */
 	if (ret < 0)
 		(void)chan_broken(ch, ret);
 }
@@ -183,7 +183,8 @@ static inline void poll_one(struct chan *ch)
 		(void)chan_broken(ch, ret);
 		return;
 	}
-	/* A few lines of the ring can wait until a poll finds nothing. */
+	/* A few released ring entries are reported when a poll finds nothing new, a slot at
+	 * once. */
 	if (ch->unnotified && (!ret || ch->unnotified >= CHAN_NOTIFY_SLOT))
 		chan_notify(ch);
 	if (ret)
@@ -203,7 +204,7 @@ void chans_poll(struct zv_queue *q)
 		serve_bells(cs->bells);
 	for (ch = TAILQ_FIRST(&cs->active); ch && n--; ch = next) {
 		next = TAILQ_NEXT(ch, link);
-		if (!all) { /* others have their turn next time */
+		if (!all) { /* the others have their turn next time */
 			TAILQ_REMOVE(&cs->active, ch, link);
 			TAILQ_INSERT_TAIL(&cs->active, ch, link);
 		}
@@ -228,7 +229,7 @@ bool chans_arm(struct zv_queue *q)
 	return work || chan_bells_arm(q);
 }
 
-/* ---- checks for what no peer reports ---- */
+/* ---- changes that no peer reports ---- */
 
 static void schedule_tick(struct zv_queue *q, uint64_t now)
 {
@@ -256,7 +257,7 @@ void chan_was_read(struct chan *ch)
 		chan_activate(ch);
 }
 
-/* ---- life ---- */
+/* ---- life cycle ---- */
 
 static int wake_peer(void *arg)
 {
@@ -296,7 +297,7 @@ void chan_loans_back(struct chan *ch)
 		destroy(ch);
 }
 
-/* A number for @ch in the queue's table. */
+/* Enters @ch into the queue's table and so gives it a number. */
 static int enter(struct zv_queue *q, struct chan *ch)
 {
 	uint32_t i = 0;
@@ -370,7 +371,7 @@ int chan_attach(struct zv_conn *c, const struct chan_opts *o)
 	if (!ret)
 		ret = chan_bell_enter(ch);
 	if (ret) {
-		ch->bell = 0; /* it is not this one's */
+		ch->bell = 0; /* the bell may belong to another channel */
 		destroy(ch);
 		return ret;
 	}
@@ -396,7 +397,7 @@ void chans_fini(struct zv_queue *q)
 	chan_staging_fini(q);
 }
 
-/* ---- what happens to the connection ---- */
+/* ---- events of the connection ---- */
 
 static bool shut(struct zv_conn *c, uint32_t flags)
 {
@@ -404,8 +405,8 @@ static bool shut(struct zv_conn *c, uint32_t flags)
 	int ret = 0;
 
 	/*
-	 * A connection that the application has closed reads nothing: its last message is good
-	 * enough.
+	 * A connection that the application has closed reads nothing, so CHAN_END need not have
+	 * arrived.
 	 */
 	if (!(flags & VSOCK_SHUTDOWN_SEND) || ch->over || c->flags & CF_ORPHAN)
 		return true;
@@ -422,8 +423,8 @@ static void end(struct zv_conn *c)
 	struct chan *ch = c->chan;
 
 	/*
-	 * Ring entries are reserved for it. If the peer has broken the channel, the next poll finds
-	 * out.
+	 * shm-ring reserves ring entries for control messages. If this fails, the peer has broken
+	 * the channel, and the next poll finds that out.
 	 */
 	if (!ch->end_sent)
 		(void)shm_channel_control(ch->ch, CHAN_END, 0);
@@ -444,7 +445,7 @@ static void over(struct zv_conn *c)
 
 	if (ch->over)
 		return;
-	/* A failure here does not matter: the end of the connection cuts the channel off. */
+	/* A failure is ignored: the connection ends anyway. */
 	if (c->state == VC_CONNECTED && !(c->flags & CF_ORPHAN))
 		(void)chan_pull_all(ch);
 	if (c->q->session.no_tx && !ch->end_sent && c->shut.peer != VSOCK_SHUTDOWN_BOTH) {

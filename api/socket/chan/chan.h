@@ -16,7 +16,7 @@ int chan_attach(struct zv_conn *c, const struct chan_opts *o);
 
 /* Part of zv_poll: serves bells and active channels. Call it when q->chans.n is not 0. */
 void chans_poll(struct zv_queue *q);
-/* To be called at q->chans.next_tick: checks for what no peer would report. */
+/* To be called at q->chans.next_tick: checks for changes that no peer reports. */
 void chans_tick(struct zv_queue *q);
 /*
  * To be called before sleeping: asks all peers to wake this side. True: there is work, do not
@@ -25,7 +25,7 @@ void chans_tick(struct zv_queue *q);
 bool chans_arm(struct zv_queue *q);
 void chans_fini(struct zv_queue *q);
 
-/* ---- for the verbs of types ---- */
+/* ---- for the socket types ---- */
 
 /* Makes @ch active, because there is or will soon be traffic: zv_poll checks it from here on. */
 void chan_activate(struct chan *ch);
@@ -35,9 +35,10 @@ void chan_activate(struct chan *ch);
  * return. @ch may be freed.
  */
 int chan_broken(struct chan *ch, int err) __attribute__((cold));
-/* To be called after a call has read something. */
+/* To be called after a call of the application has read something. */
 void chan_was_read(struct chan *ch);
-/* To be called when loans have come back; the last loan of a closed connection ends the channel. */
+/* To be called when loans have been returned; the last loan of a closed connection ends the
+ * channel. */
 void chan_loans_back(struct chan *ch);
 /* The channel named by the cookie of a received buffer, or NULL. */
 static inline struct chan *chan_of(const struct zv_queue *q, uint32_t cookie)

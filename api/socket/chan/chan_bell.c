@@ -6,17 +6,17 @@
 #include <sys/epoll.h>
 #include <unistd.h>
 
-/* The means to ring in another queue's page. */
+/* Access to another queue's page, for ringing. */
 struct chan_ringer {
 	LIST_ENTRY(chan_ringer) link;
 	struct bell_ringer r;
 	struct bell_map *map;
-	uint32_t chans; /* that use this ringer */
+	uint32_t chans; /* number of channels that use it */
 };
 
 /* ---- this side's page ---- */
 
-/* Edge-triggered: the event is taken by queue_fds_check(), and nothing is read. */
+/* Edge-triggered: queue_fds_check() takes the event, and the descriptor is never read. */
 static int listen_to(struct zv_queue *q, int fd)
 {
 	struct epoll_event edge = {.events = EPOLLIN | EPOLLET, .data.u32 = FD_BELLS};
@@ -117,7 +117,7 @@ static int wake_owner(void *arg)
 		if (write(r->map->fd, &n, sizeof(n)) == (ssize_t)sizeof(n))
 			return 0;
 		/*
-		 * The counter is full. When emptied it accepts the next write, and that is an
+		 * The counter is full. Once it is emptied, the next write succeeds and causes an
 		 * event.
 		 */
 		if (errno != EAGAIN || read(r->map->fd, &n, sizeof(n)) < 0)
@@ -127,7 +127,7 @@ static int wake_owner(void *arg)
 	return -errno;
 }
 
-/* NULL: not there yet, or not available. */
+/* The ringer for @page, created if needed. NULL: access to the page is pending or not available. */
 static struct chan_ringer *ringer_of(struct zv_queue *q, uint32_t page)
 {
 	const struct transport_region_ops *ops = q->dev->ops->regions;

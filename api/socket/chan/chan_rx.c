@@ -5,7 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* zv_buf.serial: the lower two bits are the kind; for a line its width. */
+/* zv_buf.serial: the lower two bits are the kind: LENT_SLOT, or the width of a message in the
+ * ring. */
 #define LENT_SLOT     3u
 #define LENT_ID_SHIFT 2
 #define SLOT_NR_SHIFT 18
@@ -19,7 +20,8 @@ int chan_rx_init(struct chan *ch, const struct shm_direction *d)
 	ch->fifo_max = d->entries + ch->nslots;
 	ch->size = CHAN_FIFO < ch->fifo_max ? CHAN_FIFO : ch->fifo_max;
 	/*
-	 * A start value that no other channel of this number uses, so that loans are not mixed up.
+	 * Begins with a value that no other channel of this index uses, so that loans are not
+	 * confused.
 	 */
 	ch->line_pos = (++ch->q->rx.serial * UINT64_C(0x9e3779b97f4a7c15)) >> 34 << 32;
 	ch->fifo = malloc(ch->size * sizeof(*ch->fifo));
@@ -40,9 +42,10 @@ void chan_rx_fini(struct chan *ch)
 	free(ch->slot_lent);
 }
 
-/* ---- out of the ring ---- */
+/* ---- from the ring to the fifo ---- */
 
-/* Makes room at the end of the fifo, which is not empty: all that is held fits `fifo_max`. */
+/* Makes room at the end of the fifo, which is not empty. It never holds more than `fifo_max`
+ * messages, so it grows to twice that at most. */
 static bool fifo_grow(struct chan *ch)
 {
 	uint32_t n = ch->tail - ch->head, size;
@@ -63,7 +66,7 @@ static bool fifo_grow(struct chan *ch)
 	return true;
 }
 
-/* Gives back messages that are not for the application. */
+/* Releases a message that the application does not get. */
 static void unwanted(struct chan *ch, const struct shm_msg *m)
 {
 	(void)shm_channel_release(ch->ch, m, 1);
@@ -80,8 +83,8 @@ static int control(struct chan *ch, const struct shm_msg *m)
 }
 
 /*
- * Handles @n new messages at the tail. 0 or -errno of chan_pull(): the messages before are in the
- * fifo.
+ * Handles @n new messages behind the tail of the fifo. 0 or -errno of chan_pull(): the messages
+ * before the faulty one are in the fifo.
  */
 static int sort_in(struct chan *ch, unsigned n)
 {
@@ -93,11 +96,11 @@ static int sort_in(struct chan *ch, unsigned n)
 
 	for (; n && !ret; n--, m++) {
 		if (__builtin_expect(ch->ended, 0)) {
-			ret = -EPROTO; /* behind its end */
+			ret = -EPROTO; /* after CHAN_END */
 		} else if (__builtin_expect(m->kind == SHM_MSG_CONTROL, 0)) {
 			ret = control(ch, m);
 		} else if (__builtin_expect(deaf || (!m->len && !framed), 0)) {
-			unwanted(ch, m); /* an empty one would look like the end */
+			unwanted(ch, m); /* an empty message would look like the end */
 		} else {
 			m->flags =
 				framed && m->flags & SHM_EOM ? m->flags & (SHM_EOM | SHM_EOR) : 0;
@@ -116,7 +119,7 @@ static int sort_in(struct chan *ch, unsigned n)
 	return ret;
 }
 
-/* At most @most messages. How many there were, or -errno. */
+/* Receives up to @most messages. Returns how many, or -errno. */
 static inline int pull(struct chan *ch, uint32_t most)
 {
 	uint32_t room;
@@ -150,7 +153,7 @@ int chan_pull(struct chan *ch)
 
 int chan_pull_all(struct chan *ch)
 {
-	/* Bounded even if the peer keeps sending meanwhile. */
+	/* This bounds the loop if the peer keeps sending. */
 	uint32_t left = ch->line_mask + 1;
 	int n;
 
@@ -196,7 +199,7 @@ void chan_lend(struct chan *ch, struct zv_buf *b)
 	}
 }
 
-/* Ends the loan @b and returns its message; false: it is no loan, or was given back before. */
+/* Ends the loan @b and sets *m to its message. False: it is no loan, or was returned before. */
 static inline bool take_back(struct chan *ch, const struct zv_buf *b, struct shm_msg *m)
 {
 	uint64_t pos = b->serial >> LENT_ID_SHIFT;

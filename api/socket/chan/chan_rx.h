@@ -2,11 +2,11 @@
 /*
  * Received messages of a channel: from the ring to the application, and back.
  *
- * A polling peer sees what was released. Waking a sleeping one costs a full barrier (barrier pair
- * [D]), so the peer is notified at the end of a burst: after CHAN_NOTIFY_MSGS messages, or by the
- * next call that sends, finds nothing to receive, arms the queue, or polls it and finds nothing
- * new; after a slot was released, by any poll. A channel whose peer still has to be notified
- * (`unnotified`) stays active.
+ * A polling peer sees by itself what was released. Waking a sleeping one costs a full barrier
+ * (barrier pair [D]), so the peer is notified at the end of a burst: after CHAN_NOTIFY_MSGS
+ * messages, or by the next call that sends, finds nothing to receive, arms the queue, or polls it
+ * and finds nothing new; after a slot was released, by any poll. A channel whose peer still has to
+ * be notified (`unnotified`) stays active.
  */
 #ifndef ZV_CHAN_RX_H
 #define ZV_CHAN_RX_H
@@ -14,15 +14,15 @@
 #include "chan_state.h"
 #include "socket/conn/rx_loan.h"
 
-/* The region is lost. After a copy, use chan_copied(). */
+/* The region is lost. After copying from it, call chan_copied() instead. */
 static inline bool chan_is_truncated(const struct chan *ch)
 {
 	return __builtin_expect(shm_load32(ch->truncated) != 0, 0);
 }
 
 /*
- * To be called after a copy to @dst: true when the data is the peer's, and the region was not lost
- * meanwhile.
+ * To be called after a copy to @dst. True: the data is the peer's, because the region was not lost
+ * before the end of the copy.
  */
 static inline bool chan_copied(const struct chan *ch, const void *dst)
 {
@@ -37,11 +37,11 @@ static inline bool chan_fifo_empty(const struct chan *ch)
 }
 
 /*
- * Takes messages from the ring, as many as the fifo has room for. 1: something has come, data or
- * the end; 0: nothing; -EPROTO, -ENOMEM, -ECONNRESET (CHAN_ABORT): the connection has to be reset.
+ * Moves messages from the ring to the fifo, as many as fit. 1: something has arrived, data or the
+ * end; 0: nothing; -EPROTO, -ENOMEM, -ECONNRESET (CHAN_ABORT): the connection has to be reset.
  */
 int chan_pull(struct chan *ch);
-/* Takes all that was in the ring at the time of the call. 0, or -errno as above. */
+/* Moves all that was in the ring at the time of the call. 0, or -errno as above. */
 int chan_pull_all(struct chan *ch);
 
 /* Notifies the peer of what was released. */
@@ -51,10 +51,10 @@ static inline void chan_notify(struct chan *ch)
 	(void)shm_channel_notify(ch->ch);
 }
 
-/* Releases the first @n messages of the fifo, which were read: @bytes of payload. */
+/* Releases the first @n messages of the fifo, which were read and had @bytes of payload. */
 void chan_read(struct chan *ch, unsigned n, uint64_t bytes);
-/* Prepares for chan_lend(), once; a channel whose application copies needs none of that. False: no
- * memory. */
+/* Prepares for chan_lend(), once; channels whose application copies do not need that memory. False:
+ * no memory. */
 bool chan_lends(struct chan *ch);
 static inline bool chan_may_lend(struct chan *ch)
 {
@@ -62,9 +62,9 @@ static inline bool chan_may_lend(struct chan *ch)
 }
 /* Lends the first message of the fifo to the application; after chan_may_lend(). */
 void chan_lend(struct chan *ch, struct zv_buf *b);
-/* Takes back loans of @ch, up to the first buffer that is none. Returns how many. */
+/* Takes back loans of @ch, up to the first buffer that is not on loan from it. Returns how many. */
 unsigned chan_take_back(struct chan *ch, const struct zv_buf *bufs, unsigned n);
-/* Drops what waits in the fifo. */
+/* Releases everything in the fifo. */
 void chan_rx_drop(struct zv_conn *c);
 
 /* Sets up the receiving part. 0 or -ENOMEM. */

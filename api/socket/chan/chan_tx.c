@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define STAGING_BUFS 64u /* of a slab */
+#define STAGING_BUFS 64u /* per slab */
 
 void chan_tx_init(struct chan *ch, const struct shm_direction *d, bool nested)
 {
@@ -16,7 +16,8 @@ void chan_tx_init(struct chan *ch, const struct shm_direction *d, bool nested)
 	ch->classes = d->classes;
 	ch->room = shm_channel_room(ch->ch);
 	ch->free_entries = ch->all_entries = shm_channel_free_entries(ch->ch, UINT32_MAX);
-	/* The longest message is one that all slots can hold, with half of the ring. */
+	/* The longest message may fill all slots, up to CHAN_PIECES of them and half of the ring
+	 * entries. */
 	for (uint32_t i = d->classes; i--;) {
 		uint32_t n = d->cls[i].slots < entries ? d->cls[i].slots : entries;
 
@@ -45,7 +46,7 @@ bool chan_entries_refresh(struct chan *ch, uint32_t n)
 	return ch->free_entries >= ch->promised + n;
 }
 
-/* The largest slot size below the class that serves messages of @len bytes; 0: none. */
+/* The next smaller slot size, after the one for messages of @len bytes; 0: none. */
 static uint32_t smaller_slots(const struct chan *ch, size_t len)
 {
 	uint32_t i = 0;
@@ -97,7 +98,7 @@ bool chan_has_room(const struct zv_conn *c)
 	int n;
 
 	if (ch->over)
-		return true; /* the next call reports why there is none */
+		return true; /* the next call returns the reason */
 	if (!ch->classes || bytes <= SHM_INLINE_MAX)
 		return chan_has_entries(ch, chan_width(ch->classes ? bytes : 1));
 	n = chan_slots(ch, m, c->blocked.pkts ? 1 : CHAN_PIECES, bytes, &room);
@@ -115,7 +116,7 @@ static uint8_t *staging_at(const struct zv_queue *q, uint32_t i)
 	       (size_t)(i % STAGING_BUFS) * SHM_INLINE_MAX;
 }
 
-/* One slab more. */
+/* Adds a slab of staging buffers. */
 static bool staging_grow(struct zv_queue *q)
 {
 	uint32_t size = q->chans.staging.size + STAGING_BUFS;
@@ -154,7 +155,7 @@ void chan_staging_fini(struct zv_queue *q)
 	free(q->chans.staging.free);
 }
 
-/* Lends @o, whose capacity and width are set, to the application. */
+/* Hands out *b, with the record @o, whose capacity and width are set. */
 static inline void lend(struct chan *ch, struct zv_buf *b, void *data, uint32_t cookie,
 			struct chan_out *o)
 {
@@ -194,8 +195,8 @@ static int reserve_staging(struct chan *ch, struct zv_buf *bufs, unsigned n, uin
 }
 
 /*
- * Slots for up to @n buffers: in one call, or, when slots of the right size are used up, smaller
- * ones one by one.
+ * Allocates slots for up to @n buffers: all in one call, or, if slots of the right size are used
+ * up, a smaller one.
  */
 static int some_slots(struct chan *ch, struct shm_msg *m, unsigned n, size_t len)
 {
@@ -224,7 +225,7 @@ int chan_reserve(struct zv_conn *c, struct zv_buf *bufs, unsigned n, size_t len)
 		unsigned want = n - k < CHAN_FIFO ? n - k : CHAN_FIFO;
 		int got = some_slots(ch, m, want < entries ? want : entries, len);
 
-		if (got < 0 && !k) /* otherwise the next call finds it again */
+		if (got < 0 && !k) /* after a partial success the next call reports it */
 			return got;
 		if (got <= 0)
 			break;

@@ -4,14 +4,14 @@
  *
  * Theory of operation
  * -------------------
- * Up to SHM_INLINE_MAX bytes are copied into the ring; longer messages lie in slots. zv_buf_send
+ * Up to SHM_INLINE_MAX bytes are copied into the ring; longer messages are in slots. zv_buf_send
  * cannot fail for lack of room, so ring entries are promised to each buffer that the application
  * has reserved, and everything else that is sent leaves that many free.
  *
  * Ring entries have to be sent in the order in which they are reserved, but reserved buffers may be
  * sent in any order. So a short reserved buffer is private memory (a *staging buffer* of the
- * queue), copied into the ring when it is sent. That touches one cache line that is at hand; a slot
- * would cost the peer one more.
+ * queue), which is copied into the ring when it is sent. The copy touches only one cache line,
+ * which is probably cached; a slot would cost the peer one more.
  */
 #ifndef ZV_CHAN_TX_H
 #define ZV_CHAN_TX_H
@@ -19,7 +19,7 @@
 #include "chan_state.h"
 #include "socket/tx/tx_wait.h"
 
-/* Ring entries that @len bytes take. */
+/* Number of ring entries that @len bytes take. */
 static inline uint32_t chan_width(size_t len)
 {
 	return len > SHM_CACHE_LINE ? 2 : 1;
@@ -28,7 +28,7 @@ static inline uint32_t chan_width(size_t len)
 /* The slow half of chan_has_entries(). */
 bool chan_entries_refresh(struct chan *ch, uint32_t n);
 
-/* There are @n free ring entries that are not promised to a reserved buffer. */
+/* True: there are @n free ring entries that are not promised to a reserved buffer. */
 static inline bool chan_has_entries(struct chan *ch, uint32_t n)
 {
 	return __builtin_expect(ch->free_entries >= ch->promised + n, 1) ||
@@ -50,14 +50,14 @@ static inline int chan_send_line(struct chan *ch, const void *data, size_t len, 
 }
 
 /*
- * Takes up to @max slots for @len bytes in total, large ones first. Returns how many, or -EPROTO;
- * *room: bytes in them. Each also needs a ring entry (chan_has_entries()).
+ * Allocates up to @max slots for @len bytes in total, large ones first. Returns how many, or
+ * -EPROTO; *room: bytes in them. Each also needs a ring entry (chan_has_entries()).
  */
 int chan_slots(struct chan *ch, struct shm_msg *msgs, unsigned max, size_t len, size_t *room);
 
 /*
- * Remembers what the caller has no room for. @pieces 1: any buffer for @bytes will do; 0: room for
- * all @bytes. Returns -EAGAIN.
+ * Records the room that the caller needs and does not have. @pieces 1: a buffer for any part of
+ * @bytes is enough; 0: room for all @bytes. Returns -EAGAIN.
  */
 int chan_blocked(struct zv_conn *c, size_t bytes, uint32_t pieces);
 bool chan_has_room(const struct zv_conn *c);
@@ -70,12 +70,12 @@ static inline void chan_sent(struct zv_conn *c, uint64_t bytes)
 }
 
 /*
- * Reserves up to @n buffers of @len bytes, each with a promised ring entry. How many, 0, -EPROTO,
- * -ENOMEM.
+ * Reserves up to @n buffers of @len bytes, each with its promised ring entries. Returns how many,
+ * or -EPROTO, -ENOMEM.
  */
 int chan_reserve(struct zv_conn *c, struct zv_buf *bufs, unsigned n, size_t len);
 
-/* Where the records are; computed once per call. */
+/* The tables of records; computed once per call. */
 struct chan_outs {
 	struct chan_out *staging, *slot;
 	uint32_t nstaging, slots, chan;
@@ -100,7 +100,7 @@ static inline struct chan_out *chan_out_at(const struct chan_outs *r, const stru
 	return i < r->slots ? &r->slot[i] : NULL;
 }
 
-/* The record of @b, or NULL when it is not reserved on that channel. */
+/* The record of @b, or NULL if @b is not reserved on that channel. */
 static inline struct chan_out *chan_out_find(const struct chan_outs *r, const struct zv_buf *b)
 {
 	struct chan_out *o = chan_out_at(r, b);
@@ -108,7 +108,7 @@ static inline struct chan_out *chan_out_find(const struct chan_outs *r, const st
 	return o && b->serial && o->serial == b->serial && o->chan == r->chan ? o : NULL;
 }
 
-/* The message that a reserved slot becomes. */
+/* The message for the reserved slot @b. */
 static inline struct shm_msg chan_slot_msg(const struct zv_buf *b, const struct chan_out *o)
 {
 	return (struct shm_msg){.data = b->data,
@@ -118,7 +118,7 @@ static inline struct shm_msg chan_slot_msg(const struct zv_buf *b, const struct 
 				.id = b->cookie};
 }
 
-/* Gives @b back unsent and withdraws the promise of its ring entry. */
+/* Returns @b unsent and withdraws the promise of its ring entries. */
 void chan_out_cancel(struct chan *ch, const struct zv_buf *b, struct chan_out *o);
 
 void chan_tx_init(struct chan *ch, const struct shm_direction *d, bool nested);

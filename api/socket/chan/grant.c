@@ -14,7 +14,7 @@
 struct queue_region {
 	TAILQ_ENTRY(queue_region) link;
 	struct ctrl_region at;
-	struct region_map *map; /* NULL: being mapped */
+	struct region_map *map; /* NULL: not mapped yet */
 };
 
 /* One end of a channel, from GRANT to RELEASE. */
@@ -24,9 +24,9 @@ struct grant {
 	struct zv_queue *q;
 	struct conn_key key;
 	bool own;		/* in memory that this side offers */
-	struct region_map *map; /* NULL: the region is not mapped here, it cannot be used */
+	struct region_map *map; /* NULL: not mapped here, the grant cannot be used */
 	struct ctrl_grant of;
-	struct ctrl_out *release; /* to be sent in the end: allocated before it is needed */
+	struct ctrl_out *release; /* RELEASE, allocated in advance so that it can always be sent */
 };
 
 /* ---- messages to the device ---- */
@@ -37,9 +37,7 @@ static void enqueue(struct zv_queue *q, struct ctrl_out *out)
 	q->grants.nout++;
 }
 
-/*
- * Allocates a message; one that the device waits for is available even without memory. NULL: none.
- */
+/* Allocates a message; if there is no memory, uses the spare one. NULL: that is in use as well. */
 static struct ctrl_out *out_new(struct zv_queue *q)
 {
 	struct ctrl_out *out = calloc(1, sizeof(*out));
@@ -61,7 +59,7 @@ void grants_sent(struct zv_queue *q, struct ctrl_out *out)
 		free(out);
 }
 
-/* Without memory for two of them the device gets no answer, and does not use the region. */
+/* Without memory the device gets no answer, and does not use the region. */
 static void send_region_ack(struct zv_queue *q, uint64_t id, int result)
 {
 	struct ctrl_out *out = out_new(q);
@@ -90,7 +88,8 @@ static struct ctrl_out *make_holds(const struct grant *g, uint32_t left)
 	return out;
 }
 
-/* All or nothing: the device takes back whatever is not in a complete list. */
+/* Lists all held ends, or none if memory is short: the device releases ends that a complete list
+ * does not contain. */
 static void send_held(struct zv_queue *q)
 {
 	struct ctrl_out_list list = STAILQ_HEAD_INITIALIZER(list);
@@ -135,8 +134,8 @@ static void send_offer(struct zv_queue *q)
 }
 
 /*
- * Ends of channels in this side's region are still held from another device; this one does not know
- * of them and would reuse their memory.
+ * True: ends of channels in this side's region, granted by another device, are still held. This
+ * device does not know of them and would reuse their memory.
  */
 static bool former_device_holds(const struct zv_queue *q)
 {
@@ -148,7 +147,7 @@ void grants_begin(struct zv_queue *q)
 	uint64_t device = q->peer.hello.nonce;
 	bool other = device != q->grants.device;
 
-	/* Over kernel sockets the end of the control connection has taken everything back. */
+	/* Over kernel sockets the device released everything when the control connection ended. */
 	if (q->grants.had_session && !q->dev->ops->kernel_sockets)
 		send_held(q);
 	q->grants.had_session = true;
@@ -184,7 +183,7 @@ static void region_free(struct zv_queue *q, struct queue_region *r)
 	free(r);
 }
 
-/* Without bells of its own this side is woken by packets. */
+/* Opens this side's page of bells. Without one this side is woken by packets. */
 static void open_bells(struct zv_queue *q)
 {
 	const struct transport_region_ops *ops = q->dev->ops->regions;
@@ -194,7 +193,7 @@ static void open_bells(struct zv_queue *q)
 		(void)chan_bells_open(q, m);
 }
 
-/* Requests the mapping of @r, and tells the device when it is mapped or refused. */
+/* Requests the mapping of @r, and reports to the device when it is mapped or refused. */
 static void try_map(struct zv_queue *q, struct queue_region *r)
 {
 	int ret = q->dev->ops->regions->map(q->dev->t, q->index, &r->at, &r->map);
@@ -202,9 +201,9 @@ static void try_map(struct zv_queue *q, struct queue_region *r)
 	if (ret == -EINPROGRESS)
 		return;
 	if (!ret)
-		open_bells(q); /* the device grants nothing before it is told of the region */
+		open_bells(q); /* before the acknowledgement, which allows grants in the region */
 	send_region_ack(q, r->at.id, ret);
-	if (ret) { /* or the transport would keep one for each that the device makes up */
+	if (ret) { /* or the transport keeps state for each region that a device makes up */
 		q->dev->ops->regions->forget(q->dev->t, q->index, r->at.id);
 		r->map = NULL;
 		region_free(q, r);
@@ -317,7 +316,7 @@ struct grant *grant_take(struct zv_queue *q, const struct conn_key *key, unsigne
 {
 	struct grant *g;
 
-	/* Over kernel sockets the device takes everything back when the control connection ends. */
+	/* Over kernel sockets the device releases everything when the control connection ends. */
 	if (q->dev->ops->kernel_sockets && !q->hello.conn)
 		grants_end(q);
 	TAILQ_FOREACH(g, &q->grants.pending, link) {
@@ -356,10 +355,11 @@ static struct grant *grant_new(struct zv_queue *q, const struct ctrl_grant *of)
 }
 
 /*
- * Refuses the connection at once: one that waits for its answer here is ended, and one that the
- * device asks for has neither grant nor credit (rx.c). If the device cannot be told now, it learns
- * in the next session that the end is not held. Over kernel sockets the end of the control
- * connection takes back what was granted.
+ * Without memory for a grant its connection is refused at once: if it was requested by this side,
+ * it is aborted; if the device is about to request it, it will have neither grant nor credit
+ * (rx.c). RELEASE tells the device; without memory for that, it learns in the next session that the
+ * end is not held. Over kernel sockets the message is refused, and the end of the control
+ * connection releases what was granted.
  */
 static bool no_memory(struct zv_queue *q, const struct ctrl_grant *of, const struct conn_key *key)
 {
@@ -387,7 +387,7 @@ static bool on_grant(struct zv_queue *q, const struct ctrl_grant *of)
 		return no_memory(q, of, &key);
 	c = (struct zv_conn *)conn_table_find(&q->conns, &key);
 	if (c) {
-		/* Already given up by its application, or one that could not have been granted. */
+		/* Aborted already, or a connection that cannot have a channel. */
 		if (c->state != VC_CONNECTING || c->type != of->type || c->flags & CF_INTERNAL)
 			grant_give_up(g);
 		else if (grant_use(g, c))
@@ -405,7 +405,7 @@ static bool on_grant(struct zv_queue *q, const struct ctrl_grant *of)
 
 bool grant_message(struct zv_queue *q, const struct ctrl_msg *m)
 {
-	/* Each message gets an answer, if only at the end. */
+	/* Each message causes an answer sooner or later, which waits in this list. */
 	if (q->grants.nout >= GRANT_OUT_MAX)
 		return false;
 	switch (m->type) {
@@ -421,8 +421,8 @@ bool grant_message(struct zv_queue *q, const struct ctrl_msg *m)
 /* ---- the end ---- */
 
 /*
- * Only RELEASE messages have a meaning in the next session of the same device; none has for the
- * next control connection of a program.
+ * Only RELEASE messages are valid in the next session of the same device; none is on the next
+ * control connection of a program.
  */
 static void drop_messages(struct zv_queue *q)
 {
@@ -449,7 +449,7 @@ void grants_end(struct zv_queue *q)
 	drop_messages(q);
 	chan_bells_close(q);
 	if (q->grants.offer_due)
-		q->grants.device = 0; /* the next one is another one still */
+		q->grants.device = 0; /* so the next session waits again before it offers */
 	q->grants.offer_due = false;
 	while ((g = TAILQ_FIRST(&q->grants.pending))) {
 		TAILQ_REMOVE(&q->grants.pending, g, link);
@@ -457,7 +457,7 @@ void grants_end(struct zv_queue *q)
 	}
 	q->grants.npending = 0;
 	while ((r = TAILQ_FIRST(&q->grants.regions)))
-		region_free(q, r); /* and off the list: NOLINT(clang-analyzer-unix.Malloc) */
+		region_free(q, r); /* takes it off the list: NOLINT(clang-analyzer-unix.Malloc) */
 }
 
 void grants_fini(struct zv_queue *q)

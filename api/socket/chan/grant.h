@@ -9,8 +9,8 @@
  * the connections share the queue pair, so a grant comes before the REQUEST or RESPONSE that it is
  * for.
  *
- * When an end is no longer used, and its application has given back the last buffer, the device is
- * told (RELEASE), in this session or the next: the memory can then be reused.
+ * When an end is no longer used, and its application has returned the last buffer, the device is
+ * notified (RELEASE), in this session or the next: the memory can then be reused.
  *
  * Messages to the device wait in a list for a transmit buffer. The list is at most as long as there
  * are channels and regions.
@@ -20,9 +20,9 @@
 
 #include "socket/core/state.h"
 
-#define GRANT_REGIONS_MAX 64u	 /* most that may be announced per queue */
-#define GRANT_OUT_MAX	  16384u /* answers waiting because the device does not take them */
-#define GRANT_PENDING_MAX 1024u	 /* grants whose connection is not requested yet */
+#define GRANT_REGIONS_MAX 64u	 /* regions that may be announced per queue */
+#define GRANT_OUT_MAX	  16384u /* messages waiting because the device receives none */
+#define GRANT_PENDING_MAX 1024u	 /* grants whose connection has not been requested yet */
 
 /* A message to the device. */
 struct ctrl_out {
@@ -31,27 +31,30 @@ struct ctrl_out {
 };
 
 /*
- * To be called when the device has answered HELLO and both sides use channels: after an earlier
- * session reports what is still held, and offers regions of this side.
+ * To be called when the device has answered HELLO and both sides use channels. Lists the ends still
+ * held from an earlier session, and offers regions of this side.
  */
 void grants_begin(struct zv_queue *q);
-/* To be called when the session is over: what was announced and granted in it is void. */
+/* To be called when the session is over: what was announced in it, and grants without a connection,
+ * become invalid. */
 void grants_end(struct zv_queue *q);
-/* @out, which was the first of q->grants.out, has been sent, and is off the list. */
+/* @out, which was the first in q->grants.out, has been sent and removed from the list. */
 void grants_sent(struct zv_queue *q, struct ctrl_out *out);
 /* The queue is closed, and with it all channels; no more messages are sent. */
 void grants_fini(struct zv_queue *q);
 
-/* Handles a message of the device. False: it breaks the rules. */
+/* Handles a message of the device. False: it violates the protocol. */
 bool grant_message(struct zv_queue *q, const struct ctrl_msg *m);
-/* Checks on regions being mapped; called by zv_poll while q->grants.mapping is not 0. */
+/* Checks whether pending regions have been mapped; called by zv_poll while q->grants.mapping is not
+ * 0. */
 void grants_check(struct zv_queue *q);
 
-/* The grant for a REQUEST of @key, owned by the caller from now on; NULL: there is none. */
+/* The grant for a REQUEST of @key, owned by the caller from now on; NULL: none. */
 struct grant *grant_take(struct zv_queue *q, const struct conn_key *key, unsigned type);
-/* Gives @c its channel. 0; or -errno: the grant is given up, and the connection must be refused. */
+/* Attaches @c to its channel. 0; -errno: the grant has been released, and the connection must be
+ * refused. */
 int grant_use(struct grant *g, struct zv_conn *c);
-/* Gives up a grant whose connection will not come. */
+/* Releases a grant whose connection will not be made. */
 void grant_give_up(struct grant *g);
 
 #endif

@@ -14,7 +14,7 @@
 
 _Static_assert(ALIVE_DIED == FUTEX_OWNER_DIED, "what the kernel writes");
 
-/* As far apart as the words. */
+/* A node of the robust list. Nodes are as far apart as the words. */
 struct node {
 	struct robust_list list;
 } SHM_CACHE_ALIGNED;
@@ -35,7 +35,7 @@ static void put(const struct host_alive *a, unsigned slot)
 {
 	uint32_t *host = &a->slots[slot].host;
 
-	if (!a->tid) /* the thread has yet to come */
+	if (!a->tid) /* the thread stores its number when it runs */
 		(void)shm_swap32(host, ALIVE_DIED, 0);
 	else if (shm_load32(host) != a->tid)
 		shm_store_release32(host, a->tid);
@@ -114,7 +114,7 @@ void host_alive_say(struct host_alive *a, struct alive_slot *s)
 	if (!(a->said & 1ull << slot)) {
 		a->said |= 1ull << slot;
 		n->next = a->head.list.next;
-		__atomic_store_n(&a->head.list.next, n, __ATOMIC_RELEASE); /* the kernel may look */
+		__atomic_store_n(&a->head.list.next, n, __ATOMIC_RELEASE); /* read by the kernel */
 	}
 	put(a, slot);
 	pthread_mutex_unlock(&a->lock);

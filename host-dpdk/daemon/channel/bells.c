@@ -12,24 +12,24 @@
 #include <unistd.h>
 
 #define PAGES	   1024u
-#define PAGE_BYTES 1024u /* of which an owner uses 768: shm-ring/bell_page.h */
-#define BELLS	   4096u /* of a page; the first one stays unused, 0 is none */
+#define PAGE_BYTES 1024u /* of which the page's owner uses 768: shm-ring/bell_page.h */
+#define BELLS	   4096u /* per page; number 0 means no bell, so bit 0 is never used */
 
 struct page {
-	uint64_t serial; /* whose */
+	uint64_t serial; /* of the application that owns it */
 	unsigned queue;
 	uint32_t id;
-	uid_t uid; /* of that */
+	uid_t uid; /* of the application */
 	int event;
-	uint64_t taken[BELLS / 64]; /* bits */
+	uint64_t taken[BELLS / 64]; /* a bit for each bell in use */
 };
 
 static struct {
 	pthread_mutex_t lock;
-	struct shm_region file;	  /* addr NULL: not made yet */
+	struct shm_region file;	  /* addr NULL: not created yet */
 	struct page *page[PAGES]; /* NULL: free */
-	unsigned used;		  /* places up to here */
-	uint32_t turn;		  /* of the last id: id = turn * PAGES + place */
+	unsigned used;		  /* entries of page[] up to here may be in use */
+	uint32_t turn;		  /* of the last id: id = turn * PAGES + index in page[] */
 } all = {.lock = PTHREAD_MUTEX_INITIALIZER, .file = {.fd = -1}};
 
 /* ---- descriptors ---- */
@@ -79,7 +79,8 @@ static struct page *find_id(uint32_t id)
 
 static uint32_t next_id(unsigned place)
 {
-	/* Each zvsockd starts at a random id, so that ids of the former one are invalid. */
+	/* Each zvsockd begins at a random id, so that the ids of an earlier one are not valid
+	 * here. */
 	if (!all.turn)
 		(void)!getrandom(&all.turn, sizeof(all.turn), 0);
 	all.turn = (all.turn + 1) % (UINT32_MAX / PAGES);

@@ -6,15 +6,16 @@
  * Theory of operation
  * -------------------
  * A memory file has one page for each application queue that asks for one. shm-ring/bell_page.h
- * defines the use of the page; zvsockd never looks into it. Each page comes with an eventfd, which
- * wakes the queue. The queue's owner need not read the eventfd, and everybody who has a channel to
- * the queue writes to it.
+ * defines the use of the page; zvsockd never reads it. Each page comes with an eventfd, which wakes
+ * the queue. The queue's owner need not read the eventfd, and everybody who has a channel to the
+ * queue writes to it.
  *
- * Bells are only shared by applications of one user, who could stop or kill each other anyway.
- * Whoever has an eventfd can make writes to it block. All other objects that can wake a process and
- * carry no descriptors take some lock that is held while memory is awaited (a pipe's, during a
- * write from a FUSE file), so others that write, open or close it hang, including this process.
- * Between different users zvsockd wakes the sleepers.
+ * Bells are only shared by applications of one user: whoever has an eventfd can make writes to it
+ * block, but these could stop or kill each other anyway. No other object is better: all that can
+ * wake a process and carry no descriptors take some lock that is held while a memory access may
+ * block (a pipe's, during a write from a mapped FUSE file), so everybody who writes, opens or
+ * closes them can be made to hang, zvsockd included. Applications of different users are woken by
+ * zvsockd.
  *
  * An end of a channel gets a bell of its queue's page, if both ends have a page (bells_alloc()),
  * and returns it when the end is released.
@@ -22,8 +23,7 @@
  * Pages are for all applications that may use zvsockd's own region, and form one trust domain, like
  * that region. The share of an application is limited: one page for each of its queues.
  *
- * If resources (descriptors, memory, pages) are missing there is no bell, and zvsockd wakes the
- * ends.
+ * Without the resources (descriptors, memory, pages) there is no bell, and zvsockd wakes the ends.
  *
  * Threads: any. The lock is held for bookkeeping and, for callers that get descriptors, during some
  * system calls that do not wait.
@@ -41,7 +41,7 @@ struct bell {
 	uint32_t nr;
 };
 
-#define BELLS_FDS	1u /* used by zvsockd for the file */
+#define BELLS_FDS	1u /* descriptors of zvsockd for the file */
 #define BELLS_FDS_QUEUE 1u /* ... and for each page */
 
 /* A new descriptor of the file, owned by the caller, and the size of the file. -errno: -EMFILE,
@@ -50,7 +50,8 @@ int bells_file(uint64_t *size);
 
 /*
  * The page of @queue of the application @serial of user @uid: its id, its offset in the file, and a
- * descriptor, owned by the caller, on which the queue sleeps. -errno; -ENOSPC: all pages are taken.
+ * descriptor, owned by the caller, on which the queue sleeps. -errno; -ENOSPC: all pages are in
+ * use.
  */
 int bells_page(uint64_t serial, unsigned queue, uid_t uid, uint32_t *id, uint64_t *offset);
 
@@ -58,14 +59,14 @@ int bells_page(uint64_t serial, unsigned queue, uid_t uid, uint32_t *id, uint64_
  * @uid has no such page; -errno. */
 int bells_ringer(uint32_t id, uid_t uid, uint64_t *offset);
 
-/* The application has gone. */
+/* The application is gone: frees its pages. */
 void bells_gone(uint64_t serial);
 
-/* Takes one bell for each end of a channel. False: one of them has no page, or they belong to two
- * users; then *a and *b are none. */
+/* Takes one bell for each end of a channel. False: an end has no page or no free bell, or the pages
+ * belong to two users; then *a and *b are zeroed. */
 bool bells_alloc(uint64_t serial_a, unsigned queue_a, struct bell *a, uint64_t serial_b,
 		 unsigned queue_b, struct bell *b);
-/* Does nothing for no bell, or for one whose page is gone. */
+/* Does nothing if there is no bell, or its page is gone. */
 void bell_free(const struct bell *b);
 
 #endif

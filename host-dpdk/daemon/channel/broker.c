@@ -41,7 +41,7 @@ void broker_granted(struct broker *b, struct chan_end *e)
 		k->ends++;
 }
 
-/* ---- who speaks on the control connection ---- */
+/* ---- control connections and their users ---- */
 
 void broker_attach(struct broker *b, struct broker_user *u)
 {
@@ -103,20 +103,21 @@ struct broker *broker_new(struct guest_queue *gq, const struct broker_conn_ops *
 	return make(gq, ops, arg, &gq->programs_brokers);
 }
 
-/* Has the driver of the queue sent HELLO in this session? If not, and unless the library has given
- * up on it, the HELLO may still come: an application that connects at once is faster. */
+/* Has the driver of the queue sent HELLO in this session? If not, it may still do so, unless the
+ * library no longer waits for it: an application that connects at once may be faster than HELLO. */
 static enum broker_can hello_state(struct guest_queue *gq)
 {
 	struct zv_dev_info info = {.size = sizeof(info)};
 
-	/* The library may already know what it will report only at its next poll. */
+	/* The library may know already what it reports only when polled. */
 	broker_poll(gq);
 	(void)zv_dev_info(gq->guest->dev, &info);
 	if (info.peer == ZV_PEER_UNKNOWN)
 		return BROKER_WAIT;
 	if (!(info.flags & ZV_DEV_CHANNELS))
 		return BROKER_NEVER;
-	/* It has on another queue: all queues of a device have the same driver. */
+	/* If HELLO has not arrived on this queue, it will: it has on another, and all have the same
+	 * driver. */
 	return gq->broker && gq->broker->hello ? BROKER_CAN : BROKER_WAIT;
 }
 
@@ -137,7 +138,7 @@ struct broker *broker_driver(struct guest_queue *gq)
 	return gq->ending || hello_state(gq) == BROKER_NEVER ? NULL : of_driver(gq);
 }
 
-/* ---- what the driver says ---- */
+/* ---- messages of the driver ---- */
 
 struct other_driver {
 	struct broker *from; /* outlives this: queues_end() in guests.c */
@@ -157,8 +158,9 @@ static void other_driver(struct lcore *lc, void *arg)
 	free(o);
 }
 
-/* The former driver is gone with all its queues, and this one may have fewer. Queues that are not
- * told here learn it from their own HELLO, or end with the device. */
+/* Another driver has sent HELLO: the former one is gone with all its queues, and this one may have
+ * fewer, so the other queues release what the former driver held. A queue that is not notified here
+ * does so at its own HELLO, or when the device ends. */
 static void notify_other_queues(const struct guest_queue *gq, uint64_t nonce)
 {
 	struct broker *b = gq->broker;
@@ -208,12 +210,13 @@ static void on_hello(struct guest_queue *gq, uint64_t nonce)
 	broker_wake_waiters(b);
 }
 
-/* Everything that it held is free, and so is its memory, except for what others hold in it. */
+/* The driver is gone for good: the ends that it held are released. Its memory is no longer lent,
+ * except where others still hold ends in it. */
 static void on_gone(struct guest_queue *gq)
 {
 	struct broker *b = gq->broker;
 
-	reach_driver_gone(gq->guest, b && b->hello ? b->nonce : 0); /* 0: of programs */
+	reach_driver_gone(gq->guest, b && b->hello ? b->nonce : 0); /* 0: offered by programs */
 	if (!b)
 		return;
 	release_all(b);
@@ -221,7 +224,8 @@ static void on_gone(struct guest_queue *gq)
 	b->hello = false;
 }
 
-/* Once in a session of a queue: a driver does not choose how often something is mapped. */
+/* Only one offer is accepted per session of a queue, so that a driver cannot have memory mapped as
+ * often as it likes. */
 static void on_offer(struct broker *b, const struct zv_broker_msg *m)
 {
 	struct guest_queue *gq = b->gq;
@@ -242,7 +246,7 @@ static void on_region(struct broker *b, const struct zv_broker_msg *m)
 {
 	struct known *k = known_find_id(b, m->id);
 
-	if (k && k->state >= KNOWN_TO_WITHDRAW) /* it did not know that yet */
+	if (k && k->state >= KNOWN_TO_WITHDRAW) /* sent before it received the withdrawal */
 		return;
 	if (!k || k->state != KNOWN_ANNOUNCED || m->result > 0) {
 		GUEST_COUNT(b->gq, channel_bad_msg);
@@ -269,9 +273,9 @@ static void on_release(struct broker *b, const struct zv_broker_msg *m)
 }
 
 /*
- * The driver lists an end from a former session. When it has listed all, the others are released:
- * what granted or released them was lost with the session. Listed ends are moved behind them in the
- * list, so the driver does not control how often one is visited.
+ * The driver lists an end that it holds from a former session. When it has listed all, the others
+ * are released: the grant or the RELEASE was lost with the session. Listed ends are moved to the
+ * tail, so that the driver cannot have the same end visited again and again.
  */
 static void on_holds(struct broker *b, const struct zv_broker_msg *m)
 {
@@ -282,7 +286,7 @@ static void on_holds(struct broker *b, const struct zv_broker_msg *m)
 		GUEST_COUNT(b->gq, channel_bad_msg);
 		return;
 	}
-	if (e) { /* or it was granted by the zvsockd before this one */
+	if (e) { /* NULL: granted by a former zvsockd */
 		e->session = b->session;
 		TAILQ_REMOVE(&b->ends, e, link);
 		TAILQ_INSERT_TAIL(&b->ends, e, link);
@@ -312,12 +316,12 @@ void broker_poll_programs(struct guest_queue *gq)
 		b->ops->poll(b->arg);
 }
 
-/* What is left is reported again. */
+/* Processes a limited number of messages; the library reports the rest again. */
 void broker_poll(struct guest_queue *gq)
 {
 	struct zv_broker_msg m;
 
-	if (gq->polling) /* somebody who waited for this asks */
+	if (gq->polling) /* called by a waiter that one of these messages has woken */
 		return;
 	gq->polling = true;
 	for (unsigned n = 0; n < BROKER_MSGS_ROUND && zv_broker_recv(gq->q, &m) == 1; n++) {
@@ -325,7 +329,7 @@ void broker_poll(struct guest_queue *gq)
 			on_hello(gq, m.nonce);
 		else if (m.what == ZV_BROKER_GONE)
 			on_gone(gq);
-		else if (gq->broker) /* or there was no memory for it when it said HELLO */
+		else if (gq->broker) /* there was no memory for a broker at HELLO */
 			broker_on_msg(gq->broker, &m);
 	}
 	gq->polling = false;
@@ -340,7 +344,8 @@ static void unlink_broker(struct broker *b)
 		b->next->self = b->self;
 }
 
-/* Notifies up to @most waiters, users and ends, in this order. True: none are left. */
+/* Notifies waiters and users and releases ends, in this order, up to @most together. True: none
+ * remain. */
 static bool close_some(struct broker *b, unsigned most)
 {
 	struct broker_user *user;
@@ -375,7 +380,7 @@ static void close_more(struct lcore_work *w)
 		lcore_defer(b->gq->lc, &b->waiters_work);
 }
 
-/* From now on nothing is received or sent on the control connection: what @arg refers to may be
+/* From now on nothing is received or sent on the control connection: what `arg` refers to may be
  * gone. */
 static void close_begin(struct broker *b)
 {

@@ -7,25 +7,26 @@
  *
  * Theory of operation
  * -------------------
- * A driver that can use channels says so at the start of each session (HELLO, with the number of
- * the opened device). An application's driver is told of zvsockd's own region at once, and of
- * others when a connection needs one. It answers when it has mapped the region, or that it cannot.
- * Code that needs to know waits for that answer (struct broker_wait), but never for longer than
- * BROKER_TIMEOUT_NS: the connection is then relayed, like any connection whose ends have no region
- * in common.
+ * A driver that can use channels sends HELLO at the start of each session, with a number that
+ * identifies the opened device (the nonce). zvsockd's own region is announced to an application's
+ * driver at once, other regions when a connection needs one. The driver answers when it has mapped
+ * the region, or that it cannot. Code that needs to know waits for that answer (struct
+ * broker_wait), but never for longer than BROKER_TIMEOUT_NS: the connection is then relayed, like
+ * any connection whose ends have no region in common.
  *
- * Ends granted on the control connection are released when the driver says so; when another driver
- * has come (another number: the former one has gone, with all queues of the device); when the
- * driver's process has ended, as with a VM that is killed; and when the device ends. The end of a
- * session alone releases nothing: the application may still hold buffers. In the next session the
- * driver lists what it holds (HOLDS), and what is not in that list is released. A program's control
- * connection is closed (broker_close()) when its control connection ends, and its connections end
- * with it.
+ * Ends granted on the control connection are released when the driver releases them; when another
+ * driver has come (with another number: the former one is gone, with all queues of the device);
+ * when the driver's process has ended, as with a VM that is killed; and when the device ends. The
+ * end of a session alone releases nothing: the application may still hold buffers. In the next
+ * session the driver lists what it holds (HOLDS), and what is not in that list is released. The
+ * broker of a program is closed (broker_close()) when its control connection ends, and the
+ * program's connections end with it.
  *
- * Statements of a driver are looked up and otherwise not trusted. Each message costs one look-up;
- * at most BROKER_MSGS_ROUND of them are processed in a round. Memory is bounded by
- * BROKER_REGIONS_MAX and by the parts that the driver may hold (region.h). Waiters are called when
- * something changes, at most BROKER_WAITERS_ROUND of them in a round, however often that is.
+ * Messages of a driver are checked against what the broker has recorded, and not trusted otherwise.
+ * Each message costs one look-up; at most BROKER_MSGS_ROUND of them are processed in a round.
+ * Memory is bounded by BROKER_REGIONS_MAX and by the parts that the driver may hold (region.h).
+ * Waiters are called when something changes, at most BROKER_WAITERS_ROUND of them in a round, no
+ * matter how often things change.
  *
  * All functions run on the queue's lcore; the queue's fields belong to it.
  */
@@ -35,27 +36,28 @@
 #include "broker_conn.h"
 #include "region.h"
 
-#define BROKER_TIMEOUT_NS    (1000u * 1000000u) /* for a driver to map a region or take a grant */
+#define BROKER_TIMEOUT_NS    (1000u * 1000000u) /* for a driver to map a region or accept a grant */
 #define BROKER_RETRY_NS	     (10u * 1000000u)	/* when the library had no room for a message */
 #define BROKER_REGIONS_MAX   64u		/* regions announced to one driver */
 #define BROKER_MSGS_ROUND    64u
 #define BROKER_WAITERS_ROUND 64u /* waiters called in a round */
-#define BROKER_CLOSE_ROUND   64u /* items of a closed control connection released in a round */
+#define BROKER_CLOSE_ROUND   64u /* items of a closed broker released in a round */
 
 /* Processes the driver's messages: ZV_EV_BROKER. */
 void broker_poll(struct guest_queue *gq);
 
-/* The control connection to the queue's driver. NULL: it has no channels and will not have any in
- * this session, or no memory. */
+/* The broker of the queue's driver, created if needed. NULL: the driver has no channels and will
+ * not have any in this session, or there is no memory. */
 struct broker *broker_driver(struct guest_queue *gq);
 
-/* A new control connection to a program on the queue that has sent HELLO. NULL: no memory. */
+/* A broker for a program on the queue that has sent HELLO. NULL: no memory. */
 struct broker *broker_new(struct guest_queue *gq, const struct broker_conn_ops *ops, void *arg);
 
 /* Processes a message received on the control connection, except HELLO. */
 void broker_on_msg(struct broker *b, const struct zv_broker_msg *m);
 
-/* Processes messages that programs of the queue have sent before their next request. */
+/* Processes the messages that programs of the queue have sent so far: to be called before their
+ * next connection request is served. */
 void broker_poll_programs(struct guest_queue *gq);
 
 /* The control connection is gone; nothing may be sent on it any more. Its waiters, users and ends
@@ -64,9 +66,9 @@ void broker_close(struct broker *b);
 
 /* Can the driver use @r now? */
 enum broker_can {
-	BROKER_NEVER,	 /* it has no channels */
-	BROKER_DECLINED, /* it cannot map the region, or did not answer */
-	BROKER_WAIT,	 /* asked, or it may still announce channels: broker_wait() */
+	BROKER_NEVER,	 /* the driver has no channels */
+	BROKER_DECLINED, /* it cannot map the region, or did not answer in time */
+	BROKER_WAIT,	 /* not answered yet, or HELLO may still come: broker_wait() */
 	BROKER_CAN,
 };
 enum broker_can broker_can(struct broker *b, struct region *r);
@@ -84,9 +86,11 @@ struct broker_wait {
 void broker_wait(struct broker *b, struct broker_wait *w, struct region *r);
 void broker_wait_end(struct broker *b, struct broker_wait *w);
 
-/* A user has, or will have, a connection on the control connection. Zeroed memory: not attached. */
+/* A user of the control connection: it has, or will have, a connection with the driver. Zeroed
+ * memory: not attached. */
 struct broker_user {
-	/* The control connection is closed and the user detached; @b will be freed soon. */
+	/* The control connection is closed and the user has been detached; @b will be freed
+	 * soon. */
 	void (*closed)(struct broker_user *u);
 	struct broker *b; /* NULL: not attached */
 	TAILQ_ENTRY(broker_user) link;
@@ -95,13 +99,13 @@ struct broker_user {
 void broker_attach(struct broker *b, struct broker_user *u);
 void broker_detach(struct broker_user *u);
 
-/* As the functions of broker_conn_ops, for either kind. -EOPNOTSUPP: it has been closed. */
+/* As the functions of broker_conn_ops, for both kinds. -EOPNOTSUPP: the broker has been closed. */
 int broker_connect(struct broker *b, const struct broker_route *to, const struct zv_grant *g,
 		   struct zv_conn **conn);
 int broker_grant(struct broker *b, struct zv_conn *conn, const struct zv_grant *g);
 const struct broker_conn_ops *broker_ops(const struct broker *b);
 
-/* The end has been granted to the driver. */
+/* The end has been granted to the driver: records it. */
 void broker_granted(struct broker *b, struct chan_end *e);
 
 /* ---- the main thread ---- */

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * A control connection: how a broker (broker.h) communicates with whoever gets ends of channels.
- * There are two kinds, one constant each: the driver of a queue (broker_conn_driver.c), through the
- * calls of zvsock_broker.h; and a program on a stock guest, through messages on a connection of its
- * own (endpoint/endpoint_program.c).
+ * A control connection: how a broker (broker.h) communicates with the other end, to which it grants
+ * ends of channels. There are two kinds, one constant each: the driver of a queue
+ * (broker_conn_driver.c), through the calls of zvsock_broker.h; and a program on a stock guest,
+ * through messages on a connection of its own (endpoint/endpoint_program.c).
  *
  * All functions run on the queue's lcore.
  */
@@ -21,13 +21,14 @@ struct broker_route {
 	enum zv_type type;
 };
 
-/* @arg: as given to broker_new(). -EAGAIN: no room now, try later; -EOPNOTSUPP: the other end takes
- * no messages. */
+/* @arg: as passed to broker_new(). -EAGAIN: no room now, try later; -EOPNOTSUPP: the other end
+ * accepts no messages. */
 struct broker_conn_ops {
 	const char *who; /* in the log: "its driver" */
-	bool fetches;	 /* the other end is the whole device, which may fetch descriptors */
-	bool bytes; /* wake-ups are payload of the connection; the end of one half is only in the
-		       channel */
+	bool fetches;	 /* the other end is the whole device, which can fetch descriptors */
+	/* Wake-ups are payload of the connection, and the end of one direction is recorded only in
+	 * the channel. */
+	bool bytes;
 	/* As zv_region_announce() and zv_region_forget(). */
 	int (*announce)(struct guest_queue *gq, void *arg, const struct zv_region *r);
 	int (*forget)(struct guest_queue *gq, void *arg, uint64_t id);
@@ -38,7 +39,7 @@ struct broker_conn_ops {
 	int (*grant)(void *arg, struct zv_conn *conn, const struct zv_grant *g);
 	/* Wakes the other end of @conn. -EAGAIN: not now; ZV_EV_OUT will follow. */
 	int (*wake)(struct zv_conn *conn);
-	/* Processes messages that have arrived. NULL: their own event reports them in time. */
+	/* Processes messages that have arrived. NULL: not needed, an event reports them in time. */
 	void (*poll)(void *arg);
 };
 

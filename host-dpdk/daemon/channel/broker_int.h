@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Shared by broker.c and broker_region.c: a control connection, and what is known at its other end.
+ * Shared by broker.c and broker_region.c: a control connection, and the regions known at its other
+ * end.
  */
 #ifndef ZVD_BROKER_INT_H
 #define ZVD_BROKER_INT_H
@@ -9,7 +10,7 @@
 
 enum known_state {
 	KNOWN_TO_ANNOUNCE, /* must be announced when there is room */
-	KNOWN_ANNOUNCED,   /* the driver has not answered */
+	KNOWN_ANNOUNCED,   /* not answered yet */
 	KNOWN_MAPPED,	   /* the driver has mapped it */
 	KNOWN_DECLINED,	   /* the driver cannot map it */
 	KNOWN_TO_WITHDRAW, /* must be withdrawn when there is room */
@@ -21,7 +22,7 @@ struct known {
 	struct region *region;
 	enum known_state state;
 	uint64_t announced_ns;
-	uint32_t ends; /* number of broker.ends in it */
+	uint32_t ends; /* how many of broker.ends are in it */
 	TAILQ_ENTRY(known) link;
 };
 
@@ -30,25 +31,27 @@ TAILQ_HEAD(wait_list, broker_wait);
 struct broker {
 	struct guest_queue *gq;
 	const struct broker_conn_ops *ops;
-	void *arg;	      /* argument of ops */
-	struct broker **self; /* pointer to this: gq->broker, or a `next` in gq->programs_brokers */
+	void *arg; /* argument of ops */
+	/* The pointer to this one: gq->broker, or a `next` or the head of gq->programs_brokers or
+	 * gq->closing_brokers. */
+	struct broker **self;
 	struct broker *next;
-	bool over;	  /* the control connection has been closed */
-	bool hello;	  /* a driver has spoken */
-	bool offered;	  /* ... and offered memory, in this session */
-	bool listed;	  /* ... and listed all ends of former sessions */
+	bool over;	  /* closed: nothing is sent or received */
+	bool hello;	  /* a driver has sent HELLO */
+	bool offered;	  /* ... and has offered memory in this session */
+	bool listed;	  /* ... and has listed all ends of former sessions */
 	uint64_t session; /* counts sessions */
-	uint64_t nonce;	  /* number of the last driver */
+	uint64_t nonce;	  /* of the last driver, from HELLO */
 	TAILQ_HEAD(, broker_user) users;
 	TAILQ_HEAD(, known) known;
 	unsigned n_known;
-	struct wait_list waits;		/* waiters for changes */
-	struct wait_list due;		/* waiters to be called, BROKER_WAITERS_ROUND in a round */
-	uint64_t changes;		/* counts changes; waiters since the last are in `waits` */
+	struct wait_list waits; /* waiters for changes */
+	struct wait_list due;	/* waiters to be called, BROKER_WAITERS_ROUND in a round */
+	uint64_t changes;	/* how many there were; waiters since the last are in `waits` */
 	struct lcore_work waiters_work; /* queued while `due` is not empty */
 	TAILQ_HEAD(, chan_end) ends;	/* in the order of their sessions */
 	struct lcore_timer retry;
-	unsigned notifying; /* queues not notified of the driver yet; atomic */
+	unsigned notifying; /* queues not yet notified of another driver; atomic */
 };
 
 /* ---- broker_region.c ---- */
@@ -72,7 +75,7 @@ void known_begin(struct broker *b);
 
 /* ---- broker.c ---- */
 
-/* BROKER_CAN: its driver reports what it has mapped. */
+/* BROKER_CAN: regions may be announced to its driver. NEVER and WAIT as in broker_can(). */
 enum broker_can broker_speaks(struct broker *b);
 
 #endif

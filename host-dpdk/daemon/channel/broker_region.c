@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Which regions are known at the other end of a control connection, and who waits for that. */
+/* The regions known at the other end of a control connection, and the waiters for its answers. */
 #include "broker_int.h"
 #include "core/clock.h"
 #include "reach.h"
@@ -9,7 +9,7 @@
 
 /* ---- waiting ---- */
 
-/* `waits` has the waiters since the last change; earlier ones are due. */
+/* The list that @w is in: `waits` has the waiters since the last change, `due` the earlier ones. */
 static struct wait_list *list_of(struct broker *b, const struct broker_wait *w)
 {
 	return w->changes == b->changes ? &b->waits : &b->due;
@@ -36,7 +36,7 @@ static void all_are_due(struct broker *b)
 	TAILQ_CONCAT(&b->due, &b->waits, link);
 }
 
-/* The first *@most that are due look. */
+/* Calls the first waiters that are due, up to *@most, and subtracts them from it. */
 static void wake_due(struct broker *b, unsigned *most)
 {
 	struct broker_wait *w;
@@ -74,7 +74,7 @@ bool broker_wake_some(struct broker *b, unsigned *most)
 	return !TAILQ_EMPTY(&b->due) || !TAILQ_EMPTY(&b->waits);
 }
 
-/* ---- what is known ---- */
+/* ---- known regions ---- */
 
 struct known *known_find(const struct broker *b, const struct region *r)
 {
@@ -104,7 +104,7 @@ void known_drop(struct broker *b, struct known *k)
 	free(k);
 }
 
-/* ---- telling a driver of regions ---- */
+/* ---- announcing and withdrawing regions ---- */
 
 static void retry_later(struct broker *b)
 {
@@ -117,7 +117,7 @@ static void announce_pending(struct broker *b, struct known *k)
 	const struct region_user u = region_user(b->gq->guest);
 	int ret = reach_address(b->gq->guest, k->region, &r.gpa);
 
-	/* Before the announcement, because the driver asks for the descriptor on another socket. */
+	/* Before the announcement, because the driver fetches the descriptor on another socket. */
 	if (ret == 0 && b->ops->fetches)
 		ret = region_admit(k->region, &u);
 	if (ret == 0)

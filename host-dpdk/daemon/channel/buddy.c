@@ -15,11 +15,11 @@ struct block {
 };
 
 struct buddy {
-	uint64_t unit, left; /* bytes */
-	uint32_t n;	     /* units */
-	uint32_t generation; /* the last one that was given */
+	uint64_t unit, left; /* in bytes; `left`: free */
+	uint32_t n;	     /* number of units */
+	uint32_t generation; /* of the last block allocated */
 	uint32_t free[ORDERS];
-	struct block at[]; /* of each unit */
+	struct block at[]; /* one for each unit */
 };
 
 static void list_add(struct buddy *p, uint32_t i, unsigned order)
@@ -102,7 +102,7 @@ int buddy_alloc(struct buddy *p, uint64_t bytes, struct buddy_block *out)
 		return -ENOSPC;
 	i = p->free[order];
 	list_remove(p, i);
-	while (order > want) { /* the upper half is left */
+	while (order > want) { /* puts the upper half back */
 		order--;
 		list_add(p, i + (1u << order), order);
 	}

@@ -10,7 +10,7 @@
 
 struct claim_key {
 	uint32_t port, peer_port;
-	uint64_t peer_cid; /* this and peer_port are 0 of who listens */
+	uint64_t peer_cid; /* for a listener, this and peer_port are 0 */
 	uint16_t type;
 	bool listens;
 };
@@ -18,12 +18,12 @@ struct claim_key {
 struct claim {
 	struct claim_key key; /* first */
 	struct claimant *who;
-	uint64_t until_ns; /* of a connection */
+	uint64_t until_ns; /* when it expires; for connections */
 	TAILQ_ENTRY(claim) link;
 	TAILQ_ENTRY(claim) age; /* for connections: in the order of expiry */
 };
 
-/* Of a queue, while there are any. */
+/* Claims of a queue; freed with the last one. */
 struct claims {
 	void *tree;
 	unsigned n;
@@ -52,7 +52,7 @@ static struct claim *find(const struct claims *all, const struct claim_key *key)
 	return found ? *found : NULL;
 }
 
-/* Frees the state of the queue with its last claim. */
+/* Also frees the state of the queue if this was its last claim. */
 static void drop(struct guest_queue *gq, struct claim *c)
 {
 	struct claims *all = gq->claims;
@@ -69,8 +69,8 @@ static void drop(struct guest_queue *gq, struct claim *c)
 	gq->claims = NULL;
 }
 
-/* Forgets only some expired claims: those of all programs of a guest may expire at the same
- * time. */
+/* Forgets expired claims, CLAIMS_FORGET at most: those of all programs of a guest may expire at the
+ * same time. */
 static void forget_old(struct guest_queue *gq, uint64_t now)
 {
 	struct claim *c;
@@ -83,7 +83,7 @@ static void forget_old(struct guest_queue *gq, uint64_t now)
 	}
 }
 
-/* NULL: there is none, or it had expired and has been freed. */
+/* The unexpired claim; NULL: none. An expired one is freed. */
 static struct claim *find_new(struct guest_queue *gq, const struct claim_key *key)
 {
 	uint64_t now = gq->claims ? now_ns() : 0;
@@ -155,7 +155,7 @@ int claim_on_msg(struct guest_queue *gq, struct claimant *who, const struct ctrl
 	c = find_new(gq, &key);
 	if (c && c->who != who)
 		return no ? 0 : -EADDRINUSE;
-	if (c && (no || !listens)) /* said again, it counts anew */
+	if (c && (no || !listens)) /* claimed again: its time starts anew; or withdrawn */
 		drop(gq, c);
 	else if (c)
 		return 0;
@@ -167,7 +167,7 @@ void claims_end(struct guest_queue *gq, struct claimant *who)
 	struct claim *c;
 
 	while ((c = TAILQ_FIRST(&who->claims)))
-		drop(gq, c); /* and off the list: NOLINT(clang-analyzer-unix.Malloc) */
+		drop(gq, c); /* takes it off the list: NOLINT(clang-analyzer-unix.Malloc) */
 }
 
 struct broker *claim_take(struct guest_queue *gq, const struct zv_conn_info *info)

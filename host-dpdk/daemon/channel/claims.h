@@ -5,11 +5,11 @@
  *
  * Theory of operation
  * -------------------
- * A program announces before it connects from which port and where to, and on which port it
- * listens; zvsockd has no other way to know to which program a connection belongs. A claim for a
- * connection is consumed by the first REQUEST that matches, or forgotten after CLAIM_NS. What
- * another program of the guest has claimed is refused. Without a claim a connection merely gets no
- * channel.
+ * Before a program connects, it announces from which port and where to, and before it listens, on
+ * which port; zvsockd has no other way to know to which program a connection belongs. A claim for a
+ * connection is consumed by the first REQUEST that matches, or forgotten after CLAIM_NS. A claim
+ * that another program of the guest has made already is refused. A connection without a claim just
+ * gets no channel.
  *
  * The claims of a queue are in a tree, and in a list of their program, which may have CLAIMS_MAX.
  *
@@ -21,7 +21,7 @@
 #include "broker.h"
 
 #define CLAIMS_MAX    1024u
-#define CLAIMS_FORGET 64u /* expired ones removed with each claim or request */
+#define CLAIMS_FORGET 64u /* expired claims removed with each claim or request */
 #define CLAIM_NS      UINT64_C(5000000000)
 
 struct ctrl_claim; /* proto/ctrl/ctrl_msg.h */
@@ -35,7 +35,8 @@ struct claimant {
 
 void claimant_init(struct claimant *who, struct broker *b);
 
-/* Records *c. 0; -EADDRINUSE: another program has it; -ENOSPC: @who has CLAIMS_MAX; -ENOMEM. */
+/* Records or withdraws *c. 0; -EADDRINUSE: another program has that claim; -ENOSPC: @who has
+ * CLAIMS_MAX; -ENOMEM. */
 int claim_on_msg(struct guest_queue *gq, struct claimant *who, const struct ctrl_claim *c);
 
 /* Forgets all claims of @who. */
@@ -45,8 +46,8 @@ void claims_end(struct guest_queue *gq, struct claimant *who);
  * none has. */
 struct broker *claim_take(struct guest_queue *gq, const struct zv_conn_info *info);
 
-/* The control connection of the program that listens on the guest's @port. NULL: none has said so.
- */
+/* The control connection of the program that listens on the guest's @port. NULL: none has claimed
+ * it. */
 struct broker *claims_listener(struct guest_queue *gq, uint32_t port, enum zv_type type);
 
 #endif

@@ -8,8 +8,8 @@
 #include <pthread.h>
 #include <zvsock_broker.h>
 
-#define REGIONS_KEPT 8u		    /* of a guest, in use or not given back */
-#define REACH_MAP_NS 10000000000ull /* for a VMM to map what it was sent */
+#define REGIONS_KEPT 8u		    /* per guest, in use or with payload on loan */
+#define REACH_MAP_NS 10000000000ull /* for a VMM to map the region that it was sent */
 
 bool reach_is_app(const struct guest *g)
 {
@@ -17,9 +17,9 @@ bool reach_is_app(const struct guest *g)
 }
 
 static struct {
-	pthread_mutex_t lock;  /* protects these, and the region of each guest */
+	pthread_mutex_t lock;  /* protects these, and each guest's region */
 	struct region *region; /* zvsockd's own; NULL: none */
-	uint64_t size;	       /* that was asked for */
+	uint64_t size;	       /* as configured */
 	uint64_t channel;      /* bytes; atomic */
 	int (*import)(struct zv_dev *dev, unsigned queue, uint64_t gpa, uint64_t size,
 		      struct region_mem *out);
@@ -56,7 +56,8 @@ int reach_address(const struct guest *g, struct region *r, uint64_t *gpa)
 	return -ETIMEDOUT;
 }
 
-/* Sets the guest's region to @r (takes over a reference; NULL: none) in place of its former one. */
+/* Makes @r the guest's region in place of its former one; takes over the caller's reference. NULL:
+ * none. */
 static void set_region(struct guest *g, struct region *r, uint64_t gpa, uint64_t nonce)
 {
 	struct region *old;
@@ -237,7 +238,7 @@ bool reach_orphaned(const struct guest *g, bool *lent)
 	bool orphaned;
 
 	pthread_mutex_lock(&own.lock);
-	r = g->region && g->region_nonce ? region_get(g->region) : NULL; /* 0: of programs */
+	r = g->region && g->region_nonce ? region_get(g->region) : NULL; /* 0: by programs */
 	pthread_mutex_unlock(&own.lock);
 	*lent = r;
 	orphaned = r && region_orphaned(r, guest_cid(g));
@@ -264,7 +265,7 @@ void reach_guest_end(struct guest *g)
 	set_region(g, NULL, 0, 0);
 }
 
-/* ---- both together ---- */
+/* ---- regions of both kinds ---- */
 
 struct region *reach_region(const struct guest *a, const struct guest *b)
 {

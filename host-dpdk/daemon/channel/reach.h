@@ -6,8 +6,8 @@
  * -------------------
  * zvsockd has a region of its own, for channels between applications. A guest's driver may offer
  * memory that others can map too (OFFER): that becomes the region of the guest, for its connections
- * with applications, and with guests that share the same file. It is given up when the guest loses
- * it.
+ * with applications, and with guests that share the same file. zvsockd stops using it when the
+ * guest loses that memory.
  *
  * How guest memory is imported is set by the code that knows the backend (reach_import_by()).
  */
@@ -26,23 +26,25 @@ struct region *reach_region(const struct guest *a, const struct guest *b);
 /* The region of zvsockd, with a reference for the caller; NULL: none. Any thread. */
 struct region *reach_own(void);
 
-/* *gpa for zv_region: where the guest finds its own memory; others get a descriptor. 0; -EAGAIN:
- * the guest does not have it yet; -ETIMEDOUT: it did not appear in time, which has been logged. */
+/* Sets *gpa for zv_region: the address at which the guest has the region, if it is in the guest's
+ * own memory; ZV_REGION_BY_FD otherwise: it gets a descriptor. 0; -EAGAIN: the guest does not have
+ * the memory yet; -ETIMEDOUT: it did not appear in time, which has been logged. */
 int reach_address(const struct guest *g, struct region *r, uint64_t *gpa);
 
-/* A driver with number @nonce has come: gives up what another driver has offered. */
+/* A driver with number @nonce has come: the guest's region is dropped if another driver offered
+ * it. */
 void reach_driver(struct guest *g, uint64_t nonce);
 
 /* The driver of the queue offers memory. Returns its region, with a reference for the caller; NULL:
  * it cannot be used, and the reason has been logged. On the queue's lcore. */
 struct region *reach_offered(struct guest_queue *gq, uint64_t nonce, uint64_t gpa, uint64_t size);
 
-/* The same for an offer by a program. There may be many programs: all of a guest share one region,
+/* The same for an offer by a program. A guest may have many programs; all of them share one region,
  * the first one offered, until that is gone. */
 struct region *reach_offered_by_program(struct guest_queue *gq, uint64_t gpa, uint64_t size);
 
-/* Returns true once, when the driver that lends the guest's memory has died in a VM that goes on.
- * *lent: there is such a driver. Main thread. */
+/* Returns true once, when the driver that lends the guest's memory has died in a VM that continues.
+ * *lent: a driver lends memory. Main thread. */
 bool reach_orphaned(const struct guest *g, bool *lent);
 
 /* region_look_lent() of the guest's region. Main thread. */

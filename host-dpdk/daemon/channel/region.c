@@ -14,7 +14,7 @@ _Static_assert(2 * CHANNEL_MIN == 512u << 10, "region_new() says so");
 struct regions regions = {.lock = PTHREAD_MUTEX_INITIALIZER,
 			  .all = TAILQ_HEAD_INITIALIZER(regions.all)};
 static struct region_list dead = TAILQ_HEAD_INITIALIZER(dead); /* under regions.lock */
-static bool some_retired;				       /* atomic; regions_check() */
+static bool some_retired;				       /* for regions_check(); atomic */
 
 struct region_user region_user(const struct guest *g)
 {
@@ -24,9 +24,9 @@ struct region_user region_user(const struct guest *g)
 	return u;
 }
 
-/* ---- life ---- */
+/* ---- life cycle ---- */
 
-/* With the lock of `all`. */
+/* With regions.lock. */
 static bool id_used(uint64_t id)
 {
 	const struct region *r;
@@ -350,8 +350,9 @@ int region_fetch(uint64_t id, const struct region_user *u, uint64_t *size, uint6
 
 /* ---- parts ---- */
 
-/* True: @m may have an end of another part of @bytes. The guest whose memory this is takes nothing
- * of others: with a share, one that it talks to could use up what it has for all. */
+/* True: @m may have an end of another part of @bytes. The guest that owns the memory takes nothing
+ * from other members, so it has no share: one of its peers could use that up, at the cost of its
+ * connections with all others. */
 static bool has_share(const struct region *r, const struct member *m, uint64_t bytes)
 {
 	if (r->owners <= 1 && *r->origin && strcmp(r->origin, m->user.name) == 0)
@@ -365,7 +366,7 @@ static void charge(struct member *m, uint64_t bytes)
 	m->ends++;
 }
 
-/* With the lock, because the memory may be mapped anew: some pages are written. */
+/* With the lock, because it writes to the memory, and region_same() may replace the mapping. */
 static int make(struct region *r, struct chan_part *p, uint64_t bytes)
 {
 	struct buddy_block at;
@@ -380,8 +381,9 @@ static int make(struct region *r, struct chan_part *p, uint64_t bytes)
 	p->desc.generation = at.generation;
 	if (!shm_channel_format(r->mem.addr, r->mem.size, &p->desc))
 		return 0;
-	/* Pages were removed from the file, and no others are available. There may be some later,
-	 * but not if a foreign file was truncated. */
+	/* The pages have been removed from the file, and there is no memory for new ones. That may
+	 * change, unless the file belongs to a guest and was truncated; such a region is
+	 * retired. */
 	(void)buddy_free(r->buddy, at.offset);
 	if (r->from.gone)
 		retire(r);
@@ -450,7 +452,7 @@ void end_granted(struct chan_end *e, const void *holder)
 	pthread_mutex_unlock(&r->lock);
 }
 
-/* With the lock. A member with both ends is charged once. */
+/* With the lock. A member that has both ends is charged once. */
 static void discharge(struct region *r, const struct chan_part *p, const struct chan_end *e)
 {
 	const struct chan_end *other = &p->end[e == &p->end[0]];

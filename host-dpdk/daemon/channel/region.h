@@ -4,19 +4,19 @@
  *
  * Theory of operation
  * -------------------
- * A region has members: devices (guests, attached applications) that have been told of it, or hold
- * parts of it. A member is identified by its serial number, never by a pointer: it may be gone
- * while the other end still holds a part.
+ * A region has members: devices (guests, attached applications) to which it has been announced, or
+ * which hold parts of it. A member is identified by its serial number, never by a pointer: it may
+ * be gone while the other end still holds a part.
  *
- * A part that has been taken is a *channel*: it has two ends, each charged to a member. An end is
- * held by this process until it is granted to a driver, and then by the driver until the driver
- * says that it no longer uses it, or is gone. When neither end is held the part is free.
+ * An allocated part is a *channel*: it has two ends, each charged to a member. An end is held by
+ * this process until it is granted to a driver, and then by the driver until the driver releases it
+ * or is gone. When neither end is held the part is free.
  *
- * Shares. A member that gives nothing back can keep any part that it has an end of. So it may have
+ * Shares. A member that releases nothing can keep every part that it has an end of. So it may have
  * parts of at most half of what the others leave, and something is left for later members. This
  * does not hold for a guest in its own memory, unless another guest offers the same memory.
  *
- * Whoever is told of a region can write to all of it: a region is one trust domain.
+ * Whoever can map a region can write to all of it: a region is one trust domain.
  *
  * Threads. A region is shared by lcores; its mutable state is protected by its lock, which is held
  * for bookkeeping only. It is freed by the main thread when nobody refers to it.
@@ -32,7 +32,7 @@
 struct region;
 struct chan_part;
 
-/* A device, as a region knows it. */
+/* Identifies a device to a region. */
 struct region_user {
 	uint64_t serial; /* struct guest */
 	char name[CFG_NAME_MAX];
@@ -47,7 +47,7 @@ struct chan_end {
 	uint64_t serial;	    /* the member that it is charged to */
 	bool held;		    /* under the region's lock */
 	struct bell bell;	    /* wakes the holder; set by the creator of the part */
-	uint64_t session;	    /* broker session of its grant or listing: its lcore only */
+	uint64_t session;	    /* broker's session of its grant or listing; its lcore only */
 	TAILQ_ENTRY(chan_end) link; /* in the list of the broker; its lcore only */
 };
 
@@ -61,20 +61,20 @@ struct chan_part {
 struct region_mem {
 	struct shm_region at;	    /* map, map_size: for shm_region_destroy(), if drop() is NULL */
 	uint64_t dev, ino;	    /* the file behind it, which others may map too */
-	uint64_t offset;	    /* of its first byte in that file */
-	void (*drop)(void *arg);    /* it is no longer used. NULL: it is zvsockd's own */
+	uint64_t offset;	    /* of the first byte in that file */
+	void (*drop)(void *arg);    /* ends its use. NULL: it is zvsockd's own */
 	bool (*gone)(void *arg);    /* it must no longer be used; any thread */
-	bool (*pending)(void *arg); /* guest does not have it yet; any thread. NULL: it has */
+	bool (*pending)(void *arg); /* guest does not have it yet; any thread. NULL: it does */
 	/* Returns true once, when the driver of the guest with this CID, which has offered it, has
 	 * died. NULL: never */
 	bool (*orphaned)(void *arg, uint64_t cid);
-	/* Lets the driver of the guest with this CID, which has offered it, learn of the end of
-	 * zvsockd. NULL: it cannot */
+	/* Arranges that the driver of the guest with this CID, which has offered it, notices the
+	 * end of zvsockd. NULL: not possible */
 	void (*serve)(void *arg, uint64_t cid);
-	/* Up to @n CIDs of guests whose drivers may hold payload there since before zvsockd was
-	 * started. Their number. NULL: there are none */
+	/* Stores up to @n CIDs of guests whose drivers may hold payload there from before zvsockd
+	 * was started. Returns their number. NULL: there are none */
 	unsigned (*lent)(void *arg, uint64_t *cids, unsigned n);
-	uint64_t kept; /* bytes at the end that channels may not use */
+	uint64_t kept; /* reserved bytes at the end, not for channels */
 	void *arg;
 };
 
@@ -86,38 +86,38 @@ struct region_mem {
 struct region *region_new(const struct region_mem *mem, const char *origin, uint64_t wanted);
 
 /*
- * The region in the same file as @mem, retired or not: it continues with @mem, in which its parts
- * are at the same places, and the caller gets a reference. 0; -ENOENT: there is none; -EBUSY: it is
- * another piece of the file. On error @mem still belongs to the caller.
+ * Finds the region in the same file as @mem, retired or not. From then on it uses @mem, in which
+ * its parts are at the same offsets, and the caller gets a reference. 0; -ENOENT: there is none;
+ * -EBUSY: its offset or size differs. On error @mem still belongs to the caller.
  */
 int region_same(const struct region_mem *mem, struct region **out);
 
 /* The number of regions of guest @origin, retired ones included. */
 unsigned regions_of(const char *origin);
 
-/* True: its memory is gone, and it has been retired. */
+/* True: its memory is gone; it has been retired. */
 bool region_gone(struct region *r);
 
 /* True: the guest that owns the memory does not have it yet. */
 bool region_pending(struct region *r);
 
-/* Returns true once, when the driver that has offered it, of the guest with @cid, has died in a VM
- * that goes on. */
+/* Returns true once, when the driver of the guest with @cid that has offered it has died in a VM
+ * that continues. */
 bool region_orphaned(struct region *r, uint64_t cid);
 
-/* To be called when the driver of the guest with @cid has offered it, and from time to time: the
- * driver learns of the end of zvsockd. */
+/* To be called when the driver of the guest with @cid has offered it, and periodically after that,
+ * so that the driver notices the end of zvsockd. */
 void region_serve(struct region *r, uint64_t cid);
 
-/* Finds out whether guests may hold payload in it since before zvsockd was started: those for which
- * @counts returns true. As long as they do, it is not settled. */
+/* Checks whether guests may hold payload in it from before zvsockd was started: those for which
+ * @counts returns true. As long as they do, the region is not settled. */
 void region_look_lent(struct region *r, bool (*counts)(uint64_t cid, void *arg), void *arg);
 
 /* False: applications or guests of a former zvsockd still have it mapped, and no channel may be
- * made. */
+ * created in it. */
 bool region_settled(struct region *r);
 
-/* Counts guests that own the memory; the region is retired when there are none left. */
+/* Changes the number of guests that own the memory; at 0 the region is retired. */
 void region_own(struct region *r);
 void region_disown(struct region *r);
 
@@ -128,10 +128,10 @@ void region_put(struct region *r);
 uint64_t region_id(const struct region *r);
 uint64_t region_size(const struct region *r);
 
-/* Sets the size of channels made from now on; @wanted as in channel_bytes(). */
+/* Sets the size of channels created from now on; @wanted as in channel_bytes(). */
 void region_resize_channels(struct region *r, uint64_t wanted);
 
-/* No more channels are made in it. */
+/* No more channels are created in it. */
 void region_retire(struct region *r);
 bool region_retired(struct region *r);
 
@@ -141,7 +141,7 @@ bool regions_check(void);
 
 /* ---- members ---- */
 
-/* From now on the device may, or may no longer, fetch the descriptor. 0, -ENOMEM. */
+/* From now on the device may fetch the descriptor (admit), or may not (expel). 0, -ENOMEM. */
 int region_admit(struct region *r, const struct region_user *u);
 void region_expel(struct region *r, const struct region_user *u);
 
@@ -165,7 +165,7 @@ void end_granted(struct chan_end *e, const void *holder);
 /* The end is no longer held; when both are released the part is freed. */
 void end_release(struct chan_end *e);
 
-/* The end at @offset that @holder granted and that is still held; NULL: there is none. */
+/* The end, granted by @holder, of the part at @offset with @generation; NULL: none is held. */
 struct chan_end *end_find(struct region *r, const void *holder, uint64_t offset,
 			  uint32_t generation);
 
@@ -174,7 +174,7 @@ struct chan_end *end_find(struct region *r, const void *holder, uint64_t offset,
 struct region_member_info {
 	char name[CFG_NAME_MAX];
 	bool admitted;
-	uint64_t bytes; /* size of the parts that it has an end of */
+	uint64_t bytes; /* total size of the parts that it has an end of */
 	uint32_t ends;	/* ends held */
 };
 
@@ -182,9 +182,9 @@ struct region_info {
 	uint64_t id, size, page_size;
 	char origin[CFG_NAME_MAX];
 	bool retired;
-	uint64_t channel_bytes; /* size of a channel made now */
+	uint64_t channel_bytes; /* size of a channel created now */
 	uint64_t free_bytes, largest_free;
-	uint32_t parts; /* parts taken */
+	uint32_t parts; /* parts in use */
 	unsigned n_members;
 	struct region_member_info *members; /* freed by region_infos_free() */
 };

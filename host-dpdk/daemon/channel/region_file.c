@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Who else has the memory of a region; what is done with its file, whose owner decides how long
- * that takes. */
+/* Detects who else has the memory of a region mapped, and creates descriptors of its file. Others
+ * who can open the file decide how long operations on it take. */
 #include "core/clock.h"
 #include "core/log.h"
 #include "region_int.h"
@@ -12,8 +12,9 @@
 #define CHECK_REST 100u
 #define LENDERS	   64u
 
-/* The kernel searches all locks on the file, and somebody may have taken a million of them. So a
- * look is followed by a rest LOOK_REST times as long, and only the first one is waited for. */
+/* To find a lock, the kernel searches all locks on the file, and somebody may have taken a million
+ * of them. So after each check there is none for CHECK_REST times as long as it took, and only the
+ * first check is waited for if another thread is doing it. */
 static void check_locks(struct region *r)
 {
 	uint64_t start;
@@ -84,7 +85,8 @@ bool region_settled(struct region *r)
 	return settled;
 }
 
-/* With file_lock. A descriptor that may outlive zvsockd is marked with this process. */
+/* With file_lock. Returns a descriptor that may outlive zvsockd, with a lock that identifies this
+ * process. */
 static int lent(struct region *r)
 {
 	int err, fd = region_lock_fd(r->mem.fd, region_instance(), &err);

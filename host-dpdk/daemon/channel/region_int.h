@@ -20,24 +20,24 @@ struct member {
 };
 
 struct region {
-	TAILQ_ENTRY(region) link; /* in regions.all, or in the dead list when unreferenced */
+	TAILQ_ENTRY(region) link; /* in regions.all; in `dead` without references */
 	unsigned refs;		  /* under regions.lock */
 	uint64_t id;
 	char origin[CFG_NAME_MAX];
 	uint64_t channel_bytes; /* atomic */
-	/* Held while something is done with the file that takes as long as whoever can lock the
-	 * file likes: protects mem.fd, look_ns and unmarked. Lock order: before `lock`. */
+	/* Held during operations on the file, whose duration others determine by their locks on it.
+	 * Protects mem.fd, locks_check_ns and unmarked. Lock order: before `lock`. */
 	pthread_mutex_t file_lock;
-	uint64_t locks_check_ns; /* the next look for locks on the file: region_settled() */
-	bool unmarked;		 /* somebody has a descriptor without a lock; logged */
-	pthread_mutex_t lock; /* protects the rest; mem.size and the file of `from` do not change */
+	uint64_t locks_check_ns; /* when to check for locks on the file next: region_settled() */
+	bool unmarked;		 /* a descriptor without a lock was handed out; logged */
+	pthread_mutex_t lock; /* protects the rest; mem.size and the file of `from` never change */
 	struct region_mem from;
-	struct shm_region mem; /* from.at */
+	struct shm_region mem; /* copy of from.at */
 	unsigned owners;       /* guests that own the memory */
 	bool retired;
-	bool settled; /* only applications of this zvsockd can have it mapped: region_lock.h */
-	bool lent;    /* guests may have it mapped since before: region_look_lent() */
-	bool waits;   /* not settled, and that has been logged */
+	bool settled; /* nobody from before zvsockd was started has it mapped: region_lock.h */
+	bool lent;    /* guests may have it mapped from before: region_look_lent() */
+	bool waits;   /* not settled, which has been logged */
 	struct buddy *buddy;
 	struct chan_part **at; /* by offset, in units of CHANNEL_MIN; NULL: no part begins there */
 	uint32_t n_parts;
@@ -53,8 +53,8 @@ extern struct regions {
 	struct region_list all;
 } regions;
 
-/* A descriptor of the file for an application, owned by the caller, or -errno. Without either lock.
- */
+/* Returns a descriptor of the file for an application, owned by the caller, or -errno. Call without
+ * the region's locks. */
 int region_file(struct region *r);
 
 #endif

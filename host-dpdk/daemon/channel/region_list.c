@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* With the lock. False: no memory. */
+/* With the region's lock. False: no memory. */
 static bool info_of(const struct region *r, struct region_info *i)
 {
 	const struct member *m;

@@ -7,7 +7,7 @@
 #include <stdio.h>
 #include <sys/random.h>
 
-#define INSTANCE_AT ((off_t)1 << 62) /* of life 0 */
+#define INSTANCE_AT ((off_t)1 << 62) /* the byte that process number 0 would lock */
 
 static uint32_t instance;
 
@@ -36,8 +36,8 @@ int region_lock_fd(int fd, uint32_t life, int *err)
 
 	*err = 0;
 	(void)snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
-	/* Without waiting: its owner may have a lease on it (F_SETLEASE), for which open(2) waits.
-	 */
+	/* Without waiting: if the owner has a lease on the file (F_SETLEASE), open(2) would
+	 * block. */
 	own = open(path, O_RDWR | O_CLOEXEC | O_NONBLOCK);
 	if (own >= 0 && fcntl(own, F_OFD_SETLK, &lock) == 0)
 		return own;
@@ -47,7 +47,7 @@ int region_lock_fd(int fd, uint32_t life, int *err)
 	return own < 0 ? -errno : own;
 }
 
-/* A lock on one of @n bytes from @start. */
+/* True: one of @n bytes from @start is locked. */
 static bool locked(int fd, off_t start, off_t n)
 {
 	struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = start, .l_len = n};

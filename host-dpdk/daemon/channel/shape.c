@@ -2,14 +2,14 @@
 #include "shape.h"
 
 #define SMALL	(4u << 10)
-#define SMALL_2 (16u << 10) /* where those were more than SHM_SLOTS_MAX */
+#define SMALL_2 (16u << 10) /* used where SMALL would give more than SHM_SLOTS_MAX slots */
 #define MEDIUM	(64u << 10)
 #define LARGE	(1u << 20)
 
 #define DEFAULT_SHARE 32u
 #define DEFAULT_MAX   (8u << 20)
 
-/* Slots in @room bytes: of the sizes that there is room for. */
+/* Sets the slot classes for @room bytes: those of which at least one slot fits. */
 static void classes(struct shm_direction *dir, uint32_t small, uint64_t room)
 {
 	const uint32_t size[] = {small, MEDIUM, LARGE};
@@ -33,7 +33,7 @@ void channel_shape(struct shm_channel_desc *d, uint64_t bytes)
 	*d = (struct shm_channel_desc){.version = SHM_CHANNEL_NESTED, .length = bytes};
 	classes(&dir, small, bytes / 2);
 	d->dir[0] = d->dir[1] = dir;
-	/* The rings come out of the slots. */
+	/* The rings take their memory from the slots: compute again with what is left. */
 	rings = shm_channel_bytes(d) - 2ull * dir.cls[0].slots * small;
 	classes(&dir, small, (bytes - rings) / 2);
 	d->dir[0] = d->dir[1] = dir;

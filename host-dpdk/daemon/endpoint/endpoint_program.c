@@ -1,18 +1,20 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * The endpoint of programs on a guest whose kernel has the driver: their control connections
- * (docs/protocol.md, "Programs on a stock driver"). Each is a control connection of a broker
+ * The endpoint that serves the control connections of programs in a guest whose kernel has the
+ * driver (docs/protocol.md, "Programs on a stock driver"). Each is a control connection of a broker
  * (channel/broker_conn.h): the messages that a zvsock driver exchanges with the library are sent
  * here as payload, and claims (channel/claims.h) tell which connections belong to the program.
  *
- * A message is processed when it is complete, and checked by the one parser. Anything not allowed
- * ends the control connection, and with it all connections whose channels were granted on it;
- * nothing else of the guest is affected. A message of ours is sent whole or not at all.
+ * A message is processed when it is complete, and checked by the parser that all control
+ * connections use. A message that is not allowed ends the control connection, and with it all
+ * connections whose channels were granted on it; nothing else of the guest is affected. Messages to
+ * the program are sent whole or not at all.
  *
- * A program can cost: a place of `programs`, memory for one message, CLAIMS_MAX claims, and parts
- * of the guest's region, of which the guest has a share (channel/region.h). In a round MSGS_ROUND
- * messages are processed in the programs' turns, up to MSGS_TURN of each, and as many again before
- * requests.
+ * What a program can cost is limited: one of the guest's `programs`, memory for one message,
+ * CLAIMS_MAX claims, and parts of the guest's region, which are charged to the guest
+ * (channel/region.h). In a round, the programs of a queue may have about MSGS_ROUND messages
+ * processed in their turns, at most MSGS_TURN of each, and another MSGS_ROUND before connection
+ * requests are served.
  */
 #include "endpoint.h"
 
@@ -28,20 +30,20 @@
 #include <string.h>
 
 #define MSGS_TURN     64u
-#define MSGS_ROUND    1024u /* of a queue */
+#define MSGS_ROUND    1024u /* per queue */
 #define HELLO_WAIT_NS UINT64_C(5000000000)
 
 struct program {
 	struct flow f;		 /* first */
-	struct broker *b;	 /* NULL: it has not said HELLO */
-	struct claimant claims;	 /* when it has */
-	struct lcore_timer wait; /* for that */
+	struct broker *b;	 /* NULL: no HELLO received yet */
+	struct claimant claims;	 /* valid once there is a broker */
+	struct lcore_timer wait; /* for HELLO */
 	uint64_t nonce;
 	bool ack_due;
-	bool must_end;	 /* it has been told what is not so: it ends */
-	bool polling;	 /* poll() is at work */
+	bool must_end;	 /* a granted connection was not made: to be ended */
+	bool polling;	 /* poll_msgs() is running: it must not recurse */
 	bool conn_ended; /* the connection has ended */
-	const char *why; /* what it did wrong; NULL: nothing */
+	const char *why; /* the violation; NULL: none */
 	bool logged_full, logged_taken;
 	uint32_t n_in;
 	uint8_t in[ZV_CTRL_MAX_LEN];
@@ -49,7 +51,7 @@ struct program {
 
 /* ---- the end ---- */
 
-/* @why: NULL: in order. */
+/* @why: the reason for a reset; NULL: an orderly end. */
 static void end(struct program *p, const char *why)
 {
 	struct guest_queue *gq = p->f.owner.gq;
@@ -76,9 +78,9 @@ static void violation(struct program *p, const char *why)
 	end(p, why);
 }
 
-/* ---- messages to it ---- */
+/* ---- messages to the program ---- */
 
-/* 0, -EAGAIN, or -EOPNOTSUPP: the connection has ended. */
+/* Returns 0, -EAGAIN, or -EOPNOTSUPP if the connection has ended. */
 static int send_wire(struct program *p, const void *wire, uint32_t len)
 {
 	struct zv_buf b;
@@ -132,7 +134,9 @@ static int send_grant(struct program *p, const struct zv_grant *g, struct ctrl_g
 	return send_msg(p, &m);
 }
 
-/* Who has been told of a connection that does not come would take the next one for it. */
+/* The grant is sent before the connection is requested. If the request then fails, the program
+ * would apply the grant to the next connection with these ports, so its control connection is
+ * ended. */
 static int program_connect(struct guest_queue *gq, void *arg, const struct broker_route *to,
 			   const struct zv_grant *g, struct zv_conn **conn)
 {
@@ -172,7 +176,7 @@ static int program_wake(struct zv_conn *conn)
 {
 	ssize_t ret = zv_send(conn, "", 1, ZV_EOM);
 
-	return ret == -EAGAIN ? -EAGAIN : 0; /* what else it can be is an event of its own */
+	return ret == -EAGAIN ? -EAGAIN : 0; /* other errors have events of their own */
 }
 
 static void poll(void *arg);
@@ -188,7 +192,7 @@ static const struct broker_conn_ops broker_conn_program = {
 	.poll = poll,
 };
 
-/* ---- what it says ---- */
+/* ---- messages from the program ---- */
 
 static void acknowledge(struct program *p)
 {
@@ -201,10 +205,10 @@ static void acknowledge(struct program *p)
 	uint8_t wire[HELLO_WIRE_LEN];
 
 	hello_put(wire, &h);
-	p->ack_due = send_wire(p, wire, sizeof(wire)) == -EAGAIN; /* ZV_EV_OUT will tell */
+	p->ack_due = send_wire(p, wire, sizeof(wire)) == -EAGAIN; /* retried at ZV_EV_OUT */
 }
 
-/* NULL: taken; or what is wrong. */
+/* NULL: accepted; otherwise what is wrong. */
 static const char *on_hello(struct program *p, const struct hello *h)
 {
 	struct guest_queue *gq = p->f.owner.gq;
@@ -276,7 +280,8 @@ static const char *on_message(struct program *p, const struct ctrl_msg *m)
 	return NULL;
 }
 
-/* Takes the message at @at. Its bytes; 0: it is not whole; -1: *why. */
+/* Processes the message at @at. Returns its length; 0: it is not complete; -1: not allowed, see
+ * *why. */
 static int take(struct program *p, uint32_t at, const char **why)
 {
 	struct ctrl_msg m;
@@ -293,13 +298,14 @@ static int take(struct program *p, uint32_t at, const char **why)
 	return *why ? -1 : n;
 }
 
-/* Receives what there is room for. 0: nothing (more) now; 1: something; -1: it has ended. */
+/* Receives as much as fits. 0: nothing to receive now; 1: there may be more; -1: the connection has
+ * ended. */
 static int receive(struct program *p)
 {
 	uint32_t room = (uint32_t)sizeof(p->in) - p->n_in;
 	ssize_t n;
 
-	if (!room) /* left from the turn before */
+	if (!room) /* the previous turn's limit left the buffer full */
 		return 1;
 	n = zv_recv(p->f.conn, p->in + p->n_in, room, NULL);
 	if (n > 0)
@@ -307,8 +313,8 @@ static int receive(struct program *p)
 	return n > 0 ? 1 : n == -EAGAIN ? 0 : -1;
 }
 
-/* Takes up to @most messages; how many. That many: there may be more. Ends nothing: others may be
- * handling events. */
+/* Processes up to @most messages and returns their number; if that is @most, there may be more.
+ * Ends no control connection, because a caller may be handling events of another connection. */
 static unsigned take_all(struct program *p, unsigned most)
 {
 	unsigned msgs = 0;
@@ -318,7 +324,8 @@ static unsigned take_all(struct program *p, unsigned most)
 		uint32_t at = 0;
 		int n = 0;
 
-		/* A message fits, so the buffer is never full of what cannot be taken. */
+		/* The buffer holds the longest message, so a full buffer begins with a complete
+		 * one. */
 		got = receive(p);
 		while (msgs < most && (n = take(p, at, &p->why)) > 0) {
 			at += (uint32_t)n;
@@ -335,7 +342,8 @@ static unsigned poll_msgs(struct program *p, unsigned most)
 {
 	unsigned msgs;
 
-	if (p->polling || p->why || p->conn_ended) /* a message had it called, or the end is due */
+	/* Called while a message is processed, or to be ended. */
+	if (p->polling || p->why || p->conn_ended)
 		return 0;
 	p->polling = true;
 	msgs = take_all(p, most);
@@ -345,7 +353,7 @@ static unsigned poll_msgs(struct program *p, unsigned most)
 	return msgs;
 }
 
-/* What the round holds: it begins with nothing. */
+/* The queue, with its counters of this round: they are reset when a new round begins. */
 static struct guest_queue *of_round(struct program *p)
 {
 	struct guest_queue *gq = p->f.owner.gq;
@@ -359,8 +367,10 @@ static struct guest_queue *of_round(struct program *p)
 }
 
 /*
- * A request that is behind a claim may be reported before it: whoever serves requests has the
- * claims read first. There can be dozens of requests in a round, and each polls all programs.
+ * broker_conn_ops.poll. A connection request may be reported before a claim that the program has
+ * sent earlier, so the pending messages of all programs are processed before a request is served.
+ * There can be dozens of requests in a round, and each polls all programs; hence the limit for a
+ * round.
  */
 static void poll(void *arg)
 {
@@ -371,7 +381,7 @@ static void poll(void *arg)
 		gq->program_msgs += poll_msgs(p, MSGS_TURN);
 }
 
-/* In its turn. */
+/* The program's turn: it gets an equal part of MSGS_ROUND, at most MSGS_TURN. */
 static void poll_in_turn(struct program *p)
 {
 	unsigned all = __atomic_load_n(&p->f.owner.gq->guest->programs, __ATOMIC_RELAXED);
@@ -385,7 +395,8 @@ static bool is_over(const struct program *p)
 	return p->why || p->must_end || p->conn_ended;
 }
 
-/* Its claims go with it; in a round those of a few programs, not of all that a guest has. */
+/* Ending a program removes its claims: in a round CLAIMS_MAX of them and those of one more program
+ * at most, not those of all programs of a guest. */
 static bool may_end(struct program *p)
 {
 	struct guest_queue *gq = of_round(p);
@@ -417,7 +428,7 @@ static void work(struct lcore_work *w)
 
 static void program_event(struct conn_owner *o, const struct zv_event *ev)
 {
-	(void)ev; /* an error is found by zv_recv(), when nobody's events are being handled */
+	(void)ev; /* zv_recv() finds an error later, in work(), when no events are being handled */
 	flow_defer((struct flow *)(void *)o);
 }
 
@@ -433,7 +444,7 @@ static void waited(struct lcore_timer *t)
 	violation(p, "it has said no HELLO in 5 s");
 }
 
-/* Why it gets none; NULL: it does. */
+/* Why the program may not have a control connection; NULL: it may. */
 static const char *refused(const struct guest_queue *gq, const struct zv_conn_info *info)
 {
 	if (info->type != ZV_STREAM)

@@ -27,7 +27,7 @@ static void posted(struct lcore *lc, void *arg)
 	/* barrier pair [P]: an exchange, so that the other side's earlier writes are visible from
 	 * here on */
 	(void)__atomic_exchange_n(&s->kicked, false, __ATOMIC_ACQUIRE);
-	/* Without an lcore the side has not started: splice_connect() will be called again. */
+	/* If the side has no lcore it has not started: splice_connect() will be called again. */
 	if (__atomic_load_n(&s->lc, __ATOMIC_RELAXED) && splice_state(s) < SPLICE_CLOSED)
 		splice_run(s);
 	splice_unref(s->sp);
@@ -47,7 +47,7 @@ void splice_kick(struct splice_side *from)
 	if (!lc || __atomic_exchange_n(&to->kicked, true, __ATOMIC_RELEASE))
 		return;
 	splice_ref(to->sp);
-	if (lcore_post(lc, posted, to)) { /* no memory: the next kick or event makes up for it */
+	if (lcore_post(lc, posted, to)) { /* no memory: the next kick or event does it */
 		__atomic_store_n(&to->kicked, false, __ATOMIC_SEQ_CST);
 		splice_unref(to->sp);
 	}
@@ -55,7 +55,7 @@ void splice_kick(struct splice_side *from)
 
 /* ---- the end ---- */
 
-/* @s ends with @state: CLOSED closes its connection, DEAD resets it. */
+/* Ends @s with @state: CLOSED closes its connection, DEAD resets it. */
 static void end(struct splice_side *s, enum splice_state state)
 {
 	unsigned steps = 0;
@@ -113,7 +113,8 @@ static void conn_event(struct conn_owner *o, const struct zv_event *ev)
 	flow_defer(&s->f);
 }
 
-/* For the requesting side, whose answer depends on the other. True: both are connected. */
+/* True: both sides are connected. The requesting side is answered here, depending on the other
+ * side's state. */
 static bool opened(struct splice_side *s)
 {
 	int state = splice_state(s->other), ret;
@@ -198,7 +199,7 @@ struct splice *splice_new(struct guest_queue *gq, struct zv_conn *conn,
 		conn_log(&sp->side[0].f.owner, conn, "opened");
 		sp->side[0].state = SPLICE_UP;
 	} else {
-		splice_ref(sp); /* connect's or refuse's */
+		splice_ref(sp); /* for splice_connect() or splice_refuse() */
 	}
 	return sp;
 }
@@ -240,7 +241,8 @@ void splice_connect(struct splice *sp, struct guest_queue *gq)
 		give_up(sp);
 		return;
 	}
-	/* A guest owns its ports; host applications share those of CID 2. */
+	/* A guest's own port is passed on; host applications share the ports of CID 2, so one is
+	 * chosen. */
 	src_port = sp->src_cid == ZV_CID_HOST ? ZV_PORT_ANY : sp->src_port;
 	ret = splice_chan_connect(sp, gq, src_port, &conn);
 	if (ret) {

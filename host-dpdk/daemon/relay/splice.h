@@ -18,15 +18,16 @@
  * A side that has changed something for the other side kicks it: the other side's work is queued
  * for the end of the round if it is on the same lcore, or else posted to its lcore.
  *
- * End of a connection. The end of a stream travels behind the data. That a guest no longer receives
- * travels in the opposite direction, at once (ZV_EV_EPIPE), and data not copied by then is dropped.
- * When both directions have ended, a side closes. If a connection fails or its guest goes away, the
- * other side is reset. A side that ends for good takes its buffers back at once: it waits only for
- * `busy`, which the other side holds while it copies from the ring (at most FLOW_QUOTA bytes). The
- * memory is freed with the last reference, which a side or a pending kick holds.
+ * End of a connection. The end of a stream is passed on after the data. That a guest no longer
+ * receives is passed on in the opposite direction, at once (ZV_EV_EPIPE), and data not copied by
+ * then is dropped. When both directions have ended, a side closes. If a connection fails or its
+ * guest goes away, the other side is reset. A side that ends for good takes its buffers back at
+ * once: it waits only for `busy`, which the other side holds while it copies from the ring (at most
+ * FLOW_QUOTA bytes). The memory is freed with the last reference, which a side or a pending kick
+ * holds.
  *
- * Opening. The connection of the requesting guest stays unanswered; the other side connects to its
- * guest, and the state of that side tells the result.
+ * Opening. The requesting guest's connection is not answered until the other side has connected to
+ * its guest; the state of the other side tells the result.
  *
  * Two sides whose drivers share memory may get a channel in it; then no payload passes through the
  * splice, only ends of stream, resets and wake-ups (splice_chan.h).
@@ -47,12 +48,12 @@ struct splice;
 struct splice *splice_new(struct guest_queue *gq, struct zv_conn *conn,
 			  const struct conn_kind *kind, const struct zv_conn_info *info, bool self);
 
-/* Connects the other side, in @gq's guest, to the requested port. It may be called again by the
- * splice itself when the two sides may get a channel (splice_chan.h). */
+/* Connects the other side, in @gq's guest, to the requested port. While it is being decided whether
+ * the sides get a channel, the splice itself calls it again (splice_chan.h). */
 void splice_connect(struct splice *sp, struct guest_queue *gq);
 
-/* There will be no other side: the first side is refused. Any lcore, or the thread of
- * splice_new. */
+/* There will be no other side: the requested connection is refused. Called on any lcore, or on the
+ * thread of splice_new(). */
 void splice_refuse(struct splice *sp);
 
 #endif

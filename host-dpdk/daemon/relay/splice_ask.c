@@ -24,7 +24,8 @@ static void requested(struct lcore *lc, void *arg)
 	free(r);
 }
 
-/* The same ports always go to the same queue, so a pair that is in use is noticed there. */
+/* A given pair of ports always uses the same queue, where a second connection with it is
+ * noticed. */
 static struct guest_queue *queue_for(struct guest *to, const struct zv_conn_info *info)
 {
 	struct zv_dev_info dev = {.size = sizeof(dev)};
@@ -68,5 +69,5 @@ void splice_asks_end(struct splice_asks *asks)
 	unsigned steps = 0;
 
 	while (__atomic_load_n(&asks->n, __ATOMIC_ACQUIRE))
-		spin_step(&steps); /* the lcores take them within a round or two */
+		spin_step(&steps); /* the lcores process them within a round or two */
 }

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Requests to another device of this zvsockd (a guest or an application) for the other half of a
+ * Requests to another device of this zvsockd (a guest or an application) for the other side of a
  * splice.
  *
- * A peer that requests connections and gives them up at once, again and again, could fill the other
+ * A peer that requests connections and closes them at once, again and again, could fill the other
  * lcore's mailbox faster than it is emptied. So at most SPLICE_ASKS_MAX requests of one device are
  * in transit at a time. A request that is refused here allocates no memory.
  */

@@ -16,20 +16,20 @@ struct splice_chan {
 	struct splice *sp;
 	struct region *region;
 	struct region_user user[2];
-	unsigned a_queue; /* A's */
+	unsigned a_queue; /* index of A's queue */
 	struct lcore *b_lcore;
-	uint32_t a_can;		/* enum broker_can: A's lcore writes it, B's reads it; atomic */
-	struct chan_part *part; /* owned by B's lcore until B is up; NULL: no channel */
-	bool over;		/* there will be none: B's lcore's */
-	/* Of each side, and its lcore's. */
+	uint32_t a_can;		/* enum broker_can; A's lcore writes it, B's reads it; atomic */
+	struct chan_part *part; /* belongs to B's lcore until B is up; NULL: none yet */
+	bool over;		/* there will be no channel; B's lcore only */
+	/* Fields of each side, used by its lcore. */
 	struct broker_user attached[2];
 	struct broker_wait wait[2];
 	struct lcore_timer timer[2];
-	struct guest_queue *waits[2];		 /* where, while it does */
-	uint64_t since_ns[2];			 /* when it began to */
-	bool granted[2];			 /* the end belongs to the queue */
+	struct guest_queue *waits[2];		 /* where the side waits; NULL: it does not */
+	uint64_t since_ns[2];			 /* when it began to wait */
+	bool granted[2];			 /* the broker releases the end */
 	bool wake[2];				 /* the driver is to be woken; atomic */
-	const struct broker_conn_ops *spoken[2]; /* of the side's grant */
+	const struct broker_conn_ops *spoken[2]; /* how its end was granted; NULL: it was not */
 };
 
 static struct splice_chan *of_wait(struct broker_wait *w, unsigned side)
@@ -52,7 +52,8 @@ static struct splice_chan *of_timer(struct lcore_timer *t, unsigned side)
 
 /* ---- waiting ---- */
 
-/* Waits up to @ns, and up to BROKER_TIMEOUT_NS since the first time. False: that is over. */
+/* Starts a wait of up to @ns, which ends BROKER_TIMEOUT_NS after the side's first wait at the
+ * latest. False: that time is over, or the queue is ending. */
 static bool wait_until(struct splice_chan *ch, unsigned side, struct guest_queue *gq, uint64_t ns)
 {
 	uint64_t now = now_ns(), left;
@@ -102,7 +103,7 @@ static void a_timeout(struct lcore_timer *t)
 
 /* ---- A's driver ---- */
 
-/* On B's lcore: A's driver has the region, or does not, or A has ended. */
+/* On B's lcore: A's driver has mapped the region, or cannot, or A has ended. */
 static void a_known(struct lcore *lc, void *arg)
 {
 	struct splice_chan *ch = arg;
@@ -116,7 +117,7 @@ static void a_known(struct lcore *lc, void *arg)
 static void notify_b(struct splice_chan *ch)
 {
 	splice_ref(ch->sp);
-	if (lcore_post(ch->b_lcore, a_known, ch)) /* no memory: B's patience ends */
+	if (lcore_post(ch->b_lcore, a_known, ch)) /* no memory: B's timeout does it */
 		splice_unref(ch->sp);
 }
 
@@ -134,10 +135,10 @@ static void a_wake_up(struct broker_wait *w)
 	notify_b(ch);
 }
 
-/* ---- a control connection that is closed ---- */
+/* ---- a broker that is closed ---- */
 
-/* The side that already has its end cannot continue. The other does without, or fails if it is too
- * late for that. */
+/* The broker of @side is closed. A side that was granted its end cannot continue. Otherwise the
+ * splice does without a channel, or fails later if the other side has its end already. */
 static void lost_end(struct splice_chan *ch, unsigned side)
 {
 	stop_waiting(ch, side);
@@ -184,7 +185,7 @@ void splice_chan_begin(struct splice *sp, struct guest_queue *gq, struct guest_q
 	ch->timer[B].expired = b_timeout;
 	sp->chan = ch;
 	broker_attach(b, &ch->attached[A]);
-	if (can == BROKER_WAIT) { /* for as long as B does */
+	if (can == BROKER_WAIT) { /* B's timeout limits it */
 		ch->waits[A] = gq;
 		broker_wait(b, &ch->wait[A], r);
 	}
@@ -192,8 +193,7 @@ void splice_chan_begin(struct splice *sp, struct guest_queue *gq, struct guest_q
 
 /* ---- B's driver ---- */
 
-/* Registers as a waiter for the region in any case, so that the end of the queue calls this
- * side. */
+/* Registers with the broker in any case, so that the end of the queue wakes this side. */
 static bool wait_on_b(struct splice_chan *ch, struct guest_queue *gq, uint64_t ns)
 {
 	if (!wait_until(ch, B, gq, ns))
@@ -202,7 +202,7 @@ static bool wait_on_b(struct splice_chan *ch, struct guest_queue *gq, uint64_t n
 	return true;
 }
 
-/* The payload will be copied. */
+/* Decides that payload is copied. */
 static bool no_channel(struct splice_chan *ch)
 {
 	ch->over = true;
@@ -306,7 +306,7 @@ int splice_chan_connect(struct splice *sp, struct guest_queue *gq, uint32_t src_
 		return -EINPROGRESS;
 	if (ret != -EAGAIN && ret != -EOPNOTSUPP)
 		return ret;
-	GUEST_COUNT(gq, channel_declined); /* its session has ended, or it takes no messages */
+	GUEST_COUNT(gq, channel_declined); /* its session has ended, or it accepts no messages */
 	part_free(ch);
 	(void)no_channel(ch);
 	return zv_connect_from(gq->q, sp->src_cid, src_port, 0, sp->port, sp->type, conn);
@@ -340,14 +340,14 @@ int splice_chan_answer(struct splice_side *s)
 	return ret;
 }
 
-/* ---- afterwards ---- */
+/* ---- wake-ups, and the end ---- */
 
 static unsigned index_of(const struct splice_side *s)
 {
 	return (unsigned)(s - s->sp->side);
 }
 
-/* If that is not possible now, it is retried at ZV_EV_OUT. */
+/* Wakes the driver of @s. If that is not possible now, it is retried at ZV_EV_OUT. */
 static void wake(struct splice_side *s)
 {
 	struct splice_chan *ch = s->sp->chan;
@@ -396,7 +396,7 @@ void splice_chan_end(struct splice_side *s)
 		return;
 	stop_waiting(ch, side);
 	broker_detach(&ch->attached[side]);
-	/* B's lcore may be waiting before it has started a side that a kick could reach. */
+	/* B may be waiting and have no lcore set, so that a kick would not reach it. */
 	if (side == A && !__atomic_load_n(&s->other->lc, __ATOMIC_SEQ_CST))
 		notify_b(ch);
 }

@@ -35,7 +35,8 @@ static void want_events(struct splice_side *s)
 		flow_events(&s->f, s->events = ev);
 }
 
-/* Wake-ups; how many does not matter. As zv_buf_recv(). */
+/* Reads wake-ups, which are payload of the connection here; their number does not matter. Returns
+ * as zv_buf_recv(). */
 static int take_wakeups(struct splice_side *s)
 {
 	uint32_t work = 0, most = s->from_guest_done ? 0 : flow_may(&s->f);
@@ -54,7 +55,8 @@ static int take_wakeups(struct splice_side *s)
 	return n;
 }
 
-/* Of a side that is not told of the end of one half: the other half has not ended either way. */
+/* True: the driver of @s must not be told yet that one direction has ended, because the other has
+ * not (splice_chan_bytes()). */
 static bool half_is_open(const struct splice_side *s)
 {
 	return splice_chan_bytes(s) &&
@@ -89,7 +91,7 @@ void splice_lend(struct splice_side *s)
 			bytes += flow_moved(&s->f, s->slot[head++ % SPLICE_SLOTS].len);
 	}
 	lent = head != s->head;
-	/* Before the end of stream, which says that there is no more than this. */
+	/* Before eof, which says that head is final. */
 	__atomic_store_n(&s->head, head, __ATOMIC_RELEASE);
 	if (n == 0) {
 		conn_log(&s->f.owner, s->f.conn, "half-closed by the peer");
@@ -132,7 +134,7 @@ static bool fill(struct splice_side *from, uint32_t *tail, uint32_t head, struct
 		const struct zv_buf *z = &from->slot[*tail % SPLICE_SLOTS];
 		uint32_t n = z->len - from->off;
 
-		if (n && o->len == o->capacity) /* an end without payload takes no room */
+		if (n && o->len == o->capacity) /* an end without payload needs no room */
 			break;
 		if (n > o->capacity - o->len)
 			n = o->capacity - o->len;
@@ -149,8 +151,8 @@ static bool fill(struct splice_side *from, uint32_t *tail, uint32_t head, struct
 	return any;
 }
 
-/* The next message is empty. It is sent alone, because a guest that cannot take it makes the whole
- * call fail. */
+/* The next message is empty. It is sent alone, because zv_buf_send() fails as a whole if the guest
+ * does not support empty messages. */
 static bool empty_next(const struct splice_side *s, const struct splice_side *from, uint32_t tail,
 		       uint32_t head)
 {
@@ -176,7 +178,7 @@ static bool message_fits(struct splice_side *s, const struct splice_side *from, 
 	return bytes <= info.peer_buf_alloc;
 }
 
-/* Sends what fits now. Returns the work done, or -errno: -EAGAIN etc. as zv_buf_alloc. */
+/* Sends what fits now. Returns the work done, or -errno as zv_buf_alloc(): -EAGAIN etc. */
 static int64_t copy_some(struct splice_side *s, struct splice_side *from, uint32_t *tail,
 			 uint32_t head)
 {
@@ -199,11 +201,11 @@ static int64_t copy_some(struct splice_side *s, struct splice_side *from, uint32
 	}
 	zv_buf_cancel(s->f.conn, out + used, (unsigned)n - used);
 	ret = zv_buf_send(s->f.conn, out, used);
-	if (ret == -EINVAL && alone) { /* a stock guest cannot take it */
+	if (ret == -EINVAL && alone) { /* a stock guest: drop the empty message */
 		GUEST_COUNT(gq, msg_empty);
 		return work;
 	}
-	if (ret == -EINVAL && cut) /* its end came by itself: the message cannot be ended */
+	if (ret == -EINVAL && cut) /* a stock guest: no payload is left to end the message with */
 		return -EMSGSIZE;
 	return ret < 0 ? ret : work;
 }
@@ -230,7 +232,7 @@ void splice_guest_shut_rd(struct splice_side *s)
 	splice_kick(s);
 }
 
-/* The body of splice_copy; the slots of @from stay valid meanwhile. */
+/* The body of splice_copy(); `busy` keeps the slots of @from valid meanwhile. */
 static int64_t copy_all(struct splice_side *s, struct splice_side *from)
 {
 	uint32_t eof = __atomic_load_n(&from->eof, __ATOMIC_ACQUIRE);
@@ -261,7 +263,7 @@ bool splice_copy(struct splice_side *s)
 	int64_t ret = 0;
 
 	before = from->tail;
-	if (s->to_guest_done) { /* what still comes is dropped */
+	if (s->to_guest_done) { /* what still arrives is dropped */
 		nobody_receives(s, from);
 		if (from->tail != before)
 			splice_kick(s);
@@ -278,7 +280,7 @@ bool splice_copy(struct splice_side *s)
 		splice_fail(s);
 		return false;
 	}
-	if (ret == -ENOBUFS) /* the quota, or buffers that others hold until the end of the round */
+	if (ret == -ENOBUFS) /* quota used up, or others hold buffers until the end of the round */
 		flow_defer(&s->f);
 	want_events(s);
 	if (from->tail != before || s->to_guest_done)

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Shared by the files of the splice: splice.c (life cycle), splice_data.c (payload).
+ * Shared by the files of the splice: splice.c (life cycle), splice_data.c (payload), splice_chan.c
+ * (channels).
  *
  * lend       put a buffer that the guest has sent into this side's ring, for the other side to copy
  * take back  release a lent buffer to the guest's queue (zv_buf_release), once it has been copied
@@ -16,7 +17,7 @@
 enum splice_state {
 	SPLICE_OPENING,
 	SPLICE_UP,
-	SPLICE_CLOSED, /* ended in order: everything has been carried */
+	SPLICE_CLOSED, /* ended in order: all data has been copied */
 	SPLICE_DEAD,   /* ended by a failure: the other side is reset */
 };
 
@@ -26,22 +27,23 @@ struct splice_side {
 	struct splice *sp;
 	struct splice_side *other; /* itself: echo */
 	struct lcore *lc;	   /* [S] NULL: this side has not started */
-	struct share *share;	   /* side 1: its place, share.h */
+	struct share *share;	   /* side 1: of this guest's connections: share.h */
 	bool kicked;		   /* [O] a kick is pending */
 	bool asks;		   /* its guest has requested the connection */
 
 	uint32_t state;	      /* [S] enum splice_state */
-	uint32_t head;	      /* [S] total of buffers lent */
+	uint32_t head;	      /* number of buffers lent so far */
 	uint32_t eof;	      /* [S] 1: head is final */
-	uint32_t tail;	      /* [O] total of buffers copied */
+	uint32_t tail;	      /* [O] number of buffers copied so far */
 	uint32_t shut_rd;     /* [O] 1: the other side's guest no longer receives */
 	uint32_t busy;	      /* [O] 1: the other side is reading slots now */
 	uint32_t off;	      /* [O] bytes copied of the buffer at tail */
-	uint32_t taken_back;  /* total of buffers released to the guest's ring */
-	uint32_t events;      /* last value given to zv_set_events */
+	uint32_t taken_back;  /* number of buffers released to the guest's queue so far */
+	uint32_t events;      /* as last passed to flow_events() */
 	bool from_guest_done; /* the guest sends no more */
-	bool to_guest_done; /* the guest has been told that no more comes, or does not want more */
-	uint32_t msg_bytes; /* SEQPACKET: bytes sent of an unfinished message */
+	/* The guest has been notified that no more comes, or it no longer receives. */
+	bool to_guest_done;
+	uint32_t msg_bytes; /* SEQPACKET: bytes already sent of an unfinished message */
 	struct zv_buf slot[SPLICE_SLOTS];
 };
 
@@ -73,7 +75,7 @@ void splice_unref(struct splice *sp);
 
 /* Runs the pending work of @s, on its lcore; @s may be freed by it. */
 void splice_run(struct splice_side *s);
-/* Tells the other side that something has changed. */
+/* Has the other side check what has changed. */
 void splice_kick(struct splice_side *from);
 /* Resets @s, and so the other side. */
 void splice_fail(struct splice_side *s);
@@ -84,7 +86,7 @@ void splice_fail(struct splice_side *s);
 void splice_take_back(struct splice_side *s, uint32_t tail);
 /* Lends what the guest has sent. */
 void splice_lend(struct splice_side *s);
-/* Copies to the guest what the other side has lent. False: @s has failed and is freed. */
+/* Copies to the guest what the other side has lent. False: @s has failed, and may be freed. */
 bool splice_copy(struct splice_side *s);
 /* The guest no longer receives. */
 void splice_guest_shut_rd(struct splice_side *s);

@@ -51,28 +51,29 @@
 #define AV_BUCKETS   1024u
 #define AV_LOW_PORTS 1024u
 
-/* Totals; each user except root may have a quarter. */
+/* Limits for all users together; each user except root may have a quarter. */
 #define AV_ASKS_MAX  4096u
 #define AV_CALLS_MAX 4096u
 #define AV_PORTS_MAX 16384u
 
-/* Requests, and checks of socket names, in a round; the last one is finished. */
+/* Requests that are served, and socket names that are checked, in a round; one that has begun is
+ * finished. */
 #define AV_TURN_WORK 16
 
 /*
- * Shares of the descriptors for connections of all guests and of these programs: all programs
- * together may have half; each user except root 1/AV_FDS_PART of the total, and half of that for
- * the peers of its datagrams, because others choose those.
+ * Shares of the descriptors that fds_max() allows: all programs together may have half of them.
+ * Each user except root may have 1/AV_FDS_SHARE, and may hold half of that when a socket for a peer
+ * of its datagrams is opened, because others choose the number of those peers.
  */
 #define AV_FDS_SHARE	   8u
 #define AV_FDS_PEERS_SHARE (2 * AV_FDS_SHARE)
 
 enum av_socket { AV_ASK, AV_STREAM, AV_SEQPACKET, AV_DGRAM, AV_SOCKETS };
-#define AV_LISTENING AV_DGRAM /* connections are accepted on the ones before it */
+#define AV_LISTENING AV_DGRAM /* connections are accepted on the sockets before it */
 
 struct av_space;
 
-/* A socket of the directory. */
+/* A listening socket of the directory. */
 struct av_listener {
 	struct io_op accept; /* first */
 	struct lcore_timer pause;
@@ -93,7 +94,7 @@ struct av_user {
 /* A program that sends requests: one connection to DIR/ask. [H] */
 struct av_ask {
 	struct io_op poll;	/* first */
-	struct lcore_work work; /* ends it */
+	struct lcore_work work; /* frees it */
 	struct av_space *space;
 	struct av_user *user;
 	struct ucred cred;
@@ -119,9 +120,9 @@ struct av_port {
 	struct av_user *user;	      /* [H] */
 	uint64_t since_ns;	      /* [H] */
 	TAILQ_ENTRY(av_port) checked; /* [H] */
-	struct av_ask *asker; /* [H]; NULL: it has disconnected, whether or not it has bound */
+	struct av_ask *asker; /* [H]; NULL: it has disconnected, with or without binding it */
 	LIST_ENTRY(av_port) assigned; /* [H] in asker->assigned */
-	bool connected;		      /* [H] for NAMES: so are from and to */
+	bool connected;		      /* [H] for NAMES: `from` and `to` are valid */
 	struct dropin_addr from, to;
 	struct av_inbox *inbox; /* [H] of a datagram port: av_dgram.h */
 };
@@ -156,7 +157,9 @@ struct av_call {
 	struct dropin_label label;
 	char text[DROPIN_LABEL];
 	struct lcore_timer timer;
-	struct av_named *named; /* under its label; the relay takes it. Written by [G] once begun */
+	/* Its entry by label, which the relay takes over. Written by [G] once the call has
+	 * begun. */
+	struct av_named *named;
 	/* [G] */
 	struct av_conn *conn; /* NULL: not started, or over */
 	struct guest_queue *gq;
@@ -205,7 +208,7 @@ struct av_space {
 	pthread_mutex_t lock;
 	void *guests; /* tree, by CID */
 	struct av_guest *devices;
-	bool of_device; /* there was a device */
+	bool of_device; /* there has been a device */
 	LIST_HEAD(av_ports, av_port) ports[AV_BUCKETS];
 	uint64_t seed;	  /* hash seed of ports[] */
 	unsigned n_ports; /* [H] */
@@ -248,7 +251,7 @@ struct av_guest *av_guest_find(struct av_space *s, uint32_t cid);
 /* @fd: an accepted socket, taken by fds_get(). */
 void av_ask_begin(struct av_space *s, int fd);
 void av_ask_end(struct av_ask *a);
-/* A question of @a has no answer yet; the next ones stay unread. */
+/* The next requests of @a stay unread until the pending one is answered. */
 static inline bool av_ask_waits(const struct av_ask *a)
 {
 	return a->busy || a->word;
@@ -273,7 +276,7 @@ void av_turn(struct av_ask *a);
 void av_turn_wait(struct av_ask *a);
 /* @a no longer waits. */
 void av_turn_leave(struct av_ask *a);
-/* False: nothing more in this round. */
+/* False: the limit for this round is reached. */
 bool av_turn_may(struct av_space *s);
 /* A request was served or a socket name checked: one of AV_TURN_WORK in a round. */
 static inline void av_turn_done(struct av_space *s)
@@ -285,7 +288,8 @@ static inline void av_turn_done(struct av_space *s)
 
 /* Handles the BIND in *m and writes the answer there. */
 void av_bind(struct av_ask *a, struct dropin_msg *m);
-/* @a has disconnected: ports assigned to it and not bound are free. */
+/* @a has disconnected: a port that was assigned to it is in use only as long as a socket has its
+ * label. */
 void av_ports_check_assigned(struct av_ask *a);
 /* Chooses an unbound port for a socket that connects. */
 uint32_t av_port_choose(struct av_ask *a, uint32_t cid);
@@ -325,10 +329,10 @@ void av_filled(struct av_ask *a, struct dropin_msg *m);
 void av_error(struct av_ask *a, struct dropin_msg *m);
 /* A socket taken by fds_get() has been accepted at DIR/TYPE. */
 void av_socket_arrived(struct av_space *s, int fd, enum av_socket what);
-/* Nobody waits any longer for the answer to the CONNECT of @a. */
+/* Ends the call for whose CONNECT @a waits for an answer, if there is one. */
 void av_call_withdraw(struct av_ask *a);
 void av_calls_end(struct av_space *s);
-/* Called by [G]. */
+/* Reports of [G], processed at home. */
 void av_call_started(struct av_call *c, int err, uint32_t local_port);
 void av_call_decided(struct av_call *c, int err);
 void av_call_put(struct av_call *c);
@@ -345,7 +349,7 @@ void av_conn_stop(struct av_call *c, bool unclaimed);
 /* Adds the connection with the label *l, on @lc. NULL: no memory. */
 struct av_named *av_named_new(const struct av_space *s, const struct dropin_label *l,
 			      struct lcore *lc);
-/* It never became a relay. @n may be NULL. */
+/* Removes @n, which may be NULL: its connection did not become a relay. */
 void av_named_end(struct av_named *n);
 /* @n belongs to @r from now on, and ends with it. [G] */
 void av_named_give(struct av_named *n, struct relay *r);

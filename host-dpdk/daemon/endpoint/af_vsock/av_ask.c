@@ -18,8 +18,8 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#define QUESTIONS_AT_ONCE 4u /* of one program, before others have their turn */
-#define LEFT_UNREAD	  4u /* taken from one that is turned away; an honest one has sent 1 */
+#define QUESTIONS_AT_ONCE 4u /* of one program, before the next program's turn */
+#define LEFT_UNREAD	  4u /* taken from a rejected program; an honest one has sent 1 */
 
 static struct lcore *home_of(const struct av_ask *a)
 {
@@ -70,7 +70,7 @@ static void ask_free(struct lcore_work *w)
 
 static void ask_over(struct av_ask *a)
 {
-	lcore_defer(home_of(a), &a->work); /* not now: callers may look at it once more */
+	lcore_defer(home_of(a), &a->work); /* deferred: callers may still look at it */
 }
 
 void av_ask_end(struct av_ask *a)
@@ -88,10 +88,10 @@ void av_ask_end(struct av_ask *a)
 		ask_over(a);
 }
 
-/* ---- questions ---- */
+/* ---- requests ---- */
 
-/* A message without waiting: its length; 0: the program has closed; -errno, -EPERM: it has sent
- * descriptors. */
+/* Receives a message without waiting. Returns its length; 0: the program has closed; -errno;
+ * -EPERM: descriptors came with it. */
 static ssize_t receive(struct av_space *s, int from, struct dropin_msg *m)
 {
 	struct iovec iov = {.iov_base = m, .iov_len = sizeof(*m)};
@@ -125,7 +125,7 @@ static void hello(struct av_ask *a, struct dropin_msg *m)
 	pthread_mutex_unlock(&a->space->lock);
 }
 
-/* True: *m is the answer. */
+/* True: *m is the answer; false: it comes later. */
 static bool on_question(struct av_ask *a, struct dropin_msg *m)
 {
 	m->result = 0;
@@ -209,7 +209,7 @@ void av_ask_decided(struct av_ask *a, struct dropin_msg *m)
 {
 	a->busy = NULL;
 	if (av_answer(a, m) && a->unread)
-		av_turn_wait(a); /* one has come meanwhile */
+		av_turn_wait(a); /* data arrived in the meantime */
 }
 
 static void ask_polled(struct io_op *op, int res, uint32_t flags)
@@ -248,7 +248,7 @@ static bool may_low(const struct cfg_space *c, int fd, const struct ucred *cred)
 	return cfg_space_low(c, cred->uid, gids, (unsigned)(len / sizeof(gids[0])));
 }
 
-/* There is no room for @fd: an answer to what has not been asked yet. */
+/* No more programs are allowed: the socket gets an answer before any request. */
 static void turn_away(struct av_space *s, int fd, const struct ucred *cred)
 {
 	struct dropin_msg m;
@@ -264,7 +264,7 @@ static void turn_away(struct av_space *s, int fd, const struct ucred *cred)
 			 "many as may be (%u, %u)",
 			 s->cfg.sockets[AV_ASK], (int)cred->pid, (unsigned)cred->uid,
 			 AV_ASKS_MAX / 4, AV_ASKS_MAX);
-	/* A socket that is closed with a question in it takes the answer away with itself. */
+	/* If a socket is closed with an unread request in it, the peer loses the answer. */
 	(void)shutdown(fd, SHUT_RD);
 	for (unsigned i = 0; i < LEFT_UNREAD && receive(s, fd, &m) > 0; i++)
 		;
@@ -296,7 +296,7 @@ void av_ask_begin(struct av_space *s, int fd)
 	TAILQ_INSERT_TAIL(&s->asks, a, link);
 	s->n_asks++;
 	a->user->asks++;
-	av_turn(a);    /* a program asks as soon as it has connected */
-	if (!a->ended) /* says so at once if there is more */
+	av_turn(a);    /* a program sends a request as soon as it has connected */
+	if (!a->ended) /* polled at once if there is more */
 		io_poll_on(lcore_io(s->home), &a->poll, fd, POLLIN);
 }

@@ -13,7 +13,7 @@
 #include <sys/socket.h>
 #include <sys/un.h>
 
-#define SOCKET_TIMEOUT_NS 5000000000ull	 /* from the answer to the program's socket */
+#define SOCKET_TIMEOUT_NS 5000000000ull	 /* for the program's socket, after the answer */
 #define FAILED_NS	  60000000000ull /* how long an error waits for ERROR */
 #define FAILED_MAX	  1024u
 
@@ -25,7 +25,7 @@ void av_call_put(struct av_call *c)
 	}
 }
 
-/* ---- to the other end ---- */
+/* ---- to the guest's end ---- */
 
 struct note {
 	struct av_call *call;
@@ -80,7 +80,7 @@ static bool post_to_guest(const struct note *n)
 	__atomic_add_fetch(&c->refs, 1, __ATOMIC_RELAXED);
 	if (lcore_post(c->lc, noted, copy) == 0)
 		return true;
-	(void)__atomic_sub_fetch(&c->refs, 1, __ATOMIC_RELAXED); /* the caller's is left */
+	(void)__atomic_sub_fetch(&c->refs, 1, __ATOMIC_RELAXED); /* the caller still has its own */
 	free(copy);
 	return false;
 }
@@ -94,7 +94,7 @@ static void drop_socket(struct av_call *c)
 	c->fd = -1;
 }
 
-/* Home has done with it. */
+/* Home drops the call. */
 static void forget(struct av_call *c)
 {
 	struct av_space *s = c->space;
@@ -115,14 +115,14 @@ static void forget(struct av_call *c)
 	av_call_put(c);
 }
 
-/* Ends it at the guest, too. */
+/* Ends the call at the guest as well. */
 static void stop(struct av_call *c, bool unclaimed)
 {
 	(void)post_to_guest(&(struct note){.call = c, .fn = note_stop, .unclaimed = unclaimed});
 	forget(c);
 }
 
-/* It has failed with @err, which the program fetches with ERROR. */
+/* The call has failed with @err, which the program will request with ERROR. */
 static void fail(struct av_call *c, int err)
 {
 	struct av_space *s = c->space;
@@ -136,7 +136,7 @@ static void fail(struct av_call *c, int err)
 	TAILQ_INSERT_TAIL(&s->failed, c, waiting);
 	s->n_failed++;
 	if (c->filled)
-		drop_socket(c); /* unread, so that the program's end has an error */
+		drop_socket(c); /* closed unread, so that the program's end gets an error */
 	lcore_timer_start(c->home, &c->timer, FAILED_NS);
 	if (s->n_failed > FAILED_MAX)
 		forget(TAILQ_FIRST(&s->failed));
@@ -150,7 +150,7 @@ static void expired(struct lcore_timer *t)
 
 	if (c->state == AV_FAILED) {
 		forget(c);
-	} else if (!c->nonblock && c->state != AV_UP) { /* the program's own time is over */
+	} else if (!c->nonblock && c->state != AV_UP) { /* the timeout that the program has set */
 		dropin_msg_init(&m, DROPIN_CONNECT);
 		av_refuse(&m, -ETIMEDOUT, "no answer within %u ms", c->timeout_ms);
 		stop(c, false);
@@ -193,9 +193,9 @@ void av_calls_end(struct av_space *s)
 		}
 }
 
-/* ---- on its way ---- */
+/* ---- progress ---- */
 
-/* Both ends are there: the relay may begin. */
+/* Starts the relay if both ends are there. */
 static void go_if_ready(struct av_call *c)
 {
 	struct note n = {c, note_go, c->fd, c->bytes, c->messages, false};
@@ -244,7 +244,7 @@ static struct av_port *port_of(const struct av_call *c)
 	return p && strcmp(p->text, c->text) == 0 ? p : NULL;
 }
 
-/* The connection has its local address. */
+/* The local address of the connection is known. */
 static void name(struct av_call *c, uint32_t local_port)
 {
 	if (c->bound) {
@@ -285,7 +285,7 @@ void av_call_decided(struct av_call *c, int err)
 	if (c->nonblock && err) {
 		fail(c, err);
 	} else if (c->state == AV_UP || (err && !c->nonblock)) {
-		/* Lost before the program connected to take it, or not available. */
+		/* Reset before the program connected to take it, or refused. */
 		if (c->state == AV_UP)
 			forget(c);
 		else
@@ -299,7 +299,7 @@ void av_call_decided(struct av_call *c, int err)
 	}
 }
 
-/* ---- questions ---- */
+/* ---- FILLED and ERROR ---- */
 
 static struct av_call *call_find(const struct av_space *s, const char *text,
 				 const struct dropin_label *l)
@@ -312,7 +312,7 @@ static struct av_call *call_find(const struct av_space *s, const char *text,
 	return NULL;
 }
 
-/* The call of @a with the label of *m; NULL: there is none. */
+/* The nonblocking call with the label in *m, of the user of @a; NULL: none. */
 static struct av_call *call_of(const struct av_ask *a, const struct dropin_msg *m)
 {
 	struct dropin_label l;
@@ -342,14 +342,14 @@ void av_filled(struct av_ask *a, struct dropin_msg *m)
 	else if (c->timeout_ms)
 		lcore_timer_start(c->home, &c->timer, c->timeout_ms * 1000000ull);
 	else
-		lcore_timer_stop(c->home, &c->timer); /* the socket layer's time is running */
+		lcore_timer_stop(c->home, &c->timer); /* the socket layer's own timeout applies */
 }
 
 void av_error(struct av_ask *a, struct dropin_msg *m)
 {
 	const struct av_call *c = call_of(a, m);
 
-	/* Of a connection that is made nothing is kept. */
+	/* Nothing is stored about a connection that was established: no error. */
 	m->error = !c ? 0 : c->state == AV_FAILED ? -c->err : EINPROGRESS;
 }
 
@@ -367,7 +367,7 @@ static bool connectible(struct dropin_msg *m)
 	return m->result == 0;
 }
 
-/* To a program of this machine that listens. */
+/* Connects to a listening program of this machine. */
 static void connect_local(struct av_ask *a, struct dropin_msg *m, const struct av_port *bound)
 {
 	const struct av_port *to =
@@ -386,7 +386,7 @@ static void connect_local(struct av_ask *a, struct dropin_msg *m, const struct a
 	l.local.cid = m->remote.cid;
 	if (bound) {
 		m->local = (struct dropin_addr){m->remote.cid, bound->label.local.port};
-		return; /* the label stays */
+		return; /* the label remains that of the bound port */
 	}
 	l.local.port = av_port_choose(a, m->remote.cid);
 	l.token[0] = av_random(a->space);
@@ -433,8 +433,8 @@ static struct av_call *call_new(struct av_ask *a, const struct dropin_msg *m,
 	return c;
 }
 
-/* Chooses the queue: always the same for a given port, so that a port in use is noticed. Under the
- * lock, so that the guest is not removed meanwhile. False: no memory. */
+/* Chooses the queue, for a bound port always the same per peer port, so that an address in use is
+ * noticed. Called under the lock, so that the guest is not removed meanwhile. False: no memory. */
 static bool begin(struct av_call *c, struct av_guest *g)
 {
 	struct zv_dev_info dev = {.size = sizeof(dev)};
@@ -493,7 +493,7 @@ bool av_connect(struct av_ask *a, struct dropin_msg *m)
 		av_refuse(m, -ENOMEM, "zvsockd has no memory left");
 		return true;
 	}
-	a->busy = c; /* until its local port is known, if it is not a blocking one */
+	a->busy = c; /* nonblocking: only until its local port is known */
 	if (c->lc == c->home)
 		av_conn_begin(c);
 	return false;
@@ -501,7 +501,7 @@ bool av_connect(struct av_ask *a, struct dropin_msg *m)
 
 /* ---- DIR/TYPE ---- */
 
-/* The call to which the socket @fd belongs; NULL: none, or it belongs to somebody else. */
+/* The call that waits for the socket @fd, of the same process and user; NULL: none. */
 static struct av_call *caller(struct av_space *s, int fd, enum av_socket what)
 {
 	int type = what == AV_STREAM ? SOCK_STREAM : SOCK_SEQPACKET;

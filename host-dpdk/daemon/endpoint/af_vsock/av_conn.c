@@ -16,7 +16,7 @@
 /* A connection being set up, and then its relay. */
 struct av_conn {
 	struct relay r;	      /* first */
-	struct av_call *call; /* NULL: home has been told all */
+	struct av_call *call; /* NULL: separated from it, nothing more to report */
 	void (*relay_work)(struct lcore_work *w);
 	uint64_t bytes; /* filler data in the program's socket still to be drained */
 	uint32_t messages;
@@ -67,7 +67,7 @@ static void report_to_home(const struct report *n)
 	}
 	copy = malloc(sizeof(*copy));
 	if (!copy)
-		return; /* its timers end it */
+		return; /* no memory: the call's timers end it */
 	*copy = *n;
 	__atomic_add_fetch(&c->refs, 1, __ATOMIC_RELAXED);
 	if (lcore_post(c->home, report_arrived, copy) < 0) {
@@ -90,7 +90,7 @@ static void detach_call(struct av_conn *a)
 
 /* ---- before the relay ---- */
 
-/* Ends it, without a word to home. */
+/* Ends it without a report to home. */
 static void conn_end(struct av_conn *a)
 {
 	detach_call(a);
@@ -100,7 +100,7 @@ static void conn_end(struct av_conn *a)
 static int as_kernel(int err)
 {
 	switch (err) {
-	case -ECONNREFUSED: /* RST, in the words of AF_VSOCK */
+	case -ECONNREFUSED: /* RST: AF_VSOCK reports it as this */
 		return -ECONNRESET;
 	case -ENETDOWN:
 	case -EHOSTUNREACH:
@@ -112,7 +112,7 @@ static int as_kernel(int err)
 	}
 }
 
-/* It has failed. */
+/* Fails with @err. @started: the local port has been reported. */
 static void conn_fail(struct av_conn *a, int err, bool started)
 {
 	struct report n = {a->call, started, as_kernel(err), 0};
@@ -131,7 +131,7 @@ static void conn_abort(struct conn_owner *o)
 	if (a->r.f.conn)
 		conn_fail(a, -ECONNRESET, true);
 	else
-		conn_end(a); /* again */
+		conn_end(a); /* called a second time */
 }
 
 static void conn_event(struct conn_owner *o, const struct zv_event *ev)
@@ -145,7 +145,7 @@ static void conn_event(struct conn_owner *o, const struct zv_event *ev)
 	} else if (ev->events & ZV_EV_CONNECT) {
 		a->up = true;
 		GUEST_COUNT(o->gq, host_joined);
-		zv_set_events(a->r.f.conn, 0); /* nobody reads before the program connects */
+		zv_set_events(a->r.f.conn, 0); /* nobody reads until the program connects */
 		report_to_home(&(struct report){a->call, true, 0, 0});
 	}
 }
@@ -237,8 +237,8 @@ void av_conn_stop(struct av_call *c, bool unclaimed)
 
 /* ---- the relay ---- */
 
-/* Drains the filler data from the program's socket, then starts the relay. Limited as payload is: a
- * guest may accept a thousand connections at once. */
+/* Drains the filler data from the program's socket, then starts the relay. The amount per turn is
+ * limited as that of payload is, because a guest may accept a thousand connections at once. */
 static void filling_read(struct lcore_work *w)
 {
 	struct av_conn *a = (struct av_conn *)(void *)flow_of_work(w); /* r.f is first */
@@ -260,7 +260,7 @@ static void filling_read(struct lcore_work *w)
 		n = relay_recv(&a->r, buf, most);
 		if (n == -EINTR)
 			continue;
-		if (n <= 0) { /* less than it has said, or descriptors; no message of it is empty */
+		if (n <= 0) { /* less than announced, or descriptors; no filler message is empty */
 			relay_abort(&a->r);
 			return;
 		}
@@ -294,14 +294,14 @@ void av_conn_go(struct av_call *c, int fd, uint64_t bytes, uint32_t messages)
 	if (!a || !guest_fd_get(gq)) {
 		if (a)
 			conn_end(a);
-		/* Nothing has been read from it: a program that sent descriptors waits for them
-		 * itself. */
+		/* Nothing has been read from the socket, so descriptors that the program has sent
+		 * may be queued in it; closing the socket closes them. */
 		(void)shutdown(fd, SHUT_RDWR);
 		io_close_fd(lcore_io(c->lc), fd);
 		fds_put();
 		return;
 	}
-	fds_put(); /* it is the guest's now */
+	fds_put(); /* counted for the guest from now on */
 	av_named_give(c->named, &a->r);
 	c->named = NULL;
 	detach_call(a);

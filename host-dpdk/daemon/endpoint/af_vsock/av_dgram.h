@@ -5,13 +5,13 @@
  *
  * Theory of operation
  * -------------------
- * Everything that concerns programs is done at home [H]. A bound port has a *inbox* (av_inbox.c):
+ * Everything that concerns programs is done at home [H]. A bound port has an *inbox* (av_inbox.c):
  * the sockets from which zvsockd sends to the program, one for each peer that has sent recently,
  * and the datagrams that wait because the program's socket is full (net.unix.max_dgram_qlen
- * datagrams). An inbox may hold BOX_BYTES of waiting datagrams, all inboxes together MAIL_BYTES.
+ * datagrams). An inbox may hold INBOX_BYTES of waiting datagrams, all inboxes together MAIL_BYTES.
  * Datagrams for which there is no room, or whose port nobody has bound, are dropped and counted. A
- * guest may send from any number of ports: beyond BOX_PEERS, the socket of the oldest peer is
- * closed.
+ * guest may send from any number of ports: beyond INBOX_PEERS, the socket of the oldest peer
+ * without waiting datagrams is closed.
  *
  * A datagram to a guest goes through the queue that its ports select (av_mail.c): directly if the
  * queue belongs to the home lcore, otherwise in a message posted to the other lcore. The opposite
@@ -19,12 +19,12 @@
  * direction. So datagrams have memory and turns of their own and never use those of a connection.
  *
  * A label is not secret, and it is free again once its socket is closed. The next program that uses
- * it must neither receive the port's datagrams nor send as the port. So an inbox *holds* the
- * program's socket: a socket of the inbox is connected to it as soon as it is bound, and has a
- * message in its queue. When it is connected again, to whichever socket has the label now, it loses
- * that message if that is a different socket (the kernel empties the queue of a datagram socket
- * that changes its peer). Datagrams that a program sends must contain the key of the port, which
- * only the owner of its socket knows.
+ * it must neither receive the port's datagrams nor send as the port. So an inbox has a socket that
+ * recognizes the program's socket (`hold`): it contains one message in its receive queue, and is
+ * connected to the program's socket as soon as that is bound. To check the label, it is connected
+ * again to whichever socket has the label now. If that is a different socket, the message is lost,
+ * because the kernel empties the queue of a datagram socket that changes its peer. Datagrams that a
+ * program sends must contain the key of the port, which only the owner of its socket knows.
  */
 #ifndef ZVD_AV_DGRAM_H
 #define ZVD_AV_DGRAM_H
@@ -54,14 +54,15 @@ struct av_inbox *av_inbox_new(struct av_space *s, struct av_port *p, uint64_t ke
 void av_inbox_end(struct av_inbox *b);
 uint64_t av_inbox_key(const struct av_inbox *b);
 /*
- * Connects the inbox's own socket to the program's, unless it is connected already. 0: the socket
- * with the label is the program's; -EPERM: likewise, except that it accepts datagrams only from its
- * own peer; -errno.
+ * Connects the `hold` socket to the program's, or checks it if it is connected already. 0: the
+ * socket with the label is the program's; -EPERM: it cannot be checked, because the socket with the
+ * label accepts datagrams only from the peer that it is connected to; -ECONNREFUSED: there is no
+ * such socket, or it is not the program's; other -errno.
  */
 int av_inbox_hold(struct av_inbox *b);
-/* The label has been given to a program, which must bind its socket to it. */
+/* The label has been assigned to a program, which must bind its socket to it. */
 void av_inbox_label_assigned(struct av_inbox *b);
-/* The label has been given out, and no socket with it has been seen yet. */
+/* The label has been assigned, and no socket with it has been seen yet. */
 bool av_inbox_is_new(const struct av_inbox *b);
 /* False: the program's socket is known to be gone. */
 bool av_inbox_has_socket(struct av_inbox *b);
@@ -73,7 +74,7 @@ bool av_inbox_put(struct av_inbox *b, uint32_t local_cid, const struct dropin_ad
 int av_inbox_connect(struct av_inbox *b, uint32_t local_cid, const struct dropin_addr *to,
 		     char text[static DROPIN_LABEL]);
 
-/* Reads a datagram from @r. False: there is none left. */
+/* Reads a datagram from @r and routes it. False: there is none left. */
 bool av_inbox_read(struct av_reader *r);
 
 /* ---- av_mail.c, [H] ---- */

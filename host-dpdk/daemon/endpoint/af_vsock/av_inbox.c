@@ -15,11 +15,11 @@
 #include <sys/socket.h>
 #include <sys/un.h>
 
-#define FINAL_READS 16u /* of a program that has closed */
+#define FINAL_READS 16u /* final reads of a socket, before its port or its connection ends */
 
-/* Our socket for the datagrams of one peer. */
+/* A socket of zvsockd for the datagrams of one peer. */
 struct av_peer {
-	struct io_op in; /* first: for the one that the program's socket is connected to */
+	struct io_op in; /* first: polls for data if the program has connected to this one */
 	struct av_reader reader;
 	struct av_inbox *inbox;
 	struct dropin_addr remote;
@@ -39,11 +39,11 @@ struct waiting {
 };
 
 struct av_inbox {
-	struct io_op room; /* first: room in the socket of the oldest waiting datagram */
+	struct io_op room; /* first: polls for room for the oldest waiting datagram */
 	struct av_space *space;
-	struct av_port *port; /* NULL: it is over */
+	struct av_port *port; /* NULL: the port no longer exists */
 	uint64_t key;
-	int hold; /* -1: none yet */
+	int hold; /* socket that recognizes the program's socket: av_dgram.h; -1: none yet */
 	bool assigned;
 	unsigned n_peers;
 	TAILQ_HEAD(, av_peer) peers;   /* oldest first */
@@ -57,7 +57,7 @@ static struct io *io_of(const struct av_inbox *b)
 	return lcore_io(b->space->home);
 }
 
-/* ---- which socket it is ---- */
+/* ---- sockets, and which one has the label ---- */
 
 /* Creates a socket, charged to the port's user, whose limit is 1/@part of all descriptors.
  * -errno. */
@@ -98,7 +98,7 @@ static int join(const struct av_inbox *b, int fd)
 	return connect(fd, (struct sockaddr *)&sa, len) < 0 ? -errno : 0;
 }
 
-/* A socket with the key in its queue, connected. */
+/* Creates the `hold` socket: puts the key into its queue and connects it. */
 static int hold_first(struct av_inbox *b)
 {
 	int fd = new_socket(b, AV_FDS_SHARE), ret;
@@ -108,7 +108,8 @@ static int hold_first(struct av_inbox *b)
 
 	if (fd < 0)
 		return fd;
-	/* Until it is connected, any process that guesses its name could send to it. */
+	/* Until it is connected, any process that guesses its name could send to it: the name is
+	 * random. */
 	(void)snprintf(text, sizeof(text), "zvsock:H:%016" PRIx64 "%016" PRIx64,
 		       av_random(b->space), av_random(b->space));
 	len = av_address(&sa, text);
@@ -170,7 +171,7 @@ static void inbox_over(struct av_inbox *b)
 	free(b);
 }
 
-/* It has no pending request any more. */
+/* @p has no pending io_uring request any more. */
 static void peer_free(struct av_peer *p)
 {
 	struct av_inbox *b = p->inbox;
@@ -181,7 +182,7 @@ static void peer_free(struct av_peer *p)
 	inbox_over(b);
 }
 
-/* Nothing waits for it. */
+/* Closes the socket of @p, for which no datagram waits. */
 static void peer_end(struct av_peer *p)
 {
 	struct av_inbox *b = p->inbox;
@@ -225,7 +226,7 @@ void av_inbox_end(struct av_inbox *b)
 	if (b->hold >= 0)
 		end_socket(b, b->hold);
 	b->hold = -1;
-	/* The last of them may take the inbox with it, but not while it has a port. */
+	/* The inbox is freed with its last peer, but not while `port` is set. */
 	for (p = TAILQ_FIRST(&b->peers); p; p = next) {
 		next = TAILQ_NEXT(p, link);
 		peer_end(p);
@@ -237,7 +238,7 @@ void av_inbox_end(struct av_inbox *b)
 /* ---- to the program ---- */
 
 /* 0; -EAGAIN: full; -errno. A program that dissolves its connection leaves ECONNRESET on the
- * socket, and the next call of any kind returns it. */
+ * socket, which the next system call returns once. */
 static int put_now(const struct av_peer *p, const void *data, uint32_t len)
 {
 	struct iovec iov[] = {{(void *)data, len}, {(void *)&p->inbox->key, sizeof(p->inbox->key)}};
@@ -297,7 +298,8 @@ static bool keep(struct av_inbox *b, struct av_peer *p, const void *data, uint32
 	return true;
 }
 
-/* Closes the socket of the oldest peer. False: all have waiting datagrams. */
+/* Closes the socket of the oldest peer that has no waiting datagrams and is not the one that the
+ * program has connected to. False: there is none. */
 static bool evict(struct av_inbox *b)
 {
 	struct av_peer *p;
@@ -344,8 +346,9 @@ static struct av_peer *peer_new(struct av_inbox *b, uint32_t local_cid,
 	fd = peer_socket(b);
 	*err = fd;
 	/*
-	 * Connected before it has a name, so that at no time anybody else can send to it; and
-	 * before the look: who has the label afterwards had it meanwhile, if he is the same.
+	 * The socket is connected before it gets a name, so that nobody else can send to it at any
+	 * time. And it is connected before av_inbox_hold() checks the label: if the program's
+	 * socket has the label after the connect, it had it during the connect.
 	 */
 	if (fd >= 0 && (*err = join(b, fd)) == 0 &&
 	    (*err = bind(fd, (struct sockaddr *)&sa, len) < 0 ? -errno : 0) == 0)
@@ -392,7 +395,8 @@ bool av_inbox_put(struct av_inbox *b, uint32_t local_cid, const struct dropin_ad
 	struct av_peer *p;
 	int ret = -EAGAIN;
 
-	/* The filter of the program's socket cannot make a message empty. */
+	/* An empty message cannot be passed on: the socket filter of the program, which removes the
+	 * key, cannot truncate a message to nothing. */
 	if (!len || len > DROPIN_DGRAM_MAX)
 		return false;
 	p = peer_for(b, local_cid, from);
@@ -444,12 +448,12 @@ int av_inbox_connect(struct av_inbox *b, uint32_t local_cid, const struct dropin
 	struct av_peer *p;
 	int err;
 
-	if (b->with) { /* it has been connected before */
+	if (b->with) { /* connected again, to another address */
 		for (unsigned i = 0; i < FINAL_READS && peer_read(b->with); i++)
 			;
 		while (b->with->n_waiting)
 			drop_first(b);
-		io_cancel(io_of(b), &b->room); /* it may be about this one's socket */
+		io_cancel(io_of(b), &b->room); /* it may poll the socket that is closed next */
 		peer_end(b->with);
 	}
 	p = peer_new(b, local_cid, to, text, &err);

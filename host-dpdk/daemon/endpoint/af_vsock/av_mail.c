@@ -14,22 +14,23 @@
 #include <sys/socket.h>
 #include <sys/un.h>
 
-/* Datagrams of all programs together that are taken in a round: of DIR/dgram, of connected ones. */
+/* Datagrams of all programs together that are read in a round: at DIR/dgram; on connected
+ * sockets. */
 #define READS_UNCONNECTED 16u
 #define READS_CONNECTED	  16u
-#define FINAL_READS	  64u /* before ports are freed, in a round and a sweep */
+#define FINAL_READS	  64u /* datagrams read before ports are freed, per round and sweep */
 #define SWEEP_NS	  1000000000ull
 
 struct av_mail {
-	struct io_op poll; /* first: of DIR/dgram */
+	struct io_op poll; /* first: polls DIR/dgram */
 	struct lcore_work turn;
 	bool unread;			 /* there may be more at DIR/dgram */
-	uint8_t final_reads;		 /* that may still be read: av_mail_take() */
-	TAILQ_HEAD(, av_reader) readers; /* one datagram of each in turn */
+	uint8_t final_reads;		 /* reads that av_mail_take() may still do */
+	TAILQ_HEAD(, av_reader) readers; /* sockets with data: one datagram of each in turn */
 	struct lcore_timer sweep;
 	struct av_space *space;
 	unsigned n_inboxes;
-	uint32_t bytes; /* that wait in inboxes */
+	uint32_t bytes; /* of waiting datagrams in all inboxes */
 	bool begun, ended;
 };
 
@@ -185,11 +186,11 @@ static void to_guest(struct av_space *s, uint32_t local_port, const struct dropi
 		}
 	}
 	pthread_mutex_unlock(&s->lock);
-	if (here) /* it is not taken off this lcore before we return */
+	if (here) /* [H] is this lcore: the queue is not removed before we return */
 		send_to_guest(&p, data);
 }
 
-/* Delivers to the program at @at. @gq: of the sending guest; NULL: a program sent it. */
+/* Delivers to the program at @at. @gq: the queue of the sending guest; NULL: a program sent it. */
 static void to_program(struct av_space *s, struct guest_queue *gq, const struct dropin_addr *at,
 		       const struct dropin_addr *from, const void *data, uint32_t len)
 {
@@ -201,7 +202,7 @@ static void to_program(struct av_space *s, struct guest_queue *gq, const struct 
 		count(gq, carried);
 	else if (!carried)
 		lcore_dgram_lost(s->home);
-	if (!gq && !carried && log_once(&s->lost, &before)) /* not counted for any guest */
+	if (!gq && !carried && log_once(&s->lost, &before)) /* no guest's counter includes it */
 		log_line(ZV_LOG_INFO, NULL,
 			 "%s: a datagram from port %u to port %u of this machine is lost: nobody "
 			 "has that port, or there is no room; %u others since the last such line",
@@ -265,8 +266,8 @@ void av_route(struct av_space *s, const struct av_port *p, const struct dropin_a
 		to_guest(s, p->label.local.port, to, data, len);
 }
 
-/* The port that sent the datagram; NULL: none that may send. The label only finds the port: anybody
- * can have it in a network namespace of his own. */
+/* The port that sent the datagram; NULL: none. The label is only used to find the port and proves
+ * nothing, because anybody can bind it in another network namespace; the key is the proof. */
 static struct av_port *sender(struct av_space *s, const struct av_sender *from, uint64_t key)
 {
 	struct dropin_label l;
@@ -275,7 +276,7 @@ static struct av_port *sender(struct av_space *s, const struct av_sender *from, 
 	return p && p->inbox && av_inbox_key(p->inbox) == key ? p : NULL;
 }
 
-/* Receives one from DIR/dgram. False: there is none left. */
+/* Receives a datagram from DIR/dgram. False: there is none left. */
 static bool mail_read(struct av_mail *m)
 {
 	static _Thread_local struct {
@@ -355,7 +356,7 @@ static void mail_polled(struct io_op *op, int res, uint32_t flags)
 	lcore_defer(m->space->home, &m->turn);
 }
 
-/* ---- questions ---- */
+/* ---- requests ---- */
 
 void av_bound(struct av_ask *a, struct dropin_msg *m)
 {
@@ -374,7 +375,7 @@ void av_bound(struct av_ask *a, struct dropin_msg *m)
 			  "zvsockd cannot reach the socket that was bound: %s", zv_strerror(err));
 }
 
-/* Whether datagrams for @to may be sent. */
+/* 0: datagrams may be sent to @to; -errno. */
 static int reach(struct av_space *s, const struct dropin_addr *to)
 {
 	struct zv_dev_info dev = {.size = sizeof(dev)};
@@ -442,7 +443,7 @@ void av_dgram_connect(struct av_ask *a, struct dropin_msg *m)
 	m->local = (struct dropin_addr){local, p->label.local.port};
 }
 
-/* ---- as a whole ---- */
+/* ---- the datagram state of a space ---- */
 
 void av_mail_count_inbox(struct av_mail *m, bool there)
 {

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Connections by their label, and SHUTDOWN: a program says that it receives no more. The kernel
- * shows that to the other end of an AF_UNIX connection only in a failed write, so somebody has to
- * say when it is time to look. Whoever it is needs no permission: zvsockd looks at its own socket,
- * and believes only that.
+ * Connections by their label, and SHUTDOWN: a program reports that it receives no more. The kernel
+ * shows this to the other end of an AF_UNIX connection only as a failed write, so the program must
+ * report when zvsockd should check. The sender needs no permission: SHUTDOWN only makes zvsockd
+ * check its own socket, and only the result of that check counts.
  *
- * The table is that of the process, not of a space: connections may outlive their space for a
- * moment. The lock of a bucket protects the list; the rest of an entry belongs to [G].
+ * The table belongs to the process, not to a space, because connections may outlive their space for
+ * a moment. The lock of a bucket protects the list; the rest of an entry belongs to [G].
  */
 #include "av.h"
 
@@ -21,9 +21,9 @@ struct av_named {
 	uint64_t token[2];	      /* of the label */
 	const struct av_space *space; /* only compared */
 	struct lcore *lc;
-	unsigned refs;	 /* atomic: of the owner, which has it in the table, and of each message */
-	struct relay *r; /* [G] NULL: it has not started, or has ended */
-	bool look;	 /* [G] when it starts: the program may receive no more already */
+	unsigned refs;	 /* atomic: one of the owner, who removes it; one of each message */
+	struct relay *r; /* [G] NULL: not started yet, or ended */
+	bool look;	 /* [G] check when it starts: reading may have been shut down already */
 };
 
 static struct {
@@ -121,10 +121,10 @@ static void look(struct av_named *n)
 
 /* ---- SHUTDOWN ---- */
 
-/* A SHUTDOWN on its way to [G] and back. */
+/* A SHUTDOWN message on its way to [G] and back. */
 struct av_word {
-	unsigned refs;	    /* atomic: of the message, and of the program that waits */
-	struct av_ask *ask; /* [H] NULL: the program has gone */
+	unsigned refs;	    /* atomic: one of the message, one of the program that waits */
+	struct av_ask *ask; /* [H] NULL: the program no longer waits */
 	struct lcore *home;
 	struct av_named *named;
 };
@@ -144,7 +144,7 @@ static void word_back(struct lcore *lc, void *arg)
 	(void)lc;
 	if (a) {
 		a->word = NULL;
-		(void)__atomic_sub_fetch(&w->refs, 1, __ATOMIC_RELAXED); /* the message's is left */
+		(void)__atomic_sub_fetch(&w->refs, 1, __ATOMIC_RELAXED); /* leaves the message's */
 		dropin_msg_init(&m, DROPIN_SHUTDOWN);
 		av_ask_decided(a, &m);
 	}
@@ -158,7 +158,7 @@ static void word_there(struct lcore *lc, void *arg)
 	(void)lc;
 	look(w->named);
 	put(w->named);
-	if (lcore_post(w->home, word_back, w) < 0) /* no memory: the program gives up by itself */
+	if (lcore_post(w->home, word_back, w) < 0) /* no memory: the program has a timeout */
 		word_put(w);
 }
 

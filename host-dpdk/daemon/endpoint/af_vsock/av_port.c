@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * Ports that programs have bound. STREAM and SEQPACKET share them, as in the kernel; those of DGRAM
- * are separate. The same port at two CIDs is two ports, and one of VMADDR_CID_ANY is at all CIDs. A
- * port is taken as long as a socket has its label. Nobody reports when that is closed, so it is
- * checked when somebody else asks for the port, and periodically, by trying to bind a socket of our
- * own to the label.
+ * are separate. The same port at two CIDs is two ports; one bound to VMADDR_CID_ANY is at all CIDs.
+ * A port is in use as long as a socket has its label. Nobody reports when that socket is closed, so
+ * it is checked when another program requests the port, and periodically, by trying to bind a
+ * socket of our own to the label; for datagrams, by the inbox's `hold` socket (av_dgram.h).
  */
 #include "av_dgram.h"
 
@@ -21,8 +21,8 @@
 #include <unistd.h>
 
 #define CID_ANY	      UINT32_MAX
-#define TRIES	      24u	     /* as Linux' vsock has it */
-#define SWEPT	      4u	     /* ports, with each BIND */
+#define TRIES	      24u	     /* as in the kernel's vsock */
+#define SWEPT	      4u	     /* ports checked with each BIND */
 #define SWEPT_INBOXES 16u	     /* ports checked at each timer tick for datagrams */
 #define SETTLED_NS    1000000000ull  /* time after BIND in which a port is not checked */
 #define NEW_NS	      60000000000ull /* from the answer to BIND to bind(2) for datagrams */
@@ -37,7 +37,7 @@ socklen_t av_address(struct sockaddr_un *addr, const char *text)
 	return (socklen_t)(offsetof(struct sockaddr_un, sun_path) + 1 + len);
 }
 
-/* ---- who has it ---- */
+/* ---- who has a port ---- */
 
 /* Seeded: programs choose the ports, and could put them all in one bucket. */
 static unsigned bucket(const struct av_space *s, uint32_t port)
@@ -98,15 +98,16 @@ bool av_port_bound(struct av_space *s, uint32_t port, bool dgram)
 	return p && label_exists(text, type);
 }
 
-/* A program that was assigned a datagram label may be stopped before it binds its socket. */
+/* A program that was assigned a datagram label may be suspended for a while before it binds its
+ * socket. */
 static bool may_still_bind(const struct av_port *p)
 {
 	return p->inbox && av_inbox_is_new(p->inbox) && now_ns() - p->since_ns < NEW_NS &&
 	       (kill(p->pid, 0) == 0 || errno != ESRCH);
 }
 
-/* The same, or the program that was assigned it may be about to bind its socket: it disconnects
- * after that. */
+/* True: a socket has the label, or may get it yet: the program to which the port was assigned may
+ * be about to bind its socket, as long as it has not disconnected. */
 static bool is_bound(const struct av_port *p, const struct av_ask *asking)
 {
 	av_turn_done(asking->space);
@@ -118,7 +119,7 @@ static bool is_bound(const struct av_port *p, const struct av_ask *asking)
 static void port_free(struct av_space *s, struct av_port *p)
 {
 	if (p->inbox)
-		av_mail_take(s); /* while it is known whose they are */
+		av_mail_take(s); /* while the port of their sender can be found */
 	pthread_mutex_lock(&s->lock);
 	LIST_REMOVE(p, link);
 	pthread_mutex_unlock(&s->lock);
@@ -132,7 +133,7 @@ static void port_free(struct av_space *s, struct av_port *p)
 	free(p);
 }
 
-/* Frees the next ports that are no longer bound. */
+/* Checks the next few ports and frees those that are no longer bound. */
 static void sweep(struct av_space *s, const struct av_ask *asking)
 {
 	unsigned n = s->n_ports < SWEPT ? s->n_ports : SWEPT;
@@ -164,7 +165,7 @@ void av_port_sweep_inboxes(struct av_space *s)
 	}
 }
 
-/* Somebody has the port. */
+/* The port is reserved or bound. Entries that are no longer bound are freed. */
 static bool taken(struct av_space *s, const struct av_ask *asking, int sock_type,
 		  const struct dropin_addr *addr)
 {
@@ -180,7 +181,7 @@ static bool taken(struct av_space *s, const struct av_ask *asking, int sock_type
 	return false;
 }
 
-/* ---- what else serves a port ---- */
+/* ---- other endpoints that serve a port ---- */
 
 struct served {
 	uint32_t port;
@@ -205,7 +206,8 @@ static void visit(const void *node, VISIT which, void *arg)
 		look((*(struct av_guest *const *)node)->guest, arg);
 }
 
-/* For some guest of the space another endpoint serves the port, and programs would wait in vain. */
+/* True: for some guest of the space another endpoint serves the port, so that a program would wait
+ * in vain. */
 static bool served(struct av_space *s, int sock_type, const struct dropin_addr *addr,
 		   struct served *by)
 {
@@ -220,7 +222,7 @@ static bool served(struct av_space *s, int sock_type, const struct dropin_addr *
 	return by->by;
 }
 
-/* The same; then *m says by what. */
+/* The same; if true, *m is the refusal and names the endpoint. */
 static bool is_served(struct av_space *s, int sock_type, const struct dropin_addr *addr,
 		      struct dropin_msg *m)
 {
@@ -233,7 +235,7 @@ static bool is_served(struct av_space *s, int sock_type, const struct dropin_add
 	return true;
 }
 
-/* ---- given ---- */
+/* ---- BIND ---- */
 
 static bool choose(struct av_ask *a, int sock_type, struct dropin_addr *addr)
 {
@@ -256,7 +258,7 @@ uint32_t av_port_choose(struct av_ask *a, uint32_t cid)
 {
 	struct dropin_addr addr = {.cid = cid};
 
-	(void)choose(a, SOCK_STREAM, &addr); /* none is free: use one of a listener */
+	(void)choose(a, SOCK_STREAM, &addr); /* none is free: returns a used one */
 	return addr.port;
 }
 
@@ -362,7 +364,7 @@ void av_port_restore(struct av_space *s, const struct dropin_label *l, uid_t uid
 	p = av_user_may(u, u->ports, s->n_ports, AV_PORTS_MAX) ? port_new(s, u, pid, l, key) : NULL;
 	if (!p)
 		av_user_put(s, u);
-	else if (!p->inbox && !has_label(p)) /* an inbox is home's; the timer looks */
+	else if (!p->inbox && !has_label(p)) /* that of an inbox is checked at home, by the timer */
 		port_free(s, p);
 }
 
@@ -396,7 +398,7 @@ void av_bind(struct av_ask *a, struct dropin_msg *m)
 	memcpy(m->label, p->text, sizeof(m->label));
 }
 
-/* ---- asked about ---- */
+/* ---- lookup ---- */
 
 struct av_port *av_port_named(const struct av_space *s, const char *text, struct dropin_label *l)
 {
@@ -426,8 +428,8 @@ struct av_port *av_port_of(struct av_ask *a, struct dropin_msg *m)
 
 	if (p && p->label.sock_type == m->sock_type && (p->uid == a->cred.uid || a->cred.uid == 0))
 		return p;
-	/* Takes over a port that was bound before zvsockd was restarted. What the label says is not
-	 * more than BIND would give. */
+	/* The port may have been bound before zvsockd was restarted: assigns it to the program,
+	 * which thus gets no more than BIND would give it. */
 	if (p || l.view != 'P' || l.connected || l.sock_type != m->sock_type ||
 	    l.local.port == ZV_PORT_ANY || l.sock_type == SOCK_DGRAM ||
 	    taken(a->space, a, l.sock_type, &l.local) || !has_socket(a, &l)) {

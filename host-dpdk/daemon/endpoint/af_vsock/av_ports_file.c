@@ -74,7 +74,7 @@ static void write_all(struct av_space *s)
 	size_t len = 0;
 
 	if (!all)
-		return; /* it grows until there is */
+		return; /* the file grows until there is memory */
 	for (unsigned i = 0; i < AV_BUCKETS; i++)
 		LIST_FOREACH(p, &s->ports[i], link)
 			len += line_of(p, all + len);
@@ -92,7 +92,8 @@ static void read_line(struct av_space *s, const char *line)
 	unsigned uid;
 	int pid;
 
-	/* 99: what DROPIN_LABEL has room for. A key is there since there are datagrams. */
+	/* 99 is the size of text[] without the terminator. The key was added with datagrams: older
+	 * lines have none. */
 	if (sscanf(line, "%u %d %99s %" SCNx64, &uid, &pid, text, &key) >= 3 &&
 	    dropin_label_read(&l, text, strlen(text)) && !(l.sock_type == SOCK_DGRAM && !key))
 		av_port_restore(s, &l, (uid_t)uid, (pid_t)pid, key);
@@ -130,7 +131,8 @@ void av_ports_load(struct av_space *s)
 		av_ports_close(s);
 		return;
 	}
-	/* Like the sockets: the user that we change to must be able to read it the next time. */
+	/* Like the sockets: the user that zvsockd changes to must be able to read it after a
+	 * restart. */
 	if (geteuid() == 0 && fchown(s->ports_fd, s->cfg.becomes, (gid_t)-1) < 0)
 		warn(s, "it cannot be given away");
 	read_all(s);
@@ -144,7 +146,7 @@ void av_ports_save(struct av_space *s, const struct av_port *p)
 	if (s->ports_fd < 0)
 		return;
 	if (s->n_saved > 2 * s->n_ports + LINES_SPARE)
-		write_all(s); /* @p is in it */
+		write_all(s); /* includes @p */
 	else
 		append(s, line, line_of(p, line), 1);
 }

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * A guest's connection to a port that a program has bound: from a socket with a Z label to the
- * label of the program's socket, without waiting. The listener must belong to the user who bound
- * the port, because the label is not secret, and anybody can use it when the program has closed its
+ * A guest's connection to a port that a program has bound: a socket with a Z label is connected to
+ * the label of the program's socket, without waiting. The listener must belong to the user who
+ * bound the port: the label is not secret, and anybody can use it once the program has closed its
  * socket.
  */
 #include "av.h"
@@ -17,7 +17,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-/* What is known of the port, copied out of the table. */
+/* A copy of what the table says about the port. */
 struct found {
 	char text[DROPIN_LABEL];
 	uint16_t sock_type;
@@ -44,7 +44,8 @@ static bool find(const struct guest_queue *gq, const struct zv_conn_info *info, 
 	return p;
 }
 
-/* Binds @fd to the program's view of the connection, *out, and connects it. 0, -errno. */
+/* Binds @fd to a label with the program's view of the connection, *out, and connects it. 0,
+ * -errno. */
 static int join(int fd, const struct found *f, const struct zv_conn_info *info,
 		struct dropin_label *out)
 {
@@ -70,7 +71,7 @@ static int join(int fd, const struct found *f, const struct zv_conn_info *info,
 	return connect(fd, (struct sockaddr *)&sa, len) < 0 ? -errno : 0;
 }
 
-/* False: the port's program has gone, and somebody else has its label. */
+/* False: the program that bound the port is gone, and a socket of another user has its label. */
 static bool is_of(struct guest_queue *gq, int fd, const struct found *f, uint32_t port)
 {
 	struct ucred cred = {.pid = -1, .uid = (uid_t)-1};
@@ -89,7 +90,7 @@ static bool is_of(struct guest_queue *gq, int fd, const struct found *f, uint32_
 
 static int refused(struct guest_queue *gq, int err, uint32_t port)
 {
-	/* Not listening, or its backlog is full: RST at once, as the kernel's vsock does it. */
+	/* Not listening, or its backlog is full: RST at once, as the kernel's vsock does. */
 	if (err == -ECONNREFUSED || err == -EAGAIN)
 		GUEST_COUNT(gq, connect_refused);
 	else
@@ -140,7 +141,7 @@ int av_serve(struct guest_queue *gq, struct zv_conn *conn, const struct zv_conn_
 		relay_expect_passed(r);
 	else
 		(void)passed_refuse(fd);
-	if (zv_conn_answer(conn, 0) < 0) { /* it has given up */
+	if (zv_conn_answer(conn, 0) < 0) { /* the guest has closed the connection */
 		relay_abort(r);
 		return 1;
 	}

@@ -24,16 +24,18 @@ static const int socket_types[AV_SOCKETS] = {SOCK_SEQPACKET, SOCK_STREAM, SOCK_S
 					     SOCK_DGRAM};
 
 static struct av_space *spaces; /* the main thread's */
-/* Created with the first space, if it can be needed; lcores may need it to the very end. */
+/* Created with the first space, if the kernel cannot refuse descriptors on sockets; lcores may use
+ * it until the end of the process. */
 static struct fd_closer *late_closer;
 static uint32_t programs_fds; /* of all spaces; atomic */
 
-/* ---- what home has of it ---- */
+/* ---- state of a space that home owns ---- */
 
 uint64_t av_random(struct av_space *s)
 {
 	if (!s->n_random) {
-		/* For less than 256 bytes it neither fails nor is interrupted, once it works. */
+		/* For up to 256 bytes getrandom() neither fails nor is interrupted, once the
+		 * kernel's generator is initialized. */
 		for (size_t i = 0; i < sizeof(s->random) / 256; i++)
 			while (getrandom(s->random + i * 32, 256, 0) != 256)
 				;
@@ -99,7 +101,7 @@ void av_fd_give(struct av_user *u)
 void av_discard(struct av_space *s, int fd, bool stream)
 {
 	if (s->closer && passed_waits(fd, stream)) {
-		fd_closer_put_all(s->closer, &fd, 1); /* fds_put() follows */
+		fd_closer_put_all(s->closer, &fd, 1); /* it calls fds_put() */
 		return;
 	}
 	io_close_fd(lcore_io(s->home), fd);
@@ -131,7 +133,8 @@ uint32_t av_local_cid(const struct av_space *s)
 
 	if (cid)
 		return (uint32_t)cid;
-	/* Without a device there is no CID, as with a kernel whose only transport has none. */
+	/* Without a device there is no CID; the kernel's vsock behaves the same when its only
+	 * transport has none. */
 	return s->of_device && !s->guests ? UINT32_MAX : (uint32_t)ZV_CID_HOST;
 }
 
@@ -181,7 +184,7 @@ static int af_vsock_start(struct guest *g)
 		return -ENOMEM;
 	}
 	g->part[ENDPOINT_af_vsock] = a;
-	/* Not before: the first request is answered like all others. */
+	/* Not earlier: so the guest is found by the first request as well. */
 	if (!a->space->begun)
 		lcore_call(a->space->home, space_begin, a->space);
 	a->space->begun = true;
@@ -260,7 +263,7 @@ static void accepted(struct io_op *op, int res, uint32_t flags)
 
 		if (!room || s->ending) {
 			if (!room)
-				fds_take(1); /* until it is closed */
+				fds_take(1); /* counted until it is closed */
 			av_discard(s, res, l->what == AV_STREAM);
 			if (!room)
 				accept_pause(l, -EMFILE);
@@ -331,7 +334,7 @@ static void listener_close(struct av_space *s, struct av_listener *l)
 {
 	if (l->fd >= 0) {
 		(void)unlink(path_of(l));
-		if (s->closer) { /* clients may wait in it */
+		if (s->closer) { /* connections that wait in it may contain descriptors */
 			fds_take(1);
 			fd_closer_put_all(s->closer, &l->fd, 1);
 		} else {
@@ -437,7 +440,7 @@ static void space_change(struct lcore *lc, void *arg)
 	c->space->cfg = *c->to;
 }
 
-/* The configuration of the directory in @c; NULL: it is not there any more. */
+/* The configuration of the directory in @c; NULL: it is no longer configured. */
 static const struct cfg_space *configured(const struct cfg *c, const struct av_space *s)
 {
 	for (unsigned i = 0; i < c->n_guests; i++)

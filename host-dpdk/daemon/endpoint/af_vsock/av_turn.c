@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Decides whose requests are read. There may be thousands of programs, and each may have sent as
- * much as its socket holds; so what they cost their home in one round is limited, for the whole
- * space together, and the rest waits. Users get turns in rotation, and so do the programs of each
- * user: a user who opens many connections delays only himself.
+ * Decides which program's requests are read next. There may be thousands of programs, and each may
+ * have sent as much as its socket holds. So their cost for home in one round is limited, for the
+ * whole space together, and the rest waits. Users get turns in rotation, and so do the programs of
+ * each user: a user who opens many connections delays only himself.
  */
 #include "av.h"
 
@@ -49,7 +49,7 @@ void av_turn(struct av_ask *a)
 {
 	if (TAILQ_EMPTY(&a->space->turn) && av_turn_may(a->space))
 		av_ask_serve(a);
-	else if (!av_ask_waits(a)) /* that ends it */
+	else if (!av_ask_waits(a)) /* it is queued when that is decided */
 		av_turn_wait(a);
 }
 

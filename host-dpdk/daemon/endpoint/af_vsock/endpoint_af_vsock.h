@@ -12,10 +12,10 @@
 
 /* After a reload: applies changed permissions, and ends directories that are not in @c. */
 void av_spaces_reload(const struct cfg *c);
-/* The directory through which a program has bound @port for guests, for datagrams or for
- * connections; valid as long as the directory. NULL: no program has. */
+/* The drop-in directory in which a program has bound @port for guests, for datagrams or for
+ * connections; the string is valid as long as the directory. NULL: no program has. */
 const char *av_spaces_port(uint32_t port, bool dgram);
-/* Ends all, after all guests have ended. */
+/* Ends all directories, after all guests have ended. */
 void av_spaces_end(void);
 
 #endif
