@@ -189,7 +189,8 @@ struct region_info {
 	struct region_member_info *members; /* freed by region_infos_free() */
 };
 
-/* Lists all regions. Returns their number, or -ENOMEM. Any thread. */
+/* Lists the regions in which there can be channels. Returns their number, or -ENOMEM. Any thread.
+ */
 int region_infos(struct region_info **out);
 void region_infos_free(struct region_info *infos, int n);
 

@@ -46,6 +46,12 @@ unsigned regions_of(const char *origin)
 	return n;
 }
 
+/* With its lock. False: the memory of a guest that cannot have channels in it yet. */
+static bool is_in_use(const struct region *r)
+{
+	return !r->from.drop || r->owners || r->retired;
+}
+
 int region_infos(struct region_info **out)
 {
 	struct region_info *infos;
@@ -61,7 +67,8 @@ int region_infos(struct region_info **out)
 	n = 0;
 	TAILQ_FOREACH(r, &regions.all, link) {
 		pthread_mutex_lock(&r->lock);
-		ok = ok && info_of(r, &infos[n++]);
+		if (is_in_use(r))
+			ok = ok && info_of(r, &infos[n++]);
 		pthread_mutex_unlock(&r->lock);
 	}
 	pthread_mutex_unlock(&regions.lock);

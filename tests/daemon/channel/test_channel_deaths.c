@@ -14,6 +14,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -115,6 +116,7 @@ static pid_t spawn(const char *uri, unsigned port, const char *how)
 	snprintf(number, sizeof(number), "%u", port);
 	pid = fork();
 	if (pid == 0) {
+		(void)prctl(PR_SET_PDEATHSIG, SIGKILL); /* a failed test does not kill it */
 		execl(self, self, "app", uri, number, how, (char *)NULL);
 		_exit(127);
 	}
@@ -199,7 +201,7 @@ static bool lent(void *arg)
 	return zv_buf_recv(loan->data, loan, 1) == 1;
 }
 
-static bool handover_up(void *arg)
+static bool is_retired(void *arg)
 {
 	(void)arg;
 	cs_ask("regions");
@@ -228,7 +230,7 @@ static void twenty_guests_lose_nothing(void **state)
 		zf_close(c);
 		/* The survivor has a word on loan there: its part is not free, and stays as it is.
 		 */
-		assert_true(zf_until(handover_up, NULL));
+		assert_true(zf_until(is_retired, NULL));
 		assert_int_equal(cs_region("parts"), 1);
 		assert_true(loan.len == 4 && memcmp(loan.data, "word", 4) == 0);
 		zv_buf_release(zv_queue(cs_app, 0), &loan, 1);

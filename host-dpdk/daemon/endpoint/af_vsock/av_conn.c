@@ -295,10 +295,9 @@ void av_conn_go(struct av_call *c, int fd, uint64_t bytes, uint32_t messages)
 		if (a)
 			conn_end(a);
 		/* Nothing has been read from the socket, so descriptors that the program has sent
-		 * may be queued in it; closing the socket closes them. */
+		 * may be queued in it. */
 		(void)shutdown(fd, SHUT_RDWR);
-		io_close_fd(lcore_io(c->lc), fd);
-		fds_put();
+		av_discard_late(c->lc, fd, c->label.sock_type == SOCK_STREAM);
 		return;
 	}
 	fds_put(); /* counted for the guest from now on */
