@@ -224,7 +224,8 @@ static void count_declined(void *ctx, enum zv_log_level level, const char *line)
 static bool both_declined(void *arg)
 {
 	(void)arg;
-	return __atomic_load_n(&declined, __ATOMIC_RELAXED) == 2;
+	/* Each queue that is told of the region asks for it unless another one is doing so. */
+	return __atomic_load_n(&declined, __ATOMIC_RELAXED) >= 2;
 }
 
 /* The region cannot be received: its connections are copied, and the device stays. */
