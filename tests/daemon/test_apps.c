@@ -14,6 +14,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <sys/wait.h>
@@ -291,6 +292,7 @@ static void a_killed_application_is_missed(void **state)
 		pid_t pid = fork();
 
 		if (pid == 0) {
+			(void)prctl(PR_SET_PDEATHSIG, SIGKILL); /* a failed test leaves it behind */
 			execl(self, self, "app", uri, "5009", (char *)NULL);
 			_exit(127);
 		}

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* See ctl_run.h. */
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -13,6 +14,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/sendfile.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -51,6 +53,7 @@ void run_start(struct run *r, const char *const *args, struct how how)
 	if (r->pid == 0) {
 		static char *const no_env[] = {NULL};
 
+		(void)prctl(PR_SET_PDEATHSIG, SIGKILL); /* a failed test leaves it behind */
 		(void)dup2(how.out >= 0 ? how.out : r->out_fd, STDOUT_FILENO);
 		(void)dup2(r->err_fd, STDERR_FILENO);
 		if (how.nobody && (setgid(NOBODY) < 0 || setuid(NOBODY) < 0))

@@ -15,6 +15,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -53,6 +54,7 @@ static void start(struct run *r, const char *const *args, bool one_socket)
 	if (r->pid == 0) {
 		char path[96], *argv[16] = {(char *)(uintptr_t) "zvsockctl", "-s", path};
 
+		(void)prctl(PR_SET_PDEATHSIG, SIGKILL); /* a failed test leaves it behind */
 		(void)snprintf(path, sizeof(path), "%scontrol.sock", zf_dir);
 		for (unsigned i = 0; args[i]; i++)
 			argv[3 + i] = (char *)(uintptr_t)args[i];
