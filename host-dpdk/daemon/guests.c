@@ -216,10 +216,10 @@ void guest_stop(struct daemon *d, struct guest *g)
 static void share_work(struct guest *g)
 {
 	for (unsigned i = 0; i < g->n_queues; i++) {
-		unsigned n = 0;
+		unsigned n = 1;
 
 		for (unsigned k = 0; k < g->n_queues; k++)
-			n += g->queues[k].lc == g->queues[i].lc;
+			n += k != i && g->queues[k].lc == g->queues[i].lc;
 		g->queues[i].work_share = WORK_ROUND / n;
 	}
 }

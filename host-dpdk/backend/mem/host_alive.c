@@ -93,7 +93,7 @@ struct host_alive *host_alive_new(struct alive_slot *slots)
 	memset(a, 0, sizeof(*a));
 	a->slots = slots;
 	a->head.list.next = &a->head.list; /* empty */
-	a->head.futex_offset = (char *)&slots[0].host - (char *)&a->node[0].list;
+	a->head.futex_offset = (long)((uintptr_t)&slots[0].host - (uintptr_t)&a->node[0].list);
 	pthread_mutex_init(&a->lock, NULL);
 	(void)sem_init(&a->end, 0, 0);
 	if (start(a)) {

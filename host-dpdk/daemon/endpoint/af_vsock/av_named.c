@@ -26,13 +26,24 @@ struct av_named {
 	bool look;	 /* [G] check when it starts: reading may have been shut down already */
 };
 
+LIST_HEAD(av_named_list, av_named);
+
 static struct {
 	pthread_mutex_t lock;
-	LIST_HEAD(, av_named) list;
-} table[BUCKETS] = {[0 ... BUCKETS - 1] = {.lock = PTHREAD_MUTEX_INITIALIZER}};
+	struct av_named_list list;
+} table[BUCKETS];
+
+static void table_init(void)
+{
+	for (unsigned i = 0; i < BUCKETS; i++)
+		pthread_mutex_init(&table[i].lock, NULL);
+}
 
 static unsigned bucket(const uint64_t token[2])
 {
+	static pthread_once_t once = PTHREAD_ONCE_INIT;
+
+	(void)pthread_once(&once, table_init);
 	return token[0] % BUCKETS;
 }
 
@@ -79,11 +90,12 @@ static struct av_named *find(const struct av_space *s, const struct dropin_label
 	struct av_named *n;
 
 	pthread_mutex_lock(&table[i].lock);
-	LIST_FOREACH(n, &table[i].list, link)
-		if (n->space == s && memcmp(n->token, l->token, sizeof(n->token)) == 0)
+	for (n = LIST_FIRST(&table[i].list); n; n = LIST_NEXT(n, link)) {
+		if (n->space == s && memcmp(n->token, l->token, sizeof(n->token)) == 0) {
+			__atomic_add_fetch(&n->refs, 1, __ATOMIC_RELAXED);
 			break;
-	if (n)
-		__atomic_add_fetch(&n->refs, 1, __ATOMIC_RELAXED);
+		}
+	}
 	pthread_mutex_unlock(&table[i].lock);
 	return n;
 }
