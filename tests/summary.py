@@ -7,7 +7,8 @@ usage: summary.py BUILDDIR [ARGUMENTS OF meson test...]
 What is counted is the test case, not the program: programs print cmocka's lines ("[       OK ]
 name"), and the scripts under tests/ print the same. A program without such lines is one case. A
 program that ends badly without a failed case (a crash, a sanitizer, a time-out) is a failed case.
-Logs of failing programs are shown in full, and the reason of each skip.
+Logs of failing programs are shown in full, and the reason of each skip. The lines of the logs that
+tell what failed are repeated below them ("failed NAME: ...").
 """
 import json
 import os
@@ -18,6 +19,10 @@ import sys
 CASE = re.compile(r'^\[ +(OK|FAILED|SKIPPED) +\] (\S.*)$')
 RUN = re.compile(r'^\[ RUN +\] (\S+)')
 SKIP_EXIT = 77
+# cmocka's verdicts and failed assertions, unittest's, what sanitizers and glibc say.
+TELLS = re.compile(r'^\[ +(FAILED|ERROR) +\]|: error: |^(FAIL|ERROR): |^\w*(Error|Exception): |^SUMMARY: |ThreadSanitizer: |'
+                   r'AddressSanitizer: |runtime error: |\*\*\* |^Test (setup|teardown) failed')
+TELLS_MOST = 20  # lines of a program
 
 
 def cases(text):
@@ -67,6 +72,13 @@ def judge(test):
     return passed, failed, skipped, [f'{name}/{c}: {why}' for c, why in reasons.items()]
 
 
+def told(test):
+    """The lines of a failed program's log that tell what failed; without any, the last ones."""
+    lines = [s.rstrip() for s in (test.get('stdout') or '').splitlines() + (test.get('stderr') or '').splitlines() if s.strip()]
+    tells = list(dict.fromkeys(s for s in lines if TELLS.search(s)))
+    return tells[:TELLS_MOST] or lines[-5:]
+
+
 def main():
     build, args = (sys.argv[1:2] or [''])[0], sys.argv[2:]
     if build in ('-h', '--help'):
@@ -100,6 +112,10 @@ def main():
         print((test.get('stdout') or '') + (test.get('stderr') or ''))
     for why in skips:
         print(f'skipped {why}')
+    for test in broken:
+        print(f'failed {test["name"]}: {test["result"]}, exit code {test["returncode"]}')
+        for line in told(test):
+            print(f'failed     {line}')
     if rc and not total[1]:  # meson itself failed
         total[1] = 1
     print('{} passed, {} failed, {} skipped'.format(*total))

@@ -227,11 +227,11 @@ static void remove_dir(void)
 
 bool zf_stop(void)
 {
+	bool closed = true;
 	int status = -1;
 
 	for (unsigned i = 0; i < ZF_GUESTS; i++)
-		if (!zf_guest_close(i))
-			return false;
+		closed = zf_guest_close(i) && closed;
 	kill(zf_pid, SIGTERM);
 	waitpid(zf_pid, &status, 0);
 	if (zf_keep_log)
@@ -239,7 +239,9 @@ bool zf_stop(void)
 	free(served);
 	served = NULL;
 	remove_dir();
-	return WIFEXITED(status) && WEXITSTATUS(status) == 0;
+	if (status != 0)
+		fprintf(stderr, "zvsockd ended with status %#x\n", (unsigned)status);
+	return closed && status == 0;
 }
 
 /*
@@ -368,7 +370,10 @@ bool zf_guest_close(unsigned i)
 	struct zv_dev *dev = guests[i];
 
 	guests[i] = NULL;
-	return !dev || zv_close(dev) == 0;
+	if (!dev || zv_close(dev) == 0)
+		return true;
+	fprintf(stderr, "guest %u: zv_close: %s\n", i, zv_error_text());
+	return false;
 }
 
 static void note(const struct zv_event *ev)

@@ -240,9 +240,12 @@ struct zv_dev *ds_up(const char *program)
 	if (!zf_start(program, ds_conf, 2) || chmod(zf_dir, 0711) < 0)
 		return NULL;
 	dev = zf_guest(0, "a.sock", 1);
-	if (!dev || zv_listen(dev, 80, ZV_STREAM, 1024))
-		return NULL;
-	return zf_logged("zvsockd .* is up") ? dev : NULL; /* it serves its control socket */
+	/* Once it says so it serves its control socket. */
+	if (dev && zv_listen(dev, 80, ZV_STREAM, 1024) == 0 && zf_logged("zvsockd .* is up"))
+		return dev;
+	fprintf(stderr, "no guest, or zvsockd did not come up: %s\n", zv_error_text());
+	(void)zf_stop();
+	return NULL;
 }
 
 bool ds_down(void)
@@ -250,10 +253,11 @@ bool ds_down(void)
 	int ask = ds_ask(), fd = ds_connect(ask, SOCK_STREAM, 3, 80);
 
 	if (ask < 0 || fd < 0)
-		return false;
+		fprintf(stderr, "zvsockd does not serve any more: ask %d, connect %s\n", ask,
+			fd < 0 ? strerror(-fd) : "ok");
 	close(fd);
 	close(ask);
-	return zf_stop();
+	return zf_stop() && ask >= 0 && fd >= 0;
 }
 
 int ds_as(uid_t uid, void (*fn)(const struct dropin_msg *m), const struct dropin_msg *m)

@@ -196,7 +196,7 @@ static void guest_reaches_a_listener(void **state)
 		assert_true(fd >= 0);
 		c = zf_connect(dev, 0, ZV_CID_HOST, 1234, i ? ZV_SEQPACKET : ZV_STREAM, NULL);
 		assert_non_null(c);
-		got = accept(fd, NULL, NULL);
+		got = accept4(fd, NULL, NULL, SOCK_CLOEXEC);
 		assert_true(got >= 0);
 		assert_true(ds_peer(got, &l));
 		assert_int_equal(l.view, 'Z');
@@ -310,7 +310,7 @@ static void programs_reach_each_other(void **state)
 	assert_int_equal(m.bytes, geteuid());
 	c = ds_connect(ask, SOCK_STREAM, ZV_CID_LOCAL, 3000);
 	assert_true(fd >= 0 && c >= 0);
-	got = accept(fd, NULL, NULL);
+	got = accept4(fd, NULL, NULL, SOCK_CLOEXEC);
 	assert_true(got >= 0);
 	assert_true(ds_own(got, &own) && ds_peer(got, &peer));
 	assert_true(dropin_names(&names, &own, &peer));

@@ -108,7 +108,7 @@ static void of_a_server(int type)
 	assert_true(listener >= 0);
 	c = zf_connect(dev, 0, ZV_CID_HOST, PORT, zv_type(type), NULL);
 	assert_non_null(c);
-	fd = accept(listener, NULL, NULL);
+	fd = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
 	assert_true(fd >= 0);
 	stops_receiving(ask, fd, c);
 	close(listener);
@@ -225,7 +225,7 @@ static void a_program_that_has_not_read(void **state)
 	listener = ds_listen(ask, SOCK_STREAM, UINT32_MAX, PORT, &m);
 	c = zf_connect(dev, 0, ZV_CID_HOST, PORT, ZV_STREAM, NULL);
 	assert_non_null(c);
-	fd = accept(listener, NULL, NULL);
+	fd = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
 	assert_true(fd >= 0);
 	j.c = c->c;
 	assert_true(zf_until(host_is_full, &j));
@@ -260,7 +260,7 @@ static void a_label_proves_nothing(void **state)
 	listener = ds_listen(ask, SOCK_SEQPACKET, UINT32_MAX, PORT, &m);
 	c = zf_connect(dev, 0, ZV_CID_HOST, PORT, ZV_SEQPACKET, NULL);
 	assert_non_null(c);
-	fd = accept(listener, NULL, NULL);
+	fd = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
 	assert_true(fd >= 0 && ds_peer(fd, &l));
 	dropin_msg_init(&m, DROPIN_SHUTDOWN);
 	dropin_label_write(&l, m.label);
