@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "io.h"
 
+#include "shm_access.h"
+
 #include <errno.h>
 #include <poll.h>
 #include <stdio.h>
@@ -167,8 +169,15 @@ void io_cancel(struct io *io, struct io_op *op)
 
 void io_close_fd(struct io *io, int fd)
 {
+#ifdef SHM_TSAN
+	/* ThreadSanitizer does not see what io_uring closes: it would take the next descriptor of
+	 * that number, which may be another thread's, for this one. */
+	io_submit(io);
+	(void)close(fd);
+#else
 	struct io_uring_sqe *sqe = io_sqe(io, NULL);
 
 	io_uring_prep_close(sqe, fd);
 	sqe->flags |= IOSQE_CQE_SKIP_SUCCESS;
+#endif
 }
