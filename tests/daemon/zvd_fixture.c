@@ -5,7 +5,6 @@
 
 #include <dirent.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <poll.h>
 #include <regex.h>
 #include <sched.h>
@@ -36,20 +35,17 @@ static struct zv_dev *guests[ZF_GUESTS];
 static char names[ZF_GUESTS][EXCHANGE_NAME_MAX];
 static char *served;
 
-static time_t now(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return ts.tv_sec;
-}
-
 static uint64_t now_us(void)
 {
 	struct timespec ts;
 
 	clock_gettime(CLOCK_MONOTONIC, &ts);
 	return (uint64_t)ts.tv_sec * 1000000u + (uint64_t)ts.tv_nsec / 1000u;
+}
+
+static time_t now(void)
+{
+	return (time_t)(now_us() / 1000000u);
 }
 
 bool zf_exchanged(void)
@@ -99,38 +95,38 @@ static bool write_conf(const char *path, const char *text, unsigned lcores)
 	return fclose(f) == 0;
 }
 
-static char *log_path(char *path, size_t size)
+static FILE *open_log(const char *mode)
 {
-	(void)snprintf(path, size, "%slog", zf_dir);
-	return path;
+	char path[96];
+
+	(void)snprintf(path, sizeof(path), "%slog", zf_dir);
+	return fopen(path, mode);
 }
 
 /* In the child. */
 static void set_limits(void)
 {
 	struct rlimit rl = {zf_nofile, zf_nofile};
-	char path[96];
-	int fd;
+	FILE *f;
 
 	if (zf_nofile && setrlimit(RLIMIT_NOFILE, &rl) < 0)
 		_exit(126);
 	if (!zf_keep_log)
 		return;
-	fd = open(log_path(path, sizeof(path)), O_WRONLY | O_CREAT | O_APPEND, 0600);
-	if (fd < 0 || dup2(fd, STDERR_FILENO) < 0)
+	f = open_log("ae");
+	if (!f || dup2(fileno(f), STDERR_FILENO) < 0)
 		_exit(126);
-	close(fd);
 }
 
 unsigned zf_log_lines(const char *re)
 {
-	char path[96], line[8192];
+	char line[8192];
 	unsigned n = 0;
 	regex_t r;
-	FILE *f = fopen(log_path(path, sizeof(path)), "r");
+	FILE *f = open_log("re");
 
-	if (!f && errno == ENOENT)
-		return 0; /* it has not been started yet */
+	if (!f && errno == ENOENT) /* it has not been started yet */
+		return 0;
 	if (!f || regcomp(&r, re, REG_EXTENDED | REG_NOSUB) != 0)
 		abort();
 	while (fgets(line, sizeof(line), f))
@@ -153,8 +149,7 @@ bool zf_logged(const char *re)
 /* What the daemon has said is part of what the test prints. */
 static void show_log(void)
 {
-	char path[96];
-	FILE *f = fopen(log_path(path, sizeof(path)), "r");
+	FILE *f = open_log("re");
 	int c;
 
 	while (f && (c = getc(f)) != EOF)

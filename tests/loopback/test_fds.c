@@ -191,6 +191,7 @@ static void run(const struct loop_ops *l)
 	memset(queue, 0, sizeof(queue));
 	setup();
 	if (l->open() != 0) {
+		print_message("this kernel has no io_uring, or forbids it\n");
 		zv_close(guest);
 		zv_close(host);
 		skip();

@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "io.h"
 
-#include "shm_access.h"
-
 #include <errno.h>
 #include <poll.h>
 #include <stdio.h>
@@ -169,7 +167,7 @@ void io_cancel(struct io *io, struct io_op *op)
 
 void io_close_fd(struct io *io, int fd)
 {
-#ifdef SHM_TSAN
+#ifdef __SANITIZE_THREAD__
 	/* ThreadSanitizer does not see what io_uring closes: it would take the next descriptor of
 	 * that number, which may be another thread's, for this one. */
 	io_submit(io);
