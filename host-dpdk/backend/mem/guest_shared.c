@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER; /* all tables, and who has been taken */
+static struct guest_shared_list all = LIST_HEAD_INITIALIZER(all); /* of all guests */
 
 /* ---- the table ---- */
 
@@ -199,6 +200,7 @@ static int take(struct guest_shares *s, int fd, const struct guest_shared *what,
 		return ret;
 	}
 	LIST_INSERT_HEAD(&s->taken, r, link);
+	LIST_INSERT_HEAD(&all, r, next);
 	*out = r;
 	return 0;
 }
@@ -284,21 +286,6 @@ enum guest_shared_fault guest_shared_import(struct guest_shares *s, struct gpa g
 	return f;
 }
 
-void guest_shared_put(struct guest_shared *r)
-{
-	bool last;
-
-	if (!r)
-		return;
-	pthread_mutex_lock(&lock);
-	last = --r->refs == 0;
-	if (last && !guest_shared_gone(r))
-		LIST_REMOVE(r, link);
-	pthread_mutex_unlock(&lock);
-	if (last)
-		unmap(r);
-}
-
 /* ---- life and death ---- */
 
 /* NULL: there are none. */
@@ -340,13 +327,9 @@ bool guest_shared_orphaned(const struct guest_shared *r, uint64_t cid)
 	return s && shm_load32(&s->owner) == ALIVE_DIED && shm_swap32(&s->owner, ALIVE_DIED, 0);
 }
 
-void guest_shared_serve(struct guest_shared *r, uint64_t cid)
+/* With the lock. NULL: no words can be kept. */
+static struct host_alive *alive_of(struct guest_shared *r)
 {
-	struct alive_slot *s = slot_of(r, cid);
-
-	if (!s)
-		return;
-	pthread_mutex_lock(&lock);
 	if (!r->alive && !r->mute) {
 		r->alive = host_alive_new(alive_slots(r->map.addr, r->size));
 		r->mute = !r->alive;
@@ -354,7 +337,53 @@ void guest_shared_serve(struct guest_shared *r, uint64_t cid)
 			zv_log(ZV_LOG_WARN, "no memory or no thread to let guests see the death of "
 					    "this process: they see it later");
 	}
-	if (r->alive)
+	return r->alive;
+}
+
+void guest_shared_serve(struct guest_shared *r, uint64_t cid)
+{
+	struct alive_slot *s = slot_of(r, cid);
+
+	if (!s)
+		return;
+	pthread_mutex_lock(&lock);
+	if (alive_of(r))
 		host_alive_say(r->alive, s);
 	pthread_mutex_unlock(&lock);
+}
+
+/*
+ * With the lock. @r ends, but another guest has had the same memory imported: its drivers still
+ * have a host.
+ */
+static void pass_words_on(const struct guest_shared *r)
+{
+	struct guest_shared *o;
+
+	LIST_FOREACH(o, &all, next)
+		if (o != r && o->dev == r->dev && o->ino == r->ino && o->offset == r->offset &&
+		    o->size == r->size && slots_of(o))
+			break;
+	if (o && alive_of(o))
+		host_alive_take_over(o->alive, r->alive);
+}
+
+void guest_shared_put(struct guest_shared *r)
+{
+	bool last;
+
+	if (!r)
+		return;
+	pthread_mutex_lock(&lock);
+	last = --r->refs == 0;
+	if (last) {
+		LIST_REMOVE(r, next);
+		if (!guest_shared_gone(r))
+			LIST_REMOVE(r, link);
+		if (r->alive && !guest_shared_gone(r))
+			pass_words_on(r);
+	}
+	pthread_mutex_unlock(&lock);
+	if (last)
+		unmap(r);
 }

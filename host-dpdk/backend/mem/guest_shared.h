@@ -40,6 +40,7 @@
 
 struct guest_shared {
 	LIST_ENTRY(guest_shared) link; /* in guest_shares.taken until gone */
+	LIST_ENTRY(guest_shared) next; /* in the list of all of them, those that are gone as well */
 	struct shm_region map;
 	struct gpa gpa; /* address of its first byte */
 	uint64_t size;	/* usable bytes */

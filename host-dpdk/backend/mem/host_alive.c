@@ -120,6 +120,17 @@ void host_alive_say(struct host_alive *a, struct alive_slot *s)
 	pthread_mutex_unlock(&a->lock);
 }
 
+void host_alive_take_over(struct host_alive *a, struct host_alive *before)
+{
+	uint64_t said;
+
+	pthread_mutex_lock(&before->lock);
+	said = before->said;
+	pthread_mutex_unlock(&before->lock);
+	for (; said; said &= said - 1)
+		host_alive_say(a, &a->slots[__builtin_ctzll(said)]);
+}
+
 void host_alive_end(struct host_alive *a, bool died)
 {
 	if (!a)

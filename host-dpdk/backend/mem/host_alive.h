@@ -31,6 +31,11 @@ struct host_alive *host_alive_new(struct alive_slot *slots);
  */
 void host_alive_say(struct host_alive *a, struct alive_slot *s);
 /*
+ * Maintains all words that @before maintains, which is about to end and has the same page mapped
+ * elsewhere. As above, it does not wait for the thread.
+ */
+void host_alive_take_over(struct host_alive *a, struct host_alive *before);
+/*
  * Ends the maintenance of all words; call it before the region is unmapped. @died: leaves
  * ALIVE_DIED in them for the drivers, otherwise 0. NULL is allowed.
  */

@@ -313,6 +313,14 @@ static void a_region_outlives_the_table_and_knows_that_it_is_gone(void **state)
 	done(&w);
 }
 
+/* Serves guest @cid until there is a word in slot @s. */
+static void serve(struct guest_shared *r, uint64_t cid, const struct alive_slot *s)
+{
+	for (unsigned i = 0; i < 30000 && !shm_load32(&s->host); i++, (void)usleep(1000))
+		guest_shared_serve(r, cid);
+	assert_int_not_equal(shm_load32(&s->host), 0);
+}
+
 /* In the driver's slot, and of no region whose end cannot be the page of slots. */
 static void a_driver_learns_that_the_host_lives(void **state)
 {
@@ -327,11 +335,7 @@ static void a_driver_learns_that_the_host_lives(void **state)
 	guest_shared_serve(r, 3); /* no driver, no slot */
 	assert_false(guest_shared_orphaned(r, 3));
 	s = alive_find(alive_slots(w.mem->r[2].va, REGION_SIZE), 3, 1);
-	for (unsigned i = 0; i < 30000 && !shm_load32(&s->host); i++) {
-		guest_shared_serve(r, 3);
-		(void)usleep(1000);
-	}
-	assert_int_not_equal(shm_load32(&s->host), 0);
+	serve(r, 3, s);
 	odd = take(&w, REGION_GPA, REGION_SIZE - 3);
 	guest_shared_serve(odd, 3);
 	assert_false(guest_shared_orphaned(odd, 3));
@@ -357,13 +361,31 @@ static void a_driver_learns_that_the_host_lives(void **state)
 	guest_shared_put(r); /* another region takes its place */
 	assert_int_equal(shm_load32(&s->host), 0);
 	r = take(&w, REGION_GPA, REGION_SIZE);
-	for (unsigned i = 0; i < 30000 && !shm_load32(&s->host); i++) {
-		guest_shared_serve(r, 3);
-		(void)usleep(1000);
-	}
-	assert_int_not_equal(shm_load32(&s->host), 0);
+	serve(r, 3, s);
 	no_table(&w); /* the device is closed */
 	guest_shared_put(r);
+	done(&w);
+}
+
+/* Two guests have it: when the import that keeps the words goes, the other one keeps them. */
+static void words_are_kept_while_any_guest_has_the_region(void **state)
+{
+	struct guest_shared *r, *other;
+	struct testbed w, v;
+	struct alive_slot *s;
+
+	(void)state;
+	make(&w, memory_file(REGION_SIZE, SEALS));
+	make(&v, dup(w.src[2].fd));
+	r = take(&w, REGION_GPA, REGION_SIZE);
+	other = take(&v, REGION_GPA, REGION_SIZE);
+	s = alive_find(alive_slots(w.mem->r[2].va, REGION_SIZE), 3, 1);
+	serve(r, 3, s);
+	guest_shared_put(r);
+	serve(other, 4, s); /* no slot */
+	guest_shared_put(other);
+	assert_int_equal(shm_load32(&s->host), 0);
+	done(&v);
 	done(&w);
 }
 
@@ -516,6 +538,7 @@ int main(void)
 		cmocka_unit_test(a_read_only_file_is_refused),
 		cmocka_unit_test(a_region_outlives_the_table_and_knows_that_it_is_gone),
 		cmocka_unit_test(a_driver_learns_that_the_host_lives),
+		cmocka_unit_test(words_are_kept_while_any_guest_has_the_region),
 		cmocka_unit_test(another_file_at_that_address_is_another_region),
 		cmocka_unit_test(what_was_given_is_taken_before_it_is_there),
 		cmocka_unit_test(a_common_file_is_a_common_region),
