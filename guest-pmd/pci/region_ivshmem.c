@@ -140,8 +140,12 @@ static int map_sysfs(struct vm_region *r, const char *root)
 		return cannot(r, path, -errno);
 	r->addr = mmap(NULL, r->size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
 	ret = r->addr == MAP_FAILED ? -errno : 0;
-	(void)close(fd);
-	return ret ? cannot(r, path, ret) : 0;
+	if (ret) {
+		(void)close(fd);
+		return cannot(r, path, ret);
+	}
+	r->fd = fd;
+	return 0;
 }
 
 /* ---- through vfio-pci ---- */
@@ -204,10 +208,12 @@ static int ivshmem_map(struct vm_region *r, const struct vm_region_env *p)
 
 static void ivshmem_unmap(struct vm_region *r)
 {
-	if (r->ctx)
+	if (r->ctx) {
 		pci_dev_close(r->ctx);
-	else
+	} else {
 		(void)munmap(r->addr, r->size);
+		(void)close(r->fd);
+	}
 	free(r->ctx);
 }
 

@@ -140,6 +140,12 @@ static int cannot_open(const struct vm_region *r, const char *path, int err)
 	return zv_err(err, "region %s: %s: %s%s", r->name, path, zv_strerror(err), mend);
 }
 
+static void dax_unmap(struct vm_region *r)
+{
+	(void)munmap(r->addr, r->size);
+	(void)close(r->fd);
+}
+
 static int dax_map(struct vm_region *r, const struct vm_region_env *p)
 {
 	const char *root = p->root;
@@ -154,22 +160,18 @@ static int dax_map(struct vm_region *r, const struct vm_region_env *p)
 		return cannot_open(r, path, -errno);
 	r->addr = mmap(NULL, r->size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
 	ret = r->addr == MAP_FAILED ? -errno : 0;
-	(void)close(fd);
 	if (ret) {
+		(void)close(fd);
 		r->addr = NULL;
 		return zv_err(ret, "region %s: cannot map the %llu MiB of %s: %s", r->name,
 			      (unsigned long long)r->size >> 20, path, zv_strerror(ret));
 	}
+	r->fd = fd;
 	/* Not checked in a test, whose tree gives an address where the memory is not. */
 	ret = root[0] ? 0 : vm_region_check_page(r);
 	if (ret)
-		(void)munmap(r->addr, r->size);
+		dax_unmap(r);
 	return ret;
-}
-
-static void dax_unmap(struct vm_region *r)
-{
-	(void)munmap(r->addr, r->size);
 }
 
 const struct vm_region_kind vm_region_dax = {

@@ -79,7 +79,7 @@ static int open_one(struct vm_region *r, const struct vm_region_kind *kind, cons
 {
 	int ret;
 
-	*r = (struct vm_region){.kind = kind};
+	*r = (struct vm_region){.kind = kind, .fd = -1};
 	(void)snprintf(r->name, sizeof(r->name), "%s", name);
 	ret = kind->map(r, p);
 	if (ret) {

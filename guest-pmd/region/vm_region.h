@@ -42,6 +42,7 @@ struct vm_region {
 	struct gpa gpa; /* of its first byte */
 	uint64_t page_size;
 	struct load_latency latency;
+	int fd;	   /* of the file that is mapped; -1: not kept */
 	void *ctx; /* private to the kind */
 };
 

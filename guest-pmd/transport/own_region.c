@@ -197,6 +197,13 @@ bool own_region_announced(const struct own_region *r)
 					 __ATOMIC_ACQUIRE);
 }
 
+int own_region_file(const struct own_region *r)
+{
+	const struct mapping *h = (const struct mapping *)(const void *)r->map;
+
+	return !h ? -1 : h->found.kind ? h->found.fd : h->made.fd;
+}
+
 void own_region_lost(const struct own_region *r)
 {
 	if (r->map)

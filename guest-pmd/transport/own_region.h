@@ -54,6 +54,9 @@ bool own_region_present(const struct own_region *r);
 /* True: the host has announced it since the device was connected. */
 bool own_region_announced(const struct own_region *r);
 
+/* The file behind it, which belongs to the map; -1: there is none that could be locked. */
+int own_region_file(const struct own_region *r);
+
 /* The device has been lost, and with it the memory of a deferred region; no queue is running. */
 void own_region_lost(const struct own_region *r);
 

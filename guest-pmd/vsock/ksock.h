@@ -162,6 +162,9 @@ struct ksock_queue {
 	uint32_t bursts;
 	int epfd;
 	int wake_fd; /* signalled by senders that have news */
+	/* ksock_region.c */
+	uint64_t waits_for; /* the region that cannot be mapped yet; 0: none */
+	uint64_t look_ns;   /* time of the next attempt */
 	pthread_mutex_t events_lock;
 	LIST_HEAD(ksock_msg_events, ksock_sender) msg_events;
 	struct pkt_seg seg[KSOCK_BURST];

@@ -11,6 +11,7 @@
 #include "ksock.h"
 #include "ksock_ctrl.h"
 #include "ksock_msg.h"
+#include "ksock_region.h"
 
 #include <errno.h>
 #include <limits.h>
@@ -370,12 +371,6 @@ static int ksock_offer(struct transport_dev *d, unsigned queue, struct ctrl_offe
 	return own_region_offer(&((struct ksock_dev *)d)->own, out);
 }
 
-static int ksock_map(struct transport_dev *d, unsigned queue, const struct ctrl_region *at,
-		     struct region_map **out)
-{
-	return own_region_map_part(&((struct ksock_dev *)d)->own, "vsock", "", queue, at, out);
-}
-
 static void ksock_forget(struct transport_dev *d, unsigned queue, uint64_t id)
 {
 	(void)d; /* a map goes with its last holder */
@@ -408,7 +403,7 @@ static const struct transport_queue_ops queue_ops = {
 
 static const struct transport_region_ops region_ops = {
 	.offer = ksock_offer,
-	.map = ksock_map,
+	.map = ksock_region_map,
 	.forget = ksock_forget,
 };
 

@@ -56,7 +56,7 @@ static void say_hello(struct ctrl *c)
 				.caps = ZV_CAP_CHANNEL,
 				.max_pkt = 65536};
 	const struct ctrl_msg m = {.type = CTRL_REGION,
-				   .region = {.id = ZVD_REGION, .size = region.size, .gpa = GPA}};
+				   .region = {.id = zvd.region, .size = region.size, .gpa = GPA}};
 	uint8_t wire[HELLO_WIRE_LEN];
 
 	hello_put(wire, &h);
@@ -79,7 +79,7 @@ static struct ctrl *listener(const struct ctrl_claim *claim)
 static void grant(struct ctrl *a, struct ctrl *b, const struct ctrl_claim *claim)
 {
 	struct ctrl_msg m = {.type = CTRL_GRANT,
-			     .grant = {.region = ZVD_REGION,
+			     .grant = {.region = zvd.region,
 				       .peer_cid = claim->peer_cid,
 				       .peer_port = claim->peer_port,
 				       .local_port = claim->port,
@@ -253,6 +253,11 @@ void zvd_hang_up(unsigned n)
 	}
 }
 
+void zvd_forget_channels(void)
+{
+	next_offset = 0;
+}
+
 /* ---- the fixture ---- */
 
 static void before_connect(uint32_t port)
@@ -270,7 +275,7 @@ int zvd_set_up(void **state)
 {
 	struct zv_opts o = {.size = sizeof(o), .flags = ZV_OPT_NO_HUGE};
 
-	zvd = (struct zvd){.grants = true};
+	zvd = (struct zvd){.grants = true, .region = ZVD_REGION};
 	next_offset = 0;
 	ksock_unix_unprivileged = false;
 	ksock_unix_connecting = before_connect;

@@ -9,7 +9,7 @@
 
 #include "ksock_fix.h"
 
-#define ZVD_REGION 5u
+#define ZVD_REGION 40u /* at first */
 #define ZVD_CTRLS  8u
 #define ZVD_PORTS  16u
 
@@ -18,8 +18,9 @@ struct zvd {
 	bool deaf;   /* reads nothing */
 	bool away;   /* control connections are hung up at once: */
 	unsigned refused;
-	bool split;	/* GRANT comes in pieces */
-	unsigned ctrls; /* that are there */
+	bool split;	 /* GRANT comes in pieces */
+	uint64_t region; /* its id */
+	unsigned ctrls;	 /* that are there */
 	/* How often which message has come, and channels that were granted. */
 	unsigned mapped, offers, channels, releases, connects, no_connects, listens, no_listens;
 	uint32_t low_port; /* of the last control connection */
@@ -34,6 +35,9 @@ int zvd_tear_down(void **state);
 void zvd_work(void);
 /* Ends the control connections, oldest first. */
 void zvd_hang_up(unsigned n);
+
+/* The next channels are made from the beginning of the region, whoever holds what there. */
+void zvd_forget_channels(void);
 
 /* As PUMP, with zvsockd. */
 #define RUN(cond) PUMP((zvd_work(), (cond)))
