@@ -142,6 +142,28 @@ long hs_counter(const char *guest, const char *name)
 	return stat_of(guest, "\"endpoints\"", name);
 }
 
+struct counter_is {
+	const char *guest, *name;
+	long n;
+};
+
+static bool counter_is(void *arg)
+{
+	const struct counter_is *c = arg;
+
+	return hs_counter(c->guest, c->name) == c->n;
+}
+
+bool hs_counter_becomes(const char *guest, const char *name, long n)
+{
+	struct counter_is c = {guest, name, n};
+
+	if (zf_until(counter_is, &c))
+		return true;
+	fprintf(stderr, "%s of %s is %ld, not %ld\n", name, guest, hs_counter(guest, name), n);
+	return false;
+}
+
 static long lcore_counter(const char *guest, const char *name)
 {
 	return stat_of(guest, "\"lcores\"", name);

@@ -28,6 +28,8 @@ bool hs_readable(int fd);
 
 /* An endpoint counter of @guest, from the control socket; -1: no such. */
 long hs_counter(const char *guest, const char *name);
+/* Waits until it is @n. False: not within a long time; stderr has what it is. */
+bool hs_counter_becomes(const char *guest, const char *name, long n);
 
 /* Waits until the daemon's first lcore does not spin, but sleeps between what it has to do; @guest:
  * any. */

@@ -4,6 +4,7 @@
  * guests and with each other, their ports, their end, and whoever speaks nonsense on the client
  * socket. "test_daemon_apps app URI PORT" is an application that listens until it is killed.
  */
+#include "conversation.h"
 #include "host_side.h"
 #include "zvd_fixture.h"
 
@@ -24,10 +25,10 @@
 
 #include "proto/local/client_msg.h"
 
-#define CID_A  11u
-#define PORT   5000u
-#define MANY   64u /* applications that zvsockd takes */
-#define STREAM (4u << 20)
+#define CID_A	    11u
+#define PORT	    5000u
+#define MANY	    64u /* applications that zvsockd takes */
+#define STREAM_SIZE (4u << 20)
 
 #define CONF                                                                                       \
 	"applications = @apps\napplication_ports = 5000-5999, 7\n"                                 \
@@ -62,35 +63,6 @@ static struct zv_conn_info info_of(const struct zf_conn *c)
 	return ci;
 }
 
-static void says(struct zf_conn *from, struct zf_conn *to, const char *text, uint32_t flags)
-{
-	char buf[64];
-	uint32_t got = 0;
-	size_t len = strlen(text);
-
-	assert_true(zf_send(from, text, len, flags));
-	assert_int_equal(zf_recv(to, buf, flags ? sizeof(buf) : len, &got), len);
-	assert_memory_equal(buf, text, len);
-	assert_int_equal(got & flags, flags);
-}
-
-/* Both ways, then an end from each side. */
-static void converse(struct zf_conn *a, struct zf_conn *b, enum zv_type type)
-{
-	uint32_t eom = type == ZV_SEQPACKET ? ZV_EOM : 0;
-	char byte;
-
-	says(a, b, "from the one", eom);
-	says(b, a, "from the other", eom);
-	says(a, b, "and again", eom);
-	assert_int_equal(zv_shutdown(a->c, SHUT_WR), 0);
-	assert_int_equal(zf_recv(b, &byte, 1, NULL), 0);
-	says(b, a, "half closed", eom);
-	zf_close(b);
-	assert_int_equal(zf_recv(a, &byte, 1, NULL), 0);
-	zf_close(a);
-}
-
 static void guests_reach_an_application(void **state)
 {
 	static const enum zv_type types[] = {ZV_STREAM, ZV_SEQPACKET};
@@ -113,7 +85,7 @@ static void guests_reach_an_application(void **state)
 		assert_int_equal(info_of(a).peer_cid, CID_A);
 		assert_int_equal(info_of(a).peer_port, info_of(g).local_port);
 		assert_int_equal(info_of(a).local_cid, ZV_CID_HOST);
-		converse(i ? g : a, i ? a : g, types[i]);
+		conv_whole(i ? g : a, i ? a : g, types[i]);
 		assert_int_equal(zv_unlisten(app, PORT + i), 0);
 		assert_null(zf_connect(A, i, ZV_CID_HOST, PORT + i, types[i], &err));
 		assert_int_equal(err, -ECONNREFUSED);
@@ -137,8 +109,8 @@ static void an_application_reaches_guests(void **state)
 		assert_int_equal(info_of(g[i]).peer_cid, ZV_CID_HOST);
 		assert_int_equal(info_of(a[i]).peer_cid, CID_A);
 	}
-	converse(a[0], g[0], ZV_STREAM);
-	converse(g[1], a[1], ZV_STREAM);
+	conv_whole(a[0], g[0], ZV_STREAM);
+	conv_whole(g[1], a[1], ZV_STREAM);
 	assert_null(zf_connect(app, 0, 13, PORT, ZV_STREAM, &err)); /* there is no such guest */
 	assert_int_equal(err, -ECONNREFUSED);
 	assert_null(zf_connect(app, 0, 12, PORT, ZV_STREAM, &err)); /* nobody is attached there */
@@ -164,7 +136,7 @@ static void applications_reach_each_other(void **state)
 		assert_non_null(a);
 		b = zf_accept(other, PORT);
 		assert_non_null(b);
-		converse(a, b, ZV_STREAM);
+		conv_whole(a, b, ZV_STREAM);
 	}
 	assert_null(zf_connect(app, 0, ZV_CID_LOCAL, 9, ZV_STREAM, &err)); /* b's echo is b's */
 	/* and itself */
@@ -172,7 +144,7 @@ static void applications_reach_each_other(void **state)
 	assert_non_null(a);
 	b = zf_accept(other, PORT);
 	assert_non_null(b);
-	converse(a, b, ZV_STREAM);
+	conv_whole(a, b, ZV_STREAM);
 	assert_true(zf_guest_close(3));
 }
 
@@ -196,39 +168,9 @@ static void ports_are_given_once(void **state)
 	assert_int_equal(zv_unlisten(app, PORT), 0);
 }
 
-struct flow {
-	struct zf_conn *from, *to;
-	size_t sent, got;
-	bool bad;
-};
-
-static uint8_t byte_at(size_t i)
-{
-	return (uint8_t)(i * 31 + (i >> 8) * 7 + (i >> 16));
-}
-
-/* Some of the stream, and a look at what has come. */
-static bool flowed(void *arg)
-{
-	static uint8_t out[8192], in[8192];
-	struct flow *f = arg;
-	size_t len = STREAM - f->sent < sizeof(out) ? STREAM - f->sent : sizeof(out);
-	ssize_t n;
-
-	for (size_t i = 0; i < len; i++)
-		out[i] = byte_at(f->sent + i);
-	n = len ? zv_send(f->from->c, out, len, 0) : 0;
-	f->sent += n > 0 ? (size_t)n : 0;
-	n = zv_recv(f->to->c, in, sizeof(in), NULL);
-	for (ssize_t i = 0; i < n; i++)
-		f->bad |= in[i] != byte_at(f->got++);
-	return f->got == STREAM;
-}
-
 static void much_passes_unchanged(void **state)
 {
 	struct zf_conn *a, *g;
-	struct flow f;
 	int err;
 
 	(void)state;
@@ -236,14 +178,12 @@ static void much_passes_unchanged(void **state)
 	g = zf_connect(A, 0, ZV_CID_HOST, PORT, ZV_STREAM, &err);
 	a = zf_accept(app, PORT);
 	assert_true(g && a);
-	f = (struct flow){a, g, 0, 0, false};
-	assert_true(zf_until(flowed, &f) && !f.bad);
-	f = (struct flow){g, a, 0, 0, false};
-	assert_true(zf_until(flowed, &f) && !f.bad);
+	conv_bulk(a, g, STREAM_SIZE);
+	conv_bulk(g, a, STREAM_SIZE);
 	/* A reload does not touch it. */
 	assert_true(zf_reload(CONF "[guest c]\ncid = 13\nsocket = @c.sock\n", 2));
 	assert_true(zf_guest(1, "c.sock", 1) != NULL);
-	converse(a, g, ZV_STREAM);
+	conv_whole(a, g, ZV_STREAM);
 	assert_true(zf_guest_close(1));
 	assert_int_equal(zv_unlisten(app, PORT), 0);
 }

@@ -3,9 +3,9 @@
  * Datagrams of applications that attach themselves to a real zvsockd (`daemon:`): with each other
  * and with guests, from ports that are theirs only, in floods, and beside connections.
  */
+#include "dgram_side.h"
 #include "host_side.h"
 #include "zvd_fixture.h"
-#include "zvsock_dgram.h"
 
 #include <errno.h>
 #include <setjmp.h>
@@ -25,15 +25,7 @@ static const char conf[] = "applications = @apps\napplication_ports = 5000-5999\
 static const char *program;
 static unsigned lcores;
 static struct zv_dev *A, *stock, *x, *y;
-static char got[ZV_DGRAM_MAX], sent[ZV_DGRAM_MAX];
-
-/* HELLO is over. */
-static bool is_known(void *arg)
-{
-	struct zv_dev_info info = {.size = sizeof(info)};
-
-	return zv_dev_info(arg, &info) == 0 && info.peer != ZV_PEER_UNKNOWN;
-}
+static char sent[ZV_DGRAM_MAX];
 
 static int up(void **state)
 {
@@ -44,8 +36,8 @@ static int up(void **state)
 	stock = zf_guest(1, "s.sock", 1);
 	x = zf_app(2, "apps", 1);
 	y = zf_app(3, "apps", 2);
-	return A && stock && x && y && zf_until(is_known, A) && zf_until(is_known, x) &&
-			       zf_until(is_known, y)
+	return A && stock && x && y && zf_until(dg_ready, A) && zf_until(dg_ready, x) &&
+			       zf_until(dg_ready, y)
 		       ? 0
 		       : -1;
 }
@@ -54,71 +46,6 @@ static int down(void **state)
 {
 	(void)state;
 	return zf_stop() ? 0 : -1;
-}
-
-static uint32_t bound(struct zv_dev *dev, uint32_t port)
-{
-	assert_int_equal(zv_dgram_bind(dev, &port, 0), 0);
-	return port;
-}
-
-static ssize_t send_to(struct zv_dev *from, uint32_t port, uint64_t cid, uint32_t to,
-		       const void *data, size_t len)
-{
-	const struct zv_dgram_addr a = {.peer_cid = cid, .local_port = port, .peer_port = to};
-
-	return zv_dgram_send(zv_queue(from, 0), &a, data, len, 0);
-}
-
-/* What zf_until waits for: a datagram on any queue of a device. */
-struct wanted {
-	struct zv_dev *dev;
-	uint32_t port;
-	struct zv_dgram_addr from;
-	ssize_t len;
-};
-
-static bool arrived(void *arg)
-{
-	struct wanted *w = arg;
-
-	for (unsigned i = 0; i < zv_nqueues(w->dev); i++) {
-		w->len = zv_dgram_recv(zv_queue(w->dev, i), w->port, got, sizeof(got), NULL,
-				       &w->from);
-		if (w->len >= 0)
-			return true;
-	}
-	return false;
-}
-
-static struct zv_dgram_addr expect(struct zv_dev *dev, uint32_t port, const void *data, size_t len)
-{
-	struct wanted w = {.dev = dev, .port = port};
-
-	assert_true(zf_until(arrived, &w));
-	assert_int_equal(w.len, len);
-	assert_memory_equal(got, data, len);
-	return w.from;
-}
-
-struct count {
-	const char *of, *name;
-	long n;
-};
-
-static bool counted(void *arg)
-{
-	const struct count *c = arg;
-
-	return hs_counter(c->of, c->name) == c->n;
-}
-
-static void expect_count(const char *of, const char *name, long n)
-{
-	struct count c = {of, name, n};
-
-	if (!zf_until(counted, &c))
-		fail_msg("%s of %s is %ld, not %ld", name, of, hs_counter(of, name), n);
 }
 
 /* There, and back to where it came from. */
@@ -130,27 +57,27 @@ static void there_and_back(struct zv_dev *from, uint32_t port, uint64_t cid, str
 
 	for (unsigned i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
 		memset(sent, 'a' + (int)i, sizes[i]);
-		assert_int_equal(send_to(from, port, cid, PORT, sent, sizes[i]), sizes[i]);
+		assert_int_equal(dg_send(from, port, cid, PORT, sent, sizes[i]), sizes[i]);
 	}
 	for (unsigned i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
 		memset(sent, 'a' + (int)i, sizes[i]);
-		a = expect(to, PORT, sent, sizes[i]);
+		a = dg_expect(to, PORT, sent, sizes[i]);
 		assert_int_equal(a.peer_cid, seen_as);
 		assert_int_equal(a.peer_port, port);
 		assert_int_equal(a.local_port, PORT);
 	}
 	assert_int_equal(zv_dgram_send(zv_queue(to, 0), &a, "back", 4, 0), 4);
-	a = expect(from, port, "back", 4);
+	a = dg_expect(from, port, "back", 4);
 	assert_int_equal(a.peer_port, PORT);
 }
 
 static void applications(void **state)
 {
-	uint32_t mine = bound(x, ZV_PORT_ANY), taken = PORT, far = 80;
+	uint32_t mine = dg_bind(x, ZV_PORT_ANY), taken = PORT, far = 80;
 
 	(void)state;
 	assert_true(mine >= 49152);
-	bound(y, PORT);
+	dg_bind(y, PORT);
 	there_and_back(x, mine, ZV_CID_LOCAL, y, ZV_CID_HOST);
 	there_and_back(x, mine, ZV_CID_HOST, y, ZV_CID_HOST);
 	/* ports are of one application, and those that may be had */
@@ -163,21 +90,21 @@ static void applications(void **state)
 	assert_int_equal(zv_dgram_bind(x, &taken, 0), 0);
 	assert_int_equal(zv_unlisten(x, PORT), 0);
 	assert_int_equal(zv_listen(y, PORT, ZV_STREAM, 0), 0);
-	bound(y, PORT + 1);
-	assert_int_equal(send_to(y, PORT + 1, ZV_CID_LOCAL, PORT, "on", 2), 2);
-	expect(x, PORT, "on", 2);
+	dg_bind(y, PORT + 1);
+	assert_int_equal(dg_send(y, PORT + 1, ZV_CID_LOCAL, PORT, "on", 2), 2);
+	dg_expect(x, PORT, "on", 2);
 }
 
 static void guests(void **state)
 {
-	uint32_t mine = bound(x, ZV_PORT_ANY), theirs = bound(A, 7000);
+	uint32_t mine = dg_bind(x, ZV_PORT_ANY), theirs = dg_bind(A, 7000);
 
 	(void)state;
-	bound(y, PORT);
-	bound(A, PORT);
+	dg_bind(y, PORT);
+	dg_bind(A, PORT);
 	there_and_back(x, mine, CID_A, A, ZV_CID_HOST);
 	there_and_back(A, theirs, ZV_CID_HOST, y, CID_A);
-	expect_count("a", "dgram_lost", 0);
+	assert_true(hs_counter_becomes("a", "dgram_lost", 0));
 }
 
 static bool unbound_at_the_guest(void *arg)
@@ -192,16 +119,17 @@ static bool unbound_at_the_guest(void *arg)
 static void to_nobody(void **state)
 {
 	static const uint64_t cid[] = {ZV_CID_LOCAL, ZV_CID_HOST, 99, 14, CID_A};
-	uint32_t mine = bound(x, ZV_PORT_ANY);
+	uint32_t mine = dg_bind(x, ZV_PORT_ANY);
 
 	(void)state;
 	for (unsigned i = 0; i < 5; i++)
-		assert_int_equal(send_to(x, mine, cid[i], 77, "x", 1), 1);
-	expect_count("app.0", "dgram_lost", 4);
-	expect_count("app.0", "dgram_passed_on", 1); /* the guest counts that one */
+		assert_int_equal(dg_send(x, mine, cid[i], 77, "x", 1), 1);
+	assert_true(hs_counter_becomes("app.0", "dgram_lost", 4));
+	assert_true(
+		hs_counter_becomes("app.0", "dgram_passed_on", 1)); /* the guest counts that one */
 	assert_true(zf_until(unbound_at_the_guest, NULL));
-	bound(stock, PORT);
-	assert_int_equal(send_to(stock, PORT, ZV_CID_HOST, PORT, "x", 1), -EOPNOTSUPP);
+	dg_bind(stock, PORT);
+	assert_int_equal(dg_send(stock, PORT, ZV_CID_HOST, PORT, "x", 1), -EOPNOTSUPP);
 }
 
 static bool is_away(void *arg)
@@ -215,7 +143,7 @@ static bool is_back(void *arg)
 {
 	struct zv_dev_info info = {.size = sizeof(info)};
 
-	return zv_dev_info(arg, &info) == 0 && info.queues_up == info.queues && is_known(arg);
+	return zv_dev_info(arg, &info) == 0 && info.queues_up == info.queues && dg_ready(arg);
 }
 
 /* Two whose drivers believe that the port is theirs, as zvsockd was away when they bound it: one
@@ -224,16 +152,16 @@ static void a_port_of_others(void **state)
 {
 	const struct zv_dgram_addr to = {
 		.peer_cid = ZV_CID_LOCAL, .local_port = PORT, .peer_port = PORT + 1};
-	struct wanted w = {.dev = x, .port = PORT + 1};
+	struct dg_wait w = {.dev = x, .port = PORT + 1};
 	struct zv_dev *const both[] = {x, y};
 	unsigned came = 0;
 
 	(void)state;
 	assert_true(zf_kill());
 	assert_true(zf_until(is_away, x) && zf_until(is_away, y));
-	bound(x, PORT);
-	bound(y, PORT);
-	bound(x, PORT + 1);
+	dg_bind(x, PORT);
+	dg_bind(y, PORT);
+	dg_bind(x, PORT + 1);
 	assert_true(zf_start_again(program));
 	assert_true(zf_until(is_back, x) && zf_until(is_back, y));
 	for (unsigned i = 0; i < 2; i++)
@@ -243,7 +171,7 @@ static void a_port_of_others(void **state)
 		zf_poll();
 	for (unsigned i = 0; i < 200; i++) {
 		zf_poll();
-		came += arrived(&w);
+		came += dg_arrived(&w);
 	}
 	assert_int_equal(came, 1);
 }
@@ -268,33 +196,33 @@ static struct conns connect_both(void)
  * connection goes on. */
 static void floods(void **state)
 {
-	uint32_t flood = bound(x, ZV_PORT_ANY), mine = bound(y, ZV_PORT_ANY),
-		 theirs = bound(A, 7000);
+	uint32_t flood = dg_bind(x, ZV_PORT_ANY), mine = dg_bind(y, ZV_PORT_ANY),
+		 theirs = dg_bind(A, 7000);
 	struct conns c = connect_both();
-	struct wanted w = {.dev = A, .port = theirs};
+	struct dg_wait w = {.dev = A, .port = theirs};
 	unsigned passed = 0, came = 0;
 
 	(void)state;
-	bound(A, PORT);
-	bound(y, PORT);
+	dg_bind(A, PORT);
+	dg_bind(y, PORT);
 	for (int i = 0; i < FLOOD; i++) {
 		const char byte = (char)i;
 
-		passed += send_to(x, flood, i & 1 ? CID_A : ZV_CID_LOCAL, i & 2 ? PORT : 78, sent,
+		passed += dg_send(x, flood, i & 1 ? CID_A : ZV_CID_LOCAL, i & 2 ? PORT : 78, sent,
 				  4000) == 4000;
 		if (i % 30 == 0) {
-			(void)send_to(y, mine, CID_A, theirs, "mine", 4);
+			(void)dg_send(y, mine, CID_A, theirs, "mine", 4);
 			assert_true(zf_send(c.a, &byte, 1, 0));
-			assert_int_equal(zf_recv(c.b, got, 1, NULL), 1);
-			assert_int_equal(got[0], byte);
+			assert_int_equal(zf_recv(c.b, dg_payload, 1, NULL), 1);
+			assert_int_equal(dg_payload[0], byte);
 		}
 		zf_poll();
-		came += arrived(&w) && w.len == 4;
+		came += dg_arrived(&w) && w.len == 4;
 	}
 	assert_true(passed > 100);
 	for (unsigned i = 0; i < 200; i++) {
 		zf_poll();
-		came += arrived(&w) && w.len == 4;
+		came += dg_arrived(&w) && w.len == 4;
 	}
 	assert_true(came > FLOOD / 30 / 2);
 	zf_close(c.a);
@@ -304,23 +232,23 @@ static void floods(void **state)
 /* One that goes while others send to it holds up nobody, and its ports are free. */
 static void one_that_goes(void **state)
 {
-	uint32_t flood = bound(x, ZV_PORT_ANY);
+	uint32_t flood = dg_bind(x, ZV_PORT_ANY);
 
 	(void)state;
-	bound(y, PORT);
+	dg_bind(y, PORT);
 	for (int i = 0; i < FLOOD; i++) {
-		(void)send_to(x, flood, ZV_CID_LOCAL, PORT, sent, 4000);
+		(void)dg_send(x, flood, ZV_CID_LOCAL, PORT, sent, 4000);
 		zf_poll();
 		if (i == FLOOD / 2)
 			assert_true(zf_guest_close(3));
 	}
 	y = zf_app(3, "apps", 1);
 	assert_non_null(y);
-	assert_true(zf_until(is_known, y));
-	bound(y, PORT);
-	while (send_to(x, flood, ZV_CID_LOCAL, PORT, "again", 5) == -EAGAIN)
+	assert_true(zf_until(dg_ready, y));
+	dg_bind(y, PORT);
+	while (dg_send(x, flood, ZV_CID_LOCAL, PORT, "again", 5) == -EAGAIN)
 		zf_poll();
-	expect(y, PORT, "again", 5);
+	dg_expect(y, PORT, "again", 5);
 }
 
 static int run(const char *name)

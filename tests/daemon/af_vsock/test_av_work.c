@@ -4,6 +4,7 @@
  * they chosen the numbers of their ports. The lcore is played here.
  */
 #include "endpoint/af_vsock/av.h"
+#include "lcore_works.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -25,42 +26,15 @@
 #define MOST (AV_TURN_WORK + 32u)
 
 static struct av_space space;
-static uint64_t the_round;
 static unsigned binds;
-static TAILQ_HEAD(, lcore_work) works = TAILQ_HEAD_INITIALIZER(works);
 
 /* ---- the lcore ---- */
 
-uint64_t __wrap_lcore_round(const struct lcore *lc);
-void __wrap_lcore_defer(struct lcore *lc, struct lcore_work *w);
-void __wrap_lcore_defer_cancel(struct lcore *lc, struct lcore_work *w);
 struct io *__wrap_lcore_io(struct lcore *lc);
 void __wrap_io_poll_on(struct io *io, struct io_op *op, int fd, uint32_t events);
 void __wrap_io_close_fd(struct io *io, int fd);
 int __wrap_bind(int fd, const struct sockaddr *addr, socklen_t len);
 int __real_bind(int fd, const struct sockaddr *addr, socklen_t len);
-
-uint64_t __wrap_lcore_round(const struct lcore *lc)
-{
-	(void)lc;
-	return the_round;
-}
-
-void __wrap_lcore_defer(struct lcore *lc, struct lcore_work *w)
-{
-	(void)lc;
-	if (!w->queued)
-		TAILQ_INSERT_TAIL(&works, w, link);
-	w->queued = true;
-}
-
-void __wrap_lcore_defer_cancel(struct lcore *lc, struct lcore_work *w)
-{
-	(void)lc;
-	if (w->queued)
-		TAILQ_REMOVE(&works, w, link);
-	w->queued = false;
-}
 
 struct io *__wrap_lcore_io(struct lcore *lc)
 {
@@ -88,19 +62,6 @@ int __wrap_bind(int fd, const struct sockaddr *addr, socklen_t len)
 	return __real_bind(fd, addr, len);
 }
 
-static void next_round(void)
-{
-	struct lcore_work end = {0}, *w;
-
-	the_round++;
-	TAILQ_INSERT_TAIL(&works, &end, link);
-	while ((w = TAILQ_FIRST(&works)) != &end) {
-		__wrap_lcore_defer_cancel(NULL, w);
-		w->run(w);
-	}
-	TAILQ_REMOVE(&works, &end, link);
-}
-
 /* ---- a space without guests ---- */
 
 static int up(void **state)
@@ -114,7 +75,7 @@ static int up(void **state)
 	TAILQ_INIT(&space.failed);
 	TAILQ_INIT(&space.checked);
 	av_turn_init(&space);
-	the_round++;
+	lcore_works_round(); /* what an earlier test has used up is of another round */
 	return 0;
 }
 
@@ -125,8 +86,8 @@ static int down(void **state)
 	(void)state;
 	TAILQ_FOREACH(a, &space.asks, link)
 		av_ask_end(a);
-	while (!TAILQ_EMPTY(&works))
-		next_round();
+	while (!lcore_works_empty())
+		lcore_works_round();
 	av_ports_end(&space);
 	pthread_mutex_destroy(&space.lock);
 	return space.n_asks || space.users;
@@ -168,7 +129,7 @@ static void work_of_a_round_is_bounded(void **state)
 	for (all = 0; all < PROGRAMS * QUESTIONS; all += got) {
 		got = answers(fd, PROGRAMS);
 		assert_in_range(got, 1, MOST);
-		next_round();
+		lcore_works_round();
 	}
 	for (unsigned i = 0; i < PROGRAMS; i++)
 		close(fd[i]);
@@ -190,7 +151,7 @@ static void each_user_has_turns(void **state)
 	other = asks(1); /* the socket is this user's */
 	assert_int_equal(seteuid(0), 0);
 	for (; !answers(&other, 1); rounds++)
-		next_round();
+		lcore_works_round();
 	assert_in_range(rounds, 0, 2);
 	assert_in_range(answers(fd, PROGRAMS), 1, 3 * MOST);
 	for (unsigned i = 0; i < PROGRAMS; i++)
@@ -225,7 +186,7 @@ static void a_question_looks_at_few_ports(void **state)
 	unsigned left;
 
 	(void)state;
-	for (unsigned i = 0; i < PORTS; i++, next_round()) {
+	for (unsigned i = 0; i < PORTS; i++, lcore_works_round()) {
 		binds = 0;
 		fd[i] = bound(ask, 5000 + i * AV_BUCKETS);
 		assert_in_range(binds, 0, MOST);
@@ -234,7 +195,7 @@ static void a_question_looks_at_few_ports(void **state)
 	assert_int_equal(left, PORTS);
 	for (unsigned i = 0; i < PORTS; i++)
 		close(fd[i]);
-	for (unsigned i = 0; i < PORTS; i++, next_round()) {
+	for (unsigned i = 0; i < PORTS; i++, lcore_works_round()) {
 		binds = 0;
 		close(bound(ask, 6000 + i));
 		assert_in_range(binds, 0, MOST);

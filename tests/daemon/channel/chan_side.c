@@ -35,7 +35,7 @@ int cs_stop(void **state)
 	return zf_stop() ? 0 : -1;
 }
 
-/* ---- what zvsockctl cs_exchange ---- */
+/* ---- what zvsockctl says ---- */
 
 char cs_answer[65536];
 
@@ -98,7 +98,7 @@ long cs_counted(const char *name)
 	return hs_counter("app.0", name) + hs_counter("app.1", name);
 }
 
-/* ---- conversations ---- */
+/* ---- connections ---- */
 
 struct cs_pair cs_joined(enum zv_type type)
 {
@@ -113,66 +113,7 @@ struct cs_pair cs_joined(enum zv_type type)
 	return p;
 }
 
-void cs_exchange(struct zf_conn *from, struct zf_conn *to, const char *text, uint32_t flags)
-{
-	char buf[64];
-	uint32_t got = 0;
-	size_t len = strlen(text);
-
-	assert_true(zf_send(from, text, len, flags));
-	assert_int_equal(zf_recv(to, buf, flags ? sizeof(buf) : len, &got), len);
-	assert_memory_equal(buf, text, len);
-	assert_int_equal(got & flags, flags);
-}
-
 void cs_converse(struct cs_pair p, enum zv_type type)
 {
-	uint32_t eom = type == ZV_SEQPACKET ? ZV_EOM : 0;
-	char byte;
-
-	cs_exchange(p.a, p.b, "from the one", eom);
-	cs_exchange(p.b, p.a, "from the other", eom);
-	assert_int_equal(zv_shutdown(p.a->c, SHUT_WR), 0);
-	assert_int_equal(zf_recv(p.b, &byte, 1, NULL), 0);
-	cs_exchange(p.b, p.a, "half closed", eom);
-	zf_close(p.b);
-	assert_int_equal(zf_recv(p.a, &byte, 1, NULL), 0);
-	zf_close(p.a);
-}
-
-struct flow {
-	struct zf_conn *from, *to;
-	size_t sent, got;
-	bool bad;
-};
-
-static uint8_t byte_at(size_t i)
-{
-	return (uint8_t)(i * 31 + (i >> 8) * 7 + (i >> 16));
-}
-
-/* Some of the stream, and a look at what has come. */
-static bool flowed(void *arg)
-{
-	static uint8_t out[100000], in[70000];
-	struct flow *f = arg;
-	size_t len = STREAM_SIZE - f->sent < sizeof(out) ? STREAM_SIZE - f->sent : sizeof(out);
-	ssize_t n;
-
-	for (size_t i = 0; i < len; i++)
-		out[i] = byte_at(f->sent + i);
-	n = len ? zv_send(f->from->c, out, len, 0) : 0;
-	f->sent += n > 0 ? (size_t)n : 0;
-	n = zv_recv(f->to->c, in, sizeof(in), NULL);
-	for (ssize_t i = 0; i < n; i++)
-		f->bad |= in[i] != byte_at(f->got++);
-	return f->got == STREAM_SIZE;
-}
-
-void cs_flow(struct zf_conn *from, struct zf_conn *to)
-{
-	struct flow f = {from, to, 0, 0, false};
-
-	assert_true(zf_until(flowed, &f));
-	assert_false(f.bad);
+	conv_whole(p.a, p.b, type);
 }

@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * What the tests of channels share: a real zvsockd, two applications in the test's process, what
- * zvsockctl says of regions and connections, and conversations. Failures are cmocka's.
+ * zvsockctl says of regions and connections. Failures are cmocka's.
  */
 #ifndef CHAN_SIDE_H
 #define CHAN_SIDE_H
 
+#include "conversation.h"
 #include "zvd_fixture.h"
 
 #define PORT	    5000u /* of streams; PORT + 1: of SEQPACKET sockets */
@@ -39,11 +40,7 @@ struct cs_pair {
 	struct zf_conn *a, *b; /* of cs_app, of cs_other */
 };
 struct cs_pair cs_joined(enum zv_type type);
-/* A word from one to the other. */
-void cs_exchange(struct zf_conn *from, struct zf_conn *to, const char *text, uint32_t flags);
-/* Both ways, then an end from each side. */
+/* conv_whole() with both. */
 void cs_converse(struct cs_pair p, enum zv_type type);
-/* STREAM_SIZE bytes, each of which is looked at. */
-void cs_flow(struct zf_conn *from, struct zf_conn *to);
 
 #endif

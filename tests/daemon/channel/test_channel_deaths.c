@@ -363,7 +363,7 @@ static void zvsockd_may_die(void **state)
 	struct cs_pair p = cs_joined(ZV_STREAM);
 
 	(void)state;
-	cs_exchange(p.a, p.b, "before", 0);
+	conv_say(p.a, p.b, "before", 0);
 	assert_true(zf_kill());
 	assert_true(zf_until(failed, p.a) && zf_until(failed, p.b));
 	assert_int_equal(p.a->err, -ECONNRESET);
@@ -375,7 +375,7 @@ static void zvsockd_may_die(void **state)
 	p.b = zf_accept(cs_other, PORT);
 	assert_non_null(p.b);
 	assert_int_equal(cs_channels(), 1);
-	cs_flow(p.a, p.b);
+	conv_bulk(p.a, p.b, STREAM_SIZE);
 	cs_converse(p, ZV_STREAM);
 	assert_true(zf_until(cs_all_free, NULL));
 }

@@ -73,8 +73,8 @@ static void guest_and_applications_share_its_memory(void **state)
 	assert_int_equal(cs_channels(), 2);
 	assert_int_equal(cs_region("parts"), 2);
 	for (unsigned i = 0; i < 2; i++) {
-		cs_flow(p[i].a, p[i].b);
-		cs_flow(p[i].b, p[i].a);
+		conv_bulk(p[i].a, p[i].b, STREAM_SIZE);
+		conv_bulk(p[i].b, p[i].a, STREAM_SIZE);
 		cs_converse(p[i], ZV_STREAM);
 	}
 	assert_true(zf_until(cs_all_free, NULL));
@@ -126,7 +126,7 @@ static void a_guest_that_goes_takes_its_region_along(void **state)
 		struct cs_pair p = i % 2 ? to_guest() : from_guest();
 		struct zf_conn *survivor = i % 2 ? p.a : p.b, *dead = i % 2 ? p.b : p.a;
 
-		cs_exchange(p.a, p.b, "before", 0);
+		conv_say(p.a, p.b, "before", 0);
 		assert_int_equal(cs_channels(), 1);
 		region_name(id);
 		assert_true(zf_guest_close(GUEST));
@@ -202,8 +202,8 @@ static void a_loan_outlives_zvsockd(void **state)
 	for (unsigned i = 0; i < 2; i++) {
 		to_guest_again(&p);
 		assert_int_equal(cs_channels(), 0);
-		cs_flow(p.b, p.a);
-		cs_flow(p.a, p.b);
+		conv_bulk(p.b, p.a, STREAM_SIZE);
+		conv_bulk(p.a, p.b, STREAM_SIZE);
 		cs_converse(p, ZV_STREAM);
 	}
 	assert_true(zf_logged("applications or guests have its region mapped since before zvsockd "
@@ -214,7 +214,7 @@ static void a_loan_outlives_zvsockd(void **state)
 	to_guest_again(&p);
 	assert_int_equal(cs_channels(), 1);
 	assert_true(zf_logged("its region is free of what was there before zvsockd was started"));
-	cs_flow(p.b, p.a);
+	conv_bulk(p.b, p.a, STREAM_SIZE);
 	cs_converse(p, ZV_STREAM);
 	assert_true(zf_until(cs_all_free, NULL));
 }

@@ -146,8 +146,8 @@ static void noise_in_the_region_breaks_connections_only(void **state)
 		struct cs_pair p = cs_joined(ZV_STREAM);
 
 		assert_int_equal(cs_channels(), 1);
-		cs_flow(p.a, p.b);
-		cs_flow(p.b, p.a);
+		conv_bulk(p.a, p.b, STREAM_SIZE);
+		conv_bulk(p.b, p.a, STREAM_SIZE);
 		cs_converse(p, ZV_STREAM);
 	}
 	assert_true(zf_until(cs_all_free, NULL));

@@ -3,14 +3,13 @@
  * Datagrams between guests of a real zvsockd: to siblings on the same lcore and on another one, to
  * nobody, in floods, and beside connections.
  */
+#include "dgram_side.h"
 #include "host_side.h"
 #include "zvd_fixture.h"
-#include "zvsock_dgram.h"
 
 #include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
-#include <string.h>
 
 #include <cmocka.h>
 
@@ -23,67 +22,6 @@
 
 static const char *program;
 static struct zv_dev *A, *B, *alone, *stock;
-static char got[ZV_DGRAM_MAX];
-
-static uint32_t bound(struct zv_dev *dev, uint32_t port)
-{
-	assert_int_equal(zv_dgram_bind(dev, &port, 0), 0);
-	return port;
-}
-
-static ssize_t send_to(struct zv_dev *from, uint32_t port, uint64_t cid, const void *data,
-		       size_t len)
-{
-	const struct zv_dgram_addr to = {.peer_cid = cid, .local_port = port, .peer_port = PORT};
-
-	return zv_dgram_send(zv_queue(from, 0), &to, data, len, 0);
-}
-
-/* What zf_until waits for: a datagram on any queue of a device. */
-struct wanted {
-	struct zv_dev *dev;
-	uint32_t port;
-	struct zv_dgram_addr from;
-	ssize_t len;
-};
-
-static bool arrived(void *arg)
-{
-	struct wanted *w = arg;
-
-	for (unsigned i = 0; i < zv_nqueues(w->dev); i++) {
-		w->len = zv_dgram_recv(zv_queue(w->dev, i), w->port, got, sizeof(got), NULL,
-				       &w->from);
-		if (w->len >= 0)
-			return true;
-	}
-	return false;
-}
-
-static struct zv_dgram_addr expect(struct zv_dev *dev, uint32_t port, const char *text)
-{
-	struct wanted w = {.dev = dev, .port = port};
-
-	assert_true(zf_until(arrived, &w));
-	assert_int_equal(w.len, strlen(text));
-	assert_memory_equal(got, text, strlen(text));
-	return w.from;
-}
-
-/* The counter of guest a is what *arg says. */
-static const char *counter_name;
-static bool counted(void *arg)
-{
-	return hs_counter("a", counter_name) == *(long *)arg;
-}
-
-static void expect_count(const char *name, long n)
-{
-	counter_name = name;
-	if (!zf_until(counted, &n))
-		fail_msg("%s is %ld, not %ld", name, hs_counter("a", name), n);
-}
-
 static void begin(unsigned lcores)
 {
 	assert_true(zf_start(program,
@@ -99,14 +37,6 @@ static void begin(unsigned lcores)
 	assert_true(A && B && alone && stock);
 }
 
-/* HELLO is over. */
-static bool takes_datagrams(void *arg)
-{
-	struct zv_dev_info info = {.size = sizeof(info)};
-
-	return zv_dev_info(arg, &info) == 0 && info.peer != ZV_PEER_UNKNOWN;
-}
-
 static void siblings(unsigned lcores)
 {
 	struct zv_dgram_addr from;
@@ -116,37 +46,37 @@ static void siblings(unsigned lcores)
 	long lost;
 
 	begin(lcores);
-	assert_true(zf_until(takes_datagrams, A) && zf_until(takes_datagrams, B) &&
-		    zf_until(takes_datagrams, alone));
-	mine = bound(A, ZV_PORT_ANY);
-	bound(B, PORT);
+	assert_true(zf_until(dg_ready, A) && zf_until(dg_ready, B) && zf_until(dg_ready, alone));
+	mine = dg_bind(A, ZV_PORT_ANY);
+	dg_bind(B, PORT);
 	assert_int_equal(zv_listen(B, PORT, ZV_STREAM, 0), 0);
 	/* there and back, with their boundaries */
-	assert_int_equal(send_to(A, mine, CID_B, "one", 3), 3);
-	assert_int_equal(send_to(A, mine, CID_B, "", 0), 0);
-	from = expect(B, PORT, "one");
+	assert_int_equal(dg_send(A, mine, CID_B, PORT, "one", 3), 3);
+	assert_int_equal(dg_send(A, mine, CID_B, PORT, "", 0), 0);
+	from = dg_expect(B, PORT, "one", 3);
 	assert_int_equal(from.peer_cid, CID_A);
 	assert_int_equal(from.local_cid, CID_B);
 	assert_int_equal(from.peer_port, mine);
 	assert_int_equal(from.local_port, PORT);
-	(void)expect(B, PORT, "");
+	(void)dg_expect(B, PORT, "", 0);
 	assert_int_equal(zv_dgram_send(zv_queue(B, 0), &from, "back", 4, 0), 4);
-	from = expect(A, mine, "back");
+	from = dg_expect(A, mine, "back", 4);
 	assert_int_equal(from.peer_cid, CID_B);
-	expect_count("dgram_passed_on", 2);
+	assert_true(hs_counter_becomes("a", "dgram_passed_on", 2));
 
 	/* to the host, to who is in no group, who is not there, who is stock: lost, and counted */
 	lost = 0;
 	for (unsigned i = 0; i < 4; i++, lost++)
 		assert_int_equal(
-			send_to(A, mine,
-				(const uint64_t[]){ZV_CID_HOST, CID_ALONE, 99, CID_STOCK}[i], "x",
-				1),
+			dg_send(A, mine,
+				(const uint64_t[]){ZV_CID_HOST, CID_ALONE, 99, CID_STOCK}[i], PORT,
+				"x", 1),
 			1);
-	expect_count("dgram_lost", lost);
-	bound(alone, PORT);
-	assert_int_equal(send_to(alone, PORT, ZV_CID_HOST, "x", 1), -EOPNOTSUPP);
-	assert_int_equal(send_to(stock, bound(stock, PORT), ZV_CID_HOST, "x", 1), -EOPNOTSUPP);
+	assert_true(hs_counter_becomes("a", "dgram_lost", lost));
+	dg_bind(alone, PORT);
+	assert_int_equal(dg_send(alone, PORT, ZV_CID_HOST, PORT, "x", 1), -EOPNOTSUPP);
+	assert_int_equal(dg_send(stock, dg_bind(stock, PORT), ZV_CID_HOST, PORT, "x", 1),
+			 -EOPNOTSUPP);
 
 	/* a flood, which nobody reads, beside a connection of the same guests */
 	a = zf_connect(A, 0, CID_B, PORT, ZV_STREAM, NULL);
@@ -156,12 +86,12 @@ static void siblings(unsigned lcores)
 	for (int i = 0; i < FLOOD; i++) {
 		char byte = (char)i;
 
-		if (send_to(A, mine, CID_B, got, 4000) == 4000)
+		if (dg_send(A, mine, CID_B, PORT, dg_payload, 4000) == 4000)
 			passed++;
 		if (i % 100 == 0) {
 			assert_true(zf_send(a, &byte, 1, 0));
-			assert_int_equal(zf_recv(b, got, 1, NULL), 1);
-			assert_int_equal(got[0], byte);
+			assert_int_equal(zf_recv(b, dg_payload, 1, NULL), 1);
+			assert_int_equal(dg_payload[0], byte);
 		}
 		zf_poll();
 	}
@@ -171,20 +101,20 @@ static void siblings(unsigned lcores)
 	/* who goes in the middle of it holds up nobody */
 	assert_true(zf_guest_close(1));
 	for (int i = 0; i < FLOOD; i++) {
-		(void)send_to(A, mine, CID_B, got, 4000);
+		(void)dg_send(A, mine, CID_B, PORT, dg_payload, 4000);
 		zf_poll();
 	}
 	B = zf_zvsock_guest(1, "b", 1);
 	assert_non_null(B);
-	assert_true(zf_until(takes_datagrams, B));
-	bound(B, PORT);
+	assert_true(zf_until(dg_ready, B));
+	dg_bind(B, PORT);
 	do
 		zf_poll();
-	while (send_to(A, mine, CID_B, "again", 5) == -EAGAIN);
+	while (dg_send(A, mine, CID_B, PORT, "again", 5) == -EAGAIN);
 	do {
-		struct wanted w = {.dev = B, .port = PORT};
+		struct dg_wait w = {.dev = B, .port = PORT};
 
-		assert_true(zf_until(arrived, &w)); /* those of the flood come first */
+		assert_true(zf_until(dg_arrived, &w)); /* those of the flood come first */
 		passed = (int)w.len;
 	} while (passed == 4000);
 	assert_int_equal(passed, 5);

@@ -5,6 +5,7 @@
  * guest has accepted at once. The lcore is played here; the sockets are real.
  */
 #include "endpoint/af_vsock/av.h"
+#include "lcore_works.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -23,17 +24,12 @@ static struct guest guest;
 static struct guest_queue queue;
 static struct av_call calls[CALLS];
 static int program[CALLS];
-static uint64_t the_round;
 static size_t filled, got;
 static unsigned reads, started, aborted;
 static struct relay *running[CALLS];
-static TAILQ_HEAD(, lcore_work) works = TAILQ_HEAD_INITIALIZER(works);
 
 /* ---- the lcore, and what a relay does ---- */
 
-uint64_t __wrap_lcore_round(const struct lcore *lc);
-void __wrap_lcore_defer(struct lcore *lc, struct lcore_work *w);
-void __wrap_lcore_defer_cancel(struct lcore *lc, struct lcore_work *w);
 void __wrap_relay_init(struct relay *r, struct guest_queue *gq, struct zv_conn *conn,
 		       const struct conn_kind *kind, int fd, unsigned flags);
 void __wrap_relay_start(struct relay *r, const char *early, uint32_t early_len);
@@ -47,28 +43,6 @@ bool __wrap_guest_fd_get(struct guest_queue *gq);
 void __wrap_fds_put(void);
 void __wrap_av_named_give(struct av_named *n, struct relay *r);
 void __wrap_av_named_started(struct relay *r);
-
-uint64_t __wrap_lcore_round(const struct lcore *lc)
-{
-	(void)lc;
-	return the_round;
-}
-
-void __wrap_lcore_defer(struct lcore *lc, struct lcore_work *w)
-{
-	(void)lc;
-	if (!w->queued)
-		TAILQ_INSERT_TAIL(&works, w, link);
-	w->queued = true;
-}
-
-void __wrap_lcore_defer_cancel(struct lcore *lc, struct lcore_work *w)
-{
-	(void)lc;
-	if (w->queued)
-		TAILQ_REMOVE(&works, w, link);
-	w->queued = false;
-}
 
 static void no_payload_yet(struct lcore_work *w)
 {
@@ -165,19 +139,6 @@ void __wrap_av_named_started(struct relay *r)
 	(void)r;
 }
 
-static void next_round(void)
-{
-	struct lcore_work end = {0}, *w;
-
-	the_round++;
-	TAILQ_INSERT_TAIL(&works, &end, link);
-	while ((w = TAILQ_FIRST(&works)) != &end) {
-		__wrap_lcore_defer_cancel(NULL, w);
-		w->run(w);
-	}
-	TAILQ_REMOVE(&works, &end, link);
-}
-
 /* ---- connections ---- */
 
 static int up(void **state)
@@ -243,7 +204,7 @@ static void rounds(uint64_t bytes, unsigned most_reads)
 		size_t before = got;
 		unsigned calls_before = reads;
 
-		next_round();
+		lcore_works_round();
 		assert_true(got - before <= bytes);
 		assert_true(reads - calls_before <= most_reads);
 		assert_true(reads > calls_before); /* it goes on */
