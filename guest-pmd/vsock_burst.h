@@ -47,7 +47,7 @@ VSOCK_INLINE void burst_watch(struct vsock_pair *p)
 VSOCK_INLINE void burst_rx_give(const struct virtq_layout *ring, struct vsock_pair *p, uint16_t id)
 {
 	if (!hot_rx_keep(&p->hot_rx, id, virtq_in_flight(&p->rx)))
-		ring->post(&p->rx, id, vsock_room(&p->rx_bufs));
+		ring->post(&p->rx, id, vsock_buf_len(&p->rx_bufs));
 }
 
 /* Posts buffers that were kept, up to @want in flight. */
@@ -55,7 +55,7 @@ VSOCK_INLINE void burst_rx_top_up(const struct virtq_layout *ring, struct vsock_
 				  uint32_t want)
 {
 	while (p->hot_rx.nspare && virtq_in_flight(&p->rx) < want)
-		ring->post(&p->rx, hot_rx_take(&p->hot_rx), vsock_room(&p->rx_bufs));
+		ring->post(&p->rx, hot_rx_take(&p->hot_rx), vsock_buf_len(&p->rx_bufs));
 }
 
 /* True while an event of the device waits for the control thread. */

@@ -42,7 +42,7 @@ static inline __attribute__((always_inline)) bool vsock_event_waits(const struct
 }
 
 /* Bytes that the descriptor of a whole buffer covers: header and payload. */
-static inline uint32_t vsock_room(const struct vsock_bufs *b)
+static inline uint32_t vsock_buf_len(const struct vsock_bufs *b)
 {
 	return VSOCK_HDR_LEN + b->payload;
 }

@@ -136,7 +136,7 @@ static struct virtq_bufs packets_of(const struct vsock_bufs *b, uint32_t count, 
 	return (struct virtq_bufs){
 		.addr = iova_add(b->iova, VSOCK_HDR_OFF),
 		.stride = b->stride,
-		.len = vsock_room(b),
+		.len = vsock_buf_len(b),
 		.count = (uint16_t)count,
 		.write = write,
 	};
@@ -165,7 +165,7 @@ void vsock_pair_start(struct vsock_pair *p, const struct vsock_events *ev)
 {
 	for (uint32_t i = 0; i < virtq_size(&p->rx); i++)
 		if (p->rx_state[i] == RX_POSTED)
-			p->layout->post(&p->rx, (uint16_t)i, vsock_room(&p->rx_bufs));
+			p->layout->post(&p->rx, (uint16_t)i, vsock_buf_len(&p->rx_bufs));
 	hot_rx_restart(&p->hot_rx);
 	p->ev = ev;
 	p->notified = UINT32_MAX; /* no value of seen */

@@ -21,7 +21,7 @@ int tx_refresh(struct shm_channel *ch)
 }
 
 /* Loads the receiver's index if fewer than @n entries are known to be free. */
-static uint32_t tx_room(struct shm_channel *ch, uint32_t n)
+static uint32_t tx_entries_free(struct shm_channel *ch, uint32_t n)
 {
 	uint32_t room = tx_free_entries(&ch->tx);
 
@@ -110,7 +110,7 @@ int shm_channel_reserve(struct shm_channel *ch, struct shm_msg *msgs, unsigned n
 		return -EINVAL;
 	if (n > SHM_ENTRIES_MAX)
 		n = SHM_ENTRIES_MAX;
-	room = tx_room(ch, n * width) / width;
+	room = tx_entries_free(ch, n * width) / width;
 	if (ch->err)
 		return ch->err;
 	if (n > room)
@@ -184,7 +184,7 @@ static inline int put_user(struct shm_channel *ch, const struct shm_msg *m, uint
 		return -EINVAL;
 	if (tx->reserved)
 		return -EBUSY;
-	if (tx_room(ch, width) < width)
+	if (tx_entries_free(ch, width) < width)
 		return ch->err;
 	if (m->len == SHM_CACHE_LINE)
 		memcpy(tx_line(tx, tx->pos), m->data, SHM_CACHE_LINE);
@@ -221,7 +221,7 @@ static inline int put_slot(struct shm_channel *ch, const struct shm_msg *m)
 		return -EINVAL;
 	if (tx->reserved)
 		return -EBUSY;
-	if (tx_room(ch, 1) < 1)
+	if (tx_entries_free(ch, 1) < 1)
 		return ch->err;
 	ref = (struct channel_slot_ref){.id = m->id, .offset = (uint32_t)offset, .gen = ++s->gen};
 	s->state = SLOT_SENT;
@@ -343,7 +343,7 @@ int shm_channel_control(struct shm_channel *ch, uint32_t number, uint8_t flags)
 
 uint32_t shm_channel_free_entries(struct shm_channel *ch, uint32_t want)
 {
-	uint32_t places = ch->err ? 0 : tx_room(ch, want);
+	uint32_t places = ch->err ? 0 : tx_entries_free(ch, want);
 
 	return ch->err ? 0 : places;
 }

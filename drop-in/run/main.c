@@ -344,7 +344,7 @@ static int check(const char *dir, const char *control, const char *name)
 
 int main(int argc, char **argv)
 {
-	char dir_room[DI_DIR_MAX], linker[PATH_MAX], library_path[PATH_MAX], why[PATH_MAX + 256];
+	char dir_buf[DI_DIR_MAX], linker[PATH_MAX], library_path[PATH_MAX], why[PATH_MAX + 256];
 	struct options o = {0};
 	const char *dir, *library;
 	struct program p;
@@ -352,7 +352,7 @@ int main(int argc, char **argv)
 	int r;
 
 	read_options(argc, argv, &o);
-	dir = find_dir(&o, dir_room);
+	dir = find_dir(&o, dir_buf);
 	if (o.check)
 		return check(dir, o.control ? o.control : GUEST_CONTROL, argv[optind]);
 	r = program_find(argv[optind], program_own_linker(linker) ? linker : NULL, &p, why,

@@ -66,7 +66,7 @@ static int import(struct zv_dev *dev, unsigned queue, uint64_t gpa, uint64_t siz
 		.orphaned = orphaned,
 		.serve = serve,
 		.lent = lent,
-		.kept = ZV_HOST_REGION_RESERVED,
+		.reserved_tail = ZV_HOST_REGION_RESERVED,
 		.arg = r};
 	return 0;
 }

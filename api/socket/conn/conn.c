@@ -18,7 +18,7 @@
 static void timed_out(struct zv_conn *c);
 
 /* Makes room in the table for one more. False: the application has max_conns of them. */
-static bool make_room(struct zv_queue *q)
+static bool may_have_another(struct zv_queue *q)
 {
 	struct zv_conn *c = TAILQ_FIRST(&q->timers[TIMER_CLOSE]);
 
@@ -45,7 +45,7 @@ struct zv_conn *conn_new(struct zv_queue *q, const struct conn_key *key,
 	if (!(flags & CF_INTERNAL)) {
 		flags |= CF_COUNTED;
 		*err = -ENOSPC;
-		if (!make_room(q))
+		if (!may_have_another(q))
 			return NULL;
 	}
 	c = q->pool.free;

@@ -219,8 +219,8 @@ unsigned accept_events(struct zv_queue *q, struct zv_event *events, unsigned max
 {
 	unsigned n = 0;
 
-	if (q->accept.room && max && *left) {
-		q->accept.room = 0;
+	if (q->accept.dgram_out && max && *left) {
+		q->accept.dgram_out = 0;
 		q->accept.ndue--;
 		--*left;
 		events[n++] = (struct zv_event){.events = ZV_EV_DGRAM_OUT};

@@ -96,10 +96,10 @@ struct zv_conn *accept_next(struct zv_queue *q, uint32_t port, bool *found);
 /* Records that @a now holds @count connections or datagrams. */
 void accept_waiting(struct zv_queue *q, struct accept_queue *a, uint32_t count);
 /* ZV_EV_DGRAM_OUT is due. */
-static inline void accept_room(struct zv_queue *q)
+static inline void accept_dgram_out(struct zv_queue *q)
 {
-	q->accept.ndue += !q->accept.room;
-	q->accept.room = 1;
+	q->accept.ndue += !q->accept.dgram_out;
+	q->accept.dgram_out = 1;
 }
 /* Reports ZV_EV_ACCEPT or ZV_EV_DGRAM for up to @max of the *@left listeners not reported yet. */
 unsigned accept_events(struct zv_queue *q, struct zv_event *events, unsigned max, uint32_t *left);

@@ -24,7 +24,7 @@ static void set_state(struct zv_queue *q, enum peer_state state)
 	__atomic_store_n(&q->peer.state, (uint8_t)state, __ATOMIC_RELEASE);
 	if (q->dgram.waits && (state == HELLO_DONE || state == HELLO_PLAIN)) {
 		q->dgram.waits = false;
-		accept_room(q);
+		accept_dgram_out(q);
 	}
 }
 

@@ -413,10 +413,10 @@ struct zv_queue {
 	struct { /* listener.c; first: poll.c */
 		/* Accept queues with ZV_EV_ACCEPT or ZV_EV_DGRAM due, the next one first. */
 		struct accept_list due;
-		uint32_t ndue;	     /* entries of `due`, plus `room` */
+		uint32_t ndue;	     /* entries of `due`, plus `dgram_out` */
 		uint32_t listen_gen; /* dev->listen_gen as last seen */
 		uint8_t first;	     /* 1: ports get the larger half of an odd number of events */
-		uint8_t room;	     /* 1: ZV_EV_DGRAM_OUT is due */
+		uint8_t dgram_out;   /* 1: ZV_EV_DGRAM_OUT is due */
 	} accept;
 	struct rx_loans rx;
 	struct tx_loans tx;

@@ -5,7 +5,7 @@
 #include <sys/uio.h>
 
 /* Where the pieces' addresses go: room for @n, or for as many as there was memory for. */
-static struct iovec *tap_room(struct queue_tap *t, uint32_t *n)
+static struct iovec *tap_iov(struct queue_tap *t, uint32_t *n)
 {
 	struct iovec *v;
 
@@ -23,7 +23,7 @@ static struct iovec *tap_room(struct queue_tap *t, uint32_t *n)
 static void show(struct zv_queue *q, bool sent, const struct vsock_hdr *h,
 		 const struct pkt_seg *seg, uint32_t nseg)
 {
-	struct iovec *v = tap_room(&q->tap, &nseg);
+	struct iovec *v = tap_iov(&q->tap, &nseg);
 	uint8_t wire[VSOCK_HDR_LEN];
 
 	vsock_hdr_put(wire, h);

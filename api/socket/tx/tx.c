@@ -138,7 +138,7 @@ static bool send_rst(struct zv_queue *q, const struct vsock_hdr *h)
 }
 
 /* Makes room for one more waiting RST; at most @most may wait. */
-static bool rst_room(struct zv_queue *q, uint32_t most)
+static bool rst_ring_grow(struct zv_queue *q, uint32_t most)
 {
 	uint32_t size = q->rst.size ? 2 * q->rst.size : ZV_RST_FIFO;
 	struct vsock_hdr *more;
@@ -172,7 +172,7 @@ static void rst_for(struct zv_queue *q, const struct vsock_hdr *in, uint32_t mos
 		h.src_cid = q->session.own_cid;
 	if (q->rst.count == 0 && send_rst(q, &h))
 		return;
-	if (!rst_room(q, most)) {
+	if (!rst_ring_grow(q, most)) {
 		stats_add(&q->tq->stats.rst_dropped, 1);
 		return;
 	}

@@ -75,7 +75,7 @@ static bool message_full(const struct zv_conn *c)
 }
 
 /* Bytes that the open message, or else the next one, may still have. */
-static uint32_t message_room(const struct zv_conn *c)
+static uint32_t message_left(const struct zv_conn *c)
 {
 	uint32_t most = c->credit.peer_buf_alloc;
 
@@ -120,7 +120,7 @@ int tx_buf_alloc(struct zv_conn *c, struct zv_buf *bufs, unsigned n, size_t len)
 			"packets, all that the peer can take before its end",
 			c->tx.msg_bytes, c->tx.msg_pkts);
 	left = tx_credit_left(c);
-	left = left < message_room(c) ? left : message_room(c);
+	left = left < message_left(c) ? left : message_left(c);
 	pkts = credit_tx_packets(&c->credit);
 	pkts = pkts > c->tx.loans ? pkts - c->tx.loans : 0;
 	if (!left || !pkts)

@@ -31,7 +31,7 @@ void tx_wake_waiters(struct zv_queue *q, unsigned buffers)
 
 	for (; f; f = TAILQ_NEXT(f, link)) {
 		if (f == &q->dgram.flow)
-			accept_room(q);
+			accept_dgram_out(q);
 		else
 			conn_ready(conn_of_flow(f));
 	}

@@ -158,7 +158,7 @@ static int can_send(struct zv_queue *q)
 		      q->index, q->dev->opts.flags & ZV_OPT_NO_DGRAM ? "this device" : "the peer");
 }
 
-static ssize_t no_room(struct zv_queue *q)
+static ssize_t no_tx_buffer(struct zv_queue *q)
 {
 	stats_add(&q->tq->stats.tx_no_buffer, 1);
 	tx_sched_wait(&q->sched, &q->dgram.flow, 1);
@@ -180,7 +180,7 @@ ssize_t dgram_send(struct zv_queue *q, const struct zv_dgram_addr *addr, const v
 		return ret;
 	if (!tx_sched_left(&q->sched, &q->dgram.flow) ||
 	    !q->tq->ops->tx_reserve(q->tq, &s, 1, len, 0))
-		return no_room(q);
+		return no_tx_buffer(q);
 	if (s.capacity < len) {
 		q->tq->ops->tx_cancel(q->tq, s.token);
 		return zv_err(-EMSGSIZE, "zv_dgram_send: %u bytes: a buffer of this device has %u",

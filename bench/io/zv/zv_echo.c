@@ -8,7 +8,7 @@
 #include <string.h>
 
 /* Room that is missing comes back while the queue is polled; events are seen again later. */
-static int wait_room(struct worker *w, struct zv_conn *zc, uint64_t *deadline)
+static int wait_sendable(struct worker *w, struct zv_conn *zc, uint64_t *deadline)
 {
 	struct zv_event ev[8];
 	int n;
@@ -55,7 +55,7 @@ int echo_send(struct worker *w, struct bconn *bc, const unsigned char *src, uint
 			}
 		}
 		if (rc == -EAGAIN)
-			rc = wait_room(w, bc->zc, &deadline);
+			rc = wait_sendable(w, bc->zc, &deadline);
 		else if (rc < 0)
 			return side_fail(w->side, rc, "send");
 		if (rc < 0)

@@ -27,7 +27,7 @@ struct vhost_pair_saved {
 };
 
 /* Makes a slot for one more; false: no memory. Slots in [saved_next, nsaved) wait for the owner. */
-static bool slot_room(struct vhost_pair *q)
+static bool slots_grow(struct vhost_pair *q)
 {
 	uint32_t size = q->saved_size ? 2 * q->saved_size : 64;
 	struct vhost_pair_saved **p;
@@ -54,7 +54,7 @@ static bool save(struct vhost_pair *q, const struct rx_pkt *p)
 	uint32_t at = 0;
 
 	/* Checked by the burst: the segments have hdr.len bytes in all. */
-	if (sizeof(*k) + sizeof(k) + p->hdr.len > q->saved_max - q->saved_bytes || !slot_room(q))
+	if (sizeof(*k) + sizeof(k) + p->hdr.len > q->saved_max - q->saved_bytes || !slots_grow(q))
 		return false;
 	k = malloc(sizeof(*k) + p->hdr.len);
 	if (!k)

@@ -8,8 +8,8 @@
 #include <pthread.h>
 #include <zvsock_broker.h>
 
-#define REGIONS_KEPT 8u		    /* per guest, in use or with payload on loan */
-#define REACH_MAP_NS 10000000000ull /* for a VMM to map the region that it was sent */
+#define REGIONS_PER_GUEST 8u		 /* per guest, in use or with payload on loan */
+#define REACH_MAP_NS	  10000000000ull /* for a VMM to map the region that it was sent */
 
 bool reach_is_app(const struct guest *g)
 {
@@ -150,12 +150,12 @@ static struct region *import(struct guest_queue *gq, uint64_t gpa, uint64_t size
 		mem.drop(mem.arg);
 		return NULL;
 	}
-	if (regions_of(gq->guest->name) >= REGIONS_KEPT) {
+	if (regions_of(gq->guest->name) >= REGIONS_PER_GUEST) {
 		log_line(ZV_LOG_WARN, gq->guest->name,
 			 "%u regions of this guest are still in use by applications that have not "
 			 "given back what they have on loan there: the memory that its driver "
 			 "offers for channels is not used",
-			 REGIONS_KEPT);
+			 REGIONS_PER_GUEST);
 		mem.drop(mem.arg);
 		return NULL;
 	}

@@ -375,8 +375,9 @@ static int make(struct region *r, struct chan_part *p, uint64_t bytes)
 	if (ret)
 		return ret;
 	channel_shape(&p->desc,
-		      at.length - (at.offset + at.length > r->mem.size - r->from.kept ? r->from.kept
-										      : 0));
+		      at.length - (at.offset + at.length > r->mem.size - r->from.reserved_tail
+					   ? r->from.reserved_tail
+					   : 0));
 	p->desc.offset = at.offset;
 	p->desc.generation = at.generation;
 	if (!shm_channel_format(r->mem.addr, r->mem.size, &p->desc))

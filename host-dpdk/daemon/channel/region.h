@@ -74,7 +74,7 @@ struct region_mem {
 	/* Stores up to @n CIDs of guests whose drivers may hold payload there from before zvsockd
 	 * was started. Returns their number. NULL: there are none */
 	unsigned (*lent)(void *arg, uint64_t *cids, unsigned n);
-	uint64_t kept; /* reserved bytes at the end, not for channels */
+	uint64_t reserved_tail; /* reserved bytes at the end, not for channels */
 	void *arg;
 };
 

@@ -66,17 +66,17 @@ void region_look_lent(struct region *r, bool (*counts)(uint64_t cid, void *arg),
 
 bool region_settled(struct region *r)
 {
-	bool settled, said;
+	bool settled, was_waiting;
 
 	if (is_settled(r))
 		return true;
 	check_locks(r);
 	pthread_mutex_lock(&r->lock);
-	said = r->waits;
+	was_waiting = r->waits;
 	settled = r->settled;
 	r->waits = !settled;
 	pthread_mutex_unlock(&r->lock);
-	if (settled == said)
+	if (settled == was_waiting)
 		log_line(ZV_LOG_INFO, r->origin,
 			 settled ? "its region is free of what was there before zvsockd was started"
 				 : "applications or guests have its region mapped since before "

@@ -42,8 +42,8 @@ static void tap(void *ctx, bool sent, const void *hdr, const struct iovec *iov, 
 	(void)sent; /* the CIDs in the header show the direction */
 	for (int i = 0; i < n; i++)
 		r.len += (uint32_t)iov[i].iov_len;
-	r.kept = r.len < s->snaplen ? r.len : s->snaplen;
-	want = capture_entries(r.kept);
+	r.caplen = r.len < s->snaplen ? r.len : s->snaplen;
+	want = capture_entries(r.caplen);
 	got = spsc_reserve(&s->prod, want, &idx);
 	if (got < (int)want) {
 		if (got > 0)
@@ -53,8 +53,8 @@ static void tap(void *ctx, bool sent, const void *hdr, const struct iovec *iov, 
 	}
 	memcpy(r.hdr, hdr, sizeof(r.hdr));
 	ring_put(&s->prod, idx, 0, &r, sizeof(r));
-	for (int i = 0; i < n && at < sizeof(r) + r.kept; i++) {
-		size_t left = sizeof(r) + r.kept - at;
+	for (int i = 0; i < n && at < sizeof(r) + r.caplen; i++) {
+		size_t left = sizeof(r) + r.caplen - at;
 		size_t len = iov[i].iov_len < left ? iov[i].iov_len : left;
 
 		ring_put(&s->prod, idx, at, iov[i].iov_base, len);

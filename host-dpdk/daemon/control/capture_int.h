@@ -19,7 +19,7 @@
 struct capture_record {
 	uint64_t ns; /* CLOCK_MONOTONIC */
 	uint32_t len;
-	uint32_t kept;
+	uint32_t caplen;
 	uint8_t hdr[PCAP_VIRTIO_BYTES];
 	uint32_t pad;
 };
@@ -63,10 +63,10 @@ struct capture {
 	size_t out_len, out_size;
 };
 
-/* Entries that a packet with @kept bytes of kept payload takes. */
-static inline uint32_t capture_entries(uint32_t kept)
+/* Entries that a packet with @caplen bytes of captured payload takes. */
+static inline uint32_t capture_entries(uint32_t caplen)
 {
-	return (uint32_t)((sizeof(struct capture_record) + kept + CAPTURE_ENTRY - 1) /
+	return (uint32_t)((sizeof(struct capture_record) + caplen + CAPTURE_ENTRY - 1) /
 			  CAPTURE_ENTRY);
 }
 

@@ -110,11 +110,11 @@ static struct capture_source *oldest(struct capture *c, uint64_t until)
 static int write_packet(struct capture *c, struct capture_source *s)
 {
 	const struct capture_record *r = &s->head;
-	unsigned more = capture_entries(r->kept) - 1;
+	unsigned more = capture_entries(r->caplen) - 1;
 	uint32_t idx;
 	int ret;
 
-	if (c->out_size - c->out_len < PCAP_PACKET_BYTES + r->kept) {
+	if (c->out_size - c->out_len < PCAP_PACKET_BYTES + r->caplen) {
 		ret = flush(c);
 		if (ret < 0)
 			return ret;
@@ -122,10 +122,10 @@ static int write_packet(struct capture *c, struct capture_source *s)
 	/* A packet is submitted as a whole, so its other entries are present. */
 	if (more)
 		(void)spsc_peek(&s->cons, more, &idx);
-	pcap_packet_header(c->out + c->out_len, c->epoch + r->ns, r->hdr, r->kept, r->len);
+	pcap_packet_header(c->out + c->out_len, c->epoch + r->ns, r->hdr, r->caplen, r->len);
 	c->out_len += PCAP_PACKET_BYTES;
-	ring_get(&s->cons, s->idx, sizeof(*r), c->out + c->out_len, r->kept);
-	c->out_len += r->kept;
+	ring_get(&s->cons, s->idx, sizeof(*r), c->out + c->out_len, r->caplen);
+	c->out_len += r->caplen;
 	spsc_release(&s->cons, more + 1);
 	s->have = false;
 	c->buffered++;
@@ -216,7 +216,7 @@ uint64_t capture_left_over(struct capture_source *s)
 		if (!s->have)
 			ring_get(&s->cons, s->idx, 0, &s->head, sizeof(s->head));
 		s->have = false;
-		more = capture_entries(s->head.kept) - 1;
+		more = capture_entries(s->head.caplen) - 1;
 		if (more)
 			(void)spsc_peek(&s->cons, more, &idx);
 		spsc_release(&s->cons, more + 1);

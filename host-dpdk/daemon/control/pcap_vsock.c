@@ -24,7 +24,7 @@ _Static_assert(sizeof(struct pcap_file) == PCAP_FILE_BYTES, "pcap format");
 
 struct packet {
 	uint32_t sec, nsec;
-	uint32_t kept, len; /* of all that follows, in the file and on the wire */
+	uint32_t caplen, len; /* of all that follows, in the file and on the wire */
 	/* vsockmon's header: the virtio header's first fields, and what they mean */
 	uint64_t src_cid, dst_cid;
 	uint32_t src_port, dst_port;
@@ -70,12 +70,12 @@ static uint16_t mon_op(uint16_t op)
 }
 
 void pcap_packet_header(uint8_t out[PCAP_PACKET_BYTES], uint64_t unix_ns,
-			const uint8_t virtio[PCAP_VIRTIO_BYTES], uint32_t kept, uint32_t len)
+			const uint8_t virtio[PCAP_VIRTIO_BYTES], uint32_t caplen, uint32_t len)
 {
 	struct packet p = {
 		.sec = htole32((uint32_t)(unix_ns / 1000000000u)),
 		.nsec = htole32((uint32_t)(unix_ns % 1000000000u)),
-		.kept = htole32(PCAP_VSOCKMON_BYTES + PCAP_VIRTIO_BYTES + kept),
+		.caplen = htole32(PCAP_VSOCKMON_BYTES + PCAP_VIRTIO_BYTES + caplen),
 		.len = htole32(PCAP_VSOCKMON_BYTES + PCAP_VIRTIO_BYTES + len),
 		.transport = htole16(MON_TRANSPORT_VIRTIO),
 		.transport_len = htole16(PCAP_VIRTIO_BYTES),
@@ -93,8 +93,8 @@ void pcap_packet_header(uint8_t out[PCAP_PACKET_BYTES], uint64_t unix_ns,
 
 uint32_t pcap_record_bytes(const uint8_t record[PCAP_RECORD_BYTES])
 {
-	uint32_t kept;
+	uint32_t caplen;
 
-	memcpy(&kept, record + offsetof(struct packet, kept), sizeof(kept));
-	return PCAP_RECORD_BYTES + le32toh(kept);
+	memcpy(&caplen, record + offsetof(struct packet, caplen), sizeof(caplen));
+	return PCAP_RECORD_BYTES + le32toh(caplen);
 }

@@ -91,7 +91,7 @@ void fds_put(void)
 	__atomic_sub_fetch(&held, 1, __ATOMIC_RELAXED);
 }
 
-bool fds_room(void)
+bool fds_available(void)
 {
 	return __atomic_load_n(&held, __ATOMIC_RELAXED) < __atomic_load_n(&most, __ATOMIC_RELAXED);
 }

@@ -25,7 +25,7 @@ void fds_plan(const struct cfg *c, unsigned others);
 bool fds_get(void);
 void fds_put(void);
 /* True: there is room for one more at this moment. */
-bool fds_room(void);
+bool fds_available(void);
 
 /* Counts @n existing descriptors, whether there is room for them or not. */
 void fds_take(uint32_t n);

@@ -63,11 +63,11 @@ bool guest_fd_get(struct guest_queue *gq)
 	return false;
 }
 
-bool guest_fd_room(const struct guest *g)
+bool guest_fd_available(const struct guest *g)
 {
 	uint32_t others = g->closer ? fd_closer_count(g->closer) : 0;
 
-	return __atomic_load_n(&g->fds, __ATOMIC_RELAXED) + others < g->max_fds && fds_room();
+	return __atomic_load_n(&g->fds, __ATOMIC_RELAXED) + others < g->max_fds && fds_available();
 }
 
 void guest_fd_put(struct guest_queue *gq)

@@ -100,7 +100,7 @@ void guest_counters_read(const struct guest *g, struct guest_counters *to);
  * guests together, have reached their limit; counted and logged. */
 bool guest_fd_get(struct guest_queue *gq);
 /* Checks the same without reserving. */
-bool guest_fd_room(const struct guest *g);
+bool guest_fd_available(const struct guest *g);
 void guest_fd_put(struct guest_queue *gq);
 /* As guest_fd_put() for the connection's descriptor @fd, in which others may be queued (passed.h):
  * it is closed elsewhere, and counts until then. */

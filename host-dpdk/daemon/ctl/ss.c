@@ -225,12 +225,12 @@ static bool wanted(const struct unix_socket *u)
 
 int ctl_ss(struct ctl *c)
 {
-	json_t *said = ctl_ask(c, "guests"), *answer = ctl_ask(c, "list");
+	json_t *guests_answer = ctl_ask(c, "guests"), *answer = ctl_ask(c, "list");
 	json_t *list = c->json ? json_array() : NULL;
 	struct table *t = NULL;
 	struct dropin_label l;
 
-	guests = json_object_get(said, "guests");
+	guests = json_object_get(guests_answer, "guests");
 	all = unix_sockets(&n_all);
 	if (!all)
 		ctl_die(CTL_FAILED,
@@ -253,7 +253,7 @@ int ctl_ss(struct ctl *c)
 	show_others(json_object_get(answer, "connections"), t, list);
 	free(all);
 	json_decref(answer);
-	json_decref(said);
+	json_decref(guests_answer);
 	if (t)
 		table_print(t);
 	else

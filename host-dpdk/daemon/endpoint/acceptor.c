@@ -96,7 +96,7 @@ static void accept_more(struct lcore_timer *t)
 	struct acceptor *l =
 		(struct acceptor *)(void *)((char *)t - offsetof(struct acceptor, pause));
 
-	if (!l->accept.pending && guest_fd_room(l->guest))
+	if (!l->accept.pending && guest_fd_available(l->guest))
 		io_accept(lcore_io(l->lc), &l->accept, l->fd);
 	else /* its cancellation is still pending, or all would be turned away again */
 		lcore_timer_start(l->lc, t, ACCEPT_PAUSE);

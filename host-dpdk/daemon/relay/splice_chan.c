@@ -25,11 +25,11 @@ struct splice_chan {
 	struct broker_user attached[2];
 	struct broker_wait wait[2];
 	struct lcore_timer timer[2];
-	struct guest_queue *waits[2];		 /* where the side waits; NULL: it does not */
-	uint64_t since_ns[2];			 /* when it began to wait */
-	bool granted[2];			 /* the broker releases the end */
-	bool wake[2];				 /* the driver is to be woken; atomic */
-	const struct broker_conn_ops *spoken[2]; /* how its end was granted; NULL: it was not */
+	struct guest_queue *waits[2];		     /* where the side waits; NULL: it does not */
+	uint64_t since_ns[2];			     /* when it began to wait */
+	bool granted[2];			     /* the broker releases the end */
+	bool wake[2];				     /* the driver is to be woken; atomic */
+	const struct broker_conn_ops *granted_by[2]; /* how its end was granted; NULL: it was not */
 };
 
 static struct splice_chan *of_wait(struct broker_wait *w, unsigned side)
@@ -297,7 +297,7 @@ int splice_chan_connect(struct splice *sp, struct guest_queue *gq, uint32_t src_
 	ret = b ? broker_connect(b, &to, &g, conn) : -EOPNOTSUPP;
 	if (ret == 0) {
 		ch->granted[B] = sp->side[B].f.owner.channel = true;
-		ch->spoken[B] = broker_ops(b);
+		ch->granted_by[B] = broker_ops(b);
 		broker_granted(b, &ch->part->end[B]);
 		GUEST_COUNT(gq, channel_granted);
 		return 0;
@@ -329,7 +329,7 @@ int splice_chan_answer(struct splice_side *s)
 	ret = b ? broker_grant(b, s->f.conn, &g) : -ECONNRESET;
 	if (ret == 0) {
 		ch->granted[A] = s->f.owner.channel = true;
-		ch->spoken[A] = broker_ops(b);
+		ch->granted_by[A] = broker_ops(b);
 		broker_granted(b, &ch->part->end[A]);
 		GUEST_COUNT(gq, channel_granted);
 		return 0;
@@ -351,7 +351,7 @@ static unsigned index_of(const struct splice_side *s)
 static void wake(struct splice_side *s)
 {
 	struct splice_chan *ch = s->sp->chan;
-	const struct broker_conn_ops *attached = ch->spoken[index_of(s)];
+	const struct broker_conn_ops *attached = ch->granted_by[index_of(s)];
 
 	if (attached && attached->wake(s->f.conn) == -EAGAIN)
 		__atomic_store_n(&ch->wake[index_of(s)], true, __ATOMIC_RELAXED);
@@ -361,7 +361,7 @@ bool splice_chan_bytes(const struct splice_side *s)
 {
 	const struct splice_chan *ch = s->sp->chan;
 
-	return ch && ch->spoken[index_of(s)] && ch->spoken[index_of(s)]->bytes;
+	return ch && ch->granted_by[index_of(s)] && ch->granted_by[index_of(s)]->bytes;
 }
 
 void splice_chan_woken(struct splice_side *s)

@@ -107,7 +107,7 @@ static void packet(struct fake *f, unsigned guest, unsigned queue, const void *d
 
 struct reader {
 	FILE *f;
-	uint32_t kept, len;
+	uint32_t caplen, len;
 	uint64_t ns;
 	uint8_t data[PCAP_VSOCKMON_BYTES + PCAP_VIRTIO_BYTES + (1 << 20)];
 };
@@ -136,10 +136,10 @@ static bool next(struct reader *r)
 		return false;
 	assert_int_equal(n, sizeof(h));
 	r->ns = (uint64_t)le32toh(h[0]) * 1000000000u + le32toh(h[1]);
-	r->kept = le32toh(h[2]) - 76;
+	r->caplen = le32toh(h[2]) - 76;
 	r->len = le32toh(h[3]) - 76;
-	assert_true(r->kept <= 1 << 20);
-	assert_int_equal(fread(r->data, 1, r->kept + 76, r->f), r->kept + 76);
+	assert_true(r->caplen <= 1 << 20);
+	assert_int_equal(fread(r->data, 1, r->caplen + 76, r->f), r->caplen + 76);
 	return true;
 }
 
@@ -206,11 +206,11 @@ static void snaplen_cuts_payload_and_says_its_length(void **state)
 	json_decref(ended(fd, "stopped"));
 	r = open_reader(file);
 	assert_true(next(r));
-	assert_int_equal(r->kept, 5);
+	assert_int_equal(r->caplen, 5);
 	assert_int_equal(r->len, 10);
 	assert_memory_equal(r->data + 76, "01234", 5);
 	assert_true(next(r));
-	assert_int_equal(r->kept, 3);
+	assert_int_equal(r->caplen, 3);
 	close_reader(r);
 }
 
@@ -261,7 +261,7 @@ static void payload_survives_the_rings_end(void **state)
 		assert_true(next(r));
 		len = i % 100 == 99 ? CAPTURE_SNAPLEN_MAX - i : 170 + i;
 		data[0] = (unsigned char)i;
-		assert_int_equal(r->kept, len);
+		assert_int_equal(r->caplen, len);
 		assert_memory_equal(r->data + 76, data, len);
 	}
 	assert_false(next(r));

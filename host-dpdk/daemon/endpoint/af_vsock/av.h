@@ -101,9 +101,9 @@ struct av_ask {
 	int fd;
 	bool low; /* it may bind ports below 1024 */
 	bool ended;
-	bool unread;	      /* data was reported while busy: read it after the answer */
-	struct av_call *busy; /* a CONNECT not answered yet */
-	struct av_word *word; /* a SHUTDOWN not answered yet */
+	bool unread;		       /* data was reported while busy: read it after the answer */
+	struct av_call *busy;	       /* a CONNECT not answered yet */
+	struct shutdown_msg *shutdown; /* a SHUTDOWN not answered yet */
 	LIST_HEAD(av_assigned, av_port) assigned; /* ports assigned to it */
 	bool waits;				  /* waits for its turn, in user->turn */
 	TAILQ_ENTRY(av_ask) turn;
@@ -254,7 +254,7 @@ void av_ask_end(struct av_ask *a);
 /* The next requests of @a stay unread until the pending one is answered. */
 static inline bool av_ask_waits(const struct av_ask *a)
 {
-	return a->busy || a->word;
+	return a->busy || a->shutdown;
 }
 /* Sends the answer *m. False: it was not accepted, and @a has ended. */
 bool av_answer(struct av_ask *a, const struct dropin_msg *m);
@@ -358,7 +358,7 @@ void av_named_started(struct relay *r);
 /* SHUTDOWN. True: *m is the answer; false: it comes later. [H] */
 bool av_shutdown(struct av_ask *a, struct dropin_msg *m);
 /* @a no longer waits for the answer to its SHUTDOWN. [H] */
-void av_word_drop(struct av_ask *a);
+void av_shutdown_forget(struct av_ask *a);
 
 /* ---- av_serve.c ---- */
 

@@ -80,7 +80,7 @@ void av_ask_end(struct av_ask *a)
 	a->ended = true;
 	av_turn_leave(a);
 	av_call_withdraw(a);
-	av_word_drop(a);
+	av_shutdown_forget(a);
 	av_ports_check_assigned(a);
 	io_cancel(lcore_io(home_of(a)), &a->poll);
 	av_discard(a->space, a->fd, false);

@@ -39,7 +39,7 @@ struct waiting {
 };
 
 struct av_inbox {
-	struct io_op room; /* first: polls for room for the oldest waiting datagram */
+	struct io_op pollout; /* first: polls for space for the oldest waiting datagram */
 	struct av_space *space;
 	struct av_port *port; /* NULL: the port no longer exists */
 	uint64_t key;
@@ -165,7 +165,7 @@ uint64_t av_inbox_key(const struct av_inbox *b)
 
 static void inbox_over(struct av_inbox *b)
 {
-	if (b->port || b->room.pending || b->n_peers)
+	if (b->port || b->pollout.pending || b->n_peers)
 		return;
 	av_mail_count_inbox(b->space->mail, false);
 	free(b);
@@ -222,7 +222,7 @@ void av_inbox_end(struct av_inbox *b)
 		;
 	while (!TAILQ_EMPTY(&b->waiting))
 		drop_first(b);
-	io_cancel(io_of(b), &b->room);
+	io_cancel(io_of(b), &b->pollout);
 	if (b->hold >= 0)
 		end_socket(b, b->hold);
 	b->hold = -1;
@@ -251,15 +251,15 @@ static int put_now(const struct av_peer *p, const void *data, uint32_t len)
 	return -errno;
 }
 
-static void await_room(struct av_inbox *b)
+static void await_pollout(struct av_inbox *b)
 {
 	const struct waiting *w = TAILQ_FIRST(&b->waiting);
 
-	if (w && !b->room.pending)
-		io_poll(io_of(b), &b->room, w->peer->fd, POLLOUT);
+	if (w && !b->pollout.pending)
+		io_poll(io_of(b), &b->pollout, w->peer->fd, POLLOUT);
 }
 
-static void has_room(struct io_op *op, int res, uint32_t flags)
+static void on_pollout(struct io_op *op, int res, uint32_t flags)
 {
 	struct av_inbox *b = (struct av_inbox *)(void *)op; /* first */
 	struct waiting *w;
@@ -273,7 +273,7 @@ static void has_room(struct io_op *op, int res, uint32_t flags)
 	/* drop_first() takes it off the list; NOLINTNEXTLINE(clang-analyzer-unix.Malloc) */
 	while ((w = TAILQ_FIRST(&b->waiting)) && put_now(w->peer, w->data, w->len) != -EAGAIN)
 		drop_first(b);
-	await_room(b);
+	await_pollout(b);
 }
 
 static bool keep(struct av_inbox *b, struct av_peer *p, const void *data, uint32_t len)
@@ -294,7 +294,7 @@ static bool keep(struct av_inbox *b, struct av_peer *p, const void *data, uint32
 	p->n_waiting++;
 	b->bytes += len + INBOX_COST;
 	TAILQ_INSERT_TAIL(&b->waiting, w, link);
-	await_room(b);
+	await_pollout(b);
 	return true;
 }
 
@@ -453,7 +453,7 @@ int av_inbox_connect(struct av_inbox *b, uint32_t local_cid, const struct dropin
 			;
 		while (b->with->n_waiting)
 			drop_first(b);
-		io_cancel(io_of(b), &b->room); /* it may poll the socket that is closed next */
+		io_cancel(io_of(b), &b->pollout); /* it may poll the socket that is closed next */
 		peer_end(b->with);
 	}
 	p = peer_new(b, local_cid, to, text, &err);
@@ -477,7 +477,7 @@ struct av_inbox *av_inbox_new(struct av_space *s, struct av_port *p, uint64_t ke
 	b->port = p;
 	b->key = key;
 	b->hold = -1;
-	b->room.done = has_room;
+	b->pollout.done = on_pollout;
 	TAILQ_INIT(&b->peers);
 	TAILQ_INIT(&b->waiting);
 	av_mail_count_inbox(s->mail, true);

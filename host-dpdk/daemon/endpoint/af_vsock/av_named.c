@@ -133,54 +133,55 @@ static void look(struct av_named *n)
 
 /* ---- SHUTDOWN ---- */
 
-/* A SHUTDOWN message on its way to [G] and back. */
-struct av_word {
+/* A SHUTDOWN message on its way to the lcore of the connection, [G], and back. */
+struct shutdown_msg {
 	unsigned refs;	    /* atomic: one of the message, one of the program that waits */
 	struct av_ask *ask; /* [H] NULL: the program no longer waits */
 	struct lcore *home;
 	struct av_named *named;
 };
 
-static void word_put(struct av_word *w)
+static void shutdown_msg_put(struct shutdown_msg *s)
 {
-	if (__atomic_sub_fetch(&w->refs, 1, __ATOMIC_ACQ_REL) == 0)
-		free(w);
+	if (__atomic_sub_fetch(&s->refs, 1, __ATOMIC_ACQ_REL) == 0)
+		free(s);
 }
 
-static void word_back(struct lcore *lc, void *arg)
+static void shutdown_msg_back(struct lcore *lc, void *arg)
 {
-	struct av_word *w = arg;
-	struct av_ask *a = w->ask;
+	struct shutdown_msg *s = arg;
+	struct av_ask *a = s->ask;
 	struct dropin_msg m;
 
 	(void)lc;
 	if (a) {
-		a->word = NULL;
-		(void)__atomic_sub_fetch(&w->refs, 1, __ATOMIC_RELAXED); /* leaves the message's */
+		a->shutdown = NULL;
+		(void)__atomic_sub_fetch(&s->refs, 1, __ATOMIC_RELAXED); /* leaves the message's */
 		dropin_msg_init(&m, DROPIN_SHUTDOWN);
 		av_ask_decided(a, &m);
 	}
-	word_put(w);
+	shutdown_msg_put(s);
 }
 
-static void word_there(struct lcore *lc, void *arg)
+static void shutdown_msg_arrived(struct lcore *lc, void *arg)
 {
-	struct av_word *w = arg;
+	struct shutdown_msg *s = arg;
 
 	(void)lc;
-	look(w->named);
-	put(w->named);
-	if (lcore_post(w->home, word_back, w) < 0) /* no memory: the program has a timeout */
-		word_put(w);
+	look(s->named);
+	put(s->named);
+	if (lcore_post(s->home, shutdown_msg_back, s) <
+	    0) /* no memory: the program has a timeout */
+		shutdown_msg_put(s);
 }
 
-void av_word_drop(struct av_ask *a)
+void av_shutdown_forget(struct av_ask *a)
 {
-	if (!a->word)
+	if (!a->shutdown)
 		return;
-	a->word->ask = NULL;
-	word_put(a->word);
-	a->word = NULL;
+	a->shutdown->ask = NULL;
+	shutdown_msg_put(a->shutdown);
+	a->shutdown = NULL;
 }
 
 bool av_shutdown(struct av_ask *a, struct dropin_msg *m)
@@ -188,7 +189,7 @@ bool av_shutdown(struct av_ask *a, struct dropin_msg *m)
 	struct lcore *home = a->space->home;
 	struct dropin_label l;
 	struct av_named *n = NULL;
-	struct av_word *w;
+	struct shutdown_msg *s;
 
 	if (dropin_label_read(&l, m->label, strlen(m->label)))
 		n = find(a->space, &l);
@@ -201,15 +202,15 @@ bool av_shutdown(struct av_ask *a, struct dropin_msg *m)
 		put(n);
 		return true;
 	}
-	w = calloc(1, sizeof(*w));
-	if (w) {
-		*w = (struct av_word){.refs = 2, .ask = a, .home = home, .named = n};
-		if (lcore_post(n->lc, word_there, w) == 0) {
-			a->word = w;
+	s = calloc(1, sizeof(*s));
+	if (s) {
+		*s = (struct shutdown_msg){.refs = 2, .ask = a, .home = home, .named = n};
+		if (lcore_post(n->lc, shutdown_msg_arrived, s) == 0) {
+			a->shutdown = s;
 			return false;
 		}
 	}
-	free(w);
+	free(s);
 	put(n);
 	av_refuse(m, -ENOMEM, "zvsockd has no memory left");
 	return true;

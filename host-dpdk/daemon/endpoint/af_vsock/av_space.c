@@ -234,7 +234,7 @@ static void accept_more(struct lcore_timer *t)
 	struct av_listener *l =
 		(struct av_listener *)(void *)((char *)t - offsetof(struct av_listener, pause));
 
-	if (!l->accept.pending && fds_room())
+	if (!l->accept.pending && fds_available())
 		io_accept(lcore_io(l->space->home), &l->accept, l->fd);
 	else
 		lcore_timer_start(l->space->home, t, ACCEPT_PAUSE);
