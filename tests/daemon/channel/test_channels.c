@@ -320,7 +320,7 @@ static int asleep_until_in(struct zv_conn *c, char *byte)
 	while ((n = zv_recv(c, byte, 1, NULL)) == -EAGAIN) {
 		int ret = zv_conn_wait(c, ZV_EV_IN, WAIT_NS);
 
-		if (ret <= 0)
+		if (ret <= 0 && ret != -EINTR) /* SIGCHLD, when zvsockd is stopped */
 			return ret ? ret : -ETIMEDOUT;
 	}
 	return n == 1 ? 0 : n ? (int)n : -ECONNRESET;
