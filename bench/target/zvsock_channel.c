@@ -7,7 +7,14 @@
 #include "targets.h"
 #include "zvsockd_pair.h"
 
+#include <errno.h>
 #include <stdio.h>
+
+#define MIB	       (1u << 20)
+#define SIZE_MANY      (256u << 10) /* of channels, if there are many connections */
+#define SIZE_USUAL     (8 * MIB)
+#define REGION_MIN_MIB 1024u
+#define REGION_MAX_MIB 4095u /* of zvsockd */
 
 static void channel_uris(char *host, char *guest, size_t len, const char *dir)
 {
@@ -23,14 +30,51 @@ static bool many_conns(const struct bench_opts *o)
 	return false;
 }
 
-/* Half of the region is for these two, and each queue has a connection or more of its own. */
+static uint32_t given; /* bytes of a channel; 0: the default */
+
+static const struct bench_option options[] = {
+	{.name = "channel-size",
+	 .arg = "BYTES",
+	 .group = OPTIONS_DEVICE,
+	 .help = "Memory of a channel of zvsockd, a power of two (8M; 256K for many connections)",
+	 .kind = OPTION_NUMBER,
+	 .value = &given,
+	 .min = SIZE_MANY,
+	 .max = 512 * MIB},
+};
+
+/* Half of a region is for the two sides, and each queue has a connection and a further one while
+ * that is being closed. */
+static uint64_t region_mib(uint64_t size, unsigned queues)
+{
+	uint64_t mib = 4 * size * queues / MIB;
+
+	return mib > REGION_MIN_MIB ? mib : REGION_MIN_MIB;
+}
+
+static int channel_check(const struct bench_opts *o, char *why, size_t len)
+{
+	if (given & (given - 1))
+		snprintf(why, len, "--channel-size takes a power of two, such as 64M");
+	else if (region_mib(given, o->queues) > REGION_MAX_MIB)
+		snprintf(
+			why, len,
+			"--channel-size: each queue takes four times that, and zvsockd has at most "
+			"%uM for all of them",
+			REGION_MAX_MIB);
+	else
+		return 0;
+	return -EINVAL;
+}
+
 static int channel_daemon(struct proc *p, const char *dir, const struct bench_opts *o,
 			  struct proc_err *err)
 {
+	uint32_t size = given ? given : many_conns(o) ? SIZE_MANY : SIZE_USUAL;
 	char more[120];
 
-	snprintf(more, sizeof(more), "application_region = 1024M\nchannel_size = %s\n",
-		 many_conns(o) ? "256K" : "8M");
+	snprintf(more, sizeof(more), "application_region = %lluM\nchannel_size = %uK\n",
+		 (unsigned long long)region_mib(size, o->queues), size >> 10);
 	return zvsockd_between(p, dir, o, false, more, err);
 }
 
@@ -62,6 +106,8 @@ const struct target target_zvsock_channel = {
 	.brief = "zvsock channel",
 	.about = "zvsock, two applications on zvsockd and a channel in shared memory",
 	.io = IO_ZV,
+	.options = BENCH_OPTIONS(options),
+	.check = channel_check,
 	.absent = zvsockd_absent,
 	.missing = zvsockd_missing,
 	.get = ZVSOCKD_GET,

@@ -78,6 +78,16 @@ def several_queues():
     assert all(min(r['per_queue_msgs']) > 0 for r in runs if 'absent' not in r)
 
 
+def channels_of_any_size():
+    for size in ('256K', '64M'):
+        runs = report(bench('--target', 'zvsock-channel', '--channel-size', size, '--size', '1M', '--test', 'throughput'), 0)
+        assert measured(runs) == {'zvsock-channel'}
+        assert all(r['errors'] == 0 and r['verified'] for r in runs if 'absent' not in r), runs
+    for mistake in (['128K'], ['3M'], ['1G'], ['256M', '--queues', '4']):
+        done = bench('--target', 'zvsock-channel', '--channel-size', *mistake)
+        assert done.returncode == 2 and done.stderr.count('\n') == 1 and '--channel-size' in done.stderr, (mistake, done.stderr)
+
+
 def an_installed_backend_is_started(folder):
     """The options of vhost-device-vsock, by a backend that there is."""
     program(folder, f'exec {ZVSOCKD} -g "name=x,cid=$2,socket=$4,unix=$6"\n')
@@ -147,6 +157,7 @@ def list_says_the_same():
 with tempfile.TemporaryDirectory() as place:
     all_are_measured_or_absent()
     several_queues()
+    channels_of_any_size()
     an_installed_backend_is_started(place)
     one_that_does_not_start_is_listed(place)
     nothing_to_measure()

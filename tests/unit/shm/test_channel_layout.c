@@ -7,6 +7,9 @@
 
 #include <errno.h>
 #include <stdbool.h>
+#include <sys/mman.h>
+#include <sys/uio.h>
+#include <unistd.h>
 
 struct span {
 	uint64_t from, len, align;
@@ -159,6 +162,44 @@ static void a_part_can_be_used_again(void **state)
 	}
 }
 
+/* A channel of the default shape at the beginning of a file of which only @present bytes are there:
+ * what shm_channel_format() returns. */
+static int format_in_file(off_t present)
+{
+	struct shm_channel_desc d;
+	int fd = memfd_create("channel", MFD_CLOEXEC), ret;
+	size_t size;
+	uint8_t *mem;
+
+	shm_channel_desc_init(&d, 0, 1);
+	size = (size_t)d.length;
+	assert_true(fd >= 0);
+	assert_int_equal(ftruncate(fd, (off_t)size), 0);
+	mem = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	assert_ptr_not_equal(mem, MAP_FAILED);
+	assert_int_equal(ftruncate(fd, present), 0);
+	ret = shm_channel_format(mem, size, &d);
+	(void)munmap(mem, size);
+	close(fd);
+	return ret;
+}
+
+/* Memory that cannot be written, whoever took it away, is an error and no signal. */
+static void memory_that_is_gone_is_an_error(void **state)
+{
+	char from = 1, to = 0;
+	const struct iovec one = {&from, 1}, other = {&to, 1};
+
+	(void)state;
+	if (process_vm_writev(getpid(), &one, 1, &other, 1, 0) != 1) {
+		print_message("process_vm_writev is not permitted here\n");
+		skip();
+	}
+	assert_int_equal(format_in_file(0), -EFAULT);
+	assert_int_equal(format_in_file(4096), -EFAULT);
+	assert_int_equal(format_in_file(1 << 20), 0);
+}
+
 #define PAIR_TEST(f) cmocka_unit_test_setup_teardown(f, pair_setup, pair_teardown)
 
 int main(void)
@@ -169,6 +210,7 @@ int main(void)
 		PAIR_TEST(descriptions_are_checked),
 		PAIR_TEST(only_the_generation_that_was_formatted_is_attached),
 		PAIR_TEST(a_part_can_be_used_again),
+		cmocka_unit_test(memory_that_is_gone_is_an_error),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
