@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "apps.h"
 
-#include "apps_cred.h"
 #include "apps_memory.h"
+#include "apps_ports.h"
 #include "as_host.h"
 #include "channel/bells.h"
 #include "core/clock.h"
+#include "core/cred.h"
 #include "core/log.h"
 #include "endpoint/af_vsock/endpoint_af_vsock.h"
 #include "endpoint/endpoint_app.h"
@@ -13,7 +14,6 @@
 #include "guests.h"
 #include "lifecycle.h"
 #include "passed.h"
-#include "proto/ctrl/hello.h"
 #include "proto/local/client_msg.h"
 #include "sock_claim.h"
 
@@ -29,10 +29,7 @@
 #define ATTACH_MS      10000u /* between connecting and asking to be attached */
 #define PAUSE_MS       200u   /* after a failure to accept */
 #define EVENTS_AT_ONCE 8
-#define LOW_PORTS      1024u
-#define EPHEMERAL      49152u /* from here on an application may take any for its datagrams */
-_Static_assert(APP_DGRAM == CLIENT_DGRAM, "types of ports are passed on as they are");
-#define FDS_ITSELF (3u + BELLS_FDS) /* listener, lock file, epoll set */
+#define FDS_ITSELF     (3u + BELLS_FDS) /* listener, lock file, epoll set */
 
 struct app {
 	int fd; /* of the client socket; -1: a free place */
@@ -116,6 +113,7 @@ static void app_end(struct daemon *d, struct app *a)
  * answer in *m. */
 static int make_device(struct daemon *d, struct app *a, struct client_msg *m)
 {
+	const struct cfg_space *space = &d->cfg->space;
 	unsigned place = (unsigned)(a - d->apps->app);
 	char name[CFG_NAME_MAX], device[CFG_PATH_MAX], why[GUEST_WHY_MAX] = "";
 	int pair[2];
@@ -132,6 +130,8 @@ static int make_device(struct daemon *d, struct app *a, struct client_msg *m)
 		(void)snprintf(a->cfg->origin, sizeof(a->cfg->origin), "%.64s, pid %d, uid %u",
 			       m->text[0] ? m->text : "without a name", (int)a->cred.pid,
 			       (unsigned)a->cred.uid);
+		if (space->apps && cred_may_connect(space->sockets[0], a->fd, &a->cred))
+			a->cfg->space = *space; /* its user could be one of the programs there */
 		a->guest = guest_start(d, a->cfg, why);
 	}
 	(void)close(pair[0]);
@@ -165,6 +165,11 @@ static int on_attach(struct daemon *d, struct app *a, struct client_msg *m)
 	m->cid = a->cfg->cid;
 	log_line(ZV_LOG_INFO, a->guest->name, "%s: attached, queues: %u", a->cfg->origin,
 		 m->queues);
+	if (d->cfg->space.apps && !*a->cfg->space.dir)
+		log_line(ZV_LOG_INFO, a->guest->name,
+			 "uid %u may not use %s (af_vsock_mode, af_vsock_owner): it does not reach "
+			 "AF_VSOCK programs",
+			 (unsigned)a->cred.uid, d->cfg->space.dir);
 	client_msg_text(m, a->guest->name);
 	return fd;
 }
@@ -173,50 +178,6 @@ static int on_attach(struct daemon *d, struct app *a, struct client_msg *m)
 static bool privileged(const struct app *a)
 {
 	return a->cred.uid == 0 || a->cred.uid == geteuid();
-}
-
-static void on_listen(struct daemon *d, struct app *a, struct client_msg *m)
-{
-	const char *program;
-	int ret;
-
-	if (!a->guest)
-		app_refuse(m, -ENOTCONN, "not attached");
-	else if (m->port == 0 || m->port == ZV_PORT_ANY || m->port == ZV_CTRL_PORT ||
-		 m->port == ZV_PROC_PORT ||
-		 (m->sock_type != ZV_STREAM && m->sock_type != ZV_SEQPACKET &&
-		  m->sock_type != CLIENT_DGRAM))
-		app_refuse(m, -EINVAL, "port %u, type %u cannot be listened on", m->port,
-			   m->sock_type);
-	else if (!cfg_app_port(&d->cfg->apps, m->port) &&
-		 (m->sock_type != CLIENT_DGRAM || m->port < EPHEMERAL))
-		app_refuse(m, -EACCES, "port %u is not among application_ports", m->port);
-	else if (m->port < LOW_PORTS && !privileged(a))
-		app_refuse(m, -EACCES, "port %u: those below %u are for root", m->port, LOW_PORTS);
-	if (m->result)
-		return;
-	ret = app_port_take(a->guest, m->port, m->sock_type);
-	if (ret == -EADDRINUSE)
-		app_refuse(m, ret, "another application listens on port %u", m->port);
-	else if (ret == -ENOSPC)
-		app_refuse(m, ret, "port %u: an application can listen on %u ports", m->port,
-			   APP_PORTS_MAX);
-	else if (ret)
-		app_refuse(m, ret, "port %u: %s", m->port, zv_strerror(ret));
-	program = ret ? NULL : av_spaces_port(m->port, m->sock_type == CLIENT_DGRAM);
-	if (program) { /* it would be cut off from the guests, and not know it */
-		(void)app_port_release(a->guest, m->port, m->sock_type);
-		app_refuse(m, -EADDRINUSE, "an AF_VSOCK program has bound port %u, by %s", m->port,
-			   program);
-	}
-}
-
-static void on_unlisten(struct app *a, struct client_msg *m)
-{
-	int ret = a->guest ? app_port_release(a->guest, m->port, m->sock_type) : -ENOTCONN;
-
-	if (ret)
-		app_refuse(m, ret, "port %u is not listened on", m->port);
 }
 
 /* Answers *m. False: the application must be ended. */
@@ -231,10 +192,10 @@ static bool on_question(struct daemon *d, struct app *a, struct client_msg *m)
 		fd = on_attach(d, a, m);
 		break;
 	case CLIENT_LISTEN:
-		on_listen(d, a, m);
+		app_listen(&d->cfg->apps, a->guest, privileged(a), m);
 		break;
 	case CLIENT_UNLISTEN:
-		on_unlisten(a, m);
+		app_unlisten(a->guest, m);
 		break;
 	case CLIENT_REGION:
 		fd = app_region(a->guest, m);
@@ -323,9 +284,9 @@ static bool admitted(const struct daemon *d, struct app *a)
 {
 	struct apps *as = d->apps;
 
-	if (!app_cred(a->fd, &a->cred))
+	if (!cred_of(a->fd, &a->cred))
 		return false;
-	if (!app_admitted(&d->cfg->apps, a->fd, &a->cred)) {
+	if (!cred_admitted(&d->cfg->apps, a->fd, &a->cred)) {
 		if (log_once(&as->not_admitted, NULL))
 			log_line(ZV_LOG_WARN, NULL,
 				 "%s: pid %d, uid %u, gid %u may not attach: it is in neither "
@@ -423,6 +384,36 @@ void apps_check(struct daemon *d)
 
 /* ---- start and end ---- */
 
+static int open_space(const struct daemon *d)
+{
+	char why[GUEST_WHY_MAX] = "";
+	int ret = av_space_of_apps(d->cfg, d->lcores[0], why);
+
+	app_ports_admit(&d->cfg->apps);
+	if (ret < 0)
+		log_line(ZV_LOG_ERR, NULL, "applications = %s: %s", d->cfg->apps.path, why);
+	return ret;
+}
+
+void apps_trim(struct daemon *d)
+{
+	const struct cfg_space *s = &d->cfg->space;
+
+	for (unsigned i = 0; d->apps && i < APPS_MAX; i++) {
+		struct app *a = &d->apps->app[i];
+
+		if (a->cfg && *a->cfg->space.dir &&
+		    (!s->apps || strcmp(a->cfg->space.dir, s->dir) != 0))
+			app_end(d, a);
+	}
+}
+
+void apps_extend(struct daemon *d)
+{
+	if (d->apps)
+		(void)open_space(d);
+}
+
 static int fail(const struct apps *as, const char *what, int err)
 {
 	log_line(ZV_LOG_ERR, NULL, "applications = %s: %s: %s", as->path, what, zv_strerror(err));
@@ -505,6 +496,11 @@ int apps_start(struct daemon *d)
 	} else {
 		ret = listen_on(as, &d->cfg->apps);
 	}
+	if (ret < 0) {
+		apps_free(as);
+		return ret;
+	}
+	ret = open_space(d);
 	if (ret < 0) {
 		apps_free(as);
 		return ret;

@@ -9,7 +9,8 @@
  * vhost-user frontend; the other end becomes a device of this process, with CID 2, that is served
  * like a guest's (struct guest, role CFG_APP). So an application is trusted no more than a guest,
  * and everything that holds for guests holds for it. It announces the ports on which it listens on
- * the client socket; endpoint_app.c joins its connections with those of guests.
+ * the client socket; endpoint_app.c joins its connections with those of guests, and
+ * endpoint/af_vsock with AF_VSOCK programs, if its user may use their drop-in directory.
  *
  * The lifetime of an application is that of its connection to the client socket: when that closes,
  * its device ends. An invalid message, or an answer that the application does not read, ends it as
@@ -37,6 +38,13 @@ void apps_stop(struct daemon *d);
 /* Descriptor to poll for reading; -1: there is no client socket. */
 int apps_fd(const struct daemon *d);
 void apps_serve(struct daemon *d);
+/*
+ * A reload has replaced the configuration. apps_trim() ends the applications whose drop-in
+ * directory is no longer that of [daemon]; they attach again. apps_extend() opens the new one.
+ * Failures are logged.
+ */
+void apps_trim(struct daemon *d);
+void apps_extend(struct daemon *d);
 /* To be called periodically: ends connections that have not attached in time. */
 void apps_check(struct daemon *d);
 

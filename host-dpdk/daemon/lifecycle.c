@@ -306,7 +306,9 @@ int daemon_reload(struct daemon *d, struct cfg *cfg)
 		keep_unchanged(d, cfg, tree, kept);
 		d->cfg = cfg;
 		cfg_free(old);
+		apps_trim(d);
 		av_spaces_reload(cfg);
+		apps_extend(d);
 		check_limits(cfg);
 		apply_region(d, d->apps);
 		for (struct guest *g = d->guests; g; g = g->next)

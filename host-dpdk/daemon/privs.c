@@ -112,6 +112,12 @@ static bool dir_of(const char *path, char *dir)
 	return len > 0;
 }
 
+static bool space_has_visitors(const struct cfg_space *s, uid_t own, const char *dir)
+{
+	return strcmp(s->dir, dir) == 0 &&
+	       ((s->mode & 0077) || (s->uid != (uid_t)-1 && s->uid != own));
+}
+
 /* True if some socket in @dir is accessible to users other than @own, the daemon's user. */
 static bool has_visitors(const struct cfg *c, uid_t own, const char *dir)
 {
@@ -124,6 +130,8 @@ static bool has_visitors(const struct cfg *c, uid_t own, const char *dir)
 	if (*c->apps.path && dir_of(c->apps.path, other) && strcmp(other, dir) == 0 &&
 	    ((c->apps.mode & 0077) || (c->apps.uid != (uid_t)-1 && c->apps.uid != own)))
 		return true;
+	if (space_has_visitors(&c->space, own, dir))
+		return true;
 	for (unsigned i = 0; i < c->n_guests; i++) {
 		const struct cfg_guest *g = &c->guests[i];
 		bool here = false;
@@ -132,8 +140,7 @@ static bool has_visitors(const struct cfg *c, uid_t own, const char *dir)
 			here = dir_of(g->devices[j], other) && strcmp(other, dir) == 0;
 		for (unsigned j = 0; (path = cfg_made_socket(c, g, j)) && !here; j++)
 			here = dir_of(path, other) && strcmp(other, dir) == 0;
-		if (*g->space.dir && strcmp(g->space.dir, dir) == 0 &&
-		    ((g->space.mode & 0077) || (g->space.uid != (uid_t)-1 && g->space.uid != own)))
+		if (space_has_visitors(&g->space, own, dir))
 			return true;
 		if (here && ((g->socket_mode & 0077) ||
 			     (g->socket_uid != (uid_t)-1 && g->socket_uid != own)))
@@ -189,6 +196,8 @@ int privs_make_dirs(const struct cfg *c)
 		ret = make_dir(c, &id, NULL, c->control_path);
 	if (ret == 0 && *c->apps.path)
 		ret = make_dir(c, &id, NULL, c->apps.path);
+	if (ret == 0 && c->space.apps)
+		ret = make_dir(c, &id, NULL, c->space.sockets[0]);
 	for (unsigned i = 0; i < c->n_guests; i++) {
 		const struct cfg_guest *g = &c->guests[i];
 
@@ -238,6 +247,14 @@ static int all_tasks_are(uid_t uid)
 	return ret;
 }
 
+static bool in_space(const struct cfg_space *s, const char *path)
+{
+	for (unsigned i = 0; i < CFG_SPACE_SOCKETS; i++)
+		if (strcmp(path, s->sockets[i]) == 0)
+			return true;
+	return false;
+}
+
 /* Calls @fn for each socket that we have made: a guest that is not started has none. */
 static void each_socket(const struct daemon *d,
 			void (*fn)(const char *guest, const char *path, void *arg), void *arg)
@@ -248,9 +265,12 @@ static void each_socket(const struct daemon *d,
 		fn(NULL, d->cfg->control_path, arg);
 	if (d->apps)
 		fn(NULL, d->cfg->apps.path, arg);
+	for (unsigned j = 0; d->cfg->space.apps && j < CFG_SPACE_SOCKETS; j++)
+		fn(NULL, d->cfg->space.sockets[j], arg);
 	for (const struct guest *g = d->guests; g; g = g->next)
 		for (unsigned j = 0; (path = cfg_made_socket(d->cfg, g->cfg, j)); j++)
-			fn(g->name, path, arg);
+			if (!g->cfg->space.apps || !in_space(&d->cfg->space, path))
+				fn(g->name, path, arg);
 }
 
 /*

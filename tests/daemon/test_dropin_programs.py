@@ -6,6 +6,7 @@ the device. Each case is run with the server on either side.
 usage: test_dropin_programs.py ZVSOCKD ZVSOCKD-GUEST ZVSOCK-RUN MODE [CASE...]
 """
 import hashlib
+import json
 import os
 import signal
 import socket
@@ -17,6 +18,7 @@ from dropin_pair import DEVICE, HOST, MIB, PORT, ZVSOCK_RUN, ZVSOCKD_GUEST, Pair
 from zvd_program import LIMIT, Skip, case, main
 
 MANY = 200
+ECHO_PORT = 7  # of the examples
 ENDS = os.path.join(os.path.dirname(os.path.realpath(__file__)), 'dropin_ends.py')
 
 
@@ -75,6 +77,42 @@ def both_ends_on_one_side(w):
     pair = Pair(w)
     pair.host.run_prog('local', PORT)
     pair.guest.run_prog('local', PORT)
+
+
+def zvsockctl(w, command, what):
+    said = subprocess.run([os.environ['ZVSOCKCTL'], '--json', '-s', w.path('hc'), command], stdout=subprocess.PIPE, check=True).stdout
+    return json.loads(said)[what]
+
+
+@case
+def applications_of_zvsockd(w):
+    """Programs with libzvsock (daemon:) are on the same machine as these: each reaches the others' ports."""
+    server, client = (os.environ.get(f'EXAMPLE_{what}') for what in ('SERVER', 'CLIENT'))
+    if not server:
+        raise Skip('EXAMPLE_SERVER and EXAMPLE_CLIENT name programs with libzvsock')
+    uri = f'daemon:{w.path("apps")}'
+    w.up('-c', w.write('h.conf', '[daemon]\ncontrol = DIR/hc\naf_vsock = DIR/host\napplications = DIR/apps\n'
+                       f'af_vsock_low_ports = {os.geteuid()}\n'), log='host.log')
+    side = Side(w, 'host', 1)
+    app = w.start(uri, program=server, log='server')
+    until(lambda: 'ready' in w.log('server'), 'the application to listen')
+    for cid in 1, 2:
+        side.run_prog('client_threads', cid, ECHO_PORT, MANY)
+        side.run_prog('client_asyncio', cid, ECHO_PORT, MANY)
+    p = side.prog('held', 1, ECHO_PORT, stderr=subprocess.DEVNULL)
+    until(lambda: [r for r in zvsockctl(w, 'ss', 'sockets') if r['state'] == 'ESTAB' and (r['peer_cid'], r['peer_port']) == (1, ECHO_PORT) and
+                   f'pid={p.pid},' in r['users']], 'the connection to be listed')
+    app.kill()
+    ended(p, 1)  # it sees the end
+    until(lambda: not zvsockctl(w, 'guests', 'guests'), 'the application to be missed')
+    p = side.prog('echo_threads', ECHO_PORT, 1)
+
+    def echoed():
+        assert p.poll() is None, f'ended with {p.returncode}'
+        done = subprocess.run([client, uri], input=b'from an application', capture_output=True, timeout=LIMIT, check=False)
+        return done.stdout == b'from an application'
+    until(echoed, 'the program to answer')
+    ended(p)
 
 
 @case

@@ -73,8 +73,9 @@ extern const struct cfg_role_info cfg_roles[CFG_ROLES];
 
 /*
  * A drop-in directory, where AF_VSOCK programs find zvsockd (api/proto/local/dropin_msg.h):
- * af_vsock and af_vsock_*. Guests with the same directory are one namespace. While a file is read,
- * values that a guest does not set come from [daemon]; afterwards the structure is complete.
+ * af_vsock and af_vsock_*. Guests with the same directory are one namespace, and applications
+ * belong to that of [daemon]. While a file is read, values that a guest does not set come from
+ * [daemon]; afterwards the structure is complete.
  */
 struct cfg_space {
 	char dir[CFG_PATH_MAX]; /* "": none */
@@ -85,6 +86,7 @@ struct cfg_space {
 	unsigned n_low_users, n_low_groups; /* who, besides root, may bind ports below 1024 */
 	char sockets[CFG_SPACE_SOCKETS][CFG_PATH_MAX]; /* "ask", "stream", "seqpacket", "dgram" */
 	uid_t becomes;				       /* user that zvsockd switches to; -1: none */
+	bool apps; /* there may be applications, and this is the directory of [daemon] */
 };
 
 struct cfg_guest {
@@ -156,7 +158,7 @@ struct cfg {
 	mode_t control_mode;
 	struct cfg_apps apps;
 	uint32_t channel_size;	/* bytes; 0: by the size of the region */
-	struct cfg_space space; /* default for guests */
+	struct cfg_space space; /* of applications; default for guests */
 	struct cfg_guest *guests;
 	unsigned n_guests;
 	const struct cfg_part *const *parts; /* define the guests' other keys; ends with NULL */

@@ -133,6 +133,8 @@ static void print_daemon(const struct cfg *c, FILE *to)
 	else
 		(void)fprintf(to, "  control     none, zvsockctl cannot be used\n");
 	print_apps(&c->apps, c->channel_size, to);
+	if (c->space.apps)
+		cfg_print_space(&c->space, to);
 	print_keys(c, cfg_daemon_keys, to);
 }
 

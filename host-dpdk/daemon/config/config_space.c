@@ -115,17 +115,23 @@ static void free_nothing(void *node)
 	(void)node;
 }
 
-/* Records the paths of the sockets, once for all guests that share them. */
-static void note_paths(struct load *l, unsigned i, const struct pos *at)
+static void name_sockets(struct cfg_space *s)
 {
-	const struct cfg_space *s = &l->cfg->guests[i].space;
+	for (unsigned k = 0; *s->dir && k < CFG_SPACE_SOCKETS; k++)
+		(void)snprintf(s->sockets[k], sizeof(s->sockets[k]), "%.*s/%s",
+			       (int)(CFG_PATH_MAX - sizeof("/seqpacket")), s->dir, names[k]);
+}
 
+/* Records the paths of the sockets, once for all guests that share them. */
+static void note_paths(struct load *l, const struct cfg_space *s, unsigned guest,
+		       const struct pos *at)
+{
 	for (unsigned k = 0; k < CFG_SPACE_SOCKETS; k++) {
 		struct path_use *use = cfg_more(l, &l->paths, &l->n_paths, sizeof(*use));
 
 		if (!use)
 			return;
-		*use = (struct path_use){.what = "af_vsock", .pos = *at, .guest = i};
+		*use = (struct path_use){.what = "af_vsock", .pos = *at, .guest = guest};
 		memcpy(use->path, s->sockets[k], sizeof(use->path));
 	}
 }
@@ -138,43 +144,53 @@ static bool same_rights(const struct cfg_space *a, const struct cfg_space *b)
 	       memcmp(a->low_groups, b->low_groups, sizeof(a->low_groups)) == 0;
 }
 
+/* One more use of a directory, in the tree of those before it. */
+static void check_use(struct load *l, void **tree, struct space_use *use, unsigned guest,
+		      const struct pos *at)
+{
+	struct space_use *const *found = *use->space->dir ? tsearch(use, tree, by_dir) : NULL;
+
+	if (!found)
+		return;
+	if (*found == use)
+		note_paths(l, use->space, guest, at);
+	else if (!same_rights((*found)->space, use->space))
+		cfg_fault(l, at,
+			  "af_vsock = %s is the directory of %s too, with another mode, owner or "
+			  "af_vsock_low_ports; write the same in both",
+			  use->space->dir, (*found)->who);
+}
+
 void cfg_check_spaces(struct load *l)
 {
+	struct cfg_space *d = &l->cfg->space;
+	struct space_use own = {d, "applications"};
 	unsigned n = l->cfg->n_guests;
 	struct space_use *uses = NULL;
 	void *tree = NULL;
 	unsigned n_uses = 0;
 
-	if (strcmp(l->cfg->space.dir, NONE) == 0)
-		*l->cfg->space.dir = 0;
+	if (strcmp(d->dir, NONE) == 0)
+		*d->dir = 0;
+	d->apps = *d->dir && *l->cfg->apps.path;
+	name_sockets(d);
 	for (unsigned i = 0; i < n;
 	     i++) /* allocated for all of them, so that the array does not move */
 		if (!cfg_more(l, &uses, &n_uses, sizeof(*uses)))
 			n = 0;
 	for (unsigned i = 0; i < n; i++) {
 		struct cfg_guest *g = &l->cfg->guests[i];
-		const struct pos *at = cfg_where(l, i, "af_vsock");
-		struct space_use *const *found;
 
 		if (l->sections[i].ignore)
 			continue;
 		inherit(l, i);
-		for (unsigned k = 0; *g->space.dir && k < CFG_SPACE_SOCKETS; k++)
-			(void)snprintf(g->space.sockets[k], sizeof(g->space.sockets[k]), "%.*s/%s",
-				       (int)(CFG_PATH_MAX - sizeof("/seqpacket")), g->space.dir,
-				       names[k]);
+		name_sockets(&g->space);
+		g->space.apps = d->apps && strcmp(g->space.dir, d->dir) == 0;
 		uses[i] = (struct space_use){&g->space, g->name};
-		found = *g->space.dir ? tsearch(&uses[i], &tree, by_dir) : NULL;
-		if (!found)
-			continue;
-		if (*found == &uses[i])
-			note_paths(l, i, at);
-		else if (!same_rights((*found)->space, &g->space))
-			cfg_fault(l, at,
-				  "af_vsock = %s is the directory of %s too, with another mode, "
-				  "owner or af_vsock_low_ports; write the same in both",
-				  g->space.dir, (*found)->who);
+		check_use(l, &tree, &uses[i], i, cfg_where(l, i, "af_vsock"));
 	}
+	if (d->apps)
+		check_use(l, &tree, &own, UINT_MAX, cfg_where(l, UINT_MAX, "af_vsock"));
 	tdestroy(tree, free_nothing);
 	free(uses);
 }

@@ -86,6 +86,7 @@
 	X(low_port_denied, ERRORS, COUNTER, "refused: port below 1024 and server not privileged")  \
 	X(af_vsock_unclaimed, ERRORS, COUNTER, "connections whose program did not come: reset")    \
 	X(af_vsock_denied, ERRORS, COUNTER, "refused: another user has the label of a port")       \
+	X(app_not_admitted, ERRORS, COUNTER, "refused: programs that may not attach here")         \
 	X(af_vsock_dgrams, TRAFFIC, COUNTER, "datagrams carried between the peer and programs")    \
 	X(af_vsock_dgrams_lost, ERRORS, COUNTER, "datagrams lost: nobody at the port, or no room") \
 	X(tcp_out_denied, ERRORS, COUNTER, "refused: no rule of tcp_allow has the address")        \

@@ -27,17 +27,24 @@ static void refuse(struct zv_conn *conn, int err)
 	(void)zv_conn_close(conn);
 }
 
+/* True: @cid is not ours, so that only types with `others` serve it. A device is asked for its own
+ * CID only; to an application CID 1 is this machine, as CID 2 is. */
+static bool is_others(const struct guest_queue *gq, uint64_t cid)
+{
+	const struct cfg_role_info *r = &cfg_roles[guest_cfg(gq->guest)->role];
+
+	return r->own_cid && cid != r->own_cid && !(r->attached && cid == ZV_CID_LOCAL);
+}
+
 static void serve(struct guest_queue *gq, struct zv_conn *conn)
 {
 	struct zv_conn_info info = {.size = sizeof(info)};
-	uint64_t own = cfg_roles[guest_cfg(gq->guest)->role].own_cid;
 	int ret = 0;
 	bool others;
 
 	GUEST_COUNT(gq, guest_requests);
 	(void)zv_conn_info(conn, &info);
-	/* A device gets only datagrams to its own CID. */
-	others = own && info.local_cid != own;
+	others = is_others(gq, info.local_cid);
 	broker_poll_programs(gq);
 	gq->asking = gq->claims ? claim_take(gq, &info) : NULL;
 	for (unsigned i = 0; i < N_ENDPOINT_TYPES && ret == 0; i++)
@@ -71,8 +78,7 @@ void endpoint_accept(struct guest_queue *gq)
 static void hand_over(struct guest_queue *gq, const struct zv_dgram_addr *from, const void *data,
 		      uint32_t len)
 {
-	uint64_t own = cfg_roles[guest_cfg(gq->guest)->role].own_cid;
-	bool others = own && from->local_cid != own;
+	bool others = is_others(gq, from->local_cid);
 
 	for (unsigned i = 0; i < N_ENDPOINT_TYPES; i++)
 		if (types[i]->datagram && types[i]->others == others &&

@@ -19,11 +19,17 @@
  * A guest sees CID 2 and a port chosen by zvsockd, because applications choose the ports
  * of their connections without knowing of each other.
  *
+ * AF_VSOCK programs of this machine that share a drop-in directory with applications reach these
+ * too (app_port_call); the other way is af_vsock/av_serve.c. Neither gives anybody access that it
+ * would not have otherwise: the program's user must be one who may attach an application, and the
+ * application's one who may use the drop-in directory.
+ *
  * A device that leaves the directory is marked as gone first; what was posted to its lcores before
  * that runs before its queues end.
  */
 #include "endpoint_app.h"
 
+#include "core/cred.h"
 #include "core/log.h"
 #include "endpoint.h"
 #include "endpoint/sibling/sibling_dgram.h"
@@ -56,6 +62,7 @@ struct app_part {
 
 static struct {
 	pthread_mutex_t lock;
+	struct cfg_apps cfg;
 	void *ports;  /* tree of struct listened, by port, for connections and for datagrams */
 	void *guests; /* tree of struct app_part, by CID */
 } dir = {.lock = PTHREAD_MUTEX_INITIALIZER};
@@ -170,6 +177,54 @@ int app_port_release(struct guest *app, uint32_t port, unsigned type)
 	return ret;
 }
 
+bool app_port_listened(uint32_t port, bool dgram, const struct guest *but)
+{
+	const struct listened *l;
+	bool is;
+
+	pthread_mutex_lock(&dir.lock);
+	l = port_find(port, dgram ? APP_DGRAM : ZV_STREAM);
+	is = l && l->app != but;
+	pthread_mutex_unlock(&dir.lock);
+	return is;
+}
+
+void app_ports_admit(const struct cfg_apps *c)
+{
+	pthread_mutex_lock(&dir.lock);
+	dir.cfg = *c;
+	pthread_mutex_unlock(&dir.lock);
+}
+
+static bool admits(int fd, const struct ucred *cred)
+{
+	struct cfg_apps c;
+
+	pthread_mutex_lock(&dir.lock);
+	c = dir.cfg;
+	pthread_mutex_unlock(&dir.lock);
+	return cred_admitted(&c, fd, cred) && cred_may_connect(c.path, fd, cred);
+}
+
+int app_port_call(uint32_t port, unsigned type, int fd, const struct ucred *cred,
+		  bool (*fn)(void *arg, struct guest *app), void *arg)
+{
+	bool may = app_port_listened(port, type == APP_DGRAM, NULL) && admits(fd, cred);
+	const struct listened *l;
+	int ret = -ECONNREFUSED;
+
+	pthread_mutex_lock(&dir.lock);
+	l = port_find(port, type);
+	if (l && l->type == type && may)
+		ret = fn(arg, l->app) ? 0 : -ENOMEM;
+	else if (l && l->type == type)
+		ret = -EACCES;
+	if (ret == -EACCES)
+		GUEST_COUNT(&l->app->queues[0], app_not_admitted);
+	pthread_mutex_unlock(&dir.lock);
+	return ret;
+}
+
 /* ---- start and end ---- */
 
 static int app_start(struct guest *g)
@@ -261,8 +316,6 @@ static int serve_guest(struct guest_queue *gq, struct zv_conn *conn,
 
 	if (!is_app(gq->guest))
 		return 0;
-	if (info->local_cid == ZV_CID_LOCAL)
-		return serve_port(gq, conn, info);
 	pthread_mutex_lock(&dir.lock);
 	to = guest_find(info->local_cid);
 	if (to)
@@ -335,8 +388,6 @@ static bool datagram_to_guest(struct guest_queue *gq, const struct zv_dgram_addr
 {
 	if (!is_app(gq->guest))
 		return false;
-	if (from->local_cid == ZV_CID_LOCAL)
-		return datagram_to_port(gq, from, data, len);
 	return may_send(gq->guest, from->peer_port) &&
 	       sibling_dgram(gq, &part_of(gq->guest)->in_transit, from, data, len, with_guest);
 }

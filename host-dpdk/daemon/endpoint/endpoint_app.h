@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* Host applications attached by `daemon:PATH` (apps.h): the ports that they listen on. Main
- * thread. */
+ * thread, except where it says otherwise. */
 #ifndef ZVD_ENDPOINT_APP_H
 #define ZVD_ENDPOINT_APP_H
 
 #include "core/guest.h"
+
+#include <sys/socket.h>
 
 /* Per application. Each port costs memory, and time during which lcores wait for the directory. */
 #define APP_PORTS_MAX 1024u
@@ -22,5 +24,20 @@ int app_port_take(struct guest *app, uint32_t port, unsigned type);
 
 /* Ends that. 0; -ENOENT: the port is not @app's. */
 int app_port_release(struct guest *app, uint32_t port, unsigned type);
+
+/* Who may attach applications is what @c says, from now on. */
+void app_ports_admit(const struct cfg_apps *c);
+
+/* True: an application other than @but (NULL: any) listens on @port. Any thread. */
+bool app_port_listened(uint32_t port, bool dgram, const struct guest *but);
+
+/*
+ * Calls fn(arg, app) for the application that listens on @port, for a program of this machine: the
+ * peer of the socket @fd, with credentials @cred, who must be one who may attach applications
+ * itself. During the call the application is not removed. 0; -ECONNREFUSED: none listens; -EACCES:
+ * the program may not reach it, which has been counted; -ENOMEM: fn() returned false. Any thread.
+ */
+int app_port_call(uint32_t port, unsigned type, int fd, const struct ucred *cred,
+		  bool (*fn)(void *arg, struct guest *app), void *arg);
 
 #endif

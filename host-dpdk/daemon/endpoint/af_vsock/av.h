@@ -8,10 +8,10 @@
  * -------------------
  * A space is a drop-in directory in use: its sockets, the guests in it, the ports that programs
  * have bound (av_port.c), the programs that send requests (av_ask.c) and the connections being set
- * up (av_call.c). It is created with the first guest that uses it and lives until a reload removes
- * it, because listening programs outlive guests. Its sockets and everything that its programs cause
- * belong to one lcore, the space's home [H]; the guest's end of a connection belongs to the lcore
- * of its queue [G]. If both are the same lcore, a CONNECT needs no switch of threads.
+ * up (av_connect.c, av_call.c). It is created with the first guest that uses it and lives until a
+ * reload removes it, because listening programs outlive guests. Its sockets and everything that its
+ * programs cause belong to one lcore, the space's home [H]; the guest's end of a connection belongs
+ * to the lcore of its queue [G]. If both are the same lcore, a CONNECT needs no switch of threads.
  *
  * A call is a connection that a program has requested, until it becomes a relay. Home finds it by
  * its label and knows what the program was told and whether its socket has arrived. [G] has a
@@ -28,6 +28,11 @@
  *
  * A guest's REQUEST to a bound port does not involve home: the lcore of its queue looks up the port
  * table, under the space's lock, and connects to the label of the listening program (av_serve.c).
+ *
+ * Applications (endpoint_app.h) belong to the space of [daemon]. Their device is one of the space
+ * as a guest's is, except that no CID leads to it: an application is on this machine. Its REQUEST
+ * to a port is served as a guest's, and a CONNECT to a port that it listens on becomes a call to
+ * its device.
  *
  * Both kinds of connections are in a table by the token of their label (av_named.c), so that a
  * program can say that it receives no more: SHUTDOWN.
@@ -171,6 +176,7 @@ struct av_guest {
 	struct guest *guest;
 	struct av_space *space;
 	bool device;   /* zvsockd is the guest: CIDs that no guest has are reached here */
+	bool app;      /* an application: no CID leads to it */
 	bool gone;     /* under the lock */
 	unsigned next; /* next queue to use; under the lock */
 	struct dgram_in_transit to, from; /* datagrams in transit to the guest, and from it */
@@ -304,7 +310,8 @@ struct av_port *av_port_at(const struct av_space *s, int sock_type, uint32_t cid
 /* The port with the label @text, no matter which program sent it; *l: the parsed label. At home.
  * NULL: none. */
 struct av_port *av_port_named(const struct av_space *s, const char *text, struct dropin_label *l);
-/* True: a socket is bound to the label of the port that guests reach as @port of their host. */
+/* True: a socket is bound to the label of the port that guests reach as @port of their host, or
+ * applications as @port of this machine. */
 bool av_port_bound(struct av_space *s, uint32_t port, bool dgram);
 /* Restores a port bound before zvsockd was started, if it still is. Call before home serves. */
 void av_port_restore(struct av_space *s, const struct dropin_label *l, uid_t uid, pid_t pid,
@@ -321,10 +328,22 @@ void av_ports_load(struct av_space *s);
 void av_ports_save(struct av_space *s, const struct av_port *p);
 void av_ports_close(struct av_space *s);
 
-/* ---- av_call.c, [H] ---- */
+/* ---- av_connect.c, [H] ---- */
 
 /* CONNECT. True: *m is the answer; false: it comes later. */
 bool av_connect(struct av_ask *a, struct dropin_msg *m);
+
+/* ---- av_call.c, [H] ---- */
+
+/* A call for the CONNECT in *m. NULL: no memory. */
+struct av_call *av_call_new(struct av_ask *a, const struct dropin_msg *m,
+			    const struct av_port *bound);
+/* Chooses a queue of @g, for a bound port always the same per peer port, so that an address in use
+ * is noticed, otherwise by @turn; and has av_conn_begin() called there, unless that is home: then
+ * the caller does. The caller keeps @g from being removed meanwhile. False: no memory. */
+bool av_call_begin(struct av_call *c, struct guest *g, unsigned turn, uint32_t local_cid);
+/* Home drops the call. */
+void av_call_forget(struct av_call *c);
 void av_filled(struct av_ask *a, struct dropin_msg *m);
 void av_error(struct av_ask *a, struct dropin_msg *m);
 /* A socket taken by fds_get() has been accepted at DIR/TYPE. */

@@ -1,11 +1,10 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Connections requested by programs, at home: CONNECT, FILLED, ERROR, and the sockets accepted at
- * DIR/TYPE; theory in av.h. */
+/* Connections requested by programs, at home, from their beginning (av_connect.c): FILLED, ERROR,
+ * and the sockets accepted at DIR/TYPE; theory in av.h. */
 #include "av.h"
 
 #include "core/clock.h"
 #include "core/fds.h"
-#include "proto/ctrl/hello.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -94,8 +93,7 @@ static void drop_socket(struct av_call *c)
 	c->fd = -1;
 }
 
-/* Home drops the call. */
-static void forget(struct av_call *c)
+void av_call_forget(struct av_call *c)
 {
 	struct av_space *s = c->space;
 
@@ -119,7 +117,7 @@ static void forget(struct av_call *c)
 static void stop(struct av_call *c, bool unclaimed)
 {
 	(void)post_to_guest(&(struct note){.call = c, .fn = note_stop, .unclaimed = unclaimed});
-	forget(c);
+	av_call_forget(c);
 }
 
 /* The call has failed with @err, which the program will request with ERROR. */
@@ -139,7 +137,7 @@ static void fail(struct av_call *c, int err)
 		drop_socket(c); /* closed unread, so that the program's end gets an error */
 	lcore_timer_start(c->home, &c->timer, FAILED_NS);
 	if (s->n_failed > FAILED_MAX)
-		forget(TAILQ_FIRST(&s->failed));
+		av_call_forget(TAILQ_FIRST(&s->failed));
 }
 
 static void expired(struct lcore_timer *t)
@@ -149,7 +147,7 @@ static void expired(struct lcore_timer *t)
 	struct dropin_msg m;
 
 	if (c->state == AV_FAILED) {
-		forget(c);
+		av_call_forget(c);
 	} else if (!c->nonblock && c->state != AV_UP) { /* the timeout that the program has set */
 		dropin_msg_init(&m, DROPIN_CONNECT);
 		av_refuse(&m, -ETIMEDOUT, "no answer within %u ms", c->timeout_ms);
@@ -187,7 +185,7 @@ void av_calls_end(struct av_space *s)
 	for (unsigned i = 0; i < AV_BUCKETS; i++)
 		while ((c = LIST_FIRST(&s->calls[i]))) {
 			if (c->state == AV_FAILED)
-				forget(c);
+				av_call_forget(c);
 			else
 				stop(c, false);
 		}
@@ -204,7 +202,7 @@ static void go_if_ready(struct av_call *c)
 		return;
 	if (post_to_guest(&n))
 		c->fd = -1;
-	forget(c);
+	av_call_forget(c);
 }
 
 static void answer_names(const struct av_call *c, struct dropin_msg *m)
@@ -227,7 +225,7 @@ static void answer_connect(struct av_call *c, int err)
 			  : err == -ENODEV    ? "the guest is not running"
 			  : err == -ETIMEDOUT ? "no answer within the time for it"
 					      : zv_strerror(err));
-		forget(c);
+		av_call_forget(c);
 	} else {
 		answer_names(c, &m);
 		lcore_timer_start(c->home, &c->timer, SOCKET_TIMEOUT_NS);
@@ -287,7 +285,7 @@ void av_call_decided(struct av_call *c, int err)
 	} else if (c->state == AV_UP || (err && !c->nonblock)) {
 		/* Reset before the program connected to take it, or refused. */
 		if (c->state == AV_UP)
-			forget(c);
+			av_call_forget(c);
 		else
 			answer_connect(c, err);
 	} else {
@@ -353,50 +351,10 @@ void av_error(struct av_ask *a, struct dropin_msg *m)
 	m->error = !c ? 0 : c->state == AV_FAILED ? -c->err : EINPROGRESS;
 }
 
-/* ---- CONNECT ---- */
+/* ---- the beginning ---- */
 
-static bool connectible(struct dropin_msg *m)
-{
-	if (m->sock_type != SOCK_STREAM && m->sock_type != SOCK_SEQPACKET)
-		av_refuse(m, -EOPNOTSUPP, "sockets of type %u cannot be connected", m->sock_type);
-	else if (!m->label[0] && m->local.port != ZV_PORT_ANY)
-		av_refuse(m, -EINVAL, "a local port takes BIND");
-	else if (m->remote.port == ZV_PORT_ANY || m->remote.port == ZV_CTRL_PORT ||
-		 m->remote.port == ZV_PROC_PORT)
-		av_refuse(m, -ECONNRESET, "nobody listens on port %u", m->remote.port);
-	return m->result == 0;
-}
-
-/* Connects to a listening program of this machine. */
-static void connect_local(struct av_ask *a, struct dropin_msg *m, const struct av_port *bound)
-{
-	const struct av_port *to =
-		av_port_at(a->space, m->sock_type, m->remote.cid, m->remote.port);
-	struct dropin_label l = {
-		.view = 'P', .connected = true, .sock_type = m->sock_type, .remote = m->remote};
-
-	if (!to || to->label.sock_type != m->sock_type) {
-		av_refuse(m, -ECONNRESET, "no program of this machine listens on port %u",
-			  m->remote.port);
-		return;
-	}
-	m->flags = DROPIN_LOCAL;
-	memcpy(m->where, to->text, sizeof(m->where));
-	m->bytes = to->uid;
-	l.local.cid = m->remote.cid;
-	if (bound) {
-		m->local = (struct dropin_addr){m->remote.cid, bound->label.local.port};
-		return; /* the label remains that of the bound port */
-	}
-	l.local.port = av_port_choose(a, m->remote.cid);
-	l.token[0] = av_random(a->space);
-	l.token[1] = av_random(a->space);
-	dropin_label_write(&l, m->label);
-	m->local = l.local;
-}
-
-static struct av_call *call_new(struct av_ask *a, const struct dropin_msg *m,
-				const struct av_port *bound)
+struct av_call *av_call_new(struct av_ask *a, const struct dropin_msg *m,
+			    const struct av_port *bound)
 {
 	struct av_space *s = a->space;
 	struct av_call *c = calloc(1, sizeof(*c));
@@ -433,70 +391,20 @@ static struct av_call *call_new(struct av_ask *a, const struct dropin_msg *m,
 	return c;
 }
 
-/* Chooses the queue, for a bound port always the same per peer port, so that an address in use is
- * noticed. Called under the lock, so that the guest is not removed meanwhile. False: no memory. */
-static bool begin(struct av_call *c, struct av_guest *g)
+bool av_call_begin(struct av_call *c, struct guest *g, unsigned turn, uint32_t local_cid)
 {
 	struct zv_dev_info dev = {.size = sizeof(dev)};
 	unsigned up;
 
-	(void)zv_dev_info(g->guest->dev, &dev);
-	up = dev.queues_up && dev.queues_up < g->guest->n_queues ? dev.queues_up
-								 : g->guest->n_queues;
-	c->gq = &g->guest->queues[(c->bound ? c->local_port ^ c->label.remote.port : g->next++) %
-				  up];
+	(void)zv_dev_info(g->dev, &dev);
+	up = dev.queues_up && dev.queues_up < g->n_queues ? dev.queues_up : g->n_queues;
+	c->gq = &g->queues[(c->bound ? c->local_port ^ c->label.remote.port : turn) % up];
 	c->lc = c->gq->lc;
 	c->named = av_named_new(c->space, &c->label, c->lc);
 	if (!c->named)
 		return false;
-	c->local_cid = g->device ? (uint32_t)guest_cid(g->guest) : (uint32_t)ZV_CID_HOST;
+	c->local_cid = local_cid;
 	return c->lc == c->home || post_to_guest(&(struct note){.call = c, .fn = note_begin});
-}
-
-bool av_connect(struct av_ask *a, struct dropin_msg *m)
-{
-	struct av_space *s = a->space;
-	const struct av_port *bound = NULL;
-	struct av_guest *g = NULL;
-	struct av_call *c;
-	bool local, begun;
-
-	if (!connectible(m) || (m->label[0] && !(bound = av_port_of(a, m))))
-		return true;
-	if (!av_user_may(a->user, a->user->calls, s->n_calls, AV_CALLS_MAX)) {
-		av_refuse(m, -ENOBUFS,
-			  "programs of uid %u, or all, have as many connections "
-			  "on their way as they may",
-			  (unsigned)a->cred.uid);
-		return true;
-	}
-	pthread_mutex_lock(&s->lock);
-	local = m->remote.cid == ZV_CID_LOCAL ||
-		(m->remote.cid == av_local_cid(s) && m->remote.cid != UINT32_MAX);
-	g = local ? NULL : av_guest_find(s, m->remote.cid);
-	c = g ? call_new(a, m, bound) : NULL;
-	begun = c && begin(c, g);
-	pthread_mutex_unlock(&s->lock);
-	if (local) {
-		connect_local(a, m, bound);
-		return true;
-	}
-	if (!g) {
-		av_refuse(m, -ENODEV,
-			  "there is no guest with CID %u: zvsock-run --check lists those that are",
-			  m->remote.cid);
-		return true;
-	}
-	if (!begun) {
-		if (c)
-			forget(c);
-		av_refuse(m, -ENOMEM, "zvsockd has no memory left");
-		return true;
-	}
-	a->busy = c; /* nonblocking: only until its local port is known */
-	if (c->lc == c->home)
-		av_conn_begin(c);
-	return false;
 }
 
 /* ---- DIR/TYPE ---- */

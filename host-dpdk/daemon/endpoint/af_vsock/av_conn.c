@@ -117,6 +117,8 @@ static void conn_fail(struct av_conn *a, int err, bool started)
 {
 	struct report n = {a->call, started, as_kernel(err), 0};
 
+	if (n.err == -ENODEV && cfg_roles[guest_cfg(a->r.f.owner.gq->guest)->role].attached)
+		n.err = -ECONNRESET; /* an application that is about to be removed */
 	if (a->call)
 		report_to_home(&n);
 	if (!a->up)
@@ -187,7 +189,8 @@ static void conn_connect(struct av_conn *a)
 	const struct av_call *c = a->call;
 	const struct dropin_addr *to = &c->label.remote;
 	enum zv_type type = c->label.sock_type == SOCK_STREAM ? ZV_STREAM : ZV_SEQPACKET;
-	uint64_t cid = cfg_roles[guest_cfg(gq->guest)->role].peer_cid ? to->cid : 0;
+	/* Through a device that we drive others may be reached; ours lead to one peer only. */
+	uint64_t cid = cfg_roles[guest_cfg(gq->guest)->role].client ? to->cid : 0;
 	int ret;
 
 	if (c->local_port == ZV_PORT_ANY)

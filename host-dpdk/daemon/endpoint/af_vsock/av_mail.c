@@ -232,7 +232,7 @@ bool av_datagram(struct guest_queue *gq, const struct zv_dgram_addr *from, const
 	struct av_guest *g = av_guest(gq->guest);
 	struct posted_dgram p = {.gq = gq, .addr = *from, .len = len};
 
-	if (!g)
+	if (!g || g->app)
 		return false;
 	p.space = g->space;
 	p.of = &g->from;

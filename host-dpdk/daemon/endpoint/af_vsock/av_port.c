@@ -9,6 +9,7 @@
 #include "av_dgram.h"
 
 #include "core/clock.h"
+#include "endpoint/endpoint_app.h"
 #include "proto/ctrl/hello.h"
 
 #include <errno.h>
@@ -84,12 +85,16 @@ static bool has_label(const struct av_port *p)
 
 bool av_port_bound(struct av_space *s, uint32_t port, bool dgram)
 {
+	const int sock_type = dgram ? SOCK_DGRAM : SOCK_STREAM;
 	char text[DROPIN_LABEL];
-	const struct av_port *p;
+	const struct av_port *p = NULL;
 	int type = 0;
 
 	pthread_mutex_lock(&s->lock);
-	p = s->guests ? av_port_at(s, dgram ? SOCK_DGRAM : SOCK_STREAM, ZV_CID_HOST, port) : NULL;
+	if (s->guests || s->cfg.apps)
+		p = av_port_at(s, sock_type, ZV_CID_HOST, port);
+	if (!p && s->cfg.apps)
+		p = av_port_at(s, sock_type, ZV_CID_LOCAL, port);
 	if (p) {
 		memcpy(text, p->text, sizeof(text));
 		type = p->label.sock_type;
@@ -212,6 +217,10 @@ static bool served(struct av_space *s, int sock_type, const struct dropin_addr *
 		   struct served *by)
 {
 	*by = (struct served){.port = addr->port, .dgram = sock_type == SOCK_DGRAM};
+	if (s->cfg.apps && app_port_listened(addr->port, by->dgram, NULL)) {
+		by->by = "app_port";
+		return true;
+	}
 	if (addr->cid == ZV_CID_LOCAL)
 		return false;
 	pthread_mutex_lock(&s->lock);
@@ -230,6 +239,11 @@ static bool is_served(struct av_space *s, int sock_type, const struct dropin_add
 
 	if (!served(s, sock_type, addr, &by))
 		return false;
+	if (!*by.guest) {
+		av_refuse(m, -EADDRINUSE, "an application of zvsockd listens on port %u",
+			  addr->port);
+		return true;
+	}
 	av_refuse(m, -EADDRINUSE, "zvsockd serves port %u of %s itself, by endpoint %s", addr->port,
 		  by.guest, by.by);
 	return true;

@@ -1,12 +1,17 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * A guest's connection to a port that a program has bound: a socket with a Z label is connected to
- * the label of the program's socket, without waiting. The listener must belong to the user who
- * bound the port: the label is not secret, and anybody can use it once the program has closed its
- * socket.
+ * A guest's connection to a port that a program has bound, or an application's: a socket with a Z
+ * label is connected to the label of the program's socket, without waiting. The listener must
+ * belong to the user who bound the port: the label is not secret, and anybody can use it once the
+ * program has closed its socket.
+ *
+ * An application is on the same machine as the program, under the same CID. So that it cannot pass
+ * for another program there, or for a privileged one, the program sees a port that zvsockd has
+ * chosen where the application's own would allow that.
  */
 #include "av.h"
 
+#include "endpoint/endpoint_app.h"
 #include "passed.h"
 
 #include <errno.h>
@@ -17,13 +22,46 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-/* A copy of what the table says about the port. */
+#define TRIES 24u /* as in the kernel's vsock */
+#define APP_PORTS_SHOWN                                                                            \
+	(1u << 30) /* the first of the ports chosen for applications, and how many */
+
+/* A copy of what the table says about the port, and the address that the program sees. */
 struct found {
+	struct dropin_addr from;
 	char text[DROPIN_LABEL];
 	uint16_t sock_type;
 	uid_t uid;
 	bool passed;
 };
+
+/* Somebody on this machine has the port: under the lock. */
+static bool is_of_another(const struct guest *app, const struct dropin_addr *addr)
+{
+	return addr->port < AV_LOW_PORTS ||
+	       av_port_at(av_guest(app)->space, SOCK_STREAM, addr->cid, addr->port) ||
+	       app_port_listened(addr->port, false, app);
+}
+
+/* Where the connection comes from, as the program sees it. Under the lock. False: no port is free.
+ */
+static bool find_from(const struct guest *g, const struct zv_conn_info *info,
+		      struct dropin_addr *from)
+{
+	uint32_t random = 0;
+
+	*from = (struct dropin_addr){(uint32_t)info->peer_cid, info->peer_port};
+	if (!av_guest(g)->app)
+		return true;
+	from->cid = (uint32_t)info->local_cid; /* as between two programs */
+	for (unsigned i = 0; i < TRIES; i++) {
+		if (!is_of_another(g, from))
+			return true;
+		(void)!getrandom(&random, sizeof(random), 0);
+		from->port = APP_PORTS_SHOWN + random % APP_PORTS_SHOWN;
+	}
+	return false;
+}
 
 static bool find(const struct guest_queue *gq, const struct zv_conn_info *info, struct found *f)
 {
@@ -38,6 +76,8 @@ static bool find(const struct guest_queue *gq, const struct zv_conn_info *info, 
 		memcpy(f->text, p->text, sizeof(f->text));
 		f->sock_type = p->label.sock_type;
 		f->uid = p->uid;
+		if (!find_from(gq->guest, info, &f->from))
+			p = NULL;
 	}
 	pthread_mutex_unlock(&g->space->lock);
 	f->passed = g->space->closer;
@@ -54,7 +94,7 @@ static int join(int fd, const struct found *f, const struct zv_conn_info *info,
 		.connected = true,
 		.sock_type = f->sock_type,
 		.local = {(uint32_t)info->local_cid, info->local_port},
-		.remote = {(uint32_t)info->peer_cid, info->peer_port},
+		.remote = f->from,
 	};
 	char text[DROPIN_LABEL];
 	struct sockaddr_un sa;

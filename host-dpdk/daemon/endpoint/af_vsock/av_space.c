@@ -151,6 +151,13 @@ struct av_guest *av_guest_find(struct av_space *s, uint32_t cid)
 
 static void space_begin(struct lcore *lc, void *arg);
 
+static void begin(struct av_space *s)
+{
+	if (!s->begun)
+		lcore_call(s->home, space_begin, s);
+	s->begun = true;
+}
+
 static int af_vsock_start(struct guest *g)
 {
 	const struct cfg_guest *cfg = guest_cfg(g);
@@ -170,12 +177,13 @@ static int af_vsock_start(struct guest *g)
 	a->guest = g;
 	a->cid = cfg->cid;
 	a->device = !cfg->cid;
+	a->app = cfg_roles[cfg->role].attached;
 	pthread_mutex_lock(&a->space->lock);
 	if (a->device) {
 		a->more = a->space->devices;
 		a->space->devices = a;
 		a->space->of_device = true;
-	} else {
+	} else if (!a->app) {
 		whole = tsearch(a, &a->space->guests, by_cid);
 	}
 	pthread_mutex_unlock(&a->space->lock);
@@ -184,10 +192,23 @@ static int af_vsock_start(struct guest *g)
 		return -ENOMEM;
 	}
 	g->part[ENDPOINT_af_vsock] = a;
-	/* Not earlier: so the guest is found by the first request as well. */
-	if (!a->space->begun)
-		lcore_call(a->space->home, space_begin, a->space);
-	a->space->begun = true;
+	begin(a->space); /* not earlier: so the guest is found by the first request as well */
+	return 0;
+}
+
+int av_space_of_apps(const struct cfg *c, struct lcore *lc, char *why)
+{
+	struct guest g = {.why = why};
+	struct av_space *s;
+
+	if (!c->space.apps)
+		return 0;
+	s = av_space_get(&g, &c->space, lc);
+	if (!s) {
+		guest_fails(&g, "af_vsock: %s", zv_strerror(-ENOMEM));
+		return -ENOMEM;
+	}
+	begin(s);
 	return 0;
 }
 
@@ -215,7 +236,7 @@ static void af_vsock_free(struct guest *g)
 		;
 	if (*at)
 		*at = a->more;
-	else
+	else if (!a->app)
 		(void)tdelete(a, &a->space->guests, by_cid);
 	pthread_mutex_unlock(&a->space->lock);
 	free(a);
@@ -443,6 +464,8 @@ static void space_change(struct lcore *lc, void *arg)
 /* The configuration of the directory in @c; NULL: it is no longer configured. */
 static const struct cfg_space *configured(const struct cfg *c, const struct av_space *s)
 {
+	if (c->space.apps && strcmp(c->space.dir, s->cfg.dir) == 0)
+		return &c->space;
 	for (unsigned i = 0; i < c->n_guests; i++)
 		if (strcmp(c->guests[i].space.dir, s->cfg.dir) == 0)
 			return &c->guests[i].space;
