@@ -195,7 +195,7 @@ static int link_region(struct guest_dev *g, const struct ctrl_region *r, struct 
 	int ret, fd;
 
 	if (r->gpa != CTRL_BY_FD)
-		return zv_err(-ENXIO, "it is said to lie at a guest-physical address, where an "
+		return zv_err(-ENXIO, "zvsockd says a guest-physical address for it, and an "
 				      "application has none");
 	client_msg_init(&m, CLIENT_REGION);
 	m.region = r->id;

@@ -355,7 +355,7 @@ static int vsock_open(struct transport_dev **out, const char *rest, const struct
 	if (ret)
 		return ret;
 	if (*names)
-		ret = zv_err(-EINVAL, "vsock: '%s': behind vsock: stands nothing, or region=...",
+		ret = zv_err(-EINVAL, "vsock: '%s': nothing may follow vsock: but region=...",
 			     rest);
 	else
 		ret = own_region_find(&own, "vsock", which, opts, NULL);

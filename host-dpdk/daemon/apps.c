@@ -208,8 +208,8 @@ static bool on_question(struct daemon *d, struct app *a, struct client_msg *m)
 	ok = app_answer(a->fd, m, fd);
 	if (!ok && errno == ETOOMANYREFS) { /* our user has too many in transit elsewhere */
 		app_refuse(m, -EMFILE,
-			   "as many descriptors as may be are on their way to programs that do not "
-			   "take them: raise zvsockd's limit (LimitNOFILE= or \"ulimit -Hn\")");
+			   "too many descriptors are on their way to programs that do not read "
+			   "them: raise zvsockd's limit (LimitNOFILE= or \"ulimit -Hn\")");
 		ok = app_answer(a->fd, m, -1) && m->type != CLIENT_ATTACH;
 	}
 	if (fd >= 0)

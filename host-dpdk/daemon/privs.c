@@ -289,7 +289,9 @@ static void give_lock(const char *guest, const char *path, void *arg)
 	fd = open(lock, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
 	if (fd < 0 || fstat(fd, &st) < 0 || !S_ISREG(st.st_mode) || st.st_nlink != 1 ||
 	    st.st_size || fchown(fd, id->uid, id->gid) < 0)
-		log_line(ZV_LOG_WARN, guest, "%s cannot be given away and will be left over", lock);
+		log_line(ZV_LOG_WARN, guest,
+			 "%s cannot be given to the new user, and will not be removed at the end",
+			 lock);
 	if (fd >= 0)
 		(void)close(fd);
 }
@@ -303,10 +305,11 @@ static void try_dir(const char *guest, const char *path, void *arg)
 	if (!dir_of(path, dir))
 		(void)strcpy(dir, "/");
 	if (access(dir, W_OK | X_OK) < 0)
-		log_line(ZV_LOG_WARN, guest,
-			 "%s: its directory is closed to uid %u: the socket will be left over at "
-			 "the end, and a reload cannot make it anew; give %s to that user",
-			 path, (unsigned)getuid(), dir);
+		log_line(
+			ZV_LOG_WARN, guest,
+			"%s: uid %u may not write to its directory: the socket will not be removed "
+			"at the end, and a reload cannot create it again; give %s to that user",
+			path, (unsigned)getuid(), dir);
 }
 
 int privs_drop(const struct daemon *d)

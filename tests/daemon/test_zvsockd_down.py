@@ -150,7 +150,7 @@ def with_user_too(w):
     d = w.start('-c', w.write('c', CONTROL + 'user = nobody\n' + GUEST + OTHER))
     w.wait_told('guests: 1 of 2', d)
     assert os.fstat(lock).st_uid == 0, 'the lock of somebody else has been given away'
-    assert 'cannot be given away' not in w.log(), w.log()
+    assert 'cannot be given to the new user' not in w.log(), w.log()
     os.close(lock)
     w.end(d)
 

@@ -126,7 +126,7 @@ def vsock_bad_input(bench):
     """What a user can get wrong ends in one line that says how to mend it."""
     testbed = plain(bench)
     vm = testbed.vms['a']
-    refused(vm, 'vsock:2', 'behind vsock: stands nothing')
+    refused(vm, 'vsock:2', 'nothing may follow vsock:')
     refused(vm, 'vsock:', 'port 5007 is taken on this machine')
     vm.guest.run('mv /dev/vsock /dev/gone')
     try:

@@ -23,7 +23,7 @@ void client_msg_text(struct client_msg *m, const char *text)
 const char *client_msg_refused(const struct client_msg *m, size_t len)
 {
 	if (len != sizeof(*m))
-		return "it has not the length of a message";
+		return "its length is not that of a message";
 	if (m->magic != CLIENT_MAGIC)
 		return "it does not begin with the magic number: this is no zvsock client socket";
 	if (m->version != CLIENT_VERSION)

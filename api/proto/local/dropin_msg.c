@@ -38,7 +38,7 @@ const char *dropin_type_name(unsigned type)
 const char *dropin_msg_refused(const struct dropin_msg *m, size_t len)
 {
 	if (len != sizeof(*m))
-		return "it has not the length of a message";
+		return "its length is not that of a message";
 	if (m->magic != DROPIN_MAGIC)
 		return "it does not begin with the magic number: this is no drop-in socket";
 	if (m->version != DROPIN_VERSION)

@@ -130,7 +130,8 @@ static bool epoch_revoke(struct vhost_pair *q, struct vhost_epoch *ep,
 	}
 	guest_mem_revoke_done(ep->mem);
 	if (ret < 0)
-		zv_log(ZV_LOG_WARN, "%s: queue %u: buffers on loan stay in guest memory: %s",
+		zv_log(ZV_LOG_WARN,
+		       "%s: queue %u: buffers on loan cannot be copied out of guest memory: %s",
 		       q->name, q->index, zv_strerror(ret));
 	return good && ret == 0;
 }

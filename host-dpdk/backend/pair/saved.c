@@ -112,19 +112,18 @@ void vhost_pair_rx_save(struct vhost_pair *q)
 			drop(q, q->nsaved - 1);
 	guest_mem_put(mem);
 	if (!room)
-		zv_log_limited(
-			&q->tq.log, ZV_LOG_WARN,
-			"%s: queue %u: the guest has gone with more that nobody had taken "
-			"than is kept (%zu KiB, %u descriptors): the rest of it is lost, its "
-			"connections are reset",
-			q->name, q->index, q->saved_max >> 10, vhost_pair_sweep(&q->from_guest));
+		zv_log_limited(&q->tq.log, ZV_LOG_WARN,
+			       "%s: queue %u: the guest has gone, and of what it had sent more was "
+			       "unread than is kept (%zu KiB, %u descriptors): the rest is lost, "
+			       "and the connections concerned are reset",
+			       q->name, q->index, q->saved_max >> 10,
+			       vhost_pair_sweep(&q->from_guest));
 	else if (!known)
-		zv_log_limited(
-			&q->tq.log, ZV_LOG_WARN,
-			"%s: queue %u: the guest has gone with packets at addresses that its "
-			"IOMMU had not translated yet: they are lost, its connections are "
-			"reset",
-			q->name, q->index);
+		zv_log_limited(&q->tq.log, ZV_LOG_WARN,
+			       "%s: queue %u: the guest has gone, and packets of it were at "
+			       "addresses without a translation of its IOMMU: they are lost, and "
+			       "the connections concerned are reset",
+			       q->name, q->index);
 }
 
 int vhost_pair_rx_rest(struct transport_queue *tq, struct rx_pkt *pkts, unsigned max)

@@ -217,8 +217,8 @@ static void watch_rings(struct vhost_pair *q, struct guest_mem *rings)
 			(void)close(q->watchfd);
 		q->watchfd = -1;
 		zv_log(ZV_LOG_WARN,
-		       "%s: queue %u: no timer for the pause: a driver that does not come back "
-		       "may not be noticed",
+		       "%s: queue %u: cannot start a timer: if the driver does not go on after "
+		       "this pause, it may not be noticed",
 		       q->name, q->index);
 	}
 }
@@ -243,8 +243,8 @@ void vhost_pair_idle(struct vhost_pair *q)
 		return;
 	over(q);
 	zv_log_limited(&q->tq.log, ZV_LOG_INFO,
-		       "%s: queue %u: the guest's driver has let its stopped rings go: connections "
-		       "are reset",
+		       "%s: queue %u: the guest's driver no longer uses the rings that were "
+		       "stopped: connections are reset",
 		       q->name, q->index);
 }
 

@@ -270,7 +270,8 @@ static void load(struct vhost_ring *r)
 static const char *pos_refused(struct vhost_ring_pos pos, uint32_t size)
 {
 	if (pos.v >> 16 && pos.v >> 16 != (pos.v & UINT16_MAX))
-		return "of a packed ring with buffers in flight nobody knows which they are";
+		return "a packed ring with buffers in flight cannot be started: its position does "
+		       "not tell which they are";
 	return size && (pos.v & (POS_WRAP - 1)) >= size
 		       ? "it lies beyond the end of the packed ring"
 		       : NULL;

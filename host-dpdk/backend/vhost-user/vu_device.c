@@ -326,8 +326,9 @@ static void pair_resume(struct vu_dev *d, unsigned pair, const struct vu_loaded 
 		d->waiting |= 1u << pair;
 		return;
 	}
-	zv_log_limited(&d->log, ZV_LOG_INFO, "%s: queue %u begins anew: %s", d->path, pair,
-		       ret == -ESTALE ? "not as it was stopped" : start_error(ret));
+	zv_log_limited(&d->log, ZV_LOG_INFO, "%s: queue %u starts a new session: %s", d->path, pair,
+		       ret == -ESTALE ? "its rings are not as they were when it was stopped"
+				      : start_error(ret));
 	for (unsigned i = 0; i < 2; i++)
 		bases.base[i] = d->ring[vu_vq(pair, i)].base;
 	pair_stop(d, pair);
@@ -499,7 +500,7 @@ int vu_take_table(struct vu_dev *d, struct vu_exchange *x)
 				       "%s: queue %u cannot go on in the new memory table: %s",
 				       d->path, i,
 				       ret == -EBUSY ? "buffers in use are not in it, or keep too "
-						       "much of former ones"
+						       "many former memory tables mapped"
 						     : start_error(ret));
 			pair_stop(d, i);
 			ret = 0;

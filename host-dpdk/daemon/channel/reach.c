@@ -143,10 +143,9 @@ static struct region *import(struct guest_queue *gq, uint64_t gpa, uint64_t size
 	if (ret == 0)
 		return r;
 	if (ret == -EBUSY) {
-		log_line(
-			ZV_LOG_WARN, gq->guest->name,
-			"the memory that its driver offers for channels had another size, and some "
-			"of it is still in use: not used");
+		log_line(ZV_LOG_WARN, gq->guest->name,
+			 "the region that its driver offers had another size before, and payload "
+			 "in it is still in use: it is not used for channels");
 		mem.drop(mem.arg);
 		return NULL;
 	}

@@ -86,7 +86,7 @@ struct region *region_new(const struct region_mem *from, const char *origin, uin
 	if (!r->channel_bytes || !r->buddy || !r->at) {
 		log_line(ZV_LOG_WARN, *origin ? origin : NULL,
 			 "a region of %zu KiB is not used for channels: %s", mem->size >> 10,
-			 r->channel_bytes ? "no memory to keep account of it"
+			 r->channel_bytes ? "zvsockd has no memory left"
 					  : "it is too small, make it 512K or larger");
 		destroy(r);
 		return NULL;

@@ -78,7 +78,8 @@ bool region_settled(struct region *r)
 	pthread_mutex_unlock(&r->lock);
 	if (settled == was_waiting)
 		log_line(ZV_LOG_INFO, r->origin,
-			 settled ? "its region is free of what was there before zvsockd was started"
+			 settled ? "its region can be used again: nothing from before zvsockd was "
+				   "started is left in it"
 				 : "applications or guests have its region mapped since before "
 				   "zvsockd was started: its connections with others are relayed "
 				   "until they have given back what they have on loan there");

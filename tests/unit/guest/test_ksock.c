@@ -351,7 +351,7 @@ static void what_is_said_of_it(void **state)
 	assert_int_equal(i.cid, KSOCK_UNIX_CID);
 	assert_int_equal(i.queues_up, 1);
 	assert_int_equal(zv_open(&dev, "vsock:3", NULL), -EINVAL);
-	assert_non_null(strstr(zv_error_text(), "behind vsock: stands nothing, or region="));
+	assert_non_null(strstr(zv_error_text(), "nothing may follow vsock: but region="));
 }
 
 int main(void)

@@ -255,13 +255,12 @@ static void turn_away(struct av_space *s, int fd, const struct ucred *cred)
 	uint32_t more;
 
 	dropin_msg_init(&m, DROPIN_HELLO);
-	av_refuse(&m, -EUSERS,
-		  "zvsockd: as many programs as may be at its drop-in socket are there already");
+	av_refuse(&m, -EUSERS, "zvsockd: its drop-in socket has as many programs as it may have");
 	(void)send_to(fd, &m);
 	if (log_once(&s->refused, &more))
 		log_line(ZV_LOG_WARN, NULL,
-			 "%s: pid %d, uid %u is turned away: its user's programs, or all, are as "
-			 "many as may be (%u, %u)",
+			 "%s: pid %d, uid %u was refused: there may be %u programs of a user, %u "
+			 "in all",
 			 s->cfg.sockets[AV_ASK], (int)cred->pid, (unsigned)cred->uid,
 			 AV_ASKS_MAX / 4, AV_ASKS_MAX);
 	/* If a socket is closed with an unread request in it, the peer loses the answer. */
