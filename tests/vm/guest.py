@@ -84,7 +84,7 @@ class Monitor:
         self.line.connect(path)
         self.stream, self.greeted = Stream(self.line.fileno()), False
 
-    def take(self, key, what):
+    def message_with(self, key, what):
         """The next message that has @key; events are skipped."""
         deadline = time.monotonic() + LIMIT
         while (line := self.stream.line(deadline)) is not None:
@@ -98,11 +98,11 @@ class Monitor:
     def do(self, command, **arguments):
         if not self.greeted:
             self.greeted = True
-            self.take('QMP', 'the greeting')
+            self.message_with('QMP', 'the greeting')
             self.do('qmp_capabilities')
         self.log.write(f'[driver] QMP {command} {arguments or ""}\n')
         self.line.sendall(json.dumps({'execute': command, 'arguments': arguments}).encode() + b'\n')
-        return self.take('return', command)
+        return self.message_with('return', command)
 
     def pause(self, meanwhile):
         """The VM stands still while @meanwhile() runs."""
@@ -143,7 +143,7 @@ class Job:
         return m.group(0)
 
     def kill(self, sig):
-        self.guest.tell(f'kill {self.number} {int(sig)}')
+        self.guest.send_line(f'kill {self.number} {int(sig)}')
 
 
 class Agent:
@@ -155,7 +155,7 @@ class Agent:
         self.vmm = self.line = self.stream = None
         self.memory = ''
 
-    def talk(self, line):
+    def attach_agent(self, line):
         self.line, self.stream = line, Stream(line.fileno())
 
     def wait_ready(self):
@@ -168,7 +168,7 @@ class Agent:
                 return self
         raise Failure(f'the guest did not come up; see {self.log.path}')
 
-    def tell(self, text):
+    def send_line(self, text):
         self.line.sendall(text.encode() + b'\n')
 
     def listen(self, deadline, otherwise):
@@ -193,7 +193,7 @@ class Agent:
         job = self.jobs[self.next] = Job(self, self.next, command)
         self.next += 1
         self.log.write(f'[guest] {job.number}: {command}\n')
-        self.tell(f'run {job.number} {command}')
+        self.send_line(f'run {job.number} {command}')
         return job
 
     def run(self, command, limit=LIMIT):
@@ -238,13 +238,13 @@ class Guest(Agent):
                 *devices], log, pass_fds=memory.fds)
             memory.handed_over()
             listener.settimeout(LIMIT)
-            self.talk(owner.add(self.accept(listener)))
+            self.attach_agent(owner.add(self.accept(listener)))
         os.unlink(where)
         self.monitor = Monitor(owner, qmp, log)
 
     def reboot(self):
         """Resets the machine as the guest's kernel does it; all jobs are gone."""
-        self.tell('run 0 reboot -f')
+        self.send_line('run 0 reboot -f')
         self.wait_ready()
 
     def accept(self, listener):

@@ -86,7 +86,7 @@ class ChannelTestbed(DaemonTestbed):
         until(self.attached, 'the application to be attached')
         return server
 
-    def talker(self):
+    def attach_app(self):
         """vm_host_app as an application: it holds the conversations of vm_pmd_app, from both ends."""
         app = HostApp(self.owner, self.bench.program('vm_host_app'), f'daemon:{self.apps}', self.log)
         until(self.attached, 'the application to be attached')

@@ -11,7 +11,7 @@ MIB = 1 << 20
 ENDS = ('Connection reset', 'Broken pipe')  # a send may meet it first
 
 
-def talks(testbed, vm, app, size=4 * MIB):
+def carries_both_ways(testbed, vm, app, size=4 * MIB):
     """Verified bytes and messages from each end, both directions."""
     vm.app.run(f'xfer 2 {XFER} {size} {size}')
     vm.app.run(f'seq 2 {SEQ} 100')
@@ -45,7 +45,7 @@ def echoes_forever(testbed, side, where):
 def all_is_well(testbed, vm, app):
     until(testbed.region, 'the guest to offer its region')
     before = testbed.counter('channel_granted')
-    if (granted := talks(testbed, vm, app, MIB) - before) < 4:
+    if (granted := carries_both_ways(testbed, vm, app, MIB) - before) < 4:
         why = {n: [testbed.counter(f'channel_{n}', g) for g in (vm.name, 'app.0')] for n in ('declined', 'no_room', 'failed')}
         raise Failure(f'{granted} of 4 new connections have channels; {why}')
     until(testbed.all_free, 'all parts of the region to come back')
@@ -62,7 +62,7 @@ def pauses(vm, app):
 
 def ends_killed(testbed, first=None):
     """kill -9 of the application, of the guest's program, of QEMU: the other end is reset, no part of the region is lost."""
-    vm, app = testbed.vms['pmd'], testbed.talker()
+    vm, app = testbed.vms['pmd'], testbed.attach_app()
     vm.start_app()
     all_is_well(testbed, vm, app)
     if first:
@@ -74,7 +74,7 @@ def ends_killed(testbed, first=None):
     must_be_reset(lambda: vm.app.wait(job), 'the guest')
     until(testbed.all_free, 'the parts of a killed application')
     until(lambda: not testbed.attached(), 'zvsockd to miss the application')
-    app = testbed.talker()
+    app = testbed.attach_app()
     all_is_well(testbed, vm, app)
 
     job = echoes_forever(testbed, app, vm.cid)
@@ -112,7 +112,7 @@ def channel_daemon_killed(bench):
     testbed = bench.own(ChannelTestbed, {'pmd': {}}, keys={'pmd': {'mode': 'client'}}, boot=False)
     vm, app = testbed.vms['pmd'], None
     vm.boot()
-    app = testbed.talker()
+    app = testbed.attach_app()
     vm.start_app()
     all_is_well(testbed, vm, app)
     jobs = [echoes_forever(testbed, vm.app, 2), echoes_forever(testbed, app, vm.cid)]
@@ -127,9 +127,9 @@ def channel_daemon_killed(bench):
 def relayed(bench, memory):
     """The region that zvsockd knows afterwards: the program runs over virtqueues."""
     testbed = bench.own(ChannelTestbed, {'pmd': {'memory': memory}})
-    vm, app = testbed.vms['pmd'], testbed.talker()
+    vm, app = testbed.vms['pmd'], testbed.attach_app()
     vm.start_app()
-    if granted := talks(testbed, vm, app):
+    if granted := carries_both_ways(testbed, vm, app):
         raise Failure(f'{granted} connections had a channel')
     if testbed.region():
         raise Failure(f'zvsockd knows of {testbed.region()}')
@@ -156,7 +156,7 @@ def channel_region_refused(bench):
 def channel_region_full(bench):
     """Forty connections at once where a few have room: the others are relayed, counted, and each byte is verified."""
     testbed = bench.own(ChannelTestbed, {'pmd': {}}, daemon_keys='channel_size = 16M\n')
-    vm, app = testbed.vms['pmd'], testbed.talker()
+    vm, app = testbed.vms['pmd'], testbed.attach_app()
     vm.start_app()
     until(testbed.region, 'the guest to offer its region')
     vm.app.run(f'parallel 2 {ECHO} 40 100000')

@@ -59,7 +59,7 @@ def channel_guests_without_common_region(bench):
         raise Failure(f'channels that were granted: {granted}')
 
 
-def words(testbed):
+def drivers_told_of_death(testbed):
     """How many drivers will find in their region that zvsockd has died (docs/protocol.md, "The death of the device")."""
     page = os.pread(testbed.regions['a'].fileno(), 4096, SIZE * MIB - 4096)
     return sum(tag == 0x5a564c49 and host not in (0, 0x40000000) for tag, host in struct.iter_unpack('<12xII44x', page))
@@ -72,7 +72,7 @@ def channel_guests_daemon_killed(bench):
     a, b = testbed.vms.values()
     job = a.app.start(f'echo {b.cid} {ECHO} forever')
     until(lambda: testbed.counter('channel_granted', 'a') == 1, 'the connection to have a channel')
-    until(lambda: words(testbed) == 2, 'zvsockd to keep both words')
+    until(lambda: drivers_told_of_death(testbed) == 2, 'zvsockd to keep both words')
     testbed.daemon.kill()
     must_be_reset(lambda: a.app.wait(job), 'the guest')
     testbed.start_daemon()
@@ -114,7 +114,7 @@ def channel_guests_killed(bench):
 def channel_guest_scribbles(bench):
     """A guest writes noise all over its region while its channels are used: its own connections suffer, nobody else's."""
     testbed = bench.own(ChannelTestbed, {'bad': {'size': 32}, 'good': {}}, daemon_keys='channel_size = 1M\n')
-    bad, good, app = testbed.vms['bad'], testbed.vms['good'], testbed.talker()
+    bad, good, app = testbed.vms['bad'], testbed.vms['good'], testbed.attach_app()
     bad.start_app()
     good.start_app()
     scribbler = bad.guest.start('exec vm_region auto --scribble')

@@ -81,7 +81,7 @@ def start_program(testbed, shift=0):
 def two_programs(testbed):
     """Two programs at once, each of which serves, connects to the application, and is connected to by it; how many
     channels that took."""
-    vm, app = testbed.vms['pmd'], testbed.talker()
+    vm, app = testbed.vms['pmd'], testbed.attach_app()
     first, other = start_program(testbed), start_program(testbed, SHIFT)
     before = testbed.counter('channel_granted')
     jobs = [(p, p.start(what)) for p in (first, other)
@@ -111,7 +111,7 @@ def channel_stock_ends_killed(bench):
     """kill -9 of the application, of one of two programs, of QEMU: the other end is reset, the other program goes on, no part of
     the region is lost."""
     testbed = stock_testbed(bench)
-    vm, app = testbed.vms['pmd'], testbed.talker()
+    vm, app = testbed.vms['pmd'], testbed.attach_app()
     first, other = start_program(testbed), start_program(testbed, SHIFT)
 
     job = echoes_forever(testbed, first, 2)
@@ -119,7 +119,7 @@ def channel_stock_ends_killed(bench):
     must_be_reset(lambda: first.wait(job), 'the program')
     until(testbed.all_free, 'the parts of a killed application')
     until(lambda: not testbed.attached(), 'zvsockd to miss the application')
-    app = testbed.talker()
+    app = testbed.attach_app()
 
     lasting = app.start(f'echo {vm.cid} {ECHO + SHIFT} 1000000')
     job = echoes_forever(testbed, app, vm.cid)

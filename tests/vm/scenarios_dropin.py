@@ -25,17 +25,17 @@ class DropinTestbed(DaemonTestbed):
     def daemon_keys(self):
         return f'af_vsock = {self.folder}/af_vsock\n'
 
-    def under(self, *argv, mode='auto', **kw):
+    def zvsock_run(self, *argv, mode='auto', **kw):
         """A program of the host that uses AF_VSOCK."""
         return self.program(['env', f'ZVSOCK_AF_VSOCK={self.folder}/af_vsock', self.run, '--mode', mode,
                              *map(str, argv)], **kw)
 
     def python(self, *argv):
-        return self.under(sys.executable, PROG, *argv, mode='preload')
+        return self.zvsock_run(sys.executable, PROG, *argv, mode='preload')
 
     def peer(self, *argv):
         """The guest's own program, which is static: it runs under the supervisor."""
-        job = self.under(self.programs[2], *argv)
+        job = self.zvsock_run(self.programs[2], *argv)
         if job.wait():
             raise Failure(f'host: {job.account()}')
 
@@ -70,7 +70,7 @@ def to_host(testbed, port, server, client, name='a'):
     digest = vm.guest.run('dd if=/dev/urandom of=/tmp/data bs=1M count=16 2>/dev/null; sha256sum </tmp/data').split()[0]
     with open(where, 'wb') as f:
         pass
-    job = serves(testbed.under('sh', '-c', f'exec {server} >{where}', mode='preload'), port)
+    job = serves(testbed.zvsock_run('sh', '-c', f'exec {server} >{where}', mode='preload'), port)
     vm.guest.run(client)
     ended(job)
     with open(where, 'rb') as f:
@@ -90,7 +90,7 @@ def to_guest(testbed, port, server, client, name='a'):
     def sent():
         if job.ended():
             raise Failure(f'"{server}" ended with {job.status}: {job.output}')
-        return testbed.under('sh', '-c', f'exec {command} <{where}', mode='preload').wait() == 0
+        return testbed.zvsock_run('sh', '-c', f'exec {command} <{where}', mode='preload').wait() == 0
     until(sent, 'the guest to listen')
     job.wait()
     if hashlib.sha256(data).hexdigest() not in job.output:

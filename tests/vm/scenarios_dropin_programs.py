@@ -43,7 +43,7 @@ def send(testbed, vm, port, files, under=''):
     with tarfile.open(path, 'w') as tar:
         for place, source in files.items():
             tar.add(os.path.realpath(source), place.lstrip('/'))
-    job = serves(testbed.under('socat', '-u', f'OPEN:{path}', f'VSOCK-LISTEN:{port}', mode='preload'), port)
+    job = serves(testbed.zvsock_run('socat', '-u', f'OPEN:{path}', f'VSOCK-LISTEN:{port}', mode='preload'), port)
     vm.guest.run(f'{under} socat -u VSOCK-CONNECT:2:{port} - | tar x -C /')
     ended(job)
     os.remove(path)

@@ -45,10 +45,10 @@ class Services:
 
     def connects(self, port):
         """Is somebody at @port of the guest?"""
-        return self.testbed.under('socat', '-u', 'OPEN:/dev/null', f'VSOCK-CONNECT:{self.vm.cid}:{port}', mode='preload').wait() == 0
+        return self.testbed.zvsock_run('socat', '-u', 'OPEN:/dev/null', f'VSOCK-CONNECT:{self.vm.cid}:{port}', mode='preload').wait() == 0
 
     def host_serves(self, *argv, port, mode='preload'):
-        return serves(self.testbed.under(*argv, mode=mode), port)
+        return serves(self.testbed.zvsock_run(*argv, mode=mode), port)
 
     def gone(self, job, port):
         """kill -9 of a server of the host: its port is free."""
@@ -60,7 +60,7 @@ class Services:
         job.wait()
 
     def on_host(self, *argv, mode='preload'):
-        job = self.testbed.under(*argv, mode=mode)
+        job = self.testbed.zvsock_run(*argv, mode=mode)
         if job.wait():
             raise Failure(f'{job.name} ended with {job.popen.returncode}: {job.account()}')
         return job.output()
@@ -159,7 +159,7 @@ def iperf3(s):
     s.vm.guest.run('ip link set lo up')
     near, far = free_port(), free_port()
 
-    def sums(client):
+    def iperf_totals(client):
         """The server does one test at a time, and may be busy with the last one still."""
         said = {}
 
@@ -181,17 +181,17 @@ def iperf3(s):
     entry = s.vm.guest.start(f'{s.under} socat TCP-LISTEN:5201,fork,reuseaddr VSOCK-CONNECT:2:{s.port}')
     until(lambda: ':1451 ' in s.vm.guest.run('cat /proc/net/tcp /proc/net/tcp6 2>/dev/null || true'), 'socat in the guest')
     for way in '', '-R':
-        sums(lambda: s.vm.guest.run(f'iperf3 -J -c 127.0.0.1 -t 1 -P 4 {way} || true'))
+        iperf_totals(lambda: s.vm.guest.run(f'iperf3 -J -c 127.0.0.1 -t 1 -P 4 {way} || true'))
     s.killed(entry)
     s.gone(bridge, s.port)
     server.kill()
     server = s.vm.guest.start('exec iperf3 -s -p 5202')
     bridge = s.guest_serves(f'socat VSOCK-LISTEN:{s.port},fork TCP:127.0.0.1:5202,retry=100,interval=0.1', lambda: s.connects(s.port))
-    entry = s.testbed.under('socat', f'TCP-LISTEN:{near},bind=127.0.0.1,fork,reuseaddr', f'VSOCK-CONNECT:{s.vm.cid}:{s.port}',
+    entry = s.testbed.zvsock_run('socat', f'TCP-LISTEN:{near},bind=127.0.0.1,fork,reuseaddr', f'VSOCK-CONNECT:{s.vm.cid}:{s.port}',
                           mode='preload')
     until(lambda: tcp_listens(near), 'socat of the host')
     for way in [], ['-R']:
-        sums(lambda: job(['iperf3', '-J', '-c', '127.0.0.1', '-p', str(near), '-t', '1', '-P', '4', *way]))
+        iperf_totals(lambda: job(['iperf3', '-J', '-c', '127.0.0.1', '-p', str(near), '-t', '1', '-P', '4', *way]))
     entry.kill()
     s.killed(bridge)
     s.killed(server)
@@ -209,7 +209,7 @@ def ttrpc(s):
             raise Failure('the client of the host has not said that all is well')
         s.killed(server)
     for _ in range(2):
-        server = s.testbed.under(program, 'server', TTRPC_PORT, mode='seccomp')
+        server = s.testbed.zvsock_run(program, 'server', TTRPC_PORT, mode='seccomp')
         server.expect('listening')
         if '50 ok' not in s.in_guest(f'ttrpc client 2 {TTRPC_PORT} 50 2'):
             raise Failure('the client of the guest has not said that all is well')

@@ -69,7 +69,7 @@ def vfio_and_stock_siblings(bench):
 
 # ---- their number changes ----------------------------------------------------------------------
 
-def works(testbed, queues):
+def carries_both_ways(testbed, queues):
     """@queues are up, and each carries bytes both ways."""
     vm = testbed.vms['pmd']
     until(lambda: vm.stats()['up'] == queues, f'{queues} queues of the driver')
@@ -88,12 +88,12 @@ def vfio_killed_with_more_queues(bench):
     so they do when zvsockd was restarted with two queues, and with four."""
     testbed = serve_host(pmd_testbed(bench, None, shared=False, devices=PAIRS, keys={'mode': 'client'}))
     vm = testbed.vms['pmd']
-    works(testbed, PAIRS)
+    carries_both_ways(testbed, PAIRS)
     for devices in (1, 2, PAIRS):
         vm.app.job.kill(signal.SIGKILL)
         vm.app.job.wait()
         vm.start_app(devices=devices)
-        works(testbed, devices)
+        carries_both_ways(testbed, devices)
     every = vm.sockets
     for sockets in (every[:2], every):
         vm.app.quit()
@@ -102,7 +102,7 @@ def vfio_killed_with_more_queues(bench):
         testbed.write_config()
         testbed.start_daemon()
         vm.start_app(devices=len(sockets))
-        works(testbed, len(sockets))
+        carries_both_ways(testbed, len(sockets))
 
 
 @scenario
@@ -111,8 +111,8 @@ def one_device_queue_counts_change(bench):
     starts no device that has virtqueues which the driver leaves alone.)"""
     testbed = serve_host(pmd_testbed(bench, None, 'uio', shared=False, queues=PAIRS))
     vm = testbed.vms['pmd']
-    works(testbed, PAIRS)
+    carries_both_ways(testbed, PAIRS)
     for queues in (1, 2, PAIRS):
         vm.app.quit()
         vm.start_app(queues=queues)
-        works(testbed, queues)
+        carries_both_ways(testbed, queues)

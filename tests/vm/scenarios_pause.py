@@ -21,9 +21,9 @@ class Idle:
         self.guest, self.fifo, self.said = guest, fifo, ''
         guest.run(f'rm -f {fifo}; mkfifo {fifo}')
         self.job = guest.start(f'exec 3<>{fifo}; socat -t 60 - VSOCK-CONNECT:{cid}:{ECHO} <&3')
-        self.word('first')
+        self.echo_line('first')
 
-    def word(self, text):
+    def echo_line(self, text):
         self.guest.run(f'echo {text} > {self.fifo}')
         self.said += text + '\n'
         self.job.expect(f'^{self.said}$')
@@ -52,9 +52,9 @@ def app_paused_idle(bench):
     sessions = sessions_of(testbed.app)
     idle = Idle(testbed.guest, 2)
     testbed.guest.monitor.pause(lambda: time.sleep(1))
-    idle.word('second')
+    idle.echo_line('second')
     testbed.guest.monitor.pause(lambda: None)
-    idle.word('third')
+    idle.echo_line('third')
     idle.close()
     testbed.healthy()
     if sessions_of(testbed.app) != sessions:
@@ -100,7 +100,7 @@ def app_paused_for_30_s(bench):
     all_well(jobs)
     for job in mine:
         testbed.app.wait(job)
-    idle.word('second')
+    idle.echo_line('second')
     idle.close()
 
 
@@ -170,7 +170,7 @@ def daemon_paused_under_traffic(bench):
     for job in mine:
         if job.wait():
             raise Failure(f'host program: {job.account()}')
-    idle.word('second')
+    idle.echo_line('second')
     idle.close()
     until_quiet(testbed)
 

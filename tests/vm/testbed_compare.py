@@ -49,7 +49,7 @@ class CompareTestbed(DaemonTestbed):
             raise Failure(words.strip())
         return text, int(code), words
 
-    def todo(self, options):
+    def calls(self, options):
         """The calls of compare, and in each round those of the kernel's guest driver."""
         services = ','.join(f'{s}:{p}' for s, p in SERVICES.items())
         out, made = [], compare.calls(options)
@@ -65,7 +65,7 @@ class CompareTestbed(DaemonTestbed):
         return out
 
     def measure(self, options):
-        got = compare.measure(options, self.call, self.todo(options))
+        got = compare.measure(options, self.call, self.calls(options))
         words = image.call(*QEMU.split(), '--version').stdout.splitlines()
         got.head['system'] = f'a VM of {words[0] if words else QEMU}, {got.head["system"]}'
         return got

@@ -97,7 +97,7 @@ class UmlGuest(Agent):
         super().__init__(log)
         self.memory = MEMORY
         ours, theirs = socket.socketpair()
-        self.talk(owner.add(ours))
+        self.attach_agent(owner.add(ours))
         with theirs:
             fd = theirs.fileno()
             self.vmm = Uml(owner, [*uml_args(kernel, ramdisk, path, folder), 'con=null', 'con0=null,fd:2',
