@@ -11,7 +11,7 @@ import tarfile
 import image
 import procs
 from procs import Failure, LIMIT, until
-from scenarios_dropin import MIB, PORT, ended, serves, testbed_of
+from scenarios_dropin import MIB, PORT, PROG, ended, serves, testbed_of
 from scenarios_dropin_device import UNDER, testbed_with
 from testbed import Skip, scenario
 
@@ -188,3 +188,57 @@ def dropin_rust_vfio_guest(bench):
     vm = testbed.vms['dev']
     send(testbed, vm, PORT + 44, {'/bin/rust-echo': program}, UNDER)
     both_ways(testbed, vm, 'rust-echo', PORT + 45, 100)
+
+
+# ---- Python -----------------------------------------------------------------------------------------------------
+
+# Prints the files of the modules that asyncio and the programs of the argument need, without OpenSSL.
+MODULES = '''
+import os, sys
+sys.modules['ssl'] = None
+sys.path.insert(0, os.path.dirname(sys.argv[1]))
+import asyncio
+__import__(os.path.basename(sys.argv[1]).removesuffix('.py'))
+asyncio.run(asyncio.sleep(0))
+for m in list(sys.modules.values()):
+    for f in getattr(m, '__file__', None), getattr(m, '__cached__', None):
+        if f and os.path.exists(f):
+            print(f)
+'''
+PYTHON, PYTHON_PROG = os.path.realpath(sys.executable), os.path.realpath(PROG)
+
+
+def python_files():
+    """{place: path} of the Python that runs this, and of the programs and what they import, in the same places."""
+    done = image.call(PYTHON, '-B', '-S', '-c', MODULES, PYTHON_PROG)
+    if done.returncode:
+        raise Failure(f'{PYTHON}: {done.stderr}')
+    files = with_libraries(PYTHON)
+    for path in done.stdout.split('\n')[:-1]:
+        files.update(with_libraries(path) if path.endswith('.so') else {path: path})
+    return files
+
+
+@scenario
+def dropin_python_vfio_guest(bench):
+    """Python's socket module and asyncio in a guest without kernel vsock (vfio-pci), preloaded: client and server, 50 at once."""
+    testbed, port, many = testbed_with(bench, 'vfio'), PORT + 47, 50
+    vm = testbed.vms['dev']
+    send(testbed, vm, port, python_files(), UNDER)
+    python = f'exec {UNDER} --mode preload {PYTHON} -S {PYTHON_PROG}'
+
+    def answers(job):
+        """The server in the guest listens: a connection of its own, the last one, finds out."""
+        if job.ended():
+            raise Failure(f'Python in the guest has ended with {job.status}: {job.output}')
+        return testbed.under('socat', '-u', 'OPEN:/dev/null', f'VSOCK-CONNECT:{vm.cid}:{port}', mode='preload').wait() == 0
+    for server, client in ('echo_threads', 'client_threads'), ('echo_asyncio', 'client_asyncio'):
+        port += 1
+        job = serves(testbed.python(server, port, many), port)
+        vm.guest.run(f'{python} {client} 2 {port} {many}')
+        ended(job)
+        job = vm.guest.start(f'{python} {server} {port} {many + 1}')
+        until(lambda job=job: answers(job), 'Python to answer')
+        ended(testbed.python(client, vm.cid, port, many))
+        if job.wait():
+            raise Failure(f'{server}: {job.output}')
