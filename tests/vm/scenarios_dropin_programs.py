@@ -231,7 +231,7 @@ def dropin_python_vfio_guest(bench):
         """The server in the guest listens: a connection of its own, the last one, finds out."""
         if job.ended():
             raise Failure(f'Python in the guest has ended with {job.status}: {job.output}')
-        return testbed.under('socat', '-u', 'OPEN:/dev/null', f'VSOCK-CONNECT:{vm.cid}:{port}', mode='preload').wait() == 0
+        return testbed.zvsock_run('socat', '-u', 'OPEN:/dev/null', f'VSOCK-CONNECT:{vm.cid}:{port}', mode='preload').wait() == 0
     for server, client in ('echo_threads', 'client_threads'), ('echo_asyncio', 'client_asyncio'):
         port += 1
         job = serves(testbed.python(server, port, many), port)
