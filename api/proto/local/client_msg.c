@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "client_msg.h"
 
+#include "local_text.h"
+
 #include <string.h>
 
 void client_msg_init(struct client_msg *m, enum client_type type)
@@ -13,11 +15,7 @@ void client_msg_init(struct client_msg *m, enum client_type type)
 
 void client_msg_text(struct client_msg *m, const char *text)
 {
-	size_t i;
-
-	for (i = 0; i < CLIENT_TEXT - 1 && text[i]; i++)
-		m->text[i] = text[i] < ' ' || text[i] > '~' ? '?' : text[i];
-	memset(m->text + i, 0, CLIENT_TEXT - i);
+	local_text_copy(m->text, sizeof(m->text), text);
 }
 
 const char *client_msg_refused(const struct client_msg *m, size_t len)

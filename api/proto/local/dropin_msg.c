@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "dropin_msg.h"
 
+#include "local_text.h"
+
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
@@ -15,11 +17,7 @@ void dropin_msg_init(struct dropin_msg *m, enum dropin_type type)
 
 void dropin_msg_text(struct dropin_msg *m, const char *text)
 {
-	size_t i;
-
-	for (i = 0; i < DROPIN_TEXT - 1 && text[i]; i++)
-		m->text[i] = text[i] < ' ' || text[i] > '~' ? '?' : text[i];
-	memset(m->text + i, 0, DROPIN_TEXT - i);
+	local_text_copy(m->text, sizeof(m->text), text);
 }
 
 const char *dropin_type_name(unsigned type)
