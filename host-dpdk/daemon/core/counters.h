@@ -22,7 +22,7 @@
 	X(tx_bytes, TRAFFIC, COUNTER, "payload bytes sent")                                        \
 	X(rx_copied, TRAFFIC, COUNTER, "packets copied because of the loan limits")                \
 	X(tx_no_buffer, TRAFFIC, COUNTER, "times no buffer to send in was free")                   \
-	X(tx_no_credit, TRAFFIC, COUNTER, "times the peer's socket had no room")                   \
+	X(tx_no_credit, TRAFFIC, COUNTER, "times there was no credit of the peer")                 \
 	X(kicks, TRAFFIC, COUNTER, "notifications sent to the peer")                               \
 	X(wakeups, TRAFFIC, COUNTER, "sleeps in zv_wait; an lcore has its own, below")             \
 	X(conns_opened, CONNECTIONS, COUNTER, "started from here")                                 \
@@ -49,7 +49,7 @@
 	X(chans, TRAFFIC, GAUGE, "connections whose payload goes through shared memory")           \
 	X(chan_broken, ERRORS, COUNTER, "peers that broke their channel: connection reset")        \
 	X(chan_rings, TRAFFIC, COUNTER, "wake-ups of a channel's other end, past the device")      \
-	X(dgram_dropped, ERRORS, COUNTER, "datagrams lost for want of room")                       \
+	X(dgram_dropped, ERRORS, COUNTER, "datagrams lost: their port's queue was full")           \
 	X(dgram_unbound, ERRORS, COUNTER, "datagrams lost: nobody has bound their port")
 
 /*
@@ -90,7 +90,7 @@
 	X(af_vsock_dgrams, TRAFFIC, COUNTER, "datagrams carried between the peer and programs")    \
 	X(af_vsock_dgrams_lost, ERRORS, COUNTER, "datagrams lost: nobody at the port, or no room") \
 	X(tcp_out_denied, ERRORS, COUNTER, "refused: no rule of tcp_allow has the address")        \
-	X(tcp_out_bad, ERRORS, COUNTER, "requests to tcp_out that were none: reset")               \
+	X(tcp_out_bad, ERRORS, COUNTER, "tcp_out: not SOCKS5, or no request: reset")               \
 	X(fds_passed, ERRORS, COUNTER, "connections of programs that sent descriptors: reset")     \
 	X(fd_limit, ERRORS, COUNTER, "refused: no descriptor left")                                \
 	X(no_memory, ERRORS, COUNTER, "refused: no memory left")                                   \
