@@ -367,7 +367,8 @@ ZV_API ssize_t zv_recv(struct zv_conn *conn, void *data, size_t len, uint32_t *f
  * -ECONNRESET, -ENOTCONN, -EINVAL, or
  *
  * -ENOBUFS: too many buffers are reserved and not sent (on the queue, half of the ring; on a
- * connection, half of what the others leave of that). Send or cancel some; ZV_EV_OUT will not be
+ * connection, half of what the others leave of that; on a new one, 8 or a sixteenth of the ring,
+ * and one more for each that it has sent or cancelled). Send or cancel some; ZV_EV_OUT will not be
  * reported for this.
  *
  * -EMSGSIZE (SEQPACKET): the message begun by zv_buf_send is already as long as the peer can take,

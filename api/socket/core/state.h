@@ -103,6 +103,7 @@ struct conn_rx {
 /* Buffers reserved by the application: tx_buf.c; the message that they form: seqpacket.c. */
 struct conn_tx {
 	uint32_t loans;	    /* buffers reserved */
+	uint32_t returned;  /* buffers that were, and are sent or cancelled; stops at the maximum */
 	uint32_t reserved;  /* credit reserved by them and by an open packet */
 	uint32_t msg_bytes; /* SEQPACKET: bytes sent of the message that zv_buf_send has begun */
 	uint32_t msg_pkts;  /* packets sent of it; 0: no message is open */

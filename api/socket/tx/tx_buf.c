@@ -6,6 +6,10 @@
 #include <errno.h>
 #include <stdlib.h>
 
+/* A new connection may have a FIRST_SHARE of the buffers that may be lent, or FIRST_LEAST. */
+#define FIRST_SHARE 8u
+#define FIRST_LEAST 8u
+
 /* Makes more records. False: no memory. */
 static __attribute__((noinline)) bool tx_loans_grow(struct tx_loans *t)
 {
@@ -45,16 +49,21 @@ static struct tx_loan *tx_loan_get(struct tx_loans *t)
 /*
  * How many of @n more buffers @c may hold unsent: a queue lends at most half of its buffers, and a
  * connection gets at most half of what the others leave of that. So the next connection always
- * finds some, even beside several that never send theirs.
+ * finds some, even beside several that never send theirs. As with received buffers (rx_loan.h), a
+ * connection begins with an eighth of what the queue lends, 8 in a small ring, and gets as many
+ * more as it has given back. So one that never sends any holds a sixteenth of the ring.
  */
 static unsigned may_hold(const struct zv_conn *c, unsigned n)
 {
 	const struct zv_queue *q = c->q;
-	unsigned max = q->tq->ops->tx_max(q->tq) / 2, all = q->tx.app_loans, most;
+	unsigned max = q->tq->ops->tx_max(q->tq) / 2, all = q->tx.app_loans, most, first;
 
 	if (all >= max)
 		return 0;
 	most = (max - (all - c->tx.loans) + 1) / 2;
+	first = max / FIRST_SHARE > FIRST_LEAST ? max / FIRST_SHARE : FIRST_LEAST;
+	if (first < most && c->tx.returned < most - first)
+		most = first + c->tx.returned;
 	if (c->tx.loans >= most)
 		return 0;
 	n = n < max - all ? n : max - all;

@@ -59,6 +59,7 @@ static inline struct tx_slot tx_buf_take(struct zv_conn *c, const struct zv_buf 
 
 	c->tx.reserved -= l->capacity;
 	c->tx.loans--;
+	c->tx.returned += c->tx.returned != UINT32_MAX;
 	tx_credit_back(c);
 	l->serial = 0;
 	l->next = t->free;

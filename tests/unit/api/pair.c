@@ -82,6 +82,16 @@ void connect_pair(enum zv_type type, uint32_t port, struct zv_conn **g, struct z
 	assert_int_equal(zv_accept(P.h, port, h), 0);
 }
 
+void earn_buffers(struct zv_conn *c, unsigned n)
+{
+	struct zv_buf b;
+
+	for (unsigned i = 0; i < n; i++) {
+		assert_int_equal(zv_buf_alloc(c, &b, 1, 64), 1);
+		zv_buf_cancel(c, &b, 1);
+	}
+}
+
 struct vsock_hdr hdr_like(struct zv_conn *g, unsigned op, uint32_t len)
 {
 	struct zv_conn_info i = {.size = sizeof(i)};

@@ -38,6 +38,8 @@ int pair_teardown(void **state);
 void pump(void);
 /* A connected pair of connections on queue 0. */
 void connect_pair(enum zv_type type, uint32_t port, struct zv_conn **g, struct zv_conn **h);
+/* @c reserves and cancels @n buffers, one at a time: it may hold as many more from then on. */
+void earn_buffers(struct zv_conn *c, unsigned n);
 /* The header of a packet from the guest side of @g's connection. */
 struct vsock_hdr hdr_like(struct zv_conn *g, unsigned op, uint32_t len);
 

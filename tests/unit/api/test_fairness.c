@@ -254,6 +254,8 @@ static void test_shares_of_reserved_buffers(void **state)
 
 	(void)state;
 	connect_many(7, true);
+	for (unsigned i = 0; i < 7; i++)
+		earn_buffers(flows[i].tx, 16);
 	for (unsigned i = 0; i < 5; i++) {
 		assert_int_equal(zv_buf_alloc(flows[i].tx, held[i], 64, 64), share[i]);
 		assert_int_equal(zv_buf_alloc(flows[i].tx, b, 4, 64), -ENOBUFS);
@@ -270,6 +272,30 @@ static void test_shares_of_reserved_buffers(void **state)
 	for (unsigned i = 1; i < 5; i++)
 		zv_buf_cancel(flows[i].tx, held[i], share[i]);
 	close_many(7);
+}
+
+/*
+ * A connection may hold 8 unsent at first, and as many more as it has sent or cancelled, up to 15.
+ */
+static void test_first_shares_of_reserved_buffers(void **state)
+{
+	struct zv_buf b[64], more;
+
+	(void)state;
+	connect_many(1, true);
+	assert_int_equal(zv_buf_alloc(flows[0].tx, b, 64, 64), 8);
+	assert_int_equal(zv_buf_alloc(flows[0].tx, &more, 1, 64), -ENOBUFS);
+	zv_buf_cancel(flows[0].tx, b, 2);
+	assert_int_equal(zv_buf_send(flows[0].tx, b + 2, 2), 2);
+	assert_int_equal(zv_buf_alloc(flows[0].tx, b + 8, 56, 64), 8); /* beside the other 4 */
+	assert_int_equal(zv_buf_alloc(flows[0].tx, &more, 1, 64), -ENOBUFS);
+	assert_int_equal(zv_buf_send(flows[0].tx, b + 4, 12), 12);
+	pump();
+	receive_all(&flows[0]);
+	assert_int_equal(zv_buf_alloc(flows[0].tx, b, 64, 64), 15);
+	assert_int_equal(zv_buf_alloc(flows[0].tx, &more, 1, 64), -ENOBUFS);
+	zv_buf_cancel(flows[0].tx, b, 15);
+	close_many(1);
 }
 
 /* A connection withholds 4 descriptors at first, and as many more as it has given back, up to 16.
@@ -379,6 +405,7 @@ int main(void)
 		T(test_hog_of_reserved_buffers_in_the_guest),
 		T(test_hog_of_reserved_buffers_on_the_host),
 		T(test_shares_of_reserved_buffers),
+		T(test_first_shares_of_reserved_buffers),
 		T(test_shares_of_received_buffers),
 		cmocka_unit_test_setup_teardown(test_a_turn_of_4_gib_leaves_the_line_intact,
 						setup_large, pair_teardown),

@@ -302,6 +302,7 @@ static void test_cancel_gives_credit_back(void **state)
 
 	(void)state;
 	connect_pair(ZV_STREAM, 1000, &g, &h);
+	earn_buffers(g, 16);
 	assert_int_equal(zv_send(g, page, sizeof(page), 0), sizeof(page));
 	while ((n = zv_buf_alloc(g, b + total, 64 - total, 4096)) > 0)
 		total += n;

@@ -36,6 +36,7 @@ static void test_unused_credit_wakes_its_sender(void **state)
 
 	(void)state;
 	connect_pair(ZV_STREAM, 1000, &g, &h);
+	earn_buffers(g, 16);
 	assert_int_equal(zv_send(g, page, sizeof(page), 0), sizeof(page));
 	while ((n = zv_buf_alloc(g, b + all, 64 - all, 4096)) > 0)
 		all += n;
