@@ -19,9 +19,8 @@ static int give_back(struct zv_conn *c, const char *call)
 	c->flags |= CF_ORPHAN;
 	conn_uncount(c);
 	tx_sched_leave(&c->q->sched, &c->flow);
-	if (c->flags & CF_READY)
-		TAILQ_REMOVE(&c->q->ready, c, ready_link);
-	c->flags &= ~(CF_READY | CF_WANT_OUT | CF_NEW);
+	conn_not_ready(c);
+	c->flags &= ~(CF_WANT_OUT | CF_NEW);
 	return 0;
 }
 

@@ -172,8 +172,7 @@ void conn_free(struct zv_conn *c)
 
 	unlink_all(c);
 	leave_accept_queue(c);
-	if (c->flags & CF_READY)
-		TAILQ_REMOVE(&q->ready, c, ready_link);
+	conn_not_ready(c);
 	if (c->flags & CF_CLOSED)
 		TAILQ_REMOVE(&q->closed.list, c, closed.link);
 	if (c->flags & CF_IN_TABLE)

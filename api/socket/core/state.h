@@ -392,6 +392,7 @@ struct zv_queue {
 	struct conn_table conns; /* conn.c */
 	struct zv_conn *last;	 /* connection of the last packet: rx.c */
 	struct conn_list ready;
+	struct zv_conn *ready_at;	 /* the next goes behind this one; NULL: first. poll.c */
 	struct conn_list ctrl;		 /* control packets wait for a buffer: tx.c */
 	struct conn_list more;		 /* packets kept open: tx_data.c */
 	struct conn_list updates;	 /* CREDIT_UPDATEs that wait a moment: credit.c */
@@ -463,7 +464,22 @@ static inline void conn_ready(struct zv_conn *c)
 	if (c->flags & (CF_READY | CF_INTERNAL | CF_ORPHAN | CF_ACCEPTQ))
 		return;
 	c->flags |= CF_READY;
-	TAILQ_INSERT_TAIL(&c->q->ready, c, ready_link);
+	if (c->q->ready_at)
+		TAILQ_INSERT_AFTER(&c->q->ready, c->q->ready_at, c, ready_link);
+	else
+		TAILQ_INSERT_HEAD(&c->q->ready, c, ready_link);
+	c->q->ready_at = c;
+}
+
+/* Takes the connection off the ready list. */
+static inline void conn_not_ready(struct zv_conn *c)
+{
+	if (!(c->flags & CF_READY))
+		return;
+	if (c->q->ready_at == c)
+		c->q->ready_at = TAILQ_PREV(c, conn_list, ready_link);
+	TAILQ_REMOVE(&c->q->ready, c, ready_link);
+	c->flags &= ~CF_READY;
 }
 
 /* A receiving call would find data: a whole message, or any bytes. */

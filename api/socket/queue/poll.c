@@ -59,15 +59,22 @@ uint32_t conn_events(const struct zv_conn *c)
 	return ev;
 }
 
+/*
+ * Once all connections on the list have been reported, those that become ready go before those that
+ * have remained so: a short message does not wait until the program has worked on a long one of a
+ * connection that always has more. While some are left for the next call, new ones go behind them,
+ * so that each has its turn.
+ */
 static unsigned ready_events(struct zv_queue *q, struct zv_event *events, unsigned max)
 {
 	struct zv_conn *last = TAILQ_LAST(&q->ready, conn_list), *c;
+	bool end = false;
 	unsigned n = 0;
 
-	while (n < max && (c = TAILQ_FIRST(&q->ready))) {
+	while (!end && n < max && (c = TAILQ_FIRST(&q->ready))) {
 		uint32_t ev = conn_events(c) & (c->mask | ZV_EV_ERR);
-		bool end = c == last;
 
+		end = c == last;
 		if (!ev) {
 			TAILQ_REMOVE(&q->ready, c, ready_link);
 			c->flags &= ~CF_READY;
@@ -83,9 +90,8 @@ static unsigned ready_events(struct zv_queue *q, struct zv_event *events, unsign
 				TAILQ_INSERT_TAIL(&q->ready, c, ready_link);
 			}
 		}
-		if (end)
-			break;
 	}
+	q->ready_at = end ? NULL : TAILQ_LAST(&q->ready, conn_list);
 	return n;
 }
 

@@ -323,6 +323,93 @@ static void test_shares_of_received_buffers(void **state)
 	close_many(1);
 }
 
+/* A message on connection @i arrives, and the host gets at most @max of its events. */
+static int arrives(unsigned i, struct zv_event *ev, unsigned max)
+{
+	assert_int_equal(zv_send(flows[i].tx, "data", 4, 0), 4);
+	return zv_poll(P.h, ev, max);
+}
+
+/* The second and the third are reported before the first, which has been readable for longer. */
+static void test_new_events_before_those_that_remain(void **state)
+{
+	struct zv_event ev[8];
+
+	(void)state;
+	connect_many(3, true);
+	for (unsigned k = 0; k < 3; k++) {
+		assert_int_equal(arrives(0, ev, 8), 1);
+		assert_ptr_equal(ev[0].conn, flows[0].rx);
+	}
+	assert_int_equal(zv_send(flows[1].tx, "data", 4, 0), 4);
+	assert_int_equal(arrives(2, ev, 8), 3);
+	assert_ptr_equal(ev[0].conn, flows[1].rx);
+	assert_ptr_equal(ev[1].conn, flows[2].rx);
+	assert_ptr_equal(ev[2].conn, flows[0].rx);
+	for (unsigned i = 0; i < 3; i++)
+		receive_all(&flows[i]);
+	close_many(3);
+}
+
+/*
+ * The first remains readable, and of the others one becomes readable before each poll, which has
+ * room for one event: all have their turn. In between some are closed, wherever they are in line.
+ */
+static void test_each_is_reported_one_at_a_time(void **state)
+{
+	const unsigned n = 6;
+	unsigned times[6] = {0};
+	struct zv_event ev;
+
+	(void)state;
+	connect_many(n, true);
+	for (unsigned i = 0; i < n; i++)
+		zv_set_user(flows[i].rx, &flows[i]);
+	assert_int_equal(arrives(0, &ev, 1), 1);
+	for (unsigned r = 0; r < 200; r++) {
+		struct flow *f;
+
+		assert_int_equal(arrives(1 + r % (n - 1), &ev, 1), 1);
+		f = ev.user;
+		times[f - flows]++;
+		if (f != &flows[0])
+			receive_all(f);
+	}
+	for (unsigned i = 0; i < n; i++)
+		if (times[i] < 200 / (n + 1))
+			fail_msg("connection %u was reported %u times of 200", i, times[i]);
+	receive_all(&flows[0]);
+	close_many(n);
+}
+
+/* Those that leave the list of ready connections, first, last and alone, take nobody with them. */
+static void test_ready_connections_are_closed(void **state)
+{
+	static const unsigned order[3][3] = {{0, 1, 2}, {2, 1, 0}, {1, 0, 2}};
+	struct zv_event ev[8];
+
+	(void)state;
+	for (unsigned k = 0; k < 3; k++) {
+		connect_many(4, true);
+		assert_int_equal(arrives(3, ev, 8), 1);
+		for (unsigned i = 0; i < 3; i++)
+			assert_int_equal(zv_send(flows[i].tx, "data", 4, 0), 4);
+		assert_int_equal(zv_poll(P.h, ev, 1), 1);
+		for (unsigned i = 0; i < 3; i++) {
+			assert_int_equal(zv_conn_close(flows[order[k][i]].rx), 0);
+			assert_int_equal(zv_poll(P.h, ev, 8), 3 - (int)i);
+			assert_int_equal(arrives(3, ev, 8), 3 - (int)i);
+		}
+		assert_ptr_equal(ev[0].conn, flows[3].rx);
+		receive_all(&flows[3]);
+		assert_int_equal(zv_conn_close(flows[3].rx), 0);
+		for (unsigned i = 0; i < 4; i++)
+			assert_int_equal(zv_conn_close(flows[i].tx), 0);
+		pump();
+		assert_int_equal(zv_unlisten(P.host, 1000), 0);
+	}
+}
+
 /* Devices whose buffers hold 64 KiB. */
 static int setup_large(void **state)
 {
@@ -407,6 +494,9 @@ int main(void)
 		T(test_shares_of_reserved_buffers),
 		T(test_first_shares_of_reserved_buffers),
 		T(test_shares_of_received_buffers),
+		T(test_new_events_before_those_that_remain),
+		T(test_each_is_reported_one_at_a_time),
+		T(test_ready_connections_are_closed),
 		cmocka_unit_test_setup_teardown(test_a_turn_of_4_gib_leaves_the_line_intact,
 						setup_large, pair_teardown),
 	};
