@@ -262,8 +262,9 @@ static int enter_poll(struct zv_queue *q, struct zv_event *events, unsigned max)
 	return n;
 }
 
-static int wait_queue(struct zv_queue *q, struct zv_event *events, unsigned max,
-		      uint64_t timeout_ns)
+/* Not inlined, so that zv_wait() is short when there is something at once. */
+static __attribute__((noinline)) int wait_queue(struct zv_queue *q, struct zv_event *events,
+						unsigned max, uint64_t timeout_ns)
 {
 	struct waiting w = {.queues = &q,
 			    .n = 1,

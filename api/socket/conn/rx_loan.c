@@ -145,6 +145,26 @@ static bool may_withhold(const struct zv_conn *c, uint32_t ndesc)
 	       (have == 0 || have + ndesc <= limit / FIRST_SHARE + c->rx.returned);
 }
 
+/* Entry @i gets piece @s of the packet, whose buffer entry @holder holds. */
+static inline void entry_fill(struct zv_conn *c, uint32_t i, uint32_t holder,
+			      const struct rx_pkt *p, uint32_t s, unsigned flags)
+{
+	struct rx_entry *e = &c->q->rx.e[i];
+
+	/* Field by field: a structure built elsewhere would be copied. */
+	e->data = p->seg[s].base;
+	e->len = p->seg[s].len;
+	e->holder = holder;
+	e->refs = i == holder;
+	e->token = p->token;
+	e->ndesc = (uint16_t)p->ndesc;
+	e->flags = (uint8_t)flags;
+	e->conn_id = c->id;
+	e->priv = NULL;
+	e->priv_cap = e->extra = 0;
+	e->serial = 0;
+}
+
 static int take_loan(struct zv_conn *c, struct rx_pkt *p, unsigned flags)
 {
 	struct zv_queue *q = c->q;
@@ -153,7 +173,6 @@ static int take_loan(struct zv_conn *c, struct rx_pkt *p, unsigned flags)
 
 	for (uint32_t s = 0; s < p->nseg; s++) {
 		uint32_t i = entry_get(r);
-		struct rx_entry *e;
 
 		if (i == LOAN_NONE) {
 			if (holder == LOAN_NONE)
@@ -164,20 +183,8 @@ static int take_loan(struct zv_conn *c, struct rx_pkt *p, unsigned flags)
 			holder = i;
 			withhold(c, p->ndesc);
 		}
-		/* Field by field: a structure built elsewhere would be copied. */
-		e = &r->e[i];
-		e->data = p->seg[s].base;
-		e->len = p->seg[s].len;
-		e->holder = holder;
-		e->refs = i == holder;
-		e->token = p->token;
-		e->ndesc = (uint16_t)p->ndesc;
-		e->flags = (uint8_t)(s + 1 == p->nseg ? flags : 0);
-		e->conn_id = c->id;
-		e->priv = NULL;
-		e->priv_cap = e->extra = 0;
-		e->serial = 0;
-		if (__builtin_expect(i != holder, 0))
+		entry_fill(c, i, holder, p, s, s + 1 == p->nseg ? flags : 0);
+		if (i != holder)
 			r->e[holder].refs++;
 		entry_append(c, i);
 	}
@@ -268,17 +275,25 @@ static bool memory_used_up(const struct zv_queue *q)
 	       q->dev->opts.rx_memory / q->dev->nqueues;
 }
 
+/* Entries that the credit of @c pays for. */
+static inline uint32_t entries_paid(const struct zv_conn *c)
+{
+	return c->credit.buf_alloc / CREDIT_MSG_OVERHEAD;
+}
+
 /* @c has as many entries as it may have. */
 static bool entries_full(const struct zv_conn *c)
 {
-	uint32_t paid = c->credit.buf_alloc / CREDIT_MSG_OVERHEAD;
+	uint32_t paid = entries_paid(c);
 
 	if (__builtin_expect(c->rx.queued < paid, 1))
 		return false;
 	return c->rx.queued >= paid + ENTRIES_SPARE || (c->sock->framed && memory_used_up(c->q));
 }
 
-int rx_take(struct zv_conn *c, struct rx_pkt *p, unsigned flags, uint32_t extra)
+/* The slow half of rx_take(): a packet of any shape. */
+static __attribute__((noinline)) int take_any(struct zv_conn *c, struct rx_pkt *p, unsigned flags,
+					      uint32_t extra)
 {
 	bool full = entries_full(c);
 
@@ -292,6 +307,23 @@ int rx_take(struct zv_conn *c, struct rx_pkt *p, unsigned flags, uint32_t extra)
 	    may_withhold(c, p->ndesc))
 		return take_loan(c, p, flags);
 	return take_copy(c, p, flags, extra);
+}
+
+int rx_take(struct zv_conn *c, struct rx_pkt *p, unsigned flags, uint32_t extra)
+{
+	struct rx_loans *r = &c->q->rx;
+	uint32_t i = r->free;
+
+	if (__builtin_expect(p->nseg != 1 || i == LOAN_NONE || entries_paid(c) <= c->rx.queued ||
+				     !may_withhold(c, p->ndesc),
+			     0))
+		return take_any(c, p, flags, extra);
+	r->free = r->e[i].next;
+	r->used++;
+	withhold(c, p->ndesc);
+	entry_fill(c, i, i, p, 0, flags);
+	entry_append(c, i);
+	return 0;
 }
 
 /* ---- giving to the application ---- */
@@ -343,36 +375,49 @@ int rx_buf_recv(struct zv_conn *c, struct zv_buf *bufs, unsigned n)
 	return done ? (int)done : rx_empty(c);
 }
 
+/* @c has @len bytes in @n buffers less on loan to the application. */
+static inline void consumed(struct zv_conn *c, uint32_t len, unsigned n, struct zv_conn **drained)
+{
+	c->rx.app_bytes -= len;
+	rx_consumed(c, len, c->sock->framed ? n : 0);
+	if (__builtin_expect(rx_drained(c) && !(c->flags & CF_DRAINED), 0)) {
+		c->flags |= CF_DRAINED;
+		c->drained_next = *drained;
+		*drained = c;
+	}
+}
+
 unsigned rx_buf_release(struct zv_queue *q, const struct zv_buf *bufs, unsigned n,
 			struct zv_conn **drained)
 {
 	struct rx_loans *r = &q->rx;
+	uint64_t id = 0; /* of c */
 	struct zv_conn *c = NULL;
-	unsigned k;
+	uint32_t len = 0; /* of the buffers from @from on, all of c */
+	unsigned k, from = 0;
 
 	for (k = 0; k < n; k++) {
-		uint32_t i = bufs[k].cookie, len;
+		uint32_t i = bufs[k].cookie;
 		struct rx_entry *e;
 
 		if (i >= r->top || !bufs[k].serial || r->e[i].serial != bufs[k].serial)
 			break;
 		e = &r->e[i];
-		if (!c || c->id != e->conn_id)
-			c = (struct zv_conn *)conn_table_get(&q->conns, e->conn_id);
-		len = e->len + e->extra;
+		if (e->conn_id != id) {
+			if (c)
+				consumed(c, len, k - from, drained);
+			id = e->conn_id;
+			c = (struct zv_conn *)conn_table_get(&q->conns, id);
+			len = 0;
+			from = k;
+		}
+		len += e->len + e->extra;
 		e->serial = 0;
 		r->app_loans--;
 		release(q, c, i);
-		if (c) {
-			c->rx.app_bytes -= len;
-			rx_consumed(c, len, c->sock->framed);
-			if (__builtin_expect(rx_drained(c) && !(c->flags & CF_DRAINED), 0)) {
-				c->flags |= CF_DRAINED;
-				c->drained_next = *drained;
-				*drained = c;
-			}
-		}
 	}
+	if (c)
+		consumed(c, len, k - from, drained);
 	return k;
 }
 

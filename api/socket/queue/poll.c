@@ -29,14 +29,11 @@ static bool conn_readable(const struct zv_conn *c)
 	return conn_has_data(c);
 }
 
-uint32_t conn_events(const struct zv_conn *c)
+/* The slow half of conn_events(): a connection in any state. */
+static __attribute__((noinline)) uint32_t any_events(const struct zv_conn *c)
 {
 	uint32_t ev = 0;
 
-	/* Most often a connection is established, and there is nothing but data to report. */
-	if (c->state == VC_CONNECTED && !(c->shut.local | c->shut.peer) &&
-	    !(c->flags & (CF_NEW | CF_WOKEN | CF_WANT_OUT)))
-		return conn_readable(c) ? ZV_EV_IN : 0;
 	if (c->flags & CF_NEW)
 		ev |= ZV_EV_CONNECT;
 	if (conn_readable(c))
@@ -57,6 +54,15 @@ uint32_t conn_events(const struct zv_conn *c)
 	    (c->sock->has_room(c) || c->state == VC_CLOSED || !vsock_shut_can_send(&c->shut)))
 		ev |= ZV_EV_OUT;
 	return ev;
+}
+
+uint32_t conn_events(const struct zv_conn *c)
+{
+	/* Most often a connection is established, and there is nothing but data to report. */
+	if (c->state == VC_CONNECTED && !(c->shut.local | c->shut.peer) &&
+	    !(c->flags & (CF_NEW | CF_WOKEN | CF_WANT_OUT)))
+		return conn_readable(c) ? ZV_EV_IN : 0;
+	return any_events(c);
 }
 
 /*
@@ -99,19 +105,25 @@ static unsigned ready_events(struct zv_queue *q, struct zv_event *events, unsign
  * Ports and connections share the slots of @events, so that neither can crowd out the other; an odd
  * slot, or the only one, goes to each in turn.
  */
-static unsigned report(struct zv_queue *q, struct zv_event *events, unsigned max)
+static __attribute__((noinline)) unsigned report_ports(struct zv_queue *q, struct zv_event *events,
+						       unsigned max)
 {
 	uint32_t ports = q->accept.ndue;
 	unsigned n;
 
 	if (TAILQ_EMPTY(&q->ready))
-		return ports ? accept_events(q, events, max, &ports) : 0;
-	if (!ports)
-		return ready_events(q, events, max);
+		return accept_events(q, events, max, &ports);
 	q->accept.first ^= 1;
 	n = accept_events(q, events, (max + q->accept.first) / 2, &ports);
 	n += ready_events(q, events + n, max - n);
 	return n + accept_events(q, events + n, max - n, &ports);
+}
+
+static inline unsigned report(struct zv_queue *q, struct zv_event *events, unsigned max)
+{
+	if (__builtin_expect(q->accept.ndue != 0, 0))
+		return report_ports(q, events, max);
+	return TAILQ_EMPTY(&q->ready) ? 0 : ready_events(q, events, max);
 }
 
 /* ---- work ---- */

@@ -145,19 +145,11 @@ static int check_bufs(struct zv_conn *c, const struct zv_buf *bufs, unsigned n)
 	return ret;
 }
 
-static int stream_buf_send(struct zv_conn *c, struct zv_buf *bufs, unsigned n)
+static __attribute__((noinline)) int send_bufs(struct zv_conn *c, struct zv_buf *bufs, unsigned n)
 {
-	struct tx_loan *one = n == 1 ? tx_buf_find(c, bufs) : NULL;
 	uint32_t before = c->credit.pkt_unread;
-	int ret;
+	int ret = check_bufs(c, bufs, n);
 
-	/* The common case, as quick as it can be: one buffer, and nothing is wrong. */
-	if (tx_buf_good(bufs, one) && !(c->flags & CF_MORE) && !tx_may_send(c)) {
-		send_buf(c, bufs, one);
-		tx_credit_ahead(c, before);
-		return 1;
-	}
-	ret = check_bufs(c, bufs, n);
 	tx_more_end(c); /* keeps the order of bytes */
 	if (ret) {
 		(void)tx_buf_cancel(c, bufs, n);
@@ -171,6 +163,19 @@ static int stream_buf_send(struct zv_conn *c, struct zv_buf *bufs, unsigned n)
 	}
 	tx_credit_ahead(c, before);
 	return (int)n;
+}
+
+static int stream_buf_send(struct zv_conn *c, struct zv_buf *bufs, unsigned n)
+{
+	struct tx_loan *one = n == 1 ? tx_buf_find(c, bufs) : NULL;
+	uint32_t before = c->credit.pkt_unread;
+
+	/* The common case, as quick as it can be: one buffer, and nothing is wrong. */
+	if (!tx_buf_good(bufs, one) || (c->flags & CF_MORE) || tx_may_send(c))
+		return send_bufs(c, bufs, n);
+	send_buf(c, bufs, one);
+	tx_credit_ahead(c, before);
+	return 1;
 }
 
 /* ---- receiving ---- */
