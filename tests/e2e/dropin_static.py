@@ -89,6 +89,12 @@ class Programs:
         s.close()
         return back
 
+    def port_is_free(self, port):
+        """Until it is: 100 ms after it was given out."""
+        end = time.monotonic() + LIMIT
+        while subprocess.run(self.args(RAW, 'errno', port), stdout=subprocess.DEVNULL, check=False).returncode:
+            assert time.monotonic() < end, 'the port is not free'
+
     def supervisors(self):
         """Processes that supervise programs of this testbed."""
         found = []
@@ -255,9 +261,7 @@ def the_program_is_killed(w):
         assert proc.wait(LIMIT) == -signal.SIGKILL
     p.no_supervisor()
     p.guest.send_signal(signal.SIGCONT)
-    end = time.monotonic() + LIMIT  # the port is free again, 100 ms after it was given out
-    while subprocess.run(p.args(RAW, 'errno', 5000), stdout=subprocess.DEVNULL, check=False).returncode:
-        assert time.monotonic() < end, 'the port is not free'
+    p.port_is_free(5000)
 
 
 @case
@@ -311,6 +315,22 @@ def both_ways(p, program, **more):
     assert all(good) and len(said) == 200 and all(re.match(r'peer (cid: )?3\b', s) for s in said), said
 
 
+def killed(p, program, **more):
+    """kill -9 of a server amid a connection: the guest's end learns it, and the port is free for the next one."""
+    for _ in range(2):
+        proc = p.start(program, 'server', 5001, 2, **more)
+        with p.from_guest(5001, read=False) as held:
+            held.sendall(b'held')
+            assert held.recv(4, socket.MSG_WAITALL) == b'held'
+            proc.kill()
+            assert proc.wait(LIMIT) == -signal.SIGKILL
+            try:
+                assert held.recv(1) == b''
+            except ConnectionResetError:
+                pass
+        p.port_is_free(5001)
+
+
 def built(make, *args, **more):
     try:
         return make(*args, **more)
@@ -320,7 +340,10 @@ def built(make, *args, **more):
 
 @case
 def go_program(w):
-    both_ways(Programs(w), built(build.go, 'echo.go', w.path('echo'), w.path('gocache'), ['mdlayher/vsock']))
+    program = built(build.go, 'echo.go', w.path('echo'), w.path('gocache'), ['mdlayher/vsock'])
+    p = Programs(w)
+    both_ways(p, program)
+    killed(p, program)
 
 
 @case
@@ -329,6 +352,7 @@ def rust_program(w):
     p = Programs(w)
     for mode in 'seccomp', 'preload':
         both_ways(p, program, mode=mode)
+        killed(p, program, mode=mode)
 
 
 # ---- zvsock-run itself ----------------------------------------------------------------------------------------
