@@ -158,6 +158,7 @@ static int make_queues(struct host_dev *d)
 		if (!q)
 			return zv_err(-ENOMEM, "host:%s: out of memory", path);
 		ret = vhost_pair_init(q, i, path);
+		q->work = VHOST_WORK / d->base.nqueues; /* one lcore may serve them all */
 		if (ret < 0) {
 			free(q);
 			return zv_err(ret, "host:%s: cannot make queue %u: %s", path, i,

@@ -216,11 +216,16 @@ void guest_stop(struct daemon *d, struct guest *g)
 static void share_work(struct guest *g)
 {
 	for (unsigned i = 0; i < g->n_queues; i++) {
-		unsigned n = 1;
+		unsigned n = 1, first = i;
 
-		for (unsigned k = 0; k < g->n_queues; k++)
-			n += k != i && g->queues[k].lc == g->queues[i].lc;
+		for (unsigned k = 0; k < g->n_queues; k++) {
+			if (k == i || g->queues[k].lc != g->queues[i].lc)
+				continue;
+			first = k < first ? k : first;
+			n++;
+		}
 		g->queues[i].work_share = WORK_ROUND / n;
+		g->queues[i].lq.turn = n > 1 ? &g->queues[first].turn : NULL;
 	}
 }
 

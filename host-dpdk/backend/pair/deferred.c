@@ -114,7 +114,7 @@ static bool deferred_send_one(struct vhost_pair *q)
 	do {
 		int64_t token;
 
-		if (q->taken + q->to_guest.walked >= VHOST_WORK)
+		if (q->taken + q->to_guest.walked >= q->work)
 			return false; /* the next round goes on */
 		token = deferred_chain(q, l->h.len != 0);
 		if (token < 0)

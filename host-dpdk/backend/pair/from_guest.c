@@ -262,7 +262,7 @@ VHOST_INLINE int rx_burst(struct vhost_pair *q, struct rx_pkt *pkts, unsigned ma
 		if (unlikely(ret < 0))
 			break;
 		v->take(r);
-		if (unlikely(r->walked >= VHOST_WORK))
+		if (unlikely(r->walked >= q->work))
 			n = i + 1; /* enough for one burst */
 		if (unlikely(ret == 0)) {
 			stats_add(&q->tq.stats.rx_bad_hdr, 1);

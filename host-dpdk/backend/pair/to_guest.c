@@ -232,7 +232,7 @@ VHOST_INLINE unsigned tx_reserve(struct vhost_pair *q, struct tx_slot *slots, un
 		struct vhost_chain *c;
 		int64_t token;
 
-		if (unlikely(q->taken + q->to_guest.walked >= VHOST_WORK && !(flags & TX_CTRL)))
+		if (unlikely(q->taken + q->to_guest.walked >= q->work && !(flags & TX_CTRL)))
 			break; /* the next round goes on */
 		token = q->nstack ? (int64_t)q->stack[--q->nstack]
 			: n == 1  ? take_ahead(q, v, iommu)

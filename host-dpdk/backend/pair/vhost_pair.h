@@ -25,10 +25,11 @@
  *
  * Work. The guest decides how many descriptors a chain has and how soon its ring is full again, so
  * neither bytes nor the ring size bound the cost of a round of the owner. Between two rx_bursts
- * (one zv_poll each) a queue takes chains only until VHOST_WORK chains and descriptors together
- * have been looked at; after that it reports "no buffer now", as with an empty ring. An rx_burst
- * ends at that bound too. The control thread serves other guests as well: vhost_pair_sweep() bounds
- * what it looks at while it preserves what a session leaves.
+ * (one zv_poll each) a queue takes chains only until q->work chains and descriptors together have
+ * been looked at; after that it reports "no buffer now", as with an empty ring. An rx_burst ends at
+ * that bound too. One thread may own all queues of a device, so they share VHOST_WORK. The control
+ * thread serves other guests as well: vhost_pair_sweep() bounds what it looks at while it preserves
+ * what a session leaves.
  *
  * A chain cannot be put back into an avail ring, so a cancelled one goes on a private stack that
  * tx_reserve empties first. Chains without room for payload go on a separate stack, for packets
@@ -85,7 +86,7 @@
 #define VHOST_BURST	   32u	       /* most packets that one rx_burst looks at */
 #define VHOST_RELEASED	   32u	       /* released chains are published at this number */
 #define VHOST_IDLE	   64u	       /* ... or after this many empty rx_bursts */
-#define VHOST_WORK	   8192u       /* see "Work" above */
+#define VHOST_WORK	   8192u       /* of all queues of a device; see "Work" above */
 #define VHOST_SAVED_MAX	   (32u << 20) /* bytes saved of what a guest had sent at its end */
 #define VHOST_TX_COPY_MAX  (16u << 20) /* bytes of reserved buffers that a pause may copy */
 #define VHOST_SAVED_TOKEN  (1u << 31)
@@ -153,7 +154,8 @@ struct vhost_pair {
 	uint32_t nstack, nctrl;
 	uint32_t released;   /* chains of from_guest that may wait for a publish: release_due() */
 	uint32_t idle;	     /* rx_bursts in a row that found nothing */
-	uint32_t taken;	     /* chains taken from to_guest since the last rx_burst: VHOST_WORK */
+	uint32_t taken;	     /* chains taken from to_guest since the last rx_burst */
+	uint32_t work;	     /* see "Work" above; the caller may lower it */
 	uint32_t ndeferred;  /* packets in `deferred` */
 	struct pkt_seg *seg; /* scratch for rx_burst */
 	uint32_t nseg;

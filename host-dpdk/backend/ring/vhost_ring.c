@@ -13,7 +13,7 @@ static const char *const fault_text[] = {
 	[VHOST_RING_BAD_HEAD] = "head index beyond the descriptor table",
 	[VHOST_RING_BAD_NEXT] = "next index beyond the descriptor table",
 	[VHOST_RING_CHAIN_LONG] =
-		"descriptor chain longer than its table (a loop), or than what is free",
+		"descriptor chain longer than its table (a loop), than what is free, or than 1024",
 	[VHOST_RING_CHAIN_BYTES] = "descriptor chain of more than 4 GiB",
 	[VHOST_RING_BAD_ADDR] = "buffer outside guest memory",
 	[VHOST_RING_NOT_READABLE] = "writable descriptor where only readable ones may be",

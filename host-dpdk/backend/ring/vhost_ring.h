@@ -24,9 +24,9 @@
  *  - What the driver publishes is loaded once, with acquire (barrier pair [A]), and checked: the
  *    chains in flight and the newly available ones together cannot exceed the ring.
  *  - A descriptor is copied whole; the copy is checked and used.
- *  - A chain has at most as many descriptors as the ring. An indirect table has at most
- *    VHOST_RING_INDIRECT_MAX descriptors, or as many as the ring if that is more. A longer walk is
- *    a loop.
+ *  - A chain has at most as many descriptors as the ring, and at most VHOST_RING_CHAIN_MAX of them
+ *    in the ring and as many in an indirect table. No driver needs that many, and whoever serves
+ *    the ring cannot stop in the middle of a chain.
  *  - Every address is translated together with its length, inside one region of guest memory.
  *
  * A descriptor of length 0 is tolerated and skipped (its address is not looked at), but it counts
@@ -64,22 +64,23 @@
 #include <stdint.h>
 #include <string.h>
 
-#define VHOST_RING_SIZE_MAX	32768u
-#define VHOST_RING_INDIRECT_MAX 1024u /* least bound of an indirect table, in descriptors */
-#define VHOST_RING_LOOKUP	4u    /* cost of one lookup in the IOMMU table, in descriptors */
-#define VHOST_RING_LOOKUPS_MAX	8192u /* per chain: one per page and per indirect descriptor */
+#define VHOST_RING_SIZE_MAX    32768u
+#define VHOST_RING_CHAIN_MAX   1024u /* descriptors of a chain in the ring, or in a table */
+#define VHOST_RING_LOOKUP      4u    /* cost of one lookup in the IOMMU table, in descriptors */
+#define VHOST_RING_LOOKUPS_MAX 8192u /* per chain: one per page and per indirect descriptor */
 
 /* For verbs and for functions written once over them. */
 #define VHOST_INLINE static inline __attribute__((always_inline))
 
 enum vhost_ring_fault {
 	VHOST_RING_OK = 0,
-	VHOST_RING_BAD_AVAIL,	/* avail->idx offers more than the ring holds, or ran backwards */
-	VHOST_RING_BAD_HEAD,	/* head index beyond the descriptor table */
-	VHOST_RING_BAD_NEXT,	/* next index beyond the descriptor table */
-	VHOST_RING_CHAIN_LONG,	/* more descriptors than the table has (a loop), or than are free */
-	VHOST_RING_CHAIN_BYTES, /* more than 4 GiB in a chain */
-	VHOST_RING_BAD_ADDR,	/* buffer not wholly inside one region */
+	VHOST_RING_BAD_AVAIL,	 /* avail->idx offers more than the ring holds, or ran backwards */
+	VHOST_RING_BAD_HEAD,	 /* head index beyond the descriptor table */
+	VHOST_RING_BAD_NEXT,	 /* next index beyond the descriptor table */
+	VHOST_RING_CHAIN_LONG,	 /* more descriptors than the table has (a loop), than are free, or
+				  * than VHOST_RING_CHAIN_MAX */
+	VHOST_RING_CHAIN_BYTES,	 /* more than 4 GiB in a chain */
+	VHOST_RING_BAD_ADDR,	 /* buffer not wholly inside one region */
 	VHOST_RING_NOT_READABLE, /* writable descriptor on a ring that must be readable */
 	VHOST_RING_NOT_WRITABLE, /* readable descriptor on a ring that must be writable */
 	VHOST_RING_IND_OFF,	 /* indirect descriptor, but the feature was not negotiated */
@@ -259,12 +260,16 @@ void vhost_ring_fini(struct vhost_ring *r);
 /* Marks the ring broken; returns -EPROTO. */
 int vhost_ring_break(struct vhost_ring *r, enum vhost_ring_fault why) __attribute__((cold));
 
+/* Maximum number of descriptors of a chain in the ring itself. */
+static inline uint32_t vhost_ring_longest(const struct vhost_ring *r)
+{
+	return r->area.size < VHOST_RING_CHAIN_MAX ? r->area.size : VHOST_RING_CHAIN_MAX;
+}
+
 /* Maximum number of segments of a chain of this ring without an IOMMU. */
 static inline uint32_t vhost_ring_chain_max(const struct vhost_ring *r)
 {
-	uint32_t n = r->area.size;
-
-	return n - 1 + (n > VHOST_RING_INDIRECT_MAX ? n : VHOST_RING_INDIRECT_MAX);
+	return vhost_ring_longest(r) - 1 + VHOST_RING_CHAIN_MAX;
 }
 
 /* ---- translation ---- */

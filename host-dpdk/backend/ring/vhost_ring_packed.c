@@ -37,7 +37,7 @@ static __attribute__((noinline)) uint16_t copy_rest(struct vhost_ring *r, uint16
 	uint16_t count = 1;
 
 	while (goes_on(last->word)) {
-		if (count == b->space) {
+		if (count == b->space || count == VHOST_RING_CHAIN_MAX) {
 			(void)vhost_ring_break(r, VHOST_RING_CHAIN_LONG);
 			return 0;
 		}
@@ -106,14 +106,14 @@ VHOST_INLINE int entry(struct vhost_ring *r, const bool iommu, const uint8_t *ta
 VHOST_INLINE int walk_table(struct vhost_ring *r, const bool iommu, struct vhost_segs *s,
 			    const struct vhost_desc *d)
 {
-	uint32_t size = r->area.size, n = d->len / (uint32_t)sizeof(struct vhost_packed_desc);
+	uint32_t n = d->len / (uint32_t)sizeof(struct vhost_packed_desc);
 	const uint8_t *table = NULL;
 
 	if (!r->indirect)
 		return vhost_ring_break(r, VHOST_RING_IND_OFF);
 	if (n == 0 || d->len % sizeof(struct vhost_packed_desc))
 		return vhost_ring_break(r, VHOST_RING_IND_LEN);
-	if (n > (size > VHOST_RING_INDIRECT_MAX ? size : VHOST_RING_INDIRECT_MAX))
+	if (n > VHOST_RING_CHAIN_MAX)
 		return vhost_ring_break(r, VHOST_RING_IND_LONG);
 	if (!iommu && !(table = guest_mem_gpa(r->mem, &r->hint, gpa_of_iova(d->addr), d->len)))
 		return vhost_ring_break(r, VHOST_RING_IND_ADDR);

@@ -18,8 +18,6 @@ struct walk {
 VHOST_INLINE int enter_indirect(struct vhost_ring *r, const bool iommu, struct walk *w,
 				const struct vhost_desc *d)
 {
-	uint32_t size = r->area.size;
-
 	if (!r->indirect)
 		return vhost_ring_break(r, VHOST_RING_IND_OFF);
 	if (w->indirect)
@@ -29,7 +27,7 @@ VHOST_INLINE int enter_indirect(struct vhost_ring *r, const bool iommu, struct w
 	if (d->len == 0 || d->len % sizeof(struct vring_desc))
 		return vhost_ring_break(r, VHOST_RING_IND_LEN);
 	w->entries = d->len / (uint32_t)sizeof(struct vring_desc);
-	if (w->entries > (size > VHOST_RING_INDIRECT_MAX ? size : VHOST_RING_INDIRECT_MAX))
+	if (w->entries > VHOST_RING_CHAIN_MAX)
 		return vhost_ring_break(r, VHOST_RING_IND_LONG);
 	w->table = iommu ? NULL : guest_mem_gpa(r->mem, &r->hint, gpa_of_iova(d->addr), d->len);
 	if (!iommu && !w->table)
@@ -65,7 +63,7 @@ VHOST_INLINE int walk(struct vhost_ring *r, const bool iommu, uint16_t head, str
 {
 	struct walk w = {.table = r->area.part[VHOST_DESC_AREA],
 			 .entries = r->area.size,
-			 .left = r->area.size};
+			 .left = vhost_ring_longest(r)};
 	uint32_t i = head, ring_descs = 0;
 
 	for (;;) {

@@ -25,7 +25,8 @@ struct guest;
 struct region;
 
 struct guest_queue {
-	struct lcore_queue lq; /* first */
+	struct lcore_queue lq;	/* first */
+	struct lcore_turn turn; /* of the guest's queues on this lcore, if this is the first */
 	struct zv_queue *q;
 	struct lcore *lc;
 	unsigned lcore; /* its number */

@@ -16,7 +16,8 @@
 
 #define RING_ENTRIES	 1024u
 #define EVENTS		 64u /* taken from a queue by one zv_poll */
-#define POLLS_A_ROUND	 4u  /* zv_poll calls of a busy queue before its events' work is done */
+#define POLLS_A_ROUND	 4u  /* zv_poll calls of a busy queue before its events' work is done, */
+#define POLLED_OFTEN	 16u /* if the lcore has no more queues than this; otherwise one call */
 #define ROUNDS_PER_CLOCK 64u /* busy rounds between two looks at the timers */
 
 struct mail {
@@ -31,7 +32,8 @@ TAILQ_HEAD(work_list, lcore_work);
 
 struct lcore {
 	struct io io;
-	TAILQ_HEAD(, lcore_queue) queues;
+	TAILQ_HEAD(lcore_queues, lcore_queue) queues;
+	unsigned n_queues;
 	struct work_list work;
 	struct lcore_work work_end; /* marks where the present round ends */
 	struct wheel wheel;
@@ -249,11 +251,13 @@ void lcore_queue_add(struct lcore *lc, struct lcore_queue *lq)
 	lq->lc = lc;
 	lq->poll.done = queue_woken;
 	TAILQ_INSERT_TAIL(&lc->queues, lq, link);
+	lc->n_queues++;
 }
 
 void lcore_queue_remove(struct lcore *lc, struct lcore_queue *lq)
 {
 	TAILQ_REMOVE(&lc->queues, lq, link);
+	lc->n_queues--;
 	lcore_cancel(lc, &lq->poll);
 }
 
@@ -296,25 +300,61 @@ static bool pays(struct lcore_queue *lq)
 	return lq->debt;
 }
 
-static bool poll_queues(struct lcore *lc)
+/* @lq, which shares a turn, has taken @ns. When the turn is over, others are the first in the next
+ * round. */
+static void turn_took(struct lcore *lc, struct lcore_queue *lq, uint64_t ns)
 {
+	lq->turn->ns += ns;
+	if (lq->turn->ns < LCORE_TURN_NS)
+		return;
+	TAILQ_REMOVE(&lc->queues, lq, link);
+	TAILQ_INSERT_TAIL(&lc->queues, lq, link);
+}
+
+/* True: the guest of @lq has had its turn in this round. */
+static bool turn_is_over(const struct lcore *lc, const struct lcore_queue *lq)
+{
+	struct lcore_turn *t = lq->turn;
+
+	if (!t)
+		return false;
+	if (t->round != lc->counters.rounds)
+		*t = (struct lcore_turn){.round = lc->counters.rounds};
+	return t->ns >= LCORE_TURN_NS;
+}
+
+static bool poll_queue(struct lcore *lc, struct lcore_queue *lq)
+{
+	const unsigned polls = lc->n_queues > POLLED_OFTEN ? 1 : POLLS_A_ROUND;
 	struct zv_event events[EVENTS];
-	struct lcore_queue *lq;
+	int n = (int)EVENTS;
 	bool any = false;
 
-	TAILQ_FOREACH(lq, &lc->queues, link) {
-		int n = (int)EVENTS;
+	for (unsigned k = 0; k < polls && n > 0 && !lq->debt && !turn_is_over(lc, lq); k++) {
+		uint64_t start = lq->turn ? idle_clock() : 0;
 
-		if (__builtin_expect(lq->debt != 0, 0) && pays(lq)) {
-			any = true; /* there may be something for the next round */
-			continue;
-		}
-		for (unsigned k = 0; k < POLLS_A_ROUND && n > 0 && !lq->debt; k++) {
-			n = zv_poll(lq->q, events, EVENTS);
-			for (int i = 0; i < n; i++)
-				lq->event(lq, &events[i]);
-			any |= n > 0;
-		}
+		n = zv_poll(lq->q, events, EVENTS);
+		for (int i = 0; i < n; i++)
+			lq->event(lq, &events[i]);
+		any |= n > 0;
+		if (lq->turn)
+			turn_took(lc, lq, idle_clock() - start);
+	}
+	return any;
+}
+
+static bool poll_queues(struct lcore *lc)
+{
+	struct lcore_queue *lq, *next, *last = TAILQ_LAST(&lc->queues, lcore_queues);
+	bool any = false;
+
+	for (lq = TAILQ_FIRST(&lc->queues); lq; lq = next) {
+		next = lq == last ? NULL : TAILQ_NEXT(lq, link);
+		/* Of those that wait there may be something for the next round. */
+		if ((__builtin_expect(lq->debt != 0, 0) && pays(lq)) || turn_is_over(lc, lq))
+			any = true;
+		else
+			any |= poll_queue(lc, lq);
 	}
 	return any;
 }

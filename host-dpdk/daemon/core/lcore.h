@@ -21,6 +21,10 @@
  * meanwhile its peer's packets wait in the ring and other queues get their turn. A queue that is
  * alone on its lcore is not delayed, because empty rounds take no time.
  *
+ * Queues of one guest share a turn: when their polls have taken LCORE_TURN_NS of a round, those
+ * that remain wait for the next one, in which they come first. So a guest with many queues takes no
+ * more of a round than one with few.
+ *
  * Other threads access state of an lcore only through its mailbox: lcore_call() and lcore_post()
  * run a function between two rounds, in the order of the calls.
  */
@@ -79,6 +83,13 @@ void lcore_drain(struct lcore *lc, const unsigned *left);
 /* Likewise: cancels @op; on return it is not pending. */
 void lcore_cancel(struct lcore *lc, struct io_op *op);
 
+/* What the polls of several queues have taken of a round. */
+struct lcore_turn {
+	uint64_t round, ns;
+};
+
+#define LCORE_TURN_NS 100000u
+
 /* A queue that the lcore serves; event() gets what zv_poll reports for it. */
 struct lcore_queue {
 	struct zv_queue *q;
@@ -87,6 +98,8 @@ struct lcore_queue {
 	struct lcore *lc;
 	unsigned debt; /* charges not paid off yet */
 	unsigned pays; /* paid off per round; 0: LCORE_PAYS */
+	struct lcore_turn
+		*turn; /* shared with the guest's other queues here; NULL: there are none */
 	TAILQ_ENTRY(lcore_queue) link;
 };
 

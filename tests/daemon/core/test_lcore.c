@@ -3,9 +3,11 @@
  * An lcore by itself: no kind of work may keep the others waiting, whatever it does to the lists
  * it is on. What fails here does not come back; the alarm ends it.
  */
+#include "core/clock.h"
 #include "core/lcore.h"
 #include "core/log.h"
 
+#include <limits.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -304,6 +306,68 @@ static void debts_are_forgotten(void **state)
 	assert_true(p.dear_polls > 0);
 }
 
+/* ---- turns ---- */
+
+#define TURNS 40u
+
+struct turns {
+	struct lcore_queue queue[3]; /* two of one guest, and one of another */
+	struct lcore_turn turn;
+	unsigned polls[3], both; /* both: rounds in which the guest had two turns */
+	uint64_t round[3];
+	bool enough;
+};
+
+/* Each event of the guest takes as long as a turn. */
+static void long_event(struct lcore_queue *lq, const struct zv_event *ev)
+{
+	unsigned i = (unsigned)(uintptr_t)lq->q - 1;
+	struct turns *t = (struct turns *)(void *)(lq - i);
+	uint64_t start = now_ns();
+
+	(void)ev;
+	t->polls[i]++;
+	t->round[i] = lcore_round(lq->lc) + 1;
+	if (i < 2)
+		t->both += t->round[0] == t->round[1];
+	while (i < 2 && now_ns() - start < LCORE_TURN_NS)
+		;
+	if (t->polls[0] + t->polls[1] == TURNS)
+		__atomic_store_n(&t->enough, true, __ATOMIC_RELEASE);
+}
+
+static void turns_begin(struct lcore *lc, void *arg)
+{
+	struct turns *t = arg;
+
+	for (unsigned i = 0; i < 3; i++) {
+		t->queue[i] = (struct lcore_queue){.q = (struct zv_queue *)(uintptr_t)(i + 1),
+						   .event = long_event,
+						   .turn = i < 2 ? &t->turn : NULL};
+		lcore_queue_add(lc, &t->queue[i]);
+	}
+}
+
+static void turns_end(struct lcore *lc, void *arg)
+{
+	for (unsigned i = 0; i < 3; i++)
+		lcore_queue_remove(lc, &((struct turns *)arg)->queue[i]);
+}
+
+/* However long its queues take, a guest has one turn in a round, and its queues take turns. */
+static void a_guest_has_one_turn_in_a_round(void **state)
+{
+	struct turns t = {.polls = {0}};
+
+	lcore_call(*state, turns_begin, &t);
+	while (!__atomic_load_n(&t.enough, __ATOMIC_ACQUIRE))
+		(void)usleep(1000);
+	lcore_call(*state, turns_end, &t);
+	assert_int_equal(t.both, 0);
+	assert_in_range(t.polls[0], t.polls[1], t.polls[1] + 1);
+	assert_in_range(t.polls[2], t.polls[0] + t.polls[1] - 1, UINT_MAX);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -314,6 +378,7 @@ int main(void)
 		cmocka_unit_test(beside_a_program_that_computes_it_sleeps),
 		cmocka_unit_test(who_costs_much_is_polled_less),
 		cmocka_unit_test(debts_are_forgotten),
+		cmocka_unit_test(a_guest_has_one_turn_in_a_round),
 	};
 
 	return cmocka_run_group_tests(tests, group_start, group_end);

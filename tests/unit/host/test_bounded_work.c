@@ -62,6 +62,33 @@ static void work_of_a_burst_is_bounded(void **state)
 	assert_int_equal(f->q->from_guest.broken, 0);
 }
 
+/* A queue of a device that has several has its share of that, in both directions. */
+static void queues_share_the_work_of_a_round(void **state)
+{
+	struct fix *f = *state;
+	uint64_t off = put_packet(f, 0, 0);
+	unsigned sent = 0, got = 0;
+
+	f->q->work = VHOST_WORK / 16;
+	memcpy(f->g.mem + G_DATA + 0x40000, f->g.mem + off, HDR);
+	for (uint16_t i = 0; i < 8; i++)
+		offer_empties(f, &f->from, i, 1000, HDR, 0);
+	while (sent < 8) {
+		int n = f->tq->ops->rx_burst(f->tq, f->pkt, 64);
+
+		assert_int_equal(n, 1);
+		sent += (unsigned)n;
+	}
+	for (uint16_t i = 0; i < N; i++)
+		offer_empties(f, &f->to, i, 1000, HDR + 1, WRITE);
+	for (unsigned round = 1; round <= 8; round++) {
+		assert_int_equal(f->tq->ops->rx_burst(f->tq, f->pkt, 64), 0);
+		got += f->tq->ops->tx_reserve(f->tq, f->slot, 64, 1, 0);
+		assert_in_range(got, 1, round);
+	}
+	assert_int_equal(f->q->from_guest.broken | f->q->to_guest.broken, 0);
+}
+
 /* The control thread has other guests too: it does not walk a ring of such chains either. */
 static void work_of_an_end_is_bounded(void **state)
 {
@@ -185,9 +212,10 @@ static void work_of_a_late_packet_is_bounded(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		T(work_of_a_round_is_bounded),	T(work_of_a_burst_is_bounded),
-		T(work_of_an_end_is_bounded),	T(work_of_a_revocation_is_bounded),
-		T(work_of_a_change_is_bounded), T(work_of_a_late_packet_is_bounded),
+		T(work_of_a_round_is_bounded),	     T(work_of_a_burst_is_bounded),
+		T(queues_share_the_work_of_a_round), T(work_of_an_end_is_bounded),
+		T(work_of_a_revocation_is_bounded),  T(work_of_a_change_is_bounded),
+		T(work_of_a_late_packet_is_bounded),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -114,7 +114,7 @@ static void h_ind_odd(struct fix *f)
 }
 static void h_ind_long(struct fix *f)
 {
-	indirect(f, G_GPA + TABLE, 16 * (VHOST_RING_INDIRECT_MAX + 1), IND);
+	indirect(f, G_GPA + TABLE, 16 * (VHOST_RING_CHAIN_MAX + 1), IND);
 }
 static void h_ind_addr(struct fix *f)
 {
@@ -280,10 +280,10 @@ static void shapes(void **state)
 	assert_int_equal(take(f, 0), 1);
 	assert_int_equal(f->ndesc, 3);
 	assert_int_equal(f->seg[0].len, 7);
-	for (unsigned i = 0; i < VHOST_RING_INDIRECT_MAX; i++)
+	for (unsigned i = 0; i < VHOST_RING_CHAIN_MAX; i++)
 		drv_table(f->g.mem + TABLE, i, D + i, 1, i % 3 ? NEXT : IND);
-	drv_desc(&f->d, 0, G_GPA + TABLE, 16 * VHOST_RING_INDIRECT_MAX, IND | WRITE, 0);
-	assert_int_equal(take(f, 0), (int)VHOST_RING_INDIRECT_MAX);
+	drv_desc(&f->d, 0, G_GPA + TABLE, 16 * VHOST_RING_CHAIN_MAX, IND | WRITE, 0);
+	assert_int_equal(take(f, 0), (int)VHOST_RING_CHAIN_MAX);
 	assert_int_equal(f->ndesc, 1);
 	list(f, N - 4, D, 0); /* all that is free */
 	assert_int_equal(vhost_ring_refresh(&f->r), 1);

@@ -147,7 +147,7 @@ static void h_ind_short(struct fix *f)
 }
 static void h_ind_long(struct fix *f)
 {
-	indirect(f, G_GPA + TABLE, 16 * (VHOST_RING_INDIRECT_MAX + 1), IND);
+	indirect(f, G_GPA + TABLE, 16 * (VHOST_RING_CHAIN_MAX + 1), IND);
 }
 static void h_ind_longest(struct fix *f)
 {
@@ -357,11 +357,11 @@ static void indirect_shapes(void **state)
 	assert_seg(f, 0, 99, 5);
 	assert_int_equal(f->ndesc, 2);
 	/* the largest table; not enough room for it is no fault */
-	for (unsigned i = 0; i < VHOST_RING_INDIRECT_MAX; i++)
-		table(f, i, D, 1, i < VHOST_RING_INDIRECT_MAX - 1 ? NEXT : 0, (uint16_t)(i + 1));
-	drv_desc(&f->d, 0, G_GPA + TABLE, 16 * VHOST_RING_INDIRECT_MAX, IND, 0);
-	assert_int_equal(take(f, 0), VHOST_RING_INDIRECT_MAX);
-	assert_int_equal(vhost_ring_walk(&f->r, 0, f->seg, VHOST_RING_INDIRECT_MAX - 1, &f->ndesc),
+	for (unsigned i = 0; i < VHOST_RING_CHAIN_MAX; i++)
+		table(f, i, D, 1, i < VHOST_RING_CHAIN_MAX - 1 ? NEXT : 0, (uint16_t)(i + 1));
+	drv_desc(&f->d, 0, G_GPA + TABLE, 16 * VHOST_RING_CHAIN_MAX, IND, 0);
+	assert_int_equal(take(f, 0), VHOST_RING_CHAIN_MAX);
+	assert_int_equal(vhost_ring_walk(&f->r, 0, f->seg, VHOST_RING_CHAIN_MAX - 1, &f->ndesc),
 			 -ENOSPC);
 	assert_int_equal(f->r.broken, VHOST_RING_OK);
 }
