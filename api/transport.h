@@ -305,7 +305,8 @@ struct transport_region_ops {
 	 */
 	int (*map)(struct transport_dev *d, unsigned queue, const struct ctrl_region *r,
 		   struct region_map **out);
-	/* The device no longer uses the region, or map() has failed. */
+	/* The device no longer uses the region in this queue, its session is over, or map() has
+	 * failed. */
 	void (*forget)(struct transport_dev *d, unsigned queue, uint64_t id);
 	/* The queue's own page of bells, with a reference for the caller, once a region has been
 	 * mapped. NULL: it has none. If the function is NULL it never has. */

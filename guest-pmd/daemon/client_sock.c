@@ -62,17 +62,22 @@ void client_sock_close(struct client_sock *s)
 	pthread_mutex_unlock(&s->lock);
 }
 
-/* The first descriptor of @mh, or -1. There is room for one: the kernel drops what is beyond. */
+/* The first descriptor of @mh, or -1. Others, for which alignment may leave room, are closed. */
 static int descriptor_of(struct msghdr *mh)
 {
 	struct cmsghdr *c = CMSG_FIRSTHDR(mh);
-	int fd;
+	int first = -1, fd;
 
-	if (!c || c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS ||
-	    c->cmsg_len < CMSG_LEN(sizeof(fd)))
+	if (!c || c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS)
 		return -1;
-	memcpy(&fd, CMSG_DATA(c), sizeof(fd));
-	return fd;
+	for (size_t at = 0; CMSG_LEN(at + sizeof(fd)) <= c->cmsg_len; at += sizeof(fd)) {
+		memcpy(&fd, CMSG_DATA(c) + at, sizeof(fd));
+		if (first < 0)
+			first = fd;
+		else
+			(void)close(fd);
+	}
+	return first;
 }
 
 static int send_question(struct client_sock *s, const struct client_msg *m, int cancel_fd,

@@ -83,8 +83,8 @@ fail:
 
 static void go_down(struct guest_dev *dev, const char *why)
 {
-	zv_log(ZV_LOG_WARN, "%s %s: %s; connections are reset, reconnecting", dev->scheme,
-	       dev->name, why);
+	zv_log_limited(&dev->log, ZV_LOG_WARN, "%s %s: %s; connections are reset, reconnecting",
+		       dev->scheme, dev->name, why);
 	dev->link->disconnect(dev);
 	dev->has.events = false;
 	guest_watchdog_forget(dev);
@@ -106,8 +106,8 @@ static void go_down(struct guest_dev *dev, const char *why)
 /* A broken event ring is no longer used; the pairs continue without it. */
 static void give_up_events(struct guest_dev *dev)
 {
-	zv_log(ZV_LOG_ERR, "%s %s: event ring broken by the device (%s)", dev->scheme, dev->name,
-	       virtq_fault_name(virtq_fault(&dev->ev.vq)));
+	zv_log_limited(&dev->log, ZV_LOG_ERR, "%s %s: event ring broken by the device (%s)",
+		       dev->scheme, dev->name, virtq_fault_name(virtq_fault(&dev->ev.vq)));
 	dev->has.events = false;
 	stop_all(dev);
 	for (unsigned i = 0; i < dev->d.nqueues; i++)
@@ -130,7 +130,8 @@ static void on_events(struct guest_dev *dev)
 		return;
 	}
 	if (resets > 0) {
-		zv_log(ZV_LOG_INFO, "%s %s: transport reset", dev->scheme, dev->name);
+		zv_log_limited(&dev->log, ZV_LOG_INFO, "%s %s: transport reset", dev->scheme,
+			       dev->name);
 		if (dev->link->read_cid(dev)) {
 			go_down(dev, zv_error_text());
 			return;
@@ -183,8 +184,8 @@ static int reconnect(struct guest_dev *dev, int backoff)
 	int ret = guest_bring_up(dev);
 
 	if (ret == 0) {
-		zv_log(ZV_LOG_INFO, "%s %s: connected again, CID %llu", dev->scheme, dev->name,
-		       (unsigned long long)dev->guest_cid);
+		zv_log_limited(&dev->log, ZV_LOG_INFO, "%s %s: connected again, CID %llu",
+			       dev->scheme, dev->name, (unsigned long long)dev->guest_cid);
 		return BACKOFF_MIN_MS;
 	}
 	if (ret != -ECANCELED)

@@ -154,6 +154,7 @@ struct guest_dev {
 	struct app_mems app;
 	bool gone;   /* after lost() or disconnect(): the device can no longer read this memory */
 	int stop_fd; /* readable: the device is being closed */
+	struct zv_log_limit log; /* of the control thread, for lines that the device can cause */
 	pthread_t thread;
 	bool thread_runs;
 };

@@ -95,11 +95,12 @@ bool guest_regions_serve(struct guest_dev *dev)
 		int ret = dev->link->region(dev, &r->at, &r->mem);
 
 		if (ret)
-			zv_log(ZV_LOG_WARN,
-			       "%s %s: a region of shared memory (%llu MiB) cannot be used: %s; "
-			       "payload goes through the device",
-			       dev->scheme, dev->name, (unsigned long long)(r->at.size >> 20),
-			       zv_error_text());
+			zv_log_limited(
+				&dev->log, ZV_LOG_WARN,
+				"%s %s: a region of shared memory (%llu MiB) cannot be used: %s; "
+				"payload goes through the device",
+				dev->scheme, dev->name, (unsigned long long)(r->at.size >> 20),
+				zv_error_text());
 		else
 			r->watch = sigbus_watch(r->mem.map, r->mem.map_size, &r->map.truncated);
 		pthread_mutex_lock(&dev->regions.lock);

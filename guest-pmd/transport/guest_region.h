@@ -9,7 +9,8 @@
  * queues use is mapped once.
  *
  * A mapping stays as long as somebody has a reference; the entry here is dropped when the
- * connection to the backend is lost, or when the backend withdraws the region.
+ * connection to the backend is lost, or when the backend withdraws the region from a queue or ends
+ * its session.
  */
 #ifndef ZV_GUEST_REGION_H
 #define ZV_GUEST_REGION_H

@@ -172,8 +172,10 @@ static struct queue_region *region_find(const struct zv_queue *q, uint64_t id)
 	return NULL;
 }
 
+/* The transport forgets it too, or it would keep state for each region that a device makes up. */
 static void region_free(struct zv_queue *q, struct queue_region *r)
 {
+	q->dev->ops->regions->forget(q->dev->t, q->index, r->at.id);
 	TAILQ_REMOVE(&q->grants.regions, r, link);
 	q->grants.nregions--;
 	if (r->map)
@@ -203,8 +205,7 @@ static void try_map(struct zv_queue *q, struct queue_region *r)
 	if (!ret)
 		open_bells(q); /* before the acknowledgement, which allows grants in the region */
 	send_region_ack(q, r->at.id, ret);
-	if (ret) { /* or the transport keeps state for each region that a device makes up */
-		q->dev->ops->regions->forget(q->dev->t, q->index, r->at.id);
+	if (ret) {
 		r->map = NULL;
 		region_free(q, r);
 		return;
@@ -228,7 +229,6 @@ static bool on_region(struct zv_queue *q, const struct ctrl_region *at)
 	struct queue_region *r = region_find(q, at->id);
 
 	if (at->flags & CTRL_REGION_GONE) {
-		q->dev->ops->regions->forget(q->dev->t, q->index, at->id);
 		if (r)
 			region_free(q, r);
 		return true;

@@ -164,6 +164,25 @@ static void regions_that_cannot_be_mapped_are_forgotten(void **state)
 	}
 }
 
+/* Nor is anything kept of a device that begins session after session, each with a region. */
+static void regions_of_sessions_that_have_ended_are_forgotten(void **state)
+{
+	struct zv_region r = {0, BR_SIZE, ZV_REGION_BY_FD};
+
+	(void)state;
+	for (r.id = 1; r.id <= 200; r.id++) {
+		(void)broker_expect(0, ZV_BROKER_HELLO);
+		if (r.id > 1)
+			broker_expect_holds(0, 0);
+		assert_int_equal(fake_regions.forgotten, r.id - 1);
+		assert_int_equal(zv_region_announce(P.h, &r), 0);
+		pump();
+		assert_int_equal(broker_expect(0, ZV_BROKER_REGION).result, 0);
+		fake_new_session(true);
+		pump();
+	}
+}
+
 /* A device that does not take answers does not have them kept for ever, not even in the sessions
  * that follow. */
 static void answers_that_are_not_taken_have_a_limit(void **state)
@@ -326,6 +345,7 @@ int main(void)
 		T(a_region_is_announced_once),
 		T(regions_have_a_limit),
 		T(regions_that_cannot_be_mapped_are_forgotten),
+		T(regions_of_sessions_that_have_ended_are_forgotten),
 		T(answers_that_are_not_taken_have_a_limit),
 		T(a_grant_that_cannot_be_used_resets_its_connection),
 		T(a_request_with_a_bad_grant_is_refused),

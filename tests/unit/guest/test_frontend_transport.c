@@ -346,6 +346,50 @@ static void test_transport_reset(void **state)
 	fake_stop(&b);
 }
 
+#define RESETS 200u
+
+static void count_line(void *ctx, enum zv_log_level level, const char *line)
+{
+	(void)level;
+	if (strstr(line, "transport reset"))
+		__atomic_add_fetch((unsigned *)ctx, 1, __ATOMIC_RELAXED);
+}
+
+static time_t second(void)
+{
+	struct timespec t;
+
+	(void)clock_gettime(CLOCK_MONOTONIC, &t);
+	return t.tv_sec;
+}
+
+/* A line for each would be as many as the device likes. */
+static void resets_do_not_flood_the_log(void **state)
+{
+	time_t start = second();
+	struct fake_backend b;
+	struct transport_dev *d;
+	struct raw_ring ev;
+	unsigned lines = 0;
+
+	(void)state;
+	fake_init(&b, path);
+	fake_start(&b);
+	d = open_dev(&b, 1);
+	ev = dev_ring(&b, 2);
+	zv_set_log(count_line, &lines);
+	for (unsigned i = 0; i < RESETS; i++) {
+		uint32_t session = ops->queue(d, 0)->session;
+
+		send_event(&b, &ev, VIRTIO_VSOCK_EVENT_TRANSPORT_RESET);
+		await(ops->queue(d, 0), session, 1);
+	}
+	zv_set_log(NULL, NULL);
+	assert_in_range(lines, 1, ZV_LOG_BURST * (unsigned)(second() - start + 1));
+	ops->close(d);
+	fake_stop(&b);
+}
+
 /* CID changes are asked for at the reset; a backend that fails then is as good as gone. */
 static void test_reset_without_answer(void **state)
 {
@@ -483,6 +527,7 @@ int main(void)
 		cmocka_unit_test(test_reconnect),
 		cmocka_unit_test(test_unsolicited),
 		cmocka_unit_test(test_transport_reset),
+		cmocka_unit_test(resets_do_not_flood_the_log),
 		cmocka_unit_test(test_reset_without_answer),
 		cmocka_unit_test(test_open_errors),
 		cmocka_unit_test(test_close_any_time),
