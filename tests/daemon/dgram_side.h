@@ -9,7 +9,7 @@
 #include "zvd_fixture.h"
 #include "zvsock_dgram.h"
 
-/* For zf_until: the HELLO of device @dev has been answered, so it can send datagrams. */
+/* For zf_until: HELLO is over on all queues of device @dev: datagrams can be sent and arrive. */
 bool dg_ready(void *dev);
 /* Binds @port of @dev, which must be free; ZV_PORT_ANY: the library chooses. Returns the port. */
 uint32_t dg_bind(struct zv_dev *dev, uint32_t port);
