@@ -180,7 +180,7 @@ int vhost_chain_pieces(struct vhost_pair *q, const struct vhost_chain *c,
 	r.mem = c->ep->mem; /* whose addresses the owner has got */
 	r.hint = 0;
 	r.walked = 0;
-	if (*walked >= vhost_pair_sweep(from))
+	if (*walked >= vhost_pair_sweep(q, from))
 		return -EPROTO;
 	ret = vhost_ring_walk(&r, c->id, q->seg, q->nseg, &ndesc);
 	*walked += r.walked;

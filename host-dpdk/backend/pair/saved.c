@@ -103,7 +103,7 @@ void vhost_pair_rx_save(struct vhost_pair *q)
 		left -= taken;
 		work += taken + q->from_guest.walked;
 		known = taken != 0; /* or the first chain waits for its translation */
-		if (left && work >= vhost_pair_sweep(&q->from_guest))
+		if (left && work >= vhost_pair_sweep(q, &q->from_guest))
 			room = false;
 	}
 	/* Zeroes that replaced missing memory are not data. */
@@ -117,7 +117,7 @@ void vhost_pair_rx_save(struct vhost_pair *q)
 			       "unread than is kept (%zu KiB, %u descriptors): the rest is lost, "
 			       "and the connections concerned are reset",
 			       q->name, q->index, q->saved_max >> 10,
-			       vhost_pair_sweep(&q->from_guest));
+			       vhost_pair_sweep(q, &q->from_guest));
 	else if (!known)
 		zv_log_limited(&q->tq.log, ZV_LOG_WARN,
 			       "%s: queue %u: the guest has gone, and packets of it were at "

@@ -29,7 +29,7 @@
  * been looked at; after that it reports "no buffer now", as with an empty ring. An rx_burst ends at
  * that bound too. One thread may own all queues of a device, so they share VHOST_WORK. The control
  * thread serves other guests as well: vhost_pair_sweep() bounds what it looks at while it preserves
- * what a session leaves.
+ * what a session leaves; the queues of a device share VHOST_SWEEP_MAX, because they end together.
  *
  * A chain cannot be put back into an avail ring, so a cancelled one goes on a private stack that
  * tx_reserve empties first. Chains without room for payload go on a separate stack, for packets
@@ -82,11 +82,12 @@
 #include "transport.h"
 #include "vhost_call.h"
 
-#define VHOST_CTRL_RESERVE 8u	       /* receive buffers reserved for control packets */
-#define VHOST_BURST	   32u	       /* most packets that one rx_burst looks at */
-#define VHOST_RELEASED	   32u	       /* released chains are published at this number */
-#define VHOST_IDLE	   64u	       /* ... or after this many empty rx_bursts */
-#define VHOST_WORK	   8192u       /* of all queues of a device; see "Work" above */
+#define VHOST_CTRL_RESERVE 8u	      /* receive buffers reserved for control packets */
+#define VHOST_BURST	   32u	      /* most packets that one rx_burst looks at */
+#define VHOST_RELEASED	   32u	      /* released chains are published at this number */
+#define VHOST_IDLE	   64u	      /* ... or after this many empty rx_bursts */
+#define VHOST_WORK	   8192u      /* of all queues of a device; see "Work" above */
+#define VHOST_SWEEP_MAX	   (1u << 20) /* descriptors that the control thread looks at, see "Work" */
 #define VHOST_SAVED_MAX	   (32u << 20) /* bytes saved of what a guest had sent at its end */
 #define VHOST_TX_COPY_MAX  (16u << 20) /* bytes of reserved buffers that a pause may copy */
 #define VHOST_SAVED_TOKEN  (1u << 31)
@@ -179,6 +180,7 @@ struct vhost_pair {
 	struct vhost_epoch *retired;
 	size_t saved_max;     /* limit of saved_bytes; the caller may lower it */
 	uint64_t retired_max; /* limit for the maps of `retired`; the caller may lower it */
+	uint32_t sweep_max;   /* limit of vhost_pair_sweep(); the caller may lower it */
 	int kickfd[2];	      /* dup'ed, in epfd; -1: none */
 	int epfd, wakefd;
 	int watchfd; /* timer during a pause; -1: none */

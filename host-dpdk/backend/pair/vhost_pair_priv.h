@@ -81,9 +81,11 @@ void vhost_pair_idle(struct vhost_pair *q) __attribute__((cold));
  * any driver that fills its ring with packets in as many pieces as a kernel makes (17 fragments and
  * a header).
  */
-static inline uint32_t vhost_pair_sweep(const struct vhost_ring *r)
+static inline uint32_t vhost_pair_sweep(const struct vhost_pair *q, const struct vhost_ring *r)
 {
-	return VHOST_WORK + 32 * r->area.size;
+	uint32_t most = VHOST_WORK + 32 * r->area.size;
+
+	return most < q->sweep_max ? most : q->sweep_max;
 }
 
 /* ---- from_guest.c: transport_queue_ops.rx_intact ---- */

@@ -115,6 +115,7 @@ int vu_open(struct vu_dev **out, const struct vu_backend_config *c)
 		c->queues[i]->retired_max = map_max / c->nqueues;
 		/* All pairs may end at once, and the control thread copies it. */
 		c->queues[i]->saved_max = VHOST_SAVED_MAX / c->nqueues;
+		c->queues[i]->sweep_max = VHOST_WORK + VHOST_SWEEP_MAX / c->nqueues;
 	}
 	sc.log = &d->log;
 	sc.terms = &d->terms;

@@ -106,7 +106,28 @@ static void work_of_an_end_is_bounded(void **state)
 	while ((n = f->tq->ops->rx_rest(f->tq, f->pkt, 64)) > 0)
 		all += (unsigned)n;
 	assert_in_range(all, 8,
-			vhost_pair_sweep(&f->q->from_guest) / 1000 + 1 + VHOST_WORK / 1000 + 1);
+			vhost_pair_sweep(f->q, &f->q->from_guest) / 1000 + 1 + VHOST_WORK / 1000 +
+				1);
+}
+
+/* All queues of a device end at once, so they share a limit. */
+static void queues_share_the_work_of_an_end(void **state)
+{
+	struct fix *f = *state;
+	uint64_t off = put_packet(f, 0, 0);
+	unsigned all = 0;
+	struct vhost_pair_bases b;
+	int n;
+
+	fresh(f, 256);
+	f->q->sweep_max = 1000;
+	memcpy(f->g.mem + G_DATA + 0x40000, f->g.mem + off, HDR);
+	for (uint16_t i = 0; i < LONG; i++)
+		offer_empties(f, &f->from, i, 1000, HDR, 0);
+	assert_true(vhost_pair_stop(f->q, &b));
+	while ((n = f->tq->ops->rx_rest(f->tq, f->pkt, 64)) > 0)
+		all += (unsigned)n;
+	assert_in_range(all, 1, 1 + 1 + VHOST_WORK / 1000 + 1);
 }
 
 /* Packets in two pieces, and so many empty descriptors that they cannot all be looked for again. */
@@ -214,6 +235,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		T(work_of_a_round_is_bounded),	     T(work_of_a_burst_is_bounded),
 		T(queues_share_the_work_of_a_round), T(work_of_an_end_is_bounded),
+		T(queues_share_the_work_of_a_round), T(queues_share_the_work_of_an_end),
 		T(work_of_a_revocation_is_bounded),  T(work_of_a_change_is_bounded),
 		T(work_of_a_late_packet_is_bounded),
 	};
