@@ -42,6 +42,7 @@ struct app {
 struct apps {
 	int listener, claim, ep;
 	bool accepting;
+	bool in_space; /* there is a drop-in directory for them */
 	struct fd_closer
 		*closer;   /* sockets that take long to close (passed.h); NULL: there are none */
 	uint64_t again_ms; /* while not accepting for want of descriptors or memory */
@@ -130,7 +131,7 @@ static int make_device(struct daemon *d, struct app *a, struct client_msg *m)
 		(void)snprintf(a->cfg->origin, sizeof(a->cfg->origin), "%.64s, pid %d, uid %u",
 			       m->text[0] ? m->text : "without a name", (int)a->cred.pid,
 			       (unsigned)a->cred.uid);
-		if (space->apps && cred_may_connect(space->sockets[0], a->fd, &a->cred))
+		if (d->apps->in_space && cred_may_connect(space->sockets[0], a->fd, &a->cred))
 			a->cfg->space = *space; /* its user could be one of the programs there */
 		a->guest = guest_start(d, a->cfg, why);
 	}
@@ -165,7 +166,7 @@ static int on_attach(struct daemon *d, struct app *a, struct client_msg *m)
 	m->cid = a->cfg->cid;
 	log_line(ZV_LOG_INFO, a->guest->name, "%s: attached, queues: %u", a->cfg->origin,
 		 m->queues);
-	if (d->cfg->space.apps && !*a->cfg->space.dir)
+	if (d->apps->in_space && !*a->cfg->space.dir)
 		log_line(ZV_LOG_INFO, a->guest->name,
 			 "uid %u may not use %s (af_vsock_mode, af_vsock_owner): it does not reach "
 			 "AF_VSOCK programs",
@@ -384,14 +385,17 @@ void apps_check(struct daemon *d)
 
 /* ---- start and end ---- */
 
-static int open_space(const struct daemon *d)
+static int open_space(const struct daemon *d, struct apps *as)
 {
+	struct cfg_apps c = d->cfg->apps;
 	char why[GUEST_WHY_MAX] = "";
 	int ret = av_space_of_apps(d->cfg, d->lcores[0], why);
 
-	app_ports_admit(&d->cfg->apps);
+	memcpy(c.path, as->path, sizeof(c.path)); /* a reload does not change it */
+	app_ports_admit(&c);
+	as->in_space = d->cfg->space.apps && ret == 0;
 	if (ret < 0)
-		log_line(ZV_LOG_ERR, NULL, "applications = %s: %s", d->cfg->apps.path, why);
+		log_line(ZV_LOG_ERR, NULL, "applications = %s: %s", as->path, why);
 	return ret;
 }
 
@@ -411,7 +415,7 @@ void apps_trim(struct daemon *d)
 void apps_extend(struct daemon *d)
 {
 	if (d->apps)
-		(void)open_space(d);
+		(void)open_space(d, d->apps);
 }
 
 static int fail(const struct apps *as, const char *what, int err)
@@ -500,7 +504,7 @@ int apps_start(struct daemon *d)
 		apps_free(as);
 		return ret;
 	}
-	ret = open_space(d);
+	ret = open_space(d, as);
 	if (ret < 0) {
 		apps_free(as);
 		return ret;

@@ -392,10 +392,11 @@ struct zv_queue {
 	struct conn_table conns; /* conn.c */
 	struct zv_conn *last;	 /* connection of the last packet: rx.c */
 	struct conn_list ready;
-	struct zv_conn *ready_at;	 /* the next goes behind this one; NULL: first. poll.c */
-	struct conn_list ctrl;		 /* control packets wait for a buffer: tx.c */
-	struct conn_list more;		 /* packets kept open: tx_data.c */
-	struct conn_list updates;	 /* CREDIT_UPDATEs that wait a moment: credit.c */
+	struct zv_conn *ready_at; /* who becomes ready is inserted behind it; NULL: at the head.
+				   * ready_events() in poll.c */
+	struct conn_list ctrl;	  /* control packets wait for a buffer: tx.c */
+	struct conn_list more;	  /* packets kept open: tx_data.c */
+	struct conn_list updates; /* CREDIT_UPDATEs that wait a moment: credit.c */
 	struct conn_list timers[TIMERS]; /* timer.c */
 	struct tx_sched sched;		 /* tx_sched.c */
 	struct {			 /* datagrams: dgram.c */

@@ -23,8 +23,7 @@
 /* The file header. @snaplen: maximum payload bytes that a record keeps. */
 void pcap_file_header(uint8_t out[PCAP_FILE_BYTES], uint32_t snaplen);
 
-/* Everything before the payload of a packet with header @virtio (as on the wire), of which @caplen
- * of
+/* Everything before the payload of a packet with header @virtio (as on the wire). @caplen of its
  * @len payload bytes follow. @unix_ns: since 1970. */
 void pcap_packet_header(uint8_t out[PCAP_PACKET_BYTES], uint64_t unix_ns,
 			const uint8_t virtio[PCAP_VIRTIO_BYTES], uint32_t caplen, uint32_t len);

@@ -63,9 +63,24 @@ static bool allows(const char *path, mode_t bit, const struct ucred *cred, const
 	return st.st_mode & (member ? bit << 3 : bit);
 }
 
+/* All directories on the way to @path can be searched. */
+static bool leads_there(char *path, const struct ucred *cred, const gid_t *gids, unsigned n)
+{
+	bool may = allows("/", MAY_SEARCH, cred, gids, n);
+
+	for (size_t i = 1; may && path[i]; i++) {
+		if (path[i] != '/')
+			continue;
+		path[i] = 0;
+		may = allows(path, MAY_SEARCH, cred, gids, n);
+		path[i] = '/';
+	}
+	return may;
+}
+
 bool cred_may_connect(const char *path, int fd, const struct ucred *cred)
 {
-	char dir[CFG_PATH_MAX];
+	char *written, *real;
 	unsigned n;
 	gid_t *gids;
 	bool may;
@@ -73,14 +88,12 @@ bool cred_may_connect(const char *path, int fd, const struct ucred *cred)
 	if (cred->uid == 0)
 		return true;
 	gids = groups_of(fd, &n);
-	may = allows("/", MAY_SEARCH, cred, gids, n) && allows(path, MAY_WRITE, cred, gids, n);
-	for (size_t i = 1; may && path[i]; i++) {
-		if (path[i] != '/')
-			continue;
-		memcpy(dir, path, i);
-		dir[i] = 0;
-		may = allows(dir, MAY_SEARCH, cred, gids, n);
-	}
+	written = strdup(path);
+	real = realpath(path, NULL); /* symbolic links may lead through other directories */
+	may = written && real && leads_there(written, cred, gids, n) &&
+	      leads_there(real, cred, gids, n) && allows(real, MAY_WRITE, cred, gids, n);
+	free(real);
+	free(written);
 	free(gids);
 	return may;
 }

@@ -300,17 +300,6 @@ static bool pays(struct lcore_queue *lq)
 	return lq->debt;
 }
 
-/* @lq, which shares a turn, has taken @ns. When the turn is over, others are the first in the next
- * round. */
-static void turn_took(struct lcore *lc, struct lcore_queue *lq, uint64_t ns)
-{
-	lq->turn->ns += ns;
-	if (lq->turn->ns < LCORE_TURN_NS)
-		return;
-	TAILQ_REMOVE(&lc->queues, lq, link);
-	TAILQ_INSERT_TAIL(&lc->queues, lq, link);
-}
-
 /* True: the guest of @lq has had its turn in this round. */
 static bool turn_is_over(const struct lcore *lc, const struct lcore_queue *lq)
 {
@@ -338,7 +327,12 @@ static bool poll_queue(struct lcore *lc, struct lcore_queue *lq)
 			lq->event(lq, &events[i]);
 		any |= n > 0;
 		if (lq->turn)
-			turn_took(lc, lq, idle_clock() - start);
+			lq->turn->ns += idle_clock() - start;
+	}
+	/* Those that the turn did not reach come first in the next round. */
+	if (lq->turn) {
+		TAILQ_REMOVE(&lc->queues, lq, link);
+		TAILQ_INSERT_TAIL(&lc->queues, lq, link);
 	}
 	return any;
 }

@@ -177,14 +177,14 @@ int app_port_release(struct guest *app, uint32_t port, unsigned type)
 	return ret;
 }
 
-bool app_port_listened(uint32_t port, bool dgram, const struct guest *but)
+bool app_port_listened(uint32_t port, bool dgram, const struct guest *except)
 {
 	const struct listened *l;
 	bool is;
 
 	pthread_mutex_lock(&dir.lock);
 	l = port_find(port, dgram ? APP_DGRAM : ZV_STREAM);
-	is = l && l->app != but;
+	is = l && l->app != except;
 	pthread_mutex_unlock(&dir.lock);
 	return is;
 }

@@ -28,8 +28,8 @@ int app_port_release(struct guest *app, uint32_t port, unsigned type);
 /* Who may attach applications is what @c says, from now on. */
 void app_ports_admit(const struct cfg_apps *c);
 
-/* True: an application other than @but (NULL: any) listens on @port. Any thread. */
-bool app_port_listened(uint32_t port, bool dgram, const struct guest *but);
+/* True: an application other than @except (NULL: any) listens on @port. Any thread. */
+bool app_port_listened(uint32_t port, bool dgram, const struct guest *except);
 
 /*
  * Calls fn(arg, app) for the application that listens on @port, for a program of this machine: the

@@ -368,6 +368,61 @@ static void a_guest_has_one_turn_in_a_round(void **state)
 	assert_in_range(t.polls[2], t.polls[0] + t.polls[1] - 1, UINT_MAX);
 }
 
+#define MANY 20u /* more queues than are polled several times a round */
+
+struct many {
+	struct lcore_queue queue[MANY];
+	struct lcore_turn turn;
+	unsigned polls[MANY], all;
+	bool enough;
+};
+
+/* A turn is enough for two of them. */
+static void short_event(struct lcore_queue *lq, const struct zv_event *ev)
+{
+	unsigned i = (unsigned)(uintptr_t)lq->q - 1;
+	struct many *m = (struct many *)(void *)(lq - i);
+	uint64_t start = now_ns();
+
+	(void)ev;
+	m->polls[i]++;
+	while (now_ns() - start < LCORE_TURN_NS * 6 / 10)
+		;
+	if (++m->all == 10 * MANY)
+		__atomic_store_n(&m->enough, true, __ATOMIC_RELEASE);
+}
+
+static void many_begin(struct lcore *lc, void *arg)
+{
+	struct many *m = arg;
+
+	for (unsigned i = 0; i < MANY; i++) {
+		m->queue[i] = (struct lcore_queue){.q = (struct zv_queue *)(uintptr_t)(i + 1),
+						   .event = short_event,
+						   .turn = &m->turn};
+		lcore_queue_add(lc, &m->queue[i]);
+	}
+}
+
+static void many_end(struct lcore *lc, void *arg)
+{
+	for (unsigned i = 0; i < MANY; i++)
+		lcore_queue_remove(lc, &((struct many *)arg)->queue[i]);
+}
+
+/* Those that a turn does not reach come first in the next round. */
+static void a_turn_reaches_all_queues(void **state)
+{
+	struct many m = {.all = 0};
+
+	lcore_call(*state, many_begin, &m);
+	while (!__atomic_load_n(&m.enough, __ATOMIC_ACQUIRE))
+		(void)usleep(1000);
+	lcore_call(*state, many_end, &m);
+	for (unsigned i = 0; i < MANY; i++)
+		assert_in_range(m.polls[i], m.all / MANY - 1, m.all / MANY + 1);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -379,6 +434,7 @@ int main(void)
 		cmocka_unit_test(who_costs_much_is_polled_less),
 		cmocka_unit_test(debts_are_forgotten),
 		cmocka_unit_test(a_guest_has_one_turn_in_a_round),
+		cmocka_unit_test(a_turn_reaches_all_queues),
 	};
 
 	return cmocka_run_group_tests(tests, group_start, group_end);

@@ -29,10 +29,10 @@
  * A guest's REQUEST to a bound port does not involve home: the lcore of its queue looks up the port
  * table, under the space's lock, and connects to the label of the listening program (av_serve.c).
  *
- * Applications (endpoint_app.h) belong to the space of [daemon]. Their device is one of the space
- * as a guest's is, except that no CID leads to it: an application is on this machine. Its REQUEST
- * to a port is served as a guest's, and a CONNECT to a port that it listens on becomes a call to
- * its device.
+ * Applications (endpoint_app.h) belong to the space of [daemon]. Their devices are in the space
+ * like those of guests, but are not found by CID, because applications have the CID of this
+ * machine. An application's REQUEST to a port is served like a guest's, and a CONNECT to a port
+ * that an application listens on becomes a call to its device.
  *
  * Both kinds of connections are in a table by the token of their label (av_named.c), so that a
  * program can say that it receives no more: SHUTDOWN.

@@ -386,7 +386,7 @@ void av_bind(struct av_ask *a, struct dropin_msg *m)
 {
 	struct av_space *s = a->space;
 	struct dropin_label l = {.view = 'P', .sock_type = m->sock_type, .local = m->local};
-	const struct av_port *p;
+	struct av_port *p;
 
 	sweep(s, a);
 	if (!connectible(m) || !may(a, &l.local, m))
@@ -407,6 +407,11 @@ void av_bind(struct av_ask *a, struct dropin_msg *m)
 	p = assign_port(a, &l, m);
 	if (!p)
 		return;
+	/* Again: an application may have begun to listen before the port was in the table. */
+	if (m->local.port != ZV_PORT_ANY && is_served(s, l.sock_type, &l.local, m)) {
+		port_free(s, p);
+		return;
+	}
 	m->local = l.local;
 	m->bytes = p->inbox ? av_inbox_key(p->inbox) : 0;
 	memcpy(m->label, p->text, sizeof(m->label));

@@ -23,8 +23,9 @@
 #include <unistd.h>
 
 #define TRIES 24u /* as in the kernel's vsock */
-#define APP_PORTS_SHOWN                                                                            \
-	(1u << 30) /* the first of the ports chosen for applications, and how many */
+/* Ports chosen for applications: the first, and how many. */
+#define APP_PORTS_FIRST (1u << 30)
+#define APP_PORTS	(1u << 30)
 
 /* A copy of what the table says about the port, and the address that the program sees. */
 struct found {
@@ -35,12 +36,12 @@ struct found {
 	bool passed;
 };
 
-/* Somebody on this machine has the port: under the lock. */
-static bool is_of_another(const struct guest *app, const struct dropin_addr *addr)
+/* Somebody on this machine has the port, at any of its CIDs: under the lock. */
+static bool is_of_another(const struct guest *app, uint32_t port)
 {
-	return addr->port < AV_LOW_PORTS ||
-	       av_port_at(av_guest(app)->space, SOCK_STREAM, addr->cid, addr->port) ||
-	       app_port_listened(addr->port, false, app);
+	return port < AV_LOW_PORTS ||
+	       av_port_at(av_guest(app)->space, SOCK_STREAM, UINT32_MAX, port) ||
+	       app_port_listened(port, false, app);
 }
 
 /* Where the connection comes from, as the program sees it. Under the lock. False: no port is free.
@@ -55,10 +56,10 @@ static bool find_from(const struct guest *g, const struct zv_conn_info *info,
 		return true;
 	from->cid = (uint32_t)info->local_cid; /* as between two programs */
 	for (unsigned i = 0; i < TRIES; i++) {
-		if (!is_of_another(g, from))
+		if (!is_of_another(g, from->port))
 			return true;
 		(void)!getrandom(&random, sizeof(random), 0);
-		from->port = APP_PORTS_SHOWN + random % APP_PORTS_SHOWN;
+		from->port = APP_PORTS_FIRST + random % APP_PORTS;
 	}
 	return false;
 }
