@@ -6,6 +6,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <poll.h>
+#include <pthread.h>
 #include <regex.h>
 #include <sched.h>
 #include <signal.h>
@@ -174,13 +175,21 @@ static bool spawn(const char *program)
 	return zf_pid > 0;
 }
 
+/* In a forked child: the devices are its parent's. */
+static void forget_guests(void)
+{
+	memset(guests, 0, sizeof(guests));
+}
+
 bool zf_start(const char *program, const char *conf, unsigned lcores)
 {
+	static bool handler;
 	char path[96];
 
 	strcpy(zf_dir, "/tmp/zvd-test.XXXXXX");
-	if (!mkdtemp(zf_dir))
+	if (!mkdtemp(zf_dir) || (!handler && pthread_atfork(NULL, NULL, forget_guests)))
 		return false;
+	handler = true;
 	strcat(zf_dir, "/");
 	snprintf(path, sizeof(path), "%sconf", zf_dir);
 	return write_conf(path, conf, lcores) && spawn(program);
@@ -237,54 +246,6 @@ bool zf_stop(void)
 	if (status != 0)
 		fprintf(stderr, "zvsockd ended with status %#x\n", (unsigned)status);
 	return closed && status == 0;
-}
-
-/*
- * Waits until the daemon's main thread has done what it had to do: it answers requests, and closes
- * their connections, only once it has started whatever it starts.
- */
-static void wait_for_main(void)
-{
-	static const char ask[] = "{\"v\":1,\"cmd\":\"guests\"}\n";
-	struct sockaddr_un sa = {.sun_family = AF_UNIX};
-	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	time_t end = now() + LONG_S;
-	char answer[4096];
-
-	snprintf(sa.sun_path, sizeof(sa.sun_path), "%scontrol.sock", zf_dir);
-	while (connect(fd, (struct sockaddr *)&sa, sizeof(sa)) < 0 && now() < end)
-		usleep(20000);
-	if (send(fd, ask, sizeof(ask) - 1, MSG_NOSIGNAL) > 0 && shutdown(fd, SHUT_WR) == 0)
-		while (poll(&(struct pollfd){.fd = fd, .events = POLLIN}, 1, LONG_S * 1000) == 1 &&
-		       recv(fd, answer, sizeof(answer), 0) > 0)
-			;
-	close(fd);
-}
-
-unsigned zf_fds(void)
-{
-	char path[64];
-	unsigned n = 0;
-	DIR *d;
-
-	wait_for_main();
-	snprintf(path, sizeof(path), "/proc/%d/fd", (int)zf_pid);
-	d = opendir(path);
-	while (d && readdir(d))
-		n++;
-	if (d)
-		closedir(d);
-	return n;
-}
-
-static bool fds_are_back(void *most)
-{
-	return zf_fds() <= *(unsigned *)most;
-}
-
-bool zf_fds_back(unsigned most)
-{
-	return zf_until(fds_are_back, &most);
 }
 
 /* ---- guests ---- */
