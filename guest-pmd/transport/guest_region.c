@@ -19,8 +19,10 @@ struct guest_region {
 	struct shm_region mem; /* MAPPED */
 	int watch;	       /* MAPPED: see api/sigbus.h; < 0: not protected */
 	int state;
-	int err; /* FAILED */
+	int err;	 /* FAILED */
+	uint32_t queues; /* a bit for each that has asked for it and not forgotten it */
 };
+_Static_assert(ZV_QUEUES_MAX <= 32, "a bit for each");
 
 int guest_regions_init(struct guest_dev *dev)
 {
@@ -129,7 +131,8 @@ static struct guest_region **region_at(struct guest_dev *dev, uint64_t id)
 	return at;
 }
 
-static int ask(struct guest_dev *dev, struct guest_region **at, const struct ctrl_region *r)
+static int ask(struct guest_dev *dev, struct guest_region **at, unsigned queue,
+	       const struct ctrl_region *r)
 {
 	struct guest_region *n = calloc(1, sizeof(*n));
 
@@ -138,6 +141,7 @@ static int ask(struct guest_dev *dev, struct guest_region **at, const struct ctr
 	n->map.refs = 1;
 	n->map.free = region_free;
 	n->at = *r;
+	n->queues = 1u << queue;
 	*at = n;
 	eventfd_signal(dev->regions.fd);
 	return -EINPROGRESS;
@@ -150,12 +154,13 @@ int guest_region_map(struct transport_dev *d, unsigned queue, const struct ctrl_
 	struct guest_region **at, *found;
 	int ret;
 
-	(void)queue;
 	pthread_mutex_lock(&dev->regions.lock);
 	at = region_at(dev, r->id);
 	found = *at;
+	if (found)
+		found->queues |= 1u << queue;
 	if (!found) {
-		ret = ask(dev, at, r);
+		ret = ask(dev, at, queue, r);
 	} else if (found->state == MAPPED) {
 		*out = region_map_hold(&found->map);
 		ret = 0;
@@ -171,10 +176,13 @@ void guest_region_forget(struct transport_dev *d, unsigned queue, uint64_t id)
 	struct guest_dev *dev = (struct guest_dev *)d;
 	struct guest_region **at, *found;
 
-	(void)queue;
 	pthread_mutex_lock(&dev->regions.lock);
 	at = region_at(dev, id);
 	found = *at;
+	if (found)
+		found->queues &= ~(1u << queue);
+	if (found && found->queues)
+		found = NULL; /* other queues use it, or have just asked for it */
 	if (found)
 		*at = found->next;
 	pthread_mutex_unlock(&dev->regions.lock);

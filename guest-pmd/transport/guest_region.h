@@ -9,8 +9,8 @@
  * queues use is mapped once.
  *
  * A mapping stays as long as somebody has a reference; the entry here is dropped when the
- * connection to the backend is lost, or when the backend withdraws the region from a queue or ends
- * its session.
+ * connection to the backend is lost, or when each queue that has asked for the region has forgotten
+ * it: the backend has withdrawn it from that queue, or has ended its session.
  */
 #ifndef ZV_GUEST_REGION_H
 #define ZV_GUEST_REGION_H

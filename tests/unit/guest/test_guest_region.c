@@ -99,6 +99,34 @@ static void what_is_forgotten_or_lost_is_mapped_anew(void **state)
 	guest_dev_close(d);
 }
 
+/* The session of one queue ends when another queue has the region already, or has just asked. */
+static void a_queue_forgets_for_itself(void **state)
+{
+	struct region_map *a, *b, *c;
+	struct transport_dev *d;
+
+	(void)state;
+	assert_int_equal(open_fake(&d, "card0", 3), 0);
+	assert_int_equal(mapped(d, 0, &one, &a), 0);
+	d->ops->regions->forget(d, 1, one.id); /* which has never asked for it */
+	assert_int_equal(mapped(d, 1, &one, &b), 0);
+	assert_ptr_equal(a, b);
+	d->ops->regions->forget(d, 0, one.id);
+	assert_int_equal(mapped(d, 2, &one, &c), 0);
+	assert_ptr_equal(a, c);
+	assert_int_equal(get(&testbed.maps), 1);
+	d->ops->regions->forget(d, 1, one.id);
+	d->ops->regions->forget(d, 2, one.id);
+	region_map_put(b);
+	region_map_put(c);
+	assert_int_equal(mapped(d, 1, &one, &b), 0); /* the last one has: it is mapped anew */
+	assert_ptr_not_equal(a, b);
+	assert_int_equal(get(&testbed.maps), 2);
+	region_map_put(a);
+	region_map_put(b);
+	guest_dev_close(d);
+}
+
 static void bonded_devices_map_for_themselves(void **state)
 {
 	struct region_map *a, *b;
@@ -121,6 +149,7 @@ int main(void)
 		cmocka_unit_test_setup(a_region_is_mapped_once_for_all_queues, setup),
 		cmocka_unit_test_setup(what_cannot_be_mapped_is_declined, setup),
 		cmocka_unit_test_setup(what_is_forgotten_or_lost_is_mapped_anew, setup),
+		cmocka_unit_test_setup(a_queue_forgets_for_itself, setup),
 		cmocka_unit_test_setup(bonded_devices_map_for_themselves, setup),
 	};
 
