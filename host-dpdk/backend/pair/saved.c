@@ -79,17 +79,28 @@ static void drop(struct vhost_pair *q, uint32_t slot)
 		q->saved_next = --q->nsaved;
 }
 
+/* Chains that have been taken from the ring, mod 2^16. */
+static uint16_t taken_of(const struct vhost_ring *r)
+{
+	return (uint16_t)(r->layout->verbs->offered(r) - vhost_ring_pending(r));
+}
+
+static bool has_more(struct vhost_ring *r)
+{
+	return vhost_ring_pending(r) || vhost_ring_refresh(r);
+}
+
 void vhost_pair_rx_save(struct vhost_pair *q)
 {
 	struct rx_pkt pkts[VHOST_BURST];
-	/* Only what is there now: does not wait for a guest that keeps sending. */
-	uint32_t left = q->ep ? vhost_ring_refresh(&q->from_guest) : 0, first = q->nsaved;
+	/* No more than the ring holds: does not wait for a guest that keeps sending. */
+	uint32_t left = q->ep ? q->from_guest.area.size : 0, first = q->nsaved;
 	struct guest_mem *mem = q->ep ? guest_mem_get(q->ep->mem) : NULL;
 	bool room = true, known = true;
 	uint32_t work = 0;
 
-	while (room && known && left) {
-		uint32_t before = vhost_ring_pending(&q->from_guest), taken;
+	while (room && known && left && has_more(&q->from_guest)) {
+		uint16_t before = taken_of(&q->from_guest), taken;
 		int n = q->ops.rx_burst(&q->tq, pkts, left < VHOST_BURST ? left : VHOST_BURST);
 
 		for (int i = 0; i < n; i++) {
@@ -99,11 +110,11 @@ void vhost_pair_rx_save(struct vhost_pair *q)
 		}
 		if (!q->ep)
 			break;
-		taken = before - vhost_ring_pending(&q->from_guest);
+		taken = (uint16_t)(taken_of(&q->from_guest) - before);
 		left -= taken;
 		work += taken + q->from_guest.walked;
 		known = taken != 0; /* or the first chain waits for its translation */
-		if (left && work >= vhost_pair_sweep(q, &q->from_guest))
+		if (work >= vhost_pair_sweep(q, &q->from_guest) && has_more(&q->from_guest))
 			room = false;
 	}
 	/* Zeroes that replaced missing memory are not data. */

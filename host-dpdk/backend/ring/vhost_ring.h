@@ -178,8 +178,9 @@ struct vhost_ring {
 struct vhost_ring_verbs {
 	/* Number of available chains already seen. */
 	uint32_t (*pending)(const struct vhost_ring *r);
-	/* Looks for more. Returns the number of available chains; 0 if the ring is broken. Updates
-	 * r->max_pending. */
+	/* Looks for more. Returns the number of available chains that have been seen, 0 if the ring
+	 * is broken. There may be others: a look at a ring with chains ends, and the next one
+	 * continues. Updates r->max_pending. */
 	uint32_t (*refresh)(struct vhost_ring *r);
 	/* Free-running count of chains seen to be made available; it wraps. */
 	uint16_t (*offered)(const struct vhost_ring *r);

@@ -54,6 +54,7 @@ static __attribute__((noinline)) uint16_t copy_rest(struct vhost_ring *r, uint16
 uint32_t vhost_packed_copy(struct vhost_ring *r, uint64_t w)
 {
 	struct vhost_packed *b = r->packed;
+	const uint16_t most = VHOST_PACKED_LOOK, stop = b->space > most ? b->space - most : 0;
 	uint32_t known;
 
 	do {
@@ -65,7 +66,7 @@ uint32_t vhost_packed_copy(struct vhost_ring *r, uint64_t w)
 		b->queue[b->tail++ & b->queue_mask] = no;
 		b->space -= count;
 		vhost_packed_advance(&b->next_avail, count, r->area.size);
-		if (!b->space)
+		if (b->space <= stop)
 			break;
 		w = vhost_packed_load(r, b->next_avail.at);
 	} while (vhost_packed_is_avail(w, &b->next_avail));

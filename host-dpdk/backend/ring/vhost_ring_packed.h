@@ -12,11 +12,13 @@
  * so a used descriptor may overwrite one of a list that is still in flight, and later be
  * overwritten by the driver's next list.
  *
- * So all descriptors are copied when they are first seen (refresh), and peek, walk and put use the
- * copies. A copy is a node; there are as many nodes as the ring has descriptors, which is the most
- * that can be available and in flight. A list is identified by the number of its first node. The
- * buffer id is opaque: it is returned as it came, so an id beyond the ring or used twice is the
- * driver's problem only.
+ * So descriptors are copied when they are first seen (refresh), and peek, walk and put use the
+ * copies. One look copies VHOST_PACKED_LOOK of them and the rest of the list that it ends in: a
+ * guest may have 32 rings with 32,768 descriptors each, and its lcore serves others too. A copy is
+ * a node; there are as many nodes as the ring has descriptors, which is the most that can be
+ * available and in flight. A list is identified by the number of its first node. The buffer id is
+ * opaque: it is returned as it came, so an id beyond the ring or used twice is the driver's problem
+ * only.
  *
  * A descriptor is two words of 64 bits: address; length, id and flags. The second word says whether
  * the descriptor is available, and is loaded once, with acquire, for everything in it. Of the used
@@ -33,6 +35,8 @@
 #define VHOST_PACKED_AVAIL (1u << VRING_PACKED_DESC_F_AVAIL)
 #define VHOST_PACKED_USED  (1u << VRING_PACKED_DESC_F_USED)
 #define VHOST_PACKED_MARKS (VHOST_PACKED_AVAIL | VHOST_PACKED_USED)
+
+#define VHOST_PACKED_LOOK 1024u /* descriptors that one look copies */
 
 #define VHOST_PACKED_ID_SHIFT	 32
 #define VHOST_PACKED_FLAGS_SHIFT 48
@@ -116,7 +120,7 @@ VHOST_INLINE uint64_t vhost_packed_load(const struct vhost_ring *r, uint16_t at)
 	return le64toh(shm_load_acquire64(&vhost_packed_ring(r)[at].word)); /* barrier pair [A] */
 }
 
-/* Copies all available descriptors, the first of which has the word @w. Returns as refresh(). */
+/* Copies available descriptors, the first of which has the word @w. Returns as refresh(). */
 uint32_t vhost_packed_copy(struct vhost_ring *r, uint64_t w);
 
 VHOST_INLINE uint32_t vhost_packed_refresh(struct vhost_ring *r)

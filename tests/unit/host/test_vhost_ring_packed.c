@@ -365,7 +365,10 @@ static void every_size_in_any_order(void **state)
 		run(f, size, 40u * size);
 }
 
-/* The largest ring: three laps, all of it out, and back from behind. */
+/*
+ * The largest ring: three laps, all of it out, and back from behind. No look copies all of it: its
+ * owner serves others too.
+ */
 static void the_largest_ring(void **state)
 {
 	struct fix *f = *state;
@@ -380,6 +383,8 @@ static void the_largest_ring(void **state)
 		for (unsigned i = 0; i < 32768; i++)
 			ring[i] = (struct vring_packed_desc){D, i, (uint16_t)i,
 							     lap % 2 ? PACKED_USED : PACKED_AVAIL};
+		for (unsigned n = VHOST_PACKED_LOOK; n <= 32768; n += VHOST_PACKED_LOOK)
+			assert_int_equal(vhost_ring_refresh(&f->r), n);
 		assert_int_equal(vhost_ring_refresh(&f->r), 32768);
 		for (unsigned i = 0; i < 32768; i++) {
 			struct vhost_desc d;
@@ -398,6 +403,32 @@ static void the_largest_ring(void **state)
 			assert_int_equal(ring[i].flags, lap % 2 ? 0 : PACKED_MARKS);
 		}
 	}
+}
+
+/* A look ends with a list, and copies that to its end. */
+static void a_look_ends_with_a_list(void **state)
+{
+	struct fix *f = *state;
+	struct vring_packed_desc *ring = (void *)(f->g.mem + G_DATA + 0x10000);
+	struct vhost_ring_area a = drv_area(&f->d, f->g.gm);
+	const unsigned n = VHOST_RING_CHAIN_MAX;
+
+	a.part[VHOST_DESC_AREA] = f->g.gm->r[0].va + G_DATA + 0x10000;
+	a.size =
+		3000; /* of lists: one descriptor, and twice as many as a list can have; the rest */
+	for (unsigned i = 0; i < a.size; i++)
+		ring[i] = (struct vring_packed_desc){
+			D, 1, (uint16_t)i,
+			(uint16_t)(PACKED_AVAIL |
+				   (i == 0 || i == n || i == 2 * n || i == a.size - 1 ? 0 : NEXT))};
+	assert_int_equal(vhost_ring_load(&f->r, &a, f->g.gm, NULL, DRV_LAYOUT, false), 0);
+	assert_int_equal(vhost_ring_refresh(&f->r), 2);
+	assert_int_equal(f->r.packed->space, a.size - 1 - n);
+	assert_int_equal(vhost_ring_refresh(&f->r), 3);
+	assert_int_equal(vhost_ring_refresh(&f->r), 4);
+	assert_int_equal(f->r.packed->space, 0);
+	assert_int_equal(vhost_ring_refresh(&f->r), 4);
+	assert_int_equal(f->r.broken, VHOST_RING_OK);
 }
 
 /* The first of what was put back is what announces the rest. */
@@ -431,6 +462,7 @@ int main(void)
 		T(shapes),
 		T(every_size_in_any_order),
 		T(the_largest_ring),
+		T(a_look_ends_with_a_list),
 		T(nothing_is_seen_before_publish),
 	};
 
