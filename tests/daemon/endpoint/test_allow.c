@@ -91,7 +91,9 @@ static void special_addresses_need_rules_of_their_own(void **state)
 					       "168.63.129.16",
 					       "fd00:ec2::254",
 					       "fd20:ce::254",
-					       "fd00:c1::a9fe:a9fe"};
+					       "fd00:c1::a9fe:a9fe",
+					       "192.0.0.192",
+					       "64:ff9b:1::c000:201"};
 
 	(void)state;
 	set("0.0.0.0/0:*", "[::]/0:*");
@@ -113,6 +115,45 @@ static void special_addresses_need_rules_of_their_own(void **state)
 	set("126.0.0.0/7:80", NULL); /* more than the loopback */
 	assert_true(has("126.0.0.1", 80));
 	assert_false(has("127.0.0.1", 80));
+}
+
+/* IPv6 addresses that a gateway or a tunnel translates to an IPv4 address. */
+static void special_addresses_in_others(void **state)
+{
+	static const struct {
+		const char *special, *ordinary, *rule;
+	} of[] = {
+		{"64:ff9b::127.0.0.1", "64:ff9b::192.0.2.1", "[64:ff9b::127.0.0.0]/104:80"},
+		{"64:ff9b::169.254.169.254", "64:ff9b::10.0.0.1", "[64:ff9b::169.254.0.0]/112:80"},
+		{"64:ff9b::0.0.0.0", "64:ff9b::8.8.8.8", "[64:ff9b::]/104:80"},
+		{"64:ff9b::100.100.100.200", "64:ff9b::100.100.100.201",
+		 "[64:ff9b::100.100.100.200]:80"},
+		{"::ffff:0:127.0.0.1", "::ffff:0:192.0.2.1", "[::ffff:0:127.0.0.0]/104:80"},
+		{"::127.0.0.1", "::192.0.2.1", "[::127.0.0.0]/104:80"},
+		{"2002:7f00:1::1", "2002:c000:201::1", "[2002:7f00::]/24:80"},
+		{"2002:a9fe:a9fe::a9fe:a9fe", "2002:a9fd::1", "[2002:a9fe::]/32:80"},
+		/* Teredo: the server, and the client, which is inverted (127.0.0.1) */
+		{"2001:0:7f00:1::3fff:fdfe", "2001:0:c000:201::3fff:fdfe", "[2001:0:7f00::]/40:80"},
+		{"2001:0:c000:201::80ff:fffe", "2001:0:c000:202::3fff:fdfe",
+		 "[2001:0:c000:201::80ff:0]/112:80"},
+	};
+
+	(void)state;
+	for (unsigned i = 0; i < sizeof(of) / sizeof(of[0]); i++) {
+		set("0.0.0.0/0:*", "[::]/0:*");
+		if (has(of[i].special, 80) || leads(of[i].special, 80))
+			fail_msg("%s is allowed", of[i].special);
+		if (!has(of[i].ordinary, 80) || !leads(of[i].ordinary, 80))
+			fail_msg("%s is refused", of[i].ordinary);
+		set(of[i].rule, NULL);
+		if (!has(of[i].special, 80))
+			fail_msg("%s has no %s", of[i].rule, of[i].special);
+	}
+	set("127.0.0.1:80", NULL); /* the rule of the address inside is none for this one */
+	assert_false(has("64:ff9b::127.0.0.1", 80) || leads("64:ff9b::127.0.0.1", 80));
+	set("[64:ff9b::]/96:80", NULL);
+	assert_true(has("64:ff9b::10.0.0.1", 80));
+	assert_false(has("64:ff9b::10.0.0.1", 81) || has("64:ff9b::127.0.0.1", 80));
 }
 
 static void names(void **state)
@@ -263,6 +304,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(networks_and_ports),
 		cmocka_unit_test(special_addresses_need_rules_of_their_own),
+		cmocka_unit_test(special_addresses_in_others),
 		cmocka_unit_test(names),
 		cmocka_unit_test(what_is_no_rule),
 		cmocka_unit_test(addresses_of_sockets),

@@ -17,6 +17,7 @@ static const struct special {
 	{"0.0.0.0", 8},
 	{"127.0.0.0", 8},
 	{"169.254.0.0", 16},
+	{"192.0.0.0", 24},
 	{"224.0.0.0", 4},
 	{"240.0.0.0", 4},
 	{"::", 128},
@@ -30,6 +31,24 @@ static const struct special {
 	{"fd00:ec2::", 32},
 	{"fd20:ce::254", 128},
 	{"fd00:c1::a9fe:a9fe", 128},
+	/* Local translation to IPv4 (RFC 8215): where the IPv4 address is depends on the network.
+	 */
+	{"64:ff9b:1::", 48},
+};
+
+/* Networks whose addresses contain an IPv4 address, to which a gateway or a tunnel leads. */
+static const struct carrier {
+	const char *net;
+	uint8_t bits;
+	uint8_t at;   /* where the IPv4 address begins, in bytes */
+	uint8_t flip; /* its bytes are inverted: 0xff */
+} carriers[] = {
+	{"64:ff9b::", 96, 12, 0},    /* NAT64, RFC 6052 */
+	{"::ffff:0:0:0", 96, 12, 0}, /* SIIT, RFC 7915 */
+	{"::", 96, 12, 0},	     /* IPv4-compatible, RFC 4291 */
+	{"2002::", 16, 2, 0},	     /* 6to4, RFC 3056 */
+	{"2001::", 32, 12, 0xff},    /* Teredo, RFC 4380: the client */
+	{"2001::", 32, 4, 0},	     /* ... and the server */
 };
 
 static bool in_net(const struct allow_addr *a, const struct allow_addr *net, unsigned bits)
@@ -102,8 +121,8 @@ static unsigned read_address(struct allow_addr *a, const char *text)
 	return 128;
 }
 
-/* Prefix length of the special network that contains @a; 0: none. */
-static unsigned special_bits(const struct allow_addr *a)
+/* Prefix length of the network in the table that contains @a; 0: none. */
+static unsigned special_itself(const struct allow_addr *a)
 {
 	for (unsigned i = 0; i < sizeof(specials) / sizeof(specials[0]); i++) {
 		struct allow_addr net = {{0}};
@@ -114,6 +133,29 @@ static unsigned special_bits(const struct allow_addr *a)
 			return bits;
 	}
 	return 0;
+}
+
+/* Prefix length of the special network that contains @a, or the IPv4 address in it; 0: none. */
+static unsigned special_bits(const struct allow_addr *a)
+{
+	unsigned bits = special_itself(a);
+
+	for (unsigned i = 0; i < sizeof(carriers) / sizeof(carriers[0]) && !bits; i++) {
+		const struct carrier *c = &carriers[i];
+		struct allow_addr net = {{0}}, inner;
+		uint8_t b[4];
+
+		(void)read_address(&net, c->net);
+		if (!in_net(a, &net, c->bits))
+			continue;
+		for (unsigned k = 0; k < sizeof(b); k++)
+			b[k] = a->b[c->at + k] ^ c->flip;
+		inner = allow_addr_make(b, sizeof(b));
+		bits = special_itself(&inner);
+		if (bits)
+			bits += c->at * 8 - V4_BITS;
+	}
+	return bits;
 }
 
 /* ---- reading a rule ---- */

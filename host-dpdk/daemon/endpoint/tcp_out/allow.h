@@ -13,7 +13,8 @@
  * Special are the loopback, unspecified ("0.0.0.0" is this machine), link-local, multicast and
  * reserved ones, and the metadata services of clouds. A rule has a special address only if all that
  * the rule has is special: 0.0.0.0/0 opens no loopback; 127.0.0.1 or 127.0.0.0/8 does. IPv4
- * addresses that are written as IPv6 ones are IPv4 addresses.
+ * addresses that are written as IPv6 ones are IPv4 addresses. An IPv6 address that a gateway or a
+ * tunnel translates to an IPv4 address (NAT64, 6to4, Teredo) is special if the IPv4 address is.
  */
 #ifndef ZVD_ALLOW_H
 #define ZVD_ALLOW_H
