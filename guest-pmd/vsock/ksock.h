@@ -165,6 +165,7 @@ struct ksock_queue {
 	/* ksock_region.c */
 	uint64_t waits_for; /* the region that cannot be mapped yet; 0: none */
 	uint64_t look_ns;   /* time of the next attempt */
+	int look_fd;	    /* a timer that wakes the queue for it; -1: none yet */
 	pthread_mutex_t events_lock;
 	LIST_HEAD(ksock_msg_events, ksock_sender) msg_events;
 	struct pkt_seg seg[KSOCK_BURST];

@@ -6,6 +6,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/epoll.h>
+#include <sys/timerfd.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -68,6 +70,25 @@ static int lock(int file, off_t at)
 	return ret;
 }
 
+/* The queue will be woken for the next look, or is polled anyway: without a timer, only then. */
+static void look_later(struct ksock_queue *q, uint64_t now)
+{
+	/* Each expiry is an event of its own (EPOLLET), so nobody needs to read the timer. */
+	struct epoll_event ev = {.events = EPOLLIN | EPOLLET, .data.u64 = KSOCK_WAKE_TAG};
+	struct itimerspec at;
+
+	q->look_ns = now + LOOK_NS;
+	at = (struct itimerspec){.it_value = {.tv_sec = (time_t)(q->look_ns / 1000000000u),
+					      .tv_nsec = (long)(q->look_ns % 1000000000u)}};
+	if (q->look_fd < 0) {
+		q->look_fd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
+		if (q->look_fd >= 0)
+			(void)epoll_ctl(q->epfd, EPOLL_CTL_ADD, q->look_fd, &ev);
+	}
+	if (q->look_fd >= 0)
+		(void)timerfd_settime(q->look_fd, TFD_TIMER_ABSTIME, &at, NULL);
+}
+
 /* ---- the map ---- */
 
 static int map_locked(struct own_region *own, unsigned queue, const struct ctrl_region *at,
@@ -118,6 +139,6 @@ int ksock_region_map(struct transport_dev *d, unsigned queue, const struct ctrl_
 			       "buffers that they hold from before zvsockd was restarted",
 			       queue);
 	q->waits_for = at->id;
-	q->look_ns = now + LOOK_NS;
+	look_later(q, now);
 	return -EINPROGRESS;
 }

@@ -13,7 +13,7 @@
  *    (F_OFD_SETLK, shared). Another zvsockd has another id. The lock belongs to the map, which all
  *    ends of channels and all loans refer to, and goes with the last of them, or with the process;
  *  - a queue maps the region, and so acknowledges it, when no other byte is locked. Until then it
- *    looks again whenever it is polled, and connections have no channels.
+ *    looks again every 100 ms, for which a timer wakes it, and connections have no channels.
  *
  * A queue first locks its own byte and then looks for others, so that of two queues with different
  * ids at least one sees the other. A program that can open the region can keep a lock for ever; but

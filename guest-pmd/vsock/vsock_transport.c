@@ -84,7 +84,7 @@ static int queue_init(struct ksock_dev *dev, struct ksock_queue *q, const struct
 	TAILQ_INIT(&q->stuck);
 	LIST_INIT(&q->msg_events);
 	pthread_mutex_init(&q->events_lock, NULL);
-	q->epfd = q->wake_fd = -1;
+	q->epfd = q->wake_fd = q->look_fd = -1;
 	dev->d.nqueues++; /* what free_dev() has to undo */
 	ret = buffers_init(q, o);
 	if (ret)
@@ -109,6 +109,8 @@ static void queue_free(struct ksock_queue *q)
 		close(q->epfd);
 	if (q->wake_fd >= 0)
 		close(q->wake_fd);
+	if (q->look_fd >= 0)
+		close(q->look_fd);
 	free(q->rx.free);
 	free(q->tx.free);
 	free(q->piece);

@@ -39,15 +39,15 @@ class StockVm(Vm):
         image.build(testbed.kernel, [bench.program(p) for p in ('vm_agent', 'vsock_peer', 'vm_pmd_app', 'vsock-bench-guest')], disk,
                     (*testbed.kernel.stock_modules, *DAX_MODULES), (bench.program('zv-bind'),))
         self.guest = Guest(testbed.owner, testbed.folder, self.log, testbed.kernel, disk,
-                           [*vsock_args(self.socket), *self.args], memory=512, room=512)
+                           [*vsock_args(self.socket, self.keys.get('mode') == 'client'), *self.args], memory=512, room=512)
 
     def serve(self):
         if self.args:
             self.guest.run('zv-bind dax')
 
 
-def stock_testbed(bench, size=SIZE):
-    return bench.own(ChannelTestbed, {'pmd': {'size': size}}, vm=StockVm)
+def stock_testbed(bench, size=SIZE, **kw):
+    return bench.own(ChannelTestbed, {'pmd': {'size': size}}, vm=StockVm, **kw)
 
 
 @scenario
@@ -135,6 +135,61 @@ def channel_stock_ends_killed(bench):
     vm.guest.kill()
     must_be_reset(lambda: app.wait(job), 'the application, of the death of a VM,')
     until(lambda: all(r['origin'] != vm.name for r in testbed.ctl('regions')['regions']), 'the region of a killed VM to be given up')
+
+
+def channels_fill_the_region(testbed, program):
+    """Connections of @program, as many as have room: how many had channels."""
+    before = testbed.counter('channel_granted')
+    program.run(f'parallel 2 {ECHO} 20 100000')
+    return testbed.counter('channel_granted') - before
+
+
+def no_channel_over_a_loan(testbed, holder, other, end):
+    """@end() ends the session in which @holder keeps a buffer in the region: nobody has channels, and the buffer stays as
+    it is, until it is returned."""
+    holder.run('borrow 2 4000')
+    end()
+    until(lambda: 'ended' in holder.run('loan'), 'the holder to be told of the end of its connection')
+    # Both programs are there again, and had the region offered; what they would overwrite is the holder's.
+    until(lambda: testbed.region() and sum(c['endpoint'] == 'channels of a program' for c in testbed.ctl('list')['connections']) == 2,
+          'both programs to be back')
+    for program in (other, holder):
+        if granted := channels_fill_the_region(testbed, program):
+            raise Failure(f'{granted} channels were granted while a buffer was held')
+        holder.run('loan')
+
+
+def channels_again(testbed, program):
+    """There are channels all over the region."""
+    until(lambda: channels_fill_the_region(testbed, program), 'channels after the last buffer has come back')
+    program.run(f'xfer 2 {XFER} {MIB} {MIB}')
+
+
+@scenario
+def channel_stock_loans(bench):
+    """A program keeps a buffer while zvsockd is killed, and while the guest's driver is bound anew: no channel is made over it
+    before it is returned, or its program killed; then there are channels."""
+    testbed = stock_testbed(bench, 16, keys={'pmd': {'mode': 'client'}}, daemon_keys='channel_size = 1M\n')
+    vm = testbed.vms['pmd']
+    testbed.attach_app()
+
+    def kill_zvsockd():
+        testbed.daemon.kill()
+        testbed.start_daemon()
+        until(testbed.attached, 'the application to attach itself again')
+        vm.rebind()
+
+    holder, other = start_program(testbed), start_program(testbed, SHIFT)
+    for end in (kill_zvsockd, vm.rebind):
+        no_channel_over_a_loan(testbed, holder, other, end)
+        holder.run('return')
+        for program in (other, holder):
+            channels_again(testbed, program)
+    no_channel_over_a_loan(testbed, holder, other, vm.rebind)
+    holder.job.kill(signal.SIGKILL)
+    holder.job.wait()
+    channels_again(testbed, other)
+    until(testbed.all_free, 'all parts of the region to come back')
 
 
 @scenario

@@ -10,6 +10,12 @@
  * connections whose channels were granted on it; nothing else of the guest is affected. Messages to
  * the program are sent whole or not at all.
  *
+ * A region has one id for all programs of a session of the guest's device, and another one in the
+ * next session. When a session ends, so do all control connections, and the ends granted on them
+ * are released. But a program may still have payload on loan in them, of which the kernel of the
+ * guest has told nobody. To programs, another id means what a restart of zvsockd means: they do not
+ * map the region before all of them have returned what they hold under the former id.
+ *
  * What a program can cost is limited: one of the guest's `programs`, memory for one message,
  * CLAIMS_MAX claims, and parts of the guest's region, which are charged to the guest
  * (channel/region.h). In a round, the programs of a queue may have about MSGS_ROUND messages
@@ -39,6 +45,7 @@ struct program {
 	struct claimant claims;	 /* valid once there is a broker */
 	struct lcore_timer wait; /* for HELLO */
 	uint64_t nonce;
+	uint64_t id_mask; /* of the ids of regions: its_id() */
 	bool ack_due;
 	bool must_end;	 /* a granted connection was not made: to be ended */
 	bool polling;	 /* poll_msgs() is running: it must not recurse */
@@ -105,10 +112,27 @@ static int send_msg(struct program *p, const struct ctrl_msg *m)
 	return p->must_end ? -EOPNOTSUPP : send_wire(p, wire, ctrl_msg_put(wire, m));
 }
 
+/* The region's id in messages of the program, or the other way round. */
+static uint64_t its_id(const struct program *p, uint64_t id)
+{
+	return id ^ p->id_mask;
+}
+
+/* A number that no other session of any guest has. Its lowest bits are 0, because programs tell ids
+ * apart by the others. */
+static uint64_t id_mask(const struct guest_queue *gq)
+{
+	struct zv_queue_stats s = {0};
+
+	(void)zv_queue_stats(gq->q, &s, sizeof(s));
+	return gq->guest->serial << 32 | (s.sessions & 0xfffffffu) << 3;
+}
+
 static int announce(struct guest_queue *gq, void *arg, const struct zv_region *r)
 {
-	const struct ctrl_msg m = {.type = CTRL_REGION,
-				   .region = {.id = r->id, .size = r->size, .gpa = r->gpa}};
+	const struct ctrl_msg m = {
+		.type = CTRL_REGION,
+		.region = {.id = its_id(arg, r->id), .size = r->size, .gpa = r->gpa}};
 
 	(void)gq;
 	return send_msg(arg, &m);
@@ -117,7 +141,7 @@ static int announce(struct guest_queue *gq, void *arg, const struct zv_region *r
 static int forget(struct guest_queue *gq, void *arg, uint64_t id)
 {
 	const struct ctrl_msg m = {.type = CTRL_REGION,
-				   .region = {.id = id, .flags = CTRL_REGION_GONE}};
+				   .region = {.id = its_id(arg, id), .flags = CTRL_REGION_GONE}};
 
 	(void)gq;
 	return send_msg(arg, &m);
@@ -127,7 +151,7 @@ static int send_grant(struct program *p, const struct zv_grant *g, struct ctrl_g
 {
 	struct ctrl_msg m = {.type = CTRL_GRANT};
 
-	of.region = g->region;
+	of.region = its_id(p, g->region);
 	of.role = (uint16_t)g->role;
 	of.desc = g->desc;
 	m.grant = of;
@@ -225,6 +249,7 @@ static const char *on_hello(struct program *p, const struct hello *h)
 	claimant_init(&p->claims, p->b);
 	lcore_timer_stop(gq->lc, &p->wait);
 	p->nonce = h->nonce;
+	p->id_mask = id_mask(gq);
 	acknowledge(p);
 	return NULL;
 }
@@ -264,12 +289,12 @@ static const char *on_message(struct program *p, const struct ctrl_msg *m)
 		break;
 	case CTRL_REGION_ACK:
 		to.what = ZV_BROKER_REGION;
-		to.id = m->region_ack.id;
+		to.id = its_id(p, m->region_ack.id);
 		to.result = m->region_ack.result;
 		break;
 	case CTRL_RELEASE:
 		to.what = ZV_BROKER_RELEASE;
-		to.id = m->release.region;
+		to.id = its_id(p, m->release.region);
 		to.offset = m->release.offset;
 		to.generation = m->release.generation;
 		break;

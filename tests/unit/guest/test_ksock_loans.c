@@ -2,6 +2,7 @@
 /* `vsock:` programs that hold payload in their guest's region when zvsockd is restarted. */
 #include "fake_zvd.h"
 
+#include <poll.h>
 #include <signal.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
@@ -99,6 +100,37 @@ static void a_loan_outlives_zvsockd(void **state)
 	use(1);
 }
 
+static bool readable(struct zv_queue *q, int ms)
+{
+	struct pollfd p = {.fd = zv_fd(q), .events = POLLIN};
+
+	return poll(&p, 1, ms) == 1;
+}
+
+/* A program that sleeps when the last loan is returned gets the region without a reason to poll. */
+static void a_sleeper_gets_its_region(void **state)
+{
+	struct zv_buf loan;
+	struct zv_event ev;
+	unsigned mapped;
+
+	(void)state;
+	zvd_ready();
+	loan = lend();
+	restart();
+	neither_maps();
+	mapped = zvd.mapped;
+	zv_buf_release(sq, &loan, 1);
+	/* What zvsockd has said before is no reason: it is asleep, and stays so but for its timer.
+	 */
+	while (zvd.mapped == mapped) {
+		if (zv_arm(cq) == 0)
+			assert_true(readable(cq, 60000));
+		(void)zv_poll(cq, &ev, 1);
+		zvd_work();
+	}
+}
+
 /* One that is killed with what it holds keeps nobody waiting. */
 static void a_loan_ends_with_its_program(void **state)
 {
@@ -140,6 +172,7 @@ int main(void)
 #define TEST(name) cmocka_unit_test_setup_teardown(name, zvd_set_up, zvd_tear_down)
 	const struct CMUnitTest tests[] = {
 		TEST(a_loan_outlives_zvsockd),
+		TEST(a_sleeper_gets_its_region),
 		TEST(a_loan_ends_with_its_program),
 	};
 

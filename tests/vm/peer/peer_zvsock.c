@@ -15,11 +15,13 @@
  * "ID ok ..." or "ID FAILED ...". Ends with its input.
  *
  *	ID VERB ARGS	peer.h
+ *	ID borrow, loan, return	loan.h
  *	ID stats
  *	ID break	vm_pmd_app: as if something had written over the driver's ring, which the
  *			device must find out
  *	ID quit
  */
+#include "loan.h"
 #include "peer.h"
 
 #include <zvsock.h>
@@ -169,14 +171,16 @@ static bool break_ring(void)
 
 static void command(char *line)
 {
-	char *argv[8], *id = strtok(line, " "), *word, *kept;
+	char *argv[8], *id = strtok(line, " "), *word, *kept, said[128];
 	int argc = 0;
 
 	if (!id)
 		return;
 	while (argc < 8 && (word = strtok(NULL, " ")))
 		argv[argc++] = word;
-	if (argc == 1 && strcmp(argv[0], "stats") == 0)
+	if (argc && loan_command(zv_queue(dev, 0), argc, argv, said, sizeof(said)))
+		printf("%s %s\n", id, said);
+	else if (argc == 1 && strcmp(argv[0], "stats") == 0)
 		say_stats(id);
 	else if (argc == 1 && strcmp(argv[0], "break") == 0 && break_ring())
 		printf("%s ok done\n", id);
@@ -236,7 +240,7 @@ static void handle(struct zv_queue *queue, const struct zv_event *ev)
 		accept_all(queue, ev->port);
 	else if (ev->events & ZV_EV_CONNECT)
 		flow_connected(ev->user, ev->err);
-	else if (ev->user)
+	else if (ev->user && !loan_event(ev->user))
 		flow_run(ev->user);
 }
 
