@@ -2,6 +2,7 @@
 /* The tcp_out endpoint as a whole: configuration; see endpoint_tcp_out.h. */
 #include "endpoint_tcp_out.h"
 
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -86,6 +87,27 @@ static void tcp_out_print(const struct cfg *c, const struct cfg_guest *g, const 
 	}
 }
 
+static int tcp_out_start(struct guest *g)
+{
+	struct tcp_out_guest *t;
+
+	if (!tcp_out_values(guest_cfg(g))->ports.n)
+		return 0;
+	t = calloc(1, sizeof(*t));
+	if (!t)
+		return -ENOMEM;
+	for (unsigned i = 0; i < g->n_queues; i++)
+		look_ups_init(&t->look_ups[i], &g->queues[i]);
+	g->part[ENDPOINT_tcp_out] = t;
+	return 0;
+}
+
+static void tcp_out_free(struct guest *g)
+{
+	free(tcp_out_guest(g));
+	g->part[ENDPOINT_tcp_out] = NULL;
+}
+
 static bool tcp_out_has_port(const struct guest *g, uint32_t port, bool dgram)
 {
 	return !dgram &&
@@ -116,6 +138,8 @@ const struct endpoint_ops endpoint_tcp_out = {
 		.same = tcp_out_same,
 		.print = tcp_out_print},
 	.kind = CONN_KIND(endpoint_tcp_out.kind, tcp_out_describe),
+	.start = tcp_out_start,
+	.free = tcp_out_free,
 	.has_port = tcp_out_has_port,
 	.serve = tcp_out_serve,
 };

@@ -9,6 +9,7 @@
 
 #include "allow.h"
 #include "endpoint/endpoint.h"
+#include "look_ups.h"
 
 struct tcp_out_values {
 	struct cfg_array ports; /* of struct cfg_ports, in their order */
@@ -16,6 +17,16 @@ struct tcp_out_values {
 };
 
 static inline const struct tcp_out_values *tcp_out_values(const struct cfg_guest *g)
+{
+	return g->part[ENDPOINT_tcp_out];
+}
+
+/* State of a guest that has such a port. */
+struct tcp_out_guest {
+	struct look_ups look_ups[ZV_QUEUES_MAX];
+};
+
+static inline struct tcp_out_guest *tcp_out_guest(const struct guest *g)
 {
 	return g->part[ENDPOINT_tcp_out];
 }

@@ -6,12 +6,12 @@
  *
  * A guest that sends anything else, or nothing for REQUEST_S, is reset and counted. From the
  * request to the reply it has DIAL_S. A name is looked up only if a rule could allow it; each guest
- * has a share of the look-ups (resolve.h). The rules are those at the time of the request.
+ * has a share of the look-ups (look_ups.h). The rules are those at the time of the request.
  */
 #include "core/log.h"
 #include "endpoint_tcp_out.h"
+#include "look_ups.h"
 #include "relay/relay.h"
-#include "resolve.h"
 #include "socks.h"
 
 #include <arpa/inet.h>
@@ -23,21 +23,20 @@
 #include <string.h>
 #include <unistd.h>
 
-#define REQUEST_S      5u
-#define DIAL_S	       20u
-#define SECOND_NS      UINT64_C(1000000000)
-#define LOOKUP_POLL_NS (10u * UINT64_C(1000000)) /* between two checks for an answer */
-#define TRIES_MAX      8u			 /* addresses of a name */
-#define NO_METHODS     0xff
+#define REQUEST_S  5u
+#define DIAL_S	   20u
+#define SECOND_NS  UINT64_C(1000000000)
+#define TRIES_MAX  8u /* addresses of a name */
+#define NO_METHODS 0xff
 
 enum state { GREETING, REQUEST, RESOLVING, DIALLING, REFUSED, JOINED };
 
 struct out {
 	struct relay r; /* first. out: the poll for POLLOUT */
-	struct lcore_timer timer, lookup_poll;
+	struct lcore_timer timer;
 	enum state state;
 	bool timed_out; /* the poll has been cancelled after the time-out */
-	struct resolve *name;
+	struct look_up name;
 	struct socks_request req;
 	struct allow_addr addr[TRIES_MAX];
 	unsigned n_addr, next;
@@ -53,13 +52,17 @@ static struct lcore *lcore_of(const struct out *o)
 	return o->r.f.owner.gq->lc;
 }
 
+static struct look_ups *look_ups_of(const struct out *o)
+{
+	const struct guest_queue *gq = o->r.f.owner.gq;
+
+	return &tcp_out_guest(gq->guest)->look_ups[gq->index];
+}
+
 static void stop_all(struct out *o)
 {
 	lcore_timer_stop(lcore_of(o), &o->timer);
-	lcore_timer_stop(lcore_of(o), &o->lookup_poll);
-	if (o->name)
-		resolve_end(o->name);
-	o->name = NULL;
+	look_up_end(look_ups_of(o), &o->name);
 }
 
 static void out_abort(struct conn_owner *c)
@@ -251,14 +254,14 @@ static void dial(struct out *o)
 
 /* ---- the address ---- */
 
-static void resolved(struct out *o)
+static void resolved(struct look_up *u, const struct addrinfo *found, int err)
 {
+	struct out *o = (struct out *)(void *)((char *)u - offsetof(struct out, name));
 	const struct tcp_out_values *v = tcp_out_values(guest_cfg(o->r.f.owner.gq->guest));
 	const struct allow_rule *rules = v->rules.v;
 	bool named = allow_name(rules, v->rules.n, o->req.name, o->req.port);
-	const struct addrinfo *a = resolve_result(o->name), *first = a;
 
-	for (; a && o->n_addr < TRIES_MAX; a = a->ai_next) {
+	for (const struct addrinfo *a = found; a && o->n_addr < TRIES_MAX; a = a->ai_next) {
 		struct allow_addr addr;
 
 		if (a->ai_family != AF_INET && a->ai_family != AF_INET6)
@@ -268,40 +271,14 @@ static void resolved(struct out *o)
 			  : allow_address(rules, v->rules.n, &addr, o->req.port))
 			o->addr[o->n_addr++] = addr;
 	}
-	resolve_end(o->name);
-	o->name = NULL;
-	if (!first)
+	if (err)
+		refuse(o, SOCKS_FAILURE, "no memory to look up the name");
+	else if (!found)
 		refuse(o, SOCKS_HOST_UNREACHABLE, "the name has no address");
 	else if (!o->n_addr)
 		refuse(o, SOCKS_DENIED, "no rule of tcp_allow has an address of it");
 	else
 		dial(o);
-}
-
-/* Starts the look-up of the name, or retries when others have finished; the time-out of the request
- * continues to run. */
-static void lookup_start(struct out *o)
-{
-	int rc = resolve_begin(&o->name, o->req.name, o->r.f.owner.gq->guest->serial);
-
-	if (rc < 0)
-		o->name = NULL;
-	if (rc < 0 && rc != -EBUSY)
-		refuse(o, SOCKS_FAILURE, "no memory to look up the name");
-	else
-		lcore_timer_start(lcore_of(o), &o->lookup_poll, LOOKUP_POLL_NS);
-}
-
-static void lookup_poll(struct lcore_timer *t)
-{
-	struct out *o = (struct out *)(void *)((char *)t - offsetof(struct out, lookup_poll));
-
-	if (!o->name)
-		lookup_start(o);
-	else if (resolve_is_over(o->name))
-		resolved(o);
-	else
-		lcore_timer_start(lcore_of(o), t, LOOKUP_POLL_NS);
 }
 
 static void begin_name(struct out *o, const struct tcp_out_values *v)
@@ -314,7 +291,9 @@ static void begin_name(struct out *o, const struct tcp_out_values *v)
 		return;
 	}
 	o->state = RESOLVING;
-	lookup_start(o);
+	o->name.name = o->req.name;
+	o->name.over = resolved;
+	look_up_begin(look_ups_of(o), &o->name);
 }
 
 static void begin_request(struct out *o)
@@ -446,7 +425,6 @@ int tcp_out_begin(struct guest_queue *gq, struct zv_conn *conn, const struct zv_
 	o->r.f.owner.event = out_event;
 	o->r.f.owner.abort = out_abort;
 	o->timer.expired = expired;
-	o->lookup_poll.expired = lookup_poll;
 	if (zv_conn_answer(conn, 0) < 0) { /* it has given up */
 		relay_abort(&o->r);
 		return 1;
