@@ -17,6 +17,7 @@
 #define PASSED_SHARE 32u /* share of the limit for descriptors that they receive */
 
 static uint32_t held, most = UINT32_MAX, passed_reads; /* atomic */
+static bool shared;				       /* atomic: by several guests */
 
 static uint64_t reserve(const struct cfg *c)
 {
@@ -69,6 +70,7 @@ void fds_plan(const struct cfg *c, unsigned others)
 	if (left < limit / 4) /* most VMMs use far fewer than allowed */
 		left = limit / 4;
 	__atomic_store_n(&most, (uint32_t)left, __ATOMIC_RELAXED);
+	__atomic_store_n(&shared, c->n_guests > 1 || *c->apps.path, __ATOMIC_RELAXED);
 	if (left < FDS_FEW)
 		log_line(ZV_LOG_WARN, NULL,
 			 "only %llu descriptors are allowed: %u guests and zvsockd itself may need "
@@ -94,6 +96,14 @@ void fds_put(void)
 bool fds_available(void)
 {
 	return __atomic_load_n(&held, __ATOMIC_RELAXED) < __atomic_load_n(&most, __ATOMIC_RELAXED);
+}
+
+bool fds_has_share(uint32_t own)
+{
+	uint32_t all = __atomic_load_n(&most, __ATOMIC_RELAXED);
+	uint32_t used = __atomic_load_n(&held, __ATOMIC_RELAXED);
+
+	return !__atomic_load_n(&shared, __ATOMIC_RELAXED) || (used < all && own <= all - used);
 }
 
 void fds_take(uint32_t n)

@@ -6,7 +6,8 @@
  * connections there are. So a part of the limit is reserved for what must always work: attaching
  * VMMs, the control socket, a reload. Otherwise a VMM could not attach while connections hold all
  * descriptors. The reserve is what all configured guests together may need, however many of them
- * are attached; the connections of all guests share the rest.
+ * are attached; the connections of all guests share the rest. A guest takes no more of it than it
+ * leaves for others, unless there are none.
  *
  * On kernels before Linux 6.16 local programs can also send descriptors (passed.h). Those received
  * count as descriptors of connections until they are closed; room is reserved for what the reads in
@@ -26,6 +27,10 @@ bool fds_get(void);
 void fds_put(void);
 /* True: there is room for one more at this moment. */
 bool fds_available(void);
+
+/* True: a guest may hold @own with the next one. Guests that ask at the same moment may each get
+ * one more than that. Any thread. */
+bool fds_has_share(uint32_t own);
 
 /* Counts @n existing descriptors, whether there is room for them or not. */
 void fds_take(uint32_t n);

@@ -38,36 +38,57 @@ void guest_counters_read(const struct guest *g, struct guest_counters *to)
 
 /* ---- descriptors of connections ---- */
 
-bool guest_fd_get(struct guest_queue *gq)
+/* @own: those of the guest, with the one that is refused. */
+static void log_fd_limit(const struct guest *g, uint32_t own, bool share)
 {
-	struct guest *g = gq->guest;
-	uint32_t others = g->closer ? fd_closer_count(g->closer) : 0;
-	bool guests = __atomic_add_fetch(&g->fds, 1, __ATOMIC_RELAXED) + others > g->max_fds;
-
-	if (!guests && fds_get())
-		return true;
-	__atomic_sub_fetch(&g->fds, 1, __ATOMIC_RELAXED);
-	GUEST_COUNT(gq, fd_limit);
-	if (guests)
+	if (own > g->max_fds)
 		log_line(ZV_LOG_WARN, g->name,
 			 "its connections hold %u descriptors, which is all they may: "
 			 "refusing more; raise max_fds",
 			 g->max_fds);
+	else if (!share)
+		log_line(ZV_LOG_WARN, g->name,
+			 "its connections hold %u descriptors, as many as they leave for those of "
+			 "others: refusing more; raise the limit of open files (LimitNOFILE=, "
+			 "ulimit -n)",
+			 own - 1);
 	else
 		log_line(
 			ZV_LOG_WARN, g->name,
 			"the connections of all guests hold %u descriptors, which is all they may: "
-			"refusing more; raise the limit of open files (LimitNOFILE=, ulimit -n), "
-			"or set max_fds so that no guest takes all",
+			"refusing more; raise the limit of open files (LimitNOFILE=, ulimit -n)",
 			fds_max());
+}
+
+/* Those of its connections, and those that local programs have sent. */
+static uint32_t guest_fds(const struct guest *g)
+{
+	return __atomic_load_n(&g->fds, __ATOMIC_RELAXED) +
+	       (g->closer ? fd_closer_count(g->closer) : 0);
+}
+
+bool guest_fd_get(struct guest_queue *gq)
+{
+	struct guest *g = gq->guest;
+	uint32_t own;
+	bool share;
+
+	__atomic_add_fetch(&g->fds, 1, __ATOMIC_RELAXED);
+	own = guest_fds(g);
+	share = fds_has_share(own);
+	if (own <= g->max_fds && share && fds_get())
+		return true;
+	__atomic_sub_fetch(&g->fds, 1, __ATOMIC_RELAXED);
+	GUEST_COUNT(gq, fd_limit);
+	log_fd_limit(g, own, share);
 	return false;
 }
 
 bool guest_fd_available(const struct guest *g)
 {
-	uint32_t others = g->closer ? fd_closer_count(g->closer) : 0;
+	uint32_t own = guest_fds(g);
 
-	return __atomic_load_n(&g->fds, __ATOMIC_RELAXED) + others < g->max_fds && fds_available();
+	return own < g->max_fds && fds_has_share(own + 1) && fds_available();
 }
 
 void guest_fd_put(struct guest_queue *gq)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * The process's descriptors: host programs of two guests take all that they may, and the third
- * guest's VMM attaches and works all the same.
+ * The process's descriptors: host programs of three guests take all that they may, none more than
+ * it leaves for others, and the fourth guest's VMM attaches and works all the same.
  */
 #include "host_side.h"
 #include "zvd_fixture.h"
@@ -15,11 +15,14 @@
 
 #include <cmocka.h>
 
-#define NOFILE 400u
+#define NOFILE 500u
+#define FULL   3u /* guests whose host programs take all that they may */
 #define PORT   5000u
 #define ECHO   7u
 
-static struct zv_dev *G[2];
+static const char *const names[FULL] = {"g", "h", "j"};
+static struct zv_dev *G[FULL];
+static unsigned n;
 static struct zf_conn *conns[NOFILE];
 static int fds[NOFILE];
 static const char *program;
@@ -29,9 +32,11 @@ static int client(unsigned i, struct zf_conn **c)
 {
 	static const char line[] = "CONNECT 5000\n";
 	const ssize_t len = sizeof(line) - 1;
-	int fd = hs_connect(i ? "v" : "u", NULL);
-	char b;
+	char path[8], b;
+	int fd;
 
+	(void)snprintf(path, sizeof(path), "u%u", i);
+	fd = hs_connect(path, NULL);
 	assert_true(fd >= 0);
 	if (send(fd, line, (size_t)len, MSG_NOSIGNAL) != len || hs_recv(fd, &b, 1) != 1) {
 		close(fd);
@@ -42,31 +47,46 @@ static int client(unsigned i, struct zf_conn **c)
 	return fd;
 }
 
+/* Takes as many for guest @i as there are. */
+static unsigned fill(unsigned i)
+{
+	unsigned before = n;
+
+	while ((fds[n] = client(i, &conns[n])) >= 0)
+		assert_true(++n < NOFILE);
+	assert_true(hs_counter(names[i], "fd_limit") >= 1);
+	return n - before;
+}
+
+static void a_guest_leaves_descriptors_for_others(void **state)
+{
+	unsigned before = fill(0), got;
+
+	(void)state;
+	assert_true(
+		zf_logged("guest=g cid=11 msg=\"its connections hold [0-9]+ descriptors, as many "
+			  "as they leave for those of others"));
+	for (unsigned i = 1; i < FULL; i++) {
+		got = fill(i);
+		printf("%u connections of guest %s, %u of the one before\n", got, names[i], before);
+		assert_in_range(got, before / 2 - 1, before / 2 + 1);
+		before = got;
+	}
+}
+
 static void vmms_attach_when_connections_hold_all_descriptors(void **state)
 {
-	unsigned n = 0, turned_away = 0;
 	struct zf_conn *c;
-	struct zv_dev *third;
+	struct zv_dev *last;
 	char b = 'x';
 	int err = 0;
 
 	(void)state;
-	for (unsigned i = 0; turned_away < 2; i = !i) {
-		assert_true(n < NOFILE);
-		fds[n] = client(i, &conns[n]);
-		if (fds[n] >= 0)
-			n++;
-		else
-			turned_away++;
-	}
 	printf("%u connections of %u descriptors\n", n, NOFILE);
-	assert_true(n >= NOFILE / 4);
-	assert_true(hs_counter("g", "fd_limit") + hs_counter("h", "fd_limit") >= 2);
-	assert_true(zf_logged("guest=[gh] cid=1[12] msg=\"the connections of all guests hold "
-			      "[0-9]+ descriptors"));
-	third = zf_guest(2, "i", 1);
-	assert_non_null(third);
-	c = zf_connect(third, 0, ZV_CID_HOST, ECHO, ZV_STREAM, &err);
+	assert_true(n >= NOFILE / 4 * 7 / 8 - FULL);
+	last = zf_guest(FULL, "i", 1);
+	assert_non_null(last);
+	c = zf_connect(last, 0, ZV_CID_HOST, ECHO, ZV_STREAM, &err);
 	assert_non_null(c);
 	assert_true(zf_send(c, &b, 1, 0));
 	b = 0;
@@ -74,8 +94,8 @@ static void vmms_attach_when_connections_hold_all_descriptors(void **state)
 	assert_int_equal(b, 'x');
 	zf_close(c);
 	/* A VMM that comes again takes no more than it had. */
-	assert_true(zf_guest_close(2));
-	assert_non_null(zf_guest(2, "i", 1));
+	assert_true(zf_guest_close(FULL));
+	assert_non_null(zf_guest(FULL, "i", 1));
 	while (n--) {
 		zf_close(conns[n]);
 		close(fds[n]);
@@ -88,17 +108,18 @@ static int group_start(void **state)
 	zf_nofile = NOFILE;
 	zf_keep_log = true;
 	if (!zf_start(program,
-		      "[guest g]\ncid = 11\nsocket = @g\nunix = @u\n"
-		      "[guest h]\ncid = 12\nsocket = @h\nunix = @v\n"
+		      "[guest g]\ncid = 11\nsocket = @g\nunix = @u0\n"
+		      "[guest h]\ncid = 12\nsocket = @h\nunix = @u1\n"
+		      "[guest j]\ncid = 14\nsocket = @j\nunix = @u2\n"
 		      "[guest i]\ncid = 13\nsocket = @i\nbuiltin = echo:7\n",
 		      1))
 		return -1;
-	G[0] = zf_guest(0, "g", 1);
-	G[1] = zf_guest(1, "h", 1);
-	return G[0] && G[1] && zv_listen(G[0], PORT, ZV_STREAM, 0) == 0 &&
-			       zv_listen(G[1], PORT, ZV_STREAM, 0) == 0
-		       ? 0
-		       : -1;
+	for (unsigned i = 0; i < FULL; i++) {
+		G[i] = zf_guest(i, names[i], 1);
+		if (!G[i] || zv_listen(G[i], PORT, ZV_STREAM, 0) != 0)
+			return -1;
+	}
+	return 0;
 }
 
 static int group_end(void **state)
@@ -110,6 +131,7 @@ static int group_end(void **state)
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(a_guest_leaves_descriptors_for_others),
 		cmocka_unit_test(vmms_attach_when_connections_hold_all_descriptors),
 	};
 
