@@ -19,9 +19,8 @@
  *                                                  applications and AF_VSOCK programs
  *                                                  (docs/daemon.md); a guest that has none of
  *                                                  these: -EOPNOTSUPP from zv_dgram_send
- *   zvsockd, for an application (daemon:)          to guests and other applications; not to
- *                                                  AF_VSOCK programs of the same machine:
- *                                                  dropped and counted by zvsockd
+ *   zvsockd, for an application (daemon:)          to guests, other applications, and AF_VSOCK
+ *                                                  programs of the same machine
  *   vsock:                                         -EOPNOTSUPP from zv_dgram_bind
  *
  * Ports of datagrams are independent of those of connections: both may have the same number. A port

@@ -86,10 +86,10 @@ int di_dgram_bound(struct di *d, const char label[static DROPIN_LABEL])
 static int autobind(struct di *d, int fd, struct di_labels *w)
 {
 	const struct sockaddr_vm any = di_vm_address(VMADDR_CID_ANY, VMADDR_PORT_ANY);
-	int rc = di_labels(fd, w);
+	int rc;
 
-	if (rc < 0 || w->has_own)
-		return rc;
+	if (w->has_own)
+		return 0;
 	rc = di_bind(d, fd, &any);
 	/* -EINVAL: another thread has bound it */
 	return rc < 0 && rc != -EINVAL ? rc : di_labels(fd, w);
@@ -109,7 +109,9 @@ int di_dgram_connect(struct di *d, int fd, const struct sockaddr_vm *addr)
 	struct di_labels w;
 	int rc, held;
 
-	rc = autobind(d, fd, &w);
+	rc = di_labels(fd, &w);
+	if (!rc)
+		rc = autobind(d, fd, &w);
 	if (rc < 0)
 		return rc;
 	/* zvsockd connects a socket to this one, which accepts that from its own peer only. */
@@ -139,24 +141,26 @@ bool di_sender(const void *un, socklen_t len, struct sockaddr_vm *from)
 
 /* ---- who takes them ------------------------------------------------------------------------- */
 
-/* CIDs that accept datagrams, as zvsockd has confirmed recently: the CID and the second of the
- * answer. Datagrams to a guest that has gone meanwhile are lost, as datagrams may be. */
+/* Sockets whose datagrams a CID accepts, as zvsockd has confirmed recently: the two and the second
+ * of the answer. Datagrams to a guest that has gone meanwhile are lost, as datagrams may be. */
 static _Atomic uint64_t reached[64];
 
-static int reach(struct di *d, uint32_t cid, bool nonblock)
+static int reach(struct di *d, const struct di_labels *w, uint32_t cid, bool nonblock)
 {
-	_Atomic uint64_t *known = &reached[cid % 64];
+	const uint32_t both = cid ^ (w->has_own ? (uint32_t)w->own.token[0] : 0);
+	_Atomic uint64_t *known = &reached[both % 64];
 	int64_t now = di_sys_now_ms(), deadline = now + REACH_MS;
 	struct dropin_msg m;
 	int rc;
 
 	if (atomic_load_explicit(known, memory_order_relaxed) ==
-	    ((uint64_t)cid << 32 | (uint32_t)(now / 1000)))
+	    ((uint64_t)both << 32 | (uint32_t)(now / 1000)))
 		return 0;
 	for (;;) {
 		dropin_msg_init(&m, DROPIN_REACH);
 		m.sock_type = SOCK_DGRAM;
 		m.remote.cid = cid;
+		memcpy(m.label, w->own_text, sizeof(m.label));
 		rc = di_ask_now(d, &m);
 		if (rc != -EAGAIN || nonblock || di_sys_now_ms() > deadline)
 			break;
@@ -165,7 +169,7 @@ static int reach(struct di *d, uint32_t cid, bool nonblock)
 	}
 	if (!rc)
 		atomic_store_explicit(known,
-				      (uint64_t)cid << 32 | (uint32_t)(di_sys_now_ms() / 1000),
+				      (uint64_t)both << 32 | (uint32_t)(di_sys_now_ms() / 1000),
 				      memory_order_relaxed);
 	return rc;
 }
@@ -207,7 +211,9 @@ long di_sendto(struct di *d, int fd, const struct msghdr *m, int flags,
 		return rc;
 	rc = di_sys(SYS_fcntl, fd, F_GETFL, 0, 0, 0);
 	nonblock = flags & MSG_DONTWAIT || (rc >= 0 && rc & O_NONBLOCK);
-	rc = reach(d, to->svm_cid, nonblock);
+	rc = di_labels(fd, &w);
+	if (!rc)
+		rc = reach(d, &w, to->svm_cid, nonblock);
 	if (!rc)
 		rc = autobind(d, fd, &w);
 	if (!rc)

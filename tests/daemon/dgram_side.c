@@ -21,6 +21,20 @@ bool dg_ready(void *dev)
 	return true;
 }
 
+bool dg_away(void *dev)
+{
+	struct zv_dev_info info = {.size = sizeof(info)};
+
+	return zv_dev_info(dev, &info) == 0 && !info.queues_up;
+}
+
+bool dg_back(void *dev)
+{
+	struct zv_dev_info info = {.size = sizeof(info)};
+
+	return zv_dev_info(dev, &info) == 0 && info.queues_up == info.queues && dg_ready(dev);
+}
+
 uint32_t dg_bind(struct zv_dev *dev, uint32_t port)
 {
 	assert_int_equal(zv_dgram_bind(dev, &port, 0), 0);

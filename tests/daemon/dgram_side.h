@@ -11,6 +11,9 @@
 
 /* For zf_until: HELLO is over on all queues of device @dev: datagrams can be sent and arrive. */
 bool dg_ready(void *dev);
+/* For zf_until: zvsockd is gone for @dev; it is there again, and dg_ready. */
+bool dg_away(void *dev);
+bool dg_back(void *dev);
 /* Binds @port of @dev, which must be free; ZV_PORT_ANY: the library chooses. Returns the port. */
 uint32_t dg_bind(struct zv_dev *dev, uint32_t port);
 /* From @port of @dev to @peer_port of @cid. As zv_dgram_send(). */

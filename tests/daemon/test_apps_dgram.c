@@ -132,20 +132,6 @@ static void to_nobody(void **state)
 	assert_int_equal(dg_send(stock, PORT, ZV_CID_HOST, PORT, "x", 1), -EOPNOTSUPP);
 }
 
-static bool is_away(void *arg)
-{
-	struct zv_dev_info info = {.size = sizeof(info)};
-
-	return zv_dev_info(arg, &info) == 0 && !info.queues_up;
-}
-
-static bool is_back(void *arg)
-{
-	struct zv_dev_info info = {.size = sizeof(info)};
-
-	return zv_dev_info(arg, &info) == 0 && info.queues_up == info.queues && dg_ready(arg);
-}
-
 /* Two whose drivers believe that the port is theirs, as zvsockd was away when they bound it: one
  * has it. */
 static void a_port_of_others(void **state)
@@ -158,12 +144,12 @@ static void a_port_of_others(void **state)
 
 	(void)state;
 	assert_true(zf_kill());
-	assert_true(zf_until(is_away, x) && zf_until(is_away, y));
+	assert_true(zf_until(dg_away, x) && zf_until(dg_away, y));
 	dg_bind(x, PORT);
 	dg_bind(y, PORT);
 	dg_bind(x, PORT + 1);
 	assert_true(zf_start_again(program));
-	assert_true(zf_until(is_back, x) && zf_until(is_back, y));
+	assert_true(zf_until(dg_back, x) && zf_until(dg_back, y));
 	for (unsigned i = 0; i < 2; i++)
 		while (zv_dgram_send(zv_queue(both[i], 0), &to, "x", 1, 0) < 0)
 			zf_poll();

@@ -15,10 +15,11 @@ import sys
 
 import zvd_program
 from dropin_pair import DEVICE, HOST, MODE, PORT, ZVSOCK_RUN, ZVSOCKD_GUEST, Pair, Side, ended, serve_prog, until
-from zvd_program import LIMIT, case, main
+from zvd_program import LIMIT, Skip, case, main
 
 PROG = os.path.join(os.path.dirname(os.path.realpath(__file__)), 'dropin_dgram.py')
 MANY = 1000
+APP_PORT = 50000  # from 49152 on any application may have it
 NOBODY = 65534
 
 
@@ -78,6 +79,27 @@ def both_ends_on_one_side(w):
             p = serve(side, 'echo', PORT)
             run(side, 'talk', cid, PORT)
             ended(p)
+
+
+@case
+def applications_of_zvsockd(w):
+    """Programs with libzvsock (daemon:) are on the same machine: datagrams both ways, who asks first."""
+    program = os.environ.get('DGRAM_APP')
+    if not program:
+        raise Skip('DGRAM_APP names a program with libzvsock')
+    w.up('-c', w.write('h.conf', '[daemon]\ncontrol = DIR/hc\naf_vsock = DIR/host\napplications = DIR/apps\n'), log='host.log')
+    uri, side = f'daemon:{w.path("apps")}', Side(w, 'host', 1)
+    for cid in (1, 2):
+        app = w.start(uri, 'echo', str(APP_PORT), program=program, log='app', stdout=subprocess.PIPE)
+        assert app.stdout.readline() == b'ready\n', w.log('app')
+        run(side, 'talk', cid, APP_PORT)
+        ended(app)
+        p = serve(side, 'echo', PORT)
+        app = w.start(uri, 'ask', str(cid), str(PORT), program=program, log='app', stdout=subprocess.PIPE)
+        said, _ = app.communicate(timeout=LIMIT)
+        assert app.returncode == 0 and said.decode() == f'? from 2:{PORT}\n', (said, w.log('app'))
+        p.kill()
+        p.wait()
 
 
 @case

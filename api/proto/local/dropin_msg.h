@@ -107,7 +107,8 @@
 	X(NAMES, 6, "names") /* label of a socket that was bound, then connected -> local, remote, \
 			      * bytes: the user who has bound it, also with ENOTCONN */            \
 	X(BOUND, 7, "bound") /* label of a datagram socket, which has it by now -> */              \
-	X(REACH, 8, "reach") /* remote -> datagrams to it can be sent; EAGAIN: not known yet */    \
+	X(REACH, 8, "reach") /* remote; label when bound -> datagrams to it can be sent;           \
+			      * EAGAIN: not known yet */                                           \
 	X(SHUTDOWN, 9, "shutdown") /* label of a connection whose program receives no more -> */
 
 enum dropin_type {

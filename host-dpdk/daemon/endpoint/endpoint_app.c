@@ -20,7 +20,8 @@
  * of their connections without knowing of each other.
  *
  * AF_VSOCK programs of this machine that share a drop-in directory with applications reach these
- * too (app_port_call); the other way is af_vsock/av_serve.c. Neither gives anybody access that it
+ * too (app_port_call, app_port_datagram); the other way is af_vsock/av_serve.c and, for datagrams,
+ * af_vsock/av_mail.c. Neither gives anybody access that it
  * would not have otherwise: the program's user must be one who may attach an application, and the
  * application's one who may use the drop-in directory.
  *
@@ -32,7 +33,6 @@
 #include "core/cred.h"
 #include "core/log.h"
 #include "endpoint.h"
-#include "endpoint/sibling/sibling_dgram.h"
 #include "relay/splice_ask.h"
 
 #include <errno.h>
@@ -56,7 +56,8 @@ struct app_part {
 	bool listed; /* a guest that is in the directory */
 	struct splice_asks asks;
 	struct dgram_in_transit in_transit; /* datagrams in transit from it */
-	struct listened *ports;		    /* an application's; under the lock, as is */
+	struct dgram_in_transit from_programs;
+	struct listened *ports; /* an application's; under the lock, as is */
 	unsigned n_ports;
 };
 
@@ -196,7 +197,7 @@ void app_ports_admit(const struct cfg_apps *c)
 	pthread_mutex_unlock(&dir.lock);
 }
 
-static bool admits(int fd, const struct ucred *cred)
+bool app_ports_admit_program(int fd, const struct ucred *cred)
 {
 	struct cfg_apps c;
 
@@ -209,7 +210,8 @@ static bool admits(int fd, const struct ucred *cred)
 int app_port_call(uint32_t port, unsigned type, int fd, const struct ucred *cred,
 		  bool (*fn)(void *arg, struct guest *app), void *arg)
 {
-	bool may = app_port_listened(port, type == APP_DGRAM, NULL) && admits(fd, cred);
+	bool may = app_port_listened(port, type == APP_DGRAM, NULL) &&
+		   app_ports_admit_program(fd, cred);
 	const struct listened *l;
 	int ret = -ECONNREFUSED;
 
@@ -270,6 +272,7 @@ static void app_free(struct guest *g)
 	if (p) {
 		splice_asks_end(&p->asks);
 		dgram_in_transit_end(&p->in_transit);
+		dgram_in_transit_end(&p->from_programs);
 	}
 	free(p);
 	g->part[ENDPOINT_app_port] = NULL;
@@ -360,20 +363,37 @@ static bool with_guest(struct guest *g, const struct zv_dgram_addr *to,
 	return there;
 }
 
-/* An application sends from ports that it has bound only: its driver checks that, but who wrote
- * the driver? */
-static bool may_send(const struct guest *g, uint32_t port)
+bool app_port_datagram(uint32_t port,
+		       void (*fn)(void *arg, struct guest *app,
+				  struct dgram_in_transit *in_transit),
+		       void *arg)
+{
+	const struct listened *l;
+
+	pthread_mutex_lock(&dir.lock);
+	l = port_find(port, APP_DGRAM);
+	if (l)
+		fn(arg, l->app, &part_of(l->app)->from_programs);
+	pthread_mutex_unlock(&dir.lock);
+	return l;
+}
+
+/* Its driver checks that as well, but who wrote the driver? */
+bool app_may_send(const struct guest *app, uint32_t port)
 {
 	const struct listened *l;
 	bool may;
 
-	if (!is_app(g))
-		return true;
 	pthread_mutex_lock(&dir.lock);
 	l = port_find(port, APP_DGRAM);
-	may = l && l->app == g;
+	may = l && l->app == app;
 	pthread_mutex_unlock(&dir.lock);
 	return may;
+}
+
+static bool may_send(const struct guest *g, uint32_t port)
+{
+	return !is_app(g) || app_may_send(g, port);
 }
 
 static bool datagram_to_port(struct guest_queue *gq, const struct zv_dgram_addr *from,

@@ -5,6 +5,7 @@
 #define ZVD_ENDPOINT_APP_H
 
 #include "core/guest.h"
+#include "endpoint/sibling/sibling_dgram.h"
 
 #include <sys/socket.h>
 
@@ -39,5 +40,21 @@ bool app_port_listened(uint32_t port, bool dgram, const struct guest *except);
  */
 int app_port_call(uint32_t port, unsigned type, int fd, const struct ucred *cred,
 		  bool (*fn)(void *arg, struct guest *app), void *arg);
+
+/* May the peer of the socket @fd, with credentials @cred, reach applications? Any thread. */
+bool app_ports_admit_program(int fd, const struct ucred *cred);
+
+/*
+ * Calls fn(arg, app, in_transit) for the application that has bound @port for datagrams, which is
+ * not removed during the call; in_transit: of programs to it. False: none has. Any thread.
+ */
+bool app_port_datagram(uint32_t port,
+		       void (*fn)(void *arg, struct guest *app,
+				  struct dgram_in_transit *in_transit),
+		       void *arg);
+
+/* An application sends datagrams only from ports that it has bound: is @port one of those of @app?
+ * Any thread. */
+bool app_may_send(const struct guest *app, uint32_t port);
 
 #endif

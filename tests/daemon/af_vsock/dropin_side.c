@@ -8,6 +8,7 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/uio.h>
 #include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -39,6 +40,19 @@ int ds_ask(void)
 
 	(void)zf_until(asked, &fd);
 	return fd;
+}
+
+int ds_ask_alone(void)
+{
+	int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+
+	return to_path(fd, "ask") < 0 ? -1 : fd;
+}
+
+bool ds_question_alone(int ask, struct dropin_msg *m)
+{
+	return send(ask, m, sizeof(*m), 0) == sizeof(*m) &&
+	       recv(ask, m, sizeof(*m), 0) == sizeof(*m) && !m->result;
 }
 
 struct wait {
@@ -163,6 +177,60 @@ static bool label_of(const struct sockaddr_un *sa, socklen_t len, struct dropin_
 	size_t skip = offsetof(struct sockaddr_un, sun_path) + 1;
 
 	return len > skip && dropin_label_read(l, sa->sun_path + 1, len - skip);
+}
+
+int ds_dgram(int ask, uint32_t cid, uint32_t port, struct dropin_msg *m)
+{
+	struct dropin_msg bound;
+	int fd;
+
+	dropin_msg_init(m, DROPIN_BIND);
+	m->sock_type = SOCK_DGRAM;
+	m->local = (struct dropin_addr){cid, port};
+	if (!ds_question(ask, m))
+		return -EPIPE;
+	if (m->result)
+		return m->result;
+	fd = ds_socket(SOCK_DGRAM, m->label);
+	if (fd < 0)
+		return fd;
+	ds_about(&bound, DROPIN_BOUND, m->label);
+	if (ds_question(ask, &bound) && !bound.result)
+		return fd;
+	close(fd);
+	return bound.result ? bound.result : -EPIPE;
+}
+
+bool ds_dgram_send(int fd, const struct dropin_msg *m, uint32_t cid, uint32_t port,
+		   const void *data, size_t len)
+{
+	struct dropin_dgram head = {DROPIN_MAGIC, DROPIN_VERSION, 0, {cid, port}, m->bytes};
+	struct iovec iov[] = {{&head, sizeof(head)}, {(void *)data, len}};
+	struct sockaddr_un sa = {.sun_family = AF_UNIX};
+	struct msghdr mh = {
+		.msg_name = &sa, .msg_namelen = sizeof(sa), .msg_iov = iov, .msg_iovlen = 2};
+
+	(void)snprintf(sa.sun_path, sizeof(sa.sun_path), "%sdgram", zf_dir);
+	return sendmsg(fd, &mh, 0) == (ssize_t)(sizeof(head) + len);
+}
+
+ssize_t ds_dgram_recv(int fd, void *data, size_t len, struct dropin_label *from)
+{
+	uint64_t key;
+	struct iovec iov[] = {{data, len}, {&key, sizeof(key)}};
+	struct sockaddr_un sa;
+	struct msghdr mh = {
+		.msg_name = &sa, .msg_namelen = sizeof(sa), .msg_iov = iov, .msg_iovlen = 2};
+	ssize_t n;
+
+	if (!ds_poll(fd, POLLIN))
+		return -ETIMEDOUT;
+	n = recvmsg(fd, &mh, 0);
+	if (n < 0)
+		return -errno;
+	if (n < (ssize_t)sizeof(key) || !label_of(&sa, mh.msg_namelen, from))
+		return -EINVAL;
+	return n - (ssize_t)sizeof(key);
 }
 
 bool ds_peer(int fd, struct dropin_label *l)

@@ -16,6 +16,10 @@ bool ds_down(void);
 int ds_ask(void);
 /* Sends the question *m and receives the answer there. False: hung up on. */
 bool ds_question(int ask, struct dropin_msg *m);
+/* The same in a child, which must not poll its parent's guests: without polling any. False also:
+ * the answer is a refusal. */
+int ds_ask_alone(void);
+bool ds_question_alone(int ask, struct dropin_msg *m);
 void ds_send(int ask, const struct dropin_msg *m);
 bool ds_answer(int ask, struct dropin_msg *m);
 /* A CONNECT, as yet without flags and label. */
@@ -29,6 +33,13 @@ int ds_to(int fd, const char *label);
 int ds_connect(int ask, int type, uint32_t cid, uint32_t port);
 /* bind(2) and listen(2): the socket, or -errno; *m is the answer to BIND. */
 int ds_listen(int ask, int type, uint32_t cid, uint32_t port, struct dropin_msg *m);
+/* The same of a datagram socket, which takes datagrams of anybody, with the key behind them. */
+int ds_dgram(int ask, uint32_t cid, uint32_t port, struct dropin_msg *m);
+/* From the socket @fd, of which *m is the answer to BIND. False: not all of it was sent. */
+bool ds_dgram_send(int fd, const struct dropin_msg *m, uint32_t cid, uint32_t port,
+		   const void *data, size_t len);
+/* Waits for a datagram: its length without the key; *from: the label of who has sent it. -errno. */
+ssize_t ds_dgram_recv(int fd, void *data, size_t len, struct dropin_label *from);
 /* Waits until poll(2) of @fd says one of @events. What it says; 0: never. */
 short ds_poll(int fd, short events);
 /* Polls the guests until @fd has something: is it the end? */

@@ -19,7 +19,6 @@
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -435,14 +434,10 @@ static void needs_root(void)
 /* In a child, which must not poll the application of its parent. */
 static void is_refused(const struct dropin_msg *m)
 {
-	struct sockaddr_un sa = {.sun_family = AF_UNIX};
-	int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
 	struct dropin_msg answer = *m;
+	int fd = ds_ask_alone();
 
-	(void)snprintf(sa.sun_path, sizeof(sa.sun_path), "%sask", zf_dir);
-	if (connect(fd, (struct sockaddr *)&sa, sizeof(sa)) < 0 ||
-	    send(fd, &answer, sizeof(answer), 0) != sizeof(answer) ||
-	    recv(fd, &answer, sizeof(answer), 0) != sizeof(answer))
+	if (fd < 0 || ds_question_alone(fd, &answer))
 		_exit(1);
 	if (answer.result != -ECONNRESET || !strstr(answer.text, "who may attach"))
 		_exit(2);

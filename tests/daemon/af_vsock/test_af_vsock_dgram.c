@@ -216,15 +216,7 @@ static void low_port(const struct dropin_msg *m)
 /* Sends "end" to @port of CID 1, from the socket that was bound by *of. */
 static bool send_to(int fd, const struct dropin_msg *of, uint32_t port)
 {
-	struct {
-		struct dropin_dgram head;
-		char text[3];
-	} d = {{DROPIN_MAGIC, DROPIN_VERSION, 0, {ZV_CID_LOCAL, port}, of->bytes}, "end"};
-	struct sockaddr_un sa = {.sun_family = AF_UNIX};
-
-	(void)snprintf(sa.sun_path, sizeof(sa.sun_path), "%sdgram", zf_dir);
-	return sendto(fd, &d, sizeof(d.head) + 3, 0, (struct sockaddr *)&sa, sizeof(sa)) ==
-	       (ssize_t)sizeof(d.head) + 3;
+	return ds_dgram_send(fd, of, ZV_CID_LOCAL, port, "end", 3);
 }
 
 static bool send_end(int fd, const struct dropin_msg *of)

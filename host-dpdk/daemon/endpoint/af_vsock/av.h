@@ -32,7 +32,7 @@
  * Applications (endpoint_app.h) belong to the space of [daemon]. Their devices are in the space
  * like those of guests, but are not found by CID, because applications have the CID of this
  * machine. An application's REQUEST to a port is served like a guest's, and a CONNECT to a port
- * that an application listens on becomes a call to its device.
+ * that an application listens on becomes a call to its device. Their datagrams: av_dgram.h.
  *
  * Both kinds of connections are in a table by the token of their label (av_named.c), so that a
  * program can say that it receives no more: SHUTDOWN.
@@ -129,7 +129,10 @@ struct av_port {
 	LIST_ENTRY(av_port) assigned; /* [H] in asker->assigned */
 	bool connected;		      /* [H] for NAMES: `from` and `to` are valid */
 	struct dropin_addr from, to;
-	struct av_inbox *inbox; /* [H] of a datagram port: av_dgram.h */
+	/* [H] of a datagram port: av_dgram.h */
+	struct av_inbox *inbox;
+	bool may_app;	 /* its program may reach applications */
+	uint32_t to_cid; /* CID of this machine to which it has sent last; 0: none */
 };
 
 enum av_state {
@@ -330,6 +333,8 @@ void av_ports_close(struct av_space *s);
 
 /* ---- av_connect.c, [H] ---- */
 
+/* True: @cid is this machine's. */
+bool av_is_local(struct av_space *s, uint32_t cid);
 /* CONNECT. True: *m is the answer; false: it comes later. */
 bool av_connect(struct av_ask *a, struct dropin_msg *m);
 

@@ -145,11 +145,20 @@ static bool connect_guest(struct request *r)
 	return true;
 }
 
+bool av_is_local(struct av_space *s, uint32_t cid)
+{
+	uint32_t own;
+
+	pthread_mutex_lock(&s->lock);
+	own = av_local_cid(s);
+	pthread_mutex_unlock(&s->lock);
+	return cid == ZV_CID_LOCAL || (cid == own && cid != UINT32_MAX);
+}
+
 bool av_connect(struct av_ask *a, struct dropin_msg *m)
 {
 	struct request r = {.ask = a, .m = m};
 	struct av_space *s = a->space;
-	bool local;
 
 	if (!connectible(m) || (m->label[0] && !(r.bound = av_port_of(a, m))))
 		return true;
@@ -160,9 +169,5 @@ bool av_connect(struct av_ask *a, struct dropin_msg *m)
 			  (unsigned)a->cred.uid);
 		return true;
 	}
-	pthread_mutex_lock(&s->lock);
-	local = m->remote.cid == ZV_CID_LOCAL ||
-		(m->remote.cid == av_local_cid(s) && m->remote.cid != UINT32_MAX);
-	pthread_mutex_unlock(&s->lock);
-	return local ? connect_local(&r) : connect_guest(&r);
+	return av_is_local(s, m->remote.cid) ? connect_local(&r) : connect_guest(&r);
 }

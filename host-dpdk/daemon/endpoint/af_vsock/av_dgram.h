@@ -18,6 +18,13 @@
  * direction works the same way. At most DGRAM_IN_TRANSIT_MAX are in transit per guest and
  * direction. So datagrams have memory and turns of their own and never use those of a connection.
  *
+ * An application of the host (endpoint_app.h) is like a guest here, but shares the ports and the
+ * CIDs of this machine with programs: a program's datagram to a CID of this machine goes to the
+ * application that has bound the port, otherwise to the program that has. Whether a program may
+ * reach applications is decided when it binds its port or connects, and again when it asks whether
+ * somebody accepts datagrams (REACH), which it does once a second while it sends. The application
+ * knows all programs by CID 2.
+ *
  * A label is not secret, and it is free again once its socket is closed. The next program that uses
  * it must neither receive the port's datagrams nor send as the port. So an inbox has a socket that
  * recognizes the program's socket (`hold`): it contains one message in its receive queue, and is
@@ -104,17 +111,21 @@ struct av_sender {
 };
 ssize_t av_receive(struct av_space *s, int fd, void *data, size_t len, struct av_sender *from);
 /* Routes a datagram that the program of @p has sent to @to. */
-void av_route(struct av_space *s, const struct av_port *p, const struct dropin_addr *to,
-	      const void *data, uint32_t len);
-
-/* BOUND, REACH and CONNECT of a datagram socket: the request is in *m and the answer goes there. */
-void av_bound(struct av_ask *a, struct dropin_msg *m);
-void av_reach(struct av_ask *a, struct dropin_msg *m);
-void av_dgram_connect(struct av_ask *a, struct dropin_msg *m);
+void av_route(struct av_space *s, struct av_port *p, const struct dropin_addr *to, const void *data,
+	      uint32_t len);
 
 /* endpoint_ops.datagram, [G] */
 bool av_datagram(struct guest_queue *gq, const struct zv_dgram_addr *from, const void *data,
 		 uint32_t len);
+
+/* ---- av_dgram_ask.c, [H] ---- */
+
+/* Decides whether the program of @p, which is that of @a, may send to applications. */
+void av_dgram_admit(struct av_ask *a, struct av_port *p);
+/* BOUND, REACH and CONNECT of a datagram socket: the request is in *m and the answer goes there. */
+void av_bound(struct av_ask *a, struct dropin_msg *m);
+void av_reach(struct av_ask *a, struct dropin_msg *m);
+void av_dgram_connect(struct av_ask *a, struct dropin_msg *m);
 
 /* ---- av_port.c ---- */
 

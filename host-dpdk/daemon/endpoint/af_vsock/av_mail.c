@@ -4,6 +4,7 @@
 #include "av_dgram.h"
 
 #include "core/fds.h"
+#include "endpoint/endpoint_app.h"
 #include "fd_closer.h"
 #include "passed.h"
 
@@ -190,11 +191,67 @@ static void to_guest(struct av_space *s, uint32_t local_port, const struct dropi
 		send_to_guest(&p, data);
 }
 
-/* Delivers to the program at @at. @gq: the queue of the sending guest; NULL: a program sent it. */
-static void to_program(struct av_space *s, struct guest_queue *gq, const struct dropin_addr *at,
-		       const struct dropin_addr *from, const void *data, uint32_t len)
+struct for_app {
+	struct av_space *space;
+	const struct av_port *port; /* of the sender */
+	struct posted_dgram p;
+	const void *data;
+	bool here;
+};
+
+static void drop_refused(const struct for_app *f, struct guest *app)
 {
-	struct av_port *p = av_port_at(s, SOCK_DGRAM, at->cid, at->port);
+	struct av_space *s = f->space;
+	uint32_t more;
+
+	GUEST_COUNT(&app->queues[0], app_not_admitted);
+	if (log_once(&s->not_admitted, &more))
+		log_line(ZV_LOG_INFO, app->name,
+			 "%s: a datagram of uid %u to port %u is dropped: only users who may "
+			 "attach an application reach one",
+			 s->cfg.sockets[AV_DGRAM], (unsigned)f->port->uid, f->p.addr.peer_port);
+}
+
+static void send_to_app(void *arg, struct guest *app, struct dgram_in_transit *in_transit)
+{
+	struct for_app *f = arg;
+	struct posted_dgram *p = &f->p;
+
+	if (!f->port->may_app) {
+		drop_refused(f, app);
+		return;
+	}
+	p->gq = queue_for(app, p->addr.local_port, p->addr.peer_port);
+	p->of = in_transit;
+	f->here = p->len <= ZV_DGRAM_MAX && p->gq->lc == f->space->home;
+	if (!f->here && (p->len > ZV_DGRAM_MAX || !post(p->gq->lc, came_to_guest, p, f->data)))
+		count(p->gq, false);
+}
+
+/* From the program of @p to @port of an application, which sees CID 2. False: none has the port. */
+static bool to_app(struct av_space *s, const struct av_port *p, uint32_t port, const void *data,
+		   uint32_t len)
+{
+	struct for_app f = {.space = s,
+			    .port = p,
+			    .p = {.space = s,
+				  .len = len,
+				  .addr = {.local_port = p->label.local.port, .peer_port = port}},
+			    .data = data};
+
+	if (!app_port_datagram(port, send_to_app, &f))
+		return false;
+	if (f.here) /* [H] is this lcore: the queue is not removed before we return */
+		send_to_guest(&f.p, data);
+	return true;
+}
+
+/* Delivers to the program that has bound @p (NULL: none has) at @at. @gq: the queue of the sending
+ * guest; NULL: a program sent it. */
+static void to_port(struct av_space *s, struct guest_queue *gq, const struct av_port *p,
+		    const struct dropin_addr *at, const struct dropin_addr *from, const void *data,
+		    uint32_t len)
+{
 	bool carried = p && av_inbox_put(p->inbox, at->cid, from, data, len);
 	uint32_t before;
 
@@ -209,12 +266,33 @@ static void to_program(struct av_space *s, struct guest_queue *gq, const struct 
 			 s->cfg.dir, from->port, at->port, before);
 }
 
-static void from_guest(const struct posted_dgram *p, const void *data)
+/* An application knows programs by CID 2; the program gets the CID by which it knows applications,
+ * so that the answer to what it has sent comes from where it has sent it. */
+static void from_app(const struct posted_dgram *d, const void *data)
 {
-	const struct dropin_addr at = {(uint32_t)p->addr.local_cid, p->addr.local_port};
-	const struct dropin_addr from = {(uint32_t)p->addr.peer_cid, p->addr.peer_port};
+	struct dropin_addr at = {(uint32_t)d->addr.local_cid, d->addr.local_port}, from;
+	const struct av_port *p = av_port_at(d->space, SOCK_DGRAM, at.cid, at.port);
 
-	to_program(p->space, p->gq, &at, &from, data, p->len);
+	if (!p && at.cid == ZV_CID_HOST) {
+		at.cid = ZV_CID_LOCAL;
+		p = av_port_at(d->space, SOCK_DGRAM, at.cid, at.port);
+	}
+	if (p && p->to_cid)
+		at.cid = p->to_cid;
+	from = (struct dropin_addr){at.cid, d->addr.peer_port};
+	to_port(d->space, d->gq, p, &at, &from, data, d->len);
+}
+
+static void from_guest(const struct posted_dgram *d, const void *data)
+{
+	const struct dropin_addr at = {(uint32_t)d->addr.local_cid, d->addr.local_port};
+	const struct dropin_addr from = {(uint32_t)d->addr.peer_cid, d->addr.peer_port};
+
+	if (av_guest(d->gq->guest)->app)
+		from_app(d, data);
+	else
+		to_port(d->space, d->gq, av_port_at(d->space, SOCK_DGRAM, at.cid, at.port), &at,
+			&from, data, d->len);
 }
 
 static void came_home(struct lcore *lc, void *arg)
@@ -232,7 +310,7 @@ bool av_datagram(struct guest_queue *gq, const struct zv_dgram_addr *from, const
 	struct av_guest *g = av_guest(gq->guest);
 	struct posted_dgram p = {.gq = gq, .addr = *from, .len = len};
 
-	if (!g || g->app)
+	if (!g || (g->app && !app_may_send(gq->guest, from->peer_port)))
 		return false;
 	p.space = g->space;
 	p.of = &g->from;
@@ -245,25 +323,19 @@ bool av_datagram(struct guest_queue *gq, const struct zv_dgram_addr *from, const
 
 /* ---- from programs ---- */
 
-static bool is_local(struct av_space *s, uint32_t cid)
-{
-	uint32_t own;
-
-	pthread_mutex_lock(&s->lock);
-	own = av_local_cid(s);
-	pthread_mutex_unlock(&s->lock);
-	return cid == ZV_CID_LOCAL || (cid == own && cid != UINT32_MAX);
-}
-
-void av_route(struct av_space *s, const struct av_port *p, const struct dropin_addr *to,
-	      const void *data, uint32_t len)
+void av_route(struct av_space *s, struct av_port *p, const struct dropin_addr *to, const void *data,
+	      uint32_t len)
 {
 	const struct dropin_addr from = {to->cid, p->label.local.port};
 
-	if (is_local(s, to->cid))
-		to_program(s, NULL, to, &from, data, len);
-	else
+	if (!av_is_local(s, to->cid)) {
 		to_guest(s, p->label.local.port, to, data, len);
+		return;
+	}
+	p->to_cid = to->cid;
+	if (!s->cfg.apps || !to_app(s, p, to->port, data, len))
+		to_port(s, NULL, av_port_at(s, SOCK_DGRAM, to->cid, to->port), to, &from, data,
+			len);
 }
 
 /* The port that sent the datagram; NULL: none. The label is only used to find the port and proves
@@ -285,7 +357,7 @@ static bool mail_read(struct av_mail *m)
 	} in;
 	struct av_space *s = m->space;
 	struct av_sender from = {.uid = (uid_t)-1};
-	const struct av_port *p = NULL;
+	struct av_port *p = NULL;
 	uint32_t more;
 	ssize_t n = av_receive(s, s->listener[AV_DGRAM].fd, &in, sizeof(in), &from);
 
@@ -354,93 +426,6 @@ static void mail_polled(struct io_op *op, int res, uint32_t flags)
 		io_poll_on(lcore_io(m->space->home), op, m->space->listener[AV_DGRAM].fd, POLLIN);
 	m->unread = true;
 	lcore_defer(m->space->home, &m->turn);
-}
-
-/* ---- requests ---- */
-
-void av_bound(struct av_ask *a, struct dropin_msg *m)
-{
-	struct dropin_label l;
-	struct av_port *p = av_port_named(a->space, m->label, &l);
-	int err;
-
-	if (!p || !p->inbox || p->pid != a->cred.pid || p->uid != a->cred.uid) {
-		av_refuse(m, -EINVAL,
-			  "the label is not that of a datagram socket which this program binds");
-		return;
-	}
-	err = av_inbox_hold(p->inbox);
-	if (err < 0)
-		av_refuse(m, err == -EMFILE ? -ENOBUFS : -EINVAL,
-			  "zvsockd cannot reach the socket that was bound: %s", zv_strerror(err));
-}
-
-/* 0: datagrams may be sent to @to; -errno. */
-static int reach(struct av_space *s, const struct dropin_addr *to)
-{
-	struct zv_dev_info dev = {.size = sizeof(dev)};
-	const struct av_guest *g;
-
-	if (is_local(s, to->cid))
-		return 0;
-	pthread_mutex_lock(&s->lock);
-	g = av_guest_find(s, to->cid);
-	if (g)
-		(void)zv_dev_info(g->guest->dev, &dev);
-	pthread_mutex_unlock(&s->lock);
-	if (!g || !dev.queues_up)
-		return -ENODEV;
-	if (dev.flags & ZV_DEV_DGRAM)
-		return 0;
-	return dev.peer == ZV_PEER_UNKNOWN ? -EAGAIN : -EOPNOTSUPP;
-}
-
-static void refuse(struct dropin_msg *m, int err)
-{
-	av_refuse(m, err, "CID %u, port %u: %s", m->remote.cid, m->remote.port,
-		  err == -ENODEV       ? "there is no such guest, or it is not running"
-		  : err == -EOPNOTSUPP ? "the guest has no datagrams: its driver is not zvsock's"
-		  : err == -EAGAIN     ? "the guest has not said yet what it can do"
-				       : zv_strerror(err));
-}
-
-void av_reach(struct av_ask *a, struct dropin_msg *m)
-{
-	int err = reach(a->space, &m->remote);
-
-	if (err < 0)
-		refuse(m, err);
-}
-
-void av_dgram_connect(struct av_ask *a, struct dropin_msg *m)
-{
-	struct av_space *s = a->space;
-	const struct av_port *p;
-	uint32_t local;
-	int err;
-
-	if (!m->label[0]) {
-		av_refuse(m, -EINVAL, "a datagram socket is bound first");
-		return;
-	}
-	p = av_port_of(a, m);
-	if (!p)
-		return;
-	err = reach(s, &m->remote);
-	if (is_local(s, m->remote.cid)) {
-		local = m->remote.cid;
-	} else {
-		pthread_mutex_lock(&s->lock);
-		local = av_local_cid(s);
-		pthread_mutex_unlock(&s->lock);
-	}
-	if (err == 0)
-		err = av_inbox_connect(p->inbox, local, &m->remote, m->where);
-	if (err < 0) {
-		refuse(m, err == -EMFILE ? -ENOBUFS : err);
-		return;
-	}
-	m->local = (struct dropin_addr){local, p->label.local.port};
 }
 
 /* ---- the datagram state of a space ---- */

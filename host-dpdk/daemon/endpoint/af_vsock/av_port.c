@@ -412,6 +412,8 @@ void av_bind(struct av_ask *a, struct dropin_msg *m)
 		port_free(s, p);
 		return;
 	}
+	if (p->inbox)
+		av_dgram_admit(a, p);
 	m->local = l.local;
 	m->bytes = p->inbox ? av_inbox_key(p->inbox) : 0;
 	memcpy(m->label, p->text, sizeof(m->label));
