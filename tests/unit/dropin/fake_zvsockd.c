@@ -3,6 +3,8 @@
 
 #include "proto/local/dropin_msg.h"
 
+#include <sys/socket.h> /* first: linux/vm_sockets.h of some kernels needs it */
+
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/vm_sockets.h>
@@ -12,7 +14,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
 #include <sys/un.h>
 #include <time.h>
 #include <unistd.h>
