@@ -302,6 +302,7 @@ int daemon_reload(struct daemon *d, struct cfg *cfg)
 	struct cfg *old = d->cfg;
 
 	if (whole) {
+		cfg_keep_apps(cfg, old);
 		forget_down(d);
 		keep_unchanged(d, cfg, tree, kept);
 		d->cfg = cfg;

@@ -231,6 +231,11 @@ const char *cfg_made_socket(const struct cfg *c, const struct cfg_guest *g, unsi
  * addresses of host names do not count: name servers may answer in another order each time. */
 bool cfg_guest_same(const struct cfg *c, const struct cfg_guest *a, const struct cfg_guest *b);
 
+/* Whether there are applications is decided at the start. If only one of the two has the key, @c
+ * gets all that @running says about them, so that a reload neither ends them nor drops the
+ * restrictions on who may attach. */
+void cfg_keep_apps(struct cfg *c, const struct cfg *running);
+
 /* The keys of [daemon] that differ and need a restart, separated by commas; "": none. */
 void cfg_fixed_keys(const struct cfg *a, const struct cfg *b, char *buf, size_t len);
 

@@ -161,6 +161,23 @@ static void check_use(struct load *l, void **tree, struct space_use *use, unsign
 			  use->space->dir, (*found)->who);
 }
 
+/* Says of the directory of applications that it is theirs. */
+static void mark_apps(struct cfg *c)
+{
+	c->space.apps = *c->space.dir && *c->apps.path;
+	for (unsigned i = 0; i < c->n_guests; i++)
+		c->guests[i].space.apps =
+			c->space.apps && strcmp(c->guests[i].space.dir, c->space.dir) == 0;
+}
+
+void cfg_keep_apps(struct cfg *c, const struct cfg *running)
+{
+	if (!*c->apps.path == !*running->apps.path)
+		return;
+	c->apps = running->apps;
+	mark_apps(c);
+}
+
 void cfg_check_spaces(struct load *l)
 {
 	struct cfg_space *d = &l->cfg->space;
@@ -172,7 +189,6 @@ void cfg_check_spaces(struct load *l)
 
 	if (strcmp(d->dir, NONE) == 0)
 		*d->dir = 0;
-	d->apps = *d->dir && *l->cfg->apps.path;
 	name_sockets(d);
 	for (unsigned i = 0; i < n;
 	     i++) /* allocated for all of them, so that the array does not move */
@@ -185,10 +201,10 @@ void cfg_check_spaces(struct load *l)
 			continue;
 		inherit(l, i);
 		name_sockets(&g->space);
-		g->space.apps = d->apps && strcmp(g->space.dir, d->dir) == 0;
 		uses[i] = (struct space_use){&g->space, g->name};
 		check_use(l, &tree, &uses[i], i, cfg_where(l, i, "af_vsock"));
 	}
+	mark_apps(l->cfg);
 	if (d->apps)
 		check_use(l, &tree, &own, UINT_MAX, cfg_where(l, UINT_MAX, "af_vsock"));
 	tdestroy(tree, free_nothing);

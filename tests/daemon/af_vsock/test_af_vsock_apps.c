@@ -399,6 +399,11 @@ static void a_reload_takes_the_directory_away(void **state)
 	reload(CONF("0666", "0666") "drain_ms = 1\n"); /* nothing that concerns them */
 	assert_true(zf_send(c, "x", 1, 0));
 	assert_int_equal(program_recv(fd, &b, 1), 1);
+	/* Whether there are applications is not for a reload: those that there are stay. */
+	reload("af_vsock = @\naf_vsock_mode = 0666\nlog_level = debug\n"
+	       "[guest a]\ncid = 5\nsocket = @a\n");
+	assert_true(zf_logged("changed, but in force only after a restart: applications"));
+	assert_true(zf_send(c, "y", 1, 0) && program_recv(fd, &b, 1) == 1);
 	reload("applications = @apps\napplications_mode = 0666\nlog_level = debug\n");
 	assert_true(zf_until(failed, c));
 	assert_int_equal(c->err, -ECONNRESET);

@@ -236,6 +236,36 @@ static void guests_are_the_same(void **state)
 	cfg_free(b);
 }
 
+/* Whether there are applications does not change while zvsockd runs. */
+static void applications_stay_as_they_are(void **state)
+{
+	static const char space[] = "[daemon]\naf_vsock = /av\n" GUEST;
+	struct cfg *with = conf_good("[daemon]\naf_vsock = /av\napplications = /apps\n"
+				     "application_users = 0\napplication_ports = 5000\n" GUEST);
+	struct cfg *other = conf_good("[daemon]\naf_vsock = /av\napplications = /other\n" GUEST);
+	struct cfg *without = conf_good(space), *a = conf_good(space), *b = conf_good(space);
+
+	(void)state;
+	assert_true(with->space.apps && with->guests[0].space.apps);
+	cfg_keep_apps(a, with); /* the key was removed */
+	assert_string_equal(a->apps.path, "/apps");
+	assert_true(a->apps.n_users == 1 && a->apps.n_ports == 1);
+	assert_true(a->space.apps && a->guests[0].space.apps);
+	cfg_keep_apps(with, without); /* it was added */
+	assert_string_equal(with->apps.path, "");
+	assert_false(with->space.apps || with->guests[0].space.apps);
+	cfg_keep_apps(b, without);
+	assert_false(b->space.apps || *b->apps.path);
+	cfg_keep_apps(other, a); /* another path: who may attach is what it says */
+	assert_string_equal(other->apps.path, "/other");
+	assert_int_equal(other->apps.n_users, 0);
+	cfg_free(with);
+	cfg_free(other);
+	cfg_free(without);
+	cfg_free(a);
+	cfg_free(b);
+}
+
 static void fixed_keys(void **state)
 {
 	struct cfg *a = conf_good(GUEST "[daemon]\nlog_level = info\ndrain_ms = 1\n");
@@ -268,6 +298,7 @@ int main(void)
 		cmocka_unit_test(devices_differ),
 		cmocka_unit_test(a_guest_is_no_device),
 		cmocka_unit_test(guests_are_the_same),
+		cmocka_unit_test(applications_stay_as_they_are),
 		cmocka_unit_test(fixed_keys),
 		cmocka_unit_test(listeners_make_no_other_guest),
 	};
