@@ -3,6 +3,7 @@
 #include "dial.h"
 
 #include "core/log.h"
+#include "net_connect.h"
 #include "relay/relay.h"
 
 #include <errno.h>
@@ -91,7 +92,7 @@ int dial(struct guest_queue *gq, struct zv_conn *conn, const struct conn_kind *k
 {
 	unsigned flags = RELAY_LINGER0;
 	struct dial *d;
-	int fd;
+	int fd, ret;
 
 	if (info->type != ZV_STREAM) {
 		GUEST_COUNT(gq, connect_refused);
@@ -114,13 +115,14 @@ int dial(struct guest_queue *gq, struct zv_conn *conn, const struct conn_kind *k
 	relay_init(&d->r, gq, conn, kind, fd, flags);
 	d->r.f.owner.event = dial_event;
 	d->port = info->local_port;
-	if (connect(fd, addr, addr_len) == 0) {
+	ret = net_connect(gq, fd, addr, addr_len);
+	if (ret == 0) {
 		dial_join(d);
-	} else if (errno == EINPROGRESS) {
+	} else if (ret == -EINPROGRESS) {
 		d->r.from_guest_poll.done = dial_polled;
 		io_poll(lcore_io(gq->lc), &d->r.from_guest_poll, fd, POLLOUT);
 	} else {
-		dial_refuse(d, -errno);
+		dial_refuse(d, ret);
 	}
 	return 1;
 }

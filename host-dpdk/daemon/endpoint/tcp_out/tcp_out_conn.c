@@ -9,6 +9,7 @@
  * has a share of the look-ups (look_ups.h). The rules are those at the time of the request.
  */
 #include "core/log.h"
+#include "endpoint/host/net_connect.h"
 #include "endpoint_tcp_out.h"
 #include "look_ups.h"
 #include "relay/relay.h"
@@ -220,6 +221,7 @@ static void dial_next(struct out *o)
 	struct guest_queue *gq = o->r.f.owner.gq;
 	struct sockaddr_storage ss;
 	socklen_t len;
+	int ret;
 
 	if (o->next == o->n_addr) {
 		refuse(o, socks_code_of(o->err), strerror(o->err));
@@ -237,8 +239,9 @@ static void dial_next(struct out *o)
 		return;
 	}
 	(void)setsockopt(o->r.fd, IPPROTO_TCP, TCP_NODELAY, &(int){1}, sizeof(int));
-	if (connect(o->r.fd, (const struct sockaddr *)&ss, len) < 0 && errno != EINPROGRESS) {
-		try_failed(o, errno);
+	ret = net_connect(gq, o->r.fd, (const struct sockaddr *)&ss, len);
+	if (ret < 0 && ret != -EINPROGRESS) {
+		try_failed(o, -ret);
 		return;
 	}
 	o->r.from_guest_poll.done = dial_polled;
