@@ -14,8 +14,8 @@ bool cred_of(int fd, struct ucred *cred);
 /* May the peer of @fd, with credentials @cred, attach as an application? */
 bool cred_admitted(const struct cfg_apps *c, int fd, const struct ucred *cred);
 
-/* Do the permissions of the socket at @path, and of the directories above it, allow the peer of @fd
- * to connect to it? */
+/* Do the permissions of the socket at @path, and of the directories above it, ACLs included, allow
+ * the peer of @fd to connect to it? */
 bool cred_may_connect(const char *path, int fd, const struct ucred *cred);
 
 #endif
