@@ -4,13 +4,21 @@
 
 usage: dropin_ends.py WHAT ARGUMENT...
 """
+import ctypes
 import errno
+import fcntl
 import hashlib
 import os
 import select
+import signal
 import socket
+import struct
+import termios
+import time
 
 from dropin_prog import ANY, LIMIT, SECCOMP, SEQPACKET, STREAM, fails, listen, new, nonblocking_accepted, run_named
+
+SIOCOUTQ = 0x5411
 
 
 def ends_client(cid, port):
@@ -43,9 +51,10 @@ def ends_client(cid, port):
     with new(SEQPACKET) as s:
         s.connect((cid, port + 1))
         s.send(b'first message')
-        s.send(b'second')
+        s.send(b'second', socket.MSG_EOR)
         s.send(b'x' * 60000)
-        assert s.recv(100) == hashlib.sha256(b'x' * 60000).digest()
+        data, _, flags, _ = s.recvmsg(100)
+        assert data == hashlib.sha256(b'x' * 60000).digest() and not flags & socket.MSG_EOR, (data, flags)
         assert s.recv(100) == b''
     with new() as s:  # bound before
         s.bind((ANY, port + 2))
@@ -76,12 +85,81 @@ def ends_server(port):
     c, _ = q.accept()
     data, _, flags, _ = c.recvmsg(5)
     assert data == b'first' and flags & socket.MSG_TRUNC, (data, flags)
-    assert c.recv(100) == b'second'
-    c.send(hashlib.sha256(c.recv(100000)).digest())
+    data, _, flags, _ = c.recvmsg(100)
+    # the mark is lost, as an AF_UNIX socket has no place for it; the message is not
+    assert data == b'second' and not flags & socket.MSG_EOR, (data, flags)
+    c.send(hashlib.sha256(c.recv(100000)).digest(), socket.MSG_EOR)
     c.close()
     c, peer = s.accept()
     c.sendall(str(peer[1]).encode())
     c.close()
+
+
+def moved_client(cid, port, path):
+    """What is the kernel's own business: files to and from the socket without a copy, how much waits, SIGPIPE."""
+    size = os.path.getsize(path)
+    with socket.socket(socket.AF_VSOCK) as s, open(path, 'rb') as f:
+        # Python's setsockopt() takes numbers only for this family
+        assert ctypes.CDLL(None).setsockopt(s.fileno(), socket.SOL_SOCKET, socket.SO_LINGER, struct.pack('ii', 1, 0), 8) == 0
+        s.connect((cid, port))
+        sent = 0
+        while sent < size // 2:
+            sent += os.sendfile(s.fileno(), f.fileno(), sent, size // 2 - sent)
+        out, into = os.pipe()
+        while sent < size:
+            n = os.splice(f.fileno(), into, min(65536, size - sent), offset_src=sent)
+            while n:
+                some = os.splice(out, s.fileno(), n)
+                sent, n = sent + some, n - some
+        with open(path, 'rb') as whole:
+            assert s.recv(32, socket.MSG_WAITALL) == hashlib.sha256(whole.read()).digest()
+        until(lambda: waiting(s, SIOCOUTQ) == 0)  # all of it has been read
+        s.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, 8)
+        s.send(b'?')
+        assert s.recv(100) == b'01234567'  # two pieces
+        s.send(b'?')
+        until(lambda: waiting(s, termios.FIONREAD) == 5)
+        pid = os.fork()
+        if not pid:
+            signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # Python ignores it
+            s.shutdown(socket.SHUT_WR)
+            s.send(b'x')
+            os._exit(1)
+        assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == -signal.SIGPIPE
+        assert s.recv(100) == b'there'
+
+
+def moved_server(port, size):
+    c, _ = listen(port).accept()
+    out, into = os.pipe()
+    whole = hashlib.sha256()
+    while size:
+        n = os.splice(c.fileno(), into, min(65536, size))
+        assert n, f'{size} bytes lack'
+        size -= n
+        while n:
+            data = os.read(out, n)
+            whole.update(data)
+            n -= len(data)
+    c.send(whole.digest())
+    assert c.recv(1) == b'?'
+    c.send(b'0123')
+    time.sleep(0.1)  # so that they may come one by one
+    c.send(b'4567')
+    assert c.recv(1) == b'?'
+    c.send(b'there')
+    assert c.recv(1) == b''
+
+
+def waiting(s, what):
+    return struct.unpack('i', fcntl.ioctl(s, what, bytes(4)))[0]
+
+
+def until(condition):
+    end = time.monotonic() + LIMIT
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.01)
 
 
 def shut_rd_server(port):

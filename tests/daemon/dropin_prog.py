@@ -364,6 +364,27 @@ def hold(port):
         c.recv(65536)
 
 
+def outlives(port, what):
+    """Takes a connection, and says when its other end is gone, which has read "here". With "sends", that reads nothing more."""
+    c, _ = listen(port).accept()
+    c.sendall(b'here')
+    try:
+        if what == 'sends':
+            c.setblocking(False)
+            try:
+                while True:
+                    c.send(b'x' * 65536)
+            except BlockingIOError:
+                print('full', flush=True)
+            c.settimeout(LIMIT)
+            while True:
+                c.send(b'x' * 65536)
+        assert c.recv(1) == b''
+    except (ConnectionResetError, BrokenPipeError):
+        pass
+    print('gone', flush=True)
+
+
 def held(cid, port):
     """Until the other is gone."""
     with new() as s:

@@ -73,6 +73,17 @@ def one_end_receives_no_more(w):
 
 
 @case
+def what_is_left_to_the_kernel(w):
+    """sendfile, splice, SO_RCVLOWAT, SIOCINQ, SIOCOUTQ, SO_LINGER, SIGPIPE."""
+    with open(w.path('file'), 'wb') as f:
+        f.write(os.urandom(4 * MIB))
+    for there, here, port in Pair(w).both_ways():
+        p = serve(there, port, sys.executable, ENDS, 'moved_server', port, 4 * MIB)
+        here.run(sys.executable, ENDS, 'moved_client', here.peer, port, w.path('file'))
+        ended(p)
+
+
+@case
 def both_ends_on_one_side(w):
     pair = Pair(w)
     pair.host.run_prog('local', PORT)

@@ -17,7 +17,7 @@ import sys
 import time
 
 import zvd_program
-from dropin_pair import MIB, MODE, PORT, ZVSOCK_RUN, Pair, listening, needs, serve, until
+from dropin_pair import MIB, MODE, PORT, ZVSOCK_RUN, Pair, listening, needs, serve, serve_prog, until
 from zvd_program import LIMIT, Skip, case, main
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.realpath(__file__)), '..', 'e2e', 'dropin'))
@@ -50,18 +50,37 @@ def tcp_up(port, p):
     until(up, f'port {port}')
 
 
+NOT_YET = 'server is busy', 'control socket has closed'
+
+
 def iperf3_client(port, way):
     """What it reports. The server does one test at a time, and each connection is one, that of tcp_up() too: it may be busy with
-    the last one still."""
+    the last one still, or not listen for a moment after it."""
     end = time.monotonic() + LIMIT
     while True:
         done = subprocess.run(['iperf3', '-J', '-c', '127.0.0.1', '-p', str(port), '-t', '1', '-P', '4', *way],
                               stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, timeout=LIMIT, check=False)
         said = json.loads(done.stdout)
-        if 'server is busy' not in said.get('error', '') or time.monotonic() > end:
+        if not any(why in said.get('error', '') for why in NOT_YET) or time.monotonic() > end:
             assert done.returncode == 0 and 'error' not in said, said.get('error')
             return said['end']
         time.sleep(0.2)
+
+
+def iperf3_server(w, port):
+    server = subprocess.Popen(['iperf3', '-s', '-B', '127.0.0.1', '-p', str(port)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    w.procs.append(server)
+    tcp_up(port, server)
+    return server
+
+
+def bridges(there, here, port, far, near):
+    """From the TCP port @near by vsock to the TCP port @far."""
+    bridge = serve(there, port, 'socat', f'VSOCK-LISTEN:{port},fork', f'TCP:127.0.0.1:{far}', stderr=subprocess.DEVNULL)
+    entry = here.start('socat', f'TCP-LISTEN:{near},bind=127.0.0.1,fork,reuseaddr', f'VSOCK-CONNECT:{here.peer}:{port}',
+                       stderr=subprocess.DEVNULL)
+    tcp_up(near, entry)
+    return entry, bridge
 
 
 @case
@@ -70,19 +89,58 @@ def iperf3_through_socat(w):
     needs('iperf3', 'socat')
     for there, here, port in Pair(w).both_ways():
         far, near = tcp_port(), tcp_port()
-        server = subprocess.Popen(['iperf3', '-s', '-B', '127.0.0.1', '-p', str(far)], stdout=subprocess.DEVNULL)
-        w.procs.append(server)
-        bridge = serve(there, port, 'socat', f'VSOCK-LISTEN:{port},fork', f'TCP:127.0.0.1:{far}',
-                       stderr=subprocess.DEVNULL)
-        entry = here.start('socat', f'TCP-LISTEN:{near},bind=127.0.0.1,fork,reuseaddr', f'VSOCK-CONNECT:{here.peer}:{port}',
-                           stderr=subprocess.DEVNULL)
-        tcp_up(far, server)
-        tcp_up(near, entry)
+        server = iperf3_server(w, far)
+        entry, bridge = bridges(there, here, port, far, near)
         for way in [], ['-R']:
             sums = iperf3_client(near, way)
             # It ends by word of its control connection and leaves what the bridges still have: with a number of bytes
             # (-n) that the buffers hold, nothing may have been received by then.
             assert sums['sum_sent']['bytes'] >= sums['sum_received']['bytes'] > 0, sums
+        stop(entry, bridge, server)
+
+
+def iperf3_amid_a_test(w, port, way):
+    """A client that goes on until it is stopped, and has moved some bytes. The server may be busy at first."""
+    end = time.monotonic() + LIMIT
+    while time.monotonic() < end:
+        p = subprocess.Popen(['iperf3', '-c', '127.0.0.1', '-p', str(port), '-t', '3600', '-i', '0.1', '--forceflush', *way],
+                             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        w.procs.append(p)
+        for line in p.stdout:
+            if b'Bytes' in line and b'sec' in line:
+                p.stderr.close()
+                return p
+        said = p.stderr.read()
+        assert p.wait(LIMIT) and any(why.encode() in said for why in NOT_YET), said
+        p.stdout.close()
+        p.stderr.close()
+        time.sleep(0.2)
+    raise AssertionError('the server stays busy')
+
+
+@case
+def iperf3_killed_with_9(w):
+    """kill -9 of either end amid a test: the other one learns it through both bridges, of which nothing stays behind."""
+    needs('iperf3', 'socat')
+    pair = Pair(w)
+    left = Leftovers(w, pair)
+    for there, here, port in pair.both_ways():
+        far, near = tcp_port(), tcp_port()
+        server = iperf3_server(w, far)
+        entry, bridge = bridges(there, here, port, far, near)
+        for way in [], ['-R']:
+            client = iperf3_amid_a_test(w, near, way)
+            client.kill()
+            client.wait()
+            left.none('the client', port)
+            iperf3_client(near, way)  # the server is done with that one
+            client = iperf3_amid_a_test(w, near, way)
+            server.kill()
+            server.wait()
+            client.stdout.close()
+            assert client.wait(LIMIT) != 0
+            left.none('the server', port)
+            server = iperf3_server(w, far)
         stop(entry, bridge, server)
 
 
@@ -200,6 +258,66 @@ def killed_with_9(w):
             server.wait()
             assert client.wait(LIMIT) == 0, name
             until(lambda port=port: not listening(port), f'the port of {name} to be free')
+
+
+def asked(w, control, command, what):
+    said = subprocess.run([os.environ['ZVSOCKCTL'], '--json', '-s', w.path(control), command], stdout=subprocess.PIPE, check=True).stdout
+    return json.loads(said)[what]
+
+
+class Leftovers:
+    """What zvsockd and zvsockd-guest have of programs, now and later."""
+
+    def __init__(self, w, pair):
+        self.w, self.pids = w, [pair.host_d.pid, pair.guest_d.pid]
+        self.fds = self.count()
+
+    def count(self):
+        return [len(os.listdir(f'/proc/{pid}/fd')) for pid in self.pids]
+
+    def sockets(self, port):
+        """Connected ones of programs, to or from @port: other tests have theirs."""
+        return [s for c in ('hc', 'gc') for s in asked(self.w, c, 'ss', 'sockets')
+                if s['state'] == 'ESTAB' and port in (s['local_port'], s['peer_port'])]
+
+    def none(self, what, port):
+        """Until neither has a connection, nor more descriptors than before."""
+        until(lambda: not any(asked(self.w, c, 'list', 'connections') for c in ('hc', 'gc')), f'connections of {what} to be gone')
+        until(lambda: not self.sockets(port), f'sockets of {what} to be gone')
+        until(lambda: all(n <= before for n, before in zip(self.count(), self.fds)), f'descriptors of {what} to be closed')
+
+
+def clients(cid, port):
+    """Clients of others, by what they are called."""
+    if shutil.which('socat'):
+        yield 'socat', ['socat', '-', f'VSOCK-CONNECT:{cid}:{port}']
+    if shutil.which('ncat'):
+        yield 'ncat', ['ncat', '--vsock', cid, port]
+    yield 'python', [sys.executable, '-c', 'import os, socket, sys\ns = socket.socket(socket.AF_VSOCK)\n'
+                     f's.connect(({cid}, {port}))\nos.write(1, s.recv(4))\nos.read(0, 1)']
+
+
+@case
+def clients_killed_with_9(w):
+    """kill -9 of each client, when it waits for its user, and when the server cannot send any more: the server learns it, and
+    nothing stays behind."""
+    pair = Pair(w)
+    left = Leftovers(w, pair)
+    for there, here, port in pair.both_ways():
+        for name, command in clients(here.peer, port):
+            for what in 'waits', 'sends':
+                server = serve_prog(there, 'outlives', port, what)
+                client = here.start(*command, stdin=subprocess.PIPE, stderr=subprocess.DEVNULL)
+                assert client.stdout.read(4) == b'here', name
+                if what == 'sends':
+                    assert server.stdout.readline() == b'full\n', name
+                client.kill()
+                client.wait()
+                assert server.stdout.readline() == b'gone\n', name
+                assert server.wait(LIMIT) == 0, name
+                client.stdout.close()
+                left.none(f'{name} that {what}', port)
+                until(lambda port=port: not listening(port), 'the port to be free')
 
 
 @case

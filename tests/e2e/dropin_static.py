@@ -8,10 +8,12 @@ usage: dropin_static.py ZVSOCKD ZVSOCKD_GUEST ZVSOCK_RUN RAW RAW_DGRAM [CASE...]
 """
 import concurrent.futures
 import glob
+import json
 import os
 import pwd
 import re
 import resource
+import select
 import shutil
 import signal
 import socket
@@ -262,6 +264,7 @@ def the_program_is_killed(w):
     p.no_supervisor()
     p.guest.send_signal(signal.SIGCONT)
     p.port_is_free(5000)
+    client_killed(p, RAW, 'client', 3, 5002, 1, 'stream')
 
 
 @case
@@ -331,6 +334,48 @@ def killed(p, program, **more):
         p.port_is_free(5001)
 
 
+def connections(w):
+    """Those of zvsockd."""
+    with socket.socket(socket.AF_UNIX) as s:
+        s.settimeout(LIMIT)
+        s.connect(w.path('control'))
+        s.sendall(b'{"v":1,"cmd":"list"}\n')
+        return json.loads(s.makefile().readline())['connections']
+
+
+def until(condition, what):
+    end = time.monotonic() + LIMIT
+    while not condition():
+        assert time.monotonic() < end, f'waited in vain for {what}'
+        time.sleep(0.02)
+
+
+def client_killed(p, program, *args, **more):
+    """kill -9 of a client that waits for an answer: the guest's end learns it, and zvsockd has nothing left of it."""
+    with socket.socket(socket.AF_UNIX) as guest:
+        guest.settimeout(LIMIT)
+        guest.bind(p.w.path('guest_5002'))
+        guest.listen(1)
+        for _ in range(2):
+            before = len(os.listdir(f'/proc/{p.host.pid}/fd'))
+            proc = subprocess.Popen(p.args(program, *args, **more), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+            p.w.procs.append(proc)
+            held, _ = guest.accept()
+            with held:
+                held.settimeout(LIMIT)
+                assert held.recv(1)
+                gone = select.poll()
+                gone.register(held, 0)
+                assert not gone.poll(0), 'it has gone by itself'
+                proc.kill()
+                assert proc.wait(LIMIT) == -signal.SIGKILL
+                assert gone.poll(LIMIT * 1000), 'nothing says that it has gone'
+            until(lambda: not connections(p.w), 'its connection to be gone')
+            until(lambda before=before: len(os.listdir(f'/proc/{p.host.pid}/fd')) <= before, 'its descriptors to be closed')
+        os.unlink(p.w.path('guest_5002'))
+    p.no_supervisor()
+
+
 def built(make, *args, **more):
     try:
         return make(*args, **more)
@@ -344,6 +389,7 @@ def go_program(w):
     p = Programs(w)
     both_ways(p, program)
     killed(p, program)
+    client_killed(p, program, 'client', 5002, 1)
 
 
 @case
@@ -353,6 +399,7 @@ def rust_program(w):
     for mode in 'seccomp', 'preload':
         both_ways(p, program, mode=mode)
         killed(p, program, mode=mode)
+        client_killed(p, program, 'client', 5002, 1, mode=mode)
 
 
 # ---- zvsock-run itself ----------------------------------------------------------------------------------------
