@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "region_int.h"
 
+#include "core/clock.h"
 #include "core/log.h"
 #include "shape.h"
 
@@ -380,7 +381,7 @@ static int make(struct region *r, struct chan_part *p, uint64_t bytes)
 					   : 0));
 	p->desc.offset = at.offset;
 	p->desc.generation = at.generation;
-	if (!shm_channel_format(r->mem.addr, r->mem.size, &p->desc))
+	if (!region_format(r, &p->desc))
 		return 0;
 	/* The pages have been removed from the file, and there is no memory for new ones. That may
 	 * change, unless the file belongs to a guest and was truncated; such a region is
@@ -402,6 +403,8 @@ static int take(struct region *r, const struct region_user *a, const struct regi
 		ret = -ENOMEM;
 	else if (r->retired)
 		ret = -ESTALE;
+	else if (region_rests(r, now_ns()))
+		ret = -EAGAIN;
 	else if (!bytes || !has_share(r, ma, bytes) || !has_share(r, mb, bytes))
 		ret = -ENOSPC;
 	else

@@ -154,7 +154,7 @@ int region_fetch(uint64_t id, const struct region_user *u, uint64_t *size, uint6
 /*
  * Creates a channel between @a and @b (which may be the same), with both ends held. 0 or -errno:
  * -ENOSPC: there is no room, or one of them has used up its share; -ESTALE: the region is retired;
- * -ENOMEM.
+ * -EAGAIN: somebody makes zvsockd wait for its pages; -ENOMEM.
  */
 int chan_part_new(struct region *r, const struct region_user *a, const struct region_user *b,
 		  struct chan_part **out);

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Detects who else has the memory of a region mapped, and creates descriptors of its file. Others
- * who can open the file decide how long operations on it take. */
+/*
+ * Detects who else has the memory of a region mapped, creates descriptors of its file, and formats
+ * channels in it. Others who can open the file decide how long operations on it take.
+ */
 #include "core/clock.h"
 #include "core/log.h"
 #include "region_int.h"
@@ -8,9 +10,16 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <sys/resource.h>
 
 #define CHECK_REST 100u
 #define LENDERS	   64u
+
+/* A format takes some 10 us. */
+#define SLOW_NS	      100000u
+#define WATCH_NS      10000000000u
+#define WAIT_REST     100u
+#define WAIT_BURST_NS 100000000u
 
 /* To find a lock, the kernel searches all locks on the file, and somebody may have taken a million
  * of them. So after each check there is none for CHECK_REST times as long as it took, and only the
@@ -116,4 +125,58 @@ int region_file(struct region *r)
 	}
 	pthread_mutex_unlock(&r->file_lock);
 	return fd;
+}
+
+/* ---- formatting ---- */
+
+/* How often this thread has waited in the kernel; being preempted does not count. */
+static uint64_t waits(void)
+{
+	struct rusage u;
+
+	return getrusage(RUSAGE_THREAD, &u) ? 0 : (uint64_t)u.ru_nvcsw;
+}
+
+bool region_rests(const struct region *r, uint64_t now)
+{
+	return r->rest_ns > now + (uint64_t)WAIT_REST * WAIT_BURST_NS;
+}
+
+/*
+ * Whoever has the descriptor of the file can take pages out of it, again and again (fallocate(2)
+ * with FALLOC_FL_PUNCH_HOLE). A thread that touches one waits until that is over, which takes the
+ * longer the more often the file is mapped: seconds, during which an lcore serves nobody. So lcores
+ * wait for this in at most 1 % of the time, and WAIT_BURST_NS beyond that. Then connections are
+ * relayed. A format that took long may have been preempted, so only from then on it is checked, for
+ * WATCH_NS, whether the thread waits.
+ */
+void region_took(struct region *r, uint64_t start, uint64_t end, bool waited)
+{
+	bool rested = region_rests(r, end);
+
+	if (end - start < SLOW_NS)
+		return;
+	r->rest_ns = r->rest_ns > end ? r->rest_ns : end;
+	if (waited)
+		r->rest_ns += WAIT_REST * (end - start);
+	r->watch_ns = r->rest_ns + WATCH_NS;
+	if (!rested && region_rests(r, end))
+		log_line(ZV_LOG_WARN, *r->origin ? r->origin : NULL,
+			 "making a channel in %s took %llu ms: somebody who has that memory takes "
+			 "pages out of it; connections are relayed for %llu s",
+			 *r->origin ? "its region" : "the region of applications",
+			 (unsigned long long)(end - start) / 1000000,
+			 (unsigned long long)(r->rest_ns - end) / 1000000000);
+}
+
+int region_format(struct region *r, const struct shm_channel_desc *d)
+{
+	uint64_t start = now_ns(), before;
+	bool watch = start < r->watch_ns;
+	int ret;
+
+	before = watch ? waits() : 0;
+	ret = shm_channel_format(r->mem.addr, r->mem.size, d);
+	region_took(r, start, now_ns(), watch && waits() != before);
+	return ret;
 }

@@ -35,9 +35,11 @@ struct region {
 	struct shm_region mem; /* copy of from.at */
 	unsigned owners;       /* guests that own the memory */
 	bool retired;
-	bool settled; /* nobody from before zvsockd was started has it mapped: region_lock.h */
-	bool lent;    /* guests may have it mapped from before: region_look_lent() */
-	bool waits;   /* not settled, which has been logged */
+	bool settled;	   /* nobody from before zvsockd was started has it mapped: region_lock.h */
+	bool lent;	   /* guests may have it mapped from before: region_look_lent() */
+	bool waits;	   /* not settled, which has been logged */
+	uint64_t watch_ns; /* until then it is checked what makes a format slow: region_format() */
+	uint64_t rest_ns;  /* when waits for its pages are paid off: region_rests() */
 	struct buddy *buddy;
 	struct chan_part **at; /* by offset, in units of CHANNEL_MIN; NULL: no part begins there */
 	uint32_t n_parts;
@@ -52,6 +54,14 @@ extern struct regions {
 	pthread_mutex_t lock;
 	struct region_list all;
 } regions;
+
+/* Formats a channel: shm_channel_format(). With the region's lock. */
+int region_format(struct region *r, const struct shm_channel_desc *d);
+/* The part of it that counts: at @end it had taken since @start, and the thread had to wait. */
+void region_took(struct region *r, uint64_t start, uint64_t end, bool waited);
+/* True: threads have waited too long for its pages, and no channel may be made in it now. With the
+ * region's lock. */
+bool region_rests(const struct region *r, uint64_t now);
 
 /* Returns a descriptor of the file for an application, owned by the caller, or -errno. Call without
  * the region's locks. */

@@ -64,7 +64,8 @@
 	X(guest_requests, CONNECTIONS, COUNTER, "connections asked for by the peer")               \
 	X(guest_joined, CONNECTIONS, COUNTER, "of those, joined with a local program")             \
 	X(channel_granted, CONNECTIONS, COUNTER, "connections with others here, by a channel")     \
-	X(channel_no_room, CONNECTIONS, COUNTER, "relayed: no room in the region, or no share")    \
+	X(channel_no_room, CONNECTIONS, COUNTER,                                                   \
+	  "relayed: no room in the region, no share, or its pages take long")                      \
 	X(channel_declined, CONNECTIONS, COUNTER, "relayed: a driver has not mapped the region")   \
 	X(channel_failed, ERRORS, COUNTER, "reset: an end of the channel could not be granted")    \
 	X(channel_bad_msg, ERRORS, COUNTER, "answers about regions or channels it does not have")  \

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* Regions by themselves (channel/region.h): who may fetch one, who may hold how much, what a part's
  * end is known by. */
-#include "channel/region.h"
+#include "channel/region_int.h"
 #include "channel/region_lock.h"
 #include "channel/shape.h"
 #include "core/clock.h"
@@ -429,6 +429,40 @@ static void a_region_for_nothing_is_none(void **state)
 	assert_null(region_new(&mem, "small", 0));
 }
 
+/* Lcores wait for pages in a hundredth of the time, and 100 ms beyond that. */
+static void waits_for_pages_are_bounded(void **state)
+{
+	const uint64_t ms = 1000000, at = 1000000 * ms;
+
+	(void)state;
+	region_took(region, at, at + 2000 * ms, false); /* it was preempted */
+	assert_false(region_rests(region, at + 2000 * ms));
+	region_took(region, at, at + 90 * ms, true);
+	assert_false(region_rests(region, at + 2000 * ms));
+	region_took(region, at + 2000 * ms, at + 2010 * ms, true);
+	assert_false(region_rests(region, at + 2010 * ms));
+	region_took(region, at + 2010 * ms, at + 3010 * ms, true);
+	assert_true(region_rests(region, at + 3010 * ms));
+	assert_true(region_rests(region, at + 90000 * ms));
+	assert_false(region_rests(region, at + 110000 * ms));
+	/* it is still watched, and the next wait counts in full */
+	region_took(region, at + 110000 * ms, at + 110200 * ms, true);
+	assert_true(region_rests(region, at + 110200 * ms));
+}
+
+static void nothing_is_made_while_it_rests(void **state)
+{
+	struct chan_part *p = part(0, 1);
+	uint64_t now = now_ns();
+
+	(void)state;
+	release(p);
+	region_took(region, now - 3600000000000, now, true);
+	assert_int_equal(chan_part_new(region, &users[0], &users[1], &p), -EAGAIN);
+	assert_int_equal(look().parts, 0);
+	assert_int_equal(look().n_members, 0);
+}
+
 int main(void)
 {
 #define WITH_REGION(test) cmocka_unit_test_setup_teardown(test, make, unmake)
@@ -442,6 +476,8 @@ int main(void)
 		WITH_REGION(a_retired_region_is_there_until_it_is_free),
 		WITH_REGION(a_guest_has_all_of_its_own_memory),
 		WITH_REGION(looks_for_locks_are_rare),
+		WITH_REGION(waits_for_pages_are_bounded),
+		WITH_REGION(nothing_is_made_while_it_rests),
 		WITH_REGION(channels_change_their_size),
 		WITH_REGION(memory_of_a_guest_comes_and_goes),
 		cmocka_unit_test(a_region_for_nothing_is_none),
