@@ -330,6 +330,9 @@ struct transport_ops {
 	bool kernel_sockets;
 	/* The default of zv_opts.spin_ns; 0: the general default. */
 	uint64_t spin_ns;
+	/* The default of zv_opts.hello_timeout_ns, likewise: longer where the peer is known to be
+	 * zvsock, and not to answer in time only because its machine is busy. */
+	uint64_t hello_timeout_ns;
 
 	/*
 	 * Opens the device; @rest is the URI after the scheme and ':', @opts complete (defaults

@@ -52,6 +52,8 @@ enum zv_broker_msg_type {
 	 * others of former sessions: a grant, or a release, was lost with the session.
 	 */
 	ZV_BROKER_HOLDS,
+	ZV_BROKER_NONE, /* the driver cannot use channels, or has not said HELLO in time; it may
+			   still do so */
 };
 
 struct zv_broker_msg {

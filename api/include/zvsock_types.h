@@ -78,7 +78,7 @@ struct zv_opts {
 	/* Time-outs; UINT64_MAX, or a time beyond the clock's range: never. */
 	uint64_t connect_timeout_ns; /* default 2 s */
 	uint64_t close_timeout_ns;   /* default 8 s */
-	uint64_t hello_timeout_ns;   /* default 1 s */
+	uint64_t hello_timeout_ns;   /* default 1 s, daemon: 10 s */
 	uint64_t spin_ns;	     /* zv_wait: how long to poll before sleeping; default 50 us,
 				vsock: not at all. 1 (below 1 us): it sleeps at once */
 	/*

@@ -278,6 +278,7 @@ static int daemon_open(struct transport_dev **out, const char *rest, const struc
 
 const struct transport_ops daemon_transport_ops = {
 	.scheme = "daemon",
+	.hello_timeout_ns = 10000000000u,
 	.role = ZV_ROLE_GUEST,
 	.open = daemon_open,
 	.close = guest_dev_close,

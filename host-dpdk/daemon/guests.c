@@ -136,6 +136,9 @@ static int open_device(const struct daemon *d, struct guest *g, const struct cfg
 	/* If they would reach nobody, their sender is told. */
 	bool datagrams = endpoints_take_datagrams(cfg) ||
 			 (cfg_roles[cfg->role].host_ports && *d->cfg->apps.path);
+	/* Applications are known to say HELLO. A connection that waits for a channel is not
+	 * answered; whoever asks for one has a time limit of its own. */
+	uint64_t late_ns = cfg_roles[cfg->role].attached ? broker_timeout_ns() : 0;
 	struct zv_opts opts = {.size = sizeof(opts),
 			       .flags = (datagrams ? 0 : ZV_OPT_NO_DGRAM) |
 					(cfg_roles[cfg->role].broker ? ZV_OPT_BROKER : 0) |
@@ -145,7 +148,8 @@ static int open_device(const struct daemon *d, struct guest *g, const struct cfg
 			       .buf_alloc = cfg->buf_alloc,
 			       .rx_memory = cfg->rx_memory,
 			       .max_conns = cfg->max_conns,
-			       .connect_timeout_ns = cfg->connect_timeout_ms * 1000000ull,
+			       .connect_timeout_ns = cfg->connect_timeout_ms * 1000000ull + late_ns,
+			       .hello_timeout_ns = late_ns,
 			       .tx_timeout_ns = cfg->tx_timeout_ms * 1000000ull};
 	char uri[CFG_SCHEME_MAX +
 		 sizeof(",cid=18446744073709551615,mode=client,region=4294967295K") +

@@ -180,6 +180,7 @@ static void apply_region(const struct daemon *d, bool apps)
 {
 	const struct cfg *c = d->cfg;
 
+	broker_set_timeout(c->channel_timeout_ms);
 	if (reach_own_size(apps ? c->apps.region : 0, c->channel_size))
 		regions_changed(d);
 }

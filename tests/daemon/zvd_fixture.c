@@ -284,6 +284,7 @@ static struct zv_dev *device_open(unsigned i, const char *scheme, const char *na
 			    .queues = queues,
 			    .buf_alloc = zf_buf_alloc,
 			    .connect_timeout_ns = LONG_S * 1000000000ull,
+			    .hello_timeout_ns = LONG_S * 1000000000ull,
 			    .spin_ns = zf_app_spin_ns,
 			    .flags = flags};
 	time_t end = now() + LONG_S;

@@ -50,6 +50,11 @@ static int next_msg(struct zv_queue *q, struct zv_broker_msg *to)
 		to->nonce = q->peer.hello.nonce;
 		return 1;
 	}
+	if (q->hello.events & HELLO_EV_NONE) {
+		q->hello.events &= (uint8_t)~HELLO_EV_NONE;
+		to->what = ZV_BROKER_NONE;
+		return 1;
+	}
 	if (!hello_next(q, &m))
 		return 0;
 	fill_msg(to, &m);

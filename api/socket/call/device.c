@@ -128,6 +128,10 @@ static int no_transport(const char *uri)
 		      uri, known);
 }
 
+/* The caller has set the option, in a structure that may be older and smaller. */
+#define GIVEN(opts, field)                                                                         \
+	((opts) && (opts)->size > offsetof(struct zv_opts, field) && (opts)->field)
+
 int zv_open(struct zv_dev **out, const char *uri, const struct zv_opts *opts)
 {
 	const struct transport_ops *ops;
@@ -147,9 +151,10 @@ int zv_open(struct zv_dev **out, const char *uri, const struct zv_opts *opts)
 	dev->ops = ops;
 	pthread_mutex_init(&dev->closed_lock, NULL);
 	ret = opts_complete(&dev->opts, opts);
-	if (ops->spin_ns &&
-	    !(opts && opts->size > offsetof(struct zv_opts, spin_ns) && opts->spin_ns))
+	if (ops->spin_ns && !GIVEN(opts, spin_ns))
 		dev->opts.spin_ns = ops->spin_ns;
+	if (ops->hello_timeout_ns && !GIVEN(opts, hello_timeout_ns))
+		dev->opts.hello_timeout_ns = ops->hello_timeout_ns;
 	if (ret)
 		goto fail;
 	if (getrandom(&dev->nonce, sizeof(dev->nonce), 0) != sizeof(dev->nonce))

@@ -119,8 +119,10 @@ void conn_timers_run(struct zv_queue *q)
 	for (unsigned i = 0; i < TIMERS; i++)
 		while ((c = TAILQ_FIRST(&q->timers[i])) && c->timer.deadline <= q->clock.now)
 			timed_out(c);
-	if (q->peer.hello_by <= q->clock.now)
+	if (q->peer.hello_by <= q->clock.now) {
 		peer_is_plain(q, "it has not said HELLO");
+		peer_has_no_channels(q);
+	}
 	while ((c = credit_update_next(q)))
 		if (c->state == VC_CONNECTED && credit_peer_stuck(&c->credit))
 			tx_ctrl(c, CP_CREDIT_UPDATE);

@@ -43,6 +43,12 @@ void peer_expected(struct zv_queue *q)
 	set_state(q, HELLO_WAIT);
 }
 
+void peer_has_no_channels(struct zv_queue *q)
+{
+	if (q->host && q->dev->opts.flags & ZV_OPT_BROKER)
+		q->hello.events |= HELLO_EV_NONE;
+}
+
 void peer_is_plain(struct zv_queue *q, const char *why)
 {
 	q->peer.hello_by = UINT64_MAX;

@@ -22,6 +22,8 @@ void peer_expected(struct zv_queue *q);
 void peer_on_hello(struct zv_queue *q);
 /* The peer sends no HELLO, or has withdrawn it; @why is for the log. */
 void peer_is_plain(struct zv_queue *q, const char *why);
+/* Tells who serves the device (ZV_OPT_BROKER), and may wait for HELLO. */
+void peer_has_no_channels(struct zv_queue *q);
 /* The internal connection @c has ended with c->err. */
 void peer_hung_up(const struct zv_conn *c);
 

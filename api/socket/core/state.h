@@ -247,6 +247,7 @@ struct queue_peer {
 #define HELLO_EV_PEER (1u << 0) /* the peer has said HELLO */
 #define HELLO_EV_GONE (1u << 2) /* the peer of the previous session has gone for good */
 #define HELLO_EV_DATA (1u << 1) /* data has arrived since no whole message was found */
+#define HELLO_EV_NONE (1u << 3) /* the peer has no channels, or has not said HELLO in time */
 
 /* The control connection: hello_conn.c; peer.c when it has ended. */
 struct queue_hello {

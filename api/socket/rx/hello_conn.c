@@ -58,8 +58,8 @@ static void peer_is_zvsock(struct zv_queue *q)
 {
 	peer_on_hello(q);
 	if (!hello_channels(q))
-		return;
-	if (q->host)
+		peer_has_no_channels(q);
+	else if (q->host)
 		q->hello.events |= HELLO_EV_PEER;
 	else
 		grants_begin(q);

@@ -329,6 +329,8 @@ void broker_poll(struct guest_queue *gq)
 			on_hello(gq, m.nonce);
 		else if (m.what == ZV_BROKER_GONE)
 			on_gone(gq);
+		else if (m.what == ZV_BROKER_NONE && gq->broker)
+			broker_wake_waiters(gq->broker);
 		else if (gq->broker) /* there was no memory for a broker at HELLO */
 			broker_on_msg(gq->broker, &m);
 	}

@@ -11,7 +11,7 @@
  * identifies the opened device (the nonce). zvsockd's own region is announced to an application's
  * driver at once, other regions when a connection needs one. The driver answers when it has mapped
  * the region, or that it cannot. Code that needs to know waits for that answer (struct
- * broker_wait), but never for longer than BROKER_TIMEOUT_NS: the connection is then relayed, like
+ * broker_wait), but never for longer than broker_timeout_ns(): the connection is then relayed, like
  * any connection whose ends have no region in common.
  *
  * Ends granted on the control connection are released when the driver releases them; when another
@@ -36,12 +36,16 @@
 #include "broker_conn.h"
 #include "region.h"
 
-#define BROKER_TIMEOUT_NS    (1000u * 1000000u) /* for a driver to map a region or accept a grant */
-#define BROKER_RETRY_NS	     (10u * 1000000u)	/* when the library had no room for a message */
-#define BROKER_REGIONS_MAX   64u		/* regions announced to one driver */
+#define BROKER_RETRY_NS	     (10u * 1000000u) /* when the library had no room for a message */
+#define BROKER_REGIONS_MAX   64u	      /* regions announced to one driver */
 #define BROKER_MSGS_ROUND    64u
 #define BROKER_WAITERS_ROUND 64u /* waiters called in a round */
 #define BROKER_CLOSE_ROUND   64u /* items of a closed broker released in a round */
+
+/* How long a connection may wait for a driver to map a region or accept a grant: the key
+ * channel_timeout_ms. Any thread. */
+uint64_t broker_timeout_ns(void);
+void broker_set_timeout(uint32_t ms);
 
 /* Processes the driver's messages: ZV_EV_BROKER. */
 void broker_poll(struct guest_queue *gq);

@@ -22,6 +22,7 @@ struct known {
 	struct region *region;
 	enum known_state state;
 	uint64_t announced_ns;
+	bool logged;   /* that it was not mapped in time */
 	uint32_t ends; /* how many of broker.ends are in it */
 	TAILQ_ENTRY(known) link;
 };

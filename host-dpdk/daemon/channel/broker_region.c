@@ -2,10 +2,23 @@
 /* The regions known at the other end of a control connection, and the waiters for its answers. */
 #include "broker_int.h"
 #include "core/clock.h"
+#include "core/log.h"
 #include "reach.h"
 
 #include <errno.h>
 #include <stdlib.h>
+
+static uint32_t timeout_ms = 5000; /* atomic */
+
+uint64_t broker_timeout_ns(void)
+{
+	return __atomic_load_n(&timeout_ms, __ATOMIC_RELAXED) * UINT64_C(1000000);
+}
+
+void broker_set_timeout(uint32_t ms)
+{
+	__atomic_store_n(&timeout_ms, ms, __ATOMIC_RELAXED);
+}
 
 /* ---- waiting ---- */
 
@@ -180,10 +193,24 @@ struct known *known_make(struct broker *b, struct region *r)
 	return k;
 }
 
+/* It has been announced, and there was no answer in time. */
+static bool too_late(struct broker *b, struct known *k)
+{
+	if (k->state != KNOWN_ANNOUNCED || now_ns() - k->announced_ns <= broker_timeout_ns())
+		return false;
+	if (!k->logged)
+		log_line(ZV_LOG_WARN, b->gq->guest->name,
+			 "%s has not mapped the region for channels within %llu ms: its "
+			 "connections are relayed until it has (channel_timeout_ms in [daemon])",
+			 b->ops->who, (unsigned long long)(broker_timeout_ns() / 1000000));
+	k->logged = true;
+	return true;
+}
+
 enum broker_can broker_can(struct broker *b, struct region *r)
 {
 	enum broker_can can = broker_speaks(b);
-	const struct known *k;
+	struct known *k;
 
 	if (can != BROKER_CAN)
 		return can;
@@ -192,9 +219,7 @@ enum broker_can broker_can(struct broker *b, struct region *r)
 		return BROKER_DECLINED;
 	if (k->state == KNOWN_MAPPED)
 		return BROKER_CAN;
-	return k->state == KNOWN_ANNOUNCED && now_ns() - k->announced_ns > BROKER_TIMEOUT_NS
-		       ? BROKER_DECLINED
-		       : BROKER_WAIT;
+	return too_late(b, k) ? BROKER_DECLINED : BROKER_WAIT;
 }
 
 static void forget_retired(struct broker *b)

@@ -157,8 +157,9 @@ struct cfg {
 	char control_path[CFG_PATH_MAX]; /* control socket for zvsockctl; "": none */
 	mode_t control_mode;
 	struct cfg_apps apps;
-	uint32_t channel_size;	/* bytes; 0: by the size of the region */
-	struct cfg_space space; /* of applications; default for guests */
+	uint32_t channel_size;	     /* bytes; 0: by the size of the region */
+	uint32_t channel_timeout_ms; /* for a driver to map a region */
+	struct cfg_space space;	     /* of applications; default for guests */
 	struct cfg_guest *guests;
 	unsigned n_guests;
 	const struct cfg_part *const *parts; /* define the guests' other keys; ends with NULL */

@@ -4,6 +4,7 @@
 #include "clock.h"
 #include "log.h"
 #include "spin.h"
+#include "thread_time.h"
 
 #include <errno.h>
 #include <poll.h>
@@ -47,6 +48,7 @@ struct lcore {
 	unsigned number;
 	int cpu;
 	pthread_t thread;
+	pid_t tid;
 	/* other threads' */
 	pthread_mutex_t mail_lock;
 	pthread_cond_t mail_done;
@@ -148,10 +150,9 @@ static void mail_put(struct lcore *lc, struct mail *m)
 		(void)eventfd_write(lc->mail_fd, 1);
 }
 
-/* With mail_lock. True: *@done within LCORE_LATE_NS from @start. */
-static bool done_in_time(struct lcore *lc, const bool *done, uint64_t start)
+/* With mail_lock. True: *@done before @end. */
+static bool done_by(struct lcore *lc, const bool *done, uint64_t end)
 {
-	const uint64_t end = start + LCORE_LATE_NS;
 	const struct timespec until = {.tv_sec = (time_t)(end / 1000000000u),
 				       .tv_nsec = (long)(end % 1000000000u)};
 
@@ -161,28 +162,39 @@ static bool done_in_time(struct lcore *lc, const bool *done, uint64_t start)
 	return true;
 }
 
+/* With mail_lock: waits for @done. If that takes long, says so, and says when it was done. */
+static void wait_for(struct lcore *lc, const bool *done, const char *name)
+{
+	uint64_t start = now_ns();
+	struct thread_time from, to;
+	char what[200];
+
+	if (done_by(lc, done, start + LCORE_LATE_NS / 10))
+		return;
+	from = thread_time_now(lc->tid);
+	if (done_by(lc, done, start + LCORE_LATE_NS))
+		return;
+	for (unsigned i = 0; i < 2; i++) {
+		to = thread_time_now(lc->tid);
+		thread_time_text(&from, &to, what, sizeof(what));
+		log_line(ZV_LOG_WARN, NULL, "lcore %u has %s %llu ms (%s): %s", lc->number,
+			 i ? "answered after" : "not answered for",
+			 (unsigned long long)(to.at_ns - start) / 1000000, name, what);
+		while (!*done)
+			pthread_cond_wait(&lc->mail_done, &lc->mail_lock);
+	}
+}
+
 void lcore_call_named(struct lcore *lc, void (*fn)(struct lcore *lc, void *arg), void *arg,
 		      const char *name)
 {
-	bool done = false, late;
+	bool done = false;
 	struct mail m = {.fn = fn, .arg = arg, .done = &done};
-	uint64_t start = now_ns();
 
 	mail_put(lc, &m);
 	pthread_mutex_lock(&lc->mail_lock);
-	late = !done_in_time(lc, &done, start);
-	if (late)
-		log_line(
-			ZV_LOG_WARN, NULL,
-			"lcore %u has not answered for %llu ms, waiting for it in %s: does another "
-			"program have its CPU?",
-			lc->number, (unsigned long long)(now_ns() - start) / 1000000, name);
-	while (!done)
-		pthread_cond_wait(&lc->mail_done, &lc->mail_lock);
+	wait_for(lc, &done, name);
 	pthread_mutex_unlock(&lc->mail_lock);
-	if (late)
-		log_line(ZV_LOG_WARN, NULL, "lcore %u has answered after %llu ms (%s)", lc->number,
-			 (unsigned long long)(now_ns() - start) / 1000000, name);
 }
 
 int lcore_post(struct lcore *lc, void (*fn)(struct lcore *lc, void *arg), void *arg)
@@ -450,6 +462,7 @@ static void *lcore_main(void *arg)
 		log_line(ZV_LOG_ERR, NULL, "cannot start an lcore: %s", why);
 	pthread_mutex_lock(&lc->mail_lock);
 	lc->start_err = ret;
+	lc->tid = gettid();
 	pthread_cond_broadcast(&lc->mail_done);
 	pthread_mutex_unlock(&lc->mail_lock);
 	if (ret == 0) {

@@ -52,17 +52,17 @@ static struct splice_chan *of_timer(struct lcore_timer *t, unsigned side)
 
 /* ---- waiting ---- */
 
-/* Starts a wait of up to @ns, which ends BROKER_TIMEOUT_NS after the side's first wait at the
+/* Starts a wait of up to @ns, which ends broker_timeout_ns() after the side's first wait at the
  * latest. False: that time is over, or the queue is ending. */
 static bool wait_until(struct splice_chan *ch, unsigned side, struct guest_queue *gq, uint64_t ns)
 {
-	uint64_t now = now_ns(), left;
+	uint64_t now = now_ns(), most = broker_timeout_ns(), left;
 
 	if (!ch->since_ns[side])
 		ch->since_ns[side] = now;
-	if (gq->ending || now - ch->since_ns[side] >= BROKER_TIMEOUT_NS)
+	if (gq->ending || now - ch->since_ns[side] >= most)
 		return false;
-	left = ch->since_ns[side] + BROKER_TIMEOUT_NS - now;
+	left = ch->since_ns[side] + most - now;
 	ch->waits[side] = gq;
 	lcore_timer_start(gq->lc, &ch->timer[side], ns < left ? ns : left);
 	return true;
@@ -241,7 +241,7 @@ bool splice_chan_known(struct splice *sp, struct guest_queue *gq)
 	b = attached ? broker_can(attached, ch->region) : BROKER_NEVER;
 	if (b == BROKER_NEVER)
 		return no_channel(ch);
-	if ((a == BROKER_WAIT || b == BROKER_WAIT) && wait_on_b(ch, gq, BROKER_TIMEOUT_NS))
+	if ((a == BROKER_WAIT || b == BROKER_WAIT) && wait_on_b(ch, gq, broker_timeout_ns()))
 		return false;
 	if (a != BROKER_CAN || b != BROKER_CAN) {
 		GUEST_COUNT(gq, channel_declined);

@@ -7,11 +7,11 @@
  * The splice carries ends of stream, resets and wake-ups; nothing is lent or copied.
  *
  * Opening: A is the side that requests the connection, B the other side. The request arrives on B's
- * lcore and waits there until both drivers have mapped the region (at most BROKER_TIMEOUT_NS; each
- * lcore knows about its own driver). Then a part of the region is allocated; B gets its end with
- * the request, and A gets its end with the answer, when B has answered. Until the request has been
- * sent to B, any obstacle means that the splice copies, as if there were no region. After that B's
- * driver uses the channel, and if A cannot get its end both sides are reset.
+ * lcore and waits there until both drivers have mapped the region (at most broker_timeout_ns();
+ * each lcore knows about its own driver). Then a part of the region is allocated; B gets its end
+ * with the request, and A gets its end with the answer, when B has answered. Until the request has
+ * been sent to B, any obstacle means that the splice copies, as if there were no region. After that
+ * B's driver uses the channel, and if A cannot get its end both sides are reset.
  *
  * Ends that were granted belong to the brokers that granted them (channel/broker.h), which release
  * them; the others are released with the splice.

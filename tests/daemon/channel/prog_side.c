@@ -129,6 +129,12 @@ bool ps_reset(struct ps *p)
 	return zf_until(reset, p);
 }
 
+void ps_ack(struct ps *p)
+{
+	ps_send_msg(p,
+		    &(struct ctrl_msg){.type = CTRL_REGION_ACK, .region_ack = {.id = p->region}});
+}
+
 void ps_offer(struct ps *p)
 {
 	struct transport_dev *t = zv_dev_transport(p->dev);
@@ -143,8 +149,6 @@ void ps_offer(struct ps *p)
 	p->mem = map->addr; /* it is the device's own memory: it stays there */
 	p->size = map->size;
 	region_map_put(map);
-	ps_send_msg(p,
-		    &(struct ctrl_msg){.type = CTRL_REGION_ACK, .region_ack = {.id = p->region}});
 }
 
 struct ps *ps_new(struct zv_dev *dev, uint32_t port)
@@ -152,6 +156,7 @@ struct ps *ps_new(struct zv_dev *dev, uint32_t port)
 	struct ps *p = ps_hello(dev, port);
 
 	ps_offer(p);
+	ps_ack(p);
 	return p;
 }
 

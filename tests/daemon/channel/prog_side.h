@@ -29,6 +29,7 @@ struct ps *ps_hello(struct zv_dev *dev, uint32_t port);
 /* ... and has offered the device's region, and mapped it. */
 struct ps *ps_new(struct zv_dev *dev, uint32_t port);
 void ps_offer(struct ps *p);
+void ps_ack(struct ps *p); /* it has mapped the region */
 void ps_send_msg(struct ps *p, const struct ctrl_msg *m);
 void ps_claim(struct ps *p, enum ctrl_claim_what what, uint32_t port, uint32_t peer_port);
 /* The next message, which must be of @type. */

@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -19,8 +20,9 @@
 #define LISTENED 6000u /* by programs */
 #define BULK	 (3u * MIB + 77u)
 
-#define CONF_GUEST                                                                                 \
-	CONF "application_region = 0\n[guest a]\ncid = 11\nsocket = @a.sock\nprograms = 3\n"
+#define A_GUEST	       "application_region = 0\n[guest a]\ncid = 11\nsocket = @a.sock\nprograms = 3\n"
+#define CONF_GUEST     CONF A_GUEST
+#define CONF_IMPATIENT "applications = @apps\nchannel_timeout_ms = 100\n" A_GUEST
 
 static const char *program;
 static struct zv_dev *guest;
@@ -198,6 +200,77 @@ static void what_is_not_claimed_is_relayed(void **state)
 	assert_non_null(pair.b);
 	assert_int_equal(cs_channels(), 0);
 	cs_converse(pair, ZV_STREAM);
+	ps_end(p);
+	ps_end(q);
+}
+
+static bool settled(void *arg)
+{
+	const struct zf_conn *c = arg;
+
+	return c->connected || c->err;
+}
+
+/* One that maps the region late is waited for: it may have had no CPU. */
+static void a_late_program_gets_its_channel(void **state)
+{
+	struct ps *p = ps_hello(guest, 700);
+	struct zf_conn *app = calloc(1, sizeof(*app)), *c;
+	struct ctrl_msg grant;
+	struct ps_chan pc;
+
+	(void)state;
+	assert_non_null(app);
+	ps_offer(p);
+	listens(p);
+	assert_int_equal(zv_connect(zv_queue(cs_app, 0), CID, LISTENED, ZV_STREAM, &app->c), 0);
+	zv_set_user(app->c, app);
+	for (unsigned i = 0; i < 1500; i++, (void)usleep(1000))
+		zf_poll();
+	assert_int_equal(app->err, 0);
+	assert_false(app->connected);
+	ps_ack(p);
+	grant = ps_next(p, CTRL_GRANT);
+	c = zf_accept(guest, LISTENED);
+	assert_non_null(c);
+	assert_true(zf_until(settled, app));
+	assert_int_equal(app->err, 0);
+	pc = ps_use(p, c, &grant);
+	converse(p, &pc, app);
+	ps_end(p);
+}
+
+/* It is not waited for any longer than the configuration says. */
+static void who_never_maps_is_relayed(void **state)
+{
+	struct ps *p = ps_new(guest, 700), *q;
+	struct cs_pair pair;
+	struct zf_conn *app;
+	struct ps_chan pc;
+
+	(void)state;
+	listens(p);
+	pc = to_program(p, &app); /* applications have said HELLO */
+	converse(p, &pc, app);
+	ps_claim(p, CTRL_CLAIM_NO_LISTEN, LISTENED, 0);
+	heard(p);
+	q = ps_hello(guest, 701);
+	ps_offer(q);
+	listens(q);
+	assert_true(zf_reload(CONF_IMPATIENT, 2));
+	assert_true(zf_logged("the new configuration is in force"));
+	pair.a = zf_connect(cs_app, 0, CID, LISTENED, ZV_STREAM, NULL);
+	assert_non_null(pair.a);
+	pair.b = zf_accept(guest, LISTENED);
+	assert_non_null(pair.b);
+	assert_int_equal(cs_channels(), 0);
+	cs_converse(pair, ZV_STREAM);
+	assert_true(zf_logged("a program of the guest has not mapped the region .* within 100 ms"));
+	assert_int_equal(hs_counter("a", "channel_declined"), 1);
+	ps_ack(q);
+	heard(q);
+	pc = to_program(q, &app);
+	converse(q, &pc, app);
 	ps_end(p);
 	ps_end(q);
 }
@@ -439,6 +512,8 @@ int main(int argc, char **argv)
 	const struct CMUnitTest tests[] = {
 		WITH_GUEST(payload_goes_through_the_channel),
 		WITH_GUEST(what_is_not_claimed_is_relayed),
+		WITH_GUEST(a_late_program_gets_its_channel),
+		WITH_GUEST(who_never_maps_is_relayed),
 		WITH_GUEST(death_of_a_program_resets_its_connections),
 		WITH_GUEST(death_of_an_application_resets_the_program),
 		WITH_GUEST(death_of_the_guest_frees_all),

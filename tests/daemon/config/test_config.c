@@ -45,6 +45,7 @@ static void defaults(void **state)
 	assert_int_equal(c->spin_us, 50);
 	assert_int_equal(c->log_level, ZV_LOG_INFO);
 	assert_int_equal(c->drain_ms, 5000);
+	assert_int_equal(c->channel_timeout_ms, 5000);
 	assert_int_equal(c->max_fds, 0);
 	assert_string_equal(c->user, "");
 	assert_string_equal(c->control_path, "");
@@ -78,7 +79,8 @@ static void daemon_values(void **state)
 	(void)snprintf(text, sizeof(text),
 		       GUEST
 		       "[daemon]\ncpus = any, any\npoll = busy\nspin_us = 0\nlog_level = debug\n"
-		       "drain_ms = 600000\nmax_fds = 4096\nuser = %s\ngroup = %s\n"
+		       "channel_timeout_ms = 600000\ndrain_ms = 600000\nmax_fds = 4096\nuser = "
+		       "%s\ngroup = %s\n"
 		       "control = /c.sock\ncontrol_mode = 0660\n",
 		       user, group);
 	c = conf_good(text);
@@ -88,6 +90,7 @@ static void daemon_values(void **state)
 	assert_int_equal(c->spin_us, 0);
 	assert_int_equal(c->log_level, ZV_LOG_DEBUG);
 	assert_int_equal(c->drain_ms, 600000);
+	assert_int_equal(c->channel_timeout_ms, 600000);
 	assert_int_equal(c->max_fds, 4096);
 	assert_string_equal(c->user, user);
 	assert_string_equal(c->group, group);
