@@ -153,13 +153,11 @@ static void mail_put(struct lcore *lc, struct mail *m)
 /* With mail_lock. True: *@done before @end. */
 static bool done_by(struct lcore *lc, const bool *done, uint64_t end)
 {
-	const struct timespec until = {.tv_sec = (time_t)(end / 1000000000u),
-				       .tv_nsec = (long)(end % 1000000000u)};
+	const struct timespec until = {(time_t)(end / 1000000000u), (long)(end % 1000000000u)};
 
-	while (!*done)
-		if (pthread_cond_timedwait(&lc->mail_done, &lc->mail_lock, &until))
-			return *done;
-	return true;
+	while (!*done && !pthread_cond_timedwait(&lc->mail_done, &lc->mail_lock, &until))
+		;
+	return *done;
 }
 
 /* With mail_lock: waits for @done. If that takes long, says so, and says when it was done. */
