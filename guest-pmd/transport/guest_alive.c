@@ -26,7 +26,7 @@ static void let_go(struct guest_alive *a, bool there)
 	if (!a->map)
 		return;
 	if (there)
-		(void)shm_swap32(&a->words->owner, (uint32_t)gettid(), 0);
+		(void)shm_swap32(&a->own->owner, (uint32_t)gettid(), 0);
 	region_map_put(a->map);
 	a->map = NULL;
 }
@@ -37,8 +37,7 @@ void guest_alive_update(struct guest_alive *a, const struct own_region *own, uin
 	struct alive_slot *s;
 
 	/* Another host may have put other memory there meanwhile. */
-	if (a->map &&
-	    (!there || a->cid != cid || shm_load32(&a->words->owner) != (uint32_t)gettid()))
+	if (a->map && (!there || a->cid != cid || shm_load32(&a->own->owner) != (uint32_t)gettid()))
 		let_go(a, there);
 	if (a->map || !cid || !there || own->map->size < 2 * ALIVE_BYTES)
 		return;
@@ -47,7 +46,7 @@ void guest_alive_update(struct guest_alive *a, const struct own_region *own, uin
 		return;
 	a->map = region_map_hold(own->map);
 	a->cid = cid;
-	a->words = s;
+	a->own = s;
 	a->node.next = &a->head.list;
 	a->head.futex_offset = (char *)&s->owner - (char *)&a->node;
 	a->head.list.next = &a->node;
@@ -58,7 +57,7 @@ void guest_alive_update(struct guest_alive *a, const struct own_region *own, uin
 
 uint32_t guest_alive_host(const struct guest_alive *a)
 {
-	return a->map ? shm_load32(&a->words->host) : 0;
+	return a->map ? shm_load32(&a->own->host) : 0;
 }
 
 void guest_alive_end(struct guest_alive *a)

@@ -18,7 +18,7 @@ struct guest_alive {
 	struct robust_list_head *was; /* the thread's own list, restored at the end */
 	struct region_map *map;	      /* NULL: no word is maintained */
 	uint64_t cid;
-	struct alive_slot *words;
+	struct alive_slot *own; /* of @cid */
 };
 
 /*

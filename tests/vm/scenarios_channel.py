@@ -106,7 +106,7 @@ class ChannelTestbed(DaemonTestbed):
 
     def all_free(self, of='pmd'):
         """No part of the guest's region is held by anybody, and all bytes of it can be had."""
-        return (r := self.region(of)) is not None and r['parts'] == 0 and r['size'] - r['free'] < UNIT
+        return (r := self.region(of)) is not None and r['channels'] == 0 and r['size'] - r['free'] < UNIT
 
     def paths(self):
         """Of the connections that there are: 'channel' or 'relay'."""

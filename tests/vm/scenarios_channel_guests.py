@@ -91,7 +91,7 @@ def channel_guests_killed(bench):
     a, b = testbed.vms.values()
     for end in 'program', 'program', 'VM':
         jobs = [(b, b.app.start(f'echo {a.cid} {ECHO} forever')), (a, a.app.start(f'echo {b.cid} {ECHO} forever'))]
-        until(lambda: sum(r['parts'] for r in testbed.ctl('regions')['regions']) == 2, 'both connections to have a channel')
+        until(lambda: sum(r['channels'] for r in testbed.ctl('regions')['regions']) == 2, 'both connections to have a channel')
         if end == 'VM':
             a.guest.kill()
         else:

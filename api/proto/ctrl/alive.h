@@ -38,7 +38,7 @@ struct alive_slot {
 	uint32_t owner; /* thread; 0: nobody; ALIVE_DIED */
 	uint32_t reserved;
 	uint64_t tag;  /* ALIVE_MAGIC << 32 | CID */
-	uint32_t host; /* thread of the host; 0: none has said anything; ALIVE_DIED */
+	uint32_t host; /* thread of the host; 0: no host; ALIVE_DIED */
 	uint8_t pad[SHM_CACHE_LINE - 20];
 } SHM_CACHE_ALIGNED;
 _Static_assert(sizeof(struct alive_slot) == SHM_CACHE_LINE, "shared layout");

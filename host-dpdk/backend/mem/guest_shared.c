@@ -348,7 +348,7 @@ void guest_shared_serve(struct guest_shared *r, uint64_t cid)
 		return;
 	pthread_mutex_lock(&lock);
 	if (alive_of(r))
-		host_alive_say(r->alive, s);
+		host_alive_maintain(r->alive, s);
 	pthread_mutex_unlock(&lock);
 }
 

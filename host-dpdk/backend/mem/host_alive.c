@@ -25,7 +25,7 @@ struct host_alive {
 	struct robust_list_head head;
 	struct alive_slot *slots;
 	pthread_mutex_t lock; /* protects these: */
-	uint64_t said;	      /* bit i: slot i */
+	uint64_t maintained;  /* bit i: slot i */
 	uint32_t tid;	      /* 0: the thread does not run yet */
 	sem_t end;
 };
@@ -51,8 +51,8 @@ static void *sleep_until_end(void *arg)
 	    syscall(SYS_set_robust_list, &a->head, sizeof(a->head)) == 0) {
 		pthread_mutex_lock(&a->lock);
 		a->tid = (uint32_t)gettid();
-		for (uint64_t said = a->said; said; said &= said - 1)
-			put(a, (unsigned)__builtin_ctzll(said));
+		for (uint64_t maintained = a->maintained; maintained; maintained &= maintained - 1)
+			put(a, (unsigned)__builtin_ctzll(maintained));
 		pthread_mutex_unlock(&a->lock);
 	}
 	while (sem_wait(&a->end) < 0)
@@ -79,7 +79,7 @@ static int start(struct host_alive *a)
 	err = pthread_create(&t, &attr, sleep_until_end, a);
 	pthread_sigmask(SIG_SETMASK, &old, NULL);
 	if (!err)
-		(void)pthread_setname_np(t, "zvsock-word");
+		(void)pthread_setname_np(t, "zvsock-alive");
 	(void)pthread_attr_destroy(&attr);
 	return err;
 }
@@ -105,14 +105,14 @@ struct host_alive *host_alive_new(struct alive_slot *slots)
 	return a;
 }
 
-void host_alive_say(struct host_alive *a, struct alive_slot *s)
+void host_alive_maintain(struct host_alive *a, struct alive_slot *s)
 {
 	unsigned slot = (unsigned)(s - a->slots);
 	struct robust_list *n = &a->node[slot].list;
 
 	pthread_mutex_lock(&a->lock);
-	if (!(a->said & 1ull << slot)) {
-		a->said |= 1ull << slot;
+	if (!(a->maintained & 1ull << slot)) {
+		a->maintained |= 1ull << slot;
 		n->next = a->head.list.next;
 		__atomic_store_n(&a->head.list.next, n, __ATOMIC_RELEASE); /* read by the kernel */
 	}
@@ -122,13 +122,13 @@ void host_alive_say(struct host_alive *a, struct alive_slot *s)
 
 void host_alive_take_over(struct host_alive *a, struct host_alive *before)
 {
-	uint64_t said;
+	uint64_t maintained;
 
 	pthread_mutex_lock(&before->lock);
-	said = before->said;
+	maintained = before->maintained;
 	pthread_mutex_unlock(&before->lock);
-	for (; said; said &= said - 1)
-		host_alive_say(a, &a->slots[__builtin_ctzll(said)]);
+	for (; maintained; maintained &= maintained - 1)
+		host_alive_maintain(a, &a->slots[__builtin_ctzll(maintained)]);
 }
 
 void host_alive_end(struct host_alive *a, bool died)
@@ -137,10 +137,11 @@ void host_alive_end(struct host_alive *a, bool died)
 		return;
 	pthread_mutex_lock(&a->lock);
 	__atomic_store_n(&a->head.list.next, &a->head.list, __ATOMIC_RELEASE);
-	for (uint64_t said = a->tid ? a->said : 0; said; said &= said - 1)
-		(void)shm_swap32(&a->slots[__builtin_ctzll(said)].host, a->tid,
+	for (uint64_t maintained = a->tid ? a->maintained : 0; maintained;
+	     maintained &= maintained - 1)
+		(void)shm_swap32(&a->slots[__builtin_ctzll(maintained)].host, a->tid,
 				 died ? ALIVE_DIED : 0);
-	a->said = 0;
+	a->maintained = 0;
 	pthread_mutex_unlock(&a->lock);
 	(void)sem_post(&a->end); /* the thread frees it */
 }

@@ -29,7 +29,7 @@ struct host_alive *host_alive_new(struct alive_slot *slots);
  * Maintains the word in slot @s of that page from now on. Does not wait for the thread: until it
  * runs, an ALIVE_DIED in the word is replaced by 0.
  */
-void host_alive_say(struct host_alive *a, struct alive_slot *s);
+void host_alive_maintain(struct host_alive *a, struct alive_slot *s);
 /*
  * Maintains all words that @before maintains, which is about to end and has the same page mapped
  * elsewhere. As above, it does not wait for the thread.

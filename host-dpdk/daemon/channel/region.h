@@ -184,7 +184,7 @@ struct region_info {
 	bool retired;
 	uint64_t channel_bytes; /* size of a channel created now */
 	uint64_t free_bytes, largest_free;
-	uint32_t parts; /* parts in use */
+	uint32_t channels; /* in use, or with payload on loan */
 	unsigned n_members;
 	struct region_member_info *members; /* freed by region_infos_free() */
 };

@@ -18,7 +18,7 @@ static bool info_of(const struct region *r, struct region_info *i)
 					  __atomic_load_n(&r->channel_bytes, __ATOMIC_RELAXED),
 				  .free_bytes = buddy_free_bytes(r->buddy),
 				  .largest_free = buddy_largest(r->buddy),
-				  .parts = r->n_parts};
+				  .channels = r->n_parts};
 	memcpy(i->origin, r->origin, sizeof(i->origin));
 	i->members = calloc(r->n_members + 1, sizeof(*i->members));
 	if (!i->members)

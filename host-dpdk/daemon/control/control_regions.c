@@ -28,9 +28,9 @@ static json_t *region_json(const struct region_info *r)
 	return json_pack("{ss ss sI sI sI sI sI sI sb so}", "id", id, "origin",
 			 *r->origin ? r->origin : "zvsockd", "size", (json_int_t)r->size,
 			 "page_size", (json_int_t)r->page_size, "free", (json_int_t)r->free_bytes,
-			 "largest_free", (json_int_t)r->largest_free, "parts", (json_int_t)r->parts,
-			 "channel_size", (json_int_t)r->channel_bytes, "retired", r->retired,
-			 "members", members);
+			 "largest_free", (json_int_t)r->largest_free, "channels",
+			 (json_int_t)r->channels, "channel_size", (json_int_t)r->channel_bytes,
+			 "retired", r->retired, "members", members);
 }
 
 json_t *control_regions(struct control *ct, struct client *cl, const json_t *request,

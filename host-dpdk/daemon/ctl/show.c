@@ -144,8 +144,9 @@ static void add_size(struct table *t, int64_t bytes)
 
 int ctl_regions(struct ctl *c)
 {
-	static const char *const head[] = {"Region",  "Origin", "Size",	 "Pages", "Free", "Parts",
-					   "Channel", "Device", "Holds", "Ends",  NULL};
+	static const char *const head[] = {"Region", "Origin",	 "Size",    "Pages",
+					   "Free",   "Channels", "Channel", "Device",
+					   "Holds",  "Ends",	 NULL};
 	json_t *answer = ctl_ask(c, "regions"), *r, *m;
 	struct table *t;
 	size_t i, k;
@@ -163,7 +164,7 @@ int ctl_regions(struct ctl *c)
 		add_size(t, num(r, "size"));
 		add_size(t, num(r, "page_size"));
 		add_size(t, num(r, "free"));
-		table_add(t, "%" PRId64, num(r, "parts"));
+		table_add(t, "%" PRId64, num(r, "channels"));
 		add_size(t, num(r, "channel_size"));
 		for (k = 0; k < 3; k++)
 			table_add(t, "%s", "");

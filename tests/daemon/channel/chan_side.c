@@ -77,7 +77,7 @@ uint64_t cs_region(const char *key)
 bool cs_all_free(void *arg)
 {
 	(void)arg;
-	return cs_region("free") == cs_region("size") && cs_region("parts") == 0;
+	return cs_region("free") == cs_region("size") && cs_region("channels") == 0;
 }
 
 bool cs_no_region(void *arg)

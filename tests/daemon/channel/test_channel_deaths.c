@@ -226,7 +226,7 @@ static void twenty_guests_lose_nothing(void **state)
 		assert_true(zf_until(guest_listens, &c));
 		loan.data = c->c;
 		assert_true(zf_until(lent, &loan));
-		assert_int_equal(cs_region("parts"), 1);
+		assert_int_equal(cs_region("channels"), 1);
 		kill_app(pid);
 		assert_true(zf_until(failed, c));
 		assert_int_equal(c->err, -ECONNRESET);
@@ -234,7 +234,7 @@ static void twenty_guests_lose_nothing(void **state)
 		/* The survivor has a word on loan there: its part is not free, and stays as it is.
 		 */
 		assert_true(zf_until(is_retired, NULL));
-		assert_int_equal(cs_region("parts"), 1);
+		assert_int_equal(cs_region("channels"), 1);
 		assert_true(loan.len == 4 && memcmp(loan.data, "word", 4) == 0);
 		zv_buf_release(zv_queue(cs_app, 0), &loan, 1);
 		assert_true(zf_until(cs_no_region, NULL)); /* its memory went with it */
@@ -265,7 +265,7 @@ static void a_driver_dies_in_a_living_vm(void **state)
 		assert_true(zf_until(offers, NULL));
 		assert_true(zf_until(guest_listens, &c));
 		assert_int_equal(zf_recv(c, word, 4, NULL), 4);
-		assert_int_equal(cs_region("parts"), 1);
+		assert_int_equal(cs_region("channels"), 1);
 		assert_int_equal(kill(pid, SIGSTOP), 0);
 		for (unsigned k = 0; k < 30; k++) {
 			ssize_t ret = zv_recv(c->c, word, 4, NULL);

@@ -71,7 +71,7 @@ static void guest_and_applications_share_its_memory(void **state)
 	p[0] = from_guest();
 	p[1] = to_guest();
 	assert_int_equal(cs_channels(), 2);
-	assert_int_equal(cs_region("parts"), 2);
+	assert_int_equal(cs_region("channels"), 2);
 	for (unsigned i = 0; i < 2; i++) {
 		conv_bulk(p[i].a, p[i].b, STREAM_SIZE);
 		conv_bulk(p[i].b, p[i].a, STREAM_SIZE);

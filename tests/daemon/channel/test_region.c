@@ -263,7 +263,7 @@ static void a_retired_region_is_there_until_it_is_free(void **state)
 	assert_true(regions_check()); /* its queues must hear of it */
 	assert_false(regions_check());
 	assert_true(look().retired);
-	assert_int_equal(look().parts, 1);
+	assert_int_equal(look().channels, 1);
 	release(p);
 	assert_int_equal(look().n_members, 0);
 }
@@ -459,7 +459,7 @@ static void nothing_is_made_while_it_rests(void **state)
 	release(p);
 	region_took(region, now - 3600000000000, now, true);
 	assert_int_equal(chan_part_new(region, &users[0], &users[1], &p), -EAGAIN);
-	assert_int_equal(look().parts, 0);
+	assert_int_equal(look().channels, 0);
 	assert_int_equal(look().n_members, 0);
 }
 

@@ -37,7 +37,7 @@ static int unmap(void **state)
 static void say(struct host_alive *a, unsigned slot)
 {
 	for (unsigned i = 0; i < 30000 && !shm_load32(&slots[slot].host); i++) {
-		host_alive_say(a, &slots[slot]);
+		host_alive_maintain(a, &slots[slot]);
 		(void)usleep(1000);
 	}
 }
@@ -125,7 +125,7 @@ static void a_word_is_kept_until_the_end(void **state)
 		say(a, B);
 		assert_int_equal(shm_load32(&slots[B].host), word);
 		shm_store_release32(&slots[A].host, 0); /* as other memory would have it */
-		host_alive_say(a, &slots[A]);
+		host_alive_maintain(a, &slots[A]);
 		assert_int_equal(shm_load32(&slots[A].host), word);
 		shm_store_release32(&slots[B].host, word + 1); /* another host has come */
 		host_alive_end(a, died);
