@@ -184,19 +184,27 @@ bool region_pending(struct region *r)
 
 bool region_orphaned(struct region *r, uint64_t cid)
 {
+	struct region_touch t;
 	bool orphaned;
 
 	pthread_mutex_lock(&r->lock);
-	orphaned = r->from.orphaned && r->from.orphaned(r->from.arg, cid);
+	t = region_touch(r);
+	orphaned =
+		r->from.orphaned && !region_rests(r, t.start) && r->from.orphaned(r->from.arg, cid);
+	region_touched(r, &t);
 	pthread_mutex_unlock(&r->lock);
 	return orphaned;
 }
 
 void region_serve(struct region *r, uint64_t cid)
 {
+	struct region_touch t;
+
 	pthread_mutex_lock(&r->lock);
-	if (r->from.serve)
+	t = region_touch(r);
+	if (r->from.serve && !region_rests(r, t.start))
 		r->from.serve(r->from.arg, cid);
+	region_touched(r, &t);
 	pthread_mutex_unlock(&r->lock);
 }
 
@@ -371,6 +379,7 @@ static void charge(struct member *m, uint64_t bytes)
 static int make(struct region *r, struct chan_part *p, uint64_t bytes)
 {
 	struct buddy_block at;
+	struct region_touch t;
 	int ret = buddy_alloc(r->buddy, bytes, &at);
 
 	if (ret)
@@ -381,7 +390,10 @@ static int make(struct region *r, struct chan_part *p, uint64_t bytes)
 					   : 0));
 	p->desc.offset = at.offset;
 	p->desc.generation = at.generation;
-	if (!region_format(r, &p->desc))
+	t = region_touch(r);
+	ret = shm_channel_format(r->mem.addr, r->mem.size, &p->desc);
+	region_touched(r, &t);
+	if (!ret)
 		return 0;
 	/* The pages have been removed from the file, and there is no memory for new ones. That may
 	 * change, unless the file belongs to a guest and was truncated; such a region is

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Detects who else has the memory of a region mapped, creates descriptors of its file, and formats
- * channels in it. Others who can open the file decide how long operations on it take.
+ * Detects who else has the memory of a region mapped, creates descriptors of its file, and times
+ * accesses to it. Others who can open the file decide how long operations on it take.
  */
 #include "core/clock.h"
 #include "core/log.h"
@@ -15,7 +15,7 @@
 #define CHECK_REST 100u
 #define LENDERS	   64u
 
-/* A format takes some 10 us. */
+/* An access takes some 10 us. */
 #define SLOW_NS	      100000u
 #define WATCH_NS      10000000000u
 #define WAIT_REST     100u
@@ -63,8 +63,16 @@ void region_look_lent(struct region *r, bool (*counts)(uint64_t cid, void *arg),
 	bool lent = false;
 
 	pthread_mutex_lock(&r->lock);
-	if (!r->settled && r->from.lent)
+	if (region_rests(r, now_ns())) {
+		pthread_mutex_unlock(&r->lock);
+		return;
+	}
+	if (!r->settled && r->from.lent) {
+		struct region_touch t = region_touch(r);
+
 		n = r->from.lent(r->from.arg, cids, LENDERS);
+		region_touched(r, &t);
+	}
 	pthread_mutex_unlock(&r->lock);
 	while (n && !lent)
 		lent = counts(cids[--n], arg);
@@ -127,7 +135,7 @@ int region_file(struct region *r)
 	return fd;
 }
 
-/* ---- formatting ---- */
+/* ---- waiting for pages ---- */
 
 /* How often this thread has waited in the kernel; being preempted does not count. */
 static uint64_t waits(void)
@@ -145,10 +153,10 @@ bool region_rests(const struct region *r, uint64_t now)
 /*
  * Whoever has the descriptor of the file can take pages out of it, again and again (fallocate(2)
  * with FALLOC_FL_PUNCH_HOLE). A thread that touches one waits until that is over, which takes the
- * longer the more often the file is mapped: seconds, during which an lcore serves nobody. So lcores
- * wait for this in at most 1 % of the time, and WAIT_BURST_NS beyond that. Then connections are
- * relayed. A format that took long may have been preempted, so only from then on it is checked, for
- * WATCH_NS, whether the thread waits.
+ * longer the more often the file is mapped: seconds, during which an lcore serves nobody, or waits
+ * for the lock of the region. So all threads wait for this in at most 1 % of the time, and
+ * WAIT_BURST_NS beyond that. Then connections are relayed. A thread that took long may have been
+ * preempted, so only from then on it is checked, for WATCH_NS, whether it waits.
  */
 void region_took(struct region *r, uint64_t start, uint64_t end, bool waited)
 {
@@ -162,21 +170,23 @@ void region_took(struct region *r, uint64_t start, uint64_t end, bool waited)
 	r->watch_ns = r->rest_ns + WATCH_NS;
 	if (!rested && region_rests(r, end))
 		log_line(ZV_LOG_WARN, *r->origin ? r->origin : NULL,
-			 "making a channel in %s took %llu ms: somebody who has that memory takes "
+			 "an access to %s took %llu ms: somebody who has that memory takes "
 			 "pages out of it; connections are relayed for %llu s",
 			 *r->origin ? "its region" : "the region of applications",
 			 (unsigned long long)(end - start) / 1000000,
 			 (unsigned long long)(r->rest_ns - end) / 1000000000);
 }
 
-int region_format(struct region *r, const struct shm_channel_desc *d)
+struct region_touch region_touch(const struct region *r)
 {
-	uint64_t start = now_ns(), before;
-	bool watch = start < r->watch_ns;
-	int ret;
+	struct region_touch t = {.start = now_ns()};
 
-	before = watch ? waits() : 0;
-	ret = shm_channel_format(r->mem.addr, r->mem.size, d);
-	region_took(r, start, now_ns(), watch && waits() != before);
-	return ret;
+	t.watched = t.start < r->watch_ns;
+	t.waits = t.watched ? waits() : 0;
+	return t;
+}
+
+void region_touched(struct region *r, const struct region_touch *t)
+{
+	region_took(r, t->start, now_ns(), t->watched && waits() != t->waits);
 }

@@ -38,7 +38,7 @@ struct region {
 	bool settled;	   /* nobody from before zvsockd was started has it mapped: region_lock.h */
 	bool lent;	   /* guests may have it mapped from before: region_look_lent() */
 	bool waits;	   /* not settled, which has been logged */
-	uint64_t watch_ns; /* until then it is checked what makes a format slow: region_format() */
+	uint64_t watch_ns; /* until then it is checked what makes a touch slow: region_took() */
 	uint64_t rest_ns;  /* when waits for its pages are paid off: region_rests() */
 	struct buddy *buddy;
 	struct chan_part **at; /* by offset, in units of CHANNEL_MIN; NULL: no part begins there */
@@ -55,11 +55,16 @@ extern struct regions {
 	struct region_list all;
 } regions;
 
-/* Formats a channel: shm_channel_format(). With the region's lock. */
-int region_format(struct region *r, const struct shm_channel_desc *d);
-/* The part of it that counts: at @end it had taken since @start, and the thread had to wait. */
+/* To be called before and after memory of the region is touched, with its lock. */
+struct region_touch {
+	uint64_t start, waits;
+	bool watched;
+};
+struct region_touch region_touch(const struct region *r);
+void region_touched(struct region *r, const struct region_touch *t);
+/* The part of it that counts: a touch took from @start to @end, and the thread had to wait. */
 void region_took(struct region *r, uint64_t start, uint64_t end, bool waited);
-/* True: threads have waited too long for its pages, and no channel may be made in it now. With the
+/* True: threads have waited too long for its pages, and it must not be touched now. With the
  * region's lock. */
 bool region_rests(const struct region *r, uint64_t now);
 

@@ -450,14 +450,56 @@ static void waits_for_pages_are_bounded(void **state)
 	assert_true(region_rests(region, at + 110200 * ms));
 }
 
-static void nothing_is_made_while_it_rests(void **state)
+static unsigned looks;
+
+static bool died(void *arg, uint64_t cid)
+{
+	(void)arg;
+	(void)cid;
+	return ++looks;
+}
+
+static unsigned some_lend(void *arg, uint64_t *cids, unsigned n)
+{
+	(void)arg;
+	assert_true(n > 0);
+	cids[0] = 3;
+	return ++looks != 0;
+}
+
+static void is_served(void *arg, uint64_t cid)
+{
+	(void)died(arg, cid);
+}
+
+static bool counts_always(uint64_t cid, void *arg)
+{
+	(void)cid;
+	(void)arg;
+	return true;
+}
+
+/* Nobody touches it: no channel is made, and no word of a driver is read. */
+static void nothing_is_touched_while_it_rests(void **state)
 {
 	struct chan_part *p = part(0, 1);
 	uint64_t now = now_ns();
 
 	(void)state;
 	release(p);
-	region_took(region, now - 3600000000000, now, true);
+	region->from.orphaned = died;
+	region->from.serve = is_served;
+	region->from.lent = some_lend;
+	region->settled = false;
+	looks = 0;
+	for (unsigned i = 0; i < 2; i++) {
+		assert_int_equal(region_orphaned(region, 3), i == 0);
+		region_serve(region, 3);
+		region_look_lent(region, counts_always, NULL);
+		assert_int_equal(looks, 3);
+		assert_true(region->lent);
+		region_took(region, now - 3600000000000, now, true);
+	}
 	assert_int_equal(chan_part_new(region, &users[0], &users[1], &p), -EAGAIN);
 	assert_int_equal(look().channels, 0);
 	assert_int_equal(look().n_members, 0);
@@ -477,7 +519,7 @@ int main(void)
 		WITH_REGION(a_guest_has_all_of_its_own_memory),
 		WITH_REGION(looks_for_locks_are_rare),
 		WITH_REGION(waits_for_pages_are_bounded),
-		WITH_REGION(nothing_is_made_while_it_rests),
+		WITH_REGION(nothing_is_touched_while_it_rests),
 		WITH_REGION(channels_change_their_size),
 		WITH_REGION(memory_of_a_guest_comes_and_goes),
 		cmocka_unit_test(a_region_for_nothing_is_none),
