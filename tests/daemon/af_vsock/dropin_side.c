@@ -13,11 +13,20 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-static int to_path(int fd, const char *name)
+const char *ds_space = "";
+
+static struct sockaddr_un path_of(const char *name)
 {
 	struct sockaddr_un sa = {.sun_family = AF_UNIX};
 
-	(void)snprintf(sa.sun_path, sizeof(sa.sun_path), "%s%s", zf_dir, name);
+	(void)snprintf(sa.sun_path, sizeof(sa.sun_path), "%s%s%s", zf_dir, ds_space, name);
+	return sa;
+}
+
+static int to_path(int fd, const char *name)
+{
+	struct sockaddr_un sa = path_of(name);
+
 	return connect(fd, (struct sockaddr *)&sa, sizeof(sa)) < 0 ? -errno : 0;
 }
 
@@ -206,11 +215,10 @@ bool ds_dgram_send(int fd, const struct dropin_msg *m, uint32_t cid, uint32_t po
 {
 	struct dropin_dgram head = {DROPIN_MAGIC, DROPIN_VERSION, 0, {cid, port}, m->bytes};
 	struct iovec iov[] = {{&head, sizeof(head)}, {(void *)data, len}};
-	struct sockaddr_un sa = {.sun_family = AF_UNIX};
+	struct sockaddr_un sa = path_of("dgram");
 	struct msghdr mh = {
 		.msg_name = &sa, .msg_namelen = sizeof(sa), .msg_iov = iov, .msg_iovlen = 2};
 
-	(void)snprintf(sa.sun_path, sizeof(sa.sun_path), "%sdgram", zf_dir);
 	return sendmsg(fd, &mh, 0) == (ssize_t)(sizeof(head) + len);
 }
 

@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* An AF_VSOCK program's part of the dialogue with zvsockd (api/proto/local/dropin_msg.h), step by
- * step; its drop-in directory is zf_dir. Whatever waits polls the guests meanwhile. */
+ * step. Whatever waits polls the guests meanwhile. */
 #ifndef DROPIN_SIDE_H
 #define DROPIN_SIDE_H
 
 #include "proto/local/dropin_msg.h"
 #include "zvd_fixture.h"
 
+/* The drop-in directory, below zf_dir and with a '/' at its end; "": that itself. */
+extern const char *ds_space;
 /* A daemon with guest a, CID 3, whose port 80 is listened on: the guest's device; NULL. */
 extern const char ds_conf[];
 struct zv_dev *ds_up(const char *program);
