@@ -84,6 +84,20 @@ def what_is_left_to_the_kernel(w):
 
 
 @case
+def io_uring(w):
+    """accept(2) and all that moves bytes by io_uring, which neither mode sees."""
+    program = os.environ.get('URING_PROG')
+    if not program:
+        raise Skip('URING_PROG names a program that uses io_uring')
+    for there, here, port in Pair(w).both_ways():
+        if b'no io_uring' in there.run(program, 'none'):
+            raise Skip('programs may not use io_uring here')
+        p = serve(there, port, program, 'server', port)
+        here.run(program, 'client', here.peer, port)
+        ended(p)
+
+
+@case
 def both_ends_on_one_side(w):
     pair = Pair(w)
     pair.host.run_prog('local', PORT)
